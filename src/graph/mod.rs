@@ -1,0 +1,332 @@
+//! A model as a list of typed operations, built once per checkpoint and read by every backend.
+//!
+//! Values are symbolic in batch and sequence; parameters name the checkpoint tensors they are made of.
+
+pub mod cost;
+pub mod policy;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+pub use policy::{Format, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding};
+
+/// Batch size and padded sequence length of one engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Shape {
+    /// Sequences per forward pass.
+    pub batch: usize,
+    /// Tokens per sequence, padding included.
+    pub sequence: usize,
+}
+
+impl Shape {
+    /// Tokens per forward pass.
+    pub fn tokens(self) -> usize {
+        self.batch * self.sequence
+    }
+}
+
+/// Index into [`Graph::values`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ValueId(pub usize);
+
+/// Index into [`Graph::params`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ParamId(pub usize);
+
+/// The symbolic shape of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueShape {
+    /// `[batch, sequence, width]`
+    Tokens(usize),
+    /// `[batch, width]`
+    Sequences(usize),
+    /// `[batch, heads, sequence, sequence]`
+    Scores(usize),
+}
+
+impl ValueShape {
+    /// Concrete dimensions.
+    pub fn dims(self, shape: Shape) -> Vec<usize> {
+        match self {
+            ValueShape::Tokens(width) => vec![shape.batch, shape.sequence, width],
+            ValueShape::Sequences(width) => vec![shape.batch, width],
+            ValueShape::Scores(heads) => vec![shape.batch, heads, shape.sequence, shape.sequence],
+        }
+    }
+
+    /// Number of elements.
+    pub fn elements(self, shape: Shape) -> usize {
+        self.dims(shape).iter().product()
+    }
+}
+
+/// An intermediate tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value {
+    /// Name of the op that produces it.
+    pub name: String,
+    /// Symbolic shape.
+    pub shape: ValueShape,
+}
+
+/// One checkpoint tensor that makes up (part of) a parameter.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TensorPart {
+    /// Tensor name in the checkpoint, without the family's optional prefix.
+    pub tensor: String,
+    /// Stored `[in, out]` (GPT-2's Conv1D) and transposed when loaded.
+    pub transposed: bool,
+}
+
+/// A parameter: one or more checkpoint tensors concatenated along the first dimension.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Param {
+    /// `layer.3/attention/qkv/weight`
+    pub name: String,
+    /// `[out, in]` for weights, `[rows, width]` for tables, `[width]` for vectors.
+    pub dims: Vec<usize>,
+    /// Where it comes from, in order.
+    pub parts: Vec<TensorPart>,
+    /// How random checkpoints fill it.
+    pub init: Init,
+}
+
+impl Param {
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.dims.iter().product()
+    }
+}
+
+/// Initialisation of a parameter in a random checkpoint (Hugging Face defaults of both families).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// Normal with this standard deviation.
+    Normal(f64),
+    /// All zeros (biases, layer-norm beta).
+    Zeros,
+    /// All ones (layer-norm gamma).
+    Ones,
+}
+
+/// The two forms of GELU in use; which one is a property of the model, never of the backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gelu {
+    /// `x/2 (1 + erf(x/√2))` (BERT).
+    Erf,
+    /// `x/2 (1 + tanh(√(2/π)(x + 0.044715 x³)))` (GPT-2).
+    Tanh,
+}
+
+/// Which keys a query may attend to. Masked keys get probability 0 by selection, never by adding a large constant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mask {
+    /// Keys inside the row's length.
+    Padding,
+    /// Keys inside the row's length and not after the query.
+    Causal,
+}
+
+/// What an operation does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OpKind {
+    /// `(word[id] + token_type[0]) + position[index]`, summed in this order (Hugging Face's).
+    Embedding {
+        /// `[vocabulary, hidden]`
+        word: ParamId,
+        /// `[positions, hidden]`
+        position: ParamId,
+        /// `[types, hidden]`; every token is of type 0.
+        token_type: Option<ParamId>,
+    },
+    /// `(x - mean) / sqrt(var + epsilon) * gamma + beta` over the last dimension.
+    LayerNorm {
+        /// Scale.
+        gamma: ParamId,
+        /// Shift.
+        beta: ParamId,
+        /// Added to the variance.
+        epsilon: f64,
+    },
+    /// `x Wᵀ + b` with W `[out, in]`; the bias is added in the accumulator's format.
+    Linear {
+        /// `[out, in]`
+        weight: ParamId,
+        /// `[out]`
+        bias: Option<ParamId>,
+    },
+    /// Scaled `Q Kᵀ` per head from the packed `[.., 3 hidden]` projection (queries, keys, values).
+    AttentionScores {
+        /// Number of heads; the head size is hidden / heads.
+        heads: usize,
+        /// `1 / sqrt(head size)`, applied to the stored product.
+        scale: f64,
+    },
+    /// Softmax over permitted keys.
+    Softmax(Mask),
+    /// `P V` per head, heads concatenated. Inputs: probabilities, packed projection.
+    AttentionContext {
+        /// Number of heads.
+        heads: usize,
+    },
+    /// Element-wise GELU.
+    Gelu(Gelu),
+    /// Element-wise tanh.
+    Tanh,
+    /// Element-wise sum of two inputs.
+    Residual,
+    /// The first token of every sequence: `[B, S, W]` to `[B, W]`.
+    SelectFirst,
+}
+
+/// One operation of the graph.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Op {
+    /// `layer.3/attention/softmax`; unique.
+    pub name: String,
+    /// What a precision policy calls it.
+    pub class: OpClass,
+    /// What it does.
+    pub kind: OpKind,
+    /// Inputs in the order [`OpKind`] gives.
+    pub inputs: Vec<ValueId>,
+    /// The one output.
+    pub output: ValueId,
+}
+
+/// Sizes every backend needs without walking the ops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dimensions {
+    /// Transformer layers.
+    pub layers: usize,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Width of the feed-forward layer.
+    pub inner: usize,
+    /// Rows of the word table.
+    pub vocabulary: usize,
+    /// Longest sequence.
+    pub positions: usize,
+}
+
+/// What the graph's output holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputKind {
+    /// Last hidden state `[B, S, hidden]`.
+    Hidden,
+    /// Classifier logits `[B, labels]`.
+    ClassLogits,
+    /// Next-token logits `[B, S, vocabulary]`.
+    TokenLogits,
+}
+
+impl OutputKind {
+    /// Whether an output row is a distribution over alternatives, so that its argmax means something.
+    pub fn is_logits(self) -> bool {
+        !matches!(self, OutputKind::Hidden)
+    }
+}
+
+/// A model as typed operations in execution order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Graph {
+    /// Sizes.
+    pub dimensions: Dimensions,
+    /// Parameters.
+    pub params: Vec<Param>,
+    /// Intermediate tensors.
+    pub values: Vec<Value>,
+    /// Operations, each after its inputs.
+    pub ops: Vec<Op>,
+    /// The result.
+    pub output: ValueId,
+    /// What the result is.
+    pub output_kind: OutputKind,
+}
+
+/// A policy does not fit the graph.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum PolicyError {
+    /// An override names no op of this graph.
+    #[error(
+        "precision policy `{policy}` overrides op `{op}`, which this model does not have; its ops are named like `{example}`"
+    )]
+    UnknownOp {
+        /// Policy name.
+        policy: String,
+        /// The name that matches nothing.
+        op: String,
+        /// A name that would.
+        example: String,
+    },
+}
+
+impl Graph {
+    /// The formats of every op under `policy`, in op order.
+    ///
+    /// # Errors
+    /// [`PolicyError::UnknownOp`] when an override names no op of this graph.
+    pub fn roundings(&self, policy: &PrecisionPolicy) -> Result<Vec<Rounding>, PolicyError> {
+        if let Some(op) = policy.overrides.keys().find(|name| !self.ops.iter().any(|op| op.name == **name)) {
+            return Err(PolicyError::UnknownOp {
+                policy: policy.name.clone(),
+                op: op.clone(),
+                example: self.ops.last().map(|op| op.name.clone()).unwrap_or_default(),
+            });
+        }
+        Ok(self.ops.iter().map(|op| policy.rounding(&op.name, op.class)).collect())
+    }
+
+    /// Total number of parameters.
+    pub fn parameter_count(&self) -> u64 {
+        self.params.iter().map(|param| param.elements() as u64).sum()
+    }
+
+    /// Name and symbolic shape of a value.
+    pub fn value(&self, id: ValueId) -> &Value {
+        &self.values[id.0]
+    }
+
+    /// A parameter.
+    pub fn param(&self, id: ParamId) -> &Param {
+        &self.params[id.0]
+    }
+}
+
+/// Builds a graph op by op; models use it so that names, ids and shapes stay consistent.
+#[derive(Debug, Default)]
+pub struct GraphBuilder {
+    params: Vec<Param>,
+    values: Vec<Value>,
+    ops: Vec<Op>,
+}
+
+impl GraphBuilder {
+    /// Adds a parameter made of `parts`, reusing an identical one (tied embeddings are stored once).
+    pub fn param(&mut self, name: &str, dims: Vec<usize>, parts: Vec<TensorPart>, init: Init) -> ParamId {
+        if let Some(found) = self.params.iter().position(|p| p.parts == parts && p.dims == dims) {
+            return ParamId(found);
+        }
+        self.params.push(Param { name: name.to_owned(), dims, parts, init });
+        ParamId(self.params.len() - 1)
+    }
+
+    /// Adds an op and returns its output value.
+    pub fn op(&mut self, name: &str, class: OpClass, kind: OpKind, inputs: &[ValueId], shape: ValueShape) -> ValueId {
+        let output = ValueId(self.values.len());
+        self.values.push(Value { name: name.to_owned(), shape });
+        self.ops.push(Op { name: name.to_owned(), class, kind, inputs: inputs.to_vec(), output });
+        output
+    }
+
+    /// Ends the graph at `output`.
+    pub fn finish(self, dimensions: Dimensions, output: ValueId, output_kind: OutputKind) -> Graph {
+        Graph { dimensions, params: self.params, values: self.values, ops: self.ops, output, output_kind }
+    }
+}

@@ -1,0 +1,17 @@
+//! `mixprec` re-measures a mixed-precision transformer inference paper (arXiv 2603.28708) on the reader's hardware.
+//!
+//! Data flows one way: manifest, plan, engine, measurement, store, report. Each module is one of those stages.
+
+pub mod backend;
+pub mod graph;
+pub mod input;
+pub mod manifest;
+pub mod measure;
+pub mod model;
+pub mod numerics;
+pub mod plan;
+pub mod provenance;
+pub mod report;
+pub mod runner;
+pub mod stats;
+pub mod store;

@@ -1,0 +1,2 @@
+//! mixprec
+fn main() {}

@@ -1,0 +1,3 @@
+//! Manifests: YAML files under experiments/, read strictly.
+
+pub mod schema;

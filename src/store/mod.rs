@@ -1,0 +1,3 @@
+//! Results on disk: the journal's records and the parquet tables derived from them.
+
+pub mod record;

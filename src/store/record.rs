@@ -1,0 +1,148 @@
+//! What one execution of one configuration left behind: the unit of the journal, from which every table is derived.
+
+use serde::{Deserialize, Serialize};
+
+use crate::backend::{EngineDescription, MemoryBreakdown};
+use crate::plan::ConfigurationId;
+
+/// One line of the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Which configuration.
+    pub id: ConfigurationId,
+    /// Hash of the environment it ran in (see provenance).
+    pub environment: String,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of a configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Measured.
+    Ok(Box<Measured>),
+    /// Not measured, and why.
+    Failed(Failure),
+}
+
+/// Why a configuration has no measurement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Machine-readable kind.
+    pub kind: FailureKind,
+    /// One line for the table's footnote.
+    pub reason: String,
+}
+
+/// Kinds of failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The backend cannot execute on this machine.
+    Unavailable,
+    /// The backend, the checkpoint or the input returned an error.
+    Error,
+    /// The worker process died (signal or exit code in the reason).
+    Crash,
+    /// The worker was killed for want of memory.
+    OutOfMemory,
+    /// The worker exceeded the manifest's timeout.
+    Timeout,
+}
+
+/// Everything measured of one configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Raw samples in the order taken, milliseconds of wall time per forward pass.
+    pub samples_ms: Vec<f64>,
+    /// Untimed passes before them.
+    pub warmup: usize,
+    /// Why sampling ended.
+    pub stop_reason: StopReason,
+    /// Reading or drawing the weights, seconds; 0 when the worker still had them.
+    pub load_s: f64,
+    /// Building the engine, seconds.
+    pub build_s: f64,
+    /// The engine's own account.
+    pub memory: MemoryBreakdown,
+    /// Peak resident memory of the worker while it built and measured, bytes.
+    pub process_peak_bytes: Option<u64>,
+    /// Floating-point operations and bytes of one pass, counted from the graph.
+    pub cost: CostSummary,
+    /// Agreement with the FP32 reference.
+    pub numerics: NumericsSummary,
+    /// Task quality, where the input has labels or the model is a language model.
+    pub quality: QualitySummary,
+    /// The engine's description.
+    pub engine: EngineDescription,
+    /// How the model was obtained, for labels: `random weights, seed 1`, `checkpoint sha256 1234…`.
+    pub model_provenance: String,
+}
+
+/// Why sampling ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// The median's interval reached the target.
+    TargetPrecision,
+    /// The sample limit was reached first.
+    MaxSamples,
+    /// The time cap was reached first.
+    TimeCap,
+}
+
+/// Work of one forward pass, counted from the graph under its policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CostSummary {
+    /// Floating-point operations (a multiply-add is two).
+    pub flops: u64,
+    /// Parameters in the policy's storage formats, bytes.
+    pub policy_weights_bytes: u64,
+    /// Sum of all intermediate tensors in the policy's storage formats, bytes.
+    pub policy_activations_bytes: u64,
+    /// Number of parameters.
+    pub parameters: u64,
+}
+
+/// Agreement of outputs with the FP32 reference. Non-finite values are counted first, over the whole output.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct NumericsSummary {
+    /// Elements of the output that were examined for NaN and infinity (unpadded).
+    pub output_elements: u64,
+    /// NaN among them.
+    pub nan_count: u64,
+    /// Infinities among them.
+    pub inf_count: u64,
+    /// Output vectors compared with the reference; 0 with `None` below when no reference was to be had.
+    pub compared_rows: u64,
+    /// Smallest cosine over compared vectors; `None` when any compared vector is not finite.
+    pub cosine_min: Option<f64>,
+    /// Mean cosine.
+    pub cosine_mean: Option<f64>,
+    /// Largest absolute difference.
+    pub max_abs: Option<f64>,
+    /// `‖y - ref‖ / ‖ref‖` over all compared vectors.
+    pub relative_l2: Option<f64>,
+    /// Share of compared vectors with the reference's argmax (logits only).
+    pub argmax_agreement: Option<f64>,
+    /// Why there is no comparison, or which tolerance was broken; `None` when all is well.
+    pub remark: Option<String>,
+    /// False when the manifest's tolerance for this policy was broken.
+    pub within_tolerance: Option<bool>,
+}
+
+/// Task quality of an engine.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct QualitySummary {
+    /// Labelled sentences answered rightly.
+    pub task_correct: Option<u64>,
+    /// Labelled sentences.
+    pub task_total: Option<u64>,
+    /// Predicted label per sentence, in file order, for paired tests.
+    pub predictions: Option<Vec<u8>>,
+    /// Mean negative log-likelihood per token, nats.
+    pub nll_mean: Option<f64>,
+    /// Tokens it was averaged over.
+    pub nll_tokens: Option<u64>,
+}
