@@ -27,12 +27,21 @@ pub struct Heading {
     pub detail: bool,
     /// Width in LaTeX, centimetres; for wide columns.
     pub width_cm: Option<u32>,
+    /// What stands above it and its neighbours of the same group.
+    pub group: Option<String>,
 }
 
 impl Heading {
     /// A column of text.
     pub fn text(text: &str) -> Self {
-        Heading { text: text.to_owned(), marks: String::new(), align: Align::Left, detail: false, width_cm: None }
+        Heading {
+            text: text.to_owned(),
+            marks: String::new(),
+            align: Align::Left,
+            detail: false,
+            width_cm: None,
+            group: None,
+        }
     }
 
     /// A column of numbers.
@@ -48,6 +57,16 @@ impl Heading {
     /// A column of sentences, so many centimetres wide on paper.
     pub fn sentences(text: &str, width_cm: u32) -> Self {
         Heading { align: Align::Wide, width_cm: Some(width_cm), ..Heading::text(text) }
+    }
+
+    /// The same under a heading shared with its neighbours.
+    pub fn under(self, group: &str) -> Self {
+        Heading { group: Some(group.to_owned()), ..self }
+    }
+
+    /// Columns it takes in LaTeX: a detail has its own.
+    fn latex_columns(&self) -> usize {
+        1 + usize::from(self.detail)
     }
 
     /// The same with footnote marks.
@@ -82,6 +101,11 @@ impl TableCell {
         TableCell::new("–")
     }
 
+    /// Whether it is [`TableCell::dash`] and no footnote says why.
+    fn is_dash(&self) -> bool {
+        *self == TableCell::dash()
+    }
+
     /// The value, or a dash.
     pub fn optional(text: Option<String>) -> Self {
         text.map_or_else(TableCell::dash, TableCell::new)
@@ -112,6 +136,19 @@ pub struct Note {
     pub text: String,
 }
 
+/// A run of headings with the same group, or one without.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Span {
+    /// The group; empty for none.
+    pub text: String,
+    /// Headings it covers.
+    pub headings: usize,
+    /// First column it covers in LaTeX, from 1.
+    pub first: usize,
+    /// Last column it covers in LaTeX.
+    pub last: usize,
+}
+
 /// A table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Table {
@@ -119,6 +156,8 @@ pub struct Table {
     pub slug: String,
     /// What it shows.
     pub caption: String,
+    /// Row above the headings; empty where no heading is in a group.
+    pub spans: Vec<Span>,
     /// Columns.
     pub headings: Vec<Heading>,
     /// Rows.
@@ -132,7 +171,8 @@ pub struct Table {
 impl Table {
     /// A table without rows yet.
     pub fn new(slug: impl Into<String>, caption: impl Into<String>, headings: Vec<Heading>) -> Self {
-        Table { slug: slug.into(), caption: caption.into(), headings, rows: vec![], notes: vec![], empty: None }
+        let (slug, caption) = (slug.into(), caption.into());
+        Table { slug, caption, spans: spans(&headings), headings, rows: vec![], notes: vec![], empty: None }
     }
 
     /// A table that has nothing to show and says why.
@@ -145,6 +185,19 @@ impl Table {
         self.rows.push(TableRow { cells, rule: false });
     }
 
+    /// Leaves out columns in which every cell is a plain dash.
+    pub fn without_empty_columns(mut self) -> Self {
+        let is_empty = |column: usize| self.rows.iter().all(|row| row.cells.get(column).is_none_or(TableCell::is_dash));
+        let kept: Vec<bool> = (0..self.headings.len()).map(|column| !is_empty(column)).collect();
+        let mut keep = kept.iter();
+        self.headings.retain(|_| keep.next().copied().unwrap_or(true));
+        for row in &mut self.rows {
+            let mut keep = kept.iter();
+            row.cells.retain(|_| keep.next().copied().unwrap_or(true));
+        }
+        Table { spans: spans(&self.headings), ..self }
+    }
+
     /// Puts a rule above every row whose first `columns` cells differ from the row before.
     pub fn rule_between_groups(mut self, columns: usize) -> Self {
         for index in 1..self.rows.len() {
@@ -154,6 +207,26 @@ impl Table {
         }
         self
     }
+}
+
+fn spans(headings: &[Heading]) -> Vec<Span> {
+    if headings.iter().all(|heading| heading.group.is_none()) {
+        return vec![];
+    }
+    let mut spans: Vec<Span> = Vec::new();
+    let mut column = 1;
+    for heading in headings {
+        let (first, last) = (column, column + heading.latex_columns() - 1);
+        column = last + 1;
+        match (&heading.group, spans.last_mut()) {
+            (Some(group), Some(span)) if span.text == *group => {
+                span.headings += 1;
+                span.last = last;
+            }
+            (group, _) => spans.push(Span { text: group.clone().unwrap_or_default(), headings: 1, first, last }),
+        }
+    }
+    spans
 }
 
 /// Footnotes in order of first use; the same sentence keeps its mark.
@@ -187,6 +260,23 @@ fn letters(index: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_of_dashes_are_left_out_and_groups_follow() {
+        let headings = vec![
+            Heading::text("a"),
+            Heading::interval("b").under("g"),
+            Heading::number("c").under("g"),
+            Heading::number("d").under("g"),
+        ];
+        let mut table = Table::new("t", "", headings);
+        table.push(vec!["x".into(), "1".into(), TableCell::dash(), "2".into()]);
+        let span = |text: &str, headings, first, last| Span { text: text.into(), headings, first, last };
+        assert_eq!(table.spans, [span("", 1, 1, 1), span("g", 3, 2, 5)]);
+        let table = table.without_empty_columns();
+        assert_eq!(table.spans, [span("", 1, 1, 1), span("g", 2, 2, 4)]);
+        assert_eq!(table.rows[0].cells.len(), 3);
+    }
 
     #[test]
     fn a_sentence_keeps_its_mark() {

@@ -57,7 +57,7 @@ fn up_to_means_the_largest_ratio_and_its_interval_decides() {
     // The fixture's largest ratio is about 42.
     assert_eq!(c1.outcome, Outcome::Fail);
     assert!(c1.measured.as_deref().unwrap().starts_with("42."), "{:?}", c1.measured);
-    assert!(c1.explanation.contains("largest of 240 pairs: onnxruntime fp32 against cuda"), "{}", c1.explanation);
+    assert!(c1.explanation.contains("Largest of 240 pairs: onnxruntime fp32 against cuda"), "{}", c1.explanation);
     let slower = |row: &mut ResultRow, factor: f64| {
         for value in [&mut row.latency_p50_ms, &mut row.latency_p50_low_ms, &mut row.latency_p50_high_ms] {
             *value = value.map(|latency| latency * factor);

@@ -102,13 +102,13 @@ pub fn judge(results: &Results, claim: &Claim) -> Result<Verdict, ReportError> {
         Err(lacking) => {
             return Ok(Verdict {
                 outcome: Outcome::NoHardware,
-                explanation: format!("{lacking}; {}", to_obtain(claim)),
+                explanation: format!("{lacking}. {}", to_obtain(claim)),
                 ..verdict
             });
         }
     };
     if claim.requires_experiment && results.data.plan.name != claim.experiment {
-        let explanation = format!("this run is of `{}`; {}", results.data.plan.name, to_obtain(claim));
+        let explanation = format!("This run is of `{}`. {}", results.data.plan.name, to_obtain(claim));
         return Ok(Verdict { explanation, ..verdict });
     }
     let admitted =
@@ -139,7 +139,7 @@ fn blank(claim: &Claim) -> Verdict {
 }
 
 fn to_obtain(claim: &Claim) -> String {
-    format!("to obtain the rows: {} (needs {})", claim.command, claim.hardware)
+    format!("To obtain the rows: {}. Needs: {}.", claim.command, claim.hardware)
 }
 
 /// Environments whose rows may answer: `None` for all; an error says what is lacking.
@@ -151,10 +151,10 @@ fn usable_environments(data: &Data, scope: &Scope) -> Result<Option<Vec<String>>
     };
     match scope {
         Scope::AnyDevice => Ok(None),
-        Scope::AnyGpu if with("").is_empty() => Err("no environment of this run lists a GPU".to_owned()),
+        Scope::AnyGpu if with("").is_empty() => Err("No environment of this run lists a GPU".to_owned()),
         Scope::AnyGpu => Ok(None),
         Scope::SameGpu(name) => match with(name) {
-            found if found.is_empty() => Err(format!("no environment of this run lists a GPU named like `{name}`")),
+            found if found.is_empty() => Err(format!("No environment of this run lists a GPU named like `{name}`")),
             found => Ok(Some(found)),
         },
     }
@@ -178,7 +178,7 @@ fn combine(verdict: Verdict, claim: &Claim, findings: &[Finding]) -> Verdict {
         findings.iter().map(|finding| finding.explanation.clone()).filter(|text| !text.is_empty()).collect();
     let emulated = findings.iter().any(|finding| finding.emulated);
     if outcome == Outcome::NotRun {
-        sentences.push(format!("no rows of this run can answer it; {}", to_obtain(claim)));
+        sentences.push(format!("No rows of this run can answer it. {}", to_obtain(claim)));
     } else if emulated {
         sentences.push("Formats are emulated on the CPU.".to_owned());
     }
@@ -203,9 +203,14 @@ fn combine(verdict: Verdict, claim: &Claim, findings: &[Finding]) -> Verdict {
         method: methods.join("; "),
         rows: findings.iter().map(|finding| finding.rows).max().unwrap_or(0),
         emulated,
-        explanation: sentences.join(" "),
+        explanation: sentences.iter().map(|text| capitalised(text)).collect::<Vec<_>>().join(" "),
         ..verdict
     }
+}
+
+fn capitalised(sentence: &str) -> String {
+    let mut characters = sentence.chars();
+    characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
 }
 
 /// Rules a well-formed claims file can still break.

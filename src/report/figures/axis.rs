@@ -61,7 +61,11 @@ impl Scale {
     fn log_ticks(self) -> Vec<f64> {
         let (first, last) = (self.low.log10().floor() as i32, self.high.log10().ceil() as i32);
         let decades = (self.high / self.low).log10();
-        let factors: &[f64] = if decades < 2.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+        let factors: &[f64] = match decades {
+            few if few < 0.8 => &[1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0],
+            some if some < 2.0 => &[1.0, 2.0, 5.0],
+            _ => &[1.0],
+        };
         let every = ((decades / 5.0).ceil() as i32).max(1);
         let inside = |value: &f64| (self.low..=self.high).contains(value);
         let exponents = (first..=last).filter(|exponent| exponent.rem_euclid(every) == 0);
@@ -69,9 +73,10 @@ impl Scale {
     }
 }
 
+/// `1e-6`: the shipped font has no superscript digits.
 fn power_of_ten(value: f64) -> String {
-    let text = numbers::scientific(value);
-    text.strip_prefix("1.0×").map_or_else(|| text.clone(), str::to_owned)
+    let text = format!("{value:.1e}");
+    text.replace(".0e", "e")
 }
 
 fn trimmed(text: String) -> String {
@@ -90,7 +95,8 @@ mod tests {
     fn ticks_are_round() {
         assert_eq!(labels(Scale::linear(&[3.1])), ["0", "1", "2", "3"]);
         assert_eq!(labels(Scale::logarithmic(&[1.2, 90.0])), ["1", "2", "5", "10", "20", "50", "100"]);
-        assert_eq!(labels(Scale::logarithmic(&[3e-7, 2e-3])), ["10⁻⁶", "10⁻⁵", "10⁻⁴", "10⁻³"]);
+        assert_eq!(labels(Scale::logarithmic(&[40.0, 90.0])), ["40", "50", "60", "80", "100"]);
+        assert_eq!(labels(Scale::logarithmic(&[3e-7, 2e-3])), ["1e-6", "1e-5", "1e-4", "1e-3"]);
     }
 
     #[test]

@@ -15,13 +15,13 @@ pub fn memory(data: &Data) -> Table {
         Heading::text("Backend"),
         Heading::text("Precision"),
         Heading::number("Shape"),
-        Heading::number("Process peak"),
-        Heading::number("Engine weights"),
-        Heading::number("activations"),
-        Heading::number("scratch"),
-        Heading::number("Computed weights"),
-        Heading::number("activations"),
-        Heading::number("against fp32"),
+        Heading::number("peak").under("Process"),
+        Heading::number("weights").under("Engine"),
+        Heading::number("activations").under("Engine"),
+        Heading::number("scratch").under("Engine"),
+        Heading::number("weights").under("Computed"),
+        Heading::number("tensors").under("Computed"),
+        Heading::number("vs fp32").under("Computed"),
     ];
     let mut table = Table::new("memory", caption, headings);
     for group in one_input_per_model(data) {
@@ -38,12 +38,12 @@ pub fn memory(data: &Data) -> Table {
     for text in [
         "Process peak: resident host memory of the worker process while it built the engine and measured; emulation and \
          the CPU backends may hold FP32 copies, so it does not follow the policy's formats.",
-        "Computed: parameters, and the sum of all intermediate tensors, in the formats the policy stores them in; a lower \
-         bound of nothing, since engines reuse buffers. The last column is the computed sum against fp32's.",
+        "Computed: parameters, and the sum of all intermediate tensors, in the formats the policy stores them in. No engine \
+         needs as much at a time, since buffers are reused. The last column is the computed sum against fp32's.",
     ] {
         table.notes.push(Note { mark: String::new(), text: text.to_owned() });
     }
-    table.rule_between_groups(2)
+    table.without_empty_columns().rule_between_groups(2)
 }
 
 /// Memory does not depend on where ids come from: the first input of each model stands for all.

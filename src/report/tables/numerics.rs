@@ -15,13 +15,13 @@ pub fn worst(data: &Data) -> Table {
         Heading::text("Input"),
         Heading::text("Backend"),
         Heading::text("Precision"),
-        Heading::number("Rows with NaN"),
-        Heading::number("NaN"),
+        Heading::number("rows").under("NaN"),
+        Heading::number("share").under("NaN"),
         Heading::number("Inf"),
-        Heading::number("Min cosine"),
-        Heading::number("Mean cosine"),
-        Heading::number("Max abs"),
-        Heading::number("Rel. L2"),
+        Heading::number("smallest").under("Cosine"),
+        Heading::number("mean").under("Cosine"),
+        Heading::number("max abs").under("Error"),
+        Heading::number("rel. L2").under("Error"),
         Heading::number("Argmax"),
         Heading::text("Tolerance"),
     ];
@@ -40,7 +40,7 @@ pub fn worst(data: &Data) -> Table {
         return Table::empty("numerics", caption, "No configuration was measured.");
     }
     table.notes = notes.finish();
-    table.rule_between_groups(2)
+    table.without_empty_columns().rule_between_groups(2)
 }
 
 /// Distance of the smallest cosine from 1, shape by shape.

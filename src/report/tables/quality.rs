@@ -37,7 +37,7 @@ pub fn quality(data: &Data) -> Table {
         mark: String::new(),
         text: "Precisions are compared sentence by sentence (flips), not by the overlap of two intervals.".to_owned(),
     });
-    table.rule_between_groups(3)
+    table.without_empty_columns().rule_between_groups(3)
 }
 
 fn cells(group: &Group, row: &ResultRow) -> Vec<TableCell> {
