@@ -43,7 +43,7 @@ pub struct Environment {
 #[derive(Debug, Error)]
 pub enum EnvironmentError {
     /// A file or folder could not be written.
-    #[error("{path}: cannot write the environment: {source}; check the folder's permissions and free space", path = path.display())]
+    #[error("{path}: cannot write the environment: {source}; check the folder's permissions and free space")]
     Write {
         /// Which one.
         path: PathBuf,
@@ -51,7 +51,7 @@ pub enum EnvironmentError {
         source: io::Error,
     },
     /// A file or folder could not be read.
-    #[error("{path}: cannot read the environment: {source}", path = path.display())]
+    #[error("{path}: cannot read the environment: {source}")]
     Read {
         /// Which one.
         path: PathBuf,
@@ -59,7 +59,7 @@ pub enum EnvironmentError {
         source: io::Error,
     },
     /// A file does not hold an environment.
-    #[error("{path}: not an environment: {source}; delete the file and repeat the run to have it written anew", path = path.display())]
+    #[error("{path}: not an environment: {source}; delete the file and repeat the run to have it written anew")]
     Parse {
         /// Which one.
         path: PathBuf,
