@@ -95,9 +95,21 @@ fn make_paper(latex: &Finding) -> Finding {
 mod tests {
     use super::*;
 
-    const MANIFEST: &str = "schema: 1\nname: both\nquestion: what runs\nmodels:\n  \
-        drawn: {random: 1, architecture: bert-tiny}\n  kept: {checkpoint: nowhere}\nbackends: [reference, cuda]\nprecisions: [fp32]\nbatch_sizes: [1]\n\
-        sequence_lengths: [16]\ninputs:\n  ids: {random: 1}\nexpect_configurations: 4\n";
+    const MANIFEST: &str = "
+schema: 1
+name: both
+question: what runs
+models:
+  drawn: {random: 1, architecture: bert-tiny}
+  kept: {checkpoint: nowhere}
+backends: [reference, cuda]
+precisions: [fp32]
+batch_sizes: [1]
+sequence_lengths: [16]
+inputs:
+  ids: {random: 1}
+expect_configurations: 4
+";
 
     fn survey(manifest: &str) -> Material {
         let root = tempfile::tempdir().unwrap();
