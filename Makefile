@@ -17,8 +17,9 @@ reproduce: setup build ## Set up, build, run experiments/quick.yaml, report and 
 	$(MIXPREC) run experiments/quick.yaml --out runs/quick || test $$? -eq 1
 	$(MIXPREC) report runs/quick
 	$(MIXPREC) verify runs/quick || test $$? -eq 1
-	@if command -v latexmk >/dev/null; then $(MAKE) --no-print-directory paper RUN=runs/quick; \
-		else echo 'no latexmk: the PDF is left out (container/setup.sh --paper, then make paper)'; fi
+	@# The PDF is extra: a TeX installation that lacks something must not hide the results.
+	@if ! command -v latexmk >/dev/null; then echo 'no latexmk: no PDF (container/setup.sh --paper, then make paper)'; \
+		elif ! $(MAKE) --no-print-directory paper RUN=runs/quick; then echo 'the PDF could not be built; see above'; fi
 	@printf '\nWhere to look:\n'
 	@printf '  %-34s %s\n' \
 		runs/quick/report/report.html 'everything on one page: claims, tables, figures, environment' \
