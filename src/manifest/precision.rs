@@ -148,7 +148,7 @@ fn rounding(entry: &Cursor<'_>, report: &mut Report<'_>, class: Option<OpClass>)
     match class {
         Some(class) if class.is_product() => Some(Rounding::fp32_accumulated(format)),
         Some(_) => Some(Rounding::uniform(format)),
-        // FP32 and TF32 sum in FP32 either way. For the narrow formats an op's name does not tell whether it sums in FP32.
+        // FP32 and TF32 sum in FP32 either way; for the narrow formats the name of an op does not tell.
         None if Rounding::uniform(format) == Rounding::fp32_accumulated(format) => Some(Rounding::uniform(format)),
         None => {
             let cure = format!("write `{{compute: {format}, accumulate: fp32, store: {format}}}`");
