@@ -3,6 +3,7 @@
 //! Data flows one way: manifest, plan, engine, measurement, store, report. Each module is one of those stages.
 
 pub mod backend;
+pub mod doctor;
 pub mod graph;
 pub mod input;
 pub mod manifest;
