@@ -80,8 +80,9 @@ impl<'a> Sweep<'a> {
             ControlFlow::Break(()) => Ok(flow),
         });
         self.progress.close();
-        self.summary.interrupted = result?.is_break();
         self.summary.pending = pending.len() - self.summary.ok - self.summary.failed;
+        // A signal that comes after the last row has nothing left to interrupt.
+        self.summary.interrupted = result?.is_break() && self.summary.pending > 0;
         if self.summary.interrupted {
             let (total, left) = (plan.configurations.len(), self.summary.pending);
             let safe = total - left;

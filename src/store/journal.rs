@@ -47,7 +47,7 @@ pub struct Header {
 #[derive(Debug, Error)]
 pub enum JournalError {
     /// The file system refused.
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}; make room or restore access, then run the same command again")]
     Io {
         /// Which file.
         path: PathBuf,
