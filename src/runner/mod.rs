@@ -13,6 +13,7 @@ mod session;
 mod sweep;
 pub mod worker;
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -62,6 +63,24 @@ impl RunSummary {
     /// 0 when every row of the plan is measured and within tolerance, 1 when some are not, 130 when interrupted.
     pub fn exit_code(&self) -> u8 {
         if self.interrupted { 130 } else { u8::from(self.failed + self.skipped_failed + self.out_of_tolerance > 0) }
+    }
+}
+
+impl fmt::Display for RunSummary {
+    /// `10 measured, 2 failed, 3 measured earlier`: what is not zero.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = [
+            (self.ok, "measured"),
+            (self.failed, "failed"),
+            (self.skipped_already_done, "measured earlier"),
+            (self.skipped_failed, "failed earlier (--retry-failed runs them again)"),
+            (self.out_of_tolerance, "of the measured out of tolerance"),
+            (self.pending, "not reached"),
+        ];
+        let parts: Vec<String> =
+            counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        f.write_str(if parts.is_empty() { "nothing to do" } else { "" })?;
+        f.write_str(&parts.join(", "))
     }
 }
 
@@ -146,6 +165,13 @@ fn store_plan(plan: &Plan, dir: &Path) -> Result<(), RunnerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn summaries_name_what_is_not_zero() {
+        let summary = RunSummary { ok: 10, failed: 2, skipped_already_done: 3, ..RunSummary::default() };
+        assert_eq!(summary.to_string(), "10 measured, 2 failed, 3 measured earlier");
+        assert_eq!(RunSummary::default().to_string(), "nothing to do");
+    }
 
     #[test]
     fn exit_codes_are_as_documented() {

@@ -85,7 +85,9 @@ fn result(outcome: &Outcome) -> String {
 /// `41.2 ms (n=12, ±1.9 %)`, and the broken tolerance if there is one.
 fn time(measured: &Measured) -> String {
     let n = measured.samples_ms.len();
-    let median = median(&measured.samples_ms).map_or("no finite time".to_owned(), |ms| format!("{ms:.3} ms"));
+    let median = median(&measured.samples_ms).map_or("no finite time".to_owned(), |ms| {
+        if ms < 10.0 { format!("{ms:.3} ms") } else { format!("{ms:.1} ms") }
+    });
     let width = relative_half_width(&measured.samples_ms).map_or(String::new(), |w| format!(", ±{:.1} %", w * 100.0));
     let broken = match (measured.numerics.within_tolerance, &measured.numerics.remark) {
         (Some(false), remark) => format!(", OUT OF TOLERANCE: {}", remark.as_deref().unwrap_or("no remark")),
