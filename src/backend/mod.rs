@@ -254,7 +254,7 @@ pub trait Backend {
 /// [`BackendError::Unavailable`] for kinds this build does not contain.
 pub fn backend(kind: BackendKind) -> Result<Box<dyn Backend>, BackendError> {
     match kind {
-        BackendKind::Reference => Ok(Box::new(reference::ReferenceBackend)),
+        BackendKind::Reference => Ok(Box::new(reference::ReferenceBackend::default())),
         BackendKind::Mock => Ok(Box::new(mock::MockBackend)),
         BackendKind::OnnxRuntime | BackendKind::Cuda | BackendKind::TensorRt => Err(BackendError::Unavailable {
             backend: kind,
