@@ -56,7 +56,7 @@ impl Session {
 
     fn measured(&mut self, settings: &Settings, of: &Configuration, at: &Reference) -> Result<Measured, Failure> {
         let model = self.model(settings, of)?;
-        let cost = cost::summary(&model.graph, &of.policy, of.shape).map_err(crate::backend::BackendError::from)?;
+        let cost = model.graph.cost(&of.policy, of.shape).map_err(crate::backend::BackendError::from)?;
         let load_s = self.load(of, &model)?;
         let threads = settings.measurement.threads.unwrap_or_else(every_core);
         let request = BuildRequest { model: Arc::clone(&model), policy: of.policy.clone(), shape: of.shape, threads };
