@@ -117,6 +117,14 @@ pub enum BackendError {
     /// Inputs that do not fit the engine.
     #[error("inputs do not fit the engine: {0}")]
     Inputs(String),
+    /// The device or the library ran out of memory.
+    #[error("{backend} ran out of memory: {message}")]
+    OutOfMemory {
+        /// Which one.
+        backend: BackendKind,
+        /// The library's own words.
+        message: String,
+    },
     /// The library failed while executing.
     #[error("{backend} failed: {message}")]
     Execution {
@@ -246,7 +254,7 @@ pub trait Backend {
 /// [`BackendError::Unavailable`] for kinds this build does not contain.
 pub fn backend(kind: BackendKind) -> Result<Box<dyn Backend>, BackendError> {
     match kind {
-        BackendKind::Reference => Ok(Box::new(reference::ReferenceBackend)),
+        BackendKind::Reference => Ok(Box::new(reference::ReferenceBackend::default())),
         BackendKind::Mock => Ok(Box::new(mock::MockBackend)),
         BackendKind::OnnxRuntime | BackendKind::Cuda | BackendKind::TensorRt => Err(BackendError::Unavailable {
             backend: kind,

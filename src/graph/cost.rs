@@ -1,1 +1,167 @@
-//! Work per op.
+//! Work of one forward pass, counted from the graph: floating-point operations and bytes.
+//!
+//! A multiply-add is two operations. Element-wise classes use fixed counts per element (documented at
+//! [`flops_per_element`]); together they are under 1 % of a transformer's work, so their exact value does not matter.
+
+use std::collections::BTreeSet;
+
+use super::{Format, Graph, Op, OpClass, OpKind, ParamId, PolicyError, PrecisionPolicy, Rounding, Shape};
+use crate::store::record::CostSummary;
+
+/// Work and traffic of one op.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpCost {
+    /// Floating-point operations.
+    pub flops: u64,
+    /// Parameters read, bytes. Of an embedding only the rows of the batch's tokens are read.
+    pub param_bytes: u64,
+    /// Inputs read, bytes.
+    pub read_bytes: u64,
+    /// Output written, bytes.
+    pub write_bytes: u64,
+}
+
+/// Operations per output element of the classes that are not products.
+pub fn flops_per_element(class: OpClass) -> u64 {
+    match class {
+        // Two additions of three tables; BERT's count, one more than GPT-2's.
+        OpClass::Embedding => 2,
+        // Mean, deviation, square, variance, normalise, scale, shift.
+        OpClass::LayerNorm => 8,
+        // Maximum, subtraction, exponential, sum, division.
+        OpClass::Softmax => 5,
+        // The tanh form's polynomial; the erf form is of the same order.
+        OpClass::Gelu => 8,
+        OpClass::Residual | OpClass::Tanh => 1,
+        _ => 0,
+    }
+}
+
+/// Parameters an op reads.
+pub fn params_of(op: &Op) -> Vec<ParamId> {
+    match &op.kind {
+        OpKind::Embedding { word, position, token_type } => {
+            [Some(*word), Some(*position), *token_type].into_iter().flatten().collect()
+        }
+        OpKind::LayerNorm { gamma, beta, .. } => vec![*gamma, *beta],
+        OpKind::Linear { weight, bias, .. } => std::iter::once(*weight).chain(*bias).collect(),
+        _ => Vec::new(),
+    }
+}
+
+impl Graph {
+    /// Work of every op under `policy`, in op order.
+    ///
+    /// # Errors
+    /// [`PolicyError`] when the policy does not fit the graph.
+    pub fn costs(&self, policy: &PrecisionPolicy, shape: Shape) -> Result<Vec<OpCost>, PolicyError> {
+        let roundings = self.roundings(policy)?;
+        let stored: Vec<Format> = self.value_formats(&roundings);
+        let cost = |(op, rounding): (&Op, &Rounding)| {
+            let output = self.value(op.output).shape.elements(shape) as u64;
+            let read = op.inputs.iter().map(|id| {
+                self.value(*id).shape.elements(shape) as u64 * stored[id.0].bytes() / self.share_divisor(op, shape)
+            });
+            OpCost {
+                flops: self.flops(op, shape),
+                param_bytes: self.param_traffic(op, shape) * rounding.compute.bytes(),
+                read_bytes: read.sum(),
+                write_bytes: output * rounding.store.bytes(),
+            }
+        };
+        Ok(self.ops.iter().zip(&roundings).map(cost).collect())
+    }
+
+    /// Totals of a pass: operations, parameter bytes and intermediate bytes in the policy's formats.
+    ///
+    /// # Errors
+    /// [`PolicyError`] when the policy does not fit the graph.
+    pub fn cost(&self, policy: &PrecisionPolicy, shape: Shape) -> Result<CostSummary, PolicyError> {
+        let roundings = self.roundings(policy)?;
+        let costs = self.costs(policy, shape)?;
+        // A parameter used in two formats (tied embeddings under an unusual policy) is stored twice.
+        let stored: BTreeSet<(usize, Format)> = self
+            .ops
+            .iter()
+            .zip(&roundings)
+            .flat_map(|(op, rounding)| params_of(op).into_iter().map(|id| (id.0, rounding.compute)))
+            .collect();
+        Ok(CostSummary {
+            flops: costs.iter().map(|cost| cost.flops).sum(),
+            policy_weights_bytes: stored.iter().map(|&(id, f)| self.params[id].elements() as u64 * f.bytes()).sum(),
+            policy_activations_bytes: costs.iter().map(|cost| cost.write_bytes).sum(),
+            parameters: self.parameter_count(),
+        })
+    }
+
+    /// The format each value is stored in, by value id.
+    pub fn value_formats(&self, roundings: &[Rounding]) -> Vec<Format> {
+        let mut formats = vec![Format::Fp32; self.values.len()];
+        for (op, rounding) in self.ops.iter().zip(roundings) {
+            formats[op.output.0] = rounding.store;
+        }
+        formats
+    }
+
+    fn flops(&self, op: &Op, shape: Shape) -> u64 {
+        let output = self.value(op.output).shape.elements(shape) as u64;
+        let per_output = match &op.kind {
+            OpKind::Linear { weight, .. } => 2 * self.param(*weight).dims[1] as u64,
+            OpKind::AttentionScores { heads, .. } => 2 * (self.dimensions.hidden / heads) as u64,
+            OpKind::AttentionContext { .. } => 2 * shape.sequence as u64,
+            _ => flops_per_element(op.class),
+        };
+        output * per_output
+    }
+
+    /// Parameter elements an op reads in one pass.
+    fn param_traffic(&self, op: &Op, shape: Shape) -> u64 {
+        let whole = params_of(op).into_iter().map(|id| self.param(id).elements() as u64);
+        match op.kind {
+            OpKind::Embedding { .. } => {
+                let rows = shape.tokens() as u64;
+                whole.map(|table| table.min(rows * self.dimensions.hidden as u64)).sum()
+            }
+            _ => whole.sum(),
+        }
+    }
+
+    /// Selecting one token per sequence reads only that token.
+    fn share_divisor(&self, op: &Op, shape: Shape) -> u64 {
+        match op.kind {
+            OpKind::SelectFirst => shape.sequence as u64,
+            _ => 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::{PrecisionPolicy, Preset, Shape};
+    use crate::manifest::schema::Architecture;
+    use crate::model::architecture_graph;
+
+    /// The table of the design study: 24 T d² + 4 B S² d per layer, d = 768, products only.
+    #[test]
+    fn bert_base_at_1x128_does_22_gflop_in_its_encoder() {
+        let graph = architecture_graph(Architecture::BertBase);
+        let cost = graph
+            .cost(&PrecisionPolicy::preset(Preset::Fp32), Shape { batch: 1, sequence: 128 })
+            .expect("presets fit every graph");
+        let expected = 12.0 * (24.0 * 128.0 * 768.0 * 768.0 + 4.0 * 128.0 * 128.0 * 768.0);
+        let ratio = cost.flops as f64 / expected;
+        assert!((1.0..1.01).contains(&ratio), "{ratio}");
+        assert_eq!(cost.policy_weights_bytes, 4 * cost.parameters);
+    }
+
+    #[test]
+    fn hybrid_stores_nearly_all_parameters_in_two_bytes() {
+        let graph = architecture_graph(Architecture::Gpt2);
+        let cost = graph
+            .cost(&PrecisionPolicy::preset(Preset::Hybrid), Shape { batch: 1, sequence: 32 })
+            .expect("presets fit every graph");
+        assert_eq!(cost.parameters, 124_439_808, "the published size of GPT-2, tied head counted once");
+        let per_parameter = cost.policy_weights_bytes as f64 / cost.parameters as f64;
+        assert!((2.0..2.01).contains(&per_parameter), "{per_parameter}");
+    }
+}

@@ -130,6 +130,17 @@ pub enum Mask {
     Causal,
 }
 
+/// Where the output of a linear layer goes; policies treat the three apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinearRole {
+    /// Into an attention product or an activation.
+    Inner,
+    /// Into the residual stream.
+    Residual,
+    /// Out of the model, as logits.
+    Output,
+}
+
 /// What an operation does.
 #[derive(Debug, Clone, PartialEq)]
 pub enum OpKind {
@@ -153,6 +164,8 @@ pub enum OpKind {
     },
     /// `x Wᵀ + b` with W `[out, in]`; the bias is added in the accumulator's format.
     Linear {
+        /// Where the output goes.
+        role: LinearRole,
         /// `[out, in]`
         weight: ParamId,
         /// `[out]`
@@ -180,6 +193,26 @@ pub enum OpKind {
     Residual,
     /// The first token of every sequence: `[B, S, W]` to `[B, W]`.
     SelectFirst,
+}
+
+impl OpKind {
+    /// What a precision policy calls it.
+    pub fn class(&self) -> OpClass {
+        match self {
+            OpKind::Embedding { .. } => OpClass::Embedding,
+            OpKind::LayerNorm { .. } => OpClass::LayerNorm,
+            OpKind::Linear { role: LinearRole::Inner, .. } => OpClass::Linear,
+            OpKind::Linear { role: LinearRole::Residual, .. } => OpClass::ResidualLinear,
+            OpKind::Linear { role: LinearRole::Output, .. } => OpClass::OutputLinear,
+            OpKind::AttentionScores { .. } => OpClass::AttentionScores,
+            OpKind::Softmax(_) => OpClass::Softmax,
+            OpKind::AttentionContext { .. } => OpClass::AttentionContext,
+            OpKind::Gelu(_) => OpClass::Gelu,
+            OpKind::Tanh => OpClass::Tanh,
+            OpKind::Residual => OpClass::Residual,
+            OpKind::SelectFirst => OpClass::Select,
+        }
+    }
 }
 
 /// One operation of the graph.
@@ -318,10 +351,10 @@ impl GraphBuilder {
     }
 
     /// Adds an op and returns its output value.
-    pub fn op(&mut self, name: &str, class: OpClass, kind: OpKind, inputs: &[ValueId], shape: ValueShape) -> ValueId {
+    pub fn op(&mut self, name: &str, kind: OpKind, inputs: &[ValueId], shape: ValueShape) -> ValueId {
         let output = ValueId(self.values.len());
         self.values.push(Value { name: name.to_owned(), shape });
-        self.ops.push(Op { name: name.to_owned(), class, kind, inputs: inputs.to_vec(), output });
+        self.ops.push(Op { name: name.to_owned(), class: kind.class(), kind, inputs: inputs.to_vec(), output });
         output
     }
 

@@ -1,12 +1,20 @@
 //! Token ids for an engine: random, windows of a text, or labelled SST-2 sentences.
 
-use std::path::Path;
+mod sst2;
+mod text;
 
+use std::path::{Path, PathBuf};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::graph::Shape;
 use crate::manifest::schema::InputSource;
-use crate::model::Model;
+use crate::model::{Model, ModelError};
+use sst2::Sentences;
+use text::Windows;
 
 /// Token ids of one forward pass. Row `i` depends on the source, the sequence length and `i`, never on the batch size.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,34 +27,186 @@ pub struct Batch {
     pub lengths: Vec<usize>,
     /// Class of each row, for labelled inputs.
     pub labels: Option<Vec<u8>>,
+    /// The token that follows each one, `[batch, sequence]`, for windows of a running text.
+    pub next_ids: Option<Vec<u32>>,
+}
+
+impl Batch {
+    /// A batch of one full row.
+    pub fn single(ids: Vec<u32>) -> Self {
+        let shape = Shape { batch: 1, sequence: ids.len() };
+        Batch { shape, lengths: vec![ids.len()], ids, labels: None, next_ids: None }
+    }
 }
 
 /// An input that cannot be used.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum InputError {
-    /// A dataset is absent.
-    #[error("stub")]
-    Stub,
+    /// A file could not be read.
+    #[error("{path}: {source}; put the dataset there or correct the manifest's path")]
+    Io { path: PathBuf, source: std::io::Error },
+    /// The file is not the pinned one.
+    #[error("{path}: sha256 is {found}, the manifest pins {expected}; fetch the pinned file or correct the pin")]
+    Digest { path: PathBuf, found: String, expected: String },
+    /// The file holds too little.
+    #[error(
+        "{path}: holds {tokens} tokens, a window of {sequence} needs {needed}; use a longer text or shorter windows"
+    )]
+    Short { path: PathBuf, tokens: usize, sequence: usize, needed: usize },
+    /// A line is not `sentence<TAB>label`.
+    #[error("{path}:{line}: {message}")]
+    Line { path: PathBuf, line: usize, message: String },
+    /// The model cannot tokenise.
+    #[error(transparent)]
+    Model(#[from] ModelError),
 }
 
 /// A source of batches for one model.
 #[derive(Debug)]
-pub struct InputStream {}
+pub struct InputStream {
+    rows: Rows,
+    pad_id: u32,
+}
+
+#[derive(Debug)]
+enum Rows {
+    Random { seed: u64, vocabulary: u32 },
+    Text(Windows),
+    Sst2(Sentences),
+}
+
+/// One row before padding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Row {
+    ids: Vec<u32>,
+    label: Option<u8>,
+    next_ids: Option<Vec<u32>>,
+}
 
 impl InputStream {
-    /// Opens the source: reads and tokenises its file, if it has one.
+    /// Opens the source: reads and tokenises its file, if it has one. Relative paths start from `base_dir`.
     ///
     /// # Errors
     /// [`InputError`] naming the file and the cure.
-    pub fn open(_source: &InputSource, _base_dir: &Path, _model: &Model) -> Result<InputStream, InputError> {
-        unimplemented!()
+    pub fn open(source: &InputSource, base_dir: &Path, model: &Model) -> Result<InputStream, InputError> {
+        let rows = match source {
+            InputSource::Random { seed } => {
+                Rows::Random { seed: *seed, vocabulary: model.config.dimensions.vocabulary as u32 }
+            }
+            InputSource::Text { path, sha256 } => {
+                let path = base_dir.join(path);
+                let text = read_pinned(&path, sha256.as_deref())?;
+                Rows::Text(Windows::new(path, &text, &model.tokenizer()?)?)
+            }
+            InputSource::Sst2 { path, sha256 } => {
+                let path = base_dir.join(path);
+                let text = read_pinned(&path, sha256.as_deref())?;
+                Rows::Sst2(Sentences::new(path, &text, &model.tokenizer()?)?)
+            }
+        };
+        Ok(InputStream { rows, pad_id: model.config.pad_id })
+    }
+
+    /// Number of different rows of `sequence` tokens; `None` for an endless source.
+    pub fn len(&self, sequence: usize) -> Option<usize> {
+        match &self.rows {
+            Rows::Random { .. } => None,
+            Rows::Text(windows) => Some(windows.len(sequence)),
+            Rows::Sst2(sentences) => Some(sentences.len()),
+        }
     }
 
     /// Rows `first .. first + shape.batch`, wrapping around where the source is finite.
     ///
     /// # Errors
     /// [`InputError`] where the source holds too little text for one row.
-    pub fn batch(&self, _shape: Shape, _first: usize) -> Result<Batch, InputError> {
-        unimplemented!()
+    pub fn batch(&self, shape: Shape, first: usize) -> Result<Batch, InputError> {
+        let rows = (first..first + shape.batch).map(|index| self.row(shape.sequence, index));
+        let rows: Vec<Row> = rows.collect::<Result<_, _>>()?;
+        let padded = |ids: &[u32]| {
+            let mut ids = ids.to_vec();
+            ids.resize(shape.sequence, self.pad_id);
+            ids
+        };
+        Ok(Batch {
+            shape,
+            ids: rows.iter().flat_map(|row| padded(&row.ids)).collect(),
+            lengths: rows.iter().map(|row| row.ids.len()).collect(),
+            labels: rows.iter().map(|row| row.label).collect(),
+            next_ids: rows
+                .iter()
+                .map(|row| row.next_ids.as_deref().map(padded))
+                .collect::<Option<Vec<_>>>()
+                .map(|n| n.concat()),
+        })
+    }
+
+    fn row(&self, sequence: usize, index: usize) -> Result<Row, InputError> {
+        match &self.rows {
+            Rows::Random { seed, vocabulary } => {
+                let mut generator = ChaCha8Rng::seed_from_u64(*seed);
+                generator.set_stream(index as u64);
+                // The high word of a 32 x 32 bit product is uniform to one part in 2³² / vocabulary.
+                let id = |word: u32| ((u64::from(word) * u64::from(*vocabulary)) >> 32) as u32;
+                let ids = (0..sequence).map(|_| id(generator.next_u32())).collect();
+                Ok(Row { ids, label: None, next_ids: None })
+            }
+            Rows::Text(windows) => windows.row(sequence, index),
+            Rows::Sst2(sentences) => Ok(sentences.row(sequence, index)),
+        }
+    }
+}
+
+/// The file's text with line ends as `\n`, whatever wrote it; its digest is that of its bytes.
+fn read_pinned(path: &Path, pin: Option<&str>) -> Result<String, InputError> {
+    let bytes = std::fs::read(path).map_err(|source| InputError::Io { path: path.to_owned(), source })?;
+    let found: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    if let Some(expected) = pin.filter(|pin| *pin != found) {
+        return Err(InputError::Digest { path: path.to_owned(), found, expected: expected.to_owned() });
+    }
+    let text = String::from_utf8(bytes).map_err(|_| InputError::Line {
+        path: path.to_owned(),
+        line: 1,
+        message: "the file is not UTF-8 text".to_owned(),
+    })?;
+    Ok(text.replace("\r\n", "\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::schema::{Architecture, ModelSource};
+    use crate::model::Head;
+
+    fn random(seed: u64) -> InputStream {
+        let source = ModelSource::Random { seed: 1, architecture: Architecture::BertTiny };
+        let model = Model::open("tiny", &source, Path::new("."), Head::Natural).unwrap();
+        InputStream::open(&InputSource::Random { seed }, Path::new("."), &model).unwrap()
+    }
+
+    #[test]
+    fn a_row_depends_on_seed_and_index_but_not_on_the_batch_size() {
+        let stream = random(7);
+        let one = stream.batch(Shape { batch: 1, sequence: 16 }, 3).unwrap();
+        let four = stream.batch(Shape { batch: 4, sequence: 16 }, 0).unwrap();
+        assert_eq!(one.ids[..], four.ids[48..]);
+        assert_ne!(one.ids[..], four.ids[..16]);
+        assert_ne!(four.ids, random(8).batch(Shape { batch: 4, sequence: 16 }, 0).unwrap().ids);
+        assert!(four.ids.iter().all(|&id| id < 1000) && four.ids.iter().any(|&id| id > 900));
+        assert_eq!((four.lengths, four.labels, four.next_ids), (vec![16; 4], None, None));
+    }
+
+    #[test]
+    fn an_absent_or_altered_dataset_is_named_with_the_cure() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dev.tsv");
+        let error = read_pinned(&path, None).unwrap_err().to_string();
+        assert!(error.contains("dev.tsv") && error.contains("put the dataset there"), "{error}");
+        std::fs::write(&path, "x").unwrap();
+        let error = read_pinned(&path, Some("00")).unwrap_err().to_string();
+        assert!(error.contains("the manifest pins 00"), "{error}");
+        std::fs::write(&path, [0xff, 0xfe]).unwrap();
+        assert!(read_pinned(&path, None).unwrap_err().to_string().contains("not UTF-8"));
     }
 }

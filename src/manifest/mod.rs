@@ -1,3 +1,127 @@
-//! Manifests: YAML files under experiments/, read strictly.
+//! Manifests: YAML files under experiments/, read strictly. Everything that is wrong is reported at once, each mistake
+//! with its line, column and key path. Reading touches the manifest file and nothing else: no model, device or network.
 
+mod axes;
+mod check;
+mod cursor;
+mod diagnostic;
+mod exclusion;
+mod grid;
+mod limits;
+mod precision;
+mod read;
 pub mod schema;
+mod tree;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+pub use diagnostic::{Diagnostic, Diagnostics, Place};
+pub use grid::{Cell, product_indices, product_words};
+pub use tree::MAX_BYTES;
+
+use diagnostic::Report;
+use schema::Manifest;
+
+/// A manifest with what is known of its file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadedManifest {
+    /// The validated manifest.
+    pub manifest: Manifest,
+    /// SHA-256 of the file's bytes, hexadecimal.
+    pub sha256: String,
+    /// The folder relative paths start from: the file's.
+    pub base_dir: PathBuf,
+}
+
+/// Why there is no manifest.
+#[derive(Debug, Error)]
+pub enum ManifestError {
+    /// The file could not be read.
+    #[error("{path}: cannot read the manifest: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A folder or a device.
+    #[error("{path}: not a file; name a manifest like experiments/quick.yaml")]
+    NotAFile {
+        /// What was named.
+        path: PathBuf,
+    },
+    /// The file was read and is wrong.
+    #[error(transparent)]
+    Invalid(#[from] Diagnostics),
+}
+
+impl Manifest {
+    /// Reads and validates a manifest file.
+    ///
+    /// # Errors
+    /// [`ManifestError`]; [`ManifestError::Invalid`] holds every mistake of the file.
+    pub fn load(path: &Path) -> Result<LoadedManifest, ManifestError> {
+        let file_name = path.display().to_string();
+        let bytes = read_bounded(path)?;
+        let text = std::str::from_utf8(&bytes).map_err(|error| {
+            let place = place_of(&bytes[..error.valid_up_to()]);
+            let found = bytes[error.valid_up_to()];
+            let message = format!("found the byte 0x{found:02x}, expected UTF-8 text; save the file as UTF-8");
+            Diagnostics::new(&file_name, vec![Diagnostic::at(place, message)])
+        })?;
+        let manifest = Manifest::parse(text, &file_name)?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Ok(LoadedManifest { manifest, sha256: sha256_hex(&bytes), base_dir: parent.to_owned() })
+    }
+
+    /// Validates a manifest's text; `file_name` is what messages call it.
+    ///
+    /// # Errors
+    /// Every mistake, ordered by place.
+    pub fn parse(text: &str, file_name: &str) -> Result<Manifest, Diagnostics> {
+        let root = tree::parse(text).map_err(|error| Diagnostics::new(file_name, vec![error]))?;
+        let mut report = Report::new(text);
+        let manifest = read::manifest(&root, &mut report);
+        match manifest {
+            Some(manifest) if report.is_empty() => Ok(manifest),
+            _ => Err(Diagnostics::new(file_name, report.into_list())),
+        }
+    }
+}
+
+/// The file's bytes; refuses anything over [`MAX_BYTES`] without reading it.
+fn read_bounded(path: &Path) -> Result<Vec<u8>, ManifestError> {
+    let failed = |source| ManifestError::Read { path: path.to_owned(), source };
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(ManifestError::NotAFile { path: path.to_owned() });
+    }
+    let mut bytes = Vec::new();
+    if metadata.len() <= MAX_BYTES {
+        // One byte more than allowed, in case the file grows meanwhile.
+        File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    }
+    let length = metadata.len().max(bytes.len() as u64);
+    if length > MAX_BYTES {
+        let file_name = path.display().to_string();
+        return Err(Diagnostics::new(&file_name, vec![Diagnostic::at(Place::START, tree::too_large(length))]).into());
+    }
+    Ok(bytes)
+}
+
+/// Where the character after `valid` stands.
+fn place_of(valid: &[u8]) -> Place {
+    let text = String::from_utf8_lossy(valid);
+    let column = text.rsplit('\n').next().map_or(0, |line| line.chars().count());
+    Place { line: text.matches('\n').count() as u64 + 1, column: column as u64 + 1 }
+}
+
+/// SHA-256 in hexadecimal.
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -204,7 +204,7 @@ impl Default for Numerics {
     }
 }
 
-/// Limits on a row's numerics. A limit that is broken fails the row; an absent one is not checked.
+/// Limits on a row's numerics. A broken limit marks the row, and the run exits with 1; an absent one is not checked.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Tolerance {
     /// Smallest cosine over output vectors.

@@ -1,13 +1,28 @@
 //! A checkpoint turned into a graph, with its weights readable tensor by tensor.
 
+mod bert;
+mod checkpoint;
+mod config;
+mod gpt2;
+mod layers;
+mod random;
+mod tokenizer;
+
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::graph::{Graph, ParamId};
-use crate::manifest::schema::ModelSource;
+pub use config::{Family, ModelConfig, TaskHead};
+pub use tokenizer::Tokenizer;
 
-/// What a person wants out of the model. `Natural` is the head the checkpoint was made for.
+use crate::graph::{Graph, ParamId};
+use crate::manifest::schema::{Architecture, ModelSource};
+use checkpoint::Checkpoint;
+
+/// Where fetched hub checkpoints are kept, relative to the manifest's folder: `OWNER--NAME/REVISION` below it.
+pub const HUB_FOLDER: &str = "../runs/hub";
+
+/// What a person wants out of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Head {
     /// Logits where the checkpoint has a head for them, hidden states otherwise.
@@ -22,39 +37,171 @@ pub enum Head {
 pub struct Model {
     /// Manifest name.
     pub name: String,
+    /// Configuration.
+    pub config: ModelConfig,
     /// Typed operations.
     pub graph: Graph,
     /// `random weights, seed 1` or `checkpoint sha256 1234…`, for labels.
     pub provenance: String,
+    weights: Weights,
+}
+
+#[derive(Debug)]
+enum Weights {
+    Random { seed: u64 },
+    Checkpoint { checkpoint: Checkpoint, folder: PathBuf },
 }
 
 /// A checkpoint that cannot be used, and what to do about it.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum ModelError {
     /// A file could not be read.
     #[error("{path}: {source}")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    Io { path: PathBuf, source: std::io::Error },
+    /// `config.json` cannot be used.
+    #[error("{path}: {message}")]
+    Config { path: PathBuf, message: String },
+    /// The tokenizer cannot be used.
+    #[error("{path}: {message}")]
+    Tokenizer { path: PathBuf, message: String },
+    /// A model without a tokenizer was asked for text.
+    #[error("model `{model}` has random weights and so no tokenizer; give it random ids, or a checkpoint folder")]
+    NoTokenizer { model: String },
+    /// A pickle checkpoint.
+    #[error(
+        "{path}: pickle checkpoints are refused because unpickling runs code from the file; convert it once, in a \
+         sandbox: `AutoModel.from_pretrained(folder).save_pretrained(folder, safe_serialization=True)`"
+    )]
+    Pickle { path: PathBuf },
+    /// The safetensors file is damaged.
+    #[error("{path}: {message}; fetch it again")]
+    Damaged { path: PathBuf, message: String },
+    /// A tensor is absent.
+    #[error("{path}: tensor `{tensor}` is missing; the file's names are like `{example}`")]
+    MissingTensor { path: PathBuf, tensor: String, example: String },
+    /// A tensor has another shape than the configuration says.
+    #[error("{path}: tensor `{tensor}` has shape {found:?}, config.json implies {expected:?}")]
+    TensorShape { path: PathBuf, tensor: String, found: Vec<usize>, expected: Vec<usize> },
+    /// A tensor is not floating-point.
+    #[error("{path}: tensor `{tensor}` has dtype {dtype}; F32, F16, BF16 and F64 can be read")]
+    TensorDtype { path: PathBuf, tensor: String, dtype: String },
+    /// The file is not the pinned one.
+    #[error("{path}: sha256 is {found}, the manifest pins {expected}; fetch the pinned file or correct the pin")]
+    Digest { path: PathBuf, found: String, expected: String },
+    /// A hub checkpoint is not on this machine.
+    #[error(
+        "{path}: `{repository}` at {revision} has not been fetched to this folder, and the manifest names no fallback"
+    )]
+    NotFetched { path: PathBuf, repository: String, revision: String },
+}
+
+impl ModelError {
+    fn io(path: &Path, source: std::io::Error) -> Self {
+        ModelError::Io { path: path.to_owned(), source }
+    }
+}
+
+/// The graph of a named architecture with its natural head.
+pub fn architecture_graph(architecture: Architecture) -> Graph {
+    build_graph(&ModelConfig::of(architecture))
+}
+
+fn build_graph(config: &ModelConfig) -> Graph {
+    match config.family {
+        Family::Bert => bert::graph(config),
+        Family::Gpt2 => gpt2::graph(config),
+    }
 }
 
 impl Model {
-    /// Opens a model: reads its configuration and builds its graph, but reads no weights yet.
+    /// Opens a model: reads its configuration, builds its graph and checks every tensor's presence, shape and dtype, but
+    /// reads no weights yet. Relative paths start from `base_dir`.
     ///
     /// # Errors
     /// [`ModelError`] naming the file, key or tensor.
-    pub fn open(_name: &str, _source: &ModelSource, _base_dir: &Path, _head: Head) -> Result<Model, ModelError> {
-        unimplemented!()
+    pub fn open(name: &str, source: &ModelSource, base_dir: &Path, head: Head) -> Result<Model, ModelError> {
+        match source {
+            ModelSource::Random { seed, architecture } => Ok(Self::random(name, *seed, *architecture, head)),
+            ModelSource::Checkpoint { path, sha256 } => {
+                Self::from_folder(name, &base_dir.join(path), sha256.as_deref(), head)
+            }
+            ModelSource::Hub { repository, revision, sha256, fallback } => {
+                let folder = base_dir.join(HUB_FOLDER).join(repository.replace('/', "--")).join(revision);
+                match fallback {
+                    _ if folder.exists() => Self::from_folder(name, &folder, Some(sha256), head),
+                    Some(architecture) => {
+                        let mut model = Self::random(name, 0, *architecture, head);
+                        model.provenance = format!("random weights, seed 0, standing in for {repository}");
+                        Ok(model)
+                    }
+                    None => Err(ModelError::NotFetched {
+                        path: folder,
+                        repository: repository.clone(),
+                        revision: revision.clone(),
+                    }),
+                }
+            }
+        }
     }
 
-    /// One parameter as `[out, in]` f32, converted from the checkpoint's dtype.
+    fn random(name: &str, seed: u64, architecture: Architecture, head: Head) -> Model {
+        let config = with_head(ModelConfig::of(architecture), head);
+        Model {
+            name: name.to_owned(),
+            graph: build_graph(&config),
+            config,
+            provenance: format!("random weights, seed {seed}"),
+            weights: Weights::Random { seed },
+        }
+    }
+
+    fn from_folder(name: &str, folder: &Path, pin: Option<&str>, head: Head) -> Result<Model, ModelError> {
+        let config = with_head(ModelConfig::read(&folder.join("config.json"))?, head);
+        let checkpoint = Checkpoint::open(folder, config.family.prefix())?;
+        let found = checkpoint.sha256()?;
+        if let Some(expected) = pin.filter(|pin| *pin != found) {
+            let path = folder.join("model.safetensors");
+            return Err(ModelError::Digest { path, found, expected: expected.to_owned() });
+        }
+        let graph = build_graph(&config);
+        graph.params.iter().try_for_each(|param| checkpoint.check(param))?;
+        Ok(Model {
+            name: name.to_owned(),
+            config,
+            graph,
+            provenance: format!("checkpoint sha256 {}", &found[..16]),
+            weights: Weights::Checkpoint { checkpoint, folder: folder.to_owned() },
+        })
+    }
+
+    /// One parameter as `[out, in]` f32, converted from the checkpoint's dtype or drawn.
     ///
     /// # Errors
     /// [`ModelError`] naming the tensor.
-    pub fn param(&self, _id: ParamId) -> Result<Vec<f32>, ModelError> {
-        unimplemented!()
+    pub fn param(&self, id: ParamId) -> Result<Vec<f32>, ModelError> {
+        let param = self.graph.param(id);
+        match &self.weights {
+            Weights::Random { seed } => Ok(random::draw(*seed, param)),
+            Weights::Checkpoint { checkpoint, .. } => checkpoint.read(param),
+        }
     }
+
+    /// The model's tokenizer.
+    ///
+    /// # Errors
+    /// [`ModelError::NoTokenizer`] for random weights, [`ModelError::Tokenizer`] otherwise.
+    pub fn tokenizer(&self) -> Result<Tokenizer, ModelError> {
+        match &self.weights {
+            Weights::Random { .. } => Err(ModelError::NoTokenizer { model: self.name.clone() }),
+            Weights::Checkpoint { folder, .. } => Tokenizer::open(folder, self.config.dimensions.vocabulary),
+        }
+    }
+}
+
+fn with_head(mut config: ModelConfig, head: Head) -> ModelConfig {
+    if head == Head::Hidden {
+        config.head = TaskHead::None;
+    }
+    config
 }

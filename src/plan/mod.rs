@@ -1,10 +1,17 @@
 //! The manifest expanded: an ordered list of configurations, each with a stable id.
 
+mod estimate;
+mod identity;
+mod print;
+
 use serde::{Deserialize, Serialize};
 
 use crate::backend::BackendKind;
 use crate::graph::{PrecisionPolicy, Shape};
-use crate::manifest::schema::{InputSource, Measurement, ModelSource, Numerics, Tolerance};
+use crate::manifest::schema::{InputSource, Manifest, Measurement, ModelSource, Numerics, Tolerance};
+use crate::manifest::{Cell, LoadedManifest, product_indices};
+
+pub use estimate::{Estimate, NOMINAL_THREADS, SizeSource};
 
 /// Hash of a configuration's canonical form: 16 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -52,7 +59,7 @@ pub struct Excluded {
 pub struct Axes {
     /// Models.
     pub models: usize,
-    /// Backend and policy pairs; pairs a backend cannot execute must be excluded with a reason.
+    /// Backends; a policy that one cannot execute is among the exclusions, with a reason.
     pub backends: usize,
     /// Precision policies.
     pub precisions: usize,
@@ -87,4 +94,81 @@ pub struct Plan {
     pub numerics: Numerics,
     /// Limits by policy name.
     pub tolerances: std::collections::BTreeMap<String, Tolerance>,
+}
+
+impl Axes {
+    /// The axes' sizes in the order of the product, slowest first.
+    pub fn sizes(self) -> [usize; 6] {
+        [self.models, self.backends, self.precisions, self.sequence_lengths, self.batch_sizes, self.inputs]
+    }
+}
+
+impl Plan {
+    /// Expands a validated manifest: models, then backends, precisions, sequence lengths, batch sizes and inputs, the
+    /// last varying fastest. A cell takes the reason of the first exclusion that names it.
+    pub fn expand(loaded: &LoadedManifest) -> Plan {
+        let manifest = &loaded.manifest;
+        let axes = Axes {
+            models: manifest.models.len(),
+            backends: manifest.backends.len(),
+            precisions: manifest.precisions.len(),
+            batch_sizes: manifest.batch_sizes.len(),
+            sequence_lengths: manifest.sequence_lengths.len(),
+            inputs: manifest.inputs.len(),
+        };
+        let (mut configurations, mut excluded) = (Vec::new(), Vec::new());
+        for index in product_indices(axes.sizes()) {
+            let configuration = configuration(manifest, index);
+            let cell = configuration.cell();
+            match manifest.exclude.iter().find(|exclusion| exclusion.matches(&cell)) {
+                Some(exclusion) => excluded.push(Excluded { reason: exclusion.reason.clone(), configuration }),
+                None => configurations.push(configuration),
+            }
+        }
+        Plan {
+            name: manifest.name.clone(),
+            question: manifest.question.clone(),
+            manifest_sha256: loaded.sha256.clone(),
+            base_dir: loaded.base_dir.clone(),
+            axes,
+            configurations,
+            excluded,
+            measurement: manifest.measurement,
+            numerics: manifest.numerics,
+            tolerances: manifest.tolerances.clone(),
+        }
+    }
+}
+
+fn configuration(
+    manifest: &Manifest,
+    [model, backend, precision, sequence, batch, input]: [usize; 6],
+) -> Configuration {
+    let (model, input) = (&manifest.models[model], &manifest.inputs[input]);
+    let shape = Shape { batch: manifest.batch_sizes[batch], sequence: manifest.sequence_lengths[sequence] };
+    let mut configuration = Configuration {
+        id: ConfigurationId(String::new()),
+        backend: manifest.backends[backend],
+        model: model.name.clone(),
+        model_source: model.source.clone(),
+        policy: manifest.precisions[precision].clone(),
+        shape,
+        input: input.name.clone(),
+        input_source: input.source.clone(),
+    };
+    configuration.id = identity::id(&configuration);
+    configuration
+}
+
+impl Configuration {
+    fn cell(&self) -> Cell<'_> {
+        Cell {
+            model: &self.model,
+            backend: self.backend,
+            precision: &self.policy.name,
+            sequence_length: self.shape.sequence,
+            batch_size: self.shape.batch,
+            input: &self.input,
+        }
+    }
 }

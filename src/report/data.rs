@@ -8,8 +8,9 @@ use crate::backend::BackendKind;
 use crate::graph::Preset;
 use crate::plan::Plan;
 use crate::provenance::Environment;
+use crate::runner::PLAN_FILE;
+use crate::store::parquet;
 use crate::store::schema::{ResultRow, Status};
-use crate::store::{PLAN_FILE, parquet};
 
 /// A run folder, read.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 //! The footer carries the schema version and a SHA-256 of the file itself, taken with the digest's own 64 characters set
 //! to zeros. It is checked before anything is decoded, so a flipped bit anywhere is an error and not a number.
 
-use std::io::{Cursor, Write};
+use std::io::Cursor;
 use std::path::Path;
 
 use polars::prelude::{
@@ -11,6 +11,7 @@ use polars::prelude::{
 };
 use sha2::{Digest, Sha256};
 
+use super::replace::replace;
 use super::schema::{ResultRow, SCHEMA_VERSION, SampleRow};
 use super::{RESULTS_FILE, SAMPLES_FILE, StoreError};
 
@@ -71,32 +72,6 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Replaces `path` by `bytes` so that a reader sees the old file or the new one, whatever happens in between.
-///
-/// # Errors
-/// [`StoreError::Io`]; the old file stays.
-pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().suffix(".tmp").tempfile_in(folder).map_err(StoreError::io(path))?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(StoreError::io(path))?;
-    let file = file.persist(path).map_err(|error| StoreError::Io { path: path.to_owned(), source: error.error })?;
-    set_readable(&file).map_err(StoreError::io(path))?;
-    // The rename itself lives in the folder.
-    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(StoreError::io(folder))
-}
-
-/// Temporary files are private; results are meant to be shared.
-#[cfg(unix)]
-fn set_readable(file: &std::fs::File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn set_readable(_file: &std::fs::File) -> std::io::Result<()> {
-    Ok(())
-}
-
 fn write(path: &Path, mut frame: DataFrame) -> Result<(), StoreError> {
     let metadata = vec![
         (VERSION_KEY.to_owned(), SCHEMA_VERSION.to_string()),
@@ -112,7 +87,7 @@ fn write(path: &Path, mut frame: DataFrame) -> Result<(), StoreError> {
     let start = digest_start(&bytes).ok_or_else(|| StoreError::damaged(path, "the digest was not written"))?;
     let digest = sha256_hex(&bytes);
     bytes[start..start + DIGEST_LENGTH].copy_from_slice(digest.as_bytes());
-    replace(path, &bytes)
+    replace(path, &bytes).map_err(|source| StoreError::Io { path: path.to_owned(), source })
 }
 
 fn read(path: &Path) -> Result<DataFrame, StoreError> {

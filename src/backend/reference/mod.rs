@@ -1,17 +1,223 @@
-//! A fake engine.
-use super::{Backend, BackendError, BackendKind, BuildRequest, Engine};
+//! The embedded backend: interprets the graph on the CPU. FP32 is a real engine; other policies are emulated in FP32 with
+//! every rounding their definition names; FP64 is the oracle.
 
-/// Stub.
-#[derive(Debug)]
-pub struct ReferenceBackend;
+mod elementwise;
+mod product;
+mod program;
+mod real;
+mod rounding;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::ThreadPool;
+
+use super::{Backend, BackendError, BackendKind, BuildRequest, Engine, EngineDescription, MemoryBreakdown, Output};
+use crate::graph::{Format, Graph, PrecisionPolicy, Shape};
+use crate::input::Batch;
+use crate::model::Model;
+use elementwise::Kernels;
+use program::{Program, Weights};
+
+/// Weights kept for the next engine of the same model and policy.
+type Loaded = (Arc<Model>, PrecisionPolicy, Arc<Weights<f32>>);
+
+/// Builds CPU engines; keeps the weights of the last model and policy, so that engines of many shapes share them.
+#[derive(Debug, Default)]
+pub struct ReferenceBackend {
+    loaded: Mutex<Option<Loaded>>,
+}
+
+impl ReferenceBackend {
+    fn weights(&self, model: &Arc<Model>, policy: &PrecisionPolicy) -> Result<Arc<Weights<f32>>, BackendError> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        match loaded.as_ref() {
+            Some((held, kept, weights)) if Arc::ptr_eq(held, model) && kept == policy => return Ok(weights.clone()),
+            _ => {}
+        }
+        // The old weights go first: two models need not fit.
+        *loaded = None;
+        let weights = Arc::new(Weights::load(model, policy)?);
+        *loaded = Some((model.clone(), policy.clone(), weights.clone()));
+        Ok(weights)
+    }
+}
+
 impl Backend for ReferenceBackend {
     fn kind(&self) -> BackendKind {
         BackendKind::Reference
     }
+
     fn availability(&self) -> Result<String, BackendError> {
-        Ok("always".to_owned())
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(format!("{} on {threads} cores", library()))
     }
-    fn build(&self, _request: &BuildRequest) -> Result<Box<dyn Engine>, BackendError> {
-        unimplemented!()
+
+    fn load(&self, model: &Arc<Model>, policy: &PrecisionPolicy) -> Result<(), BackendError> {
+        self.weights(model, policy).map(|_| ())
     }
+
+    fn build(&self, request: &BuildRequest) -> Result<Box<dyn Engine>, BackendError> {
+        let BuildRequest { model, policy, shape, threads } = request;
+        let program = Program::new(&model.graph, policy, *shape, self.weights(model, policy)?)?;
+        Ok(Box::new(ReferenceEngine {
+            runner: Runner { program, pool: pool(*threads)?, shape: *shape, batch: None },
+            model: model.clone(),
+            emulated: !is_fp32(&model.graph, policy)?,
+            threads: *threads,
+        }))
+    }
+}
+
+/// Whether every op computes, accumulates and stores FP32, so that nothing is emulated.
+fn is_fp32(graph: &Graph, policy: &PrecisionPolicy) -> Result<bool, BackendError> {
+    let fp32 = |format| matches!(format, Format::Fp32);
+    Ok(graph.roundings(policy)?.iter().all(|r| fp32(r.compute) && fp32(r.accumulate) && fp32(r.store)))
+}
+
+fn pool(threads: usize) -> Result<ThreadPool, BackendError> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|error| BackendError::Execution { backend: BackendKind::Reference, message: error.to_string() })
+}
+
+fn library() -> String {
+    let vectors = if cfg!(target_arch = "x86_64") {
+        let features = [("avx512f", is_avx512f()), ("avx2", is_avx2())];
+        features.into_iter().find(|(_, found)| *found).map_or("sse2", |(name, _)| name)
+    } else {
+        std::env::consts::ARCH
+    };
+    format!("reference {} ({vectors})", env!("CARGO_PKG_VERSION"))
+}
+
+#[cfg(target_arch = "x86_64")]
+fn is_avx512f() -> bool {
+    std::arch::is_x86_feature_detected!("avx512f")
+}
+#[cfg(target_arch = "x86_64")]
+fn is_avx2() -> bool {
+    std::arch::is_x86_feature_detected!("avx2")
+}
+#[cfg(not(target_arch = "x86_64"))]
+fn is_avx512f() -> bool {
+    false
+}
+#[cfg(not(target_arch = "x86_64"))]
+fn is_avx2() -> bool {
+    false
+}
+
+/// A program with its threads and its bound batch.
+struct Runner<T> {
+    program: Program<T>,
+    pool: ThreadPool,
+    shape: Shape,
+    batch: Option<Batch>,
+}
+
+impl<T: Kernels> Runner<T> {
+    fn bind(&mut self, graph: &Graph, batch: &Batch) -> Result<(), BackendError> {
+        check_batch(graph, self.shape, batch)?;
+        self.batch = Some(batch.clone());
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<(), BackendError> {
+        let Runner { program, pool, batch, .. } = self;
+        let Some(batch) = batch.as_ref() else {
+            return Err(BackendError::Inputs("no batch has been bound".to_owned()));
+        };
+        pool.install(|| program.run(batch));
+        Ok(())
+    }
+}
+
+/// Refuses a batch that would read outside the engine's tensors.
+fn check_batch(graph: &Graph, shape: Shape, batch: &Batch) -> Result<(), BackendError> {
+    let refuse = |message: String| Err(BackendError::Inputs(message));
+    if batch.shape != shape || batch.ids.len() != shape.tokens() || batch.lengths.len() != shape.batch {
+        return refuse(format!("the engine is {shape:?}, the batch {:?}", batch.shape));
+    }
+    if shape.tokens() == 0 || shape.sequence > graph.dimensions.positions {
+        return refuse(format!(
+            "{shape:?} is empty or longer than the model's {} positions",
+            graph.dimensions.positions
+        ));
+    }
+    if let Some(length) = batch.lengths.iter().find(|&&length| length == 0 || length > shape.sequence) {
+        return refuse(format!("a row of {length} tokens, where 1 to {} are allowed", shape.sequence));
+    }
+    match batch.ids.iter().find(|&&id| id as usize >= graph.dimensions.vocabulary) {
+        Some(id) => refuse(format!("token id {id} is outside the vocabulary of {}", graph.dimensions.vocabulary)),
+        None => Ok(()),
+    }
+}
+
+struct ReferenceEngine {
+    runner: Runner<f32>,
+    model: Arc<Model>,
+    emulated: bool,
+    threads: usize,
+}
+
+impl fmt::Debug for ReferenceEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReferenceEngine").field("shape", &self.runner.shape).finish_non_exhaustive()
+    }
+}
+
+impl Engine for ReferenceEngine {
+    fn bind(&mut self, batch: &Batch) -> Result<(), BackendError> {
+        self.runner.bind(&self.model.graph, batch)
+    }
+
+    fn enqueue(&mut self) -> Result<(), BackendError> {
+        self.runner.run()
+    }
+
+    fn outputs(&mut self) -> Result<Output, BackendError> {
+        let values = self.runner.program.output().to_vec();
+        let (rows, width) = output_dims(&self.model.graph, self.runner.shape);
+        Ok(Output { kind: self.model.graph.output_kind, rows, width, values })
+    }
+
+    fn memory(&self) -> MemoryBreakdown {
+        MemoryBreakdown {
+            weights_bytes: Some(self.runner.program.weight_bytes()),
+            activations_bytes: Some(self.runner.program.activation_bytes()),
+            workspace_bytes: None,
+        }
+    }
+
+    fn describe(&self) -> EngineDescription {
+        EngineDescription {
+            library: library(),
+            device: "cpu".to_owned(),
+            threads: Some(self.threads),
+            emulated: self.emulated,
+        }
+    }
+}
+
+/// Rows and width of the graph's output seen as a list of vectors.
+fn output_dims(graph: &Graph, shape: Shape) -> (usize, usize) {
+    let dims = graph.value(graph.output).shape.dims(shape);
+    let width = dims.last().copied().unwrap_or(1);
+    (dims.iter().product::<usize>() / width, width)
+}
+
+/// FP64 outputs of a batch, `[rows, width]`: what every other number is checked against.
+///
+/// # Errors
+/// [`BackendError`] when weights cannot be read or the batch does not fit.
+pub fn oracle_outputs(model: &Model, batch: &Batch, threads: usize) -> Result<Vec<f64>, BackendError> {
+    let policy = PrecisionPolicy::oracle();
+    let weights = Arc::new(Weights::<f64>::load(model, &policy)?);
+    let program = Program::new(&model.graph, &policy, batch.shape, weights)?;
+    let mut runner = Runner { program, pool: pool(threads)?, shape: batch.shape, batch: None };
+    runner.bind(&model.graph, batch)?;
+    runner.run()?;
+    Ok(runner.program.output().to_vec())
 }

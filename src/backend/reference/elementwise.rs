@@ -1,0 +1,379 @@
+//! Everything that is not a matrix product: embedding, layer norm, softmax, GELU, tanh, residual.
+//!
+//! Each kernel is generic in the grid it computes on (`C`) and the grid its sums are kept on (`A`); with both exact it is
+//! the plain FP32 or FP64 computation. Otherwise every elementary operation is rounded, in the order written. All work in
+//! place; the caller rounds the result to the storage format.
+
+use rayon::prelude::*;
+
+use super::real::{Real, vectorised};
+use super::rounding::{Brain, Exact, Grid, Half, tree_sum};
+use crate::graph::{Format, Gelu, Mask, ReductionOrder, Rounding, Shape};
+
+/// Rows of a tensor that one thread takes at a time.
+const ROWS: usize = 8;
+
+/// Elements of a tensor that one thread takes at a time.
+const CHUNK: usize = 1 << 14;
+
+/// A layer norm over rows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LayerNorm<'a, T> {
+    pub gamma: &'a [T],
+    pub beta: &'a [T],
+    pub epsilon: f64,
+    pub order: ReductionOrder,
+}
+
+/// A masked softmax over `[batch, heads, sequence, sequence]`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Softmax<'a> {
+    pub mask: Mask,
+    pub shape: Shape,
+    pub heads: usize,
+    pub lengths: &'a [usize],
+}
+
+/// Table rows to add up. Tables are already rounded to the class's `compute` format.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Embedding<'a, T> {
+    pub word: &'a [T],
+    pub position: &'a [T],
+    pub token_type: Option<&'a [T]>,
+    pub ids: &'a [u32],
+    pub sequence: usize,
+    pub width: usize,
+}
+
+/// The kernels of a carrier type, with grids chosen by the op's rounding.
+pub(super) trait Kernels: Real {
+    fn embedding(rounding: Rounding, job: Embedding<'_, Self>, out: &mut [Self]);
+    fn layer_norm(rounding: Rounding, job: LayerNorm<'_, Self>, values: &mut [Self]);
+    fn softmax(rounding: Rounding, job: Softmax<'_>, values: &mut [Self]);
+    fn gelu(rounding: Rounding, form: Gelu, values: &mut [Self]);
+    fn hyperbolic_tangent(rounding: Rounding, values: &mut [Self]);
+    fn residual(rounding: Rounding, update: &[Self], values: &mut [Self]);
+}
+
+impl Kernels for f64 {
+    fn embedding(_: Rounding, job: Embedding<'_, f64>, out: &mut [f64]) {
+        embedding::<f64, Exact>(job, out);
+    }
+    fn layer_norm(_: Rounding, job: LayerNorm<'_, f64>, values: &mut [f64]) {
+        layer_norm::<f64, Exact, Exact>(job, values);
+    }
+    fn softmax(_: Rounding, job: Softmax<'_>, values: &mut [f64]) {
+        softmax::<f64, Exact, Exact>(job, values);
+    }
+    fn gelu(_: Rounding, form: Gelu, values: &mut [f64]) {
+        gelu::<f64, Exact>(form, values);
+    }
+    fn hyperbolic_tangent(_: Rounding, values: &mut [f64]) {
+        map::<f64, Exact>(values, f64::tanh);
+    }
+    fn residual(_: Rounding, update: &[f64], values: &mut [f64]) {
+        residual::<f64, Exact>(update, values);
+    }
+}
+
+/// Calls `$function::<f32, C>` with the grid of a format; TF32 concerns products only, elsewhere it is FP32.
+macro_rules! on_grid {
+    ($format:expr, $function:ident($($argument:expr),*)) => {
+        match $format {
+            Format::Fp16 => $function::<f32, Half>($($argument),*),
+            Format::Bf16 => $function::<f32, Brain>($($argument),*),
+            Format::Fp64 | Format::Fp32 | Format::Tf32 => $function::<f32, Exact>($($argument),*),
+        }
+    };
+}
+
+/// Calls `$function::<f32, C, A>` with the grids of a rounding.
+macro_rules! on_grids {
+    ($rounding:expr, $function:ident($($argument:expr),*)) => {
+        match ($rounding.compute, $rounding.accumulate) {
+            (Format::Fp16, Format::Fp16) => $function::<f32, Half, Half>($($argument),*),
+            (Format::Fp16, Format::Bf16) => $function::<f32, Half, Brain>($($argument),*),
+            (Format::Fp16, _) => $function::<f32, Half, Exact>($($argument),*),
+            (Format::Bf16, Format::Bf16) => $function::<f32, Brain, Brain>($($argument),*),
+            (Format::Bf16, Format::Fp16) => $function::<f32, Brain, Half>($($argument),*),
+            (Format::Bf16, _) => $function::<f32, Brain, Exact>($($argument),*),
+            (_, Format::Fp16) => $function::<f32, Exact, Half>($($argument),*),
+            (_, Format::Bf16) => $function::<f32, Exact, Brain>($($argument),*),
+            _ => $function::<f32, Exact, Exact>($($argument),*),
+        }
+    };
+}
+
+impl Kernels for f32 {
+    fn embedding(rounding: Rounding, job: Embedding<'_, f32>, out: &mut [f32]) {
+        on_grid!(rounding.accumulate, embedding(job, out));
+    }
+    fn layer_norm(rounding: Rounding, job: LayerNorm<'_, f32>, values: &mut [f32]) {
+        on_grids!(rounding, layer_norm(job, values));
+    }
+    fn softmax(rounding: Rounding, job: Softmax<'_>, values: &mut [f32]) {
+        on_grids!(rounding, softmax(job, values));
+    }
+    fn gelu(rounding: Rounding, form: Gelu, values: &mut [f32]) {
+        on_grid!(rounding.compute, gelu(form, values));
+    }
+    fn hyperbolic_tangent(rounding: Rounding, values: &mut [f32]) {
+        on_grid!(rounding.compute, map(values, f32::tanh));
+    }
+    fn residual(rounding: Rounding, update: &[f32], values: &mut [f32]) {
+        on_grid!(rounding.compute, residual(update, values));
+    }
+}
+
+/// `(word + type 0) + position`, each sum on the grid `A`.
+fn embedding<T: Real, A: Grid<T>>(job: Embedding<'_, T>, out: &mut [T]) {
+    let width = job.width;
+    out.par_chunks_mut(width).zip(job.ids.par_iter()).enumerate().for_each(|(index, (row, &id))| {
+        let word = &job.word[id as usize * width..][..width];
+        let position = &job.position[index % job.sequence * width..][..width];
+        match job.token_type {
+            Some(types) => {
+                for (((y, w), t), p) in row.iter_mut().zip(word).zip(types).zip(position) {
+                    *y = A::round(A::round(*w + *t) + *p);
+                }
+            }
+            None => row.iter_mut().zip(word).zip(position).for_each(|((y, w), p)| *y = A::round(*w + *p)),
+        }
+    });
+}
+
+fn layer_norm<T: Real, C: Grid<T>, A: Grid<T>>(job: LayerNorm<'_, T>, values: &mut [T]) {
+    let width = job.gamma.len();
+    values.par_chunks_mut(width * ROWS).for_each_init(
+        || vec![T::ZERO; width],
+        |scratch, rows| {
+            vectorised(
+                #[inline(always)]
+                || rows.chunks_exact_mut(width).for_each(|row| layer_norm_row::<T, C, A>(job, row, scratch)),
+            );
+        },
+    );
+}
+
+/// Two passes: mean, then the mean of squared deviations. The reciprocal root is one rounding, as GPUs have it; when the
+/// variance has overflowed it is 0 and the row comes out as beta, silently.
+#[inline(always)]
+fn layer_norm_row<T: Real, C: Grid<T>, A: Grid<T>>(job: LayerNorm<'_, T>, row: &mut [T], scratch: &mut [T]) {
+    let n = C::round(T::of(row.len() as f64));
+    scratch.copy_from_slice(row);
+    let mean = row_mean::<T, C, A>(scratch, n, job.order);
+    for (x, square) in row.iter_mut().zip(scratch.iter_mut()) {
+        *x = C::round(*x - mean);
+        *square = C::round(*x * *x);
+    }
+    let variance = row_mean::<T, C, A>(scratch, n, job.order);
+    let stabilised = C::round(variance + C::round(T::of(job.epsilon)));
+    let scale = C::round(stabilised.reciprocal_sqrt());
+    for ((x, gamma), beta) in row.iter_mut().zip(job.gamma).zip(job.beta) {
+        *x = C::round(C::round(C::round(*x * scale) * *gamma) + *beta);
+    }
+}
+
+/// Mean of `values`, which are overwritten.
+#[inline(always)]
+fn row_mean<T: Real, C: Grid<T>, A: Grid<T>>(values: &mut [T], n: T, order: ReductionOrder) -> T {
+    match order {
+        ReductionOrder::SumThenDivide => C::round(sum::<T, A>(values) / n),
+        ReductionOrder::DivideFirst => {
+            values.iter_mut().for_each(|value| *value = C::round(*value / n));
+            C::round(sum::<T, A>(values))
+        }
+    }
+}
+
+/// Sum on the grid `A`: the tree the policies define, or 16 running sums where nothing is rounded.
+#[inline(always)]
+fn sum<T: Real, A: Grid<T>>(values: &mut [T]) -> T {
+    if !A::EXACT {
+        return tree_sum::<T, A>(values);
+    }
+    let mut lanes = [T::ZERO; 16];
+    let mut chunks = values.chunks_exact(16);
+    for chunk in chunks.by_ref() {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, value)| *lane += *value);
+    }
+    chunks.remainder().iter().chain(lanes.iter()).fold(T::ZERO, |total, value| total + *value)
+}
+
+fn softmax<T: Real, C: Grid<T>, A: Grid<T>>(job: Softmax<'_>, values: &mut [T]) {
+    let sequence = job.shape.sequence;
+    values.par_chunks_mut(sequence * sequence).enumerate().for_each_init(
+        || vec![T::ZERO; sequence],
+        |scratch, (index, square)| {
+            let length = job.lengths[index / job.heads];
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (query, row) in square.chunks_exact_mut(sequence).enumerate() {
+                        let permitted = match job.mask {
+                            Mask::Padding => length,
+                            Mask::Causal => length.min(query + 1),
+                        };
+                        let (keys, masked) = row.split_at_mut(permitted);
+                        softmax_row::<T, C, A>(keys, &mut scratch[..permitted]);
+                        masked.fill(T::ZERO);
+                    }
+                },
+            );
+        },
+    );
+}
+
+#[inline(always)]
+fn softmax_row<T: Real, C: Grid<T>, A: Grid<T>>(row: &mut [T], scratch: &mut [T]) {
+    let mut lanes = [T::MINUS_INFINITY; 16];
+    let mut chunks = row.chunks_exact(16);
+    for chunk in chunks.by_ref() {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, value)| *lane = lane.larger(*value));
+    }
+    let rest = chunks.remainder().iter();
+    let largest = rest.chain(lanes.iter()).fold(T::MINUS_INFINITY, |largest, value| largest.larger(*value));
+    for (x, copy) in row.iter_mut().zip(scratch.iter_mut()) {
+        *x = C::round(C::round(*x - largest).exp());
+        *copy = *x;
+    }
+    let total = sum::<T, A>(scratch);
+    row.iter_mut().for_each(|x| *x = C::round(*x / total));
+}
+
+fn gelu<T: Real, C: Grid<T>>(form: Gelu, values: &mut [T]) {
+    match form {
+        Gelu::Erf => map::<T, C>(values, gelu_erf::<T, C>),
+        Gelu::Tanh => map::<T, C>(values, gelu_tanh::<T, C>),
+    }
+}
+
+/// `(x/2) (1 + erf(x/√2))`.
+#[inline(always)]
+fn gelu_erf<T: Real, C: Grid<T>>(x: T) -> T {
+    let inner = C::round(x * C::round(T::of(std::f64::consts::FRAC_1_SQRT_2)));
+    let factor = C::round(T::ONE + C::round(inner.erf()));
+    C::round(x * T::of(0.5)) * factor
+}
+
+/// `(x/2) (1 + tanh(u))`, `u = √(2/π)(x + 0.044715 x³)`. Where nothing is rounded it is computed as `x / (1 + e^-2u)`,
+/// which is equal and needs no tanh.
+#[inline(always)]
+fn gelu_tanh<T: Real, C: Grid<T>>(x: T) -> T {
+    let cube = C::round(C::round(x * x) * x);
+    let sum = C::round(x + C::round(C::round(T::of(0.044715)) * cube));
+    let u = C::round(C::round(T::of((2.0 / std::f64::consts::PI).sqrt())) * sum);
+    if C::EXACT {
+        return x / (T::ONE + (T::of(-2.0) * u).exp());
+    }
+    let factor = C::round(T::ONE + C::round(u.tanh()));
+    C::round(x * T::of(0.5)) * factor
+}
+
+fn residual<T: Real, C: Grid<T>>(update: &[T], values: &mut [T]) {
+    values.par_chunks_mut(CHUNK).zip(update.par_chunks(CHUNK)).for_each(|(values, update)| {
+        vectorised(
+            #[inline(always)]
+            || values.iter_mut().zip(update).for_each(|(x, y)| *x = C::round(*x + *y)),
+        );
+    });
+}
+
+fn map<T: Real, C: Grid<T>>(values: &mut [T], function: impl Fn(T) -> T + Send + Sync) {
+    values.par_chunks_mut(CHUNK).for_each(|chunk| {
+        vectorised(
+            #[inline(always)]
+            || chunk.iter_mut().for_each(|x| *x = C::round(function(*x))),
+        );
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn norm(rounding: Rounding, order: ReductionOrder, epsilon: f64, row: &[f32]) -> Vec<f32> {
+        let (gamma, beta) = (vec![1.0; row.len()], vec![0.25; row.len()]);
+        let mut values = row.to_vec();
+        f32::layer_norm(rounding, LayerNorm { gamma: &gamma, beta: &beta, epsilon, order }, &mut values);
+        values
+    }
+
+    /// kernels.md: the order of the reduction decides whether FP16 fails silently at row RMS > 9.24 (768 columns).
+    #[test]
+    fn fp16_layer_norm_returns_beta_when_the_sum_of_squares_overflows_and_not_when_divided_first() {
+        let row: Vec<f32> = (0..768).map(|i| if i % 2 == 0 { 10.0 } else { -10.0 }).collect();
+        let fp16 = Rounding::uniform(Format::Fp16);
+        let silent = norm(fp16, ReductionOrder::SumThenDivide, 1e-5, &row);
+        assert!(silent.iter().all(|&y| y == 0.25), "every element is beta");
+        let right = norm(fp16, ReductionOrder::DivideFirst, 1e-5, &row);
+        assert!((right[0] - 1.25).abs() < 0.01 && (right[1] + 0.75).abs() < 0.01, "{:?}", &right[..2]);
+        let fp32 = norm(Rounding::uniform(Format::Fp32), ReductionOrder::SumThenDivide, 1e-5, &row);
+        assert!((fp32[0] - 1.25).abs() < 1e-6);
+    }
+
+    /// BERT's epsilon 1e-12 is 0 in FP16, so a constant row is 0 times infinity.
+    #[test]
+    fn fp16_layer_norm_of_a_constant_row_is_nan_with_berts_epsilon() {
+        let row = [3.0; 64];
+        let (fp16, fp32) = (Rounding::uniform(Format::Fp16), Rounding::uniform(Format::Fp32));
+        assert!(norm(fp16, ReductionOrder::SumThenDivide, 1e-12, &row).iter().all(|y| y.is_nan()));
+        assert!(norm(fp32, ReductionOrder::SumThenDivide, 1e-12, &row).iter().all(|&y| y == 0.25));
+    }
+
+    fn masked(mask: Mask, lengths: &[usize]) -> Vec<f32> {
+        let shape = Shape { batch: lengths.len(), sequence: 4 };
+        let mut values: Vec<f32> = (0..shape.batch * 16).map(|i| (i % 5) as f32).collect();
+        let job = Softmax { mask, shape, heads: 1, lengths };
+        f32::softmax(Rounding::uniform(Format::Fp32), job, &mut values);
+        values
+    }
+
+    #[test]
+    fn masked_keys_get_exactly_zero_and_the_rest_sums_to_one() {
+        let values = masked(Mask::Causal, &[3]);
+        for (query, row) in values.chunks(4).enumerate() {
+            let permitted = (query + 1).min(3);
+            assert!(row[permitted..].iter().all(|&p| p == 0.0), "{row:?}");
+            assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6, "{row:?}");
+        }
+        assert_eq!(masked(Mask::Padding, &[2, 4])[..16], masked(Mask::Padding, &[2])[..]);
+    }
+
+    #[test]
+    fn non_finite_scores_make_the_whole_row_nan() {
+        let shape = Shape { batch: 1, sequence: 2 };
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut values = [bad, 1.0, 1.0, 1.0];
+            let job = Softmax { mask: Mask::Padding, shape, heads: 1, lengths: &[2] };
+            f32::softmax(Rounding::uniform(Format::Fp32), job, &mut values);
+            assert!(values[0].is_nan() && values[2] == 0.5, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn gelu_forms_agree_with_their_definitions_and_differ_from_each_other() {
+        let xs: Vec<f32> = (-60..=60).map(|i| i as f32 / 10.0).collect();
+        let run = |form, format| {
+            let mut values = xs.clone();
+            f32::gelu(Rounding::uniform(format), form, &mut values);
+            values
+        };
+        let (erf, tanh) = (run(Gelu::Erf, Format::Fp32), run(Gelu::Tanh, Format::Fp32));
+        let mut largest_difference = 0f64;
+        for (index, &x) in xs.iter().enumerate() {
+            let x = f64::from(x);
+            let exact = 0.5 * x * (1.0 + statrs::function::erf::erf(x / 2f64.sqrt()));
+            assert!((f64::from(erf[index]) - exact).abs() < 1e-6, "{x}");
+            let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            assert!((f64::from(tanh[index]) - 0.5 * x * (1.0 + u.tanh())).abs() < 1e-6, "{x}");
+            largest_difference = largest_difference.max(f64::from(erf[index] - tanh[index]).abs());
+        }
+        // The design study's figure: 4.73e-4 at x = ±2.70.
+        assert!((largest_difference - 4.73e-4).abs() < 2e-6, "{largest_difference}");
+        for (half, full) in run(Gelu::Erf, Format::Fp16).iter().zip(&erf) {
+            assert_eq!(*half, half::f16::from_f32(*half).to_f32(), "on the grid");
+            assert!((half - full).abs() <= 4e-3 * full.abs().max(0.1), "{half} {full}");
+        }
+    }
+}

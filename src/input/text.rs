@@ -1,0 +1,93 @@
+//! Consecutive windows of a running text.
+
+use std::path::PathBuf;
+
+use super::{InputError, Row};
+use crate::model::Tokenizer;
+
+/// A text as one stream of tokens. A window of a model with sentence markers (BERT's `[CLS]` and `[SEP]`) carries them
+/// at its ends and two tokens of text fewer.
+#[derive(Debug)]
+pub(super) struct Windows {
+    path: PathBuf,
+    tokens: Vec<u32>,
+    markers: Option<(u32, u32)>,
+}
+
+impl Windows {
+    pub fn new(path: PathBuf, text: &str, tokenizer: &Tokenizer) -> Result<Self, InputError> {
+        let tokens = tokenizer.running_text(text)?;
+        let markers = match tokenizer.sentence("")?[..] {
+            [first, last] => Some((first, last)),
+            _ => None,
+        };
+        Ok(Windows { path, tokens, markers })
+    }
+
+    /// Tokens of text per window.
+    fn step(&self, sequence: usize) -> usize {
+        match self.markers {
+            Some(_) => sequence.saturating_sub(2),
+            None => sequence,
+        }
+    }
+
+    /// Windows in the text. Without markers each also has a next token to predict.
+    pub fn len(&self, sequence: usize) -> usize {
+        let usable = if self.markers.is_some() { self.tokens.len() } else { self.tokens.len().saturating_sub(1) };
+        usable.checked_div(self.step(sequence)).unwrap_or(0)
+    }
+
+    pub fn row(&self, sequence: usize, index: usize) -> Result<Row, InputError> {
+        let (step, count) = (self.step(sequence), self.len(sequence));
+        if count == 0 {
+            let needed = if self.markers.is_some() { step.max(1) } else { sequence + 1 };
+            return Err(InputError::Short { path: self.path.clone(), tokens: self.tokens.len(), sequence, needed });
+        }
+        let start = index % count * step;
+        let window = &self.tokens[start..start + step];
+        Ok(match self.markers {
+            Some((first, last)) => {
+                let ids = std::iter::once(first).chain(window.iter().copied()).chain([last]).collect();
+                Row { ids, label: None, next_ids: None }
+            }
+            None => {
+                let next = self.tokens[start + 1..=start + step].to_vec();
+                Row { ids: window.to_vec(), label: None, next_ids: Some(next) }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn windows(markers: Option<(u32, u32)>) -> Windows {
+        Windows { path: "text".into(), tokens: (10..20).collect(), markers }
+    }
+
+    #[test]
+    fn windows_follow_each_other_and_know_the_next_token() {
+        let windows = windows(None);
+        assert_eq!(windows.len(4), 2);
+        let row = windows.row(4, 1).unwrap();
+        assert_eq!(row.ids, [14, 15, 16, 17]);
+        assert_eq!(row.next_ids, Some(vec![15, 16, 17, 18]));
+        assert_eq!(windows.row(4, 2).unwrap(), windows.row(4, 0).unwrap(), "wraps around");
+    }
+
+    #[test]
+    fn sentence_markers_take_two_places() {
+        let windows = windows(Some((1, 2)));
+        assert_eq!(windows.row(5, 1).unwrap().ids, [1, 13, 14, 15, 2]);
+        assert_eq!(windows.len(2), 0, "no room for text");
+        assert!(windows.row(2, 0).is_err());
+    }
+
+    #[test]
+    fn too_short_a_text_says_what_it_needs() {
+        let error = windows(None).row(10, 0).unwrap_err().to_string();
+        assert!(error.contains("holds 10 tokens") && error.contains("needs 11"), "{error}");
+    }
+}

@@ -1,0 +1,242 @@
+//! The axes of the product: models, backends, shapes and inputs. Precisions have a file of their own.
+
+use std::path::PathBuf;
+
+use super::cursor::{Cursor, Fields, Located, NAME_WORDS, valid_name};
+use super::diagnostic::{Place, Report, one_of, quoted};
+use super::schema::{Architecture, InputEntry, InputSource, ModelEntry, ModelSource};
+use crate::backend::BackendKind;
+
+/// Largest batch size and sequence length a manifest may ask for: far beyond any model, small enough that no product
+/// of sizes overflows.
+pub(super) const MAX_BATCH: usize = 4096;
+pub(super) const MAX_SEQUENCE: usize = 131_072;
+
+/// An axis as far as it could be read.
+#[derive(Debug, Clone)]
+pub(super) struct Axis<T> {
+    /// Values without mistakes.
+    pub values: Vec<Located<T>>,
+    /// The spelling of every value, also of wrong ones, so that one mistake is not reported again by who refers to it.
+    pub names: Vec<(String, Place)>,
+    /// Nothing was wrong.
+    pub whole: bool,
+}
+
+impl<T> Axis<T> {
+    pub fn missing() -> Self {
+        Axis { values: Vec::new(), names: Vec::new(), whole: false }
+    }
+
+    /// Adds a value unless its name is on the axis already.
+    pub fn push(&mut self, report: &mut Report<'_>, cursor: &Cursor<'_>, name: String, value: Option<T>) {
+        if let Some((_, first)) = self.names.iter().find(|(other, _)| *other == name) {
+            cursor.reject(report, format!("found {} a second time, first at {first}; keep one", quoted(&name)));
+            self.whole = false;
+            return;
+        }
+        self.names.push((name, cursor.node.place));
+        match value {
+            Some(value) => self.values.push(cursor.locate(value)),
+            None => self.whole = false,
+        }
+    }
+
+    /// Whether a value of this spelling is on the axis.
+    pub fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|(other, _)| other == name)
+    }
+
+    /// The values alone, when all of them could be read.
+    pub fn complete(self) -> Option<Vec<T>> {
+        self.whole.then(|| self.values.into_iter().map(|located| located.value).collect())
+    }
+}
+
+/// Reads a list axis; `read` yields a value's name and, when it is sound, the value.
+pub(super) fn list_axis<'t, T>(
+    cursor: Option<&Cursor<'t>>,
+    report: &mut Report<'_>,
+    (expected, example): (&str, &str),
+    mut read: impl FnMut(&Cursor<'t>, &mut Report<'_>) -> (Option<String>, Option<T>),
+) -> Axis<T> {
+    let mut axis = Axis::missing();
+    let Some(items) = cursor.and_then(|cursor| cursor.items(report, expected, example)) else { return axis };
+    axis.whole = true;
+    for item in items {
+        let (name, value) = read(&item, report);
+        match name {
+            Some(name) => axis.push(report, &item, name, value),
+            None => axis.whole = false,
+        }
+    }
+    axis
+}
+
+/// `backends: [reference, cuda]`
+pub(super) fn backends(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> Axis<BackendKind> {
+    list_axis(cursor, report, ("a list of backends", "[reference]"), |item, report| {
+        let backend = backend(item, report);
+        (backend.map(|backend| backend.name().to_owned()), backend)
+    })
+}
+
+/// One backend.
+pub(super) fn backend(item: &Cursor<'_>, report: &mut Report<'_>) -> Option<BackendKind> {
+    item.choice(report, &BackendKind::ALL.map(|kind| (kind.name(), kind)))
+}
+
+/// `batch_sizes: [1, 8]`
+pub(super) fn batch_sizes(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> Axis<usize> {
+    sizes(cursor, report, ("a list of batch sizes", "[1, 8]"), MAX_BATCH)
+}
+
+/// `sequence_lengths: [32, 128]`
+pub(super) fn sequence_lengths(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> Axis<usize> {
+    sizes(cursor, report, ("a list of sequence lengths", "[32, 128]"), MAX_SEQUENCE)
+}
+
+fn sizes(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>, words: (&str, &str), most: usize) -> Axis<usize> {
+    list_axis(cursor, report, words, |item, report| {
+        let size = item.whole(report, 1..=most);
+        (size.map(|size| size.to_string()), size)
+    })
+}
+
+fn named_axis<'t, T>(
+    cursor: Option<&Cursor<'t>>,
+    report: &mut Report<'_>,
+    expected: &str,
+    mut read: impl FnMut(&str, &Cursor<'t>, &mut Report<'_>) -> Option<T>,
+) -> Axis<T> {
+    let mut axis = Axis::missing();
+    let Some(entries) = cursor.and_then(|cursor| cursor.named_entries(report, expected)) else { return axis };
+    axis.whole = true;
+    for (key, entry) in entries {
+        let mut value = read(&key.text, &entry, report);
+        if !valid_name(&key.text) {
+            report.push(
+                key.place,
+                &entry.path,
+                format!("found {}, expected {NAME_WORDS}; rename it", quoted(&key.text)),
+            );
+            value = None;
+        }
+        axis.push(report, &entry, key.text.clone(), value);
+    }
+    axis
+}
+
+/// `models: {bert: {random: 1, architecture: bert-base}}`
+pub(super) fn models(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> Axis<ModelEntry> {
+    let expected = "a mapping from names to models, like `bert: {random: 1, architecture: bert-base}`";
+    named_axis(cursor, report, expected, |name, entry, report| {
+        let source = model_source(entry, report)?;
+        Some(ModelEntry { name: name.to_owned(), source })
+    })
+}
+
+fn model_source(entry: &Cursor<'_>, report: &mut Report<'_>) -> Option<ModelSource> {
+    let kinds: [(&str, &[&str]); 3] = [
+        ("random", &["random", "architecture"]),
+        ("checkpoint", &["checkpoint", "sha256"]),
+        ("hub", &["hub", "revision", "sha256", "fallback"]),
+    ];
+    match open_kind(entry, report, &kinds)? {
+        ("random", fields) => {
+            let seed = fields.required(report, "random", "1").and_then(|seed| seed.seed(report));
+            let architecture = fields.required(report, "architecture", "bert-base");
+            let architecture = architecture.and_then(|name| architecture_of(name, report));
+            Some(ModelSource::Random { seed: seed?, architecture: architecture? })
+        }
+        ("checkpoint", fields) => {
+            let path = fields.required(report, "checkpoint", "../models/minilm");
+            let path = path.and_then(|path| path.text(report, "the path of a Hugging Face folder"));
+            let sha256 = optional_digest(&fields, report);
+            Some(ModelSource::Checkpoint { path: PathBuf::from(path?), sha256 })
+        }
+        (_, fields) => {
+            let repository = fields.required(report, "hub", "owner/name").and_then(|hub| repository(hub, report));
+            let revision = fields.required(report, "revision", "(the 40 digits of a commit)");
+            let revision = revision.and_then(|digits| digits.hex(report, 40, "a commit"));
+            let sha256 = fields.required(report, "sha256", "(the 64 digits of model.safetensors)");
+            let sha256 = sha256.and_then(|digits| digits.hex(report, 64, "the SHA-256 of model.safetensors"));
+            let fallback = fields.optional("fallback").and_then(|name| architecture_of(name, report));
+            Some(ModelSource::Hub { repository: repository?, revision: revision?, sha256: sha256?, fallback })
+        }
+    }
+}
+
+fn architecture_of(name: &Cursor<'_>, report: &mut Report<'_>) -> Option<Architecture> {
+    name.choice(report, &Architecture::ALL.map(|architecture| (architecture.name(), architecture)))
+}
+
+fn repository(hub: &Cursor<'_>, report: &mut Report<'_>) -> Option<String> {
+    let expected = "a hub repository, `owner/name`";
+    let text = hub.text(report, expected)?;
+    match text.split_once('/') {
+        Some((owner, name)) if valid_name(owner) && valid_name(name) => Some(text.to_owned()),
+        _ => {
+            hub.mismatch(report, expected, "leave out the site's address");
+            None
+        }
+    }
+}
+
+/// `inputs: {random: {random: 7}, excerpt: {text: data/excerpt.txt}}`
+pub(super) fn inputs(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> Axis<InputEntry> {
+    let expected = "a mapping from names to inputs, like `random: {random: 7}`";
+    named_axis(cursor, report, expected, |name, entry, report| {
+        let source = input_source(entry, report)?;
+        Some(InputEntry { name: name.to_owned(), source })
+    })
+}
+
+fn input_source(entry: &Cursor<'_>, report: &mut Report<'_>) -> Option<InputSource> {
+    let kinds: [(&str, &[&str]); 3] =
+        [("random", &["random"]), ("text", &["text", "sha256"]), ("sst2", &["sst2", "sha256"])];
+    let (kind, fields) = open_kind(entry, report, &kinds)?;
+    if kind == "random" {
+        let seed = fields.required(report, "random", "7")?.seed(report)?;
+        return Some(InputSource::Random { seed });
+    }
+    let path = fields.required(report, kind, "data/file.txt").and_then(|path| path.text(report, "the path of a file"));
+    let sha256 = optional_digest(&fields, report);
+    let path = PathBuf::from(path?);
+    Some(if kind == "text" { InputSource::Text { path, sha256 } } else { InputSource::Sst2 { path, sha256 } })
+}
+
+fn optional_digest(fields: &Fields<'_>, report: &mut Report<'_>) -> Option<String> {
+    fields.optional("sha256").and_then(|digits| digits.hex(report, 64, "a SHA-256"))
+}
+
+/// Opens a mapping whose kind is told by which of several keys it has, and which then may have certain other keys.
+fn open_kind<'t>(
+    entry: &Cursor<'t>,
+    report: &mut Report<'_>,
+    kinds: &[(&'static str, &[&str])],
+) -> Option<(&'static str, Fields<'t>)> {
+    let names: Vec<&str> = kinds.iter().map(|(name, _)| *name).collect();
+    let expected = format!("a mapping with {}", one_of(&names));
+    let given = entry.keys();
+    let mut present = kinds.iter().filter(|(name, _)| given.contains(name));
+    match (present.next(), present.next()) {
+        (Some((name, allowed)), None) => Some((name, Fields::open(entry, report, &expected, allowed)?)),
+        (Some((first, _)), Some((second, _))) => {
+            entry.reject(report, format!("found both `{first}` and `{second}`, expected {}; keep one", one_of(&names)));
+            None
+        }
+        (None, _) => {
+            // With no key to tell the kind, any key of any kind may be meant; report what is in none of them.
+            let mut all: Vec<&str> = names.clone();
+            all.extend(kinds.iter().flat_map(|(_, allowed)| allowed.iter().copied()));
+            all.sort_unstable();
+            all.dedup();
+            if Fields::open(entry, report, &expected, &all).is_some() {
+                entry
+                    .reject(report, format!("found none of the keys that say what it is, expected {}", one_of(&names)));
+            }
+            None
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Checks across sections: combinations that cannot run, exclusions without effect, and the declared count.
+
+use super::axes::Axis;
+use super::cursor::{Cursor, Located};
+use super::diagnostic::{Place, Report};
+use super::grid::{Cell, MAX_CELLS, product_indices, product_words};
+use super::read::Draft;
+use super::schema::{Exclusion, InputEntry, InputSource, ModelEntry, ModelSource, Numerics};
+
+/// Windows are scored only of a text.
+pub(super) fn score_windows(
+    inputs: &Axis<InputEntry>,
+    numerics: Numerics,
+    section: Option<&Cursor<'_>>,
+    report: &mut Report<'_>,
+) {
+    let text = inputs.values.iter().any(|input| matches!(input.value.source, InputSource::Text { .. }));
+    if let Some(section) = section.filter(|_| numerics.score_windows > 0 && inputs.whole && !text) {
+        let message = "found score_windows without an input of kind `text`; add one to `inputs` or write 0";
+        report.push(section.node.place, &format!("{}.score_windows", section.path), message);
+    }
+}
+
+/// Checks the product of the axes. What could not be read is left out of it, so that one mistake causes one message.
+pub(super) fn draft(draft: &Draft, report: &mut Report<'_>) {
+    let Some(exclude) = &draft.exclude else { return };
+    let sizes = draft.sizes();
+    let product = sizes.iter().try_fold(1_usize, |product, size| product.checked_mul(*size));
+    let Some(product) = product.filter(|product| *product <= MAX_CELLS) else {
+        let words = product_words(sizes);
+        let message = format!("found {words}, expected at most {MAX_CELLS} cells; split the manifest");
+        report.push(Place::START, "", message);
+        return;
+    };
+    let mut effect = vec![0_usize; exclude.len()];
+    let mut left: Vec<[usize; 6]> = Vec::new();
+    for index in product_indices(sizes) {
+        match exclude.iter().position(|exclusion| exclusion.value.matches(&draft.cell(index))) {
+            Some(first) => effect[first] += 1,
+            None => left.push(index),
+        }
+    }
+    let before = report.len();
+    lengths(draft, &left, report);
+    policies(draft, &left, report);
+    let whole = draft.is_whole();
+    if whole {
+        idle_exclusions(exclude, &effect, report);
+    }
+    if let Some(expect) = draft.expect.as_ref().filter(|_| whole && report.len() == before) {
+        count(expect, (product, left.len()), sizes, report);
+    }
+}
+
+impl Draft {
+    fn sizes(&self) -> [usize; 6] {
+        [
+            self.models.values.len(),
+            self.backends.values.len(),
+            self.precisions.values.len(),
+            self.sequence_lengths.values.len(),
+            self.batch_sizes.values.len(),
+            self.inputs.values.len(),
+        ]
+    }
+
+    fn cell(&self, [model, backend, precision, sequence, batch, input]: [usize; 6]) -> Cell<'_> {
+        Cell {
+            model: &self.models.values[model].value.name,
+            backend: self.backends.values[backend].value,
+            precision: &self.precisions.values[precision].value.name,
+            sequence_length: self.sequence_lengths.values[sequence].value,
+            batch_size: self.batch_sizes.values[batch].value,
+            input: &self.inputs.values[input].value.name,
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.models.whole
+            && self.backends.whole
+            && self.precisions.whole
+            && self.sequence_lengths.whole
+            && self.batch_sizes.whole
+            && self.inputs.whole
+    }
+}
+
+/// Every sequence must fit the positions of every model it meets, where they are known without reading a checkpoint.
+fn lengths(draft: &Draft, left: &[[usize; 6]], report: &mut Report<'_>) {
+    for (s, length) in draft.sequence_lengths.values.iter().enumerate() {
+        for (m, model) in draft.models.values.iter().enumerate() {
+            let Some((architecture, positions)) = positions(&model.value) else { continue };
+            if length.value <= positions || !left.iter().any(|index| index[0] == m && index[3] == s) {
+                continue;
+            }
+            let message = format!(
+                "found `{length}`, expected at most {positions}, the positions of model `{name}` ({architecture}); \
+                 remove it, or add to exclude: {{models: [{name}], sequence_lengths: [{length}], reason: ...}}",
+                length = length.value,
+                name = model.value.name,
+            );
+            report.push(length.place, &length.path, message);
+        }
+    }
+}
+
+fn positions(model: &ModelEntry) -> Option<(&'static str, usize)> {
+    match model.source {
+        ModelSource::Random { architecture, .. } | ModelSource::Hub { fallback: Some(architecture), .. } => {
+            Some((architecture.name(), architecture.positions()))
+        }
+        ModelSource::Hub { fallback: None, .. } | ModelSource::Checkpoint { .. } => None,
+    }
+}
+
+/// Every backend must be able to execute every policy it meets.
+fn policies(draft: &Draft, left: &[[usize; 6]], report: &mut Report<'_>) {
+    for (p, policy) in draft.precisions.values.iter().enumerate() {
+        for (b, backend) in draft.backends.values.iter().enumerate() {
+            let Err(reason) = backend.value.supports(&policy.value) else { continue };
+            if !left.iter().any(|index| index[1] == b && index[2] == p) {
+                continue;
+            }
+            let message = format!(
+                "found `{policy}`, which backend `{backend}` cannot execute: {reason}; \
+                 add to exclude: {{backends: [{backend}], precisions: [{policy}], reason: ...}}",
+                policy = policy.value.name,
+                backend = backend.value,
+            );
+            report.push(policy.place.to_owned(), &policy.path, message);
+        }
+    }
+}
+
+fn idle_exclusions(exclude: &[Located<Exclusion>], effect: &[usize], report: &mut Report<'_>) {
+    for (exclusion, _) in exclude.iter().zip(effect).filter(|(_, cells)| **cells == 0) {
+        let message = "found an exclusion that leaves nothing out, because those before it leave out all it names; \
+                       remove it";
+        report.push(exclusion.place, &exclusion.path, message);
+    }
+}
+
+fn count(expect: &Located<usize>, (product, left): (usize, usize), sizes: [usize; 6], report: &mut Report<'_>) {
+    let arithmetic = format!("{} = {product}, less {} excluded = {left}", product_words(sizes), product - left);
+    if left == 0 {
+        let message = format!("expected something to measure, but {arithmetic}; exclude less");
+        report.push(expect.place, &expect.path, message);
+    } else if left != expect.value {
+        let message = format!("found `{}`, but {arithmetic}; write {left} or change the axes", expect.value);
+        report.push(expect.place, &expect.path, message);
+    }
+}

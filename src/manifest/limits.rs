@@ -1,0 +1,115 @@
+//! How to measure, how to compare, and which errors are tolerable.
+
+use std::collections::BTreeMap;
+
+use super::axes::{Axis, MAX_BATCH};
+use super::cursor::{Cursor, Fields, RealRange};
+use super::diagnostic::{Report, quoted, suggestion};
+use super::schema::{Measurement, Numerics, Tolerance};
+use crate::graph::PrecisionPolicy;
+
+const MAX_SAMPLES: usize = 1_000_000;
+const SECONDS: RealRange =
+    RealRange { contains: |value| value > 0.0 && value <= 1e6, words: "a number of seconds above 0 and up to 1000000" };
+const FRACTION: RealRange =
+    RealRange { contains: |value| value > 0.0 && value < 1.0, words: "a fraction between 0 and 1, like `0.01`" };
+const SHARE: RealRange = RealRange { contains: |value| (0.0..=1.0).contains(&value), words: "a share from 0 to 1" };
+const COSINE: RealRange = RealRange { contains: |value| (-1.0..=1.0).contains(&value), words: "a cosine from -1 to 1" };
+const ERROR: RealRange = RealRange { contains: |value| value >= 0.0, words: "a finite number that is not negative" };
+
+/// Sets `field` to what `read` makes of the key's value, and leaves the default where the key is absent.
+fn set<T>(
+    (fields, key): (&Fields<'_>, &str),
+    report: &mut Report<'_>,
+    field: &mut T,
+    read: impl FnOnce(&Cursor<'_>, &mut Report<'_>) -> Option<T>,
+) {
+    if let Some(value) = fields.optional(key).and_then(|cursor| read(cursor, report)) {
+        *field = value;
+    }
+}
+
+/// `measurement: {warmup: 3, min_samples: 10, ...}`; keys left out keep their defaults.
+pub(super) fn measurement(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> Measurement {
+    let mut limits = Measurement::default();
+    let allowed = ["warmup", "min_samples", "max_samples", "target_precision", "time_cap_s", "timeout_s", "threads"];
+    let Some(cursor) = cursor else { return limits };
+    let Some(fields) = Fields::open(cursor, report, "a mapping of measurement limits", &allowed) else { return limits };
+    set((&fields, "warmup"), report, &mut limits.warmup, |c, r| c.whole(r, 0..=MAX_SAMPLES));
+    set((&fields, "min_samples"), report, &mut limits.min_samples, |c, r| c.whole(r, 1..=MAX_SAMPLES));
+    set((&fields, "max_samples"), report, &mut limits.max_samples, |c, r| c.whole(r, 1..=MAX_SAMPLES));
+    set((&fields, "target_precision"), report, &mut limits.target_precision, |c, r| c.real(r, FRACTION));
+    set((&fields, "time_cap_s"), report, &mut limits.time_cap_s, |c, r| c.real(r, SECONDS));
+    set((&fields, "timeout_s"), report, &mut limits.timeout_s, |c, r| c.real(r, SECONDS));
+    set((&fields, "threads"), report, &mut limits.threads, |c, r| c.whole(r, 1..=1024).map(Some));
+    if limits.min_samples > limits.max_samples {
+        let at = fields.optional("max_samples").or(fields.optional("min_samples")).unwrap_or(cursor);
+        let (min, max) = (limits.min_samples, limits.max_samples);
+        at.reject(
+            report,
+            format!("found min_samples {min} above max_samples {max}; raise max_samples or lower min_samples"),
+        );
+    }
+    if limits.time_cap_s > limits.timeout_s {
+        let at = fields.optional("time_cap_s").or(fields.optional("timeout_s")).unwrap_or(cursor);
+        let (cap, timeout) = (limits.time_cap_s, limits.timeout_s);
+        at.reject(
+            report,
+            format!(
+                "found time_cap_s {cap} above timeout_s {timeout}, so every worker would be killed; raise timeout_s"
+            ),
+        );
+    }
+    limits
+}
+
+/// `numerics: {compare_sequences: 2, score_windows: 0}`; keys left out keep their defaults.
+pub(super) fn numerics(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> Numerics {
+    let mut settings = Numerics::default();
+    let allowed = ["compare_sequences", "score_windows"];
+    let fields = cursor.and_then(|cursor| Fields::open(cursor, report, "a mapping of comparison settings", &allowed));
+    if let Some(fields) = fields {
+        set((&fields, "compare_sequences"), report, &mut settings.compare_sequences, |c, r| c.whole(r, 1..=MAX_BATCH));
+        set((&fields, "score_windows"), report, &mut settings.score_windows, |c, r| c.whole(r, 0..=MAX_SAMPLES));
+    }
+    settings
+}
+
+/// `tolerances: {hybrid: {cosine_min: 0.9998}}`; the names must be policies of this manifest.
+pub(super) fn tolerances(
+    cursor: Option<&Cursor<'_>>,
+    report: &mut Report<'_>,
+    precisions: &Axis<PrecisionPolicy>,
+) -> BTreeMap<String, Tolerance> {
+    let expected = "a mapping from precision policies to limits, like `hybrid: {cosine_min: 0.9998}`";
+    let mut tolerances = BTreeMap::new();
+    for (key, entry) in cursor.and_then(|cursor| cursor.named_entries(report, expected)).unwrap_or_default() {
+        if !precisions.names.is_empty() && !precisions.has(&key.text) {
+            let names: Vec<&str> = precisions.names.iter().map(|(name, _)| name.as_str()).collect();
+            let list = names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+            let message = format!(
+                "found {}, expected a policy of `precisions`: {list}{}",
+                quoted(&key.text),
+                suggestion(&key.text, &names)
+            );
+            report.push(key.place, &entry.path, message);
+        }
+        tolerances.insert(key.text.clone(), tolerance(&entry, report));
+    }
+    tolerances
+}
+
+fn tolerance(entry: &Cursor<'_>, report: &mut Report<'_>) -> Tolerance {
+    let mut limits = Tolerance::default();
+    let allowed = ["cosine_min", "max_abs", "relative_l2", "argmax_agreement", "allow_nonfinite"];
+    let Some(fields) = Fields::open(entry, report, "a mapping of limits", &allowed) else { return limits };
+    if entry.keys().is_empty() {
+        entry.mismatch(report, "at least one limit", "write `cosine_min: 0.9998`, say");
+    }
+    set((&fields, "cosine_min"), report, &mut limits.cosine_min, |c, r| c.real(r, COSINE).map(Some));
+    set((&fields, "max_abs"), report, &mut limits.max_abs, |c, r| c.real(r, ERROR).map(Some));
+    set((&fields, "relative_l2"), report, &mut limits.relative_l2, |c, r| c.real(r, ERROR).map(Some));
+    set((&fields, "argmax_agreement"), report, &mut limits.argmax_agreement, |c, r| c.real(r, SHARE).map(Some));
+    set((&fields, "allow_nonfinite"), report, &mut limits.allow_nonfinite, |c, r| c.flag(r));
+    limits
+}

@@ -1,0 +1,77 @@
+//! GPT-2: embeddings, pre-layer-norm decoder, final layer norm, language-model head tied to the word table.
+//!
+//! Source: Radford et al. 2019; op order and tensor names of Hugging Face `modeling_gpt2.py`, whose linear weights
+//! (Conv1D) are stored `[in, out]`.
+
+use super::config::{ModelConfig, TaskHead};
+use super::layers::{LayerBuilder, LinearSpec};
+use crate::graph::{Graph, LinearRole, Mask, OpKind, OutputKind, ValueId, ValueShape};
+
+/// Builds the graph with the configuration's head.
+pub(super) fn graph(config: &ModelConfig) -> Graph {
+    let dimensions = config.dimensions;
+    let mut builder = LayerBuilder::new(config, true);
+    let word = builder.table("embeddings/word", "wte.weight", dimensions.vocabulary);
+    let position = builder.table("embeddings/position", "wpe.weight", dimensions.positions);
+    let kind = OpKind::Embedding { word, position, token_type: None };
+    let shape = ValueShape::Tokens(dimensions.hidden);
+    let mut stream = builder.graph.op("embeddings/sum", kind, &[], shape);
+    for index in 0..dimensions.layers {
+        stream = layer(&mut builder, index, stream);
+    }
+    let hidden = builder.layer_norm("final/layer_norm", "ln_f", stream);
+    match config.head {
+        TaskHead::LanguageModel => {
+            let kind = OpKind::Linear { role: LinearRole::Output, weight: word, bias: None };
+            let shape = ValueShape::Tokens(dimensions.vocabulary);
+            let logits = builder.graph.op("lm_head", kind, &[hidden], shape);
+            builder.finish(logits, OutputKind::TokenLogits)
+        }
+        TaskHead::None | TaskHead::Classifier { .. } => builder.finish(hidden, OutputKind::Hidden),
+    }
+}
+
+fn layer(builder: &mut LayerBuilder<'_>, index: usize, stream: ValueId) -> ValueId {
+    let (hidden, inner) = (builder.hidden(), builder.config.dimensions.inner);
+    let name = format!("layer.{index}");
+    let tensor = format!("h.{index}");
+    let normed = builder.layer_norm(&format!("{name}/attention/layer_norm"), &format!("{tensor}.ln_1"), stream);
+    let qkv = LinearSpec {
+        name: &format!("{name}/attention/qkv"),
+        tensors: &[format!("{tensor}.attn.c_attn")],
+        width: 3 * hidden,
+        inputs: hidden,
+        role: LinearRole::Inner,
+    };
+    let qkv = builder.linear(qkv, normed, ValueShape::Tokens);
+    let context = builder.attention(&name, qkv, Mask::Causal);
+    let output = LinearSpec {
+        name: &format!("{name}/attention/output"),
+        tensors: &[format!("{tensor}.attn.c_proj")],
+        width: hidden,
+        inputs: hidden,
+        role: LinearRole::Residual,
+    };
+    let output = builder.linear(output, context, ValueShape::Tokens);
+    let stream = builder.residual(&format!("{name}/attention/residual"), stream, output);
+
+    let normed = builder.layer_norm(&format!("{name}/mlp/layer_norm"), &format!("{tensor}.ln_2"), stream);
+    let fc1 = LinearSpec {
+        name: &format!("{name}/mlp/fc1"),
+        tensors: &[format!("{tensor}.mlp.c_fc")],
+        width: inner,
+        inputs: hidden,
+        role: LinearRole::Inner,
+    };
+    let fc1 = builder.linear(fc1, normed, ValueShape::Tokens);
+    let activated = builder.gelu(&format!("{name}/mlp/gelu"), builder.config.gelu, fc1);
+    let fc2 = LinearSpec {
+        name: &format!("{name}/mlp/fc2"),
+        tensors: &[format!("{tensor}.mlp.c_proj")],
+        width: hidden,
+        inputs: inner,
+        role: LinearRole::Residual,
+    };
+    let fc2 = builder.linear(fc2, activated, ValueShape::Tokens);
+    builder.residual(&format!("{name}/mlp/residual"), stream, fc2)
+}

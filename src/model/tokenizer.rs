@@ -1,0 +1,73 @@
+//! `tokenizer.json` through the `tokenizers` crate, with the padding and truncation it may carry switched off: how long a
+//! row is, is the experiment's business.
+
+use std::path::{Path, PathBuf};
+
+use super::ModelError;
+
+/// Text to token ids.
+#[derive(Debug)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    path: PathBuf,
+    vocabulary: usize,
+}
+
+impl Tokenizer {
+    /// Reads `folder/tokenizer.json` for a model of `vocabulary` ids.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when it is absent, unreadable, or has more ids than the model has embeddings.
+    pub fn open(folder: &Path, vocabulary: usize) -> Result<Self, ModelError> {
+        let path = folder.join("tokenizer.json");
+        let failed = |message: String| ModelError::Tokenizer { path: path.clone(), message };
+        if !path.exists() {
+            return Err(failed("it does not exist; save it with `tokenizer.save_pretrained(folder)`".to_owned()));
+        }
+        let mut inner = tokenizers::Tokenizer::from_file(&path).map_err(|error| failed(error.to_string()))?;
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|error| failed(error.to_string()))?;
+        let size = inner.get_vocab_size(true);
+        if size > vocabulary {
+            return Err(failed(format!(
+                "it has {size} tokens but the model embeds {vocabulary}: it belongs to another model"
+            )));
+        }
+        Ok(Tokenizer { inner, path, vocabulary })
+    }
+
+    /// Ids of `text` with the special tokens the model expects around a sentence.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`].
+    pub fn sentence(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+        self.encode(text, true)
+    }
+
+    /// Ids of `text` alone, for windows cut out of a running text.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`].
+    pub fn running_text(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+        self.encode(text, false)
+    }
+
+    /// The text of one token as a reader knows it: GPT-2's byte alphabet is decoded.
+    pub fn token(&self, id: u32) -> String {
+        let raw = self.inner.id_to_token(id).unwrap_or_else(|| format!("<{id}>"));
+        match self.inner.decode(&[id], false) {
+            Ok(text) if !text.is_empty() && !raw.starts_with("##") => format!("{text:?}").trim_matches('"').to_owned(),
+            _ => raw,
+        }
+    }
+
+    fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, ModelError> {
+        let failed = |message: String| ModelError::Tokenizer { path: self.path.clone(), message };
+        let encoding = self.inner.encode_fast(text, special).map_err(|error| failed(error.to_string()))?;
+        let ids = encoding.get_ids().to_vec();
+        match ids.iter().find(|&&id| id as usize >= self.vocabulary) {
+            Some(id) => Err(failed(format!("it produced id {id}, outside the model's {} embeddings", self.vocabulary))),
+            None => Ok(ids),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Non-finite values first, then distances to the reference, then the manifest's tolerance. Padding is left out of all.
+
+use rayon::prelude::*;
+
+use super::ReferenceOutputs;
+use crate::backend::Output;
+use crate::graph::OutputKind;
+use crate::input::Batch;
+use crate::manifest::schema::Tolerance;
+use crate::store::record::NumericsSummary;
+
+/// Compares an engine's output with the reference's first sequences.
+///
+/// Non-finite values are counted over the whole output before anything else. Where a compared vector is not finite,
+/// cosine, maximum and L2 are undefined (`None`) and every limit on them is broken.
+pub fn compare(
+    output: &Output,
+    batch: &Batch,
+    reference: Result<&ReferenceOutputs, String>,
+    tolerance: Option<&Tolerance>,
+) -> NumericsSummary {
+    let mut summary = count_nonfinite(output, batch);
+    let distances = reference.and_then(|reference| distances(output, batch, &reference.output));
+    let missing = match distances {
+        Ok(distances) => {
+            distances.fill(&mut summary);
+            None
+        }
+        Err(reason) => Some(format!("not compared: {reason}")),
+    };
+    if let Some(tolerance) = tolerance {
+        let broken = broken_limits(&summary, tolerance, missing.is_some());
+        summary.within_tolerance = if missing.is_some() && broken.is_empty() { None } else { Some(broken.is_empty()) };
+        summary.remark =
+            Some(broken.into_iter().chain(missing).collect::<Vec<_>>().join("; ")).filter(|r| !r.is_empty());
+    } else {
+        summary.remark = missing;
+    }
+    summary
+}
+
+/// Rows of the output that hold no padding, as (row index, row).
+fn unpadded<'a>(output: &'a Output, batch: &'a Batch) -> impl ParallelIterator<Item = (usize, &'a [f32])> {
+    let sequence = batch.shape.sequence;
+    output.values.par_chunks(output.width).enumerate().filter(move |(index, _)| match output.kind {
+        OutputKind::ClassLogits => true,
+        OutputKind::Hidden | OutputKind::TokenLogits => index % sequence < batch.lengths[index / sequence],
+    })
+}
+
+fn count_nonfinite(output: &Output, batch: &Batch) -> NumericsSummary {
+    let count = |row: &[f32], test: fn(&f32) -> bool| row.iter().filter(|x| test(x)).count() as u64;
+    let (elements, nans, infinities) = unpadded(output, batch)
+        .map(|(_, row)| (row.len() as u64, count(row, |x| x.is_nan()), count(row, |x| x.is_infinite())))
+        .reduce(|| (0, 0, 0), |a, b| (a.0 + b.0, a.1 + b.1, a.2 + b.2));
+    NumericsSummary { output_elements: elements, nan_count: nans, inf_count: infinities, ..Default::default() }
+}
+
+/// Sums over one compared vector, in f64.
+#[derive(Debug, Clone, Copy)]
+struct RowDistance {
+    finite: bool,
+    cosine: f64,
+    max_abs: f64,
+    squared_error: f64,
+    squared_reference: f64,
+    same_argmax: bool,
+}
+
+#[derive(Debug)]
+struct Distances {
+    rows: Vec<RowDistance>,
+    logits: bool,
+}
+
+fn distances(output: &Output, batch: &Batch, reference: &Output) -> Result<Distances, String> {
+    if (output.kind, output.width) != (reference.kind, reference.width) {
+        return Err(format!(
+            "the output is {:?} of width {}, the reference {:?} of width {}",
+            output.kind, output.width, reference.kind, reference.width
+        ));
+    }
+    if reference.values.iter().any(|x| !x.is_finite()) {
+        return Err("the FP32 reference itself is not finite".to_owned());
+    }
+    let compared = reference.rows.min(output.rows);
+    let mut rows: Vec<(usize, RowDistance)> = unpadded(output, batch)
+        .filter(|(index, _)| *index < compared)
+        .map(|(index, row)| (index, row_distance(row, &reference.values[index * output.width..][..output.width])))
+        .collect();
+    // Sums below must not depend on the number of threads.
+    rows.sort_unstable_by_key(|(index, _)| *index);
+    Ok(Distances { rows: rows.into_iter().map(|(_, row)| row).collect(), logits: output.kind.is_logits() })
+}
+
+fn row_distance(row: &[f32], reference: &[f32]) -> RowDistance {
+    let (mut dot, mut norm, mut squared_reference, mut squared_error) = (0f64, 0f64, 0f64, 0f64);
+    let mut max_abs = 0f64;
+    for (&x, &r) in row.iter().zip(reference) {
+        let (x, r) = (f64::from(x), f64::from(r));
+        dot += x * r;
+        norm += x * x;
+        squared_reference += r * r;
+        squared_error += (x - r) * (x - r);
+        max_abs = max_abs.max((x - r).abs());
+    }
+    let product = (norm * squared_reference).sqrt();
+    let cosine = match (norm == 0.0, squared_reference == 0.0) {
+        (true, true) => 1.0,
+        (true, false) | (false, true) => 0.0,
+        // Rounding may carry a perfect match a hair over 1.
+        (false, false) => (dot / product).min(1.0),
+    };
+    RowDistance {
+        finite: row.iter().all(|x| x.is_finite()),
+        cosine,
+        max_abs,
+        squared_error,
+        squared_reference,
+        same_argmax: argmax(row).is_some() && argmax(row) == argmax(reference),
+    }
+}
+
+/// Index of the largest element, the first of equals; `None` when any is NaN.
+pub(super) fn argmax(row: &[f32]) -> Option<usize> {
+    if row.iter().any(|x| x.is_nan()) {
+        return None;
+    }
+    row.iter().enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best }).map(|(index, _)| index)
+}
+
+impl Distances {
+    fn fill(&self, summary: &mut NumericsSummary) {
+        summary.compared_rows = self.rows.len() as u64;
+        let count = self.rows.len() as f64;
+        if self.rows.is_empty() {
+            return;
+        }
+        if self.logits {
+            let same = self.rows.iter().filter(|row| row.same_argmax).count();
+            summary.argmax_agreement = Some(same as f64 / count);
+        }
+        if self.rows.iter().any(|row| !row.finite) {
+            return;
+        }
+        let sum = |value: fn(&RowDistance) -> f64| self.rows.iter().map(value).sum::<f64>();
+        summary.cosine_min = self.rows.iter().map(|row| row.cosine).reduce(f64::min);
+        summary.cosine_mean = Some(sum(|row| row.cosine) / count);
+        summary.max_abs = self.rows.iter().map(|row| row.max_abs).reduce(f64::max);
+        let reference = sum(|row| row.squared_reference);
+        summary.relative_l2 = (reference > 0.0).then(|| (sum(|row| row.squared_error) / reference).sqrt());
+    }
+}
+
+/// One sentence per broken limit. NaN never passes: an undefined value breaks its limit, unless nothing was compared.
+fn broken_limits(summary: &NumericsSummary, tolerance: &Tolerance, uncompared: bool) -> Vec<String> {
+    let mut broken = Vec::new();
+    let nonfinite = summary.nan_count + summary.inf_count;
+    if nonfinite > 0 && !tolerance.allow_nonfinite {
+        broken.push(format!("{nonfinite} of {} output values are not finite", summary.output_elements));
+    }
+    if uncompared {
+        return broken;
+    }
+    let mut check = |name: &str, value: Option<f64>, limit: Option<f64>, keeps: fn(f64, f64) -> bool| {
+        let Some(limit) = limit else { return };
+        match value {
+            Some(value) if keeps(value, limit) => {}
+            Some(value) => broken.push(format!("{name} {value} breaks the limit {limit}")),
+            None if tolerance.allow_nonfinite && nonfinite > 0 => {}
+            None => broken.push(format!("{name} is undefined, its limit is {limit}")),
+        }
+    };
+    check("minimum cosine", summary.cosine_min, tolerance.cosine_min, |value, limit| value >= limit);
+    check("maximum error", summary.max_abs, tolerance.max_abs, |value, limit| value <= limit);
+    check("relative L2 error", summary.relative_l2, tolerance.relative_l2, |value, limit| value <= limit);
+    if let (Some(value), Some(limit)) = (summary.argmax_agreement, tolerance.argmax_agreement) {
+        check("argmax agreement", Some(value), Some(limit), |value, limit| value >= limit);
+    }
+    broken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Shape;
+
+    fn output(values: &[f32]) -> Output {
+        Output { kind: OutputKind::TokenLogits, rows: values.len() / 2, width: 2, values: values.to_vec() }
+    }
+
+    fn batch(lengths: &[usize]) -> Batch {
+        let shape = Shape { batch: lengths.len(), sequence: 2 };
+        Batch { shape, ids: vec![0; shape.tokens()], lengths: lengths.to_vec(), labels: None, next_ids: None }
+    }
+
+    fn run(values: &[f32], lengths: &[usize], reference: &[f32], tolerance: Option<Tolerance>) -> NumericsSummary {
+        let reference = ReferenceOutputs { output: output(reference) };
+        compare(&output(values), &batch(lengths), Ok(&reference), tolerance.as_ref())
+    }
+
+    #[test]
+    fn known_vectors_give_known_distances() {
+        let summary = run(&[3.0, 4.0, 0.0, 2.0], &[2], &[4.0, 3.0, 0.0, 1.0], None);
+        assert_eq!((summary.compared_rows, summary.output_elements), (2, 4));
+        assert_eq!(summary.cosine_min, Some(24.0 / 25.0));
+        assert_eq!(summary.cosine_mean, Some((24.0 / 25.0 + 1.0) / 2.0));
+        assert_eq!(summary.max_abs, Some(1.0));
+        assert_eq!(summary.relative_l2, Some((3.0f64 / 26.0).sqrt()));
+        assert_eq!(summary.argmax_agreement, Some(0.5), "the first row's argmax flipped");
+    }
+
+    #[test]
+    fn padding_is_neither_counted_nor_compared() {
+        let nan = f32::NAN;
+        let summary = run(&[1.0, 2.0, nan, nan, 5.0, 6.0, 7.0, 8.0], &[1, 2], &[1.0, 2.0, 0.0, 0.0], None);
+        assert_eq!((summary.output_elements, summary.nan_count, summary.compared_rows), (6, 0, 1));
+        assert_eq!(summary.cosine_min, Some(1.0));
+    }
+
+    #[test]
+    fn nan_is_counted_first_and_never_passes() {
+        let limit = Tolerance { cosine_min: Some(0.1), ..Tolerance::default() };
+        let summary = run(&[f32::NAN, f32::INFINITY, 1.0, 1.0], &[2], &[1.0, 1.0, 1.0, 1.0], Some(limit));
+        assert_eq!((summary.nan_count, summary.inf_count), (1, 1));
+        assert_eq!((summary.cosine_min, summary.max_abs, summary.relative_l2), (None, None, None));
+        assert_eq!(summary.within_tolerance, Some(false));
+        assert_eq!(summary.argmax_agreement, Some(0.5), "a NaN row agrees with nothing");
+        let remark = summary.remark.unwrap();
+        assert!(remark.contains("2 of 4 output values") && remark.contains("minimum cosine is undefined"), "{remark}");
+        let allowed = Tolerance { allow_nonfinite: true, ..limit };
+        let summary = run(&[f32::NAN, 1.0, 1.0, 1.0], &[2], &[1.0, 1.0, 1.0, 1.0], Some(allowed));
+        assert_eq!((summary.within_tolerance, summary.nan_count), (Some(true), 1));
+    }
+
+    #[test]
+    fn limits_are_kept_or_broken_by_value() {
+        let limit = |cosine_min| Some(Tolerance { cosine_min: Some(cosine_min), ..Tolerance::default() });
+        assert_eq!(run(&[3.0, 4.0], &[1], &[4.0, 3.0], limit(0.96)).within_tolerance, Some(true));
+        let broken = run(&[3.0, 4.0], &[1], &[4.0, 3.0], limit(0.97));
+        assert_eq!(broken.within_tolerance, Some(false));
+        assert!(broken.remark.unwrap().contains("minimum cosine 0.96 breaks the limit 0.97"));
+    }
+
+    #[test]
+    fn a_missing_or_broken_reference_is_said() {
+        let limit = Tolerance { cosine_min: Some(0.9), ..Tolerance::default() };
+        let summary = compare(&output(&[1.0, 2.0]), &batch(&[1]), Err("no file".to_owned()), Some(&limit));
+        assert_eq!((summary.within_tolerance, summary.compared_rows), (None, 0));
+        assert_eq!(summary.remark.as_deref(), Some("not compared: no file"));
+        let summary = run(&[1.0, 2.0], &[1], &[f32::NAN, 1.0], None);
+        assert!(summary.remark.unwrap().contains("reference itself is not finite"));
+    }
+}

@@ -1,0 +1,121 @@
+//! What an engine's answers are worth: accuracy over labelled sentences, likelihood of a running text.
+
+use super::NumericsError;
+use super::compare::argmax;
+use crate::backend::{Engine, Output};
+use crate::graph::{OutputKind, Shape};
+use crate::input::{Batch, InputStream};
+use crate::manifest::schema::Numerics;
+use crate::store::record::QualitySummary;
+
+/// The prediction recorded for a row whose logits are not numbers; no label equals it.
+pub const NO_PREDICTION: u8 = u8::MAX;
+
+/// Scores the engine on its input: accuracy over all of a labelled file, mean NLL over the first
+/// `settings.score_windows` windows of a text, or nothing.
+///
+/// # Errors
+/// [`NumericsError`] when the engine or the input fails.
+pub fn evaluate(
+    engine: &mut dyn Engine,
+    input: &InputStream,
+    shape: Shape,
+    settings: Numerics,
+) -> Result<QualitySummary, NumericsError> {
+    let Some(rows) = input.len(shape.sequence) else { return Ok(QualitySummary::default()) };
+    let first = input.batch(shape, 0)?;
+    if first.labels.is_some() {
+        return accuracy(engine, input, shape, rows);
+    }
+    if first.next_ids.is_some() && settings.score_windows > 0 {
+        return likelihood(engine, input, shape, rows.min(settings.score_windows));
+    }
+    Ok(QualitySummary::default())
+}
+
+/// Runs rows `0..rows` batch by batch; `visit` sees each batch, its output and how many of its rows count.
+fn each_batch(
+    engine: &mut dyn Engine,
+    input: &InputStream,
+    shape: Shape,
+    rows: usize,
+    mut visit: impl FnMut(&Batch, &Output, usize),
+) -> Result<(), NumericsError> {
+    for first in (0..rows).step_by(shape.batch) {
+        let batch = input.batch(shape, first)?;
+        engine.bind(&batch)?;
+        engine.enqueue()?;
+        engine.synchronize()?;
+        visit(&batch, &engine.outputs()?, shape.batch.min(rows - first));
+    }
+    Ok(())
+}
+
+fn accuracy(
+    engine: &mut dyn Engine,
+    input: &InputStream,
+    shape: Shape,
+    rows: usize,
+) -> Result<QualitySummary, NumericsError> {
+    let mut predictions = Vec::with_capacity(rows);
+    let (mut correct, mut is_classifier) = (0, true);
+    each_batch(engine, input, shape, rows, |batch, output, counted| {
+        is_classifier &= output.kind == OutputKind::ClassLogits;
+        let labels = batch.labels.iter().flatten();
+        for (logits, label) in output.values.chunks(output.width).zip(labels).take(counted) {
+            let prediction = argmax(logits).map_or(NO_PREDICTION, |class| class as u8);
+            correct += u64::from(prediction == *label);
+            predictions.push(prediction);
+        }
+    })?;
+    if !is_classifier {
+        return Ok(QualitySummary::default());
+    }
+    Ok(QualitySummary {
+        task_correct: Some(correct),
+        task_total: Some(rows as u64),
+        predictions: Some(predictions),
+        ..QualitySummary::default()
+    })
+}
+
+fn likelihood(
+    engine: &mut dyn Engine,
+    input: &InputStream,
+    shape: Shape,
+    rows: usize,
+) -> Result<QualitySummary, NumericsError> {
+    let (mut sum, mut tokens, mut is_language_model) = (0f64, 0u64, true);
+    each_batch(engine, input, shape, rows, |batch, output, counted| {
+        is_language_model &= output.kind == OutputKind::TokenLogits;
+        let next = batch.next_ids.iter().flatten();
+        for (logits, &next) in output.values.chunks(output.width).zip(next).take(counted * shape.sequence) {
+            sum += negative_log_likelihood(logits, next);
+            tokens += 1;
+        }
+    })?;
+    if !is_language_model {
+        return Ok(QualitySummary::default());
+    }
+    let nll_mean = Some(sum / tokens as f64).filter(|mean| mean.is_finite());
+    Ok(QualitySummary { nll_mean, nll_tokens: Some(tokens), ..QualitySummary::default() })
+}
+
+/// `-ln softmax(logits)[id]`, nats, summed in f64: over 50257 logits a narrower sum would be the error measured.
+pub fn negative_log_likelihood(logits: &[f32], id: u32) -> f64 {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let total: f64 = logits.iter().map(|&logit| f64::from(logit - largest).exp()).sum();
+    total.ln() - f64::from(logits[id as usize] - largest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn likelihood_of_known_distributions() {
+        assert!((negative_log_likelihood(&[0.0; 8], 3) - 8f64.ln()).abs() < 1e-12);
+        assert!((negative_log_likelihood(&[1000.0, 0.0], 1) - 1000.0).abs() < 1e-9);
+        assert!(negative_log_likelihood(&[f32::NAN, 0.0], 1).is_nan());
+    }
+}

@@ -1,0 +1,123 @@
+//! FP32 outputs of the first few sequences of an input, kept in a file that all backends, policies and batch sizes share.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use sha2::{Digest, Sha256};
+
+use super::NumericsError;
+use crate::backend::reference::ReferenceBackend;
+use crate::backend::{Backend, BuildRequest, Output};
+use crate::graph::{OutputKind, PrecisionPolicy, Preset, Shape};
+use crate::input::InputStream;
+use crate::manifest::schema::Numerics;
+use crate::model::Model;
+use crate::plan::Configuration;
+
+/// Name of the one tensor in a reference file.
+const TENSOR: &str = "output";
+
+/// Reference outputs, one sequence after the other.
+#[derive(Debug)]
+pub struct ReferenceOutputs {
+    /// `sequences * tokens` vectors, or one per sequence for class logits.
+    pub output: Output,
+}
+
+impl ReferenceOutputs {
+    /// Where the reference of `configuration` lives under `dir`: keyed by model, sequence length, input and number of
+    /// sequences, so that every backend, policy and batch size shares it.
+    pub fn path(dir: &Path, configuration: &Configuration, settings: Numerics) -> PathBuf {
+        let key = format!(
+            "{:?} {:?} {} {}",
+            configuration.model_source,
+            configuration.input_source,
+            configuration.shape.sequence,
+            settings.compare_sequences
+        );
+        let digest = Sha256::digest(key.as_bytes());
+        let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        dir.join(format!("{name}.safetensors"))
+    }
+
+    /// Computes the outputs with the reference backend in FP32 and writes them atomically to `path`.
+    ///
+    /// # Errors
+    /// [`NumericsError`]; nothing half-written is left.
+    pub fn compute(
+        path: &Path,
+        model: &Arc<Model>,
+        input: &InputStream,
+        sequence: usize,
+        settings: Numerics,
+    ) -> Result<(), NumericsError> {
+        let shape = Shape { batch: settings.compare_sequences, sequence };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let policy = PrecisionPolicy::preset(Preset::Fp32);
+        let request = BuildRequest { model: model.clone(), policy, shape, threads };
+        let mut engine = ReferenceBackend::default().build(&request)?;
+        engine.bind(&input.batch(shape, 0)?)?;
+        engine.enqueue()?;
+        write(path, &engine.outputs()?).map_err(|message| NumericsError::File { path: path.to_owned(), message })
+    }
+
+    /// Reads what [`ReferenceOutputs::compute`] wrote.
+    ///
+    /// # Errors
+    /// [`NumericsError::File`] when the file is absent or damaged.
+    pub fn read(path: &Path) -> Result<Self, NumericsError> {
+        let output = read(path).map_err(|message| NumericsError::File { path: path.to_owned(), message })?;
+        Ok(ReferenceOutputs { output })
+    }
+}
+
+fn write(path: &Path, output: &Output) -> Result<(), String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let bytes: &[u8] = bytemuck::cast_slice(&output.values);
+    let view = TensorView::new(Dtype::F32, vec![output.rows, output.width], bytes).map_err(|e| text(&e))?;
+    let kind = serde_json::to_string(&output.kind).map_err(|e| text(&e))?;
+    let metadata = HashMap::from([("kind".to_owned(), kind)]);
+    let data = safetensors::serialize([(TENSOR, view)], Some(metadata)).map_err(|e| text(&e))?;
+    let folder = path.parent().ok_or("it has no parent folder")?;
+    std::fs::create_dir_all(folder).map_err(|e| text(&e))?;
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| text(&e))?;
+    file.write_all(&data).map_err(|e| text(&e))?;
+    file.as_file().sync_data().map_err(|e| text(&e))?;
+    file.persist(path).map_err(|e| text(&e))?;
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Output, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let data = std::fs::read(path).map_err(|e| text(&e))?;
+    let tensors = SafeTensors::deserialize(&data).map_err(|e| text(&e))?;
+    let (_, metadata) = SafeTensors::read_metadata(&data).map_err(|e| text(&e))?;
+    let kind = metadata.metadata().as_ref().and_then(|map| map.get("kind")).ok_or("it has no output kind")?;
+    let kind: OutputKind = serde_json::from_str(kind).map_err(|e| text(&e))?;
+    let tensor = tensors.tensor(TENSOR).map_err(|e| text(&e))?;
+    let &[rows, width] = tensor.shape() else { return Err("its tensor is not a matrix".to_owned()) };
+    // The data of a safetensors file need not be aligned.
+    let values: Vec<f32> = bytemuck::pod_collect_to_vec(tensor.data());
+    Ok(Output { kind, rows, width, values })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_survive_the_file_and_a_damaged_file_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/reference.safetensors");
+        let values = vec![1.5, -0.0, f32::MIN_POSITIVE, 4.0, 5.0, 6.0];
+        let output = Output { kind: OutputKind::TokenLogits, rows: 2, width: 3, values };
+        write(&path, &output).unwrap();
+        assert_eq!(ReferenceOutputs::read(&path).unwrap().output, output);
+        std::fs::write(&path, &std::fs::read(&path).unwrap()[..40]).unwrap();
+        let error = ReferenceOutputs::read(&path).unwrap_err().to_string();
+        assert!(error.contains("reference.safetensors"), "{error}");
+    }
+}

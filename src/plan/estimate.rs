@@ -1,0 +1,157 @@
+//! How long a plan takes, roughly: closed-form work divided by nominal rates. Only for a person who decides whether to
+//! start now or tonight; no table uses it.
+
+use serde::Serialize;
+
+use super::{Configuration, Plan};
+use crate::backend::BackendKind;
+use crate::graph::{Format, OpClass, PrecisionPolicy, Shape};
+use crate::manifest::schema::{Architecture, InputSource, Measurement, ModelSource, Numerics};
+
+/// Threads assumed where the manifest names none: an estimate must not depend on the machine that prints it.
+pub const NOMINAL_THREADS: usize = 2;
+/// SST-2's development set, sentences.
+const SST2_SENTENCES: usize = 872;
+
+/// Where the model's size was taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SizeSource {
+    /// The manifest names the architecture.
+    Manifest,
+    /// Unknown without reading the checkpoint, so BERT-base's size was assumed.
+    AssumedBertBase,
+}
+
+/// The estimated duration of one configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Estimate {
+    /// One forward pass, seconds.
+    pub pass_s: f64,
+    /// Loading, building, warm-up, samples, comparison and scoring, seconds. Sampling is taken to end by the number of
+    /// samples or the time cap, not by its precision, so this is rather too long than too short.
+    pub total_s: f64,
+    /// Where the model's size was taken from.
+    pub size: SizeSource,
+}
+
+/// Sizes of the closed form.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    layers: f64,
+    hidden: f64,
+    /// Rows of the vocabulary projection; 0 without one.
+    projection: f64,
+}
+
+/// What a backend is taken to do.
+#[derive(Debug, Clone, Copy)]
+struct Rate {
+    /// Floating-point operations per second.
+    flops_per_s: f64,
+    /// Least duration of a pass, seconds.
+    floor_s: f64,
+    /// Loading weights and building, seconds per configuration.
+    build_s: f64,
+}
+
+impl Configuration {
+    /// How long this configuration takes, roughly.
+    pub fn estimate(&self, measurement: &Measurement, numerics: &Numerics) -> Estimate {
+        let (sizes, size) = sizes(&self.model_source);
+        let rate = rate(self.backend, &self.policy, measurement.threads);
+        let pass_s = rate.pass_s(sizes, self.shape);
+        let passes_s = |count: usize| pass_s * count as f64;
+        let sampling_s =
+            passes_s(measurement.min_samples).max(passes_s(measurement.max_samples).min(measurement.time_cap_s));
+        let scored = match self.input_source {
+            InputSource::Random { .. } => 0,
+            InputSource::Text { .. } => numerics.score_windows,
+            InputSource::Sst2 { .. } => SST2_SENTENCES,
+        };
+        let comparison_s = passes_s(1 + scored.div_ceil(self.shape.batch));
+        let total_s = rate.build_s + passes_s(measurement.warmup) + sampling_s + comparison_s;
+        Estimate { pass_s, total_s: total_s.min(measurement.timeout_s), size }
+    }
+}
+
+impl Plan {
+    /// Estimates in the order of the configurations.
+    pub fn estimates(&self) -> Vec<Estimate> {
+        self.configurations.iter().map(|one| one.estimate(&self.measurement, &self.numerics)).collect()
+    }
+}
+
+impl Rate {
+    fn pass_s(self, sizes: Sizes, shape: Shape) -> f64 {
+        (flops(sizes, shape) / self.flops_per_s).max(self.floor_s)
+    }
+}
+
+/// `L (24 T d² + 4 B S² d) + 2 T d V`: projections and feed-forward, attention products, vocabulary projection
+/// (Kaplan et al., arXiv 2001.08361, table 1, with the quadratic term kept).
+fn flops(sizes: Sizes, shape: Shape) -> f64 {
+    let (batch, sequence) = (shape.batch as f64, shape.sequence as f64);
+    let (tokens, hidden) = (batch * sequence, sizes.hidden);
+    let layer = 24.0 * tokens * hidden * hidden + 4.0 * batch * sequence * sequence * hidden;
+    sizes.layers * layer + 2.0 * tokens * hidden * sizes.projection
+}
+
+fn sizes(source: &ModelSource) -> (Sizes, SizeSource) {
+    let (architecture, known) = match source {
+        ModelSource::Random { architecture, .. } | ModelSource::Hub { fallback: Some(architecture), .. } => {
+            (*architecture, SizeSource::Manifest)
+        }
+        ModelSource::Checkpoint { .. } | ModelSource::Hub { fallback: None, .. } => {
+            (Architecture::BertBase, SizeSource::AssumedBertBase)
+        }
+    };
+    let (layers, hidden, projection) = match architecture {
+        Architecture::BertBase => (12.0, 768.0, 0.0),
+        Architecture::Gpt2 => (12.0, 768.0, 50_257.0),
+        Architecture::BertTiny => (2.0, 64.0, 0.0),
+        Architecture::Gpt2Tiny => (2.0, 64.0, 1000.0),
+    };
+    (Sizes { layers, hidden, projection }, known)
+}
+
+/// Nominal rates, to the nearest round number. CPU backends: per thread, from BERT-base 1x128 on 2 cores with AVX-512
+/// (ONNX Runtime 125 ms, 22 GFLOP). GPU backends: an H100-class device, whose peak no small batch reaches.
+fn rate(backend: BackendKind, policy: &PrecisionPolicy, threads: Option<usize>) -> Rate {
+    let threads = threads.unwrap_or(NOMINAL_THREADS) as f64;
+    let narrow = policy.rounding("", OpClass::Linear).compute.bytes() < Format::Fp32.bytes();
+    match backend {
+        // Narrow formats are emulated: the same products, and rounding of every intermediate.
+        BackendKind::Reference => {
+            Rate { flops_per_s: threads * if narrow { 25e9 } else { 50e9 }, floor_s: 1e-4, build_s: 0.5 }
+        }
+        BackendKind::OnnxRuntime => Rate { flops_per_s: threads * 80e9, floor_s: 1e-4, build_s: 2.0 },
+        BackendKind::Cuda => Rate { flops_per_s: if narrow { 200e12 } else { 30e12 }, floor_s: 5e-4, build_s: 2.0 },
+        BackendKind::TensorRt => {
+            Rate { flops_per_s: if narrow { 200e12 } else { 30e12 }, floor_s: 5e-4, build_s: 10.0 }
+        }
+        BackendKind::Mock => Rate { flops_per_s: f64::INFINITY, floor_s: 1e-3, build_s: 0.0 },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_closed_form_gives_bert_base_its_known_work() {
+        let (bert, known) = sizes(&ModelSource::Random { seed: 1, architecture: Architecture::BertBase });
+        // 12 * (24 * 128 * 768^2 + 4 * 128^2 * 768)
+        assert_eq!(flops(bert, Shape { batch: 1, sequence: 128 }), 22_347_251_712.0);
+        assert_eq!(known, SizeSource::Manifest);
+    }
+
+    #[test]
+    fn a_vocabulary_projection_is_counted_and_batches_scale_linearly() {
+        let (gpt2, _) = sizes(&ModelSource::Random { seed: 1, architecture: Architecture::Gpt2 });
+        let one = flops(gpt2, Shape { batch: 1, sequence: 64 });
+        assert_eq!(flops(gpt2, Shape { batch: 8, sequence: 64 }), 8.0 * one);
+        let (bert, _) = sizes(&ModelSource::Random { seed: 1, architecture: Architecture::BertBase });
+        assert_eq!(one - flops(bert, Shape { batch: 1, sequence: 64 }), 2.0 * 64.0 * 768.0 * 50_257.0);
+    }
+}

@@ -1,0 +1,159 @@
+//! Identities that outlive a machine and a manifest: hashes of a canonical JSON form.
+//!
+//! A configuration is what is measured, not how long or where: `{"backend", "format", "input", "model", "policy",
+//! "shape"}`, with `format` the version below. A model and an input are their name and source; a pinned digest stands
+//! for the path of the file it pins, so that two machines with different folders agree. In every object keys are
+//! sorted and absent values left out, and there is no white space.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Configuration, ConfigurationId, Plan};
+use crate::manifest::schema::{InputSource, ModelSource};
+use crate::manifest::sha256_hex;
+
+/// Version of the canonical form. Raising it gives every configuration a new id.
+const FORMAT: u64 = 1;
+/// Digits of a configuration id.
+const ID_DIGITS: usize = 16;
+
+/// The id of a configuration; its `id` field is not looked at.
+pub(super) fn id(configuration: &Configuration) -> ConfigurationId {
+    let mut digest = sha256_hex(canonical_form(configuration).as_bytes());
+    digest.truncate(ID_DIGITS);
+    ConfigurationId(digest)
+}
+
+fn canonical_form(configuration: &Configuration) -> String {
+    let form = json!({
+        "format": FORMAT,
+        "backend": value(&configuration.backend),
+        "model": { "name": configuration.model, "source": model(&configuration.model_source) },
+        "policy": value(&configuration.policy),
+        "shape": value(&configuration.shape),
+        "input": { "name": configuration.input, "source": input(&configuration.input_source) },
+    });
+    canonical(&form)
+}
+
+fn model(source: &ModelSource) -> Value {
+    match source {
+        ModelSource::Checkpoint { path: _, sha256: Some(sha256) } => json!({ "checkpoint": { "sha256": sha256 } }),
+        other => value(other),
+    }
+}
+
+fn input(source: &InputSource) -> Value {
+    match source {
+        InputSource::Text { path: _, sha256: Some(sha256) } => json!({ "text": { "sha256": sha256 } }),
+        InputSource::Sst2 { path: _, sha256: Some(sha256) } => json!({ "sst2": { "sha256": sha256 } }),
+        other => value(other),
+    }
+}
+
+impl Plan {
+    /// SHA-256 of the measurement limits, the comparison settings and the tolerances. Results of two protocols do not
+    /// belong in one folder.
+    pub fn protocol_sha256(&self) -> String {
+        let form = json!({
+            "format": FORMAT,
+            "measurement": value(&self.measurement),
+            "numerics": value(&self.numerics),
+            "tolerances": value(&self.tolerances),
+        });
+        sha256_hex(canonical(&form).as_bytes())
+    }
+}
+
+/// JSON of a contract type. They hold only strings, finite numbers and string-keyed maps, which always serialise.
+fn value(part: &impl Serialize) -> Value {
+    serde_json::to_value(part).unwrap_or(Value::Null)
+}
+
+/// Compact JSON with sorted keys and without nulls in objects, whatever order the map type keeps.
+fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(entries) => {
+            let mut entries: Vec<_> = entries.iter().filter(|(_, value)| !value.is_null()).collect();
+            entries.sort_by_key(|(key, _)| key.as_str());
+            let members: Vec<String> = entries
+                .iter()
+                .map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), canonical(value)))
+                .collect();
+            format!("{{{}}}", members.join(","))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        scalar => scalar.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::backend::BackendKind;
+    use crate::graph::{PrecisionPolicy, Preset, Shape};
+    use crate::manifest::schema::Architecture;
+
+    fn configuration() -> Configuration {
+        Configuration {
+            id: ConfigurationId(String::new()),
+            backend: BackendKind::Reference,
+            model: "bert".to_owned(),
+            model_source: ModelSource::Random { seed: 1, architecture: Architecture::BertBase },
+            policy: PrecisionPolicy::preset(Preset::Fp32),
+            shape: Shape { batch: 1, sequence: 128 },
+            input: "random".to_owned(),
+            input_source: InputSource::Random { seed: 7 },
+        }
+    }
+
+    fn pinned(path: &str, sha256: Option<&str>) -> String {
+        let source = ModelSource::Checkpoint { path: PathBuf::from(path), sha256: sha256.map(str::to_owned) };
+        id(&Configuration { model_source: source, ..configuration() }).0
+    }
+
+    /// Computed by an independent program (Python's json.dumps with sorted keys, and hashlib). Ids are in published
+    /// results: a change here orphans them. Raise `FORMAT` only on purpose.
+    #[test]
+    fn ids_do_not_change() {
+        assert_eq!(id(&configuration()).0, "b1d13e853b4d5f10");
+        let hybrid = PrecisionPolicy::preset(Preset::Hybrid);
+        assert_eq!(id(&Configuration { policy: hybrid, ..configuration() }).0, "f0025c9255c8b43c");
+        assert_eq!(id(&Configuration { backend: BackendKind::TensorRt, ..configuration() }).0, "959caf3a56c5c0df");
+        assert_eq!(pinned("a", Some("00")), "949a5efb5b62a773");
+    }
+
+    #[test]
+    fn the_canonical_form_is_sorted_and_compact() {
+        let form = canonical_form(&configuration());
+        assert!(form.starts_with(
+            r#"{"backend":"reference","format":1,"input":{"name":"random","source":{"random":{"seed":7}}},"#
+        ));
+        assert!(form.ends_with(r#""shape":{"batch":1,"sequence":128}}"#), "{form}");
+        assert_eq!(canonical(&json!({ "b": [1, null], "a": null })), r#"{"b":[1,null]}"#);
+    }
+
+    #[test]
+    fn a_pinned_digest_replaces_the_path() {
+        assert_eq!(pinned("a", Some("00")), pinned("elsewhere/b", Some("00")));
+        assert_ne!(pinned("a", Some("00")), pinned("a", Some("01")));
+        assert_ne!(pinned("a", None), pinned("b", None));
+    }
+
+    #[test]
+    fn every_coordinate_enters_the_id() {
+        let base = configuration();
+        let mut variants = vec![id(&base).0];
+        variants.push(id(&Configuration { model: "other".to_owned(), ..base.clone() }).0);
+        variants.push(id(&Configuration { input: "other".to_owned(), ..base.clone() }).0);
+        variants.push(id(&Configuration { shape: Shape { batch: 2, sequence: 128 }, ..base.clone() }).0);
+        variants.push(id(&Configuration { shape: Shape { batch: 1, sequence: 64 }, ..base.clone() }).0);
+        variants.push(id(&Configuration { input_source: InputSource::Random { seed: 8 }, ..base.clone() }).0);
+        let count = variants.len();
+        variants.sort();
+        variants.dedup();
+        assert_eq!(variants.len(), count);
+    }
+}
