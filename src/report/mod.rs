@@ -51,6 +51,15 @@ pub enum ReportError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// The results are those of another plan.
+    #[error(
+        "{path}: results.parquet does not hold the configurations of plan.json; run `mixprec run` again on this folder, \
+         to its end"
+    )]
+    OtherPlan {
+        /// Which folder.
+        path: PathBuf,
+    },
     /// A table cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -151,6 +151,12 @@ fn a_run_folder_is_read_and_a_stray_folder_is_refused() {
     let summary = report(dir.path(), out.path()).unwrap();
     assert!(summary.html.is_file());
     assert_eq!(summary.verdicts.len(), 10);
+    mixprec::store::parquet::write_results(dir.path(), &fixture::laptop().rows[1..]).unwrap();
+    let error = report(dir.path(), out.path()).unwrap_err().to_string();
+    assert!(error.contains("does not hold the configurations of plan.json"), "{error}");
+    std::fs::remove_file(dir.path().join("results.parquet")).unwrap();
+    let error = report(dir.path(), out.path()).unwrap_err().to_string();
+    assert!(error.contains("results.parquet: no such table"), "{error}");
 }
 
 /// A person's look at the pages: `MIXPREC_RENDER=FOLDER` keeps the reports of the fixtures.
