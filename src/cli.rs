@@ -27,8 +27,12 @@ pub const BAD_INPUT: u8 = 2;
 
 /// Re-measure a mixed-precision transformer inference paper on this machine.
 #[derive(Debug, Parser)]
-#[command(name = "mixprec", version, after_help = "Exit codes: 0 all well, 1 some rows or claims failed, 2 bad input, \
-                                                   130 interrupted.")]
+#[command(
+    name = "mixprec",
+    version,
+    after_help = "Exit codes: 0 all well, 1 some rows or claims failed, 2 bad input, \
+                                                   130 interrupted."
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -209,18 +213,20 @@ fn run(args: &RunArgs) -> Result<u8> {
 
 fn render(dir: &Path, out: Option<PathBuf>) -> Result<u8> {
     let out = out.unwrap_or_else(|| dir.join("report"));
-    println!("{}", report::report(dir, &out)?);
+    let summary = report::report(dir, &out)?;
+    println!("{} files in {}; open {}", summary.files.len(), out.display(), summary.html.display());
+    println!("claims: {}", claims::print::summary(&summary.verdicts));
     Ok(OK)
 }
 
 fn verify(dir: &Path, json: bool, file: Option<&Path>) -> Result<u8> {
     let claims = match file {
         Some(path) => claims::Claims::load(path)?,
-        None => claims::Claims::builtin()?,
+        None => claims::Claims::built_in()?,
     };
     let verdicts = claims::verify(dir, &claims)?;
-    print!("{}", if json { claims::to_json(&verdicts)? } else { claims::to_text(&verdicts) });
-    Ok(if verdicts.iter().any(claims::Verdict::is_failure) { SOME_FAILED } else { OK })
+    print!("{}", if json { claims::print::json(&verdicts)? } else { claims::print::text(&verdicts) });
+    Ok(if verdicts.iter().any(|verdict| verdict.outcome == claims::Outcome::Fail) { SOME_FAILED } else { OK })
 }
 
 fn infer(args: InferArgs) -> Result<u8> {

@@ -56,7 +56,9 @@ pub enum InferError {
     #[error(transparent)]
     Backend(#[from] BackendError),
     /// Nothing to run.
-    #[error("the text has {tokens} tokens and `--output {wanted}` needs at least {needed}; give a longer --text or --file")]
+    #[error(
+        "the text has {tokens} tokens and `--output {wanted}` needs at least {needed}; give a longer --text or --file"
+    )]
     TooShort { tokens: usize, wanted: &'static str, needed: usize },
     /// More than the model has positions for.
     #[error("the text has {tokens} tokens, the model takes at most {positions}; give a shorter text")]
@@ -205,8 +207,7 @@ impl Answer {
     /// What a person wants to see first.
     pub fn to_text(&self) -> String {
         let emulated = if self.engine.emulated { ", emulated" } else { "" };
-        let mut text =
-            format!("{} tokens, {} on {}{emulated}\n", self.ids.len(), self.precision, self.engine.library);
+        let mut text = format!("{} tokens, {} on {}{emulated}\n", self.ids.len(), self.precision, self.engine.library);
         if self.nonfinite > 0 {
             let _ = writeln!(text, "{} of {} output values are NaN or infinite", self.nonfinite, self.values.len());
         }

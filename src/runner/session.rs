@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use super::protocol::{Reference, Request, Response, Settings};
 use crate::backend::{Backend, BuildRequest, Engine, backend};
-use crate::graph::cost;
 use crate::input::{Batch, InputStream};
 use crate::measure::measure;
 use crate::measure::memory::PeakMemory;
