@@ -42,7 +42,10 @@ fn expanded(name: &str) -> Result<PathBuf, String> {
         .map_err(|error| format!("{}: {error}", python.display()))?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("expand.py failed ({}); `make test` installs what it needs", text.lines().last().unwrap_or("")));
+        return Err(format!(
+            "expand.py failed ({}); `make test` installs what it needs",
+            text.lines().last().unwrap_or("")
+        ));
     }
     std::fs::rename(&scratch, &folder).map_err(|error| error.to_string())?;
     Ok(folder)
