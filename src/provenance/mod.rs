@@ -1,1 +1,14 @@
-//! provenance
+//! Where a number comes from: the build, the machine and the settings it was measured under.
+
+pub mod build;
+pub mod environment;
+pub mod gpu;
+pub mod library;
+pub mod machine;
+pub mod variables;
+
+pub use build::Build;
+pub use environment::{Environment, EnvironmentError};
+pub use gpu::Gpu;
+pub use library::Library;
+pub use machine::{Cpu, Machine};

@@ -1,0 +1,57 @@
+# `make help` lists what there is. RUN is the folder of the results that `make paper` prints.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help reproduce setup build paper minilm test bench clean-runs
+
+MIXPREC := target/release/mixprec
+RUN ?= runs/quick
+# Where setup.sh --test had to make a Python with numpy and safetensors, the tests find it first.
+export PATH := $(if $(wildcard runs/venv/bin),$(CURDIR)/runs/venv/bin:)$(PATH)
+
+help: ## List the targets.
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
+
+reproduce: setup build ## Set up, build, run experiments/quick.yaml, report and verify; then say where to look.
+	@# Exit code 1 means that some rows failed or a claim does not hold here: a finding, and part of the report.
+	$(MIXPREC) run experiments/quick.yaml --out runs/quick || test $$? -eq 1
+	$(MIXPREC) report runs/quick
+	$(MIXPREC) verify runs/quick || test $$? -eq 1
+	@# The PDF is extra: a TeX installation that lacks something must not hide the results.
+	@if ! command -v latexmk >/dev/null; then echo 'no latexmk: no PDF (container/setup.sh --paper, then make paper)'; \
+		elif ! $(MAKE) --no-print-directory paper RUN=runs/quick; then echo 'the PDF could not be built; see above'; fi
+	@printf '\nWhere to look:\n'
+	@printf '  %-34s %s\n' \
+		runs/quick/report/report.html 'everything on one page: claims, tables, figures, environment' \
+		runs/quick/report/ 'LaTeX tables and macros, figures as SVG and PDF' \
+		runs/quick/results.parquet 'one row per configuration' \
+		runs/quick/samples.parquet 'every timed sample' \
+		runs/quick/environments/ 'the machine and the build that measured them'
+	@if test -f paper/main.pdf; then printf '  %-34s %s\n' paper/main.pdf 'the paper'; fi
+
+setup: ## Set up what the build needs and this machine lacks.
+	container/setup.sh --build
+
+build: ## Build the mixprec binary.
+	cargo build --release --locked
+
+paper: build ## Build paper/main.pdf from the results in RUN (runs/quick unless said otherwise).
+	@command -v latexmk >/dev/null || { echo 'no latexmk: run container/setup.sh --paper' >&2; exit 2; }
+	$(MIXPREC) report $(RUN) --out paper/generated
+	cd paper && latexmk -pdf -interaction=nonstopmode -halt-on-error -quiet main.tex
+
+minilm: build ## Fetch the MiniLM checkpoint by digest and measure it: a model added without code.
+	container/setup.sh --minilm
+	$(MIXPREC) run experiments/minilm.yaml --out runs/minilm || test $$? -eq 1
+	$(MIXPREC) report runs/minilm
+
+test: ## Everything CI checks: format, lints, tests.
+	cargo fmt --check
+	cargo clippy --release --locked --all-targets -- -D warnings
+	cargo test --release --locked
+
+bench: ## The benchmarks: ignored tests whose names begin with bench, one at a time.
+	cargo test --release --locked -- --ignored --nocapture --test-threads=1 bench
+
+clean-runs: ## Delete runs/: results, fetched checkpoints, the tests' Python.
+	rm -rf runs

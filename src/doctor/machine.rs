@@ -1,0 +1,168 @@
+//! The machine's own findings: build, processor, memory, disk, GPUs.
+
+use std::path::Path;
+
+use super::{Finding, Section, Status};
+use crate::provenance::{Cpu, Environment, Gpu, Machine};
+
+/// Less free space than this is worth a warning: a build takes about 2 GiB, a sweep's results far less.
+const LITTLE_DISK_BYTES: u64 = 3 << 30;
+
+/// Less memory than this is worth a warning: GPT-2's FP32 weights are half a GiB, loading them may take twice that, and
+/// the system and the build need the rest.
+const LITTLE_MEMORY_BYTES: u64 = 2 << 30;
+
+pub(super) fn findings(environment: &Environment, root: &Path) -> Vec<Finding> {
+    let machine = &environment.machine;
+    let mut findings = vec![build(environment), processor(&machine.cpu)];
+    findings.extend(memory(machine));
+    findings.push(system(machine));
+    findings.extend(disk(root));
+    findings.extend(gpus(&environment.gpus));
+    findings
+}
+
+fn build(environment: &Environment) -> Finding {
+    let build = &environment.build;
+    let compiler = build.rustc.as_deref().unwrap_or("unknown compiler");
+    let status = if build.dirty == Some(true) { Status::Limited } else { Status::Ok };
+    let finding = Finding::new(Section::Machine, "build", status, format!("{}, {compiler}", build.summary()));
+    match status {
+        Status::Limited => finding.cured_by("commit the changes and build again before publishing numbers"),
+        _ => finding,
+    }
+}
+
+fn processor(cpu: &Cpu) -> Finding {
+    let count = |number: Option<usize>, what: &str| number.map(|number| format!("{number} {what}"));
+    let model = cpu.model.clone().unwrap_or_else(|| format!("unknown {} processor", cpu.architecture));
+    let usable = cpu.usable_cpus.filter(|&usable| cpu.logical_cpus != Some(usable));
+    let parts = [
+        Some(model),
+        count(cpu.physical_cores, "cores"),
+        count(cpu.logical_cpus, "hardware threads"),
+        count(usable, "of them usable by this process"),
+        (!cpu.features.is_empty()).then(|| cpu.features.join(" ")),
+        cpu.governor.as_ref().map(|governor| format!("governor {governor}")),
+    ];
+    let detail = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let steady = cpu.governor.as_ref().is_none_or(|governor| governor == "performance");
+    let status = if steady { Status::Ok } else { Status::Limited };
+    let finding = Finding::new(Section::Machine, "processor", status, detail);
+    match steady {
+        true => finding,
+        false => finding.cured_by("times vary with the clock; set the governor to performance before measuring"),
+    }
+}
+
+fn memory(machine: &Machine) -> Option<Finding> {
+    let total = machine.memory_bytes?;
+    let usable = machine.memory_limit_bytes.map_or(total, |limit| limit.min(total));
+    let detail = match usable < total {
+        true => format!("{}, limited to {} by the control group", gibibytes(total), gibibytes(usable)),
+        false => gibibytes(total),
+    };
+    let finding = |status| Finding::new(Section::Machine, "memory", status, detail.clone());
+    Some(match usable < LITTLE_MEMORY_BYTES {
+        true => finding(Status::Limited).cured_by(format!(
+            "below {} large configurations may fail for want of memory",
+            gibibytes(LITTLE_MEMORY_BYTES)
+        )),
+        false => finding(Status::Ok),
+    })
+}
+
+fn system(machine: &Machine) -> Finding {
+    let parts = [
+        Some(machine.os.clone()),
+        machine.kernel.as_ref().map(|kernel| format!("kernel {kernel}")),
+        machine.libc.clone(),
+        machine.container.as_ref().map(|name| format!("in a container ({name})")),
+        (machine.virtual_machine == Some(true)).then(|| "on a virtual machine".to_owned()),
+    ];
+    Finding::new(Section::Machine, "system", Status::Ok, parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(unix)]
+fn disk(root: &Path) -> Option<Finding> {
+    let folder = if root.as_os_str().is_empty() { Path::new(".") } else { root };
+    let file_system = rustix::fs::statvfs(folder).ok()?;
+    let free = file_system.f_bavail.saturating_mul(file_system.f_frsize);
+    let finding = |status| Finding::new(Section::Machine, "disk", status, format!("{} free", gibibytes(free)));
+    Some(match free < LITTLE_DISK_BYTES {
+        true => finding(Status::Limited).cured_by("free some space: a build takes about 2 GiB"),
+        false => finding(Status::Ok),
+    })
+}
+
+#[cfg(not(unix))]
+fn disk(_root: &Path) -> Option<Finding> {
+    None
+}
+
+fn gpus(gpus: &[Gpu]) -> Vec<Finding> {
+    if gpus.is_empty() {
+        return vec![Finding::new(Section::Machine, "gpu", Status::Missing, "no NVIDIA driver found")];
+    }
+    gpus.iter()
+        .map(|gpu| {
+            let driver = gpu.driver.as_ref().map(|driver| format!(", driver {driver}")).unwrap_or_default();
+            Finding::new(Section::Machine, "gpu", Status::Ok, format!("{}{driver}", gpu.name))
+        })
+        .collect()
+}
+
+fn gibibytes(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cpu() -> Cpu {
+        Cpu {
+            model: Some("Some CPU".to_owned()),
+            architecture: "x86_64".to_owned(),
+            physical_cores: Some(2),
+            logical_cpus: Some(4),
+            usable_cpus: Some(4),
+            features: vec!["avx2".to_owned(), "fma".to_owned()],
+            governor: None,
+            smt: Some(true),
+        }
+    }
+
+    #[test]
+    fn a_processor_is_told_in_one_line() {
+        assert_eq!(processor(&cpu()).detail, "Some CPU, 2 cores, 4 hardware threads, avx2 fma");
+        let narrow = processor(&Cpu { usable_cpus: Some(1), ..cpu() });
+        assert!(narrow.detail.contains("1 of them usable by this process"), "{}", narrow.detail);
+        let saving = processor(&Cpu { governor: Some("powersave".to_owned()), ..cpu() });
+        assert_eq!(saving.status, Status::Limited);
+        assert!(saving.cure.is_some_and(|cure| cure.contains("performance")));
+    }
+
+    #[test]
+    fn a_memory_limit_counts_and_little_memory_is_a_warning() {
+        let mut machine = Machine::probe(Path::new("/nowhere"));
+        assert_eq!(memory(&machine), None, "unknown memory is not judged");
+        machine.memory_bytes = Some(16 << 30);
+        assert_eq!(memory(&machine).map(|finding| finding.status), Some(Status::Ok));
+        machine.memory_limit_bytes = Some(1 << 30);
+        let finding = memory(&machine).unwrap();
+        assert_eq!(finding.status, Status::Limited);
+        assert_eq!(finding.detail, "16.0 GiB, limited to 1.0 GiB by the control group");
+    }
+
+    #[test]
+    fn a_machine_without_a_gpu_says_so() {
+        assert_eq!(gpus(&[])[0].status, Status::Missing);
+    }
+
+    #[test]
+    fn free_space_is_read() {
+        let finding = disk(tempfile::tempdir().unwrap().path()).unwrap();
+        assert!(finding.detail.ends_with("GiB free"), "{}", finding.detail);
+    }
+}

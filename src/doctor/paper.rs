@@ -1,0 +1,53 @@
+//! Whether `make paper` can print the PDF.
+
+use std::process::Command;
+
+use super::{Finding, Section, Status, is_on_path};
+
+/// Programs `make paper` starts.
+const PROGRAMS: [&str; 2] = ["latexmk", "pdflatex"];
+
+/// Files beyond the LaTeX kernel that the paper loads; the ones a small TeX installation lacks first.
+const STYLES: [&str; 3] = ["booktabs.sty", "threeparttable.sty", "lmodern.sty"];
+
+/// One finding about LaTeX as a whole.
+pub(super) fn find() -> Finding {
+    let mut missing: Vec<&str> = PROGRAMS.into_iter().filter(|program| !is_on_path(program)).collect();
+    if missing.is_empty() {
+        missing.extend(missing_styles(&located(&STYLES)));
+    }
+    finding(&missing)
+}
+
+fn finding(missing: &[&str]) -> Finding {
+    if missing.is_empty() {
+        return Finding::new(Section::Paper, "LaTeX", Status::Ok, "latexmk and the packages of the paper are there");
+    }
+    Finding::new(Section::Paper, "LaTeX", Status::Missing, format!("not found: {}", missing.join(", ")))
+        .cured_by("container/setup.sh --paper")
+}
+
+/// Paths of the files TeX would load, a line each.
+fn located(files: &[&str]) -> String {
+    let output = Command::new("kpsewhich").args(files).output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+}
+
+fn missing_styles(located: &str) -> impl Iterator<Item = &'static str> {
+    STYLES.into_iter().filter(move |style| !located.lines().any(|line| line.rsplit('/').next() == Some(style)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tex_lacks_is_named_with_the_cure() {
+        let located = "/usr/share/tex/booktabs/booktabs.sty\n/usr/share/tex/lm/lmodern.sty\n";
+        let missing: Vec<&str> = missing_styles(located).collect();
+        assert_eq!(missing, ["threeparttable.sty"]);
+        let finding = finding(&missing);
+        assert_eq!((finding.status, finding.detail.as_str()), (Status::Missing, "not found: threeparttable.sty"));
+        assert_eq!(finding.cure.as_deref(), Some("container/setup.sh --paper"));
+    }
+}

@@ -1,0 +1,252 @@
+//! The environment of a measurement: captured once by the parent process, named by a hash, kept beside the results.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use super::build::Build;
+use super::gpu::{self, Gpu};
+use super::library::{self, Library};
+use super::machine::Machine;
+use super::variables;
+
+/// Folder of the environments inside a run's folder.
+pub const FOLDER: &str = "environments";
+
+/// Version of the hashed form. Raise it when the meaning of a hashed field changes, and only then.
+const ID_VERSION: u32 = 1;
+
+/// Everything recorded about where and with what a measurement was taken. No host name, user name or path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// This binary.
+    pub build: Build,
+    /// Processor, memory, operating system.
+    pub machine: Machine,
+    /// GPUs; empty without a driver.
+    pub gpus: Vec<Gpu>,
+    /// Inference libraries loaded dynamically; empty for the reference backend.
+    pub libraries: Vec<Library>,
+    /// Variables that can change a measurement, from a fixed list.
+    pub variables: BTreeMap<String, String>,
+    /// SHA-256 of the manifest's bytes, hexadecimal, where the environment belongs to a run.
+    pub manifest_sha256: Option<String>,
+}
+
+/// An environment that could not be stored or read.
+#[derive(Debug, Error)]
+pub enum EnvironmentError {
+    /// A file or folder could not be written.
+    #[error("{path}: cannot write the environment: {source}; check the folder's permissions and free space")]
+    Write {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file or folder could not be read.
+    #[error("{path}: cannot read the environment: {source}")]
+    Read {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file does not hold an environment.
+    #[error("{path}: not an environment: {source}; delete the file and repeat the run to have it written anew")]
+    Parse {
+        /// Which one.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+}
+
+impl Environment {
+    /// The environment of this process.
+    pub fn capture() -> Self {
+        let root = Path::new("/");
+        Environment {
+            build: Build::current(),
+            machine: Machine::probe(root),
+            gpus: gpu::probe(root),
+            libraries: library::loaded(),
+            variables: variables::of_this_process(),
+            manifest_sha256: None,
+        }
+    }
+
+    /// The same environment as part of a run of the manifest with this digest.
+    pub fn for_manifest(self, sha256: &str) -> Self {
+        Environment { manifest_sha256: Some(sha256.to_owned()), ..self }
+    }
+
+    /// 16 hexadecimal digits that name the environment: the beginning of the SHA-256 of a JSON object of the build,
+    /// the processor, the operating system, the GPUs, the libraries and the variables.
+    ///
+    /// Left out are the manifest, so that results of one machine join across manifests, and the memory limit and the
+    /// memory's bytes below a whole GiB, which drift from boot to boot and change no time.
+    pub fn id(&self) -> String {
+        let Environment { build, machine, gpus, libraries, variables, manifest_sha256: _ } = self;
+        let Machine { cpu, memory_bytes, memory_limit_bytes: _, os, kernel, libc, container, virtual_machine } =
+            machine;
+        // Keys come out sorted and without white space; strings, integers and booleans leave no choice of form.
+        let identity = json!({
+            "version": ID_VERSION,
+            "build": build,
+            "cpu": cpu,
+            "memory_gib": memory_bytes.map(|bytes| bytes.div_ceil(1 << 30)),
+            "os": os,
+            "kernel": kernel,
+            "libc": libc,
+            "container": container,
+            "virtual_machine": virtual_machine,
+            "gpus": gpus,
+            "libraries": libraries,
+            "variables": variables,
+        });
+        library::hex(&Sha256::digest(identity.to_string().as_bytes())[..8])
+    }
+
+    /// Writes `DIR/environments/<id>.json` in one step and returns its path. Equal environments are one file.
+    ///
+    /// # Errors
+    /// [`EnvironmentError::Write`] naming the file or folder.
+    pub fn write(&self, dir: &Path) -> Result<PathBuf, EnvironmentError> {
+        let folder = dir.join(FOLDER);
+        let path = folder.join(format!("{}.json", self.id()));
+        write_atomically(&folder, &path, self)
+            .map_err(|source| EnvironmentError::Write { path: path.clone(), source })?;
+        Ok(path)
+    }
+
+    /// Reads one environment.
+    ///
+    /// # Errors
+    /// [`EnvironmentError`] naming the file.
+    pub fn read(path: &Path) -> Result<Self, EnvironmentError> {
+        let bytes = fs::read(path).map_err(|source| EnvironmentError::Read { path: path.to_owned(), source })?;
+        serde_json::from_slice(&bytes).map_err(|source| EnvironmentError::Parse { path: path.to_owned(), source })
+    }
+
+    /// Every environment of the run in `dir`, by id; empty when the run has stored none.
+    ///
+    /// # Errors
+    /// [`EnvironmentError`] naming the first file that cannot be used.
+    pub fn read_all(dir: &Path) -> Result<BTreeMap<String, Environment>, EnvironmentError> {
+        let folder = dir.join(FOLDER);
+        let unreadable = |source| EnvironmentError::Read { path: folder.clone(), source };
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(error) => return Err(unreadable(error)),
+        };
+        let mut environments = BTreeMap::new();
+        for entry in entries {
+            let path = entry.map_err(unreadable)?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                environments.insert(name, Environment::read(&path)?);
+            }
+        }
+        Ok(environments)
+    }
+}
+
+fn write_atomically(folder: &Path, path: &Path, environment: &Environment) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let mut text = serde_json::to_vec_pretty(environment)?;
+    text.push(b'\n');
+    // Without this a temporary file is readable by its owner alone, and a shared results folder loses a file.
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    let mut file = builder.prefix(".environment").tempfile_in(folder)?;
+    file.write_all(&text)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    fs::File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::machine::Cpu;
+    use super::*;
+
+    fn fixed() -> Environment {
+        let text = r#"{
+            "build": {"version": "0.1.0", "commit": "0123456789abcdef0123456789abcdef01234567", "dirty": false,
+                "rustc": "rustc 1.89.0", "target": "x86_64-unknown-linux-gnu", "target_features": ["sse2"]},
+            "machine": {"cpu": {"model": "Some CPU", "architecture": "x86_64", "physical_cores": 2, "logical_cpus": 4,
+                "usable_cpus": 4, "features": ["avx2"], "governor": null, "smt": true},
+                "memory_bytes": 25276063744, "memory_limit_bytes": null, "os": "Debian", "kernel": "6.1.0",
+                "libc": "glibc 2.36", "container": null, "virtual_machine": false},
+            "gpus": [], "libraries": [], "variables": {"OMP_NUM_THREADS": "2"}, "manifest_sha256": null}"#;
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn the_id_never_changes_by_accident() {
+        // A new value here orphans every result measured so far: raise ID_VERSION knowingly.
+        assert_eq!(fixed().id(), "d57dd5b8b97466e2");
+    }
+
+    #[test]
+    fn the_id_follows_what_changes_a_measurement_and_nothing_else() {
+        let base = fixed();
+        let same = [
+            base.clone().for_manifest("ab"),
+            Environment { machine: Machine { memory_limit_bytes: Some(1), ..base.machine.clone() }, ..base.clone() },
+            Environment {
+                machine: Machine { memory_bytes: Some(25_276_063_744 - 4096), ..base.machine.clone() },
+                ..base.clone()
+            },
+        ];
+        for other in same {
+            assert_eq!(other.id(), base.id());
+        }
+        let cpu = Cpu { usable_cpus: Some(1), ..base.machine.cpu.clone() };
+        let different = [
+            Environment { variables: BTreeMap::new(), ..base.clone() },
+            Environment { build: Build { dirty: Some(true), ..base.build.clone() }, ..base.clone() },
+            Environment { machine: Machine { cpu, ..base.machine.clone() }, ..base.clone() },
+            Environment { machine: Machine { kernel: None, ..base.machine.clone() }, ..base.clone() },
+        ];
+        for other in different {
+            assert_ne!(other.id(), base.id(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn written_twice_it_is_one_readable_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let environment = Environment::capture().for_manifest("ab");
+        let path = environment.write(dir.path()).unwrap();
+        assert_eq!(environment.write(dir.path()).unwrap(), path);
+        assert_eq!(path.file_stem().unwrap().to_str(), Some(environment.id().as_str()));
+        let all = Environment::read_all(dir.path()).unwrap();
+        assert_eq!(all.into_iter().collect::<Vec<_>>(), [(environment.id(), environment)]);
+        assert_eq!(fs::read_dir(dir.path().join(FOLDER)).unwrap().count(), 1, "a temporary file was left");
+        #[cfg(unix)]
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions()) & 0o400, 0o400);
+    }
+
+    #[test]
+    fn errors_name_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Environment::read_all(dir.path()).unwrap().is_empty());
+        fs::write(dir.path().join(FOLDER), "a file where the folder belongs").unwrap();
+        let error = fixed().write(dir.path()).unwrap_err().to_string();
+        assert!(error.contains(FOLDER) && error.contains("cannot write"), "{error}");
+        let broken = dir.path().join("broken.json");
+        fs::write(&broken, "{").unwrap();
+        let error = Environment::read(&broken).unwrap_err().to_string();
+        assert!(error.contains("broken.json: not an environment"), "{error}");
+    }
+}

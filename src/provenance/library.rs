@@ -1,0 +1,115 @@
+//! The inference libraries this process has loaded dynamically, with their versions and digests.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// File-name beginnings of the libraries that execute models or drive devices.
+const INFERENCE_LIBRARIES: [&str; 10] = [
+    "libcublas",
+    "libcublasLt",
+    "libcuda",
+    "libcudart",
+    "libcudnn",
+    "libnvinfer",
+    "libnvidia-ml",
+    "libnvrtc",
+    "libonnxruntime",
+    "libtensorrt_rtx",
+];
+
+/// A shared library. The folder it came from is left out: it may name a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Library {
+    /// File name as mapped, e.g. `libonnxruntime.so.1.32.0`.
+    pub file: String,
+    /// Version in the file name, if it has one.
+    pub version: Option<String>,
+    /// SHA-256 of the file, hexadecimal; `None` when it could not be read any more.
+    pub sha256: Option<String>,
+}
+
+/// The inference libraries mapped into this process, by file name. Empty for the reference backend, and where the
+/// system has no `/proc`. Ask in the process that executes: libraries are loaded by the worker.
+pub fn loaded() -> Vec<Library> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    mapped_files(&maps).iter().filter_map(|path| describe(path)).collect()
+}
+
+fn mapped_files(maps: &str) -> BTreeSet<PathBuf> {
+    maps.lines().filter_map(|line| line.find('/').map(|start| PathBuf::from(&line[start..]))).collect()
+}
+
+fn describe(path: &Path) -> Option<Library> {
+    let file = path.file_name()?.to_str()?;
+    let (stem, version) = file.split_once(".so")?;
+    if !INFERENCE_LIBRARIES.iter().any(|name| stem.starts_with(name)) {
+        return None;
+    }
+    let version = version.trim_start_matches('.');
+    Some(Library {
+        file: file.to_owned(),
+        version: (!version.is_empty()).then(|| version.to_owned()),
+        sha256: sha256_file(path).ok(),
+    })
+}
+
+/// SHA-256 of a file's bytes, hexadecimal, read in pieces.
+///
+/// # Errors
+/// Whatever opening or reading returns.
+pub fn sha256_file(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(hex(&hasher.finalize()));
+        }
+        hasher.update(&buffer[..count]);
+    }
+}
+
+/// Lower-case hexadecimal digits of `bytes`.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_inference_libraries_count_and_their_bytes_are_hashed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("libonnxruntime.so.1.32.0");
+        std::fs::write(&path, "abc").unwrap();
+        let maps = format!(
+            "7f00-7f01 r-xp 00000000 fe:00 1 {0}\n7f01-7f02 r--p 00001000 fe:00 1 {0}\n\
+             7f03-7f04 r-xp 00000000 fe:00 2 /usr/lib/libc.so.6\n7f05-7f06 rw-p 00000000 00:00 0 [heap]\n",
+            path.display()
+        );
+        let found: Vec<Library> = mapped_files(&maps).iter().filter_map(|path| describe(path)).collect();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].version.as_deref(), Some("1.32.0"));
+        // FIPS 180-2, appendix B.1.
+        let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(found[0].sha256.as_deref(), Some(digest));
+    }
+
+    #[test]
+    fn a_library_deleted_while_mapped_keeps_its_name_without_a_digest() {
+        let library = describe(Path::new("/nowhere/libcudart.so")).unwrap();
+        assert_eq!((library.version, library.sha256), (None, None));
+    }
+
+    #[test]
+    fn this_test_has_no_inference_library_loaded() {
+        assert_eq!(loaded(), []);
+    }
+}

