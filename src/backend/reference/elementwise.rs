@@ -69,7 +69,7 @@ impl Kernels for f64 {
         gelu::<f64, Exact>(form, values);
     }
     fn hyperbolic_tangent(_: Rounding, values: &mut [f64]) {
-        map::<f64, Exact>(values, f64::tanh);
+        hyperbolic_tangent::<f64, Exact>(values);
     }
     fn residual(_: Rounding, update: &[f64], values: &mut [f64]) {
         residual::<f64, Exact>(update, values);
@@ -118,11 +118,29 @@ impl Kernels for f32 {
         on_grid!(rounding.compute, gelu(form, values));
     }
     fn hyperbolic_tangent(rounding: Rounding, values: &mut [f32]) {
-        on_grid!(rounding.compute, map(values, f32::tanh));
+        on_grid!(rounding.compute, hyperbolic_tangent(values));
     }
     fn residual(rounding: Rounding, update: &[f32], values: &mut [f32]) {
         on_grid!(rounding.compute, residual(update, values));
     }
+}
+
+/// Replaces every element by an expression of it. A macro, because a function passed as a value is not inlined into the
+/// vectorised loop.
+macro_rules! each {
+    ($values:expr, $x:ident => $expression:expr) => {
+        $values.par_chunks_mut(CHUNK).for_each(|chunk| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    for element in chunk.iter_mut() {
+                        let $x = *element;
+                        *element = $expression;
+                    }
+                },
+            )
+        })
+    };
 }
 
 /// `(word + type 0) + position`, each sum on the grid `A`.
@@ -261,9 +279,13 @@ fn softmax_row<T: Real, C: Grid<T>, A: Grid<T>>(row: &mut [T], scratch: &mut [T]
 
 fn gelu<T: Real, C: Grid<T>>(form: Gelu, values: &mut [T]) {
     match form {
-        Gelu::Erf => map::<T, C>(values, gelu_erf::<T, C>),
-        Gelu::Tanh => map::<T, C>(values, gelu_tanh::<T, C>),
+        Gelu::Erf => each!(values, x => gelu_erf::<T, C>(x)),
+        Gelu::Tanh => each!(values, x => gelu_tanh::<T, C>(x)),
     }
+}
+
+fn hyperbolic_tangent<T: Real, C: Grid<T>>(values: &mut [T]) {
+    each!(values, x => C::round(x.tanh()));
 }
 
 /// `(x/2) (1 + erf(x/√2))`.
@@ -271,7 +293,7 @@ fn gelu<T: Real, C: Grid<T>>(form: Gelu, values: &mut [T]) {
 fn gelu_erf<T: Real, C: Grid<T>>(x: T) -> T {
     let inner = C::round(x * C::round(T::of(std::f64::consts::FRAC_1_SQRT_2)));
     let factor = C::round(T::ONE + C::round(inner.erf()));
-    C::round(x * T::of(0.5)) * factor
+    C::round(C::round(x * T::of(0.5)) * factor)
 }
 
 /// `(x/2) (1 + tanh(u))`, `u = √(2/π)(x + 0.044715 x³)`. Where nothing is rounded it is computed as `x / (1 + e^-2u)`,
@@ -285,7 +307,7 @@ fn gelu_tanh<T: Real, C: Grid<T>>(x: T) -> T {
         return x / (T::ONE + (T::of(-2.0) * u).exp());
     }
     let factor = C::round(T::ONE + C::round(u.tanh()));
-    C::round(x * T::of(0.5)) * factor
+    C::round(C::round(x * T::of(0.5)) * factor)
 }
 
 fn residual<T: Real, C: Grid<T>>(update: &[T], values: &mut [T]) {
@@ -295,19 +317,6 @@ fn residual<T: Real, C: Grid<T>>(update: &[T], values: &mut [T]) {
             || {
                 for (x, y) in values.iter_mut().zip(update) {
                     *x = C::round(*x + *y);
-                }
-            },
-        );
-    });
-}
-
-fn map<T: Real, C: Grid<T>>(values: &mut [T], function: impl Fn(T) -> T + Send + Sync) {
-    values.par_chunks_mut(CHUNK).for_each(|chunk| {
-        vectorised(
-            #[inline(always)]
-            || {
-                for x in chunk.iter_mut() {
-                    *x = C::round(function(*x));
                 }
             },
         );
