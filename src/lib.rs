@@ -3,8 +3,10 @@
 //! Data flows one way: manifest, plan, engine, measurement, store, report. Each module is one of those stages.
 
 pub mod backend;
+pub mod cli;
 pub mod doctor;
 pub mod graph;
+pub mod infer;
 pub mod input;
 pub mod manifest;
 pub mod measure;

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use mixprec::backend::reference::{ReferenceBackend, oracle_outputs};
 use mixprec::backend::{Backend, BuildRequest, Engine};
-use mixprec::graph::{PrecisionPolicy, Preset, Shape};
+use mixprec::graph::{Format, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
 use mixprec::input::{Batch, InputStream};
 use mixprec::manifest::schema::{InputSource, ModelSource, Numerics};
 use mixprec::model::{Head, Model};
@@ -42,7 +42,10 @@ fn expanded(name: &str) -> Result<PathBuf, String> {
         .map_err(|error| format!("{}: {error}", python.display()))?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("expand.py failed ({}); `make test` installs what it needs", text.lines().last().unwrap_or("")));
+        return Err(format!(
+            "expand.py failed ({}); `make test` installs what it needs",
+            text.lines().last().unwrap_or("")
+        ));
     }
     std::fs::rename(&scratch, &folder).map_err(|error| error.to_string())?;
     Ok(folder)
@@ -225,27 +228,37 @@ fn a_padded_row_in_a_batch_equals_the_row_alone() {
     }
 }
 
-/// kernels.md section 4: emulated whole-model errors on 12 layers of random weights are of the order of 3e-3.
+/// The design study emulated whole-model errors of 3e-3 (hybrid) to 3e-2 (bf16); gates from its section 4. FP16
+/// throughout breaks on this checkpoint without a single NaN: the layer norms of layers 5 to 10 see deviations over 256,
+/// whose squares overflow in either order of the reduction. FP32 arithmetic in the layer norms alone cures it.
 #[test]
-fn emulated_policies_are_near_fp32_by_as_much_as_their_formats_allow() {
+fn emulated_policies_are_as_far_from_float64_as_their_formats_say() {
     let Some(model) = open("bert-base-sst2", Head::Hidden) else { return };
     let batch = Batch::single(Golden::open().ids("bert.9.ids"));
     let exact = oracle_outputs(&model, &batch, THREADS).unwrap();
-    let mut errors = Vec::new();
+    let error = |policy: PrecisionPolicy| {
+        let request = BuildRequest { model: model.clone(), policy, shape: batch.shape, threads: THREADS };
+        let ours = outputs(ReferenceBackend::default().build(&request).unwrap().as_mut(), &batch);
+        assert!(ours.iter().all(|x| x.is_finite()), "{}", request.policy.name);
+        let error = relative_error(&widened(&ours), &exact);
+        println!("{}: {error:.2e}", request.policy.name);
+        error
+    };
     for (preset, floor, ceiling) in [
         (Preset::Fp32, 1e-8, 2e-5),
         (Preset::Tf32, 1e-5, 1e-2),
         (Preset::Hybrid, 1e-5, 1e-2),
-        (Preset::Fp16, 1e-4, 3e-2),
         (Preset::Bf16, 1e-4, 1e-1),
     ] {
-        let ours = outputs(engine(&model, preset, batch.shape).as_mut(), &batch);
-        let error = relative_error(&widened(&ours), &exact);
-        println!("{preset}: {error:.2e}");
+        let error = error(PrecisionPolicy::preset(preset));
         assert!((floor..ceiling).contains(&error), "{preset}: {error:e} is outside {floor:e}..{ceiling:e}");
-        errors.push(error);
     }
-    assert!(errors[2] < errors[3] && errors[3] < errors[4], "hybrid < fp16 < bf16: {errors:?}");
+    let fp16 = PrecisionPolicy::preset(Preset::Fp16);
+    let divide_first = PrecisionPolicy { layer_norm_reduction: ReductionOrder::DivideFirst, ..fp16.clone() };
+    let mut cured = fp16.clone();
+    cured.classes.insert(OpClass::LayerNorm, Rounding::fp32_stored_as(Format::Fp16));
+    let (silent, divided, cured) = (error(fp16), error(divide_first), error(cured));
+    assert!(silent > 0.1 && divided > 0.1 && cured < 3e-2, "{silent:e} {divided:e} {cured:e}");
 }
 
 /// The perplexity stated beside the checkpoint: 194.85 over windows of 513 tokens of WikiText-2 v1. Two minutes.

@@ -117,6 +117,14 @@ pub enum BackendError {
     /// Inputs that do not fit the engine.
     #[error("inputs do not fit the engine: {0}")]
     Inputs(String),
+    /// The device or the library ran out of memory.
+    #[error("{backend} ran out of memory: {message}")]
+    OutOfMemory {
+        /// Which one.
+        backend: BackendKind,
+        /// The library's own words.
+        message: String,
+    },
     /// The library failed while executing.
     #[error("{backend} failed: {message}")]
     Execution {

@@ -158,17 +158,19 @@ impl InputStream {
     }
 }
 
+/// The file's text with line ends as `\n`, whatever wrote it; its digest is that of its bytes.
 fn read_pinned(path: &Path, pin: Option<&str>) -> Result<String, InputError> {
     let bytes = std::fs::read(path).map_err(|source| InputError::Io { path: path.to_owned(), source })?;
     let found: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     if let Some(expected) = pin.filter(|pin| *pin != found) {
         return Err(InputError::Digest { path: path.to_owned(), found, expected: expected.to_owned() });
     }
-    String::from_utf8(bytes).map_err(|_| InputError::Line {
+    let text = String::from_utf8(bytes).map_err(|_| InputError::Line {
         path: path.to_owned(),
         line: 1,
         message: "the file is not UTF-8 text".to_owned(),
-    })
+    })?;
+    Ok(text.replace("\r\n", "\n"))
 }
 
 #[cfg(test)]

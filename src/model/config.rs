@@ -1,5 +1,6 @@
 //! `config.json` of the two families, as Hugging Face writes it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -60,6 +61,8 @@ pub struct ModelConfig {
     pub head: TaskHead,
     /// Id that pads short rows.
     pub pad_id: u32,
+    /// Names of the classes, by index; may be fewer than there are.
+    pub label_names: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -87,7 +90,7 @@ struct BertJson {
     #[serde(default)]
     architectures: Vec<String>,
     #[serde(default)]
-    id2label: Option<std::collections::BTreeMap<String, String>>,
+    id2label: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -154,7 +157,7 @@ impl ModelConfig {
         // A checkpoint without a classifier has Hugging Face's two placeholder labels; only the architecture tells.
         let head = match json.architectures.first().map(String::as_str) {
             Some("BertForSequenceClassification") => {
-                TaskHead::Classifier { labels: json.id2label.map_or(2, |labels| labels.len()) }
+                TaskHead::Classifier { labels: json.id2label.as_ref().map_or(2, |labels| labels.len()) }
             }
             _ => TaskHead::None,
         };
@@ -174,6 +177,7 @@ impl ModelConfig {
             initializer_range: json.initializer_range,
             head,
             pad_id: json.pad_token_id.unwrap_or(0),
+            label_names: label_names(json.id2label),
         })
     }
 
@@ -204,6 +208,7 @@ impl ModelConfig {
             initializer_range: json.initializer_range,
             head,
             pad_id: json.eos_token_id.unwrap_or(0),
+            label_names: Vec::new(),
         })
     }
 
@@ -228,6 +233,11 @@ impl ModelConfig {
         Ok(())
     }
 
+    /// Name of a class: the checkpoint's, or its number.
+    pub fn label(&self, class: usize) -> String {
+        self.label_names.get(class).cloned().unwrap_or_else(|| format!("class {class}"))
+    }
+
     /// The configuration of a named architecture.
     pub fn of(architecture: Architecture) -> Self {
         let (family, layers, hidden, heads, vocabulary) = match architecture {
@@ -242,8 +252,27 @@ impl ModelConfig {
             Family::Bert => (2, Gelu::Erf, 1e-12, TaskHead::None),
             Family::Gpt2 => (0, Gelu::Tanh, 1e-5, TaskHead::LanguageModel),
         };
-        ModelConfig { family, dimensions, token_types, gelu, epsilon, initializer_range: 0.02, head, pad_id: 0 }
+        ModelConfig {
+            family,
+            dimensions,
+            token_types,
+            gelu,
+            epsilon,
+            initializer_range: 0.02,
+            head,
+            pad_id: 0,
+            label_names: Vec::new(),
+        }
     }
+}
+
+/// `id2label` by index; its keys are numbers written as strings.
+fn label_names(labels: Option<BTreeMap<String, String>>) -> Vec<String> {
+    let labels = labels.unwrap_or_default();
+    let mut numbered: Vec<(usize, String)> =
+        labels.into_iter().filter_map(|(key, name)| Some((key.parse().ok()?, name))).collect();
+    numbered.sort();
+    numbered.into_iter().map(|(_, name)| name).collect()
 }
 
 fn gelu_form(key: &str, value: &str) -> Result<Gelu, String> {

@@ -52,6 +52,15 @@ impl Tokenizer {
         self.encode(text, false)
     }
 
+    /// The text of one token as a reader knows it: GPT-2's byte alphabet is decoded.
+    pub fn token(&self, id: u32) -> String {
+        let raw = self.inner.id_to_token(id).unwrap_or_else(|| format!("<{id}>"));
+        match self.inner.decode(&[id], false) {
+            Ok(text) if !text.is_empty() && !raw.starts_with("##") => format!("{text:?}").trim_matches('"').to_owned(),
+            _ => raw,
+        }
+    }
+
     fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, ModelError> {
         let failed = |message: String| ModelError::Tokenizer { path: self.path.clone(), message };
         let encoding = self.inner.encode_fast(text, special).map_err(|error| failed(error.to_string()))?;

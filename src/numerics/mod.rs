@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 pub use compare::compare;
-pub use quality::evaluate;
+pub use quality::{NO_PREDICTION, evaluate, negative_log_likelihood};
 pub use reference::ReferenceOutputs;
 
 /// Why there is nothing to compare with.

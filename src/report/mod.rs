@@ -1,1 +1,144 @@
-//! report
+//! Tables, figures, claims and the paper's numbers from the results of one run.
+
+pub mod caveats;
+pub mod claims;
+pub mod data;
+pub mod document;
+pub mod escape;
+pub mod figures;
+pub mod macros;
+pub mod numbers;
+pub mod render;
+pub mod table;
+pub mod tables;
+
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::store::StoreError;
+use claims::{Claims, Verdict};
+use data::Data;
+use document::{Document, document};
+use render::Renderer;
+
+/// File name of the page.
+pub const HTML_FILE: &str = "report.html";
+
+/// A report that could not be made.
+#[derive(Debug, Error)]
+pub enum ReportError {
+    /// The folder holds no run.
+    #[error("{path}: no plan.json, so this is not the folder of a run; give the folder that `mixprec run` wrote")]
+    NoRun {
+        /// Which folder.
+        path: PathBuf,
+    },
+    /// The file system said no.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The plan cannot be read.
+    #[error("{path}: not a plan of this version: {source}; run `mixprec run` again on this folder")]
+    Plan {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// A table cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An environment cannot be read.
+    #[error(transparent)]
+    Environment(#[from] crate::provenance::EnvironmentError),
+    /// The claims cannot be read.
+    #[error(transparent)]
+    Claims(#[from] claims::ClaimsError),
+    /// A figure cannot be drawn.
+    #[error(transparent)]
+    Figure(#[from] figures::FigureError),
+    /// A template cannot be rendered.
+    #[error("template: {0}")]
+    Template(#[from] render::RenderError),
+    /// The values cannot be written as JSON.
+    #[error("report.json: {0}")]
+    Json(#[source] serde_json::Error),
+    /// The dataframe library failed.
+    #[error("claims: {0}")]
+    Frame(#[source] polars::prelude::PolarsError),
+}
+
+impl ReportError {
+    fn io(path: &Path) -> impl FnOnce(std::io::Error) -> ReportError {
+        move |source| ReportError::Io { path: path.to_owned(), source }
+    }
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReportSummary {
+    /// The page to open first.
+    pub html: PathBuf,
+    /// Every file, in the order written.
+    pub files: Vec<PathBuf>,
+    /// The claims, judged.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// Renders the run in `dir` into `out`: LaTeX table bodies, section files and macros, figures as SVG and PDF,
+/// `report.html`, and the values behind all of it as `report.json`. Equal results give equal bytes.
+///
+/// # Errors
+/// [`ReportError`] naming the file that cannot be read or written.
+pub fn report(dir: &Path, out: &Path) -> Result<ReportSummary, ReportError> {
+    report_with(&Data::read(dir)?, &Claims::built_in()?, out)
+}
+
+/// [`report`] of results that were read already, with other claims.
+///
+/// # Errors
+/// [`ReportError`] naming the file that cannot be written.
+pub fn report_with(data: &Data, claims: &Claims, out: &Path) -> Result<ReportSummary, ReportError> {
+    let verdicts = claims::judge(data, claims)?;
+    let document = document(data, verdicts.clone())?;
+    std::fs::create_dir_all(out).map_err(ReportError::io(out))?;
+    let files = files(&document)?
+        .into_iter()
+        .map(|(name, bytes)| {
+            let path = out.join(name);
+            std::fs::write(&path, bytes).map_err(ReportError::io(&path)).map(|()| path)
+        })
+        .collect::<Result<Vec<PathBuf>, ReportError>>()?;
+    Ok(ReportSummary { html: out.join(HTML_FILE), files, verdicts })
+}
+
+/// Name and contents of every file of a report.
+fn files(document: &Document) -> Result<Vec<(String, Vec<u8>)>, ReportError> {
+    let renderer = Renderer::new()?;
+    let mut files = vec![
+        (HTML_FILE.to_owned(), renderer.html(document)?.into_bytes()),
+        ("macros.tex".to_owned(), renderer.macros(document)?.into_bytes()),
+        ("claims.tex".to_owned(), renderer.claims(document)?.into_bytes()),
+        ("caveats.tex".to_owned(), renderer.caveats(document)?.into_bytes()),
+        ("report.json".to_owned(), serde_json::to_vec_pretty(document).map_err(ReportError::Json)?),
+    ];
+    for section in &document.sections {
+        files.push((format!("section-{}.tex", section.slug), renderer.section(section)?.into_bytes()));
+        for table in &section.tables {
+            files.push((format!("{}.tex", table.slug), renderer.table(table)?.into_bytes()));
+        }
+        for figure in &section.figures {
+            let Some(svg) = &figure.svg else { continue };
+            files.push((format!("{}.svg", figure.slug), svg.clone().into_bytes()));
+            if let Some(pdf) = figures::to_pdf(figure)? {
+                files.push((format!("{}.pdf", figure.slug), pdf));
+            }
+        }
+    }
+    Ok(files)
+}

@@ -1,1 +1,185 @@
-//! runner
+//! Executes a plan: worker processes per (backend, model, policy) group, a journal that survives any kill, progress.
+//!
+//! The parent never touches a model or a device. It hands a worker one configuration at a time, waits, and has the row on
+//! disk before it hands out the next; a crash, an allocation failure or a timeout costs that one configuration.
+
+mod child;
+mod failure;
+mod interrupt;
+mod lock;
+mod progress;
+mod protocol;
+mod session;
+mod sweep;
+pub mod worker;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use crate::plan::Plan;
+use crate::store::journal::{Header, JOURNAL_VERSION, Journal, JournalError, OnDamage};
+use crate::store::replace::replace;
+use progress::Progress;
+use sweep::Sweep;
+
+/// The plan as the last run of a folder executed it.
+pub const PLAN_FILE: &str = "plan.json";
+
+/// How to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunOptions {
+    /// Id of the environment, stored with every row.
+    pub environment: String,
+    /// Run configurations again whose row says failed.
+    pub retry_failed: bool,
+    /// What to do about damaged journal lines.
+    pub on_damage: OnDamage,
+}
+
+/// What a run came to. All counts are of the plan's configurations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RunSummary {
+    /// Measured by this run.
+    pub ok: usize,
+    /// Failed in this run.
+    pub failed: usize,
+    /// Measured by an earlier run and left alone.
+    pub skipped_already_done: usize,
+    /// Failed in an earlier run and left alone; `--retry-failed` runs them again.
+    pub skipped_failed: usize,
+    /// Measured, by this run or an earlier one, but outside the manifest's tolerance.
+    pub out_of_tolerance: usize,
+    /// Not reached because the run was interrupted.
+    pub pending: usize,
+    /// Ended by Ctrl-C or a termination signal.
+    pub interrupted: bool,
+}
+
+impl RunSummary {
+    /// 0 when every row of the plan is measured and within tolerance, 1 when some are not, 130 when interrupted.
+    pub fn exit_code(&self) -> u8 {
+        if self.interrupted { 130 } else { u8::from(self.failed + self.skipped_failed + self.out_of_tolerance > 0) }
+    }
+}
+
+impl fmt::Display for RunSummary {
+    /// `10 measured, 2 failed, 3 measured earlier`: what is not zero.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = [
+            (self.ok, "measured"),
+            (self.failed, "failed"),
+            (self.skipped_already_done, "measured earlier"),
+            (self.skipped_failed, "failed earlier (--retry-failed runs them again)"),
+            (self.out_of_tolerance, "of the measured out of tolerance"),
+            (self.pending, "not reached"),
+        ];
+        let parts: Vec<String> =
+            counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        f.write_str(if parts.is_empty() { "nothing to do" } else { "" })?;
+        f.write_str(&parts.join(", "))
+    }
+}
+
+/// The run could not go on. Rows measured before are in the journal.
+#[derive(Debug, Error)]
+pub enum RunnerError {
+    /// A file or folder of the run cannot be used.
+    #[error("{path}: {source}; choose a writable folder with --out, or make room")]
+    Directory {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another run uses the folder.
+    #[error("{path}: {holder} is using this folder; wait for it, or use another folder (--out)")]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+        /// `the run with process id 123`
+        holder: String,
+    },
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A worker process cannot be started.
+    #[error("cannot start a worker process: {source}")]
+    Spawn {
+        /// Why.
+        source: io::Error,
+    },
+    /// The plan cannot be written as JSON.
+    #[error("cannot store the plan: {0}")]
+    Plan(#[from] serde_json::Error),
+}
+
+/// Executes the configurations of `plan` that `dir` has no row of yet, in groups, and journals every row.
+///
+/// # Errors
+/// [`RunnerError`] when the folder, its lock, its journal or a worker process is not to be had, or the disk is full.
+/// A configuration that fails is a row, not an error.
+pub fn run(plan: &Plan, dir: &Path, options: &RunOptions) -> Result<RunSummary, RunnerError> {
+    interrupt::install();
+    let in_dir = |source| RunnerError::Directory { path: dir.to_owned(), source };
+    std::fs::create_dir_all(dir).map_err(in_dir)?;
+    let lock = lock::acquire(dir)?;
+    let header = Header {
+        version: JOURNAL_VERSION,
+        plan: plan.name.clone(),
+        manifest_sha256: plan.manifest_sha256.clone(),
+        protocol_sha256: protocol_sha256(plan)?,
+    };
+    let opened = Journal::open(dir, &header, options.on_damage)?;
+    store_plan(plan, dir)?;
+    let progress = Progress::new(plan.configurations.len());
+    for notice in &opened.notices {
+        progress.notice(notice);
+    }
+    let summary = Sweep::new(plan, dir, options, opened, progress).execute();
+    drop(lock);
+    summary
+}
+
+/// Hash of everything that decides what a row's numbers mean: measurement limits, comparison settings and tolerances. The
+/// timeout is left out, so that a configuration that ran into it can be tried again with a longer one.
+fn protocol_sha256(plan: &Plan) -> Result<String, serde_json::Error> {
+    let measurement = crate::manifest::schema::Measurement { timeout_s: 0.0, ..plan.measurement };
+    let json = serde_json::to_vec(&(measurement, plan.numerics, &plan.tolerances))?;
+    Ok(Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Keeps the plan beside the journal, for the report. A run that finds it there already writes nothing.
+fn store_plan(plan: &Plan, dir: &Path) -> Result<(), RunnerError> {
+    let path = dir.join(PLAN_FILE);
+    let json = serde_json::to_vec_pretty(plan)?;
+    if std::fs::read(&path).is_ok_and(|stored| stored == json) {
+        return Ok(());
+    }
+    replace(&path, &json).map_err(|source| RunnerError::Directory { path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summaries_name_what_is_not_zero() {
+        let summary = RunSummary { ok: 10, failed: 2, skipped_already_done: 3, ..RunSummary::default() };
+        assert_eq!(summary.to_string(), "10 measured, 2 failed, 3 measured earlier");
+        assert_eq!(RunSummary::default().to_string(), "nothing to do");
+    }
+
+    #[test]
+    fn exit_codes_are_as_documented() {
+        let done = RunSummary { ok: 3, skipped_already_done: 2, ..RunSummary::default() };
+        assert_eq!(done.exit_code(), 0);
+        assert_eq!(RunSummary { failed: 1, ..done }.exit_code(), 1);
+        assert_eq!(RunSummary { skipped_failed: 1, ..done }.exit_code(), 1);
+        assert_eq!(RunSummary { out_of_tolerance: 1, ..done }.exit_code(), 1);
+        assert_eq!(RunSummary { interrupted: true, failed: 1, ..done }.exit_code(), 130);
+    }
+}

@@ -1,3 +1,95 @@
 //! Results on disk: the journal's records and the parquet tables derived from them.
 
+pub mod cell;
+pub mod derive;
+pub mod journal;
+pub mod parquet;
 pub mod record;
+pub mod replace;
+pub mod schema;
+
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::plan::Plan;
+
+/// File name of the table with a row per planned configuration.
+pub const RESULTS_FILE: &str = "results.parquet";
+/// File name of the table with a row per timed execution.
+pub const SAMPLES_FILE: &str = "samples.parquet";
+/// File name of the expanded manifest.
+pub const PLAN_FILE: &str = "plan.json";
+/// Folder of environment descriptions, one JSON file per distinct environment.
+pub const ENVIRONMENTS_FOLDER: &str = "environments";
+
+/// A table that could not be written or read.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The file system said no.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The bytes are not those that were written.
+    #[error(
+        "{path}: damaged table: {detail}; run `mixprec run` again on this folder to derive it anew from the journal"
+    )]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What does not fit.
+        detail: String,
+    },
+    /// Written by a version with other columns.
+    #[error(
+        "{path}: table of schema version {found}, but this program reads version {expected}; \
+         run `mixprec run` again on this folder with this program to derive it anew from the journal"
+    )]
+    Version {
+        /// Which file.
+        path: PathBuf,
+        /// The file's version.
+        found: String,
+        /// Ours.
+        expected: u32,
+    },
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] journal::JournalError),
+    /// The dataframe library failed.
+    #[error("{path}: {source}")]
+    Frame {
+        /// Which file.
+        path: PathBuf,
+        /// Its own words.
+        source: polars::prelude::PolarsError,
+    },
+}
+
+/// Derives both tables of a run's folder from its plan and journal, replacing earlier ones.
+///
+/// # Errors
+/// [`StoreError`] when the journal cannot be read or a table cannot be written; earlier tables then stay.
+pub fn derive_tables(dir: &Path, plan: &Plan) -> Result<(), StoreError> {
+    let records = journal::read(dir)?.records;
+    parquet::write_results(dir, &derive::derive(plan, &records))?;
+    parquet::write_samples(dir, &derive::samples(plan, &records))
+}
+
+impl StoreError {
+    fn io(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
+        move |source| StoreError::Io { path: path.to_owned(), source }
+    }
+
+    fn frame(path: &Path) -> impl FnOnce(polars::prelude::PolarsError) -> StoreError {
+        move |source| StoreError::Frame { path: path.to_owned(), source }
+    }
+
+    fn damaged(path: &Path, detail: impl Into<String>) -> StoreError {
+        StoreError::Damaged { path: path.to_owned(), detail: detail.into() }
+    }
+}

@@ -66,7 +66,7 @@ pub struct Measured {
     pub build_s: f64,
     /// The engine's own account.
     pub memory: MemoryBreakdown,
-    /// Peak resident memory of the worker while it built and measured, bytes.
+    /// Peak resident memory of the worker from binding the inputs to the last sample, bytes; `None` where unknown.
     pub process_peak_bytes: Option<u64>,
     /// Floating-point operations and bytes of one pass, counted from the graph.
     pub cost: CostSummary,

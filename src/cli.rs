@@ -1,0 +1,254 @@
+//! The command line: what can be typed, and which stage each command calls. Messages for people go to standard error,
+//! results to standard output.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::backend::BackendKind;
+use crate::doctor;
+use crate::graph::Preset;
+use crate::infer::{self, InferRequest, Wanted};
+use crate::manifest::{LoadedManifest, schema::Manifest};
+use crate::plan::Plan;
+use crate::provenance::Environment;
+use crate::report::{self, claims};
+use crate::runner::{self, RunOptions};
+use crate::store::{self, journal::OnDamage};
+
+/// Everything went well and every claim that could be judged holds.
+const OK: u8 = 0;
+/// Some rows failed, or a claim failed.
+const SOME_FAILED: u8 = 1;
+/// The input is at fault.
+pub const BAD_INPUT: u8 = 2;
+
+/// Re-measure a mixed-precision transformer inference paper on this machine.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mixprec",
+    version,
+    after_help = "Exit codes: 0 all well, 1 some rows or claims failed, 2 bad input, \
+                                                   130 interrupted."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print every configuration of a manifest, the product that makes the count, and the estimated time.
+    Plan {
+        /// Manifest, e.g. experiments/quick.yaml.
+        manifest: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Execute a manifest; configurations that already have a row are skipped.
+    Run(RunArgs),
+    /// Render the tables, figures and HTML page of a run.
+    Report {
+        /// Folder of the run.
+        dir: PathBuf,
+        /// Where to write; DIR/report unless said otherwise.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Judge the paper's claims by a run.
+    Verify {
+        /// Folder of the run.
+        dir: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// Claims to judge instead of the built-in experiments/claims.yaml.
+        #[arg(long)]
+        claims: Option<PathBuf>,
+    },
+    /// Run one text through an engine and print what comes out.
+    Infer(InferArgs),
+    /// Say what this machine can run, and why it cannot run the rest.
+    Doctor {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Execute configurations for a run (started by `run`).
+    #[command(hide = true)]
+    Worker,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Manifest, e.g. experiments/quick.yaml.
+    manifest: PathBuf,
+    /// Folder of the results; runs/NAME unless said otherwise.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Try again what failed before.
+    #[arg(long)]
+    retry_failed: bool,
+    /// Set damaged journal lines aside and measure their configurations again.
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
+struct InferArgs {
+    /// Checkpoint folder: config.json, model.safetensors, tokenizer.json.
+    #[arg(long)]
+    model: PathBuf,
+    /// Backend.
+    #[arg(long, default_value = "reference")]
+    backend: BackendName,
+    /// Precision policy.
+    #[arg(long, default_value = "fp32")]
+    precision: PresetName,
+    /// The text.
+    #[arg(long, conflicts_with = "file", required_unless_present = "file")]
+    text: Option<String>,
+    /// A file that holds the text.
+    #[arg(long)]
+    file: Option<PathBuf>,
+    /// What to print: logits, negative log-likelihood per token, or the last hidden state.
+    #[arg(long, default_value = "logits")]
+    output: Wanted,
+    /// Print JSON with every value.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A backend as typed.
+#[derive(Debug, Clone, Copy)]
+struct BackendName(BackendKind);
+
+impl ValueEnum for BackendName {
+    fn value_variants<'a>() -> &'a [Self] {
+        const NAMES: [BackendName; 4] = [
+            BackendName(BackendKind::Reference),
+            BackendName(BackendKind::OnnxRuntime),
+            BackendName(BackendKind::Cuda),
+            BackendName(BackendKind::TensorRt),
+        ];
+        &NAMES
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(self.0.name()))
+    }
+}
+
+/// A preset as typed.
+#[derive(Debug, Clone, Copy)]
+struct PresetName(Preset);
+
+impl ValueEnum for PresetName {
+    fn value_variants<'a>() -> &'a [Self] {
+        const NAMES: [PresetName; 5] = [
+            PresetName(Preset::Fp32),
+            PresetName(Preset::Tf32),
+            PresetName(Preset::Fp16),
+            PresetName(Preset::Bf16),
+            PresetName(Preset::Hybrid),
+        ];
+        &NAMES
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(self.0.name()))
+    }
+}
+
+impl Cli {
+    /// Carries out the command.
+    ///
+    /// # Errors
+    /// Bad input of any kind, as one message; the caller exits with [`BAD_INPUT`].
+    pub fn execute(self) -> Result<ExitCode> {
+        let code = match self.command {
+            Command::Plan { manifest, json } => plan(&manifest, json)?,
+            Command::Run(args) => run(&args)?,
+            Command::Report { dir, out } => render(&dir, out)?,
+            Command::Verify { dir, json, claims } => verify(&dir, json, claims.as_deref())?,
+            Command::Infer(args) => infer(args)?,
+            Command::Doctor { json } => diagnose(json),
+            Command::Worker => return Ok(runner::worker::main()),
+        };
+        Ok(ExitCode::from(code))
+    }
+}
+
+fn load(manifest: &Path) -> Result<(LoadedManifest, Plan)> {
+    let loaded = Manifest::load(manifest)?;
+    let plan = Plan::expand(&loaded);
+    Ok((loaded, plan))
+}
+
+fn plan(manifest: &Path, json: bool) -> Result<u8> {
+    let (_, plan) = load(manifest)?;
+    print!("{}", if json { plan.to_json()? } else { plan.to_text() });
+    Ok(OK)
+}
+
+fn run(args: &RunArgs) -> Result<u8> {
+    let (loaded, plan) = load(&args.manifest)?;
+    let dir = args.out.clone().unwrap_or_else(|| Path::new("runs").join(&plan.name));
+    let environment = Environment::capture().for_manifest(&loaded.sha256);
+    let options = RunOptions {
+        environment: environment.id(),
+        retry_failed: args.retry_failed,
+        on_damage: if args.force { OnDamage::SetAside } else { OnDamage::Refuse },
+    };
+    let summary = runner::run(&plan, &dir, &options)?;
+    environment.write(&dir)?;
+    store::derive_tables(&dir, &plan)?;
+    eprintln!("{summary}");
+    eprintln!("results: {}; next: mixprec report {}", dir.join("results.parquet").display(), dir.display());
+    Ok(summary.exit_code())
+}
+
+fn render(dir: &Path, out: Option<PathBuf>) -> Result<u8> {
+    let out = out.unwrap_or_else(|| dir.join("report"));
+    let summary = report::report(dir, &out)?;
+    println!("{} files in {}; open {}", summary.files.len(), out.display(), summary.html.display());
+    println!("claims: {}", claims::print::summary(&summary.verdicts));
+    Ok(OK)
+}
+
+fn verify(dir: &Path, json: bool, file: Option<&Path>) -> Result<u8> {
+    let claims = match file {
+        Some(path) => claims::Claims::load(path)?,
+        None => claims::Claims::built_in()?,
+    };
+    let verdicts = claims::verify(dir, &claims)?;
+    print!("{}", if json { claims::print::json(&verdicts)? } else { claims::print::text(&verdicts) });
+    Ok(if verdicts.iter().any(|verdict| verdict.outcome == claims::Outcome::Fail) { SOME_FAILED } else { OK })
+}
+
+fn infer(args: InferArgs) -> Result<u8> {
+    let text = match (args.text, args.file) {
+        (Some(text), _) => text,
+        (None, Some(path)) => std::fs::read_to_string(&path).with_context(|| format!("--file {}", path.display()))?,
+        (None, None) => String::new(),
+    };
+    let request = InferRequest {
+        model: args.model,
+        backend: args.backend.0,
+        precision: args.precision.0,
+        text,
+        wanted: args.output,
+    };
+    let answer = infer::infer(&request)?;
+    print!("{}", if args.json { answer.to_json()? } else { answer.to_text() });
+    Ok(OK)
+}
+
+fn diagnose(json: bool) -> u8 {
+    let findings = doctor::report();
+    print!("{}", if json { doctor::json(&findings) } else { doctor::text(&findings) });
+    OK
+}

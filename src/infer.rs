@@ -1,0 +1,237 @@
+//! One text through one engine, for a person who wants to see that it works.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::backend::{BackendError, BackendKind, BuildRequest, EngineDescription, backend};
+use crate::graph::{OutputKind, PrecisionPolicy, Preset};
+use crate::input::Batch;
+use crate::manifest::schema::ModelSource;
+use crate::model::{Head, Model, ModelError, Tokenizer};
+use crate::numerics::negative_log_likelihood;
+
+/// Candidates shown where an output row is a distribution over many.
+const SHOWN: usize = 5;
+
+/// What to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wanted {
+    /// The model's logits.
+    Logits,
+    /// Negative log-likelihood of every token after the first, nats.
+    Nll,
+    /// The last hidden state.
+    Hidden,
+}
+
+/// One text for one engine.
+#[derive(Debug, Clone)]
+pub struct InferRequest {
+    /// Checkpoint folder.
+    pub model: PathBuf,
+    /// Backend.
+    pub backend: BackendKind,
+    /// Policy.
+    pub precision: Preset,
+    /// The text.
+    pub text: String,
+    /// What to compute.
+    pub wanted: Wanted,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
+pub enum InferError {
+    /// The checkpoint.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The engine.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// Nothing to run.
+    #[error(
+        "the text has {tokens} tokens and `--output {wanted}` needs at least {needed}; give a longer --text or --file"
+    )]
+    TooShort { tokens: usize, wanted: &'static str, needed: usize },
+    /// More than the model has positions for.
+    #[error("the text has {tokens} tokens, the model takes at most {positions}; give a shorter text")]
+    TooLong { tokens: usize, positions: usize },
+    /// The model has no such output.
+    #[error("`--output {wanted}` is not to be had: {path} {reason}")]
+    NoSuchOutput { wanted: &'static str, path: PathBuf, reason: &'static str },
+}
+
+/// What came out. Non-finite values are `null` in JSON.
+#[derive(Debug, Clone, Serialize)]
+pub struct Answer {
+    /// What was asked for.
+    pub wanted: Wanted,
+    /// Policy name.
+    pub precision: &'static str,
+    /// The engine.
+    pub engine: EngineDescription,
+    /// Token ids, special tokens included.
+    pub ids: Vec<u32>,
+    /// The tokens as text.
+    pub tokens: Vec<String>,
+    /// Elements per row of `values`.
+    pub width: usize,
+    /// Row-major values: logits, hidden states, or one NLL per token after the first.
+    pub values: Vec<f32>,
+    /// NaN and infinities among the values.
+    pub nonfinite: usize,
+    /// For logits: the likeliest classes or next tokens with their probabilities.
+    pub likeliest: Vec<Candidate>,
+    /// Mean NLL, nats per token.
+    pub nll_mean: Option<f64>,
+}
+
+/// A class or token with its probability.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Candidate {
+    /// Class name or token text.
+    pub label: String,
+    /// Softmax of the logits in f64.
+    pub probability: f64,
+}
+
+/// Runs the text.
+///
+/// # Errors
+/// [`InferError`], one message that names the place and the cure.
+pub fn infer(request: &InferRequest) -> Result<Answer, InferError> {
+    let head = if request.wanted == Wanted::Hidden { Head::Hidden } else { Head::Natural };
+    let source = ModelSource::Checkpoint { path: request.model.clone(), sha256: None };
+    let model = Arc::new(Model::open("model", &source, std::path::Path::new("."), head)?);
+    check_output(request, model.graph.output_kind)?;
+    let tokenizer = model.tokenizer()?;
+    let ids = tokenizer.sentence(&request.text)?;
+    let (needed, wanted) = if request.wanted == Wanted::Nll { (2, "nll") } else { (1, request.wanted.name()) };
+    if ids.len() < needed {
+        return Err(InferError::TooShort { tokens: ids.len(), wanted, needed });
+    }
+    let positions = model.graph.dimensions.positions;
+    if ids.len() > positions {
+        return Err(InferError::TooLong { tokens: ids.len(), positions });
+    }
+    let batch = Batch::single(ids);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let policy = PrecisionPolicy::preset(request.precision);
+    let build = BuildRequest { model: model.clone(), policy, shape: batch.shape, threads };
+    let mut engine = backend(request.backend)?.build(&build)?;
+    engine.bind(&batch)?;
+    engine.enqueue()?;
+    engine.synchronize()?;
+    let output = engine.outputs()?;
+    let mut answer = Answer {
+        wanted: request.wanted,
+        precision: request.precision.name(),
+        engine: engine.describe(),
+        tokens: batch.ids.iter().map(|&id| tokenizer.token(id)).collect(),
+        ids: batch.ids,
+        width: output.width,
+        nonfinite: output.values.iter().filter(|x| !x.is_finite()).count(),
+        values: output.values,
+        likeliest: Vec::new(),
+        nll_mean: None,
+    };
+    match request.wanted {
+        Wanted::Logits => answer.likeliest = answer.rank(&model, &tokenizer),
+        Wanted::Nll => answer.score(),
+        Wanted::Hidden => {}
+    }
+    Ok(answer)
+}
+
+fn check_output(request: &InferRequest, kind: OutputKind) -> Result<(), InferError> {
+    let reason = match (request.wanted, kind) {
+        (Wanted::Logits, OutputKind::Hidden) => "has no head, only hidden states (--output hidden)",
+        (Wanted::Nll, OutputKind::Hidden | OutputKind::ClassLogits) => "is not a language model",
+        _ => return Ok(()),
+    };
+    Err(InferError::NoSuchOutput { wanted: request.wanted.name(), path: request.model.clone(), reason })
+}
+
+impl Wanted {
+    fn name(self) -> &'static str {
+        match self {
+            Wanted::Logits => "logits",
+            Wanted::Nll => "nll",
+            Wanted::Hidden => "hidden",
+        }
+    }
+}
+
+impl Answer {
+    /// The likeliest entries of the last row; none when it is not finite.
+    fn rank(&self, model: &Model, tokenizer: &Tokenizer) -> Vec<Candidate> {
+        let row = &self.values[self.values.len() - self.width..];
+        if row.iter().any(|x| !x.is_finite()) {
+            return Vec::new();
+        }
+        let mut order: Vec<usize> = (0..row.len()).collect();
+        order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
+        let label = |index: usize| match model.graph.output_kind {
+            OutputKind::ClassLogits => model.config.label(index),
+            _ => tokenizer.token(index as u32),
+        };
+        let probability = |index: usize| (-negative_log_likelihood(row, index as u32)).exp();
+        order.into_iter().take(SHOWN).map(|i| Candidate { label: label(i), probability: probability(i) }).collect()
+    }
+
+    /// Replaces next-token logits by the likelihood of the tokens that came next.
+    fn score(&mut self) {
+        let rows = self.values.chunks(self.width).zip(&self.ids[1..]);
+        let scores: Vec<f64> = rows.map(|(row, &next)| negative_log_likelihood(row, next)).collect();
+        self.nll_mean = Some(scores.iter().sum::<f64>() / scores.len() as f64).filter(|mean| mean.is_finite());
+        self.values = scores.into_iter().map(|score| score as f32).collect();
+        self.nonfinite = self.values.iter().filter(|x| !x.is_finite()).count();
+        self.width = 1;
+    }
+
+    /// Everything, as pretty JSON with a final newline.
+    ///
+    /// # Errors
+    /// The serialiser's own.
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+
+    /// What a person wants to see first.
+    pub fn to_text(&self) -> String {
+        let emulated = if self.engine.emulated { ", emulated" } else { "" };
+        let mut text = format!("{} tokens, {} on {}{emulated}\n", self.ids.len(), self.precision, self.engine.library);
+        if self.nonfinite > 0 {
+            let _ = writeln!(text, "{} of {} output values are NaN or infinite", self.nonfinite, self.values.len());
+        }
+        match self.wanted {
+            Wanted::Logits => {
+                for candidate in &self.likeliest {
+                    let _ = writeln!(text, "{:>8.4} %  {}", 100.0 * candidate.probability, candidate.label);
+                }
+            }
+            Wanted::Nll => {
+                for (token, nll) in self.tokens[1..].iter().zip(&self.values) {
+                    let _ = writeln!(text, "{nll:>9.4}  {token}");
+                }
+                if let Some(mean) = self.nll_mean {
+                    let _ = writeln!(text, "mean {mean:.4} nats per token, perplexity {:.2}", mean.exp());
+                }
+            }
+            Wanted::Hidden => {
+                for (token, row) in self.tokens.iter().zip(self.values.chunks(self.width)) {
+                    let norm = row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+                    let _ = writeln!(text, "|h| = {norm:>9.4}  {token}");
+                }
+            }
+        }
+        text
+    }
+}

@@ -1,0 +1,131 @@
+//! When to stop sampling.
+
+use crate::manifest::schema::Measurement;
+use crate::stats::relative_half_width;
+use crate::store::record::StopReason;
+
+/// Each check of the spread waits until the samples have grown by this factor since the last: sorting them then costs
+/// O(n log n) over the whole measurement, and looking rarely makes an early stop by chance rare.
+const CHECK_GROWTH: f64 = 1.25;
+
+/// The stop rule of one measurement: minimum samples, target precision of the median, maximum samples, time cap.
+///
+/// Stopping on an interval favours streams that happen to look quiet, more so at small n; `min_samples` is the guard.
+#[derive(Debug, Clone)]
+pub struct StopRule {
+    max_samples: usize,
+    target_precision: f64,
+    time_cap_s: f64,
+    next_check: usize,
+}
+
+impl StopRule {
+    /// The rule the manifest's limits describe.
+    pub fn new(limits: &Measurement) -> Self {
+        StopRule {
+            max_samples: limits.max_samples.max(1),
+            target_precision: limits.target_precision,
+            time_cap_s: limits.time_cap_s,
+            next_check: limits.min_samples.max(1),
+        }
+    }
+
+    /// Whether to stop after these samples, taken within `elapsed_s` seconds; asked after every sample.
+    ///
+    /// The target is met when half the order-statistic 95 % interval of the median is at most `target_precision` of the
+    /// median; below 6 samples that interval does not exist, so the target cannot be met.
+    pub fn verdict(&mut self, samples_ms: &[f64], elapsed_s: f64) -> Option<StopReason> {
+        let n = samples_ms.len();
+        if n >= self.next_check || n >= self.max_samples {
+            self.next_check = ((n as f64 * CHECK_GROWTH) as usize).max(n + 1);
+            if relative_half_width(samples_ms).is_some_and(|width| width <= self.target_precision) {
+                return Some(StopReason::TargetPrecision);
+            }
+        }
+        if n >= self.max_samples {
+            return Some(StopReason::MaxSamples);
+        }
+        (elapsed_s >= self.time_cap_s).then_some(StopReason::TimeCap)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::{Rng, SeedableRng};
+
+    use super::*;
+
+    const LIMITS: Measurement = Measurement {
+        warmup: 0,
+        min_samples: 10,
+        max_samples: 500,
+        target_precision: 0.01,
+        time_cap_s: 10.0,
+        timeout_s: 60.0,
+        threads: None,
+    };
+
+    /// Feeds a synthetic stream whose samples also are the time that passes.
+    fn run(limits: &Measurement, mut next_ms: impl FnMut(usize) -> f64) -> (usize, StopReason) {
+        let mut rule = StopRule::new(limits);
+        let (mut samples, mut elapsed_s) = (Vec::new(), 0.0);
+        loop {
+            let ms = next_ms(samples.len());
+            samples.push(ms);
+            elapsed_s += ms / 1e3;
+            if let Some(reason) = rule.verdict(&samples, elapsed_s) {
+                return (samples.len(), reason);
+            }
+        }
+    }
+
+    fn noise(seed: u64, spread: f64) -> impl FnMut(usize) -> f64 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        move |_| 1.0 + spread * (f64::from(rng.next_u32()) / f64::from(u32::MAX) - 0.5)
+    }
+
+    #[test]
+    fn a_constant_stream_stops_at_the_minimum() {
+        assert_eq!(run(&LIMITS, |_| 1.0), (10, StopReason::TargetPrecision));
+    }
+
+    #[test]
+    fn noisier_streams_take_longer() {
+        let (quiet, reason) = run(&LIMITS, noise(1, 0.05));
+        let (loud, loud_reason) = run(&LIMITS, noise(1, 0.15));
+        assert_eq!((reason, loud_reason), (StopReason::TargetPrecision, StopReason::TargetPrecision));
+        assert!(quiet < loud && loud < 500, "{quiet} {loud}");
+    }
+
+    #[test]
+    fn the_sample_limit_ends_a_hopeless_stream() {
+        assert_eq!(run(&LIMITS, |i| if i % 2 == 0 { 1.0 } else { 2.0 }), (500, StopReason::MaxSamples));
+    }
+
+    #[test]
+    fn the_target_wins_when_both_are_reached_at_once() {
+        let limits = Measurement { min_samples: 10, max_samples: 10, ..LIMITS };
+        assert_eq!(run(&limits, |_| 1.0), (10, StopReason::TargetPrecision));
+    }
+
+    #[test]
+    fn the_time_cap_ends_a_slow_stream_even_below_the_minimum() {
+        assert_eq!(run(&LIMITS, |_| 4000.0), (3, StopReason::TimeCap));
+        assert_eq!(run(&LIMITS, |_| 30_000.0), (1, StopReason::TimeCap));
+    }
+
+    #[test]
+    fn below_six_samples_no_interval_exists() {
+        let limits = Measurement { min_samples: 1, ..LIMITS };
+        assert_eq!(run(&limits, |_| 1.0), (6, StopReason::TargetPrecision));
+    }
+
+    #[test]
+    fn samples_that_are_not_finite_never_meet_the_target() {
+        let limits = Measurement { max_samples: 20, ..LIMITS };
+        let mut rule = StopRule::new(&limits);
+        assert_eq!(rule.verdict(&[f64::NAN; 10], 0.0), None);
+        assert_eq!(rule.verdict(&[f64::NAN; 20], 0.0), Some(StopReason::MaxSamples));
+    }
+}

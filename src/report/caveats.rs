@@ -1,0 +1,126 @@
+//! What a reader should know before the numbers: the run at a glance, and what limits it.
+
+use super::data::{Data, distinct};
+use super::document::Fact;
+use super::numbers;
+use super::tables::environment::{gibibytes, processor};
+use super::tables::speedup::baseline_label;
+use crate::backend::BackendKind;
+use crate::store::schema::Status;
+
+/// The run at a glance.
+pub fn facts(data: &Data) -> Vec<Fact> {
+    let fact = |label: &str, value: String| Fact { label: label.to_owned(), value };
+    let status = |status| numbers::count(data.count(status) as u64);
+    let mut facts = vec![
+        fact(
+            "Configurations",
+            format!(
+                "{} planned: {} measured, {} failed, {} pending",
+                numbers::count(data.rows.len() as u64),
+                status(Status::Ok),
+                status(Status::Failed),
+                status(Status::Pending)
+            ),
+        ),
+        fact("Models", list(data.rows.iter().map(|row| row.model.clone()))),
+        fact("Backends", list(data.rows.iter().map(|row| row.backend.to_string()))),
+        fact("Precisions", list(data.rows.iter().map(|row| row.precision.clone()))),
+        fact("Manifest", format!("{}, SHA-256 {}", data.plan.name, prefix(&data.plan.manifest_sha256))),
+    ];
+    for environment in data.environments.values() {
+        let memory =
+            environment.machine.memory_bytes.map(|bytes| format!(", {}", gibibytes(bytes))).unwrap_or_default();
+        facts.push(fact("Machine", format!("{}{memory}", processor(environment))));
+        facts.push(fact("Program", environment.build.summary()));
+    }
+    facts.dedup();
+    facts
+}
+
+/// What limits the numbers, most important first.
+pub fn caveats(data: &Data) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut add = |when: bool, text: &dyn Fn() -> String| {
+        if when {
+            found.push(text());
+        }
+    };
+    let emulated = data.measured().filter(|row| row.emulated == Some(true)).count();
+    let (failed, pending) = (data.count(Status::Failed), data.count(Status::Pending));
+    let random = distinct(data.measured().filter_map(|row| row.model_provenance.clone()))
+        .into_iter()
+        .filter(|provenance| provenance.starts_with("random"))
+        .count();
+    add(pending > 0, &|| {
+        format!(
+            "{} of {} not run yet: tables are incomplete.",
+            pending,
+            numbers::plural(data.rows.len(), "configuration")
+        )
+    });
+    add(failed > 0, &|| {
+        format!("{} failed; tables show a dash and the reason.", numbers::plural(failed, "configuration"))
+    });
+    add(emulated > 0, &|| {
+        format!(
+            "{} of {} measured rows emulate their formats on the CPU. Their numerics are those of the format; their time and \
+             memory say nothing about hardware that has it, and answer no claim about either.",
+            emulated,
+            data.count(Status::Ok)
+        )
+    });
+    add(random > 0, &|| {
+        "Models with random weights have the architecture's cost, but not a trained model's activations: their cosine and NaN \
+         rates need not be those of the published checkpoints."
+            .to_owned()
+    });
+    add(!data.measured().any(|row| row.backend == BackendKind::OnnxRuntime), &|| {
+        "No ONNX Runtime row: the CPU baseline is the reference backend, so speed-ups are not those over a tuned runtime."
+            .to_owned()
+    });
+    machine_caveats(data, &mut found);
+    found
+}
+
+fn machine_caveats(data: &Data, found: &mut Vec<String>) {
+    let environments = || data.environments.values();
+    if data.environments.len() > 1 {
+        found.push(format!(
+            "Rows come from {} environments; every row of results.parquet names its own.",
+            data.environments.len()
+        ));
+    }
+    if data.environments.is_empty() {
+        found.push("The run has stored no environment: its machine is unknown.".to_owned());
+    } else if environments().all(|environment| environment.gpus.is_empty()) {
+        found.push("No GPU: claims about GPUs are not judged.".to_owned());
+    }
+    if environments().any(|environment| environment.machine.virtual_machine == Some(true)) {
+        found.push("The machine is virtual: neighbours may disturb its clock and caches.".to_owned());
+    }
+    if environments().any(|environment| environment.build.dirty == Some(true)) {
+        found.push("The program was built from files that differ from its commit.".to_owned());
+    }
+    let few = data.measured().filter(|row| row.latency_p50_ms.is_some() && row.latency_p50_low_ms.is_none()).count();
+    if few > 0 {
+        found.push(format!("{few} measured rows have too few samples for an interval of the median."));
+    }
+}
+
+/// The baselines of all groups in words.
+pub fn baselines(data: &Data) -> String {
+    let labels =
+        distinct(data.groups().iter().filter_map(|group| group.cpu_baseline().map(|found| baseline_label(&found))));
+    if labels.is_empty() { "no CPU baseline was timed".to_owned() } else { labels.join("; ") }
+}
+
+/// Values in order of first appearance, separated by commas.
+pub fn list(values: impl Iterator<Item = String>) -> String {
+    distinct(values).join(", ")
+}
+
+/// The beginning of a digest.
+pub fn prefix(digest: &str) -> String {
+    digest.chars().take(12).collect()
+}

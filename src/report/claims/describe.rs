@@ -1,0 +1,98 @@
+//! Findings in words.
+
+use super::schema::{Event, Expect, Expression, Quantity, Slack};
+use crate::report::numbers;
+use crate::store::schema::ResultRow;
+
+/// `cuda hybrid, bert-base 8×128 random`
+pub fn configuration(row: &ResultRow) -> String {
+    format!("{} {}, {}", row.backend, row.precision, place(row))
+}
+
+/// One configuration, or a pair as `onnxruntime fp32 against cuda hybrid, bert-base 8×128 random`.
+pub fn configurations(rows: &[&ResultRow]) -> String {
+    match rows {
+        [first, second] if place(first) == place(second) => {
+            format!(
+                "{} {} against {} {}, {}",
+                first.backend,
+                first.precision,
+                second.backend,
+                second.precision,
+                place(first)
+            )
+        }
+        rows => rows.iter().map(|row| configuration(row)).collect::<Vec<_>>().join(" against "),
+    }
+}
+
+fn place(row: &ResultRow) -> String {
+    format!("{} {}×{} {}", row.model, row.batch_size, row.sequence_length, row.input)
+}
+
+/// A value of an expression with its unit.
+pub fn value(expression: &Expression, x: f64) -> String {
+    match expression {
+        Expression::Ratio(_) => format!("{}×", numbers::significant(x, 3)),
+        Expression::Reduction(_) | Expression::Share(_) => numbers::percent(x),
+        Expression::Difference(pairing) if pairing.of == Quantity::TaskAccuracy => {
+            format!("{} points", numbers::fixed(x * 100.0, 2))
+        }
+        Expression::Difference(pairing) => quantity(pairing.of, x),
+        Expression::Aggregate(aggregate) => quantity(aggregate.of, x),
+        Expression::Count(_) => numbers::fixed(x, 0),
+    }
+}
+
+/// `[low, high]` in the unit of [`value`].
+pub fn interval(expression: &Expression, (low, high): (f64, f64)) -> String {
+    format!("[{}, {}]", value(expression, low), value(expression, high))
+}
+
+/// What an expectation allows: `≥ 64.4× (within 2 %)`.
+pub fn expectation(expression: &Expression, expect: &Expect) -> String {
+    let limits = [("≥", expect.at_least), (">", expect.more_than), ("≤", expect.at_most), ("<", expect.less_than)];
+    let parts: Vec<String> = limits
+        .iter()
+        .filter_map(|(sign, limit)| limit.map(|limit| format!("{sign} {}", value(expression, limit))))
+        .collect();
+    let slack = match expect.tolerance {
+        None => String::new(),
+        Some(Slack::Relative(fraction)) => format!(" (within {})", numbers::percent(fraction)),
+        Some(Slack::Absolute(amount)) => format!(" (within {})", value(expression, amount)),
+    };
+    format!("{}{slack}", parts.join(" and "))
+}
+
+/// How the interval of a paired value came about.
+pub fn pair_method(of: Quantity) -> &'static str {
+    match of {
+        Quantity::LatencyP50Ms => {
+            "ends of both medians' 95 % bootstrap intervals divided crosswise: covers with at least 90 %"
+        }
+        Quantity::TaskAccuracy => "exact binomial 95 % interval on the sentences with different answers",
+        _ => "no interval: both values are counts over every output, none was drawn",
+    }
+}
+
+/// An event.
+pub fn event(event: Event) -> &'static str {
+    match event {
+        Event::Nan => "NaN",
+        Event::NonFinite => "NaN or infinity",
+    }
+}
+
+fn quantity(of: Quantity, x: f64) -> String {
+    match of {
+        Quantity::LatencyP50Ms => format!("{} ms", numbers::significant(x, 4)),
+        Quantity::EngineBytes | Quantity::ProcessPeakBytes => {
+            format!("{} MiB", numbers::significant(x / f64::from(1 << 20), 4))
+        }
+        Quantity::CosineMin => numbers::cosine(x),
+        Quantity::MaxAbsError | Quantity::RelativeL2Error => numbers::magnitude(x),
+        Quantity::NanShare => numbers::percent(x),
+        Quantity::TaskAccuracy => format!("{} %", numbers::fixed(x * 100.0, 2)),
+        Quantity::Perplexity => numbers::significant(x, 5),
+    }
+}

@@ -1,0 +1,295 @@
+//! What one check of a claim comes to.
+
+use polars::prelude::{DataFrame, PolarsResult};
+
+use super::describe;
+use super::interval::{Estimate, Met, latency_ratio, map, paired_accuracy};
+use super::query::{self, Admitted, Pair};
+use super::schema::{Aggregate, Check, Count, Expression, Pairing, Quantity, Reduce, Share};
+use crate::report::data::{Data, latency_interval};
+use crate::report::numbers;
+use crate::report::tables::numerics::nonfinite_share;
+use crate::stats::clopper_pearson;
+use crate::store::parquet::results_frame;
+use crate::store::schema::ResultRow;
+
+/// The results, for looking rows up and for querying.
+pub struct Results<'a> {
+    /// Rows, plan and environments.
+    pub data: &'a Data,
+    /// The same rows as a dataframe.
+    pub frame: DataFrame,
+}
+
+/// What one check came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    /// `None`: there is nothing to judge by.
+    pub met: Option<Met>,
+    /// The value that decides, and its interval.
+    pub estimate: Option<Estimate>,
+    /// The value in words.
+    pub measured: Option<String>,
+    /// The interval in words.
+    pub interval: Option<String>,
+    /// How the interval came about.
+    pub method: &'static str,
+    /// Rows or pairs of rows looked at.
+    pub rows: usize,
+    /// Whether any of them is emulated.
+    pub emulated: bool,
+    /// What was found.
+    pub explanation: String,
+}
+
+/// A value and the rows it is made of.
+struct Located<'a> {
+    estimate: Estimate,
+    rows: Vec<&'a ResultRow>,
+}
+
+impl<'a> Results<'a> {
+    /// Makes the dataframe.
+    ///
+    /// # Errors
+    /// The dataframe library's own.
+    pub fn new(data: &'a Data) -> PolarsResult<Self> {
+        Ok(Results { data, frame: results_frame(&data.rows)? })
+    }
+
+    /// Evaluates a check over the admitted rows.
+    ///
+    /// # Errors
+    /// The dataframe library's own.
+    pub fn evaluate(&self, check: &Check, admitted: &Admitted) -> PolarsResult<Finding> {
+        match &check.expression {
+            Expression::Ratio(pairing) | Expression::Reduction(pairing) | Expression::Difference(pairing) => {
+                self.paired(check, pairing, admitted)
+            }
+            Expression::Aggregate(aggregate) => self.aggregate(check, aggregate, admitted),
+            Expression::Share(share) => self.share(check, share, admitted),
+            Expression::Count(count) => self.count(check, count, admitted),
+        }
+    }
+
+    fn row(&self, id: &str) -> Option<&'a ResultRow> {
+        self.data.rows.iter().find(|row| row.id == id)
+    }
+
+    fn paired(&self, check: &Check, pairing: &Pairing, admitted: &Admitted) -> PolarsResult<Finding> {
+        let pairs = query::pairs(&self.frame, pairing, admitted)?;
+        let mut values: Vec<Located> = Vec::new();
+        let mut unbounded = 0;
+        for pair in &pairs {
+            let (Some(first), Some(second)) = (self.row(&pair.numerator), self.row(&pair.denominator)) else {
+                continue;
+            };
+            match estimate_of(&check.expression, pair, first, second, pairing.of) {
+                Some(estimate) => values.push(Located { estimate, rows: vec![first, second] }),
+                None if pair.first.is_some_and(|value| value > 0.0) && pair.second == Some(0.0) => unbounded += 1,
+                None => {}
+            }
+        }
+        let involved = pairs.iter().flat_map(|pair| [&pair.numerator, &pair.denominator]);
+        let emulated = involved.filter_map(|id| self.row(id)).any(|row| row.emulated == Some(true));
+        let undefined = pairs.len() - values.len();
+        let mut finding = decide(check, pairing.reduce, values, "pair");
+        finding.rows = pairs.len();
+        finding.emulated = emulated;
+        if undefined > 0 {
+            let pairs = numbers::plural(undefined, "pair");
+            let mut remark = format!("{pairs} left out, because the quotient is undefined");
+            if unbounded > 0 {
+                remark = format!("{remark}; in {unbounded} of them the denominator is 0 and the numerator is not");
+            }
+            finding.explanation = joined(&finding.explanation, &format!("{remark}."));
+        }
+        if finding.met.is_none() && undefined > 0 {
+            finding.met = Some(Met::Straddles);
+        }
+        finding.method = describe::pair_method(pairing.of);
+        Ok(finding)
+    }
+
+    fn aggregate(&self, check: &Check, aggregate: &Aggregate, admitted: &Admitted) -> PolarsResult<Finding> {
+        let rows = query::rows(&self.frame, &aggregate.filter, admitted);
+        let found = query::values(rows, aggregate.of)?;
+        let rows: Vec<&ResultRow> = found.iter().filter_map(|(id, _)| self.row(id)).collect();
+        let values = found.iter().filter_map(|(id, value)| {
+            let row = self.row(id)?;
+            let interval = if aggregate.of == Quantity::LatencyP50Ms { latency_interval(row) } else { None };
+            Some(Located { estimate: Estimate { value: (*value)?, interval }, rows: vec![row] })
+        });
+        let mut finding = decide(check, aggregate.reduce, values.collect(), "configuration");
+        finding.rows = rows.len();
+        finding.emulated = rows.iter().any(|row| row.emulated == Some(true));
+        finding.method = match aggregate.of {
+            Quantity::LatencyP50Ms => "95 % bootstrap interval of the deciding median",
+            _ => "no interval: every compared output was looked at, none was drawn",
+        };
+        // NaN has no cosine: a row without one because of it is the worst row, not a missing one.
+        if let Some(bad) = rows.iter().find(|row| is_broken(row, aggregate.of)) {
+            let share = numbers::percent(nonfinite_share(bad).unwrap_or(0.0));
+            finding.met = Some(Met::No);
+            finding.measured = Some("undefined (NaN or infinity)".to_owned());
+            finding.estimate = None;
+            finding.interval = None;
+            finding.explanation = format!("{} of the output of {} is not finite.", share, describe::configuration(bad));
+        }
+        Ok(finding)
+    }
+
+    fn share(&self, check: &Check, share: &Share, admitted: &Admitted) -> PolarsResult<Finding> {
+        let ids = query::ids(query::rows(&self.frame, &share.filter, admitted))?;
+        let hit = query::events(query::rows(&self.frame, &share.filter, admitted), share.event)?;
+        let rows: Vec<&ResultRow> = ids.iter().filter_map(|id| self.row(id)).collect();
+        if rows.is_empty() {
+            return Ok(Finding::nothing());
+        }
+        let interval = clopper_pearson(hit.len() as u64, rows.len() as u64).map(|found| (found.low, found.high));
+        let value = hit.len() as f64 / rows.len() as f64;
+        let what = describe::event(share.event);
+        let explanation = match hit.first().and_then(|id| self.row(id)) {
+            Some(row) => format!(
+                "{what} in {} of {} configurations, e.g. {}.",
+                hit.len(),
+                rows.len(),
+                describe::configuration(row)
+            ),
+            None => {
+                let elements: u64 = rows.iter().filter_map(|row| row.output_elements).sum();
+                format!(
+                    "no {what} among {} output elements of {}.",
+                    numbers::count(elements),
+                    numbers::plural(rows.len(), "configuration")
+                )
+            }
+        };
+        // What was observed decides; the interval says which rate so many configurations cannot rule out.
+        let met = if check.expect.admits(value) { Met::Yes } else { Met::No };
+        Ok(Finding {
+            met: Some(met),
+            estimate: Some(Estimate { value, interval }),
+            measured: Some(format!("{} of {}", hit.len(), rows.len())),
+            interval: interval.map(|(low, high)| format!("[{}, {}]", numbers::percent(low), numbers::percent(high))),
+            method: "Clopper-Pearson 95 % interval of the share of configurations; what was observed decides",
+            rows: rows.len(),
+            emulated: rows.iter().any(|row| row.emulated == Some(true)),
+            explanation,
+        })
+    }
+
+    fn count(&self, check: &Check, count: &Count, admitted: &Admitted) -> PolarsResult<Finding> {
+        let done = query::ids(query::rows(&self.frame, &count.filter, admitted))?.len();
+        let most = done + query::pending(&self.frame, &count.filter)?;
+        let estimate = Estimate { value: done as f64, interval: Some((done as f64, most as f64)) };
+        Ok(Finding {
+            met: Some(check.expect.met_by(estimate)),
+            estimate: Some(estimate),
+            measured: Some(numbers::count(done as u64)),
+            interval: (most > done).then(|| format!("[{done}, {most}]")),
+            method: "from the configurations measured so far to all that can still be",
+            rows: done,
+            emulated: false,
+            explanation: format!("{} measured, {} still to run.", numbers::plural(done, "configuration"), most - done),
+        })
+    }
+}
+
+impl Finding {
+    /// No rows.
+    pub fn nothing() -> Self {
+        Finding {
+            met: None,
+            estimate: None,
+            measured: None,
+            interval: None,
+            method: "",
+            rows: 0,
+            emulated: false,
+            explanation: String::new(),
+        }
+    }
+}
+
+fn is_broken(row: &ResultRow, of: Quantity) -> bool {
+    let missing = match of {
+        Quantity::CosineMin => row.cosine_min.is_none(),
+        Quantity::MaxAbsError => row.max_abs_error.is_none(),
+        Quantity::RelativeL2Error => row.relative_l2_error.is_none(),
+        _ => false,
+    };
+    missing && nonfinite_share(row).unwrap_or(0.0) > 0.0
+}
+
+fn estimate_of(
+    expression: &Expression,
+    pair: &Pair,
+    first: &ResultRow,
+    second: &ResultRow,
+    of: Quantity,
+) -> Option<Estimate> {
+    let (a, b) = (pair.first?, pair.second?);
+    if matches!(expression, Expression::Difference(_)) {
+        return Some(match of {
+            Quantity::TaskAccuracy => paired_accuracy(first, second, a - b),
+            _ => Estimate::exact(a - b),
+        });
+    }
+    let quotient = Some(a / b).filter(|quotient| quotient.is_finite())?;
+    let ratio = match of {
+        Quantity::LatencyP50Ms => latency_ratio(first, second, quotient),
+        _ => Estimate::exact(quotient),
+    };
+    Some(if matches!(expression, Expression::Reduction(_)) { map(ratio, |ratio| 1.0 - ratio) } else { ratio })
+}
+
+/// Reduces values to the one that decides, or to the two extremes where each must hold.
+fn decide(check: &Check, reduce: Reduce, mut values: Vec<Located>, noun: &str) -> Finding {
+    values.sort_by(|a, b| a.estimate.value.total_cmp(&b.estimate.value));
+    let (Some(lowest), Some(highest)) = (values.first(), values.last()) else { return Finding::nothing() };
+    let many = numbers::plural(values.len(), noun);
+    let (chosen, which) = match reduce {
+        Reduce::Max => (highest, format!("largest of {many}")),
+        Reduce::Min => (lowest, format!("smallest of {many}")),
+        Reduce::Median => (&values[(values.len() - 1) / 2], format!("median of {many}")),
+        Reduce::Each => return each(check, &values, &many),
+    };
+    Finding {
+        met: Some(check.expect.met_by(chosen.estimate)),
+        estimate: Some(chosen.estimate),
+        measured: Some(describe::value(&check.expression, chosen.estimate.value)),
+        interval: chosen.estimate.interval.map(|ends| describe::interval(&check.expression, ends)),
+        explanation: format!("{which}: {}.", describe::configurations(&chosen.rows)),
+        ..Finding::nothing()
+    }
+}
+
+fn each(check: &Check, values: &[Located], many: &str) -> Finding {
+    let met = values.iter().map(|value| check.expect.met_by(value.estimate)).max();
+    let fold = |pick: fn(f64, f64) -> f64, of: fn(&Estimate) -> f64| {
+        values.iter().map(|value| of(&value.estimate)).reduce(pick).unwrap_or(f64::NAN)
+    };
+    let (low, high) = (fold(f64::min, |found| found.value), fold(f64::max, |found| found.value));
+    let outer = (
+        fold(f64::min, |found| found.interval.map_or(found.value, |ends| ends.0)),
+        fold(f64::max, |found| found.interval.map_or(found.value, |ends| ends.1)),
+    );
+    let holding = values.iter().filter(|value| check.expect.met_by(value.estimate) == Met::Yes).count();
+    Finding {
+        met,
+        estimate: Some(Estimate { value: values[(values.len() - 1) / 2].estimate.value, interval: Some(outer) }),
+        measured: Some(format!(
+            "{} to {}",
+            describe::value(&check.expression, low),
+            describe::value(&check.expression, high)
+        )),
+        interval: Some(describe::interval(&check.expression, outer)),
+        explanation: format!("{holding} of {many} in the range."),
+        ..Finding::nothing()
+    }
+}
+
+fn joined(first: &str, second: &str) -> String {
+    if first.is_empty() { second.to_owned() } else { format!("{first} {second}") }
+}

@@ -1,0 +1,78 @@
+//! Verdicts as text and JSON.
+
+use std::fmt::Write;
+
+use super::verdict::{Outcome, Verdict};
+
+/// Width the sentences are broken at.
+const WIDTH: usize = 96;
+
+/// A table for a terminal: a line per claim, then what stands behind each.
+pub fn text(verdicts: &[Verdict]) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "{:<4} {:<13} {:<22} {:<30} rows", "id", "verdict", "paper", "measured here");
+    for verdict in verdicts {
+        let measured = verdict.measured.as_deref().unwrap_or("-");
+        let emulated = if verdict.emulated { " (emulated)" } else { "" };
+        let _ = writeln!(
+            out,
+            "{:<4} {:<13} {:<22} {:<30} {}",
+            verdict.id,
+            verdict.outcome.label(),
+            verdict.paper_value,
+            format!("{measured}{emulated}"),
+            verdict.rows
+        );
+    }
+    for verdict in verdicts {
+        let _ = writeln!(out, "\n{} {}", verdict.id, verdict.outcome.label());
+        paragraph(&mut out, "paper", &format!("\"{}\"", verdict.sentence));
+        paragraph(&mut out, "read as", &verdict.reading);
+        if let Some(interval) = &verdict.interval {
+            paragraph(&mut out, "interval", &format!("{interval}: {}", verdict.method));
+        }
+        paragraph(&mut out, "found", &verdict.explanation);
+    }
+    let _ = writeln!(out, "\n{}", summary(verdicts));
+    out
+}
+
+/// The verdicts as JSON.
+///
+/// # Errors
+/// None that is known: every field is a string, a number or null.
+pub fn json(verdicts: &[Verdict]) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(verdicts).map(|text| text + "\n")
+}
+
+/// `2 PASS, 1 FAIL, 7 N/A-HARDWARE`
+pub fn summary(verdicts: &[Verdict]) -> String {
+    let outcomes = [Outcome::Pass, Outcome::Fail, Outcome::Undecided, Outcome::NotRun, Outcome::NoHardware].into_iter();
+    let counted = outcomes.filter_map(|outcome| match count(verdicts, outcome) {
+        0 => None,
+        n => Some(format!("{n} {}", outcome.label())),
+    });
+    counted.collect::<Vec<_>>().join(", ")
+}
+
+/// Claims with this outcome.
+pub fn count(verdicts: &[Verdict], outcome: Outcome) -> usize {
+    verdicts.iter().filter(|verdict| verdict.outcome == outcome).count()
+}
+
+fn paragraph(out: &mut String, label: &str, text: &str) {
+    let mut line = format!("  {label:<9}");
+    let mut length = line.len();
+    for word in text.split_whitespace() {
+        if length + 1 + word.chars().count() > WIDTH {
+            let _ = writeln!(out, "{line}");
+            line = " ".repeat(11);
+            length = line.len();
+        }
+        line.push(' ');
+        line.push_str(word);
+        length += 1 + word.chars().count();
+    }
+    let _ = writeln!(out, "{line}");
+}

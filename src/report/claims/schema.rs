@@ -1,0 +1,361 @@
+//! `claims.yaml`, read strictly: one struct per mapping, unknown keys refused, errors with line and column.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::backend::{BackendKind, DeviceKind};
+use crate::store::schema::InputKind;
+
+/// The claims format this program reads.
+pub const CLAIMS_VERSION: u64 = 1;
+/// Larger files are refused before they are read.
+const MAX_BYTES: u64 = 1 << 20;
+const BUILT_IN: &str = include_str!("../../../experiments/claims.yaml");
+
+/// A claims file.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claims {
+    /// Format version.
+    pub schema: u64,
+    /// Where the sentences are from.
+    pub source: String,
+    /// The claims.
+    pub claims: Vec<Claim>,
+}
+
+/// A sentence of the paper and how to check it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// `C1`
+    pub id: String,
+    /// The paper's words.
+    pub sentence: String,
+    /// How the words were turned into the expression.
+    pub reading: String,
+    /// The paper's figure.
+    pub paper_value: String,
+    /// What it is about.
+    pub kind: Kind,
+    /// Whose rows may answer it.
+    pub scope: Scope,
+    /// Every one must hold.
+    pub checks: Vec<Check>,
+    /// Only rows of a run of `experiment` answer it.
+    #[serde(default)]
+    pub requires_experiment: bool,
+    /// Name of the manifest that yields the rows.
+    pub experiment: String,
+    /// What to run.
+    pub command: String,
+    /// What it takes.
+    pub hardware: String,
+}
+
+/// What a claim is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Latency, throughput, speed-up: emulated rows never answer.
+    Time,
+    /// Bytes: emulated rows never answer.
+    Memory,
+    /// Outputs.
+    Numerics,
+    /// Accuracy, perplexity.
+    Quality,
+    /// Number of configurations.
+    Count,
+}
+
+impl Kind {
+    /// Whether rows with emulated formats may answer.
+    pub fn admits_emulation(self) -> bool {
+        matches!(self, Kind::Numerics | Kind::Quality)
+    }
+}
+
+/// Whose rows may answer a claim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Every machine's.
+    AnyDevice,
+    /// Those of a machine with a GPU.
+    AnyGpu,
+    /// Those of a machine with a GPU whose name holds this text.
+    SameGpu(String),
+}
+
+/// An expression and the values it should have.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// What to compute.
+    pub expression: Expression,
+    /// What it should be.
+    pub expect: Expect,
+}
+
+/// A quantity over the results.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expression {
+    /// Numerator over denominator.
+    Ratio(Pairing),
+    /// 1 less numerator over denominator.
+    Reduction(Pairing),
+    /// Numerator less denominator.
+    Difference(Pairing),
+    /// One column over rows.
+    Aggregate(Aggregate),
+    /// Share of rows with an event.
+    Share(Share),
+    /// Number of measured rows.
+    Count(Count),
+}
+
+/// Rows of two kinds, joined.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pairing {
+    /// The column of both.
+    pub of: Quantity,
+    /// Rows of the first kind.
+    pub numerator: Filter,
+    /// Rows of the second kind.
+    pub denominator: Filter,
+    /// Columns in which a pair agrees.
+    pub joined_by: Vec<Key>,
+    /// How many pairs become one value.
+    pub reduce: Reduce,
+}
+
+/// One column over rows.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Aggregate {
+    /// The column.
+    pub of: Quantity,
+    /// Which rows.
+    #[serde(rename = "where")]
+    pub filter: Filter,
+    /// How many rows become one value.
+    pub reduce: Reduce,
+}
+
+/// Share of rows with an event.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Share {
+    /// The event.
+    pub event: Event,
+    /// Which rows.
+    #[serde(rename = "where")]
+    pub filter: Filter,
+}
+
+/// Number of measured rows.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Count {
+    /// Which rows.
+    #[serde(rename = "where")]
+    pub filter: Filter,
+}
+
+/// A numeric column, stored or computed from stored ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quantity {
+    /// Median latency.
+    LatencyP50Ms,
+    /// What the engine holds: weights, activations and scratch, as far as it knows them.
+    EngineBytes,
+    /// Peak resident memory of the worker process.
+    ProcessPeakBytes,
+    /// Smallest cosine.
+    CosineMin,
+    /// Largest absolute error.
+    MaxAbsError,
+    /// Relative L2 error.
+    RelativeL2Error,
+    /// NaN among the output's elements.
+    NanShare,
+    /// Task accuracy.
+    TaskAccuracy,
+    /// Perplexity.
+    Perplexity,
+}
+
+/// Something that happened in a configuration or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// At least one NaN in the output.
+    Nan,
+    /// At least one NaN or infinity in the output.
+    NonFinite,
+}
+
+/// A column rows are joined by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Key {
+    /// Backend.
+    Backend,
+    /// Model name.
+    Model,
+    /// Policy name.
+    Precision,
+    /// Batch size.
+    BatchSize,
+    /// Sequence length.
+    SequenceLength,
+    /// Input name.
+    Input,
+}
+
+/// How several values become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reduce {
+    /// Largest.
+    Max,
+    /// Smallest.
+    Min,
+    /// Middle (the lower of two, so that it is one of the values).
+    Median,
+    /// Every one must meet the expectation.
+    Each,
+}
+
+/// Rows whose columns hold one of the given values; an empty list admits all.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Filter {
+    /// Backends.
+    pub backend: Vec<BackendKind>,
+    /// Devices.
+    pub device: Vec<DeviceKind>,
+    /// Model names.
+    pub model: Vec<String>,
+    /// Policy names.
+    pub precision: Vec<String>,
+    /// Batch sizes.
+    pub batch_size: Vec<u64>,
+    /// Sequence lengths.
+    pub sequence_length: Vec<u64>,
+    /// Input names.
+    pub input: Vec<String>,
+    /// Kinds of input.
+    pub input_kind: Vec<InputKind>,
+}
+
+/// The values a claim allows.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expect {
+    /// Lower limit.
+    pub at_least: Option<f64>,
+    /// Upper limit.
+    pub at_most: Option<f64>,
+    /// Lower limit, itself not allowed.
+    pub more_than: Option<f64>,
+    /// Upper limit, itself not allowed.
+    pub less_than: Option<f64>,
+    /// How far a limit may be missed.
+    pub tolerance: Option<Slack>,
+}
+
+/// How far a limit may be missed.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Slack {
+    /// A fraction of the limit.
+    Relative(f64),
+    /// In the value's own unit.
+    Absolute(f64),
+}
+
+/// A claims file that cannot be used.
+#[derive(Debug, Error)]
+pub enum ClaimsError {
+    /// The file system said no.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is far larger than any claims file.
+    #[error("{path}: {bytes} bytes; a claims file has at most {MAX_BYTES}")]
+    Size {
+        /// Which file.
+        path: PathBuf,
+        /// Its length.
+        bytes: u64,
+    },
+    /// Not YAML, or not of this shape.
+    #[error("{place}: {message}")]
+    Yaml {
+        /// `file:line:column`
+        place: String,
+        /// What was found and what is allowed.
+        message: String,
+    },
+    /// Well-formed, but senseless.
+    #[error("{file}: claim `{claim}`: {message}")]
+    Claim {
+        /// Which file.
+        file: String,
+        /// Which claim.
+        claim: String,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl Claims {
+    /// The claims this program was built with: `experiments/claims.yaml`.
+    ///
+    /// # Errors
+    /// [`ClaimsError`] when that file is not one; a test rules it out.
+    pub fn built_in() -> Result<Claims, ClaimsError> {
+        Claims::parse(BUILT_IN, "experiments/claims.yaml")
+    }
+
+    /// Reads a claims file.
+    ///
+    /// # Errors
+    /// [`ClaimsError`] with file, line and column.
+    pub fn load(path: &Path) -> Result<Claims, ClaimsError> {
+        let io = |source| ClaimsError::Io { path: path.to_owned(), source };
+        let bytes = std::fs::metadata(path).map_err(io)?.len();
+        if bytes > MAX_BYTES {
+            return Err(ClaimsError::Size { path: path.to_owned(), bytes });
+        }
+        Claims::parse(&std::fs::read_to_string(path).map_err(io)?, &path.display().to_string())
+    }
+
+    /// Reads the text of a claims file; `file` is its name in messages.
+    ///
+    /// # Errors
+    /// [`ClaimsError`] with file, line and column.
+    pub fn parse(text: &str, file: &str) -> Result<Claims, ClaimsError> {
+        let claims: Claims = serde_saphyr::from_str(text).map_err(|error| {
+            let place = error.location().map_or_else(
+                || file.to_owned(),
+                |location| format!("{file}:{}:{}", location.line(), location.column()),
+            );
+            let message = error.without_snippet().to_string();
+            ClaimsError::Yaml { place, message: message.lines().next().unwrap_or_default().to_owned() }
+        })?;
+        super::verdict::check_sense(&claims, file)?;
+        Ok(claims)
+    }
+}

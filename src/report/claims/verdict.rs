@@ -1,0 +1,258 @@
+//! The verdict on a claim.
+
+use serde::Serialize;
+
+use super::describe;
+use super::evaluate::{Finding, Results};
+use super::interval::Met;
+use super::query::Admitted;
+use super::schema::{CLAIMS_VERSION, Claim, Claims, ClaimsError, Expression, Scope, Slack};
+use crate::report::ReportError;
+use crate::report::data::Data;
+
+/// What the results say of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Outcome {
+    /// It holds here.
+    #[serde(rename = "PASS")]
+    Pass,
+    /// It does not hold here.
+    #[serde(rename = "FAIL")]
+    Fail,
+    /// The interval lies on both sides of the limit, or the value is undefined.
+    #[serde(rename = "UNDECIDED")]
+    Undecided,
+    /// No rows that could answer it.
+    #[serde(rename = "NOT RUN")]
+    NotRun,
+    /// No machine of this run could answer it.
+    #[serde(rename = "N/A-HARDWARE")]
+    NoHardware,
+}
+
+impl Outcome {
+    /// As printed.
+    pub fn label(self) -> &'static str {
+        match self {
+            Outcome::Pass => "PASS",
+            Outcome::Fail => "FAIL",
+            Outcome::Undecided => "UNDECIDED",
+            Outcome::NotRun => "NOT RUN",
+            Outcome::NoHardware => "N/A-HARDWARE",
+        }
+    }
+}
+
+/// A claim, judged.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verdict {
+    /// `C1`
+    pub id: String,
+    /// The paper's words.
+    pub sentence: String,
+    /// How the words were turned into an expression.
+    pub reading: String,
+    /// The paper's figure.
+    pub paper_value: String,
+    /// What the results say.
+    pub outcome: Outcome,
+    /// The value measured here, in words.
+    pub measured: Option<String>,
+    /// Its interval, in words.
+    pub interval: Option<String>,
+    /// The deciding value per check.
+    pub values: Vec<CheckedValue>,
+    /// How the interval came about.
+    pub method: String,
+    /// Rows or pairs of rows looked at.
+    pub rows: usize,
+    /// The rows' formats are emulated on the CPU.
+    pub emulated: bool,
+    /// What was found, in a sentence or two.
+    pub explanation: String,
+    /// Manifest whose rows answer the claim.
+    pub experiment: String,
+    /// What to run for them.
+    pub command: String,
+    /// What that takes.
+    pub hardware: String,
+}
+
+/// The number behind one check, for programs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CheckedValue {
+    /// What was expected, in words.
+    pub expected: String,
+    /// The value; in the store's units.
+    pub value: Option<f64>,
+    /// Lower end of its interval.
+    pub low: Option<f64>,
+    /// Upper end.
+    pub high: Option<f64>,
+}
+
+/// Judges one claim.
+///
+/// # Errors
+/// [`ReportError::Frame`] when the dataframe library fails.
+pub fn judge(results: &Results, claim: &Claim) -> Result<Verdict, ReportError> {
+    let verdict = blank(claim);
+    let environments = match usable_environments(results.data, &claim.scope) {
+        Ok(environments) => environments,
+        Err(lacking) => {
+            return Ok(Verdict {
+                outcome: Outcome::NoHardware,
+                explanation: format!("{lacking}. {}", to_obtain(claim)),
+                ..verdict
+            });
+        }
+    };
+    if claim.requires_experiment && results.data.plan.name != claim.experiment {
+        let explanation = format!("This run is of `{}`. {}", results.data.plan.name, to_obtain(claim));
+        return Ok(Verdict { explanation, ..verdict });
+    }
+    let admitted =
+        Admitted { emulated: claim.kind.admits_emulation() || claim.kind == super::schema::Kind::Count, environments };
+    let findings: Result<Vec<Finding>, _> =
+        claim.checks.iter().map(|check| results.evaluate(check, &admitted)).collect();
+    Ok(combine(verdict, claim, &findings.map_err(ReportError::Frame)?))
+}
+
+fn blank(claim: &Claim) -> Verdict {
+    Verdict {
+        id: claim.id.clone(),
+        sentence: claim.sentence.clone(),
+        reading: claim.reading.clone(),
+        paper_value: claim.paper_value.clone(),
+        outcome: Outcome::NotRun,
+        measured: None,
+        interval: None,
+        values: vec![],
+        method: String::new(),
+        rows: 0,
+        emulated: false,
+        explanation: String::new(),
+        experiment: claim.experiment.clone(),
+        command: claim.command.clone(),
+        hardware: claim.hardware.clone(),
+    }
+}
+
+fn to_obtain(claim: &Claim) -> String {
+    format!("To obtain the rows: {}. Needs: {}.", claim.command, claim.hardware)
+}
+
+/// Environments whose rows may answer: `None` for all; an error says what is lacking.
+fn usable_environments(data: &Data, scope: &Scope) -> Result<Option<Vec<String>>, String> {
+    let with = |wanted: &str| -> Vec<String> {
+        let named = |name: &str| name.to_lowercase().contains(&wanted.to_lowercase());
+        let listed = data.environments.iter().filter(|(_, found)| found.gpus.iter().any(|gpu| named(&gpu.name)));
+        listed.map(|(id, _)| id.clone()).collect()
+    };
+    match scope {
+        Scope::AnyDevice => Ok(None),
+        Scope::AnyGpu if with("").is_empty() => Err("No environment of this run lists a GPU".to_owned()),
+        Scope::AnyGpu => Ok(None),
+        Scope::SameGpu(name) => match with(name) {
+            found if found.is_empty() => Err(format!("No environment of this run lists a GPU named like `{name}`")),
+            found => Ok(Some(found)),
+        },
+    }
+}
+
+fn combine(verdict: Verdict, claim: &Claim, findings: &[Finding]) -> Verdict {
+    let met: Option<Vec<Met>> = findings.iter().map(|finding| finding.met).collect();
+    let worst = findings.iter().filter_map(|finding| finding.met).max();
+    let outcome = match (worst, met) {
+        (Some(Met::No), _) => Outcome::Fail,
+        (_, None) => Outcome::NotRun,
+        (Some(Met::Straddles), _) => Outcome::Undecided,
+        (Some(Met::Yes), _) => Outcome::Pass,
+        (None, _) => Outcome::NotRun,
+    };
+    let words = |of: fn(&Finding) -> Option<String>| {
+        let found: Vec<String> = findings.iter().filter_map(of).collect();
+        (!found.is_empty()).then(|| found.join("; "))
+    };
+    let mut sentences: Vec<String> =
+        findings.iter().map(|finding| finding.explanation.clone()).filter(|text| !text.is_empty()).collect();
+    let emulated = findings.iter().any(|finding| finding.emulated);
+    if outcome == Outcome::NotRun {
+        sentences.push(format!("No rows of this run can answer it. {}", to_obtain(claim)));
+    } else if emulated {
+        sentences.push("Formats are emulated on the CPU.".to_owned());
+    }
+    let mut methods: Vec<&str> =
+        findings.iter().map(|finding| finding.method).filter(|text| !text.is_empty()).collect();
+    methods.dedup();
+    Verdict {
+        outcome,
+        measured: words(|finding| finding.measured.clone()),
+        interval: words(|finding| finding.interval.clone()),
+        values: claim
+            .checks
+            .iter()
+            .zip(findings)
+            .map(|(check, finding)| CheckedValue {
+                expected: describe::expectation(&check.expression, &check.expect),
+                value: finding.estimate.map(|found| found.value),
+                low: finding.estimate.and_then(|found| found.interval).map(|ends| ends.0),
+                high: finding.estimate.and_then(|found| found.interval).map(|ends| ends.1),
+            })
+            .collect(),
+        method: methods.join("; "),
+        rows: findings.iter().map(|finding| finding.rows).max().unwrap_or(0),
+        emulated,
+        explanation: sentences.iter().map(|text| capitalised(text)).collect::<Vec<_>>().join(" "),
+        ..verdict
+    }
+}
+
+fn capitalised(sentence: &str) -> String {
+    let mut characters = sentence.chars();
+    characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
+}
+
+/// Rules a well-formed claims file can still break.
+pub(super) fn check_sense(claims: &Claims, file: &str) -> Result<(), ClaimsError> {
+    let wrong = |claim: &str, message: String| {
+        Err(ClaimsError::Claim { file: file.to_owned(), claim: claim.to_owned(), message })
+    };
+    if claims.schema != CLAIMS_VERSION {
+        return wrong("", format!("schema {} is not the version this program reads, {CLAIMS_VERSION}", claims.schema));
+    }
+    for (index, claim) in claims.claims.iter().enumerate() {
+        if claim.id.is_empty() || claims.claims[..index].iter().any(|other| other.id == claim.id) {
+            return wrong(&claim.id, "its id is empty or taken; give every claim its own".to_owned());
+        }
+        if claim.checks.is_empty() {
+            return wrong(&claim.id, "it has no checks; a claim without one cannot be judged".to_owned());
+        }
+        for check in &claim.checks {
+            let expect = check.expect;
+            let limits = [expect.at_least, expect.at_most, expect.more_than, expect.less_than];
+            let slack = expect.tolerance.map(|(Slack::Relative(amount) | Slack::Absolute(amount))| amount);
+            if limits.iter().all(Option::is_none) {
+                return wrong(
+                    &claim.id,
+                    "`expect` has no limit; give at_least, at_most, more_than or less_than".to_owned(),
+                );
+            }
+            if limits.iter().flatten().chain(&slack).any(|limit| !limit.is_finite())
+                || slack.is_some_and(|amount| amount < 0.0)
+            {
+                return wrong(&claim.id, "a limit is not a finite number, or the tolerance is negative".to_owned());
+            }
+            let pairing = match &check.expression {
+                Expression::Ratio(pairing) | Expression::Reduction(pairing) | Expression::Difference(pairing) => {
+                    pairing
+                }
+                _ => continue,
+            };
+            if pairing.joined_by.is_empty() {
+                return wrong(&claim.id, "`joined_by` is empty; name the columns in which a pair agrees".to_owned());
+            }
+        }
+    }
+    Ok(())
+}

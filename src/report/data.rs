@@ -1,0 +1,195 @@
+//! What a report is made from: the plan, the results and the environments of one run folder, and ways to group them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::ReportError;
+use crate::backend::BackendKind;
+use crate::graph::Preset;
+use crate::plan::Plan;
+use crate::provenance::Environment;
+use crate::store::schema::{ResultRow, Status};
+use crate::store::{PLAN_FILE, parquet};
+
+/// A run folder, read.
+#[derive(Debug, Clone)]
+pub struct Data {
+    /// The expanded manifest.
+    pub plan: Plan,
+    /// A row per planned configuration, in plan order.
+    pub rows: Vec<ResultRow>,
+    /// Environments by id.
+    pub environments: BTreeMap<String, Environment>,
+}
+
+/// A backend and a precision policy: what a curve or a column shows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Series {
+    /// Backend.
+    pub backend: BackendKind,
+    /// Policy name.
+    pub precision: String,
+}
+
+impl Series {
+    /// `cuda hybrid`
+    pub fn label(&self) -> String {
+        format!("{} {}", self.backend, self.precision)
+    }
+}
+
+/// Rows of one model reading one input.
+#[derive(Debug)]
+pub struct Group<'a> {
+    /// Model name.
+    pub model: &'a str,
+    /// Input name.
+    pub input: &'a str,
+    /// Position among the groups: makes file names unique whatever the names hold.
+    pub index: usize,
+    /// Its rows, in plan order.
+    pub rows: Vec<&'a ResultRow>,
+}
+
+impl Data {
+    /// Reads `dir`.
+    ///
+    /// # Errors
+    /// [`ReportError`] naming the file that is absent or damaged.
+    pub fn read(dir: &Path) -> Result<Data, ReportError> {
+        let path = dir.join(PLAN_FILE);
+        let text = std::fs::read_to_string(&path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => ReportError::NoRun { path: dir.to_owned() },
+            _ => ReportError::Io { path: path.clone(), source },
+        })?;
+        let plan = serde_json::from_str(&text).map_err(|source| ReportError::Plan { path, source })?;
+        Ok(Data { plan, rows: parquet::read_results(dir)?, environments: Environment::read_all(dir)? })
+    }
+
+    /// Rows by model and input, in plan order.
+    pub fn groups(&self) -> Vec<Group<'_>> {
+        let mut groups: Vec<Group<'_>> = Vec::new();
+        for row in &self.rows {
+            match groups.iter_mut().find(|group| group.model == row.model && group.input == row.input) {
+                Some(group) => group.rows.push(row),
+                None => {
+                    let index = groups.len();
+                    groups.push(Group { model: &row.model, input: &row.input, index, rows: vec![row] });
+                }
+            }
+        }
+        groups
+    }
+
+    /// Rows that were measured.
+    pub fn measured(&self) -> impl Iterator<Item = &ResultRow> {
+        self.rows.iter().filter(|row| row.status == Status::Ok)
+    }
+
+    /// Number of rows with this status.
+    pub fn count(&self, status: Status) -> usize {
+        self.rows.iter().filter(|row| row.status == status).count()
+    }
+}
+
+impl<'a> Group<'a> {
+    /// `bert-base, random input`
+    pub fn label(&self) -> String {
+        format!("{}, {} input", self.model, self.input)
+    }
+
+    /// Part of file names: `1-bert-base-random`.
+    pub fn slug(&self) -> String {
+        slug(&format!("{} {} {}", self.index + 1, self.model, self.input))
+    }
+
+    /// Backends, in plan order.
+    pub fn backends(&self) -> Vec<BackendKind> {
+        distinct(self.rows.iter().map(|row| row.backend))
+    }
+
+    /// Backend and policy pairs, in plan order.
+    pub fn series(&self) -> Vec<Series> {
+        distinct(self.rows.iter().map(|row| series(row)))
+    }
+
+    /// Batch size and sequence length pairs, ascending.
+    pub fn shapes(&self) -> Vec<(u64, u64)> {
+        let mut shapes = distinct(self.rows.iter().map(|row| shape(row)));
+        shapes.sort_unstable();
+        shapes
+    }
+
+    /// The row of a series and a shape.
+    pub fn row(&self, wanted: &Series, at: (u64, u64)) -> Option<&'a ResultRow> {
+        self.rows.iter().copied().find(|row| series(row) == *wanted && shape(row) == at)
+    }
+
+    /// The FP32 row that CPU speed-ups are quoted against: ONNX Runtime's where this group has any, else the reference
+    /// backend's.
+    pub fn cpu_baseline(&self) -> Option<Series> {
+        [BackendKind::OnnxRuntime, BackendKind::Reference]
+            .into_iter()
+            .map(fp32_of)
+            .find(|wanted| self.rows.iter().any(|row| series(row) == *wanted && timed(row)))
+    }
+}
+
+/// Whether a row's time may be compared: measured, and not emulated.
+pub fn timed(row: &ResultRow) -> bool {
+    row.status == Status::Ok && row.latency_p50_ms.is_some() && row.emulated == Some(false)
+}
+
+/// The FP32 series of a backend.
+pub fn fp32_of(backend: BackendKind) -> Series {
+    Series { backend, precision: Preset::Fp32.name().to_owned() }
+}
+
+/// The series of a row.
+pub fn series(row: &ResultRow) -> Series {
+    Series { backend: row.backend, precision: row.precision.clone() }
+}
+
+/// Batch size and sequence length of a row.
+pub fn shape(row: &ResultRow) -> (u64, u64) {
+    (row.batch_size, row.sequence_length)
+}
+
+/// Values in order of first appearance.
+pub fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
+    values.fold(Vec::new(), |mut seen, value| {
+        if !seen.contains(&value) {
+            seen.push(value);
+        }
+        seen
+    })
+}
+
+/// Lower-case letters, digits and hyphens only: safe in file names, labels and URLs.
+pub fn slug(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        if c.is_ascii_alphanumeric() {
+            out.push(c.to_ascii_lowercase());
+        } else if !out.is_empty() && !out.ends_with('-') {
+            out.push('-');
+        }
+    }
+    out.trim_end_matches('-').to_owned()
+}
+
+/// Median latency with its interval, where the row has both ends.
+pub fn latency_interval(row: &ResultRow) -> Option<(f64, f64)> {
+    row.latency_p50_low_ms.zip(row.latency_p50_high_ms)
+}
+
+/// A value and, where one is known, the ends of its interval.
+pub type Ranged = (f64, Option<(f64, f64)>);
+
+/// Ratio of two medians and, where both have one, an interval from the ends of theirs: the smallest quotient the two
+/// intervals allow to the largest. Conservative: both medians lie in their 95 % intervals with at least 90 %.
+pub fn speedup(slow: &ResultRow, fast: &ResultRow) -> Option<Ranged> {
+    let ratio = slow.latency_p50_ms? / fast.latency_p50_ms.filter(|&latency| latency > 0.0)?;
+    let interval = latency_interval(slow).zip(latency_interval(fast));
+    Some((ratio, interval.map(|((low, high), (fast_low, fast_high))| (low / fast_high, high / fast_low))))
+}

@@ -1,0 +1,146 @@
+//! The report as one value: everything templates print, as text that is formatted already.
+
+use serde::Serialize;
+
+use super::claims::print::summary;
+use super::claims::{Outcome, Verdict};
+use super::data::Data;
+use super::figures::{self, Figure, FigureError};
+use super::macros::{Macro, macros};
+use super::table::Table;
+use super::{caveats, tables};
+
+/// A report.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Document {
+    /// Manifest name.
+    pub name: String,
+    /// The manifest's question.
+    pub question: String,
+    /// What a reader should know first: label and value.
+    pub facts: Vec<Fact>,
+    /// What limits the numbers.
+    pub caveats: Vec<String>,
+    /// Claims, judged.
+    pub claims: Vec<ClaimView>,
+    /// How many of which verdict.
+    pub claims_summary: String,
+    /// Tables and figures.
+    pub sections: Vec<Section>,
+    /// Numbers for prose.
+    pub macros: Vec<Macro>,
+}
+
+/// A label and its value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fact {
+    /// Label.
+    pub label: String,
+    /// Value.
+    pub value: String,
+}
+
+/// A claim as shown.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClaimView {
+    /// The verdict.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// PASS, FAIL, …
+    pub label: String,
+    /// Value, interval and the mark of emulation, or a dash.
+    pub shown: String,
+    /// `pass`, `fail`, `open`: colour.
+    pub tone: String,
+}
+
+/// Tables and figures of one subject.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Section {
+    /// File name part and anchor.
+    pub slug: String,
+    /// Title.
+    pub title: String,
+    /// What it shows and how to read it.
+    pub text: String,
+    /// Figures.
+    pub figures: Vec<Figure>,
+    /// Tables.
+    pub tables: Vec<Table>,
+}
+
+/// Assembles the report.
+///
+/// # Errors
+/// [`FigureError::Draw`].
+pub fn document(data: &Data, verdicts: Vec<Verdict>) -> Result<Document, FigureError> {
+    Ok(Document {
+        name: data.plan.name.clone(),
+        question: data.plan.question.clone(),
+        facts: caveats::facts(data),
+        caveats: caveats::caveats(data),
+        claims_summary: summary(&verdicts),
+        macros: macros(data, &verdicts),
+        sections: sections(data)?,
+        claims: verdicts.into_iter().map(view).collect(),
+    })
+}
+
+fn sections(data: &Data) -> Result<Vec<Section>, FigureError> {
+    let section = |slug: &str, title: &str, text: &str, figures: Vec<Figure>, tables: Vec<Table>| Section {
+        slug: slug.to_owned(),
+        title: title.to_owned(),
+        text: text.to_owned(),
+        figures,
+        tables,
+    };
+    let mut speedups = tables::speedup::over_cpu_baseline(data);
+    speedups.extend(tables::speedup::over_fp32(data));
+    let mut numerics = vec![tables::numerics::worst(data)];
+    numerics.extend(tables::numerics::by_shape(data));
+    let configurations = vec![
+        tables::configurations::overview(data),
+        tables::configurations::failures(data),
+        tables::configurations::excluded(data),
+    ];
+    Ok(vec![
+        section("latency", "Latency", LATENCY, figures::latency(data)?, tables::latency::latency(data)),
+        section("throughput", "Throughput", THROUGHPUT, vec![], tables::latency::throughput(data)),
+        section("speedup", "Speed-up", SPEEDUP, figures::speedup(data)?, speedups),
+        section("memory", "Memory", MEMORY, figures::memory(data)?, vec![tables::memory::memory(data)]),
+        section("numerics", "Numerics", NUMERICS, figures::numerics(data)?, numerics),
+        section("quality", "Task quality", QUALITY, vec![], vec![tables::quality::quality(data)]),
+        section("configurations", "Configurations and failures", CONFIGURATIONS, vec![], configurations),
+        section("environment", "Environment", ENVIRONMENT, vec![], tables::environment::environments(data)),
+    ])
+}
+
+const LATENCY: &str = "Wall time of one forward pass, by one clock around enqueueing the pass and waiting for its end. The \
+                       headline is the median with its seeded bootstrap 95 % interval. Grey columns are emulated.";
+const THROUGHPUT: &str = "The same medians as tokens per second. Sequences per second are tokens per second over the \
+                          sequence length.";
+const SPEEDUP: &str = "Quotients of medians at the same model, shape and input. An interval divides the ends of both medians' \
+                       intervals crosswise and covers with at least 90 %. Emulated rows take no part.";
+const MEMORY: &str = "Three different things that must not be mixed: the measured peak of the process, the engine's own \
+                      account, and sizes computed from the graph.";
+const NUMERICS: &str = "Outputs against the reference backend in FP32. Non-finite elements are counted first; a row that holds \
+                        one has no cosine, and passes no comparison.";
+const QUALITY: &str = "Accuracy on labelled sentences and perplexity on text, where the run has such inputs.";
+const CONFIGURATIONS: &str = "What the plan holds, what failed and why, and what the manifest leaves out and why.";
+const ENVIRONMENT: &str = "Where the rows were measured. Every row of the results names its environment.";
+
+fn view(verdict: Verdict) -> ClaimView {
+    let mut shown = verdict.measured.clone().unwrap_or_else(|| "–".to_owned());
+    if let Some(interval) = &verdict.interval {
+        shown = format!("{shown} {interval}");
+    }
+    if verdict.emulated {
+        shown = format!("{shown}, emulated on the CPU");
+    }
+    let tone = match verdict.outcome {
+        Outcome::Pass => "pass",
+        Outcome::Fail => "fail",
+        Outcome::Undecided | Outcome::NotRun | Outcome::NoHardware => "open",
+    };
+    ClaimView { label: verdict.outcome.label().to_owned(), shown, tone: tone.to_owned(), verdict }
+}

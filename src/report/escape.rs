@@ -1,0 +1,118 @@
+//! Text made safe for LaTeX. (HTML is escaped by the template engine itself.)
+
+use std::io::{self, Write};
+
+/// Writes `text` so that LaTeX prints it and executes none of it.
+///
+/// # Errors
+/// Those of the writer.
+pub fn latex(text: &str, out: &mut dyn Write) -> io::Result<()> {
+    let mut characters = text.chars().peekable();
+    while let Some(c) = characters.next() {
+        if let Some(first) = superscript(c) {
+            let mut run = String::from(first);
+            while let Some(next) = characters.peek().copied().and_then(superscript) {
+                run.push(next);
+                characters.next();
+            }
+            write!(out, "\\ensuremath{{^{{{run}}}}}")?;
+        } else if let Some(replacement) = replacement(c) {
+            out.write_all(replacement.as_bytes())?;
+        } else if c.is_ascii_control() {
+            out.write_all(b" ")?;
+        } else if c.is_ascii() || ('\u{a1}'..='\u{17f}').contains(&c) {
+            write!(out, "{c}")?;
+        } else {
+            // No font of the paper has it: name the code point rather than stop the build.
+            write!(out, "\\texttt{{U+{:04X}}}", u32::from(c))?;
+        }
+    }
+    Ok(())
+}
+
+/// [`latex`] into a string.
+pub fn latex_string(text: &str) -> String {
+    let mut out = Vec::new();
+    // A vector takes every byte.
+    let _ = latex(text, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn superscript(c: char) -> Option<char> {
+    match c {
+        '⁻' => Some('-'),
+        '⁰' => Some('0'),
+        '¹' => Some('1'),
+        '²' => Some('2'),
+        '³' => Some('3'),
+        '⁴' => Some('4'),
+        '⁵' => Some('5'),
+        '⁶' => Some('6'),
+        '⁷' => Some('7'),
+        '⁸' => Some('8'),
+        '⁹' => Some('9'),
+        _ => None,
+    }
+}
+
+fn replacement(c: char) -> Option<&'static str> {
+    Some(match c {
+        '\\' => "\\textbackslash{}",
+        '{' => "\\{",
+        '}' => "\\}",
+        '$' => "\\$",
+        '&' => "\\&",
+        '#' => "\\#",
+        '%' => "\\%",
+        '_' => "\\_",
+        '^' => "\\textasciicircum{}",
+        '~' => "\\textasciitilde{}",
+        '<' => "\\textless{}",
+        '>' => "\\textgreater{}",
+        '|' => "\\textbar{}",
+        '"' => "\\textquotedbl{}",
+        '\'' => "\\textquotesingle{}",
+        '`' => "\\textasciigrave{}",
+        // Ligatures would turn two of them into a dash.
+        '-' => "{-}",
+        '[' => "{[}",
+        ']' => "{]}",
+        '*' => "{*}",
+        '\u{a0}' => "~",
+        '\u{2009}' => "\\,",
+        '–' => "\\textendash{}",
+        '—' => "\\textemdash{}",
+        '−' => "\\ensuremath{-}",
+        '×' => "\\ensuremath{\\times}",
+        '±' => "\\ensuremath{\\pm}",
+        '≥' => "\\ensuremath{\\geq}",
+        '≤' => "\\ensuremath{\\leq}",
+        '∞' => "\\ensuremath{\\infty}",
+        '…' => "\\ldots{}",
+        '†' => "\\textdagger{}",
+        '“' => "\\textquotedblleft{}",
+        '”' => "\\textquotedblright{}",
+        '‘' => "\\textquoteleft{}",
+        '’' => "\\textquoteright{}",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_names_print_and_do_nothing() {
+        assert_eq!(latex_string(r"a_b&c<script>"), r"a\_b\&c\textless{}script\textgreater{}");
+        assert_eq!(latex_string(r"\input{x}% $y$"), r"\textbackslash{}input\{x\}\% \$y\$");
+        assert_eq!(latex_string("two\nlines\u{0}"), "two lines ");
+    }
+
+    #[test]
+    fn symbols_become_commands_and_the_rest_is_named() {
+        assert_eq!(latex_string("2.3×10⁻⁶"), r"2.3\ensuremath{\times}10\ensuremath{^{-6}}");
+        assert_eq!(latex_string("naïve 模"), r"naïve \texttt{U+6A21}");
+        assert_eq!(latex_string("a--b"), "a{-}{-}b");
+    }
+}

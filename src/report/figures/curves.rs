@@ -1,0 +1,199 @@
+//! Curves against batch size or sequence length: a panel per model, a curve per backend and precision. Emulated rows
+//! are left out: their time says nothing about hardware.
+
+use super::axis::Scale;
+use super::canvas::{Canvas, INK, colour};
+use super::panel::{Layout, LegendEntry, Panel, Titles};
+use super::{Figure, FigureError};
+use crate::report::data::{Data, Group, Ranged, Series, distinct, fp32_of, latency_interval, series, speedup, timed};
+use crate::report::tables::memory::one_input_per_model;
+use crate::store::schema::ResultRow;
+
+/// What runs along the horizontal axis; the other size is fixed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Along {
+    Batch,
+    Sequence,
+}
+
+/// A point with its interval.
+struct Sample {
+    x: f64,
+    y: f64,
+    interval: Option<(f64, f64)>,
+}
+
+struct Curve {
+    entry: LegendEntry,
+    samples: Vec<Sample>,
+}
+
+struct PanelData {
+    title: String,
+    curves: Vec<Curve>,
+}
+
+/// What a figure plots.
+struct Plot<'a> {
+    slug: &'a str,
+    caption: &'a str,
+    nothing: &'a str,
+    x: &'a str,
+    y: &'a str,
+    along: Along,
+    logarithmic: bool,
+}
+
+type ValueOf = dyn Fn(&Group, &ResultRow) -> Option<Ranged>;
+
+const NOTHING_TIMED: &str = "No configuration was timed natively, so there is no curve to draw.";
+
+/// Latency against batch size.
+pub(super) fn latency_by_batch(data: &Data) -> Result<Figure, FigureError> {
+    let plot = Plot {
+        slug: "figure-latency-batch",
+        caption: "Median latency against batch size; bars are 95 % intervals. Emulated rows are left out.",
+        nothing: NOTHING_TIMED,
+        x: "batch size",
+        y: "latency (ms)",
+        along: Along::Batch,
+        logarithmic: true,
+    };
+    draw(data, &plot, &latency_of)
+}
+
+/// Latency against sequence length.
+pub(super) fn latency_by_sequence(data: &Data) -> Result<Figure, FigureError> {
+    let plot = Plot {
+        slug: "figure-latency-sequence",
+        caption: "Median latency against sequence length; bars are 95 % intervals. Emulated rows are left out.",
+        nothing: NOTHING_TIMED,
+        x: "sequence length (tokens)",
+        y: "latency (ms)",
+        along: Along::Sequence,
+        logarithmic: true,
+    };
+    draw(data, &plot, &latency_of)
+}
+
+/// Speed-up over FP32 of the same backend against batch size.
+pub(super) fn speedup_by_batch(data: &Data) -> Result<Figure, FigureError> {
+    let plot = Plot {
+        slug: "figure-speedup",
+        caption: "Speed-up over FP32 of the same backend against batch size; bars are intervals. Emulated rows are left \
+                  out.",
+        nothing: "No backend has timed another precision beside FP32 natively (emulated rows do not count), so there is \
+                  no speed-up to draw.",
+        x: "batch size",
+        y: "speed-up over fp32",
+        along: Along::Batch,
+        logarithmic: false,
+    };
+    draw(data, &plot, &|group, row| {
+        let base = group.row(&fp32_of(row.backend), (row.batch_size, row.sequence_length))?;
+        if base.id == row.id || !timed(base) {
+            return None;
+        }
+        speedup(base, row)
+    })
+}
+
+fn latency_of(_group: &Group, row: &ResultRow) -> Option<Ranged> {
+    row.latency_p50_ms.map(|median| (median, latency_interval(row)))
+}
+
+fn draw(data: &Data, plot: &Plot, value: &ValueOf) -> Result<Figure, FigureError> {
+    let all = distinct(data.rows.iter().map(series));
+    let panels: Vec<PanelData> =
+        one_input_per_model(data).iter().filter_map(|group| panel_data(group, &all, plot.along, value)).collect();
+    if panels.is_empty() {
+        return Ok(Figure::empty(plot.slug, plot.caption, plot.nothing));
+    }
+    let legend = distinct(panels.iter().flat_map(|panel| panel.curves.iter().map(|curve| curve.entry.clone())));
+    let layout = Layout::new(panels.len(), legend, 0);
+    let mut svg = String::new();
+    let canvas = Canvas::new(&mut svg, layout.size())?;
+    for (index, panel) in panels.iter().enumerate() {
+        draw_panel(&canvas, layout.panel(index), panel, plot)?;
+    }
+    layout.draw_legend(&canvas)?;
+    canvas.finish()?;
+    Ok(Figure::drawn(plot.slug, plot.caption.to_owned(), svg))
+}
+
+/// The curves of one model at the fixed size that has most rows (the largest of several).
+fn panel_data(group: &Group, all: &[Series], along: Along, value: &ValueOf) -> Option<PanelData> {
+    let sizes = |row: &ResultRow| match along {
+        Along::Batch => (row.batch_size, row.sequence_length),
+        Along::Sequence => (row.sequence_length, row.batch_size),
+    };
+    let usable: Vec<(&ResultRow, Ranged)> = group
+        .rows
+        .iter()
+        .filter(|row| timed(row))
+        .filter_map(|row| value(group, row).map(|found| (*row, found)))
+        .collect();
+    let fixed = distinct(usable.iter().map(|(row, _)| sizes(row).1));
+    let fixed =
+        fixed.into_iter().max_by_key(|&size| (usable.iter().filter(|(row, _)| sizes(row).1 == size).count(), size))?;
+    let mut curves: Vec<Curve> = Vec::new();
+    for (row, (y, interval)) in usable.iter().filter(|(row, _)| sizes(row).1 == fixed) {
+        let entry = entry_of(&series(row), all);
+        let sample = Sample { x: sizes(row).0 as f64, y: *y, interval: *interval };
+        match curves.iter_mut().find(|curve| curve.entry == entry) {
+            Some(curve) => curve.samples.push(sample),
+            None => curves.push(Curve { entry, samples: vec![sample] }),
+        }
+    }
+    for curve in &mut curves {
+        curve.samples.sort_by(|a, b| a.x.total_cmp(&b.x));
+    }
+    let what = match along {
+        Along::Batch => format!("sequence {fixed}"),
+        Along::Sequence => format!("batch {fixed}"),
+    };
+    Some(PanelData { title: format!("{}, {what}", group.model), curves })
+}
+
+/// Colour by precision, marker by backend.
+fn entry_of(wanted: &Series, all: &[Series]) -> LegendEntry {
+    let precisions = distinct(all.iter().map(|series| &series.precision));
+    let backends = distinct(all.iter().map(|series| series.backend));
+    LegendEntry {
+        label: wanted.label(),
+        colour: precisions.iter().position(|precision| **precision == wanted.precision).unwrap_or(0),
+        marker: backends.iter().position(|backend| *backend == wanted.backend).unwrap_or(0),
+    }
+}
+
+fn draw_panel(canvas: &Canvas, panel: Panel, data: &PanelData, plot: &Plot) -> Result<(), FigureError> {
+    let samples = || data.curves.iter().flat_map(|curve| &curve.samples);
+    let xs = distinct(samples().map(|sample| sample.x));
+    let ys: Vec<f64> = samples()
+        .flat_map(|sample| [Some(sample.y), sample.interval.map(|ends| ends.0), sample.interval.map(|ends| ends.1)])
+        .flatten()
+        .collect();
+    let x_scale = Scale::logarithmic(&xs);
+    let y_scale = if plot.logarithmic { Scale::logarithmic(&ys) } else { Scale::linear(&ys) };
+    panel.y_ticks(canvas, y_scale)?;
+    for &x in &xs {
+        panel.x_tick(canvas, x_scale.position(x), &x.to_string(), false)?;
+    }
+    panel.frame(canvas, &Titles { title: &data.title, x: plot.x, y: plot.y }, 36)?;
+    if !plot.logarithmic {
+        let y = panel.y(y_scale.position(1.0));
+        canvas.line(vec![(panel.x(0.0), y), (panel.x(1.0), y)], INK, 1)?;
+    }
+    for curve in &data.curves {
+        let ink = colour(curve.entry.colour);
+        let at = |x: f64, y: f64| panel.point(x_scale.position(x), y_scale.position(y));
+        canvas.line(curve.samples.iter().map(|sample| at(sample.x, sample.y)).collect(), ink, 2)?;
+        for sample in &curve.samples {
+            if let Some((low, high)) = sample.interval {
+                canvas.line(vec![at(sample.x, low), at(sample.x, high)], ink, 1)?;
+            }
+            canvas.marker(at(sample.x, sample.y), curve.entry.marker, ink)?;
+        }
+    }
+    Ok(())
+}

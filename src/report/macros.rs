@@ -1,0 +1,136 @@
+//! The numbers the paper's prose quotes, as LaTeX macros. Undefined is `n/a`.
+
+use serde::Serialize;
+
+use super::caveats::{baselines, list, prefix};
+use super::claims::print::count;
+use super::claims::{Outcome, Verdict};
+use super::data::{Data, distinct};
+use super::numbers;
+use super::tables::environment::{gibibytes, processor};
+use crate::graph::Preset;
+use crate::stats::{BOOTSTRAP_MIN_SAMPLES, BOOTSTRAP_RESAMPLES, Percentile};
+use crate::store::schema::{ResultRow, Status};
+
+/// A macro: letters only, and its text before escaping.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Macro {
+    /// `mpConfigurations`
+    pub name: String,
+    /// Plain text.
+    pub value: String,
+}
+
+/// Every macro, in a fixed order: the set does not depend on the results, so prose always compiles.
+pub fn macros(data: &Data, verdicts: &[Verdict]) -> Vec<Macro> {
+    let mut all = Vec::new();
+    run(data, &mut all);
+    protocol(data, &mut all);
+    for preset in [Preset::Fp16, Preset::Bf16, Preset::Hybrid] {
+        policy(data, preset, &mut all);
+    }
+    for outcome in [Outcome::Pass, Outcome::Fail, Outcome::Undecided, Outcome::NotRun, Outcome::NoHardware].into_iter()
+    {
+        let name = match outcome {
+            Outcome::Pass => "ClaimsPass",
+            Outcome::Fail => "ClaimsFail",
+            Outcome::Undecided => "ClaimsUndecided",
+            Outcome::NotRun => "ClaimsNotRun",
+            Outcome::NoHardware => "ClaimsNoHardware",
+        };
+        put(&mut all, name, count(verdicts, outcome).to_string());
+    }
+    put(&mut all, "Claims", verdicts.len().to_string());
+    all
+}
+
+fn put(all: &mut Vec<Macro>, name: &str, value: String) {
+    let value = if value.is_empty() { "n/a".to_owned() } else { value };
+    all.push(Macro { name: format!("mp{name}"), value });
+}
+
+fn run(data: &Data, all: &mut Vec<Macro>) {
+    let rows = &data.rows;
+    put(all, "PlanName", data.plan.name.clone());
+    put(all, "Question", data.plan.question.clone());
+    put(all, "ManifestDigest", prefix(&data.plan.manifest_sha256));
+    put(all, "Configurations", numbers::count(rows.len() as u64));
+    put(all, "Measured", numbers::count(data.count(Status::Ok) as u64));
+    put(all, "Failed", numbers::count(data.count(Status::Failed) as u64));
+    put(all, "Pending", numbers::count(data.count(Status::Pending) as u64));
+    put(all, "Excluded", numbers::count(data.plan.excluded.len() as u64));
+    put(all, "Samples", numbers::count(rows.iter().filter_map(|row| row.samples).sum()));
+    let emulated = data.measured().filter(|row| row.emulated == Some(true)).count();
+    put(all, "Emulated", numbers::count(emulated as u64));
+    put(all, "Models", list(rows.iter().map(|row| row.model.clone())));
+    put(all, "Weights", list(data.measured().filter_map(|row| row.model_provenance.clone())));
+    put(all, "Backends", list(rows.iter().map(|row| row.backend.to_string())));
+    put(all, "Precisions", list(rows.iter().map(|row| row.precision.clone())));
+    put(all, "Inputs", list(rows.iter().map(|row| row.input.clone())));
+    put(all, "BatchSizes", sorted(rows.iter().map(|row| row.batch_size)));
+    put(all, "SequenceLengths", sorted(rows.iter().map(|row| row.sequence_length)));
+    put(all, "Baseline", baselines(data));
+    let environments = || data.environments.values();
+    put(all, "Processor", distinct(environments().map(processor)).join("; "));
+    let memory = environments().filter_map(|environment| environment.machine.memory_bytes);
+    put(all, "Memory", distinct(memory.map(gibibytes)).join("; "));
+    let gpus = distinct(environments().flat_map(|environment| &environment.gpus).map(|gpu| gpu.name.clone()));
+    put(all, "Gpus", if gpus.is_empty() { "none".to_owned() } else { gpus.join("; ") });
+    put(all, "Program", distinct(environments().map(|environment| environment.build.summary())).join("; "));
+    put(all, "Engines", list(data.measured().filter_map(|row| row.engine_library.clone())));
+    let threads = distinct(data.measured().filter_map(|row| row.threads));
+    put(all, "Threads", threads.iter().map(u64::to_string).collect::<Vec<_>>().join(", "));
+}
+
+fn protocol(data: &Data, all: &mut Vec<Macro>) {
+    let limits = &data.plan.measurement;
+    put(all, "Warmup", limits.warmup.to_string());
+    put(all, "MinSamples", limits.min_samples.to_string());
+    put(all, "MaxSamples", numbers::count(limits.max_samples as u64));
+    put(all, "TargetPrecision", format!("{} %", trimmed(limits.target_precision * 100.0)));
+    put(all, "TimeCap", format!("{} s", trimmed(limits.time_cap_s)));
+    put(all, "Timeout", format!("{} s", trimmed(limits.timeout_s)));
+    put(all, "CompareSequences", data.plan.numerics.compare_sequences.to_string());
+    put(all, "BootstrapResamples", BOOTSTRAP_RESAMPLES.to_string());
+    put(all, "BootstrapMinSamples", BOOTSTRAP_MIN_SAMPLES.to_string());
+    for (name, percentile) in
+        [("Ninety", Percentile::P90), ("NinetyFive", Percentile::P95), ("NinetyNine", Percentile::P99)]
+    {
+        put(all, &format!("Min{name}"), percentile.min_samples().to_string());
+    }
+}
+
+/// The worst numerics of a policy over everything measured.
+fn policy(data: &Data, preset: Preset, all: &mut Vec<Macro>) {
+    let stem = match preset {
+        Preset::Fp16 => "FpSixteen",
+        Preset::Bf16 => "BfSixteen",
+        Preset::Hybrid => "Hybrid",
+        Preset::Fp32 => "FpThirtyTwo",
+        Preset::Tf32 => "TfThirtyTwo",
+    };
+    let rows: Vec<&ResultRow> = data.measured().filter(|row| row.precision == preset.name()).collect();
+    let with_nan = rows.iter().filter(|row| row.nan_count.unwrap_or(0) > 0).count();
+    let cosines: Vec<f64> = rows.iter().filter_map(|row| row.cosine_min).collect();
+    put(all, &format!("{stem}Rows"), numbers::count(rows.len() as u64));
+    put(
+        all,
+        &format!("{stem}RowsWithNan"),
+        if rows.is_empty() { String::new() } else { numbers::count(with_nan as u64) },
+    );
+    let worst = cosines.iter().copied().reduce(f64::min);
+    put(all, &format!("{stem}CosineMin"), worst.map(numbers::cosine).unwrap_or_default());
+    let largest = rows.iter().filter_map(|row| row.max_abs_error).reduce(f64::max);
+    put(all, &format!("{stem}MaxAbs"), largest.map(numbers::magnitude).unwrap_or_default());
+}
+
+fn sorted(values: impl Iterator<Item = u64>) -> String {
+    let mut values = distinct(values);
+    values.sort_unstable();
+    values.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn trimmed(x: f64) -> String {
+    let text = numbers::significant(x, 3);
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}

@@ -1,0 +1,151 @@
+//! Templates: LaTeX table bodies, section files and macros; one self-contained HTML page.
+//!
+//! Everything a template prints is escaped for its language unless it is marked safe; the only such text is SVG drawn
+//! here.
+
+use serde::Serialize;
+use tera::{Context, Delimiters, Tera};
+
+use super::document::{ClaimView, Document, Section};
+use super::escape::latex;
+use super::figures::Figure;
+use super::table::{Align, Heading, Table};
+
+/// A template that does not render: a defect of the program.
+pub type RenderError = tera::Error;
+
+/// The templates, compiled.
+#[derive(Debug)]
+pub struct Renderer {
+    tex: Tera,
+    html: Tera,
+}
+
+impl Renderer {
+    /// Compiles the templates.
+    ///
+    /// # Errors
+    /// [`RenderError`] where a template has a mistake; a test rules it out.
+    pub fn new() -> Result<Self, RenderError> {
+        let mut tex = Tera::new();
+        // LaTeX is full of braces and percent signs.
+        tex.set_delimiters(Delimiters {
+            block_start: "<%".into(),
+            block_end: "%>".into(),
+            variable_start: "<<".into(),
+            variable_end: ">>".into(),
+            comment_start: "<#".into(),
+            comment_end: "#>".into(),
+        })?;
+        tex.set_escape_fn(latex);
+        tex.autoescape_on([".tex"]);
+        tex.add_raw_templates([
+            ("table.tex", include_str!("../../paper/templates/table.tex.tera")),
+            ("section.tex", include_str!("../../paper/templates/section.tex.tera")),
+            ("claims.tex", include_str!("../../paper/templates/claims.tex.tera")),
+            ("caveats.tex", include_str!("../../paper/templates/caveats.tex.tera")),
+            ("macros.tex", include_str!("../../paper/templates/macros.tex.tera")),
+        ])?;
+        let mut html = Tera::new();
+        html.add_raw_templates([("report.html", include_str!("../../paper/templates/report.html.tera"))])?;
+        Ok(Renderer { tex, html })
+    }
+
+    /// The body of a table: tabular and notes.
+    ///
+    /// # Errors
+    /// [`RenderError`].
+    pub fn table(&self, table: &Table) -> Result<String, RenderError> {
+        self.tex.render("table.tex", &context(&LatexTable { columns: columns(table), table })?)
+    }
+
+    /// A file that places the figures and tables of a section.
+    ///
+    /// # Errors
+    /// [`RenderError`].
+    pub fn section(&self, section: &Section) -> Result<String, RenderError> {
+        self.tex.render("section.tex", &context(section)?)
+    }
+
+    /// The body of the claims table.
+    ///
+    /// # Errors
+    /// [`RenderError`].
+    pub fn claims(&self, document: &Document) -> Result<String, RenderError> {
+        self.tex.render("claims.tex", &context(document)?)
+    }
+
+    /// The list of caveats.
+    ///
+    /// # Errors
+    /// [`RenderError`].
+    pub fn caveats(&self, document: &Document) -> Result<String, RenderError> {
+        self.tex.render("caveats.tex", &context(document)?)
+    }
+
+    /// The macros.
+    ///
+    /// # Errors
+    /// [`RenderError`].
+    pub fn macros(&self, document: &Document) -> Result<String, RenderError> {
+        self.tex.render("macros.tex", &context(document)?)
+    }
+
+    /// The HTML page.
+    ///
+    /// # Errors
+    /// [`RenderError`].
+    pub fn html(&self, document: &Document) -> Result<String, RenderError> {
+        let sections = document
+            .sections
+            .iter()
+            .map(|section| HtmlSection { section, drawings: section.figures.iter().map(inline).collect() })
+            .collect();
+        let page = HtmlPage { document, claims: &document.claims, sections };
+        self.html.render("report.html", &context(&page)?)
+    }
+}
+
+#[derive(Serialize)]
+struct LatexTable<'a> {
+    /// Argument of `tabular`; made of letters of this program only.
+    columns: String,
+    table: &'a Table,
+}
+
+#[derive(Serialize)]
+struct HtmlPage<'a> {
+    document: &'a Document,
+    claims: &'a [ClaimView],
+    sections: Vec<HtmlSection<'a>>,
+}
+
+#[derive(Serialize)]
+struct HtmlSection<'a> {
+    section: &'a Section,
+    /// SVG elements, as many as there are figures; empty where there is nothing to draw.
+    drawings: Vec<String>,
+}
+
+fn context<T: Serialize>(value: &T) -> Result<Context, RenderError> {
+    Context::from_serialize(value)
+}
+
+/// An SVG without its XML declaration, for use inside HTML.
+fn inline(figure: &Figure) -> String {
+    let svg = figure.svg.as_deref().unwrap_or_default();
+    svg.find("<svg").map_or_else(String::new, |start| svg[start..].to_owned())
+}
+
+fn columns(table: &Table) -> String {
+    table.headings.iter().map(column).collect()
+}
+
+fn column(heading: &Heading) -> String {
+    match (heading.align, heading.detail) {
+        (Align::Left, _) => "l".to_owned(),
+        (Align::Right, false) => "r".to_owned(),
+        (Align::Right, true) => "r@{\\,}l".to_owned(),
+        (Align::Wide, _) => format!(">{{\\raggedright\\arraybackslash}}p{{{}cm}}", heading.width_cm.unwrap_or(6)),
+    }
+}

@@ -1,0 +1,288 @@
+//! A table of already formatted text, the same for LaTeX and HTML. Text is plain: templates escape it.
+
+use serde::Serialize;
+
+/// How a column is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Align {
+    /// Text.
+    Left,
+    /// Numbers.
+    Right,
+    /// Sentences, broken into lines.
+    Wide,
+}
+
+/// A column's head.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Heading {
+    /// Text.
+    pub text: String,
+    /// Footnote marks, joined.
+    pub marks: String,
+    /// How its cells are set.
+    pub align: Align,
+    /// Whether a cell may have a detail (an interval) beside its number.
+    pub detail: bool,
+    /// Width in LaTeX, centimetres; for wide columns.
+    pub width_cm: Option<u32>,
+    /// What stands above it and its neighbours of the same group.
+    pub group: Option<String>,
+}
+
+impl Heading {
+    /// A column of text.
+    pub fn text(text: &str) -> Self {
+        Heading {
+            text: text.to_owned(),
+            marks: String::new(),
+            align: Align::Left,
+            detail: false,
+            width_cm: None,
+            group: None,
+        }
+    }
+
+    /// A column of numbers.
+    pub fn number(text: &str) -> Self {
+        Heading { align: Align::Right, ..Heading::text(text) }
+    }
+
+    /// A column of numbers with intervals.
+    pub fn interval(text: &str) -> Self {
+        Heading { detail: true, ..Heading::number(text) }
+    }
+
+    /// A column of sentences, so many centimetres wide on paper.
+    pub fn sentences(text: &str, width_cm: u32) -> Self {
+        Heading { align: Align::Wide, width_cm: Some(width_cm), ..Heading::text(text) }
+    }
+
+    /// The same under a heading shared with its neighbours.
+    pub fn under(self, group: &str) -> Self {
+        Heading { group: Some(group.to_owned()), ..self }
+    }
+
+    /// Columns it takes in LaTeX: a detail has its own.
+    fn latex_columns(&self) -> usize {
+        1 + usize::from(self.detail)
+    }
+
+    /// The same with footnote marks.
+    pub fn marked(self, marks: String) -> Self {
+        Heading { marks, ..self }
+    }
+}
+
+/// A cell.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct TableCell {
+    /// Text.
+    pub text: String,
+    /// What stands beside it, smaller.
+    pub detail: Option<String>,
+    /// Footnote mark.
+    pub mark: Option<String>,
+    /// Set in grey: not comparable with the rest.
+    pub muted: bool,
+    /// Configuration id, where the cell shows one configuration.
+    pub source: Option<String>,
+}
+
+impl TableCell {
+    /// A cell of text.
+    pub fn new(text: impl Into<String>) -> Self {
+        TableCell { text: text.into(), ..TableCell::default() }
+    }
+
+    /// An undefined value.
+    pub fn dash() -> Self {
+        TableCell::new("–")
+    }
+
+    /// Whether it is [`TableCell::dash`] and no footnote says why.
+    fn is_dash(&self) -> bool {
+        *self == TableCell::dash()
+    }
+
+    /// The value, or a dash.
+    pub fn optional(text: Option<String>) -> Self {
+        text.map_or_else(TableCell::dash, TableCell::new)
+    }
+}
+
+impl<T: Into<String>> From<T> for TableCell {
+    fn from(text: T) -> Self {
+        TableCell::new(text)
+    }
+}
+
+/// A row.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct TableRow {
+    /// As many as there are headings.
+    pub cells: Vec<TableCell>,
+    /// A thin rule above: a new group begins.
+    pub rule: bool,
+}
+
+/// A footnote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// `a`, `b`, …; empty for a general remark.
+    pub mark: String,
+    /// Sentence.
+    pub text: String,
+}
+
+/// A run of headings with the same group, or one without.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Span {
+    /// The group; empty for none.
+    pub text: String,
+    /// Headings it covers.
+    pub headings: usize,
+    /// First column it covers in LaTeX, from 1.
+    pub first: usize,
+    /// Last column it covers in LaTeX.
+    pub last: usize,
+}
+
+/// A table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Table {
+    /// File name without extension; unique in a report.
+    pub slug: String,
+    /// What it shows.
+    pub caption: String,
+    /// Row above the headings; empty where no heading is in a group.
+    pub spans: Vec<Span>,
+    /// Columns.
+    pub headings: Vec<Heading>,
+    /// Rows.
+    pub rows: Vec<TableRow>,
+    /// Footnotes.
+    pub notes: Vec<Note>,
+    /// Why there are no rows.
+    pub empty: Option<String>,
+}
+
+impl Table {
+    /// A table without rows yet.
+    pub fn new(slug: impl Into<String>, caption: impl Into<String>, headings: Vec<Heading>) -> Self {
+        let (slug, caption) = (slug.into(), caption.into());
+        Table { slug, caption, spans: spans(&headings), headings, rows: vec![], notes: vec![], empty: None }
+    }
+
+    /// A table that has nothing to show and says why.
+    pub fn empty(slug: impl Into<String>, caption: impl Into<String>, why: impl Into<String>) -> Self {
+        Table { empty: Some(why.into()), ..Table::new(slug, caption, vec![]) }
+    }
+
+    /// Adds a row.
+    pub fn push(&mut self, cells: Vec<TableCell>) {
+        self.rows.push(TableRow { cells, rule: false });
+    }
+
+    /// Leaves out columns in which every cell is a plain dash.
+    pub fn without_empty_columns(mut self) -> Self {
+        let is_empty = |column: usize| self.rows.iter().all(|row| row.cells.get(column).is_none_or(TableCell::is_dash));
+        let kept: Vec<bool> = (0..self.headings.len()).map(|column| !is_empty(column)).collect();
+        let mut keep = kept.iter();
+        self.headings.retain(|_| keep.next().copied().unwrap_or(true));
+        for row in &mut self.rows {
+            let mut keep = kept.iter();
+            row.cells.retain(|_| keep.next().copied().unwrap_or(true));
+        }
+        Table { spans: spans(&self.headings), ..self }
+    }
+
+    /// Puts a rule above every row whose first `columns` cells differ from the row before.
+    pub fn rule_between_groups(mut self, columns: usize) -> Self {
+        for index in 1..self.rows.len() {
+            let (before, rest) = self.rows.split_at_mut(index);
+            let key = |row: &TableRow| row.cells.iter().take(columns).map(|cell| cell.text.clone()).collect::<Vec<_>>();
+            rest[0].rule = key(&before[index - 1]) != key(&rest[0]);
+        }
+        self
+    }
+}
+
+fn spans(headings: &[Heading]) -> Vec<Span> {
+    if headings.iter().all(|heading| heading.group.is_none()) {
+        return vec![];
+    }
+    let mut spans: Vec<Span> = Vec::new();
+    let mut column = 1;
+    for heading in headings {
+        let (first, last) = (column, column + heading.latex_columns() - 1);
+        column = last + 1;
+        match (&heading.group, spans.last_mut()) {
+            (Some(group), Some(span)) if span.text == *group => {
+                span.headings += 1;
+                span.last = last;
+            }
+            (group, _) => spans.push(Span { text: group.clone().unwrap_or_default(), headings: 1, first, last }),
+        }
+    }
+    spans
+}
+
+/// Footnotes in order of first use; the same sentence keeps its mark.
+#[derive(Debug, Default)]
+pub struct Notes {
+    notes: Vec<String>,
+}
+
+impl Notes {
+    /// The mark of this sentence.
+    pub fn mark(&mut self, text: &str) -> String {
+        let index = self.notes.iter().position(|note| note == text).unwrap_or_else(|| {
+            self.notes.push(text.to_owned());
+            self.notes.len() - 1
+        });
+        letters(index)
+    }
+
+    /// The footnotes.
+    pub fn finish(self) -> Vec<Note> {
+        self.notes.into_iter().enumerate().map(|(index, text)| Note { mark: letters(index), text }).collect()
+    }
+}
+
+/// `a` to `z`, then `aa`, `ab`, …
+fn letters(index: usize) -> String {
+    let last = char::from(b'a' + (index % 26) as u8);
+    if index < 26 { last.to_string() } else { format!("{}{last}", letters(index / 26 - 1)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_of_dashes_are_left_out_and_groups_follow() {
+        let headings = vec![
+            Heading::text("a"),
+            Heading::interval("b").under("g"),
+            Heading::number("c").under("g"),
+            Heading::number("d").under("g"),
+        ];
+        let mut table = Table::new("t", "", headings);
+        table.push(vec!["x".into(), "1".into(), TableCell::dash(), "2".into()]);
+        let span = |text: &str, headings, first, last| Span { text: text.into(), headings, first, last };
+        assert_eq!(table.spans, [span("", 1, 1, 1), span("g", 3, 2, 5)]);
+        let table = table.without_empty_columns();
+        assert_eq!(table.spans, [span("", 1, 1, 1), span("g", 2, 2, 4)]);
+        assert_eq!(table.rows[0].cells.len(), 3);
+    }
+
+    #[test]
+    fn a_sentence_keeps_its_mark() {
+        let mut notes = Notes::default();
+        assert_eq!((notes.mark("x"), notes.mark("y"), notes.mark("x")), ("a".into(), "b".into(), "a".into()));
+        assert_eq!(notes.finish().len(), 2);
+        assert_eq!((letters(25), letters(26), letters(52)), ("z".into(), "aa".into(), "ba".into()));
+    }
+}

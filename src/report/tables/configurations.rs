@@ -1,0 +1,117 @@
+//! What was planned, what came of it, and why some of it has no numbers.
+
+use std::collections::BTreeMap;
+
+use crate::report::data::{Data, distinct, series};
+use crate::report::numbers;
+use crate::report::table::{Heading, Table, TableCell};
+use crate::store::schema::{ResultRow, Status};
+
+/// Configurations per model and series, by status.
+pub fn overview(data: &Data) -> Table {
+    let caption = "Configurations planned, and what came of them.";
+    let headings = vec![
+        Heading::text("Model"),
+        Heading::text("Backend"),
+        Heading::text("Precision"),
+        Heading::number("Planned"),
+        Heading::number("Measured"),
+        Heading::number("Failed"),
+        Heading::number("Pending"),
+        Heading::text("Weights"),
+    ];
+    let mut table = Table::new("configurations", caption, headings);
+    for model in distinct(data.rows.iter().map(|row| row.model.as_str())) {
+        let of_model = || data.rows.iter().filter(|row| row.model == model);
+        for wanted in distinct(of_model().map(series)) {
+            let rows: Vec<&ResultRow> = of_model().filter(|row| series(row) == wanted).collect();
+            let count = |status: Status| rows.iter().filter(|row| row.status == status).count().to_string();
+            let weights = rows.iter().find_map(|row| row.model_provenance.clone());
+            table.push(vec![
+                TableCell::new(model),
+                TableCell::new(wanted.backend.name()),
+                TableCell::new(&wanted.precision),
+                TableCell::new(rows.len().to_string()),
+                TableCell::new(count(Status::Ok)),
+                TableCell::new(count(Status::Failed)),
+                TableCell::new(count(Status::Pending)),
+                TableCell::optional(weights),
+            ]);
+        }
+    }
+    if table.rows.is_empty() {
+        return Table::empty("configurations", caption, "The plan has no configurations.");
+    }
+    table.rule_between_groups(1)
+}
+
+/// Failed rows, grouped by reason.
+pub fn failures(data: &Data) -> Table {
+    let caption = "Failed configurations, by reason.";
+    let mut groups: BTreeMap<(String, String, String), Vec<&ResultRow>> = BTreeMap::new();
+    for row in data.rows.iter().filter(|row| row.status == Status::Failed) {
+        let kind = row.failure_kind.map_or("unknown", kind_label).to_owned();
+        let reason = row.reason.clone().unwrap_or_else(|| "no reason was recorded".to_owned());
+        groups.entry((series(row).label(), kind, reason)).or_default().push(row);
+    }
+    if groups.is_empty() {
+        return Table::empty("failures", caption, "No configuration failed.");
+    }
+    let headings = vec![
+        Heading::text("Series"),
+        Heading::text("Kind"),
+        Heading::number("Rows"),
+        Heading::sentences("First", 4),
+        Heading::sentences("Reason", 6),
+    ];
+    let mut table = Table::new("failures", caption, headings);
+    for ((label, kind, reason), rows) in groups {
+        let first = rows[0];
+        table.push(vec![
+            TableCell::new(label),
+            TableCell::new(kind),
+            TableCell::new(rows.len().to_string()),
+            TableCell {
+                source: Some(first.id.clone()),
+                ..TableCell::new(format!(
+                    "{} {}×{} {}",
+                    first.model, first.batch_size, first.sequence_length, first.input
+                ))
+            },
+            TableCell::new(reason),
+        ]);
+    }
+    table
+}
+
+/// Cells of the product that the manifest leaves out, by reason.
+pub fn excluded(data: &Data) -> Table {
+    let caption = "Cells of the product that the manifest leaves out.";
+    let mut reasons: BTreeMap<&str, BTreeMap<String, usize>> = BTreeMap::new();
+    for cell in &data.plan.excluded {
+        let label = format!("{} {}", cell.configuration.backend, cell.configuration.policy.name);
+        *reasons.entry(&cell.reason).or_default().entry(label).or_default() += 1;
+    }
+    if reasons.is_empty() {
+        return Table::empty("excluded", caption, "The manifest leaves nothing out.");
+    }
+    let headings = vec![Heading::number("Cells"), Heading::sentences("Series", 5), Heading::sentences("Reason", 8)];
+    let mut table = Table::new("excluded", caption, headings);
+    for (reason, labels) in reasons {
+        let cells: usize = labels.values().sum();
+        let labels: Vec<String> = labels.into_keys().collect();
+        table.push(vec![numbers::count(cells as u64).into(), labels.join(", ").into(), reason.into()]);
+    }
+    table
+}
+
+fn kind_label(kind: crate::store::record::FailureKind) -> &'static str {
+    use crate::store::record::FailureKind;
+    match kind {
+        FailureKind::Unavailable => "unavailable",
+        FailureKind::Error => "error",
+        FailureKind::Crash => "crash",
+        FailureKind::OutOfMemory => "out of memory",
+        FailureKind::Timeout => "timeout",
+    }
+}

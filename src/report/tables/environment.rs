@@ -1,0 +1,80 @@
+//! The machines and builds the rows come from.
+
+use crate::provenance::{Environment, Gpu};
+use crate::report::data::{Data, distinct};
+use crate::report::numbers;
+use crate::report::table::{Heading, Table, TableCell};
+
+/// A table per environment.
+pub fn environments(data: &Data) -> Vec<Table> {
+    if data.environments.is_empty() {
+        let why = "The run has stored no environment.";
+        return vec![Table::empty("environment", "Environment.", why)];
+    }
+    data.environments.iter().map(|(id, environment)| table(data, id, environment)).collect()
+}
+
+fn table(data: &Data, id: &str, environment: &Environment) -> Table {
+    let rows = data.rows.iter().filter(|row| row.environment.as_deref() == Some(id));
+    let caption = format!("Environment {id}: {}.", numbers::plural(rows.clone().count(), "configuration"));
+    let headings = vec![Heading::text("Property"), Heading::sentences("Value", 11)];
+    let mut table = Table::new(format!("environment-{}", crate::report::data::slug(id)), caption, headings);
+    let libraries = distinct(rows.filter_map(|row| row.engine_library.clone()));
+    let mut add = |property: &str, value: Option<String>| {
+        table.push(vec![property.into(), TableCell::optional(value.filter(|text| !text.is_empty()))]);
+    };
+    add("Program", Some(environment.build.summary()));
+    add("Compiler", environment.build.rustc.clone());
+    add("Engines", Some(libraries.join("; ")));
+    add("Processor", Some(processor(environment)));
+    add("Processor features", Some(environment.machine.cpu.features.join(" ")));
+    add("Frequency governor", environment.machine.cpu.governor.clone());
+    add("Memory", environment.machine.memory_bytes.map(gibibytes));
+    add("GPUs", Some(gpus(&environment.gpus)));
+    add("System", Some(system(environment)));
+    let libraries = environment.libraries.iter().map(|library| library.file.clone()).collect::<Vec<_>>();
+    add("Libraries loaded", Some(libraries.join(", ")));
+    let variables = environment.variables.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
+    add("Variables", Some(variables.join(", ")));
+    table
+}
+
+/// `Intel Xeon (x86_64), 2 cores, 2 threads usable`
+pub fn processor(environment: &Environment) -> String {
+    let cpu = &environment.machine.cpu;
+    let mut parts = vec![match &cpu.model {
+        Some(model) => format!("{model} ({})", cpu.architecture),
+        None => cpu.architecture.clone(),
+    }];
+    parts.extend(cpu.physical_cores.map(|n| numbers::plural(n, "core")));
+    parts.extend(cpu.usable_cpus.map(|n| format!("{} usable", numbers::plural(n, "thread"))));
+    parts.join(", ")
+}
+
+/// Bytes in GiB.
+pub fn gibibytes(bytes: u64) -> String {
+    format!("{} GiB", numbers::fixed(bytes as f64 / (1_u64 << 30) as f64, 1))
+}
+
+fn gpus(gpus: &[Gpu]) -> String {
+    if gpus.is_empty() {
+        return "none".to_owned();
+    }
+    let one = |gpu: &Gpu| match &gpu.driver {
+        Some(driver) => format!("{} (driver {driver})", gpu.name),
+        None => gpu.name.clone(),
+    };
+    gpus.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+fn system(environment: &Environment) -> String {
+    let machine = &environment.machine;
+    let mut parts = vec![machine.os.clone()];
+    parts.extend(machine.kernel.as_ref().map(|kernel| format!("kernel {kernel}")));
+    parts.extend(machine.libc.clone());
+    parts.extend(machine.container.as_ref().map(|container| format!("in a container ({container})")));
+    if machine.virtual_machine == Some(true) {
+        parts.push("virtual machine".to_owned());
+    }
+    parts.join(", ")
+}

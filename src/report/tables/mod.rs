@@ -1,0 +1,14 @@
+//! The paper's tables, each from the rows of a run.
+
+pub mod configurations;
+pub mod environment;
+pub mod grid;
+pub mod latency;
+pub mod memory;
+pub mod numerics;
+pub mod quality;
+pub mod speedup;
+
+/// Footnote of everything timed under an emulated policy.
+pub const EMULATED_NOTE: &str = "Formats emulated by rounding on the CPU: numerics are those of the format, the time says \
+                                 nothing about hardware that has it, so it enters no speed-up.";

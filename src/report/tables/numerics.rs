@@ -1,0 +1,142 @@
+//! Agreement with the FP32 reference: the worst over all shapes, and shape by shape.
+
+use super::grid::Grid;
+use crate::report::data::{Data, series};
+use crate::report::numbers;
+use crate::report::table::{Heading, Notes, Table, TableCell};
+use crate::store::schema::{ResultRow, Status};
+
+/// One table over all models, inputs and series: the worst value over the measured shapes.
+pub fn worst(data: &Data) -> Table {
+    let caption = "Outputs against the FP32 reference, worst value over all measured shapes. Non-finite elements are \
+                   counted first, over the whole output; cosine is the smallest over output vectors.";
+    let headings = vec![
+        Heading::text("Model"),
+        Heading::text("Input"),
+        Heading::text("Backend"),
+        Heading::text("Precision"),
+        Heading::number("rows").under("NaN"),
+        Heading::number("share").under("NaN"),
+        Heading::number("Inf"),
+        Heading::number("smallest").under("Cosine"),
+        Heading::number("mean").under("Cosine"),
+        Heading::number("max abs").under("Error"),
+        Heading::number("rel. L2").under("Error"),
+        Heading::number("Argmax"),
+        Heading::text("Tolerance"),
+    ];
+    let mut table = Table::new("numerics", caption, headings);
+    let mut notes = Notes::default();
+    for group in data.groups() {
+        for wanted in group.series() {
+            let rows: Vec<&ResultRow> =
+                group.rows.iter().copied().filter(|row| series(row) == wanted && row.status == Status::Ok).collect();
+            if !rows.is_empty() {
+                table.push(worst_cells(&rows, &mut notes));
+            }
+        }
+    }
+    if table.rows.is_empty() {
+        return Table::empty("numerics", caption, "No configuration was measured.");
+    }
+    table.notes = notes.finish();
+    table.without_empty_columns().rule_between_groups(2)
+}
+
+/// Distance of the smallest cosine from 1, shape by shape.
+pub fn by_shape(data: &Data) -> Vec<Table> {
+    let grid = Grid {
+        slug: "cosine",
+        title: "Distance from the FP32 reference, 1 − smallest cosine",
+        unit: "or the share of NaN in the output",
+        detail: false,
+        about_time: false,
+    };
+    grid.tables(data, &shape_cell)
+}
+
+fn shape_cell(row: &ResultRow, notes: &mut Notes) -> TableCell {
+    if let Some(share) = nonfinite_share(row).filter(|&share| share > 0.0) {
+        let what = if row.nan_count.unwrap_or(0) > 0 { "NaN" } else { "Inf" };
+        return TableCell::new(format!("{what} {}", numbers::percent(share)));
+    }
+    match row.cosine_min {
+        Some(cosine) => TableCell::new(numbers::magnitude(numbers::cosine_distance(cosine))),
+        None => TableCell { mark: Some(notes.mark(&no_comparison(row))), ..TableCell::dash() },
+    }
+}
+
+/// NaN and infinities among the output's elements.
+pub fn nonfinite_share(row: &ResultRow) -> Option<f64> {
+    let (bad, all) = (row.nan_count? + row.inf_count?, row.output_elements?);
+    (all > 0).then(|| bad as f64 / all as f64)
+}
+
+fn no_comparison(row: &ResultRow) -> String {
+    match &row.numerics_remark {
+        Some(remark) => format!("No comparison: {remark}"),
+        None => "No comparison with the reference.".to_owned(),
+    }
+}
+
+fn worst_cells(rows: &[&ResultRow], notes: &mut Notes) -> Vec<TableCell> {
+    let first = rows[0];
+    let sum = |of: fn(&ResultRow) -> Option<u64>| rows.iter().filter_map(|row| of(row)).sum::<u64>();
+    let with_nan = rows.iter().filter(|row| row.nan_count.unwrap_or(0) > 0).count();
+    let elements = sum(|row| row.output_elements);
+    let share = |bad: u64| match elements {
+        0 => TableCell::dash(),
+        elements => TableCell::new(numbers::percent(bad as f64 / elements as f64)),
+    };
+    vec![
+        TableCell::new(&first.model),
+        TableCell::new(&first.input),
+        TableCell::new(first.backend.name()),
+        TableCell::new(&first.precision),
+        TableCell::new(format!("{with_nan}/{}", rows.len())),
+        share(sum(|row| row.nan_count)),
+        share(sum(|row| row.inf_count)),
+        worst_of(rows, |row| row.cosine_min, f64::min, numbers::cosine, notes),
+        worst_of(rows, |row| row.cosine_mean, f64::min, numbers::cosine, notes),
+        worst_of(rows, |row| row.max_abs_error, f64::max, numbers::magnitude, notes),
+        worst_of(rows, |row| row.relative_l2_error, f64::max, numbers::magnitude, notes),
+        TableCell::optional(rows.iter().filter_map(|row| row.argmax_agreement).reduce(f64::min).map(numbers::percent)),
+        tolerance(rows, notes),
+    ]
+}
+
+/// The worst value, or a dash as soon as one shape has none: NaN is never better than a number.
+fn worst_of(
+    rows: &[&ResultRow],
+    of: fn(&ResultRow) -> Option<f64>,
+    worse: fn(f64, f64) -> f64,
+    show: fn(f64) -> String,
+    notes: &mut Notes,
+) -> TableCell {
+    let values: Vec<f64> = rows.iter().filter_map(|row| of(row)).collect();
+    match values.iter().copied().reduce(worse) {
+        Some(worst) if values.len() == rows.len() => TableCell::new(show(worst)),
+        _ => {
+            let undefined = rows.iter().find(|row| of(row).is_none()).copied().unwrap_or(rows[0]);
+            let why = if nonfinite_share(undefined).unwrap_or(0.0) > 0.0 {
+                "Undefined: a compared output vector holds NaN or infinity.".to_owned()
+            } else {
+                no_comparison(undefined)
+            };
+            TableCell { mark: Some(notes.mark(&why)), ..TableCell::dash() }
+        }
+    }
+}
+
+fn tolerance(rows: &[&ResultRow], notes: &mut Notes) -> TableCell {
+    let broken: Vec<&&ResultRow> = rows.iter().filter(|row| row.within_tolerance == Some(false)).collect();
+    match broken.first() {
+        Some(row) => {
+            let remark = row.numerics_remark.clone().unwrap_or_else(|| "a limit of the manifest".to_owned());
+            let mark = notes.mark(&format!("Broken, first at {}×{}: {remark}", row.batch_size, row.sequence_length));
+            TableCell { mark: Some(mark), ..TableCell::new(format!("broken {}/{}", broken.len(), rows.len())) }
+        }
+        None if rows.iter().any(|row| row.within_tolerance == Some(true)) => TableCell::new("kept"),
+        None => TableCell::new("none set"),
+    }
+}

@@ -1,0 +1,115 @@
+//! Speed-ups: against the CPU baseline, and of every precision against FP32 of the same backend. Emulated rows are left
+//! out.
+
+use super::grid::Grid;
+use crate::backend::BackendKind;
+use crate::report::data::{Data, Group, Series, distinct, fp32_of, series, speedup, timed};
+use crate::report::numbers;
+use crate::report::table::{Notes, Table, TableCell};
+use crate::store::schema::ResultRow;
+
+const GRID: Grid = Grid { slug: "speedup", title: "Speed-up", unit: "", detail: true, about_time: false };
+
+/// The baseline of a group in words.
+pub fn baseline_label(baseline: &Series) -> String {
+    match baseline.backend {
+        BackendKind::OnnxRuntime => "ONNX Runtime FP32 on the CPU".to_owned(),
+        BackendKind::Reference => {
+            "the reference backend's FP32 on the CPU (this run has no ONNX Runtime row, the intended baseline)"
+                .to_owned()
+        }
+        other => format!("{other} FP32"),
+    }
+}
+
+/// Speed-up over the CPU baseline, a table per group and backend.
+pub fn over_cpu_baseline(data: &Data) -> Vec<Table> {
+    data.groups().iter().flat_map(cpu_tables).collect()
+}
+
+/// Speed-up of each precision over FP32 of the same backend, a table per group and backend.
+pub fn over_fp32(data: &Data) -> Vec<Table> {
+    let mut tables = Vec::new();
+    for group in &data.groups() {
+        for backend in group.backends() {
+            let baseline = fp32_of(backend);
+            let columns: Vec<Series> = timed_series(group)
+                .into_iter()
+                .filter(|column| column.backend == backend && *column != baseline)
+                .collect();
+            if columns.is_empty() || !group.rows.iter().any(|row| series(row) == baseline && timed(row)) {
+                continue;
+            }
+            let slug = format!("precision-speedup-{}-{backend}", group.slug());
+            let caption =
+                format!("Speed-up over FP32 of the same backend, with interval: {}, backend {backend}.", group.label());
+            tables.push(filled(Table::new(slug, caption, vec![]), group, &baseline, &columns));
+        }
+    }
+    if tables.is_empty() {
+        let caption = "Speed-up of each precision over FP32 of the same backend.";
+        tables.push(Table::empty("precision-speedup", caption, nothing_to_compare(data)));
+    }
+    tables
+}
+
+fn cpu_tables(group: &Group) -> Vec<Table> {
+    let caption =
+        |backend: &str, baseline: &str| format!("Speed-up over {baseline}, with interval: {}{backend}.", group.label());
+    let slug = format!("speedup-{}", group.slug());
+    let Some(baseline) = group.cpu_baseline() else {
+        let why = "No FP32 row was timed on the CPU, so there is no baseline to divide by.";
+        return vec![Table::empty(slug, caption("", "the CPU baseline"), why)];
+    };
+    let label = baseline_label(&baseline);
+    let columns: Vec<Series> = timed_series(group).into_iter().filter(|column| *column != baseline).collect();
+    if columns.is_empty() {
+        let emulated = group.rows.iter().filter(|row| row.emulated == Some(true)).count();
+        let mut why = format!("Nothing but the baseline itself ({}) was timed natively.", baseline.label());
+        if emulated > 0 {
+            let rows = numbers::plural(emulated, "emulated row");
+            why = format!("{why} {rows} left out: their time says nothing about hardware with that format.");
+        }
+        return vec![Table::empty(slug, caption("", &label), why)];
+    }
+    distinct(columns.iter().map(|column| column.backend))
+        .into_iter()
+        .map(|backend| {
+            let own: Vec<Series> = columns.iter().filter(|column| column.backend == backend).cloned().collect();
+            let table =
+                Table::new(format!("{slug}-{backend}"), caption(&format!(", backend {backend}"), &label), vec![]);
+            filled(table, group, &baseline, &own)
+        })
+        .collect()
+}
+
+fn filled(table: Table, group: &Group, baseline: &Series, columns: &[Series]) -> Table {
+    GRID.grid(table, group, columns, &|row, notes| ratio_cell(group, baseline, row, notes))
+}
+
+fn ratio_cell(group: &Group, baseline: &Series, row: &ResultRow, notes: &mut Notes) -> TableCell {
+    let slow = group.row(baseline, (row.batch_size, row.sequence_length)).filter(|slow| timed(slow));
+    match slow.and_then(|slow| speedup(slow, row)) {
+        Some((ratio, interval)) => {
+            let (text, detail) = numbers::with_interval(ratio, interval, 3);
+            TableCell { text: format!("{text}×"), detail, ..TableCell::default() }
+        }
+        None => TableCell { mark: Some(notes.mark("The baseline was not timed at this shape.")), ..TableCell::dash() },
+    }
+}
+
+/// Series with at least one row whose time may be compared.
+fn timed_series(group: &Group) -> Vec<Series> {
+    let is_timed = |wanted: &Series| group.rows.iter().any(|row| series(row) == *wanted && timed(row));
+    group.series().into_iter().filter(is_timed).collect()
+}
+
+fn nothing_to_compare(data: &Data) -> String {
+    if data.measured().any(|row| row.emulated == Some(true)) {
+        "Every row other than FP32 is emulated on the CPU: its time says nothing about hardware with that format, so no \
+         speed-up is quoted."
+            .to_owned()
+    } else {
+        "No backend has both an FP32 row and a row of another precision.".to_owned()
+    }
+}

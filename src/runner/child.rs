@@ -1,0 +1,197 @@
+//! The parent's handle of one worker process.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::failure::{Death, kernel_oom_kills};
+use super::protocol::{Request, Response};
+use super::{RunnerError, interrupt, worker};
+use crate::store::record::{Failure, FailureKind};
+
+/// Lines of a worker's noise that are kept.
+const TAIL_LINES: usize = 12;
+
+/// How long an idle worker may take to leave when told to; libraries that tear down a device need a moment.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// What the parent waits for.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// The worker answered.
+    Response(Box<Response>),
+    /// The worker's standard output closed: it is dead or dying.
+    Closed,
+    /// Ctrl-C or a termination signal.
+    Interrupted,
+}
+
+/// How a request ended.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// With the worker's response; the worker is ready for more.
+    Response(Box<Response>),
+    /// The worker died.
+    Died(Failure),
+    /// The worker took too long and was killed.
+    TimedOut,
+    /// The person asked to stop; the worker was killed.
+    Interrupted,
+}
+
+type Tail = Arc<Mutex<VecDeque<String>>>;
+
+/// A running worker. Dropping it kills it.
+#[derive(Debug)]
+pub(super) struct Worker {
+    process: Child,
+    requests: Option<ChildStdin>,
+    sender: Sender<Event>,
+    events: Receiver<Event>,
+    readers: Vec<JoinHandle<()>>,
+    tail: Tail,
+    oom_kills_before: Option<u64>,
+}
+
+impl Worker {
+    /// Starts a worker in a process group of its own, so that the terminal's Ctrl-C reaches the parent alone.
+    pub fn spawn() -> Result<Self, RunnerError> {
+        let oom_kills_before = kernel_oom_kills();
+        let spawned = program().and_then(|program| {
+            let mut command = Command::new(program);
+            command.arg0("mixprec").arg(worker::SUBCOMMAND).process_group(0);
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+        });
+        let mut process = spawned.map_err(|source| RunnerError::Spawn { source })?;
+        let (sender, events) = channel();
+        let tail = Tail::default();
+        let mut readers = Vec::new();
+        if let Some(stdout) = process.stdout.take() {
+            let (sender, tail) = (sender.clone(), Arc::clone(&tail));
+            readers.push(std::thread::spawn(move || read_responses(stdout, &sender, &tail)));
+        }
+        if let Some(stderr) = process.stderr.take() {
+            let tail = Arc::clone(&tail);
+            readers.push(std::thread::spawn(move || for_each_line(stderr, |line| keep(&tail, line))));
+        }
+        let requests = process.stdin.take();
+        Ok(Worker { process, requests, sender, events, readers, tail, oom_kills_before })
+    }
+
+    /// Sends one request and waits for its answer, a death, a signal or the end of `limit`, whichever comes first. After
+    /// anything but a response the worker is gone.
+    pub fn call(&mut self, request: &Request, limit: Duration) -> Answer {
+        interrupt::notify(self.sender.clone());
+        if interrupt::requested() {
+            let _ = self.kill();
+            return Answer::Interrupted;
+        }
+        // A worker that died meanwhile refuses the request; its closed output then tells how it died.
+        let _ = self.send(request);
+        match self.events.recv_timeout(limit) {
+            Ok(Event::Response(response)) => Answer::Response(response),
+            Ok(Event::Closed) | Err(RecvTimeoutError::Disconnected) => Answer::Died(self.post_mortem()),
+            Ok(Event::Interrupted) => {
+                let _ = self.kill();
+                Answer::Interrupted
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let _ = self.kill();
+                Answer::TimedOut
+            }
+        }
+    }
+
+    fn send(&mut self, request: &Request) -> io::Result<()> {
+        let Some(requests) = self.requests.as_mut() else {
+            return Ok(());
+        };
+        let mut line = serde_json::to_vec(request).map_err(io::Error::other)?;
+        line.push(b'\n');
+        requests.write_all(&line)
+    }
+
+    /// Lets an idle worker leave: its input closes.
+    pub fn finish(mut self) {
+        self.requests = None;
+        let start = Instant::now();
+        while let Ok(event) = self.events.recv_timeout(FAREWELL.saturating_sub(start.elapsed())) {
+            if matches!(event, Event::Closed) {
+                break;
+            }
+        }
+    }
+
+    /// Why a worker whose output closed died. Its end is decided by then, so killing what may be left of its process group
+    /// changes nothing about it.
+    fn post_mortem(&mut self) -> Failure {
+        let status = self.kill();
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+        let last_words: Vec<String> =
+            self.tail.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        let kernel_oom_kill = kernel_oom_kills().zip(self.oom_kills_before).is_some_and(|(now, before)| now > before);
+        match status {
+            Ok(status) => Death { status, last_words: &last_words, kernel_oom_kill }.failure(),
+            Err(error) => Failure::new(FailureKind::Crash, &format!("the worker is lost: {error}")),
+        }
+    }
+
+    /// Kills the worker and whatever it started, and reaps it.
+    fn kill(&mut self) -> io::Result<ExitStatus> {
+        let _ = kill_process_group(Pid::from_child(&self.process), Signal::KILL);
+        self.process.wait()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if !matches!(self.process.try_wait(), Ok(Some(_))) {
+            let _ = self.kill();
+        }
+    }
+}
+
+/// This very program. Linux's link to it stays right when the file is replaced by a newer build during the run.
+fn program() -> io::Result<PathBuf> {
+    let link = Path::new("/proc/self/exe");
+    if link.exists() { Ok(link.to_owned()) } else { std::env::current_exe() }
+}
+
+/// Turns the worker's standard output into events; lines that are no response are a library's chatter.
+fn read_responses(stdout: impl Read, sender: &Sender<Event>, tail: &Tail) {
+    for_each_line(stdout, |line| match serde_json::from_str(line) {
+        Ok(response) => drop(sender.send(Event::Response(response))),
+        Err(_) => keep(tail, line),
+    });
+    drop(sender.send(Event::Closed));
+}
+
+fn for_each_line(stream: impl Read, mut act: impl FnMut(&str)) {
+    let mut stream = BufReader::new(stream);
+    let mut line = Vec::new();
+    while stream.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+        let text = String::from_utf8_lossy(&line);
+        if !text.trim().is_empty() {
+            act(text.trim());
+        }
+        line.clear();
+    }
+}
+
+fn keep(tail: &Tail, line: &str) {
+    let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+    if tail.len() == TAIL_LINES {
+        tail.pop_front();
+    }
+    tail.push_back(line.to_owned());
+}

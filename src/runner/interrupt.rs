@@ -1,0 +1,34 @@
+//! Ctrl-C, termination and hang-up: remembered, and passed on to whoever waits for a worker.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Mutex, Once, PoisonError};
+
+use super::child::Event;
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+static LISTENER: Mutex<Option<Sender<Event>>> = Mutex::new(None);
+static INSTALLED: Once = Once::new();
+
+/// Catches the signals from here on. Where the program already catches them itself, its handler stays.
+pub(super) fn install() {
+    INSTALLED.call_once(|| {
+        let _ = ctrlc::set_handler(|| {
+            INTERRUPTED.store(true, Ordering::SeqCst);
+            let listener = LISTENER.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(sender) = listener.as_ref() {
+                let _ = sender.send(Event::Interrupted);
+            }
+        });
+    });
+}
+
+/// Whether a signal has come.
+pub(super) fn requested() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
+}
+
+/// Passes the next signal on to `sender`. Ask [`requested`] afterwards: a signal may have come before.
+pub(super) fn notify(sender: Sender<Event>) {
+    *LISTENER.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+}

@@ -1,0 +1,54 @@
+//! One run per folder at a time.
+
+use std::fs::{File, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+use super::RunnerError;
+
+const LOCK_FILE: &str = "lock";
+
+/// Holds the folder until dropped. The kernel lets go of it when the process dies, however it dies, so a lock is never
+/// stale; the file stays.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+/// Takes the folder's lock and writes this process's id into it, or says who has it.
+pub(super) fn acquire(dir: &Path) -> Result<Lock, RunnerError> {
+    let path = dir.join(LOCK_FILE);
+    let opened = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+    let mut file = opened.map_err(|source| RunnerError::Directory { path: path.clone(), source })?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut id = String::new();
+            let _ = file.read_to_string(&mut id);
+            let holder = match id.trim().parse::<u32>() {
+                Ok(id) => format!("the run with process id {id}"),
+                Err(_) => "another run".to_owned(),
+            };
+            return Err(RunnerError::Locked { path: dir.to_owned(), holder });
+        }
+        Err(TryLockError::Error(source)) => return Err(RunnerError::Directory { path, source }),
+    }
+    // The id only serves the other run's message; the lock holds without it, on a full disk too.
+    let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(Lock { _file: file })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_refused_by_name_and_let_in_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = acquire(dir.path()).unwrap();
+        let refused = acquire(dir.path()).unwrap_err().to_string();
+        assert!(refused.contains(&format!("the run with process id {} is using", std::process::id())), "{refused}");
+        drop(first);
+        acquire(dir.path()).unwrap();
+    }
+}

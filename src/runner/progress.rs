@@ -1,0 +1,108 @@
+//! What the person at the terminal sees: a bar with the time left, or plain lines where standard error is no terminal.
+
+use std::io::{self, IsTerminal, Write};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::plan::Configuration;
+use crate::stats::{median, relative_half_width};
+use crate::store::record::{FailureKind, Measured, Outcome};
+
+/// Progress of one run.
+#[derive(Debug)]
+pub(super) struct Progress {
+    bar: Option<ProgressBar>,
+    done: usize,
+    total: usize,
+}
+
+impl Progress {
+    /// Progress through `total` configurations.
+    pub fn new(total: usize) -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
+            let template = "{bar:30} {pos}/{len} {elapsed} elapsed, {eta} left  {msg}";
+            bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar
+        });
+        Progress { bar, done: 0, total }
+    }
+
+    /// Configurations of earlier runs, which take no time.
+    pub fn skip(&mut self, configurations: usize) {
+        self.done += configurations;
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.done as u64);
+            bar.reset_eta();
+        }
+    }
+
+    /// What is being worked on now; shown beside the bar only.
+    pub fn working_on(&self, what: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(what.to_owned());
+        }
+    }
+
+    /// One configuration is done.
+    pub fn finished(&mut self, configuration: &Configuration, outcome: &Outcome) {
+        self.done += 1;
+        self.notice(&format!("[{}/{}] {}: {}", self.done, self.total, label(configuration), result(outcome)));
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.done as u64);
+        }
+    }
+
+    /// A line that stays. A closed or full standard error is no reason to stop measuring.
+    pub fn notice(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => drop(writeln!(io::stderr(), "{line}")),
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn close(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// `reference gpt2 hybrid 1x32 random`
+pub(super) fn label(configuration: &Configuration) -> String {
+    let Configuration { backend, model, policy, shape, input, .. } = configuration;
+    format!("{backend} {model} {} {}x{} {input}", policy.name, shape.batch, shape.sequence)
+}
+
+fn result(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Ok(measured) => time(measured),
+        Outcome::Failed(failure) => format!("FAILED ({}): {}", kind(failure.kind), failure.reason),
+    }
+}
+
+/// `41.2 ms (n=12, ±1.9 %)`, and the broken tolerance if there is one.
+fn time(measured: &Measured) -> String {
+    let n = measured.samples_ms.len();
+    let median = median(&measured.samples_ms).map_or("no finite time".to_owned(), |ms| {
+        if ms < 10.0 { format!("{ms:.3} ms") } else { format!("{ms:.1} ms") }
+    });
+    let width = relative_half_width(&measured.samples_ms).map_or(String::new(), |w| format!(", ±{:.1} %", w * 100.0));
+    let broken = match (measured.numerics.within_tolerance, &measured.numerics.remark) {
+        (Some(false), remark) => format!(", OUT OF TOLERANCE: {}", remark.as_deref().unwrap_or("no remark")),
+        (_, Some(remark)) => format!(", {remark}"),
+        (_, None) => String::new(),
+    };
+    format!("{median} (n={n}{width}){broken}")
+}
+
+fn kind(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::Unavailable => "unavailable",
+        FailureKind::Error => "error",
+        FailureKind::Crash => "crash",
+        FailureKind::OutOfMemory => "out of memory",
+        FailureKind::Timeout => "timeout",
+    }
+}

@@ -1,0 +1,59 @@
+//! What parent and worker say to each other: one JSON document a line, requests to the worker's standard input, responses
+//! from its standard output.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::backend::BackendKind;
+use crate::manifest::schema::{Measurement, Numerics, Tolerance};
+use crate::plan::{Configuration, Plan};
+use crate::store::record::{Failure, Outcome};
+
+/// What is the same for all configurations of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Settings {
+    pub base_dir: PathBuf,
+    pub measurement: Measurement,
+    pub numerics: Numerics,
+    pub tolerances: BTreeMap<String, Tolerance>,
+}
+
+impl Settings {
+    pub fn of(plan: &Plan) -> Self {
+        Settings {
+            base_dir: plan.base_dir.clone(),
+            measurement: plan.measurement,
+            numerics: plan.numerics,
+            tolerances: plan.tolerances.clone(),
+        }
+    }
+}
+
+/// Where a configuration's FP32 reference is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) enum Reference {
+    File(PathBuf),
+    /// There is none, and why.
+    Missing(String),
+}
+
+/// Parent to worker. Each is answered by the response named after it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) enum Request {
+    /// Whether the backend can execute here at all.
+    Probe { settings: Settings, backend: BackendKind },
+    /// Compute the reference outputs of this configuration into this file.
+    Reference { settings: Settings, configuration: Box<Configuration>, path: PathBuf },
+    /// Measure this configuration.
+    Measure { settings: Settings, configuration: Box<Configuration>, reference: Reference },
+}
+
+/// Worker to parent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) enum Response {
+    Probed(Result<(), Failure>),
+    Referenced(Result<(), String>),
+    Measured(Outcome),
+}

@@ -1,0 +1,153 @@
+//! A worker's side of the work: one model, one backend, one configuration after the other.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::protocol::{Reference, Request, Response, Settings};
+use crate::backend::{Backend, BuildRequest, Engine, backend};
+use crate::input::{Batch, InputStream};
+use crate::measure::measure;
+use crate::measure::memory::PeakMemory;
+use crate::model::{Head, Model};
+use crate::numerics::{ReferenceOutputs, compare, evaluate};
+use crate::plan::Configuration;
+use crate::store::record::{Failure, FailureKind, Measured, NumericsSummary, Outcome, QualitySummary};
+
+/// What a worker keeps from one configuration of its group to the next.
+#[derive(Default)]
+pub(super) struct Session {
+    model: Option<Arc<Model>>,
+    backend: Option<Box<dyn Backend>>,
+    loaded: bool,
+    inputs: BTreeMap<String, InputStream>,
+}
+
+impl Session {
+    pub fn answer(&mut self, request: Request) -> Response {
+        match request {
+            Request::Probe { backend: kind, .. } => {
+                let available = backend(kind).and_then(|backend| backend.availability());
+                Response::Probed(available.map(drop).map_err(Failure::from))
+            }
+            Request::Reference { settings, configuration, path } => {
+                let computed = self.reference(&settings, &configuration, &path);
+                Response::Referenced(computed.map_err(|failure| failure.reason))
+            }
+            Request::Measure { settings, configuration, reference } => {
+                let measured = self.measured(&settings, &configuration, &reference);
+                Response::Measured(measured.map_or_else(Outcome::Failed, |measured| Outcome::Ok(Box::new(measured))))
+            }
+        }
+    }
+
+    fn reference(&mut self, settings: &Settings, of: &Configuration, path: &Path) -> Result<(), Failure> {
+        let model = self.model(settings, of)?;
+        let input = self.input(settings, of, &model)?;
+        if let Some(dir) = path.parent() {
+            let failed = |error| Failure::new(FailureKind::Error, &format!("{}: {error}", dir.display()));
+            std::fs::create_dir_all(dir).map_err(failed)?;
+        }
+        ReferenceOutputs::compute(path, &model, input, of.shape.sequence, settings.numerics)
+            .map_err(|error| Failure::new(FailureKind::Error, &error.to_string()))
+    }
+
+    fn measured(&mut self, settings: &Settings, of: &Configuration, at: &Reference) -> Result<Measured, Failure> {
+        let model = self.model(settings, of)?;
+        let cost = model.graph.cost(&of.policy, of.shape).map_err(crate::backend::BackendError::from)?;
+        let load_s = self.load(of, &model)?;
+        let threads = settings.measurement.threads.unwrap_or_else(every_core);
+        let request = BuildRequest { model: Arc::clone(&model), policy: of.policy.clone(), shape: of.shape, threads };
+        let start = Instant::now();
+        let mut engine = self.backend(of)?.build(&request)?;
+        let build_s = start.elapsed().as_secs_f64();
+        let input = self.input(settings, of, &model)?;
+        let batch = input.batch(of.shape, 0)?;
+
+        let peak = PeakMemory::start();
+        engine.bind(&batch)?;
+        let sampling = measure(engine.as_mut(), &settings.measurement)?;
+        let process_peak_bytes = peak.bytes();
+
+        let mut numerics = compared(engine.as_mut(), &batch, at, settings, of)?;
+        let quality = evaluate(engine.as_mut(), input, of.shape, settings.numerics).unwrap_or_else(|error| {
+            let earlier = numerics.remark.take().map(|remark| format!("{remark}; ")).unwrap_or_default();
+            numerics.remark = Some(format!("{earlier}not scored: {error}"));
+            QualitySummary::default()
+        });
+        Ok(Measured {
+            samples_ms: sampling.samples_ms,
+            warmup: sampling.warmup,
+            stop_reason: sampling.stop_reason,
+            load_s,
+            build_s,
+            memory: engine.memory(),
+            process_peak_bytes,
+            cost,
+            numerics,
+            quality,
+            engine: engine.describe(),
+            model_provenance: model.provenance.clone(),
+        })
+    }
+
+    /// The group's model, opened once.
+    fn model(&mut self, settings: &Settings, of: &Configuration) -> Result<Arc<Model>, Failure> {
+        if let Some(model) = &self.model {
+            return Ok(Arc::clone(model));
+        }
+        let model = Arc::new(Model::open(&of.model, &of.model_source, &settings.base_dir, Head::Natural)?);
+        self.model = Some(Arc::clone(&model));
+        Ok(model)
+    }
+
+    fn backend(&mut self, of: &Configuration) -> Result<&dyn Backend, Failure> {
+        let known = match self.backend.take() {
+            Some(known) => known,
+            None => backend(of.backend)?,
+        };
+        Ok(&**self.backend.insert(known))
+    }
+
+    /// Loads the weights for the first configuration; seconds it took, 0 for the others.
+    fn load(&mut self, of: &Configuration, model: &Arc<Model>) -> Result<f64, Failure> {
+        if self.loaded {
+            return Ok(0.0);
+        }
+        let start = Instant::now();
+        self.backend(of)?.load(model, &of.policy)?;
+        self.loaded = true;
+        Ok(start.elapsed().as_secs_f64())
+    }
+
+    /// An input, opened and tokenised once.
+    fn input(&mut self, settings: &Settings, of: &Configuration, model: &Model) -> Result<&InputStream, Failure> {
+        let stream = match self.inputs.remove(&of.input) {
+            Some(stream) => stream,
+            None => InputStream::open(&of.input_source, &settings.base_dir, model)?,
+        };
+        Ok(self.inputs.entry(of.input.clone()).or_insert(stream))
+    }
+}
+
+/// Compares the last pass with the reference; a missing reference is a remark, not an error.
+fn compared(
+    engine: &mut dyn Engine,
+    batch: &Batch,
+    at: &Reference,
+    settings: &Settings,
+    of: &Configuration,
+) -> Result<NumericsSummary, Failure> {
+    let output = engine.outputs()?;
+    let reference = match at {
+        Reference::File(path) => ReferenceOutputs::read(path).map_err(|error| error.to_string()),
+        Reference::Missing(reason) => Err(reason.clone()),
+    };
+    let reference = reference.as_ref().map_err(Clone::clone);
+    Ok(compare(&output, batch, reference, settings.tolerances.get(&of.policy.name)))
+}
+
+fn every_core() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}

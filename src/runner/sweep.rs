@@ -1,0 +1,259 @@
+//! The parent's loop over groups and configurations.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::child::{Answer, Worker};
+use super::progress::{Progress, label};
+use super::protocol::{Reference, Request, Response, Settings};
+use super::{RunOptions, RunSummary, RunnerError, interrupt};
+use crate::backend::{BackendKind, DeviceKind};
+use crate::numerics::ReferenceOutputs;
+use crate::plan::{Configuration, ConfigurationId, Plan};
+use crate::store::journal::{Journal, Opened};
+use crate::store::record::{Failure, FailureKind, Outcome, Record};
+
+/// Go on, or stop because the person asked to.
+type Flow = Result<ControlFlow<()>, RunnerError>;
+
+/// One run in progress.
+pub(super) struct Sweep<'a> {
+    plan: &'a Plan,
+    reference_dir: PathBuf,
+    environment: &'a str,
+    settings: Settings,
+    limit: Duration,
+    journal: Journal,
+    progress: Progress,
+    summary: RunSummary,
+    /// Configurations that earlier rows settle.
+    settled: HashSet<ConfigurationId>,
+    /// References that could not be computed in this run, and why: not tried again for every group.
+    missing_references: BTreeMap<PathBuf, String>,
+}
+
+impl<'a> Sweep<'a> {
+    pub fn new(plan: &'a Plan, dir: &Path, options: &'a RunOptions, opened: Opened, progress: Progress) -> Self {
+        let mut sweep = Sweep {
+            plan,
+            reference_dir: dir.join("reference"),
+            environment: &options.environment,
+            settings: Settings::of(plan),
+            limit: Duration::try_from_secs_f64(plan.measurement.timeout_s).unwrap_or(Duration::MAX),
+            journal: opened.journal,
+            progress,
+            summary: RunSummary::default(),
+            settled: HashSet::new(),
+            missing_references: BTreeMap::new(),
+        };
+        let rows = opened.contents.latest();
+        let mut elsewhere = 0;
+        for row in plan.configurations.iter().filter_map(|configuration| rows.get(&configuration.id)) {
+            match &row.outcome {
+                Outcome::Failed(_) if options.retry_failed => continue,
+                Outcome::Failed(_) => sweep.summary.skipped_failed += 1,
+                Outcome::Ok(_) => sweep.summary.skipped_already_done += 1,
+            }
+            sweep.note_tolerance(&row.outcome);
+            elsewhere += usize::from(row.environment != options.environment);
+            sweep.settled.insert(row.id.clone());
+        }
+        if elsewhere > 0 {
+            sweep.progress.notice(&format!(
+                "note: {elsewhere} row(s) of this folder were measured in another environment (machine, driver or build) \
+                 and are kept; use another folder (--out) to measure everything in this one"
+            ));
+        }
+        sweep
+    }
+
+    /// Runs every group, then sums up.
+    pub fn execute(mut self) -> Result<RunSummary, RunnerError> {
+        self.progress.skip(self.settled.len());
+        let plan = self.plan;
+        let pending: Vec<&Configuration> =
+            plan.configurations.iter().filter(|configuration| !self.settled.contains(&configuration.id)).collect();
+        let result = groups(&pending).into_iter().try_fold(ControlFlow::Continue(()), |flow, group| match flow {
+            ControlFlow::Continue(()) => self.group(&group),
+            ControlFlow::Break(()) => Ok(flow),
+        });
+        self.progress.close();
+        self.summary.pending = pending.len() - self.summary.ok - self.summary.failed;
+        // A signal that comes after the last row has nothing left to interrupt.
+        self.summary.interrupted = result?.is_break() && self.summary.pending > 0;
+        if self.summary.interrupted {
+            let (total, left) = (plan.configurations.len(), self.summary.pending);
+            let safe = total - left;
+            self.progress.notice(&format!(
+                "interrupted: {safe} of {total} rows are on disk; run the same command again to go on"
+            ));
+        }
+        Ok(self.summary)
+    }
+
+    /// Configurations of one backend, model and policy.
+    fn group(&mut self, group: &[&Configuration]) -> Flow {
+        let Some(first) = group.first() else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        self.progress.working_on(&format!("starting {} {} {}", first.backend, first.model, first.policy.name));
+        let mut worker = Worker::spawn()?;
+        let probe = Request::Probe { settings: self.settings.clone(), backend: first.backend };
+        let probed = match worker.call(&probe, self.limit) {
+            Answer::Response(response) => match *response {
+                Response::Probed(result) => result,
+                other => Err(out_of_step(&other)),
+            },
+            Answer::Died(failure) => Err(failure),
+            Answer::TimedOut => Err(self.timeout()),
+            Answer::Interrupted => return Ok(ControlFlow::Break(())),
+        };
+        if let Err(failure) = probed {
+            for configuration in group {
+                self.record(configuration, Outcome::Failed(failure.clone()))?;
+            }
+            return Ok(ControlFlow::Continue(()));
+        }
+        if self.references(group)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        self.measure_all(group, worker)
+    }
+
+    /// Hands the group's configurations to workers one by one; after a death the rest goes to a fresh one.
+    fn measure_all(&mut self, group: &[&Configuration], worker: Worker) -> Flow {
+        let mut ready = Some(worker);
+        for configuration in group {
+            self.progress.working_on(&label(configuration));
+            let mut worker = match ready.take() {
+                Some(worker) => worker,
+                None => Worker::spawn()?,
+            };
+            let path = self.reference_path(configuration);
+            let reference = match self.missing_references.get(&path) {
+                Some(reason) => Reference::Missing(reason.clone()),
+                None => Reference::File(path),
+            };
+            let request = Request::Measure {
+                settings: self.settings.clone(),
+                configuration: Box::new((*configuration).clone()),
+                reference,
+            };
+            let outcome = match worker.call(&request, self.limit) {
+                Answer::Response(response) => {
+                    let outcome = match *response {
+                        Response::Measured(outcome) => outcome,
+                        other => Outcome::Failed(out_of_step(&other)),
+                    };
+                    if !poisons_worker(configuration.backend, &outcome) {
+                        ready = Some(worker);
+                    }
+                    outcome
+                }
+                Answer::Died(failure) => Outcome::Failed(failure),
+                Answer::TimedOut => Outcome::Failed(self.timeout()),
+                Answer::Interrupted => return Ok(ControlFlow::Break(())),
+            };
+            self.record(configuration, outcome)?;
+        }
+        if let Some(worker) = ready {
+            worker.finish();
+        }
+        Ok(if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    /// Computes the FP32 references the group lacks, in a worker of their own, so that the measuring one's memory and
+    /// caches stay clean. A failure becomes a remark of the rows that wanted it.
+    fn references(&mut self, group: &[&Configuration]) -> Flow {
+        let mut ready: Option<Worker> = None;
+        for configuration in group {
+            let path = self.reference_path(configuration);
+            if self.missing_references.contains_key(&path) || path.exists() {
+                continue;
+            }
+            self.progress.working_on(&format!("FP32 reference of {}", label(configuration)));
+            let mut worker = match ready.take() {
+                Some(worker) => worker,
+                None => Worker::spawn()?,
+            };
+            let request = Request::Reference {
+                settings: self.settings.clone(),
+                configuration: Box::new((*configuration).clone()),
+                path: path.clone(),
+            };
+            let computed = match worker.call(&request, self.limit) {
+                Answer::Response(response) => {
+                    ready = Some(worker);
+                    match *response {
+                        Response::Referenced(result) => result,
+                        other => Err(out_of_step(&other).reason),
+                    }
+                }
+                Answer::Died(failure) => Err(failure.reason),
+                Answer::TimedOut => Err(self.timeout().reason),
+                Answer::Interrupted => return Ok(ControlFlow::Break(())),
+            };
+            if let Err(reason) = computed {
+                self.missing_references.insert(path, format!("no FP32 reference: {reason}"));
+            }
+        }
+        if let Some(worker) = ready {
+            worker.finish();
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn reference_path(&self, configuration: &Configuration) -> PathBuf {
+        ReferenceOutputs::path(&self.reference_dir, configuration, self.plan.numerics)
+    }
+
+    /// The row is on disk before anything else happens.
+    fn record(&mut self, configuration: &Configuration, outcome: Outcome) -> Result<(), RunnerError> {
+        let record = Record { id: configuration.id.clone(), environment: self.environment.to_owned(), outcome };
+        self.journal.append(&record)?;
+        match record.outcome {
+            Outcome::Ok(_) => self.summary.ok += 1,
+            Outcome::Failed(_) => self.summary.failed += 1,
+        }
+        self.note_tolerance(&record.outcome);
+        self.progress.finished(configuration, &record.outcome);
+        Ok(())
+    }
+
+    fn note_tolerance(&mut self, outcome: &Outcome) {
+        let broken = matches!(outcome, Outcome::Ok(measured) if measured.numerics.within_tolerance == Some(false));
+        self.summary.out_of_tolerance += usize::from(broken);
+    }
+
+    fn timeout(&self) -> Failure {
+        let seconds = self.plan.measurement.timeout_s;
+        Failure::new(FailureKind::Timeout, &format!("took longer than measurement.timeout_s = {seconds} s"))
+    }
+}
+
+/// Configurations by backend, model and policy: groups in the order of their first member, members in the plan's order.
+fn groups<'a>(configurations: &[&'a Configuration]) -> Vec<Vec<&'a Configuration>> {
+    let mut groups: Vec<Vec<&Configuration>> = Vec::new();
+    for &configuration in configurations {
+        let same = |other: &Configuration| {
+            (other.backend, &other.model, &other.policy)
+                == (configuration.backend, &configuration.model, &configuration.policy)
+        };
+        match groups.iter_mut().find(|group| group.first().is_some_and(|first| same(first))) {
+            Some(group) => group.push(configuration),
+            None => groups.push(vec![configuration]),
+        }
+    }
+    groups
+}
+
+/// Whether the worker must not be used again: a CUDA error stays with the process that met it.
+fn poisons_worker(backend: BackendKind, outcome: &Outcome) -> bool {
+    backend.device() == DeviceKind::Gpu && matches!(outcome, Outcome::Failed(_))
+}
+
+fn out_of_step(response: &Response) -> Failure {
+    Failure::new(FailureKind::Error, &format!("the worker answered another question: {response:?}"))
+}

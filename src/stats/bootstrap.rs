@@ -1,0 +1,136 @@
+//! Seeded percentile bootstrap of the median.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use super::{Interval, sorted_finite};
+
+/// Resamples drawn; the 2.5 % and 97.5 % ends then rest on 50 resamples each.
+pub const BOOTSTRAP_RESAMPLES: usize = 2000;
+
+/// Samples below which there is no interval: the distribution-free interval of the median does not exist at 95 % below 6
+/// either, and a bootstrap of fewer only repeats the extremes.
+pub const BOOTSTRAP_MIN_SAMPLES: usize = 6;
+
+/// Percentile-bootstrap 95 % interval of the median (Efron 1979; Efron and Tibshirani 1993, section 13.3).
+///
+/// The same samples and seed give the same interval, whatever the samples' order. `None` below
+/// [`BOOTSTRAP_MIN_SAMPLES`], above `u32::MAX` samples, or when a sample is not finite.
+pub fn bootstrap_median(samples: &[f64], seed: u64) -> Option<Interval> {
+    let sorted = sorted_finite(samples)?;
+    if sorted.len() < BOOTSTRAP_MIN_SAMPLES || u32::try_from(sorted.len()).is_err() {
+        return None;
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut draws = vec![0_u32; sorted.len()];
+    let mut medians: Vec<f64> =
+        (0..BOOTSTRAP_RESAMPLES).map(|_| resampled_median(&sorted, &mut draws, &mut rng)).collect();
+    medians.sort_unstable_by(f64::total_cmp);
+    let tail = BOOTSTRAP_RESAMPLES / 40;
+    Some(Interval { low: medians[tail], high: medians[BOOTSTRAP_RESAMPLES - 1 - tail] })
+}
+
+/// Median of one resample. Since the samples are sorted, counting how often each rank was drawn replaces sorting.
+fn resampled_median(sorted: &[f64], draws: &mut [u32], rng: &mut ChaCha8Rng) -> f64 {
+    draws.fill(0);
+    let n = sorted.len();
+    for _ in 0..n / 2 {
+        let bits = rng.next_u64();
+        draws[scale(bits as u32, n)] += 1;
+        draws[scale((bits >> 32) as u32, n)] += 1;
+    }
+    if n % 2 == 1 {
+        draws[scale(rng.next_u32(), n)] += 1;
+    }
+    let upper = drawn(draws, n / 2);
+    if n % 2 == 1 { sorted[upper] } else { f64::midpoint(sorted[drawn(draws, n / 2 - 1)], sorted[upper]) }
+}
+
+/// A uniform 32-bit number as an index below `n` (Lemire's multiplication; its bias is below n / 2^32).
+fn scale(bits: u32, n: usize) -> usize {
+    ((u64::from(bits) * n as u64) >> 32) as usize
+}
+
+/// The rank that stands at position `position` (from 0) of the resample in ascending order.
+fn drawn(draws: &[u32], position: usize) -> usize {
+    let mut seen = 0_usize;
+    draws
+        .iter()
+        .position(|&count| {
+            seen += count as usize;
+            seen > position
+        })
+        .unwrap_or(draws.len() - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::stats::{median, median_interval};
+
+    fn uniform(n: usize, seed: u64) -> Vec<f64> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        (0..n).map(|_| rng.next_u32() as f64 / f64::from(u32::MAX)).collect()
+    }
+
+    #[test]
+    fn seeded_and_independent_of_order() {
+        let samples = uniform(101, 3);
+        let mut shuffled = samples.clone();
+        shuffled.rotate_left(40);
+        assert_eq!(bootstrap_median(&samples, 5), bootstrap_median(&shuffled, 5));
+        assert_ne!(bootstrap_median(&samples, 5), bootstrap_median(&samples, 6));
+    }
+
+    #[test]
+    fn counting_equals_sorting_a_resample() {
+        for n in [6, 7, 50, 51] {
+            let mut sorted = uniform(n, 11);
+            sorted.sort_unstable_by(f64::total_cmp);
+            let mut draws = vec![0; n];
+            let fast = resampled_median(&sorted, &mut draws, &mut ChaCha8Rng::seed_from_u64(9));
+            let resample: Vec<f64> =
+                draws.iter().zip(&sorted).flat_map(|(&count, &x)| vec![x; count as usize]).collect();
+            assert_eq!(resample.len(), n);
+            assert_eq!(Some(fast), median(&resample));
+        }
+    }
+
+    #[test]
+    fn agrees_with_the_order_statistic_interval() {
+        let samples = uniform(400, 21);
+        let (boot, exact) = (bootstrap_median(&samples, 1).unwrap(), median_interval(&samples).unwrap());
+        assert!((boot.low - exact.low).abs() < 0.03 && (boot.high - exact.high).abs() < 0.03, "{boot:?} {exact:?}");
+    }
+
+    #[test]
+    fn covers_the_true_median_about_95_times_in_100() {
+        let covered = (0..200)
+            .filter(|&seed| {
+                let interval = bootstrap_median(&uniform(60, 1000 + seed), seed).unwrap();
+                interval.low <= 0.5 && 0.5 <= interval.high
+            })
+            .count();
+        assert!((180..=199).contains(&covered), "covered {covered} of 200");
+    }
+
+    #[test]
+    fn undefined_is_none() {
+        assert_eq!(bootstrap_median(&[1.0; 5], 1), None);
+        assert_eq!(bootstrap_median(&[1.0; 6], 1), Some(Interval { low: 1.0, high: 1.0 }));
+        assert_eq!(bootstrap_median(&[1.0, 2.0, 3.0, 4.0, 5.0, f64::NAN], 1), None);
+    }
+
+    /// Ignored by default because it is a timing: `cargo test --release bootstrap -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "timing"]
+    fn a_thousand_samples_take_under_10_ms() {
+        let samples = uniform(1000, 1);
+        let start = Instant::now();
+        let interval = bootstrap_median(&samples, 1);
+        println!("bootstrap of 1000 samples: {:.2} ms", start.elapsed().as_secs_f64() * 1e3);
+        assert!(interval.is_some() && start.elapsed().as_millis() < 10);
+    }
+}

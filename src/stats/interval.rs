@@ -1,0 +1,75 @@
+//! Distribution-free interval of the median: cheap enough to be asked at every step of the stop rule.
+
+use statrs::distribution::{Binomial, DiscreteCDF};
+
+use super::{Interval, median_of_sorted, sorted_finite};
+
+/// Order-statistic 95 % interval of the median: `[x(k), x(n + 1 - k)]` with the largest k for which
+/// `P(Binomial(n, 1/2) < k) <= 0.025` (David and Nagaraja 2003, section 7.1). No assumption on the distribution.
+///
+/// `None` below 6 samples, where even the extremes cover less than 95 %, or when a sample is not finite.
+pub fn median_interval(samples: &[f64]) -> Option<Interval> {
+    of_sorted(&sorted_finite(samples)?)
+}
+
+/// Half the interval's width as a fraction of the median: the spread the stop rule looks at. `None` where the interval is
+/// undefined or the median is not positive.
+pub fn relative_half_width(samples: &[f64]) -> Option<f64> {
+    let sorted = sorted_finite(samples)?;
+    let (interval, median) = (of_sorted(&sorted)?, median_of_sorted(&sorted));
+    (median > 0.0).then(|| (interval.high - interval.low) / 2.0 / median)
+}
+
+fn of_sorted(sorted: &[f64]) -> Option<Interval> {
+    let k = lower_rank(sorted.len())?;
+    Some(Interval { low: sorted[k - 1], high: sorted[sorted.len() - k] })
+}
+
+/// The largest k (from 1) with `P(Binomial(n, 1/2) <= k - 1) <= 0.025`.
+fn lower_rank(n: usize) -> Option<usize> {
+    const TAIL: f64 = 0.025;
+    let below = Binomial::new(0.5, n as u64).ok()?;
+    let fits = |k: usize| below.cdf(k as u64 - 1) <= TAIL;
+    // The rank lies near n/2 - 0.98 sqrt(n); start a little above that and walk down.
+    let near = n as f64 / 2.0 - 0.98 * (n as f64).sqrt() + 3.0;
+    (1..=(near.max(1.0) as usize).min(n)).rev().find(|&k| fits(k))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_match_published_tables() {
+        // Conover, Practical Nonparametric Statistics, 95 % two-sided sign intervals.
+        let table =
+            [(5, None), (6, Some(1)), (8, Some(1)), (9, Some(2)), (12, Some(3)), (20, Some(6)), (100, Some(40))];
+        for (n, rank) in table {
+            assert_eq!(lower_rank(n), rank, "n = {n}");
+        }
+    }
+
+    #[test]
+    fn the_rank_is_the_largest_that_fits() {
+        for n in 6..400 {
+            let below = Binomial::new(0.5, n as u64).unwrap();
+            let k = lower_rank(n).unwrap();
+            assert!(below.cdf(k as u64 - 1) <= 0.025 && below.cdf(k as u64) > 0.025, "n = {n}, k = {k}");
+        }
+    }
+
+    #[test]
+    fn known_interval_and_width() {
+        let samples: Vec<f64> = (1..=20).rev().map(f64::from).collect();
+        assert_eq!(median_interval(&samples), Some(Interval { low: 6.0, high: 15.0 }));
+        assert!((relative_half_width(&samples).unwrap() - 4.5 / 10.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn undefined_is_none() {
+        assert_eq!(median_interval(&[1.0; 5]), None);
+        assert_eq!(median_interval(&[1.0, 2.0, 3.0, 4.0, 5.0, f64::INFINITY]), None);
+        assert_eq!(relative_half_width(&[0.0; 10]), None);
+        assert_eq!(relative_half_width(&[2.0; 10]), Some(0.0));
+    }
+}

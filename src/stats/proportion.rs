@@ -1,0 +1,57 @@
+//! Interval of a proportion.
+
+use statrs::distribution::{Beta, ContinuousCDF};
+
+use super::Interval;
+
+/// Clopper-Pearson 95 % interval of a binomial proportion (Clopper and Pearson 1934), by quantiles of the beta distribution:
+/// `[B(0.025; x, n - x + 1), B(0.975; x + 1, n - x)]`. Exact: it covers at least 95 % whatever the true proportion, so 0
+/// failures in n trials still bound the rate by about 3.7 / n.
+///
+/// `None` for no trials or more successes than trials.
+pub fn clopper_pearson(successes: u64, trials: u64) -> Option<Interval> {
+    const TAIL: f64 = 0.025;
+    if trials == 0 || successes > trials {
+        return None;
+    }
+    let (x, failures) = (successes as f64, (trials - successes) as f64);
+    let quantile = |a: f64, b: f64, p: f64| Beta::new(a, b).ok()?.try_inverse_cdf(p).ok().filter(|q| q.is_finite());
+    let low = if successes == 0 { 0.0 } else { quantile(x, failures + 1.0, TAIL)? };
+    let high = if successes == trials { 1.0 } else { quantile(x + 1.0, failures, 1.0 - TAIL)? };
+    Some(Interval { low, high })
+}
+
+#[cfg(test)]
+mod tests {
+    use statrs::distribution::{Binomial, DiscreteCDF};
+
+    use super::*;
+
+    #[test]
+    fn the_ends_are_where_the_binomial_tails_are_2_5_percent() {
+        for (x, n) in [(1, 10), (5, 10), (9, 10), (765, 872), (3, 1000), (431, 432)] {
+            let interval = clopper_pearson(x, n).unwrap();
+            let at_most = Binomial::new(interval.high, n).unwrap().cdf(x);
+            let at_least = Binomial::new(interval.low, n).unwrap().sf(x - 1);
+            assert!((at_most - 0.025).abs() < 1e-6, "{x}/{n}: {at_most}");
+            assert!((at_least - 0.025).abs() < 1e-6, "{x}/{n}: {at_least}");
+        }
+    }
+
+    #[test]
+    fn known_values() {
+        // R: binom.test(0, 360)$conf.int and binom.test(10, 10)$conf.int
+        let none = clopper_pearson(0, 360).unwrap();
+        assert_eq!(none.low, 0.0);
+        assert!((none.high - (1.0 - 0.025_f64.powf(1.0 / 360.0))).abs() < 1e-9);
+        let all = clopper_pearson(10, 10).unwrap();
+        assert_eq!(all.high, 1.0);
+        assert!((all.low - 0.025_f64.powf(0.1)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn undefined_is_none() {
+        assert_eq!(clopper_pearson(0, 0), None);
+        assert_eq!(clopper_pearson(3, 2), None);
+    }
+}

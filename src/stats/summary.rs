@@ -1,0 +1,116 @@
+//! Location and spread of one configuration's samples.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Interval, Percentile, bootstrap_median, median_of_sorted, sorted_finite};
+
+/// Everything a table quotes of one sample, in the sample's unit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Number of samples.
+    pub samples: usize,
+    /// Smallest.
+    pub min: f64,
+    /// Largest.
+    pub max: f64,
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Standard deviation with n - 1 in the denominator; `None` for one sample.
+    pub sd: Option<f64>,
+    /// Median: the headline.
+    pub median: f64,
+    /// Bootstrap 95 % interval of the median; see [`bootstrap_median`].
+    pub median_interval: Option<Interval>,
+    /// 90th percentile, or `None` below 64 samples; see [`Percentile::min_samples`].
+    pub p90: Option<f64>,
+    /// 95th percentile, or `None` below 130 samples.
+    pub p95: Option<f64>,
+    /// 99th percentile, or `None` below 662 samples.
+    pub p99: Option<f64>,
+}
+
+/// Summarises samples; `seed` drives the bootstrap only. `None` for no samples or one that is not finite.
+pub fn summarize(samples: &[f64], seed: u64) -> Option<Summary> {
+    let sorted = sorted_finite(samples)?;
+    let mean = mean(&sorted);
+    Some(Summary {
+        samples: sorted.len(),
+        min: sorted[0],
+        max: sorted[sorted.len() - 1],
+        mean,
+        sd: standard_deviation(&sorted, mean),
+        median: median_of_sorted(&sorted),
+        median_interval: bootstrap_median(&sorted, seed),
+        p90: Percentile::P90.of_sorted(&sorted),
+        p95: Percentile::P95.of_sorted(&sorted),
+        p99: Percentile::P99.of_sorted(&sorted),
+    })
+}
+
+/// Median, or `None` for no samples or one that is not finite.
+pub fn median(samples: &[f64]) -> Option<f64> {
+    sorted_finite(samples).map(|sorted| median_of_sorted(&sorted))
+}
+
+/// Running mean, which cannot overflow where the samples do not.
+fn mean(samples: &[f64]) -> f64 {
+    let mut mean = 0.0;
+    for (index, x) in samples.iter().enumerate() {
+        let n = (index + 1) as f64;
+        mean += x / n - mean / n;
+    }
+    mean
+}
+
+/// Two-pass standard deviation with n - 1.
+fn standard_deviation(samples: &[f64], mean: f64) -> Option<f64> {
+    if samples.len() < 2 {
+        return None;
+    }
+    let squares: f64 = samples.iter().map(|x| (x - mean).powi(2)).sum();
+    let sd = (squares / (samples.len() - 1) as f64).sqrt();
+    sd.is_finite().then_some(sd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_values() {
+        let summary = summarize(&[9.0, 2.0, 4.0, 4.0, 5.0, 5.0, 7.0, 4.0], 1).unwrap();
+        assert_eq!((summary.samples, summary.min, summary.max), (8, 2.0, 9.0));
+        assert!((summary.mean - 5.0).abs() < 1e-12);
+        assert!((summary.sd.unwrap() - (32.0_f64 / 7.0).sqrt()).abs() < 1e-12);
+        assert_eq!(summary.median, 4.5);
+        assert_eq!((summary.p90, summary.p95, summary.p99), (None, None, None));
+    }
+
+    #[test]
+    fn one_sample_has_no_spread() {
+        let summary = summarize(&[3.5], 1).unwrap();
+        assert_eq!((summary.median, summary.sd, summary.median_interval), (3.5, None, None));
+    }
+
+    #[test]
+    fn undefined_is_none() {
+        assert_eq!(summarize(&[], 1), None);
+        assert_eq!(summarize(&[1.0, f64::NAN], 1), None);
+        assert_eq!(summarize(&[1.0, f64::INFINITY], 1), None);
+        assert_eq!(median(&[f64::NEG_INFINITY]), None);
+    }
+
+    #[test]
+    fn order_does_not_matter() {
+        let samples: Vec<f64> = (0..700).map(|i| f64::from((i * 37) % 701)).collect();
+        let mut reversed = samples.clone();
+        reversed.reverse();
+        assert_eq!(summarize(&samples, 7), summarize(&reversed, 7));
+    }
+
+    #[test]
+    fn huge_samples_do_not_overflow() {
+        let summary = summarize(&[f64::MAX, f64::MAX], 1).unwrap();
+        assert_eq!((summary.mean, summary.median), (f64::MAX, f64::MAX));
+    }
+}

@@ -1,0 +1,158 @@
+//! Tables derived from the plan and the journal's records: pure, so that they can be recomputed at any time.
+
+use std::collections::HashMap;
+
+use super::record::{Failure, Measured, Outcome, Record};
+use super::schema::{InputKind, ResultRow, SampleRow, Status};
+use crate::plan::{Configuration, ConfigurationId, Plan};
+use crate::stats::{Summary, summarize};
+
+/// Seed of the bootstrap behind every interval: fixed, so that a table can be derived again to the byte.
+const BOOTSTRAP_SEED: u64 = 0x6d69_7870_7265_6331;
+
+/// A row per planned configuration, in plan order. The last record of a configuration wins; one without a record is
+/// pending; records of configurations that are not in the plan are left out.
+pub fn derive(plan: &Plan, records: &[Record]) -> Vec<ResultRow> {
+    let latest = latest(records);
+    plan.configurations
+        .iter()
+        .map(|configuration| match latest.get(&configuration.id) {
+            None => pending(configuration),
+            Some(record) => match &record.outcome {
+                Outcome::Failed(failure) => failed(configuration, &record.environment, failure),
+                Outcome::Ok(measured) => measured_row(configuration, &record.environment, measured),
+            },
+        })
+        .collect()
+}
+
+/// Raw samples of every measured configuration, in plan order.
+pub fn samples(plan: &Plan, records: &[Record]) -> Vec<SampleRow> {
+    let latest = latest(records);
+    let mut rows = Vec::new();
+    for configuration in &plan.configurations {
+        if let Some(Record { outcome: Outcome::Ok(measured), .. }) = latest.get(&configuration.id) {
+            rows.extend(measured.samples_ms.iter().enumerate().map(|(index, &latency_ms)| SampleRow {
+                id: configuration.id.to_string(),
+                index: index as u64,
+                latency_ms,
+            }));
+        }
+    }
+    rows
+}
+
+fn latest(records: &[Record]) -> HashMap<&ConfigurationId, &Record> {
+    records.iter().map(|record| (&record.id, record)).collect()
+}
+
+fn pending(configuration: &Configuration) -> ResultRow {
+    ResultRow {
+        id: configuration.id.to_string(),
+        backend: configuration.backend,
+        device: configuration.backend.device(),
+        model: configuration.model.clone(),
+        precision: configuration.policy.name.clone(),
+        batch_size: configuration.shape.batch as u64,
+        sequence_length: configuration.shape.sequence as u64,
+        input: configuration.input.clone(),
+        input_kind: InputKind::from(&configuration.input_source),
+        status: Status::Pending,
+        ..ResultRow::default()
+    }
+}
+
+fn failed(configuration: &Configuration, environment: &str, failure: &Failure) -> ResultRow {
+    ResultRow {
+        status: Status::Failed,
+        reason: Some(failure.reason.clone()),
+        failure_kind: Some(failure.kind),
+        environment: Some(environment.to_owned()),
+        ..pending(configuration)
+    }
+}
+
+fn measured_row(configuration: &Configuration, environment: &str, measured: &Measured) -> ResultRow {
+    let row = ResultRow {
+        status: Status::Ok,
+        model_provenance: Some(measured.model_provenance.clone()),
+        samples: Some(measured.samples_ms.len() as u64),
+        warmup: Some(measured.warmup as u64),
+        stop_reason: Some(measured.stop_reason),
+        load_s: Some(measured.load_s),
+        build_s: Some(measured.build_s),
+        weights_bytes: measured.memory.weights_bytes,
+        activations_bytes: measured.memory.activations_bytes,
+        workspace_bytes: measured.memory.workspace_bytes,
+        process_peak_bytes: measured.process_peak_bytes,
+        policy_weights_bytes: Some(measured.cost.policy_weights_bytes),
+        policy_activations_bytes: Some(measured.cost.policy_activations_bytes),
+        parameters: Some(measured.cost.parameters),
+        flops: Some(measured.cost.flops),
+        engine_library: Some(measured.engine.library.clone()),
+        engine_device: Some(measured.engine.device.clone()),
+        threads: measured.engine.threads.map(|threads| threads as u64),
+        emulated: Some(measured.engine.emulated),
+        environment: Some(environment.to_owned()),
+        ..pending(configuration)
+    };
+    let row = with_numerics(row, measured);
+    let row = with_quality(row, measured);
+    match summarize(&measured.samples_ms, BOOTSTRAP_SEED) {
+        Some(summary) => with_latency(row, configuration, &summary),
+        None => row,
+    }
+}
+
+fn with_latency(row: ResultRow, configuration: &Configuration, summary: &Summary) -> ResultRow {
+    let passes_per_s = (summary.median > 0.0).then(|| 1e3 / summary.median);
+    ResultRow {
+        latency_mean_ms: Some(summary.mean),
+        latency_sd_ms: summary.sd,
+        latency_min_ms: Some(summary.min),
+        latency_p50_ms: Some(summary.median),
+        latency_p50_low_ms: summary.median_interval.map(|interval| interval.low),
+        latency_p50_high_ms: summary.median_interval.map(|interval| interval.high),
+        latency_p90_ms: summary.p90,
+        latency_p95_ms: summary.p95,
+        latency_p99_ms: summary.p99,
+        throughput_sequences_per_s: passes_per_s.map(|rate| rate * configuration.shape.batch as f64),
+        throughput_tokens_per_s: passes_per_s.map(|rate| rate * configuration.shape.tokens() as f64),
+        gflops_per_s: passes_per_s.zip(row.flops).map(|(rate, flops)| rate * flops as f64 / 1e9),
+        ..row
+    }
+}
+
+fn with_numerics(row: ResultRow, measured: &Measured) -> ResultRow {
+    let numerics = &measured.numerics;
+    ResultRow {
+        output_elements: Some(numerics.output_elements),
+        nan_count: Some(numerics.nan_count),
+        inf_count: Some(numerics.inf_count),
+        compared_rows: Some(numerics.compared_rows),
+        cosine_min: numerics.cosine_min,
+        cosine_mean: numerics.cosine_mean,
+        max_abs_error: numerics.max_abs,
+        relative_l2_error: numerics.relative_l2,
+        argmax_agreement: numerics.argmax_agreement,
+        within_tolerance: numerics.within_tolerance,
+        numerics_remark: numerics.remark.clone(),
+        ..row
+    }
+}
+
+fn with_quality(row: ResultRow, measured: &Measured) -> ResultRow {
+    let quality = &measured.quality;
+    let digit = |&label: &u8| char::from_digit(u32::from(label), 36).unwrap_or('?');
+    let accuracy = |(correct, total): (u64, u64)| (total > 0).then(|| correct as f64 / total as f64);
+    ResultRow {
+        task_correct: quality.task_correct,
+        task_total: quality.task_total,
+        task_accuracy: quality.task_correct.zip(quality.task_total).and_then(accuracy),
+        task_predictions: quality.predictions.as_ref().map(|labels| labels.iter().map(digit).collect()),
+        nll_mean: quality.nll_mean,
+        nll_tokens: quality.nll_tokens,
+        perplexity: quality.nll_mean.map(f64::exp).filter(|perplexity| perplexity.is_finite()),
+        ..row
+    }
+}

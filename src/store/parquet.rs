@@ -1,0 +1,191 @@
+//! `results.parquet` and `samples.parquet`: written whole and atomically, refused when damaged.
+//!
+//! The footer carries the schema version and a SHA-256 of the file itself, taken with the digest's own 64 characters set
+//! to zeros. It is checked before anything is decoded, so a flipped bit anywhere is an error and not a number.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use polars::prelude::{
+    DataFrame, KeyValueMetadata, ParquetCompression, ParquetReader, ParquetWriter, PolarsResult, SerReader,
+};
+use sha2::{Digest, Sha256};
+
+use super::replace::replace;
+use super::schema::{ResultRow, SCHEMA_VERSION, SampleRow};
+use super::{RESULTS_FILE, SAMPLES_FILE, StoreError};
+
+const VERSION_KEY: &str = "mixprec.schema_version";
+/// Stands before the digest in the file; the length of the value makes it part of no other key.
+const DIGEST_PREFIX: &str = "mixprec.sha256:";
+const DIGEST_KEY: &str = "mixprec.digest";
+const DIGEST_LENGTH: usize = 64;
+
+/// Writes `results.parquet` into `dir`. Equal rows give equal bytes.
+///
+/// # Errors
+/// [`StoreError`]; an earlier file stays as it was.
+pub fn write_results(dir: &Path, rows: &[ResultRow]) -> Result<(), StoreError> {
+    let path = dir.join(RESULTS_FILE);
+    let frame = results_frame(rows).map_err(StoreError::frame(&path))?;
+    write(&path, frame)
+}
+
+/// Reads `results.parquet` of `dir`.
+///
+/// # Errors
+/// [`StoreError`] naming the file and what is wrong with it.
+pub fn read_results(dir: &Path) -> Result<Vec<ResultRow>, StoreError> {
+    let path = dir.join(RESULTS_FILE);
+    ResultRow::from_frame(&read(&path)?).map_err(|detail| StoreError::damaged(&path, detail))
+}
+
+/// Writes `samples.parquet` into `dir`. Equal rows give equal bytes.
+///
+/// # Errors
+/// [`StoreError`]; an earlier file stays as it was.
+pub fn write_samples(dir: &Path, rows: &[SampleRow]) -> Result<(), StoreError> {
+    let path = dir.join(SAMPLES_FILE);
+    let frame = DataFrame::new(rows.len(), SampleRow::to_columns(rows)).map_err(StoreError::frame(&path))?;
+    write(&path, frame)
+}
+
+/// Reads `samples.parquet` of `dir`.
+///
+/// # Errors
+/// [`StoreError`] naming the file and what is wrong with it.
+pub fn read_samples(dir: &Path) -> Result<Vec<SampleRow>, StoreError> {
+    let path = dir.join(SAMPLES_FILE);
+    SampleRow::from_frame(&read(&path)?).map_err(|detail| StoreError::damaged(&path, detail))
+}
+
+/// The rows as a dataframe, for lazy expressions.
+///
+/// # Errors
+/// The dataframe library's own.
+pub fn results_frame(rows: &[ResultRow]) -> PolarsResult<DataFrame> {
+    DataFrame::new(rows.len(), ResultRow::to_columns(rows))
+}
+
+/// SHA-256, hexadecimal.
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn write(path: &Path, mut frame: DataFrame) -> Result<(), StoreError> {
+    let metadata = vec![
+        (VERSION_KEY.to_owned(), SCHEMA_VERSION.to_string()),
+        (DIGEST_KEY.to_owned(), format!("{DIGEST_PREFIX}{}", "0".repeat(DIGEST_LENGTH))),
+    ];
+    let mut bytes = Vec::new();
+    ParquetWriter::new(&mut bytes)
+        .with_compression(ParquetCompression::Snappy)
+        .set_parallel(false)
+        .with_key_value_metadata(Some(KeyValueMetadata::from_static(metadata)))
+        .finish(&mut frame)
+        .map_err(StoreError::frame(path))?;
+    let start = digest_start(&bytes).ok_or_else(|| StoreError::damaged(path, "the digest was not written"))?;
+    let digest = sha256_hex(&bytes);
+    bytes[start..start + DIGEST_LENGTH].copy_from_slice(digest.as_bytes());
+    replace(path, &bytes).map_err(StoreError::io(path))
+}
+
+fn read(path: &Path) -> Result<DataFrame, StoreError> {
+    let mut bytes = std::fs::read(path).map_err(StoreError::io(path))?;
+    let start =
+        digest_start(&bytes).ok_or_else(|| StoreError::damaged(path, "it does not end in mixprec's own digest"))?;
+    let digest = bytes[start..start + DIGEST_LENGTH].to_vec();
+    bytes[start..start + DIGEST_LENGTH].fill(b'0');
+    if sha256_hex(&bytes).as_bytes() != digest {
+        return Err(StoreError::damaged(path, "its bytes do not match its digest"));
+    }
+    let mut reader = ParquetReader::new(Cursor::new(bytes));
+    let metadata = reader.get_metadata().map_err(StoreError::frame(path))?.key_value_metadata().clone();
+    let found = metadata.into_iter().flatten().find(|pair| pair.key == VERSION_KEY).and_then(|pair| pair.value);
+    let found = found.unwrap_or_else(|| "unknown".to_owned());
+    if found != SCHEMA_VERSION.to_string() {
+        return Err(StoreError::Version { path: path.to_owned(), found, expected: SCHEMA_VERSION });
+    }
+    reader.finish().map_err(StoreError::frame(path))
+}
+
+/// Where the digest's characters start: after the last occurrence of its prefix, which lies in the footer.
+fn digest_start(bytes: &[u8]) -> Option<usize> {
+    let prefix = DIGEST_PREFIX.as_bytes();
+    let start = bytes.windows(prefix.len()).rposition(|window| window == prefix)? + prefix.len();
+    (start + DIGEST_LENGTH <= bytes.len()).then_some(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples() -> Vec<SampleRow> {
+        let row = |index: u64| SampleRow { id: format!("{:016x}", index % 3), index, latency_ms: 1.5 + index as f64 };
+        (0..100).map(row).collect()
+    }
+
+    #[test]
+    fn rows_survive_and_equal_rows_are_equal_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        write_samples(dir.path(), &samples()).unwrap();
+        let first = std::fs::read(dir.path().join(SAMPLES_FILE)).unwrap();
+        assert_eq!(read_samples(dir.path()).unwrap(), samples());
+        write_samples(dir.path(), &samples()).unwrap();
+        assert_eq!(std::fs::read(dir.path().join(SAMPLES_FILE)).unwrap(), first);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn an_empty_table_is_a_table() {
+        let dir = tempfile::tempdir().unwrap();
+        write_results(dir.path(), &[]).unwrap();
+        assert_eq!(read_results(dir.path()).unwrap(), []);
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_truncation_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(SAMPLES_FILE);
+        write_samples(dir.path(), &samples()).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for position in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[position] ^= 1 << (position % 8);
+            std::fs::write(&path, &bytes).unwrap();
+            let error = read_samples(dir.path()).unwrap_err();
+            assert!(matches!(error, StoreError::Damaged { .. }), "byte {position}: {error}");
+        }
+        for length in [0, 1, whole.len() / 2, whole.len() - 1] {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let error = read_samples(dir.path()).unwrap_err().to_string();
+            assert!(error.contains("damaged table") && error.contains("run `mixprec run` again"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_version_is_refused_by_its_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(SAMPLES_FILE);
+        write_samples(dir.path(), &samples()).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let key = bytes.windows(VERSION_KEY.len()).rposition(|window| window == VERSION_KEY.as_bytes()).unwrap();
+        // Thrift puts a field header and a length between key and value.
+        let value = key + VERSION_KEY.len() + 2;
+        assert_eq!(bytes[value], b'1');
+        bytes[value] = b'9';
+        let start = digest_start(&bytes).unwrap();
+        bytes[start..start + DIGEST_LENGTH].fill(b'0');
+        let digest = sha256_hex(&bytes);
+        bytes[start..start + DIGEST_LENGTH].copy_from_slice(digest.as_bytes());
+        std::fs::write(&path, &bytes).unwrap();
+        let error = read_samples(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("schema version 9, but this program reads version 1"), "{error}");
+    }
+
+    #[test]
+    fn a_read_only_folder_is_one_clear_error() {
+        let error = write_samples(Path::new("/proc/self"), &samples()).unwrap_err().to_string();
+        assert!(error.starts_with("/proc/self/samples.parquet: "), "{error}");
+    }
+}

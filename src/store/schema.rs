@@ -1,0 +1,265 @@
+//! Every column of both tables, in one place. Names carry units; undefined is null.
+
+use polars::prelude::{Column, DataFrame, DataType};
+use serde::{Deserialize, Serialize};
+
+use super::cell::{Cell, Stored, from_column, named_cell, to_column};
+use super::record::{FailureKind, StopReason};
+use crate::backend::{BackendKind, DeviceKind};
+use crate::manifest::schema::InputSource;
+
+/// Version of the columns below; a reader refuses every other one.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Where a configuration stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Measured.
+    Ok,
+    /// Tried, and failed for the reason given.
+    Failed,
+    /// Planned, but not run so far.
+    Pending,
+}
+
+/// What kind of token ids a configuration read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputKind {
+    /// Uniform ids of the vocabulary.
+    Random,
+    /// Windows of a text.
+    Text,
+    /// Labelled SST-2 sentences.
+    Sst2,
+}
+
+impl From<&InputSource> for InputKind {
+    fn from(source: &InputSource) -> Self {
+        match source {
+            InputSource::Random { .. } => InputKind::Random,
+            InputSource::Text { .. } => InputKind::Text,
+            InputSource::Sst2 { .. } => InputKind::Sst2,
+        }
+    }
+}
+
+named_cell!(
+    Status = Status::Pending,
+    InputKind = InputKind::Random,
+    BackendKind = BackendKind::Reference,
+    DeviceKind = DeviceKind::Cpu,
+    FailureKind = FailureKind::Error,
+    StopReason = StopReason::TimeCap,
+);
+
+/// A column as documentation: its name, type and meaning.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ColumnInfo {
+    /// Name, with the unit where there is one.
+    pub name: &'static str,
+    /// Type of its cells.
+    pub dtype: DataType,
+    /// What it holds.
+    pub description: &'static str,
+}
+
+macro_rules! table {
+    ($(#[$meta:meta])* $row:ident { $(#[doc = $doc:literal] $name:ident: $type:ty,)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct $row {
+            $(#[doc = $doc] pub $name: $type,)+
+        }
+
+        impl Default for $row {
+            /// A row of which nothing is known.
+            fn default() -> Self {
+                $row { $($name: Cell::blank(),)+ }
+            }
+        }
+
+        impl $row {
+            /// Every column, in the order of the file.
+            pub fn columns() -> Vec<ColumnInfo> {
+                vec![$(ColumnInfo {
+                    name: stringify!($name),
+                    dtype: <<$type as Cell>::Stored as Stored>::dtype(),
+                    description: $doc.trim_ascii(),
+                },)+]
+            }
+
+            /// The rows as dataframe columns.
+            pub(super) fn to_columns(rows: &[$row]) -> Vec<Column> {
+                vec![$(to_column::<$type>(stringify!($name), rows.iter().map(|row| row.$name.store())),)+]
+            }
+
+            /// The rows of a dataframe.
+            ///
+            /// # Errors
+            /// A fragment that names the column and what is wrong with it.
+            pub(super) fn from_frame(frame: &DataFrame) -> Result<Vec<$row>, String> {
+                $(let mut $name = from_column::<$type>(frame, stringify!($name))?.into_iter();)+
+                let mut rows = Vec::with_capacity(frame.height());
+                while let ($(Some($name),)+) = ($($name.next(),)+) {
+                    rows.push($row { $($name,)+ });
+                }
+                Ok(rows)
+            }
+        }
+    };
+}
+
+table! {
+    /// One timed execution: a row of `samples.parquet`.
+    SampleRow {
+        /// Configuration.
+        id: String,
+        /// Position in the order taken, from 0.
+        index: u64,
+        /// Wall time of one forward pass.
+        latency_ms: f64,
+    }
+}
+
+table! {
+    /// One planned configuration: a row of `results.parquet`.
+    ResultRow {
+        /// Stable id of the configuration.
+        id: String,
+        /// Library that executed it.
+        backend: BackendKind,
+        /// Where that library executes.
+        device: DeviceKind,
+        /// Model name of the manifest.
+        model: String,
+        /// How the weights were obtained.
+        model_provenance: Option<String>,
+        /// Precision policy.
+        precision: String,
+        /// Sequences per forward pass.
+        batch_size: u64,
+        /// Tokens per sequence, padding included.
+        sequence_length: u64,
+        /// Input name of the manifest.
+        input: String,
+        /// What kind of token ids the input yields.
+        input_kind: InputKind,
+        /// Where the configuration stands.
+        status: Status,
+        /// Why it failed.
+        reason: Option<String>,
+        /// Kind of failure.
+        failure_kind: Option<FailureKind>,
+        /// Timed executions.
+        samples: Option<u64>,
+        /// Untimed executions before them.
+        warmup: Option<u64>,
+        /// Why sampling ended.
+        stop_reason: Option<StopReason>,
+        /// Mean wall time of one forward pass.
+        latency_mean_ms: Option<f64>,
+        /// Standard deviation (n - 1).
+        latency_sd_ms: Option<f64>,
+        /// Shortest.
+        latency_min_ms: Option<f64>,
+        /// Median.
+        latency_p50_ms: Option<f64>,
+        /// Lower end of the median's 95 % bootstrap interval.
+        latency_p50_low_ms: Option<f64>,
+        /// Upper end of it.
+        latency_p50_high_ms: Option<f64>,
+        /// 90th percentile; null below 64 samples.
+        latency_p90_ms: Option<f64>,
+        /// 95th percentile; null below 130 samples.
+        latency_p95_ms: Option<f64>,
+        /// 99th percentile; null below 662 samples.
+        latency_p99_ms: Option<f64>,
+        /// Sequences per second at the median latency.
+        throughput_sequences_per_s: Option<f64>,
+        /// Tokens (padding included) per second at the median latency.
+        throughput_tokens_per_s: Option<f64>,
+        /// Reading or drawing the weights.
+        load_s: Option<f64>,
+        /// Building the engine.
+        build_s: Option<f64>,
+        /// Parameters as the engine holds them.
+        weights_bytes: Option<u64>,
+        /// Intermediate tensors and outputs as the engine holds them.
+        activations_bytes: Option<u64>,
+        /// Scratch of libraries.
+        workspace_bytes: Option<u64>,
+        /// Peak resident host memory of the worker process while it built and measured.
+        process_peak_bytes: Option<u64>,
+        /// Computed, not measured: parameters in the policy's storage formats.
+        policy_weights_bytes: Option<u64>,
+        /// Computed, not measured: all intermediate tensors in the policy's storage formats.
+        policy_activations_bytes: Option<u64>,
+        /// Number of parameters.
+        parameters: Option<u64>,
+        /// Floating-point operations of one forward pass, counted from the graph (a multiply-add is two).
+        flops: Option<u64>,
+        /// The same per second at the median latency, in billions.
+        gflops_per_s: Option<f64>,
+        /// Output elements examined for NaN and infinity.
+        output_elements: Option<u64>,
+        /// NaN among them.
+        nan_count: Option<u64>,
+        /// Infinities among them.
+        inf_count: Option<u64>,
+        /// Output vectors compared with the FP32 reference.
+        compared_rows: Option<u64>,
+        /// Smallest cosine over compared vectors; null when one of them is not finite or none was compared.
+        cosine_min: Option<f64>,
+        /// Mean cosine over compared vectors.
+        cosine_mean: Option<f64>,
+        /// Largest absolute difference.
+        max_abs_error: Option<f64>,
+        /// Relative L2 error over all compared vectors.
+        relative_l2_error: Option<f64>,
+        /// Share of compared vectors with the reference's argmax (logits only).
+        argmax_agreement: Option<f64>,
+        /// Whether the manifest's tolerance for the policy holds.
+        within_tolerance: Option<bool>,
+        /// Why there is no comparison, or which tolerance is broken.
+        numerics_remark: Option<String>,
+        /// Labelled sentences answered rightly.
+        task_correct: Option<u64>,
+        /// Labelled sentences.
+        task_total: Option<u64>,
+        /// Share of labelled sentences answered rightly.
+        task_accuracy: Option<f64>,
+        /// Predicted label per sentence in file order, one digit each, for paired tests.
+        task_predictions: Option<String>,
+        /// Mean negative log-likelihood per token, nats.
+        nll_mean: Option<f64>,
+        /// Tokens it is the mean of.
+        nll_tokens: Option<u64>,
+        /// Exponential of the mean negative log-likelihood.
+        perplexity: Option<f64>,
+        /// Library and version, in the engine's words.
+        engine_library: Option<String>,
+        /// Device name, in the engine's words.
+        engine_device: Option<String>,
+        /// CPU threads.
+        threads: Option<u64>,
+        /// Formats are emulated by rounding: the time says nothing about hardware with that format.
+        emulated: Option<bool>,
+        /// Environment the configuration ran in: name of a file under environments/.
+        environment: Option<String>,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_columns_is_a_change_of_version() {
+        let names: Vec<_> =
+            ResultRow::columns().iter().map(|column| format!("{} {}", column.name, column.dtype)).collect();
+        let digest = crate::store::parquet::sha256_hex(names.join("\n").as_bytes());
+        assert_eq!((SCHEMA_VERSION, &digest[..16]), (1, "b1bacf7eede9537d"), "columns changed: raise SCHEMA_VERSION");
+    }
+}

@@ -1,0 +1,209 @@
+//! Claims judged over hand-made runs.
+
+use mixprec::backend::BackendKind;
+use mixprec::graph::Preset;
+use mixprec::report::claims::{Claims, Outcome, Verdict, judge, print};
+use mixprec::report::data::Data;
+use mixprec::store::schema::{ResultRow, Status};
+
+use super::fixture::{self, Shapes};
+
+fn verdicts(data: &Data) -> Vec<Verdict> {
+    judge(data, &Claims::built_in().unwrap()).unwrap()
+}
+
+fn verdict(data: &Data, id: &str) -> Verdict {
+    verdicts(data).into_iter().find(|verdict| verdict.id == id).unwrap()
+}
+
+fn change(mut data: Data, which: impl Fn(&ResultRow) -> bool, with: impl Fn(&mut ResultRow)) -> Data {
+    data.rows.iter_mut().filter(|row| which(row)).for_each(with);
+    data
+}
+
+fn is(row: &ResultRow, backend: BackendKind, preset: Preset) -> bool {
+    row.backend == backend && row.precision == preset.name()
+}
+
+#[test]
+fn all_ten_claims_of_the_paper_are_there_and_none_is_dropped() {
+    let ids: Vec<String> = verdicts(&fixture::laptop()).into_iter().map(|verdict| verdict.id).collect();
+    assert_eq!(ids, ["C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C9", "C10"]);
+}
+
+#[test]
+fn a_laptop_answers_numerics_by_emulation_and_nothing_about_gpus() {
+    let data = fixture::laptop();
+    for id in ["C1", "C2", "C3", "C6", "C10"] {
+        assert_eq!(verdict(&data, id).outcome, Outcome::NoHardware, "{id}");
+    }
+    let c4 = verdict(&data, "C4");
+    assert_eq!((c4.outcome, c4.emulated, c4.rows), (Outcome::Pass, true, 11));
+    assert!(c4.explanation.contains("emulated on the CPU"), "{}", c4.explanation);
+    let c5 = verdict(&data, "C5");
+    assert_eq!((c5.outcome, c5.measured.as_deref()), (Outcome::Pass, Some("0 of 11")));
+    assert!(c5.interval.unwrap().starts_with("[0 %, 28."));
+    for id in ["C7", "C8", "C9"] {
+        let open = verdict(&data, id);
+        assert_eq!(open.outcome, Outcome::NotRun, "{id}");
+        assert!(open.explanation.contains("mixprec run"), "{}", open.explanation);
+    }
+}
+
+#[test]
+fn up_to_means_the_largest_ratio_and_its_interval_decides() {
+    let data = fixture::server();
+    let c1 = verdict(&data, "C1");
+    // The fixture's largest ratio is about 42.
+    assert_eq!(c1.outcome, Outcome::Fail);
+    assert!(c1.measured.as_deref().unwrap().starts_with("42."), "{:?}", c1.measured);
+    assert!(c1.explanation.contains("Largest of 240 pairs: onnxruntime fp32 against cuda"), "{}", c1.explanation);
+    let slower = |row: &mut ResultRow, factor: f64| {
+        for value in [&mut row.latency_p50_ms, &mut row.latency_p50_low_ms, &mut row.latency_p50_high_ms] {
+            *value = value.map(|latency| latency * factor);
+        }
+    };
+    let fast = change(data, |row| row.backend == BackendKind::OnnxRuntime, |row| slower(row, 1.6));
+    assert_eq!(verdict(&fast, "C1").outcome, Outcome::Pass);
+    let wide = change(
+        fast,
+        |row| row.backend == BackendKind::OnnxRuntime,
+        |row| {
+            row.latency_p50_low_ms = row.latency_p50_ms.map(|latency| latency * 0.7);
+        },
+    );
+    assert_eq!(verdict(&wide, "C1").outcome, Outcome::Undecided);
+}
+
+#[test]
+fn emulated_rows_never_answer_claims_about_time_or_memory() {
+    let emulate = |row: &mut ResultRow| row.emulated = Some(true);
+    let data = change(fixture::server(), |row| row.backend == BackendKind::Cuda, emulate);
+    for id in ["C1", "C2", "C3", "C6"] {
+        assert_eq!(verdict(&data, id).outcome, Outcome::NotRun, "{id}");
+    }
+    assert!(verdict(&data, "C4").emulated);
+}
+
+#[test]
+fn a_claim_about_one_gpu_is_answered_by_that_gpu_only() {
+    let data = fixture::server();
+    assert_eq!(verdict(&data, "C6").outcome, Outcome::Fail, "small shapes are bound by the fixed cost");
+    let other = Data {
+        environments: [(fixture::ENVIRONMENT.to_owned(), fixture::environment(&["NVIDIA H200"]))].into(),
+        ..data
+    };
+    let c6 = verdict(&other, "C6");
+    assert_eq!(c6.outcome, Outcome::NoHardware);
+    assert!(c6.explanation.contains("`A100`"), "{}", c6.explanation);
+    assert_ne!(verdict(&other, "C2").outcome, Outcome::NoHardware);
+}
+
+#[test]
+fn memory_is_what_engines_hold() {
+    let c3 = verdict(&fixture::server(), "C3");
+    // Halves at best, so 63 % is missed.
+    assert_eq!(c3.outcome, Outcome::Fail);
+    assert!(c3.measured.as_deref().unwrap().starts_with("49."), "{:?}", c3.measured);
+    let shrink = |row: &mut ResultRow| row.weights_bytes = row.weights_bytes.map(|bytes| bytes / 2);
+    let small = change(fixture::server(), |row| is(row, BackendKind::Cuda, Preset::Hybrid), shrink);
+    assert_eq!(verdict(&small, "C3").outcome, Outcome::Pass);
+}
+
+#[test]
+fn nan_never_passes() {
+    let break_one = |row: &mut ResultRow| {
+        row.nan_count = Some(1);
+        row.cosine_min = None;
+    };
+    let data = fixture::laptop();
+    let id = data.rows.iter().find(|row| row.precision == "hybrid").unwrap().id.clone();
+    let data = change(data, |row| row.id == id, break_one);
+    let (c4, c5) = (verdict(&data, "C4"), verdict(&data, "C5"));
+    assert_eq!((c4.outcome, c4.measured.as_deref()), (Outcome::Fail, Some("undefined (NaN or infinity)")));
+    assert_eq!((c5.outcome, c5.measured.as_deref()), (Outcome::Fail, Some("1 of 11")));
+}
+
+#[test]
+fn accuracy_is_compared_sentence_by_sentence() {
+    let shapes =
+        Shapes { batches: &[8], sequences: &[64], inputs: &["sst2"], models: &["bert-base"], ..fixture::LAPTOP };
+    let plan = fixture::plan(&shapes);
+    let records = fixture::records(&plan, fixture::ENVIRONMENT);
+    let data = fixture::data(plan, &records, &[]);
+    let c7 = verdict(&data, "C7");
+    assert_eq!((c7.outcome, c7.measured.as_deref()), (Outcome::Pass, Some("−0.11 points")));
+    // One flip: between -1/872 and +1/872 of the difference.
+    assert!((c7.values[0].low.unwrap() + 1.0 / 872.0).abs() < 1e-12);
+    let worse = change(
+        data,
+        |row| row.precision == "hybrid",
+        |row| {
+            row.task_correct = Some(700);
+            row.task_accuracy = Some(700.0 / 872.0);
+            row.task_predictions = row.task_predictions.as_ref().map(|labels| {
+                labels
+                    .char_indices()
+                    .map(|(i, label)| if i < 65 { if label == '0' { '1' } else { '0' } } else { label })
+                    .collect()
+            });
+        },
+    );
+    let c7 = verdict(&worse, "C7");
+    assert_eq!(c7.outcome, Outcome::Fail, "{c7:?}");
+}
+
+#[test]
+fn nan_rates_of_text_and_random_inputs_are_compared_pairwise() {
+    let shapes = Shapes { inputs: &["random", "wikitext"], ..fixture::LAPTOP };
+    let plan = fixture::plan(&shapes);
+    let records = fixture::records(&plan, fixture::ENVIRONMENT);
+    let data = fixture::data(plan, &records, &[]);
+    let c8 = verdict(&data, "C8");
+    assert_eq!((c8.outcome, c8.measured.as_deref(), c8.rows), (Outcome::Fail, Some("5.00×"), 12));
+    assert!(c8.explanation.contains("8 pairs left out, because the quotient is undefined"), "{}", c8.explanation);
+    assert_eq!(verdict(&data, "C9").outcome, Outcome::Pass);
+    let none = change(data, |_| true, |row| row.nan_count = Some(0));
+    assert_eq!(verdict(&none, "C8").outcome, Outcome::Undecided);
+}
+
+#[test]
+fn the_count_waits_for_what_is_still_to_run() {
+    let mut data = fixture::server();
+    assert_eq!(data.rows.len(), 300);
+    assert_eq!(verdict(&data, "C10").outcome, Outcome::Fail);
+    let more: Vec<ResultRow> = data.rows.iter().take(80).cloned().collect();
+    data.rows.extend(more.into_iter().enumerate().map(|(index, row)| ResultRow { id: format!("more{index}"), ..row }));
+    assert_eq!(verdict(&data, "C10").outcome, Outcome::Pass);
+    let pending = change(data, |row| row.batch_size == 1, |row| row.status = Status::Pending);
+    assert_eq!(verdict(&pending, "C10").outcome, Outcome::Undecided);
+}
+
+#[test]
+fn text_and_json_name_every_claim() {
+    let verdicts = verdicts(&fixture::laptop());
+    let text = print::text(&verdicts);
+    assert!(text.contains("2 PASS, 3 NOT RUN, 5 N/A-HARDWARE"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&print::json(&verdicts).unwrap()).unwrap();
+    assert_eq!(json[3]["outcome"], "PASS");
+    assert_eq!(json[3]["values"][0]["expected"], "≥ 0.9998000");
+}
+
+#[test]
+fn mistakes_in_a_claims_file_are_named_by_place() {
+    let good = include_str!("../../experiments/claims.yaml");
+    let refused = |from: &str, to: &str| Claims::parse(&good.replacen(from, to, 1), "c.yaml").unwrap_err().to_string();
+    let error = refused("of: latency_p50_ms", "of: latency");
+    assert!(error.starts_with("c.yaml:") && error.contains("latency_p50_ms"), "{error}");
+    let error = refused("    kind: time", "    sort: time");
+    assert!(error.starts_with("c.yaml:") && error.contains("sort"), "{error}");
+    let error = refused("  - id: C2", "  - id: C1");
+    assert_eq!(error, "c.yaml: claim `C1`: its id is empty or taken; give every claim its own");
+    let error = refused("{at_least: 64.4, tolerance: {relative: 0.02}}", "{tolerance: {relative: 0.02}}");
+    assert!(error.contains("`expect` has no limit"), "{error}");
+    let error = refused("{at_least: 64.4,", "{at_least: .nan,");
+    assert!(error.contains("finite"), "{error}");
+    assert!(refused("schema: 1", "schema: 2").contains("schema 2"));
+    assert!(refused("reduce: max", "reduce: max\n            reduce: min").starts_with("c.yaml:"), "duplicate keys");
+}

@@ -1,0 +1,7 @@
+//! Store, report and claims over hand-made runs: golden files, escaping, determinism, verdicts.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod claims;
+mod fixture;
+mod render;
+mod store;

@@ -1,0 +1,163 @@
+//! Rendered files against committed ones. `MIXPREC_BLESS=1` rewrites those.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use mixprec::report::claims::Claims;
+use mixprec::report::data::Data;
+use mixprec::report::{ReportError, report, report_with};
+
+use super::fixture;
+
+fn rendered(data: &Data) -> BTreeMap<String, Vec<u8>> {
+    let dir = tempfile::tempdir().unwrap();
+    let summary = report_with(data, &Claims::built_in().unwrap(), dir.path()).unwrap();
+    let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let files: BTreeMap<String, Vec<u8>> =
+        summary.files.iter().map(|path| (name(path), std::fs::read(path).unwrap())).collect();
+    assert_eq!(files.len(), summary.files.len(), "two files of one name");
+    files
+}
+
+fn text(files: &BTreeMap<String, Vec<u8>>, name: &str) -> String {
+    String::from_utf8(files[name].clone()).unwrap()
+}
+
+fn compare_with_golden(folder: &str, files: &BTreeMap<String, Vec<u8>>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder);
+    // PDFs hold compressed streams; their drawings are compared as SVG.
+    let shown: Vec<_> = files.iter().filter(|(name, _)| !name.ends_with(".pdf")).collect();
+    if std::env::var_os("MIXPREC_BLESS").is_some() {
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        for (name, bytes) in shown {
+            std::fs::write(folder.join(name), bytes).unwrap();
+        }
+        return;
+    }
+    let mut expected: Vec<String> =
+        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    expected.sort();
+    assert_eq!(shown.iter().map(|(name, _)| (*name).clone()).collect::<Vec<_>>(), expected);
+    for (name, bytes) in shown {
+        let golden = std::fs::read(folder.join(name)).unwrap();
+        let (found, wanted) = (String::from_utf8_lossy(bytes), String::from_utf8_lossy(&golden));
+        let difference = found.lines().zip(wanted.lines()).position(|(a, b)| a != b);
+        assert!(*bytes == golden, "{name} differs first in line {difference:?}; MIXPREC_BLESS=1 accepts it");
+    }
+}
+
+#[test]
+fn the_laptop_report_is_the_committed_one() {
+    compare_with_golden("laptop", &rendered(&fixture::laptop()));
+}
+
+#[test]
+fn equal_results_give_equal_bytes_figures_included() {
+    let (first, second) = (rendered(&fixture::laptop()), rendered(&fixture::laptop()));
+    let differing: Vec<&String> = first.keys().filter(|name| first[*name] != second[*name]).collect();
+    assert!(differing.is_empty() && first.len() == second.len(), "{differing:?}");
+    assert!(first.keys().any(|name| name.ends_with(".pdf")));
+}
+
+#[test]
+fn figures_embed_the_shipped_font_whatever_the_host_has() {
+    let files = rendered(&fixture::laptop());
+    let pdf = String::from_utf8_lossy(&files["figure-numerics.pdf"]).into_owned();
+    assert!(pdf.contains("LMSans10"), "the PDF names another font");
+}
+
+#[test]
+fn hostile_names_are_text_everywhere() {
+    let files = rendered(&fixture::laptop());
+    for (name, bytes) in &files {
+        let text = String::from_utf8_lossy(bytes);
+        if name.ends_with(".html") || name.ends_with(".svg") {
+            assert!(!text.contains("<script"), "{name}");
+            assert!(!text.contains("c<s"), "{name}");
+        }
+        if name.ends_with(".tex") {
+            assert!(!text.contains("a_b") && !text.contains("b&c"), "{name}");
+        }
+    }
+    assert!(text(&files, "report.html").contains("a_b&amp;c&lt;script&gt;"));
+    assert!(text(&files, "numerics.tex").contains(r"a\_b\&c\textless{}script\textgreater{}"));
+    assert!(text(&files, "failures.tex").contains(r"\& left \textless{}no\textgreater{} message\_"));
+}
+
+#[test]
+fn failed_and_pending_rows_are_dashes_with_reasons() {
+    let files = rendered(&fixture::laptop());
+    let table = text(&files, "latency-1-bert-base-random-reference.tex");
+    assert!(table.contains("Failed: the worker died of signal 11"), "{table}");
+    let table = text(&files, "latency-2-a-b-c-script-random-reference.tex");
+    assert!(table.contains("Planned, but not run so far."), "{table}");
+}
+
+#[test]
+fn emulated_rows_enter_no_speed_up_and_say_why() {
+    let files = rendered(&fixture::laptop());
+    let section = text(&files, "section-speedup.tex");
+    assert_eq!(section.matches("MixprecTable").count(), 0, "{section}");
+    assert!(section.contains("says nothing about hardware"), "{section}");
+    assert!(text(&files, "latency-1-bert-base-random-reference.tex").contains("Formats emulated by rounding"));
+}
+
+#[test]
+fn speed_ups_are_quoted_against_onnx_runtime_where_there_is_one() {
+    let files = rendered(&fixture::server());
+    let section = text(&files, "section-speedup.tex");
+    assert!(section.contains("ONNX Runtime FP32 on the CPU"), "{section}");
+    let table = text(&files, "speedup-1-bert-base-random-cuda.tex");
+    // (4 + 0.25 n (1 + 512/3000)) / (0.9 + 0.0059 n (1 + 512/3000)) at n = 32 x 512.
+    let row = table.lines().find(|line| line.starts_with("32 & 512")).unwrap();
+    assert!(row.contains("42.0"), "{row}");
+    assert!(files.contains_key("figure-speedup.pdf"));
+}
+
+#[test]
+fn an_empty_run_renders_and_says_that_it_is_empty() {
+    let plan = fixture::plan(&fixture::LAPTOP);
+    let files = rendered(&fixture::data(plan, &[], &[]));
+    assert!(text(&files, "memory.tex").contains(r"\emph{No configuration was measured.}"));
+    assert!(text(&files, "section-latency.tex").contains("MixprecNothing"));
+    assert!(text(&files, "macros.tex").contains(r"\newcommand{\mpHybridCosineMin}{n/a\xspace}"));
+    assert!(text(&files, "report.html").contains("No configuration was measured."));
+    let nothing = fixture::Shapes { models: &[], ..fixture::LAPTOP };
+    assert!(
+        text(&rendered(&fixture::data(fixture::plan(&nothing), &[], &[])), "configurations.tex")
+            .contains("no configurations")
+    );
+}
+
+#[test]
+fn the_page_is_self_contained() {
+    let page = text(&rendered(&fixture::server()), "report.html");
+    for outside in ["http://", "https://", "src=", "<link", "@import", "url("] {
+        let found = page.matches(outside).count()
+            - page.matches("http://www.w3.org/2000/svg").count() * usize::from(outside == "http://");
+        assert_eq!(found, 0, "{outside}");
+    }
+    assert!(page.find("id=\"claims\"").unwrap() < page.find("id=\"latency\"").unwrap());
+}
+
+#[test]
+fn a_run_folder_is_read_and_a_stray_folder_is_refused() {
+    let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let error = report(dir.path(), out.path()).unwrap_err();
+    assert!(matches!(error, ReportError::NoRun { .. }), "{error}");
+    let plan = fixture::plan(&fixture::LAPTOP);
+    fixture::write(dir.path(), &fixture::laptop(), &fixture::laptop_records(&plan));
+    let summary = report(dir.path(), out.path()).unwrap();
+    assert!(summary.html.is_file());
+    assert_eq!(summary.verdicts.len(), 10);
+}
+
+/// A person's look at the pages: `MIXPREC_RENDER=FOLDER` keeps the reports of the fixtures.
+#[test]
+fn reports_can_be_kept_to_be_looked_at() {
+    let Some(folder) = std::env::var_os("MIXPREC_RENDER") else { return };
+    for (name, data) in [("laptop", fixture::laptop()), ("server", fixture::server())] {
+        report_with(&data, &Claims::built_in().unwrap(), &Path::new(&folder).join(name)).unwrap();
+    }
+}

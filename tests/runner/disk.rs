@@ -1,0 +1,84 @@
+//! Disks that refuse. The real thing where this process may mount a small file system, a skip with its reason elsewhere.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::experiment::{CONFIGURATIONS, Experiment};
+
+/// A small file system in memory, unmounted when dropped.
+struct Mount {
+    _root: TempDir,
+    path: PathBuf,
+}
+
+impl Mount {
+    /// `None`, with the reason printed, where mounting is not allowed.
+    fn new(options: &str) -> Option<Mount> {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("disk");
+        std::fs::create_dir(&path).unwrap();
+        let output = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&path).output();
+        match output {
+            Ok(output) if output.status.success() => Some(Mount { _root: root, path }),
+            Ok(output) => {
+                println!("skipped: cannot mount a tmpfs: {}", String::from_utf8_lossy(&output.stderr).trim());
+                None
+            }
+            Err(error) => {
+                println!("skipped: cannot mount a tmpfs: {error}");
+                None
+            }
+        }
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.path).output();
+    }
+}
+
+#[test]
+fn a_full_disk_stops_the_run_and_loses_nothing() {
+    let Some(disk) = Mount::new("size=512k") else { return };
+    let experiment = Experiment::in_dir(&disk.path().join("run"));
+    experiment.expect(0, "", &[]);
+    let expected = experiment.rows_without_times();
+    let whole = experiment.journal_bytes();
+    // Keep the first rows, then leave the disk no page to grow into.
+    let third_line = whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(2).unwrap().0 + 1;
+    std::fs::write(experiment.dir().join("journal.jsonl"), &whole[..third_line]).unwrap();
+    let filler = disk.path().join("filler");
+    assert!(std::fs::write(&filler, vec![1_u8; 1 << 20]).is_err(), "the disk is full now");
+    let stderr = experiment.expect(2, "", &[]);
+    assert!(stderr.contains("journal.jsonl: cannot append the row of ") && stderr.contains("intact"), "{stderr}");
+    let rows = experiment.journal();
+    assert!(rows.records.len() >= 2 && !rows.tail_damaged, "{} rows", rows.records.len());
+    assert!(experiment.journal_bytes().starts_with(&whole[..third_line]));
+    std::fs::remove_file(filler).unwrap();
+    experiment.expect(0, "", &[]);
+    assert_eq!(experiment.journal().records.len(), CONFIGURATIONS);
+    assert_eq!(experiment.rows_without_times(), expected);
+}
+
+#[test]
+fn a_read_only_folder_is_refused_in_one_line() {
+    let Some(disk) = Mount::new("size=64k,ro") else { return };
+    let experiment = Experiment::in_dir(&disk.path().join("run"));
+    let stderr = experiment.expect(2, "", &[]);
+    assert!(stderr.contains("disk/run: ") && stderr.contains("--out"), "{stderr}");
+    assert_eq!(stderr.trim().lines().count(), 1, "{stderr}");
+}
+
+#[test]
+fn a_folder_that_is_a_file_is_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let stderr = Experiment::in_dir(file.path()).expect(2, "", &[]);
+    assert!(stderr.contains("choose a writable folder with --out"), "{stderr}");
+}

@@ -1,0 +1,9 @@
+//! The runner under faults, through the real binary and the mock backend: kills at any instant, crashing and hanging
+//! workers, damaged journals, full and read-only disks. Takes seconds and needs no model file.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod disk;
+mod experiment;
+mod faults;
+mod journal;
+mod kills;
