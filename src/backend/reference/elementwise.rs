@@ -149,7 +149,11 @@ fn layer_norm<T: Real, C: Grid<T>, A: Grid<T>>(job: LayerNorm<'_, T>, values: &m
         |scratch, rows| {
             vectorised(
                 #[inline(always)]
-                || rows.chunks_exact_mut(width).for_each(|row| layer_norm_row::<T, C, A>(job, row, scratch)),
+                || {
+                    for row in rows.chunks_exact_mut(width) {
+                        layer_norm_row::<T, C, A>(job, row, scratch);
+                    }
+                },
             );
         },
     );
@@ -180,7 +184,9 @@ fn row_mean<T: Real, C: Grid<T>, A: Grid<T>>(values: &mut [T], n: T, order: Redu
     match order {
         ReductionOrder::SumThenDivide => C::round(sum::<T, A>(values) / n),
         ReductionOrder::DivideFirst => {
-            values.iter_mut().for_each(|value| *value = C::round(*value / n));
+            for value in values.iter_mut() {
+                *value = C::round(*value / n);
+            }
             C::round(sum::<T, A>(values))
         }
     }
@@ -195,9 +201,15 @@ fn sum<T: Real, A: Grid<T>>(values: &mut [T]) -> T {
     let mut lanes = [T::ZERO; 16];
     let mut chunks = values.chunks_exact(16);
     for chunk in chunks.by_ref() {
-        lanes.iter_mut().zip(chunk).for_each(|(lane, value)| *lane += *value);
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane += *value;
+        }
     }
-    chunks.remainder().iter().chain(lanes.iter()).fold(T::ZERO, |total, value| total + *value)
+    let mut total = T::ZERO;
+    for value in chunks.remainder().iter().chain(lanes.iter()) {
+        total += *value;
+    }
+    total
 }
 
 fn softmax<T: Real, C: Grid<T>, A: Grid<T>>(job: Softmax<'_>, values: &mut [T]) {
@@ -229,16 +241,22 @@ fn softmax_row<T: Real, C: Grid<T>, A: Grid<T>>(row: &mut [T], scratch: &mut [T]
     let mut lanes = [T::MINUS_INFINITY; 16];
     let mut chunks = row.chunks_exact(16);
     for chunk in chunks.by_ref() {
-        lanes.iter_mut().zip(chunk).for_each(|(lane, value)| *lane = lane.larger(*value));
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane = lane.larger(*value);
+        }
     }
-    let rest = chunks.remainder().iter();
-    let largest = rest.chain(lanes.iter()).fold(T::MINUS_INFINITY, |largest, value| largest.larger(*value));
+    let mut largest = T::MINUS_INFINITY;
+    for value in chunks.remainder().iter().chain(lanes.iter()) {
+        largest = largest.larger(*value);
+    }
     for (x, copy) in row.iter_mut().zip(scratch.iter_mut()) {
         *x = C::round(C::round(*x - largest).exp());
         *copy = *x;
     }
     let total = sum::<T, A>(scratch);
-    row.iter_mut().for_each(|x| *x = C::round(*x / total));
+    for x in row.iter_mut() {
+        *x = C::round(*x / total);
+    }
 }
 
 fn gelu<T: Real, C: Grid<T>>(form: Gelu, values: &mut [T]) {
@@ -274,7 +292,11 @@ fn residual<T: Real, C: Grid<T>>(update: &[T], values: &mut [T]) {
     values.par_chunks_mut(CHUNK).zip(update.par_chunks(CHUNK)).for_each(|(values, update)| {
         vectorised(
             #[inline(always)]
-            || values.iter_mut().zip(update).for_each(|(x, y)| *x = C::round(*x + *y)),
+            || {
+                for (x, y) in values.iter_mut().zip(update) {
+                    *x = C::round(*x + *y);
+                }
+            },
         );
     });
 }
@@ -283,7 +305,11 @@ fn map<T: Real, C: Grid<T>>(values: &mut [T], function: impl Fn(T) -> T + Send +
     values.par_chunks_mut(CHUNK).for_each(|chunk| {
         vectorised(
             #[inline(always)]
-            || chunk.iter_mut().for_each(|x| *x = C::round(function(*x))),
+            || {
+                for x in chunk.iter_mut() {
+                    *x = C::round(function(*x));
+                }
+            },
         );
     });
 }

@@ -113,10 +113,23 @@ impl Real for f64 {
     fn round_slice(_: Format, _: &mut [f64]) {}
 }
 
-/// `c[0] + c[1] x + ...` by Horner's rule.
+/// `c[0] + c[1] x + ...` by Horner's rule. A loop, not an iterator chain: it must be inlined to be vectorised. No fused
+/// multiply-add: machines without one would call a library for each, and others would round differently.
 #[inline(always)]
 fn polynomial<const N: usize>(coefficients: [f32; N], x: f32) -> f32 {
-    coefficients.iter().rev().fold(0.0, |sum, c| sum.mul_add(x, *c))
+    let mut sum = 0.0;
+    let mut index = N;
+    while index > 0 {
+        index -= 1;
+        sum = sum * x + coefficients[index];
+    }
+    sum
+}
+
+/// 2ᵉ for -126 <= e <= 127.
+#[inline(always)]
+fn power_of_two(exponent: i32) -> f32 {
+    f32::from_bits(((exponent + 127) as u32) << 23)
 }
 
 /// eˣ within 2 ulp: range reduction by ln 2 in two parts, Taylor polynomial on |r| <= ln2/2, scaling in two steps so that
@@ -129,11 +142,10 @@ fn exp_f32(x: f32) -> f32 {
     // Adding 1.5·2²³ rounds to an integer.
     const ROUNDER: f32 = 12_582_912.0;
     let clamped = x.clamp(-105.0, 90.0);
-    let n = clamped.mul_add(std::f32::consts::LOG2_E, ROUNDER) - ROUNDER;
-    let r = n.mul_add(-LN2_LOW, n.mul_add(-LN2_HIGH, clamped));
+    let n = (clamped * std::f32::consts::LOG2_E + ROUNDER) - ROUNDER;
+    let r = (clamped - n * LN2_HIGH) - n * LN2_LOW;
     let exponent = n as i32;
     let low = exponent >> 1;
-    let power_of_two = |e: i32| f32::from_bits(((e + 127) as u32) << 23);
     let result = polynomial(TAYLOR, r) * power_of_two(low) * power_of_two(exponent - low);
     if x.is_nan() { x } else { result }
 }
