@@ -27,7 +27,7 @@ reproduce: setup build ## Set up, build, run experiments/quick.yaml, report and 
 		runs/quick/results.parquet 'one row per configuration' \
 		runs/quick/samples.parquet 'every timed sample' \
 		runs/quick/environments/ 'the machine and the build that measured them'
-	@if test -f paper/main.pdf; then printf '  %-34s %s\n' paper/main.pdf 'the paper'; fi
+	@if test -f paper/build/main.pdf; then printf '  %-34s %s\n' paper/build/main.pdf 'the paper'; fi
 
 setup: ## Set up what the build needs and this machine lacks.
 	container/setup.sh --build
@@ -35,10 +35,10 @@ setup: ## Set up what the build needs and this machine lacks.
 build: ## Build the mixprec binary.
 	cargo build --release --locked
 
-paper: build ## Build paper/main.pdf from the results in RUN (runs/quick unless said otherwise).
+paper: build ## Build paper/build/main.pdf from the results in RUN (runs/quick unless said otherwise).
 	@command -v latexmk >/dev/null || { echo 'no latexmk: run container/setup.sh --paper' >&2; exit 2; }
 	$(MIXPREC) report $(RUN) --out paper/generated
-	cd paper && latexmk -pdf -interaction=nonstopmode -halt-on-error -quiet main.tex
+	cd paper && latexmk -pdf -outdir=build -interaction=nonstopmode -halt-on-error -silent main.tex
 
 minilm: build ## Fetch the MiniLM checkpoint by digest and measure it: a model added without code.
 	container/setup.sh --minilm

@@ -63,7 +63,7 @@ paper_is_set_up() {
     for program in latexmk pdflatex pdftoppm kpsewhich; do
         have "$program" || return 1
     done
-    kpsewhich booktabs.sty threeparttable.sty lmodern.sty >/dev/null
+    kpsewhich booktabs.sty threeparttable.sty adjustbox.sty placeins.sty lmodern.sty >/dev/null
 }
 
 set_up_paper() {

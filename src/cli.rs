@@ -203,8 +203,8 @@ fn run(args: &RunArgs) -> Result<u8> {
         retry_failed: args.retry_failed,
         on_damage: if args.force { OnDamage::SetAside } else { OnDamage::Refuse },
     };
-    let summary = runner::run(&plan, &dir, &options)?;
     environment.write(&dir)?;
+    let summary = runner::run(&plan, &dir, &options)?;
     store::derive_tables(&dir, &plan)?;
     eprintln!("{summary}");
     eprintln!("results: {}; next: mixprec report {}", dir.join("results.parquet").display(), dir.display());

@@ -8,7 +8,7 @@ use super::{Finding, Section, Status, is_on_path};
 const PROGRAMS: [&str; 2] = ["latexmk", "pdflatex"];
 
 /// Files beyond the LaTeX kernel that the paper loads; the ones a small TeX installation lacks first.
-const STYLES: [&str; 3] = ["booktabs.sty", "threeparttable.sty", "lmodern.sty"];
+const STYLES: [&str; 5] = ["booktabs.sty", "threeparttable.sty", "adjustbox.sty", "placeins.sty", "lmodern.sty"];
 
 /// One finding about LaTeX as a whole.
 pub(super) fn find() -> Finding {
@@ -43,8 +43,9 @@ mod tests {
 
     #[test]
     fn what_tex_lacks_is_named_with_the_cure() {
-        let located = "/usr/share/tex/booktabs/booktabs.sty\n/usr/share/tex/lm/lmodern.sty\n";
-        let missing: Vec<&str> = missing_styles(located).collect();
+        let there = STYLES.into_iter().filter(|&style| style != "threeparttable.sty");
+        let located: String = there.map(|style| format!("/usr/share/tex/{style}\n")).collect();
+        let missing: Vec<&str> = missing_styles(&located).collect();
         assert_eq!(missing, ["threeparttable.sty"]);
         let finding = finding(&missing);
         assert_eq!((finding.status, finding.detail.as_str()), (Status::Missing, "not found: threeparttable.sty"));

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Configuration, ConfigurationId, Plan};
-use crate::manifest::schema::{InputSource, ModelSource};
+use crate::manifest::schema::{InputSource, Measurement, ModelSource};
 use crate::manifest::sha256_hex;
 
 /// Version of the canonical form. Raising it gives every configuration a new id.
@@ -53,11 +53,13 @@ fn input(source: &InputSource) -> Value {
 
 impl Plan {
     /// SHA-256 of the measurement limits, the comparison settings and the tolerances. Results of two protocols do not
-    /// belong in one folder.
+    /// belong in one folder. The timeout is left out: it decides whether there is a row, not what a row says, and a
+    /// configuration that ran into it may be tried again with a longer one.
     pub fn protocol_sha256(&self) -> String {
+        let measurement = Measurement { timeout_s: 0.0, ..self.measurement };
         let form = json!({
             "format": FORMAT,
-            "measurement": value(&self.measurement),
+            "measurement": value(&measurement),
             "numerics": value(&self.numerics),
             "tolerances": value(&self.tolerances),
         });

@@ -17,7 +17,6 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::plan::Plan;
@@ -131,7 +130,7 @@ pub fn run(plan: &Plan, dir: &Path, options: &RunOptions) -> Result<RunSummary, 
         version: JOURNAL_VERSION,
         plan: plan.name.clone(),
         manifest_sha256: plan.manifest_sha256.clone(),
-        protocol_sha256: protocol_sha256(plan)?,
+        protocol_sha256: plan.protocol_sha256(),
     };
     let opened = Journal::open(dir, &header, options.on_damage)?;
     store_plan(plan, dir)?;
@@ -142,14 +141,6 @@ pub fn run(plan: &Plan, dir: &Path, options: &RunOptions) -> Result<RunSummary, 
     let summary = Sweep::new(plan, dir, options, opened, progress).execute();
     drop(lock);
     summary
-}
-
-/// Hash of everything that decides what a row's numbers mean: measurement limits, comparison settings and tolerances. The
-/// timeout is left out, so that a configuration that ran into it can be tried again with a longer one.
-fn protocol_sha256(plan: &Plan) -> Result<String, serde_json::Error> {
-    let measurement = crate::manifest::schema::Measurement { timeout_s: 0.0, ..plan.measurement };
-    let json = serde_json::to_vec(&(measurement, plan.numerics, &plan.tolerances))?;
-    Ok(Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Keeps the plan beside the journal, for the report. A run that finds it there already writes nothing.

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::protocol::{Reference, Request, Response, Settings};
-use crate::backend::{Backend, BuildRequest, Engine, backend};
-use crate::graph::cost;
+use crate::backend::{Backend, BackendError, BuildRequest, Engine, backend};
 use crate::input::{Batch, InputStream};
 use crate::measure::measure;
 use crate::measure::memory::PeakMemory;
@@ -46,17 +45,13 @@ impl Session {
     fn reference(&mut self, settings: &Settings, of: &Configuration, path: &Path) -> Result<(), Failure> {
         let model = self.model(settings, of)?;
         let input = self.input(settings, of, &model)?;
-        if let Some(dir) = path.parent() {
-            let failed = |error| Failure::new(FailureKind::Error, &format!("{}: {error}", dir.display()));
-            std::fs::create_dir_all(dir).map_err(failed)?;
-        }
         ReferenceOutputs::compute(path, &model, input, of.shape.sequence, settings.numerics)
             .map_err(|error| Failure::new(FailureKind::Error, &error.to_string()))
     }
 
     fn measured(&mut self, settings: &Settings, of: &Configuration, at: &Reference) -> Result<Measured, Failure> {
         let model = self.model(settings, of)?;
-        let cost = model.graph.cost(&of.policy, of.shape).map_err(crate::backend::BackendError::from)?;
+        let cost = model.graph.cost(&of.policy, of.shape).map_err(BackendError::from)?;
         let load_s = self.load(of, &model)?;
         let threads = settings.measurement.threads.unwrap_or_else(every_core);
         let request = BuildRequest { model: Arc::clone(&model), policy: of.policy.clone(), shape: of.shape, threads };

@@ -69,7 +69,7 @@ impl Kernels for f64 {
         gelu::<f64, Exact>(form, values);
     }
     fn hyperbolic_tangent(_: Rounding, values: &mut [f64]) {
-        map::<f64, Exact>(values, f64::tanh);
+        hyperbolic_tangent::<f64, Exact>(values);
     }
     fn residual(_: Rounding, update: &[f64], values: &mut [f64]) {
         residual::<f64, Exact>(update, values);
@@ -118,11 +118,29 @@ impl Kernels for f32 {
         on_grid!(rounding.compute, gelu(form, values));
     }
     fn hyperbolic_tangent(rounding: Rounding, values: &mut [f32]) {
-        on_grid!(rounding.compute, map(values, f32::tanh));
+        on_grid!(rounding.compute, hyperbolic_tangent(values));
     }
     fn residual(rounding: Rounding, update: &[f32], values: &mut [f32]) {
         on_grid!(rounding.compute, residual(update, values));
     }
+}
+
+/// Replaces every element by an expression of it. A macro, because a function passed as a value is not inlined into the
+/// vectorised loop.
+macro_rules! each {
+    ($values:expr, $x:ident => $expression:expr) => {
+        $values.par_chunks_mut(CHUNK).for_each(|chunk| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    for element in chunk.iter_mut() {
+                        let $x = *element;
+                        *element = $expression;
+                    }
+                },
+            )
+        })
+    };
 }
 
 /// `(word + type 0) + position`, each sum on the grid `A`.
@@ -149,7 +167,11 @@ fn layer_norm<T: Real, C: Grid<T>, A: Grid<T>>(job: LayerNorm<'_, T>, values: &m
         |scratch, rows| {
             vectorised(
                 #[inline(always)]
-                || rows.chunks_exact_mut(width).for_each(|row| layer_norm_row::<T, C, A>(job, row, scratch)),
+                || {
+                    for row in rows.chunks_exact_mut(width) {
+                        layer_norm_row::<T, C, A>(job, row, scratch);
+                    }
+                },
             );
         },
     );
@@ -180,7 +202,9 @@ fn row_mean<T: Real, C: Grid<T>, A: Grid<T>>(values: &mut [T], n: T, order: Redu
     match order {
         ReductionOrder::SumThenDivide => C::round(sum::<T, A>(values) / n),
         ReductionOrder::DivideFirst => {
-            values.iter_mut().for_each(|value| *value = C::round(*value / n));
+            for value in values.iter_mut() {
+                *value = C::round(*value / n);
+            }
             C::round(sum::<T, A>(values))
         }
     }
@@ -195,9 +219,15 @@ fn sum<T: Real, A: Grid<T>>(values: &mut [T]) -> T {
     let mut lanes = [T::ZERO; 16];
     let mut chunks = values.chunks_exact(16);
     for chunk in chunks.by_ref() {
-        lanes.iter_mut().zip(chunk).for_each(|(lane, value)| *lane += *value);
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane += *value;
+        }
     }
-    chunks.remainder().iter().chain(lanes.iter()).fold(T::ZERO, |total, value| total + *value)
+    let mut total = T::ZERO;
+    for value in chunks.remainder().iter().chain(lanes.iter()) {
+        total += *value;
+    }
+    total
 }
 
 fn softmax<T: Real, C: Grid<T>, A: Grid<T>>(job: Softmax<'_>, values: &mut [T]) {
@@ -229,23 +259,33 @@ fn softmax_row<T: Real, C: Grid<T>, A: Grid<T>>(row: &mut [T], scratch: &mut [T]
     let mut lanes = [T::MINUS_INFINITY; 16];
     let mut chunks = row.chunks_exact(16);
     for chunk in chunks.by_ref() {
-        lanes.iter_mut().zip(chunk).for_each(|(lane, value)| *lane = lane.larger(*value));
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane = lane.larger(*value);
+        }
     }
-    let rest = chunks.remainder().iter();
-    let largest = rest.chain(lanes.iter()).fold(T::MINUS_INFINITY, |largest, value| largest.larger(*value));
+    let mut largest = T::MINUS_INFINITY;
+    for value in chunks.remainder().iter().chain(lanes.iter()) {
+        largest = largest.larger(*value);
+    }
     for (x, copy) in row.iter_mut().zip(scratch.iter_mut()) {
         *x = C::round(C::round(*x - largest).exp());
         *copy = *x;
     }
     let total = sum::<T, A>(scratch);
-    row.iter_mut().for_each(|x| *x = C::round(*x / total));
+    for x in row.iter_mut() {
+        *x = C::round(*x / total);
+    }
 }
 
 fn gelu<T: Real, C: Grid<T>>(form: Gelu, values: &mut [T]) {
     match form {
-        Gelu::Erf => map::<T, C>(values, gelu_erf::<T, C>),
-        Gelu::Tanh => map::<T, C>(values, gelu_tanh::<T, C>),
+        Gelu::Erf => each!(values, x => gelu_erf::<T, C>(x)),
+        Gelu::Tanh => each!(values, x => gelu_tanh::<T, C>(x)),
     }
+}
+
+fn hyperbolic_tangent<T: Real, C: Grid<T>>(values: &mut [T]) {
+    each!(values, x => C::round(x.tanh()));
 }
 
 /// `(x/2) (1 + erf(x/√2))`.
@@ -253,7 +293,7 @@ fn gelu<T: Real, C: Grid<T>>(form: Gelu, values: &mut [T]) {
 fn gelu_erf<T: Real, C: Grid<T>>(x: T) -> T {
     let inner = C::round(x * C::round(T::of(std::f64::consts::FRAC_1_SQRT_2)));
     let factor = C::round(T::ONE + C::round(inner.erf()));
-    C::round(x * T::of(0.5)) * factor
+    C::round(C::round(x * T::of(0.5)) * factor)
 }
 
 /// `(x/2) (1 + tanh(u))`, `u = √(2/π)(x + 0.044715 x³)`. Where nothing is rounded it is computed as `x / (1 + e^-2u)`,
@@ -267,23 +307,18 @@ fn gelu_tanh<T: Real, C: Grid<T>>(x: T) -> T {
         return x / (T::ONE + (T::of(-2.0) * u).exp());
     }
     let factor = C::round(T::ONE + C::round(u.tanh()));
-    C::round(x * T::of(0.5)) * factor
+    C::round(C::round(x * T::of(0.5)) * factor)
 }
 
 fn residual<T: Real, C: Grid<T>>(update: &[T], values: &mut [T]) {
     values.par_chunks_mut(CHUNK).zip(update.par_chunks(CHUNK)).for_each(|(values, update)| {
         vectorised(
             #[inline(always)]
-            || values.iter_mut().zip(update).for_each(|(x, y)| *x = C::round(*x + *y)),
-        );
-    });
-}
-
-fn map<T: Real, C: Grid<T>>(values: &mut [T], function: impl Fn(T) -> T + Send + Sync) {
-    values.par_chunks_mut(CHUNK).for_each(|chunk| {
-        vectorised(
-            #[inline(always)]
-            || chunk.iter_mut().for_each(|x| *x = C::round(function(*x))),
+            || {
+                for (x, y) in values.iter_mut().zip(update) {
+                    *x = C::round(*x + *y);
+                }
+            },
         );
     });
 }

@@ -80,7 +80,11 @@ fn round_all<T: Real, G: Grid<T>>(values: &mut [T]) {
     values.par_chunks_mut(CHUNK).for_each(|chunk| {
         vectorised(
             #[inline(always)]
-            || chunk.iter_mut().for_each(|value| *value = G::round(*value)),
+            || {
+                for value in chunk.iter_mut() {
+                    *value = G::round(*value);
+                }
+            },
         );
     });
 }
