@@ -115,7 +115,7 @@ impl fmt::Display for ReportSummary {
 /// # Errors
 /// [`ReportError`] naming the file that cannot be read or written.
 pub fn report(dir: &Path, out: &Path) -> Result<ReportSummary, ReportError> {
-    report_with(&Data::read(dir)?, &Claims::built_in()?, out)
+    report_with(&Data::read(dir)?, &Claims::builtin()?, out)
 }
 
 /// [`report`] of results that were read already, with other claims.
