@@ -222,11 +222,11 @@ fn render(dir: &Path, out: Option<PathBuf>) -> Result<u8> {
 fn verify(dir: &Path, json: bool, file: Option<&Path>) -> Result<u8> {
     let claims = match file {
         Some(path) => claims::Claims::load(path)?,
-        None => claims::Claims::built_in()?,
+        None => claims::Claims::builtin()?,
     };
     let verdicts = claims::verify(dir, &claims)?;
-    print!("{}", if json { claims::print::json(&verdicts)? } else { claims::print::text(&verdicts) });
-    Ok(if verdicts.iter().any(|verdict| verdict.outcome == claims::Outcome::Fail) { SOME_FAILED } else { OK })
+    print!("{}", if json { claims::to_json(&verdicts)? } else { claims::to_text(&verdicts) });
+    Ok(if verdicts.iter().any(claims::Verdict::is_failure) { SOME_FAILED } else { OK })
 }
 
 fn infer(args: InferArgs) -> Result<u8> {

@@ -8,8 +8,9 @@ use crate::backend::BackendKind;
 use crate::graph::Preset;
 use crate::plan::Plan;
 use crate::provenance::Environment;
+use crate::runner::PLAN_FILE;
+use crate::store::parquet;
 use crate::store::schema::{ResultRow, Status};
-use crate::store::{PLAN_FILE, parquet};
 
 /// A run folder, read.
 #[derive(Debug, Clone)]
@@ -62,8 +63,12 @@ impl Data {
             std::io::ErrorKind::NotFound => ReportError::NoRun { path: dir.to_owned() },
             _ => ReportError::Io { path: path.clone(), source },
         })?;
-        let plan = serde_json::from_str(&text).map_err(|source| ReportError::Plan { path, source })?;
-        Ok(Data { plan, rows: parquet::read_results(dir)?, environments: Environment::read_all(dir)? })
+        let plan: Plan = serde_json::from_str(&text).map_err(|source| ReportError::Plan { path, source })?;
+        let rows = parquet::read_results(dir)?;
+        if !plan.configurations.iter().map(|configuration| &configuration.id.0).eq(rows.iter().map(|row| &row.id)) {
+            return Err(ReportError::OtherPlan { path: dir.to_owned() });
+        }
+        Ok(Data { plan, rows, environments: Environment::read_all(dir)? })
     }
 
     /// Rows by model and input, in plan order.

@@ -12,6 +12,7 @@ pub mod render;
 pub mod table;
 pub mod tables;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -49,6 +50,15 @@ pub enum ReportError {
         path: PathBuf,
         /// What is wrong with it.
         source: serde_json::Error,
+    },
+    /// The results are those of another plan.
+    #[error(
+        "{path}: results.parquet does not hold the configurations of plan.json; run `mixprec run` again on this folder, \
+         to its end"
+    )]
+    OtherPlan {
+        /// Which folder.
+        path: PathBuf,
     },
     /// A table cannot be read or written.
     #[error(transparent)]
@@ -90,13 +100,22 @@ pub struct ReportSummary {
     pub verdicts: Vec<Verdict>,
 }
 
+impl fmt::Display for ReportSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let folder = self.html.parent().unwrap_or(&self.html).display();
+        writeln!(f, "{}", self.html.display())?;
+        writeln!(f, "{folder}: {} files: tables and macros for LaTeX, figures as SVG and PDF", self.files.len())?;
+        write!(f, "claims: {}", claims::print::summary(&self.verdicts))
+    }
+}
+
 /// Renders the run in `dir` into `out`: LaTeX table bodies, section files and macros, figures as SVG and PDF,
 /// `report.html`, and the values behind all of it as `report.json`. Equal results give equal bytes.
 ///
 /// # Errors
 /// [`ReportError`] naming the file that cannot be read or written.
 pub fn report(dir: &Path, out: &Path) -> Result<ReportSummary, ReportError> {
-    report_with(&Data::read(dir)?, &Claims::built_in()?, out)
+    report_with(&Data::read(dir)?, &Claims::builtin()?, out)
 }
 
 /// [`report`] of results that were read already, with other claims.

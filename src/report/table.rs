@@ -195,6 +195,11 @@ impl Table {
             let mut keep = kept.iter();
             row.cells.retain(|_| keep.next().copied().unwrap_or(true));
         }
+        self.with_spans()
+    }
+
+    /// The row above the headings, made anew after they changed.
+    pub fn with_spans(self) -> Self {
         Table { spans: spans(&self.headings), ..self }
     }
 

@@ -2,14 +2,14 @@
 
 use mixprec::backend::BackendKind;
 use mixprec::graph::Preset;
-use mixprec::report::claims::{Claims, Outcome, Verdict, judge, print};
+use mixprec::report::claims::{Claims, Outcome, Verdict, judge, to_json, to_text};
 use mixprec::report::data::Data;
 use mixprec::store::schema::{ResultRow, Status};
 
 use super::fixture::{self, Shapes};
 
 fn verdicts(data: &Data) -> Vec<Verdict> {
-    judge(data, &Claims::built_in().unwrap()).unwrap()
+    judge(data, &Claims::builtin().unwrap()).unwrap()
 }
 
 fn verdict(data: &Data, id: &str) -> Verdict {
@@ -182,10 +182,10 @@ fn the_count_waits_for_what_is_still_to_run() {
 #[test]
 fn text_and_json_name_every_claim() {
     let verdicts = verdicts(&fixture::laptop());
-    let text = print::text(&verdicts);
+    let text = to_text(&verdicts);
     assert!(text.contains("2 PASS, 3 NOT RUN, 5 N/A-HARDWARE"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
-    let json: serde_json::Value = serde_json::from_str(&print::json(&verdicts).unwrap()).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&to_json(&verdicts).unwrap()).unwrap();
     assert_eq!(json[3]["outcome"], "PASS");
     assert_eq!(json[3]["values"][0]["expected"], "≥ 0.9998000");
 }

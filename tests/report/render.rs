@@ -11,7 +11,7 @@ use super::fixture;
 
 fn rendered(data: &Data) -> BTreeMap<String, Vec<u8>> {
     let dir = tempfile::tempdir().unwrap();
-    let summary = report_with(data, &Claims::built_in().unwrap(), dir.path()).unwrap();
+    let summary = report_with(data, &Claims::builtin().unwrap(), dir.path()).unwrap();
     let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
     let files: BTreeMap<String, Vec<u8>> =
         summary.files.iter().map(|path| (name(path), std::fs::read(path).unwrap())).collect();
@@ -151,6 +151,12 @@ fn a_run_folder_is_read_and_a_stray_folder_is_refused() {
     let summary = report(dir.path(), out.path()).unwrap();
     assert!(summary.html.is_file());
     assert_eq!(summary.verdicts.len(), 10);
+    mixprec::store::parquet::write_results(dir.path(), &fixture::laptop().rows[1..]).unwrap();
+    let error = report(dir.path(), out.path()).unwrap_err().to_string();
+    assert!(error.contains("does not hold the configurations of plan.json"), "{error}");
+    std::fs::remove_file(dir.path().join("results.parquet")).unwrap();
+    let error = report(dir.path(), out.path()).unwrap_err().to_string();
+    assert!(error.contains("results.parquet: no such table"), "{error}");
 }
 
 /// A person's look at the pages: `MIXPREC_RENDER=FOLDER` keeps the reports of the fixtures.
@@ -158,6 +164,6 @@ fn a_run_folder_is_read_and_a_stray_folder_is_refused() {
 fn reports_can_be_kept_to_be_looked_at() {
     let Some(folder) = std::env::var_os("MIXPREC_RENDER") else { return };
     for (name, data) in [("laptop", fixture::laptop()), ("server", fixture::server())] {
-        report_with(&data, &Claims::built_in().unwrap(), &Path::new(&folder).join(name)).unwrap();
+        report_with(&data, &Claims::builtin().unwrap(), &Path::new(&folder).join(name)).unwrap();
     }
 }

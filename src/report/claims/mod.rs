@@ -12,6 +12,7 @@ use std::path::Path;
 
 use super::ReportError;
 use super::data::Data;
+pub use print::{to_json, to_text};
 pub use schema::{Claims, ClaimsError};
 pub use verdict::{Outcome, Verdict};
 

@@ -8,7 +8,7 @@ use super::verdict::{Outcome, Verdict};
 const WIDTH: usize = 96;
 
 /// A table for a terminal: a line per claim, then what stands behind each.
-pub fn text(verdicts: &[Verdict]) -> String {
+pub fn to_text(verdicts: &[Verdict]) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(out, "{:<4} {:<13} {:<22} {:<30} rows", "id", "verdict", "paper", "measured here");
@@ -42,7 +42,7 @@ pub fn text(verdicts: &[Verdict]) -> String {
 ///
 /// # Errors
 /// None that is known: every field is a string, a number or null.
-pub fn json(verdicts: &[Verdict]) -> serde_json::Result<String> {
+pub fn to_json(verdicts: &[Verdict]) -> serde_json::Result<String> {
     serde_json::to_string_pretty(verdicts).map(|text| text + "\n")
 }
 

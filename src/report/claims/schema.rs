@@ -325,7 +325,7 @@ impl Claims {
     ///
     /// # Errors
     /// [`ClaimsError`] when that file is not one; a test rules it out.
-    pub fn built_in() -> Result<Claims, ClaimsError> {
+    pub fn builtin() -> Result<Claims, ClaimsError> {
         Claims::parse(BUILT_IN, "experiments/claims.yaml")
     }
 

@@ -78,6 +78,13 @@ pub struct Verdict {
     pub hardware: String,
 }
 
+impl Verdict {
+    /// Whether the claim does not hold here.
+    pub fn is_failure(&self) -> bool {
+        self.outcome == Outcome::Fail
+    }
+}
+
 /// The number behind one check, for programs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CheckedValue {

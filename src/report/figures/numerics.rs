@@ -25,7 +25,7 @@ pub(super) fn by_policy(data: &Data) -> Result<Figure, FigureError> {
         categories.iter().map(|found| if one_backend { found.precision.clone() } else { found.label() }).collect();
     let longest = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0) as i32;
     let turned = longest * 8 * labels.len() as i32 > 280;
-    let extra = if turned { longest * 8 - 14 } else { 0 };
+    let extra = if turned { longest * 7 - 12 } else { 0 };
     let legend =
         models.iter().enumerate().map(|(index, model)| LegendEntry { label: model.clone(), colour: index, marker: 0 });
     let layout = Layout::new(2, legend.collect(), extra);

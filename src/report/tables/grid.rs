@@ -1,7 +1,6 @@
-//! Tables with a row per shape and a column per precision policy of one backend.
+//! Tables with a row per shape and a column per backend and precision policy.
 
 use super::EMULATED_NOTE;
-use crate::backend::BackendKind;
 use crate::report::data::{Data, Group, Series, distinct};
 use crate::report::table::{Heading, Notes, Table, TableCell};
 use crate::store::schema::{ResultRow, Status};
@@ -24,19 +23,42 @@ pub struct Grid<'a> {
 pub type CellOf<'c> = &'c dyn Fn(&ResultRow, &mut Notes) -> TableCell;
 
 impl Grid<'_> {
-    /// A table per group and backend.
+    /// A table per group, or several where its series do not fit side by side.
     pub fn tables(&self, data: &Data, cell: CellOf) -> Vec<Table> {
-        let groups = data.groups();
-        let pairs = groups.iter().flat_map(|group| group.backends().into_iter().map(move |backend| (group, backend)));
-        pairs.map(|(group, backend)| self.table(group, backend, cell)).collect()
+        let mut tables = Vec::new();
+        for group in data.groups() {
+            for columns in self.side_by_side(&group.series()) {
+                let unit = if self.unit.is_empty() { String::new() } else { format!(" ({})", self.unit) };
+                let caption = format!("{}{unit}: {}.", self.title, group.label());
+                tables.push(self.grid(
+                    Table::new(self.slug_of(&group, &columns), caption, vec![]),
+                    &group,
+                    &columns,
+                    cell,
+                ));
+            }
+        }
+        tables
     }
 
-    fn table(&self, group: &Group, backend: BackendKind, cell: CellOf) -> Table {
-        let columns: Vec<Series> = group.series().into_iter().filter(|series| series.backend == backend).collect();
-        let slug = format!("{}-{}-{}", self.slug, group.slug(), backend);
-        let unit = if self.unit.is_empty() { String::new() } else { format!(" ({})", self.unit) };
-        let caption = format!("{}{unit}: {}, backend {backend}.", self.title, group.label());
-        self.grid(Table::new(slug, caption, vec![]), group, &columns, cell)
+    /// File name of a table of these series.
+    pub fn slug_of(&self, group: &Group, columns: &[Series]) -> String {
+        let backends = distinct(columns.iter().map(|series| series.backend.name()));
+        format!("{}-{}-{}", self.slug, group.slug(), backends.join("-"))
+    }
+
+    /// Splits series into tables that fit a page; those of one backend stay together.
+    pub fn side_by_side(&self, series: &[Series]) -> Vec<Vec<Series>> {
+        let limit = if self.detail { 5 } else { 9 };
+        let mut tables: Vec<Vec<Series>> = Vec::new();
+        for backend in distinct(series.iter().map(|series| series.backend)) {
+            let own = || series.iter().filter(|series| series.backend == backend).cloned();
+            match tables.last_mut() {
+                Some(columns) if columns.len() + own().count() <= limit => columns.extend(own()),
+                _ => tables.push(own().collect()),
+            }
+        }
+        tables
     }
 
     /// Fills `table` with a row per shape and a column per series.
@@ -48,8 +70,9 @@ impl Grid<'_> {
             let marks = if emulated { notes.mark(EMULATED_NOTE) } else { String::new() };
             let heading =
                 if self.detail { Heading::interval(&series.precision) } else { Heading::number(&series.precision) };
-            table.headings.push(heading.marked(marks));
+            table.headings.push(heading.marked(marks).under(series.backend.name()));
         }
+        let mut table = table.with_spans();
         for (batch, sequence) in group.shapes() {
             let mut cells = vec![TableCell::new(batch.to_string()), TableCell::new(sequence.to_string())];
             for series in columns {

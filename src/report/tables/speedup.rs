@@ -3,12 +3,13 @@
 
 use super::grid::Grid;
 use crate::backend::BackendKind;
-use crate::report::data::{Data, Group, Series, distinct, fp32_of, series, speedup, timed};
+use crate::report::data::{Data, Group, Series, fp32_of, series, speedup, timed};
 use crate::report::numbers;
 use crate::report::table::{Notes, Table, TableCell};
 use crate::store::schema::ResultRow;
 
-const GRID: Grid = Grid { slug: "speedup", title: "Speed-up", unit: "", detail: true, about_time: false };
+const OVER_CPU: Grid = Grid { slug: "speedup", title: "Speed-up", unit: "", detail: true, about_time: false };
+const OVER_FP32: Grid = Grid { slug: "precision-speedup", ..OVER_CPU };
 
 /// The baseline of a group in words.
 pub fn baseline_label(baseline: &Series) -> String {
@@ -22,44 +23,42 @@ pub fn baseline_label(baseline: &Series) -> String {
     }
 }
 
-/// Speed-up over the CPU baseline, a table per group and backend.
+/// Speed-up over the CPU baseline, a table per group.
 pub fn over_cpu_baseline(data: &Data) -> Vec<Table> {
     data.groups().iter().flat_map(cpu_tables).collect()
 }
 
-/// Speed-up of each precision over FP32 of the same backend, a table per group and backend.
+/// Speed-up of each precision over FP32 of the same backend, a table per group.
 pub fn over_fp32(data: &Data) -> Vec<Table> {
     let mut tables = Vec::new();
     for group in &data.groups() {
-        for backend in group.backends() {
-            let baseline = fp32_of(backend);
-            let columns: Vec<Series> = timed_series(group)
-                .into_iter()
-                .filter(|column| column.backend == backend && *column != baseline)
-                .collect();
-            if columns.is_empty() || !group.rows.iter().any(|row| series(row) == baseline && timed(row)) {
-                continue;
-            }
-            let slug = format!("precision-speedup-{}-{backend}", group.slug());
-            let caption =
-                format!("Speed-up over FP32 of the same backend, with interval: {}, backend {backend}.", group.label());
-            tables.push(filled(Table::new(slug, caption, vec![]), group, &baseline, &columns));
+        let with_baseline = |column: &Series| {
+            let baseline = fp32_of(column.backend);
+            *column != baseline && group.rows.iter().any(|row| series(row) == baseline && timed(row))
+        };
+        let columns: Vec<Series> = timed_series(group).into_iter().filter(with_baseline).collect();
+        for columns in OVER_FP32.side_by_side(&columns) {
+            let caption = format!("Speed-up over FP32 of the same backend, with interval: {}.", group.label());
+            let table = Table::new(OVER_FP32.slug_of(group, &columns), caption, vec![]);
+            tables.push(
+                OVER_FP32
+                    .grid(table, group, &columns, &|row, notes| ratio_cell(group, &fp32_of(row.backend), row, notes)),
+            );
         }
     }
     if tables.is_empty() {
         let caption = "Speed-up of each precision over FP32 of the same backend.";
-        tables.push(Table::empty("precision-speedup", caption, nothing_to_compare(data)));
+        tables.push(Table::empty(OVER_FP32.slug, caption, nothing_to_compare(data)));
     }
     tables
 }
 
 fn cpu_tables(group: &Group) -> Vec<Table> {
-    let caption =
-        |backend: &str, baseline: &str| format!("Speed-up over {baseline}, with interval: {}{backend}.", group.label());
-    let slug = format!("speedup-{}", group.slug());
+    let caption = |baseline: &str| format!("Speed-up over {baseline}, with interval: {}.", group.label());
+    let slug = format!("{}-{}", OVER_CPU.slug, group.slug());
     let Some(baseline) = group.cpu_baseline() else {
         let why = "No FP32 row was timed on the CPU, so there is no baseline to divide by.";
-        return vec![Table::empty(slug, caption("", "the CPU baseline"), why)];
+        return vec![Table::empty(slug, caption("the CPU baseline"), why)];
     };
     let label = baseline_label(&baseline);
     let columns: Vec<Series> = timed_series(group).into_iter().filter(|column| *column != baseline).collect();
@@ -70,21 +69,15 @@ fn cpu_tables(group: &Group) -> Vec<Table> {
             let rows = numbers::plural(emulated, "emulated row");
             why = format!("{why} {rows} left out: their time says nothing about hardware with that format.");
         }
-        return vec![Table::empty(slug, caption("", &label), why)];
+        return vec![Table::empty(slug, caption(&label), why)];
     }
-    distinct(columns.iter().map(|column| column.backend))
-        .into_iter()
-        .map(|backend| {
-            let own: Vec<Series> = columns.iter().filter(|column| column.backend == backend).cloned().collect();
-            let table =
-                Table::new(format!("{slug}-{backend}"), caption(&format!(", backend {backend}"), &label), vec![]);
-            filled(table, group, &baseline, &own)
+    let tables = OVER_CPU.side_by_side(&columns).into_iter();
+    tables
+        .map(|columns| {
+            let table = Table::new(OVER_CPU.slug_of(group, &columns), caption(&label), vec![]);
+            OVER_CPU.grid(table, group, &columns, &|row, notes| ratio_cell(group, &baseline, row, notes))
         })
         .collect()
-}
-
-fn filled(table: Table, group: &Group, baseline: &Series, columns: &[Series]) -> Table {
-    GRID.grid(table, group, columns, &|row, notes| ratio_cell(group, baseline, row, notes))
 }
 
 fn ratio_cell(group: &Group, baseline: &Series, row: &ResultRow, notes: &mut Notes) -> TableCell {
