@@ -12,7 +12,6 @@ pub mod render;
 pub mod table;
 pub mod tables;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -98,15 +97,6 @@ pub struct ReportSummary {
     pub files: Vec<PathBuf>,
     /// The claims, judged.
     pub verdicts: Vec<Verdict>,
-}
-
-impl fmt::Display for ReportSummary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let folder = self.html.parent().unwrap_or(&self.html).display();
-        writeln!(f, "{}", self.html.display())?;
-        writeln!(f, "{folder}: {} files: tables and macros for LaTeX, figures as SVG and PDF", self.files.len())?;
-        write!(f, "claims: {}", claims::print::summary(&self.verdicts))
-    }
 }
 
 /// Renders the run in `dir` into `out`: LaTeX table bodies, section files and macros, figures as SVG and PDF,

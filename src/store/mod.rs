@@ -18,10 +18,6 @@ use crate::plan::Plan;
 pub const RESULTS_FILE: &str = "results.parquet";
 /// File name of the table with a row per timed execution.
 pub const SAMPLES_FILE: &str = "samples.parquet";
-/// File name of the expanded manifest.
-pub const PLAN_FILE: &str = "plan.json";
-/// Folder of environment descriptions, one JSON file per distinct environment.
-pub const ENVIRONMENTS_FOLDER: &str = "environments";
 
 /// A table that could not be written or read.
 #[derive(Debug, Error)]
@@ -34,6 +30,15 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
+    /// There is no such table.
+    #[error("{path}: no such table; `mixprec run` writes it when it ends: run it on this folder, or run it again")]
+    Absent {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] journal::JournalError),
     /// The bytes are not those that were written.
     #[error(
         "{path}: damaged table: {detail}; run `mixprec run` again on this folder to derive it anew from the journal"
@@ -57,9 +62,6 @@ pub enum StoreError {
         /// Ours.
         expected: u32,
     },
-    /// The journal cannot be read.
-    #[error(transparent)]
-    Journal(#[from] journal::JournalError),
     /// The dataframe library failed.
     #[error("{path}: {source}")]
     Frame {
@@ -70,19 +72,22 @@ pub enum StoreError {
     },
 }
 
-/// Derives both tables of a run's folder from its plan and journal, replacing earlier ones.
+/// Derives `results.parquet` and `samples.parquet` of a run's folder from its journal.
 ///
 /// # Errors
 /// [`StoreError`] when the journal cannot be read or a table cannot be written; earlier tables then stay.
 pub fn derive_tables(dir: &Path, plan: &Plan) -> Result<(), StoreError> {
     let records = journal::read(dir)?.records;
-    parquet::write_results(dir, &derive::derive(plan, &records))?;
-    parquet::write_samples(dir, &derive::samples(plan, &records))
+    parquet::write_samples(dir, &derive::samples(plan, &records))?;
+    parquet::write_results(dir, &derive::derive(plan, &records))
 }
 
 impl StoreError {
     fn io(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
-        move |source| StoreError::Io { path: path.to_owned(), source }
+        move |source| match source.kind() {
+            std::io::ErrorKind::NotFound => StoreError::Absent { path: path.to_owned() },
+            _ => StoreError::Io { path: path.to_owned(), source },
+        }
     }
 
     fn frame(path: &Path) -> impl FnOnce(polars::prelude::PolarsError) -> StoreError {

@@ -87,7 +87,7 @@ fn write(path: &Path, mut frame: DataFrame) -> Result<(), StoreError> {
     let start = digest_start(&bytes).ok_or_else(|| StoreError::damaged(path, "the digest was not written"))?;
     let digest = sha256_hex(&bytes);
     bytes[start..start + DIGEST_LENGTH].copy_from_slice(digest.as_bytes());
-    replace(path, &bytes).map_err(StoreError::io(path))
+    replace(path, &bytes).map_err(|source| StoreError::Io { path: path.to_owned(), source })
 }
 
 fn read(path: &Path) -> Result<DataFrame, StoreError> {

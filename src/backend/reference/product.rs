@@ -14,14 +14,41 @@ use crate::graph::{Format, Rounding, Shape};
 /// Depth of one tensor-core instruction (m16n8k16).
 const EMULATED_DEPTH: usize = 16;
 
-/// Rows of a tile of output that one task computes.
+/// Most rows of output that one task computes; more no longer fit the caches of one core.
 const TILE_ROWS: usize = 1024;
 
-/// Output columns of a tile are a multiple of this.
-const COLUMN_STEP: usize = 64;
+/// Fewer rows than this per task lose more to packing than they win by balance.
+const MIN_TILE_ROWS: usize = 32;
 
-/// Wider tiles than this no longer fit the caches of one core.
-const TILE_COLUMNS: usize = 4096;
+/// Output columns of one task where the weight is stored by rows.
+const ROW_LAYOUT_COLUMNS: usize = 512;
+
+/// Output columns of a panel: what the kernels of `faer` compute at once with 512-bit vectors (and a multiple of what
+/// they compute with narrower ones).
+const PANEL: usize = 96;
+
+/// How a weight matrix lies in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// `[width, inputs]`, as embedding tables are read.
+    Rows,
+    /// `[width / 96][inputs, 96]`: spares the products of few rows most of the packing. The last panel is padded.
+    Panels,
+}
+
+/// Rearranges `[width, inputs]` into panels.
+pub(super) fn panels<T: Real>(weight: &[T], inputs: usize) -> Vec<T> {
+    let width = weight.len() / inputs;
+    let mut out = vec![T::ZERO; width.div_ceil(PANEL) * PANEL * inputs];
+    out.par_chunks_mut(PANEL * inputs).zip(weight.par_chunks(PANEL * inputs)).for_each(|(panel, rows)| {
+        for (column, row) in rows.chunks(inputs).enumerate() {
+            for (depth, value) in row.iter().enumerate() {
+                panel[depth * PANEL + column] = *value;
+            }
+        }
+    });
+    out
+}
 
 /// `dst = alpha lhs rhs`, accumulated in `format`.
 fn product<T: Real>(mut dst: MatMut<'_, T>, lhs: MatRef<'_, T>, rhs: MatRef<'_, T>, alpha: T, format: Format) {
@@ -46,31 +73,55 @@ fn product<T: Real>(mut dst: MatMut<'_, T>, lhs: MatRef<'_, T>, rhs: MatRef<'_, 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Linear<'a, T> {
     pub input: &'a [T],
-    /// `[width, inputs]`
     pub weight: &'a [T],
+    pub layout: Layout,
     pub bias: Option<&'a [T]>,
     pub inputs: usize,
     pub width: usize,
+}
+
+impl<'a, T: Real> Linear<'a, T> {
+    /// Columns `index * columns ..` of the transposed weight: `[inputs, width of the tile]`.
+    fn weight_tile(&self, index: usize, columns: usize) -> MatRef<'a, T> {
+        match self.layout {
+            Layout::Rows => {
+                let rows = MatRef::from_row_major_slice(self.weight, self.width, self.inputs);
+                rows.subrows(index * ROW_LAYOUT_COLUMNS, columns).transpose()
+            }
+            Layout::Panels => {
+                let panel = &self.weight[index * PANEL * self.inputs..][..PANEL * self.inputs];
+                MatRef::from_row_major_slice(panel, self.inputs, PANEL).subcols(0, columns)
+            }
+        }
+    }
 }
 
 /// `out = input weightᵀ + bias`; the bias is added on the accumulator's grid.
 pub(super) fn linear<T: Real>(job: Linear<'_, T>, rounding: Rounding, out: &mut [T]) {
     let rows = job.input.len() / job.inputs;
     let input = MatRef::from_row_major_slice(job.input, rows, job.inputs);
-    let weight = MatRef::from_row_major_slice(job.weight, job.width, job.inputs);
-    let per_thread = job.width.div_ceil(rayon::current_num_threads());
-    let columns = per_thread.next_multiple_of(COLUMN_STEP).min(TILE_COLUMNS);
-    MatMut::from_row_major_slice_mut(out, rows, job.width).par_col_chunks_mut(columns).enumerate().for_each(
-        |(index, tile)| {
-            let weight = weight.subrows(index * columns, tile.ncols()).transpose();
-            tile.par_row_chunks_mut(TILE_ROWS).enumerate().for_each(|(index, tile)| {
-                let input = input.subrows(index * TILE_ROWS, tile.nrows());
-                product(tile, input, weight, T::ONE, rounding.accumulate);
-            });
-        },
-    );
+    let columns = match job.layout {
+        Layout::Rows => ROW_LAYOUT_COLUMNS,
+        Layout::Panels => PANEL,
+    };
+    // About four tasks per thread, cut along rows only where there are too few columns.
+    let tasks = 4 * rayon::current_num_threads();
+    let row_tiles = tasks.div_ceil(job.width.div_ceil(columns)).min(rows.div_ceil(MIN_TILE_ROWS));
+    let tile_rows = rows.div_ceil(row_tiles).min(TILE_ROWS);
+    let out_matrix = MatMut::from_row_major_slice_mut(out, rows, job.width);
+    out_matrix.par_col_chunks_mut(columns).enumerate().for_each(|(index, tile)| {
+        let weight = job.weight_tile(index, tile.ncols());
+        tile.par_row_chunks_mut(tile_rows).enumerate().for_each(|(index, tile)| {
+            let input = input.subrows(index * tile_rows, tile.nrows());
+            product(tile, input, weight, T::ONE, rounding.accumulate);
+        });
+    });
     if let Some(bias) = job.bias {
-        out.par_chunks_mut(job.width).for_each(|row| row.iter_mut().zip(bias).for_each(|(y, b)| *y += *b));
+        out.par_chunks_mut(job.width).for_each(|row| {
+            for (y, b) in row.iter_mut().zip(bias) {
+                *y += *b;
+            }
+        });
         round_to(rounding.accumulate, out);
     }
 }
@@ -155,10 +206,13 @@ mod tests {
 
     #[test]
     fn linear_equals_the_textbook_sum_for_ragged_sizes() {
-        for (rows, inputs, width) in [(1, 1, 1), (3, 17, 2), (5, 64, 130), (1030, 8, 70)] {
+        let sizes = [(1, 1, 1), (3, 17, 2), (5, 64, 130), (70, 33, 96), (1030, 8, 600)];
+        for ((rows, inputs, width), layout) in sizes.into_iter().flat_map(|s| [(s, Layout::Rows), (s, Layout::Panels)])
+        {
             let (input, weight, bias) = (values(rows * inputs, 1), values(width * inputs, 2), values(width, 3));
             let mut out = vec![f32::NAN; rows * width];
-            let job = Linear { input: &input, weight: &weight, bias: Some(&bias), inputs, width };
+            let stored = if layout == Layout::Panels { panels(&weight, inputs) } else { weight.clone() };
+            let job = Linear { input: &input, weight: &stored, layout, bias: Some(&bias), inputs, width };
             linear(job, Rounding::uniform(Format::Fp32), &mut out);
             for (index, y) in out.iter().enumerate() {
                 let (row, column) = (index / width, index % width);
@@ -166,7 +220,10 @@ mod tests {
                     .map(|k| f64::from(input[row * inputs + k]) * f64::from(weight[column * inputs + k]))
                     .sum::<f64>()
                     + f64::from(bias[column]);
-                assert!((f64::from(*y) - exact).abs() < 1e-4, "{rows}x{inputs}x{width} at {index}: {y} {exact}");
+                assert!(
+                    (f64::from(*y) - exact).abs() < 1e-4,
+                    "{layout:?} {rows}x{inputs}x{width} at {index}: {y} {exact}"
+                );
             }
         }
     }
@@ -177,7 +234,8 @@ mod tests {
         let ones = vec![1f32; 3000 * 16];
         let tiny: Vec<f32> = ones.iter().map(|_| 2f32.powi(-5)).collect();
         let mut out = [0f32; 1];
-        let job = Linear { input: &ones, weight: &tiny, bias: None, inputs: ones.len(), width: 1 };
+        let job =
+            Linear { input: &ones, weight: &tiny, layout: Layout::Rows, bias: None, inputs: ones.len(), width: 1 };
         // Sixteen products add 0.5, which ties to even at 1024, where the spacing is 1.
         let rounding = Rounding { compute: Format::Fp16, accumulate: Format::Fp16, store: Format::Fp16 };
         linear(job, rounding, &mut out);

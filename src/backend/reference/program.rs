@@ -1,11 +1,11 @@
 //! A graph prepared for one policy and shape: parameters in their formats, intermediate tensors in reused buffers.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::elementwise::{Embedding, Kernels, LayerNorm, Softmax};
-use super::product::{Heads, Linear, attention_context, attention_scores, linear};
+use super::product::{Heads, Layout, Linear, attention_context, attention_scores, linear, panels};
 use super::rounding::{is_on_grid, round_to};
 use crate::backend::BackendError;
 use crate::graph::cost::params_of;
@@ -21,19 +21,31 @@ type Key = (usize, Format);
 /// Parameters rounded to the formats a policy reads them in, shared by the programs of all shapes.
 #[derive(Debug)]
 pub(super) struct Weights<T> {
-    tensors: BTreeMap<Key, Vec<T>>,
+    tensors: BTreeMap<Key, Stored<T>>,
+}
+
+/// A parameter as it lies in memory.
+#[derive(Debug)]
+struct Stored<T> {
+    values: Vec<T>,
+    layout: Layout,
 }
 
 impl<T: Kernels> Weights<T> {
     /// Reads the model tensor by tensor, so that no more than one tensor is held beside the result.
     pub fn load(model: &Model, policy: &PrecisionPolicy) -> Result<Self, BackendError> {
         let mut tensors = BTreeMap::new();
+        let rows = row_layout_params(&model.graph);
         for (op, rounding) in model.graph.ops.iter().zip(model.graph.roundings(policy)?) {
             for id in params_of(op) {
                 if let Entry::Vacant(entry) = tensors.entry((id.0, rounding.compute)) {
                     let mut values = T::carry(model.param(id)?);
                     round_to(rounding.compute, &mut values);
-                    entry.insert(values);
+                    let layout = if rows.contains(&id.0) { Layout::Rows } else { Layout::Panels };
+                    if layout == Layout::Panels {
+                        values = panels(&values, model.graph.param(id).dims[1]);
+                    }
+                    entry.insert(Stored { values, layout });
                 }
             }
         }
@@ -42,13 +54,25 @@ impl<T: Kernels> Weights<T> {
 
     /// Bytes held.
     pub fn bytes(&self) -> u64 {
-        self.tensors.values().map(|tensor| std::mem::size_of_val(tensor.as_slice()) as u64).sum()
+        self.tensors.values().map(|tensor| std::mem::size_of_val(tensor.values.as_slice()) as u64).sum()
     }
 
     fn get(&self, id: ParamId, format: Format) -> &[T] {
         // `load` walked the same ops with the same policy.
-        self.tensors.get(&(id.0, format)).map_or(&[], Vec::as_slice)
+        self.tensors.get(&(id.0, format)).map_or(&[], |tensor| tensor.values.as_slice())
     }
+
+    fn layout(&self, id: ParamId, format: Format) -> Layout {
+        self.tensors.get(&(id.0, format)).map_or(Layout::Rows, |tensor| tensor.layout)
+    }
+}
+
+/// Parameters that must stay as they are: vectors, and tables that are looked up by row (a tied language-model head
+/// then multiplies by the table as it is).
+fn row_layout_params(graph: &Graph) -> BTreeSet<usize> {
+    let is_weight = |op: &Op, id: ParamId| matches!(op.kind, OpKind::Linear { weight, .. } if weight == id);
+    let others = graph.ops.iter().flat_map(|op| params_of(op).into_iter().filter(move |id| !is_weight(op, *id)));
+    others.map(|id| id.0).collect()
 }
 
 /// One op with its formats and its place in the buffers.
@@ -247,10 +271,12 @@ impl<T: Kernels> Program<T> {
 
     fn linear(&self, step: &Step, weight: ParamId, bias: Option<ParamId>, out: &mut [T]) {
         let input = self.operand(step, 0);
+        let layout = self.weights.layout(weight, step.rounding.compute);
         let weight = self.weights.get(weight, step.rounding.compute);
         let job = Linear {
             input: &input,
             weight,
+            layout,
             bias: bias.map(|id| self.weights.get(id, step.rounding.compute)),
             inputs: step.inputs[0].elements / step.rows,
             width: step.output.elements / step.rows,

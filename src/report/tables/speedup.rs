@@ -3,7 +3,7 @@
 
 use super::grid::Grid;
 use crate::backend::BackendKind;
-use crate::report::data::{Data, Group, Series, fp32_of, series, speedup, timed};
+use crate::report::data::{Data, Group, Series, distinct, fp32_of, series, speedup, timed};
 use crate::report::numbers;
 use crate::report::table::{Notes, Table, TableCell};
 use crate::store::schema::ResultRow;
@@ -23,9 +23,15 @@ pub fn baseline_label(baseline: &Series) -> String {
     }
 }
 
-/// Speed-up over the CPU baseline, a table per group.
+/// Speed-up over the CPU baseline, a table per group; one that says why where no group has any.
 pub fn over_cpu_baseline(data: &Data) -> Vec<Table> {
-    data.groups().iter().flat_map(cpu_tables).collect()
+    let tables: Vec<Table> = data.groups().iter().flat_map(cpu_tables).collect();
+    if tables.iter().any(|table| table.empty.is_none()) {
+        return tables;
+    }
+    let reasons = distinct(tables.into_iter().filter_map(|table| table.empty)).join(" ");
+    let reasons = if reasons.is_empty() { "The plan has no configurations.".to_owned() } else { reasons };
+    vec![Table::empty(OVER_CPU.slug, "Speed-up over the CPU baseline.", reasons)]
 }
 
 /// Speed-up of each precision over FP32 of the same backend, a table per group.
@@ -63,11 +69,9 @@ fn cpu_tables(group: &Group) -> Vec<Table> {
     let label = baseline_label(&baseline);
     let columns: Vec<Series> = timed_series(group).into_iter().filter(|column| *column != baseline).collect();
     if columns.is_empty() {
-        let emulated = group.rows.iter().filter(|row| row.emulated == Some(true)).count();
         let mut why = format!("Nothing but the baseline itself ({}) was timed natively.", baseline.label());
-        if emulated > 0 {
-            let rows = numbers::plural(emulated, "emulated row");
-            why = format!("{why} {rows} left out: their time says nothing about hardware with that format.");
+        if group.rows.iter().any(|row| row.emulated == Some(true)) {
+            why = format!("{why} Emulated rows are left out: their time says nothing about hardware with that format.");
         }
         return vec![Table::empty(slug, caption(&label), why)];
     }
