@@ -1,6 +1,8 @@
 //! The command line: what can be typed, and which stage each command calls. Messages for people go to standard error,
 //! results to standard output.
 
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -175,7 +177,7 @@ impl Cli {
             Command::Report { dir, out } => render(&dir, out)?,
             Command::Verify { dir, json, claims } => verify(&dir, json, claims.as_deref())?,
             Command::Infer(args) => infer(args)?,
-            Command::Doctor { json } => diagnose(json),
+            Command::Doctor { json } => diagnose(json)?,
             Command::Worker => return Ok(runner::worker::main()),
         };
         Ok(ExitCode::from(code))
@@ -190,7 +192,7 @@ fn load(manifest: &Path) -> Result<(LoadedManifest, Plan)> {
 
 fn plan(manifest: &Path, json: bool) -> Result<u8> {
     let (_, plan) = load(manifest)?;
-    print!("{}", if json { plan.to_json()? } else { plan.to_text() });
+    show(if json { plan.to_json()? } else { plan.to_text() })?;
     Ok(OK)
 }
 
@@ -206,16 +208,17 @@ fn run(args: &RunArgs) -> Result<u8> {
     environment.write(&dir)?;
     let summary = runner::run(&plan, &dir, &options)?;
     store::derive_tables(&dir, &plan)?;
-    eprintln!("{summary}");
-    eprintln!("results: {}; next: mixprec report {}", dir.join("results.parquet").display(), dir.display());
+    note(&summary);
+    note(format_args!("results: {}; next: mixprec report {}", dir.join("results.parquet").display(), dir.display()));
     Ok(summary.exit_code())
 }
 
 fn render(dir: &Path, out: Option<PathBuf>) -> Result<u8> {
     let out = out.unwrap_or_else(|| dir.join("report"));
     let summary = report::report(dir, &out)?;
-    println!("{} files in {}; open {}", summary.files.len(), out.display(), summary.html.display());
-    println!("claims: {}", claims::print::summary(&summary.verdicts));
+    let files = summary.files.len();
+    show(format_args!("{files} files in {}; open {}\n", out.display(), summary.html.display()))?;
+    show(format_args!("claims: {}\n", claims::print::summary(&summary.verdicts)))?;
     Ok(OK)
 }
 
@@ -225,7 +228,7 @@ fn verify(dir: &Path, json: bool, file: Option<&Path>) -> Result<u8> {
         None => claims::Claims::builtin()?,
     };
     let verdicts = claims::verify(dir, &claims)?;
-    print!("{}", if json { claims::to_json(&verdicts)? } else { claims::to_text(&verdicts) });
+    show(if json { claims::to_json(&verdicts)? } else { claims::to_text(&verdicts) })?;
     Ok(if verdicts.iter().any(claims::Verdict::is_failure) { SOME_FAILED } else { OK })
 }
 
@@ -243,12 +246,26 @@ fn infer(args: InferArgs) -> Result<u8> {
         wanted: args.output,
     };
     let answer = infer::infer(&request)?;
-    print!("{}", if args.json { answer.to_json()? } else { answer.to_text() });
+    show(if args.json { answer.to_json()? } else { answer.to_text() })?;
     Ok(OK)
 }
 
-fn diagnose(json: bool) -> u8 {
+fn diagnose(json: bool) -> Result<u8> {
     let findings = doctor::report();
-    print!("{}", if json { doctor::json(&findings) } else { doctor::text(&findings) });
-    OK
+    show(if json { doctor::json(&findings) } else { doctor::text(&findings) })?;
+    Ok(OK)
+}
+
+/// Writes a result to standard output. A reader that has seen enough (`| head`) is no error.
+fn show(text: impl Display) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match write!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("standard output"),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line for people. A closed or full standard error loses the line and nothing else.
+fn note(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
 }

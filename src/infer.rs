@@ -56,6 +56,9 @@ pub enum InferError {
     #[error(transparent)]
     Backend(#[from] BackendError),
     /// Nothing to run.
+    #[error("the text is empty; give some words with --text or --file")]
+    Empty,
+    /// Too little to run.
     #[error(
         "the text has {tokens} tokens and `--output {wanted}` needs at least {needed}; give a longer --text or --file"
     )]
@@ -111,6 +114,10 @@ pub fn infer(request: &InferRequest) -> Result<Answer, InferError> {
     let source = ModelSource::Checkpoint { path: request.model.clone(), sha256: None };
     let model = Arc::new(Model::open("model", &source, std::path::Path::new("."), head)?);
     check_output(request, model.graph.output_kind)?;
+    // Sentence markers would make a sentence of it.
+    if request.text.trim().is_empty() {
+        return Err(InferError::Empty);
+    }
     let tokenizer = model.tokenizer()?;
     let ids = tokenizer.sentence(&request.text)?;
     let (needed, wanted) = if request.wanted == Wanted::Nll { (2, "nll") } else { (1, request.wanted.name()) };

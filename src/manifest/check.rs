@@ -43,6 +43,7 @@ pub(super) fn draft(draft: &Draft, report: &mut Report<'_>) {
     let before = report.len();
     lengths(draft, &left, report);
     policies(draft, &left, report);
+    tokenizers(draft, &left, report);
     let whole = draft.is_whole();
     if whole {
         idle_exclusions(exclude, &effect, report);
@@ -128,6 +129,30 @@ fn policies(draft: &Draft, left: &[[usize; 6]], report: &mut Report<'_>) {
                 backend = backend.value,
             );
             report.push(policy.place.to_owned(), &policy.path, message);
+        }
+    }
+}
+
+/// Text needs a tokenizer, which random weights do not have. What a hub model has is known once it has been fetched.
+fn tokenizers(draft: &Draft, left: &[[usize; 6]], report: &mut Report<'_>) {
+    for (i, input) in draft.inputs.values.iter().enumerate() {
+        let kind = match input.value.source {
+            InputSource::Random { .. } => continue,
+            InputSource::Text { .. } => "text",
+            InputSource::Sst2 { .. } => "sst2",
+        };
+        for (m, model) in draft.models.values.iter().enumerate() {
+            let drawn = matches!(model.value.source, ModelSource::Random { .. });
+            if !drawn || !left.iter().any(|index| index[0] == m && index[5] == i) {
+                continue;
+            }
+            let message = format!(
+                "found an input of kind `{kind}`, which model `{model}` cannot read: random weights have no tokenizer; \
+                 give the model a checkpoint, or add to exclude: {{models: [{model}], inputs: [{input}], reason: ...}}",
+                model = model.value.name,
+                input = input.value.name,
+            );
+            report.push(input.place, &input.path, message);
         }
     }
 }

@@ -73,6 +73,20 @@ fn a_cell_of_impossible_combinations_may_be_excluded() {
 }
 
 #[test]
+fn text_is_for_models_with_a_tokenizer() {
+    let inputs = with("inputs", "inputs: {random: {random: 7}, excerpt: {text: x}}");
+    let exclude = "exclude: [{models: [bert, gpt], inputs: [excerpt], reason: no tokenizer}]\n";
+    assert_eq!(plan(&(inputs.clone() + exclude)).configurations.len(), 24);
+    let message = errors(&(inputs + &exclude.replace("bert, gpt", "gpt")));
+    assert!(message.contains("model `bert` cannot read") && !message.contains("`gpt`"), "{message}");
+    // Whether a hub model has its tokenizer or a stand-in's random weights is known when it runs.
+    let (revision, sha256) = ("0".repeat(40), "0".repeat(64));
+    let hub = format!("{{hub: a/b, revision: '{revision}', sha256: '{sha256}', fallback: gpt2}}");
+    let text = with("models", &format!("models: {{bert: {{checkpoint: x}}, gpt: {hub}}}"));
+    assert_eq!(plan(&text.replace("{random: {random: 7}}", "{excerpt: {text: x}}")).configurations.len(), 24);
+}
+
+#[test]
 fn a_cell_takes_the_reason_of_the_first_exclusion_that_names_it() {
     let exclude = "exclude: [{batch_sizes: [2], reason: first}, {models: [gpt], reason: second}]\n";
     let plan = plan(&(with("expect_configurations", "expect_configurations: 6") + exclude));

@@ -63,6 +63,8 @@ const MISTAKES: &[(&str, &str)] = &[
     ("inputs", "inputs: {random: {seed: 7}}"),
     ("inputs", "inputs: {random: {random: 7, text: x}}"),
     ("inputs", "inputs: {text: {text: [x]}}"),
+    ("inputs", "inputs: {excerpt: {text: data/excerpt.txt}}"),
+    ("inputs", "inputs: {random: {random: 7}, sst2: {sst2: dev.tsv}}"),
     ("measurement", "measurement: {warmup: -1, min_samples: 0, max_samples: many}"),
     ("measurement", "measurement: {min_samples: 20, max_samples: 10}"),
     ("measurement", "measurement: {target_precision: .nan, time_cap_s: .inf, timeout_s: -5}"),

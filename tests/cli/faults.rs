@@ -1,0 +1,261 @@
+//! What is wrong with a checkpoint, a dataset or a backend costs the rows that need it: each has one clear reason, the
+//! other rows are measured, and the exit code is 1.
+
+use std::path::Path;
+
+use mixprec::backend::BackendKind;
+use mixprec::manifest::schema::ModelSource;
+use mixprec::model::{Head, Model};
+use mixprec::store::record::FailureKind;
+use mixprec::store::schema::{ResultRow, Status};
+use sha2::{Digest, Sha256};
+
+use crate::checkpoint::{Checkpoint, WORDS};
+use crate::experiment::{Cells, Experiment, text};
+use crate::{assert_says, expect};
+
+/// Runs an experiment of two cells of which the one called `broken` (a model or an input) fails for this reason.
+/// `prepare` finds a sound BERT and GPT-2 in the manifest's folder.
+fn costs_one_row(cells: &Cells<'_>, prepare: impl FnOnce(&Path), reason: &[&str]) -> (Experiment, ResultRow) {
+    let experiment = Experiment::new(&Cells { count: 2, ..*cells });
+    Checkpoint::bert().write(&experiment.folder().join("bert"));
+    Checkpoint::gpt2().write(&experiment.folder().join("gpt2"));
+    prepare(&experiment.folder());
+    let stderr = experiment.run(1);
+    assert!(stderr.contains("1 measured, 1 failed"), "{stderr}");
+    let (failed, measured): (Vec<_>, Vec<_>) =
+        experiment.rows().into_iter().partition(|row| row.model == "broken" || row.input == "broken");
+    assert_eq!((failed.len(), measured.len()), (1, 1), "{stderr}");
+    assert_eq!((measured[0].status, measured[0].samples), (Status::Ok, Some(3)));
+    assert!(measured[0].cosine_min.is_some_and(|cosine| cosine > 0.999_999), "{:?}", measured[0]);
+    let row = failed[0].clone();
+    assert_eq!((row.status, row.failure_kind), (Status::Failed, Some(FailureKind::Error)), "{row:?}");
+    assert_eq!((row.samples, row.latency_p50_ms, row.nan_count), (None, None, None));
+    let found = row.reason.as_deref().unwrap();
+    assert_says(found, reason);
+    assert!(stderr.contains(found), "{stderr}");
+    (experiment, row)
+}
+
+fn broken_model(source: &str, prepare: impl FnOnce(&Path), reason: &[&str]) -> (Experiment, ResultRow) {
+    let models = format!("{{bert: {{checkpoint: bert}}, broken: {{{source}}}}}");
+    costs_one_row(&Cells { models: &models, ..Cells::default() }, prepare, reason)
+}
+
+fn broken_input(model: &str, kind: &str, content: Option<&[u8]>, reason: &[&str]) {
+    let models = format!("{{tiny: {{checkpoint: {model}}}}}");
+    let inputs = format!("{{random: {{random: 7}}, broken: {{{kind}: data.txt}}}}");
+    let prepare = |folder: &Path| {
+        if let Some(content) = content {
+            std::fs::write(folder.join("data.txt"), content).unwrap();
+        }
+    };
+    costs_one_row(&Cells { models: &models, inputs: &inputs, ..Cells::default() }, prepare, reason);
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn an_absent_checkpoint_is_a_row_until_it_is_there() {
+    let (experiment, _) = broken_model("checkpoint: nowhere", |_| {}, &["nowhere/config.json"]);
+    Checkpoint::gpt2().write(&experiment.folder().join("nowhere"));
+    let stderr = experiment.run(1);
+    assert!(stderr.contains("1 failed earlier (--retry-failed"), "{stderr}");
+    expect(0, &["run", text(&experiment.yaml()), "--out", text(&experiment.dir()), "--retry-failed"]);
+    assert!(experiment.rows().iter().all(|row| row.status == Status::Ok && row.cosine_min.unwrap() > 0.999_999));
+}
+
+#[test]
+fn a_truncated_checkpoint_is_a_row() {
+    let cut = |folder: &Path| {
+        let bytes = Checkpoint::gpt2().write(&folder.join("cut"));
+        std::fs::write(folder.join("cut/model.safetensors"), &bytes[..bytes.len() - 1]).unwrap();
+    };
+    let reason = ["cut/model.safetensors: it is ", "but its header describes", "fetch it again"];
+    let (experiment, row) = broken_model("checkpoint: cut", cut, &reason);
+    // The report shows the reason beside the rows that were measured.
+    expect(0, &["report", text(&experiment.dir())]);
+    let failures = std::fs::read_to_string(experiment.dir().join("report/report.html")).unwrap();
+    assert!(failures.contains("it is ") && failures.contains("fetch it again"), "{:?}", row.reason);
+}
+
+#[test]
+fn a_flipped_bit_in_the_header_is_a_row() {
+    let flip = |folder: &Path| {
+        let mut bytes = Checkpoint::gpt2().write(&folder.join("flipped"));
+        bytes[8] ^= 1;
+        std::fs::write(folder.join("flipped/model.safetensors"), &bytes).unwrap();
+    };
+    broken_model("checkpoint: flipped", flip, &["flipped/model.safetensors: its header is unreadable"]);
+}
+
+#[test]
+fn a_flipped_bit_in_the_data_is_a_row_where_the_digest_is_pinned() {
+    let whole = sha256(&Checkpoint::gpt2().write(tempfile::tempdir().unwrap().path()));
+    let flip = |folder: &Path| {
+        let mut bytes = Checkpoint::gpt2().write(&folder.join("flipped"));
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 16;
+        std::fs::write(folder.join("flipped/model.safetensors"), &bytes).unwrap();
+    };
+    let reason = ["flipped/model.safetensors: sha256 is ", &whole, "fetch the pinned file or correct the pin"];
+    broken_model(&format!("checkpoint: flipped, sha256: '{whole}'"), flip, &reason);
+}
+
+/// Every truncation and every flipped bit of the header, without starting the program for each.
+#[test]
+fn no_damage_to_a_header_goes_unnoticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = Checkpoint::gpt2().write(folder.path());
+    let header = 8 + usize::try_from(u64::from_le_bytes(whole[..8].try_into().unwrap())).unwrap();
+    let source = ModelSource::Checkpoint { path: folder.path().to_owned(), sha256: None };
+    let opens = |bytes: &[u8]| {
+        std::fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
+        let opened = Model::open("damaged", &source, Path::new("."), Head::Natural);
+        opened.map_err(|error| assert_says(&error.to_string(), &["model.safetensors"])).is_ok()
+    };
+    assert!(opens(&whole));
+    for length in (0..header).chain([header, whole.len() / 2, whole.len() - 1]) {
+        assert!(!opens(&whole[..length]), "cut to {length} bytes");
+    }
+    for position in 0..header {
+        let mut bytes = whole.clone();
+        bytes[position] ^= 1 << (position % 8);
+        assert!(!opens(&bytes), "byte {position} of the header of {header}");
+    }
+}
+
+#[test]
+fn a_pickle_checkpoint_is_a_row() {
+    let pickle = |folder: &Path| {
+        Checkpoint::gpt2().write(&folder.join("old"));
+        std::fs::rename(folder.join("old/model.safetensors"), folder.join("old/pytorch_model.bin")).unwrap();
+    };
+    broken_model("checkpoint: old", pickle, &["old/pytorch_model.bin: pickle", "save_pretrained"]);
+}
+
+#[test]
+fn a_checkpoint_that_does_not_fit_its_configuration_is_a_row() {
+    let other = |folder: &Path| {
+        let mut checkpoint = Checkpoint::gpt2();
+        checkpoint.config["n_inner"] = 48.into();
+        checkpoint.write(&folder.join("other"));
+    };
+    broken_model("checkpoint: other", other, &["`h.0.mlp.c_fc.weight` has shape [16, 32]", "implies [16, 48]"]);
+}
+
+#[test]
+fn a_sequence_longer_than_the_checkpoints_positions_is_a_row() {
+    let cells = Cells {
+        models: "{broken: {checkpoint: gpt2}, bert: {random: 1, architecture: bert-tiny}}",
+        ..Cells::default()
+    };
+    costs_one_row(&Cells { sequence_lengths: "[48]", ..cells }, |_| {}, &["48", "32 positions"]);
+}
+
+#[test]
+fn a_hub_model_is_a_row_until_it_is_fetched() {
+    let digest = sha256(&Checkpoint::gpt2().write(tempfile::tempdir().unwrap().path()));
+    let revision = "0123456789abcdef0123456789abcdef01234567";
+    let source = format!("hub: owner/name, revision: '{revision}', sha256: '{digest}'");
+    let reason = ["`owner/name`", revision, "has not been fetched", "no fallback"];
+    let (experiment, _) = broken_model(&source, |_| {}, &reason);
+    let fetched = experiment.folder().join("../runs/hub/owner--name").join(revision);
+    Checkpoint::gpt2().write(&fetched);
+    expect(0, &["run", text(&experiment.yaml()), "--out", text(&experiment.dir()), "--retry-failed"]);
+    let provenance = format!("checkpoint sha256 {}", &digest[..16]);
+    assert_eq!(experiment.rows()[1].model_provenance.as_ref(), Some(&provenance));
+}
+
+#[test]
+fn a_stand_in_for_a_hub_model_reads_random_ids_and_no_text() {
+    let (revision, digest) = ("0".repeat(40), "0".repeat(64));
+    let models =
+        format!("{{tiny: {{hub: owner/name, revision: '{revision}', sha256: '{digest}', fallback: gpt2-tiny}}}}");
+    let inputs = "{random: {random: 7}, broken: {text: data.txt}}";
+    let prepare = |folder: &Path| std::fs::write(folder.join("data.txt"), WORDS.join(" ")).unwrap();
+    let cells = Cells { models: &models, inputs, ..Cells::default() };
+    let (experiment, _) = costs_one_row(&cells, prepare, &["`tiny` has random weights and so no tokenizer"]);
+    let provenance = experiment.rows()[0].model_provenance.clone().unwrap();
+    assert_eq!(provenance, "random weights, seed 0, standing in for owner/name");
+}
+
+#[test]
+fn a_wrong_tokenizer_is_a_row_of_text_and_none_of_random_ids() {
+    let wrong = |folder: &Path| {
+        std::fs::write(folder.join("data.txt"), WORDS.join(" ")).unwrap();
+        let mut checkpoint = Checkpoint::gpt2();
+        checkpoint.tokenizer.as_mut().unwrap()["model"]["vocab"]["another"] = WORDS.len().into();
+        checkpoint.write(&folder.join("gpt2"));
+    };
+    let inputs = "{random: {random: 7}, broken: {text: data.txt}}";
+    let cells = Cells { models: "{tiny: {checkpoint: gpt2}}", inputs, ..Cells::default() };
+    let reason = ["gpt2/tokenizer.json", "25 tokens", "embeds 24", "another model"];
+    costs_one_row(&cells, wrong, &reason);
+    let damage = |folder: &Path| {
+        wrong(folder);
+        std::fs::write(folder.join("gpt2/tokenizer.json"), "{").unwrap();
+    };
+    costs_one_row(&cells, damage, &["gpt2/tokenizer.json"]);
+}
+
+#[test]
+fn a_dataset_that_cannot_be_used_is_a_row() {
+    for (model, kind) in [("bert", "text"), ("gpt2", "text"), ("bert", "sst2")] {
+        broken_input(model, kind, None, &["data.txt: ", "put the dataset there or correct the manifest's path"]);
+        broken_input(model, kind, Some(&[b'a', 0xff]), &["data.txt:1: the file is not UTF-8 text"]);
+    }
+    for empty in ["", "\n \n"] {
+        broken_input("bert", "text", Some(empty.as_bytes()), &["data.txt: holds 0 tokens", "needs 6", "longer text"]);
+        broken_input("gpt2", "text", Some(empty.as_bytes()), &["data.txt: holds 0 tokens", "needs 9"]);
+    }
+    let eight = b"the film is good but the plot weak";
+    broken_input("gpt2", "text", Some(eight), &["holds 8 tokens", "a window of 8 needs 9"]);
+    broken_input("bert", "sst2", Some(b""), &["data.txt:1: the file holds no sentence"]);
+    broken_input("bert", "sst2", Some(b"sentence\tlabel\n"), &["data.txt:1: the file holds no sentence"]);
+    broken_input("bert", "sst2", Some(b"good\t1\n"), &["data.txt:1: expected the header"]);
+    let label = b"sentence\tlabel\ngood film\t1\nbad film\tnegative\n";
+    broken_input("bert", "sst2", Some(label), &["data.txt:3: expected label 0 or 1"]);
+    broken_input("bert", "sst2", Some(b"sentence\tlabel\ngood film\n"), &["data.txt:2: expected `sentence<TAB>label`"]);
+}
+
+#[test]
+fn a_dataset_that_is_not_the_pinned_one_is_a_row() {
+    let prepare = |folder: &Path| std::fs::write(folder.join("data.txt"), WORDS.join(" ")).unwrap();
+    let inputs = format!("{{random: {{random: 7}}, broken: {{text: data.txt, sha256: '{}'}}}}", "0".repeat(64));
+    let cells = Cells { models: "{tiny: {checkpoint: gpt2}}", inputs: &inputs, ..Cells::default() };
+    costs_one_row(&cells, prepare, &["data.txt: sha256 is ", "the manifest pins 0000"]);
+}
+
+#[test]
+fn a_backend_that_is_not_available_costs_its_rows() {
+    let kinds = [BackendKind::TensorRt, BackendKind::Cuda, BackendKind::OnnxRuntime];
+    let unavailable = kinds.into_iter().find_map(|kind| {
+        let error = mixprec::backend::backend(kind).and_then(|backend| backend.availability()).err()?;
+        Some((kind, error.to_string()))
+    });
+    let Some((kind, reason)) = unavailable else {
+        println!("skipped: every backend is available here");
+        return;
+    };
+    let backends = format!("[reference, {kind}]");
+    let experiment =
+        Experiment::new(&Cells { backends: &backends, batch_sizes: "[1, 2]", count: 4, ..Cells::default() });
+    let stderr = experiment.run(1);
+    assert!(stderr.contains("2 measured, 2 failed"), "{stderr}");
+    for row in experiment.rows() {
+        let expected = (row.backend == kind).then(|| reason.clone());
+        assert_eq!(row.reason, expected, "{row:?}");
+        assert_eq!(row.failure_kind, expected.map(|_| FailureKind::Unavailable));
+    }
+}
+
+#[test]
+fn a_batch_of_none_is_bad_input() {
+    let experiment = Experiment::new(&Cells { batch_sizes: "[0]", ..Cells::default() });
+    let stderr = experiment.run(2);
+    assert!(stderr.contains("test.yaml:7:15: batch_sizes[0]: found `0`, expected a whole number from 1"), "{stderr}");
+    assert!(!experiment.dir().exists(), "refused before anything is written");
+}

@@ -1,0 +1,137 @@
+//! Overflow seen from the command line, and rows that do not depend on the batch they are in.
+
+use mixprec::backend::reference::ReferenceBackend;
+use mixprec::backend::{Backend, BuildRequest};
+use mixprec::graph::{PrecisionPolicy, Preset, Shape};
+use mixprec::input::Batch;
+use mixprec::manifest::schema::InputSource;
+use mixprec::model::Head;
+use mixprec::store::schema::{ResultRow, Status};
+
+use crate::checkpoint::Checkpoint;
+use crate::experiment::{Cells, Experiment};
+
+const TOLERANCES: &str = "tolerances: {fp32: {cosine_min: 0.999999}, fp16: {cosine_min: 0.99}, \
+                          hybrid: {cosine_min: 0.9998}}";
+
+/// The fp32, fp16 and hybrid rows of a checkpoint on random ids.
+fn rows(checkpoint: &Checkpoint, code: i32) -> [ResultRow; 3] {
+    let experiment = Experiment::new(&Cells {
+        models: "{tiny: {checkpoint: tiny}}",
+        precisions: "[fp32, fp16, hybrid]",
+        batch_sizes: "[2]",
+        more: TOLERANCES,
+        count: 3,
+        ..Cells::default()
+    });
+    checkpoint.write(&experiment.folder().join("tiny"));
+    let stderr = experiment.run(code);
+    assert_eq!(stderr.contains("1 of the measured out of tolerance"), code == 1, "{stderr}");
+    let rows: [ResultRow; 3] = experiment.rows().try_into().unwrap();
+    assert!(rows.iter().all(|row| row.status == Status::Ok), "a broken tolerance is measured all the same");
+    rows
+}
+
+/// A row without NaN or infinity and within its tolerance.
+fn assert_clean(row: &ResultRow) {
+    assert_eq!((row.nan_count, row.inf_count, row.within_tolerance), (Some(0), Some(0), Some(true)), "{row:?}");
+    assert_eq!((row.numerics_remark.as_deref(), row.compared_rows.is_some_and(|rows| rows > 0)), (None, true));
+}
+
+#[test]
+fn ordinary_weights_are_clean_in_every_policy() {
+    for checkpoint in [Checkpoint::bert(), Checkpoint::gpt2()] {
+        let rows = rows(&checkpoint, 0);
+        rows.iter().for_each(assert_clean);
+        let errors = rows.each_ref().map(|row| row.relative_l2_error.unwrap());
+        assert!(errors[0] < errors[2] && errors[2] <= errors[1] && errors[1] > 1e-5, "{errors:?}");
+    }
+}
+
+#[test]
+fn a_residual_stream_beyond_fp16_is_nan_in_fp16_alone() {
+    // Two layers add 40000 each; FP16 ends at 65504, and infinity less an infinite mean is NaN.
+    let (first, second) = ("h.0.mlp.c_proj.bias", "h.1.mlp.c_proj.bias");
+    let [fp32, fp16, hybrid] = rows(&Checkpoint::gpt2().with_value(first, 3, 4e4).with_value(second, 3, 4e4), 1);
+    assert_clean(&fp32);
+    assert_clean(&hybrid);
+    let elements = fp16.output_elements.unwrap();
+    assert_eq!((elements, fp16.nan_count.unwrap() + fp16.inf_count.unwrap()), (2 * 8 * 24, elements));
+    assert_eq!((fp16.within_tolerance, fp16.cosine_min, fp16.max_abs_error), (Some(false), None, None));
+    assert_eq!(fp16.argmax_agreement, Some(0.0));
+    let remark = fp16.numerics_remark.unwrap();
+    assert!(remark.contains("384 of 384 output values") && remark.contains("minimum cosine"), "{remark}");
+}
+
+#[test]
+fn a_variance_beyond_fp16_is_wrong_without_a_single_nan() {
+    // The square of 300 overflows the layer norm's variance, whose inverse root is then zero: finite, and wrong.
+    let outlier = "h.0.mlp.c_proj.bias";
+    let [fp32, fp16, hybrid] = rows(&Checkpoint::gpt2().with_value(outlier, 3, 300.0), 1);
+    assert_clean(&fp32);
+    assert_clean(&hybrid);
+    assert_eq!((fp16.nan_count, fp16.inf_count, fp16.within_tolerance), (Some(0), Some(0), Some(false)));
+    assert!(fp16.cosine_min.unwrap() < 0.9, "{fp16:?}");
+    assert!(fp16.numerics_remark.unwrap().contains("breaks the limit 0.99"));
+}
+
+#[test]
+fn batch_sizes_share_a_reference_and_every_batch_agrees_with_it() {
+    let experiment = Experiment::new(&Cells {
+        models: "{bert: {checkpoint: bert}, gpt: {checkpoint: gpt2}}",
+        precisions: "[fp32, hybrid]",
+        batch_sizes: "[1, 3]",
+        inputs: "{random: {random: 7}, text: {text: text.txt}}",
+        more: "numerics: {compare_sequences: 2}",
+        count: 16,
+        ..Cells::default()
+    });
+    Checkpoint::bert().write(&experiment.folder().join("bert"));
+    Checkpoint::gpt2().write(&experiment.folder().join("gpt2"));
+    std::fs::write(experiment.folder().join("text.txt"), "the film is good but the plot is weak and dull ".repeat(4))
+        .unwrap();
+    experiment.run(0);
+    assert_eq!(std::fs::read_dir(experiment.dir().join("reference")).unwrap().count(), 4, "one per model and input");
+    for row in experiment.rows() {
+        let sequences = row.batch_size.min(2);
+        let vectors = if row.model == "bert" { sequences } else { 8 * sequences };
+        assert_eq!(row.compared_rows, Some(vectors), "{row:?}");
+        let least = if row.precision == "fp32" { 1.0 - 1e-10 } else { 0.9998 };
+        assert!(row.cosine_min.unwrap() >= least, "{row:?}");
+    }
+}
+
+#[test]
+fn a_row_in_a_batch_equals_the_row_alone() {
+    let experiment = Experiment::new(&Cells::default());
+    Checkpoint::bert().write(&experiment.folder().join("bert"));
+    Checkpoint::gpt2().write(&experiment.folder().join("gpt2"));
+    let sentences = "sentence\tlabel\ngood film\t1\nthe plot is not very good but it was fine\t0\nbad\t0\n";
+    std::fs::write(experiment.folder().join("dev.tsv"), sentences).unwrap();
+    for name in ["bert", "gpt2"] {
+        let model = experiment.model(name, Head::Hidden);
+        let input = experiment.input(&InputSource::Sst2 { path: "dev.tsv".into(), sha256: None }, &model);
+        for preset in Preset::ALL {
+            let run = |batch: &Batch| {
+                let policy = PrecisionPolicy::preset(preset);
+                let request = BuildRequest { model: model.clone(), policy, shape: batch.shape, threads: 1 };
+                let mut engine = ReferenceBackend::default().build(&request).unwrap();
+                engine.bind(batch).unwrap();
+                engine.enqueue().unwrap();
+                engine.outputs().unwrap()
+            };
+            let together = input.batch(Shape { batch: 3, sequence: 16 }, 0).unwrap();
+            let output = run(&together);
+            for row in 0..3 {
+                // Alone, and without any padding.
+                let ids = &together.ids[16 * row..][..together.lengths[row]];
+                let alone = run(&Batch::single(ids.to_vec())).values;
+                let same = &output.values[16 * row * output.width..][..alone.len()];
+                let largest = alone.iter().fold(0_f32, |most, value| most.max(value.abs()));
+                let error = alone.iter().zip(same).fold(0_f32, |most, (a, b)| most.max((a - b).abs())) / largest;
+                let limit = if preset == Preset::Fp32 { 1e-6 } else { 1e-2 };
+                assert!(error <= limit, "{name} {preset} row {row}: {error:e}");
+            }
+        }
+    }
+}
