@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use sha2::{Digest, Sha256};
 
 use super::NumericsError;
 use crate::backend::reference::ReferenceBackend;
 use crate::backend::{Backend, BuildRequest, Output};
+use crate::digest::sha256;
 use crate::graph::{OutputKind, PrecisionPolicy, Preset, Shape};
 use crate::input::InputStream;
 use crate::manifest::schema::Numerics;
@@ -38,9 +38,7 @@ impl ReferenceOutputs {
             configuration.shape.sequence,
             settings.compare_sequences
         );
-        let digest = Sha256::digest(key.as_bytes());
-        let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        dir.join(format!("{name}.safetensors"))
+        dir.join(format!("{}.safetensors", &sha256(key.as_bytes())[..16]))
     }
 
     /// Computes the outputs with the reference backend in FP32 and writes them atomically to `path`.
