@@ -208,7 +208,7 @@ fn run(args: &RunArgs) -> Result<u8> {
     environment.write(&dir)?;
     let summary = runner::run(&plan, &dir, &options)?;
     store::derive_tables(&dir, &plan)?;
-    note(&summary);
+    note(summary);
     note(format_args!("results: {}; next: mixprec report {}", dir.join("results.parquet").display(), dir.display()));
     Ok(summary.exit_code())
 }

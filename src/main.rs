@@ -1,5 +1,6 @@
 //! `mixprec`: dispatch and exit codes; see `cli.rs` for the commands.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -9,7 +10,8 @@ fn main() -> ExitCode {
     match Cli::parse().execute() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // Nobody may be listening, and the exit code says it too.
+            let _ = writeln!(io::stderr(), "error: {error:#}");
             ExitCode::from(BAD_INPUT)
         }
     }
