@@ -3,7 +3,7 @@
 //! Source: Devlin et al., arXiv 1810.04805; op order and tensor names of Hugging Face `modeling_bert.py`.
 
 use super::config::{ModelConfig, TaskHead};
-use super::layers::{LayerBuilder, LinearSpec};
+use super::layers::{AttentionTensors, LayerBuilder, LinearSpec, MlpTensors};
 use crate::graph::{Graph, LinearRole, Mask, OpKind, OutputKind, ValueId, ValueShape};
 
 /// Builds the graph with the configuration's head.
@@ -36,49 +36,18 @@ fn embeddings(builder: &mut LayerBuilder<'_>) -> ValueId {
 }
 
 fn layer(builder: &mut LayerBuilder<'_>, index: usize, stream: ValueId) -> ValueId {
-    let (hidden, inner) = (builder.hidden(), builder.config.dimensions.inner);
     let name = format!("layer.{index}");
     let tensor = format!("encoder.layer.{index}");
     let packed = ["query", "key", "value"].map(|part| format!("{tensor}.attention.self.{part}"));
-    let qkv = LinearSpec {
-        name: &format!("{name}/attention/qkv"),
-        tensors: &packed,
-        width: 3 * hidden,
-        inputs: hidden,
-        role: LinearRole::Inner,
-    };
-    let qkv = builder.linear(qkv, stream, ValueShape::Tokens);
-    let context = builder.attention(&name, qkv, Mask::Padding);
-    let output = LinearSpec {
-        name: &format!("{name}/attention/output"),
-        tensors: &[format!("{tensor}.attention.output.dense")],
-        width: hidden,
-        inputs: hidden,
-        role: LinearRole::Residual,
-    };
-    let output = builder.linear(output, context, ValueShape::Tokens);
-    let sum = builder.residual(&format!("{name}/attention/residual"), stream, output);
+    let tensors = AttentionTensors { qkv: &packed, output: &format!("{tensor}.attention.output.dense") };
+    let update = builder.attention(&name, tensors, Mask::Padding, stream);
+    let sum = builder.residual(&format!("{name}/attention/residual"), stream, update);
     let norm = format!("{tensor}.attention.output.LayerNorm");
     let stream = builder.layer_norm(&format!("{name}/attention/layer_norm"), &norm, sum);
 
-    let fc1 = LinearSpec {
-        name: &format!("{name}/mlp/fc1"),
-        tensors: &[format!("{tensor}.intermediate.dense")],
-        width: inner,
-        inputs: hidden,
-        role: LinearRole::Inner,
-    };
-    let fc1 = builder.linear(fc1, stream, ValueShape::Tokens);
-    let activated = builder.gelu(&format!("{name}/mlp/gelu"), builder.config.gelu, fc1);
-    let fc2 = LinearSpec {
-        name: &format!("{name}/mlp/fc2"),
-        tensors: &[format!("{tensor}.output.dense")],
-        width: hidden,
-        inputs: inner,
-        role: LinearRole::Residual,
-    };
-    let fc2 = builder.linear(fc2, activated, ValueShape::Tokens);
-    let sum = builder.residual(&format!("{name}/mlp/residual"), stream, fc2);
+    let tensors = MlpTensors { fc1: &format!("{tensor}.intermediate.dense"), fc2: &format!("{tensor}.output.dense") };
+    let update = builder.mlp(&name, tensors, stream);
+    let sum = builder.residual(&format!("{name}/mlp/residual"), stream, update);
     builder.layer_norm(&format!("{name}/mlp/layer_norm"), &format!("{tensor}.output.LayerNorm"), sum)
 }
 

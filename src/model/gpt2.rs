@@ -4,7 +4,7 @@
 //! (Conv1D) are stored `[in, out]`.
 
 use super::config::{ModelConfig, TaskHead};
-use super::layers::{LayerBuilder, LinearSpec};
+use super::layers::{AttentionTensors, LayerBuilder, MlpTensors};
 use crate::graph::{Graph, LinearRole, Mask, OpKind, OutputKind, ValueId, ValueShape};
 
 /// Builds the graph with the configuration's head.
@@ -32,46 +32,16 @@ pub(super) fn graph(config: &ModelConfig) -> Graph {
 }
 
 fn layer(builder: &mut LayerBuilder<'_>, index: usize, stream: ValueId) -> ValueId {
-    let (hidden, inner) = (builder.hidden(), builder.config.dimensions.inner);
     let name = format!("layer.{index}");
     let tensor = format!("h.{index}");
     let normed = builder.layer_norm(&format!("{name}/attention/layer_norm"), &format!("{tensor}.ln_1"), stream);
-    let qkv = LinearSpec {
-        name: &format!("{name}/attention/qkv"),
-        tensors: &[format!("{tensor}.attn.c_attn")],
-        width: 3 * hidden,
-        inputs: hidden,
-        role: LinearRole::Inner,
-    };
-    let qkv = builder.linear(qkv, normed, ValueShape::Tokens);
-    let context = builder.attention(&name, qkv, Mask::Causal);
-    let output = LinearSpec {
-        name: &format!("{name}/attention/output"),
-        tensors: &[format!("{tensor}.attn.c_proj")],
-        width: hidden,
-        inputs: hidden,
-        role: LinearRole::Residual,
-    };
-    let output = builder.linear(output, context, ValueShape::Tokens);
-    let stream = builder.residual(&format!("{name}/attention/residual"), stream, output);
+    let packed = [format!("{tensor}.attn.c_attn")];
+    let tensors = AttentionTensors { qkv: &packed, output: &format!("{tensor}.attn.c_proj") };
+    let update = builder.attention(&name, tensors, Mask::Causal, normed);
+    let stream = builder.residual(&format!("{name}/attention/residual"), stream, update);
 
     let normed = builder.layer_norm(&format!("{name}/mlp/layer_norm"), &format!("{tensor}.ln_2"), stream);
-    let fc1 = LinearSpec {
-        name: &format!("{name}/mlp/fc1"),
-        tensors: &[format!("{tensor}.mlp.c_fc")],
-        width: inner,
-        inputs: hidden,
-        role: LinearRole::Inner,
-    };
-    let fc1 = builder.linear(fc1, normed, ValueShape::Tokens);
-    let activated = builder.gelu(&format!("{name}/mlp/gelu"), builder.config.gelu, fc1);
-    let fc2 = LinearSpec {
-        name: &format!("{name}/mlp/fc2"),
-        tensors: &[format!("{tensor}.mlp.c_proj")],
-        width: hidden,
-        inputs: inner,
-        role: LinearRole::Residual,
-    };
-    let fc2 = builder.linear(fc2, activated, ValueShape::Tokens);
-    builder.residual(&format!("{name}/mlp/residual"), stream, fc2)
+    let tensors = MlpTensors { fc1: &format!("{tensor}.mlp.c_fc"), fc2: &format!("{tensor}.mlp.c_proj") };
+    let update = builder.mlp(&name, tensors, normed);
+    builder.residual(&format!("{name}/mlp/residual"), stream, update)
 }

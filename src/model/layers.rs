@@ -26,6 +26,19 @@ pub(super) struct LinearSpec<'a> {
     pub role: LinearRole,
 }
 
+/// Checkpoint names of an attention block, without `.weight` and `.bias`.
+pub(super) struct AttentionTensors<'a> {
+    /// Queries, keys and values: three layers or one packed one.
+    pub qkv: &'a [String],
+    pub output: &'a str,
+}
+
+/// Checkpoint names of a feed-forward block, without `.weight` and `.bias`.
+pub(super) struct MlpTensors<'a> {
+    pub fc1: &'a str,
+    pub fc2: &'a str,
+}
+
 impl<'a> LayerBuilder<'a> {
     pub fn new(config: &'a ModelConfig, transposed: bool) -> Self {
         LayerBuilder { graph: GraphBuilder::default(), config, transposed }
@@ -71,8 +84,52 @@ impl<'a> LayerBuilder<'a> {
         self.graph.op(spec.name, kind, &[input], shape(spec.width))
     }
 
+    /// Packed projection, scores, softmax, context and output projection of one layer.
+    pub fn attention(&mut self, layer: &str, tensors: AttentionTensors<'_>, mask: Mask, input: ValueId) -> ValueId {
+        let hidden = self.hidden();
+        let qkv = LinearSpec {
+            name: &format!("{layer}/attention/qkv"),
+            tensors: tensors.qkv,
+            width: 3 * hidden,
+            inputs: hidden,
+            role: LinearRole::Inner,
+        };
+        let qkv = self.linear(qkv, input, ValueShape::Tokens);
+        let context = self.attention_core(layer, qkv, mask);
+        let output = LinearSpec {
+            name: &format!("{layer}/attention/output"),
+            tensors: &[tensors.output.to_owned()],
+            width: hidden,
+            inputs: hidden,
+            role: LinearRole::Residual,
+        };
+        self.linear(output, context, ValueShape::Tokens)
+    }
+
+    /// FC1, GELU and FC2 of one layer.
+    pub fn mlp(&mut self, layer: &str, tensors: MlpTensors<'_>, input: ValueId) -> ValueId {
+        let (hidden, inner) = (self.hidden(), self.config.dimensions.inner);
+        let fc1 = LinearSpec {
+            name: &format!("{layer}/mlp/fc1"),
+            tensors: &[tensors.fc1.to_owned()],
+            width: inner,
+            inputs: hidden,
+            role: LinearRole::Inner,
+        };
+        let fc1 = self.linear(fc1, input, ValueShape::Tokens);
+        let activated = self.gelu(&format!("{layer}/mlp/gelu"), self.config.gelu, fc1);
+        let fc2 = LinearSpec {
+            name: &format!("{layer}/mlp/fc2"),
+            tensors: &[tensors.fc2.to_owned()],
+            width: hidden,
+            inputs: inner,
+            role: LinearRole::Residual,
+        };
+        self.linear(fc2, activated, ValueShape::Tokens)
+    }
+
     /// Scores, softmax and context of one layer from its packed projection.
-    pub fn attention(&mut self, layer: &str, qkv: ValueId, mask: Mask) -> ValueId {
+    fn attention_core(&mut self, layer: &str, qkv: ValueId, mask: Mask) -> ValueId {
         let (hidden, heads) = (self.hidden(), self.config.dimensions.heads);
         let scale = 1.0 / ((hidden / heads) as f64).sqrt();
         let scores = self.graph.op(
@@ -95,7 +152,7 @@ impl<'a> LayerBuilder<'a> {
         )
     }
 
-    pub fn gelu(&mut self, name: &str, form: Gelu, input: ValueId) -> ValueId {
+    fn gelu(&mut self, name: &str, form: Gelu, input: ValueId) -> ValueId {
         let width = self.config.dimensions.inner;
         self.graph.op(name, OpKind::Gelu(form), &[input], ValueShape::Tokens(width))
     }

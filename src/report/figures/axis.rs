@@ -63,7 +63,7 @@ impl Scale {
         let decades = (self.high / self.low).log10();
         let factors: &[f64] = match decades {
             few if few < 0.8 => &[1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0],
-            some if some < 2.0 => &[1.0, 2.0, 5.0],
+            some if some < 2.5 => &[1.0, 2.0, 5.0],
             _ => &[1.0],
         };
         let every = ((decades / 5.0).ceil() as i32).max(1);
