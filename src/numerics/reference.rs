@@ -49,7 +49,7 @@ impl ReferenceOutputs {
             configuration.shape.sequence,
             settings.compare_sequences
         );
-        dir.join(format!("{}.safetensors", hex(&Sha256::digest(key.as_bytes()))))
+        dir.join(format!("{}.safetensors", short_digest(key.as_bytes())))
     }
 
     /// The outputs in `path`, computed anew where the file is damaged or of other weights or token ids: a checkpoint
@@ -110,14 +110,14 @@ impl ReferenceOutputs {
 
 /// Names the weights and the token ids.
 fn origin(model: &Model, batch: &Batch) -> String {
-    let mut digest = Sha256::new();
-    batch.lengths.iter().for_each(|&length| digest.update((length as u64).to_le_bytes()));
-    batch.ids.iter().for_each(|id| digest.update(id.to_le_bytes()));
-    format!("{}, ids {}", model.provenance, hex(&digest.finalize()))
+    let lengths = batch.lengths.iter().flat_map(|&length| (length as u64).to_le_bytes());
+    let ids = batch.ids.iter().flat_map(|id| id.to_le_bytes());
+    format!("{}, ids {}", model.provenance, short_digest(&lengths.chain(ids).collect::<Vec<u8>>()))
 }
 
-fn hex(digest: &[u8]) -> String {
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+/// The first 16 digits of a SHA-256.
+fn short_digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn write(path: &Path, ReferenceOutputs { origin, output }: &ReferenceOutputs) -> Result<(), String> {
