@@ -265,6 +265,14 @@ fn show(text: impl Display) -> Result<()> {
     }
 }
 
+/// The error and its causes in one line. Many messages quote their cause already; it is not said twice.
+pub fn one_line(error: &anyhow::Error) -> String {
+    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |line, cause| match line.contains(&cause) {
+        true => line,
+        false => format!("{line}: {cause}"),
+    })
+}
+
 /// Writes a line for people. A closed or full standard error loses the line and nothing else.
 fn note(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");

@@ -1,15 +1,17 @@
 //! `mixprec`: dispatch and exit codes; see `cli.rs` for the commands.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use mixprec::cli::{BAD_INPUT, Cli};
+use mixprec::cli::{BAD_INPUT, Cli, one_line};
 
 fn main() -> ExitCode {
     match Cli::parse().execute() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // Nobody may be listening, and the exit code says it too.
+            let _ = writeln!(io::stderr(), "error: {}", one_line(&error));
             ExitCode::from(BAD_INPUT)
         }
     }

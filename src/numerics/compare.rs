@@ -195,7 +195,7 @@ mod tests {
     }
 
     fn run(values: &[f32], lengths: &[usize], reference: &[f32], tolerance: Option<Tolerance>) -> NumericsSummary {
-        let reference = ReferenceOutputs { output: output(reference) };
+        let reference = ReferenceOutputs { origin: String::new(), output: output(reference) };
         compare(&output(values), &batch(lengths), Ok(&reference), tolerance.as_ref())
     }
 

@@ -6,23 +6,34 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
 
 use super::NumericsError;
 use crate::backend::reference::ReferenceBackend;
 use crate::backend::{Backend, BuildRequest, Output};
 use crate::digest::sha256;
 use crate::graph::{OutputKind, PrecisionPolicy, Preset, Shape};
-use crate::input::InputStream;
+use crate::input::{Batch, InputStream};
 use crate::manifest::schema::Numerics;
 use crate::model::Model;
 use crate::plan::Configuration;
 
-/// Name of the one tensor in a reference file.
+/// Name of the one tensor in a reference file, and of the one entry of its metadata: a second would make the order of
+/// the two, and so the bytes, a matter of chance.
 const TENSOR: &str = "output";
 
+/// What a reference file says of its tensor.
+#[derive(Debug, Serialize, Deserialize)]
+struct Label {
+    kind: OutputKind,
+    origin: String,
+}
+
 /// Reference outputs, one sequence after the other.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct ReferenceOutputs {
+    /// Which weights saw which token ids.
+    pub origin: String,
     /// `sequences * tokens` vectors, or one per sequence for class logits.
     pub output: Output,
 }
@@ -38,7 +49,30 @@ impl ReferenceOutputs {
             configuration.shape.sequence,
             settings.compare_sequences
         );
-        dir.join(format!("{}.safetensors", &sha256(key.as_bytes())[..16]))
+        dir.join(format!("{}.safetensors", short_digest(key.as_bytes())))
+    }
+
+    /// The outputs in `path`, computed anew where the file is damaged or of other weights or token ids: a checkpoint
+    /// without a pinned digest may have been replaced since, or a stand-in's random weights by the fetched checkpoint.
+    ///
+    /// # Errors
+    /// As [`ReferenceOutputs::compute`].
+    pub fn of(
+        path: &Path,
+        model: &Arc<Model>,
+        input: &InputStream,
+        sequence: usize,
+        settings: Numerics,
+    ) -> Result<Self, NumericsError> {
+        let shape = Shape { batch: settings.compare_sequences, sequence };
+        let origin = origin(model, &input.batch(shape, 0)?);
+        match Self::read(path) {
+            Ok(stored) if stored.origin == origin => Ok(stored),
+            _ => {
+                Self::compute(path, model, input, sequence, settings)?;
+                Self::read(path)
+            }
+        }
     }
 
     /// Computes the outputs with the reference backend in FP32 and writes them atomically to `path`.
@@ -53,13 +87,16 @@ impl ReferenceOutputs {
         settings: Numerics,
     ) -> Result<(), NumericsError> {
         let shape = Shape { batch: settings.compare_sequences, sequence };
+        let batch = input.batch(shape, 0)?;
+        let origin = origin(model, &batch);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let policy = PrecisionPolicy::preset(Preset::Fp32);
         let request = BuildRequest { model: model.clone(), policy, shape, threads };
         let mut engine = ReferenceBackend::default().build(&request)?;
-        engine.bind(&input.batch(shape, 0)?)?;
+        engine.bind(&batch)?;
         engine.enqueue()?;
-        write(path, &engine.outputs()?).map_err(|message| NumericsError::File { path: path.to_owned(), message })
+        let outputs = ReferenceOutputs { origin, output: engine.outputs()? };
+        write(path, &outputs).map_err(|message| NumericsError::File { path: path.to_owned(), message })
     }
 
     /// Reads what [`ReferenceOutputs::compute`] wrote.
@@ -67,17 +104,29 @@ impl ReferenceOutputs {
     /// # Errors
     /// [`NumericsError::File`] when the file is absent or damaged.
     pub fn read(path: &Path) -> Result<Self, NumericsError> {
-        let output = read(path).map_err(|message| NumericsError::File { path: path.to_owned(), message })?;
-        Ok(ReferenceOutputs { output })
+        read(path).map_err(|message| NumericsError::File { path: path.to_owned(), message })
     }
 }
 
-fn write(path: &Path, output: &Output) -> Result<(), String> {
+/// Names the weights and the token ids.
+fn origin(model: &Model, batch: &Batch) -> String {
+    let lengths = batch.lengths.iter().flat_map(|&length| (length as u64).to_le_bytes());
+    let ids = batch.ids.iter().flat_map(|id| id.to_le_bytes());
+    format!("{}, ids {}", model.provenance, short_digest(&lengths.chain(ids).collect::<Vec<u8>>()))
+}
+
+/// The first 16 digits of a SHA-256.
+fn short_digest(bytes: &[u8]) -> String {
+    sha256(bytes)[..16].to_owned()
+}
+
+fn write(path: &Path, ReferenceOutputs { origin, output }: &ReferenceOutputs) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let bytes: &[u8] = bytemuck::cast_slice(&output.values);
     let view = TensorView::new(Dtype::F32, vec![output.rows, output.width], bytes).map_err(|e| text(&e))?;
-    let kind = serde_json::to_string(&output.kind).map_err(|e| text(&e))?;
-    let metadata = HashMap::from([("kind".to_owned(), kind)]);
+    let label = Label { kind: output.kind, origin: origin.clone() };
+    let label = serde_json::to_string(&label).map_err(|e| text(&e))?;
+    let metadata = HashMap::from([(TENSOR.to_owned(), label)]);
     let data = safetensors::serialize([(TENSOR, view)], Some(metadata)).map_err(|e| text(&e))?;
     let folder = path.parent().ok_or("it has no parent folder")?;
     std::fs::create_dir_all(folder).map_err(|e| text(&e))?;
@@ -88,18 +137,19 @@ fn write(path: &Path, output: &Output) -> Result<(), String> {
     Ok(())
 }
 
-fn read(path: &Path) -> Result<Output, String> {
+fn read(path: &Path) -> Result<ReferenceOutputs, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let data = std::fs::read(path).map_err(|e| text(&e))?;
     let tensors = SafeTensors::deserialize(&data).map_err(|e| text(&e))?;
     let (_, metadata) = SafeTensors::read_metadata(&data).map_err(|e| text(&e))?;
-    let kind = metadata.metadata().as_ref().and_then(|map| map.get("kind")).ok_or("it has no output kind")?;
-    let kind: OutputKind = serde_json::from_str(kind).map_err(|e| text(&e))?;
+    let label = metadata.metadata().as_ref().and_then(|map| map.get(TENSOR));
+    let label = label.ok_or("it does not say what it was computed from")?;
+    let Label { kind, origin } = serde_json::from_str(label).map_err(|e| text(&e))?;
     let tensor = tensors.tensor(TENSOR).map_err(|e| text(&e))?;
     let &[rows, width] = tensor.shape() else { return Err("its tensor is not a matrix".to_owned()) };
     // The data of a safetensors file need not be aligned.
     let values: Vec<f32> = bytemuck::pod_collect_to_vec(tensor.data());
-    Ok(Output { kind, rows, width, values })
+    Ok(ReferenceOutputs { origin, output: Output { kind, rows, width, values } })
 }
 
 #[cfg(test)]
@@ -112,8 +162,9 @@ mod tests {
         let path = folder.path().join("deep/reference.safetensors");
         let values = vec![1.5, -0.0, f32::MIN_POSITIVE, 4.0, 5.0, 6.0];
         let output = Output { kind: OutputKind::TokenLogits, rows: 2, width: 3, values };
-        write(&path, &output).unwrap();
-        assert_eq!(ReferenceOutputs::read(&path).unwrap().output, output);
+        let outputs = ReferenceOutputs { origin: "seed 1".to_owned(), output };
+        write(&path, &outputs).unwrap();
+        assert_eq!(ReferenceOutputs::read(&path).unwrap(), outputs);
         std::fs::write(&path, &std::fs::read(&path).unwrap()[..40]).unwrap();
         let error = ReferenceOutputs::read(&path).unwrap_err().to_string();
         assert!(error.contains("reference.safetensors"), "{error}");

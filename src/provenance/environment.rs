@@ -43,7 +43,7 @@ pub struct Environment {
 #[derive(Debug, Error)]
 pub enum EnvironmentError {
     /// A file or folder could not be written.
-    #[error("{path}: cannot write the environment: {source}; check the folder's permissions and free space")]
+    #[error("{path}: cannot write the environment: {source}; choose a writable folder with --out, or make room")]
     Write {
         /// Which one.
         path: PathBuf,
@@ -160,9 +160,12 @@ impl Environment {
 }
 
 fn write_atomically(folder: &Path, path: &Path, environment: &Environment) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
     let mut text = serde_json::to_vec_pretty(environment)?;
     text.push(b'\n');
+    if fs::read(path).is_ok_and(|stored| stored == text) {
+        return Ok(());
+    }
+    fs::create_dir_all(folder)?;
     // Without this a temporary file is readable by its owner alone, and a shared results folder loses a file.
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::protocol::{Reference, Request, Response, Settings};
-use crate::backend::{Backend, BackendError, BuildRequest, Engine, backend};
-use crate::input::{Batch, InputStream};
+use crate::backend::{Backend, BackendError, BuildRequest, backend};
+use crate::input::InputStream;
 use crate::measure::measure;
 use crate::measure::memory::PeakMemory;
 use crate::model::{Head, Model};
 use crate::numerics::{ReferenceOutputs, compare, evaluate};
 use crate::plan::Configuration;
-use crate::store::record::{Failure, FailureKind, Measured, NumericsSummary, Outcome, QualitySummary};
+use crate::store::record::{Failure, FailureKind, Measured, Outcome, QualitySummary};
 
 /// What a worker keeps from one configuration of its group to the next.
 #[derive(Default)]
@@ -66,7 +66,13 @@ impl Session {
         let sampling = measure(engine.as_mut(), &settings.measurement)?;
         let process_peak_bytes = peak.bytes();
 
-        let mut numerics = compared(engine.as_mut(), &batch, at, settings, of)?;
+        let reference = match at {
+            Reference::File(path) => ReferenceOutputs::of(path, &model, input, of.shape.sequence, settings.numerics)
+                .map_err(|e| e.to_string()),
+            Reference::Missing(reason) => Err(reason.clone()),
+        };
+        let tolerance = settings.tolerances.get(&of.policy.name);
+        let mut numerics = compare(&engine.outputs()?, &batch, reference.as_ref().map_err(Clone::clone), tolerance);
         let quality = evaluate(engine.as_mut(), input, of.shape, settings.numerics).unwrap_or_else(|error| {
             let earlier = numerics.remark.take().map(|remark| format!("{remark}; ")).unwrap_or_default();
             numerics.remark = Some(format!("{earlier}not scored: {error}"));
@@ -125,23 +131,6 @@ impl Session {
         };
         Ok(self.inputs.entry(of.input.clone()).or_insert(stream))
     }
-}
-
-/// Compares the last pass with the reference; a missing reference is a remark, not an error.
-fn compared(
-    engine: &mut dyn Engine,
-    batch: &Batch,
-    at: &Reference,
-    settings: &Settings,
-    of: &Configuration,
-) -> Result<NumericsSummary, Failure> {
-    let output = engine.outputs()?;
-    let reference = match at {
-        Reference::File(path) => ReferenceOutputs::read(path).map_err(|error| error.to_string()),
-        Reference::Missing(reason) => Err(reason.clone()),
-    };
-    let reference = reference.as_ref().map_err(Clone::clone);
-    Ok(compare(&output, batch, reference, settings.tolerances.get(&of.policy.name)))
 }
 
 fn every_core() -> usize {

@@ -156,6 +156,9 @@ fn standard_error_may_be_closed() {
         .status()
         .unwrap();
     assert_eq!((status.code(), experiment.rows().len()), (Some(0), 1));
+    let Ok(full) = File::options().write(true).open("/dev/full") else { return };
+    let refused = Command::new(env!("CARGO_BIN_EXE_mixprec")).args(["plan", "nowhere.yaml"]).stderr(full).status();
+    assert_eq!(refused.unwrap().code(), Some(2));
     // The name of the run is its folder where none is given.
     let elsewhere = tempfile::tempdir().unwrap();
     let mut command = mixprec(&["run", text(&experiment.yaml())]);

@@ -37,6 +37,7 @@ fn texts(output: &Output) -> (String, String) {
 /// Asserts that one clear line says all of this.
 fn assert_says(message: &str, fragments: &[&str]) {
     assert_eq!(message.trim().lines().count(), 1, "{message}");
+    assert!(message.matches("(os error").count() <= 1, "a cause is said once: {message}");
     for fragment in fragments {
         assert!(message.contains(fragment), "`{fragment}` is not in: {message}");
     }

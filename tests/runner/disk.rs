@@ -72,7 +72,7 @@ fn a_read_only_folder_is_refused_in_one_line() {
     let Some(disk) = Mount::new("size=64k,ro") else { return };
     let experiment = Experiment::in_dir(&disk.path().join("run"));
     let stderr = experiment.expect(2, "", &[]);
-    assert!(stderr.contains("disk/run: ") && stderr.contains("--out"), "{stderr}");
+    assert!(stderr.contains("disk/run") && stderr.contains("--out"), "{stderr}");
     assert_eq!(stderr.trim().lines().count(), 1, "{stderr}");
 }
 
