@@ -4,6 +4,7 @@
 
 pub mod backend;
 pub mod cli;
+pub mod digest;
 pub mod doctor;
 pub mod graph;
 pub mod infer;

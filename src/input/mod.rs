@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use crate::digest::sha256;
 use crate::graph::Shape;
 use crate::manifest::schema::InputSource;
 use crate::model::{Model, ModelError};
@@ -161,7 +161,7 @@ impl InputStream {
 /// The file's text with line ends as `\n`, whatever wrote it; its digest is that of its bytes.
 fn read_pinned(path: &Path, pin: Option<&str>) -> Result<String, InputError> {
     let bytes = std::fs::read(path).map_err(|source| InputError::Io { path: path.to_owned(), source })?;
-    let found: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let found = sha256(&bytes);
     if let Some(expected) = pin.filter(|pin| *pin != found) {
         return Err(InputError::Digest { path: path.to_owned(), found, expected: expected.to_owned() });
     }

@@ -17,13 +17,13 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Place};
 pub use grid::{Cell, product_indices, product_words};
 pub use tree::MAX_BYTES;
 
+use crate::digest::sha256;
 use diagnostic::Report;
 use schema::Manifest;
 
@@ -76,7 +76,7 @@ impl Manifest {
         })?;
         let manifest = Manifest::parse(text, &file_name)?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Ok(LoadedManifest { manifest, sha256: sha256_hex(&bytes), base_dir: parent.to_owned() })
+        Ok(LoadedManifest { manifest, sha256: sha256(&bytes), base_dir: parent.to_owned() })
     }
 
     /// Validates a manifest's text; `file_name` is what messages call it.
@@ -119,9 +119,4 @@ fn place_of(valid: &[u8]) -> Place {
     let text = String::from_utf8_lossy(valid);
     let column = text.rsplit('\n').next().map_or(0, |line| line.chars().count());
     Place { line: text.matches('\n').count() as u64 + 1, column: column as u64 + 1 }
-}
-
-/// SHA-256 in hexadecimal.
-pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
-use sha2::{Digest, Sha256};
 
 use super::ModelError;
+use crate::digest::sha256_file;
 use crate::graph::{Param, TensorPart};
 
 /// Headers beyond this are refused; BERT-large's is under 100 KB.
@@ -69,17 +69,7 @@ impl Checkpoint {
     /// # Errors
     /// [`ModelError::Io`].
     pub fn sha256(&self) -> Result<String, ModelError> {
-        let mut file = File::open(&self.path).map_err(|source| ModelError::io(&self.path, source))?;
-        let mut hasher = Sha256::new();
-        let mut buffer = vec![0u8; 1 << 20];
-        loop {
-            let read = file.read(&mut buffer).map_err(|source| ModelError::io(&self.path, source))?;
-            if read == 0 {
-                break;
-            }
-            hasher.update(&buffer[..read]);
-        }
-        Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        sha256_file(&self.path).map_err(|source| ModelError::io(&self.path, source))
     }
 
     /// Checks that every part of `param` is there with the right shape and a float dtype.

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::NumericsError;
 use crate::backend::reference::ReferenceBackend;
 use crate::backend::{Backend, BuildRequest, Output};
+use crate::digest::sha256;
 use crate::graph::{OutputKind, PrecisionPolicy, Preset, Shape};
 use crate::input::{Batch, InputStream};
 use crate::manifest::schema::Numerics;
@@ -49,7 +49,7 @@ impl ReferenceOutputs {
             configuration.shape.sequence,
             settings.compare_sequences
         );
-        dir.join(format!("{}.safetensors", short_digest(key.as_bytes())))
+        dir.join(format!("{}.safetensors", &sha256(key.as_bytes())[..16]))
     }
 
     /// The outputs in `path`, computed anew where the file is damaged or of other weights or token ids: a checkpoint
@@ -112,12 +112,7 @@ impl ReferenceOutputs {
 fn origin(model: &Model, batch: &Batch) -> String {
     let lengths = batch.lengths.iter().flat_map(|&length| (length as u64).to_le_bytes());
     let ids = batch.ids.iter().flat_map(|id| id.to_le_bytes());
-    format!("{}, ids {}", model.provenance, short_digest(&lengths.chain(ids).collect::<Vec<u8>>()))
-}
-
-/// The first 16 digits of a SHA-256.
-fn short_digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    format!("{}, ids {}", model.provenance, &sha256(&lengths.chain(ids).collect::<Vec<u8>>())[..16])
 }
 
 fn write(path: &Path, ReferenceOutputs { origin, output }: &ReferenceOutputs) -> Result<(), String> {

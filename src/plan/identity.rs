@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Configuration, ConfigurationId, Plan};
+use crate::digest::sha256;
 use crate::manifest::schema::{InputSource, Measurement, ModelSource};
-use crate::manifest::sha256_hex;
 
 /// Version of the canonical form. Raising it gives every configuration a new id.
 const FORMAT: u64 = 1;
@@ -19,7 +19,7 @@ const ID_DIGITS: usize = 16;
 
 /// The id of a configuration; its `id` field is not looked at.
 pub(super) fn id(configuration: &Configuration) -> ConfigurationId {
-    let mut digest = sha256_hex(canonical_form(configuration).as_bytes());
+    let mut digest = sha256(canonical_form(configuration).as_bytes());
     digest.truncate(ID_DIGITS);
     ConfigurationId(digest)
 }
@@ -63,7 +63,7 @@ impl Plan {
             "numerics": value(&self.numerics),
             "tolerances": value(&self.tolerances),
         });
-        sha256_hex(canonical(&form).as_bytes())
+        sha256(canonical(&form).as_bytes())
     }
 }
 

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::build::Build;
@@ -15,6 +14,7 @@ use super::gpu::{self, Gpu};
 use super::library::{self, Library};
 use super::machine::Machine;
 use super::variables;
+use crate::digest::sha256;
 
 /// Folder of the environments inside a run's folder.
 pub const FOLDER: &str = "environments";
@@ -111,7 +111,7 @@ impl Environment {
             "libraries": libraries,
             "variables": variables,
         });
-        library::hex(&Sha256::digest(identity.to_string().as_bytes())[..8])
+        sha256(identity.to_string().as_bytes())[..16].to_owned()
     }
 
     /// Writes `DIR/environments/<id>.json` in one step and returns its path. Equal environments are one file.

@@ -1,12 +1,11 @@
 //! The inference libraries this process has loaded dynamically, with their versions and digests.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+
+use crate::digest::sha256_file;
 
 /// File-name beginnings of the libraries that execute models or drive devices.
 const INFERENCE_LIBRARIES: [&str; 10] = [
@@ -56,28 +55,6 @@ fn describe(path: &Path) -> Option<Library> {
         version: (!version.is_empty()).then(|| version.to_owned()),
         sha256: sha256_file(path).ok(),
     })
-}
-
-/// SHA-256 of a file's bytes, hexadecimal, read in pieces.
-///
-/// # Errors
-/// Whatever opening or reading returns.
-pub fn sha256_file(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            return Ok(hex(&hasher.finalize()));
-        }
-        hasher.update(&buffer[..count]);
-    }
-}
-
-/// Lower-case hexadecimal digits of `bytes`.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

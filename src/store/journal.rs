@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use crate::digest::sha256;
 use crate::plan::ConfigurationId;
 use crate::store::record::Record;
 
@@ -228,5 +228,5 @@ fn decode<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
 }
 
 fn checksum(json: &[u8]) -> String {
-    Sha256::digest(json).iter().take(CHECKSUM_DIGITS / 2).map(|byte| format!("{byte:02x}")).collect()
+    sha256(json)[..CHECKSUM_DIGITS].to_owned()
 }

@@ -9,11 +9,11 @@ use std::path::Path;
 use polars::prelude::{
     DataFrame, KeyValueMetadata, ParquetCompression, ParquetReader, ParquetWriter, PolarsResult, SerReader,
 };
-use sha2::{Digest, Sha256};
 
 use super::replace::replace;
 use super::schema::{ResultRow, SCHEMA_VERSION, SampleRow};
 use super::{RESULTS_FILE, SAMPLES_FILE, StoreError};
+use crate::digest::sha256;
 
 const VERSION_KEY: &str = "mixprec.schema_version";
 /// Stands before the digest in the file; the length of the value makes it part of no other key.
@@ -67,11 +67,6 @@ pub fn results_frame(rows: &[ResultRow]) -> PolarsResult<DataFrame> {
     DataFrame::new(rows.len(), ResultRow::to_columns(rows))
 }
 
-/// SHA-256, hexadecimal.
-pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn write(path: &Path, mut frame: DataFrame) -> Result<(), StoreError> {
     let metadata = vec![
         (VERSION_KEY.to_owned(), SCHEMA_VERSION.to_string()),
@@ -85,7 +80,7 @@ fn write(path: &Path, mut frame: DataFrame) -> Result<(), StoreError> {
         .finish(&mut frame)
         .map_err(StoreError::frame(path))?;
     let start = digest_start(&bytes).ok_or_else(|| StoreError::damaged(path, "the digest was not written"))?;
-    let digest = sha256_hex(&bytes);
+    let digest = sha256(&bytes);
     bytes[start..start + DIGEST_LENGTH].copy_from_slice(digest.as_bytes());
     replace(path, &bytes).map_err(|source| StoreError::Io { path: path.to_owned(), source })
 }
@@ -96,7 +91,7 @@ fn read(path: &Path) -> Result<DataFrame, StoreError> {
         digest_start(&bytes).ok_or_else(|| StoreError::damaged(path, "it does not end in mixprec's own digest"))?;
     let digest = bytes[start..start + DIGEST_LENGTH].to_vec();
     bytes[start..start + DIGEST_LENGTH].fill(b'0');
-    if sha256_hex(&bytes).as_bytes() != digest {
+    if sha256(&bytes).as_bytes() != digest {
         return Err(StoreError::damaged(path, "its bytes do not match its digest"));
     }
     let mut reader = ParquetReader::new(Cursor::new(bytes));
@@ -176,7 +171,7 @@ mod tests {
         bytes[value] = b'9';
         let start = digest_start(&bytes).unwrap();
         bytes[start..start + DIGEST_LENGTH].fill(b'0');
-        let digest = sha256_hex(&bytes);
+        let digest = sha256(&bytes);
         bytes[start..start + DIGEST_LENGTH].copy_from_slice(digest.as_bytes());
         std::fs::write(&path, &bytes).unwrap();
         let error = read_samples(dir.path()).unwrap_err().to_string();
