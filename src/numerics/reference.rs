@@ -49,7 +49,7 @@ impl ReferenceOutputs {
             configuration.shape.sequence,
             settings.compare_sequences
         );
-        dir.join(format!("{}.safetensors", short_digest(key.as_bytes())))
+        dir.join(format!("{}.safetensors", &sha256(key.as_bytes())[..16]))
     }
 
     /// The outputs in `path`, computed anew where the file is damaged or of other weights or token ids: a checkpoint
@@ -112,12 +112,7 @@ impl ReferenceOutputs {
 fn origin(model: &Model, batch: &Batch) -> String {
     let lengths = batch.lengths.iter().flat_map(|&length| (length as u64).to_le_bytes());
     let ids = batch.ids.iter().flat_map(|id| id.to_le_bytes());
-    format!("{}, ids {}", model.provenance, short_digest(&lengths.chain(ids).collect::<Vec<u8>>()))
-}
-
-/// The first 16 digits of a SHA-256.
-fn short_digest(bytes: &[u8]) -> String {
-    sha256(bytes)[..16].to_owned()
+    format!("{}, ids {}", model.provenance, &sha256(&lengths.chain(ids).collect::<Vec<u8>>())[..16])
 }
 
 fn write(path: &Path, ReferenceOutputs { origin, output }: &ReferenceOutputs) -> Result<(), String> {

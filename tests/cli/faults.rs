@@ -4,11 +4,11 @@
 use std::path::Path;
 
 use mixprec::backend::BackendKind;
+use mixprec::digest::sha256;
 use mixprec::manifest::schema::ModelSource;
 use mixprec::model::{Head, Model};
 use mixprec::store::record::FailureKind;
 use mixprec::store::schema::{ResultRow, Status};
-use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{Checkpoint, WORDS};
 use crate::experiment::{Cells, Experiment, text};
@@ -51,10 +51,6 @@ fn broken_input(model: &str, kind: &str, content: Option<&[u8]>, reason: &[&str]
         }
     };
     costs_one_row(&Cells { models: &models, inputs: &inputs, ..Cells::default() }, prepare, reason);
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]
