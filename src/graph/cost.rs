@@ -49,6 +49,17 @@ pub fn params_of(op: &Op) -> Vec<ParamId> {
     }
 }
 
+/// Parameters an op reads and the formats they are stored in: biases as the output, so that an epilogue can add them
+/// (cuBLASLt wants exactly this), everything else as `compute` says.
+pub fn param_formats(op: &Op, rounding: Rounding) -> Vec<(ParamId, Format)> {
+    let bias = match op.kind {
+        OpKind::Linear { bias, .. } => bias,
+        _ => None,
+    };
+    let format = |id| if Some(id) == bias { rounding.store } else { rounding.compute };
+    params_of(op).into_iter().map(|id| (id, format(id))).collect()
+}
+
 impl Graph {
     /// Work of every op under `policy`, in op order.
     ///
@@ -79,12 +90,13 @@ impl Graph {
     pub fn cost(&self, policy: &PrecisionPolicy, shape: Shape) -> Result<CostSummary, PolicyError> {
         let roundings = self.roundings(policy)?;
         let costs = self.costs(policy, shape)?;
-        // A parameter used in two formats (tied embeddings under an unusual policy) is stored twice.
+        // A parameter used in two formats is stored twice; TF32 reads FP32 storage.
         let stored: BTreeSet<(usize, Format)> = self
             .ops
             .iter()
             .zip(&roundings)
-            .flat_map(|(op, rounding)| params_of(op).into_iter().map(|id| (id.0, rounding.compute)))
+            .flat_map(|(op, rounding)| param_formats(op, *rounding))
+            .map(|(id, format)| (id.0, if format == Format::Tf32 { Format::Fp32 } else { format }))
             .collect();
         Ok(CostSummary {
             flops: costs.iter().map(|cost| cost.flops).sum(),

@@ -5,6 +5,8 @@
 pub mod cost;
 pub mod policy;
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -336,18 +338,20 @@ impl Graph {
 #[derive(Debug, Default)]
 pub struct GraphBuilder {
     params: Vec<Param>,
+    by_parts: HashMap<Vec<TensorPart>, ParamId>,
     values: Vec<Value>,
     ops: Vec<Op>,
 }
 
 impl GraphBuilder {
-    /// Adds a parameter made of `parts`, reusing an identical one (tied embeddings are stored once).
+    /// Adds a parameter made of `parts`, reusing the one of the same parts (tied embeddings are stored once).
     pub fn param(&mut self, name: &str, dims: Vec<usize>, parts: Vec<TensorPart>, init: Init) -> ParamId {
-        if let Some(found) = self.params.iter().position(|p| p.parts == parts && p.dims == dims) {
-            return ParamId(found);
+        let next = ParamId(self.params.len());
+        let id = *self.by_parts.entry(parts.clone()).or_insert(next);
+        if id == next {
+            self.params.push(Param { name: name.to_owned(), dims, parts, init });
         }
-        self.params.push(Param { name: name.to_owned(), dims, parts, init });
-        ParamId(self.params.len() - 1)
+        id
     }
 
     /// Adds an op and returns its output value.

@@ -141,11 +141,11 @@ impl fmt::Display for OpClass {
 #[serde(deny_unknown_fields)]
 pub struct Rounding {
     /// Products and embeddings: the format operands are rounded to. Everything else: the format of every
-    /// element-wise intermediate. Parameters are stored in it.
+    /// element-wise intermediate, the inputs included. Parameters are stored in it, except biases.
     pub compute: Format,
     /// The format sums are kept in: the accumulator of a product, the reductions of softmax and layer norm.
     pub accumulate: Format,
-    /// The format the output tensor is stored in.
+    /// The format the output tensor is stored in, and a linear layer's bias.
     pub store: Format,
 }
 

@@ -9,6 +9,8 @@ use crate::model::Tokenizer;
 #[derive(Debug)]
 pub(super) struct Sentences {
     rows: Vec<(Vec<u32>, u8)>,
+    /// What a cut sentence must end with.
+    end_marker: Option<u32>,
 }
 
 impl Sentences {
@@ -31,16 +33,15 @@ impl Sentences {
                 "1" => 1,
                 _ => return Err(line_error(index + 1, "expected label 0 or 1 after the tab")),
             };
-            let ids = tokenizer.sentence(sentence.trim_end())?;
-            if ids.is_empty() {
+            if sentence.trim().is_empty() {
                 return Err(line_error(index + 1, "the sentence is empty"));
             }
-            rows.push((ids, label));
+            rows.push((tokenizer.sentence(sentence.trim_end())?, label));
         }
         if rows.is_empty() {
             return Err(line_error(1, "the file holds no sentence"));
         }
-        Ok(Sentences { rows })
+        Ok(Sentences { rows, end_marker: tokenizer.markers()?.map(|(_, end)| end) })
     }
 
     pub fn len(&self) -> usize {
@@ -51,8 +52,8 @@ impl Sentences {
     pub fn row(&self, sequence: usize, index: usize) -> Row {
         let (ids, label) = &self.rows[index % self.rows.len()];
         let mut cut = ids[..ids.len().min(sequence)].to_vec();
-        if let (true, Some(end), Some(last)) = (ids.len() > sequence, ids.last(), cut.last_mut()) {
-            *last = *end;
+        if let (true, Some(end), Some(last)) = (ids.len() > sequence, self.end_marker, cut.last_mut()) {
+            *last = end;
         }
         Row { ids: cut, label: Some(*label), next_ids: None }
     }
@@ -64,8 +65,10 @@ mod tests {
 
     #[test]
     fn a_cut_sentence_keeps_its_end_marker() {
-        let sentences = Sentences { rows: vec![(vec![101, 5, 6, 7, 102], 1)] };
+        let mut sentences = Sentences { rows: vec![(vec![101, 5, 6, 7, 102], 1)], end_marker: Some(102) };
         assert_eq!(sentences.row(3, 0).ids, [101, 5, 102]);
+        sentences.end_marker = None;
+        assert_eq!(sentences.row(3, 0).ids, [101, 5, 6], "without markers nothing is put in");
         assert_eq!(sentences.row(8, 1), Row { ids: vec![101, 5, 6, 7, 102], label: Some(1), next_ids: None });
     }
 }

@@ -17,10 +17,7 @@ pub(super) struct Windows {
 impl Windows {
     pub fn new(path: PathBuf, text: &str, tokenizer: &Tokenizer) -> Result<Self, InputError> {
         let tokens = tokenizer.running_text(text)?;
-        let markers = match tokenizer.sentence("")?[..] {
-            [first, last] => Some((first, last)),
-            _ => None,
-        };
+        let markers = tokenizer.markers()?;
         Ok(Windows { path, tokens, markers })
     }
 

@@ -88,6 +88,8 @@ struct BertJson {
     #[serde(default)]
     position_embedding_type: Option<String>,
     #[serde(default)]
+    is_decoder: bool,
+    #[serde(default)]
     architectures: Vec<String>,
     #[serde(default)]
     id2label: Option<BTreeMap<String, String>>,
@@ -154,6 +156,9 @@ impl ModelConfig {
         if let Some(kind) = json.position_embedding_type.as_deref().filter(|kind| *kind != "absolute") {
             return Err(format!("position_embedding_type `{kind}` is not supported, only `absolute`"));
         }
+        if json.is_decoder {
+            return Err("is_decoder: true is not supported; a BERT decoder attends causally".to_owned());
+        }
         // A checkpoint without a classifier has Hugging Face's two placeholder labels; only the architecture tells.
         let head = match json.architectures.first().map(String::as_str) {
             Some("BertForSequenceClassification") => {
@@ -190,7 +195,10 @@ impl ModelConfig {
         }
         let head = match json.architectures.first().map(String::as_str) {
             Some("GPT2Model") => TaskHead::None,
-            _ => TaskHead::LanguageModel,
+            Some("GPT2LMHeadModel") | None => TaskHead::LanguageModel,
+            Some(other) => {
+                return Err(format!("architecture `{other}` is not supported; `GPT2LMHeadModel` and `GPT2Model` are"));
+            }
         };
         Ok(ModelConfig {
             family: Family::Gpt2,
@@ -217,9 +225,17 @@ impl ModelConfig {
         if [layers, hidden, heads, inner, vocabulary, positions].contains(&0) {
             return Err(format!("a size is zero: {:?}", self.dimensions));
         }
-        // Bounds every product of two sizes below, and so every allocation a hostile file could ask for.
-        if [layers, hidden, heads, inner, vocabulary, positions].iter().any(|&size| size > 1 << 20) {
-            return Err(format!("a size is over 1048576: {:?}", self.dimensions));
+        // Keeps products of two sizes, and the graph, small whatever the file says; tensors are checked before any is read.
+        if layers > 1000 || [hidden, heads, inner, vocabulary, positions].iter().any(|&size| size > 1 << 20) {
+            return Err(format!("a size is over 1048576, or there are over 1000 layers: {:?}", self.dimensions));
+        }
+        if self.family == Family::Bert && !(1..=1 << 20).contains(&self.token_types) {
+            return Err(format!("type_vocab_size is {}; BERT has at least one token type", self.token_types));
+        }
+        if let TaskHead::Classifier { labels } = self.head
+            && !(1..=255).contains(&labels)
+        {
+            return Err(format!("id2label names {labels} classes; 1 to 255 are supported"));
         }
         if hidden % heads != 0 {
             return Err(format!("hidden size {hidden} is not a multiple of {heads} heads"));
@@ -290,8 +306,13 @@ mod tests {
     const GPT2: &str = r#"{"model_type":"gpt2","n_embd":256,"n_layer":6,"n_head":4,"n_inner":null,
         "n_positions":1024,"vocab_size":50257,"activation_function":"gelu_new","layer_norm_epsilon":1e-5}"#;
 
+    const BERT: &str = r#"{"model_type":"bert","hidden_size":64,"num_hidden_layers":2,"num_attention_heads":2,
+        "intermediate_size":128,"max_position_embeddings":32,"vocab_size":100,"type_vocab_size":2,"hidden_act":"gelu",
+        "layer_norm_eps":1e-12,"architectures":["BertForSequenceClassification"],"id2label":{"0":"a"}}"#;
+
     #[test]
     fn sizes_come_from_the_file() {
+        assert_eq!(ModelConfig::parse(BERT).unwrap().head, TaskHead::Classifier { labels: 1 });
         let config = ModelConfig::parse(GPT2).unwrap();
         assert_eq!(config.dimensions.inner, 1024);
         assert_eq!(config.head, TaskHead::LanguageModel);
@@ -307,6 +328,14 @@ mod tests {
             (GPT2.replace("\"n_layer\":6,", ""), "missing field `n_layer`"),
             (GPT2.replace("50257", "99999999999"), "a size is over"),
             (GPT2.replace("50257", "-3"), "expected usize"),
+            (GPT2.replace("\"n_layer\":6", "\"n_layer\":60000"), "over 1000 layers"),
+            (
+                GPT2.replace("{", r#"{"architectures":["GPT2ForSequenceClassification"],"#),
+                "GPT2ForSequenceClassification",
+            ),
+            (BERT.replace("\"type_vocab_size\":2", "\"type_vocab_size\":0"), "type_vocab_size is 0"),
+            (BERT.replace("{\"0\":\"a\"}", "{}"), "id2label names 0 classes"),
+            (BERT.replace("{\"model", "{\"is_decoder\":true,\"model"), "is_decoder"),
         ];
         for (text, expected) in cases {
             let error = ModelConfig::parse(&text).unwrap_err();

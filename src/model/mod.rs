@@ -194,7 +194,9 @@ impl Model {
     pub fn tokenizer(&self) -> Result<Tokenizer, ModelError> {
         match &self.weights {
             Weights::Random { .. } => Err(ModelError::NoTokenizer { model: self.name.clone() }),
-            Weights::Checkpoint { folder, .. } => Tokenizer::open(folder, self.config.dimensions.vocabulary),
+            Weights::Checkpoint { folder, .. } => {
+                Tokenizer::open(folder, self.config.dimensions.vocabulary, self.config.family)
+            }
         }
     }
 }

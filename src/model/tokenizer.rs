@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::ModelError;
+use super::{Family, ModelError};
 
 /// Text to token ids.
 #[derive(Debug)]
@@ -17,8 +17,9 @@ impl Tokenizer {
     /// Reads `folder/tokenizer.json` for a model of `vocabulary` ids.
     ///
     /// # Errors
-    /// [`ModelError::Tokenizer`] when it is absent, unreadable, or has more ids than the model has embeddings.
-    pub fn open(folder: &Path, vocabulary: usize) -> Result<Self, ModelError> {
+    /// [`ModelError::Tokenizer`] when it is absent, unreadable, has more ids than the model has embeddings, or marks
+    /// sentences otherwise than the family does.
+    pub fn open(folder: &Path, vocabulary: usize, family: Family) -> Result<Self, ModelError> {
         let path = folder.join("tokenizer.json");
         let failed = |message: String| ModelError::Tokenizer { path: path.clone(), message };
         if !path.exists() {
@@ -33,7 +34,25 @@ impl Tokenizer {
                 "it has {size} tokens but the model embeds {vocabulary}: it belongs to another model"
             )));
         }
-        Ok(Tokenizer { inner, path, vocabulary })
+        let tokenizer = Tokenizer { inner, path: path.clone(), vocabulary };
+        match (family, tokenizer.markers()?) {
+            (Family::Bert, Some(_)) | (Family::Gpt2, None) => Ok(tokenizer),
+            (Family::Bert, None) => Err(failed("it adds no [CLS] and [SEP]: it is not a BERT tokenizer".to_owned())),
+            (Family::Gpt2, Some(_)) => {
+                Err(failed("it marks sentences with special tokens: it is not a GPT-2 tokenizer".to_owned()))
+            }
+        }
+    }
+
+    /// The ids put before and after a sentence, BERT's `[CLS]` and `[SEP]`; `None` where there are none.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`].
+    pub fn markers(&self) -> Result<Option<(u32, u32)>, ModelError> {
+        Ok(match self.sentence("")?[..] {
+            [first, last] => Some((first, last)),
+            _ => None,
+        })
     }
 
     /// Ids of `text` with the special tokens the model expects around a sentence.

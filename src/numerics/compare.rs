@@ -11,8 +11,8 @@ use crate::store::record::NumericsSummary;
 
 /// Compares an engine's output with the reference's first sequences.
 ///
-/// Non-finite values are counted over the whole output before anything else. Where a compared vector is not finite,
-/// cosine, maximum and L2 are undefined (`None`) and every limit on them is broken.
+/// Non-finite values are counted over the whole output before anything else. Where a compared vector is not finite, or
+/// nothing could be compared, cosine, maximum and L2 are undefined (`None`) and every limit on them is broken.
 pub fn compare(
     output: &Output,
     batch: &Batch,
@@ -28,14 +28,10 @@ pub fn compare(
         }
         Err(reason) => Some(format!("not compared: {reason}")),
     };
-    if let Some(tolerance) = tolerance {
-        let broken = broken_limits(&summary, tolerance, missing.is_some());
-        summary.within_tolerance = if missing.is_some() && broken.is_empty() { None } else { Some(broken.is_empty()) };
-        summary.remark =
-            Some(broken.into_iter().chain(missing).collect::<Vec<_>>().join("; ")).filter(|r| !r.is_empty());
-    } else {
-        summary.remark = missing;
-    }
+    let broken = tolerance.map(|tolerance| broken_limits(&summary, tolerance));
+    summary.within_tolerance = broken.as_ref().map(Vec::is_empty);
+    let remarks: Vec<String> = missing.into_iter().chain(broken.into_iter().flatten()).collect();
+    summary.remark = (!remarks.is_empty()).then(|| remarks.join("; "));
     summary
 }
 
@@ -152,22 +148,18 @@ impl Distances {
     }
 }
 
-/// One sentence per broken limit. NaN never passes: an undefined value breaks its limit, unless nothing was compared.
-fn broken_limits(summary: &NumericsSummary, tolerance: &Tolerance, uncompared: bool) -> Vec<String> {
+/// One sentence per broken limit. NaN never passes: an undefined value breaks its limit.
+fn broken_limits(summary: &NumericsSummary, tolerance: &Tolerance) -> Vec<String> {
     let mut broken = Vec::new();
     let nonfinite = summary.nan_count + summary.inf_count;
     if nonfinite > 0 && !tolerance.allow_nonfinite {
         broken.push(format!("{nonfinite} of {} output values are not finite", summary.output_elements));
-    }
-    if uncompared {
-        return broken;
     }
     let mut check = |name: &str, value: Option<f64>, limit: Option<f64>, keeps: fn(f64, f64) -> bool| {
         let Some(limit) = limit else { return };
         match value {
             Some(value) if keeps(value, limit) => {}
             Some(value) => broken.push(format!("{name} {value} breaks the limit {limit}")),
-            None if tolerance.allow_nonfinite && nonfinite > 0 => {}
             None => broken.push(format!("{name} is undefined, its limit is {limit}")),
         }
     };
@@ -230,7 +222,10 @@ mod tests {
         assert!(remark.contains("2 of 4 output values") && remark.contains("minimum cosine is undefined"), "{remark}");
         let allowed = Tolerance { allow_nonfinite: true, ..limit };
         let summary = run(&[f32::NAN, 1.0, 1.0, 1.0], &[2], &[1.0, 1.0, 1.0, 1.0], Some(allowed));
-        assert_eq!((summary.within_tolerance, summary.nan_count), (Some(true), 1));
+        assert_eq!((summary.within_tolerance, summary.nan_count), (Some(false), 1), "its cosine is undefined");
+        let counted = Tolerance { allow_nonfinite: true, ..Tolerance::default() };
+        let summary = run(&[f32::NAN, 1.0, 1.0, 1.0], &[2], &[1.0, 1.0, 1.0, 1.0], Some(counted));
+        assert_eq!(summary.within_tolerance, Some(true), "only the count was allowed");
     }
 
     #[test]
@@ -246,8 +241,9 @@ mod tests {
     fn a_missing_or_broken_reference_is_said() {
         let limit = Tolerance { cosine_min: Some(0.9), ..Tolerance::default() };
         let summary = compare(&output(&[1.0, 2.0]), &batch(&[1]), Err("no file".to_owned()), Some(&limit));
-        assert_eq!((summary.within_tolerance, summary.compared_rows), (None, 0));
-        assert_eq!(summary.remark.as_deref(), Some("not compared: no file"));
+        assert_eq!((summary.within_tolerance, summary.compared_rows), (Some(false), 0));
+        let remark = summary.remark.unwrap();
+        assert_eq!(remark, "not compared: no file; minimum cosine is undefined, its limit is 0.9");
         let summary = run(&[1.0, 2.0], &[1], &[f32::NAN, 1.0], None);
         assert!(summary.remark.unwrap().contains("reference itself is not finite"));
     }

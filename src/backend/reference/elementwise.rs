@@ -6,124 +6,16 @@
 
 use rayon::prelude::*;
 
+use super::kernels::{Embedding, LayerNorm, Softmax};
 use super::real::{Real, vectorised};
-use super::rounding::{Brain, Exact, Grid, Half, tree_sum};
-use crate::graph::{Format, Gelu, Mask, ReductionOrder, Rounding, Shape};
+use super::rounding::{Grid, tree_sum};
+use crate::graph::{Gelu, Mask, ReductionOrder};
 
 /// Rows of a tensor that one thread takes at a time.
 const ROWS: usize = 8;
 
 /// Elements of a tensor that one thread takes at a time.
 const CHUNK: usize = 1 << 14;
-
-/// A layer norm over rows.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct LayerNorm<'a, T> {
-    pub gamma: &'a [T],
-    pub beta: &'a [T],
-    pub epsilon: f64,
-    pub order: ReductionOrder,
-}
-
-/// A masked softmax over `[batch, heads, sequence, sequence]`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Softmax<'a> {
-    pub mask: Mask,
-    pub shape: Shape,
-    pub heads: usize,
-    pub lengths: &'a [usize],
-}
-
-/// Table rows to add up. Tables are already rounded to the class's `compute` format.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Embedding<'a, T> {
-    pub word: &'a [T],
-    pub position: &'a [T],
-    pub token_type: Option<&'a [T]>,
-    pub ids: &'a [u32],
-    pub sequence: usize,
-    pub width: usize,
-}
-
-/// The kernels of a carrier type, with grids chosen by the op's rounding.
-pub(super) trait Kernels: Real {
-    fn embedding(rounding: Rounding, job: Embedding<'_, Self>, out: &mut [Self]);
-    fn layer_norm(rounding: Rounding, job: LayerNorm<'_, Self>, values: &mut [Self]);
-    fn softmax(rounding: Rounding, job: Softmax<'_>, values: &mut [Self]);
-    fn gelu(rounding: Rounding, form: Gelu, values: &mut [Self]);
-    fn hyperbolic_tangent(rounding: Rounding, values: &mut [Self]);
-    fn residual(rounding: Rounding, update: &[Self], values: &mut [Self]);
-}
-
-impl Kernels for f64 {
-    fn embedding(_: Rounding, job: Embedding<'_, f64>, out: &mut [f64]) {
-        embedding::<f64, Exact>(job, out);
-    }
-    fn layer_norm(_: Rounding, job: LayerNorm<'_, f64>, values: &mut [f64]) {
-        layer_norm::<f64, Exact, Exact>(job, values);
-    }
-    fn softmax(_: Rounding, job: Softmax<'_>, values: &mut [f64]) {
-        softmax::<f64, Exact, Exact>(job, values);
-    }
-    fn gelu(_: Rounding, form: Gelu, values: &mut [f64]) {
-        gelu::<f64, Exact>(form, values);
-    }
-    fn hyperbolic_tangent(_: Rounding, values: &mut [f64]) {
-        hyperbolic_tangent::<f64, Exact>(values);
-    }
-    fn residual(_: Rounding, update: &[f64], values: &mut [f64]) {
-        residual::<f64, Exact>(update, values);
-    }
-}
-
-/// Calls `$function::<f32, C>` with the grid of a format; TF32 concerns products only, elsewhere it is FP32.
-macro_rules! on_grid {
-    ($format:expr, $function:ident($($argument:expr),*)) => {
-        match $format {
-            Format::Fp16 => $function::<f32, Half>($($argument),*),
-            Format::Bf16 => $function::<f32, Brain>($($argument),*),
-            Format::Fp64 | Format::Fp32 | Format::Tf32 => $function::<f32, Exact>($($argument),*),
-        }
-    };
-}
-
-/// Calls `$function::<f32, C, A>` with the grids of a rounding.
-macro_rules! on_grids {
-    ($rounding:expr, $function:ident($($argument:expr),*)) => {
-        match ($rounding.compute, $rounding.accumulate) {
-            (Format::Fp16, Format::Fp16) => $function::<f32, Half, Half>($($argument),*),
-            (Format::Fp16, Format::Bf16) => $function::<f32, Half, Brain>($($argument),*),
-            (Format::Fp16, _) => $function::<f32, Half, Exact>($($argument),*),
-            (Format::Bf16, Format::Bf16) => $function::<f32, Brain, Brain>($($argument),*),
-            (Format::Bf16, Format::Fp16) => $function::<f32, Brain, Half>($($argument),*),
-            (Format::Bf16, _) => $function::<f32, Brain, Exact>($($argument),*),
-            (_, Format::Fp16) => $function::<f32, Exact, Half>($($argument),*),
-            (_, Format::Bf16) => $function::<f32, Exact, Brain>($($argument),*),
-            _ => $function::<f32, Exact, Exact>($($argument),*),
-        }
-    };
-}
-
-impl Kernels for f32 {
-    fn embedding(rounding: Rounding, job: Embedding<'_, f32>, out: &mut [f32]) {
-        on_grid!(rounding.accumulate, embedding(job, out));
-    }
-    fn layer_norm(rounding: Rounding, job: LayerNorm<'_, f32>, values: &mut [f32]) {
-        on_grids!(rounding, layer_norm(job, values));
-    }
-    fn softmax(rounding: Rounding, job: Softmax<'_>, values: &mut [f32]) {
-        on_grids!(rounding, softmax(job, values));
-    }
-    fn gelu(rounding: Rounding, form: Gelu, values: &mut [f32]) {
-        on_grid!(rounding.compute, gelu(form, values));
-    }
-    fn hyperbolic_tangent(rounding: Rounding, values: &mut [f32]) {
-        on_grid!(rounding.compute, hyperbolic_tangent(values));
-    }
-    fn residual(rounding: Rounding, update: &[f32], values: &mut [f32]) {
-        on_grid!(rounding.compute, residual(update, values));
-    }
-}
 
 /// Replaces every element by an expression of it. A macro, because a function passed as a value is not inlined into the
 /// vectorised loop.
@@ -144,7 +36,7 @@ macro_rules! each {
 }
 
 /// `(word + type 0) + position`, each sum on the grid `A`.
-fn embedding<T: Real, A: Grid<T>>(job: Embedding<'_, T>, out: &mut [T]) {
+pub(super) fn embedding<T: Real, A: Grid<T>>(job: Embedding<'_, T>, out: &mut [T]) {
     let width = job.width;
     out.par_chunks_mut(width).zip(job.ids.par_iter()).enumerate().for_each(|(index, (row, &id))| {
         let word = &job.word[id as usize * width..][..width];
@@ -160,7 +52,7 @@ fn embedding<T: Real, A: Grid<T>>(job: Embedding<'_, T>, out: &mut [T]) {
     });
 }
 
-fn layer_norm<T: Real, C: Grid<T>, A: Grid<T>>(job: LayerNorm<'_, T>, values: &mut [T]) {
+pub(super) fn layer_norm<T: Real, C: Grid<T>, A: Grid<T>>(job: LayerNorm<'_, T>, values: &mut [T]) {
     let width = job.gamma.len();
     values.par_chunks_mut(width * ROWS).for_each_init(
         || vec![T::ZERO; width],
@@ -230,7 +122,7 @@ fn sum<T: Real, A: Grid<T>>(values: &mut [T]) -> T {
     total
 }
 
-fn softmax<T: Real, C: Grid<T>, A: Grid<T>>(job: Softmax<'_>, values: &mut [T]) {
+pub(super) fn softmax<T: Real, C: Grid<T>, A: Grid<T>>(job: Softmax<'_>, values: &mut [T]) {
     let sequence = job.shape.sequence;
     values.par_chunks_mut(sequence * sequence).enumerate().for_each_init(
         || vec![T::ZERO; sequence],
@@ -277,14 +169,14 @@ fn softmax_row<T: Real, C: Grid<T>, A: Grid<T>>(row: &mut [T], scratch: &mut [T]
     }
 }
 
-fn gelu<T: Real, C: Grid<T>>(form: Gelu, values: &mut [T]) {
+pub(super) fn gelu<T: Real, C: Grid<T>>(form: Gelu, values: &mut [T]) {
     match form {
         Gelu::Erf => each!(values, x => gelu_erf::<T, C>(x)),
         Gelu::Tanh => each!(values, x => gelu_tanh::<T, C>(x)),
     }
 }
 
-fn hyperbolic_tangent<T: Real, C: Grid<T>>(values: &mut [T]) {
+pub(super) fn hyperbolic_tangent<T: Real, C: Grid<T>>(values: &mut [T]) {
     each!(values, x => C::round(x.tanh()));
 }
 
@@ -310,7 +202,7 @@ fn gelu_tanh<T: Real, C: Grid<T>>(x: T) -> T {
     C::round(C::round(x * T::of(0.5)) * factor)
 }
 
-fn residual<T: Real, C: Grid<T>>(update: &[T], values: &mut [T]) {
+pub(super) fn residual<T: Real, C: Grid<T>>(update: &[T], values: &mut [T]) {
     values.par_chunks_mut(CHUNK).zip(update.par_chunks(CHUNK)).for_each(|(values, update)| {
         vectorised(
             #[inline(always)]
@@ -325,7 +217,9 @@ fn residual<T: Real, C: Grid<T>>(update: &[T], values: &mut [T]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::kernels::Kernels;
     use super::*;
+    use crate::graph::{Format, Rounding, Shape};
 
     fn norm(rounding: Rounding, order: ReductionOrder, epsilon: f64, row: &[f32]) -> Vec<f32> {
         let (gamma, beta) = (vec![1.0; row.len()], vec![0.25; row.len()]);

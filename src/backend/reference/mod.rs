@@ -2,10 +2,12 @@
 //! every rounding their definition names; FP64 is the oracle.
 
 mod elementwise;
+mod kernels;
 mod product;
 mod program;
 mod real;
 mod rounding;
+mod weights;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,8 +18,9 @@ use super::{Backend, BackendError, BackendKind, BuildRequest, Engine, EngineDesc
 use crate::graph::{Format, Graph, PrecisionPolicy, Shape};
 use crate::input::Batch;
 use crate::model::Model;
-use elementwise::Kernels;
-use program::{Program, Weights};
+use kernels::Kernels;
+use program::Program;
+use weights::Weights;
 
 /// Weights kept for the next engine of the same model and policy.
 type Loaded = (Arc<Model>, PrecisionPolicy, Arc<Weights<f32>>);
@@ -59,6 +62,7 @@ impl Backend for ReferenceBackend {
 
     fn build(&self, request: &BuildRequest) -> Result<Box<dyn Engine>, BackendError> {
         let BuildRequest { model, policy, shape, threads } = request;
+        check_shape(&model.graph, *shape)?;
         let program = Program::new(&model.graph, policy, *shape, self.weights(model, policy)?)?;
         Ok(Box::new(ReferenceEngine {
             runner: Runner { program, pool: pool(*threads)?, shape: *shape, batch: None },
@@ -134,17 +138,23 @@ impl<T: Kernels> Runner<T> {
     }
 }
 
+/// Refuses an engine that no batch could fill, before anything is allocated for it.
+fn check_shape(graph: &Graph, shape: Shape) -> Result<(), BackendError> {
+    let positions = graph.dimensions.positions;
+    if shape.batch == 0 || shape.sequence == 0 || shape.sequence > positions {
+        let Shape { batch, sequence } = shape;
+        return Err(BackendError::Inputs(format!(
+            "a batch of {batch} with {sequence} tokens a row, where the model takes 1 to {positions} tokens"
+        )));
+    }
+    Ok(())
+}
+
 /// Refuses a batch that would read outside the engine's tensors.
 fn check_batch(graph: &Graph, shape: Shape, batch: &Batch) -> Result<(), BackendError> {
     let refuse = |message: String| Err(BackendError::Inputs(message));
     if batch.shape != shape || batch.ids.len() != shape.tokens() || batch.lengths.len() != shape.batch {
         return refuse(format!("the engine is {shape:?}, the batch {:?}", batch.shape));
-    }
-    if shape.tokens() == 0 || shape.sequence > graph.dimensions.positions {
-        return refuse(format!(
-            "{shape:?} is empty or longer than the model's {} positions",
-            graph.dimensions.positions
-        ));
     }
     if let Some(length) = batch.lengths.iter().find(|&&length| length == 0 || length > shape.sequence) {
         return refuse(format!("a row of {length} tokens, where 1 to {} are allowed", shape.sequence));
@@ -187,7 +197,7 @@ impl Engine for ReferenceEngine {
         MemoryBreakdown {
             weights_bytes: Some(self.runner.program.weight_bytes()),
             activations_bytes: Some(self.runner.program.activation_bytes()),
-            workspace_bytes: None,
+            workspace_bytes: Some(self.runner.program.workspace_bytes()),
         }
     }
 
@@ -213,6 +223,7 @@ fn output_dims(graph: &Graph, shape: Shape) -> (usize, usize) {
 /// # Errors
 /// [`BackendError`] when weights cannot be read or the batch does not fit.
 pub fn oracle_outputs(model: &Model, batch: &Batch, threads: usize) -> Result<Vec<f64>, BackendError> {
+    check_shape(&model.graph, batch.shape)?;
     let policy = PrecisionPolicy::oracle();
     let weights = Arc::new(Weights::<f64>::load(model, &policy)?);
     let program = Program::new(&model.graph, &policy, batch.shape, weights)?;

@@ -1,79 +1,16 @@
 //! A graph prepared for one policy and shape: parameters in their formats, intermediate tensors in reused buffers.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::elementwise::{Embedding, Kernels, LayerNorm, Softmax};
-use super::product::{Heads, Layout, Linear, attention_context, attention_scores, linear, panels};
+use super::kernels::{Embedding, Kernels, LayerNorm, Softmax};
+use super::product::{Heads, Linear, attention_context, attention_scores, linear};
 use super::rounding::{is_on_grid, round_to};
+use super::weights::Weights;
 use crate::backend::BackendError;
-use crate::graph::cost::params_of;
 use crate::graph::{
     Format, Graph, Op, OpKind, ParamId, PrecisionPolicy, ReductionOrder, Rounding, Shape, ValueId, ValueShape,
 };
 use crate::input::Batch;
-use crate::model::Model;
-
-/// A parameter in a format: the same tensor may be wanted in two.
-type Key = (usize, Format);
-
-/// Parameters rounded to the formats a policy reads them in, shared by the programs of all shapes.
-#[derive(Debug)]
-pub(super) struct Weights<T> {
-    tensors: BTreeMap<Key, Stored<T>>,
-}
-
-/// A parameter as it lies in memory.
-#[derive(Debug)]
-struct Stored<T> {
-    values: Vec<T>,
-    layout: Layout,
-}
-
-impl<T: Kernels> Weights<T> {
-    /// Reads the model tensor by tensor, so that no more than one tensor is held beside the result.
-    pub fn load(model: &Model, policy: &PrecisionPolicy) -> Result<Self, BackendError> {
-        let mut tensors = BTreeMap::new();
-        let rows = row_layout_params(&model.graph);
-        for (op, rounding) in model.graph.ops.iter().zip(model.graph.roundings(policy)?) {
-            for id in params_of(op) {
-                if let Entry::Vacant(entry) = tensors.entry((id.0, rounding.compute)) {
-                    let mut values = T::carry(model.param(id)?);
-                    round_to(rounding.compute, &mut values);
-                    let layout = if rows.contains(&id.0) { Layout::Rows } else { Layout::Panels };
-                    if layout == Layout::Panels {
-                        values = panels(&values, model.graph.param(id).dims[1]);
-                    }
-                    entry.insert(Stored { values, layout });
-                }
-            }
-        }
-        Ok(Weights { tensors })
-    }
-
-    /// Bytes held.
-    pub fn bytes(&self) -> u64 {
-        self.tensors.values().map(|tensor| std::mem::size_of_val(tensor.values.as_slice()) as u64).sum()
-    }
-
-    fn get(&self, id: ParamId, format: Format) -> &[T] {
-        // `load` walked the same ops with the same policy.
-        self.tensors.get(&(id.0, format)).map_or(&[], |tensor| tensor.values.as_slice())
-    }
-
-    fn layout(&self, id: ParamId, format: Format) -> Layout {
-        self.tensors.get(&(id.0, format)).map_or(Layout::Rows, |tensor| tensor.layout)
-    }
-}
-
-/// Parameters that must stay as they are: vectors, and tables that are looked up by row (a tied language-model head
-/// then multiplies by the table as it is).
-fn row_layout_params(graph: &Graph) -> BTreeSet<usize> {
-    let is_weight = |op: &Op, id: ParamId| matches!(op.kind, OpKind::Linear { weight, .. } if weight == id);
-    let others = graph.ops.iter().flat_map(|op| params_of(op).into_iter().filter(move |id| !is_weight(op, *id)));
-    others.map(|id| id.0).collect()
-}
 
 /// One op with its formats and its place in the buffers.
 #[derive(Debug)]
@@ -187,6 +124,17 @@ impl<T: Kernels> Program<T> {
         self.buffers.iter().map(|buffer| std::mem::size_of_val(buffer.as_slice()) as u64).sum()
     }
 
+    /// Largest bytes of operands copied to be rounded, over all ops.
+    pub fn workspace_bytes(&self) -> u64 {
+        let copies = |step: &Step| {
+            let first = usize::from(works_in_place(&step.op.kind));
+            let copied = step.inputs.iter().zip(&step.stored).skip(first);
+            let elements = copied.filter(|(_, stored)| !is_on_grid(**stored, step.rounding.compute));
+            elements.map(|(place, _)| (place.elements * size_of::<T>()) as u64).sum::<u64>()
+        };
+        self.steps.iter().map(copies).max().unwrap_or(0)
+    }
+
     /// Bytes of parameters.
     pub fn weight_bytes(&self) -> u64 {
         self.weights.bytes()
@@ -211,6 +159,9 @@ impl<T: Kernels> Program<T> {
         if works_in_place(&step.op.kind) {
             if step.inputs[0].buffer != step.output.buffer {
                 out.copy_from_slice(self.input(step, 0));
+            }
+            if !is_on_grid(step.stored[0], rounding.compute) {
+                round_to(rounding.compute, out);
             }
             self.execute_in_place(step, batch, out);
         } else {
@@ -244,7 +195,8 @@ impl<T: Kernels> Program<T> {
                 _ => {}
             }
         }
-        if !is_on_grid(rounding.compute, rounding.store) || step.op.class.is_product() {
+        // Kernels in place end on the grid they compute on; all others end on wider ones.
+        if !(works_in_place(&step.op.kind) && is_on_grid(rounding.compute, rounding.store)) {
             round_to(rounding.store, out);
         }
     }
@@ -264,7 +216,7 @@ impl<T: Kernels> Program<T> {
             }
             OpKind::Gelu(form) => T::gelu(rounding, form, values),
             OpKind::Tanh => T::hyperbolic_tangent(rounding, values),
-            OpKind::Residual => T::residual(rounding, self.input(step, 1), values),
+            OpKind::Residual => T::residual(rounding, &self.operand(step, 1), values),
             _ => {}
         }
     }
@@ -277,7 +229,7 @@ impl<T: Kernels> Program<T> {
             input: &input,
             weight,
             layout,
-            bias: bias.map(|id| self.weights.get(id, step.rounding.compute)),
+            bias: bias.map(|id| self.weights.get(id, step.rounding.store)),
             inputs: step.inputs[0].elements / step.rows,
             width: step.output.elements / step.rows,
         };
@@ -319,4 +271,83 @@ fn last_uses(graph: &Graph) -> Vec<usize> {
     }
     last[graph.output.0] = usize::MAX;
     last
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+    use crate::graph::{OpClass, Preset};
+    use crate::manifest::schema::{Architecture, ModelSource};
+    use crate::model::{Head, Model};
+
+    fn run(policy: &PrecisionPolicy) -> (Model, Vec<f32>) {
+        let source = ModelSource::Random { seed: 1, architecture: Architecture::BertTiny };
+        let model = Model::open("tiny", &source, Path::new("."), Head::Natural).unwrap();
+        let batch = Batch::single((0..9).collect());
+        let weights = Arc::new(Weights::load(&model, policy).unwrap());
+        let mut program = Program::<f32>::new(&model.graph, policy, batch.shape, weights).unwrap();
+        program.run(&batch);
+        let output = program.output().to_vec();
+        (model, output)
+    }
+
+    fn with(class: OpClass, rounding: Rounding) -> PrecisionPolicy {
+        let mut policy = PrecisionPolicy::preset(Preset::Fp32);
+        policy.classes.insert(class, rounding);
+        policy
+    }
+
+    /// Every class must round: an op whose kernel computes wider than it stores must not hand on unrounded values.
+    #[test]
+    fn the_output_of_every_policy_lies_on_its_storage_grid_and_every_class_has_an_effect() {
+        let (model, exact) = run(&PrecisionPolicy::preset(Preset::Fp32));
+        let present: BTreeSet<OpClass> = model.graph.ops.iter().map(|op| op.class).collect();
+        for class in present {
+            for format in [Format::Fp16, Format::Bf16] {
+                for rounding in [Rounding::uniform(format), Rounding::fp32_accumulated(format)] {
+                    let (_, ours) = run(&with(class, rounding));
+                    assert_ne!(ours, exact, "{class} in {format} changed nothing");
+                }
+                // Stored only: the value itself is cut, whatever the kernel computes in.
+                let (_, ours) = run(&with(class, Rounding::fp32_stored_as(format)));
+                assert_ne!(ours, exact, "{class} stored as {format} changed nothing");
+            }
+        }
+        for preset in [Preset::Fp16, Preset::Bf16] {
+            let (_, ours) = run(&PrecisionPolicy::preset(preset));
+            let mut rounded = ours.clone();
+            round_to(if preset == Preset::Fp16 { Format::Fp16 } else { Format::Bf16 }, &mut rounded);
+            assert_eq!(ours, rounded, "{preset}");
+        }
+    }
+
+    /// 70000 is infinite in FP16, so an FP16 softmax, layer norm or sum over FP32 values must see infinity.
+    #[test]
+    fn operands_are_rounded_before_the_kernel_sees_them() {
+        let fp16 = Rounding::uniform(Format::Fp16);
+        let step = |kind: OpKind, inputs: usize| {
+            let place = |buffer| Place { buffer, elements: 2 };
+            let op = Op { name: "op".into(), class: kind.class(), kind, inputs: Vec::new(), output: ValueId(0) };
+            let inputs: Vec<Place> = (0..inputs).map(place).collect();
+            let stored = vec![Format::Fp32; inputs.len()];
+            Step { op, rounding: fp16, stored, inputs, output: place(0), rows: 1 }
+        };
+        for (kind, inputs) in [(OpKind::Residual, 2), (OpKind::Tanh, 1), (OpKind::Gelu(crate::graph::Gelu::Erf), 1)] {
+            let mut program = Program {
+                steps: vec![step(kind.clone(), inputs)],
+                weights: Arc::new(Weights::default()),
+                buffers: vec![vec![70000.0f32, 1.0], vec![-60000.0, 1.0]],
+                output: Place { buffer: 0, elements: 2 },
+                hidden: 2,
+                shape: Shape { batch: 1, sequence: 1 },
+                order: ReductionOrder::SumThenDivide,
+            };
+            program.run(&Batch::single(vec![0]));
+            let expected = if kind == OpKind::Tanh { 1.0 } else { f32::INFINITY };
+            assert_eq!(program.output()[0], expected, "{kind:?}");
+        }
+    }
 }
