@@ -281,3 +281,12 @@ fn pinned_data_files_have_the_pinned_digest() {
     let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     assert!(text.contains(&digest), "experiments/minilm.yaml must pin {digest}");
 }
+
+/// The reference of the format is itself a manifest.
+#[test]
+fn the_documented_example_is_a_valid_manifest() {
+    let text = std::fs::read_to_string(experiments().join("README.md")).unwrap();
+    let block = text.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let manifest = Manifest::parse(block, "experiments/README.md").unwrap();
+    assert_eq!((manifest.models.len(), manifest.precisions.len(), manifest.expect_configurations), (3, 2, 28));
+}
