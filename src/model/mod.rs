@@ -57,7 +57,7 @@ enum Weights {
 #[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum ModelError {
     /// A file could not be read.
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}; a model is a folder with config.json, model.safetensors and tokenizer.json")]
     Io { path: PathBuf, source: std::io::Error },
     /// `config.json` cannot be used.
     #[error("{path}: {message}")]

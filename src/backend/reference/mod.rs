@@ -144,7 +144,7 @@ fn check_shape(graph: &Graph, shape: Shape) -> Result<(), BackendError> {
     if shape.batch == 0 || shape.sequence == 0 || shape.sequence > positions {
         let Shape { batch, sequence } = shape;
         return Err(BackendError::Inputs(format!(
-            "a batch of {batch} with {sequence} tokens a row, where the model takes 1 to {positions} tokens"
+            "a batch of {batch} with {sequence} tokens a row, where the model's {positions} positions allow 1 to {positions}"
         )));
     }
     Ok(())
