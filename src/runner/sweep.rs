@@ -22,7 +22,7 @@ type Flow = Result<ControlFlow<()>, RunnerError>;
 pub(super) struct Sweep<'a> {
     plan: &'a Plan,
     reference_dir: PathBuf,
-    environment: &'a str,
+    environment: String,
     settings: Settings,
     limit: Duration,
     journal: Journal,
@@ -39,7 +39,7 @@ impl<'a> Sweep<'a> {
         let mut sweep = Sweep {
             plan,
             reference_dir: dir.join("reference"),
-            environment: &options.environment,
+            environment: options.environment.id(),
             settings: Settings::of(plan),
             limit: Duration::try_from_secs_f64(plan.measurement.timeout_s).unwrap_or(Duration::MAX),
             journal: opened.journal,
@@ -57,7 +57,7 @@ impl<'a> Sweep<'a> {
                 Outcome::Ok(_) => sweep.summary.skipped_already_done += 1,
             }
             sweep.note_tolerance(&row.outcome);
-            elsewhere += usize::from(row.environment != options.environment);
+            elsewhere += usize::from(row.environment != sweep.environment);
             sweep.settled.insert(row.id.clone());
         }
         if elsewhere > 0 {
@@ -211,7 +211,7 @@ impl<'a> Sweep<'a> {
 
     /// The row is on disk before anything else happens.
     fn record(&mut self, configuration: &Configuration, outcome: Outcome) -> Result<(), RunnerError> {
-        let record = Record { id: configuration.id.clone(), environment: self.environment.to_owned(), outcome };
+        let record = Record { id: configuration.id.clone(), environment: self.environment.clone(), outcome };
         self.journal.append(&record)?;
         match record.outcome {
             Outcome::Ok(_) => self.summary.ok += 1,
