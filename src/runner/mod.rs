@@ -119,6 +119,21 @@ pub enum RunnerError {
     /// The tables cannot be derived.
     #[error(transparent)]
     Tables(#[from] StoreError),
+    /// A path of the run is not UTF-8.
+    #[error("{path}: this folder's path is not UTF-8, as requests to worker processes need it; choose another folder")]
+    NotUtf8 {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// A request cannot be written as JSON.
+    #[error("cannot ask a worker process: {0}")]
+    Request(serde_json::Error),
+    /// A request cannot be sent to a worker that lives.
+    #[error("cannot reach a worker process: {source}")]
+    Send {
+        /// Why.
+        source: io::Error,
+    },
     /// The plan cannot be written as JSON.
     #[error("cannot store the plan: {0}")]
     Plan(#[from] serde_json::Error),
@@ -132,6 +147,9 @@ pub enum RunnerError {
 /// A configuration that fails is a row, not an error.
 pub fn run(plan: &Plan, dir: &Path, options: &RunOptions) -> Result<RunSummary, RunnerError> {
     interrupt::install();
+    if let Some(path) = [dir, &plan.base_dir].into_iter().find(|path| path.to_str().is_none()) {
+        return Err(RunnerError::NotUtf8 { path: path.to_owned() });
+    }
     let in_dir = |source| RunnerError::Directory { path: dir.to_owned(), source };
     std::fs::create_dir_all(dir).map_err(in_dir)?;
     let lock = lock::acquire(dir)?;

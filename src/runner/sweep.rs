@@ -101,7 +101,7 @@ impl<'a> Sweep<'a> {
         self.progress.working_on(&format!("starting {} {} {}", first.backend, first.model, first.policy.name));
         let mut worker = Worker::spawn()?;
         let probe = Request::Probe { settings: self.settings.clone(), backend: first.backend };
-        let probed = match worker.call(&probe, self.limit) {
+        let probed = match worker.call(&probe, self.limit)? {
             Answer::Response(response) => match *response {
                 Response::Probed(result) => result,
                 other => Err(out_of_step(&other)),
@@ -141,7 +141,7 @@ impl<'a> Sweep<'a> {
                 configuration: Box::new((*configuration).clone()),
                 reference,
             };
-            let outcome = match worker.call(&request, self.limit) {
+            let outcome = match worker.call(&request, self.limit)? {
                 Answer::Response(response) => {
                     let outcome = match *response {
                         Response::Measured(outcome) => outcome,
@@ -183,7 +183,7 @@ impl<'a> Sweep<'a> {
                 configuration: Box::new((*configuration).clone()),
                 path: path.clone(),
             };
-            let computed = match worker.call(&request, self.limit) {
+            let computed = match worker.call(&request, self.limit)? {
                 Answer::Response(response) => {
                     ready = Some(worker);
                     match *response {
