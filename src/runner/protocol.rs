@@ -44,7 +44,7 @@ pub(super) enum Reference {
 pub(super) enum Request {
     /// Whether the backend can execute here at all.
     Probe { settings: Settings, backend: BackendKind },
-    /// Compute the reference outputs of this configuration into this file.
+    /// Make sure that this file holds the reference outputs of this configuration.
     Reference { settings: Settings, configuration: Box<Configuration>, path: PathBuf },
     /// Measure this configuration.
     Measure { settings: Settings, configuration: Box<Configuration>, reference: Reference },

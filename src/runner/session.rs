@@ -42,10 +42,11 @@ impl Session {
         }
     }
 
+    /// Checks the reference file, and computes it where it is not what it should be.
     fn reference(&mut self, settings: &Settings, of: &Configuration, path: &Path) -> Result<(), Failure> {
         let model = self.model(settings, of)?;
         let input = self.input(settings, of, &model)?;
-        ReferenceOutputs::compute(path, &model, input, of.shape.sequence, settings.numerics)
+        ReferenceOutputs::ensure(path, &model, input, of.shape.sequence, settings.numerics)
             .map_err(|error| Failure::new(FailureKind::Error, &error.to_string()))
     }
 

@@ -30,8 +30,8 @@ pub(super) struct Sweep<'a> {
     summary: RunSummary,
     /// Configurations that earlier rows settle.
     settled: HashSet<ConfigurationId>,
-    /// References that could not be computed in this run, and why: not tried again for every group.
-    missing_references: BTreeMap<PathBuf, String>,
+    /// References that this run has checked or computed; where that failed, why. Not tried again for every group.
+    references: BTreeMap<PathBuf, Result<(), String>>,
 }
 
 impl<'a> Sweep<'a> {
@@ -46,7 +46,7 @@ impl<'a> Sweep<'a> {
             progress,
             summary: RunSummary::default(),
             settled: HashSet::new(),
-            missing_references: BTreeMap::new(),
+            references: BTreeMap::new(),
         };
         let rows = opened.contents.latest();
         let mut elsewhere = 0;
@@ -132,9 +132,9 @@ impl<'a> Sweep<'a> {
                 None => Worker::spawn()?,
             };
             let path = self.reference_path(configuration);
-            let reference = match self.missing_references.get(&path) {
-                Some(reason) => Reference::Missing(reason.clone()),
-                None => Reference::File(path),
+            let reference = match self.references.get(&path) {
+                Some(Err(reason)) => Reference::Missing(reason.clone()),
+                _ => Reference::File(path),
             };
             let request = Request::Measure {
                 settings: self.settings.clone(),
@@ -164,13 +164,14 @@ impl<'a> Sweep<'a> {
         Ok(if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
-    /// Computes the FP32 references the group lacks, in a worker of their own, so that the measuring one's memory and
-    /// caches stay clean. A failure becomes a remark of the rows that wanted it.
+    /// Checks the group's FP32 references and computes what is absent, damaged or of other weights, in a worker of its
+    /// own: the measuring one only reads, so that its memory and caches stay clean. A failure becomes a remark of the rows
+    /// that wanted the reference.
     fn references(&mut self, group: &[&Configuration]) -> Flow {
         let mut ready: Option<Worker> = None;
         for configuration in group {
             let path = self.reference_path(configuration);
-            if self.missing_references.contains_key(&path) || path.exists() {
+            if self.references.contains_key(&path) {
                 continue;
             }
             self.progress.working_on(&format!("FP32 reference of {}", label(configuration)));
@@ -195,9 +196,7 @@ impl<'a> Sweep<'a> {
                 Answer::TimedOut => Err(self.timeout().reason),
                 Answer::Interrupted => return Ok(ControlFlow::Break(())),
             };
-            if let Err(reason) = computed {
-                self.missing_references.insert(path, format!("no FP32 reference: {reason}"));
-            }
+            self.references.insert(path, computed.map_err(|reason| format!("no FP32 reference: {reason}")));
         }
         if let Some(worker) = ready {
             worker.finish();

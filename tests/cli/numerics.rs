@@ -154,3 +154,23 @@ fn a_replaced_checkpoint_is_not_compared_with_the_reference_of_the_old_one() {
         "{rows:?}"
     );
 }
+
+#[test]
+fn a_flipped_bit_of_a_reference_is_noticed_and_the_reference_made_anew() {
+    let cells = Cells { models: "{bert: {checkpoint: bert}}", ..Cells::default() };
+    let experiment = Experiment::new(&cells);
+    Checkpoint::bert().write(&experiment.folder().join("bert"));
+    experiment.run(0);
+    let reference = std::fs::read_dir(experiment.dir().join("reference")).unwrap().next().unwrap().unwrap().path();
+    let whole = std::fs::read(&reference).unwrap();
+    let mut flipped = whole.clone();
+    // The highest bit of the last value's exponent.
+    *flipped.last_mut().unwrap() ^= 0x40;
+    std::fs::write(&reference, flipped).unwrap();
+    experiment.manifest(&Cells { batch_sizes: "[1, 2]", count: 2, ..cells });
+    experiment.run(0);
+    assert_eq!(std::fs::read(&reference).unwrap(), whole);
+    for row in experiment.rows() {
+        assert!(row.cosine_min.unwrap() > 0.999_999 && row.numerics_remark.is_none(), "{row:?}");
+    }
+}
