@@ -11,6 +11,7 @@ mod progress;
 mod protocol;
 mod session;
 mod sweep;
+mod weights;
 pub mod worker;
 
 use std::fmt;
@@ -166,7 +167,7 @@ pub fn run(plan: &Plan, dir: &Path, options: &RunOptions) -> Result<RunSummary, 
     for notice in &opened.notices {
         progress.notice(notice);
     }
-    let summary = Sweep::new(plan, dir, options, opened, progress).execute()?;
+    let summary = Sweep::new(plan, dir, options, opened.journal, progress).execute(&opened.contents)?;
     derive_tables(dir, plan)?;
     drop(lock);
     Ok(summary)

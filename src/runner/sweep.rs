@@ -8,11 +8,12 @@ use std::time::Duration;
 use super::child::{Answer, Worker};
 use super::progress::{Progress, label};
 use super::protocol::{Reference, Request, Response, Settings};
+use super::weights::Weights;
 use super::{RunOptions, RunSummary, RunnerError, interrupt};
 use crate::backend::{BackendKind, DeviceKind};
 use crate::numerics::ReferenceOutputs;
 use crate::plan::{Configuration, ConfigurationId, Plan};
-use crate::store::journal::{Journal, Opened};
+use crate::store::journal::{Contents, Journal};
 use crate::store::record::{Failure, FailureKind, Outcome, Record};
 
 /// Go on, or stop because the person asked to.
@@ -32,57 +33,79 @@ pub(super) struct Sweep<'a> {
     settled: HashSet<ConfigurationId>,
     /// References that this run has checked or computed; where that failed, why. Not tried again for every group.
     references: BTreeMap<PathBuf, Result<(), String>>,
+    retry_failed: bool,
 }
 
 impl<'a> Sweep<'a> {
-    pub fn new(plan: &'a Plan, dir: &Path, options: &'a RunOptions, opened: Opened, progress: Progress) -> Self {
-        let mut sweep = Sweep {
+    pub fn new(plan: &'a Plan, dir: &Path, options: &RunOptions, journal: Journal, progress: Progress) -> Self {
+        Sweep {
             plan,
             reference_dir: dir.join("reference"),
             environment: options.environment.id(),
             settings: Settings::of(plan),
             limit: Duration::try_from_secs_f64(plan.measurement.timeout_s).unwrap_or(Duration::MAX),
-            journal: opened.journal,
+            journal,
             progress,
             summary: RunSummary::default(),
             settled: HashSet::new(),
             references: BTreeMap::new(),
-        };
-        let rows = opened.contents.latest();
+            retry_failed: options.retry_failed,
+        }
+    }
+
+    /// Leaves alone what earlier rows settle. A row measured with other weights than its model has now settles nothing.
+    fn settle(&mut self, earlier: &Contents, weights: &Weights) {
+        let (plan, rows) = (self.plan, earlier.latest());
         let mut elsewhere = 0;
-        for row in plan.configurations.iter().filter_map(|configuration| rows.get(&configuration.id)) {
+        let mut replaced: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
+        for configuration in &plan.configurations {
+            let Some(row) = rows.get(&configuration.id) else { continue };
             match &row.outcome {
-                Outcome::Failed(_) if options.retry_failed => continue,
-                Outcome::Failed(_) => sweep.summary.skipped_failed += 1,
-                Outcome::Ok(_) => sweep.summary.skipped_already_done += 1,
+                Outcome::Failed(_) if self.retry_failed => continue,
+                Outcome::Failed(_) => self.summary.skipped_failed += 1,
+                Outcome::Ok(measured) => {
+                    if let Some(now) = weights.replacing(configuration, measured) {
+                        *replaced.entry((&configuration.model, &measured.model_provenance, now)).or_default() += 1;
+                        continue;
+                    }
+                    self.summary.skipped_already_done += 1;
+                }
             }
-            sweep.note_tolerance(&row.outcome);
-            elsewhere += usize::from(row.environment != sweep.environment);
-            sweep.settled.insert(row.id.clone());
+            self.note_tolerance(&row.outcome);
+            elsewhere += usize::from(row.environment != self.environment);
+            self.settled.insert(row.id.clone());
+        }
+        for ((model, before, now), rows) in replaced {
+            self.progress.notice(&format!(
+                "{model}: {rows} row(s) of this folder were measured with other weights ({before}) than the model has now \
+                 ({now}) and are measured again"
+            ));
         }
         if elsewhere > 0 {
-            sweep.progress.notice(&format!(
+            self.progress.notice(&format!(
                 "note: {elsewhere} row(s) of this folder were measured in another environment (machine, driver or build) \
                  and are kept; use another folder (--out) to measure everything in this one"
             ));
         }
-        sweep
     }
 
-    /// Runs every group, then sums up.
-    pub fn execute(mut self) -> Result<RunSummary, RunnerError> {
+    /// Runs every group that rows of `earlier` do not settle, then sums up.
+    pub fn execute(mut self, earlier: &Contents) -> Result<RunSummary, RunnerError> {
+        let asked = Weights::ask(self.plan, &earlier.records, self.limit, &self.progress)?;
+        let start = if asked.is_break() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        self.settle(earlier, &asked.continue_value().unwrap_or_default());
         self.progress.skip(self.settled.len());
         let plan = self.plan;
         let pending: Vec<&Configuration> =
             plan.configurations.iter().filter(|configuration| !self.settled.contains(&configuration.id)).collect();
-        let result = groups(&pending).into_iter().try_fold(ControlFlow::Continue(()), |flow, group| match flow {
+        let result = groups(&pending).into_iter().try_fold(start, |flow, group| match flow {
             ControlFlow::Continue(()) => self.group(&group),
             ControlFlow::Break(()) => Ok(flow),
         });
         self.progress.close();
         self.summary.pending = pending.len() - self.summary.ok - self.summary.failed;
         // A signal that comes after the last row has nothing left to interrupt.
-        self.summary.interrupted = result?.is_break() && self.summary.pending > 0;
+        self.summary.interrupted = result?.is_break() && (self.summary.pending > 0 || start.is_break());
         if self.summary.interrupted {
             let (total, left) = (plan.configurations.len(), self.summary.pending);
             let safe = total - left;

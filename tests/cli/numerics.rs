@@ -137,18 +137,23 @@ fn a_row_in_a_batch_equals_the_row_alone() {
 }
 
 #[test]
-fn a_replaced_checkpoint_is_not_compared_with_the_reference_of_the_old_one() {
+fn rows_of_a_replaced_checkpoint_are_measured_again_and_compared_with_a_new_reference() {
     let cells = Cells { models: "{bert: {checkpoint: bert}}", ..Cells::default() };
     let experiment = Experiment::new(&cells);
     let folder = experiment.folder().join("bert");
     Checkpoint::bert().write(&folder);
     experiment.run(0);
+    let before = experiment.rows();
     // Nothing in the manifest says that the weights are others now.
     Checkpoint::bert().with_value("classifier.bias", 0, 50.0).write(&folder);
     experiment.manifest(&Cells { batch_sizes: "[1, 2]", count: 2, ..cells });
-    experiment.run(0);
+    let stderr = experiment.run(0);
+    assert!(stderr.contains("bert: 1 row(s) of this folder were measured with other weights (checkpoint"), "{stderr}");
+    assert!(stderr.contains("2 measured") && !stderr.contains("measured earlier"), "{stderr}");
+    assert!(experiment.run(0).contains("2 measured earlier"));
     let rows = experiment.rows();
-    assert_ne!(rows[0].model_provenance, rows[1].model_provenance);
+    assert_eq!(rows[0].model_provenance, rows[1].model_provenance);
+    assert_ne!(rows[0].model_provenance, before[0].model_provenance);
     assert!(
         rows.iter().all(|row| row.cosine_min.unwrap() > 0.999_999 && row.max_abs_error.unwrap() < 1e-4),
         "{rows:?}"
