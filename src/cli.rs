@@ -18,7 +18,7 @@ use crate::plan::Plan;
 use crate::provenance::Environment;
 use crate::report::{self, claims};
 use crate::runner::{self, RunOptions};
-use crate::store::{self, journal::OnDamage};
+use crate::store::journal::OnDamage;
 
 /// Everything went well and every claim that could be judged holds.
 const OK: u8 = 0;
@@ -199,15 +199,12 @@ fn plan(manifest: &Path, json: bool) -> Result<u8> {
 fn run(args: &RunArgs) -> Result<u8> {
     let (loaded, plan) = load(&args.manifest)?;
     let dir = args.out.clone().unwrap_or_else(|| Path::new("runs").join(&plan.name));
-    let environment = Environment::capture().for_manifest(&loaded.sha256);
     let options = RunOptions {
-        environment: environment.id(),
+        environment: Environment::capture().for_manifest(&loaded.sha256),
         retry_failed: args.retry_failed,
         on_damage: if args.force { OnDamage::SetAside } else { OnDamage::Refuse },
     };
-    environment.write(&dir)?;
     let summary = runner::run(&plan, &dir, &options)?;
-    store::derive_tables(&dir, &plan)?;
     note(summary);
     note(format_args!("results: {}; next: mixprec report {}", dir.join("results.parquet").display(), dir.display()));
     Ok(summary.exit_code())

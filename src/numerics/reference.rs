@@ -27,6 +27,8 @@ const TENSOR: &str = "output";
 struct Label {
     kind: OutputKind,
     origin: String,
+    /// SHA-256 of the tensor's bytes.
+    sha256: String,
 }
 
 /// Reference outputs, one sequence after the other.
@@ -52,27 +54,44 @@ impl ReferenceOutputs {
         dir.join(format!("{}.safetensors", &sha256(key.as_bytes())[..16]))
     }
 
-    /// The outputs in `path`, computed anew where the file is damaged or of other weights or token ids: a checkpoint
-    /// without a pinned digest may have been replaced since, or a stand-in's random weights by the fetched checkpoint.
+    /// Makes sure that `path` holds the outputs of this model for this input: computes them where the file is absent,
+    /// damaged, or of other weights or token ids. A checkpoint without a pinned digest may have been replaced since, or a
+    /// stand-in's random weights by the fetched checkpoint.
     ///
     /// # Errors
     /// As [`ReferenceOutputs::compute`].
-    pub fn of(
+    pub fn ensure(
         path: &Path,
         model: &Arc<Model>,
         input: &InputStream,
         sequence: usize,
         settings: Numerics,
+    ) -> Result<(), NumericsError> {
+        match Self::of(path, model, input, sequence, settings) {
+            Err(NumericsError::File { .. }) => Self::compute(path, model, input, sequence, settings),
+            other => other.map(drop),
+        }
+    }
+
+    /// The outputs in `path`, which must be those of this model for this input. Computes nothing.
+    ///
+    /// # Errors
+    /// [`NumericsError::File`] when the file is absent, damaged, or of other weights or token ids.
+    pub fn of(
+        path: &Path,
+        model: &Model,
+        input: &InputStream,
+        sequence: usize,
+        settings: Numerics,
     ) -> Result<Self, NumericsError> {
         let shape = Shape { batch: settings.compare_sequences, sequence };
-        let origin = origin(model, &input.batch(shape, 0)?);
-        match Self::read(path) {
-            Ok(stored) if stored.origin == origin => Ok(stored),
-            _ => {
-                Self::compute(path, model, input, sequence, settings)?;
-                Self::read(path)
-            }
+        let wanted = origin(model, &input.batch(shape, 0)?);
+        let stored = Self::read(path)?;
+        if stored.origin == wanted {
+            return Ok(stored);
         }
+        let message = format!("is of {}, not of {wanted}", stored.origin);
+        Err(NumericsError::File { path: path.to_owned(), message })
     }
 
     /// Computes the outputs with the reference backend in FP32 and writes them atomically to `path`.
@@ -119,7 +138,7 @@ fn write(path: &Path, ReferenceOutputs { origin, output }: &ReferenceOutputs) ->
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let bytes: &[u8] = bytemuck::cast_slice(&output.values);
     let view = TensorView::new(Dtype::F32, vec![output.rows, output.width], bytes).map_err(|e| text(&e))?;
-    let label = Label { kind: output.kind, origin: origin.clone() };
+    let label = Label { kind: output.kind, origin: origin.clone(), sha256: sha256(bytes) };
     let label = serde_json::to_string(&label).map_err(|e| text(&e))?;
     let metadata = HashMap::from([(TENSOR.to_owned(), label)]);
     let data = safetensors::serialize([(TENSOR, view)], Some(metadata)).map_err(|e| text(&e))?;
@@ -139,9 +158,12 @@ fn read(path: &Path) -> Result<ReferenceOutputs, String> {
     let (_, metadata) = SafeTensors::read_metadata(&data).map_err(|e| text(&e))?;
     let label = metadata.metadata().as_ref().and_then(|map| map.get(TENSOR));
     let label = label.ok_or("it does not say what it was computed from")?;
-    let Label { kind, origin } = serde_json::from_str(label).map_err(|e| text(&e))?;
+    let Label { kind, origin, sha256: expected } = serde_json::from_str(label).map_err(|e| text(&e))?;
     let tensor = tensors.tensor(TENSOR).map_err(|e| text(&e))?;
     let &[rows, width] = tensor.shape() else { return Err("its tensor is not a matrix".to_owned()) };
+    if sha256(tensor.data()) != expected {
+        return Err("its data do not match their SHA-256".to_owned());
+    }
     // The data of a safetensors file need not be aligned.
     let values: Vec<f32> = bytemuck::pod_collect_to_vec(tensor.data());
     Ok(ReferenceOutputs { origin, output: Output { kind, rows, width, values } })
@@ -150,6 +172,8 @@ fn read(path: &Path) -> Result<ReferenceOutputs, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::schema::{Architecture, InputSource, ModelSource};
+    use crate::model::Head;
 
     #[test]
     fn outputs_survive_the_file_and_a_damaged_file_is_an_error() {
@@ -160,8 +184,48 @@ mod tests {
         let outputs = ReferenceOutputs { origin: "seed 1".to_owned(), output };
         write(&path, &outputs).unwrap();
         assert_eq!(ReferenceOutputs::read(&path).unwrap(), outputs);
-        std::fs::write(&path, &std::fs::read(&path).unwrap()[..40]).unwrap();
-        let error = ReferenceOutputs::read(&path).unwrap_err().to_string();
-        assert!(error.contains("reference.safetensors"), "{error}");
+        let whole = std::fs::read(&path).unwrap();
+        let error = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            ReferenceOutputs::read(&path).unwrap_err().to_string()
+        };
+        let cut = error(&whole[..40]);
+        assert!(cut.contains("reference.safetensors"), "{cut}");
+        for position in whole.len() - 24..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[position] ^= 1 << (position % 8);
+            let message = error(&flipped);
+            assert!(message.contains("do not match their SHA-256"), "byte {position}: {message}");
+        }
+    }
+
+    #[test]
+    fn what_is_damaged_or_of_another_model_is_refused_and_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("reference.safetensors");
+        let random = |seed| {
+            let source = ModelSource::Random { seed, architecture: Architecture::BertTiny };
+            Arc::new(Model::open("tiny", &source, folder.path(), Head::Natural).unwrap())
+        };
+        let (model, other) = (random(1), random(2));
+        let input = InputStream::open(&InputSource::Random { seed: 7 }, folder.path(), &model).unwrap();
+        let settings = Numerics { compare_sequences: 1, score_windows: 0 };
+        let ensure = |model| ReferenceOutputs::ensure(&path, model, &input, 4, settings).unwrap();
+        let of = |model: &Model| ReferenceOutputs::of(&path, model, &input, 4, settings);
+        assert!(of(&model).is_err() && !path.exists());
+        ensure(&model);
+        let whole = std::fs::read(&path).unwrap();
+        assert!(of(&model).is_ok());
+        let refused = of(&other).unwrap_err().to_string();
+        assert!(refused.contains("is of random weights, seed 1, ids ") && refused.contains("seed 2"), "{refused}");
+        assert_eq!(std::fs::read(&path).unwrap(), whole, "reading computes nothing");
+        let mut flipped = whole.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        std::fs::write(&path, flipped).unwrap();
+        assert!(of(&model).is_err());
+        ensure(&model);
+        assert_eq!(std::fs::read(&path).unwrap(), whole);
+        ensure(&other);
+        assert!(of(&other).is_ok() && of(&model).is_err());
     }
 }

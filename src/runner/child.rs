@@ -1,7 +1,7 @@
 //! The parent's handle of one worker process.
 
 use std::collections::VecDeque;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -88,15 +88,17 @@ impl Worker {
 
     /// Sends one request and waits for its answer, a death, a signal or the end of `limit`, whichever comes first. After
     /// anything but a response the worker is gone.
-    pub fn call(&mut self, request: &Request, limit: Duration) -> Answer {
+    ///
+    /// # Errors
+    /// [`RunnerError`] when the request cannot be written as JSON or sent.
+    pub fn call(&mut self, request: &Request, limit: Duration) -> Result<Answer, RunnerError> {
         interrupt::notify(self.sender.clone());
         if interrupt::requested() {
             let _ = self.kill();
-            return Answer::Interrupted;
+            return Ok(Answer::Interrupted);
         }
-        // A worker that died meanwhile refuses the request; its closed output then tells how it died.
-        let _ = self.send(request);
-        match self.events.recv_timeout(limit) {
+        self.send(request)?;
+        Ok(match self.events.recv_timeout(limit) {
             Ok(Event::Response(response)) => Answer::Response(response),
             Ok(Event::Closed) | Err(RecvTimeoutError::Disconnected) => Answer::Died(self.post_mortem()),
             Ok(Event::Interrupted) => {
@@ -107,16 +109,20 @@ impl Worker {
                 let _ = self.kill();
                 Answer::TimedOut
             }
-        }
+        })
     }
 
-    fn send(&mut self, request: &Request) -> io::Result<()> {
+    /// A worker that died meanwhile refuses the request; its closed output then tells how it died.
+    fn send(&mut self, request: &Request) -> Result<(), RunnerError> {
         let Some(requests) = self.requests.as_mut() else {
             return Ok(());
         };
-        let mut line = serde_json::to_vec(request).map_err(io::Error::other)?;
+        let mut line = serde_json::to_vec(request).map_err(RunnerError::Request)?;
         line.push(b'\n');
-        requests.write_all(&line)
+        match requests.write_all(&line) {
+            Err(source) if source.kind() != ErrorKind::BrokenPipe => Err(RunnerError::Send { source }),
+            _ => Ok(()),
+        }
     }
 
     /// Lets an idle worker leave: its input closes.

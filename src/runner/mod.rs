@@ -11,6 +11,7 @@ mod progress;
 mod protocol;
 mod session;
 mod sweep;
+mod weights;
 pub mod worker;
 
 use std::fmt;
@@ -20,8 +21,10 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::plan::Plan;
+use crate::provenance::{Environment, EnvironmentError};
 use crate::store::journal::{Header, JOURNAL_VERSION, Journal, JournalError, OnDamage};
 use crate::store::replace::replace;
+use crate::store::{StoreError, derive_tables};
 use progress::Progress;
 use sweep::Sweep;
 
@@ -31,8 +34,8 @@ pub const PLAN_FILE: &str = "plan.json";
 /// How to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunOptions {
-    /// Id of the environment, stored with every row.
-    pub environment: String,
+    /// Where and with what is measured; its id is stored with every row, itself beside the journal.
+    pub environment: Environment,
     /// Run configurations again whose row says failed.
     pub retry_failed: bool,
     /// What to do about damaged journal lines.
@@ -111,18 +114,43 @@ pub enum RunnerError {
         /// Why.
         source: io::Error,
     },
+    /// The environment cannot be stored.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    /// The tables cannot be derived.
+    #[error(transparent)]
+    Tables(#[from] StoreError),
+    /// A path of the run is not UTF-8.
+    #[error("{path}: this folder's path is not UTF-8, as requests to worker processes need it; choose another folder")]
+    NotUtf8 {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// A request cannot be written as JSON.
+    #[error("cannot ask a worker process: {0}")]
+    Request(serde_json::Error),
+    /// A request cannot be sent to a worker that lives.
+    #[error("cannot reach a worker process: {source}")]
+    Send {
+        /// Why.
+        source: io::Error,
+    },
     /// The plan cannot be written as JSON.
     #[error("cannot store the plan: {0}")]
     Plan(#[from] serde_json::Error),
 }
 
-/// Executes the configurations of `plan` that `dir` has no row of yet, in groups, and journals every row.
+/// Executes the configurations of `plan` that `dir` has no row of yet, in groups, journals every row and derives the
+/// tables. A folder that another run uses or whose journal does not fit is refused and left as it is.
 ///
 /// # Errors
 /// [`RunnerError`] when the folder, its lock, its journal or a worker process is not to be had, or the disk is full.
 /// A configuration that fails is a row, not an error.
 pub fn run(plan: &Plan, dir: &Path, options: &RunOptions) -> Result<RunSummary, RunnerError> {
     interrupt::install();
+    if let Some(path) = [dir, &plan.base_dir].into_iter().find(|path| path.to_str().is_none()) {
+        return Err(RunnerError::NotUtf8 { path: path.to_owned() });
+    }
     let in_dir = |source| RunnerError::Directory { path: dir.to_owned(), source };
     std::fs::create_dir_all(dir).map_err(in_dir)?;
     let lock = lock::acquire(dir)?;
@@ -133,14 +161,16 @@ pub fn run(plan: &Plan, dir: &Path, options: &RunOptions) -> Result<RunSummary, 
         protocol_sha256: plan.protocol_sha256(),
     };
     let opened = Journal::open(dir, &header, options.on_damage)?;
+    options.environment.write(dir)?;
     store_plan(plan, dir)?;
     let progress = Progress::new(plan.configurations.len());
     for notice in &opened.notices {
         progress.notice(notice);
     }
-    let summary = Sweep::new(plan, dir, options, opened, progress).execute();
+    let summary = Sweep::new(plan, dir, options, opened.journal, progress).execute(&opened.contents)?;
+    derive_tables(dir, plan)?;
     drop(lock);
-    summary
+    Ok(summary)
 }
 
 /// Keeps the plan beside the journal, for the report. A run that finds it there already writes nothing.

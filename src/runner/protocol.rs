@@ -44,16 +44,28 @@ pub(super) enum Reference {
 pub(super) enum Request {
     /// Whether the backend can execute here at all.
     Probe { settings: Settings, backend: BackendKind },
-    /// Compute the reference outputs of this configuration into this file.
+    /// Open this configuration's model.
+    Open { settings: Settings, configuration: Box<Configuration> },
+    /// Make sure that this file holds the reference outputs of this configuration.
     Reference { settings: Settings, configuration: Box<Configuration>, path: PathBuf },
     /// Measure this configuration.
     Measure { settings: Settings, configuration: Box<Configuration>, reference: Reference },
+}
+
+/// What opening a model tells of its weights.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Opened {
+    /// As rows have it.
+    pub provenance: String,
+    /// They are random.
+    pub drawn: bool,
 }
 
 /// Worker to parent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Response {
     Probed(Result<(), Failure>),
+    Opened(Result<Opened, String>),
     Referenced(Result<(), String>),
     Measured(Outcome),
 }

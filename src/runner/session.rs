@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::protocol::{Reference, Request, Response, Settings};
+use super::protocol::{Opened, Reference, Request, Response, Settings};
 use crate::backend::{Backend, BackendError, BuildRequest, backend};
 use crate::input::InputStream;
 use crate::measure::measure;
 use crate::measure::memory::PeakMemory;
-use crate::model::{Head, Model};
+use crate::model::{Head, Model, ModelError};
 use crate::numerics::{ReferenceOutputs, compare, evaluate};
 use crate::plan::Configuration;
 use crate::store::record::{Failure, FailureKind, Measured, Outcome, QualitySummary};
@@ -31,6 +31,13 @@ impl Session {
                 let available = backend(kind).and_then(|backend| backend.availability());
                 Response::Probed(available.map(drop).map_err(Failure::from))
             }
+            Request::Open { settings, configuration } => {
+                let opened = self.model(&settings, &configuration).map(|model| Opened {
+                    provenance: model.provenance.clone(),
+                    drawn: matches!(model.tokenizer(), Err(ModelError::NoTokenizer { .. })),
+                });
+                Response::Opened(opened.map_err(|failure| failure.reason))
+            }
             Request::Reference { settings, configuration, path } => {
                 let computed = self.reference(&settings, &configuration, &path);
                 Response::Referenced(computed.map_err(|failure| failure.reason))
@@ -42,10 +49,11 @@ impl Session {
         }
     }
 
+    /// Checks the reference file, and computes it where it is not what it should be.
     fn reference(&mut self, settings: &Settings, of: &Configuration, path: &Path) -> Result<(), Failure> {
         let model = self.model(settings, of)?;
         let input = self.input(settings, of, &model)?;
-        ReferenceOutputs::compute(path, &model, input, of.shape.sequence, settings.numerics)
+        ReferenceOutputs::ensure(path, &model, input, of.shape.sequence, settings.numerics)
             .map_err(|error| Failure::new(FailureKind::Error, &error.to_string()))
     }
 

@@ -8,11 +8,12 @@ use std::time::Duration;
 use super::child::{Answer, Worker};
 use super::progress::{Progress, label};
 use super::protocol::{Reference, Request, Response, Settings};
+use super::weights::Weights;
 use super::{RunOptions, RunSummary, RunnerError, interrupt};
 use crate::backend::{BackendKind, DeviceKind};
 use crate::numerics::ReferenceOutputs;
 use crate::plan::{Configuration, ConfigurationId, Plan};
-use crate::store::journal::{Journal, Opened};
+use crate::store::journal::{Contents, Journal};
 use crate::store::record::{Failure, FailureKind, Outcome, Record};
 
 /// Go on, or stop because the person asked to.
@@ -22,7 +23,7 @@ type Flow = Result<ControlFlow<()>, RunnerError>;
 pub(super) struct Sweep<'a> {
     plan: &'a Plan,
     reference_dir: PathBuf,
-    environment: &'a str,
+    environment: String,
     settings: Settings,
     limit: Duration,
     journal: Journal,
@@ -30,59 +31,81 @@ pub(super) struct Sweep<'a> {
     summary: RunSummary,
     /// Configurations that earlier rows settle.
     settled: HashSet<ConfigurationId>,
-    /// References that could not be computed in this run, and why: not tried again for every group.
-    missing_references: BTreeMap<PathBuf, String>,
+    /// References that this run has checked or computed; where that failed, why. Not tried again for every group.
+    references: BTreeMap<PathBuf, Result<(), String>>,
+    retry_failed: bool,
 }
 
 impl<'a> Sweep<'a> {
-    pub fn new(plan: &'a Plan, dir: &Path, options: &'a RunOptions, opened: Opened, progress: Progress) -> Self {
-        let mut sweep = Sweep {
+    pub fn new(plan: &'a Plan, dir: &Path, options: &RunOptions, journal: Journal, progress: Progress) -> Self {
+        Sweep {
             plan,
             reference_dir: dir.join("reference"),
-            environment: &options.environment,
+            environment: options.environment.id(),
             settings: Settings::of(plan),
             limit: Duration::try_from_secs_f64(plan.measurement.timeout_s).unwrap_or(Duration::MAX),
-            journal: opened.journal,
+            journal,
             progress,
             summary: RunSummary::default(),
             settled: HashSet::new(),
-            missing_references: BTreeMap::new(),
-        };
-        let rows = opened.contents.latest();
+            references: BTreeMap::new(),
+            retry_failed: options.retry_failed,
+        }
+    }
+
+    /// Leaves alone what earlier rows settle. A row measured with other weights than its model has now settles nothing.
+    fn settle(&mut self, earlier: &Contents, weights: &Weights) {
+        let (plan, rows) = (self.plan, earlier.latest());
         let mut elsewhere = 0;
-        for row in plan.configurations.iter().filter_map(|configuration| rows.get(&configuration.id)) {
+        let mut replaced: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
+        for configuration in &plan.configurations {
+            let Some(row) = rows.get(&configuration.id) else { continue };
             match &row.outcome {
-                Outcome::Failed(_) if options.retry_failed => continue,
-                Outcome::Failed(_) => sweep.summary.skipped_failed += 1,
-                Outcome::Ok(_) => sweep.summary.skipped_already_done += 1,
+                Outcome::Failed(_) if self.retry_failed => continue,
+                Outcome::Failed(_) => self.summary.skipped_failed += 1,
+                Outcome::Ok(measured) => {
+                    if let Some(now) = weights.replacing(configuration, measured) {
+                        *replaced.entry((&configuration.model, &measured.model_provenance, now)).or_default() += 1;
+                        continue;
+                    }
+                    self.summary.skipped_already_done += 1;
+                }
             }
-            sweep.note_tolerance(&row.outcome);
-            elsewhere += usize::from(row.environment != options.environment);
-            sweep.settled.insert(row.id.clone());
+            self.note_tolerance(&row.outcome);
+            elsewhere += usize::from(row.environment != self.environment);
+            self.settled.insert(row.id.clone());
+        }
+        for ((model, before, now), rows) in replaced {
+            self.progress.notice(&format!(
+                "{model}: {rows} row(s) of this folder were measured with other weights ({before}) than the model has now \
+                 ({now}) and are measured again"
+            ));
         }
         if elsewhere > 0 {
-            sweep.progress.notice(&format!(
+            self.progress.notice(&format!(
                 "note: {elsewhere} row(s) of this folder were measured in another environment (machine, driver or build) \
                  and are kept; use another folder (--out) to measure everything in this one"
             ));
         }
-        sweep
     }
 
-    /// Runs every group, then sums up.
-    pub fn execute(mut self) -> Result<RunSummary, RunnerError> {
+    /// Runs every group that rows of `earlier` do not settle, then sums up.
+    pub fn execute(mut self, earlier: &Contents) -> Result<RunSummary, RunnerError> {
+        let asked = Weights::ask(self.plan, &earlier.records, self.limit, &self.progress)?;
+        let start = if asked.is_break() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        self.settle(earlier, &asked.continue_value().unwrap_or_default());
         self.progress.skip(self.settled.len());
         let plan = self.plan;
         let pending: Vec<&Configuration> =
             plan.configurations.iter().filter(|configuration| !self.settled.contains(&configuration.id)).collect();
-        let result = groups(&pending).into_iter().try_fold(ControlFlow::Continue(()), |flow, group| match flow {
+        let result = groups(&pending).into_iter().try_fold(start, |flow, group| match flow {
             ControlFlow::Continue(()) => self.group(&group),
             ControlFlow::Break(()) => Ok(flow),
         });
         self.progress.close();
         self.summary.pending = pending.len() - self.summary.ok - self.summary.failed;
         // A signal that comes after the last row has nothing left to interrupt.
-        self.summary.interrupted = result?.is_break() && self.summary.pending > 0;
+        self.summary.interrupted = result?.is_break() && (self.summary.pending > 0 || start.is_break());
         if self.summary.interrupted {
             let (total, left) = (plan.configurations.len(), self.summary.pending);
             let safe = total - left;
@@ -101,7 +124,7 @@ impl<'a> Sweep<'a> {
         self.progress.working_on(&format!("starting {} {} {}", first.backend, first.model, first.policy.name));
         let mut worker = Worker::spawn()?;
         let probe = Request::Probe { settings: self.settings.clone(), backend: first.backend };
-        let probed = match worker.call(&probe, self.limit) {
+        let probed = match worker.call(&probe, self.limit)? {
             Answer::Response(response) => match *response {
                 Response::Probed(result) => result,
                 other => Err(out_of_step(&other)),
@@ -132,16 +155,16 @@ impl<'a> Sweep<'a> {
                 None => Worker::spawn()?,
             };
             let path = self.reference_path(configuration);
-            let reference = match self.missing_references.get(&path) {
-                Some(reason) => Reference::Missing(reason.clone()),
-                None => Reference::File(path),
+            let reference = match self.references.get(&path) {
+                Some(Err(reason)) => Reference::Missing(reason.clone()),
+                _ => Reference::File(path),
             };
             let request = Request::Measure {
                 settings: self.settings.clone(),
                 configuration: Box::new((*configuration).clone()),
                 reference,
             };
-            let outcome = match worker.call(&request, self.limit) {
+            let outcome = match worker.call(&request, self.limit)? {
                 Answer::Response(response) => {
                     let outcome = match *response {
                         Response::Measured(outcome) => outcome,
@@ -164,13 +187,14 @@ impl<'a> Sweep<'a> {
         Ok(if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
-    /// Computes the FP32 references the group lacks, in a worker of their own, so that the measuring one's memory and
-    /// caches stay clean. A failure becomes a remark of the rows that wanted it.
+    /// Checks the group's FP32 references and computes what is absent, damaged or of other weights, in a worker of its
+    /// own: the measuring one only reads, so that its memory and caches stay clean. A failure becomes a remark of the rows
+    /// that wanted the reference.
     fn references(&mut self, group: &[&Configuration]) -> Flow {
         let mut ready: Option<Worker> = None;
         for configuration in group {
             let path = self.reference_path(configuration);
-            if self.missing_references.contains_key(&path) || path.exists() {
+            if self.references.contains_key(&path) {
                 continue;
             }
             self.progress.working_on(&format!("FP32 reference of {}", label(configuration)));
@@ -183,7 +207,7 @@ impl<'a> Sweep<'a> {
                 configuration: Box::new((*configuration).clone()),
                 path: path.clone(),
             };
-            let computed = match worker.call(&request, self.limit) {
+            let computed = match worker.call(&request, self.limit)? {
                 Answer::Response(response) => {
                     ready = Some(worker);
                     match *response {
@@ -195,9 +219,7 @@ impl<'a> Sweep<'a> {
                 Answer::TimedOut => Err(self.timeout().reason),
                 Answer::Interrupted => return Ok(ControlFlow::Break(())),
             };
-            if let Err(reason) = computed {
-                self.missing_references.insert(path, format!("no FP32 reference: {reason}"));
-            }
+            self.references.insert(path, computed.map_err(|reason| format!("no FP32 reference: {reason}")));
         }
         if let Some(worker) = ready {
             worker.finish();
@@ -211,7 +233,7 @@ impl<'a> Sweep<'a> {
 
     /// The row is on disk before anything else happens.
     fn record(&mut self, configuration: &Configuration, outcome: Outcome) -> Result<(), RunnerError> {
-        let record = Record { id: configuration.id.clone(), environment: self.environment.to_owned(), outcome };
+        let record = Record { id: configuration.id.clone(), environment: self.environment.clone(), outcome };
         self.journal.append(&record)?;
         match record.outcome {
             Outcome::Ok(_) => self.summary.ok += 1,

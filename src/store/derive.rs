@@ -11,9 +11,10 @@ use crate::stats::{Summary, summarize};
 const BOOTSTRAP_SEED: u64 = 0x6d69_7870_7265_6331;
 
 /// A row per planned configuration, in plan order. The last record of a configuration wins; one without a record is
-/// pending; records of configurations that are not in the plan are left out.
+/// pending; records of configurations that are not in the plan are left out. So are measurements of a model that has been
+/// measured with other weights since: a table holds one set of weights per model, also when a run was interrupted.
 pub fn derive(plan: &Plan, records: &[Record]) -> Vec<ResultRow> {
-    let latest = latest(records);
+    let latest = latest(plan, records);
     plan.configurations
         .iter()
         .map(|configuration| match latest.get(&configuration.id) {
@@ -28,7 +29,7 @@ pub fn derive(plan: &Plan, records: &[Record]) -> Vec<ResultRow> {
 
 /// Raw samples of every measured configuration, in plan order.
 pub fn samples(plan: &Plan, records: &[Record]) -> Vec<SampleRow> {
-    let latest = latest(records);
+    let latest = latest(plan, records);
     let mut rows = Vec::new();
     for configuration in &plan.configurations {
         if let Some(Record { outcome: Outcome::Ok(measured), .. }) = latest.get(&configuration.id) {
@@ -42,8 +43,17 @@ pub fn samples(plan: &Plan, records: &[Record]) -> Vec<SampleRow> {
     rows
 }
 
-fn latest(records: &[Record]) -> HashMap<&ConfigurationId, &Record> {
-    records.iter().map(|record| (&record.id, record)).collect()
+fn latest<'a>(plan: &Plan, records: &'a [Record]) -> HashMap<&'a ConfigurationId, &'a Record> {
+    let models: HashMap<&ConfigurationId, &str> =
+        plan.configurations.iter().map(|configuration| (&configuration.id, configuration.model.as_str())).collect();
+    let weights = |record: &'a Record| match &record.outcome {
+        Outcome::Ok(measured) => models.get(&record.id).map(|model| (*model, measured.model_provenance.as_str())),
+        Outcome::Failed(_) => None,
+    };
+    let now: HashMap<&str, &str> = records.iter().filter_map(weights).collect();
+    let mut latest: HashMap<&ConfigurationId, &Record> = records.iter().map(|record| (&record.id, record)).collect();
+    latest.retain(|_, record| weights(record).is_none_or(|(model, provenance)| now.get(model) == Some(&provenance)));
+    latest
 }
 
 fn pending(configuration: &Configuration) -> ResultRow {

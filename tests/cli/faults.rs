@@ -179,6 +179,31 @@ fn a_stand_in_for_a_hub_model_reads_random_ids_and_no_text() {
 }
 
 #[test]
+fn rows_of_a_stand_in_are_measured_again_once_the_model_is_fetched() {
+    let digest = sha256(&Checkpoint::gpt2().write(tempfile::tempdir().unwrap().path()));
+    let revision = "0123456789abcdef0123456789abcdef01234567";
+    let models =
+        format!("{{gpt: {{hub: owner/name, revision: '{revision}', sha256: '{digest}', fallback: gpt2-tiny}}}}");
+    let experiment = Experiment::new(&Cells { models: &models, batch_sizes: "[1, 2]", count: 2, ..Cells::default() });
+    let provenances = || experiment.rows().into_iter().map(|row| row.model_provenance.unwrap()).collect::<Vec<_>>();
+    let notice = "gpt: random weights stand in for owner/name, which has not been fetched";
+    for _ in 0..2 {
+        let stderr = experiment.run(0);
+        assert!(stderr.contains(notice) && !stderr.contains("other weights"), "{stderr}");
+    }
+    let drawn = "random weights, seed 0, standing in for owner/name";
+    assert_eq!(provenances(), [drawn, drawn]);
+    Checkpoint::gpt2().write(&experiment.folder().join("../runs/hub/owner--name").join(revision));
+    let stderr = experiment.run(0);
+    assert!(stderr.contains(&format!("gpt: 2 row(s) of this folder were measured with other weights ({drawn})")));
+    assert!(stderr.contains("2 measured") && !stderr.contains(notice), "{stderr}");
+    let fetched = format!("checkpoint sha256 {}", &digest[..16]);
+    assert_eq!(provenances(), [fetched.clone(), fetched]);
+    assert!(experiment.rows().iter().all(|row| row.cosine_min.unwrap() > 0.999_999));
+    assert!(experiment.run(0).contains("2 measured earlier"));
+}
+
+#[test]
 fn a_wrong_tokenizer_is_a_row_of_text_and_none_of_random_ids() {
     let wrong = |folder: &Path| {
         std::fs::write(folder.join("data.txt"), WORDS.join(" ")).unwrap();

@@ -137,20 +137,45 @@ fn a_row_in_a_batch_equals_the_row_alone() {
 }
 
 #[test]
-fn a_replaced_checkpoint_is_not_compared_with_the_reference_of_the_old_one() {
+fn rows_of_a_replaced_checkpoint_are_measured_again_and_compared_with_a_new_reference() {
     let cells = Cells { models: "{bert: {checkpoint: bert}}", ..Cells::default() };
     let experiment = Experiment::new(&cells);
     let folder = experiment.folder().join("bert");
     Checkpoint::bert().write(&folder);
     experiment.run(0);
+    let before = experiment.rows();
     // Nothing in the manifest says that the weights are others now.
     Checkpoint::bert().with_value("classifier.bias", 0, 50.0).write(&folder);
     experiment.manifest(&Cells { batch_sizes: "[1, 2]", count: 2, ..cells });
-    experiment.run(0);
+    let stderr = experiment.run(0);
+    assert!(stderr.contains("bert: 1 row(s) of this folder were measured with other weights (checkpoint"), "{stderr}");
+    assert!(stderr.contains("2 measured") && !stderr.contains("measured earlier"), "{stderr}");
+    assert!(experiment.run(0).contains("2 measured earlier"));
     let rows = experiment.rows();
-    assert_ne!(rows[0].model_provenance, rows[1].model_provenance);
+    assert_eq!(rows[0].model_provenance, rows[1].model_provenance);
+    assert_ne!(rows[0].model_provenance, before[0].model_provenance);
     assert!(
         rows.iter().all(|row| row.cosine_min.unwrap() > 0.999_999 && row.max_abs_error.unwrap() < 1e-4),
         "{rows:?}"
     );
+}
+
+#[test]
+fn a_flipped_bit_of_a_reference_is_noticed_and_the_reference_made_anew() {
+    let cells = Cells { models: "{bert: {checkpoint: bert}}", ..Cells::default() };
+    let experiment = Experiment::new(&cells);
+    Checkpoint::bert().write(&experiment.folder().join("bert"));
+    experiment.run(0);
+    let reference = std::fs::read_dir(experiment.dir().join("reference")).unwrap().next().unwrap().unwrap().path();
+    let whole = std::fs::read(&reference).unwrap();
+    let mut flipped = whole.clone();
+    // The highest bit of the last value's exponent.
+    *flipped.last_mut().unwrap() ^= 0x40;
+    std::fs::write(&reference, flipped).unwrap();
+    experiment.manifest(&Cells { batch_sizes: "[1, 2]", count: 2, ..cells });
+    experiment.run(0);
+    assert_eq!(std::fs::read(&reference).unwrap(), whole);
+    for row in experiment.rows() {
+        assert!(row.cosine_min.unwrap() > 0.999_999 && row.numerics_remark.is_none(), "{row:?}");
+    }
 }

@@ -1,5 +1,7 @@
 //! Tables derived from records.
 
+use std::collections::BTreeSet;
+
 use mixprec::store::derive;
 use mixprec::store::parquet::{read_results, read_samples, write_results};
 use mixprec::store::record::{Failure, FailureKind, Outcome, Record};
@@ -60,4 +62,29 @@ fn tables_survive_the_disk_to_the_bit() {
     let bytes = std::fs::read(dir.path().join("results.parquet")).unwrap();
     write_results(dir.path(), &data.rows).unwrap();
     assert_eq!(std::fs::read(dir.path().join("results.parquet")).unwrap(), bytes);
+}
+
+#[test]
+fn rows_of_replaced_weights_are_pending_until_they_are_measured_again() {
+    let plan = fixture::plan(&fixture::LAPTOP);
+    let mut records = fixture::records(&plan, fixture::ENVIRONMENT);
+    // An interrupted run with other weights reached two rows of the first model.
+    let again: Vec<Record> = records[..2].iter().cloned().map(replaced).collect();
+    records.extend(again);
+    let rows = derive::derive(&plan, &records);
+    let first = plan.configurations[0].model.clone();
+    for (index, row) in rows.iter().enumerate() {
+        let expected = if row.model != first || index < 2 { Status::Ok } else { Status::Pending };
+        assert_eq!(row.status, expected, "{index}");
+    }
+    assert!(rows[..2].iter().all(|row| row.model_provenance.as_deref() == Some("checkpoint sha256 1234")));
+    let sampled = derive::samples(&plan, &records).into_iter().map(|sample| sample.id).collect::<BTreeSet<_>>();
+    assert_eq!(sampled.len(), rows.iter().filter(|row| row.status == Status::Ok).count());
+}
+
+fn replaced(mut record: Record) -> Record {
+    if let Outcome::Ok(measured) = &mut record.outcome {
+        measured.model_provenance = "checkpoint sha256 1234".to_owned();
+    }
+    record
 }

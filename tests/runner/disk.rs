@@ -1,5 +1,7 @@
 //! Disks that refuse. The real thing where this process may mount a small file system, a skip with its reason elsewhere.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -74,6 +76,15 @@ fn a_read_only_folder_is_refused_in_one_line() {
     let stderr = experiment.expect(2, "", &[]);
     assert!(stderr.contains("disk/run") && stderr.contains("--out"), "{stderr}");
     assert_eq!(stderr.trim().lines().count(), 1, "{stderr}");
+}
+
+#[test]
+fn a_folder_whose_path_is_not_utf8_is_refused_at_once() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join(OsStr::from_bytes(b"r\xffn"));
+    let stderr = Experiment::in_dir(&dir).expect(2, "", &[]);
+    assert!(stderr.contains("path is not UTF-8") && stderr.contains("choose another folder"), "{stderr}");
+    assert_eq!((stderr.trim().lines().count(), dir.exists()), (1, false), "{stderr}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Damaged journals and changed manifests.
 
+use std::path::PathBuf;
+
 use crate::experiment::{CONFIGURATIONS, Experiment};
 
 #[test]
@@ -39,10 +41,17 @@ fn another_protocol_is_refused() {
     let experiment = Experiment::new();
     experiment.expect(0, "", &[]);
     let before = experiment.journal_bytes();
+    let environments = || -> Vec<(PathBuf, String)> {
+        let files = std::fs::read_dir(experiment.dir().join("environments")).unwrap().map(|file| file.unwrap().path());
+        files.map(|path| (path.clone(), std::fs::read_to_string(path).unwrap())).collect()
+    };
+    let provenance = environments();
+    assert_eq!(provenance.len(), 1);
     experiment.manifest(|text| text.replace("warmup: 1", "warmup: 2"));
     let refused = experiment.expect(2, "", &[]);
     assert!(refused.contains("must not mix") && refused.contains("--out"), "{refused}");
     assert_eq!(experiment.journal_bytes(), before);
+    assert_eq!(environments(), provenance, "the manifest of a refused run is not that of the rows");
 }
 
 #[test]

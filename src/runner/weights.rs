@@ -1,0 +1,75 @@
+//! Which weights the models of a plan have now, where the manifest does not say: one folder must not mix two. Only a
+//! worker opens models, so the parent asks one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use super::RunnerError;
+use super::child::{Answer, Worker};
+use super::progress::Progress;
+use super::protocol::{Opened, Request, Response, Settings};
+use crate::manifest::schema::ModelSource;
+use crate::plan::{Configuration, Plan};
+use crate::store::record::{Measured, Outcome, Record};
+
+/// What is known of the models whose weights may change: provenance by model name.
+#[derive(Debug, Default)]
+pub(super) struct Weights {
+    now: BTreeMap<String, String>,
+}
+
+impl Weights {
+    /// Asks a worker for every model that may have other weights than it had for the rows of `earlier`, and says where
+    /// random weights stand in. A model that cannot be opened is left out: its rows stay, and new ones fail with the reason.
+    pub fn ask(
+        plan: &Plan,
+        earlier: &[Record],
+        limit: Duration,
+        progress: &Progress,
+    ) -> Result<ControlFlow<(), Self>, RunnerError> {
+        let measured: BTreeSet<_> =
+            earlier.iter().filter(|row| matches!(row.outcome, Outcome::Ok(_))).map(|row| &row.id).collect();
+        let mut wanted: BTreeMap<&str, &Configuration> = BTreeMap::new();
+        for configuration in &plan.configurations {
+            let asks = match &configuration.model_source {
+                ModelSource::Hub { fallback, .. } => fallback.is_some(),
+                ModelSource::Checkpoint { sha256, .. } => sha256.is_none() && measured.contains(&configuration.id),
+                ModelSource::Random { .. } => false,
+            };
+            if asks {
+                wanted.entry(&configuration.model).or_insert(configuration);
+            }
+        }
+        let mut weights = Weights::default();
+        for (model, configuration) in wanted {
+            progress.working_on(&format!("opening {model}"));
+            let request =
+                Request::Open { settings: Settings::of(plan), configuration: Box::new(configuration.clone()) };
+            let mut worker = Worker::spawn()?;
+            let opened = match worker.call(&request, limit)? {
+                Answer::Response(response) => {
+                    worker.finish();
+                    match *response {
+                        Response::Opened(result) => result.ok(),
+                        _ => None,
+                    }
+                }
+                Answer::Died(_) | Answer::TimedOut => None,
+                Answer::Interrupted => return Ok(ControlFlow::Break(())),
+            };
+            let Some(Opened { provenance, drawn }) = opened else { continue };
+            if let (true, ModelSource::Hub { repository, .. }) = (drawn, &configuration.model_source) {
+                let notice = format!("{model}: random weights stand in for {repository}, which has not been fetched");
+                progress.notice(&notice);
+            }
+            weights.now.insert(model.to_owned(), provenance);
+        }
+        Ok(ControlFlow::Continue(weights))
+    }
+
+    /// The provenance of the model's weights now, where they are others than this row was measured with.
+    pub fn replacing(&self, configuration: &Configuration, measured: &Measured) -> Option<&str> {
+        self.now.get(&configuration.model).map(String::as_str).filter(|now| *now != measured.model_provenance)
+    }
+}
