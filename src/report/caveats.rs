@@ -1,11 +1,13 @@
 //! What a reader should know before the numbers: the run at a glance, and what limits it.
 
+use super::claims::answered::has_random_weights;
 use super::data::{Data, distinct};
 use super::document::Fact;
 use super::numbers;
 use super::tables::environment::{gibibytes, processor};
 use super::tables::speedup::baseline_label;
 use crate::backend::BackendKind;
+use crate::store::record::StopReason;
 use crate::store::schema::Status;
 
 /// The run at a glance.
@@ -48,10 +50,8 @@ pub fn caveats(data: &Data) -> Vec<String> {
     };
     let emulated = data.measured().filter(|row| row.emulated == Some(true)).count();
     let (failed, pending) = (data.count(Status::Failed), data.count(Status::Pending));
-    let random = distinct(data.measured().filter_map(|row| row.model_provenance.clone()))
-        .into_iter()
-        .filter(|provenance| provenance.starts_with("random"))
-        .count();
+    let random = data.measured().filter(|row| has_random_weights(row)).count();
+    let mock = data.rows.iter().filter(|row| row.backend == BackendKind::Mock).count();
     add(pending > 0, &|| {
         format!(
             "{} of {} not run yet: tables are incomplete.",
@@ -75,12 +75,39 @@ pub fn caveats(data: &Data) -> Vec<String> {
          rates need not be those of the published checkpoints."
             .to_owned()
     });
+    add(mock > 0, &|| {
+        format!(
+            "{} of the backend `mock`: a test instrument with made-up outputs and times. They measure nothing and answer \
+             no claim.",
+            numbers::plural(mock, "row")
+        )
+    });
+    stop_caveats(data, &mut found);
+    let mut add = |when: bool, text: &dyn Fn() -> String| {
+        if when {
+            found.push(text());
+        }
+    };
     add(!data.measured().any(|row| row.backend == BackendKind::OnnxRuntime), &|| {
         "No ONNX Runtime row: the CPU baseline is the reference backend, so speed-ups are not those over a tuned runtime."
             .to_owned()
     });
     machine_caveats(data, &mut found);
     found
+}
+
+fn stop_caveats(data: &Data, found: &mut Vec<String>) {
+    let timed = data.measured().filter(|row| row.stop_reason.is_some()).count();
+    for (reason, limit) in [(StopReason::TimeCap, "time cap"), (StopReason::MaxSamples, "sample limit")] {
+        let stopped = data.measured().filter(|row| row.stop_reason == Some(reason)).count();
+        if stopped > 0 {
+            found.push(format!(
+                "{} of {} stopped at the {limit}, before the median's interval was within the target; tables mark them.",
+                numbers::count(stopped as u64),
+                numbers::plural(timed, "row"),
+            ));
+        }
+    }
 }
 
 fn machine_caveats(data: &Data, found: &mut Vec<String>) {

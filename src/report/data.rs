@@ -7,10 +7,10 @@ use super::ReportError;
 use crate::backend::BackendKind;
 use crate::graph::Preset;
 use crate::plan::Plan;
-use crate::provenance::Environment;
+use crate::provenance::{Environment, environment};
 use crate::runner::PLAN_FILE;
-use crate::store::parquet;
 use crate::store::schema::{ResultRow, Status};
+use crate::store::{StoreError, derive, journal, parquet};
 
 /// A run folder, read.
 #[derive(Debug, Clone)]
@@ -53,10 +53,11 @@ pub struct Group<'a> {
 }
 
 impl Data {
-    /// Reads `dir`.
+    /// Reads `dir`. Where there is a journal the rows are derived from it, so that tables of an earlier state cannot
+    /// speak; a published folder without one is read by its tables.
     ///
     /// # Errors
-    /// [`ReportError`] naming the file that is absent or damaged.
+    /// [`ReportError`] naming the file that is absent or damaged; a damaged table is refused beside a journal too.
     pub fn read(dir: &Path) -> Result<Data, ReportError> {
         let path = dir.join(PLAN_FILE);
         let text = std::fs::read_to_string(&path).map_err(|source| match source.kind() {
@@ -64,11 +65,17 @@ impl Data {
             _ => ReportError::Io { path: path.clone(), source },
         })?;
         let plan: Plan = serde_json::from_str(&text).map_err(|source| ReportError::Plan { path, source })?;
-        let rows = parquet::read_results(dir)?;
+        let rows = rows(dir, &plan)?;
         if !plan.configurations.iter().map(|configuration| &configuration.id.0).eq(rows.iter().map(|row| &row.id)) {
             return Err(ReportError::OtherPlan { path: dir.to_owned() });
         }
-        Ok(Data { plan, rows, environments: Environment::read_all(dir)? })
+        let environments = Environment::read_all(dir)?;
+        match rows.iter().filter_map(|row| row.environment.as_ref()).find(|id| !environments.contains_key(*id)) {
+            Some(id) => {
+                Err(ReportError::NoEnvironment { path: dir.join(environment::FOLDER).join(format!("{id}.json")) })
+            }
+            None => Ok(Data { plan, rows, environments }),
+        }
     }
 
     /// Rows by model and input, in plan order.
@@ -94,6 +101,20 @@ impl Data {
     /// Number of rows with this status.
     pub fn count(&self, status: Status) -> usize {
         self.rows.iter().filter(|row| row.status == status).count()
+    }
+}
+
+fn rows(dir: &Path, plan: &Plan) -> Result<Vec<ResultRow>, ReportError> {
+    let table = parquet::read_results(dir);
+    if !dir.join(journal::JOURNAL_FILE).exists() {
+        return Ok(table?);
+    }
+    match table {
+        Ok(_) | Err(StoreError::Absent { .. }) => {
+            let records = journal::read(dir).map_err(StoreError::Journal)?.records;
+            Ok(derive::derive(plan, &records))
+        }
+        Err(damaged) => Err(damaged.into()),
     }
 }
 

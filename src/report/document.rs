@@ -109,7 +109,13 @@ fn sections(data: &Data) -> Result<Vec<Section>, FigureError> {
         section("speedup", "Speed-up", SPEEDUP, figures::speedup(data)?, speedups),
         section("memory", "Memory", MEMORY, figures::memory(data)?, vec![tables::memory::memory(data)]),
         section("numerics", "Numerics", NUMERICS, figures::numerics(data)?, numerics),
-        section("quality", "Task quality", QUALITY, vec![], vec![tables::quality::quality(data)]),
+        section(
+            "quality",
+            "Task quality",
+            QUALITY,
+            vec![],
+            vec![tables::quality::quality(data), tables::quality::perplexity(data)],
+        ),
         section("configurations", "Configurations and failures", CONFIGURATIONS, vec![], configurations),
         section("environment", "Environment", ENVIRONMENT, vec![], tables::environment::environments(data)),
     ])
@@ -134,8 +140,8 @@ fn view(verdict: Verdict) -> ClaimView {
     if let Some(interval) = &verdict.interval {
         shown = format!("{shown} {interval}");
     }
-    if verdict.emulated {
-        shown = format!("{shown}, emulated on the CPU");
+    for limit in verdict.answered.limits() {
+        shown = format!("{shown}, {limit}");
     }
     let tone = match verdict.outcome {
         Outcome::Pass => "pass",

@@ -40,6 +40,8 @@ pub fn macros(data: &Data, verdicts: &[Verdict]) -> Vec<Macro> {
         };
         put(&mut all, name, count(verdicts, outcome).to_string());
     }
+    let limited = |verdict: &&Verdict| verdict.outcome == Outcome::Pass && !verdict.answered.limits().is_empty();
+    put(&mut all, "ClaimsPassLimited", verdicts.iter().filter(limited).count().to_string());
     put(&mut all, "Claims", verdicts.len().to_string());
     all
 }

@@ -62,6 +62,12 @@ pub enum ReportError {
     /// A table cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A row's environment is not in the folder.
+    #[error("{path}: missing, but rows were measured there; restore it from the machine that ran them")]
+    NoEnvironment {
+        /// Which file.
+        path: PathBuf,
+    },
     /// An environment cannot be read.
     #[error(transparent)]
     Environment(#[from] crate::provenance::EnvironmentError),

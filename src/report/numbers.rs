@@ -96,7 +96,12 @@ pub fn mebibytes(bytes: u64) -> String {
 
 /// `1 row`, `3 rows`.
 pub fn plural(n: usize, noun: &str) -> String {
-    format!("{} {noun}{}", count(n as u64), if n == 1 { "" } else { "s" })
+    format!("{} {}", count(n as u64), self::noun(n, noun))
+}
+
+/// `row`, `rows`.
+pub fn noun(n: usize, noun: &str) -> String {
+    if n == 1 { noun.to_owned() } else { format!("{noun}s") }
 }
 
 fn grouped(digits: &str) -> String {

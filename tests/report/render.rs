@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use mixprec::report::claims::Claims;
 use mixprec::report::data::Data;
 use mixprec::report::{ReportError, report, report_with};
+use mixprec::store::journal::{Header, JOURNAL_VERSION, Journal, OnDamage};
+use mixprec::store::schema::Status;
 
 use super::fixture;
 
@@ -157,6 +159,32 @@ fn a_run_folder_is_read_and_a_stray_folder_is_refused() {
     std::fs::remove_file(dir.path().join("results.parquet")).unwrap();
     let error = report(dir.path(), out.path()).unwrap_err().to_string();
     assert!(error.contains("results.parquet: no such table"), "{error}");
+}
+
+#[test]
+fn rows_come_from_the_journal_whatever_the_table_says() {
+    let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let data = fixture::laptop();
+    let records = fixture::laptop_records(&data.plan);
+    fixture::write(dir.path(), &data, &records);
+    let header = Header {
+        version: JOURNAL_VERSION,
+        plan: data.plan.name.clone(),
+        manifest_sha256: data.plan.manifest_sha256.clone(),
+        protocol_sha256: data.plan.protocol_sha256(),
+    };
+    let mut journal = Journal::open(dir.path(), &header, OnDamage::Refuse).unwrap().journal;
+    journal.append(&records[0]).unwrap();
+    assert_eq!(Data::read(dir.path()).unwrap().count(Status::Ok), 1);
+    let table = dir.path().join("results.parquet");
+    std::fs::remove_file(&table).unwrap();
+    assert_eq!(Data::read(dir.path()).unwrap().count(Status::Ok), 1);
+    std::fs::write(&table, b"torn").unwrap();
+    assert!(report(dir.path(), out.path()).unwrap_err().to_string().contains("results.parquet"));
+    std::fs::remove_file(&table).unwrap();
+    std::fs::remove_file(dir.path().join("environments/feedfacecafebeef.json")).unwrap();
+    let error = report(dir.path(), out.path()).unwrap_err().to_string();
+    assert!(error.contains("feedfacecafebeef.json: missing"), "{error}");
 }
 
 /// A person's look at the pages: `MIXPREC_RENDER=FOLDER` keeps the reports of the fixtures.

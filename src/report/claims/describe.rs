@@ -1,8 +1,9 @@
 //! Findings in words.
 
-use super::schema::{Event, Expect, Expression, Quantity, Slack};
+use super::schema::{Event, Expect, Expression, Filter, Pairing, Quantity, Slack};
 use crate::report::numbers;
-use crate::store::schema::ResultRow;
+use crate::report::tables::quality::flips;
+use crate::store::schema::{InputKind, ResultRow};
 
 /// `cuda hybrid, bert-base 8×128 random`
 pub fn configuration(row: &ResultRow) -> String {
@@ -64,13 +65,49 @@ pub fn expectation(expression: &Expression, expect: &Expect) -> String {
     format!("{}{slack}", parts.join(" and "))
 }
 
+/// Both accuracies, the number of sentences and of different answers.
+pub fn accuracies(rows: &[&ResultRow]) -> Option<String> {
+    let [first, second] = rows else { return None };
+    let percent =
+        |row: &ResultRow| Some(format!("{} {}", row.precision, quantity(Quantity::TaskAccuracy, row.task_accuracy?)));
+    let flips = match flips(second, first) {
+        Some(1) => "1 answer differs".to_owned(),
+        Some(n) => format!("{} answers differ", numbers::count(n as u64)),
+        None => "the answers cannot be paired".to_owned(),
+    };
+    Some(format!("{} against {} on {} sentences: {flips}.", percent(first)?, percent(second)?, first.task_total?))
+}
+
+/// Why a ratio whose both sides are 0 in every pair says nothing.
+pub fn nothing_to_compare(pairing: &Pairing) -> String {
+    let side = |filter: &Filter| match filter.input_kind.as_slice() {
+        [InputKind::Random] => Some("on random ids"),
+        [InputKind::Text] => Some("on text"),
+        [InputKind::Sst2] => Some("on sentences"),
+        _ => None,
+    };
+    let where_ = match (side(&pairing.numerator), side(&pairing.denominator)) {
+        (Some(first), Some(second)) => format!("{first} or {second}"),
+        _ => "on either side".to_owned(),
+    };
+    match pairing.of {
+        Quantity::NanShare => {
+            format!("no NaN under {} {where_}: nothing to compare.", pairing.numerator.precision.join(" or "))
+        }
+        _ => format!("zero {where_}: nothing to compare."),
+    }
+}
+
 /// How the interval of a paired value came about.
 pub fn pair_method(of: Quantity) -> &'static str {
     match of {
         Quantity::LatencyP50Ms => {
             "ends of both medians' 95 % bootstrap intervals divided crosswise: covers with at least 90 %"
         }
-        Quantity::TaskAccuracy => "exact binomial 95 % interval on the sentences with different answers",
+        Quantity::TaskAccuracy => {
+            "Clopper-Pearson intervals of the share of sentences with different answers and of how many of them favour \
+             either side, multiplied: covers with at least 92.5 %"
+        }
         _ => "no interval: both values are counts over every output, none was drawn",
     }
 }

@@ -1,12 +1,15 @@
 //! What one check of a claim comes to.
 
+use std::collections::BTreeSet;
+
 use polars::prelude::{DataFrame, PolarsResult};
 
+use super::answered::Answered;
 use super::describe;
 use super::interval::{Estimate, Met, latency_ratio, map, paired_accuracy};
 use super::query::{self, Admitted, Pair};
-use super::schema::{Aggregate, Check, Count, Expression, Pairing, Quantity, Reduce, Share};
-use crate::report::data::{Data, latency_interval};
+use super::schema::{Aggregate, Check, Claim, Count, Counterpart, Expression, Pairing, Quantity, Reduce, Share};
+use crate::report::data::{Data, distinct, latency_interval};
 use crate::report::numbers;
 use crate::report::tables::numerics::nonfinite_share;
 use crate::stats::clopper_pearson;
@@ -36,8 +39,8 @@ pub struct Finding {
     pub method: &'static str,
     /// Rows or pairs of rows looked at.
     pub rows: usize,
-    /// Whether any of them is emulated.
-    pub emulated: bool,
+    /// What those rows are of.
+    pub answered: Answered,
     /// What was found.
     pub explanation: String,
 }
@@ -72,6 +75,29 @@ impl<'a> Results<'a> {
         }
     }
 
+    /// How many rows that could have answered failed, and why; `None` for none.
+    ///
+    /// # Errors
+    /// The dataframe library's own.
+    pub fn failed(&self, claim: &Claim, admitted: &Admitted) -> PolarsResult<Option<String>> {
+        let mut ids = BTreeSet::new();
+        for filter in claim.checks.iter().flat_map(|check| check.expression.filters()) {
+            ids.extend(query::failed(&self.frame, filter, admitted)?);
+        }
+        let rows = self.data.rows.iter().filter(|row| ids.contains(&row.id));
+        let reasons = distinct(rows.map(|row| row.reason.as_deref().unwrap_or("no reason was recorded")));
+        let Some(first) = reasons.first() else { return Ok(None) };
+        let others = match reasons.len() - 1 {
+            0 => String::new(),
+            n => format!(" (and {})", numbers::plural(n, "other reason")),
+        };
+        Ok(Some(format!(
+            "{} failed: {}{others}.",
+            numbers::plural(ids.len(), "matching row"),
+            first.trim_end_matches('.')
+        )))
+    }
+
     fn row(&self, id: &str) -> Option<&'a ResultRow> {
         self.data.rows.iter().find(|row| row.id == id)
     }
@@ -91,12 +117,15 @@ impl<'a> Results<'a> {
             }
         }
         let involved = pairs.iter().flat_map(|pair| [&pair.numerator, &pair.denominator]);
-        let emulated = involved.filter_map(|id| self.row(id)).any(|row| row.emulated == Some(true));
+        let answered = Answered::by(involved.filter_map(|id| self.row(id)));
+        let both_zero = pairs.iter().filter(|pair| pair.first == Some(0.0) && pair.second == Some(0.0)).count();
         let undefined = pairs.len() - values.len();
         let mut finding = decide(check, pairing.reduce, values, "pair");
         finding.rows = pairs.len();
-        finding.emulated = emulated;
-        if undefined > 0 {
+        finding.answered = answered;
+        if undefined > 0 && both_zero == pairs.len() {
+            finding.explanation = describe::nothing_to_compare(pairing);
+        } else if undefined > 0 {
             let pairs = numbers::plural(undefined, "pair");
             let mut remark = format!("{pairs} left out, because the quotient is undefined");
             if unbounded > 0 {
@@ -122,7 +151,7 @@ impl<'a> Results<'a> {
         });
         let mut finding = decide(check, aggregate.reduce, values.collect(), "configuration");
         finding.rows = rows.len();
-        finding.emulated = rows.iter().any(|row| row.emulated == Some(true));
+        finding.answered = Answered::by(rows.iter().copied());
         finding.method = match aggregate.of {
             Quantity::LatencyP50Ms => "95 % bootstrap interval of the deciding median",
             _ => "no interval: every compared output was looked at, none was drawn",
@@ -167,20 +196,52 @@ impl<'a> Results<'a> {
         };
         // What was observed decides; the interval says which rate so many configurations cannot rule out.
         let met = if check.expect.admits(value) { Met::Yes } else { Met::No };
+        let (met, explanation) = match (&share.eliminated_from, met) {
+            (Some(counterpart), Met::Yes) => {
+                let (met, before) = self.eliminated(share, counterpart, admitted)?;
+                (met, joined(&explanation, &before))
+            }
+            _ => (Some(met), explanation),
+        };
         Ok(Finding {
-            met: Some(met),
+            met,
             estimate: Some(Estimate { value, interval }),
             measured: Some(format!("{} of {}", hit.len(), rows.len())),
             interval: interval.map(|(low, high)| format!("[{}, {}]", numbers::percent(low), numbers::percent(high))),
             method: "Clopper-Pearson 95 % interval of the share of configurations; what was observed decides",
             rows: rows.len(),
-            emulated: rows.iter().any(|row| row.emulated == Some(true)),
+            answered: Answered::by(rows.into_iter()),
             explanation,
         })
     }
 
+    /// Whether rows without the event can be said to be rid of it: only where their counterparts have it.
+    fn eliminated(
+        &self,
+        share: &Share,
+        counterpart: &Counterpart,
+        admitted: &Admitted,
+    ) -> PolarsResult<(Option<Met>, String)> {
+        let name = counterpart.filter.precision.join(" or ");
+        let pairs = query::counterparts(&self.frame, &share.filter, counterpart, admitted)?;
+        let having = query::events(query::rows(&self.frame, &counterpart.filter, admitted), share.event)?;
+        let cured = pairs.iter().filter(|(_, other)| having.contains(other)).count();
+        let what = describe::event(share.event);
+        Ok(match (pairs.len(), cured) {
+            (0, _) => (None, format!("No {name} row of the same backend, model, shape and input was measured.")),
+            (_, 0) => (
+                Some(Met::Straddles),
+                format!("No {what} under {name} either in this run: there is no instability to eliminate."),
+            ),
+            (all, cured) => {
+                (Some(Met::Yes), format!("Of the same configurations under {name}, {cured} of {all} have {what}."))
+            }
+        })
+    }
+
     fn count(&self, check: &Check, count: &Count, admitted: &Admitted) -> PolarsResult<Finding> {
-        let done = query::ids(query::rows(&self.frame, &count.filter, admitted))?.len();
+        let ids = query::ids(query::rows(&self.frame, &count.filter, admitted))?;
+        let done = ids.len();
         let most = done + query::pending(&self.frame, &count.filter)?;
         let estimate = Estimate { value: done as f64, interval: Some((done as f64, most as f64)) };
         Ok(Finding {
@@ -190,7 +251,7 @@ impl<'a> Results<'a> {
             interval: (most > done).then(|| format!("[{done}, {most}]")),
             method: "from the configurations measured so far to all that can still be",
             rows: done,
-            emulated: false,
+            answered: Answered::by(ids.iter().filter_map(|id| self.row(id))),
             explanation: format!("{} measured, {} still to run.", numbers::plural(done, "configuration"), most - done),
         })
     }
@@ -206,7 +267,7 @@ impl Finding {
             interval: None,
             method: "",
             rows: 0,
-            emulated: false,
+            answered: Answered::default(),
             explanation: String::new(),
         }
     }
@@ -260,7 +321,13 @@ fn decide(check: &Check, reduce: Reduce, mut values: Vec<Located>, noun: &str) -
         estimate: Some(chosen.estimate),
         measured: Some(describe::value(&check.expression, chosen.estimate.value)),
         interval: chosen.estimate.interval.map(|ends| describe::interval(&check.expression, ends)),
-        explanation: format!("{which}: {}.", describe::configurations(&chosen.rows)),
+        explanation: match &check.expression {
+            Expression::Difference(Pairing { of: Quantity::TaskAccuracy, .. }) => joined(
+                &format!("{which}: {}.", describe::configurations(&chosen.rows)),
+                &describe::accuracies(&chosen.rows).unwrap_or_default(),
+            ),
+            _ => format!("{which}: {}.", describe::configurations(&chosen.rows)),
+        },
         ..Finding::nothing()
     }
 }
@@ -291,5 +358,5 @@ fn each(check: &Check, values: &[Located], many: &str) -> Finding {
 }
 
 fn joined(first: &str, second: &str) -> String {
-    if first.is_empty() { second.to_owned() } else { format!("{first} {second}") }
+    [first, second].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ")
 }

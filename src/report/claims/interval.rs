@@ -48,8 +48,10 @@ pub fn latency_ratio(first: &ResultRow, second: &ResultRow, value: f64) -> Estim
     Estimate { value, interval }
 }
 
-/// Accuracy of `first` less that of `second` on the same sentences. Only sentences with different answers count: given
-/// m of them, the number that favours `first` is binomial, and its Clopper-Pearson interval carries over.
+/// Accuracy of `first` less that of `second` on the same sentences: the share of sentences with different answers, times
+/// how much those favour `first`. Both have Clopper-Pearson 95 % intervals, and of the share's only one end counts for
+/// each end of the product, so that the product covers with at least 92.5 %. Without any different answer the share's
+/// upper end bounds the difference either way: no flip in n sentences does not mean that there is none.
 ///
 /// For two classes one of two different answers is right, so m and the difference fix both numbers.
 pub fn paired_accuracy(first: &ResultRow, second: &ResultRow, value: f64) -> Estimate {
@@ -58,13 +60,17 @@ pub fn paired_accuracy(first: &ResultRow, second: &ResultRow, value: f64) -> Est
         let total = first.task_total.filter(|&total| total > 0 && Some(total) == second.task_total)?;
         let gained = (i64::try_from(first.task_correct?).ok()? - i64::try_from(second.task_correct?).ok()?)
             .checked_add_unsigned(flips)?;
+        let different = clopper_pearson(flips, total)?;
         if flips == 0 {
-            return Some((value, value));
+            return Some((-different.high, different.high));
         }
         let wins = u64::try_from(gained).ok().filter(|gained| gained % 2 == 0)? / 2;
-        let share = clopper_pearson(wins, flips)?;
-        let scale = flips as f64 / total as f64;
-        Some(((2.0 * share.low - 1.0) * scale, (2.0 * share.high - 1.0) * scale))
+        let favour = clopper_pearson(wins, flips)?;
+        let (low, high) = (2.0 * favour.low - 1.0, 2.0 * favour.high - 1.0);
+        Some((
+            low * if low < 0.0 { different.high } else { different.low },
+            high * if high > 0.0 { different.high } else { different.low },
+        ))
     };
     Estimate { value, interval: interval() }
 }
@@ -156,8 +162,12 @@ mod tests {
         let found = paired_accuracy(&other, &base, -0.2);
         let share = clopper_pearson(1, 4).unwrap();
         let ends = found.interval.unwrap();
-        assert!((ends.0 - (2.0 * share.low - 1.0) * 0.4).abs() < 1e-12, "{ends:?}");
+        let different = clopper_pearson(4, 10).unwrap();
+        assert!((ends.0 - (2.0 * share.low - 1.0) * different.high).abs() < 1e-12, "{ends:?}");
         assert!(ends.1 > 0.0, "four flips decide nothing");
-        assert_eq!(paired_accuracy(&base, &base, 0.0).interval, Some((0.0, 0.0)));
+        // No flip in ten: still up to 1 - 0.025^(1/10) of sentences may flip.
+        let bound = 1.0 - 0.025_f64.powf(0.1);
+        let (low, high) = paired_accuracy(&base, &base, 0.0).interval.unwrap();
+        assert!((low + bound).abs() < 1e-9 && (high - bound).abs() < 1e-9, "{low} {high}");
     }
 }

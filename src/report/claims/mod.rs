@@ -1,5 +1,6 @@
 //! Claims of the paper as checkable expressions over the results, and what these results say of them.
 
+pub mod answered;
 pub mod describe;
 pub mod evaluate;
 pub mod interval;

@@ -11,17 +11,22 @@ const WIDTH: usize = 96;
 pub fn to_text(verdicts: &[Verdict]) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
-    let _ = writeln!(out, "{:<4} {:<13} {:<22} {:<30} rows", "id", "verdict", "paper", "measured here");
+    let _ = writeln!(out, "{:<4} {:<13} {:<22} {:<44} rows", "id", "verdict", "paper", "measured here");
     for verdict in verdicts {
         let measured = verdict.measured.as_deref().unwrap_or("-");
-        let emulated = if verdict.emulated { " (emulated)" } else { "" };
+        let limits = verdict.answered.limits();
+        let limits = if limits.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", limits.join(", ").replace(" on the CPU", ""))
+        };
         let _ = writeln!(
             out,
-            "{:<4} {:<13} {:<22} {:<30} {}",
+            "{:<4} {:<13} {:<22} {:<44} {}",
             verdict.id,
             verdict.outcome.label(),
             verdict.paper_value,
-            format!("{measured}{emulated}"),
+            format!("{measured}{limits}"),
             verdict.rows
         );
     }

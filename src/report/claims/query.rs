@@ -1,11 +1,14 @@
 //! Expressions compiled to lazy dataframe expressions. What comes back are values with the ids of the rows they are
 //! made of; intervals are added by those who know the rows.
 
+use std::collections::BTreeSet;
+
 use polars::prelude::{
     Column, DataFrame, DataType, Expr, IntoLazy, JoinArgs, JoinType, LazyFrame, PolarsResult, col, lit,
 };
 
-use super::schema::{Event, Filter, Key, Pairing, Quantity};
+use super::schema::{Counterpart, Event, Filter, Key, Pairing, Quantity, Reduce};
+use crate::backend::BackendKind;
 use crate::store::cell::Cell;
 
 /// Rows a claim may look at.
@@ -33,7 +36,17 @@ pub struct Pair {
 /// Measured rows that pass the filter.
 pub fn rows(frame: &DataFrame, filter: &Filter, admitted: &Admitted) -> LazyFrame {
     let measured = col("status").eq(lit("ok"));
-    frame.clone().lazy().filter(measured.and(predicate(filter)).and(admission(admitted)))
+    frame.clone().lazy().filter(measured.and(predicate(frame, filter)).and(admission(admitted)))
+}
+
+/// Ids of rows that pass the filter and failed. Whether they would have been emulated is not known.
+///
+/// # Errors
+/// The dataframe library's own.
+pub fn failed(frame: &DataFrame, filter: &Filter, admitted: &Admitted) -> PolarsResult<Vec<String>> {
+    let any = Admitted { emulated: true, ..admitted.clone() };
+    let failed = col("status").eq(lit("failed"));
+    ids(frame.clone().lazy().filter(failed.and(predicate(frame, filter)).and(admission(&any))))
 }
 
 /// Number of rows that pass the filter and are still to be run.
@@ -41,7 +54,7 @@ pub fn rows(frame: &DataFrame, filter: &Filter, admitted: &Admitted) -> LazyFram
 /// # Errors
 /// The dataframe library's own.
 pub fn pending(frame: &DataFrame, filter: &Filter) -> PolarsResult<usize> {
-    let pending = col("status").eq(lit("pending")).and(predicate(filter));
+    let pending = col("status").eq(lit("pending")).and(predicate(frame, filter));
     Ok(frame.clone().lazy().filter(pending).select([col("id")]).collect()?.height())
 }
 
@@ -72,6 +85,26 @@ pub fn events(rows: LazyFrame, event: Event) -> PolarsResult<Vec<String>> {
         Event::NonFinite => col("nan_count") + col("inf_count"),
     };
     ids(rows.filter(happened.gt(lit(0_u64))))
+}
+
+/// Joins rows of one filter with those of another; ids of both.
+///
+/// # Errors
+/// The dataframe library's own.
+pub fn counterparts(
+    frame: &DataFrame,
+    filter: &Filter,
+    counterpart: &Counterpart,
+    admitted: &Admitted,
+) -> PolarsResult<Vec<(String, String)>> {
+    let pairing = Pairing {
+        of: Quantity::NanShare,
+        numerator: filter.clone(),
+        denominator: counterpart.filter.clone(),
+        joined_by: counterpart.joined_by.clone(),
+        reduce: Reduce::Each,
+    };
+    Ok(pairs(frame, &pairing, admitted)?.into_iter().map(|pair| (pair.numerator, pair.denominator)).collect())
 }
 
 /// Joins numerator and denominator rows; a row is never paired with itself.
@@ -132,7 +165,8 @@ fn admission(admitted: &Admitted) -> Expr {
     }
 }
 
-fn predicate(filter: &Filter) -> Expr {
+/// The filter's rows; never those of the mock backend, which is an instrument for testing the runner.
+fn predicate(frame: &DataFrame, filter: &Filter) -> Expr {
     let text = |values: &[String]| values.iter().cloned().map(lit).collect::<Vec<Expr>>();
     let conditions = [
         ("backend", named(&filter.backend)),
@@ -144,10 +178,22 @@ fn predicate(filter: &Filter) -> Expr {
         ("input", text(&filter.input)),
         ("input_kind", named(&filter.input_kind)),
     ];
+    let real = col("backend").neq(lit(BackendKind::Mock.name()));
+    let real = if filter.input_prefix.is_empty() {
+        real
+    } else {
+        real.and(one_of("input", inputs_beginning(frame, &filter.input_prefix).into_iter().map(lit)))
+    };
     conditions
         .into_iter()
         .filter(|(_, allowed)| !allowed.is_empty())
-        .fold(lit(true), |all, (column, allowed)| all.and(one_of(column, allowed.into_iter())))
+        .fold(real, |all, (column, allowed)| all.and(one_of(column, allowed.into_iter())))
+}
+
+/// Names of inputs that begin with one of `prefixes`.
+fn inputs_beginning(frame: &DataFrame, prefixes: &[String]) -> BTreeSet<String> {
+    let names = frame.column("input").and_then(strings).unwrap_or_default();
+    names.into_iter().filter(|name| prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()))).collect()
 }
 
 fn named<T: Cell<Stored = String>>(values: &[T]) -> Vec<Expr> {

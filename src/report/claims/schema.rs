@@ -53,6 +53,9 @@ pub struct Claim {
     pub command: String,
     /// What it takes.
     pub hardware: String,
+    /// Backends whose rows answer it: those that this build lacks are named where no row does.
+    #[serde(default)]
+    pub backends: Vec<BackendKind>,
 }
 
 /// What a claim is about.
@@ -118,6 +121,20 @@ pub enum Expression {
     Count(Count),
 }
 
+impl Expression {
+    /// The filters of the rows it looks at.
+    pub fn filters(&self) -> Vec<&Filter> {
+        match self {
+            Expression::Ratio(pairing) | Expression::Reduction(pairing) | Expression::Difference(pairing) => {
+                vec![&pairing.numerator, &pairing.denominator]
+            }
+            Expression::Aggregate(aggregate) => vec![&aggregate.filter],
+            Expression::Share(share) => vec![&share.filter],
+            Expression::Count(count) => vec![&count.filter],
+        }
+    }
+}
+
 /// Rows of two kinds, joined.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -156,6 +173,20 @@ pub struct Share {
     /// Which rows.
     #[serde(rename = "where")]
     pub filter: Filter,
+    /// Rows that must have the event for its absence to mean anything: what is said to be eliminated must be there.
+    #[serde(default)]
+    pub eliminated_from: Option<Counterpart>,
+}
+
+/// Rows that others are set against.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counterpart {
+    /// Which rows.
+    #[serde(rename = "where")]
+    pub filter: Filter,
+    /// Columns in which a pair agrees.
+    pub joined_by: Vec<Key>,
 }
 
 /// Number of measured rows.
@@ -253,6 +284,8 @@ pub struct Filter {
     pub input: Vec<String>,
     /// Kinds of input.
     pub input_kind: Vec<InputKind>,
+    /// Beginnings of input names.
+    pub input_prefix: Vec<String>,
 }
 
 /// The values a claim allows.

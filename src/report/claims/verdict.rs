@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::answered::Answered;
 use super::describe;
 use super::evaluate::{Finding, Results};
 use super::interval::Met;
@@ -66,8 +67,8 @@ pub struct Verdict {
     pub method: String,
     /// Rows or pairs of rows looked at.
     pub rows: usize,
-    /// The rows' formats are emulated on the CPU.
-    pub emulated: bool,
+    /// Whose rows answered: models, inputs, and whether formats are emulated or weights random.
+    pub answered: Answered,
     /// What was found, in a sentence or two.
     pub explanation: String,
     /// Manifest whose rows answer the claim.
@@ -122,7 +123,9 @@ pub fn judge(results: &Results, claim: &Claim) -> Result<Verdict, ReportError> {
         Admitted { emulated: claim.kind.admits_emulation() || claim.kind == super::schema::Kind::Count, environments };
     let findings: Result<Vec<Finding>, _> =
         claim.checks.iter().map(|check| results.evaluate(check, &admitted)).collect();
-    Ok(combine(verdict, claim, &findings.map_err(ReportError::Frame)?))
+    let findings = findings.map_err(ReportError::Frame)?;
+    let failed = results.failed(claim, &admitted).map_err(ReportError::Frame)?;
+    Ok(combine(verdict, claim, &findings, failed))
 }
 
 fn blank(claim: &Claim) -> Verdict {
@@ -137,7 +140,7 @@ fn blank(claim: &Claim) -> Verdict {
         values: vec![],
         method: String::new(),
         rows: 0,
-        emulated: false,
+        answered: Answered::default(),
         explanation: String::new(),
         experiment: claim.experiment.clone(),
         command: claim.command.clone(),
@@ -146,7 +149,16 @@ fn blank(claim: &Claim) -> Verdict {
 }
 
 fn to_obtain(claim: &Claim) -> String {
-    format!("To obtain the rows: {}. Needs: {}.", claim.command, claim.hardware)
+    let lacking: Vec<&str> =
+        claim.backends.iter().filter(|kind| crate::backend::backend(**kind).is_err()).map(|kind| kind.name()).collect();
+    let software = match lacking.as_slice() {
+        [] => String::new(),
+        [rest @ .., last] => {
+            let first = if rest.is_empty() { String::new() } else { format!("{} or ", rest.join(", ")) };
+            format!(" This version of mixprec contains no {first}{last} backend.")
+        }
+    };
+    format!("To obtain the rows: {}. Needs: {}.{software}", claim.command, claim.hardware)
 }
 
 /// Environments whose rows may answer: `None` for all; an error says what is lacking.
@@ -167,7 +179,7 @@ fn usable_environments(data: &Data, scope: &Scope) -> Result<Option<Vec<String>>
     }
 }
 
-fn combine(verdict: Verdict, claim: &Claim, findings: &[Finding]) -> Verdict {
+fn combine(verdict: Verdict, claim: &Claim, findings: &[Finding], failed: Option<String>) -> Verdict {
     let met: Option<Vec<Met>> = findings.iter().map(|finding| finding.met).collect();
     let worst = findings.iter().filter_map(|finding| finding.met).max();
     let outcome = match (worst, met) {
@@ -183,11 +195,13 @@ fn combine(verdict: Verdict, claim: &Claim, findings: &[Finding]) -> Verdict {
     };
     let mut sentences: Vec<String> =
         findings.iter().map(|finding| finding.explanation.clone()).filter(|text| !text.is_empty()).collect();
-    let emulated = findings.iter().any(|finding| finding.emulated);
+    let answered = findings.iter().fold(Answered::default(), |all, finding| all.and(&finding.answered));
+    sentences.extend(failed);
     if outcome == Outcome::NotRun {
         sentences.push(format!("No rows of this run can answer it. {}", to_obtain(claim)));
-    } else if emulated {
-        sentences.push("Formats are emulated on the CPU.".to_owned());
+    } else {
+        sentences.push(answered.sentence());
+        sentences.extend(answered.emulated.then(|| "Formats are emulated on the CPU.".to_owned()));
     }
     let mut methods: Vec<&str> =
         findings.iter().map(|finding| finding.method).filter(|text| !text.is_empty()).collect();
@@ -209,7 +223,7 @@ fn combine(verdict: Verdict, claim: &Claim, findings: &[Finding]) -> Verdict {
             .collect(),
         method: methods.join("; "),
         rows: findings.iter().map(|finding| finding.rows).max().unwrap_or(0),
-        emulated,
+        answered,
         explanation: sentences.iter().map(|text| capitalised(text)).collect::<Vec<_>>().join(" "),
         ..verdict
     }

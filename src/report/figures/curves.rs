@@ -1,4 +1,4 @@
-//! Curves against batch size or sequence length: a panel per model, a curve per backend and precision. Emulated rows
+//! Curves against batch size or sequence length: a panel per model and input, a curve per backend and precision. Emulated rows
 //! are left out: their time says nothing about hardware.
 
 use super::axis::Scale;
@@ -6,7 +6,6 @@ use super::canvas::{Canvas, INK, colour};
 use super::panel::{Layout, LegendEntry, Panel, Titles};
 use super::{Figure, FigureError};
 use crate::report::data::{Data, Group, Ranged, Series, distinct, fp32_of, latency_interval, series, speedup, timed};
-use crate::report::tables::memory::one_input_per_model;
 use crate::store::schema::ResultRow;
 
 /// What runs along the horizontal axis; the other size is fixed.
@@ -30,6 +29,7 @@ struct Curve {
 
 struct PanelData {
     title: String,
+    input: String,
     curves: Vec<Curve>,
 }
 
@@ -54,8 +54,8 @@ pub(super) fn latency_by_batch(data: &Data) -> Result<Figure, FigureError> {
         slug: "figure-latency-batch",
         caption: "Median latency against batch size; bars are 95 % intervals. Emulated rows are left out.",
         nothing: NOTHING_TIMED,
-        x: "batch size",
-        y: "latency (ms)",
+        x: "batch size (log scale)",
+        y: "latency (ms, log scale)",
         along: Along::Batch,
         logarithmic: true,
     };
@@ -68,8 +68,8 @@ pub(super) fn latency_by_sequence(data: &Data) -> Result<Figure, FigureError> {
         slug: "figure-latency-sequence",
         caption: "Median latency against sequence length; bars are 95 % intervals. Emulated rows are left out.",
         nothing: NOTHING_TIMED,
-        x: "sequence length (tokens)",
-        y: "latency (ms)",
+        x: "sequence length (tokens, log scale)",
+        y: "latency (ms, log scale)",
         along: Along::Sequence,
         logarithmic: true,
     };
@@ -84,7 +84,7 @@ pub(super) fn speedup_by_batch(data: &Data) -> Result<Figure, FigureError> {
                   out.",
         nothing: "No backend has timed another precision beside FP32 natively (emulated rows do not count), so there is \
                   no speed-up to draw.",
-        x: "batch size",
+        x: "batch size (log scale)",
         y: "speed-up over fp32",
         along: Along::Batch,
         logarithmic: false,
@@ -105,7 +105,7 @@ fn latency_of(_group: &Group, row: &ResultRow) -> Option<Ranged> {
 fn draw(data: &Data, plot: &Plot, value: &ValueOf) -> Result<Figure, FigureError> {
     let all = distinct(data.rows.iter().map(series));
     let panels: Vec<PanelData> =
-        one_input_per_model(data).iter().filter_map(|group| panel_data(group, &all, plot.along, value)).collect();
+        data.groups().iter().filter_map(|group| panel_data(group, &all, plot.along, value)).collect();
     if panels.is_empty() {
         return Ok(Figure::empty(plot.slug, plot.caption, plot.nothing));
     }
@@ -118,10 +118,13 @@ fn draw(data: &Data, plot: &Plot, value: &ValueOf) -> Result<Figure, FigureError
     }
     layout.draw_legend(&canvas)?;
     canvas.finish()?;
-    Ok(Figure::drawn(plot.slug, plot.caption.to_owned(), svg))
+    let inputs = distinct(panels.iter().map(|panel| panel.input.clone()));
+    let caption =
+        format!("{} {}: {}.", plot.caption, if inputs.len() == 1 { "Input" } else { "Inputs" }, inputs.join(", "));
+    Ok(Figure::drawn(plot.slug, caption, svg))
 }
 
-/// The curves of one model at the fixed size that has most rows (the largest of several).
+/// The curves of one model and input at the fixed size that has most rows (the largest of several).
 fn panel_data(group: &Group, all: &[Series], along: Along, value: &ValueOf) -> Option<PanelData> {
     let sizes = |row: &ResultRow| match along {
         Along::Batch => (row.batch_size, row.sequence_length),
@@ -152,7 +155,8 @@ fn panel_data(group: &Group, all: &[Series], along: Along, value: &ValueOf) -> O
         Along::Batch => format!("sequence {fixed}"),
         Along::Sequence => format!("batch {fixed}"),
     };
-    Some(PanelData { title: format!("{}, {what}", group.model), curves })
+    let title = format!("{}, {}, {what}", group.model, group.input);
+    Some(PanelData { title, input: group.input.to_owned(), curves })
 }
 
 /// Colour by precision, marker by backend.

@@ -38,7 +38,7 @@ pub(super) fn by_policy(data: &Data) -> Result<Figure, FigureError> {
     let axis = Axis { canvas: &canvas, labels: &labels, models: models.len(), turned, x_offset: 36 + extra };
     let distance = dots(|row| row.cosine_min.map(cosine_distance));
     let scale = Scale::logarithmic(&distance.iter().map(|dot| dot.y).collect::<Vec<_>>());
-    let titles = Titles { title: "distance from FP32", x: "precision", y: "1 − smallest cosine" };
+    let titles = Titles { title: "distance from FP32", x: "precision", y: "1 − smallest cosine (log scale)" };
     axis.draw(layout.panel(0), &titles, scale, &distance)?;
     let nan = dots(|row| Some(100.0 * row.nan_count? as f64 / row.output_elements? as f64));
     let scale = Scale::linear(&[nan.iter().map(|dot| dot.y).fold(1.0, f64::max)]);

@@ -3,20 +3,56 @@
 use super::grid::Grid;
 use crate::report::data::{Data, latency_interval};
 use crate::report::numbers;
-use crate::report::table::{Notes, Table, TableCell};
-use crate::stats::BOOTSTRAP_MIN_SAMPLES;
+use crate::report::table::{Note, Notes, Table, TableCell};
+use crate::stats::{BOOTSTRAP_MIN_SAMPLES, Percentile};
+use crate::store::record::StopReason;
 use crate::store::schema::ResultRow;
 
-/// Median latency with its 95 % interval.
+const STOPPED: &str = "Stopped by the time cap or the sample limit before the interval was within the target.";
+
+/// Median latency with its 95 % interval and number of samples.
 pub fn latency(data: &Data) -> Vec<Table> {
     let grid = Grid {
         slug: "latency",
-        title: "Median latency with its 95 % interval",
+        title: "Median latency with its 95 % interval and the number n of samples",
         unit: "ms per forward pass",
         detail: true,
         about_time: true,
     };
-    grid.tables(data, &latency_cell)
+    let mut tables = grid.tables(data, &latency_cell);
+    let tails = tails(data);
+    if tails.is_empty() {
+        let text = format!(
+            "No 90th percentile is given: it takes {} samples, which no row has.",
+            Percentile::P90.min_samples()
+        );
+        for table in &mut tables {
+            table.notes.push(Note { mark: String::new(), text: text.clone() });
+        }
+    }
+    tables.extend(tails);
+    tables
+}
+
+/// 90th percentiles, of models and inputs of which any row supports one.
+fn tails(data: &Data) -> Vec<Table> {
+    let grid = Grid {
+        slug: "latency-p90",
+        title: "90th percentile of the latency",
+        unit: "ms per forward pass",
+        detail: false,
+        about_time: true,
+    };
+    let few = format!("Fewer than the {} samples a 90th percentile takes.", Percentile::P90.min_samples());
+    let mut tables = grid.tables(data, &|row, notes| match row.latency_p90_ms {
+        Some(latency) => TableCell::new(numbers::significant(latency, 4)),
+        None => TableCell { mark: Some(notes.mark(&few)), ..TableCell::dash() },
+    });
+    let dash = TableCell::dash().text;
+    tables.retain(|table| {
+        table.rows.iter().any(|row| row.cells.iter().any(|cell| cell.source.is_some() && cell.text != dash))
+    });
+    tables
 }
 
 /// Tokens per second at the median latency.
@@ -37,9 +73,19 @@ fn latency_cell(row: &ResultRow, notes: &mut Notes) -> TableCell {
     let Some(median) = row.latency_p50_ms else {
         return TableCell { mark: Some(notes.mark("A sample was not a finite number.")), ..TableCell::dash() };
     };
-    let (text, detail) = numbers::with_interval(median, latency_interval(row), 4);
-    let mark = detail.is_none().then(|| {
+    let (text, interval) = numbers::with_interval(median, latency_interval(row), 4);
+    let few = interval.is_none().then(|| {
         notes.mark(&format!("Fewer than {BOOTSTRAP_MIN_SAMPLES} samples: too few for an interval of the median."))
     });
-    TableCell { text, detail, mark, ..TableCell::default() }
+    let stopped = row.stop_reason.is_some_and(|reason| reason != StopReason::TargetPrecision);
+    let wide = stopped.then(|| notes.mark(STOPPED));
+    let marks: Vec<String> = few.into_iter().chain(wide).collect();
+    let n = row.samples.map(|n| format!("n = {}", numbers::count(n)));
+    let detail: Vec<String> = interval.into_iter().chain(n).collect();
+    TableCell {
+        text,
+        detail: (!detail.is_empty()).then(|| detail.join(", ")),
+        mark: (!marks.is_empty()).then(|| marks.join(",")),
+        ..TableCell::default()
+    }
 }

@@ -21,7 +21,7 @@ pub fn memory(data: &Data) -> Table {
         Heading::number("scratch").under("Engine"),
         Heading::number("weights").under("Computed"),
         Heading::number("tensors").under("Computed"),
-        Heading::number("vs fp32").under("Computed"),
+        Heading::number("computed, against fp32").under("Computed"),
     ];
     let mut table = Table::new("memory", caption, headings);
     for group in one_input_per_model(data) {
@@ -39,7 +39,9 @@ pub fn memory(data: &Data) -> Table {
         "Process peak: resident host memory of the worker process while it built the engine and measured; emulation and \
          the CPU backends may hold FP32 copies, so it does not follow the policy's formats.",
         "Computed: parameters, and the sum of all intermediate tensors, in the formats the policy stores them in. No engine \
-         needs as much at a time, since buffers are reused. The last column is the computed sum against fp32's.",
+         needs as much at a time, since buffers are reused. The last column sets the computed sum against fp32's.",
+        "Engine: the reference engine pads its weight panels to whole blocks and holds FP32 copies of all weights whatever \
+         the policy, so that what it holds exceeds what the formats need.",
     ] {
         table.notes.push(Note { mark: String::new(), text: text.to_owned() });
     }

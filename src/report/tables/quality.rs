@@ -8,8 +8,8 @@ use crate::store::schema::ResultRow;
 
 /// One table over everything that was scored.
 pub fn quality(data: &Data) -> Table {
-    let caption = "Task quality: accuracy on the labelled sentences with its Clopper–Pearson 95 % interval, answers that \
-                   differ from FP32 of the same backend and shape, and perplexity.";
+    let caption = "Task quality: accuracy on the labelled sentences with its Clopper–Pearson 95 % interval, and answers \
+                   that differ from FP32 of the same backend and shape.";
     let headings = vec![
         Heading::text("Model"),
         Heading::text("Input"),
@@ -19,18 +19,15 @@ pub fn quality(data: &Data) -> Table {
         Heading::number("Right"),
         Heading::interval("Accuracy"),
         Heading::number("Flips"),
-        Heading::number("NLL/token"),
-        Heading::number("Perplexity"),
     ];
     let mut table = Table::new("quality", caption, headings);
     for group in data.groups() {
-        for row in group.rows.iter().filter(|row| row.task_total.is_some() || row.nll_mean.is_some()) {
+        for row in group.rows.iter().filter(|row| row.task_total.is_some()) {
             table.push(cells(&group, row));
         }
     }
     if table.rows.is_empty() {
-        let why = "No configuration of this run was scored: accuracy needs a labelled input, perplexity a language model \
-                   with a text input.";
+        let why = "No configuration of this run was scored: accuracy needs a labelled input.";
         return Table::empty("quality", caption, why);
     }
     table.notes.push(Note {
@@ -55,8 +52,56 @@ fn cells(group: &Group, row: &ResultRow) -> Vec<TableCell> {
         TableCell::optional(row.task_correct.zip(row.task_total).map(|(right, all)| format!("{right}/{all}"))),
         accuracy_cell(row),
         TableCell::optional(flips.map(|flips| flips.to_string())),
+    ]
+}
+
+/// Perplexity of language models on text.
+pub fn perplexity(data: &Data) -> Table {
+    let caption = "Perplexity of language models on text, and how it differs from FP32 of the same backend and shape.";
+    let headings = vec![
+        Heading::text("Model"),
+        Heading::text("Input"),
+        Heading::text("Backend"),
+        Heading::text("Precision"),
+        Heading::number("Shape"),
+        Heading::number("Tokens scored"),
+        Heading::number("NLL/token"),
+        Heading::number("Perplexity"),
+        Heading::number("less fp32's"),
+    ];
+    let mut table = Table::new("perplexity", caption, headings);
+    for group in data.groups() {
+        for row in group.rows.iter().filter(|row| row.nll_tokens.is_some()) {
+            table.push(perplexity_cells(&group, row));
+        }
+    }
+    if table.rows.is_empty() {
+        let why = "No configuration of this run was scored: perplexity needs a language model with a text input.";
+        return Table::empty("perplexity", caption, why);
+    }
+    let text = "Perplexity is the exponential of the mean negative log-likelihood (nats) of the tokens scored: every next \
+                token that lies in the configuration's own windows. Few tokens give a coarse value, and values of \
+                different shapes score different tokens: compare within a shape.";
+    table.notes.push(Note { mark: String::new(), text: text.to_owned() });
+    table.rule_between_groups(3)
+}
+
+fn perplexity_cells(group: &Group, row: &ResultRow) -> Vec<TableCell> {
+    let base = group.row(&fp32_of(row.backend), shape(row)).and_then(|base| base.perplexity);
+    let difference = row.perplexity.zip(base).map(|(perplexity, base)| perplexity - base);
+    vec![
+        TableCell::new(&row.model),
+        TableCell::new(&row.input),
+        TableCell::new(row.backend.name()),
+        TableCell::new(&row.precision),
+        TableCell {
+            source: Some(row.id.clone()),
+            ..TableCell::new(format!("{}×{}", row.batch_size, row.sequence_length))
+        },
+        TableCell::optional(row.nll_tokens.map(numbers::count)),
         TableCell::optional(row.nll_mean.map(|nll| numbers::fixed(nll, 4))),
         TableCell::optional(row.perplexity.map(|perplexity| numbers::significant(perplexity, 5))),
+        TableCell::optional(difference.map(numbers::magnitude)),
     ]
 }
 
