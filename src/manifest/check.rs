@@ -1,11 +1,18 @@
 //! Checks across sections: combinations that cannot run, exclusions without effect, and the declared count.
 
+use std::collections::BTreeSet;
+
 use super::axes::Axis;
 use super::cursor::{Cursor, Located};
-use super::diagnostic::{Place, Report};
+use super::diagnostic::{Place, Report, suggestion};
 use super::grid::{Cell, MAX_CELLS, product_indices, product_words};
 use super::read::Draft;
-use super::schema::{Exclusion, InputEntry, InputSource, ModelEntry, ModelSource, Numerics};
+use super::schema::{Architecture, Exclusion, InputEntry, InputSource, ModelEntry, ModelSource, Numerics};
+use crate::graph::Graph;
+use crate::model::architecture_graph;
+
+/// An op that every architecture has.
+const EXAMPLE_OP: &str = "layer.1/attention/softmax";
 
 /// Windows are scored only of a text.
 pub(super) fn score_windows(
@@ -106,11 +113,37 @@ fn lengths(draft: &Draft, left: &[[usize; 6]], report: &mut Report<'_>) {
 }
 
 fn positions(model: &ModelEntry) -> Option<(&'static str, usize)> {
+    architecture(model).map(|architecture| (architecture.name(), architecture.positions()))
+}
+
+/// The architecture, where it is known without reading a checkpoint.
+fn architecture(model: &ModelEntry) -> Option<Architecture> {
     match model.source {
         ModelSource::Random { architecture, .. } | ModelSource::Hub { fallback: Some(architecture), .. } => {
-            Some((architecture.name(), architecture.positions()))
+            Some(architecture)
         }
         ModelSource::Hub { fallback: None, .. } | ModelSource::Checkpoint { .. } => None,
+    }
+}
+
+/// An override must name an op that some model has. Only where every graph is known without reading a checkpoint:
+/// elsewhere building an engine tells.
+pub(super) fn ops(models: &Axis<ModelEntry>, precisions: Option<&Cursor<'_>>, report: &mut Report<'_>) {
+    let policies = precisions.map(Cursor::readable_items).unwrap_or_default();
+    let sections = policies.iter().flat_map(Cursor::readable_entries).filter(|(key, _)| key.text == "ops");
+    let overrides: Vec<_> = sections.flat_map(|(_, ops)| ops.readable_entries()).collect();
+    let known: Option<Vec<_>> = models.values.iter().map(|model| architecture(&model.value)).collect();
+    let Some(known) = known.filter(|known| models.whole && !known.is_empty() && !overrides.is_empty()) else { return };
+    let known: BTreeSet<Architecture> = known.into_iter().collect();
+    let graphs: Vec<Graph> = known.into_iter().map(architecture_graph).collect();
+    let names: BTreeSet<&str> = graphs.iter().flat_map(|graph| &graph.ops).map(|op| op.name.as_str()).collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    for (key, entry) in overrides.iter().filter(|(key, _)| !names.contains(&key.text.as_str())) {
+        let message = format!(
+            "found the name of an op that no model of this manifest has, expected one like `{EXAMPLE_OP}`{}",
+            suggestion(&key.text, &names)
+        );
+        report.push(key.place, &entry.path, message);
     }
 }
 

@@ -81,6 +81,19 @@ impl<'t> Cursor<'t> {
         }
     }
 
+    /// The items of a list without a word about what is wrong; none for anything else.
+    pub fn readable_items(&self) -> Vec<Cursor<'t>> {
+        let Value::List(items) = &self.node.value else { return Vec::new() };
+        let item = |(i, node)| Cursor { node, path: format!("{}[{i}]", self.path) };
+        items.iter().enumerate().map(item).collect()
+    }
+
+    /// The entries of a mapping without a word about what is wrong; none for anything else.
+    pub fn readable_entries(&self) -> Vec<(&'t Key, Cursor<'t>)> {
+        let Value::Mapping(entries) = &self.node.value else { return Vec::new() };
+        entries.iter().map(|(key, node)| (key, Cursor { node, path: join(&self.path, &key.text) })).collect()
+    }
+
     /// The keys of a mapping; none for anything else.
     pub fn keys(&self) -> Vec<&'t str> {
         match &self.node.value {

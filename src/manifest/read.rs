@@ -58,6 +58,7 @@ pub(super) fn manifest(root: &Node, report: &mut Report<'_>) -> Option<Manifest>
     let numerics = limits::numerics(fields.optional("numerics"), report);
     let tolerances = limits::tolerances(fields.optional("tolerances"), report, &draft.precisions);
     check::score_windows(&draft.inputs, numerics, fields.optional("numerics"), report);
+    check::ops(&draft.models, fields.optional("precisions"), report);
     check::draft(&draft, report);
     Some(Manifest {
         name: name?,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bootstrap::{BOOTSTRAP_MIN_SAMPLES, BOOTSTRAP_RESAMPLES, bootstrap_median};
 pub use interval::{median_interval, relative_half_width};
-pub use paired::{McNemar, mcnemar};
+pub use paired::mcnemar;
 pub use proportion::clopper_pearson;
 pub use quantile::{Percentile, nearest_rank, supported_samples};
 pub use summary::{Summary, median, summarize};

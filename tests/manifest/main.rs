@@ -290,3 +290,22 @@ fn the_documented_example_is_a_valid_manifest() {
     let manifest = Manifest::parse(block, "experiments/README.md").unwrap();
     assert_eq!((manifest.models.len(), manifest.precisions.len(), manifest.expect_configurations), (3, 2, 28));
 }
+
+#[test]
+fn names_of_ops_are_checked_where_every_graph_is_known() {
+    let policy = "precisions: [fp32, {name: mine, base: hybrid, ops: {layer.3/attention/sofmax: fp32}}]";
+    let hub = |fallback: &str| {
+        let pins = format!("revision: '{}', sha256: '{}'", "0".repeat(40), "0".repeat(64));
+        format!("models: {{bert: {{random: 1, architecture: bert-base}}, gpt: {{hub: owner/name, {pins}{fallback}}}}}")
+    };
+    let text = |models: &str| with("precisions", policy).replace(SOUND.lines().nth(3).unwrap(), models);
+    let found = errors(&text(&hub(", fallback: gpt2")));
+    assert!(found.starts_with("m.yaml:6:53: precisions[1].ops.\"layer.3/attention/sofmax\": "), "{found}");
+    assert!(found.contains("did you mean `layer.3/attention/softmax`?"), "{found}");
+    for unknown in [hub(""), "models: {bert: {random: 1, architecture: bert-base}, gpt: {checkpoint: gpt}}".to_owned()]
+    {
+        assert_eq!(plan(&text(&unknown)).configurations.len(), 24, "building an engine tells");
+    }
+    // An op of one model is enough.
+    plan(&with("precisions", "precisions: [fp32, {name: mine, base: hybrid, ops: {lm_head: fp32}}]"));
+}

@@ -52,7 +52,12 @@ const MISTAKES: &[(&str, &str)] = &[
     ("precisions", "precisions: [fp32, {name: mine, base: fp16, classes: {softmax: tf32}}]"),
     ("precisions", "precisions: [fp32, {name: mine, base: fp16, classes: {linear: fp64}}]"),
     ("precisions", "precisions: [fp32, {name: mine, base: fp16, classes: {linear: {compute: fp16}}}]"),
-    ("precisions", "precisions: [fp32, {name: mine, base: fp16, ops: {layer.0/fc1: fp16}}]"),
+    ("precisions", "precisions: [fp32, {name: mine, base: fp16, ops: {layer.0/mlp/fc1: fp16}}]"),
+    (
+        "precisions",
+        "precisions: [fp32, {name: mine, base: hybrid, ops: {layer.3/atention/softmax: fp32, nothing: fp32, \
+                    layer.12/mlp/fc1: fp32, lm_head: fp32}}]",
+    ),
     ("precisions", "precisions: [fp32, {name: mine, base: fp16, accumulate: tf32}]"),
     ("precisions", "precisions: [fp32, {name: mine, base: fp16, layer_norm_reduction: divide}]"),
     (

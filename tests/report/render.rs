@@ -195,3 +195,22 @@ fn reports_can_be_kept_to_be_looked_at() {
         report_with(&data, &Claims::builtin().unwrap(), &Path::new(&folder).join(name)).unwrap();
     }
 }
+
+#[test]
+fn accuracy_is_compared_sentence_by_sentence() {
+    let plan = fixture::plan(&fixture::Shapes { inputs: &["sst2"], ..fixture::LAPTOP });
+    let records = fixture::records(&plan, fixture::ENVIRONMENT);
+    let quality = mixprec::report::tables::quality::quality(&fixture::data(plan, &records, &[]));
+    let column = |name: &str| quality.headings.iter().position(|heading| heading.text == name).unwrap();
+    let (precision, flips, p_value) = (column("Precision"), column("Flips"), column("McNemar p"));
+    for row in &quality.rows {
+        let expected = match row.cells[precision].text.as_str() {
+            "fp32" => ["–", "–"],
+            "fp16" => ["0", "1.000"],
+            // One sentence more is wrong.
+            _ => ["1", "1.000"],
+        };
+        assert_eq!([flips, p_value].map(|column| row.cells[column].text.as_str()), expected);
+    }
+    assert!(quality.notes[0].text.contains("exact McNemar test"));
+}

@@ -1,9 +1,9 @@
-//! Task quality: SST-2 accuracy with its interval and paired flips against FP32; perplexity.
+//! Task quality: SST-2 accuracy with its interval, paired flips and their test against FP32; perplexity.
 
 use crate::report::data::{Data, Group, fp32_of, shape};
 use crate::report::numbers;
 use crate::report::table::{Heading, Note, Table, TableCell};
-use crate::stats::clopper_pearson;
+use crate::stats::{clopper_pearson, mcnemar};
 use crate::store::schema::ResultRow;
 
 /// One table over everything that was scored.
@@ -19,6 +19,7 @@ pub fn quality(data: &Data) -> Table {
         Heading::number("Right"),
         Heading::interval("Accuracy"),
         Heading::number("Flips"),
+        Heading::number("McNemar p"),
     ];
     let mut table = Table::new("quality", caption, headings);
     for group in data.groups() {
@@ -32,14 +33,20 @@ pub fn quality(data: &Data) -> Table {
     }
     table.notes.push(Note {
         mark: String::new(),
-        text: "Precisions are compared sentence by sentence (flips), not by the overlap of two intervals.".to_owned(),
+        text: "Precisions are compared sentence by sentence (flips), not by the overlap of two intervals. McNemar p: the \
+               two-sided exact McNemar test against that FP32, from the stored answers; how likely a split of right and \
+               wrong among the flips this uneven is when neither precision is better. No correction for the number of \
+               rows."
+            .to_owned(),
     });
     table.without_empty_columns().rule_between_groups(3)
 }
 
 fn cells(group: &Group, row: &ResultRow) -> Vec<TableCell> {
     let fp32 = group.row(&fp32_of(row.backend), shape(row));
-    let flips = fp32.filter(|base| base.id != row.id).and_then(|base| flips(base, row));
+    let fp32 = fp32.filter(|base| base.id != row.id);
+    let flips = fp32.and_then(|base| flips(base, row));
+    let p_value = fp32.and_then(|base| discordant(base, row)).and_then(|(base, row)| mcnemar(base, row));
     vec![
         TableCell::new(&row.model),
         TableCell::new(&row.input),
@@ -52,6 +59,7 @@ fn cells(group: &Group, row: &ResultRow) -> Vec<TableCell> {
         TableCell::optional(row.task_correct.zip(row.task_total).map(|(right, all)| format!("{right}/{all}"))),
         accuracy_cell(row),
         TableCell::optional(flips.map(|flips| flips.to_string())),
+        TableCell::optional(p_value.map(|p| if p < 1e-3 { numbers::scientific(p) } else { numbers::fixed(p, 3) })),
     ]
 }
 
@@ -117,4 +125,48 @@ fn accuracy_cell(row: &ResultRow) -> TableCell {
 pub fn flips(base: &ResultRow, row: &ResultRow) -> Option<usize> {
     let (a, b) = (base.task_predictions.as_ref()?, row.task_predictions.as_ref()?);
     (a.len() == b.len()).then(|| a.bytes().zip(b.bytes()).filter(|(x, y)| x != y).count())
+}
+
+/// Sentences that only the base, and that only the row answers rightly. Of two different answers out of two classes one
+/// is right, so the flips and the two counts of right answers fix both numbers; `None` where a flip has an answer that is
+/// neither class.
+fn discordant(base: &ResultRow, row: &ResultRow) -> Option<(u64, u64)> {
+    let (a, b) = (base.task_predictions.as_ref()?, row.task_predictions.as_ref()?);
+    let classes = |(x, y): (u8, u8)| x == y || (matches!(x, b'0' | b'1') && matches!(y, b'0' | b'1'));
+    if base.task_total != row.task_total || !a.bytes().zip(b.bytes()).all(classes) {
+        return None;
+    }
+    let flips = flips(base, row)? as u64;
+    // b + c = flips and c - b = right(row) - right(base).
+    let twice_gained = (flips + row.task_correct?).checked_sub(base.task_correct?)?;
+    let gained = Some(twice_gained / 2).filter(|gained| twice_gained % 2 == 0 && *gained <= flips)?;
+    Some((flips - gained, gained))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(answers: &str, labels: &str) -> ResultRow {
+        let right = answers.bytes().zip(labels.bytes()).filter(|(answer, label)| answer == label).count();
+        ResultRow {
+            task_predictions: Some(answers.to_owned()),
+            task_correct: Some(right as u64),
+            task_total: Some(labels.len() as u64),
+            ..ResultRow::default()
+        }
+    }
+
+    #[test]
+    fn counts_of_right_answers_tell_who_is_right_where_answers_differ() {
+        let labels = "0110100111";
+        let count = |a: &str, b: &str| discordant(&row(a, labels), &row(b, labels));
+        assert_eq!(count("0110100111", "0110100111"), Some((0, 0)));
+        assert_eq!(count("0110100111", "1010100111"), Some((2, 0)));
+        assert_eq!(count("1110100111", "0110100110"), Some((1, 1)));
+        assert_eq!(count("1001000111", "0110100111"), Some((0, 5)));
+        assert_eq!(count("0110100111", "?110100111"), None, "no answer is neither right nor of the other class");
+        assert_eq!(count("?110100111", "?110100110"), Some((1, 0)));
+        assert_eq!(discordant(&row("01", "01"), &row("010", "010")), None);
+    }
 }
