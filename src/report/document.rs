@@ -50,6 +50,8 @@ pub struct ClaimView {
     pub label: String,
     /// Value, interval and the mark of emulation, or a dash.
     pub shown: String,
+    /// Models and inputs that answered; empty where none did.
+    pub answered_by: String,
     /// `pass`, `fail`, `open`: colour.
     pub tone: String,
 }
@@ -148,5 +150,6 @@ fn view(verdict: Verdict) -> ClaimView {
         Outcome::Fail => "fail",
         Outcome::Undecided | Outcome::NotRun | Outcome::NoHardware => "open",
     };
-    ClaimView { label: verdict.outcome.label().to_owned(), shown, tone: tone.to_owned(), verdict }
+    let answered_by = verdict.answered.labels();
+    ClaimView { label: verdict.outcome.label().to_owned(), shown, answered_by, tone: tone.to_owned(), verdict }
 }

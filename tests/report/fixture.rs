@@ -314,7 +314,8 @@ pub fn write(dir: &Path, data: &Data, records: &[Record]) {
     std::fs::write(dir.join("plan.json"), serde_json::to_vec(&data.plan).unwrap()).unwrap();
     mixprec::store::parquet::write_results(dir, &data.rows).unwrap();
     mixprec::store::parquet::write_samples(dir, &derive::samples(&data.plan, records)).unwrap();
-    for environment in data.environments.values() {
-        environment.write(dir).unwrap();
+    for (id, environment) in &data.environments {
+        let path = environment.write(dir).unwrap();
+        std::fs::rename(&path, path.with_file_name(format!("{id}.json"))).unwrap();
     }
 }

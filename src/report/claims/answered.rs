@@ -69,6 +69,15 @@ impl Answered {
         )
     }
 
+    /// `bert-base, gpt2; input random`; empty for no rows.
+    pub fn labels(&self) -> String {
+        if self.models.is_empty() {
+            return String::new();
+        }
+        let inputs = numbers::noun(self.inputs.len(), "input");
+        format!("{}; {inputs} {}", self.models.join(", "), self.inputs.join(", "))
+    }
+
     fn distinct(self) -> Self {
         Answered {
             models: distinct(self.models.into_iter()),
