@@ -7,6 +7,7 @@ use mixprec::report::claims::Claims;
 use mixprec::report::data::Data;
 use mixprec::report::{ReportError, report, report_with};
 use mixprec::store::journal::{Header, JOURNAL_VERSION, Journal, OnDamage};
+use mixprec::store::record::StopReason;
 use mixprec::store::schema::Status;
 
 use super::fixture;
@@ -185,6 +186,26 @@ fn rows_come_from_the_journal_whatever_the_table_says() {
     std::fs::remove_file(dir.path().join("environments/feedfacecafebeef.json")).unwrap();
     let error = report(dir.path(), out.path()).unwrap_err().to_string();
     assert!(error.contains("feedfacecafebeef.json: missing"), "{error}");
+}
+
+#[test]
+fn early_stops_percentiles_and_perplexities_are_told() {
+    let mut data = fixture::laptop();
+    for row in data.rows.iter_mut().filter(|row| row.status == Status::Ok) {
+        row.stop_reason = Some(StopReason::TimeCap);
+        (row.nll_tokens, row.nll_mean) = (Some(62), Some(2.0));
+        row.perplexity = Some(if row.precision == "fp16" { 7.5 } else { 7.25 });
+    }
+    let files = rendered(&data);
+    let latency = text(&files, "latency-1-bert-base-random-reference.tex");
+    assert!(latency.contains("n = 15") && latency.contains("Stopped by the time cap or the sample limit"), "{latency}");
+    assert!(latency.contains("No 90th percentile is given"), "{latency}");
+    assert!(text(&files, "caveats.tex").contains("34 of 34 rows stopped at the time cap"));
+    let perplexity = text(&files, "perplexity.tex");
+    assert!(perplexity.contains("& 62 & 2.0000 & 7.5000 & 0.250"), "{perplexity}");
+    let server = rendered(&fixture::server());
+    assert!(server.keys().any(|name| name.starts_with("latency-p90-")));
+    assert!(!text(&server, "latency-1-bert-base-random-cuda-onnxruntime.tex").contains("No 90th percentile"));
 }
 
 /// A person's look at the pages: `MIXPREC_RENDER=FOLDER` keeps the reports of the fixtures.
