@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::backend::BackendKind;
@@ -106,10 +107,10 @@ struct InferArgs {
     model: PathBuf,
     /// Backend.
     #[arg(long, default_value = "reference")]
-    backend: BackendName,
+    backend: BackendKind,
     /// Precision policy.
     #[arg(long, default_value = "fp32")]
-    precision: PresetName,
+    precision: Preset,
     /// The text.
     #[arg(long, conflicts_with = "file", required_unless_present = "file")]
     text: Option<String>,
@@ -124,44 +125,24 @@ struct InferArgs {
     json: bool,
 }
 
-/// A backend as typed.
-#[derive(Debug, Clone, Copy)]
-struct BackendName(BackendKind);
-
-impl ValueEnum for BackendName {
+/// The mock backend is an instrument of the tests: it can be planned, not typed.
+impl ValueEnum for BackendKind {
     fn value_variants<'a>() -> &'a [Self] {
-        const NAMES: [BackendName; 4] = [
-            BackendName(BackendKind::Reference),
-            BackendName(BackendKind::OnnxRuntime),
-            BackendName(BackendKind::Cuda),
-            BackendName(BackendKind::TensorRt),
-        ];
-        &NAMES
+        &[BackendKind::Reference, BackendKind::OnnxRuntime, BackendKind::Cuda, BackendKind::TensorRt]
     }
 
-    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(clap::builder::PossibleValue::new(self.0.name()))
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
     }
 }
 
-/// A preset as typed.
-#[derive(Debug, Clone, Copy)]
-struct PresetName(Preset);
-
-impl ValueEnum for PresetName {
+impl ValueEnum for Preset {
     fn value_variants<'a>() -> &'a [Self] {
-        const NAMES: [PresetName; 5] = [
-            PresetName(Preset::Fp32),
-            PresetName(Preset::Tf32),
-            PresetName(Preset::Fp16),
-            PresetName(Preset::Bf16),
-            PresetName(Preset::Hybrid),
-        ];
-        &NAMES
+        &Preset::ALL
     }
 
-    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(clap::builder::PossibleValue::new(self.0.name()))
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
     }
 }
 
@@ -235,13 +216,8 @@ fn infer(args: InferArgs) -> Result<u8> {
         (None, Some(path)) => std::fs::read_to_string(&path).with_context(|| format!("--file {}", path.display()))?,
         (None, None) => String::new(),
     };
-    let request = InferRequest {
-        model: args.model,
-        backend: args.backend.0,
-        precision: args.precision.0,
-        text,
-        wanted: args.output,
-    };
+    let request =
+        InferRequest { model: args.model, backend: args.backend, precision: args.precision, text, wanted: args.output };
     let answer = infer::infer(&request)?;
     show(if args.json { answer.to_json()? } else { answer.to_text() })?;
     Ok(OK)

@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::plan::Configuration;
 use crate::stats::{median, relative_half_width};
-use crate::store::record::{FailureKind, Measured, Outcome};
+use crate::store::record::{Measured, Outcome};
 
 /// Progress of one run.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ pub(super) fn label(configuration: &Configuration) -> String {
 fn result(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Ok(measured) => time(measured),
-        Outcome::Failed(failure) => format!("FAILED ({}): {}", kind(failure.kind), failure.reason),
+        Outcome::Failed(failure) => format!("FAILED ({}): {}", failure.kind.label(), failure.reason),
     }
 }
 
@@ -95,14 +95,4 @@ fn time(measured: &Measured) -> String {
         (_, None) => String::new(),
     };
     format!("{median} (n={n}{width}){broken}")
-}
-
-fn kind(kind: FailureKind) -> &'static str {
-    match kind {
-        FailureKind::Unavailable => "unavailable",
-        FailureKind::Error => "error",
-        FailureKind::Crash => "crash",
-        FailureKind::OutOfMemory => "out of memory",
-        FailureKind::Timeout => "timeout",
-    }
 }

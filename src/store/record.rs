@@ -51,6 +51,19 @@ pub enum FailureKind {
     Timeout,
 }
 
+impl FailureKind {
+    /// As people read it.
+    pub fn label(self) -> &'static str {
+        match self {
+            FailureKind::Unavailable => "unavailable",
+            FailureKind::Error => "error",
+            FailureKind::Crash => "crash",
+            FailureKind::OutOfMemory => "out of memory",
+            FailureKind::Timeout => "timeout",
+        }
+    }
+}
+
 /// Everything measured of one configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Measured {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::report::data::{Data, distinct, series};
 use crate::report::numbers;
 use crate::report::table::{Heading, Table, TableCell};
+use crate::store::record::FailureKind;
 use crate::store::schema::{ResultRow, Status};
 
 /// Configurations per model and series, by status.
@@ -50,7 +51,7 @@ pub fn failures(data: &Data) -> Table {
     let caption = "Failed configurations, by reason.";
     let mut groups: BTreeMap<(String, String, String), Vec<&ResultRow>> = BTreeMap::new();
     for row in data.rows.iter().filter(|row| row.status == Status::Failed) {
-        let kind = row.failure_kind.map_or("unknown", kind_label).to_owned();
+        let kind = row.failure_kind.map_or("unknown", FailureKind::label).to_owned();
         let reason = row.reason.clone().unwrap_or_else(|| "no reason was recorded".to_owned());
         groups.entry((series(row).label(), kind, reason)).or_default().push(row);
     }
@@ -103,15 +104,4 @@ pub fn excluded(data: &Data) -> Table {
         table.push(vec![numbers::count(cells as u64).into(), labels.join(", ").into(), reason.into()]);
     }
     table
-}
-
-fn kind_label(kind: crate::store::record::FailureKind) -> &'static str {
-    use crate::store::record::FailureKind;
-    match kind {
-        FailureKind::Unavailable => "unavailable",
-        FailureKind::Error => "error",
-        FailureKind::Crash => "crash",
-        FailureKind::OutOfMemory => "out of memory",
-        FailureKind::Timeout => "timeout",
-    }
 }

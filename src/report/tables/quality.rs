@@ -10,17 +10,12 @@ use crate::store::schema::ResultRow;
 pub fn quality(data: &Data) -> Table {
     let caption = "Task quality: accuracy on the labelled sentences with its Clopper–Pearson 95 % interval, and answers \
                    that differ from FP32 of the same backend and shape.";
-    let headings = vec![
-        Heading::text("Model"),
-        Heading::text("Input"),
-        Heading::text("Backend"),
-        Heading::text("Precision"),
-        Heading::number("Shape"),
+    let headings = after_configuration_headings([
         Heading::number("Right"),
         Heading::interval("Accuracy"),
         Heading::number("Flips"),
         Heading::number("McNemar p"),
-    ];
+    ]);
     let mut table = Table::new("quality", caption, headings);
     for group in data.groups() {
         for row in group.rows.iter().filter(|row| row.task_total.is_some()) {
@@ -42,41 +37,47 @@ pub fn quality(data: &Data) -> Table {
     table.without_empty_columns().rule_between_groups(3)
 }
 
+/// Headings of the columns that name a configuration, then these.
+fn after_configuration_headings<const N: usize>(own: [Heading; N]) -> Vec<Heading> {
+    let configuration = ["Model", "Input", "Backend", "Precision"].map(Heading::text);
+    configuration.into_iter().chain([Heading::number("Shape")]).chain(own).collect()
+}
+
+/// Cells that name the row's configuration, then these.
+fn after_configuration_cells<const N: usize>(row: &ResultRow, own: [TableCell; N]) -> Vec<TableCell> {
+    let shape = TableCell {
+        source: Some(row.id.clone()),
+        ..TableCell::new(format!("{}×{}", row.batch_size, row.sequence_length))
+    };
+    let names = [&row.model, &row.input, row.backend.name(), &row.precision];
+    names.map(|name: &str| TableCell::new(name)).into_iter().chain([shape]).chain(own).collect()
+}
+
 fn cells(group: &Group, row: &ResultRow) -> Vec<TableCell> {
     let fp32 = group.row(&fp32_of(row.backend), shape(row));
     let fp32 = fp32.filter(|base| base.id != row.id);
     let flips = fp32.and_then(|base| flips(base, row));
     let p_value = fp32.and_then(|base| discordant(base, row)).and_then(|(base, row)| mcnemar(base, row));
-    vec![
-        TableCell::new(&row.model),
-        TableCell::new(&row.input),
-        TableCell::new(row.backend.name()),
-        TableCell::new(&row.precision),
-        TableCell {
-            source: Some(row.id.clone()),
-            ..TableCell::new(format!("{}×{}", row.batch_size, row.sequence_length))
-        },
-        TableCell::optional(row.task_correct.zip(row.task_total).map(|(right, all)| format!("{right}/{all}"))),
-        accuracy_cell(row),
-        TableCell::optional(flips.map(|flips| flips.to_string())),
-        TableCell::optional(p_value.map(|p| if p < 1e-3 { numbers::scientific(p) } else { numbers::fixed(p, 3) })),
-    ]
+    after_configuration_cells(
+        row,
+        [
+            TableCell::optional(row.task_correct.zip(row.task_total).map(|(right, all)| format!("{right}/{all}"))),
+            accuracy_cell(row),
+            TableCell::optional(flips.map(|flips| flips.to_string())),
+            TableCell::optional(p_value.map(|p| if p < 1e-3 { numbers::scientific(p) } else { numbers::fixed(p, 3) })),
+        ],
+    )
 }
 
 /// Perplexity of language models on text.
 pub fn perplexity(data: &Data) -> Table {
     let caption = "Perplexity of language models on text, and how it differs from FP32 of the same backend and shape.";
-    let headings = vec![
-        Heading::text("Model"),
-        Heading::text("Input"),
-        Heading::text("Backend"),
-        Heading::text("Precision"),
-        Heading::number("Shape"),
+    let headings = after_configuration_headings([
         Heading::number("Tokens scored"),
         Heading::number("NLL/token"),
         Heading::number("Perplexity"),
         Heading::number("less fp32's"),
-    ];
+    ]);
     let mut table = Table::new("perplexity", caption, headings);
     for group in data.groups() {
         for row in group.rows.iter().filter(|row| row.nll_tokens.is_some()) {
@@ -97,20 +98,15 @@ pub fn perplexity(data: &Data) -> Table {
 fn perplexity_cells(group: &Group, row: &ResultRow) -> Vec<TableCell> {
     let base = group.row(&fp32_of(row.backend), shape(row)).and_then(|base| base.perplexity);
     let difference = row.perplexity.zip(base).map(|(perplexity, base)| perplexity - base);
-    vec![
-        TableCell::new(&row.model),
-        TableCell::new(&row.input),
-        TableCell::new(row.backend.name()),
-        TableCell::new(&row.precision),
-        TableCell {
-            source: Some(row.id.clone()),
-            ..TableCell::new(format!("{}×{}", row.batch_size, row.sequence_length))
-        },
-        TableCell::optional(row.nll_tokens.map(numbers::count)),
-        TableCell::optional(row.nll_mean.map(|nll| numbers::fixed(nll, 4))),
-        TableCell::optional(row.perplexity.map(|perplexity| numbers::significant(perplexity, 5))),
-        TableCell::optional(difference.map(numbers::magnitude)),
-    ]
+    after_configuration_cells(
+        row,
+        [
+            TableCell::optional(row.nll_tokens.map(numbers::count)),
+            TableCell::optional(row.nll_mean.map(|nll| numbers::fixed(nll, 4))),
+            TableCell::optional(row.perplexity.map(|perplexity| numbers::significant(perplexity, 5))),
+            TableCell::optional(difference.map(numbers::magnitude)),
+        ],
+    )
 }
 
 fn accuracy_cell(row: &ResultRow) -> TableCell {
