@@ -131,8 +131,8 @@ pub fn infer(request: &InferRequest) -> Result<Answer, InferError> {
     let batch = Batch::single(ids);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let policy = PrecisionPolicy::preset(request.precision);
-    let build = BuildRequest { model: model.clone(), policy, shape: batch.shape, threads };
-    let mut engine = backend(request.backend)?.build(&build)?;
+    let build = BuildRequest::new(model.clone(), policy, batch.shape, threads);
+    let mut engine = backend(request.backend)?.build(&build)?.engine?;
     engine.bind(&batch)?;
     engine.enqueue()?;
     engine.synchronize()?;

@@ -83,7 +83,10 @@ fn engine(shape: Shape, threads: usize) -> Box<dyn Engine> {
     let model = Arc::new(Model::open("bert-base", &source, Path::new("."), Head::Natural).unwrap());
     let ids = InputStream::open(&InputSource::Random { seed: 1 }, Path::new("."), &model).unwrap();
     let policy = PrecisionPolicy::preset(Preset::Fp32);
-    let mut engine = ReferenceBackend::default().build(&BuildRequest { model, policy, shape, threads }).unwrap();
+    let mut engine = {
+        let request = BuildRequest::new(model, policy, shape, threads);
+        ReferenceBackend::default().build(&request).unwrap().engine.unwrap()
+    };
     engine.bind(&ids.batch(shape, 0).unwrap()).unwrap();
     for _ in 0..3 {
         engine.enqueue().unwrap();

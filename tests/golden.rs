@@ -71,9 +71,8 @@ fn open(name: &'static str, head: Head) -> Option<Arc<Model>> {
 }
 
 fn engine(model: &Arc<Model>, preset: Preset, shape: Shape) -> Box<dyn Engine> {
-    let request =
-        BuildRequest { model: model.clone(), policy: PrecisionPolicy::preset(preset), shape, threads: THREADS };
-    ReferenceBackend::default().build(&request).unwrap()
+    let request = BuildRequest::new(model.clone(), PrecisionPolicy::preset(preset), shape, THREADS);
+    ReferenceBackend::default().build(&request).unwrap().engine.unwrap()
 }
 
 fn outputs(engine: &mut dyn Engine, batch: &Batch) -> Vec<f32> {
@@ -237,8 +236,9 @@ fn emulated_policies_are_as_far_from_float64_as_their_formats_say() {
     let batch = Batch::single(Golden::open().ids("bert.9.ids"));
     let exact = oracle_outputs(&model, &batch, THREADS).unwrap();
     let error = |policy: PrecisionPolicy| {
-        let request = BuildRequest { model: model.clone(), policy, shape: batch.shape, threads: THREADS };
-        let ours = outputs(ReferenceBackend::default().build(&request).unwrap().as_mut(), &batch);
+        let request = BuildRequest::new(model.clone(), policy, batch.shape, THREADS);
+        let mut engine = ReferenceBackend::default().build(&request).unwrap().engine.unwrap();
+        let ours = outputs(engine.as_mut(), &batch);
         assert!(ours.iter().all(|x| x.is_finite()), "{}", request.policy.name);
         let error = relative_error(&widened(&ours), &exact);
         println!("{}: {error:.2e}", request.policy.name);

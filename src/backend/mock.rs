@@ -7,7 +7,10 @@ use std::alloc::{Layout, handle_alloc_error};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Backend, BackendError, BackendKind, BuildRequest, Engine, EngineDescription, MemoryBreakdown, Output};
+use super::{
+    Availability, Backend, BackendError, BackendKind, Build, BuildRequest, Engine, EngineDescription, MemoryBreakdown,
+    Output,
+};
 use crate::graph::{OutputKind, PrecisionPolicy, Shape, ValueShape};
 use crate::input::Batch;
 use crate::model::Model;
@@ -108,12 +111,12 @@ impl Backend for MockBackend {
         BackendKind::Mock
     }
 
-    fn availability(&self) -> Result<String, BackendError> {
+    fn availability(&self) -> Result<Availability, BackendError> {
         if planned()?.iter().any(|planned| planned.fault == Fault::Unavailable) {
             let reason = format!("{FAULT_VARIABLE} asks for it");
             return Err(BackendError::Unavailable { backend: BackendKind::Mock, reason });
         }
-        Ok("mock: always available".to_owned())
+        Ok(Availability::executes("always available"))
     }
 
     fn load(&self, _model: &Arc<Model>, _policy: &PrecisionPolicy) -> Result<(), BackendError> {
@@ -123,7 +126,7 @@ impl Backend for MockBackend {
         Ok(())
     }
 
-    fn build(&self, request: &BuildRequest) -> Result<Box<dyn Engine>, BackendError> {
+    fn build(&self, request: &BuildRequest) -> Result<Build, BackendError> {
         let mut faults = planned()?;
         faults.retain(|planned| planned.shape.is_none_or(|shape| shape == request.shape));
         let faults: Vec<Fault> = faults.into_iter().map(|planned| planned.fault).collect();
@@ -137,7 +140,7 @@ impl Backend for MockBackend {
             ValueShape::Scores(heads) => (request.shape.tokens() * heads, request.shape.sequence),
         };
         let weights_bytes = graph.parameter_count() * 4;
-        Ok(Box::new(MockEngine {
+        Ok(Build::of(MockEngine {
             shape: request.shape,
             kind: graph.output_kind,
             rows,

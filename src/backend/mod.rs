@@ -2,6 +2,7 @@
 //!
 //! A backend builds engines; an engine binds inputs, enqueues work and hands out its outputs. Neither owns a clock.
 
+mod build;
 pub mod mock;
 pub mod reference;
 
@@ -10,6 +11,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+pub use build::{Availability, Build, BuildProgress, BuildReport, ProgressSink, Target, UnknownTarget};
 
 use crate::graph::{OutputKind, PolicyError, PrecisionPolicy, Preset, Shape};
 use crate::input::Batch;
@@ -60,6 +63,11 @@ impl BackendKind {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether its engines are built ahead of time for a [`Target`].
+    pub fn has_targets(self) -> bool {
+        self == BackendKind::TensorRt
     }
 
     /// Where its engines execute.
@@ -146,6 +154,17 @@ pub struct BuildRequest {
     pub shape: Shape,
     /// CPU threads, where the backend uses them.
     pub threads: usize,
+    /// The GPU generation to build for, where the backend builds ahead of time.
+    pub target: Target,
+    /// Who wants to know how far the build has come.
+    pub progress: ProgressSink,
+}
+
+impl BuildRequest {
+    /// A build for this machine that nobody watches.
+    pub fn new(model: Arc<Model>, policy: PrecisionPolicy, shape: Shape, threads: usize) -> Self {
+        BuildRequest { model, policy, shape, threads, target: Target::default(), progress: ProgressSink::default() }
+    }
 }
 
 /// Bytes an engine holds, by purpose. Sizes the backend cannot know are `None`.
@@ -213,6 +232,12 @@ pub trait Engine {
     /// [`BackendError::Execution`] with the library's message.
     fn outputs(&mut self) -> Result<Output, BackendError>;
 
+    /// What the first execution took beyond a later one, seconds, where the library compiles device code at run time;
+    /// known once it has been executed.
+    fn first_run_s(&self) -> Option<f64> {
+        None
+    }
+
     /// What it holds.
     fn memory(&self) -> MemoryBreakdown;
 
@@ -225,11 +250,11 @@ pub trait Backend {
     /// Which one.
     fn kind(&self) -> BackendKind;
 
-    /// Whether it can execute on this machine: a description of what was found, or why not.
+    /// Whether it can build and execute on this machine.
     ///
     /// # Errors
-    /// [`BackendError::Unavailable`] with the reason and the cure.
-    fn availability(&self) -> Result<String, BackendError>;
+    /// [`BackendError::Unavailable`] with the reason and the cure when it can do neither.
+    fn availability(&self) -> Result<Availability, BackendError>;
 
     /// Reads the model's weights in the policy's formats and keeps them for the engines built next, so that loading is
     /// timed apart from building. Building without it loads on demand.
@@ -241,11 +266,12 @@ pub trait Backend {
         Ok(())
     }
 
-    /// Builds an engine. May take minutes; timed apart from execution.
+    /// Builds an engine. May take minutes; timed apart from execution. An engine that was built but cannot be executed
+    /// on this machine is no error: [`Build::engine`] has the reason.
     ///
     /// # Errors
     /// Any [`BackendError`]; the runner turns it into the row's reason.
-    fn build(&self, request: &BuildRequest) -> Result<Box<dyn Engine>, BackendError>;
+    fn build(&self, request: &BuildRequest) -> Result<Build, BackendError>;
 }
 
 /// The backend of a kind, or why this build does not have it.

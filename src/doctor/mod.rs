@@ -11,7 +11,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::backend::{self, BackendError, BackendKind};
+use crate::backend::{self, Availability, BackendError, BackendKind};
 use crate::provenance::Environment;
 
 pub use render::{json, text};
@@ -96,7 +96,13 @@ fn backends() -> Vec<(BackendKind, Finding)> {
 
 fn backend_finding(kind: BackendKind) -> Finding {
     match backend::backend(kind).and_then(|backend| backend.availability()) {
-        Ok(description) => Finding::new(Section::Backends, kind.name(), Status::Ok, description),
+        Ok(Availability { found, builds_only: None }) => {
+            Finding::new(Section::Backends, kind.name(), Status::Ok, found)
+        }
+        Ok(Availability { found, builds_only: Some(reason) }) => {
+            let detail = format!("{found}; builds engines, but does not execute them here: {reason}");
+            Finding::new(Section::Backends, kind.name(), Status::Limited, detail)
+        }
         Err(BackendError::Unavailable { reason, .. }) => {
             Finding::new(Section::Backends, kind.name(), Status::Missing, reason)
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::cursor::{Cursor, Fields, Located, NAME_WORDS, valid_name};
 use super::diagnostic::{Place, Report, one_of, quoted};
 use super::schema::{Architecture, InputEntry, InputSource, ModelEntry, ModelSource};
-use crate::backend::BackendKind;
+use crate::backend::{BackendKind, Target};
 
 /// Largest batch size and sequence length a manifest may ask for: far beyond any model, small enough that no product
 /// of sizes overflows.
@@ -84,6 +84,32 @@ pub(super) fn backends(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> 
 /// One backend.
 pub(super) fn backend(item: &Cursor<'_>, report: &mut Report<'_>) -> Option<BackendKind> {
     item.choice(report, &BackendKind::ALL.map(|kind| (kind.name(), kind)))
+}
+
+/// `targets: [sm80, sm89]`; not writing it means the device of this machine.
+pub(super) fn targets(
+    cursor: Option<&Cursor<'_>>,
+    report: &mut Report<'_>,
+    backends: &Axis<BackendKind>,
+) -> Axis<Target> {
+    let axis = list_axis(cursor, report, ("a list of targets", "[sm80, sm89]"), |item, report| {
+        let target = target(item, report);
+        (target.map(|target| target.name().to_owned()), target)
+    });
+    let Some(cursor) = cursor else { return Axis { whole: true, ..axis } };
+    if let Some(other) = backends.values.iter().find(|backend| !backend.value.has_targets()) {
+        let message = format!(
+            "found targets beside backend `{}`, which does not build ahead of time; give tensorrt a manifest of its own",
+            other.value
+        );
+        cursor.reject(report, message);
+    }
+    axis
+}
+
+/// One target.
+pub(super) fn target(item: &Cursor<'_>, report: &mut Report<'_>) -> Option<Target> {
+    item.choice(report, &Target::ALL.map(|target| (target.name(), target)))
 }
 
 /// `batch_sizes: [1, 8]`

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::axes::Axis;
 use super::cursor::{Cursor, Located};
 use super::diagnostic::{Place, Report, suggestion};
-use super::grid::{Cell, MAX_CELLS, product_indices, product_words};
+use super::grid::{Cell, Index, MAX_CELLS, product_indices, product_words};
 use super::read::Draft;
 use super::schema::{Architecture, Exclusion, InputEntry, InputSource, ModelEntry, ModelSource, Numerics};
 use crate::graph::Graph;
@@ -40,7 +40,7 @@ pub(super) fn draft(draft: &Draft, report: &mut Report<'_>) {
         return;
     };
     let mut effect = vec![0_usize; exclude.len()];
-    let mut left: Vec<[usize; 6]> = Vec::new();
+    let mut left: Vec<Index> = Vec::new();
     for index in product_indices(sizes) {
         match exclude.iter().position(|exclusion| exclusion.value.matches(&draft.cell(index))) {
             Some(first) => effect[first] += 1,
@@ -61,22 +61,24 @@ pub(super) fn draft(draft: &Draft, report: &mut Report<'_>) {
 }
 
 impl Draft {
-    fn sizes(&self) -> [usize; 6] {
+    fn sizes(&self) -> Index {
         [
             self.models.values.len(),
             self.backends.values.len(),
             self.precisions.values.len(),
+            self.targets.values.len().max(1),
             self.sequence_lengths.values.len(),
             self.batch_sizes.values.len(),
             self.inputs.values.len(),
         ]
     }
 
-    fn cell(&self, [model, backend, precision, sequence, batch, input]: [usize; 6]) -> Cell<'_> {
+    fn cell(&self, [model, backend, precision, target, sequence, batch, input]: Index) -> Cell<'_> {
         Cell {
             model: &self.models.values[model].value.name,
             backend: self.backends.values[backend].value,
             precision: &self.precisions.values[precision].value.name,
+            target: self.targets.values.get(target).map(|target| target.value),
             sequence_length: self.sequence_lengths.values[sequence].value,
             batch_size: self.batch_sizes.values[batch].value,
             input: &self.inputs.values[input].value.name,
@@ -87,6 +89,7 @@ impl Draft {
         self.models.whole
             && self.backends.whole
             && self.precisions.whole
+            && self.targets.whole
             && self.sequence_lengths.whole
             && self.batch_sizes.whole
             && self.inputs.whole
@@ -94,11 +97,11 @@ impl Draft {
 }
 
 /// Every sequence must fit the positions of every model it meets, where they are known without reading a checkpoint.
-fn lengths(draft: &Draft, left: &[[usize; 6]], report: &mut Report<'_>) {
+fn lengths(draft: &Draft, left: &[Index], report: &mut Report<'_>) {
     for (s, length) in draft.sequence_lengths.values.iter().enumerate() {
         for (m, model) in draft.models.values.iter().enumerate() {
             let Some((architecture, positions)) = positions(&model.value) else { continue };
-            if length.value <= positions || !left.iter().any(|index| index[0] == m && index[3] == s) {
+            if length.value <= positions || !left.iter().any(|index| index[0] == m && index[4] == s) {
                 continue;
             }
             let message = format!(
@@ -148,7 +151,7 @@ pub(super) fn ops(models: &Axis<ModelEntry>, precisions: Option<&Cursor<'_>>, re
 }
 
 /// Every backend must be able to execute every policy it meets.
-fn policies(draft: &Draft, left: &[[usize; 6]], report: &mut Report<'_>) {
+fn policies(draft: &Draft, left: &[Index], report: &mut Report<'_>) {
     for (p, policy) in draft.precisions.values.iter().enumerate() {
         for (b, backend) in draft.backends.values.iter().enumerate() {
             let Err(reason) = backend.value.supports(&policy.value) else { continue };
@@ -167,7 +170,7 @@ fn policies(draft: &Draft, left: &[[usize; 6]], report: &mut Report<'_>) {
 }
 
 /// Text needs a tokenizer, which random weights do not have. What a hub model has is known once it has been fetched.
-fn tokenizers(draft: &Draft, left: &[[usize; 6]], report: &mut Report<'_>) {
+fn tokenizers(draft: &Draft, left: &[Index], report: &mut Report<'_>) {
     for (i, input) in draft.inputs.values.iter().enumerate() {
         let kind = match input.value.source {
             InputSource::Random { .. } => continue,
@@ -176,7 +179,7 @@ fn tokenizers(draft: &Draft, left: &[[usize; 6]], report: &mut Report<'_>) {
         };
         for (m, model) in draft.models.values.iter().enumerate() {
             let drawn = matches!(model.value.source, ModelSource::Random { .. });
-            if !drawn || !left.iter().any(|index| index[0] == m && index[5] == i) {
+            if !drawn || !left.iter().any(|index| index[0] == m && index[6] == i) {
                 continue;
             }
             let message = format!(
@@ -198,7 +201,7 @@ fn idle_exclusions(exclude: &[Located<Exclusion>], effect: &[usize], report: &mu
     }
 }
 
-fn count(expect: &Located<usize>, (product, left): (usize, usize), sizes: [usize; 6], report: &mut Report<'_>) {
+fn count(expect: &Located<usize>, (product, left): (usize, usize), sizes: Index, report: &mut Report<'_>) {
     let arithmetic = format!("{} = {product}, less {} excluded = {left}", product_words(sizes), product - left);
     if left == 0 {
         let message = format!("expected something to measure, but {arithmetic}; exclude less");

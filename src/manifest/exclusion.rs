@@ -6,7 +6,7 @@ use super::diagnostic::{Report, quoted, suggestion};
 use super::read::Draft;
 use super::schema::Exclusion;
 
-const AXES: [&str; 6] = ["models", "backends", "precisions", "batch_sizes", "sequence_lengths", "inputs"];
+const AXES: [&str; 7] = ["models", "backends", "precisions", "targets", "batch_sizes", "sequence_lengths", "inputs"];
 
 /// `exclude: [{backends: [onnxruntime], precisions: [fp16], reason: ...}]`; `None` when one of them is wrong.
 pub(super) fn exclusions(
@@ -37,6 +37,7 @@ fn exclusion(item: &Cursor<'_>, report: &mut Report<'_>, draft: &Draft) -> Optio
     let models = selection((&fields, "models"), report, &draft.models, words);
     let backends = selection((&fields, "backends"), report, &draft.backends, axes::backend);
     let precisions = selection((&fields, "precisions"), report, &draft.precisions, words);
+    let targets = selection((&fields, "targets"), report, &draft.targets, axes::target);
     let batch_sizes = selection((&fields, "batch_sizes"), report, &draft.batch_sizes, |c, r| c.whole(r, 1..=MAX_BATCH));
     let sequence_lengths =
         selection((&fields, "sequence_lengths"), report, &draft.sequence_lengths, |c, r| c.whole(r, 1..=MAX_SEQUENCE));
@@ -45,6 +46,7 @@ fn exclusion(item: &Cursor<'_>, report: &mut Report<'_>, draft: &Draft) -> Optio
         models: models?,
         backends: backends?,
         precisions: precisions?,
+        targets: targets?,
         batch_sizes: batch_sizes?,
         sequence_lengths: sequence_lengths?,
         inputs: inputs?,

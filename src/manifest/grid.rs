@@ -1,17 +1,24 @@
 //! The product of the axes and which of its cells an exclusion names.
 
 use super::schema::Exclusion;
-use crate::backend::BackendKind;
+use crate::backend::{BackendKind, Target};
 
 /// Cells a manifest may span before exclusions: enough for any study, and few enough to check in no time.
 pub(super) const MAX_CELLS: usize = 100_000;
 
-/// The axes in the order of the product, slowest first: models, backends, precisions, sequence lengths, batch sizes,
-/// inputs. Batch sizes vary faster than sequence lengths so that the reference outputs of a length are shared.
-pub(super) const AXES: [(&str, &str); 6] = [
+/// Number of axes.
+pub const AXIS_COUNT: usize = 7;
+
+/// A value's position on every axis, in the order of the product.
+pub type Index = [usize; AXIS_COUNT];
+
+/// The axes in the order of the product, slowest first: models, backends, precisions, targets, sequence lengths, batch
+/// sizes, inputs. Batch sizes vary faster than sequence lengths so that the reference outputs of a length are shared.
+pub(super) const AXES: [(&str, &str); AXIS_COUNT] = [
     ("model", "models"),
     ("backend", "backends"),
     ("precision", "precisions"),
+    ("target", "targets"),
     ("sequence length", "sequence lengths"),
     ("batch size", "batch sizes"),
     ("input", "inputs"),
@@ -26,6 +33,8 @@ pub struct Cell<'a> {
     pub backend: BackendKind,
     /// Policy name.
     pub precision: &'a str,
+    /// What its engine is built for, where the manifest says.
+    pub target: Option<Target>,
     /// Padded sequence length, tokens.
     pub sequence_length: usize,
     /// Sequences per forward pass.
@@ -43,18 +52,19 @@ impl Exclusion {
         any(&self.models, |model| model == cell.model)
             && any(&self.backends, |backend| *backend == cell.backend)
             && any(&self.precisions, |precision| precision == cell.precision)
+            && any(&self.targets, |target| Some(*target) == cell.target)
             && any(&self.sequence_lengths, |length| *length == cell.sequence_length)
             && any(&self.batch_sizes, |size| *size == cell.batch_size)
             && any(&self.inputs, |input| input == cell.input)
     }
 }
 
-/// The index tuples of a product of six axes; the last axis varies fastest.
-pub fn product_indices(sizes: [usize; 6]) -> impl Iterator<Item = [usize; 6]> {
+/// The index tuples of a product; the last axis varies fastest.
+pub fn product_indices(sizes: Index) -> impl Iterator<Item = Index> {
     (0..sizes.iter().product()).map(move |flat: usize| {
         let mut rest = flat;
-        let mut index = [0; 6];
-        for axis in (0..6).rev() {
+        let mut index = [0; AXIS_COUNT];
+        for axis in (0..AXIS_COUNT).rev() {
             index[axis] = rest % sizes[axis];
             rest /= sizes[axis];
         }
@@ -62,10 +72,10 @@ pub fn product_indices(sizes: [usize; 6]) -> impl Iterator<Item = [usize; 6]> {
     })
 }
 
-/// `2 models x 1 backend x 3 precisions x ...`
-pub fn product_words(sizes: [usize; 6]) -> String {
-    let factors =
-        sizes.iter().zip(AXES).map(|(size, (one, many))| format!("{size} {}", if *size == 1 { one } else { many }));
+/// `2 models x 1 backend x 3 precisions x ...`; a single target, which is most often unwritten, is left out.
+pub fn product_words(sizes: Index) -> String {
+    let spoken = sizes.iter().zip(AXES).filter(|(size, (one, _))| **size != 1 || *one != "target");
+    let factors = spoken.map(|(size, (one, many))| format!("{size} {}", if *size == 1 { one } else { many }));
     factors.collect::<Vec<_>>().join(" x ")
 }
 
@@ -75,13 +85,13 @@ mod tests {
 
     #[test]
     fn the_last_axis_varies_fastest_and_every_cell_appears_once() {
-        let cells: Vec<_> = product_indices([1, 2, 1, 1, 1, 3]).collect();
-        assert_eq!(cells[..4], [[0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 2], [0, 1, 0, 0, 0, 0]]);
+        let cells: Vec<_> = product_indices([1, 2, 1, 1, 1, 1, 3]).collect();
+        assert_eq!(cells[..4], [[0; 7], [0, 0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0, 2], [0, 1, 0, 0, 0, 0, 0]]);
         assert_eq!(cells.len(), 6);
     }
 
     #[test]
     fn an_empty_axis_spans_nothing() {
-        assert_eq!(product_indices([1, 0, 1, 1, 1, 1]).count(), 0);
+        assert_eq!(product_indices([1, 0, 1, 1, 1, 1, 1]).count(), 0);
     }
 }

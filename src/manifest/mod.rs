@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Place};
-pub use grid::{Cell, product_indices, product_words};
+pub use grid::{Cell, Index, product_indices, product_words};
 pub use tree::MAX_BYTES;
 
 use crate::digest::sha256;

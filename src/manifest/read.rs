@@ -6,16 +6,17 @@ use super::diagnostic::Report;
 use super::schema::{Exclusion, InputEntry, MANIFEST_VERSION, Manifest, ModelEntry};
 use super::tree::{Node, Value};
 use super::{check, exclusion, limits, precision};
-use crate::backend::BackendKind;
+use crate::backend::{BackendKind, Target};
 use crate::graph::PrecisionPolicy;
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "schema",
     "name",
     "question",
     "models",
     "backends",
     "precisions",
+    "targets",
     "batch_sizes",
     "sequence_lengths",
     "inputs",
@@ -32,6 +33,8 @@ pub(super) struct Draft {
     pub models: Axis<ModelEntry>,
     pub backends: Axis<BackendKind>,
     pub precisions: Axis<PrecisionPolicy>,
+    /// Empty when the manifest does not write it.
+    pub targets: Axis<Target>,
     pub batch_sizes: Axis<usize>,
     pub sequence_lengths: Axis<usize>,
     pub inputs: Axis<InputEntry>,
@@ -66,6 +69,7 @@ pub(super) fn manifest(root: &Node, report: &mut Report<'_>) -> Option<Manifest>
         models: draft.models.complete()?,
         backends: draft.backends.complete()?,
         precisions: draft.precisions.complete()?,
+        targets: draft.targets.complete()?,
         batch_sizes: draft.batch_sizes.complete()?,
         sequence_lengths: draft.sequence_lengths.complete()?,
         inputs: draft.inputs.complete()?,
@@ -92,6 +96,7 @@ fn draft(fields: &Fields<'_>, report: &mut Report<'_>) -> Draft {
     let backends = axes::backends(backends, report);
     let precisions = fields.required(report, "precisions", "[fp32, hybrid]");
     let precisions = precision::precisions(precisions, report);
+    let targets = axes::targets(fields.optional("targets"), report, &backends);
     let batch_sizes = fields.required(report, "batch_sizes", "[1, 8]");
     let batch_sizes = axes::batch_sizes(batch_sizes, report);
     let sequence_lengths = fields.required(report, "sequence_lengths", "[32, 128]");
@@ -104,6 +109,7 @@ fn draft(fields: &Fields<'_>, report: &mut Report<'_>) -> Draft {
         models,
         backends,
         precisions,
+        targets,
         batch_sizes,
         sequence_lengths,
         inputs,

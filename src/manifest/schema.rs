@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::BackendKind;
+use crate::backend::{BackendKind, Target};
 use crate::graph::PrecisionPolicy;
 
 /// The manifest format this program reads.
@@ -25,6 +25,8 @@ pub struct Manifest {
     pub backends: Vec<BackendKind>,
     /// Precision policies in the order written.
     pub precisions: Vec<PrecisionPolicy>,
+    /// GPU generations engines are built for; empty means the device of this machine.
+    pub targets: Vec<Target>,
     /// Batch sizes.
     pub batch_sizes: Vec<usize>,
     /// Padded sequence lengths, tokens.
@@ -228,6 +230,8 @@ pub struct Exclusion {
     pub backends: Vec<BackendKind>,
     /// Policy names; empty matches all.
     pub precisions: Vec<String>,
+    /// Targets; empty matches all.
+    pub targets: Vec<Target>,
     /// Batch sizes; empty matches all.
     pub batch_sizes: Vec<usize>,
     /// Sequence lengths; empty matches all.

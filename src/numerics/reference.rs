@@ -110,8 +110,8 @@ impl ReferenceOutputs {
         let origin = origin(model, &batch);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let policy = PrecisionPolicy::preset(Preset::Fp32);
-        let request = BuildRequest { model: model.clone(), policy, shape, threads };
-        let mut engine = ReferenceBackend::default().build(&request)?;
+        let request = BuildRequest::new(model.clone(), policy, shape, threads);
+        let mut engine = ReferenceBackend::default().build(&request)?.engine?;
         engine.bind(&batch)?;
         engine.enqueue()?;
         let outputs = ReferenceOutputs { origin, output: engine.outputs()? };

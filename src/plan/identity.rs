@@ -1,7 +1,7 @@
 //! Identities that outlive a machine and a manifest: hashes of a canonical JSON form.
 //!
 //! A configuration is what is measured, not how long or where: `{"backend", "format", "input", "model", "policy",
-//! "shape"}`, with `format` the version below. A model and an input are their name and source; a pinned digest stands
+//! "shape", "target"}`, with `format` the version below. A model and an input are their name and source; a pinned digest stands
 //! for the path of the file it pins, so that two machines with different folders agree. In every object keys are
 //! sorted and absent values left out, and there is no white space.
 
@@ -31,6 +31,7 @@ fn canonical_form(configuration: &Configuration) -> String {
         "model": { "name": configuration.model, "source": model(&configuration.model_source) },
         "policy": value(&configuration.policy),
         "shape": value(&configuration.shape),
+        "target": value(&configuration.target),
         "input": { "name": configuration.input, "source": input(&configuration.input_source) },
     });
     canonical(&form)
@@ -94,7 +95,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::backend::BackendKind;
+    use crate::backend::{BackendKind, Target};
     use crate::graph::{PrecisionPolicy, Preset, Shape};
     use crate::manifest::schema::Architecture;
 
@@ -105,6 +106,7 @@ mod tests {
             model: "bert".to_owned(),
             model_source: ModelSource::Random { seed: 1, architecture: Architecture::BertBase },
             policy: PrecisionPolicy::preset(Preset::Fp32),
+            target: None,
             shape: Shape { batch: 1, sequence: 128 },
             input: "random".to_owned(),
             input_source: InputSource::Random { seed: 7 },
@@ -153,6 +155,7 @@ mod tests {
         variants.push(id(&Configuration { shape: Shape { batch: 2, sequence: 128 }, ..base.clone() }).0);
         variants.push(id(&Configuration { shape: Shape { batch: 1, sequence: 64 }, ..base.clone() }).0);
         variants.push(id(&Configuration { input_source: InputSource::Random { seed: 8 }, ..base.clone() }).0);
+        variants.push(id(&Configuration { target: Some(Target::Sm80), ..base.clone() }).0);
         let count = variants.len();
         variants.sort();
         variants.dedup();

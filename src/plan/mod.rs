@@ -6,10 +6,10 @@ mod print;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::BackendKind;
+use crate::backend::{BackendKind, Target};
 use crate::graph::{PrecisionPolicy, Shape};
 use crate::manifest::schema::{InputSource, Manifest, Measurement, ModelSource, Numerics, Tolerance};
-use crate::manifest::{Cell, LoadedManifest, product_indices};
+use crate::manifest::{Cell, Index, LoadedManifest, product_indices};
 
 pub use estimate::{Estimate, NOMINAL_THREADS, SizeSource};
 
@@ -37,6 +37,9 @@ pub struct Configuration {
     pub model_source: ModelSource,
     /// Precision policy.
     pub policy: PrecisionPolicy,
+    /// What the engine is built for, where the manifest says; the device of this machine otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
     /// Batch size and sequence length.
     pub shape: Shape,
     /// Input name.
@@ -63,6 +66,9 @@ pub struct Axes {
     pub backends: usize,
     /// Precision policies.
     pub precisions: usize,
+    /// Targets engines are built for; 1 when the manifest names none.
+    #[serde(default = "one")]
+    pub targets: usize,
     /// Batch sizes.
     pub batch_sizes: usize,
     /// Sequence lengths.
@@ -98,13 +104,19 @@ pub struct Plan {
 
 impl Axes {
     /// The axes' sizes in the order of the product, slowest first.
-    pub fn sizes(self) -> [usize; 6] {
-        [self.models, self.backends, self.precisions, self.sequence_lengths, self.batch_sizes, self.inputs]
+    pub fn sizes(self) -> Index {
+        let Axes { models, backends, precisions, targets, batch_sizes, sequence_lengths, inputs } = self;
+        [models, backends, precisions, targets, sequence_lengths, batch_sizes, inputs]
     }
 }
 
+/// Plans written before there were targets.
+fn one() -> usize {
+    1
+}
+
 impl Plan {
-    /// Expands a validated manifest: models, then backends, precisions, sequence lengths, batch sizes and inputs, the
+    /// Expands a validated manifest: models, then backends, precisions, targets, sequence lengths, batch sizes and inputs, the
     /// last varying fastest. A cell takes the reason of the first exclusion that names it.
     pub fn expand(loaded: &LoadedManifest) -> Plan {
         let manifest = &loaded.manifest;
@@ -112,6 +124,7 @@ impl Plan {
             models: manifest.models.len(),
             backends: manifest.backends.len(),
             precisions: manifest.precisions.len(),
+            targets: manifest.targets.len().max(1),
             batch_sizes: manifest.batch_sizes.len(),
             sequence_lengths: manifest.sequence_lengths.len(),
             inputs: manifest.inputs.len(),
@@ -142,7 +155,7 @@ impl Plan {
 
 fn configuration(
     manifest: &Manifest,
-    [model, backend, precision, sequence, batch, input]: [usize; 6],
+    [model, backend, precision, target, sequence, batch, input]: Index,
 ) -> Configuration {
     let (model, input) = (&manifest.models[model], &manifest.inputs[input]);
     let shape = Shape { batch: manifest.batch_sizes[batch], sequence: manifest.sequence_lengths[sequence] };
@@ -152,6 +165,7 @@ fn configuration(
         model: model.name.clone(),
         model_source: model.source.clone(),
         policy: manifest.precisions[precision].clone(),
+        target: manifest.targets.get(target).copied(),
         shape,
         input: input.name.clone(),
         input_source: input.source.clone(),
@@ -161,11 +175,20 @@ fn configuration(
 }
 
 impl Configuration {
+    /// The backend and, where the manifest names one, the target: `tensorrt sm80`.
+    pub fn builder(&self) -> String {
+        match self.target {
+            Some(target) => format!("{} {target}", self.backend),
+            None => self.backend.to_string(),
+        }
+    }
+
     fn cell(&self) -> Cell<'_> {
         Cell {
             model: &self.model,
             backend: self.backend,
             precision: &self.policy.name,
+            target: self.target,
             sequence_length: self.shape.sequence,
             batch_size: self.shape.batch,
             input: &self.input,

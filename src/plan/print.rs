@@ -101,7 +101,7 @@ fn row(configuration: &Configuration, estimate: &Estimate) -> [String; 8] {
     let mark = if estimate.size == SizeSource::AssumedBertBase { "?" } else { "" };
     [
         configuration.id.to_string(),
-        configuration.backend.to_string(),
+        configuration.builder(),
         configuration.model.clone(),
         configuration.policy.name.clone(),
         configuration.shape.batch.to_string(),

@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::failure::{Death, kernel_oom_kills};
 use super::protocol::{Request, Response};
 use super::{RunnerError, interrupt, worker};
+use crate::backend::BuildProgress;
 use crate::store::record::{Failure, FailureKind};
 
 /// Lines of a worker's noise that are kept.
@@ -92,13 +93,33 @@ impl Worker {
     /// # Errors
     /// [`RunnerError`] when the request cannot be written as JSON or sent.
     pub fn call(&mut self, request: &Request, limit: Duration) -> Result<Answer, RunnerError> {
+        self.call_watched(request, limit, |_| ())
+    }
+
+    /// As [`Worker::call`]; `watch` sees how far the build of an engine has come.
+    pub fn call_watched(
+        &mut self,
+        request: &Request,
+        limit: Duration,
+        watch: impl Fn(&BuildProgress),
+    ) -> Result<Answer, RunnerError> {
         interrupt::notify(self.sender.clone());
         if interrupt::requested() {
             let _ = self.kill();
             return Ok(Answer::Interrupted);
         }
         self.send(request)?;
-        Ok(match self.events.recv_timeout(limit) {
+        let start = Instant::now();
+        let event = loop {
+            match self.events.recv_timeout(limit.saturating_sub(start.elapsed())) {
+                Ok(Event::Response(response)) => match *response {
+                    Response::Building(step) => watch(&step),
+                    _ => break Ok(Event::Response(response)),
+                },
+                event => break event,
+            }
+        };
+        Ok(match event {
             Ok(Event::Response(response)) => Answer::Response(response),
             Ok(Event::Closed) | Err(RecvTimeoutError::Disconnected) => Answer::Died(self.post_mortem()),
             Ok(Event::Interrupted) => {

@@ -36,7 +36,7 @@ pub const PLAN_FILE: &str = "plan.json";
 pub struct RunOptions {
     /// Where and with what is measured; its id is stored with every row, itself beside the journal.
     pub environment: Environment,
-    /// Run configurations again whose row says failed.
+    /// Run configurations again whose row says failed or built but not executed.
     pub retry_failed: bool,
     /// What to do about damaged journal lines.
     pub on_damage: OnDamage,
@@ -47,10 +47,14 @@ pub struct RunOptions {
 pub struct RunSummary {
     /// Measured by this run.
     pub ok: usize,
+    /// Built by this run for another machine, so not executed.
+    pub built: usize,
     /// Failed in this run.
     pub failed: usize,
     /// Measured by an earlier run and left alone.
     pub skipped_already_done: usize,
+    /// Built in an earlier run and left alone; `--retry-failed` builds them again.
+    pub skipped_built: usize,
     /// Failed in an earlier run and left alone; `--retry-failed` runs them again.
     pub skipped_failed: usize,
     /// Measured, by this run or an earlier one, but outside the manifest's tolerance.
@@ -62,7 +66,7 @@ pub struct RunSummary {
 }
 
 impl RunSummary {
-    /// 0 when every row of the plan is measured and within tolerance, 1 when some are not, 130 when interrupted.
+    /// 0 when every row of the plan is measured (or built, where it cannot be executed) and within tolerance, 1 when some are not, 130 when interrupted.
     pub fn exit_code(&self) -> u8 {
         if self.interrupted { 130 } else { u8::from(self.failed + self.skipped_failed + self.out_of_tolerance > 0) }
     }
@@ -73,8 +77,10 @@ impl fmt::Display for RunSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = [
             (self.ok, "measured"),
+            (self.built, "built but not executed"),
             (self.failed, "failed"),
             (self.skipped_already_done, "measured earlier"),
+            (self.skipped_built, "built earlier (--retry-failed tries to execute them again)"),
             (self.skipped_failed, "failed earlier (--retry-failed runs them again)"),
             (self.out_of_tolerance, "of the measured out of tolerance"),
             (self.pending, "not reached"),

@@ -4,9 +4,10 @@ use std::io::{self, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::backend::BuildProgress;
 use crate::plan::Configuration;
 use crate::stats::{median, relative_half_width};
-use crate::store::record::{Measured, Outcome};
+use crate::store::record::{Built, Measured, Outcome};
 
 /// Progress of one run.
 #[derive(Debug)]
@@ -44,6 +45,13 @@ impl Progress {
         }
     }
 
+    /// How far the engine of a configuration is built; shown beside the bar only.
+    pub fn building(&self, configuration: &Configuration, step: &BuildProgress) {
+        let BuildProgress { phase, done, total } = step;
+        let steps = if *total > 0 { format!(" {done}/{total}") } else { String::new() };
+        self.working_on(&format!("{}: {phase}{steps}", label(configuration)));
+    }
+
     /// One configuration is done.
     pub fn finished(&mut self, configuration: &Configuration, outcome: &Outcome) {
         self.done += 1;
@@ -71,15 +79,24 @@ impl Progress {
 
 /// `reference gpt2 hybrid 1x32 random`
 pub(super) fn label(configuration: &Configuration) -> String {
-    let Configuration { backend, model, policy, shape, input, .. } = configuration;
-    format!("{backend} {model} {} {}x{} {input}", policy.name, shape.batch, shape.sequence)
+    let Configuration { model, policy, shape, input, .. } = configuration;
+    let builder = configuration.builder();
+    format!("{builder} {model} {} {}x{} {input}", policy.name, shape.batch, shape.sequence)
 }
 
 fn result(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Ok(measured) => time(measured),
+        Outcome::Built(built) => {
+            format!("built in {:.1} s{}; not executed: {}", built.build_s, size(built), built.reason)
+        }
         Outcome::Failed(failure) => format!("FAILED ({}): {}", failure.kind.label(), failure.reason),
     }
+}
+
+/// `, 224.1 MB`
+fn size(built: &Built) -> String {
+    built.build.engine_bytes.map_or_else(String::new, |bytes| format!(", {:.1} MB", bytes as f64 / 1e6))
 }
 
 /// `41.2 ms (n=12, ±1.9 %)`, and the broken tolerance if there is one.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::BackendKind;
+use crate::backend::{BackendKind, BuildProgress};
 use crate::manifest::schema::{Measurement, Numerics, Tolerance};
 use crate::plan::{Configuration, Plan};
 use crate::store::record::{Failure, Outcome};
@@ -64,6 +64,8 @@ pub(super) struct Opened {
 /// Worker to parent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Response {
+    /// Not an answer: before one, any number of times.
+    Building(BuildProgress),
     Probed(Result<(), Failure>),
     Opened(Result<Opened, String>),
     Referenced(Result<(), String>),

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::protocol::{Opened, Reference, Request, Response, Settings};
-use crate::backend::{Backend, BackendError, BuildRequest, backend};
+use crate::backend::{Backend, BackendError, Build, BuildReport, BuildRequest, Engine, ProgressSink, backend};
 use crate::input::InputStream;
 use crate::measure::measure;
 use crate::measure::memory::PeakMemory;
 use crate::model::{Head, Model, ModelError};
 use crate::numerics::{ReferenceOutputs, compare, evaluate};
 use crate::plan::Configuration;
-use crate::store::record::{Failure, FailureKind, Measured, Outcome, QualitySummary};
+use crate::store::record::{Built, CostSummary, Failure, FailureKind, Measured, Outcome, QualitySummary};
 
 /// What a worker keeps from one configuration of its group to the next.
-#[derive(Default)]
 pub(super) struct Session {
+    progress: ProgressSink,
     model: Option<Arc<Model>>,
     backend: Option<Box<dyn Backend>>,
     loaded: bool,
@@ -25,6 +25,11 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// A worker's session that reports builds to `progress`.
+    pub fn new(progress: ProgressSink) -> Self {
+        Session { progress, model: None, backend: None, loaded: false, inputs: BTreeMap::new() }
+    }
+
     pub fn answer(&mut self, request: Request) -> Response {
         match request {
             Request::Probe { backend: kind, .. } => {
@@ -43,8 +48,8 @@ impl Session {
                 Response::Referenced(computed.map_err(|failure| failure.reason))
             }
             Request::Measure { settings, configuration, reference } => {
-                let measured = self.measured(&settings, &configuration, &reference);
-                Response::Measured(measured.map_or_else(Outcome::Failed, |measured| Outcome::Ok(Box::new(measured))))
+                let outcome = self.outcome(&settings, &configuration, &reference);
+                Response::Measured(outcome.unwrap_or_else(Outcome::Failed))
             }
         }
     }
@@ -57,15 +62,45 @@ impl Session {
             .map_err(|error| Failure::new(FailureKind::Error, &error.to_string()))
     }
 
-    fn measured(&mut self, settings: &Settings, of: &Configuration, at: &Reference) -> Result<Measured, Failure> {
+    /// Builds the engine and, where this machine can execute it, measures it.
+    fn outcome(&mut self, settings: &Settings, of: &Configuration, at: &Reference) -> Result<Outcome, Failure> {
         let model = self.model(settings, of)?;
         let cost = model.graph.cost(&of.policy, of.shape).map_err(BackendError::from)?;
+        let peak = PeakMemory::start();
         let load_s = self.load(of, &model)?;
-        let threads = settings.measurement.threads.unwrap_or_else(every_core);
-        let request = BuildRequest { model: Arc::clone(&model), policy: of.policy.clone(), shape: of.shape, threads };
+        let request = BuildRequest {
+            target: of.target.unwrap_or_default(),
+            progress: self.progress.clone(),
+            ..BuildRequest::new(Arc::clone(&model), of.policy.clone(), of.shape, threads(settings))
+        };
         let start = Instant::now();
-        let mut engine = self.backend(of)?.build(&request)?;
+        let Build { report, engine } = self.backend(of)?.build(&request)?;
         let build_s = start.elapsed().as_secs_f64();
+        let process_peak_bytes = peak.bytes();
+        let model_provenance = model.provenance.clone();
+        let making = Making { load_s, build_s, build: report, cost, model_provenance };
+        match engine {
+            Ok(engine) => {
+                let measured = self.measured(settings, (of, at), engine, making)?;
+                Ok(Outcome::Ok(Box::new(measured)))
+            }
+            Err(error) => {
+                let Making { load_s, build_s, build, cost, model_provenance } = making;
+                let reason = Failure::from(error).reason;
+                let built = Built { reason, load_s, build_s, build, process_peak_bytes, cost, model_provenance };
+                Ok(Outcome::Built(Box::new(built)))
+            }
+        }
+    }
+
+    fn measured(
+        &mut self,
+        settings: &Settings,
+        (of, at): (&Configuration, &Reference),
+        mut engine: Box<dyn Engine>,
+        making: Making,
+    ) -> Result<Measured, Failure> {
+        let model = self.model(settings, of)?;
         let input = self.input(settings, of, &model)?;
         let batch = input.batch(of.shape, 0)?;
 
@@ -90,15 +125,16 @@ impl Session {
             samples_ms: sampling.samples_ms,
             warmup: sampling.warmup,
             stop_reason: sampling.stop_reason,
-            load_s,
-            build_s,
+            load_s: making.load_s,
+            build_s: making.build_s,
+            build: BuildReport { first_run_s: engine.first_run_s(), ..making.build },
             memory: engine.memory(),
             process_peak_bytes,
-            cost,
+            cost: making.cost,
             numerics,
             quality,
             engine: engine.describe(),
-            model_provenance: model.provenance.clone(),
+            model_provenance: making.model_provenance,
         })
     }
 
@@ -141,6 +177,16 @@ impl Session {
     }
 }
 
-fn every_core() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+/// What is known of an engine before it is executed.
+struct Making {
+    load_s: f64,
+    build_s: f64,
+    build: BuildReport,
+    cost: CostSummary,
+    model_provenance: String,
+}
+
+fn threads(settings: &Settings) -> usize {
+    let every_core = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    settings.measurement.threads.unwrap_or_else(every_core)
 }

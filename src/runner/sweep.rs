@@ -10,7 +10,7 @@ use super::progress::{Progress, label};
 use super::protocol::{Reference, Request, Response, Settings};
 use super::weights::Weights;
 use super::{RunOptions, RunSummary, RunnerError, interrupt};
-use crate::backend::{BackendKind, DeviceKind};
+use crate::backend::{BackendKind, BuildProgress, DeviceKind};
 use crate::numerics::ReferenceOutputs;
 use crate::plan::{Configuration, ConfigurationId, Plan};
 use crate::store::journal::{Contents, Journal};
@@ -60,16 +60,15 @@ impl<'a> Sweep<'a> {
         let mut replaced: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
         for configuration in &plan.configurations {
             let Some(row) = rows.get(&configuration.id) else { continue };
+            if let Some((before, now)) = weights.replacing(configuration, &row.outcome) {
+                *replaced.entry((&configuration.model, before, now)).or_default() += 1;
+                continue;
+            }
             match &row.outcome {
-                Outcome::Failed(_) if self.retry_failed => continue,
+                Outcome::Failed(_) | Outcome::Built(_) if self.retry_failed => continue,
                 Outcome::Failed(_) => self.summary.skipped_failed += 1,
-                Outcome::Ok(measured) => {
-                    if let Some(now) = weights.replacing(configuration, measured) {
-                        *replaced.entry((&configuration.model, &measured.model_provenance, now)).or_default() += 1;
-                        continue;
-                    }
-                    self.summary.skipped_already_done += 1;
-                }
+                Outcome::Built(_) => self.summary.skipped_built += 1,
+                Outcome::Ok(_) => self.summary.skipped_already_done += 1,
             }
             self.note_tolerance(&row.outcome);
             elsewhere += usize::from(row.environment != self.environment);
@@ -103,7 +102,7 @@ impl<'a> Sweep<'a> {
             ControlFlow::Break(()) => Ok(flow),
         });
         self.progress.close();
-        self.summary.pending = pending.len() - self.summary.ok - self.summary.failed;
+        self.summary.pending = pending.len() - self.summary.ok - self.summary.built - self.summary.failed;
         // A signal that comes after the last row has nothing left to interrupt.
         self.summary.interrupted = result?.is_break() && (self.summary.pending > 0 || start.is_break());
         if self.summary.interrupted {
@@ -164,7 +163,8 @@ impl<'a> Sweep<'a> {
                 configuration: Box::new((*configuration).clone()),
                 reference,
             };
-            let outcome = match worker.call(&request, self.limit)? {
+            let watch = |step: &BuildProgress| self.progress.building(configuration, step);
+            let outcome = match worker.call_watched(&request, self.limit, watch)? {
                 Answer::Response(response) => {
                     let outcome = match *response {
                         Response::Measured(outcome) => outcome,
@@ -237,6 +237,7 @@ impl<'a> Sweep<'a> {
         self.journal.append(&record)?;
         match record.outcome {
             Outcome::Ok(_) => self.summary.ok += 1,
+            Outcome::Built(_) => self.summary.built += 1,
             Outcome::Failed(_) => self.summary.failed += 1,
         }
         self.note_tolerance(&record.outcome);

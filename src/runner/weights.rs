@@ -11,7 +11,7 @@ use super::progress::Progress;
 use super::protocol::{Opened, Request, Response, Settings};
 use crate::manifest::schema::ModelSource;
 use crate::plan::{Configuration, Plan};
-use crate::store::record::{Measured, Outcome, Record};
+use crate::store::record::{Outcome, Record};
 
 /// What is known of the models whose weights may change: provenance by model name.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ impl Weights {
         progress: &Progress,
     ) -> Result<ControlFlow<(), Self>, RunnerError> {
         let measured: BTreeSet<_> =
-            earlier.iter().filter(|row| matches!(row.outcome, Outcome::Ok(_))).map(|row| &row.id).collect();
+            earlier.iter().filter(|row| row.outcome.model_provenance().is_some()).map(|row| &row.id).collect();
         let mut wanted: BTreeMap<&str, &Configuration> = BTreeMap::new();
         for configuration in &plan.configurations {
             let asks = match &configuration.model_source {
@@ -68,8 +68,9 @@ impl Weights {
         Ok(ControlFlow::Continue(weights))
     }
 
-    /// The provenance of the model's weights now, where they are others than this row was measured with.
-    pub fn replacing(&self, configuration: &Configuration, measured: &Measured) -> Option<&str> {
-        self.now.get(&configuration.model).map(String::as_str).filter(|now| *now != measured.model_provenance)
+    /// The weights this row is of and those its model has now, where they differ.
+    pub fn replacing<'a>(&'a self, configuration: &Configuration, row: &'a Outcome) -> Option<(&'a str, &'a str)> {
+        let now = self.now.get(&configuration.model)?;
+        row.model_provenance().filter(|before| before != now).map(|before| (before, now.as_str()))
     }
 }

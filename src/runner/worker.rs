@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use super::protocol::{Request, Response};
 use super::session::Session;
+use crate::backend::{BuildProgress, ProgressSink};
 
 /// The hidden subcommand that makes the program a worker.
 pub const SUBCOMMAND: &str = "worker";
@@ -16,7 +17,7 @@ pub fn main() -> ExitCode {
         let _ = writeln!(io::stderr(), "{}", panic.to_string().replace('\n', " "));
     }));
     let requests = requests();
-    let mut session = Session::default();
+    let mut session = Session::new(ProgressSink::new(report));
     for request in requests {
         if respond(&session.answer(request)).is_err() {
             return ExitCode::FAILURE;
@@ -45,6 +46,11 @@ fn requests() -> Receiver<Request> {
         std::process::exit(0);
     });
     receiver
+}
+
+/// Tells the parent how far a build has come. The parent's absence ends the process elsewhere.
+fn report(step: BuildProgress) {
+    let _ = respond(&Response::Building(step));
 }
 
 /// Writes one response. The newline before it ends whatever half line a library left on standard output.

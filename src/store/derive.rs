@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::record::{Failure, Measured, Outcome, Record};
+use super::record::{Built, CostSummary, Failure, Measured, Outcome, Record};
 use super::schema::{InputKind, ResultRow, SampleRow, Status};
+use crate::backend::BuildReport;
+use crate::graph::Format;
 use crate::plan::{Configuration, ConfigurationId, Plan};
 use crate::stats::{Summary, summarize};
 
@@ -21,6 +23,7 @@ pub fn derive(plan: &Plan, records: &[Record]) -> Vec<ResultRow> {
             None => pending(configuration),
             Some(record) => match &record.outcome {
                 Outcome::Failed(failure) => failed(configuration, &record.environment, failure),
+                Outcome::Built(built) => built_row(configuration, &record.environment, built),
                 Outcome::Ok(measured) => measured_row(configuration, &record.environment, measured),
             },
         })
@@ -46,10 +49,7 @@ pub fn samples(plan: &Plan, records: &[Record]) -> Vec<SampleRow> {
 fn latest<'a>(plan: &Plan, records: &'a [Record]) -> HashMap<&'a ConfigurationId, &'a Record> {
     let models: HashMap<&ConfigurationId, &str> =
         plan.configurations.iter().map(|configuration| (&configuration.id, configuration.model.as_str())).collect();
-    let weights = |record: &'a Record| match &record.outcome {
-        Outcome::Ok(measured) => models.get(&record.id).map(|model| (*model, measured.model_provenance.as_str())),
-        Outcome::Failed(_) => None,
-    };
+    let weights = |record: &'a Record| Some((*models.get(&record.id)?, record.outcome.model_provenance()?));
     let now: HashMap<&str, &str> = records.iter().filter_map(weights).collect();
     let mut latest: HashMap<&ConfigurationId, &Record> = records.iter().map(|record| (&record.id, record)).collect();
     latest.retain(|_, record| weights(record).is_none_or(|(model, provenance)| now.get(model) == Some(&provenance)));
@@ -63,6 +63,7 @@ fn pending(configuration: &Configuration) -> ResultRow {
         device: configuration.backend.device(),
         model: configuration.model.clone(),
         precision: configuration.policy.name.clone(),
+        target: configuration.target,
         batch_size: configuration.shape.batch as u64,
         sequence_length: configuration.shape.sequence as u64,
         input: configuration.input.clone(),
@@ -82,6 +83,55 @@ fn failed(configuration: &Configuration, environment: &str, failure: &Failure) -
     }
 }
 
+fn built_row(configuration: &Configuration, environment: &str, built: &Built) -> ResultRow {
+    let row = ResultRow {
+        status: Status::Built,
+        reason: Some(built.reason.clone()),
+        model_provenance: Some(built.model_provenance.clone()),
+        load_s: Some(built.load_s),
+        build_s: Some(built.build_s),
+        process_peak_bytes: built.process_peak_bytes,
+        environment: Some(environment.to_owned()),
+        ..pending(configuration)
+    };
+    with_build(with_cost(row, &built.cost), &built.build)
+}
+
+fn with_cost(row: ResultRow, cost: &CostSummary) -> ResultRow {
+    ResultRow {
+        policy_weights_bytes: Some(cost.policy_weights_bytes),
+        policy_activations_bytes: Some(cost.policy_activations_bytes),
+        parameters: Some(cost.parameters),
+        flops: Some(cost.flops),
+        ..row
+    }
+}
+
+fn with_build(row: ResultRow, build: &BuildReport) -> ResultRow {
+    let total: u64 = build.flops_by_format.values().sum();
+    let share = |format| {
+        let flops = build.flops_by_format.get(&format).copied().unwrap_or(0);
+        (total > 0).then(|| flops as f64 / total as f64)
+    };
+    ResultRow {
+        target: build.target.or(row.target),
+        builder: build.builder.clone(),
+        export_s: build.export_s,
+        parse_s: build.parse_s,
+        compile_s: build.compile_s,
+        engine_bytes: build.engine_bytes,
+        engine_sha256: build.engine_sha256.clone(),
+        engine_cached: build.engine_cached,
+        first_run_s: build.first_run_s,
+        flops_share_fp32: share(Format::Fp32),
+        flops_share_tf32: share(Format::Tf32),
+        flops_share_bf16: share(Format::Bf16),
+        flops_share_fp16: share(Format::Fp16),
+        inspected_layers: build.inspected_layers,
+        ..row
+    }
+}
+
 fn measured_row(configuration: &Configuration, environment: &str, measured: &Measured) -> ResultRow {
     let row = ResultRow {
         status: Status::Ok,
@@ -95,10 +145,6 @@ fn measured_row(configuration: &Configuration, environment: &str, measured: &Mea
         activations_bytes: measured.memory.activations_bytes,
         workspace_bytes: measured.memory.workspace_bytes,
         process_peak_bytes: measured.process_peak_bytes,
-        policy_weights_bytes: Some(measured.cost.policy_weights_bytes),
-        policy_activations_bytes: Some(measured.cost.policy_activations_bytes),
-        parameters: Some(measured.cost.parameters),
-        flops: Some(measured.cost.flops),
         engine_library: Some(measured.engine.library.clone()),
         engine_device: Some(measured.engine.device.clone()),
         threads: measured.engine.threads.map(|threads| threads as u64),
@@ -106,6 +152,7 @@ fn measured_row(configuration: &Configuration, environment: &str, measured: &Mea
         environment: Some(environment.to_owned()),
         ..pending(configuration)
     };
+    let row = with_build(with_cost(row, &measured.cost), &measured.build);
     let row = with_numerics(row, measured);
     let row = with_quality(row, measured);
     match summarize(&measured.samples_ms, BOOTSTRAP_SEED) {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{EngineDescription, MemoryBreakdown};
+use crate::backend::{BuildReport, EngineDescription, MemoryBreakdown};
 use crate::plan::ConfigurationId;
 
 /// One line of the journal.
@@ -22,8 +22,40 @@ pub struct Record {
 pub enum Outcome {
     /// Measured.
     Ok(Box<Measured>),
+    /// Built, but not executed on this machine, and why.
+    Built(Box<Built>),
     /// Not measured, and why.
     Failed(Failure),
+}
+
+impl Outcome {
+    /// The weights it is of, as labels have them; `None` of a failure.
+    pub fn model_provenance(&self) -> Option<&str> {
+        match self {
+            Outcome::Ok(measured) => Some(&measured.model_provenance),
+            Outcome::Built(built) => Some(&built.model_provenance),
+            Outcome::Failed(_) => None,
+        }
+    }
+}
+
+/// An engine that was built for another machine than this one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Built {
+    /// Why it was not executed, one line.
+    pub reason: String,
+    /// Reading or drawing the weights, seconds; 0 when the worker still had them.
+    pub load_s: f64,
+    /// Wall time of the whole build, seconds.
+    pub build_s: f64,
+    /// How it was made.
+    pub build: BuildReport,
+    /// Peak resident memory of the worker while it built, bytes; `None` where unknown.
+    pub process_peak_bytes: Option<u64>,
+    /// Floating-point operations and bytes of one pass, counted from the graph.
+    pub cost: CostSummary,
+    /// How the model was obtained.
+    pub model_provenance: String,
 }
 
 /// Why a configuration has no measurement.
@@ -75,8 +107,11 @@ pub struct Measured {
     pub stop_reason: StopReason,
     /// Reading or drawing the weights, seconds; 0 when the worker still had them.
     pub load_s: f64,
-    /// Building the engine, seconds.
+    /// Wall time of the whole build, seconds.
     pub build_s: f64,
+    /// How the engine was made.
+    #[serde(default)]
+    pub build: BuildReport,
     /// The engine's own account.
     pub memory: MemoryBreakdown,
     /// Peak resident memory of the worker from binding the inputs to the last sample, bytes; `None` where unknown.

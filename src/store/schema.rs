@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::cell::{Cell, Stored, from_column, named_cell, to_column};
 use super::record::{FailureKind, StopReason};
-use crate::backend::{BackendKind, DeviceKind};
+use crate::backend::{BackendKind, DeviceKind, Target};
 use crate::manifest::schema::InputSource;
 
 /// Version of the columns below; a reader refuses every other one.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Where a configuration stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub enum Status {
     /// Measured.
     Ok,
+    /// Built, but not executed on the machine of the run, for the reason given.
+    Built,
     /// Tried, and failed for the reason given.
     Failed,
     /// Planned, but not run so far.
@@ -49,6 +51,7 @@ named_cell!(
     Status = Status::Pending,
     InputKind = InputKind::Random,
     BackendKind = BackendKind::Reference,
+    Target = Target::Current,
     DeviceKind = DeviceKind::Cpu,
     FailureKind = FailureKind::Error,
     StopReason = StopReason::TimeCap,
@@ -138,6 +141,8 @@ table! {
         model_provenance: Option<String>,
         /// Precision policy.
         precision: String,
+        /// GPU generation the engine was built for, where the backend builds ahead of time.
+        target: Option<Target>,
         /// Sequences per forward pass.
         batch_size: u64,
         /// Tokens per sequence, padding included.
@@ -148,7 +153,7 @@ table! {
         input_kind: InputKind,
         /// Where the configuration stands.
         status: Status,
-        /// Why it failed.
+        /// Why it failed, or was built but not executed.
         reason: Option<String>,
         /// Kind of failure.
         failure_kind: Option<FailureKind>,
@@ -182,8 +187,34 @@ table! {
         throughput_tokens_per_s: Option<f64>,
         /// Reading or drawing the weights.
         load_s: Option<f64>,
-        /// Building the engine.
+        /// Building the engine, from the graph or from the engine cache, until it could be executed.
         build_s: Option<f64>,
+        /// Library that built the engine, where another machine may execute it.
+        builder: Option<String>,
+        /// Of the build: writing the graph for that library.
+        export_s: Option<f64>,
+        /// Of the build: reading it there.
+        parse_s: Option<f64>,
+        /// Of the build: the builder itself. Of a cached engine: when it was built.
+        compile_s: Option<f64>,
+        /// Size of the serialised engine.
+        engine_bytes: Option<u64>,
+        /// Its digest.
+        engine_sha256: Option<String>,
+        /// Whether it came from the engine cache.
+        engine_cached: Option<bool>,
+        /// What the first execution took beyond a later one: device code compiled at run time.
+        first_run_s: Option<f64>,
+        /// Share of floating-point operations that the library's network computes in FP32, read back from it.
+        flops_share_fp32: Option<f64>,
+        /// The same in TF32: FP32 tensors whose products may use TF32 tensor cores.
+        flops_share_tf32: Option<f64>,
+        /// The same in BF16.
+        flops_share_bf16: Option<f64>,
+        /// The same in FP16.
+        flops_share_fp16: Option<f64>,
+        /// Layers of the built engine, as its inspector lists them.
+        inspected_layers: Option<u64>,
         /// Parameters as the engine holds them.
         weights_bytes: Option<u64>,
         /// Intermediate tensors and outputs as the engine holds them.
@@ -260,6 +291,6 @@ mod tests {
         let names: Vec<_> =
             ResultRow::columns().iter().map(|column| format!("{} {}", column.name, column.dtype)).collect();
         let digest = crate::digest::sha256(names.join("\n").as_bytes());
-        assert_eq!((SCHEMA_VERSION, &digest[..16]), (1, "b1bacf7eede9537d"), "columns changed: raise SCHEMA_VERSION");
+        assert_eq!((SCHEMA_VERSION, &digest[..16]), (2, "e03b595b226a0a38"), "columns changed: raise SCHEMA_VERSION");
     }
 }

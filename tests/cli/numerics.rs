@@ -114,8 +114,8 @@ fn a_row_in_a_batch_equals_the_row_alone() {
         for preset in Preset::ALL {
             let run = |batch: &Batch| {
                 let policy = PrecisionPolicy::preset(preset);
-                let request = BuildRequest { model: model.clone(), policy, shape: batch.shape, threads: 1 };
-                let mut engine = ReferenceBackend::default().build(&request).unwrap();
+                let request = BuildRequest::new(model.clone(), policy, batch.shape, 1);
+                let mut engine = ReferenceBackend::default().build(&request).unwrap().engine.unwrap();
                 engine.bind(batch).unwrap();
                 engine.enqueue().unwrap();
                 engine.outputs().unwrap()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use mixprec::backend::{BackendKind, EngineDescription, MemoryBreakdown};
+use mixprec::backend::{BackendKind, BuildReport, EngineDescription, MemoryBreakdown};
 use mixprec::graph::{PrecisionPolicy, Preset, Shape};
 use mixprec::manifest::schema::{Architecture, InputSource, Measurement, ModelSource, Numerics};
 use mixprec::plan::{Axes, Configuration, ConfigurationId, Excluded, Plan};
@@ -76,6 +76,7 @@ pub fn plan(shapes: &Shapes) -> Plan {
                             model: model.to_owned(),
                             model_source: ModelSource::Random { seed: 1, architecture: Architecture::BertBase },
                             policy: PrecisionPolicy::preset(preset),
+                            target: None,
                             shape: Shape { batch, sequence },
                             input: input.to_owned(),
                             input_source: source(input),
@@ -100,6 +101,7 @@ pub fn plan(shapes: &Shapes) -> Plan {
         base_dir: "experiments".into(),
         axes: Axes {
             models: shapes.models.len(),
+            targets: 1,
             backends: shapes.series.len(),
             precisions: 3,
             batch_sizes: shapes.batches.len(),
@@ -200,6 +202,7 @@ pub fn measured(configuration: &Configuration) -> Measured {
             activations_bytes: Some(bytes(activations / 8)),
             workspace_bytes: Some(4 << 20),
         },
+        build: BuildReport::default(),
         process_peak_bytes: Some(612_000_000 + activations),
         cost: CostSummary {
             flops: configuration.shape.tokens() as u64 * 170_000_000,

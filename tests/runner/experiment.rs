@@ -103,7 +103,7 @@ impl Experiment {
     pub fn failures(&self) -> Vec<Failure> {
         let failure = |record: &Record| match &record.outcome {
             Outcome::Failed(failure) => Some(failure.clone()),
-            Outcome::Ok(_) => None,
+            Outcome::Ok(_) | Outcome::Built(_) => None,
         };
         self.journal().records.iter().filter_map(failure).collect()
     }

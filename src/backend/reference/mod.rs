@@ -14,7 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::ThreadPool;
 
-use super::{Backend, BackendError, BackendKind, BuildRequest, Engine, EngineDescription, MemoryBreakdown, Output};
+use super::{
+    Availability, Backend, BackendError, BackendKind, Build, BuildRequest, Engine, EngineDescription, MemoryBreakdown,
+    Output,
+};
 use crate::graph::{Format, Graph, PrecisionPolicy, Shape};
 use crate::input::Batch;
 use crate::model::Model;
@@ -51,20 +54,20 @@ impl Backend for ReferenceBackend {
         BackendKind::Reference
     }
 
-    fn availability(&self) -> Result<String, BackendError> {
+    fn availability(&self) -> Result<Availability, BackendError> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(format!("{} on {threads} cores", library()))
+        Ok(Availability::executes(format!("{} on {threads} cores", library())))
     }
 
     fn load(&self, model: &Arc<Model>, policy: &PrecisionPolicy) -> Result<(), BackendError> {
         self.weights(model, policy).map(|_| ())
     }
 
-    fn build(&self, request: &BuildRequest) -> Result<Box<dyn Engine>, BackendError> {
-        let BuildRequest { model, policy, shape, threads } = request;
+    fn build(&self, request: &BuildRequest) -> Result<Build, BackendError> {
+        let BuildRequest { model, policy, shape, threads, .. } = request;
         check_shape(&model.graph, *shape)?;
         let program = Program::new(&model.graph, policy, *shape, self.weights(model, policy)?)?;
-        Ok(Box::new(ReferenceEngine {
+        Ok(Build::of(ReferenceEngine {
             runner: Runner { program, pool: pool(*threads)?, shape: *shape, batch: None },
             model: model.clone(),
             emulated: !is_fp32(&model.graph, policy)?,

@@ -99,6 +99,10 @@ fn any_cell(row: &ResultRow, cell: CellOf, notes: &mut Notes) -> TableCell {
             let reason = row.reason.as_deref().unwrap_or("no reason was recorded");
             TableCell { mark: Some(notes.mark(&format!("Failed: {reason}"))), ..TableCell::dash() }
         }
+        Status::Built => {
+            let reason = row.reason.as_deref().unwrap_or("no reason was recorded");
+            TableCell { mark: Some(notes.mark(&format!("Built, not executed: {reason}"))), ..TableCell::dash() }
+        }
         Status::Pending => TableCell { mark: Some(notes.mark("Planned, but not run so far.")), ..TableCell::dash() },
     }
 }
