@@ -18,9 +18,14 @@ pub fn facts(data: &Data) -> Vec<Fact> {
         fact(
             "Configurations",
             format!(
-                "{} planned: {} measured, {} failed, {} pending",
+                "{} planned: {} measured, {}{} failed, {} pending",
                 numbers::count(data.rows.len() as u64),
                 status(Status::Ok),
+                if data.count(Status::Built) > 0 {
+                    format!("{} built but not executed, ", status(Status::Built))
+                } else {
+                    String::new()
+                },
                 status(Status::Failed),
                 status(Status::Pending)
             ),
@@ -61,6 +66,14 @@ pub fn caveats(data: &Data) -> Vec<String> {
     });
     add(failed > 0, &|| {
         format!("{} failed; tables show a dash and the reason.", numbers::plural(failed, "configuration"))
+    });
+    let built = data.count(Status::Built);
+    add(built > 0, &|| {
+        format!(
+            "{} built for another machine and not executed here: the report has their build time, size and precision \
+             audit, and no latency, memory or numerics.",
+            format_args!("{} engine{}", numbers::count(built as u64), if built == 1 { " was" } else { "s were" })
+        )
     });
     add(emulated > 0, &|| {
         format!(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::ReportError;
-use crate::backend::BackendKind;
+use crate::backend::{BackendKind, Target};
 use crate::graph::Preset;
 use crate::plan::Plan;
 use crate::provenance::{Environment, environment};
@@ -23,19 +23,34 @@ pub struct Data {
     pub environments: BTreeMap<String, Environment>,
 }
 
-/// A backend and a precision policy: what a curve or a column shows.
+/// A backend, the GPU generation it built for and a precision policy: what a curve or a column shows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Series {
     /// Backend.
     pub backend: BackendKind,
+    /// What its engines are built for, where the manifest says.
+    pub target: Option<Target>,
     /// Policy name.
     pub precision: String,
 }
 
 impl Series {
-    /// `cuda hybrid`
+    /// `cuda hybrid`, `tensorrt sm80 hybrid`
     pub fn label(&self) -> String {
-        format!("{} {}", self.backend, self.precision)
+        format!("{} {}", self.builder(), self.precision)
+    }
+
+    /// `cuda`, `tensorrt sm80`
+    pub fn builder(&self) -> String {
+        match self.target {
+            Some(target) => format!("{} {target}", self.backend),
+            None => self.backend.to_string(),
+        }
+    }
+
+    /// The FP32 series of the same backend and target.
+    pub fn fp32(&self) -> Series {
+        Series { precision: Preset::Fp32.name().to_owned(), ..self.clone() }
     }
 }
 
@@ -134,9 +149,14 @@ impl<'a> Group<'a> {
         distinct(self.rows.iter().map(|row| row.backend))
     }
 
-    /// Backend and policy pairs, in plan order.
+    /// Series, in plan order.
     pub fn series(&self) -> Vec<Series> {
         distinct(self.rows.iter().map(|row| series(row)))
+    }
+
+    /// Series with more to show than engines that were built and not executed, in plan order.
+    pub fn executed_series(&self) -> Vec<Series> {
+        distinct(self.rows.iter().filter(|row| row.status != Status::Built).map(|row| series(row)))
     }
 
     /// Batch size and sequence length pairs, ascending.
@@ -156,7 +176,7 @@ impl<'a> Group<'a> {
     pub fn cpu_baseline(&self) -> Option<Series> {
         [BackendKind::OnnxRuntime, BackendKind::Reference]
             .into_iter()
-            .map(fp32_of)
+            .map(|backend| Series { backend, target: None, precision: Preset::Fp32.name().to_owned() })
             .find(|wanted| self.rows.iter().any(|row| series(row) == *wanted && timed(row)))
     }
 }
@@ -166,14 +186,10 @@ pub fn timed(row: &ResultRow) -> bool {
     row.status == Status::Ok && row.latency_p50_ms.is_some() && row.emulated == Some(false)
 }
 
-/// The FP32 series of a backend.
-pub fn fp32_of(backend: BackendKind) -> Series {
-    Series { backend, precision: Preset::Fp32.name().to_owned() }
-}
-
 /// The series of a row.
 pub fn series(row: &ResultRow) -> Series {
-    Series { backend: row.backend, precision: row.precision.clone() }
+    let target = row.target.filter(|target| *target != Target::Current);
+    Series { backend: row.backend, target, precision: row.precision.clone() }
 }
 
 /// Batch size and sequence length of a row.

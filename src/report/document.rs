@@ -111,6 +111,7 @@ fn sections(data: &Data) -> Result<Vec<Section>, FigureError> {
         section("speedup", "Speed-up", SPEEDUP, figures::speedup(data)?, speedups),
         section("memory", "Memory", MEMORY, figures::memory(data)?, vec![tables::memory::memory(data)]),
         section("numerics", "Numerics", NUMERICS, figures::numerics(data)?, numerics),
+        section("engines", "Engines", ENGINES, vec![], vec![tables::engines::engines(data)]),
         section(
             "quality",
             "Task quality",
@@ -133,6 +134,9 @@ const MEMORY: &str = "Three different things that must not be mixed: the measure
                       account, and sizes computed from the graph.";
 const NUMERICS: &str = "Outputs against the reference backend in FP32. Non-finite elements are counted first; a row that holds \
                         one has no cosine, and passes no comparison.";
+const ENGINES: &str = "Engines that are built ahead of time, for the machine of the run or for another. A policy is audited \
+                       before it is built: an engine whose network computes in other types than the policy asks is a failed \
+                       row, not a slower one.";
 const QUALITY: &str = "Accuracy on labelled sentences and perplexity on text, where the run has such inputs.";
 const CONFIGURATIONS: &str = "What the plan holds, what failed and why, and what the manifest leaves out and why.";
 const ENVIRONMENT: &str = "Where the rows were measured. Every row of the results names its environment.";

@@ -58,6 +58,7 @@ fn run(data: &Data, all: &mut Vec<Macro>) {
     put(all, "ManifestDigest", prefix(&data.plan.manifest_sha256));
     put(all, "Configurations", numbers::count(rows.len() as u64));
     put(all, "Measured", numbers::count(data.count(Status::Ok) as u64));
+    put(all, "BuiltOnly", numbers::count(data.count(Status::Built) as u64));
     put(all, "Failed", numbers::count(data.count(Status::Failed) as u64));
     put(all, "Pending", numbers::count(data.count(Status::Pending) as u64));
     put(all, "Excluded", numbers::count(data.plan.excluded.len() as u64));

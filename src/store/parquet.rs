@@ -167,7 +167,7 @@ mod tests {
         let key = bytes.windows(VERSION_KEY.len()).rposition(|window| window == VERSION_KEY.as_bytes()).unwrap();
         // Thrift puts a field header and a length between key and value.
         let value = key + VERSION_KEY.len() + 2;
-        assert_eq!(bytes[value], b'1');
+        assert_eq!(bytes[value..=value], *crate::store::schema::SCHEMA_VERSION.to_string().as_bytes());
         bytes[value] = b'9';
         let start = digest_start(&bytes).unwrap();
         bytes[start..start + DIGEST_LENGTH].fill(b'0');

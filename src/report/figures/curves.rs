@@ -5,7 +5,7 @@ use super::axis::Scale;
 use super::canvas::{Canvas, INK, colour};
 use super::panel::{Layout, LegendEntry, Panel, Titles};
 use super::{Figure, FigureError};
-use crate::report::data::{Data, Group, Ranged, Series, distinct, fp32_of, latency_interval, series, speedup, timed};
+use crate::report::data::{Data, Group, Ranged, Series, distinct, latency_interval, series, speedup, timed};
 use crate::store::schema::ResultRow;
 
 /// What runs along the horizontal axis; the other size is fixed.
@@ -90,7 +90,7 @@ pub(super) fn speedup_by_batch(data: &Data) -> Result<Figure, FigureError> {
         logarithmic: false,
     };
     draw(data, &plot, &|group, row| {
-        let base = group.row(&fp32_of(row.backend), (row.batch_size, row.sequence_length))?;
+        let base = group.row(&series(row).fp32(), (row.batch_size, row.sequence_length))?;
         if base.id == row.id || !timed(base) {
             return None;
         }

@@ -11,7 +11,8 @@ use crate::store::schema::{ResultRow, Status};
 /// Configurations per model and series, by status.
 pub fn overview(data: &Data) -> Table {
     let caption = "Configurations planned, and what came of them.";
-    let headings = vec![
+    let any_built = data.count(Status::Built) > 0;
+    let mut headings = vec![
         Heading::text("Model"),
         Heading::text("Backend"),
         Heading::text("Precision"),
@@ -21,6 +22,9 @@ pub fn overview(data: &Data) -> Table {
         Heading::number("Pending"),
         Heading::text("Weights"),
     ];
+    if any_built {
+        headings.insert(5, Heading::number("Built only"));
+    }
     let mut table = Table::new("configurations", caption, headings);
     for model in distinct(data.rows.iter().map(|row| row.model.as_str())) {
         let of_model = || data.rows.iter().filter(|row| row.model == model);
@@ -28,16 +32,20 @@ pub fn overview(data: &Data) -> Table {
             let rows: Vec<&ResultRow> = of_model().filter(|row| series(row) == wanted).collect();
             let count = |status: Status| rows.iter().filter(|row| row.status == status).count().to_string();
             let weights = rows.iter().find_map(|row| row.model_provenance.clone());
-            table.push(vec![
+            let mut cells = vec![
                 TableCell::new(model),
-                TableCell::new(wanted.backend.name()),
+                TableCell::new(wanted.builder()),
                 TableCell::new(&wanted.precision),
                 TableCell::new(rows.len().to_string()),
                 TableCell::new(count(Status::Ok)),
                 TableCell::new(count(Status::Failed)),
                 TableCell::new(count(Status::Pending)),
                 TableCell::optional(weights),
-            ]);
+            ];
+            if any_built {
+                cells.insert(5, TableCell::new(count(Status::Built)));
+            }
+            table.push(cells);
         }
     }
     if table.rows.is_empty() {
@@ -46,17 +54,20 @@ pub fn overview(data: &Data) -> Table {
     table.rule_between_groups(1)
 }
 
-/// Failed rows, grouped by reason.
+/// Rows without a measurement that were tried, grouped by reason.
 pub fn failures(data: &Data) -> Table {
-    let caption = "Failed configurations, by reason.";
+    let caption = "Configurations that failed or were built but not executed, by reason.";
     let mut groups: BTreeMap<(String, String, String), Vec<&ResultRow>> = BTreeMap::new();
-    for row in data.rows.iter().filter(|row| row.status == Status::Failed) {
-        let kind = row.failure_kind.map_or("unknown", FailureKind::label).to_owned();
+    for row in data.rows.iter().filter(|row| matches!(row.status, Status::Failed | Status::Built)) {
+        let kind = match row.status {
+            Status::Built => "not executed",
+            _ => row.failure_kind.map_or("unknown", FailureKind::label),
+        };
         let reason = row.reason.clone().unwrap_or_else(|| "no reason was recorded".to_owned());
-        groups.entry((series(row).label(), kind, reason)).or_default().push(row);
+        groups.entry((series(row).label(), kind.to_owned(), reason)).or_default().push(row);
     }
     if groups.is_empty() {
-        return Table::empty("failures", caption, "No configuration failed.");
+        return Table::empty("failures", caption, "No configuration failed, and every engine built was executed.");
     }
     let headings = vec![
         Heading::text("Series"),

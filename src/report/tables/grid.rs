@@ -1,7 +1,7 @@
 //! Tables with a row per shape and a column per backend and precision policy.
 
 use super::EMULATED_NOTE;
-use crate::report::data::{Data, Group, Series, distinct};
+use crate::report::data::{Data, Group, Series, distinct, series as series_of, slug};
 use crate::report::table::{Heading, Notes, Table, TableCell};
 use crate::store::schema::{ResultRow, Status};
 
@@ -27,7 +27,7 @@ impl Grid<'_> {
     pub fn tables(&self, data: &Data, cell: CellOf) -> Vec<Table> {
         let mut tables = Vec::new();
         for group in data.groups() {
-            for columns in self.side_by_side(&group.series()) {
+            for columns in self.side_by_side(&group.executed_series()) {
                 let unit = if self.unit.is_empty() { String::new() } else { format!(" ({})", self.unit) };
                 let caption = format!("{}{unit}: {}.", self.title, group.label());
                 tables.push(self.grid(
@@ -38,21 +38,25 @@ impl Grid<'_> {
                 ));
             }
         }
+        if tables.is_empty() {
+            let why = "Nothing was executed here: every engine was built for another machine.";
+            tables.push(Table::empty(self.slug, format!("{}.", self.title), why));
+        }
         tables
     }
 
     /// File name of a table of these series.
     pub fn slug_of(&self, group: &Group, columns: &[Series]) -> String {
-        let backends = distinct(columns.iter().map(|series| series.backend.name()));
-        format!("{}-{}-{}", self.slug, group.slug(), backends.join("-"))
+        let builders = distinct(columns.iter().map(|series| slug(&series.builder())));
+        format!("{}-{}-{}", self.slug, group.slug(), builders.join("-"))
     }
 
     /// Splits series into tables that fit a page; those of one backend stay together.
     pub fn side_by_side(&self, series: &[Series]) -> Vec<Vec<Series>> {
         let limit = if self.detail { 5 } else { 9 };
         let mut tables: Vec<Vec<Series>> = Vec::new();
-        for backend in distinct(series.iter().map(|series| series.backend)) {
-            let own = || series.iter().filter(|series| series.backend == backend).cloned();
+        for builder in distinct(series.iter().map(Series::builder)) {
+            let own = || series.iter().filter(|series| series.builder() == builder).cloned();
             match tables.last_mut() {
                 Some(columns) if columns.len() + own().count() <= limit => columns.extend(own()),
                 _ => tables.push(own().collect()),
@@ -70,7 +74,7 @@ impl Grid<'_> {
             let marks = if emulated { notes.mark(EMULATED_NOTE) } else { String::new() };
             let heading =
                 if self.detail { Heading::interval(&series.precision) } else { Heading::number(&series.precision) };
-            table.headings.push(heading.marked(marks).under(series.backend.name()));
+            table.headings.push(heading.marked(marks).under(&series.builder()));
         }
         let mut table = table.with_spans();
         for (batch, sequence) in group.shapes() {
@@ -114,6 +118,6 @@ fn left_out(notes: &mut Notes) -> TableCell {
 
 /// Whether any measured row of the series is emulated.
 fn is_emulated(group: &Group, series: &Series) -> bool {
-    let of_series = |row: &&&ResultRow| row.backend == series.backend && row.precision == series.precision;
+    let of_series = |row: &&&ResultRow| series_of(row) == *series;
     distinct(group.rows.iter().filter(of_series).map(|row| row.emulated)).contains(&Some(true))
 }

@@ -1,6 +1,6 @@
 //! Memory: what the process used, what the engine holds, and what the policy's formats would need.
 
-use crate::report::data::{Data, Group, fp32_of, series, shape};
+use crate::report::data::{Data, Group, series, shape};
 use crate::report::numbers;
 use crate::report::table::{Heading, Note, Table, TableCell};
 use crate::store::schema::{ResultRow, Status};
@@ -26,7 +26,7 @@ pub fn memory(data: &Data) -> Table {
     let mut table = Table::new("memory", caption, headings);
     for group in one_input_per_model(data) {
         for wanted in group.series() {
-            let fp32 = fp32_of(wanted.backend);
+            let fp32 = wanted.fp32();
             for row in extremes(&group, &wanted) {
                 table.push(cells(row, group.row(&fp32, shape(row))));
             }
@@ -85,7 +85,7 @@ fn cells(row: &ResultRow, fp32: Option<&ResultRow>) -> Vec<TableCell> {
     let against = computed_bytes(row).zip(fp32.and_then(computed_bytes)).and_then(|(bytes, base)| change(bytes, base));
     vec![
         TableCell::new(&row.model),
-        TableCell::new(row.backend.name()),
+        TableCell::new(series(row).builder()),
         TableCell::new(&row.precision),
         TableCell {
             source: Some(row.id.clone()),

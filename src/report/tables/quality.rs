@@ -1,6 +1,6 @@
 //! Task quality: SST-2 accuracy with its interval, paired flips and their test against FP32; perplexity.
 
-use crate::report::data::{Data, Group, fp32_of, shape};
+use crate::report::data::{Data, Group, series, shape};
 use crate::report::numbers;
 use crate::report::table::{Heading, Note, Table, TableCell};
 use crate::stats::{clopper_pearson, mcnemar};
@@ -54,7 +54,7 @@ fn after_configuration_cells<const N: usize>(row: &ResultRow, own: [TableCell; N
 }
 
 fn cells(group: &Group, row: &ResultRow) -> Vec<TableCell> {
-    let fp32 = group.row(&fp32_of(row.backend), shape(row));
+    let fp32 = group.row(&series(row).fp32(), shape(row));
     let fp32 = fp32.filter(|base| base.id != row.id);
     let flips = fp32.and_then(|base| flips(base, row));
     let p_value = fp32.and_then(|base| discordant(base, row)).and_then(|(base, row)| mcnemar(base, row));
@@ -96,7 +96,7 @@ pub fn perplexity(data: &Data) -> Table {
 }
 
 fn perplexity_cells(group: &Group, row: &ResultRow) -> Vec<TableCell> {
-    let base = group.row(&fp32_of(row.backend), shape(row)).and_then(|base| base.perplexity);
+    let base = group.row(&series(row).fp32(), shape(row)).and_then(|base| base.perplexity);
     let difference = row.perplexity.zip(base).map(|(perplexity, base)| perplexity - base);
     after_configuration_cells(
         row,

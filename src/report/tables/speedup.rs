@@ -3,9 +3,9 @@
 
 use super::grid::Grid;
 use crate::backend::BackendKind;
-use crate::report::data::{Data, Group, Series, distinct, fp32_of, series, speedup, timed};
+use crate::report::data::{Data, Group, Series, distinct, series, speedup, timed};
 use crate::report::numbers;
-use crate::report::table::{Notes, Table, TableCell};
+use crate::report::table::{Note, Notes, Table, TableCell};
 use crate::store::schema::ResultRow;
 
 const OVER_CPU: Grid = Grid { slug: "speedup", title: "Speed-up", unit: "", detail: true, about_time: false };
@@ -23,9 +23,26 @@ pub fn baseline_label(baseline: &Series) -> String {
     }
 }
 
+/// What the baseline of a group is, for the note under its tables: library, threads of how many cores, processor.
+fn baseline_note(data: &Data, group: &Group, baseline: &Series) -> String {
+    let Some(row) = group.rows.iter().find(|row| series(row) == *baseline && timed(row)) else {
+        return String::new();
+    };
+    let usable = row.environment.as_ref().and_then(|id| data.environments.get(id)?.machine.cpu.usable_cpus);
+    let threads = match (row.threads, usable) {
+        (Some(threads), Some(usable)) if threads == usable as u64 => format!("all {usable} CPUs of the machine"),
+        (Some(threads), Some(usable)) => format!("{threads} of the {usable} CPUs of the machine"),
+        (Some(threads), None) => format!("{threads} CPU threads"),
+        (None, _) => "the CPU".to_owned(),
+    };
+    let library = row.engine_library.as_deref().unwrap_or(baseline.backend.name());
+    let device = row.engine_device.as_deref().map(|device| format!(" ({device})")).unwrap_or_default();
+    format!("Baseline: {library}, fp32, on {threads}{device}.")
+}
+
 /// Speed-up over the CPU baseline, a table per group; one that says why where no group has any.
 pub fn over_cpu_baseline(data: &Data) -> Vec<Table> {
-    let tables: Vec<Table> = data.groups().iter().flat_map(cpu_tables).collect();
+    let tables: Vec<Table> = data.groups().iter().flat_map(|group| cpu_tables(data, group)).collect();
     if tables.iter().any(|table| table.empty.is_none()) {
         return tables;
     }
@@ -39,7 +56,7 @@ pub fn over_fp32(data: &Data) -> Vec<Table> {
     let mut tables = Vec::new();
     for group in &data.groups() {
         let with_baseline = |column: &Series| {
-            let baseline = fp32_of(column.backend);
+            let baseline = column.fp32();
             *column != baseline && group.rows.iter().any(|row| series(row) == baseline && timed(row))
         };
         let columns: Vec<Series> = timed_series(group).into_iter().filter(with_baseline).collect();
@@ -48,7 +65,7 @@ pub fn over_fp32(data: &Data) -> Vec<Table> {
             let table = Table::new(OVER_FP32.slug_of(group, &columns), caption, vec![]);
             tables.push(
                 OVER_FP32
-                    .grid(table, group, &columns, &|row, notes| ratio_cell(group, &fp32_of(row.backend), row, notes)),
+                    .grid(table, group, &columns, &|row, notes| ratio_cell(group, &series(row).fp32(), row, notes)),
             );
         }
     }
@@ -59,7 +76,7 @@ pub fn over_fp32(data: &Data) -> Vec<Table> {
     tables
 }
 
-fn cpu_tables(group: &Group) -> Vec<Table> {
+fn cpu_tables(data: &Data, group: &Group) -> Vec<Table> {
     let caption = |baseline: &str| format!("Speed-up over {baseline}, with interval: {}.", group.label());
     let slug = format!("{}-{}", OVER_CPU.slug, group.slug());
     let Some(baseline) = group.cpu_baseline() else {
@@ -79,7 +96,10 @@ fn cpu_tables(group: &Group) -> Vec<Table> {
     tables
         .map(|columns| {
             let table = Table::new(OVER_CPU.slug_of(group, &columns), caption(&label), vec![]);
-            OVER_CPU.grid(table, group, &columns, &|row, notes| ratio_cell(group, &baseline, row, notes))
+            let mut table =
+                OVER_CPU.grid(table, group, &columns, &|row, notes| ratio_cell(group, &baseline, row, notes));
+            table.notes.insert(0, Note { mark: String::new(), text: baseline_note(data, group, &baseline) });
+            table
         })
         .collect()
 }
