@@ -52,6 +52,13 @@ pub(super) enum Request {
     Measure { settings: Settings, configuration: Box<Configuration>, reference: Reference },
 }
 
+/// What a backend can do here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Probed {
+    /// Its engines can be executed here, not only built.
+    pub executes: bool,
+}
+
 /// What opening a model tells of its weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Opened {
@@ -66,7 +73,7 @@ pub(super) struct Opened {
 pub(super) enum Response {
     /// Not an answer: before one, any number of times.
     Building(BuildProgress),
-    Probed(Result<(), Failure>),
+    Probed(Result<Probed, Failure>),
     Opened(Result<Opened, String>),
     Referenced(Result<(), String>),
     Measured(Outcome),

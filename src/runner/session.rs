@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::protocol::{Opened, Reference, Request, Response, Settings};
+use super::protocol::{Opened, Probed, Reference, Request, Response, Settings};
 use crate::backend::{Backend, BackendError, Build, BuildReport, BuildRequest, Engine, ProgressSink, backend};
 use crate::input::InputStream;
 use crate::measure::measure;
@@ -34,7 +34,8 @@ impl Session {
         match request {
             Request::Probe { backend: kind, .. } => {
                 let available = backend(kind).and_then(|backend| backend.availability());
-                Response::Probed(available.map(drop).map_err(Failure::from))
+                let probed = available.map(|found| Probed { executes: found.builds_only.is_none() });
+                Response::Probed(probed.map_err(Failure::from))
             }
             Request::Open { settings, configuration } => {
                 let opened = self.model(&settings, &configuration).map(|model| Opened {

@@ -132,13 +132,17 @@ impl<'a> Sweep<'a> {
             Answer::TimedOut => Err(self.timeout()),
             Answer::Interrupted => return Ok(ControlFlow::Break(())),
         };
-        if let Err(failure) = probed {
-            for configuration in group {
-                self.record(configuration, Outcome::Failed(failure.clone()))?;
+        let executes = match probed {
+            Ok(probed) => probed.executes,
+            Err(failure) => {
+                for configuration in group {
+                    self.record(configuration, Outcome::Failed(failure.clone()))?;
+                }
+                return Ok(ControlFlow::Continue(()));
             }
-            return Ok(ControlFlow::Continue(()));
-        }
-        if self.references(group)?.is_break() {
+        };
+        // What is not executed is not compared.
+        if executes && self.references(group)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
         self.measure_all(group, worker)

@@ -3,12 +3,13 @@
 
 mod messages;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mixprec::backend::BackendKind;
+use mixprec::backend::{BackendKind, Target};
 use mixprec::graph::{Format, OpClass, ReductionOrder, Rounding};
 use mixprec::manifest::schema::{Manifest, ModelSource};
 use mixprec::manifest::{LoadedManifest, ManifestError};
@@ -107,6 +108,19 @@ fn the_plan_is_in_product_order_and_its_ids_are_unique() {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 24);
+}
+
+#[test]
+fn targets_are_an_axis_of_their_own() {
+    let text = with("backends", "backends: [tensorrt]\ntargets: [sm89, current]");
+    let both = plan(&text.replace("expect_configurations: 24", "expect_configurations: 48"));
+    let targets: Vec<_> = both.configurations.iter().filter_map(|one| one.target).collect();
+    assert_eq!(targets.len(), both.configurations.len());
+    assert_eq!(targets.iter().filter(|target| **target == Target::Sm89).count(), targets.len() / 2);
+    let without = plan(&with("backends", "backends: [tensorrt]"));
+    assert!(without.configurations.iter().all(|one| one.target.is_none()));
+    let ids = |plan: &Plan| plan.configurations.iter().map(|one| one.id.clone()).collect::<BTreeSet<_>>();
+    assert!(ids(&both).is_disjoint(&ids(&without)), "a named target is another configuration");
 }
 
 #[test]
