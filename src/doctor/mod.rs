@@ -2,6 +2,7 @@
 //! nothing.
 
 mod commands;
+mod libraries;
 mod machine;
 mod material;
 mod paper;
@@ -22,8 +23,10 @@ pub use render::{json, text};
 pub enum Section {
     /// Build, processor, memory, disk, GPUs.
     Machine,
-    /// Libraries that execute models.
+    /// What executes models.
     Backends,
+    /// Shared libraries that backends load.
+    Libraries,
     /// Manifests, checkpoints and data.
     Material,
     /// Programs that print the paper.
@@ -82,6 +85,7 @@ pub fn report_in(root: &Path) -> Vec<Finding> {
     let commands = commands::possible(&backends, &material, &paper);
     let mut findings = machine::findings(&Environment::capture(), root);
     findings.extend(backends.into_iter().map(|(_, finding)| finding));
+    findings.extend(libraries::findings());
     findings.extend(material.into_findings());
     findings.push(paper);
     findings.extend(commands);
@@ -139,7 +143,8 @@ mod tests {
     fn the_report_is_in_section_order_and_ends_with_commands() {
         let findings = report_in(Path::new(env!("CARGO_MANIFEST_DIR")));
         assert!(findings.is_sorted_by_key(|finding| finding.section));
-        for section in [Section::Machine, Section::Backends, Section::Material, Section::Paper, Section::Commands] {
+        let sections = [Section::Machine, Section::Backends, Section::Libraries, Section::Material, Section::Paper];
+        for section in sections.into_iter().chain([Section::Commands]) {
             assert!(findings.iter().any(|finding| finding.section == section), "{section:?}");
         }
     }

@@ -9,6 +9,7 @@ impl Section {
         match self {
             Section::Machine => "Machine",
             Section::Backends => "Backends",
+            Section::Libraries => "Libraries",
             Section::Material => "Checkpoints and data",
             Section::Paper => "Paper",
             Section::Commands => "What can run here now",
