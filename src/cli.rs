@@ -15,6 +15,8 @@ use crate::doctor;
 use crate::graph::Preset;
 use crate::infer::{self, InferRequest, Wanted};
 use crate::manifest::{LoadedManifest, schema::Manifest};
+use crate::model::{Head, ModelArgument};
+use crate::onnx::{self, ExportRequest, Span};
 use crate::plan::Plan;
 use crate::provenance::Environment;
 use crate::report::{self, claims};
@@ -74,6 +76,8 @@ enum Command {
     },
     /// Run one text through an engine and print what comes out.
     Infer(InferArgs),
+    /// Write a model as ONNX, the precision policy as explicit types and casts.
+    Export(ExportArgs),
     /// Say what this machine can run, and why it cannot run the rest.
     Doctor {
         /// Print JSON.
@@ -125,6 +129,29 @@ struct InferArgs {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct ExportArgs {
+    /// Checkpoint folder, or an architecture for random weights: bert-base, gpt2, bert-tiny, gpt2-tiny, with a seed as in
+    /// bert-base:7.
+    #[arg(long)]
+    model: ModelArgument,
+    /// Precision policy.
+    #[arg(long, default_value = "fp32")]
+    precision: Preset,
+    /// Batch size, or a range like 1..32 (both ends included) for a symbolic dimension.
+    #[arg(long)]
+    batch: Span,
+    /// Sequence length in tokens, or a range like 32..512.
+    #[arg(long)]
+    seq: Span,
+    /// Leave out the head: the output is the last hidden state.
+    #[arg(long)]
+    hidden: bool,
+    /// File to write. Above 2 GB the weights go to a second file, FILE.data.
+    #[arg(short, long, value_name = "FILE")]
+    out: PathBuf,
+}
+
 /// The mock backend is an instrument of the tests: it can be planned, not typed.
 impl ValueEnum for BackendKind {
     fn value_variants<'a>() -> &'a [Self] {
@@ -158,6 +185,7 @@ impl Cli {
             Command::Report { dir, out } => render(&dir, out)?,
             Command::Verify { dir, json, claims } => verify(&dir, json, claims.as_deref())?,
             Command::Infer(args) => infer(args)?,
+            Command::Export(args) => export(args)?,
             Command::Doctor { json } => diagnose(json)?,
             Command::Worker => return Ok(runner::worker::main()),
         };
@@ -220,6 +248,20 @@ fn infer(args: InferArgs) -> Result<u8> {
         InferRequest { model: args.model, backend: args.backend, precision: args.precision, text, wanted: args.output };
     let answer = infer::infer(&request)?;
     show(if args.json { answer.to_json()? } else { answer.to_text() })?;
+    Ok(OK)
+}
+
+fn export(args: ExportArgs) -> Result<u8> {
+    let head = if args.hidden { Head::Hidden } else { Head::Natural };
+    let request = ExportRequest {
+        model: args.model,
+        head,
+        precision: args.precision,
+        batch: args.batch,
+        sequence: args.seq,
+        path: args.out,
+    };
+    show(onnx::export(&request)?)?;
     Ok(OK)
 }
 

@@ -13,6 +13,7 @@ pub mod manifest;
 pub mod measure;
 pub mod model;
 pub mod numerics;
+pub mod onnx;
 pub mod plan;
 pub mod provenance;
 pub mod report;

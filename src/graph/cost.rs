@@ -106,6 +106,14 @@ impl Graph {
         })
     }
 
+    /// Whether a parameter is the weight of linear layers and nothing else, so that it may be stored as their product wants
+    /// it. A table that is also looked up by rows (a tied head) may not.
+    pub fn is_product_weight(&self, id: ParamId) -> bool {
+        let multiplies = |op: &Op| matches!(op.kind, OpKind::Linear { weight, .. } if weight == id);
+        let mut readers = self.ops.iter().filter(|op| params_of(op).contains(&id)).peekable();
+        readers.peek().is_some() && readers.all(multiplies)
+    }
+
     /// The format each value is stored in, by value id.
     pub fn value_formats(&self, roundings: &[Rounding]) -> Vec<Format> {
         let mut formats = vec![Format::Fp32; self.values.len()];

@@ -1,5 +1,6 @@
 //! A checkpoint turned into a graph, with its weights readable tensor by tensor.
 
+mod argument;
 mod bert;
 mod checkpoint;
 mod config;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+pub use argument::ModelArgument;
 pub use config::{Family, ModelConfig, TaskHead};
 pub use tokenizer::Tokenizer;
 
@@ -49,7 +51,7 @@ pub struct Model {
 #[derive(Debug)]
 enum Weights {
     Random { seed: u64 },
-    Checkpoint { checkpoint: Checkpoint, folder: PathBuf },
+    Checkpoint { checkpoint: Checkpoint, folder: PathBuf, sha256: String },
 }
 
 /// A checkpoint that cannot be used, and what to do about it.
@@ -171,7 +173,7 @@ impl Model {
             config,
             graph,
             provenance: format!("checkpoint sha256 {}", &found[..16]),
-            weights: Weights::Checkpoint { checkpoint, folder: folder.to_owned() },
+            weights: Weights::Checkpoint { checkpoint, folder: folder.to_owned(), sha256: found },
         })
     }
 
@@ -184,6 +186,15 @@ impl Model {
         match &self.weights {
             Weights::Random { seed } => Ok(random::draw(*seed, param)),
             Weights::Checkpoint { checkpoint, .. } => checkpoint.read(param),
+        }
+    }
+
+    /// What the weights are, exactly: `checkpoint sha256 ` and 64 digits, or `random seed N`. With the graph it decides every
+    /// bit of every parameter, which makes it part of cache keys.
+    pub fn weights_identity(&self) -> String {
+        match &self.weights {
+            Weights::Random { seed } => format!("random seed {seed}"),
+            Weights::Checkpoint { sha256, .. } => format!("checkpoint sha256 {sha256}"),
         }
     }
 

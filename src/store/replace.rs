@@ -11,20 +11,31 @@ use std::path::Path;
 /// # Errors
 /// The file system's; the old file is then intact.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_with(path, |file| file.write_all(bytes))
+}
+
+/// As [`replace`], with whatever `write` writes to the file.
+///
+/// # Errors
+/// The file system's, or what `write` returns; the old file is then intact.
+pub fn replace_with<E: From<io::Error>>(path: &Path, write: impl FnOnce(&mut File) -> Result<(), E>) -> Result<(), E> {
     let mut name = OsString::from(path);
     name.push(".partial");
     let partial = Path::new(&name);
-    let written = write_synchronised(partial, bytes).and_then(|()| fs::rename(partial, path));
+    let written = write_synchronised(partial, write).and_then(|()| Ok(fs::rename(partial, path)?));
     if let Err(error) = written {
         let _ = fs::remove_file(partial);
         return Err(error);
     }
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(dir)?.sync_all()
+    Ok(File::open(dir)?.sync_all()?)
 }
 
-fn write_synchronised(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_synchronised<E: From<io::Error>>(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> Result<(), E>,
+) -> Result<(), E> {
     let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    write(&mut file)?;
+    Ok(file.sync_all()?)
 }

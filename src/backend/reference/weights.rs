@@ -1,14 +1,14 @@
 //! Parameters rounded to the formats a policy reads them in.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 
 use super::kernels::Kernels;
 use super::product::{Layout, panels};
 use super::rounding::round_to;
 use crate::backend::BackendError;
-use crate::graph::cost::{param_formats, params_of};
-use crate::graph::{Format, Graph, Op, OpKind, ParamId, PrecisionPolicy};
+use crate::graph::cost::param_formats;
+use crate::graph::{Format, ParamId, PrecisionPolicy};
 use crate::model::Model;
 
 /// A parameter in a format: the same tensor may be wanted in two.
@@ -31,13 +31,12 @@ impl<T: Kernels> Weights<T> {
     /// Reads the model tensor by tensor, so that no more than one tensor is held beside the result.
     pub fn load(model: &Model, policy: &PrecisionPolicy) -> Result<Self, BackendError> {
         let mut tensors = BTreeMap::new();
-        let rows = row_layout_params(&model.graph);
         for (op, rounding) in model.graph.ops.iter().zip(model.graph.roundings(policy)?) {
             for (id, format) in param_formats(op, rounding) {
                 if let Entry::Vacant(entry) = tensors.entry((id.0, format)) {
                     let mut values = T::carry(model.param(id)?);
                     round_to(format, &mut values);
-                    let layout = if rows.contains(&id.0) { Layout::Rows } else { Layout::Panels };
+                    let layout = if model.graph.is_product_weight(id) { Layout::Panels } else { Layout::Rows };
                     if layout == Layout::Panels {
                         values = panels(&values, model.graph.param(id).dims[1]);
                     }
@@ -63,12 +62,4 @@ impl<T: Kernels> Weights<T> {
     pub fn layout(&self, id: ParamId, format: Format) -> Layout {
         self.tensors.get(&(id.0, format)).map_or(Layout::Rows, |tensor| tensor.layout)
     }
-}
-
-/// Parameters that must stay as they are: vectors, and tables that are looked up by row (a tied language-model head
-/// then multiplies by the table as it is).
-fn row_layout_params(graph: &Graph) -> BTreeSet<usize> {
-    let is_weight = |op: &Op, id: ParamId| matches!(op.kind, OpKind::Linear { weight, .. } if weight == id);
-    let others = graph.ops.iter().flat_map(|op| params_of(op).into_iter().filter(move |id| !is_weight(op, *id)));
-    others.map(|id| id.0).collect()
 }

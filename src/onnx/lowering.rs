@@ -1,0 +1,234 @@
+//! The walk over the graph: every op becomes the ONNX nodes of its kind, its output a tensor named after its value.
+//!
+//! An op is one operator where the policy rounds nothing inside it, and elementary nodes, each in its type, where it
+//! does. Conversions between types are `Cast` nodes and nothing else. The node that is the op bears its name, the nodes
+//! around it are named below it.
+
+use std::collections::BTreeMap;
+
+use super::assembly::{Assembly, Call, Tensor};
+use super::element::Element;
+use super::extent::Extent;
+use super::initializer::Weights;
+use super::proto::AttributeProto;
+use super::{ATTENTION_MASK, INPUT_IDS};
+use crate::graph::{Graph, Mask, Op, OpKind, ParamId, PolicyError, PrecisionPolicy, ReductionOrder, Rounding};
+
+/// Everything the kinds of op need: the ONNX graph so far and what it is made from.
+pub(super) struct Lowering<'a> {
+    pub assembly: Assembly,
+    pub graph: &'a Graph,
+    pub extent: Extent,
+    pub order: ReductionOrder,
+    weights: &'a Weights,
+    /// By value id.
+    values: Vec<Tensor>,
+    /// Queries, keys and values by the name of the packed projection they are split from.
+    heads: BTreeMap<String, [Tensor; 3]>,
+    sequence_length: Option<Tensor>,
+    key_mask: Option<Tensor>,
+    causal_mask: Option<Tensor>,
+}
+
+/// An op with its types.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Site<'a> {
+    pub op: &'a Op,
+    pub compute: Element,
+    pub accumulate: Element,
+    pub store: Element,
+}
+
+impl Site<'_> {
+    fn new(op: &Op, rounding: Rounding) -> Site<'_> {
+        Site {
+            op,
+            compute: rounding.compute.into(),
+            accumulate: rounding.accumulate.into(),
+            store: rounding.store.into(),
+        }
+    }
+
+    /// The op's name.
+    pub fn name(&self) -> &str {
+        &self.op.name
+    }
+
+    /// The name of a node or tensor below the op.
+    pub fn part(&self, part: &str) -> String {
+        format!("{}/{part}", self.op.name)
+    }
+
+    /// Whether the op's arithmetic is plain FP32, which ONNX's compound operators do in one node.
+    pub fn is_plain_fp32(&self) -> bool {
+        self.compute == Element::Fp32 && self.accumulate == Element::Fp32
+    }
+}
+
+/// Lowers `graph`; the output tensor gets the name `output`.
+pub(super) fn lower(
+    graph: &Graph,
+    policy: &PrecisionPolicy,
+    extent: Extent,
+    weights: &Weights,
+    output: &str,
+) -> Result<Assembly, PolicyError> {
+    let roundings = graph.roundings(policy)?;
+    let formats = graph.value_formats(&roundings);
+    let mut values: Vec<Tensor> =
+        graph.values.iter().zip(&formats).map(|(value, &format)| Tensor::new(&value.name, format.into())).collect();
+    values[graph.output.0].name = output.to_owned();
+    let mut lowering = Lowering {
+        assembly: Assembly::default(),
+        graph,
+        extent,
+        order: policy.layer_norm_reduction,
+        weights,
+        values,
+        heads: BTreeMap::new(),
+        sequence_length: None,
+        key_mask: None,
+        causal_mask: None,
+    };
+    for (op, rounding) in graph.ops.iter().zip(roundings) {
+        lowering.op(Site::new(op, rounding));
+    }
+    Ok(lowering.assembly)
+}
+
+impl Lowering<'_> {
+    fn op(&mut self, site: Site<'_>) {
+        let first = self.assembly.nodes.len();
+        let computed = match site.op.kind {
+            OpKind::Embedding { word, position, token_type } => self.embedding(&site, [word, position], token_type),
+            OpKind::LayerNorm { gamma, beta, epsilon } => self.layer_norm(&site, [gamma, beta], epsilon),
+            OpKind::Linear { weight, bias, .. } => self.linear(&site, weight, bias),
+            OpKind::AttentionScores { scale, .. } => self.attention_scores(&site, scale),
+            OpKind::AttentionContext { .. } => self.attention_context(&site),
+            OpKind::Softmax(mask) => self.softmax(&site, mask),
+            OpKind::Gelu(form) => self.gelu(&site, form),
+            OpKind::Tanh => self.tanh(&site),
+            OpKind::Residual => self.residual(&site),
+            OpKind::SelectFirst => self.select_first(&site),
+        };
+        let stored = self.stored(&site, &computed);
+        let name = self.values[site.op.output.0].name.clone();
+        self.assembly.name_output(first, &stored, &name);
+    }
+
+    /// What the op has computed, in the type it stores.
+    pub fn stored(&mut self, site: &Site<'_>, computed: &Tensor) -> Tensor {
+        match computed.element == site.store {
+            true => computed.clone(),
+            false => self.assembly.cast(site.part("cast"), computed, site.store),
+        }
+    }
+
+    /// An input as it was stored.
+    pub fn input(&self, site: &Site<'_>, index: usize) -> Tensor {
+        self.values[site.op.inputs[index].0].clone()
+    }
+
+    /// An input in the type the op computes in.
+    pub fn operand(&mut self, site: &Site<'_>, index: usize) -> Tensor {
+        let input = self.input(site, index);
+        self.assembly.converted(&input, site.compute)
+    }
+
+    /// A parameter in the type it is stored in for an op.
+    pub fn weight(&self, id: ParamId, element: Element) -> Tensor {
+        Tensor::new(self.weights.name(self.graph, id, element), element)
+    }
+
+    /// Whether a weight is stored `[in, out]`, as `MatMul` takes it.
+    pub fn is_transposed(&self, id: ParamId) -> bool {
+        self.graph.is_product_weight(id)
+    }
+
+    /// Tokens per sequence, int64 `[1]`.
+    pub fn sequence_length(&mut self) -> Tensor {
+        let (extent, assembly) = (self.extent, &mut self.assembly);
+        self.sequence_length
+            .get_or_insert_with(|| {
+                let span = extent.sequence();
+                if span.smallest == span.largest {
+                    return assembly.integers(&[span.largest as i64]);
+                }
+                let ids = Tensor::new(INPUT_IDS, Element::Int64);
+                let shape = Call::new("Shape", &[&ids]);
+                let second = shape.with(AttributeProto::int("start", 1)).with(AttributeProto::int("end", 2));
+                assembly.emit("shape/sequence", second)
+            })
+            .clone()
+    }
+
+    /// The first rows of `table`, as many as a sequence has tokens.
+    pub fn rows_of_sequence(&mut self, name: String, table: &Tensor) -> Tensor {
+        let ends = self.sequence_length();
+        let start = self.assembly.integers(&[0]);
+        // Along axis 0, from 0.
+        self.assembly.emit(name, Call::new("Slice", &[table, &start, &ends, &start]))
+    }
+
+    /// Which keys a query may attend to: bool, broadcastable to `[batch, heads, sequence, sequence]`. Made once per mask.
+    pub fn permitted(&mut self, mask: Mask) -> Tensor {
+        let keys = match &self.key_mask {
+            Some(keys) => keys.clone(),
+            None => {
+                let tokens = Tensor::new(ATTENTION_MASK, Element::Int64);
+                let tokens = self.assembly.cast("mask/tokens", &tokens, Element::Bool);
+                let axes = self.assembly.integers(&[1, 2]);
+                let keys = self.assembly.emit("mask/keys", Call::new("Unsqueeze", &[&tokens, &axes]));
+                self.key_mask.insert(keys).clone()
+            }
+        };
+        match (mask, &self.causal_mask) {
+            (Mask::Padding, _) => keys,
+            (Mask::Causal, Some(permitted)) => permitted.clone(),
+            (Mask::Causal, None) => {
+                let permitted = self.causal(&keys);
+                self.causal_mask.insert(permitted).clone()
+            }
+        }
+    }
+
+    /// Keys that are not after the query.
+    fn causal(&mut self, keys: &Tensor) -> Tensor {
+        let span = self.extent.sequence();
+        let count: Vec<i64> = (0..span.largest as i64).collect();
+        let mut positions = self.assembly.numbered("positions", &count);
+        if span.smallest != span.largest {
+            positions = self.rows_of_sequence("mask/positions".to_owned(), &positions);
+        }
+        let axes = self.assembly.integers(&[1]);
+        let queries = self.assembly.emit("mask/queries", Call::new("Unsqueeze", &[&positions, &axes]));
+        let not_after = Call::new("GreaterOrEqual", &[&queries, &positions]).yielding(Element::Bool);
+        let not_after = self.assembly.emit("mask/causal", not_after);
+        self.assembly.emit("mask/permitted", Call::new("And", &[keys, &not_after]))
+    }
+
+    /// Queries `[batch, heads, sequence, size]`, keys `[batch, heads, size, sequence]` and values like queries, as they
+    /// are stored in a packed projection. Made once per projection.
+    pub fn heads(&mut self, packed: &Tensor) -> [Tensor; 3] {
+        if let Some(heads) = self.heads.get(&packed.name) {
+            return heads.clone();
+        }
+        let dimensions = self.graph.dimensions;
+        let below = |part: &str| format!("{}/{part}", packed.name);
+        let parts = ["query", "key", "value"].map(below);
+        let parts = self.assembly.split(below("split"), packed, parts);
+        // 0 stands for the input's own dimension.
+        let shape = [0, 0, dimensions.heads as i64, (dimensions.hidden / dimensions.heads) as i64];
+        let shape = self.assembly.integers(&shape);
+        let orders: [[i64; 4]; 3] = [[0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]];
+        let mut orders = orders.iter();
+        let heads = parts.map(|part| {
+            let split = self.assembly.emit(format!("{}/heads", part.name), Call::new("Reshape", &[&part, &shape]));
+            let order = orders.next().map_or(&[][..], |order| &order[..]);
+            let turn = Call::new("Transpose", &[&split]).with(AttributeProto::ints("perm", order));
+            self.assembly.emit(format!("{}/transpose", part.name), turn)
+        });
+        self.heads.insert(packed.name.clone(), heads.clone());
+        heads
+    }
+}

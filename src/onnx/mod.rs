@@ -1,0 +1,288 @@
+//! ONNX export: the graph under any precision policy, which becomes explicit element types and `Cast` nodes. What TensorRT
+//! and ONNX Runtime build is what this file says; where ONNX cannot say what the policy says, [`deviations`] does.
+//!
+//! The inputs are [`INPUT_IDS`] and [`ATTENTION_MASK`]; the one output is `logits` or `last_hidden_state`, in the type the
+//! last op stores. Node names are op names (`layer.3/attention/softmax`), tensors are named after the graph's values,
+//! weights after its parameters.
+
+mod assembly;
+mod command;
+mod deviations;
+mod element;
+mod elementwise;
+mod extent;
+mod initializer;
+mod lowering;
+mod normalisation;
+mod products;
+mod proto;
+mod write;
+
+use std::path::PathBuf;
+
+use prost::Message;
+use thiserror::Error;
+
+pub use command::{ExportRequest, export};
+pub use deviations::deviations;
+pub use element::Element;
+pub use extent::{Extent, Span};
+pub use initializer::{ALIGNMENT, Initializer};
+pub use write::Written;
+
+use crate::digest::sha256;
+use crate::graph::{Format, OutputKind, PolicyError, PrecisionPolicy};
+use crate::model::{Model, ModelError};
+use initializer::Weights;
+use proto::{
+    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorShapeProto, TensorTypeProto,
+    TypeProto, ValueInfoProto,
+};
+
+/// Token ids: int64 `[batch, sequence]`.
+pub const INPUT_IDS: &str = "input_ids";
+
+/// 1 where there is a token, 0 where there is padding, which follows the tokens: int64 `[batch, sequence]`, as Hugging
+/// Face has it.
+pub const ATTENTION_MASK: &str = "attention_mask";
+
+/// Operator set: the first with `Gelu`; TensorRT-RTX 1.7 and ONNX Runtime 1.32 know it.
+pub const OPSET: i64 = 20;
+
+/// Format of the file; ONNX 1.16 and later.
+const IR_VERSION: i64 = 10;
+
+/// What [`Export::skeleton`] gives as the file of the weights.
+pub const SKELETON_WEIGHTS: &str = "weights";
+
+/// Protobuf messages end here: 2 GiB less one byte.
+const PROTOBUF_LIMIT: u64 = i32::MAX as u64;
+
+/// A model that cannot be exported.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
+pub enum ExportError {
+    /// The policy does not fit the graph.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// A weight could not be read.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// More tokens than the model has positions for.
+    #[error("sequence length {sequence} is beyond the {positions} positions `{model}` has; export a shorter one")]
+    Positions { model: String, sequence: usize, positions: usize },
+    /// Nothing fits between the two shapes.
+    #[error(
+        "no shape lies between batch {batch}, sequence {sequence}: both must begin at 1 or more and end no lower than \
+         they begin"
+    )]
+    Empty { batch: Span, sequence: Span },
+    /// Too large for a message in memory.
+    #[error(
+        "the model is {bytes} bytes with its weights inside, protobuf ends at {limit}; `Export::write` puts the weights \
+         in a file of their own"
+    )]
+    TooLarge { bytes: u64, limit: u64 },
+    /// The file of the weights could not be named in the model.
+    #[error("{path}: the name of a model whose weights lie beside it must be UTF-8; choose another")]
+    FileName { path: PathBuf },
+    /// A file could not be written.
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: std::io::Error },
+}
+
+/// A model lowered to ONNX under a policy. Holds the nodes, no weights.
+#[derive(Debug)]
+pub struct Export<'m> {
+    model: &'m Model,
+    policy: PrecisionPolicy,
+    extent: Extent,
+    /// Without weights.
+    graph: GraphProto,
+    weights: Vec<Initializer<'m>>,
+    outputs: Vec<NodeOutput>,
+    output_format: Format,
+    deviations: Vec<String>,
+    inline_limit: u64,
+}
+
+/// One output of a node, for comparing a parser's reading with what was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeOutput {
+    /// Node name; that of the op it is, or below it.
+    pub node: String,
+    /// ONNX operator.
+    pub operator: String,
+    /// Tensor name.
+    pub tensor: String,
+    /// Element type of the tensor.
+    pub element: Element,
+}
+
+impl<'m> Export<'m> {
+    /// Lowers the graph. Reads no weights.
+    ///
+    /// # Errors
+    /// [`ExportError::Policy`] when the policy does not fit the graph, [`ExportError::Positions`] and
+    /// [`ExportError::Empty`] when the extent does not fit the model.
+    pub fn new(model: &'m Model, policy: &PrecisionPolicy, extent: Extent) -> Result<Self, ExportError> {
+        check_extent(model, extent)?;
+        let graph = &model.graph;
+        let weights = Weights::of(graph, policy)?;
+        let output = output_name(graph.output_kind);
+        let output_format = graph.value_formats(&graph.roundings(policy)?)[graph.output.0];
+        let assembly = lowering::lower(graph, policy, extent, &weights, output)?;
+        let outputs = node_outputs(&assembly);
+        let shape = extent.value(graph.value(graph.output).shape);
+        let lowered = GraphProto {
+            node: assembly.nodes,
+            name: Some(model.name.clone()),
+            initializer: assembly.constants.into_values().collect(),
+            input: [INPUT_IDS, ATTENTION_MASK].map(|name| value_info(name, Element::Int64, extent.tokens())).into(),
+            output: vec![value_info(output, output_format.into(), shape)],
+        };
+        Ok(Export {
+            model,
+            policy: policy.clone(),
+            extent,
+            graph: lowered,
+            weights: weights.initializers(model),
+            outputs,
+            output_format,
+            deviations: deviations(graph, policy)?,
+            inline_limit: PROTOBUF_LIMIT,
+        })
+    }
+
+    /// Sets the size above which [`Export::write`] puts the weights in a file of their own, bytes; protobuf's limit of
+    /// 2 GiB unless said otherwise.
+    #[must_use]
+    pub fn with_inline_limit(mut self, bytes: u64) -> Self {
+        self.inline_limit = bytes.min(PROTOBUF_LIMIT);
+        self
+    }
+
+    /// `logits` or `last_hidden_state`.
+    pub fn output_name(&self) -> &'static str {
+        output_name(self.model.graph.output_kind)
+    }
+
+    /// The format the last op stores: the type of the output tensor.
+    pub fn output_format(&self) -> Format {
+        self.output_format
+    }
+
+    /// The shapes the model takes.
+    pub fn extent(&self) -> Extent {
+        self.extent
+    }
+
+    /// The weights, in the order of their offsets. Small constants (shapes, scales) are part of the nodes' message.
+    pub fn initializers(&self) -> impl Iterator<Item = &Initializer<'m>> {
+        self.weights.iter()
+    }
+
+    /// Every output of every node in execution order, with its element type.
+    pub fn node_outputs(&self) -> &[NodeOutput] {
+        &self.outputs
+    }
+
+    /// Where ONNX cannot say what the policy says; see [`deviations`].
+    pub fn deviations(&self) -> &[String] {
+        &self.deviations
+    }
+
+    /// The model with its weights declared as external data: file [`SKELETON_WEIGHTS`], offsets and lengths those of
+    /// [`Export::initializers`]. Some hundred kilobytes.
+    pub fn skeleton(&self) -> Vec<u8> {
+        self.with_weights_in(SKELETON_WEIGHTS).encode_to_vec()
+    }
+
+    /// SHA-256 of the skeleton less what is said about it: nodes, types, shapes and their ranges, but no names of model or
+    /// policy and no digest of weights. Two policies that come to the same nodes have the same digest.
+    pub fn digest(&self) -> String {
+        let mut model = self.with_weights_in(SKELETON_WEIGHTS);
+        model.doc_string = None;
+        model.producer_version = None;
+        model.metadata_props = self.ranges();
+        if let Some(graph) = &mut model.graph {
+            graph.name = None;
+        }
+        sha256(&model.encode_to_vec())
+    }
+
+    /// The whole model with its weights in the file `location`.
+    fn with_weights_in(&self, location: &str) -> ModelProto {
+        let mut graph = self.graph.clone();
+        graph.initializer.extend(self.weights.iter().map(|weight| weight.external(location)));
+        ModelProto { graph: Some(graph), ..self.shell() }
+    }
+
+    /// Everything but the graph.
+    fn shell(&self) -> ModelProto {
+        let mut metadata = vec![
+            StringStringEntryProto::new("mixprec.model", &self.model.name),
+            StringStringEntryProto::new("mixprec.weights", self.model.weights_identity()),
+            StringStringEntryProto::new("mixprec.policy", &self.policy.name),
+        ];
+        metadata.extend(self.ranges());
+        let numbered = self.deviations.iter().enumerate();
+        metadata.extend(
+            numbered.map(|(n, text)| StringStringEntryProto::new(&format!("mixprec.deviation.{}", n + 1), text)),
+        );
+        let summary = format!("{}, precision policy {}", self.model.provenance, self.policy.name);
+        let doc = std::iter::once(&summary).chain(&self.deviations).map(String::as_str).collect::<Vec<_>>().join("\n");
+        ModelProto {
+            ir_version: Some(IR_VERSION),
+            producer_name: Some(env!("CARGO_PKG_NAME").to_owned()),
+            producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            doc_string: Some(doc),
+            graph: None,
+            opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPSET) }],
+            metadata_props: metadata,
+        }
+    }
+
+    fn ranges(&self) -> Vec<StringStringEntryProto> {
+        vec![
+            StringStringEntryProto::new("mixprec.batch", self.extent.batch()),
+            StringStringEntryProto::new("mixprec.sequence", self.extent.sequence()),
+        ]
+    }
+}
+
+fn check_extent(model: &Model, extent: Extent) -> Result<(), ExportError> {
+    let (batch, sequence) = (extent.batch(), extent.sequence());
+    if [batch, sequence].iter().any(|span| span.smallest == 0 || span.smallest > span.largest) {
+        return Err(ExportError::Empty { batch, sequence });
+    }
+    let positions = model.graph.dimensions.positions;
+    match sequence.largest > positions {
+        true => Err(ExportError::Positions { model: model.name.clone(), sequence: sequence.largest, positions }),
+        false => Ok(()),
+    }
+}
+
+fn output_name(kind: OutputKind) -> &'static str {
+    if kind.is_logits() { "logits" } else { "last_hidden_state" }
+}
+
+fn node_outputs(assembly: &assembly::Assembly) -> Vec<NodeOutput> {
+    let outputs = |node: &NodeProto| {
+        let (name, operator) = (node.name.clone().unwrap_or_default(), node.op_type.clone().unwrap_or_default());
+        let known = node.output.iter().filter_map(|tensor| assembly.elements.get_key_value(tensor));
+        let known = known.map(move |(tensor, &element)| NodeOutput {
+            node: name.clone(),
+            operator: operator.clone(),
+            tensor: tensor.clone(),
+            element,
+        });
+        known.collect::<Vec<_>>()
+    };
+    assembly.nodes.iter().flat_map(outputs).collect()
+}
+
+fn value_info(name: &str, element: Element, shape: TensorShapeProto) -> ValueInfoProto {
+    let tensor = TensorTypeProto { elem_type: Some(element.code()), shape: Some(shape) };
+    ValueInfoProto { name: Some(name.to_owned()), r#type: Some(TypeProto { tensor_type: Some(tensor) }) }
+}

@@ -1,0 +1,116 @@
+//! Matrix products and table lookups.
+
+use super::assembly::{Call, Tensor};
+use super::element::Element;
+use super::lowering::{Lowering, Site};
+use super::proto::AttributeProto;
+use crate::graph::ParamId;
+
+impl Lowering<'_> {
+    /// `(word[id] + token_type[0]) + position[index]`: rows in `compute`, sums in `accumulate`.
+    pub fn embedding(
+        &mut self,
+        site: &Site<'_>,
+        [word, position]: [ParamId; 2],
+        token_type: Option<ParamId>,
+    ) -> Tensor {
+        let ids = Tensor::new(super::INPUT_IDS, Element::Int64);
+        let table = self.weight(word, site.compute);
+        let gather = Call::new("Gather", &[&table, &ids]).with(AttributeProto::int("axis", 0));
+        let rows = self.assembly.emit(site.part("word"), gather);
+        let mut sum = self.assembly.converted(&rows, site.accumulate);
+        if let Some(token_type) = token_type {
+            let (table, zero) = (self.weight(token_type, site.compute), self.assembly.index(0));
+            let gather = Call::new("Gather", &[&table, &zero]).with(AttributeProto::int("axis", 0));
+            let row = self.assembly.emit(site.part("token_type"), gather);
+            let row = self.assembly.converted(&row, site.accumulate);
+            sum = self.assembly.emit(site.part("add_token_type"), Call::new("Add", &[&sum, &row]));
+        }
+        let table = self.weight(position, site.compute);
+        let rows = self.rows_of_sequence(site.part("position"), &table);
+        let rows = self.assembly.converted(&rows, site.accumulate);
+        self.assembly.emit(site.name(), Call::new("Add", &[&sum, &rows]))
+    }
+
+    /// `x W + b`. ONNX knows no product with a result wider than its operands: the product is in `compute`. The bias, which
+    /// is stored in `store`, is added in the narrowest type that holds both.
+    pub fn linear(&mut self, site: &Site<'_>, weight: ParamId, bias: Option<ParamId>) -> Tensor {
+        let input = self.operand(site, 0);
+        let mut matrix = self.weight(weight, site.compute);
+        if !self.is_transposed(weight) {
+            let turn = Call::new("Transpose", &[&matrix]).with(AttributeProto::ints("perm", &[1, 0]));
+            matrix = self.assembly.emit(site.part("weight_transpose"), turn);
+        }
+        let product = self.assembly.emit(site.name(), Call::new("MatMul", &[&input, &matrix]));
+        let Some(bias) = bias else { return product };
+        let sum = site.compute.join(site.store);
+        let product = match site.compute == sum {
+            true => product,
+            false => self.assembly.cast(site.part("widen"), &product, sum),
+        };
+        let bias = self.weight(bias, site.store);
+        let bias = self.assembly.converted(&bias, sum);
+        self.assembly.emit(site.part("add_bias"), Call::new("Add", &[&product, &bias]))
+    }
+
+    /// `Q Kᵀ`, stored, then scaled. Where ONNX forces the product into FP16 and the policy stores it wider, the power of two
+    /// in the scale is multiplied into the queries beforehand, which is exact: the policy's product cannot overflow there,
+    /// the unscaled one in FP16 can.
+    pub fn attention_scores(&mut self, site: &Site<'_>, scale: f64) -> Tensor {
+        let packed = self.input(site, 0);
+        let [query, key, _] = self.heads(&packed);
+        let mut query = self.assembly.converted(&query, site.compute);
+        let key = self.assembly.converted(&key, site.compute);
+        let taken = scale_of_queries(scale, site.compute, site.store);
+        if taken != 1.0 {
+            let power = self.assembly.scalar(site.compute, taken);
+            query = self.assembly.emit(site.part("scale_query"), Call::new("Mul", &[&query, &power]));
+        }
+        let product = self.assembly.emit(site.name(), Call::new("MatMul", &[&query, &key]));
+        let stored = self.stored(site, &product);
+        let rest = scale / taken;
+        if rest == 1.0 {
+            return stored;
+        }
+        let rest = self.assembly.scalar(site.store, rest);
+        self.assembly.emit(site.part("scale"), Call::new("Mul", &[&stored, &rest]))
+    }
+
+    /// `P V` per head, heads side by side: `[batch, sequence, hidden]`.
+    pub fn attention_context(&mut self, site: &Site<'_>) -> Tensor {
+        let probabilities = self.operand(site, 0);
+        let packed = self.input(site, 1);
+        let [_, _, value] = self.heads(&packed);
+        let value = self.assembly.converted(&value, site.compute);
+        let product = self.assembly.emit(site.name(), Call::new("MatMul", &[&probabilities, &value]));
+        let turn = Call::new("Transpose", &[&product]).with(AttributeProto::ints("perm", &[0, 2, 1, 3]));
+        let turned = self.assembly.emit(site.part("transpose"), turn);
+        let shape = self.assembly.integers(&[0, 0, self.graph.dimensions.hidden as i64]);
+        self.assembly.emit(site.part("merge"), Call::new("Reshape", &[&turned, &shape]))
+    }
+}
+
+/// The part of the scale of attention scores that is multiplied into the queries: a power of two where the product could
+/// overflow its type and not the one it is stored in, otherwise 1.
+pub(super) fn scale_of_queries(scale: f64, compute: Element, store: Element) -> f64 {
+    let overflows = compute == Element::Fp16 && store != Element::Fp16;
+    if overflows { power_of_two(scale) } else { 1.0 }
+}
+
+/// The largest power of two not above a positive normal number: its exponent with an empty mantissa.
+fn power_of_two(x: f64) -> f64 {
+    f64::from_bits(x.to_bits() & (0x7ff << 52))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::power_of_two;
+
+    #[test]
+    fn the_power_of_two_in_a_scale_is_exact_and_leaves_a_factor_below_two() {
+        assert_eq!(power_of_two(0.125), 0.125);
+        let scale = 1.0 / 32f64.sqrt();
+        assert_eq!(power_of_two(scale), 0.125);
+        assert!((1.0..2.0).contains(&(scale / power_of_two(scale))));
+    }
+}
