@@ -2,119 +2,25 @@
 //! Needs ../shared and a python3 with numpy and safetensors to expand its checkpoints; skips with a reason otherwise.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::{Arc, OnceLock};
+mod material;
 
+use std::path::Path;
+use std::sync::Arc;
+
+use material::{Golden, open, outputs, relative_error, shared, sst2, widened};
 use mixprec::backend::reference::{ReferenceBackend, oracle_outputs};
 use mixprec::backend::{Backend, BuildRequest, Engine};
 use mixprec::graph::{Format, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
 use mixprec::input::{Batch, InputStream};
-use mixprec::manifest::schema::{InputSource, ModelSource, Numerics};
+use mixprec::manifest::schema::{InputSource, Numerics};
 use mixprec::model::{Head, Model};
 use mixprec::numerics::evaluate;
-use safetensors::SafeTensors;
 
 const THREADS: usize = 2;
-
-fn shared() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared")
-}
-
-/// Expands a shared checkpoint once per test run; `Err` is the reason to skip.
-fn expanded(name: &str) -> Result<PathBuf, String> {
-    let source = shared().join("models").join(name);
-    if !source.exists() {
-        return Err(format!("{} is absent", source.display()));
-    }
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    if folder.join("tokenizer.json").exists() {
-        return Ok(folder);
-    }
-    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("runs/venv/bin/python3");
-    let python = if venv.exists() { venv } else { PathBuf::from("python3") };
-    let scratch = folder.with_extension("partial");
-    let output = Command::new(&python)
-        .arg(shared().join("models/expand.py"))
-        .arg(&source)
-        .arg(&scratch)
-        .output()
-        .map_err(|error| format!("{}: {error}", python.display()))?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        return Err(format!(
-            "expand.py failed ({}); `make test` installs what it needs",
-            text.lines().last().unwrap_or("")
-        ));
-    }
-    std::fs::rename(&scratch, &folder).map_err(|error| error.to_string())?;
-    Ok(folder)
-}
-
-/// The folder of a model, expanded once for all tests of this binary.
-fn model_folder(name: &'static str) -> Option<PathBuf> {
-    static BERT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    static GPT2: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let cell = if name.starts_with("bert") { &BERT } else { &GPT2 };
-    match cell.get_or_init(|| expanded(name)) {
-        Ok(folder) => Some(folder.clone()),
-        Err(reason) => {
-            println!("skipped: {reason}");
-            None
-        }
-    }
-}
-
-fn open(name: &'static str, head: Head) -> Option<Arc<Model>> {
-    let source = ModelSource::Checkpoint { path: model_folder(name)?, sha256: None };
-    Some(Arc::new(Model::open(name, &source, Path::new("."), head).unwrap()))
-}
 
 fn engine(model: &Arc<Model>, preset: Preset, shape: Shape) -> Box<dyn Engine> {
     let request = BuildRequest::new(model.clone(), PrecisionPolicy::preset(preset), shape, THREADS);
     ReferenceBackend::default().build(&request).unwrap().engine.unwrap()
-}
-
-fn outputs(engine: &mut dyn Engine, batch: &Batch) -> Vec<f32> {
-    engine.bind(batch).unwrap();
-    engine.enqueue().unwrap();
-    engine.outputs().unwrap().values
-}
-
-struct Golden(Vec<u8>);
-
-impl Golden {
-    fn open() -> Golden {
-        Golden(std::fs::read(shared().join("golden/reference_f64.safetensors")).unwrap())
-    }
-
-    fn bytes(&self, name: &str) -> Vec<u8> {
-        SafeTensors::deserialize(&self.0).unwrap().tensor(name).unwrap().data().to_vec()
-    }
-
-    fn ids(&self, name: &str) -> Vec<u32> {
-        self.bytes(name).chunks(4).map(|b| i32::from_le_bytes(b.try_into().unwrap()) as u32).collect()
-    }
-
-    fn f64s(&self, name: &str) -> Vec<f64> {
-        self.bytes(name).chunks(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect()
-    }
-
-    fn f32s(&self, name: &str) -> Vec<f64> {
-        self.bytes(name).chunks(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect()
-    }
-}
-
-/// `‖ours - golden‖ / ‖golden‖`
-fn relative_error(ours: &[f64], golden: &[f64]) -> f64 {
-    assert_eq!(ours.len(), golden.len());
-    let square = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>();
-    let error = square(&mut ours.iter().zip(golden).map(|(a, b)| a - b));
-    (error / square(&mut golden.iter().copied())).sqrt()
-}
-
-fn widened(values: &[f32]) -> Vec<f64> {
-    values.iter().map(|&x| f64::from(x)).collect()
 }
 
 #[test]
@@ -190,11 +96,6 @@ fn tokenised_text_equals_the_golden_ids() {
         let batch = stream.batch(Shape { batch: 1, sequence: 64 }, row).unwrap();
         assert_eq!(batch.ids[..batch.lengths[0]], golden.ids(&format!("bert.{row}.ids")), "row {row}");
     }
-}
-
-fn sst2() -> InputSource {
-    let sha256 = Some("54a9c12c77e402fc14d6a66a506f24d999f596b0176eb777c972cccc2f9cc4b0".to_owned());
-    InputSource::Sst2 { path: shared().join("data/sst2/dev.tsv"), sha256 }
 }
 
 #[test]

@@ -197,6 +197,12 @@ pub struct Found {
 }
 
 impl Found {
+    /// Its path, from the current folder where it lies below that.
+    pub fn place(&self) -> String {
+        let here = env::current_dir().unwrap_or_default();
+        self.path.strip_prefix(here).unwrap_or(&self.path).display().to_string()
+    }
+
     /// Compares the file with its pin, byte for byte. A library that a person chose by other means is not judged.
     ///
     /// # Errors

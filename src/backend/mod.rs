@@ -3,8 +3,10 @@
 //! A backend builds engines; an engine binds inputs, enqueues work and hands out its outputs. Neither owns a clock.
 
 mod build;
+mod fit;
 pub mod library;
 pub mod mock;
+pub mod onnxruntime;
 pub mod reference;
 
 use std::fmt;
@@ -15,7 +17,7 @@ use thiserror::Error;
 
 pub use build::{Availability, Build, BuildProgress, BuildReport, ProgressSink, Target, UnknownTarget};
 
-use crate::graph::{OutputKind, PolicyError, PrecisionPolicy, Preset, Shape};
+use crate::graph::{OutputKind, PolicyError, PrecisionPolicy, Shape};
 use crate::input::Batch;
 use crate::model::Model;
 
@@ -57,11 +59,8 @@ impl BackendKind {
     /// # Errors
     /// The reason, as a sentence fragment.
     pub fn supports(self, policy: &PrecisionPolicy) -> Result<(), String> {
-        match (self, policy.as_preset()) {
-            (BackendKind::OnnxRuntime, Some(Preset::Fp32)) => Ok(()),
-            (BackendKind::OnnxRuntime, _) => {
-                Err("onnxruntime is the FP32 CPU baseline here and executes the fp32 policy only".to_owned())
-            }
+        match self {
+            BackendKind::OnnxRuntime => onnxruntime::supports(policy),
             _ => Ok(()),
         }
     }
@@ -283,7 +282,8 @@ pub fn backend(kind: BackendKind) -> Result<Box<dyn Backend>, BackendError> {
     match kind {
         BackendKind::Reference => Ok(Box::new(reference::ReferenceBackend::default())),
         BackendKind::Mock => Ok(Box::new(mock::MockBackend)),
-        BackendKind::OnnxRuntime | BackendKind::Cuda | BackendKind::TensorRt => Err(BackendError::Unavailable {
+        BackendKind::OnnxRuntime => Ok(Box::new(onnxruntime::OnnxRuntimeBackend::default())),
+        BackendKind::Cuda | BackendKind::TensorRt => Err(BackendError::Unavailable {
             backend: kind,
             reason: "this version of mixprec does not contain it".to_owned(),
         }),

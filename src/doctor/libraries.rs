@@ -1,7 +1,5 @@
 //! The libraries that set-up fetches: where they are, and whether they are the pinned bytes.
 
-use std::path::Path;
-
 use super::{Finding, Section, Status};
 use crate::backend::library::{Found, How, Library, LibraryError, find};
 
@@ -20,18 +18,11 @@ fn finding(library: Library, found: Result<Found, LibraryError>) -> Finding {
                 (Some(pin), How::Pinned) => format!("{}, the pinned bytes", pin.version),
                 (_, how) => how.to_string(),
             };
-            let detail = format!("{version}: {}", shown(&found.path));
+            let detail = format!("{version}: {}", found.place());
             Finding::new(Section::Libraries, name, Status::Ok, detail)
         }
         Err(error) => Finding::new(Section::Libraries, name, Status::Missing, error.to_string()),
     }
-}
-
-/// The path from the current folder where that is shorter.
-fn shown(path: &Path) -> String {
-    let here = std::env::current_dir().ok();
-    let relative = here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
-    relative.as_deref().unwrap_or(path).display().to_string()
 }
 
 #[cfg(test)]

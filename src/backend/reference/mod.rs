@@ -18,7 +18,8 @@ use super::{
     Availability, Backend, BackendError, BackendKind, Build, BuildRequest, Engine, EngineDescription, MemoryBreakdown,
     Output,
 };
-use crate::graph::{Format, Graph, PrecisionPolicy, Shape};
+use crate::backend::fit::{check_batch, check_shape, is_fp32, output_dims};
+use crate::graph::{Graph, PrecisionPolicy, Shape};
 use crate::input::Batch;
 use crate::model::Model;
 use kernels::Kernels;
@@ -74,12 +75,6 @@ impl Backend for ReferenceBackend {
             threads: *threads,
         }))
     }
-}
-
-/// Whether every op computes, accumulates and stores FP32, so that nothing is emulated.
-fn is_fp32(graph: &Graph, policy: &PrecisionPolicy) -> Result<bool, BackendError> {
-    let fp32 = |format| matches!(format, Format::Fp32);
-    Ok(graph.roundings(policy)?.iter().all(|r| fp32(r.compute) && fp32(r.accumulate) && fp32(r.store)))
 }
 
 fn pool(threads: usize) -> Result<ThreadPool, BackendError> {
@@ -141,33 +136,6 @@ impl<T: Kernels> Runner<T> {
     }
 }
 
-/// Refuses an engine that no batch could fill, before anything is allocated for it.
-fn check_shape(graph: &Graph, shape: Shape) -> Result<(), BackendError> {
-    let positions = graph.dimensions.positions;
-    if shape.batch == 0 || shape.sequence == 0 || shape.sequence > positions {
-        let Shape { batch, sequence } = shape;
-        return Err(BackendError::Inputs(format!(
-            "a batch of {batch} with {sequence} tokens a row, where the model's {positions} positions allow 1 to {positions}"
-        )));
-    }
-    Ok(())
-}
-
-/// Refuses a batch that would read outside the engine's tensors.
-fn check_batch(graph: &Graph, shape: Shape, batch: &Batch) -> Result<(), BackendError> {
-    let refuse = |message: String| Err(BackendError::Inputs(message));
-    if batch.shape != shape || batch.ids.len() != shape.tokens() || batch.lengths.len() != shape.batch {
-        return refuse(format!("the engine is {shape:?}, the batch {:?}", batch.shape));
-    }
-    if let Some(length) = batch.lengths.iter().find(|&&length| length == 0 || length > shape.sequence) {
-        return refuse(format!("a row of {length} tokens, where 1 to {} are allowed", shape.sequence));
-    }
-    match batch.ids.iter().find(|&&id| id as usize >= graph.dimensions.vocabulary) {
-        Some(id) => refuse(format!("token id {id} is outside the vocabulary of {}", graph.dimensions.vocabulary)),
-        None => Ok(()),
-    }
-}
-
 struct ReferenceEngine {
     runner: Runner<f32>,
     model: Arc<Model>,
@@ -212,13 +180,6 @@ impl Engine for ReferenceEngine {
             emulated: self.emulated,
         }
     }
-}
-
-/// Rows and width of the graph's output seen as a list of vectors.
-fn output_dims(graph: &Graph, shape: Shape) -> (usize, usize) {
-    let dims = graph.value(graph.output).shape.dims(shape);
-    let width = dims.last().copied().unwrap_or(1);
-    (dims.iter().product::<usize>() / width, width)
 }
 
 /// FP64 outputs of a batch, `[rows, width]`: what every other number is checked against.

@@ -1,0 +1,46 @@
+//! What every backend checks and derives in the same way: does a shape fit the model, a batch the engine; how large is
+//! the output; does a policy round at all.
+
+use super::BackendError;
+use crate::graph::{Format, Graph, PolicyError, PrecisionPolicy, Shape};
+use crate::input::Batch;
+
+/// Refuses an engine that no batch could fill, before anything is allocated for it.
+pub(super) fn check_shape(graph: &Graph, shape: Shape) -> Result<(), BackendError> {
+    let positions = graph.dimensions.positions;
+    if shape.batch == 0 || shape.sequence == 0 || shape.sequence > positions {
+        let Shape { batch, sequence } = shape;
+        return Err(BackendError::Inputs(format!(
+            "a batch of {batch} with {sequence} tokens a row, where the model's {positions} positions allow 1 to {positions}"
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses a batch that would read outside the engine's tensors.
+pub(super) fn check_batch(graph: &Graph, shape: Shape, batch: &Batch) -> Result<(), BackendError> {
+    let refuse = |message: String| Err(BackendError::Inputs(message));
+    if batch.shape != shape || batch.ids.len() != shape.tokens() || batch.lengths.len() != shape.batch {
+        return refuse(format!("the engine is {shape:?}, the batch {:?}", batch.shape));
+    }
+    if let Some(length) = batch.lengths.iter().find(|&&length| length == 0 || length > shape.sequence) {
+        return refuse(format!("a row of {length} tokens, where 1 to {} are allowed", shape.sequence));
+    }
+    match batch.ids.iter().find(|&&id| id as usize >= graph.dimensions.vocabulary) {
+        Some(id) => refuse(format!("token id {id} is outside the vocabulary of {}", graph.dimensions.vocabulary)),
+        None => Ok(()),
+    }
+}
+
+/// Rows and width of the graph's output seen as a list of vectors.
+pub(super) fn output_dims(graph: &Graph, shape: Shape) -> (usize, usize) {
+    let dims = graph.value(graph.output).shape.dims(shape);
+    let width = dims.last().copied().unwrap_or(1);
+    (dims.iter().product::<usize>() / width, width)
+}
+
+/// Whether every op computes, accumulates and stores FP32, so that nothing is rounded to another format.
+pub(super) fn is_fp32(graph: &Graph, policy: &PrecisionPolicy) -> Result<bool, PolicyError> {
+    let fp32 = |format| matches!(format, Format::Fp32);
+    Ok(graph.roundings(policy)?.iter().all(|r| fp32(r.compute) && fp32(r.accumulate) && fp32(r.store)))
+}

@@ -1,0 +1,110 @@
+//! An engine: one session with its inputs and its output bound once, so that the timed path is the run and nothing else.
+
+use std::sync::Arc;
+
+use half::{bf16, f16};
+use ort::memory::Allocator;
+use ort::session::{IoBinding, Session};
+use ort::value::{DynTensor, Tensor, TensorElementType};
+
+use super::runtime::failure;
+use super::weights::Weights;
+use crate::backend::fit::{check_batch, output_dims};
+use crate::backend::{BackendError, BackendKind, Engine, EngineDescription, MemoryBreakdown, Output};
+use crate::graph::Shape;
+use crate::input::Batch;
+use crate::model::Model;
+use crate::onnx::{ATTENTION_MASK, INPUT_IDS};
+
+/// What a session is made into an engine with.
+pub(super) struct Parts {
+    /// The session, built for `shape`.
+    pub session: Session,
+    /// Its weights, which it refers to.
+    pub weights: Arc<Weights>,
+    /// Its model.
+    pub model: Arc<Model>,
+    /// Batch size and sequence length.
+    pub shape: Shape,
+    /// The name of its output.
+    pub output: &'static str,
+    /// What it says of itself.
+    pub description: EngineDescription,
+}
+
+/// A session with its bindings.
+pub(super) struct OnnxRuntimeEngine {
+    parts: Parts,
+    binding: IoBinding,
+    output: DynTensor,
+    bound: bool,
+}
+
+impl OnnxRuntimeEngine {
+    /// Allocates and binds the output.
+    pub fn new(parts: Parts) -> Result<Self, BackendError> {
+        let dims: Vec<i64> = {
+            let graph = &parts.model.graph;
+            graph.value(graph.output).shape.dims(parts.shape).into_iter().map(|dim| dim as i64).collect()
+        };
+        let typed = parts.session.outputs().iter().find(|outlet| outlet.name() == parts.output);
+        let element = typed.and_then(|outlet| outlet.dtype().tensor_type()).unwrap_or(TensorElementType::Float32);
+        let mut output = DynTensor::new(&Allocator::default(), element, dims.as_slice()).map_err(failure)?;
+        let mut binding = parts.session.create_binding().map_err(failure)?;
+        binding.bind_output(parts.output, &mut output).map_err(failure)?;
+        Ok(OnnxRuntimeEngine { parts, binding, output, bound: false })
+    }
+
+    fn values(&self) -> Result<Vec<f32>, ort::Error> {
+        let tensor = &self.output;
+        Ok(match tensor.data_type() {
+            TensorElementType::Float16 => tensor.try_extract_tensor::<f16>()?.1.iter().map(|x| x.to_f32()).collect(),
+            TensorElementType::Bfloat16 => tensor.try_extract_tensor::<bf16>()?.1.iter().map(|x| x.to_f32()).collect(),
+            TensorElementType::Float64 => tensor.try_extract_tensor::<f64>()?.1.iter().map(|&x| x as f32).collect(),
+            _ => tensor.try_extract_tensor::<f32>()?.1.to_vec(),
+        })
+    }
+}
+
+impl Engine for OnnxRuntimeEngine {
+    fn bind(&mut self, batch: &Batch) -> Result<(), BackendError> {
+        let shape = self.parts.shape;
+        check_batch(&self.parts.model.graph, shape, batch)?;
+        let ids: Vec<i64> = batch.ids.iter().map(|&id| i64::from(id)).collect();
+        let positions = batch.lengths.iter().flat_map(|&length| (0..shape.sequence).map(move |at| at < length));
+        let mask: Vec<i64> = positions.map(i64::from).collect();
+        for (name, values) in [(INPUT_IDS, ids), (ATTENTION_MASK, mask)] {
+            let tensor = Tensor::from_array(([shape.batch, shape.sequence], values)).map_err(failure)?;
+            self.binding.bind_input(name, &tensor).map_err(failure)?;
+        }
+        self.bound = true;
+        Ok(())
+    }
+
+    fn enqueue(&mut self) -> Result<(), BackendError> {
+        if !self.bound {
+            return Err(BackendError::Inputs("no batch has been bound".to_owned()));
+        }
+        self.parts.session.run_binding(&self.binding).map(drop).map_err(failure)
+    }
+
+    fn outputs(&mut self) -> Result<Output, BackendError> {
+        let graph = &self.parts.model.graph;
+        let (rows, width) = output_dims(graph, self.parts.shape);
+        let values = self.values().map_err(failure)?;
+        if values.len() != rows * width {
+            let message = format!("{} output elements where {rows} x {width} were expected", values.len());
+            return Err(BackendError::Execution { backend: BackendKind::OnnxRuntime, message });
+        }
+        Ok(Output { kind: graph.output_kind, rows, width, values })
+    }
+
+    /// The weights as given. What the session packs again for its kernels and its arena are the library's own knowledge.
+    fn memory(&self) -> MemoryBreakdown {
+        MemoryBreakdown { weights_bytes: Some(self.parts.weights.bytes()), ..MemoryBreakdown::default() }
+    }
+
+    fn describe(&self) -> EngineDescription {
+        self.parts.description.clone()
+    }
+}

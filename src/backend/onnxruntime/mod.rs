@@ -1,0 +1,173 @@
+//! ONNX Runtime on the CPU: the baseline that speedups are quoted against, and a second opinion on the numerics of the
+//! policies that round to FP16.
+//!
+//! FP32 is executed as the library likes it best: every graph optimisation, packed weights, all the threads that are
+//! asked for. For other policies it has few kernels and computes in FP32 between casts; [`barrier`] makes it keep the
+//! roundings, at the price of time. Their times say nothing about hardware of that format, and rows say `emulated`.
+
+mod barrier;
+mod engine;
+mod runtime;
+mod weights;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use ort::logging::LogLevel;
+use ort::session::Session;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+
+use super::fit::{check_shape, is_fp32};
+use super::{
+    Availability, Backend, BackendError, BackendKind, Build, BuildReport, BuildRequest, Engine, EngineDescription,
+};
+use crate::graph::{Format, PrecisionPolicy, Shape};
+use crate::model::Model;
+use crate::onnx::{Export, ExportError, Extent};
+use engine::{OnnxRuntimeEngine, Parts};
+use runtime::{failure, runtime};
+use weights::Weights;
+
+/// Weights kept for the next engine of the same model and policy.
+type Loaded = (Arc<Model>, PrecisionPolicy, Arc<Weights>);
+
+/// Builds sessions; keeps the weights of the last model and policy, so that engines of many shapes share them.
+#[derive(Debug, Default)]
+pub struct OnnxRuntimeBackend {
+    loaded: Mutex<Option<Loaded>>,
+}
+
+/// Whether the library's CPU provider has operators of every type the policy names.
+///
+/// # Errors
+/// The reason, as a sentence fragment.
+pub(super) fn supports(policy: &PrecisionPolicy) -> Result<(), String> {
+    let roundings = || policy.classes.values().chain(policy.overrides.values());
+    let names = |format| roundings().any(|r| [r.compute, r.accumulate, r.store].contains(&format));
+    for (format, reason) in [
+        (Format::Tf32, "TF32 is a mode of NVIDIA's tensor cores and onnxruntime executes on the CPU"),
+        (Format::Bf16, "onnxruntime has no BF16 arithmetic on the CPU"),
+        (Format::Fp64, "FP64 is the oracle's format, which backend `reference` computes"),
+    ] {
+        if names(format) {
+            return Err(reason.to_owned());
+        }
+    }
+    Ok(())
+}
+
+impl OnnxRuntimeBackend {
+    fn weights(&self, model: &Arc<Model>, policy: &PrecisionPolicy) -> Result<Arc<Weights>, BackendError> {
+        runtime()?;
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        match loaded.as_ref() {
+            Some((held, kept, weights)) if Arc::ptr_eq(held, model) && kept == policy => return Ok(weights.clone()),
+            _ => {}
+        }
+        // The old weights go first: two models need not fit.
+        *loaded = None;
+        let smallest = Shape { batch: 1, sequence: 1 };
+        let export = Export::new(model, policy, Extent::Static(smallest)).map_err(export_failure)?;
+        let weights = Arc::new(Weights::load(&export)?);
+        *loaded = Some((model.clone(), policy.clone(), weights.clone()));
+        Ok(weights)
+    }
+
+    fn engine(&self, request: &BuildRequest, report: &mut BuildReport) -> Result<OnnxRuntimeEngine, BackendError> {
+        let BuildRequest { model, policy, shape, threads, .. } = request;
+        let weights = self.weights(model, policy)?;
+        let start = Instant::now();
+        let export = Export::new(model, policy, Extent::Static(*shape)).map_err(export_failure)?;
+        let rounds = !is_fp32(&model.graph, policy)?;
+        let mut skeleton = export.skeleton();
+        if rounds {
+            skeleton =
+                barrier::with_barriers(&skeleton, &narrow_outputs(&export)).map_err(|error| execution(&error))?;
+        }
+        report.export_s = Some(start.elapsed().as_secs_f64());
+        let start = Instant::now();
+        let session = weights.give(options(*threads, rounds)?)?.commit_from_memory(&skeleton).map_err(failure)?;
+        report.compile_s = Some(start.elapsed().as_secs_f64());
+        let description = EngineDescription {
+            library: runtime()?.name.clone(),
+            device: "cpu".to_owned(),
+            threads: Some(*threads),
+            emulated: rounds,
+        };
+        OnnxRuntimeEngine::new(Parts {
+            session,
+            weights,
+            model: model.clone(),
+            shape: *shape,
+            output: export.output_name(),
+            description,
+        })
+    }
+}
+
+/// Names of the tensors that exist in FP16.
+fn narrow_outputs<'e>(export: &'e Export<'_>) -> HashSet<&'e [u8]> {
+    let outputs = export.node_outputs().iter();
+    outputs.filter(|output| output.element.is_narrow()).map(|output| output.tensor.as_bytes()).collect()
+}
+
+/// A session's options: one forward pass at a time on `threads` threads, the caller's among them.
+fn options(threads: usize, rounds: bool) -> Result<SessionBuilder, BackendError> {
+    let environment = &runtime()?.environment;
+    let options = || -> ort::Result<SessionBuilder> {
+        let builder = Session::builder(environment)?
+            .with_log_level(LogLevel::Fatal)?
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_intra_threads(threads)?
+            .with_inter_threads(1)?;
+        Ok(if rounds { builder.with_disabled_optimizers(barrier::MUST_BE_OFF)? } else { builder })
+    };
+    options().map_err(failure)
+}
+
+impl Backend for OnnxRuntimeBackend {
+    fn kind(&self) -> BackendKind {
+        BackendKind::OnnxRuntime
+    }
+
+    fn availability(&self) -> Result<Availability, BackendError> {
+        let runtime = runtime()?;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let found = &runtime.found;
+        Ok(Availability::executes(format!("{} on {threads} cores, {}: {}", runtime.name, found.how, found.place())))
+    }
+
+    fn load(&self, model: &Arc<Model>, policy: &PrecisionPolicy) -> Result<(), BackendError> {
+        check_policy(policy)?;
+        self.weights(model, policy).map(|_| ())
+    }
+
+    fn build(&self, request: &BuildRequest) -> Result<Build, BackendError> {
+        check_policy(&request.policy)?;
+        check_shape(&request.model.graph, request.shape)?;
+        let mut report = BuildReport::default();
+        let engine = self.engine(request, &mut report)?;
+        Ok(Build { report, engine: Ok(Box::new(engine) as Box<dyn Engine>) })
+    }
+}
+
+fn check_policy(policy: &PrecisionPolicy) -> Result<(), BackendError> {
+    supports(policy).map_err(|reason| BackendError::UnsupportedPolicy {
+        backend: BackendKind::OnnxRuntime,
+        policy: policy.name.clone(),
+        reason,
+    })
+}
+
+fn export_failure(error: ExportError) -> BackendError {
+    match error {
+        ExportError::Policy(error) => error.into(),
+        ExportError::Model(error) => error.into(),
+        error => execution(&error),
+    }
+}
+
+fn execution(error: &dyn std::error::Error) -> BackendError {
+    BackendError::Execution { backend: BackendKind::OnnxRuntime, message: error.to_string() }
+}
