@@ -1,6 +1,8 @@
 //! The command line: what can be typed, and which stage each command calls. Messages for people go to standard error,
 //! results to standard output.
 
+mod cache;
+
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -80,6 +82,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// List, check or delete cached engines.
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
     /// Execute configurations for a run (started by `run`).
     #[command(hide = true)]
     Worker,
@@ -159,6 +164,7 @@ impl Cli {
             Command::Verify { dir, json, claims } => verify(&dir, json, claims.as_deref())?,
             Command::Infer(args) => infer(args)?,
             Command::Doctor { json } => diagnose(json)?,
+            Command::Cache(command) => cache::execute(&command)?,
             Command::Worker => return Ok(runner::worker::main()),
         };
         Ok(ExitCode::from(code))
