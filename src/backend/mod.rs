@@ -6,6 +6,8 @@ mod build;
 pub mod library;
 pub mod mock;
 pub mod reference;
+#[cfg(feature = "tensorrt")]
+pub mod tensorrt;
 
 use std::fmt;
 use std::sync::Arc;
