@@ -7,6 +7,7 @@ mod commands;
 mod experiment;
 mod faults;
 mod infer;
+mod libraries;
 mod numerics;
 mod quality;
 

@@ -41,7 +41,6 @@ const MISTAKES: &[(&str, &str)] = &[
     ("models", "models: {a: {hub: https://example.org/a/b, revision: main, sha256: 0}}"),
     ("models", "models: {a: {hub: a/b}}"),
     ("backends", "backends: [cuda, refernce]"),
-    ("backends", "backends: [onnxruntime]"),
     ("backends", "backends: [tensorrt, cuda]\ntargets: [sm80]"),
     ("backends", "backends: [tensorrt]\ntargets: [sm80, sm90, sm80]"),
     ("backends", "backends: [tensorrt]\ntargets: []"),
@@ -96,6 +95,15 @@ const MISTAKES: &[(&str, &str)] = &[
     ("expect_configurations", "expect_configurations: 0"),
     ("expect_configurations", "<<: {expect_configurations: 24}"),
 ];
+
+#[test]
+fn a_policy_that_a_backend_cannot_execute_is_named_with_the_reason() {
+    let text = with("backends", "backends: [onnxruntime]").replace("[fp32, hybrid]", "[fp32, bf16]");
+    let message = errors(&text);
+    let expected = "m.yaml:6:20: precisions[1]: found `bf16`, which backend `onnxruntime` cannot execute: onnxruntime has \
+                    no BF16 arithmetic on the CPU; add to exclude: {backends: [onnxruntime], precisions: [bf16], reason: ...}";
+    assert!(message.contains(expected), "{message}");
+}
 
 #[test]
 fn every_mistake_has_its_message() {
