@@ -50,6 +50,9 @@ minilm: build ## Fetch the MiniLM checkpoint by digest and measure it: a model a
 test: ## Everything CI checks: format, lints, tests.
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
+	@# The other two builds: without TensorRT, and against TensorRT for data-centre GPUs (types only: nobody links it here).
+	$(CARGO) clippy --release --locked --no-default-features -- -D warnings
+	$(CARGO) clippy --release --locked --features tensorrt-enterprise -- -D warnings
 	$(CARGO) test --release --locked
 
 bench: ## The benchmarks: ignored tests whose names begin with bench, one at a time.

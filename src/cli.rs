@@ -1,6 +1,8 @@
 //! The command line: what can be typed, and which stage each command calls. Messages for people go to standard error,
 //! results to standard output.
 
+mod cache;
+
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -84,6 +86,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// List, check or delete cached engines.
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
     /// Execute configurations for a run (started by `run`).
     #[command(hide = true)]
     Worker,
@@ -187,6 +192,7 @@ impl Cli {
             Command::Infer(args) => infer(args)?,
             Command::Export(args) => export(args)?,
             Command::Doctor { json } => diagnose(json)?,
+            Command::Cache(command) => cache::execute(&command)?,
             Command::Worker => return Ok(runner::worker::main()),
         };
         Ok(ExitCode::from(code))

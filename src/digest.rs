@@ -1,9 +1,11 @@
-//! SHA-256 in lower-case hexadecimal: the one digest that ids, pins, journals and tables use.
+//! SHA-256 in lower-case hexadecimal, the one digest that ids, pins, journals, tables and the engine cache use, and the
+//! canonical JSON it is taken of.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// Digest of `bytes`, 64 digits.
@@ -27,13 +29,38 @@ pub fn sha256_file(path: &Path) -> io::Result<String> {
     }
 }
 
+/// Compact JSON with sorted keys and without nulls in objects, whatever order the map type keeps.
+pub fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(entries) => {
+            let mut entries: Vec<_> = entries.iter().filter(|(_, value)| !value.is_null()).collect();
+            entries.sort_by_key(|(key, _)| key.as_str());
+            let members: Vec<String> = entries
+                .iter()
+                .map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), canonical(value)))
+                .collect();
+            format!("{{{}}}", members.join(","))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        scalar => scalar.to_string(),
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn canonical_json_is_sorted_and_compact_and_leaves_absent_members_out() {
+        let value = json!({ "b": [1, null, "a b"], "a": null, "Z": { "y": 0.1, "x": true } });
+        assert_eq!(canonical(&value), r#"{"Z":{"x":true,"y":0.1},"b":[1,null,"a b"]}"#);
+    }
 
     /// FIPS 180-4, example of one block.
     #[test]

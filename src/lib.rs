@@ -3,6 +3,7 @@
 //! Data flows one way: manifest, plan, engine, measurement, store, report. Each module is one of those stages.
 
 pub mod backend;
+pub mod cache;
 pub mod cli;
 pub mod digest;
 pub mod doctor;

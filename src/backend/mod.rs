@@ -8,6 +8,8 @@ pub mod library;
 pub mod mock;
 pub mod onnxruntime;
 pub mod reference;
+#[cfg(feature = "tensorrt")]
+pub mod tensorrt;
 
 use std::fmt;
 use std::sync::Arc;

@@ -150,3 +150,33 @@ fn open_field(out: &mut Vec<u8>, tag: u32, length: u64) {
     encode_key(tag, WireType::LengthDelimited, out);
     encode_varint(length, out);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Extent;
+    use super::super::proto::{EXTERNAL, ModelProto};
+    use super::*;
+    use crate::graph::{PrecisionPolicy, Preset, Shape};
+    use crate::manifest::schema::{Architecture, ModelSource};
+    use crate::model::{Head, Model};
+
+    /// The hand-written keys and lengths, read by a protobuf reader: the model is the skeleton with elements in it.
+    #[test]
+    fn the_streamed_model_is_the_skeleton_with_its_weights_inside() {
+        let source = ModelSource::Random { seed: 1, architecture: Architecture::Gpt2Tiny };
+        let model = Model::open("tiny", &source, Path::new("."), Head::Natural).unwrap();
+        let extent = Extent::Static(Shape { batch: 1, sequence: 8 });
+        let export = Export::new(&model, &PrecisionPolicy::preset(Preset::Hybrid), extent).unwrap();
+        let whole = ModelProto::decode(export.bytes().unwrap().as_slice()).unwrap();
+        let mut skeleton = ModelProto::decode(export.skeleton().as_slice()).unwrap();
+        let mut elements = export.initializers().map(|weight| weight.bytes().unwrap());
+        for tensor in &mut skeleton.graph.as_mut().unwrap().initializer {
+            if tensor.data_location == Some(EXTERNAL) {
+                tensor.raw_data = elements.next();
+                (tensor.data_location, tensor.external_data) = (None, Vec::new());
+            }
+        }
+        assert_eq!(elements.next(), None);
+        assert!(whole == skeleton, "decoded models differ");
+    }
+}

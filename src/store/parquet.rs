@@ -167,7 +167,7 @@ mod tests {
         let key = bytes.windows(VERSION_KEY.len()).rposition(|window| window == VERSION_KEY.as_bytes()).unwrap();
         // Thrift puts a field header and a length between key and value.
         let value = key + VERSION_KEY.len() + 2;
-        assert_eq!(bytes[value..=value], *crate::store::schema::SCHEMA_VERSION.to_string().as_bytes());
+        assert_eq!(bytes[value..=value], *SCHEMA_VERSION.to_string().as_bytes());
         bytes[value] = b'9';
         let start = digest_start(&bytes).unwrap();
         bytes[start..start + DIGEST_LENGTH].fill(b'0');
@@ -175,7 +175,8 @@ mod tests {
         bytes[start..start + DIGEST_LENGTH].copy_from_slice(digest.as_bytes());
         std::fs::write(&path, &bytes).unwrap();
         let error = read_samples(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("schema version 9, but this program reads version 1"), "{error}");
+        let expected = format!("schema version 9, but this program reads version {SCHEMA_VERSION}");
+        assert!(error.contains(&expected), "{error}");
     }
 
     #[test]

@@ -11,10 +11,16 @@ use std::path::Path;
 /// # Errors
 /// The file system's; the old file is then intact.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace_with(path, |file| file.write_all(bytes))
+    replace_with(path, |file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    })?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(dir)?.sync_all()
 }
 
-/// As [`replace`], with whatever `write` writes to the file.
+/// As [`replace`], with whatever `write` writes to the file, for what can be made again: a kill leaves the old file or the
+/// new one, a power cut may leave a damaged one. Waiting for the disk would take longer than the writing.
 ///
 /// # Errors
 /// The file system's, or what `write` returns; the old file is then intact.
@@ -22,20 +28,12 @@ pub fn replace_with<E: From<io::Error>>(path: &Path, write: impl FnOnce(&mut Fil
     let mut name = OsString::from(path);
     name.push(".partial");
     let partial = Path::new(&name);
-    let written = write_synchronised(partial, write).and_then(|()| Ok(fs::rename(partial, path)?));
-    if let Err(error) = written {
+    let written = File::create(partial)
+        .map_err(E::from)
+        .and_then(|mut file| write(&mut file))
+        .and_then(|()| Ok(fs::rename(partial, path)?));
+    if written.is_err() {
         let _ = fs::remove_file(partial);
-        return Err(error);
     }
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok(File::open(dir)?.sync_all()?)
-}
-
-fn write_synchronised<E: From<io::Error>>(
-    path: &Path,
-    write: impl FnOnce(&mut File) -> Result<(), E>,
-) -> Result<(), E> {
-    let mut file = File::create(path)?;
-    write(&mut file)?;
-    Ok(file.sync_all()?)
+    written
 }

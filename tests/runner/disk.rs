@@ -2,49 +2,9 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use tempfile::TempDir;
 
 use crate::experiment::{CONFIGURATIONS, Experiment};
-
-/// A small file system in memory, unmounted when dropped.
-struct Mount {
-    _root: TempDir,
-    path: PathBuf,
-}
-
-impl Mount {
-    /// `None`, with the reason printed, where mounting is not allowed.
-    fn new(options: &str) -> Option<Mount> {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("disk");
-        std::fs::create_dir(&path).unwrap();
-        let output = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&path).output();
-        match output {
-            Ok(output) if output.status.success() => Some(Mount { _root: root, path }),
-            Ok(output) => {
-                println!("skipped: cannot mount a tmpfs: {}", String::from_utf8_lossy(&output.stderr).trim());
-                None
-            }
-            Err(error) => {
-                println!("skipped: cannot mount a tmpfs: {error}");
-                None
-            }
-        }
-    }
-
-    fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.path).output();
-    }
-}
+use crate::mount::Mount;
 
 #[test]
 fn a_full_disk_stops_the_run_and_loses_nothing() {

@@ -7,3 +7,4 @@ mod experiment;
 mod faults;
 mod journal;
 mod kills;
+mod mount;

@@ -1,0 +1,276 @@
+//! Precision audit: the types of the network that the library read back, against the types that the policy asks for.
+//!
+//! Expectations come from the graph and the policy alone, never from the exporter, so that an exporter's mistake is found
+//! here and not in a table. In a strongly typed network the type of a layer's output is the type it computes in, and the
+//! builder may not change it.
+
+mod findings;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+
+use findings::findings;
+
+use crate::graph::{Format, Graph, Op, PolicyError, PrecisionPolicy, Rounding, Shape};
+
+/// The type of a tensor's elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Element {
+    /// Floating point. TF32 is a way to multiply, not a tensor's type.
+    Float(Format),
+    /// Integers, Booleans: ids, shapes and masks.
+    Discrete,
+    /// A type that no policy knows (FP8, FP4).
+    Unknown,
+}
+
+impl Element {
+    fn format(self) -> Option<Format> {
+        match self {
+            Element::Float(format) => Some(format),
+            Element::Discrete | Element::Unknown => None,
+        }
+    }
+}
+
+/// What a layer does, as far as types are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayerKind {
+    /// A matrix product.
+    Product,
+    /// Rounds in its own type: element-wise operations, reductions, softmax, normalisation.
+    Arithmetic,
+    /// Changes the type.
+    Cast,
+    /// Moves elements and leaves them as they are.
+    Movement,
+    /// Weights, constants and shapes.
+    Source,
+    /// Anything else: the exporter does not use it, so its arithmetic is unknown.
+    Other,
+}
+
+/// One layer of the network as the library's parser made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParsedLayer {
+    /// The ONNX node's name, or the parser's own.
+    pub name: String,
+    /// What it does.
+    pub kind: LayerKind,
+    /// The library's name of its type, for messages.
+    pub type_name: String,
+    /// Its outputs.
+    pub outputs: Vec<ParsedTensor>,
+}
+
+/// An output of a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParsedTensor {
+    /// The ONNX tensor's name, or the parser's own.
+    pub name: String,
+    /// Type of its elements.
+    pub element: Element,
+}
+
+/// What the network is compared with.
+#[derive(Debug, Clone, Copy)]
+pub struct Expectation<'a> {
+    /// The model.
+    pub graph: &'a Graph,
+    /// The policy that was asked for.
+    pub policy: &'a PrecisionPolicy,
+    /// Name of the network's output; every other value's tensor is named after it.
+    pub output: &'a str,
+    /// The shape that FLOPs are counted at.
+    pub shape: Shape,
+    /// Whether the builder may compute products of FP32 tensors in TF32, read back from its configuration.
+    pub tf32: bool,
+}
+
+/// What the audit found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    /// Floating-point operations by the format they are computed in.
+    pub flops_by_format: BTreeMap<Format, u64>,
+    /// Layers of the network.
+    pub layers: usize,
+}
+
+/// The network is not what the policy says.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
+pub enum AuditError {
+    /// The policy does not fit the graph.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// Types differ.
+    #[error("precision audit: asked `{policy}`, got {findings}")]
+    Mismatch { policy: String, findings: String },
+    /// A layer that computes belongs to no op.
+    #[error("precision audit: layer `{layer}` ({type_name}) computes and belongs to no op of the model")]
+    Stray { layer: String, type_name: String },
+    /// A layer whose arithmetic is not known.
+    #[error("precision audit: layer `{layer}` is a {type_name}, which no policy speaks about")]
+    UnknownLayer { layer: String, type_name: String },
+    /// An op that nothing computes.
+    #[error("precision audit: no layer of the network computes op `{op}`")]
+    Absent { op: String },
+    /// An op whose result is nowhere.
+    #[error("precision audit: no layer of the network yields `{tensor}`, the result of op `{op}`")]
+    NoResult { op: String, tensor: String },
+}
+
+/// One op's differences and FLOPs.
+struct Judged<'a> {
+    op: &'a Op,
+    /// FLOPs by the format they are computed in, and whether the policy asks for it.
+    computed: Vec<(Format, u64, bool)>,
+    /// The format of the result, and whether the policy asks for it.
+    stored: (Format, bool),
+}
+
+/// Compares every layer with the policy.
+///
+/// # Errors
+/// [`AuditError`], which names the share of the work in the wrong type and the ops it is in.
+pub fn audit(layers: &[ParsedLayer], expected: Expectation<'_>) -> Result<Audit, AuditError> {
+    let Expectation { graph, policy, shape, .. } = expected;
+    let roundings = graph.roundings(policy)?;
+    let costs = graph.costs(policy, shape)?;
+    let by_op = attribute(layers, graph)?;
+    let results = results(layers);
+    let mut judged = Vec::with_capacity(graph.ops.len());
+    for (index, op) in graph.ops.iter().enumerate() {
+        let asked = Asked { rounding: roundings[index], tf32: expected.tf32 };
+        let tensor = if op.output == graph.output { expected.output } else { &graph.value(op.output).name };
+        let no_result = || AuditError::NoResult { op: op.name.clone(), tensor: tensor.to_owned() };
+        let stored = *results.get(tensor).ok_or_else(no_result)?;
+        judged.push(Judged {
+            op,
+            computed: computed(op, &by_op[index], asked, costs[index].flops)?,
+            stored: (stored, stored == tensor_format(roundings[index].store)),
+        });
+    }
+    let findings = findings(&judged);
+    if !findings.is_empty() {
+        return Err(AuditError::Mismatch { policy: policy.name.clone(), findings });
+    }
+    let mut flops_by_format = BTreeMap::new();
+    for (format, flops, _) in judged.iter().flat_map(|op| &op.computed).filter(|(_, flops, _)| *flops > 0) {
+        *flops_by_format.entry(*format).or_insert(0) += flops;
+    }
+    Ok(Audit { flops_by_format, layers: layers.len() })
+}
+
+/// The layers of every op, in the network's order. Layer names begin with the op's.
+fn attribute<'l>(layers: &'l [ParsedLayer], graph: &Graph) -> Result<Vec<Vec<&'l ParsedLayer>>, AuditError> {
+    let names: BTreeMap<&str, usize> = graph.ops.iter().enumerate().map(|(i, op)| (op.name.as_str(), i)).collect();
+    let mut by_op = vec![Vec::new(); graph.ops.len()];
+    for layer in layers.iter().filter(|layer| layer.outputs.iter().any(|tensor| tensor.element != Element::Discrete)) {
+        let described = || (layer.name.clone(), layer.type_name.clone());
+        if layer.kind == LayerKind::Other || layer.outputs.iter().any(|tensor| tensor.element == Element::Unknown) {
+            let (layer, type_name) = described();
+            return Err(AuditError::UnknownLayer { layer, type_name });
+        }
+        match owner(&layer.name, &names) {
+            Some(op) => by_op[op].push(layer),
+            None if matches!(layer.kind, LayerKind::Movement | LayerKind::Source) => {}
+            None => {
+                let (layer, type_name) = described();
+                return Err(AuditError::Stray { layer, type_name });
+            }
+        }
+    }
+    Ok(by_op)
+}
+
+/// The op whose name is the layer's or a path above it.
+fn owner(layer: &str, names: &BTreeMap<&str, usize>) -> Option<usize> {
+    let mut path = layer;
+    loop {
+        if let Some(op) = names.get(path) {
+            return Some(*op);
+        }
+        path = path.rsplit_once('/')?.0;
+    }
+}
+
+/// What the policy asks of one op.
+#[derive(Clone, Copy)]
+struct Asked {
+    rounding: Rounding,
+    tf32: bool,
+}
+
+impl Asked {
+    /// The format in which a product whose result is of type `element` is computed.
+    fn of_product(self, element: Format) -> Format {
+        if element == Format::Fp32 && self.tf32 { Format::Tf32 } else { element }
+    }
+
+    /// Whether arithmetic of an op may be of type `element`: a product's epilogue also in the type of its result.
+    fn allows_arithmetic(self, element: Format, product: bool) -> bool {
+        let Rounding { compute, accumulate, store } = self.rounding;
+        [compute, accumulate].map(tensor_format).contains(&element) || (product && tensor_format(store) == element)
+    }
+}
+
+/// The type of tensors in a format.
+fn tensor_format(format: Format) -> Format {
+    if format == Format::Tf32 { Format::Fp32 } else { format }
+}
+
+/// The floating-point tensors of the network by name.
+fn results(layers: &[ParsedLayer]) -> BTreeMap<&str, Format> {
+    let tensors = layers.iter().flat_map(|layer| &layer.outputs);
+    tensors.filter_map(|tensor| Some((tensor.name.as_str(), tensor.element.format()?))).collect()
+}
+
+/// The FLOPs of an op by the format its layers compute them in, and whether the policy asks for that format.
+fn computed(
+    op: &Op,
+    layers: &[&ParsedLayer],
+    asked: Asked,
+    flops: u64,
+) -> Result<Vec<(Format, u64, bool)>, AuditError> {
+    let floats = |kind| layers.iter().filter(move |layer| layer.kind == kind).filter_map(|layer| float(layer));
+    let arithmetic: Vec<Format> = floats(LayerKind::Arithmetic).collect();
+    let mut computed = if op.class.is_product() {
+        let products: Vec<Format> = floats(LayerKind::Product).collect();
+        let as_asked = |element| (asked.of_product(element), asked.of_product(element) == asked.rounding.compute);
+        share(flops, &products, as_asked)
+    } else {
+        share(flops, &arithmetic, |element| (element, asked.allows_arithmetic(element, false)))
+    };
+    if computed.is_empty() && flops > 0 {
+        return Err(AuditError::Absent { op: op.name.clone() });
+    }
+    if op.class.is_product() {
+        // An epilogue's operations are not in the op's count; its types are judged all the same.
+        let wrong = arithmetic.iter().filter(|element| !asked.allows_arithmetic(**element, true));
+        computed.extend(wrong.map(|element| (*element, 0, false)));
+    }
+    Ok(computed)
+}
+
+/// The type of a layer's first floating-point output.
+fn float(layer: &ParsedLayer) -> Option<Format> {
+    layer.outputs.iter().find_map(|tensor| tensor.element.format())
+}
+
+/// `flops` shared evenly among the layers that do them, each as `judge` sees its type.
+fn share(flops: u64, layers: &[Format], judge: impl Fn(Format) -> (Format, bool)) -> Vec<(Format, u64, bool)> {
+    let count = layers.len() as u64;
+    let part = |index: usize| (flops / count) + u64::from((index as u64) < flops % count);
+    layers
+        .iter()
+        .enumerate()
+        .map(|(index, element)| {
+            let (format, asked) = judge(*element);
+            (format, part(index), asked)
+        })
+        .collect()
+}

@@ -1,0 +1,46 @@
+//! One forward pass as a CUDA graph: launched in one call instead of one per kernel.
+
+use std::sync::Arc;
+
+use cudarc::driver::{CudaGraph, CudaStream, sys};
+
+use super::device::describe;
+
+/// How a pass is started.
+pub(super) enum Launch {
+    /// The graph that was captured.
+    Graph(CudaGraph),
+    /// Kernel by kernel: not captured yet, or it could not be.
+    Eager,
+}
+
+impl Launch {
+    /// As a row's description has it.
+    pub fn describe(&self) -> &'static str {
+        match self {
+            Launch::Graph(_) => "CUDA graph",
+            Launch::Eager => "no CUDA graph",
+        }
+    }
+}
+
+/// Captures what `enqueue` starts on `stream`, and uploads it so that the first launch is like every other. `enqueue` must
+/// have run once before: allocation and compilation cannot be captured.
+///
+/// # Errors
+/// The reason, as a sentence fragment; the stream is then as it was, and eager passes work.
+pub(super) fn capture(
+    stream: &Arc<CudaStream>,
+    enqueue: impl FnOnce() -> Result<(), String>,
+) -> Result<Launch, String> {
+    let failed = |error| describe(&error);
+    // Other threads, such as the library's own, may allocate meanwhile.
+    stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(failed)?;
+    let enqueued = enqueue();
+    // The capture ends in any case: a stream that stays in it refuses all other work.
+    let captured = stream.end_capture(sys::CUgraphInstantiate_flags(0));
+    enqueued?;
+    let graph = captured.map_err(failed)?.ok_or("the capture holds no work")?;
+    graph.upload().map_err(failed)?;
+    Ok(Launch::Graph(graph))
+}

@@ -1,0 +1,348 @@
+//! A deserialised engine on a CUDA device.
+#![allow(unsafe_code, reason = "gives TensorRT device addresses and a stream")]
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DriverError, sys};
+use half::{bf16, f16};
+use trtx::interfaces::GpuAllocator;
+use trtx::{CudaEngine, DataType, LayerInformationFormat, Runtime};
+
+use super::cuda_graph::{Launch, capture};
+use super::device::{Device, describe};
+use super::inspect::Inspection;
+use super::jit::Context;
+use super::library::{Library, execution, out_of_memory};
+use super::memory::{Allocator, Ledger, Purpose};
+use crate::backend::{BackendError, Engine, EngineDescription, MemoryBreakdown, Output};
+use crate::graph::{Format, Graph, OutputKind, Shape};
+use crate::input::Batch;
+use crate::onnx::{ATTENTION_MASK, INPUT_IDS};
+
+/// What the engine's inputs and outputs are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Interface {
+    pub shape: Shape,
+    /// Name of the output.
+    pub output: &'static str,
+    /// Its type.
+    pub format: Format,
+    pub kind: OutputKind,
+    /// Output vectors.
+    pub rows: usize,
+    /// Elements of one.
+    pub width: usize,
+}
+
+impl Interface {
+    /// Of a graph's engine for one shape.
+    pub fn of(graph: &Graph, shape: Shape, output: &'static str, format: Format) -> Self {
+        let dims = graph.value(graph.output).shape.dims(shape);
+        let width = dims.last().copied().unwrap_or(1);
+        let rows = dims.iter().product::<usize>() / width.max(1);
+        Interface { shape, output, format, kind: graph.output_kind, rows, width }
+    }
+
+    fn output_bytes(self) -> usize {
+        self.rows * self.width * self.format.bytes() as usize
+    }
+}
+
+/// Device memory of inputs and output, bound for the engine's life.
+struct Buffers {
+    ids: CudaSlice<i64>,
+    mask: CudaSlice<i64>,
+    output: CudaSlice<u8>,
+}
+
+impl Buffers {
+    fn bytes(&self) -> u64 {
+        (self.ids.num_bytes() + self.mask.num_bytes() + self.output.num_bytes()) as u64
+    }
+}
+
+/// An engine that executes. Fields are dropped in their order: what TensorRT uses outlives what uses it.
+pub(super) struct LoadedEngine {
+    launch: Launch,
+    context: Context,
+    engine: CudaEngine<'static>,
+    _runtime: Runtime<'static>,
+    buffers: Buffers,
+    stream: Arc<CudaStream>,
+    ledger: Ledger,
+    device: Device,
+    library: &'static Library,
+    interface: Interface,
+    /// Creating the execution context, seconds: TensorRT-RTX compiles its kernels there.
+    context_s: f64,
+    warmed: bool,
+    first_run_s: Option<f64>,
+}
+
+impl LoadedEngine {
+    /// Deserialises an engine, which runs what is in it: `bytes` must be those that were built or whose digest is known.
+    /// `code` is compiled device code of an earlier process.
+    ///
+    /// # Errors
+    /// [`BackendError`] with the library's own words; [`BackendError::Unavailable`] where it refuses the device.
+    pub fn load(
+        library: &'static Library,
+        device: Device,
+        bytes: &[u8],
+        interface: Interface,
+        code: Option<&[u8]>,
+    ) -> Result<LoadedEngine, BackendError> {
+        // SAFETY: every buffer is used on the one stream of this engine only, so no other stream has to wait for it.
+        unsafe { device.context.disable_event_tracking() };
+        let stream = device.context.new_stream().map_err(driver_failed)?;
+        let ledger = Ledger::default();
+        let in_memory = |error| refused(&ledger, error);
+        let mut runtime = library.call(|| Runtime::new(library.logger()))?;
+        let allocator = Allocator::new(Arc::clone(&device.context), ledger.clone());
+        runtime.set_gpu_allocator(library.call(|| GpuAllocator::new(Box::new(allocator)))?);
+        let mut engine = library.call(|| runtime.deserialize_cuda_engine(bytes)).map_err(in_memory)?;
+        library.call(|| check(&engine, interface))?;
+        ledger.set_purpose(Purpose::Activations);
+        let start = Instant::now();
+        let mut context = library.call(|| Context::create(&mut engine, code)).map_err(in_memory)?;
+        let context_s = start.elapsed().as_secs_f64();
+        ledger.set_purpose(Purpose::Workspace);
+        let buffers = bind_buffers(library, &stream, &mut context, interface)?;
+        Ok(LoadedEngine {
+            launch: Launch::Eager,
+            context,
+            engine,
+            _runtime: runtime,
+            buffers,
+            stream,
+            ledger,
+            device,
+            library,
+            interface,
+            context_s,
+            warmed: false,
+            first_run_s: None,
+        })
+    }
+
+    /// The layers as built.
+    ///
+    /// # Errors
+    /// [`BackendError`] with the library's own words.
+    pub fn inspect(&self) -> Result<Inspection, BackendError> {
+        let json = self
+            .library
+            .call(|| self.engine.create_engine_inspector()?.engine_information(LayerInformationFormat::kJSON))?;
+        Inspection::read(json).map_err(execution)
+    }
+
+    /// Device code compiled so far, for the next process; `None` where the library keeps none or nothing is new.
+    ///
+    /// # Errors
+    /// [`BackendError`] with the library's own words.
+    pub fn compiled(&self) -> Result<Option<Vec<u8>>, BackendError> {
+        if self.context.precompiled { Ok(None) } else { self.library.call(|| self.context.compiled()) }
+    }
+
+    /// One pass kernel by kernel, waited for; seconds it took.
+    fn eager_pass(&mut self) -> Result<f64, BackendError> {
+        let start = Instant::now();
+        enqueue(&mut self.context, &self.stream)
+            .map_err(|error| refused(&self.ledger, self.library.failure(&error)))?;
+        self.stream.synchronize().map_err(driver_failed)?;
+        Ok(start.elapsed().as_secs_f64())
+    }
+
+    /// The first pass, which may still compile and allocate; a second one, to tell what the first took longer; and the
+    /// capture of a third.
+    fn warm(&mut self) -> Result<(), BackendError> {
+        self.warmed = true;
+        let first_s = self.eager_pass()?;
+        let second_s = self.eager_pass()?;
+        // With code of an earlier process nothing was compiled, and the time would be another quantity.
+        self.first_run_s = (!self.context.precompiled).then(|| self.context_s + (first_s - second_s).max(0.0));
+        let (context, stream, library) = (&mut self.context, &self.stream, self.library);
+        let captured =
+            capture(stream, || enqueue(context, stream).map_err(|error| library.failure(&error).to_string()));
+        // What cannot be captured is executed all the same, and says so in its description.
+        self.launch = captured.unwrap_or(Launch::Eager);
+        Ok(())
+    }
+}
+
+/// Starts a pass.
+fn enqueue(context: &mut Context, stream: &CudaStream) -> trtx::Result<()> {
+    // SAFETY: the stream is the engine's own and live; all three addresses have been set to buffers of the same life.
+    unsafe { context.context.enqueue_v3(stream.cu_stream().cast()) }
+}
+
+/// Whether the engine has the inputs and the output that it should have.
+fn check(engine: &CudaEngine<'static>, interface: Interface) -> trtx::Result<()> {
+    let wanted = match interface.format {
+        Format::Fp16 => DataType::kHALF,
+        Format::Bf16 => DataType::kBF16,
+        _ => DataType::kFLOAT,
+    };
+    let tensors = [(INPUT_IDS, DataType::kINT64), (ATTENTION_MASK, DataType::kINT64), (interface.output, wanted)];
+    for (name, wanted) in tensors {
+        let found = engine.tensor_data_type(name)?;
+        if found != wanted {
+            return Err(trtx::Error::Runtime(format!("the engine's `{name}` is {found:?}, expected {wanted:?}")));
+        }
+    }
+    let elements: i64 = engine.tensor_shape(interface.output)?.iter().product();
+    if elements != (interface.rows * interface.width) as i64 {
+        return Err(trtx::Error::Runtime(format!("the engine's `{}` has {elements} elements", interface.output)));
+    }
+    Ok(())
+}
+
+/// Allocates inputs and output and tells the context where they are.
+fn bind_buffers(
+    library: &Library,
+    stream: &Arc<CudaStream>,
+    context: &mut Context,
+    interface: Interface,
+) -> Result<Buffers, BackendError> {
+    let tokens = interface.shape.tokens();
+    let allocate = || {
+        Ok(Buffers {
+            ids: stream.alloc_zeros(tokens)?,
+            mask: stream.alloc_zeros(tokens)?,
+            output: stream.alloc_zeros(interface.output_bytes())?,
+        })
+    };
+    let buffers: Buffers = allocate().map_err(driver_failed)?;
+    let addresses = [
+        (INPUT_IDS, buffers.ids.device_ptr(stream).0),
+        (ATTENTION_MASK, buffers.mask.device_ptr(stream).0),
+        (interface.output, buffers.output.device_ptr(stream).0),
+    ];
+    for (name, address) in addresses {
+        // SAFETY: the buffer has the tensor's type and size, which `check` has compared, and lives as long as the context.
+        library.call(|| unsafe { context.context.set_tensor_address(name, address as *mut _) })?;
+    }
+    stream.synchronize().map_err(driver_failed)?;
+    Ok(buffers)
+}
+
+impl Engine for LoadedEngine {
+    fn bind(&mut self, batch: &Batch) -> Result<(), BackendError> {
+        let Shape { batch: sequences, sequence } = self.interface.shape;
+        if batch.shape != self.interface.shape {
+            let (got, built) = (batch.shape, format!("{sequences}x{sequence}"));
+            let message = format!("a batch of {}x{} for an engine of {built}", got.batch, got.sequence);
+            return Err(BackendError::Inputs(message));
+        }
+        let ids: Vec<i64> = batch.ids.iter().map(|&id| i64::from(id)).collect();
+        let mask: Vec<i64> = batch.lengths.iter().flat_map(|&length| mask_row(length, sequence)).collect();
+        self.stream.memcpy_htod(&ids, &mut self.buffers.ids).map_err(driver_failed)?;
+        self.stream.memcpy_htod(&mask, &mut self.buffers.mask).map_err(driver_failed)?;
+        self.stream.synchronize().map_err(driver_failed)?;
+        // The first batch warms up: what a first pass does once is no part of any sample.
+        if self.warmed { Ok(()) } else { self.warm() }
+    }
+
+    fn enqueue(&mut self) -> Result<(), BackendError> {
+        match &self.launch {
+            Launch::Graph(graph) => graph.launch().map_err(driver_failed),
+            Launch::Eager => enqueue(&mut self.context, &self.stream).map_err(|error| self.library.failure(&error)),
+        }
+    }
+
+    fn synchronize(&mut self) -> Result<(), BackendError> {
+        self.stream.synchronize().map_err(driver_failed)
+    }
+
+    fn outputs(&mut self) -> Result<Output, BackendError> {
+        let bytes = self.stream.clone_dtoh(&self.buffers.output).map_err(driver_failed)?;
+        self.stream.synchronize().map_err(driver_failed)?;
+        let Interface { kind, rows, width, format, .. } = self.interface;
+        Ok(Output { kind, rows, width, values: widen(&bytes, format) })
+    }
+
+    fn first_run_s(&self) -> Option<f64> {
+        self.first_run_s
+    }
+
+    fn memory(&self) -> MemoryBreakdown {
+        self.ledger.breakdown(self.buffers.bytes())
+    }
+
+    fn describe(&self) -> EngineDescription {
+        EngineDescription {
+            library: format!("{}, {}", self.library.version, self.launch.describe()),
+            device: self.device.name.clone(),
+            threads: None,
+            emulated: false,
+        }
+    }
+}
+
+impl Drop for LoadedEngine {
+    fn drop(&mut self) {
+        // Whatever still executes uses what is about to be freed. An error here has been told before.
+        let _ = self.stream.synchronize();
+    }
+}
+
+/// One row of the attention mask: ones for tokens, zeros for padding.
+fn mask_row(length: usize, sequence: usize) -> impl Iterator<Item = i64> {
+    (0..sequence).map(move |position| i64::from(position < length))
+}
+
+/// The output's elements as FP32: little-endian, as CUDA devices and this program's hosts are.
+fn widen(bytes: &[u8], format: Format) -> Vec<f32> {
+    let halves = || bytes.chunks_exact(2).map(|pair| [pair[0], pair[1]]);
+    match format {
+        Format::Fp16 => halves().map(|pair| f16::from_le_bytes(pair).to_f32()).collect(),
+        Format::Bf16 => halves().map(|pair| bf16::from_le_bytes(pair).to_f32()).collect(),
+        _ => bytes.chunks_exact(4).map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]])).collect(),
+    }
+}
+
+/// The driver's failure.
+fn driver_failed(error: DriverError) -> BackendError {
+    match error.0 {
+        sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => out_of_memory(describe(&error)),
+        _ => execution(describe(&error)),
+    }
+}
+
+/// A failure that came of a refused allocation is a want of memory, whatever the library calls it.
+fn refused(ledger: &Ledger, error: BackendError) -> BackendError {
+    match ledger.take_refused() {
+        Some(bytes) => out_of_memory(format!("the device had no {bytes} bytes left; {error}")),
+        None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::schema::Architecture;
+    use crate::model::architecture_graph;
+
+    #[test]
+    fn the_mask_has_ones_for_tokens_only() {
+        assert_eq!(mask_row(2, 4).collect::<Vec<_>>(), [1, 1, 0, 0]);
+        assert_eq!(mask_row(4, 4).sum::<i64>(), 4);
+    }
+
+    #[test]
+    fn outputs_of_every_type_are_widened() {
+        assert_eq!(widen(&[0x00, 0x3c, 0x00, 0xfc], Format::Fp16), [1.0, f32::NEG_INFINITY]);
+        assert_eq!(widen(&[0x80, 0x3f, 0x20, 0xc1], Format::Bf16), [1.0, -10.0]);
+        assert_eq!(widen(&1.5f32.to_le_bytes(), Format::Fp32), [1.5]);
+    }
+
+    #[test]
+    fn the_interface_has_the_rows_of_the_graphs_output() {
+        let shape = Shape { batch: 3, sequence: 5 };
+        let graph = architecture_graph(Architecture::Gpt2Tiny);
+        let interface = Interface::of(&graph, shape, "logits", Format::Fp16);
+        assert_eq!((interface.rows, interface.width), (15, 1000));
+        assert_eq!(interface.output_bytes(), 30_000);
+    }
+}

@@ -1,0 +1,96 @@
+//! What the library writes into its log, kept so that a failure is told in the library's own words.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use trtx::{LogHandler, Severity};
+
+/// Messages kept; a failing build writes a handful.
+const KEPT: usize = 32;
+
+/// Warnings and errors since the last [`Messages::clear`].
+#[derive(Debug, Clone, Default)]
+pub(super) struct Messages(Arc<Mutex<Vec<(Level, String)>>>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Error,
+    Warning,
+}
+
+impl Messages {
+    /// Forgets what was said before.
+    pub fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The library's reason for a failure: its first error, since the later ones follow from it; its last warning where it
+    /// logged no error.
+    pub fn reason(&self) -> Option<String> {
+        let messages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let error = messages.iter().find(|(level, _)| *level == Level::Error);
+        error.or_else(|| messages.last()).map(|(_, message)| sentence(message))
+    }
+}
+
+impl LogHandler for Messages {
+    fn log(&self, severity: Severity, message: &str) {
+        let level = match severity {
+            Severity::InternalError | Severity::Error => Level::Error,
+            Severity::Warning => Level::Warning,
+            Severity::Info | Severity::Verbose => return,
+        };
+        let mut messages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if messages.len() < KEPT {
+            messages.push((level, message.to_owned()));
+        }
+    }
+}
+
+/// The sentence of a log line: on one line, without source position, error code and API name around it.
+///
+/// `IBuilder::x: Error Code 9: API Usage Error (Target GPU SM 90 is not supported. In f at a.cpp:7)` becomes
+/// `Target GPU SM 90 is not supported`.
+fn sentence(line: &str) -> String {
+    let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let inner = line.split_once("Error Code").and_then(|(_, rest)| rest.split_once(" (")).map(|(_, inner)| inner);
+    let text = inner.map_or(line.as_str(), |inner| inner.strip_suffix(')').unwrap_or(inner));
+    let text = text.split(" In ").next().filter(|_| text.contains(".cpp:")).unwrap_or(text);
+    let text = text.trim().trim_end_matches('.');
+    text.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_error_is_the_reason_and_warnings_only_without_one() {
+        let messages = Messages::default();
+        assert_eq!(messages.reason(), None);
+        messages.log(Severity::Info, "creating builder");
+        messages.log(Severity::Warning, "no device");
+        assert_eq!(messages.reason().as_deref(), Some("no device"));
+        messages.log(Severity::Error, "the cause");
+        messages.log(Severity::InternalError, "what follows from it");
+        assert_eq!(messages.reason().as_deref(), Some("the cause"));
+        messages.clear();
+        assert_eq!(messages.reason(), None);
+    }
+
+    #[test]
+    fn a_flood_of_warnings_is_cut_off() {
+        let messages = Messages::default();
+        (0..100).for_each(|i| messages.log(Severity::Warning, &i.to_string()));
+        assert_eq!(messages.0.lock().unwrap().len(), KEPT);
+    }
+
+    #[test]
+    fn sentences_lose_their_wrapping() {
+        let line =
+            "IBuilder::buildSerializedNetwork: Error Code 9: API Usage Error (Target GPU SM 90 is not\nsupported.)";
+        assert_eq!(sentence(line), "Target GPU SM 90 is not supported");
+        let line = "[a] Error Code 4: Internal Error (no optimization profile. In validate at b/c.cpp:1208)";
+        assert_eq!(sentence(line), "no optimization profile");
+        assert_eq!(sentence("plain words (as they are)"), "plain words (as they are)");
+    }
+}

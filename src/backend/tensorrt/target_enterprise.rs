@@ -1,0 +1,47 @@
+//! Which GPU generation TensorRT builds for: the device of this machine, whose kernels it times while building.
+
+use trtx::BuilderConfig;
+
+use crate::backend::Target;
+
+/// The builder's configuration needs no target: it is the device.
+///
+/// # Errors
+/// None; the signature is the one of TensorRT-RTX.
+pub(super) fn set(_config: &mut BuilderConfig<'_>, _target: Target) -> trtx::Result<()> {
+    Ok(())
+}
+
+/// Whether an engine for `target` can be built on this machine, whose device is of `capability`.
+///
+/// # Errors
+/// The reason, with the cure.
+pub(super) fn buildable(target: Target, capability: Option<(u32, u32)>) -> Result<(), String> {
+    let Some((major, minor)) = capability else {
+        return Err(
+            "TensorRT times kernels on the device it builds for, and this machine has no CUDA device; build with \
+                    TensorRT-RTX, which needs none"
+                .into(),
+        );
+    };
+    match target.compute_capability() {
+        Some(wanted) if wanted != (major, minor) => Err(format!(
+            "TensorRT builds for the device it runs on, of compute capability {major}.{minor}, not for {target}; build on \
+             such a device, or with TensorRT-RTX"
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machines_device_is_a_target() {
+        assert!(buildable(Target::Current, None).is_err());
+        assert_eq!(buildable(Target::Current, Some((9, 0))), Ok(()));
+        assert_eq!(buildable(Target::Sm80, Some((8, 0))), Ok(()));
+        assert!(buildable(Target::Sm89, Some((8, 0))).is_err_and(|reason| reason.contains("8.0, not for sm89")));
+    }
+}

@@ -1,0 +1,217 @@
+//! One cached engine on disk: `KEY/engine.bin`, `KEY/entry.json` and the files kept beside them.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::key::short;
+use super::{CacheError, EngineKey, key::Identity};
+use crate::digest::{canonical, sha256};
+
+/// The serialised engine.
+pub(super) const ENGINE_FILE: &str = "engine.bin";
+/// What the engine is made of, and the digests of every file.
+pub(super) const ENTRY_FILE: &str = "entry.json";
+
+/// What a file must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileDigest {
+    pub(super) bytes: u64,
+    sha256: String,
+}
+
+impl FileDigest {
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        FileDigest { bytes: bytes.len() as u64, sha256: sha256(bytes) }
+    }
+}
+
+/// The content of `entry.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Entry {
+    pub(super) key: Identity,
+    pub(super) model: String,
+    pub(super) policy: String,
+    pub(super) engine: FileDigest,
+    pub(super) attachments: BTreeMap<String, FileDigest>,
+    /// Seconds since 1970.
+    pub(super) created_unix_s: u64,
+    pub(super) metadata: Value,
+}
+
+/// An entry and the SHA-256 of its canonical JSON, as they stand in the file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sealed {
+    entry: Value,
+    sha256: String,
+}
+
+/// Why something cannot be had from an entry.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// There is no such entry.
+    Absent,
+    /// It is not what was written.
+    Damaged(String),
+    /// The file system refused, which says nothing about the entry.
+    Failed(CacheError),
+}
+
+impl Entry {
+    pub(super) fn new(key: &EngineKey, engine: &[u8], metadata: &impl Serialize) -> Result<Self, CacheError> {
+        Ok(Entry {
+            key: key.identity.clone(),
+            model: key.model.clone(),
+            policy: key.policy.clone(),
+            engine: FileDigest::of(engine),
+            attachments: BTreeMap::new(),
+            created_unix_s: unix_ms(SystemTime::now()) / 1000,
+            metadata: serde_json::to_value(metadata).map_err(|source| CacheError::Metadata { source })?,
+        })
+    }
+
+    /// The text of `entry.json`.
+    pub(super) fn to_json(&self) -> String {
+        let entry = json!(self);
+        let sealed = Sealed { sha256: sha256(canonical(&entry).as_bytes()), entry };
+        format!("{:#}\n", json!(sealed))
+    }
+
+    /// Reads the entry in `folder` and checks that it is whole and belongs there: the folder's name is its key.
+    pub(super) fn read(folder: &Path) -> Result<Entry, Fault> {
+        match fs::symlink_metadata(folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(Fault::Absent),
+            Err(error) => return Err(Fault::Failed(CacheError::io(folder)(error))),
+            Ok(metadata) if !metadata.is_dir() => return Err(Fault::Damaged("it is not a folder".to_owned())),
+            Ok(_) => {}
+        }
+        let bytes = read_file(&folder.join(ENTRY_FILE), None)?;
+        let entry = Entry::parse(&bytes).map_err(Fault::Damaged)?;
+        let digest = entry.key.digest();
+        match folder.file_name().is_some_and(|name| *name == *digest) {
+            true => Ok(entry),
+            false => Err(Fault::Damaged(format!("{ENTRY_FILE} belongs to another engine, {}", short(&digest)))),
+        }
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Entry, String> {
+        let unreadable = |error: serde_json::Error| format!("{ENTRY_FILE} cannot be read: {error}");
+        let Sealed { entry, sha256: expected } = serde_json::from_slice(bytes).map_err(unreadable)?;
+        if sha256(canonical(&entry).as_bytes()) != expected {
+            return Err(format!("{ENTRY_FILE} does not match its SHA-256"));
+        }
+        serde_json::from_value(entry).map_err(unreadable)
+    }
+
+    /// The engine in `folder`, whose bytes are those that were stored.
+    pub(super) fn engine(&self, folder: &Path) -> Result<Vec<u8>, Fault> {
+        verified(&folder.join(ENGINE_FILE), &self.engine)
+    }
+
+    /// A file kept beside the engine.
+    pub(super) fn attachment(&self, folder: &Path, name: &str) -> Result<Vec<u8>, Fault> {
+        let expected = self.attachments.get(name).ok_or(Fault::Absent)?;
+        verified(&folder.join(name), expected)
+    }
+
+    /// Whether the engine's file has its length: a check that costs nothing.
+    pub(super) fn has_engine(&self, folder: &Path) -> Result<(), Fault> {
+        open(&folder.join(ENGINE_FILE), Some(self.engine.bytes)).map(drop)
+    }
+}
+
+/// Reads a file once and returns the bytes that were hashed, if the hash is right: nobody can change them in between.
+fn verified(path: &Path, expected: &FileDigest) -> Result<Vec<u8>, Fault> {
+    let bytes = read_file(path, Some(expected.bytes))?;
+    match sha256(&bytes) == expected.sha256 {
+        true => Ok(bytes),
+        false => Err(Fault::Damaged(format!("{} does not match its SHA-256", file_name(path)))),
+    }
+}
+
+fn read_file(path: &Path, expected_bytes: Option<u64>) -> Result<Vec<u8>, Fault> {
+    let mut file = open(path, expected_bytes)?;
+    let mut bytes = Vec::new();
+    let capacity = usize::try_from(expected_bytes.unwrap_or(0)).unwrap_or(0);
+    let read = bytes.try_reserve_exact(capacity).map_err(io::Error::from).and_then(|()| file.read_to_end(&mut bytes));
+    read.map_err(|error| Fault::Failed(CacheError::io(path)(error)))?;
+    Ok(bytes)
+}
+
+/// Opens a regular file of this length. Anything else in its place is damage.
+fn open(path: &Path, expected_bytes: Option<u64>) -> Result<File, Fault> {
+    let name = file_name(path);
+    let failed = |error: io::Error| match error.kind() {
+        ErrorKind::NotFound => Fault::Damaged(format!("{name} is missing")),
+        _ => Fault::Failed(CacheError::io(path)(error)),
+    };
+    let metadata = fs::symlink_metadata(path).map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(Fault::Damaged(format!("{name} is not a regular file")));
+    }
+    match expected_bytes.filter(|&expected| expected != metadata.len()) {
+        Some(expected) => Err(Fault::Damaged(format!("{name} has {} bytes instead of {expected}", metadata.len()))),
+        None => File::open(path).map_err(failed),
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Whole milliseconds since 1970; 0 before.
+pub(super) fn unix_ms(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::key::tests::key;
+    use super::*;
+
+    fn damage(bytes: &[u8]) -> String {
+        Entry::parse(bytes).unwrap_err()
+    }
+
+    #[test]
+    fn an_entry_survives_its_file_and_every_changed_byte_is_noticed() {
+        let metadata = json!({ "compile_s": 5.1, "phases": [1, null], "note": null });
+        let entry = Entry::new(&key("1x128"), b"engine", &metadata).unwrap();
+        let text = entry.to_json();
+        assert_eq!(Entry::parse(text.as_bytes()).unwrap(), entry);
+        assert!(damage(text.replace("5.1", "5.2").as_bytes()).contains("SHA-256"));
+        assert!(damage(text.replace("bert-tiny", "bert-base").as_bytes()).contains("SHA-256"));
+        assert!(damage(&text.as_bytes()[..text.len() / 2]).contains("cannot be read"));
+        assert!(damage(b"").contains("cannot be read"));
+    }
+
+    #[test]
+    fn only_a_regular_file_of_the_right_length_and_digest_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(ENGINE_FILE);
+        let expected = FileDigest::of(b"engine");
+        let reason = |path: &Path| match verified(path, &expected) {
+            Err(Fault::Damaged(reason)) => reason,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(reason(&path), "engine.bin is missing");
+        fs::write(&path, "engine").unwrap();
+        assert_eq!(verified(&path, &expected).unwrap(), b"engine");
+        fs::write(&path, "engin").unwrap();
+        assert_eq!(reason(&path), "engine.bin has 5 bytes instead of 6");
+        fs::write(&path, "enginE").unwrap();
+        assert_eq!(reason(&path), "engine.bin does not match its SHA-256");
+        fs::rename(&path, folder.path().join("elsewhere")).unwrap();
+        fs::write(folder.path().join("elsewhere"), "engine").unwrap();
+        std::os::unix::fs::symlink("elsewhere", &path).unwrap();
+        assert_eq!(reason(&path), "engine.bin is not a regular file");
+    }
+}

@@ -1,0 +1,170 @@
+//! What is in the cache.
+
+use std::cmp::Reverse;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::entry::{ENTRY_FILE, Entry, Fault, unix_ms};
+use super::folder::Lock;
+use super::key::is_digest;
+use super::store::PARTIAL_PREFIX;
+use super::{CacheError, EngineCache};
+
+/// The cache at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Listing {
+    /// Entries, the most recently used first.
+    pub entries: Vec<CachedEntry>,
+    /// What interrupted writes and deletions left.
+    pub leftovers: Vec<Leftover>,
+}
+
+/// One entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CachedEntry {
+    /// The key's digest, 64 digits.
+    pub key: String,
+    /// Size of all its files.
+    pub bytes: u64,
+    /// When it was stored, attached to or hit, milliseconds since 1970.
+    pub last_used_unix_ms: u64,
+    /// What it is; `None` when it is damaged.
+    pub engine: Option<Description>,
+    /// Why it cannot be used, by a look at `entry.json` and the engine's length; contents are hashed when they are read.
+    pub damage: Option<String>,
+}
+
+/// What an engine is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Description {
+    /// Name of the model.
+    pub model: String,
+    /// Name of the precision policy.
+    pub policy: String,
+    /// Batch and sequence.
+    pub extent: String,
+    /// The GPU it is for.
+    pub target: String,
+    /// Library and version.
+    pub library: String,
+    /// When it was stored, seconds since 1970.
+    pub created_unix_s: u64,
+}
+
+/// A file or folder that an interrupted process left, or that is being written now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Leftover {
+    /// Its name in the cache's folder.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// The outcome of hashing every file of an entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    /// The key's digest.
+    pub key: String,
+    /// What does not fit; `None` when everything does.
+    pub damage: Option<String>,
+}
+
+impl EngineCache {
+    /// Lists the cache without waiting for anybody; an entry that goes meanwhile is left out.
+    ///
+    /// # Errors
+    /// [`CacheError::Io`] when the folder cannot be read.
+    pub fn entries(&self) -> Result<Listing, CacheError> {
+        let keys = self.names()?.into_iter().filter(|name| is_digest(name));
+        let mut entries: Vec<CachedEntry> = keys.filter_map(|key| self.describe(key)).collect();
+        entries.sort_by(|a, b| (Reverse(a.last_used_unix_ms), &a.key).cmp(&(Reverse(b.last_used_unix_ms), &b.key)));
+        Ok(Listing { entries, leftovers: self.leftovers()? })
+    }
+
+    /// Reads and hashes every file of every entry, and deletes nothing.
+    ///
+    /// # Errors
+    /// [`CacheError`] when the file system refuses.
+    pub fn verify(&self) -> Result<Vec<Checked>, CacheError> {
+        let mut checked = Vec::new();
+        for key in self.entries()?.entries.into_iter().map(|entry| entry.key) {
+            // For each entry anew, so that writers need not wait for all.
+            let _lock = Lock::shared(self.folder())?;
+            match self.hash_all(&key) {
+                Ok(()) => checked.push(Checked { key, damage: None }),
+                Err(Fault::Damaged(reason)) => checked.push(Checked { key, damage: Some(reason) }),
+                Err(Fault::Absent) => {}
+                Err(Fault::Failed(error)) => return Err(error),
+            }
+        }
+        Ok(checked)
+    }
+
+    fn hash_all(&self, key: &str) -> Result<(), Fault> {
+        let folder = self.entry_folder(key);
+        let entry = Entry::read(&folder)?;
+        entry.engine(&folder)?;
+        entry.attachments.keys().try_for_each(|name| entry.attachment(&folder, name).map(drop))
+    }
+
+    pub(super) fn leftovers(&self) -> Result<Vec<Leftover>, CacheError> {
+        let names = self.names()?.into_iter().filter(|name| name.starts_with(PARTIAL_PREFIX));
+        Ok(names.map(|name| Leftover { bytes: size(&self.folder().join(&name)), name }).collect())
+    }
+
+    fn names(&self) -> Result<Vec<String>, CacheError> {
+        let read = fs::read_dir(self.folder()).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let entries = read.map_err(CacheError::io(self.folder()))?;
+        // A name that is not UTF-8 is not ours.
+        let mut names: Vec<String> =
+            entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// `None` when it went while it was looked at.
+    fn describe(&self, key: String) -> Option<CachedEntry> {
+        let folder = self.entry_folder(&key);
+        let read = Entry::read(&folder).and_then(|entry| entry.has_engine(&folder).map(|()| entry));
+        let used = fs::symlink_metadata(folder.join(ENTRY_FILE)).or_else(|_| fs::symlink_metadata(&folder));
+        let used = match used.and_then(|metadata| metadata.modified()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return None,
+            other => other.unwrap_or(SystemTime::UNIX_EPOCH),
+        };
+        let (engine, damage) = match read {
+            Ok(entry) => (Some(Description::of(entry)), None),
+            Err(Fault::Damaged(reason)) => (None, Some(reason)),
+            Err(Fault::Failed(error)) => (None, Some(error.to_string())),
+            Err(Fault::Absent) => return None,
+        };
+        Some(CachedEntry { bytes: size(&folder), last_used_unix_ms: unix_ms(used), engine, damage, key })
+    }
+}
+
+impl Description {
+    fn of(entry: Entry) -> Self {
+        Description {
+            model: entry.model,
+            policy: entry.policy,
+            extent: entry.key.extent,
+            target: entry.key.target,
+            library: entry.key.library,
+            created_unix_s: entry.created_unix_s,
+        }
+    }
+}
+
+/// Bytes of a file, or of the files in a folder; what cannot be looked at counts nothing.
+fn size(path: &Path) -> u64 {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {
+            fs::read_dir(path).into_iter().flatten().flatten().map(|entry| size(&entry.path())).sum()
+        }
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    }
+}

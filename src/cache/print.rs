@@ -1,0 +1,201 @@
+//! The cache as text for people and JSON for programs.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::time::SystemTime;
+
+use serde_json::json;
+
+use super::entry::unix_ms;
+use super::list::{CachedEntry, Checked, Listing};
+use super::{EngineCache, GcSummary, short};
+
+const HEADER: [&str; 8] = ["key", "model", "policy", "extent", "target", "library", "size", "last used"];
+/// The column of sizes, which is set flush right.
+const SIZE: usize = 6;
+
+/// A table of the engines, the most recently used first, then what is damaged or left over, then the totals.
+pub fn listing(cache: &EngineCache, listing: &Listing) -> String {
+    let mut text = format!("{}\n", cache.folder().display());
+    let now_unix_ms = unix_ms(SystemTime::now());
+    let mut rows: Vec<[String; 8]> = listing.entries.iter().filter_map(|entry| row(entry, now_unix_ms)).collect();
+    if !rows.is_empty() {
+        rows.insert(0, HEADER.map(str::to_owned));
+        let _ = write!(text, "\n{}", aligned(&rows));
+    }
+    text.push('\n');
+    for entry in &listing.entries {
+        if let Some(damage) = &entry.damage {
+            let _ = writeln!(text, "{}  damaged, {}: {damage}", short(&entry.key), size(entry.bytes));
+        }
+    }
+    for leftover in &listing.leftovers {
+        let what = "being written, or left by an interrupted write";
+        let _ = writeln!(text, "{}  {what}, {}", leftover.name, size(leftover.bytes));
+    }
+    if listing.entries.iter().any(|entry| entry.damage.is_some()) || !listing.leftovers.is_empty() {
+        text.push_str("`mixprec cache gc` deletes what is damaged or left over\n");
+    }
+    let total: u64 = listing.entries.iter().map(|entry| entry.bytes).sum();
+    let _ = writeln!(
+        text,
+        "{}, {} of at most {} (MIXPREC_CACHE_LIMIT_GB)",
+        engines(listing.entries.len()),
+        size(total),
+        size(cache.limit_bytes())
+    );
+    text
+}
+
+/// `{"folder", "limit_bytes", "total_bytes", "entries": [...], "leftovers": [...]}`, indented.
+pub fn listing_json(folder: &Path, limit_bytes: u64, listing: &Listing) -> String {
+    let total: u64 = listing.entries.iter().map(|entry| entry.bytes).sum();
+    let value = json!({
+        "folder": folder.to_string_lossy(),
+        "limit_bytes": limit_bytes,
+        "total_bytes": total,
+        "entries": listing.entries,
+        "leftovers": listing.leftovers,
+    });
+    format!("{value:#}\n")
+}
+
+/// A line for everything that went or, in a dry run, would go, then the totals.
+pub fn collected(summary: &GcSummary, dry_run: bool) -> String {
+    let (did, freed) = if dry_run { ("would delete", "would be freed") } else { ("deleted", "freed") };
+    let mut text = String::new();
+    for removed in &summary.removed {
+        let CachedEntry { key, bytes, engine, .. } = &removed.entry;
+        let what = engine.as_ref().map(|it| format!("  {} {} {} {}", it.model, it.policy, it.extent, it.target));
+        let what = what.unwrap_or_default();
+        let _ = writeln!(text, "{did} {}{what}  {}  ({})", short(key), size(*bytes), removed.reason);
+    }
+    for leftover in &summary.leftovers {
+        let _ = writeln!(text, "{did} {}  {}  (left by an interrupted write)", leftover.name, size(leftover.bytes));
+    }
+    for failure in &summary.failures {
+        let _ = writeln!(text, "could not be deleted: {failure}");
+    }
+    let kept = format!("{}, {}, kept", engines(summary.kept), size(summary.kept_bytes));
+    let _ = writeln!(text, "{}; {} {freed}; {kept}", engines_gone(summary, did), size(summary.freed_bytes()));
+    text
+}
+
+/// A line for everything that is damaged, then the count.
+pub fn checked(checked: &[Checked]) -> String {
+    let mut text = String::new();
+    let damaged = checked.iter().filter_map(|one| one.damage.as_ref().map(|damage| (&one.key, damage)));
+    let mut count = 0;
+    for (key, damage) in damaged {
+        count += 1;
+        let _ = writeln!(text, "{}  damaged: {damage}; it will be built again when it is needed", short(key));
+    }
+    let _ = writeln!(text, "{} checked, {count} damaged", engines(checked.len()));
+    text
+}
+
+fn engines_gone(summary: &GcSummary, did: &str) -> String {
+    match summary.removed.len() {
+        0 => format!("{did} no engine"),
+        count => format!("{did} {}", engines(count)),
+    }
+}
+
+fn engines(count: usize) -> String {
+    match count {
+        1 => "1 engine".to_owned(),
+        count => format!("{count} engines"),
+    }
+}
+
+fn row(entry: &CachedEntry, now_unix_ms: u64) -> Option<[String; 8]> {
+    let it = entry.engine.as_ref()?;
+    let used = ago(now_unix_ms.saturating_sub(entry.last_used_unix_ms) / 1000);
+    Some([
+        short(&entry.key).to_owned(),
+        it.model.clone(),
+        it.policy.clone(),
+        it.extent.clone(),
+        it.target.clone(),
+        it.library.clone(),
+        size(entry.bytes),
+        used,
+    ])
+}
+
+fn aligned(rows: &[[String; 8]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; 8] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in rows {
+        let cell = |(column, cell): (usize, &String)| match (column, widths[column]) {
+            (SIZE, width) => format!("{cell:>width$}"),
+            (_, width) => format!("{cell:<width$}"),
+        };
+        let cells: Vec<String> = row.iter().enumerate().map(cell).collect();
+        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
+    }
+    text
+}
+
+/// Bytes in the units of disks and of the limit: powers of a thousand.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
+}
+
+fn ago(seconds: u64) -> String {
+    match seconds {
+        0..60 => "just now".to_owned(),
+        60..3600 => format!("{} min ago", seconds / 60),
+        3600..86_400 => format!("{} h ago", seconds / 3600),
+        86_400..172_800 => "1 day ago".to_owned(),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Leftover, Reason, Removed};
+    use super::*;
+
+    #[test]
+    fn sizes_and_ages_are_rounded() {
+        assert_eq!([0, 999, 43_210_000, 20_000_000_000].map(size), ["0.0 kB", "1.0 kB", "43.2 MB", "20.0 GB"]);
+        let ages = [59, 60, 7300, 86_400, 200_000].map(ago);
+        assert_eq!(ages, ["just now", "1 min ago", "2 h ago", "1 day ago", "2 days ago"]);
+    }
+
+    #[test]
+    fn a_collection_says_what_went_and_why() {
+        let entry = CachedEntry {
+            key: "0123456789abcdef".to_owned(),
+            bytes: 1_500_000,
+            last_used_unix_ms: 0,
+            engine: None,
+            damage: Some("engine.bin is missing".to_owned()),
+        };
+        let summary = GcSummary {
+            removed: vec![Removed { entry, reason: Reason::Damaged("engine.bin is missing".to_owned()) }],
+            leftovers: vec![Leftover { name: ".partial-x".to_owned(), bytes: 500_000 }],
+            kept: 1,
+            kept_bytes: 3_000_000,
+            failures: vec![],
+        };
+        let expected = "deleted 0123456789ab  1.5 MB  (damaged: engine.bin is missing)\n\
+                        deleted .partial-x  500.0 kB  (left by an interrupted write)\n\
+                        deleted 1 engine; 2.0 MB freed; 1 engine, 3.0 MB, kept\n";
+        assert_eq!(collected(&summary, false), expected);
+        assert!(
+            collected(&summary, true)
+                .ends_with("would delete 1 engine; 2.0 MB would be freed; 1 engine, 3.0 MB, kept\n")
+        );
+        assert_eq!(
+            collected(&GcSummary::default(), false),
+            "deleted no engine; 0.0 kB freed; 0 engines, 0.0 kB, kept\n"
+        );
+    }
+}

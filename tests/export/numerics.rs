@@ -1,0 +1,157 @@
+//! What the exported models compute, against the reference backend on the same padded batch. The evaluator runs every node
+//! in its type, so that 16-bit policies are compared rounding by rounding.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mixprec::backend::reference::{ReferenceBackend, oracle_outputs};
+use mixprec::backend::{Backend, BuildRequest};
+use mixprec::graph::{Format, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
+use mixprec::input::{Batch, InputStream};
+use mixprec::manifest::schema::{Architecture, InputSource, ModelSource};
+use mixprec::model::{Head, Model};
+use mixprec::onnx::{Export, Extent};
+use serde_json::json;
+
+use super::{ARCHITECTURES, python, tiny};
+
+/// Three rows of 16 positions, two of them padded.
+fn padded(model: &Model) -> Batch {
+    let ids = InputStream::open(&InputSource::Random { seed: 5 }, Path::new("."), model).unwrap();
+    let mut batch = ids.batch(Shape { batch: 3, sequence: 16 }, 0).unwrap();
+    batch.lengths = vec![16, 9, 1];
+    batch
+}
+
+/// The exported model's output, with some weights multiplied by a factor.
+fn evaluate(export: &Export<'_>, batch: &Batch, factors: &[(&str, f64)]) -> Option<Vec<f64>> {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, output) = (folder.path().join("model.onnx"), folder.path().join("output"));
+    export.write(&model).unwrap();
+    let sequence = batch.shape.sequence;
+    let rows: Vec<&[u32]> = batch.ids.chunks(sequence).collect();
+    let mask = |&length: &usize| (0..sequence).map(|position| u8::from(position < length)).collect::<Vec<_>>();
+    let factors: serde_json::Map<_, _> = factors.iter().map(|(name, by)| ((*name).to_owned(), json!(by))).collect();
+    let job = json!({"ids": rows, "mask": batch.lengths.iter().map(mask).collect::<Vec<_>>(), "factors": factors});
+    python("run.py", &[model.to_str().unwrap(), &job.to_string(), output.to_str().unwrap()])?;
+    let bytes = std::fs::read(output).unwrap();
+    Some(bytes.chunks(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect())
+}
+
+fn emulated(model: &Arc<Model>, policy: &PrecisionPolicy, batch: &Batch) -> Vec<f64> {
+    let request = BuildRequest::new(model.clone(), policy.clone(), batch.shape, 2);
+    let mut engine = ReferenceBackend::default().build(&request).unwrap().engine.unwrap();
+    engine.bind(batch).unwrap();
+    engine.enqueue().unwrap();
+    engine.outputs().unwrap().values.into_iter().map(f64::from).collect()
+}
+
+/// `‖ours - theirs‖ / ‖theirs‖`
+fn relative_error(ours: &[f64], theirs: &[f64]) -> f64 {
+    assert_eq!(ours.len(), theirs.len());
+    let square = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>();
+    (square(&mut ours.iter().zip(theirs).map(|(a, b)| a - b)) / square(&mut theirs.iter().copied())).sqrt()
+}
+
+/// Limits by architecture: what is left are the roundings that `deviations` states and the order of sums. GPT-2's logits
+/// come straight out of a 16-bit product, BERT's hidden states out of a layer norm.
+#[test]
+fn every_policy_computes_what_the_reference_backend_emulates() {
+    let fp16 = PrecisionPolicy::preset(Preset::Fp16);
+    let divide_first = PrecisionPolicy { layer_norm_reduction: ReductionOrder::DivideFirst, ..fp16 };
+    let mut sums_in_fp32 = PrecisionPolicy::preset(Preset::Fp16);
+    for class in [OpClass::Softmax, OpClass::LayerNorm] {
+        sums_in_fp32.classes.insert(class, Rounding::fp32_accumulated(Format::Fp16));
+    }
+    let [fp32, hybrid, fp16, bf16] =
+        [Preset::Fp32, Preset::Hybrid, Preset::Fp16, Preset::Bf16].map(PrecisionPolicy::preset);
+    let limits = [
+        (fp32, [5e-7, 2e-6]),
+        (hybrid, [5e-5, 1e-3]),
+        (fp16, [2e-3, 3e-3]),
+        (divide_first, [2e-3, 3e-3]),
+        (sums_in_fp32, [2e-3, 3e-3]),
+        (bf16, [2e-3, 6e-3]),
+    ];
+    for (index, architecture) in ARCHITECTURES.into_iter().enumerate() {
+        let model = Arc::new(tiny(architecture));
+        let batch = padded(&model);
+        let exact = oracle_outputs(&model, &batch, 2).unwrap();
+        for (policy, limits) in &limits {
+            let smallest = Shape { batch: 1, sequence: 4 };
+            for extent in [Extent::Static(batch.shape), Extent::Dynamic { smallest, largest: batch.shape }] {
+                let export = Export::new(&model, policy, extent).unwrap();
+                let Some(theirs) = evaluate(&export, &batch, &[]) else { return };
+                let ours = emulated(&model, policy, &batch);
+                let (between, own) = (relative_error(&theirs, &ours), relative_error(&ours, &exact));
+                println!("{architecture:?} {}: {between:.1e} from the emulation, which is {own:.1e} off", policy.name);
+                assert!(between < limits[index], "{architecture:?} {}: {between:e}", policy.name);
+            }
+        }
+    }
+}
+
+/// Masked keys have probability 0, not a small one: whatever stands at the padding, the tokens come out the same.
+#[test]
+fn ids_at_the_padding_change_nothing() {
+    for architecture in ARCHITECTURES {
+        let model = tiny(architecture);
+        let batch = padded(&model);
+        let mut other = batch.clone();
+        for (row, &length) in other.ids.chunks_mut(batch.shape.sequence).zip(&batch.lengths) {
+            row[length..].iter_mut().for_each(|id| *id = (*id + 501) % 1000);
+        }
+        assert_ne!(batch.ids, other.ids);
+        for preset in [Preset::Fp32, Preset::Fp16, Preset::Hybrid] {
+            let policy = PrecisionPolicy::preset(preset);
+            let export = Export::new(&model, &policy, Extent::Static(batch.shape)).unwrap();
+            let (Some(ours), Some(others)) = (evaluate(&export, &batch, &[]), evaluate(&export, &other, &[])) else {
+                return;
+            };
+            assert_ne!(ours, others, "rows of padding are computed too");
+            let width = ours.len() / batch.shape.tokens();
+            let rows =
+                |values: &[f64]| values.chunks(width * batch.shape.sequence).map(<[f64]>::to_vec).collect::<Vec<_>>();
+            for ((ours, others), &length) in rows(&ours).iter().zip(rows(&others)).zip(&batch.lengths) {
+                assert_eq!(ours[..length * width], others[..length * width], "{architecture:?} {preset}");
+            }
+        }
+    }
+}
+
+/// Queries and keys so large that their unscaled product passes 65504. `hybrid` stores scores in FP32, and so must not
+/// overflow although ONNX's product is FP16; `fp16` must, since it stores the product before it is scaled.
+#[test]
+fn hybrid_scores_do_not_overflow_where_the_policy_has_room_for_them() {
+    let model = tiny(ARCHITECTURES[0]);
+    let batch = padded(&model);
+    let factors = [("layer.0/attention/qkv/weight", 500.0)];
+    let nonfinite = |preset| {
+        let export = Export::new(&model, &PrecisionPolicy::preset(preset), Extent::Static(batch.shape)).unwrap();
+        let output = evaluate(&export, &batch, &factors)?;
+        Some(output.iter().filter(|x| !x.is_finite()).count())
+    };
+    let (Some(hybrid), Some(fp16)) = (nonfinite(Preset::Hybrid), nonfinite(Preset::Fp16)) else { return };
+    assert_eq!(hybrid, 0);
+    assert!(fp16 > 0, "the product must be large enough to overflow for this test to mean anything");
+}
+
+/// An export of BERT-base waits for the disk, not for the processor.
+#[test]
+#[ignore = "writes 440 MB; run with --ignored"]
+fn bench_export_of_bert_base() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = ModelSource::Random { seed: 0, architecture: Architecture::BertBase };
+    for preset in [Preset::Fp32, Preset::Hybrid] {
+        let start = Instant::now();
+        let model = Model::open("bert-base", &source, Path::new("."), Head::Natural).unwrap();
+        let extent = Extent::Static(Shape { batch: 1, sequence: 128 });
+        let export = Export::new(&model, &PrecisionPolicy::preset(preset), extent).unwrap();
+        let lowered_s = start.elapsed().as_secs_f64();
+        let written = export.write(&folder.path().join("model.onnx")).unwrap();
+        let total_s = start.elapsed().as_secs_f64();
+        println!("{preset}: {} bytes in {total_s:.2} s, of which lowering {lowered_s:.3} s", written.bytes);
+        assert!(total_s < 3.0, "{preset}: {total_s:.2} s");
+    }
+}
