@@ -76,11 +76,11 @@ impl EngineCache {
         // The file goes first: a crash in between leaves one that does not match its digest and is never read.
         let path = folder.join(name);
         let text = entry.to_json();
-        let replaced = replace(&path, bytes).and_then(|()| replace(&folder.join(ENTRY_FILE), text.as_bytes()));
-        if let Err(source) = replaced {
+        replace(&path, bytes).map_err(CacheError::write(self.folder()))?;
+        replace(&folder.join(ENTRY_FILE), text.as_bytes()).map_err(|error| {
             let _ = fs::remove_file(&path);
-            return Err(CacheError::write(self.folder())(source));
-        }
+            CacheError::write(self.folder())(error)
+        })?;
         self.settle(key)
     }
 
@@ -115,8 +115,10 @@ impl EngineCache {
         File::open(self.folder()).and_then(|folder| folder.sync_all()).map_err(CacheError::write(self.folder()))
     }
 
-    /// Brings the cache within its limit without touching what was just stored.
+    /// Counts a use, then brings the cache within its limit without touching what was just stored.
     fn settle(&self, key: &EngineKey) -> Result<Stored, CacheError> {
+        // The kernel's own time stamps lag by milliseconds and would put this before an earlier hit.
+        self.touch(key.digest());
         let limits = GcLimits { limit_bytes: Some(self.limit_bytes()), ..GcLimits::default() };
         Ok(Stored::Kept { evicted: self.collect(&limits, Some(key.digest()))? })
     }

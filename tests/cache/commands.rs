@@ -35,8 +35,11 @@ fn ls_shows_engines_damage_leftovers_and_totals() {
     assert_eq!(lines[0], fixture.folder().to_str().unwrap());
     assert!(lines[2].starts_with("key           model      policy  extent  target  library "), "{text}");
     let row: Vec<&str> = lines[3].split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
-    let short = &key("1x128").digest()[..12];
-    assert_eq!(row, [short, "bert-tiny", "hybrid", "1x128", "sm80", "TensorRT-RTX 1.7.1", "1.2 MB", "just now"]);
+    let one = key("1x128");
+    assert_eq!(
+        row,
+        [&one.digest()[..12], "bert-tiny", "hybrid", "1x128", "sm80", "TensorRT-RTX 1.7.1", "1.2 MB", "just now"]
+    );
     assert!(text.contains("damaged, ") && text.contains("engine.bin has 3 bytes instead of 6"), "{text}");
     assert!(text.contains(".partial-x  being written, or left by an interrupted write"), "{text}");
     assert!(text.ends_with("2 engines, 1.2 MB of at most 20.0 GB (MIXPREC_CACHE_LIMIT_GB)\n"), "{text}");

@@ -24,7 +24,8 @@ const BOTH: Cells<'_> = Cells {
 #[test]
 fn help_names_every_command_and_the_exit_codes() {
     let (stdout, _) = expect(0, &["--help"]);
-    for word in ["plan", "run", "report", "verify", "infer", "doctor", "Exit codes: 0 all well, 1 some", "2 bad input"]
+    for word in
+        ["plan", "run", "report", "verify", "infer", "doctor", "cache", "Exit codes: 0 all well, 1 some", "2 bad input"]
     {
         assert!(stdout.contains(word), "{word}: {stdout}");
     }
