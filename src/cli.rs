@@ -1,6 +1,8 @@
 //! The command line: what can be typed, and which stage each command calls. Messages for people go to standard error,
 //! results to standard output.
 
+#[cfg_attr(not(feature = "tensorrt"), path = "cli/build_absent.rs")]
+mod build;
 mod cache;
 
 use std::fmt::Display;
@@ -80,6 +82,8 @@ enum Command {
     Infer(InferArgs),
     /// Write a model as ONNX, the precision policy as explicit types and casts.
     Export(ExportArgs),
+    /// Build TensorRT engines ahead of time, for this machine's GPU or, without one, for another generation.
+    Build(build::BuildArgs),
     /// Say what this machine can run, and why it cannot run the rest.
     Doctor {
         /// Print JSON.
@@ -191,6 +195,7 @@ impl Cli {
             Command::Verify { dir, json, claims } => verify(&dir, json, claims.as_deref())?,
             Command::Infer(args) => infer(args)?,
             Command::Export(args) => export(args)?,
+            Command::Build(args) => return build::execute(&args),
             Command::Doctor { json } => diagnose(json)?,
             Command::Cache(command) => cache::execute(&command)?,
             Command::Worker => return Ok(runner::worker::main()),

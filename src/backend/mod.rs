@@ -8,7 +8,7 @@ pub mod library;
 pub mod mock;
 pub mod onnxruntime;
 pub mod reference;
-#[cfg(feature = "tensorrt")]
+#[cfg_attr(not(feature = "tensorrt"), path = "tensorrt_absent.rs")]
 pub mod tensorrt;
 
 use std::fmt;
@@ -285,7 +285,8 @@ pub fn backend(kind: BackendKind) -> Result<Box<dyn Backend>, BackendError> {
         BackendKind::Reference => Ok(Box::new(reference::ReferenceBackend::default())),
         BackendKind::Mock => Ok(Box::new(mock::MockBackend)),
         BackendKind::OnnxRuntime => Ok(Box::new(onnxruntime::OnnxRuntimeBackend::default())),
-        BackendKind::Cuda | BackendKind::TensorRt => Err(BackendError::Unavailable {
+        BackendKind::TensorRt => tensorrt::backend(),
+        BackendKind::Cuda => Err(BackendError::Unavailable {
             backend: kind,
             reason: "this version of mixprec does not contain it".to_owned(),
         }),

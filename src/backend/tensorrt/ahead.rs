@@ -78,10 +78,37 @@ impl fmt::Debug for SerialisedEngine {
 pub fn build_ahead(request: &AheadRequest<'_>) -> Result<(SerialisedEngine, BuildReport), BackendError> {
     let library = Library::get()?;
     target::buildable(request.target, device::capability()).map_err(unavailable)?;
+    build_export(library, request, &request.export()?)
+}
+
+impl<'a> AheadRequest<'a> {
+    /// A build that nobody watches or stops, with the library's own limits.
+    pub fn new(model: &'a Model, policy: &'a PrecisionPolicy, extent: Extent, target: Target) -> Self {
+        let (options, progress, cancel) = Default::default();
+        AheadRequest { model, policy, extent, target, options, progress, cancel }
+    }
+
+    /// The graph as the parser will read it.
+    ///
+    /// # Errors
+    /// [`BackendError`] when policy, extent and model do not fit together.
+    pub(super) fn export(&self) -> Result<Export<'a>, BackendError> {
+        Export::new(self.model, self.policy, self.extent).map_err(export_failed)
+    }
+}
+
+/// Parses, audits and builds what has been exported. The audit compares with `request`, not with the export.
+///
+/// # Errors
+/// As [`build_ahead`].
+pub(super) fn build_export(
+    library: &'static Library,
+    request: &AheadRequest<'_>,
+    export: &Export<'_>,
+) -> Result<(SerialisedEngine, BuildReport), BackendError> {
     let start = Instant::now();
-    let export = Export::new(request.model, request.policy, request.extent).map_err(export_failed)?;
     // A file above protobuf's limit is read by the parser as long as it lives.
-    let (source, _folder) = source(&export)?;
+    let (source, _folder) = source(export)?;
     let export_s = start.elapsed().as_secs_f64();
     let job = Job {
         graph: &request.model.graph,
@@ -129,5 +156,57 @@ fn export_failed(error: ExportError) -> BackendError {
         ExportError::Policy(error) => error.into(),
         ExportError::Model(error) => error.into(),
         error => execution(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::graph::{Preset, Shape};
+    use crate::manifest::schema::{Architecture, ModelSource};
+    use crate::model::Head;
+
+    /// What the parser reads is judged, whatever the request says it should be.
+    #[test]
+    fn an_export_under_another_policy_fails_the_audit_and_is_not_built() {
+        let library = match Library::get() {
+            Ok(library) => library,
+            Err(reason) => return eprintln!("skipped: {reason}"),
+        };
+        let extent = Extent::Static(Shape { batch: 1, sequence: 8 });
+        for architecture in [Architecture::BertTiny, Architecture::Gpt2Tiny] {
+            let source = ModelSource::Random { seed: 3, architecture };
+            let model = Model::open("tiny", &source, Path::new("."), Head::Natural).unwrap();
+            for (written, asked) in Preset::ALL.into_iter().flat_map(|a| Preset::ALL.map(|b| (a, b))) {
+                // FP32 and TF32 are the same graph: the difference is the builder's flag, which follows what is asked.
+                let same = |preset| if preset == Preset::Tf32 { Preset::Fp32 } else { preset };
+                if same(written) == same(asked) {
+                    continue;
+                }
+                let (written, asked) = (PrecisionPolicy::preset(written), PrecisionPolicy::preset(asked));
+                let export = AheadRequest::new(&model, &written, extent, Target::Sm80).export().unwrap();
+                let request = AheadRequest::new(&model, &asked, extent, Target::Sm80);
+                let error = build_export(library, &request, &export).unwrap_err().to_string();
+                let expected = format!("precision audit: asked `{}`, got ", asked.name);
+                assert!(error.contains(&expected), "{} as {}: {error}", written.name, asked.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_cancelled_build_stops_at_the_next_step_and_says_so() {
+        if let Err(reason) = Library::get() {
+            return eprintln!("skipped: {reason}");
+        }
+        let source = ModelSource::Random { seed: 3, architecture: Architecture::BertTiny };
+        let model = Model::open("tiny", &source, Path::new("."), Head::Natural).unwrap();
+        let policy = PrecisionPolicy::preset(Preset::Hybrid);
+        let extent = Extent::Static(Shape { batch: 1, sequence: 8 });
+        let request = AheadRequest::new(&model, &policy, extent, Target::Sm80);
+        request.cancel.cancel();
+        let error = build_ahead(&request).unwrap_err();
+        assert_eq!(error.to_string(), "tensorrt failed: the build was stopped");
     }
 }

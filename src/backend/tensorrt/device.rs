@@ -31,6 +31,17 @@ impl Device {
         Ok(device)
     }
 
+    /// `NVIDIA L4, compute capability 8.9`
+    pub fn describe(&self) -> String {
+        let (major, minor) = self.capability;
+        format!("{}, compute capability {major}.{minor}", self.name)
+    }
+
+    /// What decides whether compiled device code is good for it: GPU and driver.
+    pub fn identity(&self) -> String {
+        format!("{}, CUDA driver {}", self.describe(), self.driver)
+    }
+
     fn open() -> Result<Device, String> {
         // SAFETY: loads and unloads the driver's library; its initialisers have no requirements.
         if !unsafe { sys::is_culib_present() } {

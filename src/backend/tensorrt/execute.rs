@@ -7,12 +7,13 @@ use std::time::Instant;
 use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DriverError, sys};
 use half::{bf16, f16};
 use trtx::interfaces::GpuAllocator;
-use trtx::{CudaEngine, DataType, LayerInformationFormat, Runtime};
+use trtx::{CudaEngine, DataType, Runtime};
 
 use super::cuda_graph::{Launch, capture};
 use super::device::{Device, describe};
-use super::inspect::Inspection;
+use super::inspect::{Inspection, layers_of};
 use super::jit::Context;
+use super::kept::Kept;
 use super::library::{Library, execution, out_of_memory};
 use super::memory::{Allocator, Ledger, Purpose};
 use crate::backend::{BackendError, Engine, EngineDescription, MemoryBreakdown, Output};
@@ -74,6 +75,7 @@ pub(super) struct LoadedEngine {
     device: Device,
     library: &'static Library,
     interface: Interface,
+    kept: Option<Kept>,
     /// Creating the execution context, seconds: TensorRT-RTX compiles its kernels there.
     context_s: f64,
     warmed: bool,
@@ -82,7 +84,7 @@ pub(super) struct LoadedEngine {
 
 impl LoadedEngine {
     /// Deserialises an engine, which runs what is in it: `bytes` must be those that were built or whose digest is known.
-    /// `code` is compiled device code of an earlier process.
+    /// `kept` is its place in the cache, which may have compiled device code of an earlier process.
     ///
     /// # Errors
     /// [`BackendError`] with the library's own words; [`BackendError::Unavailable`] where it refuses the device.
@@ -91,7 +93,7 @@ impl LoadedEngine {
         device: Device,
         bytes: &[u8],
         interface: Interface,
-        code: Option<&[u8]>,
+        kept: Option<Kept>,
     ) -> Result<LoadedEngine, BackendError> {
         // SAFETY: every buffer is used on the one stream of this engine only, so no other stream has to wait for it.
         unsafe { device.context.disable_event_tracking() };
@@ -104,8 +106,9 @@ impl LoadedEngine {
         let mut engine = library.call(|| runtime.deserialize_cuda_engine(bytes)).map_err(in_memory)?;
         library.call(|| check(&engine, interface))?;
         ledger.set_purpose(Purpose::Activations);
+        let code = kept.as_ref().and_then(Kept::code);
         let start = Instant::now();
-        let mut context = library.call(|| Context::create(&mut engine, code)).map_err(in_memory)?;
+        let mut context = library.call(|| Context::create(&mut engine, code.as_deref())).map_err(in_memory)?;
         let context_s = start.elapsed().as_secs_f64();
         ledger.set_purpose(Purpose::Workspace);
         let buffers = bind_buffers(library, &stream, &mut context, interface)?;
@@ -120,6 +123,7 @@ impl LoadedEngine {
             device,
             library,
             interface,
+            kept,
             context_s,
             warmed: false,
             first_run_s: None,
@@ -131,18 +135,23 @@ impl LoadedEngine {
     /// # Errors
     /// [`BackendError`] with the library's own words.
     pub fn inspect(&self) -> Result<Inspection, BackendError> {
-        let json = self
-            .library
-            .call(|| self.engine.create_engine_inspector()?.engine_information(LayerInformationFormat::kJSON))?;
-        Inspection::read(json).map_err(execution)
+        layers_of(self.library, &self.engine)
     }
 
-    /// Device code compiled so far, for the next process; `None` where the library keeps none or nothing is new.
-    ///
-    /// # Errors
-    /// [`BackendError`] with the library's own words.
-    pub fn compiled(&self) -> Result<Option<Vec<u8>>, BackendError> {
-        if self.context.precompiled { Ok(None) } else { self.library.call(|| self.context.compiled()) }
+    /// Keeps the inspector's view beside the engine.
+    pub fn keep_layers(&self, inspection: &Inspection) {
+        if let Some(kept) = &self.kept {
+            kept.keep_layers(&inspection.json);
+        }
+    }
+
+    /// Keeps the device code that was compiled in this process for the next one, which then starts at once.
+    fn keep_code(&self) -> Result<(), BackendError> {
+        let Some(kept) = self.kept.as_ref().filter(|_| !self.context.precompiled) else { return Ok(()) };
+        if let Some(code) = self.library.call(|| self.context.compiled())? {
+            kept.keep_code(&code);
+        }
+        Ok(())
     }
 
     /// One pass kernel by kernel, waited for; seconds it took.
@@ -167,7 +176,7 @@ impl LoadedEngine {
             capture(stream, || enqueue(context, stream).map_err(|error| library.failure(&error).to_string()));
         // What cannot be captured is executed all the same, and says so in its description.
         self.launch = captured.unwrap_or(Launch::Eager);
-        Ok(())
+        self.keep_code()
     }
 }
 

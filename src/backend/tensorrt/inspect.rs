@@ -3,6 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use trtx::{CudaEngine, LayerInformationFormat, Runtime};
+
+use super::ahead::SerialisedEngine;
+use super::device::Device;
+use super::library::{Library, execution, unavailable};
+use crate::backend::BackendError;
 
 /// The inspector's view of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +37,27 @@ impl Inspection {
         let layers = layers.len() as u64;
         Ok(Inspection { json, layers, layers_by_output })
     }
+}
+
+/// Loads an engine that this process has built, to list its layers.
+///
+/// # Errors
+/// [`BackendError::Unavailable`] without a device or where the library refuses it.
+pub fn inspect(engine: &SerialisedEngine) -> Result<Inspection, BackendError> {
+    let library = Library::get()?;
+    Device::first().map_err(unavailable)?;
+    let mut runtime = library.call(|| Runtime::new(library.logger()))?;
+    let engine = library.call(|| runtime.deserialize_cuda_engine(engine))?;
+    layers_of(library, &engine)
+}
+
+/// The inspector's view of a loaded engine.
+///
+/// # Errors
+/// [`BackendError`] with the library's own words.
+pub(super) fn layers_of(library: &Library, engine: &CudaEngine<'static>) -> Result<Inspection, BackendError> {
+    let json = library.call(|| engine.create_engine_inspector()?.engine_information(LayerInformationFormat::kJSON))?;
+    Inspection::read(json).map_err(execution)
 }
 
 /// The type of the first output: the key is `Datatype` or, with the memory format before it, `Format/Datatype`.

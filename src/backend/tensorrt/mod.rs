@@ -2,22 +2,28 @@
 
 mod ahead;
 pub mod audit;
+mod backend;
 mod compile;
 mod cuda_graph;
 mod device;
 mod execute;
+mod folder;
 mod inspect;
 #[cfg_attr(feature = "tensorrt-enterprise", path = "jit_enterprise.rs")]
 mod jit;
+mod kept;
 mod library;
 mod memory;
 mod messages;
 mod network;
+mod probe;
 mod progress;
 #[cfg_attr(feature = "tensorrt-enterprise", path = "target_enterprise.rs")]
 mod target;
 
 pub use ahead::{AheadRequest, SerialisedEngine, build_ahead};
+pub use backend::{TensorRtBackend, backend};
 pub use compile::BuildOptions;
-pub use inspect::Inspection;
+pub use folder::{BuiltEngine, EngineFolder, FolderError};
+pub use inspect::{Inspection, inspect};
 pub use progress::Cancel;

@@ -1,0 +1,76 @@
+//! TensorRT behind the runner's seam.
+
+use super::ahead::{AheadRequest, build_ahead};
+use super::device::Device;
+use super::execute::{Interface, LoadedEngine};
+use super::kept::Kept;
+use super::library::{Library, unavailable};
+use super::probe;
+use crate::backend::{Availability, Backend, BackendError, BackendKind, Build, BuildReport, BuildRequest, Engine};
+use crate::onnx::Extent;
+
+/// Builds with TensorRT, and executes where there is a device that it takes.
+#[derive(Debug, Default)]
+pub struct TensorRtBackend;
+
+/// TensorRT, which this build contains.
+///
+/// # Errors
+/// None; without the feature `tensorrt` it is an error.
+pub fn backend() -> Result<Box<dyn Backend>, BackendError> {
+    Ok(Box::new(TensorRtBackend))
+}
+
+impl Backend for TensorRtBackend {
+    fn kind(&self) -> BackendKind {
+        BackendKind::TensorRt
+    }
+
+    fn availability(&self) -> Result<Availability, BackendError> {
+        let library = Library::get()?;
+        let found = format!("{} ({})", library.version, library.path.display());
+        Ok(match Device::first() {
+            Ok(device) => Availability {
+                found: format!("{found}, {}", device.describe()),
+                builds_only: probe::executes(library, &device).err(),
+            },
+            Err(reason) => Availability { found, builds_only: Some(reason) },
+        })
+    }
+
+    fn build(&self, request: &BuildRequest) -> Result<Build, BackendError> {
+        let ahead = AheadRequest {
+            progress: request.progress.clone(),
+            ..AheadRequest::new(&request.model, &request.policy, Extent::Static(request.shape), request.target)
+        };
+        match Device::first() {
+            Ok(device) => build_and_load(&ahead, request, device),
+            Err(reason) => {
+                // Measured and dropped: an engine that cannot be executed here is not worth its place on the disk.
+                let (_, report) = build_ahead(&ahead)?;
+                let engine = Err(unavailable(format!("{reason}: built for {}, not executed", request.target)));
+                Ok(Build { report, engine })
+            }
+        }
+    }
+}
+
+fn build_and_load(ahead: &AheadRequest<'_>, request: &BuildRequest, device: Device) -> Result<Build, BackendError> {
+    let library = Library::get()?;
+    let (bytes, report, kept) = Kept::obtain(library, &device, ahead)?;
+    let export = ahead.export()?;
+    let interface = Interface::of(&request.model.graph, request.shape, export.output_name(), export.output_format());
+    match LoadedEngine::load(library, device, &bytes, interface, kept) {
+        Ok(engine) => {
+            drop(bytes);
+            let inspection = engine.inspect()?;
+            engine.keep_layers(&inspection);
+            let report = BuildReport { inspected_layers: Some(inspection.layers), ..report };
+            let engine: Box<dyn Engine> = Box::new(engine);
+            Ok(Build { report, engine: Ok(engine) })
+        }
+        // The library refuses this device: what was built is for another.
+        Err(error @ BackendError::Unavailable { .. }) => Ok(Build { report, engine: Err(error) }),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,187 @@
+//! A folder of engines built ahead of time, with `build.json` beside them: what each is made of, by file name.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::ahead::{AheadRequest, SerialisedEngine};
+use crate::backend::BuildReport;
+use crate::graph::PrecisionPolicy;
+use crate::provenance::Build;
+use crate::store::replace::replace;
+
+/// The account of a folder's engines.
+const ACCOUNT_FILE: &str = "build.json";
+
+/// What an engine of the folder is made of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuiltEngine {
+    /// Name of the model.
+    pub model: String,
+    /// How it was obtained.
+    pub model_provenance: String,
+    /// Full identity of its weights.
+    pub weights: String,
+    /// Every format of the policy.
+    pub policy: PrecisionPolicy,
+    /// Batch sizes: `8`, or `1..32`.
+    pub batch: String,
+    /// Sequence lengths, tokens.
+    pub sequence: String,
+    /// What the builder was told besides.
+    pub options: BTreeMap<String, String>,
+    /// Library, target, times, size, digest and audited operations by format.
+    pub report: BuildReport,
+    /// This program.
+    pub program: Build,
+}
+
+/// A folder that cannot be used.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
+pub enum FolderError {
+    /// The file system refuses.
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    /// The account is of something else.
+    #[error("{path} is not an account of built engines ({message}); choose another folder or move it away")]
+    Account { path: PathBuf, message: String },
+}
+
+/// A folder of engines.
+#[derive(Debug, Clone)]
+pub struct EngineFolder {
+    path: PathBuf,
+}
+
+impl EngineFolder {
+    /// Opens the folder, which is made if need be, before anything takes time.
+    ///
+    /// # Errors
+    /// [`FolderError`] when it cannot be made or holds a `build.json` of something else.
+    pub fn open(path: &Path) -> Result<EngineFolder, FolderError> {
+        fs::create_dir_all(path).map_err(|source| FolderError::Io { path: path.to_owned(), source })?;
+        let folder = EngineFolder { path: path.to_owned() };
+        folder.account()?;
+        Ok(folder)
+    }
+
+    /// Writes an engine and its entry, each in one step; an earlier engine of the same name is replaced.
+    ///
+    /// # Errors
+    /// [`FolderError::Io`] when the file system refuses, a full disk included.
+    pub fn add(
+        &self,
+        request: &AheadRequest<'_>,
+        engine: &SerialisedEngine,
+        report: &BuildReport,
+    ) -> Result<PathBuf, FolderError> {
+        let name = file_name(request);
+        let path = self.path.join(&name);
+        replace(&path, engine).map_err(|source| FolderError::Io { path: path.clone(), source })?;
+        let mut account = self.account()?;
+        account.insert(name, entry(request, report));
+        self.write(&account)?;
+        Ok(path)
+    }
+
+    /// Writes a file beside the engine of `request`: `NAME.layers.json`.
+    ///
+    /// # Errors
+    /// [`FolderError::Io`] when the file system refuses.
+    pub fn add_layers(&self, request: &AheadRequest<'_>, json: &str) -> Result<PathBuf, FolderError> {
+        let path = self.path.join(file_name(request)).with_extension("layers.json");
+        replace(&path, json.as_bytes()).map_err(|source| FolderError::Io { path: path.clone(), source })?;
+        Ok(path)
+    }
+
+    fn account(&self) -> Result<BTreeMap<String, BuiltEngine>, FolderError> {
+        let path = self.path.join(ACCOUNT_FILE);
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                serde_json::from_str(&text).map_err(|error| FolderError::Account { path, message: error.to_string() })
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
+            Err(source) => Err(FolderError::Io { path, source }),
+        }
+    }
+
+    fn write(&self, account: &BTreeMap<String, BuiltEngine>) -> Result<(), FolderError> {
+        let path = self.path.join(ACCOUNT_FILE);
+        let written = serde_json::to_string_pretty(account)
+            .map_err(io::Error::from)
+            .and_then(|text| replace(&path, (text + "\n").as_bytes()));
+        written.map_err(|source| FolderError::Io { path, source })
+    }
+}
+
+/// `bert-base-hybrid-1x128-sm89.engine`; ranges as `1-32x32-512`.
+fn file_name(request: &AheadRequest<'_>) -> String {
+    let (batch, sequence) = (request.extent.batch(), request.extent.sequence());
+    let shape = format!("{batch}x{sequence}").replace("..", "-");
+    format!("{}-{}-{shape}-{}.engine", request.model.name, request.policy.name, request.target)
+}
+
+fn entry(request: &AheadRequest<'_>, report: &BuildReport) -> BuiltEngine {
+    BuiltEngine {
+        model: request.model.name.clone(),
+        model_provenance: request.model.provenance.clone(),
+        weights: request.model.weights_identity(),
+        policy: request.policy.clone(),
+        batch: request.extent.batch().to_string(),
+        sequence: request.extent.sequence().to_string(),
+        options: request.options.describe(request.policy),
+        report: report.clone(),
+        program: Build::current(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Target;
+    use crate::graph::{Preset, Shape};
+    use crate::manifest::schema::{Architecture, ModelSource};
+    use crate::model::{Head, Model};
+    use crate::onnx::Extent;
+
+    #[test]
+    fn engines_of_several_builds_are_told_apart_and_accounted_for_together() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = EngineFolder::open(&root.path().join("engines")).unwrap();
+        let source = ModelSource::Random { seed: 3, architecture: Architecture::BertTiny };
+        let model = Model::open("tiny", &source, Path::new("."), Head::Natural).unwrap();
+        let range =
+            Extent::Dynamic { smallest: Shape { batch: 1, sequence: 8 }, largest: Shape { batch: 4, sequence: 16 } };
+        let report = BuildReport { engine_bytes: Some(3), ..BuildReport::default() };
+        let engine = SerialisedEngine::from(vec![1, 2, 3]);
+        for preset in [Preset::Fp16, Preset::Hybrid, Preset::Fp16] {
+            let policy = PrecisionPolicy::preset(preset);
+            let request = AheadRequest::new(&model, &policy, range, Target::Sm89);
+            let path = folder.add(&request, &engine, &report).unwrap();
+            assert_eq!(fs::read(path).unwrap(), [1, 2, 3]);
+        }
+        let account = folder.account().unwrap();
+        let names: Vec<&str> = account.keys().map(String::as_str).collect();
+        assert_eq!(names, ["tiny-fp16-1-4x8-16-sm89.engine", "tiny-hybrid-1-4x8-16-sm89.engine"]);
+        let hybrid = &account[names[1]];
+        assert_eq!((hybrid.batch.as_str(), hybrid.weights.as_str()), ("1..4", "random seed 3"));
+        assert_eq!((&hybrid.policy, &hybrid.report), (&PrecisionPolicy::preset(Preset::Hybrid), &report));
+    }
+
+    #[test]
+    fn a_foreign_account_is_refused_before_anything_is_built() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join(ACCOUNT_FILE), r#"{"scripts": 1}"#).unwrap();
+        let error = EngineFolder::open(root.path()).unwrap_err().to_string();
+        assert!(error.contains("build.json is not an account") && error.contains("choose another folder"), "{error}");
+        let file = root.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(matches!(EngineFolder::open(&file), Err(FolderError::Io { .. })));
+    }
+}

@@ -1,0 +1,13 @@
+//! TensorRT in a build without the feature `tensorrt`: a reason instead of a backend.
+
+use super::{Backend, BackendError, BackendKind};
+
+/// Why there is none.
+///
+/// # Errors
+/// [`BackendError::Unavailable`], always.
+pub fn backend() -> Result<Box<dyn Backend>, BackendError> {
+    let reason =
+        "this mixprec was built without it; build with `cargo build --release`, without `--no-default-features`";
+    Err(BackendError::Unavailable { backend: BackendKind::TensorRt, reason: reason.to_owned() })
+}

@@ -1,0 +1,215 @@
+//! `mixprec build`: engines ahead of time, on this machine or for another.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{OK, SOME_FAILED, note, show};
+use crate::backend::tensorrt::{
+    AheadRequest, BuildOptions, Cancel, EngineFolder, Inspection, SerialisedEngine, build_ahead, inspect,
+};
+use crate::backend::{BackendError, BuildProgress, BuildReport, ProgressSink, Target};
+use crate::graph::{Format, PrecisionPolicy, Preset};
+use crate::model::{Head, Model, ModelArgument};
+use crate::onnx::{Extent, Span};
+
+/// Exit code of an interrupted command: 128 and SIGINT's number.
+const INTERRUPTED: u8 = 130;
+
+#[derive(Debug, Args)]
+pub(super) struct BuildArgs {
+    /// Checkpoint folder, or an architecture for random weights: bert-base, gpt2, bert-tiny, gpt2-tiny, with a seed as in
+    /// bert-base:7.
+    #[arg(long)]
+    model: ModelArgument,
+    /// Precision policies.
+    #[arg(long, value_delimiter = ',', default_value = "hybrid")]
+    precision: Vec<Preset>,
+    /// Batch sizes; a range like 1..32 (both ends included) is one engine with a dynamic dimension.
+    #[arg(long, value_delimiter = ',')]
+    batch: Vec<Span>,
+    /// Sequence lengths in tokens, or ranges like 32..512.
+    #[arg(long, value_delimiter = ',')]
+    seq: Vec<Span>,
+    /// GPU generations: sm80, sm86, sm89, sm120, or the GPU of this machine.
+    #[arg(long, value_delimiter = ',', default_value = "current")]
+    target: Vec<Target>,
+    /// Leave out the head: the output is the last hidden state.
+    #[arg(long)]
+    hidden: bool,
+    /// Most device memory for a layer's scratch, megabytes; the library's own limit unless said otherwise.
+    #[arg(long, value_name = "MB")]
+    workspace_mb: Option<u64>,
+    /// Folder of the engines and of build.json, which says what each is made of.
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+/// Builds every combination of what was typed; a failure costs its own engine only.
+pub(super) fn execute(args: &BuildArgs) -> Result<ExitCode> {
+    let head = if args.hidden { Head::Hidden } else { Head::Natural };
+    let model = Model::open(&args.model.name, &args.model.source, Path::new("."), head)?;
+    let folder = EngineFolder::open(&args.out)?;
+    let policies: Vec<PrecisionPolicy> = args.precision.iter().copied().map(PrecisionPolicy::preset).collect();
+    let options =
+        BuildOptions { workspace_bytes: args.workspace_mb.map(|megabytes| megabytes.saturating_mul(1_000_000)) };
+    let cancel = cancelled_by_signals()?;
+    let mut code = OK;
+    for (target, policy) in args.target.iter().flat_map(|target| policies.iter().map(move |policy| (*target, policy))) {
+        for extent in extents(args) {
+            let request =
+                AheadRequest { options, cancel: cancel.clone(), ..AheadRequest::new(&model, policy, extent, target) };
+            match build(request, &folder) {
+                Ok(text) => show(text)?,
+                Err(_) if cancel.is_cancelled() => return Ok(ExitCode::from(INTERRUPTED)),
+                // Neither the library's absence nor a model without weights will be better for the next engine.
+                Err(Failed::Engine(label, error)) if is_of_one_engine(&error) => {
+                    note(format_args!("{label}: FAILED: {error}"));
+                    code = SOME_FAILED;
+                }
+                Err(Failed::Engine(label, error)) => return Err(error).context(label),
+                Err(Failed::Folder(error)) => return Err(error),
+            }
+        }
+    }
+    Ok(ExitCode::from(code))
+}
+
+/// Why an engine is not in the folder.
+enum Failed {
+    Engine(String, BackendError),
+    Folder(anyhow::Error),
+}
+
+fn is_of_one_engine(error: &BackendError) -> bool {
+    matches!(error, BackendError::Execution { .. } | BackendError::OutOfMemory { .. })
+}
+
+/// The shapes of every batch size and sequence length.
+fn extents(args: &BuildArgs) -> impl Iterator<Item = Extent> {
+    args.seq.iter().flat_map(|&sequence| args.batch.iter().map(move |&batch| Extent::of(batch, sequence)))
+}
+
+/// The first signal stops the builder at its next step, a second one the program.
+fn cancelled_by_signals() -> Result<Cancel> {
+    let cancel = Cancel::default();
+    let handle = cancel.clone();
+    ctrlc::set_handler(move || {
+        if handle.is_cancelled() {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+        handle.cancel();
+    })
+    .context("signals cannot be caught")?;
+    Ok(cancel)
+}
+
+/// Builds one engine and puts it into the folder; what to say of it.
+fn build(request: AheadRequest<'_>, folder: &EngineFolder) -> Result<String, Failed> {
+    let label = label(&request);
+    let bar = io::stderr().is_terminal().then(|| bar(&label));
+    let shown = bar.clone();
+    let progress = ProgressSink::new(move |step| {
+        if let Some(bar) = &shown {
+            advance(bar, &step);
+        }
+    });
+    let request = AheadRequest { progress, ..request };
+    let built = build_ahead(&request);
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    let (engine, report) = built.map_err(|error| Failed::Engine(label.clone(), error))?;
+    let path = folder.add(&request, &engine, &report).map_err(|error| Failed::Folder(error.into()))?;
+    let inspected = inspected(&request, &engine, folder).map_err(Failed::Folder)?;
+    Ok(format!("{label}\n{}  {}\n{inspected}", summary(&report), path.display()))
+}
+
+fn label(request: &AheadRequest<'_>) -> String {
+    let (batch, sequence) = (request.extent.batch(), request.extent.sequence());
+    let (model, policy, target) = (&request.model.name, &request.policy.name, request.target);
+    format!("{model} {policy} {batch}x{sequence} for {target}, {}", request.model.provenance)
+}
+
+fn bar(label: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let template = "{prefix} {bar:30} {pos}/{len} {elapsed}  {msg}";
+    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_prefix(label.to_owned());
+    bar
+}
+
+fn advance(bar: &ProgressBar, step: &BuildProgress) {
+    bar.set_length(step.total);
+    bar.set_position(step.done);
+    bar.set_message(step.phase.clone());
+}
+
+/// Times, size and the audit's shares, two lines.
+fn summary(report: &BuildReport) -> String {
+    let seconds = |time: Option<f64>| time.map_or_else(|| "-".to_owned(), |time| format!("{time:.2} s"));
+    let mut text = format!(
+        "  {}: exported in {}, parsed in {}, built in {}; {:.1} MB\n  precision audit passed: ",
+        report.builder.as_deref().unwrap_or("TensorRT"),
+        seconds(report.export_s),
+        seconds(report.parse_s),
+        seconds(report.compile_s),
+        report.engine_bytes.unwrap_or(0) as f64 / 1e6
+    );
+    let total: u64 = report.flops_by_format.values().sum();
+    let mut shares: Vec<(Format, u64)> =
+        report.flops_by_format.iter().map(|(format, flops)| (*format, *flops)).collect();
+    shares.sort_by_key(|(_, flops)| std::cmp::Reverse(*flops));
+    for (index, (format, flops)) in shares.into_iter().enumerate() {
+        let separator = if index == 0 { "" } else { ", " };
+        let _ = write!(text, "{separator}{:.2} % of FLOPs in {format}", 100.0 * flops as f64 / total.max(1) as f64);
+    }
+    text + "\n"
+}
+
+/// What the engine's inspector says where there is a device that the engine can be loaded on; why not where there is none.
+fn inspected(request: &AheadRequest<'_>, engine: &SerialisedEngine, folder: &EngineFolder) -> Result<String> {
+    match inspect(engine) {
+        Ok(Inspection { json, layers, layers_by_output }) => {
+            let path = folder.add_layers(request, &json)?;
+            let counts: Vec<String> = layers_by_output.iter().map(|(name, count)| format!("{count} {name}")).collect();
+            Ok(format!("  {layers} layers as built, by output: {}; {}\n", counts.join(", "), path.display()))
+        }
+        Err(error) => Ok(format!("  not inspected: {}\n", reason(error))),
+    }
+}
+
+fn reason(error: BackendError) -> String {
+    match error {
+        BackendError::Unavailable { reason, .. } => reason,
+        error => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_has_times_size_and_shares_the_largest_first() {
+        let report = BuildReport {
+            builder: Some("TensorRT-RTX 1.7.1".to_owned()),
+            export_s: Some(0.5),
+            parse_s: Some(0.25),
+            compile_s: Some(3.0),
+            engine_bytes: Some(223_366_628),
+            flops_by_format: [(Format::Fp32, 1), (Format::Fp16, 999)].into(),
+            ..BuildReport::default()
+        };
+        assert_eq!(
+            summary(&report),
+            "  TensorRT-RTX 1.7.1: exported in 0.50 s, parsed in 0.25 s, built in 3.00 s; 223.4 MB\n  precision audit \
+             passed: 99.90 % of FLOPs in fp16, 0.10 % of FLOPs in fp32\n"
+        );
+    }
+}
