@@ -57,8 +57,8 @@ impl Backend for TensorRtBackend {
 
 fn build_and_load(ahead: &AheadRequest<'_>, request: &BuildRequest, device: Device) -> Result<Build, BackendError> {
     let library = Library::get()?;
-    let (bytes, report, kept) = Kept::obtain(library, &device, ahead)?;
     let export = ahead.export()?;
+    let (bytes, report, kept) = Kept::obtain(library, &device, ahead, &export)?;
     let interface = Interface::of(&request.model.graph, request.shape, export.output_name(), export.output_format());
     match LoadedEngine::load(library, device, &bytes, interface, kept) {
         Ok(engine) => {

@@ -9,6 +9,7 @@ use super::library::Library;
 use crate::backend::{BackendError, BuildReport, Target};
 use crate::cache::{CacheError, CachedEngine, EngineCache, EngineKey, KeyParts, Lookup, Stored};
 use crate::digest::sha256;
+use crate::onnx::Export;
 
 /// What the engine's inspector wrote, beside the engine.
 const LAYERS_FILE: &str = "layers.json";
@@ -26,7 +27,7 @@ pub(super) struct Kept {
 const GPU_DIGITS: usize = 16;
 
 impl Kept {
-    /// The engine of `request` from the cache, verified, or built and put there. The cache is a convenience: where it
+    /// The engine of `request`, whose graph `export` is, from the cache, verified, or built and put there. The cache is a convenience: where it
     /// fails, a line on standard error says so, and the engine is built without it.
     ///
     /// # Errors
@@ -35,13 +36,13 @@ impl Kept {
         library: &'static Library,
         device: &Device,
         request: &AheadRequest<'_>,
+        export: &Export<'_>,
     ) -> Result<(SerialisedEngine, BuildReport, Option<Kept>), BackendError> {
-        let export = request.export()?;
         let kept = Kept::open(library, device, request, &export.digest()).map_err(note).ok();
         if let Some((engine, report)) = kept.as_ref().and_then(Kept::find) {
             return Ok((engine, report, kept));
         }
-        let (engine, report) = build_export(library, request, &export)?;
+        let (engine, report) = build_export(library, request, export)?;
         if let Some(kept) = &kept {
             kept.noted(kept.cache.store(&kept.key, &engine, &report));
         }
