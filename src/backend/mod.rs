@@ -3,6 +3,7 @@
 //! A backend builds engines; an engine binds inputs, enqueues work and hands out its outputs. Neither owns a clock.
 
 mod build;
+mod cuda;
 mod fit;
 pub mod library;
 pub mod mock;
