@@ -15,8 +15,10 @@ pub(super) enum Source {
     ProductMma(Element),
     /// Matrix products by `wgmma`, of a 16-bit element.
     ProductWgmma(Element),
-    /// Attention on a 16-bit element.
+    /// Attention by `mma.sync`, on a 16-bit element.
     Attention(Element),
+    /// Attention by `wgmma`, on a 16-bit element.
+    AttentionWgmma(Element),
     /// Embedding and layer norm with a 16-bit element.
     Norm(Element),
 }
@@ -28,6 +30,7 @@ impl Source {
             Source::ProductMma(_) => "gemm_mma",
             Source::ProductWgmma(_) => "gemm_wgmma",
             Source::Attention(_) => "attention",
+            Source::AttentionWgmma(_) => "attention_wgmma",
             Source::Norm(_) => "layer_norm",
         }
     }
@@ -39,6 +42,7 @@ impl Source {
         const MMA: &str = include_str!("kernels/gemm_mma.cu");
         const WGMMA: &str = include_str!("kernels/gemm_wgmma.cu");
         const ATTENTION: &str = include_str!("kernels/attention.cu");
+        const ATTENTION_WGMMA: &str = include_str!("kernels/attention_wgmma.cu");
         const LAYER_NORM: &str = include_str!("kernels/layer_norm.cu");
         const EMBEDDING: &str = include_str!("kernels/embedding.cu");
         let (element, parts): (Element, &[&str]) = match self {
@@ -46,6 +50,7 @@ impl Source {
             Source::ProductMma(element) => (element, &[PRELUDE, EPILOGUE, MMA]),
             Source::ProductWgmma(element) => (element, &[PRELUDE, EPILOGUE, WGMMA]),
             Source::Attention(element) => (element, &[PRELUDE, ATTENTION]),
+            Source::AttentionWgmma(element) => (element, &[PRELUDE, ATTENTION, ATTENTION_WGMMA]),
             Source::Norm(element) => (element, &[PRELUDE, LAYER_NORM, EMBEDDING]),
         };
         let define = if element == Element::Bf16 { "#define ELEMENT_BF16\n" } else { "" };
@@ -78,6 +83,7 @@ pub(super) fn sources_digest() -> &'static str {
                 Source::ProductMma(element),
                 Source::ProductWgmma(element),
                 Source::Attention(element),
+                Source::AttentionWgmma(element),
                 Source::Norm(element),
             ]
         });

@@ -109,12 +109,6 @@ impl CudaEngine {
             bound: false,
         })
     }
-
-    /// Fills the intermediate tensors with NaN, for tests: a pass must not depend on what was there.
-    #[cfg(test)]
-    pub fn poison(&self) -> Result<(), BackendError> {
-        self.arena.poison()
-    }
 }
 
 /// Ids of all tokens, then lengths of all rows.

@@ -61,6 +61,7 @@ impl DeviceMemory {
     }
 
     /// Copies from `offset` bytes from the start and waits for it. Whatever writes there must have ended.
+    #[cfg(test)]
     pub fn read<T: Pod>(&self, offset: usize, values: &mut [T]) -> Result<(), BackendError> {
         self.check(offset, size_of_val(values))?;
         // SAFETY: the span lies within this object's own, and every bit pattern is a `T`.

@@ -23,6 +23,9 @@ mod stage;
 mod tune;
 mod weights;
 
+#[cfg(test)]
+mod device_tests;
+
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;

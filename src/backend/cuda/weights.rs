@@ -61,6 +61,19 @@ impl DeviceWeights {
         &self.addresses
     }
 
+    /// The span and where every parameter begins in it, for tests that put numbers of their own there.
+    #[cfg(test)]
+    pub fn memory(&self) -> &DeviceMemory {
+        &self.memory
+    }
+
+    /// As [`addresses`](Self::addresses), from the beginning of the span.
+    #[cfg(test)]
+    pub fn offsets(&self) -> impl Iterator<Item = (WeightKey, usize)> {
+        let base = self.memory.address();
+        self.addresses.iter().map(move |(key, address)| (*key, (address - base) as usize))
+    }
+
     /// Whether all of `keys` are there.
     pub fn hold(&self, keys: &BTreeSet<WeightKey>) -> bool {
         keys.iter().all(|key| self.addresses.contains_key(key))

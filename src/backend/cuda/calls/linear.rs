@@ -19,9 +19,16 @@ use crate::graph::{Format, Gelu};
 pub(in crate::backend::cuda) enum ProductChoice {
     /// cuBLASLt, with its first choice of algorithm or another.
     Library(Option<Algorithm>),
-    /// `kernels/gemm_mma.cu`; with more than one split the layer norm after it adds the partial sums.
-    Mma(MmaTile, usize),
-    /// `kernels/gemm_wgmma.cu`.
+    /// An own kernel, its depth cut into so many parts; of more than one the layer norm after it adds the partial sums.
+    Own(Tile, usize),
+}
+
+/// Template arguments of an own kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(in crate::backend::cuda) enum Tile {
+    /// Of `kernels/gemm_mma.cu`.
+    Mma(MmaTile),
+    /// Of `kernels/gemm_wgmma.cu`.
     Wgmma(WgmmaTile),
 }
 
@@ -44,53 +51,90 @@ pub(in crate::backend::cuda) struct WgmmaTile {
     groups: usize,
     ping_pong: bool,
     multicast: usize,
-    splits: usize,
+    /// Blocks of a cluster that share a tile and divide its depth.
+    cluster_splits: usize,
 }
 
-const fn mma(rows: usize, columns: usize, depth: usize, stages: usize, warps: [usize; 3]) -> MmaTile {
-    MmaTile { rows, columns, depth, stages, warps }
+const fn mma(rows: usize, columns: usize, depth: usize, stages: usize, warps: [usize; 3]) -> Tile {
+    Tile::Mma(MmaTile { rows, columns, depth, stages, warps })
 }
 
-/// The tiles that won somewhere between 32 and 1024 tokens on an H200.
-const MMA_TILES: [MmaTile; 8] = [
-    mma(32, 32, 128, 4, [1, 1, 4]),
-    mma(32, 64, 128, 3, [1, 2, 2]),
-    mma(32, 64, 64, 6, [1, 2, 2]),
-    mma(64, 32, 128, 4, [2, 1, 2]),
+const fn wgmma(rows: usize, columns: usize, stages: usize, groups: usize, cluster: [usize; 2]) -> Tile {
+    let [multicast, cluster_splits] = cluster;
+    Tile::Wgmma(WgmmaTile { rows, columns, stages, groups, ping_pong: false, multicast, cluster_splits })
+}
+
+const fn ping_pong(rows: usize, columns: usize, stages: usize, multicast: usize) -> Tile {
+    Tile::Wgmma(WgmmaTile { rows, columns, stages, groups: 2, ping_pong: true, multicast, cluster_splits: 1 })
+}
+
+/// The tiles that came first, second or third somewhere between 32 and 16384 tokens on an H200, and on older GPUs are a
+/// fair choice from few rows to many.
+const MMA_TILES: [Tile; 8] = [
+    mma(16, 64, 128, 6, [1, 2, 4]),
+    mma(32, 32, 128, 6, [1, 1, 4]),
+    mma(32, 64, 128, 4, [1, 2, 4]),
+    mma(64, 48, 64, 6, [2, 1, 2]),
     mma(64, 64, 64, 4, [2, 2, 1]),
-    mma(64, 64, 128, 3, [2, 2, 1]),
+    mma(64, 64, 128, 3, [2, 2, 2]),
     mma(128, 64, 64, 4, [4, 2, 1]),
     mma(128, 128, 64, 3, [2, 4, 1]),
 ];
 
-const fn wgmma(
-    rows: usize,
-    columns: usize,
-    stages: usize,
-    groups: usize,
-    multicast: usize,
-    splits: usize,
-) -> WgmmaTile {
-    WgmmaTile { rows, columns, stages, groups, ping_pong: false, multicast, splits }
-}
-
-const fn ping_pong(rows: usize, columns: usize, stages: usize, multicast: usize) -> WgmmaTile {
-    WgmmaTile { rows, columns, stages, groups: 2, ping_pong: true, multicast, splits: 1 }
-}
-
-const WGMMA_TILES: [WgmmaTile; 8] = [
-    wgmma(64, 64, 6, 1, 1, 1),
-    wgmma(64, 64, 6, 1, 1, 4),
-    wgmma(64, 128, 6, 1, 1, 1),
-    wgmma(128, 64, 6, 2, 1, 2),
-    wgmma(128, 128, 5, 2, 1, 1),
-    wgmma(128, 256, 4, 2, 2, 1),
-    ping_pong(64, 128, 6, 1),
+/// Likewise, on GPUs that have `wgmma`.
+const WGMMA_TILES: [Tile; 20] = [
+    wgmma(64, 32, 6, 1, [1, 1]),
+    wgmma(64, 32, 6, 1, [1, 2]),
+    wgmma(64, 48, 6, 1, [1, 1]),
+    wgmma(64, 64, 6, 1, [1, 1]),
+    wgmma(64, 64, 4, 1, [1, 1]),
+    wgmma(64, 64, 6, 1, [1, 2]),
+    wgmma(64, 64, 6, 1, [1, 4]),
+    wgmma(64, 96, 5, 1, [1, 1]),
+    wgmma(64, 96, 5, 1, [1, 2]),
+    wgmma(64, 144, 4, 1, [1, 1]),
+    wgmma(128, 96, 5, 2, [1, 1]),
+    wgmma(128, 96, 5, 2, [2, 1]),
+    wgmma(128, 144, 4, 2, [1, 1]),
+    wgmma(128, 192, 4, 2, [1, 1]),
+    wgmma(128, 192, 4, 2, [2, 1]),
+    wgmma(192, 128, 4, 3, [1, 1]),
+    wgmma(192, 192, 3, 3, [1, 1]),
+    ping_pong(64, 192, 5, 1),
+    ping_pong(128, 128, 5, 1),
     ping_pong(128, 128, 5, 2),
 ];
 
-/// Splits of a product's depth that are worth trying.
-const SPLITS: [usize; 5] = [1, 2, 3, 4, 6];
+impl Tile {
+    fn rows(self) -> usize {
+        match self {
+            Tile::Mma(tile) => tile.rows,
+            // Blocks that share the columns of the weight take neighbouring rows.
+            Tile::Wgmma(tile) => tile.rows * tile.multicast,
+        }
+    }
+
+    fn columns(self) -> usize {
+        match self {
+            Tile::Mma(tile) => tile.columns,
+            Tile::Wgmma(tile) => tile.columns,
+        }
+    }
+
+    /// What the depth of one part must be a multiple of.
+    fn depth(self) -> usize {
+        match self {
+            Tile::Mma(tile) => tile.depth,
+            Tile::Wgmma(tile) => WGMMA_DEPTH * tile.cluster_splits,
+        }
+    }
+}
+
+/// Depth of a stage of the `wgmma` kernel: 128 bytes, the span of its swizzle.
+const WGMMA_DEPTH: usize = 64;
+
+/// Parts of a product's depth that are worth trying.
+const SPLITS: [usize; 6] = [1, 2, 3, 4, 6, 8];
 
 /// Algorithms of cuBLASLt that are timed.
 pub(in crate::backend::cuda) const LIBRARY_ALGORITHMS: usize = 8;
@@ -126,29 +170,33 @@ pub(super) fn choices(site: &Site<'_>, stage: &Linear, with_norm: bool) -> Vec<P
     {
         return choices;
     }
-    let blocks = |rows: usize, columns: usize| stage.tokens.div_ceil(rows) * (stage.width / columns);
-    for tile in MMA_TILES {
-        let fits = stage.width.is_multiple_of(tile.columns) && tile.rows <= stage.tokens.next_multiple_of(32).max(32);
-        for splits in SPLITS.into_iter().filter(|&splits| splits == 1 || with_norm) {
+    let wgmma = site.architecture.has_warpgroup_products().then_some(WGMMA_TILES);
+    for tile in MMA_TILES.into_iter().chain(wgmma.into_iter().flatten()) {
+        let blocks = stage.tokens.div_ceil(tile.rows()) * (stage.width / tile.columns());
+        let fits = stage.width.is_multiple_of(tile.columns()) && tile.rows() <= stage.tokens.next_multiple_of(64);
+        for splits in SPLITS.into_iter().filter(|&splits| splits == 1 || with_norm && !splits_in_cluster(tile)) {
+            let even = stage.depth.is_multiple_of(splits * tile.depth());
             let room = splits == 1 || splits * stage.tokens * stage.width * 4 <= site.scratch_bytes;
-            let even = (stage.depth / tile.depth).is_multiple_of(splits) && stage.depth.is_multiple_of(tile.depth);
-            let useful = splits == 1 || blocks(tile.rows, tile.columns) * splits <= ENOUGH_BLOCKS;
-            if fits && room && even && useful && blocks(tile.rows, tile.columns) <= 4 * ENOUGH_BLOCKS {
-                choices.push(ProductChoice::Mma(tile, splits));
+            let useful = splits == 1 || blocks * splits <= ENOUGH_BLOCKS;
+            if fits && even && room && useful && !hopeless(tile, stage.tokens, blocks) {
+                choices.push(ProductChoice::Own(tile, splits));
             }
         }
     }
-    if site.architecture.has_warpgroup_products() {
-        let fits = |tile: &WgmmaTile| {
-            stage.width.is_multiple_of(tile.columns)
-                && stage.depth.is_multiple_of(64)
-                && stage.depth >= 64 * tile.splits
-                && (tile.splits == 1 || blocks(tile.rows, tile.columns) * tile.splits <= ENOUGH_BLOCKS)
-                && tile.rows * tile.multicast <= stage.tokens.next_multiple_of(64)
-        };
-        choices.extend(WGMMA_TILES.into_iter().filter(fits).map(ProductChoice::Wgmma));
-    }
     choices
+}
+
+fn splits_in_cluster(tile: Tile) -> bool {
+    matches!(tile, Tile::Wgmma(tile) if tile.cluster_splits > 1)
+}
+
+/// Whether a tile is far too small or too large for so many tokens: what need not be timed need not be compiled.
+fn hopeless(tile: Tile, tokens: usize, blocks: usize) -> bool {
+    let small =
+        blocks > 4 * ENOUGH_BLOCKS || (tile.rows() <= 32 && tokens > 128) || (tile.rows() <= 64 && tokens > 4096);
+    // A tile of many columns leaves most multiprocessors without work.
+    let large = tokens <= 128 && tile.columns() > 96;
+    small || large || (splits_in_cluster(tile) && blocks > ENOUGH_BLOCKS)
 }
 
 /// The name of the epilogue of our own kernels, if they have it.
@@ -175,13 +223,12 @@ pub(super) fn calls(
     let mut partials = None;
     let mut calls = match choice {
         ProductChoice::Library(algorithm) => library(site, stage, algorithm)?,
-        ProductChoice::Mma(tile, splits) => {
+        ProductChoice::Own(tile, splits) => {
             if let (Some(bias), true) = (stage.bias, splits > 1) {
                 partials = Some(Partials { address: site.scratch, count: splits, bias: bias.widened() });
             }
-            vec![mma_call(site, stage, tile, splits)?]
+            vec![own(site, stage, tile, splits)?]
         }
-        ProductChoice::Wgmma(tile) => vec![wgmma_call(site, stage, tile)?],
     };
     if let Some(norm) = norm {
         calls.push(norm::layer_norm(site, norm, partials)?);
@@ -238,64 +285,112 @@ fn library(site: &Site<'_>, stage: &Linear, algorithm: Option<Algorithm>) -> Res
     Ok(calls)
 }
 
-/// `GemmArguments` of `kernels/gemm_epilogue.cu`.
-fn arguments(site: &Site<'_>, stage: &Linear, y: u64, depth_per_split: usize) -> Result<Arguments, BackendError> {
-    let bias = stage.bias.map(|bias| site.weight(bias.widened())).transpose()?;
-    Ok(Arguments::default()
+/// A call of an own kernel, but for its tile.
+struct Own {
+    /// Name of its epilogue.
+    epilogue: &'static str,
+    /// It stores FP32.
+    fp32: bool,
+    splits: usize,
+    /// `GemmArguments` of `kernels/gemm_epilogue.cu`.
+    arguments: Arguments,
+}
+
+fn own(site: &Site<'_>, stage: &Linear, tile: Tile, splits: usize) -> Result<Call, BackendError> {
+    let output = site.stages.tensor(stage.output);
+    let whole = own_epilogue(site, stage).ok_or_else(|| internal("a product that no own kernel ends"))?;
+    let arguments = Arguments::default()
         .pointer(site.tensor(stage.x))
         .pointer(site.weight(stage.weight)?)
-        .optional(bias)
+        .optional(stage.bias.map(|bias| site.weight(bias.widened())).transpose()?)
         .pointer(site.tensor(stage.output))
-        .pointer(y)
+        .pointer(if splits > 1 { site.scratch } else { site.tensor(stage.output) })
         .int(stage.tokens)
         .int(stage.width)
         .int(stage.depth)
-        .int(site.stages.tensor(stage.output).stride)
-        .int(depth_per_split))
+        .int(output.stride)
+        .int(stage.depth / splits);
+    let own = Own {
+        epilogue: if splits > 1 { "PARTIAL" } else { whole },
+        fp32: splits > 1 || output.element == Element::F32,
+        splits,
+        arguments,
+    };
+    match tile {
+        Tile::Mma(tile) => Ok(mma_call(site, stage, tile, own)),
+        Tile::Wgmma(tile) => wgmma_call(site, stage, tile, own),
+    }
 }
 
-fn mma_call(site: &Site<'_>, stage: &Linear, tile: MmaTile, splits: usize) -> Result<Call, BackendError> {
-    let own = own_epilogue(site, stage).ok_or_else(|| internal("a product that no own kernel ends"))?;
-    let (epilogue, y) = if splits > 1 { ("PARTIAL", site.scratch) } else { (own, site.tensor(stage.output)) };
+fn mma_call(site: &Site<'_>, stage: &Linear, tile: MmaTile, own: Own) -> Call {
     let MmaTile { rows, columns, depth, stages, warps: [m, n, k] } = tile;
+    let Own { epilogue, splits, arguments, .. } = own;
     let name = format!("gemm_mma_{rows}x{columns}x{depth}_s{stages}_{m}x{n}x{k}_{epilogue}").to_lowercase();
     let line = format!("GEMM_MMA({name}, {rows}, {columns}, {depth}, {stages}, {m}, {n}, {k}, EPILOGUE_{epilogue})");
     let exchange = if k > 1 { k * rows * columns * 4 } else { 0 };
-    Ok(Call::Kernel(KernelCall {
+    Call::Kernel(KernelCall {
         instance: Instance { source: Source::ProductMma(site.element(stage.x)), name, line },
         shared_bytes: (stages * (rows + columns) * depth * 2).max(exchange) + 4 * columns,
         grid: Grid { blocks: (stage.width / columns, stage.tokens.div_ceil(rows), splits), threads: 32 * m * n * k },
         maps: Vec::new(),
-        arguments: arguments(site, stage, y, stage.depth / splits)?,
-    }))
+        arguments,
+    })
 }
 
-fn wgmma_call(site: &Site<'_>, stage: &Linear, tile: WgmmaTile) -> Result<Call, BackendError> {
-    let epilogue = own_epilogue(site, stage).ok_or_else(|| internal("a product that no own kernel ends"))?;
-    let WgmmaTile { rows, columns, stages, groups, ping_pong, multicast, splits } = tile;
+fn wgmma_call(site: &Site<'_>, stage: &Linear, tile: WgmmaTile, own: Own) -> Result<Call, BackendError> {
+    let WgmmaTile { rows, columns, stages, groups, ping_pong, multicast, cluster_splits } = tile;
+    let Own { epilogue, fp32, splits, arguments } = own;
     let order = if ping_pong { "PINGPONG" } else { "COOPERATIVE" };
-    let shape = format!("{rows}x{columns}_s{stages}_g{groups}_{order}_m{multicast}_k{splits}");
+    let shape = format!("{rows}x{columns}_s{stages}_g{groups}_{order}_m{multicast}_k{cluster_splits}");
     let name = format!("gemm_wgmma_{shape}_{epilogue}").to_lowercase();
     let line = format!(
-        "GEMM_WGMMA({name}, {rows}, {columns}, {stages}, {groups}, {order}, {multicast}, {splits}, EPILOGUE_{epilogue})"
+        "GEMM_WGMMA({name}, {rows}, {columns}, {stages}, {groups}, {order}, {multicast}, {cluster_splits}, \
+         EPILOGUE_{epilogue})"
     );
-    let sums = if ping_pong { rows } else { rows / groups } * columns / 128;
-    let exchange = if splits > 1 { 4 * rows * columns } else { 0 };
-    let units = stage.tokens.div_ceil(rows * multicast) * (stage.width / columns);
+    let units = stage.tokens.div_ceil(rows * multicast) * (stage.width / columns) * splits;
     let resident = site.multiprocessors / multicast;
-    let clusters = if splits > 1 { units } else { units.min(resident) };
+    let clusters = if cluster_splits > 1 { units } else { units.min(resident) };
     let map = |address, rows, box_rows| MapSpec { address, columns: stage.depth, rows, box_rows };
     Ok(Call::Kernel(KernelCall {
         instance: Instance { source: Source::ProductWgmma(site.element(stage.x)), name, line },
-        shared_bytes: 1024 + (stages * (rows + columns) * 128).max(exchange) + 4 * columns * groups + 16 * stages,
-        grid: Grid {
-            blocks: (multicast * splits * clusters, 1, 1),
-            threads: 128 * groups + if sums > 96 { 128 } else { 32 },
-        },
+        shared_bytes: tile.shared_bytes(fp32),
+        grid: Grid { blocks: (multicast * cluster_splits * clusters, 1, 1), threads: tile.threads() },
         maps: vec![
             map(site.tensor(stage.x), stage.tokens, rows),
             map(site.weight(stage.weight)?, stage.width, columns / multicast),
         ],
-        arguments: arguments(site, stage, site.tensor(stage.output), stage.depth)?,
+        arguments,
     }))
+}
+
+impl WgmmaTile {
+    /// The consumers, and a producer: a whole warpgroup where it has registers to hand over.
+    fn threads(self) -> usize {
+        let sums = if self.ping_pong { self.rows } else { self.rows / self.groups } * self.columns / 128;
+        let most = if self.groups == 3 { 64 } else { 96 };
+        128 * self.groups + if sums > most { 128 } else { 32 }
+    }
+
+    /// As the end of `kernels/gemm_wgmma.cu` says it.
+    fn shared_bytes(self, fp32: bool) -> usize {
+        let WgmmaTile { rows, columns, stages, groups, cluster_splits, .. } = self;
+        let stages = 1040 + stages * (128 * (rows + columns) + 16) + 4 * columns * groups;
+        let exchange = match cluster_splits {
+            1 => {
+                let pad = match (fp32, columns.is_multiple_of(32)) {
+                    (false, _) => 16,
+                    (true, true) => 32,
+                    (true, false) => 0,
+                };
+                64 * groups * (2 * columns + pad)
+            }
+            splits => {
+                let blocks = |unit: usize| rows / groups / 64 * (columns / 8) / unit;
+                let even = |unit: &usize| (columns / 8).is_multiple_of(*unit) && blocks(*unit).is_multiple_of(splits);
+                let unit = [4, 2, 1].into_iter().find(even).unwrap_or(1);
+                2048 * unit * groups * splits * blocks(unit).div_ceil(splits)
+            }
+        };
+        stages + exchange
+    }
 }
