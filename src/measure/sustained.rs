@@ -107,7 +107,7 @@ mod tests {
         assert!(found.elapsed_s >= 0.05 && found.passes >= 25, "{found:?}");
         // Of the passes outside the block each was waited for, within it only a few.
         let waits_within = device.waits() - (device.passes() - found.passes as usize);
-        assert!(waits_within <= 3, "{waits_within} waits for {} passes", found.passes);
+        assert!(waits_within <= device.passes() / 4, "{waits_within} waits for {} passes", found.passes);
         assert!(device.was_read_during_a_pass());
         assert_eq!(guard.conditions().readings, 1);
     }
