@@ -3,6 +3,7 @@
 //! A backend builds engines; an engine binds inputs, enqueues work and hands out its outputs. Neither owns a clock.
 
 mod build;
+mod cuda;
 mod fit;
 pub mod library;
 pub mod mock;
@@ -134,6 +135,14 @@ pub enum BackendError {
         /// Which one.
         backend: BackendKind,
         /// The library's own words.
+        message: String,
+    },
+    /// The device has failed: nothing more can be done with it in this process.
+    #[error("{backend} lost its device: {message}")]
+    DeviceLost {
+        /// Which one.
+        backend: BackendKind,
+        /// The driver's own words.
         message: String,
     },
     /// The library failed while executing.
@@ -295,9 +304,6 @@ pub fn backend(kind: BackendKind) -> Result<Box<dyn Backend>, BackendError> {
         BackendKind::Mock => Ok(Box::new(mock::MockBackend)),
         BackendKind::OnnxRuntime => Ok(Box::new(onnxruntime::OnnxRuntimeBackend::default())),
         BackendKind::TensorRt => tensorrt::backend(),
-        BackendKind::Cuda => Err(BackendError::Unavailable {
-            backend: kind,
-            reason: "this version of mixprec does not contain it".to_owned(),
-        }),
+        BackendKind::Cuda => Ok(Box::new(cuda::CudaBackend::default())),
     }
 }

@@ -5,9 +5,9 @@ use std::sync::OnceLock;
 
 use trtx::{Builder, DataType, Runtime};
 
-use super::device::Device;
 use super::library::Library;
 use super::target;
+use crate::backend::cuda::device::Device;
 use crate::backend::{BackendError, Target};
 
 /// The library's answer for the device.
