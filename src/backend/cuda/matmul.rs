@@ -117,6 +117,7 @@ pub(super) struct Matmul {
     layouts: [sys::cublasLtMatrixLayout_t; 3],
     alpha: Scalar,
     beta: Scalar,
+    has_bias: bool,
 }
 
 /// A factor in the type the accumulator wants, FP16 in the first two bytes or FP32 in all four.
@@ -155,6 +156,7 @@ impl Matmul {
             layouts: [std::ptr::null_mut(); 3],
             alpha: Scalar::new(spec.alpha, spec.accumulator),
             beta: Scalar::new(if residual { 1.0 } else { 0.0 }, spec.accumulator),
+            has_bias: spec.ending != LtEnding::Store,
         };
         matmul.describe(spec)?;
         let MatmulSpec { tokens, width, depth, .. } = *spec;
@@ -224,7 +226,9 @@ impl Matmul {
             result::set_matmul_pref_attribute(preference.0, attribute, from_ref(&scheme).cast(), 4).map_err(&failed)?;
         }
         // A bias must be there for the epilogue to be accepted; its address is set for every call.
-        self.bias(library.workspace.address())?;
+        if self.has_bias {
+            self.bias(library.workspace.address())?;
+        }
         // SAFETY: a plain structure that the call fills.
         let mut found: Vec<sys::cublasLtMatmulHeuristicResult_t> = vec![unsafe { std::mem::zeroed() }; count];
         let [w, x, y] = self.layouts;

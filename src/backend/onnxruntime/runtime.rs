@@ -69,7 +69,7 @@ fn refusal(error: &LoadDynamicError, found: &Found) -> String {
     };
     let cure = match found.how {
         How::Variable(name) => format!("correct {name}, or unset it to use the pinned library"),
-        How::Pinned | How::Loader => "run container/setup.sh --libraries".to_owned(),
+        _ => "run container/setup.sh --libraries".to_owned(),
     };
     format!("{what}; {cure}")
 }

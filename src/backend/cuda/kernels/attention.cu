@@ -56,8 +56,8 @@ struct AttentionShape {
   static constexpr int TILE_BYTES = KEY_GROUPS * GROUP_BYTES;
   static constexpr int SHARED_BYTES = QUERY_BYTES + (MERGE_BYTES > TILE_BYTES ? MERGE_BYTES : TILE_BYTES);
 
-  // CTAs a multiprocessor is to hold, which caps the registers: 16 warps of 16 rows need 128 each, 12 of 32 rows 168.
-  static constexpr int WARPS_PER_SM = KEYS > 64 ? 8 : ROW_TILES == 1 ? 16 : KEYS == 32 ? 12 : 8;
+  // CTAs a multiprocessor is to hold, which caps the registers: 16 warps of 16 rows may use 128 each.
+  static constexpr int WARPS_PER_SM = ROW_TILES == 1 && KEYS <= 64 ? 16 : 8;
   static constexpr int CTAS_PER_SM = 32 * WARPS_PER_SM >= THREADS ? 32 * WARPS_PER_SM / THREADS : 1;
 
   static_assert(HEAD == 32 || HEAD == 64, "head size");
@@ -101,20 +101,22 @@ DEVICE u32 tile_offset(int row, int chunk) {
   return row * (2 * HEAD) + ((chunk ^ swizzle) << 4);
 }
 
-// Starts the copy of ROWS rows of HEAD elements (`pitch` elements apart) into a swizzled tile. Rows from `valid` on are
-// filled with zeros and not read.
+// Starts the copy of ROWS rows of HEAD elements (`pitch` elements apart) into a swizzled tile, neighbouring threads taking
+// neighbouring chunks of 16 bytes. Rows from `valid` on are filled with zeros and not read.
 template <int HEAD, int ROWS, int THREADS>
 DEVICE void load_tile(u32 tile, const u16* source, int pitch, int valid, int thread) {
   constexpr int ROW_CHUNKS = HEAD / 8;
-  constexpr int CHUNKS = ROWS * ROW_CHUNKS;
+  constexpr int PASS_ROWS = THREADS / ROW_CHUNKS;
+  const int first = static_cast<unsigned>(thread) / ROW_CHUNKS;
+  const int chunk = static_cast<unsigned>(thread) % ROW_CHUNKS;
+  const u32 to = tile + tile_offset<HEAD>(first, chunk);
 #pragma unroll
-  for (int first = 0; first < CHUNKS; first += THREADS) {
-    const int index = first + thread;
-    if (CHUNKS % THREADS == 0 || index < CHUNKS) {
-      const int row = index / ROW_CHUNKS;
-      const int chunk = index % ROW_CHUNKS;
-      const bool inside = row < valid;
-      copy_async_16(tile + tile_offset<HEAD>(row, chunk), source + (inside ? row : 0) * pitch + chunk * 8, inside);
+  for (int pass = 0; pass < ROWS; pass += PASS_ROWS) {
+    const int row = first + pass;
+    if (ROWS % PASS_ROWS == 0 || row < ROWS) {
+      // Passes of a multiple of eight rows are all swizzled alike.
+      copy_async_16(PASS_ROWS % 8 == 0 ? to + pass * 2 * HEAD : tile + tile_offset<HEAD>(row, chunk),
+                    source + row * pitch + chunk * 8, row < valid);
     }
   }
 }
@@ -367,12 +369,13 @@ DEVICE void attention(const AttentionArguments& arguments) {
   constexpr int HEAD = Shape::HEAD;
   extern __shared__ __align__(128) unsigned char shared[];
 
-  const int thread = threadIdx.x % Shape::GROUP_THREADS;
-  const int group = threadIdx.x / Shape::GROUP_THREADS;
+  const int group = Shape::KEY_GROUPS == 1 ? 0 : threadIdx.x / Shape::GROUP_THREADS;
+  const int thread = threadIdx.x - group * Shape::GROUP_THREADS;
   const int lane = threadIdx.x & 31;
   const int warp_row = thread / 32 * Shape::WARP_ROWS;  // of the query tile
   const int sequence = arguments.sequence;
-  const int head = blockIdx.y, batch = blockIdx.z;
+  const int head = blockIdx.y;
+  const int batch = gridDim.z - 1 - blockIdx.z;  // the rows written last are still in L2
   const int first_query = blockIdx.x * Shape::QUERIES;
   const int first_row = first_query + warp_row;
   const int hidden = arguments.heads * HEAD;

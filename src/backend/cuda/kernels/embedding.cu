@@ -7,7 +7,7 @@
 //
 // What the host has to know (mirrored in Rust):
 //   arguments  one EmbeddingArguments by value
-//   block      32 * WARPS * ROWS threads; grid any x up to ceil(rows / ROWS); shared memory static only
+//   block      32 * WARPS * ROWS threads; grid ceil(rows / ROWS); shared memory static only
 //   ids        each in 0..vocabulary, sequence at most the rows of `positions`: checked by the host, not here
 //   alignment  16 bytes for every pointer; WIDTH a multiple of 32
 //
@@ -65,27 +65,25 @@ DEVICE void embedding(const EmbeddingArguments& arguments) {
   wait_for_dependencies();
   allow_dependents();
 
-#pragma unroll 1
-  for (int first = blockIdx.x * Shape::ROWS; first < arguments.rows; first += gridDim.x * Shape::ROWS) {
-    const bool spare = first + row_of_cta >= arguments.rows;  // see layer_norm
-    const int row = spare ? arguments.rows - 1 : first + row_of_cta;
-    float4 values[Shape::STEPS];
-    load_embedding<Shape, Table, Stream>(values, arguments, row, lane);
-    Stream* stream = static_cast<Stream*>(arguments.stream) + static_cast<u64>(row) * Shape::WIDTH;
-    const bool store_stream = arguments.stream && !spare;
-    if (NORM != Norm::POST && store_stream) store_row<Shape>(stream, values, lane);
-    if (NORM == Norm::KEEP) continue;
-    normalise_row<Shape>(values, gain, shift, arguments.epsilon, scratch, row_of_cta, lane);
-    if (NORM == Norm::POST && store_stream) store_row<Shape>(stream, values, lane);
-    if (arguments.normalised && !spare) {
-      store_row<Shape>(arguments.normalised + static_cast<u64>(row) * Shape::WIDTH, values, lane);
-    }
+  const int own_row = blockIdx.x * Shape::ROWS + row_of_cta;
+  const bool spare = own_row >= arguments.rows;  // see layer_norm
+  const int row = spare ? arguments.rows - 1 : own_row;
+  float4 values[Shape::STEPS];
+  load_embedding<Shape, Table, Stream>(values, arguments, row, lane);
+  Stream* stream = static_cast<Stream*>(arguments.stream) + static_cast<u64>(row) * Shape::WIDTH;
+  const bool store_stream = arguments.stream && !spare;
+  if (NORM != Norm::POST && store_stream) store_row<Shape>(stream, values, lane);
+  if (NORM == Norm::KEEP) return;
+  normalise_row<Shape>(values, gain, shift, arguments.epsilon, scratch, row_of_cta, lane);
+  if (NORM == Norm::POST && store_stream) store_row<Shape>(stream, values, lane);
+  if (arguments.normalised && !spare) {
+    store_row<Shape>(arguments.normalised + static_cast<u64>(row) * Shape::WIDTH, values, lane);
   }
 }
 
 // EMBEDDING(name, WIDTH, WARPS, ROWS, Table, Stream, NORM) defines the kernel `name`. Table and Stream are float or u16,
 // NORM is KEEP, PRE or POST.
 #define EMBEDDING(NAME, WIDTH, WARPS, ROWS, TABLE, STREAM, NORM)                                                       \
-  extern "C" __global__ void __launch_bounds__(32 * (WARPS) * (ROWS), 1) NAME(const EmbeddingArguments arguments) {       \
+  extern "C" __global__ void __launch_bounds__(32 * (WARPS) * (ROWS), 1) NAME(const EmbeddingArguments arguments) {    \
     embedding<RowShape<WIDTH, WARPS, ROWS>, TABLE, STREAM, Norm::NORM>(arguments);                                     \
   }

@@ -15,34 +15,46 @@
 // - COOPERATIVE: the warpgroups divide a tile's rows. One tile at a time; its epilogue overlaps only with loads.
 // - PINGPONG: each warpgroup owns whole tiles, alternating, so that the epilogue of one tile (GELU costs about as much as
 //   its multiplications) runs under the multiplications of the next. For many tokens.
-// - SPLITS > 1: the blocks of a cluster share a tile and divide its depth. Their sums meet in distributed shared memory,
-//   where every block adds its share in rank order: split-K with the full epilogue, no partial sums in global memory, and
-//   always the same bits. For few tokens, where the tiles alone would leave most multiprocessors idle.
+// - SPLITS > 1: blocks of a cluster share a tile and divide its depth. Each sends its sums to the blocks that finish them,
+//   through distributed shared memory, and these add them in rank order: split-K with the full epilogue, no partial sums
+//   in global memory, and always the same bits. For shapes whose tiles alone would leave multiprocessors idle.
 //
-// MULTICAST > 1 makes the blocks of a cluster work on neighbouring row tiles of one column tile: each loads its share
-// of the W tile for all of them, which takes that part of the traffic off the L2.
+// MULTICAST > 1 makes blocks of a cluster work on neighbouring row tiles of one column tile: each loads its share
+// of the W tile for all of them, which takes that part of the traffic off the L2 (it delivers about 8 TB/s to all
+// multiprocessors together, and is the limit of most shapes from 512 tokens on).
 //
-// Programmatic dependent launch: the first STAGES tiles of W and the bias are requested before the wait (they are
-// constants), X after it; dependents are allowed right after the wait.
+// Epilogues with 16-bit output go through shared memory, a slab of 16 rows for each warp, so that rows are stored
+// in long runs and GELU is a short loop (unrolled over the registers it outgrows the instruction cache: measured 2.5
+// times slower). FP32 output is stored from the fragments, where four lanes already cover a 32-byte sector.
+//
+// Programmatic dependent launch: before the wait the first STAGES tiles of W and the bias are requested, which are
+// constants, and the rest of the first W tiles is prefetched to L2; X after it; dependents are allowed right after the wait.
 
-template <int M, int N, int STAGE_COUNT, int WARPGROUPS, bool PINGPONG_ORDER, int MULTICAST_BLOCKS, int SPLIT_BLOCKS> struct WgmmaTile {
-  static constexpr int TILE_M = M, TILE_N = N, TILE_K = 64, STAGES = STAGE_COUNT, GROUPS = WARPGROUPS;
+template <int M, int N, int STAGE_COUNT, int WARPGROUPS, bool PINGPONG_ORDER, int MULTICAST_BLOCKS, int SPLIT_BLOCKS, int EPILOGUE_KIND> struct WgmmaTile {
+  static constexpr int TILE_M = M, TILE_N = N, TILE_K = 64, STAGES = STAGE_COUNT, GROUPS = WARPGROUPS, EPILOGUE = EPILOGUE_KIND;
   static constexpr bool PINGPONG = PINGPONG_ORDER;
   static constexpr int MULTICAST = MULTICAST_BLOCKS, SPLITS = SPLIT_BLOCKS, CLUSTER = MULTICAST * SPLITS;
   static constexpr int GROUP_M = PINGPONG ? M : M / GROUPS;       // rows of a tile that one warpgroup computes
-  static constexpr int BLOCKS_M = GROUP_M / 64, BLOCKS_N = N / 8; // its sums, in blocks of 64x8, 4 registers each
+  static constexpr int BLOCKS_M = GROUP_M / 64, BLOCKS_N = N / 8; // its sums, in blocks of 64x8
   // A thread has 168 registers when three warpgroups fill a multiprocessor. When the sums leave too few of them, the
   // producer becomes a whole warpgroup, which hands registers over to the consumers (they can only be moved so).
   static constexpr bool MOVE_REGISTERS = BLOCKS_M * BLOCKS_N * 4 > 96;
   static constexpr int CONSUMERS = GROUPS * 128, THREADS = CONSUMERS + (MOVE_REGISTERS ? 128 : 32);
+
   static constexpr int X_BYTES = M * 128, W_BYTES = N * 128, STAGE_BYTES = X_BYTES + W_BYTES;
-  static constexpr int EXCHANGE_BYTES = SPLITS > 1 ? M * N * 4 : 0;
-  static constexpr int WORK_BYTES = STAGES * STAGE_BYTES > EXCHANGE_BYTES ? STAGES * STAGE_BYTES : EXCHANGE_BYTES;
-  static constexpr int BIAS_BYTES = GROUPS * N * 4, BARRIER_BYTES = STAGES * 16;
-  static constexpr int SHARED_BYTES = 1024 + WORK_BYTES + BIAS_BYTES + BARRIER_BYTES;   // 1024 to align the stages
+  static constexpr int BIAS_BYTES = GROUPS * N * 4;
+  // Split: the cluster's blocks finish units of UNIT blocks in turn; room for all ranks' sums of this block's units.
+  static constexpr int UNIT = BLOCKS_N % 4 == 0 && BLOCKS_M * BLOCKS_N / 4 % SPLITS == 0 ? 4 : BLOCKS_N % 2 == 0 && BLOCKS_M * BLOCKS_N / 2 % SPLITS == 0 ? 2 : 1;
+  static constexpr int UNITS = BLOCKS_M * BLOCKS_N / UNIT, OWN_UNITS = (UNITS + SPLITS - 1) / SPLITS;
+  static constexpr int EXCHANGE_BYTES = SPLITS > 1 ? OWN_UNITS * UNIT * SPLITS * CONSUMERS * 16 : 0;
+  // 16-bit output: a slab of 16 rows for each warp, rows padded by 16 bytes against bank conflicts.
+  static constexpr bool SLABS = SPLITS == 1 && !epilogue_stores_f32(EPILOGUE);
+  static constexpr int SLAB_PITCH = N * 2 + 16, SLAB_BYTES = 16 * SLAB_PITCH;
+  static constexpr int BARRIERS = 2 * STAGES + 2;
+  static constexpr int SHARED_BYTES = 1024 + STAGES * STAGE_BYTES + BIAS_BYTES + EXCHANGE_BYTES + (SLABS ? GROUPS * 4 * SLAB_BYTES : 0) + BARRIERS * 8;
+
   static_assert(GROUP_M % 64 == 0 && N % 8 == 0 && N <= 256, "wgmma computes 64 rows of up to 256 columns");
   static_assert(W_BYTES / MULTICAST % 1024 == 0, "a share of the W tile keeps the swizzle's period of 8 rows");
-  static_assert(MULTICAST == 1 || SPLITS == 1, "a cluster either shares W tiles or splits the depth");
   static_assert(!PINGPONG || (SPLITS == 1 && GROUPS == 2), "ping-pong alternates two warpgroups on whole tiles");
 };
 
@@ -58,21 +70,20 @@ DEVICE u32 cluster_rank() {
   asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
   return rank;
 }
-// All threads of all blocks of the cluster; shared memory written before is visible to all of them after.
-DEVICE void synchronise_cluster() {
-  asm volatile("barrier.cluster.arrive.release;\n barrier.cluster.wait.acquire;" ::: "memory");
-}
+// A barrier of all threads of the cluster, in two parts so that the wait can come later. It orders nothing but execution
+// (and the barriers' initialisation, which has its own fence): a release would wait for all earlier stores to global memory.
+DEVICE void arrive_at_cluster() { asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory"); }
+DEVICE void wait_for_cluster() { asm volatile("barrier.cluster.wait;" ::: "memory"); }
 // The address, valid in the whole cluster, of what lies at `address` in block `rank`.
 DEVICE u32 address_in_block(u32 address, u32 rank) {
   u32 remote;
   asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(address), "r"(rank));
   return remote;
 }
-DEVICE float4 load_cluster_float4(u32 address) {
-  float4 value;
-  asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
-               : "=f"(value.x), "=f"(value.y), "=f"(value.z), "=f"(value.w) : "r"(address) : "memory");
-  return value;
+// Sixteen bytes to another block's shared memory; they complete that block's barrier.
+DEVICE void send_float4(u32 remote_address, const float* values, u32 remote_barrier) {
+  asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];"
+               ::"r"(remote_address), "f"(values[0]), "f"(values[1]), "f"(values[2]), "f"(values[3]), "r"(remote_barrier) : "memory");
 }
 
 DEVICE void barrier_init(u32 barrier, int arrivals) { asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory"); }
@@ -82,7 +93,7 @@ DEVICE void barrier_expect_bytes(u32 barrier, int bytes) {   // also the produce
 }
 DEVICE void barrier_arrive(u32 barrier) { asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory"); }
 DEVICE void barrier_arrive_cluster(u32 remote_barrier) {
-  asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(remote_barrier) : "memory");
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(remote_barrier) : "memory");
 }
 DEVICE void barrier_wait(u32 barrier, u32 phase) {
   u32 complete;
@@ -102,6 +113,11 @@ DEVICE void copy_tile_multicast(u32 destination, const TensorMap* map, u32 barri
   asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
                "[%0], [%1, {%2, %3}], [%4], %5;"
                ::"r"(destination), "l"(map), "r"(depth), "r"(row), "r"(barrier), "h"(blocks) : "memory");
+}
+
+// A box to L2 only.
+DEVICE void prefetch_tile(const TensorMap* map, int depth, int row) {
+  asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global [%0, {%1, %2}];" ::"l"(map), "r"(depth), "r"(row) : "memory");
 }
 
 // Named barrier over the first `threads` threads' warps that call it, apart from __syncthreads' barrier 0.
@@ -190,13 +206,16 @@ template <int STAGES> struct Turn {
 struct Place { int row, column; };
 
 template <class Tile> struct Schedule {
-  u32 units, first_unit, unit_stride, rank;
+  u32 units, first_unit, unit_stride;
+  u32 peer, split;   // which of the MULTICAST blocks, and which of the SPLITS, this one is: rank = split MULTICAST + peer
   u32 inner_units;   // units along the direction that is walked first
   bool rows_inner;
   int first_tile, tiles;
 
   DEVICE explicit Schedule(const GemmArguments& arguments) {
-    rank = Tile::CLUSTER > 1 ? cluster_rank() : 0;
+    const u32 rank = Tile::CLUSTER > 1 ? cluster_rank() : 0;
+    peer = rank % Tile::MULTICAST;
+    split = rank / Tile::MULTICAST;
     const u32 row_units = (u32)(arguments.tokens + Tile::TILE_M * Tile::MULTICAST - 1) / (Tile::TILE_M * Tile::MULTICAST);
     const u32 column_units = (u32)arguments.width / Tile::TILE_N;
     units = row_units * column_units;
@@ -204,48 +223,61 @@ template <class Tile> struct Schedule {
     unit_stride = gridDim.x / Tile::CLUSTER;
     rows_inner = arguments.tokens < arguments.width;
     inner_units = rows_inner ? row_units : column_units;
-    const int all_tiles = arguments.depth / Tile::TILE_K, split = Tile::SPLITS > 1 ? rank : 0;
+    const u32 all_tiles = (u32)arguments.depth / Tile::TILE_K;
     first_tile = all_tiles * split / Tile::SPLITS;
     tiles = all_tiles * (split + 1) / Tile::SPLITS - first_tile;
   }
   DEVICE Place place(u32 unit) const {
     const u32 outer = unit / inner_units, inner = unit - outer * inner_units;
-    const u32 row_unit = (rows_inner ? inner : outer) * Tile::MULTICAST + (Tile::MULTICAST > 1 ? rank : 0);
+    const u32 row_unit = (rows_inner ? inner : outer) * Tile::MULTICAST + peer;
     return {(int)(row_unit * Tile::TILE_M), (int)((rows_inner ? outer : inner) * Tile::TILE_N)};
   }
 };
 
-// Addresses in shared memory.
+// Addresses in shared memory, the same in every block of the cluster.
 template <class Tile> struct Layout {
-  u32 stages, bias, full_barriers, empty_barriers;
-  DEVICE explicit Layout(const void* shared) {
-    stages = (shared_address(shared) + 1023) / 1024 * 1024;
-    bias = stages + Tile::WORK_BYTES;
-    full_barriers = bias + Tile::BIAS_BYTES;
-    empty_barriers = full_barriers + Tile::STAGES * 8;
+  unsigned char* memory;   // the stages, on a multiple of 1024 bytes as the swizzle requires
+  u32 stages;
+  DEVICE explicit Layout(unsigned char* shared) {
+    const u32 address = shared_address(shared), padding = (1024 - address % 1024) % 1024;
+    memory = shared + padding;
+    stages = address + padding;
   }
+  static constexpr int BIAS = Tile::STAGES * Tile::STAGE_BYTES, EXCHANGE = BIAS + Tile::BIAS_BYTES, SLABS = EXCHANGE + Tile::EXCHANGE_BYTES;
+  static constexpr int BARRIERS = SLABS + (Tile::SLABS ? Tile::GROUPS * 4 * Tile::SLAB_BYTES : 0);
   DEVICE u32 x(int slot) const { return stages + slot * Tile::STAGE_BYTES; }
   DEVICE u32 w(int slot) const { return x(slot) + Tile::X_BYTES; }
-  DEVICE u32 full(int slot) const { return full_barriers + slot * 8; }
-  DEVICE u32 empty(int slot) const { return empty_barriers + slot * 8; }
+  DEVICE float* bias(int group) const { return (float*)(memory + BIAS) + group * Tile::TILE_N; }
+  DEVICE const float4* exchange() const { return (const float4*)(memory + EXCHANGE); }
+  DEVICE unsigned char* slab(int warp) const { return memory + SLABS + warp * Tile::SLAB_BYTES; }
+  DEVICE u32 full(int slot) const { return stages + BARRIERS + slot * 16; }
+  DEVICE u32 empty(int slot) const { return full(slot) + 8; }
+  DEVICE u32 order(int group) const { return stages + BARRIERS + Tile::STAGES * 16 + group * 8; }   // ping-pong: `group` may multiply
+  DEVICE u32 received() const { return order(0); }                                                  // split: all sums are here
 };
 
 // One thread: keeps the stages filled.
 template <class Tile>
 DEVICE void produce(const TensorMap* x_map, const TensorMap* w_map, const Layout<Tile>& layout, const Schedule<Tile>& schedule) {
+  const int share = schedule.peer * (Tile::TILE_N / Tile::MULTICAST);   // first row of W this block loads
   auto request_w = [&](int slot, int column, int tile) {
     barrier_expect_bytes(layout.full(slot), Tile::STAGE_BYTES);
     const int depth = (schedule.first_tile + tile) * Tile::TILE_K;
     if constexpr (Tile::MULTICAST > 1) {
-      const int share = schedule.rank * (Tile::TILE_N / Tile::MULTICAST);
-      copy_tile_multicast(layout.w(slot) + share * 128, w_map, layout.full(slot), depth, column + share, (1 << Tile::MULTICAST) - 1);
+      copy_tile_multicast(layout.w(slot) + share * 128, w_map, layout.full(slot), depth, column + share,
+                          ((1 << Tile::MULTICAST) - 1) << (schedule.split * Tile::MULTICAST));
     } else {
       copy_tile(layout.w(slot), w_map, layout.full(slot), depth, column);
     }
   };
   const int early = schedule.tiles < Tile::STAGES ? schedule.tiles : Tile::STAGES;
+  const Place first = schedule.place(schedule.first_unit);
 #pragma unroll 1
-  for (int i = 0; i < early; i++) request_w(i, schedule.place(schedule.first_unit).column, i);
+  for (int i = 0; i < early; i++) request_w(i, first.column, i);
+  if (first.row < Tile::TILE_M * Tile::MULTICAST) {   // the row tiles share W
+#pragma unroll 1
+    for (int i = early; i < schedule.tiles; i++) prefetch_tile(w_map, (schedule.first_tile + i) * Tile::TILE_K, first.column + share);
+  }
   wait_for_dependencies();
 
   Turn<Tile::STAGES> turn;
@@ -268,17 +300,18 @@ DEVICE void produce(const TensorMap* x_map, const TensorMap* w_map, const Layout
 // One warpgroup: the sums of its rows of one tile of Y, over the tiles of the depth. Frees each stage one tile late, when
 // the instructions that read it have certainly completed; the next tile's are queued by then.
 template <class Tile>
-DEVICE void multiply_tiles(float (&sums)[Tile::BLOCKS_M][Tile::TILE_N / 2], const Layout<Tile>& layout, Turn<Tile::STAGES>& turn, int tiles, int first_row) {
+DEVICE void multiply_tiles(float (&sums)[Tile::BLOCKS_M][Tile::TILE_N / 2], const Layout<Tile>& layout, const Schedule<Tile>& schedule, Turn<Tile::STAGES>& turn, int first_row) {
   auto release = [&](int slot) {
     if constexpr (Tile::MULTICAST > 1) {
-      if (threadIdx.x % 128 < Tile::MULTICAST) barrier_arrive_cluster(address_in_block(layout.empty(slot), threadIdx.x % 128));
+      const u32 peer = threadIdx.x % 128;
+      if (peer < Tile::MULTICAST) barrier_arrive_cluster(address_in_block(layout.empty(slot), schedule.split * Tile::MULTICAST + peer));
     } else {
       if (threadIdx.x % 128 == 0) barrier_arrive(layout.empty(slot));
     }
   };
   int previous = 0;
 #pragma unroll 1
-  for (int tile = 0; tile < tiles; tile++) {
+  for (int tile = 0; tile < schedule.tiles; tile++) {
     barrier_wait(layout.full(turn.slot), turn.phase);
     const u64 x = matrix_descriptor(layout.x(turn.slot) + first_row * 128), w = matrix_descriptor(layout.w(turn.slot));
     wgmma_fence();
@@ -294,14 +327,17 @@ DEVICE void multiply_tiles(float (&sums)[Tile::BLOCKS_M][Tile::TILE_N / 2], cons
     previous = turn.slot;
     turn.advance();
   }
+  // A barrier's phases are told apart by parity only: the other warpgroup may look at the stages' next phases from the
+  // moment this one has seen the last of its own.
+  if (Tile::PINGPONG && threadIdx.x % 128 == 0) barrier_arrive(layout.order(threadIdx.x < 128));
   wgmma_wait<0>();
   release(previous);
 }
 
 // Asks for the bias of the tile's columns, into this warpgroup's own buffer; `finish_bias` makes it visible to the group.
-template <class Tile> DEVICE void request_bias(u32 buffer, const GemmArguments& arguments, int column) {
+template <class Tile> DEVICE void request_bias(float* buffer, const GemmArguments& arguments, int column) {
   const int thread = threadIdx.x % 128;
-  if (thread < Tile::TILE_N / 4) copy_async_16(buffer + thread * 16, arguments.bias + column + thread * 4, true);
+  if (thread < Tile::TILE_N / 4) copy_async_16(shared_address(buffer + thread * 4), arguments.bias + column + thread * 4, true);
   copy_async_commit();
 }
 DEVICE void finish_bias(int group) {
@@ -309,151 +345,209 @@ DEVICE void finish_bias(int group) {
   synchronise_warps(1 + group, 128);
 }
 
-// The consumers' part when every block owns its tiles.
-template <class Tile, int EPILOGUE>
-DEVICE void consume(const GemmArguments& arguments, const Layout<Tile>& layout, const Schedule<Tile>& schedule, const unsigned char* shared) {
+// Stores 16 rows of 16-bit output of one warp through its slab.
+template <class Tile>
+DEVICE void store_slab(const GemmArguments& arguments, unsigned char* slab, int row, int column, const float* bias, const float* sums) {
+  const int lane = threadIdx.x & 31, quad_lane = lane & 3;
+  unsigned char* const fragment = slab + lane / 4 * Tile::SLAB_PITCH + quad_lane * 4;
+#pragma unroll
+  for (int b = 0; b < Tile::BLOCKS_N; b++) {
+    const float2 shift = *(const float2*)(bias + b * 8 + quad_lane * 2);
+    *(u32*)(fragment + b * 16) = pack_elements(sums[b * 4] + shift.x, sums[b * 4 + 1] + shift.y);
+    *(u32*)(fragment + 8 * Tile::SLAB_PITCH + b * 16) = pack_elements(sums[b * 4 + 2] + shift.x, sums[b * 4 + 3] + shift.y);
+  }
+  __syncwarp();
+  constexpr int ROW_CHUNKS = Tile::TILE_N / 8;   // of 16 bytes
+#pragma unroll 2
+  for (int i = lane; i < 16 * ROW_CHUNKS; i += 32) {
+    const int slab_row = i / ROW_CHUNKS, chunk = i % ROW_CHUNKS;
+    if (row + slab_row >= arguments.tokens) break;
+    uint4 words = *(const uint4*)(slab + slab_row * Tile::SLAB_PITCH + chunk * 16);
+    const u64 offset = (u64)(row + slab_row) * arguments.y_stride + column + chunk * 8;
+    words.x = activate<Tile::EPILOGUE>(words.x); words.y = activate<Tile::EPILOGUE>(words.y);
+    words.z = activate<Tile::EPILOGUE>(words.z); words.w = activate<Tile::EPILOGUE>(words.w);
+    if constexpr (Tile::EPILOGUE == EPILOGUE_RESIDUAL_16) {
+      const uint4 residual = *(const uint4*)((const u16*)arguments.residual + offset);
+      words.x = add_elements(residual.x, words.x); words.y = add_elements(residual.y, words.y);
+      words.z = add_elements(residual.z, words.z); words.w = add_elements(residual.w, words.w);
+    }
+    *(uint4*)((u16*)arguments.y + offset) = words;
+  }
+  __syncwarp();   // the slab is free again
+}
+
+// Asks the L2 for the residual of 16 rows of the warp, as long before it is needed as the multiplication takes.
+template <class Tile> DEVICE void prefetch_residual(const GemmArguments& arguments, int row, int column) {
+  constexpr int ROW_LINES = Tile::TILE_N * 4 / 128;
+  for (int i = threadIdx.x & 31; i < 16 * ROW_LINES; i += 32) {
+    const int own_row = row + i / ROW_LINES;
+    if (own_row < arguments.tokens) prefetch_l2((const float*)arguments.residual + (u64)own_row * arguments.y_stride + column + i % ROW_LINES * 32);
+  }
+}
+
+// The consumers' part when every block finishes its own tiles.
+template <class Tile> DEVICE void consume(const GemmArguments& arguments, const Layout<Tile>& layout, const Schedule<Tile>& schedule) {
   const int group = threadIdx.x / 128, first_row = Tile::PINGPONG ? 0 : group * Tile::GROUP_M;
-  const u32 bias_buffer = layout.bias + group * Tile::TILE_N * 4;
-  const float* const bias = (const float*)(shared + (bias_buffer - shared_address(shared)));
+  const int warp_row = first_row + threadIdx.x % 128 / 32 * 16;
+  float* const bias = layout.bias(group);
+  constexpr bool READS_BIAS = epilogue_reads_bias(Tile::EPILOGUE);
   constexpr int TURNS = Tile::PINGPONG ? Tile::GROUPS : 1;   // a warpgroup takes every TURNS-th tile of its block
 
   Turn<Tile::STAGES> turn;
   if (Tile::PINGPONG && group > 0) turn.skip(schedule.tiles);
   u32 unit = schedule.first_unit + (Tile::PINGPONG ? group * schedule.unit_stride : 0);
   Place place = schedule.place(unit);
-  if (epilogue_reads_bias(EPILOGUE) && unit < schedule.units) request_bias<Tile>(bias_buffer, arguments, place.column);
+  if (READS_BIAS && unit < schedule.units) request_bias<Tile>(bias, arguments, place.column);
   wait_for_dependencies();
   allow_dependents();
 #pragma unroll 1
-  while (unit < schedule.units) {
+  for (int own_tiles = 0; unit < schedule.units; own_tiles++) {
+    const int row = place.row + warp_row;
+    if constexpr (Tile::EPILOGUE == EPILOGUE_RESIDUAL_F32 && Tile::TILE_M >= 128) {
+#pragma unroll
+      for (int m = 0; m < Tile::BLOCKS_M; m++) prefetch_residual<Tile>(arguments, row + m * 64, place.column);
+    }
+    if (Tile::PINGPONG && own_tiles + group > 0) barrier_wait(layout.order(group), own_tiles + group - 1 & 1);
     float sums[Tile::BLOCKS_M][Tile::TILE_N / 2];
-    multiply_tiles<Tile>(sums, layout, turn, schedule.tiles, first_row);
+    multiply_tiles<Tile>(sums, layout, schedule, turn, first_row);
     if (Tile::PINGPONG) turn.skip(schedule.tiles);   // the other warpgroup's tile
-    if (epilogue_reads_bias(EPILOGUE)) finish_bias(group);
+    if (READS_BIAS) finish_bias(group);
 
-    const int row = place.row + first_row + threadIdx.x % 128 / 32 * 16;
-    // FP32: blocks stored at a time, as many residual loads in flight as the registers allow.
-    constexpr int CHUNK = epilogue_stores_f32(EPILOGUE) && Tile::BLOCKS_N > 8 ? 8 : Tile::BLOCKS_N;
-    constexpr int REST = Tile::BLOCKS_N / CHUNK * CHUNK;
 #pragma unroll
     for (int m = 0; m < Tile::BLOCKS_M; m++) {
+      if constexpr (Tile::SLABS) {
+        store_slab<Tile>(arguments, layout.slab(threadIdx.x / 32), row + m * 64, place.column, bias, sums[m]);
+      } else {   // blocks stored at a time: as many residual loads in flight as the registers allow
+        constexpr int MOST = Tile::BLOCKS_M * Tile::BLOCKS_N > 16 ? 8 : 16;
+        constexpr int CHUNK = Tile::BLOCKS_N <= MOST ? Tile::BLOCKS_N : 8, REST = Tile::BLOCKS_N / CHUNK * CHUNK;
 #pragma unroll
-      for (int b = 0; b < REST; b += CHUNK)
-        store_blocks<EPILOGUE, CHUNK>(arguments, row + m * 64, place.column + b * 8, bias + b * 8, &sums[m][b * 4]);
-      if constexpr (REST < Tile::BLOCKS_N)
-        store_blocks<EPILOGUE, Tile::BLOCKS_N - REST>(arguments, row + m * 64, place.column + REST * 8, bias + REST * 8, &sums[m][REST * 4]);
+        for (int b = 0; b < REST; b += CHUNK)
+          store_blocks<Tile::EPILOGUE, CHUNK>(arguments, row + m * 64, place.column + b * 8, bias + b * 8, &sums[m][b * 4]);
+        if constexpr (REST < Tile::BLOCKS_N)
+          store_blocks<Tile::EPILOGUE, Tile::BLOCKS_N - REST>(arguments, row + m * 64, place.column + REST * 8, bias + REST * 8, &sums[m][REST * 4]);
+      }
     }
     unit += TURNS * schedule.unit_stride;
     if (unit >= schedule.units) break;
     place = schedule.place(unit);
-    if (epilogue_reads_bias(EPILOGUE)) {
+    if (READS_BIAS) {
       synchronise_warps(1 + group, 128);   // nobody reads the old bias any more
-      request_bias<Tile>(bias_buffer, arguments, place.column);
+      request_bias<Tile>(bias, arguments, place.column);
     }
   }
 }
 
-// The consumers' part when the blocks of the cluster split the depth of one tile: sums to shared memory in fragment order,
-// [block][thread], then every block of the cluster finishes its share of the blocks, reading all ranks' sums.
-template <class Tile, int EPILOGUE>
-DEVICE void consume_split(const GemmArguments& arguments, const Layout<Tile>& layout, const Schedule<Tile>& schedule, const unsigned char* shared) {
-  constexpr int BLOCKS = Tile::BLOCKS_M * Tile::BLOCKS_N;
+// The consumers' part when SPLITS blocks divide the depth of one tile. Unit u of the sums belongs to split u % SPLITS,
+// which receives it from all of them as [unit][block][split][thread], 16 bytes each, and finishes it.
+template <class Tile> DEVICE void consume_split(const GemmArguments& arguments, const Layout<Tile>& layout, const Schedule<Tile>& schedule) {
+  constexpr int UNIT = Tile::UNIT, UNITS_N = Tile::BLOCKS_N / UNIT;
   const int thread = threadIdx.x, group = thread / 128, first_row = group * Tile::GROUP_M;
-  const bool consumer = thread < Tile::CONSUMERS;
   const Place place = schedule.place(schedule.first_unit);
   const int row = place.row + first_row + thread % 128 / 32 * 16;
-  const float* const bias = (const float*)(shared + (layout.bias - shared_address(shared)));
-  if (consumer) {
-    if (epilogue_reads_bias(EPILOGUE) && group == 0) request_bias<Tile>(layout.bias, arguments, place.column);
-    wait_for_dependencies();
-    allow_dependents();
-    float sums[Tile::BLOCKS_M][Tile::TILE_N / 2];
-    Turn<Tile::STAGES> turn;
-    multiply_tiles<Tile>(sums, layout, turn, schedule.tiles, first_row);
-    copy_async_wait<0>();
-    synchronise_warps(1, Tile::CONSUMERS);   // all stages have been read, and become the exchange buffer
-    float4* const exchange = (float4*)(shared + (layout.stages - shared_address(shared)));
+  float* const bias = layout.bias(group);
+  if (epilogue_reads_bias(Tile::EPILOGUE)) request_bias<Tile>(bias, arguments, place.column);
+  wait_for_dependencies();
+  allow_dependents();
+  float sums[Tile::BLOCKS_M][Tile::TILE_N / 2];
+  Turn<Tile::STAGES> turn;
+  multiply_tiles<Tile>(sums, layout, schedule, turn, first_row);
+  wait_for_cluster();   // every block has started
 #pragma unroll
-    for (int m = 0; m < Tile::BLOCKS_M; m++) {
+  for (int unit = 0; unit < Tile::UNITS; unit++) {
+    const u32 owner = unit % Tile::SPLITS * Tile::MULTICAST + schedule.peer, barrier = address_in_block(layout.received(), owner);
+    const u32 buffer = address_in_block(layout.stages + Layout<Tile>::EXCHANGE, owner);
 #pragma unroll
-      for (int b = 0; b < Tile::BLOCKS_N; b++) {
-        const float* s = &sums[m][b * 4];
-        exchange[(m * Tile::BLOCKS_N + b) * Tile::CONSUMERS + thread] = make_float4(s[0], s[1], s[2], s[3]);
-      }
-    }
+    for (int b = 0; b < UNIT; b++)
+      send_float4(buffer + (((unit / Tile::SPLITS * UNIT + b) * Tile::SPLITS + schedule.split) * Tile::CONSUMERS + thread) * 16,
+                  &sums[unit / UNITS_N][(unit % UNITS_N * UNIT + b) * 4], barrier);
   }
-  synchronise_cluster();
-  if (consumer) {
-    constexpr int UNIT = blocks_per_unit(Tile::BLOCKS_M, Tile::BLOCKS_N, Tile::SPLITS), UNITS_N = Tile::BLOCKS_N / UNIT;
+  if (epilogue_reads_bias(Tile::EPILOGUE)) finish_bias(group);
+  barrier_wait(layout.received(), 0);
 #pragma unroll 1
-    for (int unit = schedule.rank; unit < BLOCKS / UNIT; unit += Tile::SPLITS) {
-      float4 parts[Tile::SPLITS][UNIT];
+  for (int own = 0; own < Tile::OWN_UNITS; own++) {
+    const int unit = own * Tile::SPLITS + schedule.split;
+    if (unit >= Tile::UNITS) break;
+    float totals[UNIT * 4];
 #pragma unroll
-      for (int split = 0; split < Tile::SPLITS; split++) {
-        const u32 peer = address_in_block(layout.stages + (unit * UNIT * Tile::CONSUMERS + thread) * 16, split);
+    for (int b = 0; b < UNIT; b++) {
+      const float4* parts = layout.exchange() + (own * UNIT + b) * Tile::SPLITS * Tile::CONSUMERS + thread;
+      float4 total = parts[0];
 #pragma unroll
-        for (int b = 0; b < UNIT; b++) parts[split][b] = load_cluster_float4(peer + b * Tile::CONSUMERS * 16);
+      for (int split = 1; split < Tile::SPLITS; split++) {
+        const float4 part = parts[split * Tile::CONSUMERS];
+        total.x += part.x; total.y += part.y; total.z += part.z; total.w += part.w;
       }
-      float totals[UNIT * 4];
-#pragma unroll
-      for (int b = 0; b < UNIT; b++) {
-        float4 total = parts[0][b];
-#pragma unroll
-        for (int split = 1; split < Tile::SPLITS; split++) {
-          total.x += parts[split][b].x; total.y += parts[split][b].y; total.z += parts[split][b].z; total.w += parts[split][b].w;
-        }
-        totals[b * 4] = total.x; totals[b * 4 + 1] = total.y; totals[b * 4 + 2] = total.z; totals[b * 4 + 3] = total.w;
-      }
-      const int block_column = unit % UNITS_N * UNIT * 8;
-      store_blocks<EPILOGUE, UNIT>(arguments, row + unit / UNITS_N * 64, place.column + block_column, bias + block_column, totals);
+      totals[b * 4] = total.x; totals[b * 4 + 1] = total.y; totals[b * 4 + 2] = total.z; totals[b * 4 + 3] = total.w;
     }
+    const int block_column = unit % UNITS_N * UNIT * 8;
+    store_blocks<Tile::EPILOGUE, UNIT>(arguments, row + unit / UNITS_N * 64, place.column + block_column, bias + block_column, totals);
   }
 }
 
-template <class Tile, int EPILOGUE>
-DEVICE void gemm_wgmma(const TensorMap* x_map, const TensorMap* w_map, const GemmArguments& arguments) {
+// The producer thread, before anything else: whoever signals or waits on a barrier finds it initialised.
+template <class Tile> DEVICE void initialise_barriers(const Layout<Tile>& layout, const Schedule<Tile>& schedule) {
+  constexpr int RELEASES = (Tile::PINGPONG ? 1 : Tile::GROUPS) * Tile::MULTICAST;
+#pragma unroll 1
+  for (int i = 0; i < Tile::STAGES; i++) {
+    barrier_init(layout.full(i), 1);
+    barrier_init(layout.empty(i), RELEASES);
+  }
+  barrier_init(layout.order(0), 1);
+  barrier_init(layout.order(1), 1);
+  barrier_init_fence();
+  if constexpr (Tile::SPLITS > 1) {
+    const int own_units = (Tile::UNITS - schedule.split + Tile::SPLITS - 1) / Tile::SPLITS;
+    barrier_expect_bytes(layout.received(), own_units * Tile::UNIT * Tile::SPLITS * Tile::CONSUMERS * 16);
+  }
+}
+
+template <class Tile> DEVICE void gemm_wgmma(const TensorMap* x_map, const TensorMap* w_map, const GemmArguments& arguments) {
   extern __shared__ unsigned char shared[];
   const Layout<Tile> layout(shared);
   const Schedule<Tile> schedule(arguments);
-  if (threadIdx.x == Tile::CONSUMERS) {   // the producer thread
+  const bool producer = threadIdx.x == Tile::CONSUMERS;
+  if (producer) {
     prefetch_tensor_map(x_map);
     prefetch_tensor_map(w_map);
-    constexpr int RELEASES = (Tile::PINGPONG ? 1 : Tile::GROUPS) * Tile::MULTICAST;
-#pragma unroll 1
-    for (int i = 0; i < Tile::STAGES; i++) {
-      barrier_init(layout.full(i), 1);
-      barrier_init(layout.empty(i), RELEASES);
-    }
-    barrier_init_fence();
+    initialise_barriers<Tile>(layout, schedule);
   }
-  if constexpr (Tile::MULTICAST > 1) synchronise_cluster(); else __syncthreads();   // whoever signals a barrier sees it initialised
+  __syncthreads();
+  if constexpr (Tile::CLUSTER > 1) arrive_at_cluster();
+  if constexpr (Tile::MULTICAST > 1) wait_for_cluster();   // with SPLITS alone the wait comes before the sums are sent
 
-  if constexpr (Tile::SPLITS > 1) {
-    if (threadIdx.x == Tile::CONSUMERS) produce<Tile>(x_map, w_map, layout, schedule);
-    consume_split<Tile, EPILOGUE>(arguments, layout, schedule, shared);
-  } else if (threadIdx.x >= Tile::CONSUMERS) {
+  if (threadIdx.x >= Tile::CONSUMERS) {
     if constexpr (Tile::MOVE_REGISTERS) release_registers<24>();
-    if (threadIdx.x == Tile::CONSUMERS) produce<Tile>(x_map, w_map, layout, schedule);
+    if (producer) produce<Tile>(x_map, w_map, layout, schedule);
   } else {
     if constexpr (Tile::MOVE_REGISTERS) take_registers<240>();
-    consume<Tile, EPILOGUE>(arguments, layout, schedule, shared);
+    if constexpr (Tile::SPLITS > 1) consume_split<Tile>(arguments, layout, schedule);
+    else consume<Tile>(arguments, layout, schedule);
   }
-  if constexpr (Tile::CLUSTER > 1) synchronise_cluster();   // no block leaves while another reads its memory or signals it
+  // No block leaves while another may still signal its barriers. (Sums are waited for in any case.)
+  if constexpr (Tile::MULTICAST > 1) {
+    arrive_at_cluster();
+    wait_for_cluster();
+  }
 }
 
 #define COOPERATIVE false
 #define PINGPONG true
 
 // One line of this makes the kernel `NAME`. What the launch must know:
-// - threads: 128 GROUPS + 32, or 128 GROUPS + 128 with more than 96 sums a thread, (PINGPONG ? M : M / GROUPS) N / 128; cluster (MULTICAST SPLITS, 1, 1) is part of the kernel;
-// - dynamic shared memory: 1024 + max(STAGES (M + N) 128, SPLITS > 1 ? 4 M N : 0) + 4 N GROUPS + 16 STAGES bytes;
-// - units = ceil(tokens / (M MULTICAST)) (width / N); grid.x = MULTICAST SPLITS min(units, resident clusters), all units
-//   when SPLITS > 1; width must be a multiple of N, depth of 64, and with SPLITS at least 64 SPLITS;
+// - sums a thread: (PINGPONG ? M : M / GROUPS) N / 128; threads: 128 GROUPS + (sums > 96 ? 128 : 32);
+// - the cluster, (MULTICAST SPLITS, 1, 1), is part of the kernel; units = ceil(tokens / (M MULTICAST)) (width / N);
+//   grid.x = MULTICAST SPLITS units when SPLITS > 1, else MULTICAST min(units, clusters resident at a time);
+// - dynamic shared memory: 1040 + STAGES (128 (M + N) + 16) + 4 N GROUPS
+//     + (SPLITS > 1 ? the exchange: with u = 4, 2 or 1, the first that divides N / 8 and for which SPLITS divides
+//        b = (M / GROUPS / 64) (N / 8) / u, or 1: 2048 u GROUPS SPLITS ceil(b / SPLITS))
+//     + (SPLITS == 1 and 16-bit output ? 64 GROUPS (2 N + 16) : 0) bytes;
+// - width is a multiple of N, depth of 64, and depth >= 64 SPLITS;
 // - tensor maps of 16-bit elements, 2D, 128-byte swizzle, zero fill, of X {depth, tokens} with box {64, M} and of
 //   W {depth, width} with box {64, N / MULTICAST}, row pitch 2 depth bytes.
 #define GEMM_WGMMA(NAME, M, N, STAGES, GROUPS, ORDER, MULTICAST, SPLITS, EPILOGUE)                                           \
-  extern "C" __global__ void __cluster_dims__(MULTICAST * SPLITS, 1, 1) __launch_bounds__(WgmmaTile<M, N, STAGES, GROUPS, ORDER, MULTICAST, SPLITS>::THREADS, 1) \
+  extern "C" __global__ void __cluster_dims__(MULTICAST * SPLITS, 1, 1)                                                      \
+      __launch_bounds__(WgmmaTile<M, N, STAGES, GROUPS, ORDER, MULTICAST, SPLITS, EPILOGUE>::THREADS, 1)                     \
       NAME(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap w_map,                                 \
            const __grid_constant__ GemmArguments arguments) {                                                                \
-    gemm_wgmma<WgmmaTile<M, N, STAGES, GROUPS, ORDER, MULTICAST, SPLITS>, EPILOGUE>(&x_map, &w_map, arguments);              \
+    gemm_wgmma<WgmmaTile<M, N, STAGES, GROUPS, ORDER, MULTICAST, SPLITS, EPILOGUE>>(&x_map, &w_map, arguments);              \
   }

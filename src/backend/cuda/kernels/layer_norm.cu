@@ -11,8 +11,8 @@
 // What the host has to know (mirrored in Rust):
 //   arguments  one LayerNormArguments by value
 //   block      32 * WARPS * ROWS threads: WARPS warps share a row, ROWS rows a CTA
-//   grid       any x up to ceil(rows / ROWS); a CTA walks rows blockIdx.x * ROWS, + gridDim.x * ROWS, ... so that a grid
-//              of a few CTAs per multiprocessor reads gain and shift once for many rows
+//   grid       ceil(rows / ROWS). The first CTA takes the last rows: a projection writes its rows from first to last, so
+//              that the last ones are still in L2 when this kernel starts (measured at 16384 x 768: 28 us against 32)
 //   shared     static only
 //   aliasing   stream may be residual; normalised may be neither, unless of its type and stream null. Rows are
 //              independent and each element is read and written by one thread.
@@ -57,8 +57,8 @@ struct RowShape {
   }
 };
 
-// One float per warp of each row, for the mean and for the variance. Two arrays, so that one barrier per reduction is
-// enough: whoever writes the next row's sums has passed the barrier behind this row's last read of them.
+// One float per warp of each row: sums[0] for the mean, sums[1] for the variance, which may be written while sums[0] is
+// still being read.
 template <class Shape>
 struct RowScratch {
   float sums[2][Shape::ROWS][Shape::WARPS];
@@ -198,27 +198,25 @@ DEVICE void layer_norm(const LayerNormArguments& arguments) {
   wait_for_dependencies();
   allow_dependents();
 
-#pragma unroll 1
-  for (int first = blockIdx.x * Shape::ROWS; first < arguments.rows; first += gridDim.x * Shape::ROWS) {
-    // A CTA's spare rows repeat the last one, without storing it, so that all its threads meet at the barriers.
-    const bool spare = first + row_of_cta >= arguments.rows;
-    const u64 row = spare ? arguments.rows - 1 : first + row_of_cta;
-    float4 values[Shape::STEPS];
-    load_sum<Shape, PARTIALS, Stream>(values, bias, arguments, row, lane);
-    Stream* stream = static_cast<Stream*>(arguments.stream) + row * Shape::WIDTH;
-    const bool store_stream = arguments.stream && !spare;
-    if (NORM == Norm::PRE && store_stream) store_row<Shape>(stream, values, lane);
-    normalise_row<Shape>(values, gain, shift, arguments.epsilon, scratch, row_of_cta, lane);
-    if (NORM == Norm::POST && store_stream) store_row<Shape>(stream, values, lane);
-    if (arguments.normalised && !spare) {
-      store_row<Shape>(static_cast<Output*>(arguments.normalised) + row * Shape::WIDTH, values, lane);
-    }
+  // A CTA's spare rows repeat the last one, without storing it, so that all its threads meet at the barriers.
+  const int own_row = (gridDim.x - 1 - blockIdx.x) * Shape::ROWS + row_of_cta;
+  const bool spare = own_row >= arguments.rows;
+  const u64 row = spare ? arguments.rows - 1 : own_row;
+  float4 values[Shape::STEPS];
+  load_sum<Shape, PARTIALS, Stream>(values, bias, arguments, row, lane);
+  Stream* stream = static_cast<Stream*>(arguments.stream) + row * Shape::WIDTH;
+  const bool store_stream = arguments.stream && !spare;
+  if (NORM == Norm::PRE && store_stream) store_row<Shape>(stream, values, lane);
+  normalise_row<Shape>(values, gain, shift, arguments.epsilon, scratch, row_of_cta, lane);
+  if (NORM == Norm::POST && store_stream) store_row<Shape>(stream, values, lane);
+  if (arguments.normalised && !spare) {
+    store_row<Shape>(static_cast<Output*>(arguments.normalised) + row * Shape::WIDTH, values, lane);
   }
 }
 
 // LAYER_NORM(name, WIDTH, WARPS, ROWS, PARTIALS, Stream, Output, NORM) defines the kernel `name`. Stream and Output are
 // float or u16 (the 16-bit element), NORM is PRE or POST.
 #define LAYER_NORM(NAME, WIDTH, WARPS, ROWS, PARTIALS, STREAM, OUTPUT, NORM)                                           \
-  extern "C" __global__ void __launch_bounds__(32 * (WARPS) * (ROWS), 1) NAME(const LayerNormArguments arguments) {       \
+  extern "C" __global__ void __launch_bounds__(32 * (WARPS) * (ROWS), 1) NAME(const LayerNormArguments arguments) {    \
     layer_norm<RowShape<WIDTH, WARPS, ROWS>, PARTIALS, STREAM, OUTPUT, Norm::NORM>(arguments);                         \
   }
