@@ -178,3 +178,14 @@ fn energy_is_per_pass_and_its_absence_has_a_reason() {
     assert!(energy.rows.iter().any(|row| row.cells.iter().any(|cell| cell.text == "250")));
     assert_eq!(device::sustained(&data).len(), 1);
 }
+
+#[test]
+fn records_of_before_the_second_clock_are_read_and_have_none_of_it() {
+    let plan = fixture::plan(&fixture::SERVER);
+    let measured = fixture::measured(&plan.configurations[0]);
+    let mut record = serde_json::to_value(&measured).unwrap();
+    for key in ["device_samples_ms", "end_to_end_ms", "sustained", "conditions"] {
+        assert!(record.as_object_mut().unwrap().remove(key).is_some(), "{key}");
+    }
+    assert_eq!(serde_json::from_value::<Measured>(record).unwrap(), measured);
+}
