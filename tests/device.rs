@@ -3,13 +3,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use mixprec::backend::{BackendKind, BuildRequest, Engine, backend};
 use mixprec::graph::{PrecisionPolicy, Preset, Shape};
 use mixprec::input::{Batch, InputStream};
 use mixprec::manifest::schema::{Architecture, InputSource, Measurement, ModelSource};
+use mixprec::measure::clock::Clock;
+use mixprec::measure::guard::Guard;
 use mixprec::measure::{Sampling, measure};
 use mixprec::model::{Head, Model};
+use mixprec::provenance::gpu;
 use mixprec::stats::median;
 
 /// A BERT-base engine on the GPU and a batch for it, or why there is none.
@@ -37,6 +41,16 @@ fn print(sampling: &Sampling) {
         sampling.conditions,
         sampling.sustained
     );
+}
+
+#[test]
+fn a_gpu_that_executes_is_in_the_environment() {
+    let Ok(found) = backend(BackendKind::Cuda).and_then(|cuda| cuda.availability()) else {
+        return println!("skipped: no CUDA device");
+    };
+    let gpus = gpu::of_this_machine();
+    println!("{}\n{gpus:#?}", found.found);
+    assert!(gpus.iter().any(|gpu| found.found.starts_with(&gpu.name)), "{gpus:?}");
 }
 
 #[test]
@@ -74,4 +88,31 @@ fn a_gpu_is_timed_by_both_clocks_watched_and_its_energy_taken() {
         }
         Err(reason) => println!("no energy: {reason}"),
     }
+}
+
+/// The second event is recorded within the wall time: it must not show there.
+#[test]
+fn what_the_instruments_cost_is_little() {
+    let (mut engine, batch) = match engine() {
+        Ok(found) => found,
+        Err(reason) => return println!("skipped: {reason}"),
+    };
+    engine.bind(&batch).unwrap();
+    let mut clocks = [Clock::default(), Clock::of(engine.as_ref()).unwrap()];
+    let mut times = [const { Vec::new() }; 2];
+    for _ in 0..20 {
+        for (clock, times) in clocks.iter_mut().zip(&mut times) {
+            times.extend((0..100).map(|_| clock.sample(engine.as_mut()).unwrap().wall_ms));
+        }
+    }
+    let [without, with] = times.map(|times| median(&times).unwrap());
+    println!("wall {without:.4} ms without events, {with:.4} ms with them");
+    assert!(with < without * 1.05, "{with} {without}");
+    let mut guard = Guard::of(engine.as_ref());
+    let start = Instant::now();
+    (0..20).for_each(|_| guard.read());
+    println!("a reading of the sensors takes {:.3} ms; {:?}", start.elapsed().as_secs_f64() * 50.0, guard.conditions());
+    let energy: Vec<_> = (0..2000).map(|_| (start.elapsed(), guard.energy_mj())).collect();
+    let steps = energy.windows(2).filter(|pair| pair[0].1 != pair[1].1).count();
+    println!("{steps} steps of the energy counter in {:?}, idle", energy[1999].0 - energy[0].0);
 }
