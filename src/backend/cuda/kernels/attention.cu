@@ -1,23 +1,24 @@
 // Fused attention on mma.sync tensor cores: context = softmax(scale * Q K^T + mask) V, any sm_80 or later.
 //
-// One CTA owns QUERIES consecutive query rows of one head of one batch row and walks the keys in tiles of KEYS, with the
-// online softmax of FlashAttention-2 (Dao, arXiv 2307.08691). Scores, softmax and accumulation are FP32; probabilities are
-// rounded to the 16-bit element type for the second product and their sum is taken before that rounding.
+// One CTA owns QUERIES consecutive query rows of one head of one batch row and walks the keys in tiles of KEYS, with
+// the online softmax of FlashAttention-2 (Dao, arXiv 2307.08691). Scores, softmax and accumulation are FP32;
+// probabilities are rounded to the 16-bit element type for the second product and their sum is taken before that
+// rounding.
 //
-// Warps of a CTA: ROW_WARPS x KEY_GROUPS. A warp owns ROW_TILES * 16 query rows. The ROW_WARPS warps of a key group share
-// the K and V tiles in shared memory; with several key groups each walks every KEY_GROUPS-th tile and the groups are merged
-// at the end, in fixed order. Few rows and many groups give short latency at batch 1; many rows and one group give
-// throughput, since each K and V fragment read from shared memory then feeds ROW_TILES products.
+// Warps of a CTA: ROW_WARPS x KEY_GROUPS. A warp owns ROW_TILES * 16 query rows. The ROW_WARPS warps of a key group
+// share the K and V tiles in shared memory; with several key groups each walks every KEY_GROUPS-th tile and the
+// groups are merged at the end, in fixed order. Few rows and many groups give short latency at batch 1; many rows and
+// one group give throughput, since each K and V fragment read from shared memory then feeds ROW_TILES products.
 //
 // What the host has to know (mirrored in Rust):
 //   arguments  one AttentionArguments by value
 //   grid       (ceil(sequence / QUERIES), heads, batch), QUERIES = 16 * ROW_TILES * ROW_WARPS
 //   block      32 * ROW_WARPS * KEY_GROUPS threads
-//   shared     AttentionShape::SHARED_BYTES = 2 * HEAD * (QUERIES + 4 * KEY_GROUPS * KEYS), or what the merge of the groups
-//              needs if that is more: 4 * 32 * ROW_WARPS * (KEY_GROUPS - 1) * ROW_TILES * (HEAD / 2 + 4)
-//   lengths    written before the forward starts and by no kernel of it (read before the wait on the previous kernel);
-//              each in 1..=sequence. Keys at or beyond a row's length are not read. Queries beyond it are computed all
-//              the same, as the graph defines: the mask is over keys only.
+//   shared     AttentionShape::SHARED_BYTES = 2 * HEAD * QUERIES + max(8 * HEAD * KEY_GROUPS * KEYS,
+//              512 * (KEY_GROUPS - 1) * ROW_WARPS * ROW_TILES * (HEAD / 8 + 1))
+//   lengths    written before the forward starts and by no kernel of it (read before the wait on the previous
+//              kernel); each in 1..=sequence. Keys at or beyond a row's length are not read. Queries beyond it are
+//              computed all the same, as the graph defines: the mask is over keys only.
 //   alignment  qkv and context 16 bytes; heads * HEAD % 8 == 0 follows from HEAD being 32 or 64.
 //
 // Needs prelude.cu in front. Compile with -DELEMENT_BF16 for bfloat16.
@@ -28,7 +29,7 @@ struct AttentionArguments {
   const int* lengths;  // [batch], or null when every row has `sequence` keys
   int sequence;
   int heads;
-  float scale_log2;  // log2(e) / sqrt(HEAD): scores are kept in the exponent of 2
+  float scale_log2;  // log2(e) / sqrt(HEAD): scores are exponents of 2
 };
 
 template <int HEAD_, int ROW_TILES_, int ROW_WARPS_, int KEY_GROUPS_, int KEYS_>
@@ -56,8 +57,9 @@ struct AttentionShape {
   static constexpr int TILE_BYTES = KEY_GROUPS * GROUP_BYTES;
   static constexpr int SHARED_BYTES = QUERY_BYTES + (MERGE_BYTES > TILE_BYTES ? MERGE_BYTES : TILE_BYTES);
 
-  // CTAs a multiprocessor is to hold, which caps the registers: 16 warps of 16 rows may use 128 each.
-  static constexpr int WARPS_PER_SM = ROW_TILES == 1 && KEYS <= 64 ? 16 : 8;
+  // CTAs a multiprocessor is to hold, which caps the registers at 128, 168 or 255 a thread: what each size needs
+  // without spilling on sm_80 to sm_120.
+  static constexpr int WARPS_PER_SM = ROW_TILES > 1 ? 8 : KEYS < 64 ? 16 : 12;
   static constexpr int CTAS_PER_SM = 32 * WARPS_PER_SM >= THREADS ? 32 * WARPS_PER_SM / THREADS : 1;
 
   static_assert(HEAD == 32 || HEAD == 64, "head size");
@@ -66,8 +68,9 @@ struct AttentionShape {
 
 DEVICE float minus_infinity() { return __int_as_float(0xff800000); }
 
-// What a thread holds of its warp's rows. In the accumulator layout of mma.m16n8k16 lane l holds, of each 16 x 8 block, the
-// columns 2 * (l % 4) and the next of row l / 4 (elements 0 and 1, "half 0") and of row l / 4 + 8 (elements 2 and 3, "half 1").
+// What a thread holds of its warp's rows. In the accumulator layout of mma.m16n8k16 lane l holds, of each 16 x 8
+// block, the columns 2 * (l % 4) and the next of row l / 4 (elements 0 and 1, "half 0") and of row l / 4 + 8
+// (elements 2 and 3, "half 1").
 template <int HEAD, int ROW_TILES>
 struct RowState {
   float output[ROW_TILES][HEAD / 8][4];  // not yet divided by sum
@@ -85,24 +88,24 @@ struct RowState {
   }
 };
 
-// 2^x to 2 ulp; a result below 2^-126 is flushed to zero, which a probability can lose.
+// 2^x to 2 ulp in one instruction: keeping results below 2^-126, which a probability can lose, would take three.
 DEVICE float exp2_flushed(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
 
-// Byte offset of the 16-byte chunk `chunk` of row `row` in a tile of rows of HEAD elements. The XOR makes the eight rows
-// that one ldmatrix phase reads at equal chunk fall into different banks: a row of 64 elements spans all 32 banks, of 32
-// elements half of them.
+// Byte offset of the 16-byte chunk `chunk` of row `row` in a tile of rows of HEAD elements. The XOR makes the eight
+// rows that one ldmatrix phase reads at equal chunk fall into different banks: a row of 64 elements spans all 32
+// banks, of 32 elements half of them.
 template <int HEAD>
 DEVICE u32 tile_offset(int row, int chunk) {
-  const int swizzle = HEAD == 64 ? row & 7 : (row >> 1) & 3;
-  return row * (2 * HEAD) + ((chunk ^ swizzle) << 4);
+  if (HEAD == 64) return swizzled_offset(row, chunk);
+  return row * 64 + ((chunk ^ ((row >> 1) & 3)) << 4);
 }
 
-// Starts the copy of ROWS rows of HEAD elements (`pitch` elements apart) into a swizzled tile, neighbouring threads taking
-// neighbouring chunks of 16 bytes. Rows from `valid` on are filled with zeros and not read.
+// Starts the copy of ROWS rows of HEAD elements (`pitch` elements apart) into a swizzled tile, neighbouring threads
+// taking neighbouring chunks of 16 bytes. Rows from `valid` on are filled with zeros and not read.
 template <int HEAD, int ROWS, int THREADS>
 DEVICE void load_tile(u32 tile, const u16* source, int pitch, int valid, int thread) {
   constexpr int ROW_CHUNKS = HEAD / 8;
@@ -173,8 +176,8 @@ DEVICE void score_tile(float (&scores)[Shape::ROW_TILES][Shape::KEYS / 8][4],
   }
 }
 
-// Scores of keys at or beyond `length`, and of later keys than the query's if CAUSAL, become minus infinity. A select, not
-// an addition: an additive mask would turn a large score into a wrong one.
+// Scores of keys at or beyond `length`, and of later keys than the query's if CAUSAL, become minus infinity. A
+// select, not an addition: an additive mask would turn a large score into a wrong one.
 template <class Shape, bool CAUSAL>
 DEVICE void mask_tile(float (&scores)[Shape::ROW_TILES][Shape::KEYS / 8][4], int first_key, int first_row, int length,
                       int lane) {
@@ -196,8 +199,9 @@ DEVICE void mask_tile(float (&scores)[Shape::ROW_TILES][Shape::KEYS / 8][4], int
   }
 }
 
-// One step of the online softmax: raises the running maximum, turns the scores into exp2(scale * (score - max)) and adds
-// them to the running sum. `rescale` is what the output accumulated under the old maximum has to be multiplied by.
+// One step of the online softmax: raises the running maximum, turns the scores into exp2(scale * (score - max)) and
+// adds them to the running sum. `rescale` is what the output accumulated under the old maximum has to be multiplied
+// by.
 template <class Shape>
 DEVICE void softmax_step(RowState<Shape::HEAD, Shape::ROW_TILES>& state,
                          float (&scores)[Shape::ROW_TILES][Shape::KEYS / 8][4], float (&rescale)[Shape::ROW_TILES][2],
@@ -277,8 +281,8 @@ DEVICE void add_values(RowState<Shape::HEAD, Shape::ROW_TILES>& state,
   }
 }
 
-// Brings the key groups together: groups 1.. leave their state in `area`, indexed [group - 1][quad of floats][thread] so
-// that neighbouring threads touch neighbouring words, and group 0 adds them to its own in the order of the groups.
+// Brings the key groups together: groups 1.. leave their state in `area`, indexed [group - 1][quad of floats][thread]
+// so that neighbouring threads touch neighbouring words, and group 0 adds them to its own in the order of the groups.
 template <class Shape>
 DEVICE void merge_groups(RowState<Shape::HEAD, Shape::ROW_TILES>& state, float4* area, int group, int thread,
                          float scale) {
@@ -330,8 +334,8 @@ DEVICE void merge_groups(RowState<Shape::HEAD, Shape::ROW_TILES>& state, float4*
   }
 }
 
-// Divides by the sums and writes a warp's rows, through its part of the query tile (free by now) so that each lane stores
-// 16 bytes and a row's 128 (or 64) bytes leave together.
+// Divides by the sums and writes a warp's rows, through its part of the query tile (free by now) so that each lane
+// stores 16 bytes and a row's 128 (or 64) bytes leave together.
 template <class Shape>
 DEVICE void store_rows(RowState<Shape::HEAD, Shape::ROW_TILES>& state, unsigned char* tile, int tile_row, u16* context,
                        int pitch, int valid, int lane) {
@@ -375,8 +379,10 @@ DEVICE void attention(const AttentionArguments& arguments) {
   const int warp_row = thread / 32 * Shape::WARP_ROWS;  // of the query tile
   const int sequence = arguments.sequence;
   const int head = blockIdx.y;
-  const int batch = gridDim.z - 1 - blockIdx.z;  // the rows written last are still in L2
-  const int first_query = blockIdx.x * Shape::QUERIES;
+  // The projection before this kernel writes its rows from first to last: the last ones are still in L2.
+  const int batch = gridDim.z - 1 - blockIdx.z;
+  // Causal rows late in the sequence see most keys: their CTAs start first, so that no long one is left for the end.
+  const int first_query = (CAUSAL ? gridDim.x - 1 - blockIdx.x : blockIdx.x) * Shape::QUERIES;
   const int first_row = first_query + warp_row;
   const int hidden = arguments.heads * HEAD;
   const int pitch = 3 * hidden;

@@ -1,23 +1,27 @@
 // Fused attention on Hopper's warpgroup matrix instructions: the operation, arguments, softmax and output path of
-// attention.cu, for head size 64 and many query rows. Compiled for sm_90a only; needs prelude.cu and attention.cu in front.
+// attention.cu, for head size 64 and many query rows. Compiled for sm_90a only; needs prelude.cu and attention.cu in
+// front.
 //
-// A warpgroup (4 warps) owns 64 query rows, 16 a warp, in the very fragment layout of mma.m16n8k16, so that everything
-// between the two products is shared with attention.cu. K and V tiles are read by the tensor cores straight from shared
-// memory: a row of 64 elements is 128 bytes, and the XOR swizzle of tile_offset is the hardware's 128-byte swizzle.
+// A warpgroup (4 warps) owns 64 query rows, 16 a warp, in the very fragment layout of mma.m16n8k16, so that
+// everything between the two products is shared with attention.cu. K and V tiles are read by the tensor cores
+// straight from shared memory: a row of 64 elements is 128 bytes, and the XOR swizzle of tile_offset is the
+// hardware's 128-byte swizzle.
 //
-// The products run asynchronously, and the softmax, bound by the special function unit, is as long as both together at head
-// size 64. So the tile loop is skewed, as in FlashAttention-3 (Shah et al., arXiv 2407.08608): the scores of tile t + 1 and
-// the output of tile t are issued together, and the softmax of t + 1 runs while the output product does.
+// The products run asynchronously, and the softmax, bound by the special function unit, is as long as both together
+// at head size 64. So the tile loop is skewed, as in FlashAttention-3 (Shah et al., arXiv 2407.08608): the scores of
+// tile t + 1 and the output of tile t are issued together, and the softmax of t + 1 runs while the output product
+// does.
 //
 //      tensor cores   S(0)       S(1) PV(0)      S(2) PV(1)      S(3) ...
 //      softmax             s(0)          s(1)           s(2)
 //
-// K and V each have SLOTS slots. Once S(t + 1) and PV(t) are done, the slots of K(t + 1) and V(t) are free: K runs one tile
-// ahead of V, and both are requested SLOTS - 1 steps before their use. cp.async with a zero-filling predicate keeps the
-// promise that keys beyond a row's length are not read.
+// K and V each have SLOTS slots. Once S(t + 1) and PV(t) are done, the slots of K(t + 1) and V(t) are free: K runs
+// one tile ahead of V, and both are requested SLOTS - 1 steps before their use. cp.async with a zero-filling
+// predicate keeps the promise that keys beyond a row's length are not read.
 //
-// ROW_GROUPS warpgroups share the K and V tiles, each with its 64 rows. At small batch there are too few rows to fill the
-// device: KEY_GROUPS such sets then walk every KEY_GROUPS-th tile each and are merged at the end, as in attention.cu.
+// ROW_GROUPS warpgroups share the K and V tiles, each with its 64 rows. At small batch there are too few rows to fill
+// the device: KEY_GROUPS such sets then walk every KEY_GROUPS-th tile each and are merged at the end, as in
+// attention.cu.
 //
 // What the host has to know (mirrored in Rust):
 //   arguments  one AttentionArguments by value, as for attention.cu
@@ -57,8 +61,8 @@ DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" :::
 
 #define FOUR(x) "+f"(x[0]), "+f"(x[1]), "+f"(x[2]), "+f"(x[3])
 
-// Waits until at most PENDING groups of products are in flight. Naming the accumulators keeps the compiler from reading
-// them earlier.
+// Waits until at most PENDING groups of products are in flight. Naming the accumulators keeps the compiler from
+// reading them earlier.
 template <int PENDING>
 DEVICE void wgmma_wait(float (&d)[8][4]) {
   asm volatile("wgmma.wait_group.sync.aligned %32;"
@@ -67,32 +71,33 @@ DEVICE void wgmma_wait(float (&d)[8][4]) {
                : "memory");
 }
 
-// The operands of a product in flight stay in their registers up to here, behind the wait: to the compiler they are dead
-// as soon as the product is issued.
+// The operands of a product in flight stay in their registers up to here, behind the wait: to the compiler they are
+// dead as soon as the product is issued.
 template <int STEPS>
 DEVICE void keep_operands(u32 (&a)[STEPS][4]) {
 #pragma unroll
   for (int k = 0; k < STEPS; k++) asm volatile("" : "+r"(a[k][0]), "+r"(a[k][1]), "+r"(a[k][2]), "+r"(a[k][3]));
 }
 
-// d[64 x 64] (+)= a[64 x 16] b[16 x 64]. a: the fragments of the four warps; b: described in shared memory, with its k
-// dimension contiguous, or with its n dimension contiguous if TRANSPOSED; ACCUMULATE or overwrite d.
+// d[64 x 64] (+)= a[64 x 16] b[16 x 64]. a: the fragments of the four warps; b: described in shared memory, with its
+// k dimension contiguous, or with its n dimension contiguous if TRANSPOSED. d is overwritten unless `accumulate`.
 template <bool TRANSPOSED>
 DEVICE void wgmma_64x64x16(float (&d)[8][4], const u32 (&a)[4], u64 b, bool accumulate) {
+  // clang-format off
   asm volatile(
       "{\n.reg .pred accumulate;\nsetp.ne.b32 accumulate, %37, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32." ELEMENT_PTX "." ELEMENT_PTX
-      " "
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32." ELEMENT_PTX "." ELEMENT_PTX " "
       "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
       "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
       "{%32, %33, %34, %35}, %36, accumulate, 1, 1, %38;\n}"
       : FOUR(d[0]), FOUR(d[1]), FOUR(d[2]), FOUR(d[3]), FOUR(d[4]), FOUR(d[5]), FOUR(d[6]), FOUR(d[7])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)accumulate), "n"(TRANSPOSED ? 1 : 0));
+  // clang-format on
 }
 
-// Shared-memory matrix descriptor of a tile of 128-byte rows in the 128-byte swizzle (PTX ISA, "matrix descriptor"): start
-// address, and the 1024 bytes from one group of eight rows to the next. The other stride, between neighbours of 64 elements
-// in a row, never applies to rows of 64 elements.
+// Shared-memory matrix descriptor of a tile of 128-byte rows in the 128-byte swizzle (PTX ISA, "matrix descriptor"):
+// start address, and the 1024 bytes from one group of eight rows to the next. The other stride, between neighbours of
+// 64 elements in a row, never applies to rows of 64 elements.
 DEVICE u64 matrix_descriptor(u32 address) {
   const u64 eight_rows = 1024 >> 4;
   return (u64)((address & 0x3ffff) >> 4) | eight_rows << 16 | eight_rows << 32 | 1ull << 62;
@@ -133,18 +138,17 @@ DEVICE void wait_for_scores(float (&scores)[1][Shape::KEYS / 8][4]) {
 template <class Shape>
 DEVICE void pack_tile(u32 (&probabilities)[Shape::KEYS / 16][4], const float (&scores)[1][Shape::KEYS / 8][4]) {
 #pragma unroll
-  for (int k = 0; k < Shape::KEYS / 16; k++)
+  for (int k = 0; k < Shape::KEYS / 16; k++) {
     pack_probabilities(probabilities[k], scores[0][2 * k], scores[0][2 * k + 1]);
+  }
 }
 
-// All but PENDING of this thread's groups of copies have landed and are visible to the tensor cores, which read shared
-// memory through the asynchronous proxy. A barrier then says so to the others.
+// All but PENDING of this thread's groups of copies have landed and are visible to the tensor cores, which read
+// shared memory through the asynchronous proxy. A barrier then says so to the others.
 template <int PENDING>
 DEVICE void wait_for_tiles() {
   copy_async_wait<PENDING>();
-#ifndef NO_PROXY_FENCE
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-#endif
 }
 
 template <class Shape, bool CAUSAL>
@@ -160,7 +164,7 @@ DEVICE void attention_wgmma(const AttentionArguments& arguments) {
   const int warp_row = thread / 32 * Shape::WARP_ROWS;  // of the query tile
   const int sequence = arguments.sequence;
   const int head = blockIdx.y;
-  const int batch = gridDim.z - 1 - blockIdx.z;  // the rows written last are still in L2
+  const int batch = gridDim.z - 1 - blockIdx.z;  // see attention()
   // Causal rows late in the sequence see most keys: their CTAs start first, so that no long one is left for the end.
   const int first_query = (CAUSAL ? gridDim.x - 1 - blockIdx.x : blockIdx.x) * Shape::QUERIES;
   const int first_row = first_query + warp_row;
@@ -219,8 +223,8 @@ DEVICE void attention_wgmma(const AttentionArguments& arguments) {
     if (first_key(0) + Shape::KEYS > unmasked) mask_tile<Shape, CAUSAL>(scores, first_key(0), first_row, length, lane);
     softmax_step<Shape>(state, scores, rescale, arguments.scale_log2);
 
-    // The wait for PV(step - 2) stands at the top, a branch away from the softmax it overlaps with: within one block of
-    // instructions the compiler moves the wait up and the softmax below it.
+    // The wait for PV(step - 2) stands at the top, a branch away from the softmax it overlaps with: within one block
+    // of instructions the compiler moves the wait up and the softmax below it.
 #pragma unroll 1
     for (int step = 1; step < steps; step++) {
       wgmma_wait<0>(state.output[0]);
@@ -228,8 +232,8 @@ DEVICE void attention_wgmma(const AttentionArguments& arguments) {
       rescale_output<Shape>(state, rescale);
       pack_tile<Shape>(probabilities, scores);
       wait_for_tiles<SLOTS - 2>();
-      group_barrier<Shape>(
-          group);  // K(step) and V(step - 1) are there; the slots of K(step - 1) and V(step - 2) are free
+      // Behind this barrier K(step) and V(step - 1) are there, and the slots of K(step - 1) and V(step - 2) are free.
+      group_barrier<Shape>(group);
       load(key_slots, keys_in, step - 1 + SLOTS);
       load(value_slots, keys_in + hidden, step - 2 + SLOTS);
       copy_async_commit();
@@ -264,8 +268,8 @@ DEVICE void attention_wgmma(const AttentionArguments& arguments) {
   store_rows<Shape>(state, wgmma_shared, warp_row, context, hidden, sequence - first_row, lane);
 }
 
-// ATTENTION_WGMMA(name, ROW_GROUPS, KEY_GROUPS, KEYS, SLOTS, CTAS_PER_SM, CAUSAL) defines the kernel `name`. CTAS_PER_SM caps
-// the registers a thread may use at 65536 / (CTAS_PER_SM * block).
+// ATTENTION_WGMMA(name, ROW_GROUPS, KEY_GROUPS, KEYS, SLOTS, CTAS_PER_SM, CAUSAL) defines the kernel `name`.
+// CTAS_PER_SM caps the registers a thread may use at 65536 / (CTAS_PER_SM * block).
 #define ATTENTION_WGMMA(NAME, ROW_GROUPS, KEY_GROUPS, KEYS, SLOTS, CTAS_PER_SM, CAUSAL)                                \
   extern "C" __global__ void __launch_bounds__(128 * (ROW_GROUPS) * (KEY_GROUPS), CTAS_PER_SM)                         \
       NAME(const AttentionArguments arguments) {                                                                       \

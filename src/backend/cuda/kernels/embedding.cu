@@ -2,12 +2,12 @@
 //
 //   sum[t] = (word[ids[t]] + token_type[0]) + position[t % sequence]      without token types: word + position
 //
-// BERT (POST) goes on from the normalised sum; GPT-2 from the sum, with the first layer norm fused (PRE) or without it
-// (KEEP). One token per row, rows in registers: see layer_norm.cu, whose row functions this file uses.
+// BERT (POST) goes on from the normalised sum; GPT-2 from the sum, with the first layer norm fused (PRE) or without
+// it (KEEP). One token per row, rows in registers: see layer_norm.cu, whose row functions this file uses.
 //
 // What the host has to know (mirrored in Rust):
 //   arguments  one EmbeddingArguments by value
-//   block      32 * WARPS * ROWS threads; grid ceil(rows / ROWS); shared memory static only
+//   block      32 * WARPS * ROWS threads; grid ceil(rows / ROWS) or less; shared memory static only
 //   ids        each in 0..vocabulary, sequence at most the rows of `positions`: checked by the host, not here
 //   alignment  16 bytes for every pointer; WIDTH a multiple of 32
 //
@@ -65,24 +65,28 @@ DEVICE void embedding(const EmbeddingArguments& arguments) {
   wait_for_dependencies();
   allow_dependents();
 
-  const int own_row = blockIdx.x * Shape::ROWS + row_of_cta;
-  const bool spare = own_row >= arguments.rows;  // see layer_norm
-  const int row = spare ? arguments.rows - 1 : own_row;
-  float4 values[Shape::STEPS];
-  load_embedding<Shape, Table, Stream>(values, arguments, row, lane);
-  Stream* stream = static_cast<Stream*>(arguments.stream) + static_cast<u64>(row) * Shape::WIDTH;
-  const bool store_stream = arguments.stream && !spare;
-  if (NORM != Norm::POST && store_stream) store_row<Shape>(stream, values, lane);
-  if (NORM == Norm::KEEP) return;
-  normalise_row<Shape>(values, gain, shift, arguments.epsilon, scratch, row_of_cta, lane);
-  if (NORM == Norm::POST && store_stream) store_row<Shape>(stream, values, lane);
-  if (arguments.normalised && !spare) {
-    store_row<Shape>(arguments.normalised + static_cast<u64>(row) * Shape::WIDTH, values, lane);
+  const int blocks = (arguments.rows + Shape::ROWS - 1) / Shape::ROWS;
+#pragma unroll 1
+  for (int block = blockIdx.x; block < blocks; block += gridDim.x) {
+    const int own_row = block * Shape::ROWS + row_of_cta;
+    const bool spare = own_row >= arguments.rows;  // see layer_norm
+    const int row = spare ? arguments.rows - 1 : own_row;
+    float4 values[Shape::STEPS];
+    load_embedding<Shape, Table, Stream>(values, arguments, row, lane);
+    Stream* stream = static_cast<Stream*>(arguments.stream) + static_cast<u64>(row) * Shape::WIDTH;
+    const bool store_stream = arguments.stream && !spare;
+    if (NORM != Norm::POST && store_stream) store_row<Shape>(stream, values, lane);
+    if (NORM == Norm::KEEP) continue;
+    normalise_row<Shape>(values, gain, shift, arguments.epsilon, scratch, row_of_cta, lane);
+    if (NORM == Norm::POST && store_stream) store_row<Shape>(stream, values, lane);
+    if (arguments.normalised && !spare) {
+      store_row<Shape>(arguments.normalised + static_cast<u64>(row) * Shape::WIDTH, values, lane);
+    }
   }
 }
 
-// EMBEDDING(name, WIDTH, WARPS, ROWS, Table, Stream, NORM) defines the kernel `name`. Table and Stream are float or u16,
-// NORM is KEEP, PRE or POST.
+// EMBEDDING(name, WIDTH, WARPS, ROWS, Table, Stream, NORM) defines the kernel `name`. Table and Stream are float or
+// u16, NORM is KEEP, PRE or POST.
 #define EMBEDDING(NAME, WIDTH, WARPS, ROWS, TABLE, STREAM, NORM)                                                       \
   extern "C" __global__ void __launch_bounds__(32 * (WARPS) * (ROWS), 1) NAME(const EmbeddingArguments arguments) {    \
     embedding<RowShape<WIDTH, WARPS, ROWS>, TABLE, STREAM, Norm::NORM>(arguments);                                     \

@@ -23,9 +23,8 @@
 // of the W tile for all of them, which takes that part of the traffic off the L2 (it delivers about 8 TB/s to all
 // multiprocessors together, and is the limit of most shapes from 512 tokens on).
 //
-// Epilogues with 16-bit output go through shared memory, a slab of 16 rows for each warp, so that rows are stored
-// in long runs and GELU is a short loop (unrolled over the registers it outgrows the instruction cache: measured 2.5
-// times slower). FP32 output is stored from the fragments, where four lanes already cover a 32-byte sector.
+// Sums leave through shared memory, a slab of 16 rows for each warp: rows are read and written 16 bytes a lane in long
+// runs, and GELU is a short loop (unrolled over the registers it outgrows the instruction cache).
 //
 // Programmatic dependent launch: before the wait the first STAGES tiles of W and the bias are requested, which are
 // constants, and the rest of the first W tiles is prefetched to L2; X after it; dependents are allowed right after the wait.
@@ -36,9 +35,10 @@ template <int M, int N, int STAGE_COUNT, int WARPGROUPS, bool PINGPONG_ORDER, in
   static constexpr int MULTICAST = MULTICAST_BLOCKS, SPLITS = SPLIT_BLOCKS, CLUSTER = MULTICAST * SPLITS;
   static constexpr int GROUP_M = PINGPONG ? M : M / GROUPS;       // rows of a tile that one warpgroup computes
   static constexpr int BLOCKS_M = GROUP_M / 64, BLOCKS_N = N / 8; // its sums, in blocks of 64x8
-  // A thread has 168 registers when three warpgroups fill a multiprocessor. When the sums leave too few of them, the
-  // producer becomes a whole warpgroup, which hands registers over to the consumers (they can only be moved so).
-  static constexpr bool MOVE_REGISTERS = BLOCKS_M * BLOCKS_N * 4 > 96;
+  // A thread has 168 registers when three warpgroups fill a multiprocessor, 128 when four do. When the sums leave too few
+  // of them, the producer becomes a whole warpgroup, which hands registers over to the consumers (they only move so).
+  static constexpr bool MOVE_REGISTERS = BLOCKS_M * BLOCKS_N * 4 > (GROUPS == 3 ? 64 : 96);
+  static constexpr int CONSUMER_REGISTERS = GROUPS == 3 ? 160 : 240;
   static constexpr int CONSUMERS = GROUPS * 128, THREADS = CONSUMERS + (MOVE_REGISTERS ? 128 : 32);
 
   static constexpr int X_BYTES = M * 128, W_BYTES = N * 128, STAGE_BYTES = X_BYTES + W_BYTES;
@@ -47,13 +47,15 @@ template <int M, int N, int STAGE_COUNT, int WARPGROUPS, bool PINGPONG_ORDER, in
   static constexpr int UNIT = BLOCKS_N % 4 == 0 && BLOCKS_M * BLOCKS_N / 4 % SPLITS == 0 ? 4 : BLOCKS_N % 2 == 0 && BLOCKS_M * BLOCKS_N / 2 % SPLITS == 0 ? 2 : 1;
   static constexpr int UNITS = BLOCKS_M * BLOCKS_N / UNIT, OWN_UNITS = (UNITS + SPLITS - 1) / SPLITS;
   static constexpr int EXCHANGE_BYTES = SPLITS > 1 ? OWN_UNITS * UNIT * SPLITS * CONSUMERS * 16 : 0;
-  // 16-bit output: a slab of 16 rows for each warp, rows padded by 16 bytes against bank conflicts.
-  static constexpr bool SLABS = SPLITS == 1 && !epilogue_stores_f32(EPILOGUE);
-  static constexpr int SLAB_PITCH = N * 2 + 16, SLAB_BYTES = 16 * SLAB_PITCH;
+  // Not split: a slab of 16 rows for each warp, which FP32 output fills twice, N / 2 columns at a time. Rows are padded so
+  // that 8 rows x 4 words (FP32: 4 rows x 8 words) written at a time fall in different banks.
+  static constexpr bool STORES_F32 = epilogue_stores_f32(EPILOGUE);
+  static constexpr int SLAB_PASSES = STORES_F32 ? 2 : 1, SLAB_PITCH = N * 2 + (STORES_F32 ? (N % 32 == 0 ? 32 : 0) : 16);
+  static constexpr int SLAB_BYTES = SPLITS == 1 ? 16 * SLAB_PITCH : 0;
   static constexpr int BARRIERS = 2 * STAGES + 2;
-  static constexpr int SHARED_BYTES = 1024 + STAGES * STAGE_BYTES + BIAS_BYTES + EXCHANGE_BYTES + (SLABS ? GROUPS * 4 * SLAB_BYTES : 0) + BARRIERS * 8;
+  static constexpr int SHARED_BYTES = 1024 + STAGES * STAGE_BYTES + BIAS_BYTES + EXCHANGE_BYTES + GROUPS * 4 * SLAB_BYTES + BARRIERS * 8;
 
-  static_assert(GROUP_M % 64 == 0 && N % 8 == 0 && N <= 256, "wgmma computes 64 rows of up to 256 columns");
+  static_assert(GROUP_M % 64 == 0 && N % 16 == 0 && N <= 256, "wgmma computes 64 rows of up to 256 columns, slabs take them in halves");
   static_assert(W_BYTES / MULTICAST % 1024 == 0, "a share of the W tile keeps the swizzle's period of 8 rows");
   static_assert(!PINGPONG || (SPLITS == 1 && GROUPS == 2), "ping-pong alternates two warpgroups on whole tiles");
 };
@@ -150,8 +152,7 @@ template <int N> DEVICE void wgmma(float (&sums)[N / 2], u64 x, u64 w, int accum
 #define REGISTERS_16 REGISTERS_8 ", %8, %9, %10, %11, %12, %13, %14, %15"
 #define REGISTERS_24 REGISTERS_16 ", %16, %17, %18, %19, %20, %21, %22, %23"
 #define REGISTERS_32 REGISTERS_24 ", %24, %25, %26, %27, %28, %29, %30, %31"
-#define REGISTERS_36 REGISTERS_32 ", %32, %33, %34, %35"
-#define REGISTERS_48 REGISTERS_36 ", %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
+#define REGISTERS_48 REGISTERS_32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
 #define REGISTERS_64 REGISTERS_48 ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 #define REGISTERS_72 REGISTERS_64 ", %64, %65, %66, %67, %68, %69, %70, %71"
 #define REGISTERS_96 REGISTERS_72 ", %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
@@ -161,7 +162,6 @@ template <int N> DEVICE void wgmma(float (&sums)[N / 2], u64 x, u64 w, int accum
 #define OPERANDS_16(s, i) OPERANDS_8(s, i), OPERANDS_8(s, i + 8)
 #define OPERANDS_24(s, i) OPERANDS_16(s, i), OPERANDS_8(s, i + 16)
 #define OPERANDS_32(s, i) OPERANDS_16(s, i), OPERANDS_16(s, i + 16)
-#define OPERANDS_36(s, i) OPERANDS_32(s, i), OPERANDS_4(s, i + 32)
 #define OPERANDS_48(s, i) OPERANDS_32(s, i), OPERANDS_16(s, i + 32)
 #define OPERANDS_64(s, i) OPERANDS_32(s, i), OPERANDS_32(s, i + 32)
 #define OPERANDS_72(s, i) OPERANDS_64(s, i), OPERANDS_8(s, i + 64)
@@ -178,7 +178,6 @@ template <int N> DEVICE void wgmma(float (&sums)[N / 2], u64 x, u64 w, int accum
 DEFINE_WGMMA(32, 16, 16, 17, 18)
 DEFINE_WGMMA(48, 24, 24, 25, 26)
 DEFINE_WGMMA(64, 32, 32, 33, 34)
-DEFINE_WGMMA(72, 36, 36, 37, 38)
 DEFINE_WGMMA(96, 48, 48, 49, 50)
 DEFINE_WGMMA(128, 64, 64, 65, 66)
 DEFINE_WGMMA(144, 72, 72, 73, 74)
@@ -203,14 +202,15 @@ template <int STAGES> struct Turn {
 
 // Which tile of Y a block computes in unit `unit`, and over which tiles of the depth. Neighbouring units share the
 // larger operand: they walk over the columns when there are more tokens than columns, else over the tokens.
-struct Place { int row, column; };
+struct Place { int row, column, first_tile, part; };
 
 template <class Tile> struct Schedule {
-  u32 units, first_unit, unit_stride;
+  u32 units, first_unit, unit_stride, tile_units;
   u32 peer, split;   // which of the MULTICAST blocks, and which of the SPLITS, this one is: rank = split MULTICAST + peer
   u32 inner_units;   // units along the direction that is walked first
   bool rows_inner;
-  int first_tile, tiles;
+  int first_tile, tiles;   // of the depth; with EPILOGUE_PARTIAL relative to the part that the unit belongs to
+  static constexpr bool PARTIAL = Tile::EPILOGUE == EPILOGUE_PARTIAL;
 
   DEVICE explicit Schedule(const GemmArguments& arguments) {
     const u32 rank = Tile::CLUSTER > 1 ? cluster_rank() : 0;
@@ -218,19 +218,22 @@ template <class Tile> struct Schedule {
     split = rank / Tile::MULTICAST;
     const u32 row_units = (u32)(arguments.tokens + Tile::TILE_M * Tile::MULTICAST - 1) / (Tile::TILE_M * Tile::MULTICAST);
     const u32 column_units = (u32)arguments.width / Tile::TILE_N;
-    units = row_units * column_units;
+    tile_units = row_units * column_units;
+    units = PARTIAL ? tile_units * ((u32)arguments.depth / (u32)arguments.depth_per_split) : tile_units;
     first_unit = blockIdx.x / Tile::CLUSTER;
     unit_stride = gridDim.x / Tile::CLUSTER;
     rows_inner = arguments.tokens < arguments.width;
     inner_units = rows_inner ? row_units : column_units;
-    const u32 all_tiles = (u32)arguments.depth / Tile::TILE_K;
+    const u32 all_tiles = (u32)(PARTIAL ? arguments.depth_per_split : arguments.depth) / Tile::TILE_K;
     first_tile = all_tiles * split / Tile::SPLITS;
     tiles = all_tiles * (split + 1) / Tile::SPLITS - first_tile;
   }
   DEVICE Place place(u32 unit) const {
+    const u32 part = PARTIAL ? unit / tile_units : 0;
+    unit -= part * tile_units;
     const u32 outer = unit / inner_units, inner = unit - outer * inner_units;
     const u32 row_unit = (rows_inner ? inner : outer) * Tile::MULTICAST + peer;
-    return {(int)(row_unit * Tile::TILE_M), (int)((rows_inner ? outer : inner) * Tile::TILE_N)};
+    return {(int)(row_unit * Tile::TILE_M), (int)((rows_inner ? outer : inner) * Tile::TILE_N), (int)part * tiles + first_tile, (int)part};
   }
 };
 
@@ -244,7 +247,7 @@ template <class Tile> struct Layout {
     stages = address + padding;
   }
   static constexpr int BIAS = Tile::STAGES * Tile::STAGE_BYTES, EXCHANGE = BIAS + Tile::BIAS_BYTES, SLABS = EXCHANGE + Tile::EXCHANGE_BYTES;
-  static constexpr int BARRIERS = SLABS + (Tile::SLABS ? Tile::GROUPS * 4 * Tile::SLAB_BYTES : 0);
+  static constexpr int BARRIERS = SLABS + Tile::GROUPS * 4 * Tile::SLAB_BYTES;
   DEVICE u32 x(int slot) const { return stages + slot * Tile::STAGE_BYTES; }
   DEVICE u32 w(int slot) const { return x(slot) + Tile::X_BYTES; }
   DEVICE float* bias(int group) const { return (float*)(memory + BIAS) + group * Tile::TILE_N; }
@@ -260,23 +263,23 @@ template <class Tile> struct Layout {
 template <class Tile>
 DEVICE void produce(const TensorMap* x_map, const TensorMap* w_map, const Layout<Tile>& layout, const Schedule<Tile>& schedule) {
   const int share = schedule.peer * (Tile::TILE_N / Tile::MULTICAST);   // first row of W this block loads
-  auto request_w = [&](int slot, int column, int tile) {
+  auto request_w = [&](int slot, const Place& place, int tile) {
     barrier_expect_bytes(layout.full(slot), Tile::STAGE_BYTES);
-    const int depth = (schedule.first_tile + tile) * Tile::TILE_K;
+    const int depth = (place.first_tile + tile) * Tile::TILE_K;
     if constexpr (Tile::MULTICAST > 1) {
-      copy_tile_multicast(layout.w(slot) + share * 128, w_map, layout.full(slot), depth, column + share,
+      copy_tile_multicast(layout.w(slot) + share * 128, w_map, layout.full(slot), depth, place.column + share,
                           ((1 << Tile::MULTICAST) - 1) << (schedule.split * Tile::MULTICAST));
     } else {
-      copy_tile(layout.w(slot), w_map, layout.full(slot), depth, column);
+      copy_tile(layout.w(slot), w_map, layout.full(slot), depth, place.column);
     }
   };
   const int early = schedule.tiles < Tile::STAGES ? schedule.tiles : Tile::STAGES;
   const Place first = schedule.place(schedule.first_unit);
 #pragma unroll 1
-  for (int i = 0; i < early; i++) request_w(i, first.column, i);
+  for (int i = 0; i < early; i++) request_w(i, first, i);
   if (first.row < Tile::TILE_M * Tile::MULTICAST) {   // the row tiles share W
 #pragma unroll 1
-    for (int i = early; i < schedule.tiles; i++) prefetch_tile(w_map, (schedule.first_tile + i) * Tile::TILE_K, first.column + share);
+    for (int i = early; i < schedule.tiles; i++) prefetch_tile(w_map, (first.first_tile + i) * Tile::TILE_K, first.column + share);
   }
   wait_for_dependencies();
 
@@ -289,9 +292,9 @@ DEVICE void produce(const TensorMap* x_map, const TensorMap* w_map, const Layout
     for (int tile = 0; tile < schedule.tiles; tile++, produced++) {
       if (produced >= early) {
         barrier_wait(layout.empty(turn.slot), turn.phase ^ 1);
-        request_w(turn.slot, place.column, tile);
+        request_w(turn.slot, place, tile);
       }
-      copy_tile(layout.x(turn.slot), x_map, layout.full(turn.slot), (schedule.first_tile + tile) * Tile::TILE_K, place.row);
+      copy_tile(layout.x(turn.slot), x_map, layout.full(turn.slot), (place.first_tile + tile) * Tile::TILE_K, place.row);
       turn.advance();
     }
   }
@@ -345,35 +348,72 @@ DEVICE void finish_bias(int group) {
   synchronise_warps(1 + group, 128);
 }
 
-// Stores 16 rows of 16-bit output of one warp through its slab.
+// A chunk of 16 bytes of a finished row: four FP32 sums, or eight 16-bit values of the linear layer; `bias` is that of its
+// columns and already in the latter.
+template <int EPILOGUE> DEVICE uint4 finish_chunk(uint4 chunk, uint4 residual, const float* bias) {
+  if constexpr (EPILOGUE == EPILOGUE_RESIDUAL_F32) {
+    const float4 shift = *(const float4*)bias;
+    chunk.x = __float_as_uint(__uint_as_float(residual.x) + (__uint_as_float(chunk.x) + shift.x));
+    chunk.y = __float_as_uint(__uint_as_float(residual.y) + (__uint_as_float(chunk.y) + shift.y));
+    chunk.z = __float_as_uint(__uint_as_float(residual.z) + (__uint_as_float(chunk.z) + shift.z));
+    chunk.w = __float_as_uint(__uint_as_float(residual.w) + (__uint_as_float(chunk.w) + shift.w));
+  } else if constexpr (!epilogue_stores_f32(EPILOGUE)) {
+    chunk = make_uint4(activate<EPILOGUE>(chunk.x), activate<EPILOGUE>(chunk.y), activate<EPILOGUE>(chunk.z), activate<EPILOGUE>(chunk.w));
+    if constexpr (EPILOGUE == EPILOGUE_RESIDUAL_16)
+      chunk = make_uint4(add_elements(residual.x, chunk.x), add_elements(residual.y, chunk.y), add_elements(residual.z, chunk.z), add_elements(residual.w, chunk.w));
+  }
+  return chunk;
+}
+
+// Stores 16 rows of one warp through its slab. A lane handles the chunks lane, lane + 32, ... of a pass, RUN of them at a
+// time: their residuals are all requested before the first is used.
 template <class Tile>
-DEVICE void store_slab(const GemmArguments& arguments, unsigned char* slab, int row, int column, const float* bias, const float* sums) {
+DEVICE void store_slab(const GemmArguments& arguments, unsigned char* y, unsigned char* slab, int row, int column, const float* bias, const float* sums) {
+  constexpr int ELEMENT = Tile::STORES_F32 ? 4 : 2, BLOCKS = Tile::BLOCKS_N / Tile::SLAB_PASSES;
+  constexpr int ROW_CHUNKS = BLOCKS * 8 * ELEMENT / 16, CHUNKS = 16 * ROW_CHUNKS;
+  constexpr bool RESIDUAL = Tile::EPILOGUE == EPILOGUE_RESIDUAL_F32 || Tile::EPILOGUE == EPILOGUE_RESIDUAL_16;
+  constexpr int RUN = RESIDUAL ? 4 : 2;
   const int lane = threadIdx.x & 31, quad_lane = lane & 3;
-  unsigned char* const fragment = slab + lane / 4 * Tile::SLAB_PITCH + quad_lane * 4;
+  unsigned char* const fragment = slab + lane / 4 * Tile::SLAB_PITCH + quad_lane * 2 * ELEMENT;
 #pragma unroll
-  for (int b = 0; b < Tile::BLOCKS_N; b++) {
-    const float2 shift = *(const float2*)(bias + b * 8 + quad_lane * 2);
-    *(u32*)(fragment + b * 16) = pack_elements(sums[b * 4] + shift.x, sums[b * 4 + 1] + shift.y);
-    *(u32*)(fragment + 8 * Tile::SLAB_PITCH + b * 16) = pack_elements(sums[b * 4 + 2] + shift.x, sums[b * 4 + 3] + shift.y);
-  }
-  __syncwarp();
-  constexpr int ROW_CHUNKS = Tile::TILE_N / 8;   // of 16 bytes
-#pragma unroll 2
-  for (int i = lane; i < 16 * ROW_CHUNKS; i += 32) {
-    const int slab_row = i / ROW_CHUNKS, chunk = i % ROW_CHUNKS;
-    if (row + slab_row >= arguments.tokens) break;
-    uint4 words = *(const uint4*)(slab + slab_row * Tile::SLAB_PITCH + chunk * 16);
-    const u64 offset = (u64)(row + slab_row) * arguments.y_stride + column + chunk * 8;
-    words.x = activate<Tile::EPILOGUE>(words.x); words.y = activate<Tile::EPILOGUE>(words.y);
-    words.z = activate<Tile::EPILOGUE>(words.z); words.w = activate<Tile::EPILOGUE>(words.w);
-    if constexpr (Tile::EPILOGUE == EPILOGUE_RESIDUAL_16) {
-      const uint4 residual = *(const uint4*)((const u16*)arguments.residual + offset);
-      words.x = add_elements(residual.x, words.x); words.y = add_elements(residual.y, words.y);
-      words.z = add_elements(residual.z, words.z); words.w = add_elements(residual.w, words.w);
+  for (int pass = 0; pass < Tile::SLAB_PASSES; pass++) {
+    const int first_column = pass * BLOCKS * 8;
+#pragma unroll
+    for (int b = 0; b < BLOCKS; b++) {
+      const float* s = sums + (pass * BLOCKS + b) * 4;
+      unsigned char* const place = fragment + b * 8 * ELEMENT;
+      if constexpr (Tile::STORES_F32) {
+        *(float2*)place = make_float2(s[0], s[1]);
+        *(float2*)(place + 8 * Tile::SLAB_PITCH) = make_float2(s[2], s[3]);
+      } else {
+        const float2 shift = *(const float2*)(bias + b * 8 + quad_lane * 2);
+        *(u32*)place = pack_elements(s[0] + shift.x, s[1] + shift.y);
+        *(u32*)(place + 8 * Tile::SLAB_PITCH) = pack_elements(s[2] + shift.x, s[3] + shift.y);
+      }
     }
-    *(uint4*)((u16*)arguments.y + offset) = words;
+    __syncwarp();
+#pragma unroll 1
+    for (int first = lane; first < CHUNKS; first += 32 * RUN) {
+      uint4 residual[RUN];
+      u64 offset[RUN];
+      bool inside[RUN];
+#pragma unroll
+      for (int i = 0; i < RUN; i++) {
+        const int index = first + 32 * i, slab_row = index / ROW_CHUNKS;
+        inside[i] = index < CHUNKS && row + slab_row < arguments.tokens;
+        offset[i] = ((u64)(row + slab_row) * arguments.y_stride + column + first_column) * ELEMENT + index % ROW_CHUNKS * 16;
+        if (RESIDUAL && inside[i]) residual[i] = *(const uint4*)((const unsigned char*)arguments.residual + offset[i]);
+      }
+#pragma unroll
+      for (int i = 0; i < RUN; i++) {
+        const int index = first + 32 * i, chunk = index % ROW_CHUNKS;
+        if (inside[i])
+          *(uint4*)(y + offset[i]) =
+              finish_chunk<Tile::EPILOGUE>(*(const uint4*)(slab + index / ROW_CHUNKS * Tile::SLAB_PITCH + chunk * 16), residual[i], bias + first_column + chunk * 4);
+      }
+    }
+    __syncwarp();   // the slab is free again
   }
-  __syncwarp();   // the slab is free again
 }
 
 // Asks the L2 for the residual of 16 rows of the warp, as long before it is needed as the multiplication takes.
@@ -413,20 +453,9 @@ template <class Tile> DEVICE void consume(const GemmArguments& arguments, const 
     if (Tile::PINGPONG) turn.skip(schedule.tiles);   // the other warpgroup's tile
     if (READS_BIAS) finish_bias(group);
 
+    unsigned char* const y = (unsigned char*)arguments.y + (u64)place.part * arguments.tokens * arguments.y_stride * 4;   // part 0 unless FP32
 #pragma unroll
-    for (int m = 0; m < Tile::BLOCKS_M; m++) {
-      if constexpr (Tile::SLABS) {
-        store_slab<Tile>(arguments, layout.slab(threadIdx.x / 32), row + m * 64, place.column, bias, sums[m]);
-      } else {   // blocks stored at a time: as many residual loads in flight as the registers allow
-        constexpr int MOST = Tile::BLOCKS_M * Tile::BLOCKS_N > 16 ? 8 : 16;
-        constexpr int CHUNK = Tile::BLOCKS_N <= MOST ? Tile::BLOCKS_N : 8, REST = Tile::BLOCKS_N / CHUNK * CHUNK;
-#pragma unroll
-        for (int b = 0; b < REST; b += CHUNK)
-          store_blocks<Tile::EPILOGUE, CHUNK>(arguments, row + m * 64, place.column + b * 8, bias + b * 8, &sums[m][b * 4]);
-        if constexpr (REST < Tile::BLOCKS_N)
-          store_blocks<Tile::EPILOGUE, Tile::BLOCKS_N - REST>(arguments, row + m * 64, place.column + REST * 8, bias + REST * 8, &sums[m][REST * 4]);
-      }
-    }
+    for (int m = 0; m < Tile::BLOCKS_M; m++) store_slab<Tile>(arguments, y, layout.slab(threadIdx.x / 32), row + m * 64, place.column, bias, sums[m]);
     unit += TURNS * schedule.unit_stride;
     if (unit >= schedule.units) break;
     place = schedule.place(unit);
@@ -519,7 +548,7 @@ template <class Tile> DEVICE void gemm_wgmma(const TensorMap* x_map, const Tenso
     if constexpr (Tile::MOVE_REGISTERS) release_registers<24>();
     if (producer) produce<Tile>(x_map, w_map, layout, schedule);
   } else {
-    if constexpr (Tile::MOVE_REGISTERS) take_registers<240>();
+    if constexpr (Tile::MOVE_REGISTERS) take_registers<Tile::CONSUMER_REGISTERS>();
     if constexpr (Tile::SPLITS > 1) consume_split<Tile>(arguments, layout, schedule);
     else consume<Tile>(arguments, layout, schedule);
   }
@@ -534,14 +563,16 @@ template <class Tile> DEVICE void gemm_wgmma(const TensorMap* x_map, const Tenso
 #define PINGPONG true
 
 // One line of this makes the kernel `NAME`. What the launch must know:
-// - sums a thread: (PINGPONG ? M : M / GROUPS) N / 128; threads: 128 GROUPS + (sums > 96 ? 128 : 32);
+// - sums a thread: (PINGPONG ? M : M / GROUPS) N / 128; threads: 128 GROUPS + (sums > (GROUPS == 3 ? 64 : 96) ? 128 : 32);
 // - the cluster, (MULTICAST SPLITS, 1, 1), is part of the kernel; units = ceil(tokens / (M MULTICAST)) (width / N);
+//   times depth / depth_per_split, without remainder, with EPILOGUE_PARTIAL;
 //   grid.x = MULTICAST SPLITS units when SPLITS > 1, else MULTICAST min(units, clusters resident at a time);
 // - dynamic shared memory: 1040 + STAGES (128 (M + N) + 16) + 4 N GROUPS
 //     + (SPLITS > 1 ? the exchange: with u = 4, 2 or 1, the first that divides N / 8 and for which SPLITS divides
 //        b = (M / GROUPS / 64) (N / 8) / u, or 1: 2048 u GROUPS SPLITS ceil(b / SPLITS))
-//     + (SPLITS == 1 and 16-bit output ? 64 GROUPS (2 N + 16) : 0) bytes;
-// - width is a multiple of N, depth of 64, and depth >= 64 SPLITS;
+//     + (SPLITS == 1 ? 64 GROUPS (2 N + pad) : 0) bytes, with pad 16 for 16-bit output, for FP32 output 32 or, when 32
+//       does not divide N, 0;
+// - N is a multiple of 16, width of N, depth of 64, and depth >= 64 SPLITS;
 // - tensor maps of 16-bit elements, 2D, 128-byte swizzle, zero fill, of X {depth, tokens} with box {64, M} and of
 //   W {depth, width} with box {64, N / MULTICAST}, row pitch 2 depth bytes.
 #define GEMM_WGMMA(NAME, M, N, STAGES, GROUPS, ORDER, MULTICAST, SPLITS, EPILOGUE)                                           \

@@ -1,24 +1,27 @@
-// Layer norm with what surrounds it in a transformer layer: the sum of the residual stream, of a bias and of the split-K
-// partial sums of the projection before it, then normalisation, then the outputs the next kernels read.
+// Layer norm with what surrounds it in a transformer layer: the sum of the residual stream, of a bias and of the
+// split-K partial sums of the projection before it, then normalisation, then the outputs the next kernels read.
 //
 //   sum        = residual (+ bias + partial 0 + partial 1 + ..., in this order: no atomics, bitwise repeatable)
 //   normalised = (sum - mean) / sqrt(variance + epsilon) * gain + shift
 //
-// A row stays in registers from its one read to its one write. Arithmetic is FP32; the variance is the mean of squared
-// deviations from the computed mean (two passes over registers), since E[x^2] - mean^2 loses all digits when the mean is
-// large; rsqrtf is within 2 ulp. With a 16-bit stream the sum is first rounded to it: that is the tensor the graph has.
+// A row stays in registers from its one read to its one write. Arithmetic is FP32; the variance is the mean of
+// squared deviations from the computed mean (two passes over registers), since E[x^2] - mean^2 loses all digits when
+// the mean is large; rsqrtf is within 2 ulp. With a 16-bit stream the sum is first rounded to it: that is the tensor
+// the graph has.
 //
 // What the host has to know (mirrored in Rust):
 //   arguments  one LayerNormArguments by value
 //   block      32 * WARPS * ROWS threads: WARPS warps share a row, ROWS rows a CTA
-//   grid       ceil(rows / ROWS). The first CTA takes the last rows: a projection writes its rows from first to last, so
-//              that the last ones are still in L2 when this kernel starts (measured at 16384 x 768: 28 us against 32)
+//   grid       ceil(rows / ROWS), or less: a CTA then walks several blocks of rows, from the last to the first. A
+//              projection writes its rows from first to last, and the last ones are still in L2 when this kernel
+//              starts (measured at 16384 x 768: 27 us against 32)
 //   shared     static only
-//   aliasing   stream may be residual; normalised may be neither, unless of its type and stream null. Rows are
+//   aliasing   stream may be residual (in place); so may normalised where the types agree and stream is null. Rows are
 //              independent and each element is read and written by one thread.
 //   alignment  16 bytes for every pointer; WIDTH a multiple of 32
 //
-// Needs prelude.cu in front. Compile with -DELEMENT_BF16 for bfloat16. embedding.cu uses the row functions of this file.
+// Needs prelude.cu in front. Compile with -DELEMENT_BF16 for bfloat16. embedding.cu uses the row functions of this
+// file.
 
 struct LayerNormArguments {
   const void* residual;   // [rows, WIDTH], Stream
@@ -32,14 +35,14 @@ struct LayerNormArguments {
   float epsilon;
 };
 
-// What becomes of the residual stream. POST: post-norm models (BERT) go on from the normalised row. PRE: pre-norm models
-// (GPT-2) go on from the sum. KEEP, in embedding.cu alone: no layer norm at all.
+// What becomes of the residual stream. POST: post-norm models (BERT) go on from the normalised row. PRE: pre-norm
+// models (GPT-2) go on from the sum. KEEP, in embedding.cu alone: no layer norm at all.
 enum class Norm { KEEP, PRE, POST };
 
 // ---------------------------------------------------------------- a row in registers
 
-// Lane and warps of a row hold it as float4: vector s * LANES + lane in values[s]. STEPS * LANES may exceed VECTORS, the
-// vectors beyond the end are zero and count for nothing.
+// Lane and warps of a row hold it as float4: vector s * LANES + lane in values[s]. STEPS * LANES may exceed VECTORS,
+// the vectors beyond the end are zero and count for nothing.
 template <int WIDTH_, int WARPS_, int ROWS_>
 struct RowShape {
   static constexpr int WIDTH = WIDTH_;
@@ -57,8 +60,8 @@ struct RowShape {
   }
 };
 
-// One float per warp of each row: sums[0] for the mean, sums[1] for the variance, which may be written while sums[0] is
-// still being read.
+// One float per warp of each row: sums[0] for the mean, sums[1] for the variance. Two arrays, so that one barrier for
+// each is enough: whoever writes one of them again has passed the other's barrier, behind the last read.
 template <class Shape>
 struct RowScratch {
   float sums[2][Shape::ROWS][Shape::WARPS];
@@ -110,8 +113,8 @@ DEVICE void store_row(T* destination, const float4 (&values)[Shape::STEPS], int 
   }
 }
 
-// The sum of `value` over the lanes of a row, the same in each. A butterfly gives every lane of a warp the same bits; the
-// warps are then added in order.
+// The sum of `value` over the lanes of a row, the same in each. A butterfly gives every lane of a warp the same bits;
+// the warps are then added in order.
 template <class Shape>
 DEVICE float row_sum(float value, float (&sums)[Shape::ROWS][Shape::WARPS], int row_of_cta, int lane) {
 #pragma unroll
@@ -198,24 +201,28 @@ DEVICE void layer_norm(const LayerNormArguments& arguments) {
   wait_for_dependencies();
   allow_dependents();
 
-  // A CTA's spare rows repeat the last one, without storing it, so that all its threads meet at the barriers.
-  const int own_row = (gridDim.x - 1 - blockIdx.x) * Shape::ROWS + row_of_cta;
-  const bool spare = own_row >= arguments.rows;
-  const u64 row = spare ? arguments.rows - 1 : own_row;
-  float4 values[Shape::STEPS];
-  load_sum<Shape, PARTIALS, Stream>(values, bias, arguments, row, lane);
-  Stream* stream = static_cast<Stream*>(arguments.stream) + row * Shape::WIDTH;
-  const bool store_stream = arguments.stream && !spare;
-  if (NORM == Norm::PRE && store_stream) store_row<Shape>(stream, values, lane);
-  normalise_row<Shape>(values, gain, shift, arguments.epsilon, scratch, row_of_cta, lane);
-  if (NORM == Norm::POST && store_stream) store_row<Shape>(stream, values, lane);
-  if (arguments.normalised && !spare) {
-    store_row<Shape>(static_cast<Output*>(arguments.normalised) + row * Shape::WIDTH, values, lane);
+  const int blocks = (arguments.rows + Shape::ROWS - 1) / Shape::ROWS;
+#pragma unroll 1
+  for (int block = blocks - 1 - static_cast<int>(blockIdx.x); block >= 0; block -= gridDim.x) {
+    // A CTA's spare rows repeat the last one, without storing it, so that all its threads meet at the barriers.
+    const int own_row = block * Shape::ROWS + row_of_cta;
+    const bool spare = own_row >= arguments.rows;
+    const u64 row = spare ? arguments.rows - 1 : own_row;
+    float4 values[Shape::STEPS];
+    load_sum<Shape, PARTIALS, Stream>(values, bias, arguments, row, lane);
+    Stream* stream = static_cast<Stream*>(arguments.stream) + row * Shape::WIDTH;
+    const bool store_stream = arguments.stream && !spare;
+    if (NORM == Norm::PRE && store_stream) store_row<Shape>(stream, values, lane);
+    normalise_row<Shape>(values, gain, shift, arguments.epsilon, scratch, row_of_cta, lane);
+    if (NORM == Norm::POST && store_stream) store_row<Shape>(stream, values, lane);
+    if (arguments.normalised && !spare) {
+      store_row<Shape>(static_cast<Output*>(arguments.normalised) + row * Shape::WIDTH, values, lane);
+    }
   }
 }
 
-// LAYER_NORM(name, WIDTH, WARPS, ROWS, PARTIALS, Stream, Output, NORM) defines the kernel `name`. Stream and Output are
-// float or u16 (the 16-bit element), NORM is PRE or POST.
+// LAYER_NORM(name, WIDTH, WARPS, ROWS, PARTIALS, Stream, Output, NORM) defines the kernel `name`. Stream and Output
+// are float or u16 (the 16-bit element), NORM is PRE or POST.
 #define LAYER_NORM(NAME, WIDTH, WARPS, ROWS, PARTIALS, STREAM, OUTPUT, NORM)                                           \
   extern "C" __global__ void __launch_bounds__(32 * (WARPS) * (ROWS), 1) NAME(const LayerNormArguments arguments) {    \
     layer_norm<RowShape<WIDTH, WARPS, ROWS>, PARTIALS, STREAM, OUTPUT, Norm::NORM>(arguments);                         \
