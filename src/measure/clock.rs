@@ -62,9 +62,9 @@ impl Clock {
         self.timer.is_some()
     }
 
-    /// Executes the bound batch once. The first event is recorded before the wall clock starts; recording the second, a
-    /// microsecond or so, is part of the wall time. The device's queue is empty before the pass, so that its time begins
-    /// with the first event and contains the launch.
+    /// Executes the bound batch once. The first event is recorded before the wall clock starts; recording the second is
+    /// part of the wall time. The device's queue is empty before the pass, so that its time begins with the first event
+    /// and contains the launch.
     ///
     /// # Errors
     /// The engine's [`BackendError`], or [`BackendError::Clock`].
