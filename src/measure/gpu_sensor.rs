@@ -73,9 +73,9 @@ fn decode(bits: ThrottleReasons) -> BTreeSet<ThrottleReason> {
 
 /// Everybody on the GPU but this process.
 ///
-/// In a container with process ids of its own NVML may name processes by the host's ids, so that this process, which has
-/// a context on the GPU, is one of those listed without being found among them: one of them is left out of the count
-/// then, and their memory is unknown. A list without anybody hides us, and so may hide others.
+/// In a container with process ids of its own NVML may name processes by the host's ids, so that this process, which
+/// has a context on the GPU, is one of those listed without being found among them: one of them is left out of the
+/// count then, and their memory is unknown. A list without anybody hides us, and so may hide others.
 fn foreign(own: u32, processes: &[ProcessInfo]) -> Option<Foreign> {
     let others: Vec<&ProcessInfo> = processes.iter().filter(|process| process.pid != own).collect();
     if processes.is_empty() {
@@ -106,7 +106,7 @@ mod tests {
         let bits = ThrottleReasons::SW_POWER_CAP | ThrottleReasons::HW_THERMAL_SLOWDOWN | ThrottleReasons::GPU_IDLE;
         let expected = BTreeSet::from([ThrottleReason::SwPowerCap, ThrottleReason::HwThermalSlowdown]);
         assert_eq!(decode(bits), expected);
-        // nvml.h: nvmlClocksEventReasonApplicationsClocksSetting is bit 1, nvmlClocksThrottleReasonDisplayClockSetting bit 8.
+        // nvml.h: nvmlClocksEventReasonApplicationsClocksSetting is bit 1, nvmlClocksEventReasonDisplayClockSetting bit 8.
         let set = BTreeSet::from([ThrottleReason::ApplicationsClocksSetting, ThrottleReason::DisplayClockSetting]);
         assert_eq!(decode(ThrottleReasons::from_bits_truncate(0b1_0000_0010)), set);
         assert_eq!(decode(ThrottleReasons::all()).len(), ThrottleReason::ALL.len());

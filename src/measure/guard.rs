@@ -10,7 +10,7 @@ use crate::backend::Engine;
 use crate::stats::median;
 use crate::store::conditions::{Conditions, ThrottleReason};
 
-/// Time between two readings. One takes a quarter of a millisecond on an H200, so that the guard costs little of the run.
+/// Time between two readings. One takes a quarter of a millisecond on an H200: the guard costs little of the run.
 const PERIOD: Duration = Duration::from_millis(200);
 
 /// Processes of others that have a compute context on the GPU.

@@ -19,8 +19,8 @@ const SHORTEST_PASS_S: f64 = 1e-6;
 /// Passes back to back for at least `window_s` seconds, and the board's energy per pass.
 ///
 /// The counter's steps are coarse, so the energy is taken from one step to another: passes in small chunks until the
-/// counter steps, the block, again small chunks until it steps. All passes between the two steps share the energy between
-/// them, and the device is busy throughout. A step is seen at most [`CHUNK_S`] late at either end, which is half a per
+/// counter steps, the block, again small chunks until it steps. All passes between the two steps share the energy
+/// between them, and the device is busy throughout. A step is seen at most about 10 ms late at either end, which is half a per
 /// cent of two seconds. The energy is the whole board's; idle power is not subtracted.
 ///
 /// `pass_ms` is what a pass takes about: it decides how many are enqueued before a wait.
