@@ -10,6 +10,7 @@ mod infer;
 mod libraries;
 mod numerics;
 mod quality;
+mod timing;
 
 use std::process::Output;
 
