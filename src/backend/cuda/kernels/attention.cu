@@ -20,6 +20,7 @@
 //              kernel); each in 1..=sequence. Keys at or beyond a row's length are not read. Queries beyond it are
 //              computed all the same, as the graph defines: the mask is over keys only.
 //   alignment  qkv and context 16 bytes; heads * HEAD % 8 == 0 follows from HEAD being 32 or 64.
+//   registers  no spills from sm_80 to sm_120 at ROW_TILES 1 with KEYS up to 64, and at ROW_TILES 2 with KEYS up to 32
 //
 // Needs prelude.cu in front. Compile with -DELEMENT_BF16 for bfloat16.
 
@@ -88,13 +89,6 @@ struct RowState {
   }
 };
 
-// 2^x to 2 ulp in one instruction: keeping results below 2^-126, which a probability can lose, would take three.
-DEVICE float exp2_flushed(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 // Byte offset of the 16-byte chunk `chunk` of row `row` in a tile of rows of HEAD elements. The XOR makes the eight
 // rows that one ldmatrix phase reads at equal chunk fall into different banks: a row of 64 elements spans all 32
 // banks, of 32 elements half of them.
@@ -121,18 +115,6 @@ DEVICE void load_tile(u32 tile, const u16* source, int pitch, int valid, int thr
       copy_async_16(PASS_ROWS % 8 == 0 ? to + pass * 2 * HEAD : tile + tile_offset<HEAD>(row, chunk),
                     source + row * pitch + chunk * 8, row < valid);
     }
-  }
-}
-
-// All warps of one key group have reached this point and see each other's shared memory.
-template <class Shape>
-DEVICE void group_barrier(int group) {
-  if (Shape::ROW_WARPS == 1) {
-    __syncwarp();
-  } else if (Shape::KEY_GROUPS == 1) {
-    __syncthreads();
-  } else {
-    asm volatile("bar.sync %0, %1;" ::"r"(group + 1), "n"(Shape::GROUP_THREADS) : "memory");
   }
 }
 
@@ -340,6 +322,7 @@ template <class Shape>
 DEVICE void store_rows(RowState<Shape::HEAD, Shape::ROW_TILES>& state, unsigned char* tile, int tile_row, u16* context,
                        int pitch, int valid, int lane) {
   constexpr int ROW_CHUNKS = Shape::HEAD / 8;
+  __syncwarp();  // all lanes have read their queries
 #pragma unroll
   for (int r = 0; r < Shape::ROW_TILES; r++) {
 #pragma unroll
@@ -421,15 +404,18 @@ DEVICE void attention(const AttentionArguments& arguments) {
   u32 queries[Shape::ROW_TILES][HEAD / 16][4];
   load_queries<Shape>(queries, query_tile, warp_row, lane);
 
+  // As many for a group that has no tile in the last one: the groups share their barriers.
+  const int rounds = (tiles + Shape::KEY_GROUPS - 1) / Shape::KEY_GROUPS;
   int stage = 0;
 #pragma unroll 1
-  for (int tile = group; tile < tiles; tile += Shape::KEY_GROUPS) {
-    const bool more = tile + Shape::KEY_GROUPS < tiles;
-    if (more) load_keys_and_values(tile + Shape::KEY_GROUPS, stage ^ 1);  // lands while this tile is computed
+  for (int round = 0; round < rounds; round++) {
+    const int tile = round * Shape::KEY_GROUPS + group;
+    if (tile + Shape::KEY_GROUPS < tiles) load_keys_and_values(tile + Shape::KEY_GROUPS, stage ^ 1);  // while computing
     copy_async_commit();
 
     const int first_key = tile * Shape::KEYS;
-    if (!CAUSAL || first_key < first_row + Shape::WARP_ROWS) {
+    const bool has_tile = Shape::KEY_GROUPS == 1 || tile < tiles;
+    if (has_tile && (!CAUSAL || first_key < first_row + Shape::WARP_ROWS)) {
       const u32 keys = group_tiles + stage * Shape::STAGE_BYTES;
       float scores[Shape::ROW_TILES][Shape::KEYS / 8][4];
       score_tile<Shape>(scores, queries, keys, lane);
@@ -441,9 +427,14 @@ DEVICE void attention(const AttentionArguments& arguments) {
       rescale_output<Shape>(state, rescale);
       add_values<Shape>(state, scores, keys + Shape::KEY_BYTES, lane);
     }
-    if (more) {
+    if (round + 1 < rounds) {
+      // The next tile is there, and this one is free to be overwritten. A warp that is a whole group has its own tiles.
       copy_async_wait<0>();
-      group_barrier<Shape>(group);  // the next tile is there, and this one is free to be overwritten
+      if (Shape::ROW_WARPS == 1) {
+        __syncwarp();
+      } else {
+        __syncthreads();
+      }
     }
     stage ^= 1;
   }

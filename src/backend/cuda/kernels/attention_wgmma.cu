@@ -37,7 +37,6 @@ struct WgmmaAttentionShape {
   static constexpr int SLOTS = SLOTS_;
   static constexpr int ROW_TILES = 1;  // of 16 rows in a warp
   static constexpr int WARP_ROWS = 16;
-  static constexpr int ROW_WARPS = 4 * ROW_GROUPS;
   static constexpr int QUERIES = 64 * ROW_GROUPS;
   static constexpr int GROUP_THREADS = 128 * ROW_GROUPS;
   static constexpr int THREADS = GROUP_THREADS * KEY_GROUPS;
@@ -149,6 +148,16 @@ template <int PENDING>
 DEVICE void wait_for_tiles() {
   copy_async_wait<PENDING>();
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+// All warps of one key group have reached this point and see each other's shared memory. Barrier 0 is that of the CTA.
+template <class Shape>
+DEVICE void group_barrier(int group) {
+  if (Shape::KEY_GROUPS == 1) {
+    __syncthreads();
+  } else {
+    asm volatile("bar.sync %0, %1;" ::"r"(group + 1), "n"(Shape::GROUP_THREADS) : "memory");
+  }
 }
 
 template <class Shape, bool CAUSAL>
