@@ -10,6 +10,7 @@ mod infer;
 mod libraries;
 mod numerics;
 mod quality;
+mod time;
 
 use std::process::Output;
 
