@@ -14,6 +14,7 @@ pub mod manifest;
 pub mod measure;
 pub mod model;
 pub mod numerics;
+pub mod nvml;
 pub mod onnx;
 pub mod plan;
 pub mod provenance;

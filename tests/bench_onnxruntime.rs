@@ -11,7 +11,7 @@ use mixprec::backend::{Backend, BuildRequest, Engine};
 use mixprec::graph::{PrecisionPolicy, Preset, Shape};
 use mixprec::input::InputStream;
 use mixprec::manifest::schema::{Architecture, InputSource, ModelSource};
-use mixprec::measure::clock::sample;
+use mixprec::measure::clock::Clock;
 use mixprec::model::{Head, Model};
 use mixprec::stats::median;
 
@@ -47,7 +47,7 @@ fn bench_reference_against_onnxruntime() {
         let mut times = [const { Vec::new() }; 2];
         for _ in 0..BLOCKS {
             for (engine, times) in [ours.as_mut(), theirs.as_mut()].into_iter().zip(&mut times) {
-                times.extend((0..PASSES).map(|_| sample(engine).unwrap()));
+                times.extend((0..PASSES).map(|_| Clock::default().sample(engine).unwrap().wall_ms));
             }
         }
         let [ours_ms, theirs_ms] = times.map(|times| median(&times).unwrap());

@@ -15,6 +15,7 @@ pub mod tensorrt;
 use std::fmt;
 use std::sync::Arc;
 
+use cudarc::driver::CudaStream;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -152,6 +153,9 @@ pub enum BackendError {
         /// The library's own words.
         message: String,
     },
+    /// The driver refused an event that times the device.
+    #[error("the device's clock failed: {0}")]
+    Clock(String),
 }
 
 /// What to build an engine for.
@@ -235,6 +239,11 @@ pub trait Engine {
     /// [`BackendError::Execution`] with the library's message.
     fn synchronize(&mut self) -> Result<(), BackendError> {
         Ok(())
+    }
+
+    /// The CUDA stream that [`Engine::enqueue`] puts its work on, for the runner to record events there. `None` on a CPU.
+    fn stream(&self) -> Option<&Arc<CudaStream>> {
+        None
     }
 
     /// The outputs of the last pass, copied to the host. Not timed.

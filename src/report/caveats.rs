@@ -2,6 +2,7 @@
 
 use super::claims::answered::has_random_weights;
 use super::data::{Data, distinct};
+use super::disturbances;
 use super::document::Fact;
 use super::numbers;
 use super::tables::environment::{gibibytes, processor};
@@ -96,15 +97,12 @@ pub fn caveats(data: &Data) -> Vec<String> {
         )
     });
     stop_caveats(data, &mut found);
-    let mut add = |when: bool, text: &dyn Fn() -> String| {
-        if when {
-            found.push(text());
-        }
-    };
-    add(!data.measured().any(|row| row.backend == BackendKind::OnnxRuntime), &|| {
-        "No ONNX Runtime row: the CPU baseline is the reference backend, so speed-ups are not those over a tuned runtime."
-            .to_owned()
-    });
+    if !data.measured().any(|row| row.backend == BackendKind::OnnxRuntime) {
+        let text = "No ONNX Runtime row: the CPU baseline is the reference backend, so speed-ups are not those over a \
+                    tuned runtime.";
+        found.push(text.to_owned());
+    }
+    found.extend(disturbances::sentences(data));
     machine_caveats(data, &mut found);
     found
 }

@@ -11,6 +11,7 @@ mod infer;
 mod libraries;
 mod numerics;
 mod quality;
+mod timing;
 
 use std::process::Output;
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use cudarc::driver::CudaGraph;
+use cudarc::driver::{CudaGraph, CudaStream};
 use half::{bf16, f16};
 
 use super::arena::{Layout, lay_out};
@@ -192,6 +192,10 @@ impl Engine for CudaEngine {
 
     fn synchronize(&mut self) -> Result<(), BackendError> {
         self.gpu.stream.synchronize().map_err(failed)
+    }
+
+    fn stream(&self) -> Option<&Arc<CudaStream>> {
+        Some(&self.gpu.stream)
     }
 
     fn outputs(&mut self) -> Result<Output, BackendError> {

@@ -264,6 +264,10 @@ impl Engine for LoadedEngine {
         self.stream.synchronize().map_err(driver_failed)
     }
 
+    fn stream(&self) -> Option<&Arc<CudaStream>> {
+        Some(&self.stream)
+    }
+
     fn outputs(&mut self) -> Result<Output, BackendError> {
         let bytes = self.stream.clone_dtoh(&self.buffers.output).map_err(driver_failed)?;
         self.stream.synchronize().map_err(driver_failed)?;
