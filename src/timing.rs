@@ -21,7 +21,7 @@ use crate::backend::{BackendError, BackendKind, BuildRequest, Engine, EngineDesc
 use crate::graph::{PrecisionPolicy, Preset, Shape};
 use crate::input::{InputError, InputStream};
 use crate::manifest::schema::InputSource;
-use crate::measure::clock;
+use crate::measure::clock::Clock;
 use crate::model::{Head, Model, ModelArgument, ModelError};
 
 /// Most samples of one block, so that a mistyped request ends some time.
@@ -101,11 +101,12 @@ struct Samples {
 /// [`TimingError`], one message that names the place and the cure.
 pub fn serve(request: &TimingRequest, input: impl BufRead, mut output: impl Write) -> Result<(), TimingError> {
     let (mut engine, ready) = build(request)?;
+    let mut clock = Clock::of(engine.as_ref())?;
     answer(&mut output, &serde_json::json!({ "ready": ready }))?;
     for (index, line) in input.lines().enumerate() {
         let line = line.map_err(|source| TimingError::Io { stream: "input", source })?;
         let block = parse(&line).map_err(|message| TimingError::Request { line: index + 1, message })?;
-        answer(&mut output, &sample(engine.as_mut(), block)?)?;
+        answer(&mut output, &sample(engine.as_mut(), &mut clock, block)?)?;
     }
     Ok(())
 }
@@ -135,12 +136,19 @@ fn parse(line: &str) -> Result<Block, String> {
     }
 }
 
-fn sample(engine: &mut dyn Engine, block: Block) -> Result<Samples, BackendError> {
+fn sample(engine: &mut dyn Engine, clock: &mut Clock, block: Block) -> Result<Samples, BackendError> {
     for _ in 0..block.warmup {
-        clock::sample(engine)?;
+        clock.sample(engine)?;
     }
-    let wall_ms = (0..block.block).map(|_| clock::sample(engine)).collect::<Result<_, _>>()?;
-    Ok(Samples { device_ms: None, wall_ms })
+    let mut samples = Samples { device_ms: clock.has_device_time().then(Vec::new), wall_ms: Vec::new() };
+    for _ in 0..block.block {
+        let taken = clock.sample(engine)?;
+        samples.wall_ms.push(taken.wall_ms);
+        if let (Some(device_ms), Some(ms)) = (&mut samples.device_ms, taken.device_ms) {
+            device_ms.push(ms);
+        }
+    }
+    Ok(samples)
 }
 
 /// Writes one line. The newline before it ends whatever half line a library left on standard output.
@@ -153,6 +161,7 @@ fn answer(output: &mut impl Write, document: &impl Serialize) -> Result<(), Timi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::clock::DeviceTimer;
 
     #[test]
     fn a_block_is_asked_for_in_so_many_words() {
@@ -171,14 +180,18 @@ mod tests {
         }
     }
 
-    #[test]
-    fn requests_are_answered_in_order_until_the_input_ends() {
-        let request = TimingRequest {
+    fn request() -> TimingRequest {
+        TimingRequest {
             model: "bert-tiny:1".parse().unwrap(),
             backend: BackendKind::Reference,
             precision: Preset::Fp32,
             shape: Shape { batch: 2, sequence: 8 },
-        };
+        }
+    }
+
+    #[test]
+    fn requests_are_answered_in_order_until_the_input_ends() {
+        let request = request();
         let mut output = Vec::new();
         serve(&request, &b"{\"block\": 4, \"warmup\": 1}\n{\"block\": 2}\n"[..], &mut output).unwrap();
         let text = String::from_utf8(output).unwrap();
@@ -195,5 +208,28 @@ mod tests {
         }
         let error = serve(&request, &b"more\n"[..], io::sink()).unwrap_err().to_string();
         assert!(error.starts_with("standard input, line 1: ") && error.contains(r#"{"block": 100"#), "{error}");
+    }
+
+    /// A device whose every pass takes a quarter of a millisecond.
+    struct Steady;
+
+    impl DeviceTimer for Steady {
+        fn start(&mut self) -> Result<(), String> {
+            Ok(())
+        }
+        fn stop(&mut self) -> Result<(), String> {
+            Ok(())
+        }
+        fn elapsed_ms(&mut self) -> Result<f64, String> {
+            Ok(0.25)
+        }
+    }
+
+    #[test]
+    fn an_engine_on_a_device_has_both_times() {
+        let (mut engine, _) = build(&request()).unwrap();
+        let block = Block { block: 3, warmup: 1 };
+        let samples = sample(engine.as_mut(), &mut Clock::with(Steady), block).unwrap();
+        assert_eq!((samples.device_ms, samples.wall_ms.len()), (Some(vec![0.25; 3]), 3));
     }
 }
