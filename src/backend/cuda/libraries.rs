@@ -32,25 +32,6 @@ pub(in crate::backend) struct Loaded {
     pub how: How,
 }
 
-/// Everything the backend needs besides the driver.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::backend) struct CudaLibraries {
-    /// The compiler.
-    pub nvrtc: &'static Loaded,
-    /// Matrix products.
-    pub cublaslt: &'static Loaded,
-}
-
-impl CudaLibraries {
-    /// Both libraries.
-    ///
-    /// # Errors
-    /// The reason in one line with the cure.
-    pub fn get() -> Result<Self, String> {
-        Ok(CudaLibraries { nvrtc: nvrtc()?, cublaslt: cublaslt()? })
-    }
-}
-
 /// NVRTC with its built-ins. Needs neither a GPU nor a driver. The first caller loads it; whatever came of it stays.
 ///
 /// # Errors
@@ -233,8 +214,7 @@ mod tests {
         }
         let loaded = cublaslt().unwrap();
         assert!(loaded.version.starts_with("13.") && loaded.version.split('.').count() == 3, "{loaded:?}");
-        let libraries = CudaLibraries::get().unwrap();
-        assert_eq!(libraries.cublaslt, loaded);
+        assert!(std::ptr::eq(loaded, cublaslt().unwrap()), "it is loaded once");
     }
 
     #[test]
