@@ -1,9 +1,10 @@
 //! What every backend checks and derives in the same way: does a shape fit the model, a batch the engine; how large is
-//! the output; does a policy round at all.
+//! the output; does a policy round at all; what does it mean that a model could not be exported.
 
-use super::BackendError;
+use super::{BackendError, BackendKind};
 use crate::graph::{Format, Graph, PolicyError, PrecisionPolicy, Shape};
 use crate::input::Batch;
+use crate::onnx::ExportError;
 
 /// Refuses an engine that no batch could fill, before anything is allocated for it.
 pub(super) fn check_shape(graph: &Graph, shape: Shape) -> Result<(), BackendError> {
@@ -43,4 +44,16 @@ pub(super) fn output_dims(graph: &Graph, shape: Shape) -> (usize, usize) {
 pub(super) fn is_fp32(graph: &Graph, policy: &PrecisionPolicy) -> Result<bool, PolicyError> {
     let fp32 = |format| matches!(format, Format::Fp32);
     Ok(graph.roundings(policy)?.iter().all(|r| fp32(r.compute) && fp32(r.accumulate) && fp32(r.store)))
+}
+
+/// What a failed export means to the backend that asked for it: shapes that do not fit the model are the asker's mistake.
+pub(super) fn export_failed(backend: BackendKind, error: ExportError) -> BackendError {
+    match error {
+        ExportError::Policy(error) => error.into(),
+        ExportError::Model(error) => error.into(),
+        ExportError::Positions { .. } | ExportError::Empty { .. } | ExportError::Huge { .. } => {
+            BackendError::Inputs(error.to_string())
+        }
+        error => BackendError::Execution { backend, message: error.to_string() },
+    }
 }
