@@ -203,6 +203,17 @@ impl Found {
         self.path.strip_prefix(here).unwrap_or(&self.path).display().to_string()
     }
 
+    /// What a person does about a file that is no use: it cannot be loaded, or is too old.
+    pub fn cure(&self) -> String {
+        let variable = self.library.variable();
+        match self.how {
+            How::Variable(name) if matches!(self.library.pin(), Ok(None)) => format!("correct {name}"),
+            How::Variable(name) => format!("correct {name}, or unset it to use the pinned library"),
+            How::Pinned => format!("run {SET_UP}"),
+            How::Loader => format!("install another, or name its folder in {variable}"),
+        }
+    }
+
     /// Compares the file with its pin, byte for byte. A library that a person chose by other means is not judged.
     ///
     /// # Errors
@@ -323,6 +334,19 @@ mod tests {
         put(&near.join(&pin.path), 5);
         let short = places(&[&near, &far]).find(Library::OnnxRuntime).unwrap_err().to_string();
         assert!(short.contains("it has 5 bytes, pinned are 34824680): run container/setup.sh --libraries"), "{short}");
+    }
+
+    #[test]
+    fn the_cure_follows_from_where_the_library_was_found() {
+        let cure = |library, how| Found { library, path: PathBuf::new(), how }.cure();
+        let named = How::Variable(TENSORRT_VARIABLE);
+        assert_eq!(cure(Library::OnnxRuntime, How::Pinned), "run container/setup.sh --libraries");
+        assert_eq!(
+            cure(Library::TensorRtRtx, named),
+            "correct MIXPREC_TENSORRT_LIBRARY_DIR, or unset it to use the pinned library"
+        );
+        assert_eq!(cure(Library::TensorRt, named), "correct MIXPREC_TENSORRT_LIBRARY_DIR", "there is no pinned one");
+        assert!(cure(Library::TensorRt, How::Loader).ends_with("name its folder in MIXPREC_TENSORRT_LIBRARY_DIR"));
     }
 
     #[test]
