@@ -20,15 +20,21 @@ pub(super) fn check_shape(graph: &Graph, shape: Shape) -> Result<(), BackendErro
 
 /// Refuses a batch that would read outside the engine's tensors.
 pub(super) fn check_batch(graph: &Graph, shape: Shape, batch: &Batch) -> Result<(), BackendError> {
+    check_rows(graph.dimensions.vocabulary, shape, batch)
+}
+
+/// The same for an engine that has let go of its graph; `vocabulary` is the number of token ids.
+pub(super) fn check_rows(vocabulary: usize, shape: Shape, batch: &Batch) -> Result<(), BackendError> {
     let refuse = |message: String| Err(BackendError::Inputs(message));
     if batch.shape != shape || batch.ids.len() != shape.tokens() || batch.lengths.len() != shape.batch {
-        return refuse(format!("the engine is {shape:?}, the batch {:?}", batch.shape));
+        let (engine, batch) = (format_args!("{}x{}", shape.batch, shape.sequence), batch.shape);
+        return refuse(format!("a batch of {}x{} for an engine of {engine}", batch.batch, batch.sequence));
     }
     if let Some(length) = batch.lengths.iter().find(|&&length| length == 0 || length > shape.sequence) {
         return refuse(format!("a row of {length} tokens, where 1 to {} are allowed", shape.sequence));
     }
-    match batch.ids.iter().find(|&&id| id as usize >= graph.dimensions.vocabulary) {
-        Some(id) => refuse(format!("token id {id} is outside the vocabulary of {}", graph.dimensions.vocabulary)),
+    match batch.ids.iter().find(|&&id| id as usize >= vocabulary) {
+        Some(id) => refuse(format!("token id {id} is outside the vocabulary of {vocabulary}")),
         None => Ok(()),
     }
 }
