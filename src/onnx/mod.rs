@@ -96,7 +96,7 @@ pub enum ExportError {
     #[error("{path}: the name of a model whose weights lie beside it must be UTF-8; choose another")]
     FileName { path: PathBuf },
     /// A file could not be written.
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}; choose a file in a folder that exists and has room")]
     Io { path: PathBuf, source: std::io::Error },
 }
 
