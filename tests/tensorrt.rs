@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use assert_cmd::Command;
@@ -14,6 +15,7 @@ use mixprec::graph::{Format, PrecisionPolicy, Preset, Shape};
 use mixprec::manifest::schema::{Architecture, ModelSource};
 use mixprec::model::{Head, Model};
 use mixprec::onnx::{Extent, Span};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// The policies of the paper's engine.
@@ -160,6 +162,33 @@ fn what_cannot_be_built_is_bad_input_and_nothing_is_built() {
         assert!(stderr.contains(message), "{arguments:?}: {stderr}");
         assert!(!dir.exists(), "{arguments:?}");
     }
+}
+
+/// The builder is asked to stop at its next step, and what is not finished is not there.
+#[test]
+fn an_interrupted_build_stops_and_leaves_nothing_half_written() {
+    if !library_is_here() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("engines");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mixprec"));
+    command
+        .args(["build", "--model", "bert-base", "--batch", "1,2", "--seq", "32", "--target", "sm80", "-o"])
+        .arg(&dir);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Both engines take seconds; signals are caught as soon as the folder has been made.
+    while !dir.exists() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains("interrupted; what was built before is in "), "{stderr}");
+    let left: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().ends_with(".partial")), "{left:?}");
 }
 
 #[test]

@@ -71,7 +71,10 @@ pub(super) fn execute(args: &BuildArgs) -> Result<ExitCode> {
                 AheadRequest { options, cancel: cancel.clone(), ..AheadRequest::new(&model, policy, extent, target) };
             match build(request, &folder) {
                 Ok(text) => show(text)?,
-                Err(_) if cancel.is_cancelled() => return Ok(ExitCode::from(INTERRUPTED)),
+                Err(_) if cancel.is_cancelled() => {
+                    note(format_args!("interrupted; what was built before is in {}", args.out.display()));
+                    return Ok(ExitCode::from(INTERRUPTED));
+                }
                 // Neither the library's absence nor a model without weights will be better for the next engine.
                 Err(Failed::Engine(label, error)) if is_of_one_engine(&error) => {
                     note(format_args!("{label}: FAILED: {error}"));

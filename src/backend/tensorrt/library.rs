@@ -128,8 +128,9 @@ pub(super) fn out_of_memory(message: String) -> BackendError {
 }
 
 /// What the library says of a GPU that it does not take, whether it builds for it or loads an engine on it.
-const REFUSALS: [&str; 4] = [
+const REFUSALS: [&str; 5] = [
     "supported compute capabilities",
+    "compute capability is invalid or not supported",
     "cannot run on this gpu",
     "does not support this compute capability",
     "is not supported by this tensorrt release",
@@ -190,6 +191,8 @@ mod tests {
         let refused =
             "TensorRT-RTX does not support this GPU. Supported compute capabilities: 8.0 8.6 8.9 12.0 12.1 >12.0";
         assert!(matches!(classify(refused.to_owned()), BackendError::Unavailable { .. }));
+        let not_built_for = "Target GPU SM 90 is not supported by this TensorRT release";
+        assert!(matches!(classify(not_built_for.to_owned()), BackendError::Unavailable { .. }));
         assert!(matches!(
             classify("Requested size failed: out of memory".to_owned()),
             BackendError::OutOfMemory { .. }
