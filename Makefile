@@ -1,11 +1,13 @@
-# `make help` lists what there is. RUN is the folder of the results that `make paper` prints.
+# `make help` lists what there is. RUN is the folder of the results that `make paper` prints, PYTHON the one with PyTorch
+# for `make peers`.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce setup build paper minilm test bench clean-runs
+.PHONY: help reproduce setup build paper minilm peers test bench clean-runs
 
 MIXPREC := target/release/mixprec
 RUN ?= runs/quick
+PYTHON ?= python3
 # Where setup.sh --test had to make a Python with what the tests need, the tests find it first.
 export PATH := $(if $(wildcard runs/venv/bin),$(CURDIR)/runs/venv/bin:)$(PATH)
 # The binding generator needs a libclang below 22. Looked for at every use: `make reproduce` installs one before it builds.
@@ -46,6 +48,9 @@ minilm: build ## Fetch the MiniLM checkpoint by digest and measure it: a model a
 	container/setup.sh --minilm
 	$(MIXPREC) run experiments/minilm.yaml --out runs/minilm || test $$? -eq 1
 	$(MIXPREC) report runs/minilm
+
+peers: build ## Time mixprec and PyTorch by turns on the GPU; needs a Python with PyTorch (PYTHON=...).
+	$(PYTHON) experiments/peers.py --mixprec $(MIXPREC) --out runs/peers
 
 test: ## Everything CI checks: format, lints, tests.
 	$(CARGO) fmt --check

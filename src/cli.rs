@@ -4,6 +4,7 @@
 #[cfg_attr(not(feature = "tensorrt"), path = "cli/build_absent.rs")]
 mod build;
 mod cache;
+mod time;
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
@@ -93,6 +94,9 @@ enum Command {
     /// List, check or delete cached engines.
     #[command(subcommand)]
     Cache(cache::CacheCommand),
+    /// Time one engine in blocks, on request (started by experiments/peers.py).
+    #[command(hide = true)]
+    Time(time::TimeArgs),
     /// Execute configurations for a run (started by `run`).
     #[command(hide = true)]
     Worker,
@@ -198,6 +202,7 @@ impl Cli {
             Command::Build(args) => return build::execute(&args),
             Command::Doctor { json } => diagnose(json)?,
             Command::Cache(command) => cache::execute(&command)?,
+            Command::Time(args) => time::execute(args)?,
             Command::Worker => return Ok(runner::worker::main()),
         };
         Ok(ExitCode::from(code))

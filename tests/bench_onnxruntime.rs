@@ -14,7 +14,7 @@ use mixprec::backend::{Backend, BuildRequest, Engine};
 use mixprec::graph::{PrecisionPolicy, Preset, Shape};
 use mixprec::input::InputStream;
 use mixprec::manifest::schema::{Architecture, InputSource, ModelSource};
-use mixprec::measure::clock::sample;
+use mixprec::measure::clock::Clock;
 use mixprec::model::{Head, Model};
 use mixprec::stats::median;
 
@@ -59,7 +59,7 @@ impl Lane {
     fn block(&mut self) {
         std::thread::sleep(REST);
         let before = processor_ms();
-        self.wall_ms.extend((0..PASSES).map(|_| sample(self.engine.as_mut()).unwrap()));
+        self.wall_ms.extend((0..PASSES).map(|_| Clock::default().sample(self.engine.as_mut()).unwrap().wall_ms));
         self.processor_ms += processor_ms() - before;
     }
 

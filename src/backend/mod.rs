@@ -3,6 +3,7 @@
 //! A backend builds engines; an engine binds inputs, enqueues work and hands out its outputs. Neither owns a clock.
 
 mod build;
+mod cuda;
 mod fit;
 pub mod library;
 pub mod mock;
@@ -14,6 +15,7 @@ pub mod tensorrt;
 use std::fmt;
 use std::sync::Arc;
 
+use cudarc::driver::CudaStream;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -135,6 +137,14 @@ pub enum BackendError {
         /// The library's own words.
         message: String,
     },
+    /// The device has failed: nothing more can be done with it in this process.
+    #[error("{backend} lost its device: {message}")]
+    DeviceLost {
+        /// Which one.
+        backend: BackendKind,
+        /// The driver's own words.
+        message: String,
+    },
     /// The library failed while executing.
     #[error("{backend} failed: {message}")]
     Execution {
@@ -143,6 +153,9 @@ pub enum BackendError {
         /// The library's own words.
         message: String,
     },
+    /// The driver refused an event that times the device.
+    #[error("the device's clock failed: {0}")]
+    Clock(String),
 }
 
 impl BackendError {
@@ -239,6 +252,11 @@ pub trait Engine {
         Ok(())
     }
 
+    /// The CUDA stream that [`Engine::enqueue`] puts its work on, for the runner to record events there. `None` on a CPU.
+    fn stream(&self) -> Option<&Arc<CudaStream>> {
+        None
+    }
+
     /// The outputs of the last pass, copied to the host. Not timed.
     ///
     /// # Errors
@@ -297,9 +315,6 @@ pub fn backend(kind: BackendKind) -> Result<Box<dyn Backend>, BackendError> {
         BackendKind::Mock => Ok(Box::new(mock::MockBackend)),
         BackendKind::OnnxRuntime => Ok(Box::new(onnxruntime::OnnxRuntimeBackend::default())),
         BackendKind::TensorRt => tensorrt::backend(),
-        BackendKind::Cuda => Err(BackendError::Unavailable {
-            backend: kind,
-            reason: "this version of mixprec does not contain it".to_owned(),
-        }),
+        BackendKind::Cuda => Ok(Box::new(cuda::CudaBackend::default())),
     }
 }

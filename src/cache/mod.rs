@@ -20,6 +20,7 @@ mod folder;
 mod key;
 mod list;
 pub mod print;
+mod sealed;
 mod store;
 
 use std::fs::{self, File};
@@ -33,6 +34,7 @@ pub use evict::{GcLimits, GcSummary, Reason, Removed};
 pub use folder::bytes_of;
 pub use key::{EngineKey, KeyParts, short};
 pub use list::{CachedEntry, Checked, Description, Leftover, Listing};
+pub use sealed::SealedFolder;
 pub use store::Stored;
 
 use entry::{ENTRY_FILE, Entry, Fault};

@@ -18,7 +18,7 @@ pub(super) fn findings(environment: &Environment, root: &Path) -> Vec<Finding> {
     findings.extend(memory(machine));
     findings.push(system(machine));
     findings.extend(disk(root));
-    findings.extend(gpus(&environment.gpus));
+    findings.extend(gpus(&environment.gpus, crate::nvml::nvml().err()));
     findings
 }
 
@@ -100,16 +100,23 @@ fn disk(_root: &Path) -> Option<Finding> {
     None
 }
 
-fn gpus(gpus: &[Gpu]) -> Vec<Finding> {
-    if gpus.is_empty() {
-        return vec![Finding::new(Section::Machine, "gpu", Status::Missing, "no NVIDIA driver found")];
+/// A GPU that NVML does not speak of can be used, but nothing watches it.
+fn gpus(gpus: &[Gpu], without_nvml: Option<String>) -> Vec<Finding> {
+    let finding = |status, detail: String| Finding::new(Section::Machine, "gpu", status, detail);
+    match without_nvml {
+        reason if gpus.is_empty() => {
+            let reason = reason.unwrap_or_else(|| "the NVIDIA driver lists no GPU".to_owned());
+            vec![finding(Status::Missing, reason)]
+        }
+        None => gpus.iter().map(|gpu| finding(Status::Ok, gpu.describe())).collect(),
+        Some(reason) => {
+            let limited = |gpu: &Gpu| {
+                let detail = format!("{}; clocks, throttling and energy cannot be read: {reason}", gpu.describe());
+                finding(Status::Limited, detail)
+            };
+            gpus.iter().map(limited).collect()
+        }
     }
-    gpus.iter()
-        .map(|gpu| {
-            let driver = gpu.driver.as_ref().map(|driver| format!(", driver {driver}")).unwrap_or_default();
-            Finding::new(Section::Machine, "gpu", Status::Ok, format!("{}{driver}", gpu.name))
-        })
-        .collect()
 }
 
 fn gibibytes(bytes: u64) -> String {
@@ -157,7 +164,30 @@ mod tests {
 
     #[test]
     fn a_machine_without_a_gpu_says_so() {
-        assert_eq!(gpus(&[])[0].status, Status::Missing);
+        let found = gpus(&[], Some("no NVIDIA driver".to_owned()));
+        assert_eq!((found.len(), found[0].status, found[0].detail.as_str()), (1, Status::Missing, "no NVIDIA driver"));
+        assert_eq!(gpus(&[], None)[0].detail, "the NVIDIA driver lists no GPU");
+    }
+
+    #[test]
+    fn a_gpu_without_nvml_is_a_limitation() {
+        let gpu = Gpu {
+            name: "NVIDIA H200".to_owned(),
+            uuid: None,
+            compute_capability: None,
+            memory_bytes: None,
+            driver: None,
+            sm_clock_max_mhz: None,
+            memory_clock_max_mhz: None,
+            power_limit_w: None,
+            persistence_mode: None,
+            mig_mode: None,
+        };
+        let watched = gpus(std::slice::from_ref(&gpu), None);
+        assert_eq!((watched[0].status, watched[0].detail.as_str()), (Status::Ok, "NVIDIA H200"));
+        let blind = gpus(&[gpu], Some("no library".to_owned()));
+        assert_eq!(blind[0].status, Status::Limited);
+        assert!(blind[0].detail.ends_with("cannot be read: no library"), "{}", blind[0].detail);
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub enum Status {
     Limited,
     /// Not there, or not possible.
     Missing,
+    /// Not there, and nothing on this machine could use it.
+    NotNeeded,
 }
 
 /// One line of the report.
@@ -83,9 +85,10 @@ pub fn report_in(root: &Path) -> Vec<Finding> {
     let material = material::survey(root);
     let paper = paper::find();
     let commands = commands::possible(&backends, &material, &paper);
-    let mut findings = machine::findings(&Environment::capture(), root);
+    let environment = Environment::capture();
+    let mut findings = machine::findings(&environment, root);
     findings.extend(backends.into_iter().map(|(_, finding)| finding));
-    findings.extend(libraries::findings());
+    findings.extend(libraries::findings(!environment.gpus.is_empty()));
     findings.extend(material.into_findings());
     findings.push(paper);
     findings.extend(commands);

@@ -23,6 +23,7 @@ impl Status {
             Status::Ok => "yes",
             Status::Limited => "partly",
             Status::Missing => "no",
+            Status::NotNeeded => "n/a",
         }
     }
 }

@@ -11,6 +11,11 @@ use crate::graph::PrecisionPolicy;
 const MAX_SAMPLES: usize = 1_000_000;
 const SECONDS: RealRange =
     RealRange { contains: |value| value > 0.0 && value <= 1e6, words: "a number of seconds above 0 and up to 1000000" };
+/// The driver renews its energy counter every 20 to 100 ms; a step is seen 10 ms late at most.
+const ENERGY_WINDOW: RealRange = RealRange {
+    contains: |value| value == 0.0 || (0.5..=3600.0).contains(&value),
+    words: "0 for no window, or a number of seconds from 0.5 to 3600: in a shorter one the energy counter moves too seldom",
+};
 const FRACTION: RealRange =
     RealRange { contains: |value| value > 0.0 && value < 1.0, words: "a fraction between 0 and 1, like `0.01`" };
 const SHARE: RealRange = RealRange { contains: |value| (0.0..=1.0).contains(&value), words: "a share from 0 to 1" };
@@ -32,7 +37,8 @@ fn set<T>(
 /// `measurement: {warmup: 3, min_samples: 10, ...}`; keys left out keep their defaults.
 pub(super) fn measurement(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> Measurement {
     let mut limits = Measurement::default();
-    let allowed = ["warmup", "min_samples", "max_samples", "target_precision", "time_cap_s", "timeout_s", "threads"];
+    let sampling = ["warmup", "min_samples", "max_samples", "target_precision"];
+    let allowed = [&sampling[..], &["time_cap_s", "timeout_s", "threads", "energy_window_s"]].concat();
     let Some(cursor) = cursor else { return limits };
     let Some(fields) = Fields::open(cursor, report, "a mapping of measurement limits", &allowed) else { return limits };
     set((&fields, "warmup"), report, &mut limits.warmup, |c, r| c.whole(r, 0..=MAX_SAMPLES));
@@ -42,6 +48,15 @@ pub(super) fn measurement(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) 
     set((&fields, "time_cap_s"), report, &mut limits.time_cap_s, |c, r| c.real(r, SECONDS));
     set((&fields, "timeout_s"), report, &mut limits.timeout_s, |c, r| c.real(r, SECONDS));
     set((&fields, "threads"), report, &mut limits.threads, |c, r| c.whole(r, 1..=1024).map(Some));
+    set((&fields, "energy_window_s"), report, &mut limits.energy_window_s, |c, r| {
+        c.real(r, ENERGY_WINDOW).map(|window| Some(window).filter(|&window| window > 0.0))
+    });
+    contradictions(cursor, &fields, report, &limits);
+    limits
+}
+
+/// Limits that are right each by itself and cannot hold together.
+fn contradictions(cursor: &Cursor<'_>, fields: &Fields<'_>, report: &mut Report<'_>, limits: &Measurement) {
     if limits.min_samples > limits.max_samples {
         let at = fields.optional("max_samples").or(fields.optional("min_samples")).unwrap_or(cursor);
         let (min, max) = (limits.min_samples, limits.max_samples);
@@ -60,7 +75,15 @@ pub(super) fn measurement(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) 
             ),
         );
     }
-    limits
+    if let (Some(window), Some(at)) = (limits.energy_window_s, fields.optional("energy_window_s"))
+        && window > limits.timeout_s
+    {
+        let timeout = limits.timeout_s;
+        at.reject(
+            report,
+            format!("found energy_window_s {window} above timeout_s {timeout}, so every worker on a GPU would be killed; raise timeout_s"),
+        );
+    }
 }
 
 /// `numerics: {compare_sequences: 2, score_windows: 0}`; keys left out keep their defaults.

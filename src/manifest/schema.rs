@@ -175,6 +175,10 @@ pub struct Measurement {
     pub timeout_s: f64,
     /// CPU threads; `None` uses every core.
     pub threads: Option<usize>,
+    /// On a device, passes back to back for at least this long, for throughput and energy per pass, seconds. `None` is no
+    /// such block. Left out of the serialised form then: manifests without the key keep their protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy_window_s: Option<f64>,
 }
 
 impl Default for Measurement {
@@ -187,6 +191,7 @@ impl Default for Measurement {
             time_cap_s: 10.0,
             timeout_s: 600.0,
             threads: None,
+            energy_window_s: None,
         }
     }
 }

@@ -1,112 +1,227 @@
-//! Timing one engine: warm-up, samples by the one clock, a stop rule, peak memory.
+//! Timing one engine: warm-up, samples by the one clock, a stop rule, peak memory; then end to end, and back to back.
 
 pub mod clock;
+pub mod device_clock;
+pub mod end_to_end;
+pub mod gpu_sensor;
+pub mod guard;
 pub mod memory;
+pub mod neighbours;
 pub mod stop;
+pub mod sustained;
+
+#[cfg(test)]
+mod simulated;
 
 use std::time::Instant;
 
 use crate::backend::{BackendError, Engine};
+use crate::input::Batch;
 use crate::manifest::schema::Measurement;
+use crate::stats::median;
+use crate::store::conditions::{Conditions, Sustained};
 use crate::store::record::StopReason;
+use clock::Clock;
+use guard::Guard;
+use memory::PeakMemory;
 use stop::StopRule;
 
 /// What measuring one engine left behind.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
-    /// Raw samples in the order taken, milliseconds per forward pass.
+    /// Raw samples in the order taken, milliseconds of wall time per forward pass.
     pub samples_ms: Vec<f64>,
+    /// The device's time of the same passes, milliseconds; empty where the engine is not on a device.
+    pub device_samples_ms: Vec<f64>,
     /// Untimed passes before them.
     pub warmup: usize,
     /// Why sampling ended.
     pub stop_reason: StopReason,
+    /// Peak resident memory of this process from binding the inputs to the last of these samples, bytes.
+    pub process_peak_bytes: Option<u64>,
+    /// The second series, milliseconds of wall time from token ids to outputs in host memory.
+    pub end_to_end_ms: Vec<f64>,
+    /// Passes back to back, where asked for.
+    pub sustained: Option<Sustained>,
+    /// What the machine did meanwhile.
+    pub conditions: Conditions,
 }
 
-/// Warms the engine up on its bound batch, then samples it until the stop rule is content.
+/// What an engine is measured with.
+pub struct Instruments {
+    /// The clock.
+    pub clock: Clock,
+    /// The machine guard.
+    pub guard: Guard,
+}
+
+impl Instruments {
+    /// Those for where the engine executes.
+    ///
+    /// # Errors
+    /// [`BackendError::Clock`].
+    pub fn of(engine: &dyn Engine) -> Result<Self, BackendError> {
+        Ok(Instruments { clock: Clock::of(engine)?, guard: Guard::of(engine) })
+    }
+}
+
+/// Binds the batch, warms the engine up and samples it until the stop rule is content; then the series end to end and,
+/// on a device and where the manifest gives it a window, passes back to back. The outputs of the batch remain.
 ///
 /// # Errors
-/// The engine's [`BackendError`].
-pub fn measure(engine: &mut dyn Engine, limits: &Measurement) -> Result<Sampling, BackendError> {
+/// The engine's [`BackendError`], or [`BackendError::Clock`].
+pub fn measure(engine: &mut dyn Engine, batch: &Batch, limits: &Measurement) -> Result<Sampling, BackendError> {
+    let instruments = Instruments::of(engine)?;
+    measure_with(instruments, engine, batch, limits)
+}
+
+/// The same with other instruments.
+///
+/// # Errors
+/// As [`measure`].
+pub fn measure_with(
+    Instruments { mut clock, mut guard }: Instruments,
+    engine: &mut dyn Engine,
+    batch: &Batch,
+    limits: &Measurement,
+) -> Result<Sampling, BackendError> {
+    let peak = PeakMemory::start();
+    engine.bind(batch)?;
     for _ in 0..limits.warmup {
-        clock::sample(engine)?;
+        clock.sample(engine)?;
     }
+    let start = Instant::now();
+    let series = series((&mut clock, &mut guard), engine, limits)?;
+    let elapsed_s = start.elapsed().as_secs_f64();
+    let process_peak_bytes = peak.bytes();
+    let end_to_end_ms = end_to_end::series(engine, batch, (series.samples_ms.len(), elapsed_s))?;
+    let sustained = match limits.energy_window_s.filter(|_| clock.has_device_time()) {
+        Some(window_s) => {
+            let pass_ms = median(&series.device_samples_ms).unwrap_or_default();
+            Some(sustained::sustained(engine, (window_s, pass_ms), &mut guard)?)
+        }
+        None => None,
+    };
+    Ok(Sampling {
+        samples_ms: series.samples_ms,
+        device_samples_ms: series.device_samples_ms,
+        warmup: limits.warmup,
+        stop_reason: series.stop_reason,
+        process_peak_bytes,
+        end_to_end_ms,
+        sustained,
+        conditions: guard.conditions(),
+    })
+}
+
+/// The main series.
+struct Series {
+    samples_ms: Vec<f64>,
+    device_samples_ms: Vec<f64>,
+    stop_reason: StopReason,
+}
+
+fn series(
+    (clock, guard): (&mut Clock, &mut Guard),
+    engine: &mut dyn Engine,
+    limits: &Measurement,
+) -> Result<Series, BackendError> {
     let mut rule = StopRule::new(limits);
     let mut samples_ms = Vec::with_capacity(limits.min_samples);
+    let mut device_samples_ms = Vec::new();
+    guard.begin();
     let start = Instant::now();
     loop {
-        samples_ms.push(clock::sample(engine)?);
+        let sample = clock.sample(engine)?;
+        samples_ms.push(sample.wall_ms);
+        device_samples_ms.extend(sample.device_ms);
         if let Some(stop_reason) = rule.verdict(&samples_ms, start.elapsed().as_secs_f64()) {
-            return Ok(Sampling { samples_ms, warmup: limits.warmup, stop_reason });
+            guard.end();
+            return Ok(Series { samples_ms, device_samples_ms, stop_reason });
+        }
+        if guard.between_samples() {
+            // The device has stood idle while its sensors were read: one pass to warm it up again.
+            clock.sample(engine)?;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
+    use super::simulated::{Device, batch};
     use super::*;
-    use crate::backend::{BackendKind, EngineDescription, MemoryBreakdown, Output};
-    use crate::input::Batch;
-
-    /// Sleeps in `synchronize`, as a device does, and fails at pass `fails_at`.
-    #[derive(Default)]
-    struct Sleeper {
-        pass_ms: u64,
-        passes: usize,
-        fails_at: Option<usize>,
-    }
-
-    impl Engine for Sleeper {
-        fn bind(&mut self, _batch: &Batch) -> Result<(), BackendError> {
-            Ok(())
-        }
-        fn enqueue(&mut self) -> Result<(), BackendError> {
-            self.passes += 1;
-            if self.fails_at == Some(self.passes) {
-                return Err(BackendError::Execution { backend: BackendKind::Mock, message: "no more".to_owned() });
-            }
-            Ok(())
-        }
-        fn synchronize(&mut self) -> Result<(), BackendError> {
-            std::thread::sleep(Duration::from_millis(self.pass_ms));
-            Ok(())
-        }
-        fn outputs(&mut self) -> Result<Output, BackendError> {
-            Err(BackendError::Inputs("this engine has no outputs".to_owned()))
-        }
-        fn memory(&self) -> MemoryBreakdown {
-            MemoryBreakdown::default()
-        }
-        fn describe(&self) -> EngineDescription {
-            EngineDescription { library: "test".to_owned(), device: "cpu".to_owned(), threads: None, emulated: false }
-        }
-    }
 
     fn limits() -> Measurement {
         Measurement { warmup: 2, min_samples: 5, max_samples: 8, target_precision: 0.0, ..Measurement::default() }
     }
 
+    fn on_cpu(pass_ms: f64) -> Device {
+        Device { pass_ms, ..Device::default() }
+    }
+
     #[test]
     fn the_clock_includes_synchronisation_and_warm_up_is_not_a_sample() {
-        let mut engine = Sleeper { pass_ms: 3, ..Sleeper::default() };
-        let sampling = measure(&mut engine, &limits()).unwrap();
-        assert_eq!((sampling.warmup, sampling.samples_ms.len(), engine.passes), (2, 8, 10));
+        let device = on_cpu(3.0);
+        let sampling = measure(&mut device.engine(), &batch(), &limits()).unwrap();
+        assert_eq!((sampling.warmup, sampling.samples_ms.len()), (2, 8));
+        assert_eq!(device.passes(), 2 + 8 + sampling.end_to_end_ms.len());
         assert_eq!(sampling.stop_reason, StopReason::MaxSamples);
         assert!(sampling.samples_ms.iter().all(|&ms| ms >= 3.0), "{:?}", sampling.samples_ms);
     }
 
     #[test]
     fn the_minimum_is_taken_whatever_the_time_cap() {
-        let mut engine = Sleeper { pass_ms: 5, ..Sleeper::default() };
-        let sampling = measure(&mut engine, &Measurement { time_cap_s: 0.001, ..limits() }).unwrap();
+        let sampling =
+            measure(&mut on_cpu(5.0).engine(), &batch(), &Measurement { time_cap_s: 0.001, ..limits() }).unwrap();
         assert_eq!((sampling.warmup, sampling.samples_ms.len()), (2, 5));
         assert_eq!(sampling.stop_reason, StopReason::TimeCap);
     }
 
     #[test]
-    fn an_engine_error_ends_the_measurement() {
-        let mut engine = Sleeper { fails_at: Some(4), ..Sleeper::default() };
-        assert_eq!(measure(&mut engine, &limits()).unwrap_err().to_string(), "mock failed: no more");
+    fn a_failing_engine_ends_the_measurement() {
+        let device = on_cpu(0.0);
+        device.fails_at(4);
+        let error = measure(&mut device.engine(), &batch(), &limits()).unwrap_err();
+        assert_eq!((error.to_string(), device.passes()), ("mock failed: no more".to_owned(), 4));
+    }
+
+    #[test]
+    fn on_a_cpu_there_is_no_device_time_and_no_block_back_to_back() {
+        let limits = Measurement { energy_window_s: Some(0.5), ..limits() };
+        let sampling = measure(&mut on_cpu(1.0).engine(), &batch(), &limits).unwrap();
+        assert_eq!((sampling.device_samples_ms, sampling.sustained), (vec![], None));
+        assert_eq!((sampling.conditions.readings, sampling.conditions.remark), (0, None));
+        assert!(!sampling.end_to_end_ms.is_empty());
+    }
+
+    #[test]
+    fn on_a_device_every_pass_has_both_times_and_the_launch_is_only_in_one() {
+        let device = Device { pass_ms: 2.0, launch_ms: 3.0, ..Device::default() };
+        let sampling = measure_with(device.instruments(), &mut device.engine(), &batch(), &limits()).unwrap();
+        assert_eq!((sampling.samples_ms.len(), sampling.device_samples_ms.len()), (8, 8));
+        for (&wall_ms, &device_ms) in sampling.samples_ms.iter().zip(&sampling.device_samples_ms) {
+            assert!(wall_ms >= 5.0 && device_ms == 2.0, "{wall_ms} {device_ms}");
+        }
+        assert!(sampling.conditions.readings >= 2, "one before the samples, one after");
+    }
+
+    #[test]
+    fn end_to_end_contains_binding_and_copying() {
+        let device = Device { pass_ms: 1.0, bind_ms: 4.0, copy_ms: 5.0, ..Device::default() };
+        let sampling = measure(&mut device.engine(), &batch(), &limits()).unwrap();
+        assert!(sampling.end_to_end_ms.len() <= 8 && !sampling.end_to_end_ms.is_empty());
+        assert!(sampling.end_to_end_ms.iter().all(|&ms| ms >= 10.0), "{:?}", sampling.end_to_end_ms);
+        assert!(median(&sampling.samples_ms) < median(&sampling.end_to_end_ms), "{sampling:?}");
+    }
+
+    #[test]
+    fn a_long_series_is_read_between_samples_and_warmed_up_again() {
+        let device = Device { pass_ms: 30.0, ..Device::default() };
+        let limits = Measurement { warmup: 0, max_samples: 20, min_samples: 20, ..limits() };
+        let sampling = measure_with(device.instruments(), &mut device.engine(), &batch(), &limits).unwrap();
+        let between = sampling.conditions.readings as usize - 2;
+        assert!(between >= 2, "{between} readings within 600 ms");
+        assert_eq!(device.passes(), 20 + between + sampling.end_to_end_ms.len());
+        assert!(!device.was_read_during_a_pass());
     }
 }

@@ -68,6 +68,7 @@ mod tests {
         time_cap_s: 10.0,
         timeout_s: 60.0,
         threads: None,
+        energy_window_s: None,
     };
 
     /// Feeds a synthetic stream whose samples also are the time that passes.

@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::{Configuration, Plan};
-use crate::backend::BackendKind;
+use crate::backend::{BackendKind, DeviceKind};
 use crate::graph::{Format, OpClass, PrecisionPolicy, Rounding, Shape};
 use crate::manifest::schema::{Architecture, InputSource, Measurement, ModelSource, Numerics};
 
@@ -28,8 +28,8 @@ pub enum SizeSource {
 pub struct Estimate {
     /// One forward pass, seconds.
     pub pass_s: f64,
-    /// Loading, building, warm-up, samples, comparison and scoring, seconds. Sampling is taken to end by the number of
-    /// samples or the time cap, not by its precision, so this is rather too long than too short.
+    /// Loading, building, warm-up, samples, energy window, comparison and scoring, seconds. Sampling is taken to end by
+    /// the number of samples or the time cap, not by its precision, so this is rather too long than too short.
     pub total_s: f64,
     /// Where the model's size was taken from.
     pub size: SizeSource,
@@ -70,7 +70,11 @@ impl Configuration {
             InputSource::Sst2 { .. } => SST2_SENTENCES,
         };
         let comparison_s = passes_s(1 + scored.div_ceil(self.shape.batch));
-        let total_s = rate.build_s + passes_s(measurement.warmup) + sampling_s + comparison_s;
+        let window_s = match self.backend.device() {
+            DeviceKind::Cpu => 0.0,
+            DeviceKind::Gpu => measurement.energy_window_s.unwrap_or(0.0),
+        };
+        let total_s = rate.build_s + passes_s(measurement.warmup) + sampling_s + window_s + comparison_s;
         Estimate { pass_s, total_s: total_s.min(measurement.timeout_s), size }
     }
 }

@@ -75,7 +75,7 @@ impl Environment {
         Environment {
             build: Build::current(),
             machine: Machine::probe(root),
-            gpus: gpu::probe(root),
+            gpus: gpu::of_this_machine(),
             libraries: library::loaded(),
             variables: variables::of_this_process(),
             manifest_sha256: None,

@@ -1,10 +1,14 @@
-//! The GPUs of the machine, as far as the driver's own files tell without loading a library.
+//! The GPUs of the machine: from NVML, or where that is not to be had, as far as the driver's own files tell.
 
 use std::path::Path;
 
+use nvml_wrapper::enum_wrappers::device::Clock;
+use nvml_wrapper::{Device, Nvml};
 use serde::{Deserialize, Serialize};
 
-/// One GPU. What the driver's files do not say is `None`.
+use crate::nvml::nvml;
+
+/// One GPU. What neither NVML nor the driver's files say is `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gpu {
     /// Marketing name, e.g. `NVIDIA A100-SXM4-80GB`.
@@ -21,9 +25,67 @@ pub struct Gpu {
     pub sm_clock_max_mhz: Option<u32>,
     /// Highest clock of the memory, MHz.
     pub memory_clock_max_mhz: Option<u32>,
+    /// Power the board is held to, watts.
+    pub power_limit_w: Option<u32>,
+    /// Whether the driver stays loaded when nobody uses the GPU.
+    pub persistence_mode: Option<bool>,
+    /// Whether the GPU is cut into instances (MIG).
+    pub mig_mode: Option<bool>,
 }
 
-/// The GPUs under `root` (`/`), in the order of their bus addresses; empty without a driver.
+impl Gpu {
+    /// `NVIDIA A100-SXM4-80GB, driver 580.65.06, compute capability 8.0, 80.0 GiB, SM clock up to 1410 MHz, ...`: what is
+    /// known of it, on one line.
+    pub fn describe(&self) -> String {
+        let clock = |what: &str, mhz: Option<u32>| mhz.map(|mhz| format!("{what} clock up to {mhz} MHz"));
+        let switch = |what: &str, on: Option<bool>| on.map(|on| format!("{what} {}", if on { "on" } else { "off" }));
+        let parts = [
+            Some(self.name.clone()),
+            self.driver.as_ref().map(|driver| format!("driver {driver}")),
+            self.compute_capability.map(|(major, minor)| format!("compute capability {major}.{minor}")),
+            self.memory_bytes.map(|bytes| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))),
+            clock("SM", self.sm_clock_max_mhz),
+            clock("memory", self.memory_clock_max_mhz),
+            self.power_limit_w.map(|watts| format!("power limit {watts} W")),
+            switch("persistence mode", self.persistence_mode),
+            switch("MIG", self.mig_mode),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The GPUs of this machine in the order of their bus addresses; empty without a driver.
+pub fn of_this_machine() -> Vec<Gpu> {
+    match nvml() {
+        Ok(nvml) => (0..nvml.device_count().unwrap_or(0)).filter_map(|index| from_nvml(nvml, index)).collect(),
+        Err(_) => probe(Path::new("/")),
+    }
+}
+
+fn from_nvml(nvml: &Nvml, index: u32) -> Option<Gpu> {
+    let device = nvml.device_by_index(index).ok()?;
+    let capability = device.cuda_compute_capability().ok();
+    Some(Gpu {
+        name: device.name().ok()?,
+        uuid: device.uuid().ok(),
+        compute_capability: capability.map(|found| (found.major.unsigned_abs(), found.minor.unsigned_abs())),
+        memory_bytes: device.memory_info().ok().map(|memory| memory.total),
+        driver: nvml.sys_driver_version().ok(),
+        sm_clock_max_mhz: device.max_clock_info(Clock::SM).ok(),
+        memory_clock_max_mhz: device.max_clock_info(Clock::Memory).ok(),
+        power_limit_w: device.enforced_power_limit().ok().map(|milliwatts| milliwatts.div_ceil(1000)),
+        persistence_mode: device.is_in_persistent_mode().ok(),
+        mig_mode: mig_mode(&device),
+    })
+}
+
+/// `None` for GPUs that cannot be cut at all.
+fn mig_mode(device: &Device<'_>) -> Option<bool> {
+    // NVML_DEVICE_MIG_ENABLE
+    device.mig_mode().ok().map(|mode| mode.current == 1)
+}
+
+/// The GPUs by the driver's files under `root` (`/`), in the order of their bus addresses; empty without a driver.
 pub fn probe(root: &Path) -> Vec<Gpu> {
     let folder = root.join("proc/driver/nvidia");
     let driver = std::fs::read_to_string(folder.join("version")).ok().and_then(|text| driver_version(&text));
@@ -53,6 +115,9 @@ fn parse_information(text: &str, driver: Option<String>) -> Option<Gpu> {
         driver,
         sm_clock_max_mhz: None,
         memory_clock_max_mhz: None,
+        power_limit_w: None,
+        persistence_mode: None,
+        mig_mode: None,
     })
 }
 
@@ -89,6 +154,35 @@ mod tests {
         assert_eq!(gpus[0].driver.as_deref(), Some("580.65.06"));
         assert_eq!(gpus[0].uuid.as_deref(), Some("GPU-0f0e0d0c-0b0a-0908-0706-050403020100"));
         assert_eq!(gpus[0].memory_bytes, None);
+    }
+
+    #[test]
+    fn a_gpu_is_told_in_one_line_and_what_is_unknown_is_left_out() {
+        let bare = parse_information(INFORMATION, None).unwrap();
+        assert_eq!(bare.describe(), "NVIDIA A100-SXM4-80GB");
+        let known = Gpu {
+            compute_capability: Some((8, 0)),
+            memory_bytes: Some(80 << 30),
+            driver: Some("580.65.06".to_owned()),
+            sm_clock_max_mhz: Some(1410),
+            memory_clock_max_mhz: Some(1593),
+            power_limit_w: Some(400),
+            persistence_mode: Some(true),
+            mig_mode: Some(false),
+            ..bare
+        };
+        assert_eq!(
+            known.describe(),
+            "NVIDIA A100-SXM4-80GB, driver 580.65.06, compute capability 8.0, 80.0 GiB, SM clock up to 1410 MHz, memory \
+             clock up to 1593 MHz, power limit 400 W, persistence mode on, MIG off"
+        );
+    }
+
+    #[test]
+    fn the_machine_of_this_test_is_asked_without_a_panic() {
+        for gpu in of_this_machine() {
+            assert!(!gpu.name.is_empty() && gpu.driver.is_some(), "{gpu:?}");
+        }
     }
 
     #[test]

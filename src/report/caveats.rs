@@ -2,6 +2,7 @@
 
 use super::claims::answered::has_random_weights;
 use super::data::{Data, distinct};
+use super::disturbances;
 use super::document::Fact;
 use super::numbers;
 use super::tables::environment::{gibibytes, processor};
@@ -97,6 +98,7 @@ pub fn caveats(data: &Data) -> Vec<String> {
     });
     stop_caveats(data, &mut found);
     found.extend(baseline_caveat(data));
+    found.extend(disturbances::sentences(data));
     machine_caveats(data, &mut found);
     found
 }

@@ -105,6 +105,8 @@ fn sections(data: &Data) -> Result<Vec<Section>, FigureError> {
         tables::configurations::failures(data),
         tables::configurations::excluded(data),
     ];
+    let mut environments = tables::environment::environments(data);
+    environments.extend(tables::device::state(data));
     Ok(vec![
         section("latency", "Latency", LATENCY, figures::latency(data)?, tables::latency::latency(data)),
         section("throughput", "Throughput", THROUGHPUT, vec![], tables::latency::throughput(data)),
@@ -120,14 +122,18 @@ fn sections(data: &Data) -> Result<Vec<Section>, FigureError> {
             vec![tables::quality::quality(data), tables::quality::perplexity(data)],
         ),
         section("configurations", "Configurations and failures", CONFIGURATIONS, vec![], configurations),
-        section("environment", "Environment", ENVIRONMENT, vec![], tables::environment::environments(data)),
+        section("environment", "Environment", ENVIRONMENT, vec![], environments),
     ])
 }
 
 const LATENCY: &str = "Wall time of one forward pass, by one clock around enqueueing the pass and waiting for its end. The \
-                       headline is the median with its seeded bootstrap 95 % interval. Grey columns are emulated.";
+                       headline is the median with its seeded bootstrap 95 % interval. Where there is a device, its own time \
+                       of the same passes follows, between two events around the pass: it leaves out the way back to \
+                       the host. Time end to end, with binding and copying, is a series of its own. Grey columns are \
+                       emulated.";
 const THROUGHPUT: &str = "The same medians as tokens per second. Sequences per second are tokens per second over the \
-                          sequence length.";
+                          sequence length. What a device sustains with passes enqueued back to back, and the energy they \
+                          take, follow where they were measured.";
 const SPEEDUP: &str = "Quotients of medians at the same model, shape and input. An interval divides the ends of both medians' \
                        intervals crosswise and covers with at least 90 %. Emulated rows take no part.";
 const MEMORY: &str = "Three different things that must not be mixed: the measured peak of the process, the engine's own \

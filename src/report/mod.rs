@@ -3,6 +3,7 @@
 pub mod caveats;
 pub mod claims;
 pub mod data;
+pub mod disturbances;
 pub mod document;
 pub mod escape;
 pub mod figures;

@@ -105,10 +105,7 @@ impl Session {
         let input = self.input(settings, of, &model)?;
         let batch = input.batch(of.shape, 0)?;
 
-        let peak = PeakMemory::start();
-        engine.bind(&batch)?;
-        let sampling = measure(engine.as_mut(), &settings.measurement)?;
-        let process_peak_bytes = peak.bytes();
+        let sampling = measure(engine.as_mut(), &batch, &settings.measurement)?;
 
         let reference = match at {
             Reference::File(path) => ReferenceOutputs::of(path, &model, input, of.shape.sequence, settings.numerics)
@@ -124,13 +121,17 @@ impl Session {
         });
         Ok(Measured {
             samples_ms: sampling.samples_ms,
+            device_samples_ms: sampling.device_samples_ms,
+            end_to_end_ms: sampling.end_to_end_ms,
+            sustained: sampling.sustained,
+            conditions: sampling.conditions,
             warmup: sampling.warmup,
             stop_reason: sampling.stop_reason,
             load_s: making.load_s,
             build_s: making.build_s,
             build: BuildReport { first_run_s: engine.first_run_s(), ..making.build },
             memory: engine.memory(),
-            process_peak_bytes,
+            process_peak_bytes: sampling.process_peak_bytes,
             cost: making.cost,
             numerics,
             quality,

@@ -1,13 +1,14 @@
 //! Tables derived from the plan and the journal's records: pure, so that they can be recomputed at any time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use super::conditions::{Conditions, Sustained, ThrottleReason};
 use super::record::{Built, CostSummary, Failure, Measured, Outcome, Record};
 use super::schema::{InputKind, ResultRow, SampleRow, Status};
 use crate::backend::BuildReport;
 use crate::graph::Format;
 use crate::plan::{Configuration, ConfigurationId, Plan};
-use crate::stats::{Summary, summarize};
+use crate::stats::{Summary, median, summarize};
 
 /// Seed of the bootstrap behind every interval: fixed, so that a table can be derived again to the byte.
 const BOOTSTRAP_SEED: u64 = 0x6d69_7870_7265_6331;
@@ -40,6 +41,8 @@ pub fn samples(plan: &Plan, records: &[Record]) -> Vec<SampleRow> {
                 id: configuration.id.to_string(),
                 index: index as u64,
                 latency_ms,
+                device_ms: measured.device_samples_ms.get(index).copied(),
+                end_to_end_ms: measured.end_to_end_ms.get(index).copied(),
             }));
         }
     }
@@ -155,6 +158,11 @@ fn measured_row(configuration: &Configuration, environment: &str, measured: &Mea
     let row = with_build(with_cost(row, &measured.cost), &measured.build);
     let row = with_numerics(row, measured);
     let row = with_quality(row, measured);
+    let row = with_conditions(with_other_times(row, measured), &measured.conditions);
+    let row = match &measured.sustained {
+        Some(sustained) => with_sustained(row, configuration, sustained),
+        None => row,
+    };
     match summarize(&measured.samples_ms, BOOTSTRAP_SEED) {
         Some(summary) => with_latency(row, configuration, &summary),
         None => row,
@@ -176,6 +184,53 @@ fn with_latency(row: ResultRow, configuration: &Configuration, summary: &Summary
         throughput_sequences_per_s: passes_per_s.map(|rate| rate * configuration.shape.batch as f64),
         throughput_tokens_per_s: passes_per_s.map(|rate| rate * configuration.shape.tokens() as f64),
         gflops_per_s: passes_per_s.zip(row.flops).map(|(rate, flops)| rate * flops as f64 / 1e9),
+        ..row
+    }
+}
+
+fn with_other_times(row: ResultRow, measured: &Measured) -> ResultRow {
+    let device = summarize(&measured.device_samples_ms, BOOTSTRAP_SEED);
+    let interval = device.and_then(|summary| summary.median_interval);
+    ResultRow {
+        device_p50_ms: device.map(|summary| summary.median),
+        device_p50_low_ms: interval.map(|interval| interval.low),
+        device_p50_high_ms: interval.map(|interval| interval.high),
+        device_mean_ms: device.map(|summary| summary.mean),
+        end_to_end_samples: (!measured.end_to_end_ms.is_empty()).then_some(measured.end_to_end_ms.len() as u64),
+        end_to_end_p50_ms: median(&measured.end_to_end_ms),
+        ..row
+    }
+}
+
+fn with_sustained(row: ResultRow, configuration: &Configuration, sustained: &Sustained) -> ResultRow {
+    let sequences = (sustained.passes * configuration.shape.batch as u64) as f64;
+    let energy = sustained.energy.as_ref();
+    ResultRow {
+        sustained_passes: Some(sustained.passes),
+        sustained_sequences_per_s: (sustained.elapsed_s > 0.0).then(|| sequences / sustained.elapsed_s),
+        energy_per_inference_mj: energy.ok().map(|energy| energy.energy_mj as f64 / energy.passes as f64),
+        energy_passes: energy.ok().map(|energy| energy.passes),
+        energy_remark: energy.err().cloned(),
+        ..row
+    }
+}
+
+fn with_conditions(row: ResultRow, conditions: &Conditions) -> ResultRow {
+    let reasons = conditions.throttle_reasons.as_ref();
+    let names = |reasons: &BTreeSet<ThrottleReason>| reasons.iter().map(|reason| reason.name()).collect::<Vec<_>>();
+    ResultRow {
+        guard_readings: (conditions.readings > 0).then_some(conditions.readings),
+        sm_clock_min_mhz: conditions.sm_clock_min_mhz,
+        sm_clock_median_mhz: conditions.sm_clock_median_mhz,
+        memory_clock_min_mhz: conditions.memory_clock_min_mhz,
+        temperature_max_c: conditions.temperature_max_c,
+        power_mean_w: conditions.power_mean_w,
+        throttle_reasons: reasons.map(|reasons| names(reasons).join(", ")),
+        throttled: reasons.map(|reasons| reasons.iter().any(|reason| reason.throttles())),
+        foreign_processes: conditions.foreign_processes,
+        foreign_memory_bytes: conditions.foreign_memory_bytes,
+        foreign_cpus: conditions.foreign_cpus,
+        guard_remark: conditions.remark.clone(),
         ..row
     }
 }

@@ -1,6 +1,7 @@
 //! Results on disk: the journal's records and the parquet tables derived from them.
 
 pub mod cell;
+pub mod conditions;
 pub mod derive;
 pub mod journal;
 pub mod parquet;

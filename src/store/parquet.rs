@@ -116,7 +116,13 @@ mod tests {
     use super::*;
 
     fn samples() -> Vec<SampleRow> {
-        let row = |index: u64| SampleRow { id: format!("{:016x}", index % 3), index, latency_ms: 1.5 + index as f64 };
+        let row = |index: u64| SampleRow {
+            id: format!("{:016x}", index % 3),
+            index,
+            latency_ms: 1.5 + index as f64,
+            device_ms: index.is_multiple_of(2).then_some(0.5 + index as f64),
+            end_to_end_ms: None,
+        };
         (0..100).map(row).collect()
     }
 

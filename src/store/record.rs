@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::conditions::{Conditions, Sustained};
 use crate::backend::{BuildReport, EngineDescription, MemoryBreakdown};
 use crate::plan::ConfigurationId;
 
@@ -101,7 +102,19 @@ impl FailureKind {
 pub struct Measured {
     /// Raw samples in the order taken, milliseconds of wall time per forward pass.
     pub samples_ms: Vec<f64>,
-    /// Untimed passes before them.
+    /// The device's own time of the same passes, milliseconds; empty where the engine is not on a device.
+    #[serde(default)]
+    pub device_samples_ms: Vec<f64>,
+    /// A second, shorter series: wall time from token ids to outputs in host memory, milliseconds.
+    #[serde(default)]
+    pub end_to_end_ms: Vec<f64>,
+    /// Passes back to back, where the manifest asks for them and the engine is on a device.
+    #[serde(default)]
+    pub sustained: Option<Sustained>,
+    /// What the machine did meanwhile.
+    #[serde(default)]
+    pub conditions: Conditions,
+    /// Untimed passes before the samples.
     pub warmup: usize,
     /// Why sampling ended.
     pub stop_reason: StopReason,

@@ -9,7 +9,7 @@ use crate::backend::{BackendKind, DeviceKind, Target};
 use crate::manifest::schema::InputSource;
 
 /// Version of the columns below; a reader refuses every other one.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// Where a configuration stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -123,6 +123,10 @@ table! {
         index: u64,
         /// Wall time of one forward pass.
         latency_ms: f64,
+        /// The device's own time of the same pass: between two events on its stream.
+        device_ms: Option<f64>,
+        /// Of another, shorter series: wall time of one pass from token ids to outputs in host memory.
+        end_to_end_ms: Option<f64>,
     }
 }
 
@@ -185,6 +189,52 @@ table! {
         throughput_sequences_per_s: Option<f64>,
         /// Tokens (padding included) per second at the median latency.
         throughput_tokens_per_s: Option<f64>,
+        /// Median of the device's own time of the same passes, between two events on its stream.
+        device_p50_ms: Option<f64>,
+        /// Lower end of that median's 95 % bootstrap interval.
+        device_p50_low_ms: Option<f64>,
+        /// Upper end of it.
+        device_p50_high_ms: Option<f64>,
+        /// Mean of the device's time.
+        device_mean_ms: Option<f64>,
+        /// Executions timed end to end, after the others.
+        end_to_end_samples: Option<u64>,
+        /// Median wall time from token ids to outputs in host memory: binding, the pass, copying.
+        end_to_end_p50_ms: Option<f64>,
+        /// Passes enqueued back to back, where the manifest asks for them and the engine is on a device.
+        sustained_passes: Option<u64>,
+        /// Sequences per second that they came to.
+        sustained_sequences_per_s: Option<f64>,
+        /// Energy of the whole board per forward pass while passes run back to back, idle power included.
+        energy_per_inference_mj: Option<f64>,
+        /// Passes it is the mean of.
+        energy_passes: Option<u64>,
+        /// Why there is no energy, where passes ran back to back.
+        energy_remark: Option<String>,
+        /// Times the GPU's sensors were read, between blocks of samples.
+        guard_readings: Option<u64>,
+        /// Lowest clock of the GPU's multiprocessors among the readings.
+        sm_clock_min_mhz: Option<u64>,
+        /// Median of it.
+        sm_clock_median_mhz: Option<f64>,
+        /// Lowest clock of the GPU's memory.
+        memory_clock_min_mhz: Option<u64>,
+        /// Highest temperature of the GPU, degrees Celsius.
+        temperature_max_c: Option<u64>,
+        /// Mean of the board's power as read.
+        power_mean_w: Option<f64>,
+        /// Every reason for clocks below their highest, in NVML's terms, separated by commas; empty when there was none.
+        throttle_reasons: Option<String>,
+        /// Whether any of them is not a setting but power, heat or the supply.
+        throttled: Option<bool>,
+        /// Most compute processes of others on the GPU at once.
+        foreign_processes: Option<u64>,
+        /// Most device memory that these held at once.
+        foreign_memory_bytes: Option<u64>,
+        /// Mean number of host CPUs that other processes kept busy while samples were taken.
+        foreign_cpus: Option<f64>,
+        /// Why the GPU's sensors were not read, where there is a GPU.
+        guard_remark: Option<String>,
         /// Reading or drawing the weights.
         load_s: Option<f64>,
         /// Building the engine, from the graph or from the engine cache, until it could be executed.
@@ -288,9 +338,9 @@ mod tests {
 
     #[test]
     fn a_change_of_columns_is_a_change_of_version() {
-        let names: Vec<_> =
-            ResultRow::columns().iter().map(|column| format!("{} {}", column.name, column.dtype)).collect();
+        let columns = ResultRow::columns().into_iter().chain(SampleRow::columns());
+        let names: Vec<_> = columns.map(|column| format!("{} {}", column.name, column.dtype)).collect();
         let digest = crate::digest::sha256(names.join("\n").as_bytes());
-        assert_eq!((SCHEMA_VERSION, &digest[..16]), (2, "e03b595b226a0a38"), "columns changed: raise SCHEMA_VERSION");
+        assert_eq!((SCHEMA_VERSION, &digest[..16]), (3, "aef642a9b8767005"), "columns changed: raise SCHEMA_VERSION");
     }
 }

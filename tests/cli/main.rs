@@ -2,6 +2,7 @@
 //! against the library's float64 oracle. The runner's own faults are in tests/runner.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod blocks;
 mod checkpoint;
 mod commands;
 mod experiment;
@@ -10,6 +11,7 @@ mod infer;
 mod libraries;
 mod numerics;
 mod quality;
+mod timing;
 
 use std::process::Output;
 

@@ -9,6 +9,7 @@ use mixprec::manifest::schema::{Architecture, InputSource, Measurement, ModelSou
 use mixprec::plan::{Axes, Configuration, ConfigurationId, Excluded, Plan};
 use mixprec::provenance::{Build, Cpu, Environment, Gpu, Machine};
 use mixprec::report::data::Data;
+use mixprec::store::conditions::Conditions;
 use mixprec::store::derive;
 use mixprec::store::record::{
     CostSummary, Failure, FailureKind, Measured, NumericsSummary, Outcome, QualitySummary, Record, StopReason,
@@ -193,6 +194,10 @@ pub fn measured(configuration: &Configuration) -> Measured {
     let activations = configuration.shape.tokens() as u64 * 300_000;
     Measured {
         samples_ms: samples(median_ms(configuration), if gpu { 700 } else { 15 }),
+        device_samples_ms: vec![],
+        end_to_end_ms: vec![],
+        sustained: None,
+        conditions: Conditions::default(),
         warmup: 3,
         stop_reason: StopReason::TargetPrecision,
         load_s: 0.8,
@@ -256,6 +261,9 @@ pub fn environment(gpus: &[&str]) -> Environment {
         driver: Some("580.65.06".to_owned()),
         sm_clock_max_mhz: None,
         memory_clock_max_mhz: None,
+        power_limit_w: None,
+        persistence_mode: None,
+        mig_mode: None,
     };
     Environment {
         build: Build {

@@ -121,6 +121,8 @@ fn without_times(mut record: Record) -> Record {
         samples_ms.fill(0.0);
         (*load_s, *build_s, *process_peak_bytes) = (0.0, 0.0, None);
         *stop_reason = mixprec::store::record::StopReason::MaxSamples;
+        measured.end_to_end_ms.clear();
+        measured.conditions.foreign_cpus = None;
     }
     record
 }

@@ -1,11 +1,11 @@
 //! TensorRT behind the runner's seam.
 
 use super::ahead::{AheadRequest, build_ahead};
-use super::device::Device;
 use super::execute::{Interface, LoadedEngine};
 use super::kept::Kept;
 use super::library::{Library, unavailable};
 use super::probe;
+use crate::backend::cuda::device::Device;
 use crate::backend::{
     Availability, Backend, BackendError, BackendKind, Build, BuildReport, BuildRequest, Engine, Target,
 };

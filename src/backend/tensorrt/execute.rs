@@ -9,13 +9,13 @@ use half::{bf16, f16};
 use trtx::interfaces::GpuAllocator;
 use trtx::{CudaEngine, DataType, Runtime};
 
-use super::cuda_graph::{Launch, capture};
-use super::device::{Device, describe};
 use super::inspect::{Inspection, layers_of};
 use super::jit::Context;
 use super::kept::Kept;
 use super::library::{Library, execution, out_of_memory};
 use super::memory::{Allocator, Ledger, Purpose};
+use crate::backend::cuda::capture::{Launch, capture};
+use crate::backend::cuda::device::{Device, describe};
 use crate::backend::fit::{check_rows, output_dims};
 use crate::backend::{BackendError, Engine, EngineDescription, MemoryBreakdown, Output};
 use crate::graph::{Format, Graph, OutputKind, Shape};
@@ -177,7 +177,7 @@ impl LoadedEngine {
         let captured =
             capture(stream, || enqueue(context, stream).map_err(|error| library.failure(&error).to_string()));
         // What cannot be captured is executed all the same, and says so in its description.
-        self.launch = captured.unwrap_or(Launch::Eager);
+        self.launch = captured.map_or(Launch::Eager, Launch::Graph);
         self.keep_code()
     }
 }
@@ -260,6 +260,10 @@ impl Engine for LoadedEngine {
 
     fn synchronize(&mut self) -> Result<(), BackendError> {
         self.stream.synchronize().map_err(driver_failed)
+    }
+
+    fn stream(&self) -> Option<&Arc<CudaStream>> {
+        Some(&self.stream)
     }
 
     fn outputs(&mut self) -> Result<Output, BackendError> {

@@ -6,9 +6,9 @@ use serde_json::Value;
 use trtx::{CudaEngine, LayerInformationFormat, Runtime};
 
 use super::ahead::SerialisedEngine;
-use super::device::Device;
 use super::library::{Library, execution, unavailable};
 use crate::backend::BackendError;
+use crate::backend::cuda::device::Device;
 
 /// The inspector's view of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use std::fmt::Display;
 use std::io::{self, Write as _};
 
 use super::ahead::{AheadRequest, SerialisedEngine, build_export};
-use super::device::Device;
 use super::library::Library;
 use super::target;
+use crate::backend::cuda::device::Device;
 use crate::backend::{BackendError, BuildReport};
 use crate::cache::{CacheError, CachedEngine, EngineCache, EngineKey, KeyParts, Lookup, Stored};
 use crate::digest::sha256;

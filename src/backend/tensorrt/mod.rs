@@ -4,8 +4,6 @@ mod ahead;
 pub mod audit;
 mod backend;
 mod compile;
-mod cuda_graph;
-mod device;
 mod execute;
 mod folder;
 mod inspect;

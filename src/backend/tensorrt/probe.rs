@@ -6,9 +6,9 @@ use std::sync::OnceLock;
 use trtx::host_memory::HostMemory;
 use trtx::{Builder, DataType, Runtime};
 
-use super::device::Device;
 use super::library::Library;
 use crate::backend::BackendError;
+use crate::backend::cuda::device::Device;
 
 /// The library's answer for the device, which has been opened and is current in this thread.
 ///

@@ -60,11 +60,7 @@ fn gpus(gpus: &[Gpu]) -> String {
     if gpus.is_empty() {
         return "none".to_owned();
     }
-    let one = |gpu: &Gpu| match &gpu.driver {
-        Some(driver) => format!("{} (driver {driver})", gpu.name),
-        None => gpu.name.clone(),
-    };
-    gpus.iter().map(one).collect::<Vec<_>>().join("; ")
+    gpus.iter().map(Gpu::describe).collect::<Vec<_>>().join("; ")
 }
 
 fn system(environment: &Environment) -> String {

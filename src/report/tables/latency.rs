@@ -1,7 +1,9 @@
 //! Latency and throughput.
 
+use super::device;
 use super::grid::Grid;
 use crate::report::data::{Data, latency_interval};
+use crate::report::disturbances::Disturbance;
 use crate::report::numbers;
 use crate::report::table::{Note, Notes, Table, TableCell};
 use crate::stats::{BOOTSTRAP_MIN_SAMPLES, Percentile};
@@ -10,7 +12,7 @@ use crate::store::schema::ResultRow;
 
 const STOPPED: &str = "Stopped by the time cap or the sample limit before the interval was within the target.";
 
-/// Median latency with its 95 % interval and number of samples.
+/// Median latency with its 95 % interval and number of samples; then tails, device time and time end to end.
 pub fn latency(data: &Data) -> Vec<Table> {
     let grid = Grid {
         slug: "latency",
@@ -31,6 +33,8 @@ pub fn latency(data: &Data) -> Vec<Table> {
         }
     }
     tables.extend(tails);
+    tables.extend(device::device_latency(data));
+    tables.extend(device::end_to_end(data));
     tables
 }
 
@@ -55,7 +59,7 @@ fn tails(data: &Data) -> Vec<Table> {
     tables
 }
 
-/// Tokens per second at the median latency.
+/// Tokens per second at the median latency; then what devices sustain, and their energy.
 pub fn throughput(data: &Data) -> Vec<Table> {
     let grid = Grid {
         slug: "throughput",
@@ -64,9 +68,12 @@ pub fn throughput(data: &Data) -> Vec<Table> {
         detail: false,
         about_time: true,
     };
-    grid.tables(data, &|row, _| {
+    let mut tables = grid.tables(data, &|row, _| {
         TableCell::optional(row.throughput_tokens_per_s.map(|rate| numbers::significant(rate, 4)))
-    })
+    });
+    tables.extend(device::sustained(data));
+    tables.extend(device::energy(data));
+    tables
 }
 
 fn latency_cell(row: &ResultRow, notes: &mut Notes) -> TableCell {
@@ -79,7 +86,8 @@ fn latency_cell(row: &ResultRow, notes: &mut Notes) -> TableCell {
     });
     let stopped = row.stop_reason.is_some_and(|reason| reason != StopReason::TargetPrecision);
     let wide = stopped.then(|| notes.mark(STOPPED));
-    let marks: Vec<String> = few.into_iter().chain(wide).collect();
+    let disturbed = Disturbance::ALL.into_iter().filter(|kind| kind.of(row)).map(|kind| notes.mark(kind.footnote()));
+    let marks: Vec<String> = few.into_iter().chain(wide).chain(disturbed).collect();
     let n = row.samples.map(|n| format!("n = {}", numbers::count(n)));
     let detail: Vec<String> = interval.into_iter().chain(n).collect();
     TableCell {

@@ -1,6 +1,7 @@
 //! The paper's tables, each from the rows of a run.
 
 pub mod configurations;
+pub mod device;
 pub mod engines;
 pub mod environment;
 pub mod grid;

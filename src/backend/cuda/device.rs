@@ -7,7 +7,7 @@ use cudarc::driver::{CudaContext, DriverError, sys};
 
 /// A CUDA device that has been opened.
 #[derive(Debug, Clone)]
-pub(super) struct Device {
+pub(in crate::backend) struct Device {
     /// Its context, current in the thread that opened it.
     pub context: Arc<CudaContext>,
     /// Marketing name.
@@ -64,12 +64,12 @@ impl Device {
 }
 
 /// Compute capability of this machine's device.
-pub(super) fn capability() -> Option<(u32, u32)> {
+pub(in crate::backend) fn capability() -> Option<(u32, u32)> {
     Device::first().ok().map(|device| device.capability)
 }
 
 /// The driver's name and sentence for an error.
-pub(super) fn describe(error: &DriverError) -> String {
+pub(in crate::backend) fn describe(error: &DriverError) -> String {
     let text = |text: Result<&std::ffi::CStr, DriverError>| text.map(|text| text.to_string_lossy().into_owned());
     match (text(error.error_name()), text(error.error_string())) {
         (Ok(name), Ok(sentence)) => format!("{sentence} ({name})"),

@@ -7,7 +7,7 @@ use cudarc::driver::{CudaGraph, CudaStream, sys};
 use super::device::describe;
 
 /// How a pass is started.
-pub(super) enum Launch {
+pub(in crate::backend) enum Launch {
     /// The graph that was captured.
     Graph(CudaGraph),
     /// Kernel by kernel: not captured yet, or it could not be.
@@ -29,10 +29,10 @@ impl Launch {
 ///
 /// # Errors
 /// The reason, as a sentence fragment; the stream is then as it was, and eager passes work.
-pub(super) fn capture(
+pub(in crate::backend) fn capture(
     stream: &Arc<CudaStream>,
     enqueue: impl FnOnce() -> Result<(), String>,
-) -> Result<Launch, String> {
+) -> Result<CudaGraph, String> {
     let failed = |error| describe(&error);
     // Other threads, such as the library's own, may allocate meanwhile.
     stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(failed)?;
@@ -42,5 +42,5 @@ pub(super) fn capture(
     enqueued?;
     let graph = captured.map_err(failed)?.ok_or("the capture holds no work")?;
     graph.upload().map_err(failed)?;
-    Ok(Launch::Graph(graph))
+    Ok(graph)
 }

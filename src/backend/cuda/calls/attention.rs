@@ -1,0 +1,167 @@
+//! Calls of the fused attention kernel.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Call, KernelCall, Site};
+use crate::backend::cuda::catalogue::{Instance, Source};
+use crate::backend::cuda::element::Element;
+use crate::backend::cuda::launch::{Arguments, Grid};
+use crate::backend::cuda::stage::{Attention, AttentionShape, Stages};
+use crate::graph::Mask;
+
+/// A kernel with its template arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(in crate::backend::cuda) enum AttentionTile {
+    /// Of `kernels/attention.cu`.
+    Mma { row_tiles: usize, row_warps: usize, key_groups: usize, keys: usize },
+    /// Of `kernels/attention_wgmma.cu`.
+    Wgmma { row_groups: usize, key_groups: usize, keys: usize, slots: usize, blocks: usize },
+}
+
+/// From those for one short sequence to those for many long ones: each was among the fastest somewhere on an H200.
+const MMA_TILES: [AttentionTile; 10] = [
+    mma(1, 1, 1, 64),
+    mma(1, 1, 4, 16),
+    mma(1, 1, 4, 32),
+    mma(1, 2, 2, 16),
+    mma(1, 2, 2, 32),
+    mma(1, 2, 2, 64),
+    mma(1, 4, 2, 64),
+    mma(1, 4, 1, 64),
+    mma(1, 8, 1, 64),
+    mma(2, 4, 1, 64),
+];
+
+const WGMMA_TILES: [AttentionTile; 9] = [
+    wgmma(1, 4, 64, 2, 1),
+    wgmma(1, 2, 128, 2, 1),
+    wgmma(1, 2, 64, 2, 2),
+    wgmma(2, 2, 64, 2, 1),
+    wgmma(1, 1, 128, 2, 2),
+    wgmma(1, 1, 64, 2, 3),
+    wgmma(1, 1, 64, 2, 4),
+    wgmma(1, 1, 64, 3, 4),
+    wgmma(2, 1, 64, 4, 2),
+];
+
+/// Head size of the `wgmma` kernel.
+const WGMMA_SIZE: usize = 64;
+
+const fn mma(row_tiles: usize, row_warps: usize, key_groups: usize, keys: usize) -> AttentionTile {
+    AttentionTile::Mma { row_tiles, row_warps, key_groups, keys }
+}
+
+const fn wgmma(row_groups: usize, key_groups: usize, keys: usize, slots: usize, blocks: usize) -> AttentionTile {
+    AttentionTile::Wgmma { row_groups, key_groups, keys, slots, blocks }
+}
+
+impl AttentionTile {
+    /// Query rows of a block.
+    fn queries(self) -> usize {
+        match self {
+            AttentionTile::Mma { row_tiles, row_warps, .. } => 16 * row_tiles * row_warps,
+            AttentionTile::Wgmma { row_groups, .. } => 64 * row_groups,
+        }
+    }
+
+    fn key_groups(self) -> (usize, usize) {
+        match self {
+            AttentionTile::Mma { key_groups, keys, .. } | AttentionTile::Wgmma { key_groups, keys, .. } => {
+                (key_groups, keys)
+            }
+        }
+    }
+
+    fn threads(self) -> usize {
+        match self {
+            AttentionTile::Mma { row_warps, key_groups, .. } => 32 * row_warps * key_groups,
+            AttentionTile::Wgmma { row_groups, key_groups, .. } => 128 * row_groups * key_groups,
+        }
+    }
+
+    /// As the heads of the kernels' files say it.
+    fn shared_bytes(self, size: usize) -> usize {
+        match self {
+            AttentionTile::Mma { row_tiles, row_warps, key_groups, keys } => {
+                let tiles = 2 * size * 4 * key_groups * keys;
+                let merge = 4 * 32 * row_warps * (key_groups - 1) * row_tiles * (size / 2 + 4);
+                2 * size * self.queries() + tiles.max(merge)
+            }
+            AttentionTile::Wgmma { key_groups, keys, slots, .. } => {
+                128 * (self.queries() + 2 * key_groups * slots * keys)
+            }
+        }
+    }
+}
+
+/// What decides its speed.
+pub(super) fn key(stages: &Stages, stage: &Attention) -> String {
+    let shape = stage.shape;
+    let element = stages.tensor(stage.packed).element;
+    format!("attention[{}x{} {}x{} {:?} {element:?}]", shape.batch, shape.sequence, shape.heads, shape.size, shape.mask)
+}
+
+/// The tiles worth timing: key groups want keys to share, large tiles want queries to fill them.
+pub(super) fn choices(site: &Site<'_>, stage: &Attention) -> Vec<AttentionTile> {
+    let shape = stage.shape;
+    let fits = |tile: &AttentionTile| {
+        let queries = tile.queries();
+        let (key_groups, keys) = tile.key_groups();
+        let filled = queries <= shape.sequence.next_multiple_of(16) || queries == 16 || queries == 64;
+        let shared = key_groups == 1 || shape.sequence > keys * (key_groups - 1);
+        // With so many blocks the small tiles cannot win.
+        let blocks = shape.sequence.div_ceil(queries) * shape.heads * shape.batch;
+        filled && shared && (queries >= 64 || blocks <= 16 * site.multiprocessors)
+    };
+    let wgmma = site.architecture.has_warpgroup_products() && shape.size == WGMMA_SIZE;
+    let wgmma = wgmma.then_some(WGMMA_TILES).into_iter().flatten();
+    MMA_TILES.into_iter().chain(wgmma).filter(fits).collect()
+}
+
+/// The tile where nothing has been timed.
+pub(super) fn default_tile(site: &Site<'_>, stage: &Attention) -> AttentionTile {
+    let shape = stage.shape;
+    let few = shape.batch * shape.heads * shape.sequence.div_ceil(64) < 2 * site.multiprocessors;
+    if few { MMA_TILES[0] } else { mma(1, 4, 1, 64) }
+}
+
+/// The call with a tile.
+pub(super) fn call(site: &Site<'_>, stage: &Attention, tile: AttentionTile) -> Call {
+    let shape = stage.shape;
+    let arguments = Arguments::default()
+        .pointer(site.tensor(stage.packed))
+        .pointer(site.tensor(stage.context))
+        .pointer(site.lengths)
+        .int(shape.sequence)
+        .int(shape.heads)
+        .float(stage.scale * std::f64::consts::LOG2_E);
+    Call::Kernel(KernelCall {
+        instance: instance(site.element(stage.packed), shape, tile),
+        shared_bytes: tile.shared_bytes(shape.size),
+        grid: Grid {
+            blocks: (shape.sequence.div_ceil(tile.queries()), shape.heads, shape.batch),
+            threads: tile.threads(),
+        },
+        maps: Vec::new(),
+        arguments,
+    })
+}
+
+fn instance(element: Element, shape: AttentionShape, tile: AttentionTile) -> Instance {
+    let causal = shape.mask == Mask::Causal;
+    let mask = if causal { "causal" } else { "padding" };
+    let size = shape.size;
+    match tile {
+        AttentionTile::Mma { row_tiles, row_warps, key_groups, keys } => {
+            let name = format!("attention_{size}_{row_tiles}x{row_warps}_{key_groups}x{keys}_{mask}");
+            let line = format!("ATTENTION({name}, {size}, {row_tiles}, {row_warps}, {key_groups}, {keys}, {causal})");
+            Instance { source: Source::Attention(element), name, line }
+        }
+        AttentionTile::Wgmma { row_groups, key_groups, keys, slots, blocks } => {
+            let name = format!("attention_wgmma_{row_groups}x{key_groups}_{keys}_{slots}_{blocks}_{mask}");
+            let line =
+                format!("ATTENTION_WGMMA({name}, {row_groups}, {key_groups}, {keys}, {slots}, {blocks}, {causal})");
+            Instance { source: Source::AttentionWgmma(element), name, line }
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! Calls of a linear layer: by cuBLASLt, by the `mma.sync` kernel, or by the `wgmma` kernel.
+
+use serde::{Deserialize, Serialize};
+
+use super::norm::{self, Partials};
+use super::{Call, KernelCall, MapSpec, ProductCall, Site, internal, stepwise};
+use crate::backend::BackendError;
+use crate::backend::cuda::catalogue::{Instance, Source};
+use crate::backend::cuda::element::Element;
+use crate::backend::cuda::launch::{Arguments, Grid};
+use crate::backend::cuda::matmul::{Algorithm, LtEnding, MatmulAddresses, MatmulSpec};
+use crate::backend::cuda::stage::{
+    Accumulator, Elementwise, Epilogue, Function, LayerNorm, Linear, Outputs, Stage, Stages,
+};
+use crate::graph::{Format, Gelu};
+
+/// Which kernel computes a linear layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(in crate::backend::cuda) enum ProductChoice {
+    /// cuBLASLt, with its first choice of algorithm or another.
+    Library(Option<Algorithm>),
+    /// An own kernel, its depth cut into so many parts; of more than one the layer norm after it adds the partial sums.
+    Own(Tile, usize),
+}
+
+/// Template arguments of an own kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(in crate::backend::cuda) enum Tile {
+    /// Of `kernels/gemm_mma.cu`.
+    Mma(MmaTile),
+    /// Of `kernels/gemm_wgmma.cu`.
+    Wgmma(WgmmaTile),
+}
+
+/// Template arguments of `gemm_mma`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(in crate::backend::cuda) struct MmaTile {
+    rows: usize,
+    columns: usize,
+    depth: usize,
+    stages: usize,
+    warps: [usize; 3],
+}
+
+/// Template arguments of `gemm_wgmma`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(in crate::backend::cuda) struct WgmmaTile {
+    rows: usize,
+    columns: usize,
+    stages: usize,
+    groups: usize,
+    ping_pong: bool,
+    multicast: usize,
+    /// Blocks of a cluster that share a tile and divide its depth.
+    cluster_splits: usize,
+}
+
+const fn mma(rows: usize, columns: usize, depth: usize, stages: usize, warps: [usize; 3]) -> Tile {
+    Tile::Mma(MmaTile { rows, columns, depth, stages, warps })
+}
+
+const fn wgmma(rows: usize, columns: usize, stages: usize, groups: usize, cluster: [usize; 2]) -> Tile {
+    let [multicast, cluster_splits] = cluster;
+    Tile::Wgmma(WgmmaTile { rows, columns, stages, groups, ping_pong: false, multicast, cluster_splits })
+}
+
+const fn ping_pong(rows: usize, columns: usize, stages: usize, multicast: usize) -> Tile {
+    Tile::Wgmma(WgmmaTile { rows, columns, stages, groups: 2, ping_pong: true, multicast, cluster_splits: 1 })
+}
+
+/// The tiles that came first, second or third somewhere between 32 and 16384 tokens on an H200, and on older GPUs are a
+/// fair choice from few rows to many.
+const MMA_TILES: [Tile; 8] = [
+    mma(16, 64, 128, 6, [1, 2, 4]),
+    mma(32, 32, 128, 6, [1, 1, 4]),
+    mma(32, 64, 128, 4, [1, 2, 4]),
+    mma(64, 48, 64, 6, [2, 1, 2]),
+    mma(64, 64, 64, 4, [2, 2, 1]),
+    mma(64, 64, 128, 3, [2, 2, 2]),
+    mma(128, 64, 64, 4, [4, 2, 1]),
+    mma(128, 128, 64, 3, [2, 4, 1]),
+];
+
+/// Likewise, on GPUs that have `wgmma`.
+const WGMMA_TILES: [Tile; 20] = [
+    wgmma(64, 32, 6, 1, [1, 1]),
+    wgmma(64, 32, 6, 1, [1, 2]),
+    wgmma(64, 48, 6, 1, [1, 1]),
+    wgmma(64, 64, 6, 1, [1, 1]),
+    wgmma(64, 64, 4, 1, [1, 1]),
+    wgmma(64, 64, 6, 1, [1, 2]),
+    wgmma(64, 64, 6, 1, [1, 4]),
+    wgmma(64, 96, 5, 1, [1, 1]),
+    wgmma(64, 96, 5, 1, [1, 2]),
+    wgmma(64, 144, 4, 1, [1, 1]),
+    wgmma(128, 96, 5, 2, [1, 1]),
+    wgmma(128, 96, 5, 2, [2, 1]),
+    wgmma(128, 144, 4, 2, [1, 1]),
+    wgmma(128, 192, 4, 2, [1, 1]),
+    wgmma(128, 192, 4, 2, [2, 1]),
+    wgmma(192, 128, 4, 3, [1, 1]),
+    wgmma(192, 192, 3, 3, [1, 1]),
+    ping_pong(64, 192, 5, 1),
+    ping_pong(128, 128, 5, 1),
+    ping_pong(128, 128, 5, 2),
+];
+
+impl Tile {
+    fn rows(self) -> usize {
+        match self {
+            Tile::Mma(tile) => tile.rows,
+            // Blocks that share the columns of the weight take neighbouring rows.
+            Tile::Wgmma(tile) => tile.rows * tile.multicast,
+        }
+    }
+
+    fn columns(self) -> usize {
+        match self {
+            Tile::Mma(tile) => tile.columns,
+            Tile::Wgmma(tile) => tile.columns,
+        }
+    }
+
+    /// What the depth of one part must be a multiple of.
+    fn depth(self) -> usize {
+        match self {
+            Tile::Mma(tile) => tile.depth,
+            Tile::Wgmma(tile) => WGMMA_DEPTH * tile.cluster_splits,
+        }
+    }
+}
+
+/// Depth of a stage of the `wgmma` kernel: 128 bytes, the span of its swizzle.
+const WGMMA_DEPTH: usize = 64;
+
+/// Parts of a product's depth that are worth trying.
+const SPLITS: [usize; 6] = [1, 2, 3, 4, 6, 8];
+
+/// Algorithms of cuBLASLt that are timed.
+pub(in crate::backend::cuda) const LIBRARY_ALGORITHMS: usize = 8;
+
+/// Blocks beyond which splitting a product's depth cannot help.
+const ENOUGH_BLOCKS: usize = 800;
+
+/// Whether the linear layer `first` adds to the stream that the layer norm after it reads.
+pub(super) fn pairs_with_norm(stages: &Stages, first: usize) -> bool {
+    let Some([Stage::Linear(product), Stage::LayerNorm(norm)]) = stages.stages.get(first..first + 2) else {
+        return false;
+    };
+    product.epilogue == Epilogue::Residual
+        && norm.input == product.output
+        && product.bias.is_some()
+        && norm::is_fused(&norm.norm, stages.tensor(norm.input).stride)
+}
+
+/// What decides its speed.
+pub(super) fn key(stages: &Stages, stage: &Linear) -> String {
+    let (x, y) = (stages.tensor(stage.x).element, stages.tensor(stage.output).element);
+    let Linear { tokens, width, depth, accumulator, epilogue, .. } = stage;
+    let bias = if stage.bias.is_some() { "+bias" } else { "" };
+    format!("linear[{tokens}x{width}x{depth} {x:?}->{y:?} {accumulator:?} {epilogue:?}{bias}]")
+}
+
+/// The kernels that can compute it. cuBLASLt's algorithms are added by whoever can ask the library.
+pub(super) fn choices(site: &Site<'_>, stage: &Linear, with_norm: bool) -> Vec<ProductChoice> {
+    let mut choices = vec![ProductChoice::Library(None)];
+    if site.element(stage.x) == Element::F32
+        || stage.accumulator != Accumulator::F32
+        || own_epilogue(site, stage).is_none()
+    {
+        return choices;
+    }
+    let wgmma = site.architecture.has_warpgroup_products().then_some(WGMMA_TILES);
+    for tile in MMA_TILES.into_iter().chain(wgmma.into_iter().flatten()) {
+        let blocks = stage.tokens.div_ceil(tile.rows()) * (stage.width / tile.columns());
+        let fits = stage.width.is_multiple_of(tile.columns()) && tile.rows() <= stage.tokens.next_multiple_of(64);
+        for splits in SPLITS.into_iter().filter(|&splits| splits == 1 || with_norm && !splits_in_cluster(tile)) {
+            let even = stage.depth.is_multiple_of(splits * tile.depth());
+            let room = splits == 1 || splits * stage.tokens * stage.width * 4 <= site.scratch_bytes;
+            let useful = splits == 1 || blocks * splits <= ENOUGH_BLOCKS;
+            if fits && even && room && useful && !hopeless(tile, stage.tokens, blocks) {
+                choices.push(ProductChoice::Own(tile, splits));
+            }
+        }
+    }
+    choices
+}
+
+fn splits_in_cluster(tile: Tile) -> bool {
+    matches!(tile, Tile::Wgmma(tile) if tile.cluster_splits > 1)
+}
+
+/// Whether a tile is far too small or too large for so many tokens: what need not be timed need not be compiled.
+fn hopeless(tile: Tile, tokens: usize, blocks: usize) -> bool {
+    let small =
+        blocks > 4 * ENOUGH_BLOCKS || (tile.rows() <= 32 && tokens > 128) || (tile.rows() <= 64 && tokens > 4096);
+    // A tile of many columns leaves most multiprocessors without work.
+    let large = tokens <= 128 && tile.columns() > 96;
+    small || large || (splits_in_cluster(tile) && blocks > ENOUGH_BLOCKS)
+}
+
+/// The name of the epilogue of our own kernels, if they have it.
+fn own_epilogue(site: &Site<'_>, stage: &Linear) -> Option<&'static str> {
+    let (x, y) = (site.element(stage.x), site.element(stage.output));
+    match (stage.epilogue, stage.bias, y == x, y) {
+        (Epilogue::Store, Some(_), true, _) => Some("BIAS"),
+        (Epilogue::Gelu(Gelu::Erf), Some(_), true, _) => Some("GELU_ERF"),
+        (Epilogue::Gelu(Gelu::Tanh), Some(_), true, _) => Some("GELU_TANH"),
+        (Epilogue::Residual, Some(_), true, _) => Some("RESIDUAL_16"),
+        (Epilogue::Residual, Some(_), _, Element::F32) => Some("RESIDUAL_F32"),
+        (Epilogue::Store, None, _, Element::F32) => Some("F32"),
+        _ => None,
+    }
+}
+
+/// The calls of a linear layer and of the layer norm after it.
+pub(super) fn calls(
+    site: &Site<'_>,
+    stage: &Linear,
+    norm: Option<&LayerNorm>,
+    choice: ProductChoice,
+) -> Result<Vec<Call>, BackendError> {
+    let mut partials = None;
+    let mut calls = match choice {
+        ProductChoice::Library(algorithm) => library(site, stage, algorithm)?,
+        ProductChoice::Own(tile, splits) => {
+            if let (Some(bias), true) = (stage.bias, splits > 1) {
+                partials = Some(Partials { address: site.scratch, count: splits, bias: bias.widened() });
+            }
+            vec![own(site, stage, tile, splits)?]
+        }
+    };
+    if let Some(norm) = norm {
+        calls.push(norm::layer_norm(site, norm, partials)?);
+    }
+    Ok(calls)
+}
+
+/// cuBLASLt, and GELU by a kernel of its own where the library has not the model's form.
+fn library(site: &Site<'_>, stage: &Linear, algorithm: Option<Algorithm>) -> Result<Vec<Call>, BackendError> {
+    let output = site.stages.tensor(stage.output);
+    let (ending, gelu) = match (stage.epilogue, stage.bias) {
+        (Epilogue::Store, None) => (LtEnding::Store, None),
+        (Epilogue::Store, Some(_)) => (LtEnding::Bias, None),
+        (Epilogue::Gelu(Gelu::Tanh), Some(_)) => (LtEnding::BiasGeluTanh, None),
+        (Epilogue::Gelu(form), _) => (LtEnding::Bias, Some(form)),
+        (Epilogue::Residual, _) => (LtEnding::BiasResidual, None),
+    };
+    if ending != LtEnding::Store && stage.bias.is_none() {
+        return Err(internal("a linear layer without a bias whose output is not simply stored"));
+    }
+    let spec = MatmulSpec {
+        tokens: stage.tokens,
+        width: stage.width,
+        depth: stage.depth,
+        operand: site.element(stage.x),
+        output: output.element,
+        accumulator: stage.accumulator,
+        ending,
+        alpha: 1.0,
+        w_by_rows: true,
+        strides: [stage.depth, stage.depth, output.stride],
+        batch: None,
+    };
+    let bias = stage.bias.map(|bias| if output.element == Element::F32 { bias.widened() } else { bias });
+    let addresses = MatmulAddresses {
+        x: site.tensor(stage.x),
+        w: site.weight(stage.weight)?,
+        y: site.tensor(stage.output),
+        bias: bias.map(|bias| site.weight(bias)).transpose()?,
+    };
+    let mut calls = vec![Call::Product(ProductCall { spec, addresses, algorithm })];
+    if let Some(form) = gelu {
+        calls.push(stepwise::elementwise(
+            site,
+            &Elementwise {
+                function: Function::Gelu(form),
+                input: stage.output,
+                update: None,
+                outputs: Outputs { main: stage.output, copy: None },
+                compute: Format::Fp32,
+            },
+        ));
+    }
+    Ok(calls)
+}
+
+/// A call of an own kernel, but for its tile.
+struct Own {
+    /// Name of its epilogue.
+    epilogue: &'static str,
+    /// It stores FP32.
+    fp32: bool,
+    splits: usize,
+    /// `GemmArguments` of `kernels/gemm_epilogue.cu`.
+    arguments: Arguments,
+}
+
+fn own(site: &Site<'_>, stage: &Linear, tile: Tile, splits: usize) -> Result<Call, BackendError> {
+    let output = site.stages.tensor(stage.output);
+    let whole = own_epilogue(site, stage).ok_or_else(|| internal("a product that no own kernel ends"))?;
+    let arguments = Arguments::default()
+        .pointer(site.tensor(stage.x))
+        .pointer(site.weight(stage.weight)?)
+        .optional(stage.bias.map(|bias| site.weight(bias.widened())).transpose()?)
+        .pointer(site.tensor(stage.output))
+        .pointer(if splits > 1 { site.scratch } else { site.tensor(stage.output) })
+        .int(stage.tokens)
+        .int(stage.width)
+        .int(stage.depth)
+        .int(output.stride)
+        .int(stage.depth / splits);
+    let own = Own {
+        epilogue: if splits > 1 { "PARTIAL" } else { whole },
+        fp32: splits > 1 || output.element == Element::F32,
+        splits,
+        arguments,
+    };
+    match tile {
+        Tile::Mma(tile) => Ok(mma_call(site, stage, tile, own)),
+        Tile::Wgmma(tile) => wgmma_call(site, stage, tile, own),
+    }
+}
+
+fn mma_call(site: &Site<'_>, stage: &Linear, tile: MmaTile, own: Own) -> Call {
+    let MmaTile { rows, columns, depth, stages, warps: [m, n, k] } = tile;
+    let Own { epilogue, splits, arguments, .. } = own;
+    let name = format!("gemm_mma_{rows}x{columns}x{depth}_s{stages}_{m}x{n}x{k}_{epilogue}").to_lowercase();
+    let line = format!("GEMM_MMA({name}, {rows}, {columns}, {depth}, {stages}, {m}, {n}, {k}, EPILOGUE_{epilogue})");
+    let exchange = if k > 1 { k * rows * columns * 4 } else { 0 };
+    Call::Kernel(KernelCall {
+        instance: Instance { source: Source::ProductMma(site.element(stage.x)), name, line },
+        shared_bytes: (stages * (rows + columns) * depth * 2).max(exchange) + 4 * columns,
+        grid: Grid { blocks: (stage.width / columns, stage.tokens.div_ceil(rows), splits), threads: 32 * m * n * k },
+        maps: Vec::new(),
+        arguments,
+    })
+}
+
+fn wgmma_call(site: &Site<'_>, stage: &Linear, tile: WgmmaTile, own: Own) -> Result<Call, BackendError> {
+    let WgmmaTile { rows, columns, stages, groups, ping_pong, multicast, cluster_splits } = tile;
+    let Own { epilogue, fp32, splits, arguments } = own;
+    let order = if ping_pong { "PINGPONG" } else { "COOPERATIVE" };
+    let shape = format!("{rows}x{columns}_s{stages}_g{groups}_{order}_m{multicast}_k{cluster_splits}");
+    let name = format!("gemm_wgmma_{shape}_{epilogue}").to_lowercase();
+    let line = format!(
+        "GEMM_WGMMA({name}, {rows}, {columns}, {stages}, {groups}, {order}, {multicast}, {cluster_splits}, \
+         EPILOGUE_{epilogue})"
+    );
+    let units = stage.tokens.div_ceil(rows * multicast) * (stage.width / columns) * splits;
+    let resident = site.multiprocessors / multicast;
+    let clusters = if cluster_splits > 1 { units } else { units.min(resident) };
+    let map = |address, rows, box_rows| MapSpec { address, columns: stage.depth, rows, box_rows };
+    Ok(Call::Kernel(KernelCall {
+        instance: Instance { source: Source::ProductWgmma(site.element(stage.x)), name, line },
+        shared_bytes: tile.shared_bytes(fp32),
+        grid: Grid { blocks: (multicast * cluster_splits * clusters, 1, 1), threads: tile.threads() },
+        maps: vec![
+            map(site.tensor(stage.x), stage.tokens, rows),
+            map(site.weight(stage.weight)?, stage.width, columns / multicast),
+        ],
+        arguments,
+    }))
+}
+
+impl WgmmaTile {
+    /// The consumers, and a producer: a whole warpgroup where it has registers to hand over.
+    fn threads(self) -> usize {
+        let sums = if self.ping_pong { self.rows } else { self.rows / self.groups } * self.columns / 128;
+        let most = if self.groups == 3 { 64 } else { 96 };
+        128 * self.groups + if sums > most { 128 } else { 32 }
+    }
+
+    /// As the end of `kernels/gemm_wgmma.cu` says it.
+    fn shared_bytes(self, fp32: bool) -> usize {
+        let WgmmaTile { rows, columns, stages, groups, cluster_splits, .. } = self;
+        let stages = 1040 + stages * (128 * (rows + columns) + 16) + 4 * columns * groups;
+        let exchange = match cluster_splits {
+            1 => {
+                let pad = match (fp32, columns.is_multiple_of(32)) {
+                    (false, _) => 16,
+                    (true, true) => 32,
+                    (true, false) => 0,
+                };
+                64 * groups * (2 * columns + pad)
+            }
+            splits => {
+                let blocks = |unit: usize| rows / groups / 64 * (columns / 8) / unit;
+                let even = |unit: &usize| (columns / 8).is_multiple_of(*unit) && blocks(*unit).is_multiple_of(splits);
+                let unit = [4, 2, 1].into_iter().find(even).unwrap_or(1);
+                2048 * unit * groups * splits * blocks(unit).div_ceil(splits)
+            }
+        };
+        stages + exchange
+    }
+}

@@ -1,0 +1,317 @@
+//! Stages as calls of kernels and of cuBLASLt: plain data, so that it can be made and looked at without a device.
+
+mod attention;
+mod linear;
+mod norm;
+mod stepwise;
+
+pub(super) use attention::AttentionTile;
+pub(super) use linear::{LIBRARY_ALGORITHMS, ProductChoice};
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::catalogue::Instance;
+use super::compile::Architecture;
+use super::launch::{Arguments, Grid};
+use super::matmul::{Algorithm, MatmulAddresses, MatmulSpec};
+use super::stage::{Stage, Stages, TensorId, WeightKey};
+use crate::backend::{BackendError, BackendKind};
+
+/// A tensor map to be made: rows of 16-bit elements, fetched in boxes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct MapSpec {
+    pub address: u64,
+    /// Elements of a row, all of which are used.
+    pub columns: usize,
+    pub rows: usize,
+    /// Rows of a box; it is 64 columns wide.
+    pub box_rows: usize,
+}
+
+/// A call of a kernel.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct KernelCall {
+    pub instance: Instance,
+    /// Dynamic shared memory, bytes.
+    pub shared_bytes: usize,
+    pub grid: Grid,
+    pub maps: Vec<MapSpec>,
+    pub arguments: Arguments,
+}
+
+/// A call of cuBLASLt.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ProductCall {
+    pub spec: MatmulSpec,
+    pub addresses: MatmulAddresses,
+    /// The library's first choice where none has been made.
+    pub algorithm: Option<Algorithm>,
+}
+
+/// One entry of the stream.
+#[derive(Debug, Clone)]
+pub(super) enum Call {
+    Kernel(KernelCall),
+    Product(ProductCall),
+}
+
+/// How a group of stages is executed, where there is a choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) enum Choice {
+    /// A linear layer and, where its partial sums are added there, the layer norm after it.
+    Product(ProductChoice),
+    /// An attention block.
+    Attention(AttentionTile),
+}
+
+/// Everything that turns stages into calls.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Site<'a> {
+    pub stages: &'a Stages,
+    /// First byte of every parameter.
+    pub weights: &'a BTreeMap<WeightKey, u64>,
+    /// First byte of every tensor.
+    pub tensors: &'a [u64],
+    /// `[batch, sequence]` token ids, 32-bit.
+    pub ids: u64,
+    /// `[batch]` lengths, 32-bit.
+    pub lengths: u64,
+    pub sequence: usize,
+    /// Scratch, free between any two calls: partial sums lie here.
+    pub scratch: u64,
+    pub scratch_bytes: usize,
+    pub architecture: Architecture,
+    /// Multiprocessors of the device.
+    pub multiprocessors: usize,
+}
+
+/// Stages that are executed together: one, or a linear layer and the layer norm over the stream it adds to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Group {
+    /// First stage.
+    pub first: usize,
+    /// One or two.
+    pub count: usize,
+}
+
+/// The groups of a pass, in order.
+pub(super) fn groups(stages: &Stages) -> Vec<Group> {
+    let mut groups = Vec::new();
+    let mut first = 0;
+    while first < stages.stages.len() {
+        let count = if linear::pairs_with_norm(stages, first) { 2 } else { 1 };
+        groups.push(Group { first, count });
+        first += count;
+    }
+    groups
+}
+
+/// What decides how fast each choice is: groups with equal keys are executed in the same way.
+pub(super) fn group_key(stages: &Stages, group: Group) -> String {
+    let mut key = String::new();
+    for stage in &stages.stages[group.first..group.first + group.count] {
+        key.push_str(&match stage {
+            Stage::Linear(stage) => linear::key(stages, stage),
+            Stage::Attention(stage) => attention::key(stages, stage),
+            Stage::LayerNorm(stage) => norm::key(stages, stage),
+            _ => "stepwise".to_owned(),
+        });
+        key.push(' ');
+    }
+    key.trim_end().to_owned()
+}
+
+/// The choices there are for a group; none where there is but one way.
+pub(super) fn choices(site: &Site<'_>, group: Group) -> Vec<Choice> {
+    match &site.stages.stages[group.first] {
+        Stage::Linear(stage) => {
+            linear::choices(site, stage, group.count == 2).into_iter().map(Choice::Product).collect()
+        }
+        Stage::Attention(stage) => attention::choices(site, stage).into_iter().map(Choice::Attention).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The calls of a group.
+///
+/// # Errors
+/// [`BackendError::Execution`] when a parameter was not loaded.
+pub(super) fn calls(site: &Site<'_>, group: Group, choice: Option<Choice>) -> Result<Vec<Call>, BackendError> {
+    let stages = &site.stages.stages[group.first..group.first + group.count];
+    match (stages, choice) {
+        ([Stage::Linear(product), Stage::LayerNorm(norm)], choice) => {
+            linear::calls(site, product, Some(norm), product_choice(choice))
+        }
+        ([Stage::Linear(product)], choice) => linear::calls(site, product, None, product_choice(choice)),
+        ([Stage::Attention(stage)], choice) => {
+            let tile = match choice {
+                Some(Choice::Attention(tile)) => tile,
+                _ => attention::default_tile(site, stage),
+            };
+            Ok(vec![attention::call(site, stage, tile)])
+        }
+        ([stage], _) => one(site, stage),
+        _ => Err(internal("a group of stages that no kernel executes")),
+    }
+}
+
+fn product_choice(choice: Option<Choice>) -> ProductChoice {
+    match choice {
+        Some(Choice::Product(choice)) => choice,
+        _ => ProductChoice::Library(None),
+    }
+}
+
+fn one(site: &Site<'_>, stage: &Stage) -> Result<Vec<Call>, BackendError> {
+    let call = match stage {
+        Stage::Embedding(stage) => norm::embedding(site, stage)?,
+        Stage::LayerNorm(stage) => norm::layer_norm(site, stage, None)?,
+        Stage::SplitHeads { packed, split, shape } => stepwise::split_heads(site, *packed, *split, *shape),
+        Stage::HeadProduct(stage) => stepwise::head_product(site, stage),
+        Stage::Softmax(stage) => stepwise::softmax(site, stage),
+        Stage::MergeHeads { split, outputs, shape } => stepwise::merge_heads(site, *split, *outputs, *shape),
+        Stage::Elementwise(stage) => stepwise::elementwise(site, stage),
+        Stage::SelectFirst { input, output, batch, sequence, width } => {
+            stepwise::select_first(site, [*input, *output], [*batch, *sequence, *width])
+        }
+        Stage::Linear(_) | Stage::Attention(_) => return Err(internal("a stage outside its group")),
+    };
+    Ok(vec![call])
+}
+
+fn internal(message: &str) -> BackendError {
+    BackendError::Execution { backend: BackendKind::Cuda, message: message.to_owned() }
+}
+
+impl Site<'_> {
+    fn tensor(&self, id: TensorId) -> u64 {
+        self.tensors[id.0]
+    }
+
+    fn weight(&self, key: WeightKey) -> Result<u64, BackendError> {
+        self.weights.get(&key).copied().ok_or_else(|| internal(&format!("parameter {} was not loaded", key.param)))
+    }
+
+    fn element(&self, id: TensorId) -> super::element::Element {
+        self.stages.tensor(id).element
+    }
+}
+
+/// The instances that calls want.
+pub(super) fn instances<'a>(calls: impl IntoIterator<Item = &'a Call>) -> BTreeMap<String, Instance> {
+    let kernels = calls.into_iter().filter_map(|call| match call {
+        Call::Kernel(call) => Some((call.instance.name.clone(), call.instance.clone())),
+        Call::Product(_) => None,
+    });
+    kernels.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::compile::{CompileError, compile};
+    use super::super::lower::lower;
+    use super::super::{arena::lay_out, catalogue::unit};
+    use super::*;
+    use crate::graph::{PrecisionPolicy, Preset, ReductionOrder, Shape};
+    use crate::manifest::schema::Architecture as ModelName;
+    use crate::model::architecture_graph;
+
+    const SHAPES: [(usize, usize); 6] = [(1, 7), (1, 32), (1, 128), (3, 33), (8, 128), (32, 512)];
+
+    fn policies() -> Vec<PrecisionPolicy> {
+        let mut policies: Vec<PrecisionPolicy> = Preset::ALL.map(PrecisionPolicy::preset).to_vec();
+        let mut other = PrecisionPolicy::preset(Preset::Fp16);
+        other.layer_norm_reduction = ReductionOrder::DivideFirst;
+        policies.push(other);
+        policies
+    }
+
+    /// All calls of all choices for a model, policy and shape, at made-up addresses.
+    fn all_calls(model: ModelName, policy: &PrecisionPolicy, shape: Shape, architecture: Architecture) -> Vec<Call> {
+        let graph = architecture_graph(model);
+        let stages = lower(&graph, policy, shape).unwrap();
+        let layout = lay_out(&stages.tensors, &stages.stages, &[stages.output.unwrap()]);
+        let tensors: Vec<u64> = layout.offsets.iter().map(|&offset| 1 << 32 | offset as u64).collect();
+        let keys = stages.stages.iter().flat_map(|stage| stage.weights());
+        let weights: BTreeMap<WeightKey, u64> = keys.map(|key| (key, 1 << 40)).collect();
+        let site = Site {
+            stages: &stages,
+            weights: &weights,
+            tensors: &tensors,
+            ids: 1 << 16,
+            lengths: 1 << 17,
+            sequence: shape.sequence,
+            scratch: 1 << 20,
+            scratch_bytes: 32 << 20,
+            architecture,
+            multiprocessors: 132,
+        };
+        let mut all = Vec::new();
+        for group in groups(&stages) {
+            all.extend(calls(&site, group, None).unwrap());
+            for choice in choices(&site, group) {
+                all.extend(calls(&site, group, Some(choice)).unwrap());
+            }
+        }
+        all
+    }
+
+    fn every_instance(architecture: Architecture) -> BTreeSet<Instance> {
+        let mut all = BTreeSet::new();
+        for model in [ModelName::BertBase, ModelName::Gpt2] {
+            for policy in policies() {
+                for (batch, sequence) in SHAPES {
+                    let calls = all_calls(model, &policy, Shape { batch, sequence }, architecture);
+                    all.extend(instances(&calls).into_values());
+                }
+            }
+        }
+        all
+    }
+
+    /// What the H200 and every other generation will be asked to run, compiled for it; slow, so the generations that
+    /// differ in nothing but their number share a test.
+    #[test]
+    fn every_kernel_compiles_for_every_generation_without_spilling() {
+        for architecture in Architecture::TESTED {
+            let mut by_source: BTreeMap<_, Vec<Instance>> = BTreeMap::new();
+            for instance in every_instance(architecture) {
+                by_source.entry(instance.source).or_default().push(instance);
+            }
+            for (source, instances) in by_source {
+                match compile(&unit(source, &instances), architecture) {
+                    Ok((cubin, resources)) => {
+                        assert!(!cubin.bytes.is_empty());
+                        assert_eq!(resources.len(), instances.len(), "{source:?}");
+                        let spilled: Vec<_> = resources.iter().filter(|kernel| kernel.spilled_bytes > 0).collect();
+                        assert!(spilled.is_empty(), "{architecture:?}: {spilled:?}");
+                    }
+                    Err(CompileError::Unavailable(reason)) => {
+                        eprintln!("skipped: {reason}");
+                        return;
+                    }
+                    Err(error) => panic!("{architecture:?}: {error}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn hybrid_runs_seven_stages_a_layer_and_fp16_rounds_each_operation() {
+        let shape = Shape { batch: 1, sequence: 32 };
+        let stages = |preset| {
+            let graph = architecture_graph(ModelName::BertBase);
+            lower(&graph, &PrecisionPolicy::preset(preset), shape).unwrap().stages.len()
+        };
+        // Embedding with its norm, then per layer: QKV, attention, projection, norm, FC1 with GELU, FC2, norm.
+        assert_eq!(stages(Preset::Hybrid), 1 + 12 * 7);
+        assert_eq!(stages(Preset::Bf16), 1 + 1 + 12 * 7);
+        // QKV, split, scores, softmax, context, merge, projection, residual, norm, FC1, GELU, FC2, residual, norm.
+        assert_eq!(stages(Preset::Fp16), 2 + 12 * 14);
+        assert_eq!(stages(Preset::Fp32), 1 + 12 * 11 + 12);
+    }
+}

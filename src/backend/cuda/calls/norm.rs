@@ -1,0 +1,167 @@
+//! Calls of the layer norm and embedding kernels: the fused ones where the policy computes in FP32, else stepwise.
+
+use super::{Call, KernelCall, Site, stepwise};
+use crate::backend::BackendError;
+use crate::backend::cuda::catalogue::{Instance, Source};
+use crate::backend::cuda::element::Element;
+use crate::backend::cuda::launch::{Arguments, Grid};
+use crate::backend::cuda::stage::{Embedding, LayerNorm, Norm, Stages, TensorId, WeightKey};
+use crate::graph::Format;
+
+/// Rows of the residual stream are a multiple of this many elements wide.
+const WIDTH_STEP: usize = 32;
+
+/// Partial sums of a product, to be added to the stream before it is normalised.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Partials {
+    /// `[count, rows, width]`, FP32.
+    pub address: u64,
+    pub count: usize,
+    /// The product's bias, FP32.
+    pub bias: WeightKey,
+}
+
+/// Whether the fused kernels compute a layer norm as the policy says.
+pub(super) fn is_fused(norm: &Norm, width: usize) -> bool {
+    let fp32 = [norm.rounding.compute, norm.rounding.accumulate] == [Format::Fp32; 2];
+    fp32 && width.is_multiple_of(WIDTH_STEP)
+}
+
+/// What decides its speed.
+pub(super) fn key(stages: &Stages, stage: &LayerNorm) -> String {
+    let input = stages.tensor(stage.input);
+    let copy = stage.outputs.copy.map_or(String::new(), |copy| format!("+{:?}", stages.tensor(copy).element));
+    let main = stages.tensor(stage.outputs.main).element;
+    format!("layer_norm[{}x{} {:?}->{main:?}{copy}]", input.rows, input.stride, input.element)
+}
+
+/// Warps that share a row, and rows of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct RowShape {
+    warps: usize,
+    rows: usize,
+}
+
+impl RowShape {
+    /// The shapes that were fastest on an H200 at 768 columns: few rows are spread over many warps for latency, many take
+    /// one warp each, and partial sums, which make a row's reads many, want more warps again.
+    fn of(rows: usize, width: usize, partials: usize) -> RowShape {
+        let warps = |wanted: usize| wanted.min((width / 128).max(1));
+        match (rows, partials) {
+            (0..=64, _) => RowShape { warps: warps(6), rows: 1 },
+            (65..=256, _) => RowShape { warps: warps(2), rows: 2 },
+            (_, 0) => RowShape { warps: 1, rows: 4 },
+            _ => RowShape { warps: warps(3), rows: 1 },
+        }
+    }
+
+    fn grid(self, rows: usize) -> Grid {
+        Grid { blocks: (rows.div_ceil(self.rows), 1, 1), threads: 32 * self.warps * self.rows }
+    }
+}
+
+/// What a kernel of this file writes: the stream in its storage, and what the next product reads.
+struct Written {
+    stream: Option<TensorId>,
+    normalised: Option<TensorId>,
+    /// The stream goes on from the normalised row, else from the sum.
+    post: bool,
+}
+
+/// `float` or the 16-bit element.
+fn c_type(element: Element) -> &'static str {
+    if element == Element::F32 { "float" } else { "u16" }
+}
+
+/// The 16-bit element among these, which decides how the source is compiled.
+fn narrow(elements: impl IntoIterator<Item = Element>) -> Element {
+    elements.into_iter().find(|&element| element != Element::F32).unwrap_or(Element::F16)
+}
+
+/// A layer norm; with `partials`, of the sum of the stream and those.
+pub(super) fn layer_norm(site: &Site<'_>, stage: &LayerNorm, partials: Option<Partials>) -> Result<Call, BackendError> {
+    let input = site.stages.tensor(stage.input);
+    if !is_fused(&stage.norm, input.stride) {
+        return stepwise::layer_norm(site, stage);
+    }
+    let (stream, outputs) = (input.element, stage.outputs);
+    let in_place = outputs.main == stage.input;
+    let written = Written {
+        // A pre-norm stream changes only where partial sums are added to it.
+        stream: if in_place { Some(outputs.main) } else { partials.map(|_| stage.input) },
+        normalised: if in_place { outputs.copy } else { Some(outputs.main) },
+        post: in_place,
+    };
+    if !in_place && outputs.copy.is_some() {
+        // Two outputs, neither of them the stream: the general kernel writes both.
+        return stepwise::layer_norm(site, stage);
+    }
+    let output = written.normalised.map_or(Element::F16, |id| site.element(id));
+    let count = partials.map_or(0, |partials| partials.count);
+    let shape = RowShape::of(input.rows, input.stride, count);
+    let norm = if written.post { "POST" } else { "PRE" };
+    let (width, RowShape { warps, rows }) = (input.stride, shape);
+    let (stream_type, output_type) = (c_type(stream), c_type(output));
+    let name = format!("layer_norm_{width}_{warps}x{rows}_p{count}_{stream_type}_{output_type}_{norm}").to_lowercase();
+    let line = format!("LAYER_NORM({name}, {width}, {warps}, {rows}, {count}, {stream_type}, {output_type}, {norm})");
+    let arguments = Arguments::default()
+        .pointer(site.tensor(stage.input))
+        .optional(partials.map(|partials| partials.address))
+        .optional(partials.map(|partials| site.weight(partials.bias)).transpose()?)
+        .pointer(site.weight(stage.norm.gamma)?)
+        .pointer(site.weight(stage.norm.beta)?)
+        .optional(written.stream.map(|id| site.tensor(id)))
+        .optional(written.normalised.map(|id| site.tensor(id)))
+        .int(input.rows)
+        .float(stage.norm.epsilon);
+    let source = Source::Norm(narrow([stream, output]));
+    Ok(Call::Kernel(KernelCall {
+        instance: Instance { source, name, line },
+        shared_bytes: 0,
+        grid: shape.grid(input.rows),
+        maps: Vec::new(),
+        arguments,
+    }))
+}
+
+/// The sum of table rows, with a layer norm where there is one.
+pub(super) fn embedding(site: &Site<'_>, stage: &Embedding) -> Result<Call, BackendError> {
+    let output = site.stages.tensor(stage.outputs.main);
+    let width = output.stride;
+    let fused = stage.norm.as_ref().is_none_or(|norm| is_fused(norm, width))
+        && stage.sums == Format::Fp32
+        && width.is_multiple_of(WIDTH_STEP);
+    let two_without_norm = stage.norm.is_none() && stage.outputs.copy.is_some();
+    if !fused || two_without_norm {
+        return stepwise::embedding(site, stage);
+    }
+    let (stream, copy) = (output.element, stage.outputs.copy.map(|copy| site.element(copy)));
+    let table = stage.word.element;
+    let shape = RowShape::of(output.rows, width, 0);
+    let norm = if stage.norm.is_some() { "POST" } else { "KEEP" };
+    let RowShape { warps, rows } = shape;
+    let (table_type, stream_type) = (c_type(table), c_type(stream));
+    let name = format!("embedding_{width}_{warps}x{rows}_{table_type}_{stream_type}_{norm}").to_lowercase();
+    let line = format!("EMBEDDING({name}, {width}, {warps}, {rows}, {table_type}, {stream_type}, {norm})");
+    let parameter = |key: Option<WeightKey>| key.map(|key| site.weight(key)).transpose();
+    let arguments = Arguments::default()
+        .pointer(site.ids)
+        .pointer(site.weight(stage.word)?)
+        .pointer(site.weight(stage.position)?)
+        .optional(parameter(stage.token_type)?)
+        .optional(parameter(stage.norm.map(|norm| norm.gamma))?)
+        .optional(parameter(stage.norm.map(|norm| norm.beta))?)
+        .pointer(site.tensor(stage.outputs.main))
+        .optional(stage.outputs.copy.map(|copy| site.tensor(copy)))
+        .int(output.rows)
+        .int(site.sequence)
+        .float(stage.norm.map_or(0.0, |norm| norm.epsilon));
+    let source = Source::Norm(narrow([table, stream].into_iter().chain(copy)));
+    Ok(Call::Kernel(KernelCall {
+        instance: Instance { source, name, line },
+        shared_bytes: 0,
+        grid: shape.grid(output.rows),
+        maps: Vec::new(),
+        arguments,
+    }))
+}

@@ -1,0 +1,401 @@
+//! Every choice of every kernel, and cuBLASLt's first choice, against float64 on a device. Inputs are exact in every format,
+//! so that only a kernel's own error counts; what it should write is NaN before. Skips without a device.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use half::{bf16, f16};
+use rayon::prelude::*;
+
+use super::calls::{Group, Site, calls, choices, group_key, groups};
+use super::element::Element;
+use super::gpu::Gpu;
+use super::lower::lower;
+use super::matmul::WORKSPACE_BYTES;
+use super::memory::DeviceMemory;
+use super::stage::{Attention, Epilogue, LayerNorm, Linear, Stage, Stages, Tensor, TensorId, WeightKey};
+use super::weights::DeviceWeights;
+use crate::backend::BackendError;
+use crate::graph::{Gelu, Mask, PrecisionPolicy, Preset, Shape};
+use crate::manifest::schema::{Architecture, ModelSource};
+use crate::model::{Head, Model};
+
+/// Tests take turns on the device.
+static DEVICE: Mutex<()> = Mutex::new(());
+
+fn gpu() -> Option<Gpu> {
+    Gpu::open().map_err(|reason| println!("skipped: {reason}")).ok()
+}
+
+/// A number between -1 and 1 with 7 bits, exact in every format.
+fn number(tensor: usize, index: usize) -> f64 {
+    let mut x = (tensor as u64) << 40 ^ index as u64 ^ 0x9E37_79B9_7F4A_7C15;
+    x = (x ^ x >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ x >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+    ((x >> 33) % 255) as f64 / 128.0 - 127.0 / 128.0
+}
+
+/// Puts `value(index)` into `count` elements of a span.
+fn put(
+    memory: &DeviceMemory,
+    offset: usize,
+    element: Element,
+    count: usize,
+    value: impl Fn(usize) -> f64 + Sync + Send,
+) {
+    let values: Vec<f64> = (0..count).into_par_iter().map(value).collect();
+    match element {
+        Element::F32 => memory.fill(offset, &values.iter().map(|&x| x as f32).collect::<Vec<f32>>()),
+        Element::F16 => memory.fill(offset, &values.iter().map(|&x| f16::from_f64(x)).collect::<Vec<f16>>()),
+        Element::Bf16 => memory.fill(offset, &values.iter().map(|&x| bf16::from_f64(x)).collect::<Vec<bf16>>()),
+    }
+    .unwrap();
+}
+
+fn get(memory: &DeviceMemory, offset: usize, element: Element, count: usize) -> Vec<f64> {
+    match element {
+        Element::F32 => {
+            let mut values = vec![0f32; count];
+            memory.read(offset, &mut values).unwrap();
+            values.into_iter().map(f64::from).collect()
+        }
+        Element::F16 => {
+            let mut values = vec![f16::ZERO; count];
+            memory.read(offset, &mut values).unwrap();
+            values.into_iter().map(f64::from).collect()
+        }
+        Element::Bf16 => {
+            let mut values = vec![bf16::ZERO; count];
+            memory.read(offset, &mut values).unwrap();
+            values.into_iter().map(f64::from).collect()
+        }
+    }
+}
+
+/// A pass on the device whose tensors and weights hold known numbers.
+struct Bench {
+    gpu: Gpu,
+    stages: Stages,
+    weights: DeviceWeights,
+    offsets: Vec<usize>,
+    arena: DeviceMemory,
+    inputs: DeviceMemory,
+    lengths: Vec<usize>,
+    shape: Shape,
+}
+
+/// Element `index` of a parameter.
+fn weight(key: WeightKey, index: usize) -> f64 {
+    WEIGHT_SCALE * number(key.param, index)
+}
+
+/// Weights are small enough for sums of 3072 products to stay near 1.
+const WEIGHT_SCALE: f64 = 1.0 / 16.0;
+
+impl Bench {
+    fn new(gpu: Gpu, model: &Model, preset: Preset, shape: Shape) -> Bench {
+        let stages = lower(&model.graph, &PrecisionPolicy::preset(preset), shape).unwrap();
+        let keys: BTreeSet<WeightKey> = stages.stages.iter().flat_map(|stage| stage.weights()).collect();
+        let context = &gpu.device.context;
+        let weights = DeviceWeights::load(context, model, &keys).unwrap();
+        for (key, offset) in weights.offsets() {
+            let dims = &model.graph.params[key.param].dims;
+            let count = key.rows * dims.get(1).copied().unwrap_or(1);
+            put(weights.memory(), offset, key.element, count, |index| WEIGHT_SCALE * number(key.param, index));
+        }
+        // Nothing shares bytes here, so that every tensor can be looked at.
+        let offsets = apart(&stages.tensors);
+        let bytes = offsets.last().copied().unwrap_or(0) + stages.tensors.last().map_or(0, Tensor::bytes);
+        let arena = DeviceMemory::take(context, bytes, "tensors").unwrap();
+        let lengths: Vec<usize> =
+            (0..shape.batch).map(|row| if row == 1 { 1 } else { (shape.sequence - row % 2).max(1) }).collect();
+        let inputs = DeviceMemory::take(context, 4 * shape.batch, "lengths").unwrap();
+        inputs.fill(0, &lengths.iter().map(|&length| length as i32).collect::<Vec<i32>>()).unwrap();
+        Bench { gpu, stages, weights, offsets, arena, inputs, lengths, shape }
+    }
+
+    fn tensor(&self, id: TensorId) -> Vec<f64> {
+        let tensor = self.stages.tensor(id);
+        get(&self.arena, self.offsets[id.0], tensor.element, tensor.rows * tensor.stride)
+    }
+
+    fn set(&self, id: TensorId) {
+        let tensor = self.stages.tensor(id);
+        let count = tensor.rows * tensor.stride;
+        put(&self.arena, self.offsets[id.0], tensor.element, count, |index| number(1000 + id.0, index));
+    }
+
+    /// Runs every choice of a group and hands its outputs to `check`.
+    fn each(&self, group: Group, inputs: &[TensorId], check: impl Fn(&str)) -> usize {
+        let tensors: Vec<u64> = self.offsets.iter().map(|&offset| self.arena.address() + offset as u64).collect();
+        let site = Site {
+            stages: &self.stages,
+            weights: self.weights.addresses(),
+            tensors: &tensors,
+            ids: self.inputs.address(),
+            lengths: self.inputs.address(),
+            sequence: self.shape.sequence,
+            scratch: self.gpu.library.workspace().address(),
+            scratch_bytes: WORKSPACE_BYTES,
+            architecture: self.gpu.architecture,
+            multiprocessors: self.gpu.multiprocessors,
+        };
+        let choices: Vec<_> = std::iter::once(None).chain(choices(&site, group).into_iter().map(Some)).collect();
+        let all: Vec<_> = choices.iter().map(|&choice| calls(&site, group, choice).unwrap()).collect();
+        self.gpu.load_kernels(all.iter().flatten()).unwrap();
+        let mut ran = 0;
+        for (choice, calls) in choices.iter().zip(all) {
+            self.arena.poison().unwrap();
+            self.gpu.library.workspace().poison().unwrap();
+            inputs.iter().for_each(|&id| self.set(id));
+            // A tile that is too large for this generation's shared memory is refused before it runs.
+            let Ok(prepared) = self.gpu.prepare(&calls) else { continue };
+            self.gpu.enqueue(&prepared).unwrap();
+            self.gpu.stream.synchronize().unwrap();
+            check(&format!("{:?} {choice:?}", group_key(&self.stages, group)));
+            ran += 1;
+        }
+        ran
+    }
+
+    /// Compares a tensor with rows of float64: `expected(row)` for some rows.
+    fn compare(&self, what: &str, id: TensorId, width: usize, expected: &BTreeMap<usize, Vec<f64>>) {
+        let tensor = self.stages.tensor(id);
+        let found = self.tensor(id);
+        let (mut error, mut norm) = (0.0, 0.0);
+        for (row, expected) in expected {
+            for (column, expected) in expected.iter().enumerate().take(width) {
+                let difference = found[row * tensor.stride + column] - expected;
+                error += difference * difference;
+                norm += expected * expected;
+            }
+        }
+        let relative = (error / norm).sqrt();
+        // Gates of the design study, section 4.
+        let gate = match tensor.element {
+            Element::F32 => 2e-5,
+            Element::F16 => 5e-4,
+            Element::Bf16 => 4e-3,
+        };
+        assert!(relative < gate, "{what}: relative error {relative:e} in {:?}", tensor.element);
+        let rows = tensor.rows;
+        assert!(found[..rows * tensor.stride].iter().all(|x| x.is_finite()), "{what}: something was not written");
+    }
+
+    /// The rows that are checked: all of few, some of many.
+    fn rows(&self, count: usize) -> Vec<usize> {
+        (0..count).filter(|row| count <= 48 || row % (count / 24) == 0 || row + 3 > count).collect()
+    }
+
+    fn reference(&self) -> Reference<'_> {
+        Reference { stages: &self.stages, lengths: &self.lengths }
+    }
+
+    /// Checks every choice of the first group of each key.
+    fn check_all(&self) -> usize {
+        let mut seen = BTreeSet::new();
+        let mut ran = 0;
+        for group in groups(&self.stages) {
+            if !seen.insert(group_key(&self.stages, group)) {
+                continue;
+            }
+            ran += match &self.stages.stages[group.first..group.first + group.count] {
+                [Stage::Linear(stage)] => self.check_linear(group, stage, None),
+                [Stage::Linear(stage), Stage::LayerNorm(norm)] => self.check_linear(group, stage, Some(norm)),
+                [Stage::Attention(stage)] => self.check_attention(group, stage),
+                [Stage::LayerNorm(stage)] => self.check_norm(group, stage),
+                _ => 0,
+            };
+        }
+        ran
+    }
+
+    fn check_linear(&self, group: Group, stage: &Linear, norm: Option<&LayerNorm>) -> usize {
+        let inputs = [stage.x, stage.output];
+        inputs.iter().for_each(|&id| self.set(id));
+        let (x, before) = (self.tensor(stage.x), self.tensor(stage.output));
+        let (rows, reference) = (self.rows(stage.tokens), self.reference());
+        let sums: BTreeMap<usize, Vec<f64>> =
+            rows.iter().map(|&row| (row, reference.linear_row(stage, &x, &before, row))).collect();
+        let normed: Option<BTreeMap<usize, Vec<f64>>> =
+            norm.map(|norm| sums.iter().map(|(&row, sum)| (row, reference.norm_row(norm, sum))).collect());
+        let inputs = if stage.epilogue == Epilogue::Residual { &inputs[..] } else { &inputs[..1] };
+        self.each(group, inputs, |what| match (norm, &normed) {
+            (Some(norm), Some(normed)) => {
+                for id in [Some(norm.outputs.main), norm.outputs.copy].into_iter().flatten() {
+                    self.compare(what, id, stage.width, normed);
+                }
+                if norm.outputs.main != stage.output {
+                    self.compare(what, stage.output, stage.width, &sums);
+                }
+            }
+            _ => self.compare(what, stage.output, stage.width, &sums),
+        })
+    }
+
+    fn check_norm(&self, group: Group, stage: &LayerNorm) -> usize {
+        self.set(stage.input);
+        let before = self.tensor(stage.input);
+        let (tensor, reference) = (self.stages.tensor(stage.input), self.reference());
+        let row = |row: usize| reference.norm_row(stage, &before[row * tensor.stride..][..tensor.stride]);
+        let expected: BTreeMap<usize, Vec<f64>> = self.rows(tensor.rows).into_iter().map(|r| (r, row(r))).collect();
+        self.each(group, &[stage.input], |what| {
+            for id in [Some(stage.outputs.main), stage.outputs.copy].into_iter().flatten() {
+                self.compare(what, id, tensor.stride, &expected);
+            }
+        })
+    }
+
+    fn check_attention(&self, group: Group, stage: &Attention) -> usize {
+        self.set(stage.packed);
+        let packed = self.tensor(stage.packed);
+        let (rows, reference) = (self.rows(stage.shape.batch * stage.shape.sequence), self.reference());
+        let expected: BTreeMap<usize, Vec<f64>> =
+            rows.into_par_iter().map(|row| (row, reference.attention_row(stage, &packed, row))).collect();
+        let width = stage.shape.heads * stage.shape.size;
+        self.each(group, &[stage.packed], |what| self.compare(what, stage.context, width, &expected))
+    }
+}
+
+/// Stages in float64, row by row.
+#[derive(Clone, Copy)]
+struct Reference<'a> {
+    stages: &'a Stages,
+    lengths: &'a [usize],
+}
+
+impl Reference<'_> {
+    fn linear_row(&self, stage: &Linear, x: &[f64], before: &[f64], row: usize) -> Vec<f64> {
+        let element = self.stages.tensor(stage.output).element;
+        let rounded = |value: f64| match element {
+            Element::F32 => value,
+            Element::F16 => f16::from_f64(value).to_f64(),
+            Element::Bf16 => bf16::from_f64(value).to_f64(),
+        };
+        let x = &x[row * stage.depth..][..stage.depth];
+        let column = |column: usize| {
+            let first = column * stage.depth;
+            let sum: f64 = x.iter().enumerate().map(|(k, x)| x * weight(stage.weight, first + k)).sum();
+            let sum = sum + stage.bias.map_or(0.0, |bias| weight(bias, column));
+            match stage.epilogue {
+                Epilogue::Store => sum,
+                Epilogue::Gelu(form) => gelu(form, rounded(sum)),
+                Epilogue::Residual => before[row * self.stages.tensor(stage.output).stride + column] + sum,
+            }
+        };
+        (0..stage.width).into_par_iter().map(column).collect()
+    }
+
+    fn norm_row(&self, stage: &LayerNorm, row: &[f64]) -> Vec<f64> {
+        let n = row.len() as f64;
+        let mean = row.iter().sum::<f64>() / n;
+        let variance = row.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n;
+        let scale = 1.0 / (variance + stage.norm.epsilon).sqrt();
+        let column = |(index, x): (usize, &f64)| {
+            (x - mean) * scale * weight(stage.norm.gamma, index) + weight(stage.norm.beta, index)
+        };
+        row.iter().enumerate().map(column).collect()
+    }
+
+    fn attention_row(&self, stage: &Attention, packed: &[f64], row: usize) -> Vec<f64> {
+        let shape = stage.shape;
+        let hidden = shape.heads * shape.size;
+        let (sequence, query) = (row / shape.sequence, row % shape.sequence);
+        let length = self.lengths[sequence];
+        let keys = if shape.mask == Mask::Causal { length.min(query + 1) } else { length };
+        let at = |token: usize, part: usize, index: usize| {
+            packed[((sequence * shape.sequence + token) * 3 + part) * hidden + index]
+        };
+        let mut out = vec![0.0; hidden];
+        for head in 0..shape.heads {
+            let dot = |key: usize| -> f64 {
+                let index = head * shape.size..(head + 1) * shape.size;
+                index.map(|index| at(query, 0, index) * at(key, 1, index)).sum::<f64>() * stage.scale
+            };
+            let scores: Vec<f64> = (0..keys).map(dot).collect();
+            let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let total: f64 = scores.iter().map(|score| (score - largest).exp()).sum();
+            for index in head * shape.size..(head + 1) * shape.size {
+                out[index] =
+                    scores.iter().enumerate().map(|(key, s)| (s - largest).exp() / total * at(key, 2, index)).sum();
+            }
+        }
+        out
+    }
+}
+
+/// Offsets of tensors one after the other.
+fn apart(tensors: &[Tensor]) -> Vec<usize> {
+    let mut next = 0;
+    tensors
+        .iter()
+        .map(|tensor| {
+            let offset = next;
+            next += tensor.bytes().next_multiple_of(256) + 256;
+            offset
+        })
+        .collect()
+}
+
+fn gelu(form: Gelu, x: f64) -> f64 {
+    match form {
+        Gelu::Erf => 0.5 * x * (1.0 + statrs::function::erf::erf(x * std::f64::consts::FRAC_1_SQRT_2)),
+        Gelu::Tanh => {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
+            0.5 * x * (1.0 + inner.tanh())
+        }
+    }
+}
+
+fn model(architecture: Architecture) -> Model {
+    let source = ModelSource::Random { seed: 5, architecture };
+    Model::open("random", &source, Path::new("."), Head::Natural).unwrap()
+}
+
+fn check(architecture: Architecture, presets: &[Preset], shapes: &[(usize, usize)]) {
+    let _turn = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
+    let model = model(architecture);
+    for &preset in presets {
+        for &(batch, sequence) in shapes {
+            let Some(gpu) = gpu() else { return };
+            let ran = Bench::new(gpu, &model, preset, Shape { batch, sequence }).check_all();
+            println!("{architecture:?} {preset} {batch}x{sequence}: {ran} choices");
+            assert!(ran > 0);
+        }
+    }
+}
+
+const SHAPES: [(usize, usize); 8] = [(1, 1), (1, 7), (3, 31), (1, 33), (1, 127), (3, 128), (1, 200), (1, 511)];
+
+#[test]
+fn every_choice_for_bert_agrees_with_float64() {
+    check(Architecture::BertBase, &[Preset::Hybrid, Preset::Bf16], &SHAPES);
+}
+
+#[test]
+fn every_choice_for_gpt2_agrees_with_float64() {
+    check(Architecture::Gpt2, &[Preset::Hybrid, Preset::Bf16], &SHAPES);
+}
+
+#[test]
+fn every_choice_for_heads_of_32_agrees_with_float64() {
+    let shapes = [(1, 1), (3, 31), (1, 33), (2, 127)];
+    for architecture in [Architecture::BertTiny, Architecture::Gpt2Tiny] {
+        check(architecture, &[Preset::Hybrid, Preset::Bf16], &shapes);
+    }
+}
+
+#[test]
+fn more_memory_than_there_is_is_refused_and_the_device_works_on() {
+    let _turn = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(gpu) = gpu() else { return };
+    let context = &gpu.device.context;
+    match DeviceMemory::take(context, 1 << 45, "a test") {
+        Err(BackendError::OutOfMemory { message, .. }) => assert!(message.contains("MiB for a test"), "{message}"),
+        other => panic!("{other:?}"),
+    }
+    let memory = DeviceMemory::take(context, 1000, "a test").unwrap();
+    put(&memory, 0, Element::F32, 250, |index| number(1, index));
+    assert_eq!(get(&memory, 0, Element::F32, 250)[249], number(1, 249));
+}

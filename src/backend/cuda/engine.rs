@@ -1,0 +1,240 @@
+//! An engine: stages, chosen kernels, one span of memory, one CUDA graph.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use cudarc::driver::{CudaGraph, CudaStream};
+use half::{bf16, f16};
+
+use super::arena::{Layout, lay_out};
+use super::calls::{Call, Site, calls, group_key, groups};
+use super::capture::capture;
+use super::element::Element;
+use super::error::failed;
+use super::gpu::{Gpu, Prepared};
+use super::libraries;
+use super::matmul::WORKSPACE_BYTES;
+use super::memory::{DeviceMemory, Pinned};
+use super::stage::{Stages, Tensor};
+use super::tune::tune;
+use super::weights::DeviceWeights;
+use crate::backend::fit::{check_batch, output_dims};
+use crate::backend::{BackendError, BackendKind, BuildRequest, Engine, EngineDescription, MemoryBreakdown, Output};
+use crate::graph::Shape;
+use crate::input::Batch;
+use crate::model::Model;
+
+/// Staging for outputs on their way to the host, bytes: one transfer at full speed.
+const STAGING_BYTES: usize = 32 << 20;
+
+/// What an engine is built from.
+pub(super) struct Parts {
+    pub gpu: Rc<Gpu>,
+    pub weights: Rc<DeviceWeights>,
+    pub stages: Stages,
+}
+
+/// An engine on a CUDA device. Fields are dropped in their order: the graph before what its kernels use.
+pub(super) struct CudaEngine {
+    graph: CudaGraph,
+    /// What the graph was captured from: it owns nothing, but tensor maps and descriptions live here.
+    _calls: Vec<Prepared>,
+    arena: DeviceMemory,
+    inputs: DeviceMemory,
+    staged_inputs: Pinned<i32>,
+    staged_output: Pinned<u8>,
+    output: (Tensor, usize),
+    weights: Rc<DeviceWeights>,
+    gpu: Rc<Gpu>,
+    model: Arc<Model>,
+    shape: Shape,
+    bound: bool,
+    library: String,
+}
+
+impl CudaEngine {
+    /// Lays out memory, chooses kernels, and captures the pass.
+    ///
+    /// # Errors
+    /// [`BackendError`]: no memory, a kernel that does not compile, a failure of the device.
+    pub fn build(parts: Parts, request: &BuildRequest) -> Result<CudaEngine, BackendError> {
+        let Parts { gpu, weights, stages } = parts;
+        let shape = request.shape;
+        let output_id = stages.output.ok_or_else(|| execution("the graph has no output"))?;
+        let layout = lay_out(&stages.tensors, &stages.stages, &[output_id]);
+        let context = &gpu.device.context;
+        let arena = DeviceMemory::take(context, layout.bytes, "intermediate tensors")?;
+        let inputs = DeviceMemory::take(context, input_values(shape) * size_of::<i32>(), "token ids")?;
+        let staged_inputs = Pinned::take(context, input_values(shape))?;
+        let output = (stages.tensor(output_id).clone(), layout.offsets[output_id.0]);
+        let staged_output = Pinned::take(context, output.0.bytes().min(STAGING_BYTES.max(row_bytes(&output.0))))?;
+        let tensors = addresses(&layout, &arena);
+        let site = Site {
+            stages: &stages,
+            weights: weights.addresses(),
+            tensors: &tensors,
+            ids: inputs.address(),
+            lengths: inputs.address() + (shape.tokens() * size_of::<i32>()) as u64,
+            sequence: shape.sequence,
+            scratch: gpu.library.workspace().address(),
+            scratch_bytes: WORKSPACE_BYTES,
+            architecture: gpu.architecture,
+            multiprocessors: gpu.multiprocessors,
+        };
+        fill_for_timing(&arena, &inputs, shape)?;
+        let groups = groups(&stages);
+        let choices = tune(&gpu, &site, &groups, &request.progress)?;
+        let mut all: Vec<Call> = Vec::new();
+        for group in groups {
+            all.extend(calls(&site, group, choices.get(&group_key(&stages, group)))?);
+        }
+        gpu.load_kernels(&all)?;
+        let prepared = gpu.prepare(&all)?;
+        // What no kernel writes is NaN from here on, and so is everything computed from it.
+        arena.poison()?;
+        let graph = record(&gpu, &prepared)?;
+        Ok(CudaEngine {
+            graph,
+            _calls: prepared,
+            arena,
+            inputs,
+            staged_inputs,
+            staged_output,
+            output,
+            weights,
+            library: describe()?,
+            gpu,
+            model: request.model.clone(),
+            shape,
+            bound: false,
+        })
+    }
+}
+
+/// Ids of all tokens, then lengths of all rows.
+fn input_values(shape: Shape) -> usize {
+    shape.tokens() + shape.batch
+}
+
+fn addresses(layout: &Layout, arena: &DeviceMemory) -> Vec<u64> {
+    layout.offsets.iter().map(|&offset| arena.address() + offset as u64).collect()
+}
+
+/// One eager pass, because nothing may be loaded or compiled during a capture, then the capture.
+fn record(gpu: &Gpu, prepared: &[Prepared]) -> Result<CudaGraph, BackendError> {
+    gpu.enqueue(prepared)?;
+    gpu.stream.synchronize().map_err(failed)?;
+    capture(&gpu.stream, || gpu.enqueue(prepared).map_err(|error| error.to_string()))
+        .map_err(|reason| execution(&reason))
+}
+
+/// Small random numbers of every format in the tensors (products of zeros or NaN are faster than real ones), and inputs
+/// that are valid.
+fn fill_for_timing(arena: &DeviceMemory, inputs: &DeviceMemory, shape: Shape) -> Result<(), BackendError> {
+    const BLOCK: usize = 1 << 20;
+    let mut state = 0x9E37_79B9_7F4A_7C15u64;
+    let block: Vec<u16> = (0..BLOCK)
+        .map(|_| {
+            // xorshift64; exponents that make numbers between 2^-4 and 2 in FP16, and small ones in BF16 and FP32.
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            0x2C00 + (state >> 40) as u16 % 0x1000 + ((state >> 63) as u16) * 0x8000
+        })
+        .collect();
+    for offset in (0..arena.bytes()).step_by(2 * BLOCK) {
+        let count = BLOCK.min((arena.bytes() - offset) / 2);
+        arena.fill(offset, &block[..count])?;
+    }
+    let mut values = vec![0i32; shape.tokens()];
+    values.extend(vec![shape.sequence as i32; shape.batch]);
+    inputs.fill(0, &values)
+}
+
+fn execution(message: &str) -> BackendError {
+    BackendError::Execution { backend: BackendKind::Cuda, message: message.to_owned() }
+}
+
+fn describe() -> Result<String, BackendError> {
+    let unavailable = |reason| BackendError::Unavailable { backend: BackendKind::Cuda, reason };
+    Ok(format!(
+        "cuda {} (cuBLASLt {}, NVRTC {}, CUDA graph)",
+        env!("CARGO_PKG_VERSION"),
+        libraries::cublaslt().map_err(unavailable)?.version,
+        libraries::nvrtc().map_err(unavailable)?.version,
+    ))
+}
+
+impl Engine for CudaEngine {
+    fn bind(&mut self, batch: &Batch) -> Result<(), BackendError> {
+        check_batch(&self.model.graph, self.shape, batch)?;
+        let tokens = self.shape.tokens();
+        let values = self.staged_inputs.values();
+        values[..tokens].iter_mut().zip(&batch.ids).for_each(|(to, &id)| *to = id as i32);
+        values[tokens..].iter_mut().zip(&batch.lengths).for_each(|(to, &length)| *to = length as i32);
+        self.staged_inputs.send(&self.gpu.stream, self.inputs.address())?;
+        self.bound = true;
+        Ok(())
+    }
+
+    fn enqueue(&mut self) -> Result<(), BackendError> {
+        if !self.bound {
+            return Err(BackendError::Inputs("no batch has been bound".to_owned()));
+        }
+        self.graph.launch().map_err(failed)
+    }
+
+    fn synchronize(&mut self) -> Result<(), BackendError> {
+        self.gpu.stream.synchronize().map_err(failed)
+    }
+
+    fn stream(&self) -> Option<&Arc<CudaStream>> {
+        Some(&self.gpu.stream)
+    }
+
+    fn outputs(&mut self) -> Result<Output, BackendError> {
+        let (tensor, offset) = &self.output;
+        let (rows, width) = output_dims(&self.model.graph, self.shape);
+        let mut values = Vec::with_capacity(rows * width);
+        let row_bytes = row_bytes(tensor);
+        let rows_at_once = (STAGING_BYTES / row_bytes).max(1);
+        for first in (0..rows).step_by(rows_at_once) {
+            let address = self.arena.address() + (offset + first * row_bytes) as u64;
+            let bytes = rows_at_once.min(rows - first) * row_bytes;
+            for row in self.staged_output.receive(&self.gpu.stream, address, bytes)?.chunks_exact(row_bytes) {
+                widen(tensor.element, &row[..width * tensor.element.bytes()], &mut values);
+            }
+        }
+        Ok(Output { kind: self.model.graph.output_kind, rows, width, values })
+    }
+
+    fn memory(&self) -> MemoryBreakdown {
+        MemoryBreakdown {
+            weights_bytes: Some(self.weights.bytes() as u64),
+            activations_bytes: Some((self.arena.bytes() + self.inputs.bytes()) as u64),
+            workspace_bytes: Some(WORKSPACE_BYTES as u64),
+        }
+    }
+
+    fn describe(&self) -> EngineDescription {
+        EngineDescription {
+            library: self.library.clone(),
+            device: self.gpu.device.name.clone(),
+            threads: None,
+            emulated: false,
+        }
+    }
+}
+
+fn row_bytes(tensor: &Tensor) -> usize {
+    tensor.stride * tensor.element.bytes()
+}
+
+/// Appends stored elements as FP32.
+fn widen(element: Element, bytes: &[u8], values: &mut Vec<f32>) {
+    match element {
+        Element::F32 => values.extend(bytes.chunks_exact(4).map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]]))),
+        Element::F16 => values.extend(bytes.chunks_exact(2).map(|b| f16::from_ne_bytes([b[0], b[1]]).to_f32())),
+        Element::Bf16 => values.extend(bytes.chunks_exact(2).map(|b| bf16::from_ne_bytes([b[0], b[1]]).to_f32())),
+    }
+}

@@ -1,0 +1,46 @@
+//! The driver's and cuBLASLt's failures as the backend's.
+
+use cudarc::cublaslt::result::CublasError;
+use cudarc::driver::{DriverError, sys};
+
+use super::device::describe;
+use crate::backend::{BackendError, BackendKind};
+
+/// A failure of the driver. After an error of the device itself nothing more can be done in this process.
+pub(super) fn failed(error: DriverError) -> BackendError {
+    let message = describe(&error);
+    match error.0 {
+        sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => BackendError::OutOfMemory { backend: BackendKind::Cuda, message },
+        code if ends_the_context(code) => BackendError::DeviceLost { backend: BackendKind::Cuda, message },
+        _ => BackendError::Execution { backend: BackendKind::Cuda, message },
+    }
+}
+
+/// A failure of cuBLASLt while doing `what`.
+pub(super) fn matmul_failed(what: &str) -> impl Fn(CublasError) -> BackendError {
+    move |error| BackendError::Execution {
+        backend: BackendKind::Cuda,
+        message: format!("cuBLASLt cannot {what}: {:?}", error.0),
+    }
+}
+
+/// Whether the driver refuses all further work in the context ("sticky" errors of the CUDA programming guide).
+fn ends_the_context(code: sys::CUresult) -> bool {
+    use sys::CUresult as Code;
+    matches!(
+        code,
+        Code::CUDA_ERROR_ILLEGAL_ADDRESS
+            | Code::CUDA_ERROR_LAUNCH_FAILED
+            | Code::CUDA_ERROR_LAUNCH_TIMEOUT
+            | Code::CUDA_ERROR_ILLEGAL_INSTRUCTION
+            | Code::CUDA_ERROR_MISALIGNED_ADDRESS
+            | Code::CUDA_ERROR_INVALID_ADDRESS_SPACE
+            | Code::CUDA_ERROR_INVALID_PC
+            | Code::CUDA_ERROR_HARDWARE_STACK_ERROR
+            | Code::CUDA_ERROR_ASSERT
+            | Code::CUDA_ERROR_ECC_UNCORRECTABLE
+            | Code::CUDA_ERROR_CONTEXT_IS_DESTROYED
+            | Code::CUDA_ERROR_EXTERNAL_DEVICE
+            | Code::CUDA_ERROR_UNKNOWN
+    )
+}

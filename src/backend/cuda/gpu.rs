@@ -1,0 +1,180 @@
+//! The device with everything that engines on it share: a stream, cuBLASLt, and the kernels that have been loaded.
+#![allow(unsafe_code, reason = "makes tensor maps through the driver")]
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+
+use cudarc::driver::{CudaStream, sys};
+use rayon::prelude::*;
+
+use super::calls::{Call, KernelCall, MapSpec, ProductCall, instances};
+use super::catalogue::{Instance, unit};
+use super::compile::{Architecture, CompileError, Compiler, Cubin};
+use super::device::Device;
+use super::error::failed;
+use super::launch::{Launch, Module, TensorMap};
+use super::libraries;
+use super::matmul::{Algorithm, Matmul, MatmulAddresses, MatmulLibrary, MatmulSpec};
+use crate::backend::{BackendError, BackendKind};
+use crate::cache::SealedFolder;
+
+/// A device that engines are built on. All of them use its one stream, so that cuBLASLt's workspace is never used twice at
+/// once and results are the same bits every time.
+#[derive(Debug)]
+pub(super) struct Gpu {
+    pub device: Device,
+    pub architecture: Architecture,
+    pub multiprocessors: usize,
+    pub stream: Arc<CudaStream>,
+    pub library: MatmulLibrary,
+    compiler: Compiler,
+    modules: RefCell<HashMap<Instance, Module>>,
+}
+
+/// A call that is ready to be enqueued.
+#[derive(Debug)]
+pub(super) enum Prepared {
+    Kernel(Launch),
+    Product { matmul: Matmul, algorithm: Algorithm, addresses: MatmulAddresses },
+}
+
+impl Gpu {
+    /// Opens the first device and the libraries.
+    ///
+    /// # Errors
+    /// [`BackendError::Unavailable`] with the reason.
+    pub fn open() -> Result<Gpu, BackendError> {
+        let unavailable = |reason| BackendError::Unavailable { backend: BackendKind::Cuda, reason };
+        let device = Device::first().map_err(unavailable)?;
+        let architecture = Architecture { major: device.capability.0, minor: device.capability.1 };
+        if architecture < Architecture::OLDEST {
+            let Architecture { major, minor } = Architecture::OLDEST;
+            return Err(unavailable(format!("{}: the kernels want {major}.{minor} or newer", device.describe())));
+        }
+        libraries::nvrtc().map_err(unavailable)?;
+        // SAFETY: every buffer is used on the one stream of this object only, so no other stream has to wait for it.
+        unsafe { device.context.disable_event_tracking() };
+        let stream = device.context.new_stream().map_err(failed)?;
+        let library = MatmulLibrary::open(&device.context)?;
+        let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
+        let multiprocessors = device.context.attribute(attribute).map_err(failed)?.unsigned_abs() as usize;
+        // Without a folder every process compiles for itself.
+        let compiler = Compiler::new(architecture, SealedFolder::open("kernels").ok());
+        Ok(Gpu { device, architecture, multiprocessors, stream, library, compiler, modules: RefCell::default() })
+    }
+
+    /// Makes calls ready: compiles and loads their kernels, describes their products. `report` hears how many of how many
+    /// kernels have been compiled.
+    ///
+    /// # Errors
+    /// [`BackendError`]: a kernel is refused, or a product has no algorithm.
+    pub fn prepare<'a>(&self, calls: impl IntoIterator<Item = &'a Call>) -> Result<Vec<Prepared>, BackendError> {
+        calls.into_iter().map(|call| self.prepare_one(call)).collect()
+    }
+
+    /// Compiles the kernels of calls that have not been loaded yet, all processors together.
+    ///
+    /// # Errors
+    /// [`BackendError::Execution`] with the compiler's words.
+    pub fn load_kernels<'a>(&self, calls: impl IntoIterator<Item = &'a Call>) -> Result<(), BackendError> {
+        let wanted: BTreeMap<String, Instance> = instances(calls);
+        let mut modules = self.modules.borrow_mut();
+        let compiler = &self.compiler;
+        let missing: Vec<&Instance> = wanted.values().filter(|instance| !modules.contains_key(instance)).collect();
+        let compiled: Result<Vec<Cubin>, CompileError> =
+            missing.par_iter().map(|instance| compiler.cubin(&unit(instance.source, [*instance]))).collect();
+        for (instance, cubin) in missing.into_iter().zip(compiled.map_err(not_compiled)?) {
+            modules.insert(instance.clone(), Module::load(&self.device.context, &cubin)?);
+        }
+        Ok(())
+    }
+
+    fn prepare_one(&self, call: &Call) -> Result<Prepared, BackendError> {
+        match call {
+            Call::Kernel(call) => self.launch(call).map(Prepared::Kernel),
+            Call::Product(ProductCall { spec, addresses, algorithm }) => {
+                let matmul = Matmul::new(spec)?;
+                let algorithm = match algorithm {
+                    Some(algorithm) => *algorithm,
+                    None => {
+                        matmul.algorithms(&self.library, 1)?.into_iter().next().ok_or_else(|| no_algorithm(spec))?
+                    }
+                };
+                Ok(Prepared::Product { matmul, algorithm, addresses: *addresses })
+            }
+        }
+    }
+
+    fn launch(&self, call: &KernelCall) -> Result<Launch, BackendError> {
+        self.load_kernels([&Call::Kernel(call.clone())])?;
+        let modules = self.modules.borrow();
+        let module = modules.get(&call.instance).ok_or_else(|| BackendError::Execution {
+            backend: BackendKind::Cuda,
+            message: format!("the kernel {} was not loaded", call.instance.name),
+        })?;
+        Ok(Launch {
+            kernel: module.kernel(&call.instance.name, call.shared_bytes)?,
+            grid: call.grid,
+            maps: call.maps.iter().map(tensor_map).collect::<Result<_, _>>()?,
+            arguments: call.arguments.clone(),
+            overlaps: self.architecture.overlaps_launches(),
+        })
+    }
+
+    /// Enqueues calls in order.
+    ///
+    /// # Errors
+    /// [`BackendError`] of the driver or of cuBLASLt.
+    pub fn enqueue(&self, prepared: &[Prepared]) -> Result<(), BackendError> {
+        prepared.iter().try_for_each(|call| match call {
+            Prepared::Kernel(launch) => launch.enqueue(&self.stream),
+            Prepared::Product { matmul, algorithm, addresses } => {
+                matmul.enqueue(&self.library, *algorithm, *addresses, &self.stream)
+            }
+        })
+    }
+}
+
+fn not_compiled(error: CompileError) -> BackendError {
+    BackendError::Execution { backend: BackendKind::Cuda, message: error.to_string() }
+}
+
+fn no_algorithm(spec: &MatmulSpec) -> BackendError {
+    let MatmulSpec { tokens, width, depth, .. } = spec;
+    let message = format!("cuBLASLt has no algorithm for a product of {tokens}x{depth} by {depth}x{width}");
+    BackendError::Execution { backend: BackendKind::Cuda, message }
+}
+
+/// Columns of a box of a tensor map: 128 bytes, the span of the swizzle.
+const BOX_COLUMNS: usize = 64;
+
+/// Encodes a map of 16-bit elements with the 128-byte swizzle; what lies outside is read as 0.
+fn tensor_map(spec: &MapSpec) -> Result<TensorMap, BackendError> {
+    let mut map = MaybeUninit::<sys::CUtensorMap>::zeroed();
+    let sizes = [spec.columns as u64, spec.rows as u64];
+    let pitches = [2 * spec.columns as u64];
+    let (boxes, steps) = ([BOX_COLUMNS as u32, spec.box_rows as u32], [1u32, 1]);
+    // SAFETY: the arrays have the two dimensions that are named, and the map is written to a live object. The format of the
+    // elements matters only for filling with NaN, which is not asked for.
+    unsafe {
+        sys::cuTensorMapEncodeTiled(
+            map.as_mut_ptr(),
+            sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+            2,
+            spec.address as *mut std::ffi::c_void,
+            sizes.as_ptr(),
+            pitches.as_ptr(),
+            boxes.as_ptr(),
+            steps.as_ptr(),
+            sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
+            sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
+            sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+            sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+        )
+        .result()
+        .map_err(failed)?;
+        Ok(TensorMap(map.assume_init().opaque))
+    }
+}

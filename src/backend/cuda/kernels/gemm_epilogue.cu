@@ -1,0 +1,146 @@
+// gemm_epilogue.cu: what a matrix product does with its FP32 sums. Shared by gemm_mma.cu and gemm_wgmma.cu, whose
+// instructions leave the sums in the same fragments; compiled between prelude.cu and one of them.
+//
+// The product is Y[tokens, width] = X[tokens, depth] . W[width, depth]^T, everything row-major ("a linear layer
+// applied to a batch of tokens"). X and W hold 16-bit elements, sums are FP32.
+
+// The kernel parameter, passed by value; the engine mirrors it with #[repr(C)] (64 bytes, alignment 8).
+struct GemmArguments {
+  const u16* x;           // [tokens][depth]; gemm_wgmma reads it through a tensor map instead
+  const u16* w;           // [width][depth]; likewise
+  const float* bias;      // [width] FP32, 16-byte aligned; not read by EPILOGUE_PARTIAL and EPILOGUE_F32
+  const void* residual;   // [tokens][y_stride] of the type of y; may be y itself; read by EPILOGUE_RESIDUAL_* only
+  void* y;                // [tokens][y_stride], 16-bit or FP32 as the epilogue says, 16-byte aligned
+  int tokens;             // >= 1, no other condition: rows past the end read as zeros and are not written
+  int width;              // a multiple of the tile's columns
+  int depth;              // a multiple of 64
+  int y_stride;           // elements from one row of y to the next, a multiple of 8
+  int depth_per_split;    // gemm_mma: a multiple of the tile's depth; depth when not split
+};
+
+// FP32 arithmetic on FP32 sums throughout; `16` rounds to the element type. What the policies ask for:
+#define EPILOGUE_BIAS 0          // y16 = round(sum + bias)
+#define EPILOGUE_GELU_ERF 1      // y16 = round(gelu(round(sum + bias))): a linear layer stores its output in 16 bits,
+#define EPILOGUE_GELU_TANH 2     //       and GELU reads it from there; the values are those of the unfused policy
+#define EPILOGUE_RESIDUAL_F32 3  // y32 = residual32 + (sum + bias), the hybrid policy's FP32 stream
+#define EPILOGUE_RESIDUAL_16 4   // y16 = round(residual16 + round(sum + bias)), every tensor 16 bits wide
+#define EPILOGUE_PARTIAL 5       // y32[split][tokens][width] = sum, added up in split order by the layer norm after it
+#define EPILOGUE_F32 6           // y32 = sum, the language-model head
+
+DEVICE constexpr bool epilogue_reads_bias(int epilogue) { return epilogue != EPILOGUE_PARTIAL && epilogue != EPILOGUE_F32; }
+DEVICE constexpr bool epilogue_stores_f32(int epilogue) {
+  return epilogue == EPILOGUE_RESIDUAL_F32 || epilogue == EPILOGUE_PARTIAL || epilogue == EPILOGUE_F32;
+}
+
+// Exchanges a 4x4 matrix of words among the four lanes of a quad: word i of lane j becomes word j of lane i.
+DEVICE void transpose_quad(u32 (&words)[4], int lane) {
+  const bool upper = lane & 2, odd = lane & 1;
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    const u32 received = __shfl_xor_sync(~0u, upper ? words[i] : words[i + 2], 2);
+    if (upper) words[i] = received; else words[i + 2] = received;
+  }
+#pragma unroll
+  for (int i = 0; i < 4; i += 2) {
+    const u32 received = __shfl_xor_sync(~0u, odd ? words[i] : words[i + 1], 1);
+    if (odd) words[i] = received; else words[i + 1] = received;
+  }
+}
+
+// GELU of two stored elements, where it is fused.
+template <int EPILOGUE> DEVICE u32 activate(u32 linear) {
+  if constexpr (EPILOGUE == EPILOGUE_GELU_ERF) return pack_elements(gelu_erf(low_element(linear)), gelu_erf(high_element(linear)));
+  if constexpr (EPILOGUE == EPILOGUE_GELU_TANH) return pack_elements(gelu_tanh(low_element(linear)), gelu_tanh(high_element(linear)));
+  return linear;
+}
+
+DEVICE u32 add_elements(u32 a, u32 b) { return pack_elements(low_element(a) + low_element(b), high_element(a) + high_element(b)); }
+
+// Stores BLOCKS consecutive 16x8 blocks of sums of one warp in the fragment layout of the tensor cores: sums[4 b + 0, 1]
+// belong to row `row`, columns 8 b + 2 (lane % 4) and the next, sums[4 b + 2, 3] to row + 8. `row` and `column` are
+// those of the warp's first element; `bias` points at the bias of `column`, in shared memory.
+template <int EPILOGUE, int BLOCKS>
+DEVICE void store_blocks(const GemmArguments& arguments, int row, int column, const float* bias, const float* sums) {
+  const int lane = threadIdx.x & 31, quad_lane = lane & 3;
+  if constexpr (epilogue_stores_f32(EPILOGUE)) {
+    // Four lanes cover 32 contiguous bytes of a row, a whole sector. All residuals are read before the first store,
+    // because the compiler must assume that they alias.
+    float2 addends[2][BLOCKS];
+    const u64 first = (u64)(row + lane / 4) * arguments.y_stride + column + quad_lane * 2;
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const bool inside = row + lane / 4 + half * 8 < arguments.tokens;
+      const u64 offset = first + (u64)(half * 8) * arguments.y_stride;
+#pragma unroll
+      for (int b = 0; b < BLOCKS; b++) {
+        addends[half][b] = make_float2(0.0f, 0.0f);
+        if constexpr (EPILOGUE == EPILOGUE_RESIDUAL_F32) {
+          if (inside) addends[half][b] = *(const float2*)((const float*)arguments.residual + offset + b * 8);
+        }
+      }
+    }
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const bool inside = row + lane / 4 + half * 8 < arguments.tokens;
+      float* y = (float*)arguments.y + first + (u64)(half * 8) * arguments.y_stride;
+#pragma unroll
+      for (int b = 0; b < BLOCKS; b++) {
+        float2 value = make_float2(sums[b * 4 + half * 2], sums[b * 4 + half * 2 + 1]);
+        if constexpr (EPILOGUE == EPILOGUE_RESIDUAL_F32) {
+          const float2 shift = *(const float2*)(bias + b * 8 + quad_lane * 2);
+          value.x = addends[half][b].x + (value.x + shift.x);
+          value.y = addends[half][b].y + (value.y + shift.y);
+        }
+        if (inside) *(float2*)(y + b * 8) = value;
+      }
+    }
+  } else {
+    // What the linear layer stores, all of it before the first GELU: that halves the registers it occupies.
+    u32 linear[2][BLOCKS];
+#pragma unroll
+    for (int b = 0; b < BLOCKS; b++) {
+      const float2 shift = *(const float2*)(bias + b * 8 + quad_lane * 2);
+      linear[0][b] = pack_elements(sums[b * 4] + shift.x, sums[b * 4 + 1] + shift.y);
+      linear[1][b] = pack_elements(sums[b * 4 + 2] + shift.x, sums[b * 4 + 3] + shift.y);
+    }
+    constexpr int GROUPED = BLOCKS / 4 * 4;   // four blocks at a time become 16 bytes a lane, 64 a row
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const int own_row = row + lane / 4 + half * 8;
+      const bool inside = own_row < arguments.tokens;
+      const u64 first = (u64)own_row * arguments.y_stride + column;
+#pragma unroll
+      for (int b = 0; b < GROUPED; b += 4) {
+        u32 words[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++) words[i] = activate<EPILOGUE>(linear[half][b + i]);
+        __syncwarp();   // keeps the compiler from starting on the next four already, which would cost it too many registers
+        transpose_quad(words, lane);
+        const u64 offset = first + (b + quad_lane) * 8;
+        if (inside) {
+          if constexpr (EPILOGUE == EPILOGUE_RESIDUAL_16) {
+            const uint4 residual = *(const uint4*)((const u16*)arguments.residual + offset);
+            words[0] = add_elements(residual.x, words[0]); words[1] = add_elements(residual.y, words[1]);
+            words[2] = add_elements(residual.z, words[2]); words[3] = add_elements(residual.w, words[3]);
+          }
+          *(uint4*)((u16*)arguments.y + offset) = make_uint4(words[0], words[1], words[2], words[3]);
+        }
+      }
+#pragma unroll
+      for (int b = GROUPED; b < BLOCKS; b++) {
+        const u64 offset = first + b * 8 + quad_lane * 2;
+        u32 word = activate<EPILOGUE>(linear[half][b]);
+        if (inside) {
+          if constexpr (EPILOGUE == EPILOGUE_RESIDUAL_16) word = add_elements(*(const u32*)((const u16*)arguments.residual + offset), word);
+          *(u32*)((u16*)arguments.y + offset) = word;
+        }
+      }
+    }
+  }
+}
+
+// How many neighbouring blocks one thread finishes at a time when `parties` share `rows` x `columns` blocks: wide
+// stores where the blocks divide evenly, a fair share for everyone where they do not.
+DEVICE constexpr int blocks_per_unit(int rows, int columns, int parties) {
+  return columns % 4 == 0 && rows * columns / 4 % parties == 0 ? 4 : columns % 2 == 0 && rows * columns / 2 % parties == 0 ? 2 : 1;
+}

@@ -1,0 +1,318 @@
+// One kernel per operation of the graph, with a rounding after every elementary operation: the definition of a precision
+// policy, executed. The order of operations and of sums is that of the reference backend (src/backend/reference/), so the
+// results of a policy that rounds to FP16 can be compared value by value, overflow included. Speed comes second: the
+// operations that a policy computes in FP32 run in the fused kernels instead.
+//
+// Header-free for NVRTC. No fast-math: flushing subnormals would change what the study is about.
+
+typedef unsigned int u32;
+typedef unsigned short u16;
+typedef unsigned long long u64;
+
+// ------------------------------------------------------------------------------------------------------------ formats
+// A format is both a way to store an element and a grid that values are rounded to.
+
+struct F32 {
+    typedef float stored;
+    static __device__ __forceinline__ float widen(float x) { return x; }
+    static __device__ __forceinline__ float narrow(float x) { return x; }
+    static constexpr bool exact = true;
+};
+
+struct F16 {
+    typedef u16 stored;
+    static __device__ __forceinline__ float widen(u16 x) {
+        float y;
+        asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x));
+        return y;
+    }
+    // To nearest, ties to even; beyond 65519 to infinity, never saturating.
+    static __device__ __forceinline__ u16 narrow(float x) {
+        u16 y;
+        asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y) : "f"(x));
+        return y;
+    }
+    static constexpr bool exact = false;
+};
+
+struct BF16 {
+    typedef u16 stored;
+    static __device__ __forceinline__ float widen(u16 x) { return __uint_as_float((u32)x << 16); }
+    static __device__ __forceinline__ u16 narrow(float x) {
+        u16 y;
+        asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y) : "f"(x));
+        return y;
+    }
+    static constexpr bool exact = false;
+};
+
+template <class G> __device__ __forceinline__ float rounded(float x) { return G::widen(G::narrow(x)); }
+
+template <class T> __device__ __forceinline__ float read(const void* base, u64 index) {
+    return T::widen(((const typename T::stored*)base)[index]);
+}
+
+template <class T> __device__ __forceinline__ void write(void* base, u64 index, float x) {
+    if (base) ((typename T::stored*)base)[index] = T::narrow(x);
+}
+
+// Waits for the kernels before this one; these kernels never start their successors early.
+__device__ __forceinline__ void wait_for_predecessors() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// ------------------------------------------------------------------------------------------------------------ reductions
+// A block of 256 threads reduces the `count` values of `values` (shared memory, overwritten), as the policies define it:
+// a binary tree over neighbours, every partial sum rounded, an odd tail carried up. Where sums are exact, the same tree.
+constexpr int BLOCK = 256;
+
+template <class A> __device__ float tree_sum(float* values, float* scratch, int count) {
+    __syncthreads();
+    while (count > 1) {
+        const int half = count / 2;
+        for (int i = threadIdx.x; i < half; i += BLOCK) scratch[i] = rounded<A>(values[2 * i] + values[2 * i + 1]);
+        if (count % 2 && threadIdx.x == 0) scratch[half] = values[count - 1];
+        __syncthreads();
+        float* swapped = values;
+        values = scratch;
+        scratch = swapped;
+        count = half + count % 2;
+    }
+    const float total = count ? values[0] : 0.f;
+    __syncthreads();
+    return total;
+}
+
+__device__ float block_maximum(float x) {
+    __shared__ float warps[BLOCK / 32];
+#pragma unroll
+    for (int lane = 16; lane; lane /= 2) x = fmaxf(x, __shfl_xor_sync(~0u, x, lane));
+    if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = x;
+    __syncthreads();
+    x = warps[0];
+#pragma unroll
+    for (int warp = 1; warp < BLOCK / 32; warp++) x = fmaxf(x, warps[warp]);
+    __syncthreads();
+    return x;
+}
+
+// ------------------------------------------------------------------------------------------------------------ embedding
+struct EmbeddingArguments {
+    const int* ids;
+    const void* word;
+    const void* position;
+    const void* token_type;  // null where the model has none
+    void* out;               // [tokens, width]
+    void* copy;              // the same in the second format, or null
+    int width, sequence;
+};
+
+// (word + type 0) + position, each sum rounded to A. One block per token.
+template <class TABLE, class OUT, class COPY, class A> __device__ void embedding(const EmbeddingArguments& a) {
+    wait_for_predecessors();
+    const u64 token = blockIdx.x;
+    const u64 word = (u64)a.ids[token] * a.width, position = (u64)(token % a.sequence) * a.width;
+    for (int i = threadIdx.x; i < a.width; i += BLOCK) {
+        float sum = read<TABLE>(a.word, word + i);
+        if (a.token_type) sum = rounded<A>(sum + read<TABLE>(a.token_type, i));
+        sum = rounded<A>(sum + read<TABLE>(a.position, position + i));
+        write<OUT>(a.out, token * a.width + i, sum);
+        write<COPY>(a.copy, token * a.width + i, sum);
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------------ layer norm
+struct LayerNormArguments {
+    const void* in;     // [rows, width]
+    const void* gamma;  // in format C
+    const void* beta;
+    void* out;
+    void* copy;
+    int width;
+    float epsilon;
+};
+
+template <class C, class A, bool DIVIDE_FIRST> __device__ float row_mean(float* values, float* scratch, int width) {
+    const float n = rounded<C>((float)width);
+    if (DIVIDE_FIRST) {
+        __syncthreads();
+        for (int i = threadIdx.x; i < width; i += BLOCK) values[i] = rounded<C>(values[i] / n);
+    }
+    const float total = tree_sum<A>(values, scratch, width);
+    return DIVIDE_FIRST ? rounded<C>(total) : rounded<C>(total / n);
+}
+
+// One block per row; shared memory: 3 x width floats. A variance that overflows gives a reciprocal deviation of 0 and the
+// row comes out as beta, silently: what the study counts.
+template <class IN, class OUT, class COPY, class C, class A, bool DIVIDE_FIRST>
+__device__ void layer_norm(const LayerNormArguments& a) {
+    extern __shared__ float shared[];
+    float *row = shared, *work = shared + a.width, *scratch = work + a.width;
+    wait_for_predecessors();
+    const u64 start = (u64)blockIdx.x * a.width;
+    for (int i = threadIdx.x; i < a.width; i += BLOCK) row[i] = work[i] = rounded<C>(read<IN>(a.in, start + i));
+    const float mean = row_mean<C, A, DIVIDE_FIRST>(work, scratch, a.width);
+    for (int i = threadIdx.x; i < a.width; i += BLOCK) {
+        row[i] = rounded<C>(row[i] - mean);
+        work[i] = rounded<C>(row[i] * row[i]);
+    }
+    const float variance = row_mean<C, A, DIVIDE_FIRST>(work, scratch, a.width);
+    const float stabilised = rounded<C>(variance + rounded<C>(a.epsilon));
+    const float scale = rounded<C>(1.f / sqrtf(stabilised));
+    for (int i = threadIdx.x; i < a.width; i += BLOCK) {
+        const float scaled = rounded<C>(rounded<C>(row[i] * scale) * read<C>(a.gamma, i));
+        const float y = rounded<C>(scaled + read<C>(a.beta, i));
+        write<OUT>(a.out, start + i, y);
+        write<COPY>(a.copy, start + i, y);
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------------ softmax
+struct SoftmaxArguments {
+    const void* scores;   // [batch, heads, sequence, stride]
+    void* probabilities;  // same shape; may be the same span, as a block reads its row before it writes it
+    const int* lengths;   // [batch]
+    int heads, sequence, stride;
+    float scale;  // applied here where scores are stored narrow, else 1
+};
+
+// One block per query; shared memory: 3 x sequence floats. Masked keys get 0 by selection. Scores stored narrow (format S
+// not exact) are scaled after they were stored, and rounded again, as eager attention does it.
+template <class IN, class OUT, class S, class C, class A, class STORE, bool CAUSAL>
+__device__ void softmax(const SoftmaxArguments& a) {
+    extern __shared__ float shared[];
+    float *row = shared, *work = shared + a.sequence, *scratch = work + a.sequence;
+    wait_for_predecessors();
+    const int query = blockIdx.x;
+    const u64 start = ((u64)blockIdx.y * a.sequence + query) * a.stride;
+    const int length = a.lengths[blockIdx.y / a.heads];
+    const int keys = CAUSAL && query + 1 < length ? query + 1 : length;
+    float largest = __int_as_float(0xff800000);
+    for (int i = threadIdx.x; i < keys; i += BLOCK) {
+        float score = read<IN>(a.scores, start + i);
+        if (!S::exact) score = rounded<S>(rounded<S>(score) * a.scale);
+        row[i] = rounded<C>(score);
+        largest = fmaxf(largest, row[i]);
+    }
+    largest = block_maximum(largest);
+    for (int i = threadIdx.x; i < keys; i += BLOCK) row[i] = work[i] = rounded<C>(expf(rounded<C>(row[i] - largest)));
+    const float total = tree_sum<A>(work, scratch, keys);
+    for (int i = threadIdx.x; i < a.stride; i += BLOCK)
+        write<OUT>(a.probabilities, start + i, i < keys ? rounded<STORE>(rounded<C>(row[i] / total)) : 0.f);
+}
+
+// ------------------------------------------------------------------------------------------------------------ heads
+struct SplitHeadsArguments {
+    const void* packed;  // [batch, sequence, 3, heads, size]
+    void* split;         // [3, batch, heads, sequence, size]
+    const int* lengths;
+    int batch, sequence, heads, size;
+};
+
+// Queries, keys and values by head, so that each attention product is one batched GEMM. Keys and values beyond a row's
+// length become 0: a NaN there must not reach the sums through a probability of 0.
+template <class IN, class OUT> __device__ void split_heads(const SplitHeadsArguments& a) {
+    wait_for_predecessors();
+    const u64 count = (u64)3 * a.batch * a.heads * a.sequence * a.size;
+    for (u64 i = (u64)blockIdx.x * BLOCK + threadIdx.x; i < count; i += (u64)gridDim.x * BLOCK) {
+        const int element = i % a.size, token = i / a.size % a.sequence;
+        const u64 rest = i / ((u64)a.size * a.sequence);
+        const int head = rest % a.heads, row = rest / a.heads % a.batch, part = rest / a.heads / a.batch;
+        const u64 from = (((u64)row * a.sequence + token) * 3 + part) * a.heads * a.size + head * a.size + element;
+        const bool padding = part > 0 && token >= a.lengths[row];
+        write<OUT>(a.split, i, padding ? 0.f : read<IN>(a.packed, from));
+    }
+}
+
+struct MergeHeadsArguments {
+    const void* split;  // [batch, heads, sequence, size]
+    void* merged;       // [batch, sequence, heads, size]
+    void* copy;
+    int batch, sequence, heads, size;
+};
+
+template <class IN, class OUT, class COPY> __device__ void merge_heads(const MergeHeadsArguments& a) {
+    wait_for_predecessors();
+    const u64 count = (u64)a.batch * a.heads * a.sequence * a.size;
+    for (u64 i = (u64)blockIdx.x * BLOCK + threadIdx.x; i < count; i += (u64)gridDim.x * BLOCK) {
+        const int element = i % a.size, head = i / a.size % a.heads;
+        const u64 token = i / ((u64)a.size * a.heads);
+        const u64 from = ((token / a.sequence * a.heads + head) * a.sequence + token % a.sequence) * a.size + element;
+        const float x = read<IN>(a.split, from);
+        write<OUT>(a.merged, i, x);
+        write<COPY>(a.copy, i, x);
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------------ element-wise
+struct ElementwiseArguments {
+    const void* in;
+    const void* update;  // the second operand of a sum, else null
+    void* out;
+    void* copy;
+    u64 count;
+};
+
+struct Identity {
+    template <class C> static __device__ __forceinline__ float of(float x, float) { return x; }
+};
+
+struct Residual {
+    template <class C> static __device__ __forceinline__ float of(float x, float update) {
+        return rounded<C>(x + rounded<C>(update));
+    }
+};
+
+struct HyperbolicTangent {
+    template <class C> static __device__ __forceinline__ float of(float x, float) { return rounded<C>(tanhf(x)); }
+};
+
+// (x/2) (1 + erf(x/√2))
+struct GeluErf {
+    template <class C> static __device__ __forceinline__ float of(float x, float) {
+        const float inner = rounded<C>(x * rounded<C>(0.70710678118654752f));
+        const float factor = rounded<C>(1.f + rounded<C>(erff(inner)));
+        return rounded<C>(rounded<C>(x * 0.5f) * factor);
+    }
+};
+
+// (x/2) (1 + tanh(√(2/π)(x + 0.044715 x³)))
+struct GeluTanh {
+    template <class C> static __device__ __forceinline__ float of(float x, float) {
+        const float cube = rounded<C>(rounded<C>(x * x) * x);
+        const float sum = rounded<C>(x + rounded<C>(rounded<C>(0.044715f) * cube));
+        const float u = rounded<C>(rounded<C>(0.79788456080286536f) * sum);
+        const float factor = rounded<C>(1.f + rounded<C>(tanhf(u)));
+        return rounded<C>(rounded<C>(x * 0.5f) * factor);
+    }
+};
+
+template <class F, class IN, class UPDATE, class OUT, class COPY, class C>
+__device__ void elementwise(const ElementwiseArguments& a) {
+    wait_for_predecessors();
+    for (u64 i = (u64)blockIdx.x * BLOCK + threadIdx.x; i < a.count; i += (u64)gridDim.x * BLOCK) {
+        const float x = rounded<C>(read<IN>(a.in, i));
+        const float update = a.update ? read<UPDATE>(a.update, i) : 0.f;
+        const float y = F::template of<C>(x, update);
+        write<OUT>(a.out, i, y);
+        write<COPY>(a.copy, i, y);
+    }
+}
+
+struct SelectFirstArguments {
+    const void* in;  // [batch, sequence, width]
+    void* out;       // [batch, width]
+    int sequence, width;
+};
+
+template <class IN, class OUT> __device__ void select_first(const SelectFirstArguments& a) {
+    wait_for_predecessors();
+    for (int i = threadIdx.x; i < a.width; i += BLOCK)
+        write<OUT>(a.out, (u64)blockIdx.x * a.width + i, read<IN>(a.in, (u64)blockIdx.x * a.sequence * a.width + i));
+}
+
+// Instances are written by the host as `INSTANCE(name, Arguments, kernel<formats>)`.
+#define INSTANCE(name, Arguments, ...) \
+    extern "C" __global__ void __launch_bounds__(BLOCK) name(const Arguments a) { __VA_ARGS__(a); }

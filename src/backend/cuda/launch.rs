@@ -1,0 +1,171 @@
+//! Kernels of a loaded module, and their launches.
+#![allow(unsafe_code, reason = "loads modules and launches kernels through the driver")]
+
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaStream, sys};
+use cudarc::nvrtc::Ptx;
+
+use super::compile::Cubin;
+use super::error::failed;
+use crate::backend::BackendError;
+
+/// Device code, loaded.
+#[derive(Debug, Clone)]
+pub(super) struct Module {
+    module: Arc<CudaModule>,
+}
+
+/// Dynamic shared memory that a block may have without asking, bytes.
+const FREE_SHARED_BYTES: usize = 48 << 10;
+
+impl Module {
+    /// Loads what [`super::compile`] made for the device of `context`.
+    pub fn load(context: &Arc<CudaContext>, cubin: &Cubin) -> Result<Self, BackendError> {
+        let module = context.load_module(Ptx::from_binary(cubin.bytes.clone())).map_err(failed)?;
+        Ok(Module { module })
+    }
+
+    /// A kernel of it that is launched with `shared_bytes` of dynamic shared memory.
+    pub fn kernel(&self, name: &str, shared_bytes: usize) -> Result<Kernel, BackendError> {
+        let function = self.module.load_function(name).map_err(failed)?;
+        if shared_bytes > FREE_SHARED_BYTES {
+            let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            function.set_attribute(attribute, shared_bytes as i32).map_err(failed)?;
+        }
+        Ok(Kernel { function, shared_bytes: shared_bytes as u32 })
+    }
+}
+
+/// A kernel with its dynamic shared memory.
+#[derive(Debug, Clone)]
+pub(super) struct Kernel {
+    function: CudaFunction,
+    shared_bytes: u32,
+}
+
+/// Blocks of a launch and threads of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Grid {
+    pub blocks: (usize, usize, usize),
+    pub threads: usize,
+}
+
+/// The structure that is a kernel's parameter, by value.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Arguments(Vec<u8>);
+
+/// A tensor map as `cuTensorMapEncodeTiled` makes it, by value.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct TensorMap(pub [u64; 16]);
+
+impl Arguments {
+    /// Adds a field, at the next offset of its own alignment, as C lays structures out.
+    fn field<const N: usize>(mut self, bytes: [u8; N]) -> Self {
+        self.0.resize(self.0.len().next_multiple_of(N), 0);
+        self.0.extend(bytes);
+        self
+    }
+
+    /// Adds a pointer.
+    pub fn pointer(self, address: u64) -> Self {
+        self.field(address.to_ne_bytes())
+    }
+
+    /// Adds a pointer, null where there is no address.
+    pub fn optional(self, address: Option<u64>) -> Self {
+        self.pointer(address.unwrap_or(0))
+    }
+
+    /// Adds a 32-bit integer.
+    pub fn int(self, value: usize) -> Self {
+        self.field((value as u32).to_ne_bytes())
+    }
+
+    /// Adds a 64-bit integer.
+    pub fn long(self, value: usize) -> Self {
+        self.field((value as u64).to_ne_bytes())
+    }
+
+    /// Adds an FP32 number.
+    pub fn float(self, value: f64) -> Self {
+        self.field((value as f32).to_ne_bytes())
+    }
+}
+
+/// A kernel with everything it needs: enqueued as often as one likes.
+#[derive(Debug, Clone)]
+pub(super) struct Launch {
+    pub kernel: Kernel,
+    pub grid: Grid,
+    /// Parameters before the structure.
+    pub maps: Vec<TensorMap>,
+    pub arguments: Arguments,
+    /// The kernel waits by itself for those before it (`griddepcontrol.wait`), so it may be scheduled while they end.
+    pub overlaps: bool,
+}
+
+/// A structure's alignment as a kernel parameter.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+struct Aligned([u8; 64]);
+
+impl Launch {
+    /// Starts it on `stream`.
+    pub fn enqueue(&self, stream: &CudaStream) -> Result<(), BackendError> {
+        let mut structure = vec![Aligned([0; 64]); self.arguments.0.len().div_ceil(64).max(1)];
+        for (block, bytes) in structure.iter_mut().zip(self.arguments.0.chunks(64)) {
+            block.0[..bytes.len()].copy_from_slice(bytes);
+        }
+        let mut maps = self.maps.clone();
+        let mut parameters: Vec<*mut c_void> = maps.iter_mut().map(|map| std::ptr::from_mut(map).cast()).collect();
+        parameters.push(structure.as_mut_ptr().cast());
+        let mut attribute = sys::CUlaunchAttribute {
+            id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
+        };
+        let Grid { blocks: (x, y, z), threads } = self.grid;
+        let config = sys::CUlaunchConfig {
+            gridDimX: x as u32,
+            gridDimY: y as u32,
+            gridDimZ: z as u32,
+            blockDimX: threads as u32,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: self.kernel.shared_bytes,
+            hStream: stream.cu_stream(),
+            attrs: &raw mut attribute,
+            numAttrs: u32::from(self.overlaps),
+        };
+        // SAFETY: the parameters are those the kernel declares, in order, size and alignment (`Arguments` lays the
+        // structure out as C does), and are copied by the call; the addresses in them are spans of the engine that holds
+        // this launch, at least as large as the kernel reads or writes for the sizes given beside them.
+        unsafe {
+            sys::cuLaunchKernelEx(
+                &raw const config,
+                self.kernel.function.cu_function(),
+                parameters.as_mut_ptr(),
+                std::ptr::null_mut(),
+            )
+        }
+        .result()
+        .map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_laid_out_as_c_lays_structures_out() {
+        let arguments = Arguments::default().int(1).pointer(2).float(1.0).int(3).long(4);
+        assert_eq!(arguments.0.len(), 32);
+        assert_eq!(arguments.0[8..16], 2u64.to_ne_bytes());
+        assert_eq!(arguments.0[16..20], 1f32.to_ne_bytes());
+        assert_eq!(arguments.0[24..32], 4u64.to_ne_bytes());
+    }
+}

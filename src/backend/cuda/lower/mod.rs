@@ -1,0 +1,338 @@
+//! The graph under a policy as stages: which operations run together, and which tensors exist at all.
+//!
+//! Operations are fused only where the policy computes them in FP32, so that leaving out the store between them changes
+//! the result by less than that store's rounding. Where a policy rounds inside an operation (`fp16`), each operation is a
+//! stage of its own and rounds as defined.
+
+mod attention;
+mod fusion;
+
+use std::collections::BTreeMap;
+
+use super::element::Element;
+use super::stage::{
+    Accumulator, Elementwise, Embedding, Epilogue, Function, LayerNorm, Linear, Norm, Outputs, Stage, Stages, Tensor,
+    TensorId, WeightKey,
+};
+use crate::backend::{BackendError, BackendKind};
+use crate::graph::{Format, Graph, Op, OpKind, ParamId, PrecisionPolicy, Rounding, Shape, ValueId, ValueShape};
+
+/// Widths of products are padded to a multiple of this many columns, so that every row of their output begins at a
+/// multiple of 16 bytes whatever it is stored in.
+const COLUMNS: usize = 8;
+
+/// Large odd widths (a vocabulary) are padded to whole tiles: unpadded, GPT-2's head took six times as long (H200).
+const TILE_COLUMNS: usize = 64;
+
+/// Lowers `graph` under `policy` for `shape`.
+///
+/// # Errors
+/// [`BackendError::Policy`] when the policy does not fit the graph, [`BackendError::UnsupportedPolicy`] where no kernel
+/// computes what it asks for.
+pub(super) fn lower(graph: &Graph, policy: &PrecisionPolicy, shape: Shape) -> Result<Stages, BackendError> {
+    let roundings = graph.roundings(policy)?;
+    let mut lowering = Lowering::new(graph, policy, &roundings, shape);
+    for index in 0..graph.ops.len() {
+        if !lowering.done[index] {
+            lowering.op(index)?;
+        }
+    }
+    let output = lowering.places.get(&(graph.output.0, lowering.stored(graph.output))).copied();
+    Ok(Stages { output, ..lowering.stages })
+}
+
+struct Lowering<'a> {
+    graph: &'a Graph,
+    policy: &'a PrecisionPolicy,
+    roundings: &'a [Rounding],
+    formats: Vec<Format>,
+    shape: Shape,
+    /// Ops that read a value, by value.
+    readers: Vec<Vec<usize>>,
+    /// Ops that an earlier one has taken along.
+    done: Vec<bool>,
+    stages: Stages,
+    /// Where a value is, by storage.
+    places: BTreeMap<(usize, Element), TensorId>,
+}
+
+impl<'a> Lowering<'a> {
+    fn new(graph: &'a Graph, policy: &'a PrecisionPolicy, roundings: &'a [Rounding], shape: Shape) -> Self {
+        let mut readers = vec![Vec::new(); graph.values.len()];
+        for (index, op) in graph.ops.iter().enumerate() {
+            for input in &op.inputs {
+                readers[input.0].push(index);
+            }
+        }
+        Lowering {
+            graph,
+            policy,
+            roundings,
+            formats: graph.value_formats(roundings),
+            shape,
+            readers,
+            done: vec![false; graph.ops.len()],
+            stages: Stages::default(),
+            places: BTreeMap::new(),
+        }
+    }
+
+    fn op(&mut self, index: usize) -> Result<(), BackendError> {
+        let op = &self.graph.ops[index];
+        self.done[index] = true;
+        match &op.kind {
+            OpKind::Embedding { .. } => self.embedding(index),
+            OpKind::LayerNorm { .. } => self.layer_norm(index),
+            OpKind::Linear { weight, bias, .. } => self.linear(index, *weight, *bias)?,
+            OpKind::AttentionScores { heads, scale } => self.attention(index, *heads, *scale)?,
+            OpKind::Softmax(_) | OpKind::AttentionContext { .. } => {
+                return Err(self.unsupported(op, "an attention operation that follows no scores"));
+            }
+            OpKind::Gelu(form) => self.elementwise(index, Function::Gelu(*form)),
+            OpKind::Tanh => self.elementwise(index, Function::Tanh),
+            OpKind::Residual => self.elementwise(index, Function::Residual),
+            OpKind::SelectFirst => self.select_first(op),
+        }
+        Ok(())
+    }
+
+    fn unsupported(&self, op: &Op, reason: &str) -> BackendError {
+        BackendError::UnsupportedPolicy {
+            backend: BackendKind::Cuda,
+            policy: self.policy.name.clone(),
+            reason: format!("`{}` has {reason}", op.name),
+        }
+    }
+
+    /// The storage of a value by the policy.
+    fn stored(&self, value: ValueId) -> Element {
+        Element::of(self.formats[value.0])
+    }
+
+    /// The storages that the readers of a value want it in.
+    fn wanted(&self, value: ValueId) -> Vec<Element> {
+        let stored = self.stored(value);
+        let mut wanted: Vec<Element> = self.readers[value.0]
+            .iter()
+            .map(|&reader| match self.graph.ops[reader].class.is_product() {
+                true => Element::of(self.roundings[reader].compute),
+                false => stored,
+            })
+            .chain((value == self.graph.output).then_some(stored))
+            .collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        wanted
+    }
+
+    /// A new tensor for a value.
+    fn tensor(&mut self, value: ValueId, element: Element) -> TensorId {
+        let (rows, width) = rows_and_width(self.graph.value(value).shape, self.shape);
+        let id = self.scratch(self.graph.value(value).name.clone(), element, rows, width);
+        self.places.insert((value.0, element), id);
+        id
+    }
+
+    fn scratch(&mut self, name: String, element: Element, rows: usize, stride: usize) -> TensorId {
+        self.stages.tensors.push(Tensor { name, element, rows, stride });
+        TensorId(self.stages.tensors.len() - 1)
+    }
+
+    /// Where a stage writes a value that it computes in FP32 or in the stored format: in the storage of the policy, where
+    /// anybody reads that, and in the narrower one of a product that reads it. Rounding once instead of storing FP32 first
+    /// is the same.
+    fn outputs(&mut self, value: ValueId) -> Outputs {
+        let (stored, wanted) = (self.stored(value), self.wanted(value));
+        let narrow = wanted.iter().copied().find(|&element| element != stored && stored == Element::F32);
+        let main = match narrow {
+            Some(narrow) if !wanted.contains(&stored) => {
+                return Outputs { main: self.tensor(value, narrow), copy: None };
+            }
+            _ => self.tensor(value, stored),
+        };
+        Outputs { main, copy: narrow.map(|narrow| self.tensor(value, narrow)) }
+    }
+
+    /// A value in a storage, converted if it is not there yet.
+    fn operand(&mut self, value: ValueId, element: Element) -> TensorId {
+        if let Some(&id) = self.places.get(&(value.0, element)) {
+            return id;
+        }
+        let Some(input) = self.any_place(value) else { return self.tensor(value, element) };
+        let outputs = Outputs { main: self.tensor(value, element), copy: None };
+        let compute = Format::Fp32;
+        self.push(Stage::Elementwise(Elementwise {
+            function: Function::Identity,
+            input,
+            update: None,
+            outputs,
+            compute,
+        }));
+        outputs.main
+    }
+
+    /// A value in the widest storage it is in.
+    fn any_place(&self, value: ValueId) -> Option<TensorId> {
+        let elements = [Element::F32, Element::F16, Element::Bf16];
+        elements.iter().find_map(|&element| self.places.get(&(value.0, element))).copied()
+    }
+
+    /// A value as an operation that is no product reads it.
+    fn input(&mut self, value: ValueId) -> TensorId {
+        let stored = self.stored(value);
+        self.operand(value, stored)
+    }
+
+    fn push(&mut self, stage: Stage) {
+        self.stages.stages.push(stage);
+    }
+
+    fn vector(&self, param: ParamId, format: Format) -> WeightKey {
+        WeightKey::new(param, format, self.graph.param(param).elements())
+    }
+
+    fn norm(&self, index: usize) -> Option<Norm> {
+        let OpKind::LayerNorm { gamma, beta, epsilon } = self.graph.ops[index].kind else { return None };
+        let rounding = self.roundings[index];
+        let vector = |param| self.vector(param, rounding.compute);
+        let order = self.policy.layer_norm_reduction;
+        Some(Norm { gamma: vector(gamma), beta: vector(beta), epsilon, order, rounding })
+    }
+
+    fn embedding(&mut self, index: usize) {
+        let op = &self.graph.ops[index];
+        let OpKind::Embedding { word, position, token_type } = op.kind else { return };
+        let rounding = self.roundings[index];
+        let table = |param| WeightKey::new(param, rounding.compute, self.graph.param(param).dims[0]);
+        let (word, position) = (self.table_shared_with_the_head(table(word)), table(position));
+        let token_type = token_type.map(table);
+        let norm = self.fused_norm(index);
+        let value = norm.map_or(op.output, |norm| self.graph.ops[norm].output);
+        let outputs = self.outputs(value);
+        let norm = norm.and_then(|norm| self.norm(norm));
+        self.push(Stage::Embedding(Embedding { word, position, token_type, sums: rounding.accumulate, norm, outputs }));
+    }
+
+    /// The word table, padded where it is also the head's weight in the same format, so that it is stored once.
+    fn table_shared_with_the_head(&self, table: WeightKey) -> WeightKey {
+        let head = self.graph.ops.iter().zip(self.roundings).any(|(op, rounding)| match op.kind {
+            OpKind::Linear { weight, .. } => weight.0 == table.param && rounding.compute == table.format,
+            _ => false,
+        });
+        if head { WeightKey { rows: padded(table.rows), ..table } } else { table }
+    }
+
+    fn layer_norm(&mut self, index: usize) {
+        let op = &self.graph.ops[index];
+        let Some(norm) = self.norm(index) else { return };
+        let source = op.inputs[0];
+        let input = self.input(source);
+        let outputs = match self.reusable(source, op.output, index) {
+            Some(main) => {
+                self.places.insert((op.output.0, self.stored(op.output)), main);
+                let narrow = self.wanted(op.output).into_iter().find(|&element| element != self.stored(op.output));
+                Outputs { main, copy: narrow.map(|narrow| self.tensor(op.output, narrow)) }
+            }
+            None => self.outputs(op.output),
+        };
+        self.push(Stage::LayerNorm(LayerNorm { input, norm, outputs }));
+    }
+
+    /// The tensor of `source`, if `value` may be written over it: same storage, wanted, and nobody reads `source` later.
+    fn reusable(&self, source: ValueId, value: ValueId, index: usize) -> Option<TensorId> {
+        let stored = self.stored(value);
+        let last = self.readers[source.0].iter().all(|&reader| reader <= index) && source != self.graph.output;
+        let same = self.stored(source) == stored && self.wanted(value).contains(&stored) && stored == Element::F32;
+        self.places.get(&(source.0, stored)).copied().filter(|_| last && same)
+    }
+
+    fn linear(&mut self, index: usize, weight: ParamId, bias: Option<ParamId>) -> Result<(), BackendError> {
+        let (op, rounding) = (&self.graph.ops[index], self.roundings[index]);
+        let accumulator = self.accumulator(op, rounding)?;
+        let operand = Element::of(rounding.compute);
+        let x = self.operand(op.inputs[0], operand);
+        let dims = &self.graph.param(weight).dims;
+        let (width, depth) = (padded(dims[0]), dims[1]);
+        let weight = WeightKey { rows: width, ..WeightKey::new(weight, rounding.compute, width) };
+        let bias = bias.map(|bias| WeightKey { rows: width, ..WeightKey::new(bias, rounding.store, width) });
+        let (rows, _) = rows_and_width(self.graph.value(op.output).shape, self.shape);
+        let product = Linear {
+            x,
+            weight,
+            bias,
+            output: TensorId(0),
+            tokens: rows,
+            width,
+            depth,
+            accumulator,
+            epilogue: Epilogue::Store,
+        };
+        if accumulator != Accumulator::F16 && (self.fused_gelu(index, product) || self.fused_residual(index, product)) {
+            return Ok(());
+        }
+        self.plain_linear(index, product);
+        Ok(())
+    }
+
+    /// A linear layer on its own. A storage that the product cannot write is reached through FP32.
+    fn plain_linear(&mut self, index: usize, product: Linear) {
+        let op = &self.graph.ops[index];
+        let (stored, operand) = (self.stored(op.output), Element::of(self.roundings[index].compute));
+        let direct = stored == Element::F32 || stored == operand;
+        let element = if direct { stored } else { Element::F32 };
+        let output = self.scratch(op.name.clone(), element, product.tokens, product.width);
+        let bias = product.bias.map(|bias| if direct { bias } else { bias.widened() });
+        self.push(Stage::Linear(Linear { output, bias, ..product }));
+        self.places.insert((op.output.0, element), output);
+        if !direct {
+            self.operand(op.output, stored);
+        }
+    }
+
+    fn accumulator(&self, op: &Op, rounding: Rounding) -> Result<Accumulator, BackendError> {
+        match (rounding.compute, rounding.accumulate) {
+            (Format::Fp64, _) | (_, Format::Fp64) => {
+                Err(self.unsupported(op, "FP64, which this backend does not have"))
+            }
+            (Format::Tf32, Format::Fp32 | Format::Tf32) => Ok(Accumulator::Tf32),
+            (_, Format::Fp32 | Format::Tf32) => Ok(Accumulator::F32),
+            (Format::Fp16, Format::Fp16) if rounding.store == Format::Fp16 => Ok(Accumulator::F16),
+            (_, Format::Fp16) => {
+                Err(self.unsupported(op, "an FP16 accumulator of operands or an output that are not FP16"))
+            }
+            (_, Format::Bf16) => Err(self.unsupported(op, "a BF16 accumulator, which no GPU has")),
+        }
+    }
+
+    fn elementwise(&mut self, index: usize, function: Function) {
+        let op = &self.graph.ops[index];
+        let input = self.input(op.inputs[0]);
+        let update = op.inputs.get(1).map(|&value| self.input(value));
+        let outputs = self.outputs(op.output);
+        let compute = self.roundings[index].compute;
+        self.push(Stage::Elementwise(Elementwise { function, input, update, outputs, compute }));
+    }
+
+    fn select_first(&mut self, op: &Op) {
+        let input = self.input(op.inputs[0]);
+        let outputs = self.outputs(op.output);
+        let Shape { batch, sequence } = self.shape;
+        let width = self.stages.tensor(input).stride;
+        for output in [Some(outputs.main), outputs.copy].into_iter().flatten() {
+            self.push(Stage::SelectFirst { input, output, batch, sequence, width });
+        }
+    }
+}
+
+/// Rows and columns of a value seen as a matrix.
+fn rows_and_width(shape: ValueShape, extent: Shape) -> (usize, usize) {
+    let dims = shape.dims(extent);
+    let width = dims.last().copied().unwrap_or(1);
+    (dims.iter().product::<usize>() / width.max(1), width)
+}
+
+/// Columns of a product of `width` columns.
+fn padded(width: usize) -> usize {
+    let columns = if width > 8 * TILE_COLUMNS { TILE_COLUMNS } else { COLUMNS };
+    width.next_multiple_of(columns)
+}

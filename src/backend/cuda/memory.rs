@@ -1,0 +1,156 @@
+//! Device and pinned host memory: taken at once, given back when dropped, never grown.
+#![allow(unsafe_code, reason = "takes, fills and copies device memory through the driver")]
+
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use bytemuck::Pod;
+use cudarc::driver::{CudaContext, CudaStream, result, sys};
+
+use super::error::failed;
+use crate::backend::{BackendError, BackendKind};
+
+/// A span of device memory.
+#[derive(Debug)]
+pub(super) struct DeviceMemory {
+    address: u64,
+    bytes: usize,
+    context: Arc<CudaContext>,
+}
+
+impl DeviceMemory {
+    /// Takes `bytes` (at least one) of the device's memory. It is filled with 0xFF, which is NaN in every format: what
+    /// nothing has written is seen in the results.
+    ///
+    /// # Errors
+    /// [`BackendError::OutOfMemory`] with the sizes, or the driver's failure.
+    pub fn take(context: &Arc<CudaContext>, bytes: usize, purpose: &str) -> Result<Self, BackendError> {
+        let bytes = bytes.max(1);
+        context.bind_to_thread().map_err(failed)?;
+        // SAFETY: the context is current, and the address is given back once, in `drop`.
+        let address = unsafe { result::malloc_sync(bytes) }.map_err(|error| match error.0 {
+            sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => exhausted(bytes, purpose),
+            _ => failed(error),
+        })?;
+        let memory = DeviceMemory { address, bytes, context: context.clone() };
+        memory.poison()?;
+        Ok(memory)
+    }
+
+    /// Its first byte; a multiple of 256.
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// Its size.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Fills it with 0xFF. Nothing may be using it.
+    pub fn poison(&self) -> Result<(), BackendError> {
+        // SAFETY: the span is this object's own, and the call waits until it is filled.
+        unsafe { result::memset_d8_sync(self.address, 0xFF, self.bytes) }.map_err(failed)
+    }
+
+    /// Copies `values` to `offset` bytes from the start and waits for it.
+    pub fn fill<T: Pod>(&self, offset: usize, values: &[T]) -> Result<(), BackendError> {
+        self.check(offset, size_of_val(values))?;
+        // SAFETY: the span lies within this object's own.
+        unsafe { result::memcpy_htod_sync(self.address + offset as u64, values) }.map_err(failed)
+    }
+
+    /// Copies from `offset` bytes from the start and waits for it. Whatever writes there must have ended.
+    #[cfg(test)]
+    pub fn read<T: Pod>(&self, offset: usize, values: &mut [T]) -> Result<(), BackendError> {
+        self.check(offset, size_of_val(values))?;
+        // SAFETY: the span lies within this object's own, and every bit pattern is a `T`.
+        unsafe { result::memcpy_dtoh_sync(values, self.address + offset as u64) }.map_err(failed)
+    }
+
+    fn check(&self, offset: usize, bytes: usize) -> Result<(), BackendError> {
+        if offset + bytes <= self.bytes {
+            return Ok(());
+        }
+        let message = format!("bytes {offset} to {} of a span of {}", offset + bytes, self.bytes);
+        Err(BackendError::Execution { backend: BackendKind::Cuda, message })
+    }
+}
+
+impl Drop for DeviceMemory {
+    fn drop(&mut self) {
+        // SAFETY: taken in `take` and given back here alone; freeing waits for work that uses it. A failure means that the
+        // context is gone, and the memory with it.
+        let _ = self.context.bind_to_thread().is_ok() && unsafe { result::free_sync(self.address) }.is_ok();
+    }
+}
+
+fn exhausted(bytes: usize, purpose: &str) -> BackendError {
+    let mib = |bytes: usize| bytes as f64 / (1 << 20) as f64;
+    let free = result::mem_get_info()
+        .map_or(String::new(), |(free, total)| format!(" ({:.0} of {:.0} MiB are free)", mib(free), mib(total)));
+    BackendError::OutOfMemory {
+        backend: BackendKind::Cuda,
+        message: format!("{:.0} MiB for {purpose} are not to be had{free}", mib(bytes)),
+    }
+}
+
+/// Bytes of the device's memory in use, by whomever.
+pub(super) fn device_bytes_in_use(context: &Arc<CudaContext>) -> Option<u64> {
+    context.bind_to_thread().ok()?;
+    result::mem_get_info().ok().map(|(free, total)| (total - free) as u64)
+}
+
+/// Page-locked host memory of `count` values, from which copies to the device need no staging.
+#[derive(Debug)]
+pub(super) struct Pinned<T: Pod> {
+    address: *mut T,
+    count: usize,
+    context: Arc<CudaContext>,
+}
+
+impl<T: Pod> Pinned<T> {
+    /// Takes `count` (at least one) values, all zero.
+    pub fn take(context: &Arc<CudaContext>, count: usize) -> Result<Self, BackendError> {
+        let count = count.max(1);
+        context.bind_to_thread().map_err(failed)?;
+        // SAFETY: the context is current, and the address is given back once, in `drop`.
+        let address = unsafe { result::malloc_host(count * size_of::<T>(), 0) }.map_err(failed)?.cast::<T>();
+        // SAFETY: `count` values have just been allocated there, and zeros are a `T`.
+        unsafe { address.write_bytes(0, count) };
+        Ok(Pinned { address, count, context: context.clone() })
+    }
+
+    /// Its values.
+    pub fn values(&mut self) -> &mut [T] {
+        // SAFETY: the allocation holds `count` initialised values and is borrowed mutably. Copies from it are waited for
+        // before it is handed out again (see `send`).
+        unsafe { std::slice::from_raw_parts_mut(self.address, self.count) }
+    }
+
+    /// Copies all of it to `address` on the device, ordered by `stream`, and waits for the copy.
+    pub fn send(&mut self, stream: &CudaStream, address: u64) -> Result<(), BackendError> {
+        let values: &[T] = self.values();
+        // SAFETY: the caller's address is that of a span of at least `count` values, and the copy is waited for.
+        unsafe { result::memcpy_htod_async(address, values, stream.cu_stream()) }.map_err(failed)?;
+        stream.synchronize().map_err(failed)
+    }
+
+    /// Copies `count` values (at most all) from `address` on the device, ordered by `stream`, and waits for the copy.
+    pub fn receive(&mut self, stream: &CudaStream, address: u64, count: usize) -> Result<&[T], BackendError> {
+        let count = count.min(self.count);
+        let values = &mut self.values()[..count];
+        // SAFETY: the caller's address is that of a span of at least `count` values, and the copy is waited for.
+        unsafe { result::memcpy_dtoh_async(values, address, stream.cu_stream()) }.map_err(failed)?;
+        stream.synchronize().map_err(failed)?;
+        Ok(&self.values()[..count])
+    }
+}
+
+impl<T: Pod> Drop for Pinned<T> {
+    fn drop(&mut self) {
+        // SAFETY: taken in `take` and given back here alone.
+        let _ = self.context.bind_to_thread().is_ok()
+            && unsafe { result::free_host(self.address.cast::<c_void>()) }.is_ok();
+    }
+}

@@ -1,0 +1,214 @@
+//! Which kernel executes each group of stages: timed on the device, over all layers and so over cold weights, and kept.
+
+use std::collections::BTreeMap;
+
+use cudarc::driver::sys;
+use serde::{Deserialize, Serialize};
+
+use super::calls::{Call, Choice, Group, LIBRARY_ALGORITHMS, ProductChoice, Site, calls, choices, group_key};
+use super::capture::capture;
+use super::catalogue::sources_digest;
+use super::error::failed;
+use super::gpu::{Gpu, Prepared};
+use super::libraries;
+use super::matmul::Matmul;
+use crate::backend::{BackendError, BackendKind, BuildProgress, ProgressSink};
+use crate::cache::SealedFolder;
+use crate::digest::sha256;
+
+/// Untimed and timed replays of one choice.
+const WARMUP: usize = 2;
+const REPLAYS: usize = 15;
+
+/// Choices per group that are tried again within the whole pass, where launches overlap with their neighbours.
+const FINALISTS: usize = 4;
+
+/// A change of the whole pass must gain this share to be taken: less is noise.
+const GAIN: f64 = 0.004;
+
+/// The choice for every key of a pass.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Choices(BTreeMap<String, Choice>);
+
+impl Choices {
+    /// The choice for a key, where there is one.
+    pub fn get(&self, key: &str) -> Option<Choice> {
+        self.0.get(key).copied()
+    }
+}
+
+/// Groups that are executed alike.
+struct Alike {
+    key: String,
+    groups: Vec<Group>,
+    candidates: Vec<Choice>,
+}
+
+/// Times the choices for `groups` of `site` on the device, unless an earlier process has.
+///
+/// # Errors
+/// [`BackendError`] when not one of the choices of a group works.
+pub(super) fn tune(
+    gpu: &Gpu,
+    site: &Site<'_>,
+    groups: &[Group],
+    progress: &ProgressSink,
+) -> Result<Choices, BackendError> {
+    let all = alike(gpu, site, groups)?;
+    let kept = SealedFolder::open("tuning").ok();
+    let name = name(gpu, &all)?;
+    let known = kept.as_ref().and_then(|kept| kept.read(&name)).and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    if let Some(choices) = known {
+        return Ok(choices);
+    }
+    let contest = Contest { gpu, site, groups };
+    let mut ranked = BTreeMap::new();
+    for (index, alike) in all.iter().enumerate() {
+        let phase = "timing kernels".to_owned();
+        progress.report(BuildProgress { phase, done: index as u64, total: all.len() as u64 });
+        ranked.insert(alike.key.clone(), contest.rank(alike)?);
+    }
+    let choices = contest.refine(&ranked)?;
+    // A cache is a convenience: what cannot be kept is timed again.
+    let _ = kept.map(|kept| serde_json::to_vec(&choices).map(|bytes| kept.write(&name, &bytes)));
+    Ok(choices)
+}
+
+/// Collects the groups by key, with all candidates, cuBLASLt's algorithms included.
+fn alike(gpu: &Gpu, site: &Site<'_>, groups: &[Group]) -> Result<Vec<Alike>, BackendError> {
+    let mut all: Vec<Alike> = Vec::new();
+    for &group in groups {
+        let key = group_key(site.stages, group);
+        match all.iter_mut().find(|alike| alike.key == key) {
+            Some(alike) => alike.groups.push(group),
+            None => {
+                let mut candidates = choices(site, group);
+                if candidates.is_empty() {
+                    continue;
+                }
+                candidates.extend(library_algorithms(gpu, site, group)?);
+                all.push(Alike { key, groups: vec![group], candidates });
+            }
+        }
+    }
+    all.retain(|alike| alike.candidates.len() > 1);
+    Ok(all)
+}
+
+fn library_algorithms(gpu: &Gpu, site: &Site<'_>, group: Group) -> Result<Vec<Choice>, BackendError> {
+    let library = Choice::Product(ProductChoice::Library(None));
+    let Some(Call::Product(product)) = calls(site, group, Some(library))?.into_iter().next() else {
+        return Ok(Vec::new());
+    };
+    let algorithms = Matmul::new(&product.spec)?.algorithms(&gpu.library, LIBRARY_ALGORITHMS)?;
+    // The first one is what the library takes without being told.
+    Ok(algorithms.into_iter().skip(1).map(|one| Choice::Product(ProductChoice::Library(Some(one)))).collect())
+}
+
+/// Everything that decides which choice is fastest, as a file name.
+fn name(gpu: &Gpu, all: &[Alike]) -> Result<String, BackendError> {
+    let unavailable = |reason| BackendError::Unavailable { backend: BackendKind::Cuda, reason };
+    let versions =
+        [libraries::cublaslt(), libraries::nvrtc()].map(|library| library.map(|found| found.version.clone()));
+    let [cublaslt, nvrtc] = versions;
+    let mut text = format!(
+        "{}\n{} multiprocessors\ncuBLASLt {}\nNVRTC {}\n{}\n{REPLAYS}\n",
+        gpu.device.identity(),
+        gpu.multiprocessors,
+        cublaslt.map_err(unavailable)?,
+        nvrtc.map_err(unavailable)?,
+        sources_digest(),
+    );
+    for alike in all {
+        text.push_str(&format!("{} x{} {:?}\n", alike.key, alike.groups.len(), alike.candidates));
+    }
+    Ok(sha256(text.as_bytes()))
+}
+
+struct Contest<'a> {
+    gpu: &'a Gpu,
+    site: &'a Site<'a>,
+    groups: &'a [Group],
+}
+
+impl Contest<'_> {
+    /// The candidates that work, fastest first, with their times in milliseconds.
+    fn rank(&self, alike: &Alike) -> Result<Vec<(Choice, f64)>, BackendError> {
+        let entries: Vec<(Choice, Vec<Call>)> = alike
+            .candidates
+            .iter()
+            .map(|&choice| {
+                let each = alike.groups.iter().map(|&group| calls(self.site, group, Some(choice)));
+                Ok((choice, each.collect::<Result<Vec<_>, _>>()?.concat()))
+            })
+            .collect::<Result<_, BackendError>>()?;
+        self.gpu.load_kernels(entries.iter().flat_map(|(_, calls)| calls))?;
+        let mut times = Vec::new();
+        let mut last_error = None;
+        for (choice, calls) in entries {
+            match self.time(&calls) {
+                Ok(ms) => times.push((choice, ms)),
+                // After that nothing more can be timed, or built.
+                Err(error @ BackendError::DeviceLost { .. }) => return Err(error),
+                Err(error) => last_error = Some(error),
+            }
+        }
+        times.sort_by(|(_, a), (_, b)| a.total_cmp(b));
+        match (times.is_empty(), last_error) {
+            (true, Some(error)) => Err(error),
+            _ => Ok(times),
+        }
+    }
+
+    /// Tries the best candidates of every key within the whole pass, one key after the other.
+    fn refine(&self, ranked: &BTreeMap<String, Vec<(Choice, f64)>>) -> Result<Choices, BackendError> {
+        let first = |(key, times): (&String, &Vec<(Choice, f64)>)| Some((key.clone(), times.first()?.0));
+        let mut best = Choices(ranked.iter().filter_map(first).collect());
+        let mut best_ms = self.time(&self.whole(&best)?)?;
+        for (key, times) in ranked {
+            for &(choice, _) in times.iter().take(FINALISTS).skip(1) {
+                let mut other = best.clone();
+                other.0.insert(key.clone(), choice);
+                let ms = self.time(&self.whole(&other)?)?;
+                if ms < best_ms * (1.0 - GAIN) {
+                    (best, best_ms) = (other, ms);
+                }
+            }
+        }
+        Ok(best)
+    }
+
+    fn whole(&self, choices: &Choices) -> Result<Vec<Call>, BackendError> {
+        let each =
+            self.groups.iter().map(|&group| calls(self.site, group, choices.get(&group_key(self.site.stages, group))));
+        Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
+    /// Median time of a replay of `calls`, milliseconds.
+    fn time(&self, calls: &[Call]) -> Result<f64, BackendError> {
+        let gpu = self.gpu;
+        let prepared: Vec<Prepared> = gpu.prepare(calls)?;
+        gpu.enqueue(&prepared)?;
+        gpu.stream.synchronize().map_err(failed)?;
+        let captured = capture(&gpu.stream, || gpu.enqueue(&prepared).map_err(|error| error.to_string()));
+        let graph = captured.map_err(|reason| execution(&reason))?;
+        let event = || gpu.device.context.new_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT)).map_err(failed);
+        let (start, end) = (event()?, event()?);
+        let mut times = Vec::with_capacity(REPLAYS);
+        for replay in 0..WARMUP + REPLAYS {
+            start.record(&gpu.stream).map_err(failed)?;
+            graph.launch().map_err(failed)?;
+            end.record(&gpu.stream).map_err(failed)?;
+            let ms = f64::from(start.elapsed_ms(&end).map_err(failed)?);
+            if replay >= WARMUP {
+                times.push(ms);
+            }
+        }
+        times.sort_by(f64::total_cmp);
+        Ok(times[REPLAYS / 2])
+    }
+}
+
+fn execution(message: &str) -> BackendError {
+    BackendError::Execution { backend: BackendKind::Cuda, message: message.to_owned() }
+}

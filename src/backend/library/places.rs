@@ -1,0 +1,314 @@
+//! Where libraries are looked for, in which order. Nothing is run or loaded to find one.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Found, How, Library, LibraryError, Pin};
+
+/// Folders the dynamic loader looks in on common Linux systems, after those of `LD_LIBRARY_PATH`.
+const LOADER_FOLDERS: [&str; 5] =
+    ["/usr/local/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"];
+
+/// Variables that name an installed CUDA toolkit.
+const TOOLKIT_VARIABLES: [&str; 2] = ["CUDA_HOME", "CUDA_PATH"];
+
+/// Where a toolkit is installed by default.
+const TOOLKIT: &str = "/usr/local/cuda";
+
+/// Folders of the libraries in a toolkit.
+const IN_TOOLKIT: [&str; 3] = ["lib64", "targets/x86_64-linux/lib", "targets/sbsa-linux/lib"];
+
+/// Folders of the libraries in an interpreter's packages: the wheels of CUDA 13, and of some that came before it.
+const IN_PACKAGES: [&str; 3] = ["nvidia/cu13/lib", "nvidia/cuda_nvrtc/lib", "nvidia/cublas/lib"];
+
+/// Looks for a library: where its variable says; where set-up puts it, in a repository that holds the current folder or
+/// this program; then, for all but ONNX Runtime, where the dynamic loader looks, and for the libraries of CUDA in an
+/// installed toolkit and in the packages of the Python interpreters on the PATH.
+///
+/// # Errors
+/// [`LibraryError`], one line with the cure.
+pub fn find(library: Library) -> Result<Found, LibraryError> {
+    Places::of_this_process(library).find(library)
+}
+
+/// Where to look.
+struct Places {
+    variable: Option<OsString>,
+    /// Folders that may be the repository.
+    roots: Vec<PathBuf>,
+    /// Folders that set-up did not make, the first that has the library wins.
+    system: Vec<(PathBuf, How)>,
+}
+
+impl Places {
+    fn of_this_process(library: Library) -> Self {
+        let starts = [env::current_dir(), env::current_exe()];
+        let roots = starts.iter().flatten().flat_map(|start| start.ancestors()).map(Path::to_owned).collect();
+        let mut system = Vec::new();
+        // An ONNX Runtime of the system is as good as unknown: it must be named to be used.
+        if library != Library::OnnxRuntime {
+            let loader = named_folders("LD_LIBRARY_PATH").into_iter().chain(LOADER_FOLDERS.map(PathBuf::from));
+            system.extend(loader.map(|folder| (folder, How::Loader)));
+        }
+        if library.is_of_toolkit() {
+            let named = TOOLKIT_VARIABLES.into_iter().flat_map(named_folders);
+            let toolkits = named.chain([PathBuf::from(TOOLKIT)]).flat_map(|toolkit| below(&toolkit, &IN_TOOLKIT));
+            system.extend(toolkits.map(|folder| (folder, How::Toolkit)));
+            let prefixes = python_prefixes(&named_folders("VIRTUAL_ENV"), &named_folders("PATH"));
+            system.extend(python_folders(&prefixes).into_iter().map(|folder| (folder, How::PythonPackage)));
+        }
+        Places { variable: env::var_os(library.variable()).filter(|value| !value.is_empty()), roots, system }
+    }
+
+    fn find(&self, library: Library) -> Result<Found, LibraryError> {
+        if library == Library::NvrtcBuiltins {
+            return beside(library, &self.find(Library::Nvrtc)?);
+        }
+        let (file, variable) = (library.file()?, library.variable());
+        if let Some(value) = &self.variable {
+            let value = PathBuf::from(value);
+            let path = if library == Library::OnnxRuntime { value } else { value.join(file) };
+            // The dynamic loader would search its own folders for a name without a slash.
+            return match path.canonicalize() {
+                Ok(path) if path.is_file() => Ok(Found { library, path, how: How::Variable(variable) }),
+                _ => Err(LibraryError::Variable { variable, path }),
+            };
+        }
+        let pin = library.pin()?;
+        if let Some(pin) = &pin {
+            let paths = self.roots.iter().map(|root| root.join(&pin.path));
+            if let Some(found) = paths.into_iter().find_map(|path| pinned(library, pin, path)) {
+                return found;
+            }
+        }
+        let mut places = self.system.iter().map(|(folder, how)| (folder.join(file), *how));
+        match places.find(|(path, _)| path.is_file()) {
+            Some((path, how)) => Ok(Found { library, path, how }),
+            None if pin.is_none() => Err(LibraryError::NotInstalled { file, variable }),
+            None => Err(match self.other_major(library) {
+                Some(other) => LibraryError::OtherMajor { library, file, other },
+                None => LibraryError::Missing { library, file },
+            }),
+        }
+    }
+
+    /// The same library of CUDA in another major version, `libnvrtc.so.12` for `libnvrtc.so.13`.
+    fn other_major(&self, library: Library) -> Option<PathBuf> {
+        let is_major = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
+        let beginning = format!("{}.", library.stem());
+        let folders = self.system.iter().map(|(folder, _)| folder).filter(|_| library.is_of_toolkit());
+        folders.flat_map(|folder| files(folder, &beginning)).find(|path| {
+            let rest = path.file_name().and_then(|name| name.to_str()?.strip_prefix(&beginning));
+            rest.is_some_and(is_major)
+        })
+    }
+}
+
+/// The library at a pinned place: `None` when nothing is there, an error when it has another size.
+fn pinned(library: Library, pin: &Pin, path: PathBuf) -> Option<Result<Found, LibraryError>> {
+    let bytes = path.metadata().ok()?.len();
+    if bytes == pin.bytes {
+        return Some(Ok(Found { library, path, how: How::Pinned }));
+    }
+    let difference = format!("it has {bytes} bytes, pinned are {}", pin.bytes);
+    Some(Err(LibraryError::Altered { library, path, difference }))
+}
+
+/// A library that belongs to another one: in its folder, found in the same way, of any minor version.
+fn beside(library: Library, other: &Found) -> Result<Found, LibraryError> {
+    let missing = |file| LibraryError::NotBeside { library, file, beside: other.path.clone() };
+    let file = library.file()?;
+    let folder = other.path.parent().unwrap_or(Path::new("/"));
+    if other.how == How::Pinned {
+        let pin = library.pin()?.ok_or_else(|| missing(file))?;
+        return pinned(library, &pin, folder.join(file)).unwrap_or_else(|| Err(missing(file)));
+    }
+    let major = file.rsplit_once('.').map_or(file, |(major, _minor)| major);
+    let path = files(folder, &format!("{major}.")).into_iter().next();
+    path.map(|path| Found { library, path, how: other.how }).ok_or_else(|| missing(file))
+}
+
+/// Files of the folder whose names begin like this, sorted.
+fn files(folder: &Path, beginning: &str) -> Vec<PathBuf> {
+    let begins = |name: &OsString| name.to_str().is_some_and(|name| name.starts_with(beginning));
+    let names = entries(folder).filter(begins);
+    let mut paths: Vec<PathBuf> = names.map(|name| folder.join(name)).filter(|path| path.is_file()).collect();
+    paths.sort();
+    paths
+}
+
+/// Names in a folder; none when it is not there.
+fn entries(folder: &Path) -> impl Iterator<Item = OsString> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name())
+}
+
+/// The absolute folders that a variable lists.
+fn named_folders(variable: &str) -> Vec<PathBuf> {
+    let value = env::var_os(variable).unwrap_or_default();
+    env::split_paths(&value).filter(|folder| folder.is_absolute()).collect()
+}
+
+fn below(folder: &Path, names: &[&str]) -> Vec<PathBuf> {
+    names.iter().map(|name| folder.join(name)).collect()
+}
+
+/// Where interpreters are installed: the virtual environment's folder, and for every `python3` on the PATH the folder
+/// above its own, where the name is and where it leads to.
+fn python_prefixes(environments: &[PathBuf], path: &[PathBuf]) -> Vec<PathBuf> {
+    let mut prefixes = environments.to_vec();
+    for interpreter in path.iter().map(|folder| folder.join("python3")).filter(|program| program.is_file()) {
+        let target = interpreter.canonicalize().unwrap_or_else(|_| interpreter.clone());
+        for prefix in [&interpreter, &target].into_iter().filter_map(|program| program.parent()?.parent()) {
+            if !prefixes.iter().any(|known| known == prefix) {
+                prefixes.push(prefix.to_owned());
+            }
+        }
+    }
+    prefixes
+}
+
+/// Folders of CUDA's libraries among the packages below these prefixes, as far as they exist. Debian's pip installs
+/// into `local/lib/python3.*/dist-packages`.
+fn python_folders(prefixes: &[PathBuf]) -> Vec<PathBuf> {
+    let libraries = prefixes.iter().flat_map(|prefix| below(prefix, &["lib", "lib64", "local/lib"]));
+    let versions = libraries.flat_map(|library| files_of_python(&library));
+    let packages = versions.flat_map(|version| below(&version, &["site-packages", "dist-packages"]));
+    packages.flat_map(|packages| below(&packages, &IN_PACKAGES)).filter(|folder| folder.is_dir()).collect()
+}
+
+/// `python3.*` in a `lib` folder, the newest first.
+fn files_of_python(library: &Path) -> Vec<PathBuf> {
+    let minor = |name: &OsString| name.to_str()?.strip_prefix("python3.")?.parse::<u32>().ok();
+    let mut versions: Vec<(u32, PathBuf)> =
+        entries(library).filter_map(|name| Some((minor(&name)?, library.join(name)))).collect();
+    versions.sort_by_key(|&(minor, _)| std::cmp::Reverse(minor));
+    versions.into_iter().map(|(_, folder)| folder).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(roots: &[&Path]) -> Places {
+        Places { variable: None, roots: roots.iter().map(|&root| root.to_owned()).collect(), system: Vec::new() }
+    }
+
+    /// A sparse file of this size.
+    fn put(path: &Path, bytes: u64) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::File::create(path).unwrap().set_len(bytes).unwrap();
+    }
+
+    #[test]
+    fn the_nearest_folder_with_the_pinned_size_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let (near, far) = (folder.path().join("near"), folder.path().join("far"));
+        let pin = Library::OnnxRuntime.pin().unwrap().unwrap();
+        let missing = places(&[&near, &far]).find(Library::OnnxRuntime).unwrap_err();
+        assert_eq!(
+            missing.to_string(),
+            "libonnxruntime.so.1.32.0 is not here: run container/setup.sh --libraries, or say where it is in \
+             ORT_DYLIB_PATH"
+        );
+        put(&far.join(&pin.path), pin.bytes);
+        let found = places(&[&near, &far]).find(Library::OnnxRuntime).unwrap();
+        assert_eq!((found.path.clone(), found.how), (far.join(&pin.path), How::Pinned));
+        let altered = found.verify().unwrap_err().to_string();
+        assert!(altered.contains("is not the pinned file (its sha256 is "), "{altered}");
+        put(&near.join(&pin.path), 5);
+        let short = places(&[&near, &far]).find(Library::OnnxRuntime).unwrap_err().to_string();
+        assert!(short.contains("it has 5 bytes, pinned are 34824680): run container/setup.sh --libraries"), "{short}");
+    }
+
+    #[test]
+    fn a_variable_wins_and_a_wrong_one_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("own.so");
+        put(&own, 1);
+        let named = |value: &Path| Places { variable: Some(value.into()), ..places(&[]) };
+        let found = named(&own).find(Library::OnnxRuntime).unwrap();
+        assert_eq!(found.how, How::Variable("ORT_DYLIB_PATH"));
+        assert_eq!(found.verify(), Ok(()), "a person's own choice has no pin");
+        let wrong = named(folder.path()).find(Library::TensorRtRtx).unwrap_err().to_string();
+        assert!(wrong.starts_with("MIXPREC_TENSORRT_LIBRARY_DIR leads to "), "{wrong}");
+        put(&folder.path().join("libtensorrt_rtx.so.1"), 1);
+        assert!(named(folder.path()).find(Library::TensorRtRtx).is_ok());
+    }
+
+    #[test]
+    fn libraries_of_the_system_come_last_and_data_centre_tensorrt_is_found_there_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let system = Places { system: vec![(folder.path().to_owned(), How::Loader)], ..places(&[]) };
+        let error = system.find(Library::TensorRt).unwrap_err().to_string();
+        assert!(error.starts_with("libnvinfer.so.11 is not here: install TensorRT 11"), "{error}");
+        for file in ["libnvinfer.so.11", "libtensorrt_rtx.so.1"] {
+            put(&folder.path().join(file), 1);
+        }
+        assert_eq!(system.find(Library::TensorRt).unwrap().how, How::Loader);
+        assert_eq!(system.find(Library::TensorRtRtx).unwrap().how, How::Loader);
+    }
+
+    #[test]
+    fn the_libraries_of_cuda_are_found_in_order_and_another_major_version_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let [loader, toolkit] = ["loader", "toolkit"].map(|name| folder.path().join(name));
+        let system = vec![(loader.clone(), How::Loader), (toolkit.clone(), How::Toolkit)];
+        let places = Places { system, ..places(&[folder.path()]) };
+        put(&toolkit.join("libcublasLt.so.12"), 1);
+        let error = places.find(Library::CublasLt).unwrap_err().to_string();
+        let other = toolkit.join("libcublasLt.so.12");
+        assert!(error.contains(&format!("not here, only {}, another major version: run", other.display())), "{error}");
+        put(&toolkit.join("libcublasLt.so.13"), 1);
+        assert_eq!(places.find(Library::CublasLt).unwrap().how, How::Toolkit);
+        put(&loader.join("libcublasLt.so.13"), 1);
+        assert_eq!(places.find(Library::CublasLt).unwrap().how, How::Loader);
+        let pin = Library::CublasLt.pin().unwrap().unwrap();
+        put(&folder.path().join(&pin.path), pin.bytes);
+        assert_eq!(places.find(Library::CublasLt).unwrap().how, How::Pinned);
+    }
+
+    #[test]
+    fn the_built_ins_of_nvrtc_are_those_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+        let system = vec![(first.clone(), How::Toolkit), (second.clone(), How::PythonPackage)];
+        let places = Places { system, ..places(&[folder.path()]) };
+        put(&first.join("libnvrtc.so.13"), 1);
+        put(&second.join("libnvrtc-builtins.so.13.0"), 1);
+        let error = places.find(Library::NvrtcBuiltins).unwrap_err().to_string();
+        assert!(error.starts_with("no libnvrtc-builtins.so.13.0 beside "), "{error}");
+        put(&first.join("libnvrtc-builtins.so.12.9"), 1);
+        put(&first.join("libnvrtc-builtins.so.13.1"), 1);
+        let found = places.find(Library::NvrtcBuiltins).unwrap();
+        assert_eq!((found.path, found.how), (first.join("libnvrtc-builtins.so.13.1"), How::Toolkit));
+        let pins = [Library::Nvrtc, Library::NvrtcBuiltins].map(|library| library.pin().unwrap().unwrap());
+        put(&folder.path().join(&pins[0].path), pins[0].bytes);
+        assert!(matches!(places.find(Library::NvrtcBuiltins), Err(LibraryError::NotBeside { .. })));
+        put(&folder.path().join(&pins[1].path), pins[1].bytes);
+        assert_eq!(places.find(Library::NvrtcBuiltins).unwrap().how, How::Pinned);
+    }
+
+    #[test]
+    fn packages_are_found_without_running_an_interpreter() {
+        let folder = tempfile::tempdir().unwrap();
+        let [system, environment] = ["usr", "venv"].map(|name| folder.path().join(name));
+        put(&system.join("bin/python3.11"), 1);
+        std::fs::create_dir_all(environment.join("bin")).unwrap();
+        std::os::unix::fs::symlink(system.join("bin/python3.11"), environment.join("bin/python3")).unwrap();
+        let wanted = [
+            "venv/lib/python3.11/site-packages/nvidia/cu13/lib",
+            "usr/local/lib/python3.11/dist-packages/nvidia/cu13/lib",
+            "usr/local/lib/python3.9/dist-packages/nvidia/cublas/lib",
+        ]
+        .map(|name| folder.path().join(name));
+        for name in &wanted {
+            std::fs::create_dir_all(name).unwrap();
+        }
+        let prefixes = python_prefixes(&[], &[folder.path().join("nowhere"), environment.join("bin")]);
+        assert_eq!(prefixes, [environment.clone(), system.canonicalize().unwrap()]);
+        assert_eq!(python_folders(&prefixes), wanted);
+        assert_eq!(python_prefixes(std::slice::from_ref(&environment), &[]), [environment]);
+    }
+}

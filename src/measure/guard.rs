@@ -1,0 +1,205 @@
+//! The machine guard: reads a GPU's sensors between blocks of samples, never inside one, and looks at what else runs on
+//! the host's CPUs.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::gpu_sensor::NvmlSensor;
+use super::neighbours::Neighbours;
+use crate::backend::Engine;
+use crate::stats::median;
+use crate::store::conditions::{Conditions, ThrottleReason};
+
+/// Time between two readings. One takes a quarter of a millisecond on an H200: the guard costs little of the run.
+const PERIOD: Duration = Duration::from_millis(200);
+
+/// Processes of others that have a compute context on the GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Foreign {
+    /// How many.
+    pub processes: u64,
+    /// Device memory they hold together, bytes.
+    pub memory_bytes: Option<u64>,
+}
+
+/// What a GPU's sensors say at one moment. What cannot be read is `None`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reading {
+    /// Clock of the multiprocessors, MHz.
+    pub sm_clock_mhz: Option<u64>,
+    /// Clock of the memory, MHz.
+    pub memory_clock_mhz: Option<u64>,
+    /// Temperature of the GPU, degrees Celsius.
+    pub temperature_c: Option<u64>,
+    /// The board's power, milliwatts.
+    pub power_mw: Option<u64>,
+    /// Why the clocks are below their highest.
+    pub throttle_reasons: Option<BTreeSet<ThrottleReason>>,
+    /// Who else computes there.
+    pub foreign: Option<Foreign>,
+}
+
+/// The sensors of one GPU.
+pub trait Sensor {
+    /// All of them now.
+    fn read(&mut self) -> Reading;
+
+    /// Energy the board has used since the driver was loaded, millijoules.
+    ///
+    /// # Errors
+    /// Why there is no such counter, as a sentence fragment.
+    fn energy_mj(&mut self) -> Result<u64, String>;
+}
+
+/// The guard over one measurement.
+pub struct Guard {
+    /// The inner error says why a GPU's sensors cannot be read; there is none on a CPU.
+    sensor: Result<Box<dyn Sensor>, Option<String>>,
+    readings: Vec<Reading>,
+    last: Option<Instant>,
+    neighbours: Neighbours,
+    foreign_cpus: Option<f64>,
+}
+
+impl Guard {
+    /// The guard over the device that the engine executes on.
+    pub fn of(engine: &dyn Engine) -> Self {
+        Guard::new(match engine.stream() {
+            None => Err(None),
+            Some(stream) => match NvmlSensor::of(stream.context()) {
+                Ok(sensor) => Ok(Box::new(sensor)),
+                Err(reason) => Err(Some(reason)),
+            },
+        })
+    }
+
+    /// A guard with these sensors, or without for this reason.
+    pub fn new(sensor: Result<Box<dyn Sensor>, Option<String>>) -> Self {
+        Guard { sensor, readings: Vec::new(), last: None, neighbours: Neighbours::now(), foreign_cpus: None }
+    }
+
+    /// Forgets what else ran on the CPUs so far: samples begin here.
+    pub fn begin(&mut self) {
+        self.neighbours = Neighbours::now();
+        self.read();
+    }
+
+    /// Samples end here.
+    pub fn end(&mut self) {
+        self.foreign_cpus = self.neighbours.foreign_cpus();
+        self.read();
+    }
+
+    /// Reads the sensors where the last reading is a while ago. True when it did: the device has been idle meanwhile.
+    pub fn between_samples(&mut self) -> bool {
+        let is_due = self.sensor.is_ok() && self.last.is_none_or(|last| last.elapsed() >= PERIOD);
+        if is_due {
+            self.read();
+        }
+        is_due
+    }
+
+    /// Reads the sensors now, where there are any.
+    pub fn read(&mut self) {
+        if let Ok(sensor) = &mut self.sensor {
+            self.readings.push(sensor.read());
+            self.last = Some(Instant::now());
+        }
+    }
+
+    /// The board's energy counter, millijoules.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn energy_mj(&mut self) -> Result<u64, String> {
+        match &mut self.sensor {
+            Ok(sensor) => sensor.energy_mj(),
+            Err(reason) => Err(reason.clone().unwrap_or_else(|| "the engine is not on a GPU".to_owned())),
+        }
+    }
+
+    /// All readings as one.
+    pub fn conditions(&self) -> Conditions {
+        let clocks = self.known(|reading| reading.sm_clock_mhz);
+        let powers_w: Vec<f64> = self.known(|reading| reading.power_mw).iter().map(|&mw| mw as f64 / 1e3).collect();
+        let reasons = self.readings.iter().filter_map(|reading| reading.throttle_reasons.clone());
+        let foreign: Vec<Foreign> = self.readings.iter().filter_map(|reading| reading.foreign).collect();
+        Conditions {
+            readings: self.readings.len() as u64,
+            sm_clock_min_mhz: clocks.iter().copied().min(),
+            sm_clock_median_mhz: median(&clocks.iter().map(|&mhz| mhz as f64).collect::<Vec<_>>()),
+            memory_clock_min_mhz: self.known(|reading| reading.memory_clock_mhz).into_iter().min(),
+            temperature_max_c: self.known(|reading| reading.temperature_c).into_iter().max(),
+            power_mean_w: (!powers_w.is_empty()).then(|| powers_w.iter().sum::<f64>() / powers_w.len() as f64),
+            throttle_reasons: reasons.reduce(|all, more| all.union(&more).copied().collect()),
+            foreign_processes: foreign.iter().map(|foreign| foreign.processes).max(),
+            foreign_memory_bytes: foreign.iter().filter_map(|foreign| foreign.memory_bytes).max(),
+            foreign_cpus: self.foreign_cpus,
+            remark: self.sensor.as_ref().err().cloned().flatten(),
+        }
+    }
+
+    fn known(&self, of: impl Fn(&Reading) -> Option<u64>) -> Vec<u64> {
+        self.readings.iter().filter_map(of).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simulated::{Device, disturbed};
+    use super::*;
+
+    #[test]
+    fn conditions_are_the_worst_of_all_readings() {
+        let device = Device { later: Some(disturbed()), ..Device::default() };
+        let mut guard = device.guard();
+        guard.read();
+        let first = guard.conditions();
+        assert_eq!((first.sm_clock_min_mhz, first.throttle_reasons), (Some(1980), Some(BTreeSet::new())));
+        assert_eq!((first.foreign_processes, first.foreign_memory_bytes), (Some(0), Some(0)));
+        guard.read();
+        let both = guard.conditions();
+        assert_eq!((both.readings, both.sm_clock_min_mhz, both.sm_clock_median_mhz), (2, Some(1200), Some(1590.0)));
+        assert_eq!((both.memory_clock_min_mhz, both.temperature_max_c), (Some(2600), Some(88)));
+        assert_eq!(both.power_mean_w, Some(500.0));
+        let reasons = BTreeSet::from([ThrottleReason::SwPowerCap, ThrottleReason::SwThermalSlowdown]);
+        assert_eq!(both.throttle_reasons, Some(reasons));
+        assert_eq!((both.foreign_processes, both.foreign_memory_bytes), (Some(2), Some(5 << 30)));
+    }
+
+    #[test]
+    fn what_a_sensor_does_not_say_is_unknown_and_not_zero() {
+        struct Mute;
+        impl Sensor for Mute {
+            fn read(&mut self) -> Reading {
+                Reading::default()
+            }
+            fn energy_mj(&mut self) -> Result<u64, String> {
+                Err("none".to_owned())
+            }
+        }
+        let mut guard = Guard::new(Ok(Box::new(Mute)));
+        guard.read();
+        assert_eq!(guard.conditions(), Conditions { readings: 1, ..Conditions::default() });
+    }
+
+    #[test]
+    fn without_sensors_nothing_is_read_and_the_reason_remains() {
+        let mut guard = Guard::new(Err(Some("no NVIDIA driver".to_owned())));
+        guard.begin();
+        assert!(!guard.between_samples());
+        guard.end();
+        let conditions = guard.conditions();
+        assert_eq!((conditions.readings, conditions.throttle_reasons), (0, None));
+        assert_eq!(conditions.remark.as_deref(), Some("no NVIDIA driver"));
+    }
+
+    #[test]
+    fn readings_keep_their_distance() {
+        let mut guard = Device::default().guard();
+        assert!(guard.between_samples(), "the first is due at once");
+        assert!(!guard.between_samples());
+        std::thread::sleep(PERIOD);
+        assert!(guard.between_samples());
+    }
+}

@@ -1,0 +1,109 @@
+//! What other processes do on the host's CPUs, from the kernel's own accounts (proc(5)). Elsewhere it is unknown.
+
+use std::fs;
+use std::time::Instant;
+
+/// USER_HZ, in which /proc counts whatever the kernel's own clock: 100 on x86-64 and ARM (asm-generic/param.h).
+const TICKS_PER_S: f64 = 100.0;
+
+/// A period of fewer ticks says too little.
+const LEAST_TICKS: f64 = 10.0;
+
+/// Ticks that CPUs were busy until some moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Busy {
+    /// With anybody's work, and with what the hypervisor gave to other machines.
+    all: u64,
+    /// With this process, all its threads together.
+    own: u64,
+}
+
+/// The beginning of a period.
+#[derive(Debug, Clone, Copy)]
+pub struct Neighbours {
+    start: Instant,
+    busy: Option<Busy>,
+}
+
+impl Neighbours {
+    /// A period that begins now.
+    pub fn now() -> Self {
+        Neighbours { start: Instant::now(), busy: busy() }
+    }
+
+    /// Mean number of CPUs that other processes have kept busy since. `None` for a short period and where the kernel
+    /// does not say.
+    pub fn foreign_cpus(self) -> Option<f64> {
+        let ticks = self.start.elapsed().as_secs_f64() * TICKS_PER_S;
+        foreign_cpus(self.busy?, busy()?, ticks)
+    }
+}
+
+fn foreign_cpus(before: Busy, after: Busy, ticks: f64) -> Option<f64> {
+    if ticks < LEAST_TICKS {
+        return None;
+    }
+    let (all, own) = (after.all.checked_sub(before.all)?, after.own.checked_sub(before.own)?);
+    // Both accounts are rounded to ticks, each on its own.
+    Some(all.saturating_sub(own) as f64 / ticks)
+}
+
+fn busy() -> Option<Busy> {
+    let all = busy_of_all(&fs::read_to_string("/proc/stat").ok()?)?;
+    let own = busy_of_one(&fs::read_to_string("/proc/self/stat").ok()?)?;
+    Some(Busy { all, own })
+}
+
+/// The line `cpu user nice system idle iowait irq softirq steal ...`: guests are part of user.
+fn busy_of_all(stat: &str) -> Option<u64> {
+    let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    let ticks: Vec<u64> = line.split_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
+    let [user, nice, system, _idle, _iowait, rest @ ..] = ticks.as_slice() else { return None };
+    Some(user + nice + system + rest.iter().sum::<u64>())
+}
+
+/// Fields 14 and 15, user and system time; the name, in brackets, may hold anything.
+fn busy_of_one(stat: &str) -> Option<u64> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_whitespace().skip(11);
+    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_accounts_are_read() {
+        assert_eq!(busy_of_all("cpu  10 2 30 400 50 6 7 8 9 0\ncpu0 1 1 1 1\n"), Some(10 + 2 + 30 + 6 + 7 + 8));
+        assert_eq!(busy_of_all("cpu0 1 1 1 1\n"), None);
+        let stat = "42 (a) b c) S 1 42 42 0 -1 4194304 100 0 0 0 250 30 0 0 20 0 1 0 100";
+        assert_eq!(busy_of_one(stat), Some(280));
+        assert_eq!(busy_of_one("42"), None);
+    }
+
+    #[test]
+    fn own_work_is_nobody_elses() {
+        let before = Busy { all: 1000, own: 100 };
+        assert_eq!(foreign_cpus(before, Busy { all: 1200, own: 300 }, 100.0), Some(0.0));
+        assert_eq!(foreign_cpus(before, Busy { all: 1350, own: 300 }, 100.0), Some(1.5));
+        assert_eq!(foreign_cpus(before, Busy { all: 1199, own: 300 }, 100.0), Some(0.0), "rounding is no work");
+        assert_eq!(foreign_cpus(before, Busy { all: 1200, own: 100 }, 9.0), None, "too short");
+        assert_eq!(foreign_cpus(before, Busy { all: 1, own: 100 }, 100.0), None, "the accounts were reset");
+    }
+
+    #[test]
+    fn a_busy_neighbour_is_seen() {
+        if busy().is_none() {
+            eprintln!("skipped: this system has no /proc/stat");
+            return;
+        }
+        let mut neighbour = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let period = Neighbours::now();
+        std::thread::sleep(std::time::Duration::from_millis(600));
+        let seen = period.foreign_cpus();
+        neighbour.kill().unwrap();
+        neighbour.wait().unwrap();
+        assert!(seen.is_some_and(|cpus| cpus > 0.3), "{seen:?}");
+    }
+}

@@ -1,0 +1,113 @@
+//! Rows that were measured on a machine that was not itself, or not alone.
+
+use super::data::{Data, distinct, series};
+use super::numbers;
+use crate::store::schema::ResultRow;
+
+/// Rows that a caveat names; the table of the machine's state has all.
+const NAMED: usize = 3;
+
+/// So much of one CPU, on average, others may use: the system itself and this program's parent process do.
+const TOLERATED_FOREIGN_CPUS: f64 = 0.25;
+
+/// Something that speaks against a row's times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disturbance {
+    /// The GPU's clocks were held back.
+    Throttled,
+    /// Others computed on the GPU.
+    SharedGpu,
+    /// Others used the host's CPUs.
+    SharedCpus,
+}
+
+impl Disturbance {
+    /// Every kind, most important first.
+    pub const ALL: [Disturbance; 3] = [Disturbance::Throttled, Disturbance::SharedGpu, Disturbance::SharedCpus];
+
+    /// Whether the row was measured under it.
+    pub fn of(self, row: &ResultRow) -> bool {
+        match self {
+            Disturbance::Throttled => row.throttled == Some(true),
+            Disturbance::SharedGpu => row.foreign_processes.is_some_and(|others| others > 0),
+            Disturbance::SharedCpus => row.foreign_cpus.is_some_and(|cpus| cpus > TOLERATED_FOREIGN_CPUS),
+        }
+    }
+
+    /// The footnote of such a row.
+    pub fn footnote(self) -> &'static str {
+        match self {
+            Disturbance::Throttled => "Measured while the GPU's clocks were held back.",
+            Disturbance::SharedGpu => "Measured while other processes had a compute context on the GPU.",
+            Disturbance::SharedCpus => "Measured while other processes used the host's CPUs.",
+        }
+    }
+
+    /// What was read of these rows, in brackets.
+    fn detail(self, rows: &[&ResultRow]) -> String {
+        match self {
+            Disturbance::Throttled => {
+                let reasons = rows.iter().filter_map(|row| row.throttle_reasons.as_deref());
+                distinct(reasons.flat_map(|reasons| reasons.split(", "))).join(", ")
+            }
+            Disturbance::SharedGpu => {
+                let most = rows.iter().filter_map(|row| row.foreign_processes).max().unwrap_or(0);
+                let processes = numbers::count(most);
+                let bytes = rows.iter().filter_map(|row| row.foreign_memory_bytes).max();
+                let memory = bytes.map(|bytes| format!(" with {} MiB", numbers::mebibytes(bytes))).unwrap_or_default();
+                format!("up to {processes} of them{memory}")
+            }
+            Disturbance::SharedCpus => {
+                let most = rows.iter().filter_map(|row| row.foreign_cpus).fold(0.0, f64::max);
+                format!("up to {} CPUs on average", numbers::fixed(most, 1))
+            }
+        }
+    }
+
+    /// `while the GPU's clocks were held back`
+    fn circumstance(self) -> &'static str {
+        let footnote = self.footnote();
+        footnote.trim_start_matches("Measured ").trim_end_matches('.')
+    }
+}
+
+/// A sentence per kind of disturbance, naming rows; and one where the GPU was not watched.
+pub fn sentences(data: &Data) -> Vec<String> {
+    let mut found = Vec::new();
+    for kind in Disturbance::ALL {
+        let rows: Vec<&ResultRow> = data.measured().filter(|row| kind.of(row)).collect();
+        if rows.is_empty() {
+            continue;
+        }
+        let timed = data.measured().count();
+        found.push(format!(
+            "{} of {} measured {} ({}): {}. Tables of latency mark them.",
+            numbers::count(rows.len() as u64),
+            numbers::plural(timed, "row"),
+            kind.circumstance(),
+            kind.detail(&rows),
+            names(&rows)
+        ));
+    }
+    for reason in distinct(data.measured().filter_map(|row| row.guard_remark.as_deref())) {
+        let rows = data.measured().filter(|row| row.guard_remark.as_deref() == Some(reason)).count();
+        found.push(format!(
+            "The GPU's clocks, throttling and other users were not watched for {}: {reason}.",
+            numbers::plural(rows, "row")
+        ));
+    }
+    found
+}
+
+/// `cuda hybrid bert-base 1×32 random, … and 4 more`
+fn names(rows: &[&ResultRow]) -> String {
+    let name = |row: &&ResultRow| {
+        let ResultRow { model, batch_size, sequence_length, input, .. } = row;
+        format!("{} {model} {batch_size}×{sequence_length} {input}", series(row).label())
+    };
+    let named = rows.iter().take(NAMED).map(name).collect::<Vec<_>>().join(", ");
+    match rows.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {} more", numbers::count(more as u64)),
+    }
+}

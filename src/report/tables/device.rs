@@ -1,0 +1,136 @@
+//! What a device adds: its own time, end-to-end time beside it, what it sustains, its energy, and its state meanwhile.
+
+use super::grid::Grid;
+use crate::report::data::{Data, distinct, series};
+use crate::report::numbers;
+use crate::report::table::{Heading, Note, Table, TableCell};
+use crate::store::schema::ResultRow;
+
+/// Median device time with its 95 % interval; no table where no row has one.
+pub fn device_latency(data: &Data) -> Vec<Table> {
+    let grid = Grid {
+        slug: "latency-device",
+        title: "Median device time with its 95 % interval",
+        unit: "ms per forward pass",
+        detail: true,
+        about_time: true,
+    };
+    with_values(grid.tables(data, &|row, _| match row.device_p50_ms {
+        Some(median) => {
+            let interval = row.device_p50_low_ms.zip(row.device_p50_high_ms);
+            let (text, detail) = numbers::with_interval(median, interval, 4);
+            TableCell { text, detail, ..TableCell::default() }
+        }
+        None => TableCell::dash(),
+    }))
+}
+
+/// Median time from token ids to outputs in host memory; no table where no row has one.
+pub fn end_to_end(data: &Data) -> Vec<Table> {
+    let grid = Grid {
+        slug: "latency-end-to-end",
+        title: "Median time end to end, from token ids to outputs in host memory, and the number n of samples",
+        unit: "ms per forward pass",
+        detail: true,
+        about_time: true,
+    };
+    with_values(grid.tables(data, &|row, _| match row.end_to_end_p50_ms {
+        Some(median) => TableCell {
+            text: numbers::significant(median, 4),
+            detail: row.end_to_end_samples.map(|n| format!("n = {}", numbers::count(n))),
+            ..TableCell::default()
+        },
+        None => TableCell::dash(),
+    }))
+}
+
+/// Throughput of passes back to back; no table where no row has it.
+pub fn sustained(data: &Data) -> Vec<Table> {
+    let grid = Grid {
+        slug: "throughput-sustained",
+        title: "Throughput of passes back to back",
+        unit: "sequences/s",
+        detail: false,
+        about_time: true,
+    };
+    with_values(grid.tables(data, &|row, _| {
+        TableCell::optional(row.sustained_sequences_per_s.map(|rate| numbers::significant(rate, 4)))
+    }))
+}
+
+/// Energy of the board per forward pass; no table where no row has it.
+pub fn energy(data: &Data) -> Vec<Table> {
+    let grid = Grid {
+        slug: "energy",
+        title: "Energy of the whole board per forward pass of the batch, idle power included",
+        unit: "mJ",
+        detail: false,
+        about_time: true,
+    };
+    with_values(grid.tables(data, &|row, notes| match (row.energy_per_inference_mj, &row.energy_remark) {
+        (Some(energy), _) => TableCell::new(numbers::significant(energy, 3)),
+        (None, Some(reason)) => {
+            TableCell { mark: Some(notes.mark(&format!("Not known: {reason}."))), ..TableCell::dash() }
+        }
+        (None, None) => TableCell::dash(),
+    }))
+}
+
+/// The GPU's state while each series was measured; `None` where no sensor was read.
+pub fn state(data: &Data) -> Option<Table> {
+    let caption = "State of the GPU between blocks of samples, over all shapes and inputs of a series.";
+    let headings = vec![
+        Heading::text("Model"),
+        Heading::text("Series"),
+        Heading::number("Rows"),
+        Heading::number("lowest").under("SM clock (MHz)"),
+        Heading::number("median of medians").under("SM clock (MHz)"),
+        Heading::number("lowest").under("Memory clock (MHz)"),
+        Heading::number("highest").under("Temperature (°C)"),
+        Heading::number("mean").under("Power (W)"),
+        Heading::number("most").under("Other processes"),
+        Heading::sentences("Reasons for lower clocks", 4),
+    ];
+    let mut table = Table::new("gpu-state", caption, headings);
+    let watched: Vec<&ResultRow> = data.measured().filter(|row| row.guard_readings.is_some()).collect();
+    for model in distinct(watched.iter().map(|row| row.model.as_str())) {
+        let of_model = || watched.iter().copied().filter(|row| row.model == model);
+        for wanted in distinct(of_model().map(series)) {
+            let rows: Vec<&ResultRow> = of_model().filter(|row| series(row) == wanted).collect();
+            let mut cells = vec![model.into(), wanted.label().into(), rows.len().to_string().into()];
+            cells.extend(state_cells(&rows));
+            table.push(cells);
+        }
+    }
+    let text =
+        "An empty list of reasons says that the clocks were as high as they go; a dash, that it could not be read.";
+    table.notes.push(Note { mark: String::new(), text: text.to_owned() });
+    (!table.rows.is_empty()).then(|| table.without_empty_columns().rule_between_groups(1))
+}
+
+fn state_cells(rows: &[&ResultRow]) -> Vec<TableCell> {
+    let whole = |number: Option<u64>| TableCell::optional(number.map(numbers::count));
+    let real = |number: Option<f64>| TableCell::optional(number.map(|number| numbers::fixed(number, 0)));
+    let known = |of: fn(&ResultRow) -> Option<f64>| rows.iter().filter_map(|row| of(row)).collect::<Vec<f64>>();
+    let powers = known(|row| row.power_mean_w);
+    let reasons: Vec<&str> = rows.iter().filter_map(|row| row.throttle_reasons.as_deref()).collect();
+    let names = distinct(reasons.iter().flat_map(|reasons| reasons.split(", ")).filter(|name| !name.is_empty()));
+    vec![
+        whole(rows.iter().filter_map(|row| row.sm_clock_min_mhz).min()),
+        real(crate::stats::median(&known(|row| row.sm_clock_median_mhz))),
+        whole(rows.iter().filter_map(|row| row.memory_clock_min_mhz).min()),
+        whole(rows.iter().filter_map(|row| row.temperature_max_c).max()),
+        real((!powers.is_empty()).then(|| powers.iter().sum::<f64>() / powers.len() as f64)),
+        whole(rows.iter().filter_map(|row| row.foreign_processes).max()),
+        TableCell::optional((!reasons.is_empty()).then(|| names.join(", "))),
+    ]
+}
+
+/// Tables in which some configuration has a value.
+fn with_values(mut tables: Vec<Table>) -> Vec<Table> {
+    let dash = TableCell::dash().text;
+    tables.retain(|table| {
+        table.rows.iter().any(|row| row.cells.iter().any(|cell| cell.source.is_some() && cell.text != dash))
+    });
+    tables
+}

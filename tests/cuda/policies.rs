@@ -1,0 +1,101 @@
+//! Whole models under every policy.
+
+use std::sync::Arc;
+
+use mixprec::backend::reference::oracle_outputs;
+use mixprec::graph::{PrecisionPolicy, Preset, ReductionOrder, Shape};
+use mixprec::input::Batch;
+use mixprec::manifest::schema::Architecture;
+use mixprec::model::{Head, Model};
+
+use super::material::{relative_error, widened};
+use super::{batch, device, emulated, engine, pass, random_model};
+
+/// Outputs of rows that hold tokens: what padding gives is nobody's concern.
+fn kept(model: &Model, batch: &Batch, values: &[f64]) -> Vec<f64> {
+    let width = values.len() / (batch.shape.tokens());
+    if values.len() < batch.shape.tokens() || model.graph.value(model.graph.output).shape.dims(batch.shape).len() < 3 {
+        return values.to_vec();
+    }
+    let row = |row: usize| &values[row * batch.shape.sequence * width..][..batch.lengths[row] * width];
+    (0..batch.shape.batch).flat_map(|index| row(index).to_vec()).collect()
+}
+
+fn shapes(positions: usize) -> Vec<(Shape, bool)> {
+    let shapes = [(1, 1), (1, 7), (3, 31), (1, 32), (3, 33), (8, 64), (1, 127), (2, 128), (3, 200), (1, 511), (1, 512)];
+    let fits = shapes.into_iter().filter(|(_, sequence)| *sequence <= positions);
+    fits.map(|(batch, sequence)| (Shape { batch, sequence }, batch > 1)).collect()
+}
+
+fn agrees(model: &Arc<Model>, chosen: impl Fn(Shape) -> bool) {
+    let Some((cuda, _turn)) = device() else { return };
+    // Gates of the design study, section 4: relative L2 of the whole model.
+    let gates = [(Preset::Fp32, 2e-5), (Preset::Tf32, 1e-2), (Preset::Hybrid, 1e-2), (Preset::Bf16, 1e-1)];
+    for (shape, ragged) in shapes(model.graph.dimensions.positions).into_iter().filter(|(shape, _)| chosen(*shape)) {
+        let batch = batch(model, shape, ragged);
+        let exact = kept(model, &batch, &oracle_outputs(model, &batch, 16).unwrap());
+        let mut line = format!("{}x{}", shape.batch, shape.sequence);
+        for (preset, gate) in gates {
+            let mut engine = engine(cuda.as_ref(), model, &PrecisionPolicy::preset(preset), shape);
+            let ours = kept(model, &batch, &widened(&pass(engine.as_mut(), &batch)));
+            let error = relative_error(&ours, &exact);
+            line += &format!("  {preset} {error:.1e}");
+            assert!(error < gate, "{preset} at {shape:?}: {error:e}");
+        }
+        let policy = PrecisionPolicy::preset(Preset::Fp16);
+        for order in [ReductionOrder::SumThenDivide, ReductionOrder::DivideFirst] {
+            let policy = PrecisionPolicy { layer_norm_reduction: order, ..policy.clone() };
+            let ours =
+                kept(model, &batch, &widened(&pass(engine(cuda.as_ref(), model, &policy, shape).as_mut(), &batch)));
+            let emulation = kept(model, &batch, &widened(&pass(emulated(model, &policy, shape).as_mut(), &batch)));
+            let (error, away) = (relative_error(&ours, &exact), relative_error(&ours, &emulation));
+            line += &format!("  fp16 {order:?} {error:.1e}, from its emulation {away:.1e}");
+            assert!(error < 3e-2 && away < 1e-2, "fp16 at {shape:?}: {error:e}, {away:e}");
+        }
+        println!("{line}");
+    }
+}
+
+#[test]
+fn tiny_models_agree_with_float64_in_every_policy_and_shape() {
+    for architecture in [Architecture::BertTiny, Architecture::Gpt2Tiny] {
+        agrees(&random_model(architecture, Head::Natural), |_| true);
+    }
+}
+
+#[test]
+fn bert_base_and_gpt2_agree_with_float64() {
+    for architecture in [Architecture::BertBase, Architecture::Gpt2] {
+        let odd = |shape: Shape| matches!((shape.batch, shape.sequence), (3, 33) | (1, 127) | (1, 32) | (1, 511));
+        agrees(&random_model(architecture, Head::Natural), odd);
+    }
+}
+
+#[test]
+fn replays_give_the_same_bits_whatever_ran_before() {
+    let Some((cuda, _turn)) = device() else { return };
+    let model = random_model(Architecture::BertBase, Head::Natural);
+    let shape = Shape { batch: 2, sequence: 128 };
+    let (first, second) = (batch(&model, shape, false), batch(&model, shape, true));
+    for preset in Preset::ALL {
+        let policy = PrecisionPolicy::preset(preset);
+        let mut engine_a = engine(cuda.as_ref(), &model, &policy, shape);
+        let expected = pass(engine_a.as_mut(), &first);
+        for replay in 0..100 {
+            if replay % 10 == 0 {
+                assert_ne!(pass(engine_a.as_mut(), &second), expected);
+                engine_a.bind(&first).unwrap();
+            }
+            engine_a.enqueue().unwrap();
+            engine_a.synchronize().unwrap();
+            let same =
+                engine_a.outputs().unwrap().values.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits());
+            assert!(same, "{preset}: replay {replay} differs");
+        }
+        let again = pass(engine(cuda.as_ref(), &model, &policy, shape).as_mut(), &first);
+        assert!(
+            again.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()),
+            "{preset}: a second engine differs"
+        );
+    }
+}
