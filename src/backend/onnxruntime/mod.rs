@@ -101,10 +101,10 @@ impl OnnxRuntimeBackend {
     }
 }
 
-/// A session's options: one forward pass at a time on `threads` threads, the caller's among them. That threads spin
-/// between operators instead of sleeping is left as the library has it. It is made for a quiet machine, and a baseline is
-/// to be measured on one: beside six busy processes on 2 cores BERT-base 1x32 took 204 ms, and 136 ms with threads that
-/// sleep.
+/// A session's options: one forward pass at a time on `threads` threads, the caller's among them. Threads spin between
+/// operators and do not sleep, as the library has it unless told otherwise: a baseline is to be as fast as it can be, and on
+/// a quiet machine that is faster (BERT-base on 2 cores: 33.3 against 35.6 ms at 1x32, 89.6 against 92.2 ms at 1x128).
+/// Beside six busy processes it is slower (204 against 136 ms at 1x32): a baseline of a busy machine is worth nothing.
 fn options(threads: usize, rounds: bool) -> Result<SessionBuilder, BackendError> {
     let environment = &runtime()?.environment;
     let options = || -> ort::Result<SessionBuilder> {
