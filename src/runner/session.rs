@@ -131,6 +131,7 @@ impl Session {
             build_s: making.build_s,
             build: BuildReport { first_run_s: engine.first_run_s(), ..making.build },
             memory: engine.memory(),
+            ceilings: engine.ceilings(),
             process_peak_bytes: sampling.process_peak_bytes,
             cost: making.cost,
             numerics,

@@ -23,6 +23,7 @@ pub struct Architecture {
 
 impl Architecture {
     /// Those that the kernels are compiled for in the tests: A100; A10; L4; H100 and H200; RTX 50.
+    #[cfg(test)]
     pub const TESTED: [Architecture; 5] = [
         Architecture { major: 8, minor: 0 },
         Architecture { major: 8, minor: 6 },

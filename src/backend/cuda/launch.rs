@@ -62,6 +62,12 @@ pub(super) struct Arguments(Vec<u8>);
 pub(super) struct TensorMap(pub [u64; 16]);
 
 impl Arguments {
+    /// The line of CUDA that refuses to compile when `structure` is not as large as what has been laid out here.
+    pub fn assertion(&self, structure: &str) -> String {
+        let bytes = self.0.len().next_multiple_of(8);
+        format!("static_assert(sizeof({structure}) == {bytes}, \"the host lays it out otherwise\");")
+    }
+
     /// Adds a field, at the next offset of its own alignment, as C lays structures out.
     fn field<const N: usize>(mut self, bytes: [u8; N]) -> Self {
         self.0.resize(self.0.len().next_multiple_of(N), 0);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Call, KernelCall, Site};
+use super::{Call, KernelCall, Site, assertion};
 use crate::backend::cuda::catalogue::{Instance, Source};
 use crate::backend::cuda::element::Element;
 use crate::backend::cuda::launch::{Arguments, Grid};
@@ -29,7 +29,7 @@ const MMA_TILES: [AttentionTile; 10] = [
     mma(1, 4, 2, 64),
     mma(1, 4, 1, 64),
     mma(1, 8, 1, 64),
-    mma(2, 4, 1, 64),
+    mma(2, 4, 1, 32),
 ];
 
 const WGMMA_TILES: [AttentionTile; 9] = [
@@ -118,11 +118,18 @@ pub(super) fn choices(site: &Site<'_>, stage: &Attention) -> Vec<AttentionTile> 
     MMA_TILES.into_iter().chain(wgmma).filter(fits).collect()
 }
 
-/// The tile where nothing has been timed.
+/// The tile where nothing has been timed: the winners on an H200 by the number of blocks of 64 queries.
 pub(super) fn default_tile(site: &Site<'_>, stage: &Attention) -> AttentionTile {
     let shape = stage.shape;
-    let few = shape.batch * shape.heads * shape.sequence.div_ceil(64) < 2 * site.multiprocessors;
-    if few { MMA_TILES[0] } else { mma(1, 4, 1, 64) }
+    let blocks = shape.batch * shape.heads * shape.sequence.div_ceil(64);
+    let wgmma_here = site.architecture.has_warpgroup_products() && shape.size == WGMMA_SIZE;
+    match (shape.sequence, blocks) {
+        (0..=32, _) => mma(1, 2, 2, 16),
+        (_, 0..=24) => mma(1, 1, 4, 32),
+        (_, 25..=96) if wgmma_here => wgmma(1, 2, 64, 2, 2),
+        _ if wgmma_here => wgmma(1, 1, 64, 2, 4),
+        _ => mma(1, 4, 1, 64),
+    }
 }
 
 /// The call with a tile.
@@ -136,7 +143,7 @@ pub(super) fn call(site: &Site<'_>, stage: &Attention, tile: AttentionTile) -> C
         .int(shape.heads)
         .float(stage.scale * std::f64::consts::LOG2_E);
     Call::Kernel(KernelCall {
-        instance: instance(site.element(stage.packed), shape, tile),
+        instance: instance(site.element(stage.packed), shape, tile, &arguments),
         shared_bytes: tile.shared_bytes(shape.size),
         grid: Grid {
             blocks: (shape.sequence.div_ceil(tile.queries()), shape.heads, shape.batch),
@@ -147,21 +154,28 @@ pub(super) fn call(site: &Site<'_>, stage: &Attention, tile: AttentionTile) -> C
     })
 }
 
-fn instance(element: Element, shape: AttentionShape, tile: AttentionTile) -> Instance {
+fn instance(element: Element, shape: AttentionShape, tile: AttentionTile, arguments: &Arguments) -> Instance {
     let causal = shape.mask == Mask::Causal;
     let mask = if causal { "causal" } else { "padding" };
     let size = shape.size;
-    match tile {
+    let (source, name, macro_call, c_shape) = match tile {
         AttentionTile::Mma { row_tiles, row_warps, key_groups, keys } => {
             let name = format!("attention_{size}_{row_tiles}x{row_warps}_{key_groups}x{keys}_{mask}");
-            let line = format!("ATTENTION({name}, {size}, {row_tiles}, {row_warps}, {key_groups}, {keys}, {causal})");
-            Instance { source: Source::Attention(element), name, line }
+            let shape = format!("{size}, {row_tiles}, {row_warps}, {key_groups}, {keys}");
+            let line = format!("ATTENTION({name}, {shape}, {causal})");
+            (Source::Attention(element), name, line, format!("AttentionShape<{shape}>"))
         }
         AttentionTile::Wgmma { row_groups, key_groups, keys, slots, blocks } => {
             let name = format!("attention_wgmma_{row_groups}x{key_groups}_{keys}_{slots}_{blocks}_{mask}");
-            let line =
-                format!("ATTENTION_WGMMA({name}, {row_groups}, {key_groups}, {keys}, {slots}, {blocks}, {causal})");
-            Instance { source: Source::AttentionWgmma(element), name, line }
+            let shape = format!("{row_groups}, {key_groups}, {keys}, {slots}");
+            let line = format!("ATTENTION_WGMMA({name}, {shape}, {blocks}, {causal})");
+            (Source::AttentionWgmma(element), name, line, format!("WgmmaAttentionShape<{shape}>"))
         }
-    }
+    };
+    let line = format!(
+        "{macro_call}\n{}\n{}",
+        arguments.assertion("AttentionArguments"),
+        assertion(&c_shape, tile.shared_bytes(size), tile.threads())
+    );
+    Instance { source, name, line }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::norm::{self, Partials};
-use super::{Call, KernelCall, MapSpec, ProductCall, Site, internal, stepwise};
+use super::{Call, KernelCall, MapSpec, ProductCall, Site, assertion, internal, stepwise};
 use crate::backend::BackendError;
 use crate::backend::cuda::catalogue::{Instance, Source};
 use crate::backend::cuda::element::Element;
@@ -50,67 +50,57 @@ pub(in crate::backend::cuda) struct WgmmaTile {
     stages: usize,
     groups: usize,
     ping_pong: bool,
-    multicast: usize,
-    /// Blocks of a cluster that share a tile and divide its depth.
-    cluster_splits: usize,
 }
 
 const fn mma(rows: usize, columns: usize, depth: usize, stages: usize, warps: [usize; 3]) -> Tile {
     Tile::Mma(MmaTile { rows, columns, depth, stages, warps })
 }
 
-const fn wgmma(rows: usize, columns: usize, stages: usize, groups: usize, cluster: [usize; 2]) -> Tile {
-    let [multicast, cluster_splits] = cluster;
-    Tile::Wgmma(WgmmaTile { rows, columns, stages, groups, ping_pong: false, multicast, cluster_splits })
+const fn wgmma(rows: usize, columns: usize, stages: usize, groups: usize) -> Tile {
+    Tile::Wgmma(WgmmaTile { rows, columns, stages, groups, ping_pong: false })
 }
 
-const fn ping_pong(rows: usize, columns: usize, stages: usize, multicast: usize) -> Tile {
-    Tile::Wgmma(WgmmaTile { rows, columns, stages, groups: 2, ping_pong: true, multicast, cluster_splits: 1 })
+const fn ping_pong(rows: usize, columns: usize, stages: usize) -> Tile {
+    Tile::Wgmma(WgmmaTile { rows, columns, stages, groups: 2, ping_pong: true })
 }
 
 /// The tiles that came first, second or third somewhere between 32 and 16384 tokens on an H200, and on older GPUs are a
 /// fair choice from few rows to many.
-const MMA_TILES: [Tile; 8] = [
+const MMA_TILES: [Tile; 11] = [
     mma(16, 64, 128, 6, [1, 2, 4]),
+    mma(32, 16, 128, 6, [1, 1, 4]),
     mma(32, 32, 128, 6, [1, 1, 4]),
     mma(32, 64, 128, 4, [1, 2, 4]),
+    mma(32, 128, 64, 4, [1, 2, 2]),
     mma(64, 48, 64, 6, [2, 1, 2]),
     mma(64, 64, 64, 4, [2, 2, 1]),
     mma(64, 64, 128, 3, [2, 2, 2]),
-    mma(128, 64, 64, 4, [4, 2, 1]),
+    mma(64, 96, 64, 4, [2, 2, 1]),
+    mma(128, 96, 64, 3, [2, 2, 1]),
     mma(128, 128, 64, 3, [2, 4, 1]),
 ];
 
 /// Likewise, on GPUs that have `wgmma`.
-const WGMMA_TILES: [Tile; 20] = [
-    wgmma(64, 32, 6, 1, [1, 1]),
-    wgmma(64, 32, 6, 1, [1, 2]),
-    wgmma(64, 48, 6, 1, [1, 1]),
-    wgmma(64, 64, 6, 1, [1, 1]),
-    wgmma(64, 64, 4, 1, [1, 1]),
-    wgmma(64, 64, 6, 1, [1, 2]),
-    wgmma(64, 64, 6, 1, [1, 4]),
-    wgmma(64, 96, 5, 1, [1, 1]),
-    wgmma(64, 96, 5, 1, [1, 2]),
-    wgmma(64, 144, 4, 1, [1, 1]),
-    wgmma(128, 96, 5, 2, [1, 1]),
-    wgmma(128, 96, 5, 2, [2, 1]),
-    wgmma(128, 144, 4, 2, [1, 1]),
-    wgmma(128, 192, 4, 2, [1, 1]),
-    wgmma(128, 192, 4, 2, [2, 1]),
-    wgmma(192, 128, 4, 3, [1, 1]),
-    wgmma(192, 192, 3, 3, [1, 1]),
-    ping_pong(64, 192, 5, 1),
-    ping_pong(128, 128, 5, 1),
-    ping_pong(128, 128, 5, 2),
+const WGMMA_TILES: [Tile; 12] = [
+    wgmma(64, 32, 6, 1),
+    wgmma(64, 48, 6, 1),
+    wgmma(64, 64, 6, 1),
+    wgmma(64, 96, 5, 1),
+    wgmma(64, 128, 5, 1),
+    wgmma(64, 192, 5, 1),
+    wgmma(128, 96, 5, 2),
+    wgmma(128, 144, 4, 2),
+    wgmma(128, 192, 4, 2),
+    ping_pong(64, 192, 5),
+    ping_pong(128, 96, 6),
+    ping_pong(128, 128, 5),
 ];
 
 impl Tile {
     fn rows(self) -> usize {
         match self {
             Tile::Mma(tile) => tile.rows,
-            // Blocks that share the columns of the weight take neighbouring rows.
-            Tile::Wgmma(tile) => tile.rows * tile.multicast,
+            Tile::Wgmma(tile) => tile.rows,
         }
     }
 
@@ -125,13 +115,16 @@ impl Tile {
     fn depth(self) -> usize {
         match self {
             Tile::Mma(tile) => tile.depth,
-            Tile::Wgmma(tile) => WGMMA_DEPTH * tile.cluster_splits,
+            Tile::Wgmma(_) => WGMMA_DEPTH,
         }
     }
 }
 
 /// Depth of a stage of the `wgmma` kernel: 128 bytes, the span of its swizzle.
 const WGMMA_DEPTH: usize = 64;
+
+/// Most tokens for which `mma.sync` is tried where there is `wgmma`: at 512 it took half as long again (H200).
+const MMA_TOKENS: usize = 256;
 
 /// Parts of a product's depth that are worth trying.
 const SPLITS: [usize; 6] = [1, 2, 3, 4, 6, 8];
@@ -171,10 +164,12 @@ pub(super) fn choices(site: &Site<'_>, stage: &Linear, with_norm: bool) -> Vec<P
         return choices;
     }
     let wgmma = site.architecture.has_warpgroup_products().then_some(WGMMA_TILES);
-    for tile in MMA_TILES.into_iter().chain(wgmma.into_iter().flatten()) {
+    // Beyond so few tokens `mma.sync` has no chance against `wgmma`.
+    let mma = (wgmma.is_none() || stage.tokens <= MMA_TOKENS).then_some(MMA_TILES);
+    for tile in mma.into_iter().flatten().chain(wgmma.into_iter().flatten()) {
         let blocks = stage.tokens.div_ceil(tile.rows()) * (stage.width / tile.columns());
         let fits = stage.width.is_multiple_of(tile.columns()) && tile.rows() <= stage.tokens.next_multiple_of(64);
-        for splits in SPLITS.into_iter().filter(|&splits| splits == 1 || with_norm && !splits_in_cluster(tile)) {
+        for splits in SPLITS.into_iter().filter(|&splits| splits == 1 || with_norm) {
             let even = stage.depth.is_multiple_of(splits * tile.depth());
             let room = splits == 1 || splits * stage.tokens * stage.width * 4 <= site.scratch_bytes;
             let useful = splits == 1 || blocks * splits <= ENOUGH_BLOCKS;
@@ -186,17 +181,13 @@ pub(super) fn choices(site: &Site<'_>, stage: &Linear, with_norm: bool) -> Vec<P
     choices
 }
 
-fn splits_in_cluster(tile: Tile) -> bool {
-    matches!(tile, Tile::Wgmma(tile) if tile.cluster_splits > 1)
-}
-
 /// Whether a tile is far too small or too large for so many tokens: what need not be timed need not be compiled.
 fn hopeless(tile: Tile, tokens: usize, blocks: usize) -> bool {
     let small =
         blocks > 4 * ENOUGH_BLOCKS || (tile.rows() <= 32 && tokens > 128) || (tile.rows() <= 64 && tokens > 4096);
     // A tile of many columns leaves most multiprocessors without work.
     let large = tokens <= 128 && tile.columns() > 96;
-    small || large || (splits_in_cluster(tile) && blocks > ENOUGH_BLOCKS)
+    small || large
 }
 
 /// The name of the epilogue of our own kernels, if they have it.
@@ -326,42 +317,58 @@ fn mma_call(site: &Site<'_>, stage: &Linear, tile: MmaTile, own: Own) -> Call {
     let MmaTile { rows, columns, depth, stages, warps: [m, n, k] } = tile;
     let Own { epilogue, splits, arguments, .. } = own;
     let name = format!("gemm_mma_{rows}x{columns}x{depth}_s{stages}_{m}x{n}x{k}_{epilogue}").to_lowercase();
-    let line = format!("GEMM_MMA({name}, {rows}, {columns}, {depth}, {stages}, {m}, {n}, {k}, EPILOGUE_{epilogue})");
+    let shape = format!("{rows}, {columns}, {depth}, {stages}, {m}, {n}, {k}");
     let exchange = if k > 1 { k * rows * columns * 4 } else { 0 };
+    let shared_bytes = (stages * (rows + columns) * depth * 2).max(exchange) + 4 * columns;
+    let threads = 32 * m * n * k;
+    let line = format!(
+        "GEMM_MMA({name}, {shape}, EPILOGUE_{epilogue})\n{}\n{}",
+        arguments.assertion("GemmArguments"),
+        assertion(&format!("MmaTile<{shape}>"), shared_bytes, threads)
+    );
     Call::Kernel(KernelCall {
         instance: Instance { source: Source::ProductMma(site.element(stage.x)), name, line },
-        shared_bytes: (stages * (rows + columns) * depth * 2).max(exchange) + 4 * columns,
-        grid: Grid { blocks: (stage.width / columns, stage.tokens.div_ceil(rows), splits), threads: 32 * m * n * k },
+        shared_bytes,
+        grid: Grid { blocks: (stage.width / columns, stage.tokens.div_ceil(rows), splits), threads },
         maps: Vec::new(),
         arguments,
     })
 }
 
 fn wgmma_call(site: &Site<'_>, stage: &Linear, tile: WgmmaTile, own: Own) -> Result<Call, BackendError> {
-    let WgmmaTile { rows, columns, stages, groups, ping_pong, multicast, cluster_splits } = tile;
+    let WgmmaTile { rows, columns, stages, groups, ping_pong } = tile;
     let Own { epilogue, fp32, splits, arguments } = own;
     let order = if ping_pong { "PINGPONG" } else { "COOPERATIVE" };
-    let shape = format!("{rows}x{columns}_s{stages}_g{groups}_{order}_m{multicast}_k{cluster_splits}");
-    let name = format!("gemm_wgmma_{shape}_{epilogue}").to_lowercase();
+    let name = format!("gemm_wgmma_{rows}x{columns}_s{stages}_g{groups}_{order}_{epilogue}").to_lowercase();
+    let shape = format!("{rows}, {columns}, {stages}, {groups}, {order}, EPILOGUE_{epilogue}");
     let line = format!(
-        "GEMM_WGMMA({name}, {rows}, {columns}, {stages}, {groups}, {order}, {multicast}, {cluster_splits}, \
-         EPILOGUE_{epilogue})"
+        "GEMM_WGMMA({name}, {shape})
+{}
+{}",
+        arguments.assertion("GemmArguments"),
+        assertion(&format!("WgmmaTile<{shape}>"), tile.shared_bytes(fp32), tile.threads())
     );
-    let units = stage.tokens.div_ceil(rows * multicast) * (stage.width / columns) * splits;
-    let resident = site.multiprocessors / multicast;
-    let clusters = if cluster_splits > 1 { units } else { units.min(resident) };
+    let units = stage.tokens.div_ceil(rows) * (stage.width / columns) * splits;
+    let shared_bytes = tile.shared_bytes(fp32);
+    let resident = site.multiprocessors * (HOPPER_SHARED_BYTES / (shared_bytes + BLOCK_SHARED_BYTES));
     let map = |address, rows, box_rows| MapSpec { address, columns: stage.depth, rows, box_rows };
     Ok(Call::Kernel(KernelCall {
         instance: Instance { source: Source::ProductWgmma(site.element(stage.x)), name, line },
-        shared_bytes: tile.shared_bytes(fp32),
-        grid: Grid { blocks: (multicast * cluster_splits * clusters, 1, 1), threads: tile.threads() },
+        shared_bytes,
+        // A block walks over units of work with the stride of the grid.
+        grid: Grid { blocks: (units.min(resident.max(1)), 1, 1), threads: tile.threads() },
         maps: vec![
             map(site.tensor(stage.x), stage.tokens, rows),
-            map(site.weight(stage.weight)?, stage.width, columns / multicast),
+            map(site.weight(stage.weight)?, stage.width, columns),
         ],
         arguments,
     }))
 }
+
+/// Shared memory of a multiprocessor of compute capability 9.0, and what the system takes of it for each block, bytes
+/// (CUDA programming guide, table of technical specifications).
+const HOPPER_SHARED_BYTES: usize = 228 << 10;
+const BLOCK_SHARED_BYTES: usize = 1 << 10;
 
 impl WgmmaTile {
     /// The consumers, and a producer: a whole warpgroup where it has registers to hand over.
@@ -373,24 +380,13 @@ impl WgmmaTile {
 
     /// As the end of `kernels/gemm_wgmma.cu` says it.
     fn shared_bytes(self, fp32: bool) -> usize {
-        let WgmmaTile { rows, columns, stages, groups, cluster_splits, .. } = self;
-        let stages = 1040 + stages * (128 * (rows + columns) + 16) + 4 * columns * groups;
-        let exchange = match cluster_splits {
-            1 => {
-                let pad = match (fp32, columns.is_multiple_of(32)) {
-                    (false, _) => 16,
-                    (true, true) => 32,
-                    (true, false) => 0,
-                };
-                64 * groups * (2 * columns + pad)
-            }
-            splits => {
-                let blocks = |unit: usize| rows / groups / 64 * (columns / 8) / unit;
-                let even = |unit: &usize| (columns / 8).is_multiple_of(*unit) && blocks(*unit).is_multiple_of(splits);
-                let unit = [4, 2, 1].into_iter().find(even).unwrap_or(1);
-                2048 * unit * groups * splits * blocks(unit).div_ceil(splits)
-            }
+        let WgmmaTile { rows, columns, stages, groups, .. } = self;
+        let padding = match (fp32, columns.is_multiple_of(32)) {
+            (false, _) => 16,
+            (true, true) => 32,
+            (true, false) => 0,
         };
-        stages + exchange
+        let tiles = stages * (128 * (rows + columns) + 16);
+        1040 + tiles + 4 * columns * groups + 64 * groups * (2 * columns + padding)
     }
 }

@@ -103,7 +103,6 @@ pub(super) fn layer_norm(site: &Site<'_>, stage: &LayerNorm, partials: Option<Pa
     let (width, RowShape { warps, rows }) = (input.stride, shape);
     let (stream_type, output_type) = (c_type(stream), c_type(output));
     let name = format!("layer_norm_{width}_{warps}x{rows}_p{count}_{stream_type}_{output_type}_{norm}").to_lowercase();
-    let line = format!("LAYER_NORM({name}, {width}, {warps}, {rows}, {count}, {stream_type}, {output_type}, {norm})");
     let arguments = Arguments::default()
         .pointer(site.tensor(stage.input))
         .optional(partials.map(|partials| partials.address))
@@ -114,6 +113,10 @@ pub(super) fn layer_norm(site: &Site<'_>, stage: &LayerNorm, partials: Option<Pa
         .optional(written.normalised.map(|id| site.tensor(id)))
         .int(input.rows)
         .float(stage.norm.epsilon);
+    let line = format!(
+        "LAYER_NORM({name}, {width}, {warps}, {rows}, {count}, {stream_type}, {output_type}, {norm})\n{}",
+        arguments.assertion("LayerNormArguments")
+    );
     let source = Source::Norm(narrow([stream, output]));
     Ok(Call::Kernel(KernelCall {
         instance: Instance { source, name, line },
@@ -142,7 +145,6 @@ pub(super) fn embedding(site: &Site<'_>, stage: &Embedding) -> Result<Call, Back
     let RowShape { warps, rows } = shape;
     let (table_type, stream_type) = (c_type(table), c_type(stream));
     let name = format!("embedding_{width}_{warps}x{rows}_{table_type}_{stream_type}_{norm}").to_lowercase();
-    let line = format!("EMBEDDING({name}, {width}, {warps}, {rows}, {table_type}, {stream_type}, {norm})");
     let parameter = |key: Option<WeightKey>| key.map(|key| site.weight(key)).transpose();
     let arguments = Arguments::default()
         .pointer(site.ids)
@@ -156,6 +158,10 @@ pub(super) fn embedding(site: &Site<'_>, stage: &Embedding) -> Result<Call, Back
         .int(output.rows)
         .int(site.sequence)
         .float(stage.norm.map_or(0.0, |norm| norm.epsilon));
+    let line = format!(
+        "EMBEDDING({name}, {width}, {warps}, {rows}, {table_type}, {stream_type}, {norm})\n{}",
+        arguments.assertion("EmbeddingArguments")
+    );
     let source = Source::Norm(narrow([table, stream].into_iter().chain(copy)));
     Ok(Call::Kernel(KernelCall {
         instance: Instance { source, name, line },

@@ -19,13 +19,14 @@ const BLOCKS_PER_MULTIPROCESSOR: usize = 8;
 
 /// A call of `kernel` with formats as template arguments.
 fn call(structure: &str, kernel: &str, formats: &[&str], sizes: Sizes, arguments: Arguments) -> Call {
-    let name = format!("{kernel}_{}", formats.join("_")).replace("::", "_");
-    let line = format!("INSTANCE({name}, {structure}, {kernel}<{}>)", formats.join(", "));
-    let instance = Instance {
-        source: Source::Stepwise,
-        name: name.to_lowercase(),
-        line: line.replace(&name, &name.to_lowercase()),
-    };
+    let name = format!("{kernel}_{}", formats.join("_")).to_lowercase();
+    let line = format!(
+        "INSTANCE({name}, {structure}, {kernel}<{}>)
+{}",
+        formats.join(", "),
+        arguments.assertion(structure)
+    );
+    let instance = Instance { source: Source::Stepwise, name, line };
     Call::Kernel(KernelCall {
         instance,
         shared_bytes: sizes.shared_floats * 4,
