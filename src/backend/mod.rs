@@ -159,6 +159,17 @@ pub enum BackendError {
     Clock(String),
 }
 
+impl BackendError {
+    /// What it says, without the backend's name where the place it is printed in has that already.
+    pub fn into_reason(self) -> String {
+        match self {
+            BackendError::Unavailable { reason, .. } => reason,
+            BackendError::Execution { message, .. } => message,
+            error => error.to_string(),
+        }
+    }
+}
+
 /// What to build an engine for.
 #[derive(Debug, Clone)]
 pub struct BuildRequest {

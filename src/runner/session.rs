@@ -87,7 +87,7 @@ impl Session {
             }
             Err(error) => {
                 let Making { load_s, build_s, build, cost, model_provenance } = making;
-                let reason = Failure::from(error).reason;
+                let reason = Failure::new(FailureKind::Unavailable, &error.into_reason()).reason;
                 let built = Built { reason, load_s, build_s, build, process_peak_bytes, cost, model_provenance };
                 Ok(Outcome::Built(Box::new(built)))
             }
