@@ -42,9 +42,9 @@ pub(super) struct BuildArgs {
     /// GPU generations: sm80, sm86, sm89, sm120, or the GPU of this machine.
     #[arg(long, value_delimiter = ',', default_value = "current")]
     target: Vec<Target>,
-    /// Leave out the head: the output is the last hidden state.
-    #[arg(long)]
-    hidden: bool,
+    /// What the output is: the model's natural one, its last hidden state, or the logits of the last token alone.
+    #[arg(long, value_enum, default_value_t = Head::Natural)]
+    head: Head,
     /// Most device memory for a layer's scratch, megabytes; the library's own limit unless said otherwise.
     #[arg(long, value_name = "MB", value_parser = value_parser!(u64).range(1..=LARGEST_WORKSPACE_MB))]
     workspace_mb: Option<u64>,
@@ -55,8 +55,7 @@ pub(super) struct BuildArgs {
 
 /// Builds every combination of what was typed, each once; a failure costs its own engine only.
 pub(super) fn execute(args: &BuildArgs) -> Result<ExitCode> {
-    let head = if args.hidden { Head::Hidden } else { Head::Natural };
-    let model = Model::open(&args.model.name, &args.model.source, Path::new("."), head)?;
+    let model = Model::open(&args.model.name, &args.model.source, Path::new("."), args.head)?;
     let extents = extents(args);
     extents.iter().try_for_each(|&extent| check_extent(&model, extent))?;
     let folder = EngineFolder::open(&args.out)?;

@@ -171,7 +171,7 @@ impl Graph {
     /// Selecting one token per sequence reads only that token.
     fn share_divisor(&self, op: &Op, shape: Shape) -> u64 {
         match op.kind {
-            OpKind::SelectFirst => shape.sequence as u64,
+            OpKind::Select(_) => shape.sequence as u64,
             _ => 1,
         }
     }

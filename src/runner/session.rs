@@ -10,7 +10,7 @@ use crate::backend::{Backend, BackendError, Build, BuildReport, BuildRequest, En
 use crate::input::InputStream;
 use crate::measure::measure;
 use crate::measure::memory::PeakMemory;
-use crate::model::{Head, Model, ModelError};
+use crate::model::{Model, ModelError};
 use crate::numerics::{ReferenceOutputs, compare, evaluate};
 use crate::plan::Configuration;
 use crate::store::record::{Built, CostSummary, Failure, FailureKind, Measured, Outcome, QualitySummary};
@@ -146,7 +146,7 @@ impl Session {
         if let Some(model) = &self.model {
             return Ok(Arc::clone(model));
         }
-        let model = Arc::new(Model::open(&of.model, &of.model_source, &settings.base_dir, Head::Natural)?);
+        let model = Arc::new(Model::open(&of.model, &of.model_source, &settings.base_dir, of.head)?);
         self.model = Some(Arc::clone(&model));
         Ok(model)
     }

@@ -64,6 +64,14 @@ fn tiny_models_agree_with_float64_in_every_policy_and_shape() {
 }
 
 #[test]
+fn logits_of_the_last_token_alone_agree_with_float64() {
+    agrees(&random_model(Architecture::Gpt2Tiny, Head::LastToken), |_| true);
+    agrees(&random_model(Architecture::Gpt2, Head::LastToken), |shape| {
+        matches!((shape.batch, shape.sequence), (3, 33))
+    });
+}
+
+#[test]
 fn bert_base_and_gpt2_agree_with_float64() {
     for architecture in [Architecture::BertBase, Architecture::Gpt2] {
         let odd = |shape: Shape| matches!((shape.batch, shape.sequence), (3, 33) | (1, 127) | (1, 32) | (1, 511));

@@ -6,6 +6,7 @@ use std::path::Path;
 use mixprec::backend::{BackendKind, BuildReport, EngineDescription, MemoryBreakdown};
 use mixprec::graph::{PrecisionPolicy, Preset, Shape};
 use mixprec::manifest::schema::{Architecture, InputSource, Measurement, ModelSource, Numerics};
+use mixprec::model::Head;
 use mixprec::plan::{Axes, Configuration, ConfigurationId, Excluded, Plan};
 use mixprec::provenance::{Build, Cpu, Environment, Gpu, Machine};
 use mixprec::report::data::Data;
@@ -72,6 +73,7 @@ pub fn plan(shapes: &Shapes) -> Plan {
                 for &batch in shapes.batches {
                     for &input in shapes.inputs {
                         configurations.push(Configuration {
+                            head: Head::Natural,
                             id: ConfigurationId(format!("{:016x}", 0x5eed_0000 + configurations.len())),
                             backend,
                             model: model.to_owned(),

@@ -99,8 +99,7 @@ impl Gpu {
         device_bytes_in_use(&self.device.context)?.checked_sub(self.bytes_at_opening?)
     }
 
-    /// Makes calls ready: compiles and loads their kernels, describes their products. `report` hears how many of how many
-    /// kernels have been compiled.
+    /// Makes calls ready: compiles and loads their kernels, describes their products.
     ///
     /// # Errors
     /// [`BackendError`]: a kernel is refused, or a product has no algorithm.
@@ -142,7 +141,10 @@ impl Gpu {
     }
 
     fn launch(&self, call: &KernelCall) -> Result<Launch, BackendError> {
-        self.load_kernels([&Call::Kernel(call.clone())])?;
+        let loaded = self.modules.borrow().contains_key(&call.instance);
+        if !loaded {
+            self.load_kernels([&Call::Kernel(call.clone())])?;
+        }
         let modules = self.modules.borrow();
         let module = modules.get(&call.instance).ok_or_else(|| BackendError::Execution {
             backend: BackendKind::Cuda,

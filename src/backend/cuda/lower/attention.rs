@@ -66,6 +66,7 @@ impl Lowering<'_> {
             && [scores.accumulate, scores.store, context.accumulate] == [Format::Fp32; 3]
             && computes_in_fp32(softmax)
             && context.compute == scores.compute
+            && [element, Element::F32].contains(&Element::of(softmax.store))
             && self.wanted(output) == [element]
             && [element, Element::F32].contains(&self.stored(output))
             && FUSED_HEAD_SIZES.contains(&block.shape.size);
