@@ -110,7 +110,7 @@ pub struct BuildReport {
     pub compile_s: Option<f64>,
     /// Size of the serialised engine, bytes.
     pub engine_bytes: Option<u64>,
-    /// Its SHA-256, hexadecimal.
+    /// Its SHA-256, hexadecimal; of an engine that is never serialised, that of the list of its kernels and algorithms.
     pub engine_sha256: Option<String>,
     /// It came from the engine cache.
     pub engine_cached: Option<bool>,

@@ -65,9 +65,10 @@ fn gpt2_agrees_with_the_independent_float64_program() {
     }
 }
 
-/// Full FP16 breaks on this checkpoint without a NaN, in either order of the reduction, as its emulation does.
+/// Full FP16 breaks on this checkpoint without a NaN, in either order of the reduction. Its emulation breaks too; how far the
+/// two are apart is printed only, since broken rows amplify every rounding.
 #[test]
-fn full_fp16_fails_on_the_device_as_it_does_in_emulation() {
+fn full_fp16_fails_silently_on_the_device_too() {
     let Some((cuda, _turn)) = device() else { return };
     let Some(model) = open("bert-base-sst2", Head::Hidden) else { return };
     let batch = Batch::single(Golden::open().ids("bert.9.ids"));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mixprec::backend::reference::oracle_outputs;
+use mixprec::backend::{Backend, BackendError, BuildRequest};
 use mixprec::graph::{PrecisionPolicy, Preset, ReductionOrder, Shape};
 use mixprec::input::Batch;
 use mixprec::manifest::schema::Architecture;
@@ -22,7 +23,21 @@ fn kept(model: &Model, batch: &Batch, values: &[f64]) -> Vec<f64> {
 }
 
 fn shapes(positions: usize) -> Vec<(Shape, bool)> {
-    let shapes = [(1, 1), (1, 7), (3, 31), (1, 32), (3, 33), (8, 64), (1, 127), (2, 128), (3, 200), (1, 511), (1, 512)];
+    let shapes = [
+        (1, 1),
+        (1, 7),
+        (3, 31),
+        (1, 32),
+        (3, 33),
+        (8, 64),
+        (1, 127),
+        (2, 128),
+        (3, 200),
+        (1, 511),
+        (1, 512),
+        (1, 1023),
+        (1, 1024),
+    ];
     let fits = shapes.into_iter().filter(|(_, sequence)| *sequence <= positions);
     fits.map(|(batch, sequence)| (Shape { batch, sequence }, batch > 1)).collect()
 }
@@ -74,7 +89,9 @@ fn logits_of_the_last_token_alone_agree_with_float64() {
 #[test]
 fn bert_base_and_gpt2_agree_with_float64() {
     for architecture in [Architecture::BertBase, Architecture::Gpt2] {
-        let odd = |shape: Shape| matches!((shape.batch, shape.sequence), (3, 33) | (1, 127) | (1, 32) | (1, 511));
+        let odd = |shape: Shape| {
+            matches!((shape.batch, shape.sequence), (3, 33) | (1, 127) | (1, 32) | (1, 511) | (1, 1023) | (1, 1024))
+        };
         agrees(&random_model(architecture, Head::Natural), odd);
     }
 }
@@ -82,12 +99,33 @@ fn bert_base_and_gpt2_agree_with_float64() {
 #[test]
 fn replays_give_the_same_bits_whatever_ran_before() {
     let Some((cuda, _turn)) = device() else { return };
-    let model = random_model(Architecture::BertBase, Head::Natural);
-    let shape = Shape { batch: 2, sequence: 128 };
+    // Products of few tokens are split, those of many are not.
+    replays(cuda.as_ref(), Architecture::BertBase, Shape { batch: 2, sequence: 128 });
+    replays(cuda.as_ref(), Architecture::Gpt2, Shape { batch: 2, sequence: 16 });
+}
+
+#[test]
+fn an_engine_that_does_not_fit_is_refused_and_the_next_one_works() {
+    let Some((cuda, _turn)) = device() else { return };
+    let model = random_model(Architecture::Gpt2, Head::Natural);
+    let policy = PrecisionPolicy::preset(Preset::Fp32);
+    // Logits of 4 million tokens are 840 GB.
+    let request = BuildRequest::new(model.clone(), policy.clone(), Shape { batch: 4096, sequence: 1024 }, 1);
+    match cuda.build(&request) {
+        Err(BackendError::OutOfMemory { message, .. }) => assert!(message.contains("MiB"), "{message}"),
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("that fits"),
+    }
+    let small = batch(&model, Shape { batch: 1, sequence: 8 }, false);
+    assert!(pass(engine(cuda.as_ref(), &model, &policy, small.shape).as_mut(), &small).iter().all(|x| x.is_finite()));
+}
+
+fn replays(cuda: &dyn Backend, architecture: Architecture, shape: Shape) {
+    let model = random_model(architecture, Head::Natural);
     let (first, second) = (batch(&model, shape, false), batch(&model, shape, true));
     for preset in Preset::ALL {
         let policy = PrecisionPolicy::preset(preset);
-        let mut engine_a = engine(cuda.as_ref(), &model, &policy, shape);
+        let mut engine_a = engine(cuda, &model, &policy, shape);
         let expected = pass(engine_a.as_mut(), &first);
         let before = engine_a.memory();
         for replay in 0..100 {
@@ -107,7 +145,7 @@ fn replays_give_the_same_bits_whatever_ran_before() {
         let (told, counted) = (parts.iter().sum::<f64>(), before.device_bytes.unwrap() as f64);
         println!("{preset}: {:.1} MB by the engine's account, {:.1} MB by the driver's", told / 1e6, counted / 1e6);
         assert!((told - counted).abs() < 0.05 * counted, "{preset}: {told} and {counted} bytes");
-        let again = pass(engine(cuda.as_ref(), &model, &policy, shape).as_mut(), &first);
+        let again = pass(engine(cuda, &model, &policy, shape).as_mut(), &first);
         assert!(
             again.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()),
             "{preset}: a second engine differs"

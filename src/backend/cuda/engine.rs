@@ -22,6 +22,7 @@ use crate::backend::fit::{check_batch, output_dims};
 use crate::backend::{
     BackendError, BackendKind, BuildRequest, Ceilings, Engine, EngineDescription, MemoryBreakdown, Output,
 };
+use crate::digest::sha256;
 use crate::graph::Shape;
 use crate::input::Batch;
 use crate::model::Model;
@@ -52,7 +53,8 @@ pub(super) struct CudaEngine {
     shape: Shape,
     bound: bool,
     library: String,
-    ceilings: Option<Ceilings>,
+    largest_product: Option<(Element, Accumulator)>,
+    digest: String,
 }
 
 impl CudaEngine {
@@ -64,7 +66,7 @@ impl CudaEngine {
         let Parts { gpu, weights, stages } = parts;
         let shape = request.shape;
         let output_id = stages.output.ok_or_else(|| execution("the graph has no output"))?;
-        let ceilings = largest_product(&stages).and_then(|(operand, sums)| gpu.ceilings(operand, sums));
+        let largest_product = largest_product(&stages);
         let layout = lay_out(&stages.tensors, &stages.stages, &[output_id]);
         let context = &gpu.device.context;
         let arena = DeviceMemory::take(context, layout.bytes, "intermediate tensors")?;
@@ -107,14 +109,31 @@ impl CudaEngine {
             output,
             weights,
             library: describe()?,
-            // Without room for the probes there are none.
-            ceilings,
+            largest_product,
+            digest: digest(&all),
             gpu,
             model: request.model.clone(),
             shape,
             bound: false,
         })
     }
+
+    /// What tells engines of other kernels apart.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+}
+
+/// SHA-256 over everything that is enqueued: equal digests on equal GPUs compute the same bits.
+fn digest(calls: &[Call]) -> String {
+    let mut text = String::new();
+    for call in calls {
+        text += &match call {
+            Call::Kernel(call) => format!("{} {:?}\n", call.instance.name, call.grid),
+            Call::Product(call) => format!("{:?} {:?}\n", call.spec, call.algorithm),
+        };
+    }
+    sha256(text.as_bytes())
 }
 
 /// The kind of product that most of the pass's operations are in.
@@ -140,8 +159,7 @@ fn addresses(layout: &Layout, arena: &DeviceMemory) -> Vec<u64> {
 fn record(gpu: &Gpu, prepared: &[Prepared]) -> Result<CudaGraph, BackendError> {
     gpu.enqueue(prepared)?;
     gpu.stream.synchronize().map_err(failed)?;
-    capture(&gpu.stream, || gpu.enqueue(prepared).map_err(|error| error.to_string()))
-        .map_err(|reason| execution(&reason))
+    capture(&gpu.stream, || gpu.enqueue(prepared), failed)
 }
 
 /// Numbers to compute with while kernels are timed, and inputs that are valid.
@@ -219,7 +237,8 @@ impl Engine for CudaEngine {
     }
 
     fn ceilings(&self) -> Option<Ceilings> {
-        self.ceilings
+        let (operand, accumulator) = self.largest_product?;
+        self.gpu.ceilings(operand, accumulator)
     }
 
     fn describe(&self) -> EngineDescription {

@@ -1,6 +1,7 @@
 //! The driver's and cuBLASLt's failures as the backend's.
 
 use cudarc::cublaslt::result::CublasError;
+use cudarc::cublaslt::sys::cublasStatus_t;
 use cudarc::driver::{DriverError, sys};
 
 use super::device::describe;
@@ -18,9 +19,14 @@ pub(super) fn failed(error: DriverError) -> BackendError {
 
 /// A failure of cuBLASLt while doing `what`.
 pub(super) fn matmul_failed(what: &str) -> impl Fn(CublasError) -> BackendError {
-    move |error| BackendError::Execution {
-        backend: BackendKind::Cuda,
-        message: format!("cuBLASLt cannot {what}: {:?}", error.0),
+    move |error| {
+        let (backend, message) = (BackendKind::Cuda, format!("cuBLASLt cannot {what}: {:?}", error.0));
+        match error.0 {
+            cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED => BackendError::OutOfMemory { backend, message },
+            // A kernel of the library did not end: what it was launched on is not to be trusted.
+            cublasStatus_t::CUBLAS_STATUS_EXECUTION_FAILED => BackendError::DeviceLost { backend, message },
+            _ => BackendError::Execution { backend, message },
+        }
     }
 }
 

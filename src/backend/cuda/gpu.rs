@@ -87,6 +87,7 @@ impl Gpu {
     pub fn ceilings(&self, operand: Element, accumulator: Accumulator) -> Option<Ceilings> {
         let known = self.ceilings.borrow().get(&(operand, accumulator)).copied();
         known.unwrap_or_else(|| {
+            // Without room for the probes there are none; a lost device is met again by the next call.
             let measured = ceiling::measure(self, operand, accumulator).ok();
             self.ceilings.borrow_mut().insert((operand, accumulator), measured);
             measured
@@ -107,21 +108,27 @@ impl Gpu {
         calls.into_iter().map(|call| self.prepare_one(call)).collect()
     }
 
-    /// Compiles the kernels of calls that have not been loaded yet, all processors together.
+    /// Compiles the kernels of calls that have not been loaded yet, all processors together. Those that are refused do not
+    /// keep the others from being loaded.
     ///
     /// # Errors
-    /// [`BackendError::Execution`] with the compiler's words.
+    /// The first refusal: [`BackendError::Execution`] with the compiler's words.
     pub fn load_kernels<'a>(&self, calls: impl IntoIterator<Item = &'a Call>) -> Result<(), BackendError> {
         let wanted: BTreeMap<String, Instance> = instances(calls);
         let mut modules = self.modules.borrow_mut();
         let compiler = &self.compiler;
         let missing: Vec<&Instance> = wanted.values().filter(|instance| !modules.contains_key(instance)).collect();
-        let compiled: Result<Vec<Cubin>, CompileError> =
+        let compiled: Vec<Result<Cubin, CompileError>> =
             missing.par_iter().map(|instance| compiler.cubin(&unit(instance.source, [*instance]))).collect();
-        for (instance, cubin) in missing.into_iter().zip(compiled.map_err(not_compiled)?) {
-            modules.insert(instance.clone(), Module::load(&self.device.context, &cubin)?);
+        let mut first_error = None;
+        for (instance, cubin) in missing.into_iter().zip(compiled) {
+            let loaded = cubin.map_err(not_compiled).and_then(|cubin| Module::load(&self.device.context, &cubin));
+            match loaded {
+                Ok(module) => drop(modules.insert(instance.clone(), module)),
+                Err(error) => drop(first_error.get_or_insert(error)),
+            }
         }
-        Ok(())
+        first_error.map_or(Ok(()), Err)
     }
 
     fn prepare_one(&self, call: &Call) -> Result<Prepared, BackendError> {

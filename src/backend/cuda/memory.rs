@@ -3,12 +3,22 @@
 
 use std::ffi::c_void;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytemuck::Pod;
 use cudarc::driver::{CudaContext, CudaStream, result, sys};
 
 use super::error::failed;
 use crate::backend::{BackendError, BackendKind};
+
+/// Spans taken by this process.
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
+
+/// How many spans this process has taken so far: a pass takes none.
+#[cfg(test)]
+pub(super) fn spans_taken() -> usize {
+    TAKEN.load(Ordering::Relaxed)
+}
 
 /// A span of device memory.
 #[derive(Debug)]
@@ -32,6 +42,7 @@ impl DeviceMemory {
             sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => exhausted(bytes, purpose),
             _ => failed(error),
         })?;
+        TAKEN.fetch_add(1, Ordering::Relaxed);
         let memory = DeviceMemory { address, bytes, context: context.clone() };
         memory.poison()?;
         Ok(memory)

@@ -67,14 +67,18 @@ pub struct CudaBackend {
 
 impl CudaBackend {
     fn gpu(&self) -> Result<Rc<Gpu>, BackendError> {
-        let open = || {
-            Gpu::open().map(Rc::new).map_err(|error| match error {
-                BackendError::Unavailable { reason, .. } => reason,
-                error => error.to_string(),
-            })
-        };
-        let opened = self.gpu.get_or_init(open).clone();
-        opened.map_err(|reason| BackendError::Unavailable { backend: BackendKind::Cuda, reason })
+        let unavailable = |reason| BackendError::Unavailable { backend: BackendKind::Cuda, reason };
+        if let Some(opened) = self.gpu.get() {
+            return opened.clone().map_err(unavailable);
+        }
+        match Gpu::open() {
+            Ok(gpu) => self.gpu.get_or_init(|| Ok(Rc::new(gpu))).clone().map_err(unavailable),
+            Err(BackendError::Unavailable { reason, .. }) => {
+                self.gpu.get_or_init(|| Err(reason)).clone().map_err(unavailable)
+            }
+            // A device that is full now may have room for the next engine.
+            Err(error) => Err(error),
+        }
     }
 
     fn weights(
@@ -126,7 +130,8 @@ impl Backend for CudaBackend {
         let stages = lower::lower(&request.model.graph, &request.policy, request.shape)?;
         let weights = self.weights(&gpu, &request.model, &request.policy, &stages)?;
         let engine = CudaEngine::build(Parts { gpu, weights, stages }, request)?;
+        let report = BuildReport { engine_sha256: Some(engine.digest().to_owned()), ..BuildReport::default() };
         let engine: Box<dyn Engine> = Box::new(engine);
-        Ok(Build { report: BuildReport::default(), engine: Ok(engine) })
+        Ok(Build { report, engine: Ok(engine) })
     }
 }

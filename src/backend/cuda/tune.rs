@@ -95,7 +95,8 @@ fn alike(gpu: &Gpu, site: &Site<'_>, groups: &[Group]) -> Result<Vec<Alike>, Bac
     Ok(all)
 }
 
-fn library_algorithms(gpu: &Gpu, site: &Site<'_>, group: Group) -> Result<Vec<Choice>, BackendError> {
+/// cuBLASLt's algorithms for the product of a group, beyond its first choice.
+pub(super) fn library_algorithms(gpu: &Gpu, site: &Site<'_>, group: Group) -> Result<Vec<Choice>, BackendError> {
     let library = Choice::Product(ProductChoice::Library(None));
     let Some(Call::Product(product)) = calls(site, group, Some(library))?.into_iter().next() else {
         return Ok(Vec::new());
@@ -142,9 +143,9 @@ impl Contest<'_> {
                 Ok((choice, each.collect::<Result<Vec<_>, _>>()?.concat()))
             })
             .collect::<Result<_, BackendError>>()?;
-        self.gpu.load_kernels(entries.iter().flat_map(|(_, calls)| calls))?;
+        // All processors together; a kernel that is refused costs its own choice, below.
+        let mut last_error = self.gpu.load_kernels(entries.iter().flat_map(|(_, calls)| calls)).err();
         let mut times = Vec::new();
-        let mut last_error = None;
         for (choice, calls) in entries {
             match self.time(&calls) {
                 Ok(ms) => times.push((choice, ms)),
@@ -190,8 +191,7 @@ impl Contest<'_> {
         let prepared: Vec<Prepared> = gpu.prepare(calls)?;
         gpu.enqueue(&prepared)?;
         gpu.stream.synchronize().map_err(failed)?;
-        let captured = capture(&gpu.stream, || gpu.enqueue(&prepared).map_err(|error| error.to_string()));
-        let graph = captured.map_err(|reason| execution(&reason))?;
+        let graph = capture(&gpu.stream, || gpu.enqueue(&prepared), failed)?;
         let event = || gpu.device.context.new_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT)).map_err(failed);
         let (start, end) = (event()?, event()?);
         let mut times = Vec::with_capacity(REPLAYS);
@@ -207,8 +207,4 @@ impl Contest<'_> {
         times.sort_by(f64::total_cmp);
         Ok(times[REPLAYS / 2])
     }
-}
-
-fn execution(message: &str) -> BackendError {
-    BackendError::Execution { backend: BackendKind::Cuda, message: message.to_owned() }
 }

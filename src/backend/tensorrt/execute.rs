@@ -174,8 +174,11 @@ impl LoadedEngine {
         // With code of an earlier process nothing was compiled, and the time would be another quantity.
         self.first_run_s = (!self.context.precompiled).then(|| self.context_s + (first_s - second_s).max(0.0));
         let (context, stream, library) = (&mut self.context, &self.stream, self.library);
-        let captured =
-            capture(stream, || enqueue(context, stream).map_err(|error| library.failure(&error).to_string()));
+        let captured = capture(
+            stream,
+            || enqueue(context, stream).map_err(|error| library.failure(&error).to_string()),
+            |error| describe(&error),
+        );
         // What cannot be captured is executed all the same, and says so in its description.
         self.launch = captured.map_or(Launch::Eager, Launch::Graph);
         self.keep_code()

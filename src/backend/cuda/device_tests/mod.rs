@@ -1,39 +1,37 @@
 //! Every choice of every kernel, and cuBLASLt's first choice, against float64 on a device. Inputs are exact in every format,
 //! so that only a kernel's own error counts; what it should write is NaN before. Skips without a device.
 
+mod reference;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use half::{bf16, f16};
 use rayon::prelude::*;
 
+use super::CudaBackend;
 use super::calls::{Group, Site, calls, choices, group_key, groups};
 use super::element::Element;
 use super::gpu::Gpu;
 use super::lower::lower;
 use super::matmul::WORKSPACE_BYTES;
-use super::memory::DeviceMemory;
+use super::memory::{DeviceMemory, spans_taken};
 use super::stage::{Attention, Epilogue, LayerNorm, Linear, Stage, Stages, Tensor, TensorId, WeightKey};
+use super::tune::library_algorithms;
 use super::weights::DeviceWeights;
-use crate::backend::BackendError;
-use crate::graph::{Gelu, Mask, PrecisionPolicy, Preset, Shape};
+use crate::backend::{Backend, BackendError, BuildRequest};
+use crate::graph::{PrecisionPolicy, Preset, Shape};
+use crate::input::Batch;
 use crate::manifest::schema::{Architecture, ModelSource};
 use crate::model::{Head, Model};
+use reference::{Reference, WEIGHT_SCALE, number};
 
 /// Tests take turns on the device.
 static DEVICE: Mutex<()> = Mutex::new(());
 
 fn gpu() -> Option<Gpu> {
     Gpu::open().map_err(|reason| println!("skipped: {reason}")).ok()
-}
-
-/// A number between -1 and 1 with 7 bits, exact in every format.
-fn number(tensor: usize, index: usize) -> f64 {
-    let mut x = (tensor as u64) << 40 ^ index as u64 ^ 0x9E37_79B9_7F4A_7C15;
-    x = (x ^ x >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    x = (x ^ x >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-    ((x >> 33) % 255) as f64 / 128.0 - 127.0 / 128.0
 }
 
 /// Puts `value(index)` into `count` elements of a span.
@@ -85,14 +83,6 @@ struct Bench {
     shape: Shape,
 }
 
-/// Element `index` of a parameter.
-fn weight(key: WeightKey, index: usize) -> f64 {
-    WEIGHT_SCALE * number(key.param, index)
-}
-
-/// Weights are small enough for sums of 3072 products to stay near 1.
-const WEIGHT_SCALE: f64 = 1.0 / 16.0;
-
 impl Bench {
     fn new(gpu: Gpu, model: &Model, preset: Preset, shape: Shape) -> Bench {
         let stages = lower(&model.graph, &PrecisionPolicy::preset(preset), shape).unwrap();
@@ -141,7 +131,9 @@ impl Bench {
             architecture: self.gpu.architecture,
             multiprocessors: self.gpu.multiprocessors,
         };
-        let choices: Vec<_> = std::iter::once(None).chain(choices(&site, group).into_iter().map(Some)).collect();
+        let library = library_algorithms(&self.gpu, &site, group).unwrap();
+        let choices: Vec<_> =
+            std::iter::once(None).chain(choices(&site, group).into_iter().chain(library).map(Some)).collect();
         let all: Vec<_> = choices.iter().map(|&choice| calls(&site, group, choice).unwrap()).collect();
         self.gpu.load_kernels(all.iter().flatten()).unwrap();
         let mut ran = 0;
@@ -153,10 +145,22 @@ impl Bench {
             let Ok(prepared) = self.gpu.prepare(&calls) else { continue };
             self.gpu.enqueue(&prepared).unwrap();
             self.gpu.stream.synchronize().unwrap();
-            check(&format!("{:?} {choice:?}", group_key(&self.stages, group)));
+            let what = format!("{:?} {choice:?}", group_key(&self.stages, group));
+            self.check_gaps(&what);
+            check(&what);
             ran += 1;
         }
         ran
+    }
+
+    /// What lies between the tensors is as it was: nothing writes beyond its own.
+    fn check_gaps(&self, what: &str) {
+        for (tensor, offset) in self.stages.tensors.iter().zip(&self.offsets) {
+            let end = offset + tensor.bytes();
+            let mut gap = vec![0u8; GAP.min(self.arena.bytes().saturating_sub(end))];
+            self.arena.read(end, &mut gap).unwrap();
+            assert!(gap.iter().all(|&byte| byte == 0xFF), "{what}: written beyond `{}`", tensor.name);
+        }
     }
 
     /// Compares a tensor with rows of float64: `expected(row)` for some rows.
@@ -258,72 +262,8 @@ impl Bench {
     }
 }
 
-/// Stages in float64, row by row.
-#[derive(Clone, Copy)]
-struct Reference<'a> {
-    stages: &'a Stages,
-    lengths: &'a [usize],
-}
-
-impl Reference<'_> {
-    fn linear_row(&self, stage: &Linear, x: &[f64], before: &[f64], row: usize) -> Vec<f64> {
-        let element = self.stages.tensor(stage.output).element;
-        let rounded = |value: f64| match element {
-            Element::F32 => value,
-            Element::F16 => f16::from_f64(value).to_f64(),
-            Element::Bf16 => bf16::from_f64(value).to_f64(),
-        };
-        let x = &x[row * stage.depth..][..stage.depth];
-        let column = |column: usize| {
-            let first = column * stage.depth;
-            let sum: f64 = x.iter().enumerate().map(|(k, x)| x * weight(stage.weight, first + k)).sum();
-            let sum = sum + stage.bias.map_or(0.0, |bias| weight(bias, column));
-            match stage.epilogue {
-                Epilogue::Store => sum,
-                Epilogue::Gelu(form) => gelu(form, rounded(sum)),
-                Epilogue::Residual => before[row * self.stages.tensor(stage.output).stride + column] + sum,
-            }
-        };
-        (0..stage.width).into_par_iter().map(column).collect()
-    }
-
-    fn norm_row(&self, stage: &LayerNorm, row: &[f64]) -> Vec<f64> {
-        let n = row.len() as f64;
-        let mean = row.iter().sum::<f64>() / n;
-        let variance = row.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n;
-        let scale = 1.0 / (variance + stage.norm.epsilon).sqrt();
-        let column = |(index, x): (usize, &f64)| {
-            (x - mean) * scale * weight(stage.norm.gamma, index) + weight(stage.norm.beta, index)
-        };
-        row.iter().enumerate().map(column).collect()
-    }
-
-    fn attention_row(&self, stage: &Attention, packed: &[f64], row: usize) -> Vec<f64> {
-        let shape = stage.shape;
-        let hidden = shape.heads * shape.size;
-        let (sequence, query) = (row / shape.sequence, row % shape.sequence);
-        let length = self.lengths[sequence];
-        let keys = if shape.mask == Mask::Causal { length.min(query + 1) } else { length };
-        let at = |token: usize, part: usize, index: usize| {
-            packed[((sequence * shape.sequence + token) * 3 + part) * hidden + index]
-        };
-        let mut out = vec![0.0; hidden];
-        for head in 0..shape.heads {
-            let dot = |key: usize| -> f64 {
-                let index = head * shape.size..(head + 1) * shape.size;
-                index.map(|index| at(query, 0, index) * at(key, 1, index)).sum::<f64>() * stage.scale
-            };
-            let scores: Vec<f64> = (0..keys).map(dot).collect();
-            let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let total: f64 = scores.iter().map(|score| (score - largest).exp()).sum();
-            for (index, out) in out.iter_mut().enumerate().skip(head * shape.size).take(shape.size) {
-                let share = |(key, score): (usize, &f64)| (score - largest).exp() / total * at(key, 2, index);
-                *out = scores.iter().enumerate().map(share).sum();
-            }
-        }
-        out
-    }
-}
+/// Bytes between tensors, at least.
+const GAP: usize = 256;
 
 /// Offsets of tensors one after the other.
 fn apart(tensors: &[Tensor]) -> Vec<usize> {
@@ -332,20 +272,10 @@ fn apart(tensors: &[Tensor]) -> Vec<usize> {
         .iter()
         .map(|tensor| {
             let offset = next;
-            next += tensor.bytes().next_multiple_of(256) + 256;
+            next += tensor.bytes().next_multiple_of(GAP) + GAP;
             offset
         })
         .collect()
-}
-
-fn gelu(form: Gelu, x: f64) -> f64 {
-    match form {
-        Gelu::Erf => 0.5 * x * (1.0 + statrs::function::erf::erf(x * std::f64::consts::FRAC_1_SQRT_2)),
-        Gelu::Tanh => {
-            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
-            0.5 * x * (1.0 + inner.tanh())
-        }
-    }
 }
 
 fn model(architecture: Architecture) -> Model {
@@ -384,6 +314,27 @@ fn every_choice_for_heads_of_32_agrees_with_float64() {
     for architecture in [Architecture::BertTiny, Architecture::Gpt2Tiny] {
         check(architecture, &[Preset::Hybrid, Preset::Bf16], &shapes);
     }
+}
+
+#[test]
+fn a_pass_takes_no_memory() {
+    let _turn = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
+    if gpu().is_none() {
+        return;
+    }
+    let model = Arc::new(model(Architecture::BertTiny));
+    let shape = Shape { batch: 2, sequence: 16 };
+    let request = BuildRequest::new(model, PrecisionPolicy::preset(Preset::Hybrid), shape, 1);
+    let mut engine = CudaBackend::default().build(&request).unwrap().engine.unwrap();
+    let ids = (0..32).collect();
+    let batch = Batch { shape, ids, lengths: vec![16, 3], labels: None, next_ids: None };
+    let taken = spans_taken();
+    for _ in 0..20 {
+        engine.bind(&batch).unwrap();
+        engine.enqueue().unwrap();
+        assert!(engine.outputs().unwrap().values.iter().all(|x| x.is_finite()));
+    }
+    assert_eq!(spans_taken(), taken);
 }
 
 #[test]

@@ -1,0 +1,101 @@
+//! The numbers that tensors and parameters hold in the tests, and stages in float64 over them.
+
+use half::{bf16, f16};
+use rayon::prelude::*;
+
+use crate::backend::cuda::element::Element;
+use crate::backend::cuda::stage::{Attention, Epilogue, LayerNorm, Linear, Stages, WeightKey};
+use crate::graph::{Gelu, Mask};
+
+/// A number between -1 and 1 with 7 bits, exact in every format.
+pub(super) fn number(tensor: usize, index: usize) -> f64 {
+    let mut x = (tensor as u64) << 40 ^ index as u64 ^ 0x9E37_79B9_7F4A_7C15;
+    x = (x ^ x >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ x >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+    ((x >> 33) % 255) as f64 / 128.0 - 127.0 / 128.0
+}
+
+/// Element `index` of a parameter.
+pub(super) fn weight(key: WeightKey, index: usize) -> f64 {
+    WEIGHT_SCALE * number(key.param, index)
+}
+
+/// Weights are small enough for sums of 3072 products to stay near 1.
+pub(super) const WEIGHT_SCALE: f64 = 1.0 / 16.0;
+
+/// Stages in float64, row by row.
+#[derive(Clone, Copy)]
+pub(super) struct Reference<'a> {
+    pub stages: &'a Stages,
+    pub lengths: &'a [usize],
+}
+
+impl Reference<'_> {
+    pub fn linear_row(&self, stage: &Linear, x: &[f64], before: &[f64], row: usize) -> Vec<f64> {
+        let element = self.stages.tensor(stage.output).element;
+        let rounded = |value: f64| match element {
+            Element::F32 => value,
+            Element::F16 => f16::from_f64(value).to_f64(),
+            Element::Bf16 => bf16::from_f64(value).to_f64(),
+        };
+        let x = &x[row * stage.depth..][..stage.depth];
+        let column = |column: usize| {
+            let first = column * stage.depth;
+            let sum: f64 = x.iter().enumerate().map(|(k, x)| x * weight(stage.weight, first + k)).sum();
+            let sum = sum + stage.bias.map_or(0.0, |bias| weight(bias, column));
+            match stage.epilogue {
+                Epilogue::Store => sum,
+                Epilogue::Gelu(form) => gelu(form, rounded(sum)),
+                Epilogue::Residual => before[row * self.stages.tensor(stage.output).stride + column] + sum,
+            }
+        };
+        (0..stage.width).into_par_iter().map(column).collect()
+    }
+
+    pub fn norm_row(&self, stage: &LayerNorm, row: &[f64]) -> Vec<f64> {
+        let n = row.len() as f64;
+        let mean = row.iter().sum::<f64>() / n;
+        let variance = row.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n;
+        let scale = 1.0 / (variance + stage.norm.epsilon).sqrt();
+        let column = |(index, x): (usize, &f64)| {
+            (x - mean) * scale * weight(stage.norm.gamma, index) + weight(stage.norm.beta, index)
+        };
+        row.iter().enumerate().map(column).collect()
+    }
+
+    pub fn attention_row(&self, stage: &Attention, packed: &[f64], row: usize) -> Vec<f64> {
+        let shape = stage.shape;
+        let hidden = shape.heads * shape.size;
+        let (sequence, query) = (row / shape.sequence, row % shape.sequence);
+        let length = self.lengths[sequence];
+        let keys = if shape.mask == Mask::Causal { length.min(query + 1) } else { length };
+        let at = |token: usize, part: usize, index: usize| {
+            packed[((sequence * shape.sequence + token) * 3 + part) * hidden + index]
+        };
+        let mut out = vec![0.0; hidden];
+        for head in 0..shape.heads {
+            let dot = |key: usize| -> f64 {
+                let index = head * shape.size..(head + 1) * shape.size;
+                index.map(|index| at(query, 0, index) * at(key, 1, index)).sum::<f64>() * stage.scale
+            };
+            let scores: Vec<f64> = (0..keys).map(dot).collect();
+            let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let total: f64 = scores.iter().map(|score| (score - largest).exp()).sum();
+            for (index, out) in out.iter_mut().enumerate().skip(head * shape.size).take(shape.size) {
+                let share = |(key, score): (usize, &f64)| (score - largest).exp() / total * at(key, 2, index);
+                *out = scores.iter().enumerate().map(share).sum();
+            }
+        }
+        out
+    }
+}
+
+fn gelu(form: Gelu, x: f64) -> f64 {
+    match form {
+        Gelu::Erf => 0.5 * x * (1.0 + statrs::function::erf::erf(x * std::f64::consts::FRAC_1_SQRT_2)),
+        Gelu::Tanh => {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
+            0.5 * x * (1.0 + inner.tanh())
+        }
+    }
+}
