@@ -87,7 +87,7 @@ impl Session {
             }
             Err(error) => {
                 let Making { load_s, build_s, build, cost, model_provenance } = making;
-                let reason = Failure::from(error).reason;
+                let reason = Failure::new(FailureKind::Unavailable, &error.into_reason()).reason;
                 let built = Built { reason, load_s, build_s, build, process_peak_bytes, cost, model_provenance };
                 Ok(Outcome::Built(Box::new(built)))
             }
@@ -131,6 +131,7 @@ impl Session {
             build_s: making.build_s,
             build: BuildReport { first_run_s: engine.first_run_s(), ..making.build },
             memory: engine.memory(),
+            ceilings: engine.ceilings(),
             process_peak_bytes: sampling.process_peak_bytes,
             cost: making.cost,
             numerics,

@@ -81,6 +81,7 @@ fn replays_give_the_same_bits_whatever_ran_before() {
         let policy = PrecisionPolicy::preset(preset);
         let mut engine_a = engine(cuda.as_ref(), &model, &policy, shape);
         let expected = pass(engine_a.as_mut(), &first);
+        let before = engine_a.memory();
         for replay in 0..100 {
             if replay % 10 == 0 {
                 assert_ne!(pass(engine_a.as_mut(), &second), expected);
@@ -92,6 +93,12 @@ fn replays_give_the_same_bits_whatever_ran_before() {
                 engine_a.outputs().unwrap().values.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits());
             assert!(same, "{preset}: replay {replay} differs");
         }
+        assert_eq!(engine_a.memory(), before, "{preset}: memory was taken after the first pass");
+        let parts =
+            [before.weights_bytes, before.activations_bytes, before.workspace_bytes].map(|part| part.unwrap() as f64);
+        let (told, counted) = (parts.iter().sum::<f64>(), before.device_bytes.unwrap() as f64);
+        println!("{preset}: {:.1} MB by the engine's account, {:.1} MB by the driver's", told / 1e6, counted / 1e6);
+        assert!((told - counted).abs() < 0.05 * counted, "{preset}: {told} and {counted} bytes");
         let again = pass(engine(cuda.as_ref(), &model, &policy, shape).as_mut(), &first);
         assert!(
             again.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()),

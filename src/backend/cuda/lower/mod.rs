@@ -290,18 +290,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn accumulator(&self, op: &Op, rounding: Rounding) -> Result<Accumulator, BackendError> {
-        match (rounding.compute, rounding.accumulate) {
-            (Format::Fp64, _) | (_, Format::Fp64) => {
-                Err(self.unsupported(op, "FP64, which this backend does not have"))
-            }
-            (Format::Tf32, Format::Fp32 | Format::Tf32) => Ok(Accumulator::Tf32),
-            (_, Format::Fp32 | Format::Tf32) => Ok(Accumulator::F32),
-            (Format::Fp16, Format::Fp16) if rounding.store == Format::Fp16 => Ok(Accumulator::F16),
-            (_, Format::Fp16) => {
-                Err(self.unsupported(op, "an FP16 accumulator of operands or an output that are not FP16"))
-            }
-            (_, Format::Bf16) => Err(self.unsupported(op, "a BF16 accumulator, which no GPU has")),
-        }
+        accumulator(rounding).map_err(|reason| self.unsupported(op, reason))
     }
 
     fn elementwise(&mut self, index: usize, function: Function) {
@@ -322,6 +311,30 @@ impl<'a> Lowering<'a> {
             self.push(Stage::SelectFirst { input, output, batch, sequence, width });
         }
     }
+}
+
+/// What the sums of a product are kept in.
+fn accumulator(rounding: Rounding) -> Result<Accumulator, &'static str> {
+    match (rounding.compute, rounding.accumulate) {
+        (Format::Fp64, _) | (_, Format::Fp64) => Err("FP64, which this backend does not have"),
+        (Format::Tf32, Format::Fp32 | Format::Tf32) => Ok(Accumulator::Tf32),
+        (_, Format::Fp32 | Format::Tf32) => Ok(Accumulator::F32),
+        (Format::Fp16, Format::Fp16) if rounding.store == Format::Fp16 => Ok(Accumulator::F16),
+        (_, Format::Fp16) => Err("an FP16 accumulator of operands or an output that are not FP16"),
+        (_, Format::Bf16) => Err("a BF16 accumulator, which no GPU has"),
+    }
+}
+
+/// Whether the products of a policy can be computed on any device. Overrides of single operations are judged when an engine
+/// is built.
+///
+/// # Errors
+/// The reason, as a sentence fragment.
+pub(super) fn supports(policy: &PrecisionPolicy) -> Result<(), String> {
+    let products = policy.classes.iter().filter(|(class, _)| class.is_product());
+    products
+        .map(|(class, rounding)| accumulator(*rounding).map_err(|reason| format!("`{class}` has {reason}")))
+        .try_for_each(|one| one.map(drop))
 }
 
 /// Rows and columns of a value seen as a matrix.
