@@ -188,8 +188,13 @@ fn newest<'a, 'b>(rivals: &'b [Candidate<'a>], notes: &mut Vec<String>) -> Optio
         }
         let (kept, dropped) = if age(rival) > age(newest) { (rival, newest) } else { (newest, rival) };
         let row = kept.row;
+        let why = if row.finished_unix_s == dropped.row.finished_unix_s {
+            "no time tells them apart; kept"
+        } else {
+            "kept as newer"
+        };
         notes.push(format!(
-            "{} ({} {} {} {}x{} {}) was run more than once in environment {}: the row of {} is newer and replaces that of {}",
+            "{} ({} {} {} {}x{} {}) was run more than once in environment {}: {why} is the row of {}, not that of {}",
             row.id,
             row.backend,
             row.model,

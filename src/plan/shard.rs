@@ -61,7 +61,8 @@ impl Plan {
     pub fn shard(&self, shard: Shard) -> Vec<&Configuration> {
         let mut blocks = self.blocks();
         blocks.sort_by(|a, b| b.estimated_s.total_cmp(&a.estimated_s).then_with(|| a.digest.cmp(&b.digest)));
-        let mut loads_s = vec![0.0_f64; shard.count];
+        // Shards beyond the blocks stay empty, so none of them needs a place here, however many are asked for.
+        let mut loads_s = vec![0.0_f64; shard.count.min(blocks.len())];
         let mut chosen = Vec::new();
         for block in blocks {
             let least = (0..shard.count).min_by(|&a, &b| loads_s[a].total_cmp(&loads_s[b])).unwrap_or(0);
@@ -160,6 +161,14 @@ mod tests {
                 assert!((0.9..1.1).contains(&share), "{count}: {share}");
             }
         }
+    }
+
+    #[test]
+    fn more_shards_than_blocks_are_empty_whatever_the_number() {
+        let plan = plan("quick.yaml");
+        let size = |index| plan.shard(Shard::new(index, usize::MAX).unwrap()).len();
+        // Two models in six shapes; ONNX Runtime has only FP32 there.
+        assert_eq!([size(1), size(12), size(13), size(usize::MAX)], [4, 4, 0, 0]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::store::schema::ResultRow;
 type Line = (&'static str, fn(&ResultRow) -> Option<String>);
 
 /// In the order printed. A line that neither row has is left out.
-const LINES: [Line; 12] = [
+const LINES: [Line; 13] = [
     ("status", |row| row.status.store()),
     ("median latency, ms", |row| {
         let (text, interval) = numbers::with_interval(row.latency_p50_ms?, latency_interval(row), 4);
@@ -37,6 +37,7 @@ const LINES: [Line; 12] = [
         let parts = [row.weights_bytes, row.activations_bytes, row.workspace_bytes];
         parts.iter().any(Option::is_some).then(|| numbers::mebibytes(parts.iter().flatten().sum()))
     }),
+    ("device memory, MiB", |row| row.device_memory_bytes.map(numbers::mebibytes)),
     ("reason", |row| row.reason.clone()),
 ];
 
