@@ -65,7 +65,7 @@ impl Plan {
         let mut loads_s = vec![0.0_f64; shard.count.min(blocks.len())];
         let mut chosen = Vec::new();
         for block in blocks {
-            let least = (0..shard.count).min_by(|&a, &b| loads_s[a].total_cmp(&loads_s[b])).unwrap_or(0);
+            let least = (0..loads_s.len()).min_by(|&a, &b| loads_s[a].total_cmp(&loads_s[b])).unwrap_or(0);
             loads_s[least] += block.estimated_s;
             if least + 1 == shard.index {
                 chosen.extend(block.members);
