@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce setup build paper minilm peers test bench clean-runs
+.PHONY: help reproduce setup build paper minilm peers test slurm-test bench clean-runs
 
 MIXPREC := target/release/mixprec
 RUN ?= runs/quick
@@ -59,6 +59,9 @@ test: ## Everything CI checks: format, lints, tests.
 	$(CARGO) clippy --release --locked --no-default-features -- -D warnings
 	$(CARGO) clippy --release --locked --features tensorrt-enterprise -- -D warnings
 	$(CARGO) test --release --locked
+
+slurm-test: build ## Try container/slurm.sbatch on this host; needs root and Debian's slurm-wlm and munge.
+	tests/slurm.sh
 
 bench: ## The benchmarks: ignored tests whose names begin with bench, one at a time.
 	$(CARGO) test --release --locked -- --ignored --nocapture --test-threads=1 bench

@@ -4,6 +4,7 @@
 #[cfg_attr(not(feature = "tensorrt"), path = "cli/build_absent.rs")]
 mod build;
 mod cache;
+mod joined;
 mod time;
 
 use std::fmt::Display;
@@ -22,7 +23,7 @@ use crate::infer::{self, InferRequest, Wanted};
 use crate::manifest::{LoadedManifest, schema::Manifest};
 use crate::model::{Head, ModelArgument};
 use crate::onnx::{self, ExportRequest, Span};
-use crate::plan::Plan;
+use crate::plan::{Plan, Shard};
 use crate::provenance::Environment;
 use crate::report::{self, claims};
 use crate::runner::{self, RunOptions};
@@ -60,6 +61,10 @@ enum Command {
     },
     /// Execute a manifest; configurations that already have a row are skipped.
     Run(RunArgs),
+    /// Join the results of several machines or shards into one folder, by configuration.
+    Merge(joined::MergeArgs),
+    /// Measure one row of a results folder again, here, and compare.
+    Rerun(joined::RerunArgs),
     /// Render the tables, figures and HTML page of a run.
     Report {
         /// Folder of the run.
@@ -106,7 +111,7 @@ enum Command {
 struct RunArgs {
     /// Manifest, e.g. experiments/quick.yaml.
     manifest: PathBuf,
-    /// Folder of the results; runs/NAME unless said otherwise.
+    /// Folder of the results; runs/NAME unless said otherwise, or runs/NAME-shard-I-of-N.
     #[arg(long)]
     out: Option<PathBuf>,
     /// Try again what failed before.
@@ -115,6 +120,9 @@ struct RunArgs {
     /// Set damaged journal lines aside and measure their configurations again.
     #[arg(long)]
     force: bool,
+    /// Run part I of N of the manifest, about as long as every other part, e.g. 2/8; `mixprec merge` joins the parts.
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
 }
 
 #[derive(Debug, Args)]
@@ -205,6 +213,8 @@ impl Cli {
         let code = match self.command {
             Command::Plan { manifest, json } => plan(&manifest, json)?,
             Command::Run(args) => run(&args)?,
+            Command::Merge(args) => joined::merge(&args)?,
+            Command::Rerun(args) => joined::rerun(args)?,
             Command::Report { dir, out } => render(&dir, out)?,
             Command::Verify { dir, json, claims } => verify(&dir, json, claims.as_deref())?,
             Command::Infer(args) => infer(args)?,
@@ -233,11 +243,17 @@ fn plan(manifest: &Path, json: bool) -> Result<u8> {
 
 fn run(args: &RunArgs) -> Result<u8> {
     let (loaded, plan) = load(&args.manifest)?;
-    let dir = args.out.clone().unwrap_or_else(|| Path::new("runs").join(&plan.name));
+    let name = match args.shard {
+        // Shards run at the same time, often on one file system: each needs its own folder.
+        Some(shard) => format!("{}-shard-{}-of-{}", plan.name, shard.index(), shard.count()),
+        None => plan.name.clone(),
+    };
+    let dir = args.out.clone().unwrap_or_else(|| Path::new("runs").join(name));
     let options = RunOptions {
         environment: Environment::capture().for_manifest(&loaded.sha256),
         retry_failed: args.retry_failed,
         on_damage: if args.force { OnDamage::SetAside } else { OnDamage::Refuse },
+        shard: args.shard,
     };
     let summary = runner::run(&plan, &dir, &options)?;
     note(summary);

@@ -3,6 +3,7 @@
 mod estimate;
 mod identity;
 mod print;
+mod shard;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,7 @@ use crate::manifest::{Cell, Index, LoadedManifest, product_indices};
 use crate::model::Head;
 
 pub use estimate::{Estimate, NOMINAL_THREADS, SizeSource};
+pub use shard::Shard;
 
 /// Hash of a configuration's canonical form: 16 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

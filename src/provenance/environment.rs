@@ -14,6 +14,7 @@ use super::gpu::{self, Gpu};
 use super::library::{self, Library};
 use super::machine::Machine;
 use super::variables;
+use crate::difference::{Difference, differences};
 use crate::digest::sha256;
 
 /// Folder of the environments inside a run's folder.
@@ -114,13 +115,38 @@ impl Environment {
         sha256(identity.to_string().as_bytes())[..16].to_owned()
     }
 
+    /// What differs between this environment and another one: GPUs, then libraries, variables, machine and build, as they
+    /// tend to matter for a time. Left out is what the id leaves out.
+    pub fn differences(&self, other: &Environment) -> Vec<Difference> {
+        let document = |environment: &Environment| {
+            let machine = Machine { memory_limit_bytes: None, ..environment.machine.clone() };
+            let environment = Environment { manifest_sha256: None, machine, ..environment.clone() };
+            serde_json::to_value(environment).unwrap_or_default()
+        };
+        let mut found = differences(&document(self), &document(other));
+        let rank = |property: &str| {
+            ["gpus", "libraries", "variables", "machine"].iter().position(|part| property.starts_with(part))
+        };
+        found.sort_by_key(|difference| rank(&difference.property).unwrap_or(usize::MAX));
+        found
+    }
+
     /// Writes `DIR/environments/<id>.json` in one step and returns its path. Equal environments are one file.
     ///
     /// # Errors
     /// [`EnvironmentError::Write`] naming the file or folder.
     pub fn write(&self, dir: &Path) -> Result<PathBuf, EnvironmentError> {
+        self.write_as(dir, &self.id())
+    }
+
+    /// [`Environment::write`] under the id that rows already know it by: one of another version of this program may be
+    /// hashed differently today.
+    ///
+    /// # Errors
+    /// [`EnvironmentError::Write`] naming the file or folder.
+    pub fn write_as(&self, dir: &Path, id: &str) -> Result<PathBuf, EnvironmentError> {
         let folder = dir.join(FOLDER);
-        let path = folder.join(format!("{}.json", self.id()));
+        let path = folder.join(format!("{id}.json"));
         write_atomically(&folder, &path, self)
             .map_err(|source| EnvironmentError::Write { path: path.clone(), source })?;
         Ok(path)

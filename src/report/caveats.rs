@@ -19,8 +19,13 @@ pub fn facts(data: &Data) -> Vec<Fact> {
         fact(
             "Configurations",
             format!(
-                "{} planned: {} measured, {}{} failed, {} pending",
-                numbers::count(data.rows.len() as u64),
+                "{} planned{}: {} measured, {}{} failed, {} pending",
+                numbers::count(data.plan.configurations.len() as u64),
+                if data.rows.len() > data.plan.configurations.len() {
+                    format!(", {} rows of several machines", numbers::count(data.rows.len() as u64))
+                } else {
+                    String::new()
+                },
                 status(Status::Ok),
                 if data.count(Status::Built) > 0 {
                     format!("{} built but not executed, ", status(Status::Built))

@@ -1,12 +1,12 @@
 //! What a report is made from: the plan, the results and the environments of one run folder, and ways to group them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use super::ReportError;
 use crate::backend::{BackendKind, Target};
 use crate::graph::Preset;
-use crate::plan::Plan;
+use crate::plan::{Configuration, Plan};
 use crate::provenance::{Environment, environment};
 use crate::runner::PLAN_FILE;
 use crate::store::schema::{ResultRow, Status};
@@ -17,7 +17,7 @@ use crate::store::{StoreError, derive, journal, parquet};
 pub struct Data {
     /// The expanded manifest.
     pub plan: Plan,
-    /// A row per planned configuration, in plan order.
+    /// A row per planned configuration, in plan order; in merged results a row per configuration and environment.
     pub rows: Vec<ResultRow>,
     /// Environments by id.
     pub environments: BTreeMap<String, Environment>,
@@ -81,7 +81,7 @@ impl Data {
         })?;
         let plan: Plan = serde_json::from_str(&text).map_err(|source| ReportError::Plan { path, source })?;
         let rows = rows(dir, &plan)?;
-        if !plan.configurations.iter().map(|configuration| &configuration.id.0).eq(rows.iter().map(|row| &row.id)) {
+        if !is_of(&plan, &rows) {
             return Err(ReportError::OtherPlan { path: dir.to_owned() });
         }
         let environments = Environment::read_all(dir)?;
@@ -117,6 +117,18 @@ impl Data {
     pub fn count(&self, status: Status) -> usize {
         self.rows.iter().filter(|row| row.status == status).count()
     }
+}
+
+/// Whether the rows are the plan's configurations in its order; of several rows of one each has an environment of its own.
+fn is_of(plan: &Plan, rows: &[ResultRow]) -> bool {
+    let same = |a: &&[ResultRow], b: &Configuration| a[0].id == b.id.0 && distinct_environments(a);
+    let groups: Vec<&[ResultRow]> = rows.chunk_by(|a, b| a.id == b.id).collect();
+    groups.len() == plan.configurations.len() && groups.iter().zip(&plan.configurations).all(|(a, b)| same(a, b))
+}
+
+fn distinct_environments(rows: &[ResultRow]) -> bool {
+    let mut seen = HashSet::new();
+    rows.len() == 1 || rows.iter().all(|row| row.environment.as_ref().is_some_and(|id| seen.insert(id)))
 }
 
 fn rows(dir: &Path, plan: &Plan) -> Result<Vec<ResultRow>, ReportError> {

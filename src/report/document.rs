@@ -6,6 +6,7 @@ use super::claims::print::summary;
 use super::claims::{Outcome, Verdict};
 use super::data::Data;
 use super::figures::{self, Figure, FigureError};
+use super::machines::{Machine, machines};
 use super::macros::{Macro, macros};
 use super::table::Table;
 use super::{caveats, tables};
@@ -76,6 +77,14 @@ pub struct Section {
 /// # Errors
 /// [`FigureError::Draw`].
 pub fn document(data: &Data, verdicts: Vec<Verdict>) -> Result<Document, FigureError> {
+    let machines = machines(data);
+    let mut sections = match machines.as_slice() {
+        [one] => sections(&one.data)?,
+        several => of_machines(several, &verdicts)?,
+    };
+    if let Some(speedup) = sections.iter_mut().find(|section| section.slug == SPEEDUP_SLUG) {
+        speedup.tables.push(tables::cross_gpu::cross_gpu(&machines, &verdicts));
+    }
     Ok(Document {
         name: data.plan.name.clone(),
         question: data.plan.question.clone(),
@@ -83,7 +92,7 @@ pub fn document(data: &Data, verdicts: Vec<Verdict>) -> Result<Document, FigureE
         caveats: caveats::caveats(data),
         claims_summary: summary(&verdicts),
         macros: macros(data, &verdicts),
-        sections: sections(data)?,
+        sections,
         claims: verdicts.into_iter().map(view).collect(),
     })
 }
@@ -110,7 +119,7 @@ fn sections(data: &Data) -> Result<Vec<Section>, FigureError> {
     Ok(vec![
         section("latency", "Latency", LATENCY, figures::latency(data)?, tables::latency::latency(data)),
         section("throughput", "Throughput", THROUGHPUT, vec![], tables::latency::throughput(data)),
-        section("speedup", "Speed-up", SPEEDUP, figures::speedup(data)?, speedups),
+        section(SPEEDUP_SLUG, "Speed-up", SPEEDUP, figures::speedup(data)?, speedups),
         section("memory", "Memory", MEMORY, figures::memory(data)?, vec![tables::memory::memory(data)]),
         section("numerics", "Numerics", NUMERICS, figures::numerics(data)?, numerics),
         section("engines", "Engines", ENGINES, vec![], vec![tables::engines::engines(data)]),
@@ -122,9 +131,43 @@ fn sections(data: &Data) -> Result<Vec<Section>, FigureError> {
             vec![tables::quality::quality(data), tables::quality::perplexity(data)],
         ),
         section("configurations", "Configurations and failures", CONFIGURATIONS, vec![], configurations),
-        section("environment", "Environment", ENVIRONMENT, vec![], environments),
+        section(ENVIRONMENT_SLUG, "Environment", ENVIRONMENT, vec![], environments),
     ])
 }
+
+/// The sections of each machine's own rows, one under the other. What is the same for all of them stands once.
+fn of_machines(machines: &[Machine], verdicts: &[Verdict]) -> Result<Vec<Section>, FigureError> {
+    let each = machines.iter().map(|machine| sections(&machine.data)).collect::<Result<Vec<_>, _>>()?;
+    let mut joined: Vec<Section> = Vec::new();
+    for (index, first) in each.first().into_iter().flatten().enumerate() {
+        let mut section = Section { figures: vec![], tables: vec![], ..first.clone() };
+        if first.slug == ENVIRONMENT_SLUG {
+            section.tables = vec![tables::machines::machines(machines), tables::machines::claims(machines, verdicts)];
+        }
+        for (number, machine) in machines.iter().enumerate() {
+            let own = &each[number][index];
+            let place = format!("Machine {}: {}.", number + 1, machine.label);
+            let slug = |slug: &str| format!("machine-{}-{slug}", number + 1);
+            for figure in &own.figures {
+                let caption = format!("{} {place}", figure.caption);
+                section.figures.push(Figure { slug: slug(&figure.slug), caption, ..figure.clone() });
+            }
+            for table in &own.tables {
+                if each.iter().all(|other| other[index].tables.contains(table)) {
+                    section.tables.extend((number == 0).then(|| table.clone()));
+                    continue;
+                }
+                let caption = format!("{} {place}", table.caption);
+                section.tables.push(Table { slug: slug(&table.slug), caption, ..table.clone() });
+            }
+        }
+        joined.push(section);
+    }
+    Ok(joined)
+}
+
+const SPEEDUP_SLUG: &str = "speedup";
+const ENVIRONMENT_SLUG: &str = "environment";
 
 const LATENCY: &str = "Wall time of one forward pass, by one clock around enqueueing the pass and waiting for its end. The \
                        headline is the median with its seeded bootstrap 95 % interval. Where there is a device, its own time \

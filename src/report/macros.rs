@@ -56,7 +56,7 @@ fn run(data: &Data, all: &mut Vec<Macro>) {
     put(all, "PlanName", data.plan.name.clone());
     put(all, "Question", data.plan.question.clone());
     put(all, "ManifestDigest", prefix(&data.plan.manifest_sha256));
-    put(all, "Configurations", numbers::count(rows.len() as u64));
+    put(all, "Configurations", numbers::count(data.plan.configurations.len() as u64));
     put(all, "Measured", numbers::count(data.count(Status::Ok) as u64));
     put(all, "BuiltOnly", numbers::count(data.count(Status::Built) as u64));
     put(all, "Failed", numbers::count(data.count(Status::Failed) as u64));

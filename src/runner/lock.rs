@@ -23,19 +23,29 @@ pub(super) fn acquire(dir: &Path) -> Result<Lock, RunnerError> {
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            let mut id = String::new();
-            let _ = file.read_to_string(&mut id);
-            let holder = match id.trim().parse::<u32>() {
-                Ok(id) => format!("the run with process id {id}"),
-                Err(_) => "another run".to_owned(),
-            };
-            return Err(RunnerError::Locked { path: dir.to_owned(), holder });
+            return Err(RunnerError::Locked { path: dir.to_owned(), holder: holder(&mut file) });
         }
         Err(TryLockError::Error(source)) => return Err(RunnerError::Directory { path, source }),
     }
     // The id only serves the other run's message; the lock holds without it, on a full disk too.
     let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(Lock { _file: file })
+}
+
+/// Who has the folder's lock, without taking it or writing anything; `None` where nobody has, or that cannot be known.
+pub fn in_use(dir: &Path) -> Option<String> {
+    let mut file = File::open(dir.join(LOCK_FILE)).ok()?;
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)).then(|| holder(&mut file))
+}
+
+/// `the run with process id 123`, as the file says.
+fn holder(file: &mut File) -> String {
+    let mut id = String::new();
+    let _ = file.read_to_string(&mut id);
+    match id.trim().parse::<u32>() {
+        Ok(id) => format!("the run with process id {id}"),
+        Err(_) => "another run".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -48,7 +58,10 @@ mod tests {
         let first = acquire(dir.path()).unwrap();
         let refused = acquire(dir.path()).unwrap_err().to_string();
         assert!(refused.contains(&format!("the run with process id {} is using", std::process::id())), "{refused}");
+        let asked = in_use(dir.path()).unwrap();
+        assert!(asked.contains(&std::process::id().to_string()), "{asked}");
         drop(first);
+        assert_eq!(in_use(dir.path()), None, "nobody has it, and asking does not take it");
         acquire(dir.path()).unwrap();
     }
 }

@@ -14,17 +14,19 @@ mod sweep;
 mod weights;
 pub mod worker;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::plan::Plan;
+use crate::plan::{Plan, Shard};
 use crate::provenance::{Environment, EnvironmentError};
-use crate::store::journal::{Header, JOURNAL_VERSION, Journal, JournalError, OnDamage};
+use crate::store::journal::{Header, JOURNAL_FILE, JOURNAL_VERSION, Journal, JournalError, OnDamage};
 use crate::store::replace::replace;
-use crate::store::{StoreError, derive_tables};
+use crate::store::{RESULTS_FILE, StoreError, derive_tables};
+pub use lock::in_use;
 use progress::Progress;
 use sweep::Sweep;
 
@@ -40,9 +42,11 @@ pub struct RunOptions {
     pub retry_failed: bool,
     /// What to do about damaged journal lines.
     pub on_damage: OnDamage,
+    /// The part of the plan to run; `None` runs all of it.
+    pub shard: Option<Shard>,
 }
 
-/// What a run came to. All counts are of the plan's configurations.
+/// What a run came to. All counts are of the plan's configurations, or of those of the shard that was run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RunSummary {
     /// Measured by this run.
@@ -103,6 +107,15 @@ pub enum RunnerError {
         /// Why.
         source: io::Error,
     },
+    /// The folder holds tables and no journal they could be derived from.
+    #[error(
+        "{path}: results without a journal, as `mixprec merge` and publishing leave them; a run would replace them: use \
+         another folder (--out), and merge both where they belong together"
+    )]
+    Published {
+        /// The table that would be lost.
+        path: PathBuf,
+    },
     /// Another run uses the folder.
     #[error("{path}: {holder} is using this folder; wait for it, or use another folder (--out)")]
     Locked {
@@ -147,7 +160,9 @@ pub enum RunnerError {
 }
 
 /// Executes the configurations of `plan` that `dir` has no row of yet, in groups, journals every row and derives the
-/// tables. A folder that another run uses or whose journal does not fit is refused and left as it is.
+/// tables. With a shard, the folder has the whole plan and rows of that part of it: the rest is pending there, and may be
+/// run into the same folder or merged with it. A folder that another run uses, whose journal does not fit or whose tables
+/// have none is refused and left as it is.
 ///
 /// # Errors
 /// [`RunnerError`] when the folder, its lock, its journal or a worker process is not to be had, or the disk is full.
@@ -159,6 +174,10 @@ pub fn run(plan: &Plan, dir: &Path, options: &RunOptions) -> Result<RunSummary, 
     }
     let in_dir = |source| RunnerError::Directory { path: dir.to_owned(), source };
     std::fs::create_dir_all(dir).map_err(in_dir)?;
+    let table = dir.join(RESULTS_FILE);
+    if table.exists() && !dir.join(JOURNAL_FILE).exists() {
+        return Err(RunnerError::Published { path: table });
+    }
     let lock = lock::acquire(dir)?;
     let header = Header {
         version: JOURNAL_VERSION,
@@ -169,11 +188,17 @@ pub fn run(plan: &Plan, dir: &Path, options: &RunOptions) -> Result<RunSummary, 
     let opened = Journal::open(dir, &header, options.on_damage)?;
     options.environment.write(dir)?;
     store_plan(plan, dir)?;
-    let progress = Progress::new(plan.configurations.len());
+    let part = match options.shard {
+        Some(shard) => {
+            Cow::Owned(Plan { configurations: plan.shard(shard).into_iter().cloned().collect(), ..plan.clone() })
+        }
+        None => Cow::Borrowed(plan),
+    };
+    let progress = Progress::new(part.configurations.len());
     for notice in &opened.notices {
         progress.notice(notice);
     }
-    let summary = Sweep::new(plan, dir, options, opened.journal, progress).execute(&opened.contents)?;
+    let summary = Sweep::new(&part, dir, options, opened.journal, progress).execute(&opened.contents)?;
     derive_tables(dir, plan)?;
     drop(lock);
     Ok(summary)

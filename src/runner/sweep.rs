@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::child::{Answer, Worker};
 use super::progress::{Progress, label};
@@ -237,7 +237,12 @@ impl<'a> Sweep<'a> {
 
     /// The row is on disk before anything else happens.
     fn record(&mut self, configuration: &Configuration, outcome: Outcome) -> Result<(), RunnerError> {
-        let record = Record { id: configuration.id.clone(), environment: self.environment.clone(), outcome };
+        let record = Record {
+            id: configuration.id.clone(),
+            environment: self.environment.clone(),
+            finished_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs()),
+            outcome,
+        };
         self.journal.append(&record)?;
         match record.outcome {
             Outcome::Ok(_) => self.summary.ok += 1,

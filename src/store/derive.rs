@@ -23,9 +23,9 @@ pub fn derive(plan: &Plan, records: &[Record]) -> Vec<ResultRow> {
         .map(|configuration| match latest.get(&configuration.id) {
             None => pending(configuration),
             Some(record) => match &record.outcome {
-                Outcome::Failed(failure) => failed(configuration, &record.environment, failure),
-                Outcome::Built(built) => built_row(configuration, &record.environment, built),
-                Outcome::Ok(measured) => measured_row(configuration, &record.environment, measured),
+                Outcome::Failed(failure) => failed(placed(configuration, record), failure),
+                Outcome::Built(built) => built_row(placed(configuration, record), built),
+                Outcome::Ok(measured) => measured_row(placed(configuration, record), configuration, measured),
             },
         })
         .collect()
@@ -36,9 +36,10 @@ pub fn samples(plan: &Plan, records: &[Record]) -> Vec<SampleRow> {
     let latest = latest(plan, records);
     let mut rows = Vec::new();
     for configuration in &plan.configurations {
-        if let Some(Record { outcome: Outcome::Ok(measured), .. }) = latest.get(&configuration.id) {
+        if let Some(Record { outcome: Outcome::Ok(measured), environment, .. }) = latest.get(&configuration.id) {
             rows.extend(measured.samples_ms.iter().enumerate().map(|(index, &latency_ms)| SampleRow {
                 id: configuration.id.to_string(),
+                environment: environment.clone(),
                 index: index as u64,
                 latency_ms,
                 device_ms: measured.device_samples_ms.get(index).copied(),
@@ -59,7 +60,8 @@ fn latest<'a>(plan: &Plan, records: &'a [Record]) -> HashMap<&'a ConfigurationId
     latest
 }
 
-fn pending(configuration: &Configuration) -> ResultRow {
+/// The row of a configuration that was not run.
+pub fn pending(configuration: &Configuration) -> ResultRow {
     ResultRow {
         id: configuration.id.to_string(),
         backend: configuration.backend,
@@ -76,17 +78,20 @@ fn pending(configuration: &Configuration) -> ResultRow {
     }
 }
 
-fn failed(configuration: &Configuration, environment: &str, failure: &Failure) -> ResultRow {
+/// Where and when the configuration was run.
+fn placed(configuration: &Configuration, record: &Record) -> ResultRow {
     ResultRow {
-        status: Status::Failed,
-        reason: Some(failure.reason.clone()),
-        failure_kind: Some(failure.kind),
-        environment: Some(environment.to_owned()),
+        environment: Some(record.environment.clone()),
+        finished_unix_s: record.finished_unix_s,
         ..pending(configuration)
     }
 }
 
-fn built_row(configuration: &Configuration, environment: &str, built: &Built) -> ResultRow {
+fn failed(row: ResultRow, failure: &Failure) -> ResultRow {
+    ResultRow { status: Status::Failed, reason: Some(failure.reason.clone()), failure_kind: Some(failure.kind), ..row }
+}
+
+fn built_row(row: ResultRow, built: &Built) -> ResultRow {
     let row = ResultRow {
         status: Status::Built,
         reason: Some(built.reason.clone()),
@@ -94,8 +99,7 @@ fn built_row(configuration: &Configuration, environment: &str, built: &Built) ->
         load_s: Some(built.load_s),
         build_s: Some(built.build_s),
         process_peak_bytes: built.process_peak_bytes,
-        environment: Some(environment.to_owned()),
-        ..pending(configuration)
+        ..row
     };
     with_build(with_cost(row, &built.cost), &built.build)
 }
@@ -136,7 +140,7 @@ fn with_build(row: ResultRow, build: &BuildReport) -> ResultRow {
     }
 }
 
-fn measured_row(configuration: &Configuration, environment: &str, measured: &Measured) -> ResultRow {
+fn measured_row(row: ResultRow, configuration: &Configuration, measured: &Measured) -> ResultRow {
     let row = ResultRow {
         status: Status::Ok,
         model_provenance: Some(measured.model_provenance.clone()),
@@ -154,8 +158,7 @@ fn measured_row(configuration: &Configuration, environment: &str, measured: &Mea
         engine_device: Some(measured.engine.device.clone()),
         threads: measured.engine.threads.map(|threads| threads as u64),
         emulated: Some(measured.engine.emulated),
-        environment: Some(environment.to_owned()),
-        ..pending(configuration)
+        ..row
     };
     let row = with_build(with_cost(row, &measured.cost), &measured.build);
     let row = with_numerics(row, measured);

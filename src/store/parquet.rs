@@ -118,6 +118,7 @@ mod tests {
     fn samples() -> Vec<SampleRow> {
         let row = |index: u64| SampleRow {
             id: format!("{:016x}", index % 3),
+            environment: "feedfacecafebeef".to_owned(),
             index,
             latency_ms: 1.5 + index as f64,
             device_ms: index.is_multiple_of(2).then_some(0.5 + index as f64),

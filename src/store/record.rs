@@ -13,6 +13,10 @@ pub struct Record {
     pub id: ConfigurationId,
     /// Hash of the environment it ran in (see provenance).
     pub environment: String,
+    /// When it was finished, whole seconds since 1970 UTC; of two records of one environment the newer counts where results
+    /// are merged. `None` in journals from before it was recorded.
+    #[serde(default)]
+    pub finished_unix_s: Option<u64>,
     /// What came of it.
     pub outcome: Outcome,
 }

@@ -9,7 +9,7 @@ use crate::backend::{BackendKind, DeviceKind, Target};
 use crate::manifest::schema::InputSource;
 
 /// Version of the columns below; a reader refuses every other one.
-pub const SCHEMA_VERSION: u32 = 3;
+pub const SCHEMA_VERSION: u32 = 4;
 
 /// Where a configuration stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -119,6 +119,8 @@ table! {
     SampleRow {
         /// Configuration.
         id: String,
+        /// Environment it ran in: with the id it names the row of `results.parquet`.
+        environment: String,
         /// Position in the order taken, from 0.
         index: u64,
         /// Wall time of one forward pass.
@@ -131,7 +133,7 @@ table! {
 }
 
 table! {
-    /// One planned configuration: a row of `results.parquet`.
+    /// One planned configuration on one machine: a row of `results.parquet`.
     ResultRow {
         /// Stable id of the configuration.
         id: String,
@@ -339,6 +341,8 @@ table! {
         emulated: Option<bool>,
         /// Environment the configuration ran in: name of a file under environments/.
         environment: Option<String>,
+        /// When it was finished, whole seconds since 1970 UTC.
+        finished_unix_s: Option<u64>,
     }
 }
 
@@ -351,6 +355,6 @@ mod tests {
         let columns = ResultRow::columns().into_iter().chain(SampleRow::columns());
         let names: Vec<_> = columns.map(|column| format!("{} {}", column.name, column.dtype)).collect();
         let digest = crate::digest::sha256(names.join("\n").as_bytes());
-        assert_eq!((SCHEMA_VERSION, &digest[..16]), (3, "19e9ebb0a93a9b43"), "columns changed: raise SCHEMA_VERSION");
+        assert_eq!((SCHEMA_VERSION, &digest[..16]), (4, "9afad96f66900e80"), "columns changed: raise SCHEMA_VERSION");
     }
 }

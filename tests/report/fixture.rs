@@ -237,6 +237,7 @@ pub fn records(plan: &Plan, environment: &str) -> Vec<Record> {
     let record = |configuration: &Configuration| Record {
         id: configuration.id.clone(),
         environment: environment.to_owned(),
+        finished_unix_s: Some(1_764_000_000),
         outcome: Outcome::Ok(Box::new(measured(configuration))),
     };
     plan.configurations.iter().map(record).collect()

@@ -4,5 +4,6 @@
 mod claims;
 mod device;
 mod fixture;
+mod machines;
 mod render;
 mod store;

@@ -10,7 +10,7 @@ use mixprec::store::journal::{Header, JOURNAL_VERSION, Journal, OnDamage};
 use mixprec::store::record::StopReason;
 use mixprec::store::schema::Status;
 
-use super::fixture;
+use super::{fixture, machines};
 
 fn rendered(data: &Data) -> BTreeMap<String, Vec<u8>> {
     let dir = tempfile::tempdir().unwrap();
@@ -53,6 +53,11 @@ fn compare_with_golden(folder: &str, files: &BTreeMap<String, Vec<u8>>) {
 #[test]
 fn the_laptop_report_is_the_committed_one() {
     compare_with_golden("laptop", &rendered(&fixture::laptop()));
+}
+
+#[test]
+fn the_report_of_two_machines_is_the_committed_one() {
+    compare_with_golden("two-gpus", &rendered(&machines::two_gpus()));
 }
 
 #[test]
@@ -212,7 +217,9 @@ fn early_stops_percentiles_and_perplexities_are_told() {
 #[test]
 fn reports_can_be_kept_to_be_looked_at() {
     let Some(folder) = std::env::var_os("MIXPREC_RENDER") else { return };
-    for (name, data) in [("laptop", fixture::laptop()), ("server", fixture::server())] {
+    for (name, data) in
+        [("laptop", fixture::laptop()), ("server", fixture::server()), ("two-gpus", machines::two_gpus())]
+    {
         report_with(&data, &Claims::builtin().unwrap(), &Path::new(&folder).join(name)).unwrap();
     }
 }

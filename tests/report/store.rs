@@ -43,7 +43,7 @@ fn the_last_record_of_a_configuration_wins_and_strangers_are_left_out() {
     let failed = Outcome::Failed(Failure { kind: FailureKind::Timeout, reason: "late".to_owned() });
     records.insert(0, Record { outcome: failed.clone(), ..records[0].clone() });
     let stranger =
-        Record { id: mixprec::plan::ConfigurationId("ffff".to_owned()), environment: "e".to_owned(), outcome: failed };
+        Record { id: mixprec::plan::ConfigurationId("ffff".to_owned()), outcome: failed, ..records[0].clone() };
     records.push(stranger);
     let rows = derive::derive(&plan, &records);
     assert_eq!(rows.len(), plan.configurations.len());

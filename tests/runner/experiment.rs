@@ -60,15 +60,19 @@ impl Experiment {
         &self.dir
     }
 
+    pub fn yaml(&self) -> PathBuf {
+        self.root.path().join("faults.yaml")
+    }
+
     /// Rewrites the manifest.
     pub fn manifest(&self, edit: impl FnOnce(String) -> String) {
-        std::fs::write(self.root.path().join("faults.yaml"), edit(MANIFEST.to_owned())).unwrap();
+        std::fs::write(self.yaml(), edit(MANIFEST.to_owned())).unwrap();
     }
 
     /// The command; `fault` is what the mock backend acts out.
     pub fn command(&self, fault: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mixprec"));
-        command.arg("run").arg(self.root.path().join("faults.yaml")).arg("--out").arg(&self.dir).args(arguments);
+        command.arg("run").arg(self.yaml()).arg("--out").arg(&self.dir).args(arguments);
         command.env("MIXPREC_MOCK_FAULT", fault).env_remove("RUST_BACKTRACE");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -116,6 +120,7 @@ impl Experiment {
 }
 
 fn without_times(mut record: Record) -> Record {
+    record.finished_unix_s = None;
     if let Outcome::Ok(measured) = &mut record.outcome {
         let Measured { samples_ms, load_s, build_s, process_peak_bytes, stop_reason, .. } = measured.as_mut();
         samples_ms.fill(0.0);

@@ -7,4 +7,6 @@ mod experiment;
 mod faults;
 mod journal;
 mod kills;
+mod merging;
 mod mount;
+mod rerun;

@@ -4,6 +4,7 @@ pub mod answered;
 pub mod describe;
 pub mod evaluate;
 pub mod interval;
+pub mod machines;
 pub mod print;
 pub mod query;
 pub mod schema;
@@ -13,6 +14,7 @@ use std::path::Path;
 
 use super::ReportError;
 use super::data::Data;
+use super::machines::{Machine, machines as machines_of};
 pub use print::{to_json, to_text};
 pub use schema::{Claims, ClaimsError};
 pub use verdict::{Outcome, Verdict};
@@ -25,11 +27,26 @@ pub fn verify(dir: &Path, claims: &Claims) -> Result<Vec<Verdict>, ReportError> 
     judge(&Data::read(dir)?, claims)
 }
 
-/// Judges every claim by results that were read already.
+/// Judges every claim by results that were read already. Results of several machines are judged machine by machine: no
+/// ratio is made of two machines' times, and a claim about hardware is N/A-HARDWARE where the machine is another.
 ///
 /// # Errors
 /// [`ReportError::Frame`] when the dataframe library fails.
 pub fn judge(data: &Data, claims: &Claims) -> Result<Vec<Verdict>, ReportError> {
+    let machines = machines_of(data);
+    let mut by_machine = machines.iter().map(|Machine { data, .. }| judge_machine(data, claims));
+    if machines.len() == 1 {
+        return by_machine.next().unwrap_or_else(|| Ok(vec![]));
+    }
+    let mut by_machine: Vec<_> = by_machine.map(|found| found.map(Vec::into_iter)).collect::<Result<_, _>>()?;
+    let of_claim = |_: &schema::Claim| {
+        let verdicts: Vec<Verdict> = by_machine.iter_mut().filter_map(Iterator::next).collect();
+        machines::together(&machines, verdicts)
+    };
+    Ok(claims.claims.iter().filter_map(of_claim).collect())
+}
+
+fn judge_machine(data: &Data, claims: &Claims) -> Result<Vec<Verdict>, ReportError> {
     let results = evaluate::Results::new(data).map_err(ReportError::Frame)?;
     claims.claims.iter().map(|claim| verdict::judge(&results, claim)).collect()
 }

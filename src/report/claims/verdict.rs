@@ -6,6 +6,7 @@ use super::answered::Answered;
 use super::describe;
 use super::evaluate::{Finding, Results};
 use super::interval::Met;
+use super::machines::MachineVerdict;
 use super::query::Admitted;
 use super::schema::{CLAIMS_VERSION, Claim, Claims, ClaimsError, Expression, Scope, Slack};
 use crate::report::ReportError;
@@ -77,6 +78,12 @@ pub struct Verdict {
     pub command: String,
     /// What that takes.
     pub hardware: String,
+    /// The GPU whose rows alone answer it, as part of its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub same_gpu: Option<String>,
+    /// What each machine says, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub machines: Vec<MachineVerdict>,
 }
 
 impl Verdict {
@@ -145,6 +152,11 @@ fn blank(claim: &Claim) -> Verdict {
         experiment: claim.experiment.clone(),
         command: claim.command.clone(),
         hardware: claim.hardware.clone(),
+        same_gpu: match &claim.scope {
+            Scope::SameGpu(name) => Some(name.clone()),
+            Scope::AnyDevice | Scope::AnyGpu => None,
+        },
+        machines: vec![],
     }
 }
 

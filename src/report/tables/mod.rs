@@ -1,11 +1,13 @@
 //! The paper's tables, each from the rows of a run.
 
 pub mod configurations;
+pub mod cross_gpu;
 pub mod device;
 pub mod engines;
 pub mod environment;
 pub mod grid;
 pub mod latency;
+pub mod machines;
 pub mod memory;
 pub mod numerics;
 pub mod quality;

@@ -179,7 +179,12 @@ mod tests {
 
     fn record(id: &str) -> Record {
         let failure = Failure { kind: FailureKind::Error, reason: format!("no \"{id}\"\n") };
-        Record { id: ConfigurationId(id.to_owned()), environment: "e".to_owned(), outcome: Outcome::Failed(failure) }
+        Record {
+            id: ConfigurationId(id.to_owned()),
+            environment: "e".to_owned(),
+            finished_unix_s: Some(1_764_000_000),
+            outcome: Outcome::Failed(failure),
+        }
     }
 
     fn open(dir: &Path, on_damage: OnDamage) -> Result<Opened, JournalError> {

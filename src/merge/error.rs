@@ -1,0 +1,118 @@
+//! Why results cannot be joined.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::provenance::EnvironmentError;
+use crate::report::ReportError;
+use crate::store::StoreError;
+
+/// Results that cannot be joined.
+#[derive(Debug, Error)]
+pub enum MergeError {
+    /// A folder holds no results, or damaged ones.
+    #[error(transparent)]
+    Results(#[from] ReportError),
+    /// A table cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An environment cannot be written.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    /// The file system said no.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A document cannot be written as JSON.
+    #[error("{path}: {source}")]
+    Json {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A run is writing to the folder.
+    #[error("{path}: {holder} is using this folder; wait for its end, then merge")]
+    InUse {
+        /// Which folder.
+        path: PathBuf,
+        /// `the run with process id 123`
+        holder: String,
+    },
+    /// The two tables of a folder are not of one run.
+    #[error(
+        "{path}: {detail}; samples.parquet and results.parquet are not of one state: run `mixprec run` again on this \
+         folder, or restore both from where they were published"
+    )]
+    Mismatch {
+        /// Which folder.
+        path: PathBuf,
+        /// What does not fit.
+        detail: String,
+    },
+    /// Results of different experiments.
+    #[error(
+        "{path}: results of the experiment `{found}`, but those of {other} are of `{wanted}`; merge folders of one \
+         experiment"
+    )]
+    Experiment {
+        /// Which folder.
+        path: PathBuf,
+        /// Its experiment.
+        found: String,
+        /// A folder of another one.
+        other: PathBuf,
+        /// That one's experiment.
+        wanted: String,
+    },
+    /// Rows were measured by different rules.
+    #[error(
+        "{path}: measured under other settings than {other} ({settings}); rows of both must not mix: measure one of them \
+         again with the manifest of the other, or merge each with its like"
+    )]
+    Protocol {
+        /// Which folder.
+        path: PathBuf,
+        /// A folder with another protocol.
+        other: PathBuf,
+        /// What differs: `measurement.warmup: 2, there 1`.
+        settings: String,
+    },
+    /// A model had different weights.
+    #[error(
+        "{path}: {model} was measured with other weights ({found}) than in {other} ({wanted}); put the same checkpoint in \
+         place on both machines and run the one that lacks it again, or merge each with its like"
+    )]
+    Weights {
+        /// Which folder.
+        path: PathBuf,
+        /// Model name of the manifest.
+        model: String,
+        /// Its weights there.
+        found: String,
+        /// A folder with other weights.
+        other: PathBuf,
+        /// Its weights there.
+        wanted: String,
+    },
+    /// The output folder is something else.
+    #[error("{path}: not of an earlier merge, and would be lost; move it away, or use another folder (--out)")]
+    Occupied {
+        /// What is in the way.
+        path: PathBuf,
+    },
+    /// Nothing was given to join.
+    #[error("no folder to merge; name at least one")]
+    Nothing,
+}
+
+impl MergeError {
+    pub(super) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> MergeError {
+        move |source| MergeError::Io { path: path.to_owned(), source }
+    }
+}

@@ -1,0 +1,251 @@
+//! Which rows of which folders make the joined tables: pure, and the same for every order of the folders.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::Path;
+
+use serde_json::json;
+
+use super::{Input, MergeError};
+use crate::difference::differences;
+use crate::digest::sha256;
+use crate::plan::{Axes, Configuration, ConfigurationId, Plan};
+use crate::provenance::Environment;
+use crate::store::derive;
+use crate::store::schema::{ResultRow, SampleRow};
+
+/// Joined results.
+#[derive(Debug, Clone)]
+pub struct Merged {
+    /// Every configuration of any folder.
+    pub plan: Plan,
+    /// In the order of the plan, and for each configuration by environment: a row per environment that ran it, or one
+    /// pending row.
+    pub rows: Vec<ResultRow>,
+    /// Samples of these rows, in their order.
+    pub samples: Vec<SampleRow>,
+    /// Environments that a row is from.
+    pub environments: BTreeMap<String, Environment>,
+    /// What was left out or joined, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// A row with its samples and the folder it came from.
+#[derive(Debug)]
+struct Candidate<'a> {
+    dir: &'a Path,
+    row: &'a ResultRow,
+    samples: &'a [&'a SampleRow],
+}
+
+/// Joins folders.
+///
+/// # Errors
+/// [`MergeError`] when they do not belong together.
+pub fn join(mut inputs: Vec<Input>) -> Result<Merged, MergeError> {
+    // The largest plan first; between equals, whatever does not depend on how the folders are called.
+    inputs.sort_by_cached_key(|input| {
+        let plan = &input.data.plan;
+        (Reverse(plan.configurations.len()), plan.manifest_sha256.clone(), document(plan).to_string())
+    });
+    let Some(first) = inputs.first() else { return Err(MergeError::Nothing) };
+    for other in &inputs[1..] {
+        check_same_rules(first, other)?;
+    }
+    let mut notes: Vec<String> = inputs.iter().flat_map(|input| input.notes.iter().cloned()).collect();
+    let plan = joined_plan(&inputs, &mut notes);
+    let samples: Vec<HashMap<(&str, &str), Vec<&SampleRow>>> = inputs.iter().map(samples_by_row).collect();
+    let candidates = candidates(&inputs, &samples);
+    let mut kept: Vec<Candidate> = Vec::new();
+    let mut rows = Vec::new();
+    for configuration in &plan.configurations {
+        let Some(environments) = candidates.get(configuration.id.0.as_str()) else {
+            rows.push(derive::pending(configuration));
+            continue;
+        };
+        for rivals in environments.values() {
+            let Some(newest) = newest(rivals, &mut notes) else { continue };
+            rows.push(newest.row.clone());
+            kept.push(Candidate { ..*newest });
+        }
+    }
+    check_weights(&kept)?;
+    let samples = kept.iter().flat_map(|candidate| candidate.samples.iter().map(|&sample| sample.clone())).collect();
+    let environments = joined_environments(&inputs, &rows);
+    notes.sort();
+    Ok(Merged { plan, rows, samples, environments, notes })
+}
+
+fn check_same_rules(first: &Input, other: &Input) -> Result<(), MergeError> {
+    let (plan, wanted) = (&other.data.plan, &first.data.plan);
+    if plan.name != wanted.name {
+        return Err(MergeError::Experiment {
+            path: other.dir.clone(),
+            found: plan.name.clone(),
+            other: first.dir.clone(),
+            wanted: wanted.name.clone(),
+        });
+    }
+    if plan.protocol_sha256() == wanted.protocol_sha256() {
+        return Ok(());
+    }
+    let rules = |plan: &Plan| json!({ "measurement": plan.measurement, "numerics": plan.numerics, "tolerances": plan.tolerances });
+    let named = differences(&rules(plan), &rules(wanted)).into_iter().map(|found| {
+        let value = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
+        format!("{}: {}, there {}", found.property, value(found.first), value(found.second))
+    });
+    Err(MergeError::Protocol {
+        path: other.dir.clone(),
+        other: first.dir.clone(),
+        settings: named.collect::<Vec<_>>().join("; "),
+    })
+}
+
+fn document(plan: &Plan) -> serde_json::Value {
+    serde_json::to_value(plan).unwrap_or_default()
+}
+
+/// The first folder's plan, and after it what others have besides.
+fn joined_plan(inputs: &[Input], notes: &mut Vec<String>) -> Plan {
+    let mut plan = inputs[0].data.plan.clone();
+    let mut known: HashSet<ConfigurationId> = plan.configurations.iter().map(|one| one.id.clone()).collect();
+    let mut manifests = BTreeSet::new();
+    for other in inputs {
+        manifests.insert(&other.data.plan.manifest_sha256);
+        let more = other.data.plan.configurations.iter().filter(|one| known.insert(one.id.clone()));
+        plan.configurations.extend(more.cloned());
+    }
+    let mut excluded: HashSet<ConfigurationId> =
+        known.into_iter().chain(plan.excluded.iter().map(|cell| cell.configuration.id.clone())).collect();
+    for other in inputs {
+        let more = other.data.plan.excluded.iter().filter(|cell| excluded.insert(cell.configuration.id.clone()));
+        plan.excluded.extend(more.cloned());
+    }
+    let measured: HashSet<&ConfigurationId> = plan.configurations.iter().map(|one| &one.id).collect();
+    plan.excluded.retain(|cell| !measured.contains(&cell.configuration.id));
+    if manifests.len() > 1 {
+        notes.push(format!(
+            "the folders are of {} versions of the manifest under one protocol: their {} configurations were joined",
+            manifests.len(),
+            plan.configurations.len()
+        ));
+        plan.axes = axes(&plan);
+    }
+    plan
+}
+
+/// Axis sizes counted from the cells, where no one manifest says them.
+fn axes(plan: &Plan) -> Axes {
+    let cells = || plan.configurations.iter().chain(plan.excluded.iter().map(|cell| &cell.configuration));
+    fn count<'a, K: Ord>(
+        cells: impl Iterator<Item = &'a Configuration>,
+        key: impl Fn(&'a Configuration) -> K,
+    ) -> usize {
+        cells.map(key).collect::<BTreeSet<K>>().len()
+    }
+    Axes {
+        models: count(cells(), |one| &one.model),
+        backends: count(cells(), |one| one.backend.name()),
+        precisions: count(cells(), |one| &one.policy.name),
+        targets: count(cells(), |one| one.target.map(|target| target.to_string())),
+        batch_sizes: count(cells(), |one| one.shape.batch),
+        sequence_lengths: count(cells(), |one| one.shape.sequence),
+        inputs: count(cells(), |one| &one.input),
+    }
+}
+
+fn samples_by_row(input: &Input) -> HashMap<(&str, &str), Vec<&SampleRow>> {
+    let mut samples: HashMap<(&str, &str), Vec<&SampleRow>> = HashMap::new();
+    for sample in &input.samples {
+        samples.entry((&sample.id, &sample.environment)).or_default().push(sample);
+    }
+    samples
+}
+
+/// Rows that were run, by configuration and environment.
+fn candidates<'a>(
+    inputs: &'a [Input],
+    samples: &'a [HashMap<(&str, &str), Vec<&'a SampleRow>>],
+) -> HashMap<&'a str, BTreeMap<&'a str, Vec<Candidate<'a>>>> {
+    let mut found: HashMap<&str, BTreeMap<&str, Vec<Candidate>>> = HashMap::new();
+    for (input, samples) in inputs.iter().zip(samples) {
+        for row in &input.data.rows {
+            let Some(environment) = row.environment.as_deref() else { continue };
+            let samples = samples.get(&(row.id.as_str(), environment)).map_or(&[][..], Vec::as_slice);
+            let candidate = Candidate { dir: &input.dir, row, samples };
+            found.entry(&row.id).or_default().entry(environment).or_default().push(candidate);
+        }
+    }
+    found
+}
+
+/// The newest of several rows of one configuration and environment; where the time of measurement does not tell, the
+/// one whose contents have the greater digest, so that the choice does not depend on the order of the folders.
+fn newest<'a, 'b>(rivals: &'b [Candidate<'a>], notes: &mut Vec<String>) -> Option<&'b Candidate<'a>> {
+    rivals.iter().reduce(|newest, rival| {
+        if rival.row == newest.row && rival.samples == newest.samples {
+            return newest;
+        }
+        let (kept, dropped) = if age(rival) > age(newest) { (rival, newest) } else { (newest, rival) };
+        let row = kept.row;
+        let why = if row.finished_unix_s == dropped.row.finished_unix_s {
+            "no time tells them apart; kept"
+        } else {
+            "kept as newer"
+        };
+        notes.push(format!(
+            "{} ({} {} {} {}x{} {}) was run more than once in environment {}: {why} is the row of {}, not that of {}",
+            row.id,
+            row.backend,
+            row.model,
+            row.precision,
+            row.batch_size,
+            row.sequence_length,
+            row.input,
+            row.environment.as_deref().unwrap_or_default(),
+            kept.dir.display(),
+            dropped.dir.display()
+        ));
+        kept
+    })
+}
+
+fn age(candidate: &Candidate) -> (Option<u64>, String) {
+    let contents = format!("{:?}{:?}", candidate.row, candidate.samples);
+    (candidate.row.finished_unix_s, sha256(contents.as_bytes()))
+}
+
+/// A table holds one set of weights per model: outputs and times of two would be compared as if they were of one.
+fn check_weights(kept: &[Candidate]) -> Result<(), MergeError> {
+    let mut weights: BTreeMap<&str, (&str, &Path)> = BTreeMap::new();
+    for Candidate { dir, row, .. } in kept {
+        let Some(found) = row.model_provenance.as_deref() else { continue };
+        let (wanted, other) = *weights.entry(&row.model).or_insert((found, dir));
+        if found != wanted {
+            return Err(MergeError::Weights {
+                path: dir.to_path_buf(),
+                model: row.model.clone(),
+                found: found.to_owned(),
+                other: other.to_owned(),
+                wanted: wanted.to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Environments that rows are from. What does not enter an id may differ between folders, e.g. a memory limit: then the
+/// one whose text is smallest is kept.
+fn joined_environments(inputs: &[Input], rows: &[ResultRow]) -> BTreeMap<String, Environment> {
+    let wanted: HashSet<&str> = rows.iter().filter_map(|row| row.environment.as_deref()).collect();
+    let text = |environment: &Environment| serde_json::to_string(environment).unwrap_or_default();
+    let mut joined: BTreeMap<String, Environment> = BTreeMap::new();
+    let all = inputs.iter().flat_map(|input| &input.data.environments);
+    for (id, environment) in all.filter(|(id, _)| wanted.contains(id.as_str())) {
+        match joined.get(id) {
+            Some(known) if text(known) <= text(environment) => {}
+            _ => drop(joined.insert(id.clone(), environment.clone())),
+        }
+    }
+    joined
+}

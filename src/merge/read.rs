@@ -1,0 +1,68 @@
+//! One folder of results, read whole.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::MergeError;
+use crate::report::data::Data;
+use crate::runner;
+use crate::store::schema::SampleRow;
+use crate::store::{StoreError, derive, journal, parquet};
+
+/// A folder of results: of a run, published without its journal, or of an earlier merge.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// The folder, for messages.
+    pub dir: PathBuf,
+    /// Plan, rows and environments.
+    pub data: Data,
+    /// Every timed execution of the rows.
+    pub samples: Vec<SampleRow>,
+    /// What a reader should know of it.
+    pub notes: Vec<String>,
+}
+
+impl Input {
+    /// Reads a folder without changing it: the rows from its journal where it has one, else from its tables.
+    ///
+    /// # Errors
+    /// [`MergeError`] naming what is absent, damaged, of another version or in use.
+    pub fn read(dir: &Path) -> Result<Input, MergeError> {
+        if let Some(holder) = runner::in_use(dir) {
+            return Err(MergeError::InUse { path: dir.to_owned(), holder });
+        }
+        let data = Data::read(dir)?;
+        let mut notes = Vec::new();
+        let samples = if dir.join(journal::JOURNAL_FILE).exists() {
+            let contents = journal::read(dir).map_err(StoreError::from)?;
+            if contents.tail_damaged {
+                notes.push(format!("{}: the journal's torn last line was left out", dir.display()));
+            }
+            derive::samples(&data.plan, &contents.records)
+        } else {
+            parquet::read_samples(dir)?
+        };
+        check_counts(dir, &data, &samples)?;
+        Ok(Input { dir: dir.to_owned(), data, samples, notes })
+    }
+}
+
+/// Whether every row has the number of samples that it says, and no sample is without its row.
+fn check_counts(dir: &Path, data: &Data, samples: &[SampleRow]) -> Result<(), MergeError> {
+    let mut counts: HashMap<(&str, &str), u64> = HashMap::new();
+    for sample in samples {
+        *counts.entry((&sample.id, &sample.environment)).or_default() += 1;
+    }
+    let mismatch = |detail| Err(MergeError::Mismatch { path: dir.to_owned(), detail });
+    for row in &data.rows {
+        let key = (row.id.as_str(), row.environment.as_deref().unwrap_or_default());
+        let (found, wanted) = (counts.remove(&key).unwrap_or(0), row.samples.unwrap_or(0));
+        if found != wanted {
+            return mismatch(format!("{} has {wanted} sample(s) by one table and {found} by the other", row.id));
+        }
+    }
+    match counts.keys().min() {
+        Some((id, _)) => mismatch(format!("{id} has samples and no row")),
+        None => Ok(()),
+    }
+}

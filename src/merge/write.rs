@@ -1,0 +1,136 @@
+//! A merged folder appears whole or not at all.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use serde::Serialize;
+use tempfile::TempDir;
+
+use super::{MergeError, Merged};
+use crate::provenance::environment;
+use crate::runner::PLAN_FILE;
+use crate::store::replace::replace;
+use crate::store::{RESULTS_FILE, SAMPLES_FILE, parquet};
+
+/// Says that a folder is of a merge, and what is in it.
+pub const MERGED_FILE: &str = "merged.json";
+
+/// Version of [`MERGED_FILE`].
+const VERSION: u64 = 1;
+
+/// What a merged folder may hold; `report` is what `mixprec report` makes of it.
+const OWN: [&str; 6] = [MERGED_FILE, PLAN_FILE, RESULTS_FILE, SAMPLES_FILE, environment::FOLDER, "report"];
+
+#[derive(Serialize)]
+struct Contents<'a> {
+    version: u64,
+    plan: &'a str,
+    protocol_sha256: String,
+    /// Rows by environment.
+    rows: BTreeMap<&'a str, usize>,
+}
+
+/// Refuses an output folder that holds anything but an earlier merge.
+pub(super) fn check(out: &Path) -> Result<(), MergeError> {
+    let entries = match fs::read_dir(out) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Err(MergeError::Occupied { path: out.to_owned() });
+        }
+        Err(source) => return Err(MergeError::Io { path: out.to_owned(), source }),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry.map_err(MergeError::io(out))?.file_name());
+    }
+    let merged = names.iter().any(|name| name == MERGED_FILE);
+    match names.iter().find(|name| !merged || !OWN.iter().any(|own| name == own)) {
+        Some(stranger) => Err(MergeError::Occupied { path: out.join(stranger) }),
+        None => Ok(()),
+    }
+}
+
+/// Writes a merged folder beside `out` and puts it in its place. What an earlier merge left there goes, with its report;
+/// where that already holds the same, nothing is touched.
+pub(super) fn write(merged: &Merged, out: &Path) -> Result<(), MergeError> {
+    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(MergeError::io(parent))?;
+    let mut builder = tempfile::Builder::new();
+    // Without this the folder is its owner's alone; the process's mask still applies.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    let scratch = builder.prefix(".merge.").tempdir_in(parent).map_err(MergeError::io(parent))?;
+    fill(merged, scratch.path())?;
+    check(out)?;
+    if holds_the_same(scratch.path(), out) {
+        return Ok(());
+    }
+    put_in_place(scratch, out).map_err(MergeError::io(out))?;
+    fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(MergeError::io(parent))
+}
+
+fn fill(merged: &Merged, dir: &Path) -> Result<(), MergeError> {
+    let json = |name: &str, bytes: serde_json::Result<Vec<u8>>| {
+        let path = dir.join(name);
+        let bytes = bytes.map_err(|source| MergeError::Json { path: path.clone(), source })?;
+        replace(&path, &bytes).map_err(MergeError::io(&path))
+    };
+    json(PLAN_FILE, serde_json::to_vec_pretty(&merged.plan))?;
+    parquet::write_samples(dir, &merged.samples)?;
+    parquet::write_results(dir, &merged.rows)?;
+    for (id, environment) in &merged.environments {
+        environment.write_as(dir, id)?;
+    }
+    let mut rows: BTreeMap<&str, usize> = BTreeMap::new();
+    for environment in merged.rows.iter().filter_map(|row| row.environment.as_deref()) {
+        *rows.entry(environment).or_default() += 1;
+    }
+    let (plan, protocol_sha256) = (merged.plan.name.as_str(), merged.plan.protocol_sha256());
+    let contents = Contents { version: VERSION, plan, protocol_sha256, rows };
+    json(MERGED_FILE, serde_json::to_vec_pretty(&contents))
+}
+
+/// Whether `out` has every file of `new` to the byte, and no environment besides.
+fn holds_the_same(new: &Path, out: &Path) -> bool {
+    let same =
+        |name: &Path| fs::read(new.join(name)).ok().is_some_and(|bytes| fs::read(out.join(name)).ok() == Some(bytes));
+    let environments = |dir: &Path| {
+        let entries = fs::read_dir(dir.join(environment::FOLDER)).into_iter().flatten().flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+        names.sort();
+        names
+    };
+    let names = environments(new);
+    names == environments(out)
+        && names.iter().all(|name| same(&Path::new(environment::FOLDER).join(name)))
+        && [MERGED_FILE, PLAN_FILE, RESULTS_FILE, SAMPLES_FILE].iter().all(|name| same(Path::new(name)))
+}
+
+/// Renames `scratch` to `out`; an earlier merge there changes places with it and is deleted.
+fn put_in_place(scratch: TempDir, out: &Path) -> io::Result<()> {
+    if !out.exists() {
+        fs::rename(scratch.path(), out)?;
+        // What is gone cannot be deleted: the folder has its new name.
+        let _ = scratch.keep();
+        return Ok(());
+    }
+    match renameat_with(CWD, scratch.path(), CWD, out, RenameFlags::EXCHANGE) {
+        Ok(()) => scratch.close(),
+        // File systems without an exchange of names: the old folder steps aside for a moment.
+        Err(_) => {
+            let mut aside = scratch.path().as_os_str().to_owned();
+            aside.push(".replaced");
+            fs::rename(out, &aside)?;
+            if let Err(error) = fs::rename(scratch.path(), out) {
+                fs::rename(&aside, out)?;
+                return Err(error);
+            }
+            let _ = scratch.keep();
+            fs::remove_dir_all(aside)
+        }
+    }
+}

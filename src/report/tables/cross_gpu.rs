@@ -1,0 +1,127 @@
+//! FP16 and hybrid over FP32, a GPU beside the other: the paper's cross-GPU table.
+
+use crate::backend::DeviceKind;
+use crate::graph::Preset;
+use crate::report::claims::{Outcome, Verdict};
+use crate::report::data::{Group, Ranged, Series, speedup, timed};
+use crate::report::machines::Machine;
+use crate::report::numbers;
+use crate::report::table::{Heading, Note, Notes, Table, TableCell};
+
+const SLUG: &str = "cross-gpu";
+const CAPTION: &str = "Speed-up of FP16 and hybrid over FP32 of the same backend, by GPU: the lowest, the median and the \
+                       highest ratio over all shapes, each with its interval.";
+/// How much of the table's width a series takes: the columns before the ratios.
+const LABELS: usize = 4;
+const POLICIES: [Preset; 2] = [Preset::Fp16, Preset::Hybrid];
+
+/// A row per GPU, model, input, backend and policy, and one for every GPU that a claim names and no machine has.
+pub fn cross_gpu(machines: &[Machine], verdicts: &[Verdict]) -> Table {
+    let mut notes = Notes::default();
+    let mut table = Table::new(SLUG, CAPTION, headings());
+    for machine in machines.iter().filter(|machine| !machine.gpus().is_empty()) {
+        let before = table.rows.len();
+        for group in machine.data.groups() {
+            for series in group.series().iter().filter(|series| is_wanted(series)) {
+                if let Some(cells) = cells(machine, &group, series) {
+                    table.push(cells);
+                }
+            }
+        }
+        if table.rows.len() == before {
+            let why = "No shape was timed in FP32 and in FP16 or hybrid on this GPU.";
+            table.push(without_ratios(label(machine), TableCell { mark: Some(notes.mark(why)), ..TableCell::dash() }));
+        }
+    }
+    let absent: Vec<(&str, String)> = verdicts.iter().filter_map(|verdict| absent(machines, verdict)).collect();
+    if table.rows.is_empty() {
+        let mut why = "No environment of these results lists a GPU.".to_owned();
+        for (name, sentence) in absent {
+            why = format!("{why} {name}: {sentence}");
+        }
+        return Table::empty(SLUG, CAPTION, why);
+    }
+    for (name, sentence) in absent {
+        let mark = notes.mark(&sentence);
+        table.push(without_ratios(
+            format!("{name} (the paper's)"),
+            TableCell { mark: Some(mark), ..TableCell::new(Outcome::NoHardware.label()) },
+        ));
+    }
+    table.notes = notes.finish();
+    let text = "Both rows of a ratio are of one environment. An interval divides the ends of both medians' 95 % intervals \
+                crosswise and covers with at least 90 %.";
+    table.notes.insert(0, Note { mark: String::new(), text: text.to_owned() });
+    table.rule_between_groups(1)
+}
+
+fn headings() -> Vec<Heading> {
+    let [lowest, median, highest] = ["Lowest", "Median", "Highest"].map(Heading::interval);
+    let shapes = Heading::number("Shapes");
+    vec![Heading::text("GPU"), Heading::text("Model"), Heading::text("Series"), shapes, lowest, median, highest]
+}
+
+/// `NVIDIA H200, driver 580.65.06`
+fn label(machine: &Machine) -> String {
+    match machine.drivers() {
+        drivers if drivers.is_empty() => machine.label.clone(),
+        drivers => format!("{}, driver {}", machine.label, drivers.join(" and ")),
+    }
+}
+
+fn is_wanted(series: &Series) -> bool {
+    series.backend.device() == DeviceKind::Gpu && POLICIES.iter().any(|preset| preset.name() == series.precision)
+}
+
+fn cells(machine: &Machine, group: &Group, series: &Series) -> Option<Vec<TableCell>> {
+    let mut ratios = ratios(group, series);
+    ratios.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    let (lowest, highest) = (*ratios.first()?, *ratios.last()?);
+    // The lower of two middle ones, so that it is a ratio that was measured and has its interval.
+    let median = ratios[(ratios.len() - 1) / 2];
+    let mut cells: Vec<TableCell> = vec![
+        label(machine).into(),
+        group.label().into(),
+        series.label().into(),
+        numbers::count(ratios.len() as u64).into(),
+    ];
+    cells.extend([lowest, median, highest].map(|(ratio, interval)| {
+        let (text, detail) = numbers::with_interval(ratio, interval, 3);
+        TableCell { text: format!("{text}×"), detail, ..TableCell::default() }
+    }));
+    Some(cells)
+}
+
+/// Ratios of all shapes of which both rows were timed in one environment.
+fn ratios(group: &Group, series: &Series) -> Vec<Ranged> {
+    let baseline = series.fp32();
+    let pair = |at| {
+        let (slow, fast) = (group.row(&baseline, at)?, group.row(series, at)?);
+        (timed(slow) && timed(fast) && slow.environment == fast.environment).then(|| speedup(slow, fast)).flatten()
+    };
+    group.shapes().into_iter().filter_map(pair).collect()
+}
+
+fn without_ratios(gpu: String, first: TableCell) -> Vec<TableCell> {
+    let mut cells = vec![TableCell::new(gpu)];
+    cells.resize(LABELS, TableCell::dash());
+    cells.push(first);
+    cells.resize(headings().len(), TableCell::dash());
+    cells
+}
+
+/// The GPU that a claim names and none of the machines has, and the claim with why it was not judged.
+fn absent<'a>(machines: &[Machine], verdict: &'a Verdict) -> Option<(&'a str, String)> {
+    let name = verdict.same_gpu.as_deref()?;
+    let named = |gpu: &String| gpu.to_lowercase().contains(&name.to_lowercase());
+    if machines.iter().any(|machine| machine.gpus().iter().any(named)) {
+        return None;
+    }
+    let sentence = format!(
+        "{} in these results: no {name} is among their machines. The paper ({}): “{}”.",
+        Outcome::NoHardware.label(),
+        verdict.id,
+        verdict.sentence
+    );
+    Some((name, sentence))
+}

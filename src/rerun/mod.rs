@@ -1,0 +1,294 @@
+//! One row of a results folder, measured again on this machine and set beside what was recorded.
+
+mod print;
+
+use std::io;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::difference::Difference;
+use crate::plan::{Configuration, Plan};
+use crate::provenance::Environment;
+use crate::report::ReportError;
+use crate::report::data::{Data, Ranged, latency_interval, speedup};
+use crate::runner::{self, RunOptions, RunnerError};
+use crate::store::journal::OnDamage;
+use crate::store::schema::{ResultRow, Status};
+
+/// Fewest digits of an id that stand for it.
+const ID_PREFIX: usize = 4;
+
+/// What to repeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RerunRequest {
+    /// Folder of a run, an artifact or a merge.
+    pub dir: PathBuf,
+    /// Configuration id, or its first digits.
+    pub id: String,
+    /// Environment of the row, where several have one of this configuration; its first digits suffice.
+    pub environment: Option<String>,
+    /// Folder that relative paths of checkpoints and inputs start from; the run's own unless given.
+    pub base_dir: Option<PathBuf>,
+}
+
+/// Whether the machine repeats what was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Agreement {
+    /// The intervals of both medians overlap; or neither has a median, for the same status.
+    Agrees,
+    /// They do not overlap; or one was measured and the other was not.
+    Differs,
+    /// One of the medians has no interval.
+    Unknown,
+}
+
+/// A row, then and now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rerun {
+    /// `reference bert-base fp32 1x32 random`
+    pub label: String,
+    /// As recorded.
+    pub recorded: ResultRow,
+    /// As measured now.
+    pub here: ResultRow,
+    /// Median latency here over the recorded one, with an interval from the ends of both.
+    pub ratio: Option<Ranged>,
+    /// What both come to.
+    pub agreement: Agreement,
+    /// What differs between the environments, most telling first; first as recorded, second here.
+    pub differences: Vec<Difference>,
+}
+
+/// A row that cannot be repeated.
+#[derive(Debug, Error)]
+pub enum RerunError {
+    /// The folder cannot be read.
+    #[error(transparent)]
+    Results(#[from] ReportError),
+    /// There is no such configuration.
+    #[error(
+        "{dir}: no configuration `{id}`; ids are in results.parquet, in `mixprec plan MANIFEST`, and under the pointer in \
+         report.html"
+    )]
+    NoRow {
+        /// Which folder.
+        dir: PathBuf,
+        /// What was asked for.
+        id: String,
+    },
+    /// Several configurations begin like this.
+    #[error("{dir}: `{id}` is the beginning of {count} ids, e.g. {first} and {second}; give more digits")]
+    Ambiguous {
+        /// Which folder.
+        dir: PathBuf,
+        /// What was asked for.
+        id: String,
+        /// How many.
+        count: usize,
+        /// One of them.
+        first: String,
+        /// Another.
+        second: String,
+    },
+    /// Nobody has run it.
+    #[error("{dir}: {id} was planned and not run, so there is nothing to compare with; `mixprec run` measures it")]
+    NotRun {
+        /// Which folder.
+        dir: PathBuf,
+        /// Configuration.
+        id: String,
+    },
+    /// The environment that was asked for has no row of it, or several have one.
+    #[error("{dir}: {id} was run in {found}; name one of them with --environment")]
+    Environments {
+        /// Which folder.
+        dir: PathBuf,
+        /// Configuration.
+        id: String,
+        /// Environments with a row.
+        found: String,
+    },
+    /// There is no room for the measurement.
+    #[error("{path}: {source}; set TMPDIR to a folder with room")]
+    Scratch {
+        /// The system's folder for temporary files.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The runner could not go on.
+    #[error(transparent)]
+    Runner(#[from] RunnerError),
+}
+
+/// Measures one row again, in a folder of its own that is deleted afterwards: the results folder is only read. `None`
+/// when a signal ended it.
+///
+/// # Errors
+/// [`RerunError`] when there is no such row or the runner cannot run. A configuration that fails is a row, not an error.
+pub fn rerun(request: &RerunRequest) -> Result<Option<Rerun>, RerunError> {
+    let data = Data::read(&request.dir)?;
+    let configuration = find(&data.plan, request)?;
+    let mut environment = Environment::capture().for_manifest(&data.plan.manifest_sha256);
+    let recorded = recorded(&data, configuration, &environment.id(), request)?.clone();
+    let plan = Plan {
+        configurations: vec![configuration.clone()],
+        base_dir: request.base_dir.clone().unwrap_or_else(|| data.plan.base_dir.clone()),
+        ..data.plan.clone()
+    };
+    let scratch = tempfile::tempdir().map_err(|source| RerunError::Scratch { path: std::env::temp_dir(), source })?;
+    let options =
+        RunOptions { environment: environment.clone(), retry_failed: false, on_damage: OnDamage::Refuse, shard: None };
+    if runner::run(&plan, scratch.path(), &options)?.interrupted {
+        return Ok(None);
+    }
+    let Some(here) = Data::read(scratch.path())?.rows.into_iter().next() else { return Ok(None) };
+    let before = recorded.environment.as_ref().and_then(|id| data.environments.get(id));
+    // Which manifest named the configuration is no part of where it ran.
+    environment.manifest_sha256 = None;
+    let mut differences = rows_differ(&recorded, &here);
+    differences.extend(before.map(|before| before.differences(&environment)).unwrap_or_default());
+    Ok(Some(Rerun {
+        label: label(configuration),
+        ratio: speedup(&here, &recorded),
+        agreement: agreement(&recorded, &here),
+        recorded,
+        here,
+        differences,
+    }))
+}
+
+fn find<'a>(plan: &'a Plan, RerunRequest { dir, id, .. }: &RerunRequest) -> Result<&'a Configuration, RerunError> {
+    let matching: Vec<&Configuration> = plan
+        .configurations
+        .iter()
+        .filter(|one| one.id.0 == *id || (id.len() >= ID_PREFIX && one.id.0.starts_with(id.as_str())))
+        .collect();
+    match matching.as_slice() {
+        [] => Err(RerunError::NoRow { dir: dir.clone(), id: id.clone() }),
+        [one] => Ok(one),
+        [first, second, ..] => Err(RerunError::Ambiguous {
+            dir: dir.clone(),
+            id: id.clone(),
+            count: matching.len(),
+            first: first.id.to_string(),
+            second: second.id.to_string(),
+        }),
+    }
+}
+
+/// The row to compare with: of the environment that was asked for, else of this one, else the only one.
+fn recorded<'a>(
+    data: &'a Data,
+    configuration: &Configuration,
+    this_environment: &str,
+    request: &RerunRequest,
+) -> Result<&'a ResultRow, RerunError> {
+    let (dir, id) = (request.dir.clone(), configuration.id.to_string());
+    let of = |row: &&ResultRow| row.id == id && row.status != Status::Pending;
+    let rows: Vec<&ResultRow> = data.rows.iter().filter(of).collect();
+    if rows.is_empty() {
+        return Err(RerunError::NotRun { dir, id });
+    }
+    let environment = |row: &ResultRow| row.environment.clone().unwrap_or_default();
+    let chosen: Vec<&ResultRow> = match &request.environment {
+        Some(wanted) => rows.iter().copied().filter(|row| environment(row).starts_with(wanted.as_str())).collect(),
+        None => match rows.iter().copied().find(|row| environment(row) == this_environment) {
+            Some(same) => vec![same],
+            None => rows.clone(),
+        },
+    };
+    match chosen.as_slice() {
+        [one] => Ok(one),
+        _ => {
+            let describe = |row: &&ResultRow| {
+                let id = environment(row);
+                let gpus = data.environments.get(&id).map(|found| found.gpus.iter().map(|gpu| gpu.name.as_str()));
+                let gpus = gpus.map(|names| names.collect::<Vec<_>>().join(", ")).filter(|names| !names.is_empty());
+                format!("{id} ({})", gpus.unwrap_or_else(|| "no GPU".to_owned()))
+            };
+            let found = rows.iter().map(describe).collect::<Vec<_>>().join(", ");
+            Err(RerunError::Environments { dir, id, found })
+        }
+    }
+}
+
+fn agreement(recorded: &ResultRow, here: &ResultRow) -> Agreement {
+    match (recorded.latency_p50_ms, here.latency_p50_ms) {
+        (Some(_), Some(_)) => match latency_interval(recorded).zip(latency_interval(here)) {
+            None => Agreement::Unknown,
+            Some(((low, high), (here_low, here_high))) if low <= here_high && here_low <= high => Agreement::Agrees,
+            Some(_) => Agreement::Differs,
+        },
+        (None, None) if recorded.status == here.status => Agreement::Agrees,
+        _ => Agreement::Differs,
+    }
+}
+
+/// What the rows themselves say of where they ran.
+fn rows_differ(recorded: &ResultRow, here: &ResultRow) -> Vec<Difference> {
+    let threads = |row: &ResultRow| row.threads.map(|threads| threads.to_string());
+    let rows = [
+        ("weights", recorded.model_provenance.clone(), here.model_provenance.clone()),
+        ("engine library", recorded.engine_library.clone(), here.engine_library.clone()),
+        ("engine device", recorded.engine_device.clone(), here.engine_device.clone()),
+        ("engine threads", threads(recorded), threads(here)),
+        ("throttle reasons", recorded.throttle_reasons.clone(), here.throttle_reasons.clone()),
+    ];
+    let differing = rows.into_iter().filter(|(_, first, second)| first != second);
+    differing.map(|(property, first, second)| Difference { property: property.to_owned(), first, second }).collect()
+}
+
+fn label(configuration: &Configuration) -> String {
+    let Configuration { model, policy, shape, input, .. } = configuration;
+    format!("{} {model} {} {}x{} {input}", configuration.builder(), policy.name, shape.batch, shape.sequence)
+}
+
+impl Rerun {
+    /// Whether the machine does not repeat what was recorded.
+    pub fn is_failure(&self) -> bool {
+        self.agreement == Agreement::Differs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(low: f64, median: f64, high: f64) -> ResultRow {
+        ResultRow {
+            status: Status::Ok,
+            latency_p50_ms: Some(median),
+            latency_p50_low_ms: Some(low),
+            latency_p50_high_ms: Some(high),
+            ..ResultRow::default()
+        }
+    }
+
+    fn without_median(status: Status) -> ResultRow {
+        ResultRow { status, ..ResultRow::default() }
+    }
+
+    #[test]
+    fn intervals_that_touch_agree_and_others_do_not() {
+        let recorded = measured(1.0, 1.1, 1.2);
+        assert_eq!(agreement(&recorded, &measured(1.2, 1.3, 1.4)), Agreement::Agrees);
+        assert_eq!(agreement(&recorded, &measured(0.5, 1.1, 2.0)), Agreement::Agrees);
+        assert_eq!(agreement(&recorded, &measured(1.21, 1.3, 1.4)), Agreement::Differs);
+        assert_eq!(agreement(&recorded, &measured(0.8, 0.9, 0.99)), Agreement::Differs);
+        let few = ResultRow { latency_p50_low_ms: None, ..measured(1.0, 1.1, 1.2) };
+        assert_eq!(agreement(&recorded, &few), Agreement::Unknown);
+    }
+
+    #[test]
+    fn a_row_without_a_median_agrees_with_its_like() {
+        let failed = without_median(Status::Failed);
+        assert_eq!(agreement(&failed, &failed), Agreement::Agrees);
+        assert_eq!(agreement(&failed, &without_median(Status::Built)), Agreement::Differs);
+        assert_eq!(agreement(&measured(1.0, 1.1, 1.2), &failed), Agreement::Differs);
+        assert_eq!(agreement(&failed, &measured(1.0, 1.1, 1.2)), Agreement::Differs);
+    }
+}
