@@ -40,6 +40,9 @@ fn canonical_form(configuration: &Configuration) -> String {
 fn model(source: &ModelSource) -> Value {
     match source {
         ModelSource::Checkpoint { path: _, sha256: Some(sha256) } => json!({ "checkpoint": { "sha256": sha256 } }),
+        ModelSource::Injected { source, inject } => {
+            json!({ "injected": { "source": model(source), "inject": value(inject) } })
+        }
         other => value(other),
     }
 }
@@ -80,7 +83,7 @@ mod tests {
     use super::*;
     use crate::backend::{BackendKind, Target};
     use crate::graph::{PrecisionPolicy, Preset, Shape};
-    use crate::manifest::schema::Architecture;
+    use crate::manifest::schema::{Architecture, Injection};
 
     fn configuration() -> Configuration {
         Configuration {
@@ -137,6 +140,12 @@ mod tests {
         variants.push(id(&Configuration { shape: Shape { batch: 2, sequence: 128 }, ..base.clone() }).0);
         variants.push(id(&Configuration { shape: Shape { batch: 1, sequence: 64 }, ..base.clone() }).0);
         variants.push(id(&Configuration { input_source: InputSource::Random { seed: 8 }, ..base.clone() }).0);
+        for magnitude in [300.0, 3000.0] {
+            let source = Box::new(base.model_source.clone());
+            let inject = Injection { layer: 2, channel: 447, magnitude };
+            let model_source = ModelSource::Injected { source, inject };
+            variants.push(id(&Configuration { model_source, ..base.clone() }).0);
+        }
         variants.push(id(&Configuration { target: Some(Target::Sm80), ..base.clone() }).0);
         let count = variants.len();
         variants.sort();
