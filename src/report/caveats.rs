@@ -96,6 +96,7 @@ pub fn caveats(data: &Data) -> Vec<String> {
             numbers::plural(mock, "row")
         )
     });
+    found.extend(injection_caveat(data));
     stop_caveats(data, &mut found);
     if !data.measured().any(|row| row.backend == BackendKind::OnnxRuntime) {
         let text = "No ONNX Runtime row: the CPU baseline is the reference backend, so speed-ups are not those over a \
@@ -105,6 +106,19 @@ pub fn caveats(data: &Data) -> Vec<String> {
     found.extend(disturbances::sentences(data));
     machine_caveats(data, &mut found);
     found
+}
+
+/// Which models have an outlier added to their weights.
+fn injection_caveat(data: &Data) -> Option<String> {
+    let injected = distinct(data.rows.iter().filter_map(|row| Some((row.model.clone(), row.injection.clone()?))));
+    let models: Vec<String> = injected.iter().map(|(model, what)| format!("{model} has an {what}")).collect();
+    (!models.is_empty()).then(|| {
+        format!(
+            "Changed weights: {}. It stands for the massive activations of trained language models, unlike which it is on \
+             every token; such rows answer no claim and enter no number of the prose but those named injected.",
+            models.join("; ")
+        )
+    })
 }
 
 fn stop_caveats(data: &Data, found: &mut Vec<String>) {

@@ -20,12 +20,12 @@ pub(super) struct Examiner<'a> {
 impl<'a> Examiner<'a> {
     /// An examiner of a pass of `graph` over `batch`.
     pub fn new(graph: &'a Graph, batch: &'a Batch) -> Self {
-        let masks = graph.ops.iter().filter_map(|op| match op.kind {
+        let mut masks = graph.ops.iter().filter_map(|op| match op.kind {
             OpKind::Softmax(mask) => Some(mask),
             _ => None,
         });
         // Every layer of a model masks alike.
-        let mask = masks.last().unwrap_or(Mask::Padding);
+        let mask = masks.next().unwrap_or(Mask::Padding);
         Examiner { graph, batch, mask, ops: Vec::with_capacity(graph.ops.len()) }
     }
 

@@ -34,6 +34,7 @@ fn place(row: &ResultRow) -> String {
 /// A value of an expression with its unit.
 pub fn value(expression: &Expression, x: f64) -> String {
     match expression {
+        Expression::Ratio(_) if x.is_infinite() => "∞".to_owned(),
         Expression::Ratio(_) => format!("{}×", numbers::significant(x, 3)),
         Expression::Reduction(_) | Expression::Share(_) => numbers::percent(x),
         Expression::Difference(pairing) if pairing.of == Quantity::TaskAccuracy => {
@@ -91,7 +92,7 @@ pub fn nothing_to_compare(pairing: &Pairing) -> String {
         _ => "on either side".to_owned(),
     };
     match pairing.of {
-        Quantity::NanShare => {
+        Quantity::NanShare | Quantity::NanRate => {
             format!("no NaN under {} {where_}: nothing to compare.", pairing.numerator.precision.join(" or "))
         }
         _ => format!("zero {where_}: nothing to compare."),
@@ -107,6 +108,9 @@ pub fn pair_method(of: Quantity) -> &'static str {
         Quantity::TaskAccuracy => {
             "Clopper-Pearson intervals of the share of sentences with different answers and of how many of them favour \
              either side, multiplied: covers with at least 92.5 %"
+        }
+        Quantity::NanRate => {
+            "ends of both rates' Clopper-Pearson 95 % intervals per forward pass divided crosswise: covers with at least 90 %"
         }
         _ => "no interval: both values are counts over every output, none was drawn",
     }
@@ -128,7 +132,7 @@ fn quantity(of: Quantity, x: f64) -> String {
         }
         Quantity::CosineMin => numbers::cosine(x),
         Quantity::MaxAbsError | Quantity::RelativeL2Error => numbers::magnitude(x),
-        Quantity::NanShare => numbers::percent(x),
+        Quantity::NanShare | Quantity::NanRate => numbers::percent(x),
         Quantity::TaskAccuracy => format!("{} %", numbers::fixed(x * 100.0, 2)),
         Quantity::Perplexity => numbers::significant(x, 5),
     }
