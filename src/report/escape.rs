@@ -57,6 +57,8 @@ fn superscript(c: char) -> Option<char> {
 
 fn replacement(c: char) -> Option<&'static str> {
     Some(match c {
+        '₂' => "\\ensuremath{_{2}}",
+        'Σ' => "\\ensuremath{\\Sigma}",
         '\\' => "\\textbackslash{}",
         '{' => "\\{",
         '}' => "\\}",

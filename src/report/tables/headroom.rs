@@ -52,7 +52,7 @@ fn table_of(slug: String, caption: String, inputs: &[&Headroom]) -> Table {
         table.push(cells);
     }
     let text = "The sum of squares is that of a row's deviations from its mean: a layer norm that sums before it divides must \
-                hold it in its own format. Layer `outside`: before the first or after the last. The largest over all shapes \
+                hold it in its own format. Layer “outside”: before the first or after the last. The largest over all shapes \
                 and passes of the run.";
     table.notes.push(Note { mark: String::new(), text: text.to_owned() });
     table

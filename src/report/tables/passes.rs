@@ -68,7 +68,7 @@ fn rates_of(slug: String, caption: &str, mut rows: Vec<&ResultRow>) -> Table {
                 the compared rows of the first pass; none where one of them is not finite. – under silent failure: the \
                 library does not show its tensors.";
     table.notes.push(Note { mark: String::new(), text: text.to_owned() });
-    table.without_empty_columns().rule_between_groups(3)
+    table.without_empty_columns().rule_between_groups(2)
 }
 
 fn rate_cells(row: &ResultRow) -> Vec<TableCell> {
