@@ -237,6 +237,7 @@ fn nan_rates_of_text_and_random_inputs_are_compared_pairwise() {
     assert_eq!(c8.outcome, Outcome::Undecided);
     let words = "No NaN under fp16 on text or on random ids: nothing to compare.";
     assert!(c8.explanation.starts_with(words), "{}", c8.explanation);
+    assert!(c8.explanation.contains("None in 24 forward passes leaves a rate of up to 14.2 % possible."));
     let other = change(none, |row| row.input == "wikitext", |row| row.input = "poem".to_owned());
     for id in ["C8", "C9"] {
         assert_eq!(verdict(&other, id).outcome, Outcome::NotRun, "{id}");

@@ -3,6 +3,7 @@
 use super::schema::{Event, Expect, Expression, Filter, Pairing, Quantity, Slack};
 use crate::report::numbers;
 use crate::report::tables::quality::flips;
+use crate::stats::clopper_pearson;
 use crate::store::schema::{InputKind, ResultRow};
 
 /// `cuda hybrid, bert-base 8×128 random`
@@ -79,8 +80,8 @@ pub fn accuracies(rows: &[&ResultRow]) -> Option<String> {
     Some(format!("{} against {} on {} sentences: {flips}.", percent(first)?, percent(second)?, first.task_total?))
 }
 
-/// Why a ratio whose both sides are 0 in every pair says nothing.
-pub fn nothing_to_compare(pairing: &Pairing) -> String {
+/// Why a ratio whose both sides are 0 in every pair says nothing; `fewest` forward passes were examined on any side.
+pub fn nothing_to_compare(pairing: &Pairing, fewest: Option<u64>) -> String {
     let side = |filter: &Filter| match filter.input_kind.as_slice() {
         [InputKind::Random] => Some("on random ids"),
         [InputKind::Text] => Some("on text"),
@@ -93,7 +94,17 @@ pub fn nothing_to_compare(pairing: &Pairing) -> String {
     };
     match pairing.of {
         Quantity::NanShare | Quantity::NanRate => {
-            format!("no NaN under {} {where_}: nothing to compare.", pairing.numerator.precision.join(" or "))
+            let nothing =
+                format!("no NaN under {} {where_}: nothing to compare.", pairing.numerator.precision.join(" or "));
+            let unseen = fewest.filter(|_| pairing.of == Quantity::NanRate).and_then(|fewest| {
+                let bound = clopper_pearson(0, fewest)?.high;
+                let count = numbers::count(fewest);
+                Some(format!(
+                    " None in {count} forward passes leaves a rate of up to {} possible.",
+                    numbers::percent(bound)
+                ))
+            });
+            nothing + &unseen.unwrap_or_default()
         }
         _ => format!("zero {where_}: nothing to compare."),
     }

@@ -124,7 +124,9 @@ impl<'a> Results<'a> {
         finding.rows = pairs.len();
         finding.answered = answered;
         if undefined > 0 && both_zero == pairs.len() {
-            finding.explanation = describe::nothing_to_compare(pairing);
+            let rows = pairs.iter().filter_map(|pair| self.row(&pair.numerator).zip(self.row(&pair.denominator)));
+            let fewest = rows.filter_map(|(first, second)| first.forwards.min(second.forwards)).min();
+            finding.explanation = describe::nothing_to_compare(pairing, fewest);
         } else if undefined > 0 {
             let pairs = numbers::plural(undefined, "pair");
             let mut remark = format!("{pairs} left out, because the quotient is undefined");

@@ -10,7 +10,7 @@ use crate::store::magnitudes::Place;
 
 const SLUG: &str = "figure-headroom";
 const CAPTION: &str = "Headroom below FP16's largest value, log₂(65504 / largest magnitude), of FP32 runs: a cell per layer and \
-                       class of operation. “sum d²” is the sum of squared deviations inside a layer norm. The column “–” is what \
+                       class of operation. Σd² is the sum of squared deviations inside a layer norm. The column “–” is what \
                        lies before the first layer and after the last.";
 
 /// A class of headroom: its lower end in bits, its label and its colour in the palette.
@@ -82,7 +82,7 @@ fn band(bits: f64) -> &'static Band {
 /// A name that fits beside the panel.
 fn short(place: Place) -> &'static str {
     match place {
-        Place::SquareSum => "sum d²",
+        Place::SquareSum => "Σd²",
         Place::Output(OpClass::Embedding) => "embed",
         Place::Output(OpClass::LayerNorm) => "norm",
         Place::Output(OpClass::Linear) => "linear",
