@@ -6,6 +6,7 @@ use super::cursor::{Cursor, Fields, Located, NAME_WORDS, RealRange, valid_name};
 use super::diagnostic::{Place, Report, one_of, quoted};
 use super::schema::{Architecture, INJECTED_SUFFIX, Injection, InputEntry, InputSource, ModelEntry, ModelSource};
 use crate::backend::{BackendKind, Target};
+use crate::model::Head;
 
 /// Largest batch size and sequence length a manifest may ask for: far beyond any model, small enough that no product
 /// of sizes overflows.
@@ -162,7 +163,7 @@ fn named_axis<'t, T>(
 pub(super) fn models(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> Axis<ModelEntry> {
     let expected = "a mapping from names to models, like `bert: {random: 1, architecture: bert-base}`";
     named_axis(cursor, report, expected, |name, entry, report| {
-        let source = model_source(entry, report)?;
+        let (source, head) = model_source(entry, report)?;
         if source.injection().is_some() && !name.ends_with(INJECTED_SUFFIX) {
             let message = format!(
                 "found `inject` in a model named {}, expected a name that ends in `{INJECTED_SUFFIX}`, so that every \
@@ -171,23 +172,27 @@ pub(super) fn models(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> Ax
             );
             entry.reject(report, message);
         }
-        Some(ModelEntry { name: name.to_owned(), source })
+        Some(ModelEntry { name: name.to_owned(), source, head })
     })
 }
 
-fn model_source(entry: &Cursor<'_>, report: &mut Report<'_>) -> Option<ModelSource> {
+fn model_source(entry: &Cursor<'_>, report: &mut Report<'_>) -> Option<(ModelSource, Head)> {
     let kinds: [(&str, &[&str]); 3] = [
-        ("random", &["random", "architecture", "inject"]),
-        ("checkpoint", &["checkpoint", "sha256", "inject"]),
-        ("hub", &["hub", "revision", "sha256", "fallback", "inject"]),
+        ("random", &["random", "architecture", "head", "inject"]),
+        ("checkpoint", &["checkpoint", "sha256", "head", "inject"]),
+        ("hub", &["hub", "revision", "sha256", "fallback", "head", "inject"]),
     ];
     let (kind, fields) = open_kind(entry, report, &kinds)?;
+    let head = match fields.optional("head") {
+        Some(name) => name.choice(report, &Head::ALL.map(|head| (head.name(), head)))?,
+        None => Head::Natural,
+    };
     let source = plain_source(kind, &fields, report);
     match fields.optional("inject") {
-        None => source,
+        None => Some((source?, head)),
         Some(cursor) => {
             let inject = injection(cursor, report)?;
-            Some(ModelSource::Injected { source: Box::new(source?), inject })
+            Some((ModelSource::Injected { source: Box::new(source?), inject }, head))
         }
     }
 }
@@ -204,18 +209,18 @@ fn injection(cursor: &Cursor<'_>, report: &mut Report<'_>) -> Option<Injection> 
 }
 
 fn plain_source(kind: &str, fields: &Fields<'_>, report: &mut Report<'_>) -> Option<ModelSource> {
-    match kind {
+    Some(match kind {
         "random" => {
             let seed = fields.required(report, "random", "1").and_then(|seed| seed.seed(report));
             let architecture = fields.required(report, "architecture", "bert-base");
             let architecture = architecture.and_then(|name| architecture_of(name, report));
-            Some(ModelSource::Random { seed: seed?, architecture: architecture? })
+            ModelSource::Random { seed: seed?, architecture: architecture? }
         }
         "checkpoint" => {
             let path = fields.required(report, "checkpoint", "../models/minilm");
             let path = path.and_then(|path| path.text(report, "the path of a Hugging Face folder"));
             let sha256 = optional_digest(fields, report);
-            Some(ModelSource::Checkpoint { path: PathBuf::from(path?), sha256 })
+            ModelSource::Checkpoint { path: PathBuf::from(path?), sha256 }
         }
         _ => {
             let repository = fields.required(report, "hub", "owner/name").and_then(|hub| repository(hub, report));
@@ -224,9 +229,9 @@ fn plain_source(kind: &str, fields: &Fields<'_>, report: &mut Report<'_>) -> Opt
             let sha256 = fields.required(report, "sha256", "(the 64 digits of model.safetensors)");
             let sha256 = sha256.and_then(|digits| digits.hex(report, 64, "the SHA-256 of model.safetensors"));
             let fallback = fields.optional("fallback").and_then(|name| architecture_of(name, report));
-            Some(ModelSource::Hub { repository: repository?, revision: revision?, sha256: sha256?, fallback })
+            ModelSource::Hub { repository: repository?, revision: revision?, sha256: sha256?, fallback }
         }
-    }
+    })
 }
 
 fn architecture_of(name: &Cursor<'_>, report: &mut Report<'_>) -> Option<Architecture> {
