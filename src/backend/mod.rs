@@ -4,6 +4,7 @@
 
 mod build;
 mod cuda;
+mod examination;
 mod fit;
 pub mod library;
 pub mod mock;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use build::{Availability, Build, BuildProgress, BuildReport, ProgressSink, Target, UnknownTarget};
+pub use examination::{Examination, LayerNormTally, OpTally, TensorTally};
 
 use crate::graph::{OutputKind, PolicyError, PrecisionPolicy, Shape};
 use crate::input::Batch;
@@ -276,6 +278,15 @@ pub trait Engine {
     /// # Errors
     /// [`BackendError::Execution`] with the library's message.
     fn outputs(&mut self) -> Result<Output, BackendError>;
+
+    /// One more pass over the bound batch, in which every tensor is looked at; [`Engine::outputs`] then has its outputs.
+    /// `None` where the library does not show its tensors, and nothing is executed.
+    ///
+    /// # Errors
+    /// [`BackendError::Execution`] with the library's message.
+    fn examine(&mut self) -> Result<Option<Examination>, BackendError> {
+        Ok(None)
+    }
 
     /// What the first execution took beyond a later one, seconds, where the library compiles device code at run time;
     /// known once it has been executed.

@@ -89,8 +89,8 @@ impl Material {
         };
         let place = |path: &Path| Place::new(root, &loaded.base_dir, path);
         for model in &loaded.manifest.models {
-            let (folder, finding) = match &model.source {
-                ModelSource::Random { .. } => continue,
+            let (folder, finding) = match model.source.base() {
+                ModelSource::Random { .. } | ModelSource::Injected { .. } => continue,
                 ModelSource::Checkpoint { path, .. } => checkpoint(place(path)),
                 ModelSource::Hub { repository, revision, fallback, .. } => {
                     let folder = Path::new(HUB_FOLDER).join(repository.replace('/', "--")).join(revision);

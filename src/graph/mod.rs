@@ -241,6 +241,13 @@ pub struct Op {
     pub output: ValueId,
 }
 
+impl Op {
+    /// The transformer layer it belongs to, from 0; `None` before the first and after the last.
+    pub fn layer(&self) -> Option<u64> {
+        self.name.strip_prefix("layer.")?.split('/').next()?.parse().ok()
+    }
+}
+
 /// Sizes every backend needs without walking the ops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dimensions {

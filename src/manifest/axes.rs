@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::cursor::{Cursor, Fields, Located, NAME_WORDS, valid_name};
+use super::cursor::{Cursor, Fields, Located, NAME_WORDS, RealRange, valid_name};
 use super::diagnostic::{Place, Report, one_of, quoted};
-use super::schema::{Architecture, InputEntry, InputSource, ModelEntry, ModelSource};
+use super::schema::{Architecture, INJECTED_SUFFIX, Injection, InputEntry, InputSource, ModelEntry, ModelSource};
 use crate::backend::{BackendKind, Target};
 use crate::model::Head;
 
@@ -12,6 +12,11 @@ use crate::model::Head;
 /// of sizes overflows.
 pub(super) const MAX_BATCH: usize = 4096;
 pub(super) const MAX_SEQUENCE: usize = 131_072;
+/// FP32's largest value, and a magnitude that FP16 can tell from nothing.
+const MAGNITUDE: RealRange = RealRange {
+    contains: |value| (1e-3..=3e38).contains(&value.abs()),
+    words: "a magnitude of either sign, from 0.001 to 3e38",
+};
 
 /// An axis as far as it could be read.
 #[derive(Debug, Clone)]
@@ -159,22 +164,52 @@ pub(super) fn models(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> Ax
     let expected = "a mapping from names to models, like `bert: {random: 1, architecture: bert-base}`";
     named_axis(cursor, report, expected, |name, entry, report| {
         let (source, head) = model_source(entry, report)?;
+        if source.injection().is_some() && !name.ends_with(INJECTED_SUFFIX) {
+            let message = format!(
+                "found `inject` in a model named {}, expected a name that ends in `{INJECTED_SUFFIX}`, so that every \
+                 table says that its weights were changed; write `{name}{INJECTED_SUFFIX}`",
+                quoted(name)
+            );
+            entry.reject(report, message);
+        }
         Some(ModelEntry { name: name.to_owned(), source, head })
     })
 }
 
 fn model_source(entry: &Cursor<'_>, report: &mut Report<'_>) -> Option<(ModelSource, Head)> {
     let kinds: [(&str, &[&str]); 3] = [
-        ("random", &["random", "architecture", "head"]),
-        ("checkpoint", &["checkpoint", "sha256", "head"]),
-        ("hub", &["hub", "revision", "sha256", "fallback", "head"]),
+        ("random", &["random", "architecture", "head", "inject"]),
+        ("checkpoint", &["checkpoint", "sha256", "head", "inject"]),
+        ("hub", &["hub", "revision", "sha256", "fallback", "head", "inject"]),
     ];
     let (kind, fields) = open_kind(entry, report, &kinds)?;
     let head = match fields.optional("head") {
         Some(name) => name.choice(report, &Head::ALL.map(|head| (head.name(), head)))?,
         None => Head::Natural,
     };
-    let source = match kind {
+    let source = plain_source(kind, &fields, report);
+    match fields.optional("inject") {
+        None => Some((source?, head)),
+        Some(cursor) => {
+            let inject = injection(cursor, report)?;
+            Some((ModelSource::Injected { source: Box::new(source?), inject }, head))
+        }
+    }
+}
+
+/// `inject: {layer: 2, channel: 447, magnitude: 3000}`. Whether the model has such a layer and channel is known when it is
+/// opened.
+fn injection(cursor: &Cursor<'_>, report: &mut Report<'_>) -> Option<Injection> {
+    let keys = ["layer", "channel", "magnitude"];
+    let fields = Fields::open(cursor, report, "a mapping with layer, channel and magnitude", &keys)?;
+    let layer = fields.required(report, "layer", "2").and_then(|layer| layer.whole(report, 0..=999));
+    let channel = fields.required(report, "channel", "447").and_then(|channel| channel.whole(report, 0..=1 << 20));
+    let magnitude = fields.required(report, "magnitude", "3000").and_then(|value| value.real(report, MAGNITUDE));
+    Some(Injection { layer: layer?, channel: channel?, magnitude: magnitude? })
+}
+
+fn plain_source(kind: &str, fields: &Fields<'_>, report: &mut Report<'_>) -> Option<ModelSource> {
+    Some(match kind {
         "random" => {
             let seed = fields.required(report, "random", "1").and_then(|seed| seed.seed(report));
             let architecture = fields.required(report, "architecture", "bert-base");
@@ -184,7 +219,7 @@ fn model_source(entry: &Cursor<'_>, report: &mut Report<'_>) -> Option<(ModelSou
         "checkpoint" => {
             let path = fields.required(report, "checkpoint", "../models/minilm");
             let path = path.and_then(|path| path.text(report, "the path of a Hugging Face folder"));
-            let sha256 = optional_digest(&fields, report);
+            let sha256 = optional_digest(fields, report);
             ModelSource::Checkpoint { path: PathBuf::from(path?), sha256 }
         }
         _ => {
@@ -196,8 +231,7 @@ fn model_source(entry: &Cursor<'_>, report: &mut Report<'_>) -> Option<(ModelSou
             let fallback = fields.optional("fallback").and_then(|name| architecture_of(name, report));
             ModelSource::Hub { repository: repository?, revision: revision?, sha256: sha256?, fallback }
         }
-    };
-    Some((source, head))
+    })
 }
 
 fn architecture_of(name: &Cursor<'_>, report: &mut Report<'_>) -> Option<Architecture> {

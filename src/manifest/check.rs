@@ -121,11 +121,11 @@ fn positions(model: &ModelEntry) -> Option<(&'static str, usize)> {
 
 /// The architecture, where it is known without reading a checkpoint.
 fn architecture(model: &ModelEntry) -> Option<Architecture> {
-    match model.source {
+    match model.source.base() {
         ModelSource::Random { architecture, .. } | ModelSource::Hub { fallback: Some(architecture), .. } => {
-            Some(architecture)
+            Some(*architecture)
         }
-        ModelSource::Hub { fallback: None, .. } | ModelSource::Checkpoint { .. } => None,
+        _ => None,
     }
 }
 
@@ -178,7 +178,7 @@ fn tokenizers(draft: &Draft, left: &[Index], report: &mut Report<'_>) {
             InputSource::Sst2 { .. } => "sst2",
         };
         for (m, model) in draft.models.values.iter().enumerate() {
-            let drawn = matches!(model.value.source, ModelSource::Random { .. });
+            let drawn = matches!(model.value.source.base(), ModelSource::Random { .. });
             if !drawn || !left.iter().any(|index| index[0] == m && index[6] == i) {
                 continue;
             }

@@ -89,11 +89,12 @@ fn contradictions(cursor: &Cursor<'_>, fields: &Fields<'_>, report: &mut Report<
 /// `numerics: {compare_sequences: 2, score_windows: 0}`; keys left out keep their defaults.
 pub(super) fn numerics(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> Numerics {
     let mut settings = Numerics::default();
-    let allowed = ["compare_sequences", "score_windows"];
+    let allowed = ["compare_sequences", "score_windows", "forwards"];
     let fields = cursor.and_then(|cursor| Fields::open(cursor, report, "a mapping of comparison settings", &allowed));
     if let Some(fields) = fields {
         set((&fields, "compare_sequences"), report, &mut settings.compare_sequences, |c, r| c.whole(r, 1..=MAX_BATCH));
         set((&fields, "score_windows"), report, &mut settings.score_windows, |c, r| c.whole(r, 0..=MAX_SAMPLES));
+        set((&fields, "forwards"), report, &mut settings.forwards, |c, r| c.whole(r, 1..=MAX_SAMPLES).map(Some));
     }
     settings
 }

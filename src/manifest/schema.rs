@@ -91,6 +91,54 @@ pub enum ModelSource {
         /// Sizes.
         architecture: Architecture,
     },
+    /// Any of the others with an outlier added to its weights.
+    Injected {
+        /// What the outlier is added to; not itself injected.
+        source: Box<ModelSource>,
+        /// The outlier.
+        inject: Injection,
+    },
+}
+
+impl ModelSource {
+    /// Where the weights come from before anything is added to them.
+    pub fn base(&self) -> &ModelSource {
+        match self {
+            ModelSource::Injected { source, .. } => source.base(),
+            other => other,
+        }
+    }
+
+    /// The outlier added, if any.
+    pub fn injection(&self) -> Option<Injection> {
+        match self {
+            ModelSource::Injected { inject, .. } => Some(*inject),
+            _ => None,
+        }
+    }
+}
+
+/// An outlier added to a model: a constant on one channel of the residual stream, by the bias of one layer's second
+/// feed-forward product. It stands for the massive activations of trained language models, which are of this size and
+/// keep to one or two channels (Sun et al., arXiv 2402.17762); unlike those it is on every token, not on the first alone.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Injection {
+    /// Layer, from 0.
+    pub layer: usize,
+    /// Channel of the residual stream, from 0.
+    pub channel: usize,
+    /// What is added, of either sign.
+    pub magnitude: f64,
+}
+
+/// What the name of a model with an [`Injection`] ends in, so that every table says so.
+pub const INJECTED_SUFFIX: &str = "-injected";
+
+impl std::fmt::Display for Injection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "injected outlier of {} in layer {}, channel {}", self.magnitude, self.layer, self.channel)
+    }
 }
 
 /// Architecture sizes random weights can be drawn for.
@@ -211,11 +259,16 @@ pub struct Numerics {
     pub compare_sequences: usize,
     /// Windows of a text scored for perplexity (language models with a text input); 0 scores none.
     pub score_windows: usize,
+    /// Forward passes over successive batches whose outputs are searched for NaN, infinity and silent failures; a text
+    /// is not read twice. `None` is the one measured batch. Left out of the serialised form then: manifests without the
+    /// key keep their protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwards: Option<usize>,
 }
 
 impl Default for Numerics {
     fn default() -> Self {
-        Numerics { compare_sequences: 2, score_windows: 0 }
+        Numerics { compare_sequences: 2, score_windows: 0, forwards: None }
     }
 }
 

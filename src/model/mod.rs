@@ -19,7 +19,7 @@ pub use config::{Family, ModelConfig, TaskHead};
 pub use tokenizer::Tokenizer;
 
 use crate::graph::{Graph, ParamId};
-use crate::manifest::schema::{Architecture, ModelSource};
+use crate::manifest::schema::{Architecture, Injection, ModelSource};
 use checkpoint::Checkpoint;
 
 /// Where fetched hub checkpoints are kept, relative to the manifest's folder: `OWNER--NAME/REVISION` below it.
@@ -64,6 +64,14 @@ pub struct Model {
     /// `random weights, seed 1` or `checkpoint sha256 1234…`, for labels.
     pub provenance: String,
     weights: Weights,
+    outlier: Option<Outlier>,
+}
+
+/// An [`Injection`] as it is applied.
+#[derive(Debug)]
+struct Outlier {
+    bias: ParamId,
+    injection: Injection,
 }
 
 #[derive(Debug)]
@@ -111,6 +119,12 @@ pub enum ModelError {
     /// A tensor is not floating-point.
     #[error("{path}: tensor `{tensor}` has dtype {dtype}; F32, F16, BF16 and F64 can be read")]
     TensorDtype { path: PathBuf, tensor: String, dtype: String },
+    /// An outlier for a place that the model does not have.
+    #[error(
+        "model `{model}`: cannot inject into layer {layer}, channel {channel}: it has {layers} layers of {hidden} channels, \
+         counted from 0; correct `inject` in the manifest"
+    )]
+    Injection { model: String, layer: usize, channel: usize, layers: usize, hidden: usize },
     /// The file is not the pinned one.
     #[error("{path}: sha256 is {found}, the manifest pins {expected}; fetch the pinned file or correct the pin")]
     Digest { path: PathBuf, found: String, expected: String },
@@ -148,6 +162,7 @@ impl Model {
     pub fn open(name: &str, source: &ModelSource, base_dir: &Path, head: Head) -> Result<Model, ModelError> {
         match source {
             ModelSource::Random { seed, architecture } => Self::random(name, *seed, *architecture, head),
+            ModelSource::Injected { source, inject } => Self::open(name, source, base_dir, head)?.with_outlier(*inject),
             ModelSource::Checkpoint { path, sha256 } => {
                 Self::from_folder(name, &base_dir.join(path), sha256.as_deref(), head)
             }
@@ -170,6 +185,23 @@ impl Model {
         }
     }
 
+    /// The same model with the outlier, and a label that says so.
+    fn with_outlier(mut self, injection: Injection) -> Result<Model, ModelError> {
+        let Injection { layer, channel, .. } = injection;
+        let bias = format!("layer.{layer}/mlp/fc2/bias");
+        match self.graph.params.iter().position(|param| param.name == bias) {
+            Some(index) if channel < self.graph.dimensions.hidden => {
+                self.provenance = format!("{}, {injection}", self.provenance);
+                self.outlier = Some(Outlier { bias: ParamId(index), injection });
+                Ok(self)
+            }
+            _ => {
+                let (layers, hidden) = (self.graph.dimensions.layers, self.graph.dimensions.hidden);
+                Err(ModelError::Injection { model: self.name, layer, channel, layers, hidden })
+            }
+        }
+    }
+
     fn random(name: &str, seed: u64, architecture: Architecture, head: Head) -> Result<Model, ModelError> {
         let config = with_head(name, ModelConfig::of(architecture), head)?;
         Ok(Model {
@@ -178,6 +210,7 @@ impl Model {
             config,
             provenance: format!("random weights, seed {seed}"),
             weights: Weights::Random { seed },
+            outlier: None,
         })
     }
 
@@ -197,6 +230,7 @@ impl Model {
             graph,
             provenance: format!("checkpoint sha256 {}", &found[..16]),
             weights: Weights::Checkpoint { checkpoint, folder: folder.to_owned(), sha256: found },
+            outlier: None,
         })
     }
 
@@ -206,18 +240,26 @@ impl Model {
     /// [`ModelError`] naming the tensor.
     pub fn param(&self, id: ParamId) -> Result<Vec<f32>, ModelError> {
         let param = self.graph.param(id);
-        match &self.weights {
-            Weights::Random { seed } => Ok(random::draw(*seed, param)),
-            Weights::Checkpoint { checkpoint, .. } => checkpoint.read(param),
+        let mut values = match &self.weights {
+            Weights::Random { seed } => random::draw(*seed, param),
+            Weights::Checkpoint { checkpoint, .. } => checkpoint.read(param)?,
+        };
+        if let Some(Outlier { injection, .. }) = self.outlier.as_ref().filter(|outlier| outlier.bias == id) {
+            values[injection.channel] += injection.magnitude as f32;
         }
+        Ok(values)
     }
 
-    /// What the weights are, exactly: `checkpoint sha256 ` and 64 digits, or `random seed N`. With the graph it decides every
-    /// bit of every parameter, which makes it part of cache keys.
+    /// What the weights are, exactly: `checkpoint sha256 ` and 64 digits, or `random seed N`, and the outlier where one was
+    /// injected. With the graph it decides every bit of every parameter, which makes it part of cache keys.
     pub fn weights_identity(&self) -> String {
-        match &self.weights {
+        let weights = match &self.weights {
             Weights::Random { seed } => format!("random seed {seed}"),
             Weights::Checkpoint { sha256, .. } => format!("checkpoint sha256 {sha256}"),
+        };
+        match &self.outlier {
+            Some(Outlier { injection, .. }) => format!("{weights}, {injection}"),
+            None => weights,
         }
     }
 
@@ -243,4 +285,40 @@ fn with_head(name: &str, mut config: ModelConfig, head: Head) -> Result<ModelCon
         (Head::LastToken, _) => return Err(ModelError::NoLanguageModel { model: name.to_owned() }),
     };
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn injected(layer: usize, channel: usize) -> Result<Model, ModelError> {
+        let source = Box::new(ModelSource::Random { seed: 1, architecture: Architecture::Gpt2Tiny });
+        let inject = Injection { layer, channel, magnitude: -3000.0 };
+        Model::open("tiny", &ModelSource::Injected { source, inject }, Path::new("."), Head::Natural)
+    }
+
+    #[test]
+    fn an_outlier_changes_one_value_and_every_label() {
+        let source = ModelSource::Random { seed: 1, architecture: Architecture::Gpt2Tiny };
+        let plain = Model::open("tiny", &source, Path::new("."), Head::Natural).unwrap();
+        let model = injected(1, 63).unwrap();
+        let mut changed = Vec::new();
+        for index in 0..model.graph.params.len() {
+            let (before, after) = (plain.param(ParamId(index)).unwrap(), model.param(ParamId(index)).unwrap());
+            let differing = before.iter().zip(&after).enumerate().filter(|(_, (a, b))| a != b);
+            changed.extend(differing.map(|(at, (a, b))| (model.graph.params[index].name.clone(), at, b - a)));
+        }
+        assert_eq!(changed, [("layer.1/mlp/fc2/bias".to_owned(), 63, -3000.0)]);
+        assert_eq!(model.provenance, "random weights, seed 1, injected outlier of -3000 in layer 1, channel 63");
+        assert_ne!(model.weights_identity(), plain.weights_identity());
+        assert_ne!(model.weights_identity(), injected(1, 62).unwrap().weights_identity());
+    }
+
+    #[test]
+    fn an_outlier_beyond_the_model_names_what_it_has() {
+        for (layer, channel) in [(2, 0), (0, 64)] {
+            let message = injected(layer, channel).unwrap_err().to_string();
+            assert!(message.contains("it has 2 layers of 64 channels"), "{message}");
+        }
+    }
 }

@@ -44,7 +44,7 @@ fn unpadded<'a>(output: &'a Output, batch: &'a Batch) -> impl ParallelIterator<I
     })
 }
 
-fn count_nonfinite(output: &Output, batch: &Batch) -> NumericsSummary {
+pub(super) fn count_nonfinite(output: &Output, batch: &Batch) -> NumericsSummary {
     let count = |row: &[f32], test: fn(&f32) -> bool| row.iter().filter(|x| test(x)).count() as u64;
     let (elements, nans, infinities) = unpadded(output, batch)
         .map(|(_, row)| (row.len() as u64, count(row, |x| x.is_nan()), count(row, |x| x.is_infinite())))

@@ -1,6 +1,7 @@
-//! Agreement of an engine's outputs with the FP32 reference, and task quality.
+//! Agreement of an engine's outputs with the FP32 reference, what fails in a pass and where it begins, and task quality.
 
 mod compare;
+mod passes;
 mod quality;
 mod reference;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 pub use compare::compare;
+pub use passes::Passes;
 pub use quality::{NO_PREDICTION, evaluate, negative_log_likelihood};
 pub use reference::ReferenceOutputs;
 

@@ -209,7 +209,7 @@ mod tests {
         };
         let (model, other) = (random(1), random(2));
         let input = InputStream::open(&InputSource::Random { seed: 7 }, folder.path(), &model).unwrap();
-        let settings = Numerics { compare_sequences: 1, score_windows: 0 };
+        let settings = Numerics { compare_sequences: 1, score_windows: 0, forwards: None };
         let ensure = |model| ReferenceOutputs::ensure(&path, model, &input, 4, settings).unwrap();
         let of = |model: &Model| ReferenceOutputs::of(&path, model, &input, 4, settings);
         assert!(of(&model).is_err() && !path.exists());

@@ -69,7 +69,7 @@ impl Configuration {
             InputSource::Text { .. } => numerics.score_windows,
             InputSource::Sst2 { .. } => SST2_SENTENCES,
         };
-        let comparison_s = passes_s(1 + scored.div_ceil(self.shape.batch));
+        let comparison_s = passes_s(1 + scored.div_ceil(self.shape.batch) + numerics.forwards.unwrap_or(0));
         let window_s = match self.backend.device() {
             DeviceKind::Cpu => 0.0,
             DeviceKind::Gpu => measurement.energy_window_s.unwrap_or(0.0),
@@ -102,13 +102,11 @@ fn flops(sizes: Sizes, shape: Shape) -> f64 {
 }
 
 fn sizes(source: &ModelSource) -> (Sizes, SizeSource) {
-    let (architecture, known) = match source {
+    let (architecture, known) = match source.base() {
         ModelSource::Random { architecture, .. } | ModelSource::Hub { fallback: Some(architecture), .. } => {
             (*architecture, SizeSource::Manifest)
         }
-        ModelSource::Checkpoint { .. } | ModelSource::Hub { fallback: None, .. } => {
-            (Architecture::BertBase, SizeSource::AssumedBertBase)
-        }
+        _ => (Architecture::BertBase, SizeSource::AssumedBertBase),
     };
     let (layers, hidden, projection) = match architecture {
         Architecture::BertBase => (12.0, 768.0, 0.0),

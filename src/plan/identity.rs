@@ -40,13 +40,20 @@ fn canonical_form(configuration: &Configuration) -> String {
 
 /// The head is left out where it is the natural one: ids are older than heads.
 fn model(configuration: &Configuration) -> Value {
-    let source = match &configuration.model_source {
-        ModelSource::Checkpoint { path: _, sha256: Some(sha256) } => json!({ "checkpoint": { "sha256": sha256 } }),
-        other => value(other),
-    };
+    let source = source(&configuration.model_source);
     match configuration.head {
         Head::Natural => json!({ "name": configuration.model, "source": source }),
         head => json!({ "name": configuration.model, "source": source, "head": head.name() }),
+    }
+}
+
+fn source(of: &ModelSource) -> Value {
+    match of {
+        ModelSource::Checkpoint { path: _, sha256: Some(sha256) } => json!({ "checkpoint": { "sha256": sha256 } }),
+        ModelSource::Injected { source: base, inject } => {
+            json!({ "injected": { "source": source(base), "inject": value(inject) } })
+        }
+        other => value(other),
     }
 }
 
@@ -86,7 +93,7 @@ mod tests {
     use super::*;
     use crate::backend::{BackendKind, Target};
     use crate::graph::{PrecisionPolicy, Preset, Shape};
-    use crate::manifest::schema::Architecture;
+    use crate::manifest::schema::{Architecture, Injection};
 
     fn configuration() -> Configuration {
         Configuration {
@@ -144,6 +151,12 @@ mod tests {
         variants.push(id(&Configuration { shape: Shape { batch: 2, sequence: 128 }, ..base.clone() }).0);
         variants.push(id(&Configuration { shape: Shape { batch: 1, sequence: 64 }, ..base.clone() }).0);
         variants.push(id(&Configuration { input_source: InputSource::Random { seed: 8 }, ..base.clone() }).0);
+        for magnitude in [300.0, 3000.0] {
+            let source = Box::new(base.model_source.clone());
+            let inject = Injection { layer: 2, channel: 447, magnitude };
+            let model_source = ModelSource::Injected { source, inject };
+            variants.push(id(&Configuration { model_source, ..base.clone() }).0);
+        }
         variants.push(id(&Configuration { target: Some(Target::Sm80), ..base.clone() }).0);
         let count = variants.len();
         variants.sort();

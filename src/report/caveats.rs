@@ -101,11 +101,25 @@ pub fn caveats(data: &Data) -> Vec<String> {
             numbers::plural(mock, "row")
         )
     });
+    found.extend(injection_caveat(data));
     stop_caveats(data, &mut found);
     found.extend(baseline_caveat(data));
     found.extend(disturbances::sentences(data));
     machine_caveats(data, &mut found);
     found
+}
+
+/// Which models have an outlier added to their weights.
+fn injection_caveat(data: &Data) -> Option<String> {
+    let injected = distinct(data.rows.iter().filter_map(|row| Some((row.model.clone(), row.injection.clone()?))));
+    let models: Vec<String> = injected.iter().map(|(model, what)| format!("{model} has an {what}")).collect();
+    (!models.is_empty()).then(|| {
+        format!(
+            "Changed weights: {}. It stands for the massive activations of trained language models, unlike which it is on \
+             every token; such rows answer no claim and enter no number of the prose but those named injected.",
+            models.join("; ")
+        )
+    })
 }
 
 /// What the CPU baseline is, where there is one and it is not the strong one.

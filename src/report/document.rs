@@ -109,6 +109,9 @@ fn sections(data: &Data) -> Result<Vec<Section>, FigureError> {
     speedups.extend(tables::speedup::over_fp32(data));
     let mut numerics = vec![tables::numerics::worst(data)];
     numerics.extend(tables::numerics::by_shape(data));
+    numerics.extend(tables::passes::rates(data));
+    numerics.push(tables::passes::provenance(data));
+    numerics.extend(tables::headroom::headroom(data));
     let configurations = vec![
         tables::configurations::overview(data),
         tables::configurations::failures(data),
@@ -182,7 +185,9 @@ const SPEEDUP: &str = "Quotients of medians at the same model, shape and input. 
 const MEMORY: &str = "Three different things that must not be mixed: the measured peak of the process, the engine's own \
                       account, and sizes computed from the graph.";
 const NUMERICS: &str = "Outputs against the reference backend in FP32. Non-finite elements are counted first; a row that holds \
-                        one has no cosine, and passes no comparison.";
+                        one has no cosine, and passes no comparison. Where the manifest asks for several forward passes, \
+                        rates follow, with the silent failures that no count of NaN shows, the operation at which each bad \
+                        configuration went wrong, and how much room FP16 leaves above the magnitudes of FP32.";
 const ENGINES: &str = "Engines that are built ahead of time, for the machine of the run or for another. A policy is audited \
                        before it is built: an engine whose network computes in other types than the policy asks is a failed \
                        row, not a slower one.";

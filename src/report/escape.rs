@@ -57,6 +57,8 @@ fn superscript(c: char) -> Option<char> {
 
 fn replacement(c: char) -> Option<&'static str> {
     Some(match c {
+        '₂' => "\\ensuremath{_{2}}",
+        'Σ' => "\\ensuremath{\\Sigma}",
         '\\' => "\\textbackslash{}",
         '{' => "\\{",
         '}' => "\\}",
@@ -112,6 +114,7 @@ mod tests {
     #[test]
     fn symbols_become_commands_and_the_rest_is_named() {
         assert_eq!(latex_string("2.3×10⁻⁶"), r"2.3\ensuremath{\times}10\ensuremath{^{-6}}");
+        assert_eq!(latex_string("Σ log₂ x"), r"\ensuremath{\Sigma} log\ensuremath{_{2}} x");
         assert_eq!(latex_string("naïve 模"), r"naïve \texttt{U+6A21}");
         assert_eq!(latex_string("a--b"), "a{-}{-}b");
     }

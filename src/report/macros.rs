@@ -6,10 +6,12 @@ use super::caveats::{baselines, list, prefix};
 use super::claims::print::count;
 use super::claims::{Outcome, Verdict};
 use super::data::{Data, distinct, engine_library};
+use super::headroom::{self, Worst, place_name};
 use super::numbers;
 use super::tables::environment::{gibibytes, processor};
 use crate::graph::Preset;
 use crate::stats::{BOOTSTRAP_MIN_SAMPLES, BOOTSTRAP_RESAMPLES, Percentile};
+use crate::store::magnitudes::Place;
 use crate::store::schema::{ResultRow, Status};
 
 /// A macro: letters only, and its text before escaping.
@@ -28,7 +30,9 @@ pub fn macros(data: &Data, verdicts: &[Verdict]) -> Vec<Macro> {
     protocol(data, &mut all);
     for preset in [Preset::Fp16, Preset::Bf16, Preset::Hybrid] {
         policy(data, preset, &mut all);
+        passes(data, preset, &mut all);
     }
+    headroom(data, &mut all);
     for outcome in [Outcome::Pass, Outcome::Fail, Outcome::Undecided, Outcome::NotRun, Outcome::NoHardware].into_iter()
     {
         let name = match outcome {
@@ -103,16 +107,57 @@ fn protocol(data: &Data, all: &mut Vec<Macro>) {
     }
 }
 
-/// The worst numerics of a policy over everything measured.
-fn policy(data: &Data, preset: Preset, all: &mut Vec<Macro>) {
-    let stem = match preset {
+fn stem(preset: Preset) -> &'static str {
+    match preset {
         Preset::Fp16 => "FpSixteen",
         Preset::Bf16 => "BfSixteen",
         Preset::Hybrid => "Hybrid",
         Preset::Fp32 => "FpThirtyTwo",
         Preset::Tf32 => "TfThirtyTwo",
+    }
+}
+
+/// Forward passes of a policy and what failed in them, over models as they are and over those with an injected outlier.
+fn passes(data: &Data, preset: Preset, all: &mut Vec<Macro>) {
+    for (prefix, injected) in [("", false), ("Injected", true)] {
+        let wanted = |row: &&ResultRow| row.precision == preset.name() && row.injection.is_some() == injected;
+        let rows: Vec<&ResultRow> = data.measured().filter(wanted).collect();
+        let mut sum = |name: &str, of: fn(&ResultRow) -> Option<u64>| {
+            let known: Vec<u64> = rows.iter().filter_map(|row| of(row)).collect();
+            let text = if known.is_empty() { String::new() } else { numbers::count(known.iter().sum()) };
+            put(all, &format!("{prefix}{}{name}", stem(preset)), text);
+        };
+        sum("Forwards", |row| row.forwards);
+        sum("ForwardsWithNan", |row| row.nan_forwards);
+        sum("ForwardsWithInf", |row| row.inf_forwards);
+        sum("ForwardsSilent", |row| row.silent_forwards);
+    }
+}
+
+/// Where the models as they are come closest to FP16's end.
+fn headroom(data: &Data, all: &mut Vec<Macro>) {
+    let injected = |model: &str| data.rows.iter().any(|row| row.model == model && row.injection.is_some());
+    let found = headroom::of(data);
+    let tightest = found
+        .iter()
+        .filter(|found| !injected(found.model))
+        .filter_map(|found| found.tightest().map(|(place, worst)| (found, place, worst)))
+        .reduce(|a, b| if b.2.bits < a.2.bits { b } else { a });
+    let text = |of: &dyn Fn(&headroom::Headroom, Place, Worst) -> String| {
+        tightest.map(|(found, place, worst)| of(found, place, worst)).unwrap_or_default()
     };
-    let rows: Vec<&ResultRow> = data.measured().filter(|row| row.precision == preset.name()).collect();
+    put(all, "HeadroomBits", text(&|_, _, worst| numbers::fixed(worst.bits, 1)));
+    put(all, "HeadroomMagnitude", text(&|_, _, worst| numbers::magnitude(worst.magnitude)));
+    put(all, "HeadroomModel", text(&|found, _, _| found.model.to_owned()));
+    put(all, "HeadroomInput", text(&|found, _, _| found.input.to_owned()));
+    put(all, "HeadroomOperation", text(&|_, place, _| place_name(place).to_owned()));
+}
+
+/// The worst numerics of a policy over everything measured of models as they are: an injected outlier is left out.
+fn policy(data: &Data, preset: Preset, all: &mut Vec<Macro>) {
+    let stem = stem(preset);
+    let of_policy = |row: &&ResultRow| row.precision == preset.name() && row.injection.is_none();
+    let rows: Vec<&ResultRow> = data.measured().filter(of_policy).collect();
     let with_nan = rows.iter().filter(|row| row.nan_count.unwrap_or(0) > 0).count();
     let cosines: Vec<f64> = rows.iter().filter_map(|row| row.cosine_min).collect();
     put(all, &format!("{stem}Rows"), numbers::count(rows.len() as u64));

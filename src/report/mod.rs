@@ -7,6 +7,7 @@ pub mod disturbances;
 pub mod document;
 pub mod escape;
 pub mod figures;
+mod headroom;
 pub mod machines;
 pub mod macros;
 pub mod numbers;

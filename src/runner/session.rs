@@ -7,13 +7,16 @@ use std::time::Instant;
 
 use super::protocol::{Opened, Probed, Reference, Request, Response, Settings};
 use crate::backend::{Backend, BackendError, Build, BuildReport, BuildRequest, Engine, ProgressSink, backend};
+use crate::graph::Preset;
 use crate::input::InputStream;
 use crate::measure::measure;
 use crate::measure::memory::PeakMemory;
 use crate::model::{Model, ModelError};
-use crate::numerics::{ReferenceOutputs, compare, evaluate};
+use crate::numerics::{Passes, ReferenceOutputs, compare, evaluate};
 use crate::plan::Configuration;
-use crate::store::record::{Built, CostSummary, Failure, FailureKind, Measured, Outcome, QualitySummary};
+use crate::store::record::{
+    Built, CostSummary, Failure, FailureKind, Measured, NumericsSummary, Outcome, QualitySummary,
+};
 
 /// What a worker keeps from one configuration of its group to the next.
 pub(super) struct Session {
@@ -115,10 +118,19 @@ impl Session {
         let tolerance = settings.tolerances.get(&of.policy.name);
         let mut numerics = compare(&engine.outputs()?, &batch, reference.as_ref().map_err(Clone::clone), tolerance);
         let quality = evaluate(engine.as_mut(), input, of.shape, settings.numerics).unwrap_or_else(|error| {
-            let earlier = numerics.remark.take().map(|remark| format!("{remark}; ")).unwrap_or_default();
-            numerics.remark = Some(format!("{earlier}not scored: {error}"));
+            add_remark(&mut numerics, &format!("not scored: {error}"));
             QualitySummary::default()
         });
+        let passes = Passes {
+            graph: &model.graph,
+            shape: of.shape,
+            forwards: settings.numerics.forwards,
+            fp32: of.policy.as_preset() == Some(Preset::Fp32),
+        };
+        match passes.examine(engine.as_mut(), input) {
+            Ok(found) => numerics.passes = Some(found),
+            Err(error) => add_remark(&mut numerics, &format!("passes not examined: {error}")),
+        }
         Ok(Measured {
             samples_ms: sampling.samples_ms,
             device_samples_ms: sampling.device_samples_ms,
@@ -187,6 +199,11 @@ struct Making {
     build: BuildReport,
     cost: CostSummary,
     model_provenance: String,
+}
+
+fn add_remark(numerics: &mut NumericsSummary, remark: &str) {
+    let earlier = numerics.remark.take().map(|remark| format!("{remark}; ")).unwrap_or_default();
+    numerics.remark = Some(format!("{earlier}{remark}"));
 }
 
 fn threads(settings: &Settings) -> usize {

@@ -32,10 +32,10 @@ impl Weights {
             earlier.iter().filter(|row| row.outcome.model_provenance().is_some()).map(|row| &row.id).collect();
         let mut wanted: BTreeMap<&str, &Configuration> = BTreeMap::new();
         for configuration in &plan.configurations {
-            let asks = match &configuration.model_source {
+            let asks = match configuration.model_source.base() {
                 ModelSource::Hub { fallback, .. } => fallback.is_some(),
                 ModelSource::Checkpoint { sha256, .. } => sha256.is_none() && measured.contains(&configuration.id),
-                ModelSource::Random { .. } => false,
+                ModelSource::Random { .. } | ModelSource::Injected { .. } => false,
             };
             if asks {
                 wanted.entry(&configuration.model).or_insert(configuration);
@@ -59,7 +59,7 @@ impl Weights {
                 Answer::Interrupted => return Ok(ControlFlow::Break(())),
             };
             let Some(Opened { provenance, drawn }) = opened else { continue };
-            if let (true, ModelSource::Hub { repository, .. }) = (drawn, &configuration.model_source) {
+            if let (true, ModelSource::Hub { repository, .. }) = (drawn, configuration.model_source.base()) {
                 let notice = format!("{model}: random weights stand in for {repository}, which has not been fetched");
                 progress.notice(&notice);
             }

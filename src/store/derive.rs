@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::conditions::{Conditions, Sustained, ThrottleReason};
-use super::record::{Built, CostSummary, Failure, Measured, Outcome, Record};
+use super::record::{Built, CostSummary, Failure, Measured, Outcome, PassSummary, Record};
 use super::schema::{InputKind, ResultRow, SampleRow, Status};
 use crate::backend::BuildReport;
 use crate::graph::Format;
@@ -73,6 +73,7 @@ pub fn pending(configuration: &Configuration) -> ResultRow {
         sequence_length: configuration.shape.sequence as u64,
         input: configuration.input.clone(),
         input_kind: InputKind::from(&configuration.input_source),
+        injection: configuration.model_source.injection().map(|injection| injection.to_string()),
         status: Status::Pending,
         ..ResultRow::default()
     }
@@ -255,8 +256,31 @@ fn with_conditions(row: ResultRow, conditions: &Conditions) -> ResultRow {
     }
 }
 
+fn with_passes(row: ResultRow, passes: &PassSummary) -> ResultRow {
+    let first = passes.first_bad.as_ref();
+    ResultRow {
+        forwards: Some(passes.forwards),
+        nan_forwards: Some(passes.nan_forwards),
+        inf_forwards: Some(passes.inf_forwards),
+        silent_forwards: passes.silent_forwards,
+        silent_rows: passes.silent_rows,
+        layer_norm_rows: passes.layer_norm_rows,
+        first_bad_op: first.map(|first| first.op.clone()),
+        first_bad_layer: first.and_then(|first| first.layer),
+        first_bad_kind: first.map(|first| first.kind),
+        first_bad_magnitude: first.and_then(|first| first.magnitude),
+        first_bad_forward: first.map(|first| first.forward),
+        magnitudes: passes.magnitudes.clone(),
+        ..row
+    }
+}
+
 fn with_numerics(row: ResultRow, measured: &Measured) -> ResultRow {
     let numerics = &measured.numerics;
+    let row = match &numerics.passes {
+        Some(passes) => with_passes(row, passes),
+        None => row,
+    };
     ResultRow {
         output_elements: Some(numerics.output_elements),
         nan_count: Some(numerics.nan_count),

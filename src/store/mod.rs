@@ -4,6 +4,7 @@ pub mod cell;
 pub mod conditions;
 pub mod derive;
 pub mod journal;
+pub mod magnitudes;
 pub mod parquet;
 pub mod record;
 pub mod replace;

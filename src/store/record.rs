@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::conditions::{Conditions, Sustained};
+use super::magnitudes::Magnitudes;
 use crate::backend::{BuildReport, Ceilings, EngineDescription, MemoryBreakdown};
 use crate::plan::ConfigurationId;
 
@@ -201,6 +202,68 @@ pub struct NumericsSummary {
     pub remark: Option<String>,
     /// False when the manifest's tolerance for this policy was broken.
     pub within_tolerance: Option<bool>,
+    /// What several passes over different rows of the input came to; `None` where they were not run.
+    #[serde(default)]
+    pub passes: Option<PassSummary>,
+}
+
+/// Forward passes over different rows of the input, counted by what failed in them.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct PassSummary {
+    /// Passes.
+    pub forwards: u64,
+    /// Those with NaN in the output (unpadded).
+    pub nan_forwards: u64,
+    /// Those with infinity in the output.
+    pub inf_forwards: u64,
+    /// Those in which the variance of a layer norm overflowed; `None` where the library does not show its tensors.
+    pub silent_forwards: Option<u64>,
+    /// Layer-norm rows that so came out as the bias.
+    pub silent_rows: Option<u64>,
+    /// Layer-norm rows in all.
+    pub layer_norm_rows: Option<u64>,
+    /// Where it began in the first pass in which anything went wrong.
+    pub first_bad: Option<FirstBad>,
+    /// Of FP32 passes: the largest magnitudes by layer.
+    pub magnitudes: Option<Magnitudes>,
+}
+
+/// The first operation of a pass that went wrong.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FirstBad {
+    /// Which pass, from 0.
+    pub forward: u64,
+    /// Name of the operation.
+    pub op: String,
+    /// Its layer; `None` before the first and after the last.
+    pub layer: Option<u64>,
+    /// What it did.
+    pub kind: BadKind,
+    /// Largest finite magnitude that went in; `None` where it reads parameters alone.
+    pub magnitude: Option<f64>,
+}
+
+/// How an operation goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BadKind {
+    /// It wrote NaN.
+    Nan,
+    /// It wrote infinity.
+    Inf,
+    /// A layer norm whose variance overflowed returned its bias.
+    Silent,
+}
+
+impl BadKind {
+    /// As people read it.
+    pub fn label(self) -> &'static str {
+        match self {
+            BadKind::Nan => "NaN",
+            BadKind::Inf => "infinity",
+            BadKind::Silent => "silent",
+        }
+    }
 }
 
 /// Task quality of an engine.

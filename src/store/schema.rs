@@ -4,7 +4,8 @@ use polars::prelude::{Column, DataFrame, DataType};
 use serde::{Deserialize, Serialize};
 
 use super::cell::{Cell, Stored, from_column, named_cell, to_column};
-use super::record::{FailureKind, StopReason};
+use super::magnitudes::Magnitudes;
+use super::record::{BadKind, FailureKind, StopReason};
 use crate::backend::{BackendKind, DeviceKind, Target};
 use crate::manifest::schema::InputSource;
 
@@ -54,6 +55,7 @@ named_cell!(
     Target = Target::Current,
     DeviceKind = DeviceKind::Cpu,
     FailureKind = FailureKind::Error,
+    BadKind = BadKind::Nan,
     StopReason = StopReason::TimeCap,
 );
 
@@ -145,6 +147,8 @@ table! {
         model: String,
         /// How the weights were obtained.
         model_provenance: Option<String>,
+        /// The outlier that was added to the weights, where one was: such a row speaks of no trained or published model.
+        injection: Option<String>,
         /// Precision policy.
         precision: String,
         /// GPU generation the engine was built for, where the backend builds ahead of time.
@@ -301,6 +305,30 @@ table! {
         nan_count: Option<u64>,
         /// Infinities among them.
         inf_count: Option<u64>,
+        /// Forward passes over different rows of the input that were searched for NaN, infinity and silent failures.
+        forwards: Option<u64>,
+        /// Those with NaN in the output.
+        nan_forwards: Option<u64>,
+        /// Those with infinity in the output.
+        inf_forwards: Option<u64>,
+        /// Those in which the variance of a layer norm overflowed; null where the library does not show its tensors.
+        silent_forwards: Option<u64>,
+        /// Layer-norm rows with a reciprocal deviation of 0, over all of these passes: they came out as the bias.
+        silent_rows: Option<u64>,
+        /// Layer-norm rows over all of these passes.
+        layer_norm_rows: Option<u64>,
+        /// First operation that went wrong, in the first pass in which one did.
+        first_bad_op: Option<String>,
+        /// Its layer, from 0; null before the first and after the last.
+        first_bad_layer: Option<u64>,
+        /// What it did.
+        first_bad_kind: Option<BadKind>,
+        /// Largest finite magnitude that went into it.
+        first_bad_magnitude: Option<f64>,
+        /// That pass, from 0.
+        first_bad_forward: Option<u64>,
+        /// Of FP32 rows: largest finite magnitude per layer and class of operation, `layer/class=value`, by spaces.
+        magnitudes: Option<Magnitudes>,
         /// Output vectors compared with the FP32 reference.
         compared_rows: Option<u64>,
         /// Smallest cosine over compared vectors; null when one of them is not finite or none was compared.

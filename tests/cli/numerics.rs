@@ -6,6 +6,7 @@ use mixprec::graph::{PrecisionPolicy, Preset, Shape};
 use mixprec::input::Batch;
 use mixprec::manifest::schema::InputSource;
 use mixprec::model::Head;
+use mixprec::store::record::BadKind;
 use mixprec::store::schema::{ResultRow, Status};
 
 use crate::checkpoint::Checkpoint;
@@ -73,6 +74,46 @@ fn a_variance_beyond_fp16_is_wrong_without_a_single_nan() {
     assert_eq!((fp16.nan_count, fp16.inf_count, fp16.within_tolerance), (Some(0), Some(0), Some(false)));
     assert!(fp16.cosine_min.unwrap() < 0.9, "{fp16:?}");
     assert!(fp16.numerics_remark.unwrap().contains("breaks the limit 0.99"));
+}
+
+/// 300 in one of 16 channels: the square of its deviation of 281 is beyond FP16, in every norm behind the first layer.
+#[test]
+fn passes_tell_silent_failures_from_nan_and_name_where_they_begin() {
+    let experiment = Experiment::new(&Cells {
+        models: "{tiny: {checkpoint: gpt2}, tiny-injected: {checkpoint: gpt2, inject: {layer: 0, channel: 3, magnitude: 300}}}",
+        precisions: "[fp32, fp16, hybrid]",
+        inputs: "{random: {random: 7}, text: {text: text.txt}}",
+        more: "numerics: {forwards: 9}",
+        count: 12,
+        ..Cells::default()
+    });
+    Checkpoint::gpt2().write(&experiment.folder().join("gpt2"));
+    let sentence = "the film is good but the plot is weak and dull ";
+    std::fs::write(experiment.folder().join("text.txt"), sentence.repeat(4)).unwrap();
+    experiment.run(0);
+    let label = "injected outlier of 300 in layer 0, channel 3";
+    for row in experiment.rows() {
+        let injected = row.model == "tiny-injected";
+        assert_eq!(row.injection.as_deref(), injected.then_some(label));
+        assert_eq!(row.model_provenance.as_ref().unwrap().ends_with(label), injected, "{row:?}");
+        // A window of 8 tokens and the one that follows: 44 words hold five. Random ids do not end.
+        let forwards = row.forwards.unwrap();
+        assert_eq!(forwards, if row.input == "text" { 5 } else { 9 }, "{row:?}");
+        assert_eq!((row.nan_forwards, row.inf_forwards), (Some(0), Some(0)));
+        assert_eq!(row.layer_norm_rows, Some(forwards * 5 * 8));
+        assert_eq!(row.magnitudes.is_some(), row.precision == "fp32");
+        let fails = injected && row.precision == "fp16";
+        assert_eq!(row.silent_forwards, Some(if fails { forwards } else { 0 }), "{row:?}");
+        assert_eq!(
+            row.silent_rows,
+            Some(if fails { forwards * 3 * 8 } else { 0 }),
+            "two norms of layer 1 and the last"
+        );
+        let first = (row.first_bad_op.as_deref(), row.first_bad_layer, row.first_bad_kind, row.first_bad_forward);
+        let expected = (Some("layer.1/attention/layer_norm"), Some(1), Some(BadKind::Silent), Some(0));
+        assert_eq!(first, if fails { expected } else { (None, None, None, None) });
+        assert_eq!(row.first_bad_magnitude.is_some_and(|most| (most - 300.0).abs() < 5.0), fails, "{row:?}");
+    }
 }
 
 #[test]

@@ -210,14 +210,34 @@ fn nan_rates_of_text_and_random_inputs_are_compared_pairwise() {
     let records = fixture::records(&plan, fixture::ENVIRONMENT);
     let data = fixture::data(plan, &records, &[]);
     let c8 = verdict(&data, "C8");
-    assert_eq!((c8.outcome, c8.measured.as_deref(), c8.rows), (Outcome::Fail, Some("5.00×"), 12));
+    // 20 of 24 passes against 4 of 24: [0.63, 0.95] over [0.05, 0.37].
+    assert_eq!((c8.outcome, c8.measured.as_deref(), c8.rows), (Outcome::Undecided, Some("5.00×"), 12));
+    assert!(c8.interval.unwrap().starts_with("[1.67×, 20."));
     assert!(c8.explanation.contains("8 pairs left out, because the quotient is undefined"), "{}", c8.explanation);
     assert_eq!(verdict(&data, "C9").outcome, Outcome::Pass);
-    let none = change(data, |_| true, |row| row.nan_count = Some(0));
+    let with = |input: &'static str, nan: u64| {
+        let hit = |row: &ResultRow| row.nan_forwards > Some(0) && row.input == input;
+        change(data.clone(), hit, |row| row.nan_forwards = Some(nan))
+    };
+    assert_eq!(verdict(&with("random", 20), "C8").outcome, Outcome::Fail, "the same rate");
+    // None of 24 against 24 of 24: at least 0.858 / 0.142 = 6.02.
+    let unbounded = with("random", 0);
+    let c8 = verdict(&unbounded, "C8");
+    assert_eq!((c8.outcome, c8.measured.as_deref()), (Outcome::Undecided, Some("∞")));
+    let all = change(unbounded, |row| row.nan_forwards > Some(0), |row| row.nan_forwards = Some(24));
+    let c8 = verdict(&all, "C8");
+    assert_eq!((c8.outcome, c8.interval.as_deref()), (Outcome::Pass, Some("[6.02×, ∞]")));
+    // An injected outlier answers nothing, whatever it did.
+    let injected = change(all, |_| true, |row| row.injection = Some("injected outlier".to_owned()));
+    for id in ["C5", "C8", "C9"] {
+        assert_eq!(verdict(&injected, id).outcome, Outcome::NotRun, "{id}");
+    }
+    let none = change(data, |_| true, |row| row.nan_forwards = Some(0));
     let c8 = verdict(&none, "C8");
     assert_eq!(c8.outcome, Outcome::Undecided);
     let words = "No NaN under fp16 on text or on random ids: nothing to compare.";
     assert!(c8.explanation.starts_with(words), "{}", c8.explanation);
+    assert!(c8.explanation.contains("None in 24 forward passes leaves a rate of up to 14.2 % possible."));
     let other = change(none, |row| row.input == "wikitext", |row| row.input = "poem".to_owned());
     for id in ["C8", "C9"] {
         assert_eq!(verdict(&other, id).outcome, Outcome::NotRun, "{id}");

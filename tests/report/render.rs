@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use mixprec::manifest::schema::{Injection, ModelSource};
 use mixprec::report::claims::Claims;
 use mixprec::report::data::Data;
 use mixprec::report::{ReportError, report, report_with};
@@ -136,6 +137,60 @@ fn an_empty_run_renders_and_says_that_it_is_empty() {
         text(&rendered(&fixture::data(fixture::plan(&nothing), &[], &[])), "configurations.tex")
             .contains("no configurations")
     );
+}
+
+#[test]
+fn rates_have_intervals_and_name_where_failures_begin() {
+    let files = rendered(&fixture::laptop());
+    let table = text(&files, "rates-1-bert-base.tex");
+    let row = |beginning: &str| table.lines().find(|line| line.starts_with(beginning)).unwrap().to_owned();
+    // R: binom.test(24, 24) is [0.8575, 1], binom.test(0, 24) is [0, 0.1425].
+    let fp16 = row(r"reference & fp16 & 1\ensuremath{\times}64");
+    assert!(fp16.contains("{[}85.8, 100.0{]}") && fp16.contains("{[}0.0, 14.2{]}"), "{fp16}");
+    let provenance = text(&files, "provenance.tex");
+    assert!(provenance.contains("embeddings/layer\\_norm & outside & silent & 260"), "{provenance}");
+    assert!(provenance.contains("layer.3/mlp/fc2 & 3 & infinity & 812"), "{provenance}");
+    // 65504 / (20000 · 40 · 2) is -4.6 bits.
+    let headroom = text(&files, "headroom-2-a-b-c-script.tex");
+    assert!(
+        headroom.contains(
+            r"sum of squares in layer\_norm & 1.6\ensuremath{\times}10\ensuremath{^{6}} & 1 & \ensuremath{-}4.6"
+        ),
+        "{headroom}"
+    );
+    assert!(text(&files, "figure-headroom.svg").contains("overflows"));
+    let macros = text(&files, "macros.tex");
+    for wanted in [
+        r"\newcommand{\mpFpSixteenForwardsSilent}{48\xspace}",
+        r"\newcommand{\mpInjectedFpSixteenForwards}{n/a\xspace}",
+        r"\newcommand{\mpHeadroomBits}{\ensuremath{-}4.6\xspace}",
+    ] {
+        assert!(macros.contains(wanted), "{wanted} is not in {macros}");
+    }
+}
+
+#[test]
+fn an_injected_outlier_is_labelled_wherever_its_rows_are() {
+    let mut plan = fixture::plan(&fixture::Shapes { models: &["bert-base", "gpt2-injected"], ..fixture::LAPTOP });
+    for one in plan.configurations.iter_mut().filter(|one| one.model == "gpt2-injected") {
+        let source = Box::new(one.model_source.clone());
+        let inject = Injection { layer: 2, channel: 447, magnitude: 3000.0 };
+        one.model_source = ModelSource::Injected { source, inject };
+    }
+    let records = fixture::records(&plan, fixture::ENVIRONMENT);
+    let data = fixture::data(plan, &records, &[]);
+    let label = "injected outlier of 3000 in layer 2, channel 447";
+    assert!(data.rows.iter().all(|row| row.injection.is_some() == (row.model == "gpt2-injected")));
+    let files = rendered(&data);
+    assert!(text(&files, "caveats.tex").contains(&format!("gpt2{{-}}injected has an {label}")));
+    for (name, model) in [("section-numerics.tex", "gpt2{-}injected"), ("report.html", "gpt2-injected")] {
+        let captions = text(&files, name).matches(&format!("{model} ({label})")).count();
+        assert_eq!(captions, 2, "{name}: rates and headroom");
+    }
+    let macros = text(&files, "macros.tex");
+    assert!(macros.contains(r"\newcommand{\mpInjectedFpSixteenForwardsWithNan}{16\xspace}"), "{macros}");
+    assert!(macros.contains(r"\newcommand{\mpFpSixteenForwardsWithNan}{0\xspace}"), "{macros}");
+    assert!(macros.contains(r"\newcommand{\mpHeadroomModel}{bert{-}base\xspace}"), "{macros}");
 }
 
 #[test]

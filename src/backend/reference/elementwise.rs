@@ -73,6 +73,25 @@ pub(super) fn layer_norm<T: Real, C: Grid<T>, A: Grid<T>>(job: LayerNorm<'_, T>,
 /// variance has overflowed it is 0 and the row comes out as beta, silently.
 #[inline(always)]
 fn layer_norm_row<T: Real, C: Grid<T>, A: Grid<T>>(job: LayerNorm<'_, T>, row: &mut [T], scratch: &mut [T]) {
+    let scale = centre::<T, C, A>(job, row, scratch);
+    for ((x, gamma), beta) in row.iter_mut().zip(job.gamma).zip(job.beta) {
+        *x = C::round(C::round(C::round(*x * scale) * *gamma) + *beta);
+    }
+}
+
+/// Reciprocal deviation of every row, by the code of the layer norm itself: 0 where the variance has overflowed.
+pub(super) fn reciprocal_deviations<T: Real, C: Grid<T>, A: Grid<T>>(
+    job: LayerNorm<'_, T>,
+    values: &mut [T],
+) -> Vec<T> {
+    let width = job.gamma.len();
+    let rows = values.par_chunks_exact_mut(width);
+    rows.map_init(|| vec![T::ZERO; width], |scratch, row| centre::<T, C, A>(job, row, scratch)).collect()
+}
+
+/// Leaves the deviations from the mean in `row` and returns the reciprocal of their root mean square.
+#[inline(always)]
+fn centre<T: Real, C: Grid<T>, A: Grid<T>>(job: LayerNorm<'_, T>, row: &mut [T], scratch: &mut [T]) -> T {
     let n = C::round(T::of(row.len() as f64));
     scratch.copy_from_slice(row);
     let mean = row_mean::<T, C, A>(scratch, n, job.order);
@@ -82,10 +101,7 @@ fn layer_norm_row<T: Real, C: Grid<T>, A: Grid<T>>(job: LayerNorm<'_, T>, row: &
     }
     let variance = row_mean::<T, C, A>(scratch, n, job.order);
     let stabilised = C::round(variance + C::round(T::of(job.epsilon)));
-    let scale = C::round(stabilised.reciprocal_sqrt());
-    for ((x, gamma), beta) in row.iter_mut().zip(job.gamma).zip(job.beta) {
-        *x = C::round(C::round(C::round(*x * scale) * *gamma) + *beta);
-    }
+    C::round(stabilised.reciprocal_sqrt())
 }
 
 /// Mean of `values`, which are overwritten.

@@ -1,6 +1,6 @@
 //! The kernels of a carrier type: which element-wise code runs for an op's rounding. See `elementwise` for the code.
 
-use super::elementwise::{embedding, gelu, hyperbolic_tangent, layer_norm, residual, softmax};
+use super::elementwise::{embedding, gelu, hyperbolic_tangent, layer_norm, reciprocal_deviations, residual, softmax};
 use super::real::Real;
 use super::rounding::{Brain, Exact, Half};
 use crate::graph::{Format, Gelu, Mask, ReductionOrder, Rounding, Shape};
@@ -38,6 +38,8 @@ pub(super) struct Embedding<'a, T> {
 pub(super) trait Kernels: Real {
     fn embedding(rounding: Rounding, job: Embedding<'_, Self>, out: &mut [Self]);
     fn layer_norm(rounding: Rounding, job: LayerNorm<'_, Self>, values: &mut [Self]);
+    /// The factor that [`Kernels::layer_norm`] scales each row with. `values` is overwritten.
+    fn reciprocal_deviations(rounding: Rounding, job: LayerNorm<'_, Self>, values: &mut [Self]) -> Vec<Self>;
     fn softmax(rounding: Rounding, job: Softmax<'_>, values: &mut [Self]);
     fn gelu(rounding: Rounding, form: Gelu, values: &mut [Self]);
     fn hyperbolic_tangent(rounding: Rounding, values: &mut [Self]);
@@ -50,6 +52,9 @@ impl Kernels for f64 {
     }
     fn layer_norm(_: Rounding, job: LayerNorm<'_, f64>, values: &mut [f64]) {
         layer_norm::<f64, Exact, Exact>(job, values);
+    }
+    fn reciprocal_deviations(_: Rounding, job: LayerNorm<'_, f64>, values: &mut [f64]) -> Vec<f64> {
+        reciprocal_deviations::<f64, Exact, Exact>(job, values)
     }
     fn softmax(_: Rounding, job: Softmax<'_>, values: &mut [f64]) {
         softmax::<f64, Exact, Exact>(job, values);
@@ -99,6 +104,9 @@ impl Kernels for f32 {
     }
     fn layer_norm(rounding: Rounding, job: LayerNorm<'_, f32>, values: &mut [f32]) {
         on_grids!(rounding, layer_norm(job, values));
+    }
+    fn reciprocal_deviations(rounding: Rounding, job: LayerNorm<'_, f32>, values: &mut [f32]) -> Vec<f32> {
+        on_grids!(rounding, reciprocal_deviations(job, values))
     }
     fn softmax(rounding: Rounding, job: Softmax<'_>, values: &mut [f32]) {
         on_grids!(rounding, softmax(job, values));

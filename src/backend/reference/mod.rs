@@ -2,6 +2,7 @@
 //! every rounding their definition names; FP64 is the oracle.
 
 mod elementwise;
+mod examine;
 mod kernels;
 mod product;
 mod program;
@@ -15,15 +16,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::ThreadPool;
 
 use super::{
-    Availability, Backend, BackendError, BackendKind, Build, BuildRequest, Engine, EngineDescription, MemoryBreakdown,
-    Output,
+    Availability, Backend, BackendError, BackendKind, Build, BuildRequest, Engine, EngineDescription, Examination,
+    MemoryBreakdown, Output,
 };
 use crate::backend::fit::{check_batch, check_shape, is_fp32, output_dims};
 use crate::graph::{Graph, PrecisionPolicy, Shape};
 use crate::input::Batch;
 use crate::model::Model;
+use examine::Examiner;
 use kernels::Kernels;
-use program::Program;
+use program::{Program, Tap, Untapped};
 use weights::Weights;
 
 /// Weights kept for the next engine of the same model and policy.
@@ -126,12 +128,12 @@ impl<T: Kernels> Runner<T> {
         Ok(())
     }
 
-    fn run(&mut self) -> Result<(), BackendError> {
+    fn run(&mut self, tap: &mut impl Tap<T>) -> Result<(), BackendError> {
         let Runner { program, pool, batch, .. } = self;
         let Some(batch) = batch.as_ref() else {
             return Err(BackendError::Inputs("no batch has been bound".to_owned()));
         };
-        pool.install(|| program.run(batch));
+        pool.install(|| program.run(batch, tap));
         Ok(())
     }
 }
@@ -155,7 +157,16 @@ impl Engine for ReferenceEngine {
     }
 
     fn enqueue(&mut self) -> Result<(), BackendError> {
-        self.runner.run()
+        self.runner.run(&mut Untapped)
+    }
+
+    fn examine(&mut self) -> Result<Option<Examination>, BackendError> {
+        let Some(batch) = self.runner.batch.clone() else {
+            return Err(BackendError::Inputs("no batch has been bound".to_owned()));
+        };
+        let mut examiner = Examiner::new(&self.model.graph, &batch);
+        self.runner.run(&mut examiner)?;
+        Ok(Some(examiner.finish()))
     }
 
     fn outputs(&mut self) -> Result<Output, BackendError> {
@@ -194,6 +205,6 @@ pub fn oracle_outputs(model: &Model, batch: &Batch, threads: usize) -> Result<Ve
     let program = Program::new(&model.graph, &policy, batch.shape, weights)?;
     let mut runner = Runner { program, pool: pool(threads)?, shape: batch.shape, batch: None };
     runner.bind(&model.graph, batch)?;
-    runner.run()?;
+    runner.run(&mut Untapped)?;
     Ok(runner.program.output().to_vec())
 }

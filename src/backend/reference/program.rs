@@ -44,6 +44,35 @@ pub(super) struct Program<T> {
     order: ReductionOrder,
 }
 
+/// What an operation is about to read.
+pub(super) struct Site<'a, T> {
+    /// The operation.
+    pub op: &'a Op,
+    /// Its inputs, as stored.
+    pub inputs: Vec<&'a [T]>,
+    /// Of a layer norm: its formats and parameters, and the format its input is stored in.
+    pub layer_norm: Option<(Rounding, LayerNorm<'a, T>, Format)>,
+}
+
+/// Someone who looks at the tensors of a pass. A timed pass has [`Untapped`], with which the calls compile to nothing.
+pub(super) trait Tap<T>: Send {
+    /// Whether the calls are made at all.
+    const ACTIVE: bool;
+    /// An operation is about to run.
+    fn before(&mut self, site: Site<'_, T>);
+    /// The operation has stored its output.
+    fn after(&mut self, output: &[T]);
+}
+
+/// Nobody looks.
+pub(super) struct Untapped;
+
+impl<T> Tap<T> for Untapped {
+    const ACTIVE: bool = false;
+    fn before(&mut self, _: Site<'_, T>) {}
+    fn after(&mut self, _: &[T]) {}
+}
+
 /// Assigns values to buffers so that a value's buffer is free for others after its last use.
 #[derive(Debug, Default)]
 struct Allocation {
@@ -146,12 +175,33 @@ impl<T: Kernels> Program<T> {
     }
 
     /// One forward pass.
-    pub fn run(&mut self, batch: &Batch) {
+    pub fn run<P: Tap<T>>(&mut self, batch: &Batch, tap: &mut P) {
         for step in &self.steps {
+            if P::ACTIVE {
+                tap.before(self.site(step));
+            }
             let mut buffer = std::mem::take(&mut self.buffers[step.output.buffer]);
             self.execute(step, batch, &mut buffer[..step.output.elements]);
+            if P::ACTIVE {
+                tap.after(&buffer[..step.output.elements]);
+            }
             self.buffers[step.output.buffer] = buffer;
         }
+    }
+
+    fn site<'a>(&'a self, step: &'a Step) -> Site<'a, T> {
+        let layer_norm = match step.op.kind {
+            OpKind::LayerNorm { gamma, beta, epsilon } => {
+                Some((step.rounding, self.layer_norm(step, (gamma, beta), epsilon), step.stored[0]))
+            }
+            _ => None,
+        };
+        Site { op: &step.op, inputs: (0..step.inputs.len()).map(|index| self.input(step, index)).collect(), layer_norm }
+    }
+
+    fn layer_norm(&self, step: &Step, (gamma, beta): (ParamId, ParamId), epsilon: f64) -> LayerNorm<'_, T> {
+        let vector = |id| self.weights.get(id, step.rounding.compute);
+        LayerNorm { gamma: vector(gamma), beta: vector(beta), epsilon, order: self.order }
     }
 
     fn execute(&self, step: &Step, batch: &Batch, out: &mut [T]) {
@@ -211,9 +261,7 @@ impl<T: Kernels> Program<T> {
         let rounding = step.rounding;
         match step.op.kind {
             OpKind::LayerNorm { gamma, beta, epsilon } => {
-                let vector = |id| self.weights.get(id, rounding.compute);
-                let job = LayerNorm { gamma: vector(gamma), beta: vector(beta), epsilon, order: self.order };
-                T::layer_norm(rounding, job, values);
+                T::layer_norm(rounding, self.layer_norm(step, (gamma, beta), epsilon), values);
             }
             OpKind::Softmax(mask) => {
                 let heads = step.rows / self.shape.tokens();
@@ -295,7 +343,7 @@ mod tests {
         let batch = Batch::single((0..9).collect());
         let weights = Arc::new(Weights::load(&model, policy).unwrap());
         let mut program = Program::<f32>::new(&model.graph, policy, batch.shape, weights).unwrap();
-        program.run(&batch);
+        program.run(&batch, &mut Untapped);
         let output = program.output().to_vec();
         (model, output)
     }
@@ -351,7 +399,7 @@ mod tests {
                 shape: Shape { batch: 1, sequence: 1 },
                 order: ReductionOrder::SumThenDivide,
             };
-            program.run(&Batch::single(vec![0]));
+            program.run(&Batch::single(vec![0]), &mut Untapped);
             let expected = if kind == OpKind::Tanh { 1.0 } else { f32::INFINITY };
             assert_eq!(program.output()[0], expected, "{kind:?}");
         }

@@ -3,6 +3,7 @@
 use super::schema::{Event, Expect, Expression, Filter, Pairing, Quantity, Slack};
 use crate::report::numbers;
 use crate::report::tables::quality::flips;
+use crate::stats::clopper_pearson;
 use crate::store::schema::{InputKind, ResultRow};
 
 /// `cuda hybrid, bert-base 8×128 random`
@@ -34,6 +35,7 @@ fn place(row: &ResultRow) -> String {
 /// A value of an expression with its unit.
 pub fn value(expression: &Expression, x: f64) -> String {
     match expression {
+        Expression::Ratio(_) if x.is_infinite() => "∞".to_owned(),
         Expression::Ratio(_) => format!("{}×", numbers::significant(x, 3)),
         Expression::Reduction(_) | Expression::Share(_) => numbers::percent(x),
         Expression::Difference(pairing) if pairing.of == Quantity::TaskAccuracy => {
@@ -78,8 +80,8 @@ pub fn accuracies(rows: &[&ResultRow]) -> Option<String> {
     Some(format!("{} against {} on {} sentences: {flips}.", percent(first)?, percent(second)?, first.task_total?))
 }
 
-/// Why a ratio whose both sides are 0 in every pair says nothing.
-pub fn nothing_to_compare(pairing: &Pairing) -> String {
+/// Why a ratio whose both sides are 0 in every pair says nothing; `fewest` forward passes were examined on any side.
+pub fn nothing_to_compare(pairing: &Pairing, fewest: Option<u64>) -> String {
     let side = |filter: &Filter| match filter.input_kind.as_slice() {
         [InputKind::Random] => Some("on random ids"),
         [InputKind::Text] => Some("on text"),
@@ -91,8 +93,18 @@ pub fn nothing_to_compare(pairing: &Pairing) -> String {
         _ => "on either side".to_owned(),
     };
     match pairing.of {
-        Quantity::NanShare => {
-            format!("no NaN under {} {where_}: nothing to compare.", pairing.numerator.precision.join(" or "))
+        Quantity::NanShare | Quantity::NanRate => {
+            let nothing =
+                format!("no NaN under {} {where_}: nothing to compare.", pairing.numerator.precision.join(" or "));
+            let unseen = fewest.filter(|_| pairing.of == Quantity::NanRate).and_then(|fewest| {
+                let bound = clopper_pearson(0, fewest)?.high;
+                let count = numbers::count(fewest);
+                Some(format!(
+                    " None in {count} forward passes leaves a rate of up to {} possible.",
+                    numbers::percent(bound)
+                ))
+            });
+            nothing + &unseen.unwrap_or_default()
         }
         _ => format!("zero {where_}: nothing to compare."),
     }
@@ -107,6 +119,9 @@ pub fn pair_method(of: Quantity) -> &'static str {
         Quantity::TaskAccuracy => {
             "Clopper-Pearson intervals of the share of sentences with different answers and of how many of them favour \
              either side, multiplied: covers with at least 92.5 %"
+        }
+        Quantity::NanRate => {
+            "ends of both rates' Clopper-Pearson 95 % intervals per forward pass divided crosswise: covers with at least 90 %"
         }
         _ => "no interval: both values are counts over every output, none was drawn",
     }
@@ -128,7 +143,7 @@ fn quantity(of: Quantity, x: f64) -> String {
         }
         Quantity::CosineMin => numbers::cosine(x),
         Quantity::MaxAbsError | Quantity::RelativeL2Error => numbers::magnitude(x),
-        Quantity::NanShare => numbers::percent(x),
+        Quantity::NanShare | Quantity::NanRate => numbers::percent(x),
         Quantity::TaskAccuracy => format!("{} %", numbers::fixed(x * 100.0, 2)),
         Quantity::Perplexity => numbers::significant(x, 5),
     }

@@ -6,7 +6,7 @@ use polars::prelude::{DataFrame, PolarsResult};
 
 use super::answered::Answered;
 use super::describe;
-use super::interval::{Estimate, Met, latency_ratio, map, paired_accuracy};
+use super::interval::{Estimate, Met, latency_ratio, map, nan_rate_ratio, paired_accuracy};
 use super::query::{self, Admitted, Pair};
 use super::schema::{Aggregate, Check, Claim, Count, Counterpart, Expression, Pairing, Quantity, Reduce, Share};
 use crate::report::data::{Data, distinct, latency_interval};
@@ -124,7 +124,9 @@ impl<'a> Results<'a> {
         finding.rows = pairs.len();
         finding.answered = answered;
         if undefined > 0 && both_zero == pairs.len() {
-            finding.explanation = describe::nothing_to_compare(pairing);
+            let rows = pairs.iter().filter_map(|pair| self.row(&pair.numerator).zip(self.row(&pair.denominator)));
+            let fewest = rows.filter_map(|(first, second)| first.forwards.min(second.forwards)).min();
+            finding.explanation = describe::nothing_to_compare(pairing, fewest);
         } else if undefined > 0 {
             let pairs = numbers::plural(undefined, "pair");
             let mut remark = format!("{pairs} left out, because the quotient is undefined");
@@ -297,8 +299,11 @@ fn estimate_of(
             _ => Estimate::exact(a - b),
         });
     }
-    let quotient = Some(a / b).filter(|quotient| quotient.is_finite())?;
+    // Two counts of 0 and more than 0 still bound the ratio of their rates from below.
+    let bounded = of == Quantity::NanRate && a > 0.0 && matches!(expression, Expression::Ratio(_));
+    let quotient = Some(a / b).filter(|quotient| quotient.is_finite() || bounded)?;
     let ratio = match of {
+        Quantity::NanRate => nan_rate_ratio(first, second, quotient),
         Quantity::LatencyP50Ms => latency_ratio(first, second, quotient),
         _ => Estimate::exact(quotient),
     };

@@ -48,6 +48,17 @@ pub fn latency_ratio(first: &ResultRow, second: &ResultRow, value: f64) -> Estim
     Estimate { value, interval }
 }
 
+/// Ratio of two NaN rates per forward pass, its interval from the ends of both Clopper-Pearson 95 % intervals divided
+/// crosswise: it covers with at least 90 %. Without an upper end where the second rate may be 0.
+pub fn nan_rate_ratio(first: &ResultRow, second: &ResultRow, value: f64) -> Estimate {
+    let ends = |row: &ResultRow| clopper_pearson(row.nan_forwards?, row.forwards?);
+    let interval = ends(first).zip(ends(second)).map(|(a, b)| {
+        let high = if b.low > 0.0 { a.high / b.low } else { f64::INFINITY };
+        (a.low / b.high, high)
+    });
+    Estimate { value, interval }
+}
+
 /// Accuracy of `first` less that of `second` on the same sentences: the share of sentences with different answers, times
 /// how much those favour `first`. Both have Clopper-Pearson 95 % intervals, and of the share's only one end counts for
 /// each end of the product, so that the product covers with at least 92.5 %. Without any different answer the share's
@@ -147,6 +158,19 @@ mod tests {
     fn strict_limits_exclude_themselves() {
         let expect = Expect { more_than: Some(360.0), ..Expect::default() };
         assert_eq!((expect.admits(360.0), expect.admits(361.0)), (false, true));
+    }
+
+    #[test]
+    fn a_ratio_of_rates_carries_the_uncertainty_of_both_counts() {
+        let row =
+            |nan, forwards| ResultRow { nan_forwards: Some(nan), forwards: Some(forwards), ..ResultRow::default() };
+        // R: binom.test(30, 40) is [0.5880, 0.8731], binom.test(5, 40) is [0.0419, 0.2680].
+        let (low, high) = nan_rate_ratio(&row(30, 40), &row(5, 40), 6.0).interval.unwrap();
+        assert!((low - 0.588_04 / 0.267_96).abs() < 1e-2 && (high - 0.873_07 / 0.041_86).abs() < 0.05, "{low} {high}");
+        let (low, high) = nan_rate_ratio(&row(40, 40), &row(0, 40), f64::INFINITY).interval.unwrap();
+        // 0 of 40 may be as many as 1 - 0.025^(1/40) = 8.8 %, 40 of 40 as few as 91.2 %.
+        assert!((low - 0.911_9 / 0.088_1).abs() < 0.02 && high.is_infinite(), "{low} {high}");
+        assert_eq!(nan_rate_ratio(&ResultRow::default(), &row(1, 2), 1.0).interval, None);
     }
 
     #[test]

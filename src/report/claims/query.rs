@@ -152,6 +152,7 @@ fn quantity(of: Quantity) -> Expr {
         Quantity::MaxAbsError => known("max_abs_error"),
         Quantity::RelativeL2Error => known("relative_l2_error"),
         Quantity::NanShare => known("nan_count") / known("output_elements"),
+        Quantity::NanRate => known("nan_forwards") / known("forwards"),
         Quantity::TaskAccuracy => known("task_accuracy"),
         Quantity::Perplexity => known("perplexity"),
     }
@@ -165,7 +166,8 @@ fn admission(admitted: &Admitted) -> Expr {
     }
 }
 
-/// The filter's rows; never those of the mock backend, which is an instrument for testing the runner.
+/// The filter's rows; never those of the mock backend, which is an instrument for testing the runner, nor those of weights
+/// with an injected outlier, which are no model of the paper.
 fn predicate(frame: &DataFrame, filter: &Filter) -> Expr {
     let text = |values: &[String]| values.iter().cloned().map(lit).collect::<Vec<Expr>>();
     let conditions = [
@@ -178,7 +180,7 @@ fn predicate(frame: &DataFrame, filter: &Filter) -> Expr {
         ("input", text(&filter.input)),
         ("input_kind", named(&filter.input_kind)),
     ];
-    let real = col("backend").neq(lit(BackendKind::Mock.name()));
+    let real = col("backend").neq(lit(BackendKind::Mock.name())).and(col("injection").is_null());
     let real = if filter.input_prefix.is_empty() {
         real
     } else {

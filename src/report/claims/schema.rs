@@ -216,6 +216,8 @@ pub enum Quantity {
     RelativeL2Error,
     /// NaN among the output's elements.
     NanShare,
+    /// Forward passes with NaN in the output among those examined.
+    NanRate,
     /// Task accuracy.
     TaskAccuracy,
     /// Perplexity.

@@ -3,6 +3,7 @@
 mod axis;
 mod canvas;
 mod curves;
+mod headroom;
 mod memory;
 mod numerics;
 mod panel;
@@ -84,10 +85,10 @@ pub fn memory(data: &Data) -> Result<Vec<Figure>, FigureError> {
     Ok(vec![memory::by_policy(data)?])
 }
 
-/// Distance from the reference and share of NaN, per policy.
+/// Distance from the reference and share of NaN, per policy; headroom below FP16's largest value.
 ///
 /// # Errors
 /// [`FigureError::Draw`].
 pub fn numerics(data: &Data) -> Result<Vec<Figure>, FigureError> {
-    Ok(vec![numerics::by_policy(data)?])
+    Ok(vec![numerics::by_policy(data)?, headroom::map(data)?])
 }

@@ -6,10 +6,12 @@ pub mod device;
 pub mod engines;
 pub mod environment;
 pub mod grid;
+pub mod headroom;
 pub mod latency;
 pub mod machines;
 pub mod memory;
 pub mod numerics;
+pub mod passes;
 pub mod quality;
 pub mod speedup;
 

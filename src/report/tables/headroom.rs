@@ -1,0 +1,59 @@
+//! Headroom below FP16's largest value, per class of operation.
+
+use crate::report::data::{Data, distinct, slug};
+use crate::report::headroom::{self, Headroom, layer_name, place_name};
+use crate::report::numbers;
+use crate::report::table::{Heading, Note, Table, TableCell};
+
+const SLUG: &str = "headroom";
+
+/// A table per model, its inputs side by side.
+pub fn headroom(data: &Data) -> Vec<Table> {
+    let all = headroom::of(data);
+    let caption = |model: &str| {
+        let what = "Largest magnitude of an FP32 run per class of operation, the layer that has it, and the headroom \
+                    log₂(65504 / magnitude) that FP16 leaves above it, bits. Negative: FP16 overflows there";
+        match model {
+            "" => format!("{what}."),
+            model => format!("{what}. Model {model}."),
+        }
+    };
+    if all.is_empty() {
+        let why =
+            "No FP32 run of the reference backend recorded magnitudes; the manifest's numerics.forwards asks for it.";
+        return vec![Table::empty(SLUG, caption(""), why)];
+    }
+    let models = distinct(all.iter().map(|found| found.model));
+    let table = |(index, model): (usize, &&str)| {
+        let inputs: Vec<&Headroom> = all.iter().filter(|found| found.model == *model).collect();
+        let injected = data.rows.iter().find(|row| row.model == **model);
+        let label = injected.map_or_else(|| (*model).to_string(), super::passes::labelled);
+        table_of(format!("{SLUG}-{}-{}", index + 1, slug(model)), caption(&label), &inputs)
+    };
+    models.iter().enumerate().map(table).collect()
+}
+
+fn table_of(slug: String, caption: String, inputs: &[&Headroom]) -> Table {
+    let mut headings = vec![Heading::text("Operation")];
+    for found in inputs {
+        headings.extend(["largest", "layer", "headroom"].map(|text| Heading::number(text).under(found.input)));
+    }
+    let mut table = Table::new(slug, caption, headings);
+    for place in distinct(inputs.iter().flat_map(|found| found.places())) {
+        let mut cells = vec![TableCell::new(place_name(place))];
+        for found in inputs {
+            let worst = found.worst(place);
+            cells.extend([
+                TableCell::optional(worst.map(|worst| numbers::magnitude(worst.magnitude))),
+                TableCell::optional(worst.map(|worst| layer_name(worst.layer))),
+                TableCell::optional(worst.map(|worst| numbers::fixed(worst.bits, 1))),
+            ]);
+        }
+        table.push(cells);
+    }
+    let text = "The sum of squares is that of a row's deviations from its mean: a layer norm that sums before it divides must \
+                hold it in its own format. Layer “outside”: before the first or after the last. The largest over all shapes \
+                and passes of the run.";
+    table.notes.push(Note { mark: String::new(), text: text.to_owned() });
+    table
+}
