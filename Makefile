@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce setup build paper minilm peers test bench clean-runs
+.PHONY: help reproduce setup build paper minilm peers test licences image image-check bench clean-runs
 
 MIXPREC := target/release/mixprec
 RUN ?= runs/quick
@@ -59,6 +59,15 @@ test: ## Everything CI checks: format, lints, tests.
 	$(CARGO) clippy --release --locked --no-default-features -- -D warnings
 	$(CARGO) clippy --release --locked --features tensorrt-enterprise -- -D warnings
 	$(CARGO) test --release --locked
+
+licences: ## List the licences of all crates; fails on one that deny.toml does not allow.
+	container/licences.py
+
+image: ## Build the container image with buildah, podman or docker; BUILD=... goes to the builder.
+	container/image.sh $(BUILD)
+
+image-check: ## Build the image twice without an image registry, run it, compare; needs root, buildah, mmdebstrap.
+	container/try-image.sh --seed target
 
 bench: ## The benchmarks: ignored tests whose names begin with bench, one at a time.
 	$(CARGO) test --release --locked -- --ignored --nocapture --test-threads=1 bench

@@ -49,6 +49,8 @@ options=(
 case "${tool##*/}" in
     # docker takes the time from its environment and writes it into the files' times only when it exports.
     docker) export SOURCE_DATE_EPOCH=$time ;;
+    # Its own version is not part of what is built.
+    buildah) options+=(--timestamp "$time" --identity-label=false) ;;
     *) options+=(--timestamp "$time") ;;
 esac
 printf 'image: %s builds mixprec:%s of commit %s\n' "$tool" "$version" "${commit:-unknown}"
