@@ -1,5 +1,5 @@
 # `make help` lists what there is. RUN is the folder of the results that `make paper` prints, PYTHON the one with PyTorch
-# for `make peers`.
+# for `make peers`, BUILD what `make image` hands to the builder.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -8,6 +8,7 @@ SHELL := bash
 MIXPREC := target/release/mixprec
 RUN ?= runs/quick
 PYTHON ?= python3
+BUILD ?=
 # Where setup.sh --test had to make a Python with what the tests need, the tests find it first.
 export PATH := $(if $(wildcard runs/venv/bin),$(CURDIR)/runs/venv/bin:)$(PATH)
 # The binding generator needs a libclang below 22. Looked for at every use: `make reproduce` installs one before it builds.

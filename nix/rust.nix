@@ -29,7 +29,7 @@ let
     export LIBCLANG_PATH=${lib.getLib llvm.libclang}/lib
     BINDGEN_EXTRA_CLANG_ARGS="$(< ${llvm.clang}/nix-support/cc-cflags)"
     BINDGEN_EXTRA_CLANG_ARGS+=" $(< ${llvm.clang}/nix-support/libc-cflags)"
-    BINDGEN_EXTRA_CLANG_ARGS+=" $(< ${llvm.clang}/nix-support/libcxx-cxxflags)"
+    BINDGEN_EXTRA_CLANG_ARGS+=" $(< ${llvm.clang}/nix-support/libcxx-cxxflags) ''${NIX_CFLAGS_COMPILE:-}"
     export BINDGEN_EXTRA_CLANG_ARGS
   '';
 
@@ -47,6 +47,14 @@ let
       }
     else
       { };
+
+  # For the tests that compare with other programs.
+  python = pkgs.python3.withPackages (packages: [
+    packages.numpy
+    packages.onnx
+    packages.pip
+    packages.safetensors
+  ]);
 
   build =
     attributes:
@@ -99,12 +107,7 @@ in
   # The tests that need Python, a GPU or data skip themselves and say so.
   tests = check "tests" [
     pkgs.git
-    (pkgs.python3.withPackages (python: [
-      python.numpy
-      python.onnx
-      python.pip
-      python.safetensors
-    ]))
+    python
   ] "cargo test --release --locked --offline";
 
   shell = pkgs.mkShell {
@@ -115,12 +118,7 @@ in
       pkgs.rustfmt
       pkgs.git
       pkgs.shellcheck
-      (pkgs.python3.withPackages (python: [
-        python.numpy
-        python.onnx
-        python.pip
-        python.safetensors
-      ]))
+      python
       # What the paper's PDF is made with; pdftoppm is for its tests.
       pkgs.poppler-utils
       (pkgs.texliveSmall.withPackages (tex: [
