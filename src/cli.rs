@@ -157,9 +157,9 @@ struct ExportArgs {
     /// Sequence length in tokens, or a range like 32..512.
     #[arg(long)]
     seq: Span,
-    /// Leave out the head: the output is the last hidden state.
-    #[arg(long)]
-    hidden: bool,
+    /// What the output is: the model's natural one, its last hidden state, or the logits of the last token alone.
+    #[arg(long, value_enum, default_value_t = Head::Natural)]
+    head: Head,
     /// File to write. Above 2 GB the weights go to a second file, FILE.data.
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
@@ -173,6 +173,16 @@ impl ValueEnum for BackendKind {
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(PossibleValue::new(self.name()))
+    }
+}
+
+impl ValueEnum for Head {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Head::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(self.name()))
     }
 }
 
@@ -268,10 +278,9 @@ fn infer(args: InferArgs) -> Result<u8> {
 }
 
 fn export(args: ExportArgs) -> Result<u8> {
-    let head = if args.hidden { Head::Hidden } else { Head::Natural };
     let request = ExportRequest {
         model: args.model,
-        head,
+        head: args.head,
         precision: args.precision,
         batch: args.batch,
         sequence: args.seq,

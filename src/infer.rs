@@ -160,7 +160,9 @@ pub fn infer(request: &InferRequest) -> Result<Answer, InferError> {
 fn check_output(request: &InferRequest, kind: OutputKind) -> Result<(), InferError> {
     let reason = match (request.wanted, kind) {
         (Wanted::Logits, OutputKind::Hidden) => "has no head, only hidden states (--output hidden)",
-        (Wanted::Nll, OutputKind::Hidden | OutputKind::ClassLogits) => "is not a language model",
+        (Wanted::Nll, OutputKind::Hidden | OutputKind::ClassLogits | OutputKind::LastTokenLogits) => {
+            "is not a language model"
+        }
         _ => return Ok(()),
     };
     Err(InferError::NoSuchOutput { wanted: request.wanted.name(), path: request.model.clone(), reason })

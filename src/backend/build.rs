@@ -53,6 +53,11 @@ impl Target {
             Target::Sm120 => Some((12, 0)),
         }
     }
+
+    /// Whether its engines are for a device of this compute capability.
+    pub fn is_for(self, capability: (u32, u32)) -> bool {
+        self.compute_capability().is_none_or(|own| own == capability)
+    }
 }
 
 impl fmt::Display for Target {
@@ -170,6 +175,13 @@ impl fmt::Debug for ProgressSink {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_engine_is_for_devices_of_its_target_and_the_current_one_for_whatever_is_here() {
+        let takes = |capability| Target::ALL.into_iter().filter(|target| target.is_for(capability)).collect::<Vec<_>>();
+        assert_eq!(takes((8, 9)), [Target::Current, Target::Sm89]);
+        assert_eq!(takes((9, 0)), [Target::Current]);
+    }
 
     #[test]
     fn targets_are_parsed_by_name_and_others_refused_with_the_list() {

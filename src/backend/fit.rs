@@ -1,9 +1,10 @@
 //! What every backend checks and derives in the same way: does a shape fit the model, a batch the engine; how large is
-//! the output; does a policy round at all.
+//! the output; does a policy round at all; what does it mean that a model could not be exported.
 
-use super::BackendError;
+use super::{BackendError, BackendKind};
 use crate::graph::{Format, Graph, PolicyError, PrecisionPolicy, Shape};
 use crate::input::Batch;
+use crate::onnx::ExportError;
 
 /// Refuses an engine that no batch could fill, before anything is allocated for it.
 pub(super) fn check_shape(graph: &Graph, shape: Shape) -> Result<(), BackendError> {
@@ -19,15 +20,21 @@ pub(super) fn check_shape(graph: &Graph, shape: Shape) -> Result<(), BackendErro
 
 /// Refuses a batch that would read outside the engine's tensors.
 pub(super) fn check_batch(graph: &Graph, shape: Shape, batch: &Batch) -> Result<(), BackendError> {
+    check_rows(graph.dimensions.vocabulary, shape, batch)
+}
+
+/// The same for an engine that has let go of its graph; `vocabulary` is the number of token ids.
+pub(super) fn check_rows(vocabulary: usize, shape: Shape, batch: &Batch) -> Result<(), BackendError> {
     let refuse = |message: String| Err(BackendError::Inputs(message));
     if batch.shape != shape || batch.ids.len() != shape.tokens() || batch.lengths.len() != shape.batch {
-        return refuse(format!("the engine is {shape:?}, the batch {:?}", batch.shape));
+        let (engine, batch) = (format_args!("{}x{}", shape.batch, shape.sequence), batch.shape);
+        return refuse(format!("a batch of {}x{} for an engine of {engine}", batch.batch, batch.sequence));
     }
     if let Some(length) = batch.lengths.iter().find(|&&length| length == 0 || length > shape.sequence) {
         return refuse(format!("a row of {length} tokens, where 1 to {} are allowed", shape.sequence));
     }
-    match batch.ids.iter().find(|&&id| id as usize >= graph.dimensions.vocabulary) {
-        Some(id) => refuse(format!("token id {id} is outside the vocabulary of {}", graph.dimensions.vocabulary)),
+    match batch.ids.iter().find(|&&id| id as usize >= vocabulary) {
+        Some(id) => refuse(format!("token id {id} is outside the vocabulary of {vocabulary}")),
         None => Ok(()),
     }
 }
@@ -43,4 +50,16 @@ pub(super) fn output_dims(graph: &Graph, shape: Shape) -> (usize, usize) {
 pub(super) fn is_fp32(graph: &Graph, policy: &PrecisionPolicy) -> Result<bool, PolicyError> {
     let fp32 = |format| matches!(format, Format::Fp32);
     Ok(graph.roundings(policy)?.iter().all(|r| fp32(r.compute) && fp32(r.accumulate) && fp32(r.store)))
+}
+
+/// What a failed export means to the backend that asked for it: shapes that do not fit the model are the asker's mistake.
+pub(super) fn export_failed(backend: BackendKind, error: ExportError) -> BackendError {
+    match error {
+        ExportError::Policy(error) => error.into(),
+        ExportError::Model(error) => error.into(),
+        ExportError::Positions { .. } | ExportError::Empty { .. } | ExportError::Huge { .. } => {
+            BackendError::Inputs(error.to_string())
+        }
+        error => BackendError::Execution { backend, message: error.to_string() },
+    }
 }

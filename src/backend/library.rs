@@ -254,6 +254,19 @@ impl Found {
         self.path.strip_prefix(here).unwrap_or(&self.path).display().to_string()
     }
 
+    /// What a person does about a file that is no use: it cannot be loaded, or is too old.
+    pub fn cure(&self) -> String {
+        let variable = self.library.variable();
+        match self.how {
+            How::Variable(name) if matches!(self.library.pin(), Ok(None)) => format!("correct {name}"),
+            How::Variable(name) => format!("correct {name}, or unset it to use the pinned library"),
+            How::Pinned => format!("run {}", self.library.set_up()),
+            How::Loader | How::Toolkit | How::PythonPackage => {
+                format!("install another, or say where one is in {variable}")
+            }
+        }
+    }
+
     /// Compares the file with its pin, byte for byte. A library that a person chose by other means is not judged.
     ///
     /// # Errors
@@ -297,5 +310,18 @@ mod tests {
         let cure = "run container/setup.sh --cuda, or say where it is in MIXPREC_CUDA_LIBRARY_DIR";
         assert_eq!(cublas, format!("FILE is not here: {cure}"));
         assert!(missing(Library::Nvrtc).contains("container/setup.sh --libraries, or say"));
+    }
+
+    #[test]
+    fn the_cure_follows_from_where_the_library_was_found() {
+        let cure = |library, how| Found { library, path: PathBuf::new(), how }.cure();
+        let named = How::Variable(TENSORRT_VARIABLE);
+        assert_eq!(cure(Library::OnnxRuntime, How::Pinned), "run container/setup.sh --libraries");
+        assert_eq!(
+            cure(Library::TensorRtRtx, named),
+            "correct MIXPREC_TENSORRT_LIBRARY_DIR, or unset it to use the pinned library"
+        );
+        assert_eq!(cure(Library::TensorRt, named), "correct MIXPREC_TENSORRT_LIBRARY_DIR", "there is no pinned one");
+        assert!(cure(Library::TensorRt, How::Loader).ends_with("say where one is in MIXPREC_TENSORRT_LIBRARY_DIR"));
     }
 }

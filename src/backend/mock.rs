@@ -231,7 +231,7 @@ impl Engine for MockEngine {
 
     fn memory(&self) -> MemoryBreakdown {
         let activations_bytes = Some((self.rows * self.width * 4) as u64);
-        MemoryBreakdown { weights_bytes: Some(self.weights_bytes), activations_bytes, workspace_bytes: None }
+        MemoryBreakdown { weights_bytes: Some(self.weights_bytes), activations_bytes, ..MemoryBreakdown::default() }
     }
 
     fn describe(&self) -> EngineDescription {

@@ -65,6 +65,7 @@ impl BackendKind {
     pub fn supports(self, policy: &PrecisionPolicy) -> Result<(), String> {
         match self {
             BackendKind::OnnxRuntime => onnxruntime::supports(policy),
+            BackendKind::Cuda => cuda::supports(policy),
             _ => Ok(()),
         }
     }
@@ -158,6 +159,17 @@ pub enum BackendError {
     Clock(String),
 }
 
+impl BackendError {
+    /// What it says, without the backend's name where the place it is printed in has that already.
+    pub fn into_reason(self) -> String {
+        match self {
+            BackendError::Unavailable { reason, .. } => reason,
+            BackendError::Execution { message, .. } => message,
+            error => error.to_string(),
+        }
+    }
+}
+
 /// What to build an engine for.
 #[derive(Debug, Clone)]
 pub struct BuildRequest {
@@ -191,6 +203,19 @@ pub struct MemoryBreakdown {
     pub activations_bytes: Option<u64>,
     /// Scratch of libraries.
     pub workspace_bytes: Option<u64>,
+    /// Growth of the device's used memory since before the engine's parts were made, by the driver's count. It holds the
+    /// kernels' code too, and what other processes took or gave back meanwhile.
+    #[serde(default)]
+    pub device_bytes: Option<u64>,
+}
+
+/// The fastest a device was seen to do the two things a pass consists of, in the process that measures.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Ceilings {
+    /// Floating-point operations per second of a large product in the formats of the engine's linear layers.
+    pub flops_per_s: f64,
+    /// Bytes per second, read and written, of a large copy.
+    pub bytes_per_s: f64,
 }
 
 /// What an engine says of itself, for the row.
@@ -255,6 +280,11 @@ pub trait Engine {
     /// What the first execution took beyond a later one, seconds, where the library compiles device code at run time;
     /// known once it has been executed.
     fn first_run_s(&self) -> Option<f64> {
+        None
+    }
+
+    /// What its device can do at most, where that has been measured.
+    fn ceilings(&self) -> Option<Ceilings> {
         None
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, value_parser};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{OK, SOME_FAILED, note, show};
@@ -16,10 +16,13 @@ use crate::backend::tensorrt::{
 use crate::backend::{BackendError, BuildProgress, BuildReport, ProgressSink, Target};
 use crate::graph::{Format, PrecisionPolicy, Preset};
 use crate::model::{Head, Model, ModelArgument};
-use crate::onnx::{Extent, Span};
+use crate::onnx::{Extent, Span, check_extent};
 
 /// Exit code of an interrupted command: 128 and SIGINT's number.
 const INTERRUPTED: u8 = 130;
+
+/// More than any GPU has, megabytes.
+const LARGEST_WORKSPACE_MB: u64 = 1_000_000;
 
 #[derive(Debug, Args)]
 pub(super) struct BuildArgs {
@@ -31,42 +34,46 @@ pub(super) struct BuildArgs {
     #[arg(long, value_delimiter = ',', default_value = "hybrid")]
     precision: Vec<Preset>,
     /// Batch sizes; a range like 1..32 (both ends included) is one engine with a dynamic dimension.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', required = true)]
     batch: Vec<Span>,
     /// Sequence lengths in tokens, or ranges like 32..512.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', required = true)]
     seq: Vec<Span>,
     /// GPU generations: sm80, sm86, sm89, sm120, or the GPU of this machine.
     #[arg(long, value_delimiter = ',', default_value = "current")]
     target: Vec<Target>,
-    /// Leave out the head: the output is the last hidden state.
-    #[arg(long)]
-    hidden: bool,
+    /// What the output is: the model's natural one, its last hidden state, or the logits of the last token alone.
+    #[arg(long, value_enum, default_value_t = Head::Natural)]
+    head: Head,
     /// Most device memory for a layer's scratch, megabytes; the library's own limit unless said otherwise.
-    #[arg(long, value_name = "MB")]
+    #[arg(long, value_name = "MB", value_parser = value_parser!(u64).range(1..=LARGEST_WORKSPACE_MB))]
     workspace_mb: Option<u64>,
     /// Folder of the engines and of build.json, which says what each is made of.
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
 }
 
-/// Builds every combination of what was typed; a failure costs its own engine only.
+/// Builds every combination of what was typed, each once; a failure costs its own engine only.
 pub(super) fn execute(args: &BuildArgs) -> Result<ExitCode> {
-    let head = if args.hidden { Head::Hidden } else { Head::Natural };
-    let model = Model::open(&args.model.name, &args.model.source, Path::new("."), head)?;
+    let model = Model::open(&args.model.name, &args.model.source, Path::new("."), args.head)?;
+    let extents = extents(args);
+    extents.iter().try_for_each(|&extent| check_extent(&model, extent))?;
     let folder = EngineFolder::open(&args.out)?;
-    let policies: Vec<PrecisionPolicy> = args.precision.iter().copied().map(PrecisionPolicy::preset).collect();
-    let options =
-        BuildOptions { workspace_bytes: args.workspace_mb.map(|megabytes| megabytes.saturating_mul(1_000_000)) };
+    let policies = distinct(&args.precision).into_iter().map(PrecisionPolicy::preset).collect::<Vec<_>>();
+    let options = BuildOptions { workspace_bytes: args.workspace_mb.map(|megabytes| megabytes * 1_000_000) };
     let cancel = cancelled_by_signals()?;
     let mut code = OK;
-    for (target, policy) in args.target.iter().flat_map(|target| policies.iter().map(move |policy| (*target, policy))) {
-        for extent in extents(args) {
+    let targets = distinct(&args.target);
+    for (&target, policy) in targets.iter().flat_map(|target| policies.iter().map(move |policy| (target, policy))) {
+        for &extent in &extents {
             let request =
                 AheadRequest { options, cancel: cancel.clone(), ..AheadRequest::new(&model, policy, extent, target) };
             match build(request, &folder) {
                 Ok(text) => show(text)?,
-                Err(_) if cancel.is_cancelled() => return Ok(ExitCode::from(INTERRUPTED)),
+                Err(_) if cancel.is_cancelled() => {
+                    note(format_args!("interrupted; what was built before is in {}", args.out.display()));
+                    return Ok(ExitCode::from(INTERRUPTED));
+                }
                 // Neither the library's absence nor a model without weights will be better for the next engine.
                 Err(Failed::Engine(label, error)) if is_of_one_engine(&error) => {
                     note(format_args!("{label}: FAILED: {error}"));
@@ -91,8 +98,20 @@ fn is_of_one_engine(error: &BackendError) -> bool {
 }
 
 /// The shapes of every batch size and sequence length.
-fn extents(args: &BuildArgs) -> impl Iterator<Item = Extent> {
-    args.seq.iter().flat_map(|&sequence| args.batch.iter().map(move |&batch| Extent::of(batch, sequence)))
+fn extents(args: &BuildArgs) -> Vec<Extent> {
+    let all = args.seq.iter().flat_map(|&sequence| args.batch.iter().map(move |&batch| Extent::of(batch, sequence)));
+    distinct(&all.collect::<Vec<_>>())
+}
+
+/// What was typed, in its order, repetitions left out.
+fn distinct<T: Copy + PartialEq>(typed: &[T]) -> Vec<T> {
+    let mut distinct = Vec::new();
+    for one in typed {
+        if !distinct.contains(one) {
+            distinct.push(*one);
+        }
+    }
+    distinct
 }
 
 /// The first signal stops the builder at its next step, a second one the program.
@@ -180,14 +199,7 @@ fn inspected(request: &AheadRequest<'_>, engine: &SerialisedEngine, folder: &Eng
             let counts: Vec<String> = layers_by_output.iter().map(|(name, count)| format!("{count} {name}")).collect();
             Ok(format!("  {layers} layers as built, by output: {}; {}\n", counts.join(", "), path.display()))
         }
-        Err(error) => Ok(format!("  not inspected: {}\n", reason(error))),
-    }
-}
-
-fn reason(error: BackendError) -> String {
-    match error {
-        BackendError::Unavailable { reason, .. } => reason,
-        error => error.to_string(),
+        Err(error) => Ok(format!("  not inspected: {}\n", error.into_reason())),
     }
 }
 

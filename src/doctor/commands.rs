@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 
 use super::material::{Experiment, Material};
 use super::{Finding, Section, Status, is_on_path};
-use crate::backend::BackendKind;
+use crate::backend::{BackendKind, Target};
+use crate::plan::Configuration;
 
 /// The manifest `make reproduce` runs.
 const QUICK: &str = "experiments/quick.yaml";
 
 /// One finding per command.
 pub(super) fn possible(backends: &[(BackendKind, Finding)], material: &Material, paper: &Finding) -> Vec<Finding> {
-    let available: BTreeSet<BackendKind> =
-        backends.iter().filter(|(_, finding)| finding.status == Status::Ok).map(|&(kind, _)| kind).collect();
-    let runs: Vec<Finding> = material.experiments.iter().map(|experiment| run(experiment, &available)).collect();
+    let of = |status| backends.iter().filter(move |(_, finding)| finding.status == status).map(|&(kind, _)| kind);
+    let able = Able { execute: of(Status::Ok).collect(), build: of(Status::Limited).collect() };
+    let runs: Vec<Finding> = material.experiments.iter().map(|experiment| run(experiment, &able)).collect();
     let quick = material.experiments.iter().zip(&runs).find(|(experiment, _)| experiment.file == QUICK);
     let mut findings = vec![reproduce(quick.map(|(_, finding)| finding), is_on_path("cargo"))];
     findings.push(command("mixprec plan MANIFEST", Status::Ok, "needs the manifest only"));
@@ -29,32 +30,51 @@ fn command(name: impl Into<String>, status: Status, detail: impl Into<String>) -
     Finding::new(Section::Commands, name, status, detail)
 }
 
-fn run(experiment: &Experiment, available: &BTreeSet<BackendKind>) -> Finding {
+/// What the backends of this machine can do.
+#[derive(Debug, Default)]
+struct Able {
+    /// Build and execute.
+    execute: BTreeSet<BackendKind>,
+    /// Build for a named target, and not execute.
+    build: BTreeSet<BackendKind>,
+}
+
+impl Able {
+    fn builds(&self, of: &Configuration) -> bool {
+        self.build.contains(&of.backend) && of.target.is_some_and(|target| target != Target::Current)
+    }
+}
+
+fn run(experiment: &Experiment, able: &Able) -> Finding {
     let total = experiment.plan.configurations.len();
     let mut blockers = BTreeSet::new();
-    let mut possible = 0;
+    let (mut executed, mut built) = (0, 0);
     for configuration in &experiment.plan.configurations {
-        let mut free = true;
-        let mut block = |reason: String| {
-            blockers.insert(reason);
-            free = false;
-        };
-        if !available.contains(&configuration.backend) {
-            block(format!("backend {}", configuration.backend));
+        let executes = able.execute.contains(&configuration.backend);
+        let lacking: Vec<String> = [
+            (!executes && !able.builds(configuration)).then(|| format!("backend {}", configuration.backend)),
+            experiment.absent_models.contains(&configuration.model).then(|| format!("model {}", configuration.model)),
+            experiment.absent_inputs.contains(&configuration.input).then(|| format!("input {}", configuration.input)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        match (lacking.is_empty(), executes) {
+            (true, true) => executed += 1,
+            (true, false) => built += 1,
+            (false, _) => blockers.extend(lacking),
         }
-        if experiment.absent_models.contains(&configuration.model) {
-            block(format!("model {}", configuration.model));
-        }
-        if experiment.absent_inputs.contains(&configuration.input) {
-            block(format!("input {}", configuration.input));
-        }
-        possible += usize::from(free);
     }
     let lacking = blockers.into_iter().collect::<Vec<_>>().join(", ");
-    let (status, detail) = match possible {
-        0 => (Status::Missing, format!("none of {total} configurations: not here: {lacking}")),
-        _ if possible == total => (Status::Ok, format!("all {total} configurations")),
-        _ => (Status::Limited, format!("{possible} of {total} configurations; not here: {lacking}")),
+    let (status, detail) = match (executed, built) {
+        (0, 0) => (Status::Missing, format!("none of {total} configurations: not here: {lacking}")),
+        (all, 0) if all == total => (Status::Ok, format!("all {total} configurations")),
+        (0, all) if all == total => (Status::Limited, format!("all {total} configurations built, none executed")),
+        (some, 0) => (Status::Limited, format!("{some} of {total} configurations; not here: {lacking}")),
+        (some, more) => {
+            let lacking = if lacking.is_empty() { lacking } else { format!("; not here: {lacking}") };
+            (Status::Limited, format!("{some} of {total} configurations, {more} more built and not executed{lacking}"))
+        }
     };
     command(format!("mixprec run {}", experiment.file), status, detail)
 }
@@ -122,12 +142,36 @@ expect_configurations: 4
     fn a_run_counts_what_can_be_measured_and_names_what_cannot() {
         let material = survey(MANIFEST);
         let experiment = &material.experiments[0];
-        let finding = run(experiment, &BTreeSet::from([BackendKind::Reference]));
+        let reference = Able { execute: BTreeSet::from([BackendKind::Reference]), ..Able::default() };
+        let finding = run(experiment, &reference);
         assert_eq!(finding.status, Status::Limited);
         assert_eq!(finding.detail, "1 of 4 configurations; not here: backend cuda, model kept");
-        let finding = run(experiment, &BTreeSet::new());
+        let finding = run(experiment, &Able::default());
         assert_eq!(finding.status, Status::Missing);
         assert!(finding.detail.starts_with("none of 4 configurations"), "{}", finding.detail);
+    }
+
+    #[test]
+    fn engines_that_are_built_for_other_machines_are_counted_apart() {
+        let built = MANIFEST
+            .replace("reference, cuda", "reference, tensorrt")
+            .replace("precisions", "targets: [sm80, sm89]\nprecisions");
+        let able = |execute: &[BackendKind]| Able {
+            execute: execute.iter().copied().collect(),
+            build: BTreeSet::from([BackendKind::TensorRt]),
+        };
+        let detail = |manifest: &str, execute: &[BackendKind]| {
+            let finding = run(&survey(manifest).experiments[0], &able(execute));
+            (finding.status, finding.detail)
+        };
+        let alone = built.replace("reference, tensorrt", "tensorrt").replace("  kept: {checkpoint: nowhere}\n", "");
+        let alone = alone.replace("configurations: 4", "configurations: 2");
+        assert_eq!(detail(&alone, &[]), (Status::Limited, "all 2 configurations built, none executed".to_owned()));
+        let current = alone
+            .replace("targets: [sm80, sm89]", "targets: [current]")
+            .replace("configurations: 2", "configurations: 1");
+        let expected = "none of 1 configurations: not here: backend tensorrt";
+        assert_eq!(detail(&current, &[]), (Status::Missing, expected.to_owned()), "there is no such device");
     }
 
     #[test]

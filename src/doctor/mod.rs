@@ -12,7 +12,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::backend::{self, Availability, BackendError, BackendKind};
+use crate::backend::{self, Availability, BackendKind};
 use crate::provenance::Environment;
 
 pub use render::{json, text};
@@ -110,10 +110,7 @@ fn backend_finding(kind: BackendKind) -> Finding {
             let detail = format!("{found}; builds engines, but does not execute them here: {reason}");
             Finding::new(Section::Backends, kind.name(), Status::Limited, detail)
         }
-        Err(BackendError::Unavailable { reason, .. }) => {
-            Finding::new(Section::Backends, kind.name(), Status::Missing, reason)
-        }
-        Err(error) => Finding::new(Section::Backends, kind.name(), Status::Missing, error.to_string()),
+        Err(error) => Finding::new(Section::Backends, kind.name(), Status::Missing, error.into_reason()),
     }
 }
 

@@ -143,6 +143,15 @@ pub enum LinearRole {
     Output,
 }
 
+/// Which token of a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Token {
+    /// The first one (BERT's pooler).
+    First,
+    /// The last one that is no padding: what the next token is predicted from.
+    Last,
+}
+
 /// What an operation does.
 #[derive(Debug, Clone, PartialEq)]
 pub enum OpKind {
@@ -193,8 +202,8 @@ pub enum OpKind {
     Tanh,
     /// Element-wise sum of two inputs.
     Residual,
-    /// The first token of every sequence: `[B, S, W]` to `[B, W]`.
-    SelectFirst,
+    /// One token of every sequence: `[B, S, W]` to `[B, W]`.
+    Select(Token),
 }
 
 impl OpKind {
@@ -212,7 +221,7 @@ impl OpKind {
             OpKind::Gelu(_) => OpClass::Gelu,
             OpKind::Tanh => OpClass::Tanh,
             OpKind::Residual => OpClass::Residual,
-            OpKind::SelectFirst => OpClass::Select,
+            OpKind::Select(_) => OpClass::Select,
         }
     }
 }
@@ -259,6 +268,8 @@ pub enum OutputKind {
     ClassLogits,
     /// Next-token logits `[B, S, vocabulary]`.
     TokenLogits,
+    /// Next-token logits of the last token of every sequence alone, `[B, vocabulary]`.
+    LastTokenLogits,
 }
 
 impl OutputKind {

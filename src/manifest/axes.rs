@@ -6,6 +6,7 @@ use super::cursor::{Cursor, Fields, Located, NAME_WORDS, valid_name};
 use super::diagnostic::{Place, Report, one_of, quoted};
 use super::schema::{Architecture, InputEntry, InputSource, ModelEntry, ModelSource};
 use crate::backend::{BackendKind, Target};
+use crate::model::Head;
 
 /// Largest batch size and sequence length a manifest may ask for: far beyond any model, small enough that no product
 /// of sizes overflows.
@@ -157,40 +158,46 @@ fn named_axis<'t, T>(
 pub(super) fn models(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> Axis<ModelEntry> {
     let expected = "a mapping from names to models, like `bert: {random: 1, architecture: bert-base}`";
     named_axis(cursor, report, expected, |name, entry, report| {
-        let source = model_source(entry, report)?;
-        Some(ModelEntry { name: name.to_owned(), source })
+        let (source, head) = model_source(entry, report)?;
+        Some(ModelEntry { name: name.to_owned(), source, head })
     })
 }
 
-fn model_source(entry: &Cursor<'_>, report: &mut Report<'_>) -> Option<ModelSource> {
+fn model_source(entry: &Cursor<'_>, report: &mut Report<'_>) -> Option<(ModelSource, Head)> {
     let kinds: [(&str, &[&str]); 3] = [
-        ("random", &["random", "architecture"]),
-        ("checkpoint", &["checkpoint", "sha256"]),
-        ("hub", &["hub", "revision", "sha256", "fallback"]),
+        ("random", &["random", "architecture", "head"]),
+        ("checkpoint", &["checkpoint", "sha256", "head"]),
+        ("hub", &["hub", "revision", "sha256", "fallback", "head"]),
     ];
-    match open_kind(entry, report, &kinds)? {
-        ("random", fields) => {
+    let (kind, fields) = open_kind(entry, report, &kinds)?;
+    let head = match fields.optional("head") {
+        Some(name) => name.choice(report, &Head::ALL.map(|head| (head.name(), head)))?,
+        None => Head::Natural,
+    };
+    let source = match kind {
+        "random" => {
             let seed = fields.required(report, "random", "1").and_then(|seed| seed.seed(report));
             let architecture = fields.required(report, "architecture", "bert-base");
             let architecture = architecture.and_then(|name| architecture_of(name, report));
-            Some(ModelSource::Random { seed: seed?, architecture: architecture? })
+            ModelSource::Random { seed: seed?, architecture: architecture? }
         }
-        ("checkpoint", fields) => {
+        "checkpoint" => {
             let path = fields.required(report, "checkpoint", "../models/minilm");
             let path = path.and_then(|path| path.text(report, "the path of a Hugging Face folder"));
             let sha256 = optional_digest(&fields, report);
-            Some(ModelSource::Checkpoint { path: PathBuf::from(path?), sha256 })
+            ModelSource::Checkpoint { path: PathBuf::from(path?), sha256 }
         }
-        (_, fields) => {
+        _ => {
             let repository = fields.required(report, "hub", "owner/name").and_then(|hub| repository(hub, report));
             let revision = fields.required(report, "revision", "(the 40 digits of a commit)");
             let revision = revision.and_then(|digits| digits.hex(report, 40, "a commit"));
             let sha256 = fields.required(report, "sha256", "(the 64 digits of model.safetensors)");
             let sha256 = sha256.and_then(|digits| digits.hex(report, 64, "the SHA-256 of model.safetensors"));
             let fallback = fields.optional("fallback").and_then(|name| architecture_of(name, report));
-            Some(ModelSource::Hub { repository: repository?, revision: revision?, sha256: sha256?, fallback })
+            ModelSource::Hub { repository: repository?, revision: revision?, sha256: sha256?, fallback }
         }
-    }
+    };
+    Some((source, head))
 }
 
 fn architecture_of(name: &Cursor<'_>, report: &mut Report<'_>) -> Option<Architecture> {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::{BackendKind, Target};
 use crate::graph::PrecisionPolicy;
+use crate::model::Head;
 
 /// The manifest format this program reads.
 pub const MANIFEST_VERSION: u64 = 1;
@@ -52,6 +53,13 @@ pub struct ModelEntry {
     pub name: String,
     /// Where it comes from.
     pub source: ModelSource,
+    /// What its output is.
+    #[serde(skip_serializing_if = "is_natural")]
+    pub head: Head,
+}
+
+fn is_natural(head: &Head) -> bool {
+    *head == Head::Natural
 }
 
 /// Where a checkpoint comes from.

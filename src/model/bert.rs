@@ -4,7 +4,7 @@
 
 use super::config::{ModelConfig, TaskHead};
 use super::layers::{AttentionTensors, LayerBuilder, LinearSpec, MlpTensors};
-use crate::graph::{Graph, LinearRole, Mask, OpKind, OutputKind, ValueId, ValueShape};
+use crate::graph::{Graph, LinearRole, Mask, OpKind, OutputKind, Token, ValueId, ValueShape};
 
 /// Builds the graph with the configuration's head.
 pub(super) fn graph(config: &ModelConfig) -> Graph {
@@ -18,7 +18,7 @@ pub(super) fn graph(config: &ModelConfig) -> Graph {
             let logits = classifier(&mut builder, stream, labels);
             builder.finish(logits, OutputKind::ClassLogits)
         }
-        TaskHead::None | TaskHead::LanguageModel => builder.finish(stream, OutputKind::Hidden),
+        TaskHead::None | TaskHead::LanguageModel { .. } => builder.finish(stream, OutputKind::Hidden),
     }
 }
 
@@ -55,7 +55,7 @@ fn layer(builder: &mut LayerBuilder<'_>, index: usize, stream: ValueId) -> Value
 fn classifier(builder: &mut LayerBuilder<'_>, stream: ValueId, labels: usize) -> ValueId {
     let hidden = builder.hidden();
     let shape = ValueShape::Sequences(hidden);
-    let first = builder.graph.op("pooler/first", OpKind::SelectFirst, &[stream], shape);
+    let first = builder.graph.op("pooler/first", OpKind::Select(Token::First), &[stream], shape);
     let dense = LinearSpec {
         name: "pooler/dense",
         tensors: &["pooler.dense".to_owned()],

@@ -39,7 +39,10 @@ pub enum TaskHead {
         labels: usize,
     },
     /// Projection on the vocabulary, tied to the word table.
-    LanguageModel,
+    LanguageModel {
+        /// Of the last token of every sequence alone.
+        last_token: bool,
+    },
 }
 
 /// Everything the graph needs to know.
@@ -195,7 +198,7 @@ impl ModelConfig {
         }
         let head = match json.architectures.first().map(String::as_str) {
             Some("GPT2Model") => TaskHead::None,
-            Some("GPT2LMHeadModel") | None => TaskHead::LanguageModel,
+            Some("GPT2LMHeadModel") | None => TaskHead::LanguageModel { last_token: false },
             Some(other) => {
                 return Err(format!("architecture `{other}` is not supported; `GPT2LMHeadModel` and `GPT2Model` are"));
             }
@@ -266,7 +269,7 @@ impl ModelConfig {
         let dimensions = Dimensions { layers, hidden, heads, inner: 4 * hidden, vocabulary, positions };
         let (token_types, gelu, epsilon, head) = match family {
             Family::Bert => (2, Gelu::Erf, 1e-12, TaskHead::None),
-            Family::Gpt2 => (0, Gelu::Tanh, 1e-5, TaskHead::LanguageModel),
+            Family::Gpt2 => (0, Gelu::Tanh, 1e-5, TaskHead::LanguageModel { last_token: false }),
         };
         ModelConfig {
             family,
@@ -315,7 +318,7 @@ mod tests {
         assert_eq!(ModelConfig::parse(BERT).unwrap().head, TaskHead::Classifier { labels: 1 });
         let config = ModelConfig::parse(GPT2).unwrap();
         assert_eq!(config.dimensions.inner, 1024);
-        assert_eq!(config.head, TaskHead::LanguageModel);
+        assert_eq!(config.head, TaskHead::LanguageModel { last_token: false });
         assert_eq!(config.gelu, Gelu::Tanh);
     }
 

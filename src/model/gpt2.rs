@@ -5,7 +5,7 @@
 
 use super::config::{ModelConfig, TaskHead};
 use super::layers::{AttentionTensors, LayerBuilder, MlpTensors};
-use crate::graph::{Graph, LinearRole, Mask, OpKind, OutputKind, ValueId, ValueShape};
+use crate::graph::{Graph, LinearRole, Mask, OpKind, OutputKind, Token, ValueId, ValueShape};
 
 /// Builds the graph with the configuration's head.
 pub(super) fn graph(config: &ModelConfig) -> Graph {
@@ -21,10 +21,17 @@ pub(super) fn graph(config: &ModelConfig) -> Graph {
     }
     let hidden = builder.layer_norm("final/layer_norm", "ln_f", stream);
     match config.head {
-        TaskHead::LanguageModel => {
+        TaskHead::LanguageModel { last_token } => {
             let kind = OpKind::Linear { role: LinearRole::Output, weight: word, bias: None };
-            let shape = ValueShape::Tokens(dimensions.vocabulary);
-            let logits = builder.graph.op("lm_head", kind, &[hidden], shape);
+            let width = dimensions.vocabulary;
+            if last_token {
+                let select = OpKind::Select(Token::Last);
+                let last =
+                    builder.graph.op("final/last_token", select, &[hidden], ValueShape::Sequences(dimensions.hidden));
+                let logits = builder.graph.op("lm_head", kind, &[last], ValueShape::Sequences(width));
+                return builder.finish(logits, OutputKind::LastTokenLogits);
+            }
+            let logits = builder.graph.op("lm_head", kind, &[hidden], ValueShape::Tokens(width));
             builder.finish(logits, OutputKind::TokenLogits)
         }
         TaskHead::None | TaskHead::Classifier { .. } => builder.finish(hidden, OutputKind::Hidden),

@@ -11,6 +11,7 @@ mod tokenizer;
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use argument::ModelArgument;
@@ -25,13 +26,30 @@ use checkpoint::Checkpoint;
 pub const HUB_FOLDER: &str = "../runs/hub";
 
 /// What a person wants out of the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Head {
     /// Logits where the checkpoint has a head for them, hidden states otherwise.
     #[default]
     Natural,
     /// Last hidden state.
     Hidden,
+    /// Logits of the last token of every sequence, of a language model: what generating one token needs.
+    LastToken,
+}
+
+impl Head {
+    /// Every head.
+    pub const ALL: [Head; 3] = [Head::Natural, Head::Hidden, Head::LastToken];
+
+    /// The spelling in manifests and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Head::Natural => "natural",
+            Head::Hidden => "hidden",
+            Head::LastToken => "last-token",
+        }
+    }
 }
 
 /// A model ready to be built into engines.
@@ -67,6 +85,11 @@ pub enum ModelError {
     /// The tokenizer cannot be used.
     #[error("{path}: {message}")]
     Tokenizer { path: PathBuf, message: String },
+    /// A model without next-token logits was asked for them.
+    #[error(
+        "model `{model}` is no language model: it has no logits of a last token; leave out the head, or write `head: hidden`"
+    )]
+    NoLanguageModel { model: String },
     /// A model without a tokenizer was asked for text.
     #[error("model `{model}` has random weights and so no tokenizer; give it random ids, or a checkpoint folder")]
     NoTokenizer { model: String },
@@ -109,7 +132,7 @@ pub fn architecture_graph(architecture: Architecture) -> Graph {
     build_graph(&ModelConfig::of(architecture))
 }
 
-fn build_graph(config: &ModelConfig) -> Graph {
+pub(crate) fn build_graph(config: &ModelConfig) -> Graph {
     match config.family {
         Family::Bert => bert::graph(config),
         Family::Gpt2 => gpt2::graph(config),
@@ -124,7 +147,7 @@ impl Model {
     /// [`ModelError`] naming the file, key or tensor.
     pub fn open(name: &str, source: &ModelSource, base_dir: &Path, head: Head) -> Result<Model, ModelError> {
         match source {
-            ModelSource::Random { seed, architecture } => Ok(Self::random(name, *seed, *architecture, head)),
+            ModelSource::Random { seed, architecture } => Self::random(name, *seed, *architecture, head),
             ModelSource::Checkpoint { path, sha256 } => {
                 Self::from_folder(name, &base_dir.join(path), sha256.as_deref(), head)
             }
@@ -133,7 +156,7 @@ impl Model {
                 match fallback {
                     _ if folder.exists() => Self::from_folder(name, &folder, Some(sha256), head),
                     Some(architecture) => {
-                        let mut model = Self::random(name, 0, *architecture, head);
+                        let mut model = Self::random(name, 0, *architecture, head)?;
                         model.provenance = format!("random weights, seed 0, standing in for {repository}");
                         Ok(model)
                     }
@@ -147,19 +170,19 @@ impl Model {
         }
     }
 
-    fn random(name: &str, seed: u64, architecture: Architecture, head: Head) -> Model {
-        let config = with_head(ModelConfig::of(architecture), head);
-        Model {
+    fn random(name: &str, seed: u64, architecture: Architecture, head: Head) -> Result<Model, ModelError> {
+        let config = with_head(name, ModelConfig::of(architecture), head)?;
+        Ok(Model {
             name: name.to_owned(),
             graph: build_graph(&config),
             config,
             provenance: format!("random weights, seed {seed}"),
             weights: Weights::Random { seed },
-        }
+        })
     }
 
     fn from_folder(name: &str, folder: &Path, pin: Option<&str>, head: Head) -> Result<Model, ModelError> {
-        let config = with_head(ModelConfig::read(&folder.join("config.json"))?, head);
+        let config = with_head(name, ModelConfig::read(&folder.join("config.json"))?, head)?;
         let checkpoint = Checkpoint::open(folder, config.family.prefix())?;
         let found = checkpoint.sha256()?;
         if let Some(expected) = pin.filter(|pin| *pin != found) {
@@ -212,9 +235,12 @@ impl Model {
     }
 }
 
-fn with_head(mut config: ModelConfig, head: Head) -> ModelConfig {
-    if head == Head::Hidden {
-        config.head = TaskHead::None;
-    }
-    config
+fn with_head(name: &str, mut config: ModelConfig, head: Head) -> Result<ModelConfig, ModelError> {
+    config.head = match (head, config.head) {
+        (Head::Natural, natural) => natural,
+        (Head::Hidden, _) => TaskHead::None,
+        (Head::LastToken, TaskHead::LanguageModel { .. }) => TaskHead::LanguageModel { last_token: true },
+        (Head::LastToken, _) => return Err(ModelError::NoLanguageModel { model: name.to_owned() }),
+    };
+    Ok(config)
 }

@@ -39,7 +39,7 @@ pub fn compare(
 fn unpadded<'a>(output: &'a Output, batch: &'a Batch) -> impl ParallelIterator<Item = (usize, &'a [f32])> {
     let sequence = batch.shape.sequence;
     output.values.par_chunks(output.width).enumerate().filter(move |(index, _)| match output.kind {
-        OutputKind::ClassLogits => true,
+        OutputKind::ClassLogits | OutputKind::LastTokenLogits => true,
         OutputKind::Hidden | OutputKind::TokenLogits => index % sequence < batch.lengths[index / sequence],
     })
 }

@@ -12,7 +12,7 @@ use crate::model::{Head, Model, ModelArgument};
 pub struct ExportRequest {
     /// Model.
     pub model: ModelArgument,
-    /// Whether the output is logits, where the model has them, or hidden states.
+    /// What the output is.
     pub head: Head,
     /// Policy.
     pub precision: Preset,

@@ -5,6 +5,7 @@ use super::element::Element;
 use super::lowering::{Lowering, Site};
 use super::proto::AttributeProto;
 use crate::graph::Gelu;
+use crate::graph::Token;
 
 impl Lowering<'_> {
     /// GELU in the model's form: one operator in FP32, elementary ones where every step is rounded.
@@ -62,9 +63,12 @@ impl Lowering<'_> {
     }
 
     /// The first token of every sequence, as it is stored: nothing is computed.
-    pub fn select_first(&mut self, site: &Site<'_>) -> Tensor {
-        let (x, zero) = (self.input(site, 0), self.assembly.index(0));
-        let call = Call::new("Gather", &[&x, &zero]).with(AttributeProto::int("axis", 1));
-        self.assembly.emit(site.name(), call)
+    pub fn select(&mut self, site: &Site<'_>, token: Token) -> Tensor {
+        let x = self.input(site, 0);
+        let (index, operator, attribute) = match token {
+            Token::First => (self.assembly.index(0), "Gather", AttributeProto::int("axis", 1)),
+            Token::Last => (self.last_tokens(), "GatherND", AttributeProto::int("batch_dims", 1)),
+        };
+        self.assembly.emit(site.name(), Call::new(operator, &[&x, &index]).with(attribute))
     }
 }

@@ -109,7 +109,7 @@ impl Lowering<'_> {
             OpKind::Gelu(form) => self.gelu(&site, form),
             OpKind::Tanh => self.tanh(&site),
             OpKind::Residual => self.residual(&site),
-            OpKind::SelectFirst => self.select_first(&site),
+            OpKind::Select(token) => self.select(&site, token),
         };
         let stored = self.stored(&site, &computed);
         let name = self.values[site.op.output.0].name.clone();
@@ -190,6 +190,14 @@ impl Lowering<'_> {
                 self.causal_mask.insert(permitted).clone()
             }
         }
+    }
+
+    /// Index of the last token of every sequence, `[batch, 1]`: one less than the ones of its mask.
+    pub fn last_tokens(&mut self) -> Tensor {
+        let mask = Tensor::new(ATTENTION_MASK, Element::Int64);
+        let (axis, one) = (self.assembly.integers(&[1]), self.assembly.index(1));
+        let lengths = self.assembly.emit("mask/lengths", Call::new("ReduceSum", &[&mask, &axis]));
+        self.assembly.emit("mask/last", Call::new("Sub", &[&lengths, &one]))
     }
 
     /// Keys that are not after the query.

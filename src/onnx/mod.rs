@@ -28,6 +28,7 @@ pub use deviations::deviations;
 pub use element::Element;
 pub use extent::{Extent, Span};
 pub use initializer::{ALIGNMENT, Initializer};
+pub(crate) use proto::NodeProto;
 pub use write::Written;
 
 use crate::digest::sha256;
@@ -35,8 +36,8 @@ use crate::graph::{Format, OutputKind, PolicyError, PrecisionPolicy};
 use crate::model::{Model, ModelError};
 use initializer::Weights;
 use proto::{
-    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorShapeProto, TensorTypeProto,
-    TypeProto, ValueInfoProto,
+    GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorShapeProto, TensorTypeProto, TypeProto,
+    ValueInfoProto,
 };
 
 /// Token ids: int64 `[batch, sequence]`.
@@ -54,6 +55,9 @@ const IR_VERSION: i64 = 10;
 
 /// What [`Export::skeleton`] gives as the file of the weights.
 pub const SKELETON_WEIGHTS: &str = "weights";
+
+/// Dimensions are 64-bit integers in ONNX, and 32-bit ones in the libraries that read it.
+const LARGEST_DIMENSION: usize = i32::MAX as usize;
 
 /// Protobuf messages end here: 2 GiB less one byte.
 const PROTOBUF_LIMIT: u64 = i32::MAX as u64;
@@ -77,6 +81,11 @@ pub enum ExportError {
          they begin"
     )]
     Empty { batch: Span, sequence: Span },
+    /// No such shape can be executed anywhere.
+    #[error(
+        "a dimension of {size} is beyond {LARGEST_DIMENSION}, the largest that libraries take; choose a smaller one"
+    )]
+    Huge { size: usize },
     /// Too large for a message in memory.
     #[error(
         "the model is {bytes} bytes with its weights inside, protobuf ends at {limit}; `Export::write` puts the weights \
@@ -87,7 +96,7 @@ pub enum ExportError {
     #[error("{path}: the name of a model whose weights lie beside it must be UTF-8; choose another")]
     FileName { path: PathBuf },
     /// A file could not be written.
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}; choose a file in a folder that exists and has room")]
     Io { path: PathBuf, source: std::io::Error },
 }
 
@@ -123,8 +132,7 @@ impl<'m> Export<'m> {
     /// Lowers the graph. Reads no weights.
     ///
     /// # Errors
-    /// [`ExportError::Policy`] when the policy does not fit the graph, [`ExportError::Positions`] and
-    /// [`ExportError::Empty`] when the extent does not fit the model.
+    /// [`ExportError::Policy`] when the policy does not fit the graph, others as [`check_extent`].
     pub fn new(model: &'m Model, policy: &PrecisionPolicy, extent: Extent) -> Result<Self, ExportError> {
         check_extent(model, extent)?;
         let graph = &model.graph;
@@ -198,6 +206,16 @@ impl<'m> Export<'m> {
         self.with_weights_in(SKELETON_WEIGHTS).encode_to_vec()
     }
 
+    /// The skeleton with each node replaced by what `rewrite` makes of it: for a runtime that executes the graph as it is
+    /// meant only when it is written in another way. Inputs, outputs and weights stay.
+    pub(crate) fn rewritten_skeleton(&self, rewrite: impl FnMut(NodeProto) -> Vec<NodeProto>) -> Vec<u8> {
+        let mut model = self.with_weights_in(SKELETON_WEIGHTS);
+        if let Some(graph) = &mut model.graph {
+            graph.node = std::mem::take(&mut graph.node).into_iter().flat_map(rewrite).collect();
+        }
+        model.encode_to_vec()
+    }
+
     /// SHA-256 of the skeleton less what is said about it: nodes, types, shapes and their ranges, but no names of model or
     /// policy and no digest of weights. Two policies that come to the same nodes have the same digest.
     pub fn digest(&self) -> String {
@@ -251,10 +269,17 @@ impl<'m> Export<'m> {
     }
 }
 
-fn check_extent(model: &Model, extent: Extent) -> Result<(), ExportError> {
+/// Whether the model takes every shape of the extent, and the file format can say them.
+///
+/// # Errors
+/// [`ExportError::Empty`], [`ExportError::Huge`] and [`ExportError::Positions`].
+pub fn check_extent(model: &Model, extent: Extent) -> Result<(), ExportError> {
     let (batch, sequence) = (extent.batch(), extent.sequence());
     if [batch, sequence].iter().any(|span| span.smallest == 0 || span.smallest > span.largest) {
         return Err(ExportError::Empty { batch, sequence });
+    }
+    if let Some(size) = [batch.largest, sequence.largest].into_iter().find(|&size| size > LARGEST_DIMENSION) {
+        return Err(ExportError::Huge { size });
     }
     let positions = model.graph.dimensions.positions;
     match sequence.largest > positions {

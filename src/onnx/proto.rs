@@ -47,7 +47,7 @@ pub(super) const GRAPH_INITIALIZER_TAG: u32 = 5;
 
 /// One operator call.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct NodeProto {
+pub(crate) struct NodeProto {
     #[prost(string, repeated, tag = "1")]
     pub input: Vec<String>,
     #[prost(string, repeated, tag = "2")]
@@ -62,7 +62,7 @@ pub(super) struct NodeProto {
 
 /// A named constant of a node.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct AttributeProto {
+pub(crate) struct AttributeProto {
     #[prost(string, optional, tag = "1")]
     pub name: Option<String>,
     #[prost(float, optional, tag = "2")]

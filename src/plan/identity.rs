@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{Configuration, ConfigurationId, Plan};
 use crate::digest::{canonical, sha256};
 use crate::manifest::schema::{InputSource, Measurement, ModelSource};
+use crate::model::Head;
 
 /// Version of the canonical form. Raising it gives every configuration a new id.
 const FORMAT: u64 = 1;
@@ -28,7 +29,7 @@ fn canonical_form(configuration: &Configuration) -> String {
     let form = json!({
         "format": FORMAT,
         "backend": value(&configuration.backend),
-        "model": { "name": configuration.model, "source": model(&configuration.model_source) },
+        "model": model(configuration),
         "policy": value(&configuration.policy),
         "shape": value(&configuration.shape),
         "target": value(&configuration.target),
@@ -37,10 +38,15 @@ fn canonical_form(configuration: &Configuration) -> String {
     canonical(&form)
 }
 
-fn model(source: &ModelSource) -> Value {
-    match source {
+/// The head is left out where it is the natural one: ids are older than heads.
+fn model(configuration: &Configuration) -> Value {
+    let source = match &configuration.model_source {
         ModelSource::Checkpoint { path: _, sha256: Some(sha256) } => json!({ "checkpoint": { "sha256": sha256 } }),
         other => value(other),
+    };
+    match configuration.head {
+        Head::Natural => json!({ "name": configuration.model, "source": source }),
+        head => json!({ "name": configuration.model, "source": source, "head": head.name() }),
     }
 }
 
@@ -88,6 +94,7 @@ mod tests {
             backend: BackendKind::Reference,
             model: "bert".to_owned(),
             model_source: ModelSource::Random { seed: 1, architecture: Architecture::BertBase },
+            head: Head::Natural,
             policy: PrecisionPolicy::preset(Preset::Fp32),
             target: None,
             shape: Shape { batch: 1, sequence: 128 },

@@ -10,6 +10,7 @@ use crate::backend::{BackendKind, Target};
 use crate::graph::{PrecisionPolicy, Shape};
 use crate::manifest::schema::{InputSource, Manifest, Measurement, ModelSource, Numerics, Tolerance};
 use crate::manifest::{Cell, Index, LoadedManifest, product_indices};
+use crate::model::Head;
 
 pub use estimate::{Estimate, NOMINAL_THREADS, SizeSource};
 
@@ -35,6 +36,9 @@ pub struct Configuration {
     pub model: String,
     /// Model source.
     pub model_source: ModelSource,
+    /// What the model's output is.
+    #[serde(default)]
+    pub head: Head,
     /// Precision policy.
     pub policy: PrecisionPolicy,
     /// What the engine is built for, where the manifest says; the device of this machine otherwise.
@@ -164,6 +168,7 @@ fn configuration(
         backend: manifest.backends[backend],
         model: model.name.clone(),
         model_source: model.source.clone(),
+        head: model.head,
         policy: manifest.precisions[precision].clone(),
         target: manifest.targets.get(target).copied(),
         shape,

@@ -186,6 +186,11 @@ pub fn timed(row: &ResultRow) -> bool {
     row.status == Status::Ok && row.latency_p50_ms.is_some() && row.emulated == Some(false)
 }
 
+/// The library that executed a row's engine or, where it was built and not executed, that built it.
+pub fn engine_library(row: &ResultRow) -> Option<String> {
+    row.engine_library.clone().or_else(|| row.builder.clone())
+}
+
 /// The series of a row.
 pub fn series(row: &ResultRow) -> Series {
     let target = row.target.filter(|target| *target != Target::Current);

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::caveats::{baselines, list, prefix};
 use super::claims::print::count;
 use super::claims::{Outcome, Verdict};
-use super::data::{Data, distinct};
+use super::data::{Data, distinct, engine_library};
 use super::numbers;
 use super::tables::environment::{gibibytes, processor};
 use crate::graph::Preset;
@@ -80,7 +80,7 @@ fn run(data: &Data, all: &mut Vec<Macro>) {
     let gpus = distinct(environments().flat_map(|environment| &environment.gpus).map(|gpu| gpu.name.clone()));
     put(all, "Gpus", if gpus.is_empty() { "none".to_owned() } else { gpus.join("; ") });
     put(all, "Program", distinct(environments().map(|environment| environment.build.summary())).join("; "));
-    put(all, "Engines", list(data.measured().filter_map(|row| row.engine_library.clone())));
+    put(all, "Engines", list(data.rows.iter().filter_map(engine_library)));
     let threads = distinct(data.measured().filter_map(|row| row.threads));
     put(all, "Threads", threads.iter().map(u64::to_string).collect::<Vec<_>>().join(", "));
 }

@@ -88,7 +88,7 @@ fn result(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Ok(measured) => time(measured),
         Outcome::Built(built) => {
-            format!("built in {:.1} s{}; {}", built.build_s, size(built), built.reason)
+            format!("built in {:.1} s{}; not executed: {}", built.build_s, size(built), built.reason)
         }
         Outcome::Failed(failure) => format!("FAILED ({}): {}", failure.kind.label(), failure.reason),
     }

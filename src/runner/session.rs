@@ -10,7 +10,7 @@ use crate::backend::{Backend, BackendError, Build, BuildReport, BuildRequest, En
 use crate::input::InputStream;
 use crate::measure::measure;
 use crate::measure::memory::PeakMemory;
-use crate::model::{Head, Model, ModelError};
+use crate::model::{Model, ModelError};
 use crate::numerics::{ReferenceOutputs, compare, evaluate};
 use crate::plan::Configuration;
 use crate::store::record::{Built, CostSummary, Failure, FailureKind, Measured, Outcome, QualitySummary};
@@ -87,7 +87,7 @@ impl Session {
             }
             Err(error) => {
                 let Making { load_s, build_s, build, cost, model_provenance } = making;
-                let reason = Failure::from(error).reason;
+                let reason = Failure::new(FailureKind::Unavailable, &error.into_reason()).reason;
                 let built = Built { reason, load_s, build_s, build, process_peak_bytes, cost, model_provenance };
                 Ok(Outcome::Built(Box::new(built)))
             }
@@ -131,6 +131,7 @@ impl Session {
             build_s: making.build_s,
             build: BuildReport { first_run_s: engine.first_run_s(), ..making.build },
             memory: engine.memory(),
+            ceilings: engine.ceilings(),
             process_peak_bytes: sampling.process_peak_bytes,
             cost: making.cost,
             numerics,
@@ -145,7 +146,7 @@ impl Session {
         if let Some(model) = &self.model {
             return Ok(Arc::clone(model));
         }
-        let model = Arc::new(Model::open(&of.model, &of.model_source, &settings.base_dir, Head::Natural)?);
+        let model = Arc::new(Model::open(&of.model, &of.model_source, &settings.base_dir, of.head)?);
         self.model = Some(Arc::clone(&model));
         Ok(model)
     }

@@ -106,6 +106,7 @@ fn with_cost(row: ResultRow, cost: &CostSummary) -> ResultRow {
         policy_activations_bytes: Some(cost.policy_activations_bytes),
         parameters: Some(cost.parameters),
         flops: Some(cost.flops),
+        compulsory_bytes: cost.compulsory_bytes,
         ..row
     }
 }
@@ -147,6 +148,7 @@ fn measured_row(configuration: &Configuration, environment: &str, measured: &Mea
         weights_bytes: measured.memory.weights_bytes,
         activations_bytes: measured.memory.activations_bytes,
         workspace_bytes: measured.memory.workspace_bytes,
+        device_memory_bytes: measured.memory.device_bytes,
         process_peak_bytes: measured.process_peak_bytes,
         engine_library: Some(measured.engine.library.clone()),
         engine_device: Some(measured.engine.device.clone()),
@@ -159,6 +161,7 @@ fn measured_row(configuration: &Configuration, environment: &str, measured: &Mea
     let row = with_numerics(row, measured);
     let row = with_quality(row, measured);
     let row = with_conditions(with_other_times(row, measured), &measured.conditions);
+    let row = with_ceilings(row, measured);
     let row = match &measured.sustained {
         Some(sustained) => with_sustained(row, configuration, sustained),
         None => row,
@@ -198,6 +201,20 @@ fn with_other_times(row: ResultRow, measured: &Measured) -> ResultRow {
         device_mean_ms: device.map(|summary| summary.mean),
         end_to_end_samples: (!measured.end_to_end_ms.is_empty()).then_some(measured.end_to_end_ms.len() as u64),
         end_to_end_p50_ms: median(&measured.end_to_end_ms),
+        ..row
+    }
+}
+
+fn with_ceilings(row: ResultRow, measured: &Measured) -> ResultRow {
+    let Some(ceilings) = measured.ceilings else { return row };
+    let floor_s = measured.cost.compulsory_bytes.map(|bytes| {
+        let computing = measured.cost.flops as f64 / ceilings.flops_per_s;
+        computing.max(bytes as f64 / ceilings.bytes_per_s)
+    });
+    ResultRow {
+        ceiling_flops_per_s: Some(ceilings.flops_per_s),
+        ceiling_bytes_per_s: Some(ceilings.bytes_per_s),
+        ceiling_share: floor_s.zip(row.device_p50_ms).map(|(floor_s, ms)| floor_s * 1e3 / ms),
         ..row
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::conditions::{Conditions, Sustained};
-use crate::backend::{BuildReport, EngineDescription, MemoryBreakdown};
+use crate::backend::{BuildReport, Ceilings, EngineDescription, MemoryBreakdown};
 use crate::plan::ConfigurationId;
 
 /// One line of the journal.
@@ -127,6 +127,9 @@ pub struct Measured {
     pub build: BuildReport,
     /// The engine's own account.
     pub memory: MemoryBreakdown,
+    /// What its device can do at most, measured by the same process.
+    #[serde(default)]
+    pub ceilings: Option<Ceilings>,
     /// Peak resident memory of the worker from binding the inputs to the last sample, bytes; `None` where unknown.
     pub process_peak_bytes: Option<u64>,
     /// Floating-point operations and bytes of one pass, counted from the graph.
@@ -164,6 +167,9 @@ pub struct CostSummary {
     pub policy_activations_bytes: u64,
     /// Number of parameters.
     pub parameters: u64,
+    /// Bytes that a pass must move however it is fused: parameters once, token ids, output. `None` in older journals.
+    #[serde(default)]
+    pub compulsory_bytes: Option<u64>,
 }
 
 /// Agreement of outputs with the FP32 reference. Non-finite values are counted first, over the whole output.

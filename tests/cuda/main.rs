@@ -2,6 +2,7 @@
 //! device.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod golden;
 #[path = "../material/mod.rs"]
 mod material;
 mod policies;

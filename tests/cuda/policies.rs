@@ -64,6 +64,14 @@ fn tiny_models_agree_with_float64_in_every_policy_and_shape() {
 }
 
 #[test]
+fn logits_of_the_last_token_alone_agree_with_float64() {
+    agrees(&random_model(Architecture::Gpt2Tiny, Head::LastToken), |_| true);
+    agrees(&random_model(Architecture::Gpt2, Head::LastToken), |shape| {
+        matches!((shape.batch, shape.sequence), (3, 33))
+    });
+}
+
+#[test]
 fn bert_base_and_gpt2_agree_with_float64() {
     for architecture in [Architecture::BertBase, Architecture::Gpt2] {
         let odd = |shape: Shape| matches!((shape.batch, shape.sequence), (3, 33) | (1, 127) | (1, 32) | (1, 511));
@@ -81,6 +89,7 @@ fn replays_give_the_same_bits_whatever_ran_before() {
         let policy = PrecisionPolicy::preset(preset);
         let mut engine_a = engine(cuda.as_ref(), &model, &policy, shape);
         let expected = pass(engine_a.as_mut(), &first);
+        let before = engine_a.memory();
         for replay in 0..100 {
             if replay % 10 == 0 {
                 assert_ne!(pass(engine_a.as_mut(), &second), expected);
@@ -92,6 +101,12 @@ fn replays_give_the_same_bits_whatever_ran_before() {
                 engine_a.outputs().unwrap().values.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits());
             assert!(same, "{preset}: replay {replay} differs");
         }
+        assert_eq!(engine_a.memory(), before, "{preset}: memory was taken after the first pass");
+        let parts =
+            [before.weights_bytes, before.activations_bytes, before.workspace_bytes].map(|part| part.unwrap() as f64);
+        let (told, counted) = (parts.iter().sum::<f64>(), before.device_bytes.unwrap() as f64);
+        println!("{preset}: {:.1} MB by the engine's account, {:.1} MB by the driver's", told / 1e6, counted / 1e6);
+        assert!((told - counted).abs() < 0.05 * counted, "{preset}: {told} and {counted} bytes");
         let again = pass(engine(cuda.as_ref(), &model, &policy, shape).as_mut(), &first);
         assert!(
             again.iter().zip(&expected).all(|(a, b)| a.to_bits() == b.to_bits()),

@@ -27,7 +27,7 @@ fn it_says_what_it_has_written_and_what_onnx_leaves_unsaid() {
     ] {
         assert!(stdout.contains(fragment), "`{fragment}` is not in: {stdout}");
     }
-    let (_, hidden, _) = export(&[&arguments[..], &["--hidden"]].concat(), &path);
+    let (_, hidden, _) = export(&[&arguments[..], &["--head", "hidden"]].concat(), &path);
     assert!(hidden.contains("last_hidden_state: fp32"), "{hidden}");
 }
 

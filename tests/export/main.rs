@@ -16,8 +16,12 @@ const ARCHITECTURES: [Architecture; 2] = [Architecture::BertTiny, Architecture::
 
 /// A small model with random weights.
 fn tiny(architecture: Architecture) -> Model {
+    with_head(architecture, Head::Natural)
+}
+
+fn with_head(architecture: Architecture, head: Head) -> Model {
     let source = ModelSource::Random { seed: 3, architecture };
-    Model::open(architecture.name(), &source, Path::new("."), Head::Natural).unwrap()
+    Model::open(architecture.name(), &source, Path::new("."), head).unwrap()
 }
 
 /// Runs a script of this folder; `None`, with the reason printed, where a module is missing.

@@ -14,7 +14,7 @@ use mixprec::model::{Head, Model};
 use mixprec::onnx::{Export, Extent};
 use serde_json::json;
 
-use super::{ARCHITECTURES, python, tiny};
+use super::{ARCHITECTURES, python, tiny, with_head};
 
 /// Three rows of 16 positions, two of them padded.
 fn padded(model: &Model) -> Batch {
@@ -90,6 +90,36 @@ fn every_policy_computes_what_the_reference_backend_emulates() {
             }
         }
     }
+}
+
+/// The last token of a padded row is not the last column.
+#[test]
+fn the_last_token_alone_has_the_logits_it_has_among_all() {
+    let all = Arc::new(tiny(Architecture::Gpt2Tiny));
+    let last = Arc::new(with_head(Architecture::Gpt2Tiny, Head::LastToken));
+    let batch = padded(&all);
+    assert!(batch.lengths.iter().any(|&length| length < batch.shape.sequence));
+    for preset in [Preset::Fp32, Preset::Hybrid, Preset::Fp16] {
+        let policy = PrecisionPolicy::preset(preset);
+        let among_all = emulated(&all, &policy, &batch);
+        let width = among_all.len() / batch.shape.tokens();
+        let row = |row: usize| batch.shape.sequence * row + batch.lengths[row] - 1;
+        let expected: Vec<f64> =
+            (0..batch.shape.batch).flat_map(|r| among_all[row(r) * width..][..width].to_vec()).collect();
+        let alone = emulated(&last, &policy, &batch);
+        assert!(relative_error(&alone, &expected) < 1e-6, "{preset}");
+        let export = Export::new(&last, &policy, Extent::Static(batch.shape)).unwrap();
+        let Some(theirs) = evaluate(&export, &batch, &[]) else { return };
+        let between = relative_error(&theirs, &alone);
+        assert!(between < 3e-3, "{preset}: {between:e}");
+    }
+}
+
+#[test]
+fn only_a_language_model_has_a_last_token() {
+    let source = ModelSource::Random { seed: 3, architecture: Architecture::BertTiny };
+    let error = Model::open("bert", &source, Path::new("."), Head::LastToken).unwrap_err().to_string();
+    assert!(error.starts_with("model `bert` is no language model"), "{error}");
 }
 
 /// Masked keys have probability 0, not a small one: whatever stands at the padding, the tokens come out the same.

@@ -6,6 +6,7 @@ use std::path::Path;
 use mixprec::backend::{BackendKind, BuildReport, EngineDescription, MemoryBreakdown};
 use mixprec::graph::{PrecisionPolicy, Preset, Shape};
 use mixprec::manifest::schema::{Architecture, InputSource, Measurement, ModelSource, Numerics};
+use mixprec::model::Head;
 use mixprec::plan::{Axes, Configuration, ConfigurationId, Excluded, Plan};
 use mixprec::provenance::{Build, Cpu, Environment, Gpu, Machine};
 use mixprec::report::data::Data;
@@ -72,6 +73,7 @@ pub fn plan(shapes: &Shapes) -> Plan {
                 for &batch in shapes.batches {
                     for &input in shapes.inputs {
                         configurations.push(Configuration {
+                            head: Head::Natural,
                             id: ConfigurationId(format!("{:016x}", 0x5eed_0000 + configurations.len())),
                             backend,
                             model: model.to_owned(),
@@ -202,10 +204,12 @@ pub fn measured(configuration: &Configuration) -> Measured {
         stop_reason: StopReason::TargetPrecision,
         load_s: 0.8,
         build_s: 0.05,
+        ceilings: None,
         memory: MemoryBreakdown {
             weights_bytes: Some(bytes(437_935_104)),
             activations_bytes: Some(bytes(activations / 8)),
             workspace_bytes: Some(4 << 20),
+            device_bytes: None,
         },
         build: BuildReport::default(),
         process_peak_bytes: Some(612_000_000 + activations),
@@ -214,6 +218,7 @@ pub fn measured(configuration: &Configuration) -> Measured {
             policy_weights_bytes: bytes(437_935_104),
             policy_activations_bytes: bytes(activations),
             parameters: 109_483_776,
+            compulsory_bytes: None,
         },
         numerics: numerics(configuration),
         quality: quality(configuration),

@@ -107,7 +107,7 @@ mod tests {
         let layout = lay_out(&tensors, &stages, &[TensorId(7)]);
         let lives = lifetimes(tensors.len(), &stages, &[TensorId(7)]);
         for a in 0..sizes.len() {
-            assert!(layout.offsets[a] + sizes[a] <= layout.bytes && layout.offsets[a] % ALIGNMENT == 0);
+            assert!(layout.offsets[a] + sizes[a] <= layout.bytes && layout.offsets[a].is_multiple_of(ALIGNMENT));
             for b in 0..a {
                 let (x, y) = (lives[a].unwrap(), lives[b].unwrap());
                 let together = x.0 <= y.1 && y.0 <= x.1;

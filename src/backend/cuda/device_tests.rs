@@ -316,9 +316,9 @@ impl Reference<'_> {
             let scores: Vec<f64> = (0..keys).map(dot).collect();
             let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let total: f64 = scores.iter().map(|score| (score - largest).exp()).sum();
-            for index in head * shape.size..(head + 1) * shape.size {
-                out[index] =
-                    scores.iter().enumerate().map(|(key, s)| (s - largest).exp() / total * at(key, 2, index)).sum();
+            for (index, out) in out.iter_mut().enumerate().skip(head * shape.size).take(shape.size) {
+                let share = |(key, score): (usize, &f64)| (score - largest).exp() / total * at(key, 2, index);
+                *out = scores.iter().enumerate().map(share).sum();
             }
         }
         out

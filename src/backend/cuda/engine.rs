@@ -15,11 +15,13 @@ use super::gpu::{Gpu, Prepared};
 use super::libraries;
 use super::matmul::WORKSPACE_BYTES;
 use super::memory::{DeviceMemory, Pinned};
-use super::stage::{Stages, Tensor};
+use super::stage::{Accumulator, Stage, Stages, Tensor};
 use super::tune::tune;
 use super::weights::DeviceWeights;
 use crate::backend::fit::{check_batch, output_dims};
-use crate::backend::{BackendError, BackendKind, BuildRequest, Engine, EngineDescription, MemoryBreakdown, Output};
+use crate::backend::{
+    BackendError, BackendKind, BuildRequest, Ceilings, Engine, EngineDescription, MemoryBreakdown, Output,
+};
 use crate::graph::Shape;
 use crate::input::Batch;
 use crate::model::Model;
@@ -50,6 +52,7 @@ pub(super) struct CudaEngine {
     shape: Shape,
     bound: bool,
     library: String,
+    ceilings: Option<Ceilings>,
 }
 
 impl CudaEngine {
@@ -61,6 +64,7 @@ impl CudaEngine {
         let Parts { gpu, weights, stages } = parts;
         let shape = request.shape;
         let output_id = stages.output.ok_or_else(|| execution("the graph has no output"))?;
+        let ceilings = largest_product(&stages).and_then(|(operand, sums)| gpu.ceilings(operand, sums));
         let layout = lay_out(&stages.tensors, &stages.stages, &[output_id]);
         let context = &gpu.device.context;
         let arena = DeviceMemory::take(context, layout.bytes, "intermediate tensors")?;
@@ -103,12 +107,24 @@ impl CudaEngine {
             output,
             weights,
             library: describe()?,
+            // Without room for the probes there are none.
+            ceilings,
             gpu,
             model: request.model.clone(),
             shape,
             bound: false,
         })
     }
+}
+
+/// The kind of product that most of the pass's operations are in.
+fn largest_product(stages: &Stages) -> Option<(Element, Accumulator)> {
+    let products = stages.stages.iter().filter_map(|stage| match stage {
+        Stage::Linear(linear) => Some(linear),
+        _ => None,
+    });
+    let largest = products.max_by_key(|linear| linear.tokens * linear.width * linear.depth)?;
+    Some((stages.tensor(largest.x).element, largest.accumulator))
 }
 
 /// Ids of all tokens, then lengths of all rows.
@@ -128,24 +144,9 @@ fn record(gpu: &Gpu, prepared: &[Prepared]) -> Result<CudaGraph, BackendError> {
         .map_err(|reason| execution(&reason))
 }
 
-/// Small random numbers of every format in the tensors (products of zeros or NaN are faster than real ones), and inputs
-/// that are valid.
+/// Numbers to compute with while kernels are timed, and inputs that are valid.
 fn fill_for_timing(arena: &DeviceMemory, inputs: &DeviceMemory, shape: Shape) -> Result<(), BackendError> {
-    const BLOCK: usize = 1 << 20;
-    let mut state = 0x9E37_79B9_7F4A_7C15u64;
-    let block: Vec<u16> = (0..BLOCK)
-        .map(|_| {
-            // xorshift64; exponents that make numbers between 2^-4 and 2 in FP16, and small ones in BF16 and FP32.
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            0x2C00 + (state >> 40) as u16 % 0x1000 + ((state >> 63) as u16) * 0x8000
-        })
-        .collect();
-    for offset in (0..arena.bytes()).step_by(2 * BLOCK) {
-        let count = BLOCK.min((arena.bytes() - offset) / 2);
-        arena.fill(offset, &block[..count])?;
-    }
+    arena.fill_with_small_numbers()?;
     let mut values = vec![0i32; shape.tokens()];
     values.extend(vec![shape.sequence as i32; shape.batch]);
     inputs.fill(0, &values)
@@ -213,7 +214,12 @@ impl Engine for CudaEngine {
             weights_bytes: Some(self.weights.bytes() as u64),
             activations_bytes: Some((self.arena.bytes() + self.inputs.bytes()) as u64),
             workspace_bytes: Some(WORKSPACE_BYTES as u64),
+            device_bytes: self.gpu.device_bytes_since_opening(),
         }
+    }
+
+    fn ceilings(&self) -> Option<Ceilings> {
+        self.ceilings
     }
 
     fn describe(&self) -> EngineDescription {

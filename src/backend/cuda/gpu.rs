@@ -11,13 +11,17 @@ use rayon::prelude::*;
 
 use super::calls::{Call, KernelCall, MapSpec, ProductCall, instances};
 use super::catalogue::{Instance, unit};
+use super::ceiling;
 use super::compile::{Architecture, CompileError, Compiler, Cubin};
 use super::device::Device;
+use super::element::Element;
 use super::error::failed;
 use super::launch::{Launch, Module, TensorMap};
 use super::libraries;
 use super::matmul::{Algorithm, Matmul, MatmulAddresses, MatmulLibrary, MatmulSpec};
-use crate::backend::{BackendError, BackendKind};
+use super::memory::device_bytes_in_use;
+use super::stage::Accumulator;
+use crate::backend::{BackendError, BackendKind, Ceilings};
 use crate::cache::SealedFolder;
 
 /// A device that engines are built on. All of them use its one stream, so that cuBLASLt's workspace is never used twice at
@@ -30,6 +34,9 @@ pub(super) struct Gpu {
     pub stream: Arc<CudaStream>,
     pub library: MatmulLibrary,
     compiler: Compiler,
+    /// Bytes of the device's memory that were in use before this object took any.
+    bytes_at_opening: Option<u64>,
+    ceilings: RefCell<HashMap<(Element, Accumulator), Option<Ceilings>>>,
     modules: RefCell<HashMap<Instance, Module>>,
 }
 
@@ -57,16 +64,42 @@ impl Gpu {
         // SAFETY: every buffer is used on the one stream of this object only, so no other stream has to wait for it.
         unsafe { device.context.disable_event_tracking() };
         let stream = device.context.new_stream().map_err(failed)?;
+        let bytes_at_opening = device_bytes_in_use(&device.context);
         let library = MatmulLibrary::open(&device.context)?;
         let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
         let multiprocessors = device.context.attribute(attribute).map_err(failed)?.unsigned_abs() as usize;
         // Without a folder every process compiles for itself.
         let compiler = Compiler::new(architecture, SealedFolder::open("kernels").ok());
-        Ok(Gpu { device, architecture, multiprocessors, stream, library, compiler, modules: RefCell::default() })
+        Ok(Gpu {
+            device,
+            architecture,
+            multiprocessors,
+            stream,
+            library,
+            compiler,
+            bytes_at_opening,
+            ceilings: RefCell::default(),
+            modules: RefCell::default(),
+        })
     }
 
-    /// Makes calls ready: compiles and loads their kernels, describes their products. `report` hears how many of how many
-    /// kernels have been compiled.
+    /// What the device can do at most with such products, measured once; `None` where it has no room for the probes.
+    pub fn ceilings(&self, operand: Element, accumulator: Accumulator) -> Option<Ceilings> {
+        let known = self.ceilings.borrow().get(&(operand, accumulator)).copied();
+        known.unwrap_or_else(|| {
+            let measured = ceiling::measure(self, operand, accumulator).ok();
+            self.ceilings.borrow_mut().insert((operand, accumulator), measured);
+            measured
+        })
+    }
+
+    /// How much more of the device's memory is in use than before the library was opened, bytes, by the driver's count:
+    /// engines, kernels, and whatever other processes have taken or given back meanwhile.
+    pub fn device_bytes_since_opening(&self) -> Option<u64> {
+        device_bytes_in_use(&self.device.context)?.checked_sub(self.bytes_at_opening?)
+    }
+
+    /// Makes calls ready: compiles and loads their kernels, describes their products.
     ///
     /// # Errors
     /// [`BackendError`]: a kernel is refused, or a product has no algorithm.
@@ -108,7 +141,10 @@ impl Gpu {
     }
 
     fn launch(&self, call: &KernelCall) -> Result<Launch, BackendError> {
-        self.load_kernels([&Call::Kernel(call.clone())])?;
+        let loaded = self.modules.borrow().contains_key(&call.instance);
+        if !loaded {
+            self.load_kernels([&Call::Kernel(call.clone())])?;
+        }
         let modules = self.modules.borrow();
         let module = modules.get(&call.instance).ok_or_else(|| BackendError::Execution {
             backend: BackendKind::Cuda,

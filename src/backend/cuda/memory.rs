@@ -49,15 +49,37 @@ impl DeviceMemory {
 
     /// Fills it with 0xFF. Nothing may be using it.
     pub fn poison(&self) -> Result<(), BackendError> {
-        // SAFETY: the span is this object's own, and the call waits until it is filled.
-        unsafe { result::memset_d8_sync(self.address, 0xFF, self.bytes) }.map_err(failed)
+        // SAFETY: the span is this object's own, and it is waited for.
+        unsafe { result::memset_d8_sync(self.address, 0xFF, self.bytes) }.map_err(failed)?;
+        finish_default_stream()
+    }
+
+    /// Fills it with random numbers: between 2^-4 and 2, of either sign, as FP16; small and finite in the other formats.
+    /// Products of zeros or of NaN take less power than real ones, and so less time.
+    pub fn fill_with_small_numbers(&self) -> Result<(), BackendError> {
+        const BLOCK: usize = 1 << 20;
+        let mut state = 0x9E37_79B9_7F4A_7C15u64;
+        let mut next = || {
+            // xorshift64 (Marsaglia 2003).
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let number = |bits: u64| 0x2C00 + (bits >> 40) as u16 % 0x1400 + ((bits >> 63) as u16) * 0x8000;
+        let block: Vec<u16> = (0..BLOCK.min(self.bytes / 2)).map(|_| number(next())).collect();
+        for offset in (0..self.bytes).step_by(2 * BLOCK) {
+            self.fill(offset, &block[..block.len().min((self.bytes - offset) / 2)])?;
+        }
+        Ok(())
     }
 
     /// Copies `values` to `offset` bytes from the start and waits for it.
     pub fn fill<T: Pod>(&self, offset: usize, values: &[T]) -> Result<(), BackendError> {
         self.check(offset, size_of_val(values))?;
-        // SAFETY: the span lies within this object's own.
-        unsafe { result::memcpy_htod_sync(self.address + offset as u64, values) }.map_err(failed)
+        // SAFETY: the span lies within this object's own, and the copy is waited for.
+        unsafe { result::memcpy_htod_sync(self.address + offset as u64, values) }.map_err(failed)?;
+        finish_default_stream()
     }
 
     /// Copies from `offset` bytes from the start and waits for it. Whatever writes there must have ended.
@@ -83,6 +105,13 @@ impl Drop for DeviceMemory {
         // context is gone, and the memory with it.
         let _ = self.context.bind_to_thread().is_ok() && unsafe { result::free_sync(self.address) }.is_ok();
     }
+}
+
+/// Waits for fills and copies, which may return before they are done ("API synchronization behavior" of the driver's
+/// manual): engines work on a stream of their own, which nothing else orders after these.
+fn finish_default_stream() -> Result<(), BackendError> {
+    // SAFETY: the null stream is that of the current context.
+    unsafe { result::stream::synchronize(result::stream::null()) }.map_err(failed)
 }
 
 fn exhausted(bytes: usize, purpose: &str) -> BackendError {

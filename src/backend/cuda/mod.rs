@@ -8,6 +8,7 @@ mod arena;
 mod calls;
 pub(in crate::backend) mod capture;
 mod catalogue;
+mod ceiling;
 mod compile;
 pub(in crate::backend) mod device;
 mod element;
@@ -39,6 +40,14 @@ use engine::{CudaEngine, Parts};
 use gpu::Gpu;
 use stage::{Stages, WeightKey};
 use weights::DeviceWeights;
+
+/// Whether a policy can be executed on any device.
+///
+/// # Errors
+/// The reason, as a sentence fragment.
+pub fn supports(policy: &PrecisionPolicy) -> Result<(), String> {
+    lower::supports(policy)
+}
 
 /// Weights kept for the next engine of the same model and policy.
 #[derive(Debug)]

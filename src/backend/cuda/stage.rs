@@ -2,7 +2,7 @@
 //! decided later.
 
 use crate::backend::cuda::element::Element;
-use crate::graph::{Format, Gelu, Mask, ParamId, ReductionOrder, Rounding};
+use crate::graph::{Format, Gelu, Mask, ParamId, ReductionOrder, Rounding, Token};
 
 /// Index into [`Stages::tensors`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,7 +37,9 @@ pub(super) struct WeightKey {
 
 impl WeightKey {
     /// A parameter of `rows` rows (or elements, of a vector) in the storage of its format.
+    /// TF32 products round their operands themselves, so their parameters are FP32 ones.
     pub fn new(param: ParamId, format: Format, rows: usize) -> Self {
+        let format = if format == Format::Tf32 { Format::Fp32 } else { format };
         WeightKey { param: param.0, format, element: Element::of(format), rows }
     }
 
@@ -203,6 +205,17 @@ pub(super) struct Elementwise {
     pub compute: Format,
 }
 
+/// One token of every sequence of `[batch, sequence, width]`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Select {
+    pub input: TensorId,
+    pub output: TensorId,
+    pub token: Token,
+    pub batch: usize,
+    pub sequence: usize,
+    pub width: usize,
+}
+
 /// One step of the forward pass.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Stage {
@@ -225,37 +238,49 @@ pub(super) enum Stage {
         shape: AttentionShape,
     },
     Elementwise(Elementwise),
-    /// The first token of every sequence.
-    SelectFirst {
-        input: TensorId,
-        output: TensorId,
-        batch: usize,
-        sequence: usize,
-        width: usize,
-    },
+    Select(Select),
 }
 
 impl Stage {
+    /// The tensors it reads.
+    pub fn reads(&self) -> Vec<TensorId> {
+        match self {
+            Stage::Embedding(_) => Vec::new(),
+            Stage::LayerNorm(stage) => vec![stage.input],
+            Stage::Linear(stage) => {
+                let sum = (stage.epilogue == Epilogue::Residual).then_some(stage.output);
+                [Some(stage.x), sum].into_iter().flatten().collect()
+            }
+            Stage::Attention(stage) => vec![stage.packed],
+            Stage::SplitHeads { packed, .. } => vec![*packed],
+            Stage::HeadProduct(stage) => vec![stage.x.tensor, stage.y.tensor],
+            Stage::Softmax(stage) => vec![stage.scores],
+            Stage::MergeHeads { split, .. } => vec![*split],
+            Stage::Elementwise(stage) => [Some(stage.input), stage.update].into_iter().flatten().collect(),
+            Stage::Select(stage) => vec![stage.input],
+        }
+    }
+
+    /// The tensors it writes.
+    pub fn writes(&self) -> Vec<TensorId> {
+        let both = |outputs: Outputs| std::iter::once(outputs.main).chain(outputs.copy).collect();
+        match self {
+            Stage::Embedding(stage) => both(stage.outputs),
+            Stage::LayerNorm(stage) => both(stage.outputs),
+            Stage::Linear(stage) => vec![stage.output],
+            Stage::Attention(stage) => vec![stage.context],
+            Stage::SplitHeads { split, .. } => vec![*split],
+            Stage::HeadProduct(stage) => vec![stage.output.tensor],
+            Stage::Softmax(stage) => vec![stage.probabilities],
+            Stage::MergeHeads { outputs, .. } => both(*outputs),
+            Stage::Elementwise(stage) => both(stage.outputs),
+            Stage::Select(stage) => vec![stage.output],
+        }
+    }
+
     /// The tensors it reads or writes.
     pub fn tensors(&self) -> Vec<TensorId> {
-        let with = |inputs: &[TensorId], outputs: Outputs| {
-            inputs.iter().copied().chain([outputs.main]).chain(outputs.copy).collect::<Vec<_>>()
-        };
-        match self {
-            Stage::Embedding(stage) => with(&[], stage.outputs),
-            Stage::LayerNorm(stage) => with(&[stage.input], stage.outputs),
-            Stage::Linear(stage) => vec![stage.x, stage.output],
-            Stage::Attention(stage) => vec![stage.packed, stage.context],
-            Stage::SplitHeads { packed, split, .. } => vec![*packed, *split],
-            Stage::HeadProduct(stage) => vec![stage.x.tensor, stage.y.tensor, stage.output.tensor],
-            Stage::Softmax(stage) => vec![stage.scores, stage.probabilities],
-            Stage::MergeHeads { split, outputs, .. } => with(&[*split], *outputs),
-            Stage::Elementwise(stage) => {
-                let inputs: Vec<TensorId> = [Some(stage.input), stage.update].into_iter().flatten().collect();
-                with(&inputs, stage.outputs)
-            }
-            Stage::SelectFirst { input, output, .. } => vec![*input, *output],
-        }
+        self.reads().into_iter().chain(self.writes()).collect()
     }
 
     /// The parameters it reads, in every storage that one of its kernels wants.

@@ -10,197 +10,91 @@
 
 use std::collections::HashSet;
 
-use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint};
-use thiserror::Error;
+use crate::onnx::{Export, NodeProto};
 
 /// The optimiser that would remove the barriers.
 pub(super) const MUST_BE_OFF: &str = "EliminateIdentity";
 
-/// Field numbers of `onnx.proto`.
-const MODEL_GRAPH: u32 = 7;
-const GRAPH_NODE: u32 = 1;
-const NODE_INPUT: u32 = 1;
-const NODE_OUTPUT: u32 = 2;
-const NODE_NAME: u32 = 3;
-const NODE_OP_TYPE: u32 = 4;
-
-/// Bytes that are no protobuf message, or one with groups, which `onnx.proto` does not have.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("the exported model is no protobuf message")]
-pub(super) struct Malformed;
-
-/// The model with two `Identity` nodes behind every node output named in `rounded`. Whatever else it holds is copied as it
-/// is.
-///
-/// # Errors
-/// [`Malformed`].
-pub(super) fn with_barriers(model: &[u8], rounded: &HashSet<&[u8]>) -> Result<Vec<u8>, Malformed> {
-    let mut rewritten = Vec::with_capacity(model.len() * 2);
-    for field in fields(model) {
-        match field? {
-            Field { number: MODEL_GRAPH, payload, .. } => put(MODEL_GRAPH, &graph(payload, rounded)?, &mut rewritten),
-            field => rewritten.extend_from_slice(field.whole),
-        }
-    }
-    Ok(rewritten)
+/// The skeleton of `export` with two `Identity` nodes behind every node output that exists in 16 bits.
+pub(super) fn skeleton(export: &Export<'_>) -> Vec<u8> {
+    let outputs = export.node_outputs().iter();
+    let narrow = outputs.filter(|output| output.element.is_narrow()).map(|output| output.tensor.as_str()).collect();
+    export.rewritten_skeleton(|node| with_barriers(node, &narrow))
 }
 
-fn graph(graph: &[u8], rounded: &HashSet<&[u8]>) -> Result<Vec<u8>, Malformed> {
-    let mut rewritten = Vec::with_capacity(graph.len() * 2);
-    for field in fields(graph) {
-        match field? {
-            Field { number: GRAPH_NODE, payload, .. } => node(payload, rounded, &mut rewritten)?,
-            field => rewritten.extend_from_slice(field.whole),
-        }
-    }
-    Ok(rewritten)
-}
-
-/// Writes the node, its rounded outputs renamed, and the barriers that carry the outputs' own names.
-fn node(node: &[u8], rounded: &HashSet<&[u8]>, graph: &mut Vec<u8>) -> Result<(), Malformed> {
-    let mut renamed = Vec::with_capacity(node.len() + 16);
+/// The node, its outputs named in `rounded` renamed, and the barriers that carry those outputs' own names.
+fn with_barriers(mut node: NodeProto, rounded: &HashSet<&str>) -> Vec<NodeProto> {
     let mut barriers = Vec::new();
-    for field in fields(node) {
-        let field = field?;
-        if field.number != NODE_OUTPUT || !rounded.contains(field.payload) {
-            renamed.extend_from_slice(field.whole);
-            continue;
-        }
-        let wide = [field.payload, b"/unrounded"].concat();
-        let narrow = [field.payload, b"/rounded"].concat();
-        put(NODE_OUTPUT, &wide, &mut renamed);
-        barriers.extend([identity(&wide, &narrow), identity(&narrow, field.payload)]);
+    for output in node.output.iter_mut().filter(|output| rounded.contains(output.as_str())) {
+        let (wide, narrow) = (format!("{output}/unrounded"), format!("{output}/rounded"));
+        barriers.extend([identity(&wide, &narrow), identity(&narrow, output)]);
+        *output = wide;
     }
-    put(GRAPH_NODE, &renamed, graph);
-    barriers.iter().for_each(|barrier| put(GRAPH_NODE, barrier, graph));
-    Ok(())
+    std::iter::once(node).chain(barriers).collect()
 }
 
-fn identity(from: &[u8], to: &[u8]) -> Vec<u8> {
-    let mut node = Vec::new();
-    put(NODE_INPUT, from, &mut node);
-    put(NODE_OUTPUT, to, &mut node);
-    put(NODE_NAME, &[to, b"/barrier"].concat(), &mut node);
-    put(NODE_OP_TYPE, b"Identity", &mut node);
-    node
-}
-
-/// Appends a length-delimited field.
-fn put(number: u32, payload: &[u8], to: &mut Vec<u8>) {
-    encode_key(number, WireType::LengthDelimited, to);
-    encode_varint(payload.len() as u64, to);
-    to.extend_from_slice(payload);
-}
-
-/// A field of a message. `payload` is empty for numbers.
-struct Field<'a> {
-    number: u32,
-    whole: &'a [u8],
-    payload: &'a [u8],
-}
-
-/// The fields of a message in their order.
-fn fields(message: &[u8]) -> impl Iterator<Item = Result<Field<'_>, Malformed>> {
-    let mut rest = message;
-    std::iter::from_fn(move || {
-        let start = rest;
-        (!start.is_empty()).then(|| {
-            let field = next(start);
-            rest = field.as_ref().map_or(&[][..], |field| &start[field.whole.len()..]);
-            field
-        })
-    })
-}
-
-fn next(start: &[u8]) -> Result<Field<'_>, Malformed> {
-    let mut rest = start;
-    let (number, wire_type) = decode_key(&mut rest).map_err(|_| Malformed)?;
-    let length = match wire_type {
-        WireType::LengthDelimited => decode_varint(&mut rest).map_err(|_| Malformed)?,
-        WireType::Varint => {
-            decode_varint(&mut rest).map_err(|_| Malformed)?;
-            0
-        }
-        WireType::SixtyFourBit => 8,
-        WireType::ThirtyTwoBit => 4,
-        WireType::StartGroup | WireType::EndGroup => return Err(Malformed),
-    };
-    let (content, rest) =
-        usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length)).ok_or(Malformed)?;
-    let payload = if wire_type == WireType::LengthDelimited { content } else { &[] };
-    Ok(Field { number, whole: &start[..start.len() - rest.len()], payload })
+fn identity(from: &str, to: &str) -> NodeProto {
+    NodeProto {
+        input: vec![from.to_owned()],
+        output: vec![to.to_owned()],
+        name: Some(format!("{to}/barrier")),
+        op_type: Some("Identity".to_owned()),
+        attribute: Vec::new(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::graph::{PrecisionPolicy, Preset, Shape};
+    use crate::manifest::schema::{Architecture, ModelSource};
+    use crate::model::{Head, Model};
+    use crate::onnx::Extent;
 
-    /// A node of this operator from `inputs` to `outputs` with a doc string that must survive.
-    fn operator(op_type: &str, inputs: &[&str], outputs: &[&str]) -> Vec<u8> {
-        let mut node = Vec::new();
-        inputs.iter().for_each(|name| put(NODE_INPUT, name.as_bytes(), &mut node));
-        outputs.iter().for_each(|name| put(NODE_OUTPUT, name.as_bytes(), &mut node));
-        put(NODE_OP_TYPE, op_type.as_bytes(), &mut node);
-        put(6, b"doc", &mut node);
-        node
-    }
-
-    /// A model with an `ir_version`, these nodes, and an output named `y`.
-    fn model(nodes: &[Vec<u8>]) -> Vec<u8> {
-        let mut graph = Vec::new();
-        nodes.iter().for_each(|node| put(GRAPH_NODE, node, &mut graph));
-        put(12, b"\x0a\x01y", &mut graph);
-        let mut model = Vec::new();
-        encode_key(1, WireType::Varint, &mut model);
-        encode_varint(10, &mut model);
-        put(MODEL_GRAPH, &graph, &mut model);
-        model
-    }
-
-    /// `Op(inputs) -> outputs` of every node.
-    fn listed(model: &[u8]) -> Vec<String> {
-        let of = |bytes: &[u8], number: u32| -> Vec<Vec<u8>> {
-            fields(bytes).map(Result::unwrap).filter(|f| f.number == number).map(|f| f.payload.to_vec()).collect()
-        };
-        let joined = |parts: Vec<Vec<u8>>| String::from_utf8(parts.join(&b' ')).unwrap();
-        let graph = of(model, MODEL_GRAPH).remove(0);
-        let node = |node: &Vec<u8>| {
-            let [op, inputs, outputs] = [NODE_OP_TYPE, NODE_INPUT, NODE_OUTPUT].map(|number| joined(of(node, number)));
-            format!("{op}({inputs}) -> {outputs}")
-        };
-        of(&graph, GRAPH_NODE).iter().map(node).collect()
+    /// `Op(inputs) -> outputs`
+    fn listed(node: &NodeProto) -> String {
+        let operator = node.op_type.as_deref().unwrap();
+        format!("{operator}({}) -> {}", node.input.join(" "), node.output.join(" "))
     }
 
     #[test]
     fn two_barriers_follow_each_rounded_output_and_no_other() {
-        let nodes = [
-            operator("Transpose", &["x"], &["t"]),
-            operator("Add", &["t", "t"], &["a"]),
-            operator("Split", &["a"], &["y", "z"]),
-        ];
-        let rewritten = with_barriers(&model(&nodes), &HashSet::from([&b"a"[..], &b"z"[..]])).unwrap();
+        let split = NodeProto {
+            input: vec!["a".to_owned()],
+            output: ["x", "y", "z"].map(str::to_owned).to_vec(),
+            name: Some("split".to_owned()),
+            op_type: Some("Split".to_owned()),
+            attribute: Vec::new(),
+        };
+        let nodes = with_barriers(split.clone(), &HashSet::from(["x", "z", "elsewhere"]));
         assert_eq!(
-            listed(&rewritten),
+            nodes.iter().map(listed).collect::<Vec<_>>(),
             [
-                "Transpose(x) -> t",
-                "Add(t t) -> a/unrounded",
-                "Identity(a/unrounded) -> a/rounded",
-                "Identity(a/rounded) -> a",
-                "Split(a) -> y z/unrounded",
+                "Split(a) -> x/unrounded y z/unrounded",
+                "Identity(x/unrounded) -> x/rounded",
+                "Identity(x/rounded) -> x",
                 "Identity(z/unrounded) -> z/rounded",
                 "Identity(z/rounded) -> z",
             ]
         );
-        assert_eq!(rewritten[..2], [0x08, 10], "the version of the format is kept");
-        assert_eq!(rewritten.windows(3).filter(|window| window == b"doc").count(), 3);
-        assert!(rewritten.ends_with(b"\x62\x03\x0a\x01y"), "the graph's outputs are kept");
-        assert_eq!(with_barriers(&model(&nodes), &HashSet::new()).unwrap(), model(&nodes));
+        assert_eq!(with_barriers(split.clone(), &HashSet::new()), [split]);
     }
 
+    /// Where every value is FP16, each of them passes two barriers; where none is narrow, the model is as it was.
     #[test]
-    fn damaged_bytes_are_refused() {
-        let whole = model(&[operator("Add", &["x", "x"], &["y"])]);
-        assert_eq!(with_barriers(&whole[..whole.len() - 1], &HashSet::new()), Err(Malformed));
-        assert_eq!(with_barriers(b"\x0b", &HashSet::new()), Err(Malformed), "a group");
+    fn a_policy_gets_as_many_barriers_as_it_has_narrow_tensors() {
+        let source = ModelSource::Random { seed: 1, architecture: Architecture::BertTiny };
+        let model = Model::open("tiny", &source, Path::new("."), Head::Natural).unwrap();
+        let extent = Extent::Static(Shape { batch: 1, sequence: 8 });
+        let export = |preset| Export::new(&model, &PrecisionPolicy::preset(preset), extent).unwrap();
+        let fp16 = export(Preset::Fp16);
+        let narrow = fp16.node_outputs().iter().filter(|output| output.element.is_narrow()).count();
+        let text = String::from_utf8_lossy(&skeleton(&fp16)).into_owned();
+        assert!(narrow > 100, "{narrow}");
+        assert_eq!(text.matches("/barrier").count(), 2 * narrow);
+        let fp32 = export(Preset::Fp32);
+        assert_eq!(skeleton(&fp32), fp32.skeleton());
     }
 }

@@ -67,11 +67,7 @@ fn refusal(error: &LoadDynamicError, found: &Found) -> String {
         }
         LoadDynamicError::Dlopen { error, .. } => format!("{path} cannot be loaded: {}", one_line(&error.to_string())),
     };
-    let cure = match found.how {
-        How::Variable(name) => format!("correct {name}, or unset it to use the pinned library"),
-        _ => "run container/setup.sh --libraries".to_owned(),
-    };
-    format!("{what}; {cure}")
+    format!("{what}; {}", found.cure())
 }
 
 fn unavailable(reason: &str) -> BackendError {

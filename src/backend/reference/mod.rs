@@ -169,6 +169,7 @@ impl Engine for ReferenceEngine {
             weights_bytes: Some(self.runner.program.weight_bytes()),
             activations_bytes: Some(self.runner.program.activation_bytes()),
             workspace_bytes: Some(self.runner.program.workspace_bytes()),
+            device_bytes: None,
         }
     }
 

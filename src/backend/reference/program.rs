@@ -8,7 +8,7 @@ use super::rounding::{is_on_grid, round_to};
 use super::weights::Weights;
 use crate::backend::BackendError;
 use crate::graph::{
-    Format, Graph, Op, OpKind, ParamId, PrecisionPolicy, ReductionOrder, Rounding, Shape, ValueId, ValueShape,
+    Format, Graph, Op, OpKind, ParamId, PrecisionPolicy, ReductionOrder, Rounding, Shape, Token, ValueId, ValueShape,
 };
 use crate::input::Batch;
 
@@ -187,10 +187,16 @@ impl<T: Kernels> Program<T> {
                     let (probabilities, packed) = (self.operand(step, 0), self.operand(step, 1));
                     attention_context(self.heads(&packed, heads, batch), &probabilities, rounding, out);
                 }
-                OpKind::SelectFirst => {
-                    let stride = self.shape.sequence * self.hidden;
-                    let rows = self.input(step, 0).chunks(stride);
-                    out.chunks_mut(self.hidden).zip(rows).for_each(|(y, x)| y.copy_from_slice(&x[..self.hidden]));
+                OpKind::Select(token) => {
+                    let width = self.hidden;
+                    let sequences = self.input(step, 0).chunks(self.shape.sequence * width);
+                    for ((y, x), length) in out.chunks_mut(width).zip(sequences).zip(&batch.lengths) {
+                        let index = match token {
+                            Token::First => 0,
+                            Token::Last => length - 1,
+                        };
+                        y.copy_from_slice(&x[index * width..][..width]);
+                    }
                 }
                 _ => {}
             }

@@ -13,7 +13,8 @@ use super::network::Source;
 use super::progress::Cancel;
 use super::target;
 use crate::backend::cuda::device;
-use crate::backend::{BackendError, BuildReport, ProgressSink, Target};
+use crate::backend::fit::export_failed;
+use crate::backend::{BackendError, BackendKind, BuildReport, ProgressSink, Target};
 use crate::digest::sha256;
 use crate::graph::PrecisionPolicy;
 use crate::model::Model;
@@ -75,11 +76,10 @@ impl fmt::Debug for SerialisedEngine {
 ///
 /// # Errors
 /// [`BackendError::Unavailable`] without the library or for a target that cannot be built for here,
-/// [`BackendError::Execution`] with the audit's finding or the library's own words.
+/// [`BackendError::Inputs`] for an extent that does not fit the model, [`BackendError::Execution`] with the audit's finding
+/// or the library's own words.
 pub fn build_ahead(request: &AheadRequest<'_>) -> Result<(SerialisedEngine, BuildReport), BackendError> {
-    let library = Library::get()?;
-    target::buildable(request.target, device::capability()).map_err(unavailable)?;
-    build_export(library, request, &request.export()?)
+    build_export(Library::get()?, request, &request.export()?)
 }
 
 impl<'a> AheadRequest<'a> {
@@ -94,11 +94,12 @@ impl<'a> AheadRequest<'a> {
     /// # Errors
     /// [`BackendError`] when policy, extent and model do not fit together.
     pub(super) fn export(&self) -> Result<Export<'a>, BackendError> {
-        Export::new(self.model, self.policy, self.extent).map_err(export_failed)
+        Export::new(self.model, self.policy, self.extent).map_err(failed)
     }
 }
 
-/// Parses, audits and builds what has been exported. The audit compares with `request`, not with the export.
+/// Parses, audits and builds what has been exported, for a target that can be built for here. The audit compares with
+/// `request`, not with the export.
 ///
 /// # Errors
 /// As [`build_ahead`].
@@ -107,6 +108,7 @@ pub(super) fn build_export(
     request: &AheadRequest<'_>,
     export: &Export<'_>,
 ) -> Result<(SerialisedEngine, BuildReport), BackendError> {
+    target::buildable(request.target, device::capability()).map_err(unavailable)?;
     let start = Instant::now();
     // A file above protobuf's limit is read by the parser as long as it lives.
     let (source, _folder) = source(export)?;
@@ -142,22 +144,18 @@ fn source(export: &Export<'_>) -> Result<(Source, Option<TempDir>), BackendError
     match export.bytes() {
         Ok(bytes) => Ok((Source::Bytes(bytes), None)),
         Err(ExportError::TooLarge { .. }) => {
-            let failed = |error: std::io::Error| execution(format!("temporary folder for the ONNX model: {error}"));
-            let folder = tempfile::tempdir().map_err(failed)?;
+            let refused = |error: std::io::Error| execution(format!("temporary folder for the ONNX model: {error}"));
+            let folder = tempfile::tempdir().map_err(refused)?;
             let path = folder.path().join("model.onnx");
-            export.write(&path).map_err(export_failed)?;
+            export.write(&path).map_err(failed)?;
             Ok((Source::File(path), Some(folder)))
         }
-        Err(error) => Err(export_failed(error)),
+        Err(error) => Err(failed(error)),
     }
 }
 
-fn export_failed(error: ExportError) -> BackendError {
-    match error {
-        ExportError::Policy(error) => error.into(),
-        ExportError::Model(error) => error.into(),
-        error => execution(error.to_string()),
-    }
+fn failed(error: ExportError) -> BackendError {
+    export_failed(BackendKind::TensorRt, error)
 }
 
 #[cfg(test)]

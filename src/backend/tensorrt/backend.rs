@@ -6,7 +6,9 @@ use super::kept::Kept;
 use super::library::{Library, unavailable};
 use super::probe;
 use crate::backend::cuda::device::Device;
-use crate::backend::{Availability, Backend, BackendError, BackendKind, Build, BuildReport, BuildRequest, Engine};
+use crate::backend::{
+    Availability, Backend, BackendError, BackendKind, Build, BuildReport, BuildRequest, Engine, Target,
+};
 use crate::onnx::Extent;
 
 /// Builds with TensorRT, and executes where there is a device that it takes.
@@ -28,7 +30,7 @@ impl Backend for TensorRtBackend {
 
     fn availability(&self) -> Result<Availability, BackendError> {
         let library = Library::get()?;
-        let found = format!("{} ({})", library.version, library.path.display());
+        let found = library.describe();
         Ok(match Device::first() {
             Ok(device) => Availability {
                 found: format!("{found}, {}", device.describe()),
@@ -43,20 +45,37 @@ impl Backend for TensorRtBackend {
             progress: request.progress.clone(),
             ..AheadRequest::new(&request.model, &request.policy, Extent::Static(request.shape), request.target)
         };
-        match Device::first() {
-            Ok(device) => build_and_load(&ahead, request, device),
+        let library = Library::get()?;
+        match executing_device(library, request.target) {
+            Ok(device) => build_and_load(library, device, &ahead, request),
             Err(reason) => {
                 // Measured and dropped: an engine that cannot be executed here is not worth its place on the disk.
                 let (_, report) = build_ahead(&ahead)?;
-                let engine = Err(unavailable(format!("{reason}: built for {}, not executed", request.target)));
-                Ok(Build { report, engine })
+                Ok(Build { report, engine: Err(unavailable(reason)) })
             }
         }
     }
 }
 
-fn build_and_load(ahead: &AheadRequest<'_>, request: &BuildRequest, device: Device) -> Result<Build, BackendError> {
-    let library = Library::get()?;
+/// The device that an engine for `target` is executed on.
+///
+/// # Errors
+/// Why there is none: no device, one that the library refuses, in its own words, or one that the engine is not for.
+fn executing_device(library: &'static Library, target: Target) -> Result<Device, String> {
+    let device = Device::first()?;
+    probe::executes(library, &device)?;
+    match target.is_for(device.capability) {
+        true => Ok(device),
+        false => Err(format!("this machine's GPU, {}, is not of the target {target}", device.describe())),
+    }
+}
+
+fn build_and_load(
+    library: &'static Library,
+    device: Device,
+    ahead: &AheadRequest<'_>,
+    request: &BuildRequest,
+) -> Result<Build, BackendError> {
     let export = ahead.export()?;
     let (bytes, report, kept) = Kept::obtain(library, &device, ahead, &export)?;
     let interface = Interface::of(&request.model.graph, request.shape, export.output_name(), export.output_format());

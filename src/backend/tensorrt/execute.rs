@@ -16,6 +16,7 @@ use super::library::{Library, execution, out_of_memory};
 use super::memory::{Allocator, Ledger, Purpose};
 use crate::backend::cuda::capture::{Launch, capture};
 use crate::backend::cuda::device::{Device, describe};
+use crate::backend::fit::{check_rows, output_dims};
 use crate::backend::{BackendError, Engine, EngineDescription, MemoryBreakdown, Output};
 use crate::graph::{Format, Graph, OutputKind, Shape};
 use crate::input::Batch;
@@ -25,6 +26,8 @@ use crate::onnx::{ATTENTION_MASK, INPUT_IDS};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Interface {
     pub shape: Shape,
+    /// Token ids there are.
+    pub vocabulary: usize,
     /// Name of the output.
     pub output: &'static str,
     /// Its type.
@@ -39,10 +42,9 @@ pub(super) struct Interface {
 impl Interface {
     /// Of a graph's engine for one shape.
     pub fn of(graph: &Graph, shape: Shape, output: &'static str, format: Format) -> Self {
-        let dims = graph.value(graph.output).shape.dims(shape);
-        let width = dims.last().copied().unwrap_or(1);
-        let rows = dims.iter().product::<usize>() / width.max(1);
-        Interface { shape, output, format, kind: graph.output_kind, rows, width }
+        let (rows, width) = output_dims(graph, shape);
+        let vocabulary = graph.dimensions.vocabulary;
+        Interface { shape, vocabulary, output, format, kind: graph.output_kind, rows, width }
     }
 
     fn output_bytes(self) -> usize {
@@ -238,14 +240,10 @@ fn bind_buffers(
 
 impl Engine for LoadedEngine {
     fn bind(&mut self, batch: &Batch) -> Result<(), BackendError> {
-        let Shape { batch: sequences, sequence } = self.interface.shape;
-        if batch.shape != self.interface.shape {
-            let (got, built) = (batch.shape, format!("{sequences}x{sequence}"));
-            let message = format!("a batch of {}x{} for an engine of {built}", got.batch, got.sequence);
-            return Err(BackendError::Inputs(message));
-        }
+        let Interface { shape, vocabulary, .. } = self.interface;
+        check_rows(vocabulary, shape, batch)?;
         let ids: Vec<i64> = batch.ids.iter().map(|&id| i64::from(id)).collect();
-        let mask: Vec<i64> = batch.lengths.iter().flat_map(|&length| mask_row(length, sequence)).collect();
+        let mask: Vec<i64> = batch.lengths.iter().flat_map(|&length| mask_row(length, shape.sequence)).collect();
         self.stream.memcpy_htod(&ids, &mut self.buffers.ids).map_err(driver_failed)?;
         self.stream.memcpy_htod(&mask, &mut self.buffers.mask).map_err(driver_failed)?;
         self.stream.synchronize().map_err(driver_failed)?;

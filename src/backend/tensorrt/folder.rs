@@ -1,7 +1,7 @@
 //! A folder of engines built ahead of time, with `build.json` beside them: what each is made of, by file name.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -46,7 +46,7 @@ pub struct BuiltEngine {
 #[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum FolderError {
     /// The file system refuses.
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}; make room or restore access, or choose another folder")]
     Io { path: PathBuf, source: io::Error },
     /// The account is of something else.
     #[error("{path} is not an account of built engines ({message}); choose another folder or move it away")]
@@ -60,15 +60,24 @@ pub struct EngineFolder {
 }
 
 impl EngineFolder {
-    /// Opens the folder, which is made if need be, before anything takes time.
+    /// Opens the folder, which is made if need be, and tries to write to it before anything takes time.
     ///
     /// # Errors
-    /// [`FolderError`] when it cannot be made or holds a `build.json` of something else.
+    /// [`FolderError`] when it cannot be made or written to, or holds a `build.json` of something else.
     pub fn open(path: &Path) -> Result<EngineFolder, FolderError> {
-        fs::create_dir_all(path).map_err(|source| FolderError::Io { path: path.to_owned(), source })?;
+        fs::create_dir_all(path)
+            .and_then(|()| tempfile::tempfile_in(path))
+            .map_err(|source| FolderError::Io { path: path.to_owned(), source })?;
         let folder = EngineFolder { path: path.to_owned() };
         folder.account()?;
         Ok(folder)
+    }
+
+    /// Held while files of the folder are replaced: two builds into it take turns. The kernel lets go of it when the
+    /// process dies.
+    fn alone(&self) -> Result<File, FolderError> {
+        let locked = File::open(&self.path).and_then(|folder| folder.lock().map(|()| folder));
+        locked.map_err(|source| FolderError::Io { path: self.path.clone(), source })
     }
 
     /// Writes an engine and its entry, each in one step; an earlier engine of the same name is replaced.
@@ -81,6 +90,7 @@ impl EngineFolder {
         engine: &SerialisedEngine,
         report: &BuildReport,
     ) -> Result<PathBuf, FolderError> {
+        let _alone = self.alone()?;
         let name = file_name(request);
         let path = self.path.join(&name);
         replace(&path, engine).map_err(|source| FolderError::Io { path: path.clone(), source })?;
@@ -95,6 +105,7 @@ impl EngineFolder {
     /// # Errors
     /// [`FolderError::Io`] when the file system refuses.
     pub fn add_layers(&self, request: &AheadRequest<'_>, json: &str) -> Result<PathBuf, FolderError> {
+        let _alone = self.alone()?;
         let path = self.path.join(file_name(request)).with_extension("layers.json");
         replace(&path, json.as_bytes()).map_err(|source| FolderError::Io { path: path.clone(), source })?;
         Ok(path)
@@ -172,6 +183,31 @@ mod tests {
         let hybrid = &account[names[1]];
         assert_eq!((hybrid.batch.as_str(), hybrid.weights.as_str()), ("1..4", "random seed 3"));
         assert_eq!((&hybrid.policy, &hybrid.report), (&PrecisionPolicy::preset(Preset::Hybrid), &report));
+    }
+
+    /// The account is read, extended and written again: without turns, entries of one build are lost to the other.
+    #[test]
+    fn builds_into_one_folder_at_the_same_time_lose_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let source = ModelSource::Random { seed: 3, architecture: Architecture::BertTiny };
+        let model = Model::open("tiny", &source, Path::new("."), Head::Natural).unwrap();
+        std::thread::scope(|scope| {
+            for preset in Preset::ALL {
+                let (path, model) = (root.path(), &model);
+                scope.spawn(move || {
+                    let (folder, policy) = (EngineFolder::open(path).unwrap(), PrecisionPolicy::preset(preset));
+                    let engine = SerialisedEngine::from(vec![0; 100_000]);
+                    for batch in 1..=8 {
+                        let extent = Extent::Static(Shape { batch, sequence: 8 });
+                        let request = AheadRequest::new(model, &policy, extent, Target::Sm80);
+                        folder.add(&request, &engine, &BuildReport::default()).unwrap();
+                    }
+                });
+            }
+        });
+        let account = EngineFolder::open(root.path()).unwrap().account().unwrap();
+        assert_eq!(account.len(), 8 * Preset::ALL.len());
+        assert!(account.keys().all(|name| root.path().join(name).is_file()));
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::io::{self, Write as _};
 
 use super::ahead::{AheadRequest, SerialisedEngine, build_export};
 use super::library::Library;
+use super::target;
 use crate::backend::cuda::device::Device;
-use crate::backend::{BackendError, BuildReport, Target};
+use crate::backend::{BackendError, BuildReport};
 use crate::cache::{CacheError, CachedEngine, EngineCache, EngineKey, KeyParts, Lookup, Stored};
 use crate::digest::sha256;
 use crate::onnx::Export;
@@ -27,8 +28,8 @@ pub(super) struct Kept {
 const GPU_DIGITS: usize = 16;
 
 impl Kept {
-    /// The engine of `request`, whose graph `export` is, from the cache, verified, or built and put there. The cache is a convenience: where it
-    /// fails, a line on standard error says so, and the engine is built without it.
+    /// The engine of `request`, whose graph `export` is, from the cache, verified, or built and put there. The cache is a
+    /// convenience: where it fails, a line on standard error says so, and the engine is built without it.
     ///
     /// # Errors
     /// [`BackendError`] of the build.
@@ -57,10 +58,7 @@ impl Kept {
     ) -> Result<Kept, CacheError> {
         let gpu = device.identity();
         let extent = format!("{}x{}", request.extent.batch(), request.extent.sequence());
-        let target = match request.target {
-            Target::Current => device.describe(),
-            target => target.name().to_owned(),
-        };
+        let target = target::identity(request.target, &device.describe());
         let key = EngineKey::new(&KeyParts {
             graph_sha256,
             weights: &request.model.weights_identity(),

@@ -2,13 +2,14 @@
 #![allow(unsafe_code, reason = "asks the loaded library for its version")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use trtx::Logger;
 
 use super::messages::Messages;
-use crate::backend::{BackendError, BackendKind, library};
+use crate::backend::library::{Found, find};
+use crate::backend::{BackendError, BackendKind};
 
 #[cfg(not(feature = "tensorrt-enterprise"))]
 mod product {
@@ -38,7 +39,7 @@ pub(super) struct Library {
     /// Name and version as tables print it, e.g. `TensorRT-RTX 1.7.1`; the version is the library's own answer.
     pub version: String,
     /// The engine builder's file.
-    pub path: PathBuf,
+    builder: Found,
     /// One call at a time: the library's log does not say which call a message belongs to.
     calls: Mutex<()>,
 }
@@ -51,6 +52,11 @@ impl Library {
     pub fn get() -> Result<&'static Library, BackendError> {
         static LIBRARY: OnceLock<Result<Library, String>> = OnceLock::new();
         LIBRARY.get_or_init(Library::load).as_ref().map_err(|reason| unavailable(reason.clone()))
+    }
+
+    /// Name and version, and where it comes from.
+    pub fn describe(&self) -> String {
+        format!("{}, {}: {}", self.version, self.builder.how, self.builder.place())
     }
 
     /// The one logger of the process: TensorRT wants the same for every object it creates.
@@ -74,30 +80,30 @@ impl Library {
     }
 
     fn load() -> Result<Library, String> {
-        let places = [library::find(product::BUILDER), library::find(product::PARSER)];
-        let [builder, parser] = places.map(|found| found.map(|found| found.path).map_err(|error| error.to_string()));
+        let places = [find(product::BUILDER), find(product::PARSER)];
+        let [builder, parser] = places.map(|found| found.map_err(|error| error.to_string()));
         let (builder, parser) = (builder?, parser?);
-        let broken = |path: &Path| {
-            let path = path.display().to_string();
-            move |error: trtx::Error| format!("{path} cannot be loaded: {error}; {REPLACE}")
-        };
-        trtx::dynamically_load_tensorrt(Some(&builder)).map_err(broken(&builder))?;
-        trtx::dynamically_load_tensorrt_onnxparser(Some(&parser)).map_err(broken(&parser))?;
-        let version = version(&builder).ok_or_else(|| format!("{} says no version; {REPLACE}", builder.display()))?;
+        trtx::dynamically_load_tensorrt(Some(&builder.path)).map_err(|error| broken(&builder, &error))?;
+        trtx::dynamically_load_tensorrt_onnxparser(Some(&parser.path)).map_err(|error| broken(&parser, &error))?;
+        let (path, cure) = (builder.path.display(), builder.cure());
+        let version = version(&builder.path).ok_or_else(|| format!("{path} says no version; {cure}"))?;
         let wanted = headers();
         if (version[0], version[1]) != wanted {
-            let (path, name, found) = (builder.display(), product::NAME, dotted(version));
-            return Err(format!("{path} is {name} {found}, this program needs {}.{}; {REPLACE}", wanted.0, wanted.1));
+            let (name, found) = (product::NAME, dotted(version));
+            return Err(format!("{path} is {name} {found}, this program needs {}.{}; {cure}", wanted.0, wanted.1));
         }
         let messages = Messages::default();
         let logger = Logger::new(messages.clone()).map_err(|error| error.to_string())?;
         let version = format!("{} {}", product::NAME, dotted(version));
-        Ok(Library { logger, messages, version, path: builder, calls: Mutex::new(()) })
+        Ok(Library { logger, messages, version, builder, calls: Mutex::new(()) })
     }
 }
 
-/// What a reader with the wrong libraries does.
-const REPLACE: &str = "correct MIXPREC_TENSORRT_LIBRARY_DIR, or unset it to use the pinned libraries";
+/// A library that the dynamic loader refuses, in one line.
+fn broken(found: &Found, error: &trtx::Error) -> String {
+    let error = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    format!("{} cannot be loaded: {error}; {}", found.path.display(), found.cure())
+}
 
 /// Major and minor version of the headers that the bindings were made from.
 fn headers() -> (u32, u32) {
@@ -121,12 +127,21 @@ pub(super) fn out_of_memory(message: String) -> BackendError {
     BackendError::OutOfMemory { backend: BackendKind::TensorRt, message }
 }
 
+/// What the library says of a GPU that it does not take, whether it builds for it or loads an engine on it.
+const REFUSALS: [&str; 5] = [
+    "supported compute capabilities",
+    "compute capability is invalid or not supported",
+    "cannot run on this gpu",
+    "does not support this compute capability",
+    "is not supported by this tensorrt release",
+];
+
 /// The kind of failure a message of the library tells of.
 fn classify(message: String) -> BackendError {
     let lower = message.to_lowercase();
     if lower.contains("out of memory") || lower.contains("outofmemory") || lower.contains("memory allocation failed") {
         out_of_memory(message)
-    } else if lower.contains("supported compute capabilities") || lower.contains("cannot run on this gpu") {
+    } else if REFUSALS.iter().any(|words| lower.contains(words)) {
         unavailable(message)
     } else {
         execution(message)
@@ -176,6 +191,8 @@ mod tests {
         let refused =
             "TensorRT-RTX does not support this GPU. Supported compute capabilities: 8.0 8.6 8.9 12.0 12.1 >12.0";
         assert!(matches!(classify(refused.to_owned()), BackendError::Unavailable { .. }));
+        let not_built_for = "Target GPU SM 90 is not supported by this TensorRT release";
+        assert!(matches!(classify(not_built_for.to_owned()), BackendError::Unavailable { .. }));
         assert!(matches!(
             classify("Requested size failed: out of memory".to_owned()),
             BackendError::OutOfMemory { .. }

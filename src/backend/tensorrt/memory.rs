@@ -56,6 +56,7 @@ impl Ledger {
             weights_bytes: Some(sum(Purpose::Weights)),
             activations_bytes: Some(activations + io_bytes),
             workspace_bytes: Some(sum(Purpose::Workspace)),
+            device_bytes: None,
         }
     }
 

@@ -3,32 +3,28 @@
 
 use std::sync::OnceLock;
 
+use trtx::host_memory::HostMemory;
 use trtx::{Builder, DataType, Runtime};
 
 use super::library::Library;
-use super::target;
+use crate::backend::BackendError;
 use crate::backend::cuda::device::Device;
-use crate::backend::{BackendError, Target};
 
-/// The library's answer for the device.
+/// The library's answer for the device, which has been opened and is current in this thread.
 ///
 /// # Errors
 /// The reason, the library's own sentence.
-pub(super) fn executes(library: &'static Library, device: &Device) -> Result<(), String> {
+pub(super) fn executes(library: &'static Library, _device: &Device) -> Result<(), String> {
     static ANSWER: OnceLock<Result<(), String>> = OnceLock::new();
-    ANSWER.get_or_init(|| ask(library, device)).clone()
+    let ask = || -> Result<(), BackendError> {
+        let engine = library.call(|| build(library))?;
+        library.call(|| Runtime::new(library.logger())?.deserialize_cuda_engine(&engine).map(drop))
+    };
+    ANSWER.get_or_init(|| ask().map_err(BackendError::into_reason)).clone()
 }
 
-fn ask(library: &'static Library, device: &Device) -> Result<(), String> {
-    target::buildable(Target::Current, Some(device.capability))?;
-    library.call(|| build_and_load(library)).map_err(|error| match error {
-        BackendError::Unavailable { reason, .. } => reason,
-        BackendError::Execution { message, .. } => message,
-        error => error.to_string(),
-    })
-}
-
-fn build_and_load(library: &'static Library) -> trtx::Result<()> {
+/// An engine for every GPU that the library takes: no target is named, so that it is the loading that asks about this one.
+fn build(library: &'static Library) -> trtx::Result<HostMemory<'static>> {
     let mut builder = Builder::new(library.logger())?;
     let mut network = builder.create_network(1)?;
     let input = network.add_input("input", DataType::kFLOAT, &[1])?;
@@ -36,9 +32,20 @@ fn build_and_load(library: &'static Library) -> trtx::Result<()> {
     let output = layer.output(&network, 0)?;
     network.mark_output(&output);
     let mut config = builder.create_config()?;
-    target::set(&mut config, Target::Current)?;
-    let engine = builder.build_serialized_network(&mut network, &mut config)?;
-    let mut runtime = Runtime::new(library.logger())?;
-    runtime.deserialize_cuda_engine(&engine)?;
-    Ok(())
+    builder.build_serialized_network(&mut network, &mut config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So that a refusal is one of the device and not of the question.
+    #[cfg(not(feature = "tensorrt-enterprise"))]
+    #[test]
+    fn the_question_itself_needs_no_device() {
+        match Library::get() {
+            Ok(library) => assert!(!library.call(|| build(library)).unwrap().is_empty()),
+            Err(reason) => eprintln!("skipped: {reason}"),
+        }
+    }
 }

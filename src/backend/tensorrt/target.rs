@@ -34,9 +34,28 @@ pub(super) fn buildable(target: Target, capability: Option<(u32, u32)>) -> Resul
     }
 }
 
+/// What the key of an engine for `target` says of the GPU, `device` being this machine's: never `current`, since machines
+/// with other GPUs may share the cache.
+pub(super) fn identity(target: Target, device: &str) -> String {
+    match target {
+        Target::Current => device.to_owned(),
+        target => target.name().to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_names_the_device_and_never_current() {
+        let device = "NVIDIA L4, compute capability 8.9";
+        for target in Target::ALL {
+            let identity = identity(target, device);
+            assert_ne!(identity, Target::Current.name());
+            assert_eq!(identity == device, target == Target::Current, "{identity}");
+        }
+    }
 
     #[test]
     fn only_the_current_device_needs_a_device() {

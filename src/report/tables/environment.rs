@@ -1,7 +1,7 @@
 //! The machines and builds the rows come from.
 
 use crate::provenance::{Environment, Gpu};
-use crate::report::data::{Data, distinct};
+use crate::report::data::{Data, distinct, engine_library};
 use crate::report::numbers;
 use crate::report::table::{Heading, Table, TableCell};
 
@@ -19,7 +19,7 @@ fn table(data: &Data, id: &str, environment: &Environment) -> Table {
     let caption = format!("Environment {id}: {}.", numbers::plural(rows.clone().count(), "configuration"));
     let headings = vec![Heading::text("Property"), Heading::sentences("Value", 11)];
     let mut table = Table::new(format!("environment-{}", crate::report::data::slug(id)), caption, headings);
-    let libraries = distinct(rows.filter_map(|row| row.engine_library.clone()));
+    let libraries = distinct(rows.filter_map(engine_library));
     let mut add = |property: &str, value: Option<String>| {
         table.push(vec![property.into(), TableCell::optional(value.filter(|text| !text.is_empty()))]);
     };

@@ -143,7 +143,7 @@ pub(super) fn pairs_with_norm(stages: &Stages, first: usize) -> bool {
     product.epilogue == Epilogue::Residual
         && norm.input == product.output
         && product.bias.is_some()
-        && norm::is_fused(&norm.norm, stages.tensor(norm.input).stride)
+        && norm::adds_partials(stages, norm)
 }
 
 /// What decides its speed.

@@ -7,6 +7,7 @@ mod stepwise;
 
 pub(super) use attention::AttentionTile;
 pub(super) use linear::{LIBRARY_ALGORITHMS, ProductChoice};
+pub(super) use norm::NORM_WIDTH_STEP;
 
 use std::collections::BTreeMap;
 
@@ -173,9 +174,7 @@ fn one(site: &Site<'_>, stage: &Stage) -> Result<Vec<Call>, BackendError> {
         Stage::Softmax(stage) => stepwise::softmax(site, stage),
         Stage::MergeHeads { split, outputs, shape } => stepwise::merge_heads(site, *split, *outputs, *shape),
         Stage::Elementwise(stage) => stepwise::elementwise(site, stage),
-        Stage::SelectFirst { input, output, batch, sequence, width } => {
-            stepwise::select_first(site, [*input, *output], [*batch, *sequence, *width])
-        }
+        Stage::Select(stage) => stepwise::select(site, stage),
         Stage::Linear(_) | Stage::Attention(_) => return Err(internal("a stage outside its group")),
     };
     Ok(vec![call])

@@ -1,6 +1,6 @@
 //! Calls of the layer norm and embedding kernels: the fused ones where the policy computes in FP32, else stepwise.
 
-use super::{Call, KernelCall, Site, stepwise};
+use super::{Call, KernelCall, Site, internal, stepwise};
 use crate::backend::BackendError;
 use crate::backend::cuda::catalogue::{Instance, Source};
 use crate::backend::cuda::element::Element;
@@ -8,8 +8,8 @@ use crate::backend::cuda::launch::{Arguments, Grid};
 use crate::backend::cuda::stage::{Embedding, LayerNorm, Norm, Stages, TensorId, WeightKey};
 use crate::graph::Format;
 
-/// Rows of the residual stream are a multiple of this many elements wide.
-const WIDTH_STEP: usize = 32;
+/// The fused kernels take rows of a multiple of so many elements.
+pub(in crate::backend::cuda) const NORM_WIDTH_STEP: usize = 32;
 
 /// Partial sums of a product, to be added to the stream before it is normalised.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,21 @@ pub(super) struct Partials {
 /// Whether the fused kernels compute a layer norm as the policy says.
 pub(super) fn is_fused(norm: &Norm, width: usize) -> bool {
     let fp32 = [norm.rounding.compute, norm.rounding.accumulate] == [Format::Fp32; 2];
-    fp32 && width.is_multiple_of(WIDTH_STEP)
+    fp32 && width.is_multiple_of(NORM_WIDTH_STEP)
+}
+
+/// Whether the kernel of a layer norm can add partial sums to the stream first.
+pub(super) fn adds_partials(stages: &Stages, stage: &LayerNorm) -> bool {
+    fused_element(stages, stage).is_some()
+}
+
+/// The 16-bit element that the fused kernel is compiled for, where it computes what the policy says.
+fn fused_element(stages: &Stages, stage: &LayerNorm) -> Option<Element> {
+    let elements = [Some(stage.input), Some(stage.outputs.main), stage.outputs.copy];
+    let element = narrow(elements.into_iter().flatten().map(|id| stages.tensor(id).element))?;
+    // Two outputs, neither of them the stream: the general kernel writes both.
+    let two_copies = stage.outputs.main != stage.input && stage.outputs.copy.is_some();
+    (is_fused(&stage.norm, stages.tensor(stage.input).stride) && !two_copies).then_some(element)
 }
 
 /// What decides its speed.
@@ -73,17 +87,27 @@ fn c_type(element: Element) -> &'static str {
     if element == Element::F32 { "float" } else { "u16" }
 }
 
-/// The 16-bit element among these, which decides how the source is compiled.
-fn narrow(elements: impl IntoIterator<Item = Element>) -> Element {
-    elements.into_iter().find(|&element| element != Element::F32).unwrap_or(Element::F16)
+/// The 16-bit element among these, which decides how the source is compiled; `None` where there are two.
+fn narrow(elements: impl IntoIterator<Item = Element>) -> Option<Element> {
+    let mut narrow: Vec<Element> = elements.into_iter().filter(|&element| element != Element::F32).collect();
+    narrow.sort_unstable();
+    narrow.dedup();
+    match narrow[..] {
+        [] => Some(Element::F16),
+        [one] => Some(one),
+        _ => None,
+    }
 }
 
 /// A layer norm; with `partials`, of the sum of the stream and those.
 pub(super) fn layer_norm(site: &Site<'_>, stage: &LayerNorm, partials: Option<Partials>) -> Result<Call, BackendError> {
     let input = site.stages.tensor(stage.input);
-    if !is_fused(&stage.norm, input.stride) {
-        return stepwise::layer_norm(site, stage);
-    }
+    let Some(element) = fused_element(site.stages, stage) else {
+        return match partials {
+            None => stepwise::layer_norm(site, stage),
+            Some(_) => Err(internal("partial sums before a layer norm that does not add them")),
+        };
+    };
     let (stream, outputs) = (input.element, stage.outputs);
     let in_place = outputs.main == stage.input;
     let written = Written {
@@ -92,10 +116,6 @@ pub(super) fn layer_norm(site: &Site<'_>, stage: &LayerNorm, partials: Option<Pa
         normalised: if in_place { outputs.copy } else { Some(outputs.main) },
         post: in_place,
     };
-    if !in_place && outputs.copy.is_some() {
-        // Two outputs, neither of them the stream: the general kernel writes both.
-        return stepwise::layer_norm(site, stage);
-    }
     let output = written.normalised.map_or(Element::F16, |id| site.element(id));
     let count = partials.map_or(0, |partials| partials.count);
     let shape = RowShape::of(input.rows, input.stride, count);
@@ -117,7 +137,7 @@ pub(super) fn layer_norm(site: &Site<'_>, stage: &LayerNorm, partials: Option<Pa
         "LAYER_NORM({name}, {width}, {warps}, {rows}, {count}, {stream_type}, {output_type}, {norm})\n{}",
         arguments.assertion("LayerNormArguments")
     );
-    let source = Source::Norm(narrow([stream, output]));
+    let source = Source::Norm(element);
     Ok(Call::Kernel(KernelCall {
         instance: Instance { source, name, line },
         shared_bytes: 0,
@@ -133,13 +153,17 @@ pub(super) fn embedding(site: &Site<'_>, stage: &Embedding) -> Result<Call, Back
     let width = output.stride;
     let fused = stage.norm.as_ref().is_none_or(|norm| is_fused(norm, width))
         && stage.sums == Format::Fp32
-        && width.is_multiple_of(WIDTH_STEP);
+        && width.is_multiple_of(NORM_WIDTH_STEP);
     let two_without_norm = stage.norm.is_none() && stage.outputs.copy.is_some();
-    if !fused || two_without_norm {
-        return stepwise::embedding(site, stage);
-    }
     let (stream, copy) = (output.element, stage.outputs.copy.map(|copy| site.element(copy)));
     let table = stage.word.element;
+    let element = narrow([table, stream].into_iter().chain(copy));
+    let Some(element) = element.filter(|_| fused && !two_without_norm) else {
+        return match stage.norm {
+            None => stepwise::embedding(site, stage),
+            Some(_) => Err(internal("an embedding with a layer norm that no kernel computes")),
+        };
+    };
     let shape = RowShape::of(output.rows, width, 0);
     let norm = if stage.norm.is_some() { "POST" } else { "KEEP" };
     let RowShape { warps, rows } = shape;
@@ -162,7 +186,7 @@ pub(super) fn embedding(site: &Site<'_>, stage: &Embedding) -> Result<Call, Back
         "EMBEDDING({name}, {width}, {warps}, {rows}, {table_type}, {stream_type}, {norm})\n{}",
         arguments.assertion("EmbeddingArguments")
     );
-    let source = Source::Norm(narrow([table, stream].into_iter().chain(copy)));
+    let source = Source::Norm(element);
     Ok(Call::Kernel(KernelCall {
         instance: Instance { source, name, line },
         shared_bytes: 0,

@@ -7,9 +7,9 @@ use crate::backend::cuda::element::Element;
 use crate::backend::cuda::launch::{Arguments, Grid};
 use crate::backend::cuda::matmul::{LtEnding, MatmulAddresses, MatmulSpec};
 use crate::backend::cuda::stage::{
-    AttentionShape, Elementwise, Embedding, Function, HeadProduct, LayerNorm, Outputs, Softmax, TensorId,
+    AttentionShape, Elementwise, Embedding, Function, HeadProduct, LayerNorm, Outputs, Select, Softmax, TensorId,
 };
-use crate::graph::{Format, Gelu, Mask, ReductionOrder};
+use crate::graph::{Format, Gelu, Mask, ReductionOrder, Token};
 
 /// Threads of every block; `BLOCK` in the source.
 const THREADS: usize = 256;
@@ -193,13 +193,19 @@ pub(super) fn elementwise(site: &Site<'_>, stage: &Elementwise) -> Call {
     call("ElementwiseArguments", "elementwise", &formats, Sizes::elements(site, count), arguments)
 }
 
-pub(super) fn select_first(site: &Site<'_>, tensors: [TensorId; 2], sizes: [usize; 3]) -> Call {
-    let [input, output] = tensors;
-    let [batch, sequence, width] = sizes;
-    let formats = [site.element(input).cuda(), site.element(output).cuda()];
-    let arguments =
-        Arguments::default().pointer(site.tensor(input)).pointer(site.tensor(output)).int(sequence).int(width);
-    call("SelectFirstArguments", "select_first", &formats, Sizes::rows(batch, 0), arguments)
+pub(super) fn select(site: &Site<'_>, stage: &Select) -> Call {
+    let last = match stage.token {
+        Token::First => "false",
+        Token::Last => "true",
+    };
+    let formats = [site.element(stage.input).cuda(), site.element(stage.output).cuda(), last];
+    let arguments = Arguments::default()
+        .pointer(site.tensor(stage.input))
+        .pointer(site.tensor(stage.output))
+        .pointer(site.lengths)
+        .int(stage.sequence)
+        .int(stage.width);
+    call("SelectArguments", "select", &formats, Sizes::rows(stage.batch, 0), arguments)
 }
 
 /// A product per head, as one batch.

@@ -4,7 +4,7 @@
 // The product is Y[tokens, width] = X[tokens, depth] . W[width, depth]^T, everything row-major ("a linear layer
 // applied to a batch of tokens"). X and W hold 16-bit elements, sums are FP32.
 
-// The kernel parameter, passed by value; the engine mirrors it with #[repr(C)] (64 bytes, alignment 8).
+// The kernel parameter, passed by value; the engine lays it out field by field (64 bytes, alignment 8).
 struct GemmArguments {
   const u16* x;           // [tokens][depth]; gemm_wgmma reads it through a tensor map instead
   const u16* w;           // [width][depth]; likewise

@@ -301,16 +301,19 @@ __device__ void elementwise(const ElementwiseArguments& a) {
     }
 }
 
-struct SelectFirstArguments {
-    const void* in;  // [batch, sequence, width]
-    void* out;       // [batch, width]
+struct SelectArguments {
+    const void* in;      // [batch, sequence, width]
+    void* out;           // [batch, width]
+    const int* lengths;  // [batch]
     int sequence, width;
 };
 
-template <class IN, class OUT> __device__ void select_first(const SelectFirstArguments& a) {
+// The first token of every sequence, or the last that is no padding. One block per sequence.
+template <class IN, class OUT, bool LAST> __device__ void select(const SelectArguments& a) {
     wait_for_predecessors();
+    const u64 token = (u64)blockIdx.x * a.sequence + (LAST ? a.lengths[blockIdx.x] - 1 : 0);
     for (int i = threadIdx.x; i < a.width; i += BLOCK)
-        write<OUT>(a.out, (u64)blockIdx.x * a.width + i, read<IN>(a.in, (u64)blockIdx.x * a.sequence * a.width + i));
+        write<OUT>(a.out, (u64)blockIdx.x * a.width + i, read<IN>(a.in, token * a.width + i));
 }
 
 // Instances are written by the host as `INSTANCE(name, Arguments, kernel<formats>)`.

@@ -4,7 +4,7 @@ use super::fusion::computes_in_fp32;
 use super::{COLUMNS, Lowering};
 use crate::backend::BackendError;
 use crate::backend::cuda::element::Element;
-use crate::backend::cuda::stage::{Attention, AttentionShape, HeadProduct, Operand, Outputs, Softmax, Stage, TensorId};
+use crate::backend::cuda::stage::{Attention, AttentionShape, HeadProduct, Operand, Softmax, Stage, TensorId};
 use crate::graph::{Format, OpKind, ValueId};
 
 /// Head sizes of the fused kernel.
@@ -66,6 +66,7 @@ impl Lowering<'_> {
             && [scores.accumulate, scores.store, context.accumulate] == [Format::Fp32; 3]
             && computes_in_fp32(softmax)
             && context.compute == scores.compute
+            && [element, Element::F32].contains(&Element::of(softmax.store))
             && self.wanted(output) == [element]
             && [element, Element::F32].contains(&self.stored(output))
             && FUSED_HEAD_SIZES.contains(&block.shape.size);
@@ -73,77 +74,92 @@ impl Lowering<'_> {
     }
 
     fn materialised(&mut self, block: Block) -> Result<(), BackendError> {
-        let [scores, softmax, context] = [block.scores, block.softmax, block.context].map(|op| self.roundings[op]);
-        let AttentionShape { batch, sequence, heads, size, .. } = block.shape;
-        let (count, stride) = (batch * heads, sequence.next_multiple_of(COLUMNS));
-        let (queries, values) = (Element::of(scores.compute), Element::of(context.compute));
+        let (queries, values) = (self.operand_of(block.scores), self.operand_of(block.context));
         let split = self.split(block, queries);
         let split_for_values = if values == queries { split } else { self.split(block, values) };
-
-        let direct = [Element::F32, queries].contains(&Element::of(scores.store));
-        let element = if direct { Element::of(scores.store) } else { Element::F32 };
-        let name = self.graph.ops[block.scores].name.clone();
-        let scored = self.scratch(name, element, count * sequence, stride);
-        let narrow = matches!(scores.store, Format::Fp16 | Format::Bf16);
-        let part = |tensor, part: usize| Operand {
-            tensor,
-            offset: part * count * sequence * size,
-            stride: size,
-            pitch: sequence * size,
-        };
-        let square = |tensor| Operand { tensor, offset: 0, stride, pitch: sequence * stride };
-        self.push(Stage::HeadProduct(HeadProduct {
-            x: part(split, 0),
-            y: part(split, 1),
-            y_transposed: true,
-            output: square(scored),
-            rows: sequence,
-            columns: sequence,
-            depth: size,
-            count,
-            alpha: if narrow { 1.0 } else { block.scale },
-            accumulator: self.accumulator(&self.graph.ops[block.scores], scores)?,
-        }));
-
-        let probabilities = match element == values {
-            true => scored,
-            false => {
-                let name = self.graph.ops[block.softmax].name.clone();
-                self.scratch(name, values, count * sequence, stride)
-            }
-        };
-        self.push(Stage::Softmax(Softmax {
-            scores: scored,
-            probabilities,
-            shape: block.shape,
-            scores_stored: scores.store,
-            scale: block.scale,
-            rounding: softmax,
-        }));
-
-        let direct = [Element::F32, values].contains(&Element::of(context.store));
-        let element = if direct { Element::of(context.store) } else { Element::F32 };
-        let name = self.graph.ops[block.context].name.clone();
-        let by_head = self.scratch(name, element, count * sequence, size);
-        self.push(Stage::HeadProduct(HeadProduct {
-            x: square(probabilities),
-            y: part(split_for_values, 2),
-            y_transposed: false,
-            output: part(by_head, 0),
-            rows: sequence,
-            columns: size,
-            depth: sequence,
-            count,
-            alpha: 1.0,
-            accumulator: self.accumulator(&self.graph.ops[block.context], context)?,
-        }));
-        let outputs = self.merged(block);
+        let scored = self.scores(block, split)?;
+        let probabilities = self.softmax(block, scored);
+        let by_head = self.context(block, probabilities, split_for_values)?;
+        let outputs = self.outputs(self.graph.ops[block.context].output);
         self.push(Stage::MergeHeads { split: by_head, outputs, shape: block.shape });
         Ok(())
     }
 
-    fn merged(&mut self, block: Block) -> Outputs {
-        self.outputs(self.graph.ops[block.context].output)
+    /// The storage a product reads its operands in.
+    fn operand_of(&self, op: usize) -> Element {
+        Element::of(self.roundings[op].compute)
+    }
+
+    /// The storage a product writes: the policy's, where it can write that, else FP32.
+    fn written_by(&self, op: usize) -> Element {
+        let stored = Element::of(self.roundings[op].store);
+        if [Element::F32, self.operand_of(op)].contains(&stored) { stored } else { Element::F32 }
+    }
+
+    /// `Q Kᵀ` of every head.
+    fn scores(&mut self, block: Block, split: TensorId) -> Result<TensorId, BackendError> {
+        let AttentionShape { batch, sequence, heads, size, .. } = block.shape;
+        let (op, rounding) = (&self.graph.ops[block.scores], self.roundings[block.scores]);
+        let accumulator = self.accumulator(op, rounding)?;
+        let element = self.written_by(block.scores);
+        let stride = sequence.next_multiple_of(COLUMNS);
+        let scored = self.scratch(op.name.clone(), element, batch * heads * sequence, stride);
+        let narrow = matches!(rounding.store, Format::Fp16 | Format::Bf16);
+        self.push(Stage::HeadProduct(HeadProduct {
+            x: part(block.shape, split, 0),
+            y: part(block.shape, split, 1),
+            y_transposed: true,
+            output: square(block.shape, scored),
+            rows: sequence,
+            columns: sequence,
+            depth: size,
+            count: batch * heads,
+            alpha: if narrow { 1.0 } else { block.scale },
+            accumulator,
+        }));
+        Ok(scored)
+    }
+
+    /// Probabilities, over the scores where they are stored alike.
+    fn softmax(&mut self, block: Block, scores: TensorId) -> TensorId {
+        let values = self.operand_of(block.context);
+        let tensor = self.stages.tensor(scores);
+        let (rows, stride) = (tensor.rows, tensor.stride);
+        let probabilities = match tensor.element == values {
+            true => scores,
+            false => self.scratch(self.graph.ops[block.softmax].name.clone(), values, rows, stride),
+        };
+        self.push(Stage::Softmax(Softmax {
+            scores,
+            probabilities,
+            shape: block.shape,
+            scores_stored: self.roundings[block.scores].store,
+            scale: block.scale,
+            rounding: self.roundings[block.softmax],
+        }));
+        probabilities
+    }
+
+    /// `P V` of every head.
+    fn context(&mut self, block: Block, probabilities: TensorId, split: TensorId) -> Result<TensorId, BackendError> {
+        let AttentionShape { batch, sequence, heads, size, .. } = block.shape;
+        let (op, rounding) = (&self.graph.ops[block.context], self.roundings[block.context]);
+        let accumulator = self.accumulator(op, rounding)?;
+        let element = self.written_by(block.context);
+        let by_head = self.scratch(op.name.clone(), element, batch * heads * sequence, size);
+        self.push(Stage::HeadProduct(HeadProduct {
+            x: square(block.shape, probabilities),
+            y: part(block.shape, split, 2),
+            y_transposed: false,
+            output: part(block.shape, by_head, 0),
+            rows: sequence,
+            columns: size,
+            depth: sequence,
+            count: batch * heads,
+            alpha: 1.0,
+            accumulator,
+        }));
+        Ok(by_head)
     }
 
     fn split(&mut self, block: Block, element: Element) -> TensorId {
@@ -154,4 +170,16 @@ impl Lowering<'_> {
         self.push(Stage::SplitHeads { packed, split, shape: block.shape });
         split
     }
+}
+
+/// Queries, keys or values of all heads in a split projection.
+fn part(shape: AttentionShape, tensor: TensorId, part: usize) -> Operand {
+    let pitch = shape.sequence * shape.size;
+    Operand { tensor, offset: part * shape.batch * shape.heads * pitch, stride: shape.size, pitch }
+}
+
+/// A matrix of scores or probabilities per head.
+fn square(shape: AttentionShape, tensor: TensorId) -> Operand {
+    let stride = shape.sequence.next_multiple_of(COLUMNS);
+    Operand { tensor, offset: 0, stride, pitch: shape.sequence * stride }
 }

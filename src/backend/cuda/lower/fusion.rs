@@ -1,6 +1,7 @@
 //! Which operations run inside the kernel of the one before them.
 
 use super::{Lowering, Outputs};
+use crate::backend::cuda::calls::NORM_WIDTH_STEP;
 use crate::backend::cuda::element::Element;
 use crate::backend::cuda::stage::{Epilogue, Linear, Stage};
 use crate::graph::{Format, OpKind, Rounding, ValueId};
@@ -20,11 +21,24 @@ impl Lowering<'_> {
         let sums_in_fp32 =
             self.roundings[index].accumulate == Format::Fp32 && self.roundings[index].store == Format::Fp32;
         let norm = matches!(self.graph.ops[reader].kind, OpKind::LayerNorm { .. });
+        let norm = norm
+            && self.graph.dimensions.hidden.is_multiple_of(NORM_WIDTH_STEP)
+            && self.one_narrow_format(index, reader);
         if !(norm && sums_in_fp32 && computes_in_fp32(self.roundings[reader])) {
             return None;
         }
         self.done[reader] = true;
         Some(reader)
+    }
+
+    /// Whether table and norm are stored in FP32 and at most one 16-bit format, which is what a kernel is compiled for.
+    fn one_narrow_format(&self, embedding: usize, norm: usize) -> bool {
+        let table = Element::of(self.roundings[embedding].compute);
+        let output = self.graph.ops[norm].output;
+        let all = self.wanted(output).into_iter().chain([table, self.stored(output)]);
+        let mut narrow: Vec<Element> = all.filter(|&element| element != Element::F32).collect();
+        narrow.dedup();
+        narrow.len() <= 1
     }
 
     /// Emits the linear layer with the GELU that alone reads it, computed in FP32 on the way out.
@@ -34,6 +48,10 @@ impl Lowering<'_> {
         let value = self.graph.ops[reader].output;
         let (operand, stored) = (Element::of(self.roundings[index].compute), self.stored(value));
         let wanted = self.wanted(value);
+        // Where the policy stores the linear layer's own output in another format, it is rounded to that in between.
+        if self.stored(self.graph.ops[index].output) != operand {
+            return false;
+        }
         // One storage, and one that the product can write. FP32 outputs keep GELU apart: cuBLASLt's is accurate to 5e-6.
         let [element] = wanted[..] else { return false };
         let narrow = element == operand && element != Element::F32 && (stored == element || stored == Element::F32);

@@ -5,24 +5,32 @@
 //! stage of its own and rounds as defined.
 
 mod attention;
+mod check;
 mod fusion;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
 use super::element::Element;
 use super::stage::{
-    Accumulator, Elementwise, Embedding, Epilogue, Function, LayerNorm, Linear, Norm, Outputs, Stage, Stages, Tensor,
-    TensorId, WeightKey,
+    Accumulator, Elementwise, Embedding, Epilogue, Function, LayerNorm, Linear, Norm, Outputs, Select, Stage, Stages,
+    Tensor, TensorId, WeightKey,
 };
 use crate::backend::{BackendError, BackendKind};
-use crate::graph::{Format, Graph, Op, OpKind, ParamId, PrecisionPolicy, Rounding, Shape, ValueId, ValueShape};
+use crate::graph::{Format, Graph, Op, OpKind, ParamId, PrecisionPolicy, Rounding, Shape, Token, ValueId, ValueShape};
+use check::check;
 
-/// Widths of products are padded to a multiple of this many columns, so that every row of their output begins at a
-/// multiple of 16 bytes whatever it is stored in.
+/// Rows of scores are padded to a multiple of this many columns, so that each begins at a multiple of 16 bytes whatever it
+/// is stored in.
 const COLUMNS: usize = 8;
 
-/// Large odd widths (a vocabulary) are padded to whole tiles: unpadded, GPT-2's head took six times as long (H200).
+/// The width of the graph's output is padded to this many columns where it is large and odd (a vocabulary): unpadded,
+/// GPT-2's head took six times as long (H200). Nothing but the host reads the output, and the host knows its stride.
 const TILE_COLUMNS: usize = 64;
+
+/// Up to so many columns the output is padded to whole 16 bytes only.
+const NARROW_OUTPUT: usize = 512;
 
 /// Lowers `graph` under `policy` for `shape`.
 ///
@@ -38,7 +46,9 @@ pub(super) fn lower(graph: &Graph, policy: &PrecisionPolicy, shape: Shape) -> Re
         }
     }
     let output = lowering.places.get(&(graph.output.0, lowering.stored(graph.output))).copied();
-    Ok(Stages { output, ..lowering.stages })
+    let stages = Stages { output, ..lowering.stages };
+    check(&stages).map_err(|message| BackendError::Execution { backend: BackendKind::Cuda, message })?;
+    Ok(stages)
 }
 
 struct Lowering<'a> {
@@ -91,7 +101,7 @@ impl<'a> Lowering<'a> {
             OpKind::Gelu(form) => self.elementwise(index, Function::Gelu(*form)),
             OpKind::Tanh => self.elementwise(index, Function::Tanh),
             OpKind::Residual => self.elementwise(index, Function::Residual),
-            OpKind::SelectFirst => self.select_first(op),
+            OpKind::Select(token) => self.select(op, *token),
         }
         Ok(())
     }
@@ -158,6 +168,7 @@ impl<'a> Lowering<'a> {
         if let Some(&id) = self.places.get(&(value.0, element)) {
             return id;
         }
+        // Ops come after their inputs, so there is a place; a tensor that nothing wrote is found by `check`.
         let Some(input) = self.any_place(value) else { return self.tensor(value, element) };
         let outputs = Outputs { main: self.tensor(value, element), copy: None };
         let compute = Format::Fp32;
@@ -215,8 +226,11 @@ impl<'a> Lowering<'a> {
 
     /// The word table, padded where it is also the head's weight in the same format, so that it is stored once.
     fn table_shared_with_the_head(&self, table: WeightKey) -> WeightKey {
-        let head = self.graph.ops.iter().zip(self.roundings).any(|(op, rounding)| match op.kind {
-            OpKind::Linear { weight, .. } => weight.0 == table.param && rounding.compute == table.format,
+        let head = self.graph.ops.iter().enumerate().any(|(index, op)| match op.kind {
+            OpKind::Linear { weight, .. } => {
+                let same = weight.0 == table.param && stored_format(self.roundings[index].compute) == table.format;
+                same && op.output == self.graph.output && self.product_writes(index)
+            }
             _ => false,
         });
         if head { WeightKey { rows: padded(table.rows), ..table } } else { table }
@@ -252,7 +266,10 @@ impl<'a> Lowering<'a> {
         let operand = Element::of(rounding.compute);
         let x = self.operand(op.inputs[0], operand);
         let dims = &self.graph.param(weight).dims;
-        let (width, depth) = (padded(dims[0]), dims[1]);
+        // Others read rows as long as the value's; only the host can skip padding.
+        let direct = op.output == self.graph.output && self.product_writes(index);
+        let width = if direct { padded(dims[0]) } else { dims[0] };
+        let depth = dims[1];
         let weight = WeightKey { rows: width, ..WeightKey::new(weight, rounding.compute, width) };
         let bias = bias.map(|bias| WeightKey { rows: width, ..WeightKey::new(bias, rounding.store, width) });
         let (rows, _) = rows_and_width(self.graph.value(op.output).shape, self.shape);
@@ -274,11 +291,17 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
+    /// Whether a product can write its output as the policy stores it.
+    fn product_writes(&self, index: usize) -> bool {
+        let stored = self.stored(self.graph.ops[index].output);
+        stored == Element::F32 || stored == Element::of(self.roundings[index].compute)
+    }
+
     /// A linear layer on its own. A storage that the product cannot write is reached through FP32.
     fn plain_linear(&mut self, index: usize, product: Linear) {
         let op = &self.graph.ops[index];
-        let (stored, operand) = (self.stored(op.output), Element::of(self.roundings[index].compute));
-        let direct = stored == Element::F32 || stored == operand;
+        let stored = self.stored(op.output);
+        let direct = self.product_writes(index);
         let element = if direct { stored } else { Element::F32 };
         let output = self.scratch(op.name.clone(), element, product.tokens, product.width);
         let bias = product.bias.map(|bias| if direct { bias } else { bias.widened() });
@@ -290,18 +313,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn accumulator(&self, op: &Op, rounding: Rounding) -> Result<Accumulator, BackendError> {
-        match (rounding.compute, rounding.accumulate) {
-            (Format::Fp64, _) | (_, Format::Fp64) => {
-                Err(self.unsupported(op, "FP64, which this backend does not have"))
-            }
-            (Format::Tf32, Format::Fp32 | Format::Tf32) => Ok(Accumulator::Tf32),
-            (_, Format::Fp32 | Format::Tf32) => Ok(Accumulator::F32),
-            (Format::Fp16, Format::Fp16) if rounding.store == Format::Fp16 => Ok(Accumulator::F16),
-            (_, Format::Fp16) => {
-                Err(self.unsupported(op, "an FP16 accumulator of operands or an output that are not FP16"))
-            }
-            (_, Format::Bf16) => Err(self.unsupported(op, "a BF16 accumulator, which no GPU has")),
-        }
+        accumulator(rounding).map_err(|reason| self.unsupported(op, reason))
     }
 
     fn elementwise(&mut self, index: usize, function: Function) {
@@ -313,15 +325,44 @@ impl<'a> Lowering<'a> {
         self.push(Stage::Elementwise(Elementwise { function, input, update, outputs, compute }));
     }
 
-    fn select_first(&mut self, op: &Op) {
+    fn select(&mut self, op: &Op, token: Token) {
         let input = self.input(op.inputs[0]);
         let outputs = self.outputs(op.output);
         let Shape { batch, sequence } = self.shape;
         let width = self.stages.tensor(input).stride;
         for output in [Some(outputs.main), outputs.copy].into_iter().flatten() {
-            self.push(Stage::SelectFirst { input, output, batch, sequence, width });
+            self.push(Stage::Select(Select { input, output, token, batch, sequence, width }));
         }
     }
+}
+
+/// What the sums of a product are kept in.
+fn accumulator(rounding: Rounding) -> Result<Accumulator, &'static str> {
+    match (rounding.compute, rounding.accumulate) {
+        (Format::Fp64, _) | (_, Format::Fp64) => Err("FP64, which this backend does not have"),
+        (Format::Tf32, Format::Fp32 | Format::Tf32) => Ok(Accumulator::Tf32),
+        (_, Format::Fp32 | Format::Tf32) => Ok(Accumulator::F32),
+        (Format::Fp16, Format::Fp16) if rounding.store == Format::Fp16 => Ok(Accumulator::F16),
+        (_, Format::Fp16) => Err("an FP16 accumulator of operands or an output that are not FP16"),
+        (_, Format::Bf16) => Err("a BF16 accumulator, which no GPU has"),
+    }
+}
+
+/// Whether the products of a policy can be computed on any device. Overrides of single operations are judged when an engine
+/// is built.
+///
+/// # Errors
+/// The reason, as a sentence fragment.
+pub(super) fn supports(policy: &PrecisionPolicy) -> Result<(), String> {
+    let products = policy.classes.iter().filter(|(class, _)| class.is_product());
+    products
+        .map(|(class, rounding)| accumulator(*rounding).map_err(|reason| format!("`{class}` has {reason}")))
+        .try_for_each(|one| one.map(drop))
+}
+
+/// The format parameters are kept in: TF32 products round their operands themselves.
+fn stored_format(format: Format) -> Format {
+    if format == Format::Tf32 { Format::Fp32 } else { format }
 }
 
 /// Rows and columns of a value seen as a matrix.
@@ -331,8 +372,8 @@ fn rows_and_width(shape: ValueShape, extent: Shape) -> (usize, usize) {
     (dims.iter().product::<usize>() / width.max(1), width)
 }
 
-/// Columns of a product of `width` columns.
+/// Columns that the graph's output of `width` columns is computed with.
 fn padded(width: usize) -> usize {
-    let columns = if width > 8 * TILE_COLUMNS { TILE_COLUMNS } else { COLUMNS };
+    let columns = if width > NARROW_OUTPUT { TILE_COLUMNS } else { COLUMNS };
     width.next_multiple_of(columns)
 }

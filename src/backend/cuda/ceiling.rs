@@ -1,0 +1,98 @@
+//! What the device can do at most, measured where the engines are: a large matrix product and a large copy.
+#![allow(unsafe_code, reason = "copies device memory through the driver")]
+
+use cudarc::driver::{result, sys};
+
+use super::element::Element;
+use super::error::failed;
+use super::gpu::{Gpu, Prepared};
+use super::matmul::{LtEnding, Matmul, MatmulAddresses, MatmulSpec};
+use super::memory::DeviceMemory;
+use super::stage::Accumulator;
+use crate::backend::{BackendError, Ceilings};
+
+/// Rows, columns and depth of the product: 1.1 TFLOP, some milliseconds even in TF32.
+const SIDE: usize = 8192;
+
+/// The same for FP32 without tensor cores.
+const FP32_SIDE: usize = 4096;
+
+/// Bytes copied, many times the L2 cache.
+const COPIED_BYTES: usize = 1 << 30;
+
+const WARMUP: usize = 3;
+const REPEATS: usize = 7;
+
+/// Measures both for products of `operand`s summed in `accumulator`. Takes about a tenth of a second.
+///
+/// # Errors
+/// [`BackendError`]: no room for the operands, or a failure of the device.
+pub(super) fn measure(gpu: &Gpu, operand: Element, accumulator: Accumulator) -> Result<Ceilings, BackendError> {
+    let fp32 = (operand, accumulator) == (Element::F32, Accumulator::F32);
+    let side = if fp32 { FP32_SIDE } else { SIDE };
+    let product_s = product(gpu, operand, accumulator, side)?;
+    let copy_s = copy(gpu)?;
+    Ok(Ceilings {
+        flops_per_s: 2.0 * (side as f64).powi(3) / product_s,
+        // Every byte is read and written.
+        bytes_per_s: 2.0 * COPIED_BYTES as f64 / copy_s,
+    })
+}
+
+fn product(gpu: &Gpu, operand: Element, accumulator: Accumulator, side: usize) -> Result<f64, BackendError> {
+    let bytes = side * side * operand.bytes();
+    let take = || DeviceMemory::take(&gpu.device.context, bytes, "the ceiling of products");
+    let (x, w, y) = (take()?, take()?, take()?);
+    // Random numbers: a product of equal ones draws less power and runs faster.
+    x.fill_with_small_numbers()?;
+    w.fill_with_small_numbers()?;
+    let spec = MatmulSpec {
+        tokens: side,
+        width: side,
+        depth: side,
+        operand,
+        output: operand,
+        accumulator,
+        ending: LtEnding::Store,
+        alpha: 1.0,
+        w_by_rows: true,
+        strides: [side; 3],
+        batch: None,
+    };
+    let matmul = Matmul::new(&spec)?;
+    let addresses = MatmulAddresses { x: x.address(), w: w.address(), y: y.address(), bias: None };
+    let mut best = f64::INFINITY;
+    for algorithm in matmul.algorithms(&gpu.library, 4)? {
+        let prepared = [Prepared::Product { matmul: Matmul::new(&spec)?, algorithm, addresses }];
+        best = best.min(median_s(gpu, || gpu.enqueue(&prepared))?);
+    }
+    Ok(best)
+}
+
+fn copy(gpu: &Gpu) -> Result<f64, BackendError> {
+    let take = || DeviceMemory::take(&gpu.device.context, COPIED_BYTES, "the ceiling of copies");
+    let (from, to) = (take()?, take()?);
+    median_s(gpu, || {
+        // SAFETY: both spans have the size that is named, and outlive the copy, which `median_s` waits for.
+        unsafe { result::memcpy_dtod_async(to.address(), from.address(), COPIED_BYTES, gpu.stream.cu_stream()) }
+            .map_err(failed)
+    })
+}
+
+/// Median time between events around `work`, seconds.
+fn median_s(gpu: &Gpu, work: impl Fn() -> Result<(), BackendError>) -> Result<f64, BackendError> {
+    let event = || gpu.device.context.new_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT)).map_err(failed);
+    let (start, end) = (event()?, event()?);
+    let mut times = Vec::with_capacity(REPEATS);
+    for repeat in 0..WARMUP + REPEATS {
+        start.record(&gpu.stream).map_err(failed)?;
+        work()?;
+        end.record(&gpu.stream).map_err(failed)?;
+        let ms = start.elapsed_ms(&end).map_err(failed)?;
+        if repeat >= WARMUP {
+            times.push(f64::from(ms) / 1e3);
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[REPEATS / 2])
+}

@@ -1,0 +1,148 @@
+//! Policies and sizes that nobody has run yet, lowered: what `check` asserts must hold of all of them.
+
+use std::collections::BTreeMap;
+
+use super::lower;
+use crate::backend::cuda::arena::lay_out;
+use crate::backend::cuda::calls::{Call, Site, calls, choices, groups};
+use crate::backend::cuda::compile::Architecture;
+use crate::backend::cuda::element::Element;
+use crate::backend::cuda::stage::{Stage, Stages, WeightKey};
+use crate::graph::{Format, Graph, OpClass, PrecisionPolicy, Preset, Rounding, Shape};
+use crate::manifest::schema::Architecture as ModelName;
+use crate::model::{ModelConfig, architecture_graph, build_graph};
+
+fn narrow_or_wide() -> [Format; 3] {
+    [Format::Fp32, Format::Fp16, Format::Bf16]
+}
+
+/// Every preset, and every preset with one class computing and storing otherwise.
+fn policies() -> Vec<PrecisionPolicy> {
+    let mut policies: Vec<PrecisionPolicy> = Preset::ALL.map(PrecisionPolicy::preset).to_vec();
+    for preset in Preset::ALL {
+        for class in OpClass::ALL {
+            for (compute, store) in narrow_or_wide().into_iter().flat_map(|c| narrow_or_wide().map(|s| (c, s))) {
+                let mut policy = PrecisionPolicy::preset(preset);
+                policy.name = format!("{preset} with {class} {compute} stored as {store}");
+                policy.classes.insert(class, Rounding { compute, accumulate: Format::Fp32, store });
+                policies.push(policy);
+            }
+        }
+        let mut policy = PrecisionPolicy::preset(preset);
+        policy.name = format!("{preset} with one softmax in fp16");
+        policy.overrides.insert("layer.1/attention/softmax".to_owned(), Rounding::uniform(Format::Fp16));
+        policies.push(policy);
+    }
+    policies
+}
+
+fn of_width(name: ModelName, hidden: usize, heads: usize, inner: usize) -> Graph {
+    let mut config = ModelConfig::of(name);
+    config.dimensions.hidden = hidden;
+    config.dimensions.heads = heads;
+    config.dimensions.inner = inner;
+    build_graph(&config)
+}
+
+fn graphs() -> Vec<Graph> {
+    let tiny = [ModelName::BertTiny, ModelName::Gpt2Tiny];
+    let mut graphs: Vec<Graph> = tiny.map(architecture_graph).to_vec();
+    for name in tiny {
+        // Odd head counts, MiniLM, TinyBERT's 312, widths that are no multiple of 64.
+        for (hidden, heads, inner) in [(224, 7, 896), (384, 12, 1536), (312, 12, 1200), (544, 17, 2176), (576, 9, 1200)]
+        {
+            graphs.push(of_width(name, hidden, heads, inner));
+        }
+    }
+    graphs
+}
+
+/// Calls of every choice, at made-up addresses; each tensor and parameter has its own.
+fn all_calls(stages: &Stages) -> Vec<Call> {
+    let layout = lay_out(&stages.tensors, &stages.stages, &[stages.output.unwrap()]);
+    let tensors: Vec<u64> = layout.offsets.iter().map(|&offset| 1 << 32 | offset as u64).collect();
+    let keys = stages.stages.iter().flat_map(Stage::weights);
+    let weights: BTreeMap<WeightKey, u64> = keys.map(|key| (key, 1 << 40)).collect();
+    let site = Site {
+        stages,
+        weights: &weights,
+        tensors: &tensors,
+        ids: 1 << 16,
+        lengths: 1 << 17,
+        sequence: 33,
+        scratch: 1 << 20,
+        scratch_bytes: 32 << 20,
+        architecture: Architecture { major: 9, minor: 0 },
+        multiprocessors: 132,
+    };
+    let mut all = Vec::new();
+    for group in groups(stages) {
+        let choices = std::iter::once(None).chain(choices(&site, group).into_iter().map(Some));
+        all.extend(choices.flat_map(|choice| calls(&site, group, choice).unwrap()));
+    }
+    all
+}
+
+/// `lower` itself refuses stages that do not fit each other, so it is enough that it and the calls succeed.
+#[test]
+fn every_mixture_of_formats_and_every_width_is_lowered_to_stages_that_fit() {
+    let shape = Shape { batch: 3, sequence: 33 };
+    let (policies, graphs) = (policies(), graphs());
+    let mut lowered = 0;
+    for graph in &graphs {
+        for policy in &policies {
+            match lower(graph, policy, shape) {
+                Ok(stages) => {
+                    assert!(!all_calls(&stages).is_empty());
+                    lowered += 1;
+                }
+                Err(error) => panic!("{}: {error}", policy.name),
+            }
+        }
+    }
+    assert_eq!(lowered, graphs.len() * policies.len());
+}
+
+/// Each layer norm of the graph is a stage or a part of the embedding's; none is lost in a fusion.
+#[test]
+fn no_layer_norm_is_lost() {
+    for graph in graphs() {
+        let norms = graph.ops.iter().filter(|op| op.class == OpClass::LayerNorm).count();
+        for policy in policies() {
+            let stages = lower(&graph, &policy, Shape { batch: 1, sequence: 8 }).unwrap();
+            let count = |stage: &Stage| match stage {
+                Stage::LayerNorm(_) => 1,
+                Stage::Embedding(embedding) => usize::from(embedding.norm.is_some()),
+                _ => 0,
+            };
+            assert_eq!(stages.stages.iter().map(count).sum::<usize>(), norms, "{}", policy.name);
+        }
+    }
+}
+
+#[test]
+fn the_tied_word_table_is_held_once_wherever_head_and_embedding_read_the_same_format() {
+    let graph = architecture_graph(ModelName::Gpt2Tiny);
+    for preset in Preset::ALL {
+        let stages = lower(&graph, &PrecisionPolicy::preset(preset), Shape { batch: 1, sequence: 8 }).unwrap();
+        let word = graph.params.iter().position(|param| param.name == "embeddings/word").unwrap();
+        let mut keys: Vec<WeightKey> =
+            stages.stages.iter().flat_map(Stage::weights).filter(|key| key.param == word).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), 1, "{preset}: {keys:?}");
+    }
+}
+
+/// Two 16-bit formats never meet in a kernel that is compiled for one.
+#[test]
+fn a_mixture_of_16_bit_formats_is_left_to_the_stepwise_kernels() {
+    let mut policy = PrecisionPolicy::preset(Preset::Hybrid);
+    policy.classes.insert(OpClass::Linear, Rounding::fp32_accumulated(Format::Bf16));
+    let stages = lower(&architecture_graph(ModelName::BertTiny), &policy, Shape { batch: 1, sequence: 8 }).unwrap();
+    let [Stage::Embedding(embedding), Stage::LayerNorm(norm), ..] = &stages.stages[..] else {
+        panic!("{:?}", &stages.stages[..2])
+    };
+    assert_eq!(embedding.norm, None, "an FP16 table and a BF16 copy");
+    assert_eq!(norm.outputs.copy.map(|copy| stages.tensor(copy).element), Some(Element::Bf16));
+}
