@@ -30,7 +30,8 @@ while [ $# -gt 0 ]; do
 done
 [ "$(id -u)" -eq 0 ] || fail "needs root, to make a base image and to run containers without a privileged helper"
 for program in buildah mmdebstrap cargo git; do
-    command -v "$program" >/dev/null || fail "$program is missing: apt-get install buildah mmdebstrap git, Rust with rustup"
+    command -v "$program" >/dev/null ||
+        fail "$program is missing: apt-get install buildah mmdebstrap git, and Rust with rustup"
 done
 
 readonly STATE=$PWD/target/image RUN_SECONDS=${RUN_SECONDS:-60}
@@ -109,6 +110,8 @@ exercise() {
     local container pinned status=0 manifest=/opt/mixprec/experiments/quick.yaml
     container=$(buildah from "$1")
     [ "$(buildah run "$container" id -u)" -eq 10001 ] || fail "the image runs as root"
+    # A reader's own user, so that results in a mounted folder belong to them.
+    buildah run --user 4321:4321 "$container" mixprec cache ls
     buildah run "$container" mixprec doctor | tee "$STATE/doctor.txt"
     pinned=$(grep -c 'the pinned bytes' "$STATE/doctor.txt" || true)
     [ "$pinned" -eq 6 ] || fail "doctor sees $pinned of the six pinned libraries in the image"

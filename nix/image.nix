@@ -10,7 +10,7 @@ pkgs.dockerTools.streamLayeredImage {
   tag = mixprec.version;
   contents = [ mixprec ];
   fakeRootCommands = ''
-    install -d -o 10001 -g 10001 ./work
+    install -d -m 1777 -o 10001 -g 10001 ./work
     install -d -m 1777 ./tmp
   '';
   config = {
