@@ -1,13 +1,14 @@
 # `make help` lists what there is. RUN is the folder of the results that `make paper` prints, PYTHON the one with PyTorch
-# for `make peers`.
+# for `make peers`, BUILD what `make image` hands to the builder.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce setup build paper minilm peers test slurm-test bench clean-runs
+.PHONY: help reproduce setup build paper minilm peers test slurm-test licences image image-check bench clean-runs
 
 MIXPREC := target/release/mixprec
 RUN ?= runs/quick
 PYTHON ?= python3
+BUILD ?=
 # Where setup.sh --test had to make a Python with what the tests need, the tests find it first.
 export PATH := $(if $(wildcard runs/venv/bin),$(CURDIR)/runs/venv/bin:)$(PATH)
 # The binding generator needs a libclang below 22. Looked for at every use: `make reproduce` installs one before it builds.
@@ -62,6 +63,15 @@ test: ## Everything CI checks: format, lints, tests.
 
 slurm-test: build ## Try container/slurm.sbatch on this host; needs root and Debian's slurm-wlm and munge.
 	tests/slurm.sh
+
+licences: ## List the licences of all crates; fails on one that deny.toml does not allow.
+	container/licences.py
+
+image: ## Build the container image with buildah, podman or docker; BUILD=... goes to the builder.
+	container/image.sh $(BUILD)
+
+image-check: ## Build the image twice without an image registry, run it, compare; needs root, buildah, mmdebstrap.
+	container/try-image.sh --seed target
 
 bench: ## The benchmarks: ignored tests whose names begin with bench, one at a time.
 	$(CARGO) test --release --locked -- --ignored --nocapture --test-threads=1 bench

