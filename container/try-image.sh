@@ -93,13 +93,14 @@ build() {
     forget_program
     # They are mounted while it is built and not part of it, but for their empty folders.
     local volumes=(
-        --volume "$CARGO/registry:$CARGO/registry:ro"
+        # Not read-only: cargo unpacks here what this machine has fetched and never compiled.
+        --volume "$CARGO/registry:$CARGO/registry"
         --volume "$STATE/config.toml:$CARGO/config.toml:ro"
         --volume "$STATE/target:/opt/mixprec/target"
         # Where a proxy answers for the package index, this machine's certificates know it.
         --volume "/etc/ssl/certs/ca-certificates.crt:/etc/ssl/certs/ca-certificates.crt:ro"
     )
-    # The sources of crates that are in use here are complete, and no other is wanted.
+    # All that the lock names has been fetched, and no other is wanted.
     printf '[net]\noffline = true\n' >"$STATE/config.toml"
     IMAGE_TOOL=buildah container/image.sh --iidfile "$id_file" "${volumes[@]}" --build-arg RUST=localhost/rust-here \
         --build-arg BASE=localhost/debian-here --build-arg APT=live "$@"
