@@ -4,24 +4,6 @@ use std::sync::Arc;
 
 use cudarc::driver::{CudaGraph, CudaStream, DriverError, sys};
 
-/// How a pass is started.
-pub(in crate::backend) enum Launch {
-    /// The graph that was captured.
-    Graph(CudaGraph),
-    /// Kernel by kernel: not captured yet, or it could not be.
-    Eager,
-}
-
-impl Launch {
-    /// As a row's description has it.
-    pub fn describe(&self) -> &'static str {
-        match self {
-            Launch::Graph(_) => "CUDA graph",
-            Launch::Eager => "no CUDA graph",
-        }
-    }
-}
-
 /// Captures what `enqueue` starts on `stream`, and uploads it so that the first launch is like every other. `enqueue` must
 /// have run once before: allocation and compilation cannot be captured.
 ///

@@ -64,6 +64,7 @@ impl Device {
 }
 
 /// Compute capability of this machine's device.
+#[cfg(feature = "tensorrt")]
 pub(in crate::backend) fn capability() -> Option<(u32, u32)> {
     Device::first().ok().map(|device| device.capability)
 }

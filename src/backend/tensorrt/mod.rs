@@ -10,6 +10,7 @@ mod inspect;
 #[cfg_attr(feature = "tensorrt-enterprise", path = "jit_enterprise.rs")]
 mod jit;
 mod kept;
+mod launch;
 mod library;
 mod memory;
 mod messages;
