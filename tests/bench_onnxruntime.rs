@@ -4,11 +4,13 @@
 //! Wall time is what counts, and is worth nothing on a busy machine; processor time stands beside it to tell.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod material;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mixprec::backend::onnxruntime::OnnxRuntimeBackend;
+use material::onnxruntime;
 use mixprec::backend::reference::ReferenceBackend;
 use mixprec::backend::{Backend, BuildRequest, Engine};
 use mixprec::graph::{PrecisionPolicy, Preset, Shape};
@@ -94,18 +96,6 @@ fn model() -> Arc<Model> {
 
 fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// ONNX Runtime, or `None` with the reason printed.
-fn onnxruntime() -> Option<OnnxRuntimeBackend> {
-    let backend = OnnxRuntimeBackend::default();
-    match backend.availability() {
-        Ok(_) => Some(backend),
-        Err(error) => {
-            println!("skipped: {error}");
-            None
-        }
-    }
 }
 
 #[test]

@@ -8,8 +8,7 @@ mod material;
 use std::path::Path;
 use std::sync::Arc;
 
-use material::{Golden, open, outputs, relative_error, sst2, widened};
-use mixprec::backend::onnxruntime::OnnxRuntimeBackend;
+use material::{Golden, onnxruntime, open, outputs, relative_error, sst2, widened};
 use mixprec::backend::reference::{ReferenceBackend, oracle_outputs};
 use mixprec::backend::{Backend, BackendError, BuildRequest, Engine};
 use mixprec::graph::{Format, OpClass, PrecisionPolicy, Preset, Rounding, Shape};
@@ -21,18 +20,6 @@ const THREADS: usize = 2;
 
 /// The policies the library executes.
 const EXECUTED: [Preset; 3] = [Preset::Fp32, Preset::Fp16, Preset::Hybrid];
-
-/// The backend, or `None` with the reason printed.
-fn backend() -> Option<OnnxRuntimeBackend> {
-    let backend = OnnxRuntimeBackend::default();
-    match backend.availability() {
-        Ok(_) => Some(backend),
-        Err(error) => {
-            println!("skipped: {error}");
-            None
-        }
-    }
-}
 
 fn request(model: &Arc<Model>, policy: &PrecisionPolicy, shape: Shape) -> BuildRequest {
     BuildRequest::new(model.clone(), policy.clone(), shape, THREADS)
@@ -68,7 +55,7 @@ fn cosine(a: &[f64], b: &[f64]) -> f64 {
 
 #[test]
 fn fp32_matches_the_independent_float64_program() {
-    let (Some(backend), Some(bert)) = (backend(), open("bert-base-sst2", Head::Natural)) else { return };
+    let (Some(backend), Some(bert)) = (onnxruntime(), open("bert-base-sst2", Head::Natural)) else { return };
     let (golden, fp32) = (Golden::open(), PrecisionPolicy::preset(Preset::Fp32));
     for row in 0..16 {
         let batch = Batch::single(golden.ids(&format!("bert.{row}.ids")));
@@ -89,7 +76,7 @@ fn fp32_matches_the_independent_float64_program() {
 /// The figures of the issue: 64 rows of the development set, every one of them.
 #[test]
 fn hybrid_keeps_every_sst2_sentence_within_the_policys_cosine() {
-    let Some(backend) = backend() else { return };
+    let Some(backend) = onnxruntime() else { return };
     let shape = Shape { batch: 8, sequence: 64 };
     for head in [Head::Natural, Head::Hidden] {
         let Some(model) = open("bert-base-sst2", head) else { return };
@@ -117,7 +104,7 @@ fn hybrid_keeps_every_sst2_sentence_within_the_policys_cosine() {
 
 #[test]
 fn tiny_models_agree_with_the_emulation_of_every_policy_padding_included() {
-    let Some(backend) = backend() else { return };
+    let Some(backend) = onnxruntime() else { return };
     for architecture in [Architecture::BertTiny, Architecture::Gpt2Tiny] {
         let model = tiny(architecture);
         let batch = padded(&model);
@@ -136,7 +123,7 @@ fn tiny_models_agree_with_the_emulation_of_every_policy_padding_included() {
 /// are the policy's. Without the barriers the library computes in FP32 and finds the right one.
 #[test]
 fn fp16_breaks_in_onnxruntime_as_the_emulation_says_and_the_cure_cures() {
-    let (Some(backend), Some(model)) = (backend(), open("bert-base-sst2", Head::Hidden)) else { return };
+    let (Some(backend), Some(model)) = (onnxruntime(), open("bert-base-sst2", Head::Hidden)) else { return };
     let broken = PrecisionPolicy::preset(Preset::Fp16);
     let mut cured = PrecisionPolicy { name: "cured".to_owned(), ..broken.clone() };
     cured.classes.insert(OpClass::LayerNorm, Rounding::fp32_stored_as(Format::Fp16));
@@ -156,7 +143,7 @@ fn fp16_breaks_in_onnxruntime_as_the_emulation_says_and_the_cure_cures() {
 
 #[test]
 fn an_engine_takes_one_batch_after_the_other_and_no_other_shape() {
-    let Some(backend) = backend() else { return };
+    let Some(backend) = onnxruntime() else { return };
     let model = tiny(Architecture::BertTiny);
     let (policy, first) = (PrecisionPolicy::preset(Preset::Fp32), padded(&model));
     let second = Batch { ids: first.ids.iter().rev().copied().collect(), lengths: vec![5, 16, 2], ..first.clone() };
@@ -174,7 +161,7 @@ fn an_engine_takes_one_batch_after_the_other_and_no_other_shape() {
 
 #[test]
 fn an_engine_says_what_it_holds_and_what_it_is() {
-    let Some(backend) = backend() else { return };
+    let Some(backend) = onnxruntime() else { return };
     let model = tiny(Architecture::Gpt2Tiny);
     for preset in EXECUTED {
         let policy = PrecisionPolicy::preset(preset);

@@ -96,7 +96,7 @@ impl Graph {
             .iter()
             .zip(&roundings)
             .flat_map(|(op, rounding)| param_formats(op, *rounding))
-            .map(|(id, format)| (id.0, if format == Format::Tf32 { Format::Fp32 } else { format }))
+            .map(|(id, format)| (id.0, format.storage()))
             .collect();
         Ok(CostSummary {
             compulsory_bytes: Some(self.compulsory_bytes(&roundings, shape)),
@@ -118,7 +118,7 @@ impl Graph {
                     OpKind::Embedding { .. } => whole.min((shape.tokens() * self.dimensions.hidden) as u64),
                     _ => whole,
                 };
-                let most = read.entry((id.0, format)).or_default();
+                let most = read.entry((id.0, format.storage())).or_default();
                 *most = elements.max(*most);
             }
         }

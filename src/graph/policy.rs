@@ -34,6 +34,14 @@ impl Format {
         }
     }
 
+    /// The format elements lie in memory in: TF32 products read FP32 and round their operands themselves.
+    pub const fn storage(self) -> Format {
+        match self {
+            Format::Tf32 => Format::Fp32,
+            other => other,
+        }
+    }
+
     /// The manifest spelling.
     pub fn name(self) -> &'static str {
         match self {
@@ -152,10 +160,7 @@ pub struct Rounding {
 impl Rounding {
     /// One format throughout, sums included (TF32 sums and stores FP32).
     pub const fn uniform(format: Format) -> Self {
-        let wide = match format {
-            Format::Tf32 => Format::Fp32,
-            other => other,
-        };
+        let wide = format.storage();
         Rounding { compute: format, accumulate: wide, store: wide }
     }
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
-use mixprec::backend::Engine;
+use mixprec::backend::onnxruntime::OnnxRuntimeBackend;
+use mixprec::backend::{Backend, Engine};
 use mixprec::input::Batch;
 use mixprec::manifest::schema::{InputSource, ModelSource};
 use mixprec::model::{Head, Model};
@@ -111,4 +112,16 @@ pub fn outputs(engine: &mut dyn Engine, batch: &Batch) -> Vec<f32> {
     engine.bind(batch).unwrap();
     engine.enqueue().unwrap();
     engine.outputs().unwrap().values
+}
+
+/// ONNX Runtime, or `None` with the reason printed.
+pub fn onnxruntime() -> Option<OnnxRuntimeBackend> {
+    let backend = OnnxRuntimeBackend::default();
+    match backend.availability() {
+        Ok(_) => Some(backend),
+        Err(error) => {
+            println!("skipped: {error}");
+            None
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! What the device can do at most, measured where the engines are: a large matrix product and a large copy.
 #![allow(unsafe_code, reason = "copies device memory through the driver")]
 
-use cudarc::driver::{result, sys};
+use cudarc::driver::result;
 
 use super::element::Element;
 use super::error::failed;
@@ -64,7 +64,7 @@ fn product(gpu: &Gpu, operand: Element, accumulator: Accumulator, side: usize) -
     let mut best = f64::INFINITY;
     for algorithm in matmul.algorithms(&gpu.library, 4)? {
         let prepared = [Prepared::Product { matmul: Matmul::new(&spec)?, algorithm, addresses }];
-        best = best.min(median_s(gpu, || gpu.enqueue(&prepared))?);
+        best = best.min(gpu.median_ms(WARMUP, REPEATS, || gpu.enqueue(&prepared))? / 1e3);
     }
     Ok(best)
 }
@@ -72,27 +72,10 @@ fn product(gpu: &Gpu, operand: Element, accumulator: Accumulator, side: usize) -
 fn copy(gpu: &Gpu) -> Result<f64, BackendError> {
     let take = || DeviceMemory::take(&gpu.device.context, COPIED_BYTES, "the ceiling of copies");
     let (from, to) = (take()?, take()?);
-    median_s(gpu, || {
-        // SAFETY: both spans have the size that is named, and outlive the copy, which `median_s` waits for.
+    let copied = gpu.median_ms(WARMUP, REPEATS, || {
+        // SAFETY: both spans have the size that is named, and outlive the copy, which `median_ms` waits for.
         unsafe { result::memcpy_dtod_async(to.address(), from.address(), COPIED_BYTES, gpu.stream.cu_stream()) }
             .map_err(failed)
-    })
-}
-
-/// Median time between events around `work`, seconds.
-fn median_s(gpu: &Gpu, work: impl Fn() -> Result<(), BackendError>) -> Result<f64, BackendError> {
-    let event = || gpu.device.context.new_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT)).map_err(failed);
-    let (start, end) = (event()?, event()?);
-    let mut times = Vec::with_capacity(REPEATS);
-    for repeat in 0..WARMUP + REPEATS {
-        start.record(&gpu.stream).map_err(failed)?;
-        work()?;
-        end.record(&gpu.stream).map_err(failed)?;
-        let ms = start.elapsed_ms(&end).map_err(failed)?;
-        if repeat >= WARMUP {
-            times.push(f64::from(ms) / 1e3);
-        }
-    }
-    times.sort_by(f64::total_cmp);
-    Ok(times[REPEATS / 2])
+    });
+    Ok(copied? / 1e3)
 }

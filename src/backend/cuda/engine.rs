@@ -5,23 +5,22 @@ use std::sync::Arc;
 
 use cudarc::driver::{CudaGraph, CudaStream};
 use half::{bf16, f16};
+use rayon::prelude::*;
 
 use super::arena::{Layout, lay_out};
 use super::calls::{Call, Site, calls, group_key, groups};
 use super::capture::capture;
 use super::element::Element;
-use super::error::failed;
+use super::error::{execution, failed, unavailable};
 use super::gpu::{Gpu, Prepared};
 use super::libraries;
 use super::matmul::WORKSPACE_BYTES;
 use super::memory::{DeviceMemory, Pinned};
 use super::stage::{Accumulator, Stage, Stages, Tensor};
-use super::tune::tune;
+use super::tune::{Timing, tune};
 use super::weights::DeviceWeights;
 use crate::backend::fit::{check_batch, output_dims};
-use crate::backend::{
-    BackendError, BackendKind, BuildRequest, Ceilings, Engine, EngineDescription, MemoryBreakdown, Output,
-};
+use crate::backend::{BackendError, BuildRequest, Ceilings, Engine, EngineDescription, MemoryBreakdown, Output};
 use crate::digest::sha256;
 use crate::graph::Shape;
 use crate::input::Batch;
@@ -87,14 +86,13 @@ impl CudaEngine {
             architecture: gpu.architecture,
             multiprocessors: gpu.multiprocessors,
         };
-        fill_for_timing(&arena, &inputs, shape)?;
+        inputs.fill(0, &valid_inputs(shape))?;
         let groups = groups(&stages);
-        let choices = tune(&gpu, &site, &groups, &request.progress)?;
+        let choices = tune(&gpu, &site, &groups, Timing { arena: &arena, progress: &request.progress })?;
         let mut all: Vec<Call> = Vec::new();
         for group in groups {
             all.extend(calls(&site, group, choices.get(&group_key(&stages, group)))?);
         }
-        gpu.load_kernels(&all)?;
         let prepared = gpu.prepare(&all)?;
         // What no kernel writes is NaN from here on, and so is everything computed from it.
         arena.poison()?;
@@ -162,20 +160,14 @@ fn record(gpu: &Gpu, prepared: &[Prepared]) -> Result<CudaGraph, BackendError> {
     capture(&gpu.stream, || gpu.enqueue(prepared), failed)
 }
 
-/// Numbers to compute with while kernels are timed, and inputs that are valid.
-fn fill_for_timing(arena: &DeviceMemory, inputs: &DeviceMemory, shape: Shape) -> Result<(), BackendError> {
-    arena.fill_with_small_numbers()?;
-    let mut values = vec![0i32; shape.tokens()];
-    values.extend(vec![shape.sequence as i32; shape.batch]);
-    inputs.fill(0, &values)
-}
-
-fn execution(message: &str) -> BackendError {
-    BackendError::Execution { backend: BackendKind::Cuda, message: message.to_owned() }
+/// Ids and lengths to compute with before a batch is bound.
+fn valid_inputs(shape: Shape) -> Vec<i32> {
+    let mut values = vec![0; shape.tokens()];
+    values.resize(input_values(shape), shape.sequence as i32);
+    values
 }
 
 fn describe() -> Result<String, BackendError> {
-    let unavailable = |reason| BackendError::Unavailable { backend: BackendKind::Cuda, reason };
     Ok(format!(
         "cuda {} (cuBLASLt {}, NVRTC {}, CUDA graph)",
         env!("CARGO_PKG_VERSION"),
@@ -214,15 +206,13 @@ impl Engine for CudaEngine {
     fn outputs(&mut self) -> Result<Output, BackendError> {
         let (tensor, offset) = &self.output;
         let (rows, width) = output_dims(&self.model.graph, self.shape);
-        let mut values = Vec::with_capacity(rows * width);
+        let mut values = vec![0.0; rows * width];
         let row_bytes = row_bytes(tensor);
         let rows_at_once = (STAGING_BYTES / row_bytes).max(1);
-        for first in (0..rows).step_by(rows_at_once) {
-            let address = self.arena.address() + (offset + first * row_bytes) as u64;
-            let bytes = rows_at_once.min(rows - first) * row_bytes;
-            for row in self.staged_output.receive(&self.gpu.stream, address, bytes)?.chunks_exact(row_bytes) {
-                widen(tensor.element, &row[..width * tensor.element.bytes()], &mut values);
-            }
+        for (index, wide) in values.chunks_mut(rows_at_once * width).enumerate() {
+            let address = self.arena.address() + (offset + index * rows_at_once * row_bytes) as u64;
+            let stored = self.staged_output.receive(&self.gpu.stream, address, wide.len() / width * row_bytes)?;
+            widen_rows(tensor, stored, width, wide);
         }
         Ok(Output { kind: self.model.graph.output_kind, rows, width, values })
     }
@@ -255,11 +245,34 @@ fn row_bytes(tensor: &Tensor) -> usize {
     tensor.stride * tensor.element.bytes()
 }
 
-/// Appends stored elements as FP32.
-fn widen(element: Element, bytes: &[u8], values: &mut Vec<f32>) {
+/// Values from which widening is divided among the processors: a millisecond's work of one.
+const WIDENED_TOGETHER: usize = 1 << 20;
+
+/// The first `width` elements of each stored row, as FP32.
+fn widen_rows(tensor: &Tensor, stored: &[u8], width: usize, wide: &mut [f32]) {
+    let row_bytes = row_bytes(tensor);
+    let row = |(stored, wide): (&[u8], &mut [f32])| widen(tensor.element, stored, wide);
+    if wide.len() < WIDENED_TOGETHER {
+        stored.chunks_exact(row_bytes).zip(wide.chunks_exact_mut(width)).for_each(row);
+    } else {
+        stored.par_chunks_exact(row_bytes).zip(wide.par_chunks_exact_mut(width)).for_each(row);
+    }
+}
+
+/// As many stored elements as `wide` has, as FP32.
+fn widen(element: Element, stored: &[u8], wide: &mut [f32]) {
     match element {
-        Element::F32 => values.extend(bytes.chunks_exact(4).map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]]))),
-        Element::F16 => values.extend(bytes.chunks_exact(2).map(|b| f16::from_ne_bytes([b[0], b[1]]).to_f32())),
-        Element::Bf16 => values.extend(bytes.chunks_exact(2).map(|b| bf16::from_ne_bytes([b[0], b[1]]).to_f32())),
+        Element::F32 => {
+            let each = stored.chunks_exact(4).zip(wide);
+            each.for_each(|(b, to)| *to = f32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
+        }
+        Element::F16 => {
+            let each = stored.chunks_exact(2).zip(wide);
+            each.for_each(|(b, to)| *to = f16::from_ne_bytes([b[0], b[1]]).to_f32());
+        }
+        Element::Bf16 => {
+            let each = stored.chunks_exact(2).zip(wide);
+            each.for_each(|(b, to)| *to = bf16::from_ne_bytes([b[0], b[1]]).to_f32());
+        }
     }
 }

@@ -7,6 +7,16 @@ use cudarc::driver::{DriverError, sys};
 use super::device::describe;
 use crate::backend::{BackendError, BackendKind};
 
+/// A failure that neither the driver nor a library has words for.
+pub(super) fn execution(message: impl Into<String>) -> BackendError {
+    BackendError::Execution { backend: BackendKind::Cuda, message: message.into() }
+}
+
+/// Why the backend cannot be used here.
+pub(super) fn unavailable(reason: String) -> BackendError {
+    BackendError::Unavailable { backend: BackendKind::Cuda, reason }
+}
+
 /// A failure of the driver. After an error of the device itself nothing more can be done in this process.
 pub(super) fn failed(error: DriverError) -> BackendError {
     let message = describe(&error);

@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "makes tensor maps through the driver")]
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
@@ -15,14 +15,15 @@ use super::ceiling;
 use super::compile::{Architecture, CompileError, Compiler, Cubin};
 use super::device::Device;
 use super::element::Element;
-use super::error::failed;
+use super::error::{execution, failed, unavailable};
 use super::launch::{Launch, Module, TensorMap};
 use super::libraries;
 use super::matmul::{Algorithm, Matmul, MatmulAddresses, MatmulLibrary, MatmulSpec};
 use super::memory::device_bytes_in_use;
 use super::stage::Accumulator;
-use crate::backend::{BackendError, BackendKind, Ceilings};
+use crate::backend::{BackendError, Ceilings};
 use crate::cache::SealedFolder;
+use crate::stats::median;
 
 /// A device that engines are built on. All of them use its one stream, so that cuBLASLt's workspace is never used twice at
 /// once and results are the same bits every time.
@@ -53,7 +54,6 @@ impl Gpu {
     /// # Errors
     /// [`BackendError::Unavailable`] with the reason.
     pub fn open() -> Result<Gpu, BackendError> {
-        let unavailable = |reason| BackendError::Unavailable { backend: BackendKind::Cuda, reason };
         let device = Device::first().map_err(unavailable)?;
         let architecture = Architecture { major: device.capability.0, minor: device.capability.1 };
         if architecture < Architecture::OLDEST {
@@ -104,8 +104,9 @@ impl Gpu {
     ///
     /// # Errors
     /// [`BackendError`]: a kernel is refused, or a product has no algorithm.
-    pub fn prepare<'a>(&self, calls: impl IntoIterator<Item = &'a Call>) -> Result<Vec<Prepared>, BackendError> {
-        calls.into_iter().map(|call| self.prepare_one(call)).collect()
+    pub fn prepare(&self, calls: &[Call]) -> Result<Vec<Prepared>, BackendError> {
+        self.load_kernels(calls)?;
+        calls.iter().map(|call| self.prepare_one(call)).collect()
     }
 
     /// Compiles the kernels of calls that have not been loaded yet, all processors together. Those that are refused do not
@@ -114,10 +115,10 @@ impl Gpu {
     /// # Errors
     /// The first refusal: [`BackendError::Execution`] with the compiler's words.
     pub fn load_kernels<'a>(&self, calls: impl IntoIterator<Item = &'a Call>) -> Result<(), BackendError> {
-        let wanted: BTreeMap<String, Instance> = instances(calls);
         let mut modules = self.modules.borrow_mut();
         let compiler = &self.compiler;
-        let missing: Vec<&Instance> = wanted.values().filter(|instance| !modules.contains_key(instance)).collect();
+        let missing: Vec<&Instance> =
+            instances(calls).into_iter().filter(|instance| !modules.contains_key(instance)).collect();
         let compiled: Vec<Result<Cubin, CompileError>> =
             missing.par_iter().map(|instance| compiler.cubin(&unit(instance.source, [*instance]))).collect();
         let mut first_error = None;
@@ -148,15 +149,9 @@ impl Gpu {
     }
 
     fn launch(&self, call: &KernelCall) -> Result<Launch, BackendError> {
-        let loaded = self.modules.borrow().contains_key(&call.instance);
-        if !loaded {
-            self.load_kernels([&Call::Kernel(call.clone())])?;
-        }
         let modules = self.modules.borrow();
-        let module = modules.get(&call.instance).ok_or_else(|| BackendError::Execution {
-            backend: BackendKind::Cuda,
-            message: format!("the kernel {} was not loaded", call.instance.name),
-        })?;
+        let loaded = modules.get(&call.instance);
+        let module = loaded.ok_or_else(|| execution(format!("the kernel {} was not loaded", call.instance.name)))?;
         Ok(Launch {
             kernel: module.kernel(&call.instance.name, call.shared_bytes)?,
             grid: call.grid,
@@ -164,6 +159,31 @@ impl Gpu {
             arguments: call.arguments.clone(),
             overlaps: self.architecture.overlaps_launches(),
         })
+    }
+
+    /// Median time between events around `work` on the stream, over `repeats` after `warmup`, milliseconds.
+    ///
+    /// # Errors
+    /// That of `work`, or a failure of the driver.
+    pub fn median_ms(
+        &self,
+        warmup: usize,
+        repeats: usize,
+        work: impl Fn() -> Result<(), BackendError>,
+    ) -> Result<f64, BackendError> {
+        let event = || self.device.context.new_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT)).map_err(failed);
+        let (start, end) = (event()?, event()?);
+        let mut times_ms = Vec::with_capacity(repeats);
+        for repeat in 0..warmup + repeats {
+            start.record(&self.stream).map_err(failed)?;
+            work()?;
+            end.record(&self.stream).map_err(failed)?;
+            let ms = start.elapsed_ms(&end).map_err(failed)?;
+            if repeat >= warmup {
+                times_ms.push(f64::from(ms));
+            }
+        }
+        median(&times_ms).ok_or_else(|| execution("nothing was timed"))
     }
 
     /// Enqueues calls in order.
@@ -181,13 +201,12 @@ impl Gpu {
 }
 
 fn not_compiled(error: CompileError) -> BackendError {
-    BackendError::Execution { backend: BackendKind::Cuda, message: error.to_string() }
+    execution(error.to_string())
 }
 
 fn no_algorithm(spec: &MatmulSpec) -> BackendError {
     let MatmulSpec { tokens, width, depth, .. } = spec;
-    let message = format!("cuBLASLt has no algorithm for a product of {tokens}x{depth} by {depth}x{width}");
-    BackendError::Execution { backend: BackendKind::Cuda, message }
+    execution(format!("cuBLASLt has no algorithm for a product of {tokens}x{depth} by {depth}x{width}"))
 }
 
 /// Columns of a box of a tensor map: 128 bytes, the span of the swizzle.

@@ -17,11 +17,11 @@ use sys::{
 };
 
 use super::element::Element;
-use super::error::matmul_failed;
+use super::error::{matmul_failed, unavailable};
 use super::libraries;
 use super::memory::DeviceMemory;
 use super::stage::Accumulator;
-use crate::backend::{BackendError, BackendKind};
+use crate::backend::BackendError;
 
 /// Scratch that algorithms may use, bytes: what NVIDIA recommends for Hopper.
 pub(super) const WORKSPACE_BYTES: usize = 32 << 20;
@@ -39,7 +39,6 @@ impl MatmulLibrary {
     /// # Errors
     /// [`BackendError::Unavailable`] when it is not here, or its failure.
     pub fn open(context: &Arc<CudaContext>) -> Result<Self, BackendError> {
-        let unavailable = |reason| BackendError::Unavailable { backend: BackendKind::Cuda, reason };
         libraries::cublaslt().map_err(unavailable)?;
         // The variable overrides what programs ask for, so `fp32` or `tf32` would not be what the row says.
         if let Some(value) = std::env::var_os("NVIDIA_TF32_OVERRIDE") {

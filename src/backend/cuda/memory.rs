@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytemuck::Pod;
 use cudarc::driver::{CudaContext, CudaStream, result, sys};
 
-use super::error::failed;
+use super::error::{execution, failed};
 use crate::backend::{BackendError, BackendKind};
 
 /// Spans taken by this process.
@@ -105,8 +105,7 @@ impl DeviceMemory {
         if offset + bytes <= self.bytes {
             return Ok(());
         }
-        let message = format!("bytes {offset} to {} of a span of {}", offset + bytes, self.bytes);
-        Err(BackendError::Execution { backend: BackendKind::Cuda, message })
+        Err(execution(format!("bytes {offset} to {} of a span of {}", offset + bytes, self.bytes)))
     }
 }
 

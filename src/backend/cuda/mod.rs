@@ -37,6 +37,7 @@ use super::{Availability, Backend, BackendError, BackendKind, Build, BuildReport
 use crate::graph::{PrecisionPolicy, Shape};
 use crate::model::Model;
 use engine::{CudaEngine, Parts};
+use error::unavailable;
 use gpu::Gpu;
 use stage::{Stages, WeightKey};
 use weights::DeviceWeights;
@@ -67,7 +68,6 @@ pub struct CudaBackend {
 
 impl CudaBackend {
     fn gpu(&self) -> Result<Rc<Gpu>, BackendError> {
-        let unavailable = |reason| BackendError::Unavailable { backend: BackendKind::Cuda, reason };
         if let Some(opened) = self.gpu.get() {
             return opened.clone().map_err(unavailable);
         }

@@ -39,7 +39,7 @@ impl WeightKey {
     /// A parameter of `rows` rows (or elements, of a vector) in the storage of its format.
     /// TF32 products round their operands themselves, so their parameters are FP32 ones.
     pub fn new(param: ParamId, format: Format, rows: usize) -> Self {
-        let format = if format == Format::Tf32 { Format::Fp32 } else { format };
+        let format = format.storage();
         WeightKey { param: param.0, format, element: Element::of(format), rows }
     }
 

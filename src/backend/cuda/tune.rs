@@ -2,26 +2,37 @@
 
 use std::collections::BTreeMap;
 
-use cudarc::driver::sys;
 use serde::{Deserialize, Serialize};
 
 use super::calls::{Call, Choice, Group, LIBRARY_ALGORITHMS, ProductChoice, Site, calls, choices, group_key};
 use super::capture::capture;
 use super::catalogue::sources_digest;
-use super::error::failed;
-use super::gpu::{Gpu, Prepared};
+use super::error::{failed, unavailable};
+use super::gpu::Gpu;
 use super::libraries;
 use super::matmul::Matmul;
-use crate::backend::{BackendError, BackendKind, BuildProgress, ProgressSink};
+use super::memory::DeviceMemory;
+use crate::backend::{BackendError, BuildProgress, ProgressSink};
 use crate::cache::SealedFolder;
 use crate::digest::sha256;
 
-/// Untimed and timed replays of one choice.
+/// Untimed and, at most, timed replays of one choice.
 const WARMUP: usize = 2;
 const REPLAYS: usize = 15;
 
-/// Choices per group that are tried again within the whole pass, where launches overlap with their neighbours.
+/// Long replays are repeated less: until they have taken this long together, but this often at least.
+const REPLAYS_MS: f64 = 25.0;
+const FEWEST_REPLAYS: usize = 3;
+
+/// A choice whose first replay is this many times as long as the best so far takes is not replayed again, unless it is so
+/// short that a first launch says little.
+const HOPELESS: f64 = 1.4;
+const TELLING_MS: f64 = 1.0;
+
+/// Choices per group that are tried again within the whole pass, where launches overlap with their neighbours, and how
+/// many times the best one's time they may take.
 const FINALISTS: usize = 4;
+const FINALISTS_SLACK: f64 = 1.15;
 
 /// A change of the whole pass must gain this share to be taken: less is noise.
 const GAIN: f64 = 0.004;
@@ -44,16 +55,20 @@ struct Alike {
     candidates: Vec<Choice>,
 }
 
+/// What timing needs beside the calls.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timing<'a> {
+    /// The intermediate tensors, to be filled with numbers: nothing of theirs is kept.
+    pub arena: &'a DeviceMemory,
+    /// Who wants to know how far it has come.
+    pub progress: &'a ProgressSink,
+}
+
 /// Times the choices for `groups` of `site` on the device, unless an earlier process has.
 ///
 /// # Errors
 /// [`BackendError`] when not one of the choices of a group works.
-pub(super) fn tune(
-    gpu: &Gpu,
-    site: &Site<'_>,
-    groups: &[Group],
-    progress: &ProgressSink,
-) -> Result<Choices, BackendError> {
+pub(super) fn tune(gpu: &Gpu, site: &Site<'_>, groups: &[Group], timing: Timing<'_>) -> Result<Choices, BackendError> {
     let all = alike(gpu, site, groups)?;
     let kept = SealedFolder::open("tuning").ok();
     let name = name(gpu, &all)?;
@@ -61,11 +76,12 @@ pub(super) fn tune(
     if let Some(choices) = known {
         return Ok(choices);
     }
+    timing.arena.fill_with_small_numbers()?;
     let contest = Contest { gpu, site, groups };
     let mut ranked = BTreeMap::new();
     for (index, alike) in all.iter().enumerate() {
         let phase = "timing kernels".to_owned();
-        progress.report(BuildProgress { phase, done: index as u64, total: all.len() as u64 });
+        timing.progress.report(BuildProgress { phase, done: index as u64, total: all.len() as u64 });
         ranked.insert(alike.key.clone(), contest.rank(alike)?);
     }
     let choices = contest.refine(&ranked)?;
@@ -108,16 +124,13 @@ pub(super) fn library_algorithms(gpu: &Gpu, site: &Site<'_>, group: Group) -> Re
 
 /// Everything that decides which choice is fastest, as a file name.
 fn name(gpu: &Gpu, all: &[Alike]) -> Result<String, BackendError> {
-    let unavailable = |reason| BackendError::Unavailable { backend: BackendKind::Cuda, reason };
-    let versions =
-        [libraries::cublaslt(), libraries::nvrtc()].map(|library| library.map(|found| found.version.clone()));
-    let [cublaslt, nvrtc] = versions;
+    let (cublaslt, nvrtc) = (libraries::cublaslt().map_err(unavailable)?, libraries::nvrtc().map_err(unavailable)?);
     let mut text = format!(
-        "{}\n{} multiprocessors\ncuBLASLt {}\nNVRTC {}\n{}\n{REPLAYS}\n",
+        "{}\n{} multiprocessors\ncuBLASLt {}\nNVRTC {}\n{}\n{REPLAYS} {REPLAYS_MS}\n",
         gpu.device.identity(),
         gpu.multiprocessors,
-        cublaslt.map_err(unavailable)?,
-        nvrtc.map_err(unavailable)?,
+        cublaslt.version,
+        nvrtc.version,
         sources_digest(),
     );
     for alike in all {
@@ -146,9 +159,13 @@ impl Contest<'_> {
         // All processors together; a kernel that is refused costs its own choice, below.
         let mut last_error = self.gpu.load_kernels(entries.iter().flat_map(|(_, calls)| calls)).err();
         let mut times = Vec::new();
+        let mut best_ms = f64::INFINITY;
         for (choice, calls) in entries {
-            match self.time(&calls) {
-                Ok(ms) => times.push((choice, ms)),
+            match self.time(&calls, best_ms) {
+                Ok(ms) => {
+                    best_ms = best_ms.min(ms);
+                    times.push((choice, ms));
+                }
                 // After that nothing more can be timed, or built.
                 Err(error @ BackendError::DeviceLost { .. }) => return Err(error),
                 Err(error) => last_error = Some(error),
@@ -165,12 +182,13 @@ impl Contest<'_> {
     fn refine(&self, ranked: &BTreeMap<String, Vec<(Choice, f64)>>) -> Result<Choices, BackendError> {
         let first = |(key, times): (&String, &Vec<(Choice, f64)>)| Some((key.clone(), times.first()?.0));
         let mut best = Choices(ranked.iter().filter_map(first).collect());
-        let mut best_ms = self.time(&self.whole(&best)?)?;
+        let mut best_ms = self.time(&self.whole(&best)?, f64::INFINITY)?;
         for (key, times) in ranked {
-            for &(choice, _) in times.iter().take(FINALISTS).skip(1) {
+            let limit_ms = times.first().map_or(0.0, |(_, ms)| ms * FINALISTS_SLACK);
+            for &(choice, _) in times.iter().take(FINALISTS).skip(1).filter(|(_, ms)| *ms <= limit_ms) {
                 let mut other = best.clone();
                 other.0.insert(key.clone(), choice);
-                let ms = self.time(&self.whole(&other)?)?;
+                let ms = self.time(&self.whole(&other)?, best_ms)?;
                 if ms < best_ms * (1.0 - GAIN) {
                     (best, best_ms) = (other, ms);
                 }
@@ -185,26 +203,19 @@ impl Contest<'_> {
         Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
-    /// Median time of a replay of `calls`, milliseconds.
-    fn time(&self, calls: &[Call]) -> Result<f64, BackendError> {
+    /// Median time of a replay of `calls`, milliseconds; that of the first one where the best so far is out of its reach.
+    fn time(&self, calls: &[Call], best_ms: f64) -> Result<f64, BackendError> {
         let gpu = self.gpu;
-        let prepared: Vec<Prepared> = gpu.prepare(calls)?;
+        let prepared = gpu.prepare(calls)?;
         gpu.enqueue(&prepared)?;
         gpu.stream.synchronize().map_err(failed)?;
         let graph = capture(&gpu.stream, || gpu.enqueue(&prepared), failed)?;
-        let event = || gpu.device.context.new_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT)).map_err(failed);
-        let (start, end) = (event()?, event()?);
-        let mut times = Vec::with_capacity(REPLAYS);
-        for replay in 0..WARMUP + REPLAYS {
-            start.record(&gpu.stream).map_err(failed)?;
-            graph.launch().map_err(failed)?;
-            end.record(&gpu.stream).map_err(failed)?;
-            let ms = f64::from(start.elapsed_ms(&end).map_err(failed)?);
-            if replay >= WARMUP {
-                times.push(ms);
-            }
+        let replay = || graph.launch().map_err(failed);
+        let first_ms = gpu.median_ms(0, 1, replay)?;
+        if first_ms > TELLING_MS && first_ms > best_ms * HOPELESS {
+            return Ok(first_ms);
         }
-        times.sort_by(f64::total_cmp);
-        Ok(times[REPLAYS / 2])
+        let replays = ((REPLAYS_MS / first_ms) as usize).clamp(FEWEST_REPLAYS, REPLAYS);
+        gpu.median_ms(if replays < REPLAYS { 0 } else { WARMUP }, replays, replay)
     }
 }

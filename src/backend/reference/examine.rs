@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use super::kernels::{Kernels, LayerNorm};
-use super::program::{Site, Tap};
 use super::rounding::{is_on_grid, round_to};
+use super::tap::{Site, Tap};
 use crate::backend::{Examination, LayerNormTally, OpTally, TensorTally};
 use crate::graph::{Format, Graph, Mask, OpKind, Rounding, ValueId, ValueShape};
 use crate::input::Batch;

@@ -8,6 +8,7 @@ mod product;
 mod program;
 mod real;
 mod rounding;
+mod tap;
 mod weights;
 
 use std::fmt;
@@ -25,7 +26,8 @@ use crate::input::Batch;
 use crate::model::Model;
 use examine::Examiner;
 use kernels::Kernels;
-use program::{Program, Tap, Untapped};
+use program::Program;
+use tap::{Tap, Untapped};
 use weights::Weights;
 
 /// Weights kept for the next engine of the same model and policy.

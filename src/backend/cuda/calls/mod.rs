@@ -7,18 +7,19 @@ mod stepwise;
 
 pub(super) use attention::AttentionTile;
 pub(super) use linear::{LIBRARY_ALGORITHMS, ProductChoice};
-pub(super) use norm::NORM_WIDTH_STEP;
+pub(super) use norm::{NORM_WIDTH_STEP, narrow};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::catalogue::Instance;
 use super::compile::Architecture;
+use super::error::execution;
 use super::launch::{Arguments, Grid};
 use super::matmul::{Algorithm, MatmulAddresses, MatmulSpec};
 use super::stage::{Stage, Stages, TensorId, WeightKey};
-use crate::backend::{BackendError, BackendKind};
+use crate::backend::BackendError;
 
 /// A tensor map to be made: rows of 16-bit elements, fetched in boxes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,7 +155,7 @@ pub(super) fn calls(site: &Site<'_>, group: Group, choice: Option<Choice>) -> Re
             Ok(vec![attention::call(site, stage, tile)])
         }
         ([stage], _) => one(site, stage),
-        _ => Err(internal("a group of stages that no kernel executes")),
+        _ => Err(execution("a group of stages that no kernel executes")),
     }
 }
 
@@ -175,13 +176,9 @@ fn one(site: &Site<'_>, stage: &Stage) -> Result<Vec<Call>, BackendError> {
         Stage::MergeHeads { split, outputs, shape } => stepwise::merge_heads(site, *split, *outputs, *shape),
         Stage::Elementwise(stage) => stepwise::elementwise(site, stage),
         Stage::Select(stage) => stepwise::select(site, stage),
-        Stage::Linear(_) | Stage::Attention(_) => return Err(internal("a stage outside its group")),
+        Stage::Linear(_) | Stage::Attention(_) => return Err(execution("a stage outside its group")),
     };
     Ok(vec![call])
-}
-
-fn internal(message: &str) -> BackendError {
-    BackendError::Execution { backend: BackendKind::Cuda, message: message.to_owned() }
 }
 
 impl Site<'_> {
@@ -190,7 +187,7 @@ impl Site<'_> {
     }
 
     fn weight(&self, key: WeightKey) -> Result<u64, BackendError> {
-        self.weights.get(&key).copied().ok_or_else(|| internal(&format!("parameter {} was not loaded", key.param)))
+        self.weights.get(&key).copied().ok_or_else(|| execution(format!("parameter {} was not loaded", key.param)))
     }
 
     fn element(&self, id: TensorId) -> super::element::Element {
@@ -208,9 +205,9 @@ fn assertion(tile: &str, shared_bytes: usize, threads: usize) -> String {
 }
 
 /// The instances that calls want.
-pub(super) fn instances<'a>(calls: impl IntoIterator<Item = &'a Call>) -> BTreeMap<String, Instance> {
+pub(super) fn instances<'a>(calls: impl IntoIterator<Item = &'a Call>) -> BTreeSet<&'a Instance> {
     let kernels = calls.into_iter().filter_map(|call| match call {
-        Call::Kernel(call) => Some((call.instance.name.clone(), call.instance.clone())),
+        Call::Kernel(call) => Some(&call.instance),
         Call::Product(_) => None,
     });
     kernels.collect()
@@ -218,8 +215,6 @@ pub(super) fn instances<'a>(calls: impl IntoIterator<Item = &'a Call>) -> BTreeM
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use rayon::prelude::*;
 
     use super::super::compile::{CompileError, compile};
@@ -276,7 +271,7 @@ mod tests {
             for policy in policies() {
                 for (batch, sequence) in SHAPES {
                     let calls = all_calls(model, &policy, Shape { batch, sequence }, architecture);
-                    all.extend(instances(&calls).into_values());
+                    all.extend(instances(&calls).into_iter().cloned());
                 }
             }
         }

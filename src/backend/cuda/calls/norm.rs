@@ -1,9 +1,10 @@
 //! Calls of the layer norm and embedding kernels: the fused ones where the policy computes in FP32, else stepwise.
 
-use super::{Call, KernelCall, Site, internal, stepwise};
+use super::{Call, KernelCall, Site, stepwise};
 use crate::backend::BackendError;
 use crate::backend::cuda::catalogue::{Instance, Source};
 use crate::backend::cuda::element::Element;
+use crate::backend::cuda::error::execution;
 use crate::backend::cuda::launch::{Arguments, Grid};
 use crate::backend::cuda::stage::{Embedding, LayerNorm, Norm, Stages, TensorId, WeightKey};
 use crate::graph::Format;
@@ -69,8 +70,10 @@ impl RowShape {
         }
     }
 
-    fn grid(self, rows: usize) -> Grid {
-        Grid { blocks: (rows.div_ceil(self.rows), 1, 1), threads: 32 * self.warps * self.rows }
+    /// A call over `rows` rows. The kernels of this file have static shared memory only.
+    fn call(self, instance: Instance, rows: usize, arguments: Arguments) -> Call {
+        let grid = Grid { blocks: (rows.div_ceil(self.rows), 1, 1), threads: 32 * self.warps * self.rows };
+        Call::Kernel(KernelCall { instance, shared_bytes: 0, grid, maps: Vec::new(), arguments })
     }
 }
 
@@ -88,7 +91,7 @@ fn c_type(element: Element) -> &'static str {
 }
 
 /// The 16-bit element among these, which decides how the source is compiled; `None` where there are two.
-fn narrow(elements: impl IntoIterator<Item = Element>) -> Option<Element> {
+pub(in crate::backend::cuda) fn narrow(elements: impl IntoIterator<Item = Element>) -> Option<Element> {
     let mut narrow: Vec<Element> = elements.into_iter().filter(|&element| element != Element::F32).collect();
     narrow.sort_unstable();
     narrow.dedup();
@@ -105,7 +108,7 @@ pub(super) fn layer_norm(site: &Site<'_>, stage: &LayerNorm, partials: Option<Pa
     let Some(element) = fused_element(site.stages, stage) else {
         return match partials {
             None => stepwise::layer_norm(site, stage),
-            Some(_) => Err(internal("partial sums before a layer norm that does not add them")),
+            Some(_) => Err(execution("partial sums before a layer norm that does not add them")),
         };
     };
     let (stream, outputs) = (input.element, stage.outputs);
@@ -137,14 +140,8 @@ pub(super) fn layer_norm(site: &Site<'_>, stage: &LayerNorm, partials: Option<Pa
         "LAYER_NORM({name}, {width}, {warps}, {rows}, {count}, {stream_type}, {output_type}, {norm})\n{}",
         arguments.assertion("LayerNormArguments")
     );
-    let source = Source::Norm(element);
-    Ok(Call::Kernel(KernelCall {
-        instance: Instance { source, name, line },
-        shared_bytes: 0,
-        grid: shape.grid(input.rows),
-        maps: Vec::new(),
-        arguments,
-    }))
+    let instance = Instance { source: Source::Norm(element), name, line };
+    Ok(shape.call(instance, input.rows, arguments))
 }
 
 /// The sum of table rows, with a layer norm where there is one.
@@ -161,7 +158,7 @@ pub(super) fn embedding(site: &Site<'_>, stage: &Embedding) -> Result<Call, Back
     let Some(element) = element.filter(|_| fused && !two_without_norm) else {
         return match stage.norm {
             None => stepwise::embedding(site, stage),
-            Some(_) => Err(internal("an embedding with a layer norm that no kernel computes")),
+            Some(_) => Err(execution("an embedding with a layer norm that no kernel computes")),
         };
     };
     let shape = RowShape::of(output.rows, width, 0);
@@ -186,12 +183,6 @@ pub(super) fn embedding(site: &Site<'_>, stage: &Embedding) -> Result<Call, Back
         "EMBEDDING({name}, {width}, {warps}, {rows}, {table_type}, {stream_type}, {norm})\n{}",
         arguments.assertion("EmbeddingArguments")
     );
-    let source = Source::Norm(element);
-    Ok(Call::Kernel(KernelCall {
-        instance: Instance { source, name, line },
-        shared_bytes: 0,
-        grid: shape.grid(output.rows),
-        maps: Vec::new(),
-        arguments,
-    }))
+    let instance = Instance { source: Source::Norm(element), name, line };
+    Ok(shape.call(instance, output.rows, arguments))
 }

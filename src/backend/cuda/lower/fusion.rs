@@ -1,7 +1,7 @@
 //! Which operations run inside the kernel of the one before them.
 
 use super::{Lowering, Outputs};
-use crate::backend::cuda::calls::NORM_WIDTH_STEP;
+use crate::backend::cuda::calls::{NORM_WIDTH_STEP, narrow};
 use crate::backend::cuda::element::Element;
 use crate::backend::cuda::stage::{Epilogue, Linear, Stage};
 use crate::graph::{Format, OpKind, Rounding, ValueId};
@@ -35,10 +35,7 @@ impl Lowering<'_> {
     fn one_narrow_format(&self, embedding: usize, norm: usize) -> bool {
         let table = Element::of(self.roundings[embedding].compute);
         let output = self.graph.ops[norm].output;
-        let all = self.wanted(output).into_iter().chain([table, self.stored(output)]);
-        let mut narrow: Vec<Element> = all.filter(|&element| element != Element::F32).collect();
-        narrow.dedup();
-        narrow.len() <= 1
+        narrow(self.wanted(output).into_iter().chain([table, self.stored(output)])).is_some()
     }
 
     /// Emits the linear layer with the GELU that alone reads it, computed in FP32 on the way out.

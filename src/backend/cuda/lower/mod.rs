@@ -13,6 +13,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use super::element::Element;
+use super::error::execution;
 use super::stage::{
     Accumulator, Elementwise, Embedding, Epilogue, Function, LayerNorm, Linear, Norm, Outputs, Select, Stage, Stages,
     Tensor, TensorId, WeightKey,
@@ -47,7 +48,7 @@ pub(super) fn lower(graph: &Graph, policy: &PrecisionPolicy, shape: Shape) -> Re
     }
     let output = lowering.places.get(&(graph.output.0, lowering.stored(graph.output))).copied();
     let stages = Stages { output, ..lowering.stages };
-    check(&stages).map_err(|message| BackendError::Execution { backend: BackendKind::Cuda, message })?;
+    check(&stages).map_err(execution)?;
     Ok(stages)
 }
 
@@ -228,7 +229,7 @@ impl<'a> Lowering<'a> {
     fn table_shared_with_the_head(&self, table: WeightKey) -> WeightKey {
         let head = self.graph.ops.iter().enumerate().any(|(index, op)| match op.kind {
             OpKind::Linear { weight, .. } => {
-                let same = weight.0 == table.param && stored_format(self.roundings[index].compute) == table.format;
+                let same = weight.0 == table.param && self.roundings[index].compute.storage() == table.format;
                 same && op.output == self.graph.output && self.product_writes(index)
             }
             _ => false,
@@ -354,15 +355,10 @@ fn accumulator(rounding: Rounding) -> Result<Accumulator, &'static str> {
 /// # Errors
 /// The reason, as a sentence fragment.
 pub(super) fn supports(policy: &PrecisionPolicy) -> Result<(), String> {
-    let products = policy.classes.iter().filter(|(class, _)| class.is_product());
-    products
-        .map(|(class, rounding)| accumulator(*rounding).map_err(|reason| format!("`{class}` has {reason}")))
-        .try_for_each(|one| one.map(drop))
-}
-
-/// The format parameters are kept in: TF32 products round their operands themselves.
-fn stored_format(format: Format) -> Format {
-    if format == Format::Tf32 { Format::Fp32 } else { format }
+    let mut products = policy.classes.iter().filter(|(class, _)| class.is_product());
+    products.try_for_each(|(class, rounding)| {
+        accumulator(*rounding).map(drop).map_err(|reason| format!("`{class}` has {reason}"))
+    })
 }
 
 /// Rows and columns of a value seen as a matrix.

@@ -151,7 +151,7 @@ pub fn audit(layers: &[ParsedLayer], expected: Expectation<'_>) -> Result<Audit,
         judged.push(Judged {
             op,
             computed: computed(op, &by_op[index], asked, costs[index].flops)?,
-            stored: (stored, stored == tensor_format(roundings[index].store)),
+            stored: (stored, stored == roundings[index].store.storage()),
         });
     }
     let findings = findings(&judged);
@@ -214,13 +214,8 @@ impl Asked {
     /// Whether arithmetic of an op may be of type `element`: a product's epilogue also in the type of its result.
     fn allows_arithmetic(self, element: Format, product: bool) -> bool {
         let Rounding { compute, accumulate, store } = self.rounding;
-        [compute, accumulate].map(tensor_format).contains(&element) || (product && tensor_format(store) == element)
+        [compute, accumulate].map(Format::storage).contains(&element) || (product && store.storage() == element)
     }
-}
-
-/// The type of tensors in a format.
-fn tensor_format(format: Format) -> Format {
-    if format == Format::Tf32 { Format::Fp32 } else { format }
 }
 
 /// The floating-point tensors of the network by name.
