@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::norm::{self, Partials};
-use super::{Call, KernelCall, MapSpec, ProductCall, Site, assertion, internal, stepwise};
+use super::{Call, KernelCall, MapSpec, ProductCall, Site, assertion, stepwise};
 use crate::backend::BackendError;
 use crate::backend::cuda::catalogue::{Instance, Source};
 use crate::backend::cuda::element::Element;
+use crate::backend::cuda::error::execution;
 use crate::backend::cuda::launch::{Arguments, Grid};
 use crate::backend::cuda::matmul::{Algorithm, LtEnding, MatmulAddresses, MatmulSpec};
 use crate::backend::cuda::stage::{
@@ -238,7 +239,7 @@ fn library(site: &Site<'_>, stage: &Linear, algorithm: Option<Algorithm>) -> Res
         (Epilogue::Residual, _) => (LtEnding::BiasResidual, None),
     };
     if ending != LtEnding::Store && stage.bias.is_none() {
-        return Err(internal("a linear layer without a bias whose output is not simply stored"));
+        return Err(execution("a linear layer without a bias whose output is not simply stored"));
     }
     let spec = MatmulSpec {
         tokens: stage.tokens,
@@ -289,7 +290,7 @@ struct Own {
 
 fn own(site: &Site<'_>, stage: &Linear, tile: Tile, splits: usize) -> Result<Call, BackendError> {
     let output = site.stages.tensor(stage.output);
-    let whole = own_epilogue(site, stage).ok_or_else(|| internal("a product that no own kernel ends"))?;
+    let whole = own_epilogue(site, stage).ok_or_else(|| execution("a product that no own kernel ends"))?;
     let arguments = Arguments::default()
         .pointer(site.tensor(stage.x))
         .pointer(site.weight(stage.weight)?)
@@ -374,8 +375,8 @@ impl WgmmaTile {
     /// The consumers, and a producer: a whole warpgroup where it has registers to hand over.
     fn threads(self) -> usize {
         let sums = if self.ping_pong { self.rows } else { self.rows / self.groups } * self.columns / 128;
-        let most = if self.groups == 3 { 64 } else { 96 };
-        128 * self.groups + if sums > most { 128 } else { 32 }
+        let many = if self.groups == 3 { 72 } else { 96 };
+        128 * self.groups + if self.groups > 1 && sums >= many { 128 } else { 32 }
     }
 
     /// As the end of `kernels/gemm_wgmma.cu` says it.

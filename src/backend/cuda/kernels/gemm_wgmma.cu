@@ -37,7 +37,7 @@ template <int M, int N, int STAGE_COUNT, int WARPGROUPS, bool PINGPONG_ORDER, in
   static constexpr int BLOCKS_M = GROUP_M / 64, BLOCKS_N = N / 8; // its sums, in blocks of 64x8
   // A thread has 168 registers when three warpgroups fill a multiprocessor, 128 when four do. When the sums leave too few
   // of them, the producer becomes a whole warpgroup, which hands registers over to the consumers (they only move so).
-  static constexpr bool MOVE_REGISTERS = BLOCKS_M * BLOCKS_N * 4 > (GROUPS == 3 ? 64 : 96);
+  static constexpr bool MOVE_REGISTERS = GROUPS > 1 && BLOCKS_M * BLOCKS_N * 4 >= (GROUPS == 3 ? 72 : 96);
   static constexpr int PRODUCER_REGISTERS = 24, CONSUMER_REGISTERS = GROUPS == 3 ? 160 : 240;
   static constexpr int CONSUMERS = GROUPS * 128, THREADS = CONSUMERS + (MOVE_REGISTERS ? 128 : 32);
 
@@ -325,32 +325,50 @@ template <int EPILOGUE> DEVICE uint4 finish_chunk(uint4 chunk, uint4 residual, c
   return chunk;
 }
 
-// Stores 16 rows of one warp through its slab. LANES lanes share a row and take every LANES-th of its chunks; their
-// residuals are all requested before the first is used. `y` is the output of the unit's part.
+// Stores 16 rows of one warp through its slab. LANES lanes share a row and take every LANES-th of its chunks. The residuals
+// of a pass are all requested before the slab is filled, so that their latency is paid once and under other work; GELU is a
+// short loop instead. `y` is the output of the unit's part.
 template <class Tile>
 DEVICE void store_rows(const GemmArguments& arguments, unsigned char* y, unsigned char* slab, int row, int column, const float* bias, const float* sums) {
   constexpr int ELEMENT = Tile::STORES_F32 ? 4 : 2, BLOCKS = Tile::BLOCKS_N / Tile::SLAB_PASSES, ROW_CHUNKS = BLOCKS * 8 * ELEMENT / 16;
   constexpr int LANES = ROW_CHUNKS % 8 == 0 ? 8 : ROW_CHUNKS % 4 == 0 ? 4 : 2, RUN = ROW_CHUNKS / LANES, STEP = 32 / LANES;
   constexpr bool RESIDUAL = Tile::EPILOGUE == EPILOGUE_RESIDUAL_F32 || Tile::EPILOGUE == EPILOGUE_RESIDUAL_16;
   const int lane = threadIdx.x & 31, lane_row = lane / LANES, lane_chunk = lane % LANES;
+  const unsigned char* const source = slab + lane_row * Tile::SLAB_PITCH + lane_chunk * 16;
+  const u64 pitch = (u64)arguments.y_stride * ELEMENT, first = (u64)(row + lane_row) * pitch + (u64)column * ELEMENT + lane_chunk * 16;
 #pragma unroll
   for (int pass = 0; pass < Tile::SLAB_PASSES; pass++) {
-    const int first_column = pass * BLOCKS * 8;
-    fill_slab<Tile, BLOCKS>(slab, bias, sums + pass * BLOCKS * 4);
-    __syncwarp();
-#pragma unroll 1
-    for (int slab_row = lane_row; slab_row < 16 && row + slab_row < arguments.tokens; slab_row += STEP) {
-      const u64 offset = ((u64)(row + slab_row) * arguments.y_stride + column + first_column) * ELEMENT + lane_chunk * 16;
-      const unsigned char* const source = slab + slab_row * Tile::SLAB_PITCH + lane_chunk * 16;
-      uint4 residual[RUN];
+    const u64 start = first + pass * BLOCKS * 8 * ELEMENT;
+    const float* const shift = bias + pass * BLOCKS * 8 + lane_chunk * 4;
+    auto chunk = [&](int slab_row, int i) { return *(const uint4*)(source + slab_row * Tile::SLAB_PITCH + i * LANES * 16); };
+    if constexpr (RESIDUAL) {
+      uint4 residual[16 / STEP][RUN];
 #pragma unroll
-      for (int i = 0; i < RUN; i++) {
-        if (RESIDUAL) residual[i] = *(const uint4*)((const unsigned char*)arguments.residual + offset + i * LANES * 16);
+      for (int r = 0; r < 16 / STEP; r++) {
+        if (row + lane_row + r * STEP >= arguments.tokens) continue;
+#pragma unroll
+        for (int i = 0; i < RUN; i++)
+          residual[r][i] = *(const uint4*)((const unsigned char*)arguments.residual + start + r * STEP * pitch + i * LANES * 16);
       }
+      fill_slab<Tile, BLOCKS>(slab, bias, sums + pass * BLOCKS * 4);
+      __syncwarp();
 #pragma unroll
-      for (int i = 0; i < RUN; i++)
-        *(uint4*)(y + offset + i * LANES * 16) = finish_chunk<Tile::EPILOGUE>(
-            *(const uint4*)(source + i * LANES * 16), residual[i], bias + first_column + (lane_chunk + i * LANES) * 4);
+      for (int r = 0; r < 16 / STEP; r++) {
+        if (row + lane_row + r * STEP >= arguments.tokens) continue;
+#pragma unroll
+        for (int i = 0; i < RUN; i++)
+          *(uint4*)(y + start + r * STEP * pitch + i * LANES * 16) =
+              finish_chunk<Tile::EPILOGUE>(chunk(r * STEP, i), residual[r][i], shift + i * LANES * 4);
+      }
+    } else {
+      fill_slab<Tile, BLOCKS>(slab, bias, sums + pass * BLOCKS * 4);
+      __syncwarp();
+#pragma unroll 1
+      for (int r = 0; r < 16 && row + lane_row + r < arguments.tokens; r += STEP) {
+#pragma unroll
+        for (int i = 0; i < RUN; i++)
+          *(uint4*)(y + start + r * pitch + i * LANES * 16) = finish_chunk<Tile::EPILOGUE>(chunk(r, i), uint4(), shift + i * LANES * 4);
+      }
     }
     __syncwarp();   // the slab is free again
   }
@@ -435,7 +453,7 @@ template <class Tile> DEVICE void gemm_wgmma(const TensorMap* x_map, const Tenso
 #define PINGPONG true
 
 // One line of this makes the kernel `NAME`. What the launch must know:
-// - sums a thread: (PINGPONG ? M : M / GROUPS) N / 128; threads: 128 GROUPS + (sums > (GROUPS == 3 ? 64 : 96) ? 128 : 32);
+// - sums a thread: (PINGPONG ? M : M / GROUPS) N / 128; threads: 128 GROUPS + (GROUPS > 1 && sums >= (GROUPS == 3 ? 72 : 96) ? 128 : 32);
 // - units = ceil(tokens / M) (width / N), with EPILOGUE_PARTIAL times depth / depth_per_split; grid.x = min(units, blocks
 //   resident at a time), and no more than units;
 // - dynamic shared memory: 1040 + STAGES (128 (M + N) + 16) + 4 N GROUPS + 64 GROUPS (2 N + pad) bytes, pad 16 for 16-bit
