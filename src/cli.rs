@@ -12,7 +12,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -123,6 +123,9 @@ struct RunArgs {
     /// Run part I of N of the manifest, about as long as every other part, e.g. 2/8; `mixprec merge` joins the parts.
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
+    /// Run the configurations of this backend only (may be repeated); the rest stays pending in the folder.
+    #[arg(long = "backend", value_name = "BACKEND")]
+    backends: Vec<BackendKind>,
 }
 
 #[derive(Debug, Args)]
@@ -254,7 +257,12 @@ fn run(args: &RunArgs) -> Result<u8> {
         retry_failed: args.retry_failed,
         on_damage: if args.force { OnDamage::SetAside } else { OnDamage::Refuse },
         shard: args.shard,
+        backends: args.backends.clone(),
     };
+    if let Some(absent) = args.backends.iter().find(|&&kind| plan.configurations.iter().all(|one| one.backend != kind))
+    {
+        bail!("--backend {absent}: {} has no configuration of it", args.manifest.display());
+    }
     let summary = runner::run(&plan, &dir, &options)?;
     note(summary);
     note(format_args!("results: {}; next: mixprec report {}", dir.join("results.parquet").display(), dir.display()));

@@ -7,7 +7,7 @@ use crate::backend::{Engine, Examination, OpTally};
 use crate::graph::{Graph, Shape};
 use crate::input::InputStream;
 use crate::store::magnitudes::{Magnitudes, Place};
-use crate::store::record::{BadKind, FirstBad, PassSummary};
+use crate::store::record::{BadKind, FirstBad, NumericsSummary, PassSummary};
 
 /// How many passes to examine, and of what.
 #[derive(Debug, Clone, Copy)]
@@ -23,28 +23,35 @@ pub struct Passes<'a> {
 }
 
 impl Passes<'_> {
-    /// Runs the passes. Each reads rows of the input that no other reads: a text ends the count when it ends.
+    /// Runs the passes. Each reads rows of the input that no other reads: a text ends the count when it ends. Where the
+    /// first batch alone is wanted and nothing shows its tensors, `first`, the counts in its output, is all there is.
     ///
     /// # Errors
     /// [`NumericsError`] when the engine or the input fails.
-    pub fn examine(&self, engine: &mut dyn Engine, input: &InputStream) -> Result<PassSummary, NumericsError> {
+    pub fn examine(
+        &self,
+        engine: &mut dyn Engine,
+        input: &InputStream,
+        first: &NumericsSummary,
+    ) -> Result<PassSummary, NumericsError> {
         let wanted = self.forwards.unwrap_or(1);
         let rows = input.len(self.shape.sequence);
         let forwards = rows.map_or(wanted, |rows| wanted.min((rows / self.shape.batch).max(1)));
         let looks_inside = self.forwards.is_some() || engine.describe().emulated;
         let mut summary = PassSummary::default();
+        if !looks_inside {
+            summary.count(first);
+            return Ok(summary);
+        }
         for forward in 0..forwards {
             let batch = input.batch(self.shape, forward * self.shape.batch)?;
             engine.bind(&batch)?;
-            let examination = if looks_inside { engine.examine()? } else { None };
+            let examination = engine.examine()?;
             if examination.is_none() {
                 engine.enqueue()?;
                 engine.synchronize()?;
             }
-            let counted = count_nonfinite(&engine.outputs()?, &batch);
-            summary.forwards += 1;
-            summary.nan_forwards += u64::from(counted.nan_count > 0);
-            summary.inf_forwards += u64::from(counted.inf_count > 0);
+            summary.count(&count_nonfinite(&engine.outputs()?, &batch));
             if let Some(examination) = examination {
                 self.add(&mut summary, &examination, forward as u64);
             }
@@ -64,6 +71,15 @@ impl Passes<'_> {
         if self.fp32 {
             summary.magnitudes.get_or_insert_default().merge(&magnitudes(self.graph, examination));
         }
+    }
+}
+
+impl PassSummary {
+    /// Adds a pass with these counts in its output.
+    fn count(&mut self, counted: &NumericsSummary) {
+        self.forwards += 1;
+        self.nan_forwards += u64::from(counted.nan_count > 0);
+        self.inf_forwards += u64::from(counted.inf_count > 0);
     }
 }
 
@@ -120,7 +136,7 @@ mod tests {
     fn examined(model: &Arc<Model>, policy: &PrecisionPolicy, forwards: Option<usize>) -> PassSummary {
         let request = BuildRequest::new(model.clone(), policy.clone(), SHAPE, 1);
         let mut engine = ReferenceBackend::default().build(&request).unwrap().engine.unwrap();
-        passes(model, policy, forwards).examine(engine.as_mut(), &random(model)).unwrap()
+        passes(model, policy, forwards).examine(engine.as_mut(), &random(model), &NumericsSummary::default()).unwrap()
     }
 
     fn passes<'a>(model: &'a Model, policy: &PrecisionPolicy, forwards: Option<usize>) -> Passes<'a> {
@@ -200,7 +216,9 @@ mod tests {
         let policy = PrecisionPolicy::preset(Preset::Fp16);
         let request = BuildRequest::new(model.clone(), policy.clone(), SHAPE, 1);
         let mut engine = MockBackend.build(&request).unwrap().engine.unwrap();
-        let summary = passes(&model, &policy, Some(4)).examine(engine.as_mut(), &random(&model)).unwrap();
+        let summary = passes(&model, &policy, Some(4))
+            .examine(engine.as_mut(), &random(&model), &NumericsSummary::default())
+            .unwrap();
         assert_eq!((summary.forwards, summary.nan_forwards), (4, 0));
         assert_eq!((summary.silent_forwards, summary.silent_rows, summary.first_bad), (None, None, None));
     }

@@ -140,8 +140,13 @@ pub fn rerun(request: &RerunRequest) -> Result<Option<Rerun>, RerunError> {
         ..data.plan.clone()
     };
     let scratch = tempfile::tempdir().map_err(|source| RerunError::Scratch { path: std::env::temp_dir(), source })?;
-    let options =
-        RunOptions { environment: environment.clone(), retry_failed: false, on_damage: OnDamage::Refuse, shard: None };
+    let options = RunOptions {
+        environment: environment.clone(),
+        retry_failed: false,
+        on_damage: OnDamage::Refuse,
+        shard: None,
+        backends: Vec::new(),
+    };
     if runner::run(&plan, scratch.path(), &options)?.interrupted {
         return Ok(None);
     }

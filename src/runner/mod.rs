@@ -14,14 +14,14 @@ mod sweep;
 mod weights;
 pub mod worker;
 
-use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::plan::{Plan, Shard};
+use crate::backend::BackendKind;
+use crate::plan::{Configuration, Plan, Shard};
 use crate::provenance::{Environment, EnvironmentError};
 use crate::store::journal::{Header, JOURNAL_FILE, JOURNAL_VERSION, Journal, JournalError, OnDamage};
 use crate::store::replace::replace;
@@ -44,9 +44,23 @@ pub struct RunOptions {
     pub on_damage: OnDamage,
     /// The part of the plan to run; `None` runs all of it.
     pub shard: Option<Shard>,
+    /// Backends whose configurations are run, the others staying pending; empty for all.
+    pub backends: Vec<BackendKind>,
 }
 
-/// What a run came to. All counts are of the plan's configurations, or of those of the shard that was run.
+impl RunOptions {
+    /// The configurations of `plan` that are to be run, in its order.
+    fn part<'a>(&self, plan: &'a Plan) -> Vec<&'a Configuration> {
+        let part = match self.shard {
+            Some(shard) => plan.shard(shard),
+            None => plan.configurations.iter().collect(),
+        };
+        let chosen = |one: &&Configuration| self.backends.is_empty() || self.backends.contains(&one.backend);
+        part.into_iter().filter(chosen).collect()
+    }
+}
+
+/// What a run came to. All counts are of the plan's configurations, or of the part of them that was to be run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RunSummary {
     /// Measured by this run.
@@ -160,8 +174,8 @@ pub enum RunnerError {
 }
 
 /// Executes the configurations of `plan` that `dir` has no row of yet, in groups, journals every row and derives the
-/// tables. With a shard, the folder has the whole plan and rows of that part of it: the rest is pending there, and may be
-/// run into the same folder or merged with it. A folder that another run uses, whose journal does not fit or whose tables
+/// tables. With a shard or some of the backends, the folder has the whole plan and rows of that part of it: the rest is
+/// pending there, and may be run into the same folder or merged with it. A folder that another run uses, whose journal does not fit or whose tables
 /// have none is refused and left as it is.
 ///
 /// # Errors
@@ -188,12 +202,7 @@ pub fn run(plan: &Plan, dir: &Path, options: &RunOptions) -> Result<RunSummary, 
     let opened = Journal::open(dir, &header, options.on_damage)?;
     options.environment.write(dir)?;
     store_plan(plan, dir)?;
-    let part = match options.shard {
-        Some(shard) => {
-            Cow::Owned(Plan { configurations: plan.shard(shard).into_iter().cloned().collect(), ..plan.clone() })
-        }
-        None => Cow::Borrowed(plan),
-    };
+    let part = Plan { configurations: options.part(plan).into_iter().cloned().collect(), ..plan.clone() };
     let progress = Progress::new(part.configurations.len());
     for notice in &opened.notices {
         progress.notice(notice);

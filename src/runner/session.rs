@@ -127,7 +127,7 @@ impl Session {
             forwards: settings.numerics.forwards,
             fp32: of.policy.as_preset() == Some(Preset::Fp32),
         };
-        match passes.examine(engine.as_mut(), input) {
+        match passes.examine(engine.as_mut(), input, &numerics) {
             Ok(found) => numerics.passes = Some(found),
             Err(error) => add_remark(&mut numerics, &format!("passes not examined: {error}")),
         }

@@ -139,6 +139,28 @@ fn shards_may_be_run_into_one_folder() {
 }
 
 #[test]
+fn backends_may_be_run_one_after_the_other() {
+    let (experiment, single) = (Experiment::new(), Experiment::new());
+    for one in [&experiment, &single] {
+        one.manifest(|text| {
+            text.replace("[mock]", "[mock, reference]").replace("configurations: 12", "configurations: 24")
+        });
+    }
+    let said = experiment.expect(0, "", &["--backend", "reference"]);
+    assert!(said.contains("12 measured"), "{said}");
+    let rows = read_results(experiment.dir()).unwrap();
+    let ran = |row: &&ResultRow| row.status == Status::Ok;
+    assert_eq!((rows.len(), rows.iter().filter(ran).count()), (24, 12));
+    assert!(rows.iter().filter(ran).all(|row| row.backend == "reference"));
+    let said = experiment.expect(0, "", &[]);
+    assert!(said.contains("12 measured, 12 measured earlier"), "{said}");
+    single.expect(0, "", &[]);
+    assert_eq!(experiment.rows_without_times(), single.rows_without_times());
+    let said = experiment.expect(2, "", &["--backend", "cuda"]);
+    assert_says(&said, &["--backend cuda", "faults.yaml has no configuration of it"]);
+}
+
+#[test]
 fn order_does_not_matter_and_a_merge_of_merges_is_the_merge() {
     let experiment = Experiment::new();
     let (a, b) = (run_shard(&experiment, "1/2"), run_shard(&experiment, "2/2"));
