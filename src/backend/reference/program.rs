@@ -304,6 +304,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
+    use super::super::tap::Untapped;
     use super::*;
     use crate::graph::{OpClass, Preset};
     use crate::manifest::schema::{Architecture, ModelSource};

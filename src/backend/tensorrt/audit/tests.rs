@@ -8,7 +8,7 @@ use crate::model::architecture_graph;
 const SHAPE: Shape = Shape { batch: 2, sequence: 8 };
 
 fn layer(name: &str, kind: LayerKind, tensor: &str, format: Format) -> ParsedLayer {
-    let outputs = vec![ParsedTensor { name: tensor.to_owned(), element: Element::Float(tensor_format(format)) }];
+    let outputs = vec![ParsedTensor { name: tensor.to_owned(), element: Element::Float(format.storage()) }];
     ParsedLayer { name: name.to_owned(), kind, type_name: format!("{kind:?}").to_lowercase(), outputs }
 }
 
