@@ -1,7 +1,10 @@
-//! What other processes do on the host's CPUs, from the kernel's own accounts (proc(5)). Elsewhere it is unknown.
+//! What other processes do on the CPUs that this process may use, from the kernel's own accounts (proc(5)). Elsewhere it
+//! is unknown. A process bound to some CPUs (`taskset`, a Slurm job) shares no others with its neighbours.
 
 use std::fs;
 use std::time::Instant;
+
+use rustix::thread::{CpuSet, sched_getaffinity};
 
 /// USER_HZ, in which /proc counts whatever the kernel's own clock: 100 on x86-64 and ARM (asm-generic/param.h).
 const TICKS_PER_S: f64 = 100.0;
@@ -9,7 +12,7 @@ const TICKS_PER_S: f64 = 100.0;
 /// A period of fewer ticks says too little.
 const LEAST_TICKS: f64 = 10.0;
 
-/// Ticks that CPUs were busy until some moment.
+/// Ticks that this process's CPUs were busy until some moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Busy {
     /// With anybody's work, and with what the hypervisor gave to other machines.
@@ -49,15 +52,24 @@ fn foreign_cpus(before: Busy, after: Busy, ticks: f64) -> Option<f64> {
 }
 
 fn busy() -> Option<Busy> {
-    let all = busy_of_all(&fs::read_to_string("/proc/stat").ok()?)?;
+    let all = busy_of(&sched_getaffinity(None).ok()?, &fs::read_to_string("/proc/stat").ok()?)?;
     let own = busy_of_one(&fs::read_to_string("/proc/self/stat").ok()?)?;
     Some(Busy { all, own })
 }
 
-/// The line `cpu user nice system idle iowait irq softirq steal ...`: guests are part of user.
-fn busy_of_all(stat: &str) -> Option<u64> {
-    let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
-    let ticks: Vec<u64> = line.split_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
+/// The lines `cpu3 user nice system idle iowait irq softirq steal ...` of the CPUs in a set: guests are part of user. `None`
+/// where there is none.
+fn busy_of(cpus: &CpuSet, stat: &str) -> Option<u64> {
+    let lines = stat.lines().filter_map(|line| {
+        let (cpu, ticks) = line.strip_prefix("cpu")?.split_once(' ')?;
+        let cpu: usize = cpu.parse().ok()?;
+        (cpu < CpuSet::MAX_CPU && cpus.is_set(cpu)).then(|| busy_of_line(ticks))
+    });
+    lines.reduce(|sum, line| Some(sum? + line?)).flatten()
+}
+
+fn busy_of_line(ticks: &str) -> Option<u64> {
+    let ticks: Vec<u64> = ticks.split_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
     let [user, nice, system, _idle, _iowait, rest @ ..] = ticks.as_slice() else { return None };
     Some(user + nice + system + rest.iter().sum::<u64>())
 }
@@ -75,8 +87,16 @@ mod tests {
 
     #[test]
     fn the_kernels_accounts_are_read() {
-        assert_eq!(busy_of_all("cpu  10 2 30 400 50 6 7 8 9 0\ncpu0 1 1 1 1\n"), Some(10 + 2 + 30 + 6 + 7 + 8));
-        assert_eq!(busy_of_all("cpu0 1 1 1 1\n"), None);
+        let stat = "cpu  99 9 9 9 9 9 9 9 9 9\ncpu0 1 1 1 1\ncpu1 10 2 30 400 50 6 7 8 9 0\ncpu2 5 5 5 5 5\nintr 5 5\n";
+        let set = |cpus: &[usize]| {
+            let mut set = CpuSet::new();
+            cpus.iter().for_each(|&cpu| set.set(cpu));
+            set
+        };
+        assert_eq!(busy_of(&set(&[1]), stat), Some(10 + 2 + 30 + 6 + 7 + 8));
+        assert_eq!(busy_of(&set(&[0, 2, 7]), stat), Some(3 + 15));
+        assert_eq!(busy_of(&set(&[7]), stat), None);
+        assert_eq!(busy_of(&set(&[0]), "cpu0 1 x 1 1\n"), None);
         let stat = "42 (a) b c) S 1 42 42 0 -1 4194304 100 0 0 0 250 30 0 0 20 0 1 0 100";
         assert_eq!(busy_of_one(stat), Some(280));
         assert_eq!(busy_of_one("42"), None);

@@ -81,7 +81,7 @@ pub struct Conditions {
     pub foreign_processes: Option<u64>,
     /// Most device memory that these held at once, bytes.
     pub foreign_memory_bytes: Option<u64>,
-    /// Mean number of host CPUs that other processes kept busy.
+    /// Mean number of the host CPUs this process may use that other processes kept busy.
     pub foreign_cpus: Option<f64>,
     /// Why the GPU's sensors were not read, where there is a GPU.
     pub remark: Option<String>,

@@ -237,7 +237,7 @@ table! {
         foreign_processes: Option<u64>,
         /// Most device memory that these held at once.
         foreign_memory_bytes: Option<u64>,
-        /// Mean number of host CPUs that other processes kept busy while samples were taken.
+        /// Mean number of the host CPUs the run may use that other processes kept busy while samples were taken.
         foreign_cpus: Option<f64>,
         /// Why the GPU's sensors were not read, where there is a GPU.
         guard_remark: Option<String>,

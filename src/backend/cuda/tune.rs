@@ -21,7 +21,7 @@ const WARMUP: usize = 2;
 const REPLAYS: usize = 15;
 
 /// Long replays are repeated less: until they have taken this long together, but this often at least.
-const REPLAYS_MS: f64 = 25.0;
+const REPLAYS_MS: f64 = 10.0;
 const FEWEST_REPLAYS: usize = 3;
 
 /// A choice whose first replay is this many times as long as the best so far takes is not replayed again, unless it is so
@@ -32,7 +32,10 @@ const TELLING_MS: f64 = 1.0;
 /// Choices per group that are tried again within the whole pass, where launches overlap with their neighbours, and how
 /// many times the best one's time they may take.
 const FINALISTS: usize = 4;
-const FINALISTS_SLACK: f64 = 1.15;
+const FINALISTS_SLACK: f64 = 1.1;
+
+/// A pass that takes longer is not tried again as a whole: beside its kernels their launches are nothing.
+const LONG_PASS_MS: f64 = 20.0;
 
 /// A change of the whole pass must gain this share to be taken: less is noise.
 const GAIN: f64 = 0.004;
@@ -182,8 +185,9 @@ impl Contest<'_> {
     fn refine(&self, ranked: &BTreeMap<String, Vec<(Choice, f64)>>) -> Result<Choices, BackendError> {
         let first = |(key, times): (&String, &Vec<(Choice, f64)>)| Some((key.clone(), times.first()?.0));
         let mut best = Choices(ranked.iter().filter_map(first).collect());
-        let mut best_ms = self.time(&self.whole(&best)?, f64::INFINITY)?;
-        for (key, times) in ranked {
+        let first_ms = self.time(&self.whole(&best)?, f64::INFINITY)?;
+        let mut best_ms = first_ms;
+        for (key, times) in ranked.iter().filter(|_| first_ms <= LONG_PASS_MS) {
             let limit_ms = times.first().map_or(0.0, |(_, ms)| ms * FINALISTS_SLACK);
             for &(choice, _) in times.iter().take(FINALISTS).skip(1).filter(|(_, ms)| *ms <= limit_ms) {
                 let mut other = best.clone();
