@@ -3,7 +3,6 @@
 use std::os::unix::fs::symlink;
 
 use crate::assert_says;
-use crate::fetch::server::Act;
 use crate::fetch::{Fetch, WEIGHTS};
 use crate::mount::Mount;
 
@@ -18,10 +17,7 @@ fn a_full_disk_is_one_line_and_room_lets_it_go_on() {
     let fetch = Fetch::new();
     on(&disk, &fetch);
     let filler = disk.path().join("filler");
-    fetch.hub.next(WEIGHTS, [Act::Hang(5000)]);
-    let mut child = fetch.start_until(WEIGHTS, 5000);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    fetch.killed_after(WEIGHTS, 5000);
     assert!(std::fs::write(&filler, vec![1_u8; 1 << 20]).is_err(), "the disk is full now");
     let (_, stderr) = fetch.expect(2, &[]);
     let error = stderr.lines().last().unwrap();

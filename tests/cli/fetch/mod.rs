@@ -9,12 +9,12 @@ mod resume;
 mod server;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mixprec::digest::sha256;
 use rustix::process::{Pid, Signal, kill_process};
-use server::Hub;
+use server::{Act, Hub};
 
 use crate::checkpoint::Checkpoint;
 use crate::experiment::{Cells, Experiment, text};
@@ -110,12 +110,20 @@ impl Fetch {
         assert!(kept.is_empty(), "{kept:?}");
     }
 
-    /// Starts a fetch and waits until so many bytes of a file have arrived.
-    fn start_until(&self, name: &str, bytes: usize) -> std::process::Child {
+    /// Starts a fetch that gets so many bytes of a file and then waits for more.
+    fn waiting_after(&self, name: &str, bytes: usize) -> Child {
+        self.hub.next(name, [Act::Hang(bytes)]);
         let child = self.command(&[]).spawn().unwrap();
         let part = self.staging().join(format!("{name}.part"));
         eventually("a part of the file", || part.metadata().is_ok_and(|part| part.len() >= bytes as u64));
         child
+    }
+
+    /// Kills a fetch when so many bytes of a file have arrived.
+    fn killed_after(&self, name: &str, bytes: usize) {
+        let mut child = self.waiting_after(name, bytes);
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }
 
@@ -133,7 +141,7 @@ fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
-fn interrupt(child: &std::process::Child) {
+fn interrupt(child: &Child) {
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     kill_process(pid, Signal::INT).unwrap();
 }

@@ -1,7 +1,12 @@
 //! Downloads that break: gone on with where that is sound, begun anew where it is not.
 
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
 use crate::fetch::server::Act;
-use crate::fetch::{Fetch, WEIGHTS, interrupt};
+use crate::fetch::{FILES, Fetch, WEIGHTS, interrupt};
 
 /// Where the tests break the weights off.
 const CUT: usize = 5000;
@@ -30,10 +35,7 @@ fn a_broken_download_goes_on_where_it_broke() {
 #[test]
 fn a_killed_fetch_goes_on_with_what_has_arrived() {
     let fetch = Fetch::new();
-    fetch.hub.next(WEIGHTS, [Act::Hang(CUT)]);
-    let mut child = fetch.start_until(WEIGHTS, CUT);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    fetch.killed_after(WEIGHTS, CUT);
     assert!(!fetch.folder().exists(), "nothing stands there before all of it does");
     let _ = fetch.hub.requests();
     let (_, stderr) = fetch.expect(0, &[]);
@@ -44,10 +46,34 @@ fn a_killed_fetch_goes_on_with_what_has_arrived() {
 }
 
 #[test]
+fn killed_at_any_instant_it_ends_with_the_same_bytes() {
+    const KILLS: u64 = 30;
+    let mut random = ChaCha8Rng::seed_from_u64(21);
+    let mut fetch = Fetch::new();
+    let mut ended = 0;
+    for _ in 0..KILLS {
+        for name in FILES {
+            fetch.hub.next(name, vec![Act::Drip; 5]);
+        }
+        let mut child = fetch.command(&[]).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(u64::from(random.next_u32()) % 80_000));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if fetch.folder().exists() {
+            fetch.assert_fetched();
+            ended += 1;
+            fetch = Fetch::new();
+        }
+    }
+    fetch.expect(0, &[]);
+    fetch.assert_fetched();
+    println!("{KILLS} kills, {ended} fetches ended between them");
+}
+
+#[test]
 fn ctrl_c_keeps_what_has_arrived_and_says_so() {
     let fetch = Fetch::new();
-    fetch.hub.next(WEIGHTS, [Act::Hang(CUT)]);
-    let child = fetch.start_until(WEIGHTS, CUT);
+    let child = fetch.waiting_after(WEIGHTS, CUT);
     interrupt(&child);
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
@@ -63,10 +89,7 @@ fn ctrl_c_keeps_what_has_arrived_and_says_so() {
 fn a_download_that_had_all_its_bytes_needs_no_request() {
     let fetch = Fetch::new();
     let whole = fetch.content(WEIGHTS).to_vec();
-    fetch.hub.next(WEIGHTS, [Act::Hang(CUT)]);
-    let mut child = fetch.start_until(WEIGHTS, CUT);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    fetch.killed_after(WEIGHTS, CUT);
     // As a kill between the last byte and the renaming leaves it.
     std::fs::write(fetch.staging().join("model.safetensors.part"), &whole).unwrap();
     let _ = fetch.hub.requests();
@@ -78,10 +101,7 @@ fn a_download_that_had_all_its_bytes_needs_no_request() {
 #[test]
 fn a_part_that_was_damaged_meanwhile_is_begun_anew() {
     let fetch = Fetch::new();
-    fetch.hub.next(WEIGHTS, [Act::Hang(CUT)]);
-    let mut child = fetch.start_until(WEIGHTS, CUT);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    fetch.killed_after(WEIGHTS, CUT);
     std::fs::write(fetch.staging().join("model.safetensors.part"), vec![0; CUT]).unwrap();
     let (_, stderr) = fetch.expect(0, &[]);
     assert!(stderr.contains("do not make the expected file: fetching it from the beginning"), "{stderr}");
@@ -112,10 +132,7 @@ fn a_hub_that_ignores_ranges_and_breaks_is_given_up() {
 fn a_file_that_changes_on_the_hub_is_not_put_together_of_two() {
     for etag in [Some("\"two\""), None] {
         let mut fetch = Fetch::new();
-        fetch.hub.next("config.json", [Act::Hang(40)]);
-        let mut child = fetch.start_until("config.json", 40);
-        child.kill().unwrap();
-        child.wait().unwrap();
+        fetch.killed_after("config.json", 40);
         let changed = fetch.content("config.json").to_vec().to_ascii_uppercase();
         fetch.hub.change("config.json", changed.clone(), etag);
         fetch.files[0].1 = changed;
@@ -128,10 +145,7 @@ fn a_file_that_changes_on_the_hub_is_not_put_together_of_two() {
 fn a_pinned_file_of_another_length_is_begun_anew() {
     let mut fetch = Fetch::new();
     fetch.hub.change(WEIGHTS, vec![7; 9000], None);
-    fetch.hub.next(WEIGHTS, [Act::Hang(CUT)]);
-    let mut child = fetch.start_until(WEIGHTS, CUT);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    fetch.killed_after(WEIGHTS, CUT);
     let right = fetch.content(WEIGHTS).to_vec();
     fetch.hub.change(WEIGHTS, right, None);
     let (_, stderr) = fetch.expect(0, &[]);
@@ -140,10 +154,7 @@ fn a_pinned_file_of_another_length_is_begun_anew() {
     // Shorter than what has arrived, the hub has no such part.
     fetch = Fetch::new();
     fetch.hub.change(WEIGHTS, vec![7; 1 << 20], None);
-    fetch.hub.next(WEIGHTS, [Act::Hang(1 << 19)]);
-    let mut child = fetch.start_until(WEIGHTS, 1 << 19);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    fetch.killed_after(WEIGHTS, 1 << 19);
     fetch.hub.change(WEIGHTS, fetch.content(WEIGHTS).to_vec(), None);
     fetch.expect(0, &[]);
     fetch.assert_fetched();
@@ -154,10 +165,7 @@ fn a_part_begun_for_another_digest_is_not_gone_on_with() {
     let fetch = Fetch::new();
     let right = mixprec::digest::sha256(fetch.content(WEIGHTS));
     fetch.pin(&"1".repeat(64), "");
-    fetch.hub.next(WEIGHTS, [Act::Hang(CUT)]);
-    let mut child = fetch.start_until(WEIGHTS, CUT);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    fetch.killed_after(WEIGHTS, CUT);
     fetch.pin(&right, "");
     let _ = fetch.hub.requests();
     fetch.expect(0, &[]);

@@ -18,6 +18,8 @@ pub enum Act {
     Break(usize),
     /// Serve it and fall silent after so many bytes, until the server ends.
     Hang(usize),
+    /// Serve it a kilobyte a millisecond.
+    Drip,
     /// The whole file, whatever part was asked for, closed after so many bytes.
     Whole(usize),
     /// Announce so many bytes more or less than there are.
@@ -155,8 +157,13 @@ fn answer(mut stream: TcpStream, shelf: &Mutex<Shelf>, ended: &AtomicBool) -> st
         Act::Break(bytes) | Act::Hang(bytes) | Act::Whole(bytes) => bytes.min(body.len()),
         _ => body.len(),
     };
-    stream.write_all(&body[..sent])?;
-    shelf.lock().unwrap().sent_bytes += sent;
+    for piece in body[..sent].chunks(if matches!(act, Act::Drip) { 1024 } else { usize::MAX }) {
+        stream.write_all(piece)?;
+        shelf.lock().unwrap().sent_bytes += piece.len();
+        if matches!(act, Act::Drip) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
     while matches!(act, Act::Hang(_)) && !ended.load(Ordering::SeqCst) {
         std::thread::sleep(Duration::from_millis(5));
     }
