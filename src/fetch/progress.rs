@@ -16,7 +16,7 @@ impl Progress {
     /// A bar for a file.
     pub fn file(&self, label: &str) -> Bar {
         let bar = self.0.add(ProgressBar::no_length());
-        let template = "{bar:30} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left  {msg}";
+        let template = "{bar:30} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}, {eta} left  {msg}";
         bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_message(label.to_owned());
         Bar(bar)
