@@ -4,6 +4,7 @@
 #[cfg_attr(not(feature = "tensorrt"), path = "cli/build_absent.rs")]
 mod build;
 mod cache;
+mod fetch;
 mod joined;
 mod time;
 
@@ -35,6 +36,8 @@ const OK: u8 = 0;
 const SOME_FAILED: u8 = 1;
 /// The input is at fault.
 pub const BAD_INPUT: u8 = 2;
+/// A signal ended the command.
+const INTERRUPTED: u8 = 130;
 
 /// Re-measure a mixed-precision transformer inference paper on this machine.
 #[derive(Debug, Parser)]
@@ -59,6 +62,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Download a manifest's checkpoints from their hub, by revision and digest; what is there and right is left alone.
+    Fetch(fetch::FetchArgs),
     /// Execute a manifest; configurations that already have a row are skipped.
     Run(RunArgs),
     /// Join the results of several machines or shards into one folder, by configuration.
@@ -215,6 +220,7 @@ impl Cli {
     pub fn execute(self) -> Result<ExitCode> {
         let code = match self.command {
             Command::Plan { manifest, json } => plan(&manifest, json)?,
+            Command::Fetch(args) => fetch::execute(&args)?,
             Command::Run(args) => run(&args)?,
             Command::Merge(args) => joined::merge(&args)?,
             Command::Rerun(args) => joined::rerun(args)?,
@@ -239,8 +245,11 @@ fn load(manifest: &Path) -> Result<(LoadedManifest, Plan)> {
 }
 
 fn plan(manifest: &Path, json: bool) -> Result<u8> {
-    let (_, plan) = load(manifest)?;
+    let (loaded, plan) = load(manifest)?;
     show(if json { plan.to_json()? } else { plan.to_text() })?;
+    for line in crate::fetch::unfetched(&loaded) {
+        note(format_args!("note: {line}"));
+    }
     Ok(OK)
 }
 

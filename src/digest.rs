@@ -13,20 +13,47 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
+/// The digest of bytes that come one after the other.
+#[derive(Debug, Clone, Default)]
+pub struct RunningDigest(Sha256);
+
+impl RunningDigest {
+    /// Takes the next bytes in.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Digest of all bytes so far, 64 digits.
+    pub fn sha256(&self) -> String {
+        hex(&self.0.clone().finalize())
+    }
+
+    /// Takes in all that is left to read; returns how many bytes that were.
+    ///
+    /// # Errors
+    /// Whatever reading returns.
+    pub fn read(&mut self, from: &mut impl Read) -> io::Result<u64> {
+        let mut buffer = vec![0; 1 << 20];
+        let mut bytes = 0;
+        loop {
+            let count = from.read(&mut buffer)?;
+            if count == 0 {
+                return Ok(bytes);
+            }
+            self.update(&buffer[..count]);
+            bytes += count as u64;
+        }
+    }
+}
+
 /// Digest of a file's bytes, read in pieces.
 ///
 /// # Errors
 /// Whatever opening or reading returns.
 pub fn sha256_file(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex(&hasher.finalize())),
-            count => hasher.update(&buffer[..count]),
-        }
-    }
+    let mut digest = RunningDigest::default();
+    digest.read(&mut File::open(path)?)?;
+    Ok(digest.sha256())
 }
 
 /// Compact JSON with sorted keys and without nulls in objects, whatever order the map type keeps.

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod difference;
 pub mod digest;
 pub mod doctor;
+pub mod fetch;
 pub mod graph;
 pub mod infer;
 pub mod input;

@@ -5,12 +5,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use super::{OK, SOME_FAILED, note, show};
+use super::{INTERRUPTED, OK, SOME_FAILED, note, show};
 use crate::merge;
 use crate::rerun::{self, RerunRequest};
-
-/// A signal ended the measurement.
-const INTERRUPTED: u8 = 130;
 
 #[derive(Debug, Args)]
 pub(super) struct MergeArgs {

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use super::{Finding, Section, Status};
 use crate::manifest::LoadedManifest;
 use crate::manifest::schema::{InputSource, Manifest, ModelSource};
-use crate::model::HUB_FOLDER;
+use crate::model::{CHECKPOINT_FILES, hub_folder};
 use crate::plan::Plan;
 
 /// Folder of the manifests.
@@ -14,9 +14,6 @@ const EXPERIMENTS: &str = "experiments";
 
 /// A YAML file among the manifests that is not one: the paper's claims.
 const CLAIMS: &str = "claims.yaml";
-
-/// Files of a checkpoint folder.
-const CHECKPOINT_FILES: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
 
 /// Where container/setup.sh unpacks wheels.
 const WHEELS: &str = "runs/wheels";
@@ -93,8 +90,8 @@ impl Material {
                 ModelSource::Random { .. } | ModelSource::Injected { .. } => continue,
                 ModelSource::Checkpoint { path, .. } => checkpoint(place(path)),
                 ModelSource::Hub { repository, revision, fallback, .. } => {
-                    let folder = Path::new(HUB_FOLDER).join(repository.replace('/', "--")).join(revision);
-                    hub(place(&folder), repository, fallback.map(|architecture| architecture.name()))
+                    let place = place(&hub_folder(Path::new(""), repository, revision));
+                    hub(place, repository, &experiment.file, fallback.map(|architecture| architecture.name()))
                 }
             };
             self.checkpoints.extend(folder);
@@ -180,9 +177,16 @@ fn checkpoint(place: Place) -> (Option<PathBuf>, Finding) {
     (None, finding(Status::Missing, format!("{shown}: {} not there", lacking.join(", "))).cured_by(cure))
 }
 
-fn hub(place: Place, repository: &str, fallback: Option<&str>) -> (Option<PathBuf>, Finding) {
+/// As [`checkpoint`], of a folder that `mixprec fetch` makes. A folder that is there and lacks a file is not replaced by
+/// random weights.
+fn hub(place: Place, repository: &str, manifest: &str, fallback: Option<&str>) -> (Option<PathBuf>, Finding) {
+    let begun = place.path.exists();
     let (found, absent) = checkpoint(place);
-    let (Some(fallback), None) = (fallback, &found) else { return (found, absent) };
+    if found.is_some() {
+        return (found, absent);
+    }
+    let absent = absent.cured_by(format!("mixprec fetch {manifest}"));
+    let Some(fallback) = fallback.filter(|_| !begun) else { return (None, absent) };
     let detail = format!("{repository} is not fetched: random weights of {fallback}'s size stand in");
     (None, Finding { status: Status::Limited, detail, ..absent })
 }
@@ -233,13 +237,18 @@ mod tests {
 
     #[test]
     fn an_unfetched_hub_checkpoint_falls_back_or_is_missing() {
-        let root = Path::new("/nowhere");
-        let (_, finding) = hub(place(root, "../runs/hub/a--b/c"), "a/b", Some("bert-base"));
+        let root = tempfile::tempdir().unwrap();
+        let look =
+            |fallback| hub(place(root.path(), "../runs/hub/a--b/c"), "a/b", "experiments/paper.yaml", fallback).1;
+        let finding = look(Some("bert-base"));
         assert_eq!(finding.status, Status::Limited);
         assert!(finding.detail.contains("a/b is not fetched: random weights of bert-base's size"), "{finding:?}");
-        assert!(finding.cure.is_some_and(|cure| cure.contains("runs/hub/a--b/c")));
-        let (_, finding) = hub(place(root, "../runs/hub/a--b/c"), "a/b", None);
-        assert_eq!(finding.status, Status::Missing);
+        assert_eq!(finding.cure.as_deref(), Some("mixprec fetch experiments/paper.yaml"));
+        assert_eq!(look(None).status, Status::Missing);
+        // A model opens a folder that is there, and then lacks its files.
+        std::fs::create_dir(root.path().join(EXPERIMENTS)).unwrap();
+        std::fs::create_dir_all(root.path().join("runs/hub/a--b/c")).unwrap();
+        assert_eq!(look(Some("bert-base")).status, Status::Missing);
     }
 
     #[test]

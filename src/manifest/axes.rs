@@ -1,12 +1,13 @@
 //! The axes of the product: models, backends, shapes and inputs. Precisions have a file of their own.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::cursor::{Cursor, Fields, Located, NAME_WORDS, RealRange, valid_name};
 use super::diagnostic::{Place, Report, one_of, quoted};
 use super::schema::{Architecture, INJECTED_SUFFIX, Injection, InputEntry, InputSource, ModelEntry, ModelSource};
 use crate::backend::{BackendKind, Target};
-use crate::model::Head;
+use crate::model::{DIGESTS_FILE, Head, PART_SUFFIX, WEIGHTS_FILE};
 
 /// Largest batch size and sequence length a manifest may ask for: far beyond any model, small enough that no product
 /// of sizes overflows.
@@ -180,7 +181,7 @@ fn model_source(entry: &Cursor<'_>, report: &mut Report<'_>) -> Option<(ModelSou
     let kinds: [(&str, &[&str]); 3] = [
         ("random", &["random", "architecture", "head", "inject"]),
         ("checkpoint", &["checkpoint", "sha256", "head", "inject"]),
-        ("hub", &["hub", "revision", "sha256", "fallback", "head", "inject"]),
+        ("hub", &["hub", "revision", "sha256", "files", "fallback", "head", "inject"]),
     ];
     let (kind, fields) = open_kind(entry, report, &kinds)?;
     let head = match fields.optional("head") {
@@ -229,9 +230,27 @@ fn plain_source(kind: &str, fields: &Fields<'_>, report: &mut Report<'_>) -> Opt
             let sha256 = fields.required(report, "sha256", "(the 64 digits of model.safetensors)");
             let sha256 = sha256.and_then(|digits| digits.hex(report, 64, "the SHA-256 of model.safetensors"));
             let fallback = fields.optional("fallback").and_then(|name| architecture_of(name, report));
-            ModelSource::Hub { repository: repository?, revision: revision?, sha256: sha256?, fallback }
+            let files = fields.optional("files").map(|files| hub_files(files, report)).unwrap_or_default();
+            ModelSource::Hub { repository: repository?, revision: revision?, sha256: sha256?, fallback, files }
         }
     })
+}
+
+/// `files: {config.json: (64 digits)}`: digests of a checkpoint's files other than its weights.
+fn hub_files(files: &Cursor<'_>, report: &mut Report<'_>) -> BTreeMap<String, String> {
+    let mut digests = BTreeMap::new();
+    for (key, entry) in files.named_entries(report, "a mapping from file names to digests").unwrap_or_default() {
+        let name = &key.text;
+        let digest = entry.hex(report, 64, "a SHA-256");
+        if name == WEIGHTS_FILE {
+            entry.reject(report, format!("found {}, which `sha256` pins already; leave it out", quoted(name)));
+        } else if !valid_name(name) || name == DIGESTS_FILE || name.ends_with(PART_SUFFIX) {
+            let message = format!("found the file name {}, expected {NAME_WORDS}", quoted(name));
+            entry.reject(report, format!("{message}, not `{DIGESTS_FILE}` and without `{PART_SUFFIX}` at its end"));
+        }
+        digests.extend(digest.map(|digest| (name.clone(), digest)));
+    }
+    digests
 }
 
 fn architecture_of(name: &Cursor<'_>, report: &mut Report<'_>) -> Option<Architecture> {

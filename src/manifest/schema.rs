@@ -83,6 +83,10 @@ pub enum ModelSource {
         sha256: String,
         /// Architecture whose random weights stand in where the checkpoint has not been fetched, if any.
         fallback: Option<Architecture>,
+        /// Digests of its other files by name. Those that no model is read from are fetched as well. Left out of the
+        /// serialised form where there are none.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        files: BTreeMap<String, String>,
     },
     /// Random weights at a named architecture size.
     Random {

@@ -5,10 +5,12 @@ mod bert;
 mod checkpoint;
 mod config;
 mod gpt2;
+mod hub;
 mod layers;
 mod random;
 mod tokenizer;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -16,14 +18,15 @@ use thiserror::Error;
 
 pub use argument::ModelArgument;
 pub use config::{Family, ModelConfig, TaskHead};
+pub use hub::{
+    CHECKPOINT_FILES, DIGESTS_FILE, PART_SUFFIX, STANDING_IN_FOR, WEIGHTS_FILE, hub_folder, stand_in_notice,
+};
 pub use tokenizer::Tokenizer;
 
+use crate::digest::sha256_file;
 use crate::graph::{Graph, ParamId};
 use crate::manifest::schema::{Architecture, Injection, ModelSource};
 use checkpoint::Checkpoint;
-
-/// Where fetched hub checkpoints are kept, relative to the manifest's folder: `OWNER--NAME/REVISION` below it.
-pub const HUB_FOLDER: &str = "../runs/hub";
 
 /// What a person wants out of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -130,7 +133,8 @@ pub enum ModelError {
     Digest { path: PathBuf, found: String, expected: String },
     /// A hub checkpoint is not on this machine.
     #[error(
-        "{path}: `{repository}` at {revision} has not been fetched to this folder, and the manifest names no fallback"
+        "{path}: `{repository}` at {revision} has not been fetched to this folder, and the manifest names no fallback; run \
+         `mixprec fetch` on the manifest"
     )]
     NotFetched { path: PathBuf, repository: String, revision: String },
 }
@@ -166,13 +170,16 @@ impl Model {
             ModelSource::Checkpoint { path, sha256 } => {
                 Self::from_folder(name, &base_dir.join(path), sha256.as_deref(), head)
             }
-            ModelSource::Hub { repository, revision, sha256, fallback } => {
-                let folder = base_dir.join(HUB_FOLDER).join(repository.replace('/', "--")).join(revision);
+            ModelSource::Hub { repository, revision, sha256, fallback, files } => {
+                let folder = hub_folder(base_dir, repository, revision);
                 match fallback {
-                    _ if folder.exists() => Self::from_folder(name, &folder, Some(sha256), head),
+                    _ if folder.exists() => {
+                        check_pins(&folder, files)?;
+                        Self::from_folder(name, &folder, Some(sha256), head)
+                    }
                     Some(architecture) => {
                         let mut model = Self::random(name, 0, *architecture, head)?;
-                        model.provenance = format!("random weights, seed 0, standing in for {repository}");
+                        model.provenance = format!("random weights, seed 0{STANDING_IN_FOR}{repository}");
                         Ok(model)
                     }
                     None => Err(ModelError::NotFetched {
@@ -275,6 +282,18 @@ impl Model {
             }
         }
     }
+}
+
+/// Compares the files that a model is read from with their pins. The weights have their own.
+fn check_pins(folder: &Path, pins: &BTreeMap<String, String>) -> Result<(), ModelError> {
+    for (name, expected) in pins.iter().filter(|(name, _)| CHECKPOINT_FILES.contains(&name.as_str())) {
+        let path = folder.join(name);
+        let found = sha256_file(&path).map_err(|source| ModelError::io(&path, source))?;
+        if found != *expected {
+            return Err(ModelError::Digest { path, found, expected: expected.clone() });
+        }
+    }
+    Ok(())
 }
 
 fn with_head(name: &str, mut config: ModelConfig, head: Head) -> Result<ModelConfig, ModelError> {

@@ -53,6 +53,10 @@ fn source(of: &ModelSource) -> Value {
         ModelSource::Injected { source: base, inject } => {
             json!({ "injected": { "source": source(base), "inject": value(inject) } })
         }
+        // What a revision holds is decided by the revision: digests of its files only check it.
+        ModelSource::Hub { repository, revision, sha256, fallback, files: _ } => json!({
+            "hub": { "repository": repository, "revision": revision, "sha256": sha256, "fallback": value(fallback) }
+        }),
         other => value(other),
     }
 }
@@ -140,6 +144,20 @@ mod tests {
         assert_eq!(pinned("a", Some("00")), pinned("elsewhere/b", Some("00")));
         assert_ne!(pinned("a", Some("00")), pinned("a", Some("01")));
         assert_ne!(pinned("a", None), pinned("b", None));
+    }
+
+    /// Computed as those of `ids_do_not_change`.
+    #[test]
+    fn pins_of_a_hubs_other_files_leave_the_id_as_it_is() {
+        let of = |fallback: Option<Architecture>, files: &[(&str, &str)]| {
+            let files = files.iter().map(|&(name, digest)| (name.to_owned(), digest.to_owned())).collect();
+            let (repository, revision, sha256) = ("a/b".to_owned(), "00".to_owned(), "11".to_owned());
+            let model_source = ModelSource::Hub { repository, revision, sha256, fallback, files };
+            id(&Configuration { model_source, ..configuration() }).0
+        };
+        assert_eq!(of(Some(Architecture::BertBase), &[]), "2a4d552cbb070072");
+        assert_eq!(of(Some(Architecture::BertBase), &[("config.json", "22")]), "2a4d552cbb070072");
+        assert_eq!(of(None, &[]), "b007bb6b7a7c7b69");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::numbers;
 use super::tables::environment::{gibibytes, processor};
 use super::tables::speedup::baseline_label;
 use crate::backend::BackendKind;
+use crate::model::STANDING_IN_FOR;
 use crate::store::record::StopReason;
 use crate::store::schema::Status;
 
@@ -101,12 +102,30 @@ pub fn caveats(data: &Data) -> Vec<String> {
             numbers::plural(mock, "row")
         )
     });
+    found.extend(stand_in_caveat(data));
     found.extend(injection_caveat(data));
     stop_caveats(data, &mut found);
     found.extend(baseline_caveat(data));
     found.extend(disturbances::sentences(data));
     machine_caveats(data, &mut found);
     found
+}
+
+/// Which models have random weights in place of those they are named after.
+fn stand_in_caveat(data: &Data) -> Option<String> {
+    let stand_ins = distinct(data.rows.iter().filter_map(|row| {
+        let (_, rest) = row.model_provenance.as_ref()?.split_once(STANDING_IN_FOR)?;
+        // An outlier may be named behind it.
+        let repository = rest.split(',').next().unwrap_or(rest);
+        Some(format!("{} has random weights in place of {repository}", row.model))
+    }));
+    (!stand_ins.is_empty()).then(|| {
+        format!(
+            "Not the published checkpoints: {}, which had not been fetched when this was measured. `mixprec fetch` and another \
+             run of the same manifest measure these rows again with the real weights.",
+            stand_ins.join("; ")
+        )
+    })
 }
 
 /// Which models have an outlier added to their weights.

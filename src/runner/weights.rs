@@ -10,6 +10,7 @@ use super::child::{Answer, Worker};
 use super::progress::Progress;
 use super::protocol::{Opened, Request, Response, Settings};
 use crate::manifest::schema::ModelSource;
+use crate::model::stand_in_notice;
 use crate::plan::{Configuration, Plan};
 use crate::store::record::{Outcome, Record};
 
@@ -60,8 +61,7 @@ impl Weights {
             };
             let Some(Opened { provenance, drawn }) = opened else { continue };
             if let (true, ModelSource::Hub { repository, .. }) = (drawn, configuration.model_source.base()) {
-                let notice = format!("{model}: random weights stand in for {repository}, which has not been fetched");
-                progress.notice(&notice);
+                progress.notice(&stand_in_notice(model, repository));
             }
             weights.now.insert(model.to_owned(), provenance);
         }

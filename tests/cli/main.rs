@@ -7,8 +7,11 @@ mod checkpoint;
 mod commands;
 mod experiment;
 mod faults;
+mod fetch;
 mod infer;
 mod libraries;
+#[path = "../runner/mount.rs"]
+mod mount;
 mod numerics;
 mod quality;
 mod timing;

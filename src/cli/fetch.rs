@@ -1,0 +1,35 @@
+//! `mixprec fetch`: checkpoints of a hub onto this disk.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use super::{INTERRUPTED, OK, SOME_FAILED, note, show};
+use crate::fetch;
+use crate::manifest::schema::Manifest;
+
+#[derive(Debug, Args)]
+pub(super) struct FetchArgs {
+    /// Manifest, e.g. experiments/paper.yaml.
+    manifest: PathBuf,
+    /// Use no network: only compare what is there with its digests.
+    #[arg(long)]
+    offline: bool,
+}
+
+pub(super) fn execute(args: &FetchArgs) -> Result<u8> {
+    let loaded = Manifest::load(&args.manifest)?;
+    // What has arrived is on disk whenever the signal comes, as with a kill.
+    ctrlc::set_handler(|| {
+        note("interrupted: what has arrived is kept; run the same command again to go on");
+        std::process::exit(i32::from(INTERRUPTED));
+    })
+    .context("cannot catch Ctrl-C")?;
+    let summary = fetch::fetch(&loaded, args.offline)?;
+    show(summary.to_text())?;
+    for line in summary.failures() {
+        note(format_args!("error: {line}"));
+    }
+    Ok(if summary.is_failure() { SOME_FAILED } else { OK })
+}

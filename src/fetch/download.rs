@@ -1,0 +1,224 @@
+//! One file from the hub: begun or gone on with, tried again where that may help, compared with its digest, named.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::FetchError;
+use super::hub::{Address, AnswerKind, Hub, Trouble};
+use super::part::Part;
+use super::progress::{Bar, Progress};
+
+/// Attempts in a row that bring the file no further.
+const ATTEMPTS: u32 = 5;
+/// Wait before the second attempt; it doubles from there.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// The longest wait a hub may ask for.
+const LONGEST_WAIT: Duration = Duration::from_secs(120);
+/// The digest a file must have, and who says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// The manifest.
+    Pinned(String),
+    /// What was there at the first fetch.
+    Recorded(String),
+}
+
+impl Expected {
+    pub fn sha256(&self) -> &str {
+        let (Expected::Pinned(digest) | Expected::Recorded(digest)) = self;
+        digest
+    }
+
+    fn violated(&self, file: String, found: String) -> FetchError {
+        let expected = self.sha256().to_owned();
+        let (source_of_expected, cure) = match self {
+            Expected::Pinned(_) => ("the manifest pins", "correct the pin, or look at what HF_ENDPOINT serves"),
+            Expected::Recorded(_) => (
+                "digests.json has from the first fetch",
+                "look at what HF_ENDPOINT serves, or delete digests.json and the file to take the new one",
+            ),
+        };
+        FetchError::Digest { file, found, source_of_expected, expected, cure }
+    }
+}
+
+/// A file that is there now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Received {
+    /// Digest of the file.
+    pub sha256: String,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Bytes that came over the network for it, now.
+    pub fetched_bytes: u64,
+}
+
+/// One file on its way.
+pub(super) struct Download<'a> {
+    pub hub: &'a Hub,
+    pub address: Address<'a>,
+    pub expected: Option<&'a Expected>,
+    pub progress: &'a Progress,
+}
+
+/// Why an attempt ended early.
+enum Stop {
+    Trouble(Trouble),
+    Disk(FetchError),
+}
+
+impl From<Trouble> for Stop {
+    fn from(trouble: Trouble) -> Self {
+        Stop::Trouble(trouble)
+    }
+}
+
+impl From<FetchError> for Stop {
+    fn from(error: FetchError) -> Self {
+        Stop::Disk(error)
+    }
+}
+
+/// What is known of a file that did not come.
+pub(super) enum Failure {
+    /// No hub answers; what that means for the checkpoint is for the caller to say.
+    Unreachable(String),
+    Error(FetchError),
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        Failure::Error(error)
+    }
+}
+
+impl Download<'_> {
+    /// Downloads the file into `folder`, where it appears under its name when it is whole and right.
+    ///
+    /// # Errors
+    /// [`Failure`]. What has arrived of a file that may still be right is kept; a wrong one is deleted.
+    pub fn save(&self, folder: &Path) -> Result<Received, Failure> {
+        let mut part = Part::open(folder, self.address.file, self.expected.map(Expected::sha256))?;
+        if part.bytes() > 0 {
+            self.progress.notice(&format!("{}: going on after {} bytes", self.label(), part.bytes()));
+        }
+        match self.arrive(&mut part) {
+            Ok(received) => {
+                part.finish()?;
+                Ok(received)
+            }
+            Err(failure) => {
+                let wrong = matches!(failure, Failure::Error(FetchError::Digest { .. } | FetchError::NotJson { .. }));
+                if wrong || part.bytes() == 0 {
+                    part.discard();
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// All of the file, and the right one.
+    fn arrive(&self, part: &mut Part) -> Result<Received, Failure> {
+        let mut fetched_bytes = self.complete(part)?;
+        if self.expected.is_some_and(|expected| expected.sha256() != part.sha256()) && part.is_pieced() {
+            let why = "the parts do not make the expected file: fetching it from the beginning";
+            self.progress.notice(&format!("{}: {why}", self.label()));
+            part.restart()?;
+            fetched_bytes += self.complete(part)?;
+        }
+        let (sha256, bytes) = (part.sha256(), part.bytes());
+        self.check(part, &sha256)?;
+        Ok(Received { sha256, bytes, fetched_bytes })
+    }
+
+    /// The file's digest where one is expected; otherwise whether it is what its name says.
+    fn check(&self, part: &Part, sha256: &str) -> Result<(), FetchError> {
+        match self.expected {
+            Some(expected) if expected.sha256() != sha256 => Err(expected.violated(self.label(), sha256.to_owned())),
+            None if self.address.file.ends_with(".json") => {
+                let parsed = serde_json::from_slice::<serde::de::IgnoredAny>(&part.contents()?);
+                let not_json =
+                    |error: serde_json::Error| FetchError::NotJson { file: self.label(), reason: error.to_string() };
+                parsed.map(drop).map_err(not_json)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Attempts until the part is whole; returns the bytes that came.
+    fn complete(&self, part: &mut Part) -> Result<u64, Failure> {
+        let bar = self.progress.file(&self.label());
+        let (mut fetched, mut in_vain, mut furthest) = (0, 0, part.bytes());
+        loop {
+            let (reason, wait) = match self.attempt(part, &mut fetched, &bar) {
+                Ok(()) => return Ok(fetched),
+                Err(Stop::Disk(error)) => return Err(error.into()),
+                Err(Stop::Trouble(Trouble::Unreachable(reason))) => return Err(Failure::Unreachable(reason)),
+                Err(Stop::Trouble(Trouble::Lasting(reason))) => {
+                    return Err(FetchError::Refused { file: self.label(), reason }.into());
+                }
+                Err(Stop::Trouble(Trouble::Passing { reason, wait })) => (reason, wait),
+            };
+            // Bytes that come again and again are no progress.
+            in_vain = if part.bytes() > furthest { 1 } else { in_vain + 1 };
+            furthest = furthest.max(part.bytes());
+            let file = self.label();
+            if in_vain >= ATTEMPTS {
+                return Err(FetchError::Broken { file, attempts: in_vain, reason }.into());
+            }
+            let wait = wait.unwrap_or(FIRST_WAIT * 2_u32.pow(in_vain - 1));
+            if wait > LONGEST_WAIT {
+                return Err(FetchError::Busy { file, reason, wait_s: wait.as_secs() }.into());
+            }
+            let seconds = wait.as_secs_f64();
+            self.progress.notice(&format!("{file}: {reason}; trying again in {seconds:.1} s"));
+            std::thread::sleep(wait);
+        }
+    }
+
+    /// One request, as far as it goes.
+    fn attempt(&self, part: &mut Part, fetched: &mut u64, bar: &Bar) -> Result<(), Stop> {
+        if part.is_whole() {
+            return Ok(());
+        }
+        let mut answer = self.hub.get(self.address, &part.rest())?;
+        match answer.kind {
+            AnswerKind::Whole if part.bytes() > 0 => {
+                let why = "the hub sends it from the beginning: it is another file now, or the hub cannot go on";
+                self.progress.notice(&format!("{}: {why}", self.label()));
+                part.restart()?;
+            }
+            AnswerKind::Whole => {}
+            AnswerKind::Rest { start } if part.continued_by(start, answer.total, answer.etag.as_deref()) => {}
+            AnswerKind::Rest { .. } | AnswerKind::OutOfRange => {
+                part.restart()?;
+                let reason = "the hub has another file now than the one begun".to_owned();
+                return Err(Trouble::Passing { reason, wait: None }.into());
+            }
+        }
+        part.describe(answer.total, answer.etag.take())?;
+        bar.begin(part.bytes(), part.total());
+        while let Some(bytes) = answer.body.next()? {
+            let bytes = bytes.as_ref();
+            part.keep(bytes)?;
+            *fetched += bytes.len() as u64;
+            bar.advance(part.bytes());
+        }
+        if part.total().is_some_and(|total| total != part.bytes()) {
+            let reason = format!("{} bytes came of {}", part.bytes(), part.total().unwrap_or_default());
+            return Err(Trouble::Passing { reason, wait: None }.into());
+        }
+        Ok(())
+    }
+
+    /// `openai-community/gpt2 607a30d783df: model.safetensors`
+    fn label(&self) -> String {
+        let Address { repository, revision, file } = self.address;
+        format!("{repository} {}: {file}", short(revision))
+    }
+}
+
+/// The beginning of a revision or a digest.
+pub(super) fn short(hex: &str) -> &str {
+    hex.get(..12).unwrap_or(hex)
+}

@@ -1,0 +1,56 @@
+//! Why a checkpoint is not there.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// A checkpoint that was not fetched, and what to do about it.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
+pub enum FetchError {
+    /// A variable that cannot be used. Its value is not shown: it may be a secret.
+    #[error("{name}: expected {expected}; correct or unset the variable")]
+    Variable { name: &'static str, expected: &'static str },
+    /// No client can be made.
+    #[error("cannot make connections: {0}")]
+    Client(String),
+    /// Two models of the manifest cannot both be right.
+    #[error(
+        "models `{first}` and `{second}` pin different digests of {file} of one revision of {repository}; correct one"
+    )]
+    Pins { first: String, second: String, file: String, repository: String },
+    /// The file system refused.
+    #[error("{path}: {source}; make room or restore write access, then run the same command again to go on")]
+    Io { path: PathBuf, source: io::Error },
+    /// The hub does not give the file.
+    #[error("{file}: {reason}")]
+    Refused { file: String, reason: String },
+    /// The hub breaks off or is busy, time and again.
+    #[error("{file}: gave up after {attempts} attempts, the last: {reason}; run the same command again later to go on")]
+    Broken { file: String, attempts: u32, reason: String },
+    /// The hub has asked for more patience than this.
+    #[error("{file}: {reason} and wants {wait_s} s of quiet; run the same command again then")]
+    Busy { file: String, reason: String, wait_s: u64 },
+    /// Other bytes than expected.
+    #[error("{file}: sha256 is {found}, {source_of_expected} {expected}; the download was deleted: {cure}")]
+    Digest { file: String, found: String, source_of_expected: &'static str, expected: String, cure: &'static str },
+    /// A file without a pin that is not what its name says.
+    #[error(
+        "{file}: what arrived is no JSON ({reason}) and was deleted; does HF_ENDPOINT or a proxy answer with a page?"
+    )]
+    NotJson { file: String, reason: String },
+}
+
+impl FetchError {
+    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| FetchError::Io { path, source }
+    }
+
+    /// Nothing of this is the hub's doing, and no other checkpoint would fare better.
+    pub(super) fn is_local(&self) -> bool {
+        use FetchError::{Client, Io, Pins, Variable};
+        matches!(self, Client(_) | Io { .. } | Pins { .. } | Variable { .. })
+    }
+}

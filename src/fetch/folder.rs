@@ -1,0 +1,151 @@
+//! A checkpoint's folder. Files are staged in `REVISION.part` beside it and the folder appears in one step when all of
+//! them are there and right, so that a fetch that was broken off leaves the model as it was: not fetched.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::FetchError;
+use crate::digest::sha256_file;
+use crate::model::{DIGESTS_FILE, PART_SUFFIX};
+use crate::store::replace::replace;
+
+/// What was found out about a fetched folder: with what was there first a later fetch compares what has no pin.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Digests {
+    /// SHA-256 by file name.
+    pub sha256: BTreeMap<String, String>,
+}
+
+/// Where a checkpoint is and where it is staged.
+#[derive(Debug)]
+pub(super) struct Folder {
+    target: PathBuf,
+    staging: PathBuf,
+    lock: PathBuf,
+}
+
+/// The right to change a folder, until dropped. The kernel lets go of it when the process dies; the file stays.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Folder {
+    pub fn new(target: &Path) -> Self {
+        let beside = |end: &str| {
+            let mut name = OsString::from(target);
+            name.push(end);
+            PathBuf::from(name)
+        };
+        Folder { target: target.to_owned(), staging: beside(PART_SUFFIX), lock: beside(".lock") }
+    }
+
+    /// Where files are downloaded to.
+    pub fn staging(&self) -> &Path {
+        &self.staging
+    }
+
+    /// Digest of a file of the checkpoint; `None` where it is not there.
+    ///
+    /// # Errors
+    /// [`FetchError::Io`].
+    pub fn sha256(&self, name: &str) -> Result<Option<String>, FetchError> {
+        digest(&self.target.join(name))
+    }
+
+    /// Digest of a file that is staged.
+    ///
+    /// # Errors
+    /// [`FetchError::Io`].
+    pub fn staged_sha256(&self, name: &str) -> Result<Option<String>, FetchError> {
+        digest(&self.staging.join(name))
+    }
+
+    /// What an earlier fetch has recorded. A record that cannot be read is none.
+    pub fn digests(&self) -> Digests {
+        let json = fs::read(self.target.join(DIGESTS_FILE)).unwrap_or_default();
+        serde_json::from_slice(&json).unwrap_or_default()
+    }
+
+    /// Makes the staging folder and takes the lock, after `busy` was called where another process has it.
+    ///
+    /// # Errors
+    /// [`FetchError::Io`].
+    pub fn lock(&self, busy: impl FnOnce()) -> Result<Lock, FetchError> {
+        if let Some(parent) = self.lock.parent() {
+            fs::create_dir_all(parent).map_err(FetchError::io(parent))?;
+        }
+        let file = File::options().write(true).create(true).truncate(false).open(&self.lock);
+        let file = file.map_err(FetchError::io(&self.lock))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                busy();
+                file.lock().map_err(FetchError::io(&self.lock))?;
+            }
+            Err(TryLockError::Error(source)) => return Err(FetchError::io(&self.lock)(source)),
+        }
+        Ok(Lock { _file: file })
+    }
+
+    /// Makes the staging folder.
+    ///
+    /// # Errors
+    /// [`FetchError::Io`].
+    pub fn stage(&self) -> Result<(), FetchError> {
+        fs::create_dir_all(&self.staging).map_err(FetchError::io(&self.staging))
+    }
+
+    /// Removes the staging folder if nothing is in it.
+    pub fn tidy(&self) {
+        let _ = fs::remove_dir(&self.staging);
+    }
+
+    /// Removes what an earlier fetch of other files has left in the staging folder.
+    fn clear_all_but(&self, staged: &[String]) -> Result<(), FetchError> {
+        let Ok(entries) = fs::read_dir(&self.staging) else { return Ok(()) };
+        for entry in entries.flatten().filter(|entry| !staged.iter().any(|name| entry.file_name() == name.as_str())) {
+            fs::remove_file(entry.path()).map_err(FetchError::io(&entry.path()))?;
+        }
+        Ok(())
+    }
+
+    /// Puts what is staged where it belongs, together with the digests of all files. A folder that is not there yet appears
+    /// in one step.
+    ///
+    /// # Errors
+    /// [`FetchError::Io`]; the next fetch goes on.
+    pub fn publish(&self, staged: &[String], digests: &Digests) -> Result<(), FetchError> {
+        self.clear_all_but(staged)?;
+        let json = serde_json::to_vec_pretty(digests).unwrap_or_default();
+        let record = |folder: &Path| {
+            let path = folder.join(DIGESTS_FILE);
+            replace(&path, &json).map_err(FetchError::io(&path))
+        };
+        if !self.target.exists() {
+            record(&self.staging)?;
+            return fs::rename(&self.staging, &self.target).map_err(FetchError::io(&self.target));
+        }
+        for name in staged {
+            let target = self.target.join(name);
+            fs::rename(self.staging.join(name), &target).map_err(FetchError::io(&target))?;
+        }
+        record(&self.target)?;
+        self.tidy();
+        Ok(())
+    }
+}
+
+fn digest(path: &Path) -> Result<Option<String>, FetchError> {
+    match sha256_file(path) {
+        Ok(digest) => Ok(Some(digest)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(FetchError::io(path)(error)),
+    }
+}

@@ -1,0 +1,342 @@
+//! The hub over HTTP: addresses, the token, one request, and what an answer means for who asked.
+//!
+//! The variables are those of the hub's own tools: `HF_ENDPOINT` is its address, `HF_TOKEN` a login, and
+//! `HF_HUB_DOWNLOAD_TIMEOUT` the seconds a connection may be silent. A proxy is taken from `HTTPS_PROXY` and the like,
+//! certificates from the system (`SSL_CERT_FILE`, `SSL_CERT_DIR`).
+
+use std::cell::Cell;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, StatusCode, Url};
+use tokio::runtime::{Builder, Runtime};
+
+use super::FetchError;
+
+/// The public hub.
+const PUBLIC_HUB: &str = "https://huggingface.co";
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long an open connection may be silent.
+const SILENCE_TIMEOUT_S: f64 = 30.0;
+/// Redirects followed; a hub needs two.
+const MAX_REDIRECTS: usize = 10;
+
+/// A hub, and the login for it.
+pub(super) struct Hub {
+    endpoint: String,
+    token: Option<HeaderValue>,
+    client: Client,
+    /// What the client's connections are driven by, in this thread.
+    runtime: Runtime,
+    /// It has answered before, so that a refused connection is no missing network.
+    answered: Cell<bool>,
+}
+
+/// A file of a repository at a revision.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Address<'a> {
+    pub repository: &'a str,
+    pub revision: &'a str,
+    pub file: &'a str,
+}
+
+/// The part of a file to ask for: from here to its end.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    pub start: u64,
+    /// Only if the file still has this entity tag; the whole of it otherwise.
+    pub etag: Option<String>,
+}
+
+/// What the hub sends.
+pub(super) struct Answer<'a> {
+    pub kind: AnswerKind,
+    /// Bytes of the whole file, where it says so.
+    pub total: Option<u64>,
+    /// A strong entity tag.
+    pub etag: Option<String>,
+    pub body: Body<'a>,
+}
+
+/// The bytes of an answer as they come.
+pub(super) struct Body<'a> {
+    hub: &'a Hub,
+    response: Response,
+}
+
+impl Body<'_> {
+    /// The next bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// [`Trouble`] when the connection breaks or the answer ends before the length it has announced.
+    pub fn next(&mut self) -> Result<Option<impl AsRef<[u8]>>, Trouble> {
+        self.hub.runtime.block_on(self.response.chunk()).map_err(|error| self.hub.trouble(error))
+    }
+}
+
+/// What the body of an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AnswerKind {
+    /// The file from its first byte.
+    Whole,
+    /// The file from this byte.
+    Rest { start: u64 },
+    /// Nothing: the file has no such part.
+    OutOfRange,
+}
+
+/// Why there is no answer, or why it broke off.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// No connection to the hub comes about.
+    Unreachable(String),
+    /// It may work the next time, after the wait that the hub asked for.
+    Passing { reason: String, wait: Option<Duration> },
+    /// It will not work the next time either. The reason names the cure.
+    Lasting(String),
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    /// The hub that the environment names.
+    ///
+    /// # Errors
+    /// [`FetchError::Variable`], whose message holds no secret.
+    pub fn from_environment() -> Result<Self, FetchError> {
+        let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| PUBLIC_HUB.to_owned());
+        let endpoint = endpoint.trim_end_matches('/').to_owned();
+        let secure = is_secure(&endpoint).ok_or(FetchError::Variable {
+            name: "HF_ENDPOINT",
+            expected: "the hub's address without a login, like `https://hub.example.org`",
+        })?;
+        let token = variable("HF_TOKEN").map(|token| bearer(&token)).transpose()?;
+        let silence = silence_timeout()?;
+        let mut headers = HeaderMap::new();
+        // Lengths and ranges are of the file's own bytes.
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let client = Client::builder()
+            .default_headers(headers)
+            .user_agent(concat!("mixprec/", env!("CARGO_PKG_VERSION")))
+            .http1_only()
+            // No redirect leads from an encrypted connection to an open one. The token stays with the endpoint's host and
+            // port: the client takes it off a redirect to any other.
+            .https_only(secure)
+            .redirect(Policy::limited(MAX_REDIRECTS))
+            .referer(false)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(silence)
+            .build()
+            .map_err(|error| FetchError::Client(innermost(&error)))?;
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| FetchError::Client(error.to_string()))?;
+        Ok(Hub { endpoint, token, client, runtime, answered: Cell::new(false) })
+    }
+
+    /// The address of the hub.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Asks for a file, or for the rest of it.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub fn get(&self, address: Address<'_>, rest: &Rest) -> Result<Answer<'_>, Trouble> {
+        let Address { repository, revision, file } = address;
+        let mut request = self.client.get(format!("{}/{repository}/resolve/{revision}/{file}", self.endpoint));
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, token.clone());
+        }
+        if rest.start > 0 {
+            request = request.header(header::RANGE, format!("bytes={}-", rest.start));
+            if let Some(etag) = &rest.etag {
+                request = request.header(header::IF_RANGE, etag);
+            }
+        }
+        let response = self.runtime.block_on(async { request.send().await }).map_err(|error| self.trouble(error))?;
+        self.answered.set(true);
+        self.answer(response)
+    }
+
+    fn answer(&self, response: Response) -> Result<Answer<'_>, Trouble> {
+        let headers = response.headers();
+        let range = content_range(headers);
+        let (kind, total) = match response.status() {
+            StatusCode::OK => (AnswerKind::Whole, response.content_length()),
+            StatusCode::PARTIAL_CONTENT => match range {
+                Some(ContentRange { start: Some(start), total }) => (AnswerKind::Rest { start }, total),
+                _ => return Err(Trouble::Lasting("the hub sends a part and does not say which".to_owned())),
+            },
+            StatusCode::RANGE_NOT_SATISFIABLE => (AnswerKind::OutOfRange, None),
+            status => return Err(self.refusal(status, headers)),
+        };
+        let encoding = text(headers, header::CONTENT_ENCODING);
+        if let Some(encoding) = encoding.filter(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+            return Err(Trouble::Lasting(format!("the hub sends it encoded as {encoding}, which was not asked for")));
+        }
+        let etag = text(headers, header::ETAG).filter(|etag| !etag.starts_with("W/")).map(str::to_owned);
+        Ok(Answer { kind, total, etag, body: Body { hub: self, response } })
+    }
+
+    fn refusal(&self, status: StatusCode, headers: &HeaderMap) -> Trouble {
+        let answered = format!("the hub answers {status}");
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Trouble::Lasting(match &self.token {
+                Some(_) => format!("{answered}: the login in HF_TOKEN may not read it, or there is no such repository"),
+                None => format!("{answered}: it wants a login, so set HF_TOKEN, or there is no such repository"),
+            }),
+            StatusCode::NOT_FOUND => Trouble::Lasting(format!(
+                "{answered}: there is no such file at this revision; correct `hub` or `revision` in the manifest"
+            )),
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+                Trouble::Passing { reason: answered, wait: retry_after(headers) }
+            }
+            status if status.is_server_error() => Trouble::Passing { reason: answered, wait: retry_after(headers) },
+            _ => Trouble::Lasting(format!("{answered}, not the file; is HF_ENDPOINT ({}) a hub?", self.endpoint)),
+        }
+    }
+
+    /// What the failure of a request, or of reading a body, means.
+    fn trouble(&self, error: reqwest::Error) -> Trouble {
+        // An address that a hub redirects to may hold a signature.
+        let error = error.without_url();
+        let reason = innermost(&error);
+        if causes(&error).any(is_insecure) {
+            return Trouble::Lasting(format!("no secure connection: {reason}; name whom to trust in SSL_CERT_FILE"));
+        }
+        match () {
+            () if error.is_connect() && !self.answered.get() => Trouble::Unreachable(reason),
+            () if error.is_redirect() || error.is_builder() => Trouble::Lasting(reason),
+            () if error.is_timeout() && !error.is_connect() => {
+                Trouble::Passing { reason: "silent for too long (HF_HUB_DOWNLOAD_TIMEOUT)".to_owned(), wait: None }
+            }
+            () => Trouble::Passing { reason, wait: None },
+        }
+    }
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// What the last error of a chain says: that of the system, where it has one.
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    causes(error).last().map_or_else(String::new, ToString::to_string)
+}
+
+/// Whether an error is about encryption: what the client thinks of a certificate comes as this kind, wrapped in others of
+/// the same type that do not name it as their source.
+fn is_insecure(error: &(dyn Error + 'static)) -> bool {
+    let Some(error) = error.downcast_ref::<io::Error>() else { return false };
+    error.kind() == io::ErrorKind::InvalidData || error.get_ref().is_some_and(|inner| is_insecure(inner))
+}
+
+/// A variable that is set to something.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+/// Whether connections to this address are encrypted; `None` where it is no address of a hub, or holds a login.
+fn is_secure(endpoint: &str) -> Option<bool> {
+    let url = Url::parse(endpoint).ok()?;
+    let login = !url.username().is_empty() || url.password().is_some();
+    if login || url.query().is_some() || url.fragment().is_some() || !url.has_host() {
+        return None;
+    }
+    match url.scheme() {
+        "https" => Some(true),
+        "http" => Some(false),
+        _ => None,
+    }
+}
+
+fn bearer(token: &str) -> Result<HeaderValue, FetchError> {
+    let wrong = FetchError::Variable { name: "HF_TOKEN", expected: "a token without spaces and control characters" };
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(wrong);
+    }
+    let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| wrong)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn silence_timeout() -> Result<Duration, FetchError> {
+    let Some(text) = variable("HF_HUB_DOWNLOAD_TIMEOUT") else {
+        return Ok(Duration::from_secs_f64(SILENCE_TIMEOUT_S));
+    };
+    let seconds = text.parse().ok().filter(|&seconds: &f64| seconds > 0.0);
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or(FetchError::Variable { name: "HF_HUB_DOWNLOAD_TIMEOUT", expected: "a number of seconds above 0" })
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// `Retry-After` in seconds. Its other form, a date, is not looked at: the usual waits do as well.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    text(headers, header::RETRY_AFTER)?.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// `bytes 10-19/20`, `bytes 10-19/*` or `bytes */20`.
+#[derive(Debug, PartialEq, Eq)]
+struct ContentRange {
+    start: Option<u64>,
+    total: Option<u64>,
+}
+
+fn content_range(headers: &HeaderMap) -> Option<ContentRange> {
+    let (range, total) = text(headers, header::CONTENT_RANGE)?.trim().strip_prefix("bytes ")?.split_once('/')?;
+    let start = range.split_once('-').and_then(|(start, _)| start.trim().parse().ok());
+    Some(ContentRange { start, total: total.trim().parse().ok() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_an_address_without_a_login() {
+        assert_eq!(is_secure("http://127.0.0.1:8080"), Some(false));
+        assert_eq!(is_secure("https://hub.example.org/mirror"), Some(true));
+        for wrong in ["hub.example.org", "ftp://hub.example.org", "https://", "https://me:secret@hub", "http://h?a=b"] {
+            assert_eq!(is_secure(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_token_with_a_line_break_is_refused_and_not_quoted() {
+        assert!(bearer("hf_abc").unwrap().is_sensitive());
+        let message = bearer("hf_secret\nX-Header: 1").unwrap_err().to_string();
+        assert!(message.contains("HF_TOKEN") && !message.contains("secret"), "{message}");
+    }
+
+    #[test]
+    fn ranges_and_waits_are_read_from_headers() {
+        let range = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_RANGE, HeaderValue::try_from(value).unwrap());
+            content_range(&headers).map(|range| (range.start, range.total))
+        };
+        assert_eq!(range("bytes 10-19/20"), Some((Some(10), Some(20))));
+        assert_eq!(range("bytes 10-19/*"), Some((Some(10), None)));
+        assert_eq!(range("bytes */20"), Some((None, Some(20))));
+        assert_eq!(range("lines 1-2/3"), None);
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("7"));
+        assert_eq!(retry_after(&headers), Some(Duration::from_secs(7)));
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("Fri, 31 Dec 1999 23:59:59 GMT"));
+        assert_eq!(retry_after(&headers), None);
+    }
+}

@@ -1,0 +1,211 @@
+//! `mixprec fetch`: the hub checkpoints of a manifest, by pinned revision, compared with their digests. It is the only
+//! part of the program that uses a network.
+
+mod download;
+mod error;
+mod folder;
+mod hub;
+mod part;
+mod print;
+mod progress;
+mod wanted;
+
+pub use error::FetchError;
+
+use crate::manifest::LoadedManifest;
+use crate::manifest::schema::ModelSource;
+use crate::model::{hub_folder, stand_in_notice};
+use download::{Download, Expected, Failure, Received};
+use folder::{Digests, Folder};
+use hub::{Address, Hub};
+use progress::Progress;
+use wanted::Wanted;
+
+/// What came of a manifest's checkpoints.
+#[derive(Debug)]
+pub struct Summary {
+    checkpoints: Vec<(Wanted, Outcome)>,
+    /// Why no hub was asked, where it was so.
+    no_network: Option<String>,
+}
+
+/// What came of one checkpoint.
+#[derive(Debug)]
+enum Outcome {
+    /// All files were there and right.
+    Present,
+    /// All files are there and right now; bytes that came over the network.
+    Fetched { bytes: u64 },
+    /// Files that are not there, and no hub to ask.
+    Absent { lacking: Vec<String> },
+    /// Not fetched.
+    Failed(FetchError),
+}
+
+/// Fetches every hub checkpoint of the manifest, one after the other; one that fails does not keep the next from being
+/// fetched. With `offline` it only compares what is there.
+///
+/// # Errors
+/// [`FetchError`] for what is wrong on this side: variables, pins that contradict each other, the disk. What a hub does is
+/// in the summary.
+pub fn fetch(loaded: &LoadedManifest, offline: bool) -> Result<Summary, FetchError> {
+    let mut session = Session {
+        hub: Hub::from_environment()?,
+        progress: Progress::default(),
+        no_network: offline.then(|| "no network is used (--offline)".to_owned()),
+    };
+    let mut checkpoints = Vec::new();
+    for wanted in Wanted::of(loaded)? {
+        let outcome = match session.checkpoint(&wanted) {
+            Err(error) if error.is_local() => return Err(error),
+            Err(error) => Outcome::Failed(error),
+            Ok(outcome) => outcome,
+        };
+        checkpoints.push((wanted, outcome));
+    }
+    Ok(Summary { checkpoints, no_network: session.no_network })
+}
+
+/// What a run of this manifest would do without: a line for every model of a hub that has not been fetched.
+pub fn unfetched(loaded: &LoadedManifest) -> Vec<String> {
+    let absent = loaded.manifest.models.iter().filter_map(|entry| match entry.source.base() {
+        ModelSource::Hub { repository, revision, fallback, .. }
+            if !hub_folder(&loaded.base_dir, repository, revision).exists() =>
+        {
+            Some(match fallback {
+                Some(_) => stand_in_notice(&entry.name, repository),
+                None => format!("{}: {repository} has not been fetched, and its rows fail without it", entry.name),
+            })
+        }
+        _ => None,
+    });
+    absent.collect()
+}
+
+struct Session {
+    hub: Hub,
+    progress: Progress,
+    no_network: Option<String>,
+}
+
+/// A checkpoint as it is found.
+#[derive(Default)]
+struct Found {
+    /// Of the files that are there and not wrong.
+    digests: Digests,
+    lacking: Vec<Lacking>,
+    /// Files that are there and of which nothing was known.
+    unknown: Vec<String>,
+}
+
+/// A file to fetch.
+struct Lacking {
+    name: String,
+    expected: Option<Expected>,
+    /// Digest of the wrong one that is there.
+    wrong: Option<String>,
+}
+
+impl Session {
+    fn checkpoint(&mut self, wanted: &Wanted) -> Result<Outcome, FetchError> {
+        let folder = Folder::new(&wanted.folder);
+        let mut found = look(&folder, wanted)?;
+        if found.lacking.is_empty() && found.unknown.is_empty() {
+            return Ok(Outcome::Present);
+        }
+        if self.no_network.is_some() && !found.lacking.is_empty() {
+            return Ok(found.absent());
+        }
+        let label = wanted.label();
+        let busy = || {
+            self.progress.notice(&format!("{label}: another `mixprec fetch` is at work on it; waiting for its end"));
+        };
+        let _lock = folder.lock(busy)?;
+        found = look(&folder, wanted)?;
+        for name in &found.unknown {
+            self.progress.notice(&format!("{label}: {name} was there and has no pin: its digest is recorded"));
+        }
+        let (mut bytes, mut staged) = (0, Vec::new());
+        if !found.lacking.is_empty() {
+            folder.stage()?;
+        }
+        for file in &found.lacking {
+            let received = match self.file(wanted, &folder, file) {
+                Ok(received) => received,
+                Err(failure) => {
+                    folder.tidy();
+                    return match failure {
+                        Failure::Error(error) => Err(error),
+                        Failure::Unreachable(reason) => {
+                            self.no_network = Some(format!("no connection to {}: {reason}", self.hub.endpoint()));
+                            Ok(found.absent())
+                        }
+                    };
+                }
+            };
+            bytes += received.fetched_bytes;
+            found.digests.sha256.insert(file.name.clone(), received.sha256);
+            staged.push(file.name.clone());
+        }
+        if !staged.is_empty() || !found.unknown.is_empty() {
+            folder.publish(&staged, &found.digests)?;
+        }
+        Ok(if staged.is_empty() { Outcome::Present } else { Outcome::Fetched { bytes } })
+    }
+
+    /// Gets one file into the staging folder, unless it is there already.
+    fn file(&self, wanted: &Wanted, folder: &Folder, file: &Lacking) -> Result<Received, Failure> {
+        let label = format!("{}: {}", wanted.label(), file.name);
+        if let (Some(wrong), Some(expected)) = (&file.wrong, &file.expected) {
+            let sha256 = expected.sha256();
+            self.progress.notice(&format!("{label}: is there with sha256 {wrong}, not {sha256}; fetching it again"));
+        }
+        let fits = |digest: &String| file.expected.as_ref().is_none_or(|expected| expected.sha256() == digest);
+        if let Some(sha256) = folder.staged_sha256(&file.name)?.filter(fits) {
+            self.progress.notice(&format!("{label}: fetched earlier"));
+            return Ok(Received { sha256, bytes: 0, fetched_bytes: 0 });
+        }
+        let Wanted { repository, revision, .. } = wanted;
+        let address = Address { repository, revision, file: &file.name };
+        let download = Download { hub: &self.hub, address, expected: file.expected.as_ref(), progress: &self.progress };
+        let received = download.save(folder.staging())?;
+        let origin = match &file.expected {
+            Some(Expected::Pinned(_)) => "as pinned",
+            Some(Expected::Recorded(_)) => "as at the first fetch",
+            None => "recorded: the manifest has no pin for it",
+        };
+        let size = print::bytes(received.bytes);
+        self.progress.notice(&format!("{label}: {size}, sha256 {}, {origin}", received.sha256));
+        Ok(received)
+    }
+}
+
+impl Found {
+    fn absent(self) -> Outcome {
+        Outcome::Absent { lacking: self.lacking.into_iter().map(|file| file.name).collect() }
+    }
+}
+
+/// Compares the files that are there with what is known of them.
+fn look(folder: &Folder, wanted: &Wanted) -> Result<Found, FetchError> {
+    let recorded = folder.digests();
+    let mut found = Found::default();
+    for (name, pin) in wanted.in_order() {
+        let pinned = pin.map(|digest| Expected::Pinned(digest.to_owned()));
+        let expected = pinned.or_else(|| recorded.sha256.get(name).cloned().map(Expected::Recorded));
+        let name = name.to_owned();
+        match (folder.sha256(&name)?, expected) {
+            (Some(digest), Some(expected)) if digest != expected.sha256() => {
+                found.lacking.push(Lacking { name, expected: Some(expected), wrong: Some(digest) });
+            }
+            (Some(digest), expected) => {
+                if expected.is_none() {
+                    found.unknown.push(name.clone());
+                }
+                found.digests.sha256.insert(name, digest);
+            }
+            (None, expected) => found.lacking.push(Lacking { name, expected, wrong: None }),
+        }
+    }
+    Ok(found)
+}

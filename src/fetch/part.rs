@@ -1,0 +1,228 @@
+//! A file that has arrived in part: `NAME.part`, and beside it what is known of the whole, so that the rest of another file
+//! is never put behind it.
+
+use std::fs::{self, File};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::FetchError;
+use super::hub::Rest;
+use crate::digest::RunningDigest;
+use crate::model::PART_SUFFIX;
+use crate::store::replace::replace;
+
+/// What a part is a part of. The folder it is in is that of one revision.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whole {
+    /// The digest that was expected when it was begun.
+    expected: Option<String>,
+    /// The hub's strong entity tag.
+    etag: Option<String>,
+    /// Bytes of the whole file.
+    total: Option<u64>,
+}
+
+/// An open part and the digest of what has arrived.
+#[derive(Debug)]
+pub(super) struct Part {
+    target: PathBuf,
+    path: PathBuf,
+    about: PathBuf,
+    file: File,
+    digest: RunningDigest,
+    bytes: u64,
+    whole: Whole,
+    /// Its bytes did not all come with one answer to this process.
+    pieced: bool,
+}
+
+impl Part {
+    /// Goes on with what an earlier process has left, or begins anew where it has left nothing that can be gone on with.
+    ///
+    /// # Errors
+    /// [`FetchError::Io`].
+    pub fn open(folder: &Path, name: &str, expected: Option<&str>) -> Result<Self, FetchError> {
+        let path = folder.join(format!("{name}{PART_SUFFIX}"));
+        let about = folder.join(format!("{name}{PART_SUFFIX}.json"));
+        let opened = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut part = Part {
+            target: folder.join(name),
+            file: opened.map_err(FetchError::io(&path))?,
+            path,
+            digest: RunningDigest::default(),
+            bytes: 0,
+            whole: Whole { expected: expected.map(str::to_owned), ..Whole::default() },
+            pieced: false,
+            about,
+        };
+        match part.left_behind() {
+            Some(whole) => {
+                part.bytes = part.digest.read(&mut part.file).map_err(FetchError::io(&part.path))?;
+                part.pieced = part.bytes > 0;
+                part.whole = whole;
+                if part.whole.total.is_some_and(|total| total < part.bytes) {
+                    part.restart()?;
+                }
+            }
+            None => part.restart()?,
+        }
+        Ok(part)
+    }
+
+    /// What the earlier process knew, where the rest can be told from that of another file: by a digest or a tag.
+    fn left_behind(&self) -> Option<Whole> {
+        let whole: Whole = serde_json::from_slice(&fs::read(&self.about).ok()?).ok()?;
+        let known = whole.expected.is_some() || whole.etag.is_some();
+        (known && whole.expected == self.whole.expected).then_some(whole)
+    }
+
+    /// Bytes that have arrived.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Bytes of the whole file, as far as known.
+    pub fn total(&self) -> Option<u64> {
+        self.whole.total
+    }
+
+    /// Whether nothing is missing.
+    pub fn is_whole(&self) -> bool {
+        self.whole.total == Some(self.bytes)
+    }
+
+    /// Whether it is put together, and so perhaps of bytes that do not belong together.
+    pub fn is_pieced(&self) -> bool {
+        self.pieced
+    }
+
+    /// What to ask for next.
+    pub fn rest(&self) -> Rest {
+        Rest { start: self.bytes, etag: self.whole.etag.clone() }
+    }
+
+    /// Whether an answer with this beginning, length and tag continues it.
+    pub fn continued_by(&self, start: u64, total: Option<u64>, etag: Option<&str>) -> bool {
+        let agrees = self.whole.total.is_none() || total.is_none() || self.whole.total == total;
+        let same = self.whole.etag.is_none() || etag.is_none() || self.whole.etag.as_deref() == etag;
+        start == self.bytes && agrees && same && (etag.is_some() || self.whole.expected.is_some())
+    }
+
+    /// Notes what an answer says of the whole, before its first byte is kept.
+    ///
+    /// # Errors
+    /// [`FetchError::Io`].
+    pub fn describe(&mut self, total: Option<u64>, etag: Option<String>) -> Result<(), FetchError> {
+        self.pieced |= self.bytes > 0;
+        self.whole.total = total.or(self.whole.total);
+        self.whole.etag = etag.or(self.whole.etag.take());
+        let json = serde_json::to_vec(&self.whole).unwrap_or_default();
+        replace(&self.about, &json).map_err(FetchError::io(&self.about))
+    }
+
+    /// Keeps the next bytes.
+    ///
+    /// # Errors
+    /// [`FetchError::Io`]; what was kept before is on disk.
+    pub fn keep(&mut self, bytes: &[u8]) -> Result<(), FetchError> {
+        self.file.write_all(bytes).map_err(FetchError::io(&self.path))?;
+        self.digest.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Forgets all that has arrived.
+    ///
+    /// # Errors
+    /// [`FetchError::Io`].
+    pub fn restart(&mut self) -> Result<(), FetchError> {
+        let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
+        emptied.map_err(FetchError::io(&self.path))?;
+        self.digest = RunningDigest::default();
+        self.bytes = 0;
+        self.whole = Whole { expected: self.whole.expected.take(), ..Whole::default() };
+        self.pieced = false;
+        Ok(())
+    }
+
+    /// Digest of what has arrived.
+    pub fn sha256(&self) -> String {
+        self.digest.sha256()
+    }
+
+    /// The bytes that have arrived.
+    ///
+    /// # Errors
+    /// [`FetchError::Io`].
+    pub fn contents(&self) -> Result<Vec<u8>, FetchError> {
+        fs::read(&self.path).map_err(FetchError::io(&self.path))
+    }
+
+    /// Gives the file its name, in one step.
+    ///
+    /// # Errors
+    /// [`FetchError::Io`].
+    pub fn finish(self) -> Result<(), FetchError> {
+        self.file.sync_all().map_err(FetchError::io(&self.path))?;
+        fs::rename(&self.path, &self.target).map_err(FetchError::io(&self.target))?;
+        let _ = fs::remove_file(&self.about);
+        Ok(())
+    }
+
+    /// Deletes it.
+    pub fn discard(self) {
+        let _ = fs::remove_file(&self.path);
+        let _ = fs::remove_file(&self.about);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::sha256;
+
+    fn begun(folder: &Path, expected: Option<&str>, etag: Option<&str>) {
+        let mut part = Part::open(folder, "f", expected).unwrap();
+        part.describe(Some(6), etag.map(str::to_owned)).unwrap();
+        part.keep(b"abc").unwrap();
+    }
+
+    #[test]
+    fn a_part_is_gone_on_with_where_its_rest_can_be_told() {
+        for (expected, etag) in [(Some("00"), None), (None, Some("\"1\"")), (Some("00"), Some("\"1\""))] {
+            let folder = tempfile::tempdir().unwrap();
+            begun(folder.path(), expected, etag);
+            let mut part = Part::open(folder.path(), "f", expected).unwrap();
+            assert_eq!((part.bytes(), part.total(), part.is_whole()), (3, Some(6), false));
+            assert!(part.continued_by(3, Some(6), etag) && !part.continued_by(0, Some(6), etag));
+            assert!(!part.continued_by(3, Some(7), etag));
+            assert_eq!(part.continued_by(3, Some(6), Some("\"2\"")), etag.is_none());
+            part.keep(b"def").unwrap();
+            assert_eq!((part.is_whole(), part.sha256()), (true, sha256(b"abcdef")));
+            part.finish().unwrap();
+            assert_eq!(std::fs::read(folder.path().join("f")).unwrap(), b"abcdef");
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn anything_else_is_begun_anew() {
+        let fresh = |expected: Option<&str>, etag: Option<&str>, spoil: &dyn Fn(&Path), now: Option<&str>| {
+            let folder = tempfile::tempdir().unwrap();
+            begun(folder.path(), expected, etag);
+            spoil(folder.path());
+            let part = Part::open(folder.path(), "f", now).unwrap();
+            assert_eq!((part.bytes(), part.total(), part.sha256()), (0, None, sha256(b"")));
+            assert_eq!(std::fs::read(folder.path().join("f.part")).unwrap(), b"");
+        };
+        fresh(Some("00"), None, &|_| {}, Some("11"));
+        fresh(None, None, &|_| {}, None);
+        fresh(Some("00"), None, &|folder| std::fs::remove_file(folder.join("f.part.json")).unwrap(), Some("00"));
+        fresh(Some("00"), None, &|folder| std::fs::write(folder.join("f.part"), "longer").unwrap(), None);
+        let longer = |folder: &Path| std::fs::write(folder.join("f.part"), "longer!").unwrap();
+        fresh(Some("00"), None, &longer, Some("00"));
+    }
+}

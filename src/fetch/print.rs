@@ -1,0 +1,79 @@
+//! What came of a fetch, for a person.
+
+use std::fmt::Write as _;
+
+use super::{Outcome, Summary};
+
+impl Summary {
+    /// Whether a checkpoint is not there.
+    pub fn is_failure(&self) -> bool {
+        self.checkpoints.iter().any(|(_, outcome)| matches!(outcome, Outcome::Absent { .. } | Outcome::Failed(_)))
+    }
+
+    /// A line for every checkpoint that is there now.
+    pub fn to_text(&self) -> String {
+        if self.checkpoints.is_empty() {
+            return "nothing to fetch: the manifest names no model of a hub\n".to_owned();
+        }
+        let mut text = String::new();
+        for (wanted, outcome) in &self.checkpoints {
+            let (label, files) = (wanted.label(), wanted.files.len());
+            let folder = wanted.folder.display();
+            let _ = match outcome {
+                Outcome::Present => writeln!(text, "{label}: {files} files, all there and right: {folder}"),
+                Outcome::Fetched { bytes: 0 } => writeln!(text, "{label}: {files} files, nothing to fetch: {folder}"),
+                Outcome::Fetched { bytes: count } => {
+                    writeln!(text, "{label}: {files} files, {} fetched: {folder}", bytes(*count))
+                }
+                Outcome::Absent { .. } | Outcome::Failed(_) => Ok(()),
+            };
+        }
+        text
+    }
+
+    /// What went wrong: a line for every checkpoint that a hub did not give, and one for all that no hub was asked for.
+    pub fn failures(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let (mut absent, mut drawn) = (Vec::new(), Vec::new());
+        for (wanted, outcome) in &self.checkpoints {
+            match outcome {
+                Outcome::Failed(error) => lines.push(error.to_string()),
+                Outcome::Absent { lacking } => {
+                    absent.push(format!("{} into {}", lacking.join(", "), wanted.folder.display()));
+                    if wanted.fallback && !wanted.folder.exists() {
+                        drawn.push(wanted.repository.as_str());
+                    }
+                }
+                Outcome::Present | Outcome::Fetched { .. } => {}
+            }
+        }
+        if let Some(why) = self.no_network.as_ref().filter(|_| !absent.is_empty()) {
+            let until = match drawn.is_empty() {
+                true => String::new(),
+                false => format!("; until then random weights stand in for {}", drawn.join(" and ")),
+            };
+            let files = absent.join(", and ");
+            lines.push(format!("{why}; run this again where a hub can be reached, or put {files} by hand{until}"));
+        }
+        lines
+    }
+}
+
+/// `440.4 MB`
+pub(super) fn bytes(count: u64) -> String {
+    match count {
+        0..1_000 => format!("{count} bytes"),
+        1_000..1_000_000 => format!("{:.1} kB", count as f64 / 1e3),
+        _ => format!("{:.1} MB", count as f64 / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_in_decimal_units() {
+        assert_eq!([570, 1_042_301, 9_999].map(bytes), ["570 bytes", "1.0 MB", "10.0 kB"]);
+    }
+}
