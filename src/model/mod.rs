@@ -141,6 +141,11 @@ impl ModelError {
     }
 }
 
+/// Where a manifest in `base_dir` finds a fetched checkpoint of the hub.
+pub fn hub_folder(base_dir: &Path, repository: &str, revision: &str) -> PathBuf {
+    base_dir.join(HUB_FOLDER).join(repository.replace('/', "--")).join(revision)
+}
+
 /// The graph of a named architecture with its natural head.
 pub fn architecture_graph(architecture: Architecture) -> Graph {
     build_graph(&ModelConfig::of(architecture))
@@ -167,7 +172,7 @@ impl Model {
                 Self::from_folder(name, &base_dir.join(path), sha256.as_deref(), head)
             }
             ModelSource::Hub { repository, revision, sha256, fallback } => {
-                let folder = base_dir.join(HUB_FOLDER).join(repository.replace('/', "--")).join(revision);
+                let folder = hub_folder(base_dir, repository, revision);
                 match fallback {
                     _ if folder.exists() => Self::from_folder(name, &folder, Some(sha256), head),
                     Some(architecture) => {

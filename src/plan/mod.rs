@@ -13,6 +13,7 @@ use crate::manifest::schema::{InputSource, Manifest, Measurement, ModelSource, N
 use crate::manifest::{Cell, Index, LoadedManifest, product_indices};
 use crate::model::Head;
 
+pub use print::duration;
 pub use estimate::{Estimate, NOMINAL_THREADS, SizeSource};
 pub use shard::Shard;
 
