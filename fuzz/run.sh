@@ -31,7 +31,7 @@ done
 # A run of a small manifest, as the readers of results see it.
 write_seeds() {
     local scratch program
-    program="$PWD/../target/release/mixprec"
+    program="${CARGO_TARGET_DIR:-$PWD/../target}/release/mixprec"
     scratch="$(mktemp -d)"
     trap 'rm -rf "$scratch"' RETURN
     cp seeds/run.yaml "$scratch/"

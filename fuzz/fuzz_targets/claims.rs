@@ -11,7 +11,7 @@ use mixprec::store::derive;
 use mixprec_fuzz::base;
 
 static DATA: LazyLock<Data> = LazyLock::new(|| {
-    let (plan, records, environment) = base();
+    let (plan, records, environment) = base().clone();
     let rows = derive::derive(&plan, &records);
     Data { plan, rows, environments: BTreeMap::from([(records[0].environment.clone(), environment)]) }
 });

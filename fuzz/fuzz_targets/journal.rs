@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mixprec::store::journal::{Header, JOURNAL_VERSION, Journal, OnDamage, read};
 use mixprec::store::derive;
+use mixprec::store::journal::{Header, JOURNAL_VERSION, Journal, OnDamage, read};
 use mixprec_fuzz::{base, journal_line, put, scratch};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -33,6 +33,8 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(!again.tail_damaged);
             assert_eq!(again.records.len(), opened.contents.records.len());
         }
-        Err(_) => assert_eq!(std::fs::read(dir.join("journal.jsonl")).ok(), Some(file), "a refused journal was changed"),
+        Err(_) => {
+            assert_eq!(std::fs::read(dir.join("journal.jsonl")).ok(), Some(file), "a refused journal was changed")
+        }
     }
 });

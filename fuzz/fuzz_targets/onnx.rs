@@ -89,7 +89,8 @@ struct ValueInfoProto {
 
 fn check(export: &Export<'_>, file: &[u8]) {
     let graph = ModelProto::decode(file).expect("protobuf").graph.expect("a graph");
-    let named = |names: &[ValueInfoProto]| names.iter().map(|value| value.name.clone().expect("a name")).collect::<Vec<_>>();
+    let named =
+        |names: &[ValueInfoProto]| names.iter().map(|value| value.name.clone().expect("a name")).collect::<Vec<_>>();
     let mut known: BTreeSet<String> = named(&graph.input).into_iter().collect();
     for tensor in &graph.initializer {
         assert!(tensor.dims.iter().all(|&size| size >= 0));

@@ -52,7 +52,8 @@ fuzz_target!(|edits: &[u8]| -> Corpus {
     let (Ok(plan), Ok(records), Ok(environment)) = parsed else { return Corpus::Reject };
     let rows = derive::derive(&plan, &records);
     let ids = rows.iter().filter_map(|row| row.environment.clone());
-    let environments: BTreeMap<_, _> = ids.map(|id| (id, mixprec::provenance::Environment::clone(&environment))).collect();
+    let environments: BTreeMap<_, _> =
+        ids.map(|id| (id, mixprec::provenance::Environment::clone(&environment))).collect();
     let data = Data { plan, rows, environments };
     let verdicts = judge(&data, &Claims::builtin().expect("the built-in claims")).expect("verdicts");
     let document = document(&data, verdicts).expect("a document");
@@ -66,6 +67,9 @@ fuzz_target!(|edits: &[u8]| -> Corpus {
     for section in &document.sections {
         tex += &section.tables.iter().map(|table| renderer.table(table).expect("a table")).collect::<String>();
     }
-    assert!(!tex.contains("\\input{/") && !tex.contains("\\write18") && !tex.contains("\\immediate"), "a command in LaTeX");
+    assert!(
+        !tex.contains("\\input{/") && !tex.contains("\\write18") && !tex.contains("\\immediate"),
+        "a command in LaTeX"
+    );
     Corpus::Keep
 });

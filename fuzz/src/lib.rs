@@ -72,9 +72,8 @@ pub const HOSTILE: [&str; 8] = [
 
 /// A plan, its records and their environment, of a run of a small manifest on the reference backend.
 pub fn base_json() -> &'static Value {
-    static BASE: LazyLock<Value> = LazyLock::new(|| {
-        serde_json::from_str(include_str!("../seeds/run.json")).expect("the base run is JSON")
-    });
+    static BASE: LazyLock<Value> =
+        LazyLock::new(|| serde_json::from_str(include_str!("../seeds/run.json")).expect("the base run is JSON"));
     &BASE
 }
 

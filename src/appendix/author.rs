@@ -131,9 +131,8 @@ impl Author {
     /// [`AppendixError::Author`] with line and column.
     pub fn parse(text: &str, file: &str) -> Result<Author, AppendixError> {
         let author: Author = serde_saphyr::from_str(text).map_err(|error| {
-            let place = error
-                .location()
-                .map_or_else(|| file.to_owned(), |at| format!("{file}:{}:{}", at.line(), at.column()));
+            let place =
+                error.location().map_or_else(|| file.to_owned(), |at| format!("{file}:{}:{}", at.line(), at.column()));
             let message = error.without_snippet().to_string();
             AppendixError::Author { place, message: message.lines().next().unwrap_or_default().to_owned() }
         })?;

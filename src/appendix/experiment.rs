@@ -1,14 +1,14 @@
 //! An experiment as a reviewer meets it: one manifest, what it needs, what it costs, what it leaves.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
 use super::author::Effort;
 use super::folder::{Folder, WallTime, size};
 use crate::backend::{BackendKind, Target};
-use crate::manifest::LoadedManifest;
 use crate::manifest::schema::{InputSource, Manifest, ModelSource};
+use crate::manifest::{LoadedManifest, without_parents};
 use crate::model::hub_folder;
 use crate::plan::{Plan, duration};
 use crate::report::data::distinct;
@@ -211,11 +211,11 @@ fn data(manifest: &Manifest, base_dir: &Path) -> Vec<String> {
             format!("random weights of {}, seed {seed}", architecture.name())
         }
         ModelSource::Checkpoint { path, .. } => {
-            let path = plain(&base_dir.join(path));
+            let path = without_parents(&base_dir.join(path));
             format!("checkpoint in {} ({})", path.display(), there(&path))
         }
         ModelSource::Hub { repository, revision, fallback, .. } => {
-            let path = plain(&hub_folder(base_dir, repository, revision));
+            let path = without_parents(&hub_folder(base_dir, repository, revision));
             let instead = fallback.map(|of| format!("; else random weights of {}", of.name())).unwrap_or_default();
             format!("{repository} at {revision}, in {} ({}){instead}", path.display(), there(&path))
         }
@@ -228,25 +228,11 @@ fn data(manifest: &Manifest, base_dir: &Path) -> Vec<String> {
     let inputs = manifest.inputs.iter().map(|entry| match &entry.source {
         InputSource::Random { seed } => format!("input {}: uniform token ids, seed {seed}", entry.name),
         InputSource::Text { path, .. } | InputSource::Sst2 { path, .. } => {
-            let path = plain(&base_dir.join(path));
+            let path = without_parents(&base_dir.join(path));
             format!("input {}: {} ({})", entry.name, path.display(), there(&path))
         }
     });
     models.chain(inputs).collect()
-}
-
-/// The path without `..` where what is above is named: `experiments/../runs/x` is `runs/x`.
-fn plain(path: &Path) -> PathBuf {
-    path.components().fold(PathBuf::new(), |mut plain, component| {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir if matches!(plain.components().next_back(), Some(Component::Normal(_))) => {
-                plain.pop();
-            }
-            component => plain.push(component),
-        }
-        plain
-    })
 }
 
 #[cfg(test)]
@@ -260,14 +246,5 @@ mod tests {
             ["31 compute-seconds", "1.6 compute-minutes", "14 compute-minutes", "2.5 compute-hours"]
         );
         assert_eq!([4_240_000, 438_000_000, 1_230_000_000].map(megabytes), ["4.2 MB", "438 MB", "1.2 GB"]);
-    }
-
-    #[test]
-    fn paths_are_shown_as_they_are_typed() {
-        for (written, shown) in
-            [("experiments/../runs/x", "runs/x"), ("../runs/x", "../runs/x"), ("./a/./b", "a/b"), ("/a/../b", "/b")]
-        {
-            assert_eq!(plain(Path::new(written)), Path::new(shown));
-        }
     }
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::manifest::{LoadedManifest, ManifestError, schema::Manifest};
+use crate::manifest::{LoadedManifest, ManifestError, names_in, schema::Manifest};
 use crate::plan::Plan;
 use crate::report::ReportError;
 use crate::report::claims::{Claims, ClaimsError};
@@ -70,7 +70,9 @@ pub enum AppendixError {
     #[error(transparent)]
     Report(#[from] ReportError),
     /// Results of something else.
-    #[error("{dir}: holds a run of `{name}`, which no manifest in {experiments} has as its name; name its folder with --experiments")]
+    #[error(
+        "{dir}: holds a run of `{name}`, which no manifest in {experiments} has as its name; name its folder with --experiments"
+    )]
     Stranger {
         /// The results folder.
         dir: String,
@@ -120,12 +122,7 @@ pub fn appendix(request: &AppendixRequest) -> Result<Appendix, AppendixError> {
 }
 
 /// The appendix of what was read already: manifests with the paths they are typed by.
-pub fn of(
-    author: &Author,
-    claims: &Claims,
-    manifests: &[(String, LoadedManifest)],
-    folders: &[Folder],
-) -> Appendix {
+pub fn of(author: &Author, claims: &Claims, manifests: &[(String, LoadedManifest)], folders: &[Folder]) -> Appendix {
     let mut described: Vec<Described<'_>> = manifests
         .iter()
         .map(|(path, loaded)| {
@@ -148,15 +145,9 @@ pub fn of(
 /// Every manifest of a folder, by file name.
 fn manifests(folder: &Path) -> Result<Vec<(String, LoadedManifest)>, AppendixError> {
     let absent = |source| AppendixError::NoExperiments { path: folder.to_owned(), source };
-    let entries = std::fs::read_dir(folder).map_err(absent)?.collect::<Result<Vec<_>, _>>().map_err(absent)?;
-    let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
-    paths.sort();
-    let is_manifest = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.ends_with(".yaml") && name != CLAIMS_FILE && name != author::FILE
-    };
+    let paths = names_in(folder).map_err(absent)?.into_iter().map(|name| folder.join(name));
     let mut loaded: Vec<(String, LoadedManifest)> = Vec::new();
-    for path in paths.into_iter().filter(is_manifest) {
+    for path in paths {
         let manifest = Manifest::load(&path)?;
         let name = &manifest.manifest.name;
         if loaded.iter().any(|(_, other)| other.manifest.name == *name) {

@@ -98,7 +98,9 @@ impl Entry {
         let entry = Entry::parse(&bytes).map_err(Fault::Damaged)?;
         // Whoever wrote the entry also sealed it; no file outside the folder is read for it.
         if let Some(name) = entry.attachments.keys().find(|name| !is_plain(name)) {
-            return Err(Fault::Damaged(format!("{ENTRY_FILE} names a file `{name}`, which cannot lie beside an engine")));
+            return Err(Fault::Damaged(format!(
+                "{ENTRY_FILE} names a file `{name}`, which cannot lie beside an engine"
+            )));
         }
         let digest = entry.key.digest();
         match folder.file_name().is_some_and(|name| *name == *digest) {

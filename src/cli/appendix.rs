@@ -55,7 +55,11 @@ fn targets(out: &Path, format: Option<Format>) -> Result<Vec<(PathBuf, Format)>>
     match (named, format) {
         _ if out.is_dir() => {}
         (Some(named), Some(asked)) if named != asked => {
-            bail!("--out {} is a .{} file, --format asks for another; change one of them", out.display(), named.extension())
+            bail!(
+                "--out {} is a .{} file, --format asks for another; change one of them",
+                out.display(),
+                named.extension()
+            )
         }
         (Some(named), _) => return Ok(vec![(out.to_owned(), named)]),
         (None, _) => {}

@@ -1,19 +1,16 @@
 //! What the manifests under experiments/ need from this disk: checkpoints, text, labelled sentences.
 
 use std::collections::BTreeSet;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::{Finding, Section, Status};
-use crate::manifest::LoadedManifest;
 use crate::manifest::schema::{InputSource, Manifest, ModelSource};
-use crate::model::HUB_FOLDER;
+use crate::manifest::{LoadedManifest, names_in, without_parents};
+use crate::model::hub_folder;
 use crate::plan::Plan;
 
 /// Folder of the manifests.
 const EXPERIMENTS: &str = "experiments";
-
-/// A YAML file among the manifests that is not one: the paper's claims.
-const CLAIMS: &str = "claims.yaml";
 
 /// Files of a checkpoint folder.
 const CHECKPOINT_FILES: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
@@ -52,7 +49,7 @@ impl Material {
 /// Reads every manifest of the repository in `root` and looks for what it names.
 pub(super) fn survey(root: &Path) -> Material {
     let mut material = Material { experiments: Vec::new(), checkpoints: BTreeSet::new(), unreadable: Vec::new() };
-    let files = manifests(&root.join(EXPERIMENTS));
+    let files = names_in(&root.join(EXPERIMENTS)).unwrap_or_default();
     if files.is_empty() {
         let finding = Finding::new(Section::Material, "experiments/", Status::Missing, "no manifest in this folder");
         material.unreadable.push(finding.cured_by("run mixprec doctor from the repository's root"));
@@ -72,12 +69,6 @@ pub(super) fn survey(root: &Path) -> Material {
     material
 }
 
-fn manifests(folder: &Path) -> BTreeSet<String> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return BTreeSet::new() };
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names.filter(|name| name.ends_with(".yaml") && name != CLAIMS).collect()
-}
-
 impl Material {
     fn add(&mut self, root: &Path, file: String, loaded: &LoadedManifest) {
         let mut experiment = Experiment {
@@ -93,7 +84,7 @@ impl Material {
                 ModelSource::Random { .. } | ModelSource::Injected { .. } => continue,
                 ModelSource::Checkpoint { path, .. } => checkpoint(place(path)),
                 ModelSource::Hub { repository, revision, fallback, .. } => {
-                    let folder = Path::new(HUB_FOLDER).join(repository.replace('/', "--")).join(revision);
+                    let folder = hub_folder(Path::new(""), repository, revision);
                     hub(place(&folder), repository, fallback.map(|architecture| architecture.name()))
                 }
             };
@@ -140,21 +131,6 @@ impl Place {
         let flat = without_parents(&path);
         Place { shown: flat.strip_prefix(without_parents(root)).map(Path::to_owned).unwrap_or(flat), path }
     }
-}
-
-/// The path with every `name/..` removed by its text alone.
-fn without_parents(path: &Path) -> PathBuf {
-    let mut flat = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::ParentDir if matches!(flat.components().next_back(), Some(Component::Normal(_))) => {
-                flat.pop();
-            }
-            Component::CurDir => {}
-            other => flat.push(other),
-        }
-    }
-    flat
 }
 
 fn finding(status: Status, detail: String) -> Finding {

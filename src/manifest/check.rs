@@ -93,10 +93,14 @@ fn repeated_bytes(draft: &Draft, product: usize, exclude: &[Located<Exclusion>],
         InputSource::Text { path, .. } | InputSource::Sst2 { path, .. } => path.as_os_str().len(),
     };
     let reasons = exclude.iter().zip(effect).map(|(one, cells)| one.value.reason.len().saturating_mul(*cells));
-    [share(&draft.models, product, model), share(&draft.precisions, product, policy), share(&draft.inputs, product, input)]
-        .into_iter()
-        .chain(reasons)
-        .fold(0, usize::saturating_add)
+    [
+        share(&draft.models, product, model),
+        share(&draft.precisions, product, policy),
+        share(&draft.inputs, product, input),
+    ]
+    .into_iter()
+    .chain(reasons)
+    .fold(0, usize::saturating_add)
 }
 
 impl Draft {

@@ -64,7 +64,8 @@ fn made_of(folders: &[Folder]) -> Appendix {
 }
 
 fn both(appendix: &Appendix) -> BTreeMap<String, Vec<u8>> {
-    let file = |format: Format| (format!("appendix.{}", format.extension()), appendix.render(format).unwrap().into_bytes());
+    let file =
+        |format: Format| (format!("appendix.{}", format.extension()), appendix.render(format).unwrap().into_bytes());
     Format::ALL.map(file).into()
 }
 
@@ -103,7 +104,12 @@ fn runs_that_do_not_know_their_time_are_estimates() {
     data.rows[0].wall_s = None;
     let appendix = made_of(&[folder("runs/continued", data, 10)]);
     let quick = appendix.experiments.iter().find(|one| one.name == "quick").unwrap();
-    assert!(quick.time.contains("34 of 35 rows") && quick.effort.contains("at least"), "{} {}", quick.time, quick.effort);
+    assert!(
+        quick.time.contains("34 of 35 rows") && quick.effort.contains("at least"),
+        "{} {}",
+        quick.time,
+        quick.effort
+    );
 }
 
 #[test]
@@ -124,7 +130,10 @@ fn the_repository_has_an_appendix() {
     assert!(appendix.claims.iter().all(|claim| claim.experiment.starts_with('E')), "{:?}", appendix.claims);
     let author = Author::load(&experiments).unwrap();
     for name in author.experiments.keys() {
-        assert!(appendix.experiments.iter().any(|one| one.name == *name), "appendix.yaml names `{name}`, which is no manifest");
+        assert!(
+            appendix.experiments.iter().any(|one| one.name == *name),
+            "appendix.yaml names `{name}`, which is no manifest"
+        );
     }
     for one in &appendix.experiments {
         assert!(author.experiments.contains_key(&one.name), "appendix.yaml says nothing of {}", one.name);

@@ -67,7 +67,7 @@ fn read(mut all: Value) -> Option<Data> {
 /// Names of the elements and attributes of a page, and the values of those attributes that name something to load.
 fn markup(page: &str) -> (BTreeSet<String>, BTreeSet<String>, Vec<String>) {
     let (mut elements, mut attributes, mut links) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
-    for tag in page.split('<').skip(1).filter(|tag| !tag.starts_with(['/', '!'])) {
+    for tag in page.split('<').skip(1).filter(|tag| !tag.starts_with(['/', '!', '?'])) {
         let mut rest = tag;
         let end = rest.find(|c: char| c.is_whitespace() || c == '>' || c == '/').unwrap();
         elements.insert(rest[..end].to_owned());
@@ -116,7 +116,9 @@ fn no_text_of_a_run_becomes_markup_or_a_command() {
         }
     }
     // What the escapes of LaTeX are made of, where the plain runs have no such character.
-    known.extend(["textless", "textgreater", "textbackslash", "textquotedbl", "textquotesingle", "texttt"].map(String::from));
+    known.extend(
+        ["textless", "textgreater", "textbackslash", "textquotedbl", "textquotesingle", "texttt"].map(String::from),
+    );
     known.extend(["{", "}", "$", "%", "_", "&", "#", "textbar", "textasciitilde", "textasciicircum"].map(String::from));
     for (name, bytes) in rendered(&data) {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
@@ -126,6 +128,7 @@ fn no_text_of_a_run_becomes_markup_or_a_command() {
             let (found, named, links) = markup(&text);
             assert!(found.is_subset(&elements), "{name}: {:?}", found.difference(&elements));
             assert!(named.is_subset(&attributes), "{name}: {:?}", named.difference(&attributes));
+            assert!(!name.ends_with(".html") || text.contains("{{ 7 * 7 }}"), "a template inside a value was rendered");
             assert!(links.iter().all(|link| link.starts_with('#')), "{name}: {links:?}");
             assert!(!found.contains("script") && !named.iter().any(|attribute| attribute.starts_with("on")), "{name}");
         }
@@ -135,7 +138,6 @@ fn no_text_of_a_run_becomes_markup_or_a_command() {
             let count = |c: char| text.matches(c).count() - text.matches(&format!("\\{c}")).count();
             assert_eq!(count('{'), count('}'), "{name}");
         }
-        assert!(!text.contains("49 }}") && !text.contains("{{ 49"), "{name}: a template in a value was executed");
     }
 }
 
@@ -143,6 +145,10 @@ fn no_text_of_a_run_becomes_markup_or_a_command() {
 fn a_page_may_run_no_script_and_load_nothing() {
     let files = rendered(&fixture::laptop());
     let page = String::from_utf8(files["report.html"].clone()).unwrap();
-    assert!(page.contains("http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\""));
+    assert!(
+        page.contains(
+            "http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\""
+        )
+    );
     assert!(!page.contains("<script") && !page.contains("url("));
 }
