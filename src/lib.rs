@@ -6,6 +6,7 @@ pub mod appendix;
 pub mod backend;
 pub mod cache;
 pub mod cli;
+pub mod contained;
 pub mod difference;
 pub mod digest;
 pub mod doctor;
