@@ -12,7 +12,6 @@ import argparse
 import hashlib
 import json
 import pathlib
-import shutil
 import signal
 import subprocess
 import sys
@@ -69,15 +68,25 @@ def download(wheel, into):
     return path
 
 
+def copy_at_most(source, target, limit):
+    """Copies what there is, but never more than one byte beyond the limit: a member may expand to anything."""
+    while limit >= 0 and (piece := source.read(min(1 << 20, limit + 1))):
+        target.write(piece)
+        limit -= len(piece)
+
+
 def unpack(path, wheel, into):
+    """Members are read by the pinned names, so that no name in the archive decides where anything is written."""
     with zipfile.ZipFile(path) as archive:
         for name, pin in wheel["unpack"].items():
+            if name in ("", ".", "..") or pathlib.PurePath(name).name != name:
+                raise Refused(f"{wheel['file']}: the pinned name {name!r} is no plain file name")
             try:
                 source = archive.open(f"{wheel['folder']}/{name}")
             except KeyError:
                 raise Refused(f"{wheel['file']}: holds no {wheel['folder']}/{name}") from None
             with source, open(into / name, "wb") as target:
-                shutil.copyfileobj(source, target)
+                copy_at_most(source, target, pin["bytes"])
             if not is_pinned(into / name, pin):
                 raise Refused(f"{wheel['file']}: {name} does not have the pinned digest and size")
 

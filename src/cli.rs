@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and which stage each command calls. Messages for people go to standard error,
 //! results to standard output.
 
+mod appendix;
 #[cfg_attr(not(feature = "tensorrt"), path = "cli/build_absent.rs")]
 mod build;
 mod cache;
@@ -89,6 +90,8 @@ enum Command {
         #[arg(long)]
         claims: Option<PathBuf>,
     },
+    /// Fill in the reviewer's appendix: claims, experiments, commands, times, disk, memory, hardware.
+    Appendix(appendix::AppendixArgs),
     /// Run one text through an engine and print what comes out.
     Infer(InferArgs),
     /// Write a model as ONNX, the precision policy as explicit types and casts.
@@ -226,6 +229,7 @@ impl Cli {
             Command::Rerun(args) => joined::rerun(args)?,
             Command::Report { dir, out } => render(&dir, out)?,
             Command::Verify { dir, json, claims } => verify(&dir, json, claims.as_deref())?,
+            Command::Appendix(args) => appendix::execute(args)?,
             Command::Infer(args) => infer(args)?,
             Command::Export(args) => export(args)?,
             Command::Build(args) => return build::execute(&args),

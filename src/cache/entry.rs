@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::key::short;
+use super::store::is_plain;
 use super::{CacheError, EngineKey, key::Identity};
 use crate::digest::{canonical, sha256};
 
@@ -95,6 +96,12 @@ impl Entry {
         }
         let bytes = read_file(&folder.join(ENTRY_FILE), None)?;
         let entry = Entry::parse(&bytes).map_err(Fault::Damaged)?;
+        // Whoever wrote the entry also sealed it; no file outside the folder is read for it.
+        if let Some(name) = entry.attachments.keys().find(|name| !is_plain(name)) {
+            return Err(Fault::Damaged(format!(
+                "{ENTRY_FILE} names a file `{name}`, which cannot lie beside an engine"
+            )));
+        }
         let digest = entry.key.digest();
         match folder.file_name().is_some_and(|name| *name == *digest) {
             true => Ok(entry),

@@ -69,7 +69,7 @@ impl EngineCache {
             }
         };
         entry.attachments.insert(name.to_owned(), FileDigest::of(bytes));
-        let total = entry.attachments.values().map(|file| file.bytes).sum::<u64>().saturating_add(entry.engine.bytes);
+        let total = entry.attachments.values().fold(entry.engine.bytes, |sum, file| sum.saturating_add(file.bytes));
         if let Some(refusal) = self.too_large(total) {
             return Ok(refusal);
         }
@@ -138,11 +138,13 @@ fn write_synchronised(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn check_name(name: &str) -> Result<(), CacheError> {
+    if is_plain(name) { Ok(()) } else { Err(CacheError::Name { name: name.to_owned() }) }
+}
+
+/// Whether a file of this name can lie beside an engine, and nowhere else.
+pub(super) fn is_plain(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     let begins_well = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     let reserved = [ENGINE_FILE, ENTRY_FILE].contains(&name) || name.ends_with(".partial");
-    match begins_well && name.bytes().all(plain) && !reserved && name.len() <= NAME_LIMIT {
-        true => Ok(()),
-        false => Err(CacheError::Name { name: name.to_owned() }),
-    }
+    begins_well && name.bytes().all(plain) && !reserved && name.len() <= NAME_LIMIT
 }

@@ -1,19 +1,16 @@
 //! What the manifests under experiments/ need from this disk: checkpoints, text, labelled sentences.
 
 use std::collections::BTreeSet;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::{Finding, Section, Status};
-use crate::manifest::LoadedManifest;
 use crate::manifest::schema::{InputSource, Manifest, ModelSource};
+use crate::manifest::{LoadedManifest, names_in, without_parents};
 use crate::model::{CHECKPOINT_FILES, hub_folder};
 use crate::plan::Plan;
 
 /// Folder of the manifests.
 const EXPERIMENTS: &str = "experiments";
-
-/// A YAML file among the manifests that is not one: the paper's claims.
-const CLAIMS: &str = "claims.yaml";
 
 /// Where container/setup.sh unpacks wheels.
 const WHEELS: &str = "runs/wheels";
@@ -49,7 +46,7 @@ impl Material {
 /// Reads every manifest of the repository in `root` and looks for what it names.
 pub(super) fn survey(root: &Path) -> Material {
     let mut material = Material { experiments: Vec::new(), checkpoints: BTreeSet::new(), unreadable: Vec::new() };
-    let files = manifests(&root.join(EXPERIMENTS));
+    let files = names_in(&root.join(EXPERIMENTS)).unwrap_or_default();
     if files.is_empty() {
         let finding = Finding::new(Section::Material, "experiments/", Status::Missing, "no manifest in this folder");
         material.unreadable.push(finding.cured_by("run mixprec doctor from the repository's root"));
@@ -67,12 +64,6 @@ pub(super) fn survey(root: &Path) -> Material {
         }
     }
     material
-}
-
-fn manifests(folder: &Path) -> BTreeSet<String> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return BTreeSet::new() };
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names.filter(|name| name.ends_with(".yaml") && name != CLAIMS).collect()
 }
 
 impl Material {
@@ -137,21 +128,6 @@ impl Place {
         let flat = without_parents(&path);
         Place { shown: flat.strip_prefix(without_parents(root)).map(Path::to_owned).unwrap_or(flat), path }
     }
-}
-
-/// The path with every `name/..` removed by its text alone.
-fn without_parents(path: &Path) -> PathBuf {
-    let mut flat = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::ParentDir if matches!(flat.components().next_back(), Some(Component::Normal(_))) => {
-                flat.pop();
-            }
-            Component::CurDir => {}
-            other => flat.push(other),
-        }
-    }
-    flat
 }
 
 fn finding(status: Status, detail: String) -> Finding {
@@ -255,7 +231,7 @@ mod tests {
     fn a_broken_manifest_is_a_finding_and_claims_are_no_manifest() {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join(EXPERIMENTS)).unwrap();
-        for name in ["broken.yaml", CLAIMS, "notes.txt"] {
+        for name in ["broken.yaml", "claims.yaml", "notes.txt"] {
             std::fs::write(root.path().join(EXPERIMENTS).join(name), "nonsense: true\n").unwrap();
         }
         let findings: Vec<Finding> = survey(root.path()).into_findings().collect();

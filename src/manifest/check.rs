@@ -8,11 +8,15 @@ use super::diagnostic::{Place, Report, suggestion};
 use super::grid::{Cell, Index, MAX_CELLS, product_indices, product_words};
 use super::read::Draft;
 use super::schema::{Architecture, Exclusion, InputEntry, InputSource, ModelEntry, ModelSource, Numerics};
-use crate::graph::Graph;
+use crate::graph::{Graph, PrecisionPolicy, Rounding};
 use crate::model::architecture_graph;
 
 /// An op that every architecture has.
 const EXAMPLE_OP: &str = "layer.1/attention/softmax";
+
+/// Most that paths, overrides and reasons may come to when every cell has its own, bytes: those of a real manifest come to
+/// a few hundred kilobytes, and a page of YAML must not fill a memory.
+const MAX_REPEATED_BYTES: usize = 256 << 20;
 
 /// Windows are scored only of a text.
 pub(super) fn score_windows(
@@ -47,6 +51,17 @@ pub(super) fn draft(draft: &Draft, report: &mut Report<'_>) {
             None => left.push(index),
         }
     }
+    let repeated = repeated_bytes(draft, product, exclude, &effect);
+    if repeated > MAX_REPEATED_BYTES {
+        let message = format!(
+            "found paths, overrides and reasons that come to {} MiB in {product} cells, expected at most {}; shorten them or \
+             split the manifest",
+            repeated >> 20,
+            MAX_REPEATED_BYTES >> 20
+        );
+        report.push(Place::START, "", message);
+        return;
+    }
     let before = report.len();
     lengths(draft, &left, report);
     policies(draft, &left, report);
@@ -58,6 +73,34 @@ pub(super) fn draft(draft: &Draft, report: &mut Report<'_>) {
     if let Some(expect) = draft.expect.as_ref().filter(|_| whole && report.len() == before) {
         count(expect, (product, left.len()), sizes, report);
     }
+}
+
+/// Bytes of what has no fixed length and is in every cell: each value of an axis is in an equal share of them.
+fn repeated_bytes(draft: &Draft, product: usize, exclude: &[Located<Exclusion>], effect: &[usize]) -> usize {
+    fn share<T>(axis: &Axis<T>, product: usize, bytes: impl Fn(&T) -> usize) -> usize {
+        let sum = axis.values.iter().map(|value| bytes(&value.value)).fold(0, usize::saturating_add);
+        sum.saturating_mul(product / axis.values.len().max(1))
+    }
+    let model = |entry: &ModelEntry| match entry.source.base() {
+        ModelSource::Checkpoint { path, .. } => path.as_os_str().len(),
+        _ => 0,
+    };
+    let policy = |policy: &PrecisionPolicy| {
+        policy.overrides.keys().map(|name| name.len() + size_of::<(String, Rounding)>()).sum::<usize>()
+    };
+    let input = |entry: &InputEntry| match &entry.source {
+        InputSource::Random { .. } => 0,
+        InputSource::Text { path, .. } | InputSource::Sst2 { path, .. } => path.as_os_str().len(),
+    };
+    let reasons = exclude.iter().zip(effect).map(|(one, cells)| one.value.reason.len().saturating_mul(*cells));
+    [
+        share(&draft.models, product, model),
+        share(&draft.precisions, product, policy),
+        share(&draft.inputs, product, input),
+    ]
+    .into_iter()
+    .chain(reasons)
+    .fold(0, usize::saturating_add)
 }
 
 impl Draft {

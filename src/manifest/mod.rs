@@ -15,7 +15,7 @@ mod tree;
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use thiserror::Error;
 
@@ -26,6 +26,37 @@ pub use tree::MAX_BYTES;
 use crate::digest::sha256;
 use diagnostic::Report;
 use schema::Manifest;
+
+/// YAML files among the manifests that are none: the paper's claims, and the authors' part of the reviewer's appendix.
+const OTHER_FILES: [&str; 2] = ["claims.yaml", "appendix.yaml"];
+
+/// Names of the manifests in a folder, sorted.
+///
+/// # Errors
+/// That of reading the folder.
+pub fn names_in(folder: &Path) -> std::io::Result<Vec<String>> {
+    let entries = std::fs::read_dir(folder)?.collect::<std::io::Result<Vec<_>>>()?;
+    let names = entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> =
+        names.filter(|name| name.ends_with(".yaml") && !OTHER_FILES.contains(&name.as_str())).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// The path without `..` where what is above is named: `experiments/../runs/x` is `runs/x`, as a person types it.
+pub fn without_parents(path: &Path) -> PathBuf {
+    let mut flat = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir if matches!(flat.components().next_back(), Some(Component::Normal(_))) => {
+                flat.pop();
+            }
+            Component::CurDir => {}
+            other => flat.push(other),
+        }
+    }
+    flat
+}
 
 /// A manifest with what is known of its file.
 #[derive(Debug, Clone, PartialEq)]

@@ -209,7 +209,7 @@ impl ModelConfig {
                 layers: json.n_layer,
                 hidden: json.n_embd,
                 heads: json.n_head,
-                inner: json.n_inner.unwrap_or(4 * json.n_embd),
+                inner: json.n_inner.unwrap_or(json.n_embd.saturating_mul(4)),
                 vocabulary: json.vocab_size,
                 positions: json.n_positions,
             },
@@ -331,6 +331,7 @@ mod tests {
             (GPT2.replace("\"n_layer\":6,", ""), "missing field `n_layer`"),
             (GPT2.replace("50257", "99999999999"), "a size is over"),
             (GPT2.replace("50257", "-3"), "expected usize"),
+            (GPT2.replace("\"n_embd\":256", "\"n_embd\":9223372036854775807"), "a size is over"),
             (GPT2.replace("\"n_layer\":6", "\"n_layer\":60000"), "over 1000 layers"),
             (
                 GPT2.replace("{", r#"{"architectures":["GPT2ForSequenceClassification"],"#),

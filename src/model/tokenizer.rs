@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Family, ModelError};
+use crate::contained::contained;
 
 /// Text to token ids.
 #[derive(Debug)]
@@ -25,10 +26,14 @@ impl Tokenizer {
         if !path.exists() {
             return Err(failed("it does not exist; save it with `tokenizer.save_pretrained(folder)`".to_owned()));
         }
-        let mut inner = tokenizers::Tokenizer::from_file(&path).map_err(|error| failed(error.to_string()))?;
-        inner.with_padding(None);
-        inner.with_truncation(None).map_err(|error| failed(error.to_string()))?;
-        let size = inner.get_vocab_size(true);
+        let read = || {
+            let mut inner = tokenizers::Tokenizer::from_file(&path)?;
+            inner.with_padding(None);
+            inner.with_truncation(None)?;
+            let size = inner.get_vocab_size(true);
+            Ok::<_, tokenizers::Error>((inner, size))
+        };
+        let (inner, size) = contained(read).map_err(failed)?.map_err(|error| failed(error.to_string()))?;
         if size > vocabulary {
             return Err(failed(format!(
                 "it has {size} tokens but the model embeds {vocabulary}: it belongs to another model"
@@ -74,19 +79,39 @@ impl Tokenizer {
     /// The text of one token as a reader knows it: GPT-2's byte alphabet is decoded.
     pub fn token(&self, id: u32) -> String {
         let raw = self.inner.id_to_token(id).unwrap_or_else(|| format!("<{id}>"));
-        match self.inner.decode(&[id], false) {
-            Ok(text) if !text.is_empty() && !raw.starts_with("##") => format!("{text:?}").trim_matches('"').to_owned(),
+        match contained(|| self.inner.decode(&[id], false)) {
+            Ok(Ok(text)) if !text.is_empty() && !raw.starts_with("##") => format!("{text:?}").trim_matches('"').to_owned(),
             _ => raw,
         }
     }
 
     fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, ModelError> {
         let failed = |message: String| ModelError::Tokenizer { path: self.path.clone(), message };
-        let encoding = self.inner.encode_fast(text, special).map_err(|error| failed(error.to_string()))?;
+        let encode = || self.inner.encode_fast(text, special);
+        let encoding = contained(encode).map_err(failed)?.map_err(|error| failed(error.to_string()))?;
         let ids = encoding.get_ids().to_vec();
         match ids.iter().find(|&&id| id as usize >= self.vocabulary) {
             Some(id) => Err(failed(format!("it produced id {id}, outside the model's {} embeddings", self.vocabulary))),
             None => Ok(ids),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by fuzzing: the library checks a template's tokens where it is built, not where it is read.
+    #[test]
+    fn a_template_with_a_token_that_it_does_not_list_is_an_error() {
+        let text = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
+            "pre_tokenizer":null,"decoder":null,"post_processor":{"type":"TemplateProcessing","single":[
+            {"SpecialToken":{"id":"[CPS]","type_id":1}},{"Sequence":{"id":"A","type_id":0}}],
+            "pair":[{"Sequence":{"id":"A","type_id":0}},{"Sequence":{"id":"B","type_id":0}}],"special_tokens":{}},
+            "model":{"type":"WordLevel","vocab":{"[UNK]":0},"unk_token":"[UNK]"}}"#;
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("tokenizer.json"), text).unwrap();
+        let error = Tokenizer::open(folder.path(), 10, Family::Bert).unwrap_err().to_string();
+        assert!(error.contains("tokenizer.json: its reader gave up"), "{error}");
     }
 }

@@ -14,6 +14,7 @@ use crate::manifest::{Cell, Index, LoadedManifest, product_indices};
 use crate::model::Head;
 
 pub use estimate::{Estimate, NOMINAL_THREADS, SizeSource};
+pub use print::duration;
 pub use shard::Shard;
 
 /// Hash of a configuration's canonical form: 16 hexadecimal digits.

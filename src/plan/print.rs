@@ -128,7 +128,7 @@ fn aligned(rows: &[[String; 8]]) -> String {
 }
 
 /// A duration to the precision an estimate deserves.
-fn duration(seconds: f64) -> String {
+pub fn duration(seconds: f64) -> String {
     if seconds < 10.0 {
         format!("{seconds:.1} s")
     } else if seconds < 90.0 {

@@ -1,4 +1,4 @@
-//! Text made safe for LaTeX. (HTML is escaped by the template engine itself.)
+//! Text made safe for LaTeX and Markdown. (HTML is escaped by the template engine itself.)
 
 use std::io::{self, Write};
 
@@ -36,6 +36,34 @@ pub fn latex_string(text: &str) -> String {
     // A vector takes every byte.
     let _ = latex(text, &mut out);
     String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Writes `text` so that Markdown, and the HTML inside it, shows it and reads none of it as markup.
+///
+/// # Errors
+/// Those of the writer.
+pub fn markdown(text: &str, out: &mut dyn Write) -> io::Result<()> {
+    for c in text.chars() {
+        match c {
+            '&' => out.write_all(b"&amp;")?,
+            '<' => out.write_all(b"&lt;")?,
+            '>' => out.write_all(b"&gt;")?,
+            // Not before a letter, where a list or a heading cannot begin, and nothing but emphasis, links or code.
+            '\\' | '`' | '*' | '_' | '[' | ']' | '#' | '|' | '~' | '$' | '!' => write!(out, "\\{c}")?,
+            c if c.is_control() => out.write_all(b" ")?,
+            c => write!(out, "{c}")?,
+        }
+    }
+    Ok(())
+}
+
+/// `text` as a Markdown code span: between more backticks than it holds in a row.
+pub fn markdown_code(text: &str) -> String {
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    let space = if text.starts_with('`') || text.ends_with('`') || text.is_empty() { " " } else { "" };
+    format!("{fence}{space}{text}{space}{fence}")
 }
 
 fn superscript(c: char) -> Option<char> {
@@ -109,6 +137,21 @@ mod tests {
         assert_eq!(latex_string(r"a_b&c<script>"), r"a\_b\&c\textless{}script\textgreater{}");
         assert_eq!(latex_string(r"\input{x}% $y$"), r"\textbackslash{}input\{x\}\% \$y\$");
         assert_eq!(latex_string("two\nlines\u{0}"), "two lines ");
+    }
+
+    #[test]
+    fn markdown_shows_what_it_is_given() {
+        let shown = |text: &str| {
+            let mut out = Vec::new();
+            markdown(text, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(shown("<script>alert(1)</script>"), "&lt;script&gt;alert(1)&lt;/script&gt;");
+        assert_eq!(shown("[x](javascript:y) a_b *c* `d`"), r"\[x\](javascript:y) a\_b \*c\* \`d\`");
+        assert_eq!(shown("![x](y)\n# t | &lt;"), r"\!\[x\](y) \# t \| &amp;lt;");
+        assert_eq!(markdown_code("a`b``c"), "```a`b``c```");
+        assert_eq!(markdown_code("`<b>`\n"), "`` `<b>`  ``");
+        assert_eq!(markdown_code(""), "`  `");
     }
 
     #[test]

@@ -27,18 +27,7 @@ impl Renderer {
     /// # Errors
     /// [`RenderError`] where a template has a mistake; a test rules it out.
     pub fn new() -> Result<Self, RenderError> {
-        let mut tex = Tera::new();
-        // LaTeX is full of braces and percent signs.
-        tex.set_delimiters(Delimiters {
-            block_start: "<%".into(),
-            block_end: "%>".into(),
-            variable_start: "<<".into(),
-            variable_end: ">>".into(),
-            comment_start: "<#".into(),
-            comment_end: "#>".into(),
-        })?;
-        tex.set_escape_fn(latex);
-        tex.autoescape_on([".tex"]);
+        let mut tex = tex_engine()?;
         tex.add_raw_templates([
             ("table.tex", include_str!("../../paper/templates/table.tex.tera")),
             ("section.tex", include_str!("../../paper/templates/section.tex.tera")),
@@ -104,6 +93,25 @@ impl Renderer {
         let page = HtmlPage { document, claims: &document.claims, sections };
         self.html.render("report.html", &context(&page)?)
     }
+}
+
+/// An engine for LaTeX, which is full of braces and percent signs: `<< value >>`, `<% block %>`. What it prints is escaped.
+///
+/// # Errors
+/// None that is known.
+pub fn tex_engine() -> Result<Tera, RenderError> {
+    let mut tex = Tera::new();
+    tex.set_delimiters(Delimiters {
+        block_start: "<%".into(),
+        block_end: "%>".into(),
+        variable_start: "<<".into(),
+        variable_end: ">>".into(),
+        comment_start: "<#".into(),
+        comment_end: "#>".into(),
+    })?;
+    tex.set_escape_fn(latex);
+    tex.autoescape_on([".tex"]);
+    Ok(tex)
 }
 
 #[derive(Serialize)]

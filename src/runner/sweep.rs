@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::child::{Answer, Worker};
 use super::progress::{Progress, label};
@@ -34,6 +34,8 @@ pub(super) struct Sweep<'a> {
     /// References that this run has checked or computed; where that failed, why. Not tried again for every group.
     references: BTreeMap<PathBuf, Result<(), String>>,
     retry_failed: bool,
+    /// When the row before was stored.
+    since: Instant,
 }
 
 impl<'a> Sweep<'a> {
@@ -50,6 +52,7 @@ impl<'a> Sweep<'a> {
             settled: HashSet::new(),
             references: BTreeMap::new(),
             retry_failed: options.retry_failed,
+            since: Instant::now(),
         }
     }
 
@@ -241,9 +244,11 @@ impl<'a> Sweep<'a> {
             id: configuration.id.clone(),
             environment: self.environment.clone(),
             finished_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs()),
+            wall_s: Some(self.since.elapsed().as_secs_f64()),
             outcome,
         };
         self.journal.append(&record)?;
+        self.since = Instant::now();
         match record.outcome {
             Outcome::Ok(_) => self.summary.ok += 1,
             Outcome::Built(_) => self.summary.built += 1,

@@ -84,6 +84,7 @@ fn placed(configuration: &Configuration, record: &Record) -> ResultRow {
     ResultRow {
         environment: Some(record.environment.clone()),
         finished_unix_s: record.finished_unix_s,
+        wall_s: record.wall_s,
         ..pending(configuration)
     }
 }

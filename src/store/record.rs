@@ -18,6 +18,11 @@ pub struct Record {
     /// are merged. `None` in journals from before it was recorded.
     #[serde(default)]
     pub finished_unix_s: Option<u64>,
+    /// What the run spent on it, seconds of wall time: since the row before it was stored or, for the first, since the run
+    /// began. Starting workers and computing FP32 references count with the row that waited for them, so that the rows add
+    /// up to the run's own time. `None` in journals from before it was recorded.
+    #[serde(default)]
+    pub wall_s: Option<f64>,
     /// What came of it.
     pub outcome: Outcome,
 }

@@ -5,7 +5,9 @@ use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mixprec::cache::{CacheError, EngineCache, Lookup, Stored};
+use mixprec::digest::{canonical, sha256};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::mount::Mount;
 use crate::{Fixture, LARGE, hit, key, metadata};
@@ -90,6 +92,26 @@ fn links_and_files_in_place_of_folders_are_refused_and_what_they_point_to_stays(
     fixture.expect_damage(&key("1x128"), "it is not a folder");
     assert_eq!(fs::read(elsewhere).unwrap(), b"engine");
     assert_eq!(fs::read(moved.join("engine.bin")).unwrap(), b"built anew");
+}
+
+/// Whoever tampers with an entry can seal it again.
+#[test]
+fn an_entry_that_names_a_file_outside_its_folder_is_refused() {
+    for name in ["../../outside", "/etc/hostname", "..", ".hidden", "a/b", "engine.bin"] {
+        let fixture = Fixture::new();
+        fs::write(fixture.root.path().join("outside"), "outside").unwrap();
+        fixture.store(&key("1x128"), b"engine");
+        let path = fixture.file(&key("1x128"), "entry.json");
+        let mut sealed: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let digest = sha256(b"outside");
+        sealed["entry"]["attachments"] = json!({ name: { "bytes": 7, "sha256": digest } });
+        sealed["sha256"] = sha256(canonical(&sealed["entry"]).as_bytes()).into();
+        fs::write(&path, sealed.to_string()).unwrap();
+        let checked = fixture.cache.verify().unwrap();
+        assert!(checked[0].damage.as_ref().unwrap().contains("cannot lie beside an engine"), "{name}: {checked:?}");
+        fixture.expect_damage(&key("1x128"), "cannot lie beside an engine");
+        assert_eq!(fs::read(fixture.root.path().join("outside")).unwrap(), b"outside");
+    }
 }
 
 #[test]

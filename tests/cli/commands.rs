@@ -24,14 +24,23 @@ const BOTH: Cells<'_> = Cells {
 #[test]
 fn help_names_every_command_and_the_exit_codes() {
     let (stdout, _) = expect(0, &["--help"]);
-    for word in
-        ["plan", "run", "report", "verify", "infer", "doctor", "cache", "Exit codes: 0 all well, 1 some", "2 bad input"]
-    {
+    for word in [
+        "plan",
+        "run",
+        "report",
+        "verify",
+        "appendix",
+        "infer",
+        "doctor",
+        "cache",
+        "Exit codes: 0 all well, 1 some",
+        "2 bad input",
+    ] {
         assert!(stdout.contains(word), "{word}: {stdout}");
     }
     assert!(!stdout.contains("worker"), "{stdout}");
     assert!(expect(0, &["--version"]).0.starts_with("mixprec "));
-    for command in ["plan", "run", "report", "verify", "infer", "doctor"] {
+    for command in ["plan", "run", "report", "verify", "appendix", "infer", "doctor"] {
         expect(0, &[command, "--help"]);
     }
 }
@@ -165,4 +174,38 @@ fn standard_error_may_be_closed() {
     let mut command = mixprec(&["run", text(&experiment.yaml())]);
     assert!(command.current_dir(elsewhere.path()).output().unwrap().status.success());
     assert!(elsewhere.path().join("runs/test/results.parquet").exists());
+}
+
+#[test]
+fn an_appendix_is_printed_or_written_and_knows_the_runs_time() {
+    let experiment = Experiment::new(&BOTH);
+    experiment.run(0);
+    let manifests = experiment.folder().join("manifests");
+    std::fs::create_dir(&manifests).unwrap();
+    std::fs::copy(experiment.yaml(), manifests.join("own.yaml")).unwrap();
+    let shipped = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/appendix.yaml");
+    std::fs::copy(shipped, manifests.join("appendix.yaml")).unwrap();
+    let (dir, folder) = (text(&experiment.dir()).to_owned(), text(&manifests).to_owned());
+    let (stdout, _) = expect(0, &["appendix", &dir, "--experiments", &folder]);
+    assert!(
+        stdout.contains("measured over 18 rows of ") && stdout.contains("18 measured of 18 configurations"),
+        "{stdout}"
+    );
+    let out = manifests.join("out");
+    let (stdout, stderr) = expect(0, &["appendix", &dir, "--experiments", &folder, "--out", text(&out)]);
+    assert!(stdout.is_empty() && stderr.contains("appendix.tex") && stderr.contains("appendix.md"), "{stderr}");
+    let tex = std::fs::read_to_string(out.join("appendix.tex")).unwrap();
+    assert!(tex.contains("\\mixprecappendixend") && tex.contains("measured over 18 rows"), "{tex}");
+    let file = out.join("own.tex");
+    let (_, stderr) = expect(2, &["appendix", "--experiments", &folder, "--out", text(&file), "--format", "markdown"]);
+    assert_says(&stderr, &["own.tex", "--format asks for another"]);
+    expect(0, &["appendix", "--experiments", &folder, "--out", text(&file)]);
+    assert!(file.exists() && !out.join("own.md").exists());
+
+    std::fs::remove_file(manifests.join("own.yaml")).unwrap();
+    assert_says(
+        &expect(2, &["appendix", &dir, "--experiments", &folder]).1,
+        &[&dir, "no manifest in", "--experiments"],
+    );
+    assert_says(&expect(2, &["appendix", "--experiments", "nowhere"]).1, &["nowhere", "--experiments"]);
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use mixprec::backend::{BackendKind, Target};
 use mixprec::graph::{Format, OpClass, ReductionOrder, Rounding};
 use mixprec::manifest::schema::{Manifest, ModelSource};
-use mixprec::manifest::{LoadedManifest, ManifestError};
+use mixprec::manifest::{LoadedManifest, ManifestError, names_in};
 use mixprec::plan::Plan;
 use sha2::{Digest, Sha256};
 
@@ -203,6 +203,34 @@ fn a_product_of_astronomic_size_is_refused_quickly() {
     assert!(message.contains("expected at most 100000 cells; split the manifest"), "{message}");
 }
 
+/// Few lines of YAML stand for many cells, and each of those has its own copy of what the lines say.
+#[test]
+fn what_would_fill_a_memory_when_repeated_in_every_cell_is_refused_quickly() {
+    let sizes = (1..=180).map(|size| size.to_string()).collect::<Vec<_>>().join(", ");
+    let axes =
+        |text: String| text.replace("[1, 2]", &format!("[{sizes}]")).replace("[16, 32, 64]", &format!("[{sizes}]"));
+    let models = |path: &str| format!("models: {{bert: {{checkpoint: {path}}}}}");
+    let ops: String = (0..5000).map(|op| format!("op{op}: fp16, ")).collect();
+    let policy = format!("precisions: [fp32, {{name: mine, base: fp32, ops: {{{ops}}}}}]");
+    let long = "x".repeat(100_000);
+    let reason = format!("exclude: [{{precisions: [hybrid], reason: {long}}}]");
+    let cases = [
+        ("paths", with("models", &models(&long))),
+        ("overrides", with("models", &models("short")).replace("precisions: [fp32, hybrid]", &policy)),
+        ("reasons", with("models", &models("short")) + &reason),
+    ];
+    for (what, text) in cases {
+        let start = Instant::now();
+        let message = errors(&axes(text));
+        assert!(start.elapsed() < Duration::from_secs(2), "{what} took {:?}", start.elapsed());
+        assert!(
+            message.contains("MiB in 64800 cells, expected at most 256"),
+            "{what}: {}",
+            &message[..message.len().min(500)]
+        );
+    }
+}
+
 #[test]
 fn files_that_are_no_manifest_are_refused_quickly() {
     let dir = tempfile::tempdir().unwrap();
@@ -243,15 +271,12 @@ fn loading_keeps_the_digest_and_the_folder() {
 #[test]
 fn the_manifests_of_this_repository_are_sound() {
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(experiments()).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "yaml") && !path.ends_with("claims.yaml") {
-            let loaded = Manifest::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
-            let plan = Plan::expand(&loaded);
-            assert_eq!(plan.configurations.len(), loaded.manifest.expect_configurations, "{}", plan.name);
-            assert_eq!(path.file_stem().unwrap().to_str(), Some(plan.name.as_str()), "a manifest is named as its file");
-            names.push(plan.name.clone());
-        }
+    for file in names_in(&experiments()).unwrap() {
+        let loaded = Manifest::load(&experiments().join(&file)).unwrap_or_else(|errors| panic!("{errors}"));
+        let plan = Plan::expand(&loaded);
+        assert_eq!(plan.configurations.len(), loaded.manifest.expect_configurations, "{}", plan.name);
+        assert_eq!(file, format!("{}.yaml", plan.name), "a manifest is named as its file");
+        names.push(plan.name.clone());
     }
     for expected in ["quick", "paper", "minilm"] {
         assert!(names.contains(&expected.to_owned()), "{expected} not in {names:?}");

@@ -13,7 +13,7 @@ use mixprec::store::schema::Status;
 
 use super::{fixture, machines};
 
-fn rendered(data: &Data) -> BTreeMap<String, Vec<u8>> {
+pub fn rendered(data: &Data) -> BTreeMap<String, Vec<u8>> {
     let dir = tempfile::tempdir().unwrap();
     let summary = report_with(data, &Claims::builtin().unwrap(), dir.path()).unwrap();
     let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -27,7 +27,7 @@ fn text(files: &BTreeMap<String, Vec<u8>>, name: &str) -> String {
     String::from_utf8(files[name].clone()).unwrap()
 }
 
-fn compare_with_golden(folder: &str, files: &BTreeMap<String, Vec<u8>>) {
+pub fn compare_with_golden(folder: &str, files: &BTreeMap<String, Vec<u8>>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder);
     // PDFs hold compressed streams; their drawings are compared as SVG.
     let shown: Vec<_> = files.iter().filter(|(name, _)| !name.ends_with(".pdf")).collect();

@@ -120,7 +120,7 @@ impl Experiment {
 }
 
 fn without_times(mut record: Record) -> Record {
-    record.finished_unix_s = None;
+    (record.finished_unix_s, record.wall_s) = (None, None);
     if let Outcome::Ok(measured) = &mut record.outcome {
         let Measured { samples_ms, load_s, build_s, process_peak_bytes, stop_reason, .. } = measured.as_mut();
         samples_ms.fill(0.0);

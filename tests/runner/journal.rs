@@ -17,6 +17,22 @@ fn a_truncated_journal_is_completed() {
     assert_eq!(experiment.journal().records.len(), CONFIGURATIONS);
 }
 
+/// Rows add up to what the run took, whatever it did between them.
+#[test]
+fn every_row_knows_its_share_of_the_runs_time() {
+    let experiment = Experiment::new();
+    let start = std::time::Instant::now();
+    experiment.expect(0, "", &[]);
+    let whole = start.elapsed().as_secs_f64();
+    let records = experiment.journal().records;
+    let shares: Vec<f64> = records.iter().map(|record| record.wall_s.unwrap()).collect();
+    assert!(shares.iter().all(|share| *share > 0.0), "{shares:?}");
+    let sum: f64 = shares.iter().sum();
+    assert!(sum < whole && sum > 0.2 * whole, "{sum} of {whole} s");
+    let rows = mixprec::store::parquet::read_results(experiment.dir()).unwrap();
+    assert_eq!(rows.iter().filter_map(|row| row.wall_s).sum::<f64>(), sum);
+}
+
 #[test]
 fn a_flipped_bit_is_refused_then_set_aside_by_force() {
     let experiment = Experiment::new();

@@ -78,6 +78,7 @@ fn rows_without_times(dir: &Path) -> Vec<ResultRow> {
         build_s: None,
         process_peak_bytes: None,
         finished_unix_s: None,
+        wall_s: None,
         ..row
     };
     read_results(dir).unwrap().into_iter().map(timeless).collect()

@@ -183,6 +183,7 @@ mod tests {
             id: ConfigurationId(id.to_owned()),
             environment: "e".to_owned(),
             finished_unix_s: Some(1_764_000_000),
+            wall_s: None,
             outcome: Outcome::Failed(failure),
         }
     }

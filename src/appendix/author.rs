@@ -1,0 +1,161 @@
+//! `experiments/appendix.yaml`: what only the authors can say. Read strictly; unknown keys are refused.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::AppendixError;
+
+/// File name inside the folder of the manifests.
+pub const FILE: &str = "appendix.yaml";
+/// The format this program reads.
+const VERSION: u64 = 1;
+/// Larger files are refused before they are read.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// The authors' part of the appendix.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Author {
+    /// Format version.
+    pub schema: u64,
+    /// Name of the artifact.
+    pub title: String,
+    /// What it is.
+    pub r#abstract: String,
+    /// What it is about.
+    pub algorithm: String,
+    /// What building it takes.
+    pub compilation: String,
+    /// How experiments are executed.
+    pub execution: String,
+    /// What is measured.
+    pub metrics: String,
+    /// What drives the workflow.
+    pub automation: String,
+    /// DOI of the archived version.
+    pub archive: Option<String>,
+    /// Licences.
+    pub licences: Licences,
+    /// Steps that make it run.
+    pub installation: Vec<Step>,
+    /// What the author knows of experiments, by manifest name.
+    #[serde(default)]
+    pub experiments: BTreeMap<String, Effort>,
+    /// What to expect on machines other than the author's.
+    #[serde(default)]
+    pub other_hardware: Vec<String>,
+    /// What may be printed although all is well.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
+    /// What the artifact does not show.
+    #[serde(default)]
+    pub unsupported: Vec<Unsupported>,
+}
+
+/// Under which terms.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Licences {
+    /// The program and what is linked into it.
+    pub code: String,
+    /// Models and datasets.
+    pub data: String,
+}
+
+/// A step of the installation.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// What to type.
+    pub command: String,
+    /// A person's time, minutes, estimated.
+    pub human_minutes: u32,
+    /// What it does.
+    pub text: String,
+}
+
+/// A person's part in an experiment.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Effort {
+    /// A person's time, minutes, estimated.
+    pub human_minutes: Option<u32>,
+    /// What to do before the command.
+    #[serde(default)]
+    pub preparation: Vec<String>,
+}
+
+/// A message that is no defect.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Warning {
+    /// The words.
+    pub shows: String,
+    /// When they come.
+    pub when: String,
+    /// What they mean.
+    pub means: String,
+}
+
+/// Something a reader may look for in vain.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unsupported {
+    /// What.
+    pub statement: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Author {
+    /// Reads [`FILE`] of a folder.
+    ///
+    /// # Errors
+    /// [`AppendixError`] naming the file and the place.
+    pub fn load(experiments: &Path) -> Result<Author, AppendixError> {
+        let path = experiments.join(FILE);
+        let bytes = std::fs::metadata(&path).map_err(AppendixError::io(&path))?.len();
+        if bytes > MAX_BYTES {
+            let message = format!("{bytes} bytes; such a file has at most {MAX_BYTES}");
+            return Err(AppendixError::Author { place: path.display().to_string(), message });
+        }
+        let text = std::fs::read_to_string(&path).map_err(AppendixError::io(&path))?;
+        Author::parse(&text, &path.display().to_string())
+    }
+
+    /// Reads the text of such a file; `file` is its name in messages.
+    ///
+    /// # Errors
+    /// [`AppendixError::Author`] with line and column.
+    pub fn parse(text: &str, file: &str) -> Result<Author, AppendixError> {
+        let author: Author = serde_saphyr::from_str(text).map_err(|error| {
+            let place =
+                error.location().map_or_else(|| file.to_owned(), |at| format!("{file}:{}:{}", at.line(), at.column()));
+            let message = error.without_snippet().to_string();
+            AppendixError::Author { place, message: message.lines().next().unwrap_or_default().to_owned() }
+        })?;
+        if author.schema != VERSION {
+            let message = format!("schema {} is not the version this program reads, {VERSION}", author.schema);
+            return Err(AppendixError::Author { place: file.to_owned(), message });
+        }
+        Ok(author)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_file_is_one_and_mistakes_have_a_place() {
+        let text = include_str!("../../experiments/appendix.yaml");
+        let author = Author::parse(text, "appendix.yaml").unwrap();
+        assert!(!author.warnings.is_empty() && !author.unsupported.is_empty());
+        let error = Author::parse(&text.replace("\nabstract:", "\nabstrakt:"), "a.yaml").unwrap_err().to_string();
+        assert!(error.starts_with("a.yaml:") && error.contains("abstrakt"), "{error}");
+        let error = Author::parse(&text.replace("schema: 1", "schema: 2"), "a.yaml").unwrap_err().to_string();
+        assert!(error.contains("schema 2"), "{error}");
+    }
+}

@@ -1,0 +1,269 @@
+//! The appendix as one value: everything its templates print, as text that is formatted already.
+
+use serde::Serialize;
+
+use super::author::{Author, Step, Unsupported, Warning};
+use super::experiment::{Described, Experiment, NOT_MEASURED, compute, megabytes};
+use super::folder::Folder;
+use crate::report::claims::schema::Claim;
+use crate::report::claims::{Claims, Outcome, Verdict, describe};
+use crate::report::data::{distinct, engine_library};
+use crate::report::document::Fact;
+use crate::report::numbers;
+
+/// A reviewer's appendix.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Appendix {
+    /// Name of the artifact.
+    pub title: String,
+    /// What it is.
+    pub summary: String,
+    /// Where the claims are from.
+    pub source: String,
+    /// Fields of the checklist, in the order of the ACM and cTuning forms.
+    pub checklist: Vec<Fact>,
+    /// Hardware the results given were measured on.
+    pub machines: Vec<String>,
+    /// What the backends of all experiments need, each once.
+    pub needs: Vec<String>,
+    /// Libraries of the rows, each once.
+    pub libraries: Vec<String>,
+    /// Steps that make it run.
+    pub installation: Vec<InstallationStep>,
+    /// Results folders that figures below are from.
+    pub folders: Vec<String>,
+    /// Claims.
+    pub claims: Vec<ClaimEntry>,
+    /// Experiments.
+    pub experiments: Vec<Experiment>,
+    /// What to expect elsewhere.
+    pub other_hardware: Vec<String>,
+    /// Messages that are no defect.
+    pub warnings: Vec<WarningEntry>,
+    /// What is not shown.
+    pub unsupported: Vec<UnsupportedEntry>,
+}
+
+/// A step of the installation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct InstallationStep {
+    /// What to type.
+    pub command: String,
+    /// What it does, and a person's time.
+    pub text: String,
+}
+
+/// A message, when it comes and what it means.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WarningEntry {
+    /// The words.
+    pub shows: String,
+    /// When, and what they mean.
+    pub text: String,
+}
+
+/// What is not shown, and why.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct UnsupportedEntry {
+    /// What.
+    pub statement: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A claim and how to check it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClaimEntry {
+    /// `C1`
+    pub id: String,
+    /// The paper's words.
+    pub sentence: String,
+    /// The paper's figure.
+    pub paper_value: String,
+    /// How the words were turned into an expression.
+    pub reading: String,
+    /// What the expression must come to.
+    pub expected: String,
+    /// `E1 (quick)`, or why there is none.
+    pub experiment: String,
+    /// What to type.
+    pub command: String,
+    /// What it takes.
+    pub hardware: String,
+    /// What the folders say.
+    pub verdicts: Vec<VerdictEntry>,
+}
+
+/// What one results folder says of a claim.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VerdictEntry {
+    /// Which folder.
+    pub folder: String,
+    /// PASS, FAIL, …
+    pub label: String,
+    /// Value and interval, or what is lacking.
+    pub found: String,
+}
+
+/// Puts the appendix together. `experiments` are in the order they are numbered.
+pub fn document(author: &Author, claims: &Claims, experiments: &[Described<'_>], folders: &[Folder]) -> Appendix {
+    let entries: Vec<Experiment> = experiments.iter().enumerate().map(|(at, one)| one.entry(at)).collect();
+    let rows = folders.iter().flat_map(|folder| &folder.data.rows);
+    let label = |name: &str| entries.iter().find(|entry| entry.name == name).map(|entry| entry.label.clone());
+    let mut unsupported: Vec<UnsupportedEntry> = author.unsupported.iter().map(UnsupportedEntry::from).collect();
+    unsupported.extend(claims.claims.iter().filter(|claim| label(&claim.experiment).is_none()).map(without_experiment));
+    Appendix {
+        title: author.title.clone(),
+        summary: one_line(&author.r#abstract),
+        source: claims.source.clone(),
+        checklist: checklist(author, experiments, &entries),
+        machines: distinct(folders.iter().flat_map(Folder::machines)),
+        needs: distinct(entries.iter().flat_map(|entry| entry.hardware.clone())),
+        libraries: distinct(rows.filter_map(engine_library)),
+        installation: author.installation.iter().map(InstallationStep::from).collect(),
+        folders: folders.iter().map(|folder| folder.label.clone()).collect(),
+        claims: claims.claims.iter().map(|claim| entry(claim, label(&claim.experiment), folders)).collect(),
+        experiments: entries,
+        other_hardware: author.other_hardware.iter().map(|text| one_line(text)).collect(),
+        warnings: author.warnings.iter().map(WarningEntry::from).collect(),
+        unsupported,
+    }
+}
+
+impl From<&Step> for InstallationStep {
+    fn from(step: &Step) -> Self {
+        let minutes = numbers::plural(step.human_minutes as usize, "human-minute");
+        InstallationStep { command: step.command.clone(), text: format!("{} ({minutes}.)", one_line(&step.text)) }
+    }
+}
+
+impl From<&Warning> for WarningEntry {
+    fn from(warning: &Warning) -> Self {
+        let (when, means) = (one_line(&warning.when), one_line(&warning.means));
+        WarningEntry { shows: warning.shows.clone(), text: format!("When {when}: {means}.") }
+    }
+}
+
+impl From<&Unsupported> for UnsupportedEntry {
+    fn from(one: &Unsupported) -> Self {
+        UnsupportedEntry { statement: one_line(&one.statement), reason: one_line(&one.reason) }
+    }
+}
+
+/// A claim is listed even when nothing answers it.
+fn without_experiment(claim: &Claim) -> UnsupportedEntry {
+    UnsupportedEntry {
+        statement: format!("{} ({})", claim.sentence, claim.id),
+        reason: format!("there is no manifest named {}", claim.experiment),
+    }
+}
+
+fn entry(claim: &Claim, label: Option<String>, folders: &[Folder]) -> ClaimEntry {
+    let expected: Vec<String> =
+        claim.checks.iter().map(|check| describe::expectation(&check.expression, &check.expect)).collect();
+    ClaimEntry {
+        id: claim.id.clone(),
+        sentence: claim.sentence.clone(),
+        paper_value: claim.paper_value.clone(),
+        reading: claim.reading.clone(),
+        expected: expected.join("; and "),
+        experiment: match label {
+            Some(label) => format!("{label} ({})", claim.experiment),
+            None => format!("none: there is no manifest named {}", claim.experiment),
+        },
+        command: claim.command.clone(),
+        hardware: claim.hardware.clone(),
+        verdicts: verdicts(&claim.id, folders),
+    }
+}
+
+/// Every folder that answers the claim; where none does, what each lacks, in a word.
+fn verdicts(id: &str, folders: &[Folder]) -> Vec<VerdictEntry> {
+    let of = |folder: &Folder| folder.verdicts.iter().find(|verdict| verdict.id == id).cloned();
+    let all: Vec<(&Folder, Verdict)> = folders.iter().filter_map(|folder| Some((folder, of(folder)?))).collect();
+    let answers = |verdict: &Verdict| !matches!(verdict.outcome, Outcome::NotRun | Outcome::NoHardware);
+    let answered = all.iter().any(|(_, verdict)| answers(verdict));
+    let shown = all.iter().filter(|(_, verdict)| !answered || answers(verdict));
+    shown
+        .map(|(folder, verdict)| VerdictEntry {
+            folder: folder.label.clone(),
+            label: verdict.outcome.label().to_owned(),
+            found: found(verdict),
+        })
+        .collect()
+}
+
+fn found(verdict: &Verdict) -> String {
+    let value = [&verdict.measured, &verdict.interval].into_iter().flatten().cloned().collect::<Vec<_>>().join(" ");
+    let limits = verdict.answered.limits().join(", ");
+    match (value.is_empty(), limits.is_empty()) {
+        (true, _) => String::new(),
+        (false, true) => format!("measured {value}"),
+        (false, false) => format!("measured {value} ({limits})"),
+    }
+}
+
+/// The form's fields. What depends on results says which of them are behind it.
+fn checklist(author: &Author, experiments: &[Described<'_>], entries: &[Experiment]) -> Vec<Fact> {
+    let fact = |label: &str, value: String| Fact { label: label.to_owned(), value };
+    let list = |parts: &mut dyn Iterator<Item = String>| distinct(parts).join(", ");
+    let manifests = || experiments.iter().map(|one| &one.loaded.manifest);
+    let models = list(&mut manifests().flat_map(|manifest| &manifest.models).map(|model| model.name.clone()));
+    let inputs = list(&mut manifests().flat_map(|manifest| &manifest.inputs).map(|input| input.name.clone()));
+    let backends = list(&mut manifests().flat_map(|manifest| &manifest.backends).map(ToString::to_string));
+    let measured = experiments.iter().filter(|one| one.wall_time().is_some());
+    let taken: f64 = measured.clone().filter_map(|one| one.wall_time()).map(|time| time.seconds).sum();
+    let estimated: f64 = experiments.iter().filter(|one| one.wall_time().is_none()).map(Described::estimated_s).sum();
+    let minutes: u32 = author.installation.iter().map(|step| step.human_minutes).sum();
+    let disk: u64 = experiments.iter().filter_map(|one| one.runs.iter().find_map(|run| run.bytes)).sum();
+    let names = |some: &mut dyn Iterator<Item = &Described<'_>>| {
+        some.map(|one| one.loaded.manifest.name.clone()).collect::<Vec<_>>().join(", ")
+    };
+    let time = match (names(&mut measured.clone()), estimated > 0.0) {
+        (names, _) if names.is_empty() => format!("{NOT_MEASURED}; {} by estimate for all", compute(estimated)),
+        (names, false) => format!("{} measured ({names})", compute(taken)),
+        (names, true) => {
+            format!("{} measured ({names}); the others {} by estimate", compute(taken), compute(estimated))
+        }
+    };
+    vec![
+        fact("Algorithm", one_line(&author.algorithm)),
+        fact("Program", format!("models {models}; backends {backends}")),
+        fact("Compilation", one_line(&author.compilation)),
+        fact("Data set", inputs),
+        fact(
+            "Run-time environment",
+            "Linux on x86-64; Cargo.lock, container/wheels.json and flake.lock pin it".to_owned(),
+        ),
+        fact("Hardware", list(&mut entries.iter().flat_map(|entry| entry.machines.clone())).or_not_measured()),
+        fact("Execution", one_line(&author.execution)),
+        fact("Metrics", one_line(&author.metrics)),
+        fact(
+            "Output",
+            "LaTeX tables, figures as SVG and PDF, one HTML page, Parquet tables of rows and samples".to_owned(),
+        ),
+        fact("Experiments", list(&mut entries.iter().map(|entry| format!("{} {}", entry.label, entry.name)))),
+        fact("Disk space of the results", if disk == 0 { NOT_MEASURED.to_owned() } else { megabytes(disk) }),
+        fact("Time to prepare", numbers::plural(minutes as usize, "human-minute")),
+        fact("Time to complete", time),
+        fact("Code licences", one_line(&author.licences.code)),
+        fact("Data licences", one_line(&author.licences.data)),
+        fact("Workflow", one_line(&author.automation)),
+        fact("Archived", author.archive.clone().unwrap_or_else(|| "not yet".to_owned())),
+    ]
+}
+
+trait OrNotMeasured {
+    fn or_not_measured(self) -> String;
+}
+
+impl OrNotMeasured for String {
+    fn or_not_measured(self) -> String {
+        if self.is_empty() { NOT_MEASURED.to_owned() } else { self }
+    }
+}
+
+/// YAML's folded texts end in a line break.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,138 @@
+//! A results folder as the appendix reads it: what its rows cost, on what, and what they say of the claims.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::backend::DeviceKind;
+use crate::report::claims::{self, Claims, Verdict};
+use crate::report::data::{Data, distinct};
+use crate::report::numbers;
+use crate::report::tables::environment::{gibibytes, processor};
+use crate::store::schema::{ResultRow, Status};
+
+use super::AppendixError;
+
+/// A results folder, read.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    /// As it was named.
+    pub label: String,
+    /// Plan, rows and environments.
+    pub data: Data,
+    /// Size of all its files.
+    pub bytes: Option<u64>,
+    /// Every claim, judged by its rows.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// Seconds of wall time and of how many rows they are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WallTime {
+    /// Sum over the rows that know theirs.
+    pub seconds: f64,
+    /// Those rows.
+    pub rows: usize,
+    /// Rows that were run.
+    pub run: usize,
+}
+
+impl Folder {
+    /// Reads a folder and judges the claims by it.
+    ///
+    /// # Errors
+    /// [`AppendixError`] naming what cannot be read.
+    pub fn read(dir: &Path, claims: &Claims) -> Result<Folder, AppendixError> {
+        let data = Data::read(dir)?;
+        let bytes = Some(size(dir).map_err(AppendixError::io(dir))?);
+        Folder::of(dir.display().to_string(), data, bytes, claims)
+    }
+
+    /// A folder that was read already.
+    ///
+    /// # Errors
+    /// [`AppendixError::Report`] when the dataframe library fails.
+    pub fn of(label: String, data: Data, bytes: Option<u64>, claims: &Claims) -> Result<Folder, AppendixError> {
+        let verdicts = claims::judge(&data, claims)?;
+        Ok(Folder { label, data, bytes, verdicts })
+    }
+
+    fn run(&self) -> impl Iterator<Item = &ResultRow> {
+        self.data.rows.iter().filter(|row| row.status != Status::Pending)
+    }
+
+    /// What the rows took; `None` where none knows.
+    pub fn wall_time(&self) -> Option<WallTime> {
+        let known: Vec<f64> = self.run().filter_map(|row| row.wall_s).collect();
+        let of = WallTime { seconds: known.iter().sum(), rows: known.len(), run: self.run().count() };
+        (!known.is_empty()).then_some(of)
+    }
+
+    /// Largest peak of resident host memory of a worker, bytes.
+    pub fn host_memory_bytes(&self) -> Option<u64> {
+        self.run().filter_map(|row| row.process_peak_bytes).max()
+    }
+
+    /// Most device memory that an engine held, bytes: by the driver's count, else by the engine's own.
+    pub fn device_memory_bytes(&self) -> Option<u64> {
+        let own = |row: &ResultRow| {
+            let parts = [row.weights_bytes, row.activations_bytes, row.workspace_bytes];
+            let known: Vec<u64> = parts.into_iter().flatten().collect();
+            (!known.is_empty()).then(|| known.into_iter().fold(0, u64::saturating_add))
+        };
+        let on_gpu = self.data.measured().filter(|row| row.device == DeviceKind::Gpu);
+        on_gpu.filter_map(|row| row.device_memory_bytes.or_else(|| own(row))).max()
+    }
+
+    /// The machines of its rows, each once.
+    pub fn machines(&self) -> Vec<String> {
+        distinct(self.data.environments.values().map(|environment| {
+            let mut parts = vec![processor(environment)];
+            parts.extend(environment.machine.memory_bytes.map(gibibytes));
+            parts.extend(environment.gpus.iter().map(crate::provenance::Gpu::describe));
+            parts.push(environment.machine.os.clone());
+            parts.join("; ")
+        }))
+    }
+
+    /// `48 of 48 configurations measured, 2 failed`
+    pub fn counts(&self) -> String {
+        let count = |status| self.data.count(status);
+        let mut text = format!("{} measured", numbers::count(count(Status::Ok) as u64));
+        for (status, word) in [(Status::Built, "built"), (Status::Failed, "failed"), (Status::Pending, "not run")] {
+            if count(status) > 0 {
+                text += &format!(", {} {word}", numbers::count(count(status) as u64));
+            }
+        }
+        format!("{text} of {}", numbers::plural(self.data.plan.configurations.len(), "configuration"))
+    }
+}
+
+/// Bytes of all files below `path`. Links are not followed: what they name lies elsewhere.
+///
+/// # Errors
+/// Those of the file system.
+pub fn size(path: &Path) -> io::Result<u64> {
+    let metadata = fs::symlink_metadata(path)?;
+    if !metadata.is_dir() {
+        return Ok(if metadata.is_file() { metadata.len() } else { 0 });
+    }
+    fs::read_dir(path)?.try_fold(0_u64, |sum, entry| Ok(sum.saturating_add(size(&entry?.path())?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_as_large_as_its_own_files() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("deep")).unwrap();
+        fs::write(dir.path().join("deep/a"), [0; 5]).unwrap();
+        fs::write(dir.path().join("b"), [0; 7]).unwrap();
+        std::os::unix::fs::symlink("/", dir.path().join("deep/everything")).unwrap();
+        assert_eq!(size(dir.path()).unwrap(), 12);
+        assert_eq!(size(&dir.path().join("b")).unwrap(), 7);
+        assert!(size(&dir.path().join("c")).is_err());
+    }
+}

@@ -1,0 +1,159 @@
+//! The reviewer's appendix of an artifact evaluation: claims to experiments to commands to time, disk, memory and hardware,
+//! filled in from the manifests, the claims and the results given. Where nothing was measured it says so.
+
+pub mod author;
+pub mod document;
+pub mod experiment;
+pub mod folder;
+mod render;
+
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::manifest::{LoadedManifest, ManifestError, names_in, schema::Manifest};
+use crate::plan::Plan;
+use crate::report::ReportError;
+use crate::report::claims::{Claims, ClaimsError};
+use author::Author;
+use document::{Appendix, document};
+use experiment::Described;
+use folder::Folder;
+pub use render::Format;
+
+/// File name of the claims inside the folder of the manifests.
+const CLAIMS_FILE: &str = "claims.yaml";
+
+/// What to make an appendix of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppendixRequest {
+    /// Folder of the manifests, `claims.yaml` and `appendix.yaml`.
+    pub experiments: PathBuf,
+    /// Results folders; none is allowed.
+    pub dirs: Vec<PathBuf>,
+}
+
+/// An appendix that could not be made.
+#[derive(Debug, Error)]
+pub enum AppendixError {
+    /// The file system said no.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is no folder of manifests.
+    #[error("{path}: {source}; name the folder of the manifests with --experiments")]
+    NoExperiments {
+        /// Which folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The authors' file is wrong.
+    #[error("{place}: {message}")]
+    Author {
+        /// `file:line:column`
+        place: String,
+        /// What was found and what is allowed.
+        message: String,
+    },
+    /// A manifest is wrong.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The claims cannot be read.
+    #[error(transparent)]
+    Claims(#[from] ClaimsError),
+    /// Results cannot be read.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// Results of something else.
+    #[error(
+        "{dir}: holds a run of `{name}`, which no manifest in {experiments} has as its name; name its folder with --experiments"
+    )]
+    Stranger {
+        /// The results folder.
+        dir: String,
+        /// The plan's name.
+        name: String,
+        /// The folder of the manifests.
+        experiments: PathBuf,
+    },
+    /// Two manifests of one name.
+    #[error("{path}: its name `{name}` is that of another manifest beside it; give each its own")]
+    Twins {
+        /// The second file.
+        path: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// A template does not render.
+    #[error("template: {0}")]
+    Template(#[from] crate::report::render::RenderError),
+}
+
+impl AppendixError {
+    fn io(path: &Path) -> impl FnOnce(std::io::Error) -> AppendixError {
+        move |source| AppendixError::Io { path: path.to_owned(), source }
+    }
+}
+
+/// Reads everything the request names and puts the appendix together. Equal files give an equal appendix.
+///
+/// # Errors
+/// [`AppendixError`] naming the file and the cure.
+pub fn appendix(request: &AppendixRequest) -> Result<Appendix, AppendixError> {
+    let experiments = &request.experiments;
+    let manifests = manifests(experiments)?;
+    let claims = match Claims::load(&experiments.join(CLAIMS_FILE)) {
+        Err(ClaimsError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Claims::builtin()?,
+        other => other?,
+    };
+    let author = Author::load(experiments)?;
+    let folders = request.dirs.iter().map(|dir| Folder::read(dir, &claims)).collect::<Result<Vec<_>, _>>()?;
+    let known = |folder: &&Folder| manifests.iter().any(|(_, one)| one.manifest.name == folder.data.plan.name);
+    if let Some(stranger) = folders.iter().find(|folder| !known(folder)) {
+        let (dir, name) = (stranger.label.clone(), stranger.data.plan.name.clone());
+        return Err(AppendixError::Stranger { dir, name, experiments: experiments.clone() });
+    }
+    Ok(of(&author, &claims, &manifests, &folders))
+}
+
+/// The appendix of what was read already: manifests with the paths they are typed by.
+pub fn of(author: &Author, claims: &Claims, manifests: &[(String, LoadedManifest)], folders: &[Folder]) -> Appendix {
+    let mut described: Vec<Described<'_>> = manifests
+        .iter()
+        .map(|(path, loaded)| {
+            let name = &loaded.manifest.name;
+            Described {
+                path: path.clone(),
+                loaded,
+                plan: Plan::expand(loaded),
+                runs: folders.iter().filter(|folder| folder.data.plan.name == *name).collect(),
+                effort: author.experiments.get(name).cloned().unwrap_or_default(),
+                claims: claims.claims.iter().filter(|one| one.experiment == *name).map(|one| one.id.clone()).collect(),
+            }
+        })
+        .collect();
+    // The shortest first: what a reviewer with an hour runs stands at the top.
+    described.sort_by(|a, b| a.estimated_s().total_cmp(&b.estimated_s()).then_with(|| a.path.cmp(&b.path)));
+    document(author, claims, &described, folders)
+}
+
+/// Every manifest of a folder, by file name.
+fn manifests(folder: &Path) -> Result<Vec<(String, LoadedManifest)>, AppendixError> {
+    let absent = |source| AppendixError::NoExperiments { path: folder.to_owned(), source };
+    let paths = names_in(folder).map_err(absent)?.into_iter().map(|name| folder.join(name));
+    let mut loaded: Vec<(String, LoadedManifest)> = Vec::new();
+    for path in paths {
+        let manifest = Manifest::load(&path)?;
+        let name = &manifest.manifest.name;
+        if loaded.iter().any(|(_, other)| other.manifest.name == *name) {
+            return Err(AppendixError::Twins { name: name.clone(), path });
+        }
+        loaded.push((path.display().to_string(), manifest));
+    }
+    Ok(loaded)
+}

@@ -1,0 +1,65 @@
+//! The appendix as LaTeX and Markdown. Everything a template prints is escaped for its language.
+
+use serde::Serialize;
+use tera::{Context, Kwargs, State, Tera, Value};
+
+use super::AppendixError;
+use super::document::Appendix;
+use crate::report::escape;
+use crate::report::render::tex_engine;
+
+/// What an appendix is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// A file that compiles by itself and inside another document.
+    Latex,
+    /// A page for a repository.
+    Markdown,
+}
+
+impl Format {
+    /// Both.
+    pub const ALL: [Format; 2] = [Format::Latex, Format::Markdown];
+
+    /// Extension of its files.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Format::Latex => "tex",
+            Format::Markdown => "md",
+        }
+    }
+}
+
+impl Appendix {
+    /// The text in one of the formats.
+    ///
+    /// # Errors
+    /// [`AppendixError::Template`], a defect that a test rules out.
+    pub fn render(&self, format: Format) -> Result<String, AppendixError> {
+        let context = Context::from_serialize(self)?;
+        let text = match format {
+            Format::Latex => {
+                let mut engine = tex_engine()?;
+                let template = include_str!("../../paper/templates/appendix.tex.tera");
+                engine.add_raw_templates([("appendix.tex", template)])?;
+                engine.render("appendix.tex", &context)?
+            }
+            Format::Markdown => {
+                let mut engine = Tera::new();
+                engine.set_escape_fn(escape::markdown);
+                engine.autoescape_on([".md"]);
+                engine.register_filter("code", code);
+                let template = include_str!("../../paper/templates/appendix.md.tera");
+                engine.add_raw_templates([("appendix.md", template)])?;
+                engine.render("appendix.md", &context)?
+            }
+        };
+        Ok(text)
+    }
+}
+
+/// Marked safe: nothing inside a code span is markup.
+fn code(text: &str, _: Kwargs, _: &State<'_>) -> Value {
+    Value::safe_string(&escape::markdown_code(text))
+}

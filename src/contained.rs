@@ -1,0 +1,51 @@
+//! Readers of other people's formats that panic where a file was made to break them: contained, so that such a file is an
+//! error like any other. Fuzzing found them; none is known to do more than panic.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::Once;
+
+thread_local! {
+    /// A panic of this thread is expected and becomes an error.
+    static EXPECTED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What `read` returns, or the message it panicked with. Nothing is printed for such a panic. Whatever `read` can reach and
+/// changes must not be used after an error.
+///
+/// # Errors
+/// The panic's message, one line.
+pub fn contained<T>(read: impl FnOnce() -> T) -> Result<T, String> {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let before = take_hook();
+        set_hook(Box::new(move |panic| {
+            if !EXPECTED.get() {
+                before(panic);
+            }
+        }));
+    });
+    let outer = EXPECTED.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(read));
+    EXPECTED.set(outer);
+    result.map_err(|payload| format!("its reader gave up: {}", message(payload.as_ref())))
+}
+
+fn message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.and_then(|text| text.lines().next()).unwrap_or("no reason given")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_with_its_first_line() {
+        assert_eq!(contained(|| 5), Ok(5));
+        let failed = contained(|| -> u8 { panic!("no entry {}\nfor key", 7) });
+        assert_eq!(failed, Err("its reader gave up: no entry 7".to_owned()));
+        assert!(!EXPECTED.get(), "later panics are loud again");
+    }
+}
