@@ -21,6 +21,7 @@ pub use tokenizer::Tokenizer;
 use crate::graph::{Graph, ParamId};
 use crate::manifest::schema::{Architecture, Injection, ModelSource};
 use checkpoint::Checkpoint;
+pub(crate) use random::draw as draw_parameter;
 
 /// Where fetched hub checkpoints are kept, relative to the manifest's folder: `OWNER--NAME/REVISION` below it.
 pub const HUB_FOLDER: &str = "../runs/hub";

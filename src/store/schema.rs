@@ -10,7 +10,7 @@ use crate::backend::{BackendKind, DeviceKind, Target};
 use crate::manifest::schema::InputSource;
 
 /// Version of the columns below; a reader refuses every other one.
-pub const SCHEMA_VERSION: u32 = 4;
+pub const SCHEMA_VERSION: u32 = 5;
 
 /// Where a configuration stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -93,6 +93,15 @@ macro_rules! table {
                     dtype: <<$type as Cell>::Stored as Stored>::dtype(),
                     description: $doc.trim_ascii(),
                 },)+]
+            }
+
+            /// Names of the columns in which two rows differ.
+            pub(super) fn differing(&self, other: &$row) -> Vec<&'static str> {
+                let mut names = Vec::new();
+                $(if self.$name != other.$name {
+                    names.push(stringify!($name));
+                })+
+                names
             }
 
             /// The rows as dataframe columns.
@@ -239,6 +248,8 @@ table! {
         foreign_memory_bytes: Option<u64>,
         /// Mean number of host CPUs that other processes kept busy while samples were taken.
         foreign_cpus: Option<f64>,
+        /// Time by the runner's clock over the kernel's own count of it while samples were taken; null below a second.
+        clock_ratio: Option<f64>,
         /// Why the GPU's sensors were not read, where there is a GPU.
         guard_remark: Option<String>,
         /// Reading or drawing the weights.
@@ -369,6 +380,9 @@ table! {
         emulated: Option<bool>,
         /// Environment the configuration ran in: name of a file under environments/.
         environment: Option<String>,
+        /// `match`, or what differed from the pins (libraries loaded, driver, build), separated by semicolons; null where
+        /// nothing was built or measured, and in rows from before pins were compared.
+        pins: Option<String>,
         /// When it was finished, whole seconds since 1970 UTC.
         finished_unix_s: Option<u64>,
     }

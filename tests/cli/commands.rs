@@ -24,14 +24,23 @@ const BOTH: Cells<'_> = Cells {
 #[test]
 fn help_names_every_command_and_the_exit_codes() {
     let (stdout, _) = expect(0, &["--help"]);
-    for word in
-        ["plan", "run", "report", "verify", "infer", "doctor", "cache", "Exit codes: 0 all well, 1 some", "2 bad input"]
-    {
+    for word in [
+        "plan",
+        "run",
+        "report",
+        "verify",
+        "infer",
+        "doctor",
+        "selftest",
+        "cache",
+        "Exit codes: 0 all well, 1 some",
+        "2 bad input",
+    ] {
         assert!(stdout.contains(word), "{word}: {stdout}");
     }
     assert!(!stdout.contains("worker"), "{stdout}");
     assert!(expect(0, &["--version"]).0.starts_with("mixprec "));
-    for command in ["plan", "run", "report", "verify", "infer", "doctor"] {
+    for command in ["plan", "run", "report", "verify", "infer", "doctor", "selftest"] {
         expect(0, &[command, "--help"]);
     }
 }

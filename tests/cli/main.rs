@@ -10,7 +10,9 @@ mod faults;
 mod infer;
 mod libraries;
 mod numerics;
+mod pins;
 mod quality;
+mod selftest;
 mod timing;
 
 use std::process::Output;
