@@ -58,7 +58,10 @@ fn library(library: Library, found: Result<Found, LibraryError>) -> Finding {
     let cure = format!("{}, and leave {} unset", library.set_up(), library.variable());
     match found {
         Ok(found) => match drift::of_file(&found) {
-            None => finding(name, Status::Ok, MATCH),
+            None => {
+                let pin = pin.map_or_else(String::new, |pin| format!(": {}, sha256 {}", pin.version, pin.sha256));
+                finding(name, Status::Ok, format!("{MATCH}{pin}, {}", found.place()))
+            }
             Some(drift) => {
                 let detail = format!("{} instead of {} ({})", drift.found, drift.pinned, found.how);
                 finding(name, Status::Missing, detail).cured_by(cure)

@@ -278,18 +278,7 @@ mod tests {
 
     #[test]
     fn drivers_are_compared_number_by_number() {
-        let gpu = |driver: &str| Gpu {
-            name: "GPU".to_owned(),
-            uuid: None,
-            compute_capability: None,
-            memory_bytes: None,
-            driver: Some(driver.to_owned()),
-            sm_clock_max_mhz: None,
-            memory_clock_max_mhz: None,
-            power_limit_w: None,
-            persistence_mode: None,
-            mig_mode: None,
-        };
+        let gpu = |driver: &str| Gpu::bare("GPU", Some(driver.to_owned()));
         for new_enough in ["580.65.06", "580.126.20", "1000.1"] {
             assert_eq!(of_driver(&[gpu(new_enough)]), None);
         }

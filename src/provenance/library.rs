@@ -24,7 +24,7 @@ const INFERENCE_LIBRARIES: [&str; 12] = [
 ];
 
 /// Those of them that belong to the driver, and so to the machine: nothing pins them.
-const DRIVER_LIBRARIES: [&str; 2] = ["libcuda", "libnvidia-ml"];
+const DRIVER_LIBRARIES: [&str; 3] = ["libcuda", "libcudadebugger", "libnvidia-ml"];
 
 /// A shared library. The folder it came from is left out: it may name a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -58,8 +58,8 @@ fn crates(text: &str) -> Result<Value, String> {
     for package in text.split("[[package]]").skip(1) {
         // Lines of other tables would follow `[metadata]` and the like, which version 4 of the format does not have.
         let field = |name: &str| {
-            let lines = package.lines().filter_map(|line| line.split_once(" = "));
-            let (_, value) = lines.into_iter().find(|(key, _)| *key == name)?;
+            let mut lines = package.lines().filter_map(|line| line.split_once(" = "));
+            let (_, value) = lines.find(|(key, _)| *key == name)?;
             Some(value.trim_matches('"'))
         };
         let (Some(name), Some(version)) = (field("name"), field("version")) else {

@@ -141,13 +141,14 @@ fn rows(dir: &Path, plan: &Plan) -> Result<Vec<ResultRow>, ReportError> {
     }
     let (results, samples) = (if_there(results)?, if_there(samples)?);
     let records = journal::read(dir).map_err(StoreError::Journal)?.records;
-    if let Some(rows) = results {
-        consistency::results_follow(dir, plan, &records, &rows)?;
+    let rows = derive::derive(plan, &records);
+    if let Some(stored) = results {
+        consistency::results_follow(dir, plan, consistency::Measured { records: &records, rows: &rows }, &stored)?;
     }
     if let Some(samples) = samples {
         consistency::samples_follow(dir, &records, &samples)?;
     }
-    Ok(derive::derive(plan, &records))
+    Ok(rows)
 }
 
 /// A table that need not be there yet: a run writes them when it ends.

@@ -49,7 +49,7 @@ impl Classifier {
         let mut tensors = BTreeMap::new();
         for param in &graph.params {
             let values = draw_parameter(1, param);
-            let shape: Vec<usize> = [&[param.dims[0] / param.parts.len()], &param.dims[1..]].concat();
+            let shape: Vec<usize> = [&[param.dims[0] / param.parts.len()][..], &param.dims[1..]].concat();
             for (part, values) in param.parts.iter().zip(values.chunks(shape.iter().product())) {
                 tensors.insert(part.tensor.clone(), (shape.clone(), values.to_vec()));
             }
@@ -67,10 +67,10 @@ impl Classifier {
     pub fn write(&self, folder: &Path, name: &str) -> Result<String, SelftestError> {
         let folder = folder.join(name);
         fs::create_dir_all(&folder)?;
-        let views = self.tensors.iter().map(|(name, (shape, values))| {
+        let views = self.tensors.iter().map(|(name, (shape, values))| -> Result<_, SelftestError> {
             Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values))?))
         });
-        let bytes = safetensors::serialize(views.collect::<Result<Vec<_>, SelftestError>>()?, None)?;
+        let bytes = safetensors::serialize(views.collect::<Result<Vec<_>, _>>()?, None)?;
         fs::write(folder.join("model.safetensors"), &bytes)?;
         fs::write(folder.join("config.json"), self.config.to_string())?;
         fs::write(folder.join("tokenizer.json"), tokenizer().to_string())?;

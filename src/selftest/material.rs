@@ -7,8 +7,8 @@ use super::experiment::{Cells, Classifier, SENTENCES};
 use super::{Mutation, Said, State};
 use crate::digest::sha256;
 use crate::report::tables::quality::flips;
-use crate::stats::mcnemar;
 use crate::store::record::Outcome;
+use crate::store::schema::ResultRow;
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
@@ -33,7 +33,7 @@ fn scaled_checkpoint(folder: &Path, state: State) -> Said {
         model.values("intermediate.dense.weight")?.iter_mut().for_each(|value| *value *= 1.01);
         model.write(folder, "tiny")?;
     }
-    let models = format!("{{tiny: {{checkpoint: tiny, sha256: {pin}}}}}");
+    let models = format!("{{tiny: {{checkpoint: tiny, sha256: \"{pin}\"}}}}");
     Ok(failure(Cells { models: &models, ..Cells::default() }.outcome(folder)?))
 }
 
@@ -44,7 +44,7 @@ fn swapped_label(folder: &Path, state: State) -> Said {
         State::Mutated => SENTENCES.replacen("good\t1", "good\t0", 1),
     };
     fs::write(folder.join("dev.tsv"), sentences)?;
-    let inputs = format!("{{sentences: {{sst2: dev.tsv, sha256: {}}}}}", sha256(SENTENCES.as_bytes()));
+    let inputs = format!("{{sentences: {{sst2: dev.tsv, sha256: \"{}\"}}}}", sha256(SENTENCES.as_bytes()));
     let cells = Cells { models: "{tiny: {checkpoint: tiny}}", inputs: &inputs, ..Cells::default() };
     Ok(failure(cells.outcome(folder)?))
 }
@@ -66,9 +66,9 @@ fn swapped_classes(folder: &Path, state: State) -> Said {
         model.write(folder, "tiny")?;
     }
     let row = cells.row(folder, cells.measured(folder)?)?;
-    let (right, before) = (row.task_correct.unwrap_or(0), base.task_correct.unwrap_or(0));
+    let answered = |row: &ResultRow| row.task_predictions.as_ref().map_or(0, String::len);
     Ok(flips(&base, &row).filter(|&flips| flips > 0).map(|flips| {
-        let p = mcnemar(before.min(flips as u64), right.min(flips as u64)).unwrap_or(f64::NAN);
-        format!("{flips} answers flipped, {right} right where {before} were, McNemar p = {p:.3}")
+        let (right, before) = (row.task_correct.unwrap_or(0), base.task_correct.unwrap_or(0));
+        format!("{flips} of {} answers flipped, {right} right where {before} were", answered(&row))
     }))
 }

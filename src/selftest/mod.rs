@@ -152,11 +152,11 @@ pub fn mutations() -> Vec<Mutation> {
 /// # Errors
 /// [`SelftestError::Scratch`]. What goes wrong later is an outcome.
 pub fn run(mutations: &[Mutation]) -> Result<Vec<Verdict>, SelftestError> {
-    mutations.iter().map(|mutation| Ok(verdict(mutation, outcome(mutation)?))).collect()
-}
-
-fn verdict(Mutation { name, injected, .. }: &Mutation, outcome: Outcome) -> Verdict {
-    Verdict { name, injected, outcome }
+    let verdict = |mutation: &Mutation| {
+        let outcome = outcome(mutation)?;
+        Ok(Verdict { name: mutation.name, injected: mutation.injected, outcome })
+    };
+    mutations.iter().map(verdict).collect()
 }
 
 fn outcome(mutation: &Mutation) -> Result<Outcome, SelftestError> {

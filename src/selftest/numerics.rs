@@ -18,18 +18,10 @@ pub(super) fn mutations() -> Vec<Mutation> {
     vec![
         Mutation::new("numerics", "a NaN in one weight", nan),
         Mutation::new("overflow", "an activation of 100000 under FP16", |folder, state| {
-            let models = [
-                PLAIN_BERT,
-                "{tiny: {random: 1, architecture: bert-tiny, inject: {layer: 1, channel: 7, magnitude: 100000}}}",
-            ];
-            bad_operation(folder, models[usize::from(state.is_mutated())], BadKind::Inf)
+            bad_operation(folder, &tiny("bert-tiny", 100_000, state), BadKind::Inf)
         }),
         Mutation::new("silent failure", "an activation of 300 before a layer norm under FP16", |folder, state| {
-            let models = [
-                PLAIN_GPT2,
-                "{tiny: {random: 1, architecture: gpt2-tiny, inject: {layer: 1, channel: 7, magnitude: 300}}}",
-            ];
-            bad_operation(folder, models[usize::from(state.is_mutated())], BadKind::Silent)
+            bad_operation(folder, &tiny("gpt2-tiny", 300, state), BadKind::Silent)
         }),
         Mutation::new("comparison with FP32", "one weight tensor times 1.01", scaled_weight),
         Mutation::new(
@@ -41,8 +33,14 @@ pub(super) fn mutations() -> Vec<Mutation> {
     ]
 }
 
-const PLAIN_BERT: &str = "{tiny: {random: 1, architecture: bert-tiny}}";
-const PLAIN_GPT2: &str = "{tiny: {random: 1, architecture: gpt2-tiny}}";
+/// A model of this architecture, with an activation of this magnitude where it is mutated.
+fn tiny(architecture: &str, magnitude: u32, state: State) -> String {
+    let inject = match state {
+        State::Whole => String::new(),
+        State::Mutated => format!(", inject: {{layer: 1, channel: 7, magnitude: {magnitude}}}"),
+    };
+    format!("{{tiny: {{random: 1, architecture: {architecture}{inject}}}}}")
+}
 
 /// The whole way of a row: checkpoint, engine, comparison, tolerance. The reference has the NaN as well, since it is made of
 /// the same weights; the count of what is not finite does not depend on it.

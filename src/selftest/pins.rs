@@ -56,18 +56,7 @@ fn stranger(folder: &Path, state: State) -> Said {
 
 fn old_driver(_folder: &Path, state: State) -> Said {
     let driver = if state.is_mutated() { "570.86.10" } else { "580.65.06" };
-    let gpu = Gpu {
-        name: "GPU".to_owned(),
-        uuid: None,
-        compute_capability: None,
-        memory_bytes: None,
-        driver: Some(driver.to_owned()),
-        sm_clock_max_mhz: None,
-        memory_clock_max_mhz: None,
-        power_limit_w: None,
-        persistence_mode: None,
-        mig_mode: None,
-    };
+    let gpu = Gpu::bare("GPU", Some(driver.to_owned()));
     Ok(drift::of_driver(&[gpu]).map(|drift| drift.to_string()))
 }
 

@@ -17,22 +17,31 @@ use crate::plan::{Configuration, ConfigurationId, Plan};
 /// Two sums of the same numbers may differ by so much, relative: another version may add them in another order.
 const ROUNDING: f64 = 1e-9;
 
+/// What the journal beside a table holds.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured<'a> {
+    /// Every record.
+    pub records: &'a [Record],
+    /// The rows that they come to.
+    pub rows: &'a [ResultRow],
+}
+
 /// Checks `results.parquet` against the journal beside it. It may be older than the journal: a row must be that of some
 /// record of its configuration, or pending.
 ///
 /// # Errors
 /// [`StoreError::Contradiction`] naming the first row and its columns.
-pub fn results_follow(dir: &Path, plan: &Plan, records: &[Record], rows: &[ResultRow]) -> Result<(), StoreError> {
+pub fn results_follow(dir: &Path, plan: &Plan, of: Measured<'_>, rows: &[ResultRow]) -> Result<(), StoreError> {
     let configurations = by_id(plan);
+    let newest: HashMap<&str, &ResultRow> = of.rows.iter().map(|row| (row.id.as_str(), row)).collect();
     for row in rows {
-        let Some(configuration) = configurations.get(row.id.as_str()) else { continue };
-        let of_row = records.iter().rev().filter(|record| record.id == configuration.id);
-        let mut possible = of_row.map(|record| derive::row(configuration, record));
-        let newest = possible.next().unwrap_or_else(|| derive::pending(configuration));
-        if *row == newest || *row == derive::pending(configuration) || possible.any(|older| older == *row) {
-            continue;
+        let known = configurations.get(row.id.as_str()).zip(newest.get(row.id.as_str()));
+        let Some((&configuration, &newest)) = known.filter(|(_, newest)| **newest != row) else { continue };
+        let of_row = of.records.iter().filter(|record| record.id == configuration.id);
+        let mut older = of_row.map(|record| derive::row(configuration, record));
+        if *row != derive::pending(configuration) && !older.any(|older| older == *row) {
+            return Err(contradiction(dir, RESULTS_FILE, &row.id, &row.differing(newest), JOURNAL_FILE));
         }
-        return Err(contradiction(dir, RESULTS_FILE, &row.id, &row.differing(&newest), JOURNAL_FILE));
     }
     Ok(())
 }
@@ -49,7 +58,7 @@ pub fn samples_follow(dir: &Path, records: &[Record], samples: &[SampleRow]) -> 
     for (id, environment, series) in series_of(samples) {
         let of_record = |record: &&Record| match &record.outcome {
             Outcome::Ok(measured) if record.environment == environment => {
-                derive::sample_rows(&record.id, environment, measured).eq(series.iter().map(|&sample| sample.clone()))
+                derive::sample_rows(&record.id, environment, measured).eq(series.iter().copied().cloned())
             }
             _ => false,
         };

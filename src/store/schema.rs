@@ -96,7 +96,7 @@ macro_rules! table {
             }
 
             /// Names of the columns in which two rows differ.
-            pub(super) fn differing(&self, other: &$row) -> Vec<&'static str> {
+            pub fn differing(&self, other: &$row) -> Vec<&'static str> {
                 let mut names = Vec::new();
                 $(if self.$name != other.$name {
                     names.push(stringify!($name));
