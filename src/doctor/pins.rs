@@ -173,6 +173,6 @@ mod tests {
     fn a_changed_build_is_a_limitation_and_no_drift() {
         let build = Build { commit: Some("0".repeat(40)), dirty: Some(true), ..Build::current() };
         let finding = commit(&build);
-        assert_eq!((finding.status, has_drift(&[finding.clone()])), (Status::Limited, false));
+        assert_eq!((finding.status, has_drift(std::slice::from_ref(&finding))), (Status::Limited, false));
     }
 }

@@ -20,14 +20,17 @@ pub use print::{json, text};
 /// What a detector says of a thing; `None` when it has nothing to object to.
 pub type Said = Result<Option<String>, SelftestError>;
 
+/// Sets a thing up in an empty folder, mutated or whole, and asks its detector.
+pub type Ask = Box<dyn Fn(&Path, State) -> Said>;
+
 /// A fault and who has to notice it.
 pub struct Mutation {
     /// What is watched.
     pub name: &'static str,
     /// What is injected.
     pub injected: &'static str,
-    /// Sets the thing up in an empty folder, mutated or whole, and asks the detector.
-    pub ask: Box<dyn Fn(&Path, State) -> Said>,
+    /// The thing and its detector.
+    pub ask: Ask,
 }
 
 impl Mutation {

@@ -380,8 +380,7 @@ table! {
         emulated: Option<bool>,
         /// Environment the configuration ran in: name of a file under environments/.
         environment: Option<String>,
-        /// `match`, or what differed from the pins (libraries loaded, driver, build), separated by semicolons; null where
-        /// nothing was built or measured, and in rows from before pins were compared.
+        /// `match`, or what differed from the pins, by semicolons; null where nothing was measured or compared.
         pins: Option<String>,
         /// When it was finished, whole seconds since 1970 UTC.
         finished_unix_s: Option<u64>,
@@ -397,6 +396,6 @@ mod tests {
         let columns = ResultRow::columns().into_iter().chain(SampleRow::columns());
         let names: Vec<_> = columns.map(|column| format!("{} {}", column.name, column.dtype)).collect();
         let digest = crate::digest::sha256(names.join("\n").as_bytes());
-        assert_eq!((SCHEMA_VERSION, &digest[..16]), (4, "d4cceebd428b5738"), "columns changed: raise SCHEMA_VERSION");
+        assert_eq!((SCHEMA_VERSION, &digest[..16]), (5, "027e4f1e3b419640"), "columns changed: raise SCHEMA_VERSION");
     }
 }
