@@ -35,11 +35,11 @@ pub(super) fn mutations() -> Vec<Mutation> {
 
 /// A model of this architecture, with an activation of this magnitude where it is mutated.
 fn tiny(architecture: &str, magnitude: u32, state: State) -> String {
-    let inject = match state {
-        State::Whole => String::new(),
-        State::Mutated => format!(", inject: {{layer: 1, channel: 7, magnitude: {magnitude}}}"),
+    let (name, inject) = match state {
+        State::Whole => ("tiny", String::new()),
+        State::Mutated => ("tiny-injected", format!(", inject: {{layer: 1, channel: 7, magnitude: {magnitude}}}")),
     };
-    format!("{{tiny: {{random: 1, architecture: {architecture}{inject}}}}}")
+    format!("{{{name}: {{random: 1, architecture: {architecture}{inject}}}}}")
 }
 
 /// The whole way of a row: checkpoint, engine, comparison, tolerance. The reference has the NaN as well, since it is made of
