@@ -6,8 +6,17 @@ use std::path::Path;
 use std::process::Command;
 
 /// What goes into the binary. Only changes to these make a build dirty.
-const SOURCES: [&str; 7] =
-    ["src", "build.rs", "Cargo.toml", "Cargo.lock", "paper/templates", "paper/fonts", "experiments/claims.yaml"];
+const SOURCES: [&str; 9] = [
+    "src",
+    "build.rs",
+    "Cargo.toml",
+    "Cargo.lock",
+    "flake.lock",
+    "container/wheels.json",
+    "paper/templates",
+    "paper/fonts",
+    "experiments/claims.yaml",
+];
 
 fn main() {
     // cargo reruns the script always when a watched path does not exist, so only existing ones are named.

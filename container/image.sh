@@ -34,8 +34,8 @@ if git ls-files --error-unmatch Cargo.toml >/dev/null 2>&1; then
     time=$(git log -1 --format=%ct)
     dirty=false
     # Files that get into the image; the same commit with others is not the same image.
-    if [ -n "$(git status --porcelain -- Cargo.toml Cargo.lock LICENSE build.rs src paper/templates paper/fonts \
-        experiments container .dockerignore)" ]; then
+    if [ -n "$(git status --porcelain -- Cargo.toml Cargo.lock flake.lock LICENSE build.rs src paper/templates \
+        paper/fonts experiments container .dockerignore)" ]; then
         dirty=true
     fi
 fi

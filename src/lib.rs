@@ -26,6 +26,7 @@ pub mod provenance;
 pub mod report;
 pub mod rerun;
 pub mod runner;
+pub mod selftest;
 pub mod stats;
 pub mod store;
 pub mod timing;

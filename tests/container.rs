@@ -71,7 +71,16 @@ fn the_context_has_what_the_recipe_copies() {
         let is_copied = copied.iter().any(|copied| Path::new(copied).starts_with(path));
         assert!(is_copied, "{path} is in the context and nothing copies it");
     }
-    for source in ["src", "build.rs", "Cargo.toml", "Cargo.lock", "paper/templates", "paper/fonts"] {
+    for source in [
+        "src",
+        "build.rs",
+        "Cargo.toml",
+        "Cargo.lock",
+        "flake.lock",
+        "container/wheels.json",
+        "paper/templates",
+        "paper/fonts",
+    ] {
         assert!(copied.iter().any(|copied| copied == source), "{source} is not copied");
     }
 }

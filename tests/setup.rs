@@ -101,6 +101,13 @@ impl Index {
     /// comes with one is on the PATH.
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     fn set_up(&self, step: &str, driver: bool) -> String {
+        let output = self.try_set_up(step, driver);
+        assert!(output.status.success(), "{}", both_streams(&output));
+        both_streams(&output)
+    }
+
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    fn try_set_up(&self, step: &str, driver: bool) -> Output {
         let container = self.path("container");
         if !container.exists() {
             fs::create_dir(&container).unwrap();
@@ -117,16 +124,14 @@ impl Index {
             fs::set_permissions(&command, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         }
         let path = std::env::var("PATH").unwrap();
-        let output = Command::new("bash")
+        Command::new("bash")
             .arg(container.join("setup.sh"))
             .arg(step)
             .env("PATH", format!("{}:{path}", bin.display()))
             .env("PIP_NO_INDEX", "1")
             .env("PIP_FIND_LINKS", self.path("index"))
             .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", both_streams(&output));
-        both_streams(&output)
+            .unwrap()
     }
 
     fn edit_pins(&self, from: &str, to: &str) {
@@ -298,6 +303,32 @@ fn the_libraries_of_cuda_can_be_fetched_alone_and_without_a_driver() {
         assert!(index.set_up("--cuda", false).contains(expected));
         assert_eq!(index.names("runs/libraries"), ["cublas-0.1.0", "cuda-nvrtc-0.1.0"]);
     }
+}
+
+/// Removed pins and a changed hash are named, and nothing is fetched.
+#[test]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn set_up_without_its_pins_or_with_a_wrong_one_stops() {
+    let Some(index) = Index::of("py3-none-any", &["cublas", "cuda-nvrtc", "onnxruntime", "tensorrt-rtx"]) else {
+        return;
+    };
+    index.set_up("--libraries", false);
+    let pins = index.path("container/wheels.json");
+    let text = fs::read_to_string(&pins).unwrap();
+    fs::remove_file(&pins).unwrap();
+    for step in ["--libraries", "--cuda", "--minilm"] {
+        let output = index.try_set_up(step, false);
+        let said = both_streams(&output);
+        assert!(!output.status.success(), "{step}: {said}");
+        assert!(said.contains("container/wheels.json is not here") && said.contains("git checkout"), "{step}: {said}");
+    }
+    let pinned: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let files = pinned["wheels"]["onnxruntime"]["unpack"].as_object().unwrap();
+    let hash = files.values().next().unwrap()["sha256"].as_str().unwrap();
+    fs::write(&pins, text.replace(hash, &"0".repeat(64))).unwrap();
+    let output = index.try_set_up("--libraries", false);
+    let said = both_streams(&output);
+    assert!(!output.status.success() && said.contains("does not have the pinned digest"), "{said}");
 }
 
 #[test]

@@ -1,18 +1,17 @@
-//! The shared libraries of the backends. What set-up fetches is pinned in `container/wheels.json`, which is compiled in:
-//! versions, file names and digests are stated there and nowhere else.
+//! The shared libraries of the backends. What set-up fetches is pinned in `container/wheels.json`, which is compiled in
+//! (`provenance/pins.rs`): versions, file names and digests are stated there and nowhere else.
 
 mod places;
 
-use std::collections::BTreeMap;
 use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 
-use serde::Deserialize;
 use thiserror::Error;
 
+use super::BackendKind;
 use crate::digest::sha256_file;
+use crate::provenance::pins;
 
 pub use places::find;
 
@@ -59,6 +58,19 @@ impl Library {
         Library::NvrtcBuiltins,
         Library::CublasLt,
     ];
+
+    /// What engines of a backend execute with.
+    pub fn of(kind: BackendKind) -> &'static [Library] {
+        match kind {
+            BackendKind::Reference | BackendKind::Mock => &[],
+            BackendKind::OnnxRuntime => &[Library::OnnxRuntime],
+            BackendKind::Cuda => &[Library::Nvrtc, Library::NvrtcBuiltins, Library::CublasLt],
+            BackendKind::TensorRt if cfg!(feature = "tensorrt-enterprise") => {
+                &[Library::TensorRt, Library::TensorRtParser]
+            }
+            BackendKind::TensorRt => &[Library::TensorRtRtx, Library::TensorRtRtxParser],
+        }
+    }
 
     /// The environment variable that says where else it is.
     pub fn variable(self) -> &'static str {
@@ -114,7 +126,7 @@ impl Library {
             Library::CublasLt => "cublas",
             Library::TensorRt | Library::TensorRtParser => return Ok(None),
         };
-        let pins = PINS.as_ref().map_err(|message| LibraryError::Pins(message.clone()))?;
+        let pins = pins::compiled_in().map_err(LibraryError::Pins)?;
         let pin = pins.wheels.get(wheel).and_then(|pinned| {
             let (file, pin) = pinned.unpack.iter().find(|(file, _)| file.starts_with(self.stem()))?;
             Some(Pin {
@@ -153,27 +165,6 @@ pub struct Pin {
     /// Digest, hexadecimal.
     pub sha256: &'static str,
 }
-
-#[derive(Debug, Deserialize)]
-struct Pins {
-    wheels: BTreeMap<String, Wheel>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Wheel {
-    version: String,
-    unpack: BTreeMap<String, PinnedFile>,
-}
-
-#[derive(Debug, Deserialize)]
-struct PinnedFile {
-    bytes: u64,
-    sha256: String,
-}
-
-static PINS: LazyLock<Result<Pins, String>> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("../../container/wheels.json")).map_err(|error| error.to_string())
-});
 
 /// A library that cannot be used, in one line with the cure.
 #[derive(Debug, Error, PartialEq, Eq)]

@@ -171,18 +171,7 @@ mod tests {
 
     #[test]
     fn a_gpu_without_nvml_is_a_limitation() {
-        let gpu = Gpu {
-            name: "NVIDIA H200".to_owned(),
-            uuid: None,
-            compute_capability: None,
-            memory_bytes: None,
-            driver: None,
-            sm_clock_max_mhz: None,
-            memory_clock_max_mhz: None,
-            power_limit_w: None,
-            persistence_mode: None,
-            mig_mode: None,
-        };
+        let gpu = Gpu::bare("NVIDIA H200", None);
         let watched = gpus(std::slice::from_ref(&gpu), None);
         assert_eq!((watched[0].status, watched[0].detail.as_str()), (Status::Ok, "NVIDIA H200"));
         let blind = gpus(&[gpu], Some("no library".to_owned()));

@@ -6,6 +6,7 @@ mod libraries;
 mod machine;
 mod material;
 mod paper;
+mod pins;
 mod render;
 
 use std::path::Path;
@@ -15,6 +16,7 @@ use serde::Serialize;
 use crate::backend::{self, Availability, BackendKind};
 use crate::provenance::Environment;
 
+pub use pins::has_drift;
 pub use render::{json, text};
 
 /// What a finding is about, in the order of the report.
@@ -27,6 +29,8 @@ pub enum Section {
     Backends,
     /// Shared libraries that backends load.
     Libraries,
+    /// What is pinned, against what is here.
+    Pins,
     /// Manifests, checkpoints and data.
     Material,
     /// Programs that print the paper.
@@ -89,6 +93,7 @@ pub fn report_in(root: &Path) -> Vec<Finding> {
     let mut findings = machine::findings(&environment, root);
     findings.extend(backends.into_iter().map(|(_, finding)| finding));
     findings.extend(libraries::findings(!environment.gpus.is_empty()));
+    findings.extend(pins::findings(root, &environment.gpus, &environment.build));
     findings.extend(material.into_findings());
     findings.push(paper);
     findings.extend(commands);
@@ -143,8 +148,8 @@ mod tests {
     fn the_report_is_in_section_order_and_ends_with_commands() {
         let findings = report_in(Path::new(env!("CARGO_MANIFEST_DIR")));
         assert!(findings.is_sorted_by_key(|finding| finding.section));
-        let sections = [Section::Machine, Section::Backends, Section::Libraries, Section::Material, Section::Paper];
-        for section in sections.into_iter().chain([Section::Commands]) {
+        let sections = [Section::Machine, Section::Backends, Section::Libraries, Section::Pins, Section::Material];
+        for section in sections.into_iter().chain([Section::Paper, Section::Commands]) {
             assert!(findings.iter().any(|finding| finding.section == section), "{section:?}");
         }
     }

@@ -10,6 +10,7 @@ impl Section {
             Section::Machine => "Machine",
             Section::Backends => "Backends",
             Section::Libraries => "Libraries",
+            Section::Pins => "Pins: what is here against what is pinned",
             Section::Material => "Checkpoints and data",
             Section::Paper => "Paper",
             Section::Commands => "What can run here now",

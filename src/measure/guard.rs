@@ -1,11 +1,12 @@
-//! The machine guard: reads a GPU's sensors between blocks of samples, never inside one, and looks at what else runs on
-//! the host's CPUs.
+//! The machine guard: reads a GPU's sensors between blocks of samples, never inside one, looks at what else runs on the
+//! host's CPUs, and holds the clock against the kernel's.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::gpu_sensor::NvmlSensor;
 use super::neighbours::Neighbours;
+use super::timekeeping::Timekeeping;
 use crate::backend::Engine;
 use crate::stats::median;
 use crate::store::conditions::{Conditions, ThrottleReason};
@@ -59,6 +60,8 @@ pub struct Guard {
     last: Option<Instant>,
     neighbours: Neighbours,
     foreign_cpus: Option<f64>,
+    timekeeping: Timekeeping,
+    clock_ratio: Option<f64>,
 }
 
 impl Guard {
@@ -75,17 +78,27 @@ impl Guard {
 
     /// A guard with these sensors, or without for this reason.
     pub fn new(sensor: Result<Box<dyn Sensor>, Option<String>>) -> Self {
-        Guard { sensor, readings: Vec::new(), last: None, neighbours: Neighbours::now(), foreign_cpus: None }
+        Guard {
+            sensor,
+            readings: Vec::new(),
+            last: None,
+            neighbours: Neighbours::now(),
+            foreign_cpus: None,
+            timekeeping: Timekeeping::begin(),
+            clock_ratio: None,
+        }
     }
 
     /// Forgets what else ran on the CPUs so far: samples begin here.
     pub fn begin(&mut self) {
         self.neighbours = Neighbours::now();
         self.read();
+        self.timekeeping = Timekeeping::begin();
     }
 
     /// Samples end here.
     pub fn end(&mut self) {
+        self.clock_ratio = self.timekeeping.ratio();
         self.foreign_cpus = self.neighbours.foreign_cpus();
         self.read();
     }
@@ -135,6 +148,7 @@ impl Guard {
             foreign_processes: foreign.iter().map(|foreign| foreign.processes).max(),
             foreign_memory_bytes: foreign.iter().filter_map(|foreign| foreign.memory_bytes).max(),
             foreign_cpus: self.foreign_cpus,
+            clock_ratio: self.clock_ratio,
             remark: self.sensor.as_ref().err().cloned().flatten(),
         }
     }

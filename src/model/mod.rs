@@ -27,6 +27,7 @@ use crate::digest::sha256_file;
 use crate::graph::{Graph, ParamId};
 use crate::manifest::schema::{Architecture, Injection, ModelSource};
 use checkpoint::Checkpoint;
+pub(crate) use random::draw as draw_parameter;
 
 /// What a person wants out of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use crate::graph::{Init, Param};
 const STREAM_ELEMENTS: usize = 1 << 16;
 
 /// Draws a parameter. Its generator is seeded by the checkpoint's seed and the parameter's name.
-pub(super) fn draw(seed: u64, param: &Param) -> Vec<f32> {
+pub(crate) fn draw(seed: u64, param: &Param) -> Vec<f32> {
     match param.init {
         Init::Zeros => vec![0.0; param.elements()],
         Init::Ones => vec![1.0; param.elements()],

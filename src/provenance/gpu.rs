@@ -34,6 +34,22 @@ pub struct Gpu {
 }
 
 impl Gpu {
+    /// One of which the name and perhaps the driver are known.
+    pub fn bare(name: impl Into<String>, driver: Option<String>) -> Self {
+        Gpu {
+            name: name.into(),
+            uuid: None,
+            compute_capability: None,
+            memory_bytes: None,
+            driver,
+            sm_clock_max_mhz: None,
+            memory_clock_max_mhz: None,
+            power_limit_w: None,
+            persistence_mode: None,
+            mig_mode: None,
+        }
+    }
+
     /// `NVIDIA A100-SXM4-80GB, driver 580.65.06, compute capability 8.0, 80.0 GiB, SM clock up to 1410 MHz, ...`: what is
     /// known of it, on one line.
     pub fn describe(&self) -> String {
@@ -106,19 +122,9 @@ fn parse_information(text: &str, driver: Option<String>) -> Option<Gpu> {
         let (_, value) = text.lines().filter_map(|line| line.split_once(':')).find(|(name, _)| name.trim() == key)?;
         Some(value.trim().to_owned()).filter(|value| !value.is_empty())
     };
-    Some(Gpu {
-        name: field("Model")?,
-        // The driver prints question marks until the device has been opened once.
-        uuid: field("GPU UUID").filter(|uuid| !uuid.contains('?')),
-        compute_capability: None,
-        memory_bytes: None,
-        driver,
-        sm_clock_max_mhz: None,
-        memory_clock_max_mhz: None,
-        power_limit_w: None,
-        persistence_mode: None,
-        mig_mode: None,
-    })
+    // The driver prints question marks until the device has been opened once.
+    let uuid = field("GPU UUID").filter(|uuid| !uuid.contains('?'));
+    Some(Gpu { uuid, ..Gpu::bare(field("Model")?, driver) })
 }
 
 /// `NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  Sun ...` -> `580.65.06`.

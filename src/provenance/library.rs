@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::sha256_file;
 
 /// File-name beginnings of the libraries that execute models or drive devices.
-const INFERENCE_LIBRARIES: [&str; 10] = [
+const INFERENCE_LIBRARIES: [&str; 12] = [
     "libcublas",
     "libcublasLt",
     "libcuda",
@@ -16,10 +16,15 @@ const INFERENCE_LIBRARIES: [&str; 10] = [
     "libcudnn",
     "libnvinfer",
     "libnvidia-ml",
+    "libnvonnxparser",
     "libnvrtc",
     "libonnxruntime",
+    "libtensorrt_onnxparser_rtx",
     "libtensorrt_rtx",
 ];
+
+/// Those of them that belong to the driver, and so to the machine: nothing pins them.
+const DRIVER_LIBRARIES: [&str; 3] = ["libcuda", "libcudadebugger", "libnvidia-ml"];
 
 /// A shared library. The folder it came from is left out: it may name a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,8 +40,23 @@ pub struct Library {
 /// The inference libraries mapped into this process, by file name. Empty for the reference backend, and where the
 /// system has no `/proc`. Ask in the process that executes: libraries are loaded by the worker.
 pub fn loaded() -> Vec<Library> {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    mapped_files(&maps).iter().filter_map(|path| describe(path)).collect()
+    mapped().iter().filter_map(|path| describe(path)).collect()
+}
+
+/// Every file mapped into this process. One that was deleted since ends in ` (deleted)`. Empty where the system has no
+/// `/proc`.
+pub fn mapped() -> BTreeSet<PathBuf> {
+    mapped_files(&std::fs::read_to_string("/proc/self/maps").unwrap_or_default())
+}
+
+/// Whether a file is, by its name, an inference library other than the driver's.
+pub fn is_inference(path: &Path) -> bool {
+    let stem = path.file_name().and_then(|file| file.to_str()?.split_once(".so")).map(|(stem, _)| stem);
+    stem.is_some_and(|stem| is_listed(stem) && !DRIVER_LIBRARIES.contains(&stem))
+}
+
+fn is_listed(stem: &str) -> bool {
+    INFERENCE_LIBRARIES.iter().any(|name| stem.starts_with(name))
 }
 
 fn mapped_files(maps: &str) -> BTreeSet<PathBuf> {
@@ -46,7 +66,7 @@ fn mapped_files(maps: &str) -> BTreeSet<PathBuf> {
 fn describe(path: &Path) -> Option<Library> {
     let file = path.file_name()?.to_str()?;
     let (stem, version) = file.split_once(".so")?;
-    if !INFERENCE_LIBRARIES.iter().any(|name| stem.starts_with(name)) {
+    if !is_listed(stem) {
         return None;
     }
     let version = version.trim_start_matches('.');

@@ -1,13 +1,16 @@
 //! Where a number comes from: the build, the machine and the settings it was measured under.
 
 pub mod build;
+pub mod drift;
 pub mod environment;
 pub mod gpu;
 pub mod library;
 pub mod machine;
+pub mod pins;
 pub mod variables;
 
 pub use build::Build;
+pub use drift::Drift;
 pub use environment::{Environment, EnvironmentError};
 pub use gpu::Gpu;
 pub use library::Library;

@@ -10,7 +10,7 @@ use crate::plan::{Configuration, Plan};
 use crate::provenance::{Environment, environment};
 use crate::runner::PLAN_FILE;
 use crate::store::schema::{ResultRow, Status};
-use crate::store::{StoreError, derive, journal, parquet};
+use crate::store::{StoreError, consistency, derive, journal, parquet};
 
 /// A run folder, read.
 #[derive(Debug, Clone)]
@@ -69,7 +69,8 @@ pub struct Group<'a> {
 
 impl Data {
     /// Reads `dir`. Where there is a journal the rows are derived from it, so that tables of an earlier state cannot
-    /// speak; a published folder without one is read by its tables.
+    /// speak; a published folder without one is read by its tables. Tables that were changed since they were written are
+    /// refused: each must follow from the journal or, without one, the results from the samples.
     ///
     /// # Errors
     /// [`ReportError`] naming the file that is absent or damaged; a damaged table is refused beside a journal too.
@@ -132,16 +133,29 @@ fn distinct_environments(rows: &[ResultRow]) -> bool {
 }
 
 fn rows(dir: &Path, plan: &Plan) -> Result<Vec<ResultRow>, ReportError> {
-    let table = parquet::read_results(dir);
+    let (results, samples) = (parquet::read_results(dir), parquet::read_samples(dir));
     if !dir.join(journal::JOURNAL_FILE).exists() {
-        return Ok(table?);
+        let rows = results?;
+        consistency::tables_agree(dir, plan, &rows, &samples?)?;
+        return Ok(rows);
     }
+    let (results, samples) = (if_there(results)?, if_there(samples)?);
+    let records = journal::read(dir).map_err(StoreError::Journal)?.records;
+    let rows = derive::derive(plan, &records);
+    if let Some(stored) = results {
+        consistency::results_follow(dir, plan, consistency::Measured { records: &records, rows: &rows }, &stored)?;
+    }
+    if let Some(samples) = samples {
+        consistency::samples_follow(dir, &records, &samples)?;
+    }
+    Ok(rows)
+}
+
+/// A table that need not be there yet: a run writes them when it ends.
+fn if_there<T>(table: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     match table {
-        Ok(_) | Err(StoreError::Absent { .. }) => {
-            let records = journal::read(dir).map_err(StoreError::Journal)?.records;
-            Ok(derive::derive(plan, &records))
-        }
-        Err(damaged) => Err(damaged.into()),
+        Err(StoreError::Absent { .. }) => Ok(None),
+        other => other.map(Some),
     }
 }
 

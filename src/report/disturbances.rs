@@ -2,6 +2,7 @@
 
 use super::data::{Data, distinct, series};
 use super::numbers;
+use crate::measure::timekeeping;
 use crate::store::schema::ResultRow;
 
 /// Rows that a caveat names; the table of the machine's state has all.
@@ -19,11 +20,14 @@ pub enum Disturbance {
     SharedGpu,
     /// Others used the host's CPUs.
     SharedCpus,
+    /// The clock and the kernel counted different times.
+    Clock,
 }
 
 impl Disturbance {
     /// Every kind, most important first.
-    pub const ALL: [Disturbance; 3] = [Disturbance::Throttled, Disturbance::SharedGpu, Disturbance::SharedCpus];
+    pub const ALL: [Disturbance; 4] =
+        [Disturbance::Clock, Disturbance::Throttled, Disturbance::SharedGpu, Disturbance::SharedCpus];
 
     /// Whether the row was measured under it.
     pub fn of(self, row: &ResultRow) -> bool {
@@ -31,6 +35,7 @@ impl Disturbance {
             Disturbance::Throttled => row.throttled == Some(true),
             Disturbance::SharedGpu => row.foreign_processes.is_some_and(|others| others > 0),
             Disturbance::SharedCpus => row.foreign_cpus.is_some_and(|cpus| cpus > TOLERATED_FOREIGN_CPUS),
+            Disturbance::Clock => row.clock_ratio.is_some_and(|ratio| !timekeeping::agrees(ratio)),
         }
     }
 
@@ -40,6 +45,7 @@ impl Disturbance {
             Disturbance::Throttled => "Measured while the GPU's clocks were held back.",
             Disturbance::SharedGpu => "Measured while other processes had a compute context on the GPU.",
             Disturbance::SharedCpus => "Measured while other processes used the host's CPUs.",
+            Disturbance::Clock => "Measured while the clock ran slower or faster than the kernel's.",
         }
     }
 
@@ -60,6 +66,11 @@ impl Disturbance {
             Disturbance::SharedCpus => {
                 let most = rows.iter().filter_map(|row| row.foreign_cpus).fold(0.0, f64::max);
                 format!("up to {} CPUs on average", numbers::fixed(most, 1))
+            }
+            Disturbance::Clock => {
+                let ratios = rows.iter().filter_map(|row| row.clock_ratio);
+                let worst = ratios.max_by(|a, b| (a - 1.0).abs().total_cmp(&(b - 1.0).abs())).unwrap_or(1.0);
+                format!("at worst {} of its pace", numbers::significant(worst, 3))
             }
         }
     }

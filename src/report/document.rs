@@ -9,7 +9,7 @@ use super::figures::{self, Figure, FigureError};
 use super::machines::{Machine, machines};
 use super::macros::{Macro, macros};
 use super::table::Table;
-use super::{caveats, tables};
+use super::{caveats, pins, tables};
 
 /// A report.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -26,6 +26,8 @@ pub struct Document {
     pub claims: Vec<ClaimView>,
     /// How many of which verdict.
     pub claims_summary: String,
+    /// Whether what was loaded was what is pinned: under the claims and every table.
+    pub pins: String,
     /// Tables and figures.
     pub sections: Vec<Section>,
     /// Numbers for prose.
@@ -85,6 +87,10 @@ pub fn document(data: &Data, verdicts: Vec<Verdict>) -> Result<Document, FigureE
     if let Some(speedup) = sections.iter_mut().find(|section| section.slug == SPEEDUP_SLUG) {
         speedup.tables.push(tables::cross_gpu::cross_gpu(&machines, &verdicts));
     }
+    let pins = pins::note(data);
+    for table in sections.iter_mut().flat_map(|section| &mut section.tables) {
+        table.pins.get_or_insert_with(|| pins.clone());
+    }
     Ok(Document {
         name: data.plan.name.clone(),
         question: data.plan.question.clone(),
@@ -92,6 +98,7 @@ pub fn document(data: &Data, verdicts: Vec<Verdict>) -> Result<Document, FigureE
         caveats: caveats::caveats(data),
         claims_summary: summary(&verdicts),
         macros: macros(data, &verdicts),
+        pins,
         sections,
         claims: verdicts.into_iter().map(view).collect(),
     })
@@ -161,7 +168,8 @@ fn of_machines(machines: &[Machine], verdicts: &[Verdict]) -> Result<Vec<Section
                     continue;
                 }
                 let caption = format!("{} {place}", table.caption);
-                section.tables.push(Table { slug: slug(&table.slug), caption, ..table.clone() });
+                let pins = Some(pins::note(&machine.data));
+                section.tables.push(Table { slug: slug(&table.slug), caption, pins, ..table.clone() });
             }
         }
         joined.push(section);

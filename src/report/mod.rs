@@ -11,6 +11,7 @@ mod headroom;
 pub mod machines;
 pub mod macros;
 pub mod numbers;
+pub mod pins;
 pub mod render;
 pub mod table;
 pub mod tables;

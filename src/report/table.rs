@@ -164,6 +164,9 @@ pub struct Table {
     pub rows: Vec<TableRow>,
     /// Footnotes.
     pub notes: Vec<Note>,
+    /// Whether what was loaded was what is pinned, of the rows that the table is made from; set where the report is put
+    /// together, so that no table is without it.
+    pub pins: Option<String>,
     /// Why there are no rows.
     pub empty: Option<String>,
 }
@@ -172,7 +175,7 @@ impl Table {
     /// A table without rows yet.
     pub fn new(slug: impl Into<String>, caption: impl Into<String>, headings: Vec<Heading>) -> Self {
         let (slug, caption) = (slug.into(), caption.into());
-        Table { slug, caption, spans: spans(&headings), headings, rows: vec![], notes: vec![], empty: None }
+        Table { slug, caption, spans: spans(&headings), headings, rows: vec![], notes: vec![], pins: None, empty: None }
     }
 
     /// A table that has nothing to show and says why.

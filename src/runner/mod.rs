@@ -28,6 +28,7 @@ use crate::store::replace::replace;
 use crate::store::{RESULTS_FILE, StoreError, derive_tables};
 pub use lock::in_use;
 use progress::Progress;
+pub use session::measure_here;
 use sweep::Sweep;
 
 /// The plan as the last run of a folder executed it.
@@ -193,13 +194,7 @@ pub fn run(plan: &Plan, dir: &Path, options: &RunOptions) -> Result<RunSummary, 
         return Err(RunnerError::Published { path: table });
     }
     let lock = lock::acquire(dir)?;
-    let header = Header {
-        version: JOURNAL_VERSION,
-        plan: plan.name.clone(),
-        manifest_sha256: plan.manifest_sha256.clone(),
-        protocol_sha256: plan.protocol_sha256(),
-    };
-    let opened = Journal::open(dir, &header, options.on_damage)?;
+    let opened = Journal::open(dir, &header(plan), options.on_damage)?;
     options.environment.write(dir)?;
     store_plan(plan, dir)?;
     let part = Plan { configurations: options.part(plan).into_iter().cloned().collect(), ..plan.clone() };
@@ -213,8 +208,18 @@ pub fn run(plan: &Plan, dir: &Path, options: &RunOptions) -> Result<RunSummary, 
     Ok(summary)
 }
 
+/// What a journal of this plan begins with.
+pub(crate) fn header(plan: &Plan) -> Header {
+    Header {
+        version: JOURNAL_VERSION,
+        plan: plan.name.clone(),
+        manifest_sha256: plan.manifest_sha256.clone(),
+        protocol_sha256: plan.protocol_sha256(),
+    }
+}
+
 /// Keeps the plan beside the journal, for the report. A run that finds it there already writes nothing.
-fn store_plan(plan: &Plan, dir: &Path) -> Result<(), RunnerError> {
+pub(crate) fn store_plan(plan: &Plan, dir: &Path) -> Result<(), RunnerError> {
     let path = dir.join(PLAN_FILE);
     let json = serde_json::to_vec_pretty(plan)?;
     if std::fs::read(&path).is_ok_and(|stored| stored == json) {

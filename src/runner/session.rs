@@ -13,7 +13,8 @@ use crate::measure::measure;
 use crate::measure::memory::PeakMemory;
 use crate::model::{Model, ModelError};
 use crate::numerics::{Passes, ReferenceOutputs, compare, evaluate};
-use crate::plan::Configuration;
+use crate::plan::{Configuration, Plan};
+use crate::provenance::{Drift, drift};
 use crate::store::record::{
     Built, CostSummary, Failure, FailureKind, Measured, NumericsSummary, Outcome, QualitySummary,
 };
@@ -25,12 +26,13 @@ pub(super) struct Session {
     backend: Option<Box<dyn Backend>>,
     loaded: bool,
     inputs: BTreeMap<String, InputStream>,
+    drift: Option<Vec<Drift>>,
 }
 
 impl Session {
     /// A worker's session that reports builds to `progress`.
     pub fn new(progress: ProgressSink) -> Self {
-        Session { progress, model: None, backend: None, loaded: false, inputs: BTreeMap::new() }
+        Session { progress, model: None, backend: None, loaded: false, inputs: BTreeMap::new(), drift: None }
     }
 
     pub fn answer(&mut self, request: Request) -> Response {
@@ -91,7 +93,16 @@ impl Session {
             Err(error) => {
                 let Making { load_s, build_s, build, cost, model_provenance } = making;
                 let reason = Failure::new(FailureKind::Unavailable, &error.into_reason()).reason;
-                let built = Built { reason, load_s, build_s, build, process_peak_bytes, cost, model_provenance };
+                let built = Built {
+                    reason,
+                    load_s,
+                    build_s,
+                    build,
+                    process_peak_bytes,
+                    cost,
+                    model_provenance,
+                    drift: Some(self.drift(of)),
+                };
                 Ok(Outcome::Built(Box::new(built)))
             }
         }
@@ -150,7 +161,14 @@ impl Session {
             quality,
             engine: engine.describe(),
             model_provenance: making.model_provenance,
+            drift: Some(self.drift(of)),
         })
+    }
+
+    /// What differs from the pins in this process, found once: a mapped library stays what it is, and reading half a
+    /// gigabyte of it between two measurements would disturb the second.
+    fn drift(&mut self, of: &Configuration) -> Vec<Drift> {
+        self.drift.get_or_insert_with(|| drift::of_process(of.backend)).clone()
     }
 
     /// The group's model, opened once.
@@ -190,6 +208,19 @@ impl Session {
         };
         Ok(self.inputs.entry(of.input.clone()).or_insert(stream))
     }
+}
+
+/// Measures one configuration in this very process, as a worker would, with its FP32 reference in `references`. For
+/// [`crate::selftest`], whose engines are harmless and small: a crash would take the caller with it.
+pub fn measure_here(plan: &Plan, of: &Configuration, references: &Path) -> Outcome {
+    let settings = Settings::of(plan);
+    let mut session = Session::new(ProgressSink::default());
+    let path = ReferenceOutputs::path(references, of, plan.numerics);
+    let reference = match session.reference(&settings, of, &path) {
+        Ok(()) => Reference::File(path),
+        Err(failure) => Reference::Missing(failure.reason),
+    };
+    session.outcome(&settings, of, &reference).unwrap_or_else(Outcome::Failed)
 }
 
 /// What is known of an engine before it is executed.

@@ -83,6 +83,10 @@ pub struct Conditions {
     pub foreign_memory_bytes: Option<u64>,
     /// Mean number of the host CPUs this process may use that other processes kept busy.
     pub foreign_cpus: Option<f64>,
+    /// Time by the runner's clock over the kernel's own count of it, while samples were taken; `None` where that was too
+    /// short to compare, and in journals from before it was.
+    #[serde(default)]
+    pub clock_ratio: Option<f64>,
     /// Why the GPU's sensors were not read, where there is a GPU.
     pub remark: Option<String>,
 }

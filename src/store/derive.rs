@@ -8,6 +8,7 @@ use super::schema::{InputKind, ResultRow, SampleRow, Status};
 use crate::backend::BuildReport;
 use crate::graph::Format;
 use crate::plan::{Configuration, ConfigurationId, Plan};
+use crate::provenance::drift::stamp;
 use crate::stats::{Summary, median, summarize};
 
 /// Seed of the bootstrap behind every interval: fixed, so that a table can be derived again to the byte.
@@ -20,15 +21,20 @@ pub fn derive(plan: &Plan, records: &[Record]) -> Vec<ResultRow> {
     let latest = latest(plan, records);
     plan.configurations
         .iter()
-        .map(|configuration| match latest.get(&configuration.id) {
-            None => pending(configuration),
-            Some(record) => match &record.outcome {
-                Outcome::Failed(failure) => failed(placed(configuration, record), failure),
-                Outcome::Built(built) => built_row(placed(configuration, record), built),
-                Outcome::Ok(measured) => measured_row(placed(configuration, record), configuration, measured),
-            },
+        .map(|configuration| {
+            latest.get(&configuration.id).map_or_else(|| pending(configuration), |r| row(configuration, r))
         })
         .collect()
+}
+
+/// The row that a record of this configuration makes.
+pub(super) fn row(configuration: &Configuration, record: &Record) -> ResultRow {
+    let row = placed(configuration, record);
+    match &record.outcome {
+        Outcome::Failed(failure) => failed(row, failure),
+        Outcome::Built(built) => built_row(row, built),
+        Outcome::Ok(measured) => measured_row(row, configuration, measured),
+    }
 }
 
 /// Raw samples of every measured configuration, in plan order.
@@ -37,17 +43,26 @@ pub fn samples(plan: &Plan, records: &[Record]) -> Vec<SampleRow> {
     let mut rows = Vec::new();
     for configuration in &plan.configurations {
         if let Some(Record { outcome: Outcome::Ok(measured), environment, .. }) = latest.get(&configuration.id) {
-            rows.extend(measured.samples_ms.iter().enumerate().map(|(index, &latency_ms)| SampleRow {
-                id: configuration.id.to_string(),
-                environment: environment.clone(),
-                index: index as u64,
-                latency_ms,
-                device_ms: measured.device_samples_ms.get(index).copied(),
-                end_to_end_ms: measured.end_to_end_ms.get(index).copied(),
-            }));
+            rows.extend(sample_rows(&configuration.id, environment, measured));
         }
     }
     rows
+}
+
+/// The samples of one measurement.
+pub(super) fn sample_rows(
+    id: &ConfigurationId,
+    environment: &str,
+    measured: &Measured,
+) -> impl Iterator<Item = SampleRow> {
+    measured.samples_ms.iter().enumerate().map(move |(index, &latency_ms)| SampleRow {
+        id: id.to_string(),
+        environment: environment.to_owned(),
+        index: index as u64,
+        latency_ms,
+        device_ms: measured.device_samples_ms.get(index).copied(),
+        end_to_end_ms: measured.end_to_end_ms.get(index).copied(),
+    })
 }
 
 fn latest<'a>(plan: &Plan, records: &'a [Record]) -> HashMap<&'a ConfigurationId, &'a Record> {
@@ -101,6 +116,7 @@ fn built_row(row: ResultRow, built: &Built) -> ResultRow {
         load_s: Some(built.load_s),
         build_s: Some(built.build_s),
         process_peak_bytes: built.process_peak_bytes,
+        pins: built.drift.as_deref().map(stamp),
         ..row
     };
     with_build(with_cost(row, &built.cost), &built.build)
@@ -160,18 +176,40 @@ fn measured_row(row: ResultRow, configuration: &Configuration, measured: &Measur
         engine_device: Some(measured.engine.device.clone()),
         threads: measured.engine.threads.map(|threads| threads as u64),
         emulated: Some(measured.engine.emulated),
+        pins: measured.drift.as_deref().map(stamp),
         ..row
     };
     let row = with_build(with_cost(row, &measured.cost), &measured.build);
     let row = with_numerics(row, measured);
     let row = with_quality(row, measured);
-    let row = with_conditions(with_other_times(row, measured), &measured.conditions);
-    let row = with_ceilings(row, measured);
+    let row = with_conditions(row, &measured.conditions);
     let row = match &measured.sustained {
         Some(sustained) => with_sustained(row, configuration, sustained),
         None => row,
     };
-    match summarize(&measured.samples_ms, BOOTSTRAP_SEED) {
+    let series = Series {
+        wall_ms: &measured.samples_ms,
+        device_ms: &measured.device_samples_ms,
+        end_to_end_ms: &measured.end_to_end_ms,
+    };
+    with_ceilings(with_times(row, configuration, &series), measured)
+}
+
+/// Raw samples of one configuration, milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Series<'a> {
+    /// Wall time per pass.
+    pub wall_ms: &'a [f64],
+    /// The device's time of the same passes; empty without a device.
+    pub device_ms: &'a [f64],
+    /// The series from token ids to outputs.
+    pub end_to_end_ms: &'a [f64],
+}
+
+/// Everything that samples alone decide.
+pub(super) fn with_times(row: ResultRow, configuration: &Configuration, series: &Series<'_>) -> ResultRow {
+    let row = with_other_times(row, series);
+    match summarize(series.wall_ms, BOOTSTRAP_SEED) {
         Some(summary) => with_latency(row, configuration, &summary),
         None => row,
     }
@@ -196,16 +234,16 @@ fn with_latency(row: ResultRow, configuration: &Configuration, summary: &Summary
     }
 }
 
-fn with_other_times(row: ResultRow, measured: &Measured) -> ResultRow {
-    let device = summarize(&measured.device_samples_ms, BOOTSTRAP_SEED);
+fn with_other_times(row: ResultRow, series: &Series<'_>) -> ResultRow {
+    let device = summarize(series.device_ms, BOOTSTRAP_SEED);
     let interval = device.and_then(|summary| summary.median_interval);
     ResultRow {
         device_p50_ms: device.map(|summary| summary.median),
         device_p50_low_ms: interval.map(|interval| interval.low),
         device_p50_high_ms: interval.map(|interval| interval.high),
         device_mean_ms: device.map(|summary| summary.mean),
-        end_to_end_samples: (!measured.end_to_end_ms.is_empty()).then_some(measured.end_to_end_ms.len() as u64),
-        end_to_end_p50_ms: median(&measured.end_to_end_ms),
+        end_to_end_samples: (!series.end_to_end_ms.is_empty()).then_some(series.end_to_end_ms.len() as u64),
+        end_to_end_p50_ms: median(series.end_to_end_ms),
         ..row
     }
 }
@@ -252,6 +290,7 @@ fn with_conditions(row: ResultRow, conditions: &Conditions) -> ResultRow {
         foreign_processes: conditions.foreign_processes,
         foreign_memory_bytes: conditions.foreign_memory_bytes,
         foreign_cpus: conditions.foreign_cpus,
+        clock_ratio: conditions.clock_ratio,
         guard_remark: conditions.remark.clone(),
         ..row
     }

@@ -2,6 +2,7 @@
 
 pub mod cell;
 pub mod conditions;
+pub mod consistency;
 pub mod derive;
 pub mod journal;
 pub mod magnitudes;
@@ -50,6 +51,21 @@ pub enum StoreError {
         path: PathBuf,
         /// What does not fit.
         detail: String,
+    },
+    /// What a table says does not follow from what it is derived from.
+    #[error(
+        "{path}: {id} was changed after it was measured: {columns} do(es) not follow from {other}; restore the folder from \
+         where it was published, or run `mixprec run` again on it to derive the tables anew from the journal"
+    )]
+    Contradiction {
+        /// Which table.
+        path: PathBuf,
+        /// Configuration.
+        id: String,
+        /// Columns, separated by commas.
+        columns: String,
+        /// The file they should follow from.
+        other: &'static str,
     },
     /// Written by a version with other columns.
     #[error(

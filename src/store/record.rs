@@ -6,6 +6,7 @@ use super::conditions::{Conditions, Sustained};
 use super::magnitudes::Magnitudes;
 use crate::backend::{BuildReport, Ceilings, EngineDescription, MemoryBreakdown};
 use crate::plan::ConfigurationId;
+use crate::provenance::Drift;
 
 /// One line of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,6 +68,9 @@ pub struct Built {
     pub cost: CostSummary,
     /// How the model was obtained.
     pub model_provenance: String,
+    /// What differed from the pins; `None` in journals from before they were compared.
+    #[serde(default)]
+    pub drift: Option<Vec<Drift>>,
 }
 
 /// Why a configuration has no measurement.
@@ -152,6 +156,9 @@ pub struct Measured {
     pub engine: EngineDescription,
     /// How the model was obtained, for labels: `random weights, seed 1`, `checkpoint sha256 1234…`.
     pub model_provenance: String,
+    /// What differed from the pins: libraries loaded, driver, build. `None` in journals from before they were compared.
+    #[serde(default)]
+    pub drift: Option<Vec<Drift>>,
 }
 
 /// Why sampling ended.

@@ -95,6 +95,15 @@ macro_rules! table {
                 },)+]
             }
 
+            /// Names of the columns in which two rows differ.
+            pub fn differing(&self, other: &$row) -> Vec<&'static str> {
+                let mut names = Vec::new();
+                $(if self.$name != other.$name {
+                    names.push(stringify!($name));
+                })+
+                names
+            }
+
             /// The rows as dataframe columns.
             pub(super) fn to_columns(rows: &[$row]) -> Vec<Column> {
                 vec![$(to_column::<$type>(stringify!($name), rows.iter().map(|row| row.$name.store())),)+]
@@ -239,6 +248,8 @@ table! {
         foreign_memory_bytes: Option<u64>,
         /// Mean number of the host CPUs the run may use that other processes kept busy while samples were taken.
         foreign_cpus: Option<f64>,
+        /// Time by the runner's clock over the kernel's own count of it while samples were taken; null below a second.
+        clock_ratio: Option<f64>,
         /// Why the GPU's sensors were not read, where there is a GPU.
         guard_remark: Option<String>,
         /// Reading or drawing the weights.
@@ -369,6 +380,8 @@ table! {
         emulated: Option<bool>,
         /// Environment the configuration ran in: name of a file under environments/.
         environment: Option<String>,
+        /// `match`, or what differed from the pins, by semicolons; null where nothing was measured or compared.
+        pins: Option<String>,
         /// When it was finished, whole seconds since 1970 UTC.
         finished_unix_s: Option<u64>,
         /// Wall time of the run since its row before: worker start, FP32 reference, load, build, samples and numerics.

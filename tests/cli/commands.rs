@@ -32,6 +32,7 @@ fn help_names_every_command_and_the_exit_codes() {
         "appendix",
         "infer",
         "doctor",
+        "selftest",
         "cache",
         "Exit codes: 0 all well, 1 some",
         "2 bad input",
@@ -40,7 +41,7 @@ fn help_names_every_command_and_the_exit_codes() {
     }
     assert!(!stdout.contains("worker"), "{stdout}");
     assert!(expect(0, &["--version"]).0.starts_with("mixprec "));
-    for command in ["plan", "run", "report", "verify", "appendix", "infer", "doctor"] {
+    for command in ["plan", "run", "report", "verify", "appendix", "infer", "doctor", "selftest"] {
         expect(0, &[command, "--help"]);
     }
 }

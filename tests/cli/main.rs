@@ -13,7 +13,9 @@ mod libraries;
 #[path = "../runner/mount.rs"]
 mod mount;
 mod numerics;
+mod pins;
 mod quality;
+mod selftest;
 mod timing;
 
 use std::process::Output;

@@ -22,6 +22,7 @@ fn calm() -> Conditions {
         foreign_processes: Some(0),
         foreign_memory_bytes: Some(0),
         foreign_cpus: Some(0.1),
+        clock_ratio: Some(1.0),
         remark: None,
     }
 }

@@ -8,7 +8,7 @@ use mixprec::graph::{OpClass, PrecisionPolicy, Preset, Shape};
 use mixprec::manifest::schema::{Architecture, InputSource, Measurement, ModelSource, Numerics};
 use mixprec::model::Head;
 use mixprec::plan::{Axes, Configuration, ConfigurationId, Excluded, Plan};
-use mixprec::provenance::{Build, Cpu, Environment, Gpu, Machine};
+use mixprec::provenance::{Build, Cpu, Drift, Environment, Gpu, Machine};
 use mixprec::report::data::Data;
 use mixprec::store::conditions::Conditions;
 use mixprec::store::derive;
@@ -276,7 +276,20 @@ pub fn measured(configuration: &Configuration) -> Measured {
             emulated: half && configuration.backend == BackendKind::Reference,
         },
         model_provenance: "random weights, seed 1".to_owned(),
+        drift: Some(drift(configuration)),
     }
+}
+
+/// ONNX Runtime is another one than the pinned; everything else is as it should be.
+fn drift(configuration: &Configuration) -> Vec<Drift> {
+    if configuration.backend != BackendKind::OnnxRuntime {
+        return vec![];
+    }
+    vec![Drift {
+        pin: "libonnxruntime.so.1.32.0".to_owned(),
+        found: "sha256 0123456789ab".to_owned(),
+        pinned: "1.32.0, sha256 6c1585d1bbf4".to_owned(),
+    }]
 }
 
 /// A record per configuration, all measured.

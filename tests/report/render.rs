@@ -225,9 +225,11 @@ fn a_run_folder_is_read_and_a_stray_folder_is_refused() {
 #[test]
 fn rows_come_from_the_journal_whatever_the_table_says() {
     let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let data = fixture::laptop();
-    let records = fixture::laptop_records(&data.plan);
-    fixture::write(dir.path(), &data, &records);
+    let plan = fixture::plan(&fixture::LAPTOP);
+    let records = fixture::laptop_records(&plan);
+    // Tables of before the first row.
+    let data = fixture::data(plan, &[], &[]);
+    fixture::write(dir.path(), &data, &[]);
     let header = Header {
         version: JOURNAL_VERSION,
         plan: data.plan.name.clone(),
@@ -240,12 +242,71 @@ fn rows_come_from_the_journal_whatever_the_table_says() {
     let table = dir.path().join("results.parquet");
     std::fs::remove_file(&table).unwrap();
     assert_eq!(Data::read(dir.path()).unwrap().count(Status::Ok), 1);
+    // Tables that hold more than was measured.
+    fixture::write(dir.path(), &fixture::laptop(), &records);
+    let error = report(dir.path(), out.path()).unwrap_err().to_string();
+    let expected = "results.parquet: 000000005eed0001 was changed after it was measured: model_provenance, status, ";
+    assert!(error.contains(expected) && error.contains("do(es) not follow from journal.jsonl"), "{error}");
     std::fs::write(&table, b"torn").unwrap();
     assert!(report(dir.path(), out.path()).unwrap_err().to_string().contains("results.parquet"));
     std::fs::remove_file(&table).unwrap();
     std::fs::remove_file(dir.path().join("environments/feedfacecafebeef.json")).unwrap();
     let error = report(dir.path(), out.path()).unwrap_err().to_string();
     assert!(error.contains("feedfacecafebeef.json: missing"), "{error}");
+}
+
+/// Of LaTeX every table and the claims, of HTML as many lines as there are tables, and one for the claims.
+#[test]
+fn every_table_says_whether_its_rows_match_the_pins() {
+    let several = "Pins: 24 rows match; 8 rows differ: libonnxruntime.so.1.32.0: sha256 0123456789ab instead of 1.32.0, \
+                   sha256 6c1585d1bbf4.";
+    for (data, note) in [
+        (fixture::laptop(), "Pins: all 34 rows match."),
+        (fixture::server(), "Pins: 240 rows match; 60 rows differ: libonnxruntime.so.1.32.0: sha256 0123456789ab"),
+        (machines::two_gpus(), several),
+        (fixture::data(fixture::plan(&fixture::LAPTOP), &[], &[]), "Pins: nothing was built or measured."),
+    ] {
+        let files = rendered(&data);
+        let (mut tables, mut noted) = (0, 0);
+        for (name, bytes) in files.iter().filter(|(name, _)| name.ends_with(".tex")) {
+            let text = String::from_utf8_lossy(bytes);
+            if text.contains("\\begin{tabular}") {
+                assert!(text.contains("Pins: "), "{name}: {text}");
+                tables += 1;
+            }
+            noted += usize::from(text.contains("Pins: "));
+        }
+        assert_eq!(tables, noted, "no other file has the line");
+        assert!(text(&files, "claims.tex").contains("Pins: "));
+        let page = text(&files, "report.html");
+        assert_eq!(page.matches("Pins: ").count(), page.matches("<table").count() + 1);
+        assert!(page.contains(note), "{note}");
+    }
+}
+
+/// Of several machines each table has the line of its own machine's rows.
+#[test]
+fn differences_are_those_of_the_machine_and_the_environment_has_all_of_them() {
+    let mut data = machines::two_gpus();
+    let last = data.environments.keys().next_back().unwrap().clone();
+    for row in data.rows.iter_mut() {
+        let own = row.environment.as_deref() == Some(last.as_str());
+        row.pins =
+            Some(if own { "a: 1 instead of 2; b: 3 instead of 4; c: 5 instead of 6" } else { "match" }.to_owned());
+    }
+    data.rows[0].pins = None;
+    let files = rendered(&data);
+    let note = |name: &str| {
+        let text = text(&files, name);
+        text.lines().find(|line| line.contains("Pins: ")).unwrap().trim_start_matches("\\item[] ").to_owned()
+    };
+    let named: Vec<&String> =
+        files.keys().filter(|name| name.contains("latency-1-bert-base") && name.ends_with(".tex")).collect();
+    assert_eq!(named.len(), 2, "{named:?}");
+    assert_eq!(note(named[0]), "Pins: 15 rows match; 1 row from before pins were compared.");
+    assert_eq!(note(named[1]), "Pins: 16 rows differ: a: 1 instead of 2; b: 3 instead of 4; 1 more under Environment.");
+    let environment = text(&files, &format!("machine-2-environment-{last}.tex"));
+    assert!(environment.contains("a: 1 instead of 2 (16 rows); b: 3 instead of 4 (16 rows); c: 5"), "{environment}");
 }
 
 #[test]

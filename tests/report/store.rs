@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use mixprec::report::data::Data;
 use mixprec::store::derive;
-use mixprec::store::parquet::{read_results, read_samples, write_results};
+use mixprec::store::journal::{Header, JOURNAL_VERSION, Journal, OnDamage};
+use mixprec::store::parquet::{read_results, read_samples, write_results, write_samples};
 use mixprec::store::record::{Failure, FailureKind, Outcome, Record};
 use mixprec::store::schema::Status;
 
@@ -87,4 +89,80 @@ fn replaced(mut record: Record) -> Record {
         measured.model_provenance = "checkpoint sha256 1234".to_owned();
     }
     record
+}
+
+/// Writes the folder of a laptop's run; with a journal of these records where there are any.
+fn folder(data: &Data, records: &[Record], journal: &[Record]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fixture::write(dir.path(), data, records);
+    let header = Header {
+        version: JOURNAL_VERSION,
+        plan: data.plan.name.clone(),
+        manifest_sha256: data.plan.manifest_sha256.clone(),
+        protocol_sha256: data.plan.protocol_sha256(),
+    };
+    if !journal.is_empty() {
+        let mut opened = Journal::open(dir.path(), &header, OnDamage::Refuse).unwrap().journal;
+        journal.iter().for_each(|record| opened.append(record).unwrap());
+    }
+    dir
+}
+
+#[test]
+fn tables_may_be_older_than_the_journal_and_not_otherwise_different() {
+    let data = fixture::laptop();
+    let records = fixture::laptop_records(&data.plan);
+    let mut later = records.clone();
+    later.push(Record { finished_unix_s: Some(1_764_000_001), ..records[0].clone() });
+    let dir = folder(&data, &records, &later);
+    assert_eq!(Data::read(dir.path()).unwrap().rows[0].finished_unix_s, Some(1_764_000_001));
+    let error = |dir: &tempfile::TempDir| Data::read(dir.path()).err().unwrap().to_string();
+    let mut rows = data.rows.clone();
+    rows[8].cosine_min = Some(1.0);
+    write_results(dir.path(), &rows).unwrap();
+    let text = error(&dir);
+    assert!(
+        text.contains("results.parquet: 000000005eed0008 was changed after it was measured: cosine_min do"),
+        "{text}"
+    );
+    write_results(dir.path(), &data.rows).unwrap();
+    let mut samples = read_samples(dir.path()).unwrap();
+    samples[20].latency_ms += 1e-9;
+    write_samples(dir.path(), &samples).unwrap();
+    let text = error(&dir);
+    assert!(text.contains("samples.parquet: 000000005eed0001 was changed") && text.contains("journal.jsonl"), "{text}");
+}
+
+/// Every time of a published row is computed again from its samples.
+#[test]
+fn published_times_must_follow_from_the_samples() {
+    let data = fixture::laptop();
+    let records = fixture::laptop_records(&data.plan);
+    let dir = folder(&data, &records, &[]);
+    assert_eq!(Data::read(dir.path()).unwrap().rows, data.rows);
+    type Change = fn(&mut mixprec::store::schema::ResultRow);
+    let changes: [(&str, Change); 5] = [
+        ("latency_p50_ms", |row| row.latency_p50_ms = row.latency_p50_ms.map(|median| median * 0.999)),
+        ("latency_p50_low_ms", |row| row.latency_p50_low_ms = None),
+        ("throughput_tokens_per_s", |row| row.throughput_tokens_per_s = Some(1e9)),
+        ("device_p50_ms", |row| row.device_p50_ms = Some(1.0)),
+        ("samples", |row| row.samples = Some(1000)),
+    ];
+    for (column, change) in changes {
+        let mut rows = data.rows.clone();
+        change(&mut rows[5]);
+        write_results(dir.path(), &rows).unwrap();
+        let error = Data::read(dir.path()).unwrap_err().to_string();
+        let expected =
+            format!("000000005eed0005 was changed after it was measured: {column} do(es) not follow from samples");
+        assert!(error.contains(&expected), "{error}");
+    }
+    write_results(dir.path(), &data.rows).unwrap();
+    let mut samples = read_samples(dir.path()).unwrap();
+    samples.retain(|sample| sample.id != "000000005eed0002");
+    write_samples(dir.path(), &samples).unwrap();
+    let error = Data::read(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("000000005eed0002 was changed after it was measured: samples, latency_mean_ms"), "{error}");
+    std::fs::remove_file(dir.path().join("samples.parquet")).unwrap();
+    assert!(Data::read(dir.path()).unwrap_err().to_string().contains("samples.parquet: no such table"));
 }

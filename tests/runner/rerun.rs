@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use mixprec::store::derive_tables;
+use mixprec::store::journal::{Journal, OnDamage};
 use mixprec::store::parquet::{read_results, write_results};
+use mixprec::store::record::Outcome;
 use mixprec::store::schema::ResultRow;
 
 use crate::experiment::Experiment;
@@ -11,9 +14,29 @@ use crate::merging::mixprec;
 
 /// A finished run, published without its journal, and its rows.
 fn published() -> (Experiment, Vec<ResultRow>) {
+    published_with(None)
+}
+
+/// The same with these samples in place of every row's.
+fn published_with(samples_ms: Option<&[f64]>) -> (Experiment, Vec<ResultRow>) {
     let experiment = Experiment::new();
     experiment.expect(0, "", &[]);
-    std::fs::remove_file(experiment.dir().join("journal.jsonl")).unwrap();
+    let journal = experiment.dir().join("journal.jsonl");
+    if let Some(samples_ms) = samples_ms {
+        let mut contents = experiment.journal();
+        std::fs::remove_file(&journal).unwrap();
+        let mut written = Journal::open(experiment.dir(), &contents.header, OnDamage::Refuse).unwrap().journal;
+        for record in &mut contents.records {
+            if let Outcome::Ok(measured) = &mut record.outcome {
+                measured.samples_ms = samples_ms.to_vec();
+                measured.end_to_end_ms.clear();
+            }
+            written.append(record).unwrap();
+        }
+        let plan = std::fs::read(experiment.dir().join("plan.json")).unwrap();
+        derive_tables(experiment.dir(), &serde_json::from_slice(&plan).unwrap()).unwrap();
+    }
+    std::fs::remove_file(journal).unwrap();
     let rows = read_results(experiment.dir()).unwrap();
     (experiment, rows)
 }
@@ -33,9 +56,8 @@ fn change(dir: &Path, rows: &[ResultRow], with: impl Fn(&mut ResultRow)) {
     write_results(dir, &rows).unwrap();
 }
 
-fn interval(row: &mut ResultRow, low: f64, median: f64, high: f64) {
-    (row.latency_p50_low_ms, row.latency_p50_ms, row.latency_p50_high_ms) = (Some(low), Some(median), Some(high));
-}
+/// Samples whose median has an interval that every machine's median lies in.
+const WIDE: [f64; 6] = [1e-9, 1e-9, 1e-9, 1e9, 1e9, 1e9];
 
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
@@ -44,9 +66,7 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 #[test]
 fn a_row_is_repeated_from_tables_alone_and_the_folder_stays_as_it_is() {
-    let (experiment, rows) = published();
-    // An interval that every machine's median lies in.
-    change(experiment.dir(), &rows, |row| interval(row, 1e-9, 0.01, 1e9));
+    let (experiment, rows) = published_with(Some(&WIDE));
     let before = files(experiment.dir());
     let (stdout, _) = rerun(0, experiment.dir(), &rows[3].id, &[]);
     for line in ["mock tiny fp32 2x16 random (", "recorded", "median latency, ms", "n = 6", "overlap.", "NaN"] {
@@ -60,8 +80,7 @@ fn a_row_is_repeated_from_tables_alone_and_the_folder_stays_as_it_is() {
 
 #[test]
 fn intervals_apart_are_exit_code_one() {
-    let (experiment, rows) = published();
-    change(experiment.dir(), &rows, |row| interval(row, 9e8, 1e9, 1.1e9));
+    let (experiment, rows) = published_with(Some(&[1e9; 6]));
     let (stdout, _) = rerun(1, experiment.dir(), &rows[0].id[..8], &["--json"]);
     let found: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(found["agreement"], "differs");
@@ -72,15 +91,14 @@ fn intervals_apart_are_exit_code_one() {
     let (stdout, _) = rerun(1, experiment.dir(), &rows[0].id, &[]);
     assert!(stdout.contains("do not overlap"), "{stdout}");
     // Nothing can be said of a median without an interval.
-    change(experiment.dir(), &rows, |row| row.latency_p50_low_ms = None);
+    let (experiment, rows) = published_with(Some(&[1e9; 2]));
     let (stdout, _) = rerun(0, experiment.dir(), &rows[0].id, &[]);
     assert!(stdout.contains("nothing is decided"), "{stdout}");
 }
 
 #[test]
 fn only_what_differs_between_the_environments_is_printed() {
-    let (experiment, rows) = published();
-    change(experiment.dir(), &rows, |row| interval(row, 1e-9, 0.01, 1e9));
+    let (experiment, rows) = published_with(Some(&WIDE));
     let folder = experiment.dir().join("environments");
     let file = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
     let text = std::fs::read_to_string(&file).unwrap();

@@ -2,8 +2,8 @@
 
 use crate::provenance::{Environment, Gpu};
 use crate::report::data::{Data, distinct, engine_library};
-use crate::report::numbers;
 use crate::report::table::{Heading, Table, TableCell};
+use crate::report::{numbers, pins};
 
 /// A table per environment.
 pub fn environments(data: &Data) -> Vec<Table> {
@@ -19,7 +19,7 @@ fn table(data: &Data, id: &str, environment: &Environment) -> Table {
     let caption = format!("Environment {id}: {}.", numbers::plural(rows.clone().count(), "configuration"));
     let headings = vec![Heading::text("Property"), Heading::sentences("Value", 11)];
     let mut table = Table::new(format!("environment-{}", crate::report::data::slug(id)), caption, headings);
-    let libraries = distinct(rows.filter_map(engine_library));
+    let libraries = distinct(rows.clone().filter_map(engine_library));
     let mut add = |property: &str, value: Option<String>| {
         table.push(vec![property.into(), TableCell::optional(value.filter(|text| !text.is_empty()))]);
     };
@@ -32,6 +32,7 @@ fn table(data: &Data, id: &str, environment: &Environment) -> Table {
     add("Memory", environment.machine.memory_bytes.map(gibibytes));
     add("GPUs", Some(gpus(&environment.gpus)));
     add("System", Some(system(environment)));
+    add("Pins", pins::all(rows));
     let libraries = environment.libraries.iter().map(|library| library.file.clone()).collect::<Vec<_>>();
     add("Libraries loaded", Some(libraries.join(", ")));
     let variables = environment.variables.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();

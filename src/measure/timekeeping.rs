@@ -1,0 +1,89 @@
+//! The runner's clock against another count of the same time. A clock that is wrong by a factor makes every latency wrong by
+//! it, and nothing in the samples shows it.
+//!
+//! The other count is the kernel's uptime, read as a file: it does not pass through the C library, where programs that lie
+//! about the time sit, is not adjusted by steps, and goes on while a suspended machine sleeps.
+
+use std::time::Instant;
+
+/// Shorter periods say too little: uptime is counted in hundredths of a second.
+const LEAST_S: f64 = 1.0;
+
+/// The two counts may differ by so much of the period, two steps of uptime's 10 ms in a second included.
+pub const TOLERANCE: f64 = 0.03;
+
+/// Something that counts seconds from wherever it likes.
+pub type Count = fn() -> Option<f64>;
+
+/// A period by two counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Timekeeping {
+    clock: Count,
+    other: Count,
+    start: Option<(f64, f64)>,
+}
+
+impl Timekeeping {
+    /// A period of the runner's clock and the kernel's uptime that begins now.
+    pub fn begin() -> Self {
+        Timekeeping::of(runner_s, uptime_s)
+    }
+
+    /// The same with other counts.
+    pub fn of(clock: Count, other: Count) -> Self {
+        Timekeeping { clock, other, start: clock().zip(other()) }
+    }
+
+    /// Time by the clock over time by the other count, until now; `None` for a short period, by either count, and where
+    /// the kernel does not say.
+    pub fn ratio(&self) -> Option<f64> {
+        let (clock, other) = self.start?;
+        let (clock, other) = ((self.clock)()? - clock, (self.other)()? - other);
+        (clock.max(other) >= LEAST_S && other > 0.0).then_some(clock / other)
+    }
+}
+
+/// Whether a clock with this ratio can be trusted.
+pub fn agrees(ratio: f64) -> bool {
+    (ratio - 1.0).abs() <= TOLERANCE
+}
+
+/// The clock that times every pass, seconds since it was first asked.
+pub fn runner_s() -> Option<f64> {
+    static FIRST: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    Some(FIRST.get_or_init(Instant::now).elapsed().as_secs_f64())
+}
+
+/// Seconds since the kernel was started (proc(5)).
+pub fn uptime_s() -> Option<f64> {
+    std::fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_clock_agrees_with_the_kernel_and_a_short_period_is_not_judged() {
+        let period = Timekeeping::begin();
+        assert_eq!(period.ratio(), None);
+        std::thread::sleep(Duration::from_millis(1100));
+        if uptime_s().is_none() {
+            println!("skipped: no /proc/uptime here");
+            return;
+        }
+        assert!(agrees(period.ratio().unwrap()), "{period:?} {:?}", period.ratio());
+    }
+
+    #[test]
+    fn a_clock_that_runs_slow_or_has_stopped_is_told_by_its_ratio() {
+        let slow = Timekeeping::of(|| Some(runner_s()? * 0.9), runner_s);
+        let stopped = Timekeeping::of(|| Some(7.0), runner_s);
+        std::thread::sleep(Duration::from_millis(1100));
+        let ratio = slow.ratio().unwrap();
+        assert!((ratio - 0.9).abs() < 0.01 && !agrees(ratio), "{ratio}");
+        assert_eq!(stopped.ratio(), Some(0.0));
+    }
+}

@@ -1,0 +1,85 @@
+//! The line under every table: whether the rows were measured with what is pinned.
+
+use std::collections::BTreeMap;
+
+use super::data::Data;
+use super::numbers;
+use crate::provenance::drift::MATCH;
+use crate::store::schema::{ResultRow, Status};
+
+/// Differences that the line names; the table of the environment has all.
+const NAMED: usize = 2;
+
+/// Rows by what they say of the pins.
+#[derive(Debug, Default)]
+struct Counts<'a> {
+    matching: usize,
+    differing: usize,
+    unknown: usize,
+    /// Rows by difference.
+    differences: BTreeMap<&'a str, usize>,
+}
+
+impl<'a> Counts<'a> {
+    /// Rows that were built or measured; nothing was loaded for others.
+    fn of(rows: impl Iterator<Item = &'a ResultRow>) -> Self {
+        let mut counts = Counts::default();
+        for row in rows.filter(|row| matches!(row.status, Status::Ok | Status::Built)) {
+            match row.pins.as_deref() {
+                None => counts.unknown += 1,
+                Some(MATCH) => counts.matching += 1,
+                Some(stamp) => {
+                    counts.differing += 1;
+                    for difference in stamp.split("; ") {
+                        *counts.differences.entry(difference).or_default() += 1;
+                    }
+                }
+            }
+        }
+        counts
+    }
+}
+
+/// `Pins: all 12 rows match.`, or how many do not and the first differences, those of most rows first.
+pub fn note(data: &Data) -> String {
+    let counts = Counts::of(data.rows.iter());
+    let total = counts.matching + counts.differing + counts.unknown;
+    if total == 0 {
+        return "Pins: nothing was built or measured.".to_owned();
+    }
+    if counts.matching == total {
+        return match total {
+            1 => "Pins: the one row matches.".to_owned(),
+            _ => format!("Pins: all {} rows match.", numbers::count(total as u64)),
+        };
+    }
+    let mut parts = Vec::new();
+    if counts.matching > 0 {
+        parts.push(format!("{} match", numbers::plural(counts.matching, "row")));
+    }
+    if counts.differing > 0 {
+        let mut differences: Vec<(&str, usize)> = counts.differences.into_iter().collect();
+        differences.sort_by_key(|&(_, rows)| std::cmp::Reverse(rows));
+        let named = differences.iter().take(NAMED).map(|(text, _)| *text).collect::<Vec<_>>().join("; ");
+        let more = match differences.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!("; {} more under Environment", numbers::count(more as u64)),
+        };
+        parts.push(format!("{} differ: {named}{more}", numbers::plural(counts.differing, "row")));
+    }
+    if counts.unknown > 0 {
+        parts.push(format!("{} from before pins were compared", numbers::plural(counts.unknown, "row")));
+    }
+    format!("Pins: {}.", parts.join("; "))
+}
+
+/// Every difference of these rows with how many of them have it; [`MATCH`] where none has any, nothing where none was
+/// compared.
+pub fn all<'a>(rows: impl Iterator<Item = &'a ResultRow>) -> Option<String> {
+    let counts = Counts::of(rows);
+    if counts.differences.is_empty() {
+        return (counts.matching > 0).then(|| MATCH.to_owned());
+    }
+    let one = |(text, rows): (&str, usize)| format!("{text} ({})", numbers::plural(rows, "row"));
+    Some(counts.differences.into_iter().map(one).collect::<Vec<_>>().join("; "))
+}

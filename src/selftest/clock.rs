@@ -1,0 +1,123 @@
+//! Time that is not what it should be: a slower engine, a clock that runs slow, a GPU whose clocks are held back.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use super::experiment::Cells;
+use super::{Mutation, Said, State};
+use crate::backend::{BackendError, Engine, EngineDescription, MemoryBreakdown, Output};
+use crate::graph::OutputKind;
+use crate::input::Batch;
+use crate::manifest::schema::Measurement;
+use crate::measure::guard::{Guard, Reading, Sensor};
+use crate::measure::measure;
+use crate::measure::timekeeping::{Count, Timekeeping, runner_s, uptime_s};
+use crate::report::disturbances::Disturbance;
+use crate::stats::median;
+use crate::store::conditions::{Conditions, ThrottleReason};
+
+pub(super) fn mutations() -> Vec<Mutation> {
+    vec![
+        Mutation::new("latency", "a pass that takes 40 ms longer", slower_engine),
+        Mutation::new("clock", "a clock that counts 9 seconds in 10", slow_clock),
+        Mutation::new("GPU clocks", "a GPU held back by heat", throttled),
+    ]
+}
+
+/// An engine that sleeps.
+struct Sleeper {
+    pass: Duration,
+}
+
+impl Engine for Sleeper {
+    fn bind(&mut self, _batch: &Batch) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn enqueue(&mut self) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn synchronize(&mut self) -> Result<(), BackendError> {
+        std::thread::sleep(self.pass);
+        Ok(())
+    }
+
+    fn outputs(&mut self) -> Result<Output, BackendError> {
+        Ok(Output { kind: OutputKind::Hidden, rows: 1, width: 1, values: vec![0.0] })
+    }
+
+    fn memory(&self) -> MemoryBreakdown {
+        MemoryBreakdown::default()
+    }
+
+    fn describe(&self) -> EngineDescription {
+        EngineDescription { library: "sleeper".to_owned(), device: "none".to_owned(), threads: None, emulated: true }
+    }
+}
+
+const PASS_MS: u64 = 2;
+const DELAY_MS: u64 = 40;
+
+/// The median of a pass of known length. Half the delay leaves room for a busy machine, on which a sleep is longer.
+fn slower_engine(_folder: &Path, state: State) -> Said {
+    let delay = if state.is_mutated() { DELAY_MS } else { 0 };
+    let mut engine = Sleeper { pass: Duration::from_millis(PASS_MS + delay) };
+    let limits = Measurement { warmup: 1, min_samples: 9, max_samples: 9, ..Measurement::default() };
+    let sampling = measure(&mut engine, &Batch::single(vec![0]), &limits)?;
+    let found = median(&sampling.samples_ms).unwrap_or(f64::NAN);
+    let limit = (PASS_MS + DELAY_MS / 2) as f64;
+    Ok((found > limit).then(|| format!("the median is {found:.1} ms, of a pass of {PASS_MS} ms")))
+}
+
+/// A period long enough to compare, by the clock as it is or slowed; judged as a row is.
+fn slow_clock(folder: &Path, state: State) -> Said {
+    let slowed: Count = || Some(0.9 * runner_s()?);
+    let clock = if state.is_mutated() { slowed } else { runner_s };
+    let period = Timekeeping::of(clock, uptime_s);
+    std::thread::sleep(Duration::from_millis(1150));
+    let clock_ratio = period.ratio();
+    let conditions = Conditions { clock_ratio, ..Conditions::default() };
+    judged(
+        folder,
+        conditions,
+        Disturbance::Clock,
+        &format!("{:.3} of the kernel's time", clock_ratio.unwrap_or(f64::NAN)),
+    )
+}
+
+/// Sensors of a GPU, calm or hot.
+struct Thermometer {
+    hot: bool,
+}
+
+impl Sensor for Thermometer {
+    fn read(&mut self) -> Reading {
+        let reasons = if self.hot { BTreeSet::from([ThrottleReason::SwThermalSlowdown]) } else { BTreeSet::new() };
+        let sm_clock_mhz = Some(if self.hot { 900 } else { 1980 });
+        Reading { sm_clock_mhz, throttle_reasons: Some(reasons), ..Reading::default() }
+    }
+
+    fn energy_mj(&mut self) -> Result<u64, String> {
+        Err("no counter".to_owned())
+    }
+}
+
+fn throttled(folder: &Path, state: State) -> Said {
+    let mut guard = Guard::new(Ok(Box::new(Thermometer { hot: state.is_mutated() })));
+    guard.begin();
+    guard.end();
+    let conditions = guard.conditions();
+    let clock = format!("{} MHz", conditions.sm_clock_min_mhz.unwrap_or(0));
+    judged(folder, conditions, Disturbance::Throttled, &clock)
+}
+
+/// The footnote that a row measured under these conditions has in the tables.
+fn judged(folder: &Path, conditions: Conditions, kind: Disturbance, detail: &str) -> Said {
+    let cells = Cells::default();
+    let mut measured = cells.measured(folder)?;
+    measured.conditions = conditions;
+    let row = cells.row(folder, measured)?;
+    Ok(kind.of(&row).then(|| format!("{} ({detail})", kind.footnote().trim_end_matches('.'))))
+}

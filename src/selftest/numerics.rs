@@ -1,0 +1,122 @@
+//! Numbers that are not what they should be: NaN, overflow, silent layer norms, changed weights, damaged references.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::experiment::{Cells, Classifier, flip};
+use super::{Mutation, Said, SelftestError, State};
+use crate::backend::reference::ReferenceBackend;
+use crate::backend::{Backend, BuildRequest};
+use crate::graph::{PrecisionPolicy, Preset, Shape};
+use crate::input::InputStream;
+use crate::manifest::schema::{InputSource, ModelSource, Numerics, Tolerance};
+use crate::model::{Head, Model};
+use crate::numerics::{ReferenceOutputs, compare};
+use crate::store::record::{BadKind, Measured};
+
+pub(super) fn mutations() -> Vec<Mutation> {
+    vec![
+        Mutation::new("numerics", "a NaN in one weight", nan),
+        Mutation::new("overflow", "an activation of 100000 under FP16", |folder, state| {
+            bad_operation(folder, &tiny("bert-tiny", 100_000, state), BadKind::Inf)
+        }),
+        Mutation::new("silent failure", "an activation of 300 before a layer norm under FP16", |folder, state| {
+            bad_operation(folder, &tiny("gpt2-tiny", 300, state), BadKind::Silent)
+        }),
+        Mutation::new("comparison with FP32", "one weight tensor times 1.01", scaled_weight),
+        Mutation::new(
+            "reference of other weights",
+            "one weight tensor times 1.01, after the reference was made",
+            other_weights,
+        ),
+        Mutation::new("reference file", "a flipped bit in the FP32 reference", damaged_reference),
+    ]
+}
+
+/// A model of this architecture, with an activation of this magnitude where it is mutated.
+fn tiny(architecture: &str, magnitude: u32, state: State) -> String {
+    let (name, inject) = match state {
+        State::Whole => ("tiny", String::new()),
+        State::Mutated => ("tiny-injected", format!(", inject: {{layer: 1, channel: 7, magnitude: {magnitude}}}")),
+    };
+    format!("{{{name}: {{random: 1, architecture: {architecture}{inject}}}}}")
+}
+
+/// The whole way of a row: checkpoint, engine, comparison, tolerance. The reference has the NaN as well, since it is made of
+/// the same weights; the count of what is not finite does not depend on it.
+fn nan(folder: &Path, state: State) -> Said {
+    let mut model = Classifier::drawn(folder)?;
+    if state.is_mutated() {
+        model.values("output.dense.weight")?[3] = f32::NAN;
+    }
+    model.write(folder, "tiny")?;
+    let Measured { numerics, .. } =
+        Cells { models: "{tiny: {checkpoint: tiny}}", ..Cells::default() }.measured(folder)?;
+    Ok(match (numerics.within_tolerance, numerics.nan_count) {
+        (Some(false), 1..) => numerics.remark,
+        _ => None,
+    })
+}
+
+/// What the examination of passes says of an FP16 row, where it is of this kind.
+fn bad_operation(folder: &Path, models: &str, wanted: BadKind) -> Said {
+    let measured = Cells { models, precision: "fp16", ..Cells::default() }.measured(folder)?;
+    let first = measured.numerics.passes.and_then(|passes| passes.first_bad).filter(|first| first.kind == wanted);
+    Ok(first.map(|first| {
+        let magnitude = first.magnitude.map(|value| format!(", which reads {value}")).unwrap_or_default();
+        format!("{} begins in {}{magnitude}", first.kind.label(), first.op)
+    }))
+}
+
+const SHAPE: Shape = Shape { batch: 1, sequence: 8 };
+const SETTINGS: Numerics = Numerics { compare_sequences: 1, score_windows: 0, forwards: None };
+
+/// The original model's reference, a model that may have a scaled weight, and their input.
+struct Scaled {
+    reference: PathBuf,
+    model: Arc<Model>,
+    input: InputStream,
+}
+
+fn scaled(folder: &Path, state: State) -> Result<Scaled, SelftestError> {
+    let open = |name: &str| -> Result<Arc<Model>, SelftestError> {
+        let source = ModelSource::Checkpoint { path: name.into(), sha256: None };
+        Ok(Arc::new(Model::open(name, &source, folder, Head::Natural)?))
+    };
+    let mut weights = Classifier::drawn(folder)?;
+    weights.write(folder, "original")?;
+    let original = open("original")?;
+    let input = InputStream::open(&InputSource::Random { seed: 7 }, folder, &original)?;
+    let reference = folder.join("reference.safetensors");
+    ReferenceOutputs::compute(&reference, &original, &input, SHAPE.sequence, SETTINGS)?;
+    if state.is_mutated() {
+        weights.values("intermediate.dense.weight")?.iter_mut().for_each(|value| *value *= 1.01);
+    }
+    weights.write(folder, "scaled")?;
+    Ok(Scaled { reference, model: open("scaled")?, input })
+}
+
+fn scaled_weight(folder: &Path, state: State) -> Said {
+    let Scaled { reference, model, input } = scaled(folder, state)?;
+    let request = BuildRequest::new(model, PrecisionPolicy::preset(Preset::Fp32), SHAPE, 1);
+    let mut engine = ReferenceBackend::default().build(&request)?.engine?;
+    let batch = input.batch(SHAPE, 0)?;
+    engine.bind(&batch)?;
+    engine.enqueue()?;
+    let limit = Tolerance { relative_l2: Some(1e-6), ..Tolerance::default() };
+    let reference = ReferenceOutputs::read(&reference)?;
+    Ok(compare(&engine.outputs()?, &batch, Ok(&reference), Some(&limit)).remark)
+}
+
+fn other_weights(folder: &Path, state: State) -> Said {
+    let Scaled { reference, model, input } = scaled(folder, state)?;
+    Ok(ReferenceOutputs::of(&reference, &model, &input, SHAPE.sequence, SETTINGS).err().map(|error| error.to_string()))
+}
+
+fn damaged_reference(folder: &Path, state: State) -> Said {
+    let Scaled { reference, model, input } = scaled(folder, State::Whole)?;
+    if state.is_mutated() {
+        flip(&reference, 0)?;
+    }
+    Ok(ReferenceOutputs::of(&reference, &model, &input, SHAPE.sequence, SETTINGS).err().map(|error| error.to_string()))
+}

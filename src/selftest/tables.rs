@@ -1,0 +1,118 @@
+//! Results that were changed after they were measured, from a flipped bit to a value written anew with a fresh digest.
+
+use std::fs;
+use std::path::Path;
+
+use polars::prelude::ParquetWriter;
+
+use super::experiment::{Cells, flip};
+use super::{Mutation, Said, SelftestError};
+use crate::plan::Plan;
+use crate::report::data::Data;
+use crate::runner;
+use crate::store::journal::{self, JOURNAL_FILE, Journal, OnDamage};
+use crate::store::record::Outcome;
+use crate::store::schema::{ResultRow, SampleRow};
+use crate::store::{RESULTS_FILE, SAMPLES_FILE, parquet};
+
+/// Whether the folder has its journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Folder {
+    /// As `mixprec run` leaves it.
+    OfRun,
+    /// As it is published or merged: the tables alone.
+    Published,
+}
+
+type Tamper = fn(&Path, &Plan) -> Result<(), SelftestError>;
+
+pub(super) fn mutations() -> Vec<Mutation> {
+    use Folder::{OfRun, Published};
+    let all: [(&str, Folder, &str, Tamper); 11] = [
+        ("results.parquet", OfRun, "a flipped bit in results.parquet", |dir, _| flip(&dir.join(RESULTS_FILE), 400)),
+        ("samples.parquet", OfRun, "a flipped bit in samples.parquet", |dir, _| flip(&dir.join(SAMPLES_FILE), 400)),
+        ("results.parquet", Published, "results.parquet cut short", cut_short),
+        ("results.parquet", Published, "results.parquet written by another program", written_elsewhere),
+        ("results.parquet", Published, "a median halved, results.parquet written anew", halve_median),
+        ("samples.parquet", Published, "a sample halved, samples.parquet written anew", halve_sample),
+        ("results.parquet", OfRun, "a median halved beside the journal", halve_median),
+        ("samples.parquet", OfRun, "a sample halved beside the journal", halve_sample),
+        ("results.parquet", Published, "a row removed, results.parquet written anew", remove_row),
+        ("journal", OfRun, "a digit changed in the journal", change_line),
+        ("journal", OfRun, "a measurement halved in the journal, its checksum renewed", rewrite_journal),
+    ];
+    let mutation = |(name, folder, injected, tamper): (&'static str, Folder, &'static str, Tamper)| {
+        Mutation::new(name, injected, move |scratch, state| {
+            let dir = scratch.join("run");
+            let plan = Cells { batch_sizes: "[1, 2]", count: 2, ..Cells::default() }.run(scratch, &dir)?;
+            if folder == Published {
+                fs::remove_file(dir.join(JOURNAL_FILE))?;
+            }
+            if state.is_mutated() {
+                tamper(&dir, &plan)?;
+            }
+            read(&dir)
+        })
+    };
+    all.into_iter().map(mutation).collect()
+}
+
+/// What `report`, `verify`, `merge` and `rerun` say of a folder.
+fn read(dir: &Path) -> Said {
+    Ok(Data::read(dir).err().map(|error| error.to_string()))
+}
+
+fn cut_short(dir: &Path, _plan: &Plan) -> Result<(), SelftestError> {
+    let path = dir.join(RESULTS_FILE);
+    let bytes = fs::read(&path)?;
+    Ok(fs::write(&path, &bytes[..bytes.len() - 100])?)
+}
+
+/// The same rows, validly written, by a program that knows nothing of our digest.
+fn written_elsewhere(dir: &Path, _plan: &Plan) -> Result<(), SelftestError> {
+    let mut frame = parquet::results_frame(&parquet::read_results(dir)?)?;
+    ParquetWriter::new(fs::File::create(dir.join(RESULTS_FILE))?).finish(&mut frame)?;
+    Ok(())
+}
+
+/// With a digest that fits.
+fn halve_median(dir: &Path, _plan: &Plan) -> Result<(), SelftestError> {
+    let mut rows: Vec<ResultRow> = parquet::read_results(dir)?;
+    for row in rows.iter_mut().skip(1) {
+        row.latency_p50_ms = row.latency_p50_ms.map(|median| median / 2.0);
+    }
+    Ok(parquet::write_results(dir, &rows)?)
+}
+
+fn halve_sample(dir: &Path, _plan: &Plan) -> Result<(), SelftestError> {
+    let mut samples: Vec<SampleRow> = parquet::read_samples(dir)?;
+    for sample in samples.iter_mut().take(1) {
+        sample.latency_ms /= 2.0;
+    }
+    Ok(parquet::write_samples(dir, &samples)?)
+}
+
+fn remove_row(dir: &Path, _plan: &Plan) -> Result<(), SelftestError> {
+    let rows = parquet::read_results(dir)?;
+    Ok(parquet::write_results(dir, &rows[..rows.len() - 1])?)
+}
+
+fn change_line(dir: &Path, _plan: &Plan) -> Result<(), SelftestError> {
+    let path = dir.join(JOURNAL_FILE);
+    let text = fs::read_to_string(&path)?;
+    Ok(fs::write(&path, text.replacen("\"warmup\":0", "\"warmup\":9", 1))?)
+}
+
+/// What somebody does who knows the format: the line fits its checksum, and the tables are as they were.
+fn rewrite_journal(dir: &Path, plan: &Plan) -> Result<(), SelftestError> {
+    let mut records = journal::read(dir)?.records;
+    for record in &mut records {
+        if let Outcome::Ok(measured) = &mut record.outcome {
+            measured.samples_ms.iter_mut().for_each(|sample| *sample /= 2.0);
+        }
+    }
+    fs::remove_file(dir.join(JOURNAL_FILE))?;
+    let mut journal = Journal::open(dir, &runner::header(plan), OnDamage::Refuse)?.journal;
+    records.iter().try_for_each(|record| journal.append(record))?;
+    Ok(())
+}
