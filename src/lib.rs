@@ -2,6 +2,7 @@
 //!
 //! Data flows one way: manifest, plan, engine, measurement, store, report. Each module is one of those stages.
 
+pub mod artifact;
 pub mod backend;
 pub mod cache;
 pub mod cli;

@@ -9,6 +9,7 @@ pub mod memory;
 pub mod neighbours;
 pub mod stop;
 pub mod sustained;
+pub mod turns;
 
 #[cfg(test)]
 mod simulated;

@@ -10,7 +10,7 @@ use crate::backend::{BackendKind, DeviceKind, Target};
 use crate::manifest::schema::InputSource;
 
 /// Version of the columns below; a reader refuses every other one.
-pub const SCHEMA_VERSION: u32 = 4;
+pub const SCHEMA_VERSION: u32 = 5;
 
 /// Where a configuration stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -371,6 +371,16 @@ table! {
         environment: Option<String>,
         /// When it was finished, whole seconds since 1970 UTC.
         finished_unix_s: Option<u64>,
+        /// Rounds of an A/A test: the engine built twice, both timed by turns, four blocks a round.
+        aa_rounds: Option<u64>,
+        /// Median over rounds of the second engine's time over the first's: 1 but for noise.
+        aa_ratio: Option<f64>,
+        /// Lower end of its 95 % bootstrap interval over rounds.
+        aa_ratio_low: Option<f64>,
+        /// Upper end of it.
+        aa_ratio_high: Option<f64>,
+        /// Why there is no A/A test, where the manifest asks for one.
+        aa_remark: Option<String>,
     }
 }
 
