@@ -221,10 +221,10 @@ fn passes(experiments: &[&Data], preset: Preset, all: &mut Vec<Macro>) {
 /// Where the models as they are come closest to FP16's end.
 fn headroom(experiments: &[&Data], all: &mut Vec<Macro>) {
     let injected = |data: &Data, model: &str| data.rows.iter().any(|row| row.model == model && row.injection.is_some());
-    let natural = |data: &'_ &'_ Data| {
-        headroom::of(data).into_iter().filter(|found| !injected(data, found.model)).collect::<Vec<_>>()
-    };
-    let found: Vec<headroom::Headroom> = experiments.iter().flat_map(natural).collect();
+    let mut found: Vec<headroom::Headroom> = Vec::new();
+    for data in experiments {
+        found.extend(headroom::of(data).into_iter().filter(|found| !injected(data, found.model)));
+    }
     let tightest = found
         .iter()
         .filter_map(|found| found.tightest().map(|(place, worst)| (found, place, worst)))
