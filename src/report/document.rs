@@ -198,9 +198,10 @@ fn join(sections: &mut [Section], other: &Data) -> Result<(), ReportError> {
         let slug = |slug: &str| format!("{}-{slug}", super::data::slug(name));
         let caption = |caption: &str| format!("{caption} Experiment {name}.");
         for table in theirs.tables.into_iter().filter(|table| table.empty.is_none()) {
-            section.tables.retain(|known| known.empty.is_none() || known.slug != table.slug);
+            section.tables.retain(|known| known.empty.is_none() || !table.slug.starts_with(&known.slug));
             // An environment of the main run is shown already.
-            if !section.tables.iter().any(|known| known.slug == table.slug && known.rows == table.rows) {
+            let environment = table.slug.starts_with(ENVIRONMENT_SLUG);
+            if !(environment && section.tables.iter().any(|known| known.slug == table.slug)) {
                 let (slug, caption) = (slug(&table.slug), caption(&table.caption));
                 section.tables.push(Table { slug, caption, ..table });
             }

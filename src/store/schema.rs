@@ -393,6 +393,6 @@ mod tests {
         let columns = ResultRow::columns().into_iter().chain(SampleRow::columns());
         let names: Vec<_> = columns.map(|column| format!("{} {}", column.name, column.dtype)).collect();
         let digest = crate::digest::sha256(names.join("\n").as_bytes());
-        assert_eq!((SCHEMA_VERSION, &digest[..16]), (4, "d4cceebd428b5738"), "columns changed: raise SCHEMA_VERSION");
+        assert_eq!((SCHEMA_VERSION, &digest[..16]), (5, "101419ecb952b747"), "columns changed: raise SCHEMA_VERSION");
     }
 }
