@@ -1,12 +1,15 @@
-# `make help` lists what there is. RUN is the folder of the results that `make paper` prints, PYTHON the one with PyTorch
-# for `make peers`, BUILD what `make image` hands to the builder.
+# `make help` lists what there is. RUN is the folder of the results that `make paper` prints, REPORT what else it tells `mixprec
+# report` (e.g. --repeat DIR), ARTIFACT the published results of `make replay`, PYTHON the one with PyTorch for `make peers`,
+# BUILD what `make image` hands to the builder.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce setup build paper minilm peers test slurm-test licences image image-check bench clean-runs
+.PHONY: help reproduce setup build paper replay minilm peers test slurm-test licences image image-check bench clean-runs
 
 MIXPREC := target/release/mixprec
 RUN ?= runs/quick
+REPORT ?=
+ARTIFACT ?= artifacts/h200
 PYTHON ?= python3
 BUILD ?=
 # Where setup.sh --test had to make a Python with what the tests need, the tests find it first.
@@ -32,7 +35,7 @@ reproduce: setup build ## Set up, build, run experiments/quick.yaml, report and 
 		runs/quick/results.parquet 'one row per configuration' \
 		runs/quick/samples.parquet 'every timed sample' \
 		runs/quick/environments/ 'the machine and the build that measured them'
-	@if test -f paper/build/main.pdf; then printf '  %-34s %s\n' paper/build/main.pdf 'the paper'; fi
+	@if test -f paper/build/quick/main.pdf; then printf '  %-34s %s\n' paper/build/quick/main.pdf 'the paper'; fi
 
 setup: ## Set up what the build and the backends need and this machine lacks.
 	container/setup.sh --build --libraries
@@ -40,10 +43,17 @@ setup: ## Set up what the build and the backends need and this machine lacks.
 build: ## Build the mixprec binary.
 	$(CARGO) build --release --locked
 
-paper: build ## Build paper/build/main.pdf from the results in RUN (runs/quick unless said otherwise).
-	@command -v latexmk >/dev/null || { echo 'no latexmk: run container/setup.sh --paper' >&2; exit 2; }
-	$(MIXPREC) report $(RUN) --out paper/generated
-	cd paper && latexmk -pdf -outdir=build -interaction=nonstopmode -halt-on-error -silent main.tex
+# Where the paper of RUN is built: the committed paper/generated is that of ARTIFACT alone.
+PAPER = build/$(notdir $(abspath $(RUN)))
+paper: build ## Build the paper from the results in RUN (runs/quick unless said otherwise): paper/build/NAME/main.pdf.
+	rm -rf paper/$(PAPER)/generated
+	$(MIXPREC) report $(RUN) $(REPORT) --latex --out paper/$(PAPER)/generated
+	paper/pdf.sh $(PAPER)/generated $(PAPER)
+
+replay: build ## Render the paper from the published results in ARTIFACT, no GPU needed, and compare with the committed files.
+	paper/replay.sh $(ARTIFACT)
+	@if command -v latexmk >/dev/null; then paper/pdf.sh generated build && echo paper/build/main.pdf; \
+		else echo 'no latexmk: no PDF (container/setup.sh --paper)'; fi
 
 minilm: build ## Fetch the MiniLM checkpoint by digest and measure it: a model added without code.
 	container/setup.sh --minilm

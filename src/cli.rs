@@ -27,7 +27,8 @@ use crate::model::{Head, ModelArgument};
 use crate::onnx::{self, ExportRequest, Span};
 use crate::plan::{Plan, Shard};
 use crate::provenance::Environment;
-use crate::report::{self, claims};
+use crate::report::study::Study;
+use crate::report::{self, Files, claims};
 use crate::runner::{self, RunOptions};
 use crate::selftest;
 use crate::store::journal::OnDamage;
@@ -72,14 +73,12 @@ enum Command {
     Merge(joined::MergeArgs),
     /// Measure one row of a results folder again, here, and compare.
     Rerun(joined::RerunArgs),
+    /// Set two runs of one experiment against each other: whether the second repeats the first.
+    Compare(joined::CompareArgs),
+    /// Publish runs as one folder with checksums and a README: what others render the paper from.
+    Artifact(joined::ArtifactArgs),
     /// Render the tables, figures and HTML page of a run.
-    Report {
-        /// Folder of the run.
-        dir: PathBuf,
-        /// Where to write; DIR/report unless said otherwise.
-        #[arg(long)]
-        out: Option<PathBuf>,
-    },
+    Report(ReportArgs),
     /// Judge the paper's claims by a run.
     Verify {
         /// Folder of the run.
@@ -141,6 +140,24 @@ struct RunArgs {
     /// Run the configurations of this backend only (may be repeated); the rest stays pending in the folder.
     #[arg(long = "backend", value_name = "BACKEND")]
     backends: Vec<BackendKind>,
+}
+
+#[derive(Debug, Args)]
+struct ReportArgs {
+    /// Folder of the run, of a merge or of an artifact, whose repeat and other experiments are rendered with it.
+    dir: PathBuf,
+    /// Where to write; DIR/report unless said otherwise.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// A second run of the same experiment: how far the two agree becomes part of the report.
+    #[arg(long, value_name = "DIR")]
+    repeat: Option<PathBuf>,
+    /// Another experiment, whose outputs, task quality and engines stand beside the run's; may be given several times.
+    #[arg(long, value_name = "DIR")]
+    with: Vec<PathBuf>,
+    /// Write only what LaTeX includes: no HTML page, no SVG, no JSON.
+    #[arg(long)]
+    latex: bool,
 }
 
 #[derive(Debug, Args)]
@@ -234,7 +251,9 @@ impl Cli {
             Command::Run(args) => run(&args)?,
             Command::Merge(args) => joined::merge(&args)?,
             Command::Rerun(args) => joined::rerun(args)?,
-            Command::Report { dir, out } => render(&dir, out)?,
+            Command::Compare(args) => joined::compare(&args)?,
+            Command::Artifact(args) => joined::artifact(args)?,
+            Command::Report(args) => render(args)?,
             Command::Verify { dir, json, claims } => verify(&dir, json, claims.as_deref())?,
             Command::Appendix(args) => appendix::execute(args)?,
             Command::Infer(args) => infer(args)?,
@@ -290,11 +309,14 @@ fn run(args: &RunArgs) -> Result<u8> {
     Ok(summary.exit_code())
 }
 
-fn render(dir: &Path, out: Option<PathBuf>) -> Result<u8> {
-    let out = out.unwrap_or_else(|| dir.join("report"));
-    let summary = report::report(dir, &out)?;
+fn render(args: ReportArgs) -> Result<u8> {
+    let out = args.out.unwrap_or_else(|| args.dir.join("report"));
+    let study = Study::read_with(&args.dir, args.repeat.as_deref(), &args.with)?;
+    let wanted = if args.latex { Files::Latex } else { Files::All };
+    let summary = report::report_with(&study, &claims::Claims::builtin()?, &out, wanted)?;
     let files = summary.files.len();
-    show(format_args!("{files} files in {}; open {}\n", out.display(), summary.html.display()))?;
+    let next = if args.latex { String::new() } else { format!("; open {}", summary.html.display()) };
+    show(format_args!("{files} files in {}{next}\n", out.display()))?;
     show(format_args!("claims: {}\n", claims::print::summary(&summary.verdicts)))?;
     Ok(OK)
 }

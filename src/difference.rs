@@ -23,6 +23,14 @@ pub fn differences(first: &Value, second: &Value) -> Vec<Difference> {
     found
 }
 
+/// `measurement.warmup: 2, there 1; tolerances.fp16: none, there {}`
+pub fn in_words(differences: &[Difference]) -> String {
+    let value = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
+    let named =
+        |found: &Difference| format!("{}: {}, there {}", found.property, value(&found.first), value(&found.second));
+    differences.iter().map(named).collect::<Vec<_>>().join("; ")
+}
+
 fn compare(property: String, first: &Value, second: &Value, found: &mut Vec<Difference>) {
     if first == second {
         return;

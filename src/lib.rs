@@ -3,6 +3,7 @@
 //! Data flows one way: manifest, plan, engine, measurement, store, report. Each module is one of those stages.
 
 pub mod appendix;
+pub mod artifact;
 pub mod backend;
 pub mod cache;
 pub mod cli;

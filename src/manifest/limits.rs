@@ -9,7 +9,7 @@ use super::schema::{Measurement, Numerics, Tolerance};
 use crate::graph::PrecisionPolicy;
 
 const MAX_SAMPLES: usize = 1_000_000;
-const SECONDS: RealRange =
+pub(super) const SECONDS: RealRange =
     RealRange { contains: |value| value > 0.0 && value <= 1e6, words: "a number of seconds above 0 and up to 1000000" };
 /// The driver renews its energy counter every 20 to 100 ms; a step is seen 10 ms late at most.
 const ENERGY_WINDOW: RealRange = RealRange {

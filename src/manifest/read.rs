@@ -5,11 +5,11 @@ use super::cursor::{Cursor, Fields, Located, NAME_WORDS, valid_name};
 use super::diagnostic::Report;
 use super::schema::{Exclusion, InputEntry, MANIFEST_VERSION, Manifest, ModelEntry};
 use super::tree::{Node, Value};
-use super::{check, exclusion, limits, precision};
+use super::{check, exclusion, limits, noise_floor, precision};
 use crate::backend::{BackendKind, Target};
 use crate::graph::PrecisionPolicy;
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "schema",
     "name",
     "question",
@@ -21,6 +21,7 @@ const KEYS: [&str; 15] = [
     "sequence_lengths",
     "inputs",
     "measurement",
+    "noise_floor",
     "numerics",
     "tolerances",
     "exclude",
@@ -58,6 +59,8 @@ pub(super) fn manifest(root: &Node, report: &mut Report<'_>) -> Option<Manifest>
     let question = question.and_then(|cursor| cursor.text(report, "a sentence that says what the experiment asks"));
     let draft = draft(&fields, report);
     let measurement = limits::measurement(fields.optional("measurement"), report);
+    let noise_floor =
+        fields.optional("noise_floor").and_then(|cursor| noise_floor::noise_floor(cursor, report, &draft));
     let numerics = limits::numerics(fields.optional("numerics"), report);
     let tolerances = limits::tolerances(fields.optional("tolerances"), report, &draft.precisions);
     check::score_windows(&draft.inputs, numerics, fields.optional("numerics"), report);
@@ -74,6 +77,7 @@ pub(super) fn manifest(root: &Node, report: &mut Report<'_>) -> Option<Manifest>
         sequence_lengths: draft.sequence_lengths.complete()?,
         inputs: draft.inputs.complete()?,
         measurement,
+        noise_floor,
         numerics,
         tolerances,
         exclude: draft.exclude?.into_iter().map(|located| located.value).collect(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{BackendKind, Target};
-use crate::graph::PrecisionPolicy;
+use crate::graph::{PrecisionPolicy, Shape};
 use crate::model::Head;
 
 /// The manifest format this program reads.
@@ -36,6 +36,8 @@ pub struct Manifest {
     pub inputs: Vec<InputEntry>,
     /// How long and how precisely to measure.
     pub measurement: Measurement,
+    /// Which engines are timed against themselves.
+    pub noise_floor: Option<NoiseFloor>,
     /// How outputs are compared with the FP32 reference.
     pub numerics: Numerics,
     /// Limits a row's numerics must keep, by policy name.
@@ -253,6 +255,34 @@ impl Default for Measurement {
             threads: None,
             energy_window_s: None,
         }
+    }
+}
+
+/// An A/A test: the engine of a configuration is built a second time, and both are timed by turns, so that whatever sets
+/// them apart is noise. Of the configurations of these shapes and policies, whatever their model, backend and input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NoiseFloor {
+    /// Batch sizes of the shapes; of the axis.
+    pub batch_sizes: Vec<usize>,
+    /// Sequence lengths of the shapes; of the axis.
+    pub sequence_lengths: Vec<usize>,
+    /// Policy names; empty takes all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub precisions: Vec<String>,
+    /// Rounds of four blocks, two of each engine.
+    pub rounds: usize,
+    /// Timed passes of a block.
+    pub samples: usize,
+    /// No round begins after this long, seconds, once there are enough for an interval.
+    pub time_cap_s: f64,
+}
+
+impl NoiseFloor {
+    /// Whether configurations of this shape and policy are tested.
+    pub fn covers(&self, shape: Shape, policy: &PrecisionPolicy) -> bool {
+        self.batch_sizes.contains(&shape.batch)
+            && self.sequence_lengths.contains(&shape.sequence)
+            && (self.precisions.is_empty() || self.precisions.contains(&policy.name))
     }
 }
 

@@ -10,6 +10,7 @@ pub mod neighbours;
 pub mod stop;
 pub mod sustained;
 pub mod timekeeping;
+pub mod turns;
 
 #[cfg(test)]
 mod simulated;

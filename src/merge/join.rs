@@ -4,10 +4,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
-use serde_json::json;
-
 use super::{Input, MergeError};
-use crate::difference::differences;
+use crate::difference::in_words;
 use crate::digest::sha256;
 use crate::plan::{Axes, Configuration, ConfigurationId, Plan};
 use crate::provenance::Environment;
@@ -86,19 +84,11 @@ fn check_same_rules(first: &Input, other: &Input) -> Result<(), MergeError> {
             wanted: wanted.name.clone(),
         });
     }
-    if plan.protocol_sha256() == wanted.protocol_sha256() {
+    let found = plan.protocol_differences(wanted);
+    if found.is_empty() {
         return Ok(());
     }
-    let rules = |plan: &Plan| json!({ "measurement": plan.measurement, "numerics": plan.numerics, "tolerances": plan.tolerances });
-    let named = differences(&rules(plan), &rules(wanted)).into_iter().map(|found| {
-        let value = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
-        format!("{}: {}, there {}", found.property, value(found.first), value(found.second))
-    });
-    Err(MergeError::Protocol {
-        path: other.dir.clone(),
-        other: first.dir.clone(),
-        settings: named.collect::<Vec<_>>().join("; "),
-    })
+    Err(MergeError::Protocol { path: other.dir.clone(), other: first.dir.clone(), settings: in_words(&found) })
 }
 
 fn document(plan: &Plan) -> serde_json::Value {

@@ -14,7 +14,7 @@ use crate::store::schema::Status;
 pub use error::MergeError;
 pub use join::{Merged, join};
 pub use read::Input;
-pub use write::MERGED_FILE;
+pub use write::{MERGED_FILE, beside, fill, put_in_place};
 
 /// What a merge came to.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -57,23 +57,38 @@ pub(super) fn check(out: &Path) -> Result<(), MergeError> {
 /// Writes a merged folder beside `out` and puts it in its place. What an earlier merge left there goes, with its report;
 /// where that already holds the same, nothing is touched.
 pub(super) fn write(merged: &Merged, out: &Path) -> Result<(), MergeError> {
-    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(MergeError::io(parent))?;
-    let mut builder = tempfile::Builder::new();
-    // Without this the folder is its owner's alone; the process's mask still applies.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-    let scratch = builder.prefix(".merge.").tempdir_in(parent).map_err(MergeError::io(parent))?;
+    let scratch = beside(out)?;
     fill(merged, scratch.path())?;
     check(out)?;
     if holds_the_same(scratch.path(), out) {
         return Ok(());
     }
-    put_in_place(scratch, out).map_err(MergeError::io(out))?;
-    fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(MergeError::io(parent))
+    put_in_place(scratch, out)
 }
 
-fn fill(merged: &Merged, dir: &Path) -> Result<(), MergeError> {
+fn parent(out: &Path) -> &Path {
+    out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// An empty folder on the file system of `out`, to be filled and put in its place.
+///
+/// # Errors
+/// [`MergeError::Io`].
+pub fn beside(out: &Path) -> Result<TempDir, MergeError> {
+    let parent = parent(out);
+    fs::create_dir_all(parent).map_err(MergeError::io(parent))?;
+    let mut builder = tempfile::Builder::new();
+    // Without this the folder is its owner's alone; the process's mask still applies.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    builder.prefix(".merge.").tempdir_in(parent).map_err(MergeError::io(parent))
+}
+
+/// Writes the files of a merged folder.
+///
+/// # Errors
+/// [`MergeError`] naming the file.
+pub fn fill(merged: &Merged, dir: &Path) -> Result<(), MergeError> {
     let json = |name: &str, bytes: serde_json::Result<Vec<u8>>| {
         let path = dir.join(name);
         let bytes = bytes.map_err(|source| MergeError::Json { path: path.clone(), source })?;
@@ -110,8 +125,17 @@ fn holds_the_same(new: &Path, out: &Path) -> bool {
         && [MERGED_FILE, PLAN_FILE, RESULTS_FILE, SAMPLES_FILE].iter().all(|name| same(Path::new(name)))
 }
 
-/// Renames `scratch` to `out`; an earlier merge there changes places with it and is deleted.
-fn put_in_place(scratch: TempDir, out: &Path) -> io::Result<()> {
+/// Renames `scratch` to `out` for good; what is there changes places with it and is deleted.
+///
+/// # Errors
+/// [`MergeError::Io`]; `out` is then as it was.
+pub fn put_in_place(scratch: TempDir, out: &Path) -> Result<(), MergeError> {
+    exchange(scratch, out).map_err(MergeError::io(out))?;
+    let parent = parent(out);
+    fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(MergeError::io(parent))
+}
+
+fn exchange(scratch: TempDir, out: &Path) -> io::Result<()> {
     if !out.exists() {
         fs::rename(scratch.path(), out)?;
         // What is gone cannot be deleted: the folder has its new name.

@@ -7,6 +7,7 @@ use super::{Configuration, Plan};
 use crate::backend::{BackendKind, DeviceKind};
 use crate::graph::{Format, OpClass, PrecisionPolicy, Rounding, Shape};
 use crate::manifest::schema::{Architecture, InputSource, Measurement, ModelSource, Numerics};
+use crate::stats::BOOTSTRAP_MIN_SAMPLES;
 
 /// Threads assumed where the manifest names none: an estimate must not depend on the machine that prints it.
 pub const NOMINAL_THREADS: usize = 2;
@@ -56,8 +57,8 @@ struct Rate {
 }
 
 impl Configuration {
-    /// How long this configuration takes, roughly.
-    pub fn estimate(&self, measurement: &Measurement, numerics: &Numerics) -> Estimate {
+    /// How long this configuration takes, roughly, its A/A test left aside.
+    fn estimate(&self, measurement: &Measurement, numerics: &Numerics) -> Estimate {
         let (sizes, size) = sizes(&self.model_source);
         let rate = rate(self.backend, &self.policy, measurement.threads);
         let pass_s = rate.pass_s(sizes, self.shape);
@@ -82,7 +83,20 @@ impl Configuration {
 impl Plan {
     /// Estimates in the order of the configurations.
     pub fn estimates(&self) -> Vec<Estimate> {
-        self.configurations.iter().map(|one| one.estimate(&self.measurement, &self.numerics)).collect()
+        self.configurations.iter().map(|one| self.estimate(one)).collect()
+    }
+
+    /// How long one of the configurations takes, with its A/A test where it has one.
+    pub fn estimate(&self, one: &Configuration) -> Estimate {
+        let estimate = one.estimate(&self.measurement, &self.numerics);
+        let Some(test) = self.noise_floor.as_ref().filter(|test| test.covers(one.shape, &one.policy)) else {
+            return estimate;
+        };
+        let round_s = 4.0 * (test.samples + 1) as f64 * estimate.pass_s;
+        let most_s = test.time_cap_s.max(BOOTSTRAP_MIN_SAMPLES as f64 * round_s);
+        let build_s = rate(one.backend, &one.policy, self.measurement.threads).build_s;
+        let total_s = estimate.total_s + build_s + (test.rounds as f64 * round_s).min(most_s);
+        Estimate { total_s: total_s.min(self.measurement.timeout_s), ..estimate }
     }
 }
 

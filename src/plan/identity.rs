@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Configuration, ConfigurationId, Plan};
+use crate::difference::{Difference, differences};
 use crate::digest::{canonical, sha256};
 use crate::manifest::schema::{InputSource, Measurement, ModelSource};
 use crate::model::Head;
@@ -75,13 +76,33 @@ impl Plan {
     /// configuration that ran into it may be tried again with a longer one.
     pub fn protocol_sha256(&self) -> String {
         let measurement = Measurement { timeout_s: 0.0, ..self.measurement };
-        let form = json!({
+        let mut form = json!({
             "format": FORMAT,
             "measurement": value(&measurement),
             "numerics": value(&self.numerics),
             "tolerances": value(&self.tolerances),
         });
+        // Manifests without the key keep their protocol.
+        if let Some(noise_floor) = &self.noise_floor {
+            form["noise_floor"] = value(noise_floor);
+        }
         sha256(canonical(&form).as_bytes())
+    }
+
+    /// Where the protocol of this plan, first, and that of another differ; empty where they are the same.
+    pub fn protocol_differences(&self, other: &Plan) -> Vec<Difference> {
+        if self.protocol_sha256() == other.protocol_sha256() {
+            return Vec::new();
+        }
+        let rules = |plan: &Plan| {
+            json!({
+                "measurement": value(&plan.measurement),
+                "noise_floor": value(&plan.noise_floor),
+                "numerics": value(&plan.numerics),
+                "tolerances": value(&plan.tolerances),
+            })
+        };
+        differences(&rules(self), &rules(other))
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::{BackendKind, Target};
 use crate::graph::{PrecisionPolicy, Shape};
-use crate::manifest::schema::{InputSource, Manifest, Measurement, ModelSource, Numerics, Tolerance};
+use crate::manifest::schema::{InputSource, Manifest, Measurement, ModelSource, NoiseFloor, Numerics, Tolerance};
 use crate::manifest::{Cell, Index, LoadedManifest, product_indices};
 use crate::model::Head;
 
@@ -103,6 +103,9 @@ pub struct Plan {
     pub excluded: Vec<Excluded>,
     /// Measurement limits, the same for every configuration.
     pub measurement: Measurement,
+    /// Which configurations are timed against themselves. Left out of the serialised form where none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise_floor: Option<NoiseFloor>,
     /// Comparison settings.
     pub numerics: Numerics,
     /// Limits by policy name.
@@ -154,6 +157,7 @@ impl Plan {
             configurations,
             excluded,
             measurement: manifest.measurement,
+            noise_floor: manifest.noise_floor.clone(),
             numerics: manifest.numerics,
             tolerances: manifest.tolerances.clone(),
         }

@@ -156,7 +156,7 @@ mod tests {
         let of_all: f64 = plan.estimates().iter().map(|estimate| estimate.total_s).sum();
         for count in [2, 4, 8] {
             for shard in shards(&plan, count) {
-                let own_s: f64 = shard.iter().map(|one| one.estimate(&plan.measurement, &plan.numerics).total_s).sum();
+                let own_s: f64 = shard.iter().map(|one| plan.estimate(one).total_s).sum();
                 let share = own_s * count as f64 / of_all;
                 assert!((0.9..1.1).contains(&share), "{count}: {share}");
             }

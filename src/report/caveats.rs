@@ -1,13 +1,14 @@
 //! What a reader should know before the numbers: the run at a glance, and what limits it.
 
 use super::claims::answered::has_random_weights;
-use super::data::{Data, distinct};
+use super::data::{Data, distinct, timed};
 use super::disturbances;
 use super::document::Fact;
+use super::noise;
 use super::numbers;
 use super::tables::environment::{gibibytes, processor};
 use super::tables::speedup::baseline_label;
-use crate::backend::BackendKind;
+use crate::backend::{BackendKind, DeviceKind};
 use crate::model::STANDING_IN_FOR;
 use crate::store::record::StopReason;
 use crate::store::schema::Status;
@@ -106,6 +107,7 @@ pub fn caveats(data: &Data) -> Vec<String> {
     found.extend(injection_caveat(data));
     stop_caveats(data, &mut found);
     found.extend(baseline_caveat(data));
+    found.extend(noise_caveat(data));
     found.extend(disturbances::sentences(data));
     machine_caveats(data, &mut found);
     found
@@ -147,6 +149,16 @@ fn baseline_caveat(data: &Data) -> Option<String> {
     let weak = measured(BackendKind::Reference) && !measured(BackendKind::OnnxRuntime);
     weak.then(|| {
         "No ONNX Runtime row: the CPU baseline is the reference backend, so speed-ups are not those over a tuned runtime."
+            .to_owned()
+    })
+}
+
+/// Ratios are quoted, and nothing says which of them are noise.
+fn noise_caveat(data: &Data) -> Option<String> {
+    let quoted = data.measured().any(|row| timed(row) && row.backend.device() == DeviceKind::Gpu);
+    (quoted && noise::floors(data).is_empty()).then(|| {
+        "No configuration was timed against itself (`noise_floor` in the manifest): how near to 1 a ratio is noise is not \
+         known."
             .to_owned()
     })
 }

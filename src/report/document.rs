@@ -1,13 +1,18 @@
 //! The report as one value: everything templates print, as text that is formatted already.
 
+use std::path::Path;
+
 use serde::Serialize;
 
+use super::ReportError;
+use super::agreement::{self, Agreement, Limits};
 use super::claims::print::summary;
 use super::claims::{Outcome, Verdict};
 use super::data::Data;
-use super::figures::{self, Figure, FigureError};
+use super::figures::{self, Figure};
 use super::machines::{Machine, machines};
 use super::macros::{Macro, macros};
+use super::study::Study;
 use super::table::Table;
 use super::{caveats, pins, tables};
 
@@ -53,7 +58,7 @@ pub struct ClaimView {
     pub label: String,
     /// Value, interval and the mark of emulation, or a dash.
     pub shown: String,
-    /// Models and inputs that answered; empty where none did.
+    /// Experiment, where it is another, models and inputs that answered; empty where none did.
     pub answered_by: String,
     /// `pass`, `fail`, `open`: colour.
     pub tone: String,
@@ -77,15 +82,24 @@ pub struct Section {
 /// Assembles the report.
 ///
 /// # Errors
-/// [`FigureError::Draw`].
-pub fn document(data: &Data, verdicts: Vec<Verdict>) -> Result<Document, FigureError> {
+/// [`ReportError::Figure`], or [`ReportError::Repeat`] of a repeat that is none.
+pub fn document(study: &Study, verdicts: Vec<Verdict>) -> Result<Document, ReportError> {
+    let data = &study.main;
     let machines = machines(data);
+    let repeat = study.repeat.as_ref().map(|repeat| repeated(data, repeat)).transpose()?;
     let mut sections = match machines.as_slice() {
-        [one] => sections(&one.data)?,
+        [one] => sections(&one.data, &|| tables::headline::headline(&one.data, &verdicts, &|verdict| verdict.outcome))?,
         several => of_machines(several, &verdicts)?,
     };
-    if let Some(speedup) = sections.iter_mut().find(|section| section.slug == SPEEDUP_SLUG) {
-        speedup.tables.push(tables::cross_gpu::cross_gpu(&machines, &verdicts));
+    let mut add = |slug: &str, tables: Vec<Table>| {
+        if let Some(section) = sections.iter_mut().find(|section| section.slug == slug) {
+            section.tables.extend(tables);
+        }
+    };
+    add(CROSS_GPU_SLUG, vec![tables::cross_gpu::cross_gpu(&machines, &verdicts)]);
+    add(REPEATABILITY_SLUG, tables::agreement::agreement(repeat.as_ref(), data));
+    for other in &study.others {
+        join(&mut sections, other)?;
     }
     let pins = pins::note(data);
     for table in sections.iter_mut().flat_map(|section| &mut section.tables) {
@@ -95,30 +109,77 @@ pub fn document(data: &Data, verdicts: Vec<Verdict>) -> Result<Document, FigureE
         name: data.plan.name.clone(),
         question: data.plan.question.clone(),
         facts: caveats::facts(data),
-        caveats: caveats::caveats(data),
+        caveats: all_caveats(study),
         claims_summary: summary(&verdicts),
-        macros: macros(data, &verdicts),
+        macros: macros(study, &verdicts, repeat.as_ref()),
         pins,
         sections,
         claims: verdicts.into_iter().map(view).collect(),
     })
 }
 
-fn sections(data: &Data) -> Result<Vec<Section>, FigureError> {
-    let section = |slug: &str, title: &str, text: &str, figures: Vec<Figure>, tables: Vec<Table>| Section {
-        slug: slug.to_owned(),
-        title: title.to_owned(),
-        text: text.to_owned(),
-        figures,
-        tables,
-    };
-    let mut speedups = tables::speedup::over_cpu_baseline(data);
-    speedups.extend(tables::speedup::over_fp32(data));
+fn repeated(data: &Data, repeat: &Data) -> Result<Agreement, ReportError> {
+    let named = |name, data| (Path::new(name), data);
+    agreement::agreement(named("the run", data), named("its repeat", repeat), Limits::default())
+        .map_err(|error| ReportError::Repeat(Box::new(error)))
+}
+
+/// The main run's caveats, then those of other experiments by name.
+fn all_caveats(study: &Study) -> Vec<String> {
+    let named = study.others.iter().flat_map(|other| {
+        let name = &other.plan.name;
+        caveats::caveats(other).into_iter().map(move |caveat| format!("Experiment {name}: {caveat}"))
+    });
+    caveats::caveats(&study.main).into_iter().chain(named).collect()
+}
+
+fn section(slug: &str, title: &str, text: &str, figures: Vec<Figure>, tables: Vec<Table>) -> Section {
+    Section { slug: slug.to_owned(), title: title.to_owned(), text: text.to_owned(), figures, tables }
+}
+
+/// The sections of one machine's rows; `headline` makes the table of the first.
+fn sections(data: &Data, headline: &dyn Fn() -> Table) -> Result<Vec<Section>, ReportError> {
+    let mut sections = vec![
+        section("headline", "Headline", HEADLINE, vec![], vec![headline()]),
+        section("latency", "Latency", LATENCY, figures::latency(data)?, tables::latency::latency(data)),
+        section("throughput", "Throughput", THROUGHPUT, vec![], tables::latency::throughput(data)),
+        section("speedup", "Speed-up over the CPU", SPEEDUP, vec![], tables::speedup::over_cpu_baseline(data)),
+        section(
+            "precision",
+            "FP16 and hybrid over FP32",
+            PRECISION,
+            figures::speedup(data)?,
+            tables::speedup::over_fp32(data),
+        ),
+        section("memory", "Memory", MEMORY, figures::memory(data)?, tables::memory::tables(data)),
+    ];
+    sections.extend(of_outputs(data)?);
+    sections.extend([
+        section(CROSS_GPU_SLUG, "Across GPUs", CROSS_GPU, vec![], vec![]),
+        section("engines", "Engines", ENGINES, vec![], vec![tables::engines::engines(data)]),
+        section(REPEATABILITY_SLUG, "Repeatability", REPEATABILITY, vec![], vec![tables::noise::noise_floor(data)]),
+    ]);
+    sections.extend(of_the_run(data));
+    Ok(sections)
+}
+
+/// What the outputs say: fidelity, and what it is good for.
+fn of_outputs(data: &Data) -> Result<Vec<Section>, ReportError> {
     let mut numerics = vec![tables::numerics::worst(data)];
     numerics.extend(tables::numerics::by_shape(data));
-    numerics.extend(tables::passes::rates(data));
     numerics.push(tables::passes::provenance(data));
     numerics.extend(tables::headroom::headroom(data));
+    let mut text = tables::passes::rates(data);
+    text.push(tables::quality::perplexity(data));
+    Ok(vec![
+        section("numerics", "Cosine similarity and NaN", NUMERICS, figures::numerics(data)?, numerics),
+        section("sst2", "SST-2", SST2, vec![], vec![tables::quality::quality(data)]),
+        section("wikitext", "WikiText-2 against random ids", WIKITEXT, vec![], text),
+    ])
+}
+
+/// What ran, and where.
+fn of_the_run(data: &Data) -> [Section; 2] {
     let configurations = vec![
         tables::configurations::overview(data),
         tables::configurations::failures(data),
@@ -126,28 +187,47 @@ fn sections(data: &Data) -> Result<Vec<Section>, FigureError> {
     ];
     let mut environments = tables::environment::environments(data);
     environments.extend(tables::device::state(data));
-    Ok(vec![
-        section("latency", "Latency", LATENCY, figures::latency(data)?, tables::latency::latency(data)),
-        section("throughput", "Throughput", THROUGHPUT, vec![], tables::latency::throughput(data)),
-        section(SPEEDUP_SLUG, "Speed-up", SPEEDUP, figures::speedup(data)?, speedups),
-        section("memory", "Memory", MEMORY, figures::memory(data)?, vec![tables::memory::memory(data)]),
-        section("numerics", "Numerics", NUMERICS, figures::numerics(data)?, numerics),
-        section("engines", "Engines", ENGINES, vec![], vec![tables::engines::engines(data)]),
-        section(
-            "quality",
-            "Task quality",
-            QUALITY,
-            vec![],
-            vec![tables::quality::quality(data), tables::quality::perplexity(data)],
-        ),
+    [
         section("configurations", "Configurations and failures", CONFIGURATIONS, vec![], configurations),
         section(ENVIRONMENT_SLUG, "Environment", ENVIRONMENT, vec![], environments),
-    ])
+    ]
+}
+
+/// Adds what another experiment has to say of outputs, engines, configurations and machines. Its times are not those of the
+/// main run's question and stay in its own report; where it fills a table that the main run leaves empty, that one goes.
+fn join(sections: &mut [Section], other: &Data) -> Result<(), ReportError> {
+    let name = &other.plan.name;
+    let mut own = of_outputs(other)?;
+    own.push(section("engines", "", "", vec![], vec![tables::engines::engines(other)]));
+    own.extend(of_the_run(other));
+    for theirs in own {
+        let Some(section) = sections.iter_mut().find(|section| section.slug == theirs.slug) else { continue };
+        let slug = |slug: &str| format!("{}-{slug}", super::data::slug(name));
+        let caption = |caption: &str| format!("{caption} Experiment {name}.");
+        for table in theirs.tables.into_iter().filter(|table| table.empty.is_none()) {
+            section.tables.retain(|known| known.empty.is_none() || !table.slug.starts_with(&known.slug));
+            // An environment of the main run is shown already.
+            let environment = table.slug.starts_with(ENVIRONMENT_SLUG);
+            if !(environment && section.tables.iter().any(|known| known.slug == table.slug)) {
+                let (slug, caption) = (slug(&table.slug), caption(&table.caption));
+                section.tables.push(Table { slug, caption, ..table });
+            }
+        }
+        for figure in theirs.figures.into_iter().filter(|figure| figure.empty.is_none()) {
+            section.figures.retain(|known| known.empty.is_none() || known.slug != figure.slug);
+            section.figures.push(Figure { slug: slug(&figure.slug), caption: caption(&figure.caption), ..figure });
+        }
+    }
+    Ok(())
 }
 
 /// The sections of each machine's own rows, one under the other. What is the same for all of them stands once.
-fn of_machines(machines: &[Machine], verdicts: &[Verdict]) -> Result<Vec<Section>, FigureError> {
-    let each = machines.iter().map(|machine| sections(&machine.data)).collect::<Result<Vec<_>, _>>()?;
+fn of_machines(machines: &[Machine], verdicts: &[Verdict]) -> Result<Vec<Section>, ReportError> {
+    let each = machines.iter().enumerate().map(|(number, machine)| {
+        let outcome = |verdict: &Verdict| verdict.machines.get(number).map_or(verdict.outcome, |own| own.outcome);
+        sections(&machine.data, &|| tables::headline::headline(&machine.data, verdicts, &outcome))
+    });
+    let each = each.collect::<Result<Vec<_>, _>>()?;
     let mut joined: Vec<Section> = Vec::new();
     for (index, first) in each.first().into_iter().flatten().enumerate() {
         let mut section = Section { figures: vec![], tables: vec![], ..first.clone() };
@@ -177,9 +257,12 @@ fn of_machines(machines: &[Machine], verdicts: &[Verdict]) -> Result<Vec<Section
     Ok(joined)
 }
 
-const SPEEDUP_SLUG: &str = "speedup";
+const CROSS_GPU_SLUG: &str = "cross-gpu";
+const REPEATABILITY_SLUG: &str = "repeatability";
 const ENVIRONMENT_SLUG: &str = "environment";
 
+const HEADLINE: &str =
+    "The quantities of the paper's abstract over all shapes of this run, beside what the paper says.";
 const LATENCY: &str = "Wall time of one forward pass, by one clock around enqueueing the pass and waiting for its end. The \
                        headline is the median with its seeded bootstrap 95 % interval. Where there is a device, its own time \
                        of the same passes follows, between two events around the pass: it leaves out the way back to \
@@ -190,16 +273,22 @@ const THROUGHPUT: &str = "The same medians as tokens per second. Sequences per s
                           take, follow where they were measured.";
 const SPEEDUP: &str = "Quotients of medians at the same model, shape and input. An interval divides the ends of both medians' \
                        intervals crosswise and covers with at least 90 %. Emulated rows take no part.";
+const PRECISION: &str = "The same quotients within a backend: FP32 over every other precision at the same model, shape and \
+                         input.";
+const CROSS_GPU: &str = "FP16 and hybrid over FP32, a GPU beside the other, and the paper's where none of them is it.";
+const REPEATABILITY: &str = "How much of a ratio is noise: the same engine under two names within one process, and the whole \
+                             run beside a repeat of it.";
 const MEMORY: &str = "Three different things that must not be mixed: the measured peak of the process, the engine's own \
                       account, and sizes computed from the graph.";
 const NUMERICS: &str = "Outputs against the reference backend in FP32. Non-finite elements are counted first; a row that holds \
-                        one has no cosine, and passes no comparison. Where the manifest asks for several forward passes, \
-                        rates follow, with the silent failures that no count of NaN shows, the operation at which each bad \
-                        configuration went wrong, and how much room FP16 leaves above the magnitudes of FP32.";
+                        one has no cosine, and passes no comparison. The operation at which each bad configuration went \
+                        wrong, and how much room FP16 leaves above the magnitudes of FP32, follow.";
+const SST2: &str = "Accuracy on labelled sentences, where there are any, and what changes sentence by sentence.";
+const WIKITEXT: &str = "Where the manifest asks for several forward passes: rates of failure per pass with the silent failures \
+                        that no count of NaN shows, text beside random ids; and perplexity.";
 const ENGINES: &str = "Engines that are built ahead of time, for the machine of the run or for another. A policy is audited \
                        before it is built: an engine whose network computes in other types than the policy asks is a failed \
                        row, not a slower one.";
-const QUALITY: &str = "Accuracy on labelled sentences and perplexity on text, where the run has such inputs.";
 const CONFIGURATIONS: &str = "What the plan holds, what failed and why, and what the manifest leaves out and why.";
 const ENVIRONMENT: &str = "Where the rows were measured. Every row of the results names its environment.";
 
@@ -216,6 +305,10 @@ fn view(verdict: Verdict) -> ClaimView {
         Outcome::Fail => "fail",
         Outcome::Undecided | Outcome::NotRun | Outcome::NoHardware => "open",
     };
-    let answered_by = verdict.answered.labels();
+    let experiment = verdict.answered_in.as_ref().map(|name| format!("experiment {name}: ")).unwrap_or_default();
+    let answered_by = match verdict.answered.labels() {
+        labels if labels.is_empty() => labels,
+        labels => format!("{experiment}{labels}"),
+    };
     ClaimView { label: verdict.outcome.label().to_owned(), shown, answered_by, tone: tone.to_owned(), verdict }
 }

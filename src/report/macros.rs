@@ -2,13 +2,17 @@
 
 use serde::Serialize;
 
+use super::agreement::{Agreement, Limits, Spread};
 use super::caveats::{baselines, list, prefix};
 use super::claims::print::count;
 use super::claims::{Outcome, Verdict};
-use super::data::{Data, distinct, engine_library};
+use super::data::{Data, Ranged, distinct, engine_library};
+use super::headline::{self, Headline};
 use super::headroom::{self, Worst, place_name};
-use super::numbers;
+use super::study::Study;
 use super::tables::environment::{gibibytes, processor};
+use super::{noise, numbers};
+use crate::backend::BackendKind;
 use crate::graph::Preset;
 use crate::stats::{BOOTSTRAP_MIN_SAMPLES, BOOTSTRAP_RESAMPLES, Percentile};
 use crate::store::magnitudes::Place;
@@ -24,15 +28,23 @@ pub struct Macro {
 }
 
 /// Every macro, in a fixed order: the set does not depend on the results, so prose always compiles.
-pub fn macros(data: &Data, verdicts: &[Verdict]) -> Vec<Macro> {
+pub fn macros(study: &Study, verdicts: &[Verdict], repeat: Option<&Agreement>) -> Vec<Macro> {
+    let data = &study.main;
+    let experiments: Vec<&Data> = std::iter::once(data).chain(&study.others).collect();
     let mut all = Vec::new();
     run(data, &mut all);
+    put(&mut all, "Others", list(study.others.iter().map(|other| other.plan.name.clone())));
+    put(&mut all, "OthersSentence", others_sentence(study));
     protocol(data, &mut all);
-    for preset in [Preset::Fp16, Preset::Bf16, Preset::Hybrid] {
-        policy(data, preset, &mut all);
-        passes(data, preset, &mut all);
+    for found in headline::headlines(data) {
+        headline(&found, &mut all);
     }
-    headroom(data, &mut all);
+    repeatability(data, repeat, &mut all);
+    for preset in [Preset::Fp16, Preset::Bf16, Preset::Hybrid] {
+        policy(&experiments, preset, &mut all);
+        passes(&experiments, preset, &mut all);
+    }
+    headroom(&experiments, &mut all);
     for outcome in [Outcome::Pass, Outcome::Fail, Outcome::Undecided, Outcome::NotRun, Outcome::NoHardware].into_iter()
     {
         let name = match outcome {
@@ -47,7 +59,79 @@ pub fn macros(data: &Data, verdicts: &[Verdict]) -> Vec<Macro> {
     let limited = |verdict: &&Verdict| verdict.outcome == Outcome::Pass && !verdict.answered.limits().is_empty();
     put(&mut all, "ClaimsPassLimited", verdicts.iter().filter(limited).count().to_string());
     put(&mut all, "Claims", verdicts.len().to_string());
+    for verdict in verdicts {
+        let name = format!("Claim{}", in_letters(&verdict.id));
+        put(&mut all, &format!("{name}Verdict"), verdict.outcome.label().to_owned());
+        put(&mut all, &format!("{name}Paper"), verdict.paper_value.clone());
+        put(&mut all, &format!("{name}Here"), verdict.measured.clone().unwrap_or_default());
+        put(&mut all, &format!("{name}Why"), verdict.why.clone());
+    }
     all
+}
+
+/// `C10` as `COneZero`: names of macros have letters only.
+fn in_letters(id: &str) -> String {
+    const DIGITS: [&str; 10] = ["Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine"];
+    let letter = |c: char| match c.to_digit(10) {
+        Some(digit) => DIGITS[digit as usize].to_owned(),
+        None => c.to_string(),
+    };
+    id.chars().filter(char::is_ascii_alphanumeric).map(letter).collect()
+}
+
+/// Which experiments stand beside the main one, with how much each measured.
+fn others_sentence(study: &Study) -> String {
+    let measured = |data: &Data| numbers::plural(data.count(Status::Ok), "configuration");
+    let of = |data: &Data| match data.count(Status::Built) {
+        0 => format!("{} ({} measured)", data.plan.name, measured(data)),
+        built => format!("{} ({} measured, {} built)", data.plan.name, measured(data), numbers::count(built as u64)),
+    };
+    if study.others.is_empty() {
+        return "No other experiment is part of these results.".to_owned();
+    }
+    format!("Beside it stand the experiments {}.", list(study.others.iter().map(of)))
+}
+
+/// A quantity of the abstract: how many values, the typical one, the extremes, and the sentence about them.
+fn headline(found: &Headline, all: &mut Vec<Macro>) {
+    let text = |value: Option<Ranged>| value.map(|value| found.unit.write(value).0).unwrap_or_default();
+    put(all, &format!("{}Count", found.key), numbers::count(found.count() as u64));
+    put(all, &format!("{}Typical", found.key), text(found.typical()));
+    put(all, &format!("{}Lowest", found.key), text(found.lowest().map(|located| located.value)));
+    put(all, &format!("{}Highest", found.key), text(found.highest().map(|located| located.value)));
+    put(all, &format!("{}Sentence", found.key), found.sentence());
+}
+
+/// What noise there is within the run and between it and its repeat.
+fn repeatability(data: &Data, repeat: Option<&Agreement>, all: &mut Vec<Macro>) {
+    put(all, "NoiseSentence", noise::sentence(data));
+    for backend in [BackendKind::Cuda, BackendKind::TensorRt, BackendKind::OnnxRuntime, BackendKind::Reference] {
+        let name = match backend {
+            BackendKind::Cuda => "Cuda",
+            BackendKind::TensorRt => "TensorRt",
+            BackendKind::OnnxRuntime => "OnnxRuntime",
+            BackendKind::Reference | BackendKind::Mock => "Reference",
+        };
+        let floor = noise::floor(data, backend).map(|found| numbers::percent(found.floor));
+        put(all, &format!("NoiseFloor{name}"), floor.unwrap_or_default());
+    }
+    let limits = repeat.map_or_else(Limits::default, |found| found.limits);
+    let spread = repeat.and_then(|found| Spread::of(found.pairs.iter(), found.limits));
+    put(all, "RepeatTolerance", numbers::percent(limits.tolerance));
+    put(all, "RepeatTypical", spread.map(|spread| numbers::percent(spread.typical)).unwrap_or_default());
+    put(all, "RepeatMost", spread.map(|spread| numbers::percent(spread.most)).unwrap_or_default());
+    let none = || "No second run of this experiment is part of these results.".to_owned();
+    let sentence = repeat.map_or_else(none, |found| {
+        let spread = spread.map(|spread| {
+            format!(
+                " Half of the medians are within {} of each other, 95 % within {}.",
+                numbers::percent(spread.typical),
+                numbers::percent(spread.most)
+            )
+        });
+        format!("Of a second run, {}{}", found.sentence(), spread.unwrap_or_default())
+    });
+    put(all, "RepeatSentence", sentence);
 }
 
 fn put(all: &mut Vec<Macro>, name: &str, value: String) {
@@ -118,10 +202,10 @@ fn stem(preset: Preset) -> &'static str {
 }
 
 /// Forward passes of a policy and what failed in them, over models as they are and over those with an injected outlier.
-fn passes(data: &Data, preset: Preset, all: &mut Vec<Macro>) {
+fn passes(experiments: &[&Data], preset: Preset, all: &mut Vec<Macro>) {
     for (prefix, injected) in [("", false), ("Injected", true)] {
         let wanted = |row: &&ResultRow| row.precision == preset.name() && row.injection.is_some() == injected;
-        let rows: Vec<&ResultRow> = data.measured().filter(wanted).collect();
+        let rows: Vec<&ResultRow> = experiments.iter().flat_map(|data| data.measured()).filter(wanted).collect();
         let mut sum = |name: &str, of: fn(&ResultRow) -> Option<u64>| {
             let known: Vec<u64> = rows.iter().filter_map(|row| of(row)).collect();
             let text = if known.is_empty() { String::new() } else { numbers::count(known.iter().sum()) };
@@ -135,12 +219,14 @@ fn passes(data: &Data, preset: Preset, all: &mut Vec<Macro>) {
 }
 
 /// Where the models as they are come closest to FP16's end.
-fn headroom(data: &Data, all: &mut Vec<Macro>) {
-    let injected = |model: &str| data.rows.iter().any(|row| row.model == model && row.injection.is_some());
-    let found = headroom::of(data);
+fn headroom(experiments: &[&Data], all: &mut Vec<Macro>) {
+    let injected = |data: &Data, model: &str| data.rows.iter().any(|row| row.model == model && row.injection.is_some());
+    let mut found: Vec<headroom::Headroom> = Vec::new();
+    for data in experiments {
+        found.extend(headroom::of(data).into_iter().filter(|found| !injected(data, found.model)));
+    }
     let tightest = found
         .iter()
-        .filter(|found| !injected(found.model))
         .filter_map(|found| found.tightest().map(|(place, worst)| (found, place, worst)))
         .reduce(|a, b| if b.2.bits < a.2.bits { b } else { a });
     let text = |of: &dyn Fn(&headroom::Headroom, Place, Worst) -> String| {
@@ -154,10 +240,10 @@ fn headroom(data: &Data, all: &mut Vec<Macro>) {
 }
 
 /// The worst numerics of a policy over everything measured of models as they are: an injected outlier is left out.
-fn policy(data: &Data, preset: Preset, all: &mut Vec<Macro>) {
+fn policy(experiments: &[&Data], preset: Preset, all: &mut Vec<Macro>) {
     let stem = stem(preset);
     let of_policy = |row: &&ResultRow| row.precision == preset.name() && row.injection.is_none();
-    let rows: Vec<&ResultRow> = data.measured().filter(of_policy).collect();
+    let rows: Vec<&ResultRow> = experiments.iter().flat_map(|data| data.measured()).filter(of_policy).collect();
     let with_nan = rows.iter().filter(|row| row.nan_count.unwrap_or(0) > 0).count();
     let cosines: Vec<f64> = rows.iter().filter_map(|row| row.cosine_min).collect();
     put(all, &format!("{stem}Rows"), numbers::count(rows.len() as u64));

@@ -1,5 +1,6 @@
 //! Tables, figures, claims and the paper's numbers from the results of one run.
 
+pub mod agreement;
 pub mod caveats;
 pub mod claims;
 pub mod data;
@@ -7,12 +8,15 @@ pub mod disturbances;
 pub mod document;
 pub mod escape;
 pub mod figures;
+pub mod headline;
 mod headroom;
 pub mod machines;
 pub mod macros;
+pub mod noise;
 pub mod numbers;
 pub mod pins;
 pub mod render;
+pub mod study;
 pub mod table;
 pub mod tables;
 
@@ -22,9 +26,9 @@ use thiserror::Error;
 
 use crate::store::StoreError;
 use claims::{Claims, Verdict};
-use data::Data;
 use document::{Document, document};
 use render::Renderer;
+use study::Study;
 
 /// File name of the page.
 pub const HTML_FILE: &str = "report.html";
@@ -63,6 +67,25 @@ pub enum ReportError {
         /// Which folder.
         path: PathBuf,
     },
+    /// An artifact's list of parts cannot be read.
+    #[error("{path}: not the list of an artifact's parts: {detail}; restore it from where it was published")]
+    Artifact {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// An experiment is given twice.
+    #[error(
+        "{path}: the experiment `{name}` is in this report already; give other experiments with --with, a second run of the \
+         main one with --repeat, and parts of one experiment to `mixprec merge`"
+    )]
+    SameExperiment {
+        /// Which folder.
+        path: PathBuf,
+        /// Name of the manifest.
+        name: String,
+    },
     /// A table cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -78,6 +101,9 @@ pub enum ReportError {
     /// The claims cannot be read.
     #[error(transparent)]
     Claims(#[from] claims::ClaimsError),
+    /// The repeat is none of the main run.
+    #[error("the repeat: {0}")]
+    Repeat(#[source] Box<agreement::AgreementError>),
     /// A figure cannot be drawn.
     #[error(transparent)]
     Figure(#[from] figures::FigureError),
@@ -109,25 +135,42 @@ pub struct ReportSummary {
     pub verdicts: Vec<Verdict>,
 }
 
+/// What of a report is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// Everything.
+    All,
+    /// What LaTeX includes: tables, sections and macros, and the figures as PDF.
+    Latex,
+}
+
+impl Files {
+    fn include(self, name: &str) -> bool {
+        self == Files::All || name.ends_with(".tex") || name.ends_with(".pdf")
+    }
+}
+
 /// Renders the run in `dir` into `out`: LaTeX table bodies, section files and macros, figures as SVG and PDF,
-/// `report.html`, and the values behind all of it as `report.json`. Equal results give equal bytes.
+/// `report.html`, and the values behind all of it as `report.json`. Of an artifact, with the repeat and the other experiments
+/// in it. Equal results give equal bytes.
 ///
 /// # Errors
 /// [`ReportError`] naming the file that cannot be read or written.
 pub fn report(dir: &Path, out: &Path) -> Result<ReportSummary, ReportError> {
-    report_with(&Data::read(dir)?, &Claims::builtin()?, out)
+    report_with(&Study::read(dir)?, &Claims::builtin()?, out, Files::All)
 }
 
-/// [`report`] of results that were read already, with other claims.
+/// [`report`] of results that were read already, with other claims, or of some of its files.
 ///
 /// # Errors
-/// [`ReportError`] naming the file that cannot be written.
-pub fn report_with(data: &Data, claims: &Claims, out: &Path) -> Result<ReportSummary, ReportError> {
-    let verdicts = claims::judge(data, claims)?;
-    let document = document(data, verdicts.clone())?;
+/// [`ReportError`] naming the file that cannot be written; or that a repeat is none of the main run.
+pub fn report_with(study: &Study, claims: &Claims, out: &Path, wanted: Files) -> Result<ReportSummary, ReportError> {
+    let verdicts = claims::judge_study(study, claims)?;
+    let document = document(study, verdicts.clone())?;
     std::fs::create_dir_all(out).map_err(ReportError::io(out))?;
     let files = files(&document)?
         .into_iter()
+        .filter(|(name, _)| wanted.include(name))
         .map(|(name, bytes)| {
             let path = out.join(name);
             std::fs::write(&path, bytes).map_err(ReportError::io(&path)).map(|()| path)

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{BackendKind, BuildProgress};
-use crate::manifest::schema::{Measurement, Numerics, Tolerance};
+use crate::manifest::schema::{Measurement, NoiseFloor, Numerics, Tolerance};
 use crate::plan::{Configuration, Plan};
 use crate::store::record::{Failure, Outcome};
 
@@ -16,6 +16,7 @@ use crate::store::record::{Failure, Outcome};
 pub(super) struct Settings {
     pub base_dir: PathBuf,
     pub measurement: Measurement,
+    pub noise_floor: Option<NoiseFloor>,
     pub numerics: Numerics,
     pub tolerances: BTreeMap<String, Tolerance>,
 }
@@ -25,6 +26,7 @@ impl Settings {
         Settings {
             base_dir: plan.base_dir.clone(),
             measurement: plan.measurement,
+            noise_floor: plan.noise_floor.clone(),
             numerics: plan.numerics,
             tolerances: plan.tolerances.clone(),
         }

@@ -11,12 +11,13 @@ use crate::graph::Preset;
 use crate::input::InputStream;
 use crate::measure::measure;
 use crate::measure::memory::PeakMemory;
+use crate::measure::turns::measure_by_turns;
 use crate::model::{Model, ModelError};
 use crate::numerics::{Passes, ReferenceOutputs, compare, evaluate};
 use crate::plan::{Configuration, Plan};
 use crate::provenance::{Drift, drift};
 use crate::store::record::{
-    Built, CostSummary, Failure, FailureKind, Measured, NumericsSummary, Outcome, QualitySummary,
+    AaTest, Built, CostSummary, Failure, FailureKind, Measured, NumericsSummary, Outcome, QualitySummary,
 };
 
 /// What a worker keeps from one configuration of its group to the next.
@@ -86,8 +87,10 @@ impl Session {
         let model_provenance = model.provenance.clone();
         let making = Making { load_s, build_s, build: report, cost, model_provenance };
         match engine {
-            Ok(engine) => {
-                let measured = self.measured(settings, (of, at), engine, making)?;
+            Ok(mut engine) => {
+                let mut measured = self.measured(settings, (of, at), engine.as_mut(), making)?;
+                // Last: a second engine would be in the way of everything else.
+                measured.aa_test = self.aa_test(settings, of, &request, engine.as_mut());
                 Ok(Outcome::Ok(Box::new(measured)))
             }
             Err(error) => {
@@ -112,14 +115,14 @@ impl Session {
         &mut self,
         settings: &Settings,
         (of, at): (&Configuration, &Reference),
-        mut engine: Box<dyn Engine>,
+        engine: &mut dyn Engine,
         making: Making,
     ) -> Result<Measured, Failure> {
         let model = self.model(settings, of)?;
         let input = self.input(settings, of, &model)?;
         let batch = input.batch(of.shape, 0)?;
 
-        let sampling = measure(engine.as_mut(), &batch, &settings.measurement)?;
+        let sampling = measure(engine, &batch, &settings.measurement)?;
 
         let reference = match at {
             Reference::File(path) => ReferenceOutputs::of(path, &model, input, of.shape.sequence, settings.numerics)
@@ -128,7 +131,7 @@ impl Session {
         };
         let tolerance = settings.tolerances.get(&of.policy.name);
         let mut numerics = compare(&engine.outputs()?, &batch, reference.as_ref().map_err(Clone::clone), tolerance);
-        let quality = evaluate(engine.as_mut(), input, of.shape, settings.numerics).unwrap_or_else(|error| {
+        let quality = evaluate(engine, input, of.shape, settings.numerics).unwrap_or_else(|error| {
             add_remark(&mut numerics, &format!("not scored: {error}"));
             QualitySummary::default()
         });
@@ -138,7 +141,7 @@ impl Session {
             forwards: settings.numerics.forwards,
             fp32: of.policy.as_preset() == Some(Preset::Fp32),
         };
-        match passes.examine(engine.as_mut(), input, &numerics) {
+        match passes.examine(engine, input, &numerics) {
             Ok(found) => numerics.passes = Some(found),
             Err(error) => add_remark(&mut numerics, &format!("passes not examined: {error}")),
         }
@@ -157,6 +160,7 @@ impl Session {
             ceilings: engine.ceilings(),
             process_peak_bytes: sampling.process_peak_bytes,
             cost: making.cost,
+            aa_test: None,
             numerics,
             quality,
             engine: engine.describe(),
@@ -169,6 +173,25 @@ impl Session {
     /// gigabyte of it between two measurements would disturb the second.
     fn drift(&mut self, of: &Configuration) -> Vec<Drift> {
         self.drift.get_or_insert_with(|| drift::of_process(of.backend)).clone()
+    }
+
+    /// Builds the same engine again and times both by turns, where the manifest asks for this shape. What fails here costs
+    /// the row nothing but this.
+    fn aa_test(
+        &mut self,
+        settings: &Settings,
+        of: &Configuration,
+        request: &BuildRequest,
+        first: &mut dyn Engine,
+    ) -> Option<Result<AaTest, String>> {
+        let limits = settings.noise_floor.as_ref().filter(|limits| limits.covers(of.shape, &of.policy))?;
+        let mut test = || -> Result<AaTest, Failure> {
+            let mut second = self.backend(of)?.build(request)?.engine?;
+            let model = self.model(settings, of)?;
+            let batch = self.input(settings, of, &model)?.batch(of.shape, 0)?;
+            Ok(measure_by_turns(first, second.as_mut(), &batch, limits)?)
+        };
+        Some(test().map_err(|failure| failure.reason))
     }
 
     /// The group's model, opened once.

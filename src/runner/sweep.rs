@@ -288,7 +288,12 @@ fn groups<'a>(configurations: &[&'a Configuration]) -> Vec<Vec<&'a Configuration
 
 /// Whether the worker must not be used again: a CUDA error stays with the process that met it.
 fn poisons_worker(backend: BackendKind, outcome: &Outcome) -> bool {
-    backend.device() == DeviceKind::Gpu && matches!(outcome, Outcome::Failed(_))
+    let failed = match outcome {
+        Outcome::Failed(_) => true,
+        Outcome::Ok(measured) => matches!(measured.aa_test, Some(Err(_))),
+        Outcome::Built(_) => false,
+    };
+    backend.device() == DeviceKind::Gpu && failed
 }
 
 fn out_of_step(response: &Response) -> Failure {

@@ -7,6 +7,7 @@ mod interval;
 mod paired;
 mod proportion;
 mod quantile;
+mod rounds;
 mod summary;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ pub use interval::{median_interval, relative_half_width};
 pub use paired::mcnemar;
 pub use proportion::clopper_pearson;
 pub use quantile::{Percentile, nearest_rank, supported_samples};
+pub use rounds::ratio_of_rounds;
 pub use summary::{Summary, median, summarize};
 
 /// A closed interval; `low <= high`, in the unit of the samples.

@@ -9,7 +9,7 @@ use crate::backend::BuildReport;
 use crate::graph::Format;
 use crate::plan::{Configuration, ConfigurationId, Plan};
 use crate::provenance::drift::stamp;
-use crate::stats::{Summary, median, summarize};
+use crate::stats::{Summary, median, ratio_of_rounds, summarize};
 
 /// Seed of the bootstrap behind every interval: fixed, so that a table can be derived again to the byte.
 const BOOTSTRAP_SEED: u64 = 0x6d69_7870_7265_6331;
@@ -182,7 +182,7 @@ fn measured_row(row: ResultRow, configuration: &Configuration, measured: &Measur
     let row = with_build(with_cost(row, &measured.cost), &measured.build);
     let row = with_numerics(row, measured);
     let row = with_quality(row, measured);
-    let row = with_conditions(row, &measured.conditions);
+    let row = with_aa_test(with_conditions(row, &measured.conditions), measured);
     let row = match &measured.sustained {
         Some(sustained) => with_sustained(row, configuration, sustained),
         None => row,
@@ -258,6 +258,23 @@ fn with_ceilings(row: ResultRow, measured: &Measured) -> ResultRow {
         ceiling_flops_per_s: Some(ceilings.flops_per_s),
         ceiling_bytes_per_s: Some(ceilings.bytes_per_s),
         ceiling_share: floor_s.zip(row.device_p50_ms).map(|(floor_s, ms)| floor_s * 1e3 / ms),
+        ..row
+    }
+}
+
+fn with_aa_test(row: ResultRow, measured: &Measured) -> ResultRow {
+    let Some(test) = &measured.aa_test else { return row };
+    let test = match test {
+        Ok(test) => test,
+        Err(reason) => return ResultRow { aa_remark: Some(reason.clone()), ..row },
+    };
+    let found = ratio_of_rounds(&test.first_ms, &test.second_ms, BOOTSTRAP_SEED);
+    let interval = found.and_then(|(_, interval)| interval);
+    ResultRow {
+        aa_rounds: Some(test.first_ms.len() as u64),
+        aa_ratio: found.map(|(ratio, _)| ratio),
+        aa_ratio_low: interval.map(|interval| interval.low),
+        aa_ratio_high: interval.map(|interval| interval.high),
         ..row
     }
 }

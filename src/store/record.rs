@@ -148,6 +148,9 @@ pub struct Measured {
     pub process_peak_bytes: Option<u64>,
     /// Floating-point operations and bytes of one pass, counted from the graph.
     pub cost: CostSummary,
+    /// The engine against itself, where the manifest asks for it; an error says why it could not be had.
+    #[serde(default)]
+    pub aa_test: Option<Result<AaTest, String>>,
     /// Agreement with the FP32 reference.
     pub numerics: NumericsSummary,
     /// Task quality, where the input has labels or the model is a language model.
@@ -159,6 +162,17 @@ pub struct Measured {
     /// What differed from the pins: libraries loaded, driver, build. `None` in journals from before they were compared.
     #[serde(default)]
     pub drift: Option<Vec<Drift>>,
+}
+
+/// The same engine built twice and timed by turns: what sets the two apart is noise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AaTest {
+    /// Timed passes of a block; a round has two blocks of either engine.
+    pub samples: usize,
+    /// Median wall time of the first engine's passes, round by round, milliseconds.
+    pub first_ms: Vec<f64>,
+    /// That of the second engine's.
+    pub second_ms: Vec<f64>,
 }
 
 /// Why sampling ended.

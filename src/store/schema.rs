@@ -386,6 +386,16 @@ table! {
         finished_unix_s: Option<u64>,
         /// Wall time of the run since its row before: worker start, FP32 reference, load, build, samples and numerics.
         wall_s: Option<f64>,
+        /// Rounds of an A/A test: the engine built twice, both timed by turns, four blocks a round.
+        aa_rounds: Option<u64>,
+        /// Median over rounds of the second engine's time over the first's: 1 but for noise.
+        aa_ratio: Option<f64>,
+        /// Lower end of its 95 % bootstrap interval over rounds.
+        aa_ratio_low: Option<f64>,
+        /// Upper end of it.
+        aa_ratio_high: Option<f64>,
+        /// Why there is no A/A test, where the manifest asks for one.
+        aa_remark: Option<String>,
     }
 }
 

@@ -29,3 +29,35 @@ fn a_row_on_the_cpu_has_two_series_and_no_device() {
     assert!(page.contains("Median time end to end"), "{page}");
     assert!(!page.contains("Median device time") && !page.contains("State of the GPU"), "no empty tables");
 }
+
+#[test]
+fn an_engine_is_timed_against_itself_where_the_manifest_asks_for_it() {
+    for backend in ["reference", "mock"] {
+        let experiment = Experiment::new(&Cells {
+            backends: &format!("[{backend}]"),
+            precisions: "[fp32, fp16]",
+            batch_sizes: "[1, 2]",
+            more: "noise_floor: {batch_sizes: [2], sequence_lengths: [8], precisions: [fp32], rounds: 9, samples: 5}",
+            count: 4,
+            ..Cells::default()
+        });
+        experiment.run(0);
+        for row in experiment.rows() {
+            let tested = row.batch_size == 2 && row.precision == "fp32";
+            assert_eq!(row.aa_rounds, tested.then_some(9), "{backend} {} {}", row.precision, row.batch_size);
+            assert_eq!((row.aa_ratio.is_some(), row.aa_remark), (tested, None));
+            if let (Some(low), Some(ratio), Some(high)) = (row.aa_ratio_low, row.aa_ratio, row.aa_ratio_high) {
+                assert!(low <= ratio && ratio <= high && low > 0.0, "{backend}: {low} {ratio} {high}");
+                // The same engine, on a host that others use too: near 1, and nobody knows how near.
+                assert!((0.5..2.0).contains(&ratio), "{backend}: {ratio}");
+            }
+        }
+        let rows = experiment.rows();
+        let floor =
+            rows.iter().find_map(|row| Some((row.aa_ratio_low? - 1.0).abs().max((row.aa_ratio_high? - 1.0).abs())));
+        expect(0, &["report", text(&experiment.dir())]);
+        let table = std::fs::read_to_string(experiment.dir().join("report/noise-floor.tex")).unwrap();
+        let shown = format!("{backend} & 1 & 9 & ");
+        assert!(table.contains(&shown) && floor.is_some(), "{table}");
+    }
+}

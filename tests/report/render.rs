@@ -6,16 +6,21 @@ use std::path::{Path, PathBuf};
 use mixprec::manifest::schema::{Injection, ModelSource};
 use mixprec::report::claims::Claims;
 use mixprec::report::data::Data;
-use mixprec::report::{ReportError, report, report_with};
+use mixprec::report::study::Study;
+use mixprec::report::{Files, ReportError, report, report_with};
 use mixprec::store::journal::{Header, JOURNAL_VERSION, Journal, OnDamage};
 use mixprec::store::record::StopReason;
 use mixprec::store::schema::Status;
 
-use super::{fixture, machines};
+use super::{fixture, machines, study};
 
 pub fn rendered(data: &Data) -> BTreeMap<String, Vec<u8>> {
+    rendered_with(&Study::of(data.clone()))
+}
+
+pub fn rendered_with(study: &Study) -> BTreeMap<String, Vec<u8>> {
     let dir = tempfile::tempdir().unwrap();
-    let summary = report_with(data, &Claims::builtin().unwrap(), dir.path()).unwrap();
+    let summary = report_with(study, &Claims::builtin().unwrap(), dir.path(), Files::All).unwrap();
     let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
     let files: BTreeMap<String, Vec<u8>> =
         summary.files.iter().map(|path| (name(path), std::fs::read(path).unwrap())).collect();
@@ -23,7 +28,7 @@ pub fn rendered(data: &Data) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-fn text(files: &BTreeMap<String, Vec<u8>>, name: &str) -> String {
+pub fn text(files: &BTreeMap<String, Vec<u8>>, name: &str) -> String {
     String::from_utf8(files[name].clone()).unwrap()
 }
 
@@ -183,9 +188,13 @@ fn an_injected_outlier_is_labelled_wherever_its_rows_are() {
     assert!(data.rows.iter().all(|row| row.injection.is_some() == (row.model == "gpt2-injected")));
     let files = rendered(&data);
     assert!(text(&files, "caveats.tex").contains(&format!("gpt2{{-}}injected has an {label}")));
-    for (name, model) in [("section-numerics.tex", "gpt2{-}injected"), ("report.html", "gpt2-injected")] {
+    for (name, model, expected) in [
+        ("section-wikitext.tex", "gpt2{-}injected", 1),
+        ("section-numerics.tex", "gpt2{-}injected", 1),
+        ("report.html", "gpt2-injected", 2),
+    ] {
         let captions = text(&files, name).matches(&format!("{model} ({label})")).count();
-        assert_eq!(captions, 2, "{name}: rates and headroom");
+        assert_eq!(captions, expected, "{name}: rates and headroom");
     }
     let macros = text(&files, "macros.tex");
     assert!(macros.contains(r"\newcommand{\mpInjectedFpSixteenForwardsWithNan}{16\xspace}"), "{macros}");
@@ -336,8 +345,10 @@ fn reports_can_be_kept_to_be_looked_at() {
     for (name, data) in
         [("laptop", fixture::laptop()), ("server", fixture::server()), ("two-gpus", machines::two_gpus())]
     {
-        report_with(&data, &Claims::builtin().unwrap(), &Path::new(&folder).join(name)).unwrap();
+        let out = Path::new(&folder).join(name);
+        report_with(&Study::of(data), &Claims::builtin().unwrap(), &out, Files::All).unwrap();
     }
+    report_with(&study::study(), &Claims::builtin().unwrap(), &Path::new(&folder).join("study"), Files::All).unwrap();
 }
 
 #[test]

@@ -45,6 +45,7 @@ pub fn together(machines: &[Machine], verdicts: Vec<Verdict>) -> Option<Verdict>
     }
     Some(Verdict {
         measured: verdict.measured.map(|measured| format!("{measured} on {decided_by}")),
+        why: format!("On {decided_by}: {}", verdict.why),
         explanation,
         machines: all,
         ..verdict

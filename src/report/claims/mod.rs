@@ -3,6 +3,7 @@
 pub mod answered;
 pub mod describe;
 pub mod evaluate;
+pub mod experiments;
 pub mod interval;
 pub mod machines;
 pub mod print;
@@ -15,16 +16,27 @@ use std::path::Path;
 use super::ReportError;
 use super::data::Data;
 use super::machines::{Machine, machines as machines_of};
+use super::study::Study;
 pub use print::{to_json, to_text};
 pub use schema::{Claims, ClaimsError};
 pub use verdict::{Outcome, Verdict};
 
-/// Judges every claim by the results in `dir`, in the order of the file.
+/// Judges every claim by the results in `dir`, in the order of the file; those of an artifact by all its experiments.
 ///
 /// # Errors
-/// [`ReportError`] when the run folder cannot be read or the dataframe library fails.
+/// [`ReportError`] when the folder cannot be read or the dataframe library fails.
 pub fn verify(dir: &Path, claims: &Claims) -> Result<Vec<Verdict>, ReportError> {
-    judge(&Data::read(dir)?, claims)
+    judge_study(&Study::read(dir)?, claims)
+}
+
+/// Judges every claim by the experiments of a study, each by itself; the repeat has no say.
+///
+/// # Errors
+/// [`ReportError::Frame`] when the dataframe library fails.
+pub fn judge_study(study: &Study, claims: &Claims) -> Result<Vec<Verdict>, ReportError> {
+    let all = std::iter::once(&study.main).chain(&study.others);
+    let judged = all.map(|data| Ok((data.plan.name.clone(), judge(data, claims)?)));
+    Ok(experiments::together(judged.collect::<Result<_, ReportError>>()?))
 }
 
 /// Judges every claim by results that were read already. Results of several machines are judged machine by machine: no

@@ -70,6 +70,8 @@ pub struct Verdict {
     pub rows: usize,
     /// Whose rows answered: models, inputs, and whether formats are emulated or weights random.
     pub answered: Answered,
+    /// Why the verdict is what it is, in one sentence: what was found, and the limit it meets or misses.
+    pub why: String,
     /// What was found, in a sentence or two.
     pub explanation: String,
     /// Manifest whose rows answer the claim.
@@ -78,6 +80,9 @@ pub struct Verdict {
     pub command: String,
     /// What that takes.
     pub hardware: String,
+    /// The experiment whose rows answered, where it is not the report's main one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered_in: Option<String>,
     /// The GPU whose rows alone answer it, as part of its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub same_gpu: Option<String>,
@@ -117,6 +122,7 @@ pub fn judge(results: &Results, claim: &Claim) -> Result<Verdict, ReportError> {
         Err(lacking) => {
             return Ok(Verdict {
                 outcome: Outcome::NoHardware,
+                why: format!("{lacking}, so nothing here can answer it: it needs {}.", claim.hardware),
                 explanation: format!("{lacking}. {}", to_obtain(claim)),
                 ..verdict
             });
@@ -124,7 +130,9 @@ pub fn judge(results: &Results, claim: &Claim) -> Result<Verdict, ReportError> {
     };
     if claim.requires_experiment && results.data.plan.name != claim.experiment {
         let explanation = format!("This run is of `{}`. {}", results.data.plan.name, to_obtain(claim));
-        return Ok(Verdict { explanation, ..verdict });
+        let name = &results.data.plan.name;
+        let why = format!("It is about the experiment `{}`, and this is one of `{name}`.", claim.experiment);
+        return Ok(Verdict { why, explanation, ..verdict });
     }
     let admitted =
         Admitted { emulated: claim.kind.admits_emulation() || claim.kind == super::schema::Kind::Count, environments };
@@ -148,10 +156,12 @@ fn blank(claim: &Claim) -> Verdict {
         method: String::new(),
         rows: 0,
         answered: Answered::default(),
+        why: String::new(),
         explanation: String::new(),
         experiment: claim.experiment.clone(),
         command: claim.command.clone(),
         hardware: claim.hardware.clone(),
+        answered_in: None,
         same_gpu: match &claim.scope {
             Scope::SameGpu(name) => Some(name.clone()),
             Scope::AnyDevice | Scope::AnyGpu => None,
@@ -208,6 +218,12 @@ fn combine(verdict: Verdict, claim: &Claim, findings: &[Finding], failed: Option
     let mut sentences: Vec<String> =
         findings.iter().map(|finding| finding.explanation.clone()).filter(|text| !text.is_empty()).collect();
     let answered = findings.iter().fold(Answered::default(), |all, finding| all.and(&finding.answered));
+    let why = match outcome {
+        Outcome::NotRun => failed.clone().unwrap_or_else(|| {
+            format!("No row of these results can answer it; those of the experiment `{}` do.", claim.experiment)
+        }),
+        _ => why(claim, findings),
+    };
     sentences.extend(failed);
     if outcome == Outcome::NotRun {
         sentences.push(format!("No rows of this run can answer it. {}", to_obtain(claim)));
@@ -236,9 +252,37 @@ fn combine(verdict: Verdict, claim: &Claim, findings: &[Finding], failed: Option
         method: methods.join("; "),
         rows: findings.iter().map(|finding| finding.rows).max().unwrap_or(0),
         answered,
+        why,
         explanation: sentences.iter().map(|text| capitalised(text)).collect::<Vec<_>>().join(" "),
         ..verdict
     }
+}
+
+/// What each check found, its value, and the limit that this meets or misses: one sentence.
+fn why(claim: &Claim, findings: &[Finding]) -> String {
+    let parts = claim.checks.iter().zip(findings).map(|(check, finding)| {
+        let found = finding.explanation.trim_end_matches('.');
+        let limit = describe::expectation(&check.expression, &check.expect);
+        // A share names its counts, and a value that is undefined has no limit to be set against.
+        let Some(estimate) = finding.estimate.filter(|_| !matches!(check.expression, Expression::Share(_))) else {
+            return found.to_owned();
+        };
+        let value = describe::value(&check.expression, estimate.value);
+        let interval = finding.interval.as_ref().map(|ends| format!(" {ends}")).unwrap_or_default();
+        let meets = match finding.met {
+            Some(Met::Yes) => format!("which meets {limit}"),
+            Some(Met::No) => format!("which misses {limit}"),
+            _ => format!("on both sides of {limit}"),
+        };
+        match (&check.expression, &finding.measured) {
+            (Expression::Count(_), _) => format!("{found}, {meets}"),
+            // Where each value counts, the whole range is what was measured.
+            (_, Some(measured)) if *measured != value => format!("{found}: {measured}{interval}, {meets}"),
+            _ => format!("{found}: {value}{interval}, {meets}"),
+        }
+    });
+    let parts: Vec<String> = parts.filter(|part| !part.is_empty()).collect();
+    format!("{}.", capitalised(&parts.join("; ")))
 }
 
 fn capitalised(sentence: &str) -> String {

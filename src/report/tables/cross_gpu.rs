@@ -3,8 +3,9 @@
 use crate::backend::DeviceKind;
 use crate::graph::Preset;
 use crate::report::claims::{Outcome, Verdict};
-use crate::report::data::{Group, Ranged, Series, speedup, timed};
+use crate::report::data::{Group, Ranged, Series, distinct, speedup, timed};
 use crate::report::machines::Machine;
+use crate::report::noise;
 use crate::report::numbers;
 use crate::report::table::{Heading, Note, Notes, Table, TableCell};
 
@@ -52,7 +53,15 @@ pub fn cross_gpu(machines: &[Machine], verdicts: &[Verdict]) -> Table {
     let text = "Both rows of a ratio are of one environment. An interval divides the ends of both medians' 95 % intervals \
                 crosswise and covers with at least 90 %.";
     table.notes.insert(0, Note { mark: String::new(), text: text.to_owned() });
+    table.notes.extend(machines.iter().filter_map(|machine| floor_note(machine, machines.len() > 1)));
     table.rule_between_groups(1)
+}
+
+/// The noise floor of a machine's GPU backends, with its name where there are several.
+fn floor_note(machine: &Machine, named: bool) -> Option<Note> {
+    let on_gpu = machine.data.rows.iter().map(|row| row.backend).filter(|backend| backend.device() == DeviceKind::Gpu);
+    let note = noise::note(&machine.data, &distinct(on_gpu))?;
+    Some(if named { Note { text: format!("{}: {}", machine.label, note.text), ..note } } else { note })
 }
 
 fn headings() -> Vec<Heading> {

@@ -1,15 +1,18 @@
 //! The paper's tables, each from the rows of a run.
 
+pub mod agreement;
 pub mod configurations;
 pub mod cross_gpu;
 pub mod device;
 pub mod engines;
 pub mod environment;
 pub mod grid;
+pub mod headline;
 pub mod headroom;
 pub mod latency;
 pub mod machines;
 pub mod memory;
+pub mod noise;
 pub mod numerics;
 pub mod passes;
 pub mod quality;

@@ -4,6 +4,7 @@
 use super::grid::Grid;
 use crate::backend::BackendKind;
 use crate::report::data::{Data, Group, Series, distinct, series, speedup, timed};
+use crate::report::noise;
 use crate::report::numbers;
 use crate::report::table::{Note, Notes, Table, TableCell};
 use crate::store::schema::ResultRow;
@@ -63,10 +64,10 @@ pub fn over_fp32(data: &Data) -> Vec<Table> {
         for columns in OVER_FP32.side_by_side(&columns) {
             let caption = format!("Speed-up over FP32 of the same backend, with interval: {}.", group.label());
             let table = Table::new(OVER_FP32.slug_of(group, &columns), caption, vec![]);
-            tables.push(
-                OVER_FP32
-                    .grid(table, group, &columns, &|row, notes| ratio_cell(group, &series(row).fp32(), row, notes)),
-            );
+            let cell = |row: &ResultRow, notes: &mut Notes| ratio_cell(group, &series(row).fp32(), row, notes);
+            let mut table = OVER_FP32.grid(table, group, &columns, &cell);
+            table.notes.extend(noise::note(data, &backends(columns.iter())));
+            tables.push(table);
         }
     }
     if tables.is_empty() {
@@ -99,9 +100,14 @@ fn cpu_tables(data: &Data, group: &Group) -> Vec<Table> {
             let mut table =
                 OVER_CPU.grid(table, group, &columns, &|row, notes| ratio_cell(group, &baseline, row, notes));
             table.notes.insert(0, Note { mark: String::new(), text: baseline_note(data, group, &baseline) });
+            table.notes.extend(noise::note(data, &backends(columns.iter().chain([&baseline]))));
             table
         })
         .collect()
+}
+
+fn backends<'a>(series: impl Iterator<Item = &'a Series>) -> Vec<BackendKind> {
+    distinct(series.map(|series| series.backend))
 }
 
 fn ratio_cell(group: &Group, baseline: &Series, row: &ResultRow, notes: &mut Notes) -> TableCell {

@@ -1,0 +1,243 @@
+//! Publishes results: one folder that holds what the paper is rendered from, says what made it, and can be checked.
+//!
+//! Its own tables are those of the main experiment, as [`crate::merge`] leaves them; a repeat of it and other experiments lie
+//! in folders below. `artifact.json` names these, `README.md` says what all of it is, `SHA256SUMS` has every file's digest.
+
+mod readme;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::digest::sha256;
+use crate::merge::{self, Input, MergeError, Merged};
+use crate::provenance::Environment;
+use crate::report::agreement::{AgreementError, Limits, agreement};
+use crate::report::data::{Data, slug};
+use crate::report::study::{ARTIFACT_FILE, ARTIFACT_VERSION, Parts};
+use readme::readme;
+
+/// What the folder is and how it came about, for people.
+pub const README_FILE: &str = "README.md";
+/// Digests of all other files, as `sha256sum --check` reads them.
+pub const CHECKSUMS_FILE: &str = "SHA256SUMS";
+/// Folder of the repeat.
+const REPEAT: &str = "repeat";
+
+/// What to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactRequest {
+    /// Folders of the main experiment, merged where there are several.
+    pub dirs: Vec<PathBuf>,
+    /// Where to; an earlier artifact there is replaced.
+    pub out: PathBuf,
+    /// A second run of the main experiment.
+    pub repeat: Option<PathBuf>,
+    /// Other experiments.
+    pub with: Vec<PathBuf>,
+    /// Whether rows of a build that no commit names may be published.
+    pub allow_dirty: bool,
+}
+
+/// What was published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactSummary {
+    /// Number of files.
+    pub files: usize,
+    /// Their size together.
+    pub bytes: u64,
+    /// What was left out or joined on the way, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Results that cannot be published.
+#[derive(Debug, Error)]
+pub enum ArtifactError {
+    /// They cannot be read, joined or written.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    /// The repeat is none.
+    #[error(transparent)]
+    Repeat(#[from] AgreementError),
+    /// Rows of a build that cannot be made again.
+    #[error(
+        "{path}: {rows} row(s) were measured by {build}, which nobody else can build; commit, build and run again, or publish \
+         them all the same with --allow-dirty"
+    )]
+    Dirty {
+        /// Which folder.
+        path: PathBuf,
+        /// Rows of that build.
+        rows: usize,
+        /// `mixprec 0.1.0, commit 0123456789ab (modified)`
+        build: String,
+    },
+    /// Two experiments of one name.
+    #[error(
+        "{path}: the experiment `{name}` is in the artifact already; parts of one experiment belong together before --out"
+    )]
+    SameExperiment {
+        /// Which folder.
+        path: PathBuf,
+        /// Name of the manifest.
+        name: String,
+    },
+    /// The output folder is something else.
+    #[error("{path}: not an earlier artifact, and would be lost; move it away, or use another folder (--out)")]
+    Occupied {
+        /// What is in the way.
+        path: PathBuf,
+    },
+    /// The file system said no.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl ArtifactError {
+    fn io(path: &Path) -> impl FnOnce(io::Error) -> ArtifactError {
+        move |source| ArtifactError::Io { path: path.to_owned(), source }
+    }
+}
+
+/// One experiment of the artifact.
+struct Part {
+    /// Folder below the artifact's; empty for the main experiment.
+    folder: PathBuf,
+    merged: Merged,
+}
+
+/// Publishes runs as an artifact. The folder appears in one step; equal results give equal bytes.
+///
+/// # Errors
+/// [`ArtifactError`] naming the folder and the cure; what was at `out` is then as it was.
+pub fn publish(request: &ArtifactRequest) -> Result<ArtifactSummary, ArtifactError> {
+    check(&request.out)?;
+    let main = part("", &request.dirs)?;
+    let mut parts = vec![main];
+    if let Some(dir) = &request.repeat {
+        let repeat = part(REPEAT, std::slice::from_ref(dir))?;
+        let (first, second) = (data(&parts[0].merged), data(&repeat.merged));
+        agreement((&request.dirs[0], &first), (dir, &second), Limits::default())?;
+        parts.push(repeat);
+    }
+    for dir in &request.with {
+        let other = part_named_after_itself(dir)?;
+        let name = &other.merged.plan.name;
+        if parts.iter().any(|part| part.merged.plan.name == *name || part.folder == other.folder) {
+            return Err(ArtifactError::SameExperiment { path: dir.clone(), name: name.clone() });
+        }
+        parts.push(other);
+    }
+    if !request.allow_dirty {
+        let dirs = [&request.dirs[..], request.repeat.as_slice(), &request.with[..]].concat();
+        parts.iter().try_for_each(|part| check_build(part, &dirs))?;
+    }
+    let scratch = merge::beside(&request.out)?;
+    for part in &parts {
+        let dir = scratch.path().join(&part.folder);
+        fs::create_dir_all(&dir).map_err(ArtifactError::io(&dir))?;
+        merge::fill(&part.merged, &dir)?;
+    }
+    let list = Parts {
+        version: ARTIFACT_VERSION,
+        repeat: request.repeat.as_ref().map(|_| REPEAT.into()),
+        with: parts[1..].iter().map(|part| part.folder.clone()).filter(|folder| *folder != Path::new(REPEAT)).collect(),
+    };
+    let name = request.out.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    write(scratch.path(), ARTIFACT_FILE, &(serde_json::to_string_pretty(&list).map_err(json)? + "\n"))?;
+    write(scratch.path(), README_FILE, &readme(&name, &parts))?;
+    let files = files(scratch.path())?;
+    write(scratch.path(), CHECKSUMS_FILE, &checksums(&files))?;
+    check(&request.out)?;
+    merge::put_in_place(scratch, &request.out)?;
+    let bytes = files.values().map(|(_, length)| length).sum();
+    let notes = parts.into_iter().flat_map(|part| part.merged.notes).collect();
+    Ok(ArtifactSummary { files: files.len() + 1, bytes, notes })
+}
+
+/// Refuses an output folder that holds anything but an earlier artifact.
+fn check(out: &Path) -> Result<(), ArtifactError> {
+    let mut entries = match fs::read_dir(out) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Err(ArtifactError::Occupied { path: out.to_owned() });
+        }
+        Err(source) => return Err(ArtifactError::Io { path: out.to_owned(), source }),
+    };
+    match entries.next() {
+        Some(_) if !out.join(ARTIFACT_FILE).exists() => Err(ArtifactError::Occupied { path: out.to_owned() }),
+        _ => Ok(()),
+    }
+}
+
+fn part(folder: &str, dirs: &[PathBuf]) -> Result<Part, ArtifactError> {
+    let inputs = dirs.iter().map(|dir| Input::read(dir)).collect::<Result<Vec<Input>, MergeError>>()?;
+    let mut merged = merge::join(inputs)?;
+    // Where the manifest lay on the machine of the run is nobody's business; its folder's name is enough to run it again.
+    if merged.plan.base_dir.is_absolute() {
+        merged.plan.base_dir = merged.plan.base_dir.file_name().map(PathBuf::from).unwrap_or_default();
+    }
+    Ok(Part { folder: folder.into(), merged })
+}
+
+fn part_named_after_itself(dir: &Path) -> Result<Part, ArtifactError> {
+    let part = part("", &[dir.to_owned()])?;
+    Ok(Part { folder: slug(&part.merged.plan.name).into(), ..part })
+}
+
+fn data(merged: &Merged) -> Data {
+    Data { plan: merged.plan.clone(), rows: merged.rows.clone(), environments: merged.environments.clone() }
+}
+
+/// Whether a commit names everything that went into the binaries which measured these rows.
+fn check_build(part: &Part, dirs: &[PathBuf]) -> Result<(), ArtifactError> {
+    let named = |environment: &Environment| environment.build.commit.is_some() && environment.build.dirty != Some(true);
+    let Some((id, environment)) = part.merged.environments.iter().find(|(_, environment)| !named(environment)) else {
+        return Ok(());
+    };
+    let rows = part.merged.rows.iter().filter(|row| row.environment.as_ref() == Some(id)).count();
+    let holds = |dir: &&PathBuf| dir.join(crate::provenance::environment::FOLDER).join(format!("{id}.json")).exists();
+    let path = dirs.iter().find(holds).or(dirs.first()).cloned().unwrap_or_default();
+    Err(ArtifactError::Dirty { path, rows, build: environment.build.summary() })
+}
+
+fn json(source: serde_json::Error) -> ArtifactError {
+    ArtifactError::Io { path: ARTIFACT_FILE.into(), source: source.into() }
+}
+
+fn write(dir: &Path, name: &str, text: &str) -> Result<(), ArtifactError> {
+    let path = dir.join(name);
+    fs::write(&path, text).map_err(ArtifactError::io(&path))
+}
+
+/// Digest and length of every file below `dir`, by its path there.
+fn files(dir: &Path) -> Result<BTreeMap<String, (String, u64)>, ArtifactError> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).map_err(ArtifactError::io(&folder))? {
+            let path = entry.map_err(ArtifactError::io(&folder))?.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let bytes = fs::read(&path).map_err(ArtifactError::io(&path))?;
+            let name = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();
+            found.insert(name, (sha256(&bytes), bytes.len() as u64));
+        }
+    }
+    Ok(found)
+}
+
+fn checksums(files: &BTreeMap<String, (String, u64)>) -> String {
+    files.iter().map(|(name, (digest, _))| format!("{digest}  {name}\n")).collect()
+}

@@ -1,0 +1,83 @@
+//! What an artifact says of itself.
+
+use std::fmt::Write;
+
+use super::{CHECKSUMS_FILE, Part};
+use crate::provenance::{Environment, Gpu};
+use crate::report::data::distinct;
+use crate::report::numbers;
+use crate::report::tables::environment::processor;
+use crate::store::schema::Status;
+
+/// The text of `README.md`: what this is, of which commit on which machine, by which commands, and what to do with it.
+pub(super) fn readme(name: &str, parts: &[Part]) -> String {
+    let environments = || parts.iter().flat_map(|part| part.merged.environments.values());
+    let commits = distinct(environments().map(|environment| match &environment.build.commit {
+        Some(commit) if environment.build.dirty == Some(true) => {
+            format!("commit {commit} with changes that are not in it")
+        }
+        Some(commit) => format!("commit {commit}"),
+        None => "an unknown commit".to_owned(),
+    }));
+    let mut text = format!("# {name}: reference output\n\n");
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "Results of mixprec at {}. The paper is rendered from them. They are what one machine came to, to be read\nand compared \
+         with: not what another machine must come to.\n",
+        commits.join(" and ")
+    );
+    for machine in distinct(environments().map(machine)) {
+        let _ = writeln!(text, "- {machine}");
+    }
+    text.push_str(
+        "\n| folder | experiment | configurations | made by | SHA-256 of the manifest |\n|---|---|---|---|---|\n",
+    );
+    for part in parts {
+        let plan = &part.merged.plan;
+        let count = |status| part.merged.rows.iter().filter(|row| row.status == status).count();
+        let counts = [
+            (Status::Ok, "measured"),
+            (Status::Built, "built"),
+            (Status::Failed, "failed"),
+            (Status::Pending, "not run"),
+        ];
+        let counts = counts.into_iter().map(|(status, what)| (count(status), what)).filter(|(n, _)| *n > 0);
+        let counts: Vec<String> = counts.map(|(n, what)| format!("{} {what}", numbers::count(n as u64))).collect();
+        let folder =
+            if part.folder.as_os_str().is_empty() { ".".to_owned() } else { part.folder.display().to_string() };
+        let manifest = plan.base_dir.join(format!("{}.yaml", plan.name));
+        let _ = writeln!(
+            text,
+            "| `{folder}` | {} | {} | `mixprec run {}` | `{}` |",
+            plan.name,
+            counts.join(", "),
+            manifest.display(),
+            plan.manifest_sha256
+        );
+    }
+    let _ = write!(
+        text,
+        "\nEach folder has the rows (`results.parquet`), every sample behind them (`samples.parquet`), the expanded manifest\n\
+         (`plan.json`) and the machines and builds (`environments/`).\n\n\
+         ```\n\
+         sha256sum --check {CHECKSUMS_FILE}        # here\n\
+         make replay ARTIFACT=artifacts/{name}     # at the top: renders the paper from this, no GPU needed, and compares\n\
+         mixprec report artifacts/{name} --out runs/{name}-report\n\
+         mixprec rerun artifacts/{name} --id ID    # one row again on your machine\n\
+         mixprec compare artifacts/{name} runs/paper\n\
+         ```\n"
+    );
+    text
+}
+
+/// `NVIDIA H200, driver 580.65.06; Intel Xeon (x86_64), 16 cores, 16 threads usable`
+fn machine(environment: &Environment) -> String {
+    let gpu = |gpu: &Gpu| match &gpu.driver {
+        Some(driver) => format!("{}, driver {driver}", gpu.name),
+        None => gpu.name.clone(),
+    };
+    let gpus = distinct(environment.gpus.iter().map(gpu));
+    let gpus = if gpus.is_empty() { "no GPU".to_owned() } else { gpus.join(", ") };
+    format!("{gpus}; {}", processor(environment))
+}

@@ -1,0 +1,313 @@
+//! Two runs of one experiment, configuration by configuration: whether the second repeats the first.
+
+mod print;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use thiserror::Error;
+
+use super::ReportError;
+use super::data::{Data, Ranged, distinct, series, speedup};
+use crate::difference::{Difference, in_words};
+use crate::stats::{median, nearest_rank};
+use crate::store::schema::{ResultRow, Status};
+
+/// How close two medians must be, as a share of the first, unless said otherwise.
+pub const TOLERANCE: f64 = 0.03;
+/// The share of rows that must be so close, unless said otherwise.
+pub const SHARE: f64 = 0.95;
+
+/// What counts as agreement.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Limits {
+    /// Largest distance of a ratio of medians from 1.
+    pub tolerance: f64,
+    /// Least share of rows within it.
+    pub share: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { tolerance: TOLERANCE, share: SHARE }
+    }
+}
+
+/// A configuration that both runs have measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pair {
+    /// In the first run.
+    pub first: ResultRow,
+    /// In the second.
+    pub second: ResultRow,
+    /// Second median latency over the first, with an interval from the ends of both.
+    pub ratio: Ranged,
+}
+
+impl Pair {
+    /// Distance of the ratio from 1.
+    pub fn deviation(&self) -> f64 {
+        (self.ratio.0 - 1.0).abs()
+    }
+}
+
+/// A configuration that ended differently in the two runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unlike {
+    /// In the first run.
+    pub first: ResultRow,
+    /// In the second.
+    pub second: ResultRow,
+}
+
+/// How far two runs agree.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Agreement {
+    /// What was asked of them.
+    pub limits: Limits,
+    /// Configurations with a median in both, those that differ most first.
+    pub pairs: Vec<Pair>,
+    /// Configurations with a median in one of them, though both have tried.
+    pub unlike: Vec<Unlike>,
+    /// Configurations that one of them has not tried, or that ended alike without a median.
+    pub left_out: usize,
+    /// What differs between the environments, most telling first.
+    pub differences: Vec<Difference>,
+}
+
+/// Two folders that cannot be set against each other.
+#[derive(Debug, Error)]
+pub enum AgreementError {
+    /// One of them cannot be read.
+    #[error(transparent)]
+    Results(#[from] ReportError),
+    /// A folder has several rows of one configuration.
+    #[error(
+        "{path}: merged results with {rows} rows of configuration {id}; compare the folders of single runs, or merge the runs \
+         to see machines beside each other"
+    )]
+    Several {
+        /// Which folder.
+        path: PathBuf,
+        /// Configuration.
+        id: String,
+        /// Rows of it.
+        rows: usize,
+    },
+    /// They are of different experiments.
+    #[error(
+        "{path}: results of the experiment `{found}`, those of {other} are of `{wanted}`; compare two runs of one manifest"
+    )]
+    Experiment {
+        /// Which folder.
+        path: PathBuf,
+        /// Its experiment.
+        found: String,
+        /// The other folder.
+        other: PathBuf,
+        /// That one's experiment.
+        wanted: String,
+    },
+    /// They were measured by different rules.
+    #[error(
+        "{path}: measured under other settings than {other} ({settings}); run one of them again with the other's manifest"
+    )]
+    Protocol {
+        /// Which folder.
+        path: PathBuf,
+        /// The other folder.
+        other: PathBuf,
+        /// What differs.
+        settings: String,
+    },
+    /// A model had different weights.
+    #[error(
+        "{path}: {model} was measured with other weights ({found}) than in {other} ({wanted}); their times are of two models"
+    )]
+    Weights {
+        /// Which folder.
+        path: PathBuf,
+        /// Model name.
+        model: String,
+        /// Its weights there.
+        found: String,
+        /// The other folder.
+        other: PathBuf,
+        /// Its weights there.
+        wanted: String,
+    },
+    /// Nothing was measured twice.
+    #[error("{path}: has no configuration that {other} has measured too; nothing to compare")]
+    Nothing {
+        /// Which folder.
+        path: PathBuf,
+        /// The other folder.
+        other: PathBuf,
+    },
+}
+
+/// Results and the folder they are of, for messages.
+pub type Named<'a> = (&'a Path, &'a Data);
+
+/// Sets the results in two folders against each other.
+///
+/// # Errors
+/// [`AgreementError`] naming the folder and the cure.
+pub fn compare(first: &Path, second: &Path, limits: Limits) -> Result<Agreement, AgreementError> {
+    agreement((first, &Data::read(first)?), (second, &Data::read(second)?), limits)
+}
+
+/// [`compare`] of results that were read already.
+///
+/// # Errors
+/// [`AgreementError`].
+pub fn agreement(first: Named, second: Named, limits: Limits) -> Result<Agreement, AgreementError> {
+    check_same_rules(first, second)?;
+    let (before, after) = (by_id(first)?, by_id(second)?);
+    let mut found =
+        Agreement { limits, pairs: vec![], unlike: vec![], left_out: 0, differences: differences(first.1, second.1) };
+    for configuration in &first.1.plan.configurations {
+        let id = configuration.id.0.as_str();
+        let (Some(&one), Some(&other)) = (before.get(id), after.get(id)) else {
+            found.left_out += 1;
+            continue;
+        };
+        check_weights((first.0, one), (second.0, other))?;
+        let tried = one.status != Status::Pending && other.status != Status::Pending;
+        match speedup(other, one) {
+            Some(ratio) => found.pairs.push(Pair { first: one.clone(), second: other.clone(), ratio }),
+            None if tried && one.latency_p50_ms.is_some() != other.latency_p50_ms.is_some() => {
+                found.unlike.push(Unlike { first: one.clone(), second: other.clone() });
+            }
+            None => found.left_out += 1,
+        }
+    }
+    if found.pairs.is_empty() && found.unlike.is_empty() {
+        return Err(AgreementError::Nothing { path: second.0.to_owned(), other: first.0.to_owned() });
+    }
+    found.pairs.sort_by(|a, b| b.deviation().total_cmp(&a.deviation()).then_with(|| a.first.id.cmp(&b.first.id)));
+    Ok(found)
+}
+
+impl Agreement {
+    /// Rows that were compared.
+    pub fn rows(&self) -> usize {
+        self.pairs.len() + self.unlike.len()
+    }
+
+    /// Rows whose medians are within the tolerance.
+    pub fn within(&self) -> usize {
+        self.pairs.iter().filter(|pair| pair.deviation() <= self.limits.tolerance).count()
+    }
+
+    /// Their share.
+    pub fn share(&self) -> f64 {
+        self.within() as f64 / self.rows() as f64
+    }
+
+    /// Whether enough rows are within the tolerance.
+    pub fn agrees(&self) -> bool {
+        self.share() >= self.limits.share
+    }
+
+    /// Rows in whose outputs both runs found as many NaN and infinities.
+    pub fn with_equal_nonfinite(&self) -> usize {
+        let counts = |row: &ResultRow| (row.nan_count, row.inf_count);
+        self.pairs.iter().filter(|pair| counts(&pair.first) == counts(&pair.second)).count()
+    }
+
+    /// The largest difference of the smallest cosines of a row, where both have one.
+    pub fn largest_cosine_difference(&self) -> Option<f64> {
+        let differences =
+            self.pairs.iter().filter_map(|pair| Some((pair.first.cosine_min? - pair.second.cosine_min?).abs()));
+        differences.reduce(f64::max)
+    }
+}
+
+/// How far the pairs of one kind deviate.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Spread {
+    /// Pairs.
+    pub rows: usize,
+    /// Of them within the tolerance.
+    pub within: usize,
+    /// Median ratio.
+    pub ratio: f64,
+    /// Median distance from 1.
+    pub typical: f64,
+    /// 95th percentile of it, by nearest rank.
+    pub most: f64,
+    /// Largest.
+    pub largest: f64,
+}
+
+impl Spread {
+    /// Of these pairs; `None` for none.
+    pub fn of<'a>(pairs: impl Iterator<Item = &'a Pair> + Clone, limits: Limits) -> Option<Spread> {
+        let deviations: Vec<f64> = pairs.clone().map(Pair::deviation).collect();
+        let ratios: Vec<f64> = pairs.map(|pair| pair.ratio.0).collect();
+        Some(Spread {
+            rows: deviations.len(),
+            within: deviations.iter().filter(|&&deviation| deviation <= limits.tolerance).count(),
+            ratio: median(&ratios)?,
+            typical: median(&deviations)?,
+            most: nearest_rank(&deviations, 95)?,
+            largest: deviations.iter().copied().fold(0.0, f64::max),
+        })
+    }
+}
+
+fn by_id<'a>((path, data): Named<'a>) -> Result<HashMap<&'a str, &'a ResultRow>, AgreementError> {
+    let mut rows: HashMap<&str, &ResultRow> = HashMap::new();
+    for row in &data.rows {
+        if rows.insert(&row.id, row).is_some() {
+            let number = data.rows.iter().filter(|other| other.id == row.id).count();
+            return Err(AgreementError::Several { path: path.to_owned(), id: row.id.clone(), rows: number });
+        }
+    }
+    Ok(rows)
+}
+
+fn check_same_rules(first: Named, second: Named) -> Result<(), AgreementError> {
+    let (path, other) = (second.0.to_owned(), first.0.to_owned());
+    let (plan, wanted) = (&second.1.plan, &first.1.plan);
+    if plan.name != wanted.name {
+        return Err(AgreementError::Experiment { path, found: plan.name.clone(), other, wanted: wanted.name.clone() });
+    }
+    match plan.protocol_differences(wanted) {
+        found if found.is_empty() => Ok(()),
+        found => Err(AgreementError::Protocol { path, other, settings: in_words(&found) }),
+    }
+}
+
+fn check_weights(first: (&Path, &ResultRow), second: (&Path, &ResultRow)) -> Result<(), AgreementError> {
+    match (&first.1.model_provenance, &second.1.model_provenance) {
+        (Some(wanted), Some(found)) if wanted != found => Err(AgreementError::Weights {
+            path: second.0.to_owned(),
+            model: second.1.model.clone(),
+            found: found.clone(),
+            other: first.0.to_owned(),
+            wanted: wanted.clone(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// What differs between the environments that rows of one configuration are from, each difference once.
+fn differences(first: &Data, second: &Data) -> Vec<Difference> {
+    let of = |data: &Data| distinct(data.rows.iter().filter_map(|row| row.environment.clone()));
+    let (before, after) = (of(first), of(second));
+    let pairs = before.iter().flat_map(|one| after.iter().map(move |other| (one, other)));
+    let found = pairs
+        .filter_map(|(one, other)| Some(first.environments.get(one)?.differences(second.environments.get(other)?)));
+    distinct(found.flatten())
+}
+
+/// Pairs by series, in plan order of the first run.
+pub fn by_series<'a>(found: &'a Agreement, data: &Data) -> Vec<(String, Vec<&'a Pair>)> {
+    let all = distinct(data.rows.iter().map(series));
+    let of = |wanted: &super::data::Series| found.pairs.iter().filter(|pair| series(&pair.first) == *wanted).collect();
+    let grouped = all.iter().map(|wanted| (wanted.label(), of(wanted)));
+    grouped.filter(|(_, pairs): &(String, Vec<&Pair>)| !pairs.is_empty()).collect()
+}

@@ -1,0 +1,304 @@
+//! The quantities of the paper's abstract over all shapes of a run: typical value, extremes, and a sentence for each.
+
+use super::claims::describe;
+use super::data::{Data, Group, Ranged, Series, distinct, speedup, timed};
+use super::numbers;
+use super::tables::memory::reduction;
+use crate::backend::DeviceKind;
+use crate::graph::Preset;
+use crate::store::schema::{ResultRow, Status};
+
+/// What a quantity is and how it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// `2.31×`; the typical value is the geometric mean.
+    Ratio,
+    /// `0.412 ms`; the median.
+    Milliseconds,
+    /// `46.2 %`; the median.
+    Share,
+    /// `0.9999981`; the median.
+    Cosine,
+}
+
+impl Unit {
+    /// A value and its interval.
+    pub fn write(self, (value, interval): Ranged) -> (String, Option<String>) {
+        match self {
+            Unit::Ratio => {
+                let (text, interval) = numbers::with_interval(value, interval, 3);
+                (format!("{text}×"), interval)
+            }
+            Unit::Milliseconds => {
+                let (text, interval) = numbers::with_interval(value, interval, 3);
+                (format!("{text} ms"), interval)
+            }
+            Unit::Share => (numbers::percent(value), None),
+            Unit::Cosine => (numbers::cosine(value), None),
+        }
+    }
+
+    /// What stands in the middle of many values.
+    pub fn typical_name(self) -> &'static str {
+        match self {
+            Unit::Ratio => "geometric mean",
+            Unit::Milliseconds | Unit::Share | Unit::Cosine => "median",
+        }
+    }
+}
+
+/// A value and the configuration it is of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Located {
+    /// Value and interval.
+    pub value: Ranged,
+    /// `cuda hybrid, gpt2 32×512 random`
+    pub place: String,
+}
+
+/// A quantity over all shapes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Headline {
+    /// Letters only, for macros: `HybridOverFp`.
+    pub key: &'static str,
+    /// `Hybrid over FP32`
+    pub quantity: &'static str,
+    /// The claim of the paper that it bears on.
+    pub claim: Option<&'static str>,
+    /// How it is written.
+    pub unit: Unit,
+    /// What the values are of, as the subject of a sentence.
+    subject: &'static str,
+    /// What would have been needed, where there is none.
+    lacking: &'static str,
+    /// Ascending.
+    values: Vec<Located>,
+}
+
+impl Headline {
+    /// Shapes, summed over models, inputs and backends.
+    pub fn count(&self) -> usize {
+        self.values.len()
+    }
+
+    /// The smallest value.
+    pub fn lowest(&self) -> Option<&Located> {
+        self.values.first()
+    }
+
+    /// The largest.
+    pub fn highest(&self) -> Option<&Located> {
+        self.values.last()
+    }
+
+    /// Geometric mean of ratios, its interval the geometric means of all lower and of all upper ends; the median of others,
+    /// without an interval: the lower of two middle values, so that it is one that was measured.
+    pub fn typical(&self) -> Option<Ranged> {
+        let middle = self.values.get(self.values.len().checked_sub(1)? / 2)?;
+        if self.unit != Unit::Ratio {
+            return Some((middle.value.0, None));
+        }
+        let mean = |of: fn(Ranged) -> Option<f64>| -> Option<f64> {
+            let logarithms: Option<Vec<f64>> =
+                self.values.iter().map(|found| of(found.value).filter(|x| *x > 0.0).map(f64::ln)).collect();
+            logarithms.map(|all| (all.iter().sum::<f64>() / all.len() as f64).exp())
+        };
+        let interval = mean(|(_, ends)| ends.map(|ends| ends.0)).zip(mean(|(_, ends)| ends.map(|ends| ends.1)));
+        Some((mean(|(value, _)| Some(value))?, interval))
+    }
+
+    /// One sentence: the typical value and the extremes with their places; or why there is none.
+    pub fn sentence(&self) -> String {
+        let (Some(lowest), Some(highest), Some(typical)) = (self.lowest(), self.highest(), self.typical()) else {
+            return format!("{}: not in this run, for {}.", self.quantity, self.lacking);
+        };
+        let with = |value| match self.unit.write(value) {
+            (text, Some(interval)) => format!("{text} {interval}"),
+            (text, None) => text,
+        };
+        if self.values.len() == 1 {
+            return format!("{} {} ({}).", self.subject, with(lowest.value), lowest.place);
+        }
+        format!(
+            "{} {} in the {} over {}, from {} ({}) to {} ({}).",
+            self.subject,
+            with(typical),
+            self.unit.typical_name(),
+            numbers::plural(self.count(), "configuration"),
+            with(lowest.value),
+            lowest.place,
+            with(highest.value),
+            highest.place
+        )
+    }
+}
+
+/// Every headline, in the order of the paper's abstract.
+pub fn headlines(data: &Data) -> Vec<Headline> {
+    let made = |key, quantity, claim, unit, subject, lacking, mut values: Vec<Located>| {
+        values.sort_by(|a: &Located, b: &Located| a.value.0.total_cmp(&b.value.0));
+        Headline { key, quantity, claim, unit, subject, lacking, values }
+    };
+    let (fp16, hybrid) = (&[Preset::Fp16][..], &[Preset::Hybrid][..]);
+    let no_fp32 = "no backend timed that policy and FP32 natively at one shape";
+    let no_gpu = "no GPU engine and CPU baseline were timed at one shape";
+    vec![
+        made(
+            "GpuOverCpu",
+            "Any GPU engine over the CPU baseline",
+            Some("C1"),
+            Unit::Ratio,
+            "A GPU engine is faster than the CPU baseline by",
+            no_gpu,
+            over_cpu(data, &Preset::ALL),
+        ),
+        made(
+            "HybridOverCpu",
+            "Hybrid on the GPU over the CPU baseline",
+            None,
+            Unit::Ratio,
+            "Hybrid on the GPU is faster than the CPU baseline by",
+            no_gpu,
+            over_cpu(data, hybrid),
+        ),
+        made(
+            "LatencyOne",
+            "Latency of one sequence, FP16 and hybrid on the GPU",
+            Some("C2"),
+            Unit::Milliseconds,
+            "One sequence takes FP16 and hybrid engines on the GPU",
+            "no such engine was timed at batch size 1",
+            latency_of_one(data),
+        ),
+        made(
+            "HybridOverFp",
+            "Hybrid over FP32",
+            None,
+            Unit::Ratio,
+            "Hybrid is faster than FP32 of the same backend by",
+            no_fp32,
+            over_fp32(data, hybrid),
+        ),
+        made(
+            "FpSixteenOverFp",
+            "FP16 over FP32",
+            None,
+            Unit::Ratio,
+            "FP16 throughout is faster than FP32 of the same backend by",
+            no_fp32,
+            over_fp32(data, fp16),
+        ),
+        made(
+            "FpSixteenMemory",
+            "Less memory than FP32, FP16",
+            Some("C3"),
+            Unit::Share,
+            "An FP16 engine holds less than the FP32 engine of the same backend and shape by",
+            "no GPU engine gave account of its memory under both policies",
+            less_memory(data, fp16),
+        ),
+        made(
+            "HybridMemory",
+            "Less memory than FP32, hybrid",
+            Some("C3"),
+            Unit::Share,
+            "A hybrid engine holds less than the FP32 engine of the same backend and shape by",
+            "no GPU engine gave account of its memory under both policies",
+            less_memory(data, hybrid),
+        ),
+        made(
+            "HybridCosine",
+            "Smallest cosine to FP32, hybrid",
+            Some("C4"),
+            Unit::Cosine,
+            "The smallest cosine of an output vector under hybrid to its FP32 reference is",
+            "no hybrid engine's outputs were compared",
+            cosines(data, hybrid),
+        ),
+        made(
+            "FpSixteenCosine",
+            "Smallest cosine to FP32, FP16",
+            None,
+            Unit::Cosine,
+            "The smallest cosine of an output vector under FP16 throughout to its FP32 reference is",
+            "no finite output of an FP16 engine was compared",
+            cosines(data, fp16),
+        ),
+    ]
+}
+
+fn is_of(series: &Series, presets: &[Preset]) -> bool {
+    presets.iter().any(|preset| preset.name() == series.precision)
+}
+
+/// Ratios of two series' medians at every shape of a group that has both timed in one environment.
+fn ratios(group: &Group, slow: &Series, fast: &Series) -> Vec<Located> {
+    let ratio = |at| {
+        let (slow, fast) = (group.row(slow, at)?, group.row(fast, at)?);
+        let comparable = timed(slow) && timed(fast) && slow.environment == fast.environment;
+        let value = comparable.then(|| speedup(slow, fast)).flatten()?;
+        Some(Located { value, place: describe::configuration(fast) })
+    };
+    group.shapes().into_iter().filter_map(ratio).collect()
+}
+
+fn over_fp32(data: &Data, presets: &[Preset]) -> Vec<Located> {
+    let of = |group: &Group| -> Vec<Located> {
+        let wanted = group.series().into_iter().filter(|series| is_of(series, presets));
+        wanted.flat_map(|series| ratios(group, &series.fp32(), &series)).collect()
+    };
+    data.groups().iter().flat_map(of).collect()
+}
+
+fn over_cpu(data: &Data, presets: &[Preset]) -> Vec<Located> {
+    let of = |group: &Group| -> Vec<Located> {
+        let Some(baseline) = group.cpu_baseline() else { return vec![] };
+        let on_gpu = |series: &Series| series.backend.device() == DeviceKind::Gpu && is_of(series, presets);
+        group.series().into_iter().filter(on_gpu).flat_map(|series| ratios(group, &baseline, &series)).collect()
+    };
+    data.groups().iter().flat_map(of).collect()
+}
+
+/// Measured rows on a GPU under these policies, models as they are.
+fn on_gpu<'a>(data: &'a Data, presets: &'a [Preset]) -> impl Iterator<Item = &'a ResultRow> {
+    let wanted = move |row: &&ResultRow| presets.iter().any(|preset| preset.name() == row.precision);
+    let native = |row: &&ResultRow| row.device == DeviceKind::Gpu && row.injection.is_none();
+    data.measured().filter(wanted).filter(native)
+}
+
+fn latency_of_one(data: &Data) -> Vec<Located> {
+    let rows = on_gpu(data, &[Preset::Fp16, Preset::Hybrid]).filter(|row| row.batch_size == 1);
+    let located = rows.filter_map(|row| {
+        let value = (row.latency_p50_ms?, row.latency_p50_low_ms.zip(row.latency_p50_high_ms));
+        Some(Located { value, place: describe::configuration(row) })
+    });
+    located.collect()
+}
+
+fn less_memory(data: &Data, presets: &[Preset]) -> Vec<Located> {
+    let groups = data.groups();
+    let located = groups.iter().flat_map(|group| {
+        let rows = group.rows.iter().copied().filter(|row| row.device == DeviceKind::Gpu && row.status == Status::Ok);
+        let wanted = rows.filter(|row| presets.iter().any(|preset| preset.name() == row.precision));
+        let found = wanted.filter_map(|row| {
+            Some(Located { value: (reduction(group, row)?, None), place: describe::configuration(row) })
+        });
+        found.collect::<Vec<_>>()
+    });
+    located.collect()
+}
+
+fn cosines(data: &Data, presets: &[Preset]) -> Vec<Located> {
+    let wanted =
+        |row: &&ResultRow| row.injection.is_none() && presets.iter().any(|preset| preset.name() == row.precision);
+    let located = data
+        .measured()
+        .filter(wanted)
+        .filter_map(|row| Some(Located { value: (row.cosine_min?, None), place: describe::configuration(row) }));
+    located.collect()
+}
+
+/// Backends whose times any headline divides, in plan order.
+pub fn timed_backends(data: &Data) -> Vec<crate::backend::BackendKind> {
+    distinct(data.rows.iter().filter(|row| timed(row)).map(|row| row.backend))
+}

@@ -1,0 +1,96 @@
+//! What one report is about: a main run, a repeat of it, and other experiments that answer what it cannot.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::ReportError;
+use super::data::Data;
+
+/// Says that a folder is an artifact, and which further folders of results lie in it.
+pub const ARTIFACT_FILE: &str = "artifact.json";
+
+/// Version of [`ARTIFACT_FILE`].
+pub const ARTIFACT_VERSION: u64 = 1;
+
+/// The main run and what belongs to it.
+#[derive(Debug, Clone)]
+pub struct Study {
+    /// The run that the report is of.
+    pub main: Data,
+    /// The same experiment, run once more.
+    pub repeat: Option<Data>,
+    /// Other experiments, in the order given: their numerics, task quality and engines stand beside the main run's.
+    pub others: Vec<Data>,
+}
+
+/// Folders of an artifact besides its own results, from that folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parts {
+    /// [`ARTIFACT_VERSION`]
+    pub version: u64,
+    /// Of the repeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<PathBuf>,
+    /// Of the other experiments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub with: Vec<PathBuf>,
+}
+
+impl Parts {
+    /// The parts of the artifact in `dir`; `None` where it is none.
+    ///
+    /// # Errors
+    /// [`ReportError`] when its list cannot be read.
+    pub fn read(dir: &Path) -> Result<Option<Parts>, ReportError> {
+        let path = dir.join(ARTIFACT_FILE);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(ReportError::Io { path, source }),
+        };
+        let parts: Result<Parts, _> = serde_json::from_str(&text);
+        match parts {
+            Ok(parts) if parts.version == ARTIFACT_VERSION => Ok(Some(parts)),
+            Ok(parts) => Err(ReportError::Artifact { path, detail: format!("version {} is not known", parts.version) }),
+            Err(error) => Err(ReportError::Artifact { path, detail: error.to_string() }),
+        }
+    }
+}
+
+impl Study {
+    /// A run by itself.
+    pub fn of(main: Data) -> Study {
+        Study { main, repeat: None, others: Vec::new() }
+    }
+
+    /// The run in `dir`; where that is an artifact, with all that lies in it.
+    ///
+    /// # Errors
+    /// [`ReportError`] naming the file that cannot be read.
+    pub fn read(dir: &Path) -> Result<Study, ReportError> {
+        Study::read_with(dir, None, &[])
+    }
+
+    /// [`Study::read`] with a repeat and other experiments in folders of their own, beside those of an artifact.
+    ///
+    /// # Errors
+    /// [`ReportError`] naming the file that cannot be read, or an experiment that is there already.
+    pub fn read_with(dir: &Path, repeat: Option<&Path>, with: &[PathBuf]) -> Result<Study, ReportError> {
+        let parts = Parts::read(dir)?;
+        let own_repeat = parts.as_ref().and_then(|parts| parts.repeat.as_ref()).map(|path| dir.join(path));
+        let own = parts.iter().flat_map(|parts| &parts.with).map(|path| dir.join(path));
+        let mut study = Study::of(Data::read(dir)?);
+        study.repeat = repeat.map(Path::to_owned).or(own_repeat).map(|dir| Data::read(&dir)).transpose()?;
+        for path in own.chain(with.iter().cloned()) {
+            let other = Data::read(&path)?;
+            let name = &other.plan.name;
+            if std::iter::once(&study.main).chain(&study.others).any(|known| known.plan.name == *name) {
+                return Err(ReportError::SameExperiment { path, name: name.clone() });
+            }
+            study.others.push(other);
+        }
+        Ok(study)
+    }
+}

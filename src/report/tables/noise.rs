@@ -1,0 +1,71 @@
+//! A/A tests: the same engine under two names.
+
+use crate::report::claims::describe;
+use crate::report::data::Data;
+use crate::report::noise::floors;
+use crate::report::numbers;
+use crate::report::table::{Heading, Note, Table, TableCell};
+use crate::store::schema::ResultRow;
+
+const SLUG: &str = "noise-floor";
+
+/// A row per backend that was tested.
+pub fn noise_floor(data: &Data) -> Table {
+    let caption =
+        "Noise floor: the engine of one configuration built twice, both timed by turns, and the ratio of their times.";
+    let floors = floors(data);
+    if floors.is_empty() {
+        let why = "No configuration was timed against itself: the manifest asks for no `noise_floor`, or none of those it \
+                   names has run.";
+        return Table::empty(SLUG, caption, why);
+    }
+    let headings = vec![
+        Heading::text("Backend"),
+        Heading::number("Tests"),
+        Heading::number("Rounds"),
+        Heading::number("lowest").under("Ratio"),
+        Heading::number("highest").under("Ratio"),
+        Heading::number("typical").under("Not told from 1"),
+        Heading::number("noise floor").under("Not told from 1"),
+        Heading::sentences("at", 5),
+    ];
+    let mut table = Table::new(SLUG, caption, headings);
+    for found in &floors {
+        let ratio = |pick: fn(f64, f64) -> f64| found.rows.iter().filter_map(|row| row.aa_ratio).reduce(pick);
+        let ratio = |pick| TableCell::optional(ratio(pick).map(|ratio| numbers::fixed(ratio, 4)));
+        table.push(vec![
+            found.backend.name().into(),
+            numbers::count(found.rows.len() as u64).into(),
+            rounds(&found.rows).into(),
+            ratio(f64::min),
+            ratio(f64::max),
+            format!("±{}", numbers::percent(found.typical)).into(),
+            format!("±{}", numbers::percent(found.floor)).into(),
+            TableCell { source: Some(found.worst.id.clone()), ..TableCell::new(describe::configuration(found.worst)) },
+        ]);
+    }
+    for text in [
+        "A round is four blocks of passes, two of either engine, in an order that an even drift does not favour; the ratio is \
+         the median over rounds.",
+        "Not told from 1: the largest distance from 1 within a test's bootstrap 95 % interval over rounds; typical is the \
+         median over tests, the noise floor the largest. It is noise within one process: that between runs is larger.",
+    ] {
+        table.notes.push(Note { mark: String::new(), text: text.to_owned() });
+    }
+    let untested: Vec<&str> = data.measured().filter_map(|row| row.aa_remark.as_deref()).collect();
+    if let Some(first) = untested.first() {
+        let text = format!("{} could not be made: {first}.", numbers::plural(untested.len(), "test"));
+        table.notes.push(Note { mark: String::new(), text });
+    }
+    table
+}
+
+/// `20`, `6 to 20`
+fn rounds(rows: &[&ResultRow]) -> String {
+    let rounds = || rows.iter().filter_map(|row| row.aa_rounds);
+    match (rounds().min(), rounds().max()) {
+        (Some(least), Some(most)) if least == most => numbers::count(least),
+        (Some(least), Some(most)) => format!("{} to {}", numbers::count(least), numbers::count(most)),
+        _ => "–".to_owned(),
+    }
+}

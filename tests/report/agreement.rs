@@ -1,0 +1,108 @@
+//! Two runs of one experiment against each other.
+
+use std::path::Path;
+use std::process::Command;
+
+use mixprec::report::agreement::{Agreement, AgreementError, Limits, agreement};
+use mixprec::report::data::Data;
+use mixprec::store::schema::Status;
+
+use super::{fixture, machines};
+
+/// The server's run with every median of these rows longer by that factor.
+fn slower(factor: f64, rows: std::ops::Range<usize>) -> Data {
+    let mut data = fixture::server();
+    for row in &mut data.rows[rows] {
+        for value in [&mut row.latency_p50_ms, &mut row.latency_p50_low_ms, &mut row.latency_p50_high_ms] {
+            *value = value.map(|latency| latency * factor);
+        }
+    }
+    data
+}
+
+fn compared(second: &Data) -> Result<Agreement, AgreementError> {
+    agreement((Path::new("a"), &fixture::server()), (Path::new("b"), second), Limits::default())
+}
+
+#[test]
+fn the_share_of_near_medians_decides() {
+    // 300 rows: 15 apart are the 5 % that are allowed, 16 are not.
+    let found = compared(&slower(1.04, 0..15)).unwrap();
+    assert_eq!((found.rows(), found.within(), found.agrees()), (300, 285, true));
+    let found = compared(&slower(1.04, 0..16)).unwrap();
+    assert!(!found.agrees() && found.to_text().contains("which misses the 95.0 % asked for"), "{}", found.to_text());
+    assert!(compared(&slower(0.98, 0..300)).unwrap().agrees(), "all within 3 %, either way");
+    assert!(!compared(&slower(0.96, 0..300)).unwrap().agrees());
+    let farthest = compared(&slower(1.5, 41..42)).unwrap().pairs.remove(0);
+    let (ratio, interval) = farthest.ratio;
+    let (low, high) = interval.unwrap();
+    assert!((ratio - 1.5).abs() < 1e-9 && low < 1.5 && high > 1.5, "{ratio} {low} {high}");
+    assert_eq!(farthest.first.id, fixture::server().rows[41].id);
+}
+
+#[test]
+fn a_row_that_only_one_run_has_measured_is_apart_and_one_not_tried_is_left_out() {
+    let mut second = fixture::server();
+    for row in &mut second.rows[..20] {
+        (row.status, row.latency_p50_ms, row.reason) = (Status::Failed, None, Some("out of memory".to_owned()));
+    }
+    let found = compared(&second).unwrap();
+    assert_eq!((found.rows(), found.unlike.len(), found.agrees()), (300, 20, false));
+    assert!(found.to_text().contains("measured in the first run only") && found.to_text().contains("out of memory"));
+    second.rows[..20].iter_mut().for_each(|row| row.status = Status::Pending);
+    let found = compared(&second).unwrap();
+    assert_eq!((found.rows(), found.left_out, found.agrees()), (280, 20, true));
+}
+
+#[test]
+fn what_does_not_belong_together_is_refused_by_name() {
+    let refused = |edit: fn(&mut Data)| {
+        let mut second = fixture::server();
+        edit(&mut second);
+        compared(&second).unwrap_err().to_string()
+    };
+    let message = refused(|data| data.plan.name = "quick".to_owned());
+    assert!(message.contains("b: results of the experiment `quick`, those of a are of `paper`"), "{message}");
+    let message = refused(|data| data.plan.measurement.warmup = 99);
+    assert!(message.contains("measurement.warmup: 99, there 3"), "{message}");
+    let message = refused(|data| data.rows[3].model_provenance = Some("random weights, seed 2".to_owned()));
+    assert!(message.contains("other weights (random weights, seed 2)"), "{message}");
+    let message =
+        refused(|data| data.rows.iter_mut().for_each(|row| (row.status, row.latency_p50_ms) = (Status::Pending, None)));
+    assert!(message.contains("nothing to compare"), "{message}");
+    let two = machines::two_gpus();
+    let message = agreement((Path::new("a"), &two), (Path::new("b"), &two), Limits::default()).unwrap_err().to_string();
+    assert!(message.contains("merged results with 2 rows of configuration"), "{message}");
+}
+
+#[test]
+fn the_command_exits_with_what_came_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = |name: &str, data: &Data| {
+        let path = dir.path().join(name);
+        std::fs::create_dir(&path).unwrap();
+        fixture::write(&path, data, &fixture::records(&data.plan, fixture::ENVIRONMENT));
+        path
+    };
+    let first = folder("first", &fixture::server());
+    let second = folder("second", &slower(1.04, 0..150));
+    let run = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mixprec"));
+        let output = command.arg("compare").args([&first, &second]).args(more).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, text) = run(&[]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("150 of 300 rows (50.0 %)") && text.contains("The environments do not differ."), "{text}");
+    assert_eq!(run(&["--tolerance", "0.05"]).0, Some(0));
+    assert_eq!(run(&["--share", "0.5"]).0, Some(0));
+    let (code, text) = run(&["--tolerance", "3"]);
+    assert!(code == Some(2) && text.contains("no fraction from 0 to 1"), "{text}");
+    let (_, text) = run(&["--json"]);
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (json["rows"].as_u64(), json["within"].as_u64(), json["agrees"].as_bool()),
+        (Some(300), Some(150), Some(false))
+    );
+    assert_eq!(json["pairs"].as_array().unwrap().len(), 300);
+}

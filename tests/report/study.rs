@@ -1,0 +1,158 @@
+//! A run with a repeat and other experiments beside it; headlines, noise floor, reasons of verdicts.
+
+use std::path::Path;
+
+use mixprec::report::claims::{Claims, judge_study};
+use mixprec::report::study::Study;
+use mixprec::report::{Files, report_with};
+
+use super::render::{rendered, rendered_with, text};
+use super::{fixture, machines};
+
+/// The server's run with a repeat that is 1 % slower, one row apart, and the laptop's numerics and a scored experiment.
+pub fn study() -> Study {
+    let mut repeat = fixture::server();
+    for (index, row) in repeat.rows.iter_mut().enumerate() {
+        let factor = if index == 7 { 1.2 } else { 1.01 };
+        for value in [&mut row.latency_p50_ms, &mut row.latency_p50_low_ms, &mut row.latency_p50_high_ms] {
+            *value = value.map(|latency| latency * factor);
+        }
+    }
+    let numerics =
+        fixture::plan(&fixture::Shapes { name: "numerics", inputs: &["random", "wikitext"], ..fixture::LAPTOP });
+    let downstream = fixture::plan(&fixture::Shapes {
+        name: "downstream",
+        models: &["bert-base"],
+        batches: &[8],
+        sequences: &[64],
+        inputs: &["sst2"],
+        ..fixture::LAPTOP
+    });
+    let data = |plan: mixprec::plan::Plan| {
+        let records = fixture::records(&plan, fixture::ENVIRONMENT);
+        fixture::data(plan, &records, &["NVIDIA A100-SXM4-80GB"])
+    };
+    Study { main: fixture::server(), repeat: Some(repeat), others: vec![data(numerics), data(downstream)] }
+}
+
+#[test]
+fn other_experiments_answer_what_the_main_run_cannot() {
+    let files = rendered_with(&study());
+    let sst2 = text(&files, "section-sst2.tex");
+    assert!(sst2.contains("MixprecTable{downstream-quality}") && sst2.contains("Experiment downstream."), "{sst2}");
+    assert!(!sst2.contains("MixprecNothing"), "the main run's empty table is gone: {sst2}");
+    assert!(text(&files, "section-latency.tex").matches("Experiment").count() == 0, "times are the main run's");
+    let wikitext = text(&files, "section-wikitext.tex");
+    assert!(wikitext.contains("numerics-rates-1-bert-base"), "{wikitext}");
+    let claims = text(&files, "claims.tex");
+    let row = |id: &str| {
+        claims
+            .split(r"\addlinespace")
+            .find(|row| row.trim_start_matches("[4pt]").trim().contains(&format!("{id} & ")))
+            .unwrap()
+    };
+    // Within half a point: one sentence of 872 less.
+    assert!(row("C7").contains("(Experiment downstream.)"), "{}", row("C7"));
+    assert!(row("C8").contains("(Experiment numerics.)"), "{}", row("C8"));
+    assert!(!row("C1").contains("Experiment"), "{}", row("C1"));
+    let macros = text(&files, "macros.tex");
+    assert!(macros.contains(r"\newcommand{\mpOthers}{numerics, downstream\xspace}"), "{macros}");
+    assert!(macros.contains(r"\newcommand{\mpClaimCSevenPaper}{no degradation\xspace}"), "{macros}");
+}
+
+#[test]
+fn a_repeat_and_the_noise_floor_stand_beside_the_ratios() {
+    let files = rendered_with(&study());
+    let agreement = text(&files, "agreement.tex");
+    assert!(agreement.contains(r"299 of 300 rows (99.7 \%) have a median within 3.0 \%"), "{agreement}");
+    assert!(text(&files, "agreement-farthest.tex").contains("1.2000"), "the row that is apart leads");
+    let macros = text(&files, "macros.tex");
+    assert!(macros.contains(r"\newcommand{\mpRepeatTypical}{1.0 \%\xspace}"), "{macros}");
+    let floor = text(&files, "noise-floor.tex");
+    let row = |backend: &str| floor.lines().find(|line| line.starts_with(backend)).unwrap().to_owned();
+    assert!(row("cuda & 6 & 20") != row("onnxruntime & 2 & 20"), "{floor}");
+    assert!(floor.contains("2 tests could not be made: cuda failed: no memory for a second engine."), "{floor}");
+    for name in [
+        "speedup-1-bert-base-random-cuda.tex",
+        "precision-speedup-1-bert-base-random-cuda.tex",
+        "headline.tex",
+        "cross-gpu.tex",
+    ] {
+        assert!(text(&files, name).contains("are not to be called differences"), "{name}");
+    }
+    // ONNX Runtime is noisier, and is on one side of the one quotient only.
+    let over_fp32 = text(&files, "precision-speedup-1-bert-base-random-cuda.tex");
+    assert!(!over_fp32.contains("onnxruntime"), "{over_fp32}");
+    let alone = rendered(&fixture::laptop());
+    assert!(text(&alone, "section-repeatability.tex").contains("No second run was given"));
+    assert!(text(&alone, "macros.tex").contains("No second run of this experiment is part of these results."));
+}
+
+#[test]
+fn headlines_have_extremes_with_their_places_and_the_papers_number() {
+    let files = rendered(&fixture::server());
+    let table = text(&files, "headline.tex");
+    // Hybrid over FP32 is (0.9 + 0.011 n) / (0.9 + 0.0059 n) with n = tokens (1 + sequence / 3000).
+    let ratio = |batch: f64, sequence: f64| {
+        let n = batch * sequence * (1.0 + sequence / 3000.0);
+        (0.9 + 0.011 * n) / (0.9 + 0.0059 * n)
+    };
+    let row = table.lines().find(|line| line.contains("Hybrid over FP32")).unwrap();
+    for (batch, sequence) in [(1.0, 32.0), (32.0, 512.0)] {
+        assert!(row.contains(&format!("{:.2}", ratio(batch, sequence))), "{batch}x{sequence}: {row}");
+    }
+    for place in [r"bert{-}base 1\ensuremath{\times}32", r"gpt2 32\ensuremath{\times}512"] {
+        assert!(table.contains(&format!("(cuda hybrid, {place} random)")), "{place}: {table}");
+    }
+    assert!(table.contains("64.4x") && table.contains(r"63 \%"), "{table}");
+    let macros = text(&files, "macros.tex");
+    assert!(macros.contains(r"\newcommand{\mpHybridOverFpCount}{60\xspace}"), "{macros}");
+    // 437935104 and an eighth of the activations are halved, the scratch is not.
+    let memory = text(&files, "memory-reduction.tex");
+    assert!(memory.contains(r"bert{-}base & cuda & hybrid & 30 & 49."), "{memory}");
+    assert!(text(&files, "memory.tex").contains("total"));
+    let laptop = rendered(&fixture::laptop());
+    assert!(text(&laptop, "memory-reduction.tex").contains("hold FP32 copies whatever the policy"));
+    assert!(text(&laptop, "macros.tex").contains("Hybrid over FP32: not in this run"));
+}
+
+#[test]
+fn every_verdict_has_its_reason() {
+    for study in [Study::of(fixture::laptop()), Study::of(fixture::server()), Study::of(machines::two_gpus()), study()]
+    {
+        for verdict in judge_study(&study, &Claims::builtin().unwrap()).unwrap() {
+            assert!(verdict.why.ends_with('.') || verdict.why.ends_with(".)"), "{}: {}", verdict.id, verdict.why);
+            assert!(verdict.why.len() > 20, "{}: {}", verdict.id, verdict.why);
+        }
+    }
+    let server = judge_study(&Study::of(fixture::server()), &Claims::builtin().unwrap()).unwrap();
+    let why = |id: &str| server.iter().find(|verdict| verdict.id == id).unwrap().why.clone();
+    assert!(why("C1").starts_with("Largest of ") && why("C1").contains("which misses ≥ 64.4×"), "{}", why("C1"));
+    assert!(why("C2").contains("ms") && why("C2").contains("which meets < 10.00 ms"), "{}", why("C2"));
+    assert!(why("C3").contains("which misses ≥ 63.0 % (within 2.0 %)"), "{}", why("C3"));
+}
+
+#[test]
+fn only_what_latex_includes_is_written_where_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let study = Study::of(fixture::server());
+    report_with(&study, &Claims::builtin().unwrap(), dir.path(), Files::Latex).unwrap();
+    let names: Vec<String> =
+        std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(names.iter().all(|name| name.ends_with(".tex") || name.ends_with(".pdf")), "{names:?}");
+    // Every file that a section includes, and every file that the paper includes, is there.
+    let main = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("paper/main.tex")).unwrap();
+    let included = main.split(r"\input{\MixprecGenerated/").skip(1).filter_map(|rest| rest.split('}').next());
+    for name in included.filter(|name| !name.contains('#')) {
+        assert!(names.contains(&name.to_owned()), "{name}");
+    }
+    let macros = std::fs::read_to_string(dir.path().join("macros.tex")).unwrap();
+    let used =
+        main.split(r"\mp").skip(1).map(|rest| rest.chars().take_while(char::is_ascii_alphabetic).collect::<String>());
+    for name in used {
+        assert!(
+            macros.contains(&format!(r"\newcommand{{\mp{name}}}")),
+            "mp{name} is in the paper and not in macros.tex"
+        );
+    }
+}
