@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use material::{Golden, onnxruntime, open, outputs, relative_error, sst2, widened};
 use mixprec::backend::reference::{ReferenceBackend, oracle_outputs};
-use mixprec::backend::{Backend, BackendError, BuildRequest, Engine};
+use mixprec::backend::{Backend, BackendError, BackendKind, BuildRequest, Engine, backend};
 use mixprec::graph::{Format, OpClass, PrecisionPolicy, Preset, Rounding, Shape};
 use mixprec::input::{Batch, InputStream};
 use mixprec::manifest::schema::{Architecture, InputSource, ModelSource};
@@ -180,7 +180,7 @@ fn an_engine_says_what_it_holds_and_what_it_is() {
 
 #[test]
 fn policies_without_kernels_are_refused_with_the_reason() {
-    let backend = OnnxRuntimeBackend::default();
+    let backend = backend(BackendKind::OnnxRuntime).unwrap();
     let model = tiny(Architecture::BertTiny);
     for (policy, reason) in [
         (PrecisionPolicy::preset(Preset::Tf32), "tensor cores"),

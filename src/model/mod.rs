@@ -146,11 +146,6 @@ impl ModelError {
     }
 }
 
-/// Where a manifest in `base_dir` finds a fetched checkpoint of the hub.
-pub fn hub_folder(base_dir: &Path, repository: &str, revision: &str) -> PathBuf {
-    base_dir.join(HUB_FOLDER).join(repository.replace('/', "--")).join(revision)
-}
-
 /// The graph of a named architecture with its natural head.
 pub fn architecture_graph(architecture: Architecture) -> Graph {
     build_graph(&ModelConfig::of(architecture))

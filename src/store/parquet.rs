@@ -7,7 +7,8 @@ use std::io::Cursor;
 use std::path::Path;
 
 use polars::prelude::{
-    DataFrame, KeyValueMetadata, ParallelStrategy, ParquetCompression, ParquetReader, ParquetWriter, PolarsResult, SerReader,
+    DataFrame, KeyValueMetadata, ParallelStrategy, ParquetCompression, ParquetReader, ParquetWriter, PolarsResult,
+    SerReader,
 };
 
 use super::replace::replace;

@@ -152,7 +152,7 @@ fn backends_may_be_run_one_after_the_other() {
     let rows = read_results(experiment.dir()).unwrap();
     let ran = |row: &&ResultRow| row.status == Status::Ok;
     assert_eq!((rows.len(), rows.iter().filter(ran).count()), (24, 12));
-    assert!(rows.iter().filter(ran).all(|row| row.backend == "reference"));
+    assert!(rows.iter().filter(ran).all(|row| row.backend.name() == "reference"));
     let said = experiment.expect(0, "", &[]);
     assert!(said.contains("12 measured, 12 measured earlier"), "{said}");
     single.expect(0, "", &[]);
