@@ -238,6 +238,11 @@ pub fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
     })
 }
 
+/// The sum of counts, which a table made to mislead may have beyond any number: then the largest there is.
+pub fn total(counts: impl Iterator<Item = u64>) -> u64 {
+    counts.fold(0, u64::saturating_add)
+}
+
 /// Lower-case letters, digits and hyphens only: safe in file names, labels and URLs.
 pub fn slug(text: &str) -> String {
     let mut out = String::new();

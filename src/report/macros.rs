@@ -6,7 +6,7 @@ use super::agreement::{Agreement, Limits, Spread};
 use super::caveats::{baselines, list, prefix};
 use super::claims::print::count;
 use super::claims::{Outcome, Verdict};
-use super::data::{Data, Ranged, distinct, engine_library};
+use super::data::{Data, Ranged, distinct, engine_library, total};
 use super::headline::{self, Headline};
 use super::headroom::{self, Worst, place_name};
 use super::study::Study;
@@ -150,7 +150,7 @@ fn run(data: &Data, all: &mut Vec<Macro>) {
     put(all, "Failed", numbers::count(data.count(Status::Failed) as u64));
     put(all, "Pending", numbers::count(data.count(Status::Pending) as u64));
     put(all, "Excluded", numbers::count(data.plan.excluded.len() as u64));
-    put(all, "Samples", numbers::count(rows.iter().filter_map(|row| row.samples).sum()));
+    put(all, "Samples", numbers::count(total(rows.iter().filter_map(|row| row.samples))));
     let emulated = data.measured().filter(|row| row.emulated == Some(true)).count();
     put(all, "Emulated", numbers::count(emulated as u64));
     put(all, "Models", list(rows.iter().map(|row| row.model.clone())));
@@ -208,7 +208,7 @@ fn passes(experiments: &[&Data], preset: Preset, all: &mut Vec<Macro>) {
         let rows: Vec<&ResultRow> = experiments.iter().flat_map(|data| data.measured()).filter(wanted).collect();
         let mut sum = |name: &str, of: fn(&ResultRow) -> Option<u64>| {
             let known: Vec<u64> = rows.iter().filter_map(|row| of(row)).collect();
-            let text = if known.is_empty() { String::new() } else { numbers::count(known.iter().sum()) };
+            let text = if known.is_empty() { String::new() } else { numbers::count(total(known.iter().copied())) };
             put(all, &format!("{prefix}{}{name}", stem(preset)), text);
         };
         sum("Forwards", |row| row.forwards);

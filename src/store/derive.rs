@@ -134,7 +134,7 @@ fn with_cost(row: ResultRow, cost: &CostSummary) -> ResultRow {
 }
 
 fn with_build(row: ResultRow, build: &BuildReport) -> ResultRow {
-    let total: u64 = build.flops_by_format.values().sum();
+    let total = build.flops_by_format.values().copied().fold(0, u64::saturating_add);
     let share = |format| {
         let flops = build.flops_by_format.get(&format).copied().unwrap_or(0);
         (total > 0).then(|| flops as f64 / total as f64)

@@ -284,3 +284,15 @@ fn mistakes_in_a_claims_file_are_named_by_place() {
     assert!(refused("schema: 1", "schema: 2").contains("schema 2"));
     assert!(refused("reduce: max", "reduce: max\n            reduce: min").starts_with("c.yaml:"), "duplicate keys");
 }
+
+/// Found by fuzzing: rows of a folder from elsewhere may claim any count.
+#[test]
+fn counts_beyond_any_sum_are_no_crash() {
+    let most = |row: &mut ResultRow| {
+        (row.output_elements, row.samples, row.nan_count) = (Some(u64::MAX), Some(u64::MAX), Some(u64::MAX));
+    };
+    let data = change(fixture::laptop(), |row| row.status == Status::Ok, most);
+    assert_eq!(verdicts(&data).len(), 10);
+    mixprec::report::document::document(&data, verdicts(&data)).unwrap();
+    assert_eq!(mixprec::report::data::total([u64::MAX, 1].into_iter()), u64::MAX);
+}

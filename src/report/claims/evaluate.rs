@@ -9,7 +9,7 @@ use super::describe;
 use super::interval::{Estimate, Met, latency_ratio, map, nan_rate_ratio, paired_accuracy};
 use super::query::{self, Admitted, Pair};
 use super::schema::{Aggregate, Check, Claim, Count, Counterpart, Expression, Pairing, Quantity, Reduce, Share};
-use crate::report::data::{Data, distinct, latency_interval};
+use crate::report::data::{Data, distinct, latency_interval, total};
 use crate::report::numbers;
 use crate::report::tables::numerics::nonfinite_share;
 use crate::stats::clopper_pearson;
@@ -188,7 +188,7 @@ impl<'a> Results<'a> {
                 describe::configuration(row)
             ),
             None => {
-                let elements: u64 = rows.iter().filter_map(|row| row.output_elements).sum();
+                let elements: u64 = total(rows.iter().filter_map(|row| row.output_elements));
                 format!(
                     "no {what} among {} output elements of {}.",
                     numbers::count(elements),

@@ -1,7 +1,7 @@
 //! Agreement with the FP32 reference: the worst over all shapes, and shape by shape.
 
 use super::grid::Grid;
-use crate::report::data::{Data, series};
+use crate::report::data::{Data, series, total};
 use crate::report::numbers;
 use crate::report::table::{Heading, Notes, Table, TableCell};
 use crate::store::schema::{ResultRow, Status};
@@ -81,7 +81,7 @@ fn no_comparison(row: &ResultRow) -> String {
 
 fn worst_cells(rows: &[&ResultRow], notes: &mut Notes) -> Vec<TableCell> {
     let first = rows[0];
-    let sum = |of: fn(&ResultRow) -> Option<u64>| rows.iter().filter_map(|row| of(row)).sum::<u64>();
+    let sum = |of: fn(&ResultRow) -> Option<u64>| total(rows.iter().filter_map(|row| of(row)));
     let with_nan = rows.iter().filter(|row| row.nan_count.unwrap_or(0) > 0).count();
     let elements = sum(|row| row.output_elements);
     let share = |bad: u64| match elements {
