@@ -3,7 +3,9 @@
 use mixprec::backend::BackendKind;
 use mixprec::graph::Preset;
 use mixprec::report::claims::{Claims, Outcome, Verdict, judge, to_json, to_text};
-use mixprec::report::data::Data;
+use mixprec::report::data::{Data, total};
+use mixprec::report::document::document;
+use mixprec::report::study::Study;
 use mixprec::store::schema::{ResultRow, Status};
 
 use super::fixture::{self, Shapes};
@@ -292,7 +294,8 @@ fn counts_beyond_any_sum_are_no_crash() {
         (row.output_elements, row.samples, row.nan_count) = (Some(u64::MAX), Some(u64::MAX), Some(u64::MAX));
     };
     let data = change(fixture::laptop(), |row| row.status == Status::Ok, most);
-    assert_eq!(verdicts(&data).len(), 10);
-    mixprec::report::document::document(&data, verdicts(&data)).unwrap();
-    assert_eq!(mixprec::report::data::total([u64::MAX, 1].into_iter()), u64::MAX);
+    let found = verdicts(&data);
+    assert_eq!(found.len(), 10);
+    document(&Study::of(data), found).unwrap();
+    assert_eq!(total([u64::MAX, 1].into_iter()), u64::MAX);
 }
