@@ -56,6 +56,7 @@ pub fn join(mut inputs: Vec<Input>) -> Result<Merged, MergeError> {
     let candidates = candidates(&inputs, &samples);
     let mut kept: Vec<Candidate> = Vec::new();
     let mut rows = Vec::new();
+    check_weights(&plan, &candidates)?;
     for configuration in &plan.configurations {
         let Some(environments) = candidates.get(configuration.id.0.as_str()) else {
             rows.push(derive::pending(configuration));
@@ -67,7 +68,6 @@ pub fn join(mut inputs: Vec<Input>) -> Result<Merged, MergeError> {
             kept.push(Candidate { ..*newest });
         }
     }
-    check_weights(&kept)?;
     let samples = kept.iter().flat_map(|candidate| candidate.samples.iter().map(|&sample| sample.clone())).collect();
     let environments = joined_environments(&inputs, &rows);
     notes.sort();
@@ -153,11 +153,10 @@ fn samples_by_row(input: &Input) -> HashMap<(&str, &str), Vec<&SampleRow>> {
 }
 
 /// Rows that were run, by configuration and environment.
-fn candidates<'a>(
-    inputs: &'a [Input],
-    samples: &'a [HashMap<(&str, &str), Vec<&'a SampleRow>>],
-) -> HashMap<&'a str, BTreeMap<&'a str, Vec<Candidate<'a>>>> {
-    let mut found: HashMap<&str, BTreeMap<&str, Vec<Candidate>>> = HashMap::new();
+type Candidates<'a> = HashMap<&'a str, BTreeMap<&'a str, Vec<Candidate<'a>>>>;
+
+fn candidates<'a>(inputs: &'a [Input], samples: &'a [HashMap<(&str, &str), Vec<&'a SampleRow>>]) -> Candidates<'a> {
+    let mut found = Candidates::new();
     for (input, samples) in inputs.iter().zip(samples) {
         for row in &input.data.rows {
             let Some(environment) = row.environment.as_deref() else { continue };
@@ -205,10 +204,12 @@ fn age(candidate: &Candidate) -> (Option<u64>, String) {
     (candidate.row.finished_unix_s, sha256(contents.as_bytes()))
 }
 
-/// A table holds one set of weights per model: outputs and times of two would be compared as if they were of one.
-fn check_weights(kept: &[Candidate]) -> Result<(), MergeError> {
+/// A table holds one set of weights per model: outputs and times of two would be compared as if they were of one. Rows that
+/// newer ones replace count as well: a stand-in does not take the place of the real weights because it ran later.
+fn check_weights(plan: &Plan, candidates: &Candidates) -> Result<(), MergeError> {
     let mut weights: BTreeMap<&str, (&str, &Path)> = BTreeMap::new();
-    for Candidate { dir, row, .. } in kept {
+    let run = plan.configurations.iter().filter_map(|one| candidates.get(one.id.0.as_str()));
+    for Candidate { dir, row, .. } in run.flat_map(BTreeMap::values).flatten() {
         let Some(found) = row.model_provenance.as_deref() else { continue };
         let (wanted, other) = *weights.entry(&row.model).or_insert((found, dir));
         if found != wanted {
