@@ -256,6 +256,7 @@ fn rows_come_from_the_journal_whatever_the_table_says() {
     let error = report(dir.path(), out.path()).unwrap_err().to_string();
     let expected = "results.parquet: 000000005eed0001 was changed after it was measured: model_provenance, status, ";
     assert!(error.contains(expected) && error.contains("do(es) not follow from journal.jsonl"), "{error}");
+    std::fs::remove_file(dir.path().join("samples.parquet")).unwrap();
     std::fs::write(&table, b"torn").unwrap();
     assert!(report(dir.path(), out.path()).unwrap_err().to_string().contains("results.parquet"));
     std::fs::remove_file(&table).unwrap();

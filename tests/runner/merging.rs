@@ -6,7 +6,7 @@ use std::process::Command;
 
 use mixprec::provenance::Environment;
 use mixprec::store::parquet::{read_results, read_samples};
-use mixprec::store::schema::{ResultRow, Status};
+use mixprec::store::schema::{ResultRow, SampleRow, Status};
 
 use crate::experiment::{CONFIGURATIONS, Experiment};
 
@@ -313,7 +313,11 @@ fn damage_is_found_in_every_file_and_nothing_is_written() {
     let samples = read_samples(&published).unwrap();
     mixprec::store::parquet::write_samples(&published, &samples[1..]).unwrap();
     let said = merge(2, &[&published], &out);
-    assert_says(&said, &["6 sample(s) by one table and 5 by the other", "not of one state"]);
+    assert_says(&said, &["results.parquet", "samples, latency_mean_ms, ", "do(es) not follow from samples.parquet"]);
+    let mut more = samples.clone();
+    more.push(SampleRow { id: "f".repeat(16), ..samples[0].clone() });
+    mixprec::store::parquet::write_samples(&published, &more).unwrap();
+    assert_says(&merge(2, &[&published], &out), &["ffffffffffffffff has samples and no row", "not of one state"]);
 
     let journal = experiment.dir().join("journal.jsonl");
     let mut bytes = std::fs::read(&journal).unwrap();
