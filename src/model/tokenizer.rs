@@ -80,7 +80,9 @@ impl Tokenizer {
     pub fn token(&self, id: u32) -> String {
         let raw = self.inner.id_to_token(id).unwrap_or_else(|| format!("<{id}>"));
         match contained(|| self.inner.decode(&[id], false)) {
-            Ok(Ok(text)) if !text.is_empty() && !raw.starts_with("##") => format!("{text:?}").trim_matches('"').to_owned(),
+            Ok(Ok(text)) if !text.is_empty() && !raw.starts_with("##") => {
+                format!("{text:?}").trim_matches('"').to_owned()
+            }
             _ => raw,
         }
     }
