@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::author::{Author, Step, Unsupported, Warning};
-use super::experiment::{Described, Experiment, NOT_MEASURED, compute, megabytes};
+use super::experiment::{Described, Experiment, NOT_MEASURED, compute, disk_size};
 use super::folder::Folder;
 use crate::report::claims::schema::Claim;
 use crate::report::claims::{Claims, Outcome, Verdict, describe};
@@ -243,7 +243,7 @@ fn checklist(author: &Author, experiments: &[Described<'_>], entries: &[Experime
             "LaTeX tables, figures as SVG and PDF, one HTML page, Parquet tables of rows and samples".to_owned(),
         ),
         fact("Experiments", list(&mut entries.iter().map(|entry| format!("{} {}", entry.label, entry.name)))),
-        fact("Disk space of the results", if disk == 0 { NOT_MEASURED.to_owned() } else { megabytes(disk) }),
+        fact("Disk space of the results", if disk == 0 { NOT_MEASURED.to_owned() } else { disk_size(disk) }),
         fact("Time to prepare", numbers::plural(minutes as usize, "human-minute")),
         fact("Time to complete", time),
         fact("Code licences", one_line(&author.licences.code)),

@@ -92,9 +92,9 @@ impl Described<'_> {
             hardware: manifest.backends.iter().map(|&backend| needs(backend, &manifest.targets)).collect(),
             data: data(manifest, &self.loaded.base_dir),
             time: self.time(),
-            disk: self.measured(|run| run.bytes.map(megabytes)),
-            memory: self.measured(|run| run.host_memory_bytes().map(megabytes)),
-            device_memory: uses_gpu.then(|| self.measured(|run| run.device_memory_bytes().map(megabytes))),
+            disk: self.measured(|run| run.bytes.map(disk_size)),
+            memory: self.measured(|run| run.host_memory_bytes().map(disk_size)),
+            device_memory: uses_gpu.then(|| self.measured(|run| run.device_memory_bytes().map(disk_size))),
             outcome: self.outcome(),
             machines: distinct(self.runs.iter().flat_map(|run| run.machines())),
         }
@@ -120,7 +120,7 @@ impl Described<'_> {
             Some(WallTime { seconds, .. }) => format!("at least {}", compute(seconds)),
             None => format!("{} by estimate", compute(self.estimated_s())),
         };
-        let disk = self.runs.iter().find_map(|run| run.bytes).map(|bytes| format!(" + {} disk", megabytes(bytes)));
+        let disk = self.runs.iter().find_map(|run| run.bytes).map(|bytes| format!(" + {} disk", disk_size(bytes)));
         format!("{human} + {compute}{}", disk.unwrap_or_default())
     }
 
@@ -172,9 +172,10 @@ pub fn compute(seconds: f64) -> String {
     }
 }
 
-/// A disk's megabytes, or gigabytes where there are many.
-pub fn megabytes(bytes: u64) -> String {
+/// Bytes in a disk's units: kB, MB or GB.
+pub fn disk_size(bytes: u64) -> String {
     match bytes as f64 {
+        bytes if bytes < 1e6 => format!("{} kB", numbers::significant(bytes / 1e3, 2)),
         bytes if bytes < 1e9 => format!("{} MB", numbers::significant(bytes / 1e6, 2)),
         bytes => format!("{} GB", numbers::significant(bytes / 1e9, 2)),
     }
@@ -203,7 +204,7 @@ fn needs(backend: BackendKind, targets: &[Target]) -> String {
 /// Models and inputs in the order of the manifest.
 fn data(manifest: &Manifest, base_dir: &Path) -> Vec<String> {
     let there = |path: &Path| match size(path) {
-        Ok(bytes) => megabytes(bytes),
+        Ok(bytes) => disk_size(bytes),
         Err(_) => "not here, so its size is not known".to_owned(),
     };
     let model = |source: &ModelSource| match source.base() {
@@ -245,6 +246,7 @@ mod tests {
             [31.2, 93.0, 840.0, 9000.0].map(compute),
             ["31 compute-seconds", "1.6 compute-minutes", "14 compute-minutes", "2.5 compute-hours"]
         );
-        assert_eq!([4_240_000, 438_000_000, 1_230_000_000].map(megabytes), ["4.2 MB", "438 MB", "1.2 GB"]);
+        let sizes = [3_400, 4_240_000, 438_000_000, 1_230_000_000];
+        assert_eq!(sizes.map(disk_size), ["3.4 kB", "4.2 MB", "438 MB", "1.2 GB"]);
     }
 }

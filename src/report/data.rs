@@ -243,10 +243,15 @@ pub fn total(counts: impl Iterator<Item = u64>) -> u64 {
     counts.fold(0, u64::saturating_add)
 }
 
-/// Lower-case letters, digits and hyphens only: safe in file names, labels and URLs.
+/// Lower-case letters, digits and hyphens only: safe in file names, labels and URLs. Long texts are cut: a file's name has
+/// at most 255 bytes, two names of a manifest and what stands around them far fewer.
 pub fn slug(text: &str) -> String {
+    const LONGEST: usize = 160;
     let mut out = String::new();
     for c in text.chars() {
+        if out.len() == LONGEST {
+            break;
+        }
         if c.is_ascii_alphanumeric() {
             out.push(c.to_ascii_lowercase());
         } else if !out.is_empty() && !out.ends_with('-') {

@@ -4,14 +4,17 @@ use statrs::distribution::{Beta, ContinuousCDF};
 
 use super::Interval;
 
+/// More trials than any run makes. Beyond it the beta distribution's quantile is searched for without end.
+const MOST_TRIALS: u64 = 1_000_000_000;
+
 /// Clopper-Pearson 95 % interval of a binomial proportion (Clopper and Pearson 1934), by quantiles of the beta distribution:
 /// `[B(0.025; x, n - x + 1), B(0.975; x + 1, n - x)]`. Exact: it covers at least 95 % whatever the true proportion, so 0
 /// failures in n trials still bound the rate by about 3.7 / n.
 ///
-/// `None` for no trials or more successes than trials.
+/// `None` for no trials, more successes than trials, or more trials than any run makes.
 pub fn clopper_pearson(successes: u64, trials: u64) -> Option<Interval> {
     const TAIL: f64 = 0.025;
-    if trials == 0 || successes > trials {
+    if trials == 0 || successes > trials || trials > MOST_TRIALS {
         return None;
     }
     let (x, failures) = (successes as f64, (trials - successes) as f64);
@@ -26,6 +29,20 @@ mod tests {
     use statrs::distribution::{Binomial, DiscreteCDF};
 
     use super::*;
+
+    /// Found by fuzzing: a table from elsewhere may claim any number of forward passes.
+    #[test]
+    fn as_many_trials_as_nobody_makes_have_no_interval_and_cost_no_time() {
+        let start = std::time::Instant::now();
+        assert_eq!(clopper_pearson(3, u64::MAX), None);
+        for successes in [0, 1, MOST_TRIALS / 2, MOST_TRIALS - 1, MOST_TRIALS] {
+            assert!(
+                clopper_pearson(successes, MOST_TRIALS).is_some_and(|found| found.low <= found.high),
+                "{successes}"
+            );
+        }
+        assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());
+    }
 
     #[test]
     fn the_ends_are_where_the_binomial_tails_are_2_5_percent() {

@@ -22,6 +22,8 @@ const VERSION_KEY: &str = "mixprec.schema_version";
 const DIGEST_PREFIX: &str = "mixprec.sha256:";
 const DIGEST_KEY: &str = "mixprec.digest";
 const DIGEST_LENGTH: usize = 64;
+/// Forty times the samples of the paper's grid.
+const MAX_ROWS: usize = 1 << 26;
 
 /// Writes `results.parquet` into `dir`. Equal rows give equal bytes.
 ///
@@ -108,6 +110,11 @@ fn decode(path: &Path, bytes: Vec<u8>) -> Result<DataFrame, StoreError> {
     let found = found.unwrap_or_else(|| "unknown".to_owned());
     if found != SCHEMA_VERSION.to_string() {
         return Err(StoreError::Version { path: path.to_owned(), found, expected: SCHEMA_VERSION });
+    }
+    // The library reserves memory by these numbers before it looks at the data.
+    let metadata = reader.get_metadata().map_err(StoreError::frame(path))?;
+    if metadata.row_groups.iter().map(|group| group.num_rows()).chain([metadata.num_rows]).any(|rows| rows > MAX_ROWS) {
+        return Err(StoreError::damaged(path, format!("it claims more than {MAX_ROWS} rows")));
     }
     reader.finish().map_err(StoreError::frame(path))
 }

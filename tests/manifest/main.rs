@@ -210,7 +210,8 @@ fn what_would_fill_a_memory_when_repeated_in_every_cell_is_refused_quickly() {
     let axes =
         |text: String| text.replace("[1, 2]", &format!("[{sizes}]")).replace("[16, 32, 64]", &format!("[{sizes}]"));
     let models = |path: &str| format!("models: {{bert: {{checkpoint: {path}}}}}");
-    let ops: String = (0..5000).map(|op| format!("op{op}: fp16, ")).collect();
+    let rounding = "{compute: fp16, accumulate: fp16, store: fp16}";
+    let ops: String = (0..1500).map(|op| format!("op{op}{}: {rounding}, ", "x".repeat(200))).collect();
     let policy = format!("precisions: [fp32, {{name: mine, base: fp32, ops: {{{ops}}}}}]");
     let long = "x".repeat(100_000);
     let reason = format!("exclude: [{{precisions: [hybrid], reason: {long}}}]");

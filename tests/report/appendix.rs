@@ -118,8 +118,8 @@ fn hostile_text_stays_text() {
     let text = |name: &str| String::from_utf8(files[name].clone()).unwrap();
     let (tex, markdown) = (text("appendix.tex"), text("appendix.md"));
     assert!(!tex.contains("\\input{/") && tex.contains(r"\textbackslash{}input\{/etc/passwd\}"), "{tex}");
-    assert!(!markdown.contains("](javascript") && !markdown.contains("<title>"), "{markdown}");
-    assert!(markdown.contains("``runs/`x` ``") || markdown.contains("`` runs/`x` ``"), "{markdown}");
+    assert!(!markdown.replace("\\]", "").contains("](javascript") && !markdown.contains("<title>"), "{markdown}");
+    assert!(markdown.contains("`` runs/`x` ``"), "{markdown}");
 }
 
 /// The repository's own manifests, claims and author's part: every claim of the abstract has its experiment.

@@ -104,7 +104,12 @@ impl<'a> Canvas<'a> {
         };
         let font = (FONT_FAMILY, FONT_SIZE).into_font().transform(turned);
         let style = TextStyle::from(font).color(&INK).pos(Pos::new(horizontal, vertical));
-        self.area.draw(&(EmptyElement::at(at) + Text::new(text.to_owned(), (0, 0), style))).map_err(FigureError::draw)
+        // What XML has no form for, not even as an entity, would make the whole figure unreadable.
+        let text: String = text
+            .chars()
+            .map(|c| if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') { ' ' } else { c })
+            .collect();
+        self.area.draw(&(EmptyElement::at(at) + Text::new(text, (0, 0), style))).map_err(FigureError::draw)
     }
 
     /// The marker of the n-th backend: circle, triangle, square, diamond, in turn.
