@@ -135,96 +135,100 @@ impl Headline {
 
 /// Every headline, in the order of the paper's abstract.
 pub fn headlines(data: &Data) -> Vec<Headline> {
-    let made = |key, quantity, claim, unit, subject, lacking, mut values: Vec<Located>| {
-        values.sort_by(|a: &Located, b: &Located| a.value.0.total_cmp(&b.value.0));
-        Headline { key, quantity, claim, unit, subject, lacking, values }
+    [against_the_cpu(data), against_fp32(data), of_outputs(data)].concat()
+}
+
+fn against_the_cpu(data: &Data) -> Vec<Headline> {
+    let lacking = "no GPU engine and CPU baseline were timed at one shape";
+    vec![
+        Headline {
+            key: "GpuOverCpu",
+            quantity: "Any GPU engine over the CPU baseline",
+            claim: Some("C1"),
+            unit: Unit::Ratio,
+            subject: "A GPU engine is faster than the CPU baseline by",
+            lacking,
+            values: sorted(over_cpu(data, &Preset::ALL)),
+        },
+        Headline {
+            key: "HybridOverCpu",
+            quantity: "Hybrid on the GPU over the CPU baseline",
+            claim: None,
+            unit: Unit::Ratio,
+            subject: "Hybrid on the GPU is faster than the CPU baseline by",
+            lacking,
+            values: sorted(over_cpu(data, &[Preset::Hybrid])),
+        },
+        Headline {
+            key: "LatencyOne",
+            quantity: "Latency of one sequence, FP16 and hybrid on the GPU",
+            claim: Some("C2"),
+            unit: Unit::Milliseconds,
+            subject: "One sequence takes FP16 and hybrid engines on the GPU",
+            lacking: "no such engine was timed at batch size 1",
+            values: sorted(latency_of_one(data)),
+        },
+    ]
+}
+
+fn against_fp32(data: &Data) -> Vec<Headline> {
+    let speed = |key, quantity, subject, presets: &[Preset]| Headline {
+        key,
+        quantity,
+        claim: None,
+        unit: Unit::Ratio,
+        subject,
+        lacking: "no backend timed that policy and FP32 natively at one shape",
+        values: sorted(over_fp32(data, presets)),
+    };
+    let memory = |key, quantity, subject, presets: &[Preset]| Headline {
+        key,
+        quantity,
+        claim: Some("C3"),
+        unit: Unit::Share,
+        subject,
+        lacking: "no GPU engine gave account of its memory under both policies",
+        values: sorted(less_memory(data, presets)),
     };
     let (fp16, hybrid) = (&[Preset::Fp16][..], &[Preset::Hybrid][..]);
-    let no_fp32 = "no backend timed that policy and FP32 natively at one shape";
-    let no_gpu = "no GPU engine and CPU baseline were timed at one shape";
+    let hybrid_is = "Hybrid is faster than FP32 of the same backend by";
+    let fp16_is = "FP16 throughout is faster than FP32 of the same backend by";
+    let fp16_holds = "An FP16 engine holds less than the FP32 engine of the same backend and shape by";
+    let hybrid_holds = "A hybrid engine holds less than the FP32 engine of the same backend and shape by";
     vec![
-        made(
-            "GpuOverCpu",
-            "Any GPU engine over the CPU baseline",
-            Some("C1"),
-            Unit::Ratio,
-            "A GPU engine is faster than the CPU baseline by",
-            no_gpu,
-            over_cpu(data, &Preset::ALL),
-        ),
-        made(
-            "HybridOverCpu",
-            "Hybrid on the GPU over the CPU baseline",
-            None,
-            Unit::Ratio,
-            "Hybrid on the GPU is faster than the CPU baseline by",
-            no_gpu,
-            over_cpu(data, hybrid),
-        ),
-        made(
-            "LatencyOne",
-            "Latency of one sequence, FP16 and hybrid on the GPU",
-            Some("C2"),
-            Unit::Milliseconds,
-            "One sequence takes FP16 and hybrid engines on the GPU",
-            "no such engine was timed at batch size 1",
-            latency_of_one(data),
-        ),
-        made(
-            "HybridOverFp",
-            "Hybrid over FP32",
-            None,
-            Unit::Ratio,
-            "Hybrid is faster than FP32 of the same backend by",
-            no_fp32,
-            over_fp32(data, hybrid),
-        ),
-        made(
-            "FpSixteenOverFp",
-            "FP16 over FP32",
-            None,
-            Unit::Ratio,
-            "FP16 throughout is faster than FP32 of the same backend by",
-            no_fp32,
-            over_fp32(data, fp16),
-        ),
-        made(
-            "FpSixteenMemory",
-            "Less memory than FP32, FP16",
-            Some("C3"),
-            Unit::Share,
-            "An FP16 engine holds less than the FP32 engine of the same backend and shape by",
-            "no GPU engine gave account of its memory under both policies",
-            less_memory(data, fp16),
-        ),
-        made(
-            "HybridMemory",
-            "Less memory than FP32, hybrid",
-            Some("C3"),
-            Unit::Share,
-            "A hybrid engine holds less than the FP32 engine of the same backend and shape by",
-            "no GPU engine gave account of its memory under both policies",
-            less_memory(data, hybrid),
-        ),
-        made(
-            "HybridCosine",
-            "Smallest cosine to FP32, hybrid",
-            Some("C4"),
-            Unit::Cosine,
-            "The smallest cosine of an output vector under hybrid to its FP32 reference is",
-            "no hybrid engine's outputs were compared",
-            cosines(data, hybrid),
-        ),
-        made(
-            "FpSixteenCosine",
-            "Smallest cosine to FP32, FP16",
-            None,
-            Unit::Cosine,
-            "The smallest cosine of an output vector under FP16 throughout to its FP32 reference is",
-            "no finite output of an FP16 engine was compared",
-            cosines(data, fp16),
-        ),
+        speed("HybridOverFp", "Hybrid over FP32", hybrid_is, hybrid),
+        speed("FpSixteenOverFp", "FP16 over FP32", fp16_is, fp16),
+        memory("FpSixteenMemory", "Less memory than FP32, FP16", fp16_holds, fp16),
+        memory("HybridMemory", "Less memory than FP32, hybrid", hybrid_holds, hybrid),
     ]
+}
+
+fn of_outputs(data: &Data) -> Vec<Headline> {
+    vec![
+        Headline {
+            key: "HybridCosine",
+            quantity: "Smallest cosine to FP32, hybrid",
+            claim: Some("C4"),
+            unit: Unit::Cosine,
+            subject: "The smallest cosine of an output vector under hybrid to its FP32 reference is",
+            lacking: "no hybrid engine's outputs were compared",
+            values: sorted(cosines(data, &[Preset::Hybrid])),
+        },
+        Headline {
+            key: "FpSixteenCosine",
+            quantity: "Smallest cosine to FP32, FP16",
+            claim: None,
+            unit: Unit::Cosine,
+            subject: "The smallest cosine of an output vector under FP16 throughout to its FP32 reference is",
+            lacking: "no finite output of an FP16 engine was compared",
+            values: sorted(cosines(data, &[Preset::Fp16])),
+        },
+    ]
+}
+
+fn sorted(mut values: Vec<Located>) -> Vec<Located> {
+    values.sort_by(|a, b| a.value.0.total_cmp(&b.value.0));
+    values
 }
 
 fn is_of(series: &Series, presets: &[Preset]) -> bool {
