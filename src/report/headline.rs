@@ -135,23 +135,11 @@ impl Headline {
 
 /// Every headline, in the order of the paper's abstract.
 pub fn headlines(data: &Data) -> Vec<Headline> {
-    let mut all = of_time(data);
-    all.extend(of_memory_and_outputs(data));
-    all
+    [against_the_cpu(data), against_fp32(data), of_outputs(data)].concat()
 }
 
-const FP16: [Preset; 1] = [Preset::Fp16];
-const HYBRID: [Preset; 1] = [Preset::Hybrid];
-
-/// Smallest first.
-fn sorted(mut values: Vec<Located>) -> Vec<Located> {
-    values.sort_by(|a, b| a.value.0.total_cmp(&b.value.0));
-    values
-}
-
-fn of_time(data: &Data) -> Vec<Headline> {
-    let no_fp32 = "no backend timed that policy and FP32 natively at one shape";
-    let no_gpu = "no GPU engine and CPU baseline were timed at one shape";
+fn against_the_cpu(data: &Data) -> Vec<Headline> {
+    let lacking = "no GPU engine and CPU baseline were timed at one shape";
     vec![
         Headline {
             key: "GpuOverCpu",
@@ -159,7 +147,7 @@ fn of_time(data: &Data) -> Vec<Headline> {
             claim: Some("C1"),
             unit: Unit::Ratio,
             subject: "A GPU engine is faster than the CPU baseline by",
-            lacking: no_gpu,
+            lacking,
             values: sorted(over_cpu(data, &Preset::ALL)),
         },
         Headline {
@@ -168,8 +156,8 @@ fn of_time(data: &Data) -> Vec<Headline> {
             claim: None,
             unit: Unit::Ratio,
             subject: "Hybrid on the GPU is faster than the CPU baseline by",
-            lacking: no_gpu,
-            values: sorted(over_cpu(data, &HYBRID)),
+            lacking,
+            values: sorted(over_cpu(data, &[Preset::Hybrid])),
         },
         Headline {
             key: "LatencyOne",
@@ -180,47 +168,43 @@ fn of_time(data: &Data) -> Vec<Headline> {
             lacking: "no such engine was timed at batch size 1",
             values: sorted(latency_of_one(data)),
         },
-        Headline {
-            key: "HybridOverFp",
-            quantity: "Hybrid over FP32",
-            claim: None,
-            unit: Unit::Ratio,
-            subject: "Hybrid is faster than FP32 of the same backend by",
-            lacking: no_fp32,
-            values: sorted(over_fp32(data, &HYBRID)),
-        },
-        Headline {
-            key: "FpSixteenOverFp",
-            quantity: "FP16 over FP32",
-            claim: None,
-            unit: Unit::Ratio,
-            subject: "FP16 throughout is faster than FP32 of the same backend by",
-            lacking: no_fp32,
-            values: sorted(over_fp32(data, &FP16)),
-        },
     ]
 }
 
-fn of_memory_and_outputs(data: &Data) -> Vec<Headline> {
+fn against_fp32(data: &Data) -> Vec<Headline> {
+    let speed = |key, quantity, subject, presets: &[Preset]| Headline {
+        key,
+        quantity,
+        claim: None,
+        unit: Unit::Ratio,
+        subject,
+        lacking: "no backend timed that policy and FP32 natively at one shape",
+        values: sorted(over_fp32(data, presets)),
+    };
+    let memory = |key, quantity, subject, presets: &[Preset]| Headline {
+        key,
+        quantity,
+        claim: Some("C3"),
+        unit: Unit::Share,
+        subject,
+        lacking: "no GPU engine gave account of its memory under both policies",
+        values: sorted(less_memory(data, presets)),
+    };
+    let (fp16, hybrid) = (&[Preset::Fp16][..], &[Preset::Hybrid][..]);
+    let hybrid_is = "Hybrid is faster than FP32 of the same backend by";
+    let fp16_is = "FP16 throughout is faster than FP32 of the same backend by";
+    let fp16_holds = "An FP16 engine holds less than the FP32 engine of the same backend and shape by";
+    let hybrid_holds = "A hybrid engine holds less than the FP32 engine of the same backend and shape by";
     vec![
-        Headline {
-            key: "FpSixteenMemory",
-            quantity: "Less memory than FP32, FP16",
-            claim: Some("C3"),
-            unit: Unit::Share,
-            subject: "An FP16 engine holds less than the FP32 engine of the same backend and shape by",
-            lacking: "no GPU engine gave account of its memory under both policies",
-            values: sorted(less_memory(data, &FP16)),
-        },
-        Headline {
-            key: "HybridMemory",
-            quantity: "Less memory than FP32, hybrid",
-            claim: Some("C3"),
-            unit: Unit::Share,
-            subject: "A hybrid engine holds less than the FP32 engine of the same backend and shape by",
-            lacking: "no GPU engine gave account of its memory under both policies",
-            values: sorted(less_memory(data, &HYBRID)),
-        },
+        speed("HybridOverFp", "Hybrid over FP32", hybrid_is, hybrid),
+        speed("FpSixteenOverFp", "FP16 over FP32", fp16_is, fp16),
+        memory("FpSixteenMemory", "Less memory than FP32, FP16", fp16_holds, fp16),
+        memory("HybridMemory", "Less memory than FP32, hybrid", hybrid_holds, hybrid),
+    ]
+}
+
+fn of_outputs(data: &Data) -> Vec<Headline> {
+    vec![
         Headline {
             key: "HybridCosine",
             quantity: "Smallest cosine to FP32, hybrid",
@@ -228,7 +212,7 @@ fn of_memory_and_outputs(data: &Data) -> Vec<Headline> {
             unit: Unit::Cosine,
             subject: "The smallest cosine of an output vector under hybrid to its FP32 reference is",
             lacking: "no hybrid engine's outputs were compared",
-            values: sorted(cosines(data, &HYBRID)),
+            values: sorted(cosines(data, &[Preset::Hybrid])),
         },
         Headline {
             key: "FpSixteenCosine",
@@ -237,9 +221,14 @@ fn of_memory_and_outputs(data: &Data) -> Vec<Headline> {
             unit: Unit::Cosine,
             subject: "The smallest cosine of an output vector under FP16 throughout to its FP32 reference is",
             lacking: "no finite output of an FP16 engine was compared",
-            values: sorted(cosines(data, &FP16)),
+            values: sorted(cosines(data, &[Preset::Fp16])),
         },
     ]
+}
+
+fn sorted(mut values: Vec<Located>) -> Vec<Located> {
+    values.sort_by(|a, b| a.value.0.total_cmp(&b.value.0));
+    values
 }
 
 fn is_of(series: &Series, presets: &[Preset]) -> bool {

@@ -14,7 +14,7 @@ use mixprec::store::conditions::Conditions;
 use mixprec::store::derive;
 use mixprec::store::magnitudes::{Magnitudes, Place};
 use mixprec::store::record::{
-    AaTest, BadKind, CostSummary, Failure, FailureKind, FirstBad, Measured, NumericsSummary, Outcome, PassSummary,
+    BadKind, CostSummary, Failure, FailureKind, FirstBad, Measured, NumericsSummary, Outcome, PassSummary,
     QualitySummary, Record, StopReason,
 };
 
@@ -128,7 +128,7 @@ fn samples(median: f64, n: usize) -> Vec<f64> {
     (0..n).map(|i| median * (1.0 + 0.02 * (spread(i) - 0.5) + 0.05 * spread(i).powi(12))).collect()
 }
 
-fn median_ms(configuration: &Configuration) -> f64 {
+pub fn median_ms(configuration: &Configuration) -> f64 {
     let tokens = configuration.shape.tokens() as f64;
     let speed = match (configuration.backend, configuration.policy.as_preset()) {
         (BackendKind::Cuda, Some(Preset::Fp32)) => 0.011,
@@ -236,25 +236,6 @@ fn quality(configuration: &Configuration) -> QualitySummary {
     }
 }
 
-/// Native engines of one shape against themselves: 20 rounds within 1 % of each other, wider on the CPU.
-fn aa_test(configuration: &Configuration) -> Option<Result<AaTest, String>> {
-    let spread = match configuration.backend {
-        BackendKind::Cuda => 0.01,
-        BackendKind::OnnxRuntime => 0.04,
-        _ => return None,
-    };
-    if (configuration.shape.batch, configuration.shape.sequence) != (1, 64) {
-        return None;
-    }
-    if configuration.policy.as_preset() == Some(Preset::Bf16) {
-        return Some(Err("cuda failed: no memory for a second engine".to_owned()));
-    }
-    let first_ms = vec![median_ms(configuration); 20];
-    let ratio = |round: usize| 1.0 + spread * (((round * 7919) % 101) as f64 / 101.0 - 0.5);
-    let second_ms = first_ms.iter().enumerate().map(|(round, ms)| ms * ratio(round)).collect();
-    Some(Ok(AaTest { samples: 10, first_ms, second_ms }))
-}
-
 /// A measurement of a configuration.
 pub fn measured(configuration: &Configuration) -> Measured {
     let half = configuration.policy.as_preset() != Some(Preset::Fp32);
@@ -287,7 +268,7 @@ pub fn measured(configuration: &Configuration) -> Measured {
             parameters: 109_483_776,
             compulsory_bytes: None,
         },
-        aa_test: aa_test(configuration),
+        aa_test: super::study::aa_test(configuration),
         numerics: numerics(configuration),
         quality: quality(configuration),
         engine: EngineDescription {

@@ -2,12 +2,35 @@
 
 use std::path::Path;
 
+use mixprec::backend::BackendKind;
+use mixprec::graph::Preset;
+use mixprec::plan::Configuration;
 use mixprec::report::claims::{Claims, judge_study};
 use mixprec::report::study::Study;
 use mixprec::report::{Files, report_with};
+use mixprec::store::record::AaTest;
 
 use super::render::{rendered, rendered_with, text};
 use super::{fixture, machines};
+
+/// Native engines of one shape against themselves: 20 rounds within 1 % of each other, wider on the CPU.
+pub fn aa_test(configuration: &Configuration) -> Option<Result<AaTest, String>> {
+    let spread = match configuration.backend {
+        BackendKind::Cuda => 0.01,
+        BackendKind::OnnxRuntime => 0.04,
+        _ => return None,
+    };
+    if (configuration.shape.batch, configuration.shape.sequence) != (1, 64) {
+        return None;
+    }
+    if configuration.policy.as_preset() == Some(Preset::Bf16) {
+        return Some(Err("cuda failed: no memory for a second engine".to_owned()));
+    }
+    let first_ms = vec![fixture::median_ms(configuration); 20];
+    let ratio = |round: usize| 1.0 + spread * (((round * 7919) % 101) as f64 / 101.0 - 0.5);
+    let second_ms = first_ms.iter().enumerate().map(|(round, ms)| ms * ratio(round)).collect();
+    Some(Ok(AaTest { samples: 10, first_ms, second_ms }))
+}
 
 /// The server's run with a repeat that is 1 % slower, one row apart, and the laptop's numerics and a scored experiment.
 pub fn study() -> Study {
@@ -65,7 +88,7 @@ fn a_repeat_and_the_noise_floor_stand_beside_the_ratios() {
     let files = rendered_with(&study());
     let agreement = text(&files, "agreement.tex");
     assert!(agreement.contains(r"299 of 300 rows (99.7 \%) have a median within 3.0 \%"), "{agreement}");
-    assert!(text(&files, "agreement-farthest.tex").contains("1.2000"), "the row that is apart leads");
+    assert!(text(&files, "agreement-farthest.tex").contains("1.200 "), "the row that is apart leads");
     let macros = text(&files, "macros.tex");
     assert!(macros.contains(r"\newcommand{\mpRepeatTypical}{1.0 \%\xspace}"), "{macros}");
     let floor = text(&files, "noise-floor.tex");
