@@ -7,6 +7,10 @@ use super::verdict::Outcome;
 const BY_WEIGHT: [Outcome; 5] =
     [Outcome::Fail, Outcome::Pass, Outcome::Undecided, Outcome::NotRun, Outcome::NoHardware];
 
+/// The same of a claim that one value anywhere makes true.
+const BY_WEIGHT_UP_TO: [Outcome; 5] =
+    [Outcome::Pass, Outcome::Fail, Outcome::Undecided, Outcome::NotRun, Outcome::NoHardware];
+
 /// One list of verdicts from those of every experiment on the same claims, the main one first: for each claim the verdict
 /// that weighs most, with the name of the experiment where it is another, and what further ones say that answered.
 pub fn together(experiments: Vec<(String, Vec<Verdict>)>) -> Vec<Verdict> {
@@ -18,7 +22,9 @@ fn of_claim(experiments: &[(String, Vec<Verdict>)], index: usize) -> Option<Verd
     let verdicts: Vec<(&str, &Verdict)> =
         experiments.iter().filter_map(|(name, verdicts)| Some((name.as_str(), verdicts.get(index)?))).collect();
     let decides = |outcome: &Outcome| verdicts.iter().position(|(_, verdict)| verdict.outcome == *outcome);
-    let deciding = BY_WEIGHT.iter().find_map(decides)?;
+    let (_, first) = verdicts.first()?;
+    let weights = if first.up_to { BY_WEIGHT_UP_TO } else { BY_WEIGHT };
+    let deciding = weights.iter().find_map(decides)?;
     let (name, decided) = verdicts[deciding];
     let mut verdict = decided.clone();
     if deciding != 0 {
@@ -33,4 +39,37 @@ fn of_claim(experiments: &[(String, Vec<Verdict>)], index: usize) -> Option<Verd
         }
     }
     Some(verdict)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::verdict::blank;
+    use super::super::{Claims, ClaimsError};
+    use super::*;
+
+    /// What experiments that say this come to together, and which of them decides.
+    fn outcome(id: &str, outcomes: &[Outcome]) -> Result<(Outcome, Option<String>), ClaimsError> {
+        let claims = Claims::builtin()?;
+        let claim = claims.claims.iter().find(|claim| claim.id == id).unwrap();
+        let experiments = outcomes.iter().enumerate().map(|(index, &outcome)| {
+            let verdict = Verdict { outcome, ..blank(claim) };
+            (format!("experiment-{index}"), vec![verdict])
+        });
+        let verdict = together(experiments.collect()).remove(0);
+        Ok((verdict.outcome, verdict.answered_in))
+    }
+
+    #[test]
+    fn a_value_reached_once_is_reached_and_a_rule_broken_once_is_broken() {
+        use Outcome::{Fail, NotRun, Pass, Undecided};
+        // "a 63 percent reduction": the largest counts.
+        assert_eq!(outcome("C3", &[Pass, Fail]).unwrap(), (Pass, None));
+        assert_eq!(outcome("C3", &[Fail, Pass]).unwrap(), (Pass, Some("experiment-1".to_owned())));
+        // "cosine similarity >= 0.9998": every one counts.
+        assert_eq!(outcome("C4", &[Pass, Fail]).unwrap(), (Fail, Some("experiment-1".to_owned())));
+        for id in ["C3", "C4"] {
+            assert_eq!(outcome(id, &[NotRun, Undecided]).unwrap(), (Undecided, Some("experiment-1".to_owned())));
+            assert_eq!(outcome(id, &[Undecided, Fail]).unwrap(), (Fail, Some("experiment-1".to_owned())));
+        }
+    }
 }

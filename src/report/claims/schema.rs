@@ -121,6 +121,21 @@ pub enum Expression {
     Count(Count),
 }
 
+impl Check {
+    /// Whether one value that is large enough meets it, so that smaller ones elsewhere refute nothing: "up to 6x".
+    pub fn is_up_to(&self) -> bool {
+        let largest = match &self.expression {
+            Expression::Ratio(pairing) | Expression::Reduction(pairing) | Expression::Difference(pairing) => {
+                pairing.reduce == Reduce::Max
+            }
+            Expression::Aggregate(aggregate) => aggregate.reduce == Reduce::Max,
+            Expression::Share(_) => false,
+            Expression::Count(_) => true,
+        };
+        largest && self.expect.at_most.is_none() && self.expect.less_than.is_none()
+    }
+}
+
 impl Expression {
     /// The filters of the rows it looks at.
     pub fn filters(&self) -> Vec<&Filter> {

@@ -8,7 +8,7 @@ use super::evaluate::{Finding, Results};
 use super::interval::Met;
 use super::machines::MachineVerdict;
 use super::query::Admitted;
-use super::schema::{CLAIMS_VERSION, Claim, Claims, ClaimsError, Expression, Scope, Slack};
+use super::schema::{CLAIMS_VERSION, Check, Claim, Claims, ClaimsError, Expression, Scope, Slack};
 use crate::report::ReportError;
 use crate::report::data::Data;
 
@@ -86,6 +86,9 @@ pub struct Verdict {
     /// The GPU whose rows alone answer it, as part of its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub same_gpu: Option<String>,
+    /// Every check of it asks whether some value is reached anywhere; see [`Check::is_up_to`].
+    #[serde(skip)]
+    pub up_to: bool,
     /// What each machine says, where there are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub machines: Vec<MachineVerdict>,
@@ -143,7 +146,7 @@ pub fn judge(results: &Results, claim: &Claim) -> Result<Verdict, ReportError> {
     Ok(combine(verdict, claim, &findings, failed))
 }
 
-fn blank(claim: &Claim) -> Verdict {
+pub(super) fn blank(claim: &Claim) -> Verdict {
     Verdict {
         id: claim.id.clone(),
         sentence: claim.sentence.clone(),
@@ -162,6 +165,7 @@ fn blank(claim: &Claim) -> Verdict {
         command: claim.command.clone(),
         hardware: claim.hardware.clone(),
         answered_in: None,
+        up_to: claim.checks.iter().all(Check::is_up_to),
         same_gpu: match &claim.scope {
             Scope::SameGpu(name) => Some(name.clone()),
             Scope::AnyDevice | Scope::AnyGpu => None,
