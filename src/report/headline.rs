@@ -133,7 +133,7 @@ impl Headline {
     }
 }
 
-/// Every headline, in the order of the paper's abstract.
+/// Every headline of one machine's rows, in the order of the paper's abstract.
 pub fn headlines(data: &Data) -> Vec<Headline> {
     [against_the_cpu(data), against_fp32(data), of_outputs(data)].concat()
 }
@@ -235,12 +235,12 @@ fn is_of(series: &Series, presets: &[Preset]) -> bool {
     presets.iter().any(|preset| preset.name() == series.precision)
 }
 
-/// Ratios of two series' medians at every shape of a group that has both timed in one environment.
+/// Ratios of two series' medians at every shape of a group that has both timed. The rows are one machine's, if not of one
+/// sitting: which CPUs or GPU a run may use is part of an environment.
 fn ratios(group: &Group, slow: &Series, fast: &Series) -> Vec<Located> {
     let ratio = |at| {
         let (slow, fast) = (group.row(slow, at)?, group.row(fast, at)?);
-        let comparable = timed(slow) && timed(fast) && slow.environment == fast.environment;
-        let value = comparable.then(|| speedup(slow, fast)).flatten()?;
+        let value = (timed(slow) && timed(fast)).then(|| speedup(slow, fast)).flatten()?;
         Some(Located { value, place: describe::configuration(fast) })
     };
     group.shapes().into_iter().filter_map(ratio).collect()
