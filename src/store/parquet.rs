@@ -180,27 +180,20 @@ mod tests {
         }
     }
 
-    /// Found by fuzzing: a footer that says nonsense makes the library panic.
+    /// Found by fuzzing: a footer that says nonsense makes the library panic. (A page that does can end the process: a run
+    /// of 2⁶¹ values makes the library ask for as much memory, fuzz/known/tables.)
     #[test]
-    fn a_table_that_was_tampered_with_and_sealed_again_is_an_error_or_a_table() {
+    fn a_table_that_was_tampered_with_and_sealed_again_is_an_error() {
+        let found = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/regressions/tables/footer-field-of-another-type");
+        let mut bytes = std::fs::read(found).unwrap();
+        let start = digest_start(&bytes).unwrap();
+        bytes[start..start + DIGEST_LENGTH].fill(b'0');
+        let digest = sha256(&bytes);
+        bytes[start..start + DIGEST_LENGTH].copy_from_slice(digest.as_bytes());
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(SAMPLES_FILE);
-        write_samples(dir.path(), &samples()[..3]).unwrap();
-        let whole = std::fs::read(&path).unwrap();
-        let mut contained = 0;
-        for (position, mask) in (0..whole.len()).flat_map(|position| [(position, 0x01), (position, 0x13)]) {
-            let mut bytes = whole.clone();
-            bytes[position] ^= mask;
-            let Some(start) = digest_start(&bytes) else { continue };
-            bytes[start..start + DIGEST_LENGTH].fill(b'0');
-            let digest = sha256(&bytes);
-            bytes[start..start + DIGEST_LENGTH].copy_from_slice(digest.as_bytes());
-            std::fs::write(&path, &bytes).unwrap();
-            if let Err(error) = read_samples(dir.path()) {
-                contained += usize::from(error.to_string().contains("its reader gave up"));
-            }
-        }
-        assert!(contained > 0, "no such change makes the library panic any more: `contained` can go");
+        std::fs::write(dir.path().join(RESULTS_FILE), bytes).unwrap();
+        let error = read_results(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("results.parquet: ") && error.contains("its reader gave up"), "{error}");
     }
 
     #[test]
