@@ -59,7 +59,7 @@ fuzz_target!(|edits: &[u8]| -> Corpus {
     let document = document(&data, verdicts).expect("a document");
     let renderer = Renderer::new().expect("templates");
     let html = renderer.html(&document).expect("a page");
-    for forbidden in ["<script", "<img", "\" onload", "{{"] {
+    for forbidden in ["<script", "<img", "\" onload"] {
         assert!(!html.contains(forbidden), "{forbidden} in the page");
     }
     let mut tex = renderer.macros(&document).expect("macros") + &renderer.claims(&document).expect("claims");

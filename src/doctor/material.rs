@@ -231,7 +231,7 @@ mod tests {
     fn a_broken_manifest_is_a_finding_and_claims_are_no_manifest() {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join(EXPERIMENTS)).unwrap();
-        for name in ["broken.yaml", "claims.yaml", "notes.txt"] {
+        for name in ["broken.yaml", "claims.yaml", "appendix.yaml", "notes.txt"] {
             std::fs::write(root.path().join(EXPERIMENTS).join(name), "nonsense: true\n").unwrap();
         }
         let findings: Vec<Finding> = survey(root.path()).into_findings().collect();
