@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce setup build paper replay minilm peers test slurm-test licences image image-check bench clean-runs
+.PHONY: help reproduce setup build paper replay minilm peers test sanitize slurm-test licences image image-check bench clean-runs
 
 MIXPREC := target/release/mixprec
 RUN ?= runs/quick
@@ -70,6 +70,9 @@ test: ## Everything CI checks: format, lints, tests.
 	$(CARGO) clippy --release --locked --no-default-features -- -D warnings
 	$(CARGO) clippy --release --locked --features tensorrt-enterprise -- -D warnings
 	$(CARGO) test --release --locked
+
+sanitize: ## Run the smaller kernel tests under compute-sanitizer (memcheck, racecheck); needs a GPU and a CUDA toolkit.
+	tests/sanitizer.sh
 
 slurm-test: build ## Try container/slurm.sbatch on this host; needs root and Debian's slurm-wlm and munge.
 	tests/slurm.sh

@@ -8,6 +8,7 @@ use crate::backend::DeviceKind;
 use crate::report::claims::{self, Claims, Verdict};
 use crate::report::data::{Data, distinct};
 use crate::report::numbers;
+use crate::report::study::Parts;
 use crate::report::tables::environment::{gibibytes, processor};
 use crate::store::schema::{ResultRow, Status};
 
@@ -38,14 +39,21 @@ pub struct WallTime {
 }
 
 impl Folder {
-    /// Reads a folder and judges the claims by it.
+    /// Reads a folder and judges the claims by it; of an artifact, the folders of its other experiments as well.
     ///
     /// # Errors
     /// [`AppendixError`] naming what cannot be read.
-    pub fn read(dir: &Path, claims: &Claims) -> Result<Folder, AppendixError> {
-        let data = Data::read(dir)?;
-        let bytes = Some(size(dir).map_err(AppendixError::io(dir))?);
-        Folder::of(dir.display().to_string(), data, bytes, claims)
+    pub fn read(dir: &Path, claims: &Claims) -> Result<Vec<Folder>, AppendixError> {
+        let bytes = |path: &Path| size(path).map_err(AppendixError::io(path));
+        let one =
+            |path: &Path, bytes: u64| Folder::of(path.display().to_string(), Data::read(path)?, Some(bytes), claims);
+        let Some(parts) = Parts::read(dir)? else { return Ok(vec![one(dir, bytes(dir)?)?]) };
+        let inside = parts.folders().map(|part| bytes(&dir.join(part))).sum::<Result<u64, AppendixError>>()?;
+        let mut folders = vec![one(dir, bytes(dir)?.saturating_sub(inside))?];
+        for path in parts.with.iter().map(|part| dir.join(part)) {
+            folders.push(one(&path, bytes(&path)?)?);
+        }
+        Ok(folders)
     }
 
     /// A folder that was read already.

@@ -29,7 +29,7 @@ const CLAIMS_FILE: &str = "claims.yaml";
 pub struct AppendixRequest {
     /// Folder of the manifests, `claims.yaml` and `appendix.yaml`.
     pub experiments: PathBuf,
-    /// Results folders; none is allowed.
+    /// Results folders and artifacts; none is allowed.
     pub dirs: Vec<PathBuf>,
 }
 
@@ -112,7 +112,9 @@ pub fn appendix(request: &AppendixRequest) -> Result<Appendix, AppendixError> {
         other => other?,
     };
     let author = Author::load(experiments)?;
-    let folders = request.dirs.iter().map(|dir| Folder::read(dir, &claims)).collect::<Result<Vec<_>, _>>()?;
+    let folders: Vec<Vec<Folder>> =
+        request.dirs.iter().map(|dir| Folder::read(dir, &claims)).collect::<Result<_, AppendixError>>()?;
+    let folders: Vec<Folder> = folders.into_iter().flatten().collect();
     let known = |folder: &&Folder| manifests.iter().any(|(_, one)| one.manifest.name == folder.data.plan.name);
     if let Some(stranger) = folders.iter().find(|folder| !known(folder)) {
         let (dir, name) = (stranger.label.clone(), stranger.data.plan.name.clone());

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::plan::OtherRules;
 use crate::provenance::EnvironmentError;
 use crate::report::ReportError;
 use crate::store::StoreError;
@@ -55,33 +56,19 @@ pub enum MergeError {
         /// What does not fit.
         detail: String,
     },
-    /// Results of different experiments.
+    /// Results of different experiments, or measured by different rules.
     #[error(
-        "{path}: results of the experiment `{found}`, but those of {other} are of `{wanted}`; merge folders of one \
-         experiment"
+        "{path} beside {other}: {cause}; rows of both must not mix: measure one of them again with the manifest of the other, \
+         or merge each with its like"
     )]
-    Experiment {
+    Rules {
         /// Which folder.
         path: PathBuf,
-        /// Its experiment.
-        found: String,
-        /// A folder of another one.
+        /// The folder it should go with.
         other: PathBuf,
-        /// That one's experiment.
-        wanted: String,
-    },
-    /// Rows were measured by different rules.
-    #[error(
-        "{path}: measured under other settings than {other} ({settings}); rows of both must not mix: measure one of them \
-         again with the manifest of the other, or merge each with its like"
-    )]
-    Protocol {
-        /// Which folder.
-        path: PathBuf,
-        /// A folder with another protocol.
-        other: PathBuf,
-        /// What differs: `measurement.warmup: 2, there 1`.
-        settings: String,
+        /// What differs.
+        #[source]
+        cause: OtherRules,
     },
     /// A model had different weights.
     #[error(

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use super::{Input, MergeError};
-use crate::difference::in_words;
 use crate::digest::sha256;
 use crate::plan::{Axes, Configuration, ConfigurationId, Plan};
 use crate::provenance::Environment;
@@ -48,7 +47,11 @@ pub fn join(mut inputs: Vec<Input>) -> Result<Merged, MergeError> {
     });
     let Some(first) = inputs.first() else { return Err(MergeError::Nothing) };
     for other in &inputs[1..] {
-        check_same_rules(first, other)?;
+        other.data.plan.check_same_rules(&first.data.plan).map_err(|cause| MergeError::Rules {
+            path: other.dir.clone(),
+            other: first.dir.clone(),
+            cause,
+        })?;
     }
     let mut notes: Vec<String> = inputs.iter().flat_map(|input| input.notes.iter().cloned()).collect();
     let plan = joined_plan(&inputs, &mut notes);
@@ -72,23 +75,6 @@ pub fn join(mut inputs: Vec<Input>) -> Result<Merged, MergeError> {
     let environments = joined_environments(&inputs, &rows);
     notes.sort();
     Ok(Merged { plan, rows, samples, environments, notes })
-}
-
-fn check_same_rules(first: &Input, other: &Input) -> Result<(), MergeError> {
-    let (plan, wanted) = (&other.data.plan, &first.data.plan);
-    if plan.name != wanted.name {
-        return Err(MergeError::Experiment {
-            path: other.dir.clone(),
-            found: plan.name.clone(),
-            other: first.dir.clone(),
-            wanted: wanted.name.clone(),
-        });
-    }
-    let found = plan.protocol_differences(wanted);
-    if found.is_empty() {
-        return Ok(());
-    }
-    Err(MergeError::Protocol { path: other.dir.clone(), other: first.dir.clone(), settings: in_words(&found) })
 }
 
 fn document(plan: &Plan) -> serde_json::Value {

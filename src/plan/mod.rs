@@ -3,6 +3,7 @@
 mod estimate;
 mod identity;
 mod print;
+mod rules;
 mod shard;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use crate::model::Head;
 
 pub use estimate::{Estimate, NOMINAL_THREADS, SizeSource};
 pub use print::duration;
+pub use rules::OtherRules;
 pub use shard::Shard;
 
 /// Hash of a configuration's canonical form: 16 hexadecimal digits.

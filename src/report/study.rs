@@ -1,6 +1,6 @@
 //! What one report is about: a main run, a repeat of it, and other experiments that answer what it cannot.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -52,10 +52,26 @@ impl Parts {
         };
         let parts: Result<Parts, _> = serde_json::from_str(&text);
         match parts {
-            Ok(parts) if parts.version == ARTIFACT_VERSION => Ok(Some(parts)),
+            Ok(parts) if parts.version == ARTIFACT_VERSION => match parts.outside() {
+                Some(outside) => {
+                    let detail = format!("{}: not a folder inside this one", outside.display());
+                    Err(ReportError::Artifact { path, detail })
+                }
+                None => Ok(Some(parts)),
+            },
             Ok(parts) => Err(ReportError::Artifact { path, detail: format!("version {} is not known", parts.version) }),
             Err(error) => Err(ReportError::Artifact { path, detail: error.to_string() }),
         }
+    }
+
+    /// The folders it names, the repeat first.
+    pub fn folders(&self) -> impl Iterator<Item = &PathBuf> {
+        self.repeat.iter().chain(&self.with)
+    }
+
+    /// A path that would leave the artifact: its list came with it, from wherever that is.
+    fn outside(&self) -> Option<&PathBuf> {
+        self.folders().find(|path| !path.components().all(|part| matches!(part, Component::Normal(_))))
     }
 }
 
@@ -92,5 +108,26 @@ impl Study {
             study.others.push(other);
         }
         Ok(study)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_parts_that_leads_out_of_the_artifact_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = |text: &str| {
+            std::fs::write(dir.path().join(ARTIFACT_FILE), text).unwrap();
+            Parts::read(dir.path())
+        };
+        let parts = read(r#"{"version": 1, "repeat": "repeat", "with": ["a", "b/c"]}"#).unwrap().unwrap();
+        assert_eq!(parts.folders().count(), 3);
+        for path in ["/etc", "../other", "a/../../b", "."] {
+            let error = read(&format!(r#"{{"version": 1, "with": ["{path}"]}}"#)).unwrap_err().to_string();
+            assert!(error.contains(path) && error.contains("not a folder inside"), "{error}");
+            assert!(read(&format!(r#"{{"version": 1, "repeat": "{path}"}}"#)).is_err(), "{path}");
+        }
     }
 }

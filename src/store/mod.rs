@@ -10,6 +10,7 @@ pub mod parquet;
 pub mod record;
 pub mod replace;
 pub mod schema;
+pub mod status;
 
 use std::path::{Path, PathBuf};
 

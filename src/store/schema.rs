@@ -6,25 +6,12 @@ use serde::{Deserialize, Serialize};
 use super::cell::{Cell, Stored, from_column, named_cell, to_column};
 use super::magnitudes::Magnitudes;
 use super::record::{BadKind, FailureKind, StopReason};
+pub use super::status::Status;
 use crate::backend::{BackendKind, DeviceKind, Target};
 use crate::manifest::schema::InputSource;
 
 /// Version of the columns below; a reader refuses every other one.
 pub const SCHEMA_VERSION: u32 = 5;
-
-/// Where a configuration stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// Measured.
-    Ok,
-    /// Built, but not executed on the machine of the run, for the reason given.
-    Built,
-    /// Tried, and failed for the reason given.
-    Failed,
-    /// Planned, but not run so far.
-    Pending,
-}
 
 /// What kind of token ids a configuration read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -63,7 +63,7 @@ fn what_does_not_belong_together_is_refused_by_name() {
         compared(&second).unwrap_err().to_string()
     };
     let message = refused(|data| data.plan.name = "quick".to_owned());
-    assert!(message.contains("b: results of the experiment `quick`, those of a are of `paper`"), "{message}");
+    assert!(message.contains("b beside a: results of the experiment `quick`, not of `paper`"), "{message}");
     let message = refused(|data| data.plan.measurement.warmup = 99);
     assert!(message.contains("measurement.warmup: 99, there 3"), "{message}");
     let message = refused(|data| data.rows[3].model_provenance = Some("random weights, seed 2".to_owned()));

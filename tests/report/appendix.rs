@@ -6,7 +6,7 @@ use std::process::Command;
 
 use mixprec::appendix::author::Author;
 use mixprec::appendix::document::Appendix;
-use mixprec::appendix::folder::Folder;
+use mixprec::appendix::folder::{Folder, size};
 use mixprec::appendix::{AppendixRequest, Format, appendix, of};
 use mixprec::digest::sha256;
 use mixprec::manifest::LoadedManifest;
@@ -137,6 +137,23 @@ fn the_repository_has_an_appendix() {
     }
     for one in &appendix.experiments {
         assert!(author.experiments.contains_key(&one.name), "appendix.yaml says nothing of {}", one.name);
+    }
+}
+
+/// What the other experiments of an artifact measured counts too, and each folder's files once.
+#[test]
+fn the_parts_of_an_artifact_are_measurements() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (artifact, experiments) = (root.join("artifacts/h200"), root.join("experiments"));
+    let folders = Folder::read(&artifact, &Claims::builtin().unwrap()).unwrap();
+    let names: Vec<&str> = folders.iter().map(|folder| folder.data.plan.name.as_str()).collect();
+    assert_eq!(names, ["paper", "numerics", "downstream"]);
+    let bytes: u64 = folders.iter().filter_map(|folder| folder.bytes).sum();
+    assert_eq!(bytes + size(&artifact.join("repeat")).unwrap(), size(&artifact).unwrap());
+    let appendix = appendix(&AppendixRequest { experiments, dirs: vec![artifact] }).unwrap();
+    for name in names {
+        let one = appendix.experiments.iter().find(|one| one.name == name).unwrap();
+        assert!(!one.time.contains("not measured") && !one.disk.contains("not measured"), "{name}: {}", one.time);
     }
 }
 

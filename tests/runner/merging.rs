@@ -266,7 +266,7 @@ fn what_does_not_belong_together_is_refused_by_name() {
     assert_says(&said, &["slower", "under other settings", "measurement.warmup: ", "merge each with its like"]);
     let renamed = with("renamed", &|text| text.replace("name: faults", "name: others"));
     let said = merge(2, &[experiment.dir(), renamed.dir()], &out);
-    assert_says(&said, &["`faults`", "`others`", "merge folders of one experiment"]);
+    assert_says(&said, &["`faults`", "`others`", "merge each with its like"]);
     assert!(!out.exists(), "a refused merge leaves nothing");
 
     let absent = beside(&experiment, "absent");

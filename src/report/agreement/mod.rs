@@ -10,7 +10,8 @@ use thiserror::Error;
 
 use super::ReportError;
 use super::data::{Data, Ranged, distinct, series, speedup};
-use crate::difference::{Difference, in_words};
+use crate::difference::Difference;
+use crate::plan::OtherRules;
 use crate::stats::{median, nearest_rank};
 use crate::store::schema::{ResultRow, Status};
 
@@ -95,31 +96,16 @@ pub enum AgreementError {
         /// Rows of it.
         rows: usize,
     },
-    /// They are of different experiments.
-    #[error(
-        "{path}: results of the experiment `{found}`, those of {other} are of `{wanted}`; compare two runs of one manifest"
-    )]
-    Experiment {
-        /// Which folder.
-        path: PathBuf,
-        /// Its experiment.
-        found: String,
-        /// The other folder.
-        other: PathBuf,
-        /// That one's experiment.
-        wanted: String,
-    },
-    /// They were measured by different rules.
-    #[error(
-        "{path}: measured under other settings than {other} ({settings}); run one of them again with the other's manifest"
-    )]
-    Protocol {
+    /// They are of different experiments, or were measured by different rules.
+    #[error("{path} beside {other}: {cause}; compare two runs of one manifest")]
+    Rules {
         /// Which folder.
         path: PathBuf,
         /// The other folder.
         other: PathBuf,
         /// What differs.
-        settings: String,
+        #[source]
+        cause: OtherRules,
     },
     /// A model had different weights.
     #[error(
@@ -163,7 +149,8 @@ pub fn compare(first: &Path, second: &Path, limits: Limits) -> Result<Agreement,
 /// # Errors
 /// [`AgreementError`].
 pub fn agreement(first: Named, second: Named, limits: Limits) -> Result<Agreement, AgreementError> {
-    check_same_rules(first, second)?;
+    let (path, other) = (second.0.to_owned(), first.0.to_owned());
+    second.1.plan.check_same_rules(&first.1.plan).map_err(|cause| AgreementError::Rules { path, other, cause })?;
     let (before, after) = (by_id(first)?, by_id(second)?);
     let mut found =
         Agreement { limits, pairs: vec![], unlike: vec![], left_out: 0, differences: differences(first.1, second.1) };
@@ -267,18 +254,6 @@ fn by_id<'a>((path, data): Named<'a>) -> Result<HashMap<&'a str, &'a ResultRow>,
         }
     }
     Ok(rows)
-}
-
-fn check_same_rules(first: Named, second: Named) -> Result<(), AgreementError> {
-    let (path, other) = (second.0.to_owned(), first.0.to_owned());
-    let (plan, wanted) = (&second.1.plan, &first.1.plan);
-    if plan.name != wanted.name {
-        return Err(AgreementError::Experiment { path, found: plan.name.clone(), other, wanted: wanted.name.clone() });
-    }
-    match plan.protocol_differences(wanted) {
-        found if found.is_empty() => Ok(()),
-        found => Err(AgreementError::Protocol { path, other, settings: in_words(&found) }),
-    }
 }
 
 fn check_weights(first: (&Path, &ResultRow), second: (&Path, &ResultRow)) -> Result<(), AgreementError> {

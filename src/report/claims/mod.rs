@@ -8,6 +8,7 @@ pub mod interval;
 pub mod machines;
 pub mod print;
 pub mod query;
+pub mod read;
 pub mod schema;
 pub mod verdict;
 
@@ -18,7 +19,8 @@ use super::data::Data;
 use super::machines::{Machine, machines as machines_of};
 use super::study::Study;
 pub use print::{to_json, to_text};
-pub use schema::{Claims, ClaimsError};
+pub use read::ClaimsError;
+pub use schema::Claims;
 pub use verdict::{Outcome, Verdict};
 
 /// Judges every claim by the results in `dir`, in the order of the file; those of an artifact by all its experiments.

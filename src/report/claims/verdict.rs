@@ -8,7 +8,8 @@ use super::evaluate::{Finding, Results};
 use super::interval::Met;
 use super::machines::MachineVerdict;
 use super::query::Admitted;
-use super::schema::{CLAIMS_VERSION, Check, Claim, Claims, ClaimsError, Expression, Scope, Slack};
+use super::read::ClaimsError;
+use super::schema::{CLAIMS_VERSION, Check, Claim, Claims, Expression, Scope, Slack};
 use crate::report::ReportError;
 use crate::report::data::Data;
 

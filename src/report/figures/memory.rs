@@ -5,7 +5,7 @@ use super::canvas::{Canvas, colour};
 use super::panel::{Layout, LegendEntry, Panel, Titles};
 use super::{Figure, FigureError};
 use crate::report::data::{Data, Group, distinct, shape};
-use crate::report::tables::memory::{computed_bytes, one_input_per_model};
+use crate::report::tables::memory::{computed_bytes, engine_bytes, one_input_per_model};
 use crate::store::schema::{ResultRow, Status};
 
 const SLUG: &str = "figure-memory";
@@ -22,9 +22,7 @@ pub(super) fn by_policy(data: &Data) -> Result<Figure, FigureError> {
     }
     let entry = |label: &str, colour: usize, marker: usize| LegendEntry { label: label.to_owned(), colour, marker };
     let mut legend = vec![entry("parameters (computed)", 0, 2), entry("intermediate tensors (computed)", 1, 2)];
-    if groups
-        .iter()
-        .any(|group| bars(group).1.iter().any(|(_, rows)| rows.iter().any(|row| engine_bytes(row).is_some())))
+    if groups.iter().any(|group| bars(group).1.iter().any(|(_, rows)| rows.iter().any(|row| native_mib(row).is_some())))
     {
         legend.push(entry("engine, native rows", 6, 3));
     }
@@ -46,7 +44,8 @@ type Policy<'a> = (String, Vec<&'a ResultRow>);
 fn bars<'a>(group: &Group<'a>) -> ((u64, u64), Vec<Policy<'a>>) {
     let measured: Vec<&ResultRow> =
         group.rows.iter().copied().filter(|row| row.status == Status::Ok && computed_bytes(row).is_some()).collect();
-    let largest = measured.iter().map(|row| shape(row)).max_by_key(|&(batch, sequence)| (batch * sequence, batch));
+    let largest =
+        measured.iter().map(|row| shape(row)).max_by_key(|&(batch, sequence)| (batch.saturating_mul(sequence), batch));
     let Some(largest) = largest else { return ((0, 0), vec![]) };
     let at: Vec<&ResultRow> = measured.into_iter().filter(|row| shape(row) == largest).collect();
     let policies = distinct(at.iter().map(|row| row.precision.clone()));
@@ -57,16 +56,15 @@ fn bars<'a>(group: &Group<'a>) -> ((u64, u64), Vec<Policy<'a>>) {
     (largest, policies.into_iter().map(rows_of).collect())
 }
 
-fn engine_bytes(row: &ResultRow) -> Option<f64> {
-    let native = row.emulated == Some(false);
-    let total = row.weights_bytes? + row.activations_bytes? + row.workspace_bytes.unwrap_or(0);
-    native.then_some(total as f64 / MIB)
+/// What a native engine says it holds. `None` of an emulated row.
+fn native_mib(row: &ResultRow) -> Option<f64> {
+    engine_bytes(row).filter(|_| row.emulated == Some(false)).map(|bytes| bytes as f64 / MIB)
 }
 
 fn draw_panel(canvas: &Canvas, panel: Panel, group: &Group) -> Result<(), FigureError> {
     let ((batch, sequence), bars) = bars(group);
     let heights = bars.iter().flat_map(|(_, rows)| {
-        rows.iter().flat_map(|row| [computed_bytes(row).map(|bytes| bytes as f64 / MIB), engine_bytes(row)])
+        rows.iter().flat_map(|row| [computed_bytes(row).map(|bytes| bytes as f64 / MIB), native_mib(row)])
     });
     let scale = Scale::linear(&heights.flatten().collect::<Vec<f64>>());
     panel.y_ticks(canvas, scale)?;
@@ -83,7 +81,7 @@ fn draw_panel(canvas: &Canvas, panel: Panel, group: &Group) -> Result<(), Figure
         let corner = |x: f64, y: f64| panel.point(x, scale.position(y));
         canvas.bar([corner(left, weights), corner(right, 0.0)], colour(0))?;
         canvas.bar([corner(left, all), corner(right, weights)], colour(1))?;
-        for total in rows.iter().filter_map(|row| engine_bytes(row)) {
+        for total in rows.iter().filter_map(|row| native_mib(row)) {
             canvas.marker(corner(middle, total), 3, colour(6))?;
         }
     }

@@ -130,12 +130,13 @@ pub fn one_input_per_model(data: &Data) -> Vec<Group<'_>> {
 
 /// Sum of the tensors in the policy's formats.
 pub fn computed_bytes(row: &ResultRow) -> Option<u64> {
-    Some(row.policy_weights_bytes? + row.policy_activations_bytes?)
+    Some(row.policy_weights_bytes?.saturating_add(row.policy_activations_bytes?))
 }
 
 /// What the engine holds: weights, activations, and scratch as far as it knows it. `None` of one without an account.
-fn engine_bytes(row: &ResultRow) -> Option<u64> {
-    Some(row.weights_bytes? + row.activations_bytes? + row.workspace_bytes.unwrap_or(0))
+pub fn engine_bytes(row: &ResultRow) -> Option<u64> {
+    let parts = [row.weights_bytes?, row.activations_bytes?, row.workspace_bytes.unwrap_or(0)];
+    Some(parts.into_iter().fold(0, u64::saturating_add))
 }
 
 /// How much less a row's engine holds than the FP32 engine of the same backend at the same shape, as a share: 0.5 is half.

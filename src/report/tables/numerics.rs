@@ -43,7 +43,7 @@ pub fn worst(data: &Data) -> Table {
     table.without_empty_columns().rule_between_groups(2)
 }
 
-/// Distance of the smallest cosine from 1, shape by shape.
+/// Distance of the smallest cosine from 1, shape by shape. Of a single shape [`worst`] says the same, beside what else there is.
 pub fn by_shape(data: &Data) -> Vec<Table> {
     let grid = Grid {
         slug: "cosine",
@@ -52,7 +52,9 @@ pub fn by_shape(data: &Data) -> Vec<Table> {
         detail: false,
         about_time: false,
     };
-    grid.tables(data, &shape_cell)
+    let mut tables = grid.tables(data, &shape_cell);
+    tables.retain(|table| table.rows.len() != 1);
+    tables
 }
 
 fn shape_cell(row: &ResultRow, notes: &mut Notes) -> TableCell {

@@ -196,15 +196,16 @@ impl Bench {
         Reference { stages: &self.stages, lengths: &self.lengths }
     }
 
-    /// Checks every choice of the first group of each key.
-    fn check_all(&self) -> usize {
+    /// Checks every choice of the first group of each key, of those groups whose stages are `wanted`.
+    fn check_groups(&self, wanted: fn(&[Stage]) -> bool) -> usize {
         let mut seen = BTreeSet::new();
         let mut ran = 0;
         for group in groups(&self.stages) {
-            if !seen.insert(group_key(&self.stages, group)) {
+            let stages = &self.stages.stages[group.first..group.first + group.count];
+            if !wanted(stages) || !seen.insert(group_key(&self.stages, group)) {
                 continue;
             }
-            ran += match &self.stages.stages[group.first..group.first + group.count] {
+            ran += match stages {
                 [Stage::Linear(stage)] => self.check_linear(group, stage, None),
                 [Stage::Linear(stage), Stage::LayerNorm(norm)] => self.check_linear(group, stage, Some(norm)),
                 [Stage::Attention(stage)] => self.check_attention(group, stage),
@@ -284,12 +285,21 @@ fn model(architecture: Architecture) -> Model {
 }
 
 fn check(architecture: Architecture, presets: &[Preset], shapes: &[(usize, usize)]) {
+    check_groups(architecture, presets, shapes, |_| true);
+}
+
+fn check_groups(
+    architecture: Architecture,
+    presets: &[Preset],
+    shapes: &[(usize, usize)],
+    wanted: fn(&[Stage]) -> bool,
+) {
     let _turn = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
     let model = model(architecture);
     for &preset in presets {
         for &(batch, sequence) in shapes {
             let Some(gpu) = gpu() else { return };
-            let ran = Bench::new(gpu, &model, preset, Shape { batch, sequence }).check_all();
+            let ran = Bench::new(gpu, &model, preset, Shape { batch, sequence }).check_groups(wanted);
             println!("{architecture:?} {preset} {batch}x{sequence}: {ran} choices");
             assert!(ran > 0);
         }
@@ -306,6 +316,17 @@ fn every_choice_for_bert_agrees_with_float64() {
 #[test]
 fn every_choice_for_gpt2_agrees_with_float64() {
     check(Architecture::Gpt2, &[Preset::Hybrid, Preset::Bf16], &SHAPES);
+}
+
+/// Few enough choices for compute-sanitizer: `tests/sanitizer.sh` runs this test.
+#[test]
+fn attention_of_heads_of_64_agrees_with_float64() {
+    let shapes = [(1, 127), (2, 128), (1, 511)];
+    for architecture in [Architecture::BertBase, Architecture::Gpt2] {
+        check_groups(architecture, &[Preset::Hybrid, Preset::Bf16], &shapes, |stages| {
+            matches!(stages, [Stage::Attention(_)])
+        });
+    }
 }
 
 #[test]
