@@ -56,7 +56,9 @@ install_packages() {
     become_root "$@"
     say "installing $*"
     "${as_root[@]}" apt-get update -qq
-    "${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+    # Somebody else's apt-get, the nightly upgrade's say, is waited for.
+    "${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 \
+        install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
 set_up_build() {
