@@ -71,18 +71,19 @@ fn the_context_has_what_the_recipe_copies() {
         let is_copied = copied.iter().any(|copied| Path::new(copied).starts_with(path));
         assert!(is_copied, "{path} is in the context and nothing copies it");
     }
-    for source in [
-        "src",
-        "build.rs",
-        "Cargo.toml",
-        "Cargo.lock",
-        "flake.lock",
-        "container/wheels.json",
-        "paper/templates",
-        "paper/fonts",
-    ] {
-        assert!(copied.iter().any(|copied| copied == source), "{source} is not copied");
+    for source in sources_of_the_build() {
+        let is_copied = copied.iter().any(|copied| Path::new(&source).starts_with(copied));
+        assert!(is_copied, "{source} is not copied");
     }
+}
+
+/// What the program is made of, as `build.rs` has it.
+fn sources_of_the_build() -> Vec<String> {
+    let build = fs::read_to_string(repository().join("build.rs")).unwrap();
+    let list = build.split_once("const SOURCES").unwrap().1.split_once("];").unwrap().0;
+    let sources: Vec<String> = list.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+    assert!(sources.iter().any(|source| source == "src"), "{list}");
+    sources
 }
 
 /// The sources of an image as Debian's official ones have them.
