@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce setup build paper replay minilm peers test sanitize slurm-test licences image image-check bench clean-runs
+.PHONY: help reproduce setup build paper replay minilm peers test sanitize slurm-test pins licences audit image image-check bench clean-runs
 
 MIXPREC := target/release/mixprec
 RUN ?= runs/quick
@@ -46,9 +46,11 @@ build: ## Build the mixprec binary.
 # Where the paper of RUN is built: the committed paper/generated is that of ARTIFACT alone.
 PAPER = build/$(notdir $(abspath $(RUN)))
 paper: build ## Build the paper from the results in RUN (runs/quick unless said otherwise): paper/build/NAME/main.pdf.
-	rm -rf paper/$(PAPER)/generated
-	$(MIXPREC) report $(RUN) $(REPORT) --latex --out paper/$(PAPER)/generated
-	paper/pdf.sh $(PAPER)/generated $(PAPER)
+	@# make splits its functions' arguments at spaces, so no quoting would save a name with one.
+	@if [ $(words $(RUN)) -ne 1 ]; then echo 'RUN must be one folder, with no space in its name' >&2; exit 2; fi
+	rm -rf 'paper/$(PAPER)/generated'
+	$(MIXPREC) report '$(RUN)' $(REPORT) --latex --out 'paper/$(PAPER)/generated'
+	paper/pdf.sh '$(PAPER)/generated' '$(PAPER)'
 
 replay: build ## Render the paper from the published results in ARTIFACT, no GPU needed, and compare with the committed files.
 	paper/replay.sh $(ARTIFACT)
@@ -64,6 +66,7 @@ peers: build ## Time mixprec and PyTorch by turns on the GPU; needs a Python wit
 	$(PYTHON) experiments/peers.py --mixprec $(MIXPREC) --out runs/peers
 
 test: ## Everything CI checks: format, lints, tests.
+	container/setup.sh --lints
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
 	@# The other two builds: without TensorRT, and against TensorRT for data-centre GPUs (types only: nobody links it here).
@@ -77,8 +80,14 @@ sanitize: ## Run the smaller kernel tests under compute-sanitizer (memcheck, rac
 slurm-test: build ## Try container/slurm.sbatch on this host; needs root and Debian's slurm-wlm and munge.
 	tests/slurm.sh
 
+pins: ## Seal the files of pins anew, after a change that is meant.
+	sha256sum Cargo.lock flake.lock container/wheels.json container/Containerfile container/requirements-test.txt >container/pins.sha256
+
 licences: ## List the licences of all crates; fails on one that deny.toml does not allow.
 	container/licences.py
+
+audit: ## Licences, sources and known vulnerabilities of all crates; needs cargo-deny and, for the last, the network.
+	cargo deny check
 
 image: ## Build the container image with buildah, podman or docker; BUILD=... goes to the builder.
 	container/image.sh $(BUILD)

@@ -6,13 +6,14 @@ use std::path::Path;
 use std::process::Command;
 
 /// What goes into the binary. Only changes to these make a build dirty.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     "src",
     "build.rs",
     "Cargo.toml",
     "Cargo.lock",
     "flake.lock",
     "container/wheels.json",
+    "container/pins.sha256",
     "paper/templates",
     "paper/fonts",
     "experiments/claims.yaml",

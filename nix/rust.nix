@@ -16,6 +16,7 @@ let
       ../build.rs
       ../flake.lock
       ../src
+      ../container/pins.sha256
       ../container/wheels.json
       ../experiments/claims.yaml
       ../paper/fonts

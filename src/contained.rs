@@ -1,5 +1,6 @@
 //! Readers of other people's formats that panic where a file was made to break them: contained, so that such a file is an
-//! error like any other. Fuzzing found them; none is known to do more than panic.
+//! error like any other. Fuzzing found them. One file is known to do more than panic: `fuzz/known/tables` has a page whose run
+//! length makes the reader of tables ask for more memory than there is, which ends the process.
 
 use std::any::Any;
 use std::cell::Cell;

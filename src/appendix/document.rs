@@ -132,7 +132,7 @@ pub fn document(author: &Author, claims: &Claims, experiments: &[Described<'_>],
 
 impl From<&Step> for InstallationStep {
     fn from(step: &Step) -> Self {
-        let minutes = numbers::plural(step.human_minutes as usize, "human-minute");
+        let minutes = numbers::plural(step.human_minutes as usize, "estimated human-minute");
         InstallationStep { command: step.command.clone(), text: format!("{} ({minutes}.)", one_line(&step.text)) }
     }
 }
@@ -244,7 +244,7 @@ fn checklist(author: &Author, experiments: &[Described<'_>], entries: &[Experime
         ),
         fact("Experiments", list(&mut entries.iter().map(|entry| format!("{} {}", entry.label, entry.name)))),
         fact("Disk space of the results", if disk == 0 { NOT_MEASURED.to_owned() } else { disk_size(disk) }),
-        fact("Time to prepare", numbers::plural(minutes as usize, "human-minute")),
+        fact("Time to prepare", numbers::plural(minutes as usize, "estimated human-minute")),
         fact("Time to complete", time),
         fact("Code licences", one_line(&author.licences.code)),
         fact("Data licences", one_line(&author.licences.data)),

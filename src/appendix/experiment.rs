@@ -26,7 +26,7 @@ pub struct Experiment {
     pub name: String,
     /// What it asks.
     pub question: String,
-    /// `E1: 1 human-minute + 1.5 compute-minutes + 4.2 MB disk`
+    /// `E1: 1 estimated human-minute + 1.5 compute-minutes + 4.2 MB disk`
     pub effort: String,
     /// What to do first.
     pub preparation: Vec<String>,
@@ -112,7 +112,7 @@ impl Described<'_> {
 
     fn summary(&self) -> String {
         let human = match self.effort.human_minutes {
-            Some(minutes) => numbers::plural(minutes as usize, "human-minute"),
+            Some(minutes) => numbers::plural(minutes as usize, "estimated human-minute"),
             None => "human time not stated".to_owned(),
         };
         let compute = match self.wall_time() {

@@ -13,7 +13,7 @@ use super::BackendKind;
 use crate::digest::sha256_file;
 use crate::provenance::pins;
 
-pub use places::find;
+pub use places::{find, was_set_up};
 
 /// Names the ONNX Runtime to use instead of the pinned one: the path of the library file.
 pub const ONNX_RUNTIME_VARIABLE: &str = "ORT_DYLIB_PATH";

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use super::{Finding, Section, Status};
-use crate::backend::library::{Found, Library, LibraryError, find};
+use crate::backend::library::{Found, Library, LibraryError, find, was_set_up};
 use crate::provenance::drift::{self, MATCH};
 use crate::provenance::pins::{self, PinFile};
-use crate::provenance::{Build, Drift, Gpu};
+use crate::provenance::{Build, Drift, Gpu, seal};
 
 /// What only a repository of this program has.
 const MARK: &str = "container/setup.sh";
@@ -17,12 +17,19 @@ const NAMED: usize = 3;
 /// One finding per file of pins, pinned library, the driver, the compiler and the build.
 pub(super) fn findings(root: &Path, gpus: &[Gpu], build: &Build) -> Vec<Finding> {
     let is_repository = root.join(MARK).is_file();
-    let files = PinFile::ALL.into_iter().map(|file| match is_repository {
-        true => pin_file(file, &drift::of_pin_file(root, file)),
-        false => finding(file.path(), Status::NotNeeded, "no repository here; the pins compiled in count"),
+    let unsealed = if is_repository { seal::of_repository(root) } else { seal::of_program() };
+    let files = PinFile::ALL.into_iter().map(|file| {
+        let broken = unsealed.iter().find(|drift| drift.pin == file.path());
+        match (is_repository, broken) {
+            (true, _) => pin_file(file, &drift::of_pin_file(root, file), broken),
+            (false, Some(broken)) => pin_file(file, &[], Some(broken)),
+            (false, None) => finding(file.path(), Status::NotNeeded, "no repository here; the pins compiled in count"),
+        }
     });
+    let sealed = seal::other_files().into_iter().chain([seal::FILE]).filter(|_| is_repository);
+    let sealed = sealed.map(|path| sealed_file(path, unsealed.iter().find(|drift| drift.pin == path)));
     let libraries = Library::PINNED.into_iter().map(|one| library(one, find(one)));
-    files.chain(libraries).chain([driver(gpus), compiler(build), commit(build)]).collect()
+    files.chain(sealed).chain(libraries).chain([driver(gpus), compiler(build), commit(build)]).collect()
 }
 
 /// Whether anything is not what is pinned. A changed build is none of it: it is a limitation that people live with while
@@ -35,10 +42,11 @@ fn finding(name: impl Into<String>, status: Status, detail: impl Into<String>) -
     Finding::new(Section::Pins, name, status, detail)
 }
 
-fn pin_file(file: PinFile, drift: &[Drift]) -> Finding {
+/// A file of pins against what was compiled in, pin by pin, and where it is the same, against its seal.
+fn pin_file(file: PinFile, drift: &[Drift], unsealed: Option<&Drift>) -> Finding {
     let path = file.path();
     if drift.is_empty() {
-        return finding(path, Status::Ok, format!("{MATCH}: the file that this program was built with"));
+        return sealed_file(path, unsealed);
     }
     // Of a pin in the file its place alone: the file is named already.
     let text =
@@ -50,6 +58,15 @@ fn pin_file(file: PinFile, drift: &[Drift]) -> Finding {
     };
     finding(path, Status::Missing, format!("{named}{more}"))
         .cured_by(format!("git checkout {path}; or, where the change is meant, build again"))
+}
+
+fn sealed_file(path: &str, unsealed: Option<&Drift>) -> Finding {
+    match unsealed {
+        None => finding(path, Status::Ok, format!("{MATCH}: sealed, and what this program was built with")),
+        Some(drift) => finding(path, Status::Missing, format!("{} instead of {}", drift.found, drift.pinned)).cured_by(
+            format!("git checkout {path} and build again; or, where the change is meant, make pins and build again"),
+        ),
+    }
 }
 
 fn library(library: Library, found: Result<Found, LibraryError>) -> Finding {
@@ -67,8 +84,12 @@ fn library(library: Library, found: Result<Found, LibraryError>) -> Finding {
                 finding(name, Status::Missing, detail).cured_by(cure)
             }
         },
-        Err(error @ LibraryError::Altered { .. }) => finding(name, Status::Missing, error.to_string()),
-        Err(_) => finding(name, Status::NotNeeded, "not here, so there is nothing to compare"),
+        Err(LibraryError::Missing { .. } | LibraryError::OtherMajor { .. } | LibraryError::NotInstalled { .. })
+            if !was_set_up(library) =>
+        {
+            finding(name, Status::NotNeeded, "not here, so there is nothing to compare")
+        }
+        Err(error) => finding(name, Status::Missing, error.to_string()),
     }
 }
 
@@ -87,11 +108,16 @@ fn driver(gpus: &[Gpu]) -> Finding {
     }
 }
 
-/// The image and the flake pin a compiler each; elsewhere any will do that is new enough, which cargo sees to.
+/// The image and the flake pin a compiler each; elsewhere any will do that is new enough, which cargo sees to. Rows of two
+/// compilers have two environments.
 fn compiler(build: &Build) -> Finding {
     let rustc = build.rustc.as_deref().unwrap_or("an unknown compiler");
     let oldest = env!("CARGO_PKG_RUST_VERSION");
-    finding("compiler", Status::Ok, format!("{MATCH}: {rustc}, {oldest} or newer is needed"))
+    finding(
+        "compiler",
+        Status::Ok,
+        format!("{rustc}; not pinned outside the image and the flake, {oldest} or newer will do"),
+    )
 }
 
 fn commit(build: &Build) -> Finding {
@@ -165,8 +191,16 @@ mod tests {
         assert_eq!((swapped.status, swapped.name.as_str()), (Status::Missing, "libonnxruntime.so.1.32.0"));
         assert!(swapped.detail.ends_with("(named by ORT_DYLIB_PATH)"), "{}", swapped.detail);
         assert!(swapped.cure.is_some_and(|cure| cure.contains("leave ORT_DYLIB_PATH unset")));
+        let incomplete = LibraryError::NotBeside {
+            library: Library::NvrtcBuiltins,
+            file: "libnvrtc-builtins.so.13.0",
+            beside: folder.path().join("libnvrtc.so.13"),
+        };
+        let removed = library(Library::NvrtcBuiltins, Err(incomplete));
+        assert_eq!((removed.status, removed.name.as_str()), (Status::Missing, "libnvrtc-builtins.so.13.0"));
         let absent = LibraryError::Missing { library: Library::Nvrtc, file: "libnvrtc.so.13" };
-        assert_eq!(library(Library::Nvrtc, Err(absent)).status, Status::NotNeeded);
+        let expected = if was_set_up(Library::Nvrtc) { Status::Missing } else { Status::NotNeeded };
+        assert_eq!(library(Library::Nvrtc, Err(absent)).status, expected);
     }
 
     #[test]

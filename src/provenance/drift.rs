@@ -12,6 +12,7 @@ use super::build::Build;
 use super::gpu::{self, Gpu};
 use super::library;
 use super::pins::{self, PinFile};
+use super::seal;
 use crate::backend::library::{Found, Library, Pin, find};
 use crate::backend::{BackendKind, DeviceKind};
 use crate::difference::differences;
@@ -35,7 +36,7 @@ pub struct Drift {
 }
 
 impl Drift {
-    fn new(pin: impl Into<String>, found: impl Into<String>, pinned: impl Into<String>) -> Self {
+    pub(super) fn new(pin: impl Into<String>, found: impl Into<String>, pinned: impl Into<String>) -> Self {
         Drift { pin: pin.into(), found: found.into(), pinned: pinned.into() }
     }
 }
@@ -57,13 +58,14 @@ pub fn stamp(drift: &[Drift]) -> String {
 }
 
 /// What differs in this process, whose engine is of this backend: the libraries that it has loaded, the driver where the
-/// backend needs one, and the build. Ask once an engine has been executed: libraries load others late. It reads every
+/// backend needs one, the pins that the program was built with, and the build. Ask once an engine has been executed: libraries load others late. It reads every
 /// library's bytes.
 pub fn of_process(kind: BackendKind) -> Vec<Drift> {
     let mut drift = of_libraries(kind, &library::mapped());
     if kind.device() == DeviceKind::Gpu {
         drift.extend(of_driver(&gpu::of_this_machine()));
     }
+    drift.extend(seal::of_program());
     drift.extend(of_build(&Build::current()));
     drift.sort();
     drift
@@ -177,11 +179,11 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn short(bytes: &[u8]) -> String {
+pub(super) fn short(bytes: &[u8]) -> String {
     digits(&sha256(bytes)).to_owned()
 }
 
-fn digits(digest: &str) -> &str {
+pub(super) fn digits(digest: &str) -> &str {
     digest.get(..DIGITS).unwrap_or(digest)
 }
 

@@ -7,6 +7,7 @@ pub mod gpu;
 pub mod library;
 pub mod machine;
 pub mod pins;
+pub mod seal;
 pub mod variables;
 
 pub use build::Build;

@@ -8,7 +8,7 @@ use super::{Mutation, Said, SelftestError, State};
 use crate::backend::BackendKind;
 use crate::backend::library::Pin;
 use crate::provenance::pins::PinFile;
-use crate::provenance::{Build, Drift, Gpu, drift};
+use crate::provenance::{Build, Drift, Gpu, drift, seal};
 
 pub(super) fn mutations() -> Vec<Mutation> {
     let mut mutations = vec![
@@ -16,6 +16,7 @@ pub(super) fn mutations() -> Vec<Mutation> {
         Mutation::new("libraries loaded", "a library that the backend did not load", stranger),
         Mutation::new("driver", "a driver older than CUDA 13", old_driver),
         Mutation::new("build", "a build of changed files", changed_build),
+        Mutation::new("seal", "one hash changed in flake.lock before the build", changed_before_the_build),
     ];
     for (file, changed, removed) in [
         (PinFile::Wheels, "one hash changed in container/wheels.json", "container/wheels.json removed"),
@@ -63,6 +64,15 @@ fn old_driver(_folder: &Path, state: State) -> Said {
 fn changed_build(_folder: &Path, state: State) -> Said {
     let build = Build { commit: Some("0".repeat(40)), dirty: Some(state.is_mutated()), ..Build::current() };
     Ok(drift::of_build(&build).map(|drift| drift.to_string()))
+}
+
+fn changed_before_the_build(folder: &Path, state: State) -> Said {
+    let path = folder.join("flake.lock");
+    fs::write(&path, PinFile::Flake.compiled_in())?;
+    if state.is_mutated() {
+        change(&path)?;
+    }
+    Ok(seal::of_file(PinFile::Flake.path(), &fs::read(&path)?).map(|drift| drift.to_string()))
 }
 
 fn pin_file(root: &Path, file: PinFile, state: State, tamper: fn(&Path) -> Result<(), SelftestError>) -> Said {

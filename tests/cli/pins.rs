@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use mixprec::backend::library::{How, Library, find};
+use mixprec::provenance::seal;
 use mixprec::store::schema::ResultRow;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -19,7 +20,7 @@ const PINS: [&str; 3] = ["container/wheels.json", "flake.lock", "Cargo.lock"];
 fn repository() -> TempDir {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("container")).unwrap();
-    for path in PINS.into_iter().chain(["container/setup.sh"]) {
+    for path in seal::sealed().map(|(path, _)| path).chain([seal::FILE, "container/setup.sh"]) {
         fs::copy(Path::new(REPOSITORY).join(path), root.path().join(path)).unwrap();
     }
     root
@@ -62,6 +63,30 @@ fn each_file_of_pins_that_is_removed_or_changed_is_named() {
         String::from_utf8_lossy(&mixprec(&["doctor"]).current_dir(root.path()).output().unwrap().stdout)
             .contains("Pins: what is here against what is pinned\n")
     );
+}
+
+/// The digests of the base images are compiled into nothing: the seal has the file, and nobody the seal.
+#[test]
+fn each_other_sealed_file_that_is_removed_or_changed_is_named_and_so_is_the_seal() {
+    let root = repository();
+    assert!(seal::other_files().contains("container/Containerfile"));
+    for name in seal::other_files().into_iter().chain([seal::FILE]) {
+        let path = root.path().join(name);
+        let whole = fs::read_to_string(&path).unwrap();
+        assert_eq!(finding(&doctor(root.path()), name)["status"], "ok", "{name}");
+        for (change, expected) in [(None, "no such file instead of "), (Some(format!("{whole} ")), "sha256 ")] {
+            match change {
+                None => fs::remove_file(&path).unwrap(),
+                Some(changed) => fs::write(&path, changed).unwrap(),
+            }
+            let output = doctor(root.path());
+            let found = finding(&output, name);
+            assert_eq!((output.status.code(), &found["status"]), (Some(1), &Value::from("missing")), "{name}");
+            assert!(found["detail"].as_str().unwrap().starts_with(expected), "{found}");
+            assert!(found["cure"].as_str().unwrap().contains("make pins"), "{found}");
+        }
+        fs::write(&path, whole).unwrap();
+    }
 }
 
 #[test]

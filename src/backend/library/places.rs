@@ -33,6 +33,13 @@ pub fn find(library: Library) -> Result<Found, LibraryError> {
     Places::of_this_process(library).find(library)
 }
 
+/// Whether set-up has made the folder of a pinned library: an absent file was removed from it then.
+pub fn was_set_up(library: Library) -> bool {
+    let Ok(Some(pin)) = library.pin() else { return false };
+    let folder = pin.path.parent().unwrap_or(Path::new(""));
+    Places::of_this_process(library).roots.iter().any(|root| root.join(folder).is_dir())
+}
+
 /// Where to look.
 struct Places {
     variable: Option<OsString>,
