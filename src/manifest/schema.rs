@@ -321,6 +321,14 @@ pub struct Tolerance {
     pub allow_nonfinite: bool,
 }
 
+impl Tolerance {
+    /// Whether it limits values at all: one that only allows NaN is kept by whatever comes out.
+    pub fn limits_values(&self) -> bool {
+        !self.allow_nonfinite
+            || [self.cosine_min, self.max_abs, self.relative_l2, self.argmax_agreement].iter().any(Option::is_some)
+    }
+}
+
 /// Cells left out of the product: those that match every given axis.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Exclusion {

@@ -6,12 +6,14 @@ use super::disturbances;
 use super::document::Fact;
 use super::noise;
 use super::numbers;
+use super::pins;
 use super::tables::environment::{gibibytes, processor};
 use super::tables::speedup::baseline_label;
 use crate::backend::{BackendKind, DeviceKind};
 use crate::model::STANDING_IN_FOR;
+use crate::provenance::drift::MATCH;
 use crate::store::record::StopReason;
-use crate::store::schema::Status;
+use crate::store::schema::{ResultRow, Status};
 
 /// The run at a glance.
 pub fn facts(data: &Data) -> Vec<Fact> {
@@ -55,6 +57,18 @@ pub fn facts(data: &Data) -> Vec<Fact> {
 
 /// What limits the numbers, most important first.
 pub fn caveats(data: &Data) -> Vec<String> {
+    let mut found = of_outputs(data);
+    stop_caveats(data, &mut found);
+    found.extend(baseline_caveat(data));
+    found.extend(noise_caveat(data));
+    found.extend(disturbances::sentences(data));
+    found.extend(clock_caveat(data));
+    machine_caveats(data, &mut found);
+    found
+}
+
+/// What limits them as far as outputs go: of an experiment whose times are not those asked about.
+pub fn of_outputs(data: &Data) -> Vec<String> {
     let mut found = Vec::new();
     let mut add = |when: bool, text: &dyn Fn() -> String| {
         if when {
@@ -78,7 +92,7 @@ pub fn caveats(data: &Data) -> Vec<String> {
     let built = data.count(Status::Built);
     add(built > 0, &|| {
         format!(
-            "{} built for another machine and not executed here: the report has their build time, size and precision \
+            "{} built and not executed, for the reason each row gives: the report has their build time, size and precision \
              audit, and no latency, memory or numerics.",
             format_args!("{} engine{}", numbers::count(built as u64), if built == 1 { " was" } else { "s were" })
         )
@@ -105,12 +119,35 @@ pub fn caveats(data: &Data) -> Vec<String> {
     });
     found.extend(stand_in_caveat(data));
     found.extend(injection_caveat(data));
-    stop_caveats(data, &mut found);
-    found.extend(baseline_caveat(data));
-    found.extend(noise_caveat(data));
-    found.extend(disturbances::sentences(data));
-    machine_caveats(data, &mut found);
+    found.extend(pins_caveat(data));
     found
+}
+
+/// Which rows ran on something else than what is pinned.
+fn pins_caveat(data: &Data) -> Option<String> {
+    let differing = |row: &&ResultRow| row.pins.as_deref().is_some_and(|stamp| stamp != MATCH);
+    let rows: Vec<&ResultRow> = data.rows.iter().filter(differing).collect();
+    (!rows.is_empty()).then(|| {
+        format!(
+            "{} of {} were measured with something else than what is pinned: {}.",
+            numbers::count(rows.len() as u64),
+            numbers::plural(data.rows.iter().filter(|row| row.pins.is_some()).count(), "row"),
+            pins::all(rows.iter().copied()).unwrap_or_default()
+        )
+    })
+}
+
+/// How many rows were long enough to hold the clock against the kernel's.
+fn clock_caveat(data: &Data) -> Option<String> {
+    let timed = data.measured().filter(|row| row.latency_p50_ms.is_some()).count();
+    let checked = data.measured().filter(|row| row.clock_ratio.is_some()).count();
+    (checked < timed).then(|| {
+        format!(
+            "The clock was held against the kernel's on {} of {}: the others were too short for it.",
+            numbers::count(checked as u64),
+            numbers::plural(timed, "timed row")
+        )
+    })
 }
 
 /// Which models have random weights in place of those they are named after.

@@ -2,6 +2,7 @@
 
 use super::data::{Data, distinct, series};
 use super::numbers;
+use crate::backend::DeviceKind;
 use crate::measure::timekeeping;
 use crate::store::schema::ResultRow;
 
@@ -37,6 +38,17 @@ impl Disturbance {
             Disturbance::SharedCpus => row.foreign_cpus.is_some_and(|cpus| cpus > TOLERATED_FOREIGN_CPUS),
             Disturbance::Clock => row.clock_ratio.is_some_and(|ratio| !timekeeping::agrees(ratio)),
         }
+    }
+
+    /// What speaks against dividing a row's time by another's: a clock that ran wrong, or others on the CPUs that its engine
+    /// computes on. A GPU whose clocks its own power limit held back is that machine as it is.
+    pub fn of_ratios(row: &ResultRow) -> Option<Disturbance> {
+        let counts = |kind: &Disturbance| match kind {
+            Disturbance::Clock => true,
+            Disturbance::SharedCpus => row.device == DeviceKind::Cpu,
+            Disturbance::Throttled | Disturbance::SharedGpu => false,
+        };
+        Disturbance::ALL.into_iter().filter(counts).find(|kind| kind.of(row))
     }
 
     /// The footnote of such a row.

@@ -58,7 +58,7 @@ pub struct ClaimView {
     pub label: String,
     /// Value, interval and the mark of emulation, or a dash.
     pub shown: String,
-    /// Experiment, where it is another, models and inputs that answered; empty where none did.
+    /// Models and inputs that answered; empty where none did.
     pub answered_by: String,
     /// `pass`, `fail`, `open`: colour.
     pub tone: String,
@@ -77,6 +77,15 @@ pub struct Section {
     pub figures: Vec<Figure>,
     /// Tables.
     pub tables: Vec<Table>,
+}
+
+impl Section {
+    /// What the paper has in its text and what in its appendix.
+    pub fn on_paper(&self) -> (Section, Section) {
+        let (appendix, text) = self.tables.iter().cloned().partition(|table| table.in_appendix);
+        let own = |figures: &[Figure], tables| Section { figures: figures.to_vec(), tables, ..self.clone() };
+        (own(&self.figures, text), own(&[], appendix))
+    }
 }
 
 /// Assembles the report.
@@ -98,13 +107,13 @@ pub fn document(study: &Study, verdicts: Vec<Verdict>) -> Result<Document, Repor
     };
     add(CROSS_GPU_SLUG, vec![tables::cross_gpu::cross_gpu(&machines, &verdicts)]);
     add(REPEATABILITY_SLUG, tables::agreement::agreement(repeat.as_ref(), data));
+    for table in sections.iter_mut().flat_map(|section| &mut section.tables).filter(|table| table.pins.is_none()) {
+        table.pins = Some(pins::under(table, data));
+    }
     for other in &study.others {
         join(&mut sections, other)?;
     }
-    let pins = pins::note(data);
-    for table in sections.iter_mut().flat_map(|section| &mut section.tables) {
-        table.pins.get_or_insert_with(|| pins.clone());
-    }
+    let pins = pins::note(std::iter::once(data).chain(&study.others).flat_map(|data| &data.rows));
     Ok(Document {
         name: data.plan.name.clone(),
         question: data.plan.question.clone(),
@@ -128,7 +137,7 @@ fn repeated(data: &Data, repeat: &Data) -> Result<Agreement, ReportError> {
 fn all_caveats(study: &Study) -> Vec<String> {
     let named = study.others.iter().flat_map(|other| {
         let name = &other.plan.name;
-        caveats::caveats(other).into_iter().map(move |caveat| format!("Experiment {name}: {caveat}"))
+        caveats::of_outputs(other).into_iter().map(move |caveat| format!("Experiment {name}: {caveat}"))
     });
     caveats::caveats(&study.main).into_iter().chain(named).collect()
 }
@@ -137,11 +146,22 @@ fn section(slug: &str, title: &str, text: &str, figures: Vec<Figure>, tables: Ve
     Section { slug: slug.to_owned(), title: title.to_owned(), text: text.to_owned(), figures, tables }
 }
 
+/// Full results: for the paper's appendix.
+fn appendix(tables: Vec<Table>) -> Vec<Table> {
+    tables.into_iter().map(|table| Table { in_appendix: true, ..table }).collect()
+}
+
 /// The sections of one machine's rows; `headline` makes the table of the first.
 fn sections(data: &Data, headline: &dyn Fn() -> Table) -> Result<Vec<Section>, ReportError> {
     let mut sections = vec![
         section("headline", "Headline", HEADLINE, vec![], vec![headline()]),
-        section("latency", "Latency", LATENCY, figures::latency(data)?, tables::latency::latency(data)),
+        section(
+            "latency",
+            "Latency",
+            LATENCY,
+            figures::latency(data)?,
+            [tables::latency::latency(data), appendix(tables::latency::details(data))].concat(),
+        ),
         section("throughput", "Throughput", THROUGHPUT, vec![], tables::latency::throughput(data)),
         section("speedup", "Speed-up over the CPU", SPEEDUP, vec![], tables::speedup::over_cpu_baseline(data)),
         section(
@@ -166,9 +186,9 @@ fn sections(data: &Data, headline: &dyn Fn() -> Table) -> Result<Vec<Section>, R
 /// What the outputs say: fidelity, and what it is good for.
 fn of_outputs(data: &Data) -> Result<Vec<Section>, ReportError> {
     let mut numerics = vec![tables::numerics::worst(data)];
-    numerics.extend(tables::numerics::by_shape(data));
     numerics.push(tables::passes::provenance(data));
-    numerics.extend(tables::headroom::headroom(data));
+    numerics.extend(appendix(tables::numerics::by_shape(data)));
+    numerics.extend(appendix(tables::headroom::headroom(data)));
     let mut text = tables::passes::rates(data);
     text.push(tables::quality::perplexity(data));
     Ok(vec![
@@ -180,13 +200,10 @@ fn of_outputs(data: &Data) -> Result<Vec<Section>, ReportError> {
 
 /// What ran, and where.
 fn of_the_run(data: &Data) -> [Section; 2] {
-    let configurations = vec![
-        tables::configurations::overview(data),
-        tables::configurations::failures(data),
-        tables::configurations::excluded(data),
-    ];
-    let mut environments = tables::environment::environments(data);
-    environments.extend(tables::device::state(data));
+    let mut configurations = vec![tables::configurations::overview(data), tables::configurations::failures(data)];
+    configurations.extend(appendix(vec![tables::configurations::excluded(data)]));
+    let mut environments = appendix(tables::environment::environments(data));
+    environments.extend(appendix(tables::device::state(data).into_iter().collect()));
     [
         section("configurations", "Configurations and failures", CONFIGURATIONS, vec![], configurations),
         section(ENVIRONMENT_SLUG, "Environment", ENVIRONMENT, vec![], environments),
@@ -210,7 +227,8 @@ fn join(sections: &mut [Section], other: &Data) -> Result<(), ReportError> {
             let environment = table.slug.starts_with(ENVIRONMENT_SLUG);
             if !(environment && section.tables.iter().any(|known| known.slug == table.slug)) {
                 let (slug, caption) = (slug(&table.slug), caption(&table.caption));
-                section.tables.push(Table { slug, caption, ..table });
+                let pins = Some(pins::under(&table, other));
+                section.tables.push(Table { slug, caption, pins, ..table });
             }
         }
         for figure in theirs.figures.into_iter().filter(|figure| figure.empty.is_none()) {
@@ -248,7 +266,7 @@ fn of_machines(machines: &[Machine], verdicts: &[Verdict]) -> Result<Vec<Section
                     continue;
                 }
                 let caption = format!("{} {place}", table.caption);
-                let pins = Some(pins::note(&machine.data));
+                let pins = Some(pins::under(table, &machine.data));
                 section.tables.push(Table { slug: slug(&table.slug), caption, pins, ..table.clone() });
             }
         }
@@ -293,10 +311,7 @@ const CONFIGURATIONS: &str = "What the plan holds, what failed and why, and what
 const ENVIRONMENT: &str = "Where the rows were measured. Every row of the results names its environment.";
 
 fn view(verdict: Verdict) -> ClaimView {
-    let mut shown = verdict.measured.clone().unwrap_or_else(|| "–".to_owned());
-    if let Some(interval) = &verdict.interval {
-        shown = format!("{shown} {interval}");
-    }
+    let mut shown = verdict.shown.clone().unwrap_or_else(|| "–".to_owned());
     for limit in verdict.answered.limits() {
         shown = format!("{shown}, {limit}");
     }
@@ -305,10 +320,7 @@ fn view(verdict: Verdict) -> ClaimView {
         Outcome::Fail => "fail",
         Outcome::Undecided | Outcome::NotRun | Outcome::NoHardware => "open",
     };
-    let experiment = verdict.answered_in.as_ref().map(|name| format!("experiment {name}: ")).unwrap_or_default();
-    let answered_by = match verdict.answered.labels() {
-        labels if labels.is_empty() => labels,
-        labels => format!("{experiment}{labels}"),
-    };
+    // The reason names the experiment where it is another.
+    let answered_by = verdict.answered.labels();
     ClaimView { label: verdict.outcome.label().to_owned(), shown, answered_by, tone: tone.to_owned(), verdict }
 }

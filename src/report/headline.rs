@@ -2,10 +2,12 @@
 
 use super::claims::describe;
 use super::data::{Data, Group, Ranged, Series, distinct, speedup, timed};
+use super::disturbances::Disturbance;
 use super::numbers;
 use super::tables::memory::reduction;
 use crate::backend::DeviceKind;
 use crate::graph::Preset;
+use crate::stats::median;
 use crate::store::schema::{ResultRow, Status};
 
 /// What a quantity is and how it is written.
@@ -92,11 +94,11 @@ impl Headline {
     }
 
     /// Geometric mean of ratios, its interval the geometric means of all lower and of all upper ends; the median of others,
-    /// without an interval: the lower of two middle values, so that it is one that was measured.
+    /// without an interval.
     pub fn typical(&self) -> Option<Ranged> {
-        let middle = self.values.get(self.values.len().checked_sub(1)? / 2)?;
-        if self.unit != Unit::Ratio {
-            return Some((middle.value.0, None));
+        if self.unit != Unit::Ratio || self.values.is_empty() {
+            let values: Vec<f64> = self.values.iter().map(|found| found.value.0).collect();
+            return Some((median(&values)?, None));
         }
         let mean = |of: fn(Ranged) -> Option<f64>| -> Option<f64> {
             let logarithms: Option<Vec<f64>> =
@@ -139,14 +141,14 @@ pub fn headlines(data: &Data) -> Vec<Headline> {
 }
 
 fn against_the_cpu(data: &Data) -> Vec<Headline> {
-    let lacking = "no GPU engine and CPU baseline were timed at one shape";
+    let lacking = "no GPU engine and undisturbed CPU baseline were timed at one shape";
     vec![
         Headline {
             key: "GpuOverCpu",
             quantity: "Any GPU engine over the CPU baseline",
             claim: Some("C1"),
             unit: Unit::Ratio,
-            subject: "A GPU engine is faster than the CPU baseline by",
+            subject: "A GPU engine is faster than the CPU baseline by a factor of",
             lacking,
             values: sorted(over_cpu(data, &Preset::ALL)),
         },
@@ -155,7 +157,7 @@ fn against_the_cpu(data: &Data) -> Vec<Headline> {
             quantity: "Hybrid on the GPU over the CPU baseline",
             claim: None,
             unit: Unit::Ratio,
-            subject: "Hybrid on the GPU is faster than the CPU baseline by",
+            subject: "Hybrid on the GPU is faster than the CPU baseline by a factor of",
             lacking,
             values: sorted(over_cpu(data, &[Preset::Hybrid])),
         },
@@ -166,7 +168,18 @@ fn against_the_cpu(data: &Data) -> Vec<Headline> {
             unit: Unit::Milliseconds,
             subject: "One sequence takes FP16 and hybrid engines on the GPU",
             lacking: "no such engine was timed at batch size 1",
-            values: sorted(latency_of_one(data)),
+            values: sorted(of_one(data, |row| {
+                Some((row.latency_p50_ms?, row.latency_p50_low_ms.zip(row.latency_p50_high_ms)))
+            })),
+        },
+        Headline {
+            key: "EndToEndOne",
+            quantity: "The same from token ids to outputs in host memory",
+            claim: None,
+            unit: Unit::Milliseconds,
+            subject: "From token ids to outputs in host memory it takes them",
+            lacking: "no such engine was timed end to end at batch size 1",
+            values: sorted(of_one(data, |row| Some((row.end_to_end_p50_ms?, None)))),
         },
     ]
 }
@@ -191,8 +204,8 @@ fn against_fp32(data: &Data) -> Vec<Headline> {
         values: sorted(less_memory(data, presets)),
     };
     let (fp16, hybrid) = (&[Preset::Fp16][..], &[Preset::Hybrid][..]);
-    let hybrid_is = "Hybrid is faster than FP32 of the same backend by";
-    let fp16_is = "FP16 throughout is faster than FP32 of the same backend by";
+    let hybrid_is = "Hybrid is faster than FP32 of the same backend by a factor of";
+    let fp16_is = "FP16 throughout is faster than FP32 of the same backend by a factor of";
     let fp16_holds = "An FP16 engine holds less than the FP32 engine of the same backend and shape by";
     let hybrid_holds = "A hybrid engine holds less than the FP32 engine of the same backend and shape by";
     vec![
@@ -235,12 +248,13 @@ fn is_of(series: &Series, presets: &[Preset]) -> bool {
     presets.iter().any(|preset| preset.name() == series.precision)
 }
 
-/// Ratios of two series' medians at every shape of a group that has both timed. The rows are one machine's, if not of one
+/// Ratios of two series' medians at every shape of a group that has both timed, undisturbed. The rows are one machine's, if not of one
 /// sitting: which CPUs or GPU a run may use is part of an environment.
 fn ratios(group: &Group, slow: &Series, fast: &Series) -> Vec<Located> {
     let ratio = |at| {
         let (slow, fast) = (group.row(slow, at)?, group.row(fast, at)?);
-        let value = (timed(slow) && timed(fast)).then(|| speedup(slow, fast)).flatten()?;
+        let sound = |row: &ResultRow| timed(row) && Disturbance::of_ratios(row).is_none();
+        let value = (sound(slow) && sound(fast)).then(|| speedup(slow, fast)).flatten()?;
         Some(Located { value, place: describe::configuration(fast) })
     };
     group.shapes().into_iter().filter_map(ratio).collect()
@@ -270,13 +284,10 @@ fn on_gpu<'a>(data: &'a Data, presets: &'a [Preset]) -> impl Iterator<Item = &'a
     data.measured().filter(wanted).filter(native)
 }
 
-fn latency_of_one(data: &Data) -> Vec<Located> {
+/// A time of every FP16 and hybrid engine on a GPU at batch size 1.
+fn of_one(data: &Data, time: fn(&ResultRow) -> Option<Ranged>) -> Vec<Located> {
     let rows = on_gpu(data, &[Preset::Fp16, Preset::Hybrid]).filter(|row| row.batch_size == 1);
-    let located = rows.filter_map(|row| {
-        let value = (row.latency_p50_ms?, row.latency_p50_low_ms.zip(row.latency_p50_high_ms));
-        Some(Located { value, place: describe::configuration(row) })
-    });
-    located.collect()
+    rows.filter_map(|row| Some(Located { value: time(row)?, place: describe::configuration(row) })).collect()
 }
 
 fn less_memory(data: &Data, presets: &[Preset]) -> Vec<Located> {

@@ -12,7 +12,8 @@ use super::headroom::{self, Worst, place_name};
 use super::machines::machines;
 use super::study::Study;
 use super::tables::environment::{gibibytes, processor};
-use super::{noise, numbers};
+use super::tables::numerics::has_nan;
+use super::{noise, numbers, prose};
 use crate::backend::BackendKind;
 use crate::graph::Preset;
 use crate::stats::{BOOTSTRAP_MIN_SAMPLES, BOOTSTRAP_RESAMPLES, Percentile};
@@ -46,6 +47,9 @@ pub fn macros(study: &Study, verdicts: &[Verdict], repeat: Option<&Agreement>) -
         policy(&experiments, preset, &mut all);
         passes(&experiments, preset, &mut all);
     }
+    put(&mut all, "SilentRowsSentence", prose::silent_rows(&experiments));
+    put(&mut all, "FpSixteenQualitySentence", prose::quality(&experiments, Preset::Fp16));
+    put(&mut all, "HybridQualitySentence", prose::quality(&experiments, Preset::Hybrid));
     headroom(&experiments, &mut all);
     for outcome in [Outcome::Pass, Outcome::Fail, Outcome::Undecided, Outcome::NotRun, Outcome::NoHardware].into_iter()
     {
@@ -131,7 +135,10 @@ fn repeatability(data: &Data, repeat: Option<&Agreement>, all: &mut Vec<Macro>) 
                 numbers::percent(spread.most)
             )
         });
-        format!("Of a second run, {}{}", found.sentence(), spread.unwrap_or_default())
+        let (missing, series) = (found.not_repeated_sentence(data), found.series_sentence());
+        format!("Of a second run, {}{} {series} {missing}", found.sentence(), spread.unwrap_or_default())
+            .trim()
+            .to_owned()
     });
     put(all, "RepeatSentence", sentence);
 }
@@ -217,6 +224,8 @@ fn passes(experiments: &[&Data], preset: Preset, all: &mut Vec<Macro>) {
         sum("ForwardsWithNan", |row| row.nan_forwards);
         sum("ForwardsWithInf", |row| row.inf_forwards);
         sum("ForwardsSilent", |row| row.silent_forwards);
+        // Only where tensors could be looked at: elsewhere nobody knows.
+        sum("ForwardsWatched", |row| row.forwards.filter(|_| row.silent_forwards.is_some()));
     }
 }
 
@@ -246,7 +255,7 @@ fn policy(experiments: &[&Data], preset: Preset, all: &mut Vec<Macro>) {
     let stem = stem(preset);
     let of_policy = |row: &&ResultRow| row.precision == preset.name() && row.injection.is_none();
     let rows: Vec<&ResultRow> = experiments.iter().flat_map(|data| data.measured()).filter(of_policy).collect();
-    let with_nan = rows.iter().filter(|row| row.nan_count.unwrap_or(0) > 0).count();
+    let with_nan = rows.iter().filter(|row| has_nan(row)).count();
     let cosines: Vec<f64> = rows.iter().filter_map(|row| row.cosine_min).collect();
     put(all, &format!("{stem}Rows"), numbers::count(rows.len() as u64));
     put(

@@ -15,6 +15,7 @@ pub mod macros;
 pub mod noise;
 pub mod numbers;
 pub mod pins;
+mod prose;
 pub mod render;
 pub mod study;
 pub mod table;
@@ -190,7 +191,9 @@ fn files(document: &Document) -> Result<Vec<(String, Vec<u8>)>, ReportError> {
         ("report.json".to_owned(), serde_json::to_vec_pretty(document).map_err(ReportError::Json)?),
     ];
     for section in &document.sections {
-        files.push((format!("section-{}.tex", section.slug), renderer.section(section)?.into_bytes()));
+        let (text, appendix) = section.on_paper();
+        files.push((format!("section-{}.tex", section.slug), renderer.section(&text)?.into_bytes()));
+        files.push((format!("appendix-{}.tex", section.slug), renderer.section(&appendix)?.into_bytes()));
         for table in &section.tables {
             files.push((format!("{}.tex", table.slug), renderer.table(table)?.into_bytes()));
         }

@@ -54,10 +54,10 @@ pub fn note(data: &Data, backends: &[BackendKind]) -> Option<Note> {
     let each: Vec<String> =
         floors.iter().map(|found| format!("{} {}", found.backend, numbers::percent(found.floor))).collect();
     let text = format!(
-        "Ratios within {} of 1 are not to be called differences: so far apart noise alone can set two engines of one \
-         configuration (noise floor of {}).",
-        numbers::percent(largest),
-        each.join(", ")
+        "Noise floor: {}. Two engines of one configuration can seem so far apart, so every ratio here is as uncertain, \
+         and one within {} of 1 is no difference.",
+        each.join(", "),
+        numbers::percent(largest)
     );
     Some(Note { mark: String::new(), text })
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::data::Data;
 use super::numbers;
+use super::table::Table;
 use crate::provenance::drift::MATCH;
 use crate::store::schema::{ResultRow, Status};
 
@@ -40,9 +41,15 @@ impl<'a> Counts<'a> {
     }
 }
 
+/// The line under a table of these results: of the rows that its cells show, or of all where it shows no single ones.
+pub fn under(table: &Table, data: &Data) -> String {
+    let shown = table.sources();
+    note(data.rows.iter().filter(|row| shown.is_empty() || shown.contains(row.id.as_str())))
+}
+
 /// `Pins: all 12 rows match.`, or how many do not and the first differences, those of most rows first.
-pub fn note(data: &Data) -> String {
-    let counts = Counts::of(data.rows.iter());
+pub fn note<'a>(rows: impl Iterator<Item = &'a ResultRow>) -> String {
+    let counts = Counts::of(rows);
     let total = counts.matching + counts.differing + counts.unknown;
     if total == 0 {
         return "Pins: nothing was built or measured.".to_owned();

@@ -1,5 +1,7 @@
 //! A table of already formatted text, the same for LaTeX and HTML. Text is plain: templates escape it.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 /// How a column is set.
@@ -167,6 +169,8 @@ pub struct Table {
     /// Whether what was loaded was what is pinned, of the rows that the table is made from; set where the report is put
     /// together, so that no table is without it.
     pub pins: Option<String>,
+    /// Whether the paper has it in its appendix: full results, beside the tables that its text argues from.
+    pub in_appendix: bool,
     /// Why there are no rows.
     pub empty: Option<String>,
 }
@@ -175,12 +179,28 @@ impl Table {
     /// A table without rows yet.
     pub fn new(slug: impl Into<String>, caption: impl Into<String>, headings: Vec<Heading>) -> Self {
         let (slug, caption) = (slug.into(), caption.into());
-        Table { slug, caption, spans: spans(&headings), headings, rows: vec![], notes: vec![], pins: None, empty: None }
+        let spans = spans(&headings);
+        Table {
+            slug,
+            caption,
+            spans,
+            headings,
+            rows: vec![],
+            notes: vec![],
+            pins: None,
+            in_appendix: false,
+            empty: None,
+        }
     }
 
     /// A table that has nothing to show and says why.
     pub fn empty(slug: impl Into<String>, caption: impl Into<String>, why: impl Into<String>) -> Self {
         Table { empty: Some(why.into()), ..Table::new(slug, caption, vec![]) }
+    }
+
+    /// The configurations that cells show, by id.
+    pub fn sources(&self) -> BTreeSet<&str> {
+        self.rows.iter().flat_map(|row| &row.cells).filter_map(|cell| cell.source.as_deref()).collect()
     }
 
     /// Adds a row.

@@ -1,12 +1,15 @@
 //! How far two runs agree, as text and JSON.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 
 use serde_json::json;
 
 use super::{Agreement, Pair, Spread};
 use crate::report::claims::describe;
+use crate::report::data::{Data, distinct, series};
 use crate::report::numbers;
+use crate::store::schema::ResultRow;
 
 /// Pairs that the text lists.
 const LISTED: usize = 10;
@@ -96,6 +99,46 @@ impl Agreement {
             numbers::percent(self.limits.tolerance),
             numbers::percent(self.limits.share)
         )
+    }
+
+    /// `Within 3 % by series: cuda fp32 100 % of 72, cuda hybrid 91.7 % of 72.`
+    pub fn series_sentence(&self) -> String {
+        let each =
+            distinct(self.pairs.iter().map(|pair| series(&pair.first).label())).into_iter().filter_map(|label| {
+                let spread =
+                    Spread::of(self.pairs.iter().filter(|pair| series(&pair.first).label() == label), self.limits)?;
+                let share = numbers::percent(spread.within as f64 / spread.rows as f64);
+                Some(format!("{label} {share} of {}", numbers::count(spread.rows as u64)))
+            });
+        let mut each: Vec<String> = each.collect();
+        each.sort();
+        match each.is_empty() {
+            true => String::new(),
+            false => format!("Within {} by series: {}.", numbers::percent(self.limits.tolerance), each.join(", ")),
+        }
+    }
+
+    /// Which rows of the first run, with a median, the second does not have; empty where it has them all.
+    pub fn not_repeated_sentence(&self, first: &Data) -> String {
+        let compared: HashSet<&str> = self
+            .pairs
+            .iter()
+            .map(|pair| &pair.first)
+            .chain(self.unlike.iter().map(|unlike| &unlike.first))
+            .map(|row| row.id.as_str())
+            .collect();
+        let rows: Vec<&ResultRow> = first
+            .measured()
+            .filter(|row| row.latency_p50_ms.is_some() && !compared.contains(row.id.as_str()))
+            .collect();
+        let backends = distinct(rows.iter().map(|row| row.backend));
+        let each = backends.iter().map(|backend| {
+            format!("{} of {backend}", numbers::count(rows.iter().filter(|row| row.backend == *backend).count() as u64))
+        });
+        match rows.is_empty() {
+            true => String::new(),
+            false => format!("Not repeated were {}.", each.collect::<Vec<_>>().join(", ")),
+        }
     }
 
     /// What the outputs of both runs have in common.

@@ -17,6 +17,8 @@ pub struct Answered {
     pub inputs: Vec<String>,
     /// Whether any row's formats are emulated on the CPU.
     pub emulated: bool,
+    /// Whether any row's are not.
+    pub native: bool,
 }
 
 impl Answered {
@@ -27,6 +29,7 @@ impl Answered {
             all.random_models.extend(has_random_weights(row).then(|| row.model.clone()));
             all.inputs.push(row.input.clone());
             all.emulated |= row.emulated == Some(true);
+            all.native |= row.emulated != Some(true);
             all
         })
         .distinct()
@@ -38,14 +41,23 @@ impl Answered {
         self.random_models.extend_from_slice(&other.random_models);
         self.inputs.extend_from_slice(&other.inputs);
         self.emulated |= other.emulated;
+        self.native |= other.native;
         self.distinct()
     }
 
     /// What sets the rows apart from a trained model on hardware that has the format: `emulated on the CPU`,
     /// `random weights`.
     pub fn limits(&self) -> Vec<&'static str> {
-        let emulated = self.emulated.then_some("emulated on the CPU");
-        emulated.into_iter().chain((!self.random_models.is_empty()).then_some("random weights")).collect()
+        self.emulation().into_iter().chain((!self.random_models.is_empty()).then_some("random weights")).collect()
+    }
+
+    /// Whether all or some of the rows emulate their formats; `None` where none does.
+    pub fn emulation(&self) -> Option<&'static str> {
+        match (self.emulated, self.native) {
+            (true, false) => Some("emulated on the CPU"),
+            (true, true) => Some("partly emulated on the CPU"),
+            (false, _) => None,
+        }
     }
 
     /// `Answered by models bert-base, gpt2 (random weights) on input random.`
@@ -83,7 +95,7 @@ impl Answered {
             models: distinct(self.models.into_iter()),
             random_models: distinct(self.random_models.into_iter()),
             inputs: distinct(self.inputs.into_iter()),
-            emulated: self.emulated,
+            ..self
         }
     }
 }

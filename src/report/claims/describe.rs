@@ -62,9 +62,17 @@ pub fn expectation(expression: &Expression, expect: &Expect) -> String {
     let slack = match expect.tolerance {
         None => String::new(),
         Some(Slack::Relative(fraction)) => format!(" (within {})", numbers::percent(fraction)),
-        Some(Slack::Absolute(amount)) => format!(" (within {})", value(expression, amount)),
+        Some(Slack::Absolute(amount)) => format!(" (within {})", distance(expression, amount)),
     };
     format!("{}{slack}", parts.join(" and "))
+}
+
+/// A difference of two values of an expression: of shares in points, which a percentage of a percentage is not.
+fn distance(expression: &Expression, x: f64) -> String {
+    match expression {
+        Expression::Reduction(_) | Expression::Share(_) => format!("{} points", numbers::fixed(x * 100.0, 1)),
+        _ => value(expression, x),
+    }
 }
 
 /// Both accuracies, the number of sentences and of different answers.
@@ -118,7 +126,7 @@ pub fn pair_method(of: Quantity) -> &'static str {
         }
         Quantity::TaskAccuracy => {
             "Clopper-Pearson intervals of the share of sentences with different answers and of how many of them favour \
-             either side, multiplied: covers with at least 92.5 %"
+             either side, multiplied: covers with at least 90 %"
         }
         Quantity::NanRate => {
             "ends of both rates' Clopper-Pearson 95 % intervals per forward pass divided crosswise: covers with at least 90 %"
@@ -138,7 +146,7 @@ pub fn event(event: Event) -> &'static str {
 fn quantity(of: Quantity, x: f64) -> String {
     match of {
         Quantity::LatencyP50Ms => format!("{} ms", numbers::significant(x, 4)),
-        Quantity::EngineBytes | Quantity::ProcessPeakBytes => {
+        Quantity::EngineMemoryBytes | Quantity::ProcessPeakBytes => {
             format!("{} MiB", numbers::significant(x / f64::from(1 << 20), 4))
         }
         Quantity::CosineMin => numbers::cosine(x),

@@ -10,6 +10,7 @@ use super::interval::{Estimate, Met, latency_ratio, map, nan_rate_ratio, paired_
 use super::query::{self, Admitted, Pair};
 use super::schema::{Aggregate, Check, Claim, Count, Counterpart, Expression, Pairing, Quantity, Reduce, Share};
 use crate::report::data::{Data, distinct, latency_interval, total};
+use crate::report::disturbances::Disturbance;
 use crate::report::numbers;
 use crate::report::tables::numerics::nonfinite_share;
 use crate::stats::clopper_pearson;
@@ -103,7 +104,7 @@ impl<'a> Results<'a> {
     }
 
     fn paired(&self, check: &Check, pairing: &Pairing, admitted: &Admitted) -> PolarsResult<Finding> {
-        let pairs = query::pairs(&self.frame, pairing, admitted)?;
+        let (pairs, disturbed) = self.undisturbed(query::pairs(&self.frame, pairing, admitted)?, pairing.of);
         let mut values: Vec<Located> = Vec::new();
         let mut unbounded = 0;
         for pair in &pairs {
@@ -135,11 +136,37 @@ impl<'a> Results<'a> {
             }
             finding.explanation = joined(&finding.explanation, &format!("{remark}."));
         }
+        if let Some(remark) = disturbed.filter(|_| finding.met.is_some()) {
+            finding.explanation = joined(&finding.explanation, &remark);
+        }
         if finding.met.is_none() && undefined > 0 {
             finding.met = Some(Met::Straddles);
         }
         finding.method = describe::pair_method(pairing.of);
         Ok(finding)
+    }
+
+    /// Of pairs of times those in which neither row was disturbed, and how many are left out for that; all of them where
+    /// every one was.
+    fn undisturbed(&self, pairs: Vec<Pair>, of: Quantity) -> (Vec<Pair>, Option<String>) {
+        let is_disturbed = |pair: &Pair| {
+            of == Quantity::LatencyP50Ms
+                && [&pair.numerator, &pair.denominator]
+                    .into_iter()
+                    .filter_map(|id| self.row(id))
+                    .any(|row| Disturbance::of_ratios(row).is_some())
+        };
+        let (disturbed, calm): (Vec<Pair>, Vec<Pair>) = pairs.into_iter().partition(is_disturbed);
+        let many = numbers::plural(disturbed.len(), "pair");
+        match (disturbed.len(), calm.is_empty()) {
+            (0, _) => (calm, None),
+            (_, false) => {
+                (calm, Some(format!("{many} left out, measured while others used the CPUs or the clock ran wrong.")))
+            }
+            (_, true) => {
+                (disturbed, Some("Others used the CPUs, or the clock ran wrong, in every one of them.".to_owned()))
+            }
+        }
     }
 
     fn aggregate(&self, check: &Check, aggregate: &Aggregate, admitted: &Admitted) -> PolarsResult<Finding> {
@@ -189,8 +216,13 @@ impl<'a> Results<'a> {
             ),
             None => {
                 let elements: u64 = total(rows.iter().filter_map(|row| row.output_elements));
+                let forwards: u64 = total(rows.iter().filter_map(|row| row.forwards));
+                let passes = match forwards > rows.len() as u64 {
+                    true => format!(", nor in any of {} forward passes", numbers::count(forwards)),
+                    false => String::new(),
+                };
                 format!(
-                    "no {what} among {} output elements of {}.",
+                    "no {what} among {} output elements of {}{passes}.",
                     numbers::count(elements),
                     numbers::plural(rows.len(), "configuration")
                 )

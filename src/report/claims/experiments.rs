@@ -3,13 +3,6 @@
 use super::Verdict;
 use super::verdict::Outcome;
 
-/// What decides first: of a claim that one value anywhere makes true (`up to 64.4x`) a pass, of every other one a failure. An
-/// experiment that could not decide takes nothing back from one that could.
-fn by_weight(up_to: bool) -> [Outcome; 5] {
-    let (first, second) = if up_to { (Outcome::Pass, Outcome::Fail) } else { (Outcome::Fail, Outcome::Pass) };
-    [first, second, Outcome::Undecided, Outcome::NotRun, Outcome::NoHardware]
-}
-
 /// One list of verdicts from those of every experiment on the same claims, the main one first: for each claim the verdict
 /// that weighs most, with the name of the experiment where it is another, and what further ones say that answered.
 pub fn together(experiments: Vec<(String, Vec<Verdict>)>) -> Vec<Verdict> {
@@ -22,7 +15,7 @@ fn of_claim(experiments: &[(String, Vec<Verdict>)], index: usize) -> Option<Verd
         experiments.iter().filter_map(|(name, verdicts)| Some((name.as_str(), verdicts.get(index)?))).collect();
     let decides = |outcome: &Outcome| verdicts.iter().position(|(_, verdict)| verdict.outcome == *outcome);
     let (_, first) = verdicts.first()?;
-    let deciding = by_weight(first.up_to).iter().find_map(decides)?;
+    let deciding = Outcome::by_weight(first.up_to).iter().find_map(decides)?;
     let (name, decided) = verdicts[deciding];
     let mut verdict = decided.clone();
     if deciding != 0 {

@@ -60,11 +60,10 @@ pub fn nan_rate_ratio(first: &ResultRow, second: &ResultRow, value: f64) -> Esti
 }
 
 /// Accuracy of `first` less that of `second` on the same sentences: the share of sentences with different answers, times
-/// how much those favour `first`. Both have Clopper-Pearson 95 % intervals, and of the share's only one end counts for
-/// each end of the product, so that the product covers with at least 92.5 %. Without any different answer the share's
+/// how much those favour `first`. Both have Clopper-Pearson 95 % intervals, so that the product covers with at least 90 %. Without any different answer the share's
 /// upper end bounds the difference either way: no flip in n sentences does not mean that there is none.
 ///
-/// For two classes one of two different answers is right, so m and the difference fix both numbers.
+/// For two classes one of two different answers is right, so the flips and the difference fix both numbers.
 pub fn paired_accuracy(first: &ResultRow, second: &ResultRow, value: f64) -> Estimate {
     let interval = || {
         let flips = crate::report::tables::quality::flips(second, first)? as u64;

@@ -21,14 +21,11 @@ pub struct MachineVerdict {
     pub explanation: String,
 }
 
-/// Worst first: a claim that fails on one machine does not hold here, and one that a machine passes was answered.
-const BY_WEIGHT: [Outcome; 5] =
-    [Outcome::Fail, Outcome::Undecided, Outcome::Pass, Outcome::NotRun, Outcome::NoHardware];
-
 /// One verdict from those of all machines on the same claim, in the order of the machines: the one that weighs most, with
 /// every machine's own beside it. `None` for no machine.
 pub fn together(machines: &[Machine], verdicts: Vec<Verdict>) -> Option<Verdict> {
-    let deciding = BY_WEIGHT.iter().find_map(|outcome| verdicts.iter().position(|one| one.outcome == *outcome))?;
+    let weights = Outcome::by_weight(verdicts.first()?.up_to);
+    let deciding = weights.iter().find_map(|outcome| verdicts.iter().position(|one| one.outcome == *outcome))?;
     let of_machine = |(machine, verdict): (&Machine, &Verdict)| MachineVerdict {
         machine: machine.label.clone(),
         outcome: verdict.outcome,
@@ -45,6 +42,7 @@ pub fn together(machines: &[Machine], verdicts: Vec<Verdict>) -> Option<Verdict>
     }
     Some(Verdict {
         measured: verdict.measured.map(|measured| format!("{measured} on {decided_by}")),
+        shown: verdict.shown.map(|shown| format!("{shown} on {decided_by}")),
         why: format!("On {decided_by}: {}", verdict.why),
         explanation,
         machines: all,

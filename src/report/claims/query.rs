@@ -75,16 +75,17 @@ pub fn values(rows: LazyFrame, of: Quantity) -> PolarsResult<Vec<(String, Option
     Ok(strings(found.column("id")?)?.into_iter().zip(numbers(found.column("value")?)?).collect())
 }
 
-/// Ids of the rows in which an event happened.
+/// Ids of the rows in which an event happened, in the compared pass or in any other that was examined.
 ///
 /// # Errors
 /// The dataframe library's own.
 pub fn events(rows: LazyFrame, event: Event) -> PolarsResult<Vec<String>> {
     let happened = match event {
-        Event::Nan => col("nan_count"),
-        Event::NonFinite => col("nan_count") + col("inf_count"),
+        Event::Nan => &["nan_count", "nan_forwards"][..],
+        Event::NonFinite => &["nan_count", "nan_forwards", "inf_count", "inf_forwards"],
     };
-    ids(rows.filter(happened.gt(lit(0_u64))))
+    let any = happened.iter().map(|name| col(*name).fill_null(lit(0_u64)).gt(lit(0_u64))).reduce(Expr::or);
+    ids(rows.filter(any.unwrap_or_else(|| lit(false))))
 }
 
 /// Joins rows of one filter with those of another; ids of both.
@@ -144,7 +145,7 @@ fn quantity(of: Quantity) -> Expr {
     match of {
         Quantity::LatencyP50Ms => known("latency_p50_ms"),
         // An engine without its weights' size has no account; scratch it does not know is none it allocates.
-        Quantity::EngineBytes => {
+        Quantity::EngineMemoryBytes => {
             known("weights_bytes") + known("activations_bytes") + known("workspace_bytes").fill_null(lit(0.0))
         }
         Quantity::ProcessPeakBytes => known("process_peak_bytes"),

@@ -214,7 +214,7 @@ pub enum Quantity {
     /// Median latency.
     LatencyP50Ms,
     /// What the engine holds: weights, activations and scratch, as far as it knows them.
-    EngineBytes,
+    EngineMemoryBytes,
     /// Peak resident memory of the worker process.
     ProcessPeakBytes,
     /// Smallest cosine.

@@ -9,7 +9,7 @@ use super::interval::Met;
 use super::machines::MachineVerdict;
 use super::query::Admitted;
 use super::read::ClaimsError;
-use super::schema::{CLAIMS_VERSION, Check, Claim, Claims, Expression, Scope, Slack};
+use super::schema::{CLAIMS_VERSION, Check, Claim, Claims, Expect, Expression, Scope, Slack};
 use crate::report::ReportError;
 use crate::report::data::Data;
 
@@ -34,6 +34,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// What decides first of several verdicts on one claim, by other experiments or other machines: a pass, where one value
+    /// anywhere makes the claim true (`up to 64.4x`), and a failure of every other claim. Whoever could not decide takes nothing
+    /// back from one who could.
+    pub fn by_weight(up_to: bool) -> [Outcome; 5] {
+        let (first, second) = if up_to { (Outcome::Pass, Outcome::Fail) } else { (Outcome::Fail, Outcome::Pass) };
+        [first, second, Outcome::Undecided, Outcome::NotRun, Outcome::NoHardware]
+    }
+
     /// As printed.
     pub fn label(self) -> &'static str {
         match self {
@@ -63,6 +71,9 @@ pub struct Verdict {
     pub measured: Option<String>,
     /// Its interval, in words.
     pub interval: Option<String>,
+    /// Each value with its own interval.
+    #[serde(skip)]
+    pub shown: Option<String>,
     /// The deciding value per check.
     pub values: Vec<CheckedValue>,
     /// How the interval came about.
@@ -156,6 +167,7 @@ pub(super) fn blank(claim: &Claim) -> Verdict {
         outcome: Outcome::NotRun,
         measured: None,
         interval: None,
+        shown: None,
         values: vec![],
         method: String::new(),
         rows: 0,
@@ -234,7 +246,7 @@ fn combine(verdict: Verdict, claim: &Claim, findings: &[Finding], failed: Option
         sentences.push(format!("No rows of this run can answer it. {}", to_obtain(claim)));
     } else {
         sentences.push(answered.sentence());
-        sentences.extend(answered.emulated.then(|| "Formats are emulated on the CPU.".to_owned()));
+        sentences.extend(answered.emulation().map(|what| format!("Formats are {what}.")));
     }
     let mut methods: Vec<&str> =
         findings.iter().map(|finding| finding.method).filter(|text| !text.is_empty()).collect();
@@ -243,6 +255,10 @@ fn combine(verdict: Verdict, claim: &Claim, findings: &[Finding], failed: Option
         outcome,
         measured: words(|finding| finding.measured.clone()),
         interval: words(|finding| finding.interval.clone()),
+        shown: words(|finding| {
+            let ends = finding.interval.as_ref().map(|ends| format!(" {ends}")).unwrap_or_default();
+            finding.measured.as_ref().map(|measured| format!("{measured}{ends}"))
+        }),
         values: claim
             .checks
             .iter()
@@ -275,6 +291,9 @@ fn why(claim: &Claim, findings: &[Finding]) -> String {
         let value = describe::value(&check.expression, estimate.value);
         let interval = finding.interval.as_ref().map(|ends| format!(" {ends}")).unwrap_or_default();
         let meets = match finding.met {
+            Some(Met::Yes) if !Expect { tolerance: None, ..check.expect }.admits(estimate.value) => {
+                format!("which meets {limit} by that tolerance alone")
+            }
             Some(Met::Yes) => format!("which meets {limit}"),
             Some(Met::No) => format!("which misses {limit}"),
             _ => format!("on both sides of {limit}"),

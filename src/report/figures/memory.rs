@@ -1,89 +1,144 @@
-//! Memory per policy at the largest shape of each model.
+//! Memory per policy at the largest shape of each model: what engines hold, or where none says, what follows from the graph.
 
 use super::axis::Scale;
 use super::canvas::{Canvas, colour};
 use super::panel::{Layout, LegendEntry, Panel, Titles};
 use super::{Figure, FigureError};
-use crate::report::data::{Data, Group, distinct, shape};
-use crate::report::tables::memory::{computed_bytes, engine_bytes, one_input_per_model};
+use crate::report::data::{Data, Group, distinct, series, shape};
+use crate::report::tables::memory::{engine_bytes, one_input_per_model};
 use crate::store::schema::{ResultRow, Status};
 
 const SLUG: &str = "figure-memory";
-const CAPTION: &str = "Memory per policy at the largest measured shape of each model. Bars are computed from the graph, not \
-                       measured: parameters and the sum of all intermediate tensors in the policy's formats. Markers are \
-                       what native engines say they hold.";
 const MIB: f64 = (1 << 20) as f64;
 
-/// A panel per model, a bar per policy.
+/// Whose account the bars are of.
+#[derive(Clone, Copy)]
+enum Account {
+    /// What native engines say they hold.
+    Engines,
+    /// Parameters and all intermediate tensors in the policy's formats, computed from the graph.
+    Graph,
+}
+
+impl Account {
+    fn caption(self) -> &'static str {
+        match self {
+            Account::Engines => {
+                "Memory that engines hold at the largest measured shape of each model: weights, activations and scratch as the \
+                 engines themselves give account of them."
+            }
+            Account::Graph => {
+                "Memory per policy at the largest measured shape of each model, computed from the graph, not measured: \
+                 parameters and the sum of all intermediate tensors in the policy's formats."
+            }
+        }
+    }
+
+    /// Names of a bar's parts, from below.
+    fn parts(self) -> &'static [&'static str] {
+        match self {
+            Account::Engines => &["weights", "activations", "scratch"],
+            Account::Graph => &["parameters (computed)", "intermediate tensors (computed)"],
+        }
+    }
+
+    fn has(self, row: &ResultRow) -> bool {
+        row.status == Status::Ok
+            && match self {
+                Account::Engines => row.emulated == Some(false) && engine_bytes(row).is_some(),
+                Account::Graph => row.policy_weights_bytes.is_some() && row.policy_activations_bytes.is_some(),
+            }
+    }
+
+    /// Sizes of a row's parts, MiB.
+    fn sizes(self, row: &ResultRow) -> Vec<f64> {
+        let bytes = match self {
+            Account::Engines => vec![row.weights_bytes, row.activations_bytes, row.workspace_bytes],
+            Account::Graph => vec![row.policy_weights_bytes, row.policy_activations_bytes],
+        };
+        bytes.into_iter().map(|bytes| bytes.unwrap_or(0) as f64 / MIB).collect()
+    }
+}
+
+/// A bar per series (or per policy, where the graph is asked) at one shape.
+struct Bars {
+    model: String,
+    shape: (u64, u64),
+    bars: Vec<(String, Vec<f64>)>,
+}
+
+impl Bars {
+    /// At the largest shape of a group that has the account; `None` where no row has.
+    fn of(group: &Group, account: Account) -> Option<Bars> {
+        let known: Vec<&ResultRow> = group.rows.iter().copied().filter(|row| account.has(row)).collect();
+        let size = |(batch, sequence): (u64, u64)| (batch.saturating_mul(sequence), batch);
+        let largest = known.iter().map(|row| shape(row)).max_by_key(|&at| size(at))?;
+        let at: Vec<&ResultRow> = known.into_iter().filter(|row| shape(row) == largest).collect();
+        let one_backend = distinct(at.iter().map(|row| series(row).builder())).len() == 1;
+        let label = |row: &ResultRow| match (account, one_backend) {
+            (Account::Engines, false) => series(row).label(),
+            _ => row.precision.clone(),
+        };
+        let labels = distinct(at.iter().map(|row| label(row)));
+        let bar = |name: String| {
+            let row = at.iter().find(|row| label(row) == name)?;
+            Some((name, account.sizes(row)))
+        };
+        let bars = labels.into_iter().filter_map(bar).collect();
+        Some(Bars { model: group.model.to_owned(), shape: largest, bars })
+    }
+
+    fn draw(&self, canvas: &Canvas, panel: Panel) -> Result<(), FigureError> {
+        let heights: Vec<f64> = self.bars.iter().map(|(_, parts)| parts.iter().sum()).collect();
+        let scale = Scale::linear(&heights);
+        panel.y_ticks(canvas, scale)?;
+        let (batch, sequence) = self.shape;
+        let title = format!("{}, {batch}×{sequence}", self.model);
+        panel.frame(canvas, &Titles { title: &title, x: "engine", y: "MiB" }, self.extra() + 36)?;
+        let step = 1.0 / self.bars.len() as f64;
+        for (index, (label, parts)) in self.bars.iter().enumerate() {
+            let middle = (index as f64 + 0.5) * step;
+            panel.x_tick(canvas, middle, label, self.extra() > 0)?;
+            let (left, right) = (middle - 0.3 * step, middle + 0.3 * step);
+            let corner = |x: f64, y: f64| panel.point(x, scale.position(y));
+            let mut below = 0.0;
+            for (part, size) in parts.iter().enumerate() {
+                canvas.bar([corner(left, below + size), corner(right, below)], colour(part))?;
+                below += size;
+            }
+        }
+        Ok(())
+    }
+
+    /// Room that turned labels take below the axis; none where they fit side by side.
+    fn extra(&self) -> i32 {
+        let longest = self.bars.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0) as i32;
+        if longest * 8 * self.bars.len() as i32 > 280 { longest * 6 - 12 } else { 0 }
+    }
+}
+
+/// A panel per model.
 pub(super) fn by_policy(data: &Data) -> Result<Figure, FigureError> {
-    let groups: Vec<Group> = one_input_per_model(data).into_iter().filter(|group| !bars(group).1.is_empty()).collect();
-    if groups.is_empty() {
-        return Ok(Figure::empty(SLUG, CAPTION, "No configuration was measured."));
+    let groups = one_input_per_model(data);
+    let of = |account: Account| -> Vec<Bars> { groups.iter().filter_map(|group| Bars::of(group, account)).collect() };
+    let (account, panels) = match of(Account::Engines) {
+        engines if engines.is_empty() => (Account::Graph, of(Account::Graph)),
+        engines => (Account::Engines, engines),
+    };
+    let caption = account.caption();
+    if panels.is_empty() {
+        return Ok(Figure::empty(SLUG, caption, "No configuration was measured."));
     }
-    let entry = |label: &str, colour: usize, marker: usize| LegendEntry { label: label.to_owned(), colour, marker };
-    let mut legend = vec![entry("parameters (computed)", 0, 2), entry("intermediate tensors (computed)", 1, 2)];
-    if groups.iter().any(|group| bars(group).1.iter().any(|(_, rows)| rows.iter().any(|row| native_mib(row).is_some())))
-    {
-        legend.push(entry("engine, native rows", 6, 3));
-    }
-    let layout = Layout::new(groups.len(), legend, 0);
+    let entry = |(index, label): (usize, &&str)| LegendEntry { label: (*label).to_owned(), colour: index, marker: 2 };
+    let legend = account.parts().iter().enumerate().map(entry).collect();
+    let extra = panels.iter().map(Bars::extra).max().unwrap_or(0);
+    let layout = Layout::new(panels.len(), legend, extra);
     let mut svg = String::new();
     let canvas = Canvas::new(&mut svg, layout.size())?;
-    for (index, group) in groups.iter().enumerate() {
-        draw_panel(&canvas, layout.panel(index), group)?;
+    for (index, panel) in panels.iter().enumerate() {
+        panel.draw(&canvas, layout.panel(index))?;
     }
     layout.draw_legend(&canvas)?;
     canvas.finish()?;
-    Ok(Figure::drawn(SLUG, CAPTION.to_owned(), svg))
-}
-
-/// A policy's name and its measured rows.
-type Policy<'a> = (String, Vec<&'a ResultRow>);
-
-/// Measured rows per policy at the largest measured shape.
-fn bars<'a>(group: &Group<'a>) -> ((u64, u64), Vec<Policy<'a>>) {
-    let measured: Vec<&ResultRow> =
-        group.rows.iter().copied().filter(|row| row.status == Status::Ok && computed_bytes(row).is_some()).collect();
-    let largest =
-        measured.iter().map(|row| shape(row)).max_by_key(|&(batch, sequence)| (batch.saturating_mul(sequence), batch));
-    let Some(largest) = largest else { return ((0, 0), vec![]) };
-    let at: Vec<&ResultRow> = measured.into_iter().filter(|row| shape(row) == largest).collect();
-    let policies = distinct(at.iter().map(|row| row.precision.clone()));
-    let rows_of = |policy: String| {
-        let rows = at.iter().copied().filter(|row| row.precision == policy).collect();
-        (policy, rows)
-    };
-    (largest, policies.into_iter().map(rows_of).collect())
-}
-
-/// What a native engine says it holds. `None` of an emulated row.
-fn native_mib(row: &ResultRow) -> Option<f64> {
-    engine_bytes(row).filter(|_| row.emulated == Some(false)).map(|bytes| bytes as f64 / MIB)
-}
-
-fn draw_panel(canvas: &Canvas, panel: Panel, group: &Group) -> Result<(), FigureError> {
-    let ((batch, sequence), bars) = bars(group);
-    let heights = bars.iter().flat_map(|(_, rows)| {
-        rows.iter().flat_map(|row| [computed_bytes(row).map(|bytes| bytes as f64 / MIB), native_mib(row)])
-    });
-    let scale = Scale::linear(&heights.flatten().collect::<Vec<f64>>());
-    panel.y_ticks(canvas, scale)?;
-    let title = format!("{}, {batch}×{sequence}", group.model);
-    panel.frame(canvas, &Titles { title: &title, x: "precision", y: "MiB" }, 36)?;
-    let step = 1.0 / bars.len() as f64;
-    for (index, (policy, rows)) in bars.iter().enumerate() {
-        let middle = (index as f64 + 0.5) * step;
-        panel.x_tick(canvas, middle, policy, false)?;
-        let mib = |bytes: Option<u64>| bytes.unwrap_or(0) as f64 / MIB;
-        let weights = mib(rows[0].policy_weights_bytes);
-        let all = weights + mib(rows[0].policy_activations_bytes);
-        let (left, right) = (middle - 0.3 * step, middle + 0.3 * step);
-        let corner = |x: f64, y: f64| panel.point(x, scale.position(y));
-        canvas.bar([corner(left, weights), corner(right, 0.0)], colour(0))?;
-        canvas.bar([corner(left, all), corner(right, weights)], colour(1))?;
-        for total in rows.iter().filter_map(|row| native_mib(row)) {
-            canvas.marker(corner(middle, total), 3, colour(6))?;
-        }
-    }
-    Ok(())
+    Ok(Figure::drawn(SLUG, caption.to_owned(), svg))
 }

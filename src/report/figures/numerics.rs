@@ -9,10 +9,9 @@ use crate::report::numbers::cosine_distance;
 use crate::store::schema::ResultRow;
 
 const SLUG: &str = "figure-numerics";
-const CAPTION: &str = "Agreement with the FP32 reference per policy, a dot per configuration. Left: distance of the smallest \
-                       cosine from 1; dots on the axis are exactly 0; configurations with NaN have no cosine. Right: share of \
-                       NaN in the output.";
-/// Two panels: cosine and NaN.
+const CAPTION: &str = "Agreement with the FP32 reference per policy, a dot per configuration: distance of the smallest cosine \
+                       from 1. Dots on the axis are exactly 0; configurations with NaN have no cosine.";
+/// Two panels, cosine and NaN; without NaN one.
 pub(super) fn by_policy(data: &Data) -> Result<Figure, FigureError> {
     let rows: Vec<&ResultRow> = data.measured().filter(|row| row.output_elements.is_some_and(|n| n > 0)).collect();
     if rows.is_empty() {
@@ -25,10 +24,12 @@ pub(super) fn by_policy(data: &Data) -> Result<Figure, FigureError> {
         categories.iter().map(|found| if one_backend { found.precision.clone() } else { found.label() }).collect();
     let longest = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0) as i32;
     let turned = longest * 8 * labels.len() as i32 > 280;
-    let extra = if turned { longest * 7 - 12 } else { 0 };
+    let extra = if turned { longest * 6 - 12 } else { 0 };
     let legend =
         models.iter().enumerate().map(|(index, model)| LegendEntry { label: model.clone(), colour: index, marker: 0 });
-    let layout = Layout::new(2, legend.collect(), extra);
+    let share_of_nan = |row: &ResultRow| Some(100.0 * row.nan_count? as f64 / row.output_elements? as f64);
+    let has_nan = rows.iter().any(|row| share_of_nan(row).is_some_and(|share| share > 0.0));
+    let layout = Layout::new(if has_nan { 2 } else { 1 }, legend.collect(), extra);
     let mut svg = String::new();
     let canvas = Canvas::new(&mut svg, layout.size())?;
 
@@ -36,17 +37,21 @@ pub(super) fn by_policy(data: &Data) -> Result<Figure, FigureError> {
         rows.iter().filter_map(|row| Dot::new(row, &categories, &models, of(row)?)).collect()
     };
     let axis = Axis { canvas: &canvas, labels: &labels, models: models.len(), turned, x_offset: 36 + extra };
+    let category = if one_backend { "precision" } else { "backend and precision" };
     let distance = dots(|row| row.cosine_min.map(cosine_distance));
     let scale = Scale::logarithmic(&distance.iter().map(|dot| dot.y).collect::<Vec<_>>());
-    let titles = Titles { title: "distance from FP32", x: "precision", y: "1 − smallest cosine (log scale)" };
+    let titles = Titles { title: "distance from FP32", x: category, y: "1 − smallest cosine (log scale)" };
     axis.draw(layout.panel(0), &titles, scale, &distance)?;
-    let nan = dots(|row| Some(100.0 * row.nan_count? as f64 / row.output_elements? as f64));
-    let scale = Scale::linear(&[nan.iter().map(|dot| dot.y).fold(1.0, f64::max)]);
-    let titles = Titles { title: "NaN in the output", x: "precision", y: "share of elements (%)" };
-    axis.draw(layout.panel(1), &titles, scale, &nan)?;
+    if has_nan {
+        let nan = dots(share_of_nan);
+        let scale = Scale::linear(&[nan.iter().map(|dot| dot.y).fold(1.0, f64::max)]);
+        let titles = Titles { title: "NaN in the output", x: category, y: "share of elements (%)" };
+        axis.draw(layout.panel(1), &titles, scale, &nan)?;
+    }
     layout.draw_legend(&canvas)?;
     canvas.finish()?;
-    Ok(Figure::drawn(SLUG, CAPTION.to_owned(), svg))
+    let nan = if has_nan { "Right: share of NaN in the output." } else { "No output holds NaN." };
+    Ok(Figure::drawn(SLUG, format!("{CAPTION} {nan}"), svg))
 }
 
 struct Dot {

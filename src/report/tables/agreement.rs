@@ -20,7 +20,7 @@ pub fn agreement(found: Option<&Agreement>, data: &Data) -> Vec<Table> {
     let Some(found) = found else {
         return vec![Table::empty("agreement", caption, "No second run was given (`mixprec report --repeat`).")];
     };
-    vec![by_series_table(found, data, caption), farthest(found)]
+    vec![by_series_table(found, data, caption), Table { in_appendix: true, ..farthest(found) }]
 }
 
 fn by_series_table(found: &Agreement, data: &Data, caption: String) -> Table {
@@ -39,7 +39,8 @@ fn by_series_table(found: &Agreement, data: &Data, caption: String) -> Table {
     }
     let all = spread_row("all".to_owned(), Spread::of(found.pairs.iter(), found.limits));
     table.rows.extend(all.map(|row| TableRow { rule: true, ..row }));
-    let mut sentences = vec![found.sentence(), found.outputs_sentence()];
+    let mut sentences = vec![found.sentence(), found.not_repeated_sentence(data), found.outputs_sentence()];
+    sentences.retain(|text| !text.is_empty());
     if !found.unlike.is_empty() {
         sentences.push(format!(
             "{} in one of the two runs only; they count as apart.",

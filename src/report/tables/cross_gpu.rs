@@ -51,7 +51,8 @@ pub fn cross_gpu(machines: &[Machine], verdicts: &[Verdict]) -> Table {
     }
     table.notes = notes.finish();
     let text = "Both rows of a ratio are of one environment. An interval divides the ends of both medians' 95 % intervals \
-                crosswise and covers with at least 90 %.";
+                crosswise and covers with at least 90 %. The median of an even number of ratios is the lower of the two \
+                middle ones, which was measured and has an interval.";
     table.notes.insert(0, Note { mark: String::new(), text: text.to_owned() });
     table.notes.extend(machines.iter().filter_map(|machine| floor_note(machine, machines.len() > 1)));
     table.rule_between_groups(1)

@@ -7,18 +7,8 @@ use crate::report::noise;
 use crate::report::table::{Heading, Note, Notes, Table, TableCell};
 
 const SLUG: &str = "headline";
-const CAPTION: &str = "The paper's quantities here: the typical value over all configurations that have it, the extremes, what \
-                       the paper says, and the verdict on its claim.";
-/// Claims that no headline's value is spread over shapes for: they have their verdict's.
-const FROM_VERDICT: [(&str, &str); 6] = [
-    ("C5", "NaN or infinity under hybrid"),
-    ("C6", "FP16 over FP32 on the paper's GPU"),
-    ("C7", "SST-2 accuracy, hybrid less FP32"),
-    ("C8", "NaN under FP16, WikiText-2 over random ids"),
-    ("C9", "Hybrid on WikiText-2: NaN; smallest cosine"),
-    ("C10", "Configurations measured"),
-];
-
+const CAPTION: &str = "The paper's speeds, sizes and cosines here: the typical value over all configurations that have it, the \
+                       extremes, what the paper says, and the verdict on its claim.";
 /// A row per quantity; the sentences are its notes. `outcomes` says what these results, or one machine's of them, say of
 /// each claim.
 pub fn headline(data: &Data, verdicts: &[Verdict], outcome: &dyn Fn(&Verdict) -> Outcome) -> Table {
@@ -37,20 +27,6 @@ pub fn headline(data: &Data, verdicts: &[Verdict], outcome: &dyn Fn(&Verdict) ->
     for found in headlines(data) {
         let verdict = found.claim.and_then(of);
         table.push(spread_cells(&found, verdict, outcome, &mut notes));
-    }
-    for (claim, quantity) in FROM_VERDICT {
-        let Some(verdict) = of(claim) else { continue };
-        let mark = notes.mark(&verdict.why);
-        let measured = verdict.measured.clone().unwrap_or_else(|| TableCell::dash().text);
-        table.push(vec![
-            claim.into(),
-            TableCell { mark: Some(mark), ..TableCell::new(quantity) },
-            TableCell { detail: verdict.interval.clone(), ..TableCell::new(measured) },
-            TableCell::dash(),
-            TableCell::dash(),
-            verdict.paper_value.as_str().into(),
-            outcome(verdict).label().into(),
-        ]);
     }
     table.notes = notes.finish();
     let text = "Typical: geometric mean of ratios, its interval made of all lower and of all upper ends; the median of other \

@@ -12,7 +12,7 @@ use crate::store::schema::ResultRow;
 
 const STOPPED: &str = "Stopped by the time cap or the sample limit before the interval was within the target.";
 
-/// Median latency with its 95 % interval and number of samples; then tails, device time and time end to end.
+/// Median latency with its 95 % interval and number of samples.
 pub fn latency(data: &Data) -> Vec<Table> {
     let grid = Grid {
         slug: "latency",
@@ -22,8 +22,7 @@ pub fn latency(data: &Data) -> Vec<Table> {
         about_time: true,
     };
     let mut tables = grid.tables(data, &latency_cell);
-    let tails = tails(data);
-    if tails.is_empty() {
+    if tails(data).is_empty() {
         let text = format!(
             "No 90th percentile is given: it takes {} samples, which no row has.",
             Percentile::P90.min_samples()
@@ -32,7 +31,12 @@ pub fn latency(data: &Data) -> Vec<Table> {
             table.notes.push(Note { mark: String::new(), text: text.clone() });
         }
     }
-    tables.extend(tails);
+    tables
+}
+
+/// Tails, device time and time end to end.
+pub fn details(data: &Data) -> Vec<Table> {
+    let mut tables = tails(data);
     tables.extend(device::device_latency(data));
     tables.extend(device::end_to_end(data));
     tables
@@ -64,12 +68,12 @@ pub fn throughput(data: &Data) -> Vec<Table> {
     let grid = Grid {
         slug: "throughput",
         title: "Throughput at the median latency",
-        unit: "tokens/s, padding included",
+        unit: "thousand tokens/s, padding included",
         detail: false,
         about_time: true,
     };
     let mut tables = grid.tables(data, &|row, _| {
-        TableCell::optional(row.throughput_tokens_per_s.map(|rate| numbers::significant(rate, 4)))
+        TableCell::optional(row.throughput_tokens_per_s.map(|rate| numbers::significant(rate / 1e3, 4)))
     });
     tables.extend(device::sustained(data));
     tables.extend(device::energy(data));

@@ -3,6 +3,7 @@
 use crate::report::data::{Data, Group, Series, series, shape};
 use crate::report::numbers;
 use crate::report::table::{Heading, Note, Notes, Table, TableCell, TableRow};
+use crate::stats::median;
 use crate::store::schema::{ResultRow, Status};
 
 const SHAPES: &str = "memory";
@@ -60,7 +61,7 @@ fn summary_row(group: &Group, wanted: &Series) -> Option<TableRow> {
         wanted.builder().into(),
         wanted.precision.as_str().into(),
         numbers::count(found.len() as u64).into(),
-        percent(found[(found.len() - 1) / 2].0).into(),
+        TableCell::optional(median(&found.iter().map(|(share, _)| *share).collect::<Vec<f64>>()).map(percent)),
         percent(lowest.0).into(),
         at(lowest.1),
         percent(highest.0).into(),

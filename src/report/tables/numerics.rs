@@ -1,6 +1,7 @@
 //! Agreement with the FP32 reference: the worst over all shapes, and shape by shape.
 
 use super::grid::Grid;
+use crate::manifest::schema::Tolerance;
 use crate::report::data::{Data, series, total};
 use crate::report::numbers;
 use crate::report::table::{Heading, Notes, Table, TableCell};
@@ -32,7 +33,8 @@ pub fn worst(data: &Data) -> Table {
             let rows: Vec<&ResultRow> =
                 group.rows.iter().copied().filter(|row| series(row) == wanted && row.status == Status::Ok).collect();
             if !rows.is_empty() {
-                table.push(worst_cells(&rows, &mut notes));
+                let limited = data.plan.tolerances.get(&wanted.precision).is_some_and(Tolerance::limits_values);
+                table.push(worst_cells(&rows, limited, &mut notes));
             }
         }
     }
@@ -68,6 +70,11 @@ fn shape_cell(row: &ResultRow, notes: &mut Notes) -> TableCell {
     }
 }
 
+/// Whether the compared pass, or any other that was examined, has NaN in its output.
+pub fn has_nan(row: &ResultRow) -> bool {
+    [row.nan_count, row.nan_forwards].into_iter().flatten().any(|count| count > 0)
+}
+
 /// NaN and infinities among the output's elements.
 pub fn nonfinite_share(row: &ResultRow) -> Option<f64> {
     let (bad, all) = (row.nan_count? + row.inf_count?, row.output_elements?);
@@ -81,10 +88,11 @@ fn no_comparison(row: &ResultRow) -> String {
     }
 }
 
-fn worst_cells(rows: &[&ResultRow], notes: &mut Notes) -> Vec<TableCell> {
+/// `limited`: whether the manifest sets any limit on the values of this policy.
+fn worst_cells(rows: &[&ResultRow], limited: bool, notes: &mut Notes) -> Vec<TableCell> {
     let first = rows[0];
     let sum = |of: fn(&ResultRow) -> Option<u64>| total(rows.iter().filter_map(|row| of(row)));
-    let with_nan = rows.iter().filter(|row| row.nan_count.unwrap_or(0) > 0).count();
+    let with_nan = rows.iter().filter(|row| has_nan(row)).count();
     let elements = sum(|row| row.output_elements);
     let share = |bad: u64| match elements {
         0 => TableCell::dash(),
@@ -103,7 +111,7 @@ fn worst_cells(rows: &[&ResultRow], notes: &mut Notes) -> Vec<TableCell> {
         worst_of(rows, |row| row.max_abs_error, f64::max, numbers::magnitude, notes),
         worst_of(rows, |row| row.relative_l2_error, f64::max, numbers::magnitude, notes),
         TableCell::optional(rows.iter().filter_map(|row| row.argmax_agreement).reduce(f64::min).map(numbers::percent)),
-        tolerance(rows, notes),
+        tolerance(rows, limited, notes),
     ]
 }
 
@@ -130,7 +138,7 @@ fn worst_of(
     }
 }
 
-fn tolerance(rows: &[&ResultRow], notes: &mut Notes) -> TableCell {
+fn tolerance(rows: &[&ResultRow], limited: bool, notes: &mut Notes) -> TableCell {
     let broken: Vec<&&ResultRow> = rows.iter().filter(|row| row.within_tolerance == Some(false)).collect();
     match broken.first() {
         Some(row) => {
@@ -138,7 +146,7 @@ fn tolerance(rows: &[&ResultRow], notes: &mut Notes) -> TableCell {
             let mark = notes.mark(&format!("Broken, first at {}×{}: {remark}", row.batch_size, row.sequence_length));
             TableCell { mark: Some(mark), ..TableCell::new(format!("broken {}/{}", broken.len(), rows.len())) }
         }
-        None if rows.iter().any(|row| row.within_tolerance == Some(true)) => TableCell::new("kept"),
+        None if limited && rows.iter().any(|row| row.within_tolerance == Some(true)) => TableCell::new("kept"),
         None => TableCell::new("none set"),
     }
 }

@@ -57,16 +57,22 @@ fn cells(group: &Group, row: &ResultRow) -> Vec<TableCell> {
     let fp32 = group.row(&series(row).fp32(), shape(row));
     let fp32 = fp32.filter(|base| base.id != row.id);
     let flips = fp32.and_then(|base| flips(base, row));
-    let p_value = fp32.and_then(|base| discordant(base, row)).and_then(|(base, row)| mcnemar(base, row));
     after_configuration_cells(
         row,
         [
             TableCell::optional(row.task_correct.zip(row.task_total).map(|(right, all)| format!("{right}/{all}"))),
             accuracy_cell(row),
             TableCell::optional(flips.map(|flips| flips.to_string())),
-            TableCell::optional(p_value.map(|p| if p < 1e-3 { numbers::scientific(p) } else { numbers::fixed(p, 3) })),
+            TableCell::optional(fp32.and_then(|base| mcnemar_p(base, row))),
         ],
     )
+}
+
+/// The p-value of McNemar's exact test between two rows' answers.
+pub fn mcnemar_p(base: &ResultRow, row: &ResultRow) -> Option<String> {
+    let (base_alone, row_alone) = discordant(base, row)?;
+    let p = mcnemar(base_alone, row_alone)?;
+    Some(if p < 1e-3 { numbers::scientific(p) } else { numbers::fixed(p, 3) })
 }
 
 /// Perplexity of language models on text.
@@ -76,7 +82,7 @@ pub fn perplexity(data: &Data) -> Table {
         Heading::number("Tokens scored"),
         Heading::number("NLL/token"),
         Heading::number("Perplexity"),
-        Heading::number("less fp32's"),
+        Heading::number("minus fp32"),
     ]);
     let mut table = Table::new("perplexity", caption, headings);
     for group in data.groups() {

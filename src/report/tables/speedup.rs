@@ -4,6 +4,7 @@
 use super::grid::Grid;
 use crate::backend::BackendKind;
 use crate::report::data::{Data, Group, Series, distinct, series, speedup, timed};
+use crate::report::disturbances::Disturbance;
 use crate::report::noise;
 use crate::report::numbers;
 use crate::report::table::{Note, Notes, Table, TableCell};
@@ -115,7 +116,9 @@ fn ratio_cell(group: &Group, baseline: &Series, row: &ResultRow, notes: &mut Not
     match slow.and_then(|slow| speedup(slow, row)) {
         Some((ratio, interval)) => {
             let (text, detail) = numbers::with_interval(ratio, interval, 3);
-            TableCell { text: format!("{text}×"), detail, ..TableCell::default() }
+            let disturbed = [slow, Some(row)].into_iter().flatten().find_map(Disturbance::of_ratios);
+            let mark = disturbed.map(|kind| notes.mark(&format!("{} No summary counts it.", kind.footnote())));
+            TableCell { text: format!("{text}×"), detail, mark, ..TableCell::default() }
         }
         None => TableCell { mark: Some(notes.mark("The baseline was not timed at this shape.")), ..TableCell::dash() },
     }
