@@ -103,8 +103,8 @@ set_up_build() {
 # without a libclang. The number of libclang.so.13 has been the same since LLVM 13, and libclang-cpp.so is another library.
 newest_libclang() {
     local file version newest=
-    for file in "$1" "$1"/libclang.so* "$1"/libclang-[0-9]*.so*; do
-        if [ ! -f "$file" ] || [[ ! ${file##*/} =~ ^libclang(-[0-9][^/]*)?\.so ]]; then continue; fi
+    for file in "$1" "$1"/libclang.so* "$1"/libclang-[0-9]*.so* "$1"/libclang.dylib; do
+        if [ ! -f "$file" ] || [[ ! ${file##*/} =~ ^libclang(-[0-9].*)?\.(so|dylib) ]]; then continue; fi
         file=$(readlink -f "$file")
         version=0
         if [[ $file =~ /libclang-([0-9]+)[^/]*$ || $file =~ /libclang\.so\.([0-9]+)\.[^/]*$ ||

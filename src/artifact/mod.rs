@@ -122,10 +122,14 @@ pub fn publish(request: &ArtifactRequest) -> Result<ArtifactSummary, ArtifactErr
     check(&request.out)?;
     let main = part("", &request.dirs)?;
     let mut parts = vec![main];
+    let mut remarks = Vec::new();
     if let Some(dir) = &request.repeat {
         let repeat = part(REPEAT, std::slice::from_ref(dir))?;
         let (first, second) = (data(&parts[0].merged), data(&repeat.merged));
-        agreement((&request.dirs[0], &first), (dir, &second), Limits::default())?;
+        let found = agreement((&request.dirs[0], &first), (dir, &second), Limits::default())?;
+        if !found.agrees() {
+            remarks.push(format!("{}: {}", dir.display(), found.sentence()));
+        }
         parts.push(repeat);
     }
     for dir in &request.with {
@@ -159,7 +163,7 @@ pub fn publish(request: &ArtifactRequest) -> Result<ArtifactSummary, ArtifactErr
     check(&request.out)?;
     merge::put_in_place(scratch, &request.out)?;
     let bytes = files.values().map(|(_, length)| length).sum();
-    let notes = parts.into_iter().flat_map(|part| part.merged.notes).collect();
+    let notes = parts.into_iter().flat_map(|part| part.merged.notes).chain(remarks).collect();
     Ok(ArtifactSummary { files: files.len() + 1, bytes, notes })
 }
 

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use super::{CHECKSUMS_FILE, Part};
 use crate::provenance::{Environment, Gpu};
 use crate::report::data::distinct;
-use crate::report::numbers;
 use crate::report::tables::environment::processor;
+use crate::report::{numbers, pins};
 use crate::store::schema::Status;
 
 /// The text of `README.md`: what this is, of which commit on which machine, by which commands, and what to do with it.
@@ -23,15 +23,42 @@ pub(super) fn readme(name: &str, parts: &[Part]) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "Results of mixprec at {}. The paper is rendered from them. They are what one machine came to, to be read\nand compared \
-         with: not what another machine must come to.\n",
+        "Results of mixprec at {}. The paper is rendered from them. They are what this\nhardware came to, to be read and \
+         compared with: not what another machine must come to. A manifest may have been run in\nparts (`--shard`, `--backend`) \
+         and in several sittings, bound to fewer CPUs than there are: each row names its environment.\n",
         commits.join(" and ")
     );
     for machine in distinct(environments().map(machine)) {
         let _ = writeln!(text, "- {machine}");
     }
-    text.push_str(
-        "\n| folder | experiment | configurations | made by | SHA-256 of the manifest |\n|---|---|---|---|---|\n",
+    let rows = || parts.iter().flat_map(|part| &part.merged.rows);
+    text.push_str("\nWeights:\n\n");
+    for weights in distinct(rows().filter_map(|row| Some(format!("{}: {}", row.model, row.model_provenance.as_ref()?))))
+    {
+        let _ = writeln!(text, "- {weights}");
+    }
+    let _ = writeln!(text, "\n{}", pins::note(rows()));
+    text.push_str(&folders(parts));
+    let _ = write!(
+        text,
+        "\nEach folder has the rows (`results.parquet`), every sample of their series (`samples.parquet`), the expanded manifest\n\
+         (`plan.json`) and the machines and builds (`environments/`). Of A/A tests the rows have ratio and interval; the rounds\n\
+         are in the journals of the runs alone.\n\n\
+         ```\n\
+         sha256sum --check {CHECKSUMS_FILE}        # here\n\
+         make replay ARTIFACT=artifacts/{name}     # at the top: renders the paper from this, no GPU needed, and compares\n\
+         mixprec report artifacts/{name} --out runs/{name}-report\n\
+         mixprec rerun artifacts/{name} --id ID    # one row again on your machine\n\
+         mixprec compare artifacts/{name} runs/paper\n\
+         ```\n"
+    );
+    text
+}
+
+/// A table with a row per folder: what it holds and of which manifest.
+fn folders(parts: &[Part]) -> String {
+    let mut text = String::from(
+        "\n| folder | experiment | configurations | manifest | SHA-256 of the manifest |\n|---|---|---|---|---|\n",
     );
     for part in parts {
         let plan = &part.merged.plan;
@@ -49,25 +76,13 @@ pub(super) fn readme(name: &str, parts: &[Part]) -> String {
         let manifest = plan.base_dir.join(format!("{}.yaml", plan.name));
         let _ = writeln!(
             text,
-            "| `{folder}` | {} | {} | `mixprec run {}` | `{}` |",
+            "| `{folder}` | {} | {} | `{}` | `{}` |",
             plan.name,
             counts.join(", "),
             manifest.display(),
             plan.manifest_sha256
         );
     }
-    let _ = write!(
-        text,
-        "\nEach folder has the rows (`results.parquet`), every sample behind them (`samples.parquet`), the expanded manifest\n\
-         (`plan.json`) and the machines and builds (`environments/`).\n\n\
-         ```\n\
-         sha256sum --check {CHECKSUMS_FILE}        # here\n\
-         make replay ARTIFACT=artifacts/{name}     # at the top: renders the paper from this, no GPU needed, and compares\n\
-         mixprec report artifacts/{name} --out runs/{name}-report\n\
-         mixprec rerun artifacts/{name} --id ID    # one row again on your machine\n\
-         mixprec compare artifacts/{name} runs/paper\n\
-         ```\n"
-    );
     text
 }
 

@@ -73,7 +73,7 @@ impl Folder {
         serde_json::from_slice(&json).unwrap_or_default()
     }
 
-    /// Makes the staging folder and takes the lock, after `busy` was called where another process has it.
+    /// Makes the folder that the lock lies in and takes the lock, after `busy` was called where another process has it.
     ///
     /// # Errors
     /// [`FetchError::Io`].

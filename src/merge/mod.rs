@@ -1,6 +1,6 @@
 //! Joins the results of several machines or shards into one folder: the same configurations, and a row for each machine
-//! that ran one. What a merge says depends on the results alone: neither on the order in which folders are given nor on
-//! their names.
+//! that ran one. What a merge writes depends on the results alone: neither on the order in which folders are given nor on
+//! their names. What it remarks on the way names them.
 
 mod error;
 mod join;

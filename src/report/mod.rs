@@ -193,7 +193,9 @@ fn files(document: &Document) -> Result<Vec<(String, Vec<u8>)>, ReportError> {
     for section in &document.sections {
         let (text, appendix) = section.on_paper();
         files.push((format!("section-{}.tex", section.slug), renderer.section(&text)?.into_bytes()));
-        files.push((format!("appendix-{}.tex", section.slug), renderer.section(&appendix)?.into_bytes()));
+        if !appendix.tables.is_empty() {
+            files.push((format!("appendix-{}.tex", section.slug), renderer.section(&appendix)?.into_bytes()));
+        }
         for table in &section.tables {
             files.push((format!("{}.tex", table.slug), renderer.table(table)?.into_bytes()));
         }

@@ -70,8 +70,8 @@ mod tests {
     }
 
     #[test]
-    fn known_values() {
-        // R: binom.test(0, 360)$conf.int and binom.test(10, 10)$conf.int
+    fn the_ends_of_no_and_of_only_successes_have_a_closed_form() {
+        // At either end the beta distribution has a closed form.
         let none = clopper_pearson(0, 360).unwrap();
         assert_eq!(none.low, 0.0);
         assert!((none.high - (1.0 - 0.025_f64.powf(1.0 / 360.0))).abs() < 1e-9);

@@ -130,9 +130,17 @@ fn nan_never_passes() {
 
 #[test]
 fn what_is_eliminated_must_be_there() {
-    let data = change(fixture::laptop(), |_| true, |row| row.nan_count = row.nan_count.map(|_| 0));
+    let without = |row: &mut ResultRow| {
+        for count in [&mut row.nan_count, &mut row.nan_forwards, &mut row.inf_count, &mut row.inf_forwards] {
+            *count = count.map(|_| 0);
+        }
+    };
+    let data = change(fixture::laptop(), |_| true, without);
     let c5 = verdict(&data, "C5");
     assert_eq!(c5.outcome, Outcome::Undecided);
+    // A NaN in any pass that was examined counts, not only in the one that was compared.
+    let elsewhere = change(data.clone(), |row| row.precision == "hybrid", |row| row.nan_forwards = Some(1));
+    assert_eq!(verdict(&elsewhere, "C5").outcome, Outcome::Fail);
     assert!(c5.explanation.contains("there is no instability to eliminate"), "{}", c5.explanation);
     let alone = change(data, |row| row.precision == "fp16", |row| row.status = Status::Pending);
     assert_eq!(verdict(&alone, "C5").outcome, Outcome::NotRun);

@@ -148,10 +148,11 @@ fn claims_are_judged_machine_by_machine() {
     for (machine, own) in c1.machines.iter().zip(&own) {
         assert_eq!((&machine.measured, machine.outcome), (&own.measured, own.outcome));
     }
-    assert_eq!([own[0].outcome, own[1].outcome, c1.outcome], [Outcome::Fail, Outcome::Pass, Outcome::Fail]);
-    assert!(c1.measured.as_deref().unwrap().ends_with("× on NVIDIA A100-SXM4-80GB"), "{:?}", c1.measured);
+    // "Up to": reached on one machine it is reached.
+    assert_eq!([own[0].outcome, own[1].outcome, c1.outcome], [Outcome::Fail, Outcome::Pass, Outcome::Pass]);
+    assert!(c1.measured.as_deref().unwrap().ends_with("× on NVIDIA H200"), "{:?}", c1.measured);
     let text = to_text(&verdicts(&data));
-    assert!(text.contains("On NVIDIA H200: PASS, "), "{text}");
+    assert!(text.contains("On NVIDIA A100-SXM4-80GB: FAIL, "), "{text}");
     // One machine's results are judged as ever.
     assert!(own[0].machines.is_empty());
 }

@@ -190,7 +190,7 @@ fn an_injected_outlier_is_labelled_wherever_its_rows_are() {
     assert!(text(&files, "caveats.tex").contains(&format!("gpt2{{-}}injected has an {label}")));
     for (name, model, expected) in [
         ("section-wikitext.tex", "gpt2{-}injected", 1),
-        ("section-numerics.tex", "gpt2{-}injected", 1),
+        ("appendix-numerics.tex", "gpt2{-}injected", 1),
         ("report.html", "gpt2-injected", 2),
     ] {
         let captions = text(&files, name).matches(&format!("{model} ({label})")).count();

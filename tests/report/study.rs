@@ -101,11 +101,12 @@ fn a_repeat_and_the_noise_floor_stand_beside_the_ratios() {
         "headline.tex",
         "cross-gpu.tex",
     ] {
-        assert!(text(&files, name).contains("are not to be called differences"), "{name}");
+        assert!(text(&files, name).contains("Noise floor: cuda "), "{name}");
     }
     // ONNX Runtime is noisier, and is on one side of the one quotient only.
     let over_fp32 = text(&files, "precision-speedup-1-bert-base-random-cuda.tex");
-    assert!(!over_fp32.contains("floor of onnxruntime"), "{over_fp32}");
+    let floors = over_fp32.lines().find(|line| line.contains("Noise floor: ")).unwrap();
+    assert!(!floors.contains("onnxruntime"), "{floors}");
     let alone = rendered(&fixture::laptop());
     assert!(text(&alone, "section-repeatability.tex").contains("No second run was given"));
     assert!(text(&alone, "macros.tex").contains("No second run of this experiment is part of these results."));
@@ -152,7 +153,7 @@ fn every_verdict_has_its_reason() {
     let why = |id: &str| server.iter().find(|verdict| verdict.id == id).unwrap().why.clone();
     assert!(why("C1").starts_with("Largest of ") && why("C1").contains("which misses ≥ 64.4×"), "{}", why("C1"));
     assert!(why("C2").contains("ms") && why("C2").contains("which meets < 10.00 ms"), "{}", why("C2"));
-    assert!(why("C3").contains("which misses ≥ 63.0 % (within 2.0 %)"), "{}", why("C3"));
+    assert!(why("C3").ends_with("which misses ≥ 63.0 %."), "{}", why("C3"));
 }
 
 #[test]
