@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # container/slurm.sbatch tried for real: starts munge and Slurm (slurmctld and slurmd of Debian's slurm-wlm) on this one
-# host with two pretended GPUs, submits a manifest as a job array of three shards and the merge after it, waits, and
-# compares the merged results with a single run. Takes under a minute after the build.
+# host with two pretended GPUs, submits a manifest as a job array of three shards and the merge after it as the script's head
+# says, waits, and compares the merged results with a single run. Takes under a minute after the build.
 #
 # As root, after `apt-get install slurm-wlm munge` and `make build`; `make slurm-test` calls it. Whatever else runs here is
 # left alone: everything lives in a temporary folder and on ports of its own. KEEP=1 keeps that folder.
@@ -132,16 +132,19 @@ submit() {
     local array
     export MIXPREC MANIFEST=$work/manifest.yaml OUT=$work/out
     array=$(sbatch --parsable --array=1-$SHARDS --cpus-per-task=1 --output="$work/slurm-%A-%a.log" container/slurm.sbatch)
-    sbatch --dependency=afterok:"$array" --cpus-per-task=1 --output="$work/slurm-%j-merge.log" container/slurm.sbatch
+    sbatch --dependency=afterok:"$array" --kill-on-invalid-dep=yes --gpus-per-node=0 --cpus-per-task=1 \
+        --output="$work/slurm-%j-merge.log" container/slurm.sbatch
     wait_for "$PATIENCE_S" "the jobs" queue_is_empty
     [ -f "$work/out/merged/results.parquet" ] || fail "the merge job left no results"
 }
 
+# Files of a report, without those named after the environments.
+names() { (cd "$1" && find . ! -name 'environment-*' | sort); }
+
 # Tables without times are the same to the byte, and there are the same tables.
 compare() {
     local single=$work/single/report merged=$work/out/merged/report name count=0
-    diff <(cd "$single" && ls | grep -v '^environment-') <(cd "$merged" && ls | grep -v '^environment-') ||
-        fail "the reports do not have the same files"
+    diff <(names "$single") <(names "$merged") || fail "the reports do not have the same files"
     for name in configurations failures excluded numerics quality perplexity; do
         cmp "$single/$name.tex" "$merged/$name.tex" || fail "$name.tex of the merged results differs from the single run's"
         count=$((count + 1))
@@ -151,6 +154,15 @@ compare() {
         count=$((count + 1))
     done
     say "$count tables are equal to the byte"
+}
+
+# Shards of another N in the same folder are not merged along.
+merge_beside_others() {
+    local said
+    mkdir "$work/out/shard-1-of-5"
+    if said=$(container/slurm.sbatch 2>&1 >/dev/null); then fail "shards of two N were merged"; fi
+    [[ $said == *"several N ($SHARDS 5)"* ]] || fail "shards of two N were refused with: $said"
+    env SHARDS=$SHARDS container/slurm.sbatch >/dev/null || fail "shards of N=$SHARDS were not merged beside others"
 }
 
 check_tools
@@ -167,7 +179,9 @@ start_slurm
 say "submitting $SHARDS shards and the merge"
 submit
 cat "$work"/slurm-*-merge.log
-[ "$(ls -d "$work"/out/shard-*-of-$SHARDS | wc -l)" -eq $SHARDS ] || fail "not every shard left a folder"
+parts=("$work"/out/shard-*-of-"$SHARDS")
+[ ${#parts[@]} -eq $SHARDS ] || fail "not every shard left a folder"
 grep -q " 0 not run" "$work"/slurm-*-merge.log || fail "the merged results are not whole"
 compare
+merge_beside_others
 say "ok"
