@@ -59,10 +59,9 @@ if [ "$mode" = seeds ]; then
 fi
 
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/../target}"
-if [ -z "${LIBCLANG_PATH:-}" ]; then
-    LIBCLANG_PATH="$(../container/setup.sh --libclang)"
-    export LIBCLANG_PATH
-fi
+# An empty variable is not the same as none: the binding generator would look there alone.
+libclang="$(../container/setup.sh --libclang)"
+if [ -n "$libclang" ]; then export LIBCLANG_PATH="$libclang"; else unset LIBCLANG_PATH; fi
 RUSTC_WRAPPER="$PWD/rustc.sh" cargo build --release --locked --bins
 
 for target in "${targets[@]}"; do
