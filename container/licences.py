@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""List the licences of the crates in mixprec and refuse any that deny.toml does not allow.
+"""List the licences of the crates in mixprec and refuse any, and any source of crates, that deny.toml does not allow.
 
 usage: licences.py [--config FILE] [--metadata FILE]
 
 Reads `cargo metadata` of the locked dependencies on this system, without a network where cargo has them, or the JSON in
 FILE. Prints every licence expression with its crates. Exits with 1 when a crate has no licence, none that is allowed,
-or comes from elsewhere than the registry. Needs Python 3.11.
+or comes from a folder or a source that is not allowed. Needs Python 3.11.
 """
 
 import argparse
@@ -78,11 +78,48 @@ def dependencies(found):
     return sorted((p for p in found["packages"] if p["id"] in used), key=lambda p: (p["name"], p["version"]))
 
 
-def refusals(crates, allowed):
+class Sources:
+    """deny.toml's [sources], with cargo-deny's meaning and defaults. Crates in folders are refused as well: none is used."""
+
+    DEFAULTS = {
+        "unknown-registry": "warn",
+        "unknown-git": "warn",
+        "allow-registry": ["https://github.com/rust-lang/crates.io-index"],
+        "allow-git": [],
+    }
+
+    def __init__(self, table):
+        if strange := table.keys() - self.DEFAULTS.keys():
+            sys.exit(f"error: sources.{min(strange)} is not applied here; known are {', '.join(self.DEFAULTS)}")
+        self.table = self.DEFAULTS | table
+
+    @staticmethod
+    def address(url):
+        """An address without what names a commit, or how the repository at it is spelt."""
+        return re.sub(r"[?#].*", "", url).rstrip("/").removesuffix(".git")
+
+    def level(self, source):
+        """What to do about a crate from there: deny, warn or allow."""
+        if source is None:
+            return "deny"
+        kind, _, url = source.partition("+")
+        name = "git" if kind == "git" else "registry"
+        # The kind is part of the address of a sparse registry.
+        address = self.address(source if kind == "sparse" else url)
+        is_allowed = address in map(self.address, self.table[f"allow-{name}"])
+        return "allow" if is_allowed else self.table[f"unknown-{name}"]
+
+
+def refusals(crates, allowed, sources):
     for crate in crates:
         name = f"{crate['name']} {crate['version']}"
-        if not (crate["source"] or "").startswith("registry+"):
-            yield f"{name}: comes from {crate['source'] or 'a folder'}, not from the registry"
+        level = sources.level(crate["source"])
+        if level != "allow":
+            said = f"{name}: comes from {crate['source'] or 'a folder'}, which [sources] does not allow"
+            if level == "warn":
+                print(f"warning: {said}", file=sys.stderr)
+            else:
+                yield said
         if not crate["license"]:
             yield f"{name}: states no licence"
         elif not is_allowed(crate["license"], allowed):
@@ -94,7 +131,9 @@ def main():
     parser.add_argument("--config", type=pathlib.Path, default=REPOSITORY / "deny.toml")
     parser.add_argument("--metadata", type=pathlib.Path)
     arguments = parser.parse_args()
-    allowed = set(tomllib.loads(arguments.config.read_text())["licenses"]["allow"])
+    config = tomllib.loads(arguments.config.read_text())
+    allowed = set(config["licenses"]["allow"])
+    sources = Sources(config.get("sources", {}))
     found = json.loads(arguments.metadata.read_text()) if arguments.metadata else metadata()
     crates = dependencies(found)
     groups = collections.defaultdict(list)
@@ -102,7 +141,7 @@ def main():
         groups[crate["license"] or "none stated"].append(f"{crate['name']} {crate['version']}")
     for expression, names in sorted(groups.items(), key=lambda group: (-len(group[1]), group[0])):
         print(f"{expression} ({len(names)}): {', '.join(names)}")
-    refused = list(refusals(crates, allowed))
+    refused = list(refusals(crates, allowed, sources))
     for line in refused:
         print(f"refused: {line}", file=sys.stderr)
     print(f"{len(crates)} crates, {len(groups)} licence expressions, {len(refused)} refused")
