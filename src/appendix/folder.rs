@@ -45,8 +45,9 @@ impl Folder {
     /// [`AppendixError`] naming what cannot be read.
     pub fn read(dir: &Path, claims: &Claims) -> Result<Vec<Folder>, AppendixError> {
         let bytes = |path: &Path| size(path).map_err(AppendixError::io(path));
-        let one =
-            |path: &Path, bytes: u64| Folder::of(path.display().to_string(), Data::read(path)?, Some(bytes), claims);
+        let one = |path: &Path, bytes: u64| -> Result<Folder, AppendixError> {
+            Ok(Folder::of(path.display().to_string(), Data::read(path)?, Some(bytes), claims))
+        };
         let Some(parts) = Parts::read(dir)? else { return Ok(vec![one(dir, bytes(dir)?)?]) };
         let inside = parts.folders().map(|part| bytes(&dir.join(part))).sum::<Result<u64, AppendixError>>()?;
         let mut folders = vec![one(dir, bytes(dir)?.saturating_sub(inside))?];
@@ -57,12 +58,9 @@ impl Folder {
     }
 
     /// A folder that was read already.
-    ///
-    /// # Errors
-    /// [`AppendixError::Report`] when the dataframe library fails.
-    pub fn of(label: String, data: Data, bytes: Option<u64>, claims: &Claims) -> Result<Folder, AppendixError> {
-        let verdicts = claims::judge(&data, claims)?;
-        Ok(Folder { label, data, bytes, verdicts })
+    pub fn of(label: String, data: Data, bytes: Option<u64>, claims: &Claims) -> Folder {
+        let verdicts = claims::judge(&data, claims);
+        Folder { label, data, bytes, verdicts }
     }
 
     fn run(&self) -> impl Iterator<Item = &ResultRow> {

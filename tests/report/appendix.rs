@@ -56,7 +56,7 @@ fn manifests() -> Vec<(String, LoadedManifest)> {
 }
 
 fn folder(label: &str, data: Data, bytes: u64) -> Folder {
-    Folder::of(label.to_owned(), data, Some(bytes), &Claims::builtin().unwrap()).unwrap()
+    Folder::of(label.to_owned(), data, Some(bytes), &Claims::builtin().unwrap())
 }
 
 fn made_of(folders: &[Folder]) -> Appendix {

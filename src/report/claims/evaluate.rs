@@ -1,9 +1,5 @@
 //! What one check of a claim comes to.
 
-use std::collections::BTreeSet;
-
-use polars::prelude::{DataFrame, PolarsResult};
-
 use super::answered::Answered;
 use super::describe;
 use super::interval::{Estimate, Met, latency_ratio, map, nan_rate_ratio, paired_accuracy};
@@ -14,15 +10,12 @@ use crate::report::disturbances::Disturbance;
 use crate::report::numbers;
 use crate::report::tables::numerics::nonfinite_share;
 use crate::stats::clopper_pearson;
-use crate::store::parquet::results_frame;
 use crate::store::schema::ResultRow;
 
-/// The results, for looking rows up and for querying.
+/// The results that claims are judged by.
 pub struct Results<'a> {
     /// Rows, plan and environments.
     pub data: &'a Data,
-    /// The same rows as a dataframe.
-    pub frame: DataFrame,
 }
 
 /// What one check came to.
@@ -53,19 +46,8 @@ struct Located<'a> {
 }
 
 impl<'a> Results<'a> {
-    /// Makes the dataframe.
-    ///
-    /// # Errors
-    /// The dataframe library's own.
-    pub fn new(data: &'a Data) -> PolarsResult<Self> {
-        Ok(Results { data, frame: results_frame(&data.rows)? })
-    }
-
     /// Evaluates a check over the admitted rows.
-    ///
-    /// # Errors
-    /// The dataframe library's own.
-    pub fn evaluate(&self, check: &Check, admitted: &Admitted) -> PolarsResult<Finding> {
+    pub fn evaluate(&self, check: &Check, admitted: &Admitted) -> Finding {
         match &check.expression {
             Expression::Ratio(pairing) | Expression::Reduction(pairing) | Expression::Difference(pairing) => {
                 self.paired(check, pairing, admitted)
@@ -77,56 +59,41 @@ impl<'a> Results<'a> {
     }
 
     /// How many rows that could have answered failed, and why; `None` for none.
-    ///
-    /// # Errors
-    /// The dataframe library's own.
-    pub fn failed(&self, claim: &Claim, admitted: &Admitted) -> PolarsResult<Option<String>> {
-        let mut ids = BTreeSet::new();
-        for filter in claim.checks.iter().flat_map(|check| check.expression.filters()) {
-            ids.extend(query::failed(&self.frame, filter, admitted)?);
-        }
-        let rows = self.data.rows.iter().filter(|row| ids.contains(&row.id));
-        let reasons = distinct(rows.map(|row| row.reason.as_deref().unwrap_or("no reason was recorded")));
-        let Some(first) = reasons.first() else { return Ok(None) };
+    pub fn failed(&self, claim: &Claim, admitted: &Admitted) -> Option<String> {
+        let filters = claim.checks.iter().flat_map(|check| check.expression.filters());
+        let mut rows: Vec<&ResultRow> =
+            filters.flat_map(|filter| query::failed(&self.data.rows, filter, admitted)).collect();
+        rows.sort_by(|a, b| a.id.cmp(&b.id));
+        rows.dedup_by(|a, b| a.id == b.id);
+        let reasons = distinct(rows.iter().map(|row| row.reason.as_deref().unwrap_or("no reason was recorded")));
+        let first = reasons.first()?;
         let others = match reasons.len() - 1 {
             0 => String::new(),
             n => format!(" (and {})", numbers::plural(n, "other reason")),
         };
-        Ok(Some(format!(
-            "{} failed: {}{others}.",
-            numbers::plural(ids.len(), "matching row"),
-            first.trim_end_matches('.')
-        )))
+        let failed = numbers::plural(rows.len(), "matching row");
+        Some(format!("{failed} failed: {}{others}.", first.trim_end_matches('.')))
     }
 
-    fn row(&self, id: &str) -> Option<&'a ResultRow> {
-        self.data.rows.iter().find(|row| row.id == id)
-    }
-
-    fn paired(&self, check: &Check, pairing: &Pairing, admitted: &Admitted) -> PolarsResult<Finding> {
-        let (pairs, disturbed) = self.undisturbed(query::pairs(&self.frame, pairing, admitted)?, pairing.of);
+    fn paired(&self, check: &Check, pairing: &Pairing, admitted: &Admitted) -> Finding {
+        let (pairs, disturbed) = undisturbed(query::pairs(&self.data.rows, pairing, admitted), pairing.of);
         let mut values: Vec<Located> = Vec::new();
         let mut unbounded = 0;
         for pair in &pairs {
-            let (Some(first), Some(second)) = (self.row(&pair.numerator), self.row(&pair.denominator)) else {
-                continue;
-            };
-            match estimate_of(&check.expression, pair, first, second, pairing.of) {
-                Some(estimate) => values.push(Located { estimate, rows: vec![first, second] }),
+            match estimate_of(&check.expression, pair, pairing.of) {
+                Some(estimate) => values.push(Located { estimate, rows: vec![pair.numerator, pair.denominator] }),
                 None if pair.first.is_some_and(|value| value > 0.0) && pair.second == Some(0.0) => unbounded += 1,
                 None => {}
             }
         }
-        let involved = pairs.iter().flat_map(|pair| [&pair.numerator, &pair.denominator]);
-        let answered = Answered::by(involved.filter_map(|id| self.row(id)));
+        let answered = Answered::by(pairs.iter().flat_map(|pair| [pair.numerator, pair.denominator]));
         let both_zero = pairs.iter().filter(|pair| pair.first == Some(0.0) && pair.second == Some(0.0)).count();
         let undefined = pairs.len() - values.len();
         let mut finding = decide(check, pairing.reduce, values, "pair");
         finding.rows = pairs.len();
         finding.answered = answered;
         if undefined > 0 && both_zero == pairs.len() {
-            let rows = pairs.iter().filter_map(|pair| self.row(&pair.numerator).zip(self.row(&pair.denominator)));
-            let fewest = rows.filter_map(|(first, second)| first.forwards.min(second.forwards)).min();
+            let fewest = pairs.iter().filter_map(|pair| pair.numerator.forwards.min(pair.denominator.forwards)).min();
             finding.explanation = describe::nothing_to_compare(pairing, fewest);
         } else if undefined > 0 {
             let pairs = numbers::plural(undefined, "pair");
@@ -143,40 +110,15 @@ impl<'a> Results<'a> {
             finding.met = Some(Met::Straddles);
         }
         finding.method = describe::pair_method(pairing.of);
-        Ok(finding)
+        finding
     }
 
-    /// Of pairs of times those in which neither row was disturbed, and how many are left out for that; all of them where
-    /// every one was.
-    fn undisturbed(&self, pairs: Vec<Pair>, of: Quantity) -> (Vec<Pair>, Option<String>) {
-        let is_disturbed = |pair: &Pair| {
-            of == Quantity::LatencyP50Ms
-                && [&pair.numerator, &pair.denominator]
-                    .into_iter()
-                    .filter_map(|id| self.row(id))
-                    .any(|row| Disturbance::of_ratios(row).is_some())
-        };
-        let (disturbed, calm): (Vec<Pair>, Vec<Pair>) = pairs.into_iter().partition(is_disturbed);
-        let many = numbers::plural(disturbed.len(), "pair");
-        match (disturbed.len(), calm.is_empty()) {
-            (0, _) => (calm, None),
-            (_, false) => {
-                (calm, Some(format!("{many} left out, measured while others used the CPUs or the clock ran wrong.")))
-            }
-            (_, true) => {
-                (disturbed, Some("Others used the CPUs, or the clock ran wrong, in every one of them.".to_owned()))
-            }
-        }
-    }
-
-    fn aggregate(&self, check: &Check, aggregate: &Aggregate, admitted: &Admitted) -> PolarsResult<Finding> {
-        let rows = query::rows(&self.frame, &aggregate.filter, admitted);
-        let found = query::values(rows, aggregate.of)?;
-        let rows: Vec<&ResultRow> = found.iter().filter_map(|(id, _)| self.row(id)).collect();
-        let values = found.iter().filter_map(|(id, value)| {
-            let row = self.row(id)?;
+    fn aggregate(&self, check: &Check, aggregate: &Aggregate, admitted: &Admitted) -> Finding {
+        let rows = query::rows(&self.data.rows, &aggregate.filter, admitted);
+        let values = rows.iter().copied().filter_map(|row| {
+            let value = query::value(row, aggregate.of)?;
             let interval = if aggregate.of == Quantity::LatencyP50Ms { latency_interval(row) } else { None };
-            Some(Located { estimate: Estimate { value: (*value)?, interval }, rows: vec![row] })
+            Some(Located { estimate: Estimate { value, interval }, rows: vec![row] })
         });
         let mut finding = decide(check, aggregate.reduce, values.collect(), "configuration");
         finding.rows = rows.len();
@@ -194,20 +136,19 @@ impl<'a> Results<'a> {
             finding.interval = None;
             finding.explanation = format!("{} of the output of {} is not finite.", share, describe::configuration(bad));
         }
-        Ok(finding)
+        finding
     }
 
-    fn share(&self, check: &Check, share: &Share, admitted: &Admitted) -> PolarsResult<Finding> {
-        let ids = query::ids(query::rows(&self.frame, &share.filter, admitted))?;
-        let hit = query::events(query::rows(&self.frame, &share.filter, admitted), share.event)?;
-        let rows: Vec<&ResultRow> = ids.iter().filter_map(|id| self.row(id)).collect();
+    fn share(&self, check: &Check, share: &Share, admitted: &Admitted) -> Finding {
+        let rows = query::rows(&self.data.rows, &share.filter, admitted);
         if rows.is_empty() {
-            return Ok(Finding::nothing());
+            return Finding::nothing();
         }
+        let hit: Vec<&ResultRow> = rows.iter().copied().filter(|row| query::happened(row, share.event)).collect();
         let interval = clopper_pearson(hit.len() as u64, rows.len() as u64).map(|found| (found.low, found.high));
         let value = hit.len() as f64 / rows.len() as f64;
         let what = describe::event(share.event);
-        let explanation = match hit.first().and_then(|id| self.row(id)) {
+        let explanation = match hit.first() {
             Some(row) => format!(
                 "{what} in {} of {} configurations, e.g. {}.",
                 hit.len(),
@@ -232,12 +173,12 @@ impl<'a> Results<'a> {
         let met = if check.expect.admits(value) { Met::Yes } else { Met::No };
         let (met, explanation) = match (&share.eliminated_from, met) {
             (Some(counterpart), Met::Yes) => {
-                let (met, before) = self.eliminated(share, counterpart, admitted)?;
+                let (met, before) = self.eliminated(share, counterpart, admitted);
                 (met, joined(&explanation, &before))
             }
             _ => (Some(met), explanation),
         };
-        Ok(Finding {
+        Finding {
             met,
             estimate: Some(Estimate { value, interval }),
             measured: Some(format!("{} of {}", hit.len(), rows.len())),
@@ -246,22 +187,16 @@ impl<'a> Results<'a> {
             rows: rows.len(),
             answered: Answered::by(rows.into_iter()),
             explanation,
-        })
+        }
     }
 
     /// Whether rows without the event can be said to be rid of it: only where their counterparts have it.
-    fn eliminated(
-        &self,
-        share: &Share,
-        counterpart: &Counterpart,
-        admitted: &Admitted,
-    ) -> PolarsResult<(Option<Met>, String)> {
+    fn eliminated(&self, share: &Share, counterpart: &Counterpart, admitted: &Admitted) -> (Option<Met>, String) {
         let name = counterpart.filter.precision.join(" or ");
-        let pairs = query::counterparts(&self.frame, &share.filter, counterpart, admitted)?;
-        let having = query::events(query::rows(&self.frame, &counterpart.filter, admitted), share.event)?;
-        let cured = pairs.iter().filter(|(_, other)| having.contains(other)).count();
+        let pairs = query::counterparts(&self.data.rows, &share.filter, counterpart, admitted);
+        let cured = pairs.iter().filter(|(_, other)| query::happened(other, share.event)).count();
         let what = describe::event(share.event);
-        Ok(match (pairs.len(), cured) {
+        match (pairs.len(), cured) {
             (0, _) => (None, format!("No {name} row of the same backend, model, shape and input was measured.")),
             (_, 0) => (
                 Some(Met::Straddles),
@@ -270,24 +205,24 @@ impl<'a> Results<'a> {
             (all, cured) => {
                 (Some(Met::Yes), format!("Of the same configurations under {name}, {cured} of {all} have {what}."))
             }
-        })
+        }
     }
 
-    fn count(&self, check: &Check, count: &Count, admitted: &Admitted) -> PolarsResult<Finding> {
-        let ids = query::ids(query::rows(&self.frame, &count.filter, admitted))?;
-        let done = ids.len();
-        let most = done + query::pending(&self.frame, &count.filter)?;
+    fn count(&self, check: &Check, count: &Count, admitted: &Admitted) -> Finding {
+        let rows = query::rows(&self.data.rows, &count.filter, admitted);
+        let done = rows.len();
+        let most = done + query::pending(&self.data.rows, &count.filter);
         let estimate = Estimate { value: done as f64, interval: Some((done as f64, most as f64)) };
-        Ok(Finding {
+        Finding {
             met: Some(check.expect.met_by(estimate)),
             estimate: Some(estimate),
             measured: Some(numbers::count(done as u64)),
             interval: (most > done).then(|| format!("[{done}, {most}]")),
             method: "from the configurations measured so far to all that can still be",
             rows: done,
-            answered: Answered::by(ids.iter().filter_map(|id| self.row(id))),
+            answered: Answered::by(rows.into_iter()),
             explanation: format!("{} measured, {} still to run.", numbers::plural(done, "configuration"), most - done),
-        })
+        }
     }
 }
 
@@ -317,13 +252,29 @@ fn is_broken(row: &ResultRow, of: Quantity) -> bool {
     missing && nonfinite_share(row).unwrap_or(0.0) > 0.0
 }
 
-fn estimate_of(
-    expression: &Expression,
-    pair: &Pair,
-    first: &ResultRow,
-    second: &ResultRow,
-    of: Quantity,
-) -> Option<Estimate> {
+/// Of pairs of times those in which neither row was disturbed, and how many are left out for that; all of them where every
+/// one was.
+fn undisturbed(pairs: Vec<Pair>, of: Quantity) -> (Vec<Pair>, Option<String>) {
+    let is_disturbed = |pair: &Pair| {
+        let rows = [pair.numerator, pair.denominator];
+        of == Quantity::LatencyP50Ms && rows.into_iter().any(|row| Disturbance::of_ratios(row).is_some())
+    };
+    let (disturbed, calm): (Vec<Pair>, Vec<Pair>) = pairs.into_iter().partition(is_disturbed);
+    let many = numbers::plural(disturbed.len(), "pair");
+    match (disturbed.len(), calm.is_empty()) {
+        (0, _) => (calm, None),
+        (_, false) => {
+            (calm, Some(format!("{many} left out, measured while others used the CPUs or the clock ran wrong.")))
+        }
+        (_, true) => {
+            let text = "Others used the CPUs, or the clock ran wrong, in every one of them.";
+            (disturbed, Some(text.to_owned()))
+        }
+    }
+}
+
+fn estimate_of(expression: &Expression, pair: &Pair, of: Quantity) -> Option<Estimate> {
+    let (first, second) = (pair.numerator, pair.denominator);
     let (a, b) = (pair.first?, pair.second?);
     if matches!(expression, Expression::Difference(_)) {
         return Some(match of {

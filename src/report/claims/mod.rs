@@ -26,41 +26,34 @@ pub use verdict::{Outcome, Verdict};
 /// Judges every claim by the results in `dir`, in the order of the file; those of an artifact by all its experiments.
 ///
 /// # Errors
-/// [`ReportError`] when the folder cannot be read or the dataframe library fails.
+/// [`ReportError`] when the folder cannot be read.
 pub fn verify(dir: &Path, claims: &Claims) -> Result<Vec<Verdict>, ReportError> {
-    judge_study(&Study::read(dir)?, claims)
+    Ok(judge_study(&Study::read(dir)?, claims))
 }
 
 /// Judges every claim by the experiments of a study, each by itself; the repeat has no say.
-///
-/// # Errors
-/// [`ReportError::Frame`] when the dataframe library fails.
-pub fn judge_study(study: &Study, claims: &Claims) -> Result<Vec<Verdict>, ReportError> {
+pub fn judge_study(study: &Study, claims: &Claims) -> Vec<Verdict> {
     let all = std::iter::once(&study.main).chain(&study.others);
-    let judged = all.map(|data| Ok((data.plan.name.clone(), judge(data, claims)?)));
-    Ok(experiments::together(judged.collect::<Result<_, ReportError>>()?))
+    experiments::together(all.map(|data| (data.plan.name.clone(), judge(data, claims))).collect())
 }
 
 /// Judges every claim by results that were read already. Results of several machines are judged machine by machine: no
 /// ratio is made of two machines' times, and a claim about hardware is N/A-HARDWARE where the machine is another.
-///
-/// # Errors
-/// [`ReportError::Frame`] when the dataframe library fails.
-pub fn judge(data: &Data, claims: &Claims) -> Result<Vec<Verdict>, ReportError> {
+pub fn judge(data: &Data, claims: &Claims) -> Vec<Verdict> {
     let machines = machines_of(data);
     let mut by_machine = machines.iter().map(|Machine { data, .. }| judge_machine(data, claims));
     if machines.len() == 1 {
-        return by_machine.next().unwrap_or_else(|| Ok(vec![]));
+        return by_machine.next().unwrap_or_default();
     }
-    let mut by_machine: Vec<_> = by_machine.map(|found| found.map(Vec::into_iter)).collect::<Result<_, _>>()?;
+    let mut by_machine: Vec<_> = by_machine.map(Vec::into_iter).collect();
     let of_claim = |_: &schema::Claim| {
         let verdicts: Vec<Verdict> = by_machine.iter_mut().filter_map(Iterator::next).collect();
         machines::together(&machines, verdicts)
     };
-    Ok(claims.claims.iter().filter_map(of_claim).collect())
+    claims.claims.iter().filter_map(of_claim).collect()
 }
 
-fn judge_machine(data: &Data, claims: &Claims) -> Result<Vec<Verdict>, ReportError> {
-    let results = evaluate::Results::new(data).map_err(ReportError::Frame)?;
+fn judge_machine(data: &Data, claims: &Claims) -> Vec<Verdict> {
+    let results = evaluate::Results { data };
     claims.claims.iter().map(|claim| verdict::judge(&results, claim)).collect()
 }

@@ -1,15 +1,12 @@
-//! Expressions compiled to lazy dataframe expressions. What comes back are values with the ids of the rows they are
-//! made of; intervals are added by those who know the rows.
+//! Which rows a claim looks at, and the values it takes of them. Intervals are added by those who know the rows.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 
-use polars::prelude::{
-    Column, DataFrame, DataType, Expr, IntoLazy, JoinArgs, JoinType, LazyFrame, PolarsResult, col, lit,
-};
-
-use super::schema::{Counterpart, Event, Filter, Key, Pairing, Quantity, Reduce};
+use super::schema::{Counterpart, Event, Filter, Key, Pairing, Quantity};
 use crate::backend::BackendKind;
-use crate::store::cell::Cell;
+use crate::report::tables::memory::engine_bytes;
+use crate::report::tables::numerics::{has_infinity, has_nan};
+use crate::store::schema::{ResultRow, Status};
 
 /// Rows a claim may look at.
 #[derive(Debug, Clone)]
@@ -20,13 +17,20 @@ pub struct Admitted {
     pub environments: Option<Vec<String>>,
 }
 
+impl Admitted {
+    fn admits(&self, row: &ResultRow) -> bool {
+        let here = |known: &Vec<String>| row.environment.as_ref().is_some_and(|id| known.contains(id));
+        (self.emulated || row.emulated == Some(false)) && self.environments.as_ref().is_none_or(here)
+    }
+}
+
 /// A value made of two rows; `None` where it is undefined.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Pair {
-    /// Id of the numerator's row.
-    pub numerator: String,
-    /// Id of the denominator's row.
-    pub denominator: String,
+#[derive(Debug, Clone)]
+pub struct Pair<'a> {
+    /// The numerator's row.
+    pub numerator: &'a ResultRow,
+    /// The denominator's row.
+    pub denominator: &'a ResultRow,
     /// The numerator's value.
     pub first: Option<f64>,
     /// The denominator's value.
@@ -34,196 +38,118 @@ pub struct Pair {
 }
 
 /// Measured rows that pass the filter.
-pub fn rows(frame: &DataFrame, filter: &Filter, admitted: &Admitted) -> LazyFrame {
-    let measured = col("status").eq(lit("ok"));
-    frame.clone().lazy().filter(measured.and(predicate(frame, filter)).and(admission(admitted)))
+pub fn rows<'a>(all: &'a [ResultRow], filter: &Filter, admitted: &Admitted) -> Vec<&'a ResultRow> {
+    of_status(all, Status::Ok, filter).filter(|row| admitted.admits(row)).collect()
 }
 
-/// Ids of rows that pass the filter and failed. Whether they would have been emulated is not known.
-///
-/// # Errors
-/// The dataframe library's own.
-pub fn failed(frame: &DataFrame, filter: &Filter, admitted: &Admitted) -> PolarsResult<Vec<String>> {
+/// Rows that pass the filter and failed. Whether they would have been emulated is not known.
+pub fn failed<'a>(all: &'a [ResultRow], filter: &Filter, admitted: &Admitted) -> Vec<&'a ResultRow> {
     let any = Admitted { emulated: true, ..admitted.clone() };
-    let failed = col("status").eq(lit("failed"));
-    ids(frame.clone().lazy().filter(failed.and(predicate(frame, filter)).and(admission(&any))))
+    of_status(all, Status::Failed, filter).filter(|row| any.admits(row)).collect()
 }
 
 /// Number of rows that pass the filter and are still to be run.
-///
-/// # Errors
-/// The dataframe library's own.
-pub fn pending(frame: &DataFrame, filter: &Filter) -> PolarsResult<usize> {
-    let pending = col("status").eq(lit("pending")).and(predicate(frame, filter));
-    Ok(frame.clone().lazy().filter(pending).select([col("id")]).collect()?.height())
+pub fn pending(all: &[ResultRow], filter: &Filter) -> usize {
+    of_status(all, Status::Pending, filter).count()
 }
 
-/// Ids of the rows.
-///
-/// # Errors
-/// The dataframe library's own.
-pub fn ids(rows: LazyFrame) -> PolarsResult<Vec<String>> {
-    strings(rows.select([col("id")]).collect()?.column("id")?)
-}
-
-/// Ids and values of a quantity.
-///
-/// # Errors
-/// The dataframe library's own.
-pub fn values(rows: LazyFrame, of: Quantity) -> PolarsResult<Vec<(String, Option<f64>)>> {
-    let found = rows.select([col("id"), quantity(of).alias("value")]).collect()?;
-    Ok(strings(found.column("id")?)?.into_iter().zip(numbers(found.column("value")?)?).collect())
-}
-
-/// Ids of the rows in which an event happened, in the compared pass or in any other that was examined.
-///
-/// # Errors
-/// The dataframe library's own.
-pub fn events(rows: LazyFrame, event: Event) -> PolarsResult<Vec<String>> {
-    let happened = match event {
-        Event::Nan => &["nan_count", "nan_forwards"][..],
-        Event::NonFinite => &["nan_count", "nan_forwards", "inf_count", "inf_forwards"],
+/// A row's value of a quantity. NaN is undefined, like null: it must not win a comparison.
+pub fn value(row: &ResultRow, of: Quantity) -> Option<f64> {
+    let count = |value: Option<u64>| value.map(|value| value as f64);
+    let value = match of {
+        Quantity::LatencyP50Ms => row.latency_p50_ms,
+        Quantity::EngineMemoryBytes => count(engine_bytes(row)),
+        Quantity::ProcessPeakBytes => count(row.process_peak_bytes),
+        Quantity::CosineMin => row.cosine_min,
+        Quantity::MaxAbsError => row.max_abs_error,
+        Quantity::RelativeL2Error => row.relative_l2_error,
+        Quantity::NanShare => Some(count(row.nan_count)? / count(row.output_elements)?),
+        Quantity::NanRate => Some(count(row.nan_forwards)? / count(row.forwards)?),
+        Quantity::TaskAccuracy => row.task_accuracy,
+        Quantity::Perplexity => row.perplexity,
     };
-    let any = happened.iter().map(|name| col(*name).fill_null(lit(0_u64)).gt(lit(0_u64))).reduce(Expr::or);
-    ids(rows.filter(any.unwrap_or_else(|| lit(false))))
+    value.filter(|value| value.is_finite())
 }
 
-/// Joins rows of one filter with those of another; ids of both.
-///
-/// # Errors
-/// The dataframe library's own.
-pub fn counterparts(
-    frame: &DataFrame,
-    filter: &Filter,
-    counterpart: &Counterpart,
-    admitted: &Admitted,
-) -> PolarsResult<Vec<(String, String)>> {
-    let pairing = Pairing {
-        of: Quantity::NanShare,
-        numerator: filter.clone(),
-        denominator: counterpart.filter.clone(),
-        joined_by: counterpart.joined_by.clone(),
-        reduce: Reduce::Each,
-    };
-    Ok(pairs(frame, &pairing, admitted)?.into_iter().map(|pair| (pair.numerator, pair.denominator)).collect())
-}
-
-/// Joins numerator and denominator rows; a row is never paired with itself.
-///
-/// # Errors
-/// The dataframe library's own.
-pub fn pairs(frame: &DataFrame, pairing: &Pairing, admitted: &Admitted) -> PolarsResult<Vec<Pair>> {
-    let keys: Vec<Expr> = pairing.joined_by.iter().map(|key| col(key_name(*key))).collect();
-    let side = |filter: &Filter, id: &str, value: &str| {
-        let mut wanted = keys.clone();
-        wanted.push(col("id").alias(id));
-        wanted.push(quantity(pairing.of).alias(value));
-        rows(frame, filter, admitted).select(wanted)
-    };
-    let found = side(&pairing.numerator, "numerator", "first")
-        .join(
-            side(&pairing.denominator, "denominator", "second"),
-            keys.clone(),
-            keys.clone(),
-            JoinArgs::new(JoinType::Inner),
-        )
-        .filter(col("numerator").neq(col("denominator")))
-        .collect()?;
-    let ids = strings(found.column("numerator")?)?.into_iter().zip(strings(found.column("denominator")?)?);
-    let values = numbers(found.column("first")?)?.into_iter().zip(numbers(found.column("second")?)?);
-    let mut pairs: Vec<Pair> = ids
-        .zip(values)
-        .map(|((numerator, denominator), (first, second))| Pair { numerator, denominator, first, second })
-        .collect();
-    // A join promises no order.
-    pairs.sort_by(|a, b| (&a.numerator, &a.denominator).cmp(&(&b.numerator, &b.denominator)));
-    Ok(pairs)
-}
-
-fn quantity(of: Quantity) -> Expr {
-    let known = |name: &str| col(name).cast(DataType::Float64);
-    match of {
-        Quantity::LatencyP50Ms => known("latency_p50_ms"),
-        // An engine without its weights' size has no account; scratch it does not know is none it allocates.
-        Quantity::EngineMemoryBytes => {
-            known("weights_bytes") + known("activations_bytes") + known("workspace_bytes").fill_null(lit(0.0))
-        }
-        Quantity::ProcessPeakBytes => known("process_peak_bytes"),
-        Quantity::CosineMin => known("cosine_min"),
-        Quantity::MaxAbsError => known("max_abs_error"),
-        Quantity::RelativeL2Error => known("relative_l2_error"),
-        Quantity::NanShare => known("nan_count") / known("output_elements"),
-        Quantity::NanRate => known("nan_forwards") / known("forwards"),
-        Quantity::TaskAccuracy => known("task_accuracy"),
-        Quantity::Perplexity => known("perplexity"),
+/// Whether an event happened in the compared pass, or in any other that was examined.
+pub fn happened(row: &ResultRow, event: Event) -> bool {
+    match event {
+        Event::Nan => has_nan(row),
+        Event::NonFinite => has_nan(row) || has_infinity(row),
     }
 }
 
-fn admission(admitted: &Admitted) -> Expr {
-    let native = if admitted.emulated { lit(true) } else { col("emulated").eq(lit(false)) };
-    match &admitted.environments {
-        None => native,
-        Some(environments) => native.and(one_of("environment", environments.iter().map(|id| lit(id.clone())))),
+/// Rows of one filter with those of another that agree in the columns of `counterpart`.
+pub fn counterparts<'a>(
+    all: &'a [ResultRow],
+    filter: &Filter,
+    counterpart: &Counterpart,
+    admitted: &Admitted,
+) -> Vec<(&'a ResultRow, &'a ResultRow)> {
+    joined(rows(all, filter, admitted), rows(all, &counterpart.filter, admitted), &counterpart.joined_by)
+}
+
+/// Numerator and denominator rows that agree in the columns of `pairing`, with their values.
+pub fn pairs<'a>(all: &'a [ResultRow], pairing: &Pairing, admitted: &Admitted) -> Vec<Pair<'a>> {
+    let side = |filter: &Filter| rows(all, filter, admitted);
+    joined(side(&pairing.numerator), side(&pairing.denominator), &pairing.joined_by)
+        .into_iter()
+        .map(|(numerator, denominator)| Pair {
+            numerator,
+            denominator,
+            first: value(numerator, pairing.of),
+            second: value(denominator, pairing.of),
+        })
+        .collect()
+}
+
+/// Every pair that agrees in these columns, in the order of ids; a row is never paired with itself.
+fn joined<'a>(
+    first: Vec<&'a ResultRow>,
+    second: Vec<&'a ResultRow>,
+    keys: &[Key],
+) -> Vec<(&'a ResultRow, &'a ResultRow)> {
+    let key = |row: &ResultRow| keys.iter().map(|key| column(row, *key)).collect::<Vec<String>>();
+    let mut others: HashMap<Vec<String>, Vec<&ResultRow>> = HashMap::new();
+    for row in second {
+        others.entry(key(row)).or_default().push(row);
+    }
+    let of = |row: &'a ResultRow| others.get(&key(row)).into_iter().flatten().map(move |other| (row, *other));
+    let mut pairs: Vec<_> = first.into_iter().flat_map(of).filter(|(row, other)| row.id != other.id).collect();
+    pairs.sort_by(|a, b| (&a.0.id, &a.1.id).cmp(&(&b.0.id, &b.1.id)));
+    pairs
+}
+
+fn column(row: &ResultRow, key: Key) -> String {
+    match key {
+        Key::Backend => row.backend.to_string(),
+        Key::Model => row.model.clone(),
+        Key::Precision => row.precision.clone(),
+        Key::BatchSize => row.batch_size.to_string(),
+        Key::SequenceLength => row.sequence_length.to_string(),
+        Key::Input => row.input.clone(),
     }
 }
 
 /// The filter's rows; never those of the mock backend, which is an instrument for testing the runner, nor those of weights
 /// with an injected outlier, which are no model of the paper.
-fn predicate(frame: &DataFrame, filter: &Filter) -> Expr {
-    let text = |values: &[String]| values.iter().cloned().map(lit).collect::<Vec<Expr>>();
-    let conditions = [
-        ("backend", named(&filter.backend)),
-        ("device", named(&filter.device)),
-        ("model", text(&filter.model)),
-        ("precision", text(&filter.precision)),
-        ("batch_size", filter.batch_size.iter().map(|&value| lit(value)).collect()),
-        ("sequence_length", filter.sequence_length.iter().map(|&value| lit(value)).collect()),
-        ("input", text(&filter.input)),
-        ("input_kind", named(&filter.input_kind)),
-    ];
-    let real = col("backend").neq(lit(BackendKind::Mock.name())).and(col("injection").is_null());
-    let real = if filter.input_prefix.is_empty() {
-        real
-    } else {
-        real.and(one_of("input", inputs_beginning(frame, &filter.input_prefix).into_iter().map(lit)))
-    };
-    conditions
-        .into_iter()
-        .filter(|(_, allowed)| !allowed.is_empty())
-        .fold(real, |all, (column, allowed)| all.and(one_of(column, allowed.into_iter())))
+fn of_status<'a>(all: &'a [ResultRow], status: Status, filter: &Filter) -> impl Iterator<Item = &'a ResultRow> {
+    let real = |row: &&ResultRow| row.backend != BackendKind::Mock && row.injection.is_none();
+    all.iter().filter(move |row| row.status == status).filter(real).filter(move |row| passes(row, filter))
 }
 
-/// Names of inputs that begin with one of `prefixes`.
-fn inputs_beginning(frame: &DataFrame, prefixes: &[String]) -> BTreeSet<String> {
-    let names = frame.column("input").and_then(strings).unwrap_or_default();
-    names.into_iter().filter(|name| prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()))).collect()
-}
-
-fn named<T: Cell<Stored = String>>(values: &[T]) -> Vec<Expr> {
-    values.iter().filter_map(Cell::store).map(lit).collect()
-}
-
-/// False for no values.
-fn one_of(column: &str, allowed: impl Iterator<Item = Expr>) -> Expr {
-    allowed.fold(lit(false), |any, value| any.or(col(column).eq(value)))
-}
-
-fn key_name(key: Key) -> &'static str {
-    match key {
-        Key::Backend => "backend",
-        Key::Model => "model",
-        Key::Precision => "precision",
-        Key::BatchSize => "batch_size",
-        Key::SequenceLength => "sequence_length",
-        Key::Input => "input",
+fn passes(row: &ResultRow, filter: &Filter) -> bool {
+    fn one_of<T: PartialEq>(allowed: &[T], value: &T) -> bool {
+        allowed.is_empty() || allowed.contains(value)
     }
-}
-
-fn strings(column: &Column) -> PolarsResult<Vec<String>> {
-    Ok(column.str()?.iter().flatten().map(str::to_owned).collect())
-}
-
-/// NaN is undefined, like null: it must not win a comparison.
-fn numbers(column: &Column) -> PolarsResult<Vec<Option<f64>>> {
-    Ok(column.f64()?.iter().map(|value| value.filter(|value| value.is_finite())).collect())
+    let begins = |prefix: &String| row.input.starts_with(prefix.as_str());
+    one_of(&filter.backend, &row.backend)
+        && one_of(&filter.device, &row.device)
+        && one_of(&filter.model, &row.model)
+        && one_of(&filter.precision, &row.precision)
+        && one_of(&filter.batch_size, &row.batch_size)
+        && one_of(&filter.sequence_length, &row.sequence_length)
+        && one_of(&filter.input, &row.input)
+        && one_of(&filter.input_kind, &row.input_kind)
+        && (filter.input_prefix.is_empty() || filter.input_prefix.iter().any(begins))
 }

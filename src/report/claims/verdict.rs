@@ -10,7 +10,6 @@ use super::machines::MachineVerdict;
 use super::query::Admitted;
 use super::read::ClaimsError;
 use super::schema::{CLAIMS_VERSION, Check, Claim, Claims, Expect, Expression, Scope, Slack};
-use crate::report::ReportError;
 use crate::report::data::Data;
 
 /// What the results say of a claim.
@@ -127,35 +126,30 @@ pub struct CheckedValue {
 }
 
 /// Judges one claim.
-///
-/// # Errors
-/// [`ReportError::Frame`] when the dataframe library fails.
-pub fn judge(results: &Results, claim: &Claim) -> Result<Verdict, ReportError> {
+pub fn judge(results: &Results, claim: &Claim) -> Verdict {
     let verdict = blank(claim);
     let environments = match usable_environments(results.data, &claim.scope) {
         Ok(environments) => environments,
         Err(lacking) => {
-            return Ok(Verdict {
+            return Verdict {
                 outcome: Outcome::NoHardware,
                 why: format!("{lacking}, so nothing here can answer it: it needs {}.", claim.hardware),
                 explanation: format!("{lacking}. {}", to_obtain(claim)),
                 ..verdict
-            });
+            };
         }
     };
     if claim.requires_experiment && results.data.plan.name != claim.experiment {
         let explanation = format!("This run is of `{}`. {}", results.data.plan.name, to_obtain(claim));
         let name = &results.data.plan.name;
         let why = format!("It is about the experiment `{}`, and this is one of `{name}`.", claim.experiment);
-        return Ok(Verdict { why, explanation, ..verdict });
+        return Verdict { why, explanation, ..verdict };
     }
     let admitted =
         Admitted { emulated: claim.kind.admits_emulation() || claim.kind == super::schema::Kind::Count, environments };
-    let findings: Result<Vec<Finding>, _> =
-        claim.checks.iter().map(|check| results.evaluate(check, &admitted)).collect();
-    let findings = findings.map_err(ReportError::Frame)?;
-    let failed = results.failed(claim, &admitted).map_err(ReportError::Frame)?;
-    Ok(combine(verdict, claim, &findings, failed))
+    let findings: Vec<Finding> = claim.checks.iter().map(|check| results.evaluate(check, &admitted)).collect();
+    let failed = results.failed(claim, &admitted);
+    combine(verdict, claim, &findings, failed)
 }
 
 pub(super) fn blank(claim: &Claim) -> Verdict {

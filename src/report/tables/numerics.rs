@@ -75,6 +75,11 @@ pub fn has_nan(row: &ResultRow) -> bool {
     [row.nan_count, row.nan_forwards].into_iter().flatten().any(|count| count > 0)
 }
 
+/// The same of infinities.
+pub fn has_infinity(row: &ResultRow) -> bool {
+    [row.inf_count, row.inf_forwards].into_iter().flatten().any(|count| count > 0)
+}
+
 /// NaN and infinities among the output's elements.
 pub fn nonfinite_share(row: &ResultRow) -> Option<f64> {
     let (bad, all) = (row.nan_count? + row.inf_count?, row.output_elements?);
