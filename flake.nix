@@ -43,7 +43,7 @@
         # Without the fetched libraries: the reference backend, and what LD_LIBRARY_PATH or the variables name.
         inherit (rust) program;
         inherit (wheels) libraries minilm;
-        image = import ./nix/image.nix { inherit lib mixprec pkgs; };
+        image = import ./nix/image.nix { inherit lib mixprec pkgs self; };
       };
 
       # Every pinned wheel by its name in container/wheels.json.

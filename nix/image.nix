@@ -4,14 +4,20 @@
   lib,
   mixprec,
   pkgs,
+  self,
 }:
 pkgs.dockerTools.streamLayeredImage {
   name = "mixprec";
   tag = mixprec.version;
   contents = [ mixprec ];
+  # Manifests and licence lie where the other image has them, so that the same commands run in both. No links: what a manifest
+  # names beside its folder would be looked for beside the link's target.
   fakeRootCommands = ''
     install -d -m 1777 -o 10001 -g 10001 ./work
     install -d -m 1777 ./tmp
+    install -d ./opt/mixprec
+    cp -r ${../experiments} ./opt/mixprec/experiments
+    cp ${../LICENSE} ./opt/mixprec/LICENSE
   '';
   config = {
     Entrypoint = [ (lib.getExe mixprec) ];
@@ -29,8 +35,11 @@ pkgs.dockerTools.streamLayeredImage {
     ];
     Labels = {
       "org.opencontainers.image.title" = "mixprec";
+      "org.opencontainers.image.description" = mixprec.meta.description;
       "org.opencontainers.image.version" = mixprec.version;
       "org.opencontainers.image.licenses" = "Apache-2.0 AND MIT AND LicenseRef-NVIDIA";
-    };
+    }
+    # Changed files are no commit's.
+    // lib.optionalAttrs (self ? rev) { "org.opencontainers.image.revision" = self.rev; };
   };
 }

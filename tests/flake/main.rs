@@ -16,9 +16,10 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 /// What the flake reads: a copy of these is evaluated.
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "flake.nix",
     "flake.lock",
+    "LICENSE",
     "nix",
     "Cargo.toml",
     "Cargo.lock",
@@ -206,6 +207,32 @@ fn wheels_are_those_of_the_one_list() {
     let after = flake.wheel_paths();
     let changed: Vec<_> = before.keys().filter(|key| before[*key] != after[*key]).collect();
     assert_eq!(changed, ["cublas"]);
+}
+
+/// The README's commands run in either image, and both say the same of themselves.
+#[test]
+fn the_image_has_what_the_containers_recipe_has() {
+    let Some(flake) = Flake::new() else { return };
+    let function = "image: { inherit (image) fakeRootCommands; labels = builtins.attrNames image.config.Labels; }";
+    let image = flake.eval("packages.x86_64-linux.image", function);
+    let recipe = fs::read_to_string(repository().join("container/Containerfile")).unwrap();
+    let keys = recipe.split_whitespace().filter_map(|word| word.split_once('=')).map(|(key, _)| key);
+    // A folder is no repository, and then no commit is claimed.
+    let mut labels: Vec<&str> =
+        keys.filter(|key| key.starts_with("org.opencontainers.") && !key.ends_with(".revision")).collect();
+    labels.sort_unstable();
+    assert_eq!(image["labels"], serde_json::json!(labels));
+
+    // What the store would hold is in this test's own store, and only root may give files away.
+    let store = flake.folder.path().join("store/nix/store").display().to_string();
+    let commands = image["fakeRootCommands"].as_str().unwrap().replace("/nix/store", &store);
+    let script = format!("install() {{ mkdir -p \"${{@: -1}}\"; }}\n{commands}\nchmod -R u+w .");
+    let root = tempfile::tempdir().unwrap();
+    let output = Command::new("bash").args(["-euc", &script]).current_dir(root.path()).output().unwrap();
+    assert!(output.status.success(), "{}", both_streams(&output));
+    for file in ["LICENSE", "experiments/quick.yaml", "experiments/claims.yaml"] {
+        assert!(root.path().join("opt/mixprec").join(file).is_file(), "{file}");
+    }
 }
 
 /// The crates' checksums and the program's version are read from cargo's files, and the licence is stated.

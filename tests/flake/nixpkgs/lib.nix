@@ -5,6 +5,7 @@ in
 rec {
   inherit (builtins) attrNames attrValues elem mapAttrs;
 
+  optionalAttrs = condition: attributes: if condition then attributes else { };
   importJSON = path: builtins.fromJSON (builtins.readFile path);
   importTOML = path: builtins.fromTOML (builtins.readFile path);
 
