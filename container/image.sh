@@ -5,8 +5,8 @@
 #
 # Every OPTION goes to the builder, for instance --build-arg APT=live, --no-cache or --tag NAME.
 #
-# What the image says of itself comes from git: the commit, whether files differ from it, and the commit's time in
-# place of every other time, so that a commit makes one image. Without git the commit is unknown and the time is 0.
+# What the image says of itself comes from git: the commit, whether the program's sources differ from it, and the commit's
+# time in place of every other time, so that a commit makes one image. Without git the commit is unknown and the time is 0.
 # IMAGE_TOOL names another builder.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -18,26 +18,29 @@ fail() {
 
 # The builder: what IMAGE_TOOL names, else the first that is there.
 builder() {
-    local tool
-    for tool in ${IMAGE_TOOL:-buildah podman docker}; do
+    local tool tools=(buildah podman docker)
+    if [ -n "${IMAGE_TOOL:-}" ]; then tools=("$IMAGE_TOOL"); fi
+    for tool in "${tools[@]}"; do
         if command -v "$tool" >/dev/null 2>&1; then
             printf '%s\n' "$tool"
             return
         fi
     done
-    fail "none of ${IMAGE_TOOL:-buildah, podman, docker} is here: install one of them"
+    fail "none of ${tools[*]} is here: install one of them"
 }
 
+# What goes into the binary, as build.rs counts it: the program's own word on whether it is what its commit holds.
+mapfile -t sources < <(sed -n '/^const SOURCES/,/^];/s/^ *"\(.*\)",$/\1/p' build.rs)
+[ ${#sources[@]} -gt 0 ] || fail "build.rs has no list of sources"
+
+# A build started from a git hook has that hook's repository in its environment.
+unset GIT_DIR GIT_WORK_TREE
 commit='' dirty='' time=0
 if git ls-files --error-unmatch Cargo.toml >/dev/null 2>&1; then
     commit=$(git rev-parse HEAD)
     time=$(git log -1 --format=%ct)
     dirty=false
-    # Files that get into the image; the same commit with others is not the same image.
-    if [ -n "$(git status --porcelain -- Cargo.toml Cargo.lock flake.lock LICENSE build.rs src paper/templates \
-        paper/fonts experiments container .dockerignore)" ]; then
-        dirty=true
-    fi
+    if [ -n "$(git status --porcelain -- "${sources[@]}")" ]; then dirty=true; fi
 fi
 version=$(sed -n 's/^version *= *"\(.*\)"/\1/p' Cargo.toml)
 

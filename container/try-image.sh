@@ -48,29 +48,44 @@ runroot = "$STATE/run"
 END
 export CONTAINERS_STORAGE_CONF=$STATE/storage.conf BUILDAH_ISOLATION=chroot
 
+# A toolchain that has been updated is another image.
+RUST=localhost/rust-here:$(rustc --version | tr -cs '[:alnum:].\n' - | sed 's/-$//')
+readonly RUST
+
+has_image() { buildah inspect --type image "$1" >/dev/null 2>&1; }
+
 # Makes the two base images: Debian, and Debian with this machine's Rust.
 make_bases() {
-    if buildah inspect --type image localhost/rust-here >/dev/null 2>&1; then
-        say "the base images are there"
-        return
-    fi
-    mkdir -p "$STATE/base" "$STATE/rust"
-    say "making Debian's base image"
-    SOURCE_DATE_EPOCH=0 mmdebstrap --quiet --variant=minbase --include=ca-certificates bookworm "$STATE/base/rootfs.tar"
-    buildah build --quiet --timestamp 0 --tag localhost/debian-here --file - "$STATE/base" >/dev/null <<'END'
+    if has_image localhost/debian-here; then
+        say "Debian's base image is there"
+    else
+        say "making Debian's base image"
+        mkdir -p "$STATE/base"
+        SOURCE_DATE_EPOCH=0 mmdebstrap --quiet --variant=minbase --include=ca-certificates bookworm "$STATE/base/rootfs.tar"
+        buildah build --quiet --timestamp 0 --tag localhost/debian-here --file - "$STATE/base" >/dev/null <<'END'
 FROM scratch
 ADD rootfs.tar /
 CMD ["bash"]
 END
+        rm -r "$STATE/base"
+    fi
+    if has_image "$RUST"; then
+        say "$RUST is there"
+        return
+    fi
     say "adding $(rustc --version)"
+    mkdir -p "$STATE/rust"
     tar --create --file "$STATE/rust/toolchain.tar" --directory "$(rustc --print sysroot)" --exclude=share \
         --exclude=lib/rustlib/src bin lib libexec
-    buildah build --quiet --timestamp 0 --tag localhost/rust-here --file - "$STATE/rust" >/dev/null <<END
+    buildah build --quiet --timestamp 0 --tag "$RUST" --file - "$STATE/rust" >/dev/null <<END
 FROM localhost/debian-here
 ADD toolchain.tar /usr/local/
 ENV CARGO_HOME=$CARGO
 END
-    rm -r "$STATE/base" "$STATE/rust"
+    rm -r "$STATE/rust"
+    # Those of older toolchains only take room.
+    buildah images --format '{{.Name}}:{{.Tag}}' | sed -n '/^localhost\/rust-here:/p' | grep -Fxv "$RUST" |
+        xargs -r buildah rmi >/dev/null || true
 }
 
 # Takes over what another build has compiled, without what it made of this program.
@@ -102,13 +117,21 @@ build() {
     )
     # All that the lock names has been fetched, and no other is wanted.
     printf '[net]\noffline = true\n' >"$STATE/config.toml"
-    IMAGE_TOOL=buildah container/image.sh --iidfile "$id_file" "${volumes[@]}" --build-arg RUST=localhost/rust-here \
+    IMAGE_TOOL=buildah container/image.sh --iidfile "$id_file" "${volumes[@]}" --build-arg "RUST=$RUST" \
         --build-arg BASE=localhost/debian-here --build-arg APT=live "$@"
 }
 
+container=
+# The working container goes, whatever has failed in it.
+remove_container() {
+    [ -z "$container" ] || buildah rm "$container" >/dev/null
+    container=
+}
+trap remove_container EXIT
+
 # Runs the commands a reader would, in the image $1: what is here, then quick.yaml for RUN_SECONDS, then its report.
 exercise() {
-    local container pinned status=0 manifest=/opt/mixprec/experiments/quick.yaml
+    local pinned status=0 manifest=/opt/mixprec/experiments/quick.yaml
     container=$(buildah from "$1")
     [ "$(buildah run "$container" id -u)" -eq 10001 ] || fail "the image runs as root"
     # A reader's own user, so that results in a mounted folder belong to them.
@@ -125,7 +148,7 @@ exercise() {
     esac
     buildah run "$container" mixprec report runs/quick
     buildah run "$container" test -s runs/quick/report/report.html
-    buildah rm "$container" >/dev/null
+    remove_container
 }
 
 make_bases

@@ -63,7 +63,7 @@ pub fn read_samples(dir: &Path) -> Result<Vec<SampleRow>, StoreError> {
     SampleRow::from_frame(&read(&path)?).map_err(|detail| StoreError::damaged(&path, detail))
 }
 
-/// The rows as a dataframe, for lazy expressions.
+/// The rows as a dataframe.
 ///
 /// # Errors
 /// The dataframe library's own.
