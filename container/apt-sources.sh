@@ -30,7 +30,7 @@ esac
 # An archive that is named elsewhere would be used as it is today.
 folder=$(dirname "$file")
 for other in "$folder"/*.sources "$folder"/*.list "${folder%.d}"; do
-    if [ -f "$other" ] && [ "$other" != "$file" ] && grep -q '^[[:space:]]*[^#[:space:]]' "$other"; then
+    if [ -f "$other" ] && [ "${other##*/}" != "${file##*/}" ] && grep -q '^[[:space:]]*[^#[:space:]]' "$other"; then
         fail "$other names archives, too, and they are not pinned; remove it, or build with --build-arg APT=live"
     fi
 done
@@ -47,10 +47,10 @@ awk '
             # Pinned already.
             count = split(uris, words)
             for (i = 1; i <= count; i++) {
-                if (!is_snapshot(words[i])) { missing = 1; exit }
+                if (!is_snapshot(words[i])) { missing = 1; exit 1 }
                 snapshot = snapshot (i > 1 ? " " : "") words[i]
             }
-            if (count == 0) { missing = 1; exit }
+            if (count == 0) { missing = 1; exit 1 }
         }
         print "URIs: " snapshot
         print "Check-Valid-Until: no"

@@ -140,9 +140,59 @@ fn packages_come_from_the_snapshot_that_the_base_image_records() {
     }
     assert!(text.contains("Suites: bookworm bookworm-updates\n"), "{text}");
 
+    let again = sources.pin("recorded");
+    assert!(again.status.success(), "{}", both_streams(&again));
+    assert_eq!(sources.text(), text);
+
     let live = Sources::of(RECORDED);
     assert!(live.pin("live").status.success());
     assert_eq!(live.text(), RECORDED);
+}
+
+/// Names of fields may be written in any case, and a value may go on in further lines.
+#[cfg(unix)]
+#[test]
+fn fields_are_read_as_apt_reads_them() {
+    let lines = "uris:\n http://archive.invalid/debian\n# a comment\n http://mirror.invalid/debian\n";
+    for text in [
+        RECORDED.replace("URIs:", "uris:").replace("Suites:", "check-valid-until: yes\nSUITES:"),
+        RECORDED.replace("URIs: http://archive.invalid/debian\n", lines),
+    ] {
+        let sources = Sources::of(&text);
+        let output = sources.pin("recorded");
+        assert!(output.status.success(), "{}", both_streams(&output));
+        let pinned = sources.text();
+        assert!(!pinned.contains("archive.invalid") && !pinned.contains("mirror.invalid"), "{pinned}");
+        assert!(!pinned.contains("yes") && pinned.matches("Check-Valid-Until: no\n").count() == 2, "{pinned}");
+    }
+    // An address with a moment in it is a snapshot, whoever has put it there; of several, each.
+    let snapshot = "http://snapshots.invalid/debian/20260815T000000Z";
+    for (second, is_pinned) in [(snapshot, true), ("http://archive.invalid/debian", false)] {
+        let sources = Sources::of(&format!("Types: deb\nURIs: {snapshot} {second}\nSuites: bookworm\n"));
+        assert_eq!(sources.pin("recorded").status.success(), is_pinned, "{second}");
+    }
+}
+
+/// Packages of another file would be of today.
+#[cfg(unix)]
+#[test]
+fn other_sources_are_refused_by_name() {
+    for (name, text, expected) in [
+        ("another.list", "deb http://archive.invalid/debian bookworm main\n", Some("another.list names archives")),
+        ("another.sources", "Types: deb\nURIs: http://archive.invalid\n", Some("another.sources names archives")),
+        ("empty.list", "# deb http://archive.invalid/debian bookworm main\n\n", None),
+        ("another.list.save", "deb http://archive.invalid/debian bookworm main\n", None),
+    ] {
+        let sources = Sources::of(RECORDED);
+        fs::write(sources.folder.path().join(name), text).unwrap();
+        let output = sources.pin("recorded");
+        let said = both_streams(&output);
+        assert_eq!(output.status.success(), expected.is_none(), "{name}: {said}");
+        if let Some(expected) = expected {
+            assert!(said.contains(expected) && said.contains("--build-arg APT=live"), "{name}: {said}");
+            assert_eq!(sources.text(), RECORDED);
+        }
+    }
 }
 
 /// Half pinned is not pinned.
@@ -164,14 +214,51 @@ fn sources_that_record_no_snapshot_are_refused_and_left_alone() {
     assert!(both_streams(&sources.pin("recorder")).contains("unknown mode: recorder"));
 }
 
-/// What `make image` hands to a builder, with a builder that only says what it was asked.
+/// A builder that only says what it was asked, in a folder whose name has a space.
+#[cfg(unix)]
+fn builder(folder: &Path) -> PathBuf {
+    let tool = folder.join("a folder/docker");
+    fs::create_dir(tool.parent().unwrap()).unwrap();
+    fs::write(&tool, "#!/bin/sh\nprintf '%s\\n' \"$@\" \"time $SOURCE_DATE_EPOCH\"\n").unwrap();
+    fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    tool
+}
+
+/// The program says of itself whether it is what its commit holds; what else is in the image is no part of it.
+#[cfg(unix)]
+#[test]
+fn only_changes_to_the_programs_sources_are_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let tool = builder(folder.path());
+    let root = folder.path().join("repository");
+    for name in ["build.rs", "Cargo.toml", "LICENSE", "container/image.sh", "src/main.rs"] {
+        fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
+        fs::copy(repository().join(name), root.join(name)).unwrap();
+    }
+    for arguments in [&["init", "--quiet"][..], &["add", "."], &["commit", "--quiet", "--message", "all"]] {
+        let mut git = Command::new("git");
+        git.current_dir(&root).args(["-c", "user.name=nobody", "-c", "user.email=nobody@invalid"]).args(arguments);
+        let output = git.env_remove("GIT_DIR").env_remove("GIT_WORK_TREE").output();
+        if !output.is_ok_and(|output| output.status.success()) {
+            println!("skipped: git is not there, or makes no commit");
+            return;
+        }
+    }
+    for (changed, expected) in [("LICENSE", "DIRTY=false"), ("src/main.rs", "DIRTY=true")] {
+        fs::write(root.join(changed), "changed").unwrap();
+        let output =
+            Command::new("bash").arg(root.join("container/image.sh")).env("IMAGE_TOOL", &tool).output().unwrap();
+        let said = both_streams(&output);
+        assert!(output.status.success() && said.lines().any(|line| line == expected), "{changed}: {said}");
+    }
+}
+
+/// What `make image` hands to a builder.
 #[cfg(unix)]
 #[test]
 fn the_builder_is_told_what_the_image_is_made_of() {
     let folder = tempfile::tempdir().unwrap();
-    let tool = folder.path().join("docker");
-    fs::write(&tool, "#!/bin/sh\nprintf '%s\\n' \"$@\" \"time $SOURCE_DATE_EPOCH\"\n").unwrap();
-    fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let tool = builder(folder.path());
     let run = |tool: &Path| {
         let script = repository().join("container/image.sh");
         Command::new("bash").arg(script).arg("--no-cache").env("IMAGE_TOOL", tool).output().unwrap()
