@@ -160,9 +160,9 @@ fn sections(data: &Data, headline: &dyn Fn() -> Table) -> Result<Vec<Section>, R
             "Latency",
             LATENCY,
             figures::latency(data)?,
-            [tables::latency::latency(data), appendix(tables::latency::details(data))].concat(),
+            appendix([tables::latency::latency(data), tables::latency::details(data)].concat()),
         ),
-        section("throughput", "Throughput", THROUGHPUT, vec![], tables::latency::throughput(data)),
+        section("throughput", "Throughput", THROUGHPUT, vec![], appendix(tables::latency::throughput(data))),
         section("speedup", "Speed-up over the CPU", SPEEDUP, vec![], tables::speedup::over_cpu_baseline(data)),
         section(
             "precision",

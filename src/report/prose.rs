@@ -50,20 +50,28 @@ pub fn silent_rows(experiments: &[&Data]) -> String {
 
 /// What a policy does to answers on labelled sentences, backend by backend, beside FP32 of the same backend and shape.
 pub fn quality(experiments: &[&Data], preset: Preset) -> String {
-    let mut found = Vec::new();
+    let mut found: Vec<(&str, String, Vec<String>)> = Vec::new();
     for group in experiments.iter().flat_map(|data| data.groups()) {
         for row in group.rows.iter().copied().filter(|row| row.precision == preset.name() && row.injection.is_none()) {
             let base = group.row(&series(row).fp32(), shape(row)).filter(|base| base.id != row.id);
-            found.extend(base.and_then(|base| beside(base, row)));
+            let Some(text) = base.and_then(|base| beside(base, row)) else { continue };
+            let backend = row.backend.to_string();
+            match found.iter_mut().find(|(model, known, _)| *model == group.model && *known == text) {
+                Some((.., backends)) => backends.push(backend),
+                None => found.push((group.model, text, vec![backend])),
+            }
         }
     }
+    let each = found.iter().map(|(model, text, backends)| format!("{model} {text} ({})", backends.join(", ")));
     match found.is_empty() {
         true => format!("No classifier was scored under {} and fp32.", preset.name()),
-        false => format!("Right answers under {} and under fp32: {}.", preset.name(), found.join("; ")),
+        false => {
+            format!("Right answers under {} and under fp32: {}.", preset.name(), each.collect::<Vec<_>>().join("; "))
+        }
     }
 }
 
-/// `bert-base-sst2 on cuda 747 and 765 of 872, 40 answers differ, McNemar p = 0.006`
+/// `747 and 765 of 872, 40 answers differ, McNemar p = 0.006`
 fn beside(base: &ResultRow, row: &ResultRow) -> Option<String> {
     let (right, before, all) = (row.task_correct?, base.task_correct?, row.task_total?);
     let flips = match flips(base, row)? {
@@ -71,5 +79,5 @@ fn beside(base: &ResultRow, row: &ResultRow) -> Option<String> {
         n => format!("{} answers differ", numbers::count(n as u64)),
     };
     let p_value = mcnemar_p(base, row).map(|p| format!(", McNemar p = {p}")).unwrap_or_default();
-    Some(format!("{} on {} {right} and {before} of {all}, {flips}{p_value}", row.model, row.backend))
+    Some(format!("{right} and {before} of {all}, {flips}{p_value}"))
 }

@@ -73,7 +73,7 @@ fn an_artifact_says_what_it_is_and_can_be_checked() {
         "# h200: reference output",
         "commit 0123456789abcdef0123456789abcdef01234567",
         "NVIDIA H200, driver 580.65.06; Example CPU",
-        "| `.` | paper | 20 measured | `mixprec run experiments/paper.yaml` |",
+        "| `.` | paper | 20 measured | `experiments/paper.yaml` |",
         "| `repeat` | paper |",
         "| `downstream` | downstream |",
         "make replay ARTIFACT=artifacts/h200",

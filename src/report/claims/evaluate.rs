@@ -37,6 +37,8 @@ pub struct Finding {
     pub answered: Answered,
     /// What was found.
     pub explanation: String,
+    /// What was left out of it, and why.
+    pub left_out: Option<String>,
 }
 
 /// A value and the rows it is made of.
@@ -103,9 +105,7 @@ impl<'a> Results<'a> {
             }
             finding.explanation = joined(&finding.explanation, &format!("{remark}."));
         }
-        if let Some(remark) = disturbed.filter(|_| finding.met.is_some()) {
-            finding.explanation = joined(&finding.explanation, &remark);
-        }
+        finding.left_out = disturbed.filter(|_| finding.met.is_some());
         if finding.met.is_none() && undefined > 0 {
             finding.met = Some(Met::Straddles);
         }
@@ -187,6 +187,7 @@ impl<'a> Results<'a> {
             rows: rows.len(),
             answered: Answered::by(rows.into_iter()),
             explanation,
+            left_out: None,
         }
     }
 
@@ -222,6 +223,7 @@ impl<'a> Results<'a> {
             rows: done,
             answered: Answered::by(rows.into_iter()),
             explanation: format!("{} measured, {} still to run.", numbers::plural(done, "configuration"), most - done),
+            left_out: None,
         }
     }
 }
@@ -238,6 +240,7 @@ impl Finding {
             rows: 0,
             answered: Answered::default(),
             explanation: String::new(),
+            left_out: None,
         }
     }
 }
@@ -264,10 +267,10 @@ fn undisturbed(pairs: Vec<Pair>, of: Quantity) -> (Vec<Pair>, Option<String>) {
     match (disturbed.len(), calm.is_empty()) {
         (0, _) => (calm, None),
         (_, false) => {
-            (calm, Some(format!("{many} left out, measured while others used the CPUs or the clock ran wrong.")))
+            (calm, Some(format!("{many} left out, measured while others used the CPUs or the clock ran wrong")))
         }
         (_, true) => {
-            let text = "Others used the CPUs, or the clock ran wrong, in every one of them.";
+            let text = "others used the CPUs, or the clock ran wrong, in every one of them";
             (disturbed, Some(text.to_owned()))
         }
     }

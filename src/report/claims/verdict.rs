@@ -226,8 +226,7 @@ fn combine(verdict: Verdict, claim: &Claim, findings: &[Finding], failed: Option
         let found: Vec<String> = findings.iter().filter_map(of).collect();
         (!found.is_empty()).then(|| found.join("; "))
     };
-    let mut sentences: Vec<String> =
-        findings.iter().map(|finding| finding.explanation.clone()).filter(|text| !text.is_empty()).collect();
+    let mut sentences = found(findings);
     let answered = findings.iter().fold(Answered::default(), |all, finding| all.and(&finding.answered));
     let why = match outcome {
         Outcome::NotRun => failed.clone().unwrap_or_else(|| {
@@ -273,6 +272,13 @@ fn combine(verdict: Verdict, claim: &Claim, findings: &[Finding], failed: Option
     }
 }
 
+/// What each check found, and what was left out of it, in sentences.
+fn found(findings: &[Finding]) -> Vec<String> {
+    let left_out = |finding: &Finding| finding.left_out.as_ref().map(|text| format!("{text}."));
+    let of = |finding: &Finding| [Some(finding.explanation.clone()), left_out(finding)];
+    findings.iter().flat_map(of).flatten().filter(|text| !text.is_empty()).collect()
+}
+
 /// What each check found, its value, and the limit that this meets or misses: one sentence.
 fn why(claim: &Claim, findings: &[Finding]) -> String {
     let parts = claim.checks.iter().zip(findings).map(|(check, finding)| {
@@ -292,11 +298,12 @@ fn why(claim: &Claim, findings: &[Finding]) -> String {
             Some(Met::No) => format!("which misses {limit}"),
             _ => format!("on both sides of {limit}"),
         };
+        let left_out = finding.left_out.as_ref().map(|text| format!("; {text}")).unwrap_or_default();
         match (&check.expression, &finding.measured) {
             (Expression::Count(_), _) => format!("{found}, {meets}"),
             // Where each value counts, the whole range is what was measured.
-            (_, Some(measured)) if *measured != value => format!("{found}: {measured}{interval}, {meets}"),
-            _ => format!("{found}: {value}{interval}, {meets}"),
+            (_, Some(measured)) if *measured != value => format!("{found}: {measured}{interval}, {meets}{left_out}"),
+            _ => format!("{found}: {value}{interval}, {meets}{left_out}"),
         }
     });
     let parts: Vec<String> = parts.filter(|part| !part.is_empty()).collect();
