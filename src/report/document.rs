@@ -113,6 +113,9 @@ pub fn document(study: &Study, verdicts: Vec<Verdict>) -> Result<Document, Repor
     for other in &study.others {
         join(&mut sections, other)?;
     }
+    for table in sections.iter_mut().flat_map(|section| &mut section.tables) {
+        table.in_appendix |= table.rows.len() > LONGEST_IN_TEXT;
+    }
     let pins = pins::note(std::iter::once(data).chain(&study.others).flat_map(|data| &data.rows));
     Ok(Document {
         name: data.plan.name.clone(),
@@ -145,6 +148,9 @@ fn all_caveats(study: &Study) -> Vec<String> {
 fn section(slug: &str, title: &str, text: &str, figures: Vec<Figure>, tables: Vec<Table>) -> Section {
     Section { slug: slug.to_owned(), title: title.to_owned(), text: text.to_owned(), figures, tables }
 }
+
+/// Rows of a table that the paper has in its text: a shape each of the paper's grid, and a few more.
+const LONGEST_IN_TEXT: usize = 40;
 
 /// Full results: for the paper's appendix.
 fn appendix(tables: Vec<Table>) -> Vec<Table> {

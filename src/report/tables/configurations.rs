@@ -57,30 +57,31 @@ pub fn overview(data: &Data) -> Table {
 /// Rows without a measurement that were tried, grouped by reason.
 pub fn failures(data: &Data) -> Table {
     let caption = "Configurations that failed or were built but not executed, by reason.";
-    let mut groups: BTreeMap<(String, String, String), Vec<&ResultRow>> = BTreeMap::new();
+    let mut groups: BTreeMap<(String, String), Vec<&ResultRow>> = BTreeMap::new();
     for row in data.rows.iter().filter(|row| matches!(row.status, Status::Failed | Status::Built)) {
         let kind = match row.status {
             Status::Built => "not executed",
             _ => row.failure_kind.map_or("unknown", FailureKind::label),
         };
         let reason = row.reason.clone().unwrap_or_else(|| "no reason was recorded".to_owned());
-        groups.entry((series(row).label(), kind.to_owned(), reason)).or_default().push(row);
+        groups.entry((kind.to_owned(), reason)).or_default().push(row);
     }
     if groups.is_empty() {
         return Table::empty("failures", caption, "No configuration failed, and every engine built was executed.");
     }
     let headings = vec![
-        Heading::text("Series"),
+        Heading::sentences("Series", 3),
         Heading::text("Kind"),
         Heading::number("Rows"),
-        Heading::sentences("First", 4),
-        Heading::sentences("Reason", 6),
+        Heading::sentences("First", 3),
+        Heading::sentences("Reason", 7),
     ];
     let mut table = Table::new("failures", caption, headings);
-    for ((label, kind, reason), rows) in groups {
+    for ((kind, reason), rows) in groups {
         let first = rows[0];
+        let labels = distinct(rows.iter().map(|row| series(row).label()));
         table.push(vec![
-            TableCell::new(label),
+            TableCell::new(labels.join(", ")),
             TableCell::new(kind),
             TableCell::new(rows.len().to_string()),
             TableCell {
