@@ -72,6 +72,8 @@ test: ## Everything CI checks: format, lints, tests.
 	@# The other two builds: without TensorRT, and against TensorRT for data-centre GPUs (types only: nobody links it here).
 	$(CARGO) clippy --release --locked --no-default-features -- -D warnings
 	$(CARGO) clippy --release --locked --features tensorrt-enterprise -- -D warnings
+	@# The fuzz targets have a lock of their own; the checked dependencies serve them as they are.
+	$(CARGO) clippy --release --locked --manifest-path fuzz/Cargo.toml --target-dir target --bins -- -D warnings
 	$(CARGO) test --release --locked
 
 sanitize: ## Run the smaller kernel tests under compute-sanitizer (memcheck, racecheck); needs a GPU and a CUDA toolkit.

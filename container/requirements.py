@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Print requirements-test.txt anew, of today's releases: the packages of the tests with the digests of their wheels.
+"""Write requirements-test.txt anew, of today's releases: the packages of the tests with the digests of their wheels.
 
-usage: container/requirements.py >container/requirements-test.txt; make pins
+usage: container/requirements.py, then make pins
 
 Asks the package index that pip uses, for every Python and machine below, what it would install; nothing is installed.
 Needs a network, and pip 23.1 or newer.
@@ -56,12 +56,15 @@ def main():
                     digests[name, version].append(digest)
                 if python not in pythons[name, version]:
                     pythons[name, version].append(python)
-    print("# What the tests that compare with other programs need: container/setup.sh --test installs it into runs/venv.")
-    print(f"# For CPython {' '.join(PYTHONS)} on {' '.join(MACHINES)} with glibc {GLIBC[0]}.{GLIBC[1]} or newer.")
-    print("# Made anew by: container/requirements.py >container/requirements-test.txt; make pins")
+    lines = [
+        "# What the tests that compare with other programs need: container/setup.sh --test installs it into runs/venv.",
+        f"# For CPython {' '.join(PYTHONS)} on {' '.join(MACHINES)} with glibc {GLIBC[0]}.{GLIBC[1]} or newer.",
+        "# Made anew by: container/requirements.py, then make pins",
+    ]
     for name, version in sorted(digests):
-        print(f"{name}=={version}{marker(pythons[name, version])}", end="")
-        print("".join(f" \\\n    --hash=sha256:{digest}" for digest in digests[name, version]))
+        hashes = "".join(f" \\\n    --hash=sha256:{digest}" for digest in digests[name, version])
+        lines.append(f"{name}=={version}{marker(pythons[name, version])}{hashes}")
+    pathlib.Path(__file__).with_name("requirements-test.txt").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

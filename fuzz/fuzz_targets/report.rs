@@ -9,6 +9,7 @@ use mixprec::report::claims::{Claims, judge};
 use mixprec::report::data::Data;
 use mixprec::report::document::document;
 use mixprec::report::render::Renderer;
+use mixprec::report::study::Study;
 use mixprec::store::derive;
 use mixprec_fuzz::{HOSTILE, base_json};
 use serde_json::Value;
@@ -56,7 +57,7 @@ fuzz_target!(|edits: &[u8]| -> Corpus {
         ids.map(|id| (id, mixprec::provenance::Environment::clone(&environment))).collect();
     let data = Data { plan, rows, environments };
     let verdicts = judge(&data, &Claims::builtin().expect("the built-in claims"));
-    let document = document(&data, verdicts).expect("a document");
+    let document = document(&Study::of(data), verdicts).expect("a document");
     let renderer = Renderer::new().expect("templates");
     let html = renderer.html(&document).expect("a page");
     for forbidden in ["<script", "<img", "\" onload"] {

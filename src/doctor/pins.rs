@@ -46,7 +46,10 @@ fn finding(name: impl Into<String>, status: Status, detail: impl Into<String>) -
 fn pin_file(file: PinFile, drift: &[Drift], unsealed: Option<&Drift>) -> Finding {
     let path = file.path();
     if drift.is_empty() {
-        return sealed_file(path, unsealed);
+        return match unsealed {
+            None => finding(path, Status::Ok, format!("{MATCH}: sealed, and what this program was built with")),
+            Some(_) => sealed_file(path, unsealed),
+        };
     }
     // Of a pin in the file its place alone: the file is named already.
     let text =
@@ -62,7 +65,10 @@ fn pin_file(file: PinFile, drift: &[Drift], unsealed: Option<&Drift>) -> Finding
 
 fn sealed_file(path: &str, unsealed: Option<&Drift>) -> Finding {
     match unsealed {
-        None => finding(path, Status::Ok, format!("{MATCH}: sealed, and what this program was built with")),
+        None if path == seal::FILE => {
+            finding(path, Status::Ok, format!("{MATCH}: the seal this program was built with"))
+        }
+        None => finding(path, Status::Ok, format!("{MATCH}: sealed")),
         Some(drift) => finding(path, Status::Missing, format!("{} instead of {}", drift.found, drift.pinned)).cured_by(
             format!("git checkout {path} and build again; or, where the change is meant, make pins and build again"),
         ),

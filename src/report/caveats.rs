@@ -129,7 +129,7 @@ fn pins_caveat(data: &Data) -> Option<String> {
     let rows: Vec<&ResultRow> = data.rows.iter().filter(differing).collect();
     (!rows.is_empty()).then(|| {
         format!(
-            "{} of {} were measured with something else than what is pinned: {}.",
+            "Not all was as pinned when {} of {} were measured or built: {}.",
             numbers::count(rows.len() as u64),
             numbers::plural(data.rows.iter().filter(|row| row.pins.is_some()).count(), "row"),
             pins::all(rows.iter().copied()).unwrap_or_default()
@@ -143,7 +143,8 @@ fn clock_caveat(data: &Data) -> Option<String> {
     let checked = data.measured().filter(|row| row.clock_ratio.is_some()).count();
     (checked < timed).then(|| {
         format!(
-            "The clock was held against the kernel's on {} of {}: the others were too short for it.",
+            "The clock was held against the kernel's on {} of {}: the others took less than a second, or the kernel's time could \
+             not be read.",
             numbers::count(checked as u64),
             numbers::plural(timed, "timed row")
         )

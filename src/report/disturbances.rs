@@ -40,13 +40,14 @@ impl Disturbance {
         }
     }
 
-    /// What speaks against dividing a row's time by another's: a clock that ran wrong, or others on the CPUs that its engine
+    /// What speaks against dividing a row's time by another's: a clock that ran wrong, or others on the device that its engine
     /// computes on. A GPU whose clocks its own power limit held back is that machine as it is.
     pub fn of_ratios(row: &ResultRow) -> Option<Disturbance> {
         let counts = |kind: &Disturbance| match kind {
             Disturbance::Clock => true,
             Disturbance::SharedCpus => row.device == DeviceKind::Cpu,
-            Disturbance::Throttled | Disturbance::SharedGpu => false,
+            Disturbance::SharedGpu => row.device == DeviceKind::Gpu,
+            Disturbance::Throttled => false,
         };
         Disturbance::ALL.into_iter().filter(counts).find(|kind| kind.of(row))
     }

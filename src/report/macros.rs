@@ -171,7 +171,7 @@ fn run(data: &Data, all: &mut Vec<Macro>) {
     put(all, "SequenceLengths", sorted(rows.iter().map(|row| row.sequence_length)));
     put(all, "Baseline", baselines(data));
     let environments = || data.environments.values();
-    put(all, "Processor", distinct(environments().map(processor)).join("; "));
+    put(all, "Processor", processors(environments().map(processor)));
     let memory = environments().filter_map(|environment| environment.machine.memory_bytes);
     put(all, "Memory", distinct(memory.map(gibibytes)).join("; "));
     let gpus = distinct(environments().flat_map(|environment| &environment.gpus).map(|gpu| gpu.name.clone()));
@@ -180,6 +180,25 @@ fn run(data: &Data, all: &mut Vec<Macro>) {
     put(all, "Engines", list(data.rows.iter().filter_map(engine_library)));
     let threads = distinct(data.measured().filter_map(|row| row.threads));
     put(all, "Threads", threads.iter().map(u64::to_string).collect::<Vec<_>>().join(", "));
+}
+
+/// Each processor once, with all the numbers of threads that runs were bound to.
+fn processors(each: impl Iterator<Item = String>) -> String {
+    const USABLE: &str = " threads usable";
+    let mut found: Vec<(String, Vec<String>)> = Vec::new();
+    for text in distinct(each) {
+        let split = text.strip_suffix(USABLE).and_then(|rest| rest.rsplit_once(", "));
+        let (name, threads) = split.map_or((text.as_str(), None), |(name, threads)| (name, Some(threads.to_owned())));
+        match found.iter_mut().find(|(known, _)| known == name) {
+            Some((_, all)) => all.extend(threads),
+            None => found.push((name.to_owned(), threads.into_iter().collect())),
+        }
+    }
+    let one = |(name, threads): &(String, Vec<String>)| match threads.as_slice() {
+        [] => name.clone(),
+        threads => format!("{name}, {}{USABLE}", threads.join(" or ")),
+    };
+    found.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 fn protocol(data: &Data, all: &mut Vec<Macro>) {

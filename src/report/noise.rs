@@ -50,14 +50,15 @@ pub fn floor(data: &Data, backend: BackendKind) -> Option<Floor<'_>> {
 /// The remark under a table of ratios of these backends; `None` where none of them was tested.
 pub fn note(data: &Data, backends: &[BackendKind]) -> Option<Note> {
     let floors: Vec<Floor> = backends.iter().filter_map(|&backend| floor(data, backend)).collect();
-    let largest = floors.iter().map(|found| found.floor).reduce(f64::max)?;
+    if floors.is_empty() {
+        return None;
+    }
     let each: Vec<String> =
         floors.iter().map(|found| format!("{} {}", found.backend, numbers::percent(found.floor))).collect();
     let text = format!(
-        "Noise floor: {}. Two engines of one configuration can seem so far apart, so every ratio here is as uncertain, \
-         and one within {} of 1 is no difference.",
-        each.join(", "),
-        numbers::percent(largest)
+        "Noise floor: {}. So far apart two engines of one configuration can seem: a ratio is as uncertain as the floor of the \
+         noisier of its two backends, and one nearer to 1 must not be called a difference.",
+        each.join(", ")
     );
     Some(Note { mark: String::new(), text })
 }

@@ -41,7 +41,7 @@ impl<'a> Counts<'a> {
     }
 }
 
-/// The line under a table of these results: of the rows that its cells show, or of all where it shows no single ones.
+/// The line under a table of these results: of the rows that it is made of, or of all where it does not say which.
 pub fn under(table: &Table, data: &Data) -> String {
     let shown = table.sources();
     note(data.rows.iter().filter(|row| shown.is_empty() || shown.contains(row.id.as_str())))
@@ -62,7 +62,11 @@ pub fn note<'a>(rows: impl Iterator<Item = &'a ResultRow>) -> String {
     }
     let mut parts = Vec::new();
     if counts.matching > 0 {
-        parts.push(format!("{} match", numbers::plural(counts.matching, "row")));
+        parts.push(format!(
+            "{} {}",
+            numbers::plural(counts.matching, "row"),
+            verb(counts.matching, "match", "matches")
+        ));
     }
     if counts.differing > 0 {
         let mut differences: Vec<(&str, usize)> = counts.differences.into_iter().collect();
@@ -72,12 +76,17 @@ pub fn note<'a>(rows: impl Iterator<Item = &'a ResultRow>) -> String {
             0 => String::new(),
             more => format!("; {} more under Environment", numbers::count(more as u64)),
         };
-        parts.push(format!("{} differ: {named}{more}", numbers::plural(counts.differing, "row")));
+        let differ = verb(counts.differing, "differ", "differs");
+        parts.push(format!("{} {differ}: {named}{more}", numbers::plural(counts.differing, "row")));
     }
     if counts.unknown > 0 {
         parts.push(format!("{} from before pins were compared", numbers::plural(counts.unknown, "row")));
     }
     format!("Pins: {}.", parts.join("; "))
+}
+
+fn verb(count: usize, many: &'static str, one: &'static str) -> &'static str {
+    if count == 1 { one } else { many }
 }
 
 /// Every difference of these rows with how many of them have it; [`MATCH`] where none has any, nothing where none was

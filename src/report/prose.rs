@@ -9,12 +9,16 @@ use crate::store::schema::{InputKind, ResultRow};
 /// Per model as it is, how many rows of its layer norms returned their bias under FP16, on random ids and on text: what
 /// fails without a NaN, and on which inputs more of it.
 pub fn silent_rows(experiments: &[&Data]) -> String {
+    silent_rows_of(experiments.iter().flat_map(|data| data.measured()))
+}
+
+fn silent_rows_of<'a>(measured: impl Iterator<Item = &'a ResultRow>) -> String {
     let watched = |row: &&ResultRow| {
         row.precision == Preset::Fp16.name()
             && row.injection.is_none()
             && row.layer_norm_rows.is_some_and(|rows| rows > 0)
     };
-    let rows: Vec<&ResultRow> = experiments.iter().flat_map(|data| data.measured()).filter(watched).collect();
+    let rows: Vec<&ResultRow> = measured.filter(watched).collect();
     let count = |model: &str, kind: InputKind| -> Option<(u64, u64)> {
         let of = rows.iter().filter(|row| row.model == model && row.input_kind == kind);
         let counts = of.filter_map(|row| row.silent_rows.zip(row.layer_norm_rows));
@@ -43,7 +47,10 @@ pub fn silent_rows(experiments: &[&Data]) -> String {
         .collect();
     let names: Vec<&str> = sound.iter().map(|(model, ..)| *model).collect();
     if !names.is_empty() {
-        sentences.push(format!("Of {} none did, on either.", names.join(" and ")));
+        sentences.push(format!(
+            "Under fp16 no layer norm of {} returned its bias, on random ids or on text.",
+            names.join(" and ")
+        ));
     }
     sentences.join(" ")
 }
@@ -57,6 +64,7 @@ pub fn quality(experiments: &[&Data], preset: Preset) -> String {
             let Some(text) = base.and_then(|base| beside(base, row)) else { continue };
             let backend = row.backend.to_string();
             match found.iter_mut().find(|(model, known, _)| *model == group.model && *known == text) {
+                Some((.., backends)) if backends.contains(&backend) => {}
                 Some((.., backends)) => backends.push(backend),
                 None => found.push((group.model, text, vec![backend])),
             }
@@ -80,4 +88,38 @@ fn beside(base: &ResultRow, row: &ResultRow) -> Option<String> {
     };
     let p_value = mcnemar_p(base, row).map(|p| format!(", McNemar p = {p}")).unwrap_or_default();
     Some(format!("{right} and {before} of {all}, {flips}{p_value}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(model: &str, input_kind: InputKind, silent: Option<u64>) -> ResultRow {
+        ResultRow {
+            model: model.to_owned(),
+            precision: "fp16".to_owned(),
+            input_kind,
+            silent_rows: silent,
+            layer_norm_rows: silent.map(|_| 1000),
+            ..ResultRow::default()
+        }
+    }
+
+    fn said(rows: Vec<ResultRow>) -> String {
+        silent_rows_of(rows.iter())
+    }
+
+    #[test]
+    fn silent_rows_are_those_of_models_that_were_watched_on_both_kinds_of_input() {
+        use InputKind::{Random, Text};
+        let both = |model: &str, random, text| vec![row(model, Random, Some(random)), row(model, Text, Some(text))];
+        assert_eq!(said(vec![]), "No run looked into the layer norms of one model on random ids and on text.");
+        assert_eq!(said(vec![row("a", Random, Some(3)), row("b", Text, Some(3))]), said(vec![]));
+        assert_eq!(said(vec![row("a", Random, None), row("a", Text, None)]), said(vec![]), "nobody could watch");
+        let sound = "Under fp16 no layer norm of a returned its bias, on random ids or on text.";
+        assert_eq!(said(both("a", 0, 0)), sound);
+        let silent = "Under fp16, 0.5 % (5 of 1000) of the layer-norm rows of b returned their bias on random ids, 0 % (0 of 1000) \
+                      on text.";
+        assert_eq!(said([both("a", 0, 0), both("b", 5, 0)].concat()), format!("{silent} {sound}"));
+    }
 }

@@ -71,7 +71,10 @@ impl Parts {
 
     /// A path that would leave the artifact: its list came with it, from wherever that is.
     fn outside(&self) -> Option<&PathBuf> {
-        self.folders().find(|path| !path.components().all(|part| matches!(part, Component::Normal(_))))
+        let inside = |path: &Path| {
+            path.components().next().is_some() && path.components().all(|part| matches!(part, Component::Normal(_)))
+        };
+        self.folders().find(|path| !inside(path))
     }
 }
 
@@ -124,7 +127,7 @@ mod tests {
         };
         let parts = read(r#"{"version": 1, "repeat": "repeat", "with": ["a", "b/c"]}"#).unwrap().unwrap();
         assert_eq!(parts.folders().count(), 3);
-        for path in ["/etc", "../other", "a/../../b", "."] {
+        for path in ["/etc", "../other", "a/../../b", ".", ""] {
             let error = read(&format!(r#"{{"version": 1, "with": ["{path}"]}}"#)).unwrap_err().to_string();
             assert!(error.contains(path) && error.contains("not a folder inside"), "{error}");
             assert!(read(&format!(r#"{{"version": 1, "repeat": "{path}"}}"#)).is_err(), "{path}");

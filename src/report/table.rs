@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use crate::store::schema::ResultRow;
+
 /// How a column is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -169,6 +171,9 @@ pub struct Table {
     /// Whether what was loaded was what is pinned, of the rows that the table is made from; set where the report is put
     /// together, so that no table is without it.
     pub pins: Option<String>,
+    /// Ids of the configurations that it sums up, where its cells do not name them all.
+    #[serde(skip)]
+    pub covers: BTreeSet<String>,
     /// Whether the paper has it in its appendix: full results, beside the tables that its text argues from.
     pub in_appendix: bool,
     /// Why there are no rows.
@@ -188,6 +193,7 @@ impl Table {
             rows: vec![],
             notes: vec![],
             pins: None,
+            covers: BTreeSet::new(),
             in_appendix: false,
             empty: None,
         }
@@ -198,8 +204,16 @@ impl Table {
         Table { empty: Some(why.into()), ..Table::new(slug, caption, vec![]) }
     }
 
-    /// The configurations that cells show, by id.
+    /// The same, of these rows.
+    pub fn covering<'a>(self, rows: impl Iterator<Item = &'a ResultRow>) -> Self {
+        Table { covers: rows.map(|row| row.id.clone()).collect(), ..self }
+    }
+
+    /// The configurations that it is made of, by id, as far as it says.
     pub fn sources(&self) -> BTreeSet<&str> {
+        if !self.covers.is_empty() {
+            return self.covers.iter().map(String::as_str).collect();
+        }
         self.rows.iter().flat_map(|row| &row.cells).filter_map(|cell| cell.source.as_deref()).collect()
     }
 

@@ -133,11 +133,14 @@ impl Agreement {
             .collect();
         let backends = distinct(rows.iter().map(|row| row.backend));
         let each = backends.iter().map(|backend| {
-            format!("{} of {backend}", numbers::count(rows.iter().filter(|row| row.backend == *backend).count() as u64))
+            format!(
+                "{} of {backend}",
+                numbers::plural(rows.iter().filter(|row| row.backend == *backend).count(), "row")
+            )
         });
         match rows.is_empty() {
             true => String::new(),
-            false => format!("Not repeated were {}.", each.collect::<Vec<_>>().join(", ")),
+            false => format!("Not repeated: {}.", each.collect::<Vec<_>>().join(", ")),
         }
     }
 

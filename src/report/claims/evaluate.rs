@@ -62,11 +62,9 @@ impl<'a> Results<'a> {
 
     /// How many rows that could have answered failed, and why; `None` for none.
     pub fn failed(&self, claim: &Claim, admitted: &Admitted) -> Option<String> {
-        let filters = claim.checks.iter().flat_map(|check| check.expression.filters());
-        let mut rows: Vec<&ResultRow> =
-            filters.flat_map(|filter| query::failed(&self.data.rows, filter, admitted)).collect();
-        rows.sort_by(|a, b| a.id.cmp(&b.id));
-        rows.dedup_by(|a, b| a.id == b.id);
+        let filters: Vec<_> = claim.checks.iter().flat_map(|check| check.expression.filters()).collect();
+        let failed = |row: &&ResultRow| filters.iter().any(|filter| query::has_failed(row, filter, admitted));
+        let rows: Vec<&ResultRow> = self.data.rows.iter().filter(failed).collect();
         let reasons = distinct(rows.iter().map(|row| row.reason.as_deref().unwrap_or("no reason was recorded")));
         let first = reasons.first()?;
         let others = match reasons.len() - 1 {
@@ -105,10 +103,10 @@ impl<'a> Results<'a> {
             }
             finding.explanation = joined(&finding.explanation, &format!("{remark}."));
         }
-        finding.left_out = disturbed.filter(|_| finding.met.is_some());
         if finding.met.is_none() && undefined > 0 {
             finding.met = Some(Met::Straddles);
         }
+        finding.left_out = disturbed.filter(|_| finding.met.is_some());
         finding.method = describe::pair_method(pairing.of);
         finding
     }
@@ -267,10 +265,10 @@ fn undisturbed(pairs: Vec<Pair>, of: Quantity) -> (Vec<Pair>, Option<String>) {
     match (disturbed.len(), calm.is_empty()) {
         (0, _) => (calm, None),
         (_, false) => {
-            (calm, Some(format!("{many} left out, measured while others used the CPUs or the clock ran wrong")))
+            (calm, Some(format!("{many} left out, measured while others used the device or the clock ran wrong")))
         }
         (_, true) => {
-            let text = "others used the CPUs, or the clock ran wrong, in every one of them";
+            let text = "others used the device, or the clock ran wrong, in every one of them";
             (disturbed, Some(text.to_owned()))
         }
     }

@@ -42,10 +42,10 @@ pub fn rows<'a>(all: &'a [ResultRow], filter: &Filter, admitted: &Admitted) -> V
     of_status(all, Status::Ok, filter).filter(|row| admitted.admits(row)).collect()
 }
 
-/// Rows that pass the filter and failed. Whether they would have been emulated is not known.
-pub fn failed<'a>(all: &'a [ResultRow], filter: &Filter, admitted: &Admitted) -> Vec<&'a ResultRow> {
+/// Whether a row passes the filter and failed. Whether it would have been emulated is not known.
+pub fn has_failed(row: &ResultRow, filter: &Filter, admitted: &Admitted) -> bool {
     let any = Admitted { emulated: true, ..admitted.clone() };
-    of_status(all, Status::Failed, filter).filter(|row| any.admits(row)).collect()
+    row.status == Status::Failed && passes(row, filter) && any.admits(row)
 }
 
 /// Number of rows that pass the filter and are still to be run.
@@ -131,19 +131,19 @@ fn column(row: &ResultRow, key: Key) -> String {
     }
 }
 
-/// The filter's rows; never those of the mock backend, which is an instrument for testing the runner, nor those of weights
-/// with an injected outlier, which are no model of the paper.
 fn of_status<'a>(all: &'a [ResultRow], status: Status, filter: &Filter) -> impl Iterator<Item = &'a ResultRow> {
-    let real = |row: &&ResultRow| row.backend != BackendKind::Mock && row.injection.is_none();
-    all.iter().filter(move |row| row.status == status).filter(real).filter(move |row| passes(row, filter))
+    all.iter().filter(move |row| row.status == status && passes(row, filter))
 }
 
+/// Whether the filter has the row; never one of the mock backend, which is an instrument for testing the runner, nor one of
+/// weights with an injected outlier, which are no model of the paper.
 fn passes(row: &ResultRow, filter: &Filter) -> bool {
     fn one_of<T: PartialEq>(allowed: &[T], value: &T) -> bool {
         allowed.is_empty() || allowed.contains(value)
     }
     let begins = |prefix: &String| row.input.starts_with(prefix.as_str());
-    one_of(&filter.backend, &row.backend)
+    let real = row.backend != BackendKind::Mock && row.injection.is_none();
+    real && one_of(&filter.backend, &row.backend)
         && one_of(&filter.device, &row.device)
         && one_of(&filter.model, &row.model)
         && one_of(&filter.precision, &row.precision)

@@ -63,6 +63,8 @@ impl Account {
 /// A bar per series (or per policy, where the graph is asked) at one shape.
 struct Bars {
     model: String,
+    /// What a bar is of: `precision`, or `engine` of several backends.
+    category: &'static str,
     shape: (u64, u64),
     bars: Vec<(String, Vec<f64>)>,
 }
@@ -75,17 +77,16 @@ impl Bars {
         let largest = known.iter().map(|row| shape(row)).max_by_key(|&at| size(at))?;
         let at: Vec<&ResultRow> = known.into_iter().filter(|row| shape(row) == largest).collect();
         let one_backend = distinct(at.iter().map(|row| series(row).builder())).len() == 1;
-        let label = |row: &ResultRow| match (account, one_backend) {
-            (Account::Engines, false) => series(row).label(),
-            _ => row.precision.clone(),
-        };
+        let by_engine = matches!(account, Account::Engines) && !one_backend;
+        let label = |row: &ResultRow| if by_engine { series(row).label() } else { row.precision.clone() };
+        let category = if by_engine { "engine" } else { "precision" };
         let labels = distinct(at.iter().map(|row| label(row)));
         let bar = |name: String| {
             let row = at.iter().find(|row| label(row) == name)?;
             Some((name, account.sizes(row)))
         };
         let bars = labels.into_iter().filter_map(bar).collect();
-        Some(Bars { model: group.model.to_owned(), shape: largest, bars })
+        Some(Bars { model: group.model.to_owned(), category, shape: largest, bars })
     }
 
     fn draw(&self, canvas: &Canvas, panel: Panel) -> Result<(), FigureError> {
@@ -94,7 +95,7 @@ impl Bars {
         panel.y_ticks(canvas, scale)?;
         let (batch, sequence) = self.shape;
         let title = format!("{}, {batch}×{sequence}", self.model);
-        panel.frame(canvas, &Titles { title: &title, x: "engine", y: "MiB" }, self.extra() + 36)?;
+        panel.frame(canvas, &Titles { title: &title, x: self.category, y: "MiB" }, self.extra() + 36)?;
         let step = 1.0 / self.bars.len() as f64;
         for (index, (label, parts)) in self.bars.iter().enumerate() {
             let middle = (index as f64 + 0.5) * step;
@@ -122,8 +123,9 @@ pub(super) fn by_policy(data: &Data) -> Result<Figure, FigureError> {
     let groups = one_input_per_model(data);
     let of = |account: Account| -> Vec<Bars> { groups.iter().filter_map(|group| Bars::of(group, account)).collect() };
     let (account, panels) = match of(Account::Engines) {
-        engines if engines.is_empty() => (Account::Graph, of(Account::Graph)),
-        engines => (Account::Engines, engines),
+        // Engines are compared with one another; a single one, FP32 on a CPU, says nothing of precision.
+        engines if engines.iter().any(|panel| panel.bars.len() > 1) => (Account::Engines, engines),
+        _ => (Account::Graph, of(Account::Graph)),
     };
     let caption = account.caption();
     if panels.is_empty() {

@@ -50,7 +50,7 @@ pub(super) fn by_policy(data: &Data) -> Result<Figure, FigureError> {
     }
     layout.draw_legend(&canvas)?;
     canvas.finish()?;
-    let nan = if has_nan { "Right: share of NaN in the output." } else { "No output holds NaN." };
+    let nan = if has_nan { "Right: share of NaN in the output." } else { "No compared output holds NaN." };
     Ok(Figure::drawn(SLUG, format!("{CAPTION} {nan}"), svg))
 }
 

@@ -94,7 +94,7 @@ pub fn failures(data: &Data) -> Table {
             TableCell::new(reason),
         ]);
     }
-    table
+    table.covering(data.rows.iter().filter(|row| matches!(row.status, Status::Failed | Status::Built)))
 }
 
 /// Cells of the product that the manifest leaves out, by reason.

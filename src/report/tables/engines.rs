@@ -47,7 +47,7 @@ pub fn engines(data: &Data) -> Table {
         let engines = numbers::plural(cached, "engine");
         note(format!("{engines} came from the engine cache; their build time is that of the day they were built."));
     }
-    table.without_empty_columns().rule_between_groups(1)
+    table.covering(built.into_iter()).without_empty_columns().rule_between_groups(1)
 }
 
 fn cells(rows: &[&ResultRow]) -> Vec<TableCell> {

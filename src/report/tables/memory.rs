@@ -44,7 +44,8 @@ fn summary(data: &Data) -> Table {
     let text = "This is the reduction that the paper's 63 % is set against (claim C3). Process, driver and library are not in \
                 it: they are the same for every precision.";
     table.notes.push(Note { mark: String::new(), text: text.to_owned() });
-    table.rule_between_groups(2)
+    let accounted = |row: &&ResultRow| row.emulated == Some(false) && engine_bytes(row).is_some();
+    table.covering(data.measured().filter(accounted)).rule_between_groups(2)
 }
 
 fn summary_row(group: &Group, wanted: &Series) -> Option<TableRow> {

@@ -52,6 +52,8 @@ pub fn noise_floor(data: &Data) -> Table {
     ] {
         table.notes.push(Note { mark: String::new(), text: text.to_owned() });
     }
+    let tested = floors.iter().flat_map(|found| found.rows.iter().copied());
+    let mut table = table.covering(tested);
     let untested: Vec<&str> = data.measured().filter_map(|row| row.aa_remark.as_deref()).collect();
     if let Some(first) = untested.first() {
         let text = format!("{} could not be made: {first}.", numbers::plural(untested.len(), "test"));

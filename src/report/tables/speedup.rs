@@ -117,7 +117,7 @@ fn ratio_cell(group: &Group, baseline: &Series, row: &ResultRow, notes: &mut Not
         Some((ratio, interval)) => {
             let (text, detail) = numbers::with_interval(ratio, interval, 3);
             let disturbed = [slow, Some(row)].into_iter().flatten().find_map(Disturbance::of_ratios);
-            let mark = disturbed.map(|kind| notes.mark(&format!("{} No summary counts it.", kind.footnote())));
+            let mark = disturbed.map(|kind| notes.mark(&format!("{} Left out of headlines.", kind.footnote())));
             TableCell { text: format!("{text}×"), detail, mark, ..TableCell::default() }
         }
         None => TableCell { mark: Some(notes.mark("The baseline was not timed at this shape.")), ..TableCell::dash() },
