@@ -12,28 +12,28 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-pub fn repository() -> &'static Path {
+fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-pub fn have(program: &str, arguments: &[&str]) -> bool {
+fn have(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }
 
 /// The program's file, wherever this system keeps it.
 #[cfg(unix)]
-pub fn on_path(program: &str) -> PathBuf {
+fn on_path(program: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap();
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file()).unwrap()
 }
 
-pub fn both_streams(output: &Output) -> String {
+fn both_streams(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 /// Writes a command of a few lines of shell.
 #[cfg(unix)]
-pub fn write_command(path: &Path, lines: &str) {
+fn write_command(path: &Path, lines: &str) {
     std::fs::write(path, format!("#!/bin/sh\n{lines}\n")).unwrap();
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
 }
