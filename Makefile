@@ -4,7 +4,9 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help reproduce setup build paper replay minilm peers test sanitize slurm-test pins licences audit image image-check bench clean-runs
+# Set-up comes before the build, and that before everything else.
+.NOTPARALLEL:
+.PHONY: help reproduce setup build paper print replay minilm peers test sanitize slurm-test pins licences audit image image-check bench clean-runs
 
 MIXPREC := target/release/mixprec
 RUN ?= runs/quick
@@ -27,7 +29,7 @@ reproduce: setup build ## Set up, build, run experiments/quick.yaml, report and 
 	$(MIXPREC) verify runs/quick || test $$? -eq 1
 	@# The PDF is extra: a TeX installation that lacks something must not hide the results.
 	@if ! command -v latexmk >/dev/null; then echo 'no latexmk: no PDF (container/setup.sh --paper, then make paper)'; \
-		elif ! $(MAKE) --no-print-directory paper RUN=runs/quick; then echo 'the PDF could not be built; see above'; fi
+		elif ! $(MAKE) --no-print-directory print RUN=runs/quick; then echo 'the PDF could not be built; see above'; fi
 	@printf '\nWhere to look:\n'
 	@printf '  %-34s %s\n' \
 		runs/quick/report/report.html 'everything on one page: claims, tables, figures, environment' \
@@ -45,7 +47,10 @@ build: ## Build the mixprec binary.
 
 # Where the paper of RUN is built: the committed paper/generated is that of ARTIFACT alone.
 PAPER = build/$(notdir $(abspath $(RUN)))
-paper: build ## Build the paper from the results in RUN (runs/quick unless said otherwise): paper/build/NAME/main.pdf.
+paper: build print ## Build the paper from the results in RUN (runs/quick unless said otherwise): paper/build/NAME/main.pdf.
+
+# With the program as it is: cargo would run the build script of TensorRT's bindings again, once, after a first build.
+print:
 	@# make splits its functions' arguments at spaces, so no quoting would save a name with one.
 	@if [ $(words $(RUN)) -ne 1 ]; then echo 'RUN must be one folder, with no space in its name' >&2; exit 2; fi
 	rm -rf 'paper/$(PAPER)/generated'
