@@ -18,7 +18,7 @@ fuzz_target!(|bytes: [u8; 24]| {
     let at = |index: usize, most: usize| 1 + usize::from(bytes[index]) % most;
     let heads = at(0, 4);
     let sizes = [at(1, 3), heads * at(2, 8), heads, at(3, 16), at(4, 40), at(5, 20)];
-    let bert = bytes[6] % 2 == 0;
+    let bert = bytes[6].is_multiple_of(2);
     checkpoint("onnx", bert, sizes, at(7, 3), bytes[8]);
     let source = ModelSource::Checkpoint { path: "onnx".into(), sha256: None };
     let head = Head::ALL[usize::from(bytes[9]) % Head::ALL.len()];

@@ -38,7 +38,7 @@ pub fn put(name: &str, bytes: &[u8]) -> PathBuf {
 
 /// A line of a journal with its checksum.
 pub fn journal_line(json: &[u8]) -> Vec<u8> {
-    let mut line = sha256(json)[..16].as_bytes().to_vec();
+    let mut line = sha256(json).as_bytes()[..16].to_vec();
     line.push(b' ');
     line.extend_from_slice(json);
     line.push(b'\n');
