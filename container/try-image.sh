@@ -154,10 +154,14 @@ exercise() {
 make_bases
 take_seed
 cargo fetch --locked --quiet
+commit=$(git rev-parse HEAD 2>/dev/null || echo none)
 build "$STATE/first"
 exercise "$(cat "$STATE/first")"
 say "building it again"
 build "$STATE/second" --no-cache
+if [ "$(git rev-parse HEAD 2>/dev/null || echo none)" != "$commit" ]; then
+    fail "a commit was made meanwhile, which the image carries: run it again"
+fi
 if ! cmp -s "$STATE/first" "$STATE/second"; then
     fail "two builds made two images: $(cat "$STATE/first") and $(cat "$STATE/second")"
 fi
