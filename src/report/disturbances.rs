@@ -1,6 +1,6 @@
 //! Rows that were measured on a machine that was not itself, or not alone.
 
-use super::data::{Data, distinct, series};
+use super::data::{Data, distinct, series, timed};
 use super::numbers;
 use crate::backend::DeviceKind;
 use crate::measure::timekeeping;
@@ -93,6 +93,11 @@ impl Disturbance {
         let footnote = self.footnote();
         footnote.trim_start_matches("Measured ").trim_end_matches('.')
     }
+}
+
+/// Whether a row's time may be divided by another's in a summary: measured natively, and undisturbed.
+pub fn is_comparable(row: &ResultRow) -> bool {
+    timed(row) && Disturbance::of_ratios(row).is_none()
 }
 
 /// A sentence per kind of disturbance, naming rows; and one where the GPU was not watched.

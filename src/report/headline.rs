@@ -2,7 +2,7 @@
 
 use super::claims::describe;
 use super::data::{Data, Group, Ranged, Series, distinct, speedup, timed};
-use super::disturbances::Disturbance;
+use super::disturbances::is_comparable;
 use super::numbers;
 use super::tables::memory::reduction;
 use crate::backend::DeviceKind;
@@ -253,8 +253,7 @@ fn is_of(series: &Series, presets: &[Preset]) -> bool {
 fn ratios(group: &Group, slow: &Series, fast: &Series) -> Vec<Located> {
     let ratio = |at| {
         let (slow, fast) = (group.row(slow, at)?, group.row(fast, at)?);
-        let sound = |row: &ResultRow| timed(row) && Disturbance::of_ratios(row).is_none();
-        let value = (sound(slow) && sound(fast)).then(|| speedup(slow, fast)).flatten()?;
+        let value = (is_comparable(slow) && is_comparable(fast)).then(|| speedup(slow, fast)).flatten()?;
         Some(Located { value, place: describe::configuration(fast) })
     };
     group.shapes().into_iter().filter_map(ratio).collect()

@@ -11,11 +11,12 @@ use super::headline::{self, Headline};
 use super::headroom::{self, Worst, place_name};
 use super::machines::machines;
 use super::study::Study;
-use super::tables::environment::{gibibytes, processor};
+use super::tables::environment::{gibibytes, processor_model};
 use super::tables::numerics::has_nan;
 use super::{noise, numbers, prose};
 use crate::backend::BackendKind;
 use crate::graph::Preset;
+use crate::provenance::Environment;
 use crate::stats::{BOOTSTRAP_MIN_SAMPLES, BOOTSTRAP_RESAMPLES, Percentile};
 use crate::store::magnitudes::Place;
 use crate::store::schema::{ResultRow, Status};
@@ -171,7 +172,7 @@ fn run(data: &Data, all: &mut Vec<Macro>) {
     put(all, "SequenceLengths", sorted(rows.iter().map(|row| row.sequence_length)));
     put(all, "Baseline", baselines(data));
     let environments = || data.environments.values();
-    put(all, "Processor", processors(environments().map(processor)));
+    put(all, "Processor", processors(environments()));
     let memory = environments().filter_map(|environment| environment.machine.memory_bytes);
     put(all, "Memory", distinct(memory.map(gibibytes)).join("; "));
     let gpus = distinct(environments().flat_map(|environment| &environment.gpus).map(|gpu| gpu.name.clone()));
@@ -183,20 +184,22 @@ fn run(data: &Data, all: &mut Vec<Macro>) {
 }
 
 /// Each processor once, with all the numbers of threads that runs were bound to.
-fn processors(each: impl Iterator<Item = String>) -> String {
-    const USABLE: &str = " threads usable";
-    let mut found: Vec<(String, Vec<String>)> = Vec::new();
-    for text in distinct(each) {
-        let split = text.strip_suffix(USABLE).and_then(|rest| rest.rsplit_once(", "));
-        let (name, threads) = split.map_or((text.as_str(), None), |(name, threads)| (name, Some(threads.to_owned())));
-        match found.iter_mut().find(|(known, _)| known == name) {
-            Some((_, all)) => all.extend(threads),
-            None => found.push((name.to_owned(), threads.into_iter().collect())),
+fn processors<'a>(environments: impl Iterator<Item = &'a Environment>) -> String {
+    let mut found: Vec<(String, Vec<usize>)> = Vec::new();
+    for environment in environments {
+        let (model, usable) = (processor_model(environment), environment.machine.cpu.usable_cpus);
+        match found.iter_mut().find(|(known, _)| *known == model) {
+            Some((_, all)) => all.extend(usable),
+            None => found.push((model, usable.into_iter().collect())),
         }
     }
-    let one = |(name, threads): &(String, Vec<String>)| match threads.as_slice() {
-        [] => name.clone(),
-        threads => format!("{name}, {}{USABLE}", threads.join(" or ")),
+    let one = |(model, usable): &(String, Vec<usize>)| match distinct(usable.iter().copied()).as_slice() {
+        [] => model.clone(),
+        [one] => format!("{model}, {} usable", numbers::plural(*one, "thread")),
+        several => {
+            let several: Vec<String> = several.iter().map(usize::to_string).collect();
+            format!("{model}, {} threads usable", several.join(" or "))
+        }
     };
     found.iter().map(one).collect::<Vec<_>>().join("; ")
 }

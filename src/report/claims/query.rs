@@ -19,8 +19,12 @@ pub struct Admitted {
 
 impl Admitted {
     fn admits(&self, row: &ResultRow) -> bool {
+        (self.emulated || row.emulated == Some(false)) && self.admits_machine(row)
+    }
+
+    fn admits_machine(&self, row: &ResultRow) -> bool {
         let here = |known: &Vec<String>| row.environment.as_ref().is_some_and(|id| known.contains(id));
-        (self.emulated || row.emulated == Some(false)) && self.environments.as_ref().is_none_or(here)
+        self.environments.as_ref().is_none_or(here)
     }
 }
 
@@ -44,8 +48,7 @@ pub fn rows<'a>(all: &'a [ResultRow], filter: &Filter, admitted: &Admitted) -> V
 
 /// Whether a row passes the filter and failed. Whether it would have been emulated is not known.
 pub fn has_failed(row: &ResultRow, filter: &Filter, admitted: &Admitted) -> bool {
-    let any = Admitted { emulated: true, ..admitted.clone() };
-    row.status == Status::Failed && passes(row, filter) && any.admits(row)
+    row.status == Status::Failed && passes(row, filter) && admitted.admits_machine(row)
 }
 
 /// Number of rows that pass the filter and are still to be run.

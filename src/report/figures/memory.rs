@@ -2,7 +2,7 @@
 
 use super::axis::Scale;
 use super::canvas::{Canvas, colour};
-use super::panel::{Layout, LegendEntry, Panel, Titles};
+use super::panel::{Layout, LegendEntry, Panel, Titles, turned_labels};
 use super::{Figure, FigureError};
 use crate::report::data::{Data, Group, distinct, series, shape};
 use crate::report::tables::memory::{engine_bytes, one_input_per_model};
@@ -113,8 +113,7 @@ impl Bars {
 
     /// Room that turned labels take below the axis; none where they fit side by side.
     fn extra(&self) -> i32 {
-        let longest = self.bars.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0) as i32;
-        if longest * 8 * self.bars.len() as i32 > 280 { longest * 6 - 12 } else { 0 }
+        turned_labels(self.bars.iter().map(|(label, _)| label))
     }
 }
 

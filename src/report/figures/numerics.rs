@@ -2,7 +2,7 @@
 
 use super::axis::Scale;
 use super::canvas::{Canvas, colour};
-use super::panel::{Layout, LegendEntry, Panel, Titles};
+use super::panel::{Layout, LegendEntry, Panel, Titles, turned_labels};
 use super::{Figure, FigureError};
 use crate::report::data::{Data, distinct, series};
 use crate::report::numbers::cosine_distance;
@@ -22,9 +22,8 @@ pub(super) fn by_policy(data: &Data) -> Result<Figure, FigureError> {
     let categories = distinct(rows.iter().map(|row| series(row)));
     let labels: Vec<String> =
         categories.iter().map(|found| if one_backend { found.precision.clone() } else { found.label() }).collect();
-    let longest = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0) as i32;
-    let turned = longest * 8 * labels.len() as i32 > 280;
-    let extra = if turned { longest * 6 - 12 } else { 0 };
+    let extra = turned_labels(labels.iter());
+    let turned = extra > 0;
     let legend =
         models.iter().enumerate().map(|(index, model)| LegendEntry { label: model.clone(), colour: index, marker: 0 });
     let share_of_nan = |row: &ResultRow| Some(100.0 * row.nan_count? as f64 / row.output_elements? as f64);

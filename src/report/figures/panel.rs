@@ -54,6 +54,13 @@ pub struct Titles<'a> {
     pub y: &'a str,
 }
 
+/// Pixels that labels under an axis take below it when they are turned; 0 where they fit side by side.
+pub fn turned_labels<'a>(labels: impl ExactSizeIterator<Item = &'a String>) -> i32 {
+    let count = labels.len() as i32;
+    let longest = labels.map(|label| label.chars().count()).max().unwrap_or(0) as i32;
+    if longest * 8 * count > 280 { longest * 6 - 12 } else { 0 }
+}
+
 impl Layout {
     /// A layout of so many panels; `extra_bottom` pixels more below each for long labels.
     pub fn new(panels: usize, legend: Vec<LegendEntry>, extra_bottom: i32) -> Self {

@@ -3,13 +3,12 @@
 use crate::backend::DeviceKind;
 use crate::graph::Preset;
 use crate::report::claims::{Outcome, Verdict};
-use crate::report::data::{Group, Ranged, Series, distinct, speedup, timed};
-use crate::report::disturbances::Disturbance;
+use crate::report::data::{Group, Ranged, Series, distinct, speedup};
+use crate::report::disturbances::is_comparable;
 use crate::report::machines::Machine;
 use crate::report::noise;
 use crate::report::numbers;
 use crate::report::table::{Heading, Note, Notes, Table, TableCell};
-use crate::store::schema::ResultRow;
 
 const SLUG: &str = "cross-gpu";
 const CAPTION: &str = "Speed-up of FP16 and hybrid over FP32 of the same backend, by GPU: the lowest, the median and the \
@@ -109,8 +108,9 @@ fn ratios(group: &Group, series: &Series) -> Vec<Ranged> {
     let baseline = series.fp32();
     let pair = |at| {
         let (slow, fast) = (group.row(&baseline, at)?, group.row(series, at)?);
-        let sound = |row: &ResultRow| timed(row) && Disturbance::of_ratios(row).is_none();
-        (sound(slow) && sound(fast) && slow.environment == fast.environment).then(|| speedup(slow, fast)).flatten()
+        (is_comparable(slow) && is_comparable(fast) && slow.environment == fast.environment)
+            .then(|| speedup(slow, fast))
+            .flatten()
     };
     group.shapes().into_iter().filter_map(pair).collect()
 }

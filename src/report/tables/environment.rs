@@ -42,13 +42,18 @@ fn table(data: &Data, id: &str, environment: &Environment) -> Table {
 
 /// `Intel Xeon (x86_64), 2 cores, 2 threads usable`
 pub fn processor(environment: &Environment) -> String {
+    let usable = environment.machine.cpu.usable_cpus.map(|n| format!("{} usable", numbers::plural(n, "thread")));
+    [Some(processor_model(environment)), usable].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// `Intel Xeon (x86_64), 2 cores`
+pub fn processor_model(environment: &Environment) -> String {
     let cpu = &environment.machine.cpu;
     let mut parts = vec![match &cpu.model {
         Some(model) => format!("{model} ({})", cpu.architecture),
         None => cpu.architecture.clone(),
     }];
     parts.extend(cpu.physical_cores.map(|n| numbers::plural(n, "core")));
-    parts.extend(cpu.usable_cpus.map(|n| format!("{} usable", numbers::plural(n, "thread"))));
     parts.join(", ")
 }
 
