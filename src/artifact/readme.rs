@@ -41,9 +41,8 @@ pub(super) fn readme(name: &str, parts: &[Part]) -> String {
     text.push_str(&folders(parts));
     let _ = write!(
         text,
-        "\nEach folder has the rows (`results.parquet`), every sample of their series (`samples.parquet`), the expanded manifest\n\
-         (`plan.json`) and the machines and builds (`environments/`). Of A/A tests the rows have ratio and interval; the rounds\n\
-         are in the journals of the runs alone.\n\n\
+        "\nEach folder has the rows (`results.parquet`), every sample and A/A round (`samples.parquet`), the expanded manifest\n\
+         (`plan.json`) and the machines and builds (`environments/`).\n\n\
          ```\n\
          sha256sum --check {CHECKSUMS_FILE}        # here\n\
          make replay ARTIFACT=artifacts/{name}     # at the top: renders the paper from this, no GPU needed, and compares\n\

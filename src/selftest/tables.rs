@@ -87,7 +87,7 @@ fn halve_median(dir: &Path, _plan: &Plan) -> Result<(), SelftestError> {
 fn halve_sample(dir: &Path, _plan: &Plan) -> Result<(), SelftestError> {
     let mut samples: Vec<SampleRow> = parquet::read_samples(dir)?;
     for sample in samples.iter_mut().take(1) {
-        sample.latency_ms /= 2.0;
+        sample.latency_ms = sample.latency_ms.map(|ms| ms / 2.0);
     }
     Ok(parquet::write_samples(dir, &samples)?)
 }

@@ -5,7 +5,7 @@
 //! Whoever rewrites journal, samples and results alike leaves no contradiction: that takes a signature, or digests that were
 //! published elsewhere.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use super::derive::{self, Series};
@@ -56,18 +56,29 @@ pub fn samples_follow(dir: &Path, records: &[Record], samples: &[SampleRow]) -> 
         measured.entry(&record.id).or_default().push(record);
     }
     for (id, environment, series) in series_of(samples) {
-        let of_record = |record: &&Record| match &record.outcome {
+        let expected = |record: &&Record| match &record.outcome {
             Outcome::Ok(measured) if record.environment == environment => {
-                derive::sample_rows(&record.id, environment, measured).eq(series.iter().copied().cloned())
+                Some(derive::sample_rows(&record.id, environment, measured).collect::<Vec<_>>())
             }
-            _ => false,
+            _ => None,
         };
         let known = measured.get(&ConfigurationId(id.to_owned()));
-        if !known.into_iter().flatten().any(of_record) {
-            return Err(contradiction(dir, SAMPLES_FILE, id, &["latency_ms"], JOURNAL_FILE));
+        let known: Vec<_> = known.into_iter().flatten().filter_map(expected).collect();
+        if !known.iter().any(|known| known.iter().eq(series.iter().copied())) {
+            let newest = known.last().map(Vec::as_slice).unwrap_or_default();
+            return Err(contradiction(dir, SAMPLES_FILE, id, &differing(newest, &series), JOURNAL_FILE));
         }
     }
     Ok(())
+}
+
+/// Columns in which samples are not what a record says; all of them where their numbers differ.
+fn differing(known: &[SampleRow], found: &[&SampleRow]) -> Vec<&'static str> {
+    if known.len() != found.len() {
+        return SampleRow::columns().into_iter().map(|column| column.name).collect();
+    }
+    let columns = known.iter().zip(found).flat_map(|(known, found)| known.differing(found));
+    columns.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Checks the two tables of a folder without a journal against each other: everything that samples decide is computed
@@ -85,10 +96,17 @@ pub fn tables_agree(dir: &Path, plan: &Plan, rows: &[ResultRow], samples: &[Samp
         let series = series.remove(&key).unwrap_or_default();
         let of =
             |value: fn(&SampleRow) -> Option<f64>| -> Vec<f64> { series.iter().filter_map(|s| value(s)).collect() };
-        let (wall_ms, device_ms) = (of(|sample| Some(sample.latency_ms)), of(|sample| sample.device_ms));
+        let (wall_ms, device_ms) = (of(|sample| sample.latency_ms), of(|sample| sample.device_ms));
         let end_to_end_ms = of(|sample| sample.end_to_end_ms);
+        let (aa_first_ms, aa_second_ms) = (of(|sample| sample.aa_first_ms), of(|sample| sample.aa_second_ms));
         let computed = ResultRow { flops: row.flops, samples: Some(wall_ms.len() as u64), ..ResultRow::default() };
-        let all = Series { wall_ms: &wall_ms, device_ms: &device_ms, end_to_end_ms: &end_to_end_ms };
+        let all = Series {
+            wall_ms: &wall_ms,
+            device_ms: &device_ms,
+            end_to_end_ms: &end_to_end_ms,
+            aa_first_ms: &aa_first_ms,
+            aa_second_ms: &aa_second_ms,
+        };
         let computed = derive::with_times(computed, configuration, &all);
         let wrong: Vec<&str> = times(row)
             .into_iter()
@@ -115,7 +133,7 @@ fn series_of(samples: &[SampleRow]) -> Vec<(&str, &str, Vec<&SampleRow>)> {
 }
 
 /// The columns that samples decide.
-fn times(row: &ResultRow) -> [(&'static str, Option<f64>); 19] {
+fn times(row: &ResultRow) -> [(&'static str, Option<f64>); 23] {
     [
         ("samples", row.samples.map(|count| count as f64)),
         ("latency_mean_ms", row.latency_mean_ms),
@@ -136,6 +154,10 @@ fn times(row: &ResultRow) -> [(&'static str, Option<f64>); 19] {
         ("device_mean_ms", row.device_mean_ms),
         ("end_to_end_samples", row.end_to_end_samples.map(|count| count as f64)),
         ("end_to_end_p50_ms", row.end_to_end_p50_ms),
+        ("aa_rounds", row.aa_rounds.map(|count| count as f64)),
+        ("aa_ratio", row.aa_ratio),
+        ("aa_ratio_low", row.aa_ratio_low),
+        ("aa_ratio_high", row.aa_ratio_high),
     ]
 }
 

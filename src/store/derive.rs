@@ -55,13 +55,19 @@ pub(super) fn sample_rows(
     environment: &str,
     measured: &Measured,
 ) -> impl Iterator<Item = SampleRow> {
-    measured.samples_ms.iter().enumerate().map(move |(index, &latency_ms)| SampleRow {
-        id: id.to_string(),
-        environment: environment.to_owned(),
-        index: index as u64,
-        latency_ms,
-        device_ms: measured.device_samples_ms.get(index).copied(),
-        end_to_end_ms: measured.end_to_end_ms.get(index).copied(),
+    let series = Series::of(measured);
+    (0..series.longest()).map(move |index| {
+        let at = |series: &[f64]| series.get(index).copied();
+        SampleRow {
+            id: id.to_string(),
+            environment: environment.to_owned(),
+            index: index as u64,
+            latency_ms: at(series.wall_ms),
+            device_ms: at(series.device_ms),
+            end_to_end_ms: at(series.end_to_end_ms),
+            aa_first_ms: at(series.aa_first_ms),
+            aa_second_ms: at(series.aa_second_ms),
+        }
     })
 }
 
@@ -182,21 +188,17 @@ fn measured_row(row: ResultRow, configuration: &Configuration, measured: &Measur
     let row = with_build(with_cost(row, &measured.cost), &measured.build);
     let row = with_numerics(row, measured);
     let row = with_quality(row, measured);
-    let row = with_aa_test(with_conditions(row, &measured.conditions), measured);
+    let row = with_conditions(row, &measured.conditions);
+    let row = ResultRow { aa_remark: measured.aa_test.as_ref().and_then(|test| test.as_ref().err().cloned()), ..row };
     let row = match &measured.sustained {
         Some(sustained) => with_sustained(row, configuration, sustained),
         None => row,
     };
-    let series = Series {
-        wall_ms: &measured.samples_ms,
-        device_ms: &measured.device_samples_ms,
-        end_to_end_ms: &measured.end_to_end_ms,
-    };
-    with_ceilings(with_times(row, configuration, &series), measured)
+    with_ceilings(with_times(row, configuration, &Series::of(measured)), measured)
 }
 
 /// Raw samples of one configuration, milliseconds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Series<'a> {
     /// Wall time per pass.
     pub wall_ms: &'a [f64],
@@ -204,11 +206,35 @@ pub(super) struct Series<'a> {
     pub device_ms: &'a [f64],
     /// The series from token ids to outputs.
     pub end_to_end_ms: &'a [f64],
+    /// An A/A test's medians of the first engine, round by round; empty without a test.
+    pub aa_first_ms: &'a [f64],
+    /// Those of the second.
+    pub aa_second_ms: &'a [f64],
+}
+
+impl<'a> Series<'a> {
+    fn of(measured: &'a Measured) -> Self {
+        let series = Series {
+            wall_ms: &measured.samples_ms,
+            device_ms: &measured.device_samples_ms,
+            end_to_end_ms: &measured.end_to_end_ms,
+            ..Series::default()
+        };
+        match &measured.aa_test {
+            Some(Ok(test)) => Series { aa_first_ms: &test.first_ms, aa_second_ms: &test.second_ms, ..series },
+            Some(Err(_)) | None => series,
+        }
+    }
+
+    fn longest(&self) -> usize {
+        let all = [self.wall_ms, self.device_ms, self.end_to_end_ms, self.aa_first_ms, self.aa_second_ms];
+        all.map(<[f64]>::len).into_iter().max().unwrap_or(0)
+    }
 }
 
 /// Everything that samples alone decide.
 pub(super) fn with_times(row: ResultRow, configuration: &Configuration, series: &Series<'_>) -> ResultRow {
-    let row = with_other_times(row, series);
+    let row = with_aa_test(with_other_times(row, series), series);
     match summarize(series.wall_ms, BOOTSTRAP_SEED) {
         Some(summary) => with_latency(row, configuration, &summary),
         None => row,
@@ -262,16 +288,11 @@ fn with_ceilings(row: ResultRow, measured: &Measured) -> ResultRow {
     }
 }
 
-fn with_aa_test(row: ResultRow, measured: &Measured) -> ResultRow {
-    let Some(test) = &measured.aa_test else { return row };
-    let test = match test {
-        Ok(test) => test,
-        Err(reason) => return ResultRow { aa_remark: Some(reason.clone()), ..row },
-    };
-    let found = ratio_of_rounds(&test.first_ms, &test.second_ms, BOOTSTRAP_SEED);
+fn with_aa_test(row: ResultRow, series: &Series<'_>) -> ResultRow {
+    let found = ratio_of_rounds(series.aa_first_ms, series.aa_second_ms, BOOTSTRAP_SEED);
     let interval = found.and_then(|(_, interval)| interval);
     ResultRow {
-        aa_rounds: Some(test.first_ms.len() as u64),
+        aa_rounds: (!series.aa_first_ms.is_empty()).then_some(series.aa_first_ms.len() as u64),
         aa_ratio: found.map(|(ratio, _)| ratio),
         aa_ratio_low: interval.map(|interval| interval.low),
         aa_ratio_high: interval.map(|interval| interval.high),

@@ -4,6 +4,7 @@ pub mod cell;
 pub mod conditions;
 pub mod consistency;
 pub mod derive;
+pub mod input_kind;
 pub mod journal;
 pub mod magnitudes;
 pub mod parquet;

@@ -135,9 +135,11 @@ mod tests {
             id: format!("{:016x}", index % 3),
             environment: "feedfacecafebeef".to_owned(),
             index,
-            latency_ms: 1.5 + index as f64,
+            latency_ms: Some(1.5 + index as f64),
             device_ms: index.is_multiple_of(2).then_some(0.5 + index as f64),
             end_to_end_ms: None,
+            aa_first_ms: None,
+            aa_second_ms: (index < 20).then_some(2.5),
         };
         (0..100).map(row).collect()
     }

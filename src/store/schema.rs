@@ -1,39 +1,16 @@
 //! Every column of both tables, in one place. Names carry units; undefined is null.
 
 use polars::prelude::{Column, DataFrame, DataType};
-use serde::{Deserialize, Serialize};
 
 use super::cell::{Cell, Stored, from_column, named_cell, to_column};
+pub use super::input_kind::InputKind;
 use super::magnitudes::Magnitudes;
 use super::record::{BadKind, FailureKind, StopReason};
 pub use super::status::Status;
 use crate::backend::{BackendKind, DeviceKind, Target};
-use crate::manifest::schema::InputSource;
 
 /// Version of the columns below; a reader refuses every other one.
-pub const SCHEMA_VERSION: u32 = 5;
-
-/// What kind of token ids a configuration read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum InputKind {
-    /// Uniform ids of the vocabulary.
-    Random,
-    /// Windows of a text.
-    Text,
-    /// Labelled SST-2 sentences.
-    Sst2,
-}
-
-impl From<&InputSource> for InputKind {
-    fn from(source: &InputSource) -> Self {
-        match source {
-            InputSource::Random { .. } => InputKind::Random,
-            InputSource::Text { .. } => InputKind::Text,
-            InputSource::Sst2 { .. } => InputKind::Sst2,
-        }
-    }
-}
+pub const SCHEMA_VERSION: u32 = 6;
 
 named_cell!(
     Status = Status::Pending,
@@ -119,14 +96,18 @@ table! {
         id: String,
         /// Environment it ran in: with the id it names the row of `results.parquet`.
         environment: String,
-        /// Position in the order taken, from 0.
+        /// Position in the order taken, from 0, in each of the series below; a series that is over is null.
         index: u64,
         /// Wall time of one forward pass.
-        latency_ms: f64,
+        latency_ms: Option<f64>,
         /// The device's own time of the same pass: between two events on its stream.
         device_ms: Option<f64>,
         /// Of another, shorter series: wall time of one pass from token ids to outputs in host memory.
         end_to_end_ms: Option<f64>,
+        /// Of an A/A test, round by round: median wall time of a pass of the first engine.
+        aa_first_ms: Option<f64>,
+        /// That of the second, the same engine built again.
+        aa_second_ms: Option<f64>,
     }
 }
 

@@ -12,7 +12,7 @@ fn a_row_on_the_cpu_has_two_series_and_no_device() {
     let [row] = experiment.rows().try_into().unwrap();
     let samples = read_samples(&experiment.dir()).unwrap();
     assert_eq!((row.samples, samples.len()), (Some(3), 3));
-    assert!(samples.iter().all(|sample| sample.latency_ms > 0.0 && sample.device_ms.is_none()));
+    assert!(samples.iter().all(|sample| sample.latency_ms > Some(0.0) && sample.device_ms.is_none()));
     let mut end_to_end: Vec<f64> = samples.iter().filter_map(|sample| sample.end_to_end_ms).collect();
     assert_eq!(row.end_to_end_samples, Some(end_to_end.len() as u64));
     end_to_end.sort_by(f64::total_cmp);

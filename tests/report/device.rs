@@ -79,7 +79,7 @@ fn samples_of_both_clocks_are_kept_side_by_side() {
     measured.end_to_end_ms = vec![9.0, 8.0];
     let rows = derive::samples(&plan, &records);
     let first: Vec<_> = rows.iter().filter(|row| row.id == rows[0].id).collect();
-    assert!(first.iter().all(|row| row.device_ms == Some(row.latency_ms - 0.125)));
+    assert!(first.iter().all(|row| row.device_ms == row.latency_ms.map(|ms| ms - 0.125)));
     let end_to_end: Vec<_> = first.iter().map(|row| row.end_to_end_ms).collect();
     assert_eq!(end_to_end[..3], [Some(9.0), Some(8.0), None]);
     assert!(rows.last().unwrap().device_ms.is_none());

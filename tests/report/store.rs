@@ -127,7 +127,7 @@ fn tables_may_be_older_than_the_journal_and_not_otherwise_different() {
     );
     write_results(dir.path(), &data.rows).unwrap();
     let mut samples = read_samples(dir.path()).unwrap();
-    samples[20].latency_ms += 1e-9;
+    samples[20].latency_ms = samples[20].latency_ms.map(|ms| ms + 1e-9);
     write_samples(dir.path(), &samples).unwrap();
     let text = error(&dir);
     assert!(text.contains("samples.parquet: 000000005eed0001 was changed") && text.contains("journal.jsonl"), "{text}");
@@ -141,12 +141,13 @@ fn published_times_must_follow_from_the_samples() {
     let dir = folder(&data, &records, &[]);
     assert_eq!(Data::read(dir.path()).unwrap().rows, data.rows);
     type Change = fn(&mut mixprec::store::schema::ResultRow);
-    let changes: [(&str, Change); 5] = [
+    let changes: [(&str, Change); 6] = [
         ("latency_p50_ms", |row| row.latency_p50_ms = row.latency_p50_ms.map(|median| median * 0.999)),
         ("latency_p50_low_ms", |row| row.latency_p50_low_ms = None),
         ("throughput_tokens_per_s", |row| row.throughput_tokens_per_s = Some(1e9)),
         ("device_p50_ms", |row| row.device_p50_ms = Some(1.0)),
         ("samples", |row| row.samples = Some(1000)),
+        ("aa_ratio", |row| row.aa_ratio = row.aa_ratio.map_or(Some(1.0), |ratio| Some(ratio * 1.001))),
     ];
     for (column, change) in changes {
         let mut rows = data.rows.clone();
