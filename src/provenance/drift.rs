@@ -132,8 +132,7 @@ pub fn of_pin_file(root: &Path, file: PinFile) -> Vec<Drift> {
     let bytes = match fs::read(root.join(file.path())) {
         Ok(bytes) if bytes == compiled.as_bytes() => return Vec::new(),
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return whole("no such file".to_owned()),
-        Err(error) => return whole(error.to_string()),
+        Err(error) => return whole(unreadable(&error)),
     };
     let pins = String::from_utf8(bytes.clone()).map_err(|error| error.to_string()).and_then(|text| file.read(&text));
     let (Ok(there), Ok(ours)) = (pins, file.read(compiled)) else {
@@ -148,6 +147,14 @@ pub fn of_pin_file(root: &Path, file: PinFile) -> Vec<Drift> {
         })
         .collect();
     if drift.is_empty() { whole(format!("the same pins in other words, sha256 {}", short(&bytes))) } else { drift }
+}
+
+/// What stands in the place of a file that could not be read.
+pub(super) fn unreadable(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "no such file".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 /// The file name of a library as it is pinned.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::drift::{Drift, digits, short};
+use super::drift::{Drift, digits, short, unreadable};
 use super::pins::PinFile;
 use crate::digest::sha256;
 
@@ -34,12 +34,12 @@ pub fn of_repository(root: &Path) -> Vec<Drift> {
     match fs::read_to_string(root.join(FILE)) {
         Ok(text) if text == SEAL => {}
         Ok(text) => drift.push(Drift::new(FILE, sha256_of(text.as_bytes()), sha256_of(SEAL.as_bytes()))),
-        Err(error) => drift.push(Drift::new(FILE, missing(&error), sha256_of(SEAL.as_bytes()))),
+        Err(error) => drift.push(Drift::new(FILE, unreadable(&error), sha256_of(SEAL.as_bytes()))),
     }
     for (path, digest) in sealed() {
         match fs::read(root.join(path)) {
             Ok(bytes) => drift.extend(of_file(path, &bytes)),
-            Err(error) => drift.push(Drift::new(path, missing(&error), seal_of(digest))),
+            Err(error) => drift.push(Drift::new(path, unreadable(&error), seal_of(digest))),
         }
     }
     drift
@@ -70,13 +70,6 @@ fn sha256_of(bytes: &[u8]) -> String {
 
 fn seal_of(digest: &str) -> String {
     format!("the sealed sha256 {}", digits(digest))
-}
-
-fn missing(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => "no such file".to_owned(),
-        _ => error.to_string(),
-    }
 }
 
 #[cfg(test)]

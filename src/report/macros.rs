@@ -136,8 +136,10 @@ fn repeatability(data: &Data, repeat: Option<&Agreement>, all: &mut Vec<Macro>) 
                 numbers::percent(spread.most)
             )
         });
+        let device = found.device_sentence();
+        let device = if device.is_empty() { device } else { format!(" {device}") };
         let (missing, series) = (found.not_repeated_sentence(data), found.series_sentence());
-        format!("Of a second run, {}{} {series} {missing}", found.sentence(), spread.unwrap_or_default())
+        format!("Of a second run, {}{device}{} {series} {missing}", found.sentence(), spread.unwrap_or_default())
             .trim()
             .to_owned()
     });

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use mixprec::backend::DeviceKind;
 use mixprec::report::agreement::{Agreement, AgreementError, Limits, agreement};
 use mixprec::report::data::Data;
 use mixprec::store::record::Outcome;
@@ -74,6 +75,34 @@ fn what_does_not_belong_together_is_refused_by_name() {
     let two = machines::two_gpus();
     let message = agreement((Path::new("a"), &two), (Path::new("b"), &two), Limits::default()).unwrap_err().to_string();
     assert!(message.contains("merged results with 2 rows of configuration"), "{message}");
+}
+
+#[test]
+fn devices_disturbances_and_environments_are_named() {
+    let mut second = fixture::server();
+    let cpu: Vec<usize> = (0..second.rows.len()).filter(|&row| second.rows[row].device == DeviceKind::Cpu).collect();
+    for &row in &cpu {
+        second.rows[row].latency_p50_ms = second.rows[row].latency_p50_ms.map(|latency| latency * 1.5);
+    }
+    second.rows[cpu[2]].foreign_cpus = Some(3.0);
+    // Of a GPU's row others' use of the CPUs is no disturbance.
+    let gpu = (0..second.rows.len()).find(|row| !cpu.contains(row)).unwrap();
+    second.rows[gpu].foreign_cpus = Some(3.0);
+    second.environments.values_mut().for_each(|environment| environment.build.commit = Some("f00d".to_owned()));
+    let found = compared(&second).unwrap();
+    let expected =
+        format!("On the GPU {0} of {0} rows (100 %), on the CPU 0 of {1} rows (0 %).", 300 - cpu.len(), cpu.len());
+    assert_eq!(found.device_sentence(), expected);
+    assert!(
+        found.disturbed_sentence().starts_with("Counted all the same: 1 row that"),
+        "{}",
+        found.disturbed_sentence()
+    );
+    assert_eq!(found.environment_sentence(), "What differs between their environments: build.commit.");
+    let text = found.to_text();
+    assert!(text.contains(&expected) && text.contains("build.commit: "), "{text}");
+    let none = compared(&slower(1.0, 0..0)).unwrap();
+    assert_eq!((none.disturbed_sentence(), none.environment_sentence()), (String::new(), String::new()));
 }
 
 #[test]

@@ -10,6 +10,8 @@ use thiserror::Error;
 
 use super::ReportError;
 use super::data::{Data, Ranged, distinct, series, speedup};
+use super::disturbances::Disturbance;
+use crate::backend::DeviceKind;
 use crate::difference::Difference;
 use crate::plan::OtherRules;
 use crate::stats::{median, nearest_rank};
@@ -50,6 +52,11 @@ impl Pair {
     /// Distance of the ratio from 1.
     pub fn deviation(&self) -> f64 {
         (self.ratio.0 - 1.0).abs()
+    }
+
+    /// What speaks against this ratio, in either run.
+    pub fn disturbance(&self) -> Option<Disturbance> {
+        [&self.first, &self.second].into_iter().find_map(Disturbance::of_ratios)
     }
 }
 
@@ -152,8 +159,8 @@ pub fn agreement(first: Named, second: Named, limits: Limits) -> Result<Agreemen
     let (path, other) = (second.0.to_owned(), first.0.to_owned());
     second.1.plan.check_same_rules(&first.1.plan).map_err(|cause| AgreementError::Rules { path, other, cause })?;
     let (before, after) = (by_id(first)?, by_id(second)?);
-    let mut found =
-        Agreement { limits, pairs: vec![], unlike: vec![], left_out: 0, differences: differences(first.1, second.1) };
+    let mut found = Agreement { limits, pairs: vec![], unlike: vec![], left_out: 0, differences: vec![] };
+    let mut environments = Vec::new();
     for configuration in &first.1.plan.configurations {
         let id = configuration.id.0.as_str();
         let (Some(&one), Some(&other)) = (before.get(id), after.get(id)) else {
@@ -161,6 +168,7 @@ pub fn agreement(first: Named, second: Named, limits: Limits) -> Result<Agreemen
             continue;
         };
         check_weights((first.0, one), (second.0, other))?;
+        environments.extend(one.environment.as_deref().zip(other.environment.as_deref()));
         let tried = one.status != Status::Pending && other.status != Status::Pending;
         match speedup(other, one) {
             Some(ratio) => found.pairs.push(Pair { first: one.clone(), second: other.clone(), ratio }),
@@ -173,6 +181,7 @@ pub fn agreement(first: Named, second: Named, limits: Limits) -> Result<Agreemen
     if found.pairs.is_empty() && found.unlike.is_empty() {
         return Err(AgreementError::Nothing { path: second.0.to_owned(), other: first.0.to_owned() });
     }
+    found.differences = differences(first.1, second.1, distinct(environments.into_iter()));
     found.pairs.sort_by(|a, b| b.deviation().total_cmp(&a.deviation()).then_with(|| a.first.id.cmp(&b.first.id)));
     Ok(found)
 }
@@ -181,6 +190,11 @@ impl Agreement {
     /// Rows that were compared.
     pub fn rows(&self) -> usize {
         self.pairs.len() + self.unlike.len()
+    }
+
+    /// Pairs of engines on one kind of device.
+    pub fn on(&self, device: DeviceKind) -> impl Iterator<Item = &Pair> + Clone {
+        self.pairs.iter().filter(move |pair| pair.first.device == device)
     }
 
     /// Rows whose medians are within the tolerance.
@@ -270,11 +284,9 @@ fn check_weights(first: (&Path, &ResultRow), second: (&Path, &ResultRow)) -> Res
 }
 
 /// What differs between the environments that rows of one configuration are from, each difference once.
-fn differences(first: &Data, second: &Data) -> Vec<Difference> {
-    let of = |data: &Data| distinct(data.rows.iter().filter_map(|row| row.environment.clone()));
-    let (before, after) = (of(first), of(second));
-    let pairs = before.iter().flat_map(|one| after.iter().map(move |other| (one, other)));
-    let found = pairs
+fn differences(first: &Data, second: &Data, environments: Vec<(&str, &str)>) -> Vec<Difference> {
+    let found = environments
+        .into_iter()
         .filter_map(|(one, other)| Some(first.environments.get(one)?.differences(second.environments.get(other)?)));
     distinct(found.flatten())
 }
