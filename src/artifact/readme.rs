@@ -5,31 +5,24 @@ use std::fmt::Write;
 use super::{CHECKSUMS_FILE, Part};
 use crate::provenance::{Environment, Gpu};
 use crate::report::data::distinct;
-use crate::report::tables::environment::processor;
+use crate::report::tables::environment::processors;
 use crate::report::{numbers, pins};
 use crate::store::schema::Status;
 
 /// The text of `README.md`: what this is, of which commit on which machine, by which commands, and what to do with it.
 pub(super) fn readme(name: &str, parts: &[Part]) -> String {
-    let environments = || parts.iter().flat_map(|part| part.merged.environments.values());
-    let commits = distinct(environments().map(|environment| match &environment.build.commit {
-        Some(commit) if environment.build.dirty == Some(true) => {
-            format!("commit {commit} with changes that are not in it")
-        }
-        Some(commit) => format!("commit {commit}"),
-        None => "an unknown commit".to_owned(),
-    }));
     let mut text = format!("# {name}: reference output\n\n");
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "Results of mixprec at {}. The paper is rendered from them. They are what this\nhardware came to, to be read and \
-         compared with: not what another machine must come to. A manifest may have been run in\nparts (`--shard`, `--backend`) \
-         and in several sittings, bound to fewer CPUs than there are: each row names its environment.\n",
-        commits.join(" and ")
+        "Results of mixprec at {}. The paper is rendered from\nthem. They are what this hardware came to, to be read and \
+         compared with: not what another machine must come to. A manifest may\nhave been run in parts (`--shard`, `--backend`) \
+         and in several sittings, bound to fewer CPUs than there are: each row names its\nenvironment. By folder:\n",
+        parts.first().map(commits).unwrap_or_default()
     );
-    for machine in distinct(environments().map(machine)) {
-        let _ = writeln!(text, "- {machine}");
+    for part in parts {
+        let rows = part.merged.rows.iter();
+        let _ = writeln!(text, "- `{}`: {}; {}. {}", folder(part), commits(part), machines(part), pins::note(rows));
     }
     let rows = || parts.iter().flat_map(|part| &part.merged.rows);
     text.push_str("\nWeights:\n\n");
@@ -37,7 +30,6 @@ pub(super) fn readme(name: &str, parts: &[Part]) -> String {
     {
         let _ = writeln!(text, "- {weights}");
     }
-    let _ = writeln!(text, "\n{}", pins::note(rows()));
     text.push_str(&folders(parts));
     let _ = write!(
         text,
@@ -70,12 +62,11 @@ fn folders(parts: &[Part]) -> String {
         ];
         let counts = counts.into_iter().map(|(status, what)| (count(status), what)).filter(|(n, _)| *n > 0);
         let counts: Vec<String> = counts.map(|(n, what)| format!("{} {what}", numbers::count(n as u64))).collect();
-        let folder =
-            if part.folder.as_os_str().is_empty() { ".".to_owned() } else { part.folder.display().to_string() };
         let manifest = plan.base_dir.join(format!("{}.yaml", plan.name));
         let _ = writeln!(
             text,
-            "| `{folder}` | {} | {} | `{}` | `{}` |",
+            "| `{}` | {} | {} | `{}` | `{}` |",
+            folder(part),
             plan.name,
             counts.join(", "),
             manifest.display(),
@@ -85,13 +76,30 @@ fn folders(parts: &[Part]) -> String {
     text
 }
 
+fn folder(part: &Part) -> String {
+    if part.folder.as_os_str().is_empty() { ".".to_owned() } else { part.folder.display().to_string() }
+}
+
+/// `commit 798a07e8c70a7e219e48d68735de00a72ec1bd3e`
+fn commits(part: &Part) -> String {
+    let of = |environment: &Environment| match &environment.build.commit {
+        Some(commit) if environment.build.dirty == Some(true) => {
+            format!("commit {commit} with changes that are not in it")
+        }
+        Some(commit) => format!("commit {commit}"),
+        None => "an unknown commit".to_owned(),
+    };
+    distinct(part.merged.environments.values().map(of)).join(" and ")
+}
+
 /// `NVIDIA H200, driver 580.65.06; Intel Xeon (x86_64), 16 cores, 16 threads usable`
-fn machine(environment: &Environment) -> String {
+fn machines(part: &Part) -> String {
+    let environments = || part.merged.environments.values();
     let gpu = |gpu: &Gpu| match &gpu.driver {
         Some(driver) => format!("{}, driver {driver}", gpu.name),
         None => gpu.name.clone(),
     };
-    let gpus = distinct(environment.gpus.iter().map(gpu));
+    let gpus = distinct(environments().flat_map(|environment| &environment.gpus).map(gpu));
     let gpus = if gpus.is_empty() { "no GPU".to_owned() } else { gpus.join(", ") };
-    format!("{gpus}; {}", processor(environment))
+    format!("{gpus}; {}", processors(environments()))
 }

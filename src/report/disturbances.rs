@@ -12,6 +12,9 @@ const NAMED: usize = 3;
 /// So much of one CPU, on average, others may use: the system itself and this program's parent process do.
 const TOLERATED_FOREIGN_CPUS: f64 = 0.25;
 
+/// What leaves a pair of times out of a claim, after `while`.
+pub const CIRCUMSTANCES: &str = "others used the device or the clock ran wrong";
+
 /// Something that speaks against a row's times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disturbance {
@@ -89,7 +92,7 @@ impl Disturbance {
     }
 
     /// `while the GPU's clocks were held back`
-    fn circumstance(self) -> &'static str {
+    pub fn circumstance(self) -> &'static str {
         let footnote = self.footnote();
         footnote.trim_start_matches("Measured ").trim_end_matches('.')
     }
@@ -128,15 +131,17 @@ pub fn sentences(data: &Data) -> Vec<String> {
     found
 }
 
-/// `cuda hybrid bert-base 1×32 random, … and 4 more`
+/// The rows; of many, how many of each series.
 fn names(rows: &[&ResultRow]) -> String {
+    if rows.len() > NAMED {
+        let of = |label: &String| rows.iter().filter(|row| series(row).label() == *label).count();
+        let labels = distinct(rows.iter().map(|row| series(row).label()));
+        let each = labels.iter().map(|label| format!("{} of {label}", numbers::count(of(label) as u64)));
+        return each.collect::<Vec<_>>().join(", ");
+    }
     let name = |row: &&ResultRow| {
         let ResultRow { model, batch_size, sequence_length, input, .. } = row;
         format!("{} {model} {batch_size}×{sequence_length} {input}", series(row).label())
     };
-    let named = rows.iter().take(NAMED).map(name).collect::<Vec<_>>().join(", ");
-    match rows.len().saturating_sub(NAMED) {
-        0 => named,
-        more => format!("{named} and {} more", numbers::count(more as u64)),
-    }
+    rows.iter().map(name).collect::<Vec<_>>().join(", ")
 }

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use super::agreement::{Agreement, Limits, Spread};
+use super::agreement::{Agreement, Limits};
 use super::caveats::{baselines, list, prefix};
+use super::claims::answered::has_random_weights;
 use super::claims::print::count;
 use super::claims::{Outcome, Verdict};
 use super::data::{Data, Ranged, distinct, engine_library, total};
@@ -11,12 +12,11 @@ use super::headline::{self, Headline};
 use super::headroom::{self, Worst, place_name};
 use super::machines::machines;
 use super::study::Study;
-use super::tables::environment::{gibibytes, processor_model};
+use super::tables::environment::{gibibytes, processors};
 use super::tables::numerics::has_nan;
 use super::{noise, numbers, prose};
-use crate::backend::BackendKind;
+use crate::backend::{BackendKind, DeviceKind};
 use crate::graph::Preset;
-use crate::provenance::Environment;
 use crate::stats::{BOOTSTRAP_MIN_SAMPLES, BOOTSTRAP_RESAMPLES, Percentile};
 use crate::store::magnitudes::Place;
 use crate::store::schema::{ResultRow, Status};
@@ -123,25 +123,25 @@ fn repeatability(data: &Data, repeat: Option<&Agreement>, all: &mut Vec<Macro>) 
         put(all, &format!("NoiseFloor{name}"), floor.unwrap_or_default());
     }
     let limits = repeat.map_or_else(Limits::default, |found| found.limits);
-    let spread = repeat.and_then(|found| Spread::of(found.pairs.iter(), found.limits));
+    let spread = repeat.and_then(|found| found.spread(|_| true));
     put(all, "RepeatTolerance", numbers::percent(limits.tolerance));
-    put(all, "RepeatTypical", spread.map(|spread| numbers::percent(spread.typical)).unwrap_or_default());
-    put(all, "RepeatMost", spread.map(|spread| numbers::percent(spread.most)).unwrap_or_default());
+    put(all, "RepeatTypical", spread.and_then(|spread| spread.typical).map(numbers::percent).unwrap_or_default());
+    put(all, "RepeatMost", spread.and_then(|spread| spread.most).map(numbers::percent).unwrap_or_default());
     let none = || "No second run of this experiment is part of these results.".to_owned();
     let sentence = repeat.map_or_else(none, |found| {
-        let spread = spread.map(|spread| {
-            format!(
-                " Half of the medians are within {} of each other, 95 % within {}.",
-                numbers::percent(spread.typical),
-                numbers::percent(spread.most)
-            )
+        let distances = spread.and_then(|spread| Some((spread.typical?, spread.most?))).map(|(typical, most)| {
+            let (half, most) = (numbers::percent(typical), numbers::percent(most));
+            format!("Half of the medians are within {half} of each other, 95 % within {most}.")
         });
-        let device = found.device_sentence();
-        let device = if device.is_empty() { device } else { format!(" {device}") };
-        let (missing, series) = (found.not_repeated_sentence(data), found.series_sentence());
-        format!("Of a second run, {}{device}{} {series} {missing}", found.sentence(), spread.unwrap_or_default())
-            .trim()
-            .to_owned()
+        let sentences = [
+            format!("Of a second run, {}", found.sentence()),
+            found.device_sentence(),
+            distances.unwrap_or_default(),
+            found.series_sentence(),
+            found.not_repeated_sentence(data),
+            found.environment_sentence(),
+        ];
+        sentences.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ")
     });
     put(all, "RepeatSentence", sentence);
 }
@@ -166,6 +166,7 @@ fn run(data: &Data, all: &mut Vec<Macro>) {
     let emulated = data.measured().filter(|row| row.emulated == Some(true)).count();
     put(all, "Emulated", numbers::count(emulated as u64));
     put(all, "Models", list(rows.iter().map(|row| row.model.clone())));
+    put(all, "WeightsSentence", weights_sentence(data).to_owned());
     put(all, "Weights", list(data.measured().filter_map(|row| row.model_provenance.clone())));
     put(all, "Backends", list(rows.iter().map(|row| row.backend.to_string())));
     put(all, "Precisions", list(rows.iter().map(|row| row.precision.clone())));
@@ -175,6 +176,10 @@ fn run(data: &Data, all: &mut Vec<Macro>) {
     put(all, "Baseline", baselines(data));
     let environments = || data.environments.values();
     put(all, "Processor", processors(environments()));
+    // Rows of the baseline are bound to other CPUs than builds and GPU rows may be.
+    let of_cpu = data.measured().filter(|row| row.device == DeviceKind::Cpu && row.emulated != Some(true));
+    let of_cpu = distinct(of_cpu.filter_map(|row| row.environment.as_deref()));
+    put(all, "BaselineProcessor", processors(of_cpu.into_iter().filter_map(|id| data.environments.get(id))));
     let memory = environments().filter_map(|environment| environment.machine.memory_bytes);
     put(all, "Memory", distinct(memory.map(gibibytes)).join("; "));
     let gpus = distinct(environments().flat_map(|environment| &environment.gpus).map(|gpu| gpu.name.clone()));
@@ -185,25 +190,14 @@ fn run(data: &Data, all: &mut Vec<Macro>) {
     put(all, "Threads", threads.iter().map(u64::to_string).collect::<Vec<_>>().join(", "));
 }
 
-/// Each processor once, with all the numbers of threads that runs were bound to.
-fn processors<'a>(environments: impl Iterator<Item = &'a Environment>) -> String {
-    let mut found: Vec<(String, Vec<usize>)> = Vec::new();
-    for environment in environments {
-        let (model, usable) = (processor_model(environment), environment.machine.cpu.usable_cpus);
-        match found.iter_mut().find(|(known, _)| *known == model) {
-            Some((_, all)) => all.extend(usable),
-            None => found.push((model, usable.into_iter().collect())),
-        }
+/// Whether the models are themselves.
+fn weights_sentence(data: &Data) -> &'static str {
+    let random: Vec<bool> = data.measured().map(has_random_weights).collect();
+    match (random.contains(&true), random.contains(&false)) {
+        (true, false) => "All models of this experiment have random weights.",
+        (true, true) => "Some models of this experiment have random weights.",
+        (false, _) => "The weights are those of checkpoints.",
     }
-    let one = |(model, usable): &(String, Vec<usize>)| match distinct(usable.iter().copied()).as_slice() {
-        [] => model.clone(),
-        [one] => format!("{model}, {} usable", numbers::plural(*one, "thread")),
-        several => {
-            let several: Vec<String> = several.iter().map(usize::to_string).collect();
-            format!("{model}, {} threads usable", several.join(" or "))
-        }
-    };
-    found.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 fn protocol(data: &Data, all: &mut Vec<Macro>) {
@@ -250,6 +244,10 @@ fn passes(experiments: &[&Data], preset: Preset, all: &mut Vec<Macro>) {
         sum("ForwardsSilent", |row| row.silent_forwards);
         // Only where tensors could be looked at: elsewhere nobody knows.
         sum("ForwardsWatched", |row| row.forwards.filter(|_| row.silent_forwards.is_some()));
+        let silent = rows.iter().filter(|row| row.silent_forwards.is_some_and(|forwards| forwards > 0));
+        let models = list(silent.map(|row| row.model.clone()));
+        let models = if models.is_empty() { "none".to_owned() } else { models };
+        put(all, &format!("{prefix}{}SilentModels", stem(preset)), models);
     }
 }
 

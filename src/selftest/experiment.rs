@@ -103,6 +103,8 @@ pub(super) struct Cells<'a> {
     pub precision: &'a str,
     pub batch_sizes: &'a str,
     pub count: usize,
+    /// Further keys, each line with its end.
+    pub more: &'a str,
 }
 
 impl Default for Cells<'_> {
@@ -113,6 +115,7 @@ impl Default for Cells<'_> {
             precision: "fp32",
             batch_sizes: "[1]",
             count: 1,
+            more: "",
         }
     }
 }
@@ -120,14 +123,14 @@ impl Default for Cells<'_> {
 impl Cells<'_> {
     /// The plan of a manifest with these parts in `folder`.
     pub fn plan(&self, folder: &Path) -> Result<Plan, SelftestError> {
-        let Cells { models, inputs, precision, batch_sizes, count } = self;
+        let Cells { models, inputs, precision, batch_sizes, count, more } = self;
         let path = folder.join("selftest.yaml");
         let text = format!(
             "schema: 1\nname: selftest\nquestion: Is every injected fault caught?\nmodels: {models}\n\
              backends: [reference]\nprecisions: [{precision}]\nbatch_sizes: {batch_sizes}\nsequence_lengths: [8]\n\
              inputs: {inputs}\ntolerances: {{{precision}: {{relative_l2: 0.05, cosine_min: 0.99}}}}\n\
              measurement: {{warmup: 0, min_samples: 12, max_samples: 12, time_cap_s: 5, timeout_s: 60, threads: 1}}\n\
-             expect_configurations: {count}\n"
+             {more}expect_configurations: {count}\n"
         );
         fs::write(&path, text)?;
         Ok(Plan::expand(&Manifest::load(&path)?))

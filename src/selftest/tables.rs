@@ -28,7 +28,7 @@ type Tamper = fn(&Path, &Plan) -> Result<(), SelftestError>;
 
 pub(super) fn mutations() -> Vec<Mutation> {
     use Folder::{OfRun, Published};
-    let all: [(&str, Folder, &str, Tamper); 11] = [
+    let all: [(&str, Folder, &str, Tamper); 13] = [
         ("results.parquet", OfRun, "a flipped bit in results.parquet", |dir, _| flip(&dir.join(RESULTS_FILE), 400)),
         ("samples.parquet", OfRun, "a flipped bit in samples.parquet", |dir, _| flip(&dir.join(SAMPLES_FILE), 400)),
         ("results.parquet", Published, "results.parquet cut short", cut_short),
@@ -37,6 +37,8 @@ pub(super) fn mutations() -> Vec<Mutation> {
         ("samples.parquet", Published, "a sample halved, samples.parquet written anew", halve_sample),
         ("results.parquet", OfRun, "a median halved beside the journal", halve_median),
         ("samples.parquet", OfRun, "a sample halved beside the journal", halve_sample),
+        ("samples.parquet", Published, "A/A rounds halved, samples.parquet written anew", halve_rounds),
+        ("samples.parquet", OfRun, "A/A rounds halved beside the journal", halve_rounds),
         ("results.parquet", Published, "a row removed, results.parquet written anew", remove_row),
         ("journal", OfRun, "a digit changed in the journal", change_line),
         ("journal", OfRun, "a measurement halved in the journal, its checksum renewed", rewrite_journal),
@@ -44,7 +46,8 @@ pub(super) fn mutations() -> Vec<Mutation> {
     let mutation = |(name, folder, injected, tamper): (&'static str, Folder, &'static str, Tamper)| {
         Mutation::new(name, injected, move |scratch, state| {
             let dir = scratch.join("run");
-            let plan = Cells { batch_sizes: "[1, 2]", count: 2, ..Cells::default() }.run(scratch, &dir)?;
+            let more = "noise_floor: {batch_sizes: [2], sequence_lengths: [8], rounds: 6, samples: 1}\n";
+            let plan = Cells { batch_sizes: "[1, 2]", count: 2, more, ..Cells::default() }.run(scratch, &dir)?;
             if folder == Published {
                 fs::remove_file(dir.join(JOURNAL_FILE))?;
             }
@@ -88,6 +91,14 @@ fn halve_sample(dir: &Path, _plan: &Plan) -> Result<(), SelftestError> {
     let mut samples: Vec<SampleRow> = parquet::read_samples(dir)?;
     for sample in samples.iter_mut().take(1) {
         sample.latency_ms = sample.latency_ms.map(|ms| ms / 2.0);
+    }
+    Ok(parquet::write_samples(dir, &samples)?)
+}
+
+fn halve_rounds(dir: &Path, _plan: &Plan) -> Result<(), SelftestError> {
+    let mut samples: Vec<SampleRow> = parquet::read_samples(dir)?;
+    for sample in &mut samples {
+        sample.aa_second_ms = sample.aa_second_ms.map(|ms| ms / 2.0);
     }
     Ok(parquet::write_samples(dir, &samples)?)
 }

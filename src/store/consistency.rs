@@ -8,9 +8,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-use super::derive::{self, Series};
+use super::derive;
 use super::record::{Outcome, Record};
 use super::schema::{ResultRow, SampleRow, Status};
+use super::series::Series;
 use super::{RESULTS_FILE, SAMPLES_FILE, StoreError, journal::JOURNAL_FILE};
 use crate::plan::{Configuration, ConfigurationId, Plan};
 
@@ -55,29 +56,36 @@ pub fn samples_follow(dir: &Path, records: &[Record], samples: &[SampleRow]) -> 
     for record in records {
         measured.entry(&record.id).or_default().push(record);
     }
-    for (id, environment, series) in series_of(samples) {
+    for (id, environment, rows) in series_of(samples) {
         let expected = |record: &&Record| match &record.outcome {
             Outcome::Ok(measured) if record.environment == environment => {
-                Some(derive::sample_rows(&record.id, environment, measured).collect::<Vec<_>>())
+                Some(Series::of(measured).rows(id, environment).collect::<Vec<_>>())
             }
             _ => None,
         };
         let known = measured.get(&ConfigurationId(id.to_owned()));
         let known: Vec<_> = known.into_iter().flatten().filter_map(expected).collect();
-        if !known.iter().any(|known| known.iter().eq(series.iter().copied())) {
+        if !known.iter().any(|known| known.iter().eq(rows.iter().copied())) {
             let newest = known.last().map(Vec::as_slice).unwrap_or_default();
-            return Err(contradiction(dir, SAMPLES_FILE, id, &differing(newest, &series), JOURNAL_FILE));
+            return Err(contradiction(dir, SAMPLES_FILE, id, &differing(newest, &rows), JOURNAL_FILE));
         }
     }
     Ok(())
 }
 
-/// Columns in which samples are not what a record says; all of them where their numbers differ.
-fn differing(known: &[SampleRow], found: &[&SampleRow]) -> Vec<&'static str> {
-    if known.len() != found.len() {
-        return SampleRow::columns().into_iter().map(|column| column.name).collect();
-    }
-    let columns = known.iter().zip(found).flat_map(|(known, found)| known.differing(found));
+/// Columns in which rows are not what they should be; a row that one side alone has differs in whatever it holds.
+fn differing(expected: &[SampleRow], found: &[&SampleRow]) -> Vec<&'static str> {
+    let alone = |row: &SampleRow| {
+        let (id, environment) = (row.id.clone(), row.environment.clone());
+        row.differing(&SampleRow { id, environment, index: row.index, ..SampleRow::default() })
+    };
+    let columns =
+        (0..expected.len().max(found.len())).flat_map(|index| match (expected.get(index), found.get(index)) {
+            (Some(expected), Some(found)) => expected.differing(found),
+            (Some(row), None) => alone(row),
+            (None, Some(row)) => alone(row),
+            (None, None) => Vec::new(),
+        });
     columns.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
@@ -88,25 +96,23 @@ fn differing(known: &[SampleRow], found: &[&SampleRow]) -> Vec<&'static str> {
 /// [`StoreError::Contradiction`] naming the first row and its columns.
 pub fn tables_agree(dir: &Path, plan: &Plan, rows: &[ResultRow], samples: &[SampleRow]) -> Result<(), StoreError> {
     let configurations = by_id(plan);
-    let mut series: HashMap<(&str, &str), Vec<&SampleRow>> =
-        series_of(samples).into_iter().map(|(id, environment, series)| ((id, environment), series)).collect();
+    let mut series: HashMap<(&str, &str), Vec<&SampleRow>> = HashMap::new();
+    for (id, environment, rows) in series_of(samples) {
+        let read = Series::read(&rows);
+        let again: Vec<SampleRow> = read.rows(id, environment).collect();
+        let wrong = match series.insert((id, environment), rows.clone()) {
+            None if again.iter().eq(rows.iter().copied()) && read.is_paired() => continue,
+            None if read.is_paired() => differing(&again, &rows),
+            None => vec!["aa_first_ms", "aa_second_ms"],
+            Some(_) => vec!["index"],
+        };
+        return Err(contradiction(dir, SAMPLES_FILE, id, &wrong, "a series in the order taken"));
+    }
     for row in rows.iter().filter(|row| row.status == Status::Ok) {
         let Some(configuration) = configurations.get(row.id.as_str()) else { continue };
         let key = (row.id.as_str(), row.environment.as_deref().unwrap_or_default());
-        let series = series.remove(&key).unwrap_or_default();
-        let of =
-            |value: fn(&SampleRow) -> Option<f64>| -> Vec<f64> { series.iter().filter_map(|s| value(s)).collect() };
-        let (wall_ms, device_ms) = (of(|sample| sample.latency_ms), of(|sample| sample.device_ms));
-        let end_to_end_ms = of(|sample| sample.end_to_end_ms);
-        let (aa_first_ms, aa_second_ms) = (of(|sample| sample.aa_first_ms), of(|sample| sample.aa_second_ms));
-        let computed = ResultRow { flops: row.flops, samples: Some(wall_ms.len() as u64), ..ResultRow::default() };
-        let all = Series {
-            wall_ms: &wall_ms,
-            device_ms: &device_ms,
-            end_to_end_ms: &end_to_end_ms,
-            aa_first_ms: &aa_first_ms,
-            aa_second_ms: &aa_second_ms,
-        };
+        let all = Series::read(&series.remove(&key).unwrap_or_default());
+        let computed = ResultRow { flops: row.flops, samples: Some(all.wall_ms.len() as u64), ..ResultRow::default() };
         let computed = derive::with_times(computed, configuration, &all);
         let wrong: Vec<&str> = times(row)
             .into_iter()
@@ -118,7 +124,10 @@ pub fn tables_agree(dir: &Path, plan: &Plan, rows: &[ResultRow], samples: &[Samp
             return Err(contradiction(dir, RESULTS_FILE, &row.id, &wrong, SAMPLES_FILE));
         }
     }
-    Ok(())
+    match series.keys().min() {
+        Some((id, _)) => Err(contradiction(dir, SAMPLES_FILE, id, &["id"], RESULTS_FILE)),
+        None => Ok(()),
+    }
 }
 
 fn by_id(plan: &Plan) -> HashMap<&str, &Configuration> {

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::conditions::{Conditions, Sustained, ThrottleReason};
 use super::record::{Built, CostSummary, Failure, Measured, Outcome, PassSummary, Record};
 use super::schema::{InputKind, ResultRow, SampleRow, Status};
+use super::series::Series;
 use crate::backend::BuildReport;
 use crate::graph::Format;
 use crate::plan::{Configuration, ConfigurationId, Plan};
@@ -43,32 +44,10 @@ pub fn samples(plan: &Plan, records: &[Record]) -> Vec<SampleRow> {
     let mut rows = Vec::new();
     for configuration in &plan.configurations {
         if let Some(Record { outcome: Outcome::Ok(measured), environment, .. }) = latest.get(&configuration.id) {
-            rows.extend(sample_rows(&configuration.id, environment, measured));
+            rows.extend(Series::of(measured).rows(&configuration.id.0, environment));
         }
     }
     rows
-}
-
-/// The samples of one measurement.
-pub(super) fn sample_rows(
-    id: &ConfigurationId,
-    environment: &str,
-    measured: &Measured,
-) -> impl Iterator<Item = SampleRow> {
-    let series = Series::of(measured);
-    (0..series.longest()).map(move |index| {
-        let at = |series: &[f64]| series.get(index).copied();
-        SampleRow {
-            id: id.to_string(),
-            environment: environment.to_owned(),
-            index: index as u64,
-            latency_ms: at(series.wall_ms),
-            device_ms: at(series.device_ms),
-            end_to_end_ms: at(series.end_to_end_ms),
-            aa_first_ms: at(series.aa_first_ms),
-            aa_second_ms: at(series.aa_second_ms),
-        }
-    })
 }
 
 fn latest<'a>(plan: &Plan, records: &'a [Record]) -> HashMap<&'a ConfigurationId, &'a Record> {
@@ -197,45 +176,10 @@ fn measured_row(row: ResultRow, configuration: &Configuration, measured: &Measur
     with_ceilings(with_times(row, configuration, &Series::of(measured)), measured)
 }
 
-/// Raw samples of one configuration, milliseconds.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Series<'a> {
-    /// Wall time per pass.
-    pub wall_ms: &'a [f64],
-    /// The device's time of the same passes; empty without a device.
-    pub device_ms: &'a [f64],
-    /// The series from token ids to outputs.
-    pub end_to_end_ms: &'a [f64],
-    /// An A/A test's medians of the first engine, round by round; empty without a test.
-    pub aa_first_ms: &'a [f64],
-    /// Those of the second.
-    pub aa_second_ms: &'a [f64],
-}
-
-impl<'a> Series<'a> {
-    fn of(measured: &'a Measured) -> Self {
-        let series = Series {
-            wall_ms: &measured.samples_ms,
-            device_ms: &measured.device_samples_ms,
-            end_to_end_ms: &measured.end_to_end_ms,
-            ..Series::default()
-        };
-        match &measured.aa_test {
-            Some(Ok(test)) => Series { aa_first_ms: &test.first_ms, aa_second_ms: &test.second_ms, ..series },
-            Some(Err(_)) | None => series,
-        }
-    }
-
-    fn longest(&self) -> usize {
-        let all = [self.wall_ms, self.device_ms, self.end_to_end_ms, self.aa_first_ms, self.aa_second_ms];
-        all.map(<[f64]>::len).into_iter().max().unwrap_or(0)
-    }
-}
-
 /// Everything that samples alone decide.
 pub(super) fn with_times(row: ResultRow, configuration: &Configuration, series: &Series<'_>) -> ResultRow {
     let row = with_aa_test(with_other_times(row, series), series);
-    match summarize(series.wall_ms, BOOTSTRAP_SEED) {
+    match summarize(&series.wall_ms, BOOTSTRAP_SEED) {
         Some(summary) => with_latency(row, configuration, &summary),
         None => row,
     }
@@ -261,7 +205,7 @@ fn with_latency(row: ResultRow, configuration: &Configuration, summary: &Summary
 }
 
 fn with_other_times(row: ResultRow, series: &Series<'_>) -> ResultRow {
-    let device = summarize(series.device_ms, BOOTSTRAP_SEED);
+    let device = summarize(&series.device_ms, BOOTSTRAP_SEED);
     let interval = device.and_then(|summary| summary.median_interval);
     ResultRow {
         device_p50_ms: device.map(|summary| summary.median),
@@ -269,7 +213,7 @@ fn with_other_times(row: ResultRow, series: &Series<'_>) -> ResultRow {
         device_p50_high_ms: interval.map(|interval| interval.high),
         device_mean_ms: device.map(|summary| summary.mean),
         end_to_end_samples: (!series.end_to_end_ms.is_empty()).then_some(series.end_to_end_ms.len() as u64),
-        end_to_end_p50_ms: median(series.end_to_end_ms),
+        end_to_end_p50_ms: median(&series.end_to_end_ms),
         ..row
     }
 }
@@ -289,7 +233,7 @@ fn with_ceilings(row: ResultRow, measured: &Measured) -> ResultRow {
 }
 
 fn with_aa_test(row: ResultRow, series: &Series<'_>) -> ResultRow {
-    let found = ratio_of_rounds(series.aa_first_ms, series.aa_second_ms, BOOTSTRAP_SEED);
+    let found = ratio_of_rounds(&series.aa_first_ms, &series.aa_second_ms, BOOTSTRAP_SEED);
     let interval = found.and_then(|(_, interval)| interval);
     ResultRow {
         aa_rounds: (!series.aa_first_ms.is_empty()).then_some(series.aa_first_ms.len() as u64),

@@ -4,13 +4,14 @@ pub mod cell;
 pub mod conditions;
 pub mod consistency;
 pub mod derive;
-pub mod input_kind;
+mod input_kind;
 pub mod journal;
 pub mod magnitudes;
 pub mod parquet;
 pub mod record;
 pub mod replace;
 pub mod schema;
+mod series;
 pub mod status;
 
 use std::path::{Path, PathBuf};
@@ -72,7 +73,8 @@ pub enum StoreError {
     /// Written by a version with other columns.
     #[error(
         "{path}: table of schema version {found}, but this program reads version {expected}; \
-         run `mixprec run` again on this folder with this program to derive it anew from the journal"
+         run `mixprec run` again on this folder with this program to derive it anew from the journal, or, where there is no \
+         journal, read it with the program that wrote it"
     )]
     Version {
         /// Which file.

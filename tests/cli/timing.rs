@@ -53,6 +53,15 @@ fn an_engine_is_timed_against_itself_where_the_manifest_asks_for_it() {
             }
         }
         let rows = experiment.rows();
+        let tested = rows.iter().find(|row| row.aa_rounds.is_some()).unwrap();
+        let samples = read_samples(&experiment.dir()).unwrap();
+        let rounds =
+            samples.iter().filter_map(|sample| Some((sample.id.clone(), sample.aa_first_ms?, sample.aa_second_ms?)));
+        let rounds: Vec<_> = rounds.collect();
+        assert!(rounds.len() == 9 && rounds.iter().all(|(id, ..)| *id == tested.id), "{rounds:?}");
+        let mut ratios: Vec<f64> = rounds.iter().map(|(_, first, second)| second / first).collect();
+        ratios.sort_by(f64::total_cmp);
+        assert_eq!(tested.aa_ratio, Some(ratios[4]), "the median of the rounds that were kept");
         let floor =
             rows.iter().find_map(|row| Some((row.aa_ratio_low? - 1.0).abs().max((row.aa_ratio_high? - 1.0).abs())));
         expect(0, &["report", text(&experiment.dir())]);

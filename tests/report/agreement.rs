@@ -93,14 +93,34 @@ fn devices_disturbances_and_environments_are_named() {
     let expected =
         format!("On the GPU {0} of {0} rows (100 %), on the CPU 0 of {1} rows (0 %).", 300 - cpu.len(), cpu.len());
     assert_eq!(found.device_sentence(), expected);
-    assert!(
-        found.disturbed_sentence().starts_with("Counted all the same: 1 row that"),
-        "{}",
-        found.disturbed_sentence()
+    assert_eq!(
+        found.disturbed_sentence(),
+        "Counted all the same, measured while others used the device or the clock ran wrong: 1 row of the second."
     );
     assert_eq!(found.environment_sentence(), "What differs between their environments: build.commit.");
     let text = found.to_text();
     assert!(text.contains(&expected) && text.contains("build.commit: "), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&found.to_json().unwrap()).unwrap();
+    let counts = (json["spread_cpu"]["within"].as_u64(), json["spread_gpu"]["rows"].as_u64());
+    assert_eq!(counts, (Some(0), Some(300 - cpu.len() as u64)));
+    let disturbed = |pair: &&serde_json::Value| pair["disturbed_in_second"] == true && pair["device"] == "cpu";
+    assert_eq!(json["pairs"].as_array().unwrap().iter().filter(disturbed).count(), 1);
+    // A row that one run alone has counts as apart, on its device too.
+    (second.rows[gpu].status, second.rows[gpu].latency_p50_ms) = (Status::Failed, None);
+    let found = compared(&second).unwrap();
+    let expected = format!("On the GPU {} of {} rows", 299 - cpu.len(), 300 - cpu.len());
+    assert!(found.device_sentence().starts_with(&expected), "{}", found.device_sentence());
+    // What only rows without a ratio differ in is no difference of the ratios.
+    let [mut one, mut other] = [fixture::server(), fixture::server()];
+    for (data, commit) in [(&mut one, "f00d"), (&mut other, "beef")] {
+        let mut environment = data.environments[fixture::ENVIRONMENT].clone();
+        environment.build.commit = Some(commit.to_owned());
+        data.environments.insert("builder".to_owned(), environment);
+        let row = &mut data.rows[gpu];
+        (row.status, row.latency_p50_ms, row.environment) = (Status::Built, None, Some("builder".to_owned()));
+    }
+    let built = agreement((Path::new("a"), &one), (Path::new("b"), &other), Limits::default()).unwrap();
+    assert_eq!((built.left_out, built.environment_sentence()), (1, String::new()));
     let none = compared(&slower(1.0, 0..0)).unwrap();
     assert_eq!((none.disturbed_sentence(), none.environment_sentence()), (String::new(), String::new()));
 }

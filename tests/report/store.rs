@@ -7,7 +7,7 @@ use mixprec::store::derive;
 use mixprec::store::journal::{Header, JOURNAL_VERSION, Journal, OnDamage};
 use mixprec::store::parquet::{read_results, read_samples, write_results, write_samples};
 use mixprec::store::record::{Failure, FailureKind, Outcome, Record};
-use mixprec::store::schema::Status;
+use mixprec::store::schema::{SampleRow, Status};
 
 use super::fixture;
 
@@ -141,13 +141,12 @@ fn published_times_must_follow_from_the_samples() {
     let dir = folder(&data, &records, &[]);
     assert_eq!(Data::read(dir.path()).unwrap().rows, data.rows);
     type Change = fn(&mut mixprec::store::schema::ResultRow);
-    let changes: [(&str, Change); 6] = [
+    let changes: [(&str, Change); 5] = [
         ("latency_p50_ms", |row| row.latency_p50_ms = row.latency_p50_ms.map(|median| median * 0.999)),
         ("latency_p50_low_ms", |row| row.latency_p50_low_ms = None),
         ("throughput_tokens_per_s", |row| row.throughput_tokens_per_s = Some(1e9)),
         ("device_p50_ms", |row| row.device_p50_ms = Some(1.0)),
         ("samples", |row| row.samples = Some(1000)),
-        ("aa_ratio", |row| row.aa_ratio = row.aa_ratio.map_or(Some(1.0), |ratio| Some(ratio * 1.001))),
     ];
     for (column, change) in changes {
         let mut rows = data.rows.clone();
@@ -166,4 +165,49 @@ fn published_times_must_follow_from_the_samples() {
     assert!(error.contains("000000005eed0002 was changed after it was measured: samples, latency_mean_ms"), "{error}");
     std::fs::remove_file(dir.path().join("samples.parquet")).unwrap();
     assert!(Data::read(dir.path()).unwrap_err().to_string().contains("samples.parquet: no such table"));
+}
+
+/// Samples of a row with an A/A test, changed in every way that the columns allow.
+#[test]
+fn samples_and_rounds_are_whole_series_in_their_order() {
+    let data = fixture::server();
+    let records = fixture::records(&data.plan, fixture::ENVIRONMENT);
+    let tested = data.rows.iter().find(|row| row.aa_ratio.is_some()).unwrap();
+    let untested = data.rows.iter().find(|row| row.aa_ratio.is_none() && row.samples > Some(3)).unwrap();
+    type Change = fn(&mut Vec<&mut SampleRow>);
+    let changes: [(&str, &str, &str, Change); 8] = [
+        (&tested.id, "results.parquet", "aa_ratio, aa_ratio_low, aa_ratio_high", |rows| {
+            rows.iter_mut().for_each(|row| row.aa_second_ms = row.aa_second_ms.map(|ms| ms * 2.0));
+        }),
+        (&tested.id, "samples.parquet", "aa_first_ms, aa_second_ms", |rows| {
+            rows.iter_mut().rfind(|row| row.aa_second_ms.is_some()).unwrap().aa_second_ms = None;
+        }),
+        (&untested.id, "samples.parquet", "aa_first_ms, aa_second_ms", |rows| rows[0].aa_second_ms = Some(1.0)),
+        (&tested.id, "samples.parquet", "aa_first_ms", |rows| {
+            (rows[0].aa_first_ms, rows[0].aa_second_ms) = (None, rows[0].aa_second_ms);
+            rows.iter_mut().rfind(|row| row.aa_second_ms.is_some()).unwrap().aa_second_ms = None;
+        }),
+        (&untested.id, "samples.parquet", "latency_ms", |rows| rows[1].latency_ms = None),
+        (&untested.id, "samples.parquet", "index", |rows| rows[2].index = 7),
+        (&untested.id, "samples.parquet", "index", |rows| (rows[0].index, rows[1].index) = (1, 0)),
+        (&untested.id, "samples.parquet", "id", |rows| {
+            rows.iter_mut().for_each(|row| row.id = "00000000deadbeef".to_owned());
+        }),
+    ];
+    for journal in [&[][..], &records] {
+        let dir = folder(&data, &records, journal);
+        assert_eq!(Data::read(dir.path()).unwrap().rows, data.rows);
+        let good = read_samples(dir.path()).unwrap();
+        for (id, file, columns, change) in &changes {
+            let mut samples = good.clone();
+            change(&mut samples.iter_mut().filter(|sample| sample.id == *id).collect());
+            write_samples(dir.path(), &samples).unwrap();
+            let error = Data::read(dir.path()).unwrap_err().to_string();
+            assert!(error.contains("was changed after it was measured"), "{columns}: {error}");
+            if journal.is_empty() && *columns != "id" {
+                let expected = format!("{file}: {id} was changed after it was measured: {columns}");
+                assert!(error.contains(&expected), "{error} is not of {expected}");
+            }
+        }
+    }
 }

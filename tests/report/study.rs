@@ -88,6 +88,8 @@ fn a_repeat_and_the_noise_floor_stand_beside_the_ratios() {
     let files = rendered_with(&study());
     let agreement = text(&files, "agreement.tex");
     assert!(agreement.contains(r"299 of 300 rows (99.7 \%) have a median within 3.0 \%"), "{agreement}");
+    assert!(agreement.contains("all on the GPU & ") && agreement.contains("all on the CPU & "), "{agreement}");
+    assert!(agreement.contains("Of the second run, by the pins of its own program: "), "{agreement}");
     assert!(text(&files, "agreement-farthest.tex").contains("1.200 "), "the row that is apart leads");
     let macros = text(&files, "macros.tex");
     assert!(macros.contains(r"\newcommand{\mpRepeatTypical}{1.0 \%\xspace}"), "{macros}");

@@ -25,7 +25,7 @@ const CUDA_MAJOR: usize = 13;
 pub(in crate::backend) struct Loaded {
     /// Its file.
     pub path: PathBuf,
-    /// Its version, as exact as it can be known: `13.0.88` or `13.0` for NVRTC, `13.1.1` for cuBLASLt, whose minor version
+    /// Its version, as exact as it can be known: `13.0.88` or `13.0` for NVRTC, `13.1.0` for cuBLASLt, whose minor version
     /// is not that of CUDA.
     pub version: String,
     /// How it was found.

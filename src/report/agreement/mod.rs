@@ -1,6 +1,7 @@
 //! Two runs of one experiment, configuration by configuration: whether the second repeats the first.
 
 mod print;
+mod sentences;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -54,9 +55,9 @@ impl Pair {
         (self.ratio.0 - 1.0).abs()
     }
 
-    /// What speaks against this ratio, in either run.
-    pub fn disturbance(&self) -> Option<Disturbance> {
-        [&self.first, &self.second].into_iter().find_map(Disturbance::of_ratios)
+    /// What speaks against this ratio, in the first and in the second run.
+    pub fn disturbances(&self) -> (Option<Disturbance>, Option<Disturbance>) {
+        (Disturbance::of_ratios(&self.first), Disturbance::of_ratios(&self.second))
     }
 }
 
@@ -168,15 +169,18 @@ pub fn agreement(first: Named, second: Named, limits: Limits) -> Result<Agreemen
             continue;
         };
         check_weights((first.0, one), (second.0, other))?;
-        environments.extend(one.environment.as_deref().zip(other.environment.as_deref()));
         let tried = one.status != Status::Pending && other.status != Status::Pending;
         match speedup(other, one) {
             Some(ratio) => found.pairs.push(Pair { first: one.clone(), second: other.clone(), ratio }),
             None if tried && one.latency_p50_ms.is_some() != other.latency_p50_ms.is_some() => {
                 found.unlike.push(Unlike { first: one.clone(), second: other.clone() });
             }
-            None => found.left_out += 1,
+            None => {
+                found.left_out += 1;
+                continue;
+            }
         }
+        environments.extend(one.environment.as_deref().zip(other.environment.as_deref()));
     }
     if found.pairs.is_empty() && found.unlike.is_empty() {
         return Err(AgreementError::Nothing { path: second.0.to_owned(), other: first.0.to_owned() });
@@ -192,9 +196,16 @@ impl Agreement {
         self.pairs.len() + self.unlike.len()
     }
 
-    /// Pairs of engines on one kind of device.
-    pub fn on(&self, device: DeviceKind) -> impl Iterator<Item = &Pair> + Clone {
-        self.pairs.iter().filter(move |pair| pair.first.device == device)
+    /// How far the rows that are wanted of the first run agree; `None` where there is none.
+    pub fn spread(&self, wanted: impl Fn(&ResultRow) -> bool) -> Option<Spread> {
+        let pairs: Vec<&Pair> = self.pairs.iter().filter(|pair| wanted(&pair.first)).collect();
+        let unlike = self.unlike.iter().filter(|unlike| wanted(&unlike.first)).count();
+        Spread::of(&pairs, unlike, self.limits)
+    }
+
+    /// That of the engines on one kind of device.
+    pub fn on(&self, device: DeviceKind) -> Option<Spread> {
+        self.spread(|row| row.device == device)
     }
 
     /// Rows whose medians are within the tolerance.
@@ -202,7 +213,7 @@ impl Agreement {
         self.pairs.iter().filter(|pair| pair.deviation() <= self.limits.tolerance).count()
     }
 
-    /// Their share.
+    /// Their share of all rows.
     pub fn share(&self) -> f64 {
         self.within() as f64 / self.rows() as f64
     }
@@ -226,36 +237,42 @@ impl Agreement {
     }
 }
 
-/// How far the pairs of one kind deviate.
+/// How far the rows of one kind agree.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spread {
-    /// Pairs.
+    /// Rows compared, those that one run alone has measured among them.
     pub rows: usize,
     /// Of them within the tolerance.
     pub within: usize,
-    /// Median ratio.
-    pub ratio: f64,
+    /// Median ratio; this and what follows is of rows with a median in both runs.
+    pub ratio: Option<f64>,
     /// Median distance from 1.
-    pub typical: f64,
+    pub typical: Option<f64>,
     /// 95th percentile of it, by nearest rank.
-    pub most: f64,
+    pub most: Option<f64>,
     /// Largest.
-    pub largest: f64,
+    pub largest: Option<f64>,
 }
 
 impl Spread {
-    /// Of these pairs; `None` for none.
-    pub fn of<'a>(pairs: impl Iterator<Item = &'a Pair> + Clone, limits: Limits) -> Option<Spread> {
-        let deviations: Vec<f64> = pairs.clone().map(Pair::deviation).collect();
-        let ratios: Vec<f64> = pairs.map(|pair| pair.ratio.0).collect();
-        Some(Spread {
-            rows: deviations.len(),
+    /// Of these pairs, and of so many rows that ended differently; `None` for none.
+    fn of(pairs: &[&Pair], unlike: usize, limits: Limits) -> Option<Spread> {
+        let deviations: Vec<f64> = pairs.iter().map(|pair| pair.deviation()).collect();
+        let ratios: Vec<f64> = pairs.iter().map(|pair| pair.ratio.0).collect();
+        let rows = pairs.len() + unlike;
+        (rows > 0).then(|| Spread {
+            rows,
             within: deviations.iter().filter(|&&deviation| deviation <= limits.tolerance).count(),
-            ratio: median(&ratios)?,
-            typical: median(&deviations)?,
-            most: nearest_rank(&deviations, 95)?,
-            largest: deviations.iter().copied().fold(0.0, f64::max),
+            ratio: median(&ratios),
+            typical: median(&deviations),
+            most: nearest_rank(&deviations, 95),
+            largest: deviations.iter().copied().reduce(f64::max),
         })
+    }
+
+    /// The share of rows within the tolerance.
+    pub fn share(&self) -> f64 {
+        self.within as f64 / self.rows as f64
     }
 }
 
@@ -291,10 +308,9 @@ fn differences(first: &Data, second: &Data, environments: Vec<(&str, &str)>) -> 
     distinct(found.flatten())
 }
 
-/// Pairs by series, in plan order of the first run.
-pub fn by_series<'a>(found: &'a Agreement, data: &Data) -> Vec<(String, Vec<&'a Pair>)> {
+/// How far the rows of each series agree, in plan order of the first run.
+pub fn by_series(found: &Agreement, data: &Data) -> Vec<(String, Spread)> {
     let all = distinct(data.rows.iter().map(series));
-    let of = |wanted: &super::data::Series| found.pairs.iter().filter(|pair| series(&pair.first) == *wanted).collect();
-    let grouped = all.iter().map(|wanted| (wanted.label(), of(wanted)));
-    grouped.filter(|(_, pairs): &(String, Vec<&Pair>)| !pairs.is_empty()).collect()
+    let of = |wanted: &super::data::Series| Some((wanted.label(), found.spread(|row| series(row) == *wanted)?));
+    all.iter().filter_map(of).collect()
 }

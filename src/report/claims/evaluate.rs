@@ -6,7 +6,7 @@ use super::interval::{Estimate, Met, latency_ratio, map, nan_rate_ratio, paired_
 use super::query::{self, Admitted, Pair};
 use super::schema::{Aggregate, Check, Claim, Count, Counterpart, Expression, Pairing, Quantity, Reduce, Share};
 use crate::report::data::{Data, distinct, latency_interval, total};
-use crate::report::disturbances::Disturbance;
+use crate::report::disturbances::{CIRCUMSTANCES, Disturbance};
 use crate::report::numbers;
 use crate::report::tables::numerics::nonfinite_share;
 use crate::stats::clopper_pearson;
@@ -264,9 +264,7 @@ fn undisturbed(pairs: Vec<Pair>, of: Quantity) -> (Vec<Pair>, Option<String>) {
     let many = numbers::plural(disturbed.len(), "pair");
     match (disturbed.len(), calm.is_empty()) {
         (0, _) => (calm, None),
-        (_, false) => {
-            (calm, Some(format!("{many} left out, measured while others used the device or the clock ran wrong")))
-        }
+        (_, false) => (calm, Some(format!("{many} left out, measured while {CIRCUMSTANCES}"))),
         (_, true) => {
             let text = "others used the device, or the clock ran wrong, in every one of them";
             (disturbed, Some(text.to_owned()))

@@ -5,7 +5,6 @@ use crate::report::agreement::{Agreement, Limits, Pair, Spread, by_series};
 use crate::report::claims::describe;
 use crate::report::data::Data;
 use crate::report::numbers;
-use crate::report::pins;
 use crate::report::table::{Heading, Note, Notes, Table, TableCell, TableRow};
 
 /// Pairs that the second table lists.
@@ -36,48 +35,55 @@ fn by_series_table(found: &Agreement, data: &Data, caption: String) -> Table {
         Heading::number("largest").under("Distance from 1"),
     ];
     let mut table = Table::new("agreement", caption, headings);
-    for (label, pairs) in by_series(found, data) {
-        table.rows.extend(spread_row(label, Spread::of(pairs.into_iter(), found.limits)));
-    }
-    let all = |device, name: &str| spread_row(format!("all on the {name}"), Spread::of(found.on(device), found.limits));
-    let mut sums = match (all(DeviceKind::Gpu, "GPU"), all(DeviceKind::Cpu, "CPU")) {
-        (Some(gpu), Some(cpu)) => vec![gpu, cpu],
+    table.rows.extend(by_series(found, data).into_iter().map(|(label, spread)| spread_row(label, spread)));
+    let mut sums = match (found.on(DeviceKind::Gpu), found.on(DeviceKind::Cpu)) {
+        (Some(gpu), Some(cpu)) => vec![("all on the GPU", gpu), ("all on the CPU", cpu)],
         _ => vec![],
     };
-    sums.extend(spread_row("all".to_owned(), Spread::of(found.pairs.iter(), found.limits)));
-    table.rows.extend(sums.into_iter().enumerate().map(|(index, row)| TableRow { rule: index == 0, ..row }));
-    let second = pins::note(found.pairs.iter().map(|pair| &pair.second));
-    let mut sentences = vec![
+    sums.extend(found.spread(|_| true).map(|all| ("all", all)));
+    for (index, (label, spread)) in sums.into_iter().enumerate() {
+        table.rows.push(TableRow { rule: index == 0, ..spread_row(label.to_owned(), spread) });
+    }
+    let second = found.pins().1;
+    let sentences = [
         found.sentence(),
+        found.unlike_sentence(),
         found.not_repeated_sentence(data),
         found.disturbed_sentence(),
         found.outputs_sentence(),
         found.environment_sentence(),
-        format!("Of the second run. {second}"),
+        format!("Of the second run, by the pins of its own program: {}", second.trim_start_matches("Pins: ")),
     ];
-    sentences.retain(|text| !text.is_empty());
-    if !found.unlike.is_empty() {
-        sentences.push(format!(
-            "{} in one of the two runs only; they count as apart.",
-            numbers::plural(found.unlike.len(), "row was measured")
-        ));
-    }
-    table.notes = sentences.into_iter().map(|text| Note { mark: String::new(), text }).collect();
+    let sentences = sentences.into_iter().filter(|text| !text.is_empty());
+    table.notes = sentences.map(|text| Note { mark: String::new(), text }).collect();
     table.covering(found.pairs.iter().map(|pair| &pair.first))
 }
 
-fn spread_row(label: String, spread: Option<Spread>) -> Option<TableRow> {
-    let spread = spread?;
+fn spread_row(label: String, spread: Spread) -> TableRow {
+    let percent = |share: Option<f64>| TableCell::optional(share.map(numbers::percent));
     let cells = vec![
         TableCell::new(label),
         numbers::count(spread.rows as u64).into(),
-        numbers::percent(spread.within as f64 / spread.rows as f64).into(),
-        numbers::fixed(spread.ratio, 4).into(),
-        numbers::percent(spread.typical).into(),
-        numbers::percent(spread.most).into(),
-        numbers::percent(spread.largest).into(),
+        numbers::percent(spread.share()).into(),
+        TableCell::optional(spread.ratio.map(|ratio| numbers::fixed(ratio, 4))),
+        percent(spread.typical),
+        percent(spread.most),
+        percent(spread.largest),
     ];
-    Some(TableRow { cells, rule: false })
+    TableRow { cells, rule: false }
+}
+
+/// `The repeat was measured while other processes used the host's CPUs.`
+fn disturbed(pair: &Pair) -> Option<String> {
+    Some(match pair.disturbances() {
+        (None, None) => return None,
+        (Some(kind), None) => format!("This run measured it {}.", kind.circumstance()),
+        (None, Some(kind)) => format!("The repeat measured it {}.", kind.circumstance()),
+        (Some(one), Some(two)) if one == two => format!("Both runs measured it {}.", one.circumstance()),
+        (Some(one), Some(two)) => {
+            format!("This run measured it {}, the repeat {}.", one.circumstance(), two.circumstance())
+        }
+    })
 }
 
 fn farthest(found: &Agreement) -> Table {
@@ -93,7 +99,7 @@ fn farthest(found: &Agreement) -> Table {
     for pair @ Pair { first, second, ratio: (ratio, interval) } in found.pairs.iter().take(LISTED) {
         let milliseconds = |median: Option<f64>| TableCell::optional(median.map(|ms| numbers::significant(ms, 4)));
         let (text, detail) = numbers::with_interval(*ratio, *interval, 4);
-        let mark = pair.disturbance().map(|kind| notes.mark(&format!("In either run. {}", kind.footnote())));
+        let mark = disturbed(pair).map(|text| notes.mark(&text));
         table.push(vec![
             TableCell { source: Some(first.id.clone()), ..TableCell::new(describe::configuration(first)) },
             milliseconds(first.latency_p50_ms),

@@ -1,5 +1,7 @@
 //! The machines and builds the rows come from.
 
+use std::collections::BTreeSet;
+
 use crate::provenance::{Environment, Gpu};
 use crate::report::data::{Data, distinct, engine_library};
 use crate::report::table::{Heading, Table, TableCell};
@@ -34,7 +36,7 @@ fn table(data: &Data, id: &str, environment: &Environment) -> Table {
     add("System", Some(system(environment)));
     add("Pins", pins::all(rows));
     let libraries = environment.libraries.iter().map(|library| library.file.clone()).collect::<Vec<_>>();
-    add("Libraries loaded", Some(libraries.join(", ")));
+    add("Libraries loaded at the start", Some(libraries.join(", ")));
     let variables = environment.variables.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
     add("Variables", Some(variables.join(", ")));
     table
@@ -53,8 +55,30 @@ pub fn processor_model(environment: &Environment) -> String {
         Some(model) => format!("{model} ({})", cpu.architecture),
         None => cpu.architecture.clone(),
     }];
-    parts.extend(cpu.physical_cores.map(|n| numbers::plural(n, "core")));
+    let core = if environment.machine.virtual_machine == Some(true) { "virtual core" } else { "core" };
+    parts.extend(cpu.physical_cores.map(|n| numbers::plural(n, core)));
     parts.join(", ")
+}
+
+/// Each processor once, with all the numbers of threads that runs were bound to.
+pub fn processors<'a>(environments: impl Iterator<Item = &'a Environment>) -> String {
+    let mut found: Vec<(String, BTreeSet<usize>)> = Vec::new();
+    for environment in environments {
+        let (model, usable) = (processor_model(environment), environment.machine.cpu.usable_cpus);
+        match found.iter_mut().find(|(known, _)| *known == model) {
+            Some((_, all)) => all.extend(usable),
+            None => found.push((model, usable.into_iter().collect())),
+        }
+    }
+    let one = |(model, usable): &(String, BTreeSet<usize>)| match Vec::from_iter(usable.iter().copied()).as_slice() {
+        [] => model.clone(),
+        [one] => format!("{model}, {} usable", numbers::plural(*one, "thread")),
+        several => {
+            let several: Vec<String> = several.iter().map(usize::to_string).collect();
+            format!("{model}, {} threads usable", several.join(" or "))
+        }
+    };
+    found.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 /// Bytes in GiB.

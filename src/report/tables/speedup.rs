@@ -116,8 +116,14 @@ fn ratio_cell(group: &Group, baseline: &Series, row: &ResultRow, notes: &mut Not
     match slow.and_then(|slow| speedup(slow, row)) {
         Some((ratio, interval)) => {
             let (text, detail) = numbers::with_interval(ratio, interval, 3);
-            let disturbed = [slow, Some(row)].into_iter().flatten().find_map(Disturbance::of_ratios);
-            let mark = disturbed.map(|kind| notes.mark(&format!("{} Left out of headlines.", kind.footnote())));
+            let both = || [slow, Some(row)].into_iter().flatten();
+            let mark = match both().find_map(Disturbance::of_ratios) {
+                Some(kind) => Some(notes.mark(&format!("{} Left out of headlines.", kind.footnote()))),
+                None if both().any(|row| Disturbance::Throttled.of(row)) => {
+                    Some(notes.mark(Disturbance::Throttled.footnote()))
+                }
+                None => None,
+            };
             TableCell { text: format!("{text}×"), detail, mark, ..TableCell::default() }
         }
         None => TableCell { mark: Some(notes.mark("The baseline was not timed at this shape.")), ..TableCell::dash() },

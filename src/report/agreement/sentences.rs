@@ -1,0 +1,175 @@
+//! How far two runs agree, in sentences.
+
+use std::collections::HashSet;
+
+use super::{Agreement, Pair, Spread};
+use crate::backend::DeviceKind;
+use crate::report::data::{Data, distinct, series};
+use crate::report::disturbances::CIRCUMSTANCES;
+use crate::report::{numbers, pins};
+use crate::store::schema::ResultRow;
+
+/// Properties of environments that a sentence names.
+const NAMED_PROPERTIES: usize = 6;
+
+/// Rows that were not repeated, of one backend, that a sentence names.
+const NAMED_ROWS: usize = 16;
+
+impl Agreement {
+    /// `393 of 396 rows (99.2 %) have medians within 3 % of the first run's, which meets 95 %.`
+    pub fn sentence(&self) -> String {
+        let meets = if self.agrees() { "meets" } else { "misses" };
+        format!(
+            "{} of {} ({}) have a median within {} of the first run's, which {meets} the {} asked for.",
+            numbers::count(self.within() as u64),
+            numbers::plural(self.rows(), "row"),
+            numbers::percent(self.share()),
+            numbers::percent(self.limits.tolerance),
+            numbers::percent(self.limits.share)
+        )
+    }
+
+    /// `On the GPU 351 of 360 rows (97.5 %), on the CPU 15 of 58 rows (25.9 %).` Empty where all are of one kind of device.
+    pub fn device_sentence(&self) -> String {
+        let (Some(gpu), Some(cpu)) = (self.on(DeviceKind::Gpu), self.on(DeviceKind::Cpu)) else { return String::new() };
+        let share = |spread: Spread| {
+            let (within, rows) = (numbers::count(spread.within as u64), numbers::plural(spread.rows, "row"));
+            format!("{within} of {rows} ({})", numbers::percent(spread.share()))
+        };
+        format!("On the GPU {}, on the CPU {}.", share(gpu), share(cpu))
+    }
+
+    /// How far the ratios are from 1; empty where no row has a median in both runs.
+    pub(super) fn distances_sentence(&self) -> String {
+        let spread = self.spread(|_| true);
+        let numbers = spread.and_then(|found| Some((found.typical?, found.most?, found.largest?, found.ratio?)));
+        numbers.map_or_else(String::new, |(typical, most, largest, ratio)| {
+            format!(
+                "Distance of the ratio from 1: median {}, 95th percentile {}, largest {}; median ratio {}.",
+                numbers::percent(typical),
+                numbers::percent(most),
+                numbers::percent(largest),
+                numbers::fixed(ratio, 4)
+            )
+        })
+    }
+
+    /// How many of the pairs a claim would leave out, by run; empty for none.
+    pub fn disturbed_sentence(&self) -> String {
+        let (first, second) = self.disturbed();
+        let of = |(count, run): (usize, &str)| {
+            (count > 0).then(|| format!("{} of the {run}", numbers::plural(count, "row")))
+        };
+        let each: Vec<String> = [(first, "first run"), (second, "second")].into_iter().filter_map(of).collect();
+        match each.is_empty() {
+            true => String::new(),
+            false => format!("Counted all the same, measured while {CIRCUMSTANCES}: {}.", each.join(" and ")),
+        }
+    }
+
+    /// Pairs disturbed in the first run, and in the second.
+    fn disturbed(&self) -> (usize, usize) {
+        let disturbances = || self.pairs.iter().map(Pair::disturbances);
+        (
+            disturbances().filter(|(one, _)| one.is_some()).count(),
+            disturbances().filter(|(_, two)| two.is_some()).count(),
+        )
+    }
+
+    /// Whether the compared rows of the first run, and of the second, were measured with what the programs of each pin.
+    pub fn pins(&self) -> (String, String) {
+        (pins::note(self.pairs.iter().map(|pair| &pair.first)), pins::note(self.pairs.iter().map(|pair| &pair.second)))
+    }
+
+    /// What differs between the machines and builds of the compared rows, by name; empty for nothing.
+    pub fn environment_sentence(&self) -> String {
+        let names = distinct(self.differences.iter().map(|difference| difference.property.as_str()));
+        let more = match names.len().saturating_sub(NAMED_PROPERTIES) {
+            0 => String::new(),
+            more => format!(" and {} more", numbers::count(more as u64)),
+        };
+        match names.is_empty() {
+            true => String::new(),
+            false => {
+                format!(
+                    "What differs between their environments: {}{more}.",
+                    names[..names.len().min(NAMED_PROPERTIES)].join(", ")
+                )
+            }
+        }
+    }
+
+    /// How many rows one run alone has measured; empty for none.
+    pub fn unlike_sentence(&self) -> String {
+        match self.unlike.len() {
+            0 => String::new(),
+            1 => "1 row was measured in one of the two runs only; it counts as apart.".to_owned(),
+            many => {
+                format!(
+                    "{} were measured in one of the two runs only; they count as apart.",
+                    numbers::plural(many, "row")
+                )
+            }
+        }
+    }
+
+    /// `Within 3 % by series: cuda fp32 100 % of 72, cuda hybrid 91.7 % of 72.`
+    pub fn series_sentence(&self) -> String {
+        let compared = self.pairs.iter().map(|pair| &pair.first).chain(self.unlike.iter().map(|unlike| &unlike.first));
+        let labels = distinct(compared.map(|row| series(row).label()));
+        let each = labels.into_iter().filter_map(|label| {
+            let spread = self.spread(|row| series(row).label() == label)?;
+            let rows = numbers::count(spread.rows as u64);
+            Some(format!("{label} {} of {rows}", numbers::percent(spread.share())))
+        });
+        let mut each: Vec<String> = each.collect();
+        each.sort();
+        match each.is_empty() {
+            true => String::new(),
+            false => format!("Within {} by series: {}.", numbers::percent(self.limits.tolerance), each.join(", ")),
+        }
+    }
+
+    /// Which rows of the first run, with a median, the second does not have; empty where it has them all.
+    pub fn not_repeated_sentence(&self, first: &Data) -> String {
+        let compared: HashSet<&str> = self
+            .pairs
+            .iter()
+            .map(|pair| &pair.first)
+            .chain(self.unlike.iter().map(|unlike| &unlike.first))
+            .map(|row| row.id.as_str())
+            .collect();
+        let rows: Vec<&ResultRow> = first
+            .measured()
+            .filter(|row| row.latency_p50_ms.is_some() && !compared.contains(row.id.as_str()))
+            .collect();
+        let backends = distinct(rows.iter().map(|row| row.backend));
+        let each = backends.iter().map(|backend| {
+            let rows: Vec<&&ResultRow> = rows.iter().filter(|row| row.backend == *backend).collect();
+            let shape = |row: &&&ResultRow| format!("{} {}×{}", row.model, row.batch_size, row.sequence_length);
+            let names = match rows.len() <= NAMED_ROWS {
+                true => format!(" ({})", distinct(rows.iter().map(shape)).join(", ")),
+                false => String::new(),
+            };
+            format!("{} of {backend}{names}", numbers::plural(rows.len(), "row"))
+        });
+        match rows.is_empty() {
+            true => String::new(),
+            false => format!("Not repeated: {}.", each.collect::<Vec<_>>().join(", ")),
+        }
+    }
+
+    /// What the outputs of both runs have in common.
+    pub fn outputs_sentence(&self) -> String {
+        let cosine = match self.largest_cosine_difference() {
+            Some(0.0) => "; their smallest cosines are equal".to_owned(),
+            Some(most) => format!("; their smallest cosines differ by {} at most", numbers::magnitude(most)),
+            None => String::new(),
+        };
+        format!(
+            "{} of {} measured twice have as many NaN and infinities{cosine}.",
+            numbers::count(self.with_equal_nonfinite() as u64),
+            numbers::plural(self.pairs.len(), "row")
+        )
+    }
+}
