@@ -34,7 +34,7 @@ pub(super) fn readme(name: &str, parts: &[Part]) -> String {
     let _ = write!(
         text,
         "\nEach folder has the rows (`results.parquet`), every sample and A/A round (`samples.parquet`), the expanded manifest\n\
-         (`plan.json`) and the machines and builds (`environments/`).\n\n\
+         (`plan.json`) and the machines and builds (`environments/`). Where a row has no A/A test, `aa_remark` says why.\n\n\
          ```\n\
          sha256sum --check {CHECKSUMS_FILE}        # here\n\
          make replay ARTIFACT=artifacts/{name}     # at the top: renders the paper from this, no GPU needed, and compares\n\

@@ -197,9 +197,11 @@ fn of_outputs(data: &Data) -> Result<Vec<Section>, ReportError> {
     numerics.extend(appendix(tables::headroom::headroom(data)));
     let mut text = tables::passes::rates(data);
     text.push(tables::quality::perplexity(data));
+    let mut quality = vec![tables::quality::quality(data)];
+    quality.extend(Some(tables::quality::flipped_sentences(data)).filter(|table| table.empty.is_none()));
     Ok(vec![
         section("numerics", "Cosine similarity and NaN", NUMERICS, figures::numerics(data)?, numerics),
-        section("sst2", "SST-2", SST2, vec![], vec![tables::quality::quality(data)]),
+        section("sst2", "SST-2", SST2, vec![], quality),
         section("wikitext", "WikiText-2 against random ids", WIKITEXT, vec![], text),
     ])
 }

@@ -35,8 +35,9 @@ impl Machine {
 /// Machines the rows are from, those with GPUs first, then by the number of rows: at least one.
 ///
 /// Environments with the same GPUs and driver, or without GPUs the same processor, are one machine as long as no
-/// configuration was run in two of them: shards on twins, or a run in several sittings. Otherwise each of them is a
-/// machine of its own.
+/// configuration was run in two of them: shards on twins, or a run in several sittings. Otherwise those that list the same
+/// GPUs by serial number are a machine, a host in several sittings, and where that has run a configuration twice, each
+/// environment.
 pub fn machines(data: &Data) -> Vec<Machine> {
     let mut alike: BTreeMap<Hardware, BTreeSet<&str>> = BTreeMap::new();
     for id in data.rows.iter().filter_map(|row| row.environment.as_deref()) {
@@ -44,10 +45,7 @@ pub fn machines(data: &Data) -> Vec<Machine> {
     }
     let sets: Vec<(Hardware, BTreeSet<&str>)> = alike
         .into_iter()
-        .flat_map(|(hardware, ids)| match overlap(data, &ids) {
-            false => vec![(hardware, ids)],
-            true => ids.into_iter().map(|id| (hardware.clone(), BTreeSet::from([id]))).collect(),
-        })
+        .flat_map(|(hardware, ids)| split(data, ids).into_iter().map(move |ids| (hardware.clone(), ids)))
         .collect();
     if sets.len() <= 1 {
         let label = sets.into_iter().next().map(|(hardware, _)| hardware.label()).unwrap_or_default();
@@ -97,6 +95,28 @@ fn hardware(environment: Option<&Environment>) -> Hardware {
     }
     let cpu = &environment.machine.cpu;
     Hardware::Processor(cpu.model.clone().unwrap_or_else(|| cpu.architecture.clone()))
+}
+
+/// Environments of one kind of hardware, apart where they have run a configuration twice: by host, or one by one.
+fn split<'a>(data: &Data, ids: BTreeSet<&'a str>) -> Vec<BTreeSet<&'a str>> {
+    if !overlap(data, &ids) {
+        return vec![ids];
+    }
+    let serials = |id: &str| -> Option<BTreeSet<&str>> {
+        let gpus = &data.environments.get(id)?.gpus;
+        gpus.iter().map(|gpu| gpu.uuid.as_deref()).collect::<Option<_>>().filter(|all: &BTreeSet<&str>| !all.is_empty())
+    };
+    let mut hosts: BTreeMap<BTreeSet<&str>, BTreeSet<&str>> = BTreeMap::new();
+    for id in ids {
+        hosts.entry(serials(id).unwrap_or_else(|| BTreeSet::from([id]))).or_default().insert(id);
+    }
+    let apart = |ids: BTreeSet<&'a str>| -> Vec<BTreeSet<&'a str>> {
+        match overlap(data, &ids) {
+            false => vec![ids],
+            true => ids.into_iter().map(|id| BTreeSet::from([id])).collect(),
+        }
+    };
+    hosts.into_values().flat_map(apart).collect()
 }
 
 /// Whether a configuration was run in two of these environments.

@@ -138,12 +138,22 @@ fn repeatability(data: &Data, repeat: Option<&Agreement>, all: &mut Vec<Macro>) 
             found.device_sentence(),
             distances.unwrap_or_default(),
             found.series_sentence(),
-            found.not_repeated_sentence(data),
+            found.not_repeated_sentence(),
             found.environment_sentence(),
         ];
         sentences.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ")
     });
     put(all, "RepeatSentence", sentence);
+    let device = repeat.map(|found| (found.device_sentence(), found.sentence()));
+    let short = match device {
+        None => none(),
+        Some((device, all)) if device.is_empty() => format!("Of a second run, {all}"),
+        Some((device, _)) => {
+            let tolerance = numbers::percent(limits.tolerance);
+            format!("Medians of a second run within {tolerance} of the first's: {}", device.replacen("On", "on", 1))
+        }
+    };
+    put(all, "RepeatShort", short);
 }
 
 fn put(all: &mut Vec<Macro>, name: &str, value: String) {
@@ -186,6 +196,10 @@ fn run(data: &Data, all: &mut Vec<Macro>) {
     put(all, "Gpus", if gpus.is_empty() { "none".to_owned() } else { gpus.join("; ") });
     put(all, "Program", distinct(environments().map(|environment| environment.build.summary())).join("; "));
     put(all, "Engines", list(data.rows.iter().filter_map(engine_library)));
+    let on_gpu = data.measured().filter(|row| row.device == DeviceKind::Gpu).filter_map(|row| row.wall_s);
+    let on_gpu: Vec<f64> = on_gpu.collect();
+    let minutes = (!on_gpu.is_empty()).then(|| format!("{} min", numbers::fixed(on_gpu.iter().sum::<f64>() / 60.0, 1)));
+    put(all, "GpuTime", minutes.unwrap_or_default());
     let threads = distinct(data.measured().filter_map(|row| row.threads));
     put(all, "Threads", threads.iter().map(u64::to_string).collect::<Vec<_>>().join(", "));
 }
@@ -196,7 +210,8 @@ fn weights_sentence(data: &Data) -> &'static str {
     match (random.contains(&true), random.contains(&false)) {
         (true, false) => "All models of this experiment have random weights.",
         (true, true) => "Some models of this experiment have random weights.",
-        (false, _) => "The weights are those of checkpoints.",
+        (false, true) => "The weights are those of checkpoints.",
+        (false, false) => "Nothing of this experiment was measured.",
     }
 }
 

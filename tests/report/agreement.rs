@@ -97,7 +97,7 @@ fn devices_disturbances_and_environments_are_named() {
         found.disturbed_sentence(),
         "Counted all the same, measured while others used the device or the clock ran wrong: 1 row of the second."
     );
-    assert_eq!(found.environment_sentence(), "What differs between their environments: build.commit.");
+    assert_eq!(found.environment_sentence(), "What differs between their environments: build commit.");
     let text = found.to_text();
     assert!(text.contains(&expected) && text.contains("build.commit: "), "{text}");
     let json: serde_json::Value = serde_json::from_str(&found.to_json().unwrap()).unwrap();

@@ -186,6 +186,29 @@ fn shards_on_twins_are_one_machine_until_they_measure_the_same() {
 }
 
 #[test]
+fn two_hosts_that_measured_the_same_in_several_sittings_are_two_machines() {
+    let sitting = |environment: &str, cpu: bool| {
+        let mut rows = rows(environment, 1.0, 1.0);
+        rows.retain(|row| (row.backend == BackendKind::OnnxRuntime) == cpu);
+        rows
+    };
+    let names = ["a0000000", "a1000000", "b0000000", "b1000000"];
+    let parts = names.map(|name| (name, &["NVIDIA H200"][..], sitting(name, name.contains('1'))));
+    let mut data = merged(&parts);
+    let hosts = |data: &Data| machines(data).iter().map(|host| host.data.count(Status::Ok)).collect::<Vec<_>>();
+    assert_eq!(hosts(&data), [12, 12, 4, 4], "without serial numbers nobody knows");
+    for (id, environment) in &mut data.environments {
+        environment.gpus[0].uuid = Some(format!("GPU-{}", &id[..1]));
+    }
+    assert_eq!(hosts(&data), [16, 16]);
+    assert_eq!(verdict(&data, "C1").machines.len(), 2);
+    assert!(verdict(&data, "C1").machines.iter().all(|one| one.outcome != Outcome::NotRun));
+    // The same host twice over.
+    data.environments.values_mut().for_each(|environment| environment.gpus[0].uuid = Some("GPU-a".to_owned()));
+    assert_eq!(hosts(&data), [12, 12, 4, 4]);
+}
+
+#[test]
 fn what_a_machine_has_not_run_is_pending_there() {
     let mut some = rows(H200, 4.0, 1.1);
     some.iter_mut().skip(4).for_each(|row| row.status = Status::Pending);

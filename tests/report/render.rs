@@ -1,12 +1,13 @@
 //! Rendered files against committed ones. `MIXPREC_BLESS=1` rewrites those.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use mixprec::manifest::schema::{Injection, ModelSource};
 use mixprec::report::claims::Claims;
 use mixprec::report::data::Data;
 use mixprec::report::study::Study;
+use mixprec::report::table::TableRow;
 use mixprec::report::{Files, ReportError, report, report_with};
 use mixprec::store::journal::{Header, JOURNAL_VERSION, Journal, OnDamage};
 use mixprec::store::record::StopReason;
@@ -356,7 +357,8 @@ fn reports_can_be_kept_to_be_looked_at() {
 fn accuracy_is_compared_sentence_by_sentence() {
     let plan = fixture::plan(&fixture::Shapes { inputs: &["sst2"], ..fixture::LAPTOP });
     let records = fixture::records(&plan, fixture::ENVIRONMENT);
-    let quality = mixprec::report::tables::quality::quality(&fixture::data(plan, &records, &[]));
+    let data = fixture::data(plan, &records, &[]);
+    let quality = mixprec::report::tables::quality::quality(&data);
     let column = |name: &str| quality.headings.iter().position(|heading| heading.text == name).unwrap();
     let (precision, flips, p_value) = (column("Precision"), column("Flips"), column("McNemar p"));
     for row in &quality.rows {
@@ -369,4 +371,13 @@ fn accuracy_is_compared_sentence_by_sentence() {
         assert_eq!([flips, p_value].map(|column| row.cells[column].text.as_str()), expected);
     }
     assert!(quality.notes[0].text.contains("exact McNemar test"));
+    let flips = mixprec::report::tables::quality::flipped_sentences(&data);
+    let texts = |row: &TableRow| row.cells[5..].iter().map(|cell| cell.text.clone()).collect::<Vec<_>>();
+    assert!(!flips.rows.is_empty() && flips.rows.iter().all(|row| row.cells[3].text != "fp16"), "{flips:?}");
+    let all = |column: usize| flips.rows.iter().map(|row| texts(row)[column].clone()).collect::<BTreeSet<_>>();
+    assert_eq!((all(0).len(), all(1).len()), (1, 1), "the same sentence, the same change: {flips:?}");
+    let answers: Vec<&str> = data.rows.iter().filter_map(|row| row.task_predictions.as_deref()).collect();
+    let (number, change) = (all(1).pop_first().unwrap().parse::<usize>().unwrap(), all(0).pop_first().unwrap());
+    let given: BTreeSet<char> = answers.iter().map(|all| all.chars().nth(number - 1).unwrap()).collect();
+    assert!(given.len() == 2 && given.iter().all(|answer| change.contains(*answer)), "{change} of {given:?}");
 }

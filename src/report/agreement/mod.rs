@@ -10,7 +10,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::ReportError;
-use super::data::{Data, Ranged, distinct, series, speedup};
+use super::data::{Data, Ranged, distinct, series, speedup, timed};
 use super::disturbances::Disturbance;
 use crate::backend::DeviceKind;
 use crate::difference::Difference;
@@ -81,6 +81,8 @@ pub struct Agreement {
     pub unlike: Vec<Unlike>,
     /// Configurations that one of them has not tried, or that ended alike without a median.
     pub left_out: usize,
+    /// Those of them that the first run has timed.
+    pub not_repeated: Vec<ResultRow>,
     /// What differs between the environments, most telling first.
     pub differences: Vec<Difference>,
 }
@@ -160,12 +162,13 @@ pub fn agreement(first: Named, second: Named, limits: Limits) -> Result<Agreemen
     let (path, other) = (second.0.to_owned(), first.0.to_owned());
     second.1.plan.check_same_rules(&first.1.plan).map_err(|cause| AgreementError::Rules { path, other, cause })?;
     let (before, after) = (by_id(first)?, by_id(second)?);
-    let mut found = Agreement { limits, pairs: vec![], unlike: vec![], left_out: 0, differences: vec![] };
+    let (pairs, unlike, not_repeated, differences) = Default::default();
+    let mut found = Agreement { limits, pairs, unlike, left_out: 0, not_repeated, differences };
     let mut environments = Vec::new();
     for configuration in &first.1.plan.configurations {
         let id = configuration.id.0.as_str();
         let (Some(&one), Some(&other)) = (before.get(id), after.get(id)) else {
-            found.left_out += 1;
+            found.leave_out(before.get(id).copied());
             continue;
         };
         check_weights((first.0, one), (second.0, other))?;
@@ -176,7 +179,7 @@ pub fn agreement(first: Named, second: Named, limits: Limits) -> Result<Agreemen
                 found.unlike.push(Unlike { first: one.clone(), second: other.clone() });
             }
             None => {
-                found.left_out += 1;
+                found.leave_out(Some(one));
                 continue;
             }
         }
@@ -185,12 +188,17 @@ pub fn agreement(first: Named, second: Named, limits: Limits) -> Result<Agreemen
     if found.pairs.is_empty() && found.unlike.is_empty() {
         return Err(AgreementError::Nothing { path: second.0.to_owned(), other: first.0.to_owned() });
     }
-    found.differences = differences(first.1, second.1, distinct(environments.into_iter()));
+    found.differences = self::differences(first.1, second.1, distinct(environments.into_iter()));
     found.pairs.sort_by(|a, b| b.deviation().total_cmp(&a.deviation()).then_with(|| a.first.id.cmp(&b.first.id)));
     Ok(found)
 }
 
 impl Agreement {
+    fn leave_out(&mut self, first: Option<&ResultRow>) {
+        self.left_out += 1;
+        self.not_repeated.extend(first.filter(|row| timed(row)).cloned());
+    }
+
     /// Rows that were compared.
     pub fn rows(&self) -> usize {
         self.pairs.len() + self.unlike.len()

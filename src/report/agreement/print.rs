@@ -22,6 +22,7 @@ impl Agreement {
         let sentences = [
             self.device_sentence(),
             self.distances_sentence(),
+            self.not_repeated_sentence(),
             self.disturbed_sentence(),
             self.outputs_sentence(),
             pins,
@@ -90,6 +91,7 @@ impl Agreement {
             "within": self.within(),
             "share": self.share(),
             "left_out": self.left_out,
+            "not_repeated": self.not_repeated.iter().map(|row| &row.id).collect::<Vec<_>>(),
             "spread": self.spread(|_| true),
             "spread_gpu": self.on(DeviceKind::Gpu),
             "spread_cpu": self.on(DeviceKind::Cpu),

@@ -1,10 +1,8 @@
 //! How far two runs agree, in sentences.
 
-use std::collections::HashSet;
-
 use super::{Agreement, Pair, Spread};
 use crate::backend::DeviceKind;
-use crate::report::data::{Data, distinct, series};
+use crate::report::data::{distinct, series};
 use crate::report::disturbances::CIRCUMSTANCES;
 use crate::report::{numbers, pins};
 use crate::store::schema::ResultRow;
@@ -83,19 +81,15 @@ impl Agreement {
 
     /// What differs between the machines and builds of the compared rows, by name; empty for nothing.
     pub fn environment_sentence(&self) -> String {
-        let names = distinct(self.differences.iter().map(|difference| difference.property.as_str()));
+        let names = distinct(self.differences.iter().map(|difference| in_words(&difference.property)));
         let more = match names.len().saturating_sub(NAMED_PROPERTIES) {
             0 => String::new(),
             more => format!(" and {} more", numbers::count(more as u64)),
         };
+        let named = names[..names.len().min(NAMED_PROPERTIES)].join(", ");
         match names.is_empty() {
             true => String::new(),
-            false => {
-                format!(
-                    "What differs between their environments: {}{more}.",
-                    names[..names.len().min(NAMED_PROPERTIES)].join(", ")
-                )
-            }
+            false => format!("What differs between their environments: {named}{more}."),
         }
     }
 
@@ -130,30 +124,30 @@ impl Agreement {
         }
     }
 
-    /// Which rows of the first run, with a median, the second does not have; empty where it has them all.
-    pub fn not_repeated_sentence(&self, first: &Data) -> String {
-        let compared: HashSet<&str> = self
-            .pairs
-            .iter()
-            .map(|pair| &pair.first)
-            .chain(self.unlike.iter().map(|unlike| &unlike.first))
-            .map(|row| row.id.as_str())
-            .collect();
-        let rows: Vec<&ResultRow> = first
-            .measured()
-            .filter(|row| row.latency_p50_ms.is_some() && !compared.contains(row.id.as_str()))
-            .collect();
-        let backends = distinct(rows.iter().map(|row| row.backend));
-        let each = backends.iter().map(|backend| {
-            let rows: Vec<&&ResultRow> = rows.iter().filter(|row| row.backend == *backend).collect();
-            let shape = |row: &&&ResultRow| format!("{} {}×{}", row.model, row.batch_size, row.sequence_length);
-            let names = match rows.len() <= NAMED_ROWS {
+    /// How many rows of the first run, with a median, the second does not have; empty where it has them all.
+    pub fn not_repeated_sentence(&self) -> String {
+        self.not_repeated_by_backend(|_| String::new())
+    }
+
+    /// The same with their names, unless they are many.
+    pub fn not_repeated_names(&self) -> String {
+        self.not_repeated_by_backend(|rows| {
+            let shape = |row: &&ResultRow| format!("{} {}×{}", row.model, row.batch_size, row.sequence_length);
+            match rows.len() <= NAMED_ROWS {
                 true => format!(" ({})", distinct(rows.iter().map(shape)).join(", ")),
                 false => String::new(),
-            };
-            format!("{} of {backend}{names}", numbers::plural(rows.len(), "row"))
-        });
-        match rows.is_empty() {
+            }
+        })
+    }
+
+    fn not_repeated_by_backend(&self, names: impl Fn(&[&ResultRow]) -> String) -> String {
+        let backends = distinct(self.not_repeated.iter().map(|row| row.backend));
+        let of =
+            |backend| -> Vec<&ResultRow> { self.not_repeated.iter().filter(|row| row.backend == backend).collect() };
+        let each = backends.into_iter().map(|backend| (backend, of(backend)));
+        let each =
+            each.map(|(backend, rows)| format!("{} of {backend}{}", numbers::plural(rows.len(), "row"), names(&rows)));
+        match self.not_repeated.is_empty() {
             true => String::new(),
             false => format!("Not repeated: {}.", each.collect::<Vec<_>>().join(", ")),
         }
@@ -172,4 +166,15 @@ impl Agreement {
             numbers::plural(self.pairs.len(), "row")
         )
     }
+}
+
+/// `gpus[1].uuid` as `GPU uuid`, `build.commit` as `build commit`.
+fn in_words(property: &str) -> String {
+    let words = property.split('.').map(|key| match key.split_once('[').map_or(key, |(list, _)| list) {
+        "gpus" => "GPU".to_owned(),
+        "libraries" => "library".to_owned(),
+        "variables" => "variable".to_owned(),
+        name => name.replace('_', " "),
+    });
+    words.collect::<Vec<_>>().join(" ")
 }

@@ -48,7 +48,7 @@ fn by_series_table(found: &Agreement, data: &Data, caption: String) -> Table {
     let sentences = [
         found.sentence(),
         found.unlike_sentence(),
-        found.not_repeated_sentence(data),
+        found.not_repeated_names(),
         found.disturbed_sentence(),
         found.outputs_sentence(),
         found.environment_sentence(),

@@ -1,6 +1,6 @@
 //! Task quality: SST-2 accuracy with its interval, paired flips and their test against FP32; perplexity.
 
-use crate::report::data::{Data, Group, series, shape};
+use crate::report::data::{Data, Group, distinct, series, shape};
 use crate::report::numbers;
 use crate::report::table::{Heading, Note, Table, TableCell};
 use crate::stats::{clopper_pearson, mcnemar};
@@ -35,6 +35,33 @@ pub fn quality(data: &Data) -> Table {
             .to_owned(),
     });
     table.without_empty_columns().rule_between_groups(3)
+}
+
+/// Every sentence that a precision answers otherwise than FP32 of the same backend and shape.
+pub fn flipped_sentences(data: &Data) -> Table {
+    let caption = "Sentences that are answered otherwise than under FP32 of the same backend and shape, by the change of the \
+                   answer.";
+    let headings = after_configuration_headings([Heading::text("Answer"), Heading::sentences("Sentences", 9)]);
+    let mut table = Table::new("quality-flips", caption, headings);
+    for group in data.groups() {
+        for row in group.rows.iter() {
+            let base = group.row(&series(row).fp32(), shape(row)).filter(|base| base.id != row.id);
+            let all = base.and_then(|base| flipped(base, row)).unwrap_or_default();
+            for (base, answer) in distinct(all.iter().map(|&(_, base, answer)| (base, answer))) {
+                let of = all.iter().filter(|(_, one, other)| (*one, *other) == (base, answer));
+                let numbers: Vec<String> = of.map(|(number, ..)| number.to_string()).collect();
+                let change = format!("{base} to {answer}");
+                table.push(after_configuration_cells(row, [change.into(), numbers.join(", ").into()]));
+            }
+        }
+    }
+    if table.rows.is_empty() {
+        return Table::empty("quality-flips", caption, "No precision answers any sentence otherwise.");
+    }
+    let text = "Sentences are numbered from 1 in the order of the file; an answer is the number of its class (SST-2: 0 \
+                negative, 1 positive).";
+    table.notes.push(Note { mark: String::new(), text: text.to_owned() });
+    Table { in_appendix: true, ..table }
 }
 
 /// Headings of the columns that name a configuration, then these.
@@ -123,10 +150,16 @@ fn accuracy_cell(row: &ResultRow) -> TableCell {
     TableCell { text: format!("{} %", numbers::fixed(accuracy * 100.0, 2)), detail, ..TableCell::default() }
 }
 
-/// Sentences on which two rows give different labels.
+/// How many sentences two rows give different labels.
 pub fn flips(base: &ResultRow, row: &ResultRow) -> Option<usize> {
+    Some(flipped(base, row)?.len())
+}
+
+/// Those sentences, numbered from 1 in the order of the file, with the base's answer and the row's.
+fn flipped(base: &ResultRow, row: &ResultRow) -> Option<Vec<(usize, char, char)>> {
     let (a, b) = (base.task_predictions.as_ref()?, row.task_predictions.as_ref()?);
-    (a.len() == b.len()).then(|| a.bytes().zip(b.bytes()).filter(|(x, y)| x != y).count())
+    let answers = || a.chars().zip(b.chars()).enumerate().map(|(index, (base, row))| (index + 1, base, row));
+    (a.len() == b.len()).then(|| answers().filter(|(_, base, row)| base != row).collect())
 }
 
 /// Sentences that only the base, and that only the row answers rightly. Of two different answers out of two classes one
