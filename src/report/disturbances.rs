@@ -113,7 +113,7 @@ pub fn sentences(data: &Data) -> Vec<String> {
         }
         let timed = data.measured().count();
         found.push(format!(
-            "{} of {} measured {} ({}): {}. Tables of latency mark them.",
+            "{} of {} measured {} ({}): {}. Tables mark them.",
             numbers::count(rows.len() as u64),
             numbers::plural(timed, "row"),
             kind.circumstance(),

@@ -18,7 +18,11 @@ impl Agreement {
         let mut out = self.sentence() + "\n";
         // Writing to a string cannot fail.
         let (first, second) = self.pins();
-        let pins = if first == second { String::new() } else { format!("First run: {first}\nSecond run: {second}") };
+        let of = |note: &str| note.trim_start_matches("Pins: ").to_owned();
+        let pins = match first == second {
+            true => String::new(),
+            false => format!("Pins of the first run: {} Of the second: {}", of(&first), of(&second)),
+        };
         let sentences = [
             self.device_sentence(),
             self.distances_sentence(),
