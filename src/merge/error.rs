@@ -45,17 +45,6 @@ pub enum MergeError {
         /// `the run with process id 123`
         holder: String,
     },
-    /// The two tables of a folder are not of one run.
-    #[error(
-        "{path}: {detail}; samples.parquet and results.parquet are not of one state: run `mixprec run` again on this \
-         folder, or restore both from where they were published"
-    )]
-    Mismatch {
-        /// Which folder.
-        path: PathBuf,
-        /// What does not fit.
-        detail: String,
-    },
     /// Results of different experiments, or measured by different rules.
     #[error(
         "{path} beside {other}: {cause}; rows of both must not mix: measure one of them again with the manifest of the other, \

@@ -1,6 +1,5 @@
 //! One folder of results, read whole.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::MergeError;
@@ -42,28 +41,6 @@ impl Input {
         } else {
             parquet::read_samples(dir)?
         };
-        check_counts(dir, &data, &samples)?;
         Ok(Input { dir: dir.to_owned(), data, samples, notes })
-    }
-}
-
-/// Whether every row has the number of samples that it says, and no sample is without its row.
-fn check_counts(dir: &Path, data: &Data, samples: &[SampleRow]) -> Result<(), MergeError> {
-    let mut counts: HashMap<(&str, &str), u64> = HashMap::new();
-    for sample in samples {
-        // The rounds of an A/A test may outnumber the timed passes.
-        *counts.entry((&sample.id, &sample.environment)).or_default() += u64::from(sample.latency_ms.is_some());
-    }
-    let mismatch = |detail| Err(MergeError::Mismatch { path: dir.to_owned(), detail });
-    for row in &data.rows {
-        let key = (row.id.as_str(), row.environment.as_deref().unwrap_or_default());
-        let (found, wanted) = (counts.remove(&key).unwrap_or(0), row.samples.unwrap_or(0));
-        if found != wanted {
-            return mismatch(format!("{} has {wanted} sample(s) by one table and {found} by the other", row.id));
-        }
-    }
-    match counts.keys().min() {
-        Some((id, _)) => mismatch(format!("{id} has samples and no row")),
-        None => Ok(()),
     }
 }

@@ -312,12 +312,17 @@ fn damage_is_found_in_every_file_and_nothing_is_written() {
     // Whole tables of two states.
     let samples = read_samples(&published).unwrap();
     mixprec::store::parquet::write_samples(&published, &samples[1..]).unwrap();
+    assert_says(&merge(2, &[&published], &out), &["samples.parquet", "index do(es) not follow"]);
+    mixprec::store::parquet::write_samples(&published, &samples[..samples.len() - 1]).unwrap();
     let said = merge(2, &[&published], &out);
     assert_says(&said, &["results.parquet", "samples, latency_mean_ms, ", "do(es) not follow from samples.parquet"]);
     let mut more = samples.clone();
     more.push(SampleRow { id: "f".repeat(16), ..samples[0].clone() });
     mixprec::store::parquet::write_samples(&published, &more).unwrap();
-    assert_says(&merge(2, &[&published], &out), &["ffffffffffffffff has samples and no row", "not of one state"]);
+    assert_says(
+        &merge(2, &[&published], &out),
+        &["samples.parquet: ffffffffffffffff", "id do(es) not follow from results"],
+    );
 
     let journal = experiment.dir().join("journal.jsonl");
     let mut bytes = std::fs::read(&journal).unwrap();

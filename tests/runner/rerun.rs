@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mixprec::store::derive_tables;
 use mixprec::store::journal::{Journal, OnDamage};
-use mixprec::store::parquet::{read_results, write_results};
+use mixprec::store::parquet::{read_results, write_results, write_samples};
 use mixprec::store::record::Outcome;
 use mixprec::store::schema::ResultRow;
 
@@ -124,6 +124,7 @@ fn a_row_that_cannot_be_meant_is_refused_by_name() {
     change(experiment.dir(), &rows, |row| {
         *row = ResultRow { id: row.id.clone(), ..ResultRow::default() };
     });
+    write_samples(experiment.dir(), &[]).unwrap();
     let (_, stderr) = rerun(2, experiment.dir(), &rows[0].id, &[]);
     assert!(stderr.contains("planned and not run"), "{stderr}");
 }
