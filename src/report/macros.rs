@@ -144,15 +144,13 @@ fn repeatability(data: &Data, repeat: Option<&Agreement>, all: &mut Vec<Macro>) 
         sentences.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ")
     });
     put(all, "RepeatSentence", sentence);
-    let device = repeat.map(|found| (found.device_sentence(), found.sentence()));
-    let short = match device {
-        None => none(),
-        Some((device, all)) if device.is_empty() => format!("Of a second run, {all}"),
-        Some((device, _)) => {
+    let short = repeat.map_or_else(none, |found| match found.device_shares() {
+        None => format!("Of a second run, {}", found.sentence()),
+        Some((gpu, cpu)) => {
             let tolerance = numbers::percent(limits.tolerance);
-            format!("Medians of a second run within {tolerance} of the first's: {}", device.replacen("On", "on", 1))
+            format!("Medians of a second run within {tolerance} of the first's: on the GPU {gpu}, on the CPU {cpu}.")
         }
-    };
+    });
     put(all, "RepeatShort", short);
 }
 

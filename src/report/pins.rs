@@ -49,15 +49,20 @@ pub fn under(table: &Table, data: &Data) -> String {
 
 /// `Pins: all 12 rows match.`, or how many do not and the first differences, those of most rows first.
 pub fn note<'a>(rows: impl Iterator<Item = &'a ResultRow>) -> String {
+    format!("Pins: {}", summary(rows))
+}
+
+/// The same without the word before it.
+pub fn summary<'a>(rows: impl Iterator<Item = &'a ResultRow>) -> String {
     let counts = Counts::of(rows);
     let total = counts.matching + counts.differing + counts.unknown;
     if total == 0 {
-        return "Pins: nothing was built or measured.".to_owned();
+        return "nothing was built or measured.".to_owned();
     }
     if counts.matching == total {
         return match total {
-            1 => "Pins: the one row matches.".to_owned(),
-            _ => format!("Pins: all {} rows match.", numbers::count(total as u64)),
+            1 => "the one row matches.".to_owned(),
+            _ => format!("all {} rows match.", numbers::count(total as u64)),
         };
     }
     let mut parts = Vec::new();
@@ -82,7 +87,7 @@ pub fn note<'a>(rows: impl Iterator<Item = &'a ResultRow>) -> String {
     if counts.unknown > 0 {
         parts.push(format!("{} from before pins were compared", numbers::plural(counts.unknown, "row")));
     }
-    format!("Pins: {}.", parts.join("; "))
+    format!("{}.", parts.join("; "))
 }
 
 fn verb(count: usize, many: &'static str, one: &'static str) -> &'static str {

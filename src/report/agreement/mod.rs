@@ -204,6 +204,11 @@ impl Agreement {
         self.pairs.len() + self.unlike.len()
     }
 
+    /// The compared rows of the first run that have a median in both, and those of the second.
+    pub fn paired(&self) -> (impl Iterator<Item = &ResultRow>, impl Iterator<Item = &ResultRow>) {
+        (self.pairs.iter().map(|pair| &pair.first), self.pairs.iter().map(|pair| &pair.second))
+    }
+
     /// How far the rows that are wanted of the first run agree; `None` where there is none.
     pub fn spread(&self, wanted: impl Fn(&ResultRow) -> bool) -> Option<Spread> {
         let pairs: Vec<&Pair> = self.pairs.iter().filter(|pair| wanted(&pair.first)).collect();
@@ -218,7 +223,7 @@ impl Agreement {
 
     /// Rows whose medians are within the tolerance.
     pub fn within(&self) -> usize {
-        self.pairs.iter().filter(|pair| pair.deviation() <= self.limits.tolerance).count()
+        self.spread(|_| true).map_or(0, |all| all.within)
     }
 
     /// Their share of all rows.

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{Agreement, Pair};
 use crate::backend::DeviceKind;
 use crate::report::claims::describe;
-use crate::report::numbers;
+use crate::report::{numbers, pins};
 
 /// Pairs that the text lists.
 const LISTED: usize = 10;
@@ -17,11 +17,11 @@ impl Agreement {
     pub fn to_text(&self) -> String {
         let mut out = self.sentence() + "\n";
         // Writing to a string cannot fail.
-        let (first, second) = self.pins();
-        let of = |note: &str| note.trim_start_matches("Pins: ").to_owned();
+        let (first, second) = self.paired();
+        let (first, second) = (pins::summary(first), pins::summary(second));
         let pins = match first == second {
             true => String::new(),
-            false => format!("Pins of the first run: {} Of the second: {}", of(&first), of(&second)),
+            false => format!("Pins of the first run: {first} Of the second: {second}"),
         };
         let sentences = [
             self.device_sentence(),
@@ -87,7 +87,7 @@ impl Agreement {
                 "disturbed_in_second": pair.disturbances().1.is_some(),
             })
         };
-        let (first, second) = self.pins();
+        let (first, second) = self.paired();
         let document = json!({
             "limits": self.limits,
             "agrees": self.agrees(),
@@ -104,8 +104,8 @@ impl Agreement {
             "pairs": self.pairs.iter().map(pair).collect::<Vec<_>>(),
             "measured_in_one_only": self.unlike.iter().map(|unlike| &unlike.first.id).collect::<Vec<_>>(),
             "differences": self.differences,
-            "pins_first": first,
-            "pins_second": second,
+            "pins_first": pins::note(first),
+            "pins_second": pins::note(second),
         });
         Ok(serde_json::to_string_pretty(&document)? + "\n")
     }

@@ -1,10 +1,10 @@
 //! How far two runs agree, in sentences.
 
-use super::{Agreement, Pair, Spread};
+use super::{Agreement, Pair};
 use crate::backend::DeviceKind;
 use crate::report::data::{distinct, series};
 use crate::report::disturbances::CIRCUMSTANCES;
-use crate::report::{numbers, pins};
+use crate::report::numbers;
 use crate::store::schema::ResultRow;
 
 /// Properties of environments that a sentence names.
@@ -29,12 +29,17 @@ impl Agreement {
 
     /// `On the GPU 351 of 360 rows (97.5 %), on the CPU 15 of 58 rows (25.9 %).` Empty where all are of one kind of device.
     pub fn device_sentence(&self) -> String {
-        let (Some(gpu), Some(cpu)) = (self.on(DeviceKind::Gpu), self.on(DeviceKind::Cpu)) else { return String::new() };
-        let share = |spread: Spread| {
+        self.device_shares().map_or_else(String::new, |(gpu, cpu)| format!("On the GPU {gpu}, on the CPU {cpu}."))
+    }
+
+    /// `351 of 360 rows (97.5 %)` for the GPU and for the CPU; `None` where all are of one kind of device.
+    pub fn device_shares(&self) -> Option<(String, String)> {
+        let of = |device| {
+            let spread = self.on(device)?;
             let (within, rows) = (numbers::count(spread.within as u64), numbers::plural(spread.rows, "row"));
-            format!("{within} of {rows} ({})", numbers::percent(spread.share()))
+            Some(format!("{within} of {rows} ({})", numbers::percent(spread.share())))
         };
-        format!("On the GPU {}, on the CPU {}.", share(gpu), share(cpu))
+        of(DeviceKind::Gpu).zip(of(DeviceKind::Cpu))
     }
 
     /// How far the ratios are from 1; empty where no row has a median in both runs.
@@ -72,11 +77,6 @@ impl Agreement {
             disturbances().filter(|(one, _)| one.is_some()).count(),
             disturbances().filter(|(_, two)| two.is_some()).count(),
         )
-    }
-
-    /// Whether the compared rows of the first run, and of the second, were measured with what the programs of each pin.
-    pub fn pins(&self) -> (String, String) {
-        (pins::note(self.pairs.iter().map(|pair| &pair.first)), pins::note(self.pairs.iter().map(|pair| &pair.second)))
     }
 
     /// What differs between the machines and builds of the compared rows, by name; empty for nothing.

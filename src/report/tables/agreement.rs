@@ -4,8 +4,8 @@ use crate::backend::DeviceKind;
 use crate::report::agreement::{Agreement, Limits, Pair, Spread, by_series};
 use crate::report::claims::describe;
 use crate::report::data::Data;
-use crate::report::numbers;
 use crate::report::table::{Heading, Note, Notes, Table, TableCell, TableRow};
+use crate::report::{numbers, pins};
 
 /// Pairs that the second table lists.
 const LISTED: usize = 10;
@@ -44,7 +44,7 @@ fn by_series_table(found: &Agreement, data: &Data, caption: String) -> Table {
     for (index, (label, spread)) in sums.into_iter().enumerate() {
         table.rows.push(TableRow { rule: index == 0, ..spread_row(label.to_owned(), spread) });
     }
-    let second = found.pins().1;
+    let (first, second) = found.paired();
     let sentences = [
         found.sentence(),
         found.unlike_sentence(),
@@ -52,11 +52,11 @@ fn by_series_table(found: &Agreement, data: &Data, caption: String) -> Table {
         found.disturbed_sentence(),
         found.outputs_sentence(),
         found.environment_sentence(),
-        format!("Of the second run, by the pins of its own program: {}", second.trim_start_matches("Pins: ")),
+        format!("Of the second run, by the pins of its own program: {}", pins::summary(second)),
     ];
     let sentences = sentences.into_iter().filter(|text| !text.is_empty());
     table.notes = sentences.map(|text| Note { mark: String::new(), text }).collect();
-    table.covering(found.pairs.iter().map(|pair| &pair.first))
+    table.covering(first)
 }
 
 fn spread_row(label: String, spread: Spread) -> TableRow {

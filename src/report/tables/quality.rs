@@ -45,8 +45,7 @@ pub fn flipped_sentences(data: &Data) -> Table {
     let mut table = Table::new("quality-flips", caption, headings);
     for group in data.groups() {
         for row in group.rows.iter() {
-            let base = group.row(&series(row).fp32(), shape(row)).filter(|base| base.id != row.id);
-            let all = base.and_then(|base| flipped(base, row)).unwrap_or_default();
+            let all = fp32_beside(&group, row).and_then(|base| flipped(base, row)).unwrap_or_default();
             for (base, answer) in distinct(all.iter().map(|&(_, base, answer)| (base, answer))) {
                 let of = all.iter().filter(|(_, one, other)| (*one, *other) == (base, answer));
                 let numbers: Vec<String> = of.map(|(number, ..)| number.to_string()).collect();
@@ -80,9 +79,13 @@ fn after_configuration_cells<const N: usize>(row: &ResultRow, own: [TableCell; N
     names.map(|name: &str| TableCell::new(name)).into_iter().chain([shape]).chain(own).collect()
 }
 
+/// The FP32 row of the same backend and shape, if that is another one.
+fn fp32_beside<'a>(group: &Group<'a>, row: &ResultRow) -> Option<&'a ResultRow> {
+    group.row(&series(row).fp32(), shape(row)).filter(|base| base.id != row.id)
+}
+
 fn cells(group: &Group, row: &ResultRow) -> Vec<TableCell> {
-    let fp32 = group.row(&series(row).fp32(), shape(row));
-    let fp32 = fp32.filter(|base| base.id != row.id);
+    let fp32 = fp32_beside(group, row);
     let flips = fp32.and_then(|base| flips(base, row));
     after_configuration_cells(
         row,
