@@ -31,10 +31,14 @@ if [ -z "${TESTS:-}" ]; then
         sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
 fi
 
+names=(
+    attention_of_bert_agrees_with_float64 causal_attention_of_gpt2_agrees_with_float64
+    every_choice_for_heads_of_32_agrees_with_float64
+)
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 for tool in "$@"; do
-    for name in attention_of_heads_of_64_agrees_with_float64 every_choice_for_heads_of_32_agrees_with_float64; do
+    for name in "${names[@]}"; do
         echo "== $tool: $name"
         "$sanitizer" --tool "$tool" --error-exitcode 3 "$TESTS" --exact "backend::cuda::device_tests::$name" --nocapture 2>&1 |
             tee "$log"
