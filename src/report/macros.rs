@@ -136,6 +136,7 @@ fn repeatability(data: &Data, repeat: Option<&Agreement>, all: &mut Vec<Macro>) 
         let sentences = [
             format!("Of a second run, {}", found.sentence()),
             found.device_sentence(),
+            found.clocks_sentence(),
             distances.unwrap_or_default(),
             found.series_sentence(),
             found.not_repeated_sentence(),

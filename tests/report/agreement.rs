@@ -126,6 +126,45 @@ fn devices_disturbances_and_environments_are_named() {
 }
 
 #[test]
+fn rows_are_counted_by_the_clocks_of_their_gpu() {
+    let gpu = |data: &Data| (0..data.rows.len()).filter(|&row| data.rows[row].device == DeviceKind::Gpu).collect();
+    let with = |mut data: Data, held_back: &[usize]| {
+        let rows: Vec<usize> = gpu(&data);
+        rows.iter().for_each(|&row| data.rows[row].throttled = Some(held_back.contains(&row)));
+        data
+    };
+    let compared = |first: &Data, second: &Data| {
+        agreement((Path::new("a"), first), (Path::new("b"), second), Limits::default()).unwrap()
+    };
+    let rows: Vec<usize> = gpu(&fixture::server());
+    let mut second = fixture::server();
+    second.rows[rows[1]].latency_p50_ms = second.rows[rows[1]].latency_p50_ms.map(|latency| latency * 0.9);
+    let (first, second) = (with(fixture::server(), &rows[..2]), with(second, &rows[1..3]));
+    let found = compared(&first, &second);
+    let expected = format!(
+        "Where the GPU's clocks were held back in one run or both 2 of 3 rows (66.7 %), where in neither {0} of {0} rows (100 %).",
+        rows.len() - 3
+    );
+    assert_eq!(found.clocks_sentence(), expected);
+    assert!(found.to_text().contains(&expected));
+    let json: serde_json::Value = serde_json::from_str(&found.to_json().unwrap()).unwrap();
+    let counts = (json["spread_clocks_held_back"]["within"].as_u64(), json["spread_clocks_kept"]["rows"].as_u64());
+    assert_eq!(counts, (Some(2), Some(rows.len() as u64 - 3)));
+    let farthest = &json["pairs"][0];
+    assert_eq!((&farthest["throttled_in_first"], &farthest["throttled_in_second"]), (&true.into(), &true.into()));
+    // Held back everywhere, nowhere, and not watched in one of the runs.
+    let all = compared(&with(fixture::server(), &rows), &second).clocks_sentence();
+    assert!(
+        all.contains(&format!("both {} of {} rows (", rows.len() - 1, rows.len())) && !all.contains("neither"),
+        "{all}"
+    );
+    assert_eq!(compared(&with(fixture::server(), &[]), &with(fixture::server(), &[])).clocks_sentence(), "");
+    let mut blind = fixture::server();
+    rows.iter().for_each(|&row| blind.rows[row].throttled = None);
+    assert_eq!(compared(&blind, &second).clocks_sentence(), "");
+}
+
+#[test]
 fn the_command_exits_with_what_came_out() {
     let dir = tempfile::tempdir().unwrap();
     // Folders whose medians follow from their samples: half of the second's are 4 % slower.

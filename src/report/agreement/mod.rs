@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use thiserror::Error;
 
-use super::ReportError;
 use super::data::{Data, Ranged, distinct, series, speedup, timed};
 use super::disturbances::Disturbance;
+use super::{ReportError, numbers};
 use crate::backend::DeviceKind;
 use crate::difference::Difference;
 use crate::plan::OtherRules;
@@ -58,6 +58,12 @@ impl Pair {
     /// What speaks against this ratio, in the first and in the second run.
     pub fn disturbances(&self) -> (Option<Disturbance>, Option<Disturbance>) {
         (Disturbance::of_ratios(&self.first), Disturbance::of_ratios(&self.second))
+    }
+
+    /// Whether the GPU's clocks were held back, by its power limit as a rule, in one of the runs; `None` where they were not
+    /// watched.
+    fn held_back(&self) -> Option<bool> {
+        Some(self.first.throttled? || self.second.throttled?)
     }
 }
 
@@ -221,6 +227,12 @@ impl Agreement {
         self.spread(|row| row.device == device)
     }
 
+    /// That of rows on a GPU that held its clocks back in one of the runs (`true`) or in neither, as far as it was watched.
+    pub fn by_clocks(&self, held_back: bool) -> Option<Spread> {
+        let wanted = |pair: &&Pair| pair.first.device == DeviceKind::Gpu && pair.held_back() == Some(held_back);
+        Spread::of(&self.pairs.iter().filter(wanted).collect::<Vec<_>>(), 0, self.limits)
+    }
+
     /// Rows whose medians are within the tolerance.
     pub fn within(&self) -> usize {
         self.spread(|_| true).map_or(0, |all| all.within)
@@ -286,6 +298,12 @@ impl Spread {
     /// The share of rows within the tolerance.
     pub fn share(&self) -> f64 {
         self.within as f64 / self.rows as f64
+    }
+
+    /// `351 of 360 rows (97.5 %)`
+    fn in_words(&self) -> String {
+        let (within, rows) = (numbers::count(self.within as u64), numbers::plural(self.rows, "row"));
+        format!("{within} of {rows} ({})", numbers::percent(self.share()))
     }
 }
 

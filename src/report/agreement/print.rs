@@ -25,6 +25,7 @@ impl Agreement {
         };
         let sentences = [
             self.device_sentence(),
+            self.clocks_sentence(),
             self.distances_sentence(),
             self.not_repeated_sentence(),
             self.disturbed_sentence(),
@@ -83,6 +84,8 @@ impl Agreement {
                 "ratio_low": pair.ratio.1.map(|ends| ends.0),
                 "ratio_high": pair.ratio.1.map(|ends| ends.1),
                 "device": pair.first.device,
+                "throttled_in_first": pair.first.throttled,
+                "throttled_in_second": pair.second.throttled,
                 "disturbed_in_first": pair.disturbances().0.is_some(),
                 "disturbed_in_second": pair.disturbances().1.is_some(),
             })
@@ -99,6 +102,8 @@ impl Agreement {
             "spread": self.spread(|_| true),
             "spread_gpu": self.on(DeviceKind::Gpu),
             "spread_cpu": self.on(DeviceKind::Cpu),
+            "spread_clocks_held_back": self.by_clocks(true),
+            "spread_clocks_kept": self.by_clocks(false),
             "with_equal_nonfinite": self.with_equal_nonfinite(),
             "largest_cosine_difference": self.largest_cosine_difference(),
             "pairs": self.pairs.iter().map(pair).collect::<Vec<_>>(),

@@ -36,12 +36,19 @@ fn by_series_table(found: &Agreement, data: &Data, caption: String) -> Table {
     ];
     let mut table = Table::new("agreement", caption, headings);
     table.rows.extend(by_series(found, data).into_iter().map(|(label, spread)| spread_row(label, spread)));
-    let mut sums = match (found.on(DeviceKind::Gpu), found.on(DeviceKind::Cpu)) {
-        (Some(gpu), Some(cpu)) => vec![("all on the GPU", gpu), ("all on the CPU", cpu)],
-        _ => vec![],
-    };
-    sums.extend(found.spread(|_| true).map(|all| ("all", all)));
-    for (index, (label, spread)) in sums.into_iter().enumerate() {
+    let (gpu, cpu) = (found.on(DeviceKind::Gpu), found.on(DeviceKind::Cpu));
+    let held_back = found.by_clocks(true);
+    let kept = held_back.and(found.by_clocks(false));
+    let each_kind = gpu.is_some() && cpu.is_some();
+    let sums = [
+        ("on the GPU, its clocks kept in both runs", kept),
+        ("on the GPU, its clocks held back in one run or both", held_back),
+        ("all on the GPU", gpu.filter(|_| each_kind)),
+        ("all on the CPU", cpu.filter(|_| each_kind)),
+        ("all", found.spread(|_| true)),
+    ];
+    let sums = sums.into_iter().filter_map(|(label, spread)| Some((label, spread?)));
+    for (index, (label, spread)) in sums.enumerate() {
         table.rows.push(TableRow { rule: index == 0, ..spread_row(label.to_owned(), spread) });
     }
     let (first, second) = found.paired();
