@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the device tests that are small enough for it under compute-sanitizer, once for memory errors and once for races between
-# threads of a block. Needs a GPU and a CUDA toolkit; TESTS names the binary of the unit tests where cargo is not. On an H200
-# memcheck takes 40 s; racecheck takes minutes, and alone where it is named alone.
+# threads of a block, or by the tool that is named alone. Needs a GPU and a CUDA toolkit; TESTS names the binary of the unit tests
+# where cargo is not. On an H200 memcheck takes 20 s and racecheck 2 minutes.
 #
 #   tests/sanitizer.sh [memcheck] [racecheck]
 set -euo pipefail

@@ -175,13 +175,14 @@ impl Agreement {
     }
 }
 
-/// `gpus[1].uuid` as `GPU uuid`, `build.commit` as `build commit`.
+/// `gpus[1].uuid` as `GPU uuid`, `build.rust_flags` as `build rust flags`; names of variables stay as they are.
 fn in_words(property: &str) -> String {
     let words = property.split('.').map(|key| match key.split_once('[').map_or(key, |(list, _)| list) {
         "gpus" => "GPU".to_owned(),
         "libraries" => "library".to_owned(),
         "variables" => "variable".to_owned(),
-        name => name.replace('_', " "),
+        name if name.contains(char::is_lowercase) => name.replace('_', " "),
+        name => name.to_owned(),
     });
     words.collect::<Vec<_>>().join(" ")
 }
