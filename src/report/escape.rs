@@ -8,8 +8,13 @@ use std::io::{self, Write};
 /// Those of the writer.
 pub fn latex(text: &str, out: &mut dyn Write) -> io::Result<()> {
     let mut characters = text.chars().peekable();
+    let mut previous = ' ';
     while let Some(c) = characters.next() {
-        if let Some(first) = superscript(c) {
+        let before = std::mem::replace(&mut previous, c);
+        if c == ' ' && before.is_ascii_digit() && characters.peek() == Some(&'%') {
+            // No line begins with a percent sign.
+            out.write_all(b"\\,")?;
+        } else if let Some(first) = superscript(c) {
             let mut run = String::from(first);
             while let Some(next) = characters.peek().copied().and_then(superscript) {
                 run.push(next);
@@ -160,5 +165,6 @@ mod tests {
         assert_eq!(latex_string("Σ log₂ x"), r"\ensuremath{\Sigma} log\ensuremath{_{2}} x");
         assert_eq!(latex_string("naïve 模"), r"naïve \texttt{U+6A21}");
         assert_eq!(latex_string("a--b"), "a{-}{-}b");
+        assert_eq!(latex_string("95 % of 3, a % b"), r"95\,\% of 3, a \% b");
     }
 }

@@ -87,12 +87,12 @@ fn other_experiments_answer_what_the_main_run_cannot() {
 fn a_repeat_and_the_noise_floor_stand_beside_the_ratios() {
     let files = rendered_with(&study());
     let agreement = text(&files, "agreement.tex");
-    assert!(agreement.contains(r"299 of 300 rows (99.7 \%) have a median within 3.0 \%"), "{agreement}");
+    assert!(agreement.contains(r"299 of 300 rows (99.7\,\%) have a median within 3.0\,\%"), "{agreement}");
     assert!(agreement.contains("all on the GPU & ") && agreement.contains("all on the CPU & "), "{agreement}");
     assert!(agreement.contains("Of the second run, by the pins of its own program: "), "{agreement}");
     assert!(text(&files, "agreement-farthest.tex").contains("1.200 "), "the row that is apart leads");
     let macros = text(&files, "macros.tex");
-    assert!(macros.contains(r"\newcommand{\mpRepeatTypical}{1.0 \%\xspace}"), "{macros}");
+    assert!(macros.contains(r"\newcommand{\mpRepeatTypical}{1.0\,\%\xspace}"), "{macros}");
     let floor = text(&files, "noise-floor.tex");
     let row = |backend: &str| floor.lines().find(|line| line.starts_with(backend)).unwrap().to_owned();
     assert!(row("cuda & 6 & 20") != row("onnxruntime & 2 & 20"), "{floor}");
@@ -130,7 +130,7 @@ fn headlines_have_extremes_with_their_places_and_the_papers_number() {
     for place in [r"bert{-}base 1\ensuremath{\times}32", r"gpt2 32\ensuremath{\times}512"] {
         assert!(table.contains(&format!("(cuda hybrid, {place} random)")), "{place}: {table}");
     }
-    assert!(table.contains("64.4x") && table.contains(r"63 \%"), "{table}");
+    assert!(table.contains("64.4x") && table.contains(r"63\,\%"), "{table}");
     let macros = text(&files, "macros.tex");
     assert!(macros.contains(r"\newcommand{\mpHybridOverFpCount}{60\xspace}"), "{macros}");
     // 437935104 and an eighth of the activations are halved, the scratch is not.

@@ -1,6 +1,6 @@
 //! What a device adds: its own time, end-to-end time beside it, what it sustains, its energy, and its state meanwhile.
 
-use super::grid::Grid;
+use super::grid::{Cells, Grid};
 use crate::report::data::{Data, distinct, series};
 use crate::report::numbers;
 use crate::report::table::{Heading, Note, Table, TableCell};
@@ -12,7 +12,7 @@ pub fn device_latency(data: &Data) -> Vec<Table> {
         slug: "latency-device",
         title: "Median device time with its 95 % interval",
         unit: "ms per forward pass",
-        detail: true,
+        cells: Cells::Detail,
         about_time: true,
     };
     with_values(grid.tables(data, &|row, _| match row.device_p50_ms {
@@ -31,7 +31,7 @@ pub fn end_to_end(data: &Data) -> Vec<Table> {
         slug: "latency-end-to-end",
         title: "Median time end to end, from token ids to outputs in host memory, and the number n of samples",
         unit: "ms per forward pass",
-        detail: true,
+        cells: Cells::Detail,
         about_time: true,
     };
     with_values(grid.tables(data, &|row, _| match row.end_to_end_p50_ms {
@@ -50,7 +50,7 @@ pub fn sustained(data: &Data) -> Vec<Table> {
         slug: "throughput-sustained",
         title: "Throughput of passes back to back",
         unit: "sequences/s",
-        detail: false,
+        cells: Cells::Number,
         about_time: true,
     };
     with_values(grid.tables(data, &|row, _| {
@@ -64,7 +64,7 @@ pub fn energy(data: &Data) -> Vec<Table> {
         slug: "energy",
         title: "Energy of the whole board per forward pass of the batch, idle power included",
         unit: "mJ",
-        detail: false,
+        cells: Cells::Number,
         about_time: true,
     };
     with_values(grid.tables(data, &|row, notes| match (row.energy_per_inference_mj, &row.energy_remark) {

@@ -13,10 +13,41 @@ pub struct Grid<'a> {
     pub title: &'a str,
     /// Unit, in the captions: `ms`.
     pub unit: &'a str,
-    /// Whether cells have a detail.
-    pub detail: bool,
+    /// What its cells hold.
+    pub cells: Cells,
     /// Whether the values depend on time, so that emulated columns need a warning.
     pub about_time: bool,
+}
+
+/// What the cells of a grid hold beside footnotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cells {
+    /// A number.
+    Number,
+    /// A number and its interval, or how many samples it is of.
+    Detail,
+    /// A number, its interval and how many samples it is of.
+    Details,
+}
+
+impl Cells {
+    /// Columns of them that fit a page at a size that can be read.
+    fn per_page(self) -> usize {
+        match self {
+            Cells::Number => 9,
+            Cells::Detail => 5,
+            Cells::Details => 4,
+        }
+    }
+}
+
+/// Series that stand side by side in one table.
+#[derive(Debug, PartialEq)]
+pub struct Columns {
+    /// The series.
+    pub series: Vec<Series>,
+    /// Part of the table's file name: whose they are, and which of several tables of one backend.
+    slug: String,
 }
 
 /// A cell of a measured row; footnotes go to the notes.
@@ -27,15 +58,16 @@ impl Grid<'_> {
     pub fn tables(&self, data: &Data, cell: CellOf) -> Vec<Table> {
         let mut tables = Vec::new();
         for group in data.groups() {
-            for columns in self.side_by_side(&group.executed_series()) {
+            let parts = self.side_by_side(&group.executed_series());
+            for (index, columns) in parts.iter().enumerate() {
                 let unit = if self.unit.is_empty() { String::new() } else { format!(" ({})", self.unit) };
-                let caption = format!("{}{unit}: {}.", self.title, group.label());
-                tables.push(self.grid(
-                    Table::new(self.slug_of(&group, &columns), caption, vec![]),
-                    &group,
-                    &columns,
-                    cell,
-                ));
+                let part = match parts.len() {
+                    1 => String::new(),
+                    all => format!(", part {} of {all}", index + 1),
+                };
+                let caption = format!("{}{unit}: {}{part}.", self.title, group.label());
+                let table = Table::new(self.slug_of(&group, columns), caption, vec![]);
+                tables.push(self.grid(table, &group, &columns.series, cell));
             }
         }
         if tables.is_empty() {
@@ -46,20 +78,22 @@ impl Grid<'_> {
     }
 
     /// File name of a table of these series.
-    pub fn slug_of(&self, group: &Group, columns: &[Series]) -> String {
-        let builders = distinct(columns.iter().map(|series| slug(&series.builder())));
-        format!("{}-{}-{}", self.slug, group.slug(), builders.join("-"))
+    pub fn slug_of(&self, group: &Group, columns: &Columns) -> String {
+        format!("{}-{}-{}", self.slug, group.slug(), columns.slug)
     }
 
-    /// Splits series into tables that fit a page; those of one backend stay together.
-    pub fn side_by_side(&self, series: &[Series]) -> Vec<Vec<Series>> {
-        let limit = if self.detail { 5 } else { 9 };
-        let mut tables: Vec<Vec<Series>> = Vec::new();
+    /// Splits series into tables that fit a page; those of one backend stay together if one table can hold them.
+    pub fn side_by_side(&self, series: &[Series]) -> Vec<Columns> {
+        let limit = self.cells.per_page();
+        let mut tables: Vec<Columns> = Vec::new();
         for builder in distinct(series.iter().map(Series::builder)) {
-            let own = || series.iter().filter(|series| series.builder() == builder).cloned();
+            let own: Vec<Series> = series.iter().filter(|series| series.builder() == builder).cloned().collect();
             match tables.last_mut() {
-                Some(columns) if columns.len() + own().count() <= limit => columns.extend(own()),
-                _ => tables.push(own().collect()),
+                Some(columns) if columns.series.len() + own.len() <= limit => {
+                    columns.series.extend(own);
+                    columns.slug = format!("{}-{}", columns.slug, slug(&builder));
+                }
+                _ => tables.extend(parts(&own, limit, &slug(&builder))),
             }
         }
         tables
@@ -72,8 +106,10 @@ impl Grid<'_> {
         for series in columns {
             let emulated = self.about_time && is_emulated(group, series);
             let marks = if emulated { notes.mark(EMULATED_NOTE) } else { String::new() };
-            let heading =
-                if self.detail { Heading::interval(&series.precision) } else { Heading::number(&series.precision) };
+            let heading = match self.cells {
+                Cells::Number => Heading::number(&series.precision),
+                Cells::Detail | Cells::Details => Heading::interval(&series.precision),
+            };
             table.headings.push(heading.marked(marks).under(&series.builder()));
         }
         let mut table = table.with_spans();
@@ -94,6 +130,16 @@ impl Grid<'_> {
         table.notes = notes.finish();
         table.rule_between_groups(1)
     }
+}
+
+/// The series of one backend in as few tables as hold them, about as wide each.
+fn parts(series: &[Series], limit: usize, slug: &str) -> Vec<Columns> {
+    let tables = series.len().div_ceil(limit);
+    let of = |(index, part): (usize, &[Series])| {
+        let slug = if tables == 1 { slug.to_owned() } else { format!("{slug}-{}", index + 1) };
+        Columns { series: part.to_vec(), slug }
+    };
+    series.chunks(series.len().div_ceil(tables)).enumerate().map(of).collect()
 }
 
 fn any_cell(row: &ResultRow, cell: CellOf, notes: &mut Notes) -> TableCell {
@@ -120,4 +166,31 @@ fn left_out(notes: &mut Notes) -> TableCell {
 fn is_emulated(group: &Group, series: &Series) -> bool {
     let of_series = |row: &&&ResultRow| series_of(row) == *series;
     distinct(group.rows.iter().filter(of_series).map(|row| row.emulated)).contains(&Some(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::BackendKind;
+
+    fn series(backend: BackendKind, precisions: &[&str]) -> Vec<Series> {
+        precisions.iter().map(|name| Series { backend, target: None, precision: (*name).to_owned() }).collect()
+    }
+
+    #[test]
+    fn what_does_not_fit_a_page_is_divided() {
+        let policies = ["fp32", "tf32", "fp16", "bf16", "hybrid"];
+        let all = [series(BackendKind::Cuda, &policies), series(BackendKind::OnnxRuntime, &policies[..1])].concat();
+        let tables = |cells| {
+            let grid = Grid { slug: "latency", title: "", unit: "", cells, about_time: true };
+            let tables = grid.side_by_side(&all);
+            tables.into_iter().map(|table| (table.slug, table.series.len())).collect::<Vec<_>>()
+        };
+        let named = |tables: &[(&str, usize)]| {
+            tables.iter().map(|&(slug, columns)| (slug.to_owned(), columns)).collect::<Vec<_>>()
+        };
+        assert_eq!(tables(Cells::Number), named(&[("cuda-onnxruntime", 6)]));
+        assert_eq!(tables(Cells::Detail), named(&[("cuda", 5), ("onnxruntime", 1)]));
+        assert_eq!(tables(Cells::Details), named(&[("cuda-1", 3), ("cuda-2-onnxruntime", 3)]));
+    }
 }

@@ -1,7 +1,7 @@
 //! Latency and throughput.
 
 use super::device;
-use super::grid::Grid;
+use super::grid::{Cells, Grid};
 use crate::report::data::{Data, latency_interval};
 use crate::report::disturbances::Disturbance;
 use crate::report::numbers;
@@ -18,7 +18,7 @@ pub fn latency(data: &Data) -> Vec<Table> {
         slug: "latency",
         title: "Median latency with its 95 % interval and the number n of samples",
         unit: "ms per forward pass",
-        detail: true,
+        cells: Cells::Details,
         about_time: true,
     };
     let mut tables = grid.tables(data, &latency_cell);
@@ -48,7 +48,7 @@ fn tails(data: &Data) -> Vec<Table> {
         slug: "latency-p90",
         title: "90th percentile of the latency",
         unit: "ms per forward pass",
-        detail: false,
+        cells: Cells::Number,
         about_time: true,
     };
     let few = format!("Fewer than the {} samples a 90th percentile takes.", Percentile::P90.min_samples());
@@ -69,7 +69,7 @@ pub fn throughput(data: &Data) -> Vec<Table> {
         slug: "throughput",
         title: "Throughput at the median latency",
         unit: "thousand tokens/s, padding included",
-        detail: false,
+        cells: Cells::Number,
         about_time: true,
     };
     let mut tables = grid.tables(data, &|row, _| {

@@ -1,6 +1,6 @@
 //! Agreement with the FP32 reference: the worst over all shapes, and shape by shape.
 
-use super::grid::Grid;
+use super::grid::{Cells, Grid};
 use crate::manifest::schema::Tolerance;
 use crate::report::data::{Data, series, total};
 use crate::report::numbers;
@@ -51,7 +51,7 @@ pub fn by_shape(data: &Data) -> Vec<Table> {
         slug: "cosine",
         title: "Distance from the FP32 reference, 1 − smallest cosine",
         unit: "or the share of NaN in the output",
-        detail: false,
+        cells: Cells::Number,
         about_time: false,
     };
     let mut tables = grid.tables(data, &shape_cell);

@@ -1,7 +1,7 @@
 //! Speed-ups: against the CPU baseline, and of every precision against FP32 of the same backend. Emulated rows are left
 //! out.
 
-use super::grid::Grid;
+use super::grid::{Cells, Grid};
 use crate::backend::BackendKind;
 use crate::report::data::{Data, Group, Series, distinct, series, speedup, timed};
 use crate::report::disturbances::Disturbance;
@@ -10,7 +10,7 @@ use crate::report::numbers;
 use crate::report::table::{Note, Notes, Table, TableCell};
 use crate::store::schema::ResultRow;
 
-const OVER_CPU: Grid = Grid { slug: "speedup", title: "Speed-up", unit: "", detail: true, about_time: false };
+const OVER_CPU: Grid = Grid { slug: "speedup", title: "Speed-up", unit: "", cells: Cells::Detail, about_time: false };
 const OVER_FP32: Grid = Grid { slug: "precision-speedup", ..OVER_CPU };
 
 /// The baseline of a group in words.
@@ -66,8 +66,8 @@ pub fn over_fp32(data: &Data) -> Vec<Table> {
             let caption = format!("Speed-up over FP32 of the same backend, with interval: {}.", group.label());
             let table = Table::new(OVER_FP32.slug_of(group, &columns), caption, vec![]);
             let cell = |row: &ResultRow, notes: &mut Notes| ratio_cell(group, &series(row).fp32(), row, notes);
-            let mut table = OVER_FP32.grid(table, group, &columns, &cell);
-            table.notes.extend(noise::note(data, &backends(columns.iter())));
+            let mut table = OVER_FP32.grid(table, group, &columns.series, &cell);
+            table.notes.extend(noise::note(data, &backends(columns.series.iter())));
             tables.push(table);
         }
     }
@@ -99,9 +99,9 @@ fn cpu_tables(data: &Data, group: &Group) -> Vec<Table> {
         .map(|columns| {
             let table = Table::new(OVER_CPU.slug_of(group, &columns), caption(&label), vec![]);
             let mut table =
-                OVER_CPU.grid(table, group, &columns, &|row, notes| ratio_cell(group, &baseline, row, notes));
+                OVER_CPU.grid(table, group, &columns.series, &|row, notes| ratio_cell(group, &baseline, row, notes));
             table.notes.insert(0, Note { mark: String::new(), text: baseline_note(data, group, &baseline) });
-            table.notes.extend(noise::note(data, &backends(columns.iter().chain([&baseline]))));
+            table.notes.extend(noise::note(data, &backends(columns.series.iter().chain([&baseline]))));
             table
         })
         .collect()
