@@ -144,14 +144,14 @@ struct RunArgs {
 
 #[derive(Debug, Args)]
 struct ReportArgs {
-    /// Folder of the run, of a merge or of an artifact, whose repeat and other experiments are rendered with it.
+    /// Folder of the run, of a merge or of an artifact, whose repeats and other experiments are rendered with it.
     dir: PathBuf,
     /// Where to write; DIR/report unless said otherwise.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// A second run of the same experiment: how far the two agree becomes part of the report.
-    #[arg(long, value_name = "DIR")]
-    repeat: Option<PathBuf>,
+    /// A second run of the same experiment: how far the two agree becomes part of the report; may be given several times.
+    #[arg(long = "repeat", value_name = "DIR")]
+    repeats: Vec<PathBuf>,
     /// Another experiment, whose outputs, task quality and engines stand beside the run's; may be given several times.
     #[arg(long, value_name = "DIR")]
     with: Vec<PathBuf>,
@@ -311,7 +311,7 @@ fn run(args: &RunArgs) -> Result<u8> {
 
 fn render(args: ReportArgs) -> Result<u8> {
     let out = args.out.unwrap_or_else(|| args.dir.join("report"));
-    let study = Study::read_with(&args.dir, args.repeat.as_deref(), &args.with)?;
+    let study = Study::read_with(&args.dir, &args.repeats, &args.with)?;
     let wanted = if args.latex { Files::Latex } else { Files::All };
     let summary = report::report_with(&study, &claims::Claims::builtin()?, &out, wanted)?;
     let files = summary.files.len();

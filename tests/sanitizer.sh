@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs the device tests that are small enough for it under compute-sanitizer, once for memory errors and once for races between
-# threads of a block, or by the tool that is named alone. Needs a GPU and a CUDA toolkit; TESTS names the binary of the unit tests
-# where cargo is not. On an H200 memcheck takes 20 s and racecheck 2 minutes.
+# threads of a block, or by the tool that is named alone. Needs a GPU and a CUDA toolkit; where cargo is not, UNIT_TESTS and
+# CUDA_TESTS name the binaries of the unit tests and of tests/cuda. On an H200 memcheck takes half a minute and racecheck two and a
+# half.
 #
 #   tests/sanitizer.sh [memcheck] [racecheck]
 set -euo pipefail
@@ -23,27 +24,30 @@ for candidate in /usr/local/cuda/bin/compute-sanitizer /usr/local/cuda/compute-s
 done
 [ -n "$sanitizer" ] || fail 'compute-sanitizer is not here; it is part of the CUDA toolkit'
 
-if [ -z "${TESTS:-}" ]; then
+if [ -z "${UNIT_TESTS:-}" ] || [ -z "${CUDA_TESTS:-}" ]; then
     # An empty variable is not the same as none: the binding generator would look there alone.
     libclang=$(container/setup.sh --libclang)
     if [ -n "$libclang" ]; then export LIBCLANG_PATH=$libclang; else unset LIBCLANG_PATH; fi
-    TESTS=$(cargo test --release --locked --lib --no-run --message-format json |
-        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+    built=$(cargo test --release --locked --lib --test cuda --no-run --message-format json)
+    binary() { printf '%s\n' "$built" | sed -n 's/.*"kind":\["'"$1"'"\].*"executable":"\([^"]*\)".*/\1/p'; }
+    UNIT_TESTS=$(binary lib)
+    CUDA_TESTS=$(binary test)
 fi
 
-names=(
-    attention_of_bert_agrees_with_float64 causal_attention_of_gpt2_agrees_with_float64
-    every_choice_for_heads_of_32_agrees_with_float64
-)
+check() { # tool, binary, test
+    echo "== $1: $3"
+    "$sanitizer" --tool "$1" --error-exitcode 3 "$2" --exact "$3" --nocapture 2>&1 | tee "$log"
+    # Without a device the test says so and passes: that is no check. Nor is a name that no test has.
+    if grep -q 'skipped: ' "$log"; then fail 'no GPU, nothing was checked'; fi
+    grep -q '^test result: ok\. 1 passed; 0 failed; 0 ignored;' "$log" || fail "no test is named $3, nothing was checked"
+}
+
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 for tool in "$@"; do
-    for name in "${names[@]}"; do
-        echo "== $tool: $name"
-        "$sanitizer" --tool "$tool" --error-exitcode 3 "$TESTS" --exact "backend::cuda::device_tests::$name" --nocapture 2>&1 |
-            tee "$log"
-        # Without a device the test says so and passes: that is no check. Nor is a name that no test has.
-        if grep -q 'skipped: ' "$log"; then fail 'no GPU, nothing was checked'; fi
-        grep -q '^test result: ok\. 1 passed; 0 failed; 0 ignored;' "$log" || fail "no test is named $name, nothing was checked"
+    check "$tool" "$CUDA_TESTS" policies::tiny_models_agree_with_float64_in_every_policy_at_two_shapes
+    for name in attention_of_bert_agrees_with_float64 causal_attention_of_gpt2_agrees_with_float64 \
+        every_choice_for_heads_of_32_agrees_with_float64; do
+        check "$tool" "$UNIT_TESTS" "backend::cuda::device_tests::$name"
     done
 done

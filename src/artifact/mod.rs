@@ -1,6 +1,6 @@
 //! Publishes results: one folder that holds what the paper is rendered from, says what made it, and can be checked.
 //!
-//! Its own tables are those of the main experiment, as [`crate::merge`] leaves them; a repeat of it and other experiments lie
+//! Its own tables are those of the main experiment, as [`crate::merge`] leaves them; repeats of it and other experiments lie
 //! in folders below. `artifact.json` names these, `README.md` says what all of it is, `SHA256SUMS` has every file's digest.
 
 mod readme;
@@ -24,7 +24,7 @@ use readme::readme;
 pub const README_FILE: &str = "README.md";
 /// Digests of all other files, as `sha256sum --check` reads them.
 pub const CHECKSUMS_FILE: &str = "SHA256SUMS";
-/// Folder of the repeat.
+/// Folder of the first repeat; further ones are numbered from 2.
 const REPEAT: &str = "repeat";
 
 /// What to publish.
@@ -34,8 +34,8 @@ pub struct ArtifactRequest {
     pub dirs: Vec<PathBuf>,
     /// Where to; an earlier artifact there is replaced.
     pub out: PathBuf,
-    /// A second run of the main experiment.
-    pub repeat: Option<PathBuf>,
+    /// Further runs of the main experiment.
+    pub repeats: Vec<PathBuf>,
     /// Other experiments.
     pub with: Vec<PathBuf>,
     /// Whether rows of a build that no commit names may be published.
@@ -123,8 +123,9 @@ pub fn publish(request: &ArtifactRequest) -> Result<ArtifactSummary, ArtifactErr
     let main = part("", &request.dirs)?;
     let mut parts = vec![main];
     let mut remarks = Vec::new();
-    if let Some(dir) = &request.repeat {
-        let repeat = part(REPEAT, std::slice::from_ref(dir))?;
+    for (index, dir) in request.repeats.iter().enumerate() {
+        let folder = if index == 0 { REPEAT.to_owned() } else { format!("{REPEAT}-{}", index + 1) };
+        let repeat = part(&folder, std::slice::from_ref(dir))?;
         let (first, second) = (data(&parts[0].merged), data(&repeat.merged));
         let found = agreement((&request.dirs[0], &first), (dir, &second), Limits::default())?;
         if !found.agrees() {
@@ -141,7 +142,7 @@ pub fn publish(request: &ArtifactRequest) -> Result<ArtifactSummary, ArtifactErr
         parts.push(other);
     }
     if !request.allow_dirty {
-        let dirs = [&request.dirs[..], request.repeat.as_slice(), &request.with[..]].concat();
+        let dirs = [&request.dirs[..], &request.repeats[..], &request.with[..]].concat();
         parts.iter().try_for_each(|part| check_build(part, &dirs))?;
     }
     let scratch = merge::beside(&request.out)?;
@@ -150,11 +151,9 @@ pub fn publish(request: &ArtifactRequest) -> Result<ArtifactSummary, ArtifactErr
         fs::create_dir_all(&dir).map_err(ArtifactError::io(&dir))?;
         merge::fill(&part.merged, &dir)?;
     }
-    let list = Parts {
-        version: ARTIFACT_VERSION,
-        repeat: request.repeat.as_ref().map(|_| REPEAT.into()),
-        with: parts[1..].iter().map(|part| part.folder.clone()).filter(|folder| *folder != Path::new(REPEAT)).collect(),
-    };
+    let mut folders = parts[1..].iter().map(|part| part.folder.clone());
+    let repeats = folders.by_ref().take(request.repeats.len()).collect();
+    let list = Parts { version: ARTIFACT_VERSION, repeats, with: folders.collect() };
     let name = request.out.file_name().unwrap_or_default().to_string_lossy().into_owned();
     write(scratch.path(), ARTIFACT_FILE, &(serde_json::to_string_pretty(&list).map_err(json)? + "\n"))?;
     write(scratch.path(), README_FILE, &readme(&name, &parts))?;

@@ -46,9 +46,9 @@ pub(super) struct ArtifactArgs {
     /// Folder of the artifact, e.g. artifacts/h200; an earlier artifact there is replaced.
     #[arg(long)]
     out: PathBuf,
-    /// A second run of the main experiment.
-    #[arg(long, value_name = "DIR")]
-    repeat: Option<PathBuf>,
+    /// A second run of the main experiment; may be given several times.
+    #[arg(long = "repeat", value_name = "DIR")]
+    repeats: Vec<PathBuf>,
     /// Another experiment that the paper quotes; may be given several times.
     #[arg(long, value_name = "DIR")]
     with: Vec<PathBuf>,
@@ -99,8 +99,8 @@ pub(super) fn compare(args: &CompareArgs) -> Result<u8> {
 }
 
 pub(super) fn artifact(args: ArtifactArgs) -> Result<u8> {
-    let ArtifactArgs { dirs, out, repeat, with, allow_dirty } = args;
-    let summary = artifact::publish(&ArtifactRequest { dirs, out: out.clone(), repeat, with, allow_dirty })?;
+    let ArtifactArgs { dirs, out, repeats, with, allow_dirty } = args;
+    let summary = artifact::publish(&ArtifactRequest { dirs, out: out.clone(), repeats, with, allow_dirty })?;
     for line in &summary.notes {
         note(format_args!("note: {line}"));
     }

@@ -9,9 +9,11 @@ use super::agreement::{self, Agreement, Limits};
 use super::claims::print::summary;
 use super::claims::{Outcome, Verdict};
 use super::data::Data;
+use super::disturbances;
 use super::figures::{self, Figure};
 use super::machines::{Machine, machines};
 use super::macros::{Macro, macros};
+use super::numbers;
 use super::study::Study;
 use super::table::Table;
 use super::{caveats, pins, tables};
@@ -95,7 +97,7 @@ impl Section {
 pub fn document(study: &Study, verdicts: Vec<Verdict>) -> Result<Document, ReportError> {
     let data = &study.main;
     let machines = machines(data);
-    let repeat = study.repeat.as_ref().map(|repeat| repeated(data, repeat)).transpose()?;
+    let repeats = study.repeats.iter().map(|repeat| repeated(data, repeat)).collect::<Result<Vec<Agreement>, _>>()?;
     let mut sections = match machines.as_slice() {
         [one] => sections(&one.data, &|| tables::headline::headline(&one.data, &verdicts, &|verdict| verdict.outcome))?,
         several => of_machines(several, &verdicts)?,
@@ -106,9 +108,12 @@ pub fn document(study: &Study, verdicts: Vec<Verdict>) -> Result<Document, Repor
         }
     };
     add(CROSS_GPU_SLUG, vec![tables::cross_gpu::cross_gpu(&machines, &verdicts)]);
-    add(REPEATABILITY_SLUG, tables::agreement::agreement(repeat.as_ref(), data));
+    add(REPEATABILITY_SLUG, tables::agreement::agreement(&repeats, data));
     for table in sections.iter_mut().flat_map(|section| &mut section.tables).filter(|table| table.pins.is_none()) {
         table.pins = Some(pins::under(table, data));
+    }
+    for (index, repeat) in study.repeats.iter().enumerate() {
+        add_environments(&mut sections, &numbers::ordinal(index + 2), repeat);
     }
     for other in &study.others {
         join(&mut sections, other)?;
@@ -123,7 +128,7 @@ pub fn document(study: &Study, verdicts: Vec<Verdict>) -> Result<Document, Repor
         facts: caveats::facts(data),
         caveats: all_caveats(study),
         claims_summary: summary(&verdicts),
-        macros: macros(study, &verdicts, repeat.as_ref()),
+        macros: macros(study, &verdicts, &repeats),
         pins,
         sections,
         claims: verdicts.into_iter().map(view).collect(),
@@ -140,7 +145,8 @@ fn repeated(data: &Data, repeat: &Data) -> Result<Agreement, ReportError> {
 fn all_caveats(study: &Study) -> Vec<String> {
     let named = study.others.iter().flat_map(|other| {
         let name = &other.plan.name;
-        caveats::of_outputs(other).into_iter().map(move |caveat| format!("Experiment {name}: {caveat}"))
+        let caveats = caveats::of_outputs(other).into_iter().chain(disturbances::sentences(other));
+        caveats.map(move |caveat| format!("Experiment {name}: {caveat}"))
     });
     caveats::caveats(&study.main).into_iter().chain(named).collect()
 }
@@ -216,6 +222,18 @@ fn of_the_run(data: &Data) -> [Section; 2] {
         section("configurations", "Configurations and failures", CONFIGURATIONS, vec![], configurations),
         section(ENVIRONMENT_SLUG, "Environment", ENVIRONMENT, vec![], environments),
     ]
+}
+
+/// Adds the environments of the `second`, `third` ... run of the experiment that are not shown already.
+fn add_environments(sections: &mut [Section], run: &str, repeat: &Data) {
+    let Some(section) = sections.iter_mut().find(|section| section.slug == ENVIRONMENT_SLUG) else { return };
+    for table in appendix(tables::environment::environments(repeat)) {
+        if table.empty.is_none() && !section.tables.iter().any(|known| known.slug.ends_with(&table.slug)) {
+            let (slug, caption) = (format!("{run}-run-{}", table.slug), format!("{} Of the {run} run.", table.caption));
+            let pins = Some(pins::under(&table, repeat));
+            section.tables.push(Table { slug, caption, pins, ..table });
+        }
+    }
 }
 
 /// Adds what another experiment has to say of outputs, engines, configurations and machines. Its times are not those of the
@@ -303,7 +321,7 @@ const PRECISION: &str = "The same quotients within a backend: FP32 over every ot
                          input.";
 const CROSS_GPU: &str = "FP16 and hybrid over FP32, a GPU beside the other, and the paper's where none of them is it.";
 const REPEATABILITY: &str = "How much of a ratio is noise: the same engine under two names within one process, and the whole \
-                             run beside a repeat of it.";
+                             run beside repeats of it.";
 const MEMORY: &str = "Three different things that must not be mixed: the measured peak of the process, the engine's own \
                       account, and sizes computed from the graph.";
 const NUMERICS: &str = "Outputs against the reference backend in FP32. Non-finite elements are counted first; a row that holds \

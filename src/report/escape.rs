@@ -11,7 +11,8 @@ pub fn latex(text: &str, out: &mut dyn Write) -> io::Result<()> {
     let mut previous = ' ';
     while let Some(c) = characters.next() {
         let before = std::mem::replace(&mut previous, c);
-        if c == ' ' && before.is_ascii_digit() && characters.peek() == Some(&'%') {
+        let number = before.is_ascii_digit() || superscript(before).is_some();
+        if c == ' ' && number && characters.peek() == Some(&'%') {
             // No line begins with a percent sign.
             out.write_all(b"\\,")?;
         } else if let Some(first) = superscript(c) {
@@ -166,5 +167,6 @@ mod tests {
         assert_eq!(latex_string("naïve 模"), r"naïve \texttt{U+6A21}");
         assert_eq!(latex_string("a--b"), "a{-}{-}b");
         assert_eq!(latex_string("95 % of 3, a % b"), r"95\,\% of 3, a \% b");
+        assert_eq!(latex_string("10⁻⁴ %"), r"10\ensuremath{^{-4}}\,\%");
     }
 }

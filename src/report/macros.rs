@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::agreement::{Agreement, Limits};
+use super::agreement::Agreement;
 use super::caveats::{baselines, list, prefix};
 use super::claims::answered::has_random_weights;
 use super::claims::print::count;
@@ -31,7 +31,7 @@ pub struct Macro {
 }
 
 /// Every macro, in a fixed order: the set does not depend on the results, so prose always compiles.
-pub fn macros(study: &Study, verdicts: &[Verdict], repeat: Option<&Agreement>) -> Vec<Macro> {
+pub fn macros(study: &Study, verdicts: &[Verdict], repeats: &[Agreement]) -> Vec<Macro> {
     let data = &study.main;
     let experiments: Vec<&Data> = std::iter::once(data).chain(&study.others).collect();
     let mut all = Vec::new();
@@ -43,7 +43,7 @@ pub fn macros(study: &Study, verdicts: &[Verdict], repeat: Option<&Agreement>) -
     for found in machines(data).first().map(|first| headline::headlines(&first.data)).unwrap_or_default() {
         headline(&found, &mut all);
     }
-    repeatability(data, repeat, &mut all);
+    repeatability(data, repeats, &mut all);
     for preset in [Preset::Fp16, Preset::Bf16, Preset::Hybrid] {
         policy(&experiments, preset, &mut all);
         passes(&experiments, preset, &mut all);
@@ -109,8 +109,8 @@ fn headline(found: &Headline, all: &mut Vec<Macro>) {
     put(all, &format!("{}Sentence", found.key), found.sentence());
 }
 
-/// What noise there is within the run and between it and its repeat.
-fn repeatability(data: &Data, repeat: Option<&Agreement>, all: &mut Vec<Macro>) {
+/// What noise there is within the run and between it and its repeats.
+fn repeatability(data: &Data, repeats: &[Agreement], all: &mut Vec<Macro>) {
     put(all, "NoiseSentence", noise::sentence(data));
     for backend in [BackendKind::Cuda, BackendKind::TensorRt, BackendKind::OnnxRuntime, BackendKind::Reference] {
         let name = match backend {
@@ -122,37 +122,32 @@ fn repeatability(data: &Data, repeat: Option<&Agreement>, all: &mut Vec<Macro>) 
         let floor = noise::floor(data, backend).map(|found| numbers::percent(found.floor));
         put(all, &format!("NoiseFloor{name}"), floor.unwrap_or_default());
     }
-    let limits = repeat.map_or_else(Limits::default, |found| found.limits);
-    let spread = repeat.and_then(|found| found.spread(|_| true));
-    put(all, "RepeatTolerance", numbers::percent(limits.tolerance));
-    put(all, "RepeatTypical", spread.and_then(|spread| spread.typical).map(numbers::percent).unwrap_or_default());
-    put(all, "RepeatMost", spread.and_then(|spread| spread.most).map(numbers::percent).unwrap_or_default());
     let none = || "No second run of this experiment is part of these results.".to_owned();
-    let sentence = repeat.map_or_else(none, |found| {
-        let distances = spread.and_then(|spread| Some((spread.typical?, spread.most?))).map(|(typical, most)| {
-            let (half, most) = (numbers::percent(typical), numbers::percent(most));
-            format!("Half of the medians are within {half} of each other, 95 % within {most}.")
-        });
-        let sentences = [
-            format!("Of a second run, {}", found.sentence()),
-            found.device_sentence(),
-            found.clocks_sentence(),
-            distances.unwrap_or_default(),
-            found.series_sentence(),
-            found.not_repeated_sentence(),
-            found.environment_sentence(),
-        ];
-        sentences.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ")
-    });
-    put(all, "RepeatSentence", sentence);
-    let short = repeat.map_or_else(none, |found| match found.device_shares() {
-        None => format!("Of a second run, {}", found.sentence()),
-        Some((gpu, cpu)) => {
-            let tolerance = numbers::percent(limits.tolerance);
-            format!("Medians of a second run within {tolerance} of the first's: on the GPU {gpu}, on the CPU {cpu}.")
-        }
+    let numbered = || repeats.iter().enumerate().map(|(index, found)| (numbers::ordinal(index + 2), found));
+    let each: Vec<String> = numbered().map(|(run, found)| repeat_sentence(&run, found)).collect();
+    put(all, "RepeatSentence", if each.is_empty() { none() } else { each.join(" ") });
+    let shares: Vec<String> = numbered().map(|(run, found)| format!("of a {run} run {}", found.shares())).collect();
+    let short = repeats.first().map_or_else(none, |found| {
+        let [tolerance, share] = [found.limits.tolerance, found.limits.share].map(numbers::percent);
+        format!("Medians within {tolerance} of the first run's, where {share} were asked for: {}.", shares.join("; "))
     });
     put(all, "RepeatShort", short);
+}
+
+/// What a repeat came to.
+fn repeat_sentence(run: &str, found: &Agreement) -> String {
+    let spread = found.spread(|_| true);
+    let distances = spread.and_then(|spread| Some((spread.typical?, spread.most?))).map(|(typical, most)| {
+        let (half, most) = (numbers::percent(typical), numbers::percent(most));
+        format!("Half of the medians are within {half} of each other, 95 % within {most}.")
+    });
+    let sentences = [
+        format!("Of a {run} run, {}", found.sentence()),
+        found.device_sentence(),
+        found.clocks_sentence(),
+        distances.unwrap_or_default(),
+    ];
+    sentences.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 fn put(all: &mut Vec<Macro>, name: &str, value: String) {

@@ -99,6 +99,13 @@ pub fn plural(n: usize, noun: &str) -> String {
     format!("{} {}", count(n as u64), self::noun(n, noun))
 }
 
+/// `second`, `third`: which run of several.
+pub fn ordinal(n: usize) -> String {
+    const WORDS: [&str; 10] =
+        ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"];
+    n.checked_sub(1).and_then(|index| WORDS.get(index)).map_or_else(|| format!("{n}th"), |word| (*word).to_owned())
+}
+
 /// `row`, `rows`.
 pub fn noun(n: usize, noun: &str) -> String {
     if n == 1 { noun.to_owned() } else { format!("{noun}s") }

@@ -1,4 +1,4 @@
-//! What one report is about: a main run, a repeat of it, and other experiments that answer what it cannot.
+//! What one report is about: a main run, repeats of it, and other experiments that answer what it cannot.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -11,15 +11,15 @@ use super::data::Data;
 pub const ARTIFACT_FILE: &str = "artifact.json";
 
 /// Version of [`ARTIFACT_FILE`].
-pub const ARTIFACT_VERSION: u64 = 1;
+pub const ARTIFACT_VERSION: u64 = 2;
 
 /// The main run and what belongs to it.
 #[derive(Debug, Clone)]
 pub struct Study {
     /// The run that the report is of.
     pub main: Data,
-    /// The same experiment, run once more.
-    pub repeat: Option<Data>,
+    /// The same experiment, run again, in the order given.
+    pub repeats: Vec<Data>,
     /// Other experiments, in the order given: their numerics, task quality and engines stand beside the main run's.
     pub others: Vec<Data>,
 }
@@ -30,12 +30,18 @@ pub struct Study {
 pub struct Parts {
     /// [`ARTIFACT_VERSION`]
     pub version: u64,
-    /// Of the repeat.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub repeat: Option<PathBuf>,
+    /// Of the repeats.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repeats: Vec<PathBuf>,
     /// Of the other experiments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub with: Vec<PathBuf>,
+}
+
+/// What is read first: the rest depends on it.
+#[derive(Deserialize)]
+struct Version {
+    version: u64,
 }
 
 impl Parts {
@@ -50,23 +56,26 @@ impl Parts {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(ReportError::Io { path, source }),
         };
-        let parts: Result<Parts, _> = serde_json::from_str(&text);
-        match parts {
-            Ok(parts) if parts.version == ARTIFACT_VERSION => match parts.outside() {
-                Some(outside) => {
-                    let detail = format!("{}: not a folder inside this one", outside.display());
-                    Err(ReportError::Artifact { path, detail })
-                }
+        let refused = |path: PathBuf, detail: String| Err(ReportError::Artifact { path, detail });
+        match serde_json::from_str::<Version>(&text) {
+            Ok(Version { version: ARTIFACT_VERSION }) => {}
+            Ok(Version { version }) => {
+                return refused(path, format!("version {version}, and this program reads version {ARTIFACT_VERSION}"));
+            }
+            Err(error) => return refused(path, error.to_string()),
+        }
+        match serde_json::from_str::<Parts>(&text) {
+            Ok(parts) => match parts.outside() {
+                Some(outside) => refused(path, format!("{}: not a folder inside this one", outside.display())),
                 None => Ok(Some(parts)),
             },
-            Ok(parts) => Err(ReportError::Artifact { path, detail: format!("version {} is not known", parts.version) }),
-            Err(error) => Err(ReportError::Artifact { path, detail: error.to_string() }),
+            Err(error) => refused(path, error.to_string()),
         }
     }
 
-    /// The folders it names, the repeat first.
+    /// The folders it names, repeats first.
     pub fn folders(&self) -> impl Iterator<Item = &PathBuf> {
-        self.repeat.iter().chain(&self.with)
+        self.repeats.iter().chain(&self.with)
     }
 
     /// A path that would leave the artifact: its list came with it, from wherever that is.
@@ -81,7 +90,7 @@ impl Parts {
 impl Study {
     /// A run by itself.
     pub fn of(main: Data) -> Study {
-        Study { main, repeat: None, others: Vec::new() }
+        Study { main, repeats: Vec::new(), others: Vec::new() }
     }
 
     /// The run in `dir`; where that is an artifact, with all that lies in it.
@@ -89,19 +98,20 @@ impl Study {
     /// # Errors
     /// [`ReportError`] naming the file that cannot be read.
     pub fn read(dir: &Path) -> Result<Study, ReportError> {
-        Study::read_with(dir, None, &[])
+        Study::read_with(dir, &[], &[])
     }
 
-    /// [`Study::read`] with a repeat and other experiments in folders of their own, beside those of an artifact.
+    /// [`Study::read`] with repeats and other experiments in folders of their own, beside those of an artifact.
     ///
     /// # Errors
     /// [`ReportError`] naming the file that cannot be read, or an experiment that is there already.
-    pub fn read_with(dir: &Path, repeat: Option<&Path>, with: &[PathBuf]) -> Result<Study, ReportError> {
+    pub fn read_with(dir: &Path, repeats: &[PathBuf], with: &[PathBuf]) -> Result<Study, ReportError> {
         let parts = Parts::read(dir)?;
-        let own_repeat = parts.as_ref().and_then(|parts| parts.repeat.as_ref()).map(|path| dir.join(path));
+        let own_repeats = parts.iter().flat_map(|parts| &parts.repeats).map(|path| dir.join(path));
         let own = parts.iter().flat_map(|parts| &parts.with).map(|path| dir.join(path));
         let mut study = Study::of(Data::read(dir)?);
-        study.repeat = repeat.map(Path::to_owned).or(own_repeat).map(|dir| Data::read(&dir)).transpose()?;
+        let repeats = own_repeats.chain(repeats.iter().cloned());
+        study.repeats = repeats.map(|dir| Data::read(&dir)).collect::<Result<Vec<Data>, _>>()?;
         for path in own.chain(with.iter().cloned()) {
             let other = Data::read(&path)?;
             let name = &other.plan.name;
@@ -125,12 +135,14 @@ mod tests {
             std::fs::write(dir.path().join(ARTIFACT_FILE), text).unwrap();
             Parts::read(dir.path())
         };
-        let parts = read(r#"{"version": 1, "repeat": "repeat", "with": ["a", "b/c"]}"#).unwrap().unwrap();
+        let parts = read(r#"{"version": 2, "repeats": ["repeat"], "with": ["a", "b/c"]}"#).unwrap().unwrap();
         assert_eq!(parts.folders().count(), 3);
+        let older = read(r#"{"version": 1, "repeat": "repeat"}"#).unwrap_err().to_string();
+        assert!(older.contains("version 1, and this program reads version 2"), "{older}");
         for path in ["/etc", "../other", "a/../../b", ".", ""] {
-            let error = read(&format!(r#"{{"version": 1, "with": ["{path}"]}}"#)).unwrap_err().to_string();
+            let error = read(&format!(r#"{{"version": 2, "with": ["{path}"]}}"#)).unwrap_err().to_string();
             assert!(error.contains(path) && error.contains("not a folder inside"), "{error}");
-            assert!(read(&format!(r#"{{"version": 1, "repeat": "{path}"}}"#)).is_err(), "{path}");
+            assert!(read(&format!(r#"{{"version": 2, "repeats": ["{path}"]}}"#)).is_err(), "{path}");
         }
     }
 }

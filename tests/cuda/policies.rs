@@ -78,6 +78,16 @@ fn tiny_models_agree_with_float64_in_every_policy_and_shape() {
     }
 }
 
+/// Few enough passes for compute-sanitizer: `tests/sanitizer.sh` runs this test.
+#[test]
+fn tiny_models_agree_with_float64_in_every_policy_at_two_shapes() {
+    for architecture in [Architecture::BertTiny, Architecture::Gpt2Tiny] {
+        agrees(&random_model(architecture, Head::Natural), |shape| {
+            matches!((shape.batch, shape.sequence), (3, 33) | (1, 127))
+        });
+    }
+}
+
 #[test]
 fn logits_of_the_last_token_alone_agree_with_float64() {
     agrees(&random_model(Architecture::Gpt2Tiny, Head::LastToken), |_| true);

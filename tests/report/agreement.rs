@@ -97,7 +97,10 @@ fn devices_disturbances_and_environments_are_named() {
         found.disturbed_sentence(),
         "Counted all the same, measured while others used the device or the clock ran wrong: 1 row of the second."
     );
-    assert_eq!(found.environment_sentence(), "What differs between their environments: build commit.");
+    assert_eq!(
+        found.environment_sentence(),
+        "What differs between their environments: build commit (0123456789ab, then f00d)."
+    );
     let text = found.to_text();
     assert!(text.contains(&expected) && text.contains("build.commit: "), "{text}");
     let json: serde_json::Value = serde_json::from_str(&found.to_json().unwrap()).unwrap();
@@ -142,26 +145,56 @@ fn rows_are_counted_by_the_clocks_of_their_gpu() {
     let (first, second) = (with(fixture::server(), &rows[..2]), with(second, &rows[1..3]));
     let found = compared(&first, &second);
     let expected = format!(
-        "Where the GPU's clocks were held back in one run or both 2 of 3 rows (66.7 %), where in neither {0} of {0} rows (100 %).",
+        "Of the rows whose GPU's clocks were held back in one run or in both, 2 of 3 (66.7 %) are within; of those held back in \
+         neither, {0} of {0} (100 %).",
         rows.len() - 3
     );
     assert_eq!(found.clocks_sentence(), expected);
-    assert!(found.to_text().contains(&expected));
+    let text = found.to_text();
+    assert!(text.contains(&expected) && text.contains(", clocks held back in both runs)"), "{text}");
     let json: serde_json::Value = serde_json::from_str(&found.to_json().unwrap()).unwrap();
     let counts = (json["spread_clocks_held_back"]["within"].as_u64(), json["spread_clocks_kept"]["rows"].as_u64());
-    assert_eq!(counts, (Some(2), Some(rows.len() as u64 - 3)));
+    assert_eq!(
+        (counts, &json["spread_clocks_unknown"]),
+        ((Some(2), Some(rows.len() as u64 - 3)), &serde_json::Value::Null)
+    );
     let farthest = &json["pairs"][0];
     assert_eq!((&farthest["throttled_in_first"], &farthest["throttled_in_second"]), (&true.into(), &true.into()));
-    // Held back everywhere, nowhere, and not watched in one of the runs.
+    let table = &mixprec::report::tables::agreement::agreement(&[found], &first)[0];
+    let row =
+        |label: &str| table.rows.iter().find(|row| row.cells[0].text == label).map(|row| row.cells[1].text.clone());
+    assert_eq!(row("on the GPU, its clocks held back in one run or in both").as_deref(), Some("3"));
+    assert_eq!(row("on the GPU, its clocks kept in both runs"), Some((rows.len() - 3).to_string()));
+    // A row that one run alone has measured counts as apart here, too.
+    let mut failed = second.clone();
+    (failed.rows[rows[1]].status, failed.rows[rows[1]].latency_p50_ms) = (Status::Failed, None);
+    assert_eq!(compared(&first, &failed).by_clocks(Some(true)).map(|found| (found.within, found.rows)), Some((2, 3)));
+    // Held back everywhere, nowhere, and not watched in one of the runs or in both.
     let all = compared(&with(fixture::server(), &rows), &second).clocks_sentence();
     assert!(
-        all.contains(&format!("both {} of {} rows (", rows.len() - 1, rows.len())) && !all.contains("neither"),
+        all.contains(&format!("both, {} of {} (", rows.len() - 1, rows.len())) && !all.contains("neither"),
         "{all}"
     );
     assert_eq!(compared(&with(fixture::server(), &[]), &with(fixture::server(), &[])).clocks_sentence(), "");
     let mut blind = fixture::server();
     rows.iter().for_each(|&row| blind.rows[row].throttled = None);
-    assert_eq!(compared(&blind, &second).clocks_sentence(), "");
+    let half = compared(&blind, &second).clocks_sentence();
+    assert!(half.contains("both, 1 of 2 (50.0 %) are within; of those not watched in both, "), "{half}");
+    assert_eq!(compared(&blind, &blind).clocks_sentence(), "");
+}
+
+#[test]
+fn environments_that_differ_are_told_with_short_values() {
+    let mut second = fixture::server();
+    for environment in second.environments.values_mut() {
+        environment.build.commit = Some("beefbeefbeefbeefbeef".to_owned());
+        environment.variables.insert("CUDA_VISIBLE_DEVICES".to_owned(), "1".to_owned());
+    }
+    let sentence = compared(&second).unwrap().environment_sentence();
+    assert!(
+        sentence.contains(", then beefbeefbeef)") && sentence.contains("variable CUDA_VISIBLE_DEVICES"),
+        "{sentence}"
+    );
 }
 
 #[test]

@@ -337,7 +337,7 @@ fn early_stops_percentiles_and_perplexities_are_told() {
     assert!(perplexity.contains("& 62 & 2.0000 & 7.5000 & 0.250"), "{perplexity}");
     let server = rendered(&fixture::server());
     assert!(server.keys().any(|name| name.starts_with("latency-p90-")));
-    assert!(!text(&server, "latency-1-bert-base-random-cuda.tex").contains("No 90th percentile"));
+    assert!(!text(&server, "latency-1-bert-base-random-cuda-1.tex").contains("No 90th percentile"));
 }
 
 /// A person's look at the pages: `MIXPREC_RENDER=FOLDER` keeps the reports of the fixtures.

@@ -55,7 +55,7 @@ pub fn study() -> Study {
         let records = fixture::records(&plan, fixture::ENVIRONMENT);
         fixture::data(plan, &records, &["NVIDIA A100-SXM4-80GB"])
     };
-    Study { main: fixture::server(), repeat: Some(repeat), others: vec![data(numerics), data(downstream)] }
+    Study { main: fixture::server(), repeats: vec![repeat], others: vec![data(numerics), data(downstream)] }
 }
 
 #[test]
@@ -89,10 +89,22 @@ fn a_repeat_and_the_noise_floor_stand_beside_the_ratios() {
     let agreement = text(&files, "agreement.tex");
     assert!(agreement.contains(r"299 of 300 rows (99.7\,\%) have a median within 3.0\,\%"), "{agreement}");
     assert!(agreement.contains("all on the GPU & ") && agreement.contains("all on the CPU & "), "{agreement}");
-    assert!(agreement.contains("Of the second run, by the pins of its own program: "), "{agreement}");
+    assert!(agreement.contains("Of the repeat, by the pins of its own program: "), "{agreement}");
     assert!(text(&files, "agreement-farthest.tex").contains("1.200 "), "the row that is apart leads");
     let macros = text(&files, "macros.tex");
-    assert!(macros.contains(r"\newcommand{\mpRepeatTypical}{1.0\,\%\xspace}"), "{macros}");
+    assert!(macros.contains(r"Half of the medians are within 1.0\,\% of each other"), "{macros}");
+    let again = Study { repeats: [study().repeats, vec![fixture::server()]].concat(), ..study() };
+    let both = rendered_with(&again);
+    assert_eq!(text(&both, "agreement.tex"), agreement);
+    assert!(text(&both, "agreement-2.tex").contains(r"300 of 300 rows (100\,\%) have a median"));
+    assert!(text(&both, "agreement-farthest-2.tex").contains("1.000 "));
+    let macros = text(&both, "macros.tex");
+    assert!(
+        macros.contains("Of a second run, 299 of 300 rows") && macros.contains("Of a third run, 300 of 300"),
+        "{macros}"
+    );
+    let short = macros.lines().find(|line| line.contains("mpRepeatShort")).unwrap();
+    assert!(short.contains("of a second run on the GPU ") && short.contains("; of a third run on the GPU "), "{short}");
     let floor = text(&files, "noise-floor.tex");
     let row = |backend: &str| floor.lines().find(|line| line.starts_with(backend)).unwrap().to_owned();
     assert!(row("cuda & 6 & 20") != row("onnxruntime & 2 & 20"), "{floor}");

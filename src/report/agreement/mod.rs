@@ -23,6 +23,9 @@ pub const TOLERANCE: f64 = 0.03;
 /// The share of rows that must be so close, unless said otherwise.
 pub const SHARE: f64 = 0.95;
 
+/// Pairs of one kind of device that a list of the farthest has.
+const LISTED: usize = 10;
+
 /// What counts as agreement.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Limits {
@@ -60,10 +63,24 @@ impl Pair {
         (Disturbance::of_ratios(&self.first), Disturbance::of_ratios(&self.second))
     }
 
-    /// Whether the GPU's clocks were held back, by its power limit as a rule, in one of the runs; `None` where they were not
-    /// watched.
-    fn held_back(&self) -> Option<bool> {
-        Some(self.first.throttled? || self.second.throttled?)
+    /// When the GPU's clocks were held back; `None` for never, as far as is known.
+    pub fn clocks_held_back(&self) -> Option<&'static str> {
+        match (Disturbance::Throttled.of(&self.first), Disturbance::Throttled.of(&self.second)) {
+            (true, true) => Some("in both runs"),
+            (true, false) => Some("in the first run"),
+            (false, true) => Some("in the second run"),
+            (false, false) => None,
+        }
+    }
+}
+
+/// Whether a GPU's clocks were held back, by its power limit as a rule, in one of two runs of a configuration; `None` where
+/// that was not watched.
+fn held_back(first: &ResultRow, second: &ResultRow) -> Option<bool> {
+    match (first.throttled, second.throttled) {
+        (Some(true), _) | (_, Some(true)) => Some(true),
+        (Some(false), Some(false)) => Some(false),
+        _ => None,
     }
 }
 
@@ -217,8 +234,13 @@ impl Agreement {
 
     /// How far the rows that are wanted of the first run agree; `None` where there is none.
     pub fn spread(&self, wanted: impl Fn(&ResultRow) -> bool) -> Option<Spread> {
-        let pairs: Vec<&Pair> = self.pairs.iter().filter(|pair| wanted(&pair.first)).collect();
-        let unlike = self.unlike.iter().filter(|unlike| wanted(&unlike.first)).count();
+        self.spread_of(|first, _| wanted(first))
+    }
+
+    /// [`Agreement::spread`] by the rows of both runs.
+    fn spread_of(&self, wanted: impl Fn(&ResultRow, &ResultRow) -> bool) -> Option<Spread> {
+        let pairs: Vec<&Pair> = self.pairs.iter().filter(|pair| wanted(&pair.first, &pair.second)).collect();
+        let unlike = self.unlike.iter().filter(|unlike| wanted(&unlike.first, &unlike.second)).count();
         Spread::of(&pairs, unlike, self.limits)
     }
 
@@ -227,10 +249,14 @@ impl Agreement {
         self.spread(|row| row.device == device)
     }
 
-    /// That of rows on a GPU that held its clocks back in one of the runs (`true`) or in neither, as far as it was watched.
-    pub fn by_clocks(&self, held_back: bool) -> Option<Spread> {
-        let wanted = |pair: &&Pair| pair.first.device == DeviceKind::Gpu && pair.held_back() == Some(held_back);
-        Spread::of(&self.pairs.iter().filter(wanted).collect::<Vec<_>>(), 0, self.limits)
+    /// That of rows on a GPU whose clocks were held back in one of the runs, in neither, or (`None`) not watched in both.
+    pub fn by_clocks(&self, wanted: Option<bool>) -> Option<Spread> {
+        self.spread_of(|first, second| first.device == DeviceKind::Gpu && held_back(first, second) == wanted)
+    }
+
+    /// The pairs of one kind of device that differ most, as many as a list has.
+    pub fn farthest(&self, device: DeviceKind) -> impl Iterator<Item = &Pair> {
+        self.pairs.iter().filter(move |pair| pair.first.device == device).take(LISTED)
     }
 
     /// Rows whose medians are within the tolerance.
@@ -303,6 +329,12 @@ impl Spread {
     /// `351 of 360 rows (97.5 %)`
     fn in_words(&self) -> String {
         let (within, rows) = (numbers::count(self.within as u64), numbers::plural(self.rows, "row"));
+        format!("{within} of {rows} ({})", numbers::percent(self.share()))
+    }
+
+    /// `351 of 360 (97.5 %)`
+    fn in_short(&self) -> String {
+        let [within, rows] = [self.within, self.rows].map(|number| numbers::count(number as u64));
         format!("{within} of {rows} ({})", numbers::percent(self.share()))
     }
 }

@@ -9,9 +9,6 @@ use crate::backend::DeviceKind;
 use crate::report::claims::describe;
 use crate::report::{numbers, pins};
 
-/// Pairs that the text lists.
-const LISTED: usize = 10;
-
 impl Agreement {
     /// For a terminal: the share, the rows that differ most, what ended differently, and what differs between the machines.
     pub fn to_text(&self) -> String {
@@ -37,18 +34,11 @@ impl Agreement {
                 let _ = writeln!(out, "{sentence}");
             }
         }
-        let _ = writeln!(out, "\nFarthest apart (second over first):");
-        for pair in self.pairs.iter().take(LISTED) {
-            let (ratio, interval) = numbers::with_interval(pair.ratio.0, pair.ratio.1, 4);
-            let interval = interval.map(|ends| format!(" {ends}")).unwrap_or_default();
-            let disturbed = match pair.disturbances() {
-                (None, None) => "",
-                (Some(_), None) => ", disturbed in the first run",
-                (None, Some(_)) => ", disturbed in the second run",
-                (Some(_), Some(_)) => ", disturbed in both runs",
-            };
-            let configuration = describe::configuration(&pair.first);
-            let _ = writeln!(out, "  {ratio}{interval}  {configuration} ({}{disturbed})", pair.first.id);
+        for (name, device) in [("GPU", DeviceKind::Gpu), ("CPU", DeviceKind::Cpu)] {
+            let lines: Vec<String> = self.farthest(device).map(line).collect();
+            if !lines.is_empty() {
+                let _ = writeln!(out, "\nFarthest apart on the {name} (second over first):\n{}", lines.join("\n"));
+            }
         }
         for unlike in &self.unlike {
             let which = if unlike.first.latency_p50_ms.is_some() { "first" } else { "second" };
@@ -102,8 +92,9 @@ impl Agreement {
             "spread": self.spread(|_| true),
             "spread_gpu": self.on(DeviceKind::Gpu),
             "spread_cpu": self.on(DeviceKind::Cpu),
-            "spread_clocks_held_back": self.by_clocks(true),
-            "spread_clocks_kept": self.by_clocks(false),
+            "spread_clocks_held_back": self.by_clocks(Some(true)),
+            "spread_clocks_kept": self.by_clocks(Some(false)),
+            "spread_clocks_unknown": self.by_clocks(None),
             "with_equal_nonfinite": self.with_equal_nonfinite(),
             "largest_cosine_difference": self.largest_cosine_difference(),
             "pairs": self.pairs.iter().map(pair).collect::<Vec<_>>(),
@@ -114,4 +105,19 @@ impl Agreement {
         });
         Ok(serde_json::to_string_pretty(&document)? + "\n")
     }
+}
+
+/// A pair of the list of the farthest.
+fn line(pair: &Pair) -> String {
+    let (ratio, interval) = numbers::with_interval(pair.ratio.0, pair.ratio.1, 4);
+    let interval = interval.map(|ends| format!(" {ends}")).unwrap_or_default();
+    let disturbed = match pair.disturbances() {
+        (None, None) => "",
+        (Some(_), None) => ", disturbed in the first run",
+        (None, Some(_)) => ", disturbed in the second run",
+        (Some(_), Some(_)) => ", disturbed in both runs",
+    };
+    let clocks = pair.clocks_held_back().map(|when| format!(", clocks held back {when}")).unwrap_or_default();
+    let configuration = describe::configuration(&pair.first);
+    format!("  {ratio}{interval}  {configuration} ({}{disturbed}{clocks})", pair.first.id)
 }

@@ -1,14 +1,22 @@
 //! How far two runs agree, in sentences.
 
-use super::{Agreement, Pair, Spread};
+use super::{Agreement, Pair};
 use crate::backend::DeviceKind;
-use crate::report::data::{distinct, series};
+use crate::difference::Difference;
+use crate::report::data::distinct;
 use crate::report::disturbances::CIRCUMSTANCES;
 use crate::report::numbers;
 use crate::store::schema::ResultRow;
 
 /// Properties of environments that a sentence names.
 const NAMED_PROPERTIES: usize = 6;
+
+/// Bytes of the longest value of a property that a sentence gives.
+const LONGEST_VALUE: usize = 24;
+
+/// The property that is a commit, and how many digits of it a sentence gives.
+const COMMIT: &str = "build.commit";
+const COMMIT_DIGITS: usize = 12;
 
 /// Rows that were not repeated, of one backend, that a sentence names.
 const NAMED_ROWS: usize = 16;
@@ -29,24 +37,33 @@ impl Agreement {
 
     /// `On the GPU 351 of 360 rows (97.5 %), on the CPU 15 of 58 rows (25.9 %).` Empty where all are of one kind of device.
     pub fn device_sentence(&self) -> String {
-        self.device_shares().map_or_else(String::new, |(gpu, cpu)| format!("On the GPU {gpu}, on the CPU {cpu}."))
+        match (self.on(DeviceKind::Gpu), self.on(DeviceKind::Cpu)) {
+            (Some(gpu), Some(cpu)) => format!("On the GPU {}, on the CPU {}.", gpu.in_words(), cpu.in_words()),
+            _ => String::new(),
+        }
     }
 
-    /// `351 of 360 rows (97.5 %)` for the GPU and for the CPU; `None` where all are of one kind of device.
-    pub fn device_shares(&self) -> Option<(String, String)> {
-        let of = |device| self.on(device).map(|spread| spread.in_words());
-        of(DeviceKind::Gpu).zip(of(DeviceKind::Cpu))
+    /// `on the GPU 351 of 360 rows (97.5 %), on the CPU 15 of 58 rows (25.9 %)`, of what there is.
+    pub fn shares(&self) -> String {
+        let devices = [("GPU", DeviceKind::Gpu), ("CPU", DeviceKind::Cpu)];
+        let of = |(name, device)| Some(format!("on the {name} {}", self.on(device)?.in_words()));
+        devices.into_iter().filter_map(of).collect::<Vec<_>>().join(", ")
     }
 
-    /// `Where the GPU's clocks were held back in one run or both 106 of 121 rows (87.6 %), where in neither 239 of 239 rows
-    /// (100 %).` Empty where none was held back.
+    /// `Of the rows whose GPU's clocks were held back in one run or in both, 106 of 121 (87.6 %) are within; of those held back
+    /// in neither, 239 of 239 (100 %).` Empty where none was held back.
     pub fn clocks_sentence(&self) -> String {
-        let kept = self.by_clocks(false).map(|kept| format!(", where in neither {}", kept.in_words()));
-        let sentence = |held: Spread| {
-            let (held, kept) = (held.in_words(), kept.unwrap_or_default());
-            format!("Where the GPU's clocks were held back in one run or both {held}{kept}.")
-        };
-        self.by_clocks(true).map(sentence).unwrap_or_default()
+        let Some(held) = self.by_clocks(Some(true)) else { return String::new() };
+        let neither = self.by_clocks(Some(false));
+        let neither = neither.map(|kept| format!("; of those held back in neither, {}", kept.in_short()));
+        let unknown = self.by_clocks(None);
+        let unknown = unknown.map(|rows| format!("; of those not watched in both, {}", rows.in_short()));
+        format!(
+            "Of the rows whose GPU's clocks were held back in one run or in both, {} are within{}{}.",
+            held.in_short(),
+            neither.unwrap_or_default(),
+            unknown.unwrap_or_default()
+        )
     }
 
     /// How far the ratios are from 1; empty where no row has a median in both runs.
@@ -86,17 +103,34 @@ impl Agreement {
         )
     }
 
-    /// What differs between the machines and builds of the compared rows, by name; empty for nothing.
+    /// What differs between the machines and builds of the compared rows, by name, and by value where it is one short value
+    /// each; empty for nothing.
     pub fn environment_sentence(&self) -> String {
         let names = distinct(self.differences.iter().map(|difference| in_words(&difference.property)));
         let more = match names.len().saturating_sub(NAMED_PROPERTIES) {
             0 => String::new(),
             more => format!(" and {} more", numbers::count(more as u64)),
         };
-        let named = names[..names.len().min(NAMED_PROPERTIES)].join(", ");
+        let named: Vec<String> = names.iter().take(NAMED_PROPERTIES).map(|name| self.with_values(name)).collect();
         match names.is_empty() {
             true => String::new(),
-            false => format!("What differs between their environments: {named}{more}."),
+            false => format!("What differs between their environments: {}{more}.", named.join(", ")),
+        }
+    }
+
+    /// `build commit (798a07e8c70a, then 5a5b5c22043b)`; the name alone where there are several values, or long ones.
+    fn with_values(&self, name: &str) -> String {
+        let mut of_name = self.differences.iter().filter(|difference| in_words(&difference.property) == name);
+        let (Some(Difference { property, first: Some(first), second: Some(second) }), None) =
+            (of_name.next(), of_name.next())
+        else {
+            return name.to_owned();
+        };
+        let digits = if property == COMMIT { COMMIT_DIGITS } else { usize::MAX };
+        let [first, second] = [first, second].map(|value| value.chars().take(digits).collect::<String>());
+        match first.len().max(second.len()) <= LONGEST_VALUE {
+            true => format!("{name} ({first}, then {second})"),
+            false => name.to_owned(),
         }
     }
 
@@ -111,23 +145,6 @@ impl Agreement {
                     numbers::plural(many, "row")
                 )
             }
-        }
-    }
-
-    /// `Within 3 % by series: cuda fp32 100 % of 72, cuda hybrid 91.7 % of 72.`
-    pub fn series_sentence(&self) -> String {
-        let compared = self.pairs.iter().map(|pair| &pair.first).chain(self.unlike.iter().map(|unlike| &unlike.first));
-        let labels = distinct(compared.map(|row| series(row).label()));
-        let each = labels.into_iter().filter_map(|label| {
-            let spread = self.spread(|row| series(row).label() == label)?;
-            let rows = numbers::count(spread.rows as u64);
-            Some(format!("{label} {} of {rows}", numbers::percent(spread.share())))
-        });
-        let mut each: Vec<String> = each.collect();
-        each.sort();
-        match each.is_empty() {
-            true => String::new(),
-            false => format!("Within {} by series: {}.", numbers::percent(self.limits.tolerance), each.join(", ")),
         }
     }
 
@@ -177,12 +194,13 @@ impl Agreement {
 
 /// `gpus[1].uuid` as `GPU uuid`, `build.rust_flags` as `build rust flags`; names of variables stay as they are.
 fn in_words(property: &str) -> String {
+    if let Some(name) = property.strip_prefix("variables.") {
+        return format!("variable {name}");
+    }
     let words = property.split('.').map(|key| match key.split_once('[').map_or(key, |(list, _)| list) {
         "gpus" => "GPU".to_owned(),
         "libraries" => "library".to_owned(),
-        "variables" => "variable".to_owned(),
-        name if name.contains(char::is_lowercase) => name.replace('_', " "),
-        name => name.to_owned(),
+        name => name.replace('_', " "),
     });
     words.collect::<Vec<_>>().join(" ")
 }

@@ -25,8 +25,15 @@ fn of_claim(experiments: &[(String, Vec<Verdict>)], index: usize) -> Option<Verd
     for (other, found) in verdicts.iter().enumerate().filter(|(other, _)| *other != deciding).map(|(_, found)| found) {
         if matches!(found.outcome, Outcome::Fail | Outcome::Pass | Outcome::Undecided) {
             let value = found.measured.as_ref().map(|value| format!(", {value}")).unwrap_or_default();
-            verdict.explanation =
-                format!("{} In the experiment {other}: {}{value}.", verdict.explanation, found.outcome.label());
+            let left_out = match found.left_out.is_empty() {
+                true => String::new(),
+                false => format!(" ({})", found.left_out.join("; ")),
+            };
+            verdict.explanation = format!(
+                "{} In the experiment {other}: {}{value}{left_out}.",
+                verdict.explanation,
+                found.outcome.label()
+            );
         }
     }
     Some(verdict)
@@ -48,6 +55,20 @@ mod tests {
         });
         let verdict = together(experiments.collect()).remove(0);
         Ok((verdict.outcome, verdict.answered_in))
+    }
+
+    #[test]
+    fn what_speaks_against_the_answer_of_another_experiment_is_told() {
+        let claims = Claims::builtin().unwrap();
+        let of = |left_out: Vec<String>| {
+            let measured = Some("542×".to_owned());
+            vec![Verdict { outcome: Outcome::Pass, measured, left_out, ..blank(&claims.claims[0]) }]
+        };
+        let disturbed = vec!["others used the device in every one of them".to_owned()];
+        let verdict =
+            together(vec![("paper".to_owned(), of(vec![])), ("downstream".to_owned(), of(disturbed))]).remove(0);
+        let expected = "In the experiment downstream: PASS, 542× (others used the device in every one of them).";
+        assert!(verdict.explanation.ends_with(expected), "{}", verdict.explanation);
     }
 
     #[test]

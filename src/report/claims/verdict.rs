@@ -85,6 +85,9 @@ pub struct Verdict {
     pub why: String,
     /// What was found, in a sentence or two.
     pub explanation: String,
+    /// What was left out, and why, or what speaks against all of it; part of `explanation`, too.
+    #[serde(skip)]
+    pub left_out: Vec<String>,
     /// Manifest whose rows answer the claim.
     pub experiment: String,
     /// What to run for them.
@@ -168,6 +171,7 @@ pub(super) fn blank(claim: &Claim) -> Verdict {
         answered: Answered::default(),
         why: String::new(),
         explanation: String::new(),
+        left_out: vec![],
         experiment: claim.experiment.clone(),
         command: claim.command.clone(),
         hardware: claim.hardware.clone(),
@@ -267,6 +271,7 @@ fn combine(verdict: Verdict, claim: &Claim, findings: &[Finding], failed: Option
         rows: findings.iter().map(|finding| finding.rows).max().unwrap_or(0),
         answered,
         why,
+        left_out: findings.iter().filter_map(|finding| finding.left_out.clone()).collect(),
         explanation: sentences.iter().map(|text| capitalised(text)).collect::<Vec<_>>().join(" "),
         ..verdict
     }

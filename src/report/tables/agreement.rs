@@ -7,25 +7,37 @@ use crate::report::data::Data;
 use crate::report::table::{Heading, Note, Notes, Table, TableCell, TableRow};
 use crate::report::{numbers, pins};
 
-/// Pairs that the second table lists.
-const LISTED: usize = 10;
-
-/// How far the medians of a repeat are from the run's own: by series, then the pairs that differ most. `found` is `None`
-/// where no repeat is given.
-pub fn agreement(found: Option<&Agreement>, data: &Data) -> Vec<Table> {
-    let limits = found.map_or_else(Limits::default, |found| found.limits);
-    let caption = format!(
-        "Repeat: medians of a second run over those of this one, and how many are within {} of them.",
-        numbers::percent(limits.tolerance)
-    );
-    let Some(found) = found else {
-        return vec![Table::empty("agreement", caption, "No second run was given (`mixprec report --repeat`).")];
+/// How far the medians of repeats are from the run's own: of each by series, then the pairs that differ most.
+pub fn agreement(found: &[Agreement], data: &Data) -> Vec<Table> {
+    if found.is_empty() {
+        let why = "No second run was given (`mixprec report --repeat`).";
+        return vec![Table::empty("agreement", caption(0, Limits::default()), why)];
+    }
+    let of = |(index, found): (usize, &Agreement)| {
+        let number = if index == 0 { String::new() } else { format!("-{}", index + 1) };
+        let run = numbers::ordinal(index + 2);
+        [
+            by_series_table(
+                found,
+                data,
+                Table::new(format!("agreement{number}"), caption(index, found.limits), vec![]),
+            ),
+            Table { in_appendix: true, ..farthest(found, &format!("agreement-farthest{number}"), &run) },
+        ]
     };
-    vec![by_series_table(found, data, caption), Table { in_appendix: true, ..farthest(found) }]
+    found.iter().enumerate().flat_map(of).collect()
 }
 
-fn by_series_table(found: &Agreement, data: &Data, caption: String) -> Table {
-    let headings = vec![
+fn caption(index: usize, limits: Limits) -> String {
+    format!(
+        "Repeat: medians of a {} run over those of this one, and how many are within {} of them.",
+        numbers::ordinal(index + 2),
+        numbers::percent(limits.tolerance)
+    )
+}
+
+fn by_series_table(found: &Agreement, data: &Data, mut table: Table) -> Table {
+    table.headings = vec![
         Heading::text("Series"),
         Heading::number("Rows"),
         Heading::number("Within"),
@@ -34,15 +46,16 @@ fn by_series_table(found: &Agreement, data: &Data, caption: String) -> Table {
         Heading::number("95th percentile").under("Distance from 1"),
         Heading::number("largest").under("Distance from 1"),
     ];
-    let mut table = Table::new("agreement", caption, headings);
+    let mut table = table.with_spans();
     table.rows.extend(by_series(found, data).into_iter().map(|(label, spread)| spread_row(label, spread)));
     let (gpu, cpu) = (found.on(DeviceKind::Gpu), found.on(DeviceKind::Cpu));
-    let held_back = found.by_clocks(true);
-    let kept = held_back.and(found.by_clocks(false));
+    let held_back = found.by_clocks(Some(true));
+    let [kept, unknown] = [Some(false), None].map(|wanted| held_back.and(found.by_clocks(wanted)));
     let each_kind = gpu.is_some() && cpu.is_some();
     let sums = [
         ("on the GPU, its clocks kept in both runs", kept),
-        ("on the GPU, its clocks held back in one run or both", held_back),
+        ("on the GPU, its clocks held back in one run or in both", held_back),
+        ("on the GPU, its clocks not watched in both runs", unknown),
         ("all on the GPU", gpu.filter(|_| each_kind)),
         ("all on the CPU", cpu.filter(|_| each_kind)),
         ("all", found.spread(|_| true)),
@@ -59,7 +72,7 @@ fn by_series_table(found: &Agreement, data: &Data, caption: String) -> Table {
         found.disturbed_sentence(),
         found.outputs_sentence(),
         found.environment_sentence(),
-        format!("Of the second run, by the pins of its own program: {}", pins::summary(second)),
+        format!("Of the repeat, by the pins of its own program: {}", pins::summary(second)),
     ];
     let sentences = sentences.into_iter().filter(|text| !text.is_empty());
     table.notes = sentences.map(|text| Note { mark: String::new(), text }).collect();
@@ -93,32 +106,44 @@ fn disturbed(pair: &Pair) -> Option<String> {
     })
 }
 
-fn farthest(found: &Agreement) -> Table {
-    let caption = "Repeat: the configurations whose medians are farthest apart.";
+fn farthest(found: &Agreement, slug: &str, run: &str) -> Table {
+    let caption =
+        format!("Repeat: the configurations whose medians in a {run} run are farthest from those of this one.");
     let headings = vec![
         Heading::sentences("Configuration", 7),
         Heading::number("This run (ms)"),
         Heading::number("Repeat (ms)"),
         Heading::interval("Ratio"),
     ];
-    let mut table = Table::new("agreement-farthest", caption, headings);
+    let mut table = Table::new(slug, caption.clone(), headings);
     let mut notes = Notes::default();
-    for pair @ Pair { first, second, ratio: (ratio, interval) } in found.pairs.iter().take(LISTED) {
-        let milliseconds = |median: Option<f64>| TableCell::optional(median.map(|ms| numbers::significant(ms, 4)));
-        let (text, detail) = numbers::with_interval(*ratio, *interval, 4);
-        let mark = disturbed(pair).map(|text| notes.mark(&text));
-        table.push(vec![
-            TableCell { source: Some(first.id.clone()), ..TableCell::new(describe::configuration(first)) },
-            milliseconds(first.latency_p50_ms),
-            milliseconds(second.latency_p50_ms),
-            TableCell { text, detail, mark, ..TableCell::default() },
-        ]);
+    for device in [DeviceKind::Gpu, DeviceKind::Cpu] {
+        let start = table.rows.len();
+        found.farthest(device).for_each(|pair| table.push(farthest_row(pair, &mut notes)));
+        if let Some(first) = table.rows.get_mut(start) {
+            first.rule = start > 0;
+        }
     }
     if table.rows.is_empty() {
-        return Table::empty("agreement-farthest", caption, "No configuration has a median in both runs.");
+        return Table::empty(slug, caption, "No configuration has a median in both runs.");
     }
     table.notes = notes.finish();
     let text = "The interval divides the ends of both medians' 95 % intervals crosswise; it holds the spread within either run.";
     table.notes.push(Note { mark: String::new(), text: text.to_owned() });
     table
+}
+
+fn farthest_row(pair: &Pair, notes: &mut Notes) -> Vec<TableCell> {
+    let Pair { first, second, ratio: (ratio, interval) } = pair;
+    let milliseconds = |median: Option<f64>| TableCell::optional(median.map(|ms| numbers::significant(ms, 4)));
+    let (text, detail) = numbers::with_interval(*ratio, *interval, 4);
+    let clocks = pair.clocks_held_back().map(|when| format!("The GPU's clocks were held back {when}."));
+    let marks: Vec<String> = disturbed(pair).into_iter().chain(clocks).map(|text| notes.mark(&text)).collect();
+    let mark = (!marks.is_empty()).then(|| marks.join(","));
+    vec![
+        TableCell { source: Some(first.id.clone()), ..TableCell::new(describe::configuration(first)) },
+        milliseconds(first.latency_p50_ms),
+        milliseconds(second.latency_p50_ms),
+        TableCell { text, detail, mark, ..TableCell::default() },
+    ]
 }

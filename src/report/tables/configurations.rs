@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::report::data::{Data, distinct, series};
 use crate::report::numbers;
-use crate::report::table::{Heading, Table, TableCell};
+use crate::report::table::{Heading, Notes, Table, TableCell};
 use crate::store::record::FailureKind;
 use crate::store::schema::{ResultRow, Status};
 
@@ -20,27 +20,27 @@ pub fn overview(data: &Data) -> Table {
         Heading::number("Measured"),
         Heading::number("Failed"),
         Heading::number("Pending"),
-        Heading::text("Weights"),
     ];
     if any_built {
         headings.insert(5, Heading::number("Built only"));
     }
     let mut table = Table::new("configurations", caption, headings);
+    let mut notes = Notes::default();
     for model in distinct(data.rows.iter().map(|row| row.model.as_str())) {
         let of_model = || data.rows.iter().filter(|row| row.model == model);
         for wanted in distinct(of_model().map(series)) {
             let rows: Vec<&ResultRow> = of_model().filter(|row| series(row) == wanted).collect();
             let count = |status: Status| rows.iter().filter(|row| row.status == status).count().to_string();
             let weights = rows.iter().find_map(|row| row.model_provenance.clone());
+            let mark = weights.map(|weights| notes.mark(&format!("Weights: {weights}.")));
             let mut cells = vec![
-                TableCell::new(model),
+                TableCell { mark, ..TableCell::new(model) },
                 TableCell::new(wanted.builder()),
                 TableCell::new(&wanted.precision),
                 TableCell::new(rows.len().to_string()),
                 TableCell::new(count(Status::Ok)),
                 TableCell::new(count(Status::Failed)),
                 TableCell::new(count(Status::Pending)),
-                TableCell::optional(weights),
             ];
             if any_built {
                 cells.insert(5, TableCell::new(count(Status::Built)));
@@ -51,6 +51,7 @@ pub fn overview(data: &Data) -> Table {
     if table.rows.is_empty() {
         return Table::empty("configurations", caption, "The plan has no configurations.");
     }
+    table.notes = notes.finish();
     table.rule_between_groups(1)
 }
 

@@ -15,14 +15,14 @@ pub fn device_latency(data: &Data) -> Vec<Table> {
         cells: Cells::Detail,
         about_time: true,
     };
-    with_values(grid.tables(data, &|row, _| match row.device_p50_ms {
+    grid.tables_of(data, &|row| row.device_p50_ms.is_some(), &|row, _| match row.device_p50_ms {
         Some(median) => {
             let interval = row.device_p50_low_ms.zip(row.device_p50_high_ms);
             let (text, detail) = numbers::with_interval(median, interval, 4);
             TableCell { text, detail, ..TableCell::default() }
         }
         None => TableCell::dash(),
-    }))
+    })
 }
 
 /// Median time from token ids to outputs in host memory; no table where no row has one.
@@ -34,14 +34,29 @@ pub fn end_to_end(data: &Data) -> Vec<Table> {
         cells: Cells::Detail,
         about_time: true,
     };
-    with_values(grid.tables(data, &|row, _| match row.end_to_end_p50_ms {
+    grid.tables_of(data, &|row| row.end_to_end_p50_ms.is_some(), &|row, _| match row.end_to_end_p50_ms {
         Some(median) => TableCell {
             text: numbers::significant(median, 4),
             detail: row.end_to_end_samples.map(|n| format!("n = {}", numbers::count(n))),
             ..TableCell::default()
         },
         None => TableCell::dash(),
-    }))
+    })
+}
+
+/// How much of the median device time even an ideal engine would take on the same GPU; no table where no row has it.
+pub fn ceiling(data: &Data) -> Vec<Table> {
+    let grid = Grid {
+        slug: "ceiling",
+        title: "Least possible time over the median device time",
+        unit: "%; the longer of operations at the rate of a large FP16 product and compulsory bytes at that of a large copy, both \
+               measured beside the row",
+        cells: Cells::Number,
+        about_time: true,
+    };
+    grid.tables_of(data, &|row| row.ceiling_share.is_some(), &|row, _| {
+        TableCell::optional(row.ceiling_share.map(|share| numbers::significant(share * 100.0, 3)))
+    })
 }
 
 /// Throughput of passes back to back; no table where no row has it.
@@ -53,9 +68,9 @@ pub fn sustained(data: &Data) -> Vec<Table> {
         cells: Cells::Number,
         about_time: true,
     };
-    with_values(grid.tables(data, &|row, _| {
+    grid.tables_of(data, &|row| row.sustained_sequences_per_s.is_some(), &|row, _| {
         TableCell::optional(row.sustained_sequences_per_s.map(|rate| numbers::significant(rate, 4)))
-    }))
+    })
 }
 
 /// Energy of the board per forward pass; no table where no row has it.
@@ -67,13 +82,16 @@ pub fn energy(data: &Data) -> Vec<Table> {
         cells: Cells::Number,
         about_time: true,
     };
-    with_values(grid.tables(data, &|row, notes| match (row.energy_per_inference_mj, &row.energy_remark) {
+    grid.tables_of(data, &|row| row.energy_per_inference_mj.is_some(), &|row, notes| match (
+        row.energy_per_inference_mj,
+        &row.energy_remark,
+    ) {
         (Some(energy), _) => TableCell::new(numbers::significant(energy, 3)),
         (None, Some(reason)) => {
             TableCell { mark: Some(notes.mark(&format!("Not known: {reason}."))), ..TableCell::dash() }
         }
         (None, None) => TableCell::dash(),
-    }))
+    })
 }
 
 /// The GPU's state while each series was measured; `None` where no sensor was read.
@@ -124,13 +142,4 @@ fn state_cells(rows: &[&ResultRow]) -> Vec<TableCell> {
         whole(rows.iter().filter_map(|row| row.foreign_processes).max()),
         TableCell::optional((!reasons.is_empty()).then(|| names.join(", "))),
     ]
-}
-
-/// Tables in which some configuration has a value.
-fn with_values(mut tables: Vec<Table>) -> Vec<Table> {
-    let dash = TableCell::dash().text;
-    tables.retain(|table| {
-        table.rows.iter().any(|row| row.cells.iter().any(|cell| cell.source.is_some() && cell.text != dash))
-    });
-    tables
 }

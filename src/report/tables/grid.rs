@@ -46,7 +46,9 @@ impl Cells {
 pub struct Columns {
     /// The series.
     pub series: Vec<Series>,
-    /// Part of the table's file name: whose they are, and which of several tables of one backend.
+    /// `, part 1 of 2`, for the caption; empty for the only table.
+    pub part: String,
+    /// Part of the table's file name.
     slug: String,
 }
 
@@ -54,25 +56,28 @@ pub struct Columns {
 pub type CellOf<'c> = &'c dyn Fn(&ResultRow, &mut Notes) -> TableCell;
 
 impl Grid<'_> {
-    /// A table per group, or several where its series do not fit side by side.
+    /// A table per group, or several where its series do not fit side by side; one that says so where nothing was executed.
     pub fn tables(&self, data: &Data, cell: CellOf) -> Vec<Table> {
-        let mut tables = Vec::new();
-        for group in data.groups() {
-            let parts = self.side_by_side(&group.executed_series());
-            for (index, columns) in parts.iter().enumerate() {
-                let unit = if self.unit.is_empty() { String::new() } else { format!(" ({})", self.unit) };
-                let part = match parts.len() {
-                    1 => String::new(),
-                    all => format!(", part {} of {all}", index + 1),
-                };
-                let caption = format!("{}{unit}: {}{part}.", self.title, group.label());
-                let table = Table::new(self.slug_of(&group, columns), caption, vec![]);
-                tables.push(self.grid(table, &group, &columns.series, cell));
-            }
-        }
+        let tables = self.tables_of(data, &|_| true, cell);
         if tables.is_empty() {
             let why = "Nothing was executed here: every engine was built for another machine.";
-            tables.push(Table::empty(self.slug, format!("{}.", self.title), why));
+            return vec![Table::empty(self.slug, format!("{}.", self.title), why)];
+        }
+        tables
+    }
+
+    /// The same of series in which some row has what is shown; none where no row has it.
+    pub fn tables_of(&self, data: &Data, has: &dyn Fn(&ResultRow) -> bool, cell: CellOf) -> Vec<Table> {
+        let mut tables = Vec::new();
+        for group in data.groups() {
+            let wanted = |series: &Series| group.rows.iter().any(|row| series_of(row) == *series && has(row));
+            let series: Vec<Series> = group.executed_series().into_iter().filter(wanted).collect();
+            for columns in self.side_by_side(&series) {
+                let unit = if self.unit.is_empty() { String::new() } else { format!(" ({})", self.unit) };
+                let caption = format!("{}{unit}: {}{}.", self.title, group.label(), columns.part);
+                let table = Table::new(self.slug_of(&group, &columns), caption, vec![]);
+                tables.push(self.grid(table, &group, &columns.series, cell));
+            }
         }
         tables
     }
@@ -82,21 +87,19 @@ impl Grid<'_> {
         format!("{}-{}-{}", self.slug, group.slug(), columns.slug)
     }
 
-    /// Splits series into tables that fit a page; those of one backend stay together if one table can hold them.
+    /// Divides series among as few tables as fit a page each, about equally wide.
     pub fn side_by_side(&self, series: &[Series]) -> Vec<Columns> {
-        let limit = self.cells.per_page();
-        let mut tables: Vec<Columns> = Vec::new();
-        for builder in distinct(series.iter().map(Series::builder)) {
-            let own: Vec<Series> = series.iter().filter(|series| series.builder() == builder).cloned().collect();
-            match tables.last_mut() {
-                Some(columns) if columns.series.len() + own.len() <= limit => {
-                    columns.series.extend(own);
-                    columns.slug = format!("{}-{}", columns.slug, slug(&builder));
-                }
-                _ => tables.extend(parts(&own, limit, &slug(&builder))),
-            }
-        }
-        tables
+        let tables = series.len().div_ceil(self.cells.per_page()).max(1);
+        let chunks: Vec<&[Series]> = series.chunks(series.len().div_ceil(tables).max(1)).collect();
+        let of = |(index, chunk): (usize, &&[Series])| {
+            let builders = distinct(chunk.iter().map(|series| slug(&series.builder()))).join("-");
+            let (part, slug) = match chunks.len() {
+                1 => (String::new(), builders),
+                all => (format!(", part {} of {all}", index + 1), format!("{builders}-{}", index + 1)),
+            };
+            Columns { series: chunk.to_vec(), part, slug }
+        };
+        chunks.iter().enumerate().map(of).collect()
     }
 
     /// Fills `table` with a row per shape and a column per series.
@@ -130,16 +133,6 @@ impl Grid<'_> {
         table.notes = notes.finish();
         table.rule_between_groups(1)
     }
-}
-
-/// The series of one backend in as few tables as hold them, about as wide each.
-fn parts(series: &[Series], limit: usize, slug: &str) -> Vec<Columns> {
-    let tables = series.len().div_ceil(limit);
-    let of = |(index, part): (usize, &[Series])| {
-        let slug = if tables == 1 { slug.to_owned() } else { format!("{slug}-{}", index + 1) };
-        Columns { series: part.to_vec(), slug }
-    };
-    series.chunks(series.len().div_ceil(tables)).enumerate().map(of).collect()
 }
 
 fn any_cell(row: &ResultRow, cell: CellOf, notes: &mut Notes) -> TableCell {
@@ -181,16 +174,19 @@ mod tests {
     fn what_does_not_fit_a_page_is_divided() {
         let policies = ["fp32", "tf32", "fp16", "bf16", "hybrid"];
         let all = [series(BackendKind::Cuda, &policies), series(BackendKind::OnnxRuntime, &policies[..1])].concat();
-        let tables = |cells| {
+        let tables = |cells, series: &[Series]| {
             let grid = Grid { slug: "latency", title: "", unit: "", cells, about_time: true };
-            let tables = grid.side_by_side(&all);
-            tables.into_iter().map(|table| (table.slug, table.series.len())).collect::<Vec<_>>()
+            let tables = grid.side_by_side(series);
+            tables.into_iter().map(|table| (table.slug, table.part, table.series.len())).collect::<Vec<_>>()
         };
-        let named = |tables: &[(&str, usize)]| {
-            tables.iter().map(|&(slug, columns)| (slug.to_owned(), columns)).collect::<Vec<_>>()
+        let named = |tables: &[(&str, &str, usize)]| {
+            tables.iter().map(|&(slug, part, width)| (slug.to_owned(), part.to_owned(), width)).collect::<Vec<_>>()
         };
-        assert_eq!(tables(Cells::Number), named(&[("cuda-onnxruntime", 6)]));
-        assert_eq!(tables(Cells::Detail), named(&[("cuda", 5), ("onnxruntime", 1)]));
-        assert_eq!(tables(Cells::Details), named(&[("cuda-1", 3), ("cuda-2-onnxruntime", 3)]));
+        assert_eq!(tables(Cells::Number, &all), named(&[("cuda-onnxruntime", "", 6)]));
+        let halves = [("cuda-1", ", part 1 of 2", 3), ("cuda-onnxruntime-2", ", part 2 of 2", 3)];
+        assert_eq!(tables(Cells::Detail, &all), named(&halves));
+        assert_eq!(tables(Cells::Details, &all[..4]), named(&[("cuda", "", 4)]));
+        assert_eq!(tables(Cells::Details, &[&all[..], &all[..]].concat()).len(), 3);
+        assert_eq!(tables(Cells::Details, &[]), []);
     }
 }

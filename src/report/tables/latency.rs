@@ -38,11 +38,12 @@ pub fn latency(data: &Data) -> Vec<Table> {
 pub fn details(data: &Data) -> Vec<Table> {
     let mut tables = tails(data);
     tables.extend(device::device_latency(data));
+    tables.extend(device::ceiling(data));
     tables.extend(device::end_to_end(data));
     tables
 }
 
-/// 90th percentiles, of models and inputs of which any row supports one.
+/// 90th percentiles, of series of which any row supports one.
 fn tails(data: &Data) -> Vec<Table> {
     let grid = Grid {
         slug: "latency-p90",
@@ -52,15 +53,10 @@ fn tails(data: &Data) -> Vec<Table> {
         about_time: true,
     };
     let few = format!("Fewer than the {} samples a 90th percentile takes.", Percentile::P90.min_samples());
-    let mut tables = grid.tables(data, &|row, notes| match row.latency_p90_ms {
+    grid.tables_of(data, &|row| row.latency_p90_ms.is_some(), &|row, notes| match row.latency_p90_ms {
         Some(latency) => TableCell::new(numbers::significant(latency, 4)),
         None => TableCell { mark: Some(notes.mark(&few)), ..TableCell::dash() },
-    });
-    let dash = TableCell::dash().text;
-    tables.retain(|table| {
-        table.rows.iter().any(|row| row.cells.iter().any(|cell| cell.source.is_some() && cell.text != dash))
-    });
-    tables
+    })
 }
 
 /// Tokens per second at the median latency; then what devices sustain, and their energy.

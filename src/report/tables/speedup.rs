@@ -63,7 +63,8 @@ pub fn over_fp32(data: &Data) -> Vec<Table> {
         };
         let columns: Vec<Series> = timed_series(group).into_iter().filter(with_baseline).collect();
         for columns in OVER_FP32.side_by_side(&columns) {
-            let caption = format!("Speed-up over FP32 of the same backend, with interval: {}.", group.label());
+            let caption =
+                format!("Speed-up over FP32 of the same backend, with interval: {}{}.", group.label(), columns.part);
             let table = Table::new(OVER_FP32.slug_of(group, &columns), caption, vec![]);
             let cell = |row: &ResultRow, notes: &mut Notes| ratio_cell(group, &series(row).fp32(), row, notes);
             let mut table = OVER_FP32.grid(table, group, &columns.series, &cell);
@@ -79,11 +80,12 @@ pub fn over_fp32(data: &Data) -> Vec<Table> {
 }
 
 fn cpu_tables(data: &Data, group: &Group) -> Vec<Table> {
-    let caption = |baseline: &str| format!("Speed-up over {baseline}, with interval: {}.", group.label());
+    let caption =
+        |baseline: &str, part: &str| format!("Speed-up over {baseline}, with interval: {}{part}.", group.label());
     let slug = format!("{}-{}", OVER_CPU.slug, group.slug());
     let Some(baseline) = group.cpu_baseline() else {
         let why = "No FP32 row was timed on the CPU, so there is no baseline to divide by.";
-        return vec![Table::empty(slug, caption("the CPU baseline"), why)];
+        return vec![Table::empty(slug, caption("the CPU baseline", ""), why)];
     };
     let label = baseline_label(&baseline);
     let columns: Vec<Series> = timed_series(group).into_iter().filter(|column| *column != baseline).collect();
@@ -92,12 +94,12 @@ fn cpu_tables(data: &Data, group: &Group) -> Vec<Table> {
         if group.rows.iter().any(|row| row.emulated == Some(true)) {
             why = format!("{why} Emulated rows are left out: their time says nothing about hardware with that format.");
         }
-        return vec![Table::empty(slug, caption(&label), why)];
+        return vec![Table::empty(slug, caption(&label, ""), why)];
     }
     let tables = OVER_CPU.side_by_side(&columns).into_iter();
     tables
         .map(|columns| {
-            let table = Table::new(OVER_CPU.slug_of(group, &columns), caption(&label), vec![]);
+            let table = Table::new(OVER_CPU.slug_of(group, &columns), caption(&label, &columns.part), vec![]);
             let mut table =
                 OVER_CPU.grid(table, group, &columns.series, &|row, notes| ratio_cell(group, &baseline, row, notes));
             table.notes.insert(0, Note { mark: String::new(), text: baseline_note(data, group, &baseline) });
