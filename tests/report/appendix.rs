@@ -149,7 +149,7 @@ fn the_parts_of_an_artifact_are_measurements() {
     let names: Vec<&str> = folders.iter().map(|folder| folder.data.plan.name.as_str()).collect();
     assert_eq!(names, ["paper", "numerics", "downstream"]);
     let bytes: u64 = folders.iter().filter_map(|folder| folder.bytes).sum();
-    let repeats: u64 = ["repeat", "repeat-2"].into_iter().filter_map(|folder| size(&artifact.join(folder))).sum();
+    let repeats: u64 = ["repeat", "repeat-2"].into_iter().map(|folder| size(&artifact.join(folder)).unwrap()).sum();
     assert_eq!(bytes + repeats, size(&artifact).unwrap());
     let appendix = appendix(&AppendixRequest { experiments, dirs: vec![artifact] }).unwrap();
     for name in names {
