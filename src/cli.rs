@@ -149,7 +149,8 @@ struct ReportArgs {
     /// Where to write; DIR/report unless said otherwise.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// A second run of the same experiment: how far the two agree becomes part of the report; may be given several times.
+    /// A second run of the same experiment: how far the two agree becomes part of the report. May be given several
+    /// times; those of an artifact come first.
     #[arg(long = "repeat", value_name = "DIR")]
     repeats: Vec<PathBuf>,
     /// Another experiment, whose outputs, task quality and engines stand beside the run's; may be given several times.

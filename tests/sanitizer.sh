@@ -30,9 +30,11 @@ if [ -z "${UNIT_TESTS:-}" ] || [ -z "${CUDA_TESTS:-}" ]; then
     if [ -n "$libclang" ]; then export LIBCLANG_PATH=$libclang; else unset LIBCLANG_PATH; fi
     built=$(cargo test --release --locked --lib --test cuda --no-run --message-format json)
     binary() { printf '%s\n' "$built" | sed -n 's/.*"kind":\["'"$1"'"\].*"executable":"\([^"]*\)".*/\1/p'; }
-    UNIT_TESTS=$(binary lib)
-    CUDA_TESTS=$(binary test)
+    : "${UNIT_TESTS:=$(binary lib)}" "${CUDA_TESTS:=$(binary test)}"
 fi
+for binary in "$UNIT_TESTS" "$CUDA_TESTS"; do
+    [ -x "$binary" ] || fail "${binary:-a binary of the tests} is not here"
+done
 
 check() { # tool, binary, test
     echo "== $1: $3"

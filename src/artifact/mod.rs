@@ -17,7 +17,7 @@ use crate::merge::{self, Input, MergeError, Merged};
 use crate::provenance::Environment;
 use crate::report::agreement::{AgreementError, Limits, agreement};
 use crate::report::data::{Data, slug};
-use crate::report::study::{ARTIFACT_FILE, ARTIFACT_VERSION, Parts};
+use crate::report::study::{ARTIFACT_FILE, ARTIFACT_VERSION, Parts, is_the_same_run};
 use readme::readme;
 
 /// What the folder is and how it came about, for people.
@@ -62,6 +62,12 @@ pub enum ArtifactError {
     /// The repeat is none.
     #[error(transparent)]
     Repeat(#[from] AgreementError),
+    /// The repeat is the run itself, or another of its repeats.
+    #[error("{path}: the same measurements are in the artifact already; --repeat takes another run of the experiment")]
+    SameRun {
+        /// Which folder.
+        path: PathBuf,
+    },
     /// Rows of a build that cannot be made again.
     #[error(
         "{path}: {rows} row(s) were measured by {build}, which nobody else can build; commit, build and run again, or publish \
@@ -127,6 +133,9 @@ pub fn publish(request: &ArtifactRequest) -> Result<ArtifactSummary, ArtifactErr
         let folder = if index == 0 { REPEAT.to_owned() } else { format!("{REPEAT}-{}", index + 1) };
         let repeat = part(&folder, std::slice::from_ref(dir))?;
         let (first, second) = (data(&parts[0].merged), data(&repeat.merged));
+        if parts.iter().any(|known| is_the_same_run(&data(&known.merged), &second)) {
+            return Err(ArtifactError::SameRun { path: dir.clone() });
+        }
         let found = agreement((&request.dirs[0], &first), (dir, &second), Limits::default())?;
         if !found.agrees() {
             remarks.push(format!("{}: {}", dir.display(), found.sentence()));

@@ -61,7 +61,7 @@ pub fn caveats(data: &Data) -> Vec<String> {
     stop_caveats(data, &mut found);
     found.extend(baseline_caveat(data));
     found.extend(noise_caveat(data));
-    found.extend(disturbances::sentences(data));
+    found.extend(disturbances::sentences(data, true));
     found.extend(clock_caveat(data));
     machine_caveats(data, &mut found);
     found

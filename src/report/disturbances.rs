@@ -103,8 +103,9 @@ pub fn is_comparable(row: &ResultRow) -> bool {
     timed(row) && Disturbance::of_ratios(row).is_none()
 }
 
-/// A sentence per kind of disturbance, naming rows; and one where the GPU was not watched.
-pub fn sentences(data: &Data) -> Vec<String> {
+/// A sentence per kind of disturbance, naming rows; and one where the GPU was not watched. `marked`: whether the report has
+/// tables of these rows' times, which mark them.
+pub fn sentences(data: &Data, marked: bool) -> Vec<String> {
     let mut found = Vec::new();
     for kind in Disturbance::ALL {
         let rows: Vec<&ResultRow> = data.measured().filter(|row| kind.of(row)).collect();
@@ -113,12 +114,13 @@ pub fn sentences(data: &Data) -> Vec<String> {
         }
         let timed = data.measured().count();
         found.push(format!(
-            "{} of {} measured {} ({}): {}. Tables mark them.",
+            "{} of {} measured {} ({}): {}.{}",
             numbers::count(rows.len() as u64),
             numbers::plural(timed, "row"),
             kind.circumstance(),
             kind.detail(&rows),
-            names(&rows)
+            names(&rows),
+            if marked { " Tables mark them." } else { "" }
         ));
     }
     for reason in distinct(data.measured().filter_map(|row| row.guard_remark.as_deref())) {

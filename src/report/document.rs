@@ -97,7 +97,9 @@ impl Section {
 pub fn document(study: &Study, verdicts: Vec<Verdict>) -> Result<Document, ReportError> {
     let data = &study.main;
     let machines = machines(data);
-    let repeats = study.repeats.iter().map(|repeat| repeated(data, repeat)).collect::<Result<Vec<Agreement>, _>>()?;
+    let repeats =
+        study.repeats.iter().enumerate().map(|(index, repeat)| repeated(data, &numbers::ordinal(index + 2), repeat));
+    let repeats = repeats.collect::<Result<Vec<Agreement>, _>>()?;
     let mut sections = match machines.as_slice() {
         [one] => sections(&one.data, &|| tables::headline::headline(&one.data, &verdicts, &|verdict| verdict.outcome))?,
         several => of_machines(several, &verdicts)?,
@@ -112,8 +114,8 @@ pub fn document(study: &Study, verdicts: Vec<Verdict>) -> Result<Document, Repor
     for table in sections.iter_mut().flat_map(|section| &mut section.tables).filter(|table| table.pins.is_none()) {
         table.pins = Some(pins::under(table, data));
     }
-    for (index, repeat) in study.repeats.iter().enumerate() {
-        add_environments(&mut sections, &numbers::ordinal(index + 2), repeat);
+    if let Some(section) = sections.iter_mut().find(|section| section.slug == ENVIRONMENT_SLUG) {
+        add_environments(section, &study.repeats);
     }
     for other in &study.others {
         join(&mut sections, other)?;
@@ -135,9 +137,9 @@ pub fn document(study: &Study, verdicts: Vec<Verdict>) -> Result<Document, Repor
     })
 }
 
-fn repeated(data: &Data, repeat: &Data) -> Result<Agreement, ReportError> {
-    let named = |name, data| (Path::new(name), data);
-    agreement::agreement(named("the run", data), named("its repeat", repeat), Limits::default())
+fn repeated(data: &Data, run: &str, repeat: &Data) -> Result<Agreement, ReportError> {
+    let (first, second) = (Path::new("the first run"), format!("the {run} run"));
+    agreement::agreement((first, data), (Path::new(&second), repeat), Limits::default())
         .map_err(|error| ReportError::Repeat(Box::new(error)))
 }
 
@@ -145,7 +147,7 @@ fn repeated(data: &Data, repeat: &Data) -> Result<Agreement, ReportError> {
 fn all_caveats(study: &Study) -> Vec<String> {
     let named = study.others.iter().flat_map(|other| {
         let name = &other.plan.name;
-        let caveats = caveats::of_outputs(other).into_iter().chain(disturbances::sentences(other));
+        let caveats = caveats::of_outputs(other).into_iter().chain(disturbances::sentences(other, false));
         caveats.map(move |caveat| format!("Experiment {name}: {caveat}"))
     });
     caveats::caveats(&study.main).into_iter().chain(named).collect()
@@ -224,14 +226,22 @@ fn of_the_run(data: &Data) -> [Section; 2] {
     ]
 }
 
-/// Adds the environments of the `second`, `third` ... run of the experiment that are not shown already.
-fn add_environments(sections: &mut [Section], run: &str, repeat: &Data) {
-    let Some(section) = sections.iter_mut().find(|section| section.slug == ENVIRONMENT_SLUG) else { return };
-    for table in appendix(tables::environment::environments(repeat)) {
-        if table.empty.is_none() && !section.tables.iter().any(|known| known.slug.ends_with(&table.slug)) {
-            let (slug, caption) = (format!("{run}-run-{}", table.slug), format!("{} Of the {run} run.", table.caption));
+/// Adds the environments of repeats, which are numbered from 2; one of the run itself is shown already.
+fn add_environments(section: &mut Section, repeats: &[Data]) {
+    let own: Vec<String> = section.tables.iter().map(|table| table.slug.clone()).collect();
+    for (index, repeat) in repeats.iter().enumerate() {
+        for table in tables::environment::environments(repeat) {
+            if table.empty.is_some() || own.contains(&table.slug) {
+                continue;
+            }
+            let of_run = format!("The {} run: {}", numbers::ordinal(index + 2), table.caption);
+            let slug = format!("repeat-{}", table.slug);
+            if let Some(known) = section.tables.iter_mut().find(|known| known.slug == slug) {
+                known.caption = format!("{} {of_run}", known.caption);
+                continue;
+            }
             let pins = Some(pins::under(&table, repeat));
-            section.tables.push(Table { slug, caption, pins, ..table });
+            section.tables.push(Table { slug, caption: of_run, pins, in_appendix: true, ..table });
         }
     }
 }

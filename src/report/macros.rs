@@ -126,7 +126,7 @@ fn repeatability(data: &Data, repeats: &[Agreement], all: &mut Vec<Macro>) {
     let numbered = || repeats.iter().enumerate().map(|(index, found)| (numbers::ordinal(index + 2), found));
     let each: Vec<String> = numbered().map(|(run, found)| repeat_sentence(&run, found)).collect();
     put(all, "RepeatSentence", if each.is_empty() { none() } else { each.join(" ") });
-    let shares: Vec<String> = numbered().map(|(run, found)| format!("of a {run} run {}", found.shares())).collect();
+    let shares: Vec<String> = numbered().map(|(run, found)| format!("of the {run} run {}", found.shares())).collect();
     let short = repeats.first().map_or_else(none, |found| {
         let [tolerance, share] = [found.limits.tolerance, found.limits.share].map(numbers::percent);
         format!("Medians within {tolerance} of the first run's, where {share} were asked for: {}.", shares.join("; "))
@@ -142,7 +142,7 @@ fn repeat_sentence(run: &str, found: &Agreement) -> String {
         format!("Half of the medians are within {half} of each other, 95 % within {most}.")
     });
     let sentences = [
-        format!("Of a {run} run, {}", found.sentence()),
+        format!("Of the {run} run, {}", found.sentence()),
         found.device_sentence(),
         found.clocks_sentence(),
         distances.unwrap_or_default(),

@@ -69,7 +69,7 @@ pub enum ReportError {
         path: PathBuf,
     },
     /// An artifact's list of parts cannot be read.
-    #[error("{path}: not the list of an artifact's parts: {detail}; restore it from where it was published")]
+    #[error("{path}: not the list of an artifact's parts: {detail}")]
     Artifact {
         /// Which file.
         path: PathBuf,
@@ -86,6 +86,12 @@ pub enum ReportError {
         path: PathBuf,
         /// Name of the manifest.
         name: String,
+    },
+    /// A repeat is the run itself, or another of its repeats.
+    #[error("{path}: the same measurements are in this report already; --repeat takes another run of the experiment")]
+    SameRun {
+        /// Which folder.
+        path: PathBuf,
     },
     /// A table cannot be read or written.
     #[error(transparent)]

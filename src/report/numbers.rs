@@ -103,7 +103,16 @@ pub fn plural(n: usize, noun: &str) -> String {
 pub fn ordinal(n: usize) -> String {
     const WORDS: [&str; 10] =
         ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"];
-    n.checked_sub(1).and_then(|index| WORDS.get(index)).map_or_else(|| format!("{n}th"), |word| (*word).to_owned())
+    let ending = match (n % 100, n % 10) {
+        (11..=13, _) => "th",
+        (_, 1) => "st",
+        (_, 2) => "nd",
+        (_, 3) => "rd",
+        _ => "th",
+    };
+    n.checked_sub(1)
+        .and_then(|index| WORDS.get(index))
+        .map_or_else(|| format!("{n}{ending}"), |word| (*word).to_owned())
 }
 
 /// `row`, `rows`.

@@ -1,11 +1,13 @@
 //! What one report is about: a main run, repeats of it, and other experiments that answer what it cannot.
 
+use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::ReportError;
 use super::data::Data;
+use crate::store::schema::ResultRow;
 
 /// Says that a folder is an artifact, and which further folders of results lie in it.
 pub const ARTIFACT_FILE: &str = "artifact.json";
@@ -60,16 +62,27 @@ impl Parts {
         match serde_json::from_str::<Version>(&text) {
             Ok(Version { version: ARTIFACT_VERSION }) => {}
             Ok(Version { version }) => {
-                return refused(path, format!("version {version}, and this program reads version {ARTIFACT_VERSION}"));
+                let known = ARTIFACT_VERSION;
+                let detail = format!(
+                    "version {version}, and this program reads version {known}; publish its runs again with \
+                                      `mixprec artifact`"
+                );
+                return refused(path, detail);
             }
-            Err(error) => return refused(path, error.to_string()),
+            Err(error) => return refused(path, format!("{error}; restore it from where it was published")),
         }
         match serde_json::from_str::<Parts>(&text) {
             Ok(parts) => match parts.outside() {
-                Some(outside) => refused(path, format!("{}: not a folder inside this one", outside.display())),
+                Some(outside) => {
+                    let outside = outside.display();
+                    refused(
+                        path,
+                        format!("{outside}: not a folder inside this one; restore it from where it was published"),
+                    )
+                }
                 None => Ok(Some(parts)),
             },
-            Err(error) => refused(path, error.to_string()),
+            Err(error) => refused(path, format!("{error}; restore it from where it was published")),
         }
     }
 
@@ -104,14 +117,20 @@ impl Study {
     /// [`Study::read`] with repeats and other experiments in folders of their own, beside those of an artifact.
     ///
     /// # Errors
-    /// [`ReportError`] naming the file that cannot be read, or an experiment that is there already.
+    /// [`ReportError`] naming the file that cannot be read, or an experiment or a repeat that is there already.
     pub fn read_with(dir: &Path, repeats: &[PathBuf], with: &[PathBuf]) -> Result<Study, ReportError> {
         let parts = Parts::read(dir)?;
         let own_repeats = parts.iter().flat_map(|parts| &parts.repeats).map(|path| dir.join(path));
         let own = parts.iter().flat_map(|parts| &parts.with).map(|path| dir.join(path));
         let mut study = Study::of(Data::read(dir)?);
         let repeats = own_repeats.chain(repeats.iter().cloned());
-        study.repeats = repeats.map(|dir| Data::read(&dir)).collect::<Result<Vec<Data>, _>>()?;
+        for path in repeats {
+            let repeat = Data::read(&path)?;
+            if std::iter::once(&study.main).chain(&study.repeats).any(|known| is_the_same_run(known, &repeat)) {
+                return Err(ReportError::SameRun { path });
+            }
+            study.repeats.push(repeat);
+        }
         for path in own.chain(with.iter().cloned()) {
             let other = Data::read(&path)?;
             let name = &other.plan.name;
@@ -122,6 +141,13 @@ impl Study {
         }
         Ok(study)
     }
+}
+
+/// Whether every row that `other` measured is one of `run`: then it is no repeat but the same measurement.
+pub fn is_the_same_run(run: &Data, other: &Data) -> bool {
+    let key = |row: &ResultRow| (row.id.clone(), row.finished_unix_s, row.latency_p50_ms.map(f64::to_bits));
+    let known: BTreeSet<_> = run.measured().map(key).collect();
+    other.measured().next().is_some() && other.measured().all(|row| known.contains(&key(row)))
 }
 
 #[cfg(test)]

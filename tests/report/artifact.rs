@@ -17,9 +17,9 @@ impl Runs {
     fn new() -> Self {
         let runs = Runs { root: tempfile::tempdir().unwrap() };
         let few = Shapes { batches: &[1, 8], sequences: &[64], ..fixture::SERVER };
-        runs.write("paper", &few);
-        runs.write("again", &few);
-        runs.write("downstream", &Shapes { name: "downstream", inputs: &["sst2"], ..fixture::LAPTOP });
+        runs.write("paper", &few, 0);
+        runs.write("again", &few, 3600);
+        runs.write("downstream", &Shapes { name: "downstream", inputs: &["sst2"], ..fixture::LAPTOP }, 0);
         runs
     }
 
@@ -27,9 +27,10 @@ impl Runs {
         self.root.path().join(name)
     }
 
-    fn write(&self, name: &str, shapes: &Shapes) {
+    fn write(&self, name: &str, shapes: &Shapes, later_s: u64) {
         let plan = fixture::plan(shapes);
-        let records = fixture::records(&plan, fixture::ENVIRONMENT);
+        let mut records = fixture::records(&plan, fixture::ENVIRONMENT);
+        records.iter_mut().for_each(|record| record.finished_unix_s = record.finished_unix_s.map(|at| at + later_s));
         let data = fixture::data(plan, &records, &["NVIDIA H200"]);
         std::fs::create_dir(self.path(name)).unwrap();
         fixture::write(&self.path(name), &data, &records);
@@ -115,6 +116,10 @@ fn other_folders_and_experiments_twice_are_refused() {
     let downstream = runs.path("downstream");
     let (code, said) = runs.publish("h200", &["--with", downstream.to_str().unwrap()]);
     assert!(code == Some(2) && said.contains("the experiment `downstream` is in the artifact already"), "{said}");
+    for same in ["paper", "again"] {
+        let (code, said) = runs.publish("h200", &["--repeat", runs.path(same).to_str().unwrap()]);
+        assert!(code == Some(2) && said.contains("the same measurements are in the artifact already"), "{said}");
+    }
     let (code, said) = runs.publish("h200", &["--with", runs.path("nothing").to_str().unwrap()]);
     assert!(code == Some(2) && said.contains("nothing: no plan.json"), "{said}");
 }
@@ -132,6 +137,10 @@ fn replaying_renders_the_committed_files_to_the_byte() {
     // The repeat and the other experiment are found in the artifact.
     let section = |name: &str| std::fs::read_to_string(generated.join(name)).unwrap();
     assert!(section("section-repeatability.tex").contains("MixprecTable{agreement}"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mixprec"));
+    let again = command.arg("report").arg(runs.path("h200")).arg("--repeat").arg(runs.path("again")).output().unwrap();
+    assert_eq!(again.status.code(), Some(2), "{}", text(&again));
+    assert!(text(&again).contains("the same measurements are in this report already"), "{}", text(&again));
     assert!(section("section-sst2.tex").contains("MixprecTable{downstream-quality}"));
 
     let macros = section("macros.tex");

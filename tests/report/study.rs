@@ -100,11 +100,14 @@ fn a_repeat_and_the_noise_floor_stand_beside_the_ratios() {
     assert!(text(&both, "agreement-farthest-2.tex").contains("1.000 "));
     let macros = text(&both, "macros.tex");
     assert!(
-        macros.contains("Of a second run, 299 of 300 rows") && macros.contains("Of a third run, 300 of 300"),
+        macros.contains("Of the second run, 299 of 300 rows") && macros.contains("Of the third run, 300 of 300"),
         "{macros}"
     );
     let short = macros.lines().find(|line| line.contains("mpRepeatShort")).unwrap();
-    assert!(short.contains("of a second run on the GPU ") && short.contains("; of a third run on the GPU "), "{short}");
+    assert!(
+        short.contains("of the second run on the GPU ") && short.contains("; of the third run on the GPU "),
+        "{short}"
+    );
     let floor = text(&files, "noise-floor.tex");
     let row = |backend: &str| floor.lines().find(|line| line.starts_with(backend)).unwrap().to_owned();
     assert!(row("cuda & 6 & 20") != row("onnxruntime & 2 & 20"), "{floor}");

@@ -57,7 +57,7 @@ impl Agreement {
         let neither = self.by_clocks(Some(false));
         let neither = neither.map(|kept| format!("; of those held back in neither, {}", kept.in_short()));
         let unknown = self.by_clocks(None);
-        let unknown = unknown.map(|rows| format!("; of those not watched in both, {}", rows.in_short()));
+        let unknown = unknown.map(|rows| format!("; of those not watched in one run or in both, {}", rows.in_short()));
         format!(
             "Of the rows whose GPU's clocks were held back in one run or in both, {} are within{}{}.",
             held.in_short(),

@@ -37,7 +37,7 @@ pub struct Finding {
     pub answered: Answered,
     /// What was found.
     pub explanation: String,
-    /// What was left out of it, and why.
+    /// What was left out of it and why, or what speaks against it.
     pub left_out: Option<String>,
 }
 
@@ -121,6 +121,9 @@ impl<'a> Results<'a> {
         let mut finding = decide(check, aggregate.reduce, values.collect(), "configuration");
         finding.rows = rows.len();
         finding.answered = Answered::by(rows.iter().copied());
+        let disturbed = rows.iter().filter(|row| Disturbance::of_ratios(row).is_some()).count();
+        finding.left_out = (aggregate.of == Quantity::LatencyP50Ms && disturbed > 0)
+            .then(|| format!("{} of them measured while {CIRCUMSTANCES}", numbers::count(disturbed as u64)));
         finding.method = match aggregate.of {
             Quantity::LatencyP50Ms => "95 % bootstrap interval of the deciding median",
             _ => "no interval: every compared output was looked at, none was drawn",

@@ -30,7 +30,7 @@ pub fn agreement(found: &[Agreement], data: &Data) -> Vec<Table> {
 
 fn caption(index: usize, limits: Limits) -> String {
     format!(
-        "Repeat: medians of a {} run over those of this one, and how many are within {} of them.",
+        "Repeat: medians of the {} run over those of this one, and how many are within {} of them.",
         numbers::ordinal(index + 2),
         numbers::percent(limits.tolerance)
     )
@@ -55,7 +55,7 @@ fn by_series_table(found: &Agreement, data: &Data, mut table: Table) -> Table {
     let sums = [
         ("on the GPU, its clocks kept in both runs", kept),
         ("on the GPU, its clocks held back in one run or in both", held_back),
-        ("on the GPU, its clocks not watched in both runs", unknown),
+        ("on the GPU, its clocks not watched in one run or in both", unknown),
         ("all on the GPU", gpu.filter(|_| each_kind)),
         ("all on the CPU", cpu.filter(|_| each_kind)),
         ("all", found.spread(|_| true)),
@@ -108,7 +108,7 @@ fn disturbed(pair: &Pair) -> Option<String> {
 
 fn farthest(found: &Agreement, slug: &str, run: &str) -> Table {
     let caption =
-        format!("Repeat: the configurations whose medians in a {run} run are farthest from those of this one.");
+        format!("Repeat: the configurations whose medians in the {run} run are farthest from those of this one.");
     let headings = vec![
         Heading::sentences("Configuration", 7),
         Heading::number("This run (ms)"),

@@ -44,13 +44,14 @@ pub fn end_to_end(data: &Data) -> Vec<Table> {
     })
 }
 
-/// How much of the median device time even an ideal engine would take on the same GPU; no table where no row has it.
+/// The floor of the median device time on the same GPU, by the rates of its policy's own format, over that time; no table where
+/// no row has it.
 pub fn ceiling(data: &Data) -> Vec<Table> {
     let grid = Grid {
         slug: "ceiling",
         title: "Least possible time over the median device time",
-        unit: "%; the longer of operations at the rate of a large FP16 product and compulsory bytes at that of a large copy, both \
-               measured beside the row",
+        unit: "%; the longer of operations at the rate of a large product in the policy's own format and compulsory bytes at that \
+               of a large copy, both measured beside the row",
         cells: Cells::Number,
         about_time: true,
     };
