@@ -10,13 +10,12 @@ use mixprec::model::Head;
 use mixprec::plan::{Axes, Configuration, ConfigurationId, Excluded, Plan};
 use mixprec::provenance::{Build, Cpu, Drift, Environment, Gpu, Machine};
 use mixprec::report::data::Data;
-use mixprec::store::conditions::Conditions;
-use mixprec::store::derive;
 use mixprec::store::magnitudes::{Magnitudes, Place};
 use mixprec::store::record::{
     BadKind, CostSummary, Failure, FailureKind, FirstBad, Measured, NumericsSummary, Outcome, PassSummary,
     QualitySummary, Record, StopReason,
 };
+use mixprec::store::{conditions::Conditions, derive};
 
 /// One axis value per field; `series` pairs backends with presets.
 pub struct Shapes<'a> {
