@@ -127,16 +127,16 @@ struct Part {
 pub fn publish(request: &ArtifactRequest) -> Result<ArtifactSummary, ArtifactError> {
     check(&request.out)?;
     let main = part("", &request.dirs)?;
+    let first = data(&main.merged);
     let mut parts = vec![main];
     let mut remarks = Vec::new();
     for (index, dir) in request.repeats.iter().enumerate() {
         let folder = if index == 0 { REPEAT.to_owned() } else { format!("{REPEAT}-{}", index + 1) };
         let repeat = part(&folder, std::slice::from_ref(dir))?;
-        let (first, second) = (data(&parts[0].merged), data(&repeat.merged));
-        if parts.iter().any(|known| is_the_same_run(&data(&known.merged), &second)) {
+        if parts.iter().any(|known| is_the_same_run(&known.merged.rows, &repeat.merged.rows)) {
             return Err(ArtifactError::SameRun { path: dir.clone() });
         }
-        let found = agreement((&request.dirs[0], &first), (dir, &second), Limits::default())?;
+        let found = agreement((&request.dirs[0], &first), (dir, &data(&repeat.merged)), Limits::default())?;
         if !found.agrees() {
             remarks.push(format!("{}: {}", dir.display(), found.sentence()));
         }

@@ -13,8 +13,7 @@ use super::disturbances;
 use super::figures::{self, Figure};
 use super::machines::{Machine, machines};
 use super::macros::{Macro, macros};
-use super::numbers;
-use super::study::Study;
+use super::study::{Study, run_of_repeat};
 use super::table::Table;
 use super::{caveats, pins, tables};
 
@@ -97,8 +96,7 @@ impl Section {
 pub fn document(study: &Study, verdicts: Vec<Verdict>) -> Result<Document, ReportError> {
     let data = &study.main;
     let machines = machines(data);
-    let repeats =
-        study.repeats.iter().enumerate().map(|(index, repeat)| repeated(data, &numbers::ordinal(index + 2), repeat));
+    let repeats = study.repeats.iter().enumerate().map(|(index, repeat)| repeated(data, &run_of_repeat(index), repeat));
     let repeats = repeats.collect::<Result<Vec<Agreement>, _>>()?;
     let mut sections = match machines.as_slice() {
         [one] => sections(&one.data, &|| tables::headline::headline(&one.data, &verdicts, &|verdict| verdict.outcome))?,
@@ -234,7 +232,7 @@ fn add_environments(section: &mut Section, repeats: &[Data]) {
             if table.empty.is_some() || own.contains(&table.slug) {
                 continue;
             }
-            let of_run = format!("The {} run: {}", numbers::ordinal(index + 2), table.caption);
+            let of_run = format!("The {} run: {}", run_of_repeat(index), table.caption);
             let slug = format!("repeat-{}", table.slug);
             if let Some(known) = section.tables.iter_mut().find(|known| known.slug == slug) {
                 known.caption = format!("{} {of_run}", known.caption);

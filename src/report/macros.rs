@@ -11,7 +11,7 @@ use super::data::{Data, Ranged, distinct, engine_library, total};
 use super::headline::{self, Headline};
 use super::headroom::{self, Worst, place_name};
 use super::machines::machines;
-use super::study::Study;
+use super::study::{Study, run_of_repeat};
 use super::tables::environment::{gibibytes, processors};
 use super::tables::numerics::has_nan;
 use super::{noise, numbers, prose};
@@ -123,7 +123,7 @@ fn repeatability(data: &Data, repeats: &[Agreement], all: &mut Vec<Macro>) {
         put(all, &format!("NoiseFloor{name}"), floor.unwrap_or_default());
     }
     let none = || "No second run of this experiment is part of these results.".to_owned();
-    let numbered = || repeats.iter().enumerate().map(|(index, found)| (numbers::ordinal(index + 2), found));
+    let numbered = || repeats.iter().enumerate().map(|(index, found)| (run_of_repeat(index), found));
     let each: Vec<String> = numbered().map(|(run, found)| repeat_sentence(&run, found)).collect();
     put(all, "RepeatSentence", if each.is_empty() { none() } else { each.join(" ") });
     let shares: Vec<String> = numbered().map(|(run, found)| format!("of the {run} run {}", found.shares())).collect();

@@ -5,9 +5,9 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::ReportError;
 use super::data::Data;
-use crate::store::schema::ResultRow;
+use super::{ReportError, numbers};
+use crate::store::schema::{ResultRow, Status};
 
 /// Says that a folder is an artifact, and which further folders of results lie in it.
 pub const ARTIFACT_FILE: &str = "artifact.json";
@@ -58,31 +58,22 @@ impl Parts {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(ReportError::Io { path, source }),
         };
-        let refused = |path: PathBuf, detail: String| Err(ReportError::Artifact { path, detail });
-        match serde_json::from_str::<Version>(&text) {
-            Ok(Version { version: ARTIFACT_VERSION }) => {}
-            Ok(Version { version }) => {
-                let known = ARTIFACT_VERSION;
-                let detail = format!(
-                    "version {version}, and this program reads version {known}; publish its runs again with \
-                                      `mixprec artifact`"
-                );
-                return refused(path, detail);
-            }
-            Err(error) => return refused(path, format!("{error}; restore it from where it was published")),
+        Parts::parse(&text).map(Some).map_err(|detail| ReportError::Artifact { path, detail })
+    }
+
+    /// What is wrong with the text, and the cure, where it is no list of parts.
+    fn parse(text: &str) -> Result<Parts, String> {
+        const RESTORE: &str = "restore it from where it was published";
+        let malformed = |error: serde_json::Error| format!("{error}; {RESTORE}");
+        let Version { version } = serde_json::from_str(text).map_err(malformed)?;
+        if version != ARTIFACT_VERSION {
+            let again = "publish its runs again with `mixprec artifact`";
+            return Err(format!("version {version}, and this program reads version {ARTIFACT_VERSION}; {again}"));
         }
-        match serde_json::from_str::<Parts>(&text) {
-            Ok(parts) => match parts.outside() {
-                Some(outside) => {
-                    let outside = outside.display();
-                    refused(
-                        path,
-                        format!("{outside}: not a folder inside this one; restore it from where it was published"),
-                    )
-                }
-                None => Ok(Some(parts)),
-            },
-            Err(error) => refused(path, format!("{error}; restore it from where it was published")),
+        let parts: Parts = serde_json::from_str(text).map_err(malformed)?;
+        match parts.outside() {
+            Some(outside) => Err(format!("{}: not a folder inside this one; {RESTORE}", outside.display())),
+            None => Ok(parts),
         }
     }
 
@@ -126,7 +117,8 @@ impl Study {
         let repeats = own_repeats.chain(repeats.iter().cloned());
         for path in repeats {
             let repeat = Data::read(&path)?;
-            if std::iter::once(&study.main).chain(&study.repeats).any(|known| is_the_same_run(known, &repeat)) {
+            let mut known = std::iter::once(&study.main).chain(&study.repeats);
+            if known.any(|known| is_the_same_run(&known.rows, &repeat.rows)) {
                 return Err(ReportError::SameRun { path });
             }
             study.repeats.push(repeat);
@@ -144,10 +136,17 @@ impl Study {
 }
 
 /// Whether every row that `other` measured is one of `run`: then it is no repeat but the same measurement.
-pub fn is_the_same_run(run: &Data, other: &Data) -> bool {
+pub fn is_the_same_run(run: &[ResultRow], other: &[ResultRow]) -> bool {
     let key = |row: &ResultRow| (row.id.clone(), row.finished_unix_s, row.latency_p50_ms.map(f64::to_bits));
-    let known: BTreeSet<_> = run.measured().map(key).collect();
-    other.measured().next().is_some() && other.measured().all(|row| known.contains(&key(row)))
+    let measured =
+        |rows: &[ResultRow]| -> BTreeSet<_> { rows.iter().filter(|row| row.status == Status::Ok).map(key).collect() };
+    let other = measured(other);
+    !other.is_empty() && other.is_subset(&measured(run))
+}
+
+/// `second` for the first repeat, `third` for the next: which run of the experiment it is.
+pub fn run_of_repeat(index: usize) -> String {
+    numbers::ordinal(index + 2)
 }
 
 #[cfg(test)]

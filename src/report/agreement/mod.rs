@@ -65,12 +65,17 @@ impl Pair {
 
     /// When the GPU's clocks were held back; `None` for never, as far as is known.
     pub fn clocks_held_back(&self) -> Option<&'static str> {
-        match (Disturbance::Throttled.of(&self.first), Disturbance::Throttled.of(&self.second)) {
-            (true, true) => Some("in both runs"),
-            (true, false) => Some("in the first run"),
-            (false, true) => Some("in the second run"),
-            (false, false) => None,
-        }
+        in_which_runs(Disturbance::Throttled.of(&self.first), Disturbance::Throttled.of(&self.second))
+    }
+}
+
+/// In which of two runs something happened; `None` for neither.
+fn in_which_runs(first: bool, second: bool) -> Option<&'static str> {
+    match (first, second) {
+        (true, true) => Some("in both runs"),
+        (true, false) => Some("in the first run"),
+        (false, true) => Some("in the second run"),
+        (false, false) => None,
     }
 }
 

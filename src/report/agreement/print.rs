@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use super::{Agreement, Pair};
+use super::{Agreement, Pair, in_which_runs};
 use crate::backend::DeviceKind;
 use crate::report::claims::describe;
 use crate::report::{numbers, pins};
@@ -111,13 +111,10 @@ impl Agreement {
 fn line(pair: &Pair) -> String {
     let (ratio, interval) = numbers::with_interval(pair.ratio.0, pair.ratio.1, 4);
     let interval = interval.map(|ends| format!(" {ends}")).unwrap_or_default();
-    let disturbed = match pair.disturbances() {
-        (None, None) => "",
-        (Some(_), None) => ", disturbed in the first run",
-        (None, Some(_)) => ", disturbed in the second run",
-        (Some(_), Some(_)) => ", disturbed in both runs",
-    };
-    let clocks = pair.clocks_held_back().map(|when| format!(", clocks held back {when}")).unwrap_or_default();
+    let (first, second) = pair.disturbances();
+    let told = |what: &str, when: Option<&str>| when.map(|when| format!(", {what} {when}")).unwrap_or_default();
+    let disturbed = told("disturbed", in_which_runs(first.is_some(), second.is_some()));
+    let clocks = told("clocks held back", pair.clocks_held_back());
     let configuration = describe::configuration(&pair.first);
     format!("  {ratio}{interval}  {configuration} ({}{disturbed}{clocks})", pair.first.id)
 }

@@ -4,6 +4,7 @@ use crate::backend::DeviceKind;
 use crate::report::agreement::{Agreement, Limits, Pair, Spread, by_series};
 use crate::report::claims::describe;
 use crate::report::data::Data;
+use crate::report::study::run_of_repeat;
 use crate::report::table::{Heading, Note, Notes, Table, TableCell, TableRow};
 use crate::report::{numbers, pins};
 
@@ -15,14 +16,12 @@ pub fn agreement(found: &[Agreement], data: &Data) -> Vec<Table> {
     }
     let of = |(index, found): (usize, &Agreement)| {
         let number = if index == 0 { String::new() } else { format!("-{}", index + 1) };
-        let run = numbers::ordinal(index + 2);
         [
-            by_series_table(
-                found,
-                data,
-                Table::new(format!("agreement{number}"), caption(index, found.limits), vec![]),
-            ),
-            Table { in_appendix: true, ..farthest(found, &format!("agreement-farthest{number}"), &run) },
+            by_series_table(found, data, &format!("agreement{number}"), caption(index, found.limits)),
+            Table {
+                in_appendix: true,
+                ..farthest(found, &format!("agreement-farthest{number}"), &run_of_repeat(index))
+            },
         ]
     };
     found.iter().enumerate().flat_map(of).collect()
@@ -31,13 +30,13 @@ pub fn agreement(found: &[Agreement], data: &Data) -> Vec<Table> {
 fn caption(index: usize, limits: Limits) -> String {
     format!(
         "Repeat: medians of the {} run over those of this one, and how many are within {} of them.",
-        numbers::ordinal(index + 2),
+        run_of_repeat(index),
         numbers::percent(limits.tolerance)
     )
 }
 
-fn by_series_table(found: &Agreement, data: &Data, mut table: Table) -> Table {
-    table.headings = vec![
+fn by_series_table(found: &Agreement, data: &Data, slug: &str, caption: String) -> Table {
+    let headings = vec![
         Heading::text("Series"),
         Heading::number("Rows"),
         Heading::number("Within"),
@@ -46,7 +45,7 @@ fn by_series_table(found: &Agreement, data: &Data, mut table: Table) -> Table {
         Heading::number("95th percentile").under("Distance from 1"),
         Heading::number("largest").under("Distance from 1"),
     ];
-    let mut table = table.with_spans();
+    let mut table = Table::new(slug, caption, headings);
     table.rows.extend(by_series(found, data).into_iter().map(|(label, spread)| spread_row(label, spread)));
     let (gpu, cpu) = (found.on(DeviceKind::Gpu), found.on(DeviceKind::Cpu));
     let held_back = found.by_clocks(Some(true));
