@@ -18,8 +18,8 @@ use anyhow::{Context, Result, bail};
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::backend::BackendKind;
 use crate::doctor;
+use crate::engine::BackendKind;
 use crate::graph::Preset;
 use crate::infer::{self, InferRequest, Wanted};
 use crate::manifest::{LoadedManifest, schema::Manifest};
@@ -27,11 +27,12 @@ use crate::model::{Head, ModelArgument};
 use crate::onnx::{self, ExportRequest, Span};
 use crate::plan::{Plan, Shard};
 use crate::provenance::Environment;
-use crate::report::study::Study;
-use crate::report::{self, Files, claims};
+use crate::report::Files;
+use crate::results::study::Study;
 use crate::runner::{self, RunOptions};
 use crate::selftest;
 use crate::store::journal::OnDamage;
+use crate::{claims, report};
 
 /// Everything went well and every claim that could be judged holds.
 const OK: u8 = 0;

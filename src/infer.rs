@@ -8,10 +8,11 @@ use clap::ValueEnum;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::backend::{BackendError, BackendKind, BuildRequest, EngineDescription, backend};
+use crate::backend::backend;
+use crate::engine::{BackendError, BackendKind, BuildRequest, EngineDescription};
 use crate::graph::{OutputKind, PrecisionPolicy, Preset};
 use crate::input::Batch;
-use crate::manifest::schema::ModelSource;
+use crate::model::ModelSource;
 use crate::model::{Head, Model, ModelError, Tokenizer};
 use crate::numerics::negative_log_likelihood;
 

@@ -17,10 +17,11 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::backend::{BackendError, BackendKind, BuildRequest, Engine, EngineDescription, backend};
+use crate::backend::backend;
+use crate::engine::{BackendError, BackendKind, BuildRequest, Engine, EngineDescription};
 use crate::graph::{PrecisionPolicy, Preset, Shape};
+use crate::input::InputSource;
 use crate::input::{InputError, InputStream};
-use crate::manifest::schema::InputSource;
 use crate::measure::clock::Clock;
 use crate::model::{Head, Model, ModelArgument, ModelError};
 
@@ -161,7 +162,7 @@ fn answer(output: &mut impl Write, document: &impl Serialize) -> Result<(), Timi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::clock::DeviceTimer;
+    use crate::engine::DeviceTimer;
 
     #[test]
     fn a_block_is_asked_for_in_so_many_words() {

@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use material::onnxruntime;
 use mixprec::backend::reference::ReferenceBackend;
-use mixprec::backend::{Backend, BuildRequest, Engine};
+use mixprec::engine::{Backend, BuildRequest, Engine};
 use mixprec::graph::{PrecisionPolicy, Preset, Shape};
+use mixprec::input::InputSource;
 use mixprec::input::InputStream;
-use mixprec::manifest::schema::{Architecture, InputSource, ModelSource};
 use mixprec::measure::clock::Clock;
+use mixprec::model::{Architecture, ModelSource};
 use mixprec::model::{Head, Model};
 use mixprec::stats::median;
 

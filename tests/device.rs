@@ -5,13 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mixprec::backend::{BackendKind, BuildRequest, Engine, backend};
+use mixprec::backend::backend;
+use mixprec::engine::{BackendKind, BuildRequest, Engine};
 use mixprec::graph::{PrecisionPolicy, Preset, Shape};
+use mixprec::input::InputSource;
 use mixprec::input::{Batch, InputStream};
-use mixprec::manifest::schema::{Architecture, InputSource, Measurement, ModelSource};
+use mixprec::manifest::schema::Measurement;
 use mixprec::measure::clock::Clock;
 use mixprec::measure::guard::Guard;
 use mixprec::measure::{Sampling, measure};
+use mixprec::model::{Architecture, ModelSource};
 use mixprec::model::{Head, Model};
 use mixprec::provenance::gpu;
 use mixprec::stats::median;

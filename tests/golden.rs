@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use material::{Golden, open, outputs, relative_error, shared, sst2, widened};
 use mixprec::backend::reference::{ReferenceBackend, oracle_outputs};
-use mixprec::backend::{Backend, BuildRequest, Engine};
+use mixprec::engine::{Backend, BuildRequest, Engine};
 use mixprec::graph::{Format, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
+use mixprec::input::InputSource;
 use mixprec::input::{Batch, InputStream};
-use mixprec::manifest::schema::{InputSource, Numerics};
+use mixprec::manifest::schema::Numerics;
 use mixprec::model::{Head, Model};
 use mixprec::numerics::evaluate;
 

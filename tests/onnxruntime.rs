@@ -9,11 +9,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use material::{Golden, onnxruntime, open, outputs, relative_error, sst2, widened};
+use mixprec::backend::backend;
 use mixprec::backend::reference::{ReferenceBackend, oracle_outputs};
-use mixprec::backend::{Backend, BackendError, BackendKind, BuildRequest, Engine, backend};
+use mixprec::engine::{Backend, BackendError, BackendKind, BuildRequest, Engine};
 use mixprec::graph::{Format, OpClass, PrecisionPolicy, Preset, Rounding, Shape};
+use mixprec::input::InputSource;
 use mixprec::input::{Batch, InputStream};
-use mixprec::manifest::schema::{Architecture, InputSource, ModelSource};
+use mixprec::model::{Architecture, ModelSource};
 use mixprec::model::{Head, Model};
 
 const THREADS: usize = 2;

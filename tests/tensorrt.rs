@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use assert_cmd::Command;
 use mixprec::backend::tensorrt::{AheadRequest, backend, build_ahead};
-use mixprec::backend::{BackendError, BuildReport, BuildRequest, Target};
+use mixprec::engine::{BackendError, BuildReport, BuildRequest, Target};
 use mixprec::graph::{Format, PrecisionPolicy, Preset, Shape};
-use mixprec::manifest::schema::{Architecture, ModelSource};
+use mixprec::model::{Architecture, ModelSource};
 use mixprec::model::{Head, Model};
 use mixprec::onnx::{Extent, Span};
 use rustix::process::{Pid, Signal, kill_process};

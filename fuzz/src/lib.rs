@@ -9,7 +9,7 @@ use std::sync::{LazyLock, OnceLock};
 use mixprec::digest::sha256;
 use mixprec::plan::Plan;
 use mixprec::provenance::Environment;
-use mixprec::store::record::Record;
+use mixprec::record::Record;
 use serde_json::Value;
 use tempfile::TempDir;
 

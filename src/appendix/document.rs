@@ -5,11 +5,12 @@ use serde::Serialize;
 use super::author::{Author, Step, Unsupported, Warning};
 use super::experiment::{Described, Experiment, NOT_MEASURED, compute, disk_size};
 use super::folder::Folder;
-use crate::report::claims::schema::Claim;
-use crate::report::claims::{Claims, Outcome, Verdict, describe};
-use crate::report::data::{distinct, engine_library};
+use crate::analysis::facts::engine_library;
+use crate::claims::schema::Claim;
+use crate::claims::{Claims, Outcome, Verdict, describe};
+use crate::numbers;
 use crate::report::document::Fact;
-use crate::report::numbers;
+use crate::results::data::distinct;
 
 /// A reviewer's appendix.
 #[derive(Debug, Clone, PartialEq, Serialize)]

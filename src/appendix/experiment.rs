@@ -6,13 +6,15 @@ use serde::Serialize;
 
 use super::author::Effort;
 use super::folder::{Folder, WallTime, size};
-use crate::backend::{BackendKind, Target};
-use crate::manifest::schema::{InputSource, Manifest, ModelSource};
+use crate::engine::{BackendKind, Target};
+use crate::input::InputSource;
+use crate::manifest::schema::Manifest;
 use crate::manifest::{LoadedManifest, without_parents};
+use crate::model::ModelSource;
 use crate::model::hub_folder;
+use crate::numbers;
 use crate::plan::{Plan, duration};
-use crate::report::data::distinct;
-use crate::report::numbers;
+use crate::results::data::distinct;
 
 /// What stands where nothing was measured.
 pub const NOT_MEASURED: &str = "not measured";
@@ -75,7 +77,7 @@ impl Described<'_> {
     /// The experiment as entry `index`, from 0.
     pub fn entry(&self, index: usize) -> Experiment {
         let manifest = &self.loaded.manifest;
-        let uses_gpu = manifest.backends.iter().any(|backend| backend.device() == crate::backend::DeviceKind::Gpu);
+        let uses_gpu = manifest.backends.iter().any(|backend| backend.device() == crate::engine::DeviceKind::Gpu);
         Experiment {
             label: format!("E{}", index + 1),
             name: manifest.name.clone(),

@@ -4,13 +4,15 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::backend::DeviceKind;
-use crate::report::claims::{self, Claims, Verdict};
-use crate::report::data::{Data, distinct};
-use crate::report::numbers;
-use crate::report::study::Parts;
+use crate::claims;
+use crate::claims::{Claims, Verdict};
+use crate::engine::DeviceKind;
+use crate::numbers;
+use crate::record::Status;
 use crate::report::tables::environment::{gibibytes, processor};
-use crate::store::schema::{ResultRow, Status};
+use crate::results::data::{Data, distinct};
+use crate::results::study::Parts;
+use crate::store::schema::ResultRow;
 
 use super::AppendixError;
 

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::claims::{Claims, ClaimsError};
 use crate::manifest::{LoadedManifest, ManifestError, names_in, schema::Manifest};
 use crate::plan::Plan;
-use crate::report::ReportError;
-use crate::report::claims::{Claims, ClaimsError};
+use crate::results::ResultsError;
 use author::Author;
 use document::{Appendix, document};
 use experiment::Described;
@@ -68,7 +68,7 @@ pub enum AppendixError {
     Claims(#[from] ClaimsError),
     /// Results cannot be read.
     #[error(transparent)]
-    Report(#[from] ReportError),
+    Report(#[from] ResultsError),
     /// Results of something else.
     #[error(
         "{dir}: holds a run of `{name}`, which no manifest in {experiments} has as its name; name its folder with --experiments"

@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::analysis::agreement::{AgreementError, Limits, agreement};
 use crate::digest::sha256;
 use crate::merge::{self, Input, MergeError, Merged};
 use crate::provenance::Environment;
-use crate::report::agreement::{AgreementError, Limits, agreement};
-use crate::report::data::{Data, slug};
-use crate::report::study::{ARTIFACT_FILE, ARTIFACT_VERSION, Parts, is_the_same_run};
+use crate::results::data::{Data, slug};
+use crate::results::study::{ARTIFACT_FILE, ARTIFACT_VERSION, Parts, is_the_same_run};
 use readme::readme;
 
 /// What the folder is and how it came about, for people.

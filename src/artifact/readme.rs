@@ -3,11 +3,12 @@
 use std::fmt::Write;
 
 use super::{CHECKSUMS_FILE, Part};
+use crate::numbers;
 use crate::provenance::{Environment, Gpu};
-use crate::report::data::distinct;
+use crate::record::Status;
+use crate::report::pins;
 use crate::report::tables::environment::processors;
-use crate::report::{numbers, pins};
-use crate::store::schema::Status;
+use crate::results::data::distinct;
 
 /// The text of `README.md`: what this is, of which commit on which machine, by which commands, and what to do with it.
 pub(super) fn readme(name: &str, parts: &[Part]) -> String {

@@ -7,7 +7,7 @@ use std::alloc::{Layout, handle_alloc_error};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{
+use crate::engine::{
     Availability, Backend, BackendError, BackendKind, Build, BuildRequest, Engine, EngineDescription, MemoryBreakdown,
     Output,
 };

@@ -1,6 +1,6 @@
 //! TensorRT in a build without the feature `tensorrt`: a reason instead of a backend.
 
-use super::{Backend, BackendError, BackendKind};
+use crate::engine::{Backend, BackendError, BackendKind};
 
 /// Why there is none.
 ///

@@ -13,6 +13,7 @@
 //! An entry is written into a folder of its own, synchronised and renamed into place: it is there whole or not at all.
 //! Readers hold a shared lock and writers an exclusive one, both let go by the kernel when a process dies.
 
+mod checksummed;
 mod entry;
 mod error;
 mod evict;
@@ -20,7 +21,6 @@ mod folder;
 mod key;
 mod list;
 pub mod print;
-mod sealed;
 mod store;
 
 use std::fs::{self, File};
@@ -29,12 +29,12 @@ use std::time::SystemTime;
 
 use serde::de::DeserializeOwned;
 
+pub use checksummed::SealedFolder;
 pub use error::CacheError;
 pub use evict::{GcLimits, GcSummary, Reason, Removed};
 pub use folder::bytes_of;
 pub use key::{EngineKey, KeyParts, short};
 pub use list::{CachedEntry, Checked, Description, Leftover, Listing};
-pub use sealed::SealedFolder;
 pub use store::Stored;
 
 use entry::{ENTRY_FILE, Entry, Fault};

@@ -12,7 +12,7 @@ use super::entry::{ENGINE_FILE, ENTRY_FILE, Entry, FileDigest};
 use super::evict::{GcLimits, GcSummary};
 use super::folder::Lock;
 use super::{CacheError, EngineCache, EngineKey, Lookup};
-use crate::store::replace::replace;
+use crate::files::replace;
 
 /// Beginning of the names of what is being written or deleted. Whoever holds the exclusive lock may delete them: they
 /// are what dead processes left.

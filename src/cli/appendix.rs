@@ -41,7 +41,7 @@ pub(super) fn execute(args: AppendixArgs) -> Result<u8> {
     for (path, format) in files {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
-        crate::store::replace::replace(&path, appendix.render(format)?.as_bytes())
+        crate::files::replace(&path, appendix.render(format)?.as_bytes())
             .with_context(|| path.display().to_string())?;
         note(format_args!("{}", path.display()));
     }

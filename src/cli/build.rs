@@ -13,7 +13,7 @@ use super::{OK, SOME_FAILED, note, show};
 use crate::backend::tensorrt::{
     AheadRequest, BuildOptions, Cancel, EngineFolder, Inspection, SerialisedEngine, build_ahead, inspect,
 };
-use crate::backend::{BackendError, BuildProgress, BuildReport, ProgressSink, Target};
+use crate::engine::{BackendError, BuildProgress, BuildReport, ProgressSink, Target};
 use crate::graph::{Format, PrecisionPolicy, Preset};
 use crate::model::{Head, Model, ModelArgument};
 use crate::onnx::{Extent, Span, check_extent};

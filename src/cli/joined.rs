@@ -6,9 +6,10 @@ use anyhow::Result;
 use clap::Args;
 
 use super::{INTERRUPTED, OK, SOME_FAILED, note, show};
+use crate::analysis::agreement;
+use crate::analysis::agreement::{Limits, SHARE, TOLERANCE};
 use crate::artifact::{self, ArtifactRequest};
 use crate::merge;
-use crate::report::agreement::{self, Limits, SHARE, TOLERANCE};
 use crate::rerun::{self, RerunRequest};
 
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::OK;
-use crate::backend::BackendKind;
+use crate::engine::BackendKind;
 use crate::graph::{Preset, Shape};
 use crate::model::ModelArgument;
 use crate::timing::{self, TimingRequest};

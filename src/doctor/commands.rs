@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::material::{Experiment, Material};
+use super::assets::{Experiment, Material};
 use super::{Finding, Section, Status, is_on_path};
-use crate::backend::{BackendKind, Target};
+use crate::engine::{BackendKind, Target};
 use crate::plan::Configuration;
 
 /// The manifest `make reproduce` runs.
@@ -135,7 +135,7 @@ expect_configurations: 4
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("experiments")).unwrap();
         std::fs::write(root.path().join(QUICK), manifest).unwrap();
-        super::super::material::survey(root.path())
+        crate::doctor::assets::survey(root.path())
     }
 
     #[test]

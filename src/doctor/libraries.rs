@@ -1,7 +1,7 @@
 //! The libraries that set-up fetches: where they are, and whether they are the pinned bytes.
 
 use super::{Finding, Section, Status};
-use crate::backend::library::{Found, How, Library, LibraryError, find};
+use crate::libraries::{Found, How, Library, LibraryError, find};
 
 /// One finding per pinned library, its bytes compared with the pin.
 pub(super) fn findings(has_gpu: bool) -> Vec<Finding> {

@@ -1,10 +1,10 @@
 //! `mixprec doctor`: what this machine has, what can run on it now, and why the rest cannot. It looks and changes
 //! nothing.
 
+mod assets;
 mod commands;
 mod libraries;
 mod machine;
-mod material;
 mod paper;
 mod pins;
 mod render;
@@ -13,7 +13,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::backend::{self, Availability, BackendKind};
+use crate::backend;
+use crate::engine::{Availability, BackendKind};
 use crate::provenance::Environment;
 
 pub use pins::has_drift;
@@ -86,15 +87,15 @@ pub fn report() -> Vec<Finding> {
 /// The same with the repository in `root`.
 pub fn report_in(root: &Path) -> Vec<Finding> {
     let backends = backends();
-    let material = material::survey(root);
+    let assets = assets::survey(root);
     let paper = paper::find();
-    let commands = commands::possible(&backends, &material, &paper);
+    let commands = commands::possible(&backends, &assets, &paper);
     let environment = Environment::capture();
     let mut findings = machine::findings(&environment, root);
     findings.extend(backends.into_iter().map(|(_, finding)| finding));
     findings.extend(libraries::findings(!environment.gpus.is_empty()));
     findings.extend(pins::findings(root, &environment.gpus, &environment.build));
-    findings.extend(material.into_findings());
+    findings.extend(assets.into_findings());
     findings.push(paper);
     findings.extend(commands);
     findings

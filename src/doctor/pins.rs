@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use super::{Finding, Section, Status};
-use crate::backend::library::{Found, Library, LibraryError, find, was_set_up};
+use crate::libraries::pins;
+use crate::libraries::pins::PinFile;
+use crate::libraries::{Found, Library, LibraryError, find, was_set_up};
 use crate::provenance::drift::{self, MATCH};
-use crate::provenance::pins::{self, PinFile};
-use crate::provenance::{Build, Drift, Gpu, seal};
+use crate::provenance::{Build, Drift, Gpu, pin_digests};
 
 /// What only a repository of this program has.
 const MARK: &str = "container/setup.sh";
@@ -17,7 +18,7 @@ const NAMED: usize = 3;
 /// One finding per file of pins, pinned library, the driver, the compiler and the build.
 pub(super) fn findings(root: &Path, gpus: &[Gpu], build: &Build) -> Vec<Finding> {
     let is_repository = root.join(MARK).is_file();
-    let unsealed = if is_repository { seal::of_repository(root) } else { seal::of_program() };
+    let unsealed = if is_repository { pin_digests::of_repository(root) } else { pin_digests::of_program() };
     let files = PinFile::ALL.into_iter().map(|file| {
         let broken = unsealed.iter().find(|drift| drift.pin == file.path());
         match (is_repository, broken) {
@@ -26,7 +27,7 @@ pub(super) fn findings(root: &Path, gpus: &[Gpu], build: &Build) -> Vec<Finding>
             (false, None) => finding(file.path(), Status::NotNeeded, "no repository here; the pins compiled in count"),
         }
     });
-    let sealed = seal::other_files().into_iter().chain([seal::FILE]).filter(|_| is_repository);
+    let sealed = pin_digests::other_files().into_iter().chain([pin_digests::FILE]).filter(|_| is_repository);
     let sealed = sealed.map(|path| sealed_file(path, unsealed.iter().find(|drift| drift.pin == path)));
     let libraries = Library::PINNED.into_iter().map(|one| library(one, find(one)));
     files.chain(sealed).chain(libraries).chain([driver(gpus), compiler(build), commit(build)]).collect()
@@ -65,7 +66,7 @@ fn pin_file(file: PinFile, drift: &[Drift], unsealed: Option<&Drift>) -> Finding
 
 fn sealed_file(path: &str, unsealed: Option<&Drift>) -> Finding {
     match unsealed {
-        None if path == seal::FILE => {
+        None if path == pin_digests::FILE => {
             finding(path, Status::Ok, format!("{MATCH}: the seal this program was built with"))
         }
         None => finding(path, Status::Ok, format!("{MATCH}: sealed")),
@@ -138,7 +139,7 @@ fn commit(build: &Build) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::library::How;
+    use crate::libraries::How;
 
     fn named<'a>(findings: &'a [Finding], name: &str) -> &'a Finding {
         findings.iter().find(|finding| finding.name == name).unwrap()

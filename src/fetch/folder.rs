@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::FetchError;
 use crate::digest::sha256_file;
+use crate::files::replace;
 use crate::model::{DIGESTS_FILE, PART_SUFFIX};
-use crate::store::replace::replace;
 
 /// What was found out about a fetched folder: with what was there first a later fetch compares what has no pin.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

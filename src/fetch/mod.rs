@@ -8,18 +8,18 @@ mod hub;
 mod part;
 mod print;
 mod progress;
-mod wanted;
+mod request;
 
 pub use error::FetchError;
 
 use crate::manifest::LoadedManifest;
-use crate::manifest::schema::ModelSource;
+use crate::model::ModelSource;
 use crate::model::{hub_folder, stand_in_notice};
 use download::{Download, Expected, Failure, Received};
 use folder::{Digests, Folder};
 use hub::{Address, Hub};
 use progress::Progress;
-use wanted::Wanted;
+use request::Wanted;
 
 /// What came of a manifest's checkpoints.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::FetchError;
 use super::hub::Rest;
 use crate::digest::RunningDigest;
+use crate::files::replace;
 use crate::model::PART_SUFFIX;
-use crate::store::replace::replace;
 
 /// What a part is a part of. The folder it is in is that of one revision.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

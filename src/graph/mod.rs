@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use cost::CostSummary;
 pub use policy::{Format, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding};
 
 /// Batch size and padded sequence length of one engine.

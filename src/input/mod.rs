@@ -1,5 +1,6 @@
 //! Token ids for an engine: random, windows of a text, or labelled SST-2 sentences.
 
+mod source;
 mod sst2;
 mod text;
 
@@ -11,8 +12,8 @@ use thiserror::Error;
 
 use crate::digest::sha256;
 use crate::graph::Shape;
-use crate::manifest::schema::InputSource;
 use crate::model::{Model, ModelError};
+pub use source::InputSource;
 use sst2::Sentences;
 use text::Windows;
 
@@ -176,8 +177,8 @@ fn read_pinned(path: &Path, pin: Option<&str>) -> Result<String, InputError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::schema::{Architecture, ModelSource};
     use crate::model::Head;
+    use crate::model::{Architecture, ModelSource};
 
     fn random(seed: u64) -> InputStream {
         let source = ModelSource::Random { seed: 1, architecture: Architecture::BertTiny };

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use super::cursor::{Cursor, Fields, Located, NAME_WORDS, RealRange, valid_name};
 use super::diagnostic::{Place, Report, one_of, quoted};
-use super::schema::{Architecture, INJECTED_SUFFIX, Injection, InputEntry, InputSource, ModelEntry, ModelSource};
-use crate::backend::{BackendKind, Target};
+use super::schema::{InputEntry, ModelEntry};
+use crate::engine::{BackendKind, Target};
+use crate::input::InputSource;
+use crate::model::{Architecture, INJECTED_SUFFIX, Injection, ModelSource};
 use crate::model::{DIGESTS_FILE, Head, PART_SUFFIX, WEIGHTS_FILE};
 
 /// Largest batch size and sequence length a manifest may ask for: far beyond any model, small enough that no product

@@ -7,9 +7,12 @@ use super::cursor::{Cursor, Located};
 use super::diagnostic::{Place, Report, suggestion};
 use super::grid::{Cell, Index, MAX_CELLS, product_indices, product_words};
 use super::read::Draft;
-use super::schema::{Architecture, Exclusion, InputEntry, InputSource, ModelEntry, ModelSource, Numerics};
+use super::schema::{Exclusion, InputEntry, ModelEntry, Numerics};
+use crate::backend;
 use crate::graph::{Graph, PrecisionPolicy, Rounding};
+use crate::input::InputSource;
 use crate::model::architecture_graph;
+use crate::model::{Architecture, ModelSource};
 
 /// An op that every architecture has.
 const EXAMPLE_OP: &str = "layer.1/attention/softmax";
@@ -197,7 +200,7 @@ pub(super) fn ops(models: &Axis<ModelEntry>, precisions: Option<&Cursor<'_>>, re
 fn policies(draft: &Draft, left: &[Index], report: &mut Report<'_>) {
     for (p, policy) in draft.precisions.values.iter().enumerate() {
         for (b, backend) in draft.backends.values.iter().enumerate() {
-            let Err(reason) = backend.value.supports(&policy.value) else { continue };
+            let Err(reason) = backend::supports(backend.value, &policy.value) else { continue };
             if !left.iter().any(|index| index[1] == b && index[2] == p) {
                 continue;
             }

@@ -1,7 +1,7 @@
 //! The product of the axes and which of its cells an exclusion names.
 
 use super::schema::Exclusion;
-use crate::backend::{BackendKind, Target};
+use crate::engine::{BackendKind, Target};
 
 /// Cells a manifest may span before exclusions: enough for any study, and few enough to check in no time.
 pub(super) const MAX_CELLS: usize = 100_000;

@@ -6,7 +6,7 @@ use super::diagnostic::Report;
 use super::schema::{Exclusion, InputEntry, MANIFEST_VERSION, Manifest, ModelEntry};
 use super::tree::{Node, Value};
 use super::{check, exclusion, limits, noise_floor, precision};
-use crate::backend::{BackendKind, Target};
+use crate::engine::{BackendKind, Target};
 use crate::graph::PrecisionPolicy;
 
 const KEYS: [&str; 16] = [

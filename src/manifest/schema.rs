@@ -1,13 +1,13 @@
 //! The manifest as it is written: one struct per YAML mapping. Nothing here touches a file, a device or the network.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{BackendKind, Target};
+use crate::engine::{BackendKind, Target};
 use crate::graph::{PrecisionPolicy, Shape};
-use crate::model::Head;
+use crate::input::InputSource;
+use crate::model::{Head, ModelSource};
 
 /// The manifest format this program reads.
 pub const MANIFEST_VERSION: u64 = 1;
@@ -64,128 +64,6 @@ fn is_natural(head: &Head) -> bool {
     *head == Head::Natural
 }
 
-/// Where a checkpoint comes from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum ModelSource {
-    /// A Hugging Face folder on this machine.
-    Checkpoint {
-        /// Folder with config.json, model.safetensors and tokenizer.json.
-        path: PathBuf,
-        /// Expected digest of model.safetensors, if pinned.
-        sha256: Option<String>,
-    },
-    /// A hub repository at a pinned revision, fetched beforehand.
-    Hub {
-        /// `owner/name`
-        repository: String,
-        /// 40 hexadecimal digits.
-        revision: String,
-        /// Digest of model.safetensors.
-        sha256: String,
-        /// Architecture whose random weights stand in where the checkpoint has not been fetched, if any.
-        fallback: Option<Architecture>,
-        /// Digests of its other files by name. Those that no model is read from are fetched as well. Left out of the
-        /// serialised form where there are none.
-        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-        files: BTreeMap<String, String>,
-    },
-    /// Random weights at a named architecture size.
-    Random {
-        /// Seed of the generator.
-        seed: u64,
-        /// Sizes.
-        architecture: Architecture,
-    },
-    /// Any of the others with an outlier added to its weights.
-    Injected {
-        /// What the outlier is added to; not itself injected.
-        source: Box<ModelSource>,
-        /// The outlier.
-        inject: Injection,
-    },
-}
-
-impl ModelSource {
-    /// Where the weights come from before anything is added to them.
-    pub fn base(&self) -> &ModelSource {
-        match self {
-            ModelSource::Injected { source, .. } => source.base(),
-            other => other,
-        }
-    }
-
-    /// The outlier added, if any.
-    pub fn injection(&self) -> Option<Injection> {
-        match self {
-            ModelSource::Injected { inject, .. } => Some(*inject),
-            _ => None,
-        }
-    }
-}
-
-/// An outlier added to a model: a constant on one channel of the residual stream, by the bias of one layer's second
-/// feed-forward product. It stands for the massive activations of trained language models, which are of this size and
-/// keep to one or two channels (Sun et al., arXiv 2402.17762); unlike those it is on every token, not on the first alone.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Injection {
-    /// Layer, from 0.
-    pub layer: usize,
-    /// Channel of the residual stream, from 0.
-    pub channel: usize,
-    /// What is added, of either sign.
-    pub magnitude: f64,
-}
-
-/// What the name of a model with an [`Injection`] ends in, so that every table says so.
-pub const INJECTED_SUFFIX: &str = "-injected";
-
-impl std::fmt::Display for Injection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "injected outlier of {} in layer {}, channel {}", self.magnitude, self.layer, self.channel)
-    }
-}
-
-/// Architecture sizes random weights can be drawn for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Architecture {
-    /// 12 layers, 768 wide, 110M parameters.
-    BertBase,
-    /// 12 layers, 768 wide, 124M parameters.
-    Gpt2,
-    /// 2 layers, 64 wide, vocabulary 1000: for tests.
-    BertTiny,
-    /// 2 layers, 64 wide, vocabulary 1000: for tests.
-    Gpt2Tiny,
-}
-
-impl Architecture {
-    /// Every architecture.
-    pub const ALL: [Architecture; 4] =
-        [Architecture::BertBase, Architecture::Gpt2, Architecture::BertTiny, Architecture::Gpt2Tiny];
-
-    /// The manifest spelling.
-    pub fn name(self) -> &'static str {
-        match self {
-            Architecture::BertBase => "bert-base",
-            Architecture::Gpt2 => "gpt2",
-            Architecture::BertTiny => "bert-tiny",
-            Architecture::Gpt2Tiny => "gpt2-tiny",
-        }
-    }
-
-    /// Longest sequence the architecture has position embeddings for.
-    pub fn positions(self) -> usize {
-        match self {
-            Architecture::BertBase => 512,
-            Architecture::Gpt2 => 1024,
-            Architecture::BertTiny | Architecture::Gpt2Tiny => 128,
-        }
-    }
-}
-
 /// A named source of token ids.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct InputEntry {
@@ -193,31 +71,6 @@ pub struct InputEntry {
     pub name: String,
     /// What it draws from.
     pub source: InputSource,
-}
-
-/// Where token ids come from. Row `i` of a batch does not depend on the batch size.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum InputSource {
-    /// Uniform ids of the vocabulary, full length.
-    Random {
-        /// Seed of the generator.
-        seed: u64,
-    },
-    /// Consecutive windows of a tokenised text file, full length.
-    Text {
-        /// UTF-8 text.
-        path: PathBuf,
-        /// Expected digest, if pinned.
-        sha256: Option<String>,
-    },
-    /// SST-2 sentences with labels, padded to the sequence length; also scores accuracy over the whole file.
-    Sst2 {
-        /// `sentence<TAB>label` with a header line.
-        path: PathBuf,
-        /// Expected digest, if pinned.
-        sha256: Option<String>,
-    },
 }
 
 /// Limits of the measurement of one configuration.

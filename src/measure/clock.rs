@@ -3,8 +3,7 @@
 
 use std::time::Instant;
 
-use super::device_clock::CudaEvents;
-use crate::backend::{BackendError, Engine};
+use crate::engine::{BackendError, DeviceTimer, Engine};
 
 /// One timed pass.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -13,27 +12,6 @@ pub struct Sample {
     pub wall_ms: f64,
     /// Time between two events on the engine's stream, milliseconds.
     pub device_ms: Option<f64>,
-}
-
-/// Two marks in a device's queue of work and the time between them.
-pub trait DeviceTimer {
-    /// Marks the place in the queue from which time is taken.
-    ///
-    /// # Errors
-    /// The driver's own words.
-    fn start(&mut self) -> Result<(), String>;
-
-    /// Marks the place up to which.
-    ///
-    /// # Errors
-    /// The driver's own words.
-    fn stop(&mut self) -> Result<(), String>;
-
-    /// Milliseconds from one to the other, once the device has passed both.
-    ///
-    /// # Errors
-    /// The driver's own words.
-    fn elapsed_ms(&mut self) -> Result<f64, String>;
 }
 
 /// The runner's clock for one engine.
@@ -48,8 +26,8 @@ impl Clock {
     /// # Errors
     /// [`BackendError::Clock`] when the driver refuses its events.
     pub fn of(engine: &dyn Engine) -> Result<Self, BackendError> {
-        let Some(stream) = engine.stream() else { return Ok(Clock::default()) };
-        Ok(Clock::with(CudaEvents::on(stream).map_err(BackendError::Clock)?))
+        let Some(queue) = engine.device_queue() else { return Ok(Clock::default()) };
+        Ok(Clock { timer: Some(queue.timer().map_err(BackendError::Clock)?) })
     }
 
     /// A clock with this timer for the device.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::backend::{BackendError, Engine};
+use crate::engine::{BackendError, Engine};
 use crate::input::Batch;
 
 /// Samples after which the series ends.

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use cudarc::driver::CudaContext;
-use cudarc::driver::sys::CUdevice_attribute as Attribute;
 use nvml_wrapper::Device;
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
@@ -12,26 +10,20 @@ use nvml_wrapper::struct_wrappers::device::ProcessInfo;
 
 use super::guard::{Foreign, Reading, Sensor};
 use crate::nvml::nvml;
-use crate::store::conditions::ThrottleReason;
+use crate::record::telemetry::ThrottleReason;
 
-/// NVML's handle of the GPU that a CUDA context is on.
+/// NVML's handle of a GPU.
 pub struct NvmlSensor {
     device: Device<'static>,
 }
 
 impl NvmlSensor {
-    /// The sensors of the context's GPU. It is found by its bus address: NVML counts GPUs otherwise than CUDA does.
+    /// The sensors of the GPU at this address of the PCI bus.
     ///
     /// # Errors
     /// Why they cannot be read, as a sentence fragment.
-    pub fn of(context: &CudaContext) -> Result<Self, String> {
-        let nvml = nvml()?;
-        let number = |attribute| context.attribute(attribute).map_err(|error| format!("{:?}", error.0));
-        let domain = number(Attribute::CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID)?;
-        let bus = number(Attribute::CU_DEVICE_ATTRIBUTE_PCI_BUS_ID)?;
-        let slot = number(Attribute::CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID)?;
-        let address = format!("{domain:08x}:{bus:02x}:{slot:02x}.0");
-        let found = nvml.device_by_pci_bus_id(address.as_str());
+    pub fn at(address: &str) -> Result<Self, String> {
+        let found = nvml()?.device_by_pci_bus_id(address);
         let device = found.map_err(|error| format!("NVML does not know the GPU at {address}: {error}"))?;
         Ok(NvmlSensor { device })
     }

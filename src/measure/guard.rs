@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use super::gpu_sensor::NvmlSensor;
 use super::neighbours::Neighbours;
 use super::timekeeping::Timekeeping;
-use crate::backend::Engine;
+use crate::engine::Engine;
+use crate::record::telemetry::{Conditions, ThrottleReason};
 use crate::stats::median;
-use crate::store::conditions::{Conditions, ThrottleReason};
 
 /// Time between two readings. One takes a quarter of a millisecond on an H200: the guard costs little of the run.
 const PERIOD: Duration = Duration::from_millis(200);
@@ -67,9 +67,9 @@ pub struct Guard {
 impl Guard {
     /// The guard over the device that the engine executes on.
     pub fn of(engine: &dyn Engine) -> Self {
-        Guard::new(match engine.stream() {
+        Guard::new(match engine.device_queue() {
             None => Err(None),
-            Some(stream) => match NvmlSensor::of(stream.context()) {
+            Some(queue) => match queue.pci_address().and_then(|address| NvmlSensor::at(&address)) {
                 Ok(sensor) => Ok(Box::new(sensor)),
                 Err(reason) => Err(Some(reason)),
             },

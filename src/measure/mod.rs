@@ -1,28 +1,27 @@
 //! Timing one engine: warm-up, samples by the one clock, a stop rule, peak memory; then end to end, and back to back.
 
 pub mod clock;
-pub mod device_clock;
 pub mod end_to_end;
 pub mod gpu_sensor;
 pub mod guard;
+pub mod interleaved;
 pub mod memory;
 pub mod neighbours;
 pub mod stop;
 pub mod sustained;
 pub mod timekeeping;
-pub mod turns;
 
 #[cfg(test)]
 mod simulated;
 
 use std::time::Instant;
 
-use crate::backend::{BackendError, Engine};
+use crate::engine::{BackendError, Engine};
 use crate::input::Batch;
 use crate::manifest::schema::Measurement;
+use crate::record::StopReason;
+use crate::record::telemetry::{Conditions, Sustained};
 use crate::stats::median;
-use crate::store::conditions::{Conditions, Sustained};
-use crate::store::record::StopReason;
 use clock::Clock;
 use guard::Guard;
 use memory::PeakMemory;

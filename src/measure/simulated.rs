@@ -6,12 +6,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Instruments;
-use super::clock::{Clock, DeviceTimer};
+use super::clock::Clock;
 use super::guard::{Foreign, Guard, Reading, Sensor};
-use crate::backend::{BackendError, BackendKind, Engine, EngineDescription, MemoryBreakdown, Output};
+use crate::engine::DeviceTimer;
+use crate::engine::{BackendError, BackendKind, Engine, EngineDescription, MemoryBreakdown, Output};
 use crate::graph::{OutputKind, Shape};
 use crate::input::Batch;
-use crate::store::conditions::ThrottleReason;
+use crate::record::telemetry::ThrottleReason;
 
 /// What happened so far.
 #[derive(Debug, Default)]

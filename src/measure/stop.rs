@@ -1,8 +1,8 @@
 //! When to stop sampling.
 
 use crate::manifest::schema::Measurement;
+use crate::record::StopReason;
 use crate::stats::relative_half_width;
-use crate::store::record::StopReason;
 
 /// Each check of the spread waits until the samples have grown by this factor since the last: sorting them then costs
 /// O(n log n) over the whole measurement, and looking rarely makes an early stop by chance rare.

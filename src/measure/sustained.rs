@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::guard::Guard;
-use crate::backend::{BackendError, Engine};
-use crate::store::conditions::{Energy, Sustained};
+use crate::engine::{BackendError, Engine};
+use crate::record::telemetry::{Energy, Sustained};
 
 /// How long the energy counter may stand still. An H200's driver renews it every 100 ms (97 to 103, measured).
 const STEP_LIMIT: Duration = Duration::from_millis(500);

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::plan::OtherRules;
 use crate::provenance::EnvironmentError;
-use crate::report::ReportError;
+use crate::results::ResultsError;
 use crate::store::StoreError;
 
 /// Results that cannot be joined.
@@ -14,7 +14,7 @@ use crate::store::StoreError;
 pub enum MergeError {
     /// A folder holds no results, or damaged ones.
     #[error(transparent)]
-    Results(#[from] ReportError),
+    Results(#[from] ResultsError),
     /// A table cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),

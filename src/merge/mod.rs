@@ -10,7 +10,7 @@ mod write;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::store::schema::Status;
+use crate::record::Status;
 pub use error::MergeError;
 pub use join::{Merged, join};
 pub use read::Input;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::MergeError;
-use crate::report::data::Data;
+use crate::results::data::Data;
 use crate::runner;
 use crate::store::schema::SampleRow;
 use crate::store::{StoreError, derive, journal, parquet};

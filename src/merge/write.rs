@@ -10,9 +10,9 @@ use serde::Serialize;
 use tempfile::TempDir;
 
 use super::{MergeError, Merged};
+use crate::files::replace;
 use crate::provenance::environment;
 use crate::runner::PLAN_FILE;
-use crate::store::replace::replace;
 use crate::store::{RESULTS_FILE, SAMPLES_FILE, parquet};
 
 /// Says that a folder is of a merge, and what is in it.

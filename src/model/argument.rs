@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::manifest::schema::{Architecture, ModelSource};
+use super::{Architecture, ModelSource};
 
 /// `models/bert` (a folder), `bert-base` (random weights, seed 0) or `bert-base:7` (seed 7).
 #[derive(Debug, Clone, PartialEq)]

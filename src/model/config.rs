@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::Architecture;
 use super::ModelError;
 use crate::graph::{Dimensions, Gelu};
-use crate::manifest::schema::Architecture;
 
 /// A model's family: which graph is built and how tensors are named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

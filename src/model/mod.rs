@@ -4,10 +4,13 @@ mod argument;
 mod bert;
 mod checkpoint;
 mod config;
+#[cfg(test)]
+mod cost_tests;
 mod gpt2;
 mod hub;
 mod layers;
 mod random;
+mod source;
 mod tokenizer;
 
 use std::collections::BTreeMap;
@@ -21,11 +24,11 @@ pub use config::{Family, ModelConfig, TaskHead};
 pub use hub::{
     CHECKPOINT_FILES, DIGESTS_FILE, PART_SUFFIX, STANDING_IN_FOR, WEIGHTS_FILE, hub_folder, stand_in_notice,
 };
+pub use source::{Architecture, INJECTED_SUFFIX, Injection, ModelSource};
 pub use tokenizer::Tokenizer;
 
 use crate::digest::sha256_file;
 use crate::graph::{Graph, ParamId};
-use crate::manifest::schema::{Architecture, Injection, ModelSource};
 use checkpoint::Checkpoint;
 pub(crate) use random::draw as draw_parameter;
 

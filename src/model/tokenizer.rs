@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Family, ModelError};
-use crate::contained::contained;
+use crate::panics::contained;
 
 /// Text to token ids.
 #[derive(Debug)]

@@ -3,11 +3,11 @@
 use rayon::prelude::*;
 
 use super::ReferenceOutputs;
-use crate::backend::Output;
+use crate::engine::Output;
 use crate::graph::OutputKind;
 use crate::input::Batch;
 use crate::manifest::schema::Tolerance;
-use crate::store::record::NumericsSummary;
+use crate::record::NumericsSummary;
 
 /// Compares an engine's output with the reference's first sequences.
 ///

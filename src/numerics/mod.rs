@@ -1,7 +1,7 @@
 //! Agreement of an engine's outputs with the FP32 reference, what fails in a pass and where it begins, and task quality.
 
 mod compare;
-mod passes;
+mod forwards;
 mod quality;
 mod reference;
 
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 pub use compare::compare;
-pub use passes::Passes;
+pub use forwards::Passes;
 pub use quality::{NO_PREDICTION, evaluate, negative_log_likelihood};
 pub use reference::ReferenceOutputs;
 
@@ -19,7 +19,7 @@ pub use reference::ReferenceOutputs;
 pub enum NumericsError {
     /// An engine failed.
     #[error(transparent)]
-    Backend(#[from] crate::backend::BackendError),
+    Backend(#[from] crate::engine::BackendError),
     /// The input failed.
     #[error(transparent)]
     Input(#[from] crate::input::InputError),

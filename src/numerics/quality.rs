@@ -2,11 +2,11 @@
 
 use super::NumericsError;
 use super::compare::argmax;
-use crate::backend::{Engine, Output};
+use crate::engine::{Engine, Output};
 use crate::graph::{OutputKind, Shape};
 use crate::input::{Batch, InputStream};
 use crate::manifest::schema::Numerics;
-use crate::store::record::QualitySummary;
+use crate::record::QualitySummary;
 
 /// The prediction recorded for a row whose logits are not numbers; no label equals it.
 pub const NO_PREDICTION: u8 = u8::MAX;

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::NumericsError;
 use crate::backend::reference::ReferenceBackend;
-use crate::backend::{Backend, BuildRequest, Output};
 use crate::digest::sha256;
+use crate::engine::{Backend, BuildRequest, Output};
 use crate::graph::{OutputKind, PrecisionPolicy, Preset, Shape};
 use crate::input::{Batch, InputStream};
 use crate::manifest::schema::Numerics;
@@ -172,8 +172,9 @@ fn read(path: &Path) -> Result<ReferenceOutputs, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::schema::{Architecture, InputSource, ModelSource};
+    use crate::input::InputSource;
     use crate::model::Head;
+    use crate::model::{Architecture, ModelSource};
 
     #[test]
     fn outputs_survive_the_file_and_a_damaged_file_is_an_error() {

@@ -105,7 +105,7 @@ fn rest_is_inexact(scale: f64, rounding: Rounding) -> bool {
 mod tests {
     use super::*;
     use crate::graph::Preset;
-    use crate::manifest::schema::Architecture;
+    use crate::model::Architecture;
     use crate::model::architecture_graph;
 
     fn of(architecture: Architecture, preset: Preset) -> Vec<String> {

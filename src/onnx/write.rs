@@ -12,7 +12,7 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, k
 
 use super::proto::{GRAPH_INITIALIZER_TAG, MODEL_GRAPH_TAG, TENSOR_RAW_DATA_TAG};
 use super::{Export, ExportError, Initializer};
-use crate::store::replace::replace_with;
+use crate::files::replace_with;
 
 /// What [`Export::write`] has written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,7 +157,7 @@ mod tests {
     use super::super::proto::{EXTERNAL, ModelProto};
     use super::*;
     use crate::graph::{PrecisionPolicy, Preset, Shape};
-    use crate::manifest::schema::{Architecture, ModelSource};
+    use crate::model::{Architecture, ModelSource};
     use crate::model::{Head, Model};
 
     /// The hand-written keys and lengths, read by a protobuf reader: the model is the skeleton with elements in it.

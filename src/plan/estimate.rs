@@ -4,9 +4,11 @@
 use serde::Serialize;
 
 use super::{Configuration, Plan};
-use crate::backend::{BackendKind, DeviceKind};
+use crate::engine::{BackendKind, DeviceKind};
 use crate::graph::{Format, OpClass, PrecisionPolicy, Rounding, Shape};
-use crate::manifest::schema::{Architecture, InputSource, Measurement, ModelSource, Numerics};
+use crate::input::InputSource;
+use crate::manifest::schema::{Measurement, Numerics};
+use crate::model::{Architecture, ModelSource};
 use crate::stats::BOOTSTRAP_MIN_SAMPLES;
 
 /// Threads assumed where the manifest names none: an estimate must not depend on the machine that prints it.

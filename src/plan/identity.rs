@@ -9,10 +9,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Configuration, ConfigurationId, Plan};
-use crate::difference::{Difference, differences};
 use crate::digest::{canonical, sha256};
-use crate::manifest::schema::{InputSource, Measurement, ModelSource};
+use crate::input::InputSource;
+use crate::json_diff::{Difference, differences};
+use crate::manifest::schema::Measurement;
 use crate::model::Head;
+use crate::model::ModelSource;
 
 /// Version of the canonical form. Raising it gives every configuration a new id.
 const FORMAT: u64 = 1;
@@ -116,9 +118,9 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::backend::{BackendKind, Target};
+    use crate::engine::{BackendKind, Target};
     use crate::graph::{PrecisionPolicy, Preset, Shape};
-    use crate::manifest::schema::{Architecture, Injection};
+    use crate::model::{Architecture, Injection};
 
     fn configuration() -> Configuration {
         Configuration {

@@ -8,11 +8,13 @@ mod shard;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{BackendKind, Target};
+use crate::engine::{BackendKind, Target};
 use crate::graph::{PrecisionPolicy, Shape};
-use crate::manifest::schema::{InputSource, Manifest, Measurement, ModelSource, NoiseFloor, Numerics, Tolerance};
+use crate::input::InputSource;
+use crate::manifest::schema::{Manifest, Measurement, NoiseFloor, Numerics, Tolerance};
 use crate::manifest::{Cell, Index, LoadedManifest, product_indices};
 use crate::model::Head;
+use crate::model::ModelSource;
 
 pub use estimate::{Estimate, NOMINAL_THREADS, SizeSource};
 pub use print::duration;

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::Plan;
-use crate::difference::in_words;
+use crate::json_diff::in_words;
 
 /// Why results of two plans do not belong together.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

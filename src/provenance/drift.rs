@@ -10,13 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use super::build::Build;
 use super::gpu::{self, Gpu};
-use super::library;
-use super::pins::{self, PinFile};
-use super::seal;
-use crate::backend::library::{Found, Library, Pin, find};
-use crate::backend::{BackendKind, DeviceKind};
-use crate::difference::differences;
+use super::pin_digests;
 use crate::digest::{sha256, sha256_file};
+use crate::engine::{BackendKind, DeviceKind};
+use crate::json_diff::differences;
+use crate::libraries::loaded;
+use crate::libraries::pins;
+use crate::libraries::pins::PinFile;
+use crate::libraries::{Found, Library, Pin, find};
 
 /// The stamp of a row without any difference.
 pub const MATCH: &str = "match";
@@ -61,11 +62,11 @@ pub fn stamp(drift: &[Drift]) -> String {
 /// backend needs one, the pins that the program was built with, and the build. Ask once an engine has been executed: libraries load others late. It reads every
 /// library's bytes.
 pub fn of_process(kind: BackendKind) -> Vec<Drift> {
-    let mut drift = of_libraries(kind, &library::mapped());
+    let mut drift = of_libraries(kind, &loaded::mapped());
     if kind.device() == DeviceKind::Gpu {
         drift.extend(of_driver(&gpu::of_this_machine()));
     }
-    drift.extend(seal::of_program());
+    drift.extend(pin_digests::of_program());
     drift.extend(of_build(&Build::current()));
     drift.sort();
     drift
@@ -90,7 +91,7 @@ pub fn of_libraries(kind: BackendKind, mapped: &BTreeSet<PathBuf>) -> Vec<Drift>
             Err(_) => drift.push(Drift::new(name(library), "a file that is gone", pinned(library))),
         }
     }
-    let strangers = mapped.iter().filter(|path| library::is_inference(path) && !own.contains(*path));
+    let strangers = mapped.iter().filter(|path| loaded::is_inference(path) && !own.contains(*path));
     drift.extend(strangers.map(|path| Drift::new(file_name(path), content(path), "no such library")));
     drift
 }
@@ -197,7 +198,7 @@ pub(super) fn digits(digest: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::library::How;
+    use crate::libraries::How;
 
     /// A repository with the files of pins as compiled in.
     fn repository() -> tempfile::TempDir {

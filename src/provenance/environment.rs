@@ -11,11 +11,11 @@ use thiserror::Error;
 
 use super::build::Build;
 use super::gpu::{self, Gpu};
-use super::library::{self, Library};
 use super::machine::Machine;
 use super::variables;
-use crate::difference::{Difference, differences};
 use crate::digest::sha256;
+use crate::json_diff::{Difference, differences};
+use crate::libraries::loaded::{self, LoadedLibrary};
 
 /// Folder of the environments inside a run's folder.
 pub const FOLDER: &str = "environments";
@@ -33,7 +33,7 @@ pub struct Environment {
     /// GPUs; empty without a driver.
     pub gpus: Vec<Gpu>,
     /// Inference libraries loaded dynamically; empty for the reference backend.
-    pub libraries: Vec<Library>,
+    pub libraries: Vec<LoadedLibrary>,
     /// Variables that can change a measurement, from a fixed list.
     pub variables: BTreeMap<String, String>,
     /// SHA-256 of the manifest's bytes, hexadecimal, where the environment belongs to a run.
@@ -77,7 +77,7 @@ impl Environment {
             build: Build::current(),
             machine: Machine::probe(root),
             gpus: gpu::of_this_machine(),
-            libraries: library::loaded(),
+            libraries: loaded::loaded(),
             variables: variables::of_this_process(),
             manifest_sha256: None,
         }

@@ -4,15 +4,12 @@ pub mod build;
 pub mod drift;
 pub mod environment;
 pub mod gpu;
-pub mod library;
 pub mod machine;
-pub mod pins;
-pub mod seal;
+pub mod pin_digests;
 pub mod variables;
 
 pub use build::Build;
 pub use drift::Drift;
 pub use environment::{Environment, EnvironmentError};
 pub use gpu::Gpu;
-pub use library::Library;
 pub use machine::{Cpu, Machine};

@@ -5,17 +5,19 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::ReportError;
-use super::agreement::{self, Agreement, Limits};
-use super::claims::print::summary;
-use super::claims::{Outcome, Verdict};
-use super::data::Data;
-use super::disturbances;
 use super::figures::{self, Figure};
-use super::machines::{Machine, machines};
 use super::macros::{Macro, macros};
-use super::study::{Study, run_of_repeat};
+use super::sentences::caveats;
 use super::table::Table;
-use super::{caveats, pins, tables};
+use super::{pins, tables};
+use crate::analysis::agreement;
+use crate::analysis::agreement::{Agreement, Limits};
+use crate::analysis::disturbances;
+use crate::claims::print::summary;
+use crate::claims::{Outcome, Verdict};
+use crate::results::data::Data;
+use crate::results::machines::{Machine, machines};
+use crate::results::study::{Study, run_of_repeat};
 
 /// A report.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -198,10 +200,10 @@ fn sections(data: &Data, headline: &dyn Fn() -> Table) -> Result<Vec<Section>, R
 /// What the outputs say: fidelity, and what it is good for.
 fn of_outputs(data: &Data) -> Result<Vec<Section>, ReportError> {
     let mut numerics = vec![tables::numerics::worst(data)];
-    numerics.push(tables::passes::provenance(data));
+    numerics.push(tables::forwards::provenance(data));
     numerics.extend(appendix(tables::numerics::by_shape(data)));
     numerics.extend(appendix(tables::headroom::headroom(data)));
-    let mut text = tables::passes::rates(data);
+    let mut text = tables::forwards::rates(data);
     text.push(tables::quality::perplexity(data));
     let mut quality = vec![tables::quality::quality(data)];
     quality.extend(Some(tables::quality::flipped_sentences(data)).filter(|table| table.empty.is_none()));
@@ -253,7 +255,7 @@ fn join(sections: &mut [Section], other: &Data) -> Result<(), ReportError> {
     own.extend(of_the_run(other));
     for theirs in own {
         let Some(section) = sections.iter_mut().find(|section| section.slug == theirs.slug) else { continue };
-        let slug = |slug: &str| format!("{}-{slug}", super::data::slug(name));
+        let slug = |slug: &str| format!("{}-{slug}", crate::results::data::slug(name));
         let caption = |caption: &str| format!("{caption} Experiment {name}.");
         for table in theirs.tables.into_iter().filter(|table| table.empty.is_none()) {
             section.tables.retain(|known| known.empty.is_none() || !table.slug.starts_with(&known.slug));

@@ -1,25 +1,33 @@
 //! The numbers the paper's prose quotes, as LaTeX macros. Undefined is `n/a`.
 
+use crate::report::sentences;
 use serde::Serialize;
 
-use super::agreement::Agreement;
-use super::caveats::{baselines, list, prefix};
-use super::claims::answered::has_random_weights;
-use super::claims::print::count;
-use super::claims::{Outcome, Verdict};
-use super::data::{Data, Ranged, distinct, engine_library, total};
-use super::headline::{self, Headline};
-use super::headroom::{self, Worst, place_name};
-use super::machines::machines;
-use super::study::{Study, run_of_repeat};
+use super::sentences::caveats::{baselines, list, prefix};
+use super::sentences::quality;
 use super::tables::environment::{gibibytes, processors};
-use super::tables::numerics::has_nan;
-use super::{noise, numbers, prose};
-use crate::backend::{BackendKind, DeviceKind};
+use crate::analysis::agreement::Agreement;
+use crate::analysis::facts::engine_library;
+use crate::analysis::facts::has_nan;
+use crate::analysis::facts::has_random_weights;
+use crate::analysis::headline;
+use crate::analysis::headline::Headline;
+use crate::analysis::headroom;
+use crate::analysis::headroom::{Worst, place_name};
+use crate::analysis::noise;
+use crate::analysis::pairs::Ranged;
+use crate::claims::print::count;
+use crate::claims::{Outcome, Verdict};
+use crate::engine::{BackendKind, DeviceKind};
 use crate::graph::Preset;
+use crate::numbers;
+use crate::record::Status;
+use crate::record::magnitudes::Place;
+use crate::results::data::{Data, distinct, total};
+use crate::results::machines::machines;
+use crate::results::study::{Study, run_of_repeat};
 use crate::stats::{BOOTSTRAP_MIN_SAMPLES, BOOTSTRAP_RESAMPLES, Percentile};
-use crate::store::magnitudes::Place;
-use crate::store::schema::{ResultRow, Status};
+use crate::store::schema::ResultRow;
 
 /// A macro: letters only, and its text before escaping.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -48,9 +56,9 @@ pub fn macros(study: &Study, verdicts: &[Verdict], repeats: &[Agreement]) -> Vec
         policy(&experiments, preset, &mut all);
         passes(&experiments, preset, &mut all);
     }
-    put(&mut all, "SilentRowsSentence", prose::silent_rows(&experiments));
-    put(&mut all, "FpSixteenQualitySentence", prose::quality(&experiments, Preset::Fp16));
-    put(&mut all, "HybridQualitySentence", prose::quality(&experiments, Preset::Hybrid));
+    put(&mut all, "SilentRowsSentence", quality::silent_rows(&experiments));
+    put(&mut all, "FpSixteenQualitySentence", quality::quality(&experiments, Preset::Fp16));
+    put(&mut all, "HybridQualitySentence", quality::quality(&experiments, Preset::Hybrid));
     headroom(&experiments, &mut all);
     for outcome in [Outcome::Pass, Outcome::Fail, Outcome::Undecided, Outcome::NotRun, Outcome::NoHardware].into_iter()
     {
@@ -111,7 +119,7 @@ fn headline(found: &Headline, all: &mut Vec<Macro>) {
 
 /// What noise there is within the run and between it and its repeats.
 fn repeatability(data: &Data, repeats: &[Agreement], all: &mut Vec<Macro>) {
-    put(all, "NoiseSentence", noise::sentence(data));
+    put(all, "NoiseSentence", sentences::noise::sentence(data));
     for backend in [BackendKind::Cuda, BackendKind::TensorRt, BackendKind::OnnxRuntime, BackendKind::Reference] {
         let name = match backend {
             BackendKind::Cuda => "Cuda",

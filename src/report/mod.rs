@@ -1,23 +1,12 @@
 //! Tables, figures, claims and the paper's numbers from the results of one run.
 
-pub mod agreement;
-pub mod caveats;
-pub mod claims;
-pub mod data;
-pub mod disturbances;
 pub mod document;
 pub mod escape;
 pub mod figures;
-pub mod headline;
-mod headroom;
-pub mod machines;
 pub mod macros;
-pub mod noise;
-pub mod numbers;
 pub mod pins;
-mod prose;
 pub mod render;
-pub mod study;
+pub mod sentences;
 pub mod table;
 pub mod tables;
 
@@ -25,11 +14,12 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::store::StoreError;
-use claims::{Claims, Verdict};
+use crate::analysis::agreement::AgreementError;
+use crate::claims::{self, Claims, ClaimsError, Verdict};
+use crate::results::ResultsError;
+use crate::results::study::Study;
 use document::{Document, document};
 use render::Renderer;
-use study::Study;
 
 /// File name of the page.
 pub const HTML_FILE: &str = "report.html";
@@ -37,12 +27,6 @@ pub const HTML_FILE: &str = "report.html";
 /// A report that could not be made.
 #[derive(Debug, Error)]
 pub enum ReportError {
-    /// The folder holds no run.
-    #[error("{path}: no plan.json, so this is not the folder of a run; give the folder that `mixprec run` wrote")]
-    NoRun {
-        /// Which folder.
-        path: PathBuf,
-    },
     /// The file system said no.
     #[error("{path}: {source}")]
     Io {
@@ -51,66 +35,15 @@ pub enum ReportError {
         /// Why.
         source: std::io::Error,
     },
-    /// The plan cannot be read.
-    #[error("{path}: not a plan of this version: {source}; run `mixprec run` again on this folder")]
-    Plan {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
-    /// The results are those of another plan.
-    #[error(
-        "{path}: results.parquet does not hold the configurations of plan.json; run `mixprec run` again on this folder, \
-         to its end"
-    )]
-    OtherPlan {
-        /// Which folder.
-        path: PathBuf,
-    },
-    /// An artifact's list of parts cannot be read.
-    #[error("{path}: not the list of an artifact's parts: {detail}")]
-    Artifact {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        detail: String,
-    },
-    /// An experiment is given twice.
-    #[error(
-        "{path}: the experiment `{name}` is in this report already; give other experiments with --with, a second run of the \
-         main one with --repeat, and parts of one experiment to `mixprec merge`"
-    )]
-    SameExperiment {
-        /// Which folder.
-        path: PathBuf,
-        /// Name of the manifest.
-        name: String,
-    },
-    /// A repeat is the run itself, or another of its repeats.
-    #[error("{path}: the same measurements are in this report already; --repeat takes another run of the experiment")]
-    SameRun {
-        /// Which folder.
-        path: PathBuf,
-    },
-    /// A table cannot be read or written.
+    /// The results cannot be read.
     #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A row's environment is not in the folder.
-    #[error("{path}: missing, but rows were measured there; restore it from the machine that ran them")]
-    NoEnvironment {
-        /// Which file.
-        path: PathBuf,
-    },
-    /// An environment cannot be read.
-    #[error(transparent)]
-    Environment(#[from] crate::provenance::EnvironmentError),
+    Results(#[from] ResultsError),
     /// The claims cannot be read.
     #[error(transparent)]
-    Claims(#[from] claims::ClaimsError),
+    Claims(#[from] ClaimsError),
     /// The repeat is none of the main run.
     #[error("the repeat: {0}")]
-    Repeat(#[source] Box<agreement::AgreementError>),
+    Repeat(#[source] Box<AgreementError>),
     /// A figure cannot be drawn.
     #[error(transparent)]
     Figure(#[from] figures::FigureError),

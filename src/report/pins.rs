@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::data::Data;
-use super::numbers;
 use super::table::Table;
+use crate::numbers;
 use crate::provenance::drift::MATCH;
-use crate::store::schema::{ResultRow, Status};
+use crate::record::Status;
+use crate::results::data::Data;
+use crate::store::schema::ResultRow;
 
 /// Differences that the line names; the table of the environment has all.
 const NAMED: usize = 2;

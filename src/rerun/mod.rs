@@ -8,14 +8,17 @@ use std::path::PathBuf;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::difference::Difference;
+use crate::analysis::facts::latency_interval;
+use crate::analysis::pairs::{Ranged, speedup};
+use crate::json_diff::Difference;
 use crate::plan::{Configuration, Plan};
 use crate::provenance::Environment;
-use crate::report::ReportError;
-use crate::report::data::{Data, Ranged, latency_interval, speedup};
+use crate::record::Status;
+use crate::results::ResultsError;
+use crate::results::data::Data;
 use crate::runner::{self, RunOptions, RunnerError};
 use crate::store::journal::OnDamage;
-use crate::store::schema::{ResultRow, Status};
+use crate::store::schema::ResultRow;
 
 /// Fewest digits of an id that stand for it.
 const ID_PREFIX: usize = 4;
@@ -67,7 +70,7 @@ pub struct Rerun {
 pub enum RerunError {
     /// The folder cannot be read.
     #[error(transparent)]
-    Results(#[from] ReportError),
+    Results(#[from] ResultsError),
     /// There is no such configuration.
     #[error(
         "{dir}: no configuration `{id}`; ids are in results.parquet, in `mixprec plan MANIFEST`, and under the pointer in \

@@ -5,9 +5,9 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::{Agreement, Rerun};
-use crate::report::data::latency_interval;
-use crate::report::numbers;
-use crate::store::cell::Cell;
+use crate::analysis::facts::latency_interval;
+use crate::numbers;
+use crate::store::column::ColumnValue;
 use crate::store::schema::ResultRow;
 
 /// A line of the comparison: what it is, and how a row has it.

@@ -15,8 +15,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::failure::{Death, kernel_oom_kills};
 use super::protocol::{Request, Response};
 use super::{RunnerError, interrupt, worker};
-use crate::backend::BuildProgress;
-use crate::store::record::{Failure, FailureKind};
+use crate::engine::BuildProgress;
+use crate::record::{Failure, FailureKind};
 
 /// Lines of a worker's noise that are kept.
 const TAIL_LINES: usize = 12;

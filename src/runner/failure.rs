@@ -3,10 +3,10 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use crate::backend::BackendError;
+use crate::engine::BackendError;
 use crate::input::InputError;
 use crate::model::ModelError;
-use crate::store::record::{Failure, FailureKind};
+use crate::record::{Failure, FailureKind};
 
 /// Characters of a reason; the rest is cut, since a reason is a footnote of a table.
 const REASON_LIMIT: usize = 400;

@@ -20,11 +20,11 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::backend::BackendKind;
+use crate::engine::BackendKind;
+use crate::files::replace;
 use crate::plan::{Configuration, Plan, Shard};
 use crate::provenance::{Environment, EnvironmentError};
 use crate::store::journal::{Header, JOURNAL_FILE, JOURNAL_VERSION, Journal, JournalError, OnDamage};
-use crate::store::replace::replace;
 use crate::store::{RESULTS_FILE, StoreError, derive_tables};
 pub use lock::in_use;
 use progress::Progress;

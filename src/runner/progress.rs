@@ -4,10 +4,10 @@ use std::io::{self, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::backend::BuildProgress;
+use crate::engine::BuildProgress;
 use crate::plan::Configuration;
+use crate::record::{Built, Measured, Outcome};
 use crate::stats::{median, relative_half_width};
-use crate::store::record::{Built, Measured, Outcome};
 
 /// Progress of one run.
 #[derive(Debug)]

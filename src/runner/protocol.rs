@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{BackendKind, BuildProgress};
+use crate::engine::{BackendKind, BuildProgress};
 use crate::manifest::schema::{Measurement, NoiseFloor, Numerics, Tolerance};
 use crate::plan::{Configuration, Plan};
-use crate::store::record::{Failure, Outcome};
+use crate::record::{Failure, Outcome};
 
 /// What is the same for all configurations of a plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

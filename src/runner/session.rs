@@ -6,19 +6,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::protocol::{Opened, Probed, Reference, Request, Response, Settings};
-use crate::backend::{Backend, BackendError, Build, BuildReport, BuildRequest, Engine, ProgressSink, backend};
+use crate::backend::backend;
+use crate::engine::{Backend, BackendError, Build, BuildReport, BuildRequest, Engine, ProgressSink};
+use crate::graph::CostSummary;
 use crate::graph::Preset;
 use crate::input::InputStream;
+use crate::measure::interleaved::measure_by_turns;
 use crate::measure::measure;
 use crate::measure::memory::PeakMemory;
-use crate::measure::turns::measure_by_turns;
 use crate::model::{Model, ModelError};
 use crate::numerics::{Passes, ReferenceOutputs, compare, evaluate};
 use crate::plan::{Configuration, Plan};
 use crate::provenance::{Drift, drift};
-use crate::store::record::{
-    AaTest, Built, CostSummary, Failure, FailureKind, Measured, NumericsSummary, Outcome, QualitySummary,
-};
+use crate::record::{AaTest, Built, Failure, FailureKind, Measured, NumericsSummary, Outcome, QualitySummary};
 
 /// What a worker keeps from one configuration of its group to the next.
 pub(super) struct Session {
@@ -234,7 +234,7 @@ impl Session {
 }
 
 /// Measures one configuration in this very process, as a worker would, with its FP32 reference in `references`. For
-/// [`crate::selftest`], whose engines are harmless and small: a crash would take the caller with it.
+/// `selftest`, whose engines are harmless and small: a crash would take the caller with it.
 pub fn measure_here(plan: &Plan, of: &Configuration, references: &Path) -> Outcome {
     let settings = Settings::of(plan);
     let mut session = Session::new(ProgressSink::default());

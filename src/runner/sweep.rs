@@ -10,11 +10,11 @@ use super::progress::{Progress, label};
 use super::protocol::{Reference, Request, Response, Settings};
 use super::weights::Weights;
 use super::{RunOptions, RunSummary, RunnerError, interrupt};
-use crate::backend::{BackendKind, BuildProgress, DeviceKind};
+use crate::engine::{BackendKind, BuildProgress, DeviceKind};
 use crate::numerics::ReferenceOutputs;
 use crate::plan::{Configuration, ConfigurationId, Plan};
+use crate::record::{Failure, FailureKind, Outcome, Record};
 use crate::store::journal::{Contents, Journal};
-use crate::store::record::{Failure, FailureKind, Outcome, Record};
 
 /// Go on, or stop because the person asked to.
 type Flow = Result<ControlFlow<()>, RunnerError>;

@@ -9,10 +9,10 @@ use super::RunnerError;
 use super::child::{Answer, Worker};
 use super::progress::Progress;
 use super::protocol::{Opened, Request, Response, Settings};
-use crate::manifest::schema::ModelSource;
+use crate::model::ModelSource;
 use crate::model::stand_in_notice;
 use crate::plan::{Configuration, Plan};
-use crate::store::record::{Outcome, Record};
+use crate::record::{Outcome, Record};
 
 /// What is known of the models whose weights may change: provenance by model name.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use super::protocol::{Request, Response};
 use super::session::Session;
-use crate::backend::{BuildProgress, ProgressSink};
+use crate::engine::{BuildProgress, ProgressSink};
 
 /// The hidden subcommand that makes the program a worker.
 pub const SUBCOMMAND: &str = "worker";

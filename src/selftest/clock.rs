@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use super::experiment::Cells;
 use super::{Mutation, Said, State};
-use crate::backend::{BackendError, Engine, EngineDescription, MemoryBreakdown, Output};
+use crate::analysis::disturbances::Disturbance;
+use crate::engine::{BackendError, Engine, EngineDescription, MemoryBreakdown, Output};
 use crate::graph::OutputKind;
 use crate::input::Batch;
 use crate::manifest::schema::Measurement;
 use crate::measure::guard::{Guard, Reading, Sensor};
 use crate::measure::measure;
 use crate::measure::timekeeping::{Count, Timekeeping, runner_s, uptime_s};
-use crate::report::disturbances::Disturbance;
+use crate::record::telemetry::{Conditions, ThrottleReason};
 use crate::stats::median;
-use crate::store::conditions::{Conditions, ThrottleReason};
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![

@@ -13,10 +13,10 @@ use crate::manifest::schema::Manifest;
 use crate::model::{ModelConfig, build_graph, draw_parameter};
 use crate::plan::{Configuration, Plan};
 use crate::provenance::Environment;
+use crate::record::{Measured, Outcome, Record};
 use crate::runner::{self, measure_here};
 use crate::store::derive_tables;
 use crate::store::journal::{Journal, OnDamage};
-use crate::store::record::{Measured, Outcome, Record};
 use crate::store::schema::ResultRow;
 
 /// Words that its tokenizer knows; the first four are BERT's markers.

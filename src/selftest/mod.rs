@@ -2,10 +2,10 @@
 //! and mutated, and has to be quiet about the one and to speak about the other: one that never speaks is as useless as one
 //! that always does.
 
+mod assets;
 mod clock;
 mod engines;
 mod experiment;
-mod material;
 mod numerics;
 mod pins;
 mod print;
@@ -108,7 +108,7 @@ pub enum SelftestError {
     Model(#[from] crate::model::ModelError),
     /// An engine.
     #[error(transparent)]
-    Backend(#[from] crate::backend::BackendError),
+    Backend(#[from] crate::engine::BackendError),
     /// An input.
     #[error(transparent)]
     Input(#[from] crate::input::InputError),
@@ -143,7 +143,7 @@ pub enum SelftestError {
 
 /// Every mutation.
 pub fn mutations() -> Vec<Mutation> {
-    [numerics::mutations(), material::mutations(), clock::mutations(), pins::mutations(), tables::mutations()]
+    [numerics::mutations(), assets::mutations(), clock::mutations(), pins::mutations(), tables::mutations()]
         .into_iter()
         .flatten()
         .chain(engines::mutations())

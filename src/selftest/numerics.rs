@@ -6,13 +6,15 @@ use std::sync::Arc;
 use super::experiment::{Cells, Classifier, flip};
 use super::{Mutation, Said, SelftestError, State};
 use crate::backend::reference::ReferenceBackend;
-use crate::backend::{Backend, BuildRequest};
+use crate::engine::{Backend, BuildRequest};
 use crate::graph::{PrecisionPolicy, Preset, Shape};
+use crate::input::InputSource;
 use crate::input::InputStream;
-use crate::manifest::schema::{InputSource, ModelSource, Numerics, Tolerance};
+use crate::manifest::schema::{Numerics, Tolerance};
+use crate::model::ModelSource;
 use crate::model::{Head, Model};
 use crate::numerics::{ReferenceOutputs, compare};
-use crate::store::record::{BadKind, Measured};
+use crate::record::{BadKind, Measured};
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![

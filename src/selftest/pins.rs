@@ -5,10 +5,10 @@ use std::fs;
 use std::path::Path;
 
 use super::{Mutation, Said, SelftestError, State};
-use crate::backend::BackendKind;
-use crate::backend::library::Pin;
-use crate::provenance::pins::PinFile;
-use crate::provenance::{Build, Drift, Gpu, drift, seal};
+use crate::engine::BackendKind;
+use crate::libraries::Pin;
+use crate::libraries::pins::PinFile;
+use crate::provenance::{Build, Drift, Gpu, drift, pin_digests};
 
 pub(super) fn mutations() -> Vec<Mutation> {
     let mut mutations = vec![
@@ -72,7 +72,7 @@ fn changed_before_the_build(folder: &Path, state: State) -> Said {
     if state.is_mutated() {
         change(&path)?;
     }
-    Ok(seal::of_file(PinFile::Flake.path(), &fs::read(&path)?).map(|drift| drift.to_string()))
+    Ok(pin_digests::of_file(PinFile::Flake.path(), &fs::read(&path)?).map(|drift| drift.to_string()))
 }
 
 fn pin_file(root: &Path, file: PinFile, state: State, tamper: fn(&Path) -> Result<(), SelftestError>) -> Said {

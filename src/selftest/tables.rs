@@ -8,10 +8,10 @@ use polars::prelude::ParquetWriter;
 use super::experiment::{Cells, flip};
 use super::{Mutation, Said, SelftestError};
 use crate::plan::Plan;
-use crate::report::data::Data;
+use crate::record::Outcome;
+use crate::results::data::Data;
 use crate::runner;
 use crate::store::journal::{self, JOURNAL_FILE, Journal, OnDamage};
-use crate::store::record::Outcome;
 use crate::store::schema::{ResultRow, SampleRow};
 use crate::store::{RESULTS_FILE, SAMPLES_FILE, parquet};
 

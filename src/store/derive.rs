@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::conditions::{Conditions, Sustained, ThrottleReason};
-use super::record::{Built, CostSummary, Failure, Measured, Outcome, PassSummary, Record};
-use super::schema::{InputKind, ResultRow, SampleRow, Status};
+use super::schema::{ResultRow, SampleRow};
 use super::series::Series;
-use crate::backend::BuildReport;
+use crate::engine::BuildReport;
+use crate::graph::CostSummary;
 use crate::graph::Format;
 use crate::plan::{Configuration, ConfigurationId, Plan};
 use crate::provenance::drift::stamp;
+use crate::record::telemetry::{Conditions, Sustained, ThrottleReason};
+use crate::record::{Built, Failure, Measured, Outcome, PassSummary, Record};
+use crate::record::{InputKind, Status};
 use crate::stats::{Summary, median, ratio_of_rounds, summarize};
 
 /// Seed of the bootstrap behind every interval: fixed, so that a table can be derived again to the byte.
@@ -29,7 +31,7 @@ pub fn derive(plan: &Plan, records: &[Record]) -> Vec<ResultRow> {
 }
 
 /// The row that a record of this configuration makes.
-pub(super) fn row(configuration: &Configuration, record: &Record) -> ResultRow {
+pub(crate) fn row(configuration: &Configuration, record: &Record) -> ResultRow {
     let row = placed(configuration, record);
     match &record.outcome {
         Outcome::Failed(failure) => failed(row, failure),
@@ -177,7 +179,7 @@ fn measured_row(row: ResultRow, configuration: &Configuration, measured: &Measur
 }
 
 /// Everything that samples alone decide.
-pub(super) fn with_times(row: ResultRow, configuration: &Configuration, series: &Series<'_>) -> ResultRow {
+pub(crate) fn with_times(row: ResultRow, configuration: &Configuration, series: &Series<'_>) -> ResultRow {
     let row = with_aa_test(with_other_times(row, series), series);
     match summarize(&series.wall_ms, BOOTSTRAP_SEED) {
         Some(summary) => with_latency(row, configuration, &summary),

@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use crate::digest::sha256;
 use crate::plan::ConfigurationId;
-use crate::store::record::Record;
+use crate::record::Record;
 
 /// The journal's file name inside a run's folder.
 pub const JOURNAL_FILE: &str = "journal.jsonl";

@@ -1,18 +1,11 @@
 //! Results on disk: the journal's records and the parquet tables derived from them.
 
-pub mod cell;
-pub mod conditions;
-pub mod consistency;
+pub mod column;
 pub mod derive;
-mod input_kind;
 pub mod journal;
-pub mod magnitudes;
 pub mod parquet;
-pub mod record;
-pub mod replace;
 pub mod schema;
-mod series;
-pub mod status;
+pub(crate) mod series;
 
 use std::path::{Path, PathBuf};
 

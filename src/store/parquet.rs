@@ -11,11 +11,11 @@ use polars::prelude::{
     SerReader,
 };
 
-use super::replace::replace;
 use super::schema::{ResultRow, SCHEMA_VERSION, SampleRow};
 use super::{RESULTS_FILE, SAMPLES_FILE, StoreError};
-use crate::contained::contained;
 use crate::digest::sha256;
+use crate::files::replace;
+use crate::panics::contained;
 
 const VERSION_KEY: &str = "mixprec.schema_version";
 /// Stands before the digest in the file; the length of the value makes it part of no other key.

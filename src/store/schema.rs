@@ -2,17 +2,17 @@
 
 use polars::prelude::{Column, DataFrame, DataType};
 
-use super::cell::{Cell, Stored, from_column, named_cell, to_column};
-pub use super::input_kind::InputKind;
-use super::magnitudes::Magnitudes;
-use super::record::{BadKind, FailureKind, StopReason};
-pub use super::status::Status;
-use crate::backend::{BackendKind, DeviceKind, Target};
+use super::column::{ColumnValue, Stored, from_column, named_value, to_column};
+use crate::engine::{BackendKind, DeviceKind, Target};
+pub use crate::record::InputKind;
+pub use crate::record::Status;
+use crate::record::magnitudes::Magnitudes;
+use crate::record::{BadKind, FailureKind, StopReason};
 
 /// Version of the columns below; a reader refuses every other one.
 pub const SCHEMA_VERSION: u32 = 6;
 
-named_cell!(
+named_value!(
     Status = Status::Pending,
     InputKind = InputKind::Random,
     BackendKind = BackendKind::Reference,
@@ -22,6 +22,22 @@ named_cell!(
     BadKind = BadKind::Nan,
     StopReason = StopReason::TimeCap,
 );
+
+impl ColumnValue for Magnitudes {
+    type Stored = String;
+
+    fn store(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+
+    fn load(stored: Option<String>) -> Option<Self> {
+        stored?.parse().ok()
+    }
+
+    fn blank() -> Self {
+        Magnitudes::default()
+    }
+}
 
 /// A column as documentation: its name, type and meaning.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +61,7 @@ macro_rules! table {
         impl Default for $row {
             /// A row of which nothing is known.
             fn default() -> Self {
-                $row { $($name: Cell::blank(),)+ }
+                $row { $($name: ColumnValue::blank(),)+ }
             }
         }
 
@@ -54,7 +70,7 @@ macro_rules! table {
             pub fn columns() -> Vec<ColumnInfo> {
                 vec![$(ColumnInfo {
                     name: stringify!($name),
-                    dtype: <<$type as Cell>::Stored as Stored>::dtype(),
+                    dtype: <<$type as ColumnValue>::Stored as Stored>::dtype(),
                     description: $doc.trim_ascii(),
                 },)+]
             }
@@ -370,6 +386,12 @@ table! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn magnitudes_are_stored_as_text_and_come_back() {
+        let magnitudes: Magnitudes = "-/embedding=0.30000000000000004 11/square_sum=8999000".parse().unwrap();
+        assert_eq!(Magnitudes::load(magnitudes.store()), Some(magnitudes));
+    }
 
     #[test]
     fn a_change_of_columns_is_a_change_of_version() {

@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use super::record::Measured;
 use super::schema::SampleRow;
+use crate::record::Measured;
 
 /// Raw samples of one configuration, milliseconds.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Series<'a> {
+pub(crate) struct Series<'a> {
     /// Wall time per pass.
     pub wall_ms: Cow<'a, [f64]>,
     /// The device's time of the same passes; empty without a device.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::process::{Command, Stdio};
 
-use mixprec::store::schema::Status;
+use mixprec::record::Status;
 use serde_json::Value;
 
 use crate::experiment::{Cells, Experiment, text};

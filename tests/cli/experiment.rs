@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mixprec::input::InputSource;
 use mixprec::input::InputStream;
-use mixprec::manifest::schema::{InputSource, ModelSource};
+use mixprec::model::ModelSource;
 use mixprec::model::{Head, Model};
 use mixprec::store::parquet::read_results;
 use mixprec::store::schema::ResultRow;

@@ -3,12 +3,13 @@
 
 use std::path::Path;
 
-use mixprec::backend::BackendKind;
 use mixprec::digest::sha256;
-use mixprec::manifest::schema::ModelSource;
+use mixprec::engine::BackendKind;
+use mixprec::model::ModelSource;
 use mixprec::model::{Head, Model};
-use mixprec::store::record::FailureKind;
-use mixprec::store::schema::{ResultRow, Status};
+use mixprec::record::FailureKind;
+use mixprec::record::Status;
+use mixprec::store::schema::ResultRow;
 
 use crate::checkpoint::{Checkpoint, WORDS};
 use crate::experiment::{Cells, Experiment, text};

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use mixprec::backend::BackendKind;
 use mixprec::backend::reference::oracle_outputs;
+use mixprec::engine::BackendKind;
 use mixprec::input::Batch;
-use mixprec::manifest::schema::ModelSource;
+use mixprec::model::ModelSource;
 use mixprec::model::{Head, Model};
 use serde_json::Value;
 use tempfile::TempDir;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use mixprec::store::record::FailureKind;
+use mixprec::record::FailureKind;
 use tempfile::TempDir;
 
 use crate::experiment::{Cells, Experiment, text};
@@ -82,7 +82,7 @@ fn a_library_that_is_no_onnx_runtime_is_told_apart() {
 #[test]
 fn onnx_runtime_is_measured_and_compared_where_it_is_there() {
     if let Err(error) =
-        mixprec::backend::backend(mixprec::backend::BackendKind::OnnxRuntime).and_then(|backend| backend.availability())
+        mixprec::backend::backend(mixprec::engine::BackendKind::OnnxRuntime).and_then(|backend| backend.availability())
     {
         println!("skipped: {error}");
         return;

@@ -1,13 +1,14 @@
 //! Overflow seen from the command line, and rows that do not depend on the batch they are in.
 
 use mixprec::backend::reference::ReferenceBackend;
-use mixprec::backend::{Backend, BuildRequest};
+use mixprec::engine::{Backend, BuildRequest};
 use mixprec::graph::{PrecisionPolicy, Preset, Shape};
 use mixprec::input::Batch;
-use mixprec::manifest::schema::InputSource;
+use mixprec::input::InputSource;
 use mixprec::model::Head;
-use mixprec::store::record::BadKind;
-use mixprec::store::schema::{ResultRow, Status};
+use mixprec::record::BadKind;
+use mixprec::record::Status;
+use mixprec::store::schema::ResultRow;
 
 use crate::checkpoint::Checkpoint;
 use crate::experiment::{Cells, Experiment};

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use mixprec::backend::library::{How, Library, find};
-use mixprec::provenance::seal;
+use mixprec::libraries::{How, Library, find};
+use mixprec::provenance::pin_digests;
 use mixprec::store::schema::ResultRow;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -20,7 +20,7 @@ const PINS: [&str; 3] = ["container/wheels.json", "flake.lock", "Cargo.lock"];
 fn repository() -> TempDir {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("container")).unwrap();
-    for path in seal::sealed().map(|(path, _)| path).chain([seal::FILE, "container/setup.sh"]) {
+    for path in pin_digests::sealed().map(|(path, _)| path).chain([pin_digests::FILE, "container/setup.sh"]) {
         fs::copy(Path::new(REPOSITORY).join(path), root.path().join(path)).unwrap();
     }
     root
@@ -69,8 +69,8 @@ fn each_file_of_pins_that_is_removed_or_changed_is_named() {
 #[test]
 fn each_other_sealed_file_that_is_removed_or_changed_is_named_and_so_is_the_seal() {
     let root = repository();
-    assert!(seal::other_files().contains("container/Containerfile"));
-    for name in seal::other_files().into_iter().chain([seal::FILE]) {
+    assert!(pin_digests::other_files().contains("container/Containerfile"));
+    for name in pin_digests::other_files().into_iter().chain([pin_digests::FILE]) {
         let path = root.path().join(name);
         let whole = fs::read_to_string(&path).unwrap();
         assert_eq!(finding(&doctor(root.path()), name)["status"], "ok", "{name}");

@@ -2,7 +2,7 @@
 
 use mixprec::backend::reference::oracle_outputs;
 use mixprec::graph::Shape;
-use mixprec::manifest::schema::InputSource;
+use mixprec::input::InputSource;
 use mixprec::model::Head;
 
 use crate::checkpoint::{Checkpoint, WORDS};

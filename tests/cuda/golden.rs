@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use mixprec::backend::Backend;
+use mixprec::engine::Backend;
 use mixprec::graph::{PrecisionPolicy, Preset, ReductionOrder, Shape};
 use mixprec::input::{Batch, InputStream};
 use mixprec::model::{Head, Model};

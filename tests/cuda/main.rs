@@ -10,11 +10,12 @@ mod policies;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use mixprec::backend::backend;
 use mixprec::backend::reference::ReferenceBackend;
-use mixprec::backend::{Backend, BackendKind, BuildRequest, Engine, backend};
+use mixprec::engine::{Backend, BackendKind, BuildRequest, Engine};
 use mixprec::graph::{PrecisionPolicy, Shape};
 use mixprec::input::Batch;
-use mixprec::manifest::schema::{Architecture, ModelSource};
+use mixprec::model::{Architecture, ModelSource};
 use mixprec::model::{Head, Model};
 
 /// Tests take turns on the device.

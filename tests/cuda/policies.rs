@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use mixprec::backend::reference::oracle_outputs;
-use mixprec::backend::{Backend, BackendError, BuildRequest};
+use mixprec::engine::{Backend, BackendError, BuildRequest};
 use mixprec::graph::{PrecisionPolicy, Preset, ReductionOrder, Shape};
 use mixprec::input::Batch;
-use mixprec::manifest::schema::Architecture;
+use mixprec::model::Architecture;
 use mixprec::model::{Head, Model};
 
 use super::material::{relative_error, widened};

@@ -9,7 +9,7 @@ mod structure;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use mixprec::manifest::schema::{Architecture, ModelSource};
+use mixprec::model::{Architecture, ModelSource};
 use mixprec::model::{Head, Model};
 
 const ARCHITECTURES: [Architecture; 2] = [Architecture::BertTiny, Architecture::Gpt2Tiny];

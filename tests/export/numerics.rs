@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mixprec::backend::reference::{ReferenceBackend, oracle_outputs};
-use mixprec::backend::{Backend, BuildRequest};
+use mixprec::engine::{Backend, BuildRequest};
 use mixprec::graph::{Format, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
+use mixprec::input::InputSource;
 use mixprec::input::{Batch, InputStream};
-use mixprec::manifest::schema::{Architecture, InputSource, ModelSource};
+use mixprec::model::{Architecture, ModelSource};
 use mixprec::model::{Head, Model};
 use mixprec::onnx::{Export, Extent};
 use serde_json::json;

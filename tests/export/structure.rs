@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use mixprec::graph::{Format, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
-use mixprec::manifest::schema::Architecture;
+use mixprec::model::Architecture;
 use mixprec::model::{Head, Model};
 use mixprec::onnx::{ALIGNMENT, Export, Extent};
 use serde::Deserialize;

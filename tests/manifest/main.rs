@@ -9,10 +9,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mixprec::backend::{BackendKind, Target};
+use mixprec::engine::{BackendKind, Target};
 use mixprec::graph::{Format, OpClass, ReductionOrder, Rounding};
-use mixprec::manifest::schema::{Manifest, ModelSource};
+use mixprec::manifest::schema::Manifest;
 use mixprec::manifest::{LoadedManifest, ManifestError, names_in};
+use mixprec::model::ModelSource;
 use mixprec::plan::Plan;
 use sha2::{Digest, Sha256};
 

@@ -7,9 +7,10 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
 use mixprec::backend::onnxruntime::OnnxRuntimeBackend;
-use mixprec::backend::{Backend, Engine};
+use mixprec::engine::{Backend, Engine};
 use mixprec::input::Batch;
-use mixprec::manifest::schema::{InputSource, ModelSource};
+use mixprec::input::InputSource;
+use mixprec::model::ModelSource;
 use mixprec::model::{Head, Model};
 use safetensors::SafeTensors;
 

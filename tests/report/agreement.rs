@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use mixprec::backend::DeviceKind;
-use mixprec::report::agreement::{Agreement, AgreementError, Limits, agreement};
-use mixprec::report::data::Data;
-use mixprec::store::record::Outcome;
-use mixprec::store::schema::Status;
+use mixprec::analysis::agreement::{Agreement, AgreementError, Limits, agreement};
+use mixprec::engine::DeviceKind;
+use mixprec::record::Outcome;
+use mixprec::record::Status;
+use mixprec::results::data::Data;
 
 use super::{fixture, machines};
 

@@ -8,11 +8,11 @@ use mixprec::appendix::author::Author;
 use mixprec::appendix::document::Appendix;
 use mixprec::appendix::folder::{Folder, size};
 use mixprec::appendix::{AppendixRequest, Format, appendix, of};
+use mixprec::claims::Claims;
 use mixprec::digest::sha256;
 use mixprec::manifest::LoadedManifest;
 use mixprec::manifest::schema::Manifest;
-use mixprec::report::claims::Claims;
-use mixprec::report::data::Data;
+use mixprec::results::data::Data;
 
 use super::fixture;
 use super::render::compare_with_golden;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use mixprec::report::data::Data;
+use mixprec::results::data::Data;
 use tempfile::TempDir;
 
 use super::fixture::{self, Shapes};

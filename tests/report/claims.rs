@@ -1,12 +1,13 @@
 //! Claims judged over hand-made runs.
 
-use mixprec::backend::BackendKind;
+use mixprec::claims::{Claims, Outcome, Verdict, judge, to_json, to_text};
+use mixprec::engine::BackendKind;
 use mixprec::graph::Preset;
-use mixprec::report::claims::{Claims, Outcome, Verdict, judge, to_json, to_text};
-use mixprec::report::data::{Data, total};
+use mixprec::record::Status;
 use mixprec::report::document::document;
-use mixprec::report::study::Study;
-use mixprec::store::schema::{ResultRow, Status};
+use mixprec::results::data::{Data, total};
+use mixprec::results::study::Study;
+use mixprec::store::schema::ResultRow;
 
 use super::fixture::{self, Shapes};
 

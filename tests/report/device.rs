@@ -1,11 +1,11 @@
 //! What the report says of rows that were measured on a device: its own clock, its energy, and its state.
 
-use mixprec::report::caveats::caveats;
-use mixprec::report::data::Data;
+use mixprec::record::telemetry::{Conditions, Energy, Sustained, ThrottleReason};
+use mixprec::record::{Measured, Outcome};
+use mixprec::report::sentences::caveats::caveats;
 use mixprec::report::tables::{device, latency};
-use mixprec::store::conditions::{Conditions, Energy, Sustained, ThrottleReason};
+use mixprec::results::data::Data;
 use mixprec::store::derive;
-use mixprec::store::record::{Measured, Outcome};
 
 use super::fixture;
 

@@ -3,19 +3,23 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use mixprec::backend::{BackendKind, BuildReport, EngineDescription, MemoryBreakdown};
+use mixprec::engine::{BackendKind, BuildReport, EngineDescription, MemoryBreakdown};
+use mixprec::graph::CostSummary;
 use mixprec::graph::{OpClass, PrecisionPolicy, Preset, Shape};
-use mixprec::manifest::schema::{Architecture, InputSource, Measurement, ModelSource, Numerics};
+use mixprec::input::InputSource;
+use mixprec::manifest::schema::{Measurement, Numerics};
 use mixprec::model::Head;
+use mixprec::model::{Architecture, ModelSource};
 use mixprec::plan::{Axes, Configuration, ConfigurationId, Excluded, Plan};
 use mixprec::provenance::{Build, Cpu, Drift, Environment, Gpu, Machine};
-use mixprec::report::data::Data;
-use mixprec::store::magnitudes::{Magnitudes, Place};
-use mixprec::store::record::{
-    BadKind, CostSummary, Failure, FailureKind, FirstBad, Measured, NumericsSummary, Outcome, PassSummary,
-    QualitySummary, Record, StopReason,
+use mixprec::record::magnitudes::{Magnitudes, Place};
+use mixprec::record::telemetry::Conditions;
+use mixprec::record::{
+    BadKind, Failure, FailureKind, FirstBad, Measured, NumericsSummary, Outcome, PassSummary, QualitySummary, Record,
+    StopReason,
 };
-use mixprec::store::{conditions::Conditions, derive};
+use mixprec::results::data::Data;
+use mixprec::store::derive;
 
 /// One axis value per field; `series` pairs backends with presets.
 pub struct Shapes<'a> {

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use mixprec::plan::Plan;
 use mixprec::provenance::Environment;
-use mixprec::report::data::Data;
+use mixprec::record::Record;
+use mixprec::results::data::Data;
 use mixprec::store::derive;
-use mixprec::store::record::Record;
 use serde_json::{Value, json};
 
 use super::fixture::{self, Shapes};

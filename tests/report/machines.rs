@@ -1,14 +1,15 @@
 //! Reports of merged results: machines side by side, and never one divided by another.
 
-use mixprec::backend::BackendKind;
+use mixprec::claims::{Claims, Outcome, Verdict, judge, to_text};
+use mixprec::engine::BackendKind;
 use mixprec::graph::Preset;
-use mixprec::report::claims::{Claims, Outcome, Verdict, judge, to_text};
-use mixprec::report::data::Data;
-use mixprec::report::machines::machines;
+use mixprec::record::Status;
 use mixprec::report::table::Table;
 use mixprec::report::tables::cross_gpu::cross_gpu;
+use mixprec::results::data::Data;
+use mixprec::results::machines::machines;
 use mixprec::store::derive;
-use mixprec::store::schema::{ResultRow, Status};
+use mixprec::store::schema::ResultRow;
 
 use super::fixture::{self, Shapes};
 

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use mixprec::manifest::schema::{Injection, ModelSource};
-use mixprec::report::claims::Claims;
-use mixprec::report::data::Data;
-use mixprec::report::study::Study;
+use mixprec::claims::Claims;
+use mixprec::model::{Injection, ModelSource};
+use mixprec::record::Status;
+use mixprec::record::StopReason;
 use mixprec::report::table::TableRow;
 use mixprec::report::{Files, ReportError, report, report_with};
+use mixprec::results::ResultsError;
+use mixprec::results::data::Data;
+use mixprec::results::study::Study;
 use mixprec::store::journal::{Header, JOURNAL_VERSION, Journal, OnDamage};
-use mixprec::store::record::StopReason;
-use mixprec::store::schema::Status;
 
 use super::{fixture, machines, study};
 
@@ -218,7 +219,7 @@ fn the_page_is_self_contained() {
 fn a_run_folder_is_read_and_a_stray_folder_is_refused() {
     let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let error = report(dir.path(), out.path()).unwrap_err();
-    assert!(matches!(error, ReportError::NoRun { .. }), "{error}");
+    assert!(matches!(error, ReportError::Results(ResultsError::NoRun { .. })), "{error}");
     let plan = fixture::plan(&fixture::LAPTOP);
     fixture::write(dir.path(), &fixture::laptop(), &fixture::laptop_records(&plan));
     let summary = report(dir.path(), out.path()).unwrap();

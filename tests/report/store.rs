@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use mixprec::report::data::Data;
+use mixprec::record::Status;
+use mixprec::record::{Failure, FailureKind, Outcome, Record};
+use mixprec::results::data::Data;
 use mixprec::store::derive;
 use mixprec::store::journal::{Header, JOURNAL_VERSION, Journal, OnDamage};
 use mixprec::store::parquet::{read_results, read_samples, write_results, write_samples};
-use mixprec::store::record::{Failure, FailureKind, Outcome, Record};
-use mixprec::store::schema::{SampleRow, Status};
+use mixprec::store::schema::SampleRow;
 
 use super::fixture;
 

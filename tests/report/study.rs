@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use mixprec::backend::BackendKind;
+use mixprec::claims::{Claims, judge_study};
+use mixprec::engine::BackendKind;
 use mixprec::graph::Preset;
 use mixprec::plan::Configuration;
-use mixprec::report::claims::{Claims, judge_study};
-use mixprec::report::study::Study;
+use mixprec::record::AaTest;
 use mixprec::report::{Files, report_with};
-use mixprec::store::record::AaTest;
+use mixprec::results::study::Study;
 
 use super::render::{rendered, rendered_with, text};
 use super::{fixture, machines};

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use mixprec::record::{Failure, Measured, Outcome, Record};
 use mixprec::store::journal::{self, Contents};
-use mixprec::store::record::{Failure, Measured, Outcome, Record};
 use tempfile::TempDir;
 
 /// Longest time anything in these tests may take, on a busy machine too.
@@ -125,7 +125,7 @@ fn without_times(mut record: Record) -> Record {
         let Measured { samples_ms, load_s, build_s, process_peak_bytes, stop_reason, .. } = measured.as_mut();
         samples_ms.fill(0.0);
         (*load_s, *build_s, *process_peak_bytes) = (0.0, 0.0, None);
-        *stop_reason = mixprec::store::record::StopReason::MaxSamples;
+        *stop_reason = mixprec::record::StopReason::MaxSamples;
         measured.end_to_end_ms.clear();
         measured.conditions.foreign_cpus = None;
     }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use mixprec::store::record::{FailureKind, Outcome};
+use mixprec::record::{FailureKind, Outcome};
 use rustix::process::Signal;
 
 use crate::experiment::{CONFIGURATIONS, Experiment, children, eventually, signal};

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mixprec::provenance::Environment;
+use mixprec::record::Status;
 use mixprec::store::parquet::{read_results, read_samples};
-use mixprec::store::schema::{ResultRow, SampleRow, Status};
+use mixprec::store::schema::{ResultRow, SampleRow};
 
 use crate::experiment::{CONFIGURATIONS, Experiment};
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use mixprec::record::Outcome;
 use mixprec::store::derive_tables;
 use mixprec::store::journal::{Journal, OnDamage};
 use mixprec::store::parquet::{read_results, write_results, write_samples};
-use mixprec::store::record::Outcome;
 use mixprec::store::schema::ResultRow;
 
 use crate::experiment::Experiment;

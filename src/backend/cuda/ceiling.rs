@@ -9,7 +9,7 @@ use super::gpu::{Gpu, Prepared};
 use super::matmul::{LtEnding, Matmul, MatmulAddresses, MatmulSpec};
 use super::memory::DeviceMemory;
 use super::stage::Accumulator;
-use crate::backend::{BackendError, Ceilings};
+use crate::engine::{BackendError, Ceilings};
 
 /// Rows, columns and depth of the product: 1.1 TFLOP, some milliseconds even in TF32.
 const SIDE: usize = 8192;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use cudarc::driver::{CudaGraph, CudaStream};
+use cudarc::driver::CudaGraph;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
@@ -19,9 +19,11 @@ use super::memory::{DeviceMemory, Pinned};
 use super::stage::{Accumulator, Stage, Stages, Tensor};
 use super::tune::{Timing, tune};
 use super::weights::DeviceWeights;
-use crate::backend::fit::{check_batch, output_dims};
-use crate::backend::{BackendError, BuildRequest, Ceilings, Engine, EngineDescription, MemoryBreakdown, Output};
 use crate::digest::sha256;
+use crate::engine::checks::{check_batch, output_dims};
+use crate::engine::{
+    BackendError, BuildRequest, Ceilings, DeviceQueue, Engine, EngineDescription, MemoryBreakdown, Output,
+};
 use crate::graph::Shape;
 use crate::input::Batch;
 use crate::model::Model;
@@ -199,7 +201,7 @@ impl Engine for CudaEngine {
         self.gpu.stream.synchronize().map_err(failed)
     }
 
-    fn stream(&self) -> Option<&Arc<CudaStream>> {
+    fn device_queue(&self) -> Option<&dyn DeviceQueue> {
         Some(&self.gpu.stream)
     }
 

@@ -5,7 +5,7 @@ use cudarc::cublaslt::sys::cublasStatus_t;
 use cudarc::driver::{DriverError, sys};
 
 use super::device::describe;
-use crate::backend::{BackendError, BackendKind};
+use crate::engine::{BackendError, BackendKind};
 
 /// A failure that neither the driver nor a library has words for.
 pub(super) fn execution(message: impl Into<String>) -> BackendError {

@@ -21,8 +21,8 @@ use super::libraries;
 use super::matmul::{Algorithm, Matmul, MatmulAddresses, MatmulLibrary, MatmulSpec};
 use super::memory::device_bytes_in_use;
 use super::stage::Accumulator;
-use crate::backend::{BackendError, Ceilings};
 use crate::cache::SealedFolder;
+use crate::engine::{BackendError, Ceilings};
 use crate::stats::median;
 
 /// A device that engines are built on. All of them use its one stream, so that cuBLASLt's workspace is never used twice at

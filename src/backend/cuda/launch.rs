@@ -9,7 +9,7 @@ use cudarc::nvrtc::Ptx;
 
 use super::compile::Cubin;
 use super::error::failed;
-use crate::backend::BackendError;
+use crate::engine::BackendError;
 
 /// Device code, loaded.
 #[derive(Debug, Clone)]

@@ -15,7 +15,7 @@ use cudarc::cublaslt::sys as cublaslt_sys;
 use cudarc::nvrtc::sys as nvrtc_sys;
 use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW, Symbol};
 
-use crate::backend::library::{Found, How, Library, find};
+use crate::libraries::{Found, How, Library, find};
 
 /// The major version of CUDA whose interface this program is written for.
 const CUDA_MAJOR: usize = 13;

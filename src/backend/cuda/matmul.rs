@@ -21,7 +21,7 @@ use super::error::{matmul_failed, unavailable};
 use super::libraries;
 use super::memory::DeviceMemory;
 use super::stage::Accumulator;
-use crate::backend::BackendError;
+use crate::engine::BackendError;
 
 /// Scratch that algorithms may use, bytes: what NVIDIA recommends for Hopper.
 pub(super) const WORKSPACE_BYTES: usize = 32 << 20;

@@ -9,7 +9,7 @@ use bytemuck::Pod;
 use cudarc::driver::{CudaContext, CudaStream, result, sys};
 
 use super::error::{execution, failed};
-use crate::backend::{BackendError, BackendKind};
+use crate::engine::{BackendError, BackendKind};
 
 /// Spans taken by this process.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);

@@ -32,8 +32,8 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::fit::check_shape;
-use super::{Availability, Backend, BackendError, BackendKind, Build, BuildReport, BuildRequest, Engine};
+use crate::engine::checks::check_shape;
+use crate::engine::{Availability, Backend, BackendError, BackendKind, Build, BuildReport, BuildRequest, Engine};
 use crate::graph::{PrecisionPolicy, Shape};
 use crate::model::Model;
 use engine::{CudaEngine, Parts};

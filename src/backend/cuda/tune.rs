@@ -12,9 +12,9 @@ use super::gpu::Gpu;
 use super::libraries;
 use super::matmul::Matmul;
 use super::memory::DeviceMemory;
-use crate::backend::{BackendError, BuildProgress, ProgressSink};
 use crate::cache::SealedFolder;
 use crate::digest::sha256;
+use crate::engine::{BackendError, BuildProgress, ProgressSink};
 
 /// Untimed and, at most, timed replays of one choice.
 const WARMUP: usize = 2;

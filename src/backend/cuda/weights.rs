@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::element::Element;
 use super::memory::DeviceMemory;
 use super::stage::WeightKey;
-use crate::backend::BackendError;
+use crate::engine::BackendError;
 use crate::graph::{Format, ParamId};
 use crate::model::Model;
 

@@ -49,7 +49,7 @@ mod tests {
 
     use super::*;
     use crate::graph::{PrecisionPolicy, Preset, Shape};
-    use crate::manifest::schema::{Architecture, ModelSource};
+    use crate::model::{Architecture, ModelSource};
     use crate::model::{Head, Model};
     use crate::onnx::Extent;
 

@@ -9,8 +9,8 @@ use ort::value::{DynTensor, Tensor, TensorElementType};
 
 use super::runtime::failure;
 use super::weights::Weights;
-use crate::backend::fit::{check_batch, output_dims};
-use crate::backend::{BackendError, BackendKind, Engine, EngineDescription, MemoryBreakdown, Output};
+use crate::engine::checks::{check_batch, output_dims};
+use crate::engine::{BackendError, BackendKind, Engine, EngineDescription, MemoryBreakdown, Output};
 use crate::graph::Shape;
 use crate::input::Batch;
 use crate::model::Model;

@@ -17,8 +17,8 @@ use ort::logging::LogLevel;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
-use super::fit::{check_shape, export_failed, is_fp32};
-use super::{
+use crate::engine::checks::{check_shape, export_failed, is_fp32};
+use crate::engine::{
     Availability, Backend, BackendError, BackendKind, Build, BuildReport, BuildRequest, Engine, EngineDescription,
 };
 use crate::graph::{Format, PrecisionPolicy, Shape};

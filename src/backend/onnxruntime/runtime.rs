@@ -6,8 +6,8 @@ use ort::LoadDynamicError;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
-use crate::backend::library::{Found, How, Library, find};
-use crate::backend::{BackendError, BackendKind};
+use crate::engine::{BackendError, BackendKind};
+use crate::libraries::{Found, How, Library, find};
 
 /// The loaded library.
 #[derive(Debug)]

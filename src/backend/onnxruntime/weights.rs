@@ -10,7 +10,7 @@ use ort::value::{DynValue, Tensor};
 
 use super::export_failure;
 use super::runtime::failure;
-use crate::backend::BackendError;
+use crate::engine::BackendError;
 use crate::onnx::{Element, Export, Initializer};
 
 /// Initializers by name. Sessions refer to them and do not copy them.

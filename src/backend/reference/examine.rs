@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::kernels::{Kernels, LayerNorm};
 use super::rounding::{is_on_grid, round_to};
 use super::tap::{Site, Tap};
-use crate::backend::{Examination, LayerNormTally, OpTally, TensorTally};
+use crate::engine::{Examination, LayerNormTally, OpTally, TensorTally};
 use crate::graph::{Format, Graph, Mask, OpKind, Rounding, ValueId, ValueShape};
 use crate::input::Batch;
 
@@ -128,9 +128,9 @@ mod tests {
 
     use super::*;
     use crate::backend::reference::ReferenceBackend;
-    use crate::backend::{Backend, BuildRequest};
+    use crate::engine::{Backend, BuildRequest};
     use crate::graph::{OpClass, PrecisionPolicy, Preset, Shape};
-    use crate::manifest::schema::{Architecture, Injection, ModelSource};
+    use crate::model::{Architecture, Injection, ModelSource};
     use crate::model::{Head, Model};
 
     const HIDDEN: f64 = 64.0;

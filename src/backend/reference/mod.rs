@@ -16,11 +16,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::ThreadPool;
 
-use super::{
+use crate::engine::checks::{check_batch, check_shape, is_fp32, output_dims};
+use crate::engine::{
     Availability, Backend, BackendError, BackendKind, Build, BuildRequest, Engine, EngineDescription, Examination,
     MemoryBreakdown, Output,
 };
-use crate::backend::fit::{check_batch, check_shape, is_fp32, output_dims};
 use crate::graph::{Graph, PrecisionPolicy, Shape};
 use crate::input::Batch;
 use crate::model::Model;

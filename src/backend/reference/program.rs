@@ -7,7 +7,7 @@ use super::product::{Heads, Linear, attention_context, attention_scores, linear}
 use super::rounding::{is_on_grid, round_to};
 use super::tap::{Site, Tap};
 use super::weights::Weights;
-use crate::backend::BackendError;
+use crate::engine::BackendError;
 use crate::graph::{
     Format, Graph, Op, OpKind, ParamId, PrecisionPolicy, ReductionOrder, Rounding, Shape, Token, ValueId, ValueShape,
 };
@@ -307,7 +307,7 @@ mod tests {
     use super::super::tap::Untapped;
     use super::*;
     use crate::graph::{OpClass, Preset};
-    use crate::manifest::schema::{Architecture, ModelSource};
+    use crate::model::{Architecture, ModelSource};
     use crate::model::{Head, Model};
 
     fn run(policy: &PrecisionPolicy) -> (Model, Vec<f32>) {

@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 use super::kernels::Kernels;
 use super::product::{Layout, panels};
 use super::rounding::round_to;
-use crate::backend::BackendError;
+use crate::engine::BackendError;
 use crate::graph::cost::param_formats;
 use crate::graph::{Format, ParamId, PrecisionPolicy};
 use crate::model::Model;

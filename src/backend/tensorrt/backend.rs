@@ -1,12 +1,12 @@
 //! TensorRT behind the runner's seam.
 
-use super::ahead::{AheadRequest, build_ahead};
+use super::build::{AheadRequest, build_ahead};
+use super::engine_cache::Kept;
 use super::execute::{Interface, LoadedEngine};
-use super::kept::Kept;
 use super::library::{Library, unavailable};
 use super::probe;
 use crate::backend::cuda::device::Device;
-use crate::backend::{
+use crate::engine::{
     Availability, Backend, BackendError, BackendKind, Build, BuildReport, BuildRequest, Engine, Target,
 };
 use crate::onnx::Extent;

@@ -13,7 +13,7 @@ use super::library::{Library, execution};
 use super::network::{Source, layers, parse};
 use super::progress::{Cancel, Monitor};
 use super::target;
-use crate::backend::{BackendError, ProgressSink, Target};
+use crate::engine::{BackendError, ProgressSink, Target};
 use crate::graph::{Format, Graph, PrecisionPolicy, Shape};
 use crate::onnx::{ATTENTION_MASK, Extent, INPUT_IDS};
 

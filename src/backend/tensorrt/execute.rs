@@ -9,16 +9,16 @@ use half::{bf16, f16};
 use trtx::interfaces::GpuAllocator;
 use trtx::{CudaEngine, DataType, Runtime};
 
+use super::engine_cache::Kept;
 use super::inspect::{Inspection, layers_of};
 use super::jit::Context;
-use super::kept::Kept;
 use super::launch::Launch;
 use super::library::{Library, execution, out_of_memory};
 use super::memory::{Allocator, Ledger, Purpose};
 use crate::backend::cuda::capture::capture;
 use crate::backend::cuda::device::{Device, describe};
-use crate::backend::fit::{check_rows, output_dims};
-use crate::backend::{BackendError, Engine, EngineDescription, MemoryBreakdown, Output};
+use crate::engine::checks::{check_rows, output_dims};
+use crate::engine::{BackendError, DeviceQueue, Engine, EngineDescription, MemoryBreakdown, Output};
 use crate::graph::{Format, Graph, OutputKind, Shape};
 use crate::input::Batch;
 use crate::onnx::{ATTENTION_MASK, INPUT_IDS};
@@ -266,7 +266,7 @@ impl Engine for LoadedEngine {
         self.stream.synchronize().map_err(driver_failed)
     }
 
-    fn stream(&self) -> Option<&Arc<CudaStream>> {
+    fn device_queue(&self) -> Option<&dyn DeviceQueue> {
         Some(&self.stream)
     }
 
@@ -336,7 +336,7 @@ fn refused(ledger: &Ledger, error: BackendError) -> BackendError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::schema::Architecture;
+    use crate::model::Architecture;
     use crate::model::architecture_graph;
 
     #[test]

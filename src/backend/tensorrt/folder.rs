@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::ahead::{AheadRequest, SerialisedEngine};
-use crate::backend::BuildReport;
+use super::build::{AheadRequest, SerialisedEngine};
+use crate::engine::BuildReport;
+use crate::files::replace;
 use crate::graph::PrecisionPolicy;
 use crate::provenance::Build;
-use crate::store::replace::replace;
 
 /// The account of a folder's engines.
 const ACCOUNT_FILE: &str = "build.json";
@@ -155,9 +155,9 @@ fn entry(request: &AheadRequest<'_>, report: &BuildReport) -> BuiltEngine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::Target;
+    use crate::engine::Target;
     use crate::graph::{Preset, Shape};
-    use crate::manifest::schema::{Architecture, ModelSource};
+    use crate::model::{Architecture, ModelSource};
     use crate::model::{Head, Model};
     use crate::onnx::Extent;
 

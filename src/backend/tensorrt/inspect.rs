@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use trtx::{CudaEngine, LayerInformationFormat, Runtime};
 
-use super::ahead::SerialisedEngine;
+use super::build::SerialisedEngine;
 use super::library::{Library, execution, unavailable};
-use crate::backend::BackendError;
 use crate::backend::cuda::device::Device;
+use crate::engine::BackendError;
 
 /// The inspector's view of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,12 +8,12 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use trtx::Logger;
 
 use super::messages::Messages;
-use crate::backend::library::{Found, find};
-use crate::backend::{BackendError, BackendKind};
+use crate::engine::{BackendError, BackendKind};
+use crate::libraries::{Found, find};
 
 #[cfg(not(feature = "tensorrt-enterprise"))]
 mod product {
-    use crate::backend::library::Library;
+    use crate::libraries::Library;
 
     /// As tables print it.
     pub const NAME: &str = "TensorRT-RTX";
@@ -23,7 +23,7 @@ mod product {
 
 #[cfg(feature = "tensorrt-enterprise")]
 mod product {
-    use crate::backend::library::Library;
+    use crate::libraries::Library;
 
     /// As tables print it.
     pub const NAME: &str = "TensorRT";

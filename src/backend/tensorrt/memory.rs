@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cudarc::driver::{CudaContext, result, sys};
 use trtx::interfaces::AllocateGpu;
 
-use crate::backend::MemoryBreakdown;
+use crate::engine::MemoryBreakdown;
 
 /// What the library is doing, and so what it allocates memory for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

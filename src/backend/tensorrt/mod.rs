@@ -1,15 +1,15 @@
 //! TensorRT: engines built ahead of time from the exported graph, in a strongly typed network that is audited first.
 
-mod ahead;
 pub mod audit;
 mod backend;
+mod build;
 mod compile;
+mod engine_cache;
 mod execute;
 mod folder;
 mod inspect;
 #[cfg_attr(feature = "tensorrt-enterprise", path = "jit_enterprise.rs")]
 mod jit;
-mod kept;
 mod launch;
 mod library;
 mod memory;
@@ -20,8 +20,8 @@ mod progress;
 #[cfg_attr(feature = "tensorrt-enterprise", path = "target_enterprise.rs")]
 mod target;
 
-pub use ahead::{AheadRequest, SerialisedEngine, build_ahead};
 pub use backend::{TensorRtBackend, backend};
+pub use build::{AheadRequest, SerialisedEngine, build_ahead};
 pub use compile::BuildOptions;
 pub use folder::{BuiltEngine, EngineFolder, FolderError};
 pub use inspect::{Inspection, inspect};

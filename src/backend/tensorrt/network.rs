@@ -6,7 +6,7 @@ use trtx::{Builder, DataType, LayerType, NetworkDefinition, OnnxParser};
 
 use super::audit::{Element, LayerKind, ParsedLayer, ParsedTensor};
 use super::library::{Library, execution};
-use crate::backend::BackendError;
+use crate::engine::BackendError;
 use crate::graph::Format;
 
 /// Bit 0, `NetworkDefinitionCreationFlag::kSTRONGLY_TYPED`. TensorRT 11 and TensorRT-RTX have no other networks and ignore

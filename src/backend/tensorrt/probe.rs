@@ -7,8 +7,8 @@ use trtx::host_memory::HostMemory;
 use trtx::{Builder, DataType, Runtime};
 
 use super::library::Library;
-use crate::backend::BackendError;
 use crate::backend::cuda::device::Device;
+use crate::engine::BackendError;
 
 /// The library's answer for the device, which has been opened and is current in this thread.
 ///

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use trtx::interfaces::MonitorProgress;
 
-use crate::backend::{BuildProgress, ProgressSink};
+use crate::engine::{BuildProgress, ProgressSink};
 
 /// A build takes thousands of steps; a person reads a few of them per second, and each one crosses a pipe.
 const INTERVAL: Duration = Duration::from_millis(100);

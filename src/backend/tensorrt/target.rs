@@ -2,7 +2,7 @@
 
 use trtx::{BuilderConfig, ComputeCapability};
 
-use crate::backend::Target;
+use crate::engine::Target;
 
 /// Writes the target into the builder's configuration.
 ///

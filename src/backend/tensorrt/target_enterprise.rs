@@ -2,7 +2,7 @@
 
 use trtx::BuilderConfig;
 
-use crate::backend::Target;
+use crate::engine::Target;
 
 /// The builder's configuration needs no target: it is the device.
 ///

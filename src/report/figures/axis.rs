@@ -1,6 +1,6 @@
 //! Scales and round tick values.
 
-use crate::report::numbers;
+use crate::numbers;
 
 /// Maps values to the unit interval.
 #[derive(Debug, Clone, Copy, PartialEq)]

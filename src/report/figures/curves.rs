@@ -5,7 +5,9 @@ use super::axis::Scale;
 use super::canvas::{Canvas, INK, colour};
 use super::panel::{Layout, LegendEntry, Panel, Titles};
 use super::{Figure, FigureError};
-use crate::report::data::{Data, Group, Ranged, Series, distinct, latency_interval, series, speedup, timed};
+use crate::analysis::facts::latency_interval;
+use crate::analysis::pairs::{Ranged, speedup};
+use crate::results::data::{Data, Group, Series, distinct, series, timed};
 use crate::store::schema::ResultRow;
 
 /// What runs along the horizontal axis; the other size is fixed.

@@ -3,10 +3,11 @@
 use super::canvas::{Anchor, Canvas, colour};
 use super::panel::{Layout, LegendEntry, Panel, Titles};
 use super::{Figure, FigureError};
+use crate::analysis::headroom;
+use crate::analysis::headroom::Headroom;
 use crate::graph::OpClass;
-use crate::report::data::{Data, distinct};
-use crate::report::headroom::{self, Headroom};
-use crate::store::magnitudes::Place;
+use crate::record::magnitudes::Place;
+use crate::results::data::{Data, distinct};
 
 const SLUG: &str = "figure-headroom";
 const CAPTION: &str = "Headroom below FP16's largest value, log₂(65504 / largest magnitude), of FP32 runs: a cell per layer and \

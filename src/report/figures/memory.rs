@@ -4,9 +4,11 @@ use super::axis::Scale;
 use super::canvas::{Canvas, colour};
 use super::panel::{Layout, LegendEntry, Panel, Titles, turned_labels};
 use super::{Figure, FigureError};
-use crate::report::data::{Data, Group, distinct, series, shape};
-use crate::report::tables::memory::{engine_bytes, one_input_per_model};
-use crate::store::schema::{ResultRow, Status};
+use crate::analysis::facts::engine_bytes;
+use crate::record::Status;
+use crate::report::tables::memory::one_input_per_model;
+use crate::results::data::{Data, Group, distinct, series, shape};
+use crate::store::schema::ResultRow;
 
 const SLUG: &str = "figure-memory";
 const MIB: f64 = (1 << 20) as f64;

@@ -12,7 +12,7 @@ mod pdf;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::data::Data;
+use crate::results::data::Data;
 pub use pdf::to_pdf;
 
 /// A figure.

@@ -4,8 +4,8 @@ use super::axis::Scale;
 use super::canvas::{Canvas, colour};
 use super::panel::{Layout, LegendEntry, Panel, Titles, turned_labels};
 use super::{Figure, FigureError};
-use crate::report::data::{Data, distinct, series};
-use crate::report::numbers::cosine_distance;
+use crate::numbers::cosine_distance;
+use crate::results::data::{Data, distinct, series};
 use crate::store::schema::ResultRow;
 
 const SLUG: &str = "figure-numerics";
@@ -60,7 +60,7 @@ struct Dot {
 }
 
 impl Dot {
-    fn new(row: &ResultRow, categories: &[crate::report::data::Series], models: &[String], y: f64) -> Option<Self> {
+    fn new(row: &ResultRow, categories: &[crate::results::data::Series], models: &[String], y: f64) -> Option<Self> {
         let category = categories.iter().position(|found| *found == series(row))?;
         let model = models.iter().position(|model| *model == row.model)?;
         Some(Dot { category, model, y })

@@ -1,12 +1,13 @@
 //! A repeat of the run beside it.
 
-use crate::backend::DeviceKind;
-use crate::report::agreement::{Agreement, Limits, Pair, Spread, by_series};
-use crate::report::claims::describe;
-use crate::report::data::Data;
-use crate::report::study::run_of_repeat;
+use crate::analysis::agreement::{Agreement, Limits, Pair, Spread, by_series};
+use crate::analysis::facts;
+use crate::engine::DeviceKind;
+use crate::numbers;
+use crate::report::pins;
 use crate::report::table::{Heading, Note, Notes, Table, TableCell, TableRow};
-use crate::report::{numbers, pins};
+use crate::results::data::Data;
+use crate::results::study::run_of_repeat;
 
 /// How far the medians of repeats are from the run's own: of each by series, then the pairs that differ most.
 pub fn agreement(found: &[Agreement], data: &Data) -> Vec<Table> {
@@ -136,11 +137,11 @@ fn farthest_row(pair: &Pair, notes: &mut Notes) -> Vec<TableCell> {
     let Pair { first, second, ratio: (ratio, interval) } = pair;
     let milliseconds = |median: Option<f64>| TableCell::optional(median.map(|ms| numbers::significant(ms, 4)));
     let (text, detail) = numbers::with_interval(*ratio, *interval, 4);
-    let clocks = pair.clocks_held_back().map(|when| format!("The GPU's clocks were held back {when}."));
+    let clocks = pair.throttled_in().map(|runs| format!("The GPU's clocks were held back {}.", runs.words()));
     let marks: Vec<String> = disturbed(pair).into_iter().chain(clocks).map(|text| notes.mark(&text)).collect();
     let mark = (!marks.is_empty()).then(|| marks.join(","));
     vec![
-        TableCell { source: Some(first.id.clone()), ..TableCell::new(describe::configuration(first)) },
+        TableCell { source: Some(first.id.clone()), ..TableCell::new(facts::configuration_label(first)) },
         milliseconds(first.latency_p50_ms),
         milliseconds(second.latency_p50_ms),
         TableCell { text, detail, mark, ..TableCell::default() },

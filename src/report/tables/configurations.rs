@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::report::data::{Data, distinct, series};
-use crate::report::numbers;
+use crate::numbers;
+use crate::record::FailureKind;
+use crate::record::Status;
 use crate::report::table::{Heading, Notes, Table, TableCell};
-use crate::store::record::FailureKind;
-use crate::store::schema::{ResultRow, Status};
+use crate::results::data::{Data, distinct, series};
+use crate::store::schema::ResultRow;
 
 /// Configurations per model and series, by status.
 pub fn overview(data: &Data) -> Table {

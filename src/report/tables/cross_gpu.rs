@@ -1,14 +1,15 @@
 //! FP16 and hybrid over FP32, a GPU beside the other: the paper's cross-GPU table.
 
-use crate::backend::DeviceKind;
+use crate::analysis::disturbances::is_comparable;
+use crate::analysis::pairs::{Ranged, speedup};
+use crate::claims::{Outcome, Verdict};
+use crate::engine::DeviceKind;
 use crate::graph::Preset;
-use crate::report::claims::{Outcome, Verdict};
-use crate::report::data::{Group, Ranged, Series, distinct, speedup};
-use crate::report::disturbances::is_comparable;
-use crate::report::machines::Machine;
-use crate::report::noise;
-use crate::report::numbers;
+use crate::numbers;
+use crate::report::sentences;
 use crate::report::table::{Heading, Note, Notes, Table, TableCell};
+use crate::results::data::{Group, Series, distinct};
+use crate::results::machines::Machine;
 
 const SLUG: &str = "cross-gpu";
 const CAPTION: &str = "Speed-up of FP16 and hybrid over FP32 of the same backend, by GPU: the lowest, the median and the \
@@ -62,7 +63,7 @@ pub fn cross_gpu(machines: &[Machine], verdicts: &[Verdict]) -> Table {
 /// The noise floor of a machine's GPU backends, with its name where there are several.
 fn floor_note(machine: &Machine, named: bool) -> Option<Note> {
     let on_gpu = machine.data.rows.iter().map(|row| row.backend).filter(|backend| backend.device() == DeviceKind::Gpu);
-    let note = noise::note(&machine.data, &distinct(on_gpu))?;
+    let note = sentences::noise::note(&machine.data, &distinct(on_gpu))?;
     Some(if named { Note { text: format!("{}: {}", machine.label, note.text), ..note } } else { note })
 }
 

@@ -1,9 +1,9 @@
 //! What a device adds: its own time, end-to-end time beside it, what it sustains, its energy, and its state meanwhile.
 
 use super::grid::{Cells, Grid};
-use crate::report::data::{Data, distinct, series};
-use crate::report::numbers;
+use crate::numbers;
 use crate::report::table::{Heading, Note, Table, TableCell};
+use crate::results::data::{Data, distinct, series};
 use crate::store::schema::ResultRow;
 
 /// Median device time with its 95 % interval; no table where no row has one.

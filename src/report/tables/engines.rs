@@ -1,9 +1,9 @@
 //! Engines that a builder serialised: how long building took, how large they are, and what the builder was really given.
 
-use crate::backend::Target;
-use crate::report::data::{Data, distinct, series};
-use crate::report::numbers;
+use crate::engine::Target;
+use crate::numbers;
 use crate::report::table::{Heading, Note, Table, TableCell};
+use crate::results::data::{Data, distinct, series};
 use crate::stats::median;
 use crate::store::schema::ResultRow;
 

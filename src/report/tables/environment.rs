@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use crate::analysis::facts::engine_library;
+use crate::numbers;
 use crate::provenance::{Environment, Gpu};
-use crate::report::data::{Data, distinct, engine_library};
+use crate::report::pins;
 use crate::report::table::{Heading, Table, TableCell};
-use crate::report::{numbers, pins};
+use crate::results::data::{Data, distinct};
 
 /// A table per environment.
 pub fn environments(data: &Data) -> Vec<Table> {
@@ -20,7 +22,7 @@ fn table(data: &Data, id: &str, environment: &Environment) -> Table {
     let rows = data.rows.iter().filter(|row| row.environment.as_deref() == Some(id));
     let caption = format!("Environment {id}: {}.", numbers::plural(rows.clone().count(), "configuration"));
     let headings = vec![Heading::text("Property"), Heading::sentences("Value", 11)];
-    let mut table = Table::new(format!("environment-{}", crate::report::data::slug(id)), caption, headings);
+    let mut table = Table::new(format!("environment-{}", crate::results::data::slug(id)), caption, headings);
     let libraries = distinct(rows.clone().filter_map(engine_library));
     let mut add = |property: &str, value: Option<String>| {
         table.push(vec![property.into(), TableCell::optional(value.filter(|text| !text.is_empty()))]);

@@ -1,9 +1,10 @@
 //! Tables with a row per shape and a column per backend and precision policy.
 
 use super::EMULATED_NOTE;
-use crate::report::data::{Data, Group, Series, distinct, series as series_of, slug};
+use crate::record::Status;
 use crate::report::table::{Heading, Notes, Table, TableCell};
-use crate::store::schema::{ResultRow, Status};
+use crate::results::data::{Data, Group, Series, distinct, series as series_of, slug};
+use crate::store::schema::ResultRow;
 
 /// What a grid shows.
 pub struct Grid<'a> {
@@ -164,7 +165,7 @@ fn is_emulated(group: &Group, series: &Series) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::BackendKind;
+    use crate::engine::BackendKind;
 
     fn series(backend: BackendKind, precisions: &[&str]) -> Vec<Series> {
         precisions.iter().map(|name| Series { backend, target: None, precision: (*name).to_owned() }).collect()

@@ -1,10 +1,10 @@
 //! The quantities of the paper's abstract, here and there.
 
-use crate::report::claims::{Outcome, Verdict};
-use crate::report::data::Data;
-use crate::report::headline::{Headline, Located, headlines, timed_backends};
-use crate::report::noise;
+use crate::analysis::headline::{Headline, Located, headlines, timed_backends};
+use crate::claims::{Outcome, Verdict};
+use crate::report::sentences;
 use crate::report::table::{Heading, Note, Notes, Table, TableCell};
+use crate::results::data::Data;
 
 const SLUG: &str = "headline";
 const CAPTION: &str = "The paper's speeds, sizes and cosines here: the typical value over all configurations that have it, the \
@@ -32,7 +32,7 @@ pub fn headline(data: &Data, verdicts: &[Verdict], outcome: &dyn Fn(&Verdict) ->
     let text = "Typical: geometric mean of ratios, its interval made of all lower and of all upper ends; the median of other \
                 quantities. Intervals of ratios divide the ends of both medians' 95 % intervals crosswise.";
     table.notes.push(Note { mark: String::new(), text: text.to_owned() });
-    table.notes.extend(noise::note(data, &timed_backends(data)));
+    table.notes.extend(sentences::noise::note(data, &timed_backends(data)));
     table
 }
 

@@ -1,9 +1,10 @@
 //! Headroom below FP16's largest value, per class of operation.
 
-use crate::report::data::{Data, distinct, slug};
-use crate::report::headroom::{self, Headroom, layer_name, place_name};
-use crate::report::numbers;
+use crate::analysis::headroom;
+use crate::analysis::headroom::{Headroom, layer_name, place_name};
+use crate::numbers;
 use crate::report::table::{Heading, Note, Table, TableCell};
+use crate::results::data::{Data, distinct, slug};
 
 const SLUG: &str = "headroom";
 
@@ -27,7 +28,7 @@ pub fn headroom(data: &Data) -> Vec<Table> {
     let table = |(index, model): (usize, &&str)| {
         let inputs: Vec<&Headroom> = all.iter().filter(|found| found.model == *model).collect();
         let injected = data.rows.iter().find(|row| row.model == **model);
-        let label = injected.map_or_else(|| (*model).to_string(), super::passes::labelled);
+        let label = injected.map_or_else(|| (*model).to_string(), super::forwards::labelled);
         table_of(format!("{SLUG}-{}-{}", index + 1, slug(model)), caption(&label), &inputs)
     };
     models.iter().enumerate().map(table).collect()

@@ -2,12 +2,13 @@
 
 use super::device;
 use super::grid::{Cells, Grid};
-use crate::report::data::{Data, latency_interval};
-use crate::report::disturbances::Disturbance;
-use crate::report::numbers;
+use crate::analysis::disturbances::Disturbance;
+use crate::analysis::facts::latency_interval;
+use crate::numbers;
+use crate::record::StopReason;
 use crate::report::table::{Note, Notes, Table, TableCell};
+use crate::results::data::Data;
 use crate::stats::{BOOTSTRAP_MIN_SAMPLES, Percentile};
-use crate::store::record::StopReason;
 use crate::store::schema::ResultRow;
 
 const STOPPED: &str = "Stopped by the time cap or the sample limit before the interval was within the target.";

@@ -1,12 +1,12 @@
 //! Every machine of merged results, and what each says of the claims.
 
 use super::environment::processor;
-use crate::report::claims::Verdict;
-use crate::report::data::distinct;
-use crate::report::machines::Machine;
-use crate::report::numbers;
+use crate::claims::Verdict;
+use crate::numbers;
+use crate::record::Status;
 use crate::report::table::{Heading, Table, TableCell};
-use crate::store::schema::Status;
+use crate::results::data::distinct;
+use crate::results::machines::Machine;
 
 /// A row per machine.
 pub fn machines(machines: &[Machine]) -> Table {

@@ -1,10 +1,15 @@
 //! Memory: what the process used, what the engine holds, and what the policy's formats would need.
 
-use crate::report::data::{Data, Group, Series, series, shape};
-use crate::report::numbers;
+use crate::analysis::facts::computed_bytes;
+use crate::analysis::facts::engine_bytes;
+use crate::analysis::pairs::less;
+use crate::analysis::pairs::memory_reduction;
+use crate::numbers;
+use crate::record::Status;
 use crate::report::table::{Heading, Note, Notes, Table, TableCell, TableRow};
+use crate::results::data::{Data, Group, Series, series, shape};
 use crate::stats::median;
-use crate::store::schema::{ResultRow, Status};
+use crate::store::schema::ResultRow;
 
 const SHAPES: &str = "memory";
 const SUMMARY: &str = "memory-reduction";
@@ -50,7 +55,7 @@ fn summary(data: &Data) -> Table {
 
 fn summary_row(group: &Group, wanted: &Series) -> Option<TableRow> {
     let rows = group.shapes().into_iter().filter_map(|at| group.row(wanted, at));
-    let mut found: Vec<(f64, &ResultRow)> = rows.filter_map(|row| Some((reduction(group, row)?, row))).collect();
+    let mut found: Vec<(f64, &ResultRow)> = rows.filter_map(|row| Some((memory_reduction(group, row)?, row))).collect();
     found.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (lowest, highest) = (found.first()?, found.last()?);
     let at = |row: &ResultRow| TableCell {
@@ -130,29 +135,6 @@ pub fn one_input_per_model(data: &Data) -> Vec<Group<'_>> {
     groups
 }
 
-/// Sum of the tensors in the policy's formats.
-pub fn computed_bytes(row: &ResultRow) -> Option<u64> {
-    Some(row.policy_weights_bytes?.saturating_add(row.policy_activations_bytes?))
-}
-
-/// What the engine holds: weights, activations, and scratch as far as it knows it. `None` of one without an account.
-pub fn engine_bytes(row: &ResultRow) -> Option<u64> {
-    let parts = [row.weights_bytes?, row.activations_bytes?, row.workspace_bytes.unwrap_or(0)];
-    Some(parts.into_iter().fold(0, u64::saturating_add))
-}
-
-/// How much less a row's engine holds than the FP32 engine of the same backend at the same shape, as a share: 0.5 is half.
-/// `None` of FP32 itself, and where formats are emulated.
-pub fn reduction(group: &Group, row: &ResultRow) -> Option<f64> {
-    let fp32 = group.row(&series(row).fp32(), shape(row)).filter(|fp32| fp32.id != row.id)?;
-    let native = [row, fp32].iter().all(|row| row.status == Status::Ok && row.emulated == Some(false));
-    native.then(|| less(engine_bytes(row)?, engine_bytes(fp32)?)).flatten()
-}
-
-fn less(bytes: u64, base: u64) -> Option<f64> {
-    (base > 0).then(|| 1.0 - bytes as f64 / base as f64)
-}
-
 fn percent(share: f64) -> String {
     format!("{} %", numbers::fixed(share * 100.0, 1))
 }
@@ -174,7 +156,7 @@ fn cells(group: &Group, row: &ResultRow, notes: &mut Notes) -> Vec<TableCell> {
     let computed = computed_bytes(row).zip(fp32.and_then(computed_bytes)).and_then(|(bytes, base)| less(bytes, base));
     let held = match row.emulated {
         Some(true) => TableCell { mark: Some(notes.mark(EMULATED_MEMORY)), ..TableCell::dash() },
-        _ => TableCell::optional(reduction(group, row).map(percent)),
+        _ => TableCell::optional(memory_reduction(group, row).map(percent)),
     };
     vec![
         TableCell::new(&row.model),

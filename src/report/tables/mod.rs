@@ -6,6 +6,7 @@ pub mod cross_gpu;
 pub mod device;
 pub mod engines;
 pub mod environment;
+pub mod forwards;
 pub mod grid;
 pub mod headline;
 pub mod headroom;
@@ -14,7 +15,6 @@ pub mod machines;
 pub mod memory;
 pub mod noise;
 pub mod numerics;
-pub mod passes;
 pub mod quality;
 pub mod speedup;
 

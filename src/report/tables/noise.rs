@@ -1,10 +1,10 @@
 //! A/A tests: the same engine under two names.
 
-use crate::report::claims::describe;
-use crate::report::data::Data;
-use crate::report::noise::floors;
-use crate::report::numbers;
+use crate::analysis::facts;
+use crate::analysis::noise::floors;
+use crate::numbers;
 use crate::report::table::{Heading, Note, Table, TableCell};
+use crate::results::data::Data;
 use crate::store::schema::ResultRow;
 
 const SLUG: &str = "noise-floor";
@@ -41,7 +41,10 @@ pub fn noise_floor(data: &Data) -> Table {
             ratio(f64::max),
             format!("±{}", numbers::percent(found.typical)).into(),
             format!("±{}", numbers::percent(found.floor)).into(),
-            TableCell { source: Some(found.worst.id.clone()), ..TableCell::new(describe::configuration(found.worst)) },
+            TableCell {
+                source: Some(found.worst.id.clone()),
+                ..TableCell::new(facts::configuration_label(found.worst))
+            },
         ]);
     }
     for text in [

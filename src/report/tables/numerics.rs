@@ -1,11 +1,14 @@
 //! Agreement with the FP32 reference: the worst over all shapes, and shape by shape.
 
 use super::grid::{Cells, Grid};
+use crate::analysis::facts::has_nan;
+use crate::analysis::facts::nonfinite_share;
 use crate::manifest::schema::Tolerance;
-use crate::report::data::{Data, series, total};
-use crate::report::numbers;
+use crate::numbers;
+use crate::record::Status;
 use crate::report::table::{Heading, Notes, Table, TableCell};
-use crate::store::schema::{ResultRow, Status};
+use crate::results::data::{Data, series, total};
+use crate::store::schema::ResultRow;
 
 /// One table over all models, inputs and series: the worst value over the measured shapes.
 pub fn worst(data: &Data) -> Table {
@@ -68,22 +71,6 @@ fn shape_cell(row: &ResultRow, notes: &mut Notes) -> TableCell {
         Some(cosine) => TableCell::new(numbers::magnitude(numbers::cosine_distance(cosine))),
         None => TableCell { mark: Some(notes.mark(&no_comparison(row))), ..TableCell::dash() },
     }
-}
-
-/// Whether the compared pass, or any other that was examined, has NaN in its output.
-pub fn has_nan(row: &ResultRow) -> bool {
-    [row.nan_count, row.nan_forwards].into_iter().flatten().any(|count| count > 0)
-}
-
-/// The same of infinities.
-pub fn has_infinity(row: &ResultRow) -> bool {
-    [row.inf_count, row.inf_forwards].into_iter().flatten().any(|count| count > 0)
-}
-
-/// NaN and infinities among the output's elements.
-pub fn nonfinite_share(row: &ResultRow) -> Option<f64> {
-    let (bad, all) = (row.nan_count? + row.inf_count?, row.output_elements?);
-    (all > 0).then(|| bad as f64 / all as f64)
 }
 
 fn no_comparison(row: &ResultRow) -> String {

@@ -1,9 +1,12 @@
 //! Task quality: SST-2 accuracy with its interval, paired flips and their test against FP32; perplexity.
 
-use crate::report::data::{Data, Group, distinct, series, shape};
-use crate::report::numbers;
+use crate::analysis::facts::flipped;
+use crate::analysis::facts::flips;
+use crate::numbers;
+use crate::report::sentences::quality::mcnemar_p;
 use crate::report::table::{Heading, Note, Table, TableCell};
-use crate::stats::{clopper_pearson, mcnemar};
+use crate::results::data::{Data, Group, distinct, series, shape};
+use crate::stats::clopper_pearson;
 use crate::store::schema::ResultRow;
 
 /// One table over everything that was scored.
@@ -98,13 +101,6 @@ fn cells(group: &Group, row: &ResultRow) -> Vec<TableCell> {
     )
 }
 
-/// The p-value of McNemar's exact test between two rows' answers.
-pub fn mcnemar_p(base: &ResultRow, row: &ResultRow) -> Option<String> {
-    let (base_alone, row_alone) = discordant(base, row)?;
-    let p = mcnemar(base_alone, row_alone)?;
-    Some(if p < 1e-3 { numbers::scientific(p) } else { numbers::fixed(p, 3) })
-}
-
 /// Perplexity of language models on text.
 pub fn perplexity(data: &Data) -> Table {
     let caption = "Perplexity of language models on text, and how it differs from FP32 of the same backend and shape.";
@@ -151,60 +147,4 @@ fn accuracy_cell(row: &ResultRow) -> TableCell {
     let interval = interval.map(|interval| (interval.low * 100.0, interval.high * 100.0));
     let detail = interval.map(|(low, high)| format!("[{}, {}]", numbers::fixed(low, 1), numbers::fixed(high, 1)));
     TableCell { text: format!("{} %", numbers::fixed(accuracy * 100.0, 2)), detail, ..TableCell::default() }
-}
-
-/// How many sentences two rows give different labels.
-pub fn flips(base: &ResultRow, row: &ResultRow) -> Option<usize> {
-    Some(flipped(base, row)?.len())
-}
-
-/// Those sentences, numbered from 1 in the order of the file, with the base's answer and the row's.
-fn flipped(base: &ResultRow, row: &ResultRow) -> Option<Vec<(usize, char, char)>> {
-    let (a, b) = (base.task_predictions.as_ref()?, row.task_predictions.as_ref()?);
-    let answers = || a.chars().zip(b.chars()).enumerate().map(|(index, (base, row))| (index + 1, base, row));
-    (a.len() == b.len()).then(|| answers().filter(|(_, base, row)| base != row).collect())
-}
-
-/// Sentences that only the base, and that only the row answers rightly. Of two different answers out of two classes one
-/// is right, so the flips and the two counts of right answers fix both numbers; `None` where a flip has an answer that is
-/// neither class.
-fn discordant(base: &ResultRow, row: &ResultRow) -> Option<(u64, u64)> {
-    let (a, b) = (base.task_predictions.as_ref()?, row.task_predictions.as_ref()?);
-    let classes = |(x, y): (u8, u8)| x == y || (matches!(x, b'0' | b'1') && matches!(y, b'0' | b'1'));
-    if base.task_total != row.task_total || !a.bytes().zip(b.bytes()).all(classes) {
-        return None;
-    }
-    let flips = flips(base, row)? as u64;
-    // b + c = flips and c - b = right(row) - right(base).
-    let twice_gained = (flips + row.task_correct?).checked_sub(base.task_correct?)?;
-    let gained = Some(twice_gained / 2).filter(|gained| twice_gained % 2 == 0 && *gained <= flips)?;
-    Some((flips - gained, gained))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(answers: &str, labels: &str) -> ResultRow {
-        let right = answers.bytes().zip(labels.bytes()).filter(|(answer, label)| answer == label).count();
-        ResultRow {
-            task_predictions: Some(answers.to_owned()),
-            task_correct: Some(right as u64),
-            task_total: Some(labels.len() as u64),
-            ..ResultRow::default()
-        }
-    }
-
-    #[test]
-    fn counts_of_right_answers_tell_who_is_right_where_answers_differ() {
-        let labels = "0110100111";
-        let count = |a: &str, b: &str| discordant(&row(a, labels), &row(b, labels));
-        assert_eq!(count("0110100111", "0110100111"), Some((0, 0)));
-        assert_eq!(count("0110100111", "1010100111"), Some((2, 0)));
-        assert_eq!(count("1110100111", "0110100110"), Some((1, 1)));
-        assert_eq!(count("1001000111", "0110100111"), Some((0, 5)));
-        assert_eq!(count("0110100111", "?110100111"), None, "no answer is neither right nor of the other class");
-        assert_eq!(count("?110100111", "?110100110"), Some((1, 0)));
-        assert_eq!(discordant(&row("01", "01"), &row("010", "010")), None);
-    }
 }

@@ -2,12 +2,13 @@
 //! out.
 
 use super::grid::{Cells, Grid};
-use crate::backend::BackendKind;
-use crate::report::data::{Data, Group, Series, distinct, series, speedup, timed};
-use crate::report::disturbances::Disturbance;
-use crate::report::noise;
-use crate::report::numbers;
+use crate::analysis::disturbances::Disturbance;
+use crate::analysis::pairs::speedup;
+use crate::engine::BackendKind;
+use crate::numbers;
+use crate::report::sentences;
 use crate::report::table::{Note, Notes, Table, TableCell};
+use crate::results::data::{Data, Group, Series, distinct, series, timed};
 use crate::store::schema::ResultRow;
 
 const OVER_CPU: Grid = Grid { slug: "speedup", title: "Speed-up", unit: "", cells: Cells::Detail, about_time: false };
@@ -68,7 +69,7 @@ pub fn over_fp32(data: &Data) -> Vec<Table> {
             let table = Table::new(OVER_FP32.slug_of(group, &columns), caption, vec![]);
             let cell = |row: &ResultRow, notes: &mut Notes| ratio_cell(group, &series(row).fp32(), row, notes);
             let mut table = OVER_FP32.grid(table, group, &columns.series, &cell);
-            table.notes.extend(noise::note(data, &backends(columns.series.iter())));
+            table.notes.extend(sentences::noise::note(data, &backends(columns.series.iter())));
             tables.push(table);
         }
     }
@@ -103,7 +104,7 @@ fn cpu_tables(data: &Data, group: &Group) -> Vec<Table> {
             let mut table =
                 OVER_CPU.grid(table, group, &columns.series, &|row, notes| ratio_cell(group, &baseline, row, notes));
             table.notes.insert(0, Note { mark: String::new(), text: baseline_note(data, group, &baseline) });
-            table.notes.extend(noise::note(data, &backends(columns.series.iter().chain([&baseline]))));
+            table.notes.extend(sentences::noise::note(data, &backends(columns.series.iter().chain([&baseline]))));
             table
         })
         .collect()

@@ -5,8 +5,8 @@ use std::io::Write;
 use std::path::Path;
 
 use super::{Contents, DAMAGED_FILE, Header, JOURNAL_VERSION, JournalError, OnDamage, decode, encode};
-use crate::store::record::Record;
-use crate::store::replace::replace;
+use crate::files::replace;
+use crate::record::Record;
 
 /// One line as it was understood.
 enum Line {
@@ -166,7 +166,7 @@ mod tests {
     use super::super::{JOURNAL_FILE, Journal, Opened, read};
     use super::*;
     use crate::plan::ConfigurationId;
-    use crate::store::record::{Failure, FailureKind, Outcome};
+    use crate::record::{Failure, FailureKind, Outcome};
 
     fn header() -> Header {
         Header {

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::norm::{self, Partials};
 use super::{Call, KernelCall, MapSpec, ProductCall, Site, assertion, stepwise};
-use crate::backend::BackendError;
 use crate::backend::cuda::catalogue::{Instance, Source};
 use crate::backend::cuda::element::Element;
 use crate::backend::cuda::error::execution;
@@ -13,6 +12,7 @@ use crate::backend::cuda::matmul::{Algorithm, LtEnding, MatmulAddresses, MatmulS
 use crate::backend::cuda::stage::{
     Accumulator, Elementwise, Epilogue, Function, LayerNorm, Linear, Outputs, Stage, Stages,
 };
+use crate::engine::BackendError;
 use crate::graph::{Format, Gelu};
 
 /// Which kernel computes a linear layer.

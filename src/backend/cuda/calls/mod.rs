@@ -19,7 +19,7 @@ use super::error::execution;
 use super::launch::{Arguments, Grid};
 use super::matmul::{Algorithm, MatmulAddresses, MatmulSpec};
 use super::stage::{Stage, Stages, TensorId, WeightKey};
-use crate::backend::BackendError;
+use crate::engine::BackendError;
 
 /// A tensor map to be made: rows of 16-bit elements, fetched in boxes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,7 +222,7 @@ mod tests {
     use super::super::{arena::lay_out, catalogue::unit};
     use super::*;
     use crate::graph::{PrecisionPolicy, Preset, ReductionOrder, Shape};
-    use crate::manifest::schema::Architecture as ModelName;
+    use crate::model::Architecture as ModelName;
     use crate::model::architecture_graph;
 
     const SHAPES: [(usize, usize); 6] = [(1, 7), (1, 32), (1, 128), (3, 33), (8, 128), (32, 512)];

@@ -1,12 +1,12 @@
 //! Calls of the layer norm and embedding kernels: the fused ones where the policy computes in FP32, else stepwise.
 
 use super::{Call, KernelCall, Site, stepwise};
-use crate::backend::BackendError;
 use crate::backend::cuda::catalogue::{Instance, Source};
 use crate::backend::cuda::element::Element;
 use crate::backend::cuda::error::execution;
 use crate::backend::cuda::launch::{Arguments, Grid};
 use crate::backend::cuda::stage::{Embedding, LayerNorm, Norm, Stages, TensorId, WeightKey};
+use crate::engine::BackendError;
 use crate::graph::Format;
 
 /// The fused kernels take rows of a multiple of so many elements.

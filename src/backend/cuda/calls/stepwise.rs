@@ -1,7 +1,6 @@
 //! Calls of the kernels that round after every step, and of the products over materialised scores.
 
 use super::{Call, KernelCall, ProductCall, Site};
-use crate::backend::BackendError;
 use crate::backend::cuda::catalogue::{Instance, Source};
 use crate::backend::cuda::element::Element;
 use crate::backend::cuda::launch::{Arguments, Grid};
@@ -9,6 +8,7 @@ use crate::backend::cuda::matmul::{LtEnding, MatmulAddresses, MatmulSpec};
 use crate::backend::cuda::stage::{
     AttentionShape, Elementwise, Embedding, Function, HeadProduct, LayerNorm, Outputs, Select, Softmax, TensorId,
 };
+use crate::engine::BackendError;
 use crate::graph::{Format, Gelu, Mask, ReductionOrder, Token};
 
 /// Threads of every block; `BLOCK` in the source.

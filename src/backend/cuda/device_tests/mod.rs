@@ -20,10 +20,10 @@ use super::memory::{DeviceMemory, spans_taken};
 use super::stage::{Attention, Epilogue, LayerNorm, Linear, Stage, Stages, Tensor, TensorId, WeightKey};
 use super::tune::library_algorithms;
 use super::weights::DeviceWeights;
-use crate::backend::{Backend, BackendError, BuildRequest};
+use crate::engine::{Backend, BackendError, BuildRequest};
 use crate::graph::{PrecisionPolicy, Preset, Shape};
 use crate::input::Batch;
-use crate::manifest::schema::{Architecture, ModelSource};
+use crate::model::{Architecture, ModelSource};
 use crate::model::{Head, Model};
 use reference::{Reference, WEIGHT_SCALE, number};
 

@@ -2,9 +2,9 @@
 
 use super::fusion::computes_in_fp32;
 use super::{COLUMNS, Lowering};
-use crate::backend::BackendError;
 use crate::backend::cuda::element::Element;
 use crate::backend::cuda::stage::{Attention, AttentionShape, HeadProduct, Operand, Softmax, Stage, TensorId};
+use crate::engine::BackendError;
 use crate::graph::{Format, OpKind, ValueId};
 
 /// Head sizes of the fused kernel.

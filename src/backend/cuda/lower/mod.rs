@@ -18,7 +18,7 @@ use super::stage::{
     Accumulator, Elementwise, Embedding, Epilogue, Function, LayerNorm, Linear, Norm, Outputs, Select, Stage, Stages,
     Tensor, TensorId, WeightKey,
 };
-use crate::backend::{BackendError, BackendKind};
+use crate::engine::{BackendError, BackendKind};
 use crate::graph::{Format, Graph, Op, OpKind, ParamId, PrecisionPolicy, Rounding, Shape, Token, ValueId, ValueShape};
 use check::check;
 

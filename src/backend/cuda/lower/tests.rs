@@ -9,7 +9,7 @@ use crate::backend::cuda::compile::Architecture;
 use crate::backend::cuda::element::Element;
 use crate::backend::cuda::stage::{Stage, Stages, WeightKey};
 use crate::graph::{Format, Graph, OpClass, PrecisionPolicy, Preset, Rounding, Shape};
-use crate::manifest::schema::Architecture as ModelName;
+use crate::model::Architecture as ModelName;
 use crate::model::{ModelConfig, architecture_graph, build_graph};
 
 fn narrow_or_wide() -> [Format; 3] {

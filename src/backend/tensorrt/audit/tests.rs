@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::graph::{OpClass, Preset, ReductionOrder};
-use crate::manifest::schema::Architecture;
+use crate::model::Architecture;
 use crate::model::architecture_graph;
 
 const SHAPE: Shape = Shape { batch: 2, sequence: 8 };

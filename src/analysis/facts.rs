@@ -1,0 +1,111 @@
+//! What one row says, or two rows of one input: labels, sizes, what failed, which answers differ.
+
+use crate::store::schema::ResultRow;
+
+/// `cuda hybrid, bert-base 8×128 random`
+pub fn configuration_label(row: &ResultRow) -> String {
+    format!("{} {}, {}", row.backend, row.precision, site_label(row))
+}
+
+/// `bert-base 8×128 random`: what was computed, whoever computed it.
+pub fn site_label(row: &ResultRow) -> String {
+    format!("{} {}×{} {}", row.model, row.batch_size, row.sequence_length, row.input)
+}
+
+/// The library that executed a row's engine or, where it was built and not executed, that built it.
+pub fn engine_library(row: &ResultRow) -> Option<String> {
+    row.engine_library.clone().or_else(|| row.builder.clone())
+}
+
+/// Median latency with its interval, where the row has both ends.
+pub fn latency_interval(row: &ResultRow) -> Option<(f64, f64)> {
+    row.latency_p50_low_ms.zip(row.latency_p50_high_ms)
+}
+
+/// Whether the row's weights were drawn, not trained.
+pub fn has_random_weights(row: &ResultRow) -> bool {
+    row.model_provenance.as_ref().is_some_and(|provenance| provenance.starts_with("random weights"))
+}
+
+/// Sum of the tensors in the policy's formats.
+pub fn computed_bytes(row: &ResultRow) -> Option<u64> {
+    Some(row.policy_weights_bytes?.saturating_add(row.policy_activations_bytes?))
+}
+
+/// What the engine holds: weights, activations, and scratch as far as it knows it. `None` of one without an account.
+pub fn engine_bytes(row: &ResultRow) -> Option<u64> {
+    let parts = [row.weights_bytes?, row.activations_bytes?, row.workspace_bytes.unwrap_or(0)];
+    Some(parts.into_iter().fold(0, u64::saturating_add))
+}
+
+/// Whether the compared pass, or any other that was examined, has NaN in its output.
+pub fn has_nan(row: &ResultRow) -> bool {
+    [row.nan_count, row.nan_forwards].into_iter().flatten().any(|count| count > 0)
+}
+
+/// The same of infinities.
+pub fn has_infinity(row: &ResultRow) -> bool {
+    [row.inf_count, row.inf_forwards].into_iter().flatten().any(|count| count > 0)
+}
+
+/// NaN and infinities among the output's elements.
+pub fn nonfinite_share(row: &ResultRow) -> Option<f64> {
+    let (bad, all) = (row.nan_count? + row.inf_count?, row.output_elements?);
+    (all > 0).then(|| bad as f64 / all as f64)
+}
+
+/// How many sentences two rows give different labels.
+pub fn flips(base: &ResultRow, row: &ResultRow) -> Option<usize> {
+    Some(flipped(base, row)?.len())
+}
+
+/// Those sentences, numbered from 1 in the order of the file, with the base's answer and the row's.
+pub fn flipped(base: &ResultRow, row: &ResultRow) -> Option<Vec<(usize, char, char)>> {
+    let (a, b) = (base.task_predictions.as_ref()?, row.task_predictions.as_ref()?);
+    let answers = || a.chars().zip(b.chars()).enumerate().map(|(index, (base, row))| (index + 1, base, row));
+    (a.len() == b.len()).then(|| answers().filter(|(_, base, row)| base != row).collect())
+}
+
+/// Sentences that only the base, and that only the row answers rightly. Of two different answers out of two classes one
+/// is right, so the flips and the two counts of right answers fix both numbers; `None` where a flip has an answer that is
+/// neither class.
+pub fn discordant(base: &ResultRow, row: &ResultRow) -> Option<(u64, u64)> {
+    let (a, b) = (base.task_predictions.as_ref()?, row.task_predictions.as_ref()?);
+    let classes = |(x, y): (u8, u8)| x == y || (matches!(x, b'0' | b'1') && matches!(y, b'0' | b'1'));
+    if base.task_total != row.task_total || !a.bytes().zip(b.bytes()).all(classes) {
+        return None;
+    }
+    let flips = flips(base, row)? as u64;
+    // b + c = flips and c - b = right(row) - right(base).
+    let twice_gained = (flips + row.task_correct?).checked_sub(base.task_correct?)?;
+    let gained = Some(twice_gained / 2).filter(|gained| twice_gained % 2 == 0 && *gained <= flips)?;
+    Some((flips - gained, gained))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(answers: &str, labels: &str) -> ResultRow {
+        let right = answers.bytes().zip(labels.bytes()).filter(|(answer, label)| answer == label).count();
+        ResultRow {
+            task_predictions: Some(answers.to_owned()),
+            task_correct: Some(right as u64),
+            task_total: Some(labels.len() as u64),
+            ..ResultRow::default()
+        }
+    }
+
+    #[test]
+    fn counts_of_right_answers_tell_who_is_right_where_answers_differ() {
+        let labels = "0110100111";
+        let count = |a: &str, b: &str| discordant(&row(a, labels), &row(b, labels));
+        assert_eq!(count("0110100111", "0110100111"), Some((0, 0)));
+        assert_eq!(count("0110100111", "1010100111"), Some((2, 0)));
+        assert_eq!(count("1110100111", "0110100110"), Some((1, 1)));
+        assert_eq!(count("1001000111", "0110100111"), Some((0, 5)));
+        assert_eq!(count("0110100111", "?110100111"), None, "no answer is neither right nor of the other class");
+        assert_eq!(count("?110100111", "?110100110"), Some((1, 0)));
+        assert_eq!(discordant(&row("01", "01"), &row("010", "010")), None);
+    }
+}

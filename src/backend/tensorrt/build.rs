@@ -1,0 +1,211 @@
+//! Ahead of time: a model, a policy and a target in, a serialised engine out. Needs no GPU with TensorRT-RTX.
+
+use std::fmt;
+use std::ops::Deref;
+use std::time::Instant;
+
+use tempfile::TempDir;
+use trtx::host_memory::HostMemory;
+
+use super::compile::{BuildOptions, Compiled, Job, compile};
+use super::library::{Library, execution, unavailable};
+use super::network::Source;
+use super::progress::Cancel;
+use super::target;
+use crate::backend::cuda::device;
+use crate::digest::sha256;
+use crate::engine::checks::export_failed;
+use crate::engine::{BackendError, BackendKind, BuildReport, ProgressSink, Target};
+use crate::graph::PrecisionPolicy;
+use crate::model::Model;
+use crate::onnx::{Export, ExportError, Extent};
+
+/// What to build.
+#[derive(Debug, Clone)]
+pub struct AheadRequest<'a> {
+    /// Graph and weights.
+    pub model: &'a Model,
+    /// Precision policy.
+    pub policy: &'a PrecisionPolicy,
+    /// One shape, or a range of them in one engine.
+    pub extent: Extent,
+    /// GPU generation.
+    pub target: Target,
+    /// What else the builder is told.
+    pub options: BuildOptions,
+    /// Who wants to know how far it has come.
+    pub progress: ProgressSink,
+    /// Stops it.
+    pub cancel: Cancel,
+}
+
+/// A serialised engine. Deserialising one runs what is in it: do so with bytes whose origin is known.
+pub struct SerialisedEngine(Bytes);
+
+enum Bytes {
+    /// As the builder left them.
+    Library(HostMemory<'static>),
+    /// As they were read.
+    Own(Vec<u8>),
+}
+
+impl From<Vec<u8>> for SerialisedEngine {
+    fn from(bytes: Vec<u8>) -> Self {
+        SerialisedEngine(Bytes::Own(bytes))
+    }
+}
+
+impl Deref for SerialisedEngine {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Bytes::Library(memory) => memory,
+            Bytes::Own(bytes) => bytes,
+        }
+    }
+}
+
+impl fmt::Debug for SerialisedEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SerialisedEngine({} bytes)", self.len())
+    }
+}
+
+/// Exports, parses, audits and builds.
+///
+/// # Errors
+/// [`BackendError::Unavailable`] without the library or for a target that cannot be built for here,
+/// [`BackendError::Inputs`] for an extent that does not fit the model, [`BackendError::Execution`] with the audit's finding
+/// or the library's own words.
+pub fn build_ahead(request: &AheadRequest<'_>) -> Result<(SerialisedEngine, BuildReport), BackendError> {
+    build_export(Library::get()?, request, &request.export()?)
+}
+
+impl<'a> AheadRequest<'a> {
+    /// A build that nobody watches or stops, with the library's own limits.
+    pub fn new(model: &'a Model, policy: &'a PrecisionPolicy, extent: Extent, target: Target) -> Self {
+        let (options, progress, cancel) = Default::default();
+        AheadRequest { model, policy, extent, target, options, progress, cancel }
+    }
+
+    /// The graph as the parser will read it.
+    ///
+    /// # Errors
+    /// [`BackendError`] when policy, extent and model do not fit together.
+    pub(super) fn export(&self) -> Result<Export<'a>, BackendError> {
+        Export::new(self.model, self.policy, self.extent).map_err(failed)
+    }
+}
+
+/// Parses, audits and builds what has been exported, for a target that can be built for here. The audit compares with
+/// `request`, not with the export.
+///
+/// # Errors
+/// As [`build_ahead`].
+pub(super) fn build_export(
+    library: &'static Library,
+    request: &AheadRequest<'_>,
+    export: &Export<'_>,
+) -> Result<(SerialisedEngine, BuildReport), BackendError> {
+    target::buildable(request.target, device::capability()).map_err(unavailable)?;
+    let start = Instant::now();
+    // A file above protobuf's limit is read by the parser as long as it lives.
+    let (source, _folder) = source(export)?;
+    let export_s = start.elapsed().as_secs_f64();
+    let job = Job {
+        graph: &request.model.graph,
+        policy: request.policy,
+        extent: request.extent,
+        output: export.output_name(),
+        target: request.target,
+        options: request.options,
+        progress: request.progress.clone(),
+        cancel: request.cancel.clone(),
+    };
+    let Compiled { engine, audit, parse_s, compile_s } = compile(library, source, &job)?;
+    let report = BuildReport {
+        builder: Some(library.version.clone()),
+        target: Some(request.target),
+        export_s: Some(export_s),
+        parse_s: Some(parse_s),
+        compile_s: Some(compile_s),
+        engine_bytes: Some(engine.len() as u64),
+        engine_sha256: Some(sha256(&engine)),
+        engine_cached: Some(false),
+        flops_by_format: audit.flops_by_format,
+        ..BuildReport::default()
+    };
+    Ok((SerialisedEngine(Bytes::Library(engine)), report))
+}
+
+/// The export in memory, or in a temporary folder where it is too large for one message.
+fn source(export: &Export<'_>) -> Result<(Source, Option<TempDir>), BackendError> {
+    match export.bytes() {
+        Ok(bytes) => Ok((Source::Bytes(bytes), None)),
+        Err(ExportError::TooLarge { .. }) => {
+            let refused = |error: std::io::Error| execution(format!("temporary folder for the ONNX model: {error}"));
+            let folder = tempfile::tempdir().map_err(refused)?;
+            let path = folder.path().join("model.onnx");
+            export.write(&path).map_err(failed)?;
+            Ok((Source::File(path), Some(folder)))
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn failed(error: ExportError) -> BackendError {
+    export_failed(BackendKind::TensorRt, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::graph::{Preset, Shape};
+    use crate::model::Head;
+    use crate::model::{Architecture, ModelSource};
+
+    /// What the parser reads is judged, whatever the request says it should be.
+    #[test]
+    fn an_export_under_another_policy_fails_the_audit_and_is_not_built() {
+        let library = match Library::get() {
+            Ok(library) => library,
+            Err(reason) => return eprintln!("skipped: {reason}"),
+        };
+        let extent = Extent::Static(Shape { batch: 1, sequence: 8 });
+        for architecture in [Architecture::BertTiny, Architecture::Gpt2Tiny] {
+            let source = ModelSource::Random { seed: 3, architecture };
+            let model = Model::open("tiny", &source, Path::new("."), Head::Natural).unwrap();
+            for (written, asked) in Preset::ALL.into_iter().flat_map(|a| Preset::ALL.map(|b| (a, b))) {
+                // FP32 and TF32 are the same graph: the difference is the builder's flag, which follows what is asked.
+                let same = |preset| if preset == Preset::Tf32 { Preset::Fp32 } else { preset };
+                if same(written) == same(asked) {
+                    continue;
+                }
+                let (written, asked) = (PrecisionPolicy::preset(written), PrecisionPolicy::preset(asked));
+                let export = AheadRequest::new(&model, &written, extent, Target::Sm80).export().unwrap();
+                let request = AheadRequest::new(&model, &asked, extent, Target::Sm80);
+                let error = build_export(library, &request, &export).unwrap_err().to_string();
+                let expected = format!("precision audit: asked `{}`, got ", asked.name);
+                assert!(error.contains(&expected), "{} as {}: {error}", written.name, asked.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_cancelled_build_stops_at_the_next_step_and_says_so() {
+        if let Err(reason) = Library::get() {
+            return eprintln!("skipped: {reason}");
+        }
+        let source = ModelSource::Random { seed: 3, architecture: Architecture::BertTiny };
+        let model = Model::open("tiny", &source, Path::new("."), Head::Natural).unwrap();
+        let policy = PrecisionPolicy::preset(Preset::Hybrid);
+        let extent = Extent::Static(Shape { batch: 1, sequence: 8 });
+        let request = AheadRequest::new(&model, &policy, extent, Target::Sm80);
+        request.cancel.cancel();
+        let error = build_ahead(&request).unwrap_err();
+        assert_eq!(error.to_string(), "tensorrt failed: the build was stopped");
+    }
+}

@@ -1,0 +1,121 @@
+//! An engine's place in the cache: itself, the layers its inspector lists, and the device code compiled for it.
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
+
+use super::build::{AheadRequest, SerialisedEngine, build_export};
+use super::library::Library;
+use super::target;
+use crate::backend::cuda::device::Device;
+use crate::cache::{CacheError, CachedEngine, EngineCache, EngineKey, KeyParts, Lookup, Stored};
+use crate::digest::sha256;
+use crate::engine::{BackendError, BuildReport};
+use crate::onnx::Export;
+
+/// What the engine's inspector wrote, beside the engine.
+const LAYERS_FILE: &str = "layers.json";
+
+/// Where the engine of one request is kept, for one device.
+#[derive(Debug)]
+pub(super) struct Kept {
+    cache: EngineCache,
+    key: EngineKey,
+    /// Name of the file of compiled device code: another one for every GPU and driver.
+    code_file: String,
+}
+
+/// Digits of a GPU's digest in a file name.
+const GPU_DIGITS: usize = 16;
+
+impl Kept {
+    /// The engine of `request`, whose graph `export` is, from the cache, verified, or built and put there. The cache is a
+    /// convenience: where it fails, a line on standard error says so, and the engine is built without it.
+    ///
+    /// # Errors
+    /// [`BackendError`] of the build.
+    pub fn obtain(
+        library: &'static Library,
+        device: &Device,
+        request: &AheadRequest<'_>,
+        export: &Export<'_>,
+    ) -> Result<(SerialisedEngine, BuildReport, Option<Kept>), BackendError> {
+        let kept = Kept::open(library, device, request, &export.digest()).map_err(note).ok();
+        if let Some((engine, report)) = kept.as_ref().and_then(Kept::find) {
+            return Ok((engine, report, kept));
+        }
+        let (engine, report) = build_export(library, request, export)?;
+        if let Some(kept) = &kept {
+            kept.noted(kept.cache.store(&kept.key, &engine, &report));
+        }
+        Ok((engine, report, kept))
+    }
+
+    fn open(
+        library: &Library,
+        device: &Device,
+        request: &AheadRequest<'_>,
+        graph_sha256: &str,
+    ) -> Result<Kept, CacheError> {
+        let gpu = device.identity();
+        let extent = format!("{}x{}", request.extent.batch(), request.extent.sequence());
+        let target = target::identity(request.target, &device.describe());
+        let key = EngineKey::new(&KeyParts {
+            graph_sha256,
+            weights: &request.model.weights_identity(),
+            model: &request.model.name,
+            policy: request.policy,
+            extent: &extent,
+            target: &target,
+            library: &library.version,
+            options: request.options.describe(request.policy),
+        });
+        let code_file = format!("runtime-{}.bin", &sha256(gpu.as_bytes())[..GPU_DIGITS]);
+        Ok(Kept { cache: EngineCache::open(&EngineCache::default_folder())?, key, code_file })
+    }
+
+    fn find(&self) -> Option<(SerialisedEngine, BuildReport)> {
+        let found = self.usable(self.cache.lookup::<BuildReport>(&self.key))?;
+        let CachedEngine { engine, metadata } = found;
+        Some((engine.into(), BuildReport { engine_cached: Some(true), ..metadata }))
+    }
+
+    /// Device code that an earlier process compiled on a GPU like this.
+    pub fn code(&self) -> Option<Vec<u8>> {
+        self.usable(self.cache.attached(&self.key, &self.code_file))
+    }
+
+    /// Keeps device code for the next process.
+    pub fn keep_code(&self, code: &[u8]) {
+        self.noted(self.cache.attach(&self.key, &self.code_file, code));
+    }
+
+    /// Keeps what the inspector wrote.
+    pub fn keep_layers(&self, json: &str) {
+        self.noted(self.cache.attach(&self.key, LAYERS_FILE, json.as_bytes()));
+    }
+
+    /// What was looked for, if it is there and sound.
+    fn usable<T>(&self, found: Result<Lookup<T>, CacheError>) -> Option<T> {
+        match found.map_err(note).ok()? {
+            Lookup::Hit(found) => Some(found),
+            Lookup::Miss => None,
+            Lookup::Damaged { reason } => {
+                note(format_args!("{}, built anew: {reason}", self.cache.folder().join(self.key.digest()).display()));
+                None
+            }
+        }
+    }
+
+    fn noted(&self, stored: Result<Stored, CacheError>) {
+        match stored {
+            Ok(Stored::Kept { .. }) => {}
+            Ok(Stored::NotKept { reason }) => note(reason),
+            Err(error) => note(error),
+        }
+    }
+}
+
+/// A line for people; a closed standard error loses it and nothing else.
+fn note(reason: impl Display) {
+    let _ = writeln!(io::stderr(), "engine cache: {reason}");
+}

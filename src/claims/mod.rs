@@ -1,0 +1,59 @@
+//! Claims of the paper as checkable expressions over the results, and what these results say of them.
+
+pub mod describe;
+pub mod evaluate;
+pub mod evidence;
+pub mod experiments;
+pub mod interval;
+pub mod machines;
+pub mod print;
+pub mod query;
+pub mod read;
+pub mod schema;
+pub mod verdict;
+
+use std::path::Path;
+
+use crate::results::ResultsError;
+use crate::results::data::Data;
+use crate::results::machines::{Machine, machines as machines_of};
+use crate::results::study::Study;
+pub use print::{to_json, to_text};
+pub use read::ClaimsError;
+pub use schema::Claims;
+pub use verdict::{Outcome, Verdict};
+
+/// Judges every claim by the results in `dir`, in the order of the file; those of an artifact by all its experiments.
+///
+/// # Errors
+/// [`ResultsError`] when the folder cannot be read.
+pub fn verify(dir: &Path, claims: &Claims) -> Result<Vec<Verdict>, ResultsError> {
+    Ok(judge_study(&Study::read(dir)?, claims))
+}
+
+/// Judges every claim by the experiments of a study, each by itself; the repeat has no say.
+pub fn judge_study(study: &Study, claims: &Claims) -> Vec<Verdict> {
+    let all = std::iter::once(&study.main).chain(&study.others);
+    experiments::together(all.map(|data| (data.plan.name.clone(), judge(data, claims))).collect())
+}
+
+/// Judges every claim by results that were read already. Results of several machines are judged machine by machine: no
+/// ratio is made of two machines' times, and a claim about hardware is N/A-HARDWARE where the machine is another.
+pub fn judge(data: &Data, claims: &Claims) -> Vec<Verdict> {
+    let machines = machines_of(data);
+    let mut by_machine = machines.iter().map(|Machine { data, .. }| judge_machine(data, claims));
+    if machines.len() == 1 {
+        return by_machine.next().unwrap_or_default();
+    }
+    let mut by_machine: Vec<_> = by_machine.map(Vec::into_iter).collect();
+    let of_claim = |_: &schema::Claim| {
+        let verdicts: Vec<Verdict> = by_machine.iter_mut().filter_map(Iterator::next).collect();
+        machines::together(&machines, verdicts)
+    };
+    claims.claims.iter().filter_map(of_claim).collect()
+}
+
+fn judge_machine(data: &Data, claims: &Claims) -> Vec<Verdict> {
+    let results = evaluate::Results { data };
+    claims.claims.iter().map(|claim| verdict::judge(&results, claim)).collect()
+}

@@ -1,0 +1,326 @@
+//! `claims.yaml`, read strictly: one struct per mapping, unknown keys refused, errors with line and column.
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{BackendKind, DeviceKind};
+use crate::record::InputKind;
+
+/// The claims format this program reads.
+pub const CLAIMS_VERSION: u64 = 1;
+
+/// A claims file.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claims {
+    /// Format version.
+    pub schema: u64,
+    /// Where the sentences are from.
+    pub source: String,
+    /// The claims.
+    pub claims: Vec<Claim>,
+}
+
+/// A sentence of the paper and how to check it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// `C1`
+    pub id: String,
+    /// The paper's words.
+    pub sentence: String,
+    /// How the words were turned into the expression.
+    pub reading: String,
+    /// The paper's figure.
+    pub paper_value: String,
+    /// What it is about.
+    pub kind: Kind,
+    /// Whose rows may answer it.
+    pub scope: Scope,
+    /// Every one must hold.
+    pub checks: Vec<Check>,
+    /// Only rows of a run of `experiment` answer it.
+    #[serde(default)]
+    pub requires_experiment: bool,
+    /// Name of the manifest that yields the rows.
+    pub experiment: String,
+    /// What to run.
+    pub command: String,
+    /// What it takes.
+    pub hardware: String,
+    /// Backends whose rows answer it: those that this build lacks are named where no row does.
+    #[serde(default)]
+    pub backends: Vec<BackendKind>,
+}
+
+/// What a claim is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Latency, throughput, speed-up: emulated rows never answer.
+    Time,
+    /// Bytes: emulated rows never answer.
+    Memory,
+    /// Outputs.
+    Numerics,
+    /// Accuracy, perplexity.
+    Quality,
+    /// Number of configurations.
+    Count,
+}
+
+impl Kind {
+    /// Whether rows with emulated formats may answer.
+    pub fn admits_emulation(self) -> bool {
+        matches!(self, Kind::Numerics | Kind::Quality)
+    }
+}
+
+/// Whose rows may answer a claim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Every machine's.
+    AnyDevice,
+    /// Those of a machine with a GPU.
+    AnyGpu,
+    /// Those of a machine with a GPU whose name holds this text.
+    SameGpu(String),
+}
+
+/// An expression and the values it should have.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// What to compute.
+    pub expression: Expression,
+    /// What it should be.
+    pub expect: Expect,
+}
+
+/// A quantity over the results.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expression {
+    /// Numerator over denominator.
+    Ratio(Pairing),
+    /// 1 less numerator over denominator.
+    Reduction(Pairing),
+    /// Numerator less denominator.
+    Difference(Pairing),
+    /// One column over rows.
+    Aggregate(Aggregate),
+    /// Share of rows with an event.
+    Share(Share),
+    /// Number of measured rows.
+    Count(Count),
+}
+
+impl Check {
+    /// Whether one value that is large enough meets it, so that smaller ones elsewhere refute nothing: "up to 6x".
+    pub fn is_up_to(&self) -> bool {
+        let largest = match &self.expression {
+            Expression::Ratio(pairing) | Expression::Reduction(pairing) | Expression::Difference(pairing) => {
+                pairing.reduce == Reduce::Max
+            }
+            Expression::Aggregate(aggregate) => aggregate.reduce == Reduce::Max,
+            Expression::Share(_) => false,
+            Expression::Count(_) => true,
+        };
+        largest && self.expect.at_most.is_none() && self.expect.less_than.is_none()
+    }
+}
+
+impl Expression {
+    /// The filters of the rows it looks at.
+    pub fn filters(&self) -> Vec<&Filter> {
+        match self {
+            Expression::Ratio(pairing) | Expression::Reduction(pairing) | Expression::Difference(pairing) => {
+                vec![&pairing.numerator, &pairing.denominator]
+            }
+            Expression::Aggregate(aggregate) => vec![&aggregate.filter],
+            Expression::Share(share) => vec![&share.filter],
+            Expression::Count(count) => vec![&count.filter],
+        }
+    }
+}
+
+/// Rows of two kinds, joined.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pairing {
+    /// The column of both.
+    pub of: Quantity,
+    /// Rows of the first kind.
+    pub numerator: Filter,
+    /// Rows of the second kind.
+    pub denominator: Filter,
+    /// Columns in which a pair agrees.
+    pub joined_by: Vec<Key>,
+    /// How many pairs become one value.
+    pub reduce: Reduce,
+}
+
+/// One column over rows.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Aggregate {
+    /// The column.
+    pub of: Quantity,
+    /// Which rows.
+    #[serde(rename = "where")]
+    pub filter: Filter,
+    /// How many rows become one value.
+    pub reduce: Reduce,
+}
+
+/// Share of rows with an event.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Share {
+    /// The event.
+    pub event: Event,
+    /// Which rows.
+    #[serde(rename = "where")]
+    pub filter: Filter,
+    /// Rows that must have the event for its absence to mean anything: what is said to be eliminated must be there.
+    #[serde(default)]
+    pub eliminated_from: Option<Counterpart>,
+}
+
+/// Rows that others are set against.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counterpart {
+    /// Which rows.
+    #[serde(rename = "where")]
+    pub filter: Filter,
+    /// Columns in which a pair agrees.
+    pub joined_by: Vec<Key>,
+}
+
+/// Number of measured rows.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Count {
+    /// Which rows.
+    #[serde(rename = "where")]
+    pub filter: Filter,
+}
+
+/// A numeric column, stored or computed from stored ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quantity {
+    /// Median latency.
+    LatencyP50Ms,
+    /// What the engine holds: weights, activations and scratch, as far as it knows them.
+    EngineMemoryBytes,
+    /// Peak resident memory of the worker process.
+    ProcessPeakBytes,
+    /// Smallest cosine.
+    CosineMin,
+    /// Largest absolute error.
+    MaxAbsError,
+    /// Relative L2 error.
+    RelativeL2Error,
+    /// NaN among the output's elements.
+    NanShare,
+    /// Forward passes with NaN in the output among those examined.
+    NanRate,
+    /// Task accuracy.
+    TaskAccuracy,
+    /// Perplexity.
+    Perplexity,
+}
+
+/// Something that happened in a configuration or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// At least one NaN in the output.
+    Nan,
+    /// At least one NaN or infinity in the output.
+    NonFinite,
+}
+
+/// A column rows are joined by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Key {
+    /// Backend.
+    Backend,
+    /// Model name.
+    Model,
+    /// Policy name.
+    Precision,
+    /// Batch size.
+    BatchSize,
+    /// Sequence length.
+    SequenceLength,
+    /// Input name.
+    Input,
+}
+
+/// How several values become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reduce {
+    /// Largest.
+    Max,
+    /// Smallest.
+    Min,
+    /// Middle (the lower of two, so that it is one of the values).
+    Median,
+    /// Every one must meet the expectation.
+    Each,
+}
+
+/// Rows whose columns hold one of the given values; an empty list admits all.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Filter {
+    /// Backends.
+    pub backend: Vec<BackendKind>,
+    /// Devices.
+    pub device: Vec<DeviceKind>,
+    /// Model names.
+    pub model: Vec<String>,
+    /// Policy names.
+    pub precision: Vec<String>,
+    /// Batch sizes.
+    pub batch_size: Vec<u64>,
+    /// Sequence lengths.
+    pub sequence_length: Vec<u64>,
+    /// Input names.
+    pub input: Vec<String>,
+    /// Kinds of input.
+    pub input_kind: Vec<InputKind>,
+    /// Beginnings of input names.
+    pub input_prefix: Vec<String>,
+}
+
+/// The values a claim allows.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expect {
+    /// Lower limit.
+    pub at_least: Option<f64>,
+    /// Upper limit.
+    pub at_most: Option<f64>,
+    /// Lower limit, itself not allowed.
+    pub more_than: Option<f64>,
+    /// Upper limit, itself not allowed.
+    pub less_than: Option<f64>,
+    /// How far a limit may be missed.
+    pub tolerance: Option<Slack>,
+}
+
+/// How far a limit may be missed.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Slack {
+    /// A fraction of the limit.
+    Relative(f64),
+    /// In the value's own unit.
+    Absolute(f64),
+}

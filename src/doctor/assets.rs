@@ -1,0 +1,243 @@
+//! What the manifests under experiments/ need from this disk: checkpoints, text, labelled sentences.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::{Finding, Section, Status};
+use crate::input::InputSource;
+use crate::manifest::schema::Manifest;
+use crate::manifest::{LoadedManifest, names_in, without_parents};
+use crate::model::ModelSource;
+use crate::model::{CHECKPOINT_FILES, hub_folder};
+use crate::plan::Plan;
+
+/// Folder of the manifests.
+const EXPERIMENTS: &str = "experiments";
+
+/// Where container/setup.sh unpacks wheels.
+const WHEELS: &str = "runs/wheels";
+
+/// The manifests and what they need.
+pub(super) struct Material {
+    /// Manifests that could be read, by file name.
+    pub experiments: Vec<Experiment>,
+    /// Folders of complete checkpoints.
+    pub checkpoints: BTreeSet<PathBuf>,
+    unreadable: Vec<Finding>,
+}
+
+/// One manifest and what it lacks here.
+pub(super) struct Experiment {
+    /// File as a person types it, `experiments/quick.yaml`.
+    pub file: String,
+    /// Its configurations.
+    pub plan: Plan,
+    /// Names of models that cannot be opened here.
+    pub absent_models: BTreeSet<String>,
+    /// Names of inputs that cannot be read here.
+    pub absent_inputs: BTreeSet<String>,
+    findings: Vec<Finding>,
+}
+
+impl Material {
+    pub(super) fn into_findings(self) -> impl Iterator<Item = Finding> {
+        self.experiments.into_iter().flat_map(|experiment| experiment.findings).chain(self.unreadable)
+    }
+}
+
+/// Reads every manifest of the repository in `root` and looks for what it names.
+pub(super) fn survey(root: &Path) -> Material {
+    let mut material = Material { experiments: Vec::new(), checkpoints: BTreeSet::new(), unreadable: Vec::new() };
+    let files = names_in(&root.join(EXPERIMENTS)).unwrap_or_default();
+    if files.is_empty() {
+        let finding = Finding::new(Section::Material, "experiments/", Status::Missing, "no manifest in this folder");
+        material.unreadable.push(finding.cured_by("run mixprec doctor from the repository's root"));
+    }
+    for name in files {
+        let file = format!("{EXPERIMENTS}/{name}");
+        match Manifest::load(&root.join(&file)) {
+            Ok(loaded) => material.add(root, file, &loaded),
+            Err(error) => {
+                let message = error.to_string();
+                let first = message.lines().next().unwrap_or_default();
+                let finding = Finding::new(Section::Material, &file, Status::Missing, first);
+                material.unreadable.push(finding.cured_by(format!("mixprec plan {file} prints every mistake")));
+            }
+        }
+    }
+    material
+}
+
+impl Material {
+    fn add(&mut self, root: &Path, file: String, loaded: &LoadedManifest) {
+        let mut experiment = Experiment {
+            file,
+            plan: Plan::expand(loaded),
+            absent_models: BTreeSet::new(),
+            absent_inputs: BTreeSet::new(),
+            findings: Vec::new(),
+        };
+        let place = |path: &Path| Place::new(root, &loaded.base_dir, path);
+        for model in &loaded.manifest.models {
+            let (folder, finding) = match model.source.base() {
+                ModelSource::Random { .. } | ModelSource::Injected { .. } => continue,
+                ModelSource::Checkpoint { path, .. } => checkpoint(place(path)),
+                ModelSource::Hub { repository, revision, fallback, .. } => {
+                    let place = place(&hub_folder(Path::new(""), repository, revision));
+                    hub(place, repository, &experiment.file, fallback.map(|architecture| architecture.name()))
+                }
+            };
+            self.checkpoints.extend(folder);
+            if finding.status == Status::Missing {
+                experiment.absent_models.insert(model.name.clone());
+            }
+            experiment.find(&model.name, finding);
+        }
+        for input in &loaded.manifest.inputs {
+            let finding = match &input.source {
+                InputSource::Random { .. } => continue,
+                InputSource::Text { path, .. } | InputSource::Sst2 { path, .. } => data(&place(path)),
+            };
+            if finding.status == Status::Missing {
+                experiment.absent_inputs.insert(input.name.clone());
+            }
+            experiment.find(&input.name, finding);
+        }
+        if experiment.findings.is_empty() {
+            let detail = "draws its weights and ids at random: nothing to fetch";
+            experiment.findings.push(Finding::new(Section::Material, &experiment.file, Status::Ok, detail));
+        }
+        self.experiments.push(experiment);
+    }
+}
+
+impl Experiment {
+    fn find(&mut self, name: &str, finding: Finding) {
+        self.findings.push(Finding { name: format!("{}: {name}", self.file), ..finding });
+    }
+}
+
+/// A path of a manifest: where it is, and how to print it.
+struct Place {
+    path: PathBuf,
+    /// Without `experiments/..`, seen from the repository's root where it lies inside.
+    shown: PathBuf,
+}
+
+impl Place {
+    fn new(root: &Path, base_dir: &Path, path: &Path) -> Self {
+        let path = base_dir.join(path);
+        let flat = without_parents(&path);
+        Place { shown: flat.strip_prefix(without_parents(root)).map(Path::to_owned).unwrap_or(flat), path }
+    }
+}
+
+fn finding(status: Status, detail: String) -> Finding {
+    Finding::new(Section::Material, "", status, detail)
+}
+
+/// The files a checkpoint folder lacks.
+fn lacking(folder: &Path) -> Vec<&'static str> {
+    CHECKPOINT_FILES.into_iter().filter(|name| !folder.join(name).is_file()).collect()
+}
+
+/// The folder, if it is complete, and what to say of it. Digests are checked when the checkpoint is opened.
+fn checkpoint(place: Place) -> (Option<PathBuf>, Finding) {
+    let lacking = lacking(&place.path);
+    let shown = place.shown.display();
+    if lacking.is_empty() {
+        return (Some(place.shown.clone()), finding(Status::Ok, shown.to_string()));
+    }
+    let cure = match place.shown.strip_prefix(WHEELS) {
+        Ok(wheel) => format!("container/setup.sh --{}", wheel.display()),
+        Err(_) => format!("put {} into {shown}", lacking.join(", ")),
+    };
+    (None, finding(Status::Missing, format!("{shown}: {} not there", lacking.join(", "))).cured_by(cure))
+}
+
+/// As [`checkpoint`], of a folder that `mixprec fetch` makes. A folder that is there and lacks a file is not replaced by
+/// random weights.
+fn hub(place: Place, repository: &str, manifest: &str, fallback: Option<&str>) -> (Option<PathBuf>, Finding) {
+    let begun = place.path.exists();
+    let (found, absent) = checkpoint(place);
+    if found.is_some() {
+        return (found, absent);
+    }
+    let absent = absent.cured_by(format!("mixprec fetch {manifest}"));
+    let Some(fallback) = fallback.filter(|_| !begun) else { return (None, absent) };
+    let detail = format!("{repository} is not fetched: random weights of {fallback}'s size stand in");
+    (None, Finding { status: Status::Limited, detail, ..absent })
+}
+
+fn data(place: &Place) -> Finding {
+    let shown = place.shown.display();
+    match place.path.is_file() {
+        true => finding(Status::Ok, shown.to_string()),
+        false => finding(Status::Missing, format!("{shown}: not there")).cured_by(format!("put the file at {shown}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(root: &Path, path: &str) -> Place {
+        Place::new(root, &root.join(EXPERIMENTS), Path::new(path))
+    }
+
+    #[test]
+    fn paths_are_shown_from_the_repository() {
+        for root in ["", "/somewhere/repository"] {
+            let place = place(Path::new(root), "../runs/wheels/minilm");
+            assert_eq!(place.shown, Path::new("runs/wheels/minilm"), "{root}");
+        }
+        assert_eq!(without_parents(Path::new("../a/./b/../c")), Path::new("../a/c"));
+        assert_eq!(place(Path::new("/r"), "../../data").shown, Path::new("/data"));
+    }
+
+    #[test]
+    fn a_checkpoint_is_there_only_when_whole() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("runs/wheels/minilm");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::create_dir(root.path().join(EXPERIMENTS)).unwrap();
+        for name in ["config.json", "model.safetensors"] {
+            std::fs::write(folder.join(name), "").unwrap();
+        }
+        let (found, finding) = checkpoint(place(root.path(), "../runs/wheels/minilm"));
+        assert_eq!((found, finding.status), (None, Status::Missing));
+        assert_eq!(finding.detail, "runs/wheels/minilm: tokenizer.json not there");
+        assert_eq!(finding.cure.as_deref(), Some("container/setup.sh --minilm"));
+        std::fs::write(folder.join("tokenizer.json"), "").unwrap();
+        let (found, finding) = checkpoint(place(root.path(), "../runs/wheels/minilm"));
+        assert_eq!((found, finding.status), (Some("runs/wheels/minilm".into()), Status::Ok));
+    }
+
+    #[test]
+    fn an_unfetched_hub_checkpoint_falls_back_or_is_missing() {
+        let root = tempfile::tempdir().unwrap();
+        let look =
+            |fallback| hub(place(root.path(), "../runs/hub/a--b/c"), "a/b", "experiments/paper.yaml", fallback).1;
+        let finding = look(Some("bert-base"));
+        assert_eq!(finding.status, Status::Limited);
+        assert!(finding.detail.contains("a/b is not fetched: random weights of bert-base's size"), "{finding:?}");
+        assert_eq!(finding.cure.as_deref(), Some("mixprec fetch experiments/paper.yaml"));
+        assert_eq!(look(None).status, Status::Missing);
+        // A model opens a folder that is there, and then lacks its files.
+        std::fs::create_dir(root.path().join(EXPERIMENTS)).unwrap();
+        std::fs::create_dir_all(root.path().join("runs/hub/a--b/c")).unwrap();
+        assert_eq!(look(Some("bert-base")).status, Status::Missing);
+    }
+
+    #[test]
+    fn a_broken_manifest_is_a_finding_and_claims_are_no_manifest() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join(EXPERIMENTS)).unwrap();
+        for name in ["broken.yaml", "claims.yaml", "appendix.yaml", "notes.txt"] {
+            std::fs::write(root.path().join(EXPERIMENTS).join(name), "nonsense: true\n").unwrap();
+        }
+        let findings: Vec<Finding> = survey(root.path()).into_findings().collect();
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert_eq!((findings[0].name.as_str(), findings[0].status), ("experiments/broken.yaml", Status::Missing));
+    }
+}

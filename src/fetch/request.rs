@@ -1,0 +1,124 @@
+//! The checkpoints that a manifest names on a hub.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::FetchError;
+use super::download::short;
+use crate::manifest::LoadedManifest;
+use crate::model::ModelSource;
+use crate::model::{CHECKPOINT_FILES, WEIGHTS_FILE, hub_folder};
+
+/// One revision of one repository, for one or several models.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// The first model that names it.
+    pub model: String,
+    pub repository: String,
+    pub revision: String,
+    /// Where it belongs.
+    pub folder: PathBuf,
+    /// Its files by name, with their pins.
+    pub files: BTreeMap<String, Option<String>>,
+    /// Random weights stand in where it is absent.
+    pub fallback: bool,
+}
+
+impl Wanted {
+    /// Every checkpoint of a hub in the manifest, once.
+    ///
+    /// # Errors
+    /// [`FetchError::Pins`] when two models disagree about a file.
+    pub fn of(loaded: &LoadedManifest) -> Result<Vec<Wanted>, FetchError> {
+        let mut all: Vec<Wanted> = Vec::new();
+        for entry in &loaded.manifest.models {
+            let ModelSource::Hub { repository, revision, sha256, fallback, files } = entry.source.base() else {
+                continue;
+            };
+            let mut pins: BTreeMap<String, Option<String>> =
+                CHECKPOINT_FILES.iter().map(|&name| (name.to_owned(), None)).collect();
+            pins.extend(files.iter().map(|(name, digest)| (name.clone(), Some(digest.clone()))));
+            pins.insert(WEIGHTS_FILE.to_owned(), Some(sha256.clone()));
+            let wanted = Wanted {
+                model: entry.name.clone(),
+                folder: hub_folder(&loaded.base_dir, repository, revision),
+                repository: repository.clone(),
+                revision: revision.clone(),
+                files: pins,
+                fallback: fallback.is_some(),
+            };
+            match all.iter_mut().find(|other| other.folder == wanted.folder) {
+                Some(other) => other.join(wanted)?,
+                None => all.push(wanted),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Adds the pins of another model of the same revision.
+    fn join(&mut self, other: Wanted) -> Result<(), FetchError> {
+        self.fallback &= other.fallback;
+        for (file, pin) in other.files {
+            let known = self.files.entry(file.clone()).or_default();
+            if known.is_some() && pin.is_some() && *known != pin {
+                let (first, second) = (self.model.clone(), other.model);
+                return Err(FetchError::Pins { first, second, file, repository: self.repository.clone() });
+            }
+            *known = known.take().or(pin);
+        }
+        Ok(())
+    }
+
+    /// `openai-community/gpt2 607a30d783df`
+    pub fn label(&self) -> String {
+        format!("{} {}", self.repository, short(&self.revision))
+    }
+
+    /// The files in the order they are fetched: what is small first, so that a mistake in the manifest shows soon.
+    pub fn in_order(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        let weights = |(name, _): &(&String, &Option<String>)| *name == WEIGHTS_FILE;
+        let small = self.files.iter().filter(move |entry| !weights(entry));
+        let all = small.chain(self.files.iter().filter(weights));
+        all.map(|(name, pin)| (name.as_str(), pin.as_deref()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::schema::Manifest;
+
+    fn wanted(models: &str) -> Result<Vec<Wanted>, FetchError> {
+        let text = format!(
+            "schema: 1\nname: m\nquestion: q\nmodels: {{{models}, tiny: {{random: 1, architecture: bert-tiny}}}}\n\
+             backends: [reference]\nprecisions: [fp32]\nbatch_sizes: [1]\nsequence_lengths: [8]\n\
+             inputs: {{r: {{random: 1}}}}\nexpect_configurations: {}\n",
+            models.matches("hub:").count() + 1
+        );
+        let manifest = Manifest::parse(&text, "m.yaml").unwrap_or_else(|errors| panic!("{errors}"));
+        Wanted::of(&LoadedManifest { manifest, sha256: String::new(), base_dir: PathBuf::from("experiments") })
+    }
+
+    fn hub(more: &str) -> String {
+        format!("{{hub: a/b, revision: '{}', sha256: '{}'{more}}}", "0".repeat(40), "1".repeat(64))
+    }
+
+    #[test]
+    fn models_of_one_revision_are_one_checkpoint_with_all_their_pins() {
+        let pin = |name: &str, digit: &str| format!(", files: {{{name}: '{}'}}", digit.repeat(64));
+        let models = |second: &str| format!("one: {}, two: {}", hub(&pin("config.json", "2")), hub(second));
+        let found = wanted(&models(&pin("vocab.json", "3"))).unwrap();
+        assert_eq!((found.len(), found[0].model.as_str(), found[0].fallback), (1, "one", false));
+        assert!(found[0].folder.ends_with(format!("runs/hub/a--b/{}", "0".repeat(40))));
+        let files: Vec<_> = found[0].in_order().map(|(name, pin)| (name, pin.map(|pin| &pin[..1]))).collect();
+        let expected = [
+            ("config.json", Some("2")),
+            ("tokenizer.json", None),
+            ("vocab.json", Some("3")),
+            ("model.safetensors", Some("1")),
+        ];
+        assert_eq!(files, expected);
+        let message = wanted(&models(&pin("config.json", "4"))).unwrap_err().to_string();
+        assert!(message.contains("`one` and `two` pin different digests of config.json"), "{message}");
+    }
+}

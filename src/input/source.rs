@@ -1,0 +1,30 @@
+//! Where token ids come from, as manifests and plans say it.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Where token ids come from. Row `i` of a batch does not depend on the batch size.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum InputSource {
+    /// Uniform ids of the vocabulary, full length.
+    Random {
+        /// Seed of the generator.
+        seed: u64,
+    },
+    /// Consecutive windows of a tokenised text file, full length.
+    Text {
+        /// UTF-8 text.
+        path: PathBuf,
+        /// Expected digest, if pinned.
+        sha256: Option<String>,
+    },
+    /// SST-2 sentences with labels, padded to the sequence length; also scores accuracy over the whole file.
+    Sst2 {
+        /// `sentence<TAB>label` with a header line.
+        path: PathBuf,
+        /// Expected digest, if pinned.
+        sha256: Option<String>,
+    },
+}

@@ -1,0 +1,319 @@
+//! The shared libraries of the backends. What set-up fetches is pinned in `container/wheels.json`, which is compiled in
+//! (`pins`): versions, file names and digests are stated there and nowhere else.
+
+pub mod loaded;
+pub mod pins;
+mod search;
+
+use std::env;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::digest::sha256_file;
+use crate::engine::BackendKind;
+
+pub use search::{find, was_set_up};
+
+/// Names the ONNX Runtime to use instead of the pinned one: the path of the library file.
+pub const ONNX_RUNTIME_VARIABLE: &str = "ORT_DYLIB_PATH";
+
+/// Names the folder of the TensorRT libraries to use instead of the pinned ones.
+pub const TENSORRT_VARIABLE: &str = "MIXPREC_TENSORRT_LIBRARY_DIR";
+
+/// Names the folder of NVRTC and cuBLASLt to use instead of any other.
+pub const CUDA_VARIABLE: &str = "MIXPREC_CUDA_LIBRARY_DIR";
+
+/// Where set-up unpacks them, relative to the repository: `NAME-VERSION/FILE` below it.
+const FOLDER: &str = "runs/libraries";
+
+/// A shared library that a backend loads at run time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Library {
+    /// ONNX Runtime.
+    OnnxRuntime,
+    /// TensorRT-RTX: builder and runtime.
+    TensorRtRtx,
+    /// TensorRT-RTX: parser of ONNX files.
+    TensorRtRtxParser,
+    /// TensorRT for data-centre GPUs: builder and runtime. In no package index, so not pinned.
+    TensorRt,
+    /// TensorRT for data-centre GPUs: parser of ONNX files.
+    TensorRtParser,
+    /// NVRTC, the run-time compiler of CUDA code. It compiles on a host without a GPU as well.
+    Nvrtc,
+    /// What NVRTC compiles into every program. Always the one beside NVRTC: each fits one version only.
+    NvrtcBuiltins,
+    /// cuBLASLt, matrix products.
+    CublasLt,
+}
+
+impl Library {
+    /// The libraries that set-up fetches.
+    pub const PINNED: [Library; 6] = [
+        Library::OnnxRuntime,
+        Library::TensorRtRtx,
+        Library::TensorRtRtxParser,
+        Library::Nvrtc,
+        Library::NvrtcBuiltins,
+        Library::CublasLt,
+    ];
+
+    /// What engines of a backend execute with.
+    pub fn of(kind: BackendKind) -> &'static [Library] {
+        match kind {
+            BackendKind::Reference | BackendKind::Mock => &[],
+            BackendKind::OnnxRuntime => &[Library::OnnxRuntime],
+            BackendKind::Cuda => &[Library::Nvrtc, Library::NvrtcBuiltins, Library::CublasLt],
+            BackendKind::TensorRt if cfg!(feature = "tensorrt-enterprise") => {
+                &[Library::TensorRt, Library::TensorRtParser]
+            }
+            BackendKind::TensorRt => &[Library::TensorRtRtx, Library::TensorRtRtxParser],
+        }
+    }
+
+    /// The environment variable that says where else it is.
+    pub fn variable(self) -> &'static str {
+        match self {
+            Library::OnnxRuntime => ONNX_RUNTIME_VARIABLE,
+            Library::Nvrtc | Library::NvrtcBuiltins | Library::CublasLt => CUDA_VARIABLE,
+            _ => TENSORRT_VARIABLE,
+        }
+    }
+
+    /// What fetches it.
+    pub fn set_up(self) -> &'static str {
+        match self {
+            // Too large to fetch where no GPU can use it.
+            Library::CublasLt => "container/setup.sh --cuda",
+            _ => "container/setup.sh --libraries",
+        }
+    }
+
+    /// Whether only a GPU has a use for it. TensorRT builds and NVRTC compiles without one.
+    pub fn needs_gpu(self) -> bool {
+        self == Library::CublasLt
+    }
+
+    /// Whether it is part of the CUDA toolkit, so that an installed toolkit or Python package may have it.
+    fn is_of_toolkit(self) -> bool {
+        matches!(self, Library::Nvrtc | Library::NvrtcBuiltins | Library::CublasLt)
+    }
+
+    /// The beginning of its file name, up to and including `.so`.
+    fn stem(self) -> &'static str {
+        match self {
+            Library::OnnxRuntime => "libonnxruntime.so",
+            Library::TensorRtRtx => "libtensorrt_rtx.so",
+            Library::TensorRtRtxParser => "libtensorrt_onnxparser_rtx.so",
+            Library::TensorRt => "libnvinfer.so",
+            Library::TensorRtParser => "libnvonnxparser.so",
+            Library::Nvrtc => "libnvrtc.so",
+            Library::NvrtcBuiltins => "libnvrtc-builtins.so",
+            Library::CublasLt => "libcublasLt.so",
+        }
+    }
+
+    /// What is pinned; `None` for a library that is not.
+    ///
+    /// # Errors
+    /// [`LibraryError::Pins`] when the pins compiled in do not name it.
+    pub fn pin(self) -> Result<Option<Pin>, LibraryError> {
+        let wheel = match self {
+            Library::OnnxRuntime => "onnxruntime",
+            Library::TensorRtRtx | Library::TensorRtRtxParser => "tensorrt-rtx",
+            Library::Nvrtc | Library::NvrtcBuiltins => "cuda-nvrtc",
+            Library::CublasLt => "cublas",
+            Library::TensorRt | Library::TensorRtParser => return Ok(None),
+        };
+        let pins = pins::compiled_in().map_err(LibraryError::Pins)?;
+        let pin = pins.wheels.get(wheel).and_then(|pinned| {
+            let (file, pin) = pinned.unpack.iter().find(|(file, _)| file.starts_with(self.stem()))?;
+            Some(Pin {
+                version: &pinned.version,
+                path: Path::new(FOLDER).join(format!("{wheel}-{}", pinned.version)).join(file),
+                file,
+                bytes: pin.bytes,
+                sha256: &pin.sha256,
+            })
+        });
+        pin.map(Some).ok_or_else(|| LibraryError::Pins(format!("no {} in the wheel `{wheel}`", self.stem())))
+    }
+
+    /// The name of the file to look for.
+    fn file(self) -> Result<&'static str, LibraryError> {
+        Ok(match self {
+            // The major version the bindings are written for.
+            Library::TensorRt => "libnvinfer.so.11",
+            Library::TensorRtParser => "libnvonnxparser.so.11",
+            _ => self.pin()?.map_or(self.stem(), |pin| pin.file),
+        })
+    }
+}
+
+/// A pinned library.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    /// Version of the wheel it comes in.
+    pub version: &'static str,
+    /// File name, which ends in the version of its binary interface.
+    pub file: &'static str,
+    /// Where it is, relative to the repository.
+    pub path: PathBuf,
+    /// Size.
+    pub bytes: u64,
+    /// Digest, hexadecimal.
+    pub sha256: &'static str,
+}
+
+/// A library that cannot be used, in one line with the cure.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
+pub enum LibraryError {
+    /// It is nowhere.
+    #[error("{file} is not here: run {}, or say where it is in {}", .library.set_up(), .library.variable())]
+    Missing { library: Library, file: &'static str },
+    /// It is nowhere, but the same library of another major version is.
+    #[error("{file} is not here, only {other}, another major version: run {}, or say where {file} is in {}",
+        .library.set_up(), .library.variable())]
+    OtherMajor { library: Library, file: &'static str, other: PathBuf },
+    /// It has to lie beside another one and does not.
+    #[error("no {file} beside {beside}, so that installation is incomplete: run {}, or name a whole one in {}",
+        .library.set_up(), .library.variable())]
+    NotBeside { library: Library, file: &'static str, beside: PathBuf },
+    /// It is nowhere, and set-up does not fetch it.
+    #[error("{file} is not here: install TensorRT 11 and name its folder in {variable}")]
+    NotInstalled { file: &'static str, variable: &'static str },
+    /// The variable that names it is wrong.
+    #[error(
+        "{variable} leads to {path}, which is no file: correct the variable, or unset it to use the pinned library"
+    )]
+    Variable { variable: &'static str, path: PathBuf },
+    /// The file in the place of a pinned one is another.
+    #[error("{path} is not the pinned file ({difference}): run {} to replace it", .library.set_up())]
+    Altered { library: Library, path: PathBuf, difference: String },
+    /// The file cannot be read.
+    #[error("{path}: {message}; make it readable, or run {}", .library.set_up())]
+    Unreadable { library: Library, path: PathBuf, message: String },
+    /// The pins compiled into this program are damaged.
+    #[error("container/wheels.json, compiled into this program: {0}; correct it and build again")]
+    Pins(String),
+}
+
+/// How a library was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// The environment variable of this name leads to it.
+    Variable(&'static str),
+    /// Set-up fetched it; it has the pinned size.
+    Pinned,
+    /// It lies where the dynamic loader looks.
+    Loader,
+    /// It is part of an installed CUDA toolkit.
+    Toolkit,
+    /// It is part of a Python package for CUDA.
+    PythonPackage,
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            How::Variable(name) => write!(f, "named by {name}"),
+            How::Pinned => f.write_str("pinned"),
+            How::Loader => f.write_str("of the system"),
+            How::Toolkit => f.write_str("of the CUDA toolkit"),
+            How::PythonPackage => f.write_str("of a Python package"),
+        }
+    }
+}
+
+/// A library on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Which one.
+    pub library: Library,
+    /// Its file.
+    pub path: PathBuf,
+    /// How it was found.
+    pub how: How,
+}
+
+impl Found {
+    /// Its path, from the current folder where it lies below that.
+    pub fn place(&self) -> String {
+        let here = env::current_dir().unwrap_or_default();
+        self.path.strip_prefix(here).unwrap_or(&self.path).display().to_string()
+    }
+
+    /// What a person does about a file that is no use: it cannot be loaded, or is too old.
+    pub fn cure(&self) -> String {
+        let variable = self.library.variable();
+        match self.how {
+            How::Variable(name) if matches!(self.library.pin(), Ok(None)) => format!("correct {name}"),
+            How::Variable(name) => format!("correct {name}, or unset it to use the pinned library"),
+            How::Pinned => format!("run {}", self.library.set_up()),
+            How::Loader | How::Toolkit | How::PythonPackage => {
+                format!("install another, or say where one is in {variable}")
+            }
+        }
+    }
+
+    /// Compares the file with its pin, byte for byte. A library that a person chose by other means is not judged.
+    ///
+    /// # Errors
+    /// [`LibraryError::Altered`] when it is another file, [`LibraryError::Unreadable`] when it cannot be read.
+    pub fn verify(&self) -> Result<(), LibraryError> {
+        let (How::Pinned, Some(pin)) = (self.how, self.library.pin()?) else { return Ok(()) };
+        let (library, path) = (self.library, self.path.clone());
+        let digest = match sha256_file(&path) {
+            Ok(digest) => digest,
+            Err(error) => return Err(LibraryError::Unreadable { library, path, message: error.to_string() }),
+        };
+        if digest == pin.sha256 {
+            return Ok(());
+        }
+        let difference = format!("its sha256 is {digest}, pinned is {}", pin.sha256);
+        Err(LibraryError::Altered { library, path, difference })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pinned_library_has_a_pin_of_its_own() {
+        let pins = Library::PINNED.map(|library| library.pin().unwrap().unwrap());
+        assert_eq!(pins[0].path, Path::new("runs/libraries/onnxruntime-1.32.0/libonnxruntime.so.1.32.0"));
+        let files = pins.each_ref().map(|pin| pin.file);
+        assert_eq!(files[1..3], ["libtensorrt_rtx.so.1", "libtensorrt_onnxparser_rtx.so.1"]);
+        assert_eq!(files[3..], ["libnvrtc.so.13", "libnvrtc-builtins.so.13.0", "libcublasLt.so.13"]);
+        assert_eq!(pins[1].path.parent(), pins[2].path.parent());
+        assert_eq!(pins[3].path.parent(), pins[4].path.parent());
+        assert_eq!(Library::TensorRt.pin(), Ok(None));
+    }
+
+    /// Every error names the cure of its own library.
+    #[test]
+    fn what_only_a_gpu_needs_is_fetched_by_its_own_step() {
+        let missing = |library| LibraryError::Missing { library, file: "FILE" }.to_string();
+        let cublas = missing(Library::CublasLt);
+        let cure = "run container/setup.sh --cuda, or say where it is in MIXPREC_CUDA_LIBRARY_DIR";
+        assert_eq!(cublas, format!("FILE is not here: {cure}"));
+        assert!(missing(Library::Nvrtc).contains("container/setup.sh --libraries, or say"));
+    }
+
+    #[test]
+    fn the_cure_follows_from_where_the_library_was_found() {
+        let cure = |library, how| Found { library, path: PathBuf::new(), how }.cure();
+        let named = How::Variable(TENSORRT_VARIABLE);
+        assert_eq!(cure(Library::OnnxRuntime, How::Pinned), "run container/setup.sh --libraries");
+        assert_eq!(
+            cure(Library::TensorRtRtx, named),
+            "correct MIXPREC_TENSORRT_LIBRARY_DIR, or unset it to use the pinned library"
+        );
+        assert_eq!(cure(Library::TensorRt, named), "correct MIXPREC_TENSORRT_LIBRARY_DIR", "there is no pinned one");
+        assert!(cure(Library::TensorRt, How::Loader).ends_with("say where one is in MIXPREC_TENSORRT_LIBRARY_DIR"));
+    }
+}

@@ -1,0 +1,175 @@
+//! Two engines of one configuration by turns: an A/A test, whose ratio is 1 but for noise.
+//!
+//! A round is four blocks, `A B B A` and in every other round `B A A B`: a drift that is even over a round meets both alike,
+//! and neither is always the one that begins.
+
+use std::time::Instant;
+
+use super::clock::Clock;
+use crate::engine::{BackendError, Engine};
+use crate::input::Batch;
+use crate::manifest::schema::NoiseFloor;
+use crate::record::AaTest;
+use crate::stats::{BOOTSTRAP_MIN_SAMPLES, median};
+
+/// Untimed passes at the beginning of a block: the device and the caches have just served the other engine.
+const WARMUP: usize = 1;
+
+/// Which of the two engines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    First,
+    Second,
+}
+
+/// Times two engines of one configuration by turns, both reading `batch`.
+///
+/// # Errors
+/// The engines' [`BackendError`], or [`BackendError::Clock`].
+pub fn measure_by_turns(
+    first: &mut dyn Engine,
+    second: &mut dyn Engine,
+    batch: &Batch,
+    limits: &NoiseFloor,
+) -> Result<AaTest, BackendError> {
+    let (mut first_clock, mut second_clock) = (Clock::of(first)?, Clock::of(second)?);
+    first.bind(batch)?;
+    second.bind(batch)?;
+    by_turns(limits, |turn| match turn {
+        Turn::First => block(first, &mut first_clock, limits.samples),
+        Turn::Second => block(second, &mut second_clock, limits.samples),
+    })
+}
+
+fn block(engine: &mut dyn Engine, clock: &mut Clock, samples: usize) -> Result<Vec<f64>, BackendError> {
+    for _ in 0..WARMUP {
+        clock.sample(engine)?;
+    }
+    (0..samples).map(|_| clock.sample(engine).map(|sample| sample.wall_ms)).collect()
+}
+
+/// Rounds until there are enough, or time is up and an interval can be had of those there are.
+fn by_turns<E>(limits: &NoiseFloor, mut block: impl FnMut(Turn) -> Result<Vec<f64>, E>) -> Result<AaTest, E> {
+    let mut test = AaTest { samples: limits.samples, first_ms: Vec::new(), second_ms: Vec::new() };
+    let start = Instant::now();
+    for round in 0..limits.rounds {
+        if round >= BOOTSTRAP_MIN_SAMPLES && start.elapsed().as_secs_f64() >= limits.time_cap_s {
+            break;
+        }
+        let (outer, inner) = match round % 2 {
+            0 => (Turn::First, Turn::Second),
+            _ => (Turn::Second, Turn::First),
+        };
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        for turn in [outer, inner, inner, outer] {
+            match turn {
+                Turn::First => first.extend(block(turn)?),
+                Turn::Second => second.extend(block(turn)?),
+            }
+        }
+        // A clock gives finite times only.
+        test.first_ms.push(median(&first).unwrap_or(f64::NAN));
+        test.second_ms.push(median(&second).unwrap_or(f64::NAN));
+    }
+    Ok(test)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::SeedableRng;
+    use rand_distr::{Distribution, Normal};
+
+    use super::*;
+    use crate::measure::simulated::{Device, batch};
+    use crate::stats::ratio_of_rounds;
+
+    fn limits(rounds: usize, samples: usize) -> NoiseFloor {
+        NoiseFloor {
+            batch_sizes: vec![],
+            sequence_lengths: vec![],
+            precisions: vec![],
+            rounds,
+            samples,
+            time_cap_s: 1e6,
+        }
+    }
+
+    /// A clock that is known: a pass takes 1 ms, `second` times as long in the second engine, with normal noise of `spread`
+    /// on every pass, and slower by `drift` from one pass to the next.
+    struct Known {
+        second: f64,
+        spread: f64,
+        drift: f64,
+    }
+
+    impl Known {
+        fn test(&self, seed: u64, limits: &NoiseFloor) -> AaTest {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let noise = Normal::new(0.0, self.spread).unwrap();
+            let mut pass = 0_u32;
+            let block = |turn: Turn| {
+                let factor = if turn == Turn::Second { self.second } else { 1.0 };
+                let samples = (0..limits.samples).map(|_| {
+                    pass += 1;
+                    factor * (1.0 + self.drift * f64::from(pass)) * (1.0 + noise.sample(&mut rng))
+                });
+                Ok::<Vec<f64>, Infallible>(samples.collect())
+            };
+            by_turns(limits, block).unwrap_or_else(|never| match never {})
+        }
+    }
+
+    fn ratio(test: &AaTest) -> (f64, f64, f64) {
+        let (ratio, interval) = ratio_of_rounds(&test.first_ms, &test.second_ms, 1).unwrap();
+        let interval = interval.unwrap();
+        (ratio, interval.low, interval.high)
+    }
+
+    #[test]
+    fn known_noise_is_recovered() {
+        let (rounds, samples, spread) = (40, 10, 0.01);
+        let known = Known { second: 1.0, spread, drift: 0.0 };
+        let found: Vec<_> = (0..200).map(|seed| ratio(&known.test(seed, &limits(rounds, samples)))).collect();
+        let covered = found.iter().filter(|(_, low, high)| (*low..=*high).contains(&1.0)).count();
+        assert!((178..=200).contains(&covered), "95 % intervals of 200 tests hold 1 in {covered}");
+        // A median of 2 m normal samples has the standard error 1.2533 s / sqrt(2 m); the ratio of two has sqrt(2) of it,
+        // and the median over rounds 1.2533 / sqrt(rounds) of that.
+        let error = 1.2533 * spread / (2.0 * samples as f64).sqrt() * 2.0_f64.sqrt() * 1.2533 / (rounds as f64).sqrt();
+        let half_width = found.iter().map(|(_, low, high)| (high - low) / 2.0).sum::<f64>() / found.len() as f64;
+        assert!((half_width / (1.96 * error) - 1.0).abs() < 0.2, "{half_width} for {}", 1.96 * error);
+    }
+
+    #[test]
+    fn a_real_difference_is_seen_and_an_even_drift_is_not() {
+        let limits = limits(40, 10);
+        let (_, low, high) = ratio(&Known { second: 1.02, spread: 0.01, drift: 0.0 }.test(1, &limits));
+        assert!(low > 1.01 && (low..=high).contains(&1.02), "{low} {high}");
+        // Twice as slow at the end as in the beginning, and still no difference between the two.
+        let (ratio, ..) = ratio(&Known { second: 1.0, spread: 0.0, drift: 1.0 / 1600.0 }.test(1, &limits));
+        assert!((ratio - 1.0).abs() < 1e-9, "{ratio}");
+    }
+
+    #[test]
+    fn rounds_end_by_number_or_time_but_not_before_an_interval_can_be_had() {
+        let known = Known { second: 1.0, spread: 0.01, drift: 0.0 };
+        assert_eq!(known.test(1, &limits(9, 2)).first_ms.len(), 9);
+        let hurried = NoiseFloor { time_cap_s: 0.0, ..limits(9, 2) };
+        let test = known.test(1, &hurried);
+        assert_eq!((test.first_ms.len(), test.second_ms.len()), (BOOTSTRAP_MIN_SAMPLES, BOOTSTRAP_MIN_SAMPLES));
+    }
+
+    #[test]
+    fn engines_take_turns_and_are_warmed_up() {
+        let (first, second) =
+            (Device { pass_ms: 1.0, ..Device::default() }, Device { pass_ms: 2.0, ..Device::default() });
+        let test = measure_by_turns(&mut first.engine(), &mut second.engine(), &batch(), &limits(6, 3)).unwrap();
+        assert_eq!((first.passes(), second.passes()), (6 * 2 * (3 + WARMUP), 6 * 2 * (3 + WARMUP)));
+        assert!(test.first_ms.iter().all(|&ms| ms >= 1.0) && test.second_ms.iter().all(|&ms| ms >= 2.0), "{test:?}");
+        second.fails_at(second.passes() + 1);
+        let failed = measure_by_turns(&mut first.engine(), &mut second.engine(), &batch(), &limits(6, 3));
+        assert_eq!(failed.unwrap_err().to_string(), "mock failed: no more");
+    }
+}

@@ -1,0 +1,27 @@
+//! What a row says of its input.
+
+use serde::{Deserialize, Serialize};
+
+use crate::input::InputSource;
+
+/// What kind of token ids a configuration read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputKind {
+    /// Uniform ids of the vocabulary.
+    Random,
+    /// Windows of a text.
+    Text,
+    /// Labelled SST-2 sentences.
+    Sst2,
+}
+
+impl From<&InputSource> for InputKind {
+    fn from(source: &InputSource) -> Self {
+        match source {
+            InputSource::Random { .. } => InputKind::Random,
+            InputSource::Text { .. } => InputKind::Text,
+            InputSource::Sst2 { .. } => InputKind::Sst2,
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! What a reader should know before the numbers: the run at a glance, and what limits it.
+
+use crate::analysis::disturbances;
+use crate::analysis::facts::has_random_weights;
+use crate::analysis::noise;
+use crate::engine::{BackendKind, DeviceKind};
+use crate::model::STANDING_IN_FOR;
+use crate::numbers;
+use crate::provenance::drift::MATCH;
+use crate::record::Status;
+use crate::record::StopReason;
+use crate::report::document::Fact;
+use crate::report::pins;
+use crate::report::tables::environment::{gibibytes, processor};
+use crate::report::tables::speedup::baseline_label;
+use crate::results::data::{Data, distinct, timed};
+use crate::store::schema::ResultRow;
+
+/// The run at a glance.
+pub fn facts(data: &Data) -> Vec<Fact> {
+    let fact = |label: &str, value: String| Fact { label: label.to_owned(), value };
+    let status = |status| numbers::count(data.count(status) as u64);
+    let mut facts = vec![
+        fact(
+            "Configurations",
+            format!(
+                "{} planned{}: {} measured, {}{} failed, {} pending",
+                numbers::count(data.plan.configurations.len() as u64),
+                if data.rows.len() > data.plan.configurations.len() {
+                    format!(", {} rows of several machines", numbers::count(data.rows.len() as u64))
+                } else {
+                    String::new()
+                },
+                status(Status::Ok),
+                if data.count(Status::Built) > 0 {
+                    format!("{} built but not executed, ", status(Status::Built))
+                } else {
+                    String::new()
+                },
+                status(Status::Failed),
+                status(Status::Pending)
+            ),
+        ),
+        fact("Models", list(data.rows.iter().map(|row| row.model.clone()))),
+        fact("Backends", list(data.rows.iter().map(|row| row.backend.to_string()))),
+        fact("Precisions", list(data.rows.iter().map(|row| row.precision.clone()))),
+        fact("Manifest", format!("{}, SHA-256 {}", data.plan.name, prefix(&data.plan.manifest_sha256))),
+    ];
+    for environment in data.environments.values() {
+        let memory =
+            environment.machine.memory_bytes.map(|bytes| format!(", {}", gibibytes(bytes))).unwrap_or_default();
+        facts.push(fact("Machine", format!("{}{memory}", processor(environment))));
+        facts.push(fact("Program", environment.build.summary()));
+    }
+    facts.dedup();
+    facts
+}
+
+/// What limits the numbers, most important first.
+pub fn caveats(data: &Data) -> Vec<String> {
+    let mut found = of_outputs(data);
+    stop_caveats(data, &mut found);
+    found.extend(baseline_caveat(data));
+    found.extend(noise_caveat(data));
+    found.extend(disturbances::sentences(data, true));
+    found.extend(clock_caveat(data));
+    machine_caveats(data, &mut found);
+    found
+}
+
+/// What limits them as far as outputs go: of an experiment whose times are not those asked about.
+pub fn of_outputs(data: &Data) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut add = |when: bool, text: &dyn Fn() -> String| {
+        if when {
+            found.push(text());
+        }
+    };
+    let emulated = data.measured().filter(|row| row.emulated == Some(true)).count();
+    let (failed, pending) = (data.count(Status::Failed), data.count(Status::Pending));
+    let random = data.measured().filter(|row| has_random_weights(row)).count();
+    let mock = data.rows.iter().filter(|row| row.backend == BackendKind::Mock).count();
+    add(pending > 0, &|| {
+        format!(
+            "{} of {} not run yet: tables are incomplete.",
+            pending,
+            numbers::plural(data.rows.len(), "configuration")
+        )
+    });
+    add(failed > 0, &|| {
+        format!("{} failed; tables show a dash and the reason.", numbers::plural(failed, "configuration"))
+    });
+    let built = data.count(Status::Built);
+    add(built > 0, &|| {
+        format!(
+            "{} built and not executed, for the reason each row gives: the report has their build time, size and precision \
+             audit, and no latency, memory or numerics.",
+            format_args!("{} engine{}", numbers::count(built as u64), if built == 1 { " was" } else { "s were" })
+        )
+    });
+    add(emulated > 0, &|| {
+        format!(
+            "{} of {} measured rows emulate their formats on the CPU. Their numerics are those of the format; their time and \
+             memory say nothing about hardware that has it, and answer no claim about either.",
+            emulated,
+            data.count(Status::Ok)
+        )
+    });
+    add(random > 0, &|| {
+        "Models with random weights have the architecture's cost, but not a trained model's activations: their cosine and NaN \
+         rates need not be those of the published checkpoints."
+            .to_owned()
+    });
+    add(mock > 0, &|| {
+        format!(
+            "{} of the backend `mock`: a test instrument with made-up outputs and times. They measure nothing and answer \
+             no claim.",
+            numbers::plural(mock, "row")
+        )
+    });
+    found.extend(stand_in_caveat(data));
+    found.extend(injection_caveat(data));
+    found.extend(pins_caveat(data));
+    found
+}
+
+/// Which rows ran on something else than what is pinned.
+fn pins_caveat(data: &Data) -> Option<String> {
+    let differing = |row: &&ResultRow| row.pins.as_deref().is_some_and(|stamp| stamp != MATCH);
+    let rows: Vec<&ResultRow> = data.rows.iter().filter(differing).collect();
+    (!rows.is_empty()).then(|| {
+        format!(
+            "Not all was as pinned when {} of {} were measured or built: {}.",
+            numbers::count(rows.len() as u64),
+            numbers::plural(data.rows.iter().filter(|row| row.pins.is_some()).count(), "row"),
+            pins::all(rows.iter().copied()).unwrap_or_default()
+        )
+    })
+}
+
+/// How many rows were long enough to hold the clock against the kernel's.
+fn clock_caveat(data: &Data) -> Option<String> {
+    let timed = data.measured().filter(|row| row.latency_p50_ms.is_some()).count();
+    let checked = data.measured().filter(|row| row.clock_ratio.is_some()).count();
+    (checked < timed).then(|| {
+        format!(
+            "The clock was held against the kernel's on {} of {}: the others took less than a second, or the kernel's time could \
+             not be read.",
+            numbers::count(checked as u64),
+            numbers::plural(timed, "timed row")
+        )
+    })
+}
+
+/// Which models have random weights in place of those they are named after.
+fn stand_in_caveat(data: &Data) -> Option<String> {
+    let stand_ins = distinct(data.rows.iter().filter_map(|row| {
+        let (_, rest) = row.model_provenance.as_ref()?.split_once(STANDING_IN_FOR)?;
+        // An outlier may be named behind it.
+        let repository = rest.split(',').next().unwrap_or(rest);
+        Some(format!("{} has random weights in place of {repository}", row.model))
+    }));
+    (!stand_ins.is_empty()).then(|| {
+        format!(
+            "Not the published checkpoints: {}, which had not been fetched when this was measured. `mixprec fetch` and another \
+             run of the same manifest measure these rows again with the real weights.",
+            stand_ins.join("; ")
+        )
+    })
+}
+
+/// Which models have an outlier added to their weights.
+fn injection_caveat(data: &Data) -> Option<String> {
+    let injected = distinct(data.rows.iter().filter_map(|row| Some((row.model.clone(), row.injection.clone()?))));
+    let models: Vec<String> = injected.iter().map(|(model, what)| format!("{model} has an {what}")).collect();
+    (!models.is_empty()).then(|| {
+        format!(
+            "Changed weights: {}. It stands for the massive activations of trained language models, unlike which it is on \
+             every token; such rows answer no claim and enter no number of the prose but those named injected.",
+            models.join("; ")
+        )
+    })
+}
+
+/// What the CPU baseline is, where there is one and it is not the strong one.
+fn baseline_caveat(data: &Data) -> Option<String> {
+    let measured = |kind| data.measured().any(|row| row.backend == kind);
+    let weak = measured(BackendKind::Reference) && !measured(BackendKind::OnnxRuntime);
+    weak.then(|| {
+        "No ONNX Runtime row: the CPU baseline is the reference backend, so speed-ups are not those over a tuned runtime."
+            .to_owned()
+    })
+}
+
+/// Ratios are quoted, and nothing says which of them are noise.
+fn noise_caveat(data: &Data) -> Option<String> {
+    let quoted = data.measured().any(|row| timed(row) && row.backend.device() == DeviceKind::Gpu);
+    (quoted && noise::floors(data).is_empty()).then(|| {
+        "No configuration was timed against itself (`noise_floor` in the manifest): how near to 1 a ratio is noise is not \
+         known."
+            .to_owned()
+    })
+}
+
+fn stop_caveats(data: &Data, found: &mut Vec<String>) {
+    let timed = data.measured().filter(|row| row.stop_reason.is_some()).count();
+    for (reason, limit) in [(StopReason::TimeCap, "time cap"), (StopReason::MaxSamples, "sample limit")] {
+        let stopped = data.measured().filter(|row| row.stop_reason == Some(reason)).count();
+        if stopped > 0 {
+            found.push(format!(
+                "{} of {} stopped at the {limit}, before the median's interval was within the target; tables mark them.",
+                numbers::count(stopped as u64),
+                numbers::plural(timed, "row"),
+            ));
+        }
+    }
+}
+
+fn machine_caveats(data: &Data, found: &mut Vec<String>) {
+    let environments = || data.environments.values();
+    if data.environments.len() > 1 {
+        found.push(format!(
+            "Rows come from {} environments; every row of results.parquet names its own.",
+            data.environments.len()
+        ));
+    }
+    if data.environments.is_empty() {
+        found.push("The run has stored no environment: its machine is unknown.".to_owned());
+    } else if environments().all(|environment| environment.gpus.is_empty()) {
+        found.push("No GPU: claims about GPUs are not judged.".to_owned());
+    }
+    if environments().any(|environment| environment.machine.virtual_machine == Some(true)) {
+        found.push("The machine is virtual: neighbours may disturb its clock and caches.".to_owned());
+    }
+    if environments().any(|environment| environment.build.dirty == Some(true)) {
+        found.push("The program was built from files that differ from its commit.".to_owned());
+    }
+    let few = data.measured().filter(|row| row.latency_p50_ms.is_some() && row.latency_p50_low_ms.is_none()).count();
+    if few > 0 {
+        found.push(format!("{few} measured rows have too few samples for an interval of the median."));
+    }
+}
+
+/// The baselines of all groups in words.
+pub fn baselines(data: &Data) -> String {
+    let labels =
+        distinct(data.groups().iter().filter_map(|group| group.cpu_baseline().map(|found| baseline_label(&found))));
+    if labels.is_empty() { "no CPU baseline was timed".to_owned() } else { labels.join("; ") }
+}
+
+/// Values in order of first appearance, separated by commas.
+pub fn list(values: impl Iterator<Item = String>) -> String {
+    distinct(values).join(", ")
+}
+
+/// The beginning of a digest.
+pub fn prefix(digest: &str) -> String {
+    digest.chars().take(12).collect()
+}

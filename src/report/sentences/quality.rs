@@ -1,0 +1,135 @@
+//! Sentences of the paper's text that no single table or verdict has.
+
+use crate::analysis::facts::discordant;
+use crate::analysis::facts::flips;
+use crate::graph::Preset;
+use crate::numbers;
+use crate::record::InputKind;
+use crate::results::data::{Data, distinct, series, shape};
+use crate::stats::mcnemar;
+use crate::store::schema::ResultRow;
+
+/// Per model as it is, how many rows of its layer norms returned their bias under FP16, on random ids and on text: what
+/// fails without a NaN, and on which inputs more of it.
+pub fn silent_rows(experiments: &[&Data]) -> String {
+    silent_rows_of(experiments.iter().flat_map(|data| data.measured()))
+}
+
+fn silent_rows_of<'a>(measured: impl Iterator<Item = &'a ResultRow>) -> String {
+    let watched = |row: &&ResultRow| {
+        row.precision == Preset::Fp16.name()
+            && row.injection.is_none()
+            && row.layer_norm_rows.is_some_and(|rows| rows > 0)
+    };
+    let rows: Vec<&ResultRow> = measured.filter(watched).collect();
+    let count = |model: &str, kind: InputKind| -> Option<(u64, u64)> {
+        let of = rows.iter().filter(|row| row.model == model && row.input_kind == kind);
+        let counts = of.filter_map(|row| row.silent_rows.zip(row.layer_norm_rows));
+        counts.reduce(|(silent, all), (more, rows)| (silent.saturating_add(more), all.saturating_add(rows)))
+    };
+    let models = distinct(rows.iter().map(|row| row.model.as_str()));
+    let both = models
+        .into_iter()
+        .filter_map(|model| Some((model, count(model, InputKind::Random)?, count(model, InputKind::Text)?)));
+    let (silent, sound): (Vec<_>, Vec<_>) = both.partition(|(_, random, text)| random.0 + text.0 > 0);
+    if silent.is_empty() && sound.is_empty() {
+        return "No run looked into the layer norms of one model on random ids and on text.".to_owned();
+    }
+    let words = |(bad, all): (u64, u64)| {
+        format!("{} ({} of {})", numbers::percent(bad as f64 / all as f64), numbers::count(bad), numbers::count(all))
+    };
+    let mut sentences: Vec<String> = silent
+        .into_iter()
+        .map(|(model, random, text)| {
+            format!(
+                "Under fp16, {} of the layer-norm rows of {model} returned their bias on random ids, {} on text.",
+                words(random),
+                words(text)
+            )
+        })
+        .collect();
+    let names: Vec<&str> = sound.iter().map(|(model, ..)| *model).collect();
+    if !names.is_empty() {
+        sentences.push(format!(
+            "Under fp16 no layer norm of {} returned its bias, on random ids or on text.",
+            names.join(" and ")
+        ));
+    }
+    sentences.join(" ")
+}
+
+/// What a policy does to answers on labelled sentences, backend by backend, beside FP32 of the same backend and shape.
+pub fn quality(experiments: &[&Data], preset: Preset) -> String {
+    let mut found: Vec<(&str, String, Vec<String>)> = Vec::new();
+    for group in experiments.iter().flat_map(|data| data.groups()) {
+        for row in group.rows.iter().copied().filter(|row| row.precision == preset.name() && row.injection.is_none()) {
+            let base = group.row(&series(row).fp32(), shape(row)).filter(|base| base.id != row.id);
+            let Some(text) = base.and_then(|base| beside(base, row)) else { continue };
+            let backend = row.backend.to_string();
+            match found.iter_mut().find(|(model, known, _)| *model == group.model && *known == text) {
+                Some((.., backends)) if backends.contains(&backend) => {}
+                Some((.., backends)) => backends.push(backend),
+                None => found.push((group.model, text, vec![backend])),
+            }
+        }
+    }
+    let each = found.iter().map(|(model, text, backends)| format!("{model} {text} ({})", backends.join(", ")));
+    match found.is_empty() {
+        true => format!("No classifier was scored under {} and fp32.", preset.name()),
+        false => {
+            format!("Right answers under {} and under fp32: {}.", preset.name(), each.collect::<Vec<_>>().join("; "))
+        }
+    }
+}
+
+/// `747 and 765 of 872, 40 answers differ, McNemar p = 0.006`
+fn beside(base: &ResultRow, row: &ResultRow) -> Option<String> {
+    let (right, before, all) = (row.task_correct?, base.task_correct?, row.task_total?);
+    let flips = match flips(base, row)? {
+        1 => "1 answer differs".to_owned(),
+        n => format!("{} answers differ", numbers::count(n as u64)),
+    };
+    let p_value = mcnemar_p(base, row).map(|p| format!(", McNemar p = {p}")).unwrap_or_default();
+    Some(format!("{right} and {before} of {all}, {flips}{p_value}"))
+}
+
+/// The p-value of McNemar's exact test between two rows' answers.
+pub fn mcnemar_p(base: &ResultRow, row: &ResultRow) -> Option<String> {
+    let (base_alone, row_alone) = discordant(base, row)?;
+    let p = mcnemar(base_alone, row_alone)?;
+    Some(if p < 1e-3 { numbers::scientific(p) } else { numbers::fixed(p, 3) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(model: &str, input_kind: InputKind, silent: Option<u64>) -> ResultRow {
+        ResultRow {
+            model: model.to_owned(),
+            precision: "fp16".to_owned(),
+            input_kind,
+            silent_rows: silent,
+            layer_norm_rows: silent.map(|_| 1000),
+            ..ResultRow::default()
+        }
+    }
+
+    fn said(rows: Vec<ResultRow>) -> String {
+        silent_rows_of(rows.iter())
+    }
+
+    #[test]
+    fn silent_rows_are_those_of_models_that_were_watched_on_both_kinds_of_input() {
+        use InputKind::{Random, Text};
+        let both = |model: &str, random, text| vec![row(model, Random, Some(random)), row(model, Text, Some(text))];
+        assert_eq!(said(vec![]), "No run looked into the layer norms of one model on random ids and on text.");
+        assert_eq!(said(vec![row("a", Random, Some(3)), row("b", Text, Some(3))]), said(vec![]));
+        assert_eq!(said(vec![row("a", Random, None), row("a", Text, None)]), said(vec![]), "nobody could watch");
+        let sound = "Under fp16 no layer norm of a returned its bias, on random ids or on text.";
+        assert_eq!(said(both("a", 0, 0)), sound);
+        let silent = "Under fp16, 0.5 % (5 of 1000) of the layer-norm rows of b returned their bias on random ids, 0 % (0 of 1000) \
+                      on text.";
+        assert_eq!(said([both("a", 0, 0), both("b", 5, 0)].concat()), format!("{silent} {sound}"));
+    }
+}

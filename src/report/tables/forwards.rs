@@ -1,0 +1,162 @@
+//! How many forward passes fail, and where it begins.
+
+use crate::numbers;
+use crate::record::Status;
+use crate::report::table::{Heading, Note, Table, TableCell};
+use crate::results::data::{Data, distinct, slug};
+use crate::stats::clopper_pearson;
+use crate::store::schema::ResultRow;
+
+/// Fewer passes than this give no rate: one tells whether, not how often.
+const MIN_FORWARDS: u64 = 2;
+
+/// Rates per forward pass, a table per model.
+pub fn rates(data: &Data) -> Vec<Table> {
+    let examined: Vec<&ResultRow> =
+        data.measured().filter(|row| row.forwards.is_some_and(|forwards| forwards >= MIN_FORWARDS)).collect();
+    let caption = |model: &str| {
+        let what = "Share of forward passes with NaN or infinity in the output, and with a silent failure: a layer norm whose \
+                    variance overflowed and that returned its bias. With Clopper–Pearson 95 % intervals";
+        match model {
+            "" => format!("{what}."),
+            model => format!("{what}; model {model}."),
+        }
+    };
+    if examined.is_empty() {
+        let why =
+            "No configuration was examined over several forward passes; the manifest's numerics.forwards asks for it.";
+        return vec![Table::empty("rates", caption(""), why)];
+    }
+    let models = distinct(examined.iter().map(|row| row.model.as_str()));
+    let table = |(index, model): (usize, &&str)| {
+        let rows: Vec<&ResultRow> = examined.iter().copied().filter(|row| row.model == **model).collect();
+        rates_of(format!("rates-{}-{}", index + 1, slug(model)), &caption(&labelled(rows[0])), rows)
+    };
+    models.iter().enumerate().map(table).collect()
+}
+
+/// A model's name, and what was added to its weights.
+pub fn labelled(row: &ResultRow) -> String {
+    match &row.injection {
+        Some(injection) => format!("{} ({injection})", row.model),
+        None => row.model.clone(),
+    }
+}
+
+fn rates_of(slug: String, caption: &str, mut rows: Vec<&ResultRow>) -> Table {
+    let headings = vec![
+        Heading::text("Backend"),
+        Heading::text("Precision"),
+        Heading::number("Shape"),
+        Heading::text("Input"),
+        Heading::number("Passes"),
+        Heading::interval("NaN").under("Share of passes with"),
+        Heading::interval("infinity").under("Share of passes with"),
+        Heading::interval("silent failure").under("Share of passes with"),
+        Heading::number("Silent rows"),
+        Heading::number("Smallest cosine"),
+    ];
+    let mut table = Table::new(slug, caption, headings);
+    // Inputs of the same configuration stand together: they are what is compared.
+    let policies = distinct(rows.iter().map(|row| (row.backend, row.precision.clone())));
+    let policy = |row: &ResultRow| policies.iter().position(|known| *known == (row.backend, row.precision.clone()));
+    rows.sort_by_key(|row| (policy(row), row.sequence_length, row.batch_size));
+    for row in &rows {
+        table.push(rate_cells(row));
+    }
+    let text = "Every pass reads other rows of the input, at full length without padding, so that inputs differ in their \
+                tokens alone. Silent rows: share of all layer-norm rows of these passes. Smallest cosine: against FP32, over \
+                the compared rows of the first pass; none where one of them is not finite. – under silent failure: the \
+                library does not show its tensors.";
+    table.notes.push(Note { mark: String::new(), text: text.to_owned() });
+    table.without_empty_columns().rule_between_groups(2)
+}
+
+fn rate_cells(row: &ResultRow) -> Vec<TableCell> {
+    let silent = row.silent_rows.zip(row.layer_norm_rows).filter(|(_, rows)| *rows > 0);
+    vec![
+        TableCell::new(row.backend.name()),
+        TableCell::new(&row.precision),
+        TableCell {
+            source: Some(row.id.clone()),
+            ..TableCell::new(format!("{}×{}", row.batch_size, row.sequence_length))
+        },
+        TableCell::new(&row.input),
+        TableCell::optional(row.forwards.map(numbers::count)),
+        rate_cell(row.nan_forwards, row.forwards),
+        rate_cell(row.inf_forwards, row.forwards),
+        rate_cell(row.silent_forwards, row.forwards),
+        TableCell::optional(silent.map(|(bad, rows)| numbers::percent(bad as f64 / rows as f64))),
+        TableCell::optional(row.cosine_min.map(numbers::cosine)),
+    ]
+}
+
+fn rate_cell(bad: Option<u64>, forwards: Option<u64>) -> TableCell {
+    let Some((bad, forwards)) = bad.zip(forwards).filter(|(_, forwards)| *forwards > 0) else {
+        return TableCell::dash();
+    };
+    let ends = clopper_pearson(bad, forwards);
+    let percent = |share: f64| numbers::fixed(share * 100.0, 1);
+    TableCell {
+        detail: ends.map(|ends| format!("[{}, {}]", percent(ends.low), percent(ends.high))),
+        ..TableCell::new(numbers::percent(bad as f64 / forwards as f64))
+    }
+}
+
+/// Where each bad configuration went wrong first.
+pub fn provenance(data: &Data) -> Table {
+    let caption = "Where it begins: of each configuration with NaN, infinity or a silent failure, the first operation of the \
+                   first such pass, found by running the pass with every tensor looked at. In: largest finite magnitude \
+                   that went into the operation.";
+    let headings = vec![
+        Heading::text("Model"),
+        Heading::text("Input"),
+        Heading::text("Backend"),
+        Heading::text("Precision"),
+        Heading::number("Shape"),
+        Heading::text("First bad operation"),
+        Heading::number("Layer"),
+        Heading::text("Kind"),
+        Heading::number("In"),
+    ];
+    let mut table = Table::new("provenance", caption, headings);
+    let shown = |row: &&ResultRow| row.status == Status::Ok && row.first_bad_op.is_some();
+    for group in data.groups() {
+        for row in group.rows.iter().copied().filter(shown) {
+            table.push(provenance_cells(row));
+        }
+    }
+    if table.rows.is_empty() {
+        let examined = data.measured().filter(|row| row.silent_forwards.is_some()).count();
+        let why = match examined {
+            0 => "No configuration's tensors were looked at: only the reference backend shows them.".to_owned(),
+            n => format!(
+                "Nothing went wrong inside {} whose tensors were looked at.",
+                numbers::plural(n, "configuration")
+            ),
+        };
+        return Table::empty("provenance", caption, why);
+    }
+    let text = "Kinds: NaN and infinity as stored by the operation; silent, a layer norm in which the square of a deviation or \
+                the sum of the squares is beyond FP16's 65504. An infinity that arises in a product need not come \
+                from its input: a bias or a weight may be beyond FP16 by itself.";
+    table.notes.push(Note { mark: String::new(), text: text.to_owned() });
+    table.without_empty_columns().rule_between_groups(2)
+}
+
+fn provenance_cells(row: &ResultRow) -> Vec<TableCell> {
+    vec![
+        TableCell::new(&row.model),
+        TableCell::new(&row.input),
+        TableCell::new(row.backend.name()),
+        TableCell::new(&row.precision),
+        TableCell {
+            source: Some(row.id.clone()),
+            ..TableCell::new(format!("{}×{}", row.batch_size, row.sequence_length))
+        },
+        TableCell::optional(row.first_bad_op.clone()),
+        TableCell::new(row.first_bad_layer.map_or_else(|| "outside".to_owned(), |layer| layer.to_string())),
+        TableCell::optional(row.first_bad_kind.map(|kind| kind.label().to_owned())),
+        TableCell::optional(row.first_bad_magnitude.map(numbers::magnitude)),
+    ]
+}

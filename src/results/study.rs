@@ -1,0 +1,175 @@
+//! What one report is about: a main run, repeats of it, and other experiments that answer what it cannot.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::data::Data;
+use crate::numbers;
+use crate::record::Status;
+use crate::results::ResultsError;
+use crate::store::schema::ResultRow;
+
+/// Says that a folder is an artifact, and which further folders of results lie in it.
+pub const ARTIFACT_FILE: &str = "artifact.json";
+
+/// Version of [`ARTIFACT_FILE`].
+pub const ARTIFACT_VERSION: u64 = 2;
+
+/// The main run and what belongs to it.
+#[derive(Debug, Clone)]
+pub struct Study {
+    /// The run that the report is of.
+    pub main: Data,
+    /// The same experiment, run again, in the order given.
+    pub repeats: Vec<Data>,
+    /// Other experiments, in the order given: their numerics, task quality and engines stand beside the main run's.
+    pub others: Vec<Data>,
+}
+
+/// Folders of an artifact besides its own results, from that folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parts {
+    /// [`ARTIFACT_VERSION`]
+    pub version: u64,
+    /// Of the repeats.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repeats: Vec<PathBuf>,
+    /// Of the other experiments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub with: Vec<PathBuf>,
+}
+
+/// What is read first: the rest depends on it.
+#[derive(Deserialize)]
+struct Version {
+    version: u64,
+}
+
+impl Parts {
+    /// The parts of the artifact in `dir`; `None` where it is none.
+    ///
+    /// # Errors
+    /// [`ResultsError`] when its list cannot be read.
+    pub fn read(dir: &Path) -> Result<Option<Parts>, ResultsError> {
+        let path = dir.join(ARTIFACT_FILE);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(ResultsError::Io { path, source }),
+        };
+        Parts::parse(&text).map(Some).map_err(|detail| ResultsError::Artifact { path, detail })
+    }
+
+    /// What is wrong with the text, and the cure, where it is no list of parts.
+    fn parse(text: &str) -> Result<Parts, String> {
+        const RESTORE: &str = "restore it from where it was published";
+        let malformed = |error: serde_json::Error| format!("{error}; {RESTORE}");
+        let Version { version } = serde_json::from_str(text).map_err(malformed)?;
+        if version != ARTIFACT_VERSION {
+            let again = "publish its runs again with `mixprec artifact`";
+            return Err(format!("version {version}, and this program reads version {ARTIFACT_VERSION}; {again}"));
+        }
+        let parts: Parts = serde_json::from_str(text).map_err(malformed)?;
+        match parts.outside() {
+            Some(outside) => Err(format!("{}: not a folder inside this one; {RESTORE}", outside.display())),
+            None => Ok(parts),
+        }
+    }
+
+    /// The folders it names, repeats first.
+    pub fn folders(&self) -> impl Iterator<Item = &PathBuf> {
+        self.repeats.iter().chain(&self.with)
+    }
+
+    /// A path that would leave the artifact: its list came with it, from wherever that is.
+    fn outside(&self) -> Option<&PathBuf> {
+        let inside = |path: &Path| {
+            path.components().next().is_some() && path.components().all(|part| matches!(part, Component::Normal(_)))
+        };
+        self.folders().find(|path| !inside(path))
+    }
+}
+
+impl Study {
+    /// A run by itself.
+    pub fn of(main: Data) -> Study {
+        Study { main, repeats: Vec::new(), others: Vec::new() }
+    }
+
+    /// The run in `dir`; where that is an artifact, with all that lies in it.
+    ///
+    /// # Errors
+    /// [`ResultsError`] naming the file that cannot be read.
+    pub fn read(dir: &Path) -> Result<Study, ResultsError> {
+        Study::read_with(dir, &[], &[])
+    }
+
+    /// [`Study::read`] with repeats and other experiments in folders of their own, beside those of an artifact.
+    ///
+    /// # Errors
+    /// [`ResultsError`] naming the file that cannot be read, or an experiment or a repeat that is there already.
+    pub fn read_with(dir: &Path, repeats: &[PathBuf], with: &[PathBuf]) -> Result<Study, ResultsError> {
+        let parts = Parts::read(dir)?;
+        let own_repeats = parts.iter().flat_map(|parts| &parts.repeats).map(|path| dir.join(path));
+        let own = parts.iter().flat_map(|parts| &parts.with).map(|path| dir.join(path));
+        let mut study = Study::of(Data::read(dir)?);
+        let repeats = own_repeats.chain(repeats.iter().cloned());
+        for path in repeats {
+            let repeat = Data::read(&path)?;
+            let mut known = std::iter::once(&study.main).chain(&study.repeats);
+            if known.any(|known| is_the_same_run(&known.rows, &repeat.rows)) {
+                return Err(ResultsError::SameRun { path });
+            }
+            study.repeats.push(repeat);
+        }
+        for path in own.chain(with.iter().cloned()) {
+            let other = Data::read(&path)?;
+            let name = &other.plan.name;
+            if std::iter::once(&study.main).chain(&study.others).any(|known| known.plan.name == *name) {
+                return Err(ResultsError::SameExperiment { path, name: name.clone() });
+            }
+            study.others.push(other);
+        }
+        Ok(study)
+    }
+}
+
+/// Whether every row that `other` measured is one of `run`: then it is no repeat but the same measurement.
+pub fn is_the_same_run(run: &[ResultRow], other: &[ResultRow]) -> bool {
+    let key = |row: &ResultRow| (row.id.clone(), row.finished_unix_s, row.latency_p50_ms.map(f64::to_bits));
+    let measured =
+        |rows: &[ResultRow]| -> BTreeSet<_> { rows.iter().filter(|row| row.status == Status::Ok).map(key).collect() };
+    let other = measured(other);
+    !other.is_empty() && other.is_subset(&measured(run))
+}
+
+/// `second` for the first repeat, `third` for the next: which run of the experiment it is.
+pub fn run_of_repeat(index: usize) -> String {
+    numbers::ordinal(index + 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_parts_that_leads_out_of_the_artifact_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = |text: &str| {
+            std::fs::write(dir.path().join(ARTIFACT_FILE), text).unwrap();
+            Parts::read(dir.path())
+        };
+        let parts = read(r#"{"version": 2, "repeats": ["repeat"], "with": ["a", "b/c"]}"#).unwrap().unwrap();
+        assert_eq!(parts.folders().count(), 3);
+        let older = read(r#"{"version": 1, "repeat": "repeat"}"#).unwrap_err().to_string();
+        assert!(older.contains("version 1, and this program reads version 2"), "{older}");
+        for path in ["/etc", "../other", "a/../../b", ".", ""] {
+            let error = read(&format!(r#"{{"version": 2, "with": ["{path}"]}}"#)).unwrap_err().to_string();
+            assert!(error.contains(path) && error.contains("not a folder inside"), "{error}");
+            assert!(read(&format!(r#"{{"version": 2, "repeats": ["{path}"]}}"#)).is_err(), "{path}");
+        }
+    }
+}
