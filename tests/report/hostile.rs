@@ -103,7 +103,7 @@ fn commands(text: &str) -> BTreeSet<String> {
 
 /// Names and texts of a committed report, of whose names none is an attack.
 fn golden(folder: &str) -> Vec<(String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/report").join(folder);
     let file = |path: &Path| (path.display().to_string(), std::fs::read_to_string(path).unwrap());
     std::fs::read_dir(folder).unwrap().map(|entry| file(&entry.unwrap().path())).collect()
 }

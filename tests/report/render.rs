@@ -34,7 +34,7 @@ pub fn text(files: &BTreeMap<String, Vec<u8>>, name: &str) -> String {
 }
 
 pub fn compare_with_golden(folder: &str, files: &BTreeMap<String, Vec<u8>>) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(folder);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/report").join(folder);
     // PDFs hold compressed streams; their drawings are compared as SVG.
     let shown: Vec<_> = files.iter().filter(|(name, _)| !name.ends_with(".pdf")).collect();
     if std::env::var_os("MIXPREC_BLESS").is_some() {
