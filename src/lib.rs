@@ -89,6 +89,9 @@ pub mod rerun;
 pub mod results;
 pub mod runner;
 pub mod selftest;
+#[cfg(test)]
+#[path = "../tests/fixtures/skip.rs"]
+mod skip;
 pub mod stats;
 pub mod store;
 pub mod timing;

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs the device tests that are small enough for it under compute-sanitizer, once for memory errors and once for races between
 # threads of a block, or by the tool that is named alone. Needs a GPU and a CUDA toolkit; where cargo is not, UNIT_TESTS and
-# CUDA_TESTS name the binaries of the unit tests and of tests/cuda. On an H200 memcheck takes half a minute and racecheck two and a
-# half.
+# BACKEND_TESTS name the binaries of the unit tests and of tests/backends. On an H200 memcheck takes half a minute and racecheck two
+# and a half.
 #
 #   tests/sanitizer.sh [memcheck] [racecheck]
 set -euo pipefail
@@ -24,15 +24,15 @@ for candidate in /usr/local/cuda/bin/compute-sanitizer /usr/local/cuda/compute-s
 done
 [ -n "$sanitizer" ] || fail 'compute-sanitizer is not here; it is part of the CUDA toolkit'
 
-if [ -z "${UNIT_TESTS:-}" ] || [ -z "${CUDA_TESTS:-}" ]; then
+if [ -z "${UNIT_TESTS:-}" ] || [ -z "${BACKEND_TESTS:-}" ]; then
     # An empty variable is not the same as none: the binding generator would look there alone.
     libclang=$(container/setup.sh --libclang)
     if [ -n "$libclang" ]; then export LIBCLANG_PATH=$libclang; else unset LIBCLANG_PATH; fi
-    built=$(cargo test --release --locked --lib --test cuda --no-run --message-format json)
+    built=$(cargo test --release --locked --lib --test backends --no-run --message-format json)
     binary() { printf '%s\n' "$built" | sed -n 's/.*"kind":\["'"$1"'"\].*"executable":"\([^"]*\)".*/\1/p'; }
-    : "${UNIT_TESTS:=$(binary lib)}" "${CUDA_TESTS:=$(binary test)}"
+    : "${UNIT_TESTS:=$(binary lib)}" "${BACKEND_TESTS:=$(binary test)}"
 fi
-for binary in "$UNIT_TESTS" "$CUDA_TESTS"; do
+for binary in "$UNIT_TESTS" "$BACKEND_TESTS"; do
     [ -x "$binary" ] || fail "${binary:-a binary of the tests} is not here"
 done
 
@@ -47,7 +47,7 @@ check() { # tool, binary, test
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 for tool in "$@"; do
-    check "$tool" "$CUDA_TESTS" policies::tiny_models_agree_with_float64_in_every_policy_at_two_shapes
+    check "$tool" "$BACKEND_TESTS" cuda::policies::tiny_models_agree_with_float64_in_every_policy_at_two_shapes
     for name in attention_of_bert_agrees_with_float64 causal_attention_of_gpt2_agrees_with_float64 \
         every_choice_for_heads_of_32_agrees_with_float64; do
         check "$tool" "$UNIT_TESTS" "backend::cuda::device_tests::$name"

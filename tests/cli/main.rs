@@ -8,10 +8,11 @@ mod commands;
 mod experiment;
 mod faults;
 mod fetch;
+#[path = "../fixtures/mod.rs"]
+mod fixtures;
 mod infer;
 mod libraries;
-#[path = "../runner/mount.rs"]
-mod mount;
+mod manifest;
 mod numerics;
 mod pins;
 mod quality;

@@ -14,8 +14,9 @@ use mixprec::manifest::LoadedManifest;
 use mixprec::manifest::schema::Manifest;
 use mixprec::results::data::Data;
 
+use super::committed::compare;
 use super::fixture;
-use super::render::compare_with_golden;
+use crate::fixtures::skip;
 
 const AUTHOR: &str = r##"
 schema: 1
@@ -73,7 +74,7 @@ fn both(appendix: &Appendix) -> BTreeMap<String, Vec<u8>> {
 fn the_appendix_is_the_committed_one() {
     let laptop = folder("runs/quick_1", fixture::laptop(), 4_240_000);
     let server = folder("artifacts/a100", fixture::server(), 1_230_000_000);
-    compare_with_golden("appendix", &both(&made_of(&[laptop, server])));
+    compare("appendix", &both(&made_of(&[laptop, server])));
 }
 
 #[test]
@@ -161,7 +162,7 @@ fn the_parts_of_an_artifact_are_measurements() {
 #[test]
 fn the_latex_compiles_by_itself_and_inside_another_document() {
     if Command::new("latexmk").arg("--version").output().is_err() {
-        println!("skipped: no latexmk (container/setup.sh --paper installs it)");
+        skip("no latexmk (container/setup.sh --paper installs it)");
         return;
     }
     let dir = tempfile::tempdir().unwrap();

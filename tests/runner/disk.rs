@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::experiment::{CONFIGURATIONS, Experiment};
-use crate::mount::Mount;
+use crate::fixtures::mount::Mount;
 
 #[test]
 fn a_full_disk_stops_the_run_and_loses_nothing() {

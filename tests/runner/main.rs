@@ -5,8 +5,9 @@
 mod disk;
 mod experiment;
 mod faults;
+#[path = "../fixtures/mod.rs"]
+mod fixtures;
 mod journal;
 mod kills;
 mod merging;
-mod mount;
 mod rerun;

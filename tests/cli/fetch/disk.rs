@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 
 use crate::assert_says;
 use crate::fetch::{Fetch, WEIGHTS};
-use crate::mount::Mount;
+use crate::fixtures::mount::Mount;
 
 /// Puts `runs/` of the experiment on this disk.
 fn on(disk: &Mount, fetch: &Fetch) {
