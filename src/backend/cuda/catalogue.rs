@@ -38,6 +38,7 @@ impl Source {
     /// The source without instances.
     fn text(self) -> String {
         const PRELUDE: &str = include_str!("kernels/prelude.cu");
+        const HOPPER: &str = include_str!("kernels/hopper.cu");
         const EPILOGUE: &str = include_str!("kernels/gemm_epilogue.cu");
         const MMA: &str = include_str!("kernels/gemm_mma.cu");
         const WGMMA: &str = include_str!("kernels/gemm_wgmma.cu");
@@ -48,9 +49,9 @@ impl Source {
         let (element, parts): (Element, &[&str]) = match self {
             Source::Stepwise => return include_str!("kernels/stepwise.cu").to_owned(),
             Source::ProductMma(element) => (element, &[PRELUDE, EPILOGUE, MMA]),
-            Source::ProductWgmma(element) => (element, &[PRELUDE, EPILOGUE, WGMMA]),
+            Source::ProductWgmma(element) => (element, &[PRELUDE, HOPPER, EPILOGUE, WGMMA]),
             Source::Attention(element) => (element, &[PRELUDE, ATTENTION]),
-            Source::AttentionWgmma(element) => (element, &[PRELUDE, ATTENTION, ATTENTION_WGMMA]),
+            Source::AttentionWgmma(element) => (element, &[PRELUDE, HOPPER, ATTENTION, ATTENTION_WGMMA]),
             Source::Norm(element) => (element, &[PRELUDE, LAYER_NORM, EMBEDDING]),
         };
         let define = if element == Element::Bf16 { "#define ELEMENT_BF16\n" } else { "" };
