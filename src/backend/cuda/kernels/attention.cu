@@ -1,14 +1,13 @@
-// Fused attention on mma.sync tensor cores: context = softmax(scale * Q K^T + mask) V, any sm_80 or later.
+// attention.cu: fused attention by mma.sync, context = softmax(scale * Q K^T + mask) V, for any GPU from sm_80 on.
 //
-// One CTA owns QUERIES consecutive query rows of one head of one batch row and walks the keys in tiles of KEYS, with
-// the online softmax of FlashAttention-2 (Dao, arXiv 2307.08691). Scores, softmax and accumulation are FP32;
-// probabilities are rounded to the 16-bit element type for the second product and their sum is taken before that
-// rounding.
+// One CTA owns QUERIES consecutive query rows of one head of one batch row. It walks over the keys in tiles of KEYS, with
+// the online softmax of FlashAttention-2 (Dao, arXiv 2307.08691). Scores, softmax and accumulation are FP32. Probabilities
+// are rounded to the 16-bit element type for the second product; their sum is taken before that rounding.
 //
 // Warps of a CTA: ROW_WARPS x KEY_GROUPS. A warp owns ROW_TILES * 16 query rows. The ROW_WARPS warps of a key group
-// share the K and V tiles in shared memory; with several key groups each walks every KEY_GROUPS-th tile and the
-// groups are merged at the end, in fixed order. Few rows and many groups give short latency at batch 1; many rows and
-// one group give throughput, since each K and V fragment read from shared memory then feeds ROW_TILES products.
+// share the K and V tiles in shared memory. With several key groups, each walks over every KEY_GROUPS-th tile, and the
+// groups are merged at the end, in fixed order. Few rows and many groups give low latency at batch 1. Many rows and one
+// group give throughput, since each K and V fragment read from shared memory then feeds ROW_TILES products.
 //
 // What the host has to know (mirrored in Rust):
 //   arguments  one AttentionArguments by value
@@ -16,13 +15,13 @@
 //   block      32 * ROW_WARPS * KEY_GROUPS threads
 //   shared     AttentionShape::SHARED_BYTES = 2 * HEAD * QUERIES + max(8 * HEAD * KEY_GROUPS * KEYS,
 //              512 * (KEY_GROUPS - 1) * ROW_WARPS * ROW_TILES * (HEAD / 8 + 1))
-//   lengths    written before the forward starts and by no kernel of it (read before the wait on the previous
-//              kernel); each in 1..=sequence. Keys at or beyond a row's length are not read. Queries beyond it are
-//              computed all the same, as the graph defines: the mask is over keys only.
+//   lengths    written before the forward pass starts, and by none of its kernels: they are read before the wait for
+//              the previous kernel. Each is in 1..=sequence. Keys at or beyond a row's length are not read. Queries
+//              beyond it are computed, as the graph defines: the mask is over keys only.
 //   alignment  qkv and context 16 bytes; heads * HEAD % 8 == 0 follows from HEAD being 32 or 64.
 //   registers  no spills from sm_80 to sm_120 at ROW_TILES 1 with KEYS up to 64, and at ROW_TILES 2 with KEYS up to 32
 //
-// Needs prelude.cu in front. Compile with -DELEMENT_BF16 for bfloat16.
+// Compiled after prelude.cu; ELEMENT_BF16 selects bfloat16.
 
 struct AttentionArguments {
   const u16* qkv;      // [batch * sequence, 3 * heads * HEAD]: Q, K, V side by side, bias already added
@@ -52,14 +51,14 @@ struct AttentionShape {
   static constexpr int KEY_BYTES = KEYS * ROW_BYTES;
   static constexpr int STAGE_BYTES = 2 * KEY_BYTES;
   static constexpr int GROUP_BYTES = 2 * STAGE_BYTES;
-  // The merge reuses the K and V area: every thread of the groups 1.. leaves its accumulators there.
+  // The merge reuses the K and V area: every thread of groups 1.. stores its accumulators there.
   static constexpr int MERGE_QUADS = ROW_TILES * (HEAD / 8 + 1);
   static constexpr int MERGE_BYTES = (KEY_GROUPS - 1) * MERGE_QUADS * GROUP_THREADS * 16;
   static constexpr int TILE_BYTES = KEY_GROUPS * GROUP_BYTES;
   static constexpr int SHARED_BYTES = QUERY_BYTES + (MERGE_BYTES > TILE_BYTES ? MERGE_BYTES : TILE_BYTES);
 
-  // CTAs a multiprocessor is to hold, which caps the registers at 128, 168 or 255 a thread: what each size needs
-  // without spilling on sm_80 to sm_120.
+  // CTAs that a multiprocessor holds. This caps the registers at 128, 168 or 255 per thread, which each size needs to
+  // avoid spills on sm_80 to sm_120.
   static constexpr int WARPS_PER_SM = ROW_TILES > 1 ? 8 : KEYS < 64 ? 16 : 12;
   static constexpr int CTAS_PER_SM = 32 * WARPS_PER_SM >= THREADS ? 32 * WARPS_PER_SM / THREADS : 1;
 
@@ -69,9 +68,9 @@ struct AttentionShape {
 
 DEVICE float minus_infinity() { return __int_as_float(0xff800000); }
 
-// What a thread holds of its warp's rows. In the accumulator layout of mma.m16n8k16 lane l holds, of each 16 x 8
-// block, the columns 2 * (l % 4) and the next of row l / 4 (elements 0 and 1, "half 0") and of row l / 4 + 8
-// (elements 2 and 3, "half 1").
+// A thread's part of its warp's rows, in the accumulator layout of mma.m16n8k16. Of each 16 x 8 block, lane l holds the
+// columns 2 * (l % 4) and the next: of row l / 4 in elements 0 and 1 ("half 0"), and of row l / 4 + 8 in elements 2 and 3
+// ("half 1").
 template <int HEAD, int ROW_TILES>
 struct RowState {
   float output[ROW_TILES][HEAD / 8][4];  // not yet divided by sum
@@ -89,17 +88,17 @@ struct RowState {
   }
 };
 
-// Byte offset of the 16-byte chunk `chunk` of row `row` in a tile of rows of HEAD elements. The XOR makes the eight
-// rows that one ldmatrix phase reads at equal chunk fall into different banks: a row of 64 elements spans all 32
-// banks, of 32 elements half of them.
+// Byte offset of the 16-byte chunk `chunk` of row `row` in a tile of rows of HEAD elements. One ldmatrix phase reads the same
+// chunk of eight rows, and the XOR puts these into different banks: a row of 64 elements spans all 32 banks, a row of 32
+// elements half of them.
 template <int HEAD>
 DEVICE u32 tile_offset(int row, int chunk) {
   if (HEAD == 64) return swizzled_offset(row, chunk);
   return row * 64 + ((chunk ^ ((row >> 1) & 3)) << 4);
 }
 
-// Starts the copy of ROWS rows of HEAD elements (`pitch` elements apart) into a swizzled tile, neighbouring threads
-// taking neighbouring chunks of 16 bytes. Rows from `valid` on are filled with zeros and not read.
+// Starts the copy of ROWS rows of HEAD elements (`pitch` elements apart) to a swizzled tile. Neighbouring threads copy
+// neighbouring chunks of 16 bytes. Rows from `valid` on are filled with zeros and not read.
 template <int HEAD, int ROWS, int THREADS>
 DEVICE void load_tile(u32 tile, const u16* source, int pitch, int valid, int thread) {
   constexpr int ROW_CHUNKS = HEAD / 8;
@@ -111,7 +110,7 @@ DEVICE void load_tile(u32 tile, const u16* source, int pitch, int valid, int thr
   for (int pass = 0; pass < ROWS; pass += PASS_ROWS) {
     const int row = first + pass;
     if (ROWS % PASS_ROWS == 0 || row < ROWS) {
-      // Passes of a multiple of eight rows are all swizzled alike.
+      // Passes of a multiple of eight rows all have the same swizzle.
       copy_async_16(PASS_ROWS % 8 == 0 ? to + pass * 2 * HEAD : tile + tile_offset<HEAD>(row, chunk),
                     source + row * pitch + chunk * 8, row < valid);
     }
@@ -131,7 +130,7 @@ DEVICE void load_queries(u32 (&queries)[Shape::ROW_TILES][Shape::HEAD / 16][4], 
   }
 }
 
-// scores = Q K^T, unscaled. One ldmatrix brings the B fragments of 16 keys by 16 elements.
+// scores = Q K^T, unscaled. One ldmatrix loads the B fragments of 16 keys by 16 elements.
 template <class Shape>
 DEVICE void score_tile(float (&scores)[Shape::ROW_TILES][Shape::KEYS / 8][4],
                        const u32 (&queries)[Shape::ROW_TILES][Shape::HEAD / 16][4], u32 keys, int lane) {
@@ -158,8 +157,8 @@ DEVICE void score_tile(float (&scores)[Shape::ROW_TILES][Shape::KEYS / 8][4],
   }
 }
 
-// Scores of keys at or beyond `length`, and of later keys than the query's if CAUSAL, become minus infinity. A
-// select, not an addition: an additive mask would turn a large score into a wrong one.
+// Sets the scores of keys at or beyond `length` to minus infinity, and if CAUSAL also those of keys after the query. This is
+// a selection, not an addition: an additive mask would turn a large score into a wrong one.
 template <class Shape, bool CAUSAL>
 DEVICE void mask_tile(float (&scores)[Shape::ROW_TILES][Shape::KEYS / 8][4], int first_key, int first_row, int length,
                       int lane) {
@@ -181,9 +180,8 @@ DEVICE void mask_tile(float (&scores)[Shape::ROW_TILES][Shape::KEYS / 8][4], int
   }
 }
 
-// One step of the online softmax: raises the running maximum, turns the scores into exp2(scale * (score - max)) and
-// adds them to the running sum. `rescale` is what the output accumulated under the old maximum has to be multiplied
-// by.
+// One step of the online softmax: raises the running maximum, replaces the scores by exp2(scale * (score - max)) and adds
+// them to the running sum. `rescale` is the factor for the output that was accumulated under the old maximum.
 template <class Shape>
 DEVICE void softmax_step(RowState<Shape::HEAD, Shape::ROW_TILES>& state,
                          float (&scores)[Shape::ROW_TILES][Shape::KEYS / 8][4], float (&rescale)[Shape::ROW_TILES][2],
@@ -197,11 +195,11 @@ DEVICE void softmax_step(RowState<Shape::HEAD, Shape::ROW_TILES>& state,
       float max = old_max;
 #pragma unroll
       for (int j = 0; j < Shape::KEYS / 8; j++) max = fmaxf(max, fmaxf(scores[r][j][e], scores[r][j][e + 1]));
-      // The four lanes of a quad hold the row.
+      // The four lanes of a quad share a row.
       max = fmaxf(max, __shfl_xor_sync(0xffffffff, max, 1));
       max = fmaxf(max, __shfl_xor_sync(0xffffffff, max, 2));
       state.max[r][half] = max;
-      // A row with no visible key so far keeps everything at zero; without this it would be inf - inf.
+      // A row without a visible key so far stays zero. Without this it would compute inf - inf.
       const float scaled_max = max == minus_infinity() ? 0.0f : max * scale;
       rescale[r][half] = exp2_flushed(fmaf(old_max, scale, -scaled_max));
       float sum = 0.0f;
@@ -231,7 +229,7 @@ DEVICE void rescale_output(RowState<Shape::HEAD, Shape::ROW_TILES>& state,
   }
 }
 
-// The accumulators of two neighbouring 8-key blocks are, rounded and packed, the A fragment of a 16-key step.
+// Rounds and packs the accumulators of two neighbouring 8-key blocks: they are the A fragment of a 16-key step.
 DEVICE void pack_probabilities(u32 (&a)[4], const float (&left)[4], const float (&right)[4]) {
   a[0] = pack_elements(left[0], left[1]);
   a[1] = pack_elements(left[2], left[3]);
@@ -263,8 +261,8 @@ DEVICE void add_values(RowState<Shape::HEAD, Shape::ROW_TILES>& state,
   }
 }
 
-// Brings the key groups together: groups 1.. leave their state in `area`, indexed [group - 1][quad of floats][thread]
-// so that neighbouring threads touch neighbouring words, and group 0 adds them to its own in the order of the groups.
+// Merges the key groups. Groups 1.. store their state in `area`, indexed [group - 1][quad of floats][thread] so that
+// neighbouring threads access neighbouring words. Group 0 adds them to its own, in the order of the groups.
 template <class Shape>
 DEVICE void merge_groups(RowState<Shape::HEAD, Shape::ROW_TILES>& state, float4* area, int group, int thread,
                          float scale) {
@@ -316,8 +314,8 @@ DEVICE void merge_groups(RowState<Shape::HEAD, Shape::ROW_TILES>& state, float4*
   }
 }
 
-// Divides by the sums and writes a warp's rows, through its part of the query tile (free by now) so that each lane
-// stores 16 bytes and a row's 128 (or 64) bytes leave together.
+// Divides by the sums and stores a warp's rows. They pass through the warp's part of the query tile, which is free by now, so
+// that each lane stores 16 bytes and a row's 128 (or 64) bytes are stored together.
 template <class Shape>
 DEVICE void store_rows(RowState<Shape::HEAD, Shape::ROW_TILES>& state, unsigned char* tile, int tile_row, u16* context,
                        int pitch, int valid, int lane) {
@@ -330,7 +328,7 @@ DEVICE void store_rows(RowState<Shape::HEAD, Shape::ROW_TILES>& state, unsigned 
       float sum = state.sum[r][half];
       sum += __shfl_xor_sync(0xffffffff, sum, 1);
       sum += __shfl_xor_sync(0xffffffff, sum, 2);
-      const float inverse = __fdividef(1.0f, sum);  // 2 ulp; the sum is between 1 and the sequence length
+      const float inverse = __fdividef(1.0f, sum);  // 2 ulp: the sum is between 1 and the sequence length
       const int row = tile_row + r * 16 + half * 8 + (lane >> 2);
 #pragma unroll
       for (int j = 0; j < Shape::HEAD / 8; j++) {
@@ -362,9 +360,9 @@ DEVICE void attention(const AttentionArguments& arguments) {
   const int warp_row = thread / 32 * Shape::WARP_ROWS;  // of the query tile
   const int sequence = arguments.sequence;
   const int head = blockIdx.y;
-  // The projection before this kernel writes its rows from first to last: the last ones are still in L2.
+  // The projection before this kernel writes its rows from first to last, so the last ones are still in L2.
   const int batch = gridDim.z - 1 - blockIdx.z;
-  // Causal rows late in the sequence see most keys: their CTAs start first, so that no long one is left for the end.
+  // Causal rows late in the sequence see most keys. Their CTAs start first, so that no long one is left for the end.
   const int first_query = (CAUSAL ? gridDim.x - 1 - blockIdx.x : blockIdx.x) * Shape::QUERIES;
   const int first_row = first_query + warp_row;
   const int hidden = arguments.heads * HEAD;
@@ -373,7 +371,7 @@ DEVICE void attention(const AttentionArguments& arguments) {
   const u16* keys_in = queries_in + hidden;
 
   const int length = arguments.lengths ? arguments.lengths[batch] : sequence;
-  // Keys that some row of this CTA may see.
+  // Keys that some row of this CTA sees.
   const int reach = CAUSAL && first_query + Shape::QUERIES < length ? first_query + Shape::QUERIES : length;
   const int tiles = (reach + Shape::KEYS - 1) / Shape::KEYS;
 
@@ -404,7 +402,7 @@ DEVICE void attention(const AttentionArguments& arguments) {
   u32 queries[Shape::ROW_TILES][HEAD / 16][4];
   load_queries<Shape>(queries, query_tile, warp_row, lane);
 
-  // As many for a group that has no tile in the last one: the groups share their barriers.
+  // The groups share their barriers, so a group without a tile in the last round takes part in it too.
   const int rounds = (tiles + Shape::KEY_GROUPS - 1) / Shape::KEY_GROUPS;
   int stage = 0;
 #pragma unroll 1
@@ -428,7 +426,8 @@ DEVICE void attention(const AttentionArguments& arguments) {
       add_values<Shape>(state, scores, keys + Shape::KEY_BYTES, lane);
     }
     if (round + 1 < rounds) {
-      // The next tile is there, and this one is free to be overwritten. A warp that is a whole group has its own tiles.
+      // After this the next tile has landed, and this one may be overwritten. A group of one warp shares its tiles with no
+      // other warp.
       copy_async_wait<0>();
       if (Shape::ROW_WARPS == 1) {
         __syncwarp();
