@@ -2,36 +2,36 @@
 
 use std::sync::LazyLock;
 
-use super::compile::Unit;
-use super::element::Element;
+use super::compile::TranslationUnit;
+use super::element::ElementType;
 use crate::digest::sha256;
 
 /// A translation unit of the kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Source {
+pub(super) enum KernelSource {
     /// One kernel per operation, every step rounded.
     Stepwise,
     /// Matrix products by `mma.sync`, of a 16-bit element.
-    ProductMma(Element),
+    ProductMma(ElementType),
     /// Matrix products by `wgmma`, of a 16-bit element.
-    ProductWgmma(Element),
+    ProductWgmma(ElementType),
     /// Attention by `mma.sync`, on a 16-bit element.
-    Attention(Element),
+    Attention(ElementType),
     /// Attention by `wgmma`, on a 16-bit element.
-    AttentionWgmma(Element),
+    AttentionWgmma(ElementType),
     /// Embedding and layer norm with a 16-bit element.
-    Norm(Element),
+    Norm(ElementType),
 }
 
-impl Source {
+impl KernelSource {
     fn name(self) -> &'static str {
         match self {
-            Source::Stepwise => "stepwise",
-            Source::ProductMma(_) => "gemm_mma",
-            Source::ProductWgmma(_) => "gemm_wgmma",
-            Source::Attention(_) => "attention",
-            Source::AttentionWgmma(_) => "attention_wgmma",
-            Source::Norm(_) => "layer_norm",
+            KernelSource::Stepwise => "stepwise",
+            KernelSource::ProductMma(_) => "gemm_mma",
+            KernelSource::ProductWgmma(_) => "gemm_wgmma",
+            KernelSource::Attention(_) => "attention",
+            KernelSource::AttentionWgmma(_) => "attention_wgmma",
+            KernelSource::Norm(_) => "layer_norm",
         }
     }
 
@@ -46,15 +46,15 @@ impl Source {
         const ATTENTION_WGMMA: &str = include_str!("kernels/attention_wgmma.cu");
         const LAYER_NORM: &str = include_str!("kernels/layer_norm.cu");
         const EMBEDDING: &str = include_str!("kernels/embedding.cu");
-        let (element, parts): (Element, &[&str]) = match self {
-            Source::Stepwise => return include_str!("kernels/stepwise.cu").to_owned(),
-            Source::ProductMma(element) => (element, &[PRELUDE, EPILOGUE, MMA]),
-            Source::ProductWgmma(element) => (element, &[PRELUDE, HOPPER, EPILOGUE, WGMMA]),
-            Source::Attention(element) => (element, &[PRELUDE, ATTENTION]),
-            Source::AttentionWgmma(element) => (element, &[PRELUDE, HOPPER, ATTENTION, ATTENTION_WGMMA]),
-            Source::Norm(element) => (element, &[PRELUDE, LAYER_NORM, EMBEDDING]),
+        let (element, parts): (ElementType, &[&str]) = match self {
+            KernelSource::Stepwise => return include_str!("kernels/stepwise.cu").to_owned(),
+            KernelSource::ProductMma(element) => (element, &[PRELUDE, EPILOGUE, MMA]),
+            KernelSource::ProductWgmma(element) => (element, &[PRELUDE, HOPPER, EPILOGUE, WGMMA]),
+            KernelSource::Attention(element) => (element, &[PRELUDE, ATTENTION]),
+            KernelSource::AttentionWgmma(element) => (element, &[PRELUDE, HOPPER, ATTENTION, ATTENTION_WGMMA]),
+            KernelSource::Norm(element) => (element, &[PRELUDE, LAYER_NORM, EMBEDDING]),
         };
-        let define = if element == Element::Bf16 { "#define ELEMENT_BF16\n" } else { "" };
+        let define = if element == ElementType::Bf16 { "#define ELEMENT_BF16\n" } else { "" };
         format!("{define}{}", parts.concat())
     }
 }
@@ -62,7 +62,7 @@ impl Source {
 /// A kernel with its template arguments.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Instance {
-    pub source: Source,
+    pub source: KernelSource,
     /// Unique within its source: it says all template arguments.
     pub name: String,
     /// The line of source that makes it.
@@ -70,25 +70,25 @@ pub(super) struct Instance {
 }
 
 /// The translation unit of some instances of one source.
-pub(super) fn unit<'a>(source: Source, instances: impl IntoIterator<Item = &'a Instance>) -> Unit {
+pub(super) fn unit<'a>(source: KernelSource, instances: impl IntoIterator<Item = &'a Instance>) -> TranslationUnit {
     let lines = instances.into_iter().map(|instance| format!("{}\n", instance.line));
-    Unit { name: source.name(), source: source.text() + &lines.collect::<String>() }
+    TranslationUnit { name: source.name(), source: source.text() + &lines.collect::<String>() }
 }
 
 /// The digest of all sources: what was timed with other kernels is not true of these.
 pub(super) fn sources_digest() -> &'static str {
     static DIGEST: LazyLock<String> = LazyLock::new(|| {
-        let all = [Element::F16, Element::Bf16].into_iter().flat_map(|element| {
+        let all = [ElementType::F16, ElementType::Bf16].into_iter().flat_map(|element| {
             [
-                Source::Stepwise,
-                Source::ProductMma(element),
-                Source::ProductWgmma(element),
-                Source::Attention(element),
-                Source::AttentionWgmma(element),
-                Source::Norm(element),
+                KernelSource::Stepwise,
+                KernelSource::ProductMma(element),
+                KernelSource::ProductWgmma(element),
+                KernelSource::Attention(element),
+                KernelSource::AttentionWgmma(element),
+                KernelSource::Norm(element),
             ]
         });
-        sha256(all.map(Source::text).collect::<String>().as_bytes())
+        sha256(all.map(KernelSource::text).collect::<String>().as_bytes())
     });
     &DIGEST
 }
@@ -100,9 +100,9 @@ mod tests {
     #[test]
     fn a_unit_is_its_source_and_the_lines_of_its_instances() {
         let instance = |name: &str, source| Instance { source, name: name.to_owned(), line: format!("MAKE({name})") };
-        let two = [instance("a", Source::Stepwise), instance("b", Source::Stepwise)];
-        assert!(unit(Source::Stepwise, &two).source.ends_with("MAKE(a)\nMAKE(b)\n"));
-        let brain = Source::Attention(Element::Bf16);
+        let two = [instance("a", KernelSource::Stepwise), instance("b", KernelSource::Stepwise)];
+        assert!(unit(KernelSource::Stepwise, &two).source.ends_with("MAKE(a)\nMAKE(b)\n"));
+        let brain = KernelSource::Attention(ElementType::Bf16);
         assert!(unit(brain, [&instance("c", brain)]).source.starts_with("#define ELEMENT_BF16\n"));
         assert_eq!(sources_digest().len(), 64);
     }

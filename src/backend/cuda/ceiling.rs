@@ -3,9 +3,9 @@
 
 use cudarc::driver::result;
 
-use super::element::Element;
+use super::element::ElementType;
 use super::error::failed;
-use super::gpu::{Gpu, Prepared};
+use super::gpu::{GpuRuntime, Prepared};
 use super::matmul::{LtEnding, Matmul, MatmulAddresses, MatmulSpec};
 use super::memory::DeviceMemory;
 use super::stage::Accumulator;
@@ -27,8 +27,12 @@ const REPEATS: usize = 7;
 ///
 /// # Errors
 /// [`BackendError`]: no room for the operands, or a failure of the device.
-pub(super) fn measure(gpu: &Gpu, operand: Element, accumulator: Accumulator) -> Result<Ceilings, BackendError> {
-    let fp32 = (operand, accumulator) == (Element::F32, Accumulator::F32);
+pub(super) fn measure(
+    gpu: &GpuRuntime,
+    operand: ElementType,
+    accumulator: Accumulator,
+) -> Result<Ceilings, BackendError> {
+    let fp32 = (operand, accumulator) == (ElementType::F32, Accumulator::F32);
     let side = if fp32 { FP32_SIDE } else { SIDE };
     let product_s = product(gpu, operand, accumulator, side)?;
     let copy_s = copy(gpu)?;
@@ -39,7 +43,7 @@ pub(super) fn measure(gpu: &Gpu, operand: Element, accumulator: Accumulator) -> 
     })
 }
 
-fn product(gpu: &Gpu, operand: Element, accumulator: Accumulator, side: usize) -> Result<f64, BackendError> {
+fn product(gpu: &GpuRuntime, operand: ElementType, accumulator: Accumulator, side: usize) -> Result<f64, BackendError> {
     let bytes = side * side * operand.bytes();
     let take = || DeviceMemory::take(&gpu.device.context, bytes, "the ceiling of products");
     let (x, w, y) = (take()?, take()?, take()?);
@@ -69,7 +73,7 @@ fn product(gpu: &Gpu, operand: Element, accumulator: Accumulator, side: usize) -
     Ok(best)
 }
 
-fn copy(gpu: &Gpu) -> Result<f64, BackendError> {
+fn copy(gpu: &GpuRuntime) -> Result<f64, BackendError> {
     let take = || DeviceMemory::take(&gpu.device.context, COPIED_BYTES, "the ceiling of copies");
     let (from, to) = (take()?, take()?);
     let copied = gpu.median_ms(WARMUP, REPEATS, || {

@@ -14,26 +14,26 @@ use crate::digest::sha256;
 
 /// A GPU generation as the compiler names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Architecture {
+pub struct GpuArchitecture {
     /// Compute capability, major.
     pub major: u32,
     /// Compute capability, minor.
     pub minor: u32,
 }
 
-impl Architecture {
+impl GpuArchitecture {
     /// Those that the kernels are compiled for in the tests: A100; A10; L4; H100 and H200; RTX 50.
     #[cfg(test)]
-    pub const TESTED: [Architecture; 5] = [
-        Architecture { major: 8, minor: 0 },
-        Architecture { major: 8, minor: 6 },
-        Architecture { major: 8, minor: 9 },
-        Architecture { major: 9, minor: 0 },
-        Architecture { major: 12, minor: 0 },
+    pub const TESTED: [GpuArchitecture; 5] = [
+        GpuArchitecture { major: 8, minor: 0 },
+        GpuArchitecture { major: 8, minor: 6 },
+        GpuArchitecture { major: 8, minor: 9 },
+        GpuArchitecture { major: 9, minor: 0 },
+        GpuArchitecture { major: 12, minor: 0 },
     ];
 
     /// The oldest generation that has the instructions of the kernels: BF16 products, asynchronous copies.
-    pub const OLDEST: Architecture = Architecture { major: 8, minor: 0 };
+    pub const OLDEST: GpuArchitecture = GpuArchitecture { major: 8, minor: 0 };
 
     /// Whether `wgmma` is there: compute capability 9.0 alone has it.
     pub fn has_warpgroup_products(self) -> bool {
@@ -87,7 +87,7 @@ pub enum CompileError {
 
 /// A translation unit: the kernels' source and the lines that make instances of them.
 #[derive(Debug, Clone)]
-pub(super) struct Unit {
+pub(super) struct TranslationUnit {
     /// For messages.
     pub name: &'static str,
     pub source: String,
@@ -97,13 +97,13 @@ pub(super) struct Unit {
 /// compiler.
 #[derive(Debug)]
 pub(super) struct Compiler {
-    architecture: Architecture,
+    architecture: GpuArchitecture,
     kept: Option<SealedFolder>,
 }
 
 impl Compiler {
     /// For a generation, keeping device code in `kept`, or nowhere.
-    pub fn new(architecture: Architecture, kept: Option<SealedFolder>) -> Self {
+    pub fn new(architecture: GpuArchitecture, kept: Option<SealedFolder>) -> Self {
         Compiler { architecture, kept }
     }
 
@@ -111,7 +111,7 @@ impl Compiler {
     ///
     /// # Errors
     /// [`CompileError`].
-    pub fn cubin(&self, unit: &Unit) -> Result<Cubin, CompileError> {
+    pub fn cubin(&self, unit: &TranslationUnit) -> Result<Cubin, CompileError> {
         let compiler = libraries::nvrtc().map_err(CompileError::Unavailable)?;
         let parts = [&compiler.version, &self.architecture.option(), &OPTIONS.join(" "), &unit.source];
         let name = sha256(parts.map(|part| format!("{}\n{part}", part.len())).concat().as_bytes());
@@ -133,14 +133,17 @@ const OPTIONS: [&str; 4] = ["--std=c++17", "--ptxas-options=-v", "--fmad=true", 
 ///
 /// # Errors
 /// [`CompileError`].
-pub(super) fn compile(unit: &Unit, architecture: Architecture) -> Result<(Cubin, Vec<KernelResources>), CompileError> {
+pub(super) fn compile(
+    unit: &TranslationUnit,
+    architecture: GpuArchitecture,
+) -> Result<(Cubin, Vec<KernelResources>), CompileError> {
     libraries::nvrtc().map_err(CompileError::Unavailable)?;
     let refused = |log: String| CompileError::Refused { unit: unit.name.to_owned(), log };
     let text = |text: &str| CString::new(text).map_err(|error| refused(error.to_string()));
     let (source, name) = (text(&unit.source)?, text(&format!("{}.cu", unit.name))?);
     let options = OPTIONS.map(str::to_owned).into_iter().chain([architecture.option()]);
     let options = options.map(|option| text(&option)).collect::<Result<Vec<_>, _>>()?;
-    let program = Program::new(&source, &name).map_err(|error| refused(error.to_string()))?;
+    let program = NvrtcProgram::new(&source, &name).map_err(|error| refused(error.to_string()))?;
     let compiled = program.compile(&options);
     let log = program.log();
     compiled.map_err(|error| refused(format!("{error}\n{log}")))?;
@@ -149,15 +152,15 @@ pub(super) fn compile(unit: &Unit, architecture: Architecture) -> Result<(Cubin,
 }
 
 /// NVRTC's handle of a program; `source` and `name` outlive it.
-struct Program<'a> {
+struct NvrtcProgram<'a> {
     program: sys::nvrtcProgram,
     _source: PhantomData<&'a CStr>,
 }
 
-impl<'a> Program<'a> {
+impl<'a> NvrtcProgram<'a> {
     fn new(source: &'a CStr, name: &'a CStr) -> Result<Self, NvrtcError> {
         let program = result::create_program(source, Some(name))?;
-        Ok(Program { program, _source: PhantomData })
+        Ok(NvrtcProgram { program, _source: PhantomData })
     }
 
     fn compile(&self, options: &[CString]) -> Result<(), NvrtcError> {
@@ -185,7 +188,7 @@ impl<'a> Program<'a> {
     }
 }
 
-impl Drop for Program<'_> {
+impl Drop for NvrtcProgram<'_> {
     fn drop(&mut self) {
         // SAFETY: made by `new`, destroyed here alone.
         let _ = unsafe { result::destroy_program(self.program) };
@@ -239,8 +242,8 @@ mod tests {
 
     #[test]
     fn wrong_source_is_refused_with_the_compilers_words() {
-        let unit = Unit { name: "wrong", source: "__global__ void f() { undeclared; }".to_owned() };
-        match compile(&unit, Architecture::OLDEST) {
+        let unit = TranslationUnit { name: "wrong", source: "__global__ void f() { undeclared; }".to_owned() };
+        match compile(&unit, GpuArchitecture::OLDEST) {
             Err(CompileError::Refused { unit, log }) => {
                 assert_eq!(unit, "wrong");
                 assert!(log.contains("wrong.cu(1)") && log.contains("undeclared"), "{log}");

@@ -7,16 +7,16 @@ use cudarc::driver::{CudaGraph, CudaStream};
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::arena::{Layout, lay_out};
-use super::calls::{Call, Site, calls, group_key, groups};
+use super::arena::{ArenaLayout, lay_out};
+use super::calls::{DeviceCall, Placement, calls, group_key, groups};
 use super::capture::capture;
-use super::element::Element;
+use super::element::ElementType;
 use super::error::{execution, failed, unavailable};
-use super::gpu::{Gpu, Prepared};
+use super::gpu::{GpuRuntime, Prepared};
 use super::libraries;
 use super::matmul::WORKSPACE_BYTES;
 use super::memory::{DeviceMemory, Pinned};
-use super::stage::{Accumulator, Stage, Stages, Tensor};
+use super::stage::{Accumulator, DeviceTensor, Stage, Stages};
 use super::tune::{Timing, tune};
 use super::weights::DeviceWeights;
 use crate::backend::fit::{check_batch, output_dims};
@@ -30,8 +30,8 @@ use crate::model::Model;
 const STAGING_BYTES: usize = 32 << 20;
 
 /// What an engine is built from.
-pub(super) struct Parts {
-    pub gpu: Rc<Gpu>,
+pub(super) struct EngineParts {
+    pub gpu: Rc<GpuRuntime>,
     pub weights: Rc<DeviceWeights>,
     pub stages: Stages,
 }
@@ -45,14 +45,14 @@ pub(super) struct CudaEngine {
     inputs: DeviceMemory,
     staged_inputs: Pinned<i32>,
     staged_output: Pinned<u8>,
-    output: (Tensor, usize),
+    output: (DeviceTensor, usize),
     weights: Rc<DeviceWeights>,
-    gpu: Rc<Gpu>,
+    gpu: Rc<GpuRuntime>,
     model: Arc<Model>,
     shape: Shape,
     bound: bool,
     library: String,
-    largest_product: Option<(Element, Accumulator)>,
+    largest_product: Option<(ElementType, Accumulator)>,
     digest: String,
 }
 
@@ -61,8 +61,8 @@ impl CudaEngine {
     ///
     /// # Errors
     /// [`BackendError`]: no memory, a kernel that does not compile, a failure of the device.
-    pub fn build(parts: Parts, request: &BuildRequest) -> Result<CudaEngine, BackendError> {
-        let Parts { gpu, weights, stages } = parts;
+    pub fn build(parts: EngineParts, request: &BuildRequest) -> Result<CudaEngine, BackendError> {
+        let EngineParts { gpu, weights, stages } = parts;
         let shape = request.shape;
         let output_id = stages.output.ok_or_else(|| execution("the graph has no output"))?;
         let largest_product = largest_product(&stages);
@@ -74,7 +74,7 @@ impl CudaEngine {
         let output = (stages.tensor(output_id).clone(), layout.offsets[output_id.0]);
         let staged_output = Pinned::take(context, output.0.bytes().min(STAGING_BYTES.max(row_bytes(&output.0))))?;
         let tensors = addresses(&layout, &arena);
-        let site = Site {
+        let placement = Placement {
             stages: &stages,
             weights: weights.addresses(),
             tensors: &tensors,
@@ -88,10 +88,10 @@ impl CudaEngine {
         };
         inputs.fill(0, &valid_inputs(shape))?;
         let groups = groups(&stages);
-        let choices = tune(&gpu, &site, &groups, Timing { arena: &arena, progress: &request.progress })?;
-        let mut all: Vec<Call> = Vec::new();
+        let choices = tune(&gpu, &placement, &groups, Timing { arena: &arena, progress: &request.progress })?;
+        let mut all: Vec<DeviceCall> = Vec::new();
         for group in groups {
-            all.extend(calls(&site, group, choices.get(&group_key(&stages, group)))?);
+            all.extend(calls(&placement, group, choices.get(&group_key(&stages, group)))?);
         }
         let prepared = gpu.prepare(&all)?;
         // What no kernel writes is NaN from here on, and so is everything computed from it.
@@ -123,19 +123,19 @@ impl CudaEngine {
 }
 
 /// SHA-256 over everything that is enqueued: equal digests on equal GPUs compute the same bits.
-fn digest(calls: &[Call]) -> String {
+fn digest(calls: &[DeviceCall]) -> String {
     let mut text = String::new();
     for call in calls {
         text += &match call {
-            Call::Kernel(call) => format!("{} {:?}\n", call.instance.name, call.grid),
-            Call::Product(call) => format!("{:?} {:?}\n", call.spec, call.algorithm),
+            DeviceCall::Kernel(call) => format!("{} {:?}\n", call.instance.name, call.grid),
+            DeviceCall::Product(call) => format!("{:?} {:?}\n", call.spec, call.algorithm),
         };
     }
     sha256(text.as_bytes())
 }
 
 /// The kind of product that most of the pass's operations are in.
-fn largest_product(stages: &Stages) -> Option<(Element, Accumulator)> {
+fn largest_product(stages: &Stages) -> Option<(ElementType, Accumulator)> {
     let products = stages.stages.iter().filter_map(|stage| match stage {
         Stage::Linear(linear) => Some(linear),
         _ => None,
@@ -149,12 +149,12 @@ fn input_values(shape: Shape) -> usize {
     shape.tokens() + shape.batch
 }
 
-fn addresses(layout: &Layout, arena: &DeviceMemory) -> Vec<u64> {
+fn addresses(layout: &ArenaLayout, arena: &DeviceMemory) -> Vec<u64> {
     layout.offsets.iter().map(|&offset| arena.address() + offset as u64).collect()
 }
 
 /// One eager pass, because nothing may be loaded or compiled during a capture, then the capture.
-fn record(gpu: &Gpu, prepared: &[Prepared]) -> Result<CudaGraph, BackendError> {
+fn record(gpu: &GpuRuntime, prepared: &[Prepared]) -> Result<CudaGraph, BackendError> {
     gpu.enqueue(prepared)?;
     gpu.stream.synchronize().map_err(failed)?;
     capture(&gpu.stream, || gpu.enqueue(prepared), failed)
@@ -241,7 +241,7 @@ impl Engine for CudaEngine {
     }
 }
 
-fn row_bytes(tensor: &Tensor) -> usize {
+fn row_bytes(tensor: &DeviceTensor) -> usize {
     tensor.stride * tensor.element.bytes()
 }
 
@@ -249,7 +249,7 @@ fn row_bytes(tensor: &Tensor) -> usize {
 const WIDENED_TOGETHER: usize = 1 << 20;
 
 /// The first `width` elements of each stored row, as FP32.
-fn widen_rows(tensor: &Tensor, stored: &[u8], width: usize, wide: &mut [f32]) {
+fn widen_rows(tensor: &DeviceTensor, stored: &[u8], width: usize, wide: &mut [f32]) {
     let row_bytes = row_bytes(tensor);
     let row = |(stored, wide): (&[u8], &mut [f32])| widen(tensor.element, stored, wide);
     if wide.len() < WIDENED_TOGETHER {
@@ -260,17 +260,17 @@ fn widen_rows(tensor: &Tensor, stored: &[u8], width: usize, wide: &mut [f32]) {
 }
 
 /// As many stored elements as `wide` has, as FP32.
-fn widen(element: Element, stored: &[u8], wide: &mut [f32]) {
+fn widen(element: ElementType, stored: &[u8], wide: &mut [f32]) {
     match element {
-        Element::F32 => {
+        ElementType::F32 => {
             let each = stored.chunks_exact(4).zip(wide);
             each.for_each(|(b, to)| *to = f32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
         }
-        Element::F16 => {
+        ElementType::F16 => {
             let each = stored.chunks_exact(2).zip(wide);
             each.for_each(|(b, to)| *to = f16::from_ne_bytes([b[0], b[1]]).to_f32());
         }
-        Element::Bf16 => {
+        ElementType::Bf16 => {
             let each = stored.chunks_exact(2).zip(wide);
             each.for_each(|(b, to)| *to = bf16::from_ne_bytes([b[0], b[1]]).to_f32());
         }

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use cudarc::driver::{CudaStream, sys};
 use rayon::prelude::*;
 
-use super::calls::{Call, KernelCall, MapSpec, ProductCall, instances};
+use super::calls::{DeviceCall, KernelCall, MapSpec, ProductCall, instances};
 use super::catalogue::{Instance, unit};
 use super::ceiling;
-use super::compile::{Architecture, CompileError, Compiler, Cubin};
+use super::compile::{CompileError, Compiler, Cubin, GpuArchitecture};
 use super::device::Device;
-use super::element::Element;
+use super::element::ElementType;
 use super::error::{execution, failed, unavailable};
-use super::launch::{Launch, Module, TensorMap};
+use super::launch::{KernelLaunch, Module, TensorMap};
 use super::libraries;
 use super::matmul::{Algorithm, Matmul, MatmulAddresses, MatmulLibrary, MatmulSpec};
 use super::memory::device_bytes_in_use;
@@ -28,36 +28,36 @@ use crate::stats::median;
 /// A device that engines are built on. All of them use its one stream, so that cuBLASLt's workspace is never used twice at
 /// once and results are the same bits every time.
 #[derive(Debug)]
-pub(super) struct Gpu {
+pub(super) struct GpuRuntime {
     pub device: Device,
-    pub architecture: Architecture,
+    pub architecture: GpuArchitecture,
     pub multiprocessors: usize,
     pub stream: Arc<CudaStream>,
     pub library: MatmulLibrary,
     compiler: Compiler,
     /// Bytes of the device's memory that were in use before this object took any.
     bytes_at_opening: Option<u64>,
-    ceilings: RefCell<HashMap<(Element, Accumulator), Option<Ceilings>>>,
+    ceilings: RefCell<HashMap<(ElementType, Accumulator), Option<Ceilings>>>,
     modules: RefCell<HashMap<Instance, Module>>,
 }
 
 /// A call that is ready to be enqueued.
 #[derive(Debug)]
 pub(super) enum Prepared {
-    Kernel(Launch),
+    Kernel(KernelLaunch),
     Product { matmul: Matmul, algorithm: Algorithm, addresses: MatmulAddresses },
 }
 
-impl Gpu {
+impl GpuRuntime {
     /// Opens the first device and the libraries.
     ///
     /// # Errors
     /// [`BackendError::Unavailable`] with the reason.
-    pub fn open() -> Result<Gpu, BackendError> {
+    pub fn open() -> Result<GpuRuntime, BackendError> {
         let device = Device::first().map_err(unavailable)?;
-        let architecture = Architecture { major: device.capability.0, minor: device.capability.1 };
-        if architecture < Architecture::OLDEST {
-            let Architecture { major, minor } = Architecture::OLDEST;
+        let architecture = GpuArchitecture { major: device.capability.0, minor: device.capability.1 };
+        if architecture < GpuArchitecture::OLDEST {
+            let GpuArchitecture { major, minor } = GpuArchitecture::OLDEST;
             return Err(unavailable(format!("{}: the kernels want {major}.{minor} or newer", device.describe())));
         }
         libraries::nvrtc().map_err(unavailable)?;
@@ -70,7 +70,7 @@ impl Gpu {
         let multiprocessors = device.context.attribute(attribute).map_err(failed)?.unsigned_abs() as usize;
         // Without a folder every process compiles for itself.
         let compiler = Compiler::new(architecture, SealedFolder::open("kernels").ok());
-        Ok(Gpu {
+        Ok(GpuRuntime {
             device,
             architecture,
             multiprocessors,
@@ -84,7 +84,7 @@ impl Gpu {
     }
 
     /// What the device can do at most with such products, measured once; `None` where it has no room for the probes.
-    pub fn ceilings(&self, operand: Element, accumulator: Accumulator) -> Option<Ceilings> {
+    pub fn ceilings(&self, operand: ElementType, accumulator: Accumulator) -> Option<Ceilings> {
         let known = self.ceilings.borrow().get(&(operand, accumulator)).copied();
         known.unwrap_or_else(|| {
             // Without room for the probes there are none; a lost device is met again by the next call.
@@ -104,7 +104,7 @@ impl Gpu {
     ///
     /// # Errors
     /// [`BackendError`]: a kernel is refused, or a product has no algorithm.
-    pub fn prepare(&self, calls: &[Call]) -> Result<Vec<Prepared>, BackendError> {
+    pub fn prepare(&self, calls: &[DeviceCall]) -> Result<Vec<Prepared>, BackendError> {
         self.load_kernels(calls)?;
         calls.iter().map(|call| self.prepare_one(call)).collect()
     }
@@ -114,7 +114,7 @@ impl Gpu {
     ///
     /// # Errors
     /// The first refusal: [`BackendError::Execution`] with the compiler's words.
-    pub fn load_kernels<'a>(&self, calls: impl IntoIterator<Item = &'a Call>) -> Result<(), BackendError> {
+    pub fn load_kernels<'a>(&self, calls: impl IntoIterator<Item = &'a DeviceCall>) -> Result<(), BackendError> {
         let mut modules = self.modules.borrow_mut();
         let compiler = &self.compiler;
         let missing: Vec<&Instance> =
@@ -132,10 +132,10 @@ impl Gpu {
         first_error.map_or(Ok(()), Err)
     }
 
-    fn prepare_one(&self, call: &Call) -> Result<Prepared, BackendError> {
+    fn prepare_one(&self, call: &DeviceCall) -> Result<Prepared, BackendError> {
         match call {
-            Call::Kernel(call) => self.launch(call).map(Prepared::Kernel),
-            Call::Product(ProductCall { spec, addresses, algorithm }) => {
+            DeviceCall::Kernel(call) => self.launch(call).map(Prepared::Kernel),
+            DeviceCall::Product(ProductCall { spec, addresses, algorithm }) => {
                 let matmul = Matmul::new(spec)?;
                 let algorithm = match algorithm {
                     Some(algorithm) => *algorithm,
@@ -148,11 +148,11 @@ impl Gpu {
         }
     }
 
-    fn launch(&self, call: &KernelCall) -> Result<Launch, BackendError> {
+    fn launch(&self, call: &KernelCall) -> Result<KernelLaunch, BackendError> {
         let modules = self.modules.borrow();
         let loaded = modules.get(&call.instance);
         let module = loaded.ok_or_else(|| execution(format!("the kernel {} was not loaded", call.instance.name)))?;
-        Ok(Launch {
+        Ok(KernelLaunch {
             kernel: module.kernel(&call.instance.name, call.shared_bytes)?,
             grid: call.grid,
             maps: call.maps.iter().map(tensor_map).collect::<Result<_, _>>()?,

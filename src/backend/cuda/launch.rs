@@ -103,7 +103,7 @@ impl Arguments {
 
 /// A kernel with everything it needs: enqueued as often as one likes.
 #[derive(Debug, Clone)]
-pub(super) struct Launch {
+pub(super) struct KernelLaunch {
     pub kernel: Kernel,
     pub grid: Grid,
     /// Parameters before the structure.
@@ -118,7 +118,7 @@ pub(super) struct Launch {
 #[derive(Clone, Copy)]
 struct Aligned([u8; 64]);
 
-impl Launch {
+impl KernelLaunch {
     /// Starts it on `stream`.
     pub fn enqueue(&self, stream: &CudaStream) -> Result<(), BackendError> {
         let mut structure = vec![Aligned([0; 64]); self.arguments.0.len().div_ceil(64).max(1)];

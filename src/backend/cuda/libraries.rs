@@ -22,7 +22,7 @@ const CUDA_MAJOR: usize = 13;
 
 /// A library of CUDA, in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::backend) struct Loaded {
+pub(in crate::backend) struct LoadedLibrary {
     /// Its file.
     pub path: PathBuf,
     /// Its version, as exact as it can be known: `13.0.88` or `13.0` for NVRTC, `13.1.0` for cuBLASLt, whose minor version
@@ -36,8 +36,8 @@ pub(in crate::backend) struct Loaded {
 ///
 /// # Errors
 /// The reason in one line with the cure.
-pub(in crate::backend) fn nvrtc() -> Result<&'static Loaded, String> {
-    static NVRTC: OnceLock<Result<Loaded, String>> = OnceLock::new();
+pub(in crate::backend) fn nvrtc() -> Result<&'static LoadedLibrary, String> {
+    static NVRTC: OnceLock<Result<LoadedLibrary, String>> = OnceLock::new();
     NVRTC.get_or_init(load_nvrtc).as_ref().map_err(Clone::clone)
 }
 
@@ -46,15 +46,15 @@ pub(in crate::backend) fn nvrtc() -> Result<&'static Loaded, String> {
 ///
 /// # Errors
 /// The reason in one line with the cure.
-pub(in crate::backend) fn cublaslt() -> Result<&'static Loaded, String> {
-    static CUBLASLT: OnceLock<Result<Loaded, String>> = OnceLock::new();
+pub(in crate::backend) fn cublaslt() -> Result<&'static LoadedLibrary, String> {
+    static CUBLASLT: OnceLock<Result<LoadedLibrary, String>> = OnceLock::new();
     CUBLASLT.get_or_init(load_cublaslt).as_ref().map_err(Clone::clone)
 }
 
-fn load_nvrtc() -> Result<Loaded, String> {
+fn load_nvrtc() -> Result<LoadedLibrary, String> {
     // First, so that NVRTC finds them loaded when it opens them by name.
     keep_open(&find(Library::NvrtcBuiltins).map_err(|error| error.to_string())?)?;
-    let found = open(&Entry {
+    let found = open(&CudarcLibrary {
         library: Library::Nvrtc,
         name: c"libnvrtc.so",
         symbol: c"nvrtcVersion",
@@ -69,13 +69,13 @@ fn load_nvrtc() -> Result<Loaded, String> {
     }
     let own = [major, minor].map(|number| usize::try_from(number).unwrap_or_default());
     right_major(&found, "NVRTC", &own)?;
-    Ok(Loaded { version: exact_version(&found, &dotted(&own)), path: found.path, how: found.how })
+    Ok(LoadedLibrary { version: exact_version(&found, &dotted(&own)), path: found.path, how: found.how })
 }
 
-fn load_cublaslt() -> Result<Loaded, String> {
+fn load_cublaslt() -> Result<LoadedLibrary, String> {
     // It opens NVRTC by name for some of its kernels; without NVRTC it has the others.
     let _ = nvrtc();
-    let found = open(&Entry {
+    let found = open(&CudarcLibrary {
         library: Library::CublasLt,
         name: c"libcublasLt.so",
         symbol: c"cublasLtGetVersion",
@@ -87,11 +87,11 @@ fn load_cublaslt() -> Result<Loaded, String> {
     // CUBLAS_VERSION of cublas_api.h.
     let own = [number / 10_000, number / 100 % 100, number % 100];
     right_major(&found, "cuBLASLt", &own)?;
-    Ok(Loaded { version: dotted(&own), path: found.path, how: found.how })
+    Ok(LoadedLibrary { version: dotted(&own), path: found.path, how: found.how })
 }
 
 /// A library as cudarc opens it.
-struct Entry {
+struct CudarcLibrary {
     library: Library,
     /// The name cudarc asks the dynamic loader for first.
     name: &'static CStr,
@@ -102,7 +102,7 @@ struct Entry {
 }
 
 /// Opens a library and makes sure that cudarc uses it, and no other of the same name.
-fn open(entry: &Entry) -> Result<Found, String> {
+fn open(entry: &CudarcLibrary) -> Result<Found, String> {
     let found = find(entry.library).map_err(|error| error.to_string())?;
     let file = keep_open(&found)?;
     // SAFETY: only the address is taken; nothing is called through it.

@@ -16,7 +16,7 @@ use sys::{
     cudaDataType_t as DataType,
 };
 
-use super::element::Element;
+use super::element::ElementType;
 use super::error::{matmul_failed, unavailable};
 use super::libraries;
 use super::memory::DeviceMemory;
@@ -82,8 +82,8 @@ pub(super) struct MatmulSpec {
     pub tokens: usize,
     pub width: usize,
     pub depth: usize,
-    pub operand: Element,
-    pub output: Element,
+    pub operand: ElementType,
+    pub output: ElementType,
     pub accumulator: Accumulator,
     pub ending: LtEnding,
     pub alpha: f64,
@@ -319,10 +319,10 @@ impl Drop for PreferenceHandle {
     }
 }
 
-fn data_type(element: Element) -> DataType {
+fn data_type(element: ElementType) -> DataType {
     match element {
-        Element::F32 => DataType::CUDA_R_32F,
-        Element::F16 => DataType::CUDA_R_16F,
-        Element::Bf16 => DataType::CUDA_R_16BF,
+        ElementType::F32 => DataType::CUDA_R_32F,
+        ElementType::F16 => DataType::CUDA_R_16F,
+        ElementType::Bf16 => DataType::CUDA_R_16BF,
     }
 }

@@ -36,9 +36,9 @@ use super::fit::check_shape;
 use super::{Availability, Backend, BackendError, BackendKind, Build, BuildReport, BuildRequest, Engine};
 use crate::graph::{PrecisionPolicy, Shape};
 use crate::model::Model;
-use engine::{CudaEngine, Parts};
+use engine::{CudaEngine, EngineParts};
 use error::unavailable;
-use gpu::Gpu;
+use gpu::GpuRuntime;
 use stage::{Stages, WeightKey};
 use weights::DeviceWeights;
 
@@ -52,7 +52,7 @@ pub fn supports(policy: &PrecisionPolicy) -> Result<(), String> {
 
 /// Weights kept for the next engine of the same model and policy.
 #[derive(Debug)]
-struct Loaded {
+struct CachedDeviceWeights {
     model: Arc<Model>,
     policy: PrecisionPolicy,
     weights: Rc<DeviceWeights>,
@@ -62,16 +62,16 @@ struct Loaded {
 #[derive(Debug, Default)]
 pub struct CudaBackend {
     /// Opened once: a driver that comes later is seen by the next process.
-    gpu: OnceCell<Result<Rc<Gpu>, String>>,
-    loaded: RefCell<Option<Loaded>>,
+    gpu: OnceCell<Result<Rc<GpuRuntime>, String>>,
+    loaded: RefCell<Option<CachedDeviceWeights>>,
 }
 
 impl CudaBackend {
-    fn gpu(&self) -> Result<Rc<Gpu>, BackendError> {
+    fn gpu(&self) -> Result<Rc<GpuRuntime>, BackendError> {
         if let Some(opened) = self.gpu.get() {
             return opened.clone().map_err(unavailable);
         }
-        match Gpu::open() {
+        match GpuRuntime::open() {
             Ok(gpu) => self.gpu.get_or_init(|| Ok(Rc::new(gpu))).clone().map_err(unavailable),
             Err(BackendError::Unavailable { reason, .. }) => {
                 self.gpu.get_or_init(|| Err(reason)).clone().map_err(unavailable)
@@ -83,7 +83,7 @@ impl CudaBackend {
 
     fn weights(
         &self,
-        gpu: &Gpu,
+        gpu: &GpuRuntime,
         model: &Arc<Model>,
         policy: &PrecisionPolicy,
         stages: &Stages,
@@ -99,7 +99,7 @@ impl CudaBackend {
         // The old weights go first: two models need not fit.
         *loaded = None;
         let weights = Rc::new(DeviceWeights::load(&gpu.device.context, model, &keys)?);
-        *loaded = Some(Loaded { model: model.clone(), policy: policy.clone(), weights: weights.clone() });
+        *loaded = Some(CachedDeviceWeights { model: model.clone(), policy: policy.clone(), weights: weights.clone() });
         Ok(weights)
     }
 }
@@ -111,8 +111,9 @@ impl Backend for CudaBackend {
 
     fn availability(&self) -> Result<Availability, BackendError> {
         let gpu = self.gpu()?;
-        let version =
-            |library: Result<&libraries::Loaded, String>| library.map_or_else(|reason| reason, |l| l.version.clone());
+        let version = |library: Result<&libraries::LoadedLibrary, String>| {
+            library.map_or_else(|reason| reason, |l| l.version.clone())
+        };
         let (cublaslt, nvrtc) = (version(libraries::cublaslt()), version(libraries::nvrtc()));
         Ok(Availability::executes(format!("{} (cuBLASLt {cublaslt}, NVRTC {nvrtc})", gpu.device.describe())))
     }
@@ -129,7 +130,7 @@ impl Backend for CudaBackend {
         let gpu = self.gpu()?;
         let stages = lower::lower(&request.model.graph, &request.policy, request.shape)?;
         let weights = self.weights(&gpu, &request.model, &request.policy, &stages)?;
-        let engine = CudaEngine::build(Parts { gpu, weights, stages }, request)?;
+        let engine = CudaEngine::build(EngineParts { gpu, weights, stages }, request)?;
         let report = BuildReport { engine_sha256: Some(engine.digest().to_owned()), ..BuildReport::default() };
         let engine: Box<dyn Engine> = Box::new(engine);
         Ok(Build { report, engine: Ok(engine) })

@@ -1,7 +1,7 @@
 //! What the engine executes: the graph's operations after fusion, over device tensors. Which kernel executes a stage is
 //! decided later.
 
-use crate::backend::cuda::element::Element;
+use crate::backend::cuda::element::ElementType;
 use crate::graph::{Format, Gelu, Mask, ParamId, ReductionOrder, Rounding, Token};
 
 /// Index into [`Stages::tensors`].
@@ -10,15 +10,15 @@ pub(super) struct TensorId(pub usize);
 
 /// An intermediate tensor: `rows` of `stride` elements, of which a stage may use fewer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Tensor {
+pub(super) struct DeviceTensor {
     /// Name of the value it holds.
     pub name: String,
-    pub element: Element,
+    pub element: ElementType,
     pub rows: usize,
     pub stride: usize,
 }
 
-impl Tensor {
+impl DeviceTensor {
     /// Its size.
     pub fn bytes(&self) -> usize {
         self.rows * self.stride * self.element.bytes()
@@ -30,7 +30,7 @@ impl Tensor {
 pub(super) struct WeightKey {
     pub param: usize,
     pub format: Format,
-    pub element: Element,
+    pub element: ElementType,
     /// Rows, the last ones zero where the parameter has fewer.
     pub rows: usize,
 }
@@ -40,12 +40,12 @@ impl WeightKey {
     /// TF32 products round their operands themselves, so their parameters are FP32 ones.
     pub fn new(param: ParamId, format: Format, rows: usize) -> Self {
         let format = format.storage();
-        WeightKey { param: param.0, format, element: Element::of(format), rows }
+        WeightKey { param: param.0, format, element: ElementType::of(format), rows }
     }
 
     /// The same values stored as FP32.
     pub fn widened(self) -> Self {
-        WeightKey { element: Element::F32, ..self }
+        WeightKey { element: ElementType::F32, ..self }
     }
 }
 
@@ -308,14 +308,14 @@ impl Stage {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stages {
     pub stages: Vec<Stage>,
-    pub tensors: Vec<Tensor>,
+    pub tensors: Vec<DeviceTensor>,
     /// What the last stage leaves.
     pub output: Option<TensorId>,
 }
 
 impl Stages {
     /// A tensor.
-    pub fn tensor(&self, id: TensorId) -> &Tensor {
+    pub fn tensor(&self, id: TensorId) -> &DeviceTensor {
         &self.tensors[id.0]
     }
 }

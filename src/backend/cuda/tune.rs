@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::calls::{Call, Choice, Group, LIBRARY_ALGORITHMS, ProductChoice, Site, calls, choices, group_key};
+use super::calls::{
+    Choice, DeviceCall, LIBRARY_ALGORITHMS, Placement, ProductChoice, StageGroup, calls, choices, group_key,
+};
 use super::capture::capture;
 use super::catalogue::sources_digest;
 use super::error::{failed, unavailable};
-use super::gpu::Gpu;
+use super::gpu::GpuRuntime;
 use super::libraries;
 use super::matmul::Matmul;
 use super::memory::DeviceMemory;
@@ -52,9 +54,9 @@ impl Choices {
 }
 
 /// Groups that are executed alike.
-struct Alike {
+struct TuningTask {
     key: String,
-    groups: Vec<Group>,
+    groups: Vec<StageGroup>,
     candidates: Vec<Choice>,
 }
 
@@ -67,57 +69,66 @@ pub(super) struct Timing<'a> {
     pub progress: &'a ProgressSink,
 }
 
-/// Times the choices for `groups` of `site` on the device, unless an earlier process has.
+/// Times the choices for `groups` of `placement` on the device, unless an earlier process has.
 ///
 /// # Errors
 /// [`BackendError`] when not one of the choices of a group works.
-pub(super) fn tune(gpu: &Gpu, site: &Site<'_>, groups: &[Group], timing: Timing<'_>) -> Result<Choices, BackendError> {
-    let all = alike(gpu, site, groups)?;
+pub(super) fn tune(
+    gpu: &GpuRuntime,
+    placement: &Placement<'_>,
+    groups: &[StageGroup],
+    timing: Timing<'_>,
+) -> Result<Choices, BackendError> {
+    let tasks = tasks(gpu, placement, groups)?;
     let kept = SealedFolder::open("tuning").ok();
-    let name = name(gpu, &all)?;
+    let name = name(gpu, &tasks)?;
     let known = kept.as_ref().and_then(|kept| kept.read(&name)).and_then(|bytes| serde_json::from_slice(&bytes).ok());
     if let Some(choices) = known {
         return Ok(choices);
     }
     timing.arena.fill_with_small_numbers()?;
-    let contest = Contest { gpu, site, groups };
+    let tuner = Tuner { gpu, placement, groups };
     let mut ranked = BTreeMap::new();
-    for (index, alike) in all.iter().enumerate() {
+    for (index, task) in tasks.iter().enumerate() {
         let phase = "timing kernels".to_owned();
-        timing.progress.report(BuildProgress { phase, done: index as u64, total: all.len() as u64 });
-        ranked.insert(alike.key.clone(), contest.rank(alike)?);
+        timing.progress.report(BuildProgress { phase, done: index as u64, total: tasks.len() as u64 });
+        ranked.insert(task.key.clone(), tuner.rank(task)?);
     }
-    let choices = contest.refine(&ranked)?;
+    let choices = tuner.refine(&ranked)?;
     // A cache is a convenience: what cannot be kept is timed again.
     let _ = kept.map(|kept| serde_json::to_vec(&choices).map(|bytes| kept.write(&name, &bytes)));
     Ok(choices)
 }
 
 /// Collects the groups by key, with all candidates, cuBLASLt's algorithms included.
-fn alike(gpu: &Gpu, site: &Site<'_>, groups: &[Group]) -> Result<Vec<Alike>, BackendError> {
-    let mut all: Vec<Alike> = Vec::new();
+fn tasks(gpu: &GpuRuntime, placement: &Placement<'_>, groups: &[StageGroup]) -> Result<Vec<TuningTask>, BackendError> {
+    let mut tasks: Vec<TuningTask> = Vec::new();
     for &group in groups {
-        let key = group_key(site.stages, group);
-        match all.iter_mut().find(|alike| alike.key == key) {
-            Some(alike) => alike.groups.push(group),
+        let key = group_key(placement.stages, group);
+        match tasks.iter_mut().find(|task| task.key == key) {
+            Some(task) => task.groups.push(group),
             None => {
-                let mut candidates = choices(site, group);
+                let mut candidates = choices(placement, group);
                 if candidates.is_empty() {
                     continue;
                 }
-                candidates.extend(library_algorithms(gpu, site, group)?);
-                all.push(Alike { key, groups: vec![group], candidates });
+                candidates.extend(library_algorithms(gpu, placement, group)?);
+                tasks.push(TuningTask { key, groups: vec![group], candidates });
             }
         }
     }
-    all.retain(|alike| alike.candidates.len() > 1);
-    Ok(all)
+    tasks.retain(|task| task.candidates.len() > 1);
+    Ok(tasks)
 }
 
 /// cuBLASLt's algorithms for the product of a group, beyond its first choice.
-pub(super) fn library_algorithms(gpu: &Gpu, site: &Site<'_>, group: Group) -> Result<Vec<Choice>, BackendError> {
+pub(super) fn library_algorithms(
+    gpu: &GpuRuntime,
+    placement: &Placement<'_>,
+    group: StageGroup,
+) -> Result<Vec<Choice>, BackendError> {
     let library = Choice::Product(ProductChoice::Library(None));
-    let Some(Call::Product(product)) = calls(site, group, Some(library))?.into_iter().next() else {
+    let Some(DeviceCall::Product(product)) = calls(placement, group, Some(library))?.into_iter().next() else {
         return Ok(Vec::new());
     };
     let algorithms = Matmul::new(&product.spec)?.algorithms(&gpu.library, LIBRARY_ALGORITHMS)?;
@@ -126,7 +137,7 @@ pub(super) fn library_algorithms(gpu: &Gpu, site: &Site<'_>, group: Group) -> Re
 }
 
 /// Everything that decides which choice is fastest, as a file name.
-fn name(gpu: &Gpu, all: &[Alike]) -> Result<String, BackendError> {
+fn name(gpu: &GpuRuntime, tasks: &[TuningTask]) -> Result<String, BackendError> {
     let (cublaslt, nvrtc) = (libraries::cublaslt().map_err(unavailable)?, libraries::nvrtc().map_err(unavailable)?);
     let mut text = format!(
         "{}\n{} multiprocessors\ncuBLASLt {}\nNVRTC {}\n{}\n{REPLAYS} {REPLAYS_MS}\n",
@@ -136,26 +147,26 @@ fn name(gpu: &Gpu, all: &[Alike]) -> Result<String, BackendError> {
         nvrtc.version,
         sources_digest(),
     );
-    for alike in all {
-        text.push_str(&format!("{} x{} {:?}\n", alike.key, alike.groups.len(), alike.candidates));
+    for task in tasks {
+        text.push_str(&format!("{} x{} {:?}\n", task.key, task.groups.len(), task.candidates));
     }
     Ok(sha256(text.as_bytes()))
 }
 
-struct Contest<'a> {
-    gpu: &'a Gpu,
-    site: &'a Site<'a>,
-    groups: &'a [Group],
+struct Tuner<'a> {
+    gpu: &'a GpuRuntime,
+    placement: &'a Placement<'a>,
+    groups: &'a [StageGroup],
 }
 
-impl Contest<'_> {
+impl Tuner<'_> {
     /// The candidates that work, fastest first, with their times in milliseconds.
-    fn rank(&self, alike: &Alike) -> Result<Vec<(Choice, f64)>, BackendError> {
-        let entries: Vec<(Choice, Vec<Call>)> = alike
+    fn rank(&self, task: &TuningTask) -> Result<Vec<(Choice, f64)>, BackendError> {
+        let entries: Vec<(Choice, Vec<DeviceCall>)> = task
             .candidates
             .iter()
             .map(|&choice| {
-                let each = alike.groups.iter().map(|&group| calls(self.site, group, Some(choice)));
+                let each = task.groups.iter().map(|&group| calls(self.placement, group, Some(choice)));
                 Ok((choice, each.collect::<Result<Vec<_>, _>>()?.concat()))
             })
             .collect::<Result<_, BackendError>>()?;
@@ -201,14 +212,16 @@ impl Contest<'_> {
         Ok(best)
     }
 
-    fn whole(&self, choices: &Choices) -> Result<Vec<Call>, BackendError> {
-        let each =
-            self.groups.iter().map(|&group| calls(self.site, group, choices.get(&group_key(self.site.stages, group))));
+    fn whole(&self, choices: &Choices) -> Result<Vec<DeviceCall>, BackendError> {
+        let each = self
+            .groups
+            .iter()
+            .map(|&group| calls(self.placement, group, choices.get(&group_key(self.placement.stages, group))));
         Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
     /// Median time of a replay of `calls`, milliseconds; that of the first one where the best so far is out of its reach.
-    fn time(&self, calls: &[Call], best_ms: f64) -> Result<f64, BackendError> {
+    fn time(&self, calls: &[DeviceCall], best_ms: f64) -> Result<f64, BackendError> {
         let gpu = self.gpu;
         let prepared = gpu.prepare(calls)?;
         gpu.enqueue(&prepared)?;

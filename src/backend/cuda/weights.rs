@@ -7,7 +7,7 @@ use cudarc::driver::CudaContext;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::element::Element;
+use super::element::ElementType;
 use super::memory::DeviceMemory;
 use super::stage::WeightKey;
 use crate::backend::BackendError;
@@ -96,7 +96,7 @@ fn upload(
 ) -> Result<(), BackendError> {
     let padding = elements.saturating_sub(values.len());
     match key.element {
-        Element::F32 => {
+        ElementType::F32 => {
             let round = |x: f32| match key.format {
                 Format::Fp16 => f16::from_f32(x).to_f32(),
                 Format::Bf16 => bf16::from_f32(x).to_f32(),
@@ -107,12 +107,12 @@ fn upload(
             rounded.resize(rounded.len() + padding, 0.0);
             memory.fill(offset, &rounded)
         }
-        Element::F16 => {
+        ElementType::F16 => {
             let mut narrow: Vec<f16> = values.par_iter().map(|&x| f16::from_f32(x)).collect();
             narrow.resize(narrow.len() + padding, f16::ZERO);
             memory.fill(offset, &narrow)
         }
-        Element::Bf16 => {
+        ElementType::Bf16 => {
             let mut narrow: Vec<bf16> = values.par_iter().map(|&x| bf16::from_f32(x)).collect();
             narrow.resize(narrow.len() + padding, bf16::ZERO);
             memory.fill(offset, &narrow)

@@ -2,9 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::kernels::{Kernels, LayerNorm};
+use super::kernels::{Kernels, LayerNormArguments};
+use super::observer::{Observer, PendingOp};
 use super::rounding::{is_on_grid, round_to};
-use super::tap::{Site, Tap};
 use crate::backend::{Examination, LayerNormTally, OpTally, TensorTally};
 use crate::graph::{Format, Graph, Mask, OpKind, Rounding, ValueId, ValueShape};
 use crate::input::Batch;
@@ -65,15 +65,15 @@ impl<'a> Examiner<'a> {
         &self,
         value: ValueId,
         input: &[f32],
-        norm: (Rounding, LayerNorm<'_, f32>, Format),
+        norm: (Rounding, LayerNormArguments<'_, f32>, Format),
     ) -> LayerNormTally {
-        let (rounding, job, stored) = norm;
+        let (rounding, arguments, stored) = norm;
         let mut values = input.to_vec();
         if !is_on_grid(stored, rounding.compute) {
             round_to(rounding.compute, &mut values);
         }
-        let (width, epsilon) = (job.gamma.len() as f64, job.epsilon);
-        let scales = f32::reciprocal_deviations(rounding, job, &mut values);
+        let (width, epsilon) = (arguments.gamma.len() as f64, arguments.epsilon);
+        let scales = f32::reciprocal_deviations(rounding, arguments, &mut values);
         let read = scales.iter().enumerate().filter(|(row, _)| self.read(value, *row) > 0);
         read.fold(LayerNormTally::default(), |all, (_, &scale)| {
             // 1 / scale² is the variance with its epsilon, n times the variance the sum.
@@ -99,14 +99,14 @@ fn tally_row(values: &[f32]) -> TensorTally {
     TensorTally { largest: f64::from(largest), nan: u64::from(nan), inf: u64::from(inf) }
 }
 
-impl Tap<f32> for Examiner<'_> {
+impl Observer<f32> for Examiner<'_> {
     const ACTIVE: bool = true;
 
-    fn before(&mut self, site: Site<'_, f32>) {
-        let inputs = site.op.inputs.iter().zip(&site.inputs).map(|(value, values)| self.tally(*value, values));
+    fn before(&mut self, pending: PendingOp<'_, f32>) {
+        let inputs = pending.op.inputs.iter().zip(&pending.inputs).map(|(value, values)| self.tally(*value, values));
         let input = inputs.reduce(TensorTally::and);
-        let layer_norm = match (site.layer_norm, site.op.inputs.first()) {
-            (Some(norm), Some(&value)) => Some(self.layer_norm(value, site.inputs[0], norm)),
+        let layer_norm = match (pending.layer_norm, pending.op.inputs.first()) {
+            (Some(norm), Some(&value)) => Some(self.layer_norm(value, pending.inputs[0], norm)),
             _ => None,
         };
         self.ops.push(OpTally { input, layer_norm, ..OpTally::default() });

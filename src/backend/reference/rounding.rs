@@ -7,7 +7,7 @@ use super::real::{Real, vectorised};
 use crate::graph::Format;
 
 /// A format that values of `T` can be rounded to.
-pub(super) trait Grid<T>: Copy + Default + Send + Sync + 'static {
+pub(super) trait RoundingGrid<T>: Copy + Default + Send + Sync + 'static {
     /// Whether every `T` is on the grid, so that rounding does nothing and sums may be reordered.
     const EXACT: bool;
     /// The nearest value of the grid.
@@ -19,15 +19,15 @@ pub(super) trait Grid<T>: Copy + Default + Send + Sync + 'static {
 pub(super) struct Exact;
 /// IEEE binary16.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Half;
+pub(super) struct Fp16Grid;
 /// bfloat16.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Brain;
+pub(super) struct Bf16Grid;
 /// The 10 mantissa bits a TF32 tensor core sees.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Tensor;
+pub(super) struct Tf32Grid;
 
-impl<T: Real> Grid<T> for Exact {
+impl<T: Real> RoundingGrid<T> for Exact {
     const EXACT: bool = true;
     #[inline(always)]
     fn round(x: T) -> T {
@@ -45,7 +45,7 @@ fn keep_mantissa(x: f32, bits: u32) -> f32 {
     if x.is_nan() { x } else { rounded }
 }
 
-impl Grid<f32> for Half {
+impl RoundingGrid<f32> for Fp16Grid {
     const EXACT: bool = false;
     #[inline(always)]
     fn round(x: f32) -> f32 {
@@ -57,7 +57,7 @@ impl Grid<f32> for Half {
     }
 }
 
-impl Grid<f32> for Brain {
+impl RoundingGrid<f32> for Bf16Grid {
     const EXACT: bool = false;
     #[inline(always)]
     fn round(x: f32) -> f32 {
@@ -65,7 +65,7 @@ impl Grid<f32> for Brain {
     }
 }
 
-impl Grid<f32> for Tensor {
+impl RoundingGrid<f32> for Tf32Grid {
     const EXACT: bool = false;
     #[inline(always)]
     fn round(x: f32) -> f32 {
@@ -76,7 +76,7 @@ impl Grid<f32> for Tensor {
 /// Elements one thread rounds at a time.
 const CHUNK: usize = 1 << 14;
 
-fn round_all<T: Real, G: Grid<T>>(values: &mut [T]) {
+fn round_all<T: Real, G: RoundingGrid<T>>(values: &mut [T]) {
     values.par_chunks_mut(CHUNK).for_each(|chunk| {
         vectorised(
             #[inline(always)]
@@ -97,9 +97,9 @@ pub(super) fn round_to<T: Real>(format: Format, values: &mut [T]) {
 pub(super) fn round_f32(format: Format, values: &mut [f32]) {
     match format {
         Format::Fp64 | Format::Fp32 => {}
-        Format::Tf32 => round_all::<f32, Tensor>(values),
-        Format::Bf16 => round_all::<f32, Brain>(values),
-        Format::Fp16 => round_all::<f32, Half>(values),
+        Format::Tf32 => round_all::<f32, Tf32Grid>(values),
+        Format::Bf16 => round_all::<f32, Bf16Grid>(values),
+        Format::Fp16 => round_all::<f32, Fp16Grid>(values),
     }
 }
 
@@ -116,7 +116,7 @@ pub(super) fn is_on_grid(stored: Format, wanted: Format) -> bool {
 /// Sum by a binary tree over neighbours (`v0+v1`, `v2+v3`, ...), every partial sum rounded to `G`; an odd tail is carried
 /// up. This is the reduction the emulated policies define. `values` is overwritten.
 #[inline(always)]
-pub(super) fn tree_sum<T: Real, G: Grid<T>>(values: &mut [T]) -> T {
+pub(super) fn tree_sum<T: Real, G: RoundingGrid<T>>(values: &mut [T]) -> T {
     let mut length = values.len();
     while length > 1 {
         let half = length / 2;
@@ -159,10 +159,10 @@ mod tests {
         for x in probes() {
             let (half, brain) = (f16::from_f32(x).to_f32(), bf16::from_f32(x).to_f32());
             if x.is_nan() {
-                assert!(Half::round(x).is_nan() && Brain::round(x).is_nan());
+                assert!(Fp16Grid::round(x).is_nan() && Bf16Grid::round(x).is_nan());
             } else {
-                assert_eq!(Half::round(x).to_bits(), half.to_bits(), "fp16 of {x:e}");
-                assert_eq!(Brain::round(x).to_bits(), brain.to_bits(), "bf16 of {x:e}");
+                assert_eq!(Fp16Grid::round(x).to_bits(), half.to_bits(), "fp16 of {x:e}");
+                assert_eq!(Bf16Grid::round(x).to_bits(), brain.to_bits(), "bf16 of {x:e}");
             }
         }
     }
@@ -173,15 +173,15 @@ mod tests {
         let mut rounded = probes.clone();
         round_f32(Format::Fp16, &mut rounded);
         for (x, y) in probes.iter().zip(&rounded) {
-            assert!(y.to_bits() == Half::round(*x).to_bits() || (x.is_nan() && y.is_nan()));
+            assert!(y.to_bits() == Fp16Grid::round(*x).to_bits() || (x.is_nan() && y.is_nan()));
         }
     }
 
     #[test]
     fn a_tree_sum_rounds_every_partial_sum() {
         // 2048 + 1 is a tie in FP16 and goes to 2048; pairs of ones survive.
-        assert_eq!(tree_sum::<f32, Half>(&mut [2048.0, 1.0, 1.0, 1.0]), 2050.0);
-        assert!(tree_sum::<f32, Half>(&mut [60000.0, 60000.0, -60000.0, -60000.0]).is_nan(), "inf - inf");
+        assert_eq!(tree_sum::<f32, Fp16Grid>(&mut [2048.0, 1.0, 1.0, 1.0]), 2050.0);
+        assert!(tree_sum::<f32, Fp16Grid>(&mut [60000.0, 60000.0, -60000.0, -60000.0]).is_nan(), "inf - inf");
         assert_eq!(tree_sum::<f32, Exact>(&mut [1.0, 2.0, 3.0, 4.0, 5.0]), 15.0);
         assert_eq!(tree_sum::<f32, Exact>(&mut []), 0.0);
     }

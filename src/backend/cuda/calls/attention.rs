@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Call, KernelCall, Site, assertion};
-use crate::backend::cuda::catalogue::{Instance, Source};
-use crate::backend::cuda::element::Element;
+use super::{DeviceCall, KernelCall, Placement, assertion};
+use crate::backend::cuda::catalogue::{Instance, KernelSource};
+use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::launch::{Arguments, Grid};
 use crate::backend::cuda::stage::{Attention, AttentionShape, Stages};
 use crate::graph::Mask;
@@ -102,7 +102,7 @@ pub(super) fn key(stages: &Stages, stage: &Attention) -> String {
 }
 
 /// The tiles worth timing: key groups want keys to share, large tiles want queries to fill them.
-pub(super) fn choices(site: &Site<'_>, stage: &Attention) -> Vec<AttentionTile> {
+pub(super) fn choices(placement: &Placement<'_>, stage: &Attention) -> Vec<AttentionTile> {
     let shape = stage.shape;
     let fits = |tile: &AttentionTile| {
         let queries = tile.queries();
@@ -111,18 +111,18 @@ pub(super) fn choices(site: &Site<'_>, stage: &Attention) -> Vec<AttentionTile> 
         let shared = key_groups == 1 || shape.sequence > keys * (key_groups - 1);
         // With so many blocks the small tiles cannot win.
         let blocks = shape.sequence.div_ceil(queries) * shape.heads * shape.batch;
-        filled && shared && (queries >= 64 || blocks <= 16 * site.multiprocessors)
+        filled && shared && (queries >= 64 || blocks <= 16 * placement.multiprocessors)
     };
-    let wgmma = site.architecture.has_warpgroup_products() && shape.size == WGMMA_SIZE;
+    let wgmma = placement.architecture.has_warpgroup_products() && shape.size == WGMMA_SIZE;
     let wgmma = wgmma.then_some(WGMMA_TILES).into_iter().flatten();
     MMA_TILES.into_iter().chain(wgmma).filter(fits).collect()
 }
 
 /// The tile where nothing has been timed: the winners on an H200 by the number of blocks of 64 queries.
-pub(super) fn default_tile(site: &Site<'_>, stage: &Attention) -> AttentionTile {
+pub(super) fn default_tile(placement: &Placement<'_>, stage: &Attention) -> AttentionTile {
     let shape = stage.shape;
     let blocks = shape.batch * shape.heads * shape.sequence.div_ceil(64);
-    let wgmma_here = site.architecture.has_warpgroup_products() && shape.size == WGMMA_SIZE;
+    let wgmma_here = placement.architecture.has_warpgroup_products() && shape.size == WGMMA_SIZE;
     match (shape.sequence, blocks) {
         (0..=32, _) => mma(1, 2, 2, 16),
         (_, 0..=24) => mma(1, 1, 4, 32),
@@ -133,17 +133,17 @@ pub(super) fn default_tile(site: &Site<'_>, stage: &Attention) -> AttentionTile 
 }
 
 /// The call with a tile.
-pub(super) fn call(site: &Site<'_>, stage: &Attention, tile: AttentionTile) -> Call {
+pub(super) fn call(placement: &Placement<'_>, stage: &Attention, tile: AttentionTile) -> DeviceCall {
     let shape = stage.shape;
     let arguments = Arguments::default()
-        .pointer(site.tensor(stage.packed))
-        .pointer(site.tensor(stage.context))
-        .pointer(site.lengths)
+        .pointer(placement.tensor(stage.packed))
+        .pointer(placement.tensor(stage.context))
+        .pointer(placement.lengths)
         .int(shape.sequence)
         .int(shape.heads)
         .float(stage.scale * std::f64::consts::LOG2_E);
-    Call::Kernel(KernelCall {
-        instance: instance(site.element(stage.packed), shape, tile, &arguments),
+    DeviceCall::Kernel(KernelCall {
+        instance: instance(placement.element(stage.packed), shape, tile, &arguments),
         shared_bytes: tile.shared_bytes(shape.size),
         grid: Grid {
             blocks: (shape.sequence.div_ceil(tile.queries()), shape.heads, shape.batch),
@@ -154,7 +154,7 @@ pub(super) fn call(site: &Site<'_>, stage: &Attention, tile: AttentionTile) -> C
     })
 }
 
-fn instance(element: Element, shape: AttentionShape, tile: AttentionTile, arguments: &Arguments) -> Instance {
+fn instance(element: ElementType, shape: AttentionShape, tile: AttentionTile, arguments: &Arguments) -> Instance {
     let causal = shape.mask == Mask::Causal;
     let mask = if causal { "causal" } else { "padding" };
     let size = shape.size;
@@ -163,13 +163,13 @@ fn instance(element: Element, shape: AttentionShape, tile: AttentionTile, argume
             let name = format!("attention_{size}_{row_tiles}x{row_warps}_{key_groups}x{keys}_{mask}");
             let shape = format!("{size}, {row_tiles}, {row_warps}, {key_groups}, {keys}");
             let line = format!("ATTENTION({name}, {shape}, {causal})");
-            (Source::Attention(element), name, line, format!("AttentionShape<{shape}>"))
+            (KernelSource::Attention(element), name, line, format!("AttentionShape<{shape}>"))
         }
         AttentionTile::Wgmma { row_groups, key_groups, keys, slots, blocks } => {
             let name = format!("attention_wgmma_{row_groups}x{key_groups}_{keys}_{slots}_{blocks}_{mask}");
             let shape = format!("{row_groups}, {key_groups}, {keys}, {slots}");
             let line = format!("ATTENTION_WGMMA({name}, {shape}, {blocks}, {causal})");
-            (Source::AttentionWgmma(element), name, line, format!("WgmmaAttentionShape<{shape}>"))
+            (KernelSource::AttentionWgmma(element), name, line, format!("WgmmaAttentionShape<{shape}>"))
         }
     };
     let line = format!(

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::norm::{self, Partials};
-use super::{Call, KernelCall, MapSpec, ProductCall, Site, assertion, stepwise};
+use super::{DeviceCall, KernelCall, MapSpec, Placement, ProductCall, assertion, stepwise};
 use crate::backend::BackendError;
-use crate::backend::cuda::catalogue::{Instance, Source};
-use crate::backend::cuda::element::Element;
+use crate::backend::cuda::catalogue::{Instance, KernelSource};
+use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::error::execution;
 use crate::backend::cuda::launch::{Arguments, Grid};
 use crate::backend::cuda::matmul::{Algorithm, LtEnding, MatmulAddresses, MatmulSpec};
@@ -156,15 +156,15 @@ pub(super) fn key(stages: &Stages, stage: &Linear) -> String {
 }
 
 /// The kernels that can compute it. cuBLASLt's algorithms are added by whoever can ask the library.
-pub(super) fn choices(site: &Site<'_>, stage: &Linear, with_norm: bool) -> Vec<ProductChoice> {
+pub(super) fn choices(placement: &Placement<'_>, stage: &Linear, with_norm: bool) -> Vec<ProductChoice> {
     let mut choices = vec![ProductChoice::Library(None)];
-    if site.element(stage.x) == Element::F32
+    if placement.element(stage.x) == ElementType::F32
         || stage.accumulator != Accumulator::F32
-        || own_epilogue(site, stage).is_none()
+        || own_epilogue(placement, stage).is_none()
     {
         return choices;
     }
-    let wgmma = site.architecture.has_warpgroup_products().then_some(WGMMA_TILES);
+    let wgmma = placement.architecture.has_warpgroup_products().then_some(WGMMA_TILES);
     // Beyond so few tokens `mma.sync` has no chance against `wgmma`.
     let mma = (wgmma.is_none() || stage.tokens <= MMA_TOKENS).then_some(MMA_TILES);
     for tile in mma.into_iter().flatten().chain(wgmma.into_iter().flatten()) {
@@ -172,7 +172,7 @@ pub(super) fn choices(site: &Site<'_>, stage: &Linear, with_norm: bool) -> Vec<P
         let fits = stage.width.is_multiple_of(tile.columns()) && tile.rows() <= stage.tokens.next_multiple_of(64);
         for splits in SPLITS.into_iter().filter(|&splits| splits == 1 || with_norm) {
             let even = stage.depth.is_multiple_of(splits * tile.depth());
-            let room = splits == 1 || splits * stage.tokens * stage.width * 4 <= site.scratch_bytes;
+            let room = splits == 1 || splits * stage.tokens * stage.width * 4 <= placement.scratch_bytes;
             let useful = splits == 1 || blocks * splits <= ENOUGH_BLOCKS;
             if fits && even && room && useful && !hopeless(tile, stage.tokens, blocks) {
                 choices.push(ProductChoice::Own(tile, splits));
@@ -192,45 +192,49 @@ fn hopeless(tile: Tile, tokens: usize, blocks: usize) -> bool {
 }
 
 /// The name of the epilogue of our own kernels, if they have it.
-fn own_epilogue(site: &Site<'_>, stage: &Linear) -> Option<&'static str> {
-    let (x, y) = (site.element(stage.x), site.element(stage.output));
+fn own_epilogue(placement: &Placement<'_>, stage: &Linear) -> Option<&'static str> {
+    let (x, y) = (placement.element(stage.x), placement.element(stage.output));
     match (stage.epilogue, stage.bias, y == x, y) {
         (Epilogue::Store, Some(_), true, _) => Some("BIAS"),
         (Epilogue::Gelu(Gelu::Erf), Some(_), true, _) => Some("GELU_ERF"),
         (Epilogue::Gelu(Gelu::Tanh), Some(_), true, _) => Some("GELU_TANH"),
         (Epilogue::Residual, Some(_), true, _) => Some("RESIDUAL_16"),
-        (Epilogue::Residual, Some(_), _, Element::F32) => Some("RESIDUAL_F32"),
-        (Epilogue::Store, None, _, Element::F32) => Some("F32"),
+        (Epilogue::Residual, Some(_), _, ElementType::F32) => Some("RESIDUAL_F32"),
+        (Epilogue::Store, None, _, ElementType::F32) => Some("F32"),
         _ => None,
     }
 }
 
 /// The calls of a linear layer and of the layer norm after it.
 pub(super) fn calls(
-    site: &Site<'_>,
+    placement: &Placement<'_>,
     stage: &Linear,
     norm: Option<&LayerNorm>,
     choice: ProductChoice,
-) -> Result<Vec<Call>, BackendError> {
+) -> Result<Vec<DeviceCall>, BackendError> {
     let mut partials = None;
     let mut calls = match choice {
-        ProductChoice::Library(algorithm) => library(site, stage, algorithm)?,
+        ProductChoice::Library(algorithm) => library(placement, stage, algorithm)?,
         ProductChoice::Own(tile, splits) => {
             if let (Some(bias), true) = (stage.bias, splits > 1) {
-                partials = Some(Partials { address: site.scratch, count: splits, bias: bias.widened() });
+                partials = Some(Partials { address: placement.scratch, count: splits, bias: bias.widened() });
             }
-            vec![own(site, stage, tile, splits)?]
+            vec![own(placement, stage, tile, splits)?]
         }
     };
     if let Some(norm) = norm {
-        calls.push(norm::layer_norm(site, norm, partials)?);
+        calls.push(norm::layer_norm(placement, norm, partials)?);
     }
     Ok(calls)
 }
 
 /// cuBLASLt, and GELU by a kernel of its own where the library has not the model's form.
-fn library(site: &Site<'_>, stage: &Linear, algorithm: Option<Algorithm>) -> Result<Vec<Call>, BackendError> {
-    let output = site.stages.tensor(stage.output);
+fn library(
+    placement: &Placement<'_>,
+    stage: &Linear,
+    algorithm: Option<Algorithm>,
+) -> Result<Vec<DeviceCall>, BackendError> {
+    let output = placement.stages.tensor(stage.output);
     let (ending, gelu) = match (stage.epilogue, stage.bias) {
         (Epilogue::Store, None) => (LtEnding::Store, None),
         (Epilogue::Store, Some(_)) => (LtEnding::Bias, None),
@@ -245,7 +249,7 @@ fn library(site: &Site<'_>, stage: &Linear, algorithm: Option<Algorithm>) -> Res
         tokens: stage.tokens,
         width: stage.width,
         depth: stage.depth,
-        operand: site.element(stage.x),
+        operand: placement.element(stage.x),
         output: output.element,
         accumulator: stage.accumulator,
         ending,
@@ -254,17 +258,17 @@ fn library(site: &Site<'_>, stage: &Linear, algorithm: Option<Algorithm>) -> Res
         strides: [stage.depth, stage.depth, output.stride],
         batch: None,
     };
-    let bias = stage.bias.map(|bias| if output.element == Element::F32 { bias.widened() } else { bias });
+    let bias = stage.bias.map(|bias| if output.element == ElementType::F32 { bias.widened() } else { bias });
     let addresses = MatmulAddresses {
-        x: site.tensor(stage.x),
-        w: site.weight(stage.weight)?,
-        y: site.tensor(stage.output),
-        bias: bias.map(|bias| site.weight(bias)).transpose()?,
+        x: placement.tensor(stage.x),
+        w: placement.weight(stage.weight)?,
+        y: placement.tensor(stage.output),
+        bias: bias.map(|bias| placement.weight(bias)).transpose()?,
     };
-    let mut calls = vec![Call::Product(ProductCall { spec, addresses, algorithm })];
+    let mut calls = vec![DeviceCall::Product(ProductCall { spec, addresses, algorithm })];
     if let Some(form) = gelu {
         calls.push(stepwise::elementwise(
-            site,
+            placement,
             &Elementwise {
                 function: Function::Gelu(form),
                 input: stage.output,
@@ -288,15 +292,15 @@ struct Own {
     arguments: Arguments,
 }
 
-fn own(site: &Site<'_>, stage: &Linear, tile: Tile, splits: usize) -> Result<Call, BackendError> {
-    let output = site.stages.tensor(stage.output);
-    let whole = own_epilogue(site, stage).ok_or_else(|| execution("a product that no own kernel ends"))?;
+fn own(placement: &Placement<'_>, stage: &Linear, tile: Tile, splits: usize) -> Result<DeviceCall, BackendError> {
+    let output = placement.stages.tensor(stage.output);
+    let whole = own_epilogue(placement, stage).ok_or_else(|| execution("a product that no own kernel ends"))?;
     let arguments = Arguments::default()
-        .pointer(site.tensor(stage.x))
-        .pointer(site.weight(stage.weight)?)
-        .optional(stage.bias.map(|bias| site.weight(bias.widened())).transpose()?)
-        .pointer(site.tensor(stage.output))
-        .pointer(if splits > 1 { site.scratch } else { site.tensor(stage.output) })
+        .pointer(placement.tensor(stage.x))
+        .pointer(placement.weight(stage.weight)?)
+        .optional(stage.bias.map(|bias| placement.weight(bias.widened())).transpose()?)
+        .pointer(placement.tensor(stage.output))
+        .pointer(if splits > 1 { placement.scratch } else { placement.tensor(stage.output) })
         .int(stage.tokens)
         .int(stage.width)
         .int(stage.depth)
@@ -304,17 +308,17 @@ fn own(site: &Site<'_>, stage: &Linear, tile: Tile, splits: usize) -> Result<Cal
         .int(stage.depth / splits);
     let own = Own {
         epilogue: if splits > 1 { "PARTIAL" } else { whole },
-        fp32: splits > 1 || output.element == Element::F32,
+        fp32: splits > 1 || output.element == ElementType::F32,
         splits,
         arguments,
     };
     match tile {
-        Tile::Mma(tile) => Ok(mma_call(site, stage, tile, own)),
-        Tile::Wgmma(tile) => wgmma_call(site, stage, tile, own),
+        Tile::Mma(tile) => Ok(mma_call(placement, stage, tile, own)),
+        Tile::Wgmma(tile) => wgmma_call(placement, stage, tile, own),
     }
 }
 
-fn mma_call(site: &Site<'_>, stage: &Linear, tile: MmaTile, own: Own) -> Call {
+fn mma_call(placement: &Placement<'_>, stage: &Linear, tile: MmaTile, own: Own) -> DeviceCall {
     let MmaTile { rows, columns, depth, stages, warps: [m, n, k] } = tile;
     let Own { epilogue, splits, arguments, .. } = own;
     let name = format!("gemm_mma_{rows}x{columns}x{depth}_s{stages}_{m}x{n}x{k}_{epilogue}").to_lowercase();
@@ -327,8 +331,8 @@ fn mma_call(site: &Site<'_>, stage: &Linear, tile: MmaTile, own: Own) -> Call {
         arguments.assertion("GemmArguments"),
         assertion(&format!("MmaTile<{shape}>"), shared_bytes, threads)
     );
-    Call::Kernel(KernelCall {
-        instance: Instance { source: Source::ProductMma(site.element(stage.x)), name, line },
+    DeviceCall::Kernel(KernelCall {
+        instance: Instance { source: KernelSource::ProductMma(placement.element(stage.x)), name, line },
         shared_bytes,
         grid: Grid { blocks: (stage.width / columns, stage.tokens.div_ceil(rows), splits), threads },
         maps: Vec::new(),
@@ -336,7 +340,12 @@ fn mma_call(site: &Site<'_>, stage: &Linear, tile: MmaTile, own: Own) -> Call {
     })
 }
 
-fn wgmma_call(site: &Site<'_>, stage: &Linear, tile: WgmmaTile, own: Own) -> Result<Call, BackendError> {
+fn wgmma_call(
+    placement: &Placement<'_>,
+    stage: &Linear,
+    tile: WgmmaTile,
+    own: Own,
+) -> Result<DeviceCall, BackendError> {
     let WgmmaTile { rows, columns, stages, groups, ping_pong } = tile;
     let Own { epilogue, fp32, splits, arguments } = own;
     let order = if ping_pong { "PINGPONG" } else { "COOPERATIVE" };
@@ -351,16 +360,16 @@ fn wgmma_call(site: &Site<'_>, stage: &Linear, tile: WgmmaTile, own: Own) -> Res
     );
     let units = stage.tokens.div_ceil(rows) * (stage.width / columns) * splits;
     let shared_bytes = tile.shared_bytes(fp32);
-    let resident = site.multiprocessors * (HOPPER_SHARED_BYTES / (shared_bytes + BLOCK_SHARED_BYTES));
+    let resident = placement.multiprocessors * (HOPPER_SHARED_BYTES / (shared_bytes + BLOCK_SHARED_BYTES));
     let map = |address, rows, box_rows| MapSpec { address, columns: stage.depth, rows, box_rows };
-    Ok(Call::Kernel(KernelCall {
-        instance: Instance { source: Source::ProductWgmma(site.element(stage.x)), name, line },
+    Ok(DeviceCall::Kernel(KernelCall {
+        instance: Instance { source: KernelSource::ProductWgmma(placement.element(stage.x)), name, line },
         shared_bytes,
         // A block walks over units of work with the stride of the grid.
         grid: Grid { blocks: (units.min(resident.max(1)), 1, 1), threads: tile.threads() },
         maps: vec![
-            map(site.tensor(stage.x), stage.tokens, rows),
-            map(site.weight(stage.weight)?, stage.width, columns),
+            map(placement.tensor(stage.x), stage.tokens, rows),
+            map(placement.weight(stage.weight)?, stage.width, columns),
         ],
         arguments,
     }))

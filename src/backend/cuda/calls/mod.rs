@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::catalogue::Instance;
-use super::compile::Architecture;
+use super::compile::GpuArchitecture;
 use super::error::execution;
 use super::launch::{Arguments, Grid};
 use super::matmul::{Algorithm, MatmulAddresses, MatmulSpec};
@@ -54,7 +54,7 @@ pub(super) struct ProductCall {
 
 /// One entry of the stream.
 #[derive(Debug, Clone)]
-pub(super) enum Call {
+pub(super) enum DeviceCall {
     Kernel(KernelCall),
     Product(ProductCall),
 }
@@ -70,7 +70,7 @@ pub(super) enum Choice {
 
 /// Everything that turns stages into calls.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Site<'a> {
+pub(super) struct Placement<'a> {
     pub stages: &'a Stages,
     /// First byte of every parameter.
     pub weights: &'a BTreeMap<WeightKey, u64>,
@@ -84,14 +84,14 @@ pub(super) struct Site<'a> {
     /// Scratch, free between any two calls: partial sums lie here.
     pub scratch: u64,
     pub scratch_bytes: usize,
-    pub architecture: Architecture,
+    pub architecture: GpuArchitecture,
     /// Multiprocessors of the device.
     pub multiprocessors: usize,
 }
 
 /// Stages that are executed together: one, or a linear layer and the layer norm over the stream it adds to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Group {
+pub(super) struct StageGroup {
     /// First stage.
     pub first: usize,
     /// One or two.
@@ -99,19 +99,19 @@ pub(super) struct Group {
 }
 
 /// The groups of a pass, in order.
-pub(super) fn groups(stages: &Stages) -> Vec<Group> {
+pub(super) fn groups(stages: &Stages) -> Vec<StageGroup> {
     let mut groups = Vec::new();
     let mut first = 0;
     while first < stages.stages.len() {
         let count = if linear::pairs_with_norm(stages, first) { 2 } else { 1 };
-        groups.push(Group { first, count });
+        groups.push(StageGroup { first, count });
         first += count;
     }
     groups
 }
 
 /// What decides how fast each choice is: groups with equal keys are executed in the same way.
-pub(super) fn group_key(stages: &Stages, group: Group) -> String {
+pub(super) fn group_key(stages: &Stages, group: StageGroup) -> String {
     let mut key = String::new();
     for stage in &stages.stages[group.first..group.first + group.count] {
         key.push_str(&match stage {
@@ -126,12 +126,12 @@ pub(super) fn group_key(stages: &Stages, group: Group) -> String {
 }
 
 /// The choices there are for a group; none where there is but one way.
-pub(super) fn choices(site: &Site<'_>, group: Group) -> Vec<Choice> {
-    match &site.stages.stages[group.first] {
+pub(super) fn choices(placement: &Placement<'_>, group: StageGroup) -> Vec<Choice> {
+    match &placement.stages.stages[group.first] {
         Stage::Linear(stage) => {
-            linear::choices(site, stage, group.count == 2).into_iter().map(Choice::Product).collect()
+            linear::choices(placement, stage, group.count == 2).into_iter().map(Choice::Product).collect()
         }
-        Stage::Attention(stage) => attention::choices(site, stage).into_iter().map(Choice::Attention).collect(),
+        Stage::Attention(stage) => attention::choices(placement, stage).into_iter().map(Choice::Attention).collect(),
         _ => Vec::new(),
     }
 }
@@ -140,21 +140,25 @@ pub(super) fn choices(site: &Site<'_>, group: Group) -> Vec<Choice> {
 ///
 /// # Errors
 /// [`BackendError::Execution`] when a parameter was not loaded.
-pub(super) fn calls(site: &Site<'_>, group: Group, choice: Option<Choice>) -> Result<Vec<Call>, BackendError> {
-    let stages = &site.stages.stages[group.first..group.first + group.count];
+pub(super) fn calls(
+    placement: &Placement<'_>,
+    group: StageGroup,
+    choice: Option<Choice>,
+) -> Result<Vec<DeviceCall>, BackendError> {
+    let stages = &placement.stages.stages[group.first..group.first + group.count];
     match (stages, choice) {
         ([Stage::Linear(product), Stage::LayerNorm(norm)], choice) => {
-            linear::calls(site, product, Some(norm), product_choice(choice))
+            linear::calls(placement, product, Some(norm), product_choice(choice))
         }
-        ([Stage::Linear(product)], choice) => linear::calls(site, product, None, product_choice(choice)),
+        ([Stage::Linear(product)], choice) => linear::calls(placement, product, None, product_choice(choice)),
         ([Stage::Attention(stage)], choice) => {
             let tile = match choice {
                 Some(Choice::Attention(tile)) => tile,
-                _ => attention::default_tile(site, stage),
+                _ => attention::default_tile(placement, stage),
             };
-            Ok(vec![attention::call(site, stage, tile)])
+            Ok(vec![attention::call(placement, stage, tile)])
         }
-        ([stage], _) => one(site, stage),
+        ([stage], _) => one(placement, stage),
         _ => Err(execution("a group of stages that no kernel executes")),
     }
 }
@@ -166,22 +170,22 @@ fn product_choice(choice: Option<Choice>) -> ProductChoice {
     }
 }
 
-fn one(site: &Site<'_>, stage: &Stage) -> Result<Vec<Call>, BackendError> {
+fn one(placement: &Placement<'_>, stage: &Stage) -> Result<Vec<DeviceCall>, BackendError> {
     let call = match stage {
-        Stage::Embedding(stage) => norm::embedding(site, stage)?,
-        Stage::LayerNorm(stage) => norm::layer_norm(site, stage, None)?,
-        Stage::SplitHeads { packed, split, shape } => stepwise::split_heads(site, *packed, *split, *shape),
-        Stage::HeadProduct(stage) => stepwise::head_product(site, stage),
-        Stage::Softmax(stage) => stepwise::softmax(site, stage),
-        Stage::MergeHeads { split, outputs, shape } => stepwise::merge_heads(site, *split, *outputs, *shape),
-        Stage::Elementwise(stage) => stepwise::elementwise(site, stage),
-        Stage::Select(stage) => stepwise::select(site, stage),
+        Stage::Embedding(stage) => norm::embedding(placement, stage)?,
+        Stage::LayerNorm(stage) => norm::layer_norm(placement, stage, None)?,
+        Stage::SplitHeads { packed, split, shape } => stepwise::split_heads(placement, *packed, *split, *shape),
+        Stage::HeadProduct(stage) => stepwise::head_product(placement, stage),
+        Stage::Softmax(stage) => stepwise::softmax(placement, stage),
+        Stage::MergeHeads { split, outputs, shape } => stepwise::merge_heads(placement, *split, *outputs, *shape),
+        Stage::Elementwise(stage) => stepwise::elementwise(placement, stage),
+        Stage::Select(stage) => stepwise::select(placement, stage),
         Stage::Linear(_) | Stage::Attention(_) => return Err(execution("a stage outside its group")),
     };
     Ok(vec![call])
 }
 
-impl Site<'_> {
+impl Placement<'_> {
     fn tensor(&self, id: TensorId) -> u64 {
         self.tensors[id.0]
     }
@@ -190,7 +194,7 @@ impl Site<'_> {
         self.weights.get(&key).copied().ok_or_else(|| execution(format!("parameter {} was not loaded", key.param)))
     }
 
-    fn element(&self, id: TensorId) -> super::element::Element {
+    fn element(&self, id: TensorId) -> super::element::ElementType {
         self.stages.tensor(id).element
     }
 }
@@ -205,10 +209,10 @@ fn assertion(tile: &str, shared_bytes: usize, threads: usize) -> String {
 }
 
 /// The instances that calls want.
-pub(super) fn instances<'a>(calls: impl IntoIterator<Item = &'a Call>) -> BTreeSet<&'a Instance> {
+pub(super) fn instances<'a>(calls: impl IntoIterator<Item = &'a DeviceCall>) -> BTreeSet<&'a Instance> {
     let kernels = calls.into_iter().filter_map(|call| match call {
-        Call::Kernel(call) => Some(&call.instance),
-        Call::Product(_) => None,
+        DeviceCall::Kernel(call) => Some(&call.instance),
+        DeviceCall::Product(_) => None,
     });
     kernels.collect()
 }
@@ -236,14 +240,19 @@ mod tests {
     }
 
     /// All calls of all choices for a model, policy and shape, at made-up addresses.
-    fn all_calls(model: ModelName, policy: &PrecisionPolicy, shape: Shape, architecture: Architecture) -> Vec<Call> {
+    fn all_calls(
+        model: ModelName,
+        policy: &PrecisionPolicy,
+        shape: Shape,
+        architecture: GpuArchitecture,
+    ) -> Vec<DeviceCall> {
         let graph = architecture_graph(model);
         let stages = lower(&graph, policy, shape).unwrap();
         let layout = lay_out(&stages.tensors, &stages.stages, &[stages.output.unwrap()]);
         let tensors: Vec<u64> = layout.offsets.iter().map(|&offset| 1 << 32 | offset as u64).collect();
         let keys = stages.stages.iter().flat_map(|stage| stage.weights());
         let weights: BTreeMap<WeightKey, u64> = keys.map(|key| (key, 1 << 40)).collect();
-        let site = Site {
+        let placement = Placement {
             stages: &stages,
             weights: &weights,
             tensors: &tensors,
@@ -257,15 +266,15 @@ mod tests {
         };
         let mut all = Vec::new();
         for group in groups(&stages) {
-            all.extend(calls(&site, group, None).unwrap());
-            for choice in choices(&site, group) {
-                all.extend(calls(&site, group, Some(choice)).unwrap());
+            all.extend(calls(&placement, group, None).unwrap());
+            for choice in choices(&placement, group) {
+                all.extend(calls(&placement, group, Some(choice)).unwrap());
             }
         }
         all
     }
 
-    fn every_instance(architecture: Architecture) -> BTreeSet<Instance> {
+    fn every_instance(architecture: GpuArchitecture) -> BTreeSet<Instance> {
         let mut all = BTreeSet::new();
         for model in [ModelName::BertBase, ModelName::Gpt2] {
             for policy in policies() {
@@ -279,7 +288,7 @@ mod tests {
     }
 
     /// Compiles every kernel that any choice can ask for; returns those that spill, or why nothing was compiled.
-    fn spilling(architecture: Architecture) -> Result<Vec<String>, CompileError> {
+    fn spilling(architecture: GpuArchitecture) -> Result<Vec<String>, CompileError> {
         let mut by_source: BTreeMap<_, Vec<Instance>> = BTreeMap::new();
         for instance in every_instance(architecture) {
             by_source.entry(instance.source).or_default().push(instance);
@@ -297,7 +306,7 @@ mod tests {
 
     #[test]
     fn every_kernel_compiles_for_every_generation_without_spilling() {
-        let all: Vec<_> = Architecture::TESTED.into_par_iter().map(spilling).collect();
+        let all: Vec<_> = GpuArchitecture::TESTED.into_par_iter().map(spilling).collect();
         let mut spilled = Vec::new();
         for result in all {
             match result {

@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use crate::backend::cuda::element::Element;
+use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::stage::{Attention, Epilogue, LayerNorm, Linear, Stages, WeightKey};
 use crate::graph::{Gelu, Mask};
 
@@ -25,18 +25,18 @@ pub(super) const WEIGHT_SCALE: f64 = 1.0 / 16.0;
 
 /// Stages in float64, row by row.
 #[derive(Clone, Copy)]
-pub(super) struct Reference<'a> {
+pub(super) struct Float64Reference<'a> {
     pub stages: &'a Stages,
     pub lengths: &'a [usize],
 }
 
-impl Reference<'_> {
+impl Float64Reference<'_> {
     pub fn linear_row(&self, stage: &Linear, x: &[f64], before: &[f64], row: usize) -> Vec<f64> {
         let element = self.stages.tensor(stage.output).element;
         let rounded = |value: f64| match element {
-            Element::F32 => value,
-            Element::F16 => f16::from_f64(value).to_f64(),
-            Element::Bf16 => bf16::from_f64(value).to_f64(),
+            ElementType::F32 => value,
+            ElementType::F16 => f16::from_f64(value).to_f64(),
+            ElementType::Bf16 => bf16::from_f64(value).to_f64(),
         };
         let x = &x[row * stage.depth..][..stage.depth];
         let column = |column: usize| {

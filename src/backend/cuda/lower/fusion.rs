@@ -1,12 +1,12 @@
 //! Which operations run inside the kernel of the one before them.
 
-use super::{Lowering, Outputs};
+use super::{Outputs, StageLowering};
 use crate::backend::cuda::calls::{NORM_WIDTH_STEP, narrow};
-use crate::backend::cuda::element::Element;
+use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::stage::{Epilogue, Linear, Stage};
 use crate::graph::{Format, OpKind, Rounding, ValueId};
 
-impl Lowering<'_> {
+impl StageLowering<'_> {
     /// The one operation that reads a value, if there is one and the value is not the graph's output.
     fn only_reader(&self, value: ValueId) -> Option<usize> {
         match self.readers[value.0].as_slice() {
@@ -33,7 +33,7 @@ impl Lowering<'_> {
 
     /// Whether table and norm are stored in FP32 and at most one 16-bit format, which is what a kernel is compiled for.
     fn one_narrow_format(&self, embedding: usize, norm: usize) -> bool {
-        let table = Element::of(self.roundings[embedding].compute);
+        let table = ElementType::of(self.roundings[embedding].compute);
         let output = self.graph.ops[norm].output;
         narrow(self.wanted(output).into_iter().chain([table, self.stored(output)])).is_some()
     }
@@ -43,7 +43,7 @@ impl Lowering<'_> {
         let Some(reader) = self.only_reader(self.graph.ops[index].output) else { return false };
         let OpKind::Gelu(form) = self.graph.ops[reader].kind else { return false };
         let value = self.graph.ops[reader].output;
-        let (operand, stored) = (Element::of(self.roundings[index].compute), self.stored(value));
+        let (operand, stored) = (ElementType::of(self.roundings[index].compute), self.stored(value));
         let wanted = self.wanted(value);
         // Where the policy stores the linear layer's own output in another format, it is rounded to that in between.
         if self.stored(self.graph.ops[index].output) != operand {
@@ -51,7 +51,8 @@ impl Lowering<'_> {
         }
         // One storage, and one that the product can write. FP32 outputs keep GELU apart: cuBLASLt's is accurate to 5e-6.
         let [element] = wanted[..] else { return false };
-        let narrow = element == operand && element != Element::F32 && (stored == element || stored == Element::F32);
+        let narrow =
+            element == operand && element != ElementType::F32 && (stored == element || stored == ElementType::F32);
         if !(narrow && self.roundings[reader].compute == Format::Fp32) {
             return false;
         }
@@ -71,22 +72,22 @@ impl Lowering<'_> {
         }
         let (stream, value) = (sum.inputs[0], sum.output);
         let element = self.stored(value);
-        let operand = Element::of(self.roundings[index].compute);
+        let operand = ElementType::of(self.roundings[index].compute);
         let same = self.stored(stream) == element && self.stored(update) == element && self.wanted(value) == [element];
         let last = self.readers[stream.0].iter().all(|&other| other <= reader) && stream != self.graph.output;
-        let writable = element == Element::F32 || element == operand;
-        let Some(&place) = self.places.get(&(stream.0, element)) else { return false };
+        let writable = element == ElementType::F32 || element == operand;
+        let Some(&location) = self.locations.get(&(stream.0, element)) else { return false };
         if !(same && last && writable) {
             return false;
         }
         self.done[reader] = true;
-        self.places.insert((value.0, element), place);
-        self.push(Stage::Linear(Linear { output: place, epilogue: Epilogue::Residual, ..product }));
+        self.locations.insert((value.0, element), location);
+        self.push(Stage::Linear(Linear { output: location, epilogue: Epilogue::Residual, ..product }));
         true
     }
 
     /// Where a fused stage writes its value.
-    pub(super) fn single(&mut self, value: ValueId, element: Element) -> Outputs {
+    pub(super) fn single(&mut self, value: ValueId, element: ElementType) -> Outputs {
         Outputs { main: self.tensor(value, element), copy: None }
     }
 }

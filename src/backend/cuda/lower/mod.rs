@@ -12,11 +12,11 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use super::element::Element;
+use super::element::ElementType;
 use super::error::execution;
 use super::stage::{
-    Accumulator, Elementwise, Embedding, Epilogue, Function, LayerNorm, Linear, Norm, Outputs, Select, Stage, Stages,
-    Tensor, TensorId, WeightKey,
+    Accumulator, DeviceTensor, Elementwise, Embedding, Epilogue, Function, LayerNorm, Linear, Norm, Outputs, Select,
+    Stage, Stages, TensorId, WeightKey,
 };
 use crate::backend::{BackendError, BackendKind};
 use crate::graph::{Format, Graph, Op, OpKind, ParamId, PrecisionPolicy, Rounding, Shape, Token, ValueId, ValueShape};
@@ -40,19 +40,19 @@ const NARROW_OUTPUT: usize = 512;
 /// computes what it asks for.
 pub(super) fn lower(graph: &Graph, policy: &PrecisionPolicy, shape: Shape) -> Result<Stages, BackendError> {
     let roundings = graph.roundings(policy)?;
-    let mut lowering = Lowering::new(graph, policy, &roundings, shape);
+    let mut lowering = StageLowering::new(graph, policy, &roundings, shape);
     for index in 0..graph.ops.len() {
         if !lowering.done[index] {
             lowering.op(index)?;
         }
     }
-    let output = lowering.places.get(&(graph.output.0, lowering.stored(graph.output))).copied();
+    let output = lowering.locations.get(&(graph.output.0, lowering.stored(graph.output))).copied();
     let stages = Stages { output, ..lowering.stages };
     check(&stages).map_err(execution)?;
     Ok(stages)
 }
 
-struct Lowering<'a> {
+struct StageLowering<'a> {
     graph: &'a Graph,
     policy: &'a PrecisionPolicy,
     roundings: &'a [Rounding],
@@ -64,10 +64,10 @@ struct Lowering<'a> {
     done: Vec<bool>,
     stages: Stages,
     /// Where a value is, by storage.
-    places: BTreeMap<(usize, Element), TensorId>,
+    locations: BTreeMap<(usize, ElementType), TensorId>,
 }
 
-impl<'a> Lowering<'a> {
+impl<'a> StageLowering<'a> {
     fn new(graph: &'a Graph, policy: &'a PrecisionPolicy, roundings: &'a [Rounding], shape: Shape) -> Self {
         let mut readers = vec![Vec::new(); graph.values.len()];
         for (index, op) in graph.ops.iter().enumerate() {
@@ -75,7 +75,7 @@ impl<'a> Lowering<'a> {
                 readers[input.0].push(index);
             }
         }
-        Lowering {
+        StageLowering {
             graph,
             policy,
             roundings,
@@ -84,7 +84,7 @@ impl<'a> Lowering<'a> {
             readers,
             done: vec![false; graph.ops.len()],
             stages: Stages::default(),
-            places: BTreeMap::new(),
+            locations: BTreeMap::new(),
         }
     }
 
@@ -116,17 +116,17 @@ impl<'a> Lowering<'a> {
     }
 
     /// The storage of a value by the policy.
-    fn stored(&self, value: ValueId) -> Element {
-        Element::of(self.formats[value.0])
+    fn stored(&self, value: ValueId) -> ElementType {
+        ElementType::of(self.formats[value.0])
     }
 
     /// The storages that the readers of a value want it in.
-    fn wanted(&self, value: ValueId) -> Vec<Element> {
+    fn wanted(&self, value: ValueId) -> Vec<ElementType> {
         let stored = self.stored(value);
-        let mut wanted: Vec<Element> = self.readers[value.0]
+        let mut wanted: Vec<ElementType> = self.readers[value.0]
             .iter()
             .map(|&reader| match self.graph.ops[reader].class.is_product() {
-                true => Element::of(self.roundings[reader].compute),
+                true => ElementType::of(self.roundings[reader].compute),
                 false => stored,
             })
             .chain((value == self.graph.output).then_some(stored))
@@ -137,15 +137,15 @@ impl<'a> Lowering<'a> {
     }
 
     /// A new tensor for a value.
-    fn tensor(&mut self, value: ValueId, element: Element) -> TensorId {
+    fn tensor(&mut self, value: ValueId, element: ElementType) -> TensorId {
         let (rows, width) = rows_and_width(self.graph.value(value).shape, self.shape);
         let id = self.scratch(self.graph.value(value).name.clone(), element, rows, width);
-        self.places.insert((value.0, element), id);
+        self.locations.insert((value.0, element), id);
         id
     }
 
-    fn scratch(&mut self, name: String, element: Element, rows: usize, stride: usize) -> TensorId {
-        self.stages.tensors.push(Tensor { name, element, rows, stride });
+    fn scratch(&mut self, name: String, element: ElementType, rows: usize, stride: usize) -> TensorId {
+        self.stages.tensors.push(DeviceTensor { name, element, rows, stride });
         TensorId(self.stages.tensors.len() - 1)
     }
 
@@ -154,7 +154,7 @@ impl<'a> Lowering<'a> {
     /// is the same.
     fn outputs(&mut self, value: ValueId) -> Outputs {
         let (stored, wanted) = (self.stored(value), self.wanted(value));
-        let narrow = wanted.iter().copied().find(|&element| element != stored && stored == Element::F32);
+        let narrow = wanted.iter().copied().find(|&element| element != stored && stored == ElementType::F32);
         let main = match narrow {
             Some(narrow) if !wanted.contains(&stored) => {
                 return Outputs { main: self.tensor(value, narrow), copy: None };
@@ -165,12 +165,12 @@ impl<'a> Lowering<'a> {
     }
 
     /// A value in a storage, converted if it is not there yet.
-    fn operand(&mut self, value: ValueId, element: Element) -> TensorId {
-        if let Some(&id) = self.places.get(&(value.0, element)) {
+    fn operand(&mut self, value: ValueId, element: ElementType) -> TensorId {
+        if let Some(&id) = self.locations.get(&(value.0, element)) {
             return id;
         }
         // Ops come after their inputs, so there is a place; a tensor that nothing wrote is found by `check`.
-        let Some(input) = self.any_place(value) else { return self.tensor(value, element) };
+        let Some(input) = self.widest_location(value) else { return self.tensor(value, element) };
         let outputs = Outputs { main: self.tensor(value, element), copy: None };
         let compute = Format::Fp32;
         self.push(Stage::Elementwise(Elementwise {
@@ -184,9 +184,9 @@ impl<'a> Lowering<'a> {
     }
 
     /// A value in the widest storage it is in.
-    fn any_place(&self, value: ValueId) -> Option<TensorId> {
-        let elements = [Element::F32, Element::F16, Element::Bf16];
-        elements.iter().find_map(|&element| self.places.get(&(value.0, element))).copied()
+    fn widest_location(&self, value: ValueId) -> Option<TensorId> {
+        let elements = [ElementType::F32, ElementType::F16, ElementType::Bf16];
+        elements.iter().find_map(|&element| self.locations.get(&(value.0, element))).copied()
     }
 
     /// A value as an operation that is no product reads it.
@@ -244,7 +244,7 @@ impl<'a> Lowering<'a> {
         let input = self.input(source);
         let outputs = match self.reusable(source, op.output, index) {
             Some(main) => {
-                self.places.insert((op.output.0, self.stored(op.output)), main);
+                self.locations.insert((op.output.0, self.stored(op.output)), main);
                 let narrow = self.wanted(op.output).into_iter().find(|&element| element != self.stored(op.output));
                 Outputs { main, copy: narrow.map(|narrow| self.tensor(op.output, narrow)) }
             }
@@ -257,14 +257,14 @@ impl<'a> Lowering<'a> {
     fn reusable(&self, source: ValueId, value: ValueId, index: usize) -> Option<TensorId> {
         let stored = self.stored(value);
         let last = self.readers[source.0].iter().all(|&reader| reader <= index) && source != self.graph.output;
-        let same = self.stored(source) == stored && self.wanted(value).contains(&stored) && stored == Element::F32;
-        self.places.get(&(source.0, stored)).copied().filter(|_| last && same)
+        let same = self.stored(source) == stored && self.wanted(value).contains(&stored) && stored == ElementType::F32;
+        self.locations.get(&(source.0, stored)).copied().filter(|_| last && same)
     }
 
     fn linear(&mut self, index: usize, weight: ParamId, bias: Option<ParamId>) -> Result<(), BackendError> {
         let (op, rounding) = (&self.graph.ops[index], self.roundings[index]);
         let accumulator = self.accumulator(op, rounding)?;
-        let operand = Element::of(rounding.compute);
+        let operand = ElementType::of(rounding.compute);
         let x = self.operand(op.inputs[0], operand);
         let dims = &self.graph.param(weight).dims;
         // Others read rows as long as the value's; only the host can skip padding.
@@ -295,7 +295,7 @@ impl<'a> Lowering<'a> {
     /// Whether a product can write its output as the policy stores it.
     fn product_writes(&self, index: usize) -> bool {
         let stored = self.stored(self.graph.ops[index].output);
-        stored == Element::F32 || stored == Element::of(self.roundings[index].compute)
+        stored == ElementType::F32 || stored == ElementType::of(self.roundings[index].compute)
     }
 
     /// A linear layer on its own. A storage that the product cannot write is reached through FP32.
@@ -303,11 +303,11 @@ impl<'a> Lowering<'a> {
         let op = &self.graph.ops[index];
         let stored = self.stored(op.output);
         let direct = self.product_writes(index);
-        let element = if direct { stored } else { Element::F32 };
+        let element = if direct { stored } else { ElementType::F32 };
         let output = self.scratch(op.name.clone(), element, product.tokens, product.width);
         let bias = product.bias.map(|bias| if direct { bias } else { bias.widened() });
         self.push(Stage::Linear(Linear { output, bias, ..product }));
-        self.places.insert((op.output.0, element), output);
+        self.locations.insert((op.output.0, element), output);
         if !direct {
             self.operand(op.output, stored);
         }

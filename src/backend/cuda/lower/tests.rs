@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::lower;
 use crate::backend::cuda::arena::lay_out;
-use crate::backend::cuda::calls::{Call, Site, calls, choices, groups};
-use crate::backend::cuda::compile::Architecture;
-use crate::backend::cuda::element::Element;
+use crate::backend::cuda::calls::{DeviceCall, Placement, calls, choices, groups};
+use crate::backend::cuda::compile::GpuArchitecture;
+use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::stage::{Stage, Stages, WeightKey};
 use crate::graph::{Format, Graph, OpClass, PrecisionPolicy, Preset, Rounding, Shape};
 use crate::manifest::schema::Architecture as ModelName;
@@ -58,12 +58,12 @@ fn graphs() -> Vec<Graph> {
 }
 
 /// Calls of every choice, at made-up addresses; each tensor and parameter has its own.
-fn all_calls(stages: &Stages) -> Vec<Call> {
+fn all_calls(stages: &Stages) -> Vec<DeviceCall> {
     let layout = lay_out(&stages.tensors, &stages.stages, &[stages.output.unwrap()]);
     let tensors: Vec<u64> = layout.offsets.iter().map(|&offset| 1 << 32 | offset as u64).collect();
     let keys = stages.stages.iter().flat_map(Stage::weights);
     let weights: BTreeMap<WeightKey, u64> = keys.map(|key| (key, 1 << 40)).collect();
-    let site = Site {
+    let placement = Placement {
         stages,
         weights: &weights,
         tensors: &tensors,
@@ -72,13 +72,13 @@ fn all_calls(stages: &Stages) -> Vec<Call> {
         sequence: 33,
         scratch: 1 << 20,
         scratch_bytes: 32 << 20,
-        architecture: Architecture { major: 9, minor: 0 },
+        architecture: GpuArchitecture { major: 9, minor: 0 },
         multiprocessors: 132,
     };
     let mut all = Vec::new();
     for group in groups(stages) {
-        let choices = std::iter::once(None).chain(choices(&site, group).into_iter().map(Some));
-        all.extend(choices.flat_map(|choice| calls(&site, group, choice).unwrap()));
+        let choices = std::iter::once(None).chain(choices(&placement, group).into_iter().map(Some));
+        all.extend(choices.flat_map(|choice| calls(&placement, group, choice).unwrap()));
     }
     all
 }
@@ -144,5 +144,5 @@ fn a_mixture_of_16_bit_formats_is_left_to_the_stepwise_kernels() {
         panic!("{:?}", &stages.stages[..2])
     };
     assert_eq!(embedding.norm, None, "an FP16 table and a BF16 copy");
-    assert_eq!(norm.outputs.copy.map(|copy| stages.tensor(copy).element), Some(Element::Bf16));
+    assert_eq!(norm.outputs.copy.map(|copy| stages.tensor(copy).element), Some(ElementType::Bf16));
 }
