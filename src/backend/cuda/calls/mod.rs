@@ -4,6 +4,7 @@ mod attention;
 mod linear;
 mod norm;
 mod stepwise;
+mod tiles;
 
 pub(super) use attention::AttentionTile;
 pub(super) use linear::{LIBRARY_ALGORITHMS, ProductChoice};
