@@ -42,6 +42,7 @@ impl KernelSource {
         const EPILOGUE: &str = include_str!("kernels/gemm_epilogue.cu");
         const MMA: &str = include_str!("kernels/gemm_mma.cu");
         const WGMMA: &str = include_str!("kernels/gemm_wgmma.cu");
+        const ATTENTION_ROWS: &str = include_str!("kernels/attention_rows.cu");
         const ATTENTION: &str = include_str!("kernels/attention.cu");
         const ATTENTION_WGMMA: &str = include_str!("kernels/attention_wgmma.cu");
         const LAYER_NORM: &str = include_str!("kernels/layer_norm.cu");
@@ -50,8 +51,8 @@ impl KernelSource {
             KernelSource::Stepwise => return include_str!("kernels/stepwise.cu").to_owned(),
             KernelSource::ProductMma(element) => (element, &[PRELUDE, EPILOGUE, MMA]),
             KernelSource::ProductWgmma(element) => (element, &[PRELUDE, HOPPER, EPILOGUE, WGMMA]),
-            KernelSource::Attention(element) => (element, &[PRELUDE, ATTENTION]),
-            KernelSource::AttentionWgmma(element) => (element, &[PRELUDE, HOPPER, ATTENTION, ATTENTION_WGMMA]),
+            KernelSource::Attention(element) => (element, &[PRELUDE, ATTENTION_ROWS, ATTENTION]),
+            KernelSource::AttentionWgmma(element) => (element, &[PRELUDE, HOPPER, ATTENTION_ROWS, ATTENTION_WGMMA]),
             KernelSource::Norm(element) => (element, &[PRELUDE, LAYER_NORM, EMBEDDING]),
         };
         let define = if element == ElementType::Bf16 { "#define ELEMENT_BF16\n" } else { "" };

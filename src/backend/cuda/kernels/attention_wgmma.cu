@@ -1,10 +1,10 @@
 // attention_wgmma.cu: fused attention on Hopper's warpgroup matrix instructions, for head size 64 and many query rows. The
-// operation, arguments, softmax and output path are those of attention.cu. Compiled for sm_90a only, after prelude.cu,
-// hopper.cu and attention.cu.
+// operation and its arguments are those of attention.cu. Compiled for sm_90a only, after prelude.cu, hopper.cu and
+// attention_rows.cu.
 //
-// A warpgroup (4 warps) owns 64 query rows, 16 per warp, in the fragment layout of mma.m16n8k16, so that all code between
-// the two products is shared with attention.cu. The tensor cores read K and V tiles straight from shared memory: a row of
-// 64 elements is 128 bytes, and the XOR swizzle of tile_offset is the hardware's 128-byte swizzle.
+// A warpgroup (4 warps) owns 64 query rows, 16 per warp, in the fragment layout of mma.m16n8k16, so that attention.cu shares
+// all code between the two products (attention_rows.cu). The tensor cores read K and V tiles straight from shared memory: a
+// row of 64 elements is 128 bytes, and the XOR swizzle of tile_offset is the hardware's 128-byte swizzle.
 //
 // The products run asynchronously. The softmax, bound by the special function unit, takes as long as both products together
 // at head size 64. So the tile loop is skewed, as in FlashAttention-3 (Shah et al., arXiv 2407.08608): the scores of tile
