@@ -3,7 +3,7 @@
 //! A backend builds engines; an engine binds inputs, enqueues work and hands out its outputs. Neither owns a clock.
 
 mod build;
-mod cuda;
+pub mod cuda;
 mod examination;
 mod fit;
 pub mod library;

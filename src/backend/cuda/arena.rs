@@ -1,25 +1,25 @@
-//! One span of device memory for all intermediate tensors: two share bytes when they are never needed at once.
+//! One span of device memory for all intermediate tensors. Two tensors share bytes if they are never needed at once.
 
 use super::stage::{DeviceTensor, Stage, TensorId};
 
-/// Alignment of every tensor, bytes: what cuBLASLt assumes and bulk copies want.
+/// Alignment of every tensor, bytes. cuBLASLt assumes it, and bulk copies need it.
 const ALIGNMENT: usize = 256;
 
 /// Where every tensor begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ArenaLayout {
     pub offsets: Vec<usize>,
-    /// Size of the span.
+    /// Size of the span, bytes.
     pub bytes: usize,
 }
 
-/// First and last stage that touches a tensor.
+/// First and last stage that read or write a tensor.
 type Lifetime = (usize, usize);
 
-/// Lays `tensors` out for `stages`; those of `kept` are there to the end.
+/// Lays out `tensors` for `stages`. The tensors of `kept` live to the end.
 ///
-/// Largest first, each at the lowest offset that is free for its whole life: the "greedy by size" order of Pisarchyk and
-/// Lee, arXiv 2001.03288, which is near the optimum on chains of layers.
+/// The largest tensor comes first, and each gets the lowest offset that is free for its whole lifetime. This is the
+/// "greedy by size" order of Pisarchyk and Lee, arXiv 2001.03288, which is near the optimum for chains of layers.
 pub(super) fn lay_out(tensors: &[DeviceTensor], stages: &[Stage], kept: &[TensorId]) -> ArenaLayout {
     let lives = lifetimes(tensors.len(), stages, kept);
     let mut order: Vec<usize> = (0..tensors.len()).filter(|&index| lives[index].is_some()).collect();

@@ -1,4 +1,4 @@
-//! The kernels' sources, and the instances of them that an engine wants.
+//! The sources of the kernels, and the translation units of their instances.
 
 use std::sync::LazyLock;
 
@@ -6,20 +6,20 @@ use super::compile::TranslationUnit;
 use super::element::ElementType;
 use crate::digest::sha256;
 
-/// A translation unit of the kernels.
+/// The source of a family of kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum KernelSource {
-    /// One kernel per operation, every step rounded.
+    /// One kernel per operation, which rounds every step.
     Stepwise,
-    /// Matrix products by `mma.sync`, of a 16-bit element.
+    /// Matrix products by `mma.sync`, for a 16-bit element.
     ProductMma(ElementType),
-    /// Matrix products by `wgmma`, of a 16-bit element.
+    /// Matrix products by `wgmma`, for a 16-bit element.
     ProductWgmma(ElementType),
-    /// Attention by `mma.sync`, on a 16-bit element.
+    /// Attention by `mma.sync`, for a 16-bit element.
     Attention(ElementType),
-    /// Attention by `wgmma`, on a 16-bit element.
+    /// Attention by `wgmma`, for a 16-bit element.
     AttentionWgmma(ElementType),
-    /// Embedding and layer norm with a 16-bit element.
+    /// Embedding and layer norm, for a 16-bit element.
     Norm(ElementType),
 }
 
@@ -35,7 +35,7 @@ impl KernelSource {
         }
     }
 
-    /// The source without instances.
+    /// The source without instances: the files in the order in which they build on each other.
     fn text(self) -> String {
         const PRELUDE: &str = include_str!("kernels/prelude.cu");
         const HOPPER: &str = include_str!("kernels/hopper.cu");
@@ -64,9 +64,9 @@ impl KernelSource {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Instance {
     pub source: KernelSource,
-    /// Unique within its source: it says all template arguments.
+    /// Unique within its source, because it contains all template arguments.
     pub name: String,
-    /// The line of source that makes it.
+    /// The line of source that defines it.
     pub line: String,
 }
 
@@ -76,7 +76,7 @@ pub(super) fn unit<'a>(source: KernelSource, instances: impl IntoIterator<Item =
     TranslationUnit { name: source.name(), source: source.text() + &lines.collect::<String>() }
 }
 
-/// The digest of all sources: what was timed with other kernels is not true of these.
+/// The digest of all sources. Times of other kernels say nothing about these, so caches of times are keyed by it.
 pub(super) fn sources_digest() -> &'static str {
     static DIGEST: LazyLock<String> = LazyLock::new(|| {
         let all = [ElementType::F16, ElementType::Bf16].into_iter().flat_map(|element| {

@@ -1,4 +1,4 @@
-//! CUDA source to device code for one GPU generation, by NVRTC, kept on disk.
+//! Compiles CUDA source to device code for one GPU generation, by NVRTC, and caches it on disk.
 #![allow(unsafe_code, reason = "calls NVRTC")]
 
 use std::ffi::{CStr, CString, c_char};
@@ -12,17 +12,17 @@ use super::libraries;
 use crate::cache::SealedFolder;
 use crate::digest::sha256;
 
-/// A GPU generation as the compiler names it.
+/// A GPU generation, by its compute capability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GpuArchitecture {
-    /// Compute capability, major.
+    /// Major number of the compute capability.
     pub major: u32,
-    /// Compute capability, minor.
+    /// Minor number of the compute capability.
     pub minor: u32,
 }
 
 impl GpuArchitecture {
-    /// Those that the kernels are compiled for in the tests: A100; A10; L4; H100 and H200; RTX 50.
+    /// The generations that the tests compile the kernels for: A100; A10; L4; H100 and H200; RTX 50.
     #[cfg(test)]
     pub const TESTED: [GpuArchitecture; 5] = [
         GpuArchitecture { major: 8, minor: 0 },
@@ -32,79 +32,79 @@ impl GpuArchitecture {
         GpuArchitecture { major: 12, minor: 0 },
     ];
 
-    /// The oldest generation that has the instructions of the kernels: BF16 products, asynchronous copies.
+    /// The oldest generation that has the kernels' instructions: BF16 products and asynchronous copies.
     pub const OLDEST: GpuArchitecture = GpuArchitecture { major: 8, minor: 0 };
 
-    /// Whether `wgmma` is there: compute capability 9.0 alone has it.
+    /// Whether the GPU has `wgmma`. Only compute capability 9.0 has it.
     pub fn has_warpgroup_products(self) -> bool {
         (self.major, self.minor) == (9, 0)
     }
 
-    /// Whether a kernel may be scheduled before those it waits for have ended (programmatic dependent launch).
+    /// Whether a kernel may be scheduled before its predecessors have ended (programmatic dependent launch).
     pub fn overlaps_launches(self) -> bool {
         self.major >= 9
     }
 
-    /// The compiler's option, `sm_90a` included where it is wanted for `wgmma`.
+    /// The compiler's option. It is `sm_90a` where the kernels use `wgmma`.
     fn option(self) -> String {
         let specific = if self.has_warpgroup_products() { "a" } else { "" };
         format!("--gpu-architecture=sm_{}{}{specific}", self.major, self.minor)
     }
 }
 
-/// What one kernel takes of a multiprocessor, as the assembler reports it.
+/// What one kernel needs of a multiprocessor, as the assembler reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KernelResources {
-    /// Name.
+    /// Name of the kernel.
     pub kernel: String,
-    /// Registers of a thread.
+    /// Registers per thread.
     pub registers: u32,
-    /// Bytes of registers that went to memory.
+    /// Bytes of register spills, stored and loaded.
     pub spilled_bytes: u32,
 }
 
-/// Device code.
+/// Device code for one GPU generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Cubin {
     pub bytes: Vec<u8>,
 }
 
-/// Source that was not compiled.
+/// Why source was not compiled.
 #[derive(Debug, Error)]
 pub enum CompileError {
-    /// There is no compiler.
+    /// NVRTC cannot be loaded.
     #[error("{0}")]
     Unavailable(String),
     /// The compiler refused the source.
     #[error("NVRTC refuses {unit}: {log}")]
     Refused {
-        /// What was compiled.
+        /// Name of the translation unit.
         unit: String,
-        /// The compiler's own words.
+        /// The compiler's messages.
         log: String,
     },
 }
 
-/// A translation unit: the kernels' source and the lines that make instances of them.
+/// A translation unit: the source of kernels and the lines that define instances of them.
 #[derive(Debug, Clone)]
 pub(super) struct TranslationUnit {
-    /// For messages.
+    /// Name for messages.
     pub name: &'static str,
     pub source: String,
 }
 
-/// Compiles units, or takes what an earlier process compiled from the same source, for the same generation, by the same
-/// compiler.
+/// Compiles translation units. It reuses what an earlier process compiled from the same source, for the same generation
+/// and with the same compiler.
 #[derive(Debug)]
 pub(super) struct Compiler {
     architecture: GpuArchitecture,
-    kept: Option<SealedFolder>,
+    cache: Option<SealedFolder>,
 }
 
 impl Compiler {
-    /// For a generation, keeping device code in `kept`, or nowhere.
-    pub fn new(architecture: GpuArchitecture, kept: Option<SealedFolder>) -> Self {
-        Compiler { architecture, kept }
+    /// A compiler for a generation that caches device code in `cache`, or nowhere.
+    pub fn new(architecture: GpuArchitecture, cache: Option<SealedFolder>) -> Self {
+        Compiler { architecture, cache }
     }
 
     /// Device code of `unit`.
@@ -115,21 +115,21 @@ impl Compiler {
         let compiler = libraries::nvrtc().map_err(CompileError::Unavailable)?;
         let parts = [&compiler.version, &self.architecture.option(), &OPTIONS.join(" "), &unit.source];
         let name = sha256(parts.map(|part| format!("{}\n{part}", part.len())).concat().as_bytes());
-        if let Some(bytes) = self.kept.as_ref().and_then(|kept| kept.read(&name)) {
+        if let Some(bytes) = self.cache.as_ref().and_then(|cache| cache.read(&name)) {
             return Ok(Cubin { bytes });
         }
         let (cubin, _) = compile(unit, self.architecture)?;
-        // A cache is a convenience: compiled code that cannot be kept is used all the same.
-        let _ = self.kept.as_ref().map(|kept| kept.write(&name, &cubin.bytes));
+        // A cache is a convenience: code that cannot be cached is used anyway.
+        let _ = self.cache.as_ref().map(|cache| cache.write(&name, &cubin.bytes));
         Ok(cubin)
     }
 }
 
-/// No fast-math: it flushes subnormals and approximates divisions, which is what the study is about. Line numbers make
-/// the output of compute-sanitizer readable and cost nothing.
+/// No fast-math: the study is about rounding, and fast-math flushes subnormals and approximates divisions. Line numbers
+/// make the output of compute-sanitizer readable and cost nothing.
 const OPTIONS: [&str; 4] = ["--std=c++17", "--ptxas-options=-v", "--fmad=true", "--generate-line-info"];
 
-/// Device code of `unit` for a generation, and what its kernels take of a multiprocessor.
+/// Device code of `unit` for a generation, and what its kernels need of a multiprocessor.
 ///
 /// # Errors
 /// [`CompileError`].
@@ -151,7 +151,7 @@ pub(super) fn compile(
     Ok((Cubin { bytes }, resources(&log)))
 }
 
-/// NVRTC's handle of a program; `source` and `name` outlive it.
+/// NVRTC's handle of a program. The source and the name outlive it.
 struct NvrtcProgram<'a> {
     program: sys::nvrtcProgram,
     _source: PhantomData<&'a CStr>,
@@ -169,7 +169,7 @@ impl<'a> NvrtcProgram<'a> {
         unsafe { sys::nvrtcCompileProgram(self.program, options.len() as i32, options.as_ptr()) }.result()
     }
 
-    /// Messages of compiler and assembler.
+    /// Messages of the compiler and the assembler.
     fn log(&self) -> String {
         // SAFETY: the program is live.
         let log = unsafe { result::get_program_log(self.program) }.unwrap_or_default();
@@ -190,7 +190,7 @@ impl<'a> NvrtcProgram<'a> {
 
 impl Drop for NvrtcProgram<'_> {
     fn drop(&mut self) {
-        // SAFETY: made by `new`, destroyed here alone.
+        // SAFETY: made by `new` and destroyed only here.
         let _ = unsafe { result::destroy_program(self.program) };
     }
 }

@@ -1,4 +1,4 @@
-//! How elements lie in device memory.
+//! The types of elements in device memory.
 
 use crate::graph::Format;
 
@@ -14,7 +14,7 @@ pub(super) enum ElementType {
 }
 
 impl ElementType {
-    /// The storage of a format. FP64 is the oracle's alone: it does not reach a device.
+    /// The type that stores a format. Only the oracle computes in FP64, and it never reaches a device.
     pub fn of(format: Format) -> ElementType {
         match format {
             Format::Fp64 | Format::Fp32 | Format::Tf32 => ElementType::F32,
@@ -31,7 +31,7 @@ impl ElementType {
         }
     }
 
-    /// The name of its format in the kernels' source.
+    /// Its name in the kernels' source.
     pub fn cuda(self) -> &'static str {
         match self {
             ElementType::F32 => "F32",

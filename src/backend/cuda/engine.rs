@@ -1,4 +1,4 @@
-//! An engine: stages, chosen kernels, one span of memory, one CUDA graph.
+//! Builds and runs an engine: the chosen calls of all stages, one span of memory, one CUDA graph.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::graph::Shape;
 use crate::input::Batch;
 use crate::model::Model;
 
-/// Staging for outputs on their way to the host, bytes: one transfer at full speed.
+/// Pinned memory for copies of the output to the host, bytes: enough for one transfer at full speed.
 const STAGING_BYTES: usize = 32 << 20;
 
 /// What an engine is built from.
@@ -36,10 +36,11 @@ pub(super) struct EngineParts {
     pub stages: Stages,
 }
 
-/// An engine on a CUDA device. Fields are dropped in their order: the graph before what its kernels use.
+/// An engine on a CUDA device. Fields are dropped in their order: the graph goes before the memory that its kernels
+/// use.
 pub(super) struct CudaEngine {
     graph: CudaGraph,
-    /// What the graph was captured from: it owns nothing, but tensor maps and descriptions live here.
+    /// The calls that the graph was captured from. They hold its tensor maps and its descriptions of products.
     _calls: Vec<Prepared>,
     arena: DeviceMemory,
     inputs: DeviceMemory,
@@ -57,10 +58,10 @@ pub(super) struct CudaEngine {
 }
 
 impl CudaEngine {
-    /// Lays out memory, chooses kernels, and captures the pass.
+    /// Lays out memory, chooses kernels, and captures the forward pass.
     ///
     /// # Errors
-    /// [`BackendError`]: no memory, a kernel that does not compile, a failure of the device.
+    /// [`BackendError`]: the device has no memory left, a kernel does not compile, or the device fails.
     pub fn build(parts: EngineParts, request: &BuildRequest) -> Result<CudaEngine, BackendError> {
         let EngineParts { gpu, weights, stages } = parts;
         let shape = request.shape;
@@ -94,7 +95,7 @@ impl CudaEngine {
             all.extend(calls(&placement, group, choices.get(&group_key(&stages, group)))?);
         }
         let prepared = gpu.prepare(&all)?;
-        // What no kernel writes is NaN from here on, and so is everything computed from it.
+        // From here on, elements that no kernel writes are NaN, and so is everything computed from them.
         arena.poison()?;
         let graph = record(&gpu, &prepared)?;
         Ok(CudaEngine {
@@ -116,13 +117,13 @@ impl CudaEngine {
         })
     }
 
-    /// What tells engines of other kernels apart.
+    /// SHA-256 over all calls. It tells engines with different kernels apart.
     pub fn digest(&self) -> &str {
         &self.digest
     }
 }
 
-/// SHA-256 over everything that is enqueued: equal digests on equal GPUs compute the same bits.
+/// SHA-256 over everything that is enqueued. Engines with equal digests compute the same bits on equal GPUs.
 fn digest(calls: &[DeviceCall]) -> String {
     let mut text = String::new();
     for call in calls {
@@ -134,7 +135,7 @@ fn digest(calls: &[DeviceCall]) -> String {
     sha256(text.as_bytes())
 }
 
-/// The kind of product that most of the pass's operations are in.
+/// Operand type and accumulator of the largest product, which has most of the operations.
 fn largest_product(stages: &Stages) -> Option<(ElementType, Accumulator)> {
     let products = stages.stages.iter().filter_map(|stage| match stage {
         Stage::Linear(linear) => Some(linear),
@@ -144,7 +145,7 @@ fn largest_product(stages: &Stages) -> Option<(ElementType, Accumulator)> {
     Some((stages.tensor(largest.x).element, largest.accumulator))
 }
 
-/// Ids of all tokens, then lengths of all rows.
+/// Number of input values: the ids of all tokens, then the lengths of all rows.
 fn input_values(shape: Shape) -> usize {
     shape.tokens() + shape.batch
 }
@@ -153,14 +154,14 @@ fn addresses(layout: &ArenaLayout, arena: &DeviceMemory) -> Vec<u64> {
     layout.offsets.iter().map(|&offset| arena.address() + offset as u64).collect()
 }
 
-/// One eager pass, because nothing may be loaded or compiled during a capture, then the capture.
+/// Runs one eager forward pass, because nothing may be loaded or compiled during a capture. Then captures another.
 fn record(gpu: &GpuRuntime, prepared: &[Prepared]) -> Result<CudaGraph, BackendError> {
     gpu.enqueue(prepared)?;
     gpu.stream.synchronize().map_err(failed)?;
     capture(&gpu.stream, || gpu.enqueue(prepared), failed)
 }
 
-/// Ids and lengths to compute with before a batch is bound.
+/// Valid ids and lengths for the forward passes before a batch is bound.
 fn valid_inputs(shape: Shape) -> Vec<i32> {
     let mut values = vec![0; shape.tokens()];
     values.resize(input_values(shape), shape.sequence as i32);
@@ -245,10 +246,10 @@ fn row_bytes(tensor: &DeviceTensor) -> usize {
     tensor.stride * tensor.element.bytes()
 }
 
-/// Values from which widening is divided among the processors: a millisecond's work of one.
+/// From this many values on, all processors widen them. One processor takes a millisecond for this many.
 const WIDENED_TOGETHER: usize = 1 << 20;
 
-/// The first `width` elements of each stored row, as FP32.
+/// Widens the first `width` elements of each stored row to FP32.
 fn widen_rows(tensor: &DeviceTensor, stored: &[u8], width: usize, wide: &mut [f32]) {
     let row_bytes = row_bytes(tensor);
     let row = |(stored, wide): (&[u8], &mut [f32])| widen(tensor.element, stored, wide);
@@ -259,7 +260,7 @@ fn widen_rows(tensor: &DeviceTensor, stored: &[u8], width: usize, wide: &mut [f3
     }
 }
 
-/// As many stored elements as `wide` has, as FP32.
+/// Widens stored elements to FP32, as many as `wide` has.
 fn widen(element: ElementType, stored: &[u8], wide: &mut [f32]) {
     match element {
         ElementType::F32 => {

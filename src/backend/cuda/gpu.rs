@@ -1,4 +1,4 @@
-//! The device with everything that engines on it share: a stream, cuBLASLt, and the kernels that have been loaded.
+//! The device and what all engines on it share: a stream, cuBLASLt, and the loaded kernels.
 #![allow(unsafe_code, reason = "makes tensor maps through the driver")]
 
 use std::cell::RefCell;
@@ -25,8 +25,8 @@ use crate::backend::{BackendError, Ceilings};
 use crate::cache::SealedFolder;
 use crate::stats::median;
 
-/// A device that engines are built on. All of them use its one stream, so that cuBLASLt's workspace is never used twice at
-/// once and results are the same bits every time.
+/// A device that engines are built on. All of them use its one stream, so that no two products use cuBLASLt's workspace
+/// at once and results are bitwise reproducible.
 #[derive(Debug)]
 pub(super) struct GpuRuntime {
     pub device: Device,
@@ -35,13 +35,13 @@ pub(super) struct GpuRuntime {
     pub stream: Arc<CudaStream>,
     pub library: MatmulLibrary,
     compiler: Compiler,
-    /// Bytes of the device's memory that were in use before this object took any.
+    /// Bytes of the device's memory in use before this object allocated any.
     bytes_at_opening: Option<u64>,
     ceilings: RefCell<HashMap<(ElementType, Accumulator), Option<Ceilings>>>,
     modules: RefCell<HashMap<Instance, Module>>,
 }
 
-/// A call that is ready to be enqueued.
+/// A call that can be enqueued.
 #[derive(Debug)]
 pub(super) enum Prepared {
     Kernel(KernelLaunch),
@@ -58,7 +58,7 @@ impl GpuRuntime {
         let architecture = GpuArchitecture { major: device.capability.0, minor: device.capability.1 };
         if architecture < GpuArchitecture::OLDEST {
             let GpuArchitecture { major, minor } = GpuArchitecture::OLDEST;
-            return Err(unavailable(format!("{}: the kernels want {major}.{minor} or newer", device.describe())));
+            return Err(unavailable(format!("{}: the kernels need {major}.{minor} or newer", device.describe())));
         }
         libraries::nvrtc().map_err(unavailable)?;
         // SAFETY: every buffer is used on the one stream of this object only, so no other stream has to wait for it.
@@ -68,7 +68,7 @@ impl GpuRuntime {
         let library = MatmulLibrary::open(&device.context)?;
         let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
         let multiprocessors = device.context.attribute(attribute).map_err(failed)?.unsigned_abs() as usize;
-        // Without a folder every process compiles for itself.
+        // Without a cache folder every process compiles for itself.
         let compiler = Compiler::new(architecture, SealedFolder::open("kernels").ok());
         Ok(GpuRuntime {
             device,
@@ -83,37 +83,37 @@ impl GpuRuntime {
         })
     }
 
-    /// What the device can do at most with such products, measured once; `None` where it has no room for the probes.
+    /// The device's ceilings for products of these types, measured once. `None` if it has no room for the probes.
     pub fn ceilings(&self, operand: ElementType, accumulator: Accumulator) -> Option<Ceilings> {
         let known = self.ceilings.borrow().get(&(operand, accumulator)).copied();
         known.unwrap_or_else(|| {
-            // Without room for the probes there are none; a lost device is met again by the next call.
+            // Any error leaves the ceilings unknown. If the device is lost, the next call reports it.
             let measured = ceiling::measure(self, operand, accumulator).ok();
             self.ceilings.borrow_mut().insert((operand, accumulator), measured);
             measured
         })
     }
 
-    /// How much more of the device's memory is in use than before the library was opened, bytes, by the driver's count:
-    /// engines, kernels, and whatever other processes have taken or given back meanwhile.
+    /// Growth of the device's used memory since the library was opened, bytes, by the driver's count. It includes
+    /// engines, kernels, and what other processes have allocated or freed since.
     pub fn device_bytes_since_opening(&self) -> Option<u64> {
         device_bytes_in_use(&self.device.context)?.checked_sub(self.bytes_at_opening?)
     }
 
-    /// Makes calls ready: compiles and loads their kernels, describes their products.
+    /// Prepares calls: compiles and loads their kernels, and describes their products to cuBLASLt.
     ///
     /// # Errors
-    /// [`BackendError`]: a kernel is refused, or a product has no algorithm.
+    /// [`BackendError`]: the compiler refuses a kernel, or cuBLASLt has no algorithm for a product.
     pub fn prepare(&self, calls: &[DeviceCall]) -> Result<Vec<Prepared>, BackendError> {
         self.load_kernels(calls)?;
         calls.iter().map(|call| self.prepare_one(call)).collect()
     }
 
-    /// Compiles the kernels of calls that have not been loaded yet, all processors together. Those that are refused do not
-    /// keep the others from being loaded.
+    /// Compiles, on all processors, and loads those kernels of `calls` that are not loaded yet. A kernel that is
+    /// refused does not keep the others from being loaded.
     ///
     /// # Errors
-    /// The first refusal: [`BackendError::Execution`] with the compiler's words.
+    /// The first refusal: [`BackendError::Execution`] with the compiler's message.
     pub fn load_kernels<'a>(&self, calls: impl IntoIterator<Item = &'a DeviceCall>) -> Result<(), BackendError> {
         let mut modules = self.modules.borrow_mut();
         let compiler = &self.compiler;
@@ -161,10 +161,10 @@ impl GpuRuntime {
         })
     }
 
-    /// Median time between events around `work` on the stream, over `repeats` after `warmup`, milliseconds.
+    /// Median time of `work` between events on the stream, over `repeats` runs after `warmup` runs, milliseconds.
     ///
     /// # Errors
-    /// That of `work`, or a failure of the driver.
+    /// The error of `work`, or a failure of the driver.
     pub fn median_ms(
         &self,
         warmup: usize,
@@ -209,17 +209,17 @@ fn no_algorithm(spec: &MatmulSpec) -> BackendError {
     execution(format!("cuBLASLt has no algorithm for a product of {tokens}x{depth} by {depth}x{width}"))
 }
 
-/// Columns of a box of a tensor map: 128 bytes, the span of the swizzle.
+/// Columns of a tensor map's box: 128 bytes, the span of the swizzle.
 const BOX_COLUMNS: usize = 64;
 
-/// Encodes a map of 16-bit elements with the 128-byte swizzle; what lies outside is read as 0.
+/// Encodes a map of 16-bit elements with the 128-byte swizzle. Elements outside the tensor are read as 0.
 fn tensor_map(spec: &MapSpec) -> Result<TensorMap, BackendError> {
     let mut map = MaybeUninit::<sys::CUtensorMap>::zeroed();
     let sizes = [spec.columns as u64, spec.rows as u64];
     let pitches = [2 * spec.columns as u64];
     let (boxes, steps) = ([BOX_COLUMNS as u32, spec.box_rows as u32], [1u32, 1]);
-    // SAFETY: the arrays have the two dimensions that are named, and the map is written to a live object. The format of the
-    // elements matters only for filling with NaN, which is not asked for.
+    // SAFETY: the arrays have the two dimensions that are named, and the map is written to a live object. The format of
+    // the elements matters only for filling with NaN, which is not asked for.
     unsafe {
         sys::cuTensorMapEncodeTiled(
             map.as_mut_ptr(),

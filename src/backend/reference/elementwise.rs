@@ -1,8 +1,8 @@
-//! Everything that is not a matrix product: embedding, layer norm, softmax, GELU, tanh, residual.
+//! The operations that are not matrix products: embedding, layer norm, softmax, GELU, tanh, residual.
 //!
-//! Each kernel is generic in the grid it computes on (`C`) and the grid its sums are kept on (`A`); with both exact it is
-//! the plain FP32 or FP64 computation. Otherwise every elementary operation is rounded, in the order written. All work in
-//! place; the caller rounds the result to the storage format.
+//! Each kernel is generic over the grid of its arithmetic (`C`) and the grid of its sums (`A`). If both are exact, it
+//! is the plain FP32 or FP64 computation. Otherwise every elementary operation is rounded, in the order written. All
+//! kernels but the embedding work in place. The caller rounds the result to the storage format.
 
 use rayon::prelude::*;
 
@@ -11,10 +11,10 @@ use super::real::{Real, vectorised};
 use super::rounding::{RoundingGrid, tree_sum};
 use crate::graph::{Gelu, Mask, ReductionOrder};
 
-/// Rows of a tensor that one thread takes at a time.
+/// Rows of a tensor that one thread processes at a time.
 const ROWS: usize = 8;
 
-/// Elements of a tensor that one thread takes at a time.
+/// Elements of a tensor that one thread processes at a time.
 const CHUNK: usize = 1 << 14;
 
 /// Replaces every element by an expression of it. A macro, because a function passed as a value is not inlined into the
@@ -72,8 +72,8 @@ pub(super) fn layer_norm<T: Real, C: RoundingGrid<T>, A: RoundingGrid<T>>(
     );
 }
 
-/// Two passes: mean, then the mean of squared deviations. The reciprocal root is one rounding, as GPUs have it; when the
-/// variance has overflowed it is 0 and the row comes out as beta, silently.
+/// Takes two passes: one for the mean, one for the mean of squared deviations. The reciprocal root is rounded once, as
+/// on GPUs. If the variance has overflowed, it is 0 and the row silently becomes beta.
 #[inline(always)]
 fn layer_norm_row<T: Real, C: RoundingGrid<T>, A: RoundingGrid<T>>(
     arguments: LayerNormArguments<'_, T>,
@@ -86,7 +86,7 @@ fn layer_norm_row<T: Real, C: RoundingGrid<T>, A: RoundingGrid<T>>(
     }
 }
 
-/// Reciprocal deviation of every row, by the code of the layer norm itself: 0 where the variance has overflowed.
+/// Reciprocal deviation of every row, by the code of the layer norm itself. It is 0 where the variance has overflowed.
 pub(super) fn reciprocal_deviations<T: Real, C: RoundingGrid<T>, A: RoundingGrid<T>>(
     arguments: LayerNormArguments<'_, T>,
     values: &mut [T],
@@ -115,7 +115,7 @@ fn centre<T: Real, C: RoundingGrid<T>, A: RoundingGrid<T>>(
     C::round(stabilised.reciprocal_sqrt())
 }
 
-/// Mean of `values`, which are overwritten.
+/// Mean of `values`, which it overwrites.
 #[inline(always)]
 fn row_mean<T: Real, C: RoundingGrid<T>, A: RoundingGrid<T>>(values: &mut [T], n: T, order: ReductionOrder) -> T {
     match order {
@@ -129,7 +129,7 @@ fn row_mean<T: Real, C: RoundingGrid<T>, A: RoundingGrid<T>>(values: &mut [T], n
     }
 }
 
-/// Sum on the grid `A`: the tree the policies define, or 16 running sums where nothing is rounded.
+/// Sum on the grid `A`: the tree that the policies define, or 16 running sums where nothing is rounded.
 #[inline(always)]
 fn sum<T: Real, A: RoundingGrid<T>>(values: &mut [T]) -> T {
     if !A::EXACT {
@@ -218,8 +218,8 @@ fn gelu_erf<T: Real, C: RoundingGrid<T>>(x: T) -> T {
     C::round(C::round(x * T::of(0.5)) * factor)
 }
 
-/// `(x/2) (1 + tanh(u))`, `u = √(2/π)(x + 0.044715 x³)`. Where nothing is rounded it is computed as `x / (1 + e^-2u)`,
-/// which is equal and needs no tanh.
+/// `(x/2) (1 + tanh(u))`, `u = √(2/π)(x + 0.044715 x³)`. Where nothing is rounded, it is computed as `x / (1 + e^-2u)`,
+/// which is the same function without a tanh.
 #[inline(always)]
 fn gelu_tanh<T: Real, C: RoundingGrid<T>>(x: T) -> T {
     let cube = C::round(C::round(x * x) * x);

@@ -1,11 +1,11 @@
-//! The kernels of a carrier type: which element-wise code runs for an op's rounding. See `elementwise` for the code.
+//! Selects the element-wise code for an op's rounding, by carrier type. The code is in `elementwise`.
 
 use super::elementwise::{embedding, gelu, hyperbolic_tangent, layer_norm, reciprocal_deviations, residual, softmax};
 use super::real::Real;
 use super::rounding::{Bf16Grid, Exact, Fp16Grid};
 use crate::graph::{Format, Gelu, Mask, ReductionOrder, Rounding, Shape};
 
-/// A layer norm over rows.
+/// Arguments of a layer norm over rows.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LayerNormArguments<'a, T> {
     pub gamma: &'a [T],
@@ -14,7 +14,7 @@ pub(super) struct LayerNormArguments<'a, T> {
     pub order: ReductionOrder,
 }
 
-/// A masked softmax over `[batch, heads, sequence, sequence]`.
+/// Arguments of a masked softmax over `[batch, heads, sequence, sequence]`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SoftmaxArguments<'a> {
     pub mask: Mask,
@@ -23,7 +23,7 @@ pub(super) struct SoftmaxArguments<'a> {
     pub lengths: &'a [usize],
 }
 
-/// Table rows to add up. Tables are already rounded to the class's `compute` format.
+/// Arguments of an embedding, a sum of table rows. The tables are already rounded to the class's `compute` format.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EmbeddingArguments<'a, T> {
     pub word: &'a [T],
@@ -34,11 +34,11 @@ pub(super) struct EmbeddingArguments<'a, T> {
     pub width: usize,
 }
 
-/// The kernels of a carrier type, with grids chosen by the op's rounding.
+/// The kernels of a carrier type. The op's rounding selects their grids.
 pub(super) trait Kernels: Real {
     fn embedding(rounding: Rounding, arguments: EmbeddingArguments<'_, Self>, out: &mut [Self]);
     fn layer_norm(rounding: Rounding, arguments: LayerNormArguments<'_, Self>, values: &mut [Self]);
-    /// The factor that [`Kernels::layer_norm`] scales each row with. `values` is overwritten.
+    /// The factor by which [`Kernels::layer_norm`] scales each row. `values` is overwritten.
     fn reciprocal_deviations(
         rounding: Rounding,
         arguments: LayerNormArguments<'_, Self>,
@@ -74,7 +74,7 @@ impl Kernels for f64 {
     }
 }
 
-/// Calls `$function::<f32, C>` with the grid of a format; TF32 concerns products only, elsewhere it is FP32.
+/// Calls `$function::<f32, C>` with the grid of a format. TF32 concerns products only; elsewhere it is FP32.
 macro_rules! on_grid {
     ($format:expr, $function:ident($($argument:expr),*)) => {
         match $format {

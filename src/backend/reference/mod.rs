@@ -1,5 +1,5 @@
-//! The embedded backend: interprets the graph on the CPU. FP32 is a real engine; other policies are emulated in FP32 with
-//! every rounding their definition names; FP64 is the oracle.
+//! The built-in CPU backend: interprets the graph. It runs FP32 directly. It emulates other policies in FP32, with
+//! every rounding of their definition. FP64 is the oracle.
 
 mod elementwise;
 mod examine;
@@ -30,10 +30,10 @@ use observer::{Observer, Unobserved};
 use program::Program;
 use weights::RoundedWeights;
 
-/// Weights kept for the next engine of the same model and policy.
+/// Weights that the next engine of the same model and policy reuses.
 type CachedWeights = (Arc<Model>, PrecisionPolicy, Arc<RoundedWeights<f32>>);
 
-/// Builds CPU engines; keeps the weights of the last model and policy, so that engines of many shapes share them.
+/// Builds CPU engines. It keeps the weights of the last model and policy, so that engines of many shapes share them.
 #[derive(Debug, Default)]
 pub struct ReferenceBackend {
     loaded: Mutex<Option<CachedWeights>>,
@@ -46,7 +46,7 @@ impl ReferenceBackend {
             Some((held, kept, weights)) if Arc::ptr_eq(held, model) && kept == policy => return Ok(weights.clone()),
             _ => {}
         }
-        // The old weights go first: two models need not fit.
+        // Drop the old weights first: memory may not have room for two models.
         *loaded = None;
         let weights = Arc::new(RoundedWeights::load(model, policy)?);
         *loaded = Some((model.clone(), policy.clone(), weights.clone()));
@@ -196,7 +196,7 @@ impl Engine for ReferenceEngine {
     }
 }
 
-/// FP64 outputs of a batch, `[rows, width]`: what every other number is checked against.
+/// FP64 outputs of a batch, `[rows, width]`. All other outputs are compared with them.
 ///
 /// # Errors
 /// [`BackendError`] when weights cannot be read or the batch does not fit.

@@ -1,21 +1,21 @@
-//! Where a pass can be looked at, operation by operation.
+//! Lets an observer inspect a forward pass, operation by operation.
 
 use super::kernels::LayerNormArguments;
 use crate::graph::{Format, Op, Rounding};
 
-/// What an operation is about to read.
+/// An operation that is about to run, and what it reads.
 pub(super) struct PendingOp<'a, T> {
     /// The operation.
     pub op: &'a Op,
     /// Its inputs, as stored.
     pub inputs: Vec<&'a [T]>,
-    /// Of a layer norm: its formats and parameters, and the format its input is stored in.
+    /// For a layer norm: its formats, its arguments, and the format in which its input is stored.
     pub layer_norm: Option<(Rounding, LayerNormArguments<'a, T>, Format)>,
 }
 
-/// Someone who looks at the tensors of a pass. A timed pass has [`Unobserved`], with which the calls compile to nothing.
+/// Inspects the tensors of a forward pass. A timed pass uses [`Unobserved`], with which the calls compile to nothing.
 pub(super) trait Observer<T>: Send {
-    /// Whether the calls are made at all.
+    /// Whether the calls are made.
     const ACTIVE: bool;
     /// An operation is about to run.
     fn before(&mut self, pending: PendingOp<'_, T>);
@@ -23,7 +23,7 @@ pub(super) trait Observer<T>: Send {
     fn after(&mut self, output: &[T]);
 }
 
-/// Nobody looks.
+/// The observer that inspects nothing.
 pub(super) struct Unobserved;
 
 impl<T> Observer<T> for Unobserved {

@@ -1,7 +1,7 @@
-//! Matrix products on `faer`, split over the thread pool by output columns and rows.
+//! Matrix products by `faer`, divided among the threads of the pool by output columns and rows.
 //!
-//! Accumulation in a 16-bit format is emulated as tensor cores do it: sixteen products at a time are added exactly
-//! (in FP32) and the running sum is rounded after each sixteen.
+//! Accumulation in a 16-bit format is emulated as on tensor cores: sixteen products at a time are added exactly (in
+//! FP32), and the running sum is rounded after each sixteen.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
@@ -14,25 +14,25 @@ use crate::graph::{Format, Rounding, Shape};
 /// Depth of one tensor-core instruction (m16n8k16).
 const EMULATED_DEPTH: usize = 16;
 
-/// Most rows of output that one task computes; more no longer fit the caches of one core.
+/// Rows of output that one task computes, at most. More rows do not fit in the caches of one core.
 const TILE_ROWS: usize = 1024;
 
-/// Fewer rows than this per task lose more to packing than they win by balance.
+/// Rows of output that one task computes, at least. Fewer rows lose more time to packing than they gain by balance.
 const MIN_TILE_ROWS: usize = 32;
 
-/// Output columns of one task where the weight is stored by rows.
+/// Output columns of one task if the weight is stored by rows.
 const ROW_LAYOUT_COLUMNS: usize = 512;
 
-/// Output columns of a panel: what the kernels of `faer` compute at once with 512-bit vectors (and a multiple of what
-/// they compute with narrower ones).
+/// Output columns of a panel. The kernels of `faer` compute this many at once with 512-bit vectors, and a divisor of it
+/// with narrower ones.
 const PANEL: usize = 96;
 
-/// How a weight matrix lies in memory.
+/// The memory layout of a weight matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WeightLayout {
-    /// `[width, inputs]`, as embedding tables are read.
+    /// `[width, inputs]`, the layout of embedding tables.
     Rows,
-    /// `[width / 96][inputs, 96]`: spares the products of few rows most of the packing. The last panel is padded.
+    /// `[width / 96][inputs, 96]`, which saves products of few rows most of the packing. The last panel is padded.
     Panels,
 }
 
@@ -69,7 +69,7 @@ fn product<T: Real>(mut dst: MatMut<'_, T>, lhs: MatRef<'_, T>, rhs: MatRef<'_, 
     }
 }
 
-/// A linear layer over `input` `[rows, inputs]`, already on the operands' grid.
+/// Arguments of a linear layer over `input`, `[rows, inputs]`, which is already on the operands' grid.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LinearArguments<'a, T> {
     pub input: &'a [T],
@@ -96,7 +96,7 @@ impl<'a, T: Real> LinearArguments<'a, T> {
     }
 }
 
-/// `out = input weightᵀ + bias`; the bias is added on the accumulator's grid.
+/// `out = input weightᵀ + bias`. The bias is added on the accumulator's grid.
 pub(super) fn linear<T: Real>(arguments: LinearArguments<'_, T>, rounding: Rounding, out: &mut [T]) {
     let rows = arguments.input.len() / arguments.inputs;
     let input = MatRef::from_row_major_slice(arguments.input, rows, arguments.inputs);
@@ -104,7 +104,7 @@ pub(super) fn linear<T: Real>(arguments: LinearArguments<'_, T>, rounding: Round
         WeightLayout::Rows => ROW_LAYOUT_COLUMNS,
         WeightLayout::Panels => PANEL,
     };
-    // About four tasks per thread, cut along rows only where there are too few columns.
+    // About four tasks per thread, divided along rows only if there are too few columns.
     let tasks = 4 * rayon::current_num_threads();
     let row_tiles = tasks.div_ceil(arguments.width.div_ceil(columns)).min(rows.div_ceil(MIN_TILE_ROWS));
     let tile_rows = rows.div_ceil(row_tiles).min(TILE_ROWS);
@@ -133,11 +133,11 @@ pub(super) struct Heads<'a, T> {
     pub shape: Shape,
     pub hidden: usize,
     pub heads: usize,
-    /// Tokens per row; keys beyond are never touched.
+    /// Tokens per sequence. Keys beyond are never read.
     pub lengths: &'a [usize],
 }
 
-/// Which third of the packed projection.
+/// A third of the packed projection.
 #[derive(Debug, Clone, Copy)]
 enum QkvPart {
     Query = 0,
@@ -159,8 +159,8 @@ impl<'a, T: Real> Heads<'a, T> {
     }
 }
 
-/// `Q Kᵀ` per head into `[batch, heads, sequence, sequence]`. Where the product is stored narrow it is rounded before
-/// it is scaled and again after, as Hugging Face's eager attention does.
+/// Writes `Q Kᵀ` per head to `[batch, heads, sequence, sequence]`. If the scores are stored narrow, they are rounded
+/// before they are scaled and again after, as in Hugging Face's eager attention.
 pub(super) fn attention_scores<T: Real>(arguments: Heads<'_, T>, scale: f64, rounding: Rounding, out: &mut [T]) {
     let sequence = arguments.shape.sequence;
     let narrow = matches!(rounding.store, Format::Fp16 | Format::Bf16);
@@ -179,7 +179,7 @@ pub(super) fn attention_scores<T: Real>(arguments: Heads<'_, T>, scale: f64, rou
     });
 }
 
-/// `P V` per head into `[batch, sequence, hidden]`.
+/// Writes `P V` per head to `[batch, sequence, hidden]`.
 pub(super) fn attention_context<T: Real>(
     arguments: Heads<'_, T>,
     probabilities: &[T],

@@ -1,4 +1,4 @@
-//! A graph prepared for one policy and shape: parameters in their formats, intermediate tensors in reused buffers.
+//! A graph, prepared for one policy and shape. Parameters are in their formats, and intermediate tensors reuse buffers.
 
 use std::sync::Arc;
 
@@ -13,20 +13,20 @@ use crate::graph::{
 };
 use crate::input::Batch;
 
-/// One op with its formats and its place in the buffers.
+/// One op with its formats and registers.
 #[derive(Debug)]
 struct ProgramStep {
     op: Op,
     rounding: Rounding,
-    /// Formats the inputs are stored in.
+    /// Formats in which the inputs are stored.
     stored: Vec<Format>,
     inputs: Vec<Register>,
     output: Register,
-    /// Output vectors: one per token, per sequence, or per query of a head.
+    /// Number of output vectors: one per token, per sequence, or per query of a head.
     rows: usize,
 }
 
-/// A value's buffer and length.
+/// The register of a value: a buffer and the number of elements used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Register {
     buffer: usize,
@@ -45,7 +45,7 @@ pub(super) struct Program<T> {
     order: ReductionOrder,
 }
 
-/// Assigns values to buffers so that a value's buffer is free for others after its last use.
+/// Assigns values to buffers. After a value's last use its buffer is free for other values.
 #[derive(Debug, Default)]
 struct Allocation {
     sizes: Vec<usize>,
@@ -53,7 +53,7 @@ struct Allocation {
 }
 
 impl Allocation {
-    /// A free buffer, the best fitting one, grown if it must; a new one when none is free.
+    /// Takes the free buffer that fits best, and grows it if necessary. Takes a new one if none is free.
     fn take(&mut self, elements: usize) -> usize {
         let fits = |&&buffer: &&usize| self.sizes[buffer] >= elements;
         let smallest_fit = self.free.iter().filter(fits).min_by_key(|&&buffer| self.sizes[buffer]);
@@ -72,7 +72,7 @@ impl Allocation {
     }
 }
 
-/// Whether the kernel of this op works in place on its first input.
+/// Whether the kernel of this op overwrites its first input.
 fn works_in_place(kind: &OpKind) -> bool {
     matches!(kind, OpKind::LayerNorm { .. } | OpKind::Softmax(_) | OpKind::Gelu(_) | OpKind::Tanh | OpKind::Residual)
 }
@@ -125,7 +125,7 @@ impl<T: Kernels> Program<T> {
         self.buffers.iter().map(|buffer| std::mem::size_of_val(buffer.as_slice()) as u64).sum()
     }
 
-    /// Largest bytes of operands copied to be rounded, over all ops.
+    /// Bytes of operands that an op copies to round them: the most of any op.
     pub fn workspace_bytes(&self) -> u64 {
         let copies = |step: &ProgramStep| {
             let first = usize::from(works_in_place(&step.op.kind));
@@ -232,7 +232,7 @@ impl<T: Kernels> Program<T> {
                 _ => {}
             }
         }
-        // Kernels in place end on the grid they compute on; all others end on wider ones.
+        // Kernels in place leave values on the grid of their arithmetic, all others on a wider one.
         if !(works_in_place(&step.op.kind) && is_on_grid(rounding.compute, rounding.store)) {
             round_to(rounding.store, out);
         }
@@ -280,7 +280,7 @@ impl<T: Kernels> Program<T> {
         &self.buffers[register.buffer][..register.elements]
     }
 
-    /// An input on the grid the product computes in; copied only where it is not there already.
+    /// An input on the grid of the product's arithmetic. It is copied only if it is not on that grid already.
     fn operand(&self, step: &ProgramStep, index: usize) -> std::borrow::Cow<'_, [T]> {
         let values = self.input(step, index);
         if is_on_grid(step.stored[index], step.rounding.compute) {
@@ -298,7 +298,7 @@ fn rows(value: ValueShape, shape: Shape) -> usize {
     dims[..dims.len() - 1].iter().product()
 }
 
-/// For every value, the index of the last op that reads it; the graph's output lives to the end.
+/// For every value, the index of the last op that reads it. The graph's output lives to the end.
 fn last_uses(graph: &Graph) -> Vec<usize> {
     let mut last = vec![0; graph.values.len()];
     for (index, op) in graph.ops.iter().enumerate() {
@@ -336,7 +336,7 @@ mod tests {
         policy
     }
 
-    /// Every class must round: an op whose kernel computes wider than it stores must not hand on unrounded values.
+    /// Every class must round: an op that computes in a wider format than it stores must not pass on unrounded values.
     #[test]
     fn the_output_of_every_policy_lies_on_its_storage_grid_and_every_class_has_an_effect() {
         let (model, exact) = run(&PrecisionPolicy::preset(Preset::Fp32));
@@ -347,7 +347,7 @@ mod tests {
                     let (_, ours) = run(&with(class, rounding));
                     assert_ne!(ours, exact, "{class} in {format} changed nothing");
                 }
-                // Stored only: the value itself is cut, whatever the kernel computes in.
+                // Stored only: the value itself is rounded, whatever the kernel computes in.
                 let (_, ours) = run(&with(class, Rounding::fp32_stored_as(format)));
                 assert_ne!(ours, exact, "{class} stored as {format} changed nothing");
             }
@@ -360,7 +360,7 @@ mod tests {
         }
     }
 
-    /// 70000 is infinite in FP16, so an FP16 softmax, layer norm or sum over FP32 values must see infinity.
+    /// 70000 is infinite in FP16, so an FP16 softmax, layer norm or sum of FP32 values must read infinity.
     #[test]
     fn operands_are_rounded_before_the_kernel_sees_them() {
         let fp16 = Rounding::uniform(Format::Fp16);

@@ -1,14 +1,15 @@
-//! Rounding to the storage formats, written so that compilers vectorise it. Round to nearest, ties to even; overflow goes
-//! to infinity, never saturates; subnormals are kept. Checked bit by bit against the `half` crate below.
+//! Rounds to the storage formats, in code that compilers vectorise. Rounding is to nearest, ties to even. Overflow
+//! gives infinity and never saturates; subnormals are kept. The tests below compare it with the `half` crate bit by
+//! bit.
 
 use rayon::prelude::*;
 
 use super::real::{Real, vectorised};
 use crate::graph::Format;
 
-/// A format that values of `T` can be rounded to.
+/// The grid of a format: the values that it can represent, to which values of `T` are rounded.
 pub(super) trait RoundingGrid<T>: Copy + Default + Send + Sync + 'static {
-    /// Whether every `T` is on the grid, so that rounding does nothing and sums may be reordered.
+    /// Whether every `T` is on the grid. Then rounding does nothing, and sums may be reordered.
     const EXACT: bool;
     /// The nearest value of the grid.
     fn round(x: T) -> T;
@@ -23,7 +24,7 @@ pub(super) struct Fp16Grid;
 /// bfloat16.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Bf16Grid;
-/// The 10 mantissa bits a TF32 tensor core sees.
+/// TF32: the 10 mantissa bits that a tensor core reads.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Tf32Grid;
 
@@ -35,7 +36,7 @@ impl<T: Real> RoundingGrid<T> for Exact {
     }
 }
 
-/// Drops the low `23 - bits` mantissa bits, to nearest even. A carry may go into the exponent, and rightly so.
+/// Rounds off the low `23 - bits` mantissa bits, to nearest even. A carry into the exponent gives the right result.
 #[inline(always)]
 fn keep_mantissa(x: f32, bits: u32) -> f32 {
     let drop = 23 - bits;
@@ -89,7 +90,7 @@ fn round_all<T: Real, G: RoundingGrid<T>>(values: &mut [T]) {
     });
 }
 
-/// Rounds a tensor to `format`. FP64 and formats as wide as the carrier leave it alone.
+/// Rounds a tensor to `format`. FP64 and formats as wide as the carrier type leave it unchanged.
 pub(super) fn round_to<T: Real>(format: Format, values: &mut [T]) {
     T::round_slice(format, values);
 }
@@ -113,8 +114,8 @@ pub(super) fn is_on_grid(stored: Format, wanted: Format) -> bool {
     }
 }
 
-/// Sum by a binary tree over neighbours (`v0+v1`, `v2+v3`, ...), every partial sum rounded to `G`; an odd tail is carried
-/// up. This is the reduction the emulated policies define. `values` is overwritten.
+/// Sum by a binary tree over neighbours (`v0+v1`, `v2+v3`, ...). Every partial sum is rounded to `G`, and an odd tail
+/// is carried up. The emulated policies define this reduction. `values` is overwritten.
 #[inline(always)]
 pub(super) fn tree_sum<T: Real, G: RoundingGrid<T>>(values: &mut [T]) -> T {
     let mut length = values.len();

@@ -1,4 +1,4 @@
-//! Parameters rounded to the formats a policy reads them in.
+//! Parameters, rounded to the formats in which a policy reads them.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -11,16 +11,16 @@ use crate::graph::cost::param_formats;
 use crate::graph::{Format, ParamId, PrecisionPolicy};
 use crate::model::Model;
 
-/// A parameter in a format: the same tensor may be wanted in two.
+/// A parameter in a format. Two operations may read one parameter in two formats.
 type ParamKey = (usize, Format);
 
-/// Parameters rounded to the formats a policy reads them in, shared by the programs of all shapes.
+/// Parameters rounded to the formats in which a policy reads them. The programs of all shapes share them.
 #[derive(Debug, Default)]
 pub(super) struct RoundedWeights<T> {
     tensors: BTreeMap<ParamKey, RoundedParam<T>>,
 }
 
-/// A parameter as it lies in memory.
+/// A rounded parameter and its layout in memory.
 #[derive(Debug)]
 struct RoundedParam<T> {
     values: Vec<T>,
@@ -28,7 +28,7 @@ struct RoundedParam<T> {
 }
 
 impl<T: Kernels> RoundedWeights<T> {
-    /// Reads the model tensor by tensor, so that no more than one tensor is held beside the result.
+    /// Reads the model tensor by tensor, so that at most one tensor is in memory in addition to the result.
     pub fn load(model: &Model, policy: &PrecisionPolicy) -> Result<Self, BackendError> {
         let mut tensors = BTreeMap::new();
         for (op, rounding) in model.graph.ops.iter().zip(model.graph.roundings(policy)?) {
@@ -48,7 +48,7 @@ impl<T: Kernels> RoundedWeights<T> {
         Ok(RoundedWeights { tensors })
     }
 
-    /// Bytes held.
+    /// Size of all values, bytes.
     pub fn bytes(&self) -> u64 {
         self.tensors.values().map(|tensor| std::mem::size_of_val(tensor.values.as_slice()) as u64).sum()
     }
@@ -59,7 +59,7 @@ impl<T: Kernels> RoundedWeights<T> {
         self.tensors.get(&(id.0, format)).map_or(&[], |tensor| tensor.values.as_slice())
     }
 
-    /// How the values of [`RoundedWeights::get`] lie in memory.
+    /// The memory layout of the values of [`RoundedWeights::get`].
     pub fn layout(&self, id: ParamId, format: Format) -> WeightLayout {
         self.tensors.get(&(id.0, format)).map_or(WeightLayout::Rows, |tensor| tensor.layout)
     }

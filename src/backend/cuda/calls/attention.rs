@@ -18,7 +18,7 @@ pub(in crate::backend::cuda) enum AttentionTile {
     Wgmma { row_groups: usize, key_groups: usize, keys: usize, slots: usize, blocks: usize },
 }
 
-/// From those for one short sequence to those for many long ones: each was among the fastest somewhere on an H200.
+/// From tiles for one short sequence to tiles for many long ones. On an H200 each was among the fastest for some shape.
 const MMA_TILES: [AttentionTile; 10] = [
     mma(1, 1, 1, 64),
     mma(1, 1, 4, 16),
@@ -32,6 +32,7 @@ const MMA_TILES: [AttentionTile; 10] = [
     mma(2, 4, 1, 32),
 ];
 
+/// The same for the `wgmma` kernel.
 const WGMMA_TILES: [AttentionTile; 9] = [
     wgmma(1, 4, 64, 2, 1),
     wgmma(1, 2, 128, 2, 1),
@@ -56,7 +57,7 @@ const fn wgmma(row_groups: usize, key_groups: usize, keys: usize, slots: usize, 
 }
 
 impl AttentionTile {
-    /// Query rows of a block.
+    /// Query rows that a block computes.
     fn queries(self) -> usize {
         match self {
             AttentionTile::Mma { row_tiles, row_warps, .. } => 16 * row_tiles * row_warps,
@@ -79,7 +80,7 @@ impl AttentionTile {
         }
     }
 
-    /// As the heads of the kernels' files say it.
+    /// Dynamic shared memory, bytes, by the formulas at the top of the kernels' files.
     fn shared_bytes(self, size: usize) -> usize {
         match self {
             AttentionTile::Mma { row_tiles, row_warps, key_groups, keys } => {
@@ -94,14 +95,14 @@ impl AttentionTile {
     }
 }
 
-/// What decides its speed.
+/// Everything that the speed of its kernels depends on.
 pub(super) fn key(stages: &Stages, stage: &Attention) -> String {
     let shape = stage.shape;
     let element = stages.tensor(stage.packed).element;
     format!("attention[{}x{} {}x{} {:?} {element:?}]", shape.batch, shape.sequence, shape.heads, shape.size, shape.mask)
 }
 
-/// The tiles worth timing: key groups want keys to share, large tiles want queries to fill them.
+/// The tiles worth timing. Key groups need enough keys to share, and large tiles need enough queries to fill them.
 pub(super) fn choices(placement: &Placement<'_>, stage: &Attention) -> Vec<AttentionTile> {
     let shape = stage.shape;
     let fits = |tile: &AttentionTile| {
@@ -118,7 +119,7 @@ pub(super) fn choices(placement: &Placement<'_>, stage: &Attention) -> Vec<Atten
     MMA_TILES.into_iter().chain(wgmma).filter(fits).collect()
 }
 
-/// The tile where nothing has been timed: the winners on an H200 by the number of blocks of 64 queries.
+/// The tile where nothing has been timed: the fastest on an H200, by the number of blocks of 64 queries.
 pub(super) fn default_tile(placement: &Placement<'_>, stage: &Attention) -> AttentionTile {
     let shape = stage.shape;
     let blocks = shape.batch * shape.heads * shape.sequence.div_ceil(64);
@@ -132,7 +133,7 @@ pub(super) fn default_tile(placement: &Placement<'_>, stage: &Attention) -> Atte
     }
 }
 
-/// The call with a tile.
+/// The call of the kernel with a tile.
 pub(super) fn call(placement: &Placement<'_>, stage: &Attention, tile: AttentionTile) -> DeviceCall {
     let shape = stage.shape;
     let arguments = Arguments::default()

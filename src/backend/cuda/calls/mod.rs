@@ -1,4 +1,5 @@
-//! Stages as calls of kernels and of cuBLASLt: plain data, so that it can be made and looked at without a device.
+//! Turns stages into calls of kernels and of cuBLASLt. Calls are plain data, so they can be made and inspected without
+//! a device.
 
 mod attention;
 mod linear;
@@ -22,14 +23,14 @@ use super::matmul::{Algorithm, MatmulAddresses, MatmulSpec};
 use super::stage::{Stage, Stages, TensorId, WeightKey};
 use crate::backend::BackendError;
 
-/// A tensor map to be made: rows of 16-bit elements, fetched in boxes.
+/// Description of a tensor map: rows of 16-bit elements, which are fetched in boxes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct MapSpec {
     pub address: u64,
-    /// Elements of a row, all of which are used.
+    /// Elements of a row. There is no padding between rows.
     pub columns: usize,
     pub rows: usize,
-    /// Rows of a box; it is 64 columns wide.
+    /// Rows of a box, which is 64 columns wide.
     pub box_rows: usize,
 }
 
@@ -49,40 +50,40 @@ pub(super) struct KernelCall {
 pub(super) struct ProductCall {
     pub spec: MatmulSpec,
     pub addresses: MatmulAddresses,
-    /// The library's first choice where none has been made.
+    /// `None` for the library's first choice.
     pub algorithm: Option<Algorithm>,
 }
 
-/// One entry of the stream.
+/// One piece of work on the stream.
 #[derive(Debug, Clone)]
 pub(super) enum DeviceCall {
     Kernel(KernelCall),
     Product(ProductCall),
 }
 
-/// How a group of stages is executed, where there is a choice.
+/// The way to execute a group of stages that can be executed in several ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Choice {
-    /// A linear layer and, where its partial sums are added there, the layer norm after it.
+    /// For a linear layer, and the layer norm after it if that can add partial sums.
     Product(ProductChoice),
-    /// An attention block.
+    /// For an attention block.
     Attention(AttentionTile),
 }
 
-/// Everything that turns stages into calls.
+/// Stages placed on a device: the addresses of their tensors and parameters, and the properties of the device.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Placement<'a> {
     pub stages: &'a Stages,
-    /// First byte of every parameter.
+    /// Address of every parameter.
     pub weights: &'a BTreeMap<WeightKey, u64>,
-    /// First byte of every tensor.
+    /// Address of every tensor.
     pub tensors: &'a [u64],
-    /// `[batch, sequence]` token ids, 32-bit.
+    /// Address of the `[batch, sequence]` token ids, 32-bit.
     pub ids: u64,
-    /// `[batch]` lengths, 32-bit.
+    /// Address of the `[batch]` lengths, 32-bit.
     pub lengths: u64,
     pub sequence: usize,
-    /// Scratch, free between any two calls: partial sums lie here.
+    /// Address of scratch for partial sums. It is free between any two groups.
     pub scratch: u64,
     pub scratch_bytes: usize,
     pub architecture: GpuArchitecture,
@@ -90,16 +91,16 @@ pub(super) struct Placement<'a> {
     pub multiprocessors: usize,
 }
 
-/// Stages that are executed together: one, or a linear layer and the layer norm over the stream it adds to.
+/// Stages that are executed together: one, or a linear layer and the layer norm that reads its residual stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StageGroup {
-    /// First stage.
+    /// Index of the first stage.
     pub first: usize,
-    /// One or two.
+    /// Number of stages, one or two.
     pub count: usize,
 }
 
-/// The groups of a pass, in order.
+/// The groups of a forward pass, in order.
 pub(super) fn groups(stages: &Stages) -> Vec<StageGroup> {
     let mut groups = Vec::new();
     let mut first = 0;
@@ -111,7 +112,7 @@ pub(super) fn groups(stages: &Stages) -> Vec<StageGroup> {
     groups
 }
 
-/// What decides how fast each choice is: groups with equal keys are executed in the same way.
+/// Everything that the speed of each choice depends on. Groups with equal keys are executed in the same way.
 pub(super) fn group_key(stages: &Stages, group: StageGroup) -> String {
     let mut key = String::new();
     for stage in &stages.stages[group.first..group.first + group.count] {
@@ -126,7 +127,7 @@ pub(super) fn group_key(stages: &Stages, group: StageGroup) -> String {
     key.trim_end().to_owned()
 }
 
-/// The choices there are for a group; none where there is but one way.
+/// The choices for a group. Empty if there is only one way to execute it.
 pub(super) fn choices(placement: &Placement<'_>, group: StageGroup) -> Vec<Choice> {
     match &placement.stages.stages[group.first] {
         Stage::Linear(stage) => {
@@ -160,7 +161,7 @@ pub(super) fn calls(
             Ok(vec![attention::call(placement, stage, tile)])
         }
         ([stage], _) => one(placement, stage),
-        _ => Err(execution("a group of stages that no kernel executes")),
+        _ => Err(execution("no kernel executes this group of stages")),
     }
 }
 
@@ -181,7 +182,9 @@ fn one(placement: &Placement<'_>, stage: &Stage) -> Result<Vec<DeviceCall>, Back
         Stage::MergeHeads { split, outputs, shape } => stepwise::merge_heads(placement, *split, *outputs, *shape),
         Stage::Elementwise(stage) => stepwise::elementwise(placement, stage),
         Stage::Select(stage) => stepwise::select(placement, stage),
-        Stage::Linear(_) | Stage::Attention(_) => return Err(execution("a stage outside its group")),
+        Stage::Linear(_) | Stage::Attention(_) => {
+            return Err(execution("this stage is executed only as part of a group"));
+        }
     };
     Ok(vec![call])
 }
@@ -200,7 +203,7 @@ impl Placement<'_> {
     }
 }
 
-/// The line of CUDA that refuses to compile when a tile's kernel wants other shared memory or threads than it is launched
+/// A line of CUDA that does not compile if a tile's kernel needs other threads or shared memory than it is launched
 /// with.
 fn assertion(tile: &str, shared_bytes: usize, threads: usize) -> String {
     format!(
@@ -209,7 +212,7 @@ fn assertion(tile: &str, shared_bytes: usize, threads: usize) -> String {
     )
 }
 
-/// The instances that calls want.
+/// The instances of kernels that calls need.
 pub(super) fn instances<'a>(calls: impl IntoIterator<Item = &'a DeviceCall>) -> BTreeSet<&'a Instance> {
     let kernels = calls.into_iter().filter_map(|call| match call {
         DeviceCall::Kernel(call) => Some(&call.instance),
@@ -240,7 +243,7 @@ mod tests {
         policies
     }
 
-    /// All calls of all choices for a model, policy and shape, at made-up addresses.
+    /// All calls of all choices for a model, policy and shape, at invented addresses.
     fn all_calls(
         model: ModelName,
         policy: &PrecisionPolicy,
@@ -288,7 +291,7 @@ mod tests {
         all
     }
 
-    /// Compiles every kernel that any choice can ask for; returns those that spill, or why nothing was compiled.
+    /// Compiles every kernel that any choice can need. Returns those that spill, or why nothing was compiled.
     fn spilling(architecture: GpuArchitecture) -> Result<Vec<String>, CompileError> {
         let mut by_source: BTreeMap<_, Vec<Instance>> = BTreeMap::new();
         for instance in every_instance(architecture) {

@@ -1,4 +1,5 @@
-//! Calls of the layer norm and embedding kernels: the fused ones where the policy computes in FP32, else stepwise.
+//! Calls of the layer norm and embedding kernels: the fused kernels where the policy computes in FP32, else the
+//! stepwise ones.
 
 use super::{DeviceCall, KernelCall, Placement, stepwise};
 use crate::backend::BackendError;
@@ -9,40 +10,41 @@ use crate::backend::cuda::launch::{Arguments, Grid};
 use crate::backend::cuda::stage::{Embedding, LayerNorm, Norm, Stages, TensorId, WeightKey};
 use crate::graph::Format;
 
-/// The fused kernels take rows of a multiple of so many elements.
+/// Row lengths of the fused kernels are multiples of this, elements.
 pub(in crate::backend::cuda) const NORM_WIDTH_STEP: usize = 32;
 
-/// Partial sums of a product, to be added to the stream before it is normalised.
+/// Partial sums of a product, which are added to the residual stream before it is normalised.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Partials {
-    /// `[count, rows, width]`, FP32.
+    /// Address of the sums, `[count, rows, width]`, FP32.
     pub address: u64,
     pub count: usize,
     /// The product's bias, FP32.
     pub bias: WeightKey,
 }
 
-/// Whether the fused kernels compute a layer norm as the policy says.
+/// Whether the fused kernels compute a layer norm of this rounding and width.
 pub(super) fn is_fused(norm: &Norm, width: usize) -> bool {
     let fp32 = [norm.rounding.compute, norm.rounding.accumulate] == [Format::Fp32; 2];
     fp32 && width.is_multiple_of(NORM_WIDTH_STEP)
 }
 
-/// Whether the kernel of a layer norm can add partial sums to the stream first.
+/// Whether the kernel of a layer norm can first add partial sums to the residual stream.
 pub(super) fn adds_partials(stages: &Stages, stage: &LayerNorm) -> bool {
     fused_element(stages, stage).is_some()
 }
 
-/// The 16-bit element that the fused kernel is compiled for, where it computes what the policy says.
+/// The 16-bit element type that the fused kernel is compiled for, or `None` if it does not compute what the policy
+/// says.
 fn fused_element(stages: &Stages, stage: &LayerNorm) -> Option<ElementType> {
     let elements = [Some(stage.input), Some(stage.outputs.main), stage.outputs.copy];
     let element = narrow(elements.into_iter().flatten().map(|id| stages.tensor(id).element))?;
-    // Two outputs, neither of them the stream: the general kernel writes both.
+    // The fused kernel cannot write two outputs of which neither is the stream; the stepwise one can.
     let two_copies = stage.outputs.main != stage.input && stage.outputs.copy.is_some();
     (is_fused(&stage.norm, stages.tensor(stage.input).stride) && !two_copies).then_some(element)
 }
 
-/// What decides its speed.
+/// Everything that the speed of its kernels depends on.
 pub(super) fn key(stages: &Stages, stage: &LayerNorm) -> String {
     let input = stages.tensor(stage.input);
     let copy = stage.outputs.copy.map_or(String::new(), |copy| format!("+{:?}", stages.tensor(copy).element));
@@ -58,8 +60,8 @@ struct RowShape {
 }
 
 impl RowShape {
-    /// The shapes that were fastest on an H200 at 768 columns: few rows are spread over many warps for latency, many take
-    /// one warp each, and partial sums, which make a row's reads many, want more warps again.
+    /// The shapes that were fastest on an H200 at 768 columns. Few rows are spread over many warps, for latency. Of
+    /// many rows each takes one warp, or more if partial sums multiply its reads.
     fn of(rows: usize, width: usize, partials: usize) -> RowShape {
         let warps = |wanted: usize| wanted.min((width / 128).max(1));
         match (rows, partials) {
@@ -70,27 +72,27 @@ impl RowShape {
         }
     }
 
-    /// A call over `rows` rows. The kernels of this file have static shared memory only.
+    /// A call over `rows` rows. These kernels use static shared memory only.
     fn call(self, instance: Instance, rows: usize, arguments: Arguments) -> DeviceCall {
         let grid = Grid { blocks: (rows.div_ceil(self.rows), 1, 1), threads: 32 * self.warps * self.rows };
         DeviceCall::Kernel(KernelCall { instance, shared_bytes: 0, grid, maps: Vec::new(), arguments })
     }
 }
 
-/// What a kernel of this file writes: the stream in its storage, and what the next product reads.
+/// The outputs of a fused kernel: the residual stream, and the operand of the next product.
 struct NormOutputs {
     stream: Option<TensorId>,
     normalised: Option<TensorId>,
-    /// The stream goes on from the normalised row, else from the sum.
+    /// Whether the stream is the normalised row, else it is the sum.
     post: bool,
 }
 
-/// `float` or the 16-bit element.
+/// The name of an element type in the kernels' source.
 fn c_type(element: ElementType) -> &'static str {
     if element == ElementType::F32 { "float" } else { "u16" }
 }
 
-/// The 16-bit element among these, which decides how the source is compiled; `None` where there are two.
+/// The 16-bit element type among these, which decides how the source is compiled. `None` if there are two.
 pub(in crate::backend::cuda) fn narrow(elements: impl IntoIterator<Item = ElementType>) -> Option<ElementType> {
     let mut narrow: Vec<ElementType> = elements.into_iter().filter(|&element| element != ElementType::F32).collect();
     narrow.sort_unstable();
@@ -102,7 +104,7 @@ pub(in crate::backend::cuda) fn narrow(elements: impl IntoIterator<Item = Elemen
     }
 }
 
-/// A layer norm; with `partials`, of the sum of the stream and those.
+/// The call of a layer norm. With `partials` it adds these to the residual stream first.
 pub(super) fn layer_norm(
     placement: &Placement<'_>,
     stage: &LayerNorm,
@@ -112,7 +114,7 @@ pub(super) fn layer_norm(
     let Some(element) = fused_element(placement.stages, stage) else {
         return match partials {
             None => stepwise::layer_norm(placement, stage),
-            Some(_) => Err(execution("partial sums before a layer norm that does not add them")),
+            Some(_) => Err(execution("this layer norm cannot add partial sums")),
         };
     };
     let (stream, outputs) = (input.element, stage.outputs);
@@ -148,7 +150,7 @@ pub(super) fn layer_norm(
     Ok(shape.call(instance, input.rows, arguments))
 }
 
-/// The sum of table rows, with a layer norm where there is one.
+/// The call of an embedding, with its layer norm if it has one.
 pub(super) fn embedding(placement: &Placement<'_>, stage: &Embedding) -> Result<DeviceCall, BackendError> {
     let output = placement.stages.tensor(stage.outputs.main);
     let width = output.stride;
@@ -162,7 +164,7 @@ pub(super) fn embedding(placement: &Placement<'_>, stage: &Embedding) -> Result<
     let Some(element) = element.filter(|_| fused && !two_without_norm) else {
         return match stage.norm {
             None => stepwise::embedding(placement, stage),
-            Some(_) => Err(execution("an embedding with a layer norm that no kernel computes")),
+            Some(_) => Err(execution("no kernel computes this embedding with its layer norm")),
         };
     };
     let shape = RowShape::of(output.rows, width, 0);

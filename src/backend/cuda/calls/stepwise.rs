@@ -11,13 +11,13 @@ use crate::backend::cuda::stage::{
 };
 use crate::graph::{Format, Gelu, Mask, ReductionOrder, Token};
 
-/// Threads of every block; `BLOCK` in the source.
+/// Threads of every block (`BLOCK` in the source).
 const THREADS: usize = 256;
 
-/// Blocks of an element-wise kernel, per multiprocessor.
+/// Blocks of an element-wise kernel per multiprocessor, at most.
 const BLOCKS_PER_MULTIPROCESSOR: usize = 8;
 
-/// A call of `kernel` with formats as template arguments.
+/// A call of `kernel`, whose template arguments are formats.
 fn call(structure: &str, kernel: &str, formats: &[&str], sizes: LaunchSizes, arguments: Arguments) -> DeviceCall {
     let name = format!("{kernel}_{}", formats.join("_")).to_lowercase();
     let line = format!(
@@ -42,19 +42,19 @@ struct LaunchSizes {
 }
 
 impl LaunchSizes {
-    /// One block per row, with `shared_floats` of shared memory.
+    /// One block per row, with `shared_floats` floats of shared memory.
     fn rows(rows: usize, shared_floats: usize) -> Self {
         LaunchSizes { blocks: (rows, 1, 1), shared_floats }
     }
 
-    /// Enough blocks for `count` elements, but no more than fill the device.
+    /// Enough blocks for `count` elements, but no more than the device can run well.
     fn elements(placement: &Placement<'_>, count: usize) -> Self {
         let blocks = count.div_ceil(THREADS).min(placement.multiprocessors * BLOCKS_PER_MULTIPROCESSOR);
         LaunchSizes { blocks: (blocks.max(1), 1, 1), shared_floats: 0 }
     }
 }
 
-/// The name of a format's grid; TF32 concerns products only.
+/// The name of the grid of a format. TF32 concerns products only, so its grid is that of FP32.
 fn grid(format: Format) -> &'static str {
     ElementType::of(format).cuda()
 }
@@ -219,7 +219,7 @@ pub(super) fn select(placement: &Placement<'_>, stage: &Select) -> DeviceCall {
     call("SelectArguments", "select", &formats, LaunchSizes::rows(stage.batch, 0), arguments)
 }
 
-/// A product per head, as one batch.
+/// One batched product of cuBLASLt over all heads.
 pub(super) fn head_product(placement: &Placement<'_>, stage: &HeadProduct) -> DeviceCall {
     let address = |operand: &crate::backend::cuda::stage::Operand| {
         placement.tensor(operand.tensor) + (operand.offset * placement.element(operand.tensor).bytes()) as u64

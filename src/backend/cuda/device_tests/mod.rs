@@ -1,5 +1,6 @@
-//! Every choice of every kernel, and cuBLASLt's first choice, against float64 on a device. Inputs are exact in every format,
-//! so that only a kernel's own error counts; what it should write is NaN before. Skips without a device.
+//! Compares every choice of every kernel, and cuBLASLt's algorithms, with float64 on a device. Inputs are exact in
+//! every format, so that only the kernel's own error counts. Outputs are NaN before the kernel runs. Without a device
+//! the tests are skipped.
 
 mod reference;
 
@@ -27,14 +28,14 @@ use crate::manifest::schema::{Architecture, ModelSource};
 use crate::model::{Head, Model};
 use reference::{Float64Reference, WEIGHT_SCALE, number};
 
-/// Tests take turns on the device.
+/// Only one test at a time uses the device.
 static DEVICE: Mutex<()> = Mutex::new(());
 
 fn gpu() -> Option<GpuRuntime> {
     GpuRuntime::open().map_err(|reason| println!("skipped: {reason}")).ok()
 }
 
-/// Puts `value(index)` into `count` elements of a span.
+/// Writes `value(index)` to `count` elements of a span.
 fn put(
     memory: &DeviceMemory,
     offset: usize,
@@ -71,7 +72,7 @@ fn get(memory: &DeviceMemory, offset: usize, element: ElementType, count: usize)
     }
 }
 
-/// A pass on the device whose tensors and weights hold known numbers.
+/// The stages of a forward pass on the device, with known numbers in tensors and weights.
 struct Bench {
     gpu: GpuRuntime,
     stages: Stages,
@@ -94,7 +95,7 @@ impl Bench {
             let count = key.rows * dims.get(1).copied().unwrap_or(1);
             put(weights.memory(), offset, key.element, count, |index| WEIGHT_SCALE * number(key.param, index));
         }
-        // Nothing shares bytes here, so that every tensor can be looked at.
+        // No two tensors share bytes here, so that every tensor can be inspected.
         let offsets = apart(&stages.tensors);
         let bytes = offsets.last().copied().unwrap_or(0) + stages.tensors.last().map_or(0, DeviceTensor::bytes);
         let arena = DeviceMemory::take(context, bytes, "tensors").unwrap();
@@ -116,7 +117,7 @@ impl Bench {
         put(&self.arena, self.offsets[id.0], tensor.element, count, |index| number(1000 + id.0, index));
     }
 
-    /// Runs every choice of a group and hands its outputs to `check`.
+    /// Runs every choice of a group and calls `check` after each. Returns the number of choices that ran.
     fn each(&self, group: StageGroup, inputs: &[TensorId], check: impl Fn(&str)) -> usize {
         let tensors: Vec<u64> = self.offsets.iter().map(|&offset| self.arena.address() + offset as u64).collect();
         let placement = Placement {
@@ -141,7 +142,7 @@ impl Bench {
             self.arena.poison().unwrap();
             self.gpu.library.workspace().poison().unwrap();
             inputs.iter().for_each(|&id| self.set(id));
-            // A tile that is too large for this generation's shared memory is refused before it runs.
+            // A tile that is too large for this GPU's shared memory is refused before it runs.
             let Ok(prepared) = self.gpu.prepare(&calls) else { continue };
             self.gpu.enqueue(&prepared).unwrap();
             self.gpu.stream.synchronize().unwrap();
@@ -153,7 +154,7 @@ impl Bench {
         ran
     }
 
-    /// What lies between the tensors is as it was: nothing writes beyond its own.
+    /// Checks that the bytes between the tensors are unchanged: no kernel writes beyond its output.
     fn check_gaps(&self, what: &str) {
         for (tensor, offset) in self.stages.tensors.iter().zip(&self.offsets) {
             let end = offset + tensor.bytes();
@@ -163,7 +164,7 @@ impl Bench {
         }
     }
 
-    /// Compares a tensor with rows of float64: `expected(row)` for some rows.
+    /// Compares some rows of a tensor with `expected`, float64 values by row.
     fn compare(&self, what: &str, id: TensorId, width: usize, expected: &BTreeMap<usize, Vec<f64>>) {
         let tensor = self.stages.tensor(id);
         let found = self.tensor(id);
@@ -187,7 +188,7 @@ impl Bench {
         assert!(found[..rows * tensor.stride].iter().all(|x| x.is_finite()), "{what}: something was not written");
     }
 
-    /// The rows that are checked: all of few, some of many.
+    /// The rows that are checked: all if there are few, else a sample.
     fn rows(&self, count: usize) -> Vec<usize> {
         (0..count).filter(|row| count <= 48 || row % (count / 24) == 0 || row + 3 > count).collect()
     }
@@ -196,7 +197,7 @@ impl Bench {
         Float64Reference { stages: &self.stages, lengths: &self.lengths }
     }
 
-    /// Checks every choice of the first group of each key, of those groups whose stages are `wanted`.
+    /// Checks every choice for the first group of each key. Skips groups whose stages are not `wanted`.
     fn check_groups(&self, wanted: fn(&[Stage]) -> bool) -> usize {
         let mut seen = BTreeSet::new();
         let mut ran = 0;
@@ -263,10 +264,10 @@ impl Bench {
     }
 }
 
-/// Bytes between tensors, at least.
+/// Bytes between two tensors, at least.
 const GAP: usize = 256;
 
-/// Offsets of tensors one after the other.
+/// Offsets of tensors that follow each other with gaps between them.
 fn apart(tensors: &[DeviceTensor]) -> Vec<usize> {
     let mut next = 0;
     tensors
@@ -318,7 +319,7 @@ fn every_choice_for_gpt2_agrees_with_float64() {
     check(Architecture::Gpt2, &[Preset::Hybrid, Preset::Bf16], &SHAPES);
 }
 
-/// Few enough choices for compute-sanitizer, as are the next two tests: `tests/sanitizer.sh` runs these three.
+/// This test and the next two have few enough choices for compute-sanitizer: `tests/sanitizer.sh` runs them.
 #[test]
 fn attention_of_bert_agrees_with_float64() {
     check_attention_of_heads_of_64(Architecture::BertBase);

@@ -1,4 +1,4 @@
-//! The numbers that tensors and parameters hold in the tests, and stages in float64 over them.
+//! The numbers in the tensors and parameters of the tests, and the stages in float64.
 
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -7,7 +7,7 @@ use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::stage::{Attention, Epilogue, LayerNorm, Linear, Stages, WeightKey};
 use crate::graph::{Gelu, Mask};
 
-/// A number between -1 and 1 with 7 bits, exact in every format.
+/// A number between -1 and 1 with 7 significant bits, which is exact in every format.
 pub(super) fn number(tensor: usize, index: usize) -> f64 {
     let mut x = (tensor as u64) << 40 ^ index as u64 ^ 0x9E37_79B9_7F4A_7C15;
     x = (x ^ x >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -20,10 +20,10 @@ pub(super) fn weight(key: WeightKey, index: usize) -> f64 {
     WEIGHT_SCALE * number(key.param, index)
 }
 
-/// Weights are small enough for sums of 3072 products to stay near 1.
+/// Factor of the weights. It is so small that sums of 3072 products stay near 1.
 pub(super) const WEIGHT_SCALE: f64 = 1.0 / 16.0;
 
-/// Stages in float64, row by row.
+/// Computes stages in float64, row by row.
 #[derive(Clone, Copy)]
 pub(super) struct Float64Reference<'a> {
     pub stages: &'a Stages,

@@ -1,4 +1,5 @@
-//! Scores, softmax and context: in one kernel where the policy allows it, else as products over materialised scores.
+//! Lowers scores, softmax and context: to one kernel if the policy allows it, else to products over materialised
+//! scores.
 
 use super::fusion::computes_in_fp32;
 use super::{COLUMNS, StageLowering};
@@ -57,7 +58,7 @@ impl StageLowering<'_> {
         Ok(AttentionBlock { scores, softmax, context, packed: op.inputs[0], shape, scale })
     }
 
-    /// The 16-bit storage that the one kernel works on, if the policy is what it computes.
+    /// The 16-bit element type of the fused kernel, or `None` if it does not compute what the policy says.
     fn fused_element(&self, block: AttentionBlock) -> Option<ElementType> {
         let [scores, softmax, context] = [block.scores, block.softmax, block.context].map(|op| self.roundings[op]);
         let element = ElementType::of(scores.compute);
@@ -85,18 +86,18 @@ impl StageLowering<'_> {
         Ok(())
     }
 
-    /// The storage a product reads its operands in.
+    /// The element type of a product's operands.
     fn operand_of(&self, op: usize) -> ElementType {
         ElementType::of(self.roundings[op].compute)
     }
 
-    /// The storage a product writes: the policy's, where it can write that, else FP32.
+    /// The element type of a product's output: the policy's if the product can write it, else FP32.
     fn written_by(&self, op: usize) -> ElementType {
         let stored = ElementType::of(self.roundings[op].store);
         if [ElementType::F32, self.operand_of(op)].contains(&stored) { stored } else { ElementType::F32 }
     }
 
-    /// `Q Kᵀ` of every head.
+    /// Emits `Q Kᵀ` of every head.
     fn scores(&mut self, block: AttentionBlock, split: TensorId) -> Result<TensorId, BackendError> {
         let AttentionShape { batch, sequence, heads, size, .. } = block.shape;
         let (op, rounding) = (&self.graph.ops[block.scores], self.roundings[block.scores]);
@@ -120,7 +121,7 @@ impl StageLowering<'_> {
         Ok(scored)
     }
 
-    /// Probabilities, over the scores where they are stored alike.
+    /// Emits the softmax. Probabilities overwrite the scores if both have one element type.
     fn softmax(&mut self, block: AttentionBlock, scores: TensorId) -> TensorId {
         let values = self.operand_of(block.context);
         let tensor = self.stages.tensor(scores);
@@ -140,7 +141,7 @@ impl StageLowering<'_> {
         probabilities
     }
 
-    /// `P V` of every head.
+    /// Emits `P V` of every head.
     fn context(
         &mut self,
         block: AttentionBlock,
@@ -183,7 +184,7 @@ fn part(shape: AttentionShape, tensor: TensorId, part: usize) -> Operand {
     Operand { tensor, offset: part * shape.batch * shape.heads * pitch, stride: shape.size, pitch }
 }
 
-/// A matrix of scores or probabilities per head.
+/// The matrices of scores or probabilities, one per head.
 fn square(shape: AttentionShape, tensor: TensorId) -> Operand {
     let stride = shape.sequence.next_multiple_of(COLUMNS);
     Operand { tensor, offset: 0, stride, pitch: shape.sequence * stride }

@@ -1,14 +1,15 @@
-//! What must hold of stages whatever policy they come from: a mistake in lowering is an error here and not wrong numbers.
+//! Checks what holds for the stages of every policy. A mistake in lowering becomes an error here instead of wrong
+//! numbers.
 
 use std::collections::BTreeSet;
 
 use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::stage::{Attention, Epilogue, Linear, Stage, Stages, TensorId};
 
-/// Refuses stages that read what nothing has written, or rows of another length than were written.
+/// Refuses stages that read a tensor before it is written, or rows of another length than were written.
 ///
 /// # Errors
-/// What does not fit, for a message.
+/// A description of what does not fit.
 pub(super) fn check(stages: &Stages) -> Result<(), String> {
     let mut written: BTreeSet<TensorId> = BTreeSet::new();
     for (index, stage) in stages.stages.iter().enumerate() {
