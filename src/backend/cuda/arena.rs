@@ -1,26 +1,26 @@
-//! One span of device memory for all intermediate tensors: two share bytes when they are never needed at once.
+//! One span of device memory for all intermediate tensors. Two tensors share bytes if they are never needed at once.
 
-use super::stage::{Stage, Tensor, TensorId};
+use super::stage::{DeviceTensor, Stage, TensorId};
 
-/// Alignment of every tensor, bytes: what cuBLASLt assumes and bulk copies want.
+/// Alignment of every tensor, bytes. cuBLASLt assumes it, and bulk copies need it.
 const ALIGNMENT: usize = 256;
 
 /// Where every tensor begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Layout {
+pub(super) struct ArenaLayout {
     pub offsets: Vec<usize>,
-    /// Size of the span.
+    /// Size of the span, bytes.
     pub bytes: usize,
 }
 
-/// First and last stage that touches a tensor.
+/// First and last stage that read or write a tensor.
 type Lifetime = (usize, usize);
 
-/// Lays `tensors` out for `stages`; those of `kept` are there to the end.
+/// Lays out `tensors` for `stages`. The tensors of `kept` live to the end.
 ///
-/// Largest first, each at the lowest offset that is free for its whole life: the "greedy by size" order of Pisarchyk and
-/// Lee, arXiv 2001.03288, which is near the optimum on chains of layers.
-pub(super) fn lay_out(tensors: &[Tensor], stages: &[Stage], kept: &[TensorId]) -> Layout {
+/// The largest tensor comes first, and each gets the lowest offset that is free for its whole lifetime. This is the
+/// "greedy by size" order of Pisarchyk and Lee, arXiv 2001.03288, which is near the optimum for chains of layers.
+pub(super) fn lay_out(tensors: &[DeviceTensor], stages: &[Stage], kept: &[TensorId]) -> ArenaLayout {
     let lives = lifetimes(tensors.len(), stages, kept);
     let mut order: Vec<usize> = (0..tensors.len()).filter(|&index| lives[index].is_some()).collect();
     order.sort_by_key(|&index| (std::cmp::Reverse(tensors[index].bytes()), index));
@@ -47,7 +47,7 @@ pub(super) fn lay_out(tensors: &[Tensor], stages: &[Stage], kept: &[TensorId]) -
         total = total.max(offset + bytes);
         placed.push((life, offset, offset + bytes));
     }
-    Layout { offsets, bytes: total }
+    ArenaLayout { offsets, bytes: total }
 }
 
 fn lifetimes(count: usize, stages: &[Stage], kept: &[TensorId]) -> Vec<Option<Lifetime>> {
@@ -69,12 +69,12 @@ fn lifetimes(count: usize, stages: &[Stage], kept: &[TensorId]) -> Vec<Option<Li
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::cuda::element::Element;
+    use crate::backend::cuda::element::ElementType;
     use crate::backend::cuda::stage::{Elementwise, Function, Outputs};
     use crate::graph::Format;
 
-    fn tensor(bytes: usize) -> Tensor {
-        Tensor { name: String::new(), element: Element::F16, rows: 1, stride: bytes / 2 }
+    fn tensor(bytes: usize) -> DeviceTensor {
+        DeviceTensor { name: String::new(), element: ElementType::F16, rows: 1, stride: bytes / 2 }
     }
 
     fn step(input: usize, output: usize) -> Stage {
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_chain_of_equal_tensors_needs_two_places() {
-        let tensors: Vec<Tensor> = (0..6).map(|_| tensor(1000)).collect();
+        let tensors: Vec<DeviceTensor> = (0..6).map(|_| tensor(1000)).collect();
         let stages: Vec<Stage> = (0..5).map(|index| step(index, index + 1)).collect();
         let layout = lay_out(&tensors, &stages, &[TensorId(5)]);
         assert_eq!(layout.bytes, 2048);
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn tensors_alive_together_never_overlap() {
         let sizes = [3000, 200, 5000, 700, 256, 2600, 40, 9000];
-        let tensors: Vec<Tensor> = sizes.iter().map(|&bytes| tensor(bytes)).collect();
+        let tensors: Vec<DeviceTensor> = sizes.iter().map(|&bytes| tensor(bytes)).collect();
         let pairs = [(0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (0, 6), (5, 7), (6, 1)];
         let stages: Vec<Stage> = pairs.iter().map(|&(a, b)| step(a, b)).collect();
         let layout = lay_out(&tensors, &stages, &[TensorId(7)]);

@@ -1,59 +1,61 @@
-//! The kernels' sources, and the instances of them that an engine wants.
+//! The sources of the kernels, and the translation units of their instances.
 
 use std::sync::LazyLock;
 
-use super::compile::Unit;
-use super::element::Element;
+use super::compile::TranslationUnit;
+use super::element::ElementType;
 use crate::digest::sha256;
 
-/// A translation unit of the kernels.
+/// The source of a family of kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Source {
-    /// One kernel per operation, every step rounded.
+pub(super) enum KernelSource {
+    /// One kernel per operation, which rounds every step.
     Stepwise,
-    /// Matrix products by `mma.sync`, of a 16-bit element.
-    ProductMma(Element),
-    /// Matrix products by `wgmma`, of a 16-bit element.
-    ProductWgmma(Element),
-    /// Attention by `mma.sync`, on a 16-bit element.
-    Attention(Element),
-    /// Attention by `wgmma`, on a 16-bit element.
-    AttentionWgmma(Element),
-    /// Embedding and layer norm with a 16-bit element.
-    Norm(Element),
+    /// Matrix products by `mma.sync`, for a 16-bit element.
+    ProductMma(ElementType),
+    /// Matrix products by `wgmma`, for a 16-bit element.
+    ProductWgmma(ElementType),
+    /// Attention by `mma.sync`, for a 16-bit element.
+    Attention(ElementType),
+    /// Attention by `wgmma`, for a 16-bit element.
+    AttentionWgmma(ElementType),
+    /// Embedding and layer norm, for a 16-bit element.
+    Norm(ElementType),
 }
 
-impl Source {
+impl KernelSource {
     fn name(self) -> &'static str {
         match self {
-            Source::Stepwise => "stepwise",
-            Source::ProductMma(_) => "gemm_mma",
-            Source::ProductWgmma(_) => "gemm_wgmma",
-            Source::Attention(_) => "attention",
-            Source::AttentionWgmma(_) => "attention_wgmma",
-            Source::Norm(_) => "layer_norm",
+            KernelSource::Stepwise => "stepwise",
+            KernelSource::ProductMma(_) => "gemm_mma",
+            KernelSource::ProductWgmma(_) => "gemm_wgmma",
+            KernelSource::Attention(_) => "attention",
+            KernelSource::AttentionWgmma(_) => "attention_wgmma",
+            KernelSource::Norm(_) => "layer_norm",
         }
     }
 
-    /// The source without instances.
+    /// The source without instances: the files in the order in which they build on each other.
     fn text(self) -> String {
         const PRELUDE: &str = include_str!("kernels/prelude.cu");
+        const HOPPER: &str = include_str!("kernels/hopper.cu");
         const EPILOGUE: &str = include_str!("kernels/gemm_epilogue.cu");
         const MMA: &str = include_str!("kernels/gemm_mma.cu");
         const WGMMA: &str = include_str!("kernels/gemm_wgmma.cu");
+        const ATTENTION_ROWS: &str = include_str!("kernels/attention_rows.cu");
         const ATTENTION: &str = include_str!("kernels/attention.cu");
         const ATTENTION_WGMMA: &str = include_str!("kernels/attention_wgmma.cu");
         const LAYER_NORM: &str = include_str!("kernels/layer_norm.cu");
         const EMBEDDING: &str = include_str!("kernels/embedding.cu");
-        let (element, parts): (Element, &[&str]) = match self {
-            Source::Stepwise => return include_str!("kernels/stepwise.cu").to_owned(),
-            Source::ProductMma(element) => (element, &[PRELUDE, EPILOGUE, MMA]),
-            Source::ProductWgmma(element) => (element, &[PRELUDE, EPILOGUE, WGMMA]),
-            Source::Attention(element) => (element, &[PRELUDE, ATTENTION]),
-            Source::AttentionWgmma(element) => (element, &[PRELUDE, ATTENTION, ATTENTION_WGMMA]),
-            Source::Norm(element) => (element, &[PRELUDE, LAYER_NORM, EMBEDDING]),
+        let (element, parts): (ElementType, &[&str]) = match self {
+            KernelSource::Stepwise => return include_str!("kernels/stepwise.cu").to_owned(),
+            KernelSource::ProductMma(element) => (element, &[PRELUDE, EPILOGUE, MMA]),
+            KernelSource::ProductWgmma(element) => (element, &[PRELUDE, HOPPER, EPILOGUE, WGMMA]),
+            KernelSource::Attention(element) => (element, &[PRELUDE, ATTENTION_ROWS, ATTENTION]),
+            KernelSource::AttentionWgmma(element) => (element, &[PRELUDE, HOPPER, ATTENTION_ROWS, ATTENTION_WGMMA]),
+            KernelSource::Norm(element) => (element, &[PRELUDE, LAYER_NORM, EMBEDDING]),
         };
-        let define = if element == Element::Bf16 { "#define ELEMENT_BF16\n" } else { "" };
+        let define = if element == ElementType::Bf16 { "#define ELEMENT_BF16\n" } else { "" };
         format!("{define}{}", parts.concat())
     }
 }
@@ -61,33 +63,33 @@ impl Source {
 /// A kernel with its template arguments.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Instance {
-    pub source: Source,
-    /// Unique within its source: it says all template arguments.
+    pub source: KernelSource,
+    /// Unique within its source, because it contains all template arguments.
     pub name: String,
-    /// The line of source that makes it.
+    /// The line of source that defines it.
     pub line: String,
 }
 
 /// The translation unit of some instances of one source.
-pub(super) fn unit<'a>(source: Source, instances: impl IntoIterator<Item = &'a Instance>) -> Unit {
+pub(super) fn unit<'a>(source: KernelSource, instances: impl IntoIterator<Item = &'a Instance>) -> TranslationUnit {
     let lines = instances.into_iter().map(|instance| format!("{}\n", instance.line));
-    Unit { name: source.name(), source: source.text() + &lines.collect::<String>() }
+    TranslationUnit { name: source.name(), source: source.text() + &lines.collect::<String>() }
 }
 
-/// The digest of all sources: what was timed with other kernels is not true of these.
+/// The digest of all sources. Times of other kernels say nothing about these, so caches of times are keyed by it.
 pub(super) fn sources_digest() -> &'static str {
     static DIGEST: LazyLock<String> = LazyLock::new(|| {
-        let all = [Element::F16, Element::Bf16].into_iter().flat_map(|element| {
+        let all = [ElementType::F16, ElementType::Bf16].into_iter().flat_map(|element| {
             [
-                Source::Stepwise,
-                Source::ProductMma(element),
-                Source::ProductWgmma(element),
-                Source::Attention(element),
-                Source::AttentionWgmma(element),
-                Source::Norm(element),
+                KernelSource::Stepwise,
+                KernelSource::ProductMma(element),
+                KernelSource::ProductWgmma(element),
+                KernelSource::Attention(element),
+                KernelSource::AttentionWgmma(element),
+                KernelSource::Norm(element),
             ]
         });
-        sha256(all.map(Source::text).collect::<String>().as_bytes())
+        sha256(all.map(KernelSource::text).collect::<String>().as_bytes())
     });
     &DIGEST
 }
@@ -99,9 +101,9 @@ mod tests {
     #[test]
     fn a_unit_is_its_source_and_the_lines_of_its_instances() {
         let instance = |name: &str, source| Instance { source, name: name.to_owned(), line: format!("MAKE({name})") };
-        let two = [instance("a", Source::Stepwise), instance("b", Source::Stepwise)];
-        assert!(unit(Source::Stepwise, &two).source.ends_with("MAKE(a)\nMAKE(b)\n"));
-        let brain = Source::Attention(Element::Bf16);
+        let two = [instance("a", KernelSource::Stepwise), instance("b", KernelSource::Stepwise)];
+        assert!(unit(KernelSource::Stepwise, &two).source.ends_with("MAKE(a)\nMAKE(b)\n"));
+        let brain = KernelSource::Attention(ElementType::Bf16);
         assert!(unit(brain, [&instance("c", brain)]).source.starts_with("#define ELEMENT_BF16\n"));
         assert_eq!(sources_digest().len(), 64);
     }

@@ -1,20 +1,20 @@
-//! What the device can do at most, measured where the engines are: a large matrix product and a large copy.
+//! Measures the device's ceilings with a large matrix product and a large copy, in the process that runs the engines.
 #![allow(unsafe_code, reason = "copies device memory through the driver")]
 
 use cudarc::driver::result;
 
-use super::element::Element;
+use super::element::ElementType;
 use super::error::failed;
-use super::gpu::{Gpu, Prepared};
+use super::gpu::{GpuRuntime, Prepared};
 use super::matmul::{LtEnding, Matmul, MatmulAddresses, MatmulSpec};
 use super::memory::DeviceMemory;
 use super::stage::Accumulator;
 use crate::engine::{BackendError, Ceilings};
 
-/// Rows, columns and depth of the product: 1.1 TFLOP, some milliseconds even in TF32.
+/// Rows, columns and depth of the product: 1.1 TFLOP, a few milliseconds even in TF32.
 const SIDE: usize = 8192;
 
-/// The same for FP32 without tensor cores.
+/// The same for FP32, which has no tensor cores.
 const FP32_SIDE: usize = 4096;
 
 /// Bytes copied, many times the L2 cache.
@@ -23,12 +23,17 @@ const COPIED_BYTES: usize = 1 << 30;
 const WARMUP: usize = 3;
 const REPEATS: usize = 7;
 
-/// Measures both for products of `operand`s summed in `accumulator`. Takes about a tenth of a second.
+/// Measures both ceilings, for products of `operand`s that are summed in `accumulator`. Takes about a tenth of a
+/// second.
 ///
 /// # Errors
 /// [`BackendError`]: no room for the operands, or a failure of the device.
-pub(super) fn measure(gpu: &Gpu, operand: Element, accumulator: Accumulator) -> Result<Ceilings, BackendError> {
-    let fp32 = (operand, accumulator) == (Element::F32, Accumulator::F32);
+pub(super) fn measure(
+    gpu: &GpuRuntime,
+    operand: ElementType,
+    accumulator: Accumulator,
+) -> Result<Ceilings, BackendError> {
+    let fp32 = (operand, accumulator) == (ElementType::F32, Accumulator::F32);
     let side = if fp32 { FP32_SIDE } else { SIDE };
     let product_s = product(gpu, operand, accumulator, side)?;
     let copy_s = copy(gpu)?;
@@ -39,11 +44,11 @@ pub(super) fn measure(gpu: &Gpu, operand: Element, accumulator: Accumulator) -> 
     })
 }
 
-fn product(gpu: &Gpu, operand: Element, accumulator: Accumulator, side: usize) -> Result<f64, BackendError> {
+fn product(gpu: &GpuRuntime, operand: ElementType, accumulator: Accumulator, side: usize) -> Result<f64, BackendError> {
     let bytes = side * side * operand.bytes();
     let take = || DeviceMemory::take(&gpu.device.context, bytes, "the ceiling of products");
     let (x, w, y) = (take()?, take()?, take()?);
-    // Random numbers: a product of equal ones draws less power and runs faster.
+    // Random numbers, because a product of equal numbers draws less power and runs faster.
     x.fill_with_small_numbers()?;
     w.fill_with_small_numbers()?;
     let spec = MatmulSpec {
@@ -69,7 +74,7 @@ fn product(gpu: &Gpu, operand: Element, accumulator: Accumulator, side: usize) -
     Ok(best)
 }
 
-fn copy(gpu: &Gpu) -> Result<f64, BackendError> {
+fn copy(gpu: &GpuRuntime) -> Result<f64, BackendError> {
     let take = || DeviceMemory::take(&gpu.device.context, COPIED_BYTES, "the ceiling of copies");
     let (from, to) = (take()?, take()?);
     let copied = gpu.median_ms(WARMUP, REPEATS, || {

@@ -1,4 +1,4 @@
-//! CUDA source to device code for one GPU generation, by NVRTC, kept on disk.
+//! Compiles CUDA source to device code for one GPU generation, by NVRTC, and caches it on disk.
 #![allow(unsafe_code, reason = "calls NVRTC")]
 
 use std::ffi::{CStr, CString, c_char};
@@ -12,135 +12,138 @@ use super::libraries;
 use crate::cache::SealedFolder;
 use crate::digest::sha256;
 
-/// A GPU generation as the compiler names it.
+/// A GPU generation, by its compute capability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Architecture {
-    /// Compute capability, major.
+pub struct GpuArchitecture {
+    /// Major number of the compute capability.
     pub major: u32,
-    /// Compute capability, minor.
+    /// Minor number of the compute capability.
     pub minor: u32,
 }
 
-impl Architecture {
-    /// Those that the kernels are compiled for in the tests: A100; A10; L4; H100 and H200; RTX 50.
+impl GpuArchitecture {
+    /// The generations that the tests compile the kernels for: A100; A10; L4; H100 and H200; RTX 50.
     #[cfg(test)]
-    pub const TESTED: [Architecture; 5] = [
-        Architecture { major: 8, minor: 0 },
-        Architecture { major: 8, minor: 6 },
-        Architecture { major: 8, minor: 9 },
-        Architecture { major: 9, minor: 0 },
-        Architecture { major: 12, minor: 0 },
+    pub const TESTED: [GpuArchitecture; 5] = [
+        GpuArchitecture { major: 8, minor: 0 },
+        GpuArchitecture { major: 8, minor: 6 },
+        GpuArchitecture { major: 8, minor: 9 },
+        GpuArchitecture { major: 9, minor: 0 },
+        GpuArchitecture { major: 12, minor: 0 },
     ];
 
-    /// The oldest generation that has the instructions of the kernels: BF16 products, asynchronous copies.
-    pub const OLDEST: Architecture = Architecture { major: 8, minor: 0 };
+    /// The oldest generation that has the kernels' instructions: BF16 products and asynchronous copies.
+    pub const OLDEST: GpuArchitecture = GpuArchitecture { major: 8, minor: 0 };
 
-    /// Whether `wgmma` is there: compute capability 9.0 alone has it.
+    /// Whether the GPU has `wgmma`. Only compute capability 9.0 has it.
     pub fn has_warpgroup_products(self) -> bool {
         (self.major, self.minor) == (9, 0)
     }
 
-    /// Whether a kernel may be scheduled before those it waits for have ended (programmatic dependent launch).
+    /// Whether a kernel may be scheduled before its predecessors have ended (programmatic dependent launch).
     pub fn overlaps_launches(self) -> bool {
         self.major >= 9
     }
 
-    /// The compiler's option, `sm_90a` included where it is wanted for `wgmma`.
+    /// The compiler's option. It is `sm_90a` where the kernels use `wgmma`.
     fn option(self) -> String {
         let specific = if self.has_warpgroup_products() { "a" } else { "" };
         format!("--gpu-architecture=sm_{}{}{specific}", self.major, self.minor)
     }
 }
 
-/// What one kernel takes of a multiprocessor, as the assembler reports it.
+/// What one kernel needs of a multiprocessor, as the assembler reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KernelResources {
-    /// Name.
+    /// Name of the kernel.
     pub kernel: String,
-    /// Registers of a thread.
+    /// Registers per thread.
     pub registers: u32,
-    /// Bytes of registers that went to memory.
+    /// Bytes of register spills, stored and loaded.
     pub spilled_bytes: u32,
 }
 
-/// Device code.
+/// Device code for one GPU generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Cubin {
     pub bytes: Vec<u8>,
 }
 
-/// Source that was not compiled.
+/// Why source was not compiled.
 #[derive(Debug, Error)]
 pub enum CompileError {
-    /// There is no compiler.
+    /// NVRTC cannot be loaded.
     #[error("{0}")]
     Unavailable(String),
     /// The compiler refused the source.
     #[error("NVRTC refuses {unit}: {log}")]
     Refused {
-        /// What was compiled.
+        /// Name of the translation unit.
         unit: String,
-        /// The compiler's own words.
+        /// The compiler's messages.
         log: String,
     },
 }
 
-/// A translation unit: the kernels' source and the lines that make instances of them.
+/// A translation unit: the source of kernels and the lines that define instances of them.
 #[derive(Debug, Clone)]
-pub(super) struct Unit {
-    /// For messages.
+pub(super) struct TranslationUnit {
+    /// Name for messages.
     pub name: &'static str,
     pub source: String,
 }
 
-/// Compiles units, or takes what an earlier process compiled from the same source, for the same generation, by the same
-/// compiler.
+/// Compiles translation units. It reuses what an earlier process compiled from the same source, for the same generation
+/// and with the same compiler.
 #[derive(Debug)]
 pub(super) struct Compiler {
-    architecture: Architecture,
-    kept: Option<SealedFolder>,
+    architecture: GpuArchitecture,
+    cache: Option<SealedFolder>,
 }
 
 impl Compiler {
-    /// For a generation, keeping device code in `kept`, or nowhere.
-    pub fn new(architecture: Architecture, kept: Option<SealedFolder>) -> Self {
-        Compiler { architecture, kept }
+    /// A compiler for a generation that caches device code in `cache`, or nowhere.
+    pub fn new(architecture: GpuArchitecture, cache: Option<SealedFolder>) -> Self {
+        Compiler { architecture, cache }
     }
 
     /// Device code of `unit`.
     ///
     /// # Errors
     /// [`CompileError`].
-    pub fn cubin(&self, unit: &Unit) -> Result<Cubin, CompileError> {
+    pub fn cubin(&self, unit: &TranslationUnit) -> Result<Cubin, CompileError> {
         let compiler = libraries::nvrtc().map_err(CompileError::Unavailable)?;
         let parts = [&compiler.version, &self.architecture.option(), &OPTIONS.join(" "), &unit.source];
         let name = sha256(parts.map(|part| format!("{}\n{part}", part.len())).concat().as_bytes());
-        if let Some(bytes) = self.kept.as_ref().and_then(|kept| kept.read(&name)) {
+        if let Some(bytes) = self.cache.as_ref().and_then(|cache| cache.read(&name)) {
             return Ok(Cubin { bytes });
         }
         let (cubin, _) = compile(unit, self.architecture)?;
-        // A cache is a convenience: compiled code that cannot be kept is used all the same.
-        let _ = self.kept.as_ref().map(|kept| kept.write(&name, &cubin.bytes));
+        // A cache is a convenience: code that cannot be cached is used anyway.
+        let _ = self.cache.as_ref().map(|cache| cache.write(&name, &cubin.bytes));
         Ok(cubin)
     }
 }
 
-/// No fast-math: it flushes subnormals and approximates divisions, which is what the study is about. Line numbers make
-/// the output of compute-sanitizer readable and cost nothing.
+/// No fast-math: the study is about rounding, and fast-math flushes subnormals and approximates divisions. Line numbers
+/// make the output of compute-sanitizer readable and cost nothing.
 const OPTIONS: [&str; 4] = ["--std=c++17", "--ptxas-options=-v", "--fmad=true", "--generate-line-info"];
 
-/// Device code of `unit` for a generation, and what its kernels take of a multiprocessor.
+/// Device code of `unit` for a generation, and what its kernels need of a multiprocessor.
 ///
 /// # Errors
 /// [`CompileError`].
-pub(super) fn compile(unit: &Unit, architecture: Architecture) -> Result<(Cubin, Vec<KernelResources>), CompileError> {
+pub(super) fn compile(
+    unit: &TranslationUnit,
+    architecture: GpuArchitecture,
+) -> Result<(Cubin, Vec<KernelResources>), CompileError> {
     libraries::nvrtc().map_err(CompileError::Unavailable)?;
     let refused = |log: String| CompileError::Refused { unit: unit.name.to_owned(), log };
     let text = |text: &str| CString::new(text).map_err(|error| refused(error.to_string()));
     let (source, name) = (text(&unit.source)?, text(&format!("{}.cu", unit.name))?);
     let options = OPTIONS.map(str::to_owned).into_iter().chain([architecture.option()]);
     let options = options.map(|option| text(&option)).collect::<Result<Vec<_>, _>>()?;
-    let program = Program::new(&source, &name).map_err(|error| refused(error.to_string()))?;
+    let program = NvrtcProgram::new(&source, &name).map_err(|error| refused(error.to_string()))?;
     let compiled = program.compile(&options);
     let log = program.log();
     compiled.map_err(|error| refused(format!("{error}\n{log}")))?;
@@ -148,16 +151,16 @@ pub(super) fn compile(unit: &Unit, architecture: Architecture) -> Result<(Cubin,
     Ok((Cubin { bytes }, resources(&log)))
 }
 
-/// NVRTC's handle of a program; `source` and `name` outlive it.
-struct Program<'a> {
+/// NVRTC's handle of a program. The source and the name outlive it.
+struct NvrtcProgram<'a> {
     program: sys::nvrtcProgram,
     _source: PhantomData<&'a CStr>,
 }
 
-impl<'a> Program<'a> {
+impl<'a> NvrtcProgram<'a> {
     fn new(source: &'a CStr, name: &'a CStr) -> Result<Self, NvrtcError> {
         let program = result::create_program(source, Some(name))?;
-        Ok(Program { program, _source: PhantomData })
+        Ok(NvrtcProgram { program, _source: PhantomData })
     }
 
     fn compile(&self, options: &[CString]) -> Result<(), NvrtcError> {
@@ -166,7 +169,7 @@ impl<'a> Program<'a> {
         unsafe { sys::nvrtcCompileProgram(self.program, options.len() as i32, options.as_ptr()) }.result()
     }
 
-    /// Messages of compiler and assembler.
+    /// Messages of the compiler and the assembler.
     fn log(&self) -> String {
         // SAFETY: the program is live.
         let log = unsafe { result::get_program_log(self.program) }.unwrap_or_default();
@@ -185,9 +188,9 @@ impl<'a> Program<'a> {
     }
 }
 
-impl Drop for Program<'_> {
+impl Drop for NvrtcProgram<'_> {
     fn drop(&mut self) {
-        // SAFETY: made by `new`, destroyed here alone.
+        // SAFETY: made by `new` and destroyed only here.
         let _ = unsafe { result::destroy_program(self.program) };
     }
 }
@@ -239,8 +242,8 @@ mod tests {
 
     #[test]
     fn wrong_source_is_refused_with_the_compilers_words() {
-        let unit = Unit { name: "wrong", source: "__global__ void f() { undeclared; }".to_owned() };
-        match compile(&unit, Architecture::OLDEST) {
+        let unit = TranslationUnit { name: "wrong", source: "__global__ void f() { undeclared; }".to_owned() };
+        match compile(&unit, GpuArchitecture::OLDEST) {
             Err(CompileError::Refused { unit, log }) => {
                 assert_eq!(unit, "wrong");
                 assert!(log.contains("wrong.cu(1)") && log.contains("undeclared"), "{log}");

@@ -1,4 +1,4 @@
-//! The CUDA device that engines are executed on, if there is one.
+//! Opens the CUDA device that engines run on, if there is one.
 #![allow(unsafe_code, reason = "asks the dynamic loader for the CUDA driver before cudarc does, which would panic")]
 
 use std::sync::{Arc, OnceLock};
@@ -14,17 +14,17 @@ pub(in crate::backend) struct Device {
     pub name: String,
     /// Compute capability, major and minor.
     pub capability: (u32, u32),
-    /// Newest CUDA version that the driver knows, e.g. 13000.
+    /// Newest CUDA version that the driver supports, e.g. 13000.
     pub driver: i32,
 }
 
 impl Device {
-    /// The first CUDA device, or why there is none. Which one is first is CUDA_VISIBLE_DEVICES's to say.
+    /// The first CUDA device, or why there is none. CUDA_VISIBLE_DEVICES decides which one is first.
     ///
     /// # Errors
     /// The reason, as a sentence fragment.
     pub fn first() -> Result<Device, String> {
-        // Symbols are resolved once: a driver that comes later is seen by the next process.
+        // Symbols are resolved once. Only the next process sees a driver that is installed later.
         static OPENED: OnceLock<Result<Device, String>> = OnceLock::new();
         let device = OPENED.get_or_init(Device::open).clone()?;
         device.context.bind_to_thread().map_err(|error| describe(&error))?;
@@ -37,7 +37,7 @@ impl Device {
         format!("{}, compute capability {major}.{minor}", self.name)
     }
 
-    /// What decides whether compiled device code is good for it: GPU and driver.
+    /// GPU and driver. They decide whether cached choices and engines are valid for the device.
     pub fn identity(&self) -> String {
         format!("{}, CUDA driver {}", self.describe(), self.driver)
     }

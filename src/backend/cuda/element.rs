@@ -1,10 +1,10 @@
-//! How elements lie in device memory.
+//! The types of elements in device memory.
 
 use crate::graph::Format;
 
 /// The type of a device tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Element {
+pub(super) enum ElementType {
     /// binary32.
     F32,
     /// binary16.
@@ -13,30 +13,30 @@ pub(super) enum Element {
     Bf16,
 }
 
-impl Element {
-    /// The storage of a format. FP64 is the oracle's alone: it does not reach a device.
-    pub fn of(format: Format) -> Element {
+impl ElementType {
+    /// The type that stores a format. Only the oracle computes in FP64, and it never reaches a device.
+    pub fn of(format: Format) -> ElementType {
         match format {
-            Format::Fp64 | Format::Fp32 | Format::Tf32 => Element::F32,
-            Format::Bf16 => Element::Bf16,
-            Format::Fp16 => Element::F16,
+            Format::Fp64 | Format::Fp32 | Format::Tf32 => ElementType::F32,
+            Format::Bf16 => ElementType::Bf16,
+            Format::Fp16 => ElementType::F16,
         }
     }
 
     /// Bytes of one element.
     pub fn bytes(self) -> usize {
         match self {
-            Element::F32 => 4,
-            Element::F16 | Element::Bf16 => 2,
+            ElementType::F32 => 4,
+            ElementType::F16 | ElementType::Bf16 => 2,
         }
     }
 
-    /// The name of its format in the kernels' source.
+    /// Its name in the kernels' source.
     pub fn cuda(self) -> &'static str {
         match self {
-            Element::F32 => "F32",
-            Element::F16 => "F16",
-            Element::Bf16 => "BF16",
+            ElementType::F32 => "F32",
+            ElementType::F16 => "F16",
+            ElementType::Bf16 => "BF16",
         }
     }
 }

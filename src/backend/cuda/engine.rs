@@ -1,4 +1,4 @@
-//! An engine: stages, chosen kernels, one span of memory, one CUDA graph.
+//! Builds and runs an engine: the chosen calls of all stages, one span of memory, one CUDA graph.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -7,16 +7,16 @@ use cudarc::driver::CudaGraph;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::arena::{Layout, lay_out};
-use super::calls::{Call, Site, calls, group_key, groups};
+use super::arena::{ArenaLayout, lay_out};
+use super::calls::{DeviceCall, Placement, calls, group_key, groups};
 use super::capture::capture;
-use super::element::Element;
+use super::element::ElementType;
 use super::error::{execution, failed, unavailable};
-use super::gpu::{Gpu, Prepared};
+use super::gpu::{GpuRuntime, Prepared};
 use super::libraries;
 use super::matmul::WORKSPACE_BYTES;
 use super::memory::{DeviceMemory, Pinned};
-use super::stage::{Accumulator, Stage, Stages, Tensor};
+use super::stage::{Accumulator, DeviceTensor, Stage, Stages};
 use super::tune::{Timing, tune};
 use super::weights::DeviceWeights;
 use crate::digest::sha256;
@@ -28,43 +28,44 @@ use crate::graph::Shape;
 use crate::input::Batch;
 use crate::model::Model;
 
-/// Staging for outputs on their way to the host, bytes: one transfer at full speed.
+/// Pinned memory for copies of the output to the host, bytes: enough for one transfer at full speed.
 const STAGING_BYTES: usize = 32 << 20;
 
 /// What an engine is built from.
-pub(super) struct Parts {
-    pub gpu: Rc<Gpu>,
+pub(super) struct EngineParts {
+    pub gpu: Rc<GpuRuntime>,
     pub weights: Rc<DeviceWeights>,
     pub stages: Stages,
 }
 
-/// An engine on a CUDA device. Fields are dropped in their order: the graph before what its kernels use.
+/// An engine on a CUDA device. Fields are dropped in their order: the graph goes before the memory that its kernels
+/// use.
 pub(super) struct CudaEngine {
     graph: CudaGraph,
-    /// What the graph was captured from: it owns nothing, but tensor maps and descriptions live here.
+    /// The calls that the graph was captured from. They hold its tensor maps and its descriptions of products.
     _calls: Vec<Prepared>,
     arena: DeviceMemory,
     inputs: DeviceMemory,
     staged_inputs: Pinned<i32>,
     staged_output: Pinned<u8>,
-    output: (Tensor, usize),
+    output: (DeviceTensor, usize),
     weights: Rc<DeviceWeights>,
-    gpu: Rc<Gpu>,
+    gpu: Rc<GpuRuntime>,
     model: Arc<Model>,
     shape: Shape,
     bound: bool,
     library: String,
-    largest_product: Option<(Element, Accumulator)>,
+    largest_product: Option<(ElementType, Accumulator)>,
     digest: String,
 }
 
 impl CudaEngine {
-    /// Lays out memory, chooses kernels, and captures the pass.
+    /// Lays out memory, chooses kernels, and captures the forward pass.
     ///
     /// # Errors
-    /// [`BackendError`]: no memory, a kernel that does not compile, a failure of the device.
-    pub fn build(parts: Parts, request: &BuildRequest) -> Result<CudaEngine, BackendError> {
-        let Parts { gpu, weights, stages } = parts;
+    /// [`BackendError`]: the device has no memory left, a kernel does not compile, or the device fails.
+    pub fn build(parts: EngineParts, request: &BuildRequest) -> Result<CudaEngine, BackendError> {
+        let EngineParts { gpu, weights, stages } = parts;
         let shape = request.shape;
         let output_id = stages.output.ok_or_else(|| execution("the graph has no output"))?;
         let largest_product = largest_product(&stages);
@@ -76,7 +77,7 @@ impl CudaEngine {
         let output = (stages.tensor(output_id).clone(), layout.offsets[output_id.0]);
         let staged_output = Pinned::take(context, output.0.bytes().min(STAGING_BYTES.max(row_bytes(&output.0))))?;
         let tensors = addresses(&layout, &arena);
-        let site = Site {
+        let placement = Placement {
             stages: &stages,
             weights: weights.addresses(),
             tensors: &tensors,
@@ -90,13 +91,13 @@ impl CudaEngine {
         };
         inputs.fill(0, &valid_inputs(shape))?;
         let groups = groups(&stages);
-        let choices = tune(&gpu, &site, &groups, Timing { arena: &arena, progress: &request.progress })?;
-        let mut all: Vec<Call> = Vec::new();
+        let choices = tune(&gpu, &placement, &groups, Timing { arena: &arena, progress: &request.progress })?;
+        let mut all: Vec<DeviceCall> = Vec::new();
         for group in groups {
-            all.extend(calls(&site, group, choices.get(&group_key(&stages, group)))?);
+            all.extend(calls(&placement, group, choices.get(&group_key(&stages, group)))?);
         }
         let prepared = gpu.prepare(&all)?;
-        // What no kernel writes is NaN from here on, and so is everything computed from it.
+        // From here on, elements that no kernel writes are NaN, and so is everything computed from them.
         arena.poison()?;
         let graph = record(&gpu, &prepared)?;
         Ok(CudaEngine {
@@ -118,26 +119,26 @@ impl CudaEngine {
         })
     }
 
-    /// What tells engines of other kernels apart.
+    /// SHA-256 over all calls. It tells engines with different kernels apart.
     pub fn digest(&self) -> &str {
         &self.digest
     }
 }
 
-/// SHA-256 over everything that is enqueued: equal digests on equal GPUs compute the same bits.
-fn digest(calls: &[Call]) -> String {
+/// SHA-256 over everything that is enqueued. Engines with equal digests compute the same bits on equal GPUs.
+fn digest(calls: &[DeviceCall]) -> String {
     let mut text = String::new();
     for call in calls {
         text += &match call {
-            Call::Kernel(call) => format!("{} {:?}\n", call.instance.name, call.grid),
-            Call::Product(call) => format!("{:?} {:?}\n", call.spec, call.algorithm),
+            DeviceCall::Kernel(call) => format!("{} {:?}\n", call.instance.name, call.grid),
+            DeviceCall::Product(call) => format!("{:?} {:?}\n", call.spec, call.algorithm),
         };
     }
     sha256(text.as_bytes())
 }
 
-/// The kind of product that most of the pass's operations are in.
-fn largest_product(stages: &Stages) -> Option<(Element, Accumulator)> {
+/// Operand type and accumulator of the largest product, which has most of the operations.
+fn largest_product(stages: &Stages) -> Option<(ElementType, Accumulator)> {
     let products = stages.stages.iter().filter_map(|stage| match stage {
         Stage::Linear(linear) => Some(linear),
         _ => None,
@@ -146,23 +147,23 @@ fn largest_product(stages: &Stages) -> Option<(Element, Accumulator)> {
     Some((stages.tensor(largest.x).element, largest.accumulator))
 }
 
-/// Ids of all tokens, then lengths of all rows.
+/// Number of input values: the ids of all tokens, then the lengths of all rows.
 fn input_values(shape: Shape) -> usize {
     shape.tokens() + shape.batch
 }
 
-fn addresses(layout: &Layout, arena: &DeviceMemory) -> Vec<u64> {
+fn addresses(layout: &ArenaLayout, arena: &DeviceMemory) -> Vec<u64> {
     layout.offsets.iter().map(|&offset| arena.address() + offset as u64).collect()
 }
 
-/// One eager pass, because nothing may be loaded or compiled during a capture, then the capture.
-fn record(gpu: &Gpu, prepared: &[Prepared]) -> Result<CudaGraph, BackendError> {
+/// Runs one eager forward pass, because nothing may be loaded or compiled during a capture. Then captures another.
+fn record(gpu: &GpuRuntime, prepared: &[Prepared]) -> Result<CudaGraph, BackendError> {
     gpu.enqueue(prepared)?;
     gpu.stream.synchronize().map_err(failed)?;
     capture(&gpu.stream, || gpu.enqueue(prepared), failed)
 }
 
-/// Ids and lengths to compute with before a batch is bound.
+/// Valid ids and lengths for the forward passes before a batch is bound.
 fn valid_inputs(shape: Shape) -> Vec<i32> {
     let mut values = vec![0; shape.tokens()];
     values.resize(input_values(shape), shape.sequence as i32);
@@ -243,15 +244,15 @@ impl Engine for CudaEngine {
     }
 }
 
-fn row_bytes(tensor: &Tensor) -> usize {
+fn row_bytes(tensor: &DeviceTensor) -> usize {
     tensor.stride * tensor.element.bytes()
 }
 
-/// Values from which widening is divided among the processors: a millisecond's work of one.
+/// From this many values on, all processors widen them. One processor takes a millisecond for this many.
 const WIDENED_TOGETHER: usize = 1 << 20;
 
-/// The first `width` elements of each stored row, as FP32.
-fn widen_rows(tensor: &Tensor, stored: &[u8], width: usize, wide: &mut [f32]) {
+/// Widens the first `width` elements of each stored row to FP32.
+fn widen_rows(tensor: &DeviceTensor, stored: &[u8], width: usize, wide: &mut [f32]) {
     let row_bytes = row_bytes(tensor);
     let row = |(stored, wide): (&[u8], &mut [f32])| widen(tensor.element, stored, wide);
     if wide.len() < WIDENED_TOGETHER {
@@ -261,18 +262,18 @@ fn widen_rows(tensor: &Tensor, stored: &[u8], width: usize, wide: &mut [f32]) {
     }
 }
 
-/// As many stored elements as `wide` has, as FP32.
-fn widen(element: Element, stored: &[u8], wide: &mut [f32]) {
+/// Widens stored elements to FP32, as many as `wide` has.
+fn widen(element: ElementType, stored: &[u8], wide: &mut [f32]) {
     match element {
-        Element::F32 => {
+        ElementType::F32 => {
             let each = stored.chunks_exact(4).zip(wide);
             each.for_each(|(b, to)| *to = f32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
         }
-        Element::F16 => {
+        ElementType::F16 => {
             let each = stored.chunks_exact(2).zip(wide);
             each.for_each(|(b, to)| *to = f16::from_ne_bytes([b[0], b[1]]).to_f32());
         }
-        Element::Bf16 => {
+        ElementType::Bf16 => {
             let each = stored.chunks_exact(2).zip(wide);
             each.for_each(|(b, to)| *to = bf16::from_ne_bytes([b[0], b[1]]).to_f32());
         }

@@ -1,4 +1,4 @@
-//! The driver's and cuBLASLt's failures as the backend's.
+//! Turns failures of the driver and of cuBLASLt into errors of the backend.
 
 use cudarc::cublaslt::result::CublasError;
 use cudarc::cublaslt::sys::cublasStatus_t;
@@ -7,17 +7,17 @@ use cudarc::driver::{DriverError, sys};
 use super::device::describe;
 use crate::engine::{BackendError, BackendKind};
 
-/// A failure that neither the driver nor a library has words for.
+/// A failure for which neither the driver nor a library has a message.
 pub(super) fn execution(message: impl Into<String>) -> BackendError {
     BackendError::Execution { backend: BackendKind::Cuda, message: message.into() }
 }
 
-/// Why the backend cannot be used here.
+/// The error that the backend cannot be used on this machine.
 pub(super) fn unavailable(reason: String) -> BackendError {
     BackendError::Unavailable { backend: BackendKind::Cuda, reason }
 }
 
-/// A failure of the driver. After an error of the device itself nothing more can be done in this process.
+/// A failure of the driver. After an error of the device itself, this process can do nothing more with it.
 pub(super) fn failed(error: DriverError) -> BackendError {
     let message = describe(&error);
     match error.0 {
@@ -33,14 +33,15 @@ pub(super) fn matmul_failed(what: &str) -> impl Fn(CublasError) -> BackendError 
         let (backend, message) = (BackendKind::Cuda, format!("cuBLASLt cannot {what}: {:?}", error.0));
         match error.0 {
             cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED => BackendError::OutOfMemory { backend, message },
-            // A kernel of the library did not end: what it was launched on is not to be trusted.
+            // A kernel of the library failed, so the state of the device cannot be trusted.
             cublasStatus_t::CUBLAS_STATUS_EXECUTION_FAILED => BackendError::DeviceLost { backend, message },
             _ => BackendError::Execution { backend, message },
         }
     }
 }
 
-/// Whether the driver refuses all further work in the context ("sticky" errors of the CUDA programming guide).
+/// Whether the driver refuses all further work in the context after this error ("sticky" in the CUDA programming
+/// guide).
 fn ends_the_context(code: sys::CUresult) -> bool {
     use sys::CUresult as Code;
     matches!(

@@ -1,4 +1,4 @@
-//! The device with everything that engines on it share: a stream, cuBLASLt, and the kernels that have been loaded.
+//! The device and what all engines on it share: a stream, cuBLASLt, and the loaded kernels.
 #![allow(unsafe_code, reason = "makes tensor maps through the driver")]
 
 use std::cell::RefCell;
@@ -9,14 +9,14 @@ use std::sync::Arc;
 use cudarc::driver::{CudaStream, sys};
 use rayon::prelude::*;
 
-use super::calls::{Call, KernelCall, MapSpec, ProductCall, instances};
+use super::calls::{DeviceCall, KernelCall, MapSpec, ProductCall, instances};
 use super::catalogue::{Instance, unit};
 use super::ceiling;
-use super::compile::{Architecture, CompileError, Compiler, Cubin};
+use super::compile::{CompileError, Compiler, Cubin, GpuArchitecture};
 use super::device::Device;
-use super::element::Element;
+use super::element::ElementType;
 use super::error::{execution, failed, unavailable};
-use super::launch::{Launch, Module, TensorMap};
+use super::launch::{KernelLaunch, Module, TensorMap};
 use super::libraries;
 use super::matmul::{Algorithm, Matmul, MatmulAddresses, MatmulLibrary, MatmulSpec};
 use super::memory::device_bytes_in_use;
@@ -25,40 +25,40 @@ use crate::cache::SealedFolder;
 use crate::engine::{BackendError, Ceilings};
 use crate::stats::median;
 
-/// A device that engines are built on. All of them use its one stream, so that cuBLASLt's workspace is never used twice at
-/// once and results are the same bits every time.
+/// A device that engines are built on. All of them use its one stream, so that no two products use cuBLASLt's workspace
+/// at once and results are bitwise reproducible.
 #[derive(Debug)]
-pub(super) struct Gpu {
+pub(super) struct GpuRuntime {
     pub device: Device,
-    pub architecture: Architecture,
+    pub architecture: GpuArchitecture,
     pub multiprocessors: usize,
     pub stream: Arc<CudaStream>,
     pub library: MatmulLibrary,
     compiler: Compiler,
-    /// Bytes of the device's memory that were in use before this object took any.
+    /// Bytes of the device's memory in use before this object allocated any.
     bytes_at_opening: Option<u64>,
-    ceilings: RefCell<HashMap<(Element, Accumulator), Option<Ceilings>>>,
+    ceilings: RefCell<HashMap<(ElementType, Accumulator), Option<Ceilings>>>,
     modules: RefCell<HashMap<Instance, Module>>,
 }
 
-/// A call that is ready to be enqueued.
+/// A call that can be enqueued.
 #[derive(Debug)]
 pub(super) enum Prepared {
-    Kernel(Launch),
+    Kernel(KernelLaunch),
     Product { matmul: Matmul, algorithm: Algorithm, addresses: MatmulAddresses },
 }
 
-impl Gpu {
+impl GpuRuntime {
     /// Opens the first device and the libraries.
     ///
     /// # Errors
     /// [`BackendError::Unavailable`] with the reason.
-    pub fn open() -> Result<Gpu, BackendError> {
+    pub fn open() -> Result<GpuRuntime, BackendError> {
         let device = Device::first().map_err(unavailable)?;
-        let architecture = Architecture { major: device.capability.0, minor: device.capability.1 };
-        if architecture < Architecture::OLDEST {
-            let Architecture { major, minor } = Architecture::OLDEST;
-            return Err(unavailable(format!("{}: the kernels want {major}.{minor} or newer", device.describe())));
+        let architecture = GpuArchitecture { major: device.capability.0, minor: device.capability.1 };
+        if architecture < GpuArchitecture::OLDEST {
+            let GpuArchitecture { major, minor } = GpuArchitecture::OLDEST;
+            return Err(unavailable(format!("{}: the kernels need {major}.{minor} or newer", device.describe())));
         }
         libraries::nvrtc().map_err(unavailable)?;
         // SAFETY: every buffer is used on the one stream of this object only, so no other stream has to wait for it.
@@ -68,9 +68,9 @@ impl Gpu {
         let library = MatmulLibrary::open(&device.context)?;
         let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
         let multiprocessors = device.context.attribute(attribute).map_err(failed)?.unsigned_abs() as usize;
-        // Without a folder every process compiles for itself.
+        // Without a cache folder every process compiles for itself.
         let compiler = Compiler::new(architecture, SealedFolder::open("kernels").ok());
-        Ok(Gpu {
+        Ok(GpuRuntime {
             device,
             architecture,
             multiprocessors,
@@ -83,38 +83,38 @@ impl Gpu {
         })
     }
 
-    /// What the device can do at most with such products, measured once; `None` where it has no room for the probes.
-    pub fn ceilings(&self, operand: Element, accumulator: Accumulator) -> Option<Ceilings> {
+    /// The device's ceilings for products of these types, measured once. `None` if it has no room for the probes.
+    pub fn ceilings(&self, operand: ElementType, accumulator: Accumulator) -> Option<Ceilings> {
         let known = self.ceilings.borrow().get(&(operand, accumulator)).copied();
         known.unwrap_or_else(|| {
-            // Without room for the probes there are none; a lost device is met again by the next call.
+            // Any error leaves the ceilings unknown. If the device is lost, the next call reports it.
             let measured = ceiling::measure(self, operand, accumulator).ok();
             self.ceilings.borrow_mut().insert((operand, accumulator), measured);
             measured
         })
     }
 
-    /// How much more of the device's memory is in use than before the library was opened, bytes, by the driver's count:
-    /// engines, kernels, and whatever other processes have taken or given back meanwhile.
+    /// Growth of the device's used memory since the library was opened, bytes, by the driver's count. It includes
+    /// engines, kernels, and what other processes have allocated or freed since.
     pub fn device_bytes_since_opening(&self) -> Option<u64> {
         device_bytes_in_use(&self.device.context)?.checked_sub(self.bytes_at_opening?)
     }
 
-    /// Makes calls ready: compiles and loads their kernels, describes their products.
+    /// Prepares calls: compiles and loads their kernels, and describes their products to cuBLASLt.
     ///
     /// # Errors
-    /// [`BackendError`]: a kernel is refused, or a product has no algorithm.
-    pub fn prepare(&self, calls: &[Call]) -> Result<Vec<Prepared>, BackendError> {
+    /// [`BackendError`]: the compiler refuses a kernel, or cuBLASLt has no algorithm for a product.
+    pub fn prepare(&self, calls: &[DeviceCall]) -> Result<Vec<Prepared>, BackendError> {
         self.load_kernels(calls)?;
         calls.iter().map(|call| self.prepare_one(call)).collect()
     }
 
-    /// Compiles the kernels of calls that have not been loaded yet, all processors together. Those that are refused do not
-    /// keep the others from being loaded.
+    /// Compiles, on all processors, and loads those kernels of `calls` that are not loaded yet. A kernel that is
+    /// refused does not keep the others from being loaded.
     ///
     /// # Errors
-    /// The first refusal: [`BackendError::Execution`] with the compiler's words.
-    pub fn load_kernels<'a>(&self, calls: impl IntoIterator<Item = &'a Call>) -> Result<(), BackendError> {
+    /// The first refusal: [`BackendError::Execution`] with the compiler's message.
+    pub fn load_kernels<'a>(&self, calls: impl IntoIterator<Item = &'a DeviceCall>) -> Result<(), BackendError> {
         let mut modules = self.modules.borrow_mut();
         let compiler = &self.compiler;
         let missing: Vec<&Instance> =
@@ -132,10 +132,10 @@ impl Gpu {
         first_error.map_or(Ok(()), Err)
     }
 
-    fn prepare_one(&self, call: &Call) -> Result<Prepared, BackendError> {
+    fn prepare_one(&self, call: &DeviceCall) -> Result<Prepared, BackendError> {
         match call {
-            Call::Kernel(call) => self.launch(call).map(Prepared::Kernel),
-            Call::Product(ProductCall { spec, addresses, algorithm }) => {
+            DeviceCall::Kernel(call) => self.launch(call).map(Prepared::Kernel),
+            DeviceCall::Product(ProductCall { spec, addresses, algorithm }) => {
                 let matmul = Matmul::new(spec)?;
                 let algorithm = match algorithm {
                     Some(algorithm) => *algorithm,
@@ -148,11 +148,11 @@ impl Gpu {
         }
     }
 
-    fn launch(&self, call: &KernelCall) -> Result<Launch, BackendError> {
+    fn launch(&self, call: &KernelCall) -> Result<KernelLaunch, BackendError> {
         let modules = self.modules.borrow();
         let loaded = modules.get(&call.instance);
         let module = loaded.ok_or_else(|| execution(format!("the kernel {} was not loaded", call.instance.name)))?;
-        Ok(Launch {
+        Ok(KernelLaunch {
             kernel: module.kernel(&call.instance.name, call.shared_bytes)?,
             grid: call.grid,
             maps: call.maps.iter().map(tensor_map).collect::<Result<_, _>>()?,
@@ -161,10 +161,10 @@ impl Gpu {
         })
     }
 
-    /// Median time between events around `work` on the stream, over `repeats` after `warmup`, milliseconds.
+    /// Median time of `work` between events on the stream, over `repeats` runs after `warmup` runs, milliseconds.
     ///
     /// # Errors
-    /// That of `work`, or a failure of the driver.
+    /// The error of `work`, or a failure of the driver.
     pub fn median_ms(
         &self,
         warmup: usize,
@@ -209,17 +209,17 @@ fn no_algorithm(spec: &MatmulSpec) -> BackendError {
     execution(format!("cuBLASLt has no algorithm for a product of {tokens}x{depth} by {depth}x{width}"))
 }
 
-/// Columns of a box of a tensor map: 128 bytes, the span of the swizzle.
+/// Columns of a tensor map's box: 128 bytes, the span of the swizzle.
 const BOX_COLUMNS: usize = 64;
 
-/// Encodes a map of 16-bit elements with the 128-byte swizzle; what lies outside is read as 0.
+/// Encodes a map of 16-bit elements with the 128-byte swizzle. Elements outside the tensor are read as 0.
 fn tensor_map(spec: &MapSpec) -> Result<TensorMap, BackendError> {
     let mut map = MaybeUninit::<sys::CUtensorMap>::zeroed();
     let sizes = [spec.columns as u64, spec.rows as u64];
     let pitches = [2 * spec.columns as u64];
     let (boxes, steps) = ([BOX_COLUMNS as u32, spec.box_rows as u32], [1u32, 1]);
-    // SAFETY: the arrays have the two dimensions that are named, and the map is written to a live object. The format of the
-    // elements matters only for filling with NaN, which is not asked for.
+    // SAFETY: the arrays have the two dimensions that are named, and the map is written to a live object. The format of
+    // the elements matters only for filling with NaN, which is not asked for.
     unsafe {
         sys::cuTensorMapEncodeTiled(
             map.as_mut_ptr(),

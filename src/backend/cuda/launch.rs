@@ -1,4 +1,4 @@
-//! Kernels of a loaded module, and their launches.
+//! Loads modules of device code and launches their kernels.
 #![allow(unsafe_code, reason = "loads modules and launches kernels through the driver")]
 
 use std::ffi::c_void;
@@ -11,23 +11,23 @@ use super::compile::Cubin;
 use super::error::failed;
 use crate::engine::BackendError;
 
-/// Device code, loaded.
+/// A loaded module of device code.
 #[derive(Debug, Clone)]
 pub(super) struct Module {
     module: Arc<CudaModule>,
 }
 
-/// Dynamic shared memory that a block may have without asking, bytes.
+/// Dynamic shared memory that a block may use without an opt-in, bytes.
 const FREE_SHARED_BYTES: usize = 48 << 10;
 
 impl Module {
-    /// Loads what [`super::compile`] made for the device of `context`.
+    /// Loads the output of [`super::compile`] on the device of `context`.
     pub fn load(context: &Arc<CudaContext>, cubin: &Cubin) -> Result<Self, BackendError> {
         let module = context.load_module(Ptx::from_binary(cubin.bytes.clone())).map_err(failed)?;
         Ok(Module { module })
     }
 
-    /// A kernel of it that is launched with `shared_bytes` of dynamic shared memory.
+    /// A kernel of the module, for launches with `shared_bytes` of dynamic shared memory.
     pub fn kernel(&self, name: &str, shared_bytes: usize) -> Result<Kernel, BackendError> {
         let function = self.module.load_function(name).map_err(failed)?;
         if shared_bytes > FREE_SHARED_BYTES {
@@ -45,14 +45,14 @@ pub(super) struct Kernel {
     shared_bytes: u32,
 }
 
-/// Blocks of a launch and threads of a block.
+/// Blocks of a launch, and threads of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Grid {
     pub blocks: (usize, usize, usize),
     pub threads: usize,
 }
 
-/// The structure that is a kernel's parameter, by value.
+/// The structure that a kernel takes as its parameter, by value.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Arguments(Vec<u8>);
 
@@ -62,13 +62,13 @@ pub(super) struct Arguments(Vec<u8>);
 pub(super) struct TensorMap(pub [u64; 16]);
 
 impl Arguments {
-    /// The line of CUDA that refuses to compile when `structure` is not as large as what has been laid out here.
+    /// A line of CUDA that does not compile if the size of `structure` differs from what has been laid out here.
     pub fn assertion(&self, structure: &str) -> String {
         let bytes = self.0.len().next_multiple_of(8);
         format!("static_assert(sizeof({structure}) == {bytes}, \"the host lays it out otherwise\");")
     }
 
-    /// Adds a field, at the next offset of its own alignment, as C lays structures out.
+    /// Adds a field at the next offset of its alignment, as C lays out structures.
     fn field<const N: usize>(mut self, bytes: [u8; N]) -> Self {
         self.0.resize(self.0.len().next_multiple_of(N), 0);
         self.0.extend(bytes);
@@ -101,25 +101,26 @@ impl Arguments {
     }
 }
 
-/// A kernel with everything it needs: enqueued as often as one likes.
+/// A kernel with its arguments. It can be enqueued any number of times.
 #[derive(Debug, Clone)]
-pub(super) struct Launch {
+pub(super) struct KernelLaunch {
     pub kernel: Kernel,
     pub grid: Grid,
-    /// Parameters before the structure.
+    /// Parameters that precede the structure.
     pub maps: Vec<TensorMap>,
     pub arguments: Arguments,
-    /// The kernel waits by itself for those before it (`griddepcontrol.wait`), so it may be scheduled while they end.
+    /// Whether it may be scheduled before its predecessors have ended. The kernel itself waits for them
+    /// (`griddepcontrol.wait`).
     pub overlaps: bool,
 }
 
-/// A structure's alignment as a kernel parameter.
+/// A piece of the structure, with the alignment of a kernel parameter.
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
 struct Aligned([u8; 64]);
 
-impl Launch {
-    /// Starts it on `stream`.
+impl KernelLaunch {
+    /// Enqueues the kernel on `stream`.
     pub fn enqueue(&self, stream: &CudaStream) -> Result<(), BackendError> {
         let mut structure = vec![Aligned([0; 64]); self.arguments.0.len().div_ceil(64).max(1)];
         for (block, bytes) in structure.iter_mut().zip(self.arguments.0.chunks(64)) {
@@ -147,8 +148,8 @@ impl Launch {
             numAttrs: u32::from(self.overlaps),
         };
         // SAFETY: the parameters are those the kernel declares, in order, size and alignment (`Arguments` lays the
-        // structure out as C does), and are copied by the call; the addresses in them are spans of the engine that holds
-        // this launch, at least as large as the kernel reads or writes for the sizes given beside them.
+        // structure out as C does), and are copied by the call; the addresses in them are spans of the engine that
+        // holds this launch, at least as large as the kernel reads or writes for the sizes given with them.
         unsafe {
             sys::cuLaunchKernelEx(
                 &raw const config,

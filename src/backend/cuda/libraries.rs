@@ -1,8 +1,8 @@
-//! NVRTC and cuBLASLt: found, loaded once per process, and asked for their versions before anything else.
+//! Finds NVRTC and cuBLASLt, loads each once per process, and asks for its version before any other use.
 //!
-//! cudarc opens both by bare names and panics when it cannot. So they are opened here first, by full path, and stay open:
-//! a name that is loaded already is not searched for again. That goes for the names these libraries open themselves too,
-//! NVRTC its built-ins and cuBLASLt NVRTC.
+//! cudarc opens both by bare names and panics when it cannot. So this module opens them first, by full path, and keeps
+//! them open: the dynamic loader does not search for a name that is loaded already. The same holds for names that these
+//! libraries open themselves: NVRTC opens its built-ins, and cuBLASLt opens NVRTC.
 #![allow(unsafe_code, reason = "opens libraries and asks them for their versions")]
 
 mod alias;
@@ -17,44 +17,45 @@ use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW, Symbol};
 
 use crate::libraries::{Found, How, Library, find};
 
-/// The major version of CUDA whose interface this program is written for.
+/// The major version of CUDA that this program is written for.
 const CUDA_MAJOR: usize = 13;
 
-/// A library of CUDA, in use.
+/// A loaded library of CUDA.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::backend) struct Loaded {
+pub(in crate::backend) struct LoadedLibrary {
     /// Its file.
     pub path: PathBuf,
-    /// Its version, as exact as it can be known: `13.0.88` or `13.0` for NVRTC, `13.1.0` for cuBLASLt, whose minor version
-    /// is not that of CUDA.
+    /// Its version, as exactly as it is known: `13.0.88` or `13.0` for NVRTC, `13.1.0` for cuBLASLt. The minor version
+    /// of cuBLASLt differs from that of CUDA.
     pub version: String,
     /// How it was found.
     pub how: How,
 }
 
-/// NVRTC with its built-ins. Needs neither a GPU nor a driver. The first caller loads it; whatever came of it stays.
+/// NVRTC with its built-ins. It needs neither a GPU nor a driver. The first call loads it, and later calls return the
+/// same result.
 ///
 /// # Errors
-/// The reason in one line with the cure.
-pub(in crate::backend) fn nvrtc() -> Result<&'static Loaded, String> {
-    static NVRTC: OnceLock<Result<Loaded, String>> = OnceLock::new();
+/// The reason and the cure, in one line.
+pub(in crate::backend) fn nvrtc() -> Result<&'static LoadedLibrary, String> {
+    static NVRTC: OnceLock<Result<LoadedLibrary, String>> = OnceLock::new();
     NVRTC.get_or_init(load_nvrtc).as_ref().map_err(Clone::clone)
 }
 
-/// cuBLASLt. Loading it needs neither a GPU nor a driver, using it both. The first caller loads it; whatever came of it
-/// stays.
+/// cuBLASLt. Loading it needs neither a GPU nor a driver; using it needs both. The first call loads it, and later calls
+/// return the same result.
 ///
 /// # Errors
-/// The reason in one line with the cure.
-pub(in crate::backend) fn cublaslt() -> Result<&'static Loaded, String> {
-    static CUBLASLT: OnceLock<Result<Loaded, String>> = OnceLock::new();
+/// The reason and the cure, in one line.
+pub(in crate::backend) fn cublaslt() -> Result<&'static LoadedLibrary, String> {
+    static CUBLASLT: OnceLock<Result<LoadedLibrary, String>> = OnceLock::new();
     CUBLASLT.get_or_init(load_cublaslt).as_ref().map_err(Clone::clone)
 }
 
-fn load_nvrtc() -> Result<Loaded, String> {
-    // First, so that NVRTC finds them loaded when it opens them by name.
+fn load_nvrtc() -> Result<LoadedLibrary, String> {
+    // The built-ins come first, so that they are loaded when NVRTC opens them by name.
     keep_open(&find(Library::NvrtcBuiltins).map_err(|error| error.to_string())?)?;
-    let found = open(&Entry {
+    let found = open(&CudarcLibrary {
         library: Library::Nvrtc,
         name: c"libnvrtc.so",
         symbol: c"nvrtcVersion",
@@ -69,13 +70,13 @@ fn load_nvrtc() -> Result<Loaded, String> {
     }
     let own = [major, minor].map(|number| usize::try_from(number).unwrap_or_default());
     right_major(&found, "NVRTC", &own)?;
-    Ok(Loaded { version: exact_version(&found, &dotted(&own)), path: found.path, how: found.how })
+    Ok(LoadedLibrary { version: exact_version(&found, &dotted(&own)), path: found.path, how: found.how })
 }
 
-fn load_cublaslt() -> Result<Loaded, String> {
-    // It opens NVRTC by name for some of its kernels; without NVRTC it has the others.
+fn load_cublaslt() -> Result<LoadedLibrary, String> {
+    // cuBLASLt opens NVRTC by name for some of its kernels. Without NVRTC it still has the others.
     let _ = nvrtc();
-    let found = open(&Entry {
+    let found = open(&CudarcLibrary {
         library: Library::CublasLt,
         name: c"libcublasLt.so",
         symbol: c"cublasLtGetVersion",
@@ -87,22 +88,22 @@ fn load_cublaslt() -> Result<Loaded, String> {
     // CUBLAS_VERSION of cublas_api.h.
     let own = [number / 10_000, number / 100 % 100, number % 100];
     right_major(&found, "cuBLASLt", &own)?;
-    Ok(Loaded { version: dotted(&own), path: found.path, how: found.how })
+    Ok(LoadedLibrary { version: dotted(&own), path: found.path, how: found.how })
 }
 
 /// A library as cudarc opens it.
-struct Entry {
+struct CudarcLibrary {
     library: Library,
-    /// The name cudarc asks the dynamic loader for first.
+    /// The first name that cudarc asks the dynamic loader for.
     name: &'static CStr,
-    /// A function every version of it has.
+    /// A function that every version of the library has.
     symbol: &'static CStr,
     is_present: unsafe fn() -> bool,
     opened: unsafe fn() -> &'static libloading::Library,
 }
 
-/// Opens a library and makes sure that cudarc uses it, and no other of the same name.
-fn open(entry: &Entry) -> Result<Found, String> {
+/// Opens a library and checks that cudarc uses this file, not another one of the same name.
+fn open(entry: &CudarcLibrary) -> Result<Found, String> {
     let found = find(entry.library).map_err(|error| error.to_string())?;
     let file = keep_open(&found)?;
     // SAFETY: only the address is taken; nothing is called through it.
@@ -125,7 +126,7 @@ fn open(entry: &Entry) -> Result<Found, String> {
     }
 }
 
-/// Opens a library for as long as this process lives.
+/// Opens a library until the process ends.
 fn keep_open(found: &Found) -> Result<&'static Handle, String> {
     // SAFETY: a library of CUDA, whose initialisers touch nothing of this program; it is never closed.
     match unsafe { Handle::open(Some(&found.path), RTLD_NOW | RTLD_LOCAL) } {
@@ -134,7 +135,7 @@ fn keep_open(found: &Found) -> Result<&'static Handle, String> {
     }
 }
 
-/// What the dynamic loader says, in one line.
+/// The message of the dynamic loader, in one line.
 fn cause(error: &libloading::Error) -> String {
     let text = std::error::Error::source(error).map_or_else(|| error.to_string(), |source| source.to_string());
     text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -147,8 +148,8 @@ fn right_major(found: &Found, name: &str, version: &[usize]) -> Result<(), Strin
     }
 }
 
-/// A version with the patch level that the library does not say itself: the pin's, or the one in the name of the file
-/// that the path leads to.
+/// The version with its patch level, which the library itself does not report. It comes from the pin, or from the name
+/// of the file that the path leads to.
 fn exact_version(found: &Found, own: &str) -> String {
     let pinned = found.library.pin().ok().flatten().filter(|_| found.how == How::Pinned);
     let named = || {
@@ -163,7 +164,7 @@ fn dotted(version: &[usize]) -> String {
     version.iter().map(ToString::to_string).collect::<Vec<_>>().join(".")
 }
 
-/// Why a library that was found cannot be used, with the cure.
+/// Why a found library cannot be used, and the cure.
 fn refusal(found: &Found, what: &str) -> String {
     let (path, set_up, variable) = (found.place(), found.library.set_up(), found.library.variable());
     match found.how {
@@ -181,7 +182,7 @@ mod tests {
         Found { library, path: path.into(), how }
     }
 
-    /// NVRTC as found on this machine compiles: it is open, under the name cudarc uses, and finds its built-ins.
+    /// NVRTC compiles: it is open under the name that cudarc uses, and it finds its built-ins.
     #[test]
     fn nvrtc_compiles_for_a_gpu_that_need_not_be_there() {
         if let Err(reason) = find(Library::Nvrtc) {

@@ -1,5 +1,5 @@
-//! Matrix products by cuBLASLt, with the algorithm chosen by the caller: the safe layer of `cudarc` asks the heuristic
-//! anew for every call, takes its first answer, and computes FP32 products in TF32.
+//! Matrix products by cuBLASLt, with an algorithm that the caller chooses. The safe layer of `cudarc` would not do: it
+//! asks the heuristic again for every call, takes its first answer, and computes FP32 products in TF32.
 #![allow(unsafe_code, reason = "calls cuBLASLt")]
 
 use std::ffi::c_void;
@@ -16,14 +16,14 @@ use sys::{
     cudaDataType_t as DataType,
 };
 
-use super::element::Element;
+use super::element::ElementType;
 use super::error::{matmul_failed, unavailable};
 use super::libraries;
 use super::memory::DeviceMemory;
 use super::stage::Accumulator;
 use crate::engine::BackendError;
 
-/// Scratch that algorithms may use, bytes: what NVIDIA recommends for Hopper.
+/// Scratch that algorithms may use, bytes. NVIDIA recommends this size for Hopper.
 pub(super) const WORKSPACE_BYTES: usize = 32 << 20;
 
 /// cuBLASLt's handle and its scratch. One stream uses it at a time.
@@ -37,10 +37,10 @@ impl MatmulLibrary {
     /// Opens the library on the device of `context`.
     ///
     /// # Errors
-    /// [`BackendError::Unavailable`] when it is not here, or its failure.
+    /// [`BackendError::Unavailable`] when the library cannot be loaded, or its own failure.
     pub fn open(context: &Arc<CudaContext>) -> Result<Self, BackendError> {
         libraries::cublaslt().map_err(unavailable)?;
-        // The variable overrides what programs ask for, so `fp32` or `tf32` would not be what the row says.
+        // The variable overrides what programs ask for, so a row of `fp32` or `tf32` would be wrong.
         if let Some(value) = std::env::var_os("NVIDIA_TF32_OVERRIDE") {
             let value = value.to_string_lossy();
             return Err(unavailable(format!("NVIDIA_TF32_OVERRIDE={value} overrides the precision policy: unset it")));
@@ -50,7 +50,7 @@ impl MatmulLibrary {
         Ok(MatmulLibrary { handle, workspace })
     }
 
-    /// Its scratch. Between a product and the next one others may use it.
+    /// Its scratch. Kernels may use it between two products.
     pub fn workspace(&self) -> &DeviceMemory {
         &self.workspace
     }
@@ -58,19 +58,19 @@ impl MatmulLibrary {
 
 impl Drop for MatmulLibrary {
     fn drop(&mut self) {
-        // SAFETY: made by `open`, destroyed here alone.
+        // SAFETY: made by `open` and destroyed only here.
         let _ = unsafe { result::destroy_handle(self.handle) };
     }
 }
 
-/// What happens to the sums.
+/// What cuBLASLt does with the sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum LtEnding {
     /// `y = alpha x w`
     Store,
     /// `y = x w + bias`, the bias stored as `y`
     Bias,
-    /// tanh GELU of that; the library has no other form.
+    /// `y = gelu(x w + bias)`, in the tanh form, which is the library's only one.
     BiasGeluTanh,
     /// `y = y + x w + bias`
     BiasResidual,
@@ -82,16 +82,16 @@ pub(super) struct MatmulSpec {
     pub tokens: usize,
     pub width: usize,
     pub depth: usize,
-    pub operand: Element,
-    pub output: Element,
+    pub operand: ElementType,
+    pub output: ElementType,
     pub accumulator: Accumulator,
     pub ending: LtEnding,
     pub alpha: f64,
-    /// `w` is `[width, depth]`, else `[depth, width]`.
+    /// Whether `w` is `[width, depth]`, else it is `[depth, width]`.
     pub w_by_rows: bool,
-    /// Elements from row to row of x, w and y.
+    /// Elements from one row of x, w and y to the next.
     pub strides: [usize; 3],
-    /// Products, and elements from one to the next of x, w and y.
+    /// Number of products, and elements from one x, w and y to the next.
     pub batch: Option<(usize, [usize; 3])>,
 }
 
@@ -108,18 +108,18 @@ pub(super) struct MatmulAddresses {
     pub bias: Option<u64>,
 }
 
-/// A described product.
+/// A product, described to cuBLASLt.
 #[derive(Debug)]
 pub(super) struct Matmul {
     description: sys::cublasLtMatmulDesc_t,
-    /// Of w, x and y: the library is column-major, so the operands change places.
+    /// Layouts of w, x and y. The library is column-major, so the operands are swapped.
     layouts: [sys::cublasLtMatrixLayout_t; 3],
     alpha: Scalar,
     beta: Scalar,
     has_bias: bool,
 }
 
-/// A factor in the type the accumulator wants, FP16 in the first two bytes or FP32 in all four.
+/// A factor in the accumulator's type: FP16 in the first two bytes, or FP32 in all four.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(4))]
 struct Scalar([u8; 4]);
@@ -207,11 +207,11 @@ impl Matmul {
         set(LayoutAttribute::CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, from_ref(&pitch).cast(), 8)
     }
 
-    /// Up to `count` algorithms for it, the library's favourite first. Partial sums of split products are added in the
-    /// accumulator's format or not at all: in a narrower one the result would not be what the policy says.
+    /// Up to `count` algorithms for the product, the library's first choice first. Only algorithms that add partial
+    /// sums in the accumulator's format are allowed: a narrower format would break the policy.
     ///
     /// # Errors
-    /// [`BackendError::Execution`] when there is none.
+    /// [`BackendError::Execution`] with the library's status.
     pub fn algorithms(&self, library: &MatmulLibrary, count: usize) -> Result<Vec<Algorithm>, BackendError> {
         let failed = matmul_failed("choose an algorithm");
         let preference = PreferenceHandle(result::create_matmul_pref().map_err(&failed)?);
@@ -224,7 +224,7 @@ impl Matmul {
             let attribute = Preference::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK;
             result::set_matmul_pref_attribute(preference.0, attribute, from_ref(&scheme).cast(), 4).map_err(&failed)?;
         }
-        // A bias must be there for the epilogue to be accepted; its address is set for every call.
+        // The library accepts the epilogue only with a bias. Every call sets its address.
         if self.has_bias {
             self.bias(library.workspace.address())?;
         }
@@ -257,7 +257,7 @@ impl Matmul {
         self.attribute(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &address)
     }
 
-    /// Starts it on `stream`.
+    /// Enqueues the product on `stream`.
     ///
     /// # Errors
     /// [`BackendError::Execution`] with the library's status.
@@ -273,8 +273,9 @@ impl Matmul {
         }
         let algorithm = sys::cublasLtMatmulAlgo_t { data: algorithm.0 };
         let [w, x, y] = self.layouts;
-        // SAFETY: handles and layouts are live; the addresses are spans of the engine that calls, at least as large as the
-        // layouts say; `y` is both the matrix that is added and the output, of one layout; the workspace is the library's.
+        // SAFETY: handles and layouts are live; the addresses are spans of the engine that calls, at least as large as
+        // the layouts say; `y` is both the matrix that is added and the output, of one layout; the workspace is the
+        // library's.
         unsafe {
             result::matmul(
                 library.handle,
@@ -302,10 +303,10 @@ impl Matmul {
 impl Drop for Matmul {
     fn drop(&mut self) {
         for layout in self.layouts.into_iter().filter(|layout| !layout.is_null()) {
-            // SAFETY: made by `new`, destroyed here alone.
+            // SAFETY: made by `new` and destroyed only here.
             let _ = unsafe { result::destroy_matrix_layout(layout) };
         }
-        // SAFETY: made by `new`, destroyed here alone.
+        // SAFETY: made by `new` and destroyed only here.
         let _ = unsafe { result::destroy_matmul_desc(self.description) };
     }
 }
@@ -314,15 +315,15 @@ struct PreferenceHandle(sys::cublasLtMatmulPreference_t);
 
 impl Drop for PreferenceHandle {
     fn drop(&mut self) {
-        // SAFETY: made where this object was, destroyed here alone.
+        // SAFETY: made where this object was and destroyed only here.
         let _ = unsafe { result::destroy_matmul_pref(self.0) };
     }
 }
 
-fn data_type(element: Element) -> DataType {
+fn data_type(element: ElementType) -> DataType {
     match element {
-        Element::F32 => DataType::CUDA_R_32F,
-        Element::F16 => DataType::CUDA_R_16F,
-        Element::Bf16 => DataType::CUDA_R_16BF,
+        ElementType::F32 => DataType::CUDA_R_32F,
+        ElementType::F16 => DataType::CUDA_R_16F,
+        ElementType::Bf16 => DataType::CUDA_R_16BF,
     }
 }

@@ -1,4 +1,4 @@
-//! Device and pinned host memory: taken at once, given back when dropped, never grown.
+//! Device memory and pinned host memory. A span is allocated at once, never grows, and is freed when it is dropped.
 #![allow(unsafe_code, reason = "takes, fills and copies device memory through the driver")]
 
 use std::ffi::c_void;
@@ -11,10 +11,10 @@ use cudarc::driver::{CudaContext, CudaStream, result, sys};
 use super::error::{execution, failed};
 use crate::engine::{BackendError, BackendKind};
 
-/// Spans taken by this process.
+/// Device spans that this process has allocated.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
-/// How many spans this process has taken so far: a pass takes none.
+/// How many device spans this process has allocated so far. A forward pass allocates none.
 #[cfg(test)]
 pub(super) fn spans_taken() -> usize {
     TAKEN.load(Ordering::Relaxed)
@@ -29,15 +29,15 @@ pub(super) struct DeviceMemory {
 }
 
 impl DeviceMemory {
-    /// Takes `bytes` (at least one) of the device's memory. It is filled with 0xFF, which is NaN in every format: what
-    /// nothing has written is seen in the results.
+    /// Allocates `bytes` (at least one) of the device's memory and fills them with 0xFF, which is NaN in every format.
+    /// Elements that nothing writes thus show up in the results.
     ///
     /// # Errors
     /// [`BackendError::OutOfMemory`] with the sizes, or the driver's failure.
     pub fn take(context: &Arc<CudaContext>, bytes: usize, purpose: &str) -> Result<Self, BackendError> {
         let bytes = bytes.max(1);
         context.bind_to_thread().map_err(failed)?;
-        // SAFETY: the context is current, and the address is given back once, in `drop`.
+        // SAFETY: the context is current, and the address is freed once, in `drop`.
         let address = unsafe { result::malloc_sync(bytes) }.map_err(|error| match error.0 {
             sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => exhausted(bytes, purpose),
             _ => failed(error),
@@ -48,25 +48,25 @@ impl DeviceMemory {
         Ok(memory)
     }
 
-    /// Its first byte; a multiple of 256.
+    /// Address of its first byte, a multiple of 256.
     pub fn address(&self) -> u64 {
         self.address
     }
 
-    /// Its size.
+    /// Its size, bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Fills it with 0xFF. Nothing may be using it.
+    /// Fills it with 0xFF. No kernel may be using it.
     pub fn poison(&self) -> Result<(), BackendError> {
         // SAFETY: the span is this object's own, and it is waited for.
         unsafe { result::memset_d8_sync(self.address, 0xFF, self.bytes) }.map_err(failed)?;
         finish_default_stream()
     }
 
-    /// Fills it with random numbers: between 2^-4 and 2, of either sign, as FP16; small and finite in the other formats.
-    /// Products of zeros or of NaN take less power than real ones, and so less time.
+    /// Fills it with random numbers. As FP16 they lie between 2^-4 and 2, of either sign; in the other formats they are
+    /// small and finite. Products of zeros or of NaN would take less power than real ones, and so less time.
     pub fn fill_with_small_numbers(&self) -> Result<(), BackendError> {
         const BLOCK: usize = 1 << 20;
         let mut state = 0x9E37_79B9_7F4A_7C15u64;
@@ -85,7 +85,7 @@ impl DeviceMemory {
         Ok(())
     }
 
-    /// Copies `values` to `offset` bytes from the start and waits for it.
+    /// Copies `values` to `offset` bytes from the start, and waits for the copy.
     pub fn fill<T: Pod>(&self, offset: usize, values: &[T]) -> Result<(), BackendError> {
         self.check(offset, size_of_val(values))?;
         // SAFETY: the span lies within this object's own, and the copy is waited for.
@@ -93,7 +93,7 @@ impl DeviceMemory {
         finish_default_stream()
     }
 
-    /// Copies from `offset` bytes from the start and waits for it. Whatever writes there must have ended.
+    /// Copies to `values` from `offset` bytes from the start, and waits for the copy. No kernel may be writing there.
     #[cfg(test)]
     pub fn read<T: Pod>(&self, offset: usize, values: &mut [T]) -> Result<(), BackendError> {
         self.check(offset, size_of_val(values))?;
@@ -111,14 +111,14 @@ impl DeviceMemory {
 
 impl Drop for DeviceMemory {
     fn drop(&mut self) {
-        // SAFETY: taken in `take` and given back here alone; freeing waits for work that uses it. A failure means that the
-        // context is gone, and the memory with it.
+        // SAFETY: allocated in `take` and freed only here; freeing waits for work that uses it. A failure means that
+        // the context is gone, and the memory with it.
         let _ = self.context.bind_to_thread().is_ok() && unsafe { result::free_sync(self.address) }.is_ok();
     }
 }
 
-/// Waits for fills and copies, which may return before they are done ("API synchronization behavior" of the driver's
-/// manual): engines work on a stream of their own, which nothing else orders after these.
+/// Waits for fills and copies on the default stream. They may return before they are done ("API synchronization
+/// behavior" in the driver's manual), and nothing else orders the engines' own stream after them.
 fn finish_default_stream() -> Result<(), BackendError> {
     // SAFETY: the null stream is that of the current context.
     unsafe { result::stream::synchronize(result::stream::null()) }.map_err(failed)
@@ -130,17 +130,17 @@ fn exhausted(bytes: usize, purpose: &str) -> BackendError {
         .map_or(String::new(), |(free, total)| format!(" ({:.0} of {:.0} MiB are free)", mib(free), mib(total)));
     BackendError::OutOfMemory {
         backend: BackendKind::Cuda,
-        message: format!("{:.0} MiB for {purpose} are not to be had{free}", mib(bytes)),
+        message: format!("cannot allocate {:.0} MiB for {purpose}{free}", mib(bytes)),
     }
 }
 
-/// Bytes of the device's memory in use, by whomever.
+/// Bytes of the device's memory that any process uses.
 pub(super) fn device_bytes_in_use(context: &Arc<CudaContext>) -> Option<u64> {
     context.bind_to_thread().ok()?;
     result::mem_get_info().ok().map(|(free, total)| (total - free) as u64)
 }
 
-/// Page-locked host memory of `count` values, from which copies to the device need no staging.
+/// Page-locked host memory of `count` values. Copies between it and the device need no staging.
 #[derive(Debug)]
 pub(super) struct Pinned<T: Pod> {
     address: *mut T,
@@ -149,11 +149,11 @@ pub(super) struct Pinned<T: Pod> {
 }
 
 impl<T: Pod> Pinned<T> {
-    /// Takes `count` (at least one) values, all zero.
+    /// Allocates `count` (at least one) values, all zero.
     pub fn take(context: &Arc<CudaContext>, count: usize) -> Result<Self, BackendError> {
         let count = count.max(1);
         context.bind_to_thread().map_err(failed)?;
-        // SAFETY: the context is current, and the address is given back once, in `drop`.
+        // SAFETY: the context is current, and the address is freed once, in `drop`.
         let address = unsafe { result::malloc_host(count * size_of::<T>(), 0) }.map_err(failed)?.cast::<T>();
         // SAFETY: `count` values have just been allocated there, and zeros are a `T`.
         unsafe { address.write_bytes(0, count) };
@@ -162,12 +162,12 @@ impl<T: Pod> Pinned<T> {
 
     /// Its values.
     pub fn values(&mut self) -> &mut [T] {
-        // SAFETY: the allocation holds `count` initialised values and is borrowed mutably. Copies from it are waited for
-        // before it is handed out again (see `send`).
+        // SAFETY: the allocation holds `count` initialised values and is borrowed mutably. Copies from it are waited
+        // for before it is handed out again (see `send`).
         unsafe { std::slice::from_raw_parts_mut(self.address, self.count) }
     }
 
-    /// Copies all of it to `address` on the device, ordered by `stream`, and waits for the copy.
+    /// Copies all values to `address` on the device, ordered by `stream`, and waits for the copy.
     pub fn send(&mut self, stream: &CudaStream, address: u64) -> Result<(), BackendError> {
         let values: &[T] = self.values();
         // SAFETY: the caller's address is that of a span of at least `count` values, and the copy is waited for.
@@ -188,7 +188,7 @@ impl<T: Pod> Pinned<T> {
 
 impl<T: Pod> Drop for Pinned<T> {
     fn drop(&mut self) {
-        // SAFETY: taken in `take` and given back here alone.
+        // SAFETY: allocated in `take` and freed only here.
         let _ = self.context.bind_to_thread().is_ok()
             && unsafe { result::free_host(self.address.cast::<c_void>()) }.is_ok();
     }

@@ -1,27 +1,57 @@
-//! The native CUDA backend: the graph, fused where the policy allows it, executed by own kernels and cuBLASLt as one CUDA
-//! graph. It needs a driver, NVRTC and cuBLASLt at run time, and nothing at build time.
+//! The native CUDA backend: runs the graph with the kernels of this folder and with cuBLASLt, as one CUDA graph. It
+//! needs a driver, NVRTC and cuBLASLt at run time, and nothing at build time.
 //!
-//! One direction: the graph and a policy become stages ([`lower`]), stages become calls ([`calls`]) for the kernels chosen
-//! by timing ([`tune`]), calls are compiled, loaded and captured ([`engine`]).
+//! # From a policy to a CUDA graph
+//!
+//! An engine is built in one direction:
+//!
+//! | step | input | output | where |
+//! |---|---|---|---|
+//! | lower | graph, precision policy, shape | [stages](stage): what is computed, in which formats | [`lower`] |
+//! | call | stages on a device | calls of kernels and of cuBLASLt, with the choices for each | [`calls`] |
+//! | tune | the choices | the fastest choice for each group of stages | [`tune`] |
+//! | capture | calls, compiled and loaded | one CUDA graph | [`capture`] |
+//!
+//! [`engine`] runs these steps in order and then executes the CUDA graph.
+//!
+//! # Where a policy becomes a kernel
+//!
+//! In two places. [`lower`] reads the policy's rounding of every operation and decides which operations are fused: an
+//! operation that computes in FP32 joins the kernel of its neighbour, and one that rounds inside becomes a separate
+//! stage. [`calls`] then picks the source of the kernel from the stage and the types of its elements:
+//!
+//! | stage | kernels |
+//! |---|---|
+//! | linear layer of 16-bit operands, FP32 sums | cuBLASLt, `gemm_mma.cu` or, on Hopper, `gemm_wgmma.cu`: [`tune`] decides |
+//! | any other linear layer | cuBLASLt |
+//! | fused attention | `attention.cu` or, on Hopper, `attention_wgmma.cu`: [`tune`] decides |
+//! | layer norm or embedding that computes in FP32 | `layer_norm.cu` and `embedding.cu` |
+//! | all other stages | `stepwise.cu`, which rounds after every operation; products of heads by cuBLASLt |
+//!
+//! # Kernels
+//!
+//! The sources in `kernels/` are compiled by NVRTC for the GPU at hand. `catalogue.rs` lists which files form a source,
+//! and `compile.rs` compiles them. Each architecture has its own tiles: `calls/tiles/sm80.rs` and
+//! `calls/tiles/sm90.rs`.
 
 mod arena;
-mod calls;
-pub(in crate::backend) mod capture;
+pub mod calls;
+pub mod capture;
 mod catalogue;
 mod ceiling;
 mod compile;
 pub(in crate::backend) mod device;
 mod element;
-mod engine;
+pub mod engine;
 mod error;
 mod gpu;
 mod launch;
 mod libraries;
-mod lower;
+pub mod lower;
 mod matmul;
 mod memory;
-mod stage;
-mod tune;
+pub mod stage;
+pub mod tune;
 mod weights;
 
 #[cfg(test)]
@@ -36,13 +66,13 @@ use crate::engine::checks::check_shape;
 use crate::engine::{Availability, Backend, BackendError, BackendKind, Build, BuildReport, BuildRequest, Engine};
 use crate::graph::{PrecisionPolicy, Shape};
 use crate::model::Model;
-use engine::{CudaEngine, Parts};
+use engine::{CudaEngine, EngineParts};
 use error::unavailable;
-use gpu::Gpu;
+use gpu::GpuRuntime;
 use stage::{Stages, WeightKey};
 use weights::DeviceWeights;
 
-/// Whether a policy can be executed on any device.
+/// Whether any device can execute a policy.
 ///
 /// # Errors
 /// The reason, as a sentence fragment.
@@ -50,9 +80,9 @@ pub fn supports(policy: &PrecisionPolicy) -> Result<(), String> {
     lower::supports(policy)
 }
 
-/// Weights kept for the next engine of the same model and policy.
+/// Weights that the next engine of the same model and policy reuses.
 #[derive(Debug)]
-struct Loaded {
+struct CachedDeviceWeights {
     model: Arc<Model>,
     policy: PrecisionPolicy,
     weights: Rc<DeviceWeights>,
@@ -61,29 +91,29 @@ struct Loaded {
 /// Builds engines on the first CUDA device.
 #[derive(Debug, Default)]
 pub struct CudaBackend {
-    /// Opened once: a driver that comes later is seen by the next process.
-    gpu: OnceCell<Result<Rc<Gpu>, String>>,
-    loaded: RefCell<Option<Loaded>>,
+    /// Opened once. Only the next process sees a driver that is installed later.
+    gpu: OnceCell<Result<Rc<GpuRuntime>, String>>,
+    loaded: RefCell<Option<CachedDeviceWeights>>,
 }
 
 impl CudaBackend {
-    fn gpu(&self) -> Result<Rc<Gpu>, BackendError> {
+    fn gpu(&self) -> Result<Rc<GpuRuntime>, BackendError> {
         if let Some(opened) = self.gpu.get() {
             return opened.clone().map_err(unavailable);
         }
-        match Gpu::open() {
+        match GpuRuntime::open() {
             Ok(gpu) => self.gpu.get_or_init(|| Ok(Rc::new(gpu))).clone().map_err(unavailable),
             Err(BackendError::Unavailable { reason, .. }) => {
                 self.gpu.get_or_init(|| Err(reason)).clone().map_err(unavailable)
             }
-            // A device that is full now may have room for the next engine.
+            // Any other error may be temporary: a device that is full now may have room for the next engine.
             Err(error) => Err(error),
         }
     }
 
     fn weights(
         &self,
-        gpu: &Gpu,
+        gpu: &GpuRuntime,
         model: &Arc<Model>,
         policy: &PrecisionPolicy,
         stages: &Stages,
@@ -96,10 +126,10 @@ impl CudaBackend {
             }
             _ => {}
         }
-        // The old weights go first: two models need not fit.
+        // Drop the old weights first: the device may not have room for two models.
         *loaded = None;
         let weights = Rc::new(DeviceWeights::load(&gpu.device.context, model, &keys)?);
-        *loaded = Some(Loaded { model: model.clone(), policy: policy.clone(), weights: weights.clone() });
+        *loaded = Some(CachedDeviceWeights { model: model.clone(), policy: policy.clone(), weights: weights.clone() });
         Ok(weights)
     }
 }
@@ -111,15 +141,16 @@ impl Backend for CudaBackend {
 
     fn availability(&self) -> Result<Availability, BackendError> {
         let gpu = self.gpu()?;
-        let version =
-            |library: Result<&libraries::Loaded, String>| library.map_or_else(|reason| reason, |l| l.version.clone());
+        let version = |library: Result<&libraries::LoadedLibrary, String>| {
+            library.map_or_else(|reason| reason, |l| l.version.clone())
+        };
         let (cublaslt, nvrtc) = (version(libraries::cublaslt()), version(libraries::nvrtc()));
         Ok(Availability::executes(format!("{} (cuBLASLt {cublaslt}, NVRTC {nvrtc})", gpu.device.describe())))
     }
 
     fn load(&self, model: &Arc<Model>, policy: &PrecisionPolicy) -> Result<(), BackendError> {
         let gpu = self.gpu()?;
-        // The shape decides nothing about the weights.
+        // The weights do not depend on the shape.
         let stages = lower::lower(&model.graph, policy, Shape { batch: 1, sequence: 1 })?;
         self.weights(&gpu, model, policy, &stages).map(|_| ())
     }
@@ -129,7 +160,7 @@ impl Backend for CudaBackend {
         let gpu = self.gpu()?;
         let stages = lower::lower(&request.model.graph, &request.policy, request.shape)?;
         let weights = self.weights(&gpu, &request.model, &request.policy, &stages)?;
-        let engine = CudaEngine::build(Parts { gpu, weights, stages }, request)?;
+        let engine = CudaEngine::build(EngineParts { gpu, weights, stages }, request)?;
         let report = BuildReport { engine_sha256: Some(engine.digest().to_owned()), ..BuildReport::default() };
         let engine: Box<dyn Engine> = Box::new(engine);
         Ok(Build { report, engine: Ok(engine) })

@@ -1,55 +1,55 @@
-//! What the engine executes: the graph's operations after fusion, over device tensors. Which kernel executes a stage is
-//! decided later.
+//! Stages: the graph's operations after fusion, over tensors in device memory. They say what is computed and in which
+//! formats; [`super::calls`] decides later which kernel executes them.
 
-use crate::backend::cuda::element::Element;
+use crate::backend::cuda::element::ElementType;
 use crate::graph::{Format, Gelu, Mask, ParamId, ReductionOrder, Rounding, Token};
 
 /// Index into [`Stages::tensors`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct TensorId(pub usize);
 
-/// An intermediate tensor: `rows` of `stride` elements, of which a stage may use fewer.
+/// An intermediate tensor: `rows` rows of `stride` elements. A stage may use fewer elements of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Tensor {
+pub(super) struct DeviceTensor {
     /// Name of the value it holds.
     pub name: String,
-    pub element: Element,
+    pub element: ElementType,
     pub rows: usize,
     pub stride: usize,
 }
 
-impl Tensor {
-    /// Its size.
+impl DeviceTensor {
+    /// Its size, bytes.
     pub fn bytes(&self) -> usize {
         self.rows * self.stride * self.element.bytes()
     }
 }
 
-/// A parameter as a stage wants it: rounded to `format`, stored as `element`.
+/// A parameter in the form that a stage reads: rounded to `format`, stored as `element`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct WeightKey {
     pub param: usize,
     pub format: Format,
-    pub element: Element,
-    /// Rows, the last ones zero where the parameter has fewer.
+    pub element: ElementType,
+    /// Number of rows. Rows beyond those of the parameter are zero.
     pub rows: usize,
 }
 
 impl WeightKey {
-    /// A parameter of `rows` rows (or elements, of a vector) in the storage of its format.
-    /// TF32 products round their operands themselves, so their parameters are FP32 ones.
+    /// A parameter of `rows` rows (for a vector: elements), in the element type that stores its format. TF32 products
+    /// round their operands themselves, so their parameters are stored as FP32.
     pub fn new(param: ParamId, format: Format, rows: usize) -> Self {
         let format = format.storage();
-        WeightKey { param: param.0, format, element: Element::of(format), rows }
+        WeightKey { param: param.0, format, element: ElementType::of(format), rows }
     }
 
     /// The same values stored as FP32.
     pub fn widened(self) -> Self {
-        WeightKey { element: Element::F32, ..self }
+        WeightKey { element: ElementType::F32, ..self }
     }
 }
 
-/// Where a stage writes: one tensor, or the same values in a second, narrower one.
+/// The tensors that a stage writes: one, or a second one with the same values in a narrower type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Outputs {
     pub main: TensorId,
@@ -66,7 +66,7 @@ pub(super) struct Norm {
     pub rounding: Rounding,
 }
 
-/// Embedding tables.
+/// The sum of rows of embedding tables.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Embedding {
     pub word: WeightKey,
@@ -74,7 +74,7 @@ pub(super) struct Embedding {
     pub token_type: Option<WeightKey>,
     /// The format of the sums.
     pub sums: Format,
-    /// A layer norm over the sum, where nothing else reads the sum.
+    /// A layer norm over the sum, if nothing else reads the sum.
     pub norm: Option<Norm>,
     pub outputs: Outputs,
 }
@@ -87,12 +87,12 @@ pub(super) struct LayerNorm {
     pub outputs: Outputs,
 }
 
-/// What a product's sums are kept in.
+/// The format of a product's sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Accumulator {
-    /// FP32, of FP32 operands as they are or of 16-bit ones.
+    /// FP32, for FP32 operands without rounding or for 16-bit operands.
     F32,
-    /// FP32, of FP32 operands rounded to TF32.
+    /// FP32, for FP32 operands that are rounded to TF32.
     Tf32,
     /// FP16.
     F16,
@@ -103,9 +103,9 @@ pub(super) enum Accumulator {
 pub(super) enum Epilogue {
     /// Stores them (with the bias, if there is one).
     Store,
-    /// GELU in FP32, of the value rounded to the output's format.
+    /// Stores GELU, computed in FP32 from the sum rounded to the output's format.
     Gelu(Gelu),
-    /// Adds them to what the output holds.
+    /// Adds them to the values of the output.
     Residual,
 }
 
@@ -135,7 +135,7 @@ pub(super) struct AttentionShape {
     pub mask: Mask,
 }
 
-/// Scores, softmax and context of FP32 arithmetic around 16-bit operands, in one kernel.
+/// Scores, softmax and context in one kernel, with 16-bit operands and FP32 arithmetic.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Attention {
     pub packed: TensorId,
@@ -144,31 +144,34 @@ pub(super) struct Attention {
     pub scale: f64,
 }
 
-/// A product per head: `output = alpha x yᵀ`, or `x y` where `y` is not transposed.
+/// A product per head: `output = alpha x yᵀ`, or `alpha x y` where `y` is not transposed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct HeadProduct {
     pub x: Operand,
     pub y: Operand,
     pub y_transposed: bool,
     pub output: Operand,
-    /// Rows of the output, its columns, and the length of the sums.
+    /// Rows of the output.
     pub rows: usize,
+    /// Columns of the output.
     pub columns: usize,
+    /// Length of the sums.
     pub depth: usize,
+    /// Number of products.
     pub count: usize,
     pub alpha: f64,
     pub accumulator: Accumulator,
 }
 
-/// `count` matrices one after the other in a tensor.
+/// Matrices that follow each other in a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Operand {
     pub tensor: TensorId,
-    /// Where the first one begins, elements.
+    /// Offset of the first matrix, elements.
     pub offset: usize,
-    /// Elements from row to row.
+    /// Elements from one row to the next.
     pub stride: usize,
-    /// Elements from matrix to matrix.
+    /// Elements from one matrix to the next.
     pub pitch: usize,
 }
 
@@ -178,7 +181,7 @@ pub(super) struct Softmax {
     pub scores: TensorId,
     pub probabilities: TensorId,
     pub shape: AttentionShape,
-    /// The format the scores are stored in by the policy: where it is narrow they are scaled after they were stored.
+    /// The format in which the policy stores the scores. Narrow scores are scaled after they are stored.
     pub scores_stored: Format,
     pub scale: f64,
     pub rounding: Rounding,
@@ -187,11 +190,11 @@ pub(super) struct Softmax {
 /// An element-wise function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Function {
-    /// A change of format alone.
+    /// Only a change of format.
     Identity,
     Gelu(Gelu),
     Tanh,
-    /// The sum with a second tensor.
+    /// The sum of the input and a second tensor.
     Residual,
 }
 
@@ -223,7 +226,7 @@ pub(super) enum Stage {
     LayerNorm(LayerNorm),
     Linear(Linear),
     Attention(Attention),
-    /// The packed projection by head, `[3, batch, heads, sequence, size]`, padding zeroed.
+    /// Splits the packed projection by head, `[3, batch, heads, sequence, size]`, and zeroes the padding.
     SplitHeads {
         packed: TensorId,
         split: TensorId,
@@ -231,7 +234,7 @@ pub(super) enum Stage {
     },
     HeadProduct(HeadProduct),
     Softmax(Softmax),
-    /// `[batch, heads, sequence, size]` to `[batch, sequence, heads, size]`.
+    /// Reorders `[batch, heads, sequence, size]` to `[batch, sequence, heads, size]`.
     MergeHeads {
         split: TensorId,
         outputs: Outputs,
@@ -283,7 +286,7 @@ impl Stage {
         self.reads().into_iter().chain(self.writes()).collect()
     }
 
-    /// The parameters it reads, in every storage that one of its kernels wants.
+    /// The parameters it reads, in every element type that one of its kernels reads.
     pub fn weights(&self) -> Vec<WeightKey> {
         match self {
             Stage::Embedding(stage) => {
@@ -295,7 +298,7 @@ impl Stage {
                     .collect()
             }
             Stage::LayerNorm(stage) => vec![stage.norm.gamma, stage.norm.beta],
-            // cuBLASLt wants the bias as the output is stored, the own kernels want FP32.
+            // cuBLASLt reads the bias in the output's element type, the kernels of this backend read FP32.
             Stage::Linear(stage) => {
                 std::iter::once(stage.weight).chain(stage.bias).chain(stage.bias.map(WeightKey::widened)).collect()
             }
@@ -304,18 +307,18 @@ impl Stage {
     }
 }
 
-/// A forward pass.
+/// A forward pass as stages in order.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stages {
     pub stages: Vec<Stage>,
-    pub tensors: Vec<Tensor>,
-    /// What the last stage leaves.
+    pub tensors: Vec<DeviceTensor>,
+    /// The output of the graph.
     pub output: Option<TensorId>,
 }
 
 impl Stages {
-    /// A tensor.
-    pub fn tensor(&self, id: TensorId) -> &Tensor {
+    /// The tensor of an id.
+    pub fn tensor(&self, id: TensorId) -> &DeviceTensor {
         &self.tensors[id.0]
     }
 }

@@ -1,14 +1,18 @@
-//! Which kernel executes each group of stages: timed on the device, over all layers and so over cold weights, and kept.
+//! Chooses the kernel for each group of stages: times the candidates on the device and caches the result.
+//!
+//! A candidate is timed over all layers at once, so that it reads cold weights as in the forward pass.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::calls::{Call, Choice, Group, LIBRARY_ALGORITHMS, ProductChoice, Site, calls, choices, group_key};
+use super::calls::{
+    Choice, DeviceCall, LIBRARY_ALGORITHMS, Placement, ProductChoice, StageGroup, calls, choices, group_key,
+};
 use super::capture::capture;
 use super::catalogue::sources_digest;
 use super::error::{failed, unavailable};
-use super::gpu::Gpu;
+use super::gpu::GpuRuntime;
 use super::libraries;
 use super::matmul::Matmul;
 use super::memory::DeviceMemory;
@@ -16,31 +20,38 @@ use crate::cache::SealedFolder;
 use crate::digest::sha256;
 use crate::engine::{BackendError, BuildProgress, ProgressSink};
 
-/// Untimed and, at most, timed replays of one choice.
+/// Untimed replays of one choice.
 const WARMUP: usize = 2;
+
+/// Timed replays of one choice, at most.
 const REPLAYS: usize = 15;
 
-/// Long replays are repeated less: until they have taken this long together, but this often at least.
+/// Long replays are repeated less often: until all of them have taken this long together.
 const REPLAYS_MS: f64 = 10.0;
+
+/// Timed replays of one choice, at least.
 const FEWEST_REPLAYS: usize = 3;
 
-/// A choice whose first replay is this many times as long as the best so far takes is not replayed again, unless it is so
-/// short that a first launch says little.
+/// A choice is not replayed again if its first replay takes this many times as long as the best choice so far.
 const HOPELESS: f64 = 1.4;
+
+/// A first replay that takes less time than this says too little to give up a choice.
 const TELLING_MS: f64 = 1.0;
 
-/// Choices per group that are tried again within the whole pass, where launches overlap with their neighbours, and how
-/// many times the best one's time they may take.
+/// Choices per key that are tried again within the whole forward pass, where launches overlap with their neighbours.
 const FINALISTS: usize = 4;
+
+/// A choice is tried again only if it took at most this many times as long as the best one.
 const FINALISTS_SLACK: f64 = 1.1;
 
-/// A pass that takes longer is not tried again as a whole: beside its kernels their launches are nothing.
+/// A forward pass that takes longer is not tried again as a whole: compared with its kernels, their launches take no
+/// time.
 const LONG_PASS_MS: f64 = 20.0;
 
-/// A change of the whole pass must gain this share to be taken: less is noise.
+/// A change is accepted only if the whole forward pass gains this fraction. Smaller gains are noise.
 const GAIN: f64 = 0.004;
 
-/// The choice for every key of a pass.
+/// The choice for every key of a forward pass.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Choices(BTreeMap<String, Choice>);
 
@@ -51,82 +62,92 @@ impl Choices {
     }
 }
 
-/// Groups that are executed alike.
-struct Alike {
+/// The groups with one key, which are executed alike, and the candidates for them.
+struct TuningTask {
     key: String,
-    groups: Vec<Group>,
+    groups: Vec<StageGroup>,
     candidates: Vec<Choice>,
 }
 
-/// What timing needs beside the calls.
+/// What timing needs in addition to the calls.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timing<'a> {
-    /// The intermediate tensors, to be filled with numbers: nothing of theirs is kept.
+    /// The intermediate tensors. Timing overwrites them with random numbers.
     pub arena: &'a DeviceMemory,
-    /// Who wants to know how far it has come.
+    /// Receives the progress.
     pub progress: &'a ProgressSink,
 }
 
-/// Times the choices for `groups` of `site` on the device, unless an earlier process has.
+/// Times the choices for `groups` of `placement` on the device, unless an earlier process has cached the result.
 ///
 /// # Errors
-/// [`BackendError`] when not one of the choices of a group works.
-pub(super) fn tune(gpu: &Gpu, site: &Site<'_>, groups: &[Group], timing: Timing<'_>) -> Result<Choices, BackendError> {
-    let all = alike(gpu, site, groups)?;
-    let kept = SealedFolder::open("tuning").ok();
-    let name = name(gpu, &all)?;
-    let known = kept.as_ref().and_then(|kept| kept.read(&name)).and_then(|bytes| serde_json::from_slice(&bytes).ok());
+/// [`BackendError`] when none of the choices of a group works.
+pub(super) fn tune(
+    gpu: &GpuRuntime,
+    placement: &Placement<'_>,
+    groups: &[StageGroup],
+    timing: Timing<'_>,
+) -> Result<Choices, BackendError> {
+    let tasks = tasks(gpu, placement, groups)?;
+    let cache = SealedFolder::open("tuning").ok();
+    let name = name(gpu, &tasks)?;
+    let known =
+        cache.as_ref().and_then(|cache| cache.read(&name)).and_then(|bytes| serde_json::from_slice(&bytes).ok());
     if let Some(choices) = known {
         return Ok(choices);
     }
     timing.arena.fill_with_small_numbers()?;
-    let contest = Contest { gpu, site, groups };
+    let tuner = Tuner { gpu, placement, groups };
     let mut ranked = BTreeMap::new();
-    for (index, alike) in all.iter().enumerate() {
+    for (index, task) in tasks.iter().enumerate() {
         let phase = "timing kernels".to_owned();
-        timing.progress.report(BuildProgress { phase, done: index as u64, total: all.len() as u64 });
-        ranked.insert(alike.key.clone(), contest.rank(alike)?);
+        timing.progress.report(BuildProgress { phase, done: index as u64, total: tasks.len() as u64 });
+        ranked.insert(task.key.clone(), tuner.rank(task)?);
     }
-    let choices = contest.refine(&ranked)?;
-    // A cache is a convenience: what cannot be kept is timed again.
-    let _ = kept.map(|kept| serde_json::to_vec(&choices).map(|bytes| kept.write(&name, &bytes)));
+    let choices = tuner.refine(&ranked)?;
+    // A cache is a convenience: choices that cannot be cached are timed again by the next process.
+    let _ = cache.map(|cache| serde_json::to_vec(&choices).map(|bytes| cache.write(&name, &bytes)));
     Ok(choices)
 }
 
-/// Collects the groups by key, with all candidates, cuBLASLt's algorithms included.
-fn alike(gpu: &Gpu, site: &Site<'_>, groups: &[Group]) -> Result<Vec<Alike>, BackendError> {
-    let mut all: Vec<Alike> = Vec::new();
+/// Collects the groups by key, with all candidates, including cuBLASLt's algorithms.
+fn tasks(gpu: &GpuRuntime, placement: &Placement<'_>, groups: &[StageGroup]) -> Result<Vec<TuningTask>, BackendError> {
+    let mut tasks: Vec<TuningTask> = Vec::new();
     for &group in groups {
-        let key = group_key(site.stages, group);
-        match all.iter_mut().find(|alike| alike.key == key) {
-            Some(alike) => alike.groups.push(group),
+        let key = group_key(placement.stages, group);
+        match tasks.iter_mut().find(|task| task.key == key) {
+            Some(task) => task.groups.push(group),
             None => {
-                let mut candidates = choices(site, group);
+                let mut candidates = choices(placement, group);
                 if candidates.is_empty() {
                     continue;
                 }
-                candidates.extend(library_algorithms(gpu, site, group)?);
-                all.push(Alike { key, groups: vec![group], candidates });
+                candidates.extend(library_algorithms(gpu, placement, group)?);
+                tasks.push(TuningTask { key, groups: vec![group], candidates });
             }
         }
     }
-    all.retain(|alike| alike.candidates.len() > 1);
-    Ok(all)
+    tasks.retain(|task| task.candidates.len() > 1);
+    Ok(tasks)
 }
 
 /// cuBLASLt's algorithms for the product of a group, beyond its first choice.
-pub(super) fn library_algorithms(gpu: &Gpu, site: &Site<'_>, group: Group) -> Result<Vec<Choice>, BackendError> {
+pub(super) fn library_algorithms(
+    gpu: &GpuRuntime,
+    placement: &Placement<'_>,
+    group: StageGroup,
+) -> Result<Vec<Choice>, BackendError> {
     let library = Choice::Product(ProductChoice::Library(None));
-    let Some(Call::Product(product)) = calls(site, group, Some(library))?.into_iter().next() else {
+    let Some(DeviceCall::Product(product)) = calls(placement, group, Some(library))?.into_iter().next() else {
         return Ok(Vec::new());
     };
     let algorithms = Matmul::new(&product.spec)?.algorithms(&gpu.library, LIBRARY_ALGORITHMS)?;
-    // The first one is what the library takes without being told.
+    // The first one is the library's own choice.
     Ok(algorithms.into_iter().skip(1).map(|one| Choice::Product(ProductChoice::Library(Some(one)))).collect())
 }
 
-/// Everything that decides which choice is fastest, as a file name.
-fn name(gpu: &Gpu, all: &[Alike]) -> Result<String, BackendError> {
+/// The file name of the cached choices: a digest of everything that decides which choice is fastest.
+fn name(gpu: &GpuRuntime, tasks: &[TuningTask]) -> Result<String, BackendError> {
     let (cublaslt, nvrtc) = (libraries::cublaslt().map_err(unavailable)?, libraries::nvrtc().map_err(unavailable)?);
     let mut text = format!(
         "{}\n{} multiprocessors\ncuBLASLt {}\nNVRTC {}\n{}\n{REPLAYS} {REPLAYS_MS}\n",
@@ -136,30 +157,31 @@ fn name(gpu: &Gpu, all: &[Alike]) -> Result<String, BackendError> {
         nvrtc.version,
         sources_digest(),
     );
-    for alike in all {
-        text.push_str(&format!("{} x{} {:?}\n", alike.key, alike.groups.len(), alike.candidates));
+    for task in tasks {
+        text.push_str(&format!("{} x{} {:?}\n", task.key, task.groups.len(), task.candidates));
     }
     Ok(sha256(text.as_bytes()))
 }
 
-struct Contest<'a> {
-    gpu: &'a Gpu,
-    site: &'a Site<'a>,
-    groups: &'a [Group],
+struct Tuner<'a> {
+    gpu: &'a GpuRuntime,
+    placement: &'a Placement<'a>,
+    groups: &'a [StageGroup],
 }
 
-impl Contest<'_> {
+impl Tuner<'_> {
     /// The candidates that work, fastest first, with their times in milliseconds.
-    fn rank(&self, alike: &Alike) -> Result<Vec<(Choice, f64)>, BackendError> {
-        let entries: Vec<(Choice, Vec<Call>)> = alike
+    fn rank(&self, task: &TuningTask) -> Result<Vec<(Choice, f64)>, BackendError> {
+        let entries: Vec<(Choice, Vec<DeviceCall>)> = task
             .candidates
             .iter()
             .map(|&choice| {
-                let each = alike.groups.iter().map(|&group| calls(self.site, group, Some(choice)));
+                let each = task.groups.iter().map(|&group| calls(self.placement, group, Some(choice)));
                 Ok((choice, each.collect::<Result<Vec<_>, _>>()?.concat()))
             })
             .collect::<Result<_, BackendError>>()?;
-        // All processors together; a kernel that is refused costs its own choice, below.
+        // All kernels are compiled at once, on all processors. A kernel that is refused only rules out its own choice,
+        // below.
         let mut last_error = self.gpu.load_kernels(entries.iter().flat_map(|(_, calls)| calls)).err();
         let mut times = Vec::new();
         let mut best_ms = f64::INFINITY;
@@ -169,7 +191,7 @@ impl Contest<'_> {
                     best_ms = best_ms.min(ms);
                     times.push((choice, ms));
                 }
-                // After that nothing more can be timed, or built.
+                // A lost device can neither time nor build anything more.
                 Err(error @ BackendError::DeviceLost { .. }) => return Err(error),
                 Err(error) => last_error = Some(error),
             }
@@ -181,7 +203,7 @@ impl Contest<'_> {
         }
     }
 
-    /// Tries the best candidates of every key within the whole pass, one key after the other.
+    /// Tries the best candidates of every key within the whole forward pass, one key after the other.
     fn refine(&self, ranked: &BTreeMap<String, Vec<(Choice, f64)>>) -> Result<Choices, BackendError> {
         let first = |(key, times): (&String, &Vec<(Choice, f64)>)| Some((key.clone(), times.first()?.0));
         let mut best = Choices(ranked.iter().filter_map(first).collect());
@@ -201,14 +223,17 @@ impl Contest<'_> {
         Ok(best)
     }
 
-    fn whole(&self, choices: &Choices) -> Result<Vec<Call>, BackendError> {
-        let each =
-            self.groups.iter().map(|&group| calls(self.site, group, choices.get(&group_key(self.site.stages, group))));
+    fn whole(&self, choices: &Choices) -> Result<Vec<DeviceCall>, BackendError> {
+        let each = self
+            .groups
+            .iter()
+            .map(|&group| calls(self.placement, group, choices.get(&group_key(self.placement.stages, group))));
         Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
-    /// Median time of a replay of `calls`, milliseconds; that of the first one where the best so far is out of its reach.
-    fn time(&self, calls: &[Call], best_ms: f64) -> Result<f64, BackendError> {
+    /// Median time of a replay of `calls`, milliseconds. If the first replay shows that the choice cannot be the best,
+    /// it is the time of that replay.
+    fn time(&self, calls: &[DeviceCall], best_ms: f64) -> Result<f64, BackendError> {
         let gpu = self.gpu;
         let prepared = gpu.prepare(calls)?;
         gpu.enqueue(&prepared)?;

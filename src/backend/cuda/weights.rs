@@ -1,4 +1,4 @@
-//! Parameters in device memory: one span, every parameter once per storage that a stage wants.
+//! Parameters in device memory: one span that holds every parameter once per element type that a stage reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use cudarc::driver::CudaContext;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::element::Element;
+use super::element::ElementType;
 use super::memory::DeviceMemory;
 use super::stage::WeightKey;
 use crate::engine::BackendError;
@@ -37,7 +37,7 @@ impl DeviceWeights {
             bytes += (elements(model, *key) * key.element.bytes()).next_multiple_of(ALIGNMENT);
         }
         let memory = DeviceMemory::take(context, bytes, "the weights")?;
-        // Keys are ordered by parameter, so that one that is wanted in two storages is read once.
+        // Keys are ordered by parameter, so a parameter of two element types is read once.
         let mut last: Option<(usize, Vec<f32>)> = None;
         for (key, offset) in &offsets {
             let values = match last.take() {
@@ -51,36 +51,36 @@ impl DeviceWeights {
         Ok(DeviceWeights { memory, addresses })
     }
 
-    /// Bytes taken.
+    /// Size of the span, bytes.
     pub fn bytes(&self) -> usize {
         self.memory.bytes()
     }
 
-    /// Where every parameter begins.
+    /// Address of every parameter.
     pub fn addresses(&self) -> &BTreeMap<WeightKey, u64> {
         &self.addresses
     }
 
-    /// The span and where every parameter begins in it, for tests that put numbers of their own there.
+    /// The span, for tests that write their own numbers there.
     #[cfg(test)]
     pub fn memory(&self) -> &DeviceMemory {
         &self.memory
     }
 
-    /// As [`addresses`](Self::addresses), from the beginning of the span.
+    /// Offset of every parameter in the span, bytes.
     #[cfg(test)]
     pub fn offsets(&self) -> impl Iterator<Item = (WeightKey, usize)> {
         let base = self.memory.address();
         self.addresses.iter().map(move |(key, address)| (*key, (address - base) as usize))
     }
 
-    /// Whether all of `keys` are there.
+    /// Whether the span holds all of `keys`.
     pub fn hold(&self, keys: &BTreeSet<WeightKey>) -> bool {
         keys.iter().all(|key| self.addresses.contains_key(key))
     }
 }
 
-/// Elements of a parameter with its padding rows.
+/// Elements of a parameter, padding rows included.
 fn elements(model: &Model, key: WeightKey) -> usize {
     let param = model.graph.param(ParamId(key.param));
     let columns = if param.dims.len() > 1 { param.elements() / param.dims[0].max(1) } else { 1 };
@@ -96,7 +96,7 @@ fn upload(
 ) -> Result<(), BackendError> {
     let padding = elements.saturating_sub(values.len());
     match key.element {
-        Element::F32 => {
+        ElementType::F32 => {
             let round = |x: f32| match key.format {
                 Format::Fp16 => f16::from_f32(x).to_f32(),
                 Format::Bf16 => bf16::from_f32(x).to_f32(),
@@ -107,12 +107,12 @@ fn upload(
             rounded.resize(rounded.len() + padding, 0.0);
             memory.fill(offset, &rounded)
         }
-        Element::F16 => {
+        ElementType::F16 => {
             let mut narrow: Vec<f16> = values.par_iter().map(|&x| f16::from_f32(x)).collect();
             narrow.resize(narrow.len() + padding, f16::ZERO);
             memory.fill(offset, &narrow)
         }
-        Element::Bf16 => {
+        ElementType::Bf16 => {
             let mut narrow: Vec<bf16> = values.par_iter().map(|&x| bf16::from_f32(x)).collect();
             narrow.resize(narrow.len() + padding, bf16::ZERO);
             memory.fill(offset, &narrow)

@@ -1,20 +1,20 @@
-//! Everything that is not a matrix product: embedding, layer norm, softmax, GELU, tanh, residual.
+//! The operations that are not matrix products: embedding, layer norm, softmax, GELU, tanh, residual.
 //!
-//! Each kernel is generic in the grid it computes on (`C`) and the grid its sums are kept on (`A`); with both exact it is
-//! the plain FP32 or FP64 computation. Otherwise every elementary operation is rounded, in the order written. All work in
-//! place; the caller rounds the result to the storage format.
+//! Each kernel is generic over the grid of its arithmetic (`C`) and the grid of its sums (`A`). If both are exact, it
+//! is the plain FP32 or FP64 computation. Otherwise every elementary operation is rounded, in the order written. All
+//! kernels but the embedding work in place. The caller rounds the result to the storage format.
 
 use rayon::prelude::*;
 
-use super::kernels::{Embedding, LayerNorm, Softmax};
+use super::kernels::{EmbeddingArguments, LayerNormArguments, SoftmaxArguments};
 use super::real::{Real, vectorised};
-use super::rounding::{Grid, tree_sum};
+use super::rounding::{RoundingGrid, tree_sum};
 use crate::graph::{Gelu, Mask, ReductionOrder};
 
-/// Rows of a tensor that one thread takes at a time.
+/// Rows of a tensor that one thread processes at a time.
 const ROWS: usize = 8;
 
-/// Elements of a tensor that one thread takes at a time.
+/// Elements of a tensor that one thread processes at a time.
 const CHUNK: usize = 1 << 14;
 
 /// Replaces every element by an expression of it. A macro, because a function passed as a value is not inlined into the
@@ -36,12 +36,12 @@ macro_rules! each {
 }
 
 /// `(word + type 0) + position`, each sum on the grid `A`.
-pub(super) fn embedding<T: Real, A: Grid<T>>(job: Embedding<'_, T>, out: &mut [T]) {
-    let width = job.width;
-    out.par_chunks_mut(width).zip(job.ids.par_iter()).enumerate().for_each(|(index, (row, &id))| {
-        let word = &job.word[id as usize * width..][..width];
-        let position = &job.position[index % job.sequence * width..][..width];
-        match job.token_type {
+pub(super) fn embedding<T: Real, A: RoundingGrid<T>>(arguments: EmbeddingArguments<'_, T>, out: &mut [T]) {
+    let width = arguments.width;
+    out.par_chunks_mut(width).zip(arguments.ids.par_iter()).enumerate().for_each(|(index, (row, &id))| {
+        let word = &arguments.word[id as usize * width..][..width];
+        let position = &arguments.position[index % arguments.sequence * width..][..width];
+        match arguments.token_type {
             Some(types) => {
                 for (((y, w), t), p) in row.iter_mut().zip(word).zip(types).zip(position) {
                     *y = A::round(A::round(*w + *t) + *p);
@@ -52,8 +52,11 @@ pub(super) fn embedding<T: Real, A: Grid<T>>(job: Embedding<'_, T>, out: &mut [T
     });
 }
 
-pub(super) fn layer_norm<T: Real, C: Grid<T>, A: Grid<T>>(job: LayerNorm<'_, T>, values: &mut [T]) {
-    let width = job.gamma.len();
+pub(super) fn layer_norm<T: Real, C: RoundingGrid<T>, A: RoundingGrid<T>>(
+    arguments: LayerNormArguments<'_, T>,
+    values: &mut [T],
+) {
+    let width = arguments.gamma.len();
     values.par_chunks_mut(width * ROWS).for_each_init(
         || vec![T::ZERO; width],
         |scratch, rows| {
@@ -61,7 +64,7 @@ pub(super) fn layer_norm<T: Real, C: Grid<T>, A: Grid<T>>(job: LayerNorm<'_, T>,
                 #[inline(always)]
                 || {
                     for row in rows.chunks_exact_mut(width) {
-                        layer_norm_row::<T, C, A>(job, row, scratch);
+                        layer_norm_row::<T, C, A>(arguments, row, scratch);
                     }
                 },
             );
@@ -69,44 +72,52 @@ pub(super) fn layer_norm<T: Real, C: Grid<T>, A: Grid<T>>(job: LayerNorm<'_, T>,
     );
 }
 
-/// Two passes: mean, then the mean of squared deviations. The reciprocal root is one rounding, as GPUs have it; when the
-/// variance has overflowed it is 0 and the row comes out as beta, silently.
+/// Takes two passes: one for the mean, one for the mean of squared deviations. The reciprocal root is rounded once, as
+/// on GPUs. If the variance has overflowed, it is 0 and the row silently becomes beta.
 #[inline(always)]
-fn layer_norm_row<T: Real, C: Grid<T>, A: Grid<T>>(job: LayerNorm<'_, T>, row: &mut [T], scratch: &mut [T]) {
-    let scale = centre::<T, C, A>(job, row, scratch);
-    for ((x, gamma), beta) in row.iter_mut().zip(job.gamma).zip(job.beta) {
+fn layer_norm_row<T: Real, C: RoundingGrid<T>, A: RoundingGrid<T>>(
+    arguments: LayerNormArguments<'_, T>,
+    row: &mut [T],
+    scratch: &mut [T],
+) {
+    let scale = centre::<T, C, A>(arguments, row, scratch);
+    for ((x, gamma), beta) in row.iter_mut().zip(arguments.gamma).zip(arguments.beta) {
         *x = C::round(C::round(C::round(*x * scale) * *gamma) + *beta);
     }
 }
 
-/// Reciprocal deviation of every row, by the code of the layer norm itself: 0 where the variance has overflowed.
-pub(super) fn reciprocal_deviations<T: Real, C: Grid<T>, A: Grid<T>>(
-    job: LayerNorm<'_, T>,
+/// Reciprocal deviation of every row, by the code of the layer norm itself. It is 0 where the variance has overflowed.
+pub(super) fn reciprocal_deviations<T: Real, C: RoundingGrid<T>, A: RoundingGrid<T>>(
+    arguments: LayerNormArguments<'_, T>,
     values: &mut [T],
 ) -> Vec<T> {
-    let width = job.gamma.len();
+    let width = arguments.gamma.len();
     let rows = values.par_chunks_exact_mut(width);
-    rows.map_init(|| vec![T::ZERO; width], |scratch, row| centre::<T, C, A>(job, row, scratch)).collect()
+    rows.map_init(|| vec![T::ZERO; width], |scratch, row| centre::<T, C, A>(arguments, row, scratch)).collect()
 }
 
 /// Leaves the deviations from the mean in `row` and returns the reciprocal of their root mean square.
 #[inline(always)]
-fn centre<T: Real, C: Grid<T>, A: Grid<T>>(job: LayerNorm<'_, T>, row: &mut [T], scratch: &mut [T]) -> T {
+fn centre<T: Real, C: RoundingGrid<T>, A: RoundingGrid<T>>(
+    arguments: LayerNormArguments<'_, T>,
+    row: &mut [T],
+    scratch: &mut [T],
+) -> T {
     let n = C::round(T::of(row.len() as f64));
     scratch.copy_from_slice(row);
-    let mean = row_mean::<T, C, A>(scratch, n, job.order);
+    let mean = row_mean::<T, C, A>(scratch, n, arguments.order);
     for (x, square) in row.iter_mut().zip(scratch.iter_mut()) {
         *x = C::round(*x - mean);
         *square = C::round(*x * *x);
     }
-    let variance = row_mean::<T, C, A>(scratch, n, job.order);
-    let stabilised = C::round(variance + C::round(T::of(job.epsilon)));
+    let variance = row_mean::<T, C, A>(scratch, n, arguments.order);
+    let stabilised = C::round(variance + C::round(T::of(arguments.epsilon)));
     C::round(stabilised.reciprocal_sqrt())
 }
 
-/// Mean of `values`, which are overwritten.
+/// Mean of `values`, which it overwrites.
 #[inline(always)]
-fn row_mean<T: Real, C: Grid<T>, A: Grid<T>>(values: &mut [T], n: T, order: ReductionOrder) -> T {
+fn row_mean<T: Real, C: RoundingGrid<T>, A: RoundingGrid<T>>(values: &mut [T], n: T, order: ReductionOrder) -> T {
     match order {
         ReductionOrder::SumThenDivide => C::round(sum::<T, A>(values) / n),
         ReductionOrder::DivideFirst => {
@@ -118,9 +129,9 @@ fn row_mean<T: Real, C: Grid<T>, A: Grid<T>>(values: &mut [T], n: T, order: Redu
     }
 }
 
-/// Sum on the grid `A`: the tree the policies define, or 16 running sums where nothing is rounded.
+/// Sum on the grid `A`: the tree that the policies define, or 16 running sums where nothing is rounded.
 #[inline(always)]
-fn sum<T: Real, A: Grid<T>>(values: &mut [T]) -> T {
+fn sum<T: Real, A: RoundingGrid<T>>(values: &mut [T]) -> T {
     if !A::EXACT {
         return tree_sum::<T, A>(values);
     }
@@ -138,17 +149,20 @@ fn sum<T: Real, A: Grid<T>>(values: &mut [T]) -> T {
     total
 }
 
-pub(super) fn softmax<T: Real, C: Grid<T>, A: Grid<T>>(job: Softmax<'_>, values: &mut [T]) {
-    let sequence = job.shape.sequence;
+pub(super) fn softmax<T: Real, C: RoundingGrid<T>, A: RoundingGrid<T>>(
+    arguments: SoftmaxArguments<'_>,
+    values: &mut [T],
+) {
+    let sequence = arguments.shape.sequence;
     values.par_chunks_mut(sequence * sequence).enumerate().for_each_init(
         || vec![T::ZERO; sequence],
         |scratch, (index, square)| {
-            let length = job.lengths[index / job.heads];
+            let length = arguments.lengths[index / arguments.heads];
             vectorised(
                 #[inline(always)]
                 || {
                     for (query, row) in square.chunks_exact_mut(sequence).enumerate() {
-                        let permitted = match job.mask {
+                        let permitted = match arguments.mask {
                             Mask::Padding => length,
                             Mask::Causal => length.min(query + 1),
                         };
@@ -163,7 +177,7 @@ pub(super) fn softmax<T: Real, C: Grid<T>, A: Grid<T>>(job: Softmax<'_>, values:
 }
 
 #[inline(always)]
-fn softmax_row<T: Real, C: Grid<T>, A: Grid<T>>(row: &mut [T], scratch: &mut [T]) {
+fn softmax_row<T: Real, C: RoundingGrid<T>, A: RoundingGrid<T>>(row: &mut [T], scratch: &mut [T]) {
     let mut lanes = [T::MINUS_INFINITY; 16];
     let mut chunks = row.chunks_exact(16);
     for chunk in chunks.by_ref() {
@@ -185,29 +199,29 @@ fn softmax_row<T: Real, C: Grid<T>, A: Grid<T>>(row: &mut [T], scratch: &mut [T]
     }
 }
 
-pub(super) fn gelu<T: Real, C: Grid<T>>(form: Gelu, values: &mut [T]) {
+pub(super) fn gelu<T: Real, C: RoundingGrid<T>>(form: Gelu, values: &mut [T]) {
     match form {
         Gelu::Erf => each!(values, x => gelu_erf::<T, C>(x)),
         Gelu::Tanh => each!(values, x => gelu_tanh::<T, C>(x)),
     }
 }
 
-pub(super) fn hyperbolic_tangent<T: Real, C: Grid<T>>(values: &mut [T]) {
+pub(super) fn hyperbolic_tangent<T: Real, C: RoundingGrid<T>>(values: &mut [T]) {
     each!(values, x => C::round(x.tanh()));
 }
 
 /// `(x/2) (1 + erf(x/√2))`.
 #[inline(always)]
-fn gelu_erf<T: Real, C: Grid<T>>(x: T) -> T {
+fn gelu_erf<T: Real, C: RoundingGrid<T>>(x: T) -> T {
     let inner = C::round(x * C::round(T::of(std::f64::consts::FRAC_1_SQRT_2)));
     let factor = C::round(T::ONE + C::round(inner.erf()));
     C::round(C::round(x * T::of(0.5)) * factor)
 }
 
-/// `(x/2) (1 + tanh(u))`, `u = √(2/π)(x + 0.044715 x³)`. Where nothing is rounded it is computed as `x / (1 + e^-2u)`,
-/// which is equal and needs no tanh.
+/// `(x/2) (1 + tanh(u))`, `u = √(2/π)(x + 0.044715 x³)`. Where nothing is rounded, it is computed as `x / (1 + e^-2u)`,
+/// which is the same function without a tanh.
 #[inline(always)]
-fn gelu_tanh<T: Real, C: Grid<T>>(x: T) -> T {
+fn gelu_tanh<T: Real, C: RoundingGrid<T>>(x: T) -> T {
     let cube = C::round(C::round(x * x) * x);
     let sum = C::round(x + C::round(C::round(T::of(0.044715)) * cube));
     let u = C::round(C::round(T::of((2.0 / std::f64::consts::PI).sqrt())) * sum);
@@ -218,7 +232,7 @@ fn gelu_tanh<T: Real, C: Grid<T>>(x: T) -> T {
     C::round(C::round(x * T::of(0.5)) * factor)
 }
 
-pub(super) fn residual<T: Real, C: Grid<T>>(update: &[T], values: &mut [T]) {
+pub(super) fn residual<T: Real, C: RoundingGrid<T>>(update: &[T], values: &mut [T]) {
     values.par_chunks_mut(CHUNK).zip(update.par_chunks(CHUNK)).for_each(|(values, update)| {
         vectorised(
             #[inline(always)]
@@ -240,7 +254,7 @@ mod tests {
     fn norm(rounding: Rounding, order: ReductionOrder, epsilon: f64, row: &[f32]) -> Vec<f32> {
         let (gamma, beta) = (vec![1.0; row.len()], vec![0.25; row.len()]);
         let mut values = row.to_vec();
-        f32::layer_norm(rounding, LayerNorm { gamma: &gamma, beta: &beta, epsilon, order }, &mut values);
+        f32::layer_norm(rounding, LayerNormArguments { gamma: &gamma, beta: &beta, epsilon, order }, &mut values);
         values
     }
 
@@ -269,8 +283,8 @@ mod tests {
     fn masked(mask: Mask, lengths: &[usize]) -> Vec<f32> {
         let shape = Shape { batch: lengths.len(), sequence: 4 };
         let mut values: Vec<f32> = (0..shape.batch * 16).map(|i| (i % 5) as f32).collect();
-        let job = Softmax { mask, shape, heads: 1, lengths };
-        f32::softmax(Rounding::uniform(Format::Fp32), job, &mut values);
+        let arguments = SoftmaxArguments { mask, shape, heads: 1, lengths };
+        f32::softmax(Rounding::uniform(Format::Fp32), arguments, &mut values);
         values
     }
 
@@ -290,8 +304,8 @@ mod tests {
         let shape = Shape { batch: 1, sequence: 2 };
         for bad in [f32::NAN, f32::INFINITY] {
             let mut values = [bad, 1.0, 1.0, 1.0];
-            let job = Softmax { mask: Mask::Padding, shape, heads: 1, lengths: &[2] };
-            f32::softmax(Rounding::uniform(Format::Fp32), job, &mut values);
+            let arguments = SoftmaxArguments { mask: Mask::Padding, shape, heads: 1, lengths: &[2] };
+            f32::softmax(Rounding::uniform(Format::Fp32), arguments, &mut values);
             assert!(values[0].is_nan() && values[2] == 0.5, "{values:?}");
         }
     }

@@ -1,15 +1,15 @@
-//! A tap that tallies every tensor of a pass.
+//! An observer that tallies every tensor of a forward pass.
 
 use rayon::prelude::*;
 
-use super::kernels::{Kernels, LayerNorm};
+use super::kernels::{Kernels, LayerNormArguments};
+use super::observer::{Observer, PendingOp};
 use super::rounding::{is_on_grid, round_to};
-use super::tap::{Site, Tap};
 use crate::engine::{Examination, LayerNormTally, OpTally, TensorTally};
 use crate::graph::{Format, Graph, Mask, OpKind, Rounding, ValueId, ValueShape};
 use crate::input::Batch;
 
-/// Tallies the tensors of one pass over one batch.
+/// Tallies the tensors of one forward pass over one batch.
 pub(super) struct Examiner<'a> {
     graph: &'a Graph,
     batch: &'a Batch,
@@ -18,23 +18,23 @@ pub(super) struct Examiner<'a> {
 }
 
 impl<'a> Examiner<'a> {
-    /// An examiner of a pass of `graph` over `batch`.
+    /// An examiner for a forward pass of `graph` over `batch`.
     pub fn new(graph: &'a Graph, batch: &'a Batch) -> Self {
         let mut masks = graph.ops.iter().filter_map(|op| match op.kind {
             OpKind::Softmax(mask) => Some(mask),
             _ => None,
         });
-        // Every layer of a model masks alike.
+        // Every layer of a model has the same mask.
         let mask = masks.next().unwrap_or(Mask::Padding);
         Examiner { graph, batch, mask, ops: Vec::with_capacity(graph.ops.len()) }
     }
 
-    /// What was seen.
+    /// The tallies of all operations.
     pub fn finish(self) -> Examination {
         Examination { ops: self.ops }
     }
 
-    /// How many leading elements of a row of this value are read by anyone.
+    /// How many leading elements of a row of this value some operation reads.
     fn read(&self, value: ValueId, row: usize) -> usize {
         let sequence = self.batch.shape.sequence;
         match self.graph.value(value).shape {
@@ -65,18 +65,18 @@ impl<'a> Examiner<'a> {
         &self,
         value: ValueId,
         input: &[f32],
-        norm: (Rounding, LayerNorm<'_, f32>, Format),
+        norm: (Rounding, LayerNormArguments<'_, f32>, Format),
     ) -> LayerNormTally {
-        let (rounding, job, stored) = norm;
+        let (rounding, arguments, stored) = norm;
         let mut values = input.to_vec();
         if !is_on_grid(stored, rounding.compute) {
             round_to(rounding.compute, &mut values);
         }
-        let (width, epsilon) = (job.gamma.len() as f64, job.epsilon);
-        let scales = f32::reciprocal_deviations(rounding, job, &mut values);
+        let (width, epsilon) = (arguments.gamma.len() as f64, arguments.epsilon);
+        let scales = f32::reciprocal_deviations(rounding, arguments, &mut values);
         let read = scales.iter().enumerate().filter(|(row, _)| self.read(value, *row) > 0);
         read.fold(LayerNormTally::default(), |all, (_, &scale)| {
-            // 1 / scale² is the variance with its epsilon, n times the variance the sum.
+            // 1 / scale² is the variance plus epsilon. The sum of squares is n times the variance.
             let square_sum = width * (f64::from(scale).powi(-2) - epsilon);
             LayerNormTally {
                 rows: all.rows + 1,
@@ -93,20 +93,20 @@ fn tally_row(values: &[f32]) -> TensorTally {
         let magnitude = x.abs();
         nan += u32::from(x.is_nan());
         inf += u32::from(magnitude == f32::INFINITY);
-        // NaN compares as false, too.
+        // Comparisons with NaN are false.
         largest = if magnitude < f32::INFINITY && magnitude > largest { magnitude } else { largest };
     }
     TensorTally { largest: f64::from(largest), nan: u64::from(nan), inf: u64::from(inf) }
 }
 
-impl Tap<f32> for Examiner<'_> {
+impl Observer<f32> for Examiner<'_> {
     const ACTIVE: bool = true;
 
-    fn before(&mut self, site: Site<'_, f32>) {
-        let inputs = site.op.inputs.iter().zip(&site.inputs).map(|(value, values)| self.tally(*value, values));
+    fn before(&mut self, pending: PendingOp<'_, f32>) {
+        let inputs = pending.op.inputs.iter().zip(&pending.inputs).map(|(value, values)| self.tally(*value, values));
         let input = inputs.reduce(TensorTally::and);
-        let layer_norm = match (site.layer_norm, site.op.inputs.first()) {
-            (Some(norm), Some(&value)) => Some(self.layer_norm(value, site.inputs[0], norm)),
+        let layer_norm = match (pending.layer_norm, pending.op.inputs.first()) {
+            (Some(norm), Some(&value)) => Some(self.layer_norm(value, pending.inputs[0], norm)),
             _ => None,
         };
         self.ops.push(OpTally { input, layer_norm, ..OpTally::default() });
@@ -194,7 +194,7 @@ mod tests {
         assert!((norm.square_sum / expected - 1.0).abs() < 0.02, "{} {expected}", norm.square_sum);
     }
 
-    /// 70000 is infinite in FP16 from where it is stored first: the bias of the layer that has it.
+    /// 70000 becomes infinite in FP16 where it is stored first: at the bias of the layer that has it.
     #[test]
     fn the_first_infinity_is_found_where_it_arises_and_magnitudes_are_those_of_the_tensors() {
         let model = model(Architecture::Gpt2Tiny, 70000.0);
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(examination.ops[0].input, None, "an embedding reads tables");
     }
 
-    /// BERT's padded rows and masked keys are computed, but nobody reads them.
+    /// BERT's padded rows and masked keys are computed, but no operation reads them.
     #[test]
     fn padding_is_not_tallied() {
         let model = model(Architecture::BertTiny, 0.0);

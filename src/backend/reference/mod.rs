@@ -1,14 +1,14 @@
-//! The embedded backend: interprets the graph on the CPU. FP32 is a real engine; other policies are emulated in FP32 with
-//! every rounding their definition names; FP64 is the oracle.
+//! The built-in CPU backend: interprets the graph. It runs FP32 directly. It emulates other policies in FP32, with
+//! every rounding of their definition. FP64 is the oracle.
 
 mod elementwise;
 mod examine;
 mod kernels;
+mod observer;
 mod product;
 mod program;
 mod real;
 mod rounding;
-mod tap;
 mod weights;
 
 use std::fmt;
@@ -26,29 +26,29 @@ use crate::input::Batch;
 use crate::model::Model;
 use examine::Examiner;
 use kernels::Kernels;
+use observer::{Observer, Unobserved};
 use program::Program;
-use tap::{Tap, Untapped};
-use weights::Weights;
+use weights::RoundedWeights;
 
-/// Weights kept for the next engine of the same model and policy.
-type Loaded = (Arc<Model>, PrecisionPolicy, Arc<Weights<f32>>);
+/// Weights that the next engine of the same model and policy reuses.
+type CachedWeights = (Arc<Model>, PrecisionPolicy, Arc<RoundedWeights<f32>>);
 
-/// Builds CPU engines; keeps the weights of the last model and policy, so that engines of many shapes share them.
+/// Builds CPU engines. It keeps the weights of the last model and policy, so that engines of many shapes share them.
 #[derive(Debug, Default)]
 pub struct ReferenceBackend {
-    loaded: Mutex<Option<Loaded>>,
+    loaded: Mutex<Option<CachedWeights>>,
 }
 
 impl ReferenceBackend {
-    fn weights(&self, model: &Arc<Model>, policy: &PrecisionPolicy) -> Result<Arc<Weights<f32>>, BackendError> {
+    fn weights(&self, model: &Arc<Model>, policy: &PrecisionPolicy) -> Result<Arc<RoundedWeights<f32>>, BackendError> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         match loaded.as_ref() {
             Some((held, kept, weights)) if Arc::ptr_eq(held, model) && kept == policy => return Ok(weights.clone()),
             _ => {}
         }
-        // The old weights go first: two models need not fit.
+        // Drop the old weights first: memory may not have room for two models.
         *loaded = None;
-        let weights = Arc::new(Weights::load(model, policy)?);
+        let weights = Arc::new(RoundedWeights::load(model, policy)?);
         *loaded = Some((model.clone(), policy.clone(), weights.clone()));
         Ok(weights)
     }
@@ -130,12 +130,12 @@ impl<T: Kernels> Runner<T> {
         Ok(())
     }
 
-    fn run(&mut self, tap: &mut impl Tap<T>) -> Result<(), BackendError> {
+    fn run(&mut self, observer: &mut impl Observer<T>) -> Result<(), BackendError> {
         let Runner { program, pool, batch, .. } = self;
         let Some(batch) = batch.as_ref() else {
             return Err(BackendError::Inputs("no batch has been bound".to_owned()));
         };
-        pool.install(|| program.run(batch, tap));
+        pool.install(|| program.run(batch, observer));
         Ok(())
     }
 }
@@ -159,7 +159,7 @@ impl Engine for ReferenceEngine {
     }
 
     fn enqueue(&mut self) -> Result<(), BackendError> {
-        self.runner.run(&mut Untapped)
+        self.runner.run(&mut Unobserved)
     }
 
     fn examine(&mut self) -> Result<Option<Examination>, BackendError> {
@@ -196,17 +196,17 @@ impl Engine for ReferenceEngine {
     }
 }
 
-/// FP64 outputs of a batch, `[rows, width]`: what every other number is checked against.
+/// FP64 outputs of a batch, `[rows, width]`. All other outputs are compared with them.
 ///
 /// # Errors
 /// [`BackendError`] when weights cannot be read or the batch does not fit.
 pub fn oracle_outputs(model: &Model, batch: &Batch, threads: usize) -> Result<Vec<f64>, BackendError> {
     check_shape(&model.graph, batch.shape)?;
     let policy = PrecisionPolicy::oracle();
-    let weights = Arc::new(Weights::<f64>::load(model, &policy)?);
+    let weights = Arc::new(RoundedWeights::<f64>::load(model, &policy)?);
     let program = Program::new(&model.graph, &policy, batch.shape, weights)?;
     let mut runner = Runner { program, pool: pool(threads)?, shape: batch.shape, batch: None };
     runner.bind(&model.graph, batch)?;
-    runner.run(&mut Untapped)?;
+    runner.run(&mut Unobserved)?;
     Ok(runner.program.output().to_vec())
 }

@@ -1,7 +1,7 @@
-//! Matrix products on `faer`, split over the thread pool by output columns and rows.
+//! Matrix products by `faer`, divided among the threads of the pool by output columns and rows.
 //!
-//! Accumulation in a 16-bit format is emulated as tensor cores do it: sixteen products at a time are added exactly
-//! (in FP32) and the running sum is rounded after each sixteen.
+//! Accumulation in a 16-bit format is emulated as on tensor cores: sixteen products at a time are added exactly (in
+//! FP32), and the running sum is rounded after each sixteen.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
@@ -14,25 +14,25 @@ use crate::graph::{Format, Rounding, Shape};
 /// Depth of one tensor-core instruction (m16n8k16).
 const EMULATED_DEPTH: usize = 16;
 
-/// Most rows of output that one task computes; more no longer fit the caches of one core.
+/// Rows of output that one task computes, at most. More rows do not fit in the caches of one core.
 const TILE_ROWS: usize = 1024;
 
-/// Fewer rows than this per task lose more to packing than they win by balance.
+/// Rows of output that one task computes, at least. Fewer rows lose more time to packing than they gain by balance.
 const MIN_TILE_ROWS: usize = 32;
 
-/// Output columns of one task where the weight is stored by rows.
+/// Output columns of one task if the weight is stored by rows.
 const ROW_LAYOUT_COLUMNS: usize = 512;
 
-/// Output columns of a panel: what the kernels of `faer` compute at once with 512-bit vectors (and a multiple of what
-/// they compute with narrower ones).
+/// Output columns of a panel. The kernels of `faer` compute this many at once with 512-bit vectors, and a divisor of it
+/// with narrower ones.
 const PANEL: usize = 96;
 
-/// How a weight matrix lies in memory.
+/// The memory layout of a weight matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Layout {
-    /// `[width, inputs]`, as embedding tables are read.
+pub(super) enum WeightLayout {
+    /// `[width, inputs]`, the layout of embedding tables.
     Rows,
-    /// `[width / 96][inputs, 96]`: spares the products of few rows most of the packing. The last panel is padded.
+    /// `[width / 96][inputs, 96]`, which saves products of few rows most of the packing. The last panel is padded.
     Panels,
 }
 
@@ -69,26 +69,26 @@ fn product<T: Real>(mut dst: MatMut<'_, T>, lhs: MatRef<'_, T>, rhs: MatRef<'_, 
     }
 }
 
-/// A linear layer over `input` `[rows, inputs]`, already on the operands' grid.
+/// Arguments of a linear layer over `input`, `[rows, inputs]`, which is already on the operands' grid.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Linear<'a, T> {
+pub(super) struct LinearArguments<'a, T> {
     pub input: &'a [T],
     pub weight: &'a [T],
-    pub layout: Layout,
+    pub layout: WeightLayout,
     pub bias: Option<&'a [T]>,
     pub inputs: usize,
     pub width: usize,
 }
 
-impl<'a, T: Real> Linear<'a, T> {
+impl<'a, T: Real> LinearArguments<'a, T> {
     /// Columns `index * columns ..` of the transposed weight: `[inputs, width of the tile]`.
     fn weight_tile(&self, index: usize, columns: usize) -> MatRef<'a, T> {
         match self.layout {
-            Layout::Rows => {
+            WeightLayout::Rows => {
                 let rows = MatRef::from_row_major_slice(self.weight, self.width, self.inputs);
                 rows.subrows(index * ROW_LAYOUT_COLUMNS, columns).transpose()
             }
-            Layout::Panels => {
+            WeightLayout::Panels => {
                 let panel = &self.weight[index * PANEL * self.inputs..][..PANEL * self.inputs];
                 MatRef::from_row_major_slice(panel, self.inputs, PANEL).subcols(0, columns)
             }
@@ -96,28 +96,28 @@ impl<'a, T: Real> Linear<'a, T> {
     }
 }
 
-/// `out = input weightᵀ + bias`; the bias is added on the accumulator's grid.
-pub(super) fn linear<T: Real>(job: Linear<'_, T>, rounding: Rounding, out: &mut [T]) {
-    let rows = job.input.len() / job.inputs;
-    let input = MatRef::from_row_major_slice(job.input, rows, job.inputs);
-    let columns = match job.layout {
-        Layout::Rows => ROW_LAYOUT_COLUMNS,
-        Layout::Panels => PANEL,
+/// `out = input weightᵀ + bias`. The bias is added on the accumulator's grid.
+pub(super) fn linear<T: Real>(arguments: LinearArguments<'_, T>, rounding: Rounding, out: &mut [T]) {
+    let rows = arguments.input.len() / arguments.inputs;
+    let input = MatRef::from_row_major_slice(arguments.input, rows, arguments.inputs);
+    let columns = match arguments.layout {
+        WeightLayout::Rows => ROW_LAYOUT_COLUMNS,
+        WeightLayout::Panels => PANEL,
     };
-    // About four tasks per thread, cut along rows only where there are too few columns.
+    // About four tasks per thread, divided along rows only if there are too few columns.
     let tasks = 4 * rayon::current_num_threads();
-    let row_tiles = tasks.div_ceil(job.width.div_ceil(columns)).min(rows.div_ceil(MIN_TILE_ROWS));
+    let row_tiles = tasks.div_ceil(arguments.width.div_ceil(columns)).min(rows.div_ceil(MIN_TILE_ROWS));
     let tile_rows = rows.div_ceil(row_tiles).min(TILE_ROWS);
-    let out_matrix = MatMut::from_row_major_slice_mut(out, rows, job.width);
+    let out_matrix = MatMut::from_row_major_slice_mut(out, rows, arguments.width);
     out_matrix.par_col_chunks_mut(columns).enumerate().for_each(|(index, tile)| {
-        let weight = job.weight_tile(index, tile.ncols());
+        let weight = arguments.weight_tile(index, tile.ncols());
         tile.par_row_chunks_mut(tile_rows).enumerate().for_each(|(index, tile)| {
             let input = input.subrows(index * tile_rows, tile.nrows());
             product(tile, input, weight, T::ONE, rounding.accumulate);
         });
     });
-    if let Some(bias) = job.bias {
-        out.par_chunks_mut(job.width).for_each(|row| {
+    if let Some(bias) = arguments.bias {
+        out.par_chunks_mut(arguments.width).for_each(|row| {
             for (y, b) in row.iter_mut().zip(bias) {
                 *y += *b;
             }
@@ -133,13 +133,13 @@ pub(super) struct Heads<'a, T> {
     pub shape: Shape,
     pub hidden: usize,
     pub heads: usize,
-    /// Tokens per row; keys beyond are never touched.
+    /// Tokens per sequence. Keys beyond are never read.
     pub lengths: &'a [usize],
 }
 
-/// Which third of the packed projection.
+/// A third of the packed projection.
 #[derive(Debug, Clone, Copy)]
-enum Part {
+enum QkvPart {
     Query = 0,
     Key = 1,
     Value = 2,
@@ -151,7 +151,7 @@ impl<'a, T: Real> Heads<'a, T> {
     }
 
     /// One head of one sequence: `[rows, head size]`, a view into the packed projection.
-    fn part(&self, part: Part, sequence: usize, head: usize, rows: usize) -> MatRef<'a, T> {
+    fn part(&self, part: QkvPart, sequence: usize, head: usize, rows: usize) -> MatRef<'a, T> {
         let stride = 3 * self.hidden;
         let offset = sequence * self.shape.sequence * stride + part as usize * self.hidden + head * self.size();
         let end = offset + (rows - 1) * stride + self.size();
@@ -159,17 +159,17 @@ impl<'a, T: Real> Heads<'a, T> {
     }
 }
 
-/// `Q Kᵀ` per head into `[batch, heads, sequence, sequence]`. Where the product is stored narrow it is rounded before
-/// it is scaled and again after, as Hugging Face's eager attention does.
-pub(super) fn attention_scores<T: Real>(job: Heads<'_, T>, scale: f64, rounding: Rounding, out: &mut [T]) {
-    let sequence = job.shape.sequence;
+/// Writes `Q Kᵀ` per head to `[batch, heads, sequence, sequence]`. If the scores are stored narrow, they are rounded
+/// before they are scaled and again after, as in Hugging Face's eager attention.
+pub(super) fn attention_scores<T: Real>(arguments: Heads<'_, T>, scale: f64, rounding: Rounding, out: &mut [T]) {
+    let sequence = arguments.shape.sequence;
     let narrow = matches!(rounding.store, Format::Fp16 | Format::Bf16);
     let alpha = if narrow { T::ONE } else { T::of(scale) };
     out.par_chunks_mut(sequence * sequence).enumerate().for_each(|(index, square)| {
-        let (row, head) = (index / job.heads, index % job.heads);
-        let length = job.lengths[row];
-        let query = job.part(Part::Query, row, head, sequence);
-        let key = job.part(Part::Key, row, head, length);
+        let (row, head) = (index / arguments.heads, index % arguments.heads);
+        let length = arguments.lengths[row];
+        let query = arguments.part(QkvPart::Query, row, head, sequence);
+        let key = arguments.part(QkvPart::Key, row, head, length);
         let scores = MatMut::from_row_major_slice_mut(square, sequence, sequence);
         product(scores.subcols_mut(0, length), query, key.transpose(), alpha, rounding.accumulate);
         if narrow {
@@ -179,16 +179,21 @@ pub(super) fn attention_scores<T: Real>(job: Heads<'_, T>, scale: f64, rounding:
     });
 }
 
-/// `P V` per head into `[batch, sequence, hidden]`.
-pub(super) fn attention_context<T: Real>(job: Heads<'_, T>, probabilities: &[T], rounding: Rounding, out: &mut [T]) {
-    let sequence = job.shape.sequence;
-    out.par_chunks_mut(sequence * job.hidden).enumerate().for_each(|(row, out)| {
-        let length = job.lengths[row];
-        let out = MatMut::from_row_major_slice_mut(out, sequence, job.hidden);
-        out.par_col_chunks_mut(job.size()).enumerate().for_each(|(head, out)| {
-            let square = &probabilities[(row * job.heads + head) * sequence * sequence..][..sequence * sequence];
+/// Writes `P V` per head to `[batch, sequence, hidden]`.
+pub(super) fn attention_context<T: Real>(
+    arguments: Heads<'_, T>,
+    probabilities: &[T],
+    rounding: Rounding,
+    out: &mut [T],
+) {
+    let sequence = arguments.shape.sequence;
+    out.par_chunks_mut(sequence * arguments.hidden).enumerate().for_each(|(row, out)| {
+        let length = arguments.lengths[row];
+        let out = MatMut::from_row_major_slice_mut(out, sequence, arguments.hidden);
+        out.par_col_chunks_mut(arguments.size()).enumerate().for_each(|(head, out)| {
+            let square = &probabilities[(row * arguments.heads + head) * sequence * sequence..][..sequence * sequence];
             let weights = MatRef::from_row_major_slice(square, sequence, sequence).subcols(0, length);
-            let value = job.part(Part::Value, row, head, length);
+            let value = arguments.part(QkvPart::Value, row, head, length);
             product(out, weights, value, T::ONE, rounding.accumulate);
         });
     });
@@ -207,13 +212,15 @@ mod tests {
     #[test]
     fn linear_equals_the_textbook_sum_for_ragged_sizes() {
         let sizes = [(1, 1, 1), (3, 17, 2), (5, 64, 130), (70, 33, 96), (1030, 8, 600)];
-        for ((rows, inputs, width), layout) in sizes.into_iter().flat_map(|s| [(s, Layout::Rows), (s, Layout::Panels)])
+        for ((rows, inputs, width), layout) in
+            sizes.into_iter().flat_map(|s| [(s, WeightLayout::Rows), (s, WeightLayout::Panels)])
         {
             let (input, weight, bias) = (values(rows * inputs, 1), values(width * inputs, 2), values(width, 3));
             let mut out = vec![f32::NAN; rows * width];
-            let stored = if layout == Layout::Panels { panels(&weight, inputs) } else { weight.clone() };
-            let job = Linear { input: &input, weight: &stored, layout, bias: Some(&bias), inputs, width };
-            linear(job, Rounding::uniform(Format::Fp32), &mut out);
+            let stored = if layout == WeightLayout::Panels { panels(&weight, inputs) } else { weight.clone() };
+            let arguments =
+                LinearArguments { input: &input, weight: &stored, layout, bias: Some(&bias), inputs, width };
+            linear(arguments, Rounding::uniform(Format::Fp32), &mut out);
             for (index, y) in out.iter().enumerate() {
                 let (row, column) = (index / width, index % width);
                 let exact: f64 = (0..inputs)
@@ -234,13 +241,19 @@ mod tests {
         let ones = vec![1f32; 3000 * 16];
         let tiny: Vec<f32> = ones.iter().map(|_| 2f32.powi(-5)).collect();
         let mut out = [0f32; 1];
-        let job =
-            Linear { input: &ones, weight: &tiny, layout: Layout::Rows, bias: None, inputs: ones.len(), width: 1 };
+        let arguments = LinearArguments {
+            input: &ones,
+            weight: &tiny,
+            layout: WeightLayout::Rows,
+            bias: None,
+            inputs: ones.len(),
+            width: 1,
+        };
         // Sixteen products add 0.5, which ties to even at 1024, where the spacing is 1.
         let rounding = Rounding { compute: Format::Fp16, accumulate: Format::Fp16, store: Format::Fp16 };
-        linear(job, rounding, &mut out);
+        linear(arguments, rounding, &mut out);
         assert_eq!(out[0], 1024.0);
-        linear(job, Rounding::fp32_accumulated(Format::Fp16), &mut out);
+        linear(arguments, Rounding::fp32_accumulated(Format::Fp16), &mut out);
         assert_eq!(out[0], 1500.0);
     }
 }

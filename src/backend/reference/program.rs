@@ -1,34 +1,34 @@
-//! A graph prepared for one policy and shape: parameters in their formats, intermediate tensors in reused buffers.
+//! A graph, prepared for one policy and shape. Parameters are in their formats, and intermediate tensors reuse buffers.
 
 use std::sync::Arc;
 
-use super::kernels::{Embedding, Kernels, LayerNorm, Softmax};
-use super::product::{Heads, Linear, attention_context, attention_scores, linear};
+use super::kernels::{EmbeddingArguments, Kernels, LayerNormArguments, SoftmaxArguments};
+use super::observer::{Observer, PendingOp};
+use super::product::{Heads, LinearArguments, attention_context, attention_scores, linear};
 use super::rounding::{is_on_grid, round_to};
-use super::tap::{Site, Tap};
-use super::weights::Weights;
+use super::weights::RoundedWeights;
 use crate::engine::BackendError;
 use crate::graph::{
     Format, Graph, Op, OpKind, ParamId, PrecisionPolicy, ReductionOrder, Rounding, Shape, Token, ValueId, ValueShape,
 };
 use crate::input::Batch;
 
-/// One op with its formats and its place in the buffers.
+/// One op with its formats and registers.
 #[derive(Debug)]
-struct Step {
+struct ProgramStep {
     op: Op,
     rounding: Rounding,
-    /// Formats the inputs are stored in.
+    /// Formats in which the inputs are stored.
     stored: Vec<Format>,
-    inputs: Vec<Place>,
-    output: Place,
-    /// Output vectors: one per token, per sequence, or per query of a head.
+    inputs: Vec<Register>,
+    output: Register,
+    /// Number of output vectors: one per token, per sequence, or per query of a head.
     rows: usize,
 }
 
-/// A value's buffer and length.
+/// The register of a value: a buffer and the number of elements used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
+struct Register {
     buffer: usize,
     elements: usize,
 }
@@ -36,16 +36,16 @@ struct Place {
 /// An executable graph.
 #[derive(Debug)]
 pub(super) struct Program<T> {
-    steps: Vec<Step>,
-    weights: Arc<Weights<T>>,
+    steps: Vec<ProgramStep>,
+    weights: Arc<RoundedWeights<T>>,
     buffers: Vec<Vec<T>>,
-    output: Place,
+    output: Register,
     hidden: usize,
     shape: Shape,
     order: ReductionOrder,
 }
 
-/// Assigns values to buffers so that a value's buffer is free for others after its last use.
+/// Assigns values to buffers. After a value's last use its buffer is free for other values.
 #[derive(Debug, Default)]
 struct Allocation {
     sizes: Vec<usize>,
@@ -53,7 +53,7 @@ struct Allocation {
 }
 
 impl Allocation {
-    /// A free buffer, the best fitting one, grown if it must; a new one when none is free.
+    /// Takes the free buffer that fits best, and grows it if necessary. Takes a new one if none is free.
     fn take(&mut self, elements: usize) -> usize {
         let fits = |&&buffer: &&usize| self.sizes[buffer] >= elements;
         let smallest_fit = self.free.iter().filter(fits).min_by_key(|&&buffer| self.sizes[buffer]);
@@ -72,7 +72,7 @@ impl Allocation {
     }
 }
 
-/// Whether the kernel of this op works in place on its first input.
+/// Whether the kernel of this op overwrites its first input.
 fn works_in_place(kind: &OpKind) -> bool {
     matches!(kind, OpKind::LayerNorm { .. } | OpKind::Softmax(_) | OpKind::Gelu(_) | OpKind::Tanh | OpKind::Residual)
 }
@@ -82,30 +82,30 @@ impl<T: Kernels> Program<T> {
         graph: &Graph,
         policy: &PrecisionPolicy,
         shape: Shape,
-        weights: Arc<Weights<T>>,
+        weights: Arc<RoundedWeights<T>>,
     ) -> Result<Self, BackendError> {
         let roundings = graph.roundings(policy)?;
         let formats = graph.value_formats(&roundings);
         let last_use = last_uses(graph);
         let mut allocation = Allocation::default();
-        let mut places = vec![Place { buffer: 0, elements: 0 }; graph.values.len()];
+        let mut registers = vec![Register { buffer: 0, elements: 0 }; graph.values.len()];
         let mut steps = Vec::with_capacity(graph.ops.len());
         for (index, (op, rounding)) in graph.ops.iter().zip(roundings).enumerate() {
             let elements = graph.value(op.output).shape.elements(shape);
             let dying: Vec<ValueId> = op.inputs.iter().copied().filter(|id| last_use[id.0] == index).collect();
             let reused = op.inputs.first().filter(|id| works_in_place(&op.kind) && dying.contains(id));
             let buffer = match reused {
-                Some(id) => places[id.0].buffer,
+                Some(id) => registers[id.0].buffer,
                 None => allocation.take(elements),
             };
-            places[op.output.0] = Place { buffer, elements };
-            allocation.free.extend(dying.iter().filter(|id| Some(*id) != reused).map(|id| places[id.0].buffer));
-            steps.push(Step {
+            registers[op.output.0] = Register { buffer, elements };
+            allocation.free.extend(dying.iter().filter(|id| Some(*id) != reused).map(|id| registers[id.0].buffer));
+            steps.push(ProgramStep {
                 op: op.clone(),
                 rounding,
                 stored: op.inputs.iter().map(|id| formats[id.0]).collect(),
-                inputs: op.inputs.iter().map(|id| places[id.0]).collect(),
-                output: places[op.output.0],
+                inputs: op.inputs.iter().map(|id| registers[id.0]).collect(),
+                output: registers[op.output.0],
                 rows: rows(graph.value(op.output).shape, shape),
             });
         }
@@ -113,7 +113,7 @@ impl<T: Kernels> Program<T> {
             steps,
             weights,
             buffers: allocation.sizes.iter().map(|&size| vec![T::ZERO; size]).collect(),
-            output: places[graph.output.0],
+            output: registers[graph.output.0],
             hidden: graph.dimensions.hidden,
             shape,
             order: policy.layer_norm_reduction,
@@ -125,13 +125,13 @@ impl<T: Kernels> Program<T> {
         self.buffers.iter().map(|buffer| std::mem::size_of_val(buffer.as_slice()) as u64).sum()
     }
 
-    /// Largest bytes of operands copied to be rounded, over all ops.
+    /// Bytes of operands that an op copies to round them: the most of any op.
     pub fn workspace_bytes(&self) -> u64 {
-        let copies = |step: &Step| {
+        let copies = |step: &ProgramStep| {
             let first = usize::from(works_in_place(&step.op.kind));
             let copied = step.inputs.iter().zip(&step.stored).skip(first);
             let elements = copied.filter(|(_, stored)| !is_on_grid(**stored, step.rounding.compute));
-            elements.map(|(place, _)| (place.elements * size_of::<T>()) as u64).sum::<u64>()
+            elements.map(|(register, _)| (register.elements * size_of::<T>()) as u64).sum::<u64>()
         };
         self.steps.iter().map(copies).max().unwrap_or(0)
     }
@@ -147,36 +147,45 @@ impl<T: Kernels> Program<T> {
     }
 
     /// One forward pass.
-    pub fn run<P: Tap<T>>(&mut self, batch: &Batch, tap: &mut P) {
+    pub fn run<P: Observer<T>>(&mut self, batch: &Batch, observer: &mut P) {
         for step in &self.steps {
             if P::ACTIVE {
-                tap.before(self.site(step));
+                observer.before(self.pending_op(step));
             }
             let mut buffer = std::mem::take(&mut self.buffers[step.output.buffer]);
             self.execute(step, batch, &mut buffer[..step.output.elements]);
             if P::ACTIVE {
-                tap.after(&buffer[..step.output.elements]);
+                observer.after(&buffer[..step.output.elements]);
             }
             self.buffers[step.output.buffer] = buffer;
         }
     }
 
-    fn site<'a>(&'a self, step: &'a Step) -> Site<'a, T> {
+    fn pending_op<'a>(&'a self, step: &'a ProgramStep) -> PendingOp<'a, T> {
         let layer_norm = match step.op.kind {
             OpKind::LayerNorm { gamma, beta, epsilon } => {
                 Some((step.rounding, self.layer_norm(step, (gamma, beta), epsilon), step.stored[0]))
             }
             _ => None,
         };
-        Site { op: &step.op, inputs: (0..step.inputs.len()).map(|index| self.input(step, index)).collect(), layer_norm }
+        PendingOp {
+            op: &step.op,
+            inputs: (0..step.inputs.len()).map(|index| self.input(step, index)).collect(),
+            layer_norm,
+        }
     }
 
-    fn layer_norm(&self, step: &Step, (gamma, beta): (ParamId, ParamId), epsilon: f64) -> LayerNorm<'_, T> {
+    fn layer_norm(
+        &self,
+        step: &ProgramStep,
+        (gamma, beta): (ParamId, ParamId),
+        epsilon: f64,
+    ) -> LayerNormArguments<'_, T> {
         let vector = |id| self.weights.get(id, step.rounding.compute);
-        LayerNorm { gamma: vector(gamma), beta: vector(beta), epsilon, order: self.order }
+        LayerNormArguments { gamma: vector(gamma), beta: vector(beta), epsilon, order: self.order }
     }
 
-    fn execute(&self, step: &Step, batch: &Batch, out: &mut [T]) {
+    fn execute(&self, step: &ProgramStep, batch: &Batch, out: &mut [T]) {
         let rounding = step.rounding;
         if works_in_place(&step.op.kind) {
             if step.inputs[0].buffer != step.output.buffer {
@@ -190,7 +199,7 @@ impl<T: Kernels> Program<T> {
             match step.op.kind {
                 OpKind::Embedding { word, position, token_type } => {
                     let table = |id| self.weights.get(id, rounding.compute);
-                    let job = Embedding {
+                    let arguments = EmbeddingArguments {
                         word: table(word),
                         position: table(position),
                         token_type: token_type.map(table),
@@ -198,7 +207,7 @@ impl<T: Kernels> Program<T> {
                         sequence: self.shape.sequence,
                         width: self.hidden,
                     };
-                    T::embedding(rounding, job, out);
+                    T::embedding(rounding, arguments, out);
                 }
                 OpKind::Linear { weight, bias, .. } => self.linear(step, weight, bias, out),
                 OpKind::AttentionScores { heads, scale } => {
@@ -223,13 +232,13 @@ impl<T: Kernels> Program<T> {
                 _ => {}
             }
         }
-        // Kernels in place end on the grid they compute on; all others end on wider ones.
+        // Kernels in place leave values on the grid of their arithmetic, all others on a wider one.
         if !(works_in_place(&step.op.kind) && is_on_grid(rounding.compute, rounding.store)) {
             round_to(rounding.store, out);
         }
     }
 
-    fn execute_in_place(&self, step: &Step, batch: &Batch, values: &mut [T]) {
+    fn execute_in_place(&self, step: &ProgramStep, batch: &Batch, values: &mut [T]) {
         let rounding = step.rounding;
         match step.op.kind {
             OpKind::LayerNorm { gamma, beta, epsilon } => {
@@ -237,8 +246,8 @@ impl<T: Kernels> Program<T> {
             }
             OpKind::Softmax(mask) => {
                 let heads = step.rows / self.shape.tokens();
-                let job = Softmax { mask, shape: self.shape, heads, lengths: &batch.lengths };
-                T::softmax(rounding, job, values);
+                let arguments = SoftmaxArguments { mask, shape: self.shape, heads, lengths: &batch.lengths };
+                T::softmax(rounding, arguments, values);
             }
             OpKind::Gelu(form) => T::gelu(rounding, form, values),
             OpKind::Tanh => T::hyperbolic_tangent(rounding, values),
@@ -247,11 +256,11 @@ impl<T: Kernels> Program<T> {
         }
     }
 
-    fn linear(&self, step: &Step, weight: ParamId, bias: Option<ParamId>, out: &mut [T]) {
+    fn linear(&self, step: &ProgramStep, weight: ParamId, bias: Option<ParamId>, out: &mut [T]) {
         let input = self.operand(step, 0);
         let layout = self.weights.layout(weight, step.rounding.compute);
         let weight = self.weights.get(weight, step.rounding.compute);
-        let job = Linear {
+        let arguments = LinearArguments {
             input: &input,
             weight,
             layout,
@@ -259,20 +268,20 @@ impl<T: Kernels> Program<T> {
             inputs: step.inputs[0].elements / step.rows,
             width: step.output.elements / step.rows,
         };
-        linear(job, step.rounding, out);
+        linear(arguments, step.rounding, out);
     }
 
     fn heads<'a>(&self, packed: &'a [T], heads: usize, batch: &'a Batch) -> Heads<'a, T> {
         Heads { packed, shape: self.shape, hidden: self.hidden, heads, lengths: &batch.lengths }
     }
 
-    fn input(&self, step: &Step, index: usize) -> &[T] {
-        let place = step.inputs[index];
-        &self.buffers[place.buffer][..place.elements]
+    fn input(&self, step: &ProgramStep, index: usize) -> &[T] {
+        let register = step.inputs[index];
+        &self.buffers[register.buffer][..register.elements]
     }
 
-    /// An input on the grid the product computes in; copied only where it is not there already.
-    fn operand(&self, step: &Step, index: usize) -> std::borrow::Cow<'_, [T]> {
+    /// An input on the grid of the product's arithmetic. It is copied only if it is not on that grid already.
+    fn operand(&self, step: &ProgramStep, index: usize) -> std::borrow::Cow<'_, [T]> {
         let values = self.input(step, index);
         if is_on_grid(step.stored[index], step.rounding.compute) {
             return values.into();
@@ -289,7 +298,7 @@ fn rows(value: ValueShape, shape: Shape) -> usize {
     dims[..dims.len() - 1].iter().product()
 }
 
-/// For every value, the index of the last op that reads it; the graph's output lives to the end.
+/// For every value, the index of the last op that reads it. The graph's output lives to the end.
 fn last_uses(graph: &Graph) -> Vec<usize> {
     let mut last = vec![0; graph.values.len()];
     for (index, op) in graph.ops.iter().enumerate() {
@@ -304,7 +313,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
-    use super::super::tap::Untapped;
+    use super::super::observer::Unobserved;
     use super::*;
     use crate::graph::{OpClass, Preset};
     use crate::model::{Architecture, ModelSource};
@@ -314,9 +323,9 @@ mod tests {
         let source = ModelSource::Random { seed: 1, architecture: Architecture::BertTiny };
         let model = Model::open("tiny", &source, Path::new("."), Head::Natural).unwrap();
         let batch = Batch::single((0..9).collect());
-        let weights = Arc::new(Weights::load(&model, policy).unwrap());
+        let weights = Arc::new(RoundedWeights::load(&model, policy).unwrap());
         let mut program = Program::<f32>::new(&model.graph, policy, batch.shape, weights).unwrap();
-        program.run(&batch, &mut Untapped);
+        program.run(&batch, &mut Unobserved);
         let output = program.output().to_vec();
         (model, output)
     }
@@ -327,7 +336,7 @@ mod tests {
         policy
     }
 
-    /// Every class must round: an op whose kernel computes wider than it stores must not hand on unrounded values.
+    /// Every class must round: an op that computes in a wider format than it stores must not pass on unrounded values.
     #[test]
     fn the_output_of_every_policy_lies_on_its_storage_grid_and_every_class_has_an_effect() {
         let (model, exact) = run(&PrecisionPolicy::preset(Preset::Fp32));
@@ -338,7 +347,7 @@ mod tests {
                     let (_, ours) = run(&with(class, rounding));
                     assert_ne!(ours, exact, "{class} in {format} changed nothing");
                 }
-                // Stored only: the value itself is cut, whatever the kernel computes in.
+                // Stored only: the value itself is rounded, whatever the kernel computes in.
                 let (_, ours) = run(&with(class, Rounding::fp32_stored_as(format)));
                 assert_ne!(ours, exact, "{class} stored as {format} changed nothing");
             }
@@ -351,28 +360,28 @@ mod tests {
         }
     }
 
-    /// 70000 is infinite in FP16, so an FP16 softmax, layer norm or sum over FP32 values must see infinity.
+    /// 70000 is infinite in FP16, so an FP16 softmax, layer norm or sum of FP32 values must read infinity.
     #[test]
     fn operands_are_rounded_before_the_kernel_sees_them() {
         let fp16 = Rounding::uniform(Format::Fp16);
         let step = |kind: OpKind, inputs: usize| {
-            let place = |buffer| Place { buffer, elements: 2 };
+            let register = |buffer| Register { buffer, elements: 2 };
             let op = Op { name: "op".into(), class: kind.class(), kind, inputs: Vec::new(), output: ValueId(0) };
-            let inputs: Vec<Place> = (0..inputs).map(place).collect();
+            let inputs: Vec<Register> = (0..inputs).map(register).collect();
             let stored = vec![Format::Fp32; inputs.len()];
-            Step { op, rounding: fp16, stored, inputs, output: place(0), rows: 1 }
+            ProgramStep { op, rounding: fp16, stored, inputs, output: register(0), rows: 1 }
         };
         for (kind, inputs) in [(OpKind::Residual, 2), (OpKind::Tanh, 1), (OpKind::Gelu(crate::graph::Gelu::Erf), 1)] {
             let mut program = Program {
                 steps: vec![step(kind.clone(), inputs)],
-                weights: Arc::new(Weights::default()),
+                weights: Arc::new(RoundedWeights::default()),
                 buffers: vec![vec![70000.0f32, 1.0], vec![-60000.0, 1.0]],
-                output: Place { buffer: 0, elements: 2 },
+                output: Register { buffer: 0, elements: 2 },
                 hidden: 2,
                 shape: Shape { batch: 1, sequence: 1 },
                 order: ReductionOrder::SumThenDivide,
             };
-            program.run(&Batch::single(vec![0]), &mut Untapped);
+            program.run(&Batch::single(vec![0]), &mut Unobserved);
             let expected = if kind == OpKind::Tanh { 1.0 } else { f32::INFINITY };
             assert_eq!(program.output()[0], expected, "{kind:?}");
         }

@@ -1,14 +1,15 @@
 //! The carrier types of the interpreter: f32 for engines, f64 for the oracle.
 //!
-//! The f32 functions are branch-free so that compilers vectorise them; errors are stated and tested. The f64 functions
-//! are the standard library's and `statrs`'.
+//! The f32 functions are free of branches so that compilers vectorise them. Their errors are stated and tested. The f64
+//! functions are those of the standard library and of `statrs`.
 
 use faer::traits::ComplexField;
 
 use super::rounding::round_f32;
 use crate::graph::Format;
 
-/// Runs `work` compiled for the widest vectors this machine has. `work` and all it calls must be `inline(always)`.
+/// Runs `work`, compiled for the widest vectors of this machine. `work` and all functions it calls must be
+/// `inline(always)`.
 #[inline(always)]
 pub(super) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
@@ -32,14 +33,14 @@ pub(super) trait Real:
     const ONE: Self;
     const MINUS_INFINITY: Self;
     fn of(x: f64) -> Self;
-    /// Takes over f32 values, without a copy where the carrier is f32.
+    /// Converts f32 values, without a copy if the carrier is f32.
     fn carry(values: Vec<f32>) -> Vec<Self>;
     fn exp(self) -> Self;
     fn tanh(self) -> Self;
     fn erf(self) -> Self;
     fn reciprocal_sqrt(self) -> Self;
     fn larger(self, other: Self) -> Self;
-    /// Rounds in place; only f32 carries narrower formats.
+    /// Rounds in place. Only f32 carries narrower formats.
     fn round_slice(format: Format, values: &mut [Self]);
 }
 
@@ -113,8 +114,9 @@ impl Real for f64 {
     fn round_slice(_: Format, _: &mut [f64]) {}
 }
 
-/// `c[0] + c[1] x + ...` by Horner's rule. A loop, not an iterator chain: it must be inlined to be vectorised. No fused
-/// multiply-add: machines without one would call a library for each, and others would round differently.
+/// `c[0] + c[1] x + ...` by Horner's rule. This is a loop, not an iterator chain, because it must be inlined to be
+/// vectorised. There is no fused multiply-add: machines without one would call a library for each, and others would
+/// round differently.
 #[inline(always)]
 fn polynomial<const N: usize>(coefficients: [f32; N], x: f32) -> f32 {
     let mut sum = 0.0;
@@ -132,8 +134,8 @@ fn power_of_two(exponent: i32) -> f32 {
     f32::from_bits(((exponent + 127) as u32) << 23)
 }
 
-/// eˣ within 2 ulp: range reduction by ln 2 in two parts, Taylor polynomial on |r| <= ln2/2, scaling in two steps so that
-/// subnormal results and overflow come out right. NaN stays NaN.
+/// eˣ within 2 ulp: range reduction by ln 2 in two parts, Taylor polynomial on |r| <= ln2/2, scaling in two steps so
+/// that subnormal results and overflow are right. NaN stays NaN.
 #[inline(always)]
 fn exp_f32(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;

@@ -1,14 +1,15 @@
-//! Rounding to the storage formats, written so that compilers vectorise it. Round to nearest, ties to even; overflow goes
-//! to infinity, never saturates; subnormals are kept. Checked bit by bit against the `half` crate below.
+//! Rounds to the storage formats, in code that compilers vectorise. Rounding is to nearest, ties to even. Overflow
+//! gives infinity and never saturates; subnormals are kept. The tests below compare it with the `half` crate bit by
+//! bit.
 
 use rayon::prelude::*;
 
 use super::real::{Real, vectorised};
 use crate::graph::Format;
 
-/// A format that values of `T` can be rounded to.
-pub(super) trait Grid<T>: Copy + Default + Send + Sync + 'static {
-    /// Whether every `T` is on the grid, so that rounding does nothing and sums may be reordered.
+/// The grid of a format: the values that it can represent, to which values of `T` are rounded.
+pub(super) trait RoundingGrid<T>: Copy + Default + Send + Sync + 'static {
+    /// Whether every `T` is on the grid. Then rounding does nothing, and sums may be reordered.
     const EXACT: bool;
     /// The nearest value of the grid.
     fn round(x: T) -> T;
@@ -19,15 +20,15 @@ pub(super) trait Grid<T>: Copy + Default + Send + Sync + 'static {
 pub(super) struct Exact;
 /// IEEE binary16.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Half;
+pub(super) struct Fp16Grid;
 /// bfloat16.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Brain;
-/// The 10 mantissa bits a TF32 tensor core sees.
+pub(super) struct Bf16Grid;
+/// TF32: the 10 mantissa bits that a tensor core reads.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Tensor;
+pub(super) struct Tf32Grid;
 
-impl<T: Real> Grid<T> for Exact {
+impl<T: Real> RoundingGrid<T> for Exact {
     const EXACT: bool = true;
     #[inline(always)]
     fn round(x: T) -> T {
@@ -35,7 +36,7 @@ impl<T: Real> Grid<T> for Exact {
     }
 }
 
-/// Drops the low `23 - bits` mantissa bits, to nearest even. A carry may go into the exponent, and rightly so.
+/// Rounds off the low `23 - bits` mantissa bits, to nearest even. A carry into the exponent gives the right result.
 #[inline(always)]
 fn keep_mantissa(x: f32, bits: u32) -> f32 {
     let drop = 23 - bits;
@@ -45,7 +46,7 @@ fn keep_mantissa(x: f32, bits: u32) -> f32 {
     if x.is_nan() { x } else { rounded }
 }
 
-impl Grid<f32> for Half {
+impl RoundingGrid<f32> for Fp16Grid {
     const EXACT: bool = false;
     #[inline(always)]
     fn round(x: f32) -> f32 {
@@ -57,7 +58,7 @@ impl Grid<f32> for Half {
     }
 }
 
-impl Grid<f32> for Brain {
+impl RoundingGrid<f32> for Bf16Grid {
     const EXACT: bool = false;
     #[inline(always)]
     fn round(x: f32) -> f32 {
@@ -65,7 +66,7 @@ impl Grid<f32> for Brain {
     }
 }
 
-impl Grid<f32> for Tensor {
+impl RoundingGrid<f32> for Tf32Grid {
     const EXACT: bool = false;
     #[inline(always)]
     fn round(x: f32) -> f32 {
@@ -76,7 +77,7 @@ impl Grid<f32> for Tensor {
 /// Elements one thread rounds at a time.
 const CHUNK: usize = 1 << 14;
 
-fn round_all<T: Real, G: Grid<T>>(values: &mut [T]) {
+fn round_all<T: Real, G: RoundingGrid<T>>(values: &mut [T]) {
     values.par_chunks_mut(CHUNK).for_each(|chunk| {
         vectorised(
             #[inline(always)]
@@ -89,7 +90,7 @@ fn round_all<T: Real, G: Grid<T>>(values: &mut [T]) {
     });
 }
 
-/// Rounds a tensor to `format`. FP64 and formats as wide as the carrier leave it alone.
+/// Rounds a tensor to `format`. FP64 and formats as wide as the carrier type leave it unchanged.
 pub(super) fn round_to<T: Real>(format: Format, values: &mut [T]) {
     T::round_slice(format, values);
 }
@@ -97,9 +98,9 @@ pub(super) fn round_to<T: Real>(format: Format, values: &mut [T]) {
 pub(super) fn round_f32(format: Format, values: &mut [f32]) {
     match format {
         Format::Fp64 | Format::Fp32 => {}
-        Format::Tf32 => round_all::<f32, Tensor>(values),
-        Format::Bf16 => round_all::<f32, Brain>(values),
-        Format::Fp16 => round_all::<f32, Half>(values),
+        Format::Tf32 => round_all::<f32, Tf32Grid>(values),
+        Format::Bf16 => round_all::<f32, Bf16Grid>(values),
+        Format::Fp16 => round_all::<f32, Fp16Grid>(values),
     }
 }
 
@@ -113,10 +114,10 @@ pub(super) fn is_on_grid(stored: Format, wanted: Format) -> bool {
     }
 }
 
-/// Sum by a binary tree over neighbours (`v0+v1`, `v2+v3`, ...), every partial sum rounded to `G`; an odd tail is carried
-/// up. This is the reduction the emulated policies define. `values` is overwritten.
+/// Sum by a binary tree over neighbours (`v0+v1`, `v2+v3`, ...). Every partial sum is rounded to `G`, and an odd tail
+/// is carried up. The emulated policies define this reduction. `values` is overwritten.
 #[inline(always)]
-pub(super) fn tree_sum<T: Real, G: Grid<T>>(values: &mut [T]) -> T {
+pub(super) fn tree_sum<T: Real, G: RoundingGrid<T>>(values: &mut [T]) -> T {
     let mut length = values.len();
     while length > 1 {
         let half = length / 2;
@@ -159,10 +160,10 @@ mod tests {
         for x in probes() {
             let (half, brain) = (f16::from_f32(x).to_f32(), bf16::from_f32(x).to_f32());
             if x.is_nan() {
-                assert!(Half::round(x).is_nan() && Brain::round(x).is_nan());
+                assert!(Fp16Grid::round(x).is_nan() && Bf16Grid::round(x).is_nan());
             } else {
-                assert_eq!(Half::round(x).to_bits(), half.to_bits(), "fp16 of {x:e}");
-                assert_eq!(Brain::round(x).to_bits(), brain.to_bits(), "bf16 of {x:e}");
+                assert_eq!(Fp16Grid::round(x).to_bits(), half.to_bits(), "fp16 of {x:e}");
+                assert_eq!(Bf16Grid::round(x).to_bits(), brain.to_bits(), "bf16 of {x:e}");
             }
         }
     }
@@ -173,15 +174,15 @@ mod tests {
         let mut rounded = probes.clone();
         round_f32(Format::Fp16, &mut rounded);
         for (x, y) in probes.iter().zip(&rounded) {
-            assert!(y.to_bits() == Half::round(*x).to_bits() || (x.is_nan() && y.is_nan()));
+            assert!(y.to_bits() == Fp16Grid::round(*x).to_bits() || (x.is_nan() && y.is_nan()));
         }
     }
 
     #[test]
     fn a_tree_sum_rounds_every_partial_sum() {
         // 2048 + 1 is a tie in FP16 and goes to 2048; pairs of ones survive.
-        assert_eq!(tree_sum::<f32, Half>(&mut [2048.0, 1.0, 1.0, 1.0]), 2050.0);
-        assert!(tree_sum::<f32, Half>(&mut [60000.0, 60000.0, -60000.0, -60000.0]).is_nan(), "inf - inf");
+        assert_eq!(tree_sum::<f32, Fp16Grid>(&mut [2048.0, 1.0, 1.0, 1.0]), 2050.0);
+        assert!(tree_sum::<f32, Fp16Grid>(&mut [60000.0, 60000.0, -60000.0, -60000.0]).is_nan(), "inf - inf");
         assert_eq!(tree_sum::<f32, Exact>(&mut [1.0, 2.0, 3.0, 4.0, 5.0]), 15.0);
         assert_eq!(tree_sum::<f32, Exact>(&mut []), 0.0);
     }

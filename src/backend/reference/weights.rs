@@ -1,34 +1,34 @@
-//! Parameters rounded to the formats a policy reads them in.
+//! Parameters, rounded to the formats in which a policy reads them.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use super::kernels::Kernels;
-use super::product::{Layout, panels};
+use super::product::{WeightLayout, panels};
 use super::rounding::round_to;
 use crate::engine::BackendError;
 use crate::graph::cost::param_formats;
 use crate::graph::{Format, ParamId, PrecisionPolicy};
 use crate::model::Model;
 
-/// A parameter in a format: the same tensor may be wanted in two.
-type Key = (usize, Format);
+/// A parameter in a format. Two operations may read one parameter in two formats.
+type ParamKey = (usize, Format);
 
-/// Parameters rounded to the formats a policy reads them in, shared by the programs of all shapes.
+/// Parameters rounded to the formats in which a policy reads them. The programs of all shapes share them.
 #[derive(Debug, Default)]
-pub(super) struct Weights<T> {
-    tensors: BTreeMap<Key, Stored<T>>,
+pub(super) struct RoundedWeights<T> {
+    tensors: BTreeMap<ParamKey, RoundedParam<T>>,
 }
 
-/// A parameter as it lies in memory.
+/// A rounded parameter and its layout in memory.
 #[derive(Debug)]
-struct Stored<T> {
+struct RoundedParam<T> {
     values: Vec<T>,
-    layout: Layout,
+    layout: WeightLayout,
 }
 
-impl<T: Kernels> Weights<T> {
-    /// Reads the model tensor by tensor, so that no more than one tensor is held beside the result.
+impl<T: Kernels> RoundedWeights<T> {
+    /// Reads the model tensor by tensor, so that at most one tensor is in memory in addition to the result.
     pub fn load(model: &Model, policy: &PrecisionPolicy) -> Result<Self, BackendError> {
         let mut tensors = BTreeMap::new();
         for (op, rounding) in model.graph.ops.iter().zip(model.graph.roundings(policy)?) {
@@ -36,18 +36,19 @@ impl<T: Kernels> Weights<T> {
                 if let Entry::Vacant(entry) = tensors.entry((id.0, format)) {
                     let mut values = T::carry(model.param(id)?);
                     round_to(format, &mut values);
-                    let layout = if model.graph.is_product_weight(id) { Layout::Panels } else { Layout::Rows };
-                    if layout == Layout::Panels {
+                    let layout =
+                        if model.graph.is_product_weight(id) { WeightLayout::Panels } else { WeightLayout::Rows };
+                    if layout == WeightLayout::Panels {
                         values = panels(&values, model.graph.param(id).dims[1]);
                     }
-                    entry.insert(Stored { values, layout });
+                    entry.insert(RoundedParam { values, layout });
                 }
             }
         }
-        Ok(Weights { tensors })
+        Ok(RoundedWeights { tensors })
     }
 
-    /// Bytes held.
+    /// Size of all values, bytes.
     pub fn bytes(&self) -> u64 {
         self.tensors.values().map(|tensor| std::mem::size_of_val(tensor.values.as_slice()) as u64).sum()
     }
@@ -58,8 +59,8 @@ impl<T: Kernels> Weights<T> {
         self.tensors.get(&(id.0, format)).map_or(&[], |tensor| tensor.values.as_slice())
     }
 
-    /// How the values of [`Weights::get`] lie in memory.
-    pub fn layout(&self, id: ParamId, format: Format) -> Layout {
-        self.tensors.get(&(id.0, format)).map_or(Layout::Rows, |tensor| tensor.layout)
+    /// The memory layout of the values of [`RoundedWeights::get`].
+    pub fn layout(&self, id: ParamId, format: Format) -> WeightLayout {
+        self.tensors.get(&(id.0, format)).map_or(WeightLayout::Rows, |tensor| tensor.layout)
     }
 }

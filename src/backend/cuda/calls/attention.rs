@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Call, KernelCall, Site, assertion};
-use crate::backend::cuda::catalogue::{Instance, Source};
-use crate::backend::cuda::element::Element;
+use super::{DeviceCall, KernelCall, Placement, assertion};
+use crate::backend::cuda::catalogue::{Instance, KernelSource};
+use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::launch::{Arguments, Grid};
 use crate::backend::cuda::stage::{Attention, AttentionShape, Stages};
 use crate::graph::Mask;
@@ -18,7 +18,7 @@ pub(in crate::backend::cuda) enum AttentionTile {
     Wgmma { row_groups: usize, key_groups: usize, keys: usize, slots: usize, blocks: usize },
 }
 
-/// From those for one short sequence to those for many long ones: each was among the fastest somewhere on an H200.
+/// From tiles for one short sequence to tiles for many long ones. On an H200 each was among the fastest for some shape.
 const MMA_TILES: [AttentionTile; 10] = [
     mma(1, 1, 1, 64),
     mma(1, 1, 4, 16),
@@ -32,6 +32,7 @@ const MMA_TILES: [AttentionTile; 10] = [
     mma(2, 4, 1, 32),
 ];
 
+/// The same for the `wgmma` kernel.
 const WGMMA_TILES: [AttentionTile; 9] = [
     wgmma(1, 4, 64, 2, 1),
     wgmma(1, 2, 128, 2, 1),
@@ -56,7 +57,7 @@ const fn wgmma(row_groups: usize, key_groups: usize, keys: usize, slots: usize, 
 }
 
 impl AttentionTile {
-    /// Query rows of a block.
+    /// Query rows that a block computes.
     fn queries(self) -> usize {
         match self {
             AttentionTile::Mma { row_tiles, row_warps, .. } => 16 * row_tiles * row_warps,
@@ -79,7 +80,7 @@ impl AttentionTile {
         }
     }
 
-    /// As the heads of the kernels' files say it.
+    /// Dynamic shared memory, bytes, by the formulas at the top of the kernels' files.
     fn shared_bytes(self, size: usize) -> usize {
         match self {
             AttentionTile::Mma { row_tiles, row_warps, key_groups, keys } => {
@@ -94,15 +95,15 @@ impl AttentionTile {
     }
 }
 
-/// What decides its speed.
+/// Everything that the speed of its kernels depends on.
 pub(super) fn key(stages: &Stages, stage: &Attention) -> String {
     let shape = stage.shape;
     let element = stages.tensor(stage.packed).element;
     format!("attention[{}x{} {}x{} {:?} {element:?}]", shape.batch, shape.sequence, shape.heads, shape.size, shape.mask)
 }
 
-/// The tiles worth timing: key groups want keys to share, large tiles want queries to fill them.
-pub(super) fn choices(site: &Site<'_>, stage: &Attention) -> Vec<AttentionTile> {
+/// The tiles worth timing. Key groups need enough keys to share, and large tiles need enough queries to fill them.
+pub(super) fn choices(placement: &Placement<'_>, stage: &Attention) -> Vec<AttentionTile> {
     let shape = stage.shape;
     let fits = |tile: &AttentionTile| {
         let queries = tile.queries();
@@ -111,18 +112,18 @@ pub(super) fn choices(site: &Site<'_>, stage: &Attention) -> Vec<AttentionTile> 
         let shared = key_groups == 1 || shape.sequence > keys * (key_groups - 1);
         // With so many blocks the small tiles cannot win.
         let blocks = shape.sequence.div_ceil(queries) * shape.heads * shape.batch;
-        filled && shared && (queries >= 64 || blocks <= 16 * site.multiprocessors)
+        filled && shared && (queries >= 64 || blocks <= 16 * placement.multiprocessors)
     };
-    let wgmma = site.architecture.has_warpgroup_products() && shape.size == WGMMA_SIZE;
+    let wgmma = placement.architecture.has_warpgroup_products() && shape.size == WGMMA_SIZE;
     let wgmma = wgmma.then_some(WGMMA_TILES).into_iter().flatten();
     MMA_TILES.into_iter().chain(wgmma).filter(fits).collect()
 }
 
-/// The tile where nothing has been timed: the winners on an H200 by the number of blocks of 64 queries.
-pub(super) fn default_tile(site: &Site<'_>, stage: &Attention) -> AttentionTile {
+/// The tile where nothing has been timed: the fastest on an H200, by the number of blocks of 64 queries.
+pub(super) fn default_tile(placement: &Placement<'_>, stage: &Attention) -> AttentionTile {
     let shape = stage.shape;
     let blocks = shape.batch * shape.heads * shape.sequence.div_ceil(64);
-    let wgmma_here = site.architecture.has_warpgroup_products() && shape.size == WGMMA_SIZE;
+    let wgmma_here = placement.architecture.has_warpgroup_products() && shape.size == WGMMA_SIZE;
     match (shape.sequence, blocks) {
         (0..=32, _) => mma(1, 2, 2, 16),
         (_, 0..=24) => mma(1, 1, 4, 32),
@@ -132,18 +133,18 @@ pub(super) fn default_tile(site: &Site<'_>, stage: &Attention) -> AttentionTile 
     }
 }
 
-/// The call with a tile.
-pub(super) fn call(site: &Site<'_>, stage: &Attention, tile: AttentionTile) -> Call {
+/// The call of the kernel with a tile.
+pub(super) fn call(placement: &Placement<'_>, stage: &Attention, tile: AttentionTile) -> DeviceCall {
     let shape = stage.shape;
     let arguments = Arguments::default()
-        .pointer(site.tensor(stage.packed))
-        .pointer(site.tensor(stage.context))
-        .pointer(site.lengths)
+        .pointer(placement.tensor(stage.packed))
+        .pointer(placement.tensor(stage.context))
+        .pointer(placement.lengths)
         .int(shape.sequence)
         .int(shape.heads)
         .float(stage.scale * std::f64::consts::LOG2_E);
-    Call::Kernel(KernelCall {
-        instance: instance(site.element(stage.packed), shape, tile, &arguments),
+    DeviceCall::Kernel(KernelCall {
+        instance: instance(placement.element(stage.packed), shape, tile, &arguments),
         shared_bytes: tile.shared_bytes(shape.size),
         grid: Grid {
             blocks: (shape.sequence.div_ceil(tile.queries()), shape.heads, shape.batch),
@@ -154,7 +155,7 @@ pub(super) fn call(site: &Site<'_>, stage: &Attention, tile: AttentionTile) -> C
     })
 }
 
-fn instance(element: Element, shape: AttentionShape, tile: AttentionTile, arguments: &Arguments) -> Instance {
+fn instance(element: ElementType, shape: AttentionShape, tile: AttentionTile, arguments: &Arguments) -> Instance {
     let causal = shape.mask == Mask::Causal;
     let mask = if causal { "causal" } else { "padding" };
     let size = shape.size;
@@ -163,13 +164,13 @@ fn instance(element: Element, shape: AttentionShape, tile: AttentionTile, argume
             let name = format!("attention_{size}_{row_tiles}x{row_warps}_{key_groups}x{keys}_{mask}");
             let shape = format!("{size}, {row_tiles}, {row_warps}, {key_groups}, {keys}");
             let line = format!("ATTENTION({name}, {shape}, {causal})");
-            (Source::Attention(element), name, line, format!("AttentionShape<{shape}>"))
+            (KernelSource::Attention(element), name, line, format!("AttentionShape<{shape}>"))
         }
         AttentionTile::Wgmma { row_groups, key_groups, keys, slots, blocks } => {
             let name = format!("attention_wgmma_{row_groups}x{key_groups}_{keys}_{slots}_{blocks}_{mask}");
             let shape = format!("{row_groups}, {key_groups}, {keys}, {slots}");
             let line = format!("ATTENTION_WGMMA({name}, {shape}, {blocks}, {causal})");
-            (Source::AttentionWgmma(element), name, line, format!("WgmmaAttentionShape<{shape}>"))
+            (KernelSource::AttentionWgmma(element), name, line, format!("WgmmaAttentionShape<{shape}>"))
         }
     };
     let line = format!(

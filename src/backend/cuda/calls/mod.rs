@@ -1,9 +1,11 @@
-//! Stages as calls of kernels and of cuBLASLt: plain data, so that it can be made and looked at without a device.
+//! Turns stages into calls of kernels and of cuBLASLt. Calls are plain data, so they can be made and inspected without
+//! a device.
 
 mod attention;
 mod linear;
 mod norm;
 mod stepwise;
+mod tiles;
 
 pub(super) use attention::AttentionTile;
 pub(super) use linear::{LIBRARY_ALGORITHMS, ProductChoice};
@@ -14,21 +16,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::catalogue::Instance;
-use super::compile::Architecture;
+use super::compile::GpuArchitecture;
 use super::error::execution;
 use super::launch::{Arguments, Grid};
 use super::matmul::{Algorithm, MatmulAddresses, MatmulSpec};
 use super::stage::{Stage, Stages, TensorId, WeightKey};
 use crate::engine::BackendError;
 
-/// A tensor map to be made: rows of 16-bit elements, fetched in boxes.
+/// Description of a tensor map: rows of 16-bit elements, which are fetched in boxes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct MapSpec {
     pub address: u64,
-    /// Elements of a row, all of which are used.
+    /// Elements of a row. There is no padding between rows.
     pub columns: usize,
     pub rows: usize,
-    /// Rows of a box; it is 64 columns wide.
+    /// Rows of a box, which is 64 columns wide.
     pub box_rows: usize,
 }
 
@@ -48,70 +50,70 @@ pub(super) struct KernelCall {
 pub(super) struct ProductCall {
     pub spec: MatmulSpec,
     pub addresses: MatmulAddresses,
-    /// The library's first choice where none has been made.
+    /// `None` for the library's first choice.
     pub algorithm: Option<Algorithm>,
 }
 
-/// One entry of the stream.
+/// One piece of work on the stream.
 #[derive(Debug, Clone)]
-pub(super) enum Call {
+pub(super) enum DeviceCall {
     Kernel(KernelCall),
     Product(ProductCall),
 }
 
-/// How a group of stages is executed, where there is a choice.
+/// The way to execute a group of stages that can be executed in several ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Choice {
-    /// A linear layer and, where its partial sums are added there, the layer norm after it.
+    /// For a linear layer, and the layer norm after it if that can add partial sums.
     Product(ProductChoice),
-    /// An attention block.
+    /// For an attention block.
     Attention(AttentionTile),
 }
 
-/// Everything that turns stages into calls.
+/// Stages placed on a device: the addresses of their tensors and parameters, and the properties of the device.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Site<'a> {
+pub(super) struct Placement<'a> {
     pub stages: &'a Stages,
-    /// First byte of every parameter.
+    /// Address of every parameter.
     pub weights: &'a BTreeMap<WeightKey, u64>,
-    /// First byte of every tensor.
+    /// Address of every tensor.
     pub tensors: &'a [u64],
-    /// `[batch, sequence]` token ids, 32-bit.
+    /// Address of the `[batch, sequence]` token ids, 32-bit.
     pub ids: u64,
-    /// `[batch]` lengths, 32-bit.
+    /// Address of the `[batch]` lengths, 32-bit.
     pub lengths: u64,
     pub sequence: usize,
-    /// Scratch, free between any two calls: partial sums lie here.
+    /// Address of scratch for partial sums. It is free between any two groups.
     pub scratch: u64,
     pub scratch_bytes: usize,
-    pub architecture: Architecture,
+    pub architecture: GpuArchitecture,
     /// Multiprocessors of the device.
     pub multiprocessors: usize,
 }
 
-/// Stages that are executed together: one, or a linear layer and the layer norm over the stream it adds to.
+/// Stages that are executed together: one, or a linear layer and the layer norm that reads its residual stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Group {
-    /// First stage.
+pub(super) struct StageGroup {
+    /// Index of the first stage.
     pub first: usize,
-    /// One or two.
+    /// Number of stages, one or two.
     pub count: usize,
 }
 
-/// The groups of a pass, in order.
-pub(super) fn groups(stages: &Stages) -> Vec<Group> {
+/// The groups of a forward pass, in order.
+pub(super) fn groups(stages: &Stages) -> Vec<StageGroup> {
     let mut groups = Vec::new();
     let mut first = 0;
     while first < stages.stages.len() {
         let count = if linear::pairs_with_norm(stages, first) { 2 } else { 1 };
-        groups.push(Group { first, count });
+        groups.push(StageGroup { first, count });
         first += count;
     }
     groups
 }
 
-/// What decides how fast each choice is: groups with equal keys are executed in the same way.
-pub(super) fn group_key(stages: &Stages, group: Group) -> String {
+/// Everything that the speed of each choice depends on. Groups with equal keys are executed in the same way.
+pub(super) fn group_key(stages: &Stages, group: StageGroup) -> String {
     let mut key = String::new();
     for stage in &stages.stages[group.first..group.first + group.count] {
         key.push_str(&match stage {
@@ -125,13 +127,13 @@ pub(super) fn group_key(stages: &Stages, group: Group) -> String {
     key.trim_end().to_owned()
 }
 
-/// The choices there are for a group; none where there is but one way.
-pub(super) fn choices(site: &Site<'_>, group: Group) -> Vec<Choice> {
-    match &site.stages.stages[group.first] {
+/// The choices for a group. Empty if there is only one way to execute it.
+pub(super) fn choices(placement: &Placement<'_>, group: StageGroup) -> Vec<Choice> {
+    match &placement.stages.stages[group.first] {
         Stage::Linear(stage) => {
-            linear::choices(site, stage, group.count == 2).into_iter().map(Choice::Product).collect()
+            linear::choices(placement, stage, group.count == 2).into_iter().map(Choice::Product).collect()
         }
-        Stage::Attention(stage) => attention::choices(site, stage).into_iter().map(Choice::Attention).collect(),
+        Stage::Attention(stage) => attention::choices(placement, stage).into_iter().map(Choice::Attention).collect(),
         _ => Vec::new(),
     }
 }
@@ -140,22 +142,26 @@ pub(super) fn choices(site: &Site<'_>, group: Group) -> Vec<Choice> {
 ///
 /// # Errors
 /// [`BackendError::Execution`] when a parameter was not loaded.
-pub(super) fn calls(site: &Site<'_>, group: Group, choice: Option<Choice>) -> Result<Vec<Call>, BackendError> {
-    let stages = &site.stages.stages[group.first..group.first + group.count];
+pub(super) fn calls(
+    placement: &Placement<'_>,
+    group: StageGroup,
+    choice: Option<Choice>,
+) -> Result<Vec<DeviceCall>, BackendError> {
+    let stages = &placement.stages.stages[group.first..group.first + group.count];
     match (stages, choice) {
         ([Stage::Linear(product), Stage::LayerNorm(norm)], choice) => {
-            linear::calls(site, product, Some(norm), product_choice(choice))
+            linear::calls(placement, product, Some(norm), product_choice(choice))
         }
-        ([Stage::Linear(product)], choice) => linear::calls(site, product, None, product_choice(choice)),
+        ([Stage::Linear(product)], choice) => linear::calls(placement, product, None, product_choice(choice)),
         ([Stage::Attention(stage)], choice) => {
             let tile = match choice {
                 Some(Choice::Attention(tile)) => tile,
-                _ => attention::default_tile(site, stage),
+                _ => attention::default_tile(placement, stage),
             };
-            Ok(vec![attention::call(site, stage, tile)])
+            Ok(vec![attention::call(placement, stage, tile)])
         }
-        ([stage], _) => one(site, stage),
-        _ => Err(execution("a group of stages that no kernel executes")),
+        ([stage], _) => one(placement, stage),
+        _ => Err(execution("no kernel executes this group of stages")),
     }
 }
 
@@ -166,22 +172,24 @@ fn product_choice(choice: Option<Choice>) -> ProductChoice {
     }
 }
 
-fn one(site: &Site<'_>, stage: &Stage) -> Result<Vec<Call>, BackendError> {
+fn one(placement: &Placement<'_>, stage: &Stage) -> Result<Vec<DeviceCall>, BackendError> {
     let call = match stage {
-        Stage::Embedding(stage) => norm::embedding(site, stage)?,
-        Stage::LayerNorm(stage) => norm::layer_norm(site, stage, None)?,
-        Stage::SplitHeads { packed, split, shape } => stepwise::split_heads(site, *packed, *split, *shape),
-        Stage::HeadProduct(stage) => stepwise::head_product(site, stage),
-        Stage::Softmax(stage) => stepwise::softmax(site, stage),
-        Stage::MergeHeads { split, outputs, shape } => stepwise::merge_heads(site, *split, *outputs, *shape),
-        Stage::Elementwise(stage) => stepwise::elementwise(site, stage),
-        Stage::Select(stage) => stepwise::select(site, stage),
-        Stage::Linear(_) | Stage::Attention(_) => return Err(execution("a stage outside its group")),
+        Stage::Embedding(stage) => norm::embedding(placement, stage)?,
+        Stage::LayerNorm(stage) => norm::layer_norm(placement, stage, None)?,
+        Stage::SplitHeads { packed, split, shape } => stepwise::split_heads(placement, *packed, *split, *shape),
+        Stage::HeadProduct(stage) => stepwise::head_product(placement, stage),
+        Stage::Softmax(stage) => stepwise::softmax(placement, stage),
+        Stage::MergeHeads { split, outputs, shape } => stepwise::merge_heads(placement, *split, *outputs, *shape),
+        Stage::Elementwise(stage) => stepwise::elementwise(placement, stage),
+        Stage::Select(stage) => stepwise::select(placement, stage),
+        Stage::Linear(_) | Stage::Attention(_) => {
+            return Err(execution("this stage is executed only as part of a group"));
+        }
     };
     Ok(vec![call])
 }
 
-impl Site<'_> {
+impl Placement<'_> {
     fn tensor(&self, id: TensorId) -> u64 {
         self.tensors[id.0]
     }
@@ -190,12 +198,12 @@ impl Site<'_> {
         self.weights.get(&key).copied().ok_or_else(|| execution(format!("parameter {} was not loaded", key.param)))
     }
 
-    fn element(&self, id: TensorId) -> super::element::Element {
+    fn element(&self, id: TensorId) -> super::element::ElementType {
         self.stages.tensor(id).element
     }
 }
 
-/// The line of CUDA that refuses to compile when a tile's kernel wants other shared memory or threads than it is launched
+/// A line of CUDA that does not compile if a tile's kernel needs other threads or shared memory than it is launched
 /// with.
 fn assertion(tile: &str, shared_bytes: usize, threads: usize) -> String {
     format!(
@@ -204,11 +212,11 @@ fn assertion(tile: &str, shared_bytes: usize, threads: usize) -> String {
     )
 }
 
-/// The instances that calls want.
-pub(super) fn instances<'a>(calls: impl IntoIterator<Item = &'a Call>) -> BTreeSet<&'a Instance> {
+/// The instances of kernels that calls need.
+pub(super) fn instances<'a>(calls: impl IntoIterator<Item = &'a DeviceCall>) -> BTreeSet<&'a Instance> {
     let kernels = calls.into_iter().filter_map(|call| match call {
-        Call::Kernel(call) => Some(&call.instance),
-        Call::Product(_) => None,
+        DeviceCall::Kernel(call) => Some(&call.instance),
+        DeviceCall::Product(_) => None,
     });
     kernels.collect()
 }
@@ -235,15 +243,20 @@ mod tests {
         policies
     }
 
-    /// All calls of all choices for a model, policy and shape, at made-up addresses.
-    fn all_calls(model: ModelName, policy: &PrecisionPolicy, shape: Shape, architecture: Architecture) -> Vec<Call> {
+    /// All calls of all choices for a model, policy and shape, at invented addresses.
+    fn all_calls(
+        model: ModelName,
+        policy: &PrecisionPolicy,
+        shape: Shape,
+        architecture: GpuArchitecture,
+    ) -> Vec<DeviceCall> {
         let graph = architecture_graph(model);
         let stages = lower(&graph, policy, shape).unwrap();
         let layout = lay_out(&stages.tensors, &stages.stages, &[stages.output.unwrap()]);
         let tensors: Vec<u64> = layout.offsets.iter().map(|&offset| 1 << 32 | offset as u64).collect();
         let keys = stages.stages.iter().flat_map(|stage| stage.weights());
         let weights: BTreeMap<WeightKey, u64> = keys.map(|key| (key, 1 << 40)).collect();
-        let site = Site {
+        let placement = Placement {
             stages: &stages,
             weights: &weights,
             tensors: &tensors,
@@ -257,15 +270,15 @@ mod tests {
         };
         let mut all = Vec::new();
         for group in groups(&stages) {
-            all.extend(calls(&site, group, None).unwrap());
-            for choice in choices(&site, group) {
-                all.extend(calls(&site, group, Some(choice)).unwrap());
+            all.extend(calls(&placement, group, None).unwrap());
+            for choice in choices(&placement, group) {
+                all.extend(calls(&placement, group, Some(choice)).unwrap());
             }
         }
         all
     }
 
-    fn every_instance(architecture: Architecture) -> BTreeSet<Instance> {
+    fn every_instance(architecture: GpuArchitecture) -> BTreeSet<Instance> {
         let mut all = BTreeSet::new();
         for model in [ModelName::BertBase, ModelName::Gpt2] {
             for policy in policies() {
@@ -278,8 +291,8 @@ mod tests {
         all
     }
 
-    /// Compiles every kernel that any choice can ask for; returns those that spill, or why nothing was compiled.
-    fn spilling(architecture: Architecture) -> Result<Vec<String>, CompileError> {
+    /// Compiles every kernel that any choice can need. Returns those that spill, or why nothing was compiled.
+    fn spilling(architecture: GpuArchitecture) -> Result<Vec<String>, CompileError> {
         let mut by_source: BTreeMap<_, Vec<Instance>> = BTreeMap::new();
         for instance in every_instance(architecture) {
             by_source.entry(instance.source).or_default().push(instance);
@@ -297,7 +310,7 @@ mod tests {
 
     #[test]
     fn every_kernel_compiles_for_every_generation_without_spilling() {
-        let all: Vec<_> = Architecture::TESTED.into_par_iter().map(spilling).collect();
+        let all: Vec<_> = GpuArchitecture::TESTED.into_par_iter().map(spilling).collect();
         let mut spilled = Vec::new();
         for result in all {
             match result {

@@ -1,5 +1,6 @@
-//! Every choice of every kernel, and cuBLASLt's first choice, against float64 on a device. Inputs are exact in every format,
-//! so that only a kernel's own error counts; what it should write is NaN before. Skips without a device.
+//! Compares every choice of every kernel, and cuBLASLt's algorithms, with float64 on a device. Inputs are exact in
+//! every format, so that only the kernel's own error counts. Outputs are NaN before the kernel runs. Without a device
+//! the tests are skipped.
 
 mod reference;
 
@@ -11,13 +12,13 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::CudaBackend;
-use super::calls::{Group, Site, calls, choices, group_key, groups};
-use super::element::Element;
-use super::gpu::Gpu;
+use super::calls::{Placement, StageGroup, calls, choices, group_key, groups};
+use super::element::ElementType;
+use super::gpu::GpuRuntime;
 use super::lower::lower;
 use super::matmul::WORKSPACE_BYTES;
 use super::memory::{DeviceMemory, spans_taken};
-use super::stage::{Attention, Epilogue, LayerNorm, Linear, Stage, Stages, Tensor, TensorId, WeightKey};
+use super::stage::{Attention, DeviceTensor, Epilogue, LayerNorm, Linear, Stage, Stages, TensorId, WeightKey};
 use super::tune::library_algorithms;
 use super::weights::DeviceWeights;
 use crate::engine::{Backend, BackendError, BuildRequest};
@@ -25,45 +26,45 @@ use crate::graph::{PrecisionPolicy, Preset, Shape};
 use crate::input::Batch;
 use crate::model::{Architecture, ModelSource};
 use crate::model::{Head, Model};
-use reference::{Reference, WEIGHT_SCALE, number};
+use reference::{Float64Reference, WEIGHT_SCALE, number};
 
-/// Tests take turns on the device.
+/// Only one test at a time uses the device.
 static DEVICE: Mutex<()> = Mutex::new(());
 
-fn gpu() -> Option<Gpu> {
-    Gpu::open().map_err(|reason| crate::skip::skip(reason)).ok()
+fn gpu() -> Option<GpuRuntime> {
+    GpuRuntime::open().map_err(|reason| println!("skipped: {reason}")).ok()
 }
 
-/// Puts `value(index)` into `count` elements of a span.
+/// Writes `value(index)` to `count` elements of a span.
 fn put(
     memory: &DeviceMemory,
     offset: usize,
-    element: Element,
+    element: ElementType,
     count: usize,
     value: impl Fn(usize) -> f64 + Sync + Send,
 ) {
     let values: Vec<f64> = (0..count).into_par_iter().map(value).collect();
     match element {
-        Element::F32 => memory.fill(offset, &values.iter().map(|&x| x as f32).collect::<Vec<f32>>()),
-        Element::F16 => memory.fill(offset, &values.iter().map(|&x| f16::from_f64(x)).collect::<Vec<f16>>()),
-        Element::Bf16 => memory.fill(offset, &values.iter().map(|&x| bf16::from_f64(x)).collect::<Vec<bf16>>()),
+        ElementType::F32 => memory.fill(offset, &values.iter().map(|&x| x as f32).collect::<Vec<f32>>()),
+        ElementType::F16 => memory.fill(offset, &values.iter().map(|&x| f16::from_f64(x)).collect::<Vec<f16>>()),
+        ElementType::Bf16 => memory.fill(offset, &values.iter().map(|&x| bf16::from_f64(x)).collect::<Vec<bf16>>()),
     }
     .unwrap();
 }
 
-fn get(memory: &DeviceMemory, offset: usize, element: Element, count: usize) -> Vec<f64> {
+fn get(memory: &DeviceMemory, offset: usize, element: ElementType, count: usize) -> Vec<f64> {
     match element {
-        Element::F32 => {
+        ElementType::F32 => {
             let mut values = vec![0f32; count];
             memory.read(offset, &mut values).unwrap();
             values.into_iter().map(f64::from).collect()
         }
-        Element::F16 => {
+        ElementType::F16 => {
             let mut values = vec![f16::ZERO; count];
             memory.read(offset, &mut values).unwrap();
             values.into_iter().map(f64::from).collect()
         }
-        Element::Bf16 => {
+        ElementType::Bf16 => {
             let mut values = vec![bf16::ZERO; count];
             memory.read(offset, &mut values).unwrap();
             values.into_iter().map(f64::from).collect()
@@ -71,9 +72,9 @@ fn get(memory: &DeviceMemory, offset: usize, element: Element, count: usize) -> 
     }
 }
 
-/// A pass on the device whose tensors and weights hold known numbers.
+/// The stages of a forward pass on the device, with known numbers in tensors and weights.
 struct Bench {
-    gpu: Gpu,
+    gpu: GpuRuntime,
     stages: Stages,
     weights: DeviceWeights,
     offsets: Vec<usize>,
@@ -84,7 +85,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(gpu: Gpu, model: &Model, preset: Preset, shape: Shape) -> Bench {
+    fn new(gpu: GpuRuntime, model: &Model, preset: Preset, shape: Shape) -> Bench {
         let stages = lower(&model.graph, &PrecisionPolicy::preset(preset), shape).unwrap();
         let keys: BTreeSet<WeightKey> = stages.stages.iter().flat_map(|stage| stage.weights()).collect();
         let context = &gpu.device.context;
@@ -94,9 +95,9 @@ impl Bench {
             let count = key.rows * dims.get(1).copied().unwrap_or(1);
             put(weights.memory(), offset, key.element, count, |index| WEIGHT_SCALE * number(key.param, index));
         }
-        // Nothing shares bytes here, so that every tensor can be looked at.
+        // No two tensors share bytes here, so that every tensor can be inspected.
         let offsets = apart(&stages.tensors);
-        let bytes = offsets.last().copied().unwrap_or(0) + stages.tensors.last().map_or(0, Tensor::bytes);
+        let bytes = offsets.last().copied().unwrap_or(0) + stages.tensors.last().map_or(0, DeviceTensor::bytes);
         let arena = DeviceMemory::take(context, bytes, "tensors").unwrap();
         let lengths: Vec<usize> =
             (0..shape.batch).map(|row| if row == 1 { 1 } else { (shape.sequence - row % 2).max(1) }).collect();
@@ -116,10 +117,10 @@ impl Bench {
         put(&self.arena, self.offsets[id.0], tensor.element, count, |index| number(1000 + id.0, index));
     }
 
-    /// Runs every choice of a group and hands its outputs to `check`.
-    fn each(&self, group: Group, inputs: &[TensorId], check: impl Fn(&str)) -> usize {
+    /// Runs every choice of a group and calls `check` after each. Returns the number of choices that ran.
+    fn each(&self, group: StageGroup, inputs: &[TensorId], check: impl Fn(&str)) -> usize {
         let tensors: Vec<u64> = self.offsets.iter().map(|&offset| self.arena.address() + offset as u64).collect();
-        let site = Site {
+        let placement = Placement {
             stages: &self.stages,
             weights: self.weights.addresses(),
             tensors: &tensors,
@@ -131,17 +132,17 @@ impl Bench {
             architecture: self.gpu.architecture,
             multiprocessors: self.gpu.multiprocessors,
         };
-        let library = library_algorithms(&self.gpu, &site, group).unwrap();
+        let library = library_algorithms(&self.gpu, &placement, group).unwrap();
         let choices: Vec<_> =
-            std::iter::once(None).chain(choices(&site, group).into_iter().chain(library).map(Some)).collect();
-        let all: Vec<_> = choices.iter().map(|&choice| calls(&site, group, choice).unwrap()).collect();
+            std::iter::once(None).chain(choices(&placement, group).into_iter().chain(library).map(Some)).collect();
+        let all: Vec<_> = choices.iter().map(|&choice| calls(&placement, group, choice).unwrap()).collect();
         self.gpu.load_kernels(all.iter().flatten()).unwrap();
         let mut ran = 0;
         for (choice, calls) in choices.iter().zip(all) {
             self.arena.poison().unwrap();
             self.gpu.library.workspace().poison().unwrap();
             inputs.iter().for_each(|&id| self.set(id));
-            // A tile that is too large for this generation's shared memory is refused before it runs.
+            // A tile that is too large for this GPU's shared memory is refused before it runs.
             let Ok(prepared) = self.gpu.prepare(&calls) else { continue };
             self.gpu.enqueue(&prepared).unwrap();
             self.gpu.stream.synchronize().unwrap();
@@ -153,7 +154,7 @@ impl Bench {
         ran
     }
 
-    /// What lies between the tensors is as it was: nothing writes beyond its own.
+    /// Checks that the bytes between the tensors are unchanged: no kernel writes beyond its output.
     fn check_gaps(&self, what: &str) {
         for (tensor, offset) in self.stages.tensors.iter().zip(&self.offsets) {
             let end = offset + tensor.bytes();
@@ -163,7 +164,7 @@ impl Bench {
         }
     }
 
-    /// Compares a tensor with rows of float64: `expected(row)` for some rows.
+    /// Compares some rows of a tensor with `expected`, float64 values by row.
     fn compare(&self, what: &str, id: TensorId, width: usize, expected: &BTreeMap<usize, Vec<f64>>) {
         let tensor = self.stages.tensor(id);
         let found = self.tensor(id);
@@ -178,25 +179,25 @@ impl Bench {
         let relative = (error / norm).sqrt();
         // Gates of the design study, section 4.
         let gate = match tensor.element {
-            Element::F32 => 2e-5,
-            Element::F16 => 5e-4,
-            Element::Bf16 => 4e-3,
+            ElementType::F32 => 2e-5,
+            ElementType::F16 => 5e-4,
+            ElementType::Bf16 => 4e-3,
         };
         assert!(relative < gate, "{what}: relative error {relative:e} in {:?}", tensor.element);
         let rows = tensor.rows;
         assert!(found[..rows * tensor.stride].iter().all(|x| x.is_finite()), "{what}: something was not written");
     }
 
-    /// The rows that are checked: all of few, some of many.
+    /// The rows that are checked: all if there are few, else a sample.
     fn rows(&self, count: usize) -> Vec<usize> {
         (0..count).filter(|row| count <= 48 || row % (count / 24) == 0 || row + 3 > count).collect()
     }
 
-    fn reference(&self) -> Reference<'_> {
-        Reference { stages: &self.stages, lengths: &self.lengths }
+    fn reference(&self) -> Float64Reference<'_> {
+        Float64Reference { stages: &self.stages, lengths: &self.lengths }
     }
 
-    /// Checks every choice of the first group of each key, of those groups whose stages are `wanted`.
+    /// Checks every choice for the first group of each key. Skips groups whose stages are not `wanted`.
     fn check_groups(&self, wanted: fn(&[Stage]) -> bool) -> usize {
         let mut seen = BTreeSet::new();
         let mut ran = 0;
@@ -216,7 +217,7 @@ impl Bench {
         ran
     }
 
-    fn check_linear(&self, group: Group, stage: &Linear, norm: Option<&LayerNorm>) -> usize {
+    fn check_linear(&self, group: StageGroup, stage: &Linear, norm: Option<&LayerNorm>) -> usize {
         let inputs = [stage.x, stage.output];
         inputs.iter().for_each(|&id| self.set(id));
         let (x, before) = (self.tensor(stage.x), self.tensor(stage.output));
@@ -239,7 +240,7 @@ impl Bench {
         })
     }
 
-    fn check_norm(&self, group: Group, stage: &LayerNorm) -> usize {
+    fn check_norm(&self, group: StageGroup, stage: &LayerNorm) -> usize {
         self.set(stage.input);
         let before = self.tensor(stage.input);
         let (tensor, reference) = (self.stages.tensor(stage.input), self.reference());
@@ -252,7 +253,7 @@ impl Bench {
         })
     }
 
-    fn check_attention(&self, group: Group, stage: &Attention) -> usize {
+    fn check_attention(&self, group: StageGroup, stage: &Attention) -> usize {
         self.set(stage.packed);
         let packed = self.tensor(stage.packed);
         let (rows, reference) = (self.rows(stage.shape.batch * stage.shape.sequence), self.reference());
@@ -263,11 +264,11 @@ impl Bench {
     }
 }
 
-/// Bytes between tensors, at least.
+/// Bytes between two tensors, at least.
 const GAP: usize = 256;
 
-/// Offsets of tensors one after the other.
-fn apart(tensors: &[Tensor]) -> Vec<usize> {
+/// Offsets of tensors that follow each other with gaps between them.
+fn apart(tensors: &[DeviceTensor]) -> Vec<usize> {
     let mut next = 0;
     tensors
         .iter()
@@ -318,7 +319,7 @@ fn every_choice_for_gpt2_agrees_with_float64() {
     check(Architecture::Gpt2, &[Preset::Hybrid, Preset::Bf16], &SHAPES);
 }
 
-/// Few enough choices for compute-sanitizer, as are the next two tests: `tests/sanitizer.sh` runs these three.
+/// This test and the next two have few enough choices for compute-sanitizer: `tests/sanitizer.sh` runs them.
 #[test]
 fn attention_of_bert_agrees_with_float64() {
     check_attention_of_heads_of_64(Architecture::BertBase);
@@ -374,6 +375,6 @@ fn more_memory_than_there_is_is_refused_and_the_device_works_on() {
         other => panic!("{other:?}"),
     }
     let memory = DeviceMemory::take(context, 1000, "a test").unwrap();
-    put(&memory, 0, Element::F32, 250, |index| number(1, index));
-    assert_eq!(get(&memory, 0, Element::F32, 250)[249], number(1, 249));
+    put(&memory, 0, ElementType::F32, 250, |index| number(1, index));
+    assert_eq!(get(&memory, 0, ElementType::F32, 250)[249], number(1, 249));
 }

@@ -1,13 +1,13 @@
-//! The numbers that tensors and parameters hold in the tests, and stages in float64 over them.
+//! The numbers in the tensors and parameters of the tests, and the stages in float64.
 
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use crate::backend::cuda::element::Element;
+use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::stage::{Attention, Epilogue, LayerNorm, Linear, Stages, WeightKey};
 use crate::graph::{Gelu, Mask};
 
-/// A number between -1 and 1 with 7 bits, exact in every format.
+/// A number between -1 and 1 with 7 significant bits, which is exact in every format.
 pub(super) fn number(tensor: usize, index: usize) -> f64 {
     let mut x = (tensor as u64) << 40 ^ index as u64 ^ 0x9E37_79B9_7F4A_7C15;
     x = (x ^ x >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -20,23 +20,23 @@ pub(super) fn weight(key: WeightKey, index: usize) -> f64 {
     WEIGHT_SCALE * number(key.param, index)
 }
 
-/// Weights are small enough for sums of 3072 products to stay near 1.
+/// Factor of the weights. It is so small that sums of 3072 products stay near 1.
 pub(super) const WEIGHT_SCALE: f64 = 1.0 / 16.0;
 
-/// Stages in float64, row by row.
+/// Computes stages in float64, row by row.
 #[derive(Clone, Copy)]
-pub(super) struct Reference<'a> {
+pub(super) struct Float64Reference<'a> {
     pub stages: &'a Stages,
     pub lengths: &'a [usize],
 }
 
-impl Reference<'_> {
+impl Float64Reference<'_> {
     pub fn linear_row(&self, stage: &Linear, x: &[f64], before: &[f64], row: usize) -> Vec<f64> {
         let element = self.stages.tensor(stage.output).element;
         let rounded = |value: f64| match element {
-            Element::F32 => value,
-            Element::F16 => f16::from_f64(value).to_f64(),
-            Element::Bf16 => bf16::from_f64(value).to_f64(),
+            ElementType::F32 => value,
+            ElementType::F16 => f16::from_f64(value).to_f64(),
+            ElementType::Bf16 => bf16::from_f64(value).to_f64(),
         };
         let x = &x[row * stage.depth..][..stage.depth];
         let column = |column: usize| {

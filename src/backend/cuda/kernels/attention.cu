@@ -1,14 +1,13 @@
-// Fused attention on mma.sync tensor cores: context = softmax(scale * Q K^T + mask) V, any sm_80 or later.
+// attention.cu: fused attention by mma.sync, context = softmax(scale * Q K^T + mask) V, for any GPU from sm_80 on.
 //
-// One CTA owns QUERIES consecutive query rows of one head of one batch row and walks the keys in tiles of KEYS, with
-// the online softmax of FlashAttention-2 (Dao, arXiv 2307.08691). Scores, softmax and accumulation are FP32;
-// probabilities are rounded to the 16-bit element type for the second product and their sum is taken before that
-// rounding.
+// One CTA owns QUERIES consecutive query rows of one head of one batch row. It walks over the keys in tiles of KEYS, with
+// the online softmax of FlashAttention-2 (Dao, arXiv 2307.08691). Scores, softmax and accumulation are FP32. Probabilities
+// are rounded to the 16-bit element type for the second product; their sum is taken before that rounding.
 //
 // Warps of a CTA: ROW_WARPS x KEY_GROUPS. A warp owns ROW_TILES * 16 query rows. The ROW_WARPS warps of a key group
-// share the K and V tiles in shared memory; with several key groups each walks every KEY_GROUPS-th tile and the
-// groups are merged at the end, in fixed order. Few rows and many groups give short latency at batch 1; many rows and
-// one group give throughput, since each K and V fragment read from shared memory then feeds ROW_TILES products.
+// share the K and V tiles in shared memory. With several key groups, each walks over every KEY_GROUPS-th tile, and the
+// groups are merged at the end, in fixed order. Few rows and many groups give low latency at batch 1. Many rows and one
+// group give throughput, since each K and V fragment read from shared memory then feeds ROW_TILES products.
 //
 // What the host has to know (mirrored in Rust):
 //   arguments  one AttentionArguments by value
@@ -16,22 +15,13 @@
 //   block      32 * ROW_WARPS * KEY_GROUPS threads
 //   shared     AttentionShape::SHARED_BYTES = 2 * HEAD * QUERIES + max(8 * HEAD * KEY_GROUPS * KEYS,
 //              512 * (KEY_GROUPS - 1) * ROW_WARPS * ROW_TILES * (HEAD / 8 + 1))
-//   lengths    written before the forward starts and by no kernel of it (read before the wait on the previous
-//              kernel); each in 1..=sequence. Keys at or beyond a row's length are not read. Queries beyond it are
-//              computed all the same, as the graph defines: the mask is over keys only.
+//   lengths    written before the forward pass starts, and by none of its kernels: they are read before the wait for
+//              the previous kernel. Each is in 1..=sequence. Keys at or beyond a row's length are not read. Queries
+//              beyond it are computed, as the graph defines: the mask is over keys only.
 //   alignment  qkv and context 16 bytes; heads * HEAD % 8 == 0 follows from HEAD being 32 or 64.
 //   registers  no spills from sm_80 to sm_120 at ROW_TILES 1 with KEYS up to 64, and at ROW_TILES 2 with KEYS up to 32
 //
-// Needs prelude.cu in front. Compile with -DELEMENT_BF16 for bfloat16.
-
-struct AttentionArguments {
-  const u16* qkv;      // [batch * sequence, 3 * heads * HEAD]: Q, K, V side by side, bias already added
-  u16* context;        // [batch * sequence, heads * HEAD]
-  const int* lengths;  // [batch], or null when every row has `sequence` keys
-  int sequence;
-  int heads;
-  float scale_log2;  // log2(e) / sqrt(HEAD): scores are exponents of 2
-};
+// Compiled after prelude.cu and attention_rows.cu; ELEMENT_BF16 selects bfloat16.
 
 template <int HEAD_, int ROW_TILES_, int ROW_WARPS_, int KEY_GROUPS_, int KEYS_>
 struct AttentionShape {
@@ -52,14 +42,14 @@ struct AttentionShape {
   static constexpr int KEY_BYTES = KEYS * ROW_BYTES;
   static constexpr int STAGE_BYTES = 2 * KEY_BYTES;
   static constexpr int GROUP_BYTES = 2 * STAGE_BYTES;
-  // The merge reuses the K and V area: every thread of the groups 1.. leaves its accumulators there.
+  // The merge reuses the K and V area: every thread of groups 1.. stores its accumulators there.
   static constexpr int MERGE_QUADS = ROW_TILES * (HEAD / 8 + 1);
   static constexpr int MERGE_BYTES = (KEY_GROUPS - 1) * MERGE_QUADS * GROUP_THREADS * 16;
   static constexpr int TILE_BYTES = KEY_GROUPS * GROUP_BYTES;
   static constexpr int SHARED_BYTES = QUERY_BYTES + (MERGE_BYTES > TILE_BYTES ? MERGE_BYTES : TILE_BYTES);
 
-  // CTAs a multiprocessor is to hold, which caps the registers at 128, 168 or 255 a thread: what each size needs
-  // without spilling on sm_80 to sm_120.
+  // CTAs that a multiprocessor holds. This caps the registers at 128, 168 or 255 per thread, which each size needs to
+  // avoid spills on sm_80 to sm_120.
   static constexpr int WARPS_PER_SM = ROW_TILES > 1 ? 8 : KEYS < 64 ? 16 : 12;
   static constexpr int CTAS_PER_SM = 32 * WARPS_PER_SM >= THREADS ? 32 * WARPS_PER_SM / THREADS : 1;
 
@@ -67,71 +57,7 @@ struct AttentionShape {
   static_assert(KEYS % 16 == 0, "the second product takes 16 keys at a time");
 };
 
-DEVICE float minus_infinity() { return __int_as_float(0xff800000); }
-
-// What a thread holds of its warp's rows. In the accumulator layout of mma.m16n8k16 lane l holds, of each 16 x 8
-// block, the columns 2 * (l % 4) and the next of row l / 4 (elements 0 and 1, "half 0") and of row l / 4 + 8
-// (elements 2 and 3, "half 1").
-template <int HEAD, int ROW_TILES>
-struct RowState {
-  float output[ROW_TILES][HEAD / 8][4];  // not yet divided by sum
-  float max[ROW_TILES][2];               // greatest raw score so far
-  float sum[ROW_TILES][2];               // this lane's share of the sum of exponentials
-
-  DEVICE void clear() {
-#pragma unroll
-    for (int r = 0; r < ROW_TILES; r++) {
-      max[r][0] = max[r][1] = minus_infinity();
-      sum[r][0] = sum[r][1] = 0.0f;
-#pragma unroll
-      for (int j = 0; j < HEAD / 8; j++) output[r][j][0] = output[r][j][1] = output[r][j][2] = output[r][j][3] = 0.0f;
-    }
-  }
-};
-
-// Byte offset of the 16-byte chunk `chunk` of row `row` in a tile of rows of HEAD elements. The XOR makes the eight
-// rows that one ldmatrix phase reads at equal chunk fall into different banks: a row of 64 elements spans all 32
-// banks, of 32 elements half of them.
-template <int HEAD>
-DEVICE u32 tile_offset(int row, int chunk) {
-  if (HEAD == 64) return swizzled_offset(row, chunk);
-  return row * 64 + ((chunk ^ ((row >> 1) & 3)) << 4);
-}
-
-// Starts the copy of ROWS rows of HEAD elements (`pitch` elements apart) into a swizzled tile, neighbouring threads
-// taking neighbouring chunks of 16 bytes. Rows from `valid` on are filled with zeros and not read.
-template <int HEAD, int ROWS, int THREADS>
-DEVICE void load_tile(u32 tile, const u16* source, int pitch, int valid, int thread) {
-  constexpr int ROW_CHUNKS = HEAD / 8;
-  constexpr int PASS_ROWS = THREADS / ROW_CHUNKS;
-  const int first = static_cast<unsigned>(thread) / ROW_CHUNKS;
-  const int chunk = static_cast<unsigned>(thread) % ROW_CHUNKS;
-  const u32 to = tile + tile_offset<HEAD>(first, chunk);
-#pragma unroll
-  for (int pass = 0; pass < ROWS; pass += PASS_ROWS) {
-    const int row = first + pass;
-    if (ROWS % PASS_ROWS == 0 || row < ROWS) {
-      // Passes of a multiple of eight rows are all swizzled alike.
-      copy_async_16(PASS_ROWS % 8 == 0 ? to + pass * 2 * HEAD : tile + tile_offset<HEAD>(row, chunk),
-                    source + row * pitch + chunk * 8, row < valid);
-    }
-  }
-}
-
-// The A fragments of a warp's query rows: [row tile][16 elements of the head][4 registers].
-template <class Shape>
-DEVICE void load_queries(u32 (&queries)[Shape::ROW_TILES][Shape::HEAD / 16][4], u32 tile, int first_row, int lane) {
-#pragma unroll
-  for (int r = 0; r < Shape::ROW_TILES; r++) {
-#pragma unroll
-    for (int k = 0; k < Shape::HEAD / 16; k++) {
-      load_matrices(queries[r][k],
-                    tile + tile_offset<Shape::HEAD>(first_row + r * 16 + (lane & 15), k * 2 + (lane >> 4)));
-    }
-  }
-}
-
-// scores = Q K^T, unscaled. One ldmatrix brings the B fragments of 16 keys by 16 elements.
+// scores = Q K^T, unscaled. One ldmatrix loads the B fragments of 16 keys by 16 elements.
 template <class Shape>
 DEVICE void score_tile(float (&scores)[Shape::ROW_TILES][Shape::KEYS / 8][4],
                        const u32 (&queries)[Shape::ROW_TILES][Shape::HEAD / 16][4], u32 keys, int lane) {
@@ -158,87 +84,6 @@ DEVICE void score_tile(float (&scores)[Shape::ROW_TILES][Shape::KEYS / 8][4],
   }
 }
 
-// Scores of keys at or beyond `length`, and of later keys than the query's if CAUSAL, become minus infinity. A
-// select, not an addition: an additive mask would turn a large score into a wrong one.
-template <class Shape, bool CAUSAL>
-DEVICE void mask_tile(float (&scores)[Shape::ROW_TILES][Shape::KEYS / 8][4], int first_key, int first_row, int length,
-                      int lane) {
-#pragma unroll
-  for (int r = 0; r < Shape::ROW_TILES; r++) {
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-      const int row = first_row + r * 16 + half * 8 + (lane >> 2);
-      const int end = CAUSAL && row + 1 < length ? row + 1 : length;
-#pragma unroll
-      for (int j = 0; j < Shape::KEYS / 8; j++) {
-#pragma unroll
-        for (int e = 0; e < 2; e++) {
-          const int key = first_key + j * 8 + (lane & 3) * 2 + e;
-          if (key >= end) scores[r][j][half * 2 + e] = minus_infinity();
-        }
-      }
-    }
-  }
-}
-
-// One step of the online softmax: raises the running maximum, turns the scores into exp2(scale * (score - max)) and
-// adds them to the running sum. `rescale` is what the output accumulated under the old maximum has to be multiplied
-// by.
-template <class Shape>
-DEVICE void softmax_step(RowState<Shape::HEAD, Shape::ROW_TILES>& state,
-                         float (&scores)[Shape::ROW_TILES][Shape::KEYS / 8][4], float (&rescale)[Shape::ROW_TILES][2],
-                         float scale) {
-#pragma unroll
-  for (int r = 0; r < Shape::ROW_TILES; r++) {
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-      const int e = half * 2;
-      const float old_max = state.max[r][half];
-      float max = old_max;
-#pragma unroll
-      for (int j = 0; j < Shape::KEYS / 8; j++) max = fmaxf(max, fmaxf(scores[r][j][e], scores[r][j][e + 1]));
-      // The four lanes of a quad hold the row.
-      max = fmaxf(max, __shfl_xor_sync(0xffffffff, max, 1));
-      max = fmaxf(max, __shfl_xor_sync(0xffffffff, max, 2));
-      state.max[r][half] = max;
-      // A row with no visible key so far keeps everything at zero; without this it would be inf - inf.
-      const float scaled_max = max == minus_infinity() ? 0.0f : max * scale;
-      rescale[r][half] = exp2_flushed(fmaf(old_max, scale, -scaled_max));
-      float sum = 0.0f;
-#pragma unroll
-      for (int j = 0; j < Shape::KEYS / 8; j++) {
-        scores[r][j][e] = exp2_flushed(fmaf(scores[r][j][e], scale, -scaled_max));
-        scores[r][j][e + 1] = exp2_flushed(fmaf(scores[r][j][e + 1], scale, -scaled_max));
-        sum += scores[r][j][e] + scores[r][j][e + 1];
-      }
-      state.sum[r][half] = fmaf(state.sum[r][half], rescale[r][half], sum);
-    }
-  }
-}
-
-template <class Shape>
-DEVICE void rescale_output(RowState<Shape::HEAD, Shape::ROW_TILES>& state,
-                           const float (&rescale)[Shape::ROW_TILES][2]) {
-#pragma unroll
-  for (int r = 0; r < Shape::ROW_TILES; r++) {
-#pragma unroll
-    for (int j = 0; j < Shape::HEAD / 8; j++) {
-      state.output[r][j][0] *= rescale[r][0];
-      state.output[r][j][1] *= rescale[r][0];
-      state.output[r][j][2] *= rescale[r][1];
-      state.output[r][j][3] *= rescale[r][1];
-    }
-  }
-}
-
-// The accumulators of two neighbouring 8-key blocks are, rounded and packed, the A fragment of a 16-key step.
-DEVICE void pack_probabilities(u32 (&a)[4], const float (&left)[4], const float (&right)[4]) {
-  a[0] = pack_elements(left[0], left[1]);
-  a[1] = pack_elements(left[2], left[3]);
-  a[2] = pack_elements(right[0], right[1]);
-  a[3] = pack_elements(right[2], right[3]);
-}
-
 // output += P V, 16 keys at a time.
 template <class Shape>
 DEVICE void add_values(RowState<Shape::HEAD, Shape::ROW_TILES>& state,
@@ -263,94 +108,6 @@ DEVICE void add_values(RowState<Shape::HEAD, Shape::ROW_TILES>& state,
   }
 }
 
-// Brings the key groups together: groups 1.. leave their state in `area`, indexed [group - 1][quad of floats][thread]
-// so that neighbouring threads touch neighbouring words, and group 0 adds them to its own in the order of the groups.
-template <class Shape>
-DEVICE void merge_groups(RowState<Shape::HEAD, Shape::ROW_TILES>& state, float4* area, int group, int thread,
-                         float scale) {
-  constexpr int BLOCKS = Shape::HEAD / 8;
-  if (group > 0) {
-    float4* own = area + (group - 1) * Shape::MERGE_QUADS * Shape::GROUP_THREADS + thread;
-#pragma unroll
-    for (int r = 0; r < Shape::ROW_TILES; r++) {
-      own[(r * (BLOCKS + 1) + BLOCKS) * Shape::GROUP_THREADS] =
-          make_float4(state.max[r][0], state.max[r][1], state.sum[r][0], state.sum[r][1]);
-#pragma unroll
-      for (int j = 0; j < BLOCKS; j++) {
-        const float* o = state.output[r][j];
-        own[(r * (BLOCKS + 1) + j) * Shape::GROUP_THREADS] = make_float4(o[0], o[1], o[2], o[3]);
-      }
-    }
-  }
-  __syncthreads();
-  if (group > 0) return;
-#pragma unroll
-  for (int r = 0; r < Shape::ROW_TILES; r++) {
-    float max[2] = {state.max[r][0], state.max[r][1]};
-#pragma unroll
-    for (int g = 1; g < Shape::KEY_GROUPS; g++) {
-      const float4 other =
-          area[((g - 1) * Shape::MERGE_QUADS + r * (BLOCKS + 1) + BLOCKS) * Shape::GROUP_THREADS + thread];
-      max[0] = fmaxf(max[0], other.x);
-      max[1] = fmaxf(max[1], other.y);
-    }
-#pragma unroll
-    for (int g = 0; g < Shape::KEY_GROUPS; g++) {
-      const float4* theirs = area + ((g - 1) * Shape::MERGE_QUADS + r * (BLOCKS + 1)) * Shape::GROUP_THREADS + thread;
-      const float4 tail = g == 0 ? make_float4(state.max[r][0], state.max[r][1], state.sum[r][0], state.sum[r][1])
-                                 : theirs[BLOCKS * Shape::GROUP_THREADS];
-      const float weight0 = exp2_flushed((tail.x - max[0]) * scale);
-      const float weight1 = exp2_flushed((tail.y - max[1]) * scale);
-      state.sum[r][0] = (g == 0 ? 0.0f : state.sum[r][0]) + tail.z * weight0;
-      state.sum[r][1] = (g == 0 ? 0.0f : state.sum[r][1]) + tail.w * weight1;
-#pragma unroll
-      for (int j = 0; j < BLOCKS; j++) {
-        float* o = state.output[r][j];
-        const float4 add = g == 0 ? make_float4(o[0], o[1], o[2], o[3]) : theirs[j * Shape::GROUP_THREADS];
-        o[0] = (g == 0 ? 0.0f : o[0]) + add.x * weight0;
-        o[1] = (g == 0 ? 0.0f : o[1]) + add.y * weight0;
-        o[2] = (g == 0 ? 0.0f : o[2]) + add.z * weight1;
-        o[3] = (g == 0 ? 0.0f : o[3]) + add.w * weight1;
-      }
-    }
-  }
-}
-
-// Divides by the sums and writes a warp's rows, through its part of the query tile (free by now) so that each lane
-// stores 16 bytes and a row's 128 (or 64) bytes leave together.
-template <class Shape>
-DEVICE void store_rows(RowState<Shape::HEAD, Shape::ROW_TILES>& state, unsigned char* tile, int tile_row, u16* context,
-                       int pitch, int valid, int lane) {
-  constexpr int ROW_CHUNKS = Shape::HEAD / 8;
-  __syncwarp();  // all lanes have read their queries
-#pragma unroll
-  for (int r = 0; r < Shape::ROW_TILES; r++) {
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-      float sum = state.sum[r][half];
-      sum += __shfl_xor_sync(0xffffffff, sum, 1);
-      sum += __shfl_xor_sync(0xffffffff, sum, 2);
-      const float inverse = __fdividef(1.0f, sum);  // 2 ulp; the sum is between 1 and the sequence length
-      const int row = tile_row + r * 16 + half * 8 + (lane >> 2);
-#pragma unroll
-      for (int j = 0; j < Shape::HEAD / 8; j++) {
-        *reinterpret_cast<u32*>(tile + tile_offset<Shape::HEAD>(row, j) + (lane & 3) * 4) =
-            pack_elements(state.output[r][j][half * 2] * inverse, state.output[r][j][half * 2 + 1] * inverse);
-      }
-    }
-  }
-  __syncwarp();
-#pragma unroll
-  for (int i = 0; i < Shape::WARP_ROWS * ROW_CHUNKS / 32; i++) {
-    const int row = (i * 32 + lane) / ROW_CHUNKS;
-    const int chunk = lane % ROW_CHUNKS;
-    if (row < valid) {
-      *reinterpret_cast<uint4*>(context + row * pitch + chunk * 8) =
-          *reinterpret_cast<const uint4*>(tile + tile_offset<Shape::HEAD>(tile_row + row, chunk));
-    }
-  }
-}
-
 template <class Shape, bool CAUSAL>
 DEVICE void attention(const AttentionArguments& arguments) {
   constexpr int HEAD = Shape::HEAD;
@@ -362,9 +119,9 @@ DEVICE void attention(const AttentionArguments& arguments) {
   const int warp_row = thread / 32 * Shape::WARP_ROWS;  // of the query tile
   const int sequence = arguments.sequence;
   const int head = blockIdx.y;
-  // The projection before this kernel writes its rows from first to last: the last ones are still in L2.
+  // The projection before this kernel writes its rows from first to last, so the last ones are still in L2.
   const int batch = gridDim.z - 1 - blockIdx.z;
-  // Causal rows late in the sequence see most keys: their CTAs start first, so that no long one is left for the end.
+  // Causal rows late in the sequence see most keys. Their CTAs start first, so that no long one is left for the end.
   const int first_query = (CAUSAL ? gridDim.x - 1 - blockIdx.x : blockIdx.x) * Shape::QUERIES;
   const int first_row = first_query + warp_row;
   const int hidden = arguments.heads * HEAD;
@@ -373,7 +130,7 @@ DEVICE void attention(const AttentionArguments& arguments) {
   const u16* keys_in = queries_in + hidden;
 
   const int length = arguments.lengths ? arguments.lengths[batch] : sequence;
-  // Keys that some row of this CTA may see.
+  // Keys that some row of this CTA sees.
   const int reach = CAUSAL && first_query + Shape::QUERIES < length ? first_query + Shape::QUERIES : length;
   const int tiles = (reach + Shape::KEYS - 1) / Shape::KEYS;
 
@@ -404,7 +161,7 @@ DEVICE void attention(const AttentionArguments& arguments) {
   u32 queries[Shape::ROW_TILES][HEAD / 16][4];
   load_queries<Shape>(queries, query_tile, warp_row, lane);
 
-  // As many for a group that has no tile in the last one: the groups share their barriers.
+  // The groups share their barriers, so a group without a tile in the last round takes part in it too.
   const int rounds = (tiles + Shape::KEY_GROUPS - 1) / Shape::KEY_GROUPS;
   int stage = 0;
 #pragma unroll 1
@@ -428,7 +185,8 @@ DEVICE void attention(const AttentionArguments& arguments) {
       add_values<Shape>(state, scores, keys + Shape::KEY_BYTES, lane);
     }
     if (round + 1 < rounds) {
-      // The next tile is there, and this one is free to be overwritten. A warp that is a whole group has its own tiles.
+      // After this the next tile has landed, and this one may be overwritten. A group of one warp shares its tiles with no
+      // other warp.
       copy_async_wait<0>();
       if (Shape::ROW_WARPS == 1) {
         __syncwarp();

@@ -1,27 +1,25 @@
-// Fused attention on Hopper's warpgroup matrix instructions: the operation, arguments, softmax and output path of
-// attention.cu, for head size 64 and many query rows. Compiled for sm_90a only; needs prelude.cu and attention.cu in
-// front.
+// attention_wgmma.cu: fused attention on Hopper's warpgroup matrix instructions, for head size 64 and many query rows. The
+// operation and its arguments are those of attention.cu. Compiled for sm_90a only, after prelude.cu, hopper.cu and
+// attention_rows.cu.
 //
-// A warpgroup (4 warps) owns 64 query rows, 16 a warp, in the very fragment layout of mma.m16n8k16, so that
-// everything between the two products is shared with attention.cu. K and V tiles are read by the tensor cores
-// straight from shared memory: a row of 64 elements is 128 bytes, and the XOR swizzle of tile_offset is the
-// hardware's 128-byte swizzle.
+// A warpgroup (4 warps) owns 64 query rows, 16 per warp, in the fragment layout of mma.m16n8k16, so that attention.cu shares
+// all code between the two products (attention_rows.cu). The tensor cores read K and V tiles straight from shared memory: a
+// row of 64 elements is 128 bytes, and the XOR swizzle of tile_offset is the hardware's 128-byte swizzle.
 //
-// The products run asynchronously, and the softmax, bound by the special function unit, is as long as both together
-// at head size 64. So the tile loop is skewed, as in FlashAttention-3 (Shah et al., arXiv 2407.08608): the scores of
-// tile t + 1 and the output of tile t are issued together, and the softmax of t + 1 runs while the output product
-// does.
+// The products run asynchronously. The softmax, bound by the special function unit, takes as long as both products together
+// at head size 64. So the tile loop is skewed, as in FlashAttention-3 (Shah et al., arXiv 2407.08608): the scores of tile
+// t + 1 and the output of tile t are issued together, and the softmax of t + 1 overlaps with the output product.
 //
 //      tensor cores   S(0)       S(1) PV(0)      S(2) PV(1)      S(3) ...
 //      softmax             s(0)          s(1)           s(2)
 //
-// K and V each have SLOTS slots. Once S(t + 1) and PV(t) are done, the slots of K(t + 1) and V(t) are free: K runs
-// one tile ahead of V, and both are requested SLOTS - 1 steps before their use. cp.async with a zero-filling
-// predicate keeps the promise that keys beyond a row's length are not read.
+// K and V each have SLOTS slots. Once S(t + 1) and PV(t) are done, the slots of K(t + 1) and V(t) are free. K runs one tile
+// ahead of V, and both are requested SLOTS - 1 steps before their use. cp.async fills keys beyond a row's length with zeros
+// and does not read them.
 //
-// ROW_GROUPS warpgroups share the K and V tiles, each with its 64 rows. At small batch there are too few rows to fill
-// the device: KEY_GROUPS such sets then walk every KEY_GROUPS-th tile each and are merged at the end, as in
-// attention.cu.
+// ROW_GROUPS warpgroups share the K and V tiles, each with its own 64 rows. A small batch has too few rows to fill the
+// device. Then there are KEY_GROUPS such sets of warpgroups: each walks over every KEY_GROUPS-th tile, and they are merged
+// at the end, as in attention.cu.
 //
 // What the host has to know (mirrored in Rust):
 //   arguments  one AttentionArguments by value, as for attention.cu
@@ -35,7 +33,7 @@ struct WgmmaAttentionShape {
   static constexpr int KEY_GROUPS = KEY_GROUPS_;
   static constexpr int KEYS = KEYS_;
   static constexpr int SLOTS = SLOTS_;
-  static constexpr int ROW_TILES = 1;  // of 16 rows in a warp
+  static constexpr int ROW_TILES = 1;  // of 16 rows, per warp
   static constexpr int WARP_ROWS = 16;
   static constexpr int QUERIES = 64 * ROW_GROUPS;
   static constexpr int GROUP_THREADS = 128 * ROW_GROUPS;
@@ -54,54 +52,6 @@ struct WgmmaAttentionShape {
                 "the merge reuses the slots");
 };
 
-// Registers that a product in flight reads or writes must not be touched: fence before issuing, wait before use.
-DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-
-#define FOUR(x) "+f"(x[0]), "+f"(x[1]), "+f"(x[2]), "+f"(x[3])
-
-// Waits until at most PENDING groups of products are in flight. Naming the accumulators keeps the compiler from
-// reading them earlier.
-template <int PENDING>
-DEVICE void wgmma_wait(float (&d)[8][4]) {
-  asm volatile("wgmma.wait_group.sync.aligned %32;"
-               : FOUR(d[0]), FOUR(d[1]), FOUR(d[2]), FOUR(d[3]), FOUR(d[4]), FOUR(d[5]), FOUR(d[6]), FOUR(d[7])
-               : "n"(PENDING)
-               : "memory");
-}
-
-// The operands of a product in flight stay in their registers up to here, behind the wait: to the compiler they are
-// dead as soon as the product is issued.
-template <int STEPS>
-DEVICE void keep_operands(u32 (&a)[STEPS][4]) {
-#pragma unroll
-  for (int k = 0; k < STEPS; k++) asm volatile("" : "+r"(a[k][0]), "+r"(a[k][1]), "+r"(a[k][2]), "+r"(a[k][3]));
-}
-
-// d[64 x 64] (+)= a[64 x 16] b[16 x 64]. a: the fragments of the four warps; b: described in shared memory, with its
-// k dimension contiguous, or with its n dimension contiguous if TRANSPOSED. d is overwritten unless `accumulate`.
-template <bool TRANSPOSED>
-DEVICE void wgmma_64x64x16(float (&d)[8][4], const u32 (&a)[4], u64 b, bool accumulate) {
-  // clang-format off
-  asm volatile(
-      "{\n.reg .pred accumulate;\nsetp.ne.b32 accumulate, %37, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32." ELEMENT_PTX "." ELEMENT_PTX " "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
-      "{%32, %33, %34, %35}, %36, accumulate, 1, 1, %38;\n}"
-      : FOUR(d[0]), FOUR(d[1]), FOUR(d[2]), FOUR(d[3]), FOUR(d[4]), FOUR(d[5]), FOUR(d[6]), FOUR(d[7])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)accumulate), "n"(TRANSPOSED ? 1 : 0));
-  // clang-format on
-}
-
-// Shared-memory matrix descriptor of a tile of 128-byte rows in the 128-byte swizzle (PTX ISA, "matrix descriptor"):
-// start address, and the 1024 bytes from one group of eight rows to the next. The other stride, between neighbours of
-// 64 elements in a row, never applies to rows of 64 elements.
-DEVICE u64 matrix_descriptor(u32 address) {
-  const u64 eight_rows = 1024 >> 4;
-  return (u64)((address & 0x3ffff) >> 4) | eight_rows << 16 | eight_rows << 32 | 1ull << 62;
-}
-
 // Issues scores = Q K^T for one tile and commits it as a group.
 template <class Shape>
 DEVICE void issue_scores(float (&scores)[1][Shape::KEYS / 8][4], const u32 (&queries)[1][4][4], u32 keys) {
@@ -110,7 +60,7 @@ DEVICE void issue_scores(float (&scores)[1][Shape::KEYS / 8][4], const u32 (&que
     float (&sums)[8][4] = reinterpret_cast<float (&)[8][4]>(scores[0][block * 8]);
 #pragma unroll
     for (int k = 0; k < 4; k++) {  // 16 elements of the head are 32 bytes of the row
-      wgmma_64x64x16<false>(sums, queries[0][k], matrix_descriptor(keys + block * 64 * 128 + k * 32), k > 0);
+      wgmma_64x64x16<false>(sums, queries[0][k], matrix_descriptor(keys + block * 64 * 128 + k * 32, 1024), k > 0);
     }
   }
   wgmma_commit();
@@ -121,7 +71,7 @@ template <class Shape>
 DEVICE void issue_values(float (&output)[8][4], const u32 (&probabilities)[Shape::KEYS / 16][4], u32 values) {
 #pragma unroll
   for (int k = 0; k < Shape::KEYS / 16; k++) {
-    wgmma_64x64x16<true>(output, probabilities[k], matrix_descriptor(values + k * 16 * 128), true);
+    wgmma_64x64x16<true>(output, probabilities[k], matrix_descriptor(values + k * 16 * 128, 1024), true);
   }
   wgmma_commit();
 }
@@ -142,21 +92,21 @@ DEVICE void pack_tile(u32 (&probabilities)[Shape::KEYS / 16][4], const float (&s
   }
 }
 
-// All but PENDING of this thread's groups of copies have landed and are visible to the tensor cores, which read
-// shared memory through the asynchronous proxy. A barrier then says so to the others.
+// Waits until all but PENDING of this thread's groups of copies have landed, and makes them visible to the tensor cores. A
+// barrier has to follow before other threads rely on them.
 template <int PENDING>
 DEVICE void wait_for_tiles() {
   copy_async_wait<PENDING>();
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+  async_proxy_fence();
 }
 
-// All warps of one key group have reached this point and see each other's shared memory. Barrier 0 is that of the CTA.
+// Waits for all warps of one key group, and makes their writes to shared memory visible to each other.
 template <class Shape>
 DEVICE void group_barrier(int group) {
   if (Shape::KEY_GROUPS == 1) {
     __syncthreads();
   } else {
-    asm volatile("bar.sync %0, %1;" ::"r"(group + 1), "n"(Shape::GROUP_THREADS) : "memory");
+    synchronise_group<Shape::GROUP_THREADS>(group);
   }
 }
 
@@ -164,8 +114,8 @@ template <class Shape, bool CAUSAL>
 DEVICE void attention_wgmma(const AttentionArguments& arguments) {
   extern __shared__ __align__(1024) unsigned char wgmma_shared[];
   constexpr int SLOTS = Shape::SLOTS;
-  // From lane 0 of the warp, so that the compiler keeps what follows from it, the addresses of the tiles, in uniform
-  // registers, where matrix descriptors have to be.
+  // Broadcast from lane 0 of the warp, so that the compiler keeps the addresses of the tiles in uniform registers, where
+  // matrix descriptors have to be.
   const int group =
       Shape::KEY_GROUPS == 1 ? 0 : __shfl_sync(0xffffffff, static_cast<int>(threadIdx.x) / Shape::GROUP_THREADS, 0);
   const int thread = threadIdx.x - group * Shape::GROUP_THREADS;
@@ -174,7 +124,7 @@ DEVICE void attention_wgmma(const AttentionArguments& arguments) {
   const int sequence = arguments.sequence;
   const int head = blockIdx.y;
   const int batch = gridDim.z - 1 - blockIdx.z;  // see attention()
-  // Causal rows late in the sequence see most keys: their CTAs start first, so that no long one is left for the end.
+  // Causal rows late in the sequence see most keys. Their CTAs start first, so that no long one is left for the end.
   const int first_query = (CAUSAL ? gridDim.x - 1 - blockIdx.x : blockIdx.x) * Shape::QUERIES;
   const int first_row = first_query + warp_row;
   const int hidden = arguments.heads * Shape::HEAD;
@@ -184,11 +134,11 @@ DEVICE void attention_wgmma(const AttentionArguments& arguments) {
 
   const int length = arguments.lengths ? arguments.lengths[batch] : sequence;
   const int reach = CAUSAL && first_query + Shape::QUERIES < length ? first_query + Shape::QUERIES : length;
-  const int unmasked = CAUSAL && first_row + 1 < length ? first_row + 1 : length;  // keys every row of this warp sees
-  // This group's step i is tile group + i * KEY_GROUPS, its first key:
+  const int unmasked = CAUSAL && first_row + 1 < length ? first_row + 1 : length;  // keys that every row of this warp sees
+  // First key of this group's step i, which is tile group + i * KEY_GROUPS.
   auto first_key = [&](int step) { return (group + step * Shape::KEY_GROUPS) * Shape::KEYS; };
   constexpr int STRIDE = Shape::KEYS * Shape::KEY_GROUPS;
-  const int steps = (reach - first_key(0) + STRIDE - 1) / STRIDE;  // at most 0 for a group without tiles
+  const int steps = (reach - first_key(0) + STRIDE - 1) / STRIDE;  // 0 or less for a group without tiles
 
   const u32 query_tile = shared_address(wgmma_shared);
   const u32 key_slots = query_tile + Shape::QUERY_BYTES + group * Shape::GROUP_BYTES;
@@ -232,8 +182,8 @@ DEVICE void attention_wgmma(const AttentionArguments& arguments) {
     if (first_key(0) + Shape::KEYS > unmasked) mask_tile<Shape, CAUSAL>(scores, first_key(0), first_row, length, lane);
     softmax_step<Shape>(state, scores, rescale, arguments.scale_log2);
 
-    // The wait for PV(step - 2) stands at the top, a branch away from the softmax it overlaps with: within one block
-    // of instructions the compiler moves the wait up and the softmax below it.
+    // The wait for PV(step - 2) stands at the top, a branch away from the softmax that it overlaps with. Within one basic
+    // block the compiler would move the wait above the softmax.
 #pragma unroll 1
     for (int step = 1; step < steps; step++) {
       wgmma_wait<0>(state.output[0]);
@@ -241,7 +191,7 @@ DEVICE void attention_wgmma(const AttentionArguments& arguments) {
       rescale_output<Shape>(state, rescale);
       pack_tile<Shape>(probabilities, scores);
       wait_for_tiles<SLOTS - 2>();
-      // Behind this barrier K(step) and V(step - 1) are there, and the slots of K(step - 1) and V(step - 2) are free.
+      // After this barrier K(step) and V(step - 1) have landed, and the slots of K(step - 1) and V(step - 2) are free.
       group_barrier<Shape>(group);
       load(key_slots, keys_in, step - 1 + SLOTS);
       load(value_slots, keys_in + hidden, step - 2 + SLOTS);

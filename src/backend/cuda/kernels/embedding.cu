@@ -1,33 +1,34 @@
-// Token and position embeddings, summed, and the layer norm that follows them:
+// embedding.cu: the sum of token and position embeddings, and the layer norm that follows it.
 //
 //   sum[t] = (word[ids[t]] + token_type[0]) + position[t % sequence]      without token types: word + position
 //
-// BERT (POST) goes on from the normalised sum; GPT-2 from the sum, with the first layer norm fused (PRE) or without
-// it (KEEP). One token per row, rows in registers: see layer_norm.cu, whose row functions this file uses.
+// The residual stream is the normalised sum in BERT (POST). In GPT-2 it is the sum, with the first layer norm fused (PRE) or
+// without it (KEEP). There is one token per row, and rows stay in registers: see layer_norm.cu, whose row functions this
+// file uses.
 //
 // What the host has to know (mirrored in Rust):
 //   arguments  one EmbeddingArguments by value
 //   block      32 * WARPS * ROWS threads; grid ceil(rows / ROWS) or less; shared memory static only
-//   ids        each in 0..vocabulary, sequence at most the rows of `positions`: checked by the host, not here
+//   ids        each in 0..vocabulary, and sequence at most the rows of `positions`; the host checks this
 //   alignment  16 bytes for every pointer; WIDTH a multiple of 32
 //
-// Needs prelude.cu and layer_norm.cu in front.
+// Compiled after prelude.cu and layer_norm.cu.
 
 struct EmbeddingArguments {
   const int* ids;          // [rows]
   const void* words;       // [vocabulary, WIDTH], Table
   const void* positions;   // [positions, WIDTH], Table
-  const void* token_type;  // [WIDTH], Table: type 0, the only one a single segment has; or null
-  const float* gain;       // [WIDTH]; gain, shift and epsilon are unused by KEEP
+  const void* token_type;  // [WIDTH], Table: type 0, the only one of a single segment; or null
+  const float* gain;       // [WIDTH]; KEEP does not use gain, shift and epsilon
   const float* shift;      // [WIDTH]
   void* stream;            // [rows, WIDTH], Stream, or null
-  u16* normalised;         // [rows, WIDTH], or null; unused by KEEP
+  u16* normalised;         // [rows, WIDTH], or null; KEEP does not use it
   int rows;                // batch * sequence
   int sequence;
   float epsilon;
 };
 
-// Tables are constant: these loads may stay in L1, where the position and type rows are met again.
+// Tables are constant, so these loads may stay in L1, where the position and type rows are read again.
 DEVICE float4 load_table(const float* source) { return *reinterpret_cast<const float4*>(source); }
 DEVICE float4 load_table(const u16* source) {
   const uint2 packed = *reinterpret_cast<const uint2*>(source);

@@ -1,30 +1,30 @@
-// gemm_epilogue.cu: what a matrix product does with its FP32 sums. Shared by gemm_mma.cu and gemm_wgmma.cu, whose
-// instructions leave the sums in the same fragments; compiled between prelude.cu and one of them.
+// gemm_epilogue.cu: what a matrix product does with its FP32 sums. gemm_mma.cu and gemm_wgmma.cu share it, because their
+// instructions leave the sums in the same fragments. Compiled after prelude.cu and before one of them.
 //
 // The product is Y[tokens, width] = X[tokens, depth] . W[width, depth]^T, everything row-major ("a linear layer
 // applied to a batch of tokens"). X and W hold 16-bit elements, sums are FP32.
 
-// The kernel parameter, passed by value; the engine lays it out field by field (64 bytes, alignment 8).
+// The kernel parameter, passed by value. The host lays it out field by field (64 bytes, alignment 8).
 struct GemmArguments {
-  const u16* x;           // [tokens][depth]; gemm_wgmma reads it through a tensor map instead
+  const u16* x;           // [tokens][depth]; gemm_wgmma reads it through a tensor map
   const u16* w;           // [width][depth]; likewise
-  const float* bias;      // [width] FP32, 16-byte aligned; not read by EPILOGUE_PARTIAL and EPILOGUE_F32
-  const void* residual;   // [tokens][y_stride] of the type of y; may be y itself; read by EPILOGUE_RESIDUAL_* only
-  void* y;                // [tokens][y_stride], 16-bit or FP32 as the epilogue says, 16-byte aligned
-  int tokens;             // >= 1, no other condition: rows past the end read as zeros and are not written
+  const float* bias;      // [width] FP32, 16-byte aligned; EPILOGUE_PARTIAL and EPILOGUE_F32 do not read it
+  const void* residual;   // [tokens][y_stride] of the type of y, may be y itself; only EPILOGUE_RESIDUAL_* read it
+  void* y;                // [tokens][y_stride], 16-bit or FP32 by the epilogue, 16-byte aligned
+  int tokens;             // >= 1; rows past the end read as zeros and are not written
   int width;              // a multiple of the tile's columns
   int depth;              // a multiple of 64
   int y_stride;           // elements from one row of y to the next, a multiple of 8
   int depth_per_split;    // gemm_mma: a multiple of the tile's depth; depth when not split
 };
 
-// FP32 arithmetic on FP32 sums throughout; `16` rounds to the element type. What the policies ask for:
+// The epilogues that the policies need. All arithmetic on the sums is FP32; y16 is rounded to the element type.
 #define EPILOGUE_BIAS 0          // y16 = round(sum + bias)
-#define EPILOGUE_GELU_ERF 1      // y16 = round(gelu(round(sum + bias))): a linear layer stores its output in 16 bits,
-#define EPILOGUE_GELU_TANH 2     //       and GELU reads it from there; the values are those of the unfused policy
+#define EPILOGUE_GELU_ERF 1      // y16 = round(gelu(round(sum + bias))): the same values as a linear layer that stores
+#define EPILOGUE_GELU_TANH 2     //       16 bits and a GELU that reads them
 #define EPILOGUE_RESIDUAL_F32 3  // y32 = residual32 + (sum + bias), the hybrid policy's FP32 stream
 #define EPILOGUE_RESIDUAL_16 4   // y16 = round(residual16 + round(sum + bias)), every tensor 16 bits wide
-#define EPILOGUE_PARTIAL 5       // y32[split][tokens][width] = sum, added up in split order by the layer norm after it
+#define EPILOGUE_PARTIAL 5       // y32[split][tokens][width] = sum; the next layer norm adds them in split order
 #define EPILOGUE_F32 6           // y32 = sum, the language-model head
 
 DEVICE constexpr bool epilogue_reads_bias(int epilogue) { return epilogue != EPILOGUE_PARTIAL && epilogue != EPILOGUE_F32; }
@@ -47,7 +47,7 @@ DEVICE void transpose_quad(u32 (&words)[4], int lane) {
   }
 }
 
-// GELU of two stored elements, where it is fused.
+// GELU of two stored elements if the epilogue has it, else the elements themselves.
 template <int EPILOGUE> DEVICE u32 activate(u32 linear) {
   if constexpr (EPILOGUE == EPILOGUE_GELU_ERF) return pack_elements(gelu_erf(low_element(linear)), gelu_erf(high_element(linear)));
   if constexpr (EPILOGUE == EPILOGUE_GELU_TANH) return pack_elements(gelu_tanh(low_element(linear)), gelu_tanh(high_element(linear)));
@@ -56,15 +56,16 @@ template <int EPILOGUE> DEVICE u32 activate(u32 linear) {
 
 DEVICE u32 add_elements(u32 a, u32 b) { return pack_elements(low_element(a) + low_element(b), high_element(a) + high_element(b)); }
 
-// Stores BLOCKS consecutive 16x8 blocks of sums of one warp in the fragment layout of the tensor cores: sums[4 b + 0, 1]
-// belong to row `row`, columns 8 b + 2 (lane % 4) and the next, sums[4 b + 2, 3] to row + 8. `row` and `column` are
-// those of the warp's first element; `bias` points at the bias of `column`, in shared memory.
+// Stores BLOCKS consecutive 16x8 blocks of one warp's sums, which lie in the fragment layout of the tensor cores: with
+// r = lane / 4, sums[4 b] and sums[4 b + 1] belong to row r, columns 8 b + 2 (lane % 4) and the next; sums[4 b + 2] and
+// sums[4 b + 3] belong to row r + 8. `row` and `column` are those of the warp's first element. `bias` points to the bias of
+// `column`, in shared memory.
 template <int EPILOGUE, int BLOCKS>
 DEVICE void store_blocks(const GemmArguments& arguments, int row, int column, const float* bias, const float* sums) {
   const int lane = threadIdx.x & 31, quad_lane = lane & 3;
   if constexpr (epilogue_stores_f32(EPILOGUE)) {
-    // Four lanes cover 32 contiguous bytes of a row, a whole sector. All residuals are read before the first store,
-    // because the compiler must assume that they alias.
+    // Four lanes cover 32 contiguous bytes of a row, a whole sector. All residuals are read before the first store: the
+    // compiler must assume that they alias, so it would not move a load above a store.
     float2 addends[2][BLOCKS];
     const u64 first = (u64)(row + lane / 4) * arguments.y_stride + column + quad_lane * 2;
 #pragma unroll
@@ -95,7 +96,7 @@ DEVICE void store_blocks(const GemmArguments& arguments, int row, int column, co
       }
     }
   } else {
-    // What the linear layer stores, all of it before the first GELU: that halves the registers it occupies.
+    // The 16-bit output of the linear layer is packed as a whole before the first GELU. That halves its registers.
     u32 linear[2][BLOCKS];
 #pragma unroll
     for (int b = 0; b < BLOCKS; b++) {
@@ -103,7 +104,7 @@ DEVICE void store_blocks(const GemmArguments& arguments, int row, int column, co
       linear[0][b] = pack_elements(sums[b * 4] + shift.x, sums[b * 4 + 1] + shift.y);
       linear[1][b] = pack_elements(sums[b * 4 + 2] + shift.x, sums[b * 4 + 3] + shift.y);
     }
-    constexpr int GROUPED = BLOCKS / 4 * 4;   // four blocks at a time become 16 bytes a lane, 64 a row
+    constexpr int GROUPED = BLOCKS / 4 * 4;   // four blocks at a time become 16 bytes per lane, 64 per row
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       const int own_row = row + lane / 4 + half * 8;
@@ -114,7 +115,7 @@ DEVICE void store_blocks(const GemmArguments& arguments, int row, int column, co
         u32 words[4];
 #pragma unroll
         for (int i = 0; i < 4; i++) words[i] = activate<EPILOGUE>(linear[half][b + i]);
-        __syncwarp();   // keeps the compiler from starting on the next four already, which would cost it too many registers
+        __syncwarp();   // keeps the compiler from starting the next four early, which would take too many registers
         transpose_quad(words, lane);
         const u64 offset = first + (b + quad_lane) * 8;
         if (inside) {
@@ -139,8 +140,8 @@ DEVICE void store_blocks(const GemmArguments& arguments, int row, int column, co
   }
 }
 
-// How many neighbouring blocks one thread finishes at a time when `parties` share `rows` x `columns` blocks: wide
-// stores where the blocks divide evenly, a fair share for everyone where they do not.
+// How many neighbouring blocks a thread finishes at a time when `parties` share `rows` x `columns` blocks. Stores are wide
+// where the blocks divide evenly; where they do not, every party gets a fair share.
 DEVICE constexpr int blocks_per_unit(int rows, int columns, int parties) {
   return columns % 4 == 0 && rows * columns / 4 % parties == 0 ? 4 : columns % 2 == 0 && rows * columns / 2 % parties == 0 ? 2 : 1;
 }

@@ -1,10 +1,11 @@
-// gemm_mma.cu: matrix product of a linear layer by mma.sync, for any GPU from sm_80 on; made for few tokens (up to
-// about 128), where the time is that of streaming the weights and of latencies, not of arithmetic.
+// gemm_mma.cu: matrix product of a linear layer by mma.sync, for any GPU from sm_80 on. Made for few tokens (up to about
+// 128), where streaming the weights and latencies take the time, not arithmetic. Compiled after prelude.cu and
+// gemm_epilogue.cu.
 //
 // A block computes a TILE_M x TILE_N tile of Y over one split of the depth. STAGES tiles of X and W are in flight in
 // shared memory, each TILE_K deep, stored as sub-tiles of 64 elements (128 bytes) a row with swizzled chunks.
-// WARPS_M x WARPS_N warps divide the tile; WARPS_K of them share each part of it and divide its depth in steps of 16,
-// which hides the latency of the tensor cores when a tile is too small for enough warps otherwise.
+// WARPS_M x WARPS_N warps divide the tile. WARPS_K warps share each part of it and divide its depth in steps of 16. That
+// hides the latency of the tensor cores when a tile is too small for many warps.
 //
 //        TILE_N                      one stage:   X tile  TILE_K / 64 sub-tiles of TILE_M rows x 128 bytes
 //      +--------+--------+                        W tile  TILE_K / 64 sub-tiles of TILE_N rows x 128 bytes
@@ -13,12 +14,12 @@
 //      | warp 2 | warp 3 |
 //      +--------+--------+           grid: (width / TILE_N, ceil(tokens / TILE_M), ceil(depth / depth_per_split))
 //
-// Order of work, for the sake of programmatic dependent launch: the first STAGES tiles of W and the bias are requested
-// and the rest of W is prefetched to L2 while the predecessor still runs; then the wait; then X. Dependents are allowed
-// right after the wait: allowing them at entry makes the next grid occupy the room of this one's late blocks.
+// Programmatic dependent launch: while the predecessor still runs, the first STAGES tiles of W and the bias are requested
+// and the rest of W is prefetched to L2. X is requested after the wait. Dependents are allowed right after the wait: if they
+// were allowed at entry, the next grid would occupy the room of this one's late blocks.
 //
-// Split products leave FP32 partial sums (EPILOGUE_PARTIAL) that the next kernel adds in a fixed order: no atomics, the
-// same bits every time.
+// Split products store FP32 partial sums (EPILOGUE_PARTIAL), and the next kernel adds them in a fixed order. There are no
+// atomics, so the result is bitwise reproducible.
 
 template <int M, int N, int K, int STAGE_COUNT, int WARP_ROWS, int WARP_COLUMNS, int WARP_LAYERS> struct MmaTile {
   static constexpr int TILE_M = M, TILE_N = N, TILE_K = K, STAGES = STAGE_COUNT;
@@ -35,7 +36,8 @@ template <int M, int N, int K, int STAGE_COUNT, int WARP_ROWS, int WARP_COLUMNS,
   static_assert(STAGES >= 2, "one tile is computed on while another is loaded");
 };
 
-// Requests ROWS x TILE_K elements (pitch `depth`) for the swizzled sub-tiles at `destination`; rows from `valid_rows` on are zeros.
+// Starts the copy of ROWS x TILE_K elements (pitch `depth`) to the swizzled sub-tiles at `destination`. Rows from
+// `valid_rows` on are filled with zeros.
 template <int ROWS, int TILE_K, int THREADS>
 DEVICE void request_tile(u32 destination, const u16* source, int depth, int valid_rows) {
   constexpr int CHUNKS = ROWS * 8;   // of 16 bytes, in one sub-tile
@@ -53,11 +55,12 @@ DEVICE void request_tile(u32 destination, const u16* source, int depth, int vali
   }
 }
 
-// Adds one stage to the warp's sums: of the tile's K / 16 steps those with step % WARPS_K == layer.
+// Adds one stage to the warp's sums: those of the tile's K / 16 steps for which step % WARPS_K == layer.
 template <class Tile>
 DEVICE void multiply_stage(float (&sums)[Tile::BLOCKS_M][Tile::BLOCKS_N * 4], u32 x_tile, u32 w_tile, int first_row, int first_column, int layer) {
   const int lane = threadIdx.x & 31;
-  // ldmatrix addresses: for X the matrices of a 16x16 block in the order (row half, depth half), for W (depth half, row half).
+  // ldmatrix addresses. The matrices of a 16x16 block of X are in the order (row half, depth half), those of W in the order
+  // (depth half, row half).
   const int x_row = first_row + (lane & 15), x_chunk = lane >> 4;
   const int w_row = first_column + (lane & 7) + (lane >> 4) * 8, w_chunk = (lane >> 3) & 1;
 #pragma unroll
@@ -80,8 +83,8 @@ DEVICE void multiply_stage(float (&sums)[Tile::BLOCKS_M][Tile::BLOCKS_N * 4], u3
   }
 }
 
-// Adds the sums of the WARPS_K layers in layer order and stores them; every layer finishes a share of the blocks.
-// In shared memory the sums keep their fragment order, [layer][block][thread of the layer], 16 bytes each: no conflicts.
+// Adds the sums of the WARPS_K layers in layer order and stores them. Every layer finishes a share of the blocks. In shared
+// memory the sums keep their fragment order, [layer][block][thread of the layer], 16 bytes each, which avoids conflicts.
 template <class Tile, int EPILOGUE>
 DEVICE void combine_layers(const GemmArguments& arguments, const float (&sums)[Tile::BLOCKS_M][Tile::BLOCKS_N * 4], float4* exchange,
                            const float* bias, int row, int column, int layer) {
@@ -128,14 +131,14 @@ template <class Tile, int EPILOGUE> DEVICE void gemm_mma(GemmArguments arguments
   const u16* const w = arguments.w + (u64)first_column * arguments.depth + first_depth;
   const u16* const x = arguments.x + (u64)first_row * arguments.depth + first_depth;
 
-  // Constants first: they need no predecessor.
+  // Constants first: they depend on no predecessor.
 #pragma unroll 1
   for (int i = 0; i < Tile::STAGES && i < tiles; i++)
     request_tile<Tile::TILE_N, Tile::TILE_K, Tile::THREADS>(stages + i * Tile::STAGE_BYTES + Tile::X_BYTES, w + i * Tile::TILE_K, arguments.depth, Tile::TILE_N);
   if constexpr (epilogue_reads_bias(EPILOGUE)) {
     for (int i = threadIdx.x; i < Tile::TILE_N / 4; i += Tile::THREADS) copy_async_16(shared_address(bias + i * 4), arguments.bias + first_column + i * 4, true);
   }
-  if (blockIdx.y == 0) {   // the row tiles share W: one of them prefetches what does not fit the stages, a line of 64 elements at a time
+  if (blockIdx.y == 0) {   // the row tiles share W: one prefetches what does not fit in the stages, 64 elements (a line) at a time
     const int lines = (tiles - Tile::STAGES) * (Tile::TILE_K / 64) * Tile::TILE_N;
     for (int i = threadIdx.x; i < lines; i += Tile::THREADS)
       prefetch_l2(w + (u64)(i % Tile::TILE_N) * arguments.depth + Tile::STAGES * Tile::TILE_K + i / Tile::TILE_N * 64);
@@ -144,8 +147,8 @@ template <class Tile, int EPILOGUE> DEVICE void gemm_mma(GemmArguments arguments
   wait_for_dependencies();
   allow_dependents();
 
-  // One group of copies per tile from here on, empty past the end, so that the count of pending groups is constant.
-  // The first group also holds all of the above.
+  // From here on there is one group of copies per tile, empty past the end, so that the count of pending groups is constant.
+  // The first group also holds all copies above.
 #pragma unroll 1
   for (int i = 0; i < Tile::STAGES; i++) {
     if (i < tiles) request_tile<Tile::TILE_M, Tile::TILE_K, Tile::THREADS>(stages + i * Tile::STAGE_BYTES, x + i * Tile::TILE_K, arguments.depth, valid_rows);
@@ -190,8 +193,9 @@ template <class Tile, int EPILOGUE> DEVICE void gemm_mma(GemmArguments arguments
   }
 }
 
-// One line of this makes the kernel `NAME`, launched with Tile::THREADS threads and Tile::SHARED_BYTES dynamic shared
-// memory: 32 WARPS_M WARPS_N WARPS_K, and max(STAGES (M + N) K 2, WARPS_K > 1 ? WARPS_K M N 4 : 0) + 4 N bytes.
+// Defines the kernel `NAME`. What the host has to know (mirrored in Rust):
+// - threads: 32 WARPS_M WARPS_N WARPS_K;
+// - dynamic shared memory: max(STAGES (M + N) K 2, WARPS_K > 1 ? WARPS_K M N 4 : 0) + 4 N bytes.
 #define GEMM_MMA(NAME, M, N, K, STAGES, WARPS_M, WARPS_N, WARPS_K, EPILOGUE)                                         \
   extern "C" __global__ void __launch_bounds__(32 * WARPS_M * WARPS_N * WARPS_K)                                     \
       NAME(const __grid_constant__ GemmArguments arguments) {                                                        \

@@ -1,27 +1,26 @@
-// Layer norm with what surrounds it in a transformer layer: the sum of the residual stream, of a bias and of the
-// split-K partial sums of the projection before it, then normalisation, then the outputs the next kernels read.
+// layer_norm.cu: layer norm with its surroundings in a transformer layer. It adds the residual stream, a bias and the
+// split-K partial sums of the projection before it, normalises the sum, and stores the outputs that the next kernels read.
 //
-//   sum        = residual (+ bias + partial 0 + partial 1 + ..., in this order: no atomics, bitwise repeatable)
+//   sum        = residual (+ bias + partial 0 + partial 1 + ..., in this order; bitwise reproducible)
 //   normalised = (sum - mean) / sqrt(variance + epsilon) * gain + shift
 //
-// A row stays in registers from its one read to its one write. Arithmetic is FP32; the variance is the mean of
-// squared deviations from the computed mean (two passes over registers), since E[x^2] - mean^2 loses all digits when
-// the mean is large; rsqrtf is within 2 ulp. With a 16-bit stream the sum is first rounded to it: that is the tensor
-// the graph has.
+// A row is read once, stays in registers, and is written once. Arithmetic is FP32. The variance is the mean of squared
+// deviations from the computed mean (two passes over registers), since E[x^2] - mean^2 loses all digits when the mean is
+// large. rsqrtf is within 2 ulp. With a 16-bit stream the sum is first rounded to 16 bits, because that is the tensor of the
+// graph.
 //
 // What the host has to know (mirrored in Rust):
 //   arguments  one LayerNormArguments by value
 //   block      32 * WARPS * ROWS threads: WARPS warps share a row, ROWS rows a CTA
-//   grid       ceil(rows / ROWS), or less: a CTA then walks several blocks of rows, from the last to the first. A
-//              projection writes its rows from first to last, and the last ones are still in L2 when this kernel
-//              starts (measured at 16384 x 768: 27 us against 32)
+//   grid       ceil(rows / ROWS), or less: a CTA then walks over several blocks of rows, from the last to the first. A
+//              projection writes its rows from first to last, so the last ones are still in L2 when this kernel
+//              starts (measured at 16384 x 768: 27 us instead of 32)
 //   shared     static only
-//   aliasing   stream may be residual (in place); so may normalised where the types agree and stream is null. Rows are
-//              independent and each element is read and written by one thread.
+//   aliasing   stream may be residual (in place); so may normalised, if the types agree and stream is null. Rows are
+//              independent, and one thread reads and writes each element.
 //   alignment  16 bytes for every pointer; WIDTH a multiple of 32
 //
-// Needs prelude.cu in front. Compile with -DELEMENT_BF16 for bfloat16. embedding.cu uses the row functions of this
-// file.
+// Compiled after prelude.cu; ELEMENT_BF16 selects bfloat16. embedding.cu uses the row functions of this file.
 
 struct LayerNormArguments {
   const void* residual;   // [rows, WIDTH], Stream
@@ -29,20 +28,20 @@ struct LayerNormArguments {
   const float* bias;      // [WIDTH], of the projection whose partial sums these are; unused if PARTIALS is 0
   const float* gain;      // [WIDTH]
   const float* shift;     // [WIDTH]
-  void* stream;           // [rows, WIDTH], Stream, or null: not stored (a sum nobody reads, or one that did not change)
+  void* stream;           // [rows, WIDTH], Stream, or null: not stored (a sum that nobody reads or that did not change)
   void* normalised;       // [rows, WIDTH], Output, or null: not stored
   int rows;
   float epsilon;
 };
 
-// What becomes of the residual stream. POST: post-norm models (BERT) go on from the normalised row. PRE: pre-norm
-// models (GPT-2) go on from the sum. KEEP, in embedding.cu alone: no layer norm at all.
+// The new residual stream. POST: the normalised row, in post-norm models (BERT). PRE: the sum, in pre-norm models (GPT-2).
+// KEEP, only in embedding.cu: the sum, without a layer norm.
 enum class Norm { KEEP, PRE, POST };
 
 // ---------------------------------------------------------------- a row in registers
 
-// Lane and warps of a row hold it as float4: vector s * LANES + lane in values[s]. STEPS * LANES may exceed VECTORS,
-// the vectors beyond the end are zero and count for nothing.
+// The lanes of a row's warps hold it as float4: vector s * LANES + lane is in values[s]. STEPS * LANES may exceed VECTORS;
+// the vectors beyond the end are zero and do not count.
 template <int WIDTH_, int WARPS_, int ROWS_>
 struct RowShape {
   static constexpr int WIDTH = WIDTH_;
@@ -54,14 +53,14 @@ struct RowShape {
   static_assert(WIDTH % 32 == 0, "width");
   static_assert(LANES * ROWS <= 1024, "threads of a CTA");
 
-  // Whether vector `step` of this lane lies inside the row; a constant wherever the row divides evenly.
+  // Whether vector `step` of this lane lies inside the row. A constant if the row divides evenly.
   static DEVICE bool inside(int step, int lane) {
     return VECTORS % LANES == 0 || step + 1 < STEPS || step * LANES + lane < VECTORS;
   }
 };
 
-// One float per warp of each row: sums[0] for the mean, sums[1] for the variance. Two arrays, so that one barrier for
-// each is enough: whoever writes one of them again has passed the other's barrier, behind the last read.
+// One float per warp of each row: sums[0] for the mean, sums[1] for the variance. With two arrays, one barrier for each is
+// enough: a thread that writes one of them again has passed the other's barrier, which comes after the last read.
 template <class Shape>
 struct RowScratch {
   float sums[2][Shape::ROWS][Shape::WARPS];
@@ -69,7 +68,7 @@ struct RowScratch {
 
 DEVICE float4 add(float4 a, float4 b) { return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w); }
 
-// Four neighbouring values of a tensor that another kernel wrote, past L1.
+// Loads four neighbouring values of a tensor that another kernel wrote, past L1.
 DEVICE float4 load_four(const float* source) { return load_global_float4(source); }
 DEVICE float4 load_four(const u16* source) {
   u32 low, high;
@@ -82,7 +81,7 @@ DEVICE void store_four(u16* destination, float4 value) {
   *reinterpret_cast<uint2*>(destination) = make_uint2(pack_elements(value.x, value.y), pack_elements(value.z, value.w));
 }
 
-// What reading the value back from a tensor of type T gives.
+// The value after it is stored in a tensor of type T and read back.
 template <class T>
 DEVICE float4 round_to(float4 value);
 template <>
@@ -113,8 +112,8 @@ DEVICE void store_row(T* destination, const float4 (&values)[Shape::STEPS], int 
   }
 }
 
-// The sum of `value` over the lanes of a row, the same in each. A butterfly gives every lane of a warp the same bits;
-// the warps are then added in order.
+// The sum of `value` over the lanes of a row, the same bits in each lane. A butterfly sums over a warp, and the warps are
+// then added in order.
 template <class Shape>
 DEVICE float row_sum(float value, float (&sums)[Shape::ROWS][Shape::WARPS], int row_of_cta, int lane) {
 #pragma unroll
@@ -157,7 +156,7 @@ DEVICE void normalise_row(float4 (&values)[Shape::STEPS], const float4 (&gain)[S
 
 // ---------------------------------------------------------------- the kernel
 
-// All loads of a row are issued before the first addition: the partial sums come from as many places.
+// Loads a row's addends and adds them. All loads are issued before the first addition, so that their latencies overlap.
 template <class Shape, int PARTIALS, class Stream>
 DEVICE void load_sum(float4 (&values)[Shape::STEPS], const float4 (&bias)[Shape::STEPS],
                      const LayerNormArguments& arguments, u64 row, int lane) {
@@ -194,7 +193,7 @@ DEVICE void layer_norm(const LayerNormArguments& arguments) {
   const int lane = threadIdx.x % Shape::LANES;
   const int row_of_cta = threadIdx.x / Shape::LANES;
   float4 bias[Shape::STEPS], gain[Shape::STEPS], shift[Shape::STEPS];
-  if (PARTIALS > 0) load_parameters<Shape>(bias, arguments.bias, lane);  // constants: legal before the wait
+  if (PARTIALS > 0) load_parameters<Shape>(bias, arguments.bias, lane);  // constants may be read before the wait
   load_parameters<Shape>(gain, arguments.gain, lane);
   load_parameters<Shape>(shift, arguments.shift, lane);
 
@@ -204,7 +203,7 @@ DEVICE void layer_norm(const LayerNormArguments& arguments) {
   const int blocks = (arguments.rows + Shape::ROWS - 1) / Shape::ROWS;
 #pragma unroll 1
   for (int block = blocks - 1 - static_cast<int>(blockIdx.x); block >= 0; block -= gridDim.x) {
-    // A CTA's spare rows repeat the last one, without storing it, so that all its threads meet at the barriers.
+    // A CTA's spare rows repeat the last one without storing it, so that all its threads reach the barriers.
     const int own_row = block * Shape::ROWS + row_of_cta;
     const bool spare = own_row >= arguments.rows;
     const u64 row = spare ? arguments.rows - 1 : own_row;

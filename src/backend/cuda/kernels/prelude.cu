@@ -1,13 +1,13 @@
-// prelude.cu: what every kernel of the CUDA backend shares. Types, the 16-bit element, and one thin wrapper
-// per PTX instruction, named after what it does.
+// prelude.cu: what the fused kernels of the CUDA backend share: types, the 16-bit element, and one thin wrapper per PTX
+// instruction, named after what it does.
 //
-// The sources are compiled by NVRTC at run time, prelude first, for the device at hand, and include no header:
-// the fp16 and bf16 headers are not part of NVRTC 13.0, and all that is needed of them is a handful of
-// conversions. Instructions are those of the PTX ISA 9.0 manual; section numbers are not given because they move.
+// NVRTC compiles the sources at run time, this file first, for the device at hand. They include no header: the fp16 and
+// bf16 headers are not part of NVRTC 13.0, and the kernels need only a handful of conversions. Instructions are those of the
+// PTX ISA 9.0 manual; its section numbers are not cited because they move.
 //
-// ELEMENT_BF16 selects bfloat16 as the 16-bit storage type, IEEE binary16 (fp16) otherwise.
-// Hopper (sm_90) adds programmatic dependent launch. Its wrappers are empty before that, so that a kernel reads
-// the same everywhere: without the attribute at launch, and before sm_90, a kernel starts when its predecessor ended.
+// ELEMENT_BF16 selects bfloat16 as the 16-bit storage type; without it the type is IEEE binary16 (fp16).
+// Programmatic dependent launch exists from sm_90 on. Before sm_90 its wrappers are empty, so that a kernel reads the same
+// everywhere. There, and without the launch attribute, a kernel starts when its predecessor has ended.
 
 typedef unsigned short u16;
 typedef unsigned int u32;
@@ -17,8 +17,8 @@ typedef unsigned long long u64;
 
 // ---------------------------------------------------------------- programmatic dependent launch
 
-// Blocks until the kernels this one depends on have completed and their writes are visible. Every thread that reads
-// or writes a buffer another kernel touches calls it first; weights are constant and may be read before.
+// Blocks until the kernels that this one depends on have completed and their writes are visible. Every thread calls it
+// before it reads or writes a buffer that another kernel uses. Weights are constant and may be read earlier.
 DEVICE void wait_for_dependencies() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
@@ -61,7 +61,7 @@ DEVICE float element_to_float(u16 element) {
 DEVICE float low_element(u32 packed) { return element_to_float((u16)(packed & 0xffffu)); }
 DEVICE float high_element(u32 packed) { return element_to_float((u16)(packed >> 16)); }
 
-// What a tensor of the 16-bit type would hold: the value rounded to it and read back.
+// Two values rounded to the 16-bit type and widened again.
 DEVICE float2 round_to_element(float2 value) {
   const u32 packed = pack_elements(value.x, value.y);
   return make_float2(low_element(packed), high_element(packed));
@@ -71,7 +71,7 @@ DEVICE float2 round_to_element(float2 value) {
 
 DEVICE u32 shared_address(const void* pointer) { return (u32)__cvta_generic_to_shared(pointer); }
 
-// 16 bytes from global to shared memory past L1; zeros when `valid` is false (the source is then not read).
+// Copies 16 bytes from global to shared memory past L1. Writes zeros and reads nothing when `valid` is false.
 DEVICE void copy_async_16(u32 destination, const void* source, bool valid) {
   const int bytes = valid ? 16 : 0;
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(destination), "l"(source), "r"(bytes) : "memory");
@@ -83,7 +83,7 @@ template <int PENDING> DEVICE void copy_async_wait() { asm volatile("cp.async.wa
 
 DEVICE void prefetch_l2(const void* pointer) { asm volatile("prefetch.global.L2 [%0];" ::"l"(pointer)); }
 
-// Sixteen bytes past L1, which holds nothing useful for data that another kernel wrote.
+// Loads sixteen bytes past L1. L1 has nothing to offer for data that another kernel has just written.
 DEVICE float4 load_global_float4(const float* pointer) {
   float4 value;
   asm volatile("ld.global.cg.v4.f32 {%0, %1, %2, %3}, [%4];"
@@ -93,12 +93,12 @@ DEVICE float4 load_global_float4(const float* pointer) {
 
 // ---------------------------------------------------------------- tensor cores (sm_80)
 
-// Byte offset of 16-byte chunk `chunk` (0..7) of row `row` in a tile with rows of 128 bytes. The chunk index is
-// XORed with the row, so that eight rows of one column of chunks lie in eight different bank groups. Tiles begin
-// on a multiple of 1024 bytes where the copy engine or wgmma shares them: this is also their 128-byte swizzle.
+// Byte offset of the 16-byte chunk `chunk` (0..7) of row `row` in a tile with rows of 128 bytes. The chunk index is XORed
+// with the row, so that eight rows of one column of chunks lie in eight different bank groups. This is also the 128-byte
+// swizzle of the copy engine and of wgmma, whose tiles begin on a multiple of 1024 bytes.
 DEVICE u32 swizzled_offset(int row, int chunk) { return row * 128 + ((chunk ^ (row & 7)) << 4); }
 
-// Four 8x8 matrices of 16-bit elements; lane i gives the address of row i % 8 of matrix i / 8.
+// Loads four 8x8 matrices of 16-bit elements. Lane i passes the address of row i % 8 of matrix i / 8.
 DEVICE void load_matrices(u32 (&matrices)[4], u32 address) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(matrices[0]), "=r"(matrices[1]), "=r"(matrices[2]), "=r"(matrices[3]) : "r"(address) : "memory");
@@ -126,7 +126,7 @@ DEVICE float exp2_fast(float x) {
   return y;
 }
 
-// 2^x and 1 / x without the care for subnormals (.ftz: below 2^-126 is 0), which costs three instructions; for terms
+// 2^x and 1 / x that flush subnormals (.ftz: below 2^-126 is 0), because handling them costs three instructions. For terms
 // that are added to something larger.
 DEVICE float exp2_flushed(float x) {
   float y;
@@ -145,12 +145,13 @@ DEVICE float max_or_nan(float x, float y) {
   return z;
 }
 
-// GELU as BERT has it, x Phi(x) with the normal distribution function Phi, written as max(x, 0) - |x| Phi(-|x|), where
-// Phi(-h) = 2^q(h) and q is the polynomial below: a minimax fit of log2(erfc(h / sqrt 2) / 2) on [0, 6], weighted by the
-// effect on the result; beyond 6, |x| Phi(-|x|) is below half the smallest fp16. It costs a third of the instructions of
-// 0.5 x (1 + erff(x / sqrt 2)) and is not less exact, because it does not cancel for negative x: over all finite fp16 x the
-// error is at most 2.5e-7 (that form's 4.4e-7), and the result rounded to fp16 differs from the correctly rounded one for
-// 241 of 63488 x (331).
+// GELU as in BERT: x Phi(x), where Phi is the normal distribution function. It is computed as max(x, 0) - |x| Phi(-|x|),
+// where Phi(-h) = 2^q(h). The polynomial q is a minimax fit of log2(erfc(h / sqrt 2) / 2) on [0, 6], weighted by the effect
+// on the result; beyond 6, |x| Phi(-|x|) is below half the smallest fp16.
+//
+// This costs a third of the instructions of 0.5 x (1 + erff(x / sqrt 2)) and is no less exact, because it does not cancel for
+// negative x. Over all finite fp16 x the error is at most 2.5e-7 (4.4e-7 with erff). Rounded to fp16, the result differs
+// from the correctly rounded one for 241 of 63488 x (331 with erff).
 DEVICE float gelu_erf(float x) {
   const float h = fminf(fabsf(x), 6.0f);
   float q = 3.3853452e-05f;
@@ -163,8 +164,8 @@ DEVICE float gelu_erf(float x) {
   return fmaf(-h, exp2_flushed(q), max_or_nan(x, 0.0f));
 }
 
-// The tanh approximation GPT-2 was trained with, 0.5 x (1 + tanh(u)) with u = sqrt(2 / pi) (x + 0.044715 x^3), written as
-// x / (1 + e^-2u): the same function, and it does not cancel for negative x.
+// The tanh approximation that GPT-2 was trained with: 0.5 x (1 + tanh(u)), u = sqrt(2 / pi) (x + 0.044715 x^3). It is
+// computed as x / (1 + e^-2u), which is the same function and does not cancel for negative x.
 DEVICE float gelu_tanh(float x) {
   const float exponent = x * fmaf(x * x, -0.10294324f, -2.3022082f);   // -2 u log2(e)
   return x * reciprocal_flushed(1.0f + exp2_flushed(exponent));

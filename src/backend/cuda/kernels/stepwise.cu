@@ -1,9 +1,10 @@
-// One kernel per operation of the graph, with a rounding after every elementary operation: the definition of a precision
-// policy, executed. The order of operations and of sums is that of the reference backend (src/backend/reference/), so the
-// results of a policy that rounds to FP16 can be compared value by value, overflow included. Speed comes second: the
-// operations that a policy computes in FP32 run in the fused kernels instead.
+// stepwise.cu: one kernel per operation of the graph, with a rounding after every elementary operation, exactly as a
+// precision policy defines it. The order of operations and of sums is that of the reference backend
+// (src/backend/reference/), so the results of a policy that rounds to FP16 can be compared value by value, overflow
+// included. Speed comes second: operations that a policy computes in FP32 run in the fused kernels.
 //
-// Header-free for NVRTC. No fast-math: flushing subnormals would change what the study is about.
+// NVRTC compiles this file alone, without headers. No fast-math: the study is about rounding, and fast-math flushes
+// subnormals.
 
 typedef unsigned int u32;
 typedef unsigned short u16;
@@ -26,7 +27,7 @@ struct F16 {
         asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x));
         return y;
     }
-    // To nearest, ties to even; beyond 65519 to infinity, never saturating.
+    // Rounds to nearest, ties to even. Beyond 65519 the result is infinity; it never saturates.
     static __device__ __forceinline__ u16 narrow(float x) {
         u16 y;
         asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y) : "f"(x));
@@ -56,7 +57,7 @@ template <class T> __device__ __forceinline__ void write(void* base, u64 index, 
     if (base) ((typename T::stored*)base)[index] = T::narrow(x);
 }
 
-// Waits for the kernels before this one; these kernels never start their successors early.
+// Waits for the kernels before this one. Kernels of this file never let their successors start early.
 __device__ __forceinline__ void wait_for_predecessors() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" ::: "memory");
@@ -64,8 +65,8 @@ __device__ __forceinline__ void wait_for_predecessors() {
 }
 
 // ------------------------------------------------------------------------------------------------------------ reductions
-// A block of 256 threads reduces the `count` values of `values` (shared memory, overwritten), as the policies define it:
-// a binary tree over neighbours, every partial sum rounded, an odd tail carried up. Where sums are exact, the same tree.
+// A block of 256 threads reduces the `count` values of `values` (shared memory, overwritten) as the policies define it: a
+// binary tree over neighbours, every partial sum rounded, an odd tail carried up. FP32 sums use the same tree.
 constexpr int BLOCK = 256;
 
 template <class A> __device__ float tree_sum(float* values, float* scratch, int count) {
@@ -144,8 +145,8 @@ template <class C, class A, bool DIVIDE_FIRST> __device__ float row_mean(float* 
     return DIVIDE_FIRST ? rounded<C>(total) : rounded<C>(total / n);
 }
 
-// One block per row; shared memory: 3 x width floats. A variance that overflows gives a reciprocal deviation of 0 and the
-// row comes out as beta, silently: what the study counts.
+// One block per row; shared memory: 3 x width floats. If the variance overflows, the reciprocal deviation is 0 and the row
+// silently becomes beta. The study counts such rows.
 template <class IN, class OUT, class COPY, class C, class A, bool DIVIDE_FIRST>
 __device__ void layer_norm(const LayerNormArguments& a) {
     extern __shared__ float shared[];
@@ -172,14 +173,14 @@ __device__ void layer_norm(const LayerNormArguments& a) {
 // ------------------------------------------------------------------------------------------------------------ softmax
 struct SoftmaxArguments {
     const void* scores;   // [batch, heads, sequence, stride]
-    void* probabilities;  // same shape; may be the same span, as a block reads its row before it writes it
+    void* probabilities;  // same shape; may alias scores, because a block reads its row before it writes it
     const int* lengths;   // [batch]
     int heads, sequence, stride;
     float scale;  // applied here where scores are stored narrow, else 1
 };
 
-// One block per query; shared memory: 3 x sequence floats. Masked keys get 0 by selection. Scores stored narrow (format S
-// not exact) are scaled after they were stored, and rounded again, as eager attention does it.
+// One block per query; shared memory: 3 x sequence floats. Masked keys get 0 by selection. Scores that are stored narrow
+// (format S not exact) are scaled after the store and rounded again, as in eager attention.
 template <class IN, class OUT, class S, class C, class A, class STORE, bool CAUSAL>
 __device__ void softmax(const SoftmaxArguments& a) {
     extern __shared__ float shared[];
@@ -211,8 +212,8 @@ struct SplitHeadsArguments {
     int batch, sequence, heads, size;
 };
 
-// Queries, keys and values by head, so that each attention product is one batched GEMM. Keys and values beyond a row's
-// length become 0: a NaN there must not reach the sums through a probability of 0.
+// Splits queries, keys and values by head, so that each attention product is one batched GEMM. Keys and values beyond a
+// row's length become 0: a NaN there must not reach the sums through a probability of 0.
 template <class IN, class OUT> __device__ void split_heads(const SplitHeadsArguments& a) {
     wait_for_predecessors();
     const u64 count = (u64)3 * a.batch * a.heads * a.sequence * a.size;
@@ -249,7 +250,7 @@ template <class IN, class OUT, class COPY> __device__ void merge_heads(const Mer
 // ------------------------------------------------------------------------------------------------------------ element-wise
 struct ElementwiseArguments {
     const void* in;
-    const void* update;  // the second operand of a sum, else null
+    const void* update;  // the second operand of a sum, or null
     void* out;
     void* copy;
     u64 count;
@@ -308,7 +309,7 @@ struct SelectArguments {
     int sequence, width;
 };
 
-// The first token of every sequence, or the last that is no padding. One block per sequence.
+// Selects the first token of every sequence, or the last one that is not padding. One block per sequence.
 template <class IN, class OUT, bool LAST> __device__ void select(const SelectArguments& a) {
     wait_for_predecessors();
     const u64 token = (u64)blockIdx.x * a.sequence + (LAST ? a.lengths[blockIdx.x] - 1 : 0);
@@ -316,6 +317,6 @@ template <class IN, class OUT, bool LAST> __device__ void select(const SelectArg
         write<OUT>(a.out, (u64)blockIdx.x * a.width + i, read<IN>(a.in, token * a.width + i));
 }
 
-// Instances are written by the host as `INSTANCE(name, Arguments, kernel<formats>)`.
+// The host writes instances as `INSTANCE(name, Arguments, kernel<formats>)`.
 #define INSTANCE(name, Arguments, ...) \
     extern "C" __global__ void __launch_bounds__(BLOCK) name(const Arguments a) { __VA_ARGS__(a); }

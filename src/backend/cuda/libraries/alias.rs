@@ -1,10 +1,10 @@
-//! A second name for a library that is open.
+//! Gives an open library a second name.
 //!
-//! cudarc asks the dynamic loader for `libnvrtc.so` before `libnvrtc.so.13`, and a machine with a CUDA toolkit has a file
-//! of that name, of whatever version. The loader does not search for a name that a loaded library gives itself (its
-//! SONAME), so a library that says it is `libnvrtc.so`, holds nothing, and needs the file that was chosen, leads cudarc
-//! to that file: symbols are looked up in what a library needs as well. Such a library is 512 bytes of ELF, written here
-//! into memory.
+//! cudarc asks the dynamic loader for `libnvrtc.so` before `libnvrtc.so.13`. A machine with a CUDA toolkit has a file
+//! of that name, of any version. But the loader does not search for a name that a loaded library gives itself (its
+//! SONAME), and it looks up symbols in the dependencies of a library as well. So an empty library that is called
+//! `libnvrtc.so` and depends on the chosen file leads cudarc to that file. Such a library is 512 bytes of ELF, which
+//! this module writes to memory.
 
 use std::ffi::{CStr, CString};
 use std::io::Write;
@@ -14,8 +14,8 @@ use std::path::Path;
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
-/// Lets `name` stand for the library at `path`, an absolute path, for as long as this process lives. Where that is not
-/// possible nothing happens: the caller looks what the name stands for in the end.
+/// Makes `name` stand for the library at `path`, an absolute path, until the process ends. If that fails, nothing
+/// happens: the caller checks which file the name leads to.
 pub(super) fn bind(name: &CStr, path: &Path) {
     let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return };
     let Some(image) = image(name, &path) else { return };
@@ -29,7 +29,7 @@ pub(super) fn bind(name: &CStr, path: &Path) {
     if let Ok(library) = unsafe { Library::open(Some(place), RTLD_NOW | RTLD_LOCAL) } {
         std::mem::forget(library);
     }
-    // The loader knows the library by this path now, so the number must not come to mean another file.
+    // The loader now knows the library by this path, so the descriptor must never refer to another file.
     std::mem::forget(file);
 }
 
@@ -55,17 +55,17 @@ const SEGMENTS: u64 = 3;
 const ENTRY_BYTES: u64 = 16;
 const ENTRIES: u64 = 8;
 const SYMBOL_BYTES: u64 = 24;
-/// A table of one bucket and one symbol, neither of which leads anywhere: four words.
+/// A hash table of one bucket and one symbol, both empty: four words.
 const HASH_BYTES: u64 = 16;
 
-// Where the parts lie, in the file as in memory.
+// Offsets of the parts, the same in the file and in memory.
 const DYNAMIC: u64 = HEADER_BYTES + SEGMENTS * SEGMENT_BYTES;
 const SYMBOLS: u64 = DYNAMIC + ENTRIES * ENTRY_BYTES;
 const HASH: u64 = SYMBOLS + SYMBOL_BYTES;
 const STRINGS: u64 = HASH + HASH_BYTES;
 
-/// A 64-bit little-endian ELF library named `name` that needs the one at `path` and holds nothing. `None` where the
-/// processor is neither of those CUDA runs beside.
+/// An empty 64-bit little-endian ELF library with the name `name`, which depends on the library at `path`. `None` on a
+/// processor that CUDA does not support.
 fn image(name: &CStr, path: &CStr) -> Option<Vec<u8>> {
     let machine = match std::env::consts::ARCH {
         "x86_64" => EM_X86_64,
@@ -80,7 +80,7 @@ fn image(name: &CStr, path: &CStr) -> Option<Vec<u8>> {
     elf.header(machine);
     elf.segment(PT_LOAD, 0, bytes, 1 << 16);
     elf.segment(PT_DYNAMIC, DYNAMIC, ENTRIES * ENTRY_BYTES, 8);
-    // Without this one the loader would make the stack executable.
+    // Without this segment the loader would make the stack executable.
     elf.segment(PT_GNU_STACK, 0, 0, 16);
     let entries: [(u64, u64); ENTRIES as usize] = [
         (DT_NEEDED, path_at),
@@ -95,7 +95,7 @@ fn image(name: &CStr, path: &CStr) -> Option<Vec<u8>> {
     for (tag, value) in entries {
         elf.put(&tag.to_le_bytes()).put(&value.to_le_bytes());
     }
-    // The symbol that stands for none.
+    // The null symbol.
     elf.put(&[0; SYMBOL_BYTES as usize]);
     for word in [1_u32, 1, 0, 0] {
         elf.put(&word.to_le_bytes());
@@ -104,7 +104,7 @@ fn image(name: &CStr, path: &CStr) -> Option<Vec<u8>> {
     Some(elf.0)
 }
 
-/// An ELF file as it grows.
+/// An ELF file under construction.
 struct Image(Vec<u8>);
 
 impl Image {
@@ -126,7 +126,7 @@ impl Image {
         }
     }
 
-    /// `Elf64_Phdr` of a segment that can be read and written: the loader turns its offsets into addresses.
+    /// `Elf64_Phdr` of a readable and writable segment: the loader turns its offsets into addresses.
     fn segment(&mut self, kind: u32, at: u64, bytes: u64, alignment: u64) {
         const READ_WRITE: u32 = 6;
         self.put(&kind.to_le_bytes()).put(&READ_WRITE.to_le_bytes());
@@ -142,7 +142,7 @@ mod tests {
 
     use super::*;
 
-    /// A library with a function that returns this number; `None`, with the reason printed, without a C compiler.
+    /// Compiles a library with a function that returns `number`. Without a C compiler it prints why and returns `None`.
     fn compiled(folder: &Path, name: &str, number: i32) -> Option<std::path::PathBuf> {
         let [code, library] = [folder.join(format!("{name}.c")), folder.join(format!("{name}.so.13"))];
         std::fs::write(&code, format!("int number(void) {{ return {number}; }}")).unwrap();

@@ -1,8 +1,9 @@
-//! Scores, softmax and context: in one kernel where the policy allows it, else as products over materialised scores.
+//! Lowers scores, softmax and context: to one kernel if the policy allows it, else to products over materialised
+//! scores.
 
 use super::fusion::computes_in_fp32;
-use super::{COLUMNS, Lowering};
-use crate::backend::cuda::element::Element;
+use super::{COLUMNS, StageLowering};
+use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::stage::{Attention, AttentionShape, HeadProduct, Operand, Softmax, Stage, TensorId};
 use crate::engine::BackendError;
 use crate::graph::{Format, OpKind, ValueId};
@@ -12,7 +13,7 @@ const FUSED_HEAD_SIZES: [usize; 2] = [32, 64];
 
 /// The operations of one attention block.
 #[derive(Clone, Copy)]
-struct Block {
+struct AttentionBlock {
     scores: usize,
     softmax: usize,
     context: usize,
@@ -21,7 +22,7 @@ struct Block {
     scale: f64,
 }
 
-impl Lowering<'_> {
+impl StageLowering<'_> {
     /// Emits the attention block that begins with the scores `index`.
     pub(super) fn attention(&mut self, index: usize, heads: usize, scale: f64) -> Result<(), BackendError> {
         let block = self.block(index, heads, scale)?;
@@ -38,7 +39,7 @@ impl Lowering<'_> {
         }
     }
 
-    fn block(&self, scores: usize, heads: usize, scale: f64) -> Result<Block, BackendError> {
+    fn block(&self, scores: usize, heads: usize, scale: f64) -> Result<AttentionBlock, BackendError> {
         let graph = self.graph;
         let follows = |index: usize| match self.readers[graph.ops[index].output.0].as_slice() {
             [reader] => Some(*reader),
@@ -54,26 +55,26 @@ impl Lowering<'_> {
         };
         let size = graph.dimensions.hidden / heads;
         let shape = AttentionShape { batch: self.shape.batch, sequence: self.shape.sequence, heads, size, mask };
-        Ok(Block { scores, softmax, context, packed: op.inputs[0], shape, scale })
+        Ok(AttentionBlock { scores, softmax, context, packed: op.inputs[0], shape, scale })
     }
 
-    /// The 16-bit storage that the one kernel works on, if the policy is what it computes.
-    fn fused_element(&self, block: Block) -> Option<Element> {
+    /// The 16-bit element type of the fused kernel, or `None` if it does not compute what the policy says.
+    fn fused_element(&self, block: AttentionBlock) -> Option<ElementType> {
         let [scores, softmax, context] = [block.scores, block.softmax, block.context].map(|op| self.roundings[op]);
-        let element = Element::of(scores.compute);
+        let element = ElementType::of(scores.compute);
         let output = self.graph.ops[block.context].output;
-        let fits = element != Element::F32
+        let fits = element != ElementType::F32
             && [scores.accumulate, scores.store, context.accumulate] == [Format::Fp32; 3]
             && computes_in_fp32(softmax)
             && context.compute == scores.compute
-            && [element, Element::F32].contains(&Element::of(softmax.store))
+            && [element, ElementType::F32].contains(&ElementType::of(softmax.store))
             && self.wanted(output) == [element]
-            && [element, Element::F32].contains(&self.stored(output))
+            && [element, ElementType::F32].contains(&self.stored(output))
             && FUSED_HEAD_SIZES.contains(&block.shape.size);
         fits.then_some(element)
     }
 
-    fn materialised(&mut self, block: Block) -> Result<(), BackendError> {
+    fn materialised(&mut self, block: AttentionBlock) -> Result<(), BackendError> {
         let (queries, values) = (self.operand_of(block.scores), self.operand_of(block.context));
         let split = self.split(block, queries);
         let split_for_values = if values == queries { split } else { self.split(block, values) };
@@ -85,19 +86,19 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// The storage a product reads its operands in.
-    fn operand_of(&self, op: usize) -> Element {
-        Element::of(self.roundings[op].compute)
+    /// The element type of a product's operands.
+    fn operand_of(&self, op: usize) -> ElementType {
+        ElementType::of(self.roundings[op].compute)
     }
 
-    /// The storage a product writes: the policy's, where it can write that, else FP32.
-    fn written_by(&self, op: usize) -> Element {
-        let stored = Element::of(self.roundings[op].store);
-        if [Element::F32, self.operand_of(op)].contains(&stored) { stored } else { Element::F32 }
+    /// The element type of a product's output: the policy's if the product can write it, else FP32.
+    fn written_by(&self, op: usize) -> ElementType {
+        let stored = ElementType::of(self.roundings[op].store);
+        if [ElementType::F32, self.operand_of(op)].contains(&stored) { stored } else { ElementType::F32 }
     }
 
-    /// `Q Kᵀ` of every head.
-    fn scores(&mut self, block: Block, split: TensorId) -> Result<TensorId, BackendError> {
+    /// Emits `Q Kᵀ` of every head.
+    fn scores(&mut self, block: AttentionBlock, split: TensorId) -> Result<TensorId, BackendError> {
         let AttentionShape { batch, sequence, heads, size, .. } = block.shape;
         let (op, rounding) = (&self.graph.ops[block.scores], self.roundings[block.scores]);
         let accumulator = self.accumulator(op, rounding)?;
@@ -120,8 +121,8 @@ impl Lowering<'_> {
         Ok(scored)
     }
 
-    /// Probabilities, over the scores where they are stored alike.
-    fn softmax(&mut self, block: Block, scores: TensorId) -> TensorId {
+    /// Emits the softmax. Probabilities overwrite the scores if both have one element type.
+    fn softmax(&mut self, block: AttentionBlock, scores: TensorId) -> TensorId {
         let values = self.operand_of(block.context);
         let tensor = self.stages.tensor(scores);
         let (rows, stride) = (tensor.rows, tensor.stride);
@@ -140,8 +141,13 @@ impl Lowering<'_> {
         probabilities
     }
 
-    /// `P V` of every head.
-    fn context(&mut self, block: Block, probabilities: TensorId, split: TensorId) -> Result<TensorId, BackendError> {
+    /// Emits `P V` of every head.
+    fn context(
+        &mut self,
+        block: AttentionBlock,
+        probabilities: TensorId,
+        split: TensorId,
+    ) -> Result<TensorId, BackendError> {
         let AttentionShape { batch, sequence, heads, size, .. } = block.shape;
         let (op, rounding) = (&self.graph.ops[block.context], self.roundings[block.context]);
         let accumulator = self.accumulator(op, rounding)?;
@@ -162,7 +168,7 @@ impl Lowering<'_> {
         Ok(by_head)
     }
 
-    fn split(&mut self, block: Block, element: Element) -> TensorId {
+    fn split(&mut self, block: AttentionBlock, element: ElementType) -> TensorId {
         let AttentionShape { batch, sequence, heads, size, .. } = block.shape;
         let packed = self.input(block.packed);
         let name = format!("{}/split", self.graph.ops[block.scores].name);
@@ -178,7 +184,7 @@ fn part(shape: AttentionShape, tensor: TensorId, part: usize) -> Operand {
     Operand { tensor, offset: part * shape.batch * shape.heads * pitch, stride: shape.size, pitch }
 }
 
-/// A matrix of scores or probabilities per head.
+/// The matrices of scores or probabilities, one per head.
 fn square(shape: AttentionShape, tensor: TensorId) -> Operand {
     let stride = shape.sequence.next_multiple_of(COLUMNS);
     Operand { tensor, offset: 0, stride, pitch: shape.sequence * stride }

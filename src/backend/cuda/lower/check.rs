@@ -1,14 +1,15 @@
-//! What must hold of stages whatever policy they come from: a mistake in lowering is an error here and not wrong numbers.
+//! Checks what holds for the stages of every policy. A mistake in lowering becomes an error here instead of wrong
+//! numbers.
 
 use std::collections::BTreeSet;
 
-use crate::backend::cuda::element::Element;
+use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::stage::{Attention, Epilogue, Linear, Stage, Stages, TensorId};
 
-/// Refuses stages that read what nothing has written, or rows of another length than were written.
+/// Refuses stages that read a tensor before it is written, or rows of another length than were written.
 ///
 /// # Errors
-/// What does not fit, for a message.
+/// A description of what does not fit.
 pub(super) fn check(stages: &Stages) -> Result<(), String> {
     let mut written: BTreeSet<TensorId> = BTreeSet::new();
     for (index, stage) in stages.stages.iter().enumerate() {
@@ -41,9 +42,9 @@ fn check_linear(stages: &Stages, linear: &Linear) -> Result<(), String> {
     let fits = x.stride == linear.depth && y.stride == linear.width && linear.weight.rows == linear.width;
     let bias = linear.bias.is_none_or(|bias| bias.element == y.element && bias.rows == linear.width);
     // cuBLASLt writes FP32 or the operands' format.
-    let storage = y.element == Element::F32 || y.element == x.element;
+    let storage = y.element == ElementType::F32 || y.element == x.element;
     let operand = linear.weight.element == x.element;
-    let gelu = !matches!(linear.epilogue, Epilogue::Gelu(_)) || y.element != Element::F32;
+    let gelu = !matches!(linear.epilogue, Epilogue::Gelu(_)) || y.element != ElementType::F32;
     if fits && bias && storage && operand && gelu {
         return Ok(());
     }
@@ -54,7 +55,7 @@ fn check_attention(stages: &Stages, attention: &Attention) -> Result<(), String>
     let (packed, context) = (stages.tensor(attention.packed), stages.tensor(attention.context));
     let hidden = attention.shape.heads * attention.shape.size;
     let fits = packed.stride == 3 * hidden && context.stride == hidden && packed.element == context.element;
-    if fits && packed.element != Element::F32 {
+    if fits && packed.element != ElementType::F32 {
         return Ok(());
     }
     Err(format!("the attention of `{}` does not fit its tensors: {packed:?}, {context:?}", context.name))

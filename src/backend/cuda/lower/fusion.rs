@@ -1,13 +1,13 @@
-//! Which operations run inside the kernel of the one before them.
+//! Fuses operations into the kernel of the operation before them.
 
-use super::{Lowering, Outputs};
+use super::{Outputs, StageLowering};
 use crate::backend::cuda::calls::{NORM_WIDTH_STEP, narrow};
-use crate::backend::cuda::element::Element;
+use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::stage::{Epilogue, Linear, Stage};
 use crate::graph::{Format, OpKind, Rounding, ValueId};
 
-impl Lowering<'_> {
-    /// The one operation that reads a value, if there is one and the value is not the graph's output.
+impl StageLowering<'_> {
+    /// The only operation that reads a value. `None` if there are more, or if the value is the graph's output.
     fn only_reader(&self, value: ValueId) -> Option<usize> {
         match self.readers[value.0].as_slice() {
             [reader] if value != self.graph.output => Some(*reader),
@@ -15,7 +15,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// The layer norm over the embedding `index` alone, taken along.
+    /// The layer norm that is the only reader of the embedding `index`, if it can be fused. Marks it as lowered.
     pub(super) fn fused_norm(&mut self, index: usize) -> Option<usize> {
         let reader = self.only_reader(self.graph.ops[index].output)?;
         let sums_in_fp32 =
@@ -31,27 +31,30 @@ impl Lowering<'_> {
         Some(reader)
     }
 
-    /// Whether table and norm are stored in FP32 and at most one 16-bit format, which is what a kernel is compiled for.
+    /// Whether table and norm are stored in FP32 and at most one 16-bit format: a kernel is compiled for one.
     fn one_narrow_format(&self, embedding: usize, norm: usize) -> bool {
-        let table = Element::of(self.roundings[embedding].compute);
+        let table = ElementType::of(self.roundings[embedding].compute);
         let output = self.graph.ops[norm].output;
         narrow(self.wanted(output).into_iter().chain([table, self.stored(output)])).is_some()
     }
 
-    /// Emits the linear layer with the GELU that alone reads it, computed in FP32 on the way out.
+    /// Emits the linear layer with the GELU that is its only reader, computed in FP32 in the epilogue. `false` if they
+    /// cannot be fused.
     pub(super) fn fused_gelu(&mut self, index: usize, product: Linear) -> bool {
         let Some(reader) = self.only_reader(self.graph.ops[index].output) else { return false };
         let OpKind::Gelu(form) = self.graph.ops[reader].kind else { return false };
         let value = self.graph.ops[reader].output;
-        let (operand, stored) = (Element::of(self.roundings[index].compute), self.stored(value));
+        let (operand, stored) = (ElementType::of(self.roundings[index].compute), self.stored(value));
         let wanted = self.wanted(value);
-        // Where the policy stores the linear layer's own output in another format, it is rounded to that in between.
+        // Only an output in the operands' format can be fused: the epilogue rounds to that format before GELU.
         if self.stored(self.graph.ops[index].output) != operand {
             return false;
         }
-        // One storage, and one that the product can write. FP32 outputs keep GELU apart: cuBLASLt's is accurate to 5e-6.
+        // There must be one element type, which the product can write. FP32 is excluded: cuBLASLt's GELU is accurate to
+        // 5e-6 only.
         let [element] = wanted[..] else { return false };
-        let narrow = element == operand && element != Element::F32 && (stored == element || stored == Element::F32);
+        let narrow =
+            element == operand && element != ElementType::F32 && (stored == element || stored == ElementType::F32);
         if !(narrow && self.roundings[reader].compute == Format::Fp32) {
             return false;
         }
@@ -61,7 +64,7 @@ impl Lowering<'_> {
         true
     }
 
-    /// Emits the linear layer with the addition to the residual stream that alone reads it, in place.
+    /// Emits the linear layer with the residual sum that is its only reader, in place. `false` if they cannot be fused.
     pub(super) fn fused_residual(&mut self, index: usize, product: Linear) -> bool {
         let update = self.graph.ops[index].output;
         let Some(reader) = self.only_reader(update) else { return false };
@@ -71,27 +74,27 @@ impl Lowering<'_> {
         }
         let (stream, value) = (sum.inputs[0], sum.output);
         let element = self.stored(value);
-        let operand = Element::of(self.roundings[index].compute);
+        let operand = ElementType::of(self.roundings[index].compute);
         let same = self.stored(stream) == element && self.stored(update) == element && self.wanted(value) == [element];
         let last = self.readers[stream.0].iter().all(|&other| other <= reader) && stream != self.graph.output;
-        let writable = element == Element::F32 || element == operand;
-        let Some(&place) = self.places.get(&(stream.0, element)) else { return false };
+        let writable = element == ElementType::F32 || element == operand;
+        let Some(&location) = self.locations.get(&(stream.0, element)) else { return false };
         if !(same && last && writable) {
             return false;
         }
         self.done[reader] = true;
-        self.places.insert((value.0, element), place);
-        self.push(Stage::Linear(Linear { output: place, epilogue: Epilogue::Residual, ..product }));
+        self.locations.insert((value.0, element), location);
+        self.push(Stage::Linear(Linear { output: location, epilogue: Epilogue::Residual, ..product }));
         true
     }
 
-    /// Where a fused stage writes its value.
-    pub(super) fn single(&mut self, value: ValueId, element: Element) -> Outputs {
+    /// The output of a fused stage.
+    pub(super) fn single(&mut self, value: ValueId, element: ElementType) -> Outputs {
         Outputs { main: self.tensor(value, element), copy: None }
     }
 }
 
-/// Whether a layer norm or softmax rounds nothing but what it stores.
+/// Whether a layer norm or softmax rounds only what it stores.
 pub(super) fn computes_in_fp32(rounding: Rounding) -> bool {
     rounding.compute == Format::Fp32 && rounding.accumulate == Format::Fp32
 }

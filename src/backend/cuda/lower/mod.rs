@@ -1,8 +1,12 @@
-//! The graph under a policy as stages: which operations run together, and which tensors exist at all.
+//! Lowers a graph to stages: decides which operations run together, and which tensors exist.
 //!
-//! Operations are fused only where the policy computes them in FP32, so that leaving out the store between them changes
-//! the result by less than that store's rounding. Where a policy rounds inside an operation (`fp16`), each operation is a
-//! stage of its own and rounds as defined.
+//! This is where a precision policy decides about kernels. `lower` asks the policy for the rounding of every operation
+//! and fuses operations only if the policy computes them in FP32. The store between them is then left out, which
+//! changes the result by less than that store's rounding. If a policy rounds inside an operation (`fp16`), each
+//! operation is a stage of its own and rounds as defined.
+//!
+//! `fusion.rs` fuses layer norm, GELU and the residual sum; `attention.rs` fuses scores, softmax and context;
+//! `check.rs` checks the result.
 
 mod attention;
 mod check;
@@ -12,62 +16,62 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use super::element::Element;
+use super::element::ElementType;
 use super::error::execution;
 use super::stage::{
-    Accumulator, Elementwise, Embedding, Epilogue, Function, LayerNorm, Linear, Norm, Outputs, Select, Stage, Stages,
-    Tensor, TensorId, WeightKey,
+    Accumulator, DeviceTensor, Elementwise, Embedding, Epilogue, Function, LayerNorm, Linear, Norm, Outputs, Select,
+    Stage, Stages, TensorId, WeightKey,
 };
 use crate::engine::{BackendError, BackendKind};
 use crate::graph::{Format, Graph, Op, OpKind, ParamId, PrecisionPolicy, Rounding, Shape, Token, ValueId, ValueShape};
 use check::check;
 
-/// Rows of scores are padded to a multiple of this many columns, so that each begins at a multiple of 16 bytes whatever it
-/// is stored in.
+/// Rows of scores are padded to a multiple of this many columns, so that each begins at a multiple of 16 bytes in every
+/// element type.
 const COLUMNS: usize = 8;
 
-/// The width of the graph's output is padded to this many columns where it is large and odd (a vocabulary): unpadded,
-/// GPT-2's head took six times as long (H200). Nothing but the host reads the output, and the host knows its stride.
+/// The width of the graph's output is padded to a multiple of this if it is large (a vocabulary): without padding,
+/// GPT-2's head took six times as long (H200). Only the host reads the output, and the host knows its stride.
 const TILE_COLUMNS: usize = 64;
 
-/// Up to so many columns the output is padded to whole 16 bytes only.
+/// Up to this many columns the output is padded to [`COLUMNS`] only.
 const NARROW_OUTPUT: usize = 512;
 
 /// Lowers `graph` under `policy` for `shape`.
 ///
 /// # Errors
-/// [`BackendError::Policy`] when the policy does not fit the graph, [`BackendError::UnsupportedPolicy`] where no kernel
+/// [`BackendError::Policy`] when the policy does not fit the graph, [`BackendError::UnsupportedPolicy`] when no kernel
 /// computes what it asks for.
 pub(super) fn lower(graph: &Graph, policy: &PrecisionPolicy, shape: Shape) -> Result<Stages, BackendError> {
     let roundings = graph.roundings(policy)?;
-    let mut lowering = Lowering::new(graph, policy, &roundings, shape);
+    let mut lowering = StageLowering::new(graph, policy, &roundings, shape);
     for index in 0..graph.ops.len() {
         if !lowering.done[index] {
             lowering.op(index)?;
         }
     }
-    let output = lowering.places.get(&(graph.output.0, lowering.stored(graph.output))).copied();
+    let output = lowering.locations.get(&(graph.output.0, lowering.stored(graph.output))).copied();
     let stages = Stages { output, ..lowering.stages };
     check(&stages).map_err(execution)?;
     Ok(stages)
 }
 
-struct Lowering<'a> {
+struct StageLowering<'a> {
     graph: &'a Graph,
     policy: &'a PrecisionPolicy,
     roundings: &'a [Rounding],
     formats: Vec<Format>,
     shape: Shape,
-    /// Ops that read a value, by value.
+    /// The ops that read each value.
     readers: Vec<Vec<usize>>,
-    /// Ops that an earlier one has taken along.
+    /// Whether each op has been lowered, alone or with an earlier op.
     done: Vec<bool>,
     stages: Stages,
-    /// Where a value is, by storage.
-    places: BTreeMap<(usize, Element), TensorId>,
+    /// The tensor that holds a value in an element type.
+    locations: BTreeMap<(usize, ElementType), TensorId>,
 }
 
-impl<'a> Lowering<'a> {
+impl<'a> StageLowering<'a> {
     fn new(graph: &'a Graph, policy: &'a PrecisionPolicy, roundings: &'a [Rounding], shape: Shape) -> Self {
         let mut readers = vec![Vec::new(); graph.values.len()];
         for (index, op) in graph.ops.iter().enumerate() {
@@ -75,7 +79,7 @@ impl<'a> Lowering<'a> {
                 readers[input.0].push(index);
             }
         }
-        Lowering {
+        StageLowering {
             graph,
             policy,
             roundings,
@@ -84,7 +88,7 @@ impl<'a> Lowering<'a> {
             readers,
             done: vec![false; graph.ops.len()],
             stages: Stages::default(),
-            places: BTreeMap::new(),
+            locations: BTreeMap::new(),
         }
     }
 
@@ -115,18 +119,18 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// The storage of a value by the policy.
-    fn stored(&self, value: ValueId) -> Element {
-        Element::of(self.formats[value.0])
+    /// The element type in which the policy stores a value.
+    fn stored(&self, value: ValueId) -> ElementType {
+        ElementType::of(self.formats[value.0])
     }
 
-    /// The storages that the readers of a value want it in.
-    fn wanted(&self, value: ValueId) -> Vec<Element> {
+    /// The element types in which the readers of a value read it.
+    fn wanted(&self, value: ValueId) -> Vec<ElementType> {
         let stored = self.stored(value);
-        let mut wanted: Vec<Element> = self.readers[value.0]
+        let mut wanted: Vec<ElementType> = self.readers[value.0]
             .iter()
             .map(|&reader| match self.graph.ops[reader].class.is_product() {
-                true => Element::of(self.roundings[reader].compute),
+                true => ElementType::of(self.roundings[reader].compute),
                 false => stored,
             })
             .chain((value == self.graph.output).then_some(stored))
@@ -137,24 +141,24 @@ impl<'a> Lowering<'a> {
     }
 
     /// A new tensor for a value.
-    fn tensor(&mut self, value: ValueId, element: Element) -> TensorId {
+    fn tensor(&mut self, value: ValueId, element: ElementType) -> TensorId {
         let (rows, width) = rows_and_width(self.graph.value(value).shape, self.shape);
         let id = self.scratch(self.graph.value(value).name.clone(), element, rows, width);
-        self.places.insert((value.0, element), id);
+        self.locations.insert((value.0, element), id);
         id
     }
 
-    fn scratch(&mut self, name: String, element: Element, rows: usize, stride: usize) -> TensorId {
-        self.stages.tensors.push(Tensor { name, element, rows, stride });
+    fn scratch(&mut self, name: String, element: ElementType, rows: usize, stride: usize) -> TensorId {
+        self.stages.tensors.push(DeviceTensor { name, element, rows, stride });
         TensorId(self.stages.tensors.len() - 1)
     }
 
-    /// Where a stage writes a value that it computes in FP32 or in the stored format: in the storage of the policy, where
-    /// anybody reads that, and in the narrower one of a product that reads it. Rounding once instead of storing FP32 first
-    /// is the same.
+    /// The tensors to which a stage writes a value that it computes in FP32 or in the stored format: one in the
+    /// policy's element type, if any op reads that, and one in the narrower type of a product that reads the value.
+    /// Rounding the value at once gives the same bits as storing FP32 first.
     fn outputs(&mut self, value: ValueId) -> Outputs {
         let (stored, wanted) = (self.stored(value), self.wanted(value));
-        let narrow = wanted.iter().copied().find(|&element| element != stored && stored == Element::F32);
+        let narrow = wanted.iter().copied().find(|&element| element != stored && stored == ElementType::F32);
         let main = match narrow {
             Some(narrow) if !wanted.contains(&stored) => {
                 return Outputs { main: self.tensor(value, narrow), copy: None };
@@ -164,13 +168,13 @@ impl<'a> Lowering<'a> {
         Outputs { main, copy: narrow.map(|narrow| self.tensor(value, narrow)) }
     }
 
-    /// A value in a storage, converted if it is not there yet.
-    fn operand(&mut self, value: ValueId, element: Element) -> TensorId {
-        if let Some(&id) = self.places.get(&(value.0, element)) {
+    /// The tensor of a value in an element type. Emits a conversion if there is none yet.
+    fn operand(&mut self, value: ValueId, element: ElementType) -> TensorId {
+        if let Some(&id) = self.locations.get(&(value.0, element)) {
             return id;
         }
-        // Ops come after their inputs, so there is a place; a tensor that nothing wrote is found by `check`.
-        let Some(input) = self.any_place(value) else { return self.tensor(value, element) };
+        // Ops come after their inputs, so there is a tensor. `check` refuses one that nothing wrote.
+        let Some(input) = self.widest_location(value) else { return self.tensor(value, element) };
         let outputs = Outputs { main: self.tensor(value, element), copy: None };
         let compute = Format::Fp32;
         self.push(Stage::Elementwise(Elementwise {
@@ -183,13 +187,13 @@ impl<'a> Lowering<'a> {
         outputs.main
     }
 
-    /// A value in the widest storage it is in.
-    fn any_place(&self, value: ValueId) -> Option<TensorId> {
-        let elements = [Element::F32, Element::F16, Element::Bf16];
-        elements.iter().find_map(|&element| self.places.get(&(value.0, element))).copied()
+    /// The tensor of a value in the widest element type that exists.
+    fn widest_location(&self, value: ValueId) -> Option<TensorId> {
+        let elements = [ElementType::F32, ElementType::F16, ElementType::Bf16];
+        elements.iter().find_map(|&element| self.locations.get(&(value.0, element))).copied()
     }
 
-    /// A value as an operation that is no product reads it.
+    /// The tensor of a value for an operation that is not a product.
     fn input(&mut self, value: ValueId) -> TensorId {
         let stored = self.stored(value);
         self.operand(value, stored)
@@ -225,7 +229,7 @@ impl<'a> Lowering<'a> {
         self.push(Stage::Embedding(Embedding { word, position, token_type, sums: rounding.accumulate, norm, outputs }));
     }
 
-    /// The word table, padded where it is also the head's weight in the same format, so that it is stored once.
+    /// The word table. It is padded if it is also the head's weight in the same format, so that it is stored once.
     fn table_shared_with_the_head(&self, table: WeightKey) -> WeightKey {
         let head = self.graph.ops.iter().enumerate().any(|(index, op)| match op.kind {
             OpKind::Linear { weight, .. } => {
@@ -244,7 +248,7 @@ impl<'a> Lowering<'a> {
         let input = self.input(source);
         let outputs = match self.reusable(source, op.output, index) {
             Some(main) => {
-                self.places.insert((op.output.0, self.stored(op.output)), main);
+                self.locations.insert((op.output.0, self.stored(op.output)), main);
                 let narrow = self.wanted(op.output).into_iter().find(|&element| element != self.stored(op.output));
                 Outputs { main, copy: narrow.map(|narrow| self.tensor(op.output, narrow)) }
             }
@@ -253,21 +257,22 @@ impl<'a> Lowering<'a> {
         self.push(Stage::LayerNorm(LayerNorm { input, norm, outputs }));
     }
 
-    /// The tensor of `source`, if `value` may be written over it: same storage, wanted, and nobody reads `source` later.
+    /// The tensor of `source`, if `value` may overwrite it: both have one element type, some op reads `value` in it,
+    /// and no op reads `source` later.
     fn reusable(&self, source: ValueId, value: ValueId, index: usize) -> Option<TensorId> {
         let stored = self.stored(value);
         let last = self.readers[source.0].iter().all(|&reader| reader <= index) && source != self.graph.output;
-        let same = self.stored(source) == stored && self.wanted(value).contains(&stored) && stored == Element::F32;
-        self.places.get(&(source.0, stored)).copied().filter(|_| last && same)
+        let same = self.stored(source) == stored && self.wanted(value).contains(&stored) && stored == ElementType::F32;
+        self.locations.get(&(source.0, stored)).copied().filter(|_| last && same)
     }
 
     fn linear(&mut self, index: usize, weight: ParamId, bias: Option<ParamId>) -> Result<(), BackendError> {
         let (op, rounding) = (&self.graph.ops[index], self.roundings[index]);
         let accumulator = self.accumulator(op, rounding)?;
-        let operand = Element::of(rounding.compute);
+        let operand = ElementType::of(rounding.compute);
         let x = self.operand(op.inputs[0], operand);
         let dims = &self.graph.param(weight).dims;
-        // Others read rows as long as the value's; only the host can skip padding.
+        // Only the host can skip padding. Other readers need rows exactly as long as the value's.
         let direct = op.output == self.graph.output && self.product_writes(index);
         let width = if direct { padded(dims[0]) } else { dims[0] };
         let depth = dims[1];
@@ -292,22 +297,23 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
-    /// Whether a product can write its output as the policy stores it.
+    /// Whether a product can write the element type in which the policy stores its output.
     fn product_writes(&self, index: usize) -> bool {
         let stored = self.stored(self.graph.ops[index].output);
-        stored == Element::F32 || stored == Element::of(self.roundings[index].compute)
+        stored == ElementType::F32 || stored == ElementType::of(self.roundings[index].compute)
     }
 
-    /// A linear layer on its own. A storage that the product cannot write is reached through FP32.
+    /// Emits a linear layer alone. If the product cannot write the element type, it writes FP32 and a conversion
+    /// follows.
     fn plain_linear(&mut self, index: usize, product: Linear) {
         let op = &self.graph.ops[index];
         let stored = self.stored(op.output);
         let direct = self.product_writes(index);
-        let element = if direct { stored } else { Element::F32 };
+        let element = if direct { stored } else { ElementType::F32 };
         let output = self.scratch(op.name.clone(), element, product.tokens, product.width);
         let bias = product.bias.map(|bias| if direct { bias } else { bias.widened() });
         self.push(Stage::Linear(Linear { output, bias, ..product }));
-        self.places.insert((op.output.0, element), output);
+        self.locations.insert((op.output.0, element), output);
         if !direct {
             self.operand(op.output, stored);
         }
@@ -337,7 +343,7 @@ impl<'a> Lowering<'a> {
     }
 }
 
-/// What the sums of a product are kept in.
+/// The format of a product's sums under a rounding.
 fn accumulator(rounding: Rounding) -> Result<Accumulator, &'static str> {
     match (rounding.compute, rounding.accumulate) {
         (Format::Fp64, _) | (_, Format::Fp64) => Err("FP64, which this backend does not have"),
@@ -349,7 +355,7 @@ fn accumulator(rounding: Rounding) -> Result<Accumulator, &'static str> {
     }
 }
 
-/// Whether the products of a policy can be computed on any device. Overrides of single operations are judged when an engine
+/// Whether any device can compute the products of a policy. Overrides of single operations are checked when an engine
 /// is built.
 ///
 /// # Errors
@@ -368,7 +374,7 @@ fn rows_and_width(shape: ValueShape, extent: Shape) -> (usize, usize) {
     (dims.iter().product::<usize>() / width.max(1), width)
 }
 
-/// Columns that the graph's output of `width` columns is computed with.
+/// Columns with which the graph's output of `width` columns is computed.
 fn padded(width: usize) -> usize {
     let columns = if width > NARROW_OUTPUT { TILE_COLUMNS } else { COLUMNS };
     width.next_multiple_of(columns)

@@ -1,12 +1,12 @@
-//! Policies and sizes that nobody has run yet, lowered: what `check` asserts must hold of all of them.
+//! Lowers policies and sizes that no experiment has run: `check` must accept all of them.
 
 use std::collections::BTreeMap;
 
 use super::lower;
 use crate::backend::cuda::arena::lay_out;
-use crate::backend::cuda::calls::{Call, Site, calls, choices, groups};
-use crate::backend::cuda::compile::Architecture;
-use crate::backend::cuda::element::Element;
+use crate::backend::cuda::calls::{DeviceCall, Placement, calls, choices, groups};
+use crate::backend::cuda::compile::GpuArchitecture;
+use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::stage::{Stage, Stages, WeightKey};
 use crate::graph::{Format, Graph, OpClass, PrecisionPolicy, Preset, Rounding, Shape};
 use crate::model::Architecture as ModelName;
@@ -16,7 +16,7 @@ fn narrow_or_wide() -> [Format; 3] {
     [Format::Fp32, Format::Fp16, Format::Bf16]
 }
 
-/// Every preset, and every preset with one class computing and storing otherwise.
+/// Every preset, and every preset with other formats for one class of operations.
 fn policies() -> Vec<PrecisionPolicy> {
     let mut policies: Vec<PrecisionPolicy> = Preset::ALL.map(PrecisionPolicy::preset).to_vec();
     for preset in Preset::ALL {
@@ -48,7 +48,7 @@ fn graphs() -> Vec<Graph> {
     let tiny = [ModelName::BertTiny, ModelName::Gpt2Tiny];
     let mut graphs: Vec<Graph> = tiny.map(architecture_graph).to_vec();
     for name in tiny {
-        // Odd head counts, MiniLM, TinyBERT's 312, widths that are no multiple of 64.
+        // Odd numbers of heads, MiniLM, TinyBERT's width of 312, widths that are not multiples of 64.
         for (hidden, heads, inner) in [(224, 7, 896), (384, 12, 1536), (312, 12, 1200), (544, 17, 2176), (576, 9, 1200)]
         {
             graphs.push(of_width(name, hidden, heads, inner));
@@ -57,13 +57,13 @@ fn graphs() -> Vec<Graph> {
     graphs
 }
 
-/// Calls of every choice, at made-up addresses; each tensor and parameter has its own.
-fn all_calls(stages: &Stages) -> Vec<Call> {
+/// The calls of every choice, at invented addresses.
+fn all_calls(stages: &Stages) -> Vec<DeviceCall> {
     let layout = lay_out(&stages.tensors, &stages.stages, &[stages.output.unwrap()]);
     let tensors: Vec<u64> = layout.offsets.iter().map(|&offset| 1 << 32 | offset as u64).collect();
     let keys = stages.stages.iter().flat_map(Stage::weights);
     let weights: BTreeMap<WeightKey, u64> = keys.map(|key| (key, 1 << 40)).collect();
-    let site = Site {
+    let placement = Placement {
         stages,
         weights: &weights,
         tensors: &tensors,
@@ -72,18 +72,18 @@ fn all_calls(stages: &Stages) -> Vec<Call> {
         sequence: 33,
         scratch: 1 << 20,
         scratch_bytes: 32 << 20,
-        architecture: Architecture { major: 9, minor: 0 },
+        architecture: GpuArchitecture { major: 9, minor: 0 },
         multiprocessors: 132,
     };
     let mut all = Vec::new();
     for group in groups(stages) {
-        let choices = std::iter::once(None).chain(choices(&site, group).into_iter().map(Some));
-        all.extend(choices.flat_map(|choice| calls(&site, group, choice).unwrap()));
+        let choices = std::iter::once(None).chain(choices(&placement, group).into_iter().map(Some));
+        all.extend(choices.flat_map(|choice| calls(&placement, group, choice).unwrap()));
     }
     all
 }
 
-/// `lower` itself refuses stages that do not fit each other, so it is enough that it and the calls succeed.
+/// `lower` itself refuses stages that do not fit each other, so the test passes if `lower` and the calls succeed.
 #[test]
 fn every_mixture_of_formats_and_every_width_is_lowered_to_stages_that_fit() {
     let shape = Shape { batch: 3, sequence: 33 };
@@ -103,7 +103,7 @@ fn every_mixture_of_formats_and_every_width_is_lowered_to_stages_that_fit() {
     assert_eq!(lowered, graphs.len() * policies.len());
 }
 
-/// Each layer norm of the graph is a stage or a part of the embedding's; none is lost in a fusion.
+/// Each layer norm of the graph becomes a stage or a part of the embedding's stage. Fusion loses none.
 #[test]
 fn no_layer_norm_is_lost() {
     for graph in graphs() {
@@ -134,7 +134,7 @@ fn the_tied_word_table_is_held_once_wherever_head_and_embedding_read_the_same_fo
     }
 }
 
-/// Two 16-bit formats never meet in a kernel that is compiled for one.
+/// A kernel is compiled for one 16-bit format, so two formats never meet in it.
 #[test]
 fn a_mixture_of_16_bit_formats_is_left_to_the_stepwise_kernels() {
     let mut policy = PrecisionPolicy::preset(Preset::Hybrid);
@@ -144,5 +144,5 @@ fn a_mixture_of_16_bit_formats_is_left_to_the_stepwise_kernels() {
         panic!("{:?}", &stages.stages[..2])
     };
     assert_eq!(embedding.norm, None, "an FP16 table and a BF16 copy");
-    assert_eq!(norm.outputs.copy.map(|copy| stages.tensor(copy).element), Some(Element::Bf16));
+    assert_eq!(norm.outputs.copy.map(|copy| stages.tensor(copy).element), Some(ElementType::Bf16));
 }

@@ -1,0 +1,94 @@
+//! Tiles of the matrix-product kernels: which exist on a GPU, and which of them are worth timing for a linear layer.
+//!
+//! One file per architecture: [`sm80`] holds the tiles of `mma.sync` for every GPU from compute capability 8.0 on,
+//! [`sm90`] those of `wgmma` for Hopper. The tiles of attention are in [`super::attention`].
+
+pub(super) mod sm80;
+pub(super) mod sm90;
+
+use serde::{Deserialize, Serialize};
+
+use super::Placement;
+use crate::backend::cuda::stage::Linear;
+use sm80::MmaTile;
+use sm90::WgmmaTile;
+
+/// Template arguments of a matrix-product kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(in crate::backend::cuda) enum ProductTile {
+    /// Of `kernels/gemm_mma.cu`.
+    Mma(MmaTile),
+    /// Of `kernels/gemm_wgmma.cu`.
+    Wgmma(WgmmaTile),
+}
+
+impl ProductTile {
+    /// Rows (tokens) of the output that a block computes at a time.
+    fn rows(self) -> usize {
+        match self {
+            ProductTile::Mma(tile) => tile.rows,
+            ProductTile::Wgmma(tile) => tile.rows,
+        }
+    }
+
+    /// Columns of the output that a block computes at a time.
+    fn columns(self) -> usize {
+        match self {
+            ProductTile::Mma(tile) => tile.columns,
+            ProductTile::Wgmma(tile) => tile.columns,
+        }
+    }
+
+    /// Depth of a stage. The depth of a split is a multiple of it.
+    fn depth(self) -> usize {
+        match self {
+            ProductTile::Mma(tile) => tile.depth,
+            ProductTile::Wgmma(_) => sm90::STAGE_DEPTH,
+        }
+    }
+}
+
+/// Numbers of splits of a product's depth that are timed.
+const SPLITS: [usize; 6] = [1, 2, 3, 4, 6, 8];
+
+/// With more blocks than this, splitting a product's depth cannot help.
+const ENOUGH_BLOCKS: usize = 800;
+
+/// The tiles worth timing for a linear layer, each with a number of splits of the depth. Only a layer norm after it
+/// (`with_norm`) can add the partial sums of several splits.
+pub(super) fn candidates(placement: &Placement<'_>, stage: &Linear, with_norm: bool) -> Vec<(ProductTile, usize)> {
+    let wgmma = placement.architecture.has_warpgroup_products();
+    let mma_tiles = (!wgmma || stage.tokens <= sm90::MMA_TOKENS).then_some(sm80::TILES);
+    let wgmma_tiles = wgmma.then_some(sm90::TILES);
+    let tiles = mma_tiles.into_iter().flatten().chain(wgmma_tiles.into_iter().flatten());
+    let mut candidates = Vec::new();
+    for tile in tiles.filter(|&tile| fits(tile, stage)) {
+        let blocks = stage.tokens.div_ceil(tile.rows()) * (stage.width / tile.columns());
+        if is_hopeless(tile, stage.tokens, blocks) {
+            continue;
+        }
+        for splits in SPLITS.into_iter().filter(|&splits| splits == 1 || with_norm) {
+            let even = stage.depth.is_multiple_of(splits * tile.depth());
+            let room = splits == 1 || splits * stage.tokens * stage.width * 4 <= placement.scratch_bytes;
+            let useful = splits == 1 || blocks * splits <= ENOUGH_BLOCKS;
+            if even && room && useful {
+                candidates.push((tile, splits));
+            }
+        }
+    }
+    candidates
+}
+
+/// Whether the tile's columns divide the layer's, and its rows are not mostly padding.
+fn fits(tile: ProductTile, stage: &Linear) -> bool {
+    stage.width.is_multiple_of(tile.columns()) && tile.rows() <= stage.tokens.next_multiple_of(64)
+}
+
+/// Whether a tile is far too small or too large for so many tokens. Such a tile is neither compiled nor timed.
+fn is_hopeless(tile: ProductTile, tokens: usize, blocks: usize) -> bool {
+    let small =
+        blocks > 4 * ENOUGH_BLOCKS || (tile.rows() <= 32 && tokens > 128) || (tile.rows() <= 64 && tokens > 4096);
+    // A tile of many columns leaves most multiprocessors without work.
+    let large = tokens <= 128 && tile.columns() > 96;
+    small || large
+}
