@@ -14,8 +14,8 @@ use mixprec::manifest::schema::Manifest;
 use mixprec::report::claims::Claims;
 use mixprec::report::data::Data;
 
+use super::committed::compare;
 use super::fixture;
-use super::render::compare_with_golden;
 
 const AUTHOR: &str = r##"
 schema: 1
@@ -73,7 +73,7 @@ fn both(appendix: &Appendix) -> BTreeMap<String, Vec<u8>> {
 fn the_appendix_is_the_committed_one() {
     let laptop = folder("runs/quick_1", fixture::laptop(), 4_240_000);
     let server = folder("artifacts/a100", fixture::server(), 1_230_000_000);
-    compare_with_golden("appendix", &both(&made_of(&[laptop, server])));
+    compare("appendix", &both(&made_of(&[laptop, server])));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use mixprec::store::record::Record;
 use serde_json::{Value, json};
 
 use super::fixture::{self, Shapes};
+use super::machines;
 use super::render::rendered;
 
 const ATTACK: &str = "</td><script>alert(1)</script>\" onload=\"x' onclick='y javascript:alert(1) ../../up \\input{/etc/passwd}\
@@ -101,20 +102,15 @@ fn commands(text: &str) -> BTreeSet<String> {
     text.match_indices('\\').map(|(at, _)| name(&text[at + 1..])).collect()
 }
 
-/// Names and texts of a committed report, of whose names none is an attack.
-fn golden(folder: &str) -> Vec<(String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/report").join(folder);
-    let file = |path: &Path| (path.display().to_string(), std::fs::read_to_string(path).unwrap());
-    std::fs::read_dir(folder).unwrap().map(|entry| file(&entry.unwrap().path())).collect()
-}
-
 #[test]
 fn no_text_of_a_run_becomes_markup_or_a_command() {
     let (data, replaced) = hostile();
     // The manifest's name and question, models, inputs, reasons, remarks, libraries, devices, processor, GPU, variables...
     assert!(replaced > 20, "only {replaced} texts can be hostile");
     let (mut elements, mut attributes, mut known) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    for (name, text) in ["laptop", "two-gpus"].into_iter().flat_map(golden) {
+    // Of the names in these reports none is an attack.
+    for (name, bytes) in [rendered(&fixture::laptop()), rendered(&machines::two_gpus())].into_iter().flatten() {
+        let text = String::from_utf8_lossy(&bytes);
         if name.ends_with(".html") || name.ends_with(".svg") {
             let (more_elements, more_attributes, _) = markup(&text);
             elements.extend(more_elements);

@@ -1,13 +1,15 @@
-//! Store, report and claims over hand-made runs: golden files, escaping, determinism, verdicts.
+//! Store, report and claims over hand-made runs: committed pages, snapshots of LaTeX, escaping, determinism, verdicts.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod agreement;
 mod appendix;
 mod artifact;
 mod claims;
+mod committed;
 mod device;
 mod fixture;
 mod hostile;
+mod latex;
 mod machines;
 mod render;
 mod store;

@@ -1,4 +1,4 @@
-//! Rendered files against committed ones. `MIXPREC_BLESS=1` rewrites those.
+//! What is rendered: the committed pages, and what stands in which file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use mixprec::store::journal::{Header, JOURNAL_VERSION, Journal, OnDamage};
 use mixprec::store::record::StopReason;
 use mixprec::store::schema::Status;
 
+use super::committed::{committed, compare};
 use super::{fixture, machines, study};
 
 pub fn rendered(data: &Data) -> BTreeMap<String, Vec<u8>> {
@@ -33,38 +34,15 @@ pub fn text(files: &BTreeMap<String, Vec<u8>>, name: &str) -> String {
     String::from_utf8(files[name].clone()).unwrap()
 }
 
-pub fn compare_with_golden(folder: &str, files: &BTreeMap<String, Vec<u8>>) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/report").join(folder);
-    // PDFs hold compressed streams; their drawings are compared as SVG.
-    let shown: Vec<_> = files.iter().filter(|(name, _)| !name.ends_with(".pdf")).collect();
-    if std::env::var_os("MIXPREC_BLESS").is_some() {
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).unwrap();
-        for (name, bytes) in shown {
-            std::fs::write(folder.join(name), bytes).unwrap();
-        }
-        return;
-    }
-    let mut expected: Vec<String> =
-        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    expected.sort();
-    assert_eq!(shown.iter().map(|(name, _)| (*name).clone()).collect::<Vec<_>>(), expected);
-    for (name, bytes) in shown {
-        let golden = std::fs::read(folder.join(name)).unwrap();
-        let (found, wanted) = (String::from_utf8_lossy(bytes), String::from_utf8_lossy(&golden));
-        let difference = found.lines().zip(wanted.lines()).position(|(a, b)| a != b);
-        assert!(*bytes == golden, "{name} differs first in line {difference:?}; MIXPREC_BLESS=1 accepts it");
-    }
-}
-
 #[test]
 fn the_laptop_report_is_the_committed_one() {
-    compare_with_golden("laptop", &rendered(&fixture::laptop()));
+    compare("laptop", &committed(rendered(&fixture::laptop()), &["figure-headroom.svg"]));
 }
 
 #[test]
 fn the_report_of_two_machines_is_the_committed_one() {
-    compare_with_golden("two-gpus", &rendered(&machines::two_gpus()));
+    let figures = ["machine-1-figure-latency-batch.svg", "machine-1-figure-speedup.svg"];
+    compare("two-gpus", &committed(rendered(&machines::two_gpus()), &figures));
 }
 
 #[test]

@@ -1,0 +1,182 @@
+//! Headline, claims and caveats; the sections that place the tables, and the macros of the paper's sentences.
+
+use super::{laptop, two_gpus};
+
+#[test]
+fn headline() {
+    insta::assert_snapshot!(two_gpus("machine-1-headline.tex"), @r"
+    \begin{tabular}{l>{\raggedright\arraybackslash}p{4cm}r@{\,}lr@{\,}lr@{\,}l>{\raggedright\arraybackslash}p{2cm}l}
+    \toprule
+    Claim & Quantity & \multicolumn{2}{c}{Typical} & \multicolumn{2}{c}{Lowest} & \multicolumn{2}{c}{Highest} & Paper & Verdict \\
+    \midrule
+    C1 & Any GPU engine over the CPU baseline\tnote{a} & 26.3\ensuremath{\times} & \interval{{[}26.1, 26.4{]}} & 12.5\ensuremath{\times} & \interval{{[}12.5, 12.6{]}} & 42.0\ensuremath{\times} & \interval{{[}41.8, 42.3{]}} & up to 64.4x & FAIL \\
+     & Hybrid on the GPU over the CPU baseline\tnote{b} & 30.9\ensuremath{\times} & \interval{{[}30.8, 31.1{]}} & 15.8\ensuremath{\times} & \interval{{[}15.7, 15.9{]}} & 42.0\ensuremath{\times} & \interval{{[}41.8, 42.3{]}} & \textendash{} & \textendash{} \\
+    C2 & Latency of one sequence, FP16 and hybrid on the GPU\tnote{c} & 2.86 ms &  & 1.29 ms & \interval{{[}1.28, 1.29{]}} & 4.44 ms & \interval{{[}4.43, 4.44{]}} & \textless{} 10 ms & PASS \\
+     & The same from token ids to outputs in host memory\tnote{d} & \textendash{} &  & \textendash{} &  & \textendash{} &  & \textendash{} & \textendash{} \\
+     & Hybrid over FP32\tnote{e} & 1.63\ensuremath{\times} & \interval{{[}1.63, 1.64{]}} & 1.26\ensuremath{\times} & \interval{{[}1.26, 1.26{]}} & 1.86\ensuremath{\times} & \interval{{[}1.85, 1.86{]}} & \textendash{} & \textendash{} \\
+     & FP16 over FP32\tnote{f} & 1.63\ensuremath{\times} & \interval{{[}1.63, 1.64{]}} & 1.26\ensuremath{\times} & \interval{{[}1.26, 1.26{]}} & 1.86\ensuremath{\times} & \interval{{[}1.85, 1.86{]}} & \textendash{} & \textendash{} \\
+    C3 & Less memory than FP32, FP16\tnote{g} & 49.6\,\% &  & 49.5\,\% &  & 49.8\,\% &  & 63\,\% & FAIL \\
+    C3 & Less memory than FP32, hybrid\tnote{h} & 49.6\,\% &  & 49.5\,\% &  & 49.8\,\% &  & 63\,\% & FAIL \\
+    C4 & Smallest cosine to FP32, hybrid\tnote{i} & 0.9999947 &  & 0.9999944 &  & 0.9999949 &  & \textgreater{}= 0.9998 & PASS \\
+     & Smallest cosine to FP32, FP16\tnote{j} & 0.9999697 &  & 0.9999694 &  & 0.9999699 &  & \textendash{} & \textendash{} \\
+    \bottomrule
+    \end{tabular}
+    \begin{tablenotes}[flushleft]\footnotesize
+    \item[a] A GPU engine is faster than the CPU baseline by a factor of 26.3\ensuremath{\times} {[}26.1, 26.4{]} in the geometric mean over 12 configurations, from 12.5\ensuremath{\times} {[}12.5, 12.6{]} (cuda fp32, bert{-}base 1\ensuremath{\times}64 random) to 42.0\ensuremath{\times} {[}41.8, 42.3{]} (cuda hybrid, bert{-}base 32\ensuremath{\times}512 random).
+    \item[b] Hybrid on the GPU is faster than the CPU baseline by a factor of 30.9\ensuremath{\times} {[}30.8, 31.1{]} in the geometric mean over 4 configurations, from 15.8\ensuremath{\times} {[}15.7, 15.9{]} (cuda hybrid, bert{-}base 1\ensuremath{\times}64 random) to 42.0\ensuremath{\times} {[}41.8, 42.3{]} (cuda hybrid, bert{-}base 32\ensuremath{\times}512 random).
+    \item[c] One sequence takes FP16 and hybrid engines on the GPU 2.86 ms in the median over 4 configurations, from 1.29 ms {[}1.28, 1.29{]} (cuda fp16, bert{-}base 1\ensuremath{\times}64 random) to 4.44 ms {[}4.43, 4.44{]} (cuda hybrid, bert{-}base 1\ensuremath{\times}512 random).
+    \item[d] The same from token ids to outputs in host memory: not in this run, for no such engine was timed end to end at batch size 1.
+    \item[e] Hybrid is faster than FP32 of the same backend by a factor of 1.63\ensuremath{\times} {[}1.63, 1.64{]} in the geometric mean over 4 configurations, from 1.26\ensuremath{\times} {[}1.26, 1.26{]} (cuda hybrid, bert{-}base 1\ensuremath{\times}64 random) to 1.86\ensuremath{\times} {[}1.85, 1.86{]} (cuda hybrid, bert{-}base 32\ensuremath{\times}512 random).
+    \item[f] FP16 throughout is faster than FP32 of the same backend by a factor of 1.63\ensuremath{\times} {[}1.63, 1.64{]} in the geometric mean over 4 configurations, from 1.26\ensuremath{\times} {[}1.26, 1.26{]} (cuda fp16, bert{-}base 1\ensuremath{\times}64 random) to 1.86\ensuremath{\times} {[}1.85, 1.86{]} (cuda fp16, bert{-}base 32\ensuremath{\times}512 random).
+    \item[g] An FP16 engine holds less than the FP32 engine of the same backend and shape by 49.6\,\% in the median over 4 configurations, from 49.5\,\% (cuda fp16, bert{-}base 1\ensuremath{\times}64 random) to 49.8\,\% (cuda fp16, bert{-}base 32\ensuremath{\times}512 random).
+    \item[h] A hybrid engine holds less than the FP32 engine of the same backend and shape by 49.6\,\% in the median over 4 configurations, from 49.5\,\% (cuda hybrid, bert{-}base 1\ensuremath{\times}64 random) to 49.8\,\% (cuda hybrid, bert{-}base 32\ensuremath{\times}512 random).
+    \item[i] The smallest cosine of an output vector under hybrid to its FP32 reference is 0.9999947 in the median over 4 configurations, from 0.9999944 (cuda hybrid, bert{-}base 1\ensuremath{\times}512 random) to 0.9999949 (cuda hybrid, bert{-}base 32\ensuremath{\times}64 random).
+    \item[j] The smallest cosine of an output vector under FP16 throughout to its FP32 reference is 0.9999697 in the median over 4 configurations, from 0.9999694 (cuda fp16, bert{-}base 1\ensuremath{\times}512 random) to 0.9999699 (cuda fp16, bert{-}base 32\ensuremath{\times}64 random).
+    \item[] Typical: geometric mean of ratios, its interval made of all lower and of all upper ends; the median of other quantities. Intervals of ratios divide the ends of both medians\textquotesingle{} 95\,\% intervals crosswise.
+    \item[] Noise floor: cuda 0.2\,\%, onnxruntime 1.0\,\%. So far apart two engines of one configuration can seem: a ratio is as uncertain as the floor of the noisier of its two backends, and one nearer to 1 must not be called a difference.
+    \item[] Pins: 12 rows match; 4 rows differ: libonnxruntime.so.1.32.0: sha256 0123456789ab instead of 1.32.0, sha256 6c1585d1bbf4.
+    \end{tablenotes}
+    ");
+}
+
+#[test]
+fn claims() {
+    insta::assert_snapshot!(laptop("claims.tex"), @r"
+    \begin{tabular}{@{}l>{\raggedright\arraybackslash}p{5.1cm}>{\raggedright\arraybackslash}p{2.2cm}>{\raggedright\arraybackslash}p{4.6cm}l@{}}
+    \toprule
+     & The paper says & its value & measured here & verdict \\
+    \midrule
+    C1 & The system achieves up to 64.4x speedup over CPU baselines & up to 64.4x & \textendash{} & \verdictopen{N/A{-}HARDWARE} \\*
+     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{No environment of this run lists a GPU, so nothing here can answer it: it needs an NVIDIA GPU and the ONNX Runtime CPU baseline of the same host. \emph{Read as:} the largest ratio of median latencies, ONNX Runtime FP32 on the CPU over any GPU engine, at the same model, shape and input, reaches 64.4 (within 2\,\%).}} \\
+    \addlinespace[4pt]
+    C2 & sub{-}10 ms latency for single{-}sample inference & \textless{} 10 ms & \textendash{} & \verdictopen{N/A{-}HARDWARE} \\*
+     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{No environment of this run lists a GPU, so nothing here can answer it: it needs an NVIDIA GPU. \emph{Read as:} the slowest median latency at batch size 1, over both models and every sequence length, of FP16 and hybrid engines on a GPU is below 10 ms: a forward pass whose inputs are on the device and whose outputs stay there; the time with both copies is a table of its own.}} \\
+    \addlinespace[4pt]
+    C3 & a 63 percent reduction in memory usage & 63\,\% & \textendash{} & \verdictopen{N/A{-}HARDWARE} \\*
+     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{No environment of this run lists a GPU, so nothing here can answer it: it needs an NVIDIA GPU. \emph{Read as:} the largest reduction of what an engine holds (weights, activations, scratch), FP16 or hybrid against FP32 of the same backend at the same model, shape and input, reaches 63\,\%; sizes are exact, so no tolerance applies.}} \\
+    \addlinespace[4pt]
+    C4 & This approach maintains high numerical fidelity (cosine similarity \textgreater{}= 0.9998 relative to baseline outputs) & \textgreater{}= 0.9998 & 0.9999949, emulated on the CPU, random weights & \verdictpass{PASS} \\*
+     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{Smallest of 11 configurations: reference hybrid, bert{-}base 1\ensuremath{\times}64 random: 0.9999949, which meets \ensuremath{\geq} 0.9998000. (bert{-}base, a\_b\&c\textless{}script\textgreater{}; input random; rows: 11) \emph{Read as:} the smallest cosine between an output vector under hybrid and under the FP32 reference, over every measured configuration, is at least 0.9998; a vector is a row of the model\textquotesingle{}s output, as wide as that is.}} \\
+    \addlinespace[4pt]
+    C5 & eliminates NaN instability & no NaN & 0 of 11 {[}0\,\%, 28.5\,\%{]}, emulated on the CPU, random weights & \verdictpass{PASS} \\*
+     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{No NaN or infinity among 417\,792 output elements of 11 configurations, nor in any of 264 forward passes. Of the same configurations under fp16, 3 of 10 have NaN or infinity. (bert{-}base, a\_b\&c\textless{}script\textgreater{}; input random; rows: 11) \emph{Read as:} no configuration under hybrid has a NaN or an infinity among its outputs, and the same configuration under fp16 has, in at least one: what is eliminated must be there.}} \\
+    \addlinespace[4pt]
+    C6 & Cross{-}GPU validation on an NVIDIA A100 shows consistent FP16 speedup ratios between 1.84x and 2.00x & 1.84x to 2.00x & \textendash{} & \verdictopen{N/A{-}HARDWARE} \\*
+     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{No environment of this run lists a GPU named like \textasciigrave{}A100\textasciigrave{}, so nothing here can answer it: it needs an NVIDIA A100. \emph{Read as:} every ratio of median latencies, FP32 over FP16 of the same backend on an A100 at the same model, shape and input, lies between 1.84 and 2.00 (within 2\,\%).}} \\
+    \addlinespace[4pt]
+    C7 & Downstream evaluation on SST{-}2 demonstrates no accuracy degradation under hybrid precision & no degradation & \textendash{} & \verdictopen{NOT RUN} \\*
+     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{No row of these results can answer it; those of the experiment \textasciigrave{}downstream\textasciigrave{} do. \emph{Read as:} the accuracy under hybrid less that under FP32 of the same backend on the same sentences is not below zero (within half a point).}} \\
+    \addlinespace[4pt]
+    C8 & Validation on WikiText{-}2 shows that random inputs underestimate NaN instability by up to 6x for full FP16 & up to 6x & \textendash{} & \verdictopen{NOT RUN} \\*
+     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{1 matching row failed: the worker died of signal 11 (SIGSEGV) \& left \textless{}no\textgreater{} message\_. \emph{Read as:} the largest ratio of the share of forward passes with NaN in the output under fp16, WikiText{-}2 (inputs whose name begins with \textasciigrave{}wikitext\textasciigrave{}) over random ids, at the same backend, model and shape and without padding, reaches 6 (within 5\,\%); models with an injected outlier do not count.}} \\
+    \addlinespace[4pt]
+    C9 & confirming the robustness of the hybrid approach (0.0 percent NaN, cosine similarity \textgreater{}= 0.9998) & 0.0\,\% NaN, \textgreater{}= 0.9998 & \textendash{} & \verdictopen{NOT RUN} \\*
+     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{No row of these results can answer it; those of the experiment \textasciigrave{}numerics\textasciigrave{} do. \emph{Read as:} on WikiText{-}2 (inputs whose name begins with \textasciigrave{}wikitext\textasciigrave{}), no configuration under hybrid has a NaN among its outputs, and the smallest cosine is at least 0.9998.}} \\
+    \addlinespace[4pt]
+    C10 & reproducible benchmarking across more than 360 configurations & \textgreater{} 360 & \textendash{} & \verdictopen{N/A{-}HARDWARE} \\*
+     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{No environment of this run lists a GPU, so nothing here can answer it: it needs an NVIDIA GPU and the ONNX Runtime CPU baseline of the same host. \emph{Read as:} more than 360 configurations of the paper\textquotesingle{}s grid are measured, those of the CPU baseline among them.}} \\
+    \bottomrule
+     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{Pins: all 34 rows match.}} \\
+    \end{tabular}
+    ");
+}
+
+#[test]
+fn claims_by_machine() {
+    insta::assert_snapshot!(two_gpus("claims-machines.tex"), @r"
+    \begin{tabular}{ll>{\raggedright\arraybackslash}p{4cm}>{\raggedright\arraybackslash}p{4cm}}
+    \toprule
+    Claim & Paper & NVIDIA A100{-}SXM4{-}80GB & NVIDIA H200 \\
+    \midrule
+    C1 & up to 64.4x & FAIL, 42.0\ensuremath{\times} {[}41.8\ensuremath{\times}, 42.3\ensuremath{\times}{]} & PASS, 185\ensuremath{\times} {[}184\ensuremath{\times}, 186\ensuremath{\times}{]} \\
+    C2 & \textless{} 10 ms & PASS, 4.436 ms {[}4.432 ms, 4.440 ms{]} & PASS, 1.008 ms {[}1.007 ms, 1.009 ms{]} \\
+    C3 & 63\,\% & FAIL, 49.8\,\% & FAIL, 49.8\,\% \\
+    C4 & \textgreater{}= 0.9998 & PASS, 0.9999944 & PASS, 0.9999944 \\
+    C5 & no NaN & UNDECIDED, 0 of 4 {[}0\,\%, 60.2\,\%{]} & UNDECIDED, 0 of 4 {[}0\,\%, 60.2\,\%{]} \\
+    C6 & 1.84x to 2.00x & FAIL, 1.26\ensuremath{\times} to 1.86\ensuremath{\times} {[}1.26\ensuremath{\times}, 1.86\ensuremath{\times}{]} & N/A{-}HARDWARE \\
+    C7 & no degradation & NOT RUN & NOT RUN \\
+    C8 & up to 6x & NOT RUN & NOT RUN \\
+    C9 & 0.0\,\% NaN, \textgreater{}= 0.9998 & NOT RUN & NOT RUN \\
+    C10 & \textgreater{} 360 & FAIL, 16 & FAIL, 16 \\
+    \bottomrule
+    \end{tabular}
+    \begin{tablenotes}[flushleft]\footnotesize
+    \item[] Pins: 24 rows match; 8 rows differ: libonnxruntime.so.1.32.0: sha256 0123456789ab instead of 1.32.0, sha256 6c1585d1bbf4.
+    \end{tablenotes}
+    ");
+}
+
+#[test]
+fn caveats() {
+    insta::assert_snapshot!(laptop("caveats.tex"), @r"
+    \begin{itemize}
+    \item 1 of 36 configurations not run yet: tables are incomplete.
+    \item 1 configuration failed; tables show a dash and the reason.
+    \item 22 of 34 measured rows emulate their formats on the CPU. Their numerics are those of the format; their time and memory say nothing about hardware that has it, and answer no claim about either.
+    \item Models with random weights have the architecture\textquotesingle{}s cost, but not a trained model\textquotesingle{}s activations: their cosine and NaN rates need not be those of the published checkpoints.
+    \item No ONNX Runtime row: the CPU baseline is the reference backend, so speed{-}ups are not those over a tuned runtime.
+    \item The clock was held against the kernel\textquotesingle{}s on 0 of 34 timed rows: the others took less than a second, or the kernel\textquotesingle{}s time could not be read.
+    \item No GPU: claims about GPUs are not judged.
+    \end{itemize}
+    ");
+}
+
+#[test]
+fn section_with_figures() {
+    insta::assert_snapshot!(two_gpus("section-precision.tex"), @r"
+    \MixprecFigure{machine-1-figure-speedup}{Speed{-}up over FP32 of the same backend against batch size; bars are intervals. Emulated rows are left out. Input: random. Machine 1: NVIDIA A100{-}SXM4{-}80GB.}
+    \MixprecFigure{machine-2-figure-speedup}{Speed{-}up over FP32 of the same backend against batch size; bars are intervals. Emulated rows are left out. Input: random. Machine 2: NVIDIA H200.}
+    \MixprecTable{machine-1-precision-speedup-1-bert-base-random-cuda}{Speed{-}up over FP32 of the same backend, with interval: bert{-}base, random input. Machine 1: NVIDIA A100{-}SXM4{-}80GB.}
+    \MixprecTable{machine-2-precision-speedup-1-bert-base-random-cuda}{Speed{-}up over FP32 of the same backend, with interval: bert{-}base, random input. Machine 2: NVIDIA H200.}
+
+    \FloatBarrier
+    ");
+}
+
+#[test]
+fn section_with_an_empty_table() {
+    insta::assert_snapshot!(two_gpus("section-repeatability.tex"), @r"
+    \MixprecTable{noise-floor}{Noise floor: the engine of one configuration built twice, both timed by turns, and the ratio of their times.}
+    \MixprecNothing{Repeat: medians of the second run over those of this one, and how many are within 3.0\,\% of them.}{No second run was given (\textasciigrave{}mixprec report {-}{-}repeat\textasciigrave{}).}
+
+    \FloatBarrier
+    ");
+}
+
+#[test]
+fn section_of_the_appendix() {
+    insta::assert_snapshot!(laptop("appendix-numerics.tex"), @r"
+    \MixprecTable{cosine-1-bert-base-random-reference}{Distance from the FP32 reference, 1 \ensuremath{-} smallest cosine (or the share of NaN in the output): bert{-}base, random input.}
+    \MixprecTable{cosine-2-a-b-c-script-random-reference}{Distance from the FP32 reference, 1 \ensuremath{-} smallest cosine (or the share of NaN in the output): a\_b\&c\textless{}script\textgreater{}, random input.}
+    \MixprecTable{headroom-1-bert-base}{Largest magnitude of an FP32 run per class of operation, the layer that has it, and the headroom log\ensuremath{_{2}}(65504 / magnitude) that FP16 leaves above it, bits. Negative: FP16 overflows there. Model bert{-}base.}
+    \MixprecTable{headroom-2-a-b-c-script}{Largest magnitude of an FP32 run per class of operation, the layer that has it, and the headroom log\ensuremath{_{2}}(65504 / magnitude) that FP16 leaves above it, bits. Negative: FP16 overflows there. Model a\_b\&c\textless{}script\textgreater{}.}
+
+    \FloatBarrier
+    ");
+}
+
+#[test]
+fn macros_of_the_papers_sentences() {
+    const SHOWN: [&str; 8] = [
+        "PlanName",
+        "GpuTime",
+        "HybridOverFpTypical",
+        "NoiseSentence",
+        "RepeatSentence",
+        "ClaimCOneVerdict",
+        "ClaimCOnePaper",
+        "ClaimCOneWhy",
+    ];
+    let macros = two_gpus("macros.tex");
+    let is_shown = |line: &&str| SHOWN.iter().any(|name| line.starts_with(&format!(r"\newcommand{{\mp{name}}}")));
+    insta::assert_snapshot!(macros.lines().filter(is_shown).collect::<Vec<_>>().join("\n"), @r"
+    \newcommand{\mpPlanName}{paper\xspace}
+    \newcommand{\mpGpuTime}{1.8 min\xspace}
+    \newcommand{\mpHybridOverFpTypical}{1.63\ensuremath{\times}\xspace}
+    \newcommand{\mpNoiseSentence}{The noise floor is cuda 0.2\,\% (6 A/A tests, half of them within 0.2\,\%), onnxruntime 1.0\,\% (2 A/A tests, half of them within 1.0\,\%).\xspace}
+    \newcommand{\mpRepeatSentence}{No second run of this experiment is part of these results.\xspace}
+    \newcommand{\mpClaimCOneVerdict}{PASS\xspace}
+    \newcommand{\mpClaimCOnePaper}{up to 64.4x\xspace}
+    \newcommand{\mpClaimCOneWhy}{On NVIDIA H200: Largest of 12 pairs: onnxruntime fp32 against cuda hybrid, bert{-}base 32\ensuremath{\times}512 random: 185\ensuremath{\times} {[}184\ensuremath{\times}, 186\ensuremath{\times}{]}, which meets \ensuremath{\geq} 64.4\ensuremath{\times} (within 2.0\,\%).\xspace}
+    ");
+}

@@ -1,0 +1,186 @@
+//! What outputs are like, and what engines hold.
+
+use super::{laptop, two_gpus};
+
+#[test]
+fn cosine() {
+    insta::assert_snapshot!(laptop("cosine-1-bert-base-random-reference.tex"), @r"
+    \begin{tabular}{rrrrr}
+    \toprule
+    \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{3}{c}{reference} \\
+    \cmidrule(lr){3-5}
+    Batch & Sequence & fp32 & fp16 & hybrid \\
+    \midrule
+    1 & 16 & 0 & 3.0\ensuremath{\times}10\ensuremath{^{-5}} & 5.0\ensuremath{\times}10\ensuremath{^{-6}} \\
+    1 & 32 & 0 & 3.0\ensuremath{\times}10\ensuremath{^{-5}} & 5.0\ensuremath{\times}10\ensuremath{^{-6}} \\
+    1 & 64 & 0 & 3.0\ensuremath{\times}10\ensuremath{^{-5}} & 5.1\ensuremath{\times}10\ensuremath{^{-6}} \\
+    \addlinespace[2pt]
+    2 & 16 & 0 & \textendash{}\tnote{a} & 5.0\ensuremath{\times}10\ensuremath{^{-6}} \\
+    2 & 32 & 0 & 3.0\ensuremath{\times}10\ensuremath{^{-5}} & 5.0\ensuremath{\times}10\ensuremath{^{-6}} \\
+    2 & 64 & 0 & 3.0\ensuremath{\times}10\ensuremath{^{-5}} & 5.1\ensuremath{\times}10\ensuremath{^{-6}} \\
+    \bottomrule
+    \end{tabular}
+    \begin{tablenotes}[flushleft]\footnotesize
+    \item[a] Failed: the worker died of signal 11 (SIGSEGV) \& left \textless{}no\textgreater{} message\_
+    \item[] Pins: all 17 rows match.
+    \end{tablenotes}
+    ");
+}
+
+/// Hostile names are text, an undefined value is a dash with its reason.
+#[test]
+fn numerics() {
+    insta::assert_snapshot!(laptop("numerics.tex"), @r"
+    \begin{tabular}{llllrrrrrrrl}
+    \toprule
+    \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{2}{c}{NaN} & \multicolumn{1}{c}{} & \multicolumn{2}{c}{Cosine} & \multicolumn{2}{c}{Error} & \multicolumn{1}{c}{} \\
+    \cmidrule(lr){5-6}\cmidrule(lr){8-9}\cmidrule(lr){10-11}
+    Model & Input & Backend & Precision & rows & share & Inf & smallest & mean & max abs & rel. L2 & Tolerance \\
+    \midrule
+    bert{-}base & random & reference & fp32 & 0/6 & 0\,\% & 0\,\% & 1.0000000 & 1.0000000 & 0 & 0 & none set \\
+    bert{-}base & random & reference & fp16 & 0/5 & 0\,\% & 0\,\% & 0.9999699 & 0.9999899 & 0.0210 & 0.00105 & none set \\
+    bert{-}base & random & reference & hybrid & 0/6 & 0\,\% & 0\,\% & 0.9999949 & 0.9999983 & 0.00400 & 2.0\ensuremath{\times}10\ensuremath{^{-4}} & none set \\
+    \addlinespace[2pt]
+    a\_b\&c\textless{}script\textgreater{} & random & reference & fp32 & 0/6 & 0\,\% & 0\,\% & 1.0000000 & 1.0000000 & 0 & 0 & none set \\
+    a\_b\&c\textless{}script\textgreater{} & random & reference & fp16 & 4/6 & 2.1\,\% & 0\,\% & \textendash{}\tnote{a} & \textendash{}\tnote{a} & \textendash{}\tnote{a} & \textendash{}\tnote{a} & broken 4/6\tnote{b} \\
+    a\_b\&c\textless{}script\textgreater{} & random & reference & hybrid & 0/5 & 0\,\% & 0\,\% & 0.9999949 & 0.9999983 & 0.00400 & 2.0\ensuremath{\times}10\ensuremath{^{-4}} & none set \\
+    \bottomrule
+    \end{tabular}
+    \begin{tablenotes}[flushleft]\footnotesize
+    \item[a] Undefined: a compared output vector holds NaN or infinity.
+    \item[b] Broken, first at 1\ensuremath{\times}32: the output holds NaN
+    \item[] Pins: all 34 rows match.
+    \end{tablenotes}
+    ");
+}
+
+#[test]
+fn provenance() {
+    insta::assert_snapshot!(laptop("provenance.tex"), @r"
+    \begin{tabular}{llllrlrlr}
+    \toprule
+    Model & Input & Backend & Precision & Shape & First bad operation & Layer & Kind & In \\
+    \midrule
+    bert{-}base & random & reference & fp16 & 1\ensuremath{\times}64 & embeddings/layer\_norm & outside & silent & 260 \\
+    bert{-}base & random & reference & fp16 & 2\ensuremath{\times}64 & embeddings/layer\_norm & outside & silent & 260 \\
+    \addlinespace[2pt]
+    a\_b\&c\textless{}script\textgreater{} & random & reference & fp16 & 1\ensuremath{\times}32 & layer.3/mlp/fc2 & 3 & infinity & 812 \\
+    a\_b\&c\textless{}script\textgreater{} & random & reference & fp16 & 2\ensuremath{\times}32 & layer.3/mlp/fc2 & 3 & infinity & 812 \\
+    a\_b\&c\textless{}script\textgreater{} & random & reference & fp16 & 1\ensuremath{\times}64 & layer.3/mlp/fc2 & 3 & infinity & 812 \\
+    a\_b\&c\textless{}script\textgreater{} & random & reference & fp16 & 2\ensuremath{\times}64 & layer.3/mlp/fc2 & 3 & infinity & 812 \\
+    \bottomrule
+    \end{tabular}
+    \begin{tablenotes}[flushleft]\footnotesize
+    \item[] Kinds: NaN and infinity as stored by the operation; silent, a layer norm in which the square of a deviation or the sum of the squares is beyond FP16\textquotesingle{}s 65504. An infinity that arises in a product need not come from its input: a bias or a weight may be beyond FP16 by itself.
+    \item[] Pins: all 6 rows match.
+    \end{tablenotes}
+    ");
+}
+
+#[test]
+fn rates() {
+    insta::assert_snapshot!(two_gpus("rates-1-bert-base.tex"), @r"
+    \begin{tabular}{llrlrr@{\,}lr@{\,}lr}
+    \toprule
+    \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{4}{c}{Share of passes with} & \multicolumn{1}{c}{} \\
+    \cmidrule(lr){6-9}
+    Backend & Precision & Shape & Input & Passes & \multicolumn{2}{c}{NaN} & \multicolumn{2}{c}{infinity} & Smallest cosine \\
+    \midrule
+    cuda & fp32 & 1\ensuremath{\times}64 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 1.0000000 \\
+    cuda & fp32 & 32\ensuremath{\times}64 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 1.0000000 \\
+    cuda & fp32 & 1\ensuremath{\times}512 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 1.0000000 \\
+    cuda & fp32 & 32\ensuremath{\times}512 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 1.0000000 \\
+    \addlinespace[2pt]
+    cuda & fp16 & 1\ensuremath{\times}64 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0.9999699 \\
+    cuda & fp16 & 32\ensuremath{\times}64 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0.9999699 \\
+    cuda & fp16 & 1\ensuremath{\times}512 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0.9999694 \\
+    cuda & fp16 & 32\ensuremath{\times}512 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0.9999694 \\
+    \addlinespace[2pt]
+    cuda & hybrid & 1\ensuremath{\times}64 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0.9999949 \\
+    cuda & hybrid & 32\ensuremath{\times}64 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0.9999949 \\
+    cuda & hybrid & 1\ensuremath{\times}512 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0.9999944 \\
+    cuda & hybrid & 32\ensuremath{\times}512 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0.9999944 \\
+    \addlinespace[2pt]
+    onnxruntime & fp32 & 1\ensuremath{\times}64 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 1.0000000 \\
+    onnxruntime & fp32 & 32\ensuremath{\times}64 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 1.0000000 \\
+    onnxruntime & fp32 & 1\ensuremath{\times}512 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 1.0000000 \\
+    onnxruntime & fp32 & 32\ensuremath{\times}512 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 1.0000000 \\
+    \bottomrule
+    \end{tabular}
+    \begin{tablenotes}[flushleft]\footnotesize
+    \item[] Every pass reads other rows of the input, at full length without padding, so that inputs differ in their tokens alone. Silent rows: share of all layer{-}norm rows of these passes. Smallest cosine: against FP32, over the compared rows of the first pass; none where one of them is not finite. \textendash{} under silent failure: the library does not show its tensors.
+    \item[] Pins: 24 rows match; 8 rows differ: libonnxruntime.so.1.32.0: sha256 0123456789ab instead of 1.32.0, sha256 6c1585d1bbf4.
+    \end{tablenotes}
+    ");
+}
+
+#[test]
+fn headroom() {
+    insta::assert_snapshot!(laptop("headroom-1-bert-base.tex"), @r"
+    \begin{tabular}{lrrr}
+    \toprule
+    \multicolumn{1}{c}{} & \multicolumn{3}{c}{random} \\
+    \cmidrule(lr){2-4}
+    Operation & largest & layer & headroom \\
+    \midrule
+    embedding & 1.25 & outside & 15.7 \\
+    layer\_norm & 32.0 & 1 & 11.0 \\
+    sum of squares in layer\_norm & 4.0\ensuremath{\times}10\ensuremath{^{4}} & 1 & 0.7 \\
+    residual & 600 & 1 & 6.8 \\
+    \bottomrule
+    \end{tabular}
+    \begin{tablenotes}[flushleft]\footnotesize
+    \item[] The sum of squares is that of a row\textquotesingle{}s deviations from its mean: a layer norm that sums before it divides must hold it in its own format. Layer \textquotedblleft{}outside\textquotedblright{}: before the first or after the last. The largest over all shapes and passes of the run.
+    \item[] Pins: all 34 rows match.
+    \end{tablenotes}
+    ");
+}
+
+#[test]
+fn memory() {
+    insta::assert_snapshot!(two_gpus("memory.tex"), @r"
+    \begin{tabular}{lllrrrrrrrrrr}
+    \toprule
+    \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{5}{c}{Engine} & \multicolumn{1}{c}{Measured growth and peak} & \multicolumn{3}{c}{Computed} \\
+    \cmidrule(lr){5-9}\cmidrule(lr){10-10}\cmidrule(lr){11-13}
+    Model & Backend & Precision & Shape & weights & activations & scratch & total & less than fp32 & process & weights & tensors & less than fp32 \\
+    \midrule
+    bert{-}base & cuda & fp32 & 1\ensuremath{\times}64 & 417.6 & 2.289 & 4.000 & 423.9 & \textendash{} & 602.0 & 417.6 & 18.31 & \textendash{} \\
+    bert{-}base & cuda & fp32 & 32\ensuremath{\times}512 & 417.6 & 585.9 & 4.000 & 1008 & \textendash{} & 5271 & 417.6 & 4688 & \textendash{} \\
+    bert{-}base & cuda & fp16 & 1\ensuremath{\times}64 & 208.8 & 1.144 & 4.000 & 214.0 & 49.5\,\% & 602.0 & 208.8 & 9.155 & 50.0\,\% \\
+    bert{-}base & cuda & fp16 & 32\ensuremath{\times}512 & 208.8 & 293.0 & 4.000 & 505.8 & 49.8\,\% & 5271 & 208.8 & 2344 & 50.0\,\% \\
+    bert{-}base & cuda & hybrid & 1\ensuremath{\times}64 & 208.8 & 1.144 & 4.000 & 214.0 & 49.5\,\% & 602.0 & 208.8 & 9.155 & 50.0\,\% \\
+    bert{-}base & cuda & hybrid & 32\ensuremath{\times}512 & 208.8 & 293.0 & 4.000 & 505.8 & 49.8\,\% & 5271 & 208.8 & 2344 & 50.0\,\% \\
+    \addlinespace[2pt]
+    bert{-}base & onnxruntime & fp32 & 1\ensuremath{\times}64 & 417.6 & 2.289 & 4.000 & 423.9 & \textendash{} & 602.0 & 417.6 & 18.31 & \textendash{} \\
+    bert{-}base & onnxruntime & fp32 & 32\ensuremath{\times}512 & 417.6 & 585.9 & 4.000 & 1008 & \textendash{} & 5271 & 417.6 & 4688 & \textendash{} \\
+    \bottomrule
+    \end{tabular}
+    \begin{tablenotes}[flushleft]\footnotesize
+    \item[] Engine: weights as it holds them, intermediate tensors and outputs, and the scratch of its libraries; the total is their sum. The reference engine pads its weight panels to whole blocks and holds FP32 copies of all weights whatever the policy.
+    \item[] Device: growth of the device\textquotesingle{}s used memory since before the engine\textquotesingle{}s parts were made, by the driver\textquotesingle{}s count. Process: peak of the worker\textquotesingle{}s resident host memory while it built the engine and measured.
+    \item[] Computed: parameters, and the sum of all intermediate tensors, in the formats the policy stores them in. No engine needs as much at a time, since buffers are reused.
+    \item[] Pins: 12 rows match; 4 rows differ: libonnxruntime.so.1.32.0: sha256 0123456789ab instead of 1.32.0, sha256 6c1585d1bbf4.
+    \end{tablenotes}
+    ");
+}
+
+#[test]
+fn memory_reduction() {
+    insta::assert_snapshot!(two_gpus("memory-reduction.tex"), @r"
+    \begin{tabular}{lllrrrrrr}
+    \toprule
+    \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{5}{c}{Reduction} \\
+    \cmidrule(lr){5-9}
+    Model & Backend & Precision & Shapes & median & lowest & at & highest & at \\
+    \midrule
+    bert{-}base & cuda & fp16 & 4 & 49.6\,\% & 49.5\,\% & 1\ensuremath{\times}64 & 49.8\,\% & 32\ensuremath{\times}512 \\
+    bert{-}base & cuda & hybrid & 4 & 49.6\,\% & 49.5\,\% & 1\ensuremath{\times}64 & 49.8\,\% & 32\ensuremath{\times}512 \\
+    \bottomrule
+    \end{tabular}
+    \begin{tablenotes}[flushleft]\footnotesize
+    \item[] This is the reduction that the paper\textquotesingle{}s 63\,\% is set against (claim C3). Process, driver and library are not in it: they are the same for every precision.
+    \item[] Pins: 24 rows match; 8 rows differ: libonnxruntime.so.1.32.0: sha256 0123456789ab instead of 1.32.0, sha256 6c1585d1bbf4.
+    \end{tablenotes}
+    ");
+}
