@@ -70,7 +70,7 @@ minilm: build ## Fetch the MiniLM checkpoint by digest and measure it: a model a
 peers: build ## Time mixprec and PyTorch by turns on the GPU; needs a Python with PyTorch (PYTHON=...).
 	$(PYTHON) experiments/peers.py --mixprec $(MIXPREC) --out runs/peers
 
-test: ## Everything CI checks: format, lints, tests.
+test: ## Format, lints, tests, and at the end what was skipped and why.
 	container/setup.sh --lints
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
@@ -79,7 +79,8 @@ test: ## Everything CI checks: format, lints, tests.
 	$(CARGO) clippy --release --locked --features tensorrt-enterprise -- -D warnings
 	@# The fuzz targets have a lock of their own; the checked dependencies serve them as they are.
 	$(CARGO) clippy --release --locked --manifest-path fuzz/Cargo.toml --target-dir target --bins -- -D warnings
-	$(CARGO) test --release --locked
+	@# At its end this says how many tests ran, which skipped themselves, and why.
+	tests/summary.sh env $(CARGO) test --release --locked
 
 sanitize: ## Run the smaller kernel tests under compute-sanitizer (memcheck, racecheck); needs a GPU and a CUDA toolkit.
 	tests/sanitizer.sh

@@ -299,6 +299,9 @@ set_up_nix() {
         have "$program" || missing+=("${program/#nix/nix-bin}")
     done
     [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
+    for program in nix unzip shellcheck; do
+        have "$program" || fail "$program is still missing after the installation of ${missing[*]}"
+    done
     say "nix, unzip and shellcheck are there ($(nix --version))"
 }
 

@@ -110,7 +110,7 @@ in
   tests = check "tests" [
     pkgs.git
     python
-  ] "cargo test --release --locked --offline";
+  ] "bash tests/summary.sh cargo test --release --locked --offline";
 
   shell = pkgs.mkShell {
     packages = [

@@ -28,6 +28,9 @@ pub mod report;
 pub mod rerun;
 pub mod runner;
 pub mod selftest;
+#[cfg(test)]
+#[path = "../tests/fixtures/skip.rs"]
+mod skip;
 pub mod stats;
 pub mod store;
 pub mod timing;

@@ -15,6 +15,8 @@ use mixprec::model::{Head, Model};
 use mixprec::provenance::gpu;
 use mixprec::stats::median;
 
+use crate::fixtures::skip;
+
 /// The GPU for this test alone, a BERT-base engine on it and a batch; or why there is none.
 fn engine() -> Result<(MutexGuard<'static, ()>, Box<dyn Engine>, Batch), String> {
     let alone = crate::device_alone();
@@ -46,7 +48,7 @@ fn print(sampling: &Sampling) {
 #[test]
 fn a_gpu_that_executes_is_in_the_environment() {
     let Ok(found) = backend(BackendKind::Cuda).and_then(|cuda| cuda.availability()) else {
-        return println!("skipped: no CUDA device");
+        return skip("no CUDA device");
     };
     let gpus = gpu::of_this_machine();
     println!("{}\n{gpus:#?}", found.found);
@@ -57,7 +59,7 @@ fn a_gpu_that_executes_is_in_the_environment() {
 fn a_gpu_is_timed_by_both_clocks_watched_and_its_energy_taken() {
     let (_alone, mut engine, batch) = match engine() {
         Ok(found) => found,
-        Err(reason) => return println!("skipped: {reason}"),
+        Err(reason) => return skip(reason),
     };
     let limits = Measurement {
         warmup: 20,
@@ -95,7 +97,7 @@ fn a_gpu_is_timed_by_both_clocks_watched_and_its_energy_taken() {
 fn what_the_instruments_cost_is_little() {
     let (_alone, mut engine, batch) = match engine() {
         Ok(found) => found,
-        Err(reason) => return println!("skipped: {reason}"),
+        Err(reason) => return skip(reason),
     };
     engine.bind(&batch).unwrap();
     let mut clocks = [Clock::default(), Clock::of(engine.as_ref()).unwrap()];

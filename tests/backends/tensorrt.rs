@@ -16,6 +16,8 @@ use mixprec::onnx::{Extent, Span};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::fixtures::skip;
+
 /// The policies of the paper's engine.
 const POLICIES: [Preset; 4] = [Preset::Fp32, Preset::Fp16, Preset::Bf16, Preset::Hybrid];
 
@@ -24,7 +26,7 @@ fn library_is_here() -> bool {
     match backend().unwrap().availability() {
         Ok(_) => true,
         Err(reason) => {
-            eprintln!("skipped: {reason}");
+            skip(reason);
             false
         }
     }
@@ -91,7 +93,7 @@ fn without_a_device_what_was_built_says_why_it_is_not_executed() {
     }
     let tensorrt = backend().unwrap();
     let Some(reason) = tensorrt.availability().unwrap().builds_only else {
-        return eprintln!("skipped: this machine has a device that executes");
+        return skip("this machine has a device that executes");
     };
     let policy = PrecisionPolicy::preset(Preset::Fp16);
     let shape = Shape { batch: 1, sequence: 8 };

@@ -12,6 +12,7 @@ use mixprec::store::schema::{ResultRow, Status};
 
 use crate::checkpoint::{Checkpoint, WORDS};
 use crate::experiment::{Cells, Experiment, text};
+use crate::fixtures::skip;
 use crate::{assert_says, expect};
 
 /// Runs an experiment of two cells of which the one called `broken` (a model or an input) fails for this reason.
@@ -258,7 +259,7 @@ fn a_backend_that_is_not_available_costs_its_rows() {
         Some((kind, error.to_string()))
     });
     let Some((kind, reason)) = unavailable else {
-        println!("skipped: every backend is available here");
+        skip("every backend is available here");
         return;
     };
     let backends = format!("[reference, {kind}]");

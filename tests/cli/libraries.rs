@@ -7,6 +7,7 @@ use mixprec::store::record::FailureKind;
 use tempfile::TempDir;
 
 use crate::experiment::{Cells, Experiment, text};
+use crate::fixtures::skip;
 use crate::{assert_says, mixprec, texts};
 
 /// The entry point every ONNX Runtime has, in a library that says it is an old one.
@@ -23,7 +24,7 @@ fn compiled(folder: &TempDir, source: &str) -> Option<PathBuf> {
     std::fs::write(&code, source).unwrap();
     let compiler = Command::new("cc").args(["-shared", "-fPIC", "-o", text(&library), text(&code)]).status();
     if !compiler.is_ok_and(|status| status.success()) {
-        println!("skipped: no C compiler to make a library with");
+        skip("no C compiler to make a library with");
         return None;
     }
     Some(library)
@@ -84,7 +85,7 @@ fn onnx_runtime_is_measured_and_compared_where_it_is_there() {
     if let Err(error) =
         mixprec::backend::backend(mixprec::backend::BackendKind::OnnxRuntime).and_then(|backend| backend.availability())
     {
-        println!("skipped: {error}");
+        skip(error);
         return;
     }
     let cells = Cells {

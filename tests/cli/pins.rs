@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::experiment::{Cells, Experiment, text};
+use crate::fixtures::skip;
 use crate::{mixprec, texts};
 
 const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
@@ -109,11 +110,11 @@ fn pinned() -> Option<PathBuf> {
     match find(Library::OnnxRuntime) {
         Ok(found) if found.how == How::Pinned => Some(found.path),
         Ok(found) => {
-            println!("skipped: ONNX Runtime is {} and not the pinned one", found.how);
+            skip(format_args!("ONNX Runtime is {} and not the pinned one", found.how));
             None
         }
         Err(reason) => {
-            println!("skipped: {reason}");
+            skip(reason);
             None
         }
     }

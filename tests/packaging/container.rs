@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::fixtures::skip;
 use crate::{both_streams, repository, write_command};
 
 /// The instructions of the recipe, continued lines joined.
@@ -231,7 +232,7 @@ fn only_changes_to_the_programs_sources_are_said() {
         git.current_dir(&root).args(["-c", "user.name=nobody", "-c", "user.email=nobody@invalid"]).args(arguments);
         let output = git.env_remove("GIT_DIR").env_remove("GIT_WORK_TREE").output();
         if !output.is_ok_and(|output| output.status.success()) {
-            println!("skipped: git is not there, or makes no commit");
+            skip("git is not there, or makes no commit");
             return;
         }
     }

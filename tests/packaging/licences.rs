@@ -6,12 +6,13 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
+use crate::fixtures::skip;
 use crate::{both_streams, repository};
 
 /// `None`, with the reason printed, where Python is missing or too old to read TOML.
 fn licences(arguments: &[&Path]) -> Option<Output> {
     if !Command::new("python3").args(["-c", "import tomllib"]).output().is_ok_and(|output| output.status.success()) {
-        println!("skipped: python3 with tomllib (3.11 or newer) is not there");
+        skip("python3 with tomllib (3.11 or newer) is not there");
         return None;
     }
     let script = repository().join("container/licences.py");

@@ -8,6 +8,8 @@ mod flake;
 mod licences;
 mod peers;
 mod setup;
+#[cfg(unix)]
+mod summary;
 
 #[cfg(unix)]
 use std::io::Write;

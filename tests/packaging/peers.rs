@@ -3,13 +3,14 @@
 
 use std::process::Command;
 
+use crate::fixtures::skip;
 use crate::repository;
 
 /// A Python from 3.9 on; `None`, with the reason printed, where there is none.
 fn python() -> Option<Command> {
     let version = "import sys; sys.exit(sys.version_info < (3, 9))";
     if !Command::new("python3").args(["-c", version]).status().is_ok_and(|status| status.success()) {
-        println!("skipped: python3, 3.9 or newer, is not there");
+        skip("python3, 3.9 or newer, is not there");
         return None;
     }
     let mut python = Command::new("python3");
@@ -35,7 +36,7 @@ fn without_pytorch_or_a_gpu_one_line_says_so() {
     let output = python.args(["-s", "experiments/peers.py", "--out", "/nowhere"]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     if !said.contains("PyTorch") && said.contains("/nowhere") {
-        println!("skipped: this machine has PyTorch and a GPU");
+        skip("this machine has PyTorch and a GPU");
         return;
     }
     assert_eq!(output.status.code(), Some(1), "{said}");

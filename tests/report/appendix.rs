@@ -16,6 +16,7 @@ use mixprec::report::data::Data;
 
 use super::committed::compare;
 use super::fixture;
+use crate::fixtures::skip;
 
 const AUTHOR: &str = r##"
 schema: 1
@@ -161,7 +162,7 @@ fn the_parts_of_an_artifact_are_measurements() {
 #[test]
 fn the_latex_compiles_by_itself_and_inside_another_document() {
     if Command::new("latexmk").arg("--version").output().is_err() {
-        println!("skipped: no latexmk (container/setup.sh --paper installs it)");
+        skip("no latexmk (container/setup.sh --paper installs it)");
         return;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -7,6 +7,7 @@ use mixprec::report::data::Data;
 use tempfile::TempDir;
 
 use super::fixture::{self, Shapes};
+use crate::fixtures::skip;
 
 /// Runs of three experiments as the runner leaves them.
 struct Runs {
@@ -181,7 +182,7 @@ fn the_committed_paper_is_the_published_results() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let artifact = root.join("artifacts/h200");
     if !artifact.exists() {
-        println!("skipped: artifacts/h200 is not there, nothing has been published yet");
+        skip("artifacts/h200 is not there, nothing has been published yet");
         return;
     }
     let mut command = Command::new(root.join("paper/replay.sh"));

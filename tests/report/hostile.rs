@@ -1,7 +1,6 @@
 //! Every text that enters a report may be an attack: none of it becomes markup, script or a command.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use mixprec::plan::Plan;
 use mixprec::provenance::Environment;

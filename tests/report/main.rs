@@ -8,6 +8,8 @@ mod claims;
 mod committed;
 mod device;
 mod fixture;
+#[path = "../fixtures/mod.rs"]
+mod fixtures;
 mod hostile;
 mod latex;
 mod machines;

@@ -245,7 +245,7 @@ mod tests {
                 assert_eq!(unit, "wrong");
                 assert!(log.contains("wrong.cu(1)") && log.contains("undeclared"), "{log}");
             }
-            Err(CompileError::Unavailable(reason)) => eprintln!("skipped: {reason}"),
+            Err(CompileError::Unavailable(reason)) => crate::skip::skip(reason),
             Ok(_) => panic!("that compiled"),
         }
     }

@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn nvrtc_compiles_for_a_gpu_that_need_not_be_there() {
         if let Err(reason) = find(Library::Nvrtc) {
-            println!("skipped: {reason}");
+            crate::skip::skip(reason);
             return;
         }
         let loaded = nvrtc().unwrap();
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn cublaslt_says_its_version_without_a_gpu() {
         if let Err(reason) = find(Library::CublasLt) {
-            println!("skipped: {reason}");
+            crate::skip::skip(reason);
             return;
         }
         let loaded = cublaslt().unwrap();

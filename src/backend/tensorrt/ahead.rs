@@ -172,7 +172,7 @@ mod tests {
     fn an_export_under_another_policy_fails_the_audit_and_is_not_built() {
         let library = match Library::get() {
             Ok(library) => library,
-            Err(reason) => return eprintln!("skipped: {reason}"),
+            Err(reason) => return crate::skip::skip(reason),
         };
         let extent = Extent::Static(Shape { batch: 1, sequence: 8 });
         for architecture in [Architecture::BertTiny, Architecture::Gpt2Tiny] {
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn a_cancelled_build_stops_at_the_next_step_and_says_so() {
         if let Err(reason) = Library::get() {
-            return eprintln!("skipped: {reason}");
+            return crate::skip::skip(reason);
         }
         let source = ModelSource::Random { seed: 3, architecture: Architecture::BertTiny };
         let model = Model::open("tiny", &source, Path::new("."), Head::Natural).unwrap();

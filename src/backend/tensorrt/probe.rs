@@ -45,7 +45,7 @@ mod tests {
     fn the_question_itself_needs_no_device() {
         match Library::get() {
             Ok(library) => assert!(!library.call(|| build(library)).unwrap().is_empty()),
-            Err(reason) => eprintln!("skipped: {reason}"),
+            Err(reason) => crate::skip::skip(reason),
         }
     }
 }

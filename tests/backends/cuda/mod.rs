@@ -14,6 +14,8 @@ use mixprec::input::Batch;
 use mixprec::manifest::schema::{Architecture, ModelSource};
 use mixprec::model::{Head, Model};
 
+use crate::fixtures::skip;
+
 /// The backend, or `None` with the reason printed.
 fn device() -> Option<(Box<dyn Backend>, MutexGuard<'static, ()>)> {
     let guard = crate::device_alone();
@@ -21,7 +23,7 @@ fn device() -> Option<(Box<dyn Backend>, MutexGuard<'static, ()>)> {
     match cuda.availability() {
         Ok(_) => Some((cuda, guard)),
         Err(reason) => {
-            println!("skipped: {reason}");
+            skip(reason);
             None
         }
     }

@@ -11,6 +11,8 @@ use std::process::Command;
 use mixprec::manifest::schema::{Architecture, ModelSource};
 use mixprec::model::{Head, Model};
 
+use crate::fixtures::skip;
+
 const ARCHITECTURES: [Architecture; 2] = [Architecture::BertTiny, Architecture::Gpt2Tiny];
 
 /// A small model with random weights.
@@ -31,12 +33,12 @@ fn python(script: &str, arguments: &[&str]) -> Option<String> {
     let Ok(output) =
         Command::new(&interpreter).arg(root.join("tests/backends/export").join(script)).args(arguments).output()
     else {
-        println!("skipped: no {}", interpreter.display());
+        skip(format_args!("no {}", interpreter.display()));
         return None;
     };
     let stdout = String::from_utf8(output.stdout).unwrap();
     if output.status.code() == Some(77) {
-        println!("skipped: {}", stdout.trim());
+        skip(stdout.trim());
         return None;
     }
     assert!(output.status.success(), "{script} {arguments:?}\n{}", String::from_utf8_lossy(&output.stderr));

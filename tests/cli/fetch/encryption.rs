@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use crate::assert_says;
 use crate::experiment::text;
 use crate::fetch::{Fetch, REVISION};
+use crate::fixtures::skip;
 
 /// Makes the authority `authority.pem` and a certificate for localhost, `certificate.pem` and `key.pem`.
 const CERTIFICATES: &str = "set -e
@@ -70,7 +71,7 @@ fn an_encrypted_hub_is_believed_by_its_authority() {
     let (_server, port) = match serve(folder.path()) {
         Ok(started) => started,
         Err(reason) => {
-            println!("skipped: {reason}");
+            skip(reason);
             return;
         }
     };
@@ -91,7 +92,7 @@ fn no_redirect_leads_from_an_encrypted_hub_to_an_open_one() {
     let (_server, port) = match serve(folder.path()) {
         Ok(started) => started,
         Err(reason) => {
-            println!("skipped: {reason}");
+            skip(reason);
             return;
         }
     };

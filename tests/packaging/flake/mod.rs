@@ -13,6 +13,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+use crate::fixtures::skip;
 use crate::{both_streams, repository};
 
 /// What the flake reads: a copy of these is evaluated.
@@ -52,7 +53,7 @@ impl Flake {
     /// `None`, with the reason printed, where Nix is missing.
     fn new() -> Option<Self> {
         if !Command::new("nix").arg("--version").output().is_ok_and(|output| output.status.success()) {
-            println!("skipped: nix is not there (container/setup.sh --nix)");
+            skip("nix is not there (container/setup.sh --nix)");
             return None;
         }
         let flake = Flake { folder: tempfile::tempdir().unwrap() };

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::Flake;
 use crate::both_streams;
+use crate::fixtures::skip;
 
 /// Writes, for every pin of the list, a wheel that has the pinned files with other contents, and their digests into the
 /// list. Arguments: the list, the folder for the wheels.
@@ -44,7 +45,7 @@ fn install(flake: &Flake, package: &str, folder: &Path, out: &Path) -> Output {
 fn wheels_are_unpacked_into_the_folders_where_the_program_looks() {
     let Some(flake) = Flake::new() else { return };
     if !(have("unzip", "-v") && have("python3", "--version")) {
-        println!("skipped: unzip or python3 is not there");
+        skip("unzip or python3 is not there");
         return;
     }
     let folder = tempfile::tempdir().unwrap();

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::fixtures::skip;
 use crate::{both_streams, have, repository};
 
 /// Scripts that git tracks: their first line names a shell, or shellcheck's.
@@ -24,7 +25,7 @@ fn scripts() -> Vec<PathBuf> {
 fn shell_scripts_parse_and_pass_shellcheck() {
     let scripts = scripts();
     if scripts.is_empty() {
-        println!("skipped: git tracks nothing here");
+        skip("git tracks nothing here");
         return;
     }
     for name in [".ci/run", "container/slurm.sbatch", "nix/driver.sh", "tests/slurm.sh"] {
@@ -34,7 +35,7 @@ fn shell_scripts_parse_and_pass_shellcheck() {
         let output = Command::new("shellcheck").args(&scripts).output().unwrap();
         assert!(output.status.success(), "{}", both_streams(&output));
     } else {
-        println!("skipped: shellcheck is not there");
+        skip("shellcheck is not there");
     }
     for script in &scripts {
         let output = Command::new("bash").arg("-n").arg(script).output().unwrap();

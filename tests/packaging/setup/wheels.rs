@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::fixtures::skip;
 use crate::{both_streams, have, repository, write_command};
 
 /// Writes wheels of the given tag, each with the three files of a checkpoint, into the index folder, and their pins.
@@ -49,7 +50,7 @@ impl Index {
     /// The same with wheels of this tag.
     fn of(tag: &str, wheels: &[&str]) -> Option<Self> {
         if !have("python3", &["-m", "pip", "--version"]) {
-            println!("skipped: python3 with pip is not there");
+            skip("python3 with pip is not there");
             return None;
         }
         let index = Index { folder: tempfile::tempdir().unwrap() };
@@ -346,7 +347,7 @@ fn set_up_fetches_what_the_machine_can_use() {
     let has_driver = have("nvidia-smi", &[])
         || ["/proc/driver/nvidia/version", "/dev/nvidiactl"].map(Path::new).iter().any(|path| path.exists());
     if has_driver {
-        println!("skipped: this machine has an NVIDIA driver, so that set-up without one cannot be shown");
+        skip("this machine has an NVIDIA driver, so that set-up without one cannot be shown");
     } else {
         let said = index.set_up("--libraries", false);
         assert!(said.contains("no NVIDIA driver here: cuBLASLt is left out"), "{said}");

@@ -303,7 +303,7 @@ mod tests {
             match result {
                 Ok(found) => spilled.extend(found),
                 Err(CompileError::Unavailable(reason)) => {
-                    println!("skipped: {reason}");
+                    crate::skip::skip(reason);
                     return;
                 }
                 Err(error) => panic!("{error}"),

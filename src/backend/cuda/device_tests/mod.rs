@@ -31,7 +31,7 @@ use reference::{Reference, WEIGHT_SCALE, number};
 static DEVICE: Mutex<()> = Mutex::new(());
 
 fn gpu() -> Option<Gpu> {
-    Gpu::open().map_err(|reason| println!("skipped: {reason}")).ok()
+    Gpu::open().map_err(|reason| crate::skip::skip(reason)).ok()
 }
 
 /// Puts `value(index)` into `count` elements of a span.

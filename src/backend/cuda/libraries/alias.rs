@@ -150,7 +150,7 @@ mod tests {
         compiler.args(["-shared", "-fPIC", "-o"]).args([&library, &code]);
         compiler.arg(format!("-Wl,-soname,{name}.so.13"));
         if !compiler.status().is_ok_and(|status| status.success()) {
-            println!("skipped: no C compiler to make a library with");
+            crate::skip::skip("no C compiler to make a library with");
             return None;
         }
         Some(library)
