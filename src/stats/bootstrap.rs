@@ -68,6 +68,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::stats::draws::Draws;
     use crate::stats::{median, median_interval};
 
     fn uniform(n: usize, seed: u64) -> Vec<f64> {
@@ -134,5 +135,86 @@ mod tests {
         let interval = bootstrap_median(&samples, 1);
         println!("bootstrap of 1000 samples: {:.2} ms", start.elapsed().as_secs_f64() * 1e3);
         assert!(interval.is_some() && start.elapsed().as_millis() < 10);
+    }
+
+    /// How many of all n^n resamples have each median.
+    fn medians_of_all_resamples(sorted: &[f64]) -> Vec<(f64, f64)> {
+        let n = sorted.len();
+        let all = n.pow(n as u32);
+        let mut medians: Vec<f64> = (0..all)
+            .map(|number| {
+                let digits = (0..n).scan(number, |rest, _| {
+                    let digit = *rest % n;
+                    *rest /= n;
+                    Some(sorted[digit])
+                });
+                median(&digits.collect::<Vec<_>>()).unwrap()
+            })
+            .collect();
+        medians.sort_unstable_by(f64::total_cmp);
+        medians.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as f64 / all as f64)).collect()
+    }
+
+    #[test]
+    fn medians_are_drawn_as_often_as_they_are_among_all_resamples() {
+        const DRAWN: usize = 100_000;
+        let mut cases = Draws::new(12);
+        for n in 1..=6 {
+            let mut sorted = cases.samples(n);
+            sorted.sort_unstable_by(f64::total_cmp);
+            let (mut draws, mut rng) = (vec![0; n], ChaCha8Rng::seed_from_u64(13));
+            let drawn: Vec<f64> = (0..DRAWN).map(|_| resampled_median(&sorted, &mut draws, &mut rng)).collect();
+            let exact = medians_of_all_resamples(&sorted);
+            let mut counted = 0;
+            for (value, share) in exact {
+                let count = drawn.iter().filter(|x| **x == value).count();
+                let (expected, deviation) = (share * DRAWN as f64, (share * (1.0 - share) * DRAWN as f64).sqrt());
+                assert!(
+                    (count as f64 - expected).abs() <= 5.0 * deviation,
+                    "{value} of {sorted:?}: {count} {expected}"
+                );
+                counted += count;
+            }
+            assert_eq!(counted, DRAWN, "a median that no resample of {sorted:?} has");
+        }
+    }
+
+    /// Each end is the 51st of 2000 medians from its side. Among all resamples it must leave 2.5 % outside, but for five standard
+    /// deviations of such a count.
+    #[test]
+    fn the_ends_leave_2_5_percent_of_all_resamples_outside() {
+        const SLACK: f64 = 5.0 * 0.0035; // sqrt(0.025 * 0.975 / 2000) = 0.0035
+        let mut cases = Draws::new(14);
+        for n in [6, 6, 6, 6, 7] {
+            let mut sorted = cases.samples(n);
+            sorted.sort_unstable_by(f64::total_cmp);
+            let exact = medians_of_all_resamples(&sorted);
+            let share = |chosen: &dyn Fn(f64) -> bool| {
+                exact.iter().filter(|(x, _)| chosen(*x)).map(|(_, share)| share).sum::<f64>()
+            };
+            for seed in 0..20 {
+                let Interval { low, high } = bootstrap_median(&sorted, seed).unwrap();
+                for (outside, up_to_the_end) in
+                    [(share(&|x| x < low), share(&|x| x <= low)), (share(&|x| x > high), share(&|x| x >= high))]
+                {
+                    let fits = outside <= 0.025 + SLACK && up_to_the_end >= 0.025 - SLACK;
+                    assert!(fits, "{sorted:?}, seed {seed}: {outside} {up_to_the_end}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_interval_holds_the_median_and_follows_scale_and_shift_and_no_order() {
+        let mut draws = Draws::new(15);
+        for samples in draws.cases(40, BOOTSTRAP_MIN_SAMPLES, 80) {
+            let found = bootstrap_median(&samples, 8).unwrap();
+            let centre = median(&samples).unwrap();
+            assert!(found.low <= centre && centre <= found.high, "{samples:?}");
+            assert_eq!(bootstrap_median(&draws.shuffled(&samples), 8), Some(found));
+            let moved: Vec<f64> = samples.iter().map(|x| 2.0 * x - 5.0).collect();
+            let expected = Interval { low: 2.0 * found.low - 5.0, high: 2.0 * found.high - 5.0 };
+            assert_eq!(bootstrap_median(&moved, 8), Some(expected));
+        }
     }
 }

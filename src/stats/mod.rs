@@ -3,6 +3,8 @@
 //! Undefined is `None`, never 0: no samples, a sample that is not finite, or too few samples for what is asked.
 
 mod bootstrap;
+#[cfg(test)]
+mod draws;
 mod interval;
 mod paired;
 mod proportion;

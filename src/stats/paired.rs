@@ -17,6 +17,7 @@ pub fn mcnemar(only_first: u64, only_second: u64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::draws::tosses_with_at_most;
 
     #[test]
     fn known_values() {
@@ -26,5 +27,34 @@ mod tests {
             }
         }
         assert_eq!(mcnemar(u64::MAX, 1), None);
+    }
+
+    /// Every way in which the items may fall, each as likely as the other: p is the share of those that are as uneven or more.
+    #[test]
+    fn p_is_the_share_of_all_sign_patterns_that_are_as_uneven() {
+        for flips in 0..=14_u32 {
+            for only_first in 0..=flips {
+                let unevenness = |ones: u32| (2 * i64::from(ones) - i64::from(flips)).abs();
+                let as_uneven = |pattern: &u32| unevenness(pattern.count_ones()) >= unevenness(only_first);
+                let share = (0..1_u32 << flips).filter(as_uneven).count() as f64 / f64::from(1_u32 << flips);
+                let found = mcnemar(u64::from(only_first), u64::from(flips - only_first)).unwrap();
+                assert!((found - share).abs() < 1e-12, "{only_first} of {flips}: {found} {share}");
+            }
+        }
+    }
+
+    #[test]
+    fn p_is_twice_an_exact_binomial_sum_and_falls_with_unevenness() {
+        for flips in 1..=120_usize {
+            let mut last = 0.0;
+            for fewer in 0..=flips / 2 {
+                let exact = (2.0 * tosses_with_at_most(fewer, flips) as f64 / 2_f64.powi(flips as i32)).min(1.0);
+                let found = mcnemar(fewer as u64, (flips - fewer) as u64).unwrap();
+                assert!((found - exact).abs() < 1e-11 * exact, "{fewer} of {flips}: {found:e} {exact:e}");
+                assert_eq!(mcnemar((flips - fewer) as u64, fewer as u64), Some(found));
+                assert!(found > last || found == 1.0, "{fewer} of {flips}");
+                last = found;
+            }
+        }
     }
 }
