@@ -17,7 +17,7 @@ use crate::report::ReportError;
 use crate::report::agreement::AgreementError;
 use crate::report::claims::ClaimsError;
 use crate::report::render::RenderError;
-use crate::store::replace;
+use crate::store::replace::replace;
 use facts::Facts;
 use page::Page;
 use sections::Sections;
