@@ -6,7 +6,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # Set-up comes before the build, and that before everything else.
 .NOTPARALLEL:
-.PHONY: help reproduce setup build paper print replay minilm peers test sanitize slurm-test pins licences audit image image-check bench clean-runs
+.PHONY: help reproduce setup build paper print replay readme minilm peers test sanitize slurm-test pins licences audit image image-check bench clean-runs
 
 MIXPREC := target/release/mixprec
 RUN ?= runs/quick
@@ -61,6 +61,12 @@ replay: build ## Render the paper from the published results in ARTIFACT, no GPU
 	paper/replay.sh $(ARTIFACT)
 	@if command -v latexmk >/dev/null; then paper/pdf.sh generated build && echo paper/build/main.pdf; \
 		else echo 'no latexmk: no PDF (container/setup.sh --paper)'; fi
+
+# Pages with generated sections, and where their PyTorch comparison is.
+PAGES = README.md artifacts/README.md src/backend/cuda/PERFORMANCE.md
+PEERS ?= artifacts/h200-peers
+readme: build ## Write the generated sections of README.md and the other pages from ARTIFACT, and the front page's figure.
+	$(MIXPREC) splice $(ARTIFACT) $(PAGES) --peers $(PEERS)
 
 minilm: build ## Fetch the MiniLM checkpoint by digest and measure it: a model added without code.
 	container/setup.sh --minilm

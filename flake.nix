@@ -1,4 +1,4 @@
-# `nix build`, `nix run .#reproduce`, `nix develop`, `nix flake check`. The README says what each needs.
+# `nix build`, `nix run .#reproduce`, `nix develop`, `nix flake check`. container/README.md says what each needs.
 #
 # One input: nixpkgs brings Rust, libclang, Python and LaTeX. NVIDIA's libraries and ONNX Runtime come from
 # container/wheels.json, the same bytes as everywhere else.

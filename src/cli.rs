@@ -7,6 +7,7 @@ mod build;
 mod cache;
 mod fetch;
 mod joined;
+mod splice;
 mod time;
 
 use std::fmt::Display;
@@ -93,6 +94,8 @@ enum Command {
     },
     /// Fill in the reviewer's appendix: claims, experiments, commands, times, disk, memory, hardware.
     Appendix(appendix::AppendixArgs),
+    /// Write the generated sections of Markdown pages from an artifact, or check them.
+    Splice(splice::SpliceArgs),
     /// Run one text through an engine and print what comes out.
     Infer(InferArgs),
     /// Write a model as ONNX, the precision policy as explicit types and casts.
@@ -258,6 +261,7 @@ impl Cli {
             Command::Report(args) => render(args)?,
             Command::Verify { dir, json, claims } => verify(&dir, json, claims.as_deref())?,
             Command::Appendix(args) => appendix::execute(args)?,
+            Command::Splice(args) => splice::execute(args)?,
             Command::Infer(args) => infer(args)?,
             Command::Export(args) => export(args)?,
             Command::Build(args) => return build::execute(&args),

@@ -39,7 +39,7 @@
 //! | modules | what they do |
 //! |---|---|
 //! | [`cli`] | one file per command |
-//! | [`artifact`] [`merge`] [`rerun`] [`appendix`] [`selftest`] [`infer`] [`timing`] | what a command does beyond one stage |
+//! | [`artifact`] [`merge`] [`rerun`] [`appendix`] [`splice`] [`selftest`] [`infer`] [`timing`] | what a command does beyond one stage |
 //! | [`report`] | rendering: tables, figures, sentences |
 //! | [`claims`] | the paper's sentences as expressions, and their verdicts |
 //! | [`analysis`] | pairs, ratios, noise, disturbances, agreement of two runs |
@@ -92,6 +92,7 @@ pub mod selftest;
 #[cfg(test)]
 #[path = "../tests/fixtures/skip.rs"]
 mod skip;
+pub mod splice;
 pub mod stats;
 pub mod store;
 pub mod timing;

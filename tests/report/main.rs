@@ -14,5 +14,6 @@ mod hostile;
 mod latex;
 mod machines;
 mod render;
+mod splice;
 mod store;
 mod study;

@@ -1,0 +1,184 @@
+//! What the templates of the pages can say: numbers as text, by name.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::SpliceError;
+use super::forwards::{self, Account, ModelForwards, Power};
+use super::peers::{self, Peer};
+use super::runs::{self, Comparison, Duration, Run};
+use crate::report::claims::print::{count, summary};
+use crate::report::claims::{Claims, Outcome, Verdict, judge_study};
+use crate::report::data::{Data, distinct, total};
+use crate::report::headline::{Headline, headlines};
+use crate::report::machines::machines;
+use crate::report::study::Study;
+use crate::report::{noise, numbers};
+
+/// Everything that a template can say of an artifact.
+#[derive(Debug, Serialize)]
+pub(super) struct Facts {
+    /// Folder of the artifact, its last part: `h200`.
+    pub artifact: String,
+    /// The GPUs of the main run: `NVIDIA H200`.
+    pub gpus: String,
+    /// The claims, judged.
+    pub claims: Vec<ClaimFacts>,
+    /// How many claims got which verdict.
+    pub outcomes: Outcomes,
+    /// Quantities over all shapes, by the key of their headline: `HybridOverFp`.
+    pub headlines: BTreeMap<&'static str, HeadlineFacts>,
+    /// Noise floor by backend.
+    pub noise: BTreeMap<String, String>,
+    /// Timed samples of the main run.
+    pub samples: String,
+    /// The main run, its repeats and the other experiments.
+    pub runs: Vec<Run>,
+    /// Wall time by run and backend.
+    pub durations: Vec<Duration>,
+    /// Wall time by experiment and backend, of the main run and the other experiments: `paper_cuda`; of an experiment in all:
+    /// `downstream`.
+    pub time: BTreeMap<String, String>,
+    /// Every two runs of the main experiment, compared.
+    pub comparisons: Vec<Comparison>,
+    /// What was asked of two runs: `3 %`, `95 %`.
+    pub limits: Limits,
+    /// Forward passes at some shapes, by model.
+    pub forwards: Vec<ModelForwards>,
+    /// Power and clocks at these shapes.
+    pub power: Power,
+    /// The driver's count of memory against the engines' account, by run.
+    pub accounts: Vec<Account>,
+    /// The comparison with PyTorch.
+    pub peers: Option<Vec<Peer>>,
+    /// What the figure shows.
+    #[serde(skip)]
+    pub study: Study,
+}
+
+/// A claim and what the artifact says of it.
+#[derive(Debug, Serialize)]
+pub(super) struct ClaimFacts {
+    pub id: String,
+    pub sentence: String,
+    /// Value with its interval, and what limits it; a dash where there is none.
+    pub measured: String,
+    pub verdict: &'static str,
+    /// Whether the verdict is no PASS, so that a reader wants the reason.
+    pub open: bool,
+    pub why: String,
+}
+
+/// Numbers of claims.
+#[derive(Debug, Serialize)]
+pub(super) struct Outcomes {
+    pub all: usize,
+    pub pass: usize,
+    pub fail: usize,
+    pub undecided: usize,
+    pub not_run: usize,
+    pub no_hardware: usize,
+    /// `6 PASS, 1 FAIL`
+    pub summary: String,
+}
+
+/// A quantity over all shapes.
+#[derive(Debug, Serialize)]
+pub(super) struct HeadlineFacts {
+    pub count: usize,
+    pub typical: String,
+    pub lowest: String,
+    pub highest: String,
+    pub lowest_place: String,
+    pub highest_place: String,
+}
+
+/// What is asked of two runs.
+#[derive(Debug, Serialize)]
+pub(super) struct Limits {
+    pub tolerance: String,
+    pub share: String,
+}
+
+impl Facts {
+    /// Reads the artifact and, where one is given, the comparison with PyTorch.
+    ///
+    /// # Errors
+    /// [`SpliceError`] naming the file that cannot be read.
+    pub fn read(artifact: &Path, peers: Option<&Path>) -> Result<Facts, SpliceError> {
+        let study = Study::read(artifact)?;
+        let verdicts = judge_study(&study, &Claims::builtin()?);
+        let runs = runs::all(artifact, &study)?;
+        let main = &study.main;
+        // Of several machines a page speaks of the first, as the paper does.
+        let first = machines(main).into_iter().next().map(|machine| headlines(&machine.data)).unwrap_or_default();
+        let gpus = main.environments.values().flat_map(|environment| &environment.gpus).map(|gpu| gpu.name.clone());
+        let (limits, comparisons) = runs::comparisons(&runs)?;
+        Ok(Facts {
+            artifact: artifact.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+            gpus: distinct(gpus).join(", "),
+            claims: verdicts.iter().map(claim).collect(),
+            outcomes: outcomes(&verdicts),
+            headlines: first.iter().map(|found| (found.key, headline(found))).collect(),
+            noise: floors(main),
+            samples: numbers::count(total(main.rows.iter().filter_map(|row| row.samples))),
+            durations: runs::durations(&runs),
+            time: runs::times(&study),
+            comparisons,
+            limits,
+            forwards: forwards::models(&study),
+            power: forwards::power(&study),
+            accounts: forwards::accounts(&runs),
+            peers: peers.map(peers::read).transpose()?,
+            runs: runs.into_iter().map(|(run, _)| run).collect(),
+            study,
+        })
+    }
+}
+
+fn claim(verdict: &Verdict) -> ClaimFacts {
+    let value = verdict.shown.clone().unwrap_or_else(|| "–".to_owned());
+    let limits = verdict.answered.limits().into_iter().map(str::to_owned);
+    let measured: Vec<String> = std::iter::once(value).chain(limits).collect();
+    ClaimFacts {
+        id: verdict.id.clone(),
+        sentence: verdict.sentence.clone(),
+        measured: measured.join(", "),
+        verdict: verdict.outcome.label(),
+        open: verdict.outcome != Outcome::Pass,
+        why: verdict.why.clone(),
+    }
+}
+
+fn outcomes(verdicts: &[Verdict]) -> Outcomes {
+    Outcomes {
+        all: verdicts.len(),
+        pass: count(verdicts, Outcome::Pass),
+        fail: count(verdicts, Outcome::Fail),
+        undecided: count(verdicts, Outcome::Undecided),
+        not_run: count(verdicts, Outcome::NotRun),
+        no_hardware: count(verdicts, Outcome::NoHardware),
+        summary: summary(verdicts),
+    }
+}
+
+fn headline(found: &Headline) -> HeadlineFacts {
+    let write = |value: Option<_>| value.map(|value| found.unit.write(value).0).unwrap_or_default();
+    let place =
+        |located: Option<&crate::report::headline::Located>| located.map(|at| at.place.clone()).unwrap_or_default();
+    HeadlineFacts {
+        count: found.count(),
+        typical: write(found.typical()),
+        lowest: write(found.lowest().map(|located| located.value)),
+        highest: write(found.highest().map(|located| located.value)),
+        lowest_place: place(found.lowest()),
+        highest_place: place(found.highest()),
+    }
+}
+
+fn floors(data: &Data) -> BTreeMap<String, String> {
+    let floors = noise::floors(data).into_iter();
+    floors.map(|found| (found.backend.to_string(), numbers::percent(found.floor))).collect()
+}

@@ -1,0 +1,168 @@
+//! Generated sections of Markdown pages. What stands between `<!-- generated: NAME -->` and `<!-- /generated -->` is rendered
+//! from an artifact by a template in `paper/templates/pages`, so that nobody types a measured number into a page.
+
+mod facts;
+mod figure;
+mod forwards;
+mod page;
+mod peers;
+mod runs;
+mod sections;
+
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::report::ReportError;
+use crate::report::agreement::AgreementError;
+use crate::report::claims::ClaimsError;
+use crate::report::render::RenderError;
+use crate::store::replace::replace;
+use facts::Facts;
+use page::Page;
+use sections::Sections;
+
+/// Pages that cannot be brought up to date.
+#[derive(Debug, Error)]
+pub enum SpliceError {
+    /// The artifact cannot be read.
+    #[error(transparent)]
+    Results(#[from] ReportError),
+    /// The claims cannot be read.
+    #[error(transparent)]
+    Claims(#[from] ClaimsError),
+    /// A repeat in the artifact cannot be compared with the main run.
+    #[error(transparent)]
+    Repeat(#[from] AgreementError),
+    /// A page or a figure cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The page or the figure.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A mark of a page is wrong.
+    #[error("{path}:{line}: {message}")]
+    Mark {
+        /// The page.
+        path: PathBuf,
+        /// Line of the mark, from 1.
+        line: usize,
+        /// What is wrong, and the cure.
+        message: String,
+    },
+    /// The table of the comparison with PyTorch cannot be read.
+    #[error("{path}: {message}; write it with `make peers`")]
+    Peers {
+        /// The table.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A template does not render.
+    #[error("template of the section `{section}`: {source}")]
+    Template {
+        /// The section.
+        section: String,
+        /// Where the template fails.
+        source: RenderError,
+    },
+}
+
+/// Pages to bring up to date, and from what.
+#[derive(Debug, Clone)]
+pub struct SpliceRequest {
+    /// Folder of the artifact.
+    pub artifact: PathBuf,
+    /// Folder of a comparison with PyTorch, where a page shows one.
+    pub peers: Option<PathBuf>,
+    /// The Markdown pages.
+    pub pages: Vec<PathBuf>,
+}
+
+/// A file that differs from what the artifact yields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stale {
+    /// The page or the figure.
+    pub path: PathBuf,
+    /// Sections of the page that differ; empty for a figure.
+    pub sections: Vec<String>,
+    contents: String,
+}
+
+/// The files that differ from what the artifact yields, in the order of the pages. Nothing is written.
+///
+/// # Errors
+/// [`SpliceError`].
+pub fn stale(request: &SpliceRequest) -> Result<Vec<Stale>, SpliceError> {
+    let facts = Facts::read(&request.artifact, request.peers.as_deref())?;
+    let sections = Sections::new(&facts)?;
+    let mut found = Vec::new();
+    for path in &request.pages {
+        let text = std::fs::read_to_string(path).map_err(file_error(path))?;
+        let page = Page::parse(&text).map_err(|(line, message)| mark_error(path, line, message))?;
+        let mut names = Vec::new();
+        let contents = page.render(|section| {
+            let fresh = sections.render(&section.name).map_err(|cause| cause.at(path, section.line))?;
+            if fresh != section.body {
+                names.push(section.name.clone());
+            }
+            Ok::<_, SpliceError>(fresh)
+        })?;
+        if !names.is_empty() {
+            found.push(Stale { path: path.clone(), sections: names, contents });
+        }
+        if page.has(figure::SECTION) {
+            found.extend(stale_figures(path, &facts)?);
+        }
+    }
+    Ok(found)
+}
+
+/// The figures of a page that differ; their paths start from the page's folder.
+fn stale_figures(page: &Path, facts: &Facts) -> Result<Vec<Stale>, SpliceError> {
+    let folder = page.parent().unwrap_or(Path::new(""));
+    let mut found = Vec::new();
+    for (name, contents) in figure::draw(facts)? {
+        let path = folder.join(name);
+        let same = match std::fs::read_to_string(&path) {
+            Ok(text) => text == contents,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+            Err(source) => return Err(SpliceError::File { path, source }),
+        };
+        if !same {
+            found.push(Stale { path, sections: Vec::new(), contents });
+        }
+    }
+    Ok(found)
+}
+
+impl Stale {
+    /// Replaces the file by what the artifact yields.
+    ///
+    /// # Errors
+    /// [`SpliceError::File`].
+    pub fn mend(&self) -> Result<(), SpliceError> {
+        if let Some(folder) = self.path.parent() {
+            std::fs::create_dir_all(folder).map_err(file_error(folder))?;
+        }
+        replace(&self.path, self.contents.as_bytes()).map_err(file_error(&self.path))
+    }
+
+    /// `README.md: verdicts, map`
+    pub fn label(&self) -> String {
+        match self.sections.as_slice() {
+            [] => self.path.display().to_string(),
+            sections => format!("{}: {}", self.path.display(), sections.join(", ")),
+        }
+    }
+}
+
+fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> SpliceError {
+    move |source| SpliceError::File { path: path.to_owned(), source }
+}
+
+fn mark_error(path: &Path, line: usize, message: String) -> SpliceError {
+    SpliceError::Mark { path: path.to_owned(), line, message }
+}

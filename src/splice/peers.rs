@@ -1,0 +1,111 @@
+//! The comparison with PyTorch, from the table that `experiments/peers.py` writes.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::SpliceError;
+use crate::report::numbers;
+
+/// The table within the folder of a comparison.
+const FILE: &str = "peers.csv";
+
+/// Both sides at one shape.
+#[derive(Debug, Serialize)]
+pub(super) struct Peer {
+    pub model: String,
+    /// `1x32`
+    pub shape: String,
+    pub mixprec_ms: String,
+    pub peer_ms: String,
+    /// The peer's time over mixprec's, with its interval: `2.44 [2.43, 2.45]`.
+    pub ratio: String,
+    pub rounds: String,
+    pub samples: String,
+    pub gpu: String,
+    pub driver: String,
+    pub torch: String,
+    pub peer: String,
+}
+
+/// Reads the table.
+///
+/// # Errors
+/// [`SpliceError::Peers`] naming the column that is missing or no number.
+pub(super) fn read(folder: &Path) -> Result<Vec<Peer>, SpliceError> {
+    let path = folder.join(FILE);
+    let text = std::fs::read_to_string(&path).map_err(|source| SpliceError::File { path: path.clone(), source })?;
+    parse(&text).map_err(|message| SpliceError::Peers { path, message })
+}
+
+fn parse(text: &str) -> Result<Vec<Peer>, String> {
+    let mut lines = text.lines().map(fields);
+    let columns = lines.next().ok_or_else(|| "is empty".to_owned())?;
+    let row = |values: Vec<String>| {
+        let text = |name: &str| {
+            let index = columns.iter().position(|column| column == name);
+            index.and_then(|index| values.get(index)).cloned().ok_or_else(|| format!("has no column `{name}`"))
+        };
+        let number = |name: &str| {
+            let text = text(name)?;
+            text.parse::<f64>().map_err(|_| format!("column `{name}`: `{text}` is no number"))
+        };
+        let (ratio, interval) =
+            numbers::with_interval(number("ratio")?, Some((number("ratio_low")?, number("ratio_high")?)), 3);
+        Ok(Peer {
+            model: text("model")?,
+            shape: format!("{}x{}", text("batch")?, text("sequence")?),
+            mixprec_ms: numbers::significant(number("mixprec_ms")?, 3),
+            peer_ms: numbers::significant(number("peer_ms")?, 3),
+            ratio: format!("{ratio} {}", interval.unwrap_or_default()),
+            rounds: text("rounds")?,
+            samples: text("samples_per_block")?,
+            gpu: text("gpu")?,
+            driver: text("driver")?,
+            torch: text("torch")?,
+            peer: text("peer")?,
+        })
+    };
+    lines.map(row).collect()
+}
+
+/// The fields of a line; a field in quotation marks may hold commas.
+fn fields(line: &str) -> Vec<String> {
+    let mut fields = vec![String::new()];
+    let mut quoted = false;
+    for c in line.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            ',' if !quoted => fields.push(String::new()),
+            c => {
+                if let Some(field) = fields.last_mut() {
+                    field.push(c);
+                }
+            }
+        }
+    }
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "model,batch,sequence,peer,mixprec_ms,peer_ms,ratio,ratio_low,ratio_high,rounds,samples_per_block,mixprec,gpu,driver,torch\n\
+        gpt2,1,32,torch,0.19636,0.479136,2.440342,2.432088,2.447654,6,50,\"cuda (a, b), hybrid\",NVIDIA H200,580,2.11\n";
+
+    #[test]
+    fn a_table_is_read_by_its_columns() {
+        let peers = parse(TABLE).unwrap();
+        let [peer] = peers.as_slice() else { panic!("{peers:?}") };
+        assert_eq!((peer.shape.as_str(), peer.mixprec_ms.as_str(), peer.peer_ms.as_str()), ("1x32", "0.196", "0.479"));
+        assert_eq!((peer.ratio.as_str(), peer.gpu.as_str()), ("2.44 [2.43, 2.45]", "NVIDIA H200"));
+    }
+
+    #[test]
+    fn a_missing_column_and_a_wrong_number_are_named() {
+        assert_eq!(parse(&TABLE.replace("peer_ms", "other")).unwrap_err(), "has no column `peer_ms`");
+        let wrong = parse(&TABLE.replace("0.479136", "fast")).unwrap_err();
+        assert_eq!(wrong, "column `peer_ms`: `fast` is no number");
+    }
+}

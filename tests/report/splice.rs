@@ -1,0 +1,106 @@
+//! Generated sections of Markdown pages: those of this repository are what its published results yield, and a page that says
+//! something else is named and mended.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The pages that `make readme` writes.
+const PAGES: [&str; 3] = ["README.md", "artifacts/README.md", "src/backend/cuda/PERFORMANCE.md"];
+
+/// Lines of the front page that a reader is asked to read.
+const FRONT_PAGE_LINES: usize = 150;
+
+fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Exit code and standard error of `mixprec splice` on the published results.
+fn splice(pages: &[&Path], more: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mixprec"));
+    command.current_dir(repository()).args(["splice", "artifacts/h200", "--peers", "artifacts/h200-peers"]);
+    let output = command.args(pages).args(more).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn committed_pages_say_what_the_published_results_say() {
+    let (code, said) = splice(&PAGES.map(Path::new), &["--check"]);
+    assert_eq!((code, said.as_str()), (Some(0), "pages up to date: 3\n"), "{said}");
+}
+
+#[test]
+fn a_number_that_somebody_typed_is_named_and_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.md");
+    let committed = fs::read_to_string(repository().join("README.md")).unwrap();
+    let typed = committed.replacen("**FAIL**", "**PASS**", 1);
+    assert_ne!(typed, committed);
+    fs::write(&page, &typed).unwrap();
+
+    let (code, said) = splice(&[&page], &["--check"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("page.md: verdicts\n"), "{said}");
+    assert!(said.contains("paper/readme/latency-light.svg\n"), "a figure that is missing is stale: {said}");
+    assert!(said.ends_with("cure: make readme\n"), "{said}");
+    assert_eq!(fs::read_to_string(&page).unwrap(), typed, "a check writes nothing");
+
+    assert_eq!(splice(&[&page], &[]).0, Some(0));
+    assert_eq!(fs::read_to_string(&page).unwrap(), committed);
+    assert_eq!(splice(&[&page], &["--check"]).0, Some(0));
+    let drawing = Path::new("paper/readme/latency-dark.svg");
+    assert_eq!(fs::read(folder.path().join(drawing)).unwrap(), fs::read(repository().join(drawing)).unwrap());
+}
+
+#[test]
+fn a_section_that_does_not_exist_is_bad_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.md");
+    fs::write(&page, "# Title\n<!-- generated: verdict -->\n<!-- /generated -->\n").unwrap();
+    let (code, said) = splice(&[&page], &[]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("page.md:2: no section `verdict`; there are agreement, artifact, figure"), "{said}");
+}
+
+#[test]
+fn the_front_page_is_short() {
+    let text = fs::read_to_string(repository().join("README.md")).unwrap();
+    assert!(text.lines().count() <= FRONT_PAGE_LINES, "{} lines", text.lines().count());
+}
+
+/// Every relative link of the pages leads to a file, and every anchor to a heading of it.
+#[test]
+fn links_of_the_pages_lead_somewhere() {
+    let pages = [
+        "README.md",
+        "CHANGELOG.md",
+        ".github/CONTRIBUTING.md",
+        "artifacts/README.md",
+        "container/README.md",
+        "experiments/METHOD.md",
+        "experiments/README.md",
+        "paper/README.md",
+        "src/backend/cuda/PERFORMANCE.md",
+    ];
+    for page in pages {
+        let path = repository().join(page);
+        let text = fs::read_to_string(&path).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            assert!(target.exists(), "{page}: {link}");
+            let headings = if anchor.is_empty() { String::new() } else { fs::read_to_string(&target).unwrap() };
+            assert!(anchor.is_empty() || headings.lines().any(|line| self::anchor(line) == anchor), "{page}: {link}");
+        }
+    }
+}
+
+/// The anchor of a heading, as it is commonly made: lower-case words joined by hyphens.
+fn anchor(line: &str) -> String {
+    let Some(title) = line.strip_prefix('#') else { return String::new() };
+    let title = title.trim_start_matches('#').trim().to_lowercase();
+    title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-')).collect::<String>().replace(' ', "-")
+}
