@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use mixprec::graph::ParamId;
-use mixprec::manifest::schema::ModelSource;
+use mixprec::model::ModelSource;
 use mixprec::model::{Head, Model};
 use mixprec_fuzz::{put, scratch};
 

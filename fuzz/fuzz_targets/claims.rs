@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use mixprec::report::claims::{Claims, judge};
-use mixprec::report::data::Data;
+use mixprec::claims::{Claims, judge};
+use mixprec::results::data::Data;
 use mixprec::store::derive;
 use mixprec_fuzz::base;
 

@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use mixprec::graph::Shape;
 use mixprec::input::InputStream;
-use mixprec::manifest::schema::{InputSource, ModelSource};
+use mixprec::input::InputSource;
+use mixprec::model::ModelSource;
 use mixprec::model::{Head, Model};
 use mixprec_fuzz::{checkpoint, put, scratch};
 

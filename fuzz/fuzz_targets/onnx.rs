@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use libfuzzer_sys::fuzz_target;
 use mixprec::graph::{Format, PrecisionPolicy, Preset, Rounding, Shape};
-use mixprec::manifest::schema::ModelSource;
+use mixprec::model::ModelSource;
 use mixprec::model::{Head, Model};
 use mixprec::onnx::{Export, Extent};
 use mixprec_fuzz::{checkpoint, scratch};

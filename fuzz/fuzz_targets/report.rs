@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
-use mixprec::report::claims::{Claims, judge};
-use mixprec::report::data::Data;
+use mixprec::claims::{Claims, judge};
+use mixprec::results::data::Data;
 use mixprec::report::document::document;
 use mixprec::report::render::Renderer;
-use mixprec::report::study::Study;
+use mixprec::results::study::Study;
 use mixprec::store::derive;
 use mixprec_fuzz::{HOSTILE, base_json};
 use serde_json::Value;

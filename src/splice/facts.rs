@@ -9,13 +9,14 @@ use super::SpliceError;
 use super::forwards::{self, Account, ModelForwards, Power};
 use super::peers::{self, Peer};
 use super::runs::{self, Comparison, Duration, Run};
-use crate::report::claims::print::{count, summary};
-use crate::report::claims::{Claims, Outcome, Verdict, judge_study};
-use crate::report::data::{Data, distinct, total};
-use crate::report::headline::{Headline, headlines};
-use crate::report::machines::machines;
-use crate::report::study::Study;
-use crate::report::{noise, numbers};
+use crate::analysis::headline::{Headline, headlines};
+use crate::analysis::noise;
+use crate::claims::print::{count, summary};
+use crate::claims::{Claims, Outcome, Verdict, judge_study};
+use crate::numbers;
+use crate::results::data::{Data, distinct, total};
+use crate::results::machines::machines;
+use crate::results::study::Study;
 
 /// Everything that a template can say of an artifact.
 #[derive(Debug, Serialize)]
@@ -167,7 +168,7 @@ fn outcomes(verdicts: &[Verdict]) -> Outcomes {
 fn headline(found: &Headline) -> HeadlineFacts {
     let write = |value: Option<_>| value.map(|value| found.unit.write(value).0).unwrap_or_default();
     let place =
-        |located: Option<&crate::report::headline::Located>| located.map(|at| at.place.clone()).unwrap_or_default();
+        |located: Option<&crate::analysis::headline::Located>| located.map(|at| at.place.clone()).unwrap_or_default();
     HeadlineFacts {
         count: found.count(),
         typical: write(found.typical()),

@@ -6,12 +6,12 @@ use tera::{Context, Tera};
 
 use super::SpliceError;
 use super::facts::Facts;
-use crate::backend::BackendKind;
+use crate::analysis::disturbances::Disturbance;
+use crate::claims::Claims;
+use crate::engine::BackendKind;
 use crate::graph::Preset;
-use crate::report::claims::Claims;
-use crate::report::data::{Data, Group, Series, timed};
-use crate::report::disturbances::Disturbance;
-use crate::report::numbers;
+use crate::numbers;
+use crate::results::data::{Data, Group, Series, timed};
 use crate::store::schema::ResultRow;
 
 /// The section whose page needs the figure.

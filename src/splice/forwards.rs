@@ -3,13 +3,14 @@
 use serde::Serialize;
 
 use super::runs::Run;
-use crate::backend::{BackendKind, DeviceKind};
+use crate::analysis::facts::engine_bytes;
+use crate::engine::{BackendKind, DeviceKind};
 use crate::graph::Preset;
-use crate::report::data::{Data, distinct, shape};
-use crate::report::numbers;
-use crate::report::study::{Study, run_of_repeat};
-use crate::report::tables::memory::engine_bytes;
-use crate::store::schema::{ResultRow, Status};
+use crate::numbers;
+use crate::record::Status;
+use crate::results::data::{Data, distinct, shape};
+use crate::results::study::{Study, run_of_repeat};
+use crate::store::schema::ResultRow;
 
 /// Batch size and sequence length of the shapes that a page shows.
 const SHAPES: [(u64, u64); 6] = [(1, 32), (1, 128), (1, 512), (8, 128), (32, 128), (32, 512)];

@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::report::ReportError;
-use crate::report::agreement::AgreementError;
-use crate::report::claims::ClaimsError;
+use crate::analysis::agreement::AgreementError;
+use crate::claims::ClaimsError;
+use crate::files::replace;
 use crate::report::render::RenderError;
-use crate::store::replace::replace;
+use crate::results::ResultsError;
 use facts::Facts;
 use page::Page;
 use sections::Sections;
@@ -27,7 +27,7 @@ use sections::Sections;
 pub enum SpliceError {
     /// The artifact cannot be read.
     #[error(transparent)]
-    Results(#[from] ReportError),
+    Results(#[from] ResultsError),
     /// The claims cannot be read.
     #[error(transparent)]
     Claims(#[from] ClaimsError),

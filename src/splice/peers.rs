@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::SpliceError;
-use crate::report::numbers;
+use crate::numbers;
 
 /// The table within the folder of a comparison.
 const FILE: &str = "peers.csv";

@@ -7,14 +7,17 @@ use serde::Serialize;
 
 use super::SpliceError;
 use super::facts::Limits;
-use crate::backend::{BackendKind, DeviceKind};
+use crate::analysis::agreement;
+use crate::analysis::agreement::{Agreement, Spread, agreement};
+use crate::engine::{BackendKind, DeviceKind};
+use crate::numbers;
 use crate::provenance::Environment;
-use crate::report::agreement::{self, Agreement, Spread, agreement};
-use crate::report::data::{Data, distinct, total};
-use crate::report::study::{Parts, Study};
+use crate::record::Status;
+use crate::report::pins;
 use crate::report::tables::environment::processor_model;
-use crate::report::{numbers, pins};
-use crate::store::schema::{ResultRow, Status};
+use crate::results::data::{Data, distinct, total};
+use crate::results::study::{Parts, Study};
+use crate::store::schema::ResultRow;
 
 /// Digits of a commit that a page shows.
 const COMMIT_DIGITS: usize = 12;
