@@ -1,4 +1,4 @@
-//! `mixprec`: dispatch and exit codes; see `cli.rs` for the commands.
+//! The program `mixprec`; its commands are in [`mixprec::cli`].
 
 use std::io::{self, Write};
 use std::process::ExitCode;
