@@ -11,6 +11,7 @@ mod compare;
 mod doctor;
 mod export;
 mod fetch;
+mod help;
 mod infer;
 mod merge;
 mod output;
@@ -26,7 +27,7 @@ mod worker;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{FromArgMatches, Parser, Subcommand};
 
 pub use output::one_line;
 
@@ -41,18 +42,13 @@ const INTERRUPTED: u8 = 130;
 
 /// Re-measure a mixed-precision transformer inference paper on this machine.
 #[derive(Debug, Parser)]
-#[command(
-    name = "mixprec",
-    version,
-    after_help = "Exit codes: 0 all well, 1 some rows or claims failed, or a pin differs, 2 bad input, \
-                  130 interrupted."
-)]
+#[command(name = "mixprec", version)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-/// The first line of each command's help, and its arguments.
+/// The first line of each command's help, and its arguments. [`help`] arranges the commands in groups.
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List the configurations of a manifest and estimate their time.
@@ -96,6 +92,13 @@ enum Command {
 }
 
 impl Cli {
+    /// The command line of this process. Ends the process where there is nothing to execute: after help or the version,
+    /// and with [`BAD_INPUT`] where the arguments are wrong.
+    pub fn from_command_line() -> Self {
+        let mut matches = help::command().get_matches();
+        Cli::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.format(&mut help::command()).exit())
+    }
+
     /// Carries out the command.
     ///
     /// # Errors
