@@ -138,7 +138,7 @@ impl PageFacts {
             limits,
             forwards: forwards::models(&study),
             power: forwards::power(&study),
-            accounts: forwards::accounts(&runs),
+            accounts: forwards::accounts(&runs, &main.plan.name),
             peers: peers.map(peers::read).transpose()?,
             figure: figure::of(main)?,
             runs: runs.into_iter().map(|(run, _)| run).collect(),

@@ -27,13 +27,15 @@ const TEMPLATE: &str = include_str!("../../paper/templates/pages/latency.svg.ter
 const LATENCY_CLAIM: &str = "C2";
 
 /// Pixels.
-const PANEL_WIDTH: i32 = 410;
+const PANEL_WIDTH: i32 = 440;
 const LEFT: i32 = 52;
-const PLOT_WIDTH: i32 = 222;
+const PLOT_WIDTH: i32 = 238;
 const TOP: i32 = 58;
 const PLOT_HEIGHT: i32 = 214;
-/// Least distance of two labels.
+/// Least distance of two labels beside the curves.
 const LABEL_STEP: i32 = 19;
+/// Least distance of two labels under the horizontal axis.
+const TICK_STEP: i32 = 30;
 
 /// The panels and everything in them, in pixels.
 #[derive(Debug, Serialize)]
@@ -195,6 +197,20 @@ fn panel(model: &str, found: &[Found], [x, y]: [LogAxis; 2], (lengths, limit): (
         limit: limit.map(|value| AxisTick { at: y.pixel(value), label: numbers::fixed(value, 0) }),
         curves,
     }
+}
+
+/// A tick per length; one that is too close to a longer one has no label.
+fn length_ticks(lengths: &[f64], x: LogAxis) -> Vec<AxisTick> {
+    let mut ticks: Vec<AxisTick> = Vec::new();
+    let mut labelled = i32::MAX;
+    for &length in lengths.iter().rev() {
+        let at = x.pixel(length);
+        let fits = labelled.saturating_sub(at) >= TICK_STEP;
+        ticks.push(AxisTick { at, label: if fits { numbers::fixed(length, 0) } else { String::new() } });
+        labelled = if fits { at } else { labelled };
+    }
+    ticks.reverse();
+    ticks
 }
 
 fn curve(series: &'static str, rows: &[&ResultRow], [x, y]: [LogAxis; 2]) -> LatencyCurve {

@@ -175,9 +175,10 @@ fn always_throttled_from(data: &Data) -> String {
     rows().map(tokens).filter(|&tokens| tokens > free).min().map_or_else(|| NONE.to_owned(), numbers::count)
 }
 
-/// The account of every run that has GPU rows.
-pub(super) fn accounts(runs: &[(PublishedRun, &Data)]) -> Vec<MemoryAccount> {
-    runs.iter().filter_map(|(run, data)| account(run, data)).collect()
+/// The account of every run of an experiment that has GPU rows.
+pub(super) fn accounts(runs: &[(PublishedRun, &Data)], experiment: &str) -> Vec<MemoryAccount> {
+    let of_it = runs.iter().filter(|(run, _)| run.experiment == experiment);
+    of_it.filter_map(|(run, data)| account(run, data)).collect()
 }
 
 fn account(run: &PublishedRun, data: &Data) -> Option<MemoryAccount> {
