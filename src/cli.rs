@@ -372,7 +372,7 @@ fn diagnose(json: bool) -> Result<u8> {
 fn self_test(json: bool) -> Result<u8> {
     let verdicts = selftest::run(&selftest::mutations())?;
     show(if json { selftest::json(&verdicts) } else { selftest::text(&verdicts) })?;
-    Ok(if verdicts.iter().all(selftest::Verdict::is_caught) { OK } else { SOME_FAILED })
+    Ok(if verdicts.iter().all(selftest::MutationResult::is_caught) { OK } else { SOME_FAILED })
 }
 
 /// Writes a result to standard output. A reader that has seen enough (`| head`) is no error.
