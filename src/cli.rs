@@ -22,10 +22,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::doctor;
 use crate::engine::BackendKind;
 use crate::graph::Preset;
-use crate::infer::{self, InferRequest, Wanted};
+use crate::infer::{self, InferRequest, RequestedOutput};
 use crate::manifest::{LoadedManifest, schema::Manifest};
 use crate::model::{Head, ModelArgument};
-use crate::onnx::{self, ExportRequest, Span};
+use crate::onnx::{self, DimensionRange, ExportRequest};
 use crate::plan::{Plan, Shard};
 use crate::provenance::Environment;
 use crate::report::Files;
@@ -184,7 +184,7 @@ struct InferArgs {
     file: Option<PathBuf>,
     /// What to print: logits, negative log-likelihood per token, or the last hidden state.
     #[arg(long, default_value = "logits")]
-    output: Wanted,
+    output: RequestedOutput,
     /// Print JSON with every value.
     #[arg(long)]
     json: bool,
@@ -201,10 +201,10 @@ struct ExportArgs {
     precision: Preset,
     /// Batch size, or a range like 1..32 (both ends included) for a symbolic dimension.
     #[arg(long)]
-    batch: Span,
+    batch: DimensionRange,
     /// Sequence length in tokens, or a range like 32..512.
     #[arg(long)]
-    seq: Span,
+    seq: DimensionRange,
     /// What the output is: the model's natural one, its last hidden state, or the logits of the last token alone.
     #[arg(long, value_enum, default_value_t = Head::Natural)]
     head: Head,
@@ -344,7 +344,7 @@ fn infer(args: InferArgs) -> Result<u8> {
         (None, None) => String::new(),
     };
     let request =
-        InferRequest { model: args.model, backend: args.backend, precision: args.precision, text, wanted: args.output };
+        InferRequest { model: args.model, backend: args.backend, precision: args.precision, text, output: args.output };
     let answer = infer::infer(&request)?;
     show(if args.json { answer.to_json()? } else { answer.to_text() })?;
     Ok(OK)
