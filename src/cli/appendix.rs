@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use super::{OK, note, show};
-use crate::appendix::{self, AppendixRequest, Format};
+use crate::appendix::{self, AppendixRequest, DocumentFormat};
 
 /// File name without its extension, where a folder is named.
 const STEM: &str = "appendix";
@@ -22,7 +22,7 @@ pub(super) struct AppendixArgs {
     out: Option<PathBuf>,
     /// The format: both in a folder and Markdown on standard output unless said otherwise.
     #[arg(long, value_enum)]
-    format: Option<Format>,
+    format: Option<DocumentFormat>,
     /// Folder of the manifests, claims.yaml and appendix.yaml.
     #[arg(long, value_name = "DIR", default_value = "experiments")]
     experiments: PathBuf,
@@ -36,7 +36,7 @@ pub(super) fn execute(args: AppendixArgs) -> Result<u8> {
     };
     let appendix = appendix::appendix(&AppendixRequest { experiments, dirs })?;
     if files.is_empty() {
-        show(appendix.render(format.unwrap_or(Format::Markdown))?)?;
+        show(appendix.render(format.unwrap_or(DocumentFormat::Markdown))?)?;
     }
     for (path, format) in files {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -49,9 +49,9 @@ pub(super) fn execute(args: AppendixArgs) -> Result<u8> {
 }
 
 /// Files to write, each with its format.
-fn targets(out: &Path, format: Option<Format>) -> Result<Vec<(PathBuf, Format)>> {
+fn targets(out: &Path, format: Option<DocumentFormat>) -> Result<Vec<(PathBuf, DocumentFormat)>> {
     let extension = out.extension().and_then(|extension| extension.to_str());
-    let named = Format::ALL.into_iter().find(|format| extension == Some(format.extension()));
+    let named = DocumentFormat::ALL.into_iter().find(|format| extension == Some(format.extension()));
     match (named, format) {
         _ if out.is_dir() => {}
         (Some(named), Some(asked)) if named != asked => {
@@ -64,6 +64,6 @@ fn targets(out: &Path, format: Option<Format>) -> Result<Vec<(PathBuf, Format)>>
         (Some(named), _) => return Ok(vec![(out.to_owned(), named)]),
         (None, _) => {}
     }
-    let formats = Format::ALL.into_iter().filter(|one| format.is_none_or(|asked| asked == *one));
+    let formats = DocumentFormat::ALL.into_iter().filter(|one| format.is_none_or(|asked| asked == *one));
     Ok(formats.map(|one| (out.join(format!("{STEM}.{}", one.extension())), one)).collect())
 }
