@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::{ATTENTION_MASK, Export, ExportError, Extent, INPUT_IDS, OPSET, Span, Written};
+use super::{ATTENTION_MASK, DimensionRange, Export, ExportError, Extent, INPUT_IDS, OPSET, WrittenModel};
 use crate::graph::{PrecisionPolicy, Preset};
 use crate::model::{Head, Model, ModelArgument};
 
@@ -17,9 +17,9 @@ pub struct ExportRequest {
     /// Policy.
     pub precision: Preset,
     /// Batch sizes.
-    pub batch: Span,
+    pub batch: DimensionRange,
     /// Sequence lengths, tokens.
-    pub sequence: Span,
+    pub sequence: DimensionRange,
     /// File.
     pub path: PathBuf,
 }
@@ -36,7 +36,7 @@ pub fn export(request: &ExportRequest) -> Result<String, ExportError> {
     Ok(describe(&export, &written))
 }
 
-fn describe(export: &Export<'_>, written: &Written) -> String {
+fn describe(export: &Export<'_>, written: &WrittenModel) -> String {
     let extent = export.extent();
     let files = written.files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" and ");
     let megabytes = written.bytes as f64 / 1e6;
