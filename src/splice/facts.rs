@@ -9,8 +9,8 @@ use super::SpliceError;
 use super::forwards::{self, Account, ModelForwards, Power};
 use super::peers::{self, Peer};
 use super::runs::{self, Comparison, Duration, Run};
-use crate::analysis::headline::{Headline, headlines};
 use crate::analysis::noise;
+use crate::claims::headline::{Headline, HeadlineValue, headlines};
 use crate::claims::print::{count, summary};
 use crate::claims::{Claims, Outcome, Verdict, judge_study};
 use crate::numbers;
@@ -30,7 +30,7 @@ pub(super) struct Facts {
     /// How many claims got which verdict.
     pub outcomes: Outcomes,
     /// Quantities over all shapes, by the key of their headline: `HybridOverFp`.
-    pub headlines: BTreeMap<&'static str, HeadlineFacts>,
+    pub headlines: BTreeMap<String, HeadlineFacts>,
     /// Noise floor by backend.
     pub noise: BTreeMap<String, String>,
     /// Timed samples of the main run.
@@ -110,11 +110,13 @@ impl Facts {
     /// [`SpliceError`] naming the file that cannot be read.
     pub fn read(artifact: &Path, peers: Option<&Path>) -> Result<Facts, SpliceError> {
         let study = Study::read(artifact)?;
-        let verdicts = judge_study(&study, &Claims::builtin()?);
+        let claims = Claims::builtin()?;
+        let verdicts = judge_study(&study, &claims);
         let runs = runs::all(artifact, &study)?;
         let main = &study.main;
         // Of several machines a page speaks of the first, as the paper does.
-        let first = machines(main).into_iter().next().map(|machine| headlines(&machine.data)).unwrap_or_default();
+        let first =
+            machines(main).into_iter().next().map(|machine| headlines(&machine.data, &claims)).unwrap_or_default();
         let gpus = main.environments.values().flat_map(|environment| &environment.gpus).map(|gpu| gpu.name.clone());
         let (limits, comparisons) = runs::comparisons(&runs)?;
         Ok(Facts {
@@ -122,7 +124,7 @@ impl Facts {
             gpus: distinct(gpus).join(", "),
             claims: verdicts.iter().map(claim).collect(),
             outcomes: outcomes(&verdicts),
-            headlines: first.iter().map(|found| (found.key, headline(found))).collect(),
+            headlines: first.iter().map(|found| (found.spec.key.clone(), headline(found))).collect(),
             noise: floors(main),
             samples: numbers::count(total(main.rows.iter().filter_map(|row| row.samples))),
             durations: runs::durations(&runs),
@@ -167,8 +169,7 @@ fn outcomes(verdicts: &[Verdict]) -> Outcomes {
 
 fn headline(found: &Headline) -> HeadlineFacts {
     let write = |value: Option<_>| value.map(|value| found.unit.write(value).0).unwrap_or_default();
-    let place =
-        |located: Option<&crate::analysis::headline::Located>| located.map(|at| at.place.clone()).unwrap_or_default();
+    let place = |located: Option<&HeadlineValue>| located.map(|at| at.configuration.clone()).unwrap_or_default();
     HeadlineFacts {
         count: found.count(),
         typical: write(found.typical()),
