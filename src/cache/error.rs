@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// A cache that cannot be opened, read or written. None of these stops an engine from being built: go on without a cache.
+/// Why the cache cannot be opened, read or written. An engine can always be built without a cache.
 #[derive(Debug, Error)]
 pub enum CacheError {
     /// The file system refused.
@@ -16,7 +16,7 @@ pub enum CacheError {
         /// Why.
         source: io::Error,
     },
-    /// An entry could not be written; nothing of it is left.
+    /// An entry could not be written. No part of it remains.
     #[error(
         "{path}: cannot keep an engine: {source}; make room (`mixprec cache gc`), or set MIXPREC_CACHE_DIR to a folder on \
          another disk"
@@ -27,7 +27,7 @@ pub enum CacheError {
         /// Why.
         source: io::Error,
     },
-    /// Others could put engines there, and an engine runs what is in it.
+    /// Other users could store engines there, and loading an engine executes its code.
     #[error("{path}: {reason}; {cure}, or set MIXPREC_CACHE_DIR to a folder of your own")]
     Unsafe {
         /// The cache's folder.
@@ -43,7 +43,7 @@ pub enum CacheError {
         /// What it says.
         value: String,
     },
-    /// A file that cannot be kept beside an engine.
+    /// A file name that cannot be attached to an engine.
     #[error(
         "`{name}` cannot be the name of a file beside an engine; use letters, digits, `.`, `_` and `-`, begin with a letter \
          or digit, and avoid the cache's own names"
@@ -52,7 +52,7 @@ pub enum CacheError {
         /// The name.
         name: String,
     },
-    /// The caller's metadata have no JSON form.
+    /// The caller's metadata cannot be written as JSON.
     #[error("the engine's metadata cannot be written as JSON: {source}")]
     Metadata {
         /// Why.

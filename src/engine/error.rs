@@ -1,11 +1,11 @@
-//! What goes wrong between asking for an engine and reading its outputs.
+//! Errors of backends and engines.
 
 use thiserror::Error;
 
 use super::BackendKind;
 use crate::graph::PolicyError;
 
-/// Why a backend, an engine or an execution is not to be had.
+/// Why a backend, an engine or an execution failed.
 #[derive(Debug, Error)]
 pub enum BackendError {
     /// The backend cannot run on this machine or is not part of this build.
@@ -32,7 +32,7 @@ pub enum BackendError {
     /// Weights could not be loaded.
     #[error(transparent)]
     Model(#[from] crate::model::ModelError),
-    /// Inputs that do not fit the engine.
+    /// The inputs do not fit the engine.
     #[error("inputs do not fit the engine: {0}")]
     Inputs(String),
     /// The device or the library ran out of memory.
@@ -43,7 +43,7 @@ pub enum BackendError {
         /// The library's own words.
         message: String,
     },
-    /// The device has failed: nothing more can be done with it in this process.
+    /// The device has failed. This process cannot use it any more.
     #[error("{backend} lost its device: {message}")]
     DeviceLost {
         /// Which one.
@@ -65,7 +65,7 @@ pub enum BackendError {
 }
 
 impl BackendError {
-    /// What it says, without the backend's name where the place it is printed in has that already.
+    /// The message without the backend's name, for places that already show the name.
     pub fn into_reason(self) -> String {
         match self {
             BackendError::Unavailable { reason, .. } => reason,

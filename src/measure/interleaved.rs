@@ -1,7 +1,7 @@
-//! Two engines of one configuration by turns: an A/A test, whose ratio is 1 but for noise.
+//! An A/A test: two engines of one configuration, timed interleaved. Noise alone makes the ratio differ from 1.
 //!
-//! A round is four blocks, `A B B A` and in every other round `B A A B`: a drift that is even over a round meets both alike,
-//! and neither is always the one that begins.
+//! A round has four blocks, `A B B A`, and `B A A B` in every other round. A drift that is linear over a round affects
+//! both engines equally, and neither engine always begins.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::manifest::schema::NoiseFloor;
 use crate::record::AaTest;
 use crate::stats::{BOOTSTRAP_MIN_SAMPLES, median};
 
-/// Untimed passes at the beginning of a block: the device and the caches have just served the other engine.
+/// Untimed forwards at the beginning of a block. The device and the caches have just served the other engine.
 const WARMUP: usize = 1;
 
 /// Which of the two engines.
@@ -22,7 +22,7 @@ enum Arm {
     Second,
 }
 
-/// Times two engines of one configuration by turns, both reading `batch`.
+/// Times two engines of one configuration, interleaved. Both read `batch`.
 ///
 /// # Errors
 /// The engines' [`BackendError`], or [`BackendError::Clock`].
@@ -48,7 +48,7 @@ fn block(engine: &mut dyn Engine, clock: &mut Clock, samples: usize) -> Result<V
     (0..samples).map(|_| clock.sample(engine).map(|sample| sample.wall_ms)).collect()
 }
 
-/// Rounds until there are enough, or time is up and an interval can be had of those there are.
+/// Runs rounds until the limit, or until time is up and there are enough rounds for an interval.
 fn interleave<E>(limits: &NoiseFloor, mut block: impl FnMut(Arm) -> Result<Vec<f64>, E>) -> Result<AaTest, E> {
     let mut test = AaTest { samples: limits.samples, first_ms: Vec::new(), second_ms: Vec::new() };
     let start = Instant::now();
@@ -67,7 +67,7 @@ fn interleave<E>(limits: &NoiseFloor, mut block: impl FnMut(Arm) -> Result<Vec<f
                 Arm::Second => second.extend(block(arm)?),
             }
         }
-        // A clock gives finite times only.
+        // The clock only returns finite times.
         test.first_ms.push(median(&first).unwrap_or(f64::NAN));
         test.second_ms.push(median(&second).unwrap_or(f64::NAN));
     }
@@ -168,9 +168,9 @@ mod tests {
             SimulatedDevice { forward_ms: 2.0, ..SimulatedDevice::default() },
         );
         let test = measure_interleaved(&mut first.engine(), &mut second.engine(), &batch(), &limits(6, 3)).unwrap();
-        assert_eq!((first.passes(), second.passes()), (6 * 2 * (3 + WARMUP), 6 * 2 * (3 + WARMUP)));
+        assert_eq!((first.forwards(), second.forwards()), (6 * 2 * (3 + WARMUP), 6 * 2 * (3 + WARMUP)));
         assert!(test.first_ms.iter().all(|&ms| ms >= 1.0) && test.second_ms.iter().all(|&ms| ms >= 2.0), "{test:?}");
-        second.fails_at(second.passes() + 1);
+        second.fails_at(second.forwards() + 1);
         let failed = measure_interleaved(&mut first.engine(), &mut second.engine(), &batch(), &limits(6, 3));
         assert_eq!(failed.unwrap_err().to_string(), "mock failed: no more");
     }

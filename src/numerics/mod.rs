@@ -1,4 +1,4 @@
-//! Agreement of an engine's outputs with the FP32 reference, what fails in a pass and where it begins, and task quality.
+//! Agreement of an engine's outputs with the FP32 reference, numerical failures and where they begin, and task quality.
 
 mod compare;
 mod forwards;

@@ -1,4 +1,4 @@
-//! Results on disk: the journal's records and the parquet tables derived from them.
+//! Results on disk: the journal and the parquet tables derived from it.
 
 pub mod column;
 pub mod derive;
@@ -14,9 +14,9 @@ use thiserror::Error;
 use crate::files::FileError;
 use crate::plan::Plan;
 
-/// File name of the table with a row per planned configuration.
+/// File name of the table with one row per planned configuration.
 pub const RESULTS_FILE: &str = "results.parquet";
-/// File name of the table with a row per timed execution.
+/// File name of the table with one row per timed execution.
 pub const SAMPLES_FILE: &str = "samples.parquet";
 
 /// A table that could not be written or read.
@@ -34,7 +34,7 @@ pub enum StoreError {
     /// The journal cannot be read.
     #[error(transparent)]
     Journal(#[from] journal::JournalError),
-    /// The bytes are not those that were written.
+    /// The bytes differ from those that were written.
     #[error(
         "{path}: damaged table: {detail}; run `mixprec run` again on this folder to derive it anew from the journal"
     )]
@@ -44,7 +44,7 @@ pub enum StoreError {
         /// What does not fit.
         detail: String,
     },
-    /// What a table says does not follow from what it is derived from.
+    /// A value in a table does not follow from its source.
     #[error(
         "{path}: {id} was changed after it was measured: {columns} do(es) not follow from {other}; restore the folder from \
          where it was published, or run `mixprec run` again on it to derive the tables anew from the journal"
@@ -86,7 +86,7 @@ pub enum StoreError {
 /// Derives `results.parquet` and `samples.parquet` of a run's folder from its journal.
 ///
 /// # Errors
-/// [`StoreError`] when the journal cannot be read or a table cannot be written; earlier tables then stay.
+/// [`StoreError`] when the journal cannot be read or a table cannot be written. Earlier tables then stay.
 pub fn derive_tables(dir: &Path, plan: &Plan) -> Result<(), StoreError> {
     let records = journal::read(dir)?.records;
     parquet::write_samples(dir, &derive::samples(plan, &records))?;
