@@ -43,6 +43,16 @@ pub enum ClaimsError {
         /// What is wrong.
         message: String,
     },
+    /// A headline that cannot be shown.
+    #[error("{file}: headline `{headline}`: {message}")]
+    Headline {
+        /// Which file.
+        file: String,
+        /// Which headline.
+        headline: String,
+        /// What is wrong.
+        message: String,
+    },
 }
 
 impl Claims {

@@ -93,7 +93,7 @@ pub fn report(dir: &Path, out: &Path) -> Result<ReportSummary, ReportError> {
 /// [`ReportError`] naming the file that cannot be written; or that a repeat is none of the main run.
 pub fn report_with(study: &Study, claims: &Claims, out: &Path, wanted: Files) -> Result<ReportSummary, ReportError> {
     let verdicts = claims::judge_study(study, claims);
-    let document = document(study, verdicts.clone())?;
+    let document = document(study, claims, verdicts.clone())?;
     std::fs::create_dir_all(out).map_err(FileError::at(out))?;
     let files = files(&document)?
         .into_iter()

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::analysis::facts::latency_interval;
-use crate::analysis::pairs::{Ranged, speedup};
+use crate::analysis::noise::Deviation;
+use crate::analysis::pairs::{Ranged, RowPair};
 use crate::json_diff::Difference;
 use crate::plan::{Configuration, Plan};
 use crate::provenance::Environment;
@@ -161,7 +161,7 @@ pub fn rerun(request: &RerunRequest) -> Result<Option<Rerun>, RerunError> {
     differences.extend(before.map(|before| before.differences(&environment)).unwrap_or_default());
     Ok(Some(Rerun {
         label: label(configuration),
-        ratio: speedup(&here, &recorded),
+        ratio: RowPair { numerator: &here, denominator: &recorded }.latency_ratio(),
         agreement: agreement(&recorded, &here),
         recorded,
         here,
@@ -225,14 +225,13 @@ fn recorded<'a>(
 }
 
 fn agreement(recorded: &ResultRow, here: &ResultRow) -> Agreement {
-    match (recorded.latency_p50_ms, here.latency_p50_ms) {
-        (Some(_), Some(_)) => match latency_interval(recorded).zip(latency_interval(here)) {
-            None => Agreement::Unknown,
-            Some(((low, high), (here_low, here_high))) if low <= here_high && here_low <= high => Agreement::Agrees,
-            Some(_) => Agreement::Differs,
-        },
-        (None, None) if recorded.status == here.status => Agreement::Agrees,
-        _ => Agreement::Differs,
+    let ratio = RowPair { numerator: here, denominator: recorded }.latency_ratio();
+    match ratio.map(|ratio| Deviation::of(ratio).is_nothing()) {
+        Some(Some(true)) => Agreement::Agrees,
+        Some(Some(false)) => Agreement::Differs,
+        Some(None) => Agreement::Unknown,
+        None if recorded.latency_p50_ms.is_none() && recorded.status == here.status => Agreement::Agrees,
+        None => Agreement::Differs,
     }
 }
 

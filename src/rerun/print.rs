@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::{Agreement, Rerun};
+use crate::analysis::facts::engine_bytes;
 use crate::analysis::facts::latency_interval;
 use crate::numbers;
 use crate::store::column::ColumnValue;
@@ -33,10 +34,7 @@ const LINES: [Line; 13] = [
     ("largest absolute error", |row| row.max_abs_error.map(numbers::magnitude)),
     ("NaN", |row| row.nan_count.map(numbers::count)),
     ("infinities", |row| row.inf_count.map(numbers::count)),
-    ("engine, MiB", |row| {
-        let parts = [row.weights_bytes, row.activations_bytes, row.workspace_bytes];
-        parts.iter().any(Option::is_some).then(|| numbers::mebibytes(parts.iter().flatten().sum()))
-    }),
+    ("engine, MiB", |row| engine_bytes(row).map(numbers::mebibytes)),
     ("device memory, MiB", |row| row.device_memory_bytes.map(numbers::mebibytes)),
     ("reason", |row| row.reason.clone()),
 ];

@@ -18,7 +18,7 @@ use crate::claims::ClaimsError;
 use crate::files::{FileError, replace};
 use crate::report::render::RenderError;
 use crate::results::ResultsError;
-use facts::Facts;
+use facts::PageFacts;
 use page::Page;
 use sections::Sections;
 
@@ -91,7 +91,7 @@ pub struct Stale {
 /// # Errors
 /// [`SpliceError`].
 pub fn stale(request: &SpliceRequest) -> Result<Vec<Stale>, SpliceError> {
-    let facts = Facts::read(&request.artifact, request.peers.as_deref())?;
+    let facts = PageFacts::read(&request.artifact, request.peers.as_deref())?;
     let sections = Sections::new(&facts)?;
     let mut found = Vec::new();
     for path in &request.pages {
@@ -116,7 +116,7 @@ pub fn stale(request: &SpliceRequest) -> Result<Vec<Stale>, SpliceError> {
 }
 
 /// The figures of a page that differ; their paths start from the page's folder.
-fn stale_figures(page: &Path, facts: &Facts) -> Result<Vec<Stale>, SpliceError> {
+fn stale_figures(page: &Path, facts: &PageFacts) -> Result<Vec<Stale>, SpliceError> {
     let folder = page.parent().unwrap_or(Path::new(""));
     let mut found = Vec::new();
     for (name, contents) in figure::draw(facts)? {
