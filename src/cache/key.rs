@@ -165,7 +165,7 @@ pub(super) mod tests {
     }
 
     /// Computed by an independent program (Python's json.dumps with sorted keys, and hashlib). A change here orphans
-    /// every cached engine: raise `FORMAT` on purpose only.
+    /// every cached engine. Raise `FORMAT` only deliberately.
     #[test]
     fn keys_do_not_change() {
         let bare = PrecisionPolicy {

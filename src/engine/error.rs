@@ -7,25 +7,18 @@ use crate::graph::PolicyError;
 
 /// Why a backend, an engine or an execution failed.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum BackendError {
     /// The backend cannot run on this machine or is not part of this build.
     #[error("{backend} is not available: {reason}")]
     Unavailable {
-        /// Which one.
         backend: BackendKind,
         /// Why, and the cure where there is one.
         reason: String,
     },
     /// The backend does not execute this policy.
     #[error("{backend} does not execute policy `{policy}`: {reason}")]
-    UnsupportedPolicy {
-        /// Which one.
-        backend: BackendKind,
-        /// Policy name.
-        policy: String,
-        /// Why.
-        reason: String,
-    },
+    UnsupportedPolicy { backend: BackendKind, policy: String, reason: String },
     /// The policy does not fit the graph.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -38,7 +31,6 @@ pub enum BackendError {
     /// The device or the library ran out of memory.
     #[error("{backend} ran out of memory: {message}")]
     OutOfMemory {
-        /// Which one.
         backend: BackendKind,
         /// The library's own words.
         message: String,
@@ -46,7 +38,6 @@ pub enum BackendError {
     /// The device has failed. This process cannot use it any more.
     #[error("{backend} lost its device: {message}")]
     DeviceLost {
-        /// Which one.
         backend: BackendKind,
         /// The driver's own words.
         message: String,
@@ -54,7 +45,6 @@ pub enum BackendError {
     /// The library failed while executing.
     #[error("{backend} failed: {message}")]
     Execution {
-        /// Which one.
         backend: BackendKind,
         /// The library's own words.
         message: String,

@@ -180,7 +180,7 @@ pub enum LibraryError {
         .library.set_up(), .library.variable())]
     OtherMajor { library: Library, file: &'static str, other: PathBuf },
     /// The library must lie next to another one and does not.
-    #[error("no {file} beside {beside}, so that installation is incomplete: run {}, or name a whole one in {}",
+    #[error("no {file} beside {beside}, so that installation is incomplete: run {}, or name a complete one in {}",
         .library.set_up(), .library.variable())]
     NotBeside { library: Library, file: &'static str, beside: PathBuf },
     /// The library was not found, and set-up does not fetch it.

@@ -97,8 +97,8 @@ mod tests {
         }
     }
 
-    /// A clock that is known: a pass takes 1 ms, `second` times as long in the second engine, with normal noise of `spread`
-    /// on every pass, and slower by `drift` from one pass to the next.
+    /// A simulated clock. A forward takes 1 ms, and `second` times as long in the second engine. Each has normal noise
+    /// of `spread` and is slower than the one before by `drift`.
     struct Known {
         second: f64,
         spread: f64,
@@ -135,8 +135,8 @@ mod tests {
         let found: Vec<_> = (0..200).map(|seed| ratio(&known.test(seed, &limits(rounds, samples)))).collect();
         let covered = found.iter().filter(|(_, low, high)| (*low..=*high).contains(&1.0)).count();
         assert!((178..=200).contains(&covered), "95 % intervals of 200 tests hold 1 in {covered}");
-        // A median of 2 m normal samples has the standard error 1.2533 s / sqrt(2 m); the ratio of two has sqrt(2) of it,
-        // and the median over rounds 1.2533 / sqrt(rounds) of that.
+        // A median of 2 m normal samples has the standard error 1.2533 s / sqrt(2 m). That of the ratio of two is
+        // sqrt(2) times as large, and that of the median over rounds is 1.2533 / sqrt(rounds) times the latter.
         let error = 1.2533 * spread / (2.0 * samples as f64).sqrt() * 2.0_f64.sqrt() * 1.2533 / (rounds as f64).sqrt();
         let half_width = found.iter().map(|(_, low, high)| (high - low) / 2.0).sum::<f64>() / found.len() as f64;
         assert!((half_width / (1.96 * error) - 1.0).abs() < 0.2, "{half_width} for {}", 1.96 * error);
@@ -147,7 +147,7 @@ mod tests {
         let limits = limits(40, 10);
         let (_, low, high) = ratio(&Known { second: 1.02, spread: 0.01, drift: 0.0 }.test(1, &limits));
         assert!(low > 1.01 && (low..=high).contains(&1.02), "{low} {high}");
-        // Twice as slow at the end as in the beginning, and still no difference between the two.
+        // The end is twice as slow as the beginning, yet the two engines do not differ.
         let (ratio, ..) = ratio(&Known { second: 1.0, spread: 0.0, drift: 1.0 / 1600.0 }.test(1, &limits));
         assert!((ratio - 1.0).abs() < 1e-9, "{ratio}");
     }

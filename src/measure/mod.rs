@@ -31,7 +31,7 @@ use stop::StopRule;
 /// The measurements of one engine.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
-    /// Raw samples in the order taken, milliseconds of wall time per forward pass.
+    /// Raw samples in the order taken, milliseconds of wall time per forward.
     pub samples_ms: Vec<f64>,
     /// Device time of the same forwards, milliseconds; empty where the engine is not on a device.
     pub device_samples_ms: Vec<f64>,

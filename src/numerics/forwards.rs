@@ -137,7 +137,9 @@ mod tests {
     fn examined(model: &Arc<Model>, policy: &PrecisionPolicy, forwards: Option<usize>) -> ForwardSummary {
         let request = BuildRequest::new(model.clone(), policy.clone(), SHAPE, 1);
         let mut engine = ReferenceBackend::default().build(&request).unwrap().engine.unwrap();
-        forwards_of(model, policy, forwards).examine(engine.as_mut(), &random(model), &NumericsSummary::default()).unwrap()
+        forwards_of(model, policy, forwards)
+            .examine(engine.as_mut(), &random(model), &NumericsSummary::default())
+            .unwrap()
     }
 
     fn forwards_of<'a>(model: &'a Model, policy: &PrecisionPolicy, forwards: Option<usize>) -> Forwards<'a> {
@@ -149,7 +151,7 @@ mod tests {
         InputStream::open(&InputSource::Random { seed: 7 }, Path::new("."), model).unwrap()
     }
 
-    /// An outlier of 300 in the last of two layers: GPT-2's final layer norm alone reads it. 12 of 60 rows a pass.
+    /// An outlier of 300 in the last of two layers. Only GPT-2's final layer norm reads it: 12 of 60 rows per forward.
     #[test]
     fn silent_rows_are_counted_and_led_back_to_the_norm_that_overflowed() {
         let model = injected(Architecture::Gpt2Tiny, 300.0);

@@ -90,7 +90,7 @@ impl ReferenceOutputs {
         if stored.origin == wanted {
             return Ok(stored);
         }
-        let message = format!("is of {}, not of {wanted}", stored.origin);
+        let message = format!("was made from {}, not from {wanted}", stored.origin);
         Err(NumericsError::File { path: path.to_owned(), message })
     }
 
@@ -218,7 +218,10 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         assert!(of(&model).is_ok());
         let refused = of(&other).unwrap_err().to_string();
-        assert!(refused.contains("is of random weights, seed 1, ids ") && refused.contains("seed 2"), "{refused}");
+        assert!(
+            refused.contains("was made from random weights, seed 1, ids ") && refused.contains("seed 2"),
+            "{refused}"
+        );
         assert_eq!(std::fs::read(&path).unwrap(), whole, "reading computes nothing");
         let mut flipped = whole.clone();
         *flipped.last_mut().unwrap() ^= 1;

@@ -64,7 +64,7 @@ mod tests {
         assert_eq!(build.version, env!("CARGO_PKG_VERSION"));
         assert!(build.rustc.is_some_and(|rustc| rustc.starts_with("rustc 1.")));
         assert!(build.target.is_some_and(|target| target.contains(std::env::consts::ARCH)));
-        // Commit and dirtiness come together or not at all.
+        // Commit and dirtiness are either both known or both unknown.
         assert_eq!(build.commit.is_some(), build.dirty.is_some());
         assert!(build.commit.is_none_or(|commit| commit.len() == 40));
     }

@@ -43,31 +43,17 @@ pub struct Environment {
 
 /// An environment that could not be stored or read.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum EnvironmentError {
     /// A file or folder could not be written.
     #[error("{path}: cannot write the environment: {source}; choose a writable folder with --out, or make room")]
-    Write {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
     /// A file or folder could not be read.
     #[error("{path}: cannot read the environment: {source}")]
-    Read {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// A file does not hold an environment.
-    #[error("{path}: not an environment: {source}; delete the file and repeat the run to have it written anew")]
-    Parse {
-        /// Which one.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
+    #[error("{path}: not an environment: {source}; delete the file and repeat the run to write it again")]
+    Parse { path: PathBuf, source: serde_json::Error },
 }
 
 impl Environment {
@@ -222,7 +208,7 @@ mod tests {
 
     #[test]
     fn the_id_never_changes_by_accident() {
-        // A new value here orphans every result measured so far: raise ID_VERSION knowingly.
+        // A new value here orphans every earlier result. Raise ID_VERSION deliberately.
         assert_eq!(fixed().id(), "d57dd5b8b97466e2");
     }
 

@@ -124,7 +124,7 @@ impl FailureKind {
 /// All measurements of one configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
-    /// Raw samples in the order taken, milliseconds of wall time per forward pass.
+    /// Raw samples in the order taken, milliseconds of wall time per forward.
     pub samples_ms: Vec<f64>,
     /// Device time of the same forwards, milliseconds; empty where the engine is not on a device.
     #[serde(default)]

@@ -115,15 +115,11 @@ impl fmt::Display for RunSummary {
 
 /// Why a run stopped. Rows measured before are in the journal.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum RunnerError {
     /// A file or folder of the run cannot be used.
     #[error("{path}: {source}; choose a writable folder with --out, or make room")]
-    Directory {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Directory { path: PathBuf, source: io::Error },
     /// The folder holds tables without the journal that they derive from.
     #[error(
         "{path}: results without a journal, as `mixprec merge` and publishing leave them; a run would replace them: use \
@@ -136,7 +132,6 @@ pub enum RunnerError {
     /// Another run uses the folder.
     #[error("{path}: {holder} is using this folder; wait for it, or use another folder (--out)")]
     Locked {
-        /// The folder.
         path: PathBuf,
         /// `the run with process id 123`
         holder: String,
@@ -146,10 +141,7 @@ pub enum RunnerError {
     Journal(#[from] JournalError),
     /// A worker process cannot be started.
     #[error("cannot start a worker process: {source}")]
-    Spawn {
-        /// Why.
-        source: io::Error,
-    },
+    Spawn { source: io::Error },
     /// The environment cannot be stored.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
@@ -158,19 +150,13 @@ pub enum RunnerError {
     Tables(#[from] StoreError),
     /// A path of the run is not UTF-8.
     #[error("{path}: this folder's path is not UTF-8, as requests to worker processes need it; choose another folder")]
-    NotUtf8 {
-        /// Which one.
-        path: PathBuf,
-    },
+    NotUtf8 { path: PathBuf },
     /// A request cannot be written as JSON.
     #[error("cannot ask a worker process: {0}")]
     Request(serde_json::Error),
     /// A request cannot be sent to a live worker.
     #[error("cannot reach a worker process: {source}")]
-    Send {
-        /// Why.
-        source: io::Error,
-    },
+    Send { source: io::Error },
     /// The plan cannot be written as JSON.
     #[error("cannot store the plan: {0}")]
     Plan(#[from] serde_json::Error),

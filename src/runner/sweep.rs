@@ -299,5 +299,5 @@ fn poisons_worker(backend: BackendKind, outcome: &Outcome) -> bool {
 }
 
 fn out_of_step(response: &Response) -> Failure {
-    Failure::new(FailureKind::Error, &format!("the worker answered another question: {response:?}"))
+    Failure::new(FailureKind::Error, &format!("the worker sent an unexpected response: {response:?}"))
 }

@@ -46,26 +46,20 @@ pub struct Header {
 
 /// A journal that cannot be read, continued or written.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum JournalError {
     /// The file system refused.
     #[error("{path}: {source}; make room or restore access, then run the same command again")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
     /// A row could not be written. All earlier rows are intact.
     #[error(
         "{path}: cannot append the row of {id}: {source}; all earlier rows are intact: make room or restore write access, \
          then run the same command again to go on"
     )]
     Append {
-        /// Which file.
         path: PathBuf,
         /// The configuration whose row is lost.
         id: ConfigurationId,
-        /// Why.
         source: io::Error,
     },
     /// Lines before the last one do not match their checksum.
@@ -74,7 +68,6 @@ pub enum JournalError {
          move damaged lines to {DAMAGED_FILE} and redo their configurations"
     )]
     Damaged {
-        /// Which file.
         path: PathBuf,
         /// First damaged line, from 1.
         line: usize,
@@ -83,19 +76,13 @@ pub enum JournalError {
     },
     /// Written by another version of the program.
     #[error("{path}: journal version {found}, this program reads {JOURNAL_VERSION}; use another folder (--out)")]
-    Version {
-        /// Which file.
-        path: PathBuf,
-        /// Version found.
-        found: u64,
-    },
+    Version { path: PathBuf, found: u64 },
     /// The rows were measured under other rules.
     #[error(
         "{path}: its rows were measured under other measurement, numerics or tolerance settings (protocol {found}, this \
          manifest {wanted}); rows of both must not mix: use another folder (--out) or restore the settings"
     )]
     Protocol {
-        /// Which file.
         path: PathBuf,
         /// First digits of the journal's protocol hash.
         found: String,
@@ -104,10 +91,7 @@ pub enum JournalError {
     },
     /// There is no journal, or only a damaged first line.
     #[error("{path}: no journal of a run; `mixprec run` writes one")]
-    Absent {
-        /// Which file.
-        path: PathBuf,
-    },
+    Absent { path: PathBuf },
 }
 
 /// The contents of a journal.

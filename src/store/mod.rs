@@ -21,16 +21,14 @@ pub const SAMPLES_FILE: &str = "samples.parquet";
 
 /// A table that could not be written or read.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum StoreError {
     /// The file system refused.
     #[error(transparent)]
     File(#[from] FileError),
     /// There is no such table.
     #[error("{path}: no such table; `mixprec run` writes it when it ends: run it on this folder, or run it again")]
-    Absent {
-        /// Which file.
-        path: PathBuf,
-    },
+    Absent { path: PathBuf },
     /// The journal cannot be read.
     #[error(transparent)]
     Journal(#[from] journal::JournalError),
@@ -38,21 +36,14 @@ pub enum StoreError {
     #[error(
         "{path}: damaged table: {detail}; run `mixprec run` again on this folder to derive it anew from the journal"
     )]
-    Damaged {
-        /// Which file.
-        path: PathBuf,
-        /// What does not fit.
-        detail: String,
-    },
+    Damaged { path: PathBuf, detail: String },
     /// A value in a table does not follow from its source.
     #[error(
         "{path}: {id} was changed after it was measured: {columns} do(es) not follow from {other}; restore the folder from \
          where it was published, or run `mixprec run` again on it to derive the tables anew from the journal"
     )]
     Contradiction {
-        /// Which table.
         path: PathBuf,
-        /// Configuration.
         id: String,
         /// Columns, separated by commas.
         columns: String,
@@ -65,22 +56,10 @@ pub enum StoreError {
          run `mixprec run` again on this folder with this program to derive it anew from the journal, or, where there is no \
          journal, read it with the program that wrote it"
     )]
-    Version {
-        /// Which file.
-        path: PathBuf,
-        /// The file's version.
-        found: String,
-        /// Ours.
-        expected: u32,
-    },
+    Version { path: PathBuf, found: String, expected: u32 },
     /// The dataframe library failed.
     #[error("{path}: {source}")]
-    Frame {
-        /// Which file.
-        path: PathBuf,
-        /// Its own words.
-        source: polars::prelude::PolarsError,
-    },
+    Frame { path: PathBuf, source: polars::prelude::PolarsError },
 }
 
 /// Derives `results.parquet` and `samples.parquet` of a run's folder from its journal.

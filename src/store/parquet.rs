@@ -185,15 +185,15 @@ mod tests {
         }
     }
 
-    /// Found by fuzzing: a footer that says nonsense makes the library panic.
+    /// Found by fuzzing: a nonsensical footer makes the library panic.
     #[test]
     fn a_table_whose_footer_was_changed_and_sealed_again_is_an_error_or_a_table() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(SAMPLES_FILE);
         write_samples(dir.path(), &samples()[..3]).unwrap();
         let whole = std::fs::read(&path).unwrap();
-        // The footer: its length stands before the last four bytes. A changed run length in the pages before it makes the
-        // library ask for more memory than there is, which ends the process (fuzz/known/tables).
+        // The footer's length precedes the last four bytes. A changed run length in the pages before the footer makes
+        // the library request more memory than there is, which ends the process (fuzz/known/tables).
         let length = whole[whole.len() - 8..whole.len() - 4].try_into().map(u32::from_le_bytes).unwrap() as usize;
         let footer = whole.len() - 8 - length..whole.len();
         for (position, mask) in footer.flat_map(|position| [(position, 0x01), (position, 0x13)]) {
