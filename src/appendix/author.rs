@@ -40,7 +40,7 @@ pub struct Author {
     /// Licences.
     pub licences: Licences,
     /// Steps that make it run.
-    pub installation: Vec<Step>,
+    pub installation: Vec<SetupStep>,
     /// What the author knows of experiments, by manifest name.
     #[serde(default)]
     pub experiments: BTreeMap<String, Effort>,
@@ -68,7 +68,7 @@ pub struct Licences {
 /// A step of the installation.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Step {
+pub struct SetupStep {
     /// What to type.
     pub command: String,
     /// A person's time, minutes, estimated.

@@ -18,9 +18,9 @@ use crate::plan::Plan;
 use crate::results::ResultsError;
 use author::Author;
 use document::{Appendix, document};
-use experiment::Described;
-use folder::Folder;
-pub use render::Format;
+use experiment::PlannedExperiment;
+use folder::ResultsFolder;
+pub use render::DocumentFormat;
 
 /// File name of the claims inside the folder of the manifests.
 const CLAIMS_FILE: &str = "claims.yaml";
@@ -104,10 +104,10 @@ pub fn appendix(request: &AppendixRequest) -> Result<Appendix, AppendixError> {
         other => other?,
     };
     let author = Author::load(experiments)?;
-    let folders: Vec<Vec<Folder>> =
-        request.dirs.iter().map(|dir| Folder::read(dir, &claims)).collect::<Result<_, AppendixError>>()?;
-    let folders: Vec<Folder> = folders.into_iter().flatten().collect();
-    let known = |folder: &&Folder| manifests.iter().any(|(_, one)| one.manifest.name == folder.data.plan.name);
+    let folders: Vec<Vec<ResultsFolder>> =
+        request.dirs.iter().map(|dir| ResultsFolder::read(dir, &claims)).collect::<Result<_, AppendixError>>()?;
+    let folders: Vec<ResultsFolder> = folders.into_iter().flatten().collect();
+    let known = |folder: &&ResultsFolder| manifests.iter().any(|(_, one)| one.manifest.name == folder.data.plan.name);
     if let Some(stranger) = folders.iter().find(|folder| !known(folder)) {
         let (dir, name) = (stranger.label.clone(), stranger.data.plan.name.clone());
         return Err(AppendixError::Stranger { dir, name, experiments: experiments.clone() });
@@ -116,12 +116,17 @@ pub fn appendix(request: &AppendixRequest) -> Result<Appendix, AppendixError> {
 }
 
 /// The appendix of what was read already: manifests with the paths they are typed by.
-pub fn of(author: &Author, claims: &Claims, manifests: &[(String, LoadedManifest)], folders: &[Folder]) -> Appendix {
-    let mut described: Vec<Described<'_>> = manifests
+pub fn of(
+    author: &Author,
+    claims: &Claims,
+    manifests: &[(String, LoadedManifest)],
+    folders: &[ResultsFolder],
+) -> Appendix {
+    let mut described: Vec<PlannedExperiment<'_>> = manifests
         .iter()
         .map(|(path, loaded)| {
             let name = &loaded.manifest.name;
-            Described {
+            PlannedExperiment {
                 path: path.clone(),
                 loaded,
                 plan: Plan::expand(loaded),

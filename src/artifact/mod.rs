@@ -104,7 +104,7 @@ pub enum ArtifactError {
 }
 
 /// One experiment of the artifact.
-struct Part {
+struct PublishedExperiment {
     /// Folder below the artifact's; empty for the main experiment.
     folder: PathBuf,
     merged: Merged,
@@ -181,19 +181,19 @@ fn check(out: &Path) -> Result<(), ArtifactError> {
     }
 }
 
-fn part(folder: &str, dirs: &[PathBuf]) -> Result<Part, ArtifactError> {
+fn part(folder: &str, dirs: &[PathBuf]) -> Result<PublishedExperiment, ArtifactError> {
     let inputs = dirs.iter().map(|dir| Input::read(dir)).collect::<Result<Vec<Input>, MergeError>>()?;
     let mut merged = merge::join(inputs)?;
     // Where the manifest lay on the machine of the run is nobody's business; its folder's name is enough to run it again.
     if merged.plan.base_dir.is_absolute() {
         merged.plan.base_dir = merged.plan.base_dir.file_name().map(PathBuf::from).unwrap_or_default();
     }
-    Ok(Part { folder: folder.into(), merged })
+    Ok(PublishedExperiment { folder: folder.into(), merged })
 }
 
-fn part_named_after_itself(dir: &Path) -> Result<Part, ArtifactError> {
+fn part_named_after_itself(dir: &Path) -> Result<PublishedExperiment, ArtifactError> {
     let part = part("", &[dir.to_owned()])?;
-    Ok(Part { folder: slug(&part.merged.plan.name).into(), ..part })
+    Ok(PublishedExperiment { folder: slug(&part.merged.plan.name).into(), ..part })
 }
 
 fn data(merged: &Merged) -> Data {
@@ -201,7 +201,7 @@ fn data(merged: &Merged) -> Data {
 }
 
 /// Whether a commit names everything that went into the binaries which measured these rows.
-fn check_build(part: &Part, dirs: &[PathBuf]) -> Result<(), ArtifactError> {
+fn check_build(part: &PublishedExperiment, dirs: &[PathBuf]) -> Result<(), ArtifactError> {
     let named = |environment: &Environment| environment.build.commit.is_some() && environment.build.dirty != Some(true);
     let Some((id, environment)) = part.merged.environments.iter().find(|(_, environment)| !named(environment)) else {
         return Ok(());

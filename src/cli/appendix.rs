@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::OK;
 use super::output::{note, show};
-use crate::appendix::{self, AppendixRequest, Format};
+use crate::appendix::{self, AppendixRequest, DocumentFormat};
 
 /// File name without its extension, where a folder is named.
 const STEM: &str = "appendix";
@@ -21,9 +21,9 @@ pub(super) struct AppendixArgs {
     /// Folder for appendix.tex and appendix.md, or one file of either kind [default: standard output].
     #[arg(long, value_name = "DIR|FILE")]
     out: Option<PathBuf>,
-    /// Format [default: both in a folder, Markdown on standard output].
+    /// DocumentFormat [default: both in a folder, Markdown on standard output].
     #[arg(long, value_enum)]
-    format: Option<Format>,
+    format: Option<DocumentFormat>,
     /// Folder with the manifests, claims.yaml and appendix.yaml.
     #[arg(long, value_name = "DIR", default_value = "experiments")]
     experiments: PathBuf,
@@ -37,7 +37,7 @@ pub(super) fn execute(args: AppendixArgs) -> Result<u8> {
     };
     let appendix = appendix::appendix(&AppendixRequest { experiments, dirs })?;
     if files.is_empty() {
-        show(appendix.render(format.unwrap_or(Format::Markdown))?)?;
+        show(appendix.render(format.unwrap_or(DocumentFormat::Markdown))?)?;
     }
     for (path, format) in files {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -50,9 +50,9 @@ pub(super) fn execute(args: AppendixArgs) -> Result<u8> {
 }
 
 /// Files to write, each with its format.
-fn targets(out: &Path, format: Option<Format>) -> Result<Vec<(PathBuf, Format)>> {
+fn targets(out: &Path, format: Option<DocumentFormat>) -> Result<Vec<(PathBuf, DocumentFormat)>> {
     let extension = out.extension().and_then(|extension| extension.to_str());
-    let named = Format::ALL.into_iter().find(|format| extension == Some(format.extension()));
+    let named = DocumentFormat::ALL.into_iter().find(|format| extension == Some(format.extension()));
     match (named, format) {
         _ if out.is_dir() => {}
         (Some(named), Some(asked)) if named != asked => {
@@ -65,6 +65,6 @@ fn targets(out: &Path, format: Option<Format>) -> Result<Vec<(PathBuf, Format)>>
         (Some(named), _) => return Ok(vec![(out.to_owned(), named)]),
         (None, _) => {}
     }
-    let formats = Format::ALL.into_iter().filter(|one| format.is_none_or(|asked| asked == *one));
+    let formats = DocumentFormat::ALL.into_iter().filter(|one| format.is_none_or(|asked| asked == *one));
     Ok(formats.map(|one| (out.join(format!("{STEM}.{}", one.extension())), one)).collect())
 }

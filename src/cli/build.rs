@@ -11,12 +11,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::output::{note, show};
 use super::{INTERRUPTED, OK, SOME_FAILED};
 use crate::backend::tensorrt::{
-    AheadRequest, BuildOptions, Cancel, EngineFolder, Inspection, SerialisedEngine, build_ahead, inspect,
+    BuildOptions, Cancel, EngineFolder, EngineRequest, Inspection, SerialisedEngine, build_engine, inspect,
 };
 use crate::engine::{BackendError, BuildProgress, BuildReport, ProgressSink, Target};
 use crate::graph::{Format, PrecisionPolicy, Preset};
 use crate::model::{Head, Model, ModelArgument};
-use crate::onnx::{Extent, Span, check_extent};
+use crate::onnx::{DimensionRange, Extent, check_extent};
 
 /// More than any GPU has, megabytes.
 const LARGEST_WORKSPACE_MB: u64 = 1_000_000;
@@ -32,10 +32,10 @@ pub(super) struct BuildArgs {
     precision: Vec<Preset>,
     /// Batch sizes, separated by commas. A range like 1..32 (both ends included) is one engine with a dynamic dimension.
     #[arg(long, value_name = "N", value_delimiter = ',', required = true)]
-    batch: Vec<Span>,
+    batch: Vec<DimensionRange>,
     /// Sequence lengths in tokens, or ranges like 32..512, separated by commas.
     #[arg(long, value_name = "N", value_delimiter = ',', required = true)]
-    seq: Vec<Span>,
+    seq: Vec<DimensionRange>,
     /// GPU generations, separated by commas: sm80, sm86, sm89, sm120, or current for this machine's GPU.
     #[arg(long, value_delimiter = ',', default_value = "current")]
     target: Vec<Target>,
@@ -64,7 +64,7 @@ pub(super) fn execute(args: &BuildArgs) -> Result<u8> {
     for (&target, policy) in targets.iter().flat_map(|target| policies.iter().map(move |policy| (target, policy))) {
         for &extent in &extents {
             let request =
-                AheadRequest { options, cancel: cancel.clone(), ..AheadRequest::new(&model, policy, extent, target) };
+                EngineRequest { options, cancel: cancel.clone(), ..EngineRequest::new(&model, policy, extent, target) };
             match build(request, &folder) {
                 Ok(text) => show(text)?,
                 Err(_) if cancel.is_cancelled() => {
@@ -126,7 +126,7 @@ fn cancelled_by_signals() -> Result<Cancel> {
 }
 
 /// Builds one engine and puts it into the folder; what to say of it.
-fn build(request: AheadRequest<'_>, folder: &EngineFolder) -> Result<String, Failed> {
+fn build(request: EngineRequest<'_>, folder: &EngineFolder) -> Result<String, Failed> {
     let label = label(&request);
     let bar = io::stderr().is_terminal().then(|| bar(&label));
     let shown = bar.clone();
@@ -135,8 +135,8 @@ fn build(request: AheadRequest<'_>, folder: &EngineFolder) -> Result<String, Fai
             advance(bar, &step);
         }
     });
-    let request = AheadRequest { progress, ..request };
-    let built = build_ahead(&request);
+    let request = EngineRequest { progress, ..request };
+    let built = build_engine(&request);
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
@@ -146,7 +146,7 @@ fn build(request: AheadRequest<'_>, folder: &EngineFolder) -> Result<String, Fai
     Ok(format!("{label}\n{}  {}\n{inspected}", summary(&report), path.display()))
 }
 
-fn label(request: &AheadRequest<'_>) -> String {
+fn label(request: &EngineRequest<'_>) -> String {
     let (batch, sequence) = (request.extent.batch(), request.extent.sequence());
     let (model, policy, target) = (&request.model.name, &request.policy.name, request.target);
     format!("{model} {policy} {batch}x{sequence} for {target}, {}", request.model.provenance)
@@ -189,7 +189,7 @@ fn summary(report: &BuildReport) -> String {
 }
 
 /// What the engine's inspector says where there is a device that the engine can be loaded on; why not where there is none.
-fn inspected(request: &AheadRequest<'_>, engine: &SerialisedEngine, folder: &EngineFolder) -> Result<String> {
+fn inspected(request: &EngineRequest<'_>, engine: &SerialisedEngine, folder: &EngineFolder) -> Result<String> {
     match inspect(engine) {
         Ok(Inspection { json, layers, layers_by_output }) => {
             let path = folder.add_layers(request, &json)?;

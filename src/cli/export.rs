@@ -10,7 +10,7 @@ use super::OK;
 use super::output::show;
 use crate::graph::{PrecisionPolicy, Preset};
 use crate::model::{Head, Model, ModelArgument};
-use crate::onnx::{ATTENTION_MASK, Export, Extent, INPUT_IDS, OPSET, Span, Written};
+use crate::onnx::{ATTENTION_MASK, DimensionRange, Export, Extent, INPUT_IDS, OPSET, WrittenModel};
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
@@ -23,10 +23,10 @@ pub(super) struct ExportArgs {
     precision: Preset,
     /// Batch size, or a range like 1..32 (both ends included) for a symbolic dimension.
     #[arg(long, value_name = "N")]
-    batch: Span,
+    batch: DimensionRange,
     /// Sequence length in tokens, or a range like 32..512.
     #[arg(long, value_name = "N")]
-    seq: Span,
+    seq: DimensionRange,
     /// Output: the model's natural one, its last hidden state, or the logits of the last token alone.
     #[arg(long, value_enum, default_value_t = Head::Natural)]
     head: Head,
@@ -45,7 +45,7 @@ pub(super) fn execute(args: &ExportArgs) -> Result<u8> {
 }
 
 /// What is in the file, and what ONNX cannot say of the policy.
-fn describe(model: &Model, policy: &PrecisionPolicy, export: &Export<'_>, written: &Written) -> String {
+fn describe(model: &Model, policy: &PrecisionPolicy, export: &Export<'_>, written: &WrittenModel) -> String {
     let extent = export.extent();
     let files = written.files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" and ");
     let megabytes = written.bytes as f64 / 1e6;

@@ -9,7 +9,7 @@ use super::OK;
 use super::output::show;
 use crate::engine::BackendKind;
 use crate::graph::Preset;
-use crate::infer::{self, InferRequest, Wanted};
+use crate::infer::{self, InferRequest, RequestedOutput};
 
 #[derive(Debug, Args)]
 pub(super) struct InferArgs {
@@ -30,7 +30,7 @@ pub(super) struct InferArgs {
     file: Option<PathBuf>,
     /// What to print: logits, negative log-likelihood of each token (nll) or last hidden state (hidden).
     #[arg(long, default_value = "logits")]
-    output: Wanted,
+    output: RequestedOutput,
     /// Print JSON with every value.
     #[arg(long)]
     json: bool,
@@ -43,7 +43,7 @@ pub(super) fn execute(args: InferArgs) -> Result<u8> {
         (None, None) => String::new(),
     };
     let request =
-        InferRequest { model: args.model, backend: args.backend, precision: args.precision, text, wanted: args.output };
+        InferRequest { model: args.model, backend: args.backend, precision: args.precision, text, output: args.output };
     let answer = infer::infer(&request)?;
     show(if args.json { answer.to_json()? } else { answer.to_text() })?;
     Ok(OK)

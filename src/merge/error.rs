@@ -57,7 +57,7 @@ pub enum MergeError {
     },
     /// A model had different weights.
     #[error(
-        "{path}: {model} was measured with other weights ({found}) than in {other} ({wanted}); put the same checkpoint in \
+        "{path}: {model} was measured with other weights ({found}) than in {other} ({expected}); put the same checkpoint in \
          place on both machines and run the one that lacks it again, or merge each with its like"
     )]
     Weights {
@@ -70,7 +70,7 @@ pub enum MergeError {
         /// A folder with other weights.
         other: PathBuf,
         /// Its weights there.
-        wanted: String,
+        expected: String,
     },
     /// The output folder is something else.
     #[error("{path}: not of an earlier merge, and would be lost; move it away, or use another folder (--out)")]

@@ -25,7 +25,7 @@ const VERSION: u64 = 1;
 const OWN: [&str; 6] = [MERGED_FILE, PLAN_FILE, RESULTS_FILE, SAMPLES_FILE, environment::FOLDER, "report"];
 
 #[derive(Serialize)]
-struct Contents<'a> {
+struct MergedDocument<'a> {
     version: u64,
     plan: &'a str,
     protocol_sha256: String,
@@ -105,7 +105,7 @@ pub fn fill(merged: &Merged, dir: &Path) -> Result<(), MergeError> {
         *rows.entry(environment).or_default() += 1;
     }
     let (plan, protocol_sha256) = (merged.plan.name.as_str(), merged.plan.protocol_sha256());
-    let contents = Contents { version: VERSION, plan, protocol_sha256, rows };
+    let contents = MergedDocument { version: VERSION, plan, protocol_sha256, rows };
     json(MERGED_FILE, serde_json::to_vec_pretty(&contents))
 }
 
