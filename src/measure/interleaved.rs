@@ -109,12 +109,12 @@ mod tests {
         fn test(&self, seed: u64, limits: &NoiseFloor) -> AaTest {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             let noise = Normal::new(0.0, self.spread).unwrap();
-            let mut pass = 0_u32;
+            let mut forward = 0_u32;
             let block = |arm: Arm| {
                 let factor = if arm == Arm::Second { self.second } else { 1.0 };
                 let samples = (0..limits.samples).map(|_| {
-                    pass += 1;
-                    factor * (1.0 + self.drift * f64::from(pass)) * (1.0 + noise.sample(&mut rng))
+                    forward += 1;
+                    factor * (1.0 + self.drift * f64::from(forward)) * (1.0 + noise.sample(&mut rng))
                 });
                 Ok::<Vec<f64>, Infallible>(samples.collect())
             };

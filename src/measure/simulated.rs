@@ -56,8 +56,8 @@ impl SimulatedDevice {
     }
 
     /// Makes this forward fail, counted from 1.
-    pub fn fails_at(&self, pass: usize) {
-        self.state.fails_at.set(Some(pass));
+    pub fn fails_at(&self, forward: usize) {
+        self.state.fails_at.set(Some(forward));
     }
 
     /// Whether any reading took place between enqueueing a forward and waiting for it.

@@ -123,7 +123,7 @@ mod tests {
         assert!(found.elapsed_s >= 0.05 && found.forwards >= 25, "{found:?}");
         // Outside the block, the device is waited for after every 10 ms. Within it, two or three times in all.
         let waits_within = device.waits() - (device.forwards() - found.forwards as usize) / 5;
-        assert!(waits_within <= device.forwards() / 4, "{waits_within} waits for {} passes", found.forwards);
+        assert!(waits_within <= device.forwards() / 4, "{waits_within} waits for {} forwards", found.forwards);
         assert!(device.was_read_during_a_forward());
         assert_eq!(guard.telemetry().readings, 1);
     }
@@ -133,12 +133,12 @@ mod tests {
         let device = device();
         let found = sustained(&mut device.engine(), (0.05, 1.0), &mut device.guard()).unwrap();
         let energy = found.energy.unwrap();
-        assert!(energy.forwards > found.forwards, "passes up to the step are counted");
+        assert!(energy.forwards > found.forwards, "forwards up to the step are counted");
         assert_eq!(energy.energy_mj % 100, 0);
         // Steps of 100 mJ are 14.3 forwards apart. The error is less than a chunk of ten, however long the window.
         let per_forward = energy.energy_mj as f64 / energy.forwards as f64;
         let error = 7.0 * 10.0 / energy.forwards as f64;
-        assert!((per_forward - 7.0).abs() <= error, "{per_forward} mJ a pass");
+        assert!((per_forward - 7.0).abs() <= error, "{per_forward} mJ per forward");
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub struct Record {
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Measured.
-    Ok(Box<Measured>),
+    Ok(Box<EngineMeasurements>),
     /// Built, but not executed on this machine.
     Built(Box<Built>),
     /// Not measured.
@@ -123,7 +123,7 @@ impl FailureKind {
 
 /// All measurements of one configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Measured {
+pub struct EngineMeasurements {
     /// Raw samples in the order taken, milliseconds of wall time per forward.
     pub samples_ms: Vec<f64>,
     /// Device time of the same forwards, milliseconds; empty where the engine is not on a device.

@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::engine::BuildProgress;
 use crate::plan::Configuration;
-use crate::record::{Built, Measured, Outcome};
+use crate::record::{Built, EngineMeasurements, Outcome};
 use crate::stats::{median, relative_half_width};
 
 /// The progress of one run, as shown to the user.
@@ -100,7 +100,7 @@ fn size(built: &Built) -> String {
 }
 
 /// `41.2 ms (n=12, ±1.9 %)`, followed by the broken tolerance if there is one.
-fn time(measured: &Measured) -> String {
+fn time(measured: &EngineMeasurements) -> String {
     let n = measured.samples_ms.len();
     let median = median(&measured.samples_ms).map_or("no finite time".to_owned(), |ms| {
         if ms < 10.0 { format!("{ms:.3} ms") } else { format!("{ms:.1} ms") }

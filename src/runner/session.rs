@@ -18,7 +18,9 @@ use crate::model::{Model, ModelError};
 use crate::numerics::{Forwards, ReferenceOutputs, compare, evaluate};
 use crate::plan::{Configuration, Plan};
 use crate::provenance::{Drift, drift};
-use crate::record::{AaTest, Built, Failure, FailureKind, Measured, NumericsSummary, Outcome, QualitySummary};
+use crate::record::{
+    AaTest, Built, EngineMeasurements, Failure, FailureKind, NumericsSummary, Outcome, QualitySummary,
+};
 
 /// The state that a worker keeps between the configurations of its group.
 pub(super) struct WorkerSession {
@@ -117,7 +119,7 @@ impl WorkerSession {
         (of, at): (&Configuration, &ReferenceLocation),
         engine: &mut dyn Engine,
         preparation: Preparation,
-    ) -> Result<Measured, Failure> {
+    ) -> Result<EngineMeasurements, Failure> {
         let model = self.model(settings, of)?;
         let input = self.input(settings, of, &model)?;
         let batch = input.batch(of.shape, 0)?;
@@ -147,7 +149,7 @@ impl WorkerSession {
             Ok(found) => numerics.forwards = Some(found),
             Err(error) => add_remark(&mut numerics, &format!("passes not examined: {error}")),
         }
-        Ok(Measured {
+        Ok(EngineMeasurements {
             samples_ms: sampling.samples_ms,
             device_samples_ms: sampling.device_samples_ms,
             end_to_end_ms: sampling.end_to_end_ms,

@@ -26,8 +26,8 @@ pub fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Requests in the order of arrival. The reading thread ends the process when the input closes, even during a forward
-/// pass, so that a worker never outlives its parent.
+/// Requests in the order of arrival. The reading thread ends the process when the input closes, even during a
+/// forward, so that a worker never outlives its parent.
 fn requests() -> Receiver<Request> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {

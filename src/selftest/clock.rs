@@ -19,7 +19,7 @@ use crate::stats::median;
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation::new("latency", "a pass that takes 40 ms longer", slower_engine),
+        Mutation::new("latency", "a forward that takes 40 ms longer", slower_engine),
         Mutation::new("clock", "a clock that counts 9 seconds in 10", slow_clock),
         Mutation::new("GPU clocks", "a GPU throttled by heat", throttled),
     ]
@@ -27,7 +27,7 @@ pub(super) fn mutations() -> Vec<Mutation> {
 
 /// An engine that sleeps for the time of a forward.
 struct Sleeper {
-    pass: Duration,
+    forward: Duration,
 }
 
 impl Engine for Sleeper {
@@ -40,7 +40,7 @@ impl Engine for Sleeper {
     }
 
     fn synchronize(&mut self) -> Result<(), BackendError> {
-        std::thread::sleep(self.pass);
+        std::thread::sleep(self.forward);
         Ok(())
     }
 
@@ -57,19 +57,19 @@ impl Engine for Sleeper {
     }
 }
 
-const PASS_MS: u64 = 2;
+const FORWARD_MS: u64 = 2;
 const DELAY_MS: u64 = 40;
 
 /// The median of forwards of known length. The limit allows half the delay, because a sleep takes longer on a busy
 /// machine.
 fn slower_engine(_folder: &Path, variant: Variant) -> Objection {
     let delay = if variant.is_mutated() { DELAY_MS } else { 0 };
-    let mut engine = Sleeper { pass: Duration::from_millis(PASS_MS + delay) };
+    let mut engine = Sleeper { forward: Duration::from_millis(FORWARD_MS + delay) };
     let limits = Measurement { warmup: 1, min_samples: 9, max_samples: 9, ..Measurement::default() };
     let sampling = measure(&mut engine, &Batch::single(vec![0]), &limits)?;
     let found = median(&sampling.samples_ms).unwrap_or(f64::NAN);
-    let limit = (PASS_MS + DELAY_MS / 2) as f64;
-    Ok((found > limit).then(|| format!("the median is {found:.1} ms, of a pass of {PASS_MS} ms")))
+    let limit = (FORWARD_MS + DELAY_MS / 2) as f64;
+    Ok((found > limit).then(|| format!("the median is {found:.1} ms for a forward of {FORWARD_MS} ms")))
 }
 
 /// Times a period on the clock, unchanged or slowed, and judges the ratio as for a row.

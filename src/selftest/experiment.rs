@@ -13,7 +13,7 @@ use crate::manifest::schema::Manifest;
 use crate::model::{ModelConfig, build_graph, draw_parameter};
 use crate::plan::{Configuration, Plan};
 use crate::provenance::Environment;
-use crate::record::{Measured, Outcome, Record};
+use crate::record::{EngineMeasurements, Outcome, Record};
 use crate::runner::{self, measure_here};
 use crate::store::derive_tables;
 use crate::store::journal::{Journal, OnDamage};
@@ -143,7 +143,7 @@ impl TestManifest<'_> {
     }
 
     /// The measurement of the plan's first configuration.
-    pub fn measured(&self, folder: &Path) -> Result<Measured, SelftestError> {
+    pub fn measured(&self, folder: &Path) -> Result<EngineMeasurements, SelftestError> {
         match self.outcome(folder)? {
             Outcome::Ok(measured) => Ok(*measured),
             Outcome::Built(built) => Err(SelftestError::Unexpected(built.reason)),
@@ -152,7 +152,7 @@ impl TestManifest<'_> {
     }
 
     /// The row of this measurement, for the plan's first configuration.
-    pub fn row(&self, folder: &Path, measured: Measured) -> Result<ResultRow, SelftestError> {
+    pub fn row(&self, folder: &Path, measured: EngineMeasurements) -> Result<ResultRow, SelftestError> {
         let plan = self.plan(folder)?;
         let record = record(first(&plan)?, "selftest", Outcome::Ok(Box::new(measured)));
         let rows = crate::store::derive::derive(&plan, &[record]);

@@ -14,7 +14,7 @@ use crate::manifest::schema::{Numerics, Tolerance};
 use crate::model::ModelSource;
 use crate::model::{Head, Model};
 use crate::numerics::{ReferenceOutputs, compare};
-use crate::record::{BadKind, Measured};
+use crate::record::{BadKind, EngineMeasurements};
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
@@ -52,7 +52,7 @@ fn nan(folder: &Path, variant: Variant) -> Objection {
         model.values("output.dense.weight")?[3] = f32::NAN;
     }
     model.write(folder, "tiny")?;
-    let Measured { numerics, .. } =
+    let EngineMeasurements { numerics, .. } =
         TestManifest { models: "{tiny: {checkpoint: tiny}}", ..TestManifest::default() }.measured(folder)?;
     Ok(match (numerics.within_tolerance, numerics.nan_count) {
         (Some(false), 1..) => numerics.remark,

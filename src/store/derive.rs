@@ -11,7 +11,7 @@ use crate::graph::Format;
 use crate::plan::{Configuration, ConfigurationId, Plan};
 use crate::provenance::drift::stamp;
 use crate::record::telemetry::{Sustained, Telemetry, ThrottleReason};
-use crate::record::{Built, Failure, ForwardSummary, Measured, Outcome, Record};
+use crate::record::{Built, EngineMeasurements, Failure, ForwardSummary, Outcome, Record};
 use crate::record::{InputKind, Status};
 use crate::stats::{Summary, median, ratio_of_rounds, summarize};
 
@@ -146,7 +146,7 @@ fn with_build(row: ResultRow, build: &BuildReport) -> ResultRow {
     }
 }
 
-fn measured_row(row: ResultRow, configuration: &Configuration, measured: &Measured) -> ResultRow {
+fn measured_row(row: ResultRow, configuration: &Configuration, measured: &EngineMeasurements) -> ResultRow {
     let row = ResultRow {
         status: Status::Ok,
         model_provenance: Some(measured.model_provenance.clone()),
@@ -221,7 +221,7 @@ fn with_other_times(row: ResultRow, series: &TimedSeries<'_>) -> ResultRow {
     }
 }
 
-fn with_ceilings(row: ResultRow, measured: &Measured) -> ResultRow {
+fn with_ceilings(row: ResultRow, measured: &EngineMeasurements) -> ResultRow {
     let Some(ceilings) = measured.ceilings else { return row };
     let floor_s = measured.cost.compulsory_bytes.map(|bytes| {
         let computing = measured.cost.flops as f64 / ceilings.flops_per_s;
@@ -300,7 +300,7 @@ fn with_forwards(row: ResultRow, forwards: &ForwardSummary) -> ResultRow {
     }
 }
 
-fn with_numerics(row: ResultRow, measured: &Measured) -> ResultRow {
+fn with_numerics(row: ResultRow, measured: &EngineMeasurements) -> ResultRow {
     let numerics = &measured.numerics;
     let row = match &numerics.forwards {
         Some(forwards) => with_forwards(row, forwards),
@@ -322,7 +322,7 @@ fn with_numerics(row: ResultRow, measured: &Measured) -> ResultRow {
     }
 }
 
-fn with_quality(row: ResultRow, measured: &Measured) -> ResultRow {
+fn with_quality(row: ResultRow, measured: &EngineMeasurements) -> ResultRow {
     let quality = &measured.quality;
     let digit = |&label: &u8| char::from_digit(u32::from(label), 36).unwrap_or('?');
     let accuracy = |(correct, total): (u64, u64)| (total > 0).then(|| correct as f64 / total as f64);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::schema::SampleRow;
-use crate::record::Measured;
+use crate::record::EngineMeasurements;
 
 /// Raw samples of one configuration, milliseconds.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -22,7 +22,7 @@ pub(crate) struct TimedSeries<'a> {
 
 impl<'a> TimedSeries<'a> {
     /// The series of a measurement.
-    pub fn of(measured: &'a Measured) -> Self {
+    pub fn of(measured: &'a EngineMeasurements) -> Self {
         let (aa_first_ms, aa_second_ms) = match &measured.aa_test {
             Some(Ok(test)) => (test.first_ms.as_slice(), test.second_ms.as_slice()),
             Some(Err(_)) | None => Default::default(),
