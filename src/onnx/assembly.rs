@@ -1,4 +1,4 @@
-//! An ONNX graph under construction: every tensor carries its element type, constants are written once.
+//! An ONNX graph under construction. Every tensor carries its element type; equal constants are written once.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -18,7 +18,7 @@ impl NamedTensor {
     }
 }
 
-/// A call of an operator with one output, of the element type of its first input unless said otherwise.
+/// A call of an operator with one output, which has the element type of the first input unless set otherwise.
 pub(super) struct OperatorCall<'a> {
     operator: &'static str,
     inputs: Vec<&'a NamedTensor>,
@@ -43,7 +43,7 @@ impl<'a> OperatorCall<'a> {
     }
 }
 
-/// Nodes and constants so far.
+/// The nodes and constants added so far.
 #[derive(Debug, Default)]
 pub(super) struct Assembly {
     pub nodes: Vec<NodeProto>,
@@ -55,7 +55,7 @@ pub(super) struct Assembly {
 }
 
 impl Assembly {
-    /// Adds a node; its output is named as it is.
+    /// Adds a node; its output has the node's name.
     pub fn emit(&mut self, name: impl Into<String>, call: OperatorCall<'_>) -> NamedTensor {
         let name = name.into();
         let output = NamedTensor::new(name.clone(), call.element);
@@ -138,8 +138,8 @@ impl Assembly {
         NamedTensor::new(name, element)
     }
 
-    /// Names the last tensor of an op, whose nodes begin at `first`, after the value it is. A node may have taken the
-    /// name before; its output then becomes `NAME/computed`: what the op computed before it was converted or moved.
+    /// Names the last tensor of an op after its value. The op's nodes begin at `first`. If one of them has that name
+    /// already, its output becomes `NAME/computed`: the result of the op before it was converted or moved.
     pub fn name_output(&mut self, first: usize, tensor: &NamedTensor, value: &str) -> NamedTensor {
         if tensor.name != value {
             self.rename(first, value, &format!("{value}/computed"));

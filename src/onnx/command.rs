@@ -1,4 +1,4 @@
-//! `mixprec export`: from what was typed to a file and a line about it.
+//! `mixprec export`: writes the file of a request and describes it.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use super::{ATTENTION_MASK, DimensionRange, Export, ExportError, Extent, INPUT_I
 use crate::graph::{PrecisionPolicy, Preset};
 use crate::model::{Head, Model, ModelArgument};
 
-/// What to export, and where to.
+/// What to export, and to which file.
 #[derive(Debug, Clone)]
 pub struct ExportRequest {
     /// Model.
@@ -24,7 +24,7 @@ pub struct ExportRequest {
     pub path: PathBuf,
 }
 
-/// Exports the model and says what is in the file.
+/// Exports the model and describes the file.
 ///
 /// # Errors
 /// [`ExportError`], one message that names the place and the cure.

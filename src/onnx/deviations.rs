@@ -1,12 +1,12 @@
-//! What a policy says and ONNX cannot: every operator of a standard ONNX graph computes in the type of its inputs and
-//! returns it, and says nothing of accumulators.
+//! What a policy specifies and ONNX cannot express: every operator of a standard ONNX graph computes in the type of its
+//! inputs and returns that type, and nothing names its accumulator.
 
 use super::element::ElementType;
 use super::products::scale_of_queries;
 use crate::graph::{Format, Graph, Op, OpClass, OpKind, PolicyError, PrecisionPolicy, Rounding};
 
-/// Sentences that state where the exported model differs from the policy, each with the classes it concerns; none when the
-/// model says all there is.
+/// Sentences that state where the exported model differs from the policy, each with the classes it concerns; none if the
+/// model expresses the whole policy.
 ///
 /// # Errors
 /// [`PolicyError`] when the policy does not fit the graph.
@@ -86,12 +86,12 @@ fn is_narrow(format: Format) -> bool {
     ElementType::from(format).is_narrow()
 }
 
-/// Whether the policy stores a product in another type than its operands'.
+/// Whether the policy stores a product in a type other than that of its operands.
 fn widens(rounding: Rounding) -> bool {
     ElementType::from(rounding.compute) != ElementType::from(rounding.store)
 }
 
-/// What goes into the queries of a scale.
+/// The part of a scale that is multiplied into the queries.
 fn taken(scale: f64, rounding: Rounding) -> f64 {
     scale_of_queries(scale, rounding.compute.into(), rounding.store.into())
 }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::graph::Format;
 
-/// What the elements of an ONNX tensor are. TF32 is not among them: it is FP32 storage, and a flag of the runtime.
+/// The type of an ONNX tensor's elements. TF32 is not among them: it is FP32 storage and a flag of the runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ElementType {
     /// IEEE binary64.
@@ -83,8 +83,8 @@ impl ElementType {
         }
     }
 
-    /// The lowest finite value: masked scores get it, because with minus infinity a row without any permitted key would
-    /// be `-inf - -inf`.
+    /// The lowest finite value, which masked scores get: with minus infinity, a row without a permitted key would be
+    /// `-inf - -inf`.
     pub(super) fn lowest(self) -> f64 {
         match self {
             ElementType::Fp64 => f64::MIN,
@@ -94,7 +94,7 @@ impl ElementType {
         }
     }
 
-    /// Little-endian bytes of one number. It goes through FP32 on its way to 16 bits, as in the reference backend.
+    /// Little-endian bytes of one number. It is rounded to FP32 before it is rounded to 16 bits, as in the reference backend.
     pub(super) fn scalar(self, value: f64) -> Vec<u8> {
         match self {
             ElementType::Fp64 => value.to_le_bytes().to_vec(),
@@ -116,7 +116,7 @@ impl ElementType {
         }
     }
 
-    /// Little-endian bytes of FP32 numbers, appended. Integers and booleans are never made from FP32.
+    /// Writes FP32 numbers to `out` as little-endian bytes. Integers and booleans are never made from FP32.
     fn append(self, values: &[f32], out: &mut [u8]) {
         match self {
             ElementType::Fp64 => {
@@ -139,7 +139,7 @@ impl ElementType {
     }
 }
 
-// `append` copies words as they lie in memory.
+// `append` copies words in the order of memory.
 const _: () = assert!(cfg!(target_endian = "little"), "ONNX stores little-endian words");
 
 /// Elements one thread converts at a time.

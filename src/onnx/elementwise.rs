@@ -62,7 +62,7 @@ impl Lowering<'_> {
         self.assembly.emit(op.name(), OperatorCall::new("Add", &[&stream, &update]))
     }
 
-    /// The first token of every sequence, as it is stored: nothing is computed.
+    /// The first or last token of every sequence, as stored: nothing is computed.
     pub fn select(&mut self, op: &TypedOp<'_>, token: Token) -> NamedTensor {
         let x = self.input(op, 0);
         let (index, operator, attribute) = match token {

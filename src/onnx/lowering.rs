@@ -1,8 +1,8 @@
-//! The walk over the graph: every op becomes the ONNX nodes of its kind, its output a tensor named after its value.
+//! The walk over the graph: every op becomes the ONNX nodes of its kind, and its output a tensor named after its value.
 //!
-//! An op is one operator where the policy rounds nothing inside it, and elementary nodes, each in its type, where it
-//! does. Conversions between types are `Cast` nodes and nothing else. The node that is the op bears its name, the nodes
-//! around it are named below it.
+//! An op becomes one operator if the policy rounds nothing inside it, and otherwise elementary nodes, each in its own type.
+//! Only `Cast` nodes convert between types. The main node of an op has the op's name; the names of the nodes around it
+//! begin with that name.
 
 use std::collections::BTreeMap;
 
@@ -14,14 +14,14 @@ use super::proto::AttributeProto;
 use super::{ATTENTION_MASK, INPUT_IDS};
 use crate::graph::{Graph, Mask, Op, OpKind, ParamId, PolicyError, PrecisionPolicy, ReductionOrder, Rounding};
 
-/// Everything the kinds of op need: the ONNX graph so far and what it is made from.
+/// The state that all kinds of op share: the ONNX graph so far and what it is made from.
 pub(super) struct Lowering<'a> {
     pub assembly: Assembly,
     pub graph: &'a Graph,
     pub extent: Extent,
     pub order: ReductionOrder,
     weights: &'a ParamTypes,
-    /// By value id.
+    /// The tensor of every value, by value id.
     values: Vec<NamedTensor>,
     /// Queries, keys and values by the name of the packed projection they are split from.
     heads: BTreeMap<String, [NamedTensor; 3]>,
@@ -54,12 +54,12 @@ impl TypedOp<'_> {
         &self.definition.name
     }
 
-    /// The name of a node or tensor below the op.
+    /// The name of a node or tensor that is part of the op.
     pub fn part(&self, part: &str) -> String {
         format!("{}/{part}", self.definition.name)
     }
 
-    /// Whether the op's arithmetic is plain FP32, which ONNX's compound operators do in one node.
+    /// Whether the op's arithmetic is plain FP32, which ONNX's compound operators express in one node.
     pub fn is_plain_fp32(&self) -> bool {
         self.compute == ElementType::Fp32 && self.accumulate == ElementType::Fp32
     }
@@ -120,7 +120,7 @@ impl Lowering<'_> {
         self.assembly.name_output(first, &stored, &name);
     }
 
-    /// What the op has computed, in the type it stores.
+    /// The result of the op, in the type that it stores.
     pub fn stored(&mut self, op: &TypedOp<'_>, computed: &NamedTensor) -> NamedTensor {
         match computed.element == op.store {
             true => computed.clone(),
@@ -139,7 +139,7 @@ impl Lowering<'_> {
         self.assembly.converted(&input, op.compute)
     }
 
-    /// A parameter in the type it is stored in for an op.
+    /// A parameter in one of the types that it is stored in.
     pub fn weight(&self, id: ParamId, element: ElementType) -> NamedTensor {
         NamedTensor::new(self.weights.name(self.graph, id, element), element)
     }
@@ -196,7 +196,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// Index of the last token of every sequence, `[batch, 1]`: one less than the ones of its mask.
+    /// Index of the last token of every sequence, `[batch, 1]`: the number of ones in its mask, less one.
     pub fn last_tokens(&mut self) -> NamedTensor {
         let mask = NamedTensor::new(ATTENTION_MASK, ElementType::Int64);
         let (axis, one) = (self.assembly.integers(&[1]), self.assembly.index(1));
@@ -219,8 +219,8 @@ impl Lowering<'_> {
         self.assembly.emit("mask/permitted", OperatorCall::new("And", &[keys, &not_after]))
     }
 
-    /// Queries `[batch, heads, sequence, size]`, keys `[batch, heads, size, sequence]` and values like queries, as they
-    /// are stored in a packed projection. Made once per projection.
+    /// The parts of a packed projection as it is stored: queries `[batch, heads, sequence, size]`, keys
+    /// `[batch, heads, size, sequence]` and values shaped like the queries. Made once per projection.
     pub fn heads(&mut self, packed: &NamedTensor) -> [NamedTensor; 3] {
         if let Some(heads) = self.heads.get(&packed.name) {
             return heads.clone();
