@@ -175,7 +175,11 @@ impl Hub {
             StatusCode::OK => (ResponseKind::Whole, response.content_length()),
             StatusCode::PARTIAL_CONTENT => match range {
                 Some(ContentRange { start: Some(start), total }) => (ResponseKind::Rest { start }, total),
-                _ => return Err(RequestError::Lasting("the hub sends a part of the file and does not say which part".to_owned())),
+                _ => {
+                    return Err(RequestError::Lasting(
+                        "the hub sends a part of the file and does not say which part".to_owned(),
+                    ));
+                }
             },
             StatusCode::RANGE_NOT_SATISFIABLE => (ResponseKind::OutOfRange, None),
             status => return Err(self.refusal(status, headers)),
