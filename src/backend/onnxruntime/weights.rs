@@ -1,5 +1,5 @@
-//! A model's weights as ONNX Runtime's tensors, in the formats of one policy: read once, shared by the sessions of every
-//! shape.
+//! A model's weights as ONNX Runtime's tensors in the formats of one policy. They are read once and shared by the sessions of
+//! all shapes.
 
 use std::sync::Arc;
 
@@ -36,12 +36,12 @@ impl SessionWeights {
         Ok(weights)
     }
 
-    /// Bytes of all of them.
+    /// Bytes of all weights.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Hands them to a session that is being built.
+    /// Gives the weights to a session that is being built.
     pub fn give(&self, mut session: SessionBuilder) -> Result<SessionBuilder, BackendError> {
         for (name, tensor) in &self.tensors {
             let given = session.with_external_initializer(name, Arc::clone(tensor));
