@@ -1,7 +1,7 @@
 //! What a policy specifies and ONNX cannot express: every operator of a standard ONNX graph computes in the type of its
 //! inputs and returns that type, and nothing names its accumulator.
 
-use super::element::ElementType;
+use super::element::DataType;
 use super::products::scale_of_queries;
 use crate::graph::{Format, Graph, Op, OpClass, OpKind, PolicyError, PrecisionPolicy, Rounding};
 
@@ -83,12 +83,12 @@ const RULES: [Rule; 9] = [
 ];
 
 fn is_narrow(format: Format) -> bool {
-    ElementType::from(format).is_narrow()
+    DataType::from(format).is_narrow()
 }
 
 /// Whether the policy stores a product in a type other than that of its operands.
 fn widens(rounding: Rounding) -> bool {
-    ElementType::from(rounding.compute) != ElementType::from(rounding.store)
+    DataType::from(rounding.compute) != DataType::from(rounding.store)
 }
 
 /// The part of a scale that is multiplied into the queries.
@@ -98,7 +98,7 @@ fn taken(scale: f64, rounding: Rounding) -> f64 {
 
 fn rest_is_inexact(scale: f64, rounding: Rounding) -> bool {
     let rest = scale / taken(scale, rounding);
-    ElementType::from(rounding.store).rounded(rest) != rest
+    DataType::from(rounding.store).rounded(rest) != rest
 }
 
 #[cfg(test)]

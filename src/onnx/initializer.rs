@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::ExportError;
-use super::element::{ElementType, encode, encode_transposed};
+use super::element::{DataType, encode, encode_transposed};
 use super::proto::{EXTERNAL, StringStringEntryProto, TensorProto};
 use crate::graph::cost::param_formats;
 use crate::graph::{Graph, ParamId, PolicyError, PrecisionPolicy};
@@ -14,7 +14,7 @@ pub const ALIGNMENT: u64 = 4096;
 
 /// The types in which each parameter is used.
 #[derive(Debug)]
-pub(super) struct ParamTypes(BTreeSet<(usize, ElementType)>);
+pub(super) struct ParamTypes(BTreeSet<(usize, DataType)>);
 
 impl ParamTypes {
     pub fn of(graph: &Graph, policy: &PrecisionPolicy) -> Result<Self, PolicyError> {
@@ -24,7 +24,7 @@ impl ParamTypes {
     }
 
     /// The parameter's name, with the type behind it if it is used in two.
-    pub fn name(&self, graph: &Graph, id: ParamId, element: ElementType) -> String {
+    pub fn name(&self, graph: &Graph, id: ParamId, element: DataType) -> String {
         let name = &graph.param(id).name;
         match self.0.iter().filter(|(param, _)| *param == id.0).count() > 1 {
             true => format!("{name}/{}", element.name()),
@@ -35,7 +35,7 @@ impl ParamTypes {
     /// One initializer per weight, each with its offset in a file that holds all of them.
     pub fn initializers<'m>(&self, model: &'m Model) -> Vec<Initializer<'m>> {
         let mut end = 0u64;
-        let place = |&(param, element): &(usize, ElementType)| {
+        let place = |&(param, element): &(usize, DataType)| {
             let id = ParamId(param);
             let offset = end.next_multiple_of(ALIGNMENT);
             let name = self.name(&model.graph, id, element);
@@ -53,7 +53,7 @@ impl ParamTypes {
 pub struct Initializer<'m> {
     model: &'m Model,
     param: ParamId,
-    element: ElementType,
+    element: DataType,
     transposed: bool,
     name: String,
     offset: u64,
@@ -76,7 +76,7 @@ impl Initializer<'_> {
     }
 
     /// Element type.
-    pub fn element(&self) -> ElementType {
+    pub fn element(&self) -> DataType {
         self.element
     }
 

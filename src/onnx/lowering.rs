@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::assembly::{Assembly, NamedTensor, OperatorCall};
-use super::element::ElementType;
+use super::element::DataType;
 use super::extent::Extent;
 use super::initializer::ParamTypes;
 use super::proto::AttributeProto;
@@ -34,9 +34,9 @@ pub(super) struct Lowering<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TypedOp<'a> {
     pub definition: &'a Op,
-    pub compute: ElementType,
-    pub accumulate: ElementType,
-    pub store: ElementType,
+    pub compute: DataType,
+    pub accumulate: DataType,
+    pub store: DataType,
 }
 
 impl TypedOp<'_> {
@@ -61,7 +61,7 @@ impl TypedOp<'_> {
 
     /// Whether the op's arithmetic is plain FP32, which ONNX's compound operators express in one node.
     pub fn is_plain_fp32(&self) -> bool {
-        self.compute == ElementType::Fp32 && self.accumulate == ElementType::Fp32
+        self.compute == DataType::Fp32 && self.accumulate == DataType::Fp32
     }
 }
 
@@ -140,7 +140,7 @@ impl Lowering<'_> {
     }
 
     /// A parameter in one of the types that it is stored in.
-    pub fn weight(&self, id: ParamId, element: ElementType) -> NamedTensor {
+    pub fn weight(&self, id: ParamId, element: DataType) -> NamedTensor {
         NamedTensor::new(self.weights.name(self.graph, id, element), element)
     }
 
@@ -158,7 +158,7 @@ impl Lowering<'_> {
                 if span.smallest == span.largest {
                     return assembly.integers(&[span.largest as i64]);
                 }
-                let ids = NamedTensor::new(INPUT_IDS, ElementType::Int64);
+                let ids = NamedTensor::new(INPUT_IDS, DataType::Int64);
                 let shape = OperatorCall::new("Shape", &[&ids]);
                 let second = shape.with(AttributeProto::int("start", 1)).with(AttributeProto::int("end", 2));
                 assembly.emit("shape/sequence", second)
@@ -179,8 +179,8 @@ impl Lowering<'_> {
         let keys = match &self.key_mask {
             Some(keys) => keys.clone(),
             None => {
-                let tokens = NamedTensor::new(ATTENTION_MASK, ElementType::Int64);
-                let tokens = self.assembly.cast("mask/tokens", &tokens, ElementType::Bool);
+                let tokens = NamedTensor::new(ATTENTION_MASK, DataType::Int64);
+                let tokens = self.assembly.cast("mask/tokens", &tokens, DataType::Bool);
                 let axes = self.assembly.integers(&[1, 2]);
                 let keys = self.assembly.emit("mask/keys", OperatorCall::new("Unsqueeze", &[&tokens, &axes]));
                 self.key_mask.insert(keys).clone()
@@ -198,7 +198,7 @@ impl Lowering<'_> {
 
     /// Index of the last token of every sequence, `[batch, 1]`: the number of ones in its mask, less one.
     pub fn last_tokens(&mut self) -> NamedTensor {
-        let mask = NamedTensor::new(ATTENTION_MASK, ElementType::Int64);
+        let mask = NamedTensor::new(ATTENTION_MASK, DataType::Int64);
         let (axis, one) = (self.assembly.integers(&[1]), self.assembly.index(1));
         let lengths = self.assembly.emit("mask/lengths", OperatorCall::new("ReduceSum", &[&mask, &axis]));
         self.assembly.emit("mask/last", OperatorCall::new("Sub", &[&lengths, &one]))
@@ -214,7 +214,7 @@ impl Lowering<'_> {
         }
         let axes = self.assembly.integers(&[1]);
         let queries = self.assembly.emit("mask/queries", OperatorCall::new("Unsqueeze", &[&positions, &axes]));
-        let not_after = OperatorCall::new("GreaterOrEqual", &[&queries, &positions]).yielding(ElementType::Bool);
+        let not_after = OperatorCall::new("GreaterOrEqual", &[&queries, &positions]).yielding(DataType::Bool);
         let not_after = self.assembly.emit("mask/causal", not_after);
         self.assembly.emit("mask/permitted", OperatorCall::new("And", &[keys, &not_after]))
     }

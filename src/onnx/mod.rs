@@ -25,7 +25,7 @@ use thiserror::Error;
 
 pub use command::{ExportRequest, export};
 pub use deviations::deviations;
-pub use element::ElementType;
+pub use element::DataType;
 pub use extent::{DimensionRange, Extent};
 pub use initializer::{ALIGNMENT, Initializer};
 pub(crate) use proto::NodeProto;
@@ -124,7 +124,7 @@ pub struct NodeOutput {
     /// Tensor name.
     pub tensor: String,
     /// Element type of the tensor.
-    pub element: ElementType,
+    pub element: DataType,
 }
 
 impl<'m> Export<'m> {
@@ -145,7 +145,7 @@ impl<'m> Export<'m> {
             node: assembly.nodes,
             name: Some(model.name.clone()),
             initializer: assembly.constants.into_values().collect(),
-            input: [INPUT_IDS, ATTENTION_MASK].map(|name| value_info(name, ElementType::Int64, extent.tokens())).into(),
+            input: [INPUT_IDS, ATTENTION_MASK].map(|name| value_info(name, DataType::Int64, extent.tokens())).into(),
             output: vec![value_info(output, output_format.into(), shape)],
         };
         Ok(Export {
@@ -306,7 +306,7 @@ fn node_outputs(assembly: &assembly::Assembly) -> Vec<NodeOutput> {
     assembly.nodes.iter().flat_map(outputs).collect()
 }
 
-fn value_info(name: &str, element: ElementType, shape: TensorShapeProto) -> ValueInfoProto {
+fn value_info(name: &str, element: DataType, shape: TensorShapeProto) -> ValueInfoProto {
     let tensor = TensorTypeProto { elem_type: Some(element.code()), shape: Some(shape) };
     ValueInfoProto { name: Some(name.to_owned()), r#type: Some(TypeProto { tensor_type: Some(tensor) }) }
 }

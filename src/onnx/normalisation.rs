@@ -2,7 +2,7 @@
 //! are written out in the order that the policies define (that of the reference backend).
 
 use super::assembly::{NamedTensor, OperatorCall};
-use super::element::ElementType;
+use super::element::DataType;
 use super::lowering::{Lowering, TypedOp};
 use super::proto::AttributeProto;
 use crate::graph::{Mask, ParamId, ReductionOrder};
@@ -66,7 +66,7 @@ impl Lowering<'_> {
         self.assembly.emit(name, OperatorCall::new(operator, &[x, &axes]).with(AttributeProto::int("keepdims", 1)))
     }
 
-    fn cast_to(&mut self, name: String, x: &NamedTensor, element: ElementType) -> NamedTensor {
+    fn cast_to(&mut self, name: String, x: &NamedTensor, element: DataType) -> NamedTensor {
         match x.element == element {
             true => x.clone(),
             false => self.assembly.cast(name, x, element),
@@ -81,7 +81,7 @@ impl Lowering<'_> {
         let lowest = self.assembly.scalar(op.compute, op.compute.lowest());
         let select = OperatorCall::new("Where", &[&permitted, &scores, &lowest]).yielding(op.compute);
         let scores = self.assembly.emit(op.part("mask"), select);
-        if op.is_plain_fp32() || (op.compute == ElementType::Fp64 && op.accumulate == ElementType::Fp64) {
+        if op.is_plain_fp32() || (op.compute == DataType::Fp64 && op.accumulate == DataType::Fp64) {
             let call = OperatorCall::new("Softmax", &[&scores]).with(AttributeProto::int("axis", -1));
             return self.assembly.emit(op.name(), call);
         }

@@ -1,7 +1,7 @@
 //! Matrix products and table lookups.
 
 use super::assembly::{NamedTensor, OperatorCall};
-use super::element::ElementType;
+use super::element::DataType;
 use super::lowering::{Lowering, TypedOp};
 use super::proto::AttributeProto;
 use crate::graph::ParamId;
@@ -14,7 +14,7 @@ impl Lowering<'_> {
         [word, position]: [ParamId; 2],
         token_type: Option<ParamId>,
     ) -> NamedTensor {
-        let ids = NamedTensor::new(super::INPUT_IDS, ElementType::Int64);
+        let ids = NamedTensor::new(super::INPUT_IDS, DataType::Int64);
         let table = self.weight(word, op.compute);
         let gather = OperatorCall::new("Gather", &[&table, &ids]).with(AttributeProto::int("axis", 0));
         let rows = self.assembly.emit(op.part("word"), gather);
@@ -92,8 +92,8 @@ impl Lowering<'_> {
 
 /// The part of the scale of attention scores that is multiplied into the queries: a power of two if the product could
 /// overflow its own type but not the type that it is stored in, otherwise 1.
-pub(super) fn scale_of_queries(scale: f64, compute: ElementType, store: ElementType) -> f64 {
-    let overflows = compute == ElementType::Fp16 && store != ElementType::Fp16;
+pub(super) fn scale_of_queries(scale: f64, compute: DataType, store: DataType) -> f64 {
+    let overflows = compute == DataType::Fp16 && store != DataType::Fp16;
     if overflows { power_of_two(scale) } else { 1.0 }
 }
 
