@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::claims;
 use crate::claims::{Claims, Verdict};
 use crate::engine::DeviceKind;
+use crate::files::FileError;
 use crate::numbers;
 use crate::record::Status;
 use crate::report::tables::environment::{gibibytes, processor};
@@ -46,12 +47,12 @@ impl ResultsFolder {
     /// # Errors
     /// [`AppendixError`] naming what cannot be read.
     pub fn read(dir: &Path, claims: &Claims) -> Result<Vec<ResultsFolder>, AppendixError> {
-        let bytes = |path: &Path| size(path).map_err(AppendixError::io(path));
+        let bytes = |path: &Path| size(path).map_err(FileError::at(path));
         let one = |path: &Path, bytes: u64| -> Result<ResultsFolder, AppendixError> {
             Ok(ResultsFolder::of(path.display().to_string(), Data::read(path)?, Some(bytes), claims))
         };
         let Some(parts) = Parts::read(dir)? else { return Ok(vec![one(dir, bytes(dir)?)?]) };
-        let inside = parts.folders().map(|part| bytes(&dir.join(part))).sum::<Result<u64, AppendixError>>()?;
+        let inside = parts.folders().map(|part| bytes(&dir.join(part))).sum::<Result<u64, FileError>>()?;
         let mut folders = vec![one(dir, bytes(dir)?.saturating_sub(inside))?];
         for path in parts.with.iter().map(|part| dir.join(part)) {
             folders.push(one(&path, bytes(&path)?)?);

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::claims::{Claims, ClaimsError};
+use crate::files::FileError;
 use crate::manifest::{LoadedManifest, ManifestError, names_in, schema::Manifest};
 use crate::plan::Plan;
 use crate::results::ResultsError;
@@ -38,14 +39,9 @@ pub struct AppendixRequest {
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum AppendixError {
-    /// The file system said no.
-    #[error("{path}: {source}")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// The file system refused.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// There is no folder of manifests.
     #[error("{path}: {source}; name the folder of the manifests with --experiments")]
     NoExperiments { path: PathBuf, source: std::io::Error },
@@ -74,12 +70,6 @@ pub enum AppendixError {
     Template(#[from] crate::report::render::RenderError),
 }
 
-impl AppendixError {
-    fn io(path: &Path) -> impl FnOnce(std::io::Error) -> AppendixError {
-        move |source| AppendixError::Io { path: path.to_owned(), source }
-    }
-}
-
 /// Reads everything the request names and puts the appendix together. Equal files give an equal appendix.
 ///
 /// # Errors
@@ -88,7 +78,9 @@ pub fn appendix(request: &AppendixRequest) -> Result<Appendix, AppendixError> {
     let experiments = &request.experiments;
     let manifests = manifests(experiments)?;
     let claims = match Claims::load(&experiments.join(CLAIMS_FILE)) {
-        Err(ClaimsError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Claims::builtin()?,
+        Err(ClaimsError::File(FileError { source, .. })) if source.kind() == std::io::ErrorKind::NotFound => {
+            Claims::builtin()?
+        }
         other => other?,
     };
     let author = Author::load(experiments)?;

@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::analysis::agreement::{AgreementError, Limits, agreement};
 use crate::digest::sha256;
+use crate::files::FileError;
 use crate::merge::{self, Input, MergeError, Merged};
 use crate::provenance::Environment;
 use crate::results::data::{Data, slug};
@@ -82,20 +83,9 @@ pub enum ArtifactError {
     /// The output folder is no earlier artifact.
     #[error("{path}: not an earlier artifact, and would be lost; move it away, or use another folder (--out)")]
     Occupied { path: PathBuf },
-    /// The file system said no.
-    #[error("{path}: {source}")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-impl ArtifactError {
-    fn io(path: &Path) -> impl FnOnce(io::Error) -> ArtifactError {
-        move |source| ArtifactError::Io { path: path.to_owned(), source }
-    }
+    /// The file system refused.
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// One experiment of the artifact.
@@ -142,7 +132,7 @@ pub fn publish(request: &ArtifactRequest) -> Result<ArtifactSummary, ArtifactErr
     let scratch = merge::beside(&request.out)?;
     for part in &parts {
         let dir = scratch.path().join(&part.folder);
-        fs::create_dir_all(&dir).map_err(ArtifactError::io(&dir))?;
+        fs::create_dir_all(&dir).map_err(FileError::at(&dir))?;
         merge::fill(&part.merged, &dir)?;
     }
     let mut folders = parts[1..].iter().map(|part| part.folder.clone());
@@ -168,7 +158,7 @@ fn check(out: &Path) -> Result<(), ArtifactError> {
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
             return Err(ArtifactError::Occupied { path: out.to_owned() });
         }
-        Err(source) => return Err(ArtifactError::Io { path: out.to_owned(), source }),
+        Err(source) => return Err(FileError::at(out)(source).into()),
     };
     match entries.next() {
         Some(_) if !out.join(ARTIFACT_FILE).exists() => Err(ArtifactError::Occupied { path: out.to_owned() }),
@@ -208,12 +198,12 @@ fn check_build(part: &PublishedExperiment, dirs: &[PathBuf]) -> Result<(), Artif
 }
 
 fn json(source: serde_json::Error) -> ArtifactError {
-    ArtifactError::Io { path: ARTIFACT_FILE.into(), source: source.into() }
+    FileError { path: ARTIFACT_FILE.into(), source: source.into() }.into()
 }
 
 fn write(dir: &Path, name: &str, text: &str) -> Result<(), ArtifactError> {
     let path = dir.join(name);
-    fs::write(&path, text).map_err(ArtifactError::io(&path))
+    Ok(fs::write(&path, text).map_err(FileError::at(&path))?)
 }
 
 /// Digest and length of every file below `dir`, by its path relative to `dir`.
@@ -221,13 +211,13 @@ fn files(dir: &Path) -> Result<BTreeMap<String, (String, u64)>, ArtifactError> {
     let mut found = BTreeMap::new();
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).map_err(ArtifactError::io(&folder))? {
-            let path = entry.map_err(ArtifactError::io(&folder))?.path();
+        for entry in fs::read_dir(&folder).map_err(FileError::at(&folder))? {
+            let path = entry.map_err(FileError::at(&folder))?.path();
             if path.is_dir() {
                 folders.push(path);
                 continue;
             }
-            let bytes = fs::read(&path).map_err(ArtifactError::io(&path))?;
+            let bytes = fs::read(&path).map_err(FileError::at(&path))?;
             let name = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();
             found.insert(name, (sha256(&bytes), bytes.len() as u64));
         }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use super::{OK, note, show};
+use super::OK;
+use super::output::{note, show};
 use crate::appendix::{self, AppendixRequest, DocumentFormat};
 
 /// File name without its extension, where a folder is named.
@@ -13,17 +14,17 @@ const STEM: &str = "appendix";
 
 #[derive(Debug, Args)]
 pub(super) struct AppendixArgs {
-    /// Folders with results of the manifests: runs, artifacts or merges. Without one, times are estimates and nothing is
-    /// measured.
+    /// Folders with results of the manifests: runs, merges or artifacts. What none of them measured is an estimate or
+    /// `not measured`.
     #[arg(value_name = "DIR")]
     dirs: Vec<PathBuf>,
-    /// Folder for appendix.tex and appendix.md, or a file of either kind; standard output unless said otherwise.
+    /// Folder for appendix.tex and appendix.md, or one file of either kind [default: standard output].
     #[arg(long, value_name = "DIR|FILE")]
     out: Option<PathBuf>,
-    /// The format: both in a folder and Markdown on standard output unless said otherwise.
+    /// Format [default: both in a folder, Markdown on standard output].
     #[arg(long, value_enum)]
     format: Option<DocumentFormat>,
-    /// Folder of the manifests, claims.yaml and appendix.yaml.
+    /// Folder with the manifests, claims.yaml and appendix.yaml.
     #[arg(long, value_name = "DIR", default_value = "experiments")]
     experiments: PathBuf,
 }

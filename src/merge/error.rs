@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::files::FileError;
 use crate::plan::OtherRules;
 use crate::provenance::EnvironmentError;
 use crate::results::ResultsError;
@@ -22,14 +23,9 @@ pub enum MergeError {
     /// An environment cannot be written.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
-    /// The file system said no.
-    #[error("{path}: {source}")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// The file system refused.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A document cannot be written as JSON.
     #[error("{path}: {source}")]
     Json { path: PathBuf, source: serde_json::Error },
@@ -59,10 +55,4 @@ pub enum MergeError {
     /// No folder was given.
     #[error("no folder to merge; name at least one")]
     Nothing,
-}
-
-impl MergeError {
-    pub(super) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> MergeError {
-        move |source| MergeError::Io { path: path.to_owned(), source }
-    }
 }

@@ -6,7 +6,6 @@
 //! weights after its parameters.
 
 mod assembly;
-mod command;
 mod deviations;
 mod element;
 mod elementwise;
@@ -23,7 +22,6 @@ use std::path::PathBuf;
 use prost::Message;
 use thiserror::Error;
 
-pub use command::{ExportRequest, export};
 pub use deviations::deviations;
 pub use element::DataType;
 pub use extent::{DimensionRange, Extent};

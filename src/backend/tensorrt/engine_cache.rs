@@ -7,7 +7,7 @@ use super::build::{EngineRequest, SerialisedEngine, build_export};
 use super::library::TensorRtLibrary;
 use super::target;
 use crate::backend::cuda::device::Device;
-use crate::cache::{CacheError, CachedEngine, EngineCache, EngineKey, KeyParts, Lookup, Stored};
+use crate::cache::{CacheError, CachedEngine, EngineCache, EngineKey, KeyParts, Lookup, StoreOutcome};
 use crate::digest::sha256;
 use crate::engine::{BackendError, BuildReport};
 use crate::onnx::Export;
@@ -106,10 +106,10 @@ impl CacheEntry {
         }
     }
 
-    fn noted(&self, stored: Result<Stored, CacheError>) {
+    fn noted(&self, stored: Result<StoreOutcome, CacheError>) {
         match stored {
-            Ok(Stored::Kept { .. }) => {}
-            Ok(Stored::NotKept { reason }) => note(reason),
+            Ok(StoreOutcome::Kept { .. }) => {}
+            Ok(StoreOutcome::NotKept { reason }) => note(reason),
             Err(error) => note(error),
         }
     }

@@ -12,7 +12,7 @@ use super::build::{EngineRequest, SerialisedEngine};
 use crate::engine::BuildReport;
 use crate::files::replace;
 use crate::graph::PrecisionPolicy;
-use crate::provenance::Build;
+use crate::provenance::BuildInfo;
 
 /// The list of a folder's engines.
 const BUILD_FILE: &str = "build.json";
@@ -38,7 +38,7 @@ pub struct BuiltEngine {
     /// Library, target, times, size, digest and audited operations by format.
     pub report: BuildReport,
     /// This program.
-    pub program: Build,
+    pub program: BuildInfo,
 }
 
 /// A folder that cannot be used.
@@ -147,7 +147,7 @@ fn entry(request: &EngineRequest<'_>, report: &BuildReport) -> BuiltEngine {
         sequence: request.extent.sequence().to_string(),
         options: request.options.describe(request.policy),
         report: report.clone(),
-        program: Build::current(),
+        program: BuildInfo::current(),
     }
 }
 

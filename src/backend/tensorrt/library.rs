@@ -9,7 +9,7 @@ use trtx::Logger;
 
 use super::messages::Messages;
 use crate::engine::{BackendError, BackendKind};
-use crate::libraries::{Found, find};
+use crate::libraries::{FoundLibrary, find};
 
 #[cfg(not(feature = "tensorrt-enterprise"))]
 mod product {
@@ -39,7 +39,7 @@ pub(super) struct TensorRtLibrary {
     /// Name and version as tables print it, e.g. `TensorRT-RTX 1.7.1`; the version is the library's own answer.
     pub version: String,
     /// The engine builder's file.
-    builder: Found,
+    builder: FoundLibrary,
     /// One call at a time: the library's log does not say which call a message belongs to.
     calls: Mutex<()>,
 }
@@ -100,7 +100,7 @@ impl TensorRtLibrary {
 }
 
 /// Why the dynamic loader refuses a library, in one line.
-fn broken(found: &Found, error: &trtx::Error) -> String {
+fn broken(found: &FoundLibrary, error: &trtx::Error) -> String {
     let error = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     format!("{} cannot be loaded: {error}; {}", found.path.display(), found.cure())
 }
