@@ -18,5 +18,5 @@ pub(super) struct SelftestArgs {
 pub(super) fn execute(args: &SelftestArgs) -> Result<u8> {
     let verdicts = selftest::run(&selftest::mutations())?;
     show(if args.json { selftest::json(&verdicts) } else { selftest::text(&verdicts) })?;
-    Ok(if verdicts.iter().all(selftest::Verdict::is_caught) { OK } else { SOME_FAILED })
+    Ok(if verdicts.iter().all(selftest::MutationResult::is_caught) { OK } else { SOME_FAILED })
 }
