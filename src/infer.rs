@@ -68,7 +68,7 @@ pub enum InferError {
     #[error("the text has {tokens} tokens, the model takes at most {positions}; give a shorter text")]
     TooLong { tokens: usize, positions: usize },
     /// The model has no such output.
-    #[error("`--output {output}` is not to be had: {path} {reason}")]
+    #[error("`--output {output}` is not available: {path} {reason}")]
     NoSuchOutput { output: &'static str, path: PathBuf, reason: &'static str },
 }
 

@@ -34,8 +34,8 @@ pub enum MergeError {
     InUse { path: PathBuf, holder: String },
     /// The results belong to different experiments, or were measured under different settings.
     #[error(
-        "{path} beside {other}: {cause}; rows of both must not mix: measure one of them again with the manifest of the other, \
-         or merge each with its like"
+        "{path} cannot be merged with {other}: {cause}; measure one of them again with the manifest of the other, or merge each \
+         with its like"
     )]
     Rules {
         path: PathBuf,

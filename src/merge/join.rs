@@ -102,7 +102,7 @@ fn joined_plan(inputs: &[Input], notes: &mut Vec<String>) -> Plan {
     plan.excluded.retain(|cell| !measured.contains(&cell.configuration.id));
     if manifests.len() > 1 {
         notes.push(format!(
-            "the folders are of {} versions of the manifest under one protocol: their {} configurations were joined",
+            "the folders have {} versions of the manifest under one protocol: their {} configurations were joined",
             manifests.len(),
             plan.configurations.len()
         ));
@@ -165,12 +165,12 @@ fn newest<'a, 'b>(rivals: &'b [CandidateRow<'a>], notes: &mut Vec<String>) -> Op
         let (kept, dropped) = if age(rival) > age(newest) { (rival, newest) } else { (newest, rival) };
         let row = kept.row;
         let why = if row.finished_unix_s == dropped.row.finished_unix_s {
-            "no time tells them apart; kept"
+            "their times are equal"
         } else {
-            "kept as newer"
+            "it is newer"
         };
         notes.push(format!(
-            "{} ({} {} {} {}x{} {}) was run more than once in environment {}: {why} is the row of {}, not that of {}",
+            "{} ({} {} {} {}x{} {}) was run more than once in environment {}: kept the row of {}, not that of {} ({why})",
             row.id,
             row.backend,
             row.model,

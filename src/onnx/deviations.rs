@@ -31,7 +31,7 @@ struct Rule {
 const RULES: [Rule; 9] = [
     Rule {
         concerns: |_, rounding| rounding.compute == Format::Tf32,
-        text: "the tensors are FP32; that products round their operands to TF32 is a setting of the runtime, not of the \
+        text: "the tensors are FP32; rounding the operands of products to TF32 is a setting of the runtime, not of the \
                model.",
     },
     Rule {
@@ -69,7 +69,7 @@ const RULES: [Rule; 9] = [
             let reduces = matches!(op.class, OpClass::LayerNorm | OpClass::Softmax);
             reduces && is_narrow(rounding.accumulate)
         },
-        text: "how a runtime rounds partial sums inside a 16-bit `ReduceSum` is its own affair; the policy rounds every one.",
+        text: "the runtime chooses how to round partial sums inside a 16-bit `ReduceSum`; the policy rounds every one.",
     },
     Rule {
         concerns: |op, rounding| op.class == OpClass::LayerNorm && is_narrow(rounding.compute),
@@ -77,8 +77,8 @@ const RULES: [Rule; 9] = [
     },
     Rule {
         concerns: |op, rounding| op.class == OpClass::AttentionContext && rounding.compute == Format::Fp16,
-        text: "probabilities of padding are 0 and multiply its values; should those have overflowed, the result is NaN \
-               where the policy never reads them.",
+        text: "the probabilities of padding are 0 and are multiplied by its values; if these have overflowed, the result is \
+               NaN, where the policy never reads them.",
     },
 ];
 

@@ -89,12 +89,7 @@ pub enum RerunError {
     Environments { dir: PathBuf, id: String, found: String },
     /// There is no room for the measurement.
     #[error("{path}: {source}; set TMPDIR to a folder with room")]
-    Scratch {
-        /// The system's folder for temporary files.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Scratch { path: PathBuf, source: io::Error },
     /// The runner could not go on.
     #[error(transparent)]
     Runner(#[from] RunnerError),

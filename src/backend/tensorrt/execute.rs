@@ -328,7 +328,7 @@ fn driver_failed(error: DriverError) -> BackendError {
 /// The failure as the library reports it, or as out of memory if an allocation was refused.
 fn refused(ledger: &Ledger, error: BackendError) -> BackendError {
     match ledger.take_refused() {
-        Some(bytes) => out_of_memory(format!("the device had no {bytes} bytes left; {error}")),
+        Some(bytes) => out_of_memory(format!("the device did not have {bytes} bytes left; {error}")),
         None => error,
     }
 }

@@ -86,7 +86,7 @@ impl TensorRtLibrary {
         trtx::dynamically_load_tensorrt(Some(&builder.path)).map_err(|error| broken(&builder, &error))?;
         trtx::dynamically_load_tensorrt_onnxparser(Some(&parser.path)).map_err(|error| broken(&parser, &error))?;
         let (path, cure) = (builder.path.display(), builder.cure());
-        let version = version(&builder.path).ok_or_else(|| format!("{path} says no version; {cure}"))?;
+        let version = version(&builder.path).ok_or_else(|| format!("{path} reports no version; {cure}"))?;
         let required = headers();
         if (version[0], version[1]) != required {
             let (name, found) = (product::NAME, dotted(version));
