@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::clock::Clock;
 use crate::engine::{BackendError, Engine};
 use crate::input::Batch;
-use crate::manifest::schema::NoiseFloor;
+use crate::manifest::schema::NoiseFloorTest;
 use crate::record::AaTest;
 use crate::stats::{BOOTSTRAP_MIN_SAMPLES, median};
 
@@ -30,7 +30,7 @@ pub fn measure_interleaved(
     first: &mut dyn Engine,
     second: &mut dyn Engine,
     batch: &Batch,
-    limits: &NoiseFloor,
+    limits: &NoiseFloorTest,
 ) -> Result<AaTest, BackendError> {
     let (mut first_clock, mut second_clock) = (Clock::of(first)?, Clock::of(second)?);
     first.bind(batch)?;
@@ -49,7 +49,7 @@ fn block(engine: &mut dyn Engine, clock: &mut Clock, samples: usize) -> Result<V
 }
 
 /// Runs rounds until the limit, or until time is up and there are enough rounds for an interval.
-fn interleave<E>(limits: &NoiseFloor, mut block: impl FnMut(Arm) -> Result<Vec<f64>, E>) -> Result<AaTest, E> {
+fn interleave<E>(limits: &NoiseFloorTest, mut block: impl FnMut(Arm) -> Result<Vec<f64>, E>) -> Result<AaTest, E> {
     let mut test = AaTest { samples: limits.samples, first_ms: Vec::new(), second_ms: Vec::new() };
     let start = Instant::now();
     for round in 0..limits.rounds {
@@ -86,8 +86,8 @@ mod tests {
     use crate::measure::simulated::{SimulatedDevice, batch};
     use crate::stats::ratio_of_rounds;
 
-    fn limits(rounds: usize, samples: usize) -> NoiseFloor {
-        NoiseFloor {
+    fn limits(rounds: usize, samples: usize) -> NoiseFloorTest {
+        NoiseFloorTest {
             batch_sizes: vec![],
             sequence_lengths: vec![],
             precisions: vec![],
@@ -106,7 +106,7 @@ mod tests {
     }
 
     impl Known {
-        fn test(&self, seed: u64, limits: &NoiseFloor) -> AaTest {
+        fn test(&self, seed: u64, limits: &NoiseFloorTest) -> AaTest {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             let noise = Normal::new(0.0, self.spread).unwrap();
             let mut forward = 0_u32;
@@ -156,7 +156,7 @@ mod tests {
     fn rounds_end_by_number_or_time_but_not_before_an_interval_can_be_had() {
         let known = Known { second: 1.0, spread: 0.01, drift: 0.0 };
         assert_eq!(known.test(1, &limits(9, 2)).first_ms.len(), 9);
-        let hurried = NoiseFloor { time_cap_s: 0.0, ..limits(9, 2) };
+        let hurried = NoiseFloorTest { time_cap_s: 0.0, ..limits(9, 2) };
         let test = known.test(1, &hurried);
         assert_eq!((test.first_ms.len(), test.second_ms.len()), (BOOTSTRAP_MIN_SAMPLES, BOOTSTRAP_MIN_SAMPLES));
     }

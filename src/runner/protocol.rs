@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{BackendKind, BuildProgress};
-use crate::manifest::schema::{Measurement, NoiseFloor, Numerics, Tolerance};
+use crate::manifest::schema::{Measurement, NoiseFloorTest, Numerics, Tolerance};
 use crate::plan::{Configuration, Plan};
 use crate::record::{Failure, Outcome};
 
@@ -16,7 +16,7 @@ use crate::record::{Failure, Outcome};
 pub(super) struct Settings {
     pub base_dir: PathBuf,
     pub measurement: Measurement,
-    pub noise_floor: Option<NoiseFloor>,
+    pub noise_floor: Option<NoiseFloorTest>,
     pub numerics: Numerics,
     pub tolerances: BTreeMap<String, Tolerance>,
 }
