@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::{Input, MergeError};
 use crate::digest::sha256;
+use crate::model::WeightsProvenance;
 use crate::plan::{Axes, Configuration, ConfigurationId, Plan};
 use crate::provenance::Environment;
 use crate::store::derive;
@@ -193,18 +194,18 @@ fn age(candidate: &Candidate) -> (Option<u64>, String) {
 /// A table holds one set of weights per model: outputs and times of two would be compared as if they were of one. Rows that
 /// newer ones replace count as well: a stand-in does not take the place of the real weights because it ran later.
 fn check_weights(plan: &Plan, candidates: &Candidates) -> Result<(), MergeError> {
-    let mut weights: BTreeMap<&str, (&str, &Path)> = BTreeMap::new();
+    let mut weights: BTreeMap<&str, (WeightsProvenance, &Path)> = BTreeMap::new();
     let run = plan.configurations.iter().filter_map(|one| candidates.get(one.id.0.as_str()));
     for Candidate { dir, row, .. } in run.flat_map(BTreeMap::values).flatten() {
-        let Some(found) = row.model_provenance.as_deref() else { continue };
-        let (wanted, other) = *weights.entry(&row.model).or_insert((found, dir));
-        if found != wanted {
+        let Some(found) = row.weights() else { continue };
+        let (wanted, other) = weights.entry(&row.model).or_insert_with(|| (found.clone(), dir));
+        if !found.same_weights(wanted) {
             return Err(MergeError::Weights {
                 path: dir.to_path_buf(),
                 model: row.model.clone(),
-                found: found.to_owned(),
-                other: other.to_owned(),
-                wanted: wanted.to_owned(),
+                found: found.to_string(),
+                other: other.to_path_buf(),
+                wanted: wanted.to_string(),
             });
         }
     }

@@ -12,6 +12,7 @@ pub use status::Status;
 
 use crate::engine::{BuildReport, Ceilings, EngineDescription, MemoryBreakdown};
 use crate::graph::CostSummary;
+use crate::model::WeightsProvenance;
 use crate::plan::ConfigurationId;
 use crate::provenance::Drift;
 use magnitudes::Magnitudes;
@@ -50,11 +51,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The weights it is of, as labels have them; `None` of a failure.
-    pub fn model_provenance(&self) -> Option<&str> {
+    /// Where its weights came from; `None` of a failure.
+    pub fn weights(&self) -> Option<&WeightsProvenance> {
         match self {
-            Outcome::Ok(measured) => Some(&measured.model_provenance),
-            Outcome::Built(built) => Some(&built.model_provenance),
+            Outcome::Ok(measured) => measured.weights.as_ref(),
+            Outcome::Built(built) => built.weights.as_ref(),
             Outcome::Failed(_) => None,
         }
     }
@@ -75,8 +76,11 @@ pub struct Built {
     pub process_peak_bytes: Option<u64>,
     /// Floating-point operations and bytes of one pass, counted from the graph.
     pub cost: CostSummary,
-    /// How the model was obtained.
+    /// Label of its weights.
     pub model_provenance: String,
+    /// Where its weights came from. Journals from before it was recorded are read with what the label says.
+    #[serde(default)]
+    pub weights: Option<WeightsProvenance>,
     /// What differed from the pins; `None` in journals from before they were compared.
     #[serde(default)]
     pub drift: Option<Vec<Drift>>,
@@ -166,8 +170,11 @@ pub struct Measured {
     pub quality: QualitySummary,
     /// The engine's description.
     pub engine: EngineDescription,
-    /// How the model was obtained, for labels: `random weights, seed 1`, `checkpoint sha256 1234…`.
+    /// Label of its weights: `random weights, seed 1`, `checkpoint sha256 1234…`.
     pub model_provenance: String,
+    /// Where its weights came from. Journals from before it was recorded are read with what the label says.
+    #[serde(default)]
+    pub weights: Option<WeightsProvenance>,
     /// What differed from the pins: libraries loaded, driver, build. `None` in journals from before they were compared.
     #[serde(default)]
     pub drift: Option<Vec<Drift>>,

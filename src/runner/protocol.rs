@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{BackendKind, BuildProgress};
 use crate::manifest::schema::{Measurement, NoiseFloor, Numerics, Tolerance};
+use crate::model::WeightsProvenance;
 use crate::plan::{Configuration, Plan};
 use crate::record::{Failure, Outcome};
 
@@ -62,12 +63,10 @@ pub(super) struct Probed {
 }
 
 /// What opening a model tells of its weights.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Opened {
     /// As rows have it.
-    pub provenance: String,
-    /// They are random.
-    pub drawn: bool,
+    pub weights: WeightsProvenance,
 }
 
 /// Worker to parent.

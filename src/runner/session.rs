@@ -14,7 +14,7 @@ use crate::input::InputStream;
 use crate::measure::interleaved::measure_by_turns;
 use crate::measure::measure;
 use crate::measure::memory::PeakMemory;
-use crate::model::{Model, ModelError};
+use crate::model::{Model, WeightsProvenance};
 use crate::numerics::{Passes, ReferenceOutputs, compare, evaluate};
 use crate::plan::{Configuration, Plan};
 use crate::provenance::{Drift, drift};
@@ -44,10 +44,8 @@ impl Session {
                 Response::Probed(probed.map_err(Failure::from))
             }
             Request::Open { settings, configuration } => {
-                let opened = self.model(&settings, &configuration).map(|model| Opened {
-                    provenance: model.provenance.clone(),
-                    drawn: matches!(model.tokenizer(), Err(ModelError::NoTokenizer { .. })),
-                });
+                let opened = self.model(&settings, &configuration);
+                let opened = opened.map(|model| Opened { weights: model.provenance.clone() });
                 Response::Opened(opened.map_err(|failure| failure.reason))
             }
             Request::Reference { settings, configuration, path } => {
@@ -84,8 +82,7 @@ impl Session {
         let Build { report, engine } = self.backend(of)?.build(&request)?;
         let build_s = start.elapsed().as_secs_f64();
         let process_peak_bytes = peak.bytes();
-        let model_provenance = model.provenance.clone();
-        let making = Making { load_s, build_s, build: report, cost, model_provenance };
+        let making = Making { load_s, build_s, build: report, cost, weights: model.provenance.clone() };
         match engine {
             Ok(mut engine) => {
                 let mut measured = self.measured(settings, (of, at), engine.as_mut(), making)?;
@@ -94,7 +91,7 @@ impl Session {
                 Ok(Outcome::Ok(Box::new(measured)))
             }
             Err(error) => {
-                let Making { load_s, build_s, build, cost, model_provenance } = making;
+                let Making { load_s, build_s, build, cost, weights } = making;
                 let reason = Failure::new(FailureKind::Unavailable, &error.into_reason()).reason;
                 let built = Built {
                     reason,
@@ -103,7 +100,8 @@ impl Session {
                     build,
                     process_peak_bytes,
                     cost,
-                    model_provenance,
+                    model_provenance: weights.to_string(),
+                    weights: Some(weights),
                     drift: Some(self.drift(of)),
                 };
                 Ok(Outcome::Built(Box::new(built)))
@@ -164,7 +162,8 @@ impl Session {
             numerics,
             quality,
             engine: engine.describe(),
-            model_provenance: making.model_provenance,
+            model_provenance: making.weights.to_string(),
+            weights: Some(making.weights),
             drift: Some(self.drift(of)),
         })
     }
@@ -252,7 +251,7 @@ struct Making {
     build_s: f64,
     build: BuildReport,
     cost: CostSummary,
-    model_provenance: String,
+    weights: WeightsProvenance,
 }
 
 fn add_remark(numerics: &mut NumericsSummary, remark: &str) {

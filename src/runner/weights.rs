@@ -9,15 +9,14 @@ use super::RunnerError;
 use super::child::{Answer, Worker};
 use super::progress::Progress;
 use super::protocol::{Opened, Request, Response, Settings};
-use crate::model::ModelSource;
-use crate::model::stand_in_notice;
+use crate::model::{ModelSource, WeightsProvenance, stand_in_notice};
 use crate::plan::{Configuration, Plan};
 use crate::record::{Outcome, Record};
 
-/// What is known of the models whose weights may change: provenance by model name.
+/// What is known of the models whose weights may change: where they are from, by model name.
 #[derive(Debug, Default)]
 pub(super) struct Weights {
-    now: BTreeMap<String, String>,
+    now: BTreeMap<String, WeightsProvenance>,
 }
 
 impl Weights {
@@ -30,7 +29,7 @@ impl Weights {
         progress: &Progress,
     ) -> Result<ControlFlow<(), Self>, RunnerError> {
         let measured: BTreeSet<_> =
-            earlier.iter().filter(|row| row.outcome.model_provenance().is_some()).map(|row| &row.id).collect();
+            earlier.iter().filter(|row| row.outcome.weights().is_some()).map(|row| &row.id).collect();
         let mut wanted: BTreeMap<&str, &Configuration> = BTreeMap::new();
         for configuration in &plan.configurations {
             let asks = match configuration.model_source.base() {
@@ -59,18 +58,18 @@ impl Weights {
                 Answer::Died(_) | Answer::TimedOut => None,
                 Answer::Interrupted => return Ok(ControlFlow::Break(())),
             };
-            let Some(Opened { provenance, drawn }) = opened else { continue };
-            if let (true, ModelSource::Hub { repository, .. }) = (drawn, configuration.model_source.base()) {
+            let Some(Opened { weights: found }) = opened else { continue };
+            if let Some(repository) = found.stands_in_for() {
                 progress.notice(&stand_in_notice(model, repository));
             }
-            weights.now.insert(model.to_owned(), provenance);
+            weights.now.insert(model.to_owned(), found);
         }
         Ok(ControlFlow::Continue(weights))
     }
 
-    /// The weights this row is of and those its model has now, where they differ.
-    pub fn replacing<'a>(&'a self, configuration: &Configuration, row: &'a Outcome) -> Option<(&'a str, &'a str)> {
+    /// Labels of the weights of this row and of those its model has now, where they differ.
+    pub fn replacing(&self, configuration: &Configuration, row: &Outcome) -> Option<(String, String)> {
         let now = self.now.get(&configuration.model)?;
-        row.model_provenance().filter(|before| before != now).map(|before| (before, now.as_str()))
+        row.weights().filter(|before| !before.same_weights(now)).map(|before| (before.to_string(), now.to_string()))
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::{Contents, DAMAGED_FILE, Header, JOURNAL_VERSION, JournalError, OnDamage, decode, encode};
 use crate::files::replace;
 use crate::record::Record;
+use crate::store::weights::complete_record;
 
 /// One line as it was understood.
 enum Line {
@@ -30,8 +31,8 @@ fn understand(index: usize, line: &[u8]) -> Line {
     let Some(body) = line.strip_suffix(b"\n") else {
         return Line::Damaged;
     };
-    let understood =
-        if index == 0 { decode(body).map(Line::Header) } else { decode(body).map(|r| Line::Record(Box::new(r))) };
+    let record = || decode(body).and_then(complete_record).map(|record| Line::Record(Box::new(record)));
+    let understood = if index == 0 { decode(body).map(Line::Header) } else { record() };
     understood.unwrap_or(Line::Damaged)
 }
 
