@@ -57,7 +57,7 @@ fuzz_target!(|edits: &[u8]| -> Corpus {
         ids.map(|id| (id, mixprec::provenance::Environment::clone(&environment))).collect();
     let data = Data { plan, rows, environments };
     let verdicts = judge(&data, &Claims::builtin().expect("the built-in claims"));
-    let document = document(&Study::of(data), verdicts).expect("a document");
+    let document = document(&Study::of(data), &claims, verdicts).expect("a document");
     let renderer = Renderer::new().expect("templates");
     let html = renderer.html(&document).expect("a page");
     for forbidden in ["<script", "<img", "\" onload"] {

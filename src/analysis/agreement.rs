@@ -7,7 +7,8 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::disturbances::Disturbance;
-use super::pairs::{Ranged, speedup};
+use super::noise::Deviation;
+use super::pairs::{Ranged, RowPair};
 use crate::engine::DeviceKind;
 use crate::json_diff::Difference;
 use crate::plan::OtherRules;
@@ -54,7 +55,7 @@ pub struct Pair {
 impl Pair {
     /// Distance of the ratio from 1.
     pub fn deviation(&self) -> f64 {
-        (self.ratio.0 - 1.0).abs()
+        Deviation::of(self.ratio).measured
     }
 
     /// What speaks against this ratio, in the first and in the second run.
@@ -218,7 +219,8 @@ pub fn agreement(first: Named, second: Named, limits: Limits) -> Result<Agreemen
         };
         check_weights((first.0, one), (second.0, other))?;
         let tried = one.status != Status::Pending && other.status != Status::Pending;
-        match speedup(other, one) {
+        let pair = RowPair { numerator: other, denominator: one };
+        match pair.latency_ratio() {
             Some(ratio) => found.pairs.push(Pair { first: one.clone(), second: other.clone(), ratio }),
             None if tried && one.latency_p50_ms.is_some() != other.latency_p50_ms.is_some() => {
                 found.unlike.push(Unlike { first: one.clone(), second: other.clone() });
@@ -335,7 +337,7 @@ impl Spread {
         let rows = pairs.len() + unlike;
         (rows > 0).then(|| Spread {
             rows,
-            within: deviations.iter().filter(|&&deviation| deviation <= limits.tolerance).count(),
+            within: pairs.iter().filter(|pair| Deviation::of(pair.ratio).is_within(limits.tolerance)).count(),
             ratio: median(&ratios),
             typical: median(&deviations),
             most: nearest_rank(&deviations, 95),

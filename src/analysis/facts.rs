@@ -1,5 +1,6 @@
 //! What one row says, or two rows of one input: labels, sizes, what failed, which answers differ.
 
+use super::pairs::Ranged;
 use crate::store::schema::ResultRow;
 
 /// `cuda hybrid, bert-base 8×128 random`
@@ -17,7 +18,12 @@ pub fn engine_library(row: &ResultRow) -> Option<String> {
     row.engine_library.clone().or_else(|| row.builder.clone())
 }
 
-/// Median latency with its interval, where the row has both ends.
+/// Median latency, milliseconds, with its interval.
+pub fn latency(row: &ResultRow) -> Option<Ranged> {
+    Some((row.latency_p50_ms?, latency_interval(row)))
+}
+
+/// The interval of the median latency, where the row has both ends.
 pub fn latency_interval(row: &ResultRow) -> Option<(f64, f64)> {
     row.latency_p50_low_ms.zip(row.latency_p50_high_ms)
 }

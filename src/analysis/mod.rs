@@ -3,7 +3,6 @@
 pub mod agreement;
 pub mod disturbances;
 pub mod facts;
-pub mod headline;
 pub mod headroom;
 pub mod noise;
 pub mod pairs;

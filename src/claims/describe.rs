@@ -139,7 +139,7 @@ pub fn event(event: Event) -> &'static str {
 
 fn quantity(of: Quantity, x: f64) -> String {
     match of {
-        Quantity::LatencyP50Ms => format!("{} ms", numbers::significant(x, 4)),
+        Quantity::LatencyP50Ms | Quantity::EndToEndP50Ms => format!("{} ms", numbers::significant(x, 4)),
         Quantity::EngineMemoryBytes | Quantity::ProcessPeakBytes => {
             format!("{} MiB", numbers::significant(x / f64::from(1 << 20), 4))
         }

@@ -2,14 +2,12 @@
 
 use super::describe;
 use super::evidence::Answered;
-use super::interval::{Estimate, Met, latency_ratio, map, nan_rate_ratio, paired_accuracy};
-use super::query;
-use super::query::{Admitted, Pair};
+use super::interval::{Estimate, Met, map, nan_rate_ratio, paired_accuracy};
+use super::query::{self, Admitted};
 use super::schema::{Aggregate, Check, Claim, Count, Counterpart, Expression, Pairing, Quantity, Reduce, Share};
 use crate::analysis::disturbances::{CIRCUMSTANCES, Disturbance};
-use crate::analysis::facts;
-use crate::analysis::facts::latency_interval;
-use crate::analysis::facts::nonfinite_share;
+use crate::analysis::facts::{self, latency_interval, nonfinite_share};
+use crate::analysis::pairs::{Deciding, RowPair};
 use crate::numbers;
 use crate::results::data::{Data, distinct, total};
 use crate::stats::clopper_pearson;
@@ -45,9 +43,9 @@ pub struct Finding {
 }
 
 /// A value and the rows it is made of.
-struct Located<'a> {
-    estimate: Estimate,
-    rows: Vec<&'a ResultRow>,
+pub(super) struct Located<'a> {
+    pub estimate: Estimate,
+    pub rows: Vec<&'a ResultRow>,
 }
 
 impl<'a> Results<'a> {
@@ -79,18 +77,16 @@ impl<'a> Results<'a> {
     }
 
     fn paired(&self, check: &Check, pairing: &Pairing, admitted: &Admitted) -> Finding {
-        let (pairs, disturbed) = undisturbed(query::pairs(&self.data.rows, pairing, admitted), pairing.of);
-        let mut values: Vec<Located> = Vec::new();
-        let mut unbounded = 0;
-        for pair in &pairs {
-            match estimate_of(&check.expression, pair, pairing.of) {
-                Some(estimate) => values.push(Located { estimate, rows: vec![pair.numerator, pair.denominator] }),
-                None if pair.first.is_some_and(|value| value > 0.0) && pair.second == Some(0.0) => unbounded += 1,
-                None => {}
-            }
-        }
+        let deciding = deciding_pairs(self.data, pairing, admitted);
+        let pairs = &deciding.pairs;
+        let values = values_of_pairs(&check.expression, pairing.of, pairs);
+        let both =
+            |pair: &RowPair| (query::value(pair.numerator, pairing.of), query::value(pair.denominator, pairing.of));
+        let over_zero = |pair: &&RowPair| matches!(both(pair), (Some(value), Some(0.0)) if value > 0.0);
+        // Of rates a ratio over 0 still has a lower bound, so that it is a value.
+        let unbounded = if pairing.of == Quantity::NanRate { 0 } else { pairs.iter().filter(over_zero).count() };
         let answered = Answered::by(pairs.iter().flat_map(|pair| [pair.numerator, pair.denominator]));
-        let both_zero = pairs.iter().filter(|pair| pair.first == Some(0.0) && pair.second == Some(0.0)).count();
+        let both_zero = pairs.iter().filter(|pair| both(pair) == (Some(0.0), Some(0.0))).count();
         let undefined = pairs.len() - values.len();
         let mut finding = decide(check, pairing.reduce, values, "pair");
         finding.rows = pairs.len();
@@ -109,19 +105,18 @@ impl<'a> Results<'a> {
         if finding.met.is_none() && undefined > 0 {
             finding.met = Some(Met::Straddles);
         }
-        finding.left_out = disturbed.filter(|_| finding.met.is_some());
+        if finding.met.is_some() && deciding.all_disturbed {
+            finding.met = Some(Met::Straddles);
+        }
+        finding.left_out = left_out(&deciding).filter(|_| finding.met.is_some());
         finding.method = describe::pair_method(pairing.of);
         finding
     }
 
     fn aggregate(&self, check: &Check, aggregate: &Aggregate, admitted: &Admitted) -> Finding {
         let rows = query::rows(&self.data.rows, &aggregate.filter, admitted);
-        let values = rows.iter().copied().filter_map(|row| {
-            let value = query::value(row, aggregate.of)?;
-            let interval = if aggregate.of == Quantity::LatencyP50Ms { latency_interval(row) } else { None };
-            Some(Located { estimate: Estimate { value, interval }, rows: vec![row] })
-        });
-        let mut finding = decide(check, aggregate.reduce, values.collect(), "configuration");
+        let values = values_of_rows(aggregate.of, &rows);
+        let mut finding = decide(check, aggregate.reduce, values, "configuration");
         finding.rows = rows.len();
         finding.answered = Answered::by(rows.iter().copied());
         let disturbed = rows.iter().filter(|row| Disturbance::of_ratios(row).is_some()).count();
@@ -199,8 +194,8 @@ impl<'a> Results<'a> {
     /// Whether rows without the event can be said to be rid of it: only where their counterparts have it.
     fn eliminated(&self, share: &Share, counterpart: &Counterpart, admitted: &Admitted) -> (Option<Met>, String) {
         let name = counterpart.filter.precision.join(" or ");
-        let pairs = query::counterparts(&self.data.rows, &share.filter, counterpart, admitted);
-        let cured = pairs.iter().filter(|(_, other)| query::happened(other, share.event)).count();
+        let pairs = query::counterparts(self.data, &share.filter, counterpart, admitted);
+        let cured = pairs.iter().filter(|pair| query::happened(pair.denominator, share.event)).count();
         let what = describe::event(share.event);
         match (pairs.len(), cured) {
             (0, _) => (None, format!("No {name} row of the same backend, model, shape and input was measured.")),
@@ -260,28 +255,44 @@ fn is_broken(row: &ResultRow, of: Quantity) -> bool {
     missing && nonfinite_share(row).unwrap_or(0.0) > 0.0
 }
 
-/// Of pairs of times those in which neither row was disturbed, and how many are left out for that; all of them where every
-/// one was.
-fn undisturbed(pairs: Vec<Pair>, of: Quantity) -> (Vec<Pair>, Option<String>) {
-    let is_disturbed = |pair: &Pair| {
-        let rows = [pair.numerator, pair.denominator];
-        of == Quantity::LatencyP50Ms && rows.into_iter().any(|row| Disturbance::of_ratios(row).is_some())
-    };
-    let (disturbed, calm): (Vec<Pair>, Vec<Pair>) = pairs.into_iter().partition(is_disturbed);
-    let many = numbers::plural(disturbed.len(), "pair");
-    match (disturbed.len(), calm.is_empty()) {
-        (0, _) => (calm, None),
-        (_, false) => (calm, Some(format!("{many} left out, measured while {CIRCUMSTANCES}"))),
-        (_, true) => {
-            let text = "others used the device, or the clock ran wrong, in every one of them";
-            (disturbed, Some(text.to_owned()))
-        }
-    }
+/// The pairs of a pairing that decide it: of times those that nothing disturbed, where there are any.
+pub(super) fn deciding_pairs<'a>(data: &'a Data, pairing: &Pairing, admitted: &Admitted) -> Deciding<'a> {
+    let pairs = query::pairs_of(data, pairing, admitted);
+    if pairing.of.is_a_time() { Deciding::of(pairs) } else { Deciding { pairs, ..Deciding::default() } }
 }
 
-fn estimate_of(expression: &Expression, pair: &Pair, of: Quantity) -> Option<Estimate> {
+/// How many pairs of times were left out, or that none could decide.
+fn left_out(deciding: &Deciding) -> Option<String> {
+    if deciding.all_disturbed {
+        let text = "others used the device, or the clock ran wrong, in every one of them, so that none decides";
+        return Some(text.to_owned());
+    }
+    let many = numbers::plural(deciding.left_out, "pair");
+    (deciding.left_out > 0).then(|| format!("{many} left out, measured while {CIRCUMSTANCES}"))
+}
+
+/// The value of every pair that has one.
+pub(super) fn values_of_pairs<'a>(expression: &Expression, of: Quantity, pairs: &[RowPair<'a>]) -> Vec<Located<'a>> {
+    let located = |pair: &RowPair<'a>| {
+        let estimate = estimate_of(expression, pair, of)?;
+        Some(Located { estimate, rows: vec![pair.numerator, pair.denominator] })
+    };
+    pairs.iter().filter_map(located).collect()
+}
+
+/// The value of every row that has one.
+pub(super) fn values_of_rows<'a>(of: Quantity, rows: &[&'a ResultRow]) -> Vec<Located<'a>> {
+    let located = |&row: &&'a ResultRow| {
+        let value = query::value(row, of)?;
+        let interval = if of == Quantity::LatencyP50Ms { latency_interval(row) } else { None };
+        Some(Located { estimate: Estimate { value, interval }, rows: vec![row] })
+    };
+    rows.iter().filter_map(located).collect()
+}
+
+fn estimate_of(expression: &Expression, pair: &RowPair, of: Quantity) -> Option<Estimate> {
     let (first, second) = (pair.numerator, pair.denominator);
-    let (a, b) = (pair.first?, pair.second?);
+    let (a, b) = (query::value(first, of)?, query::value(second, of)?);
     if matches!(expression, Expression::Difference(_)) {
         return Some(match of {
             Quantity::TaskAccuracy => paired_accuracy(first, second, a - b),
@@ -293,7 +304,7 @@ fn estimate_of(expression: &Expression, pair: &Pair, of: Quantity) -> Option<Est
     let quotient = Some(a / b).filter(|quotient| quotient.is_finite() || bounded)?;
     let ratio = match of {
         Quantity::NanRate => nan_rate_ratio(first, second, quotient),
-        Quantity::LatencyP50Ms => latency_ratio(first, second, quotient),
+        Quantity::LatencyP50Ms => pair.latency_ratio()?.into(),
         _ => Estimate::exact(quotient),
     };
     Some(if matches!(expression, Expression::Reduction(_)) { map(ratio, |ratio| 1.0 - ratio) } else { ratio })

@@ -1,7 +1,7 @@
 //! Intervals of claimed values, and whether a value meets its expectation.
 
 use super::schema::{Expect, Slack};
-use crate::analysis::facts::latency_interval;
+use crate::analysis::pairs::{Ranged, quotient_interval};
 use crate::stats::clopper_pearson;
 use crate::store::schema::ResultRow;
 
@@ -25,6 +25,12 @@ pub enum Met {
     No,
 }
 
+impl From<Ranged> for Estimate {
+    fn from((value, interval): Ranged) -> Self {
+        Estimate { value, interval }
+    }
+}
+
 impl Estimate {
     /// A value without an interval.
     pub fn exact(value: f64) -> Self {
@@ -41,21 +47,11 @@ pub fn map(estimate: Estimate, function: fn(f64) -> f64) -> Estimate {
     Estimate { value: function(estimate.value), interval }
 }
 
-/// Ratio of two medians, its interval from the ends of theirs.
-pub fn latency_ratio(first: &ResultRow, second: &ResultRow, value: f64) -> Estimate {
-    let ends = latency_interval(first).zip(latency_interval(second));
-    let interval = ends.filter(|(_, (low, _))| *low > 0.0).map(|(a, b)| (a.0 / b.1, a.1 / b.0));
-    Estimate { value, interval }
-}
-
 /// Ratio of two NaN rates per forward pass, its interval from the ends of both Clopper-Pearson 95 % intervals divided
 /// crosswise: it covers with at least 90 %. Without an upper end where the second rate may be 0.
 pub fn nan_rate_ratio(first: &ResultRow, second: &ResultRow, value: f64) -> Estimate {
     let ends = |row: &ResultRow| clopper_pearson(row.nan_forwards?, row.forwards?);
-    let interval = ends(first).zip(ends(second)).map(|(a, b)| {
-        let high = if b.low > 0.0 { a.high / b.low } else { f64::INFINITY };
-        (a.low / b.high, high)
-    });
+    let interval = ends(first).zip(ends(second)).map(|(a, b)| quotient_interval((a.low, a.high), (b.low, b.high)));
     Estimate { value, interval }
 }
 

@@ -4,6 +4,7 @@ pub mod describe;
 pub mod evaluate;
 pub mod evidence;
 pub mod experiments;
+pub mod headline;
 pub mod interval;
 pub mod machines;
 pub mod print;

@@ -1,12 +1,11 @@
 //! Which rows a claim looks at, and the values it takes of them. Intervals are added by those who know the rows.
 
-use std::collections::HashMap;
-
-use super::schema::{Counterpart, Event, Filter, Key, Pairing, Quantity};
-use crate::analysis::facts::engine_bytes;
-use crate::analysis::facts::{has_infinity, has_nan};
+use super::schema::{Counterpart, Event, Filter, Pairing, Quantity};
+use crate::analysis::facts::{engine_bytes, has_infinity, has_nan};
+use crate::analysis::pairs::{self, RowPair};
 use crate::engine::BackendKind;
 use crate::record::Status;
+use crate::results::data::Data;
 use crate::store::schema::ResultRow;
 
 /// Rows a claim may look at.
@@ -29,19 +28,6 @@ impl Admitted {
     }
 }
 
-/// A value made of two rows; `None` where it is undefined.
-#[derive(Debug, Clone)]
-pub struct Pair<'a> {
-    /// The numerator's row.
-    pub numerator: &'a ResultRow,
-    /// The denominator's row.
-    pub denominator: &'a ResultRow,
-    /// The numerator's value.
-    pub first: Option<f64>,
-    /// The denominator's value.
-    pub second: Option<f64>,
-}
-
 /// Measured rows that pass the filter.
 pub fn rows<'a>(all: &'a [ResultRow], filter: &Filter, admitted: &Admitted) -> Vec<&'a ResultRow> {
     of_status(all, Status::Ok, filter).filter(|row| admitted.admits(row)).collect()
@@ -62,6 +48,7 @@ pub fn value(row: &ResultRow, of: Quantity) -> Option<f64> {
     let count = |value: Option<u64>| value.map(|value| value as f64);
     let value = match of {
         Quantity::LatencyP50Ms => row.latency_p50_ms,
+        Quantity::EndToEndP50Ms => row.end_to_end_p50_ms,
         Quantity::EngineMemoryBytes => count(engine_bytes(row)),
         Quantity::ProcessPeakBytes => count(row.process_peak_bytes),
         Quantity::CosineMin => row.cosine_min,
@@ -85,54 +72,19 @@ pub fn happened(row: &ResultRow, event: Event) -> bool {
 
 /// Rows of one filter with those of another that agree in the columns of `counterpart`.
 pub fn counterparts<'a>(
-    all: &'a [ResultRow],
+    data: &'a Data,
     filter: &Filter,
     counterpart: &Counterpart,
     admitted: &Admitted,
-) -> Vec<(&'a ResultRow, &'a ResultRow)> {
-    joined(rows(all, filter, admitted), rows(all, &counterpart.filter, admitted), &counterpart.joined_by)
+) -> Vec<RowPair<'a>> {
+    let side = |filter: &Filter| rows(&data.rows, filter, admitted);
+    pairs::join(data, side(filter), side(&counterpart.filter), &counterpart.joined_by)
 }
 
-/// Numerator and denominator rows that agree in the columns of `pairing`, with their values.
-pub fn pairs<'a>(all: &'a [ResultRow], pairing: &Pairing, admitted: &Admitted) -> Vec<Pair<'a>> {
-    let side = |filter: &Filter| rows(all, filter, admitted);
-    joined(side(&pairing.numerator), side(&pairing.denominator), &pairing.joined_by)
-        .into_iter()
-        .map(|(numerator, denominator)| Pair {
-            numerator,
-            denominator,
-            first: value(numerator, pairing.of),
-            second: value(denominator, pairing.of),
-        })
-        .collect()
-}
-
-/// Every pair that agrees in these columns, in the order of ids; a row is never paired with itself.
-fn joined<'a>(
-    first: Vec<&'a ResultRow>,
-    second: Vec<&'a ResultRow>,
-    keys: &[Key],
-) -> Vec<(&'a ResultRow, &'a ResultRow)> {
-    let key = |row: &ResultRow| keys.iter().map(|key| column(row, *key)).collect::<Vec<String>>();
-    let mut others: HashMap<Vec<String>, Vec<&ResultRow>> = HashMap::new();
-    for row in second {
-        others.entry(key(row)).or_default().push(row);
-    }
-    let of = |row: &'a ResultRow| others.get(&key(row)).into_iter().flatten().map(move |other| (row, *other));
-    let mut pairs: Vec<_> = first.into_iter().flat_map(of).filter(|(row, other)| row.id != other.id).collect();
-    pairs.sort_by(|a, b| (&a.0.id, &a.1.id).cmp(&(&b.0.id, &b.1.id)));
-    pairs
-}
-
-fn column(row: &ResultRow, key: Key) -> String {
-    match key {
-        Key::Backend => row.backend.to_string(),
-        Key::Model => row.model.clone(),
-        Key::Precision => row.precision.clone(),
-        Key::BatchSize => row.batch_size.to_string(),
-        Key::SequenceLength => row.sequence_length.to_string(),
-        Key::Input => row.input.clone(),
-    }
+/// Numerator and denominator rows that agree in the columns of `pairing`.
+pub fn pairs_of<'a>(data: &'a Data, pairing: &Pairing, admitted: &Admitted) -> Vec<RowPair<'a>> {
+    let side = |filter: &Filter| rows(&data.rows, filter, admitted);
+    pairs::join(data, side(&pairing.numerator), side(&pairing.denominator), &pairing.joined_by)
 }
 
 fn of_status<'a>(all: &'a [ResultRow], status: Status, filter: &Filter) -> impl Iterator<Item = &'a ResultRow> {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::analysis::pairs::Column;
 use crate::engine::{BackendKind, DeviceKind};
 use crate::record::InputKind;
 
@@ -18,6 +19,40 @@ pub struct Claims {
     pub source: String,
     /// The claims.
     pub claims: Vec<Claim>,
+    /// Quantities that are shown over all shapes, each by the expression of a claim.
+    #[serde(default)]
+    pub headlines: Vec<HeadlineSpec>,
+}
+
+/// A quantity over all shapes: every value of a claim's expression, where the claim takes the one that decides.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeadlineSpec {
+    /// Letters only, for macros: `HybridOverFp`.
+    pub key: String,
+    /// `Hybrid over FP32`
+    pub quantity: String,
+    /// The id of the claim whose first check has the expression.
+    pub expression_of: String,
+    /// Whether the quantity bears on that claim, so that the claim's verdict is shown beside it.
+    #[serde(default)]
+    pub bears_on_claim: bool,
+    /// Another column in place of the expression's.
+    #[serde(default)]
+    pub of: Option<Quantity>,
+    /// Lists that replace those of the expression's numerator.
+    #[serde(default)]
+    pub numerator: Filter,
+    /// Lists that replace those of its denominator.
+    #[serde(default)]
+    pub denominator: Filter,
+    /// Lists that replace those of its rows, where it looks at single ones.
+    #[serde(default, rename = "where")]
+    pub filter: Filter,
+    /// The beginning of the sentence that ends in the value.
+    pub subject: String,
+    /// What would have been needed, where there is no value.
+    pub lacking: String,
 }
 
 /// A sentence of the paper and how to check it.
@@ -155,7 +190,7 @@ pub struct Pairing {
     /// Rows of the second kind.
     pub denominator: Filter,
     /// Columns in which a pair agrees.
-    pub joined_by: Vec<Key>,
+    pub joined_by: Vec<Column>,
     /// How many pairs become one value.
     pub reduce: Reduce,
 }
@@ -195,7 +230,7 @@ pub struct Counterpart {
     #[serde(rename = "where")]
     pub filter: Filter,
     /// Columns in which a pair agrees.
-    pub joined_by: Vec<Key>,
+    pub joined_by: Vec<Column>,
 }
 
 /// Number of measured rows.
@@ -213,6 +248,8 @@ pub struct Count {
 pub enum Quantity {
     /// Median latency.
     LatencyP50Ms,
+    /// Median time from token ids to outputs in host memory.
+    EndToEndP50Ms,
     /// What the engine holds: weights, activations and scratch, as far as it knows them.
     EngineMemoryBytes,
     /// Peak resident memory of the worker process.
@@ -233,6 +270,13 @@ pub enum Quantity {
     Perplexity,
 }
 
+impl Quantity {
+    /// Whether it is a time, whose ratios a disturbance spoils.
+    pub fn is_a_time(self) -> bool {
+        matches!(self, Quantity::LatencyP50Ms | Quantity::EndToEndP50Ms)
+    }
+}
+
 /// Something that happened in a configuration or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -241,24 +285,6 @@ pub enum Event {
     Nan,
     /// At least one NaN or infinity in the output.
     NonFinite,
-}
-
-/// A column rows are joined by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Key {
-    /// Backend.
-    Backend,
-    /// Model name.
-    Model,
-    /// Policy name.
-    Precision,
-    /// Batch size.
-    BatchSize,
-    /// Sequence length.
-    SequenceLength,
-    /// Input name.
-    Input,
 }
 
 /// How several values become one.

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::describe;
 use super::evaluate::{Finding, Results};
 use super::evidence::Answered;
+use super::headline::wrong_with;
 use super::interval::Met;
 use super::machines::MachineVerdict;
 use super::query::Admitted;
@@ -358,6 +359,13 @@ pub(super) fn check_sense(claims: &Claims, file: &str) -> Result<(), ClaimsError
             if pairing.joined_by.is_empty() {
                 return wrong(&claim.id, "`joined_by` is empty; name the columns in which a pair agrees".to_owned());
             }
+        }
+    }
+    for (index, spec) in claims.headlines.iter().enumerate() {
+        let taken = claims.headlines[..index].iter().any(|other| other.key == spec.key);
+        let message = if taken { Some("another headline has its key".to_owned()) } else { wrong_with(claims, spec) };
+        if let Some(message) = message {
+            return Err(ClaimsError::Headline { file: file.to_owned(), headline: spec.key.clone(), message });
         }
     }
     Ok(())

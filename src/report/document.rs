@@ -7,14 +7,14 @@ use serde::Serialize;
 use super::ReportError;
 use super::figures::{self, Figure};
 use super::macros::{Macro, macros};
-use super::sentences::caveats;
+use super::sentences::{caveats, disturbances};
 use super::table::Table;
 use super::{pins, tables};
 use crate::analysis::agreement;
 use crate::analysis::agreement::{Agreement, Limits};
-use crate::analysis::disturbances;
+use crate::claims::headline::headlines;
 use crate::claims::print::summary;
-use crate::claims::{Outcome, Verdict};
+use crate::claims::{Claims, Outcome, Verdict};
 use crate::results::data::Data;
 use crate::results::machines::{Machine, machines};
 use crate::results::study::{Study, run_of_repeat};
@@ -95,14 +95,16 @@ impl Section {
 ///
 /// # Errors
 /// [`ReportError::Figure`], or [`ReportError::Repeat`] of a repeat that is none.
-pub fn document(study: &Study, verdicts: Vec<Verdict>) -> Result<Document, ReportError> {
+pub fn document(study: &Study, claims: &Claims, verdicts: Vec<Verdict>) -> Result<Document, ReportError> {
     let data = &study.main;
     let machines = machines(data);
     let repeats = study.repeats.iter().enumerate().map(|(index, repeat)| repeated(data, &run_of_repeat(index), repeat));
     let repeats = repeats.collect::<Result<Vec<Agreement>, _>>()?;
     let mut sections = match machines.as_slice() {
-        [one] => sections(&one.data, &|| tables::headline::headline(&one.data, &verdicts, &|verdict| verdict.outcome))?,
-        several => of_machines(several, &verdicts)?,
+        [one] => sections(&one.data, &|| {
+            tables::headline::headline(&one.data, &headlines(&one.data, claims), &verdicts, &|verdict| verdict.outcome)
+        })?,
+        several => of_machines(several, claims, &verdicts)?,
     };
     let mut add = |slug: &str, tables: Vec<Table>| {
         if let Some(section) = sections.iter_mut().find(|section| section.slug == slug) {
@@ -130,7 +132,7 @@ pub fn document(study: &Study, verdicts: Vec<Verdict>) -> Result<Document, Repor
         facts: caveats::facts(data),
         caveats: all_caveats(study),
         claims_summary: summary(&verdicts),
-        macros: macros(study, &verdicts, &repeats),
+        macros: macros(study, claims, &verdicts, &repeats),
         pins,
         sections,
         claims: verdicts.into_iter().map(view).collect(),
@@ -276,10 +278,12 @@ fn join(sections: &mut [Section], other: &Data) -> Result<(), ReportError> {
 }
 
 /// The sections of each machine's own rows, one under the other. What is the same for all of them stands once.
-fn of_machines(machines: &[Machine], verdicts: &[Verdict]) -> Result<Vec<Section>, ReportError> {
+fn of_machines(machines: &[Machine], claims: &Claims, verdicts: &[Verdict]) -> Result<Vec<Section>, ReportError> {
     let each = machines.iter().enumerate().map(|(number, machine)| {
         let outcome = |verdict: &Verdict| verdict.machines.get(number).map_or(verdict.outcome, |own| own.outcome);
-        sections(&machine.data, &|| tables::headline::headline(&machine.data, verdicts, &outcome))
+        sections(&machine.data, &|| {
+            tables::headline::headline(&machine.data, &headlines(&machine.data, claims), verdicts, &outcome)
+        })
     });
     let each = each.collect::<Result<Vec<_>, _>>()?;
     let mut joined: Vec<Section> = Vec::new();

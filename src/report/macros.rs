@@ -10,19 +10,18 @@ use crate::analysis::agreement::Agreement;
 use crate::analysis::facts::engine_library;
 use crate::analysis::facts::has_nan;
 use crate::analysis::facts::has_random_weights;
-use crate::analysis::headline;
-use crate::analysis::headline::Headline;
 use crate::analysis::headroom;
 use crate::analysis::headroom::{Worst, place_name};
 use crate::analysis::noise;
 use crate::analysis::pairs::Ranged;
+use crate::claims::headline::{Headline, headlines};
 use crate::claims::print::count;
-use crate::claims::{Outcome, Verdict};
+use crate::claims::{Claims, Outcome, Verdict};
 use crate::engine::{BackendKind, DeviceKind};
 use crate::graph::Preset;
 use crate::numbers;
 use crate::record::Status;
-use crate::record::magnitudes::Place;
+use crate::record::magnitudes::MagnitudeKind;
 use crate::results::data::{Data, distinct, total};
 use crate::results::machines::machines;
 use crate::results::study::{Study, run_of_repeat};
@@ -39,7 +38,7 @@ pub struct Macro {
 }
 
 /// Every macro, in a fixed order: the set does not depend on the results, so prose always compiles.
-pub fn macros(study: &Study, verdicts: &[Verdict], repeats: &[Agreement]) -> Vec<Macro> {
+pub fn macros(study: &Study, claims: &Claims, verdicts: &[Verdict], repeats: &[Agreement]) -> Vec<Macro> {
     let data = &study.main;
     let experiments: Vec<&Data> = std::iter::once(data).chain(&study.others).collect();
     let mut all = Vec::new();
@@ -48,7 +47,7 @@ pub fn macros(study: &Study, verdicts: &[Verdict], repeats: &[Agreement]) -> Vec
     put(&mut all, "OthersSentence", others_sentence(study));
     protocol(data, &mut all);
     // Of several machines prose speaks of the first, as a GPU that measured most.
-    for found in machines(data).first().map(|first| headline::headlines(&first.data)).unwrap_or_default() {
+    for found in machines(data).first().map(|first| headlines(&first.data, claims)).unwrap_or_default() {
         headline(&found, &mut all);
     }
     repeatability(data, repeats, &mut all);
@@ -110,11 +109,11 @@ fn others_sentence(study: &Study) -> String {
 /// A quantity of the abstract: how many values, the typical one, the extremes, and the sentence about them.
 fn headline(found: &Headline, all: &mut Vec<Macro>) {
     let text = |value: Option<Ranged>| value.map(|value| found.unit.write(value).0).unwrap_or_default();
-    put(all, &format!("{}Count", found.key), numbers::count(found.count() as u64));
-    put(all, &format!("{}Typical", found.key), text(found.typical()));
-    put(all, &format!("{}Lowest", found.key), text(found.lowest().map(|located| located.value)));
-    put(all, &format!("{}Highest", found.key), text(found.highest().map(|located| located.value)));
-    put(all, &format!("{}Sentence", found.key), found.sentence());
+    put(all, &format!("{}Count", found.spec.key), numbers::count(found.count() as u64));
+    put(all, &format!("{}Typical", found.spec.key), text(found.typical()));
+    put(all, &format!("{}Lowest", found.spec.key), text(found.lowest().map(|located| located.value)));
+    put(all, &format!("{}Highest", found.spec.key), text(found.highest().map(|located| located.value)));
+    put(all, &format!("{}Sentence", found.spec.key), found.sentence());
 }
 
 /// What noise there is within the run and between it and its repeats.
@@ -279,7 +278,7 @@ fn headroom(experiments: &[&Data], all: &mut Vec<Macro>) {
         .iter()
         .filter_map(|found| found.tightest().map(|(place, worst)| (found, place, worst)))
         .reduce(|a, b| if b.2.bits < a.2.bits { b } else { a });
-    let text = |of: &dyn Fn(&headroom::Headroom, Place, Worst) -> String| {
+    let text = |of: &dyn Fn(&headroom::Headroom, MagnitudeKind, Worst) -> String| {
         tightest.map(|(found, place, worst)| of(found, place, worst)).unwrap_or_default()
     };
     put(all, "HeadroomBits", text(&|_, _, worst| numbers::fixed(worst.bits, 1)));

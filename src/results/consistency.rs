@@ -14,7 +14,7 @@ use crate::record::{Outcome, Record};
 use crate::store::derive;
 use crate::store::journal::JOURNAL_FILE;
 use crate::store::schema::{ResultRow, SampleRow};
-use crate::store::series::Series;
+use crate::store::series::TimedSeries;
 use crate::store::weights::as_labelled;
 use crate::store::{RESULTS_FILE, SAMPLES_FILE, StoreError};
 
@@ -64,7 +64,7 @@ pub fn samples_follow(dir: &Path, records: &[Record], samples: &[SampleRow]) -> 
     for (id, environment, rows) in series_of(samples) {
         let expected = |record: &&Record| match &record.outcome {
             Outcome::Ok(measured) if record.environment == environment => {
-                Some(Series::of(measured).rows(id, environment).collect::<Vec<_>>())
+                Some(TimedSeries::of(measured).rows(id, environment).collect::<Vec<_>>())
             }
             _ => None,
         };
@@ -101,9 +101,9 @@ fn differing(expected: &[SampleRow], found: &[&SampleRow]) -> Vec<&'static str> 
 /// [`StoreError::Contradiction`] naming the first row and its columns.
 pub fn tables_agree(dir: &Path, plan: &Plan, rows: &[ResultRow], samples: &[SampleRow]) -> Result<(), StoreError> {
     let configurations = by_id(plan);
-    let mut series: HashMap<(&str, &str), Series> = HashMap::new();
+    let mut series: HashMap<(&str, &str), TimedSeries> = HashMap::new();
     for (id, environment, rows) in series_of(samples) {
-        let read = Series::read(&rows);
+        let read = TimedSeries::read(&rows);
         let wrong = if series.contains_key(&(id, environment)) {
             vec!["index"]
         } else if read.is_paired() {

@@ -15,8 +15,8 @@ use super::schema::{OLDEST_SCHEMA_VERSION, ResultRow, SCHEMA_VERSION, SampleRow}
 use super::weights::{ADDED_COLUMNS, complete_row};
 use super::{RESULTS_FILE, SAMPLES_FILE, StoreError};
 use crate::digest::sha256;
-use crate::files::replace;
-use crate::panics::contained;
+use crate::files::{FileError, replace};
+use crate::panics::catch;
 
 const VERSION_KEY: &str = "mixprec.schema_version";
 /// Stands before the digest in the file; the length of the value makes it part of no other key.
@@ -92,7 +92,7 @@ fn write(path: &Path, mut frame: DataFrame) -> Result<(), StoreError> {
     let start = digest_start(&bytes).ok_or_else(|| StoreError::damaged(path, "the digest was not written"))?;
     let digest = sha256(&bytes);
     bytes[start..start + DIGEST_LENGTH].copy_from_slice(digest.as_bytes());
-    replace(path, &bytes).map_err(|source| StoreError::Io { path: path.to_owned(), source })
+    Ok(replace(path, &bytes).map_err(FileError::at(path))?)
 }
 
 /// The columns that an older table lacks, all null.
@@ -114,7 +114,7 @@ fn read(path: &Path) -> Result<(DataFrame, u32), StoreError> {
         return Err(StoreError::damaged(path, "its bytes do not match its digest"));
     }
     // The digest says that the bytes are what somebody wrote, not who: whoever tampers with a table can seal it again.
-    contained(|| decode(path, bytes)).map_err(|panic| StoreError::damaged(path, panic))?
+    catch(|| decode(path, bytes)).map_err(|panic| StoreError::damaged(path, panic))?
 }
 
 /// A table whose digest is right, on this thread alone.

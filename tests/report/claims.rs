@@ -305,6 +305,6 @@ fn counts_beyond_any_sum_are_no_crash() {
     let data = change(fixture::laptop(), |row| row.status == Status::Ok, most);
     let found = verdicts(&data);
     assert_eq!(found.len(), 10);
-    document(&Study::of(data), found).unwrap();
+    document(&Study::of(data), &Claims::builtin().unwrap(), found).unwrap();
     assert_eq!(total([u64::MAX, 1].into_iter()), u64::MAX);
 }

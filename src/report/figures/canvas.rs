@@ -127,6 +127,15 @@ impl<'a> Canvas<'a> {
         .map_err(FigureError::draw)
     }
 
+    /// A ring around a marker.
+    ///
+    /// # Errors
+    /// [`FigureError::Draw`].
+    pub fn ring(&self, at: Point, colour: RGBColor) -> Result<(), FigureError> {
+        let style = ShapeStyle { color: colour.to_rgba(), filled: false, stroke_width: 1 };
+        self.area.draw(&Circle::new(at, 8, style)).map_err(FigureError::draw)
+    }
+
     /// Writes the SVG.
     ///
     /// # Errors

@@ -5,8 +5,8 @@ use super::axis::Scale;
 use super::canvas::{Canvas, INK, colour};
 use super::panel::{Layout, LegendEntry, Panel, Titles};
 use super::{Figure, FigureError};
-use crate::analysis::facts::latency_interval;
-use crate::analysis::pairs::{Ranged, speedup};
+use crate::analysis::facts::latency;
+use crate::analysis::pairs::{self, Ranged, RowPair};
 use crate::results::data::{Data, Group, Series, distinct, series, timed};
 use crate::store::schema::ResultRow;
 
@@ -17,16 +17,22 @@ enum Along {
     Sequence,
 }
 
-/// A point with its interval.
-struct Sample {
+/// A value of a row, and whether something disturbed the pair that it is made of.
+#[derive(Clone, Copy)]
+struct Measured {
+    value: Ranged,
+    disturbed: bool,
+}
+
+/// A point of a curve.
+struct CurvePoint {
     x: f64,
-    y: f64,
-    interval: Option<(f64, f64)>,
+    measured: Measured,
 }
 
 struct Curve {
     entry: LegendEntry,
-    samples: Vec<Sample>,
+    points: Vec<CurvePoint>,
 }
 
 struct PanelData {
@@ -46,7 +52,10 @@ struct Plot<'a> {
     logarithmic: bool,
 }
 
-type ValueOf = dyn Fn(&Group, &ResultRow) -> Option<Ranged>;
+type ValueOf<'a> = dyn Fn(&Group, &ResultRow) -> Option<Measured> + 'a;
+
+/// What a figure says of its rings.
+const RINGS: &str = "A ring marks a ratio with a disturbed row.";
 
 const NOTHING_TIMED: &str = "No configuration was timed natively, so there is no curve to draw.";
 
@@ -92,16 +101,14 @@ pub(super) fn speedup_by_batch(data: &Data) -> Result<Figure, FigureError> {
         logarithmic: false,
     };
     draw(data, &plot, &|group, row| {
-        let base = group.row(&series(row).fp32(), (row.batch_size, row.sequence_length))?;
-        if base.id == row.id || !timed(base) {
-            return None;
-        }
-        speedup(base, row)
+        let numerator = pairs::fp32_counterpart(data, group, row).filter(|base| timed(base))?;
+        let pair = RowPair { numerator, denominator: row };
+        Some(Measured { value: pair.latency_ratio()?, disturbed: pair.disturbance().is_some() })
     })
 }
 
-fn latency_of(_group: &Group, row: &ResultRow) -> Option<Ranged> {
-    row.latency_p50_ms.map(|median| (median, latency_interval(row)))
+fn latency_of(_group: &Group, row: &ResultRow) -> Option<Measured> {
+    Some(Measured { value: latency(row)?, disturbed: false })
 }
 
 fn draw(data: &Data, plot: &Plot, value: &ValueOf) -> Result<Figure, FigureError> {
@@ -121,8 +128,10 @@ fn draw(data: &Data, plot: &Plot, value: &ValueOf) -> Result<Figure, FigureError
     layout.draw_legend(&canvas)?;
     canvas.finish()?;
     let inputs = distinct(panels.iter().map(|panel| panel.input.clone()));
-    let caption =
-        format!("{} {}: {}.", plot.caption, if inputs.len() == 1 { "Input" } else { "Inputs" }, inputs.join(", "));
+    let mut points = panels.iter().flat_map(|panel| &panel.curves).flat_map(|curve| &curve.points);
+    let rings = if points.any(|point| point.measured.disturbed) { format!(" {RINGS}") } else { String::new() };
+    let named = if inputs.len() == 1 { "Input" } else { "Inputs" };
+    let caption = format!("{}{rings} {named}: {}.", plot.caption, inputs.join(", "));
     Ok(Figure::drawn(plot.slug, caption, svg))
 }
 
@@ -132,7 +141,7 @@ fn panel_data(group: &Group, all: &[Series], along: Along, value: &ValueOf) -> O
         Along::Batch => (row.batch_size, row.sequence_length),
         Along::Sequence => (row.sequence_length, row.batch_size),
     };
-    let usable: Vec<(&ResultRow, Ranged)> = group
+    let usable: Vec<(&ResultRow, Measured)> = group
         .rows
         .iter()
         .filter(|row| timed(row))
@@ -142,16 +151,16 @@ fn panel_data(group: &Group, all: &[Series], along: Along, value: &ValueOf) -> O
     let fixed =
         fixed.into_iter().max_by_key(|&size| (usable.iter().filter(|(row, _)| sizes(row).1 == size).count(), size))?;
     let mut curves: Vec<Curve> = Vec::new();
-    for (row, (y, interval)) in usable.iter().filter(|(row, _)| sizes(row).1 == fixed) {
+    for (row, measured) in usable.iter().filter(|(row, _)| sizes(row).1 == fixed) {
         let entry = entry_of(&series(row), all);
-        let sample = Sample { x: sizes(row).0 as f64, y: *y, interval: *interval };
+        let point = CurvePoint { x: sizes(row).0 as f64, measured: *measured };
         match curves.iter_mut().find(|curve| curve.entry == entry) {
-            Some(curve) => curve.samples.push(sample),
-            None => curves.push(Curve { entry, samples: vec![sample] }),
+            Some(curve) => curve.points.push(point),
+            None => curves.push(Curve { entry, points: vec![point] }),
         }
     }
     for curve in &mut curves {
-        curve.samples.sort_by(|a, b| a.x.total_cmp(&b.x));
+        curve.points.sort_by(|a, b| a.x.total_cmp(&b.x));
     }
     let what = match along {
         Along::Batch => format!("sequence {fixed}"),
@@ -173,12 +182,11 @@ fn entry_of(wanted: &Series, all: &[Series]) -> LegendEntry {
 }
 
 fn draw_panel(canvas: &Canvas, panel: Panel, data: &PanelData, plot: &Plot) -> Result<(), FigureError> {
-    let samples = || data.curves.iter().flat_map(|curve| &curve.samples);
-    let xs = distinct(samples().map(|sample| sample.x));
-    let ys: Vec<f64> = samples()
-        .flat_map(|sample| [Some(sample.y), sample.interval.map(|ends| ends.0), sample.interval.map(|ends| ends.1)])
-        .flatten()
-        .collect();
+    let points = || data.curves.iter().flat_map(|curve| &curve.points);
+    let xs = distinct(points().map(|point| point.x));
+    let values = points().map(|point| point.measured.value);
+    let ys: Vec<f64> =
+        values.flat_map(|(y, ends)| [Some(y), ends.map(|ends| ends.0), ends.map(|ends| ends.1)]).flatten().collect();
     let x_scale = Scale::logarithmic(&xs);
     let y_scale = if plot.logarithmic { Scale::logarithmic(&ys) } else { Scale::linear(&ys) };
     panel.y_ticks(canvas, y_scale)?;
@@ -193,12 +201,15 @@ fn draw_panel(canvas: &Canvas, panel: Panel, data: &PanelData, plot: &Plot) -> R
     for curve in &data.curves {
         let ink = colour(curve.entry.colour);
         let at = |x: f64, y: f64| panel.point(x_scale.position(x), y_scale.position(y));
-        canvas.line(curve.samples.iter().map(|sample| at(sample.x, sample.y)).collect(), ink, 2)?;
-        for sample in &curve.samples {
-            if let Some((low, high)) = sample.interval {
-                canvas.line(vec![at(sample.x, low), at(sample.x, high)], ink, 1)?;
+        canvas.line(curve.points.iter().map(|point| at(point.x, point.measured.value.0)).collect(), ink, 2)?;
+        for &CurvePoint { x, measured: Measured { value: (y, interval), disturbed } } in &curve.points {
+            if let Some((low, high)) = interval {
+                canvas.line(vec![at(x, low), at(x, high)], ink, 1)?;
             }
-            canvas.marker(at(sample.x, sample.y), curve.entry.marker, ink)?;
+            canvas.marker(at(x, y), curve.entry.marker, ink)?;
+            if disturbed {
+                canvas.ring(at(x, y), ink)?;
+            }
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! What a reader should know before the numbers: the run at a glance, and what limits it.
 
-use crate::analysis::disturbances;
+use super::disturbances;
 use crate::analysis::facts::has_random_weights;
 use crate::analysis::noise;
 use crate::engine::{BackendKind, DeviceKind};

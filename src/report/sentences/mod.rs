@@ -3,5 +3,7 @@
 pub mod agreement;
 mod agreement_text;
 pub mod caveats;
+pub mod disturbances;
+pub mod headline;
 pub mod noise;
 pub mod quality;

@@ -2,10 +2,11 @@
 
 use crate::analysis::facts::discordant;
 use crate::analysis::facts::flips;
+use crate::analysis::pairs;
 use crate::graph::Preset;
 use crate::numbers;
 use crate::record::InputKind;
-use crate::results::data::{Data, distinct, series, shape};
+use crate::results::data::{Data, distinct};
 use crate::stats::mcnemar;
 use crate::store::schema::ResultRow;
 
@@ -61,9 +62,9 @@ fn silent_rows_of<'a>(measured: impl Iterator<Item = &'a ResultRow>) -> String {
 /// What a policy does to answers on labelled sentences, backend by backend, beside FP32 of the same backend and shape.
 pub fn quality(experiments: &[&Data], preset: Preset) -> String {
     let mut found: Vec<(&str, String, Vec<String>)> = Vec::new();
-    for group in experiments.iter().flat_map(|data| data.groups()) {
+    for (data, group) in experiments.iter().flat_map(|data| data.groups().into_iter().map(move |group| (data, group))) {
         for row in group.rows.iter().copied().filter(|row| row.precision == preset.name() && row.injection.is_none()) {
-            let base = group.row(&series(row).fp32(), shape(row)).filter(|base| base.id != row.id);
+            let base = pairs::fp32_counterpart(data, &group, row);
             let Some(text) = base.and_then(|base| beside(base, row)) else { continue };
             let backend = row.backend.to_string();
             match found.iter_mut().find(|(model, known, _)| *model == group.model && *known == text) {

@@ -1,14 +1,13 @@
 //! FP16 and hybrid over FP32, a GPU beside the other: the paper's cross-GPU table.
 
-use crate::analysis::disturbances::is_comparable;
-use crate::analysis::pairs::{Ranged, speedup};
+use crate::analysis::pairs::{self, Deciding, Ranged, RowPair};
 use crate::claims::{Outcome, Verdict};
 use crate::engine::DeviceKind;
 use crate::graph::Preset;
 use crate::numbers;
 use crate::report::sentences;
 use crate::report::table::{Heading, Note, Notes, Table, TableCell};
-use crate::results::data::{Group, Series, distinct};
+use crate::results::data::{Data, Group, Series, distinct, timed};
 use crate::results::machines::Machine;
 
 const SLUG: &str = "cross-gpu";
@@ -86,7 +85,7 @@ fn is_wanted(series: &Series) -> bool {
 }
 
 fn cells(machine: &Machine, group: &Group, series: &Series) -> Option<Vec<TableCell>> {
-    let mut ratios = ratios(group, series);
+    let mut ratios = ratios(&machine.data, group, series);
     ratios.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     let (lowest, highest) = (*ratios.first()?, *ratios.last()?);
     // The lower of two middle ones, so that it is a ratio that was measured and has its interval.
@@ -104,16 +103,15 @@ fn cells(machine: &Machine, group: &Group, series: &Series) -> Option<Vec<TableC
     Some(cells)
 }
 
-/// Ratios of all shapes of which both rows were timed in one environment.
-fn ratios(group: &Group, series: &Series) -> Vec<Ranged> {
-    let baseline = series.fp32();
+/// The ratios that decide, over all shapes.
+fn ratios(data: &Data, group: &Group, wanted: &Series) -> Vec<Ranged> {
     let pair = |at| {
-        let (slow, fast) = (group.row(&baseline, at)?, group.row(series, at)?);
-        (is_comparable(slow) && is_comparable(fast) && slow.environment == fast.environment)
-            .then(|| speedup(slow, fast))
-            .flatten()
+        let denominator = group.row(wanted, at).filter(|row| timed(row))?;
+        let numerator = pairs::fp32_counterpart(data, group, denominator).filter(|row| timed(row))?;
+        Some(RowPair { numerator, denominator })
     };
-    group.shapes().into_iter().filter_map(pair).collect()
+    let pairs = group.shapes().into_iter().filter_map(pair).collect();
+    Deciding::of(pairs).pairs.iter().filter_map(RowPair::latency_ratio).collect()
 }
 
 fn without_ratios(gpu: String, first: TableCell) -> Vec<TableCell> {

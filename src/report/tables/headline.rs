@@ -1,17 +1,17 @@
 //! The quantities of the paper's abstract, here and there.
 
-use crate::analysis::headline::{Headline, Located, headlines, timed_backends};
+use crate::claims::headline::{Headline, HeadlineValue};
 use crate::claims::{Outcome, Verdict};
 use crate::report::sentences;
 use crate::report::table::{Heading, Note, Notes, Table, TableCell};
-use crate::results::data::Data;
+use crate::results::data::{Data, distinct, timed};
 
 const SLUG: &str = "headline";
 const CAPTION: &str = "The paper's speeds, sizes and cosines here: the typical value over all configurations that have it, the \
                        extremes, what the paper says, and the verdict on its claim.";
 /// A row per quantity; the sentences are its notes. `outcomes` says what these results, or one machine's of them, say of
 /// each claim.
-pub fn headline(data: &Data, verdicts: &[Verdict], outcome: &dyn Fn(&Verdict) -> Outcome) -> Table {
+pub fn headline(data: &Data, found: &[Headline], verdicts: &[Verdict], outcome: &dyn Fn(&Verdict) -> Outcome) -> Table {
     let headings = vec![
         Heading::text("Claim"),
         Heading::sentences("Quantity", 4),
@@ -24,15 +24,16 @@ pub fn headline(data: &Data, verdicts: &[Verdict], outcome: &dyn Fn(&Verdict) ->
     let mut table = Table::new(SLUG, CAPTION, headings);
     let mut notes = Notes::default();
     let of = |claim: &str| verdicts.iter().find(|verdict| verdict.id == claim);
-    for found in headlines(data) {
-        let verdict = found.claim.and_then(of);
-        table.push(spread_cells(&found, verdict, outcome, &mut notes));
+    for found in found {
+        let verdict = found.claim().and_then(of);
+        table.push(spread_cells(found, verdict, outcome, &mut notes));
     }
     table.notes = notes.finish();
     let text = "Typical: geometric mean of ratios, its interval made of all lower and of all upper ends; the median of other \
                 quantities. Intervals of ratios divide the ends of both medians' 95 % intervals crosswise.";
     table.notes.push(Note { mark: String::new(), text: text.to_owned() });
-    table.notes.extend(sentences::noise::note(data, &timed_backends(data)));
+    let timed_backends = distinct(data.rows.iter().filter(|row| timed(row)).map(|row| row.backend));
+    table.notes.extend(sentences::noise::note(data, &timed_backends));
     table
 }
 
@@ -46,10 +47,10 @@ fn spread_cells(
         let (text, detail) = found.unit.write(value);
         TableCell { text, detail, ..TableCell::default() }
     };
-    let extreme = |located: Option<&Located>| located.map_or_else(TableCell::dash, |located| cell(located.value));
+    let extreme = |located: Option<&HeadlineValue>| located.map_or_else(TableCell::dash, |located| cell(located.value));
     vec![
-        found.claim.unwrap_or_default().into(),
-        TableCell { mark: Some(notes.mark(&found.sentence())), ..TableCell::new(found.quantity) },
+        found.claim().unwrap_or_default().into(),
+        TableCell { mark: Some(notes.mark(&found.sentence())), ..TableCell::new(&found.spec.quantity) },
         found.typical().map_or_else(TableCell::dash, cell),
         extreme(found.lowest()),
         extreme(found.highest()),

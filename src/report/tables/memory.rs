@@ -1,13 +1,11 @@
 //! Memory: what the process used, what the engine holds, and what the policy's formats would need.
 
-use crate::analysis::facts::computed_bytes;
-use crate::analysis::facts::engine_bytes;
-use crate::analysis::pairs::less;
-use crate::analysis::pairs::memory_reduction;
+use crate::analysis::facts::{computed_bytes, engine_bytes};
+use crate::analysis::pairs::{self, RowPair, less};
 use crate::numbers;
 use crate::record::Status;
 use crate::report::table::{Heading, Note, Notes, Table, TableCell, TableRow};
-use crate::results::data::{Data, Group, Series, series, shape};
+use crate::results::data::{Data, Group, Series, series};
 use crate::stats::median;
 use crate::store::schema::ResultRow;
 
@@ -38,7 +36,7 @@ fn summary(data: &Data) -> Table {
     let mut table = Table::new(SUMMARY, caption, headings);
     for group in one_input_per_model(data) {
         for wanted in group.series().iter().filter(|wanted| **wanted != wanted.fp32()) {
-            table.rows.extend(summary_row(&group, wanted));
+            table.rows.extend(summary_row(data, &group, wanted));
         }
     }
     if table.rows.is_empty() {
@@ -53,9 +51,9 @@ fn summary(data: &Data) -> Table {
     table.covering(data.measured().filter(accounted)).rule_between_groups(2)
 }
 
-fn summary_row(group: &Group, wanted: &Series) -> Option<TableRow> {
+fn summary_row(data: &Data, group: &Group, wanted: &Series) -> Option<TableRow> {
     let rows = group.shapes().into_iter().filter_map(|at| group.row(wanted, at));
-    let mut found: Vec<(f64, &ResultRow)> = rows.filter_map(|row| Some((memory_reduction(group, row)?, row))).collect();
+    let mut found: Vec<(f64, &ResultRow)> = rows.filter_map(|row| Some((reduction(data, group, row)?, row))).collect();
     found.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (lowest, highest) = (found.first()?, found.last()?);
     let at = |row: &ResultRow| TableCell {
@@ -102,7 +100,7 @@ fn memory(data: &Data) -> Table {
     for group in one_input_per_model(data) {
         for wanted in group.series() {
             for row in extremes(&group, &wanted) {
-                table.push(cells(&group, row, &mut notes));
+                table.push(cells(data, &group, row, &mut notes));
             }
         }
     }
@@ -135,6 +133,13 @@ pub fn one_input_per_model(data: &Data) -> Vec<Group<'_>> {
     groups
 }
 
+/// How much less a row's engine holds than the FP32 engine that it pairs with; `None` where formats are emulated.
+fn reduction(data: &Data, group: &Group, row: &ResultRow) -> Option<f64> {
+    let pair = RowPair { numerator: row, denominator: pairs::fp32_counterpart(data, group, row)? };
+    let native = [row, pair.denominator].iter().all(|row| row.status == Status::Ok && row.emulated == Some(false));
+    native.then(|| pair.memory_reduction()).flatten()
+}
+
 fn percent(share: f64) -> String {
     format!("{} %", numbers::fixed(share * 100.0, 1))
 }
@@ -150,13 +155,13 @@ fn extremes<'a>(group: &Group<'a>, wanted: &Series) -> Vec<&'a ResultRow> {
     }
 }
 
-fn cells(group: &Group, row: &ResultRow, notes: &mut Notes) -> Vec<TableCell> {
+fn cells(data: &Data, group: &Group, row: &ResultRow, notes: &mut Notes) -> Vec<TableCell> {
     let size = |bytes: Option<u64>| TableCell::optional(bytes.map(numbers::mebibytes));
-    let fp32 = group.row(&series(row).fp32(), shape(row)).filter(|fp32| fp32.id != row.id);
+    let fp32 = pairs::fp32_counterpart(data, group, row);
     let computed = computed_bytes(row).zip(fp32.and_then(computed_bytes)).and_then(|(bytes, base)| less(bytes, base));
     let held = match row.emulated {
         Some(true) => TableCell { mark: Some(notes.mark(EMULATED_MEMORY)), ..TableCell::dash() },
-        _ => TableCell::optional(memory_reduction(group, row).map(percent)),
+        _ => TableCell::optional(reduction(data, group, row).map(percent)),
     };
     vec![
         TableCell::new(&row.model),

@@ -2,10 +2,11 @@
 
 use crate::analysis::facts::flipped;
 use crate::analysis::facts::flips;
+use crate::analysis::pairs;
 use crate::numbers;
 use crate::report::sentences::quality::mcnemar_p;
 use crate::report::table::{Heading, Note, Table, TableCell};
-use crate::results::data::{Data, Group, distinct, series, shape};
+use crate::results::data::{Data, Group, distinct, series};
 use crate::stats::clopper_pearson;
 use crate::store::schema::ResultRow;
 
@@ -22,7 +23,7 @@ pub fn quality(data: &Data) -> Table {
     let mut table = Table::new("quality", caption, headings);
     for group in data.groups() {
         for row in group.rows.iter().filter(|row| row.task_total.is_some()) {
-            table.push(cells(&group, row));
+            table.push(cells(data, &group, row));
         }
     }
     if table.rows.is_empty() {
@@ -48,7 +49,8 @@ pub fn flipped_sentences(data: &Data) -> Table {
     let mut table = Table::new("quality-flips", caption, headings);
     for group in data.groups() {
         for row in group.rows.iter() {
-            let all = fp32_beside(&group, row).and_then(|base| flipped(base, row)).unwrap_or_default();
+            let all =
+                pairs::fp32_counterpart(data, &group, row).and_then(|base| flipped(base, row)).unwrap_or_default();
             for (base, answer) in distinct(all.iter().map(|&(_, base, answer)| (base, answer))) {
                 let of = all.iter().filter(|(_, one, other)| (*one, *other) == (base, answer));
                 let numbers: Vec<String> = of.map(|(number, ..)| number.to_string()).collect();
@@ -82,13 +84,8 @@ fn after_configuration_cells<const N: usize>(row: &ResultRow, own: [TableCell; N
     names.map(|name: &str| TableCell::new(name)).into_iter().chain([shape]).chain(own).collect()
 }
 
-/// The FP32 row of the same backend and shape, if that is another one.
-fn fp32_beside<'a>(group: &Group<'a>, row: &ResultRow) -> Option<&'a ResultRow> {
-    group.row(&series(row).fp32(), shape(row)).filter(|base| base.id != row.id)
-}
-
-fn cells(group: &Group, row: &ResultRow) -> Vec<TableCell> {
-    let fp32 = fp32_beside(group, row);
+fn cells(data: &Data, group: &Group, row: &ResultRow) -> Vec<TableCell> {
+    let fp32 = pairs::fp32_counterpart(data, group, row);
     let flips = fp32.and_then(|base| flips(base, row));
     after_configuration_cells(
         row,
@@ -113,7 +110,7 @@ pub fn perplexity(data: &Data) -> Table {
     let mut table = Table::new("perplexity", caption, headings);
     for group in data.groups() {
         for row in group.rows.iter().filter(|row| row.nll_tokens.is_some()) {
-            table.push(perplexity_cells(&group, row));
+            table.push(perplexity_cells(data, &group, row));
         }
     }
     if table.rows.is_empty() {
@@ -127,8 +124,9 @@ pub fn perplexity(data: &Data) -> Table {
     table.rule_between_groups(3)
 }
 
-fn perplexity_cells(group: &Group, row: &ResultRow) -> Vec<TableCell> {
-    let base = group.row(&series(row).fp32(), shape(row)).and_then(|base| base.perplexity);
+fn perplexity_cells(data: &Data, group: &Group, row: &ResultRow) -> Vec<TableCell> {
+    let own = Some(row).filter(|row| series(row) == series(row).fp32());
+    let base = own.or_else(|| pairs::fp32_counterpart(data, group, row)).and_then(|base| base.perplexity);
     let difference = row.perplexity.zip(base).map(|(perplexity, base)| perplexity - base);
     after_configuration_cells(
         row,

@@ -3,7 +3,7 @@
 
 use super::grid::{Cells, Grid};
 use crate::analysis::disturbances::Disturbance;
-use crate::analysis::pairs::speedup;
+use crate::analysis::pairs::{self, RowPair};
 use crate::engine::BackendKind;
 use crate::numbers;
 use crate::report::sentences;
@@ -67,7 +67,9 @@ pub fn over_fp32(data: &Data) -> Vec<Table> {
             let caption =
                 format!("Speed-up over FP32 of the same backend, with interval: {}{}.", group.label(), columns.part);
             let table = Table::new(OVER_FP32.slug_of(group, &columns), caption, vec![]);
-            let cell = |row: &ResultRow, notes: &mut Notes| ratio_cell(group, &series(row).fp32(), row, notes);
+            let cell = |row: &ResultRow, notes: &mut Notes| {
+                ratio_cell(pair_over(data, group, &series(row).fp32(), row), notes)
+            };
             let mut table = OVER_FP32.grid(table, group, &columns.series, &cell);
             table.notes.extend(sentences::noise::note(data, &backends(columns.series.iter())));
             tables.push(table);
@@ -101,8 +103,9 @@ fn cpu_tables(data: &Data, group: &Group) -> Vec<Table> {
     tables
         .map(|columns| {
             let table = Table::new(OVER_CPU.slug_of(group, &columns), caption(&label, &columns.part), vec![]);
-            let mut table =
-                OVER_CPU.grid(table, group, &columns.series, &|row, notes| ratio_cell(group, &baseline, row, notes));
+            let mut table = OVER_CPU.grid(table, group, &columns.series, &|row, notes| {
+                ratio_cell(pair_over(data, group, &baseline, row), notes)
+            });
             table.notes.insert(0, Note { mark: String::new(), text: baseline_note(data, group, &baseline) });
             table.notes.extend(sentences::noise::note(data, &backends(columns.series.iter().chain([&baseline]))));
             table
@@ -114,17 +117,23 @@ fn backends<'a>(series: impl Iterator<Item = &'a Series>) -> Vec<BackendKind> {
     distinct(series.map(|series| series.backend))
 }
 
-fn ratio_cell(group: &Group, baseline: &Series, row: &ResultRow, notes: &mut Notes) -> TableCell {
-    let slow = group.row(baseline, (row.batch_size, row.sequence_length)).filter(|slow| timed(slow));
-    match slow.and_then(|slow| speedup(slow, row)) {
-        Some((ratio, interval)) => {
+/// The footnote of a ratio with a disturbed row, after what disturbed it.
+const DECIDES_NOTHING: &str = "Such a ratio decides nothing while an undisturbed one exists.";
+
+/// The pair of the baseline's row and this one.
+fn pair_over<'a>(data: &Data, group: &Group<'a>, baseline: &Series, row: &'a ResultRow) -> Option<RowPair<'a>> {
+    let numerator = pairs::counterpart(data, group, baseline, row)?;
+    Some(RowPair { numerator, denominator: row })
+}
+
+fn ratio_cell(pair: Option<RowPair>, notes: &mut Notes) -> TableCell {
+    let pair = pair.filter(|pair| timed(pair.numerator));
+    match pair.and_then(|pair| Some((pair, pair.latency_ratio()?))) {
+        Some((pair, (ratio, interval))) => {
             let (text, detail) = numbers::with_interval(ratio, interval, 3);
-            let both = || [slow, Some(row)].into_iter().flatten();
-            let mark = match both().find_map(Disturbance::of_ratios) {
-                Some(kind) => Some(notes.mark(&format!("{} Left out of headlines.", kind.footnote()))),
-                None if both().any(|row| Disturbance::Throttled.of(row)) => {
-                    Some(notes.mark(Disturbance::Throttled.footnote()))
-                }
+            let mark = match pair.disturbance() {
+                Some(kind) => Some(notes.mark(&format!("{} {DECIDES_NOTHING}", kind.footnote()))),
+                None if pair.is_throttled() => Some(notes.mark(Disturbance::Throttled.footnote())),
                 None => None,
             };
             TableCell { text: format!("{text}×"), detail, mark, ..TableCell::default() }
