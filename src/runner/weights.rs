@@ -1,5 +1,5 @@
-//! Which weights the models of a plan have now, where the manifest does not say: one folder must not mix two. Only a
-//! worker opens models, so the parent asks one.
+//! Finds the current weights of models whose manifest does not pin them, because one folder must not mix two sets of
+//! weights. Only a worker opens models, so the parent asks one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -13,15 +13,16 @@ use crate::model::{ModelSource, WeightsProvenance, stand_in_notice};
 use crate::plan::{Configuration, Plan};
 use crate::record::{Outcome, Record};
 
-/// What is known of the models whose weights may change: where they are from, by model name.
+/// Provenance by model name, of the models whose weights may change.
 #[derive(Debug, Default)]
 pub(super) struct CurrentWeights {
     now: BTreeMap<String, WeightsProvenance>,
 }
 
 impl CurrentWeights {
-    /// Asks a worker for every model that may have other weights than it had for the rows of `earlier`, and says where
-    /// random weights stand in. A model that cannot be opened is left out: its rows stay, and new ones fail with the reason.
+    /// Asks a worker about every model whose weights may differ from those of the rows in `earlier`, and reports where
+    /// random weights stand in. A model that cannot be opened is skipped. Its rows stay, and new rows fail with the
+    /// reason.
     pub fn ask(
         plan: &Plan,
         earlier: &[Record],
@@ -67,7 +68,7 @@ impl CurrentWeights {
         Ok(ControlFlow::Continue(weights))
     }
 
-    /// Labels of the weights of this row and of those its model has now, where they differ.
+    /// Labels of the weights that this row was measured with and of those its model has now, where they differ.
     pub fn replacing(&self, configuration: &Configuration, row: &Outcome) -> Option<(String, String)> {
         let now = self.now.get(&configuration.model)?;
         row.weights().filter(|before| !before.same_weights(now)).map(|before| (before.to_string(), now.to_string()))

@@ -1,4 +1,5 @@
-//! Tables derived from the plan and the journal's records: pure, so that they can be recomputed at any time.
+//! Derives the tables from the plan and the journal's records. The functions are pure, so the tables can be derived
+//! again at any time.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -15,12 +16,12 @@ use crate::record::{Built, Failure, ForwardSummary, Measured, Outcome, Record};
 use crate::record::{InputKind, Status};
 use crate::stats::{Summary, median, ratio_of_rounds, summarize};
 
-/// Seed of the bootstrap behind every interval: fixed, so that a table can be derived again to the byte.
+/// Seed of the bootstrap behind every interval. It is fixed, so that a table can be derived again to the byte.
 const BOOTSTRAP_SEED: u64 = 0x6d69_7870_7265_6331;
 
-/// A row per planned configuration, in plan order. The last record of a configuration wins; one without a record is
-/// pending; records of configurations that are not in the plan are left out. So are measurements of a model that has been
-/// measured with other weights since: a table holds one set of weights per model, also when a run was interrupted.
+/// One row per planned configuration, in plan order. The last record of a configuration wins. A configuration without a
+/// record is pending. Records outside the plan are left out. So are measurements of a model that was measured with
+/// other weights later: a table holds one set of weights per model, even after an interrupted run.
 pub fn derive(plan: &Plan, records: &[Record]) -> Vec<ResultRow> {
     let latest = latest(plan, records);
     plan.configurations
@@ -31,7 +32,7 @@ pub fn derive(plan: &Plan, records: &[Record]) -> Vec<ResultRow> {
         .collect()
 }
 
-/// The row that a record of this configuration makes.
+/// The row of this configuration, from its record.
 pub(crate) fn row(configuration: &Configuration, record: &Record) -> ResultRow {
     let row = placed(configuration, record);
     match &record.outcome {
@@ -83,7 +84,7 @@ pub fn pending(configuration: &Configuration) -> ResultRow {
     }
 }
 
-/// Where and when the configuration was run.
+/// The pending row, with the environment and time of the run.
 fn placed(configuration: &Configuration, record: &Record) -> ResultRow {
     ResultRow {
         environment: Some(record.environment.clone()),
@@ -188,7 +189,7 @@ fn measured_row(row: ResultRow, configuration: &Configuration, measured: &Measur
     with_ceilings(with_times(row, configuration, &TimedSeries::of(measured)), measured)
 }
 
-/// Everything that samples alone decide.
+/// Fills the columns that follow from the samples alone.
 pub(crate) fn with_times(row: ResultRow, configuration: &Configuration, series: &TimedSeries<'_>) -> ResultRow {
     let row = with_aa_test(with_other_times(row, series), series);
     match summarize(&series.wall_ms, BOOTSTRAP_SEED) {

@@ -1,4 +1,4 @@
-//! Every column of both tables, in one place. Names carry units; undefined is null.
+//! Every column of both tables. Names carry units; undefined is null.
 
 use polars::prelude::{Column, DataFrame, DataType};
 
@@ -13,7 +13,7 @@ use crate::record::{BadKind, FailureKind, StopReason};
 /// Version of the columns below.
 pub const SCHEMA_VERSION: u32 = 7;
 
-/// Oldest version that is read: what a later one added is null in its rows or, for weights, read from the label.
+/// Oldest version that a reader accepts. Columns that it lacks are null, but those of the weights come from the label.
 pub const OLDEST_SCHEMA_VERSION: u32 = 6;
 
 named_value!(
@@ -64,7 +64,7 @@ macro_rules! table {
         }
 
         impl Default for $row {
-            /// A row of which nothing is known.
+            /// A row in which every column is unknown.
             fn default() -> Self {
                 $row { $($name: ColumnValue::blank(),)+ }
             }
@@ -97,7 +97,7 @@ macro_rules! table {
             /// The rows of a dataframe.
             ///
             /// # Errors
-            /// A fragment that names the column and what is wrong with it.
+            /// A sentence fragment that names the column and the problem.
             pub(super) fn from_frame(frame: &DataFrame) -> Result<Vec<$row>, String> {
                 $(let mut $name = from_column::<$type>(frame, stringify!($name))?.into_iter();)+
                 let mut rows = Vec::with_capacity(frame.height());
