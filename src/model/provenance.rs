@@ -1,4 +1,4 @@
-//! Where weights came from: what verdicts and comparisons of rows ask, and the label that reports print.
+//! Where weights came from. Verdicts and comparisons of rows ask the type; reports print its label.
 
 use std::fmt;
 
@@ -38,12 +38,12 @@ pub enum WeightsOrigin {
         /// SHA-256 of model.safetensors, 64 digits.
         sha256: String,
     },
-    /// Drawn, as the manifest asks.
+    /// Random, as the manifest asks.
     Random {
         /// Seed of the generator.
         seed: u64,
     },
-    /// Drawn, because the hub checkpoint that the manifest asks for had not been fetched.
+    /// Random, because the hub checkpoint of the manifest had not been fetched.
     StandIn {
         /// Seed of the generator.
         seed: u64,
@@ -60,12 +60,12 @@ pub enum WeightsOrigin {
 }
 
 impl WeightsProvenance {
-    /// Whether the weights were drawn and not trained.
+    /// Whether the weights are random, and so not trained.
     pub fn is_random(&self) -> bool {
         matches!(self.origin, WeightsOrigin::Random { .. } | WeightsOrigin::StandIn { .. })
     }
 
-    /// The hub repository that drawn weights stand in for.
+    /// The hub repository that random weights stand in for.
     pub fn stands_in_for(&self) -> Option<&str> {
         match &self.origin {
             WeightsOrigin::StandIn { repository, .. } => Some(repository),
@@ -73,9 +73,9 @@ impl WeightsProvenance {
         }
     }
 
-    /// Whether both are the same weights of one model. Checkpoints are compared by digest, wherever they were read from, and a
-    /// labelled one by the digits that its label quotes; drawn weights by seed and by the repository that they stand in for.
-    /// A repository's revision is not compared.
+    /// Whether both are the same weights of one model. Checkpoints are compared by digest, wherever they were read from. A
+    /// labelled one is compared by the digits that its label quotes. Random weights are compared by seed and by the
+    /// repository that they stand in for. The revision of a repository is not compared.
     pub fn same_weights(&self, other: &WeightsProvenance) -> bool {
         self.outlier == other.outlier && self.origin.same_weights(&other.origin)
     }
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn drawn_weights_say_what_they_stand_in_for_whatever_it_is_called() {
+    fn random_weights_say_what_they_stand_in_for_whatever_it_is_called() {
         let name = "a, b/c, injected outlier of 3 in layer 1, channel 2, standing in for d";
         let origin = WeightsOrigin::StandIn { seed: 0, repository: name.to_owned(), revision: None };
         let weights = WeightsProvenance::from(origin);

@@ -153,9 +153,9 @@ table! {
         weights_repository: Option<String>,
         /// Revision of the repository fetched or stood in for; null where not known.
         weights_revision: Option<String>,
-        /// Seed of drawn weights.
+        /// Seed of random weights.
         weights_seed: Option<u64>,
-        /// Hub repository that drawn weights stand in for.
+        /// Hub repository that random weights stand in for.
         weights_stand_in_for: Option<String>,
         /// Layer of the outlier that was added to the weights, from 0; null where there is none.
         weights_outlier_layer: Option<u64>,

@@ -17,9 +17,9 @@ pub enum WeightsKind {
     Folder,
     /// A checkpoint of a hub.
     Hub,
-    /// Drawn.
+    /// Random weights.
     Random,
-    /// Drawn in place of a checkpoint of a hub.
+    /// Random weights in place of a checkpoint of a hub.
     StandIn,
     /// A checkpoint of which a label alone is left.
     Labelled,
@@ -51,7 +51,7 @@ pub(super) const ADDED_COLUMNS: [&str; 9] = [
 ];
 
 impl ResultRow {
-    /// Where the weights came from; `None` where nothing was measured or built.
+    /// Where the weights came from. `None` where nothing was measured or built.
     pub fn weights(&self) -> Option<WeightsProvenance> {
         let origin = match self.weights_kind? {
             WeightsKind::Folder => WeightsOrigin::Folder { sha256: self.weights_sha256.clone()? },
@@ -106,10 +106,11 @@ impl ResultRow {
     }
 }
 
-/// The reader of labels of schema 6 and earlier, which had nothing but the label; `None` of text that no version wrote.
+/// Reads the label of a file of schema 6 or earlier, which holds nothing else about its weights. `None` for text that no
+/// version wrote.
 ///
-/// A label quotes 16 digits of a checkpoint's digest and no revision. Text that reads as an outlier behind a repository is one:
-/// names in manifests have neither commas nor spaces.
+/// A label quotes 16 digits of a checkpoint's digest and no revision. Text after a repository that reads as an outlier is
+/// one: names in manifests contain no comma and no space.
 fn of_label(label: &str) -> Option<WeightsProvenance> {
     let (base, outlier) = match label.rsplit_once(", injected outlier of ").map(|(base, rest)| (base, outlier(rest))) {
         Some((base, Some(outlier))) => (base, Some(outlier)),
@@ -118,10 +119,10 @@ fn of_label(label: &str) -> Option<WeightsProvenance> {
     let origin = match base.strip_prefix("checkpoint sha256 ") {
         Some(digits) => WeightsOrigin::Labelled { sha256_start: digits.to_owned() },
         None => {
-            let drawn = base.strip_prefix("random weights, seed ")?;
-            let (seed, repository) = match drawn.split_once(", standing in for ") {
+            let random = base.strip_prefix("random weights, seed ")?;
+            let (seed, repository) = match random.split_once(", standing in for ") {
                 Some((seed, repository)) => (seed, Some(repository.to_owned())),
-                None => (drawn, None),
+                None => (random, None),
             };
             let seed = seed.parse().ok()?;
             match repository {
@@ -154,22 +155,23 @@ fn fit(label: &str, weights: &WeightsProvenance) -> bool {
     whole && weights.to_string() == label
 }
 
-/// The weights beside a label, which an older file does not have; `None` where the two contradict each other.
-fn beside(label: &str, weights: Option<WeightsProvenance>) -> Option<WeightsProvenance> {
+/// The weights of a row or record with this label. An older file has the label alone. `None` where the two contradict
+/// each other.
+fn checked(label: &str, weights: Option<WeightsProvenance>) -> Option<WeightsProvenance> {
     match weights {
         Some(weights) => Some(weights).filter(|weights| fit(label, weights)),
         None => of_label(label),
     }
 }
 
-/// A record as it was read from a journal of any version, with its weights; `None` where its label cannot be theirs.
+/// Gives a record of a journal of any version its weights. `None` where its label is not theirs.
 pub(super) fn complete_record(mut record: Record) -> Option<Record> {
     let (label, weights) = match &mut record.outcome {
         Outcome::Ok(measured) => (&measured.model_provenance, &mut measured.weights),
         Outcome::Built(built) => (&built.model_provenance, &mut built.weights),
         Outcome::Failed(_) => return Some(record),
     };
-    *weights = Some(beside(label, weights.take())?);
+    *weights = Some(checked(label, weights.take())?);
     Some(record)
 }
 
@@ -182,7 +184,7 @@ pub(super) fn complete_row(row: ResultRow) -> Result<ResultRow, String> {
     let known = match (&row.model_provenance, row.weights()) {
         (None, None) => !row.has_weights(),
         (None, Some(_)) => false,
-        (Some(label), weights) => beside(label, weights).is_some_and(|weights| {
+        (Some(label), weights) => checked(label, weights).is_some_and(|weights| {
             complete.set_weights(&weights);
             complete == row || !row.has_weights()
         }),
@@ -190,7 +192,7 @@ pub(super) fn complete_row(row: ResultRow) -> Result<ResultRow, String> {
     if known { Ok(complete) } else { Err(format!("the weights of row {} are not those of its label", row.id)) }
 }
 
-/// The row as a table of an older version has it: the label alone says where its weights came from.
+/// The row as read from an older table: the weights are those of the label.
 pub(crate) fn as_labelled(row: &ResultRow) -> ResultRow {
     let mut labelled = row.clone();
     if let Some(weights) = row.model_provenance.as_deref().and_then(of_label) {
