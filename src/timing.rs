@@ -125,7 +125,7 @@ fn build(request: &TimingRequest) -> Result<(Box<dyn Engine>, Ready), TimingErro
     let mut engine = backend.build(&BuildRequest::new(Arc::clone(&model), policy, request.shape, threads))?.engine?;
     let build_s = start.elapsed().as_secs_f64();
     engine.bind(&input.batch(request.shape, 0)?)?;
-    let ready = Ready { model: model.provenance.clone(), build_s, engine: engine.describe() };
+    let ready = Ready { model: model.provenance.to_string(), build_s, engine: engine.describe() };
     Ok((engine, ready))
 }
 

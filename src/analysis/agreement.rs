@@ -363,13 +363,13 @@ fn by_id<'a>((path, data): Named<'a>) -> Result<HashMap<&'a str, &'a ResultRow>,
 }
 
 fn check_weights(first: (&Path, &ResultRow), second: (&Path, &ResultRow)) -> Result<(), AgreementError> {
-    match (&first.1.model_provenance, &second.1.model_provenance) {
-        (Some(wanted), Some(found)) if wanted != found => Err(AgreementError::Weights {
+    match (first.1.weights(), second.1.weights()) {
+        (Some(wanted), Some(found)) if !found.same_weights(&wanted) => Err(AgreementError::Weights {
             path: second.0.to_owned(),
             model: second.1.model.clone(),
-            found: found.clone(),
+            found: found.to_string(),
             other: first.0.to_owned(),
-            wanted: wanted.clone(),
+            wanted: wanted.to_string(),
         }),
         _ => Ok(()),
     }

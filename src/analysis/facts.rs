@@ -30,7 +30,7 @@ pub fn latency_interval(row: &ResultRow) -> Option<(f64, f64)> {
 
 /// Whether the row's weights were drawn, not trained.
 pub fn has_random_weights(row: &ResultRow) -> bool {
-    row.model_provenance.as_ref().is_some_and(|provenance| provenance.starts_with("random weights"))
+    row.weights().is_some_and(|weights| weights.is_random())
 }
 
 /// Sum of the tensors in the policy's formats.

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::{Input, MergeError};
 use crate::digest::sha256;
+use crate::model::WeightsProvenance;
 use crate::plan::{Axes, Configuration, ConfigurationId, Plan};
 use crate::provenance::Environment;
 use crate::store::derive;
@@ -194,18 +195,18 @@ fn age(candidate: &CandidateRow) -> (Option<u64>, String) {
 /// A table holds one set of weights per model: outputs and times of two sets would be compared as if they were one. Rows
 /// that newer rows replace are checked as well: a stand-in must not replace the real weights because it ran later.
 fn check_weights(plan: &Plan, candidates: &Candidates) -> Result<(), MergeError> {
-    let mut weights: BTreeMap<&str, (&str, &Path)> = BTreeMap::new();
+    let mut weights: BTreeMap<&str, (WeightsProvenance, &Path)> = BTreeMap::new();
     let run = plan.configurations.iter().filter_map(|one| candidates.get(one.id.0.as_str()));
     for CandidateRow { dir, row, .. } in run.flat_map(BTreeMap::values).flatten() {
-        let Some(found) = row.model_provenance.as_deref() else { continue };
-        let (expected, other) = *weights.entry(&row.model).or_insert((found, dir));
-        if found != expected {
+        let Some(found) = row.weights() else { continue };
+        let (expected, other) = weights.entry(&row.model).or_insert_with(|| (found.clone(), dir));
+        if !found.same_weights(expected) {
             return Err(MergeError::Weights {
                 path: dir.to_path_buf(),
                 model: row.model.clone(),
-                found: found.to_owned(),
-                other: other.to_owned(),
-                expected: expected.to_owned(),
+                found: found.to_string(),
+                other: other.to_path_buf(),
+                expected: expected.to_string(),
             });
         }
     }

@@ -22,9 +22,6 @@ pub fn hub_folder(base_dir: &Path, repository: &str, revision: &str) -> PathBuf 
     base_dir.join(HUB_FOLDER).join(repository.replace('/', "--")).join(revision)
 }
 
-/// What the label of random weights says before the repository that they stand in for.
-pub const STANDING_IN_FOR: &str = ", standing in for ";
-
 /// The sentence that `plan` and `run` print where random weights stand in.
 pub fn stand_in_notice(model: &str, repository: &str) -> String {
     format!(

@@ -9,6 +9,7 @@ mod cost_tests;
 mod gpt2;
 mod hub;
 mod layers;
+mod provenance;
 mod random;
 mod source;
 mod tokenizer;
@@ -21,9 +22,8 @@ use thiserror::Error;
 
 pub use argument::ModelArgument;
 pub use config::{Family, ModelConfig, TaskHead};
-pub use hub::{
-    CHECKPOINT_FILES, DIGESTS_FILE, PART_SUFFIX, STANDING_IN_FOR, WEIGHTS_FILE, hub_folder, stand_in_notice,
-};
+pub use hub::{CHECKPOINT_FILES, DIGESTS_FILE, PART_SUFFIX, WEIGHTS_FILE, hub_folder, stand_in_notice};
+pub use provenance::{LABEL_DIGITS, WeightsOrigin, WeightsProvenance};
 pub use source::{Architecture, INJECTED_SUFFIX, Injection, ModelSource};
 pub use tokenizer::Tokenizer;
 
@@ -68,8 +68,8 @@ pub struct Model {
     pub config: ModelConfig,
     /// Typed operations.
     pub graph: Graph,
-    /// `random weights, seed 1` or `checkpoint sha256 1234…`, for labels.
-    pub provenance: String,
+    /// Where the weights came from.
+    pub provenance: WeightsProvenance,
     weights: Weights,
     outlier: Option<Outlier>,
 }
@@ -179,12 +179,17 @@ impl Model {
                 match fallback {
                     _ if folder.exists() => {
                         check_pins(&folder, files)?;
-                        Self::from_folder(name, &folder, Some(sha256), head)
+                        let model = Self::from_folder(name, &folder, Some(sha256), head)?;
+                        Ok(model.with_origin(WeightsOrigin::Hub {
+                            repository: repository.clone(),
+                            revision: revision.clone(),
+                            sha256: sha256.clone(),
+                        }))
                     }
                     Some(architecture) => {
-                        let mut model = Self::random(name, 0, *architecture, head)?;
-                        model.provenance = format!("random weights, seed 0{STANDING_IN_FOR}{repository}");
-                        Ok(model)
+                        let (seed, repository, revision) = (0, repository.clone(), Some(revision.clone()));
+                        let model = Self::random(name, seed, *architecture, head)?;
+                        Ok(model.with_origin(WeightsOrigin::StandIn { seed, repository, revision }))
                     }
                     None => Err(ModelError::NotFetched {
                         path: folder,
@@ -196,13 +201,18 @@ impl Model {
         }
     }
 
+    fn with_origin(mut self, origin: WeightsOrigin) -> Model {
+        self.provenance.origin = origin;
+        self
+    }
+
     /// The same model with the outlier, which its label names.
     fn with_outlier(mut self, injection: Injection) -> Result<Model, ModelError> {
         let Injection { layer, channel, .. } = injection;
         let bias = format!("layer.{layer}/mlp/fc2/bias");
         match self.graph.params.iter().position(|param| param.name == bias) {
             Some(index) if channel < self.graph.dimensions.hidden => {
-                self.provenance = format!("{}, {injection}", self.provenance);
+                self.provenance.outlier = Some(injection);
                 self.outlier = Some(Outlier { bias: ParamId(index), injection });
                 Ok(self)
             }
@@ -219,7 +229,7 @@ impl Model {
             name: name.to_owned(),
             graph: build_graph(&config),
             config,
-            provenance: format!("random weights, seed {seed}"),
+            provenance: WeightsOrigin::Random { seed }.into(),
             weights: Weights::Random { seed },
             outlier: None,
         })
@@ -239,7 +249,7 @@ impl Model {
             name: name.to_owned(),
             config,
             graph,
-            provenance: format!("checkpoint sha256 {}", &found[..16]),
+            provenance: WeightsOrigin::Folder { sha256: found.clone() }.into(),
             weights: Weights::Checkpoint { checkpoint, folder: folder.to_owned(), sha256: found },
             outlier: None,
         })
@@ -332,7 +342,8 @@ mod tests {
             changed.extend(differing.map(|(at, (a, b))| (model.graph.params[index].name.clone(), at, b - a)));
         }
         assert_eq!(changed, [("layer.1/mlp/fc2/bias".to_owned(), 63, -3000.0)]);
-        assert_eq!(model.provenance, "random weights, seed 1, injected outlier of -3000 in layer 1, channel 63");
+        let label = model.provenance.to_string();
+        assert_eq!(label, "random weights, seed 1, injected outlier of -3000 in layer 1, channel 63");
         assert_ne!(model.weights_identity(), plain.weights_identity());
         assert_ne!(model.weights_identity(), injected(1, 62).unwrap().weights_identity());
     }

@@ -13,6 +13,7 @@ pub use status::Status;
 
 use crate::engine::{BuildReport, Ceilings, EngineDescription, MemoryBreakdown};
 use crate::graph::CostSummary;
+use crate::model::WeightsProvenance;
 use crate::plan::ConfigurationId;
 use crate::provenance::Drift;
 use magnitudes::Magnitudes;
@@ -51,11 +52,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// How its weights were obtained, as in labels. `None` for a failure.
-    pub fn model_provenance(&self) -> Option<&str> {
+    /// Where its weights came from. `None` for a failure.
+    pub fn weights(&self) -> Option<&WeightsProvenance> {
         match self {
-            Outcome::Ok(measured) => Some(&measured.model_provenance),
-            Outcome::Built(built) => Some(&built.model_provenance),
+            Outcome::Ok(measured) => measured.weights.as_ref(),
+            Outcome::Built(built) => built.weights.as_ref(),
             Outcome::Failed(_) => None,
         }
     }
@@ -76,8 +77,11 @@ pub struct Built {
     pub process_peak_bytes: Option<u64>,
     /// Floating-point operations and bytes of one forward, counted from the graph.
     pub cost: CostSummary,
-    /// How the model was obtained.
+    /// Label of its weights.
     pub model_provenance: String,
+    /// Where its weights came from. For journals from before it was recorded, the reader takes it from the label.
+    #[serde(default)]
+    pub weights: Option<WeightsProvenance>,
     /// Drift from the pins; `None` in older journals.
     #[serde(default)]
     pub drift: Option<Vec<Drift>>,
@@ -167,8 +171,11 @@ pub struct EngineMeasurements {
     pub quality: QualitySummary,
     /// The engine's description.
     pub engine: EngineDescription,
-    /// How the model was obtained, for labels: `random weights, seed 1`, `checkpoint sha256 1234…`.
+    /// Label of its weights: `random weights, seed 1`, `checkpoint sha256 1234…`.
     pub model_provenance: String,
+    /// Where its weights came from. For journals from before it was recorded, the reader takes it from the label.
+    #[serde(default)]
+    pub weights: Option<WeightsProvenance>,
     /// Drift from the pins: loaded libraries, driver, build. `None` in older journals.
     #[serde(default)]
     pub drift: Option<Vec<Drift>>,

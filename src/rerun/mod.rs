@@ -205,14 +205,19 @@ fn agreement(recorded: &ResultRow, here: &ResultRow) -> Reproduction {
 /// Differences in what the rows themselves record of their environment.
 fn rows_differ(recorded: &ResultRow, here: &ResultRow) -> Vec<Difference> {
     let threads = |row: &ResultRow| row.threads.map(|threads| threads.to_string());
+    let same_weights = match (recorded.weights(), here.weights()) {
+        (Some(first), Some(second)) => first.same_weights(&second),
+        (first, second) => first.is_none() && second.is_none(),
+    };
+    let labels = || ("weights", recorded.model_provenance.clone(), here.model_provenance.clone());
     let rows = [
-        ("weights", recorded.model_provenance.clone(), here.model_provenance.clone()),
         ("engine library", recorded.engine_library.clone(), here.engine_library.clone()),
         ("engine device", recorded.engine_device.clone(), here.engine_device.clone()),
         ("engine threads", threads(recorded), threads(here)),
         ("throttle reasons", recorded.throttle_reasons.clone(), here.throttle_reasons.clone()),
     ];
     let differing = rows.into_iter().filter(|(_, first, second)| first != second);
+    let differing = (!same_weights).then(labels).into_iter().chain(differing);
     differing.map(|(property, first, second)| Difference { property: property.to_owned(), first, second }).collect()
 }
 

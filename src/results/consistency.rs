@@ -15,6 +15,7 @@ use crate::store::derive;
 use crate::store::journal::JOURNAL_FILE;
 use crate::store::schema::{ResultRow, SampleRow};
 use crate::store::series::TimedSeries;
+use crate::store::weights::as_labelled;
 use crate::store::{RESULTS_FILE, SAMPLES_FILE, StoreError};
 
 /// Two sums of the same numbers may differ by so much, relative: another version may add them in another order.
@@ -30,7 +31,8 @@ pub struct Measured<'a> {
 }
 
 /// Checks `results.parquet` against the journal beside it. It may be older than the journal: a row must be that of some
-/// record of its configuration, or pending.
+/// record of its configuration, or pending. It may be of an older version than the journal's newest records: then it has
+/// their weights as their labels say them.
 ///
 /// # Errors
 /// [`StoreError::Contradiction`] naming the first row and its columns.
@@ -42,7 +44,8 @@ pub fn results_follow(dir: &Path, plan: &Plan, of: Measured<'_>, rows: &[ResultR
         let Some((&configuration, &newest)) = known.filter(|(_, newest)| **newest != row) else { continue };
         let of_row = of.records.iter().filter(|record| record.id == configuration.id);
         let mut older = of_row.map(|record| derive::row(configuration, record));
-        if *row != derive::pending(configuration) && !older.any(|older| older == *row) {
+        let follows = |older: ResultRow| older == *row || as_labelled(&older) == *row;
+        if *row != derive::pending(configuration) && !older.any(follows) {
             return Err(contradiction(dir, RESULTS_FILE, &row.id, &row.differing(newest), JOURNAL_FILE));
         }
     }

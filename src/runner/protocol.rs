@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{BackendKind, BuildProgress};
 use crate::manifest::schema::{Measurement, NoiseFloorTest, Numerics, Tolerance};
+use crate::model::WeightsProvenance;
 use crate::plan::{Configuration, Plan};
 use crate::record::{Failure, Outcome};
 
@@ -62,12 +63,10 @@ pub(super) struct Probed {
 }
 
 /// What opening a model reveals about its weights.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct OpenedModel {
-    /// Provenance of the weights, as stored in rows.
-    pub provenance: String,
-    /// Whether the weights are random.
-    pub drawn: bool,
+    /// Where the weights came from, as stored in rows.
+    pub weights: WeightsProvenance,
 }
 
 /// A response from worker to parent.

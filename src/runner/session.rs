@@ -14,7 +14,7 @@ use crate::input::InputStream;
 use crate::measure::interleaved::measure_interleaved;
 use crate::measure::measure;
 use crate::measure::memory::PeakMemory;
-use crate::model::{Model, ModelError};
+use crate::model::{Model, WeightsProvenance};
 use crate::numerics::{Forwards, ReferenceOutputs, compare, evaluate};
 use crate::plan::{Configuration, Plan};
 use crate::provenance::{Drift, drift};
@@ -46,10 +46,8 @@ impl WorkerSession {
                 Response::Probed(probed.map_err(Failure::from))
             }
             Request::Open { settings, configuration } => {
-                let opened = self.model(&settings, &configuration).map(|model| OpenedModel {
-                    provenance: model.provenance.clone(),
-                    drawn: matches!(model.tokenizer(), Err(ModelError::NoTokenizer { .. })),
-                });
+                let opened = self.model(&settings, &configuration);
+                let opened = opened.map(|model| OpenedModel { weights: model.provenance.clone() });
                 Response::Opened(opened.map_err(|failure| failure.reason))
             }
             Request::Reference { settings, configuration, path } => {
@@ -86,8 +84,7 @@ impl WorkerSession {
         let Build { report, engine } = self.backend(of)?.build(&request)?;
         let build_s = start.elapsed().as_secs_f64();
         let process_peak_bytes = peak.bytes();
-        let model_provenance = model.provenance.clone();
-        let preparation = Preparation { load_s, build_s, build: report, cost, model_provenance };
+        let preparation = Preparation { load_s, build_s, build: report, cost, weights: model.provenance.clone() };
         match engine {
             Ok(mut engine) => {
                 let mut measured = self.measured(settings, (of, at), engine.as_mut(), preparation)?;
@@ -96,7 +93,7 @@ impl WorkerSession {
                 Ok(Outcome::Ok(Box::new(measured)))
             }
             Err(error) => {
-                let Preparation { load_s, build_s, build, cost, model_provenance } = preparation;
+                let Preparation { load_s, build_s, build, cost, weights } = preparation;
                 let reason = Failure::new(FailureKind::Unavailable, &error.into_reason()).reason;
                 let built = Built {
                     reason,
@@ -105,7 +102,8 @@ impl WorkerSession {
                     build,
                     process_peak_bytes,
                     cost,
-                    model_provenance,
+                    model_provenance: weights.to_string(),
+                    weights: Some(weights),
                     drift: Some(self.drift(of)),
                 };
                 Ok(Outcome::Built(Box::new(built)))
@@ -168,7 +166,8 @@ impl WorkerSession {
             numerics,
             quality,
             engine: engine.describe(),
-            model_provenance: preparation.model_provenance,
+            model_provenance: preparation.weights.to_string(),
+            weights: Some(preparation.weights),
             drift: Some(self.drift(of)),
         })
     }
@@ -256,7 +255,7 @@ struct Preparation {
     build_s: f64,
     build: BuildReport,
     cost: CostSummary,
-    model_provenance: String,
+    weights: WeightsProvenance,
 }
 
 fn add_remark(numerics: &mut NumericsSummary, remark: &str) {

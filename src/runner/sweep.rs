@@ -61,7 +61,7 @@ impl<'a> Sweep<'a> {
     fn settle(&mut self, earlier: &JournalContents, weights: &CurrentWeights) {
         let (plan, rows) = (self.plan, earlier.latest());
         let mut elsewhere = 0;
-        let mut replaced: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
+        let mut replaced: BTreeMap<(&str, String, String), usize> = BTreeMap::new();
         for configuration in &plan.configurations {
             let Some(row) = rows.get(&configuration.id) else { continue };
             if let Some((before, now)) = weights.replacing(configuration, &row.outcome) {

@@ -9,15 +9,14 @@ use super::RunnerError;
 use super::child::{Reply, Worker};
 use super::progress::ProgressDisplay;
 use super::protocol::{OpenedModel, Request, Response, Settings};
-use crate::model::ModelSource;
-use crate::model::stand_in_notice;
+use crate::model::{ModelSource, WeightsProvenance, stand_in_notice};
 use crate::plan::{Configuration, Plan};
 use crate::record::{Outcome, Record};
 
 /// Provenance by model name, of the models whose weights may change.
 #[derive(Debug, Default)]
 pub(super) struct CurrentWeights {
-    now: BTreeMap<String, String>,
+    now: BTreeMap<String, WeightsProvenance>,
 }
 
 impl CurrentWeights {
@@ -31,7 +30,7 @@ impl CurrentWeights {
         progress: &ProgressDisplay,
     ) -> Result<ControlFlow<(), Self>, RunnerError> {
         let measured: BTreeSet<_> =
-            earlier.iter().filter(|row| row.outcome.model_provenance().is_some()).map(|row| &row.id).collect();
+            earlier.iter().filter(|row| row.outcome.weights().is_some()).map(|row| &row.id).collect();
         let mut wanted: BTreeMap<&str, &Configuration> = BTreeMap::new();
         for configuration in &plan.configurations {
             let asks = match configuration.model_source.base() {
@@ -60,18 +59,18 @@ impl CurrentWeights {
                 Reply::Died(_) | Reply::TimedOut => None,
                 Reply::Interrupted => return Ok(ControlFlow::Break(())),
             };
-            let Some(OpenedModel { provenance, drawn }) = opened else { continue };
-            if let (true, ModelSource::Hub { repository, .. }) = (drawn, configuration.model_source.base()) {
+            let Some(OpenedModel { weights: found }) = opened else { continue };
+            if let Some(repository) = found.stands_in_for() {
                 progress.notice(&stand_in_notice(model, repository));
             }
-            weights.now.insert(model.to_owned(), provenance);
+            weights.now.insert(model.to_owned(), found);
         }
         Ok(ControlFlow::Continue(weights))
     }
 
-    /// The weights that this row was measured with and those its model has now, where they differ.
-    pub fn replacing<'a>(&'a self, configuration: &Configuration, row: &'a Outcome) -> Option<(&'a str, &'a str)> {
+    /// Labels of the weights that this row was measured with and of those its model has now, where they differ.
+    pub fn replacing(&self, configuration: &Configuration, row: &Outcome) -> Option<(String, String)> {
         let now = self.now.get(&configuration.model)?;
-        row.model_provenance().filter(|before| before != now).map(|before| (before, now.as_str()))
+        row.weights().filter(|before| !before.same_weights(now)).map(|before| (before.to_string(), now.to_string()))
     }
 }

@@ -8,6 +8,7 @@ use super::series::TimedSeries;
 use crate::engine::BuildReport;
 use crate::graph::CostSummary;
 use crate::graph::Format;
+use crate::model::WeightsProvenance;
 use crate::plan::{Configuration, ConfigurationId, Plan};
 use crate::provenance::drift::stamp;
 use crate::record::telemetry::{Sustained, Telemetry, ThrottleReason};
@@ -56,10 +57,11 @@ pub fn samples(plan: &Plan, records: &[Record]) -> Vec<SampleRow> {
 fn latest<'a>(plan: &Plan, records: &'a [Record]) -> HashMap<&'a ConfigurationId, &'a Record> {
     let models: HashMap<&ConfigurationId, &str> =
         plan.configurations.iter().map(|configuration| (&configuration.id, configuration.model.as_str())).collect();
-    let weights = |record: &'a Record| Some((*models.get(&record.id)?, record.outcome.model_provenance()?));
-    let now: HashMap<&str, &str> = records.iter().filter_map(weights).collect();
+    let weights = |record: &'a Record| Some((*models.get(&record.id)?, record.outcome.weights()?));
+    let now: HashMap<&str, &WeightsProvenance> = records.iter().filter_map(weights).collect();
     let mut latest: HashMap<&ConfigurationId, &Record> = records.iter().map(|record| (&record.id, record)).collect();
-    latest.retain(|_, record| weights(record).is_none_or(|(model, provenance)| now.get(model) == Some(&provenance)));
+    let current = |(model, weights)| now.get(model).is_some_and(|now: &&WeightsProvenance| now.same_weights(weights));
+    latest.retain(|_, record| weights(record).is_none_or(current));
     latest
 }
 
@@ -107,7 +109,14 @@ fn built_row(row: ResultRow, built: &Built) -> ResultRow {
         pins: built.drift.as_deref().map(stamp),
         ..row
     };
-    with_build(with_cost(row, &built.cost), &built.build)
+    with_build(with_cost(with_weights(row, built.weights.as_ref()), &built.cost), &built.build)
+}
+
+fn with_weights(mut row: ResultRow, weights: Option<&WeightsProvenance>) -> ResultRow {
+    if let Some(weights) = weights {
+        row.set_weights(weights);
+    }
+    row
 }
 
 fn with_cost(row: ResultRow, cost: &CostSummary) -> ResultRow {
@@ -167,6 +176,7 @@ fn measured_row(row: ResultRow, configuration: &Configuration, measured: &Engine
         pins: measured.drift.as_deref().map(stamp),
         ..row
     };
+    let row = with_weights(row, measured.weights.as_ref());
     let row = with_build(with_cost(row, &measured.cost), &measured.build);
     let row = with_numerics(row, measured);
     let row = with_quality(row, measured);

@@ -6,6 +6,7 @@ pub mod journal;
 pub mod parquet;
 pub mod schema;
 pub(crate) mod series;
+pub(crate) mod weights;
 
 use std::path::{Path, PathBuf};
 
@@ -52,11 +53,18 @@ pub enum StoreError {
     },
     /// Written by a version with other columns.
     #[error(
-        "{path}: table of schema version {found}, but this program reads version {expected}; \
+        "{path}: table of schema version {found}, but this program reads versions {oldest} to {newest}; \
          run `mixprec run` again on this folder with this program to derive it anew from the journal, or, where there is no \
          journal, read it with the program that wrote it"
     )]
-    Version { path: PathBuf, found: String, expected: u32 },
+    Version {
+        path: PathBuf,
+        found: String,
+        /// Oldest version that is read.
+        oldest: u32,
+        /// The version that is written.
+        newest: u32,
+    },
     /// The dataframe library failed.
     #[error("{path}: {source}")]
     Frame { path: PathBuf, source: polars::prelude::PolarsError },

@@ -9,11 +9,12 @@ use std::io::Cursor;
 use std::path::Path;
 
 use polars::prelude::{
-    DataFrame, KeyValueMetadata, ParallelStrategy, ParquetCompression, ParquetReader, ParquetWriter, PolarsResult,
-    SerReader,
+    Column, DataFrame, KeyValueMetadata, ParallelStrategy, ParquetCompression, ParquetReader, ParquetWriter,
+    PolarsResult, SerReader,
 };
 
-use super::schema::{ResultRow, SCHEMA_VERSION, SampleRow};
+use super::schema::{OLDEST_SCHEMA_VERSION, ResultRow, SCHEMA_VERSION, SampleRow};
+use super::weights::{ADDED_COLUMNS, complete_row};
 use super::{RESULTS_FILE, SAMPLES_FILE, StoreError};
 use crate::digest::sha256;
 use crate::files::{FileError, replace};
@@ -43,7 +44,12 @@ pub fn write_results(dir: &Path, rows: &[ResultRow]) -> Result<(), StoreError> {
 /// [`StoreError`] naming the file and the problem.
 pub fn read_results(dir: &Path) -> Result<Vec<ResultRow>, StoreError> {
     let path = dir.join(RESULTS_FILE);
-    ResultRow::from_frame(&read(&path)?).map_err(|detail| StoreError::damaged(&path, detail))
+    let (mut frame, version) = read(&path)?;
+    if version < SCHEMA_VERSION {
+        add_columns(&mut frame).map_err(StoreError::frame(&path))?;
+    }
+    let rows = ResultRow::from_frame(&frame).and_then(|rows| rows.into_iter().map(complete_row).collect());
+    rows.map_err(|detail| StoreError::damaged(&path, detail))
 }
 
 /// Writes `samples.parquet` into `dir`. Equal rows give equal bytes.
@@ -62,7 +68,7 @@ pub fn write_samples(dir: &Path, rows: &[SampleRow]) -> Result<(), StoreError> {
 /// [`StoreError`] naming the file and the problem.
 pub fn read_samples(dir: &Path) -> Result<Vec<SampleRow>, StoreError> {
     let path = dir.join(SAMPLES_FILE);
-    SampleRow::from_frame(&read(&path)?).map_err(|detail| StoreError::damaged(&path, detail))
+    SampleRow::from_frame(&read(&path)?.0).map_err(|detail| StoreError::damaged(&path, detail))
 }
 
 /// The rows as a dataframe.
@@ -91,7 +97,16 @@ fn write(path: &Path, mut frame: DataFrame) -> Result<(), StoreError> {
     Ok(replace(path, &bytes).map_err(FileError::at(path))?)
 }
 
-fn read(path: &Path) -> Result<DataFrame, StoreError> {
+/// The columns that an older table lacks, all null.
+fn add_columns(frame: &mut DataFrame) -> PolarsResult<()> {
+    for column in ResultRow::columns().into_iter().filter(|column| ADDED_COLUMNS.contains(&column.name)) {
+        frame.with_column(Column::full_null(column.name.into(), frame.height(), &column.dtype))?;
+    }
+    Ok(())
+}
+
+/// A table and its version.
+fn read(path: &Path) -> Result<(DataFrame, u32), StoreError> {
     let mut bytes = std::fs::read(path).map_err(StoreError::io(path))?;
     let start =
         digest_start(&bytes).ok_or_else(|| StoreError::damaged(path, "it does not end in mixprec's own digest"))?;
@@ -105,21 +120,23 @@ fn read(path: &Path) -> Result<DataFrame, StoreError> {
     catch(|| decode(path, bytes)).map_err(|panic| StoreError::damaged(path, panic))?
 }
 
-/// Decodes a table with a valid digest, on this thread only.
-fn decode(path: &Path, bytes: Vec<u8>) -> Result<DataFrame, StoreError> {
+/// Decodes a table with a valid digest, on this thread only, and its version.
+fn decode(path: &Path, bytes: Vec<u8>) -> Result<(DataFrame, u32), StoreError> {
     let mut reader = ParquetReader::new(Cursor::new(bytes)).read_parallel(ParallelStrategy::None);
     let metadata = reader.get_metadata().map_err(StoreError::frame(path))?.key_value_metadata().clone();
     let found = metadata.into_iter().flatten().find(|pair| pair.key == VERSION_KEY).and_then(|pair| pair.value);
     let found = found.unwrap_or_else(|| "unknown".to_owned());
-    if found != SCHEMA_VERSION.to_string() {
-        return Err(StoreError::Version { path: path.to_owned(), found, expected: SCHEMA_VERSION });
-    }
+    let (oldest, newest) = (OLDEST_SCHEMA_VERSION, SCHEMA_VERSION);
+    let Some(version) = (oldest..=newest).find(|version| version.to_string() == found) else {
+        return Err(StoreError::Version { path: path.to_owned(), found, oldest, newest });
+    };
     // The library allocates memory by these numbers before it reads the data.
     let metadata = reader.get_metadata().map_err(StoreError::frame(path))?;
     if metadata.row_groups.iter().map(|group| group.num_rows()).chain([metadata.num_rows]).any(|rows| rows > MAX_ROWS) {
         return Err(StoreError::damaged(path, format!("it claims more than {MAX_ROWS} rows")));
     }
-    reader.finish().map_err(StoreError::frame(path))
+    let frame = reader.finish().map_err(StoreError::frame(path))?;
+    Ok((frame, version))
 }
 
 /// Position of the digest: after the last occurrence of its prefix, which lies in the footer.
@@ -227,8 +244,7 @@ mod tests {
         bytes[start..start + DIGEST_LENGTH].copy_from_slice(digest.as_bytes());
         std::fs::write(&path, &bytes).unwrap();
         let error = read_samples(dir.path()).unwrap_err().to_string();
-        let expected = format!("schema version 9, but this program reads version {SCHEMA_VERSION}");
-        assert!(error.contains(&expected), "{error}");
+        assert!(error.contains("schema version 9, but this program reads versions 6 to 7"), "{error}");
     }
 
     #[test]

@@ -3,14 +3,18 @@
 use polars::prelude::{Column, DataFrame, DataType};
 
 use super::column::{ColumnValue, Stored, from_column, named_value, to_column};
+pub use super::weights::WeightsKind;
 use crate::engine::{BackendKind, DeviceKind, Target};
 pub use crate::record::InputKind;
 pub use crate::record::Status;
 use crate::record::magnitudes::Magnitudes;
 use crate::record::{BadKind, FailureKind, StopReason};
 
-/// Version of the columns below. A reader refuses every other version.
-pub const SCHEMA_VERSION: u32 = 6;
+/// Version of the columns below.
+pub const SCHEMA_VERSION: u32 = 7;
+
+/// Oldest version that a reader accepts. Columns that it lacks are null, but those of the weights come from the label.
+pub const OLDEST_SCHEMA_VERSION: u32 = 6;
 
 named_value!(
     Status = Status::Pending,
@@ -21,6 +25,7 @@ named_value!(
     FailureKind = FailureKind::Error,
     BadKind = BadKind::Nan,
     StopReason = StopReason::TimeCap,
+    WeightsKind = WeightsKind::Random,
 );
 
 impl ColumnValue for Magnitudes {
@@ -140,6 +145,24 @@ table! {
         model: String,
         /// How the weights were obtained.
         model_provenance: Option<String>,
+        /// Kind of their origin: `folder`, `hub`, `random`, `stand_in`, or `labelled` of a file before schema 7.
+        weights_kind: Option<WeightsKind>,
+        /// SHA-256 of a checkpoint's model.safetensors; of kind `labelled` its first 16 digits.
+        weights_sha256: Option<String>,
+        /// Hub repository that a checkpoint was fetched from.
+        weights_repository: Option<String>,
+        /// Revision of the repository fetched or stood in for; null where not known.
+        weights_revision: Option<String>,
+        /// Seed of random weights.
+        weights_seed: Option<u64>,
+        /// Hub repository that random weights stand in for.
+        weights_stand_in_for: Option<String>,
+        /// Layer of the outlier that was added to the weights, from 0; null where there is none.
+        weights_outlier_layer: Option<u64>,
+        /// Its channel of the residual stream, from 0.
+        weights_outlier_channel: Option<u64>,
+        /// What was added there.
+        weights_outlier_magnitude: Option<f64>,
         /// The outlier that was added to the weights, where one was: such a row speaks of no trained or published model.
         injection: Option<String>,
         /// Precision policy.
@@ -398,6 +421,6 @@ mod tests {
         let columns = ResultRow::columns().into_iter().chain(SampleRow::columns());
         let names: Vec<_> = columns.map(|column| format!("{} {}", column.name, column.dtype)).collect();
         let digest = crate::digest::sha256(names.join("\n").as_bytes());
-        assert_eq!((SCHEMA_VERSION, &digest[..16]), (6, "a9f77547f0f8f737"), "columns changed: raise SCHEMA_VERSION");
+        assert_eq!((SCHEMA_VERSION, &digest[..16]), (7, "753135a4db35a74b"), "columns changed: raise SCHEMA_VERSION");
     }
 }

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use mixprec::analysis::agreement::{Agreement, AgreementError, Limits, agreement};
 use mixprec::engine::DeviceKind;
+use mixprec::model::WeightsOrigin;
 use mixprec::record::Outcome;
 use mixprec::record::Status;
 use mixprec::results::data::Data;
@@ -67,7 +68,7 @@ fn what_does_not_belong_together_is_refused_by_name() {
     assert!(message.contains("b beside a: results of the experiment `quick`, not of `paper`"), "{message}");
     let message = refused(|data| data.plan.measurement.warmup = 99);
     assert!(message.contains("measurement.warmup: 99, there 3"), "{message}");
-    let message = refused(|data| data.rows[3].model_provenance = Some("random weights, seed 2".to_owned()));
+    let message = refused(|data| data.rows[3].set_weights(&WeightsOrigin::Random { seed: 2 }.into()));
     assert!(message.contains("other weights (random weights, seed 2)"), "{message}");
     let message =
         refused(|data| data.rows.iter_mut().for_each(|row| (row.status, row.latency_p50_ms) = (Status::Pending, None)));

@@ -9,7 +9,7 @@ use mixprec::graph::{OpClass, PrecisionPolicy, Preset, Shape};
 use mixprec::input::InputSource;
 use mixprec::manifest::schema::{Measurement, Numerics};
 use mixprec::model::Head;
-use mixprec::model::{Architecture, ModelSource};
+use mixprec::model::{Architecture, ModelSource, WeightsOrigin};
 use mixprec::plan::{Axes, Configuration, ConfigurationId, Excluded, Plan};
 use mixprec::provenance::{BuildInfo, Cpu, Drift, Environment, Gpu, Host};
 use mixprec::record::magnitudes::{MagnitudeKind, Magnitudes};
@@ -281,6 +281,7 @@ pub fn measured(configuration: &Configuration) -> EngineMeasurements {
             emulated: half && configuration.backend == BackendKind::Reference,
         },
         model_provenance: "random weights, seed 1".to_owned(),
+        weights: Some(WeightsOrigin::Random { seed: 1 }.into()),
         drift: Some(drift(configuration)),
     }
 }

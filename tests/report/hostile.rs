@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mixprec::model::WeightsOrigin;
 use mixprec::plan::Plan;
 use mixprec::provenance::Environment;
-use mixprec::record::Record;
+use mixprec::record::{Outcome, Record};
 use mixprec::results::data::Data;
 use mixprec::store::derive;
 use serde_json::{Value, json};
@@ -20,7 +21,14 @@ const ATTACK: &str = "</td><script>alert(1)</script>\" onload=\"x' onclick='y ja
 fn hostile() -> (Data, usize) {
     let shapes = Shapes { models: &["bert-base", "gpt2"], batches: &[1], sequences: &[16, 32], ..fixture::LAPTOP };
     let plan = fixture::plan(&shapes);
-    let records = fixture::laptop_records(&plan);
+    let mut records = fixture::laptop_records(&plan);
+    // Of all that a label says, a repository's name alone is text.
+    let stand_in = WeightsOrigin::StandIn { seed: 0, repository: "owner/name".to_owned(), revision: None };
+    for record in &mut records {
+        if let Outcome::Ok(measured) = &mut record.outcome {
+            measured.weights = Some(stand_in.clone().into());
+        }
+    }
     let mut all = json!({
         "plan": plan, "records": records, "environment": fixture::environment(&["NVIDIA A100-SXM4-80GB"])
     });

@@ -17,3 +17,4 @@ mod render;
 mod splice;
 mod store;
 mod study;
+mod weights;

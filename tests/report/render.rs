@@ -234,7 +234,8 @@ fn rows_come_from_the_journal_whatever_the_table_says() {
     // Tables that hold more than was measured.
     fixture::write(dir.path(), &fixture::laptop(), &records);
     let error = report(dir.path(), out.path()).unwrap_err().to_string();
-    let expected = "results.parquet: 000000005eed0001 was changed after it was measured: model_provenance, status, ";
+    let expected =
+        "results.parquet: 000000005eed0001 was changed after it was measured: model_provenance, weights_kind, ";
     assert!(error.contains(expected) && error.contains("do(es) not follow from journal.jsonl"), "{error}");
     std::fs::remove_file(dir.path().join("samples.parquet")).unwrap();
     std::fs::write(&table, b"torn").unwrap();

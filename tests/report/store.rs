@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use mixprec::model::{WeightsOrigin, WeightsProvenance};
 use mixprec::record::Status;
 use mixprec::record::{Failure, FailureKind, Outcome, Record};
 use mixprec::results::data::Data;
@@ -80,14 +81,16 @@ fn rows_of_replaced_weights_are_pending_until_they_are_measured_again() {
         let expected = if row.model != first || index < 2 { Status::Ok } else { Status::Pending };
         assert_eq!(row.status, expected, "{index}");
     }
-    assert!(rows[..2].iter().all(|row| row.model_provenance.as_deref() == Some("checkpoint sha256 1234")));
+    assert!(rows[..2].iter().all(|row| row.model_provenance.as_deref() == Some("checkpoint sha256 1234123412341234")));
     let sampled = derive::samples(&plan, &records).into_iter().map(|sample| sample.id).collect::<BTreeSet<_>>();
     assert_eq!(sampled.len(), rows.iter().filter(|row| row.status == Status::Ok).count());
 }
 
 fn replaced(mut record: Record) -> Record {
     if let Outcome::Ok(measured) = &mut record.outcome {
-        measured.model_provenance = "checkpoint sha256 1234".to_owned();
+        let weights = WeightsProvenance::from(WeightsOrigin::Folder { sha256: "1234".repeat(16) });
+        measured.model_provenance = weights.to_string();
+        measured.weights = Some(weights);
     }
     record
 }

@@ -140,7 +140,7 @@ fn file_name(request: &EngineRequest<'_>) -> String {
 fn entry(request: &EngineRequest<'_>, report: &BuildReport) -> BuiltEngine {
     BuiltEngine {
         model: request.model.name.clone(),
-        model_provenance: request.model.provenance.clone(),
+        model_provenance: request.model.provenance.to_string(),
         weights: request.model.weights_identity(),
         policy: request.policy.clone(),
         batch: request.extent.batch().to_string(),

@@ -4,7 +4,6 @@ use super::disturbances;
 use crate::analysis::facts::has_random_weights;
 use crate::analysis::noise;
 use crate::engine::{BackendKind, DeviceKind};
-use crate::model::STANDING_IN_FOR;
 use crate::numbers;
 use crate::provenance::drift::MATCH;
 use crate::record::Status;
@@ -155,10 +154,7 @@ fn clock_caveat(data: &Data) -> Option<String> {
 /// Which models have random weights in place of those they are named after.
 fn stand_in_caveat(data: &Data) -> Option<String> {
     let stand_ins = distinct(data.rows.iter().filter_map(|row| {
-        let (_, rest) = row.model_provenance.as_ref()?.split_once(STANDING_IN_FOR)?;
-        // An outlier may be named behind it.
-        let repository = rest.split(',').next().unwrap_or(rest);
-        Some(format!("{} has random weights in place of {repository}", row.model))
+        Some(format!("{} has random weights in place of {}", row.model, row.weights()?.stands_in_for()?))
     }));
     (!stand_ins.is_empty()).then(|| {
         format!(

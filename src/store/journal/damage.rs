@@ -7,6 +7,7 @@ use std::path::Path;
 use super::{DAMAGED_FILE, Header, JOURNAL_VERSION, JournalContents, JournalError, OnDamage, decode, encode};
 use crate::files::replace;
 use crate::record::Record;
+use crate::store::weights::complete_record;
 
 /// One line, decoded.
 enum JournalLine {
@@ -30,11 +31,8 @@ fn understand(index: usize, line: &[u8]) -> JournalLine {
     let Some(body) = line.strip_suffix(b"\n") else {
         return JournalLine::Damaged;
     };
-    let understood = if index == 0 {
-        decode(body).map(JournalLine::Header)
-    } else {
-        decode(body).map(|r| JournalLine::Record(Box::new(r)))
-    };
+    let record = || decode(body).and_then(complete_record).map(|record| JournalLine::Record(Box::new(record)));
+    let understood = if index == 0 { decode(body).map(JournalLine::Header) } else { record() };
     understood.unwrap_or(JournalLine::Damaged)
 }
 
