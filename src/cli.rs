@@ -323,7 +323,7 @@ fn render(args: ReportArgs) -> Result<u8> {
     let files = summary.files.len();
     let next = if args.latex { String::new() } else { format!("; open {}", summary.html.display()) };
     show(format_args!("{files} files in {}{next}\n", out.display()))?;
-    show(format_args!("claims: {}\n", claims::print::summary(&summary.verdicts)))?;
+    show(format_args!("claims: {}\n", report::sentences::claims::summary(&summary.verdicts)))?;
     Ok(OK)
 }
 
@@ -333,7 +333,7 @@ fn verify(dir: &Path, json: bool, file: Option<&Path>) -> Result<u8> {
         None => claims::Claims::builtin()?,
     };
     let verdicts = claims::verify(dir, &claims)?;
-    show(if json { claims::to_json(&verdicts)? } else { claims::to_text(&verdicts) })?;
+    show(if json { report::sentences::claims::to_json(&verdicts)? } else { report::sentences::claims::to_text(&verdicts) })?;
     Ok(if verdicts.iter().any(claims::Verdict::is_failure) { SOME_FAILED } else { OK })
 }
 

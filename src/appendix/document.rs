@@ -7,9 +7,10 @@ use super::experiment::{Described, Experiment, NOT_MEASURED, compute, disk_size}
 use super::folder::Folder;
 use crate::analysis::facts::engine_library;
 use crate::claims::schema::Claim;
-use crate::claims::{Claims, Outcome, Verdict, describe};
+use crate::claims::{Claims, Outcome, Verdict};
 use crate::numbers;
 use crate::report::document::Fact;
+use crate::report::sentences::claims::{WordedVerdict, values};
 use crate::results::data::distinct;
 
 /// A reviewer's appendix.
@@ -161,7 +162,7 @@ fn without_experiment(claim: &Claim) -> UnsupportedEntry {
 
 fn entry(claim: &Claim, label: Option<String>, folders: &[Folder]) -> ClaimEntry {
     let expected: Vec<String> =
-        claim.checks.iter().map(|check| describe::expectation(&check.expression, &check.expect)).collect();
+        claim.checks.iter().map(|check| values::expectation(&check.expression, &check.expect)).collect();
     ClaimEntry {
         id: claim.id.clone(),
         sentence: claim.sentence.clone(),
@@ -180,8 +181,8 @@ fn entry(claim: &Claim, label: Option<String>, folders: &[Folder]) -> ClaimEntry
 
 /// Every folder that answers the claim; where none does, what each lacks, in a word.
 fn verdicts(id: &str, folders: &[Folder]) -> Vec<VerdictEntry> {
-    let of = |folder: &Folder| folder.verdicts.iter().find(|verdict| verdict.id == id).cloned();
-    let all: Vec<(&Folder, Verdict)> = folders.iter().filter_map(|folder| Some((folder, of(folder)?))).collect();
+    let of = |folder: &Folder| folder.verdicts.iter().find(|verdict| verdict.claim.id == id);
+    let all: Vec<(&Folder, &Verdict)> = folders.iter().filter_map(|folder| Some((folder, of(folder)?))).collect();
     let answers = |verdict: &Verdict| !matches!(verdict.outcome, Outcome::NotRun | Outcome::NoHardware);
     let answered = all.iter().any(|(_, verdict)| answers(verdict));
     let shown = all.iter().filter(|(_, verdict)| !answered || answers(verdict));
@@ -189,12 +190,12 @@ fn verdicts(id: &str, folders: &[Folder]) -> Vec<VerdictEntry> {
         .map(|(folder, verdict)| VerdictEntry {
             folder: folder.label.clone(),
             label: verdict.outcome.label().to_owned(),
-            found: found(verdict),
+            found: found(&WordedVerdict::of(verdict)),
         })
         .collect()
 }
 
-fn found(verdict: &Verdict) -> String {
+fn found(verdict: &WordedVerdict) -> String {
     let value = [&verdict.measured, &verdict.interval].into_iter().flatten().cloned().collect::<Vec<_>>().join(" ");
     let limits = verdict.answered.limits().join(", ");
     match (value.is_empty(), limits.is_empty()) {
