@@ -1,9 +1,28 @@
-//! Replacing a file in one step.
+//! Replacing a file in one step, and the error that names a file.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// The file system refused to read or write a file or folder.
+#[derive(Debug, Error)]
+#[error("{path}: {source}")]
+pub struct FileError {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// The system's reason.
+    pub source: io::Error,
+}
+
+impl FileError {
+    /// Names the file of an error: `fs::read(path).map_err(FileError::at(path))`.
+    pub fn at(path: &Path) -> impl FnOnce(io::Error) -> FileError + Copy {
+        move |source| FileError { path: path.to_owned(), source }
+    }
+}
 
 /// Writes `bytes` to `path` so that whatever happens, a kill or a power cut included, either the old file or the new one is
 /// there. The half-written one is `path` with `.partial` added: only one process may replace a file at a time.

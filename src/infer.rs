@@ -22,7 +22,7 @@ const SHOWN: usize = 5;
 /// What to compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Wanted {
+pub enum RequestedOutput {
     /// The model's logits.
     Logits,
     /// Negative log-likelihood of every token after the first, nats.
@@ -43,10 +43,10 @@ pub struct InferRequest {
     /// The text.
     pub text: String,
     /// What to compute.
-    pub wanted: Wanted,
+    pub output: RequestedOutput,
 }
 
-/// Why there is no answer.
+/// Why there is no inference.
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum InferError {
@@ -61,22 +61,23 @@ pub enum InferError {
     Empty,
     /// Too little to run.
     #[error(
-        "the text has {tokens} tokens and `--output {wanted}` needs at least {needed}; give a longer --text or --file"
+        "the text has {tokens} tokens and `--output {output}` needs at least {needed}; give a longer --text or --file"
     )]
-    TooShort { tokens: usize, wanted: &'static str, needed: usize },
+    TooShort { tokens: usize, output: &'static str, needed: usize },
     /// More than the model has positions for.
     #[error("the text has {tokens} tokens, the model takes at most {positions}; give a shorter text")]
     TooLong { tokens: usize, positions: usize },
     /// The model has no such output.
-    #[error("`--output {wanted}` is not to be had: {path} {reason}")]
-    NoSuchOutput { wanted: &'static str, path: PathBuf, reason: &'static str },
+    #[error("`--output {output}` is not to be had: {path} {reason}")]
+    NoSuchOutput { output: &'static str, path: PathBuf, reason: &'static str },
 }
 
 /// What came out. Non-finite values are `null` in JSON.
 #[derive(Debug, Clone, Serialize)]
-pub struct Answer {
+pub struct Inference {
     /// What was asked for.
-    pub wanted: Wanted,
+    #[serde(rename = "wanted")]
+    pub output: RequestedOutput,
     /// Policy name.
     pub precision: &'static str,
     /// The engine.
@@ -92,14 +93,14 @@ pub struct Answer {
     /// NaN and infinities among the values.
     pub nonfinite: usize,
     /// For logits: the likeliest classes or next tokens with their probabilities.
-    pub likeliest: Vec<Candidate>,
+    pub likeliest: Vec<LabelProbability>,
     /// Mean NLL, nats per token.
     pub nll_mean: Option<f64>,
 }
 
 /// A class or token with its probability.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Candidate {
+pub struct LabelProbability {
     /// Class name or token text.
     pub label: String,
     /// Softmax of the logits in f64.
@@ -110,8 +111,8 @@ pub struct Candidate {
 ///
 /// # Errors
 /// [`InferError`], one message that names the place and the cure.
-pub fn infer(request: &InferRequest) -> Result<Answer, InferError> {
-    let head = if request.wanted == Wanted::Hidden { Head::Hidden } else { Head::Natural };
+pub fn infer(request: &InferRequest) -> Result<Inference, InferError> {
+    let head = if request.output == RequestedOutput::Hidden { Head::Hidden } else { Head::Natural };
     let source = ModelSource::Checkpoint { path: request.model.clone(), sha256: None };
     let model = Arc::new(Model::open("model", &source, std::path::Path::new("."), head)?);
     check_output(request, model.graph.output_kind)?;
@@ -121,9 +122,9 @@ pub fn infer(request: &InferRequest) -> Result<Answer, InferError> {
     }
     let tokenizer = model.tokenizer()?;
     let ids = tokenizer.sentence(&request.text)?;
-    let (needed, wanted) = if request.wanted == Wanted::Nll { (2, "nll") } else { (1, request.wanted.name()) };
+    let (needed, output) = if request.output == RequestedOutput::Nll { (2, "nll") } else { (1, request.output.name()) };
     if ids.len() < needed {
-        return Err(InferError::TooShort { tokens: ids.len(), wanted, needed });
+        return Err(InferError::TooShort { tokens: ids.len(), output, needed });
     }
     let positions = model.graph.dimensions.positions;
     if ids.len() > positions {
@@ -138,8 +139,8 @@ pub fn infer(request: &InferRequest) -> Result<Answer, InferError> {
     engine.enqueue()?;
     engine.synchronize()?;
     let output = engine.outputs()?;
-    let mut answer = Answer {
-        wanted: request.wanted,
+    let mut inference = Inference {
+        output: request.output,
         precision: request.precision.name(),
         engine: engine.describe(),
         tokens: batch.ids.iter().map(|&id| tokenizer.token(id)).collect(),
@@ -150,38 +151,38 @@ pub fn infer(request: &InferRequest) -> Result<Answer, InferError> {
         likeliest: Vec::new(),
         nll_mean: None,
     };
-    match request.wanted {
-        Wanted::Logits => answer.likeliest = answer.rank(&model, &tokenizer),
-        Wanted::Nll => answer.score(),
-        Wanted::Hidden => {}
+    match request.output {
+        RequestedOutput::Logits => inference.likeliest = inference.rank(&model, &tokenizer),
+        RequestedOutput::Nll => inference.score(),
+        RequestedOutput::Hidden => {}
     }
-    Ok(answer)
+    Ok(inference)
 }
 
 fn check_output(request: &InferRequest, kind: OutputKind) -> Result<(), InferError> {
-    let reason = match (request.wanted, kind) {
-        (Wanted::Logits, OutputKind::Hidden) => "has no head, only hidden states (--output hidden)",
-        (Wanted::Nll, OutputKind::Hidden | OutputKind::ClassLogits | OutputKind::LastTokenLogits) => {
+    let reason = match (request.output, kind) {
+        (RequestedOutput::Logits, OutputKind::Hidden) => "has no head, only hidden states (--output hidden)",
+        (RequestedOutput::Nll, OutputKind::Hidden | OutputKind::ClassLogits | OutputKind::LastTokenLogits) => {
             "is not a language model"
         }
         _ => return Ok(()),
     };
-    Err(InferError::NoSuchOutput { wanted: request.wanted.name(), path: request.model.clone(), reason })
+    Err(InferError::NoSuchOutput { output: request.output.name(), path: request.model.clone(), reason })
 }
 
-impl Wanted {
+impl RequestedOutput {
     fn name(self) -> &'static str {
         match self {
-            Wanted::Logits => "logits",
-            Wanted::Nll => "nll",
-            Wanted::Hidden => "hidden",
+            RequestedOutput::Logits => "logits",
+            RequestedOutput::Nll => "nll",
+            RequestedOutput::Hidden => "hidden",
         }
     }
 }
 
-impl Answer {
+impl Inference {
     /// The likeliest entries of the last row; none when it is not finite.
-    fn rank(&self, model: &Model, tokenizer: &Tokenizer) -> Vec<Candidate> {
+    fn rank(&self, model: &Model, tokenizer: &Tokenizer) -> Vec<LabelProbability> {
         let row = &self.values[self.values.len() - self.width..];
         if row.iter().any(|x| !x.is_finite()) {
             return Vec::new();
@@ -193,7 +194,11 @@ impl Answer {
             _ => tokenizer.token(index as u32),
         };
         let probability = |index: usize| (-negative_log_likelihood(row, index as u32)).exp();
-        order.into_iter().take(SHOWN).map(|i| Candidate { label: label(i), probability: probability(i) }).collect()
+        order
+            .into_iter()
+            .take(SHOWN)
+            .map(|i| LabelProbability { label: label(i), probability: probability(i) })
+            .collect()
     }
 
     /// Replaces next-token logits by the likelihood of the tokens that came next.
@@ -221,13 +226,13 @@ impl Answer {
         if self.nonfinite > 0 {
             let _ = writeln!(text, "{} of {} output values are NaN or infinite", self.nonfinite, self.values.len());
         }
-        match self.wanted {
-            Wanted::Logits => {
+        match self.output {
+            RequestedOutput::Logits => {
                 for candidate in &self.likeliest {
                     let _ = writeln!(text, "{:>8.4} %  {}", 100.0 * candidate.probability, candidate.label);
                 }
             }
-            Wanted::Nll => {
+            RequestedOutput::Nll => {
                 for (token, nll) in self.tokens[1..].iter().zip(&self.values) {
                     let _ = writeln!(text, "{nll:>9.4}  {token}");
                 }
@@ -235,7 +240,7 @@ impl Answer {
                     let _ = writeln!(text, "mean {mean:.4} nats per token, perplexity {:.2}", mean.exp());
                 }
             }
-            Wanted::Hidden => {
+            RequestedOutput::Hidden => {
                 for (token, row) in self.tokens.iter().zip(self.values.chunks(self.width)) {
                     let norm = row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
                     let _ = writeln!(text, "|h| = {norm:>9.4}  {token}");

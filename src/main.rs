@@ -1,13 +1,12 @@
-//! `mixprec`: dispatch and exit codes; see `cli.rs` for the commands.
+//! The program `mixprec`; its commands are in [`mixprec::cli`].
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use mixprec::cli::{BAD_INPUT, Cli, one_line};
 
 fn main() -> ExitCode {
-    match Cli::parse().execute() {
+    match Cli::from_command_line().execute() {
         Ok(code) => code,
         Err(error) => {
             // Nobody may be listening, and the exit code says it too.

@@ -17,7 +17,7 @@ thread_local! {
 ///
 /// # Errors
 /// The panic's message, one line.
-pub fn contained<T>(read: impl FnOnce() -> T) -> Result<T, String> {
+pub fn catch<T>(read: impl FnOnce() -> T) -> Result<T, String> {
     static QUIET: Once = Once::new();
     QUIET.call_once(|| {
         let before = take_hook();
@@ -44,8 +44,8 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_error_with_its_first_line() {
-        assert_eq!(contained(|| 5), Ok(5));
-        let failed = contained(|| -> u8 { panic!("no entry {}\nfor key", 7) });
+        assert_eq!(catch(|| 5), Ok(5));
+        let failed = catch(|| -> u8 { panic!("no entry {}\nfor key", 7) });
         assert_eq!(failed, Err("its reader gave up: no entry 7".to_owned()));
         assert!(!EXPECTED.get(), "later panics are loud again");
     }

@@ -1,7 +1,7 @@
 //! How far the values of a model stay below FP16's largest, from FP32 runs that recorded their magnitudes.
 
 use crate::graph::OpClass;
-use crate::record::magnitudes::{Magnitudes, Place, headroom_bits};
+use crate::record::magnitudes::{MagnitudeKind, Magnitudes, headroom_bits};
 use crate::results::data::{Data, distinct};
 
 /// Magnitudes of one model reading one input, the largest over all shapes that were run.
@@ -41,10 +41,10 @@ pub fn of(data: &Data) -> Vec<Headroom<'_>> {
 
 impl Headroom<'_> {
     /// Places that the model has, in the order of a layer, the sums inside layer norms behind the norms themselves.
-    pub fn places(&self) -> Vec<Place> {
+    pub fn places(&self) -> Vec<MagnitudeKind> {
         let ordered = OpClass::ALL.into_iter().flat_map(|class| match class {
-            OpClass::LayerNorm => vec![Place::Output(class), Place::SquareSum],
-            class => vec![Place::Output(class)],
+            OpClass::LayerNorm => vec![MagnitudeKind::Output(class), MagnitudeKind::SquareSum],
+            class => vec![MagnitudeKind::Output(class)],
         });
         ordered.filter(|wanted| self.magnitudes.0.keys().any(|(_, place)| place == wanted)).collect()
     }
@@ -55,21 +55,21 @@ impl Headroom<'_> {
     }
 
     /// Headroom at a place of a layer, bits.
-    pub fn bits(&self, layer: Option<u64>, place: Place) -> Option<f64> {
+    pub fn bits(&self, layer: Option<u64>, place: MagnitudeKind) -> Option<f64> {
         self.magnitudes.0.get(&(layer, place)).copied().and_then(headroom_bits)
     }
 
     /// Where a place comes closest to FP16's end.
-    pub fn worst(&self, wanted: Place) -> Option<Worst> {
+    pub fn worst(&self, wanted: MagnitudeKind) -> Option<Worst> {
         let entries = self.magnitudes.0.iter().filter(|((_, place), _)| *place == wanted);
-        let worst = |(&(layer, _), &magnitude): (&(Option<u64>, Place), &f64)| {
+        let worst = |(&(layer, _), &magnitude): (&(Option<u64>, MagnitudeKind), &f64)| {
             Some(Worst { magnitude, layer, bits: headroom_bits(magnitude)? })
         };
         entries.filter_map(worst).reduce(|a, b| if b.bits < a.bits { b } else { a })
     }
 
     /// The place that comes closest of all, and how close.
-    pub fn tightest(&self) -> Option<(Place, Worst)> {
+    pub fn tightest(&self) -> Option<(MagnitudeKind, Worst)> {
         let worst = self.places().into_iter().filter_map(|place| Some((place, self.worst(place)?)));
         worst.reduce(|a, b| if b.1.bits < a.1.bits { b } else { a })
     }
@@ -82,22 +82,22 @@ mod tests {
     #[test]
     fn the_tightest_place_is_found_over_layers_and_places() {
         let mut magnitudes = Magnitudes::default();
-        magnitudes.raise(None, Place::Output(OpClass::Embedding), 0.5);
-        magnitudes.raise(Some(0), Place::Output(OpClass::Residual), 16.0);
-        magnitudes.raise(Some(1), Place::Output(OpClass::Residual), 3000.0);
-        magnitudes.raise(Some(1), Place::SquareSum, 65504.0 * 4.0);
-        magnitudes.raise(Some(1), Place::Output(OpClass::LayerNorm), 0.0);
+        magnitudes.raise(None, MagnitudeKind::Output(OpClass::Embedding), 0.5);
+        magnitudes.raise(Some(0), MagnitudeKind::Output(OpClass::Residual), 16.0);
+        magnitudes.raise(Some(1), MagnitudeKind::Output(OpClass::Residual), 3000.0);
+        magnitudes.raise(Some(1), MagnitudeKind::SquareSum, 65504.0 * 4.0);
+        magnitudes.raise(Some(1), MagnitudeKind::Output(OpClass::LayerNorm), 0.0);
         let headroom = Headroom { model: "m", input: "i", magnitudes };
-        let residual = headroom.worst(Place::Output(OpClass::Residual)).unwrap();
+        let residual = headroom.worst(MagnitudeKind::Output(OpClass::Residual)).unwrap();
         assert_eq!((residual.layer, residual.magnitude), (Some(1), 3000.0));
-        assert_eq!(headroom.worst(Place::Output(OpClass::LayerNorm)), None, "zero has no limit");
+        assert_eq!(headroom.worst(MagnitudeKind::Output(OpClass::LayerNorm)), None, "zero has no limit");
         let (place, worst) = headroom.tightest().unwrap();
-        assert_eq!((place, worst.layer, worst.bits), (Place::SquareSum, Some(1), -2.0));
+        assert_eq!((place, worst.layer, worst.bits), (MagnitudeKind::SquareSum, Some(1), -2.0));
         let places = [
-            Place::Output(OpClass::Embedding),
-            Place::Output(OpClass::LayerNorm),
-            Place::SquareSum,
-            Place::Output(OpClass::Residual),
+            MagnitudeKind::Output(OpClass::Embedding),
+            MagnitudeKind::Output(OpClass::LayerNorm),
+            MagnitudeKind::SquareSum,
+            MagnitudeKind::Output(OpClass::Residual),
         ];
         assert_eq!(headroom.places(), places);
         assert_eq!(headroom.layers(), [None, Some(0), Some(1)]);

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::AppendixError;
+use crate::files::FileError;
 
 /// File name inside the folder of the manifests.
 pub const FILE: &str = "appendix.yaml";
@@ -39,7 +40,7 @@ pub struct Author {
     /// Licences.
     pub licences: Licences,
     /// Steps that make it run.
-    pub installation: Vec<Step>,
+    pub installation: Vec<SetupStep>,
     /// What the author knows of experiments, by manifest name.
     #[serde(default)]
     pub experiments: BTreeMap<String, Effort>,
@@ -67,7 +68,7 @@ pub struct Licences {
 /// A step of the installation.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Step {
+pub struct SetupStep {
     /// What to type.
     pub command: String,
     /// A person's time, minutes, estimated.
@@ -116,12 +117,12 @@ impl Author {
     /// [`AppendixError`] naming the file and the place.
     pub fn load(experiments: &Path) -> Result<Author, AppendixError> {
         let path = experiments.join(FILE);
-        let bytes = std::fs::metadata(&path).map_err(AppendixError::io(&path))?.len();
+        let bytes = std::fs::metadata(&path).map_err(FileError::at(&path))?.len();
         if bytes > MAX_BYTES {
             let message = format!("{bytes} bytes; such a file has at most {MAX_BYTES}");
             return Err(AppendixError::Author { place: path.display().to_string(), message });
         }
-        let text = std::fs::read_to_string(&path).map_err(AppendixError::io(&path))?;
+        let text = std::fs::read_to_string(&path).map_err(FileError::at(&path))?;
         Author::parse(&text, &path.display().to_string())
     }
 

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::author::{Author, Step, Unsupported, Warning};
-use super::experiment::{Described, Experiment, NOT_MEASURED, compute, disk_size};
-use super::folder::Folder;
+use super::author::{Author, SetupStep, Unsupported, Warning};
+use super::experiment::{ExperimentEntry, NOT_MEASURED, PlannedExperiment, compute, disk_size};
+use super::folder::ResultsFolder;
 use crate::analysis::facts::engine_library;
 use crate::claims::schema::Claim;
 use crate::claims::{Claims, Outcome, Verdict};
@@ -37,7 +37,7 @@ pub struct Appendix {
     /// Claims.
     pub claims: Vec<ClaimEntry>,
     /// Experiments.
-    pub experiments: Vec<Experiment>,
+    pub experiments: Vec<ExperimentEntry>,
     /// What to expect elsewhere.
     pub other_hardware: Vec<String>,
     /// Messages that are no defect.
@@ -108,8 +108,13 @@ pub struct VerdictEntry {
 }
 
 /// Puts the appendix together. `experiments` are in the order they are numbered.
-pub fn document(author: &Author, claims: &Claims, experiments: &[Described<'_>], folders: &[Folder]) -> Appendix {
-    let entries: Vec<Experiment> = experiments.iter().enumerate().map(|(at, one)| one.entry(at)).collect();
+pub fn document(
+    author: &Author,
+    claims: &Claims,
+    experiments: &[PlannedExperiment<'_>],
+    folders: &[ResultsFolder],
+) -> Appendix {
+    let entries: Vec<ExperimentEntry> = experiments.iter().enumerate().map(|(at, one)| one.entry(at)).collect();
     let rows = folders.iter().flat_map(|folder| &folder.data.rows);
     let label = |name: &str| entries.iter().find(|entry| entry.name == name).map(|entry| entry.label.clone());
     let mut unsupported: Vec<UnsupportedEntry> = author.unsupported.iter().map(UnsupportedEntry::from).collect();
@@ -119,7 +124,7 @@ pub fn document(author: &Author, claims: &Claims, experiments: &[Described<'_>],
         summary: one_line(&author.r#abstract),
         source: claims.source.clone(),
         checklist: checklist(author, experiments, &entries),
-        machines: distinct(folders.iter().flat_map(Folder::machines)),
+        machines: distinct(folders.iter().flat_map(ResultsFolder::machines)),
         needs: distinct(entries.iter().flat_map(|entry| entry.hardware.clone())),
         libraries: distinct(rows.filter_map(engine_library)),
         installation: author.installation.iter().map(InstallationStep::from).collect(),
@@ -132,8 +137,8 @@ pub fn document(author: &Author, claims: &Claims, experiments: &[Described<'_>],
     }
 }
 
-impl From<&Step> for InstallationStep {
-    fn from(step: &Step) -> Self {
+impl From<&SetupStep> for InstallationStep {
+    fn from(step: &SetupStep) -> Self {
         let minutes = numbers::plural(step.human_minutes as usize, "estimated human-minute");
         InstallationStep { command: step.command.clone(), text: format!("{} ({minutes}.)", one_line(&step.text)) }
     }
@@ -160,7 +165,7 @@ fn without_experiment(claim: &Claim) -> UnsupportedEntry {
     }
 }
 
-fn entry(claim: &Claim, label: Option<String>, folders: &[Folder]) -> ClaimEntry {
+fn entry(claim: &Claim, label: Option<String>, folders: &[ResultsFolder]) -> ClaimEntry {
     let expected: Vec<String> =
         claim.checks.iter().map(|check| values::expectation(&check.expression, &check.expect)).collect();
     ClaimEntry {
@@ -180,9 +185,10 @@ fn entry(claim: &Claim, label: Option<String>, folders: &[Folder]) -> ClaimEntry
 }
 
 /// Every folder that answers the claim; where none does, what each lacks, in a word.
-fn verdicts(id: &str, folders: &[Folder]) -> Vec<VerdictEntry> {
-    let of = |folder: &Folder| folder.verdicts.iter().find(|verdict| verdict.claim.id == id);
-    let all: Vec<(&Folder, &Verdict)> = folders.iter().filter_map(|folder| Some((folder, of(folder)?))).collect();
+fn verdicts(id: &str, folders: &[ResultsFolder]) -> Vec<VerdictEntry> {
+    let of = |folder: &ResultsFolder| folder.verdicts.iter().find(|verdict| verdict.claim.id == id);
+    let all: Vec<(&ResultsFolder, &Verdict)> =
+        folders.iter().filter_map(|folder| Some((folder, of(folder)?))).collect();
     let answers = |verdict: &Verdict| !matches!(verdict.outcome, Outcome::NotRun | Outcome::NoHardware);
     let answered = all.iter().any(|(_, verdict)| answers(verdict));
     let shown = all.iter().filter(|(_, verdict)| !answered || answers(verdict));
@@ -206,7 +212,7 @@ fn found(verdict: &WordedVerdict) -> String {
 }
 
 /// The form's fields. What depends on results says which of them are behind it.
-fn checklist(author: &Author, experiments: &[Described<'_>], entries: &[Experiment]) -> Vec<Fact> {
+fn checklist(author: &Author, experiments: &[PlannedExperiment<'_>], entries: &[ExperimentEntry]) -> Vec<Fact> {
     let fact = |label: &str, value: String| Fact { label: label.to_owned(), value };
     let list = |parts: &mut dyn Iterator<Item = String>| distinct(parts).join(", ");
     let manifests = || experiments.iter().map(|one| &one.loaded.manifest);
@@ -215,10 +221,11 @@ fn checklist(author: &Author, experiments: &[Described<'_>], entries: &[Experime
     let backends = list(&mut manifests().flat_map(|manifest| &manifest.backends).map(ToString::to_string));
     let measured = experiments.iter().filter(|one| one.wall_time().is_some());
     let taken: f64 = measured.clone().filter_map(|one| one.wall_time()).map(|time| time.seconds).sum();
-    let estimated: f64 = experiments.iter().filter(|one| one.wall_time().is_none()).map(Described::estimated_s).sum();
+    let estimated: f64 =
+        experiments.iter().filter(|one| one.wall_time().is_none()).map(PlannedExperiment::estimated_s).sum();
     let minutes: u32 = author.installation.iter().map(|step| step.human_minutes).sum();
     let disk: u64 = experiments.iter().filter_map(|one| one.runs.iter().find_map(|run| run.bytes)).sum();
-    let names = |some: &mut dyn Iterator<Item = &Described<'_>>| {
+    let names = |some: &mut dyn Iterator<Item = &PlannedExperiment<'_>>| {
         some.map(|one| one.loaded.manifest.name.clone()).collect::<Vec<_>>().join(", ")
     };
     let time = match (names(&mut measured.clone()), estimated > 0.0) {

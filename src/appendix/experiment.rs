@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::author::Effort;
-use super::folder::{Folder, WallTime, size};
+use super::folder::{ResultsFolder, WallTime, size};
 use crate::engine::{BackendKind, Target};
 use crate::input::InputSource;
 use crate::manifest::schema::Manifest;
@@ -21,7 +21,7 @@ pub const NOT_MEASURED: &str = "not measured";
 
 /// An experiment of the appendix.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Experiment {
+pub struct ExperimentEntry {
     /// `E1`
     pub label: String,
     /// Manifest name.
@@ -58,7 +58,7 @@ pub struct Experiment {
 
 /// A manifest with its plan, the runs of it and the author's part.
 #[derive(Debug)]
-pub struct Described<'a> {
+pub struct PlannedExperiment<'a> {
     /// The file, as it is typed.
     pub path: String,
     /// The manifest.
@@ -66,19 +66,19 @@ pub struct Described<'a> {
     /// Its expansion.
     pub plan: Plan,
     /// Folders with its results.
-    pub runs: Vec<&'a Folder>,
+    pub runs: Vec<&'a ResultsFolder>,
     /// A person's part.
     pub effort: Effort,
     /// Ids of the claims that name it.
     pub claims: Vec<String>,
 }
 
-impl Described<'_> {
+impl PlannedExperiment<'_> {
     /// The experiment as entry `index`, from 0.
-    pub fn entry(&self, index: usize) -> Experiment {
+    pub fn entry(&self, index: usize) -> ExperimentEntry {
         let manifest = &self.loaded.manifest;
         let uses_gpu = manifest.backends.iter().any(|backend| backend.device() == crate::engine::DeviceKind::Gpu);
-        Experiment {
+        ExperimentEntry {
             label: format!("E{}", index + 1),
             name: manifest.name.clone(),
             question: manifest.question.clone(),
@@ -128,7 +128,7 @@ impl Described<'_> {
 
     fn time(&self) -> String {
         let estimate = format!("{}, estimated from nominal rates", duration(self.estimated_s()));
-        let taken = |run: &&Folder| {
+        let taken = |run: &&ResultsFolder| {
             let WallTime { seconds, rows, run: all } = run.wall_time()?;
             let of = if rows == all { numbers::plural(rows, "row") } else { format!("{rows} of {all} rows") };
             Some(format!("{} measured over {of} of {}", duration(seconds), run.label))
@@ -142,7 +142,7 @@ impl Described<'_> {
     }
 
     /// One value of every run that has it.
-    fn measured(&self, value: impl Fn(&Folder) -> Option<String>) -> String {
+    fn measured(&self, value: impl Fn(&ResultsFolder) -> Option<String>) -> String {
         let found = self.runs.iter().filter_map(|run| Some(format!("{} in {}", value(run)?, run.label)));
         let found: Vec<String> = found.collect();
         if found.is_empty() { NOT_MEASURED.to_owned() } else { found.join("; ") }
@@ -154,7 +154,7 @@ impl Described<'_> {
             0 => String::new(),
             cells => format!(", {} left out with a reason", numbers::plural(cells, "cell")),
         };
-        let run = |run: &&Folder| {
+        let run = |run: &&ResultsFolder| {
             let other = run.data.plan.manifest_sha256 != self.loaded.sha256;
             let other = if other { " (the manifest's text has changed since)" } else { "" };
             format!("{}: {}{other}", run.label, run.counts())

@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::claims;
 use crate::claims::{Claims, Verdict};
 use crate::engine::DeviceKind;
+use crate::files::FileError;
 use crate::numbers;
 use crate::record::Status;
 use crate::report::tables::environment::{gibibytes, processor};
@@ -18,7 +19,7 @@ use super::AppendixError;
 
 /// A results folder, read.
 #[derive(Debug, Clone)]
-pub struct Folder {
+pub struct ResultsFolder {
     /// As it was named.
     pub label: String,
     /// Plan, rows and environments.
@@ -40,18 +41,18 @@ pub struct WallTime {
     pub run: usize,
 }
 
-impl Folder {
+impl ResultsFolder {
     /// Reads a folder and judges the claims by it; of an artifact, the folders of its other experiments as well.
     ///
     /// # Errors
     /// [`AppendixError`] naming what cannot be read.
-    pub fn read(dir: &Path, claims: &Claims) -> Result<Vec<Folder>, AppendixError> {
-        let bytes = |path: &Path| size(path).map_err(AppendixError::io(path));
-        let one = |path: &Path, bytes: u64| -> Result<Folder, AppendixError> {
-            Ok(Folder::of(path.display().to_string(), Data::read(path)?, Some(bytes), claims))
+    pub fn read(dir: &Path, claims: &Claims) -> Result<Vec<ResultsFolder>, AppendixError> {
+        let bytes = |path: &Path| size(path).map_err(FileError::at(path));
+        let one = |path: &Path, bytes: u64| -> Result<ResultsFolder, AppendixError> {
+            Ok(ResultsFolder::of(path.display().to_string(), Data::read(path)?, Some(bytes), claims))
         };
         let Some(parts) = Parts::read(dir)? else { return Ok(vec![one(dir, bytes(dir)?)?]) };
-        let inside = parts.folders().map(|part| bytes(&dir.join(part))).sum::<Result<u64, AppendixError>>()?;
+        let inside = parts.folders().map(|part| bytes(&dir.join(part))).sum::<Result<u64, FileError>>()?;
         let mut folders = vec![one(dir, bytes(dir)?.saturating_sub(inside))?];
         for path in parts.with.iter().map(|part| dir.join(part)) {
             folders.push(one(&path, bytes(&path)?)?);
@@ -60,9 +61,9 @@ impl Folder {
     }
 
     /// A folder that was read already.
-    pub fn of(label: String, data: Data, bytes: Option<u64>, claims: &Claims) -> Folder {
+    pub fn of(label: String, data: Data, bytes: Option<u64>, claims: &Claims) -> ResultsFolder {
         let verdicts = claims::judge(&data, claims);
-        Folder { label, data, bytes, verdicts }
+        ResultsFolder { label, data, bytes, verdicts }
     }
 
     fn run(&self) -> impl Iterator<Item = &ResultRow> {

@@ -12,14 +12,15 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::claims::{Claims, ClaimsError};
+use crate::files::FileError;
 use crate::manifest::{LoadedManifest, ManifestError, names_in, schema::Manifest};
 use crate::plan::Plan;
 use crate::results::ResultsError;
 use author::Author;
 use document::{Appendix, document};
-use experiment::Described;
-use folder::Folder;
-pub use render::Format;
+use experiment::PlannedExperiment;
+use folder::ResultsFolder;
+pub use render::DocumentFormat;
 
 /// File name of the claims inside the folder of the manifests.
 const CLAIMS_FILE: &str = "claims.yaml";
@@ -36,14 +37,9 @@ pub struct AppendixRequest {
 /// An appendix that could not be made.
 #[derive(Debug, Error)]
 pub enum AppendixError {
-    /// The file system said no.
-    #[error("{path}: {source}")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// The file system refused.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// There is no folder of manifests.
     #[error("{path}: {source}; name the folder of the manifests with --experiments")]
     NoExperiments {
@@ -94,12 +90,6 @@ pub enum AppendixError {
     Template(#[from] crate::report::render::RenderError),
 }
 
-impl AppendixError {
-    fn io(path: &Path) -> impl FnOnce(std::io::Error) -> AppendixError {
-        move |source| AppendixError::Io { path: path.to_owned(), source }
-    }
-}
-
 /// Reads everything the request names and puts the appendix together. Equal files give an equal appendix.
 ///
 /// # Errors
@@ -108,14 +98,16 @@ pub fn appendix(request: &AppendixRequest) -> Result<Appendix, AppendixError> {
     let experiments = &request.experiments;
     let manifests = manifests(experiments)?;
     let claims = match Claims::load(&experiments.join(CLAIMS_FILE)) {
-        Err(ClaimsError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Claims::builtin()?,
+        Err(ClaimsError::File(FileError { source, .. })) if source.kind() == std::io::ErrorKind::NotFound => {
+            Claims::builtin()?
+        }
         other => other?,
     };
     let author = Author::load(experiments)?;
-    let folders: Vec<Vec<Folder>> =
-        request.dirs.iter().map(|dir| Folder::read(dir, &claims)).collect::<Result<_, AppendixError>>()?;
-    let folders: Vec<Folder> = folders.into_iter().flatten().collect();
-    let known = |folder: &&Folder| manifests.iter().any(|(_, one)| one.manifest.name == folder.data.plan.name);
+    let folders: Vec<Vec<ResultsFolder>> =
+        request.dirs.iter().map(|dir| ResultsFolder::read(dir, &claims)).collect::<Result<_, AppendixError>>()?;
+    let folders: Vec<ResultsFolder> = folders.into_iter().flatten().collect();
+    let known = |folder: &&ResultsFolder| manifests.iter().any(|(_, one)| one.manifest.name == folder.data.plan.name);
     if let Some(stranger) = folders.iter().find(|folder| !known(folder)) {
         let (dir, name) = (stranger.label.clone(), stranger.data.plan.name.clone());
         return Err(AppendixError::Stranger { dir, name, experiments: experiments.clone() });
@@ -124,12 +116,17 @@ pub fn appendix(request: &AppendixRequest) -> Result<Appendix, AppendixError> {
 }
 
 /// The appendix of what was read already: manifests with the paths they are typed by.
-pub fn of(author: &Author, claims: &Claims, manifests: &[(String, LoadedManifest)], folders: &[Folder]) -> Appendix {
-    let mut described: Vec<Described<'_>> = manifests
+pub fn of(
+    author: &Author,
+    claims: &Claims,
+    manifests: &[(String, LoadedManifest)],
+    folders: &[ResultsFolder],
+) -> Appendix {
+    let mut described: Vec<PlannedExperiment<'_>> = manifests
         .iter()
         .map(|(path, loaded)| {
             let name = &loaded.manifest.name;
-            Described {
+            PlannedExperiment {
                 path: path.clone(),
                 loaded,
                 plan: Plan::expand(loaded),

@@ -11,22 +11,22 @@ use crate::report::render::tex_engine;
 /// What an appendix is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
-pub enum Format {
+pub enum DocumentFormat {
     /// A file that compiles by itself and inside another document.
     Latex,
     /// A page for a repository.
     Markdown,
 }
 
-impl Format {
+impl DocumentFormat {
     /// Both.
-    pub const ALL: [Format; 2] = [Format::Latex, Format::Markdown];
+    pub const ALL: [DocumentFormat; 2] = [DocumentFormat::Latex, DocumentFormat::Markdown];
 
     /// Extension of its files.
     pub fn extension(self) -> &'static str {
         match self {
-            Format::Latex => "tex",
-            Format::Markdown => "md",
+            DocumentFormat::Latex => "tex",
+            DocumentFormat::Markdown => "md",
         }
     }
 }
@@ -36,16 +36,16 @@ impl Appendix {
     ///
     /// # Errors
     /// [`AppendixError::Template`], a defect that a test rules out.
-    pub fn render(&self, format: Format) -> Result<String, AppendixError> {
+    pub fn render(&self, format: DocumentFormat) -> Result<String, AppendixError> {
         let context = Context::from_serialize(self)?;
         let text = match format {
-            Format::Latex => {
+            DocumentFormat::Latex => {
                 let mut engine = tex_engine()?;
                 let template = include_str!("../../paper/templates/appendix.tex.tera");
                 engine.add_raw_templates([("appendix.tex", template)])?;
                 engine.render("appendix.tex", &context)?
             }
-            Format::Markdown => {
+            DocumentFormat::Markdown => {
                 let mut engine = Tera::new();
                 engine.set_escape_fn(escape::markdown);
                 engine.autoescape_on([".md"]);

@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use crate::analysis::agreement::{AgreementError, Limits, agreement};
 use crate::digest::sha256;
+use crate::files::FileError;
 use crate::merge::{self, Input, MergeError, Merged};
 use crate::provenance::Environment;
 use crate::results::data::{Data, slug};
@@ -97,24 +98,13 @@ pub enum ArtifactError {
         /// What is in the way.
         path: PathBuf,
     },
-    /// The file system said no.
-    #[error("{path}: {source}")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-impl ArtifactError {
-    fn io(path: &Path) -> impl FnOnce(io::Error) -> ArtifactError {
-        move |source| ArtifactError::Io { path: path.to_owned(), source }
-    }
+    /// The file system refused.
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// One experiment of the artifact.
-struct Part {
+struct PublishedExperiment {
     /// Folder below the artifact's; empty for the main experiment.
     folder: PathBuf,
     merged: Merged,
@@ -157,7 +147,7 @@ pub fn publish(request: &ArtifactRequest) -> Result<ArtifactSummary, ArtifactErr
     let scratch = merge::beside(&request.out)?;
     for part in &parts {
         let dir = scratch.path().join(&part.folder);
-        fs::create_dir_all(&dir).map_err(ArtifactError::io(&dir))?;
+        fs::create_dir_all(&dir).map_err(FileError::at(&dir))?;
         merge::fill(&part.merged, &dir)?;
     }
     let mut folders = parts[1..].iter().map(|part| part.folder.clone());
@@ -183,7 +173,7 @@ fn check(out: &Path) -> Result<(), ArtifactError> {
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
             return Err(ArtifactError::Occupied { path: out.to_owned() });
         }
-        Err(source) => return Err(ArtifactError::Io { path: out.to_owned(), source }),
+        Err(source) => return Err(FileError::at(out)(source).into()),
     };
     match entries.next() {
         Some(_) if !out.join(ARTIFACT_FILE).exists() => Err(ArtifactError::Occupied { path: out.to_owned() }),
@@ -191,19 +181,19 @@ fn check(out: &Path) -> Result<(), ArtifactError> {
     }
 }
 
-fn part(folder: &str, dirs: &[PathBuf]) -> Result<Part, ArtifactError> {
+fn part(folder: &str, dirs: &[PathBuf]) -> Result<PublishedExperiment, ArtifactError> {
     let inputs = dirs.iter().map(|dir| Input::read(dir)).collect::<Result<Vec<Input>, MergeError>>()?;
     let mut merged = merge::join(inputs)?;
     // Where the manifest lay on the machine of the run is nobody's business; its folder's name is enough to run it again.
     if merged.plan.base_dir.is_absolute() {
         merged.plan.base_dir = merged.plan.base_dir.file_name().map(PathBuf::from).unwrap_or_default();
     }
-    Ok(Part { folder: folder.into(), merged })
+    Ok(PublishedExperiment { folder: folder.into(), merged })
 }
 
-fn part_named_after_itself(dir: &Path) -> Result<Part, ArtifactError> {
+fn part_named_after_itself(dir: &Path) -> Result<PublishedExperiment, ArtifactError> {
     let part = part("", &[dir.to_owned()])?;
-    Ok(Part { folder: slug(&part.merged.plan.name).into(), ..part })
+    Ok(PublishedExperiment { folder: slug(&part.merged.plan.name).into(), ..part })
 }
 
 fn data(merged: &Merged) -> Data {
@@ -211,7 +201,7 @@ fn data(merged: &Merged) -> Data {
 }
 
 /// Whether a commit names everything that went into the binaries which measured these rows.
-fn check_build(part: &Part, dirs: &[PathBuf]) -> Result<(), ArtifactError> {
+fn check_build(part: &PublishedExperiment, dirs: &[PathBuf]) -> Result<(), ArtifactError> {
     let named = |environment: &Environment| environment.build.commit.is_some() && environment.build.dirty != Some(true);
     let Some((id, environment)) = part.merged.environments.iter().find(|(_, environment)| !named(environment)) else {
         return Ok(());
@@ -223,12 +213,12 @@ fn check_build(part: &Part, dirs: &[PathBuf]) -> Result<(), ArtifactError> {
 }
 
 fn json(source: serde_json::Error) -> ArtifactError {
-    ArtifactError::Io { path: ARTIFACT_FILE.into(), source: source.into() }
+    FileError { path: ARTIFACT_FILE.into(), source: source.into() }.into()
 }
 
 fn write(dir: &Path, name: &str, text: &str) -> Result<(), ArtifactError> {
     let path = dir.join(name);
-    fs::write(&path, text).map_err(ArtifactError::io(&path))
+    Ok(fs::write(&path, text).map_err(FileError::at(&path))?)
 }
 
 /// Digest and length of every file below `dir`, by its path there.
@@ -236,13 +226,13 @@ fn files(dir: &Path) -> Result<BTreeMap<String, (String, u64)>, ArtifactError> {
     let mut found = BTreeMap::new();
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).map_err(ArtifactError::io(&folder))? {
-            let path = entry.map_err(ArtifactError::io(&folder))?.path();
+        for entry in fs::read_dir(&folder).map_err(FileError::at(&folder))? {
+            let path = entry.map_err(FileError::at(&folder))?.path();
             if path.is_dir() {
                 folders.push(path);
                 continue;
             }
-            let bytes = fs::read(&path).map_err(ArtifactError::io(&path))?;
+            let bytes = fs::read(&path).map_err(FileError::at(&path))?;
             let name = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();
             found.insert(name, (sha256(&bytes), bytes.len() as u64));
         }

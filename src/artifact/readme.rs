@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{CHECKSUMS_FILE, Part};
+use super::{CHECKSUMS_FILE, PublishedExperiment};
 use crate::numbers;
 use crate::provenance::{Environment, Gpu};
 use crate::record::Status;
@@ -11,7 +11,7 @@ use crate::report::tables::environment::processors;
 use crate::results::data::distinct;
 
 /// The text of `README.md`: what this is, of which commit on which machine, by which commands, and what to do with it.
-pub(super) fn readme(name: &str, parts: &[Part]) -> String {
+pub(super) fn readme(name: &str, parts: &[PublishedExperiment]) -> String {
     let mut text = format!("# {name}: reference output\n\n");
     // Writing to a string cannot fail.
     let _ = writeln!(
@@ -48,7 +48,7 @@ pub(super) fn readme(name: &str, parts: &[Part]) -> String {
 }
 
 /// A table with a row per folder: what it holds and of which manifest.
-fn folders(parts: &[Part]) -> String {
+fn folders(parts: &[PublishedExperiment]) -> String {
     let mut text = String::from(
         "\n| folder | experiment | configurations | manifest | SHA-256 of the manifest |\n|---|---|---|---|---|\n",
     );
@@ -77,12 +77,12 @@ fn folders(parts: &[Part]) -> String {
     text
 }
 
-fn folder(part: &Part) -> String {
+fn folder(part: &PublishedExperiment) -> String {
     if part.folder.as_os_str().is_empty() { ".".to_owned() } else { part.folder.display().to_string() }
 }
 
 /// `commit 798a07e8c70a7e219e48d68735de00a72ec1bd3e`
-fn commits(part: &Part) -> String {
+fn commits(part: &PublishedExperiment) -> String {
     let of = |environment: &Environment| match &environment.build.commit {
         Some(commit) if environment.build.dirty == Some(true) => {
             format!("commit {commit} with changes that are not in it")
@@ -94,7 +94,7 @@ fn commits(part: &Part) -> String {
 }
 
 /// `NVIDIA H200, driver 580.65.06; Intel Xeon (x86_64), 16 cores, 16 threads usable`
-fn machines(part: &Part) -> String {
+fn machines(part: &PublishedExperiment) -> String {
     let environments = || part.merged.environments.values();
     let gpu = |gpu: &Gpu| match &gpu.driver {
         Some(driver) => format!("{}, driver {driver}", gpu.name),

@@ -16,12 +16,12 @@ use crate::input::Batch;
 use crate::model::Model;
 
 /// Faults to act out, comma-separated, each `KIND` or `KIND@BATCHxSEQUENCE` to limit it to one shape, e.g.
-/// `crash@1x16,nan@2x16`. Kinds are those of [`Fault`]; anything else is an error of every configuration.
+/// `crash@1x16,nan@2x16`. Kinds are those of [`MockFault`]; anything else is an error of every configuration.
 pub const FAULT_VARIABLE: &str = "MIXPREC_MOCK_FAULT";
 
 /// What can go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum MockFault {
     /// `unavailable`: the backend says it cannot run here.
     Unavailable,
     /// `load`: the weights cannot be loaded.
@@ -50,33 +50,33 @@ pub enum Fault {
     Nan,
 }
 
-impl Fault {
-    const NAMES: [(&'static str, Fault); 13] = [
-        ("unavailable", Fault::Unavailable),
-        ("load", Fault::Load),
-        ("build", Fault::Build),
-        ("error", Fault::Error),
-        ("panic", Fault::Panic),
-        ("crash", Fault::Crash),
-        ("exit", Fault::Exit),
-        ("oom", Fault::Oom),
-        ("oomerror", Fault::OomError),
-        ("hang", Fault::Hang),
-        ("slow", Fault::Slow),
-        ("chatter", Fault::Chatter),
-        ("nan", Fault::Nan),
+impl MockFault {
+    const NAMES: [(&'static str, MockFault); 13] = [
+        ("unavailable", MockFault::Unavailable),
+        ("load", MockFault::Load),
+        ("build", MockFault::Build),
+        ("error", MockFault::Error),
+        ("panic", MockFault::Panic),
+        ("crash", MockFault::Crash),
+        ("exit", MockFault::Exit),
+        ("oom", MockFault::Oom),
+        ("oomerror", MockFault::OomError),
+        ("hang", MockFault::Hang),
+        ("slow", MockFault::Slow),
+        ("chatter", MockFault::Chatter),
+        ("nan", MockFault::Nan),
     ];
 }
 
 /// A fault and the shape it is limited to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Planned {
-    fault: Fault,
+struct PlannedFault {
+    fault: MockFault,
     shape: Option<Shape>,
 }
 
 /// The faults of the environment.
-fn planned() -> Result<Vec<Planned>, BackendError> {
+fn planned() -> Result<Vec<PlannedFault>, BackendError> {
     let text = std::env::var(FAULT_VARIABLE).unwrap_or_default();
     parse(&text).map_err(|entry| BackendError::Execution {
         backend: BackendKind::Mock,
@@ -85,14 +85,14 @@ fn planned() -> Result<Vec<Planned>, BackendError> {
 }
 
 /// Parses a list of faults; the error is the entry that is none.
-fn parse(text: &str) -> Result<Vec<Planned>, &str> {
+fn parse(text: &str) -> Result<Vec<PlannedFault>, &str> {
     let entry = |entry| {
         let (name, shape) = match str::split_once(entry, '@') {
             Some((name, shape)) => (name, Some(parse_shape(shape).ok_or(entry)?)),
             None => (entry, None),
         };
-        let (_, fault) = Fault::NAMES.into_iter().find(|(known, _)| *known == name).ok_or(entry)?;
-        Ok(Planned { fault, shape })
+        let (_, fault) = MockFault::NAMES.into_iter().find(|(known, _)| *known == name).ok_or(entry)?;
+        Ok(PlannedFault { fault, shape })
     };
     text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(entry).collect()
 }
@@ -112,7 +112,7 @@ impl Backend for MockBackend {
     }
 
     fn availability(&self) -> Result<Availability, BackendError> {
-        if planned()?.iter().any(|planned| planned.fault == Fault::Unavailable) {
+        if planned()?.iter().any(|planned| planned.fault == MockFault::Unavailable) {
             let reason = format!("{FAULT_VARIABLE} asks for it");
             return Err(BackendError::Unavailable { backend: BackendKind::Mock, reason });
         }
@@ -120,7 +120,7 @@ impl Backend for MockBackend {
     }
 
     fn load(&self, _model: &Arc<Model>, _policy: &PrecisionPolicy) -> Result<(), BackendError> {
-        if planned()?.iter().any(|planned| planned.fault == Fault::Load) {
+        if planned()?.iter().any(|planned| planned.fault == MockFault::Load) {
             return Err(execution("no weights"));
         }
         Ok(())
@@ -129,8 +129,8 @@ impl Backend for MockBackend {
     fn build(&self, request: &BuildRequest) -> Result<Build, BackendError> {
         let mut faults = planned()?;
         faults.retain(|planned| planned.shape.is_none_or(|shape| shape == request.shape));
-        let faults: Vec<Fault> = faults.into_iter().map(|planned| planned.fault).collect();
-        if faults.contains(&Fault::Build) {
+        let faults: Vec<MockFault> = faults.into_iter().map(|planned| planned.fault).collect();
+        if faults.contains(&MockFault::Build) {
             return Err(execution("no engine for this shape"));
         }
         let graph = &request.model.graph;
@@ -164,7 +164,7 @@ struct MockEngine {
     rows: usize,
     width: usize,
     weights_bytes: u64,
-    faults: Vec<Fault>,
+    faults: Vec<MockFault>,
     ids: Vec<u32>,
     row_hashes: Vec<u64>,
 }
@@ -173,23 +173,23 @@ impl MockEngine {
     fn act_out(&self) -> Result<(), BackendError> {
         for fault in &self.faults {
             match fault {
-                Fault::Error => return Err(execution("asked to fail")),
-                Fault::OomError => {
+                MockFault::Error => return Err(execution("asked to fail")),
+                MockFault::OomError => {
                     return Err(BackendError::OutOfMemory {
                         backend: BackendKind::Mock,
                         message: "asked to run out of device memory".to_owned(),
                     });
                 }
-                Fault::Panic => std::panic::panic_any("asked to panic"),
-                Fault::Crash => std::process::abort(),
-                Fault::Exit => std::process::exit(3),
-                Fault::Oom => handle_alloc_error(Layout::new::<[u8; 1 << 40]>()),
-                Fault::Hang => loop {
+                MockFault::Panic => std::panic::panic_any("asked to panic"),
+                MockFault::Crash => std::process::abort(),
+                MockFault::Exit => std::process::exit(3),
+                MockFault::Oom => handle_alloc_error(Layout::new::<[u8; 1 << 40]>()),
+                MockFault::Hang => loop {
                     std::thread::sleep(Duration::from_secs(1));
                 },
-                Fault::Slow => std::thread::sleep(Duration::from_millis(20)),
-                Fault::Chatter => print!("library: half a line"),
-                Fault::Unavailable | Fault::Load | Fault::Build | Fault::Nan => {}
+                MockFault::Slow => std::thread::sleep(Duration::from_millis(20)),
+                MockFault::Chatter => print!("library: half a line"),
+                MockFault::Unavailable | MockFault::Load | MockFault::Build | MockFault::Nan => {}
             }
         }
         Ok(())
@@ -221,7 +221,7 @@ impl Engine for MockEngine {
         let elements = self.row_hashes.iter().flat_map(|&hash| (0..per_sequence as u64).map(move |i| mix(hash ^ i)));
         // 24 bits fit an f32 exactly: every value is in [-1, 1).
         let mut values: Vec<f32> = elements.map(|bits| (bits >> 40) as f32 / (1_u32 << 23) as f32 - 1.0).collect();
-        if self.faults.contains(&Fault::Nan)
+        if self.faults.contains(&MockFault::Nan)
             && let Some(first) = values.first_mut()
         {
             *first = f32::NAN;
@@ -261,7 +261,7 @@ fn mix(bits: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn engine(batch: usize, faults: Vec<Fault>) -> MockEngine {
+    fn engine(batch: usize, faults: Vec<MockFault>) -> MockEngine {
         MockEngine {
             shape: Shape { batch, sequence: 4 },
             kind: OutputKind::Hidden,
@@ -293,8 +293,8 @@ mod tests {
 
     #[test]
     fn faults_are_acted_out() {
-        assert!(outputs(&mut engine(1, vec![Fault::Nan]), &[1, 2, 3, 4])[0].is_nan());
-        assert!(engine(1, vec![Fault::Error]).enqueue().is_err());
+        assert!(outputs(&mut engine(1, vec![MockFault::Nan]), &[1, 2, 3, 4])[0].is_nan());
+        assert!(engine(1, vec![MockFault::Error]).enqueue().is_err());
         let wrong = Batch {
             shape: Shape { batch: 2, sequence: 4 },
             ids: vec![],
@@ -309,7 +309,8 @@ mod tests {
     #[test]
     fn fault_lists_are_parsed_strictly() {
         let shape = Some(Shape { batch: 2, sequence: 16 });
-        let list = [Planned { fault: Fault::Crash, shape }, Planned { fault: Fault::Nan, shape: None }];
+        let list =
+            [PlannedFault { fault: MockFault::Crash, shape }, PlannedFault { fault: MockFault::Nan, shape: None }];
         assert_eq!(parse("crash@2x16, nan").unwrap(), list);
         assert_eq!(parse(""), Ok(vec![]));
         assert_eq!(parse("crash@2"), Err("crash@2"));

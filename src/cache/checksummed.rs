@@ -8,15 +8,15 @@ use crate::digest::sha256;
 use crate::files::replace_with;
 
 /// Hexadecimal digits of a SHA-256, and the line break after them.
-const SEAL: usize = 65;
+const CHECKSUM_LINE: usize = 65;
 
 /// A folder of sealed files in the cache's folder.
 #[derive(Debug, Clone)]
-pub struct SealedFolder {
+pub struct ChecksummedFolder {
     folder: PathBuf,
 }
 
-impl SealedFolder {
+impl ChecksummedFolder {
     /// The folder `name` in the default cache folder, made if need be.
     ///
     /// # Errors
@@ -25,7 +25,7 @@ impl SealedFolder {
         let cache = EngineCache::default_folder();
         folder::create(&cache)?;
         folder::check(&cache)?;
-        SealedFolder::at(cache.join(name))
+        ChecksummedFolder::at(cache.join(name))
     }
 
     /// The folder at `folder`, made if need be.
@@ -35,14 +35,14 @@ impl SealedFolder {
     pub fn at(folder: PathBuf) -> Result<Self, CacheError> {
         folder::create(&folder)?;
         folder::check(&folder)?;
-        Ok(SealedFolder { folder })
+        Ok(ChecksummedFolder { folder })
     }
 
     /// What was written under `name`; `None` when nothing was or when it is no longer what was written.
     pub fn read(&self, name: &str) -> Option<Vec<u8>> {
         let bytes = fs::read(self.folder.join(name)).ok()?;
-        let (found, content) = bytes.split_at_checked(SEAL)?;
-        (found == seal(content)).then(|| content.to_vec())
+        let (found, content) = bytes.split_at_checked(CHECKSUM_LINE)?;
+        (found == checksum_line(content)).then(|| content.to_vec())
     }
 
     /// Writes `content` under `name`, a file name. Processes that write the same name at once write the same content, so
@@ -55,14 +55,14 @@ impl SealedFolder {
         let own = self.folder.join(format!("{name}.{}", std::process::id()));
         let path = self.folder.join(name);
         let written = replace_with(&own, |file| {
-            file.write_all(&seal(content))?;
+            file.write_all(&checksum_line(content))?;
             file.write_all(content)
         });
         written.and_then(|()| fs::rename(&own, &path)).map_err(CacheError::io(&path))
     }
 }
 
-fn seal(content: &[u8]) -> Vec<u8> {
+fn checksum_line(content: &[u8]) -> Vec<u8> {
     format!("{}\n", sha256(content)).into_bytes()
 }
 
@@ -73,17 +73,17 @@ mod tests {
     #[test]
     fn what_was_written_is_read_and_what_was_altered_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        let sealed = SealedFolder::at(folder.path().join("kernels")).unwrap();
-        assert_eq!(sealed.read("a"), None);
-        sealed.write("a", b"code").unwrap();
-        assert_eq!(sealed.read("a").as_deref(), Some(b"code".as_slice()));
+        let checksummed = ChecksummedFolder::at(folder.path().join("kernels")).unwrap();
+        assert_eq!(checksummed.read("a"), None);
+        checksummed.write("a", b"code").unwrap();
+        assert_eq!(checksummed.read("a").as_deref(), Some(b"code".as_slice()));
         let path = folder.path().join("kernels/a");
         let mut bytes = fs::read(&path).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(&path, &bytes).unwrap();
-        assert_eq!(sealed.read("a"), None);
+        assert_eq!(checksummed.read("a"), None);
         fs::write(&path, b"short").unwrap();
-        assert_eq!(sealed.read("a"), None);
+        assert_eq!(checksummed.read("a"), None);
         assert_eq!(fs::read_dir(folder.path().join("kernels")).unwrap().count(), 1, "nothing half-written is left");
     }
 }

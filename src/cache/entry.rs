@@ -36,7 +36,7 @@ impl FileDigest {
 /// The content of `entry.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Entry {
+pub(super) struct EntryHeader {
     pub(super) key: Identity,
     pub(super) model: String,
     pub(super) policy: String,
@@ -50,14 +50,14 @@ pub(super) struct Entry {
 /// An entry and the SHA-256 of its canonical JSON, as they stand in the file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Sealed {
+struct ChecksummedHeader {
     entry: Value,
     sha256: String,
 }
 
 /// Why something cannot be had from an entry.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum EntryError {
     /// There is no such entry.
     Absent,
     /// It is not what was written.
@@ -66,9 +66,9 @@ pub(super) enum Fault {
     Failed(CacheError),
 }
 
-impl Entry {
+impl EntryHeader {
     pub(super) fn new(key: &EngineKey, engine: &[u8], metadata: &impl Serialize) -> Result<Self, CacheError> {
-        Ok(Entry {
+        Ok(EntryHeader {
             key: key.identity.clone(),
             model: key.model.clone(),
             policy: key.policy.clone(),
@@ -82,36 +82,36 @@ impl Entry {
     /// The text of `entry.json`.
     pub(super) fn to_json(&self) -> String {
         let entry = json!(self);
-        let sealed = Sealed { sha256: sha256(canonical(&entry).as_bytes()), entry };
-        format!("{:#}\n", json!(sealed))
+        let checksummed = ChecksummedHeader { sha256: sha256(canonical(&entry).as_bytes()), entry };
+        format!("{:#}\n", json!(checksummed))
     }
 
     /// Reads the entry in `folder` and checks that it is whole and belongs there: the folder's name is its key.
-    pub(super) fn read(folder: &Path) -> Result<Entry, Fault> {
+    pub(super) fn read(folder: &Path) -> Result<EntryHeader, EntryError> {
         match fs::symlink_metadata(folder) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(Fault::Absent),
-            Err(error) => return Err(Fault::Failed(CacheError::io(folder)(error))),
-            Ok(metadata) if !metadata.is_dir() => return Err(Fault::Damaged("it is not a folder".to_owned())),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(EntryError::Absent),
+            Err(error) => return Err(EntryError::Failed(CacheError::io(folder)(error))),
+            Ok(metadata) if !metadata.is_dir() => return Err(EntryError::Damaged("it is not a folder".to_owned())),
             Ok(_) => {}
         }
         let bytes = read_file(&folder.join(ENTRY_FILE), None)?;
-        let entry = Entry::parse(&bytes).map_err(Fault::Damaged)?;
+        let entry = EntryHeader::parse(&bytes).map_err(EntryError::Damaged)?;
         // Whoever wrote the entry also sealed it; no file outside the folder is read for it.
         if let Some(name) = entry.attachments.keys().find(|name| !is_plain(name)) {
-            return Err(Fault::Damaged(format!(
+            return Err(EntryError::Damaged(format!(
                 "{ENTRY_FILE} names a file `{name}`, which cannot lie beside an engine"
             )));
         }
         let digest = entry.key.digest();
         match folder.file_name().is_some_and(|name| *name == *digest) {
             true => Ok(entry),
-            false => Err(Fault::Damaged(format!("{ENTRY_FILE} belongs to another engine, {}", short(&digest)))),
+            false => Err(EntryError::Damaged(format!("{ENTRY_FILE} belongs to another engine, {}", short(&digest)))),
         }
     }
 
-    fn parse(bytes: &[u8]) -> Result<Entry, String> {
+    fn parse(bytes: &[u8]) -> Result<EntryHeader, String> {
         let unreadable = |error: serde_json::Error| format!("{ENTRY_FILE} cannot be read: {error}");
-        let Sealed { entry, sha256: expected } = serde_json::from_slice(bytes).map_err(unreadable)?;
+        let ChecksummedHeader { entry, sha256: expected } = serde_json::from_slice(bytes).map_err(unreadable)?;
         if sha256(canonical(&entry).as_bytes()) != expected {
             return Err(format!("{ENTRY_FILE} does not match its SHA-256"));
         }
@@ -119,53 +119,55 @@ impl Entry {
     }
 
     /// The engine in `folder`, whose bytes are those that were stored.
-    pub(super) fn engine(&self, folder: &Path) -> Result<Vec<u8>, Fault> {
+    pub(super) fn engine(&self, folder: &Path) -> Result<Vec<u8>, EntryError> {
         verified(&folder.join(ENGINE_FILE), &self.engine)
     }
 
     /// A file kept beside the engine.
-    pub(super) fn attachment(&self, folder: &Path, name: &str) -> Result<Vec<u8>, Fault> {
-        let expected = self.attachments.get(name).ok_or(Fault::Absent)?;
+    pub(super) fn attachment(&self, folder: &Path, name: &str) -> Result<Vec<u8>, EntryError> {
+        let expected = self.attachments.get(name).ok_or(EntryError::Absent)?;
         verified(&folder.join(name), expected)
     }
 
     /// Whether the engine's file has its length: a check that costs nothing.
-    pub(super) fn has_engine(&self, folder: &Path) -> Result<(), Fault> {
+    pub(super) fn has_engine(&self, folder: &Path) -> Result<(), EntryError> {
         open(&folder.join(ENGINE_FILE), Some(self.engine.bytes)).map(drop)
     }
 }
 
 /// Reads a file once and returns the bytes that were hashed, if the hash is right: nobody can change them in between.
-fn verified(path: &Path, expected: &FileDigest) -> Result<Vec<u8>, Fault> {
+fn verified(path: &Path, expected: &FileDigest) -> Result<Vec<u8>, EntryError> {
     let bytes = read_file(path, Some(expected.bytes))?;
     match sha256(&bytes) == expected.sha256 {
         true => Ok(bytes),
-        false => Err(Fault::Damaged(format!("{} does not match its SHA-256", file_name(path)))),
+        false => Err(EntryError::Damaged(format!("{} does not match its SHA-256", file_name(path)))),
     }
 }
 
-fn read_file(path: &Path, expected_bytes: Option<u64>) -> Result<Vec<u8>, Fault> {
+fn read_file(path: &Path, expected_bytes: Option<u64>) -> Result<Vec<u8>, EntryError> {
     let mut file = open(path, expected_bytes)?;
     let mut bytes = Vec::new();
     let capacity = usize::try_from(expected_bytes.unwrap_or(0)).unwrap_or(0);
     let read = bytes.try_reserve_exact(capacity).map_err(io::Error::from).and_then(|()| file.read_to_end(&mut bytes));
-    read.map_err(|error| Fault::Failed(CacheError::io(path)(error)))?;
+    read.map_err(|error| EntryError::Failed(CacheError::io(path)(error)))?;
     Ok(bytes)
 }
 
 /// Opens a regular file of this length. Anything else in its place is damage.
-fn open(path: &Path, expected_bytes: Option<u64>) -> Result<File, Fault> {
+fn open(path: &Path, expected_bytes: Option<u64>) -> Result<File, EntryError> {
     let name = file_name(path);
     let failed = |error: io::Error| match error.kind() {
-        ErrorKind::NotFound => Fault::Damaged(format!("{name} is missing")),
-        _ => Fault::Failed(CacheError::io(path)(error)),
+        ErrorKind::NotFound => EntryError::Damaged(format!("{name} is missing")),
+        _ => EntryError::Failed(CacheError::io(path)(error)),
     };
     let metadata = fs::symlink_metadata(path).map_err(failed)?;
     if !metadata.is_file() {
-        return Err(Fault::Damaged(format!("{name} is not a regular file")));
+        return Err(EntryError::Damaged(format!("{name} is not a regular file")));
     }
     match expected_bytes.filter(|&expected| expected != metadata.len()) {
-        Some(expected) => Err(Fault::Damaged(format!("{name} has {} bytes instead of {expected}", metadata.len()))),
+        Some(expected) => {
+            Err(EntryError::Damaged(format!("{name} has {} bytes instead of {expected}", metadata.len())))
+        }
         None => File::open(path).map_err(failed),
     }
 }
@@ -185,15 +187,15 @@ mod tests {
     use super::*;
 
     fn damage(bytes: &[u8]) -> String {
-        Entry::parse(bytes).unwrap_err()
+        EntryHeader::parse(bytes).unwrap_err()
     }
 
     #[test]
     fn an_entry_survives_its_file_and_every_changed_byte_is_noticed() {
         let metadata = json!({ "compile_s": 5.1, "phases": [1, null], "note": null });
-        let entry = Entry::new(&key("1x128"), b"engine", &metadata).unwrap();
+        let entry = EntryHeader::new(&key("1x128"), b"engine", &metadata).unwrap();
         let text = entry.to_json();
-        assert_eq!(Entry::parse(text.as_bytes()).unwrap(), entry);
+        assert_eq!(EntryHeader::parse(text.as_bytes()).unwrap(), entry);
         assert!(damage(text.replace("5.1", "5.2").as_bytes()).contains("SHA-256"));
         assert!(damage(text.replace("bert-tiny", "bert-base").as_bytes()).contains("SHA-256"));
         assert!(damage(&text.as_bytes()[..text.len() / 2]).contains("cannot be read"));
@@ -206,7 +208,7 @@ mod tests {
         let path = folder.path().join(ENGINE_FILE);
         let expected = FileDigest::of(b"engine");
         let reason = |path: &Path| match verified(path, &expected) {
-            Err(Fault::Damaged(reason)) => reason,
+            Err(EntryError::Damaged(reason)) => reason,
             other => panic!("{other:?}"),
         };
         assert_eq!(reason(&path), "engine.bin is missing");

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::entry::unix_ms;
-use super::folder::Lock;
+use super::folder::CacheLock;
 use super::list::{CachedEntry, Leftover};
 use super::{CacheError, EngineCache};
 
@@ -81,7 +81,7 @@ impl EngineCache {
     /// # Errors
     /// [`CacheError`] when the folder cannot be read or locked. An entry that cannot be deleted is in the summary.
     pub fn gc(&self, limits: &GcLimits) -> Result<GcSummary, CacheError> {
-        let _lock = Lock::exclusive(self.folder())?;
+        let _lock = CacheLock::exclusive(self.folder())?;
         self.collect(limits, None)
     }
 

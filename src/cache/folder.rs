@@ -75,26 +75,26 @@ fn own_id() -> u32 {
 
 /// Held while files of the cache are read (shared) or changed (exclusive). The kernel lets go of it when the process
 /// dies, so it is never stale, and whatever is half-written while it is held exclusively is a leftover.
-pub(super) struct Lock {
+pub(super) struct CacheLock {
     _file: File,
 }
 
-impl Lock {
+impl CacheLock {
     /// Waits until nobody changes the cache.
-    pub(super) fn shared(folder: &Path) -> Result<Lock, CacheError> {
-        Lock::new(folder, File::lock_shared)
+    pub(super) fn shared(folder: &Path) -> Result<CacheLock, CacheError> {
+        CacheLock::new(folder, File::lock_shared)
     }
 
     /// Waits until nobody reads or changes the cache.
-    pub(super) fn exclusive(folder: &Path) -> Result<Lock, CacheError> {
-        Lock::new(folder, File::lock)
+    pub(super) fn exclusive(folder: &Path) -> Result<CacheLock, CacheError> {
+        CacheLock::new(folder, File::lock)
     }
 
-    fn new(folder: &Path, lock: impl Fn(&File) -> std::io::Result<()>) -> Result<Lock, CacheError> {
+    fn new(folder: &Path, lock: impl Fn(&File) -> std::io::Result<()>) -> Result<CacheLock, CacheError> {
         let path = folder.join(LOCK_FILE);
         let opened = File::options().read(true).write(true).create(true).truncate(false).open(&path);
         let file = opened.and_then(|file| lock(&file).map(|()| file)).map_err(CacheError::io(&path))?;
-        Ok(Lock { _file: file })
+        Ok(CacheLock { _file: file })
     }
 }
 

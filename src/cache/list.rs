@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::entry::{ENTRY_FILE, Entry, Fault, unix_ms};
-use super::folder::Lock;
+use super::entry::{ENTRY_FILE, EntryError, EntryHeader, unix_ms};
+use super::folder::CacheLock;
 use super::key::is_digest;
 use super::store::PARTIAL_PREFIX;
 use super::{CacheError, EngineCache};
@@ -93,20 +93,20 @@ impl EngineCache {
         let mut checked = Vec::new();
         for key in self.entries()?.entries.into_iter().map(|entry| entry.key) {
             // For each entry anew, so that writers need not wait for all.
-            let _lock = Lock::shared(self.folder())?;
+            let _lock = CacheLock::shared(self.folder())?;
             match self.hash_all(&key) {
                 Ok(()) => checked.push(Checked { key, damage: None }),
-                Err(Fault::Damaged(reason)) => checked.push(Checked { key, damage: Some(reason) }),
-                Err(Fault::Absent) => {}
-                Err(Fault::Failed(error)) => return Err(error),
+                Err(EntryError::Damaged(reason)) => checked.push(Checked { key, damage: Some(reason) }),
+                Err(EntryError::Absent) => {}
+                Err(EntryError::Failed(error)) => return Err(error),
             }
         }
         Ok(checked)
     }
 
-    fn hash_all(&self, key: &str) -> Result<(), Fault> {
+    fn hash_all(&self, key: &str) -> Result<(), EntryError> {
         let folder = self.entry_folder(key);
-        let entry = Entry::read(&folder)?;
+        let entry = EntryHeader::read(&folder)?;
         entry.engine(&folder)?;
         entry.attachments.keys().try_for_each(|name| entry.attachment(&folder, name).map(drop))
     }
@@ -129,7 +129,7 @@ impl EngineCache {
     /// `None` when it went while it was looked at.
     fn describe(&self, key: String) -> Option<CachedEntry> {
         let folder = self.entry_folder(&key);
-        let read = Entry::read(&folder).and_then(|entry| entry.has_engine(&folder).map(|()| entry));
+        let read = EntryHeader::read(&folder).and_then(|entry| entry.has_engine(&folder).map(|()| entry));
         let used = fs::symlink_metadata(folder.join(ENTRY_FILE)).or_else(|_| fs::symlink_metadata(&folder));
         let used = match used.and_then(|metadata| metadata.modified()) {
             Err(error) if error.kind() == ErrorKind::NotFound => return None,
@@ -137,16 +137,16 @@ impl EngineCache {
         };
         let (engine, damage) = match read {
             Ok(entry) => (Some(Description::of(entry)), None),
-            Err(Fault::Damaged(reason)) => (None, Some(reason)),
-            Err(Fault::Failed(error)) => (None, Some(error.to_string())),
-            Err(Fault::Absent) => return None,
+            Err(EntryError::Damaged(reason)) => (None, Some(reason)),
+            Err(EntryError::Failed(error)) => (None, Some(error.to_string())),
+            Err(EntryError::Absent) => return None,
         };
         Some(CachedEntry { bytes: size(&folder), last_used_unix_ms: unix_ms(used), engine, damage, key })
     }
 }
 
 impl Description {
-    fn of(entry: Entry) -> Self {
+    fn of(entry: EntryHeader) -> Self {
         Description {
             model: entry.model,
             policy: entry.policy,

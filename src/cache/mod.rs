@@ -29,16 +29,16 @@ use std::time::SystemTime;
 
 use serde::de::DeserializeOwned;
 
-pub use checksummed::SealedFolder;
+pub use checksummed::ChecksummedFolder;
 pub use error::CacheError;
 pub use evict::{GcLimits, GcSummary, Reason, Removed};
 pub use folder::bytes_of;
 pub use key::{EngineKey, KeyParts, short};
 pub use list::{CachedEntry, Checked, Description, Leftover, Listing};
-pub use store::Stored;
+pub use store::StoreOutcome;
 
-use entry::{ENTRY_FILE, Entry, Fault};
-use folder::Lock;
+use entry::{ENTRY_FILE, EntryError, EntryHeader};
+use folder::CacheLock;
 
 /// A folder of engines.
 #[derive(Debug, Clone)]
@@ -125,13 +125,13 @@ impl EngineCache {
     /// [`CacheError`] when the file system refuses.
     pub fn lookup<M: DeserializeOwned>(&self, key: &EngineKey) -> Result<Lookup<CachedEngine<M>>, CacheError> {
         let first = {
-            let _lock = Lock::shared(&self.folder)?;
+            let _lock = CacheLock::shared(&self.folder)?;
             self.read(key)?
         };
         if !matches!(first, Lookup::Damaged { .. }) {
             return Ok(first);
         }
-        let _lock = Lock::exclusive(&self.folder)?;
+        let _lock = CacheLock::exclusive(&self.folder)?;
         // Meanwhile another process may have put a sound engine in its place.
         let second = self.read(key)?;
         let Lookup::Damaged { reason } = second else { return Ok(second) };
@@ -148,17 +148,17 @@ impl EngineCache {
     /// # Errors
     /// [`CacheError`] when the file system refuses.
     pub fn attached(&self, key: &EngineKey, name: &str) -> Result<Lookup<Vec<u8>>, CacheError> {
-        let _lock = Lock::shared(&self.folder)?;
+        let _lock = CacheLock::shared(&self.folder)?;
         let folder = self.entry_folder(key.digest());
-        Lookup::of(Entry::read(&folder).and_then(|entry| entry.attachment(&folder, name)))
+        Lookup::of(EntryHeader::read(&folder).and_then(|entry| entry.attachment(&folder, name)))
     }
 
     fn read<M: DeserializeOwned>(&self, key: &EngineKey) -> Result<Lookup<CachedEngine<M>>, CacheError> {
         let folder = self.entry_folder(key.digest());
-        let found = Entry::read(&folder).and_then(|entry| {
+        let found = EntryHeader::read(&folder).and_then(|entry| {
             let engine = entry.engine(&folder)?;
             let metadata = serde_json::from_value(entry.metadata)
-                .map_err(|error| Fault::Damaged(format!("its metadata do not fit this program: {error}")))?;
+                .map_err(|error| EntryError::Damaged(format!("its metadata do not fit this program: {error}")))?;
             Ok(CachedEngine { engine, metadata })
         });
         if found.is_ok() {
@@ -188,12 +188,12 @@ impl EngineCache {
 }
 
 impl<T> Lookup<T> {
-    fn of(found: Result<T, Fault>) -> Result<Self, CacheError> {
+    fn of(found: Result<T, EntryError>) -> Result<Self, CacheError> {
         match found {
             Ok(found) => Ok(Lookup::Hit(found)),
-            Err(Fault::Absent) => Ok(Lookup::Miss),
-            Err(Fault::Damaged(reason)) => Ok(Lookup::Damaged { reason }),
-            Err(Fault::Failed(error)) => Err(error),
+            Err(EntryError::Absent) => Ok(Lookup::Miss),
+            Err(EntryError::Damaged(reason)) => Ok(Lookup::Damaged { reason }),
+            Err(EntryError::Failed(error)) => Err(error),
         }
     }
 }

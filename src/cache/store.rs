@@ -8,9 +8,9 @@ use std::path::Path;
 use serde::Serialize;
 use tempfile::TempDir;
 
-use super::entry::{ENGINE_FILE, ENTRY_FILE, Entry, FileDigest};
+use super::entry::{ENGINE_FILE, ENTRY_FILE, EntryHeader, FileDigest};
 use super::evict::{GcLimits, GcSummary};
-use super::folder::Lock;
+use super::folder::CacheLock;
 use super::{CacheError, EngineCache, EngineKey, Lookup};
 use crate::files::replace;
 
@@ -22,7 +22,7 @@ const NAME_LIMIT: usize = 200;
 
 /// Whether something was kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stored {
+pub enum StoreOutcome {
     /// It is in the cache.
     Kept {
         /// What had to go for it.
@@ -41,12 +41,12 @@ impl EngineCache {
     ///
     /// # Errors
     /// [`CacheError`] when the file system refuses, a full disk included; nothing partial is left then.
-    pub fn store(&self, key: &EngineKey, engine: &[u8], metadata: &impl Serialize) -> Result<Stored, CacheError> {
-        let entry = Entry::new(key, engine, metadata)?;
+    pub fn store(&self, key: &EngineKey, engine: &[u8], metadata: &impl Serialize) -> Result<StoreOutcome, CacheError> {
+        let entry = EntryHeader::new(key, engine, metadata)?;
         if let Some(refusal) = self.too_large(entry.engine.bytes) {
             return Ok(refusal);
         }
-        let _lock = Lock::exclusive(self.folder())?;
+        let _lock = CacheLock::exclusive(self.folder())?;
         self.sweep();
         let partial = self.write(&entry, engine).map_err(CacheError::write(self.folder()))?;
         self.move_in(partial, key.digest())?;
@@ -58,14 +58,14 @@ impl EngineCache {
     /// # Errors
     /// [`CacheError::Name`] for a name that is no plain file name; others when the file system refuses, an earlier file
     /// of that name may then be lost.
-    pub fn attach(&self, key: &EngineKey, name: &str, bytes: &[u8]) -> Result<Stored, CacheError> {
+    pub fn attach(&self, key: &EngineKey, name: &str, bytes: &[u8]) -> Result<StoreOutcome, CacheError> {
         check_name(name)?;
-        let _lock = Lock::exclusive(self.folder())?;
+        let _lock = CacheLock::exclusive(self.folder())?;
         let folder = self.entry_folder(key.digest());
-        let mut entry = match Lookup::of(Entry::read(&folder))? {
+        let mut entry = match Lookup::of(EntryHeader::read(&folder))? {
             Lookup::Hit(entry) => entry,
             Lookup::Miss | Lookup::Damaged { .. } => {
-                return Ok(Stored::NotKept { reason: "its engine is not in the cache".to_owned() });
+                return Ok(StoreOutcome::NotKept { reason: "its engine is not in the cache".to_owned() });
             }
         };
         entry.attachments.insert(name.to_owned(), FileDigest::of(bytes));
@@ -84,15 +84,15 @@ impl EngineCache {
         self.settle(key)
     }
 
-    fn too_large(&self, bytes: u64) -> Option<Stored> {
+    fn too_large(&self, bytes: u64) -> Option<StoreOutcome> {
         let limit = self.limit_bytes();
         let reason =
             || format!("{bytes} bytes are more than the cache may hold, {limit} bytes; raise MIXPREC_CACHE_LIMIT_GB");
-        (bytes > limit).then(|| Stored::NotKept { reason: reason() })
+        (bytes > limit).then(|| StoreOutcome::NotKept { reason: reason() })
     }
 
     /// Writes an entry into a folder of its own; a failure deletes it.
-    fn write(&self, entry: &Entry, engine: &[u8]) -> io::Result<TempDir> {
+    fn write(&self, entry: &EntryHeader, engine: &[u8]) -> io::Result<TempDir> {
         let mut builder = tempfile::Builder::new();
         builder.prefix(PARTIAL_PREFIX).permissions(Permissions::from_mode(0o700));
         let partial = builder.tempdir_in(self.folder())?;
@@ -116,11 +116,11 @@ impl EngineCache {
     }
 
     /// Counts a use, then brings the cache within its limit without touching what was just stored.
-    fn settle(&self, key: &EngineKey) -> Result<Stored, CacheError> {
+    fn settle(&self, key: &EngineKey) -> Result<StoreOutcome, CacheError> {
         // The kernel's own time stamps lag by milliseconds and would put this before an earlier hit.
         self.touch(key.digest());
         let limits = GcLimits { limit_bytes: Some(self.limit_bytes()), ..GcLimits::default() };
-        Ok(Stored::Kept { evicted: self.collect(&limits, Some(key.digest()))? })
+        Ok(StoreOutcome::Kept { evicted: self.collect(&limits, Some(key.digest()))? })
     }
 
     /// Deletes what writers that died left. Needs the exclusive lock. What resists is listed by `mixprec cache ls`.

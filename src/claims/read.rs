@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::headline::wrong_with;
 use super::schema::{CLAIMS_VERSION, Claims, Expression, Slack};
+use crate::files::FileError;
 
 /// Larger files are refused before they are read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -14,14 +15,9 @@ const BUILT_IN: &str = include_str!("../../experiments/claims.yaml");
 /// A claims file that cannot be used.
 #[derive(Debug, Error)]
 pub enum ClaimsError {
-    /// The file system said no.
-    #[error("{path}: {source}")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// The file system refused.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The file is far larger than any claims file.
     #[error("{path}: {bytes} bytes; a claims file has at most {MAX_BYTES}")]
     Size {
@@ -74,12 +70,11 @@ impl Claims {
     /// # Errors
     /// [`ClaimsError`] with file, line and column.
     pub fn load(path: &Path) -> Result<Claims, ClaimsError> {
-        let io = |source| ClaimsError::Io { path: path.to_owned(), source };
-        let bytes = std::fs::metadata(path).map_err(io)?.len();
+        let bytes = std::fs::metadata(path).map_err(FileError::at(path))?.len();
         if bytes > MAX_BYTES {
             return Err(ClaimsError::Size { path: path.to_owned(), bytes });
         }
-        Claims::parse(&std::fs::read_to_string(path).map_err(io)?, &path.display().to_string())
+        Claims::parse(&std::fs::read_to_string(path).map_err(FileError::at(path))?, &path.display().to_string())
     }
 
     /// Reads the text of a claims file; `file` is its name in messages.

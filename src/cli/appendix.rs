@@ -5,25 +5,26 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use super::{OK, note, show};
-use crate::appendix::{self, AppendixRequest, Format};
+use super::OK;
+use super::output::{note, show};
+use crate::appendix::{self, AppendixRequest, DocumentFormat};
 
 /// File name without its extension, where a folder is named.
 const STEM: &str = "appendix";
 
 #[derive(Debug, Args)]
 pub(super) struct AppendixArgs {
-    /// Folders with results of the manifests: runs, artifacts or merges. Without one, times are estimates and nothing is
-    /// measured.
+    /// Folders with results of the manifests: runs, merges or artifacts. What none of them measured is an estimate or
+    /// `not measured`.
     #[arg(value_name = "DIR")]
     dirs: Vec<PathBuf>,
-    /// Folder for appendix.tex and appendix.md, or a file of either kind; standard output unless said otherwise.
+    /// Folder for appendix.tex and appendix.md, or one file of either kind [default: standard output].
     #[arg(long, value_name = "DIR|FILE")]
     out: Option<PathBuf>,
-    /// The format: both in a folder and Markdown on standard output unless said otherwise.
+    /// DocumentFormat [default: both in a folder, Markdown on standard output].
     #[arg(long, value_enum)]
-    format: Option<Format>,
-    /// Folder of the manifests, claims.yaml and appendix.yaml.
+    format: Option<DocumentFormat>,
+    /// Folder with the manifests, claims.yaml and appendix.yaml.
     #[arg(long, value_name = "DIR", default_value = "experiments")]
     experiments: PathBuf,
 }
@@ -36,7 +37,7 @@ pub(super) fn execute(args: AppendixArgs) -> Result<u8> {
     };
     let appendix = appendix::appendix(&AppendixRequest { experiments, dirs })?;
     if files.is_empty() {
-        show(appendix.render(format.unwrap_or(Format::Markdown))?)?;
+        show(appendix.render(format.unwrap_or(DocumentFormat::Markdown))?)?;
     }
     for (path, format) in files {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -49,9 +50,9 @@ pub(super) fn execute(args: AppendixArgs) -> Result<u8> {
 }
 
 /// Files to write, each with its format.
-fn targets(out: &Path, format: Option<Format>) -> Result<Vec<(PathBuf, Format)>> {
+fn targets(out: &Path, format: Option<DocumentFormat>) -> Result<Vec<(PathBuf, DocumentFormat)>> {
     let extension = out.extension().and_then(|extension| extension.to_str());
-    let named = Format::ALL.into_iter().find(|format| extension == Some(format.extension()));
+    let named = DocumentFormat::ALL.into_iter().find(|format| extension == Some(format.extension()));
     match (named, format) {
         _ if out.is_dir() => {}
         (Some(named), Some(asked)) if named != asked => {
@@ -64,6 +65,6 @@ fn targets(out: &Path, format: Option<Format>) -> Result<Vec<(PathBuf, Format)>>
         (Some(named), _) => return Ok(vec![(out.to_owned(), named)]),
         (None, _) => {}
     }
-    let formats = Format::ALL.into_iter().filter(|one| format.is_none_or(|asked| asked == *one));
+    let formats = DocumentFormat::ALL.into_iter().filter(|one| format.is_none_or(|asked| asked == *one));
     Ok(formats.map(|one| (out.join(format!("{STEM}.{}", one.extension())), one)).collect())
 }

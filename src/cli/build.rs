@@ -3,58 +3,55 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, value_parser};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{OK, SOME_FAILED, note, show};
+use super::output::{note, show};
+use super::{INTERRUPTED, OK, SOME_FAILED};
 use crate::backend::tensorrt::{
-    AheadRequest, BuildOptions, Cancel, EngineFolder, Inspection, SerialisedEngine, build_ahead, inspect,
+    BuildOptions, Cancel, EngineFolder, EngineRequest, Inspection, SerialisedEngine, build_engine, inspect,
 };
 use crate::engine::{BackendError, BuildProgress, BuildReport, ProgressSink, Target};
 use crate::graph::{Format, PrecisionPolicy, Preset};
 use crate::model::{Head, Model, ModelArgument};
-use crate::onnx::{Extent, Span, check_extent};
-
-/// Exit code of an interrupted command: 128 and SIGINT's number.
-const INTERRUPTED: u8 = 130;
+use crate::onnx::{DimensionRange, Extent, check_extent};
 
 /// More than any GPU has, megabytes.
 const LARGEST_WORKSPACE_MB: u64 = 1_000_000;
 
 #[derive(Debug, Args)]
 pub(super) struct BuildArgs {
-    /// Checkpoint folder, or an architecture for random weights: bert-base, gpt2, bert-tiny, gpt2-tiny, with a seed as in
-    /// bert-base:7.
+    /// Checkpoint folder, or an architecture for random weights: bert-base, gpt2, bert-tiny or gpt2-tiny, with a seed
+    /// as in bert-base:7.
     #[arg(long)]
     model: ModelArgument,
-    /// Precision policies.
-    #[arg(long, value_delimiter = ',', default_value = "hybrid")]
+    /// Precision policies, separated by commas.
+    #[arg(long, value_name = "POLICY", value_delimiter = ',', default_value = "hybrid")]
     precision: Vec<Preset>,
-    /// Batch sizes; a range like 1..32 (both ends included) is one engine with a dynamic dimension.
-    #[arg(long, value_delimiter = ',', required = true)]
-    batch: Vec<Span>,
-    /// Sequence lengths in tokens, or ranges like 32..512.
-    #[arg(long, value_delimiter = ',', required = true)]
-    seq: Vec<Span>,
-    /// GPU generations: sm80, sm86, sm89, sm120, or the GPU of this machine.
+    /// Batch sizes, separated by commas. A range like 1..32 (both ends included) is one engine with a dynamic dimension.
+    #[arg(long, value_name = "N", value_delimiter = ',', required = true)]
+    batch: Vec<DimensionRange>,
+    /// Sequence lengths in tokens, or ranges like 32..512, separated by commas.
+    #[arg(long, value_name = "N", value_delimiter = ',', required = true)]
+    seq: Vec<DimensionRange>,
+    /// GPU generations, separated by commas: sm80, sm86, sm89, sm120, or current for this machine's GPU.
     #[arg(long, value_delimiter = ',', default_value = "current")]
     target: Vec<Target>,
-    /// What the output is: the model's natural one, its last hidden state, or the logits of the last token alone.
+    /// Output: the model's natural one, its last hidden state, or the logits of the last token alone.
     #[arg(long, value_enum, default_value_t = Head::Natural)]
     head: Head,
-    /// Most device memory for a layer's scratch, megabytes; the library's own limit unless said otherwise.
+    /// Most scratch memory a layer may use on the device, megabytes [default: the library's own limit].
     #[arg(long, value_name = "MB", value_parser = value_parser!(u64).range(1..=LARGEST_WORKSPACE_MB))]
     workspace_mb: Option<u64>,
-    /// Folder of the engines and of build.json, which says what each is made of.
+    /// Folder for the engines and for build.json, which describes each of them.
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
 }
 
 /// Builds every combination of what was typed, each once; a failure costs its own engine only.
-pub(super) fn execute(args: &BuildArgs) -> Result<ExitCode> {
+pub(super) fn execute(args: &BuildArgs) -> Result<u8> {
     let model = Model::open(&args.model.name, &args.model.source, Path::new("."), args.head)?;
     let extents = extents(args);
     extents.iter().try_for_each(|&extent| check_extent(&model, extent))?;
@@ -67,12 +64,12 @@ pub(super) fn execute(args: &BuildArgs) -> Result<ExitCode> {
     for (&target, policy) in targets.iter().flat_map(|target| policies.iter().map(move |policy| (target, policy))) {
         for &extent in &extents {
             let request =
-                AheadRequest { options, cancel: cancel.clone(), ..AheadRequest::new(&model, policy, extent, target) };
+                EngineRequest { options, cancel: cancel.clone(), ..EngineRequest::new(&model, policy, extent, target) };
             match build(request, &folder) {
                 Ok(text) => show(text)?,
                 Err(_) if cancel.is_cancelled() => {
                     note(format_args!("interrupted; what was built before is in {}", args.out.display()));
-                    return Ok(ExitCode::from(INTERRUPTED));
+                    return Ok(INTERRUPTED);
                 }
                 // Neither the library's absence nor a model without weights will be better for the next engine.
                 Err(Failed::Engine(label, error)) if is_of_one_engine(&error) => {
@@ -84,7 +81,7 @@ pub(super) fn execute(args: &BuildArgs) -> Result<ExitCode> {
             }
         }
     }
-    Ok(ExitCode::from(code))
+    Ok(code)
 }
 
 /// Why an engine is not in the folder.
@@ -129,7 +126,7 @@ fn cancelled_by_signals() -> Result<Cancel> {
 }
 
 /// Builds one engine and puts it into the folder; what to say of it.
-fn build(request: AheadRequest<'_>, folder: &EngineFolder) -> Result<String, Failed> {
+fn build(request: EngineRequest<'_>, folder: &EngineFolder) -> Result<String, Failed> {
     let label = label(&request);
     let bar = io::stderr().is_terminal().then(|| bar(&label));
     let shown = bar.clone();
@@ -138,8 +135,8 @@ fn build(request: AheadRequest<'_>, folder: &EngineFolder) -> Result<String, Fai
             advance(bar, &step);
         }
     });
-    let request = AheadRequest { progress, ..request };
-    let built = build_ahead(&request);
+    let request = EngineRequest { progress, ..request };
+    let built = build_engine(&request);
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
@@ -149,7 +146,7 @@ fn build(request: AheadRequest<'_>, folder: &EngineFolder) -> Result<String, Fai
     Ok(format!("{label}\n{}  {}\n{inspected}", summary(&report), path.display()))
 }
 
-fn label(request: &AheadRequest<'_>) -> String {
+fn label(request: &EngineRequest<'_>) -> String {
     let (batch, sequence) = (request.extent.batch(), request.extent.sequence());
     let (model, policy, target) = (&request.model.name, &request.policy.name, request.target);
     format!("{model} {policy} {batch}x{sequence} for {target}, {}", request.model.provenance)
@@ -192,7 +189,7 @@ fn summary(report: &BuildReport) -> String {
 }
 
 /// What the engine's inspector says where there is a device that the engine can be loaded on; why not where there is none.
-fn inspected(request: &AheadRequest<'_>, engine: &SerialisedEngine, folder: &EngineFolder) -> Result<String> {
+fn inspected(request: &EngineRequest<'_>, engine: &SerialisedEngine, folder: &EngineFolder) -> Result<String> {
     match inspect(engine) {
         Ok(Inspection { json, layers, layers_by_output }) => {
             let path = folder.add_layers(request, &json)?;

@@ -1,10 +1,9 @@
 //! `mixprec build` in a build without TensorRT: the command is there and says why it cannot.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use clap::Args;
 
+use super::OK;
 use crate::backend::tensorrt;
 
 #[derive(Debug, Args)]
@@ -15,7 +14,7 @@ pub(super) struct BuildArgs {
 }
 
 /// Fails with the reason.
-pub(super) fn execute(_args: &BuildArgs) -> Result<ExitCode> {
+pub(super) fn execute(_args: &BuildArgs) -> Result<u8> {
     tensorrt::backend()?;
-    Ok(ExitCode::SUCCESS)
+    Ok(OK)
 }

@@ -5,43 +5,51 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
-use super::{OK, SOME_FAILED, show};
+use super::output::show;
+use super::{OK, SOME_FAILED};
 use crate::cache::{EngineCache, GcLimits, Listing, bytes_of, print};
 
 const DAY_S: f64 = 86_400.0;
 
+#[derive(Debug, Args)]
+pub(super) struct CacheArgs {
+    #[command(subcommand)]
+    command: CacheCommand,
+}
+
 #[derive(Debug, Subcommand)]
-pub(super) enum CacheCommand {
+enum CacheCommand {
     /// List the engines, the most recently used first.
     Ls {
-        /// Print JSON.
+        /// Print JSON instead of text.
         #[arg(long)]
         json: bool,
     },
-    /// Delete what is damaged or left over and, beyond the limit, the engines least recently used.
+    /// Delete damaged and leftover files, and engines beyond the size limit.
     Gc(GcArgs),
     /// Read every engine and compare it with its SHA-256; delete nothing.
     Verify,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct GcArgs {
-    /// Gigabytes that may stay; MIXPREC_CACHE_LIMIT_GB (20) unless said otherwise.
+#[command(after_help = "The least recently used engines are deleted first.")]
+struct GcArgs {
+    /// Gigabytes to keep [default: MIXPREC_CACHE_LIMIT_GB, or 20].
     #[arg(long, value_name = "N", value_parser = gigabytes)]
     limit_gb: Option<u64>,
-    /// Delete engines that were not used for so many days as well.
+    /// Also delete engines that were not used for this many days.
     #[arg(long, value_name = "DAYS", value_parser = days)]
     older_than: Option<Duration>,
     /// Delete every engine.
     #[arg(long, conflicts_with_all = ["limit_gb", "older_than"])]
     all: bool,
-    /// Only say what would be deleted.
+    /// Only print what would be deleted.
     #[arg(long)]
     dry_run: bool,
 }
 
 /// Carries out the command on the default cache. A cache that does not exist is empty, and stays away.
-pub(super) fn execute(command: &CacheCommand) -> Result<u8> {
+pub(super) fn execute(CacheArgs { command }: &CacheArgs) -> Result<u8> {
     let folder = EngineCache::default_folder();
     if !folder.try_exists().with_context(|| folder.display().to_string())? {
         show(match command {

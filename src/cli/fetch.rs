@@ -1,19 +1,21 @@
-//! `mixprec fetch`: checkpoints of a hub onto this disk.
+//! `mixprec fetch`: the checkpoints of a manifest, from their hub to this disk.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::{INTERRUPTED, OK, SOME_FAILED, note, show};
+use super::output::{note, show};
+use super::{INTERRUPTED, OK, SOME_FAILED};
 use crate::fetch;
 use crate::manifest::schema::Manifest;
 
 #[derive(Debug, Args)]
+#[command(after_help = "A file that is already here with the right digest is not downloaded again.")]
 pub(super) struct FetchArgs {
     /// Manifest, e.g. experiments/paper.yaml.
     manifest: PathBuf,
-    /// Use no network: only compare what is there with its digests.
+    /// Use no network; only check the files that are already here.
     #[arg(long)]
     offline: bool,
 }

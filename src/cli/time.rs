@@ -13,25 +13,24 @@ use crate::timing::{self, TimingRequest};
 
 #[derive(Debug, Args)]
 pub(super) struct TimeArgs {
-    /// Checkpoint folder, or an architecture for random weights: bert-base, gpt2, bert-tiny, gpt2-tiny, with a seed as in
-    /// bert-base:7.
+    /// Checkpoint folder, or an architecture for random weights: bert-base, gpt2, bert-tiny or gpt2-tiny, with a seed
+    /// as in bert-base:7.
     #[arg(long)]
     model: ModelArgument,
     /// Backend.
     #[arg(long)]
     backend: BackendKind,
     /// Precision policy.
-    #[arg(long)]
+    #[arg(long, value_name = "POLICY")]
     precision: Preset,
     /// Batch size.
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     batch: usize,
     /// Sequence length in tokens.
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     seq: usize,
 }
 
-/// Carries out the command.
 pub(super) fn execute(args: TimeArgs) -> Result<u8> {
     let TimeArgs { model, backend, precision, batch, seq } = args;
     let request = TimingRequest { model, backend, precision, shape: Shape { batch, sequence: seq } };

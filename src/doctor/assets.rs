@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::{Finding, Section, Status};
+use super::{Area, Diagnosis, Readiness};
 use crate::input::InputSource;
 use crate::manifest::schema::Manifest;
 use crate::manifest::{LoadedManifest, names_in, without_parents};
@@ -18,16 +18,16 @@ const EXPERIMENTS: &str = "experiments";
 const WHEELS: &str = "runs/wheels";
 
 /// The manifests and what they need.
-pub(super) struct Material {
+pub(super) struct Assets {
     /// Manifests that could be read, by file name.
-    pub experiments: Vec<Experiment>,
+    pub experiments: Vec<SurveyedExperiment>,
     /// Folders of complete checkpoints.
     pub checkpoints: BTreeSet<PathBuf>,
-    unreadable: Vec<Finding>,
+    unreadable: Vec<Diagnosis>,
 }
 
 /// One manifest and what it lacks here.
-pub(super) struct Experiment {
+pub(super) struct SurveyedExperiment {
     /// File as a person types it, `experiments/quick.yaml`.
     pub file: String,
     /// Its configurations.
@@ -36,50 +36,50 @@ pub(super) struct Experiment {
     pub absent_models: BTreeSet<String>,
     /// Names of inputs that cannot be read here.
     pub absent_inputs: BTreeSet<String>,
-    findings: Vec<Finding>,
+    diagnoses: Vec<Diagnosis>,
 }
 
-impl Material {
-    pub(super) fn into_findings(self) -> impl Iterator<Item = Finding> {
-        self.experiments.into_iter().flat_map(|experiment| experiment.findings).chain(self.unreadable)
+impl Assets {
+    pub(super) fn into_diagnoses(self) -> impl Iterator<Item = Diagnosis> {
+        self.experiments.into_iter().flat_map(|experiment| experiment.diagnoses).chain(self.unreadable)
     }
 }
 
 /// Reads every manifest of the repository in `root` and looks for what it names.
-pub(super) fn survey(root: &Path) -> Material {
-    let mut material = Material { experiments: Vec::new(), checkpoints: BTreeSet::new(), unreadable: Vec::new() };
+pub(super) fn survey(root: &Path) -> Assets {
+    let mut assets = Assets { experiments: Vec::new(), checkpoints: BTreeSet::new(), unreadable: Vec::new() };
     let files = names_in(&root.join(EXPERIMENTS)).unwrap_or_default();
     if files.is_empty() {
-        let finding = Finding::new(Section::Material, "experiments/", Status::Missing, "no manifest in this folder");
-        material.unreadable.push(finding.cured_by("run mixprec doctor from the repository's root"));
+        let diagnosis = Diagnosis::new(Area::Assets, "experiments/", Readiness::Missing, "no manifest in this folder");
+        assets.unreadable.push(diagnosis.cured_by("run mixprec doctor from the repository's root"));
     }
     for name in files {
         let file = format!("{EXPERIMENTS}/{name}");
         match Manifest::load(&root.join(&file)) {
-            Ok(loaded) => material.add(root, file, &loaded),
+            Ok(loaded) => assets.add(root, file, &loaded),
             Err(error) => {
                 let message = error.to_string();
                 let first = message.lines().next().unwrap_or_default();
-                let finding = Finding::new(Section::Material, &file, Status::Missing, first);
-                material.unreadable.push(finding.cured_by(format!("mixprec plan {file} prints every mistake")));
+                let diagnosis = Diagnosis::new(Area::Assets, &file, Readiness::Missing, first);
+                assets.unreadable.push(diagnosis.cured_by(format!("mixprec plan {file} prints every mistake")));
             }
         }
     }
-    material
+    assets
 }
 
-impl Material {
+impl Assets {
     fn add(&mut self, root: &Path, file: String, loaded: &LoadedManifest) {
-        let mut experiment = Experiment {
+        let mut experiment = SurveyedExperiment {
             file,
             plan: Plan::expand(loaded),
             absent_models: BTreeSet::new(),
             absent_inputs: BTreeSet::new(),
-            findings: Vec::new(),
+            diagnoses: Vec::new(),
         };
-        let place = |path: &Path| Place::new(root, &loaded.base_dir, path);
+        let place = |path: &Path| DataPath::new(root, &loaded.base_dir, path);
         for model in &loaded.manifest.models {
-            let (folder, finding) = match model.source.base() {
+            let (folder, diagnosis) = match model.source.base() {
                 ModelSource::Random { .. } | ModelSource::Injected { .. } => continue,
                 ModelSource::Checkpoint { path, .. } => checkpoint(place(path)),
                 ModelSource::Hub { repository, revision, fallback, .. } => {
@@ -88,52 +88,52 @@ impl Material {
                 }
             };
             self.checkpoints.extend(folder);
-            if finding.status == Status::Missing {
+            if diagnosis.status == Readiness::Missing {
                 experiment.absent_models.insert(model.name.clone());
             }
-            experiment.find(&model.name, finding);
+            experiment.find(&model.name, diagnosis);
         }
         for input in &loaded.manifest.inputs {
-            let finding = match &input.source {
+            let diagnosis = match &input.source {
                 InputSource::Random { .. } => continue,
                 InputSource::Text { path, .. } | InputSource::Sst2 { path, .. } => data(&place(path)),
             };
-            if finding.status == Status::Missing {
+            if diagnosis.status == Readiness::Missing {
                 experiment.absent_inputs.insert(input.name.clone());
             }
-            experiment.find(&input.name, finding);
+            experiment.find(&input.name, diagnosis);
         }
-        if experiment.findings.is_empty() {
+        if experiment.diagnoses.is_empty() {
             let detail = "draws its weights and ids at random: nothing to fetch";
-            experiment.findings.push(Finding::new(Section::Material, &experiment.file, Status::Ok, detail));
+            experiment.diagnoses.push(Diagnosis::new(Area::Assets, &experiment.file, Readiness::Ok, detail));
         }
         self.experiments.push(experiment);
     }
 }
 
-impl Experiment {
-    fn find(&mut self, name: &str, finding: Finding) {
-        self.findings.push(Finding { name: format!("{}: {name}", self.file), ..finding });
+impl SurveyedExperiment {
+    fn find(&mut self, name: &str, diagnosis: Diagnosis) {
+        self.diagnoses.push(Diagnosis { name: format!("{}: {name}", self.file), ..diagnosis });
     }
 }
 
 /// A path of a manifest: where it is, and how to print it.
-struct Place {
+struct DataPath {
     path: PathBuf,
     /// Without `experiments/..`, seen from the repository's root where it lies inside.
     shown: PathBuf,
 }
 
-impl Place {
+impl DataPath {
     fn new(root: &Path, base_dir: &Path, path: &Path) -> Self {
         let path = base_dir.join(path);
         let flat = without_parents(&path);
-        Place { shown: flat.strip_prefix(without_parents(root)).map(Path::to_owned).unwrap_or(flat), path }
+        DataPath { shown: flat.strip_prefix(without_parents(root)).map(Path::to_owned).unwrap_or(flat), path }
     }
 }
 
-fn finding(status: Status, detail: String) -> Finding {
-    Finding::new(Section::Material, "", status, detail)
+fn diagnosis(status: Readiness, detail: String) -> Diagnosis {
+    Diagnosis::new(Area::Assets, "", status, detail)
 }
 
 /// The files a checkpoint folder lacks.
@@ -142,22 +142,22 @@ fn lacking(folder: &Path) -> Vec<&'static str> {
 }
 
 /// The folder, if it is complete, and what to say of it. Digests are checked when the checkpoint is opened.
-fn checkpoint(place: Place) -> (Option<PathBuf>, Finding) {
+fn checkpoint(place: DataPath) -> (Option<PathBuf>, Diagnosis) {
     let lacking = lacking(&place.path);
     let shown = place.shown.display();
     if lacking.is_empty() {
-        return (Some(place.shown.clone()), finding(Status::Ok, shown.to_string()));
+        return (Some(place.shown.clone()), diagnosis(Readiness::Ok, shown.to_string()));
     }
     let cure = match place.shown.strip_prefix(WHEELS) {
         Ok(wheel) => format!("container/setup.sh --{}", wheel.display()),
         Err(_) => format!("put {} into {shown}", lacking.join(", ")),
     };
-    (None, finding(Status::Missing, format!("{shown}: {} not there", lacking.join(", "))).cured_by(cure))
+    (None, diagnosis(Readiness::Missing, format!("{shown}: {} not there", lacking.join(", "))).cured_by(cure))
 }
 
 /// As [`checkpoint`], of a folder that `mixprec fetch` makes. A folder that is there and lacks a file is not replaced by
 /// random weights.
-fn hub(place: Place, repository: &str, manifest: &str, fallback: Option<&str>) -> (Option<PathBuf>, Finding) {
+fn hub(place: DataPath, repository: &str, manifest: &str, fallback: Option<&str>) -> (Option<PathBuf>, Diagnosis) {
     let begun = place.path.exists();
     let (found, absent) = checkpoint(place);
     if found.is_some() {
@@ -166,14 +166,16 @@ fn hub(place: Place, repository: &str, manifest: &str, fallback: Option<&str>) -
     let absent = absent.cured_by(format!("mixprec fetch {manifest}"));
     let Some(fallback) = fallback.filter(|_| !begun) else { return (None, absent) };
     let detail = format!("{repository} is not fetched: random weights of {fallback}'s size stand in");
-    (None, Finding { status: Status::Limited, detail, ..absent })
+    (None, Diagnosis { status: Readiness::Limited, detail, ..absent })
 }
 
-fn data(place: &Place) -> Finding {
+fn data(place: &DataPath) -> Diagnosis {
     let shown = place.shown.display();
     match place.path.is_file() {
-        true => finding(Status::Ok, shown.to_string()),
-        false => finding(Status::Missing, format!("{shown}: not there")).cured_by(format!("put the file at {shown}")),
+        true => diagnosis(Readiness::Ok, shown.to_string()),
+        false => {
+            diagnosis(Readiness::Missing, format!("{shown}: not there")).cured_by(format!("put the file at {shown}"))
+        }
     }
 }
 
@@ -181,8 +183,8 @@ fn data(place: &Place) -> Finding {
 mod tests {
     use super::*;
 
-    fn place(root: &Path, path: &str) -> Place {
-        Place::new(root, &root.join(EXPERIMENTS), Path::new(path))
+    fn place(root: &Path, path: &str) -> DataPath {
+        DataPath::new(root, &root.join(EXPERIMENTS), Path::new(path))
     }
 
     #[test]
@@ -204,13 +206,13 @@ mod tests {
         for name in ["config.json", "model.safetensors"] {
             std::fs::write(folder.join(name), "").unwrap();
         }
-        let (found, finding) = checkpoint(place(root.path(), "../runs/wheels/minilm"));
-        assert_eq!((found, finding.status), (None, Status::Missing));
-        assert_eq!(finding.detail, "runs/wheels/minilm: tokenizer.json not there");
-        assert_eq!(finding.cure.as_deref(), Some("container/setup.sh --minilm"));
+        let (found, diagnosis) = checkpoint(place(root.path(), "../runs/wheels/minilm"));
+        assert_eq!((found, diagnosis.status), (None, Readiness::Missing));
+        assert_eq!(diagnosis.detail, "runs/wheels/minilm: tokenizer.json not there");
+        assert_eq!(diagnosis.cure.as_deref(), Some("container/setup.sh --minilm"));
         std::fs::write(folder.join("tokenizer.json"), "").unwrap();
-        let (found, finding) = checkpoint(place(root.path(), "../runs/wheels/minilm"));
-        assert_eq!((found, finding.status), (Some("runs/wheels/minilm".into()), Status::Ok));
+        let (found, diagnosis) = checkpoint(place(root.path(), "../runs/wheels/minilm"));
+        assert_eq!((found, diagnosis.status), (Some("runs/wheels/minilm".into()), Readiness::Ok));
     }
 
     #[test]
@@ -218,15 +220,15 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let look =
             |fallback| hub(place(root.path(), "../runs/hub/a--b/c"), "a/b", "experiments/paper.yaml", fallback).1;
-        let finding = look(Some("bert-base"));
-        assert_eq!(finding.status, Status::Limited);
-        assert!(finding.detail.contains("a/b is not fetched: random weights of bert-base's size"), "{finding:?}");
-        assert_eq!(finding.cure.as_deref(), Some("mixprec fetch experiments/paper.yaml"));
-        assert_eq!(look(None).status, Status::Missing);
+        let diagnosis = look(Some("bert-base"));
+        assert_eq!(diagnosis.status, Readiness::Limited);
+        assert!(diagnosis.detail.contains("a/b is not fetched: random weights of bert-base's size"), "{diagnosis:?}");
+        assert_eq!(diagnosis.cure.as_deref(), Some("mixprec fetch experiments/paper.yaml"));
+        assert_eq!(look(None).status, Readiness::Missing);
         // A model opens a folder that is there, and then lacks its files.
         std::fs::create_dir(root.path().join(EXPERIMENTS)).unwrap();
         std::fs::create_dir_all(root.path().join("runs/hub/a--b/c")).unwrap();
-        assert_eq!(look(Some("bert-base")).status, Status::Missing);
+        assert_eq!(look(Some("bert-base")).status, Readiness::Missing);
     }
 
     #[test]
@@ -236,8 +238,8 @@ mod tests {
         for name in ["broken.yaml", "claims.yaml", "appendix.yaml", "notes.txt"] {
             std::fs::write(root.path().join(EXPERIMENTS).join(name), "nonsense: true\n").unwrap();
         }
-        let findings: Vec<Finding> = survey(root.path()).into_findings().collect();
-        assert_eq!(findings.len(), 1, "{findings:?}");
-        assert_eq!((findings[0].name.as_str(), findings[0].status), ("experiments/broken.yaml", Status::Missing));
+        let diagnoses: Vec<Diagnosis> = survey(root.path()).into_diagnoses().collect();
+        assert_eq!(diagnoses.len(), 1, "{diagnoses:?}");
+        assert_eq!((diagnoses[0].name.as_str(), diagnoses[0].status), ("experiments/broken.yaml", Readiness::Missing));
     }
 }

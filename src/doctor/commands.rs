@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::assets::{Experiment, Material};
-use super::{Finding, Section, Status, is_on_path};
+use super::assets::{Assets, SurveyedExperiment};
+use super::{Area, Diagnosis, Readiness, is_on_path};
 use crate::engine::{BackendKind, Target};
 use crate::plan::Configuration;
 
@@ -11,23 +11,23 @@ use crate::plan::Configuration;
 const QUICK: &str = "experiments/quick.yaml";
 
 /// One finding per command.
-pub(super) fn possible(backends: &[(BackendKind, Finding)], material: &Material, paper: &Finding) -> Vec<Finding> {
-    let of = |status| backends.iter().filter(move |(_, finding)| finding.status == status).map(|&(kind, _)| kind);
-    let able = Able { execute: of(Status::Ok).collect(), build: of(Status::Limited).collect() };
-    let runs: Vec<Finding> = material.experiments.iter().map(|experiment| run(experiment, &able)).collect();
-    let quick = material.experiments.iter().zip(&runs).find(|(experiment, _)| experiment.file == QUICK);
-    let mut findings = vec![reproduce(quick.map(|(_, finding)| finding), is_on_path("cargo"))];
-    findings.push(command("mixprec plan MANIFEST", Status::Ok, "needs the manifest only"));
-    findings.extend(runs);
-    findings.push(command("mixprec report DIR", Status::Ok, "for a folder that mixprec run has written"));
-    findings.push(command("mixprec verify DIR", Status::Ok, "for a folder that mixprec run has written"));
-    findings.push(infer(material));
-    findings.push(make_paper(paper));
-    findings
+pub(super) fn possible(backends: &[(BackendKind, Diagnosis)], assets: &Assets, paper: &Diagnosis) -> Vec<Diagnosis> {
+    let of = |status| backends.iter().filter(move |(_, diagnosis)| diagnosis.status == status).map(|&(kind, _)| kind);
+    let able = Able { execute: of(Readiness::Ok).collect(), build: of(Readiness::Limited).collect() };
+    let runs: Vec<Diagnosis> = assets.experiments.iter().map(|experiment| run(experiment, &able)).collect();
+    let quick = assets.experiments.iter().zip(&runs).find(|(experiment, _)| experiment.file == QUICK);
+    let mut diagnoses = vec![reproduce(quick.map(|(_, diagnosis)| diagnosis), is_on_path("cargo"))];
+    diagnoses.push(command("mixprec plan MANIFEST", Readiness::Ok, "needs the manifest only"));
+    diagnoses.extend(runs);
+    diagnoses.push(command("mixprec report DIR", Readiness::Ok, "for a folder that mixprec run has written"));
+    diagnoses.push(command("mixprec verify DIR", Readiness::Ok, "for a folder that mixprec run has written"));
+    diagnoses.push(infer(assets));
+    diagnoses.push(make_paper(paper));
+    diagnoses
 }
 
-fn command(name: impl Into<String>, status: Status, detail: impl Into<String>) -> Finding {
-    Finding::new(Section::Commands, name, status, detail)
+fn command(name: impl Into<String>, status: Readiness, detail: impl Into<String>) -> Diagnosis {
+    Diagnosis::new(Area::Commands, name, status, detail)
 }
 
 /// What the backends of this machine can do.
@@ -45,7 +45,7 @@ impl Able {
     }
 }
 
-fn run(experiment: &Experiment, able: &Able) -> Finding {
+fn run(experiment: &SurveyedExperiment, able: &Able) -> Diagnosis {
     let total = experiment.plan.configurations.len();
     let mut blockers = BTreeSet::new();
     let (mut executed, mut built) = (0, 0);
@@ -67,48 +67,51 @@ fn run(experiment: &Experiment, able: &Able) -> Finding {
     }
     let lacking = blockers.into_iter().collect::<Vec<_>>().join(", ");
     let (status, detail) = match (executed, built) {
-        (0, 0) => (Status::Missing, format!("none of {total} configurations: not here: {lacking}")),
-        (all, 0) if all == total => (Status::Ok, format!("all {total} configurations")),
-        (0, all) if all == total => (Status::Limited, format!("all {total} configurations built, none executed")),
-        (some, 0) => (Status::Limited, format!("{some} of {total} configurations; not here: {lacking}")),
+        (0, 0) => (Readiness::Missing, format!("none of {total} configurations: not here: {lacking}")),
+        (all, 0) if all == total => (Readiness::Ok, format!("all {total} configurations")),
+        (0, all) if all == total => (Readiness::Limited, format!("all {total} configurations built, none executed")),
+        (some, 0) => (Readiness::Limited, format!("{some} of {total} configurations; not here: {lacking}")),
         (some, more) => {
             let lacking = if lacking.is_empty() { lacking } else { format!("; not here: {lacking}") };
-            (Status::Limited, format!("{some} of {total} configurations, {more} more built and not executed{lacking}"))
+            (
+                Readiness::Limited,
+                format!("{some} of {total} configurations, {more} more built and not executed{lacking}"),
+            )
         }
     };
     command(format!("mixprec run {}", experiment.file), status, detail)
 }
 
-fn reproduce(quick: Option<&Finding>, cargo: bool) -> Finding {
+fn reproduce(quick: Option<&Diagnosis>, cargo: bool) -> Diagnosis {
     const NAME: &str = "make reproduce";
     match quick {
-        None => command(NAME, Status::Missing, format!("no readable {QUICK} here")),
-        Some(_) if !cargo => command(NAME, Status::Missing, "no cargo on the PATH").cured_by("container/setup.sh"),
-        Some(finding) => command(NAME, finding.status, format!("{QUICK}: {}", finding.detail)),
+        None => command(NAME, Readiness::Missing, format!("no readable {QUICK} here")),
+        Some(_) if !cargo => command(NAME, Readiness::Missing, "no cargo on the PATH").cured_by("container/setup.sh"),
+        Some(diagnosis) => command(NAME, diagnosis.status, format!("{QUICK}: {}", diagnosis.detail)),
     }
 }
 
-fn infer(material: &Material) -> Finding {
-    match material.checkpoints.first() {
+fn infer(assets: &Assets) -> Diagnosis {
+    match assets.checkpoints.first() {
         Some(folder) => {
             let rest = "--backend reference --precision hybrid --text 'any sentence' --output hidden";
-            command("mixprec infer", Status::Ok, format!("mixprec infer --model {} {rest}", folder.display()))
+            command("mixprec infer", Readiness::Ok, format!("mixprec infer --model {} {rest}", folder.display()))
         }
-        None => command("mixprec infer", Status::Missing, "no checkpoint of a manifest is on this disk")
+        None => command("mixprec infer", Readiness::Missing, "no checkpoint of a manifest is on this disk")
             .cured_by("container/setup.sh --minilm fetches a small one; any Hugging Face folder will do"),
     }
 }
 
-fn make_paper(latex: &Finding) -> Finding {
-    let finding = command(
+fn make_paper(latex: &Diagnosis) -> Diagnosis {
+    let diagnosis = command(
         "make paper",
         latex.status,
         match latex.status {
-            Status::Ok => "from the results of a run".to_owned(),
+            Readiness::Ok => "from the results of a run".to_owned(),
             _ => latex.detail.clone(),
         },
     );
-    Finding { cure: latex.cure.clone(), ..finding }
+    Diagnosis { cure: latex.cure.clone(), ..diagnosis }
 }
 
 #[cfg(test)]
@@ -131,7 +134,7 @@ inputs:
 expect_configurations: 4
 ";
 
-    fn survey(manifest: &str) -> Material {
+    fn survey(manifest: &str) -> Assets {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("experiments")).unwrap();
         std::fs::write(root.path().join(QUICK), manifest).unwrap();
@@ -140,15 +143,15 @@ expect_configurations: 4
 
     #[test]
     fn a_run_counts_what_can_be_measured_and_names_what_cannot() {
-        let material = survey(MANIFEST);
-        let experiment = &material.experiments[0];
+        let assets = survey(MANIFEST);
+        let experiment = &assets.experiments[0];
         let reference = Able { execute: BTreeSet::from([BackendKind::Reference]), ..Able::default() };
-        let finding = run(experiment, &reference);
-        assert_eq!(finding.status, Status::Limited);
-        assert_eq!(finding.detail, "1 of 4 configurations; not here: backend cuda, model kept");
-        let finding = run(experiment, &Able::default());
-        assert_eq!(finding.status, Status::Missing);
-        assert!(finding.detail.starts_with("none of 4 configurations"), "{}", finding.detail);
+        let diagnosis = run(experiment, &reference);
+        assert_eq!(diagnosis.status, Readiness::Limited);
+        assert_eq!(diagnosis.detail, "1 of 4 configurations; not here: backend cuda, model kept");
+        let diagnosis = run(experiment, &Able::default());
+        assert_eq!(diagnosis.status, Readiness::Missing);
+        assert!(diagnosis.detail.starts_with("none of 4 configurations"), "{}", diagnosis.detail);
     }
 
     #[test]
@@ -161,39 +164,39 @@ expect_configurations: 4
             build: BTreeSet::from([BackendKind::TensorRt]),
         };
         let detail = |manifest: &str, execute: &[BackendKind]| {
-            let finding = run(&survey(manifest).experiments[0], &able(execute));
-            (finding.status, finding.detail)
+            let diagnosis = run(&survey(manifest).experiments[0], &able(execute));
+            (diagnosis.status, diagnosis.detail)
         };
         let alone = built.replace("reference, tensorrt", "tensorrt").replace("  kept: {checkpoint: nowhere}\n", "");
         let alone = alone.replace("configurations: 4", "configurations: 2");
-        assert_eq!(detail(&alone, &[]), (Status::Limited, "all 2 configurations built, none executed".to_owned()));
+        assert_eq!(detail(&alone, &[]), (Readiness::Limited, "all 2 configurations built, none executed".to_owned()));
         let current = alone
             .replace("targets: [sm80, sm89]", "targets: [current]")
             .replace("configurations: 2", "configurations: 1");
         let expected = "none of 1 configurations: not here: backend tensorrt";
-        assert_eq!(detail(&current, &[]), (Status::Missing, expected.to_owned()), "there is no such device");
+        assert_eq!(detail(&current, &[]), (Readiness::Missing, expected.to_owned()), "there is no such device");
     }
 
     #[test]
     fn reproduce_follows_the_quick_manifest_and_cargo() {
-        let whole = command("run", Status::Ok, "all 2 configurations");
-        assert_eq!(reproduce(Some(&whole), true).status, Status::Ok);
-        assert_eq!(reproduce(Some(&whole), false).status, Status::Missing);
-        assert_eq!(reproduce(None, true).status, Status::Missing);
+        let whole = command("run", Readiness::Ok, "all 2 configurations");
+        assert_eq!(reproduce(Some(&whole), true).status, Readiness::Ok);
+        assert_eq!(reproduce(Some(&whole), false).status, Readiness::Missing);
+        assert_eq!(reproduce(None, true).status, Readiness::Missing);
     }
 
     #[test]
     fn infer_needs_a_checkpoint() {
-        let mut material = survey(MANIFEST);
-        assert_eq!(infer(&material).status, Status::Missing);
-        material.checkpoints.insert("runs/wheels/minilm".into());
-        assert!(infer(&material).detail.contains("--model runs/wheels/minilm --backend reference"));
+        let mut assets = survey(MANIFEST);
+        assert_eq!(infer(&assets).status, Readiness::Missing);
+        assets.checkpoints.insert("runs/wheels/minilm".into());
+        assert!(infer(&assets).detail.contains("--model runs/wheels/minilm --backend reference"));
     }
 
     #[test]
     fn the_paper_needs_latex() {
-        let latex = Finding::new(Section::Paper, "LaTeX", Status::Missing, "not found: latexmk").cured_by("install");
-        let finding = make_paper(&latex);
-        assert_eq!((finding.status, finding.cure.as_deref()), (Status::Missing, Some("install")));
+        let latex = Diagnosis::new(Area::Paper, "LaTeX", Readiness::Missing, "not found: latexmk").cured_by("install");
+        let diagnosis = make_paper(&latex);
+        assert_eq!((diagnosis.status, diagnosis.cure.as_deref()), (Readiness::Missing, Some("install")));
     }
 }

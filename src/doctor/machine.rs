@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::{Finding, Section, Status};
-use crate::provenance::{Cpu, Environment, Gpu, Machine};
+use super::{Area, Diagnosis, Readiness};
+use crate::provenance::{Cpu, Environment, Gpu, Host};
 
 /// Less free space than this is worth a warning: a build takes about 2 GiB, a sweep's results far less.
 const LITTLE_DISK_BYTES: u64 = 3 << 30;
@@ -12,28 +12,28 @@ const LITTLE_DISK_BYTES: u64 = 3 << 30;
 /// the system and the build need the rest.
 const LITTLE_MEMORY_BYTES: u64 = 2 << 30;
 
-pub(super) fn findings(environment: &Environment, root: &Path) -> Vec<Finding> {
+pub(super) fn diagnoses(environment: &Environment, root: &Path) -> Vec<Diagnosis> {
     let machine = &environment.machine;
-    let mut findings = vec![build(environment), processor(&machine.cpu)];
-    findings.extend(memory(machine));
-    findings.push(system(machine));
-    findings.extend(disk(root));
-    findings.extend(gpus(&environment.gpus, crate::nvml::nvml().err()));
-    findings
+    let mut diagnoses = vec![build(environment), processor(&machine.cpu)];
+    diagnoses.extend(memory(machine));
+    diagnoses.push(system(machine));
+    diagnoses.extend(disk(root));
+    diagnoses.extend(gpus(&environment.gpus, crate::nvml::nvml().err()));
+    diagnoses
 }
 
-fn build(environment: &Environment) -> Finding {
+fn build(environment: &Environment) -> Diagnosis {
     let build = &environment.build;
     let compiler = build.rustc.as_deref().unwrap_or("unknown compiler");
-    let status = if build.dirty == Some(true) { Status::Limited } else { Status::Ok };
-    let finding = Finding::new(Section::Machine, "build", status, format!("{}, {compiler}", build.summary()));
+    let status = if build.dirty == Some(true) { Readiness::Limited } else { Readiness::Ok };
+    let diagnosis = Diagnosis::new(Area::Machine, "build", status, format!("{}, {compiler}", build.summary()));
     match status {
-        Status::Limited => finding.cured_by("commit the changes and build again before publishing numbers"),
-        _ => finding,
+        Readiness::Limited => diagnosis.cured_by("commit the changes and build again before publishing numbers"),
+        _ => diagnosis,
     }
 }
 
-fn processor(cpu: &Cpu) -> Finding {
+fn processor(cpu: &Cpu) -> Diagnosis {
     let count = |number: Option<usize>, what: &str| number.map(|number| format!("{number} {what}"));
     let model = cpu.model.clone().unwrap_or_else(|| format!("unknown {} processor", cpu.architecture));
     let usable = cpu.usable_cpus.filter(|&usable| cpu.logical_cpus != Some(usable));
@@ -47,32 +47,32 @@ fn processor(cpu: &Cpu) -> Finding {
     ];
     let detail = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
     let steady = cpu.governor.as_ref().is_none_or(|governor| governor == "performance");
-    let status = if steady { Status::Ok } else { Status::Limited };
-    let finding = Finding::new(Section::Machine, "processor", status, detail);
+    let status = if steady { Readiness::Ok } else { Readiness::Limited };
+    let diagnosis = Diagnosis::new(Area::Machine, "processor", status, detail);
     match steady {
-        true => finding,
-        false => finding.cured_by("times vary with the clock; set the governor to performance before measuring"),
+        true => diagnosis,
+        false => diagnosis.cured_by("times vary with the clock; set the governor to performance before measuring"),
     }
 }
 
-fn memory(machine: &Machine) -> Option<Finding> {
+fn memory(machine: &Host) -> Option<Diagnosis> {
     let total = machine.memory_bytes?;
     let usable = machine.memory_limit_bytes.map_or(total, |limit| limit.min(total));
     let detail = match usable < total {
         true => format!("{}, limited to {} by the control group", gibibytes(total), gibibytes(usable)),
         false => gibibytes(total),
     };
-    let finding = |status| Finding::new(Section::Machine, "memory", status, detail.clone());
+    let diagnosis = |status| Diagnosis::new(Area::Machine, "memory", status, detail.clone());
     Some(match usable < LITTLE_MEMORY_BYTES {
-        true => finding(Status::Limited).cured_by(format!(
+        true => diagnosis(Readiness::Limited).cured_by(format!(
             "below {} large configurations may fail for want of memory",
             gibibytes(LITTLE_MEMORY_BYTES)
         )),
-        false => finding(Status::Ok),
+        false => diagnosis(Readiness::Ok),
     })
 }
 
-fn system(machine: &Machine) -> Finding {
+fn system(machine: &Host) -> Diagnosis {
     let parts = [
         Some(machine.os.clone()),
         machine.kernel.as_ref().map(|kernel| format!("kernel {kernel}")),
@@ -80,39 +80,39 @@ fn system(machine: &Machine) -> Finding {
         machine.container.as_ref().map(|name| format!("in a container ({name})")),
         (machine.virtual_machine == Some(true)).then(|| "on a virtual machine".to_owned()),
     ];
-    Finding::new(Section::Machine, "system", Status::Ok, parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+    Diagnosis::new(Area::Machine, "system", Readiness::Ok, parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(unix)]
-fn disk(root: &Path) -> Option<Finding> {
+fn disk(root: &Path) -> Option<Diagnosis> {
     let folder = if root.as_os_str().is_empty() { Path::new(".") } else { root };
     let file_system = rustix::fs::statvfs(folder).ok()?;
     let free = file_system.f_bavail.saturating_mul(file_system.f_frsize);
-    let finding = |status| Finding::new(Section::Machine, "disk", status, format!("{} free", gibibytes(free)));
+    let diagnosis = |status| Diagnosis::new(Area::Machine, "disk", status, format!("{} free", gibibytes(free)));
     Some(match free < LITTLE_DISK_BYTES {
-        true => finding(Status::Limited).cured_by("free some space: a build takes about 2 GiB"),
-        false => finding(Status::Ok),
+        true => diagnosis(Readiness::Limited).cured_by("free some space: a build takes about 2 GiB"),
+        false => diagnosis(Readiness::Ok),
     })
 }
 
 #[cfg(not(unix))]
-fn disk(_root: &Path) -> Option<Finding> {
+fn disk(_root: &Path) -> Option<Diagnosis> {
     None
 }
 
 /// A GPU that NVML does not speak of can be used, but nothing watches it.
-fn gpus(gpus: &[Gpu], without_nvml: Option<String>) -> Vec<Finding> {
-    let finding = |status, detail: String| Finding::new(Section::Machine, "gpu", status, detail);
+fn gpus(gpus: &[Gpu], without_nvml: Option<String>) -> Vec<Diagnosis> {
+    let diagnosis = |status, detail: String| Diagnosis::new(Area::Machine, "gpu", status, detail);
     match without_nvml {
         reason if gpus.is_empty() => {
             let reason = reason.unwrap_or_else(|| "the NVIDIA driver lists no GPU".to_owned());
-            vec![finding(Status::Missing, reason)]
+            vec![diagnosis(Readiness::Missing, reason)]
         }
-        None => gpus.iter().map(|gpu| finding(Status::Ok, gpu.describe())).collect(),
+        None => gpus.iter().map(|gpu| diagnosis(Readiness::Ok, gpu.describe())).collect(),
         Some(reason) => {
             let limited = |gpu: &Gpu| {
                 let detail = format!("{}; clocks, throttling and energy cannot be read: {reason}", gpu.describe());
-                finding(Status::Limited, detail)
+                diagnosis(Readiness::Limited, detail)
             };
             gpus.iter().map(limited).collect()
         }
@@ -146,26 +146,29 @@ mod tests {
         let narrow = processor(&Cpu { usable_cpus: Some(1), ..cpu() });
         assert!(narrow.detail.contains("1 of them usable by this process"), "{}", narrow.detail);
         let saving = processor(&Cpu { governor: Some("powersave".to_owned()), ..cpu() });
-        assert_eq!(saving.status, Status::Limited);
+        assert_eq!(saving.status, Readiness::Limited);
         assert!(saving.cure.is_some_and(|cure| cure.contains("performance")));
     }
 
     #[test]
     fn a_memory_limit_counts_and_little_memory_is_a_warning() {
-        let mut machine = Machine::probe(Path::new("/nowhere"));
+        let mut machine = Host::probe(Path::new("/nowhere"));
         assert_eq!(memory(&machine), None, "unknown memory is not judged");
         machine.memory_bytes = Some(16 << 30);
-        assert_eq!(memory(&machine).map(|finding| finding.status), Some(Status::Ok));
+        assert_eq!(memory(&machine).map(|diagnosis| diagnosis.status), Some(Readiness::Ok));
         machine.memory_limit_bytes = Some(1 << 30);
-        let finding = memory(&machine).unwrap();
-        assert_eq!(finding.status, Status::Limited);
-        assert_eq!(finding.detail, "16.0 GiB, limited to 1.0 GiB by the control group");
+        let diagnosis = memory(&machine).unwrap();
+        assert_eq!(diagnosis.status, Readiness::Limited);
+        assert_eq!(diagnosis.detail, "16.0 GiB, limited to 1.0 GiB by the control group");
     }
 
     #[test]
     fn a_machine_without_a_gpu_says_so() {
         let found = gpus(&[], Some("no NVIDIA driver".to_owned()));
-        assert_eq!((found.len(), found[0].status, found[0].detail.as_str()), (1, Status::Missing, "no NVIDIA driver"));
+        assert_eq!(
+            (found.len(), found[0].status, found[0].detail.as_str()),
+            (1, Readiness::Missing, "no NVIDIA driver")
+        );
         assert_eq!(gpus(&[], None)[0].detail, "the NVIDIA driver lists no GPU");
     }
 
@@ -173,15 +176,15 @@ mod tests {
     fn a_gpu_without_nvml_is_a_limitation() {
         let gpu = Gpu::bare("NVIDIA H200", None);
         let watched = gpus(std::slice::from_ref(&gpu), None);
-        assert_eq!((watched[0].status, watched[0].detail.as_str()), (Status::Ok, "NVIDIA H200"));
+        assert_eq!((watched[0].status, watched[0].detail.as_str()), (Readiness::Ok, "NVIDIA H200"));
         let blind = gpus(&[gpu], Some("no library".to_owned()));
-        assert_eq!(blind[0].status, Status::Limited);
+        assert_eq!(blind[0].status, Readiness::Limited);
         assert!(blind[0].detail.ends_with("cannot be read: no library"), "{}", blind[0].detail);
     }
 
     #[test]
     fn free_space_is_read() {
-        let finding = disk(tempfile::tempdir().unwrap().path()).unwrap();
-        assert!(finding.detail.ends_with("GiB free"), "{}", finding.detail);
+        let diagnosis = disk(tempfile::tempdir().unwrap().path()).unwrap();
+        assert!(diagnosis.detail.ends_with("GiB free"), "{}", diagnosis.detail);
     }
 }

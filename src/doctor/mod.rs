@@ -23,7 +23,7 @@ pub use render::{json, text};
 /// What a finding is about, in the order of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Section {
+pub enum Area {
     /// Build, processor, memory, disk, GPUs.
     Machine,
     /// What executes models.
@@ -33,7 +33,8 @@ pub enum Section {
     /// What is pinned, against what is here.
     Pins,
     /// Manifests, checkpoints and data.
-    Material,
+    #[serde(rename = "material")]
+    Assets,
     /// Programs that print the paper.
     Paper,
     /// What can be done here now.
@@ -43,7 +44,7 @@ pub enum Section {
 /// Whether a thing is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Status {
+pub enum Readiness {
     /// There, or possible.
     Ok,
     /// There or possible with a limitation that the finding names.
@@ -56,67 +57,67 @@ pub enum Status {
 
 /// One line of the report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct Diagnosis {
     /// What it is about.
-    pub section: Section,
+    pub section: Area,
     /// The thing: a backend, a file, a command.
     pub name: String,
     /// Whether it is there.
-    pub status: Status,
+    pub status: Readiness,
     /// What was found, or why it is not there.
     pub detail: String,
     /// What to do about it, where something can be done.
     pub cure: Option<String>,
 }
 
-impl Finding {
-    fn new(section: Section, name: impl Into<String>, status: Status, detail: impl Into<String>) -> Self {
-        Finding { section, name: name.into(), status, detail: detail.into(), cure: None }
+impl Diagnosis {
+    fn new(section: Area, name: impl Into<String>, status: Readiness, detail: impl Into<String>) -> Self {
+        Diagnosis { section, name: name.into(), status, detail: detail.into(), cure: None }
     }
 
     fn cured_by(self, cure: impl Into<String>) -> Self {
-        Finding { cure: Some(cure.into()), ..self }
+        Diagnosis { cure: Some(cure.into()), ..self }
     }
 }
 
 /// Everything there is to say about this machine, with the repository in the current folder.
-pub fn report() -> Vec<Finding> {
+pub fn report() -> Vec<Diagnosis> {
     report_in(Path::new(""))
 }
 
 /// The same with the repository in `root`.
-pub fn report_in(root: &Path) -> Vec<Finding> {
+pub fn report_in(root: &Path) -> Vec<Diagnosis> {
     let backends = backends();
     let assets = assets::survey(root);
     let paper = paper::find();
     let commands = commands::possible(&backends, &assets, &paper);
     let environment = Environment::capture();
-    let mut findings = machine::findings(&environment, root);
-    findings.extend(backends.into_iter().map(|(_, finding)| finding));
-    findings.extend(libraries::findings(!environment.gpus.is_empty()));
-    findings.extend(pins::findings(root, &environment.gpus, &environment.build));
-    findings.extend(assets.into_findings());
-    findings.push(paper);
-    findings.extend(commands);
-    findings
+    let mut diagnoses = machine::diagnoses(&environment, root);
+    diagnoses.extend(backends.into_iter().map(|(_, diagnosis)| diagnosis));
+    diagnoses.extend(libraries::diagnoses(!environment.gpus.is_empty()));
+    diagnoses.extend(pins::diagnoses(root, &environment.gpus, &environment.build));
+    diagnoses.extend(assets.into_diagnoses());
+    diagnoses.push(paper);
+    diagnoses.extend(commands);
+    diagnoses
 }
 
 /// Every backend a reader can use, asked whether it can execute here.
-fn backends() -> Vec<(BackendKind, Finding)> {
+fn backends() -> Vec<(BackendKind, Diagnosis)> {
     let kinds = BackendKind::ALL.into_iter().filter(|&kind| kind != BackendKind::Mock);
-    kinds.map(|kind| (kind, backend_finding(kind))).collect()
+    kinds.map(|kind| (kind, backend_diagnosis(kind))).collect()
 }
 
-fn backend_finding(kind: BackendKind) -> Finding {
+fn backend_diagnosis(kind: BackendKind) -> Diagnosis {
     match backend::backend(kind).and_then(|backend| backend.availability()) {
         Ok(Availability { found, builds_only: None }) => {
-            Finding::new(Section::Backends, kind.name(), Status::Ok, found)
+            Diagnosis::new(Area::Backends, kind.name(), Readiness::Ok, found)
         }
         Ok(Availability { found, builds_only: Some(reason) }) => {
             let detail = format!("{found}; builds engines, but does not execute them here: {reason}");
-            Finding::new(Section::Backends, kind.name(), Status::Limited, detail)
+            Diagnosis::new(Area::Backends, kind.name(), Readiness::Limited, detail)
         }
-        Err(error) => Finding::new(Section::Backends, kind.name(), Status::Missing, error.into_reason()),
+        Err(error) => Diagnosis::new(Area::Backends, kind.name(), Readiness::Missing, error.into_reason()),
     }
 }
 
@@ -132,35 +133,35 @@ mod tests {
 
     #[test]
     fn every_backend_is_judged_and_the_absent_ones_say_why() {
-        let findings: Vec<Finding> = backends().into_iter().map(|(_, finding)| finding).collect();
-        let names: Vec<&str> = findings.iter().map(|finding| finding.name.as_str()).collect();
+        let diagnoses: Vec<Diagnosis> = backends().into_iter().map(|(_, diagnosis)| diagnosis).collect();
+        let names: Vec<&str> = diagnoses.iter().map(|diagnosis| diagnosis.name.as_str()).collect();
         assert_eq!(names, ["reference", "onnxruntime", "cuda", "tensorrt"]);
-        assert_eq!(findings[0].status, Status::Ok);
+        assert_eq!(diagnoses[0].status, Readiness::Ok);
         for kind in [BackendKind::OnnxRuntime, BackendKind::Cuda, BackendKind::TensorRt] {
-            let finding = backend_finding(kind);
+            let diagnosis = backend_diagnosis(kind);
             if backend::backend(kind).is_err() {
-                assert_eq!(finding.status, Status::Missing);
-                assert_eq!(finding.detail, "this version of mixprec does not contain it");
+                assert_eq!(diagnosis.status, Readiness::Missing);
+                assert_eq!(diagnosis.detail, "this version of mixprec does not contain it");
             }
         }
     }
 
     #[test]
     fn the_report_is_in_section_order_and_ends_with_commands() {
-        let findings = report_in(Path::new(env!("CARGO_MANIFEST_DIR")));
-        assert!(findings.is_sorted_by_key(|finding| finding.section));
-        let sections = [Section::Machine, Section::Backends, Section::Libraries, Section::Pins, Section::Material];
-        for section in sections.into_iter().chain([Section::Paper, Section::Commands]) {
-            assert!(findings.iter().any(|finding| finding.section == section), "{section:?}");
+        let diagnoses = report_in(Path::new(env!("CARGO_MANIFEST_DIR")));
+        assert!(diagnoses.is_sorted_by_key(|diagnosis| diagnosis.section));
+        let sections = [Area::Machine, Area::Backends, Area::Libraries, Area::Pins, Area::Assets];
+        for section in sections.into_iter().chain([Area::Paper, Area::Commands]) {
+            assert!(diagnoses.iter().any(|diagnosis| diagnosis.section == section), "{section:?}");
         }
     }
 
     #[test]
     fn outside_the_repository_the_doctor_says_where_to_stand() {
         let elsewhere = tempfile::tempdir().unwrap();
-        let findings = report_in(elsewhere.path());
-        let experiments = findings.iter().find(|finding| finding.name == "experiments/").unwrap();
-        assert_eq!(experiments.status, Status::Missing);
+        let diagnoses = report_in(elsewhere.path());
+        let experiments = diagnoses.iter().find(|diagnosis| diagnosis.name == "experiments/").unwrap();
+        assert_eq!(experiments.status, Readiness::Missing);
         assert!(experiments.cure.as_ref().is_some_and(|cure| cure.contains("repository's root")));
     }
 }

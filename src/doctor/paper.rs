@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::{Finding, Section, Status, is_on_path};
+use super::{Area, Diagnosis, Readiness, is_on_path};
 
 /// Programs `make paper` starts.
 const PROGRAMS: [&str; 2] = ["latexmk", "pdflatex"];
@@ -11,19 +11,19 @@ const PROGRAMS: [&str; 2] = ["latexmk", "pdflatex"];
 const STYLES: [&str; 5] = ["booktabs.sty", "threeparttable.sty", "adjustbox.sty", "placeins.sty", "lmodern.sty"];
 
 /// One finding about LaTeX as a whole.
-pub(super) fn find() -> Finding {
+pub(super) fn find() -> Diagnosis {
     let mut missing: Vec<&str> = PROGRAMS.into_iter().filter(|program| !is_on_path(program)).collect();
     if missing.is_empty() {
         missing.extend(missing_styles(&located(&STYLES)));
     }
-    finding(&missing)
+    diagnosis(&missing)
 }
 
-fn finding(missing: &[&str]) -> Finding {
+fn diagnosis(missing: &[&str]) -> Diagnosis {
     if missing.is_empty() {
-        return Finding::new(Section::Paper, "LaTeX", Status::Ok, "latexmk and the packages of the paper are there");
+        return Diagnosis::new(Area::Paper, "LaTeX", Readiness::Ok, "latexmk and the packages of the paper are there");
     }
-    Finding::new(Section::Paper, "LaTeX", Status::Missing, format!("not found: {}", missing.join(", ")))
+    Diagnosis::new(Area::Paper, "LaTeX", Readiness::Missing, format!("not found: {}", missing.join(", ")))
         .cured_by("container/setup.sh --paper")
 }
 
@@ -47,8 +47,11 @@ mod tests {
         let located: String = there.map(|style| format!("/usr/share/tex/{style}\n")).collect();
         let missing: Vec<&str> = missing_styles(&located).collect();
         assert_eq!(missing, ["threeparttable.sty"]);
-        let finding = finding(&missing);
-        assert_eq!((finding.status, finding.detail.as_str()), (Status::Missing, "not found: threeparttable.sty"));
-        assert_eq!(finding.cure.as_deref(), Some("container/setup.sh --paper"));
+        let diagnosis = diagnosis(&missing);
+        assert_eq!(
+            (diagnosis.status, diagnosis.detail.as_str()),
+            (Readiness::Missing, "not found: threeparttable.sty")
+        );
+        assert_eq!(diagnosis.cure.as_deref(), Some("container/setup.sh --paper"));
     }
 }

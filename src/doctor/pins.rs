@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use super::{Finding, Section, Status};
+use super::{Area, Diagnosis, Readiness};
 use crate::libraries::pins;
 use crate::libraries::pins::PinFile;
-use crate::libraries::{Found, Library, LibraryError, find, was_set_up};
+use crate::libraries::{FoundLibrary, Library, LibraryError, find, was_set_up};
 use crate::provenance::drift::{self, MATCH};
-use crate::provenance::{Build, Drift, Gpu, pin_digests};
+use crate::provenance::{BuildInfo, Drift, Gpu, pin_digests};
 
 /// What only a repository of this program has.
 const MARK: &str = "container/setup.sh";
@@ -16,40 +16,42 @@ const MARK: &str = "container/setup.sh";
 const NAMED: usize = 3;
 
 /// One finding per file of pins, pinned library, the driver, the compiler and the build.
-pub(super) fn findings(root: &Path, gpus: &[Gpu], build: &Build) -> Vec<Finding> {
+pub(super) fn diagnoses(root: &Path, gpus: &[Gpu], build: &BuildInfo) -> Vec<Diagnosis> {
     let is_repository = root.join(MARK).is_file();
-    let unsealed = if is_repository { pin_digests::of_repository(root) } else { pin_digests::of_program() };
+    let drifted = if is_repository { pin_digests::of_repository(root) } else { pin_digests::of_program() };
     let files = PinFile::ALL.into_iter().map(|file| {
-        let broken = unsealed.iter().find(|drift| drift.pin == file.path());
+        let broken = drifted.iter().find(|drift| drift.pin == file.path());
         match (is_repository, broken) {
             (true, _) => pin_file(file, &drift::of_pin_file(root, file), broken),
             (false, Some(broken)) => pin_file(file, &[], Some(broken)),
-            (false, None) => finding(file.path(), Status::NotNeeded, "no repository here; the pins compiled in count"),
+            (false, None) => {
+                diagnosis(file.path(), Readiness::NotNeeded, "no repository here; the pins compiled in count")
+            }
         }
     });
-    let sealed = pin_digests::other_files().into_iter().chain([pin_digests::FILE]).filter(|_| is_repository);
-    let sealed = sealed.map(|path| sealed_file(path, unsealed.iter().find(|drift| drift.pin == path)));
+    let pinned = pin_digests::other_files().into_iter().chain([pin_digests::FILE]).filter(|_| is_repository);
+    let pinned = pinned.map(|path| pinned_file(path, drifted.iter().find(|drift| drift.pin == path)));
     let libraries = Library::PINNED.into_iter().map(|one| library(one, find(one)));
-    files.chain(sealed).chain(libraries).chain([driver(gpus), compiler(build), commit(build)]).collect()
+    files.chain(pinned).chain(libraries).chain([driver(gpus), compiler(build), commit(build)]).collect()
 }
 
 /// Whether anything is not what is pinned. A changed build is none of it: it is a limitation that people live with while
 /// they work.
-pub fn has_drift(findings: &[Finding]) -> bool {
-    findings.iter().any(|finding| finding.section == Section::Pins && finding.status == Status::Missing)
+pub fn has_drift(diagnoses: &[Diagnosis]) -> bool {
+    diagnoses.iter().any(|diagnosis| diagnosis.section == Area::Pins && diagnosis.status == Readiness::Missing)
 }
 
-fn finding(name: impl Into<String>, status: Status, detail: impl Into<String>) -> Finding {
-    Finding::new(Section::Pins, name, status, detail)
+fn diagnosis(name: impl Into<String>, status: Readiness, detail: impl Into<String>) -> Diagnosis {
+    Diagnosis::new(Area::Pins, name, status, detail)
 }
 
 /// A file of pins against what was compiled in, pin by pin, and where it is the same, against its seal.
-fn pin_file(file: PinFile, drift: &[Drift], unsealed: Option<&Drift>) -> Finding {
+fn pin_file(file: PinFile, drift: &[Drift], drifted: Option<&Drift>) -> Diagnosis {
     let path = file.path();
     if drift.is_empty() {
-        return match unsealed {
-            None => finding(path, Status::Ok, format!("{MATCH}: sealed, and what this program was built with")),
-            Some(_) => sealed_file(path, unsealed),
+        return match drifted {
+            None => diagnosis(path, Readiness::Ok, format!("{MATCH}: sealed, and what this program was built with")),
+            Some(_) => pinned_file(path, drifted),
         };
     }
     // Of a pin in the file its place alone: the file is named already.
@@ -60,23 +62,24 @@ fn pin_file(file: PinFile, drift: &[Drift], unsealed: Option<&Drift>) -> Finding
         0 => String::new(),
         more => format!("; {more} more"),
     };
-    finding(path, Status::Missing, format!("{named}{more}"))
+    diagnosis(path, Readiness::Missing, format!("{named}{more}"))
         .cured_by(format!("git checkout {path}; or, where the change is meant, build again"))
 }
 
-fn sealed_file(path: &str, unsealed: Option<&Drift>) -> Finding {
-    match unsealed {
+fn pinned_file(path: &str, drifted: Option<&Drift>) -> Diagnosis {
+    match drifted {
         None if path == pin_digests::FILE => {
-            finding(path, Status::Ok, format!("{MATCH}: the seal this program was built with"))
+            diagnosis(path, Readiness::Ok, format!("{MATCH}: the seal this program was built with"))
         }
-        None => finding(path, Status::Ok, format!("{MATCH}: sealed")),
-        Some(drift) => finding(path, Status::Missing, format!("{} instead of {}", drift.found, drift.pinned)).cured_by(
-            format!("git checkout {path} and build again; or, where the change is meant, make pins and build again"),
-        ),
+        None => diagnosis(path, Readiness::Ok, format!("{MATCH}: sealed")),
+        Some(drift) => diagnosis(path, Readiness::Missing, format!("{} instead of {}", drift.found, drift.pinned))
+            .cured_by(format!(
+                "git checkout {path} and build again; or, where the change is meant, make pins and build again"
+            )),
     }
 }
 
-fn library(library: Library, found: Result<Found, LibraryError>) -> Finding {
+fn library(library: Library, found: Result<FoundLibrary, LibraryError>) -> Diagnosis {
     let pin = library.pin().ok().flatten();
     let name = pin.as_ref().map_or_else(|| format!("{library:?}"), |pin| pin.file.to_owned());
     let cure = format!("{}, and leave {} unset", library.set_up(), library.variable());
@@ -84,55 +87,57 @@ fn library(library: Library, found: Result<Found, LibraryError>) -> Finding {
         Ok(found) => match drift::of_file(&found) {
             None => {
                 let pin = pin.map_or_else(String::new, |pin| format!(": {}, sha256 {}", pin.version, pin.sha256));
-                finding(name, Status::Ok, format!("{MATCH}{pin}, {}", found.place()))
+                diagnosis(name, Readiness::Ok, format!("{MATCH}{pin}, {}", found.place()))
             }
             Some(drift) => {
                 let detail = format!("{} instead of {} ({})", drift.found, drift.pinned, found.how);
-                finding(name, Status::Missing, detail).cured_by(cure)
+                diagnosis(name, Readiness::Missing, detail).cured_by(cure)
             }
         },
         Err(LibraryError::Missing { .. } | LibraryError::OtherMajor { .. } | LibraryError::NotInstalled { .. })
             if !was_set_up(library) =>
         {
-            finding(name, Status::NotNeeded, "not here, so there is nothing to compare")
+            diagnosis(name, Readiness::NotNeeded, "not here, so there is nothing to compare")
         }
-        Err(error) => finding(name, Status::Missing, error.to_string()),
+        Err(error) => diagnosis(name, Readiness::Missing, error.to_string()),
     }
 }
 
-fn driver(gpus: &[Gpu]) -> Finding {
+fn driver(gpus: &[Gpu]) -> Diagnosis {
     let versions: Vec<&str> = gpus.iter().filter_map(|gpu| gpu.driver.as_deref()).collect();
     match (versions.first(), drift::of_driver(gpus), pins::compiled_in()) {
-        (None, ..) => finding("driver", Status::NotNeeded, "no NVIDIA driver here"),
+        (None, ..) => diagnosis("driver", Readiness::NotNeeded, "no NVIDIA driver here"),
         (Some(_), Some(drift), _) => {
-            finding("driver", Status::Missing, format!("{} instead of {}", drift.found, drift.pinned))
+            diagnosis("driver", Readiness::Missing, format!("{} instead of {}", drift.found, drift.pinned))
                 .cured_by("install a newer driver: the pinned CUDA libraries do not run on this one")
         }
         (Some(version), None, Ok(pins)) => {
-            finding("driver", Status::Ok, format!("{MATCH}: {version}, {} or newer is needed", pins.driver.oldest))
+            diagnosis("driver", Readiness::Ok, format!("{MATCH}: {version}, {} or newer is needed", pins.driver.oldest))
         }
-        (Some(_), None, Err(message)) => finding("driver", Status::Missing, message),
+        (Some(_), None, Err(message)) => diagnosis("driver", Readiness::Missing, message),
     }
 }
 
 /// The image and the flake pin a compiler each; elsewhere any will do that is new enough, which cargo sees to. Rows of two
 /// compilers have two environments.
-fn compiler(build: &Build) -> Finding {
+fn compiler(build: &BuildInfo) -> Diagnosis {
     let rustc = build.rustc.as_deref().unwrap_or("an unknown compiler");
     let oldest = env!("CARGO_PKG_RUST_VERSION");
-    finding(
+    diagnosis(
         "compiler",
-        Status::Ok,
+        Readiness::Ok,
         format!("{rustc}; not pinned outside the image and the flake, {oldest} or newer will do"),
     )
 }
 
-fn commit(build: &Build) -> Finding {
+fn commit(build: &BuildInfo) -> Diagnosis {
     match (drift::of_build(build), &build.commit) {
-        (Some(drift), _) => finding("build", Status::Limited, format!("{} instead of {}", drift.found, drift.pinned))
-            .cured_by("commit the changes and build again before publishing numbers"),
-        (None, Some(commit)) => finding("build", Status::Ok, format!("{MATCH}: commit {commit}")),
-        (None, None) => finding("build", Status::NotNeeded, "built without git: its commit is unknown"),
+        (Some(drift), _) => {
+            diagnosis("build", Readiness::Limited, format!("{} instead of {}", drift.found, drift.pinned))
+                .cured_by("commit the changes and build again before publishing numbers")
+        }
+        (None, Some(commit)) => diagnosis("build", Readiness::Ok, format!("{MATCH}: commit {commit}")),
+        (None, None) => diagnosis("build", Readiness::NotNeeded, "built without git: its commit is unknown"),
     }
 }
 
@@ -141,18 +146,18 @@ mod tests {
     use super::*;
     use crate::libraries::How;
 
-    fn named<'a>(findings: &'a [Finding], name: &str) -> &'a Finding {
-        findings.iter().find(|finding| finding.name == name).unwrap()
+    fn named<'a>(diagnoses: &'a [Diagnosis], name: &str) -> &'a Diagnosis {
+        diagnoses.iter().find(|diagnosis| diagnosis.name == name).unwrap()
     }
 
     #[test]
     fn this_repository_matches_and_elsewhere_there_is_none_to_compare() {
-        let build = Build { dirty: Some(false), ..Build::current() };
-        let here = findings(Path::new(env!("CARGO_MANIFEST_DIR")), &[], &build);
-        let elsewhere = findings(tempfile::tempdir().unwrap().path(), &[], &build);
+        let build = BuildInfo { dirty: Some(false), ..BuildInfo::current() };
+        let here = diagnoses(Path::new(env!("CARGO_MANIFEST_DIR")), &[], &build);
+        let elsewhere = diagnoses(tempfile::tempdir().unwrap().path(), &[], &build);
         for file in PinFile::ALL {
-            assert_eq!(named(&here, file.path()).status, Status::Ok, "{here:?}");
-            assert_eq!(named(&elsewhere, file.path()).status, Status::NotNeeded);
+            assert_eq!(named(&here, file.path()).status, Readiness::Ok, "{here:?}");
+            assert_eq!(named(&elsewhere, file.path()).status, Readiness::NotNeeded);
         }
         assert!(named(&here, "driver").detail.contains("no NVIDIA driver here"));
     }
@@ -164,27 +169,27 @@ mod tests {
             std::fs::create_dir_all(root.path().join(path).parent().unwrap()).unwrap();
             std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join(path), root.path().join(path)).unwrap();
         }
-        let look = || findings(root.path(), &[], &Build::current());
+        let look = || diagnoses(root.path(), &[], &BuildInfo::current());
         for file in PinFile::ALL {
             let path = root.path().join(file.path());
             let whole = std::fs::read_to_string(&path).unwrap();
             std::fs::remove_file(&path).unwrap();
             let removed = look();
-            let finding = named(&removed, file.path());
-            assert_eq!(finding.status, Status::Missing);
-            assert!(finding.detail.starts_with("no such file instead of sha256 "), "{}", finding.detail);
-            assert!(finding.cure.as_ref().unwrap().starts_with(&format!("git checkout {}", file.path())));
+            let diagnosis = named(&removed, file.path());
+            assert_eq!(diagnosis.status, Readiness::Missing);
+            assert!(diagnosis.detail.starts_with("no such file instead of sha256 "), "{}", diagnosis.detail);
+            assert!(diagnosis.cure.as_ref().unwrap().starts_with(&format!("git checkout {}", file.path())));
             assert!(has_drift(&removed));
             // The last digit of the last digest in the file.
             let digit = whole.rfind(|c: char| c.is_ascii_digit()).unwrap();
             let other = if whole.as_bytes()[digit] == b'1' { "2" } else { "1" };
             std::fs::write(&path, format!("{}{other}{}", &whole[..digit], &whole[digit + 1..])).unwrap();
             let changed = look();
-            let finding = named(&changed, file.path());
-            assert_eq!(finding.status, Status::Missing, "{}", file.path());
-            assert!(finding.detail.contains(" instead of "), "{}", finding.detail);
+            let diagnosis = named(&changed, file.path());
+            assert_eq!(diagnosis.status, Readiness::Missing, "{}", file.path());
+            assert!(diagnosis.detail.contains(" instead of "), "{}", diagnosis.detail);
             std::fs::write(&path, whole).unwrap();
-            assert_eq!(named(&look(), file.path()).status, Status::Ok);
+            assert_eq!(named(&look(), file.path()).status, Readiness::Ok);
         }
     }
 
@@ -193,9 +198,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("libonnxruntime.so.1.32.0");
         std::fs::write(&path, "other bytes").unwrap();
-        let own = Found { library: Library::OnnxRuntime, path, how: How::Variable("ORT_DYLIB_PATH") };
+        let own = FoundLibrary { library: Library::OnnxRuntime, path, how: How::Variable("ORT_DYLIB_PATH") };
         let swapped = library(Library::OnnxRuntime, Ok(own));
-        assert_eq!((swapped.status, swapped.name.as_str()), (Status::Missing, "libonnxruntime.so.1.32.0"));
+        assert_eq!((swapped.status, swapped.name.as_str()), (Readiness::Missing, "libonnxruntime.so.1.32.0"));
         assert!(swapped.detail.ends_with("(named by ORT_DYLIB_PATH)"), "{}", swapped.detail);
         assert!(swapped.cure.is_some_and(|cure| cure.contains("leave ORT_DYLIB_PATH unset")));
         let incomplete = LibraryError::NotBeside {
@@ -204,16 +209,16 @@ mod tests {
             beside: folder.path().join("libnvrtc.so.13"),
         };
         let removed = library(Library::NvrtcBuiltins, Err(incomplete));
-        assert_eq!((removed.status, removed.name.as_str()), (Status::Missing, "libnvrtc-builtins.so.13.0"));
+        assert_eq!((removed.status, removed.name.as_str()), (Readiness::Missing, "libnvrtc-builtins.so.13.0"));
         let absent = LibraryError::Missing { library: Library::Nvrtc, file: "libnvrtc.so.13" };
-        let expected = if was_set_up(Library::Nvrtc) { Status::Missing } else { Status::NotNeeded };
+        let expected = if was_set_up(Library::Nvrtc) { Readiness::Missing } else { Readiness::NotNeeded };
         assert_eq!(library(Library::Nvrtc, Err(absent)).status, expected);
     }
 
     #[test]
     fn a_changed_build_is_a_limitation_and_no_drift() {
-        let build = Build { commit: Some("0".repeat(40)), dirty: Some(true), ..Build::current() };
-        let finding = commit(&build);
-        assert_eq!((finding.status, has_drift(std::slice::from_ref(&finding))), (Status::Limited, false));
+        let build = BuildInfo { commit: Some("0".repeat(40)), dirty: Some(true), ..BuildInfo::current() };
+        let diagnosis = commit(&build);
+        assert_eq!((diagnosis.status, has_drift(std::slice::from_ref(&diagnosis))), (Readiness::Limited, false));
     }
 }

@@ -2,50 +2,50 @@
 
 use serde_json::json;
 
-use super::{Finding, Section, Status};
+use super::{Area, Diagnosis, Readiness};
 
-impl Section {
+impl Area {
     fn title(self) -> &'static str {
         match self {
-            Section::Machine => "Machine",
-            Section::Backends => "Backends",
-            Section::Libraries => "Libraries",
-            Section::Pins => "Pins: what is here against what is pinned",
-            Section::Material => "Checkpoints and data",
-            Section::Paper => "Paper",
-            Section::Commands => "What can run here now",
+            Area::Machine => "Machine",
+            Area::Backends => "Backends",
+            Area::Libraries => "Libraries",
+            Area::Pins => "Pins: what is here against what is pinned",
+            Area::Assets => "Checkpoints and data",
+            Area::Paper => "Paper",
+            Area::Commands => "What can run here now",
         }
     }
 }
 
-impl Status {
+impl Readiness {
     fn word(self) -> &'static str {
         match self {
-            Status::Ok => "yes",
-            Status::Limited => "partly",
-            Status::Missing => "no",
-            Status::NotNeeded => "n/a",
+            Readiness::Ok => "yes",
+            Readiness::Limited => "partly",
+            Readiness::Missing => "no",
+            Readiness::NotNeeded => "n/a",
         }
     }
 }
 
 /// One line per finding under the title of its section; a cure follows on a line of its own.
-pub fn text(findings: &[Finding]) -> String {
+pub fn text(diagnoses: &[Diagnosis]) -> String {
     let mut text = String::new();
     let mut section = None;
-    for finding in findings {
-        if section != Some(finding.section) {
+    for diagnosis in diagnoses {
+        if section != Some(diagnosis.section) {
             if section.is_some() {
                 text.push('\n');
             }
-            section = Some(finding.section);
-            text.push_str(finding.section.title());
+            section = Some(diagnosis.section);
+            text.push_str(diagnosis.section.title());
             text.push('\n');
         }
-        let width = name_width(findings, finding.section);
-        let Finding { name, detail, status, .. } = finding;
+        let width = name_width(diagnoses, diagnosis.section);
+        let Diagnosis { name, detail, status, .. } = diagnosis;
         text.push_str(&format!("  {:<6}  {name:<width$}  {detail}\n", status.word()));
-        if let Some(cure) = &finding.cure {
+        if let Some(cure) = &diagnosis.cure {
             text.push_str(&format!("  {:<6}  {:<width$}  -> {cure}\n", "", ""));
         }
     }
@@ -53,24 +53,24 @@ pub fn text(findings: &[Finding]) -> String {
 }
 
 /// `{"findings": [{"section", "name", "status", "detail", "cure"}, ...]}`, indented.
-pub fn json(findings: &[Finding]) -> String {
-    format!("{:#}\n", json!({ "findings": findings }))
+pub fn json(diagnoses: &[Diagnosis]) -> String {
+    format!("{:#}\n", json!({ "findings": diagnoses }))
 }
 
-fn name_width(findings: &[Finding], section: Section) -> usize {
-    let names = findings.iter().filter(|finding| finding.section == section);
-    names.map(|finding| finding.name.chars().count()).max().unwrap_or(0)
+fn name_width(diagnoses: &[Diagnosis], section: Area) -> usize {
+    let names = diagnoses.iter().filter(|diagnosis| diagnosis.section == section);
+    names.map(|diagnosis| diagnosis.name.chars().count()).max().unwrap_or(0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn findings() -> Vec<Finding> {
+    fn diagnoses() -> Vec<Diagnosis> {
         vec![
-            Finding::new(Section::Backends, "reference", Status::Ok, "always there"),
-            Finding::new(Section::Backends, "cuda", Status::Missing, "not in this version"),
-            Finding::new(Section::Paper, "LaTeX", Status::Missing, "not found: latexmk").cured_by("install it"),
+            Diagnosis::new(Area::Backends, "reference", Readiness::Ok, "always there"),
+            Diagnosis::new(Area::Backends, "cuda", Readiness::Missing, "not in this version"),
+            Diagnosis::new(Area::Paper, "LaTeX", Readiness::Missing, "not found: latexmk").cured_by("install it"),
         ]
     }
 
@@ -78,12 +78,12 @@ mod tests {
     fn text_aligns_names_within_a_section_and_prints_cures_below() {
         let expected = "Backends\n  yes     reference  always there\n  no      cuda       not in this version\n\n\
                         Paper\n  no      LaTeX  not found: latexmk\n                 -> install it\n";
-        assert_eq!(text(&findings()), expected);
+        assert_eq!(text(&diagnoses()), expected);
     }
 
     #[test]
     fn json_holds_every_field_and_null_for_no_cure() {
-        let value: serde_json::Value = serde_json::from_str(&json(&findings())).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&json(&diagnoses())).unwrap();
         let items = value["findings"].as_array().unwrap();
         assert_eq!(items.len(), 3);
         assert_eq!(items[0]["status"], "ok");

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::FetchError;
-use super::hub::{Address, AnswerKind, Hub, Trouble};
-use super::part::Part;
-use super::progress::{Bar, Progress};
+use super::hub::{Address, Hub, RequestError, ResponseKind};
+use super::part::PartialFile;
+use super::progress::{Bar, FetchProgress};
 
 /// Attempts in a row that bring the file no further.
 const ATTEMPTS: u32 = 5;
@@ -58,37 +58,37 @@ pub(super) struct Download<'a> {
     pub hub: &'a Hub,
     pub address: Address<'a>,
     pub expected: Option<&'a Expected>,
-    pub progress: &'a Progress,
+    pub progress: &'a FetchProgress,
 }
 
 /// Why an attempt ended early.
-enum Stop {
-    Trouble(Trouble),
+enum AttemptError {
+    RequestError(RequestError),
     Disk(FetchError),
 }
 
-impl From<Trouble> for Stop {
-    fn from(trouble: Trouble) -> Self {
-        Stop::Trouble(trouble)
+impl From<RequestError> for AttemptError {
+    fn from(trouble: RequestError) -> Self {
+        AttemptError::RequestError(trouble)
     }
 }
 
-impl From<FetchError> for Stop {
+impl From<FetchError> for AttemptError {
     fn from(error: FetchError) -> Self {
-        Stop::Disk(error)
+        AttemptError::Disk(error)
     }
 }
 
 /// What is known of a file that did not come.
-pub(super) enum Failure {
+pub(super) enum DownloadError {
     /// No hub answers; what that means for the checkpoint is for the caller to say.
     Unreachable(String),
     Error(FetchError),
 }
 
-impl From<FetchError> for Failure {
+impl From<FetchError> for DownloadError {
     fn from(error: FetchError) -> Self {
-        Failure::Error(error)
+        DownloadError::Error(error)
     }
 }
 
@@ -96,9 +96,9 @@ impl Download<'_> {
     /// Downloads the file into `folder`, where it appears under its name when it is whole and right.
     ///
     /// # Errors
-    /// [`Failure`]. What has arrived of a file that may still be right is kept; a wrong one is deleted.
-    pub fn save(&self, folder: &Path) -> Result<Received, Failure> {
-        let mut part = Part::open(folder, self.address.file, self.expected.map(Expected::sha256))?;
+    /// [`DownloadError`]. What has arrived of a file that may still be right is kept; a wrong one is deleted.
+    pub fn save(&self, folder: &Path) -> Result<Received, DownloadError> {
+        let mut part = PartialFile::open(folder, self.address.file, self.expected.map(Expected::sha256))?;
         if part.bytes() > 0 {
             self.progress.notice(&format!("{}: going on after {} bytes", self.label(), part.bytes()));
         }
@@ -108,7 +108,8 @@ impl Download<'_> {
                 Ok(received)
             }
             Err(failure) => {
-                let wrong = matches!(failure, Failure::Error(FetchError::Digest { .. } | FetchError::NotJson { .. }));
+                let wrong =
+                    matches!(failure, DownloadError::Error(FetchError::Digest { .. } | FetchError::NotJson { .. }));
                 if wrong || part.bytes() == 0 {
                     part.discard();
                 }
@@ -118,7 +119,7 @@ impl Download<'_> {
     }
 
     /// All of the file, and the right one.
-    fn arrive(&self, part: &mut Part) -> Result<Received, Failure> {
+    fn arrive(&self, part: &mut PartialFile) -> Result<Received, DownloadError> {
         let mut fetched_bytes = self.complete(part)?;
         if self.expected.is_some_and(|expected| expected.sha256() != part.sha256()) && part.is_pieced() {
             let why = "the parts do not make the expected file: fetching it from the beginning";
@@ -132,7 +133,7 @@ impl Download<'_> {
     }
 
     /// The file's digest where one is expected; otherwise whether it is what its name says.
-    fn check(&self, part: &Part, sha256: &str) -> Result<(), FetchError> {
+    fn check(&self, part: &PartialFile, sha256: &str) -> Result<(), FetchError> {
         match self.expected {
             Some(expected) if expected.sha256() != sha256 => Err(expected.violated(self.label(), sha256.to_owned())),
             None if self.address.file.ends_with(".json") => {
@@ -146,18 +147,20 @@ impl Download<'_> {
     }
 
     /// Attempts until the part is whole; returns the bytes that came.
-    fn complete(&self, part: &mut Part) -> Result<u64, Failure> {
+    fn complete(&self, part: &mut PartialFile) -> Result<u64, DownloadError> {
         let bar = self.progress.file(&self.label());
         let (mut fetched, mut in_vain, mut furthest) = (0, 0, part.bytes());
         loop {
             let (reason, wait) = match self.attempt(part, &mut fetched, &bar) {
                 Ok(()) => return Ok(fetched),
-                Err(Stop::Disk(error)) => return Err(error.into()),
-                Err(Stop::Trouble(Trouble::Unreachable(reason))) => return Err(Failure::Unreachable(reason)),
-                Err(Stop::Trouble(Trouble::Lasting(reason))) => {
+                Err(AttemptError::Disk(error)) => return Err(error.into()),
+                Err(AttemptError::RequestError(RequestError::Unreachable(reason))) => {
+                    return Err(DownloadError::Unreachable(reason));
+                }
+                Err(AttemptError::RequestError(RequestError::Lasting(reason))) => {
                     return Err(FetchError::Refused { file: self.label(), reason }.into());
                 }
-                Err(Stop::Trouble(Trouble::Passing { reason, wait })) => (reason, wait),
+                Err(AttemptError::RequestError(RequestError::Passing { reason, wait })) => (reason, wait),
             };
             // Bytes that come again and again are no progress.
             in_vain = if part.bytes() > furthest { 1 } else { in_vain + 1 };
@@ -177,23 +180,23 @@ impl Download<'_> {
     }
 
     /// One request, as far as it goes.
-    fn attempt(&self, part: &mut Part, fetched: &mut u64, bar: &Bar) -> Result<(), Stop> {
+    fn attempt(&self, part: &mut PartialFile, fetched: &mut u64, bar: &Bar) -> Result<(), AttemptError> {
         if part.is_whole() {
             return Ok(());
         }
         let mut answer = self.hub.get(self.address, &part.rest())?;
         match answer.kind {
-            AnswerKind::Whole if part.bytes() > 0 => {
+            ResponseKind::Whole if part.bytes() > 0 => {
                 let why = "the hub sends it from the beginning: it is another file now, or the hub cannot go on";
                 self.progress.notice(&format!("{}: {why}", self.label()));
                 part.restart()?;
             }
-            AnswerKind::Whole => {}
-            AnswerKind::Rest { start } if part.continued_by(start, answer.total, answer.etag.as_deref()) => {}
-            AnswerKind::Rest { .. } | AnswerKind::OutOfRange => {
+            ResponseKind::Whole => {}
+            ResponseKind::Rest { start } if part.continued_by(start, answer.total, answer.etag.as_deref()) => {}
+            ResponseKind::Rest { .. } | ResponseKind::OutOfRange => {
                 part.restart()?;
                 let reason = "the hub has another file now than the one begun".to_owned();
-                return Err(Trouble::Passing { reason, wait: None }.into());
+                return Err(RequestError::Passing { reason, wait: None }.into());
             }
         }
         part.describe(answer.total, answer.etag.take())?;
@@ -206,7 +209,7 @@ impl Download<'_> {
         }
         if part.total().is_some_and(|total| total != part.bytes()) {
             let reason = format!("{} bytes came of {}", part.bytes(), part.total().unwrap_or_default());
-            return Err(Trouble::Passing { reason, wait: None }.into());
+            return Err(RequestError::Passing { reason, wait: None }.into());
         }
         Ok(())
     }

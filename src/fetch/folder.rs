@@ -24,7 +24,7 @@ pub(super) struct Digests {
 
 /// Where a checkpoint is and where it is staged.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(super) struct CheckpointFolder {
     target: PathBuf,
     staging: PathBuf,
     lock: PathBuf,
@@ -32,18 +32,18 @@ pub(super) struct Folder {
 
 /// The right to change a folder, until dropped. The kernel lets go of it when the process dies; the file stays.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(super) struct CheckpointLock {
     _file: File,
 }
 
-impl Folder {
+impl CheckpointFolder {
     pub fn new(target: &Path) -> Self {
         let beside = |end: &str| {
             let mut name = OsString::from(target);
             name.push(end);
             PathBuf::from(name)
         };
-        Folder { target: target.to_owned(), staging: beside(PART_SUFFIX), lock: beside(".lock") }
+        CheckpointFolder { target: target.to_owned(), staging: beside(PART_SUFFIX), lock: beside(".lock") }
     }
 
     /// Where files are downloaded to.
@@ -77,7 +77,7 @@ impl Folder {
     ///
     /// # Errors
     /// [`FetchError::Io`].
-    pub fn lock(&self, busy: impl FnOnce()) -> Result<Lock, FetchError> {
+    pub fn lock(&self, busy: impl FnOnce()) -> Result<CheckpointLock, FetchError> {
         if let Some(parent) = self.lock.parent() {
             fs::create_dir_all(parent).map_err(FetchError::io(parent))?;
         }
@@ -91,7 +91,7 @@ impl Folder {
             }
             Err(TryLockError::Error(source)) => return Err(FetchError::io(&self.lock)(source)),
         }
-        Ok(Lock { _file: file })
+        Ok(CheckpointLock { _file: file })
     }
 
     /// Makes the staging folder.

@@ -47,15 +47,15 @@ pub(super) struct Address<'a> {
 
 /// The part of a file to ask for: from here to its end.
 #[derive(Debug, Default)]
-pub(super) struct Rest {
+pub(super) struct Remainder {
     pub start: u64,
     /// Only if the file still has this entity tag; the whole of it otherwise.
     pub etag: Option<String>,
 }
 
 /// What the hub sends.
-pub(super) struct Answer<'a> {
-    pub kind: AnswerKind,
+pub(super) struct HubResponse<'a> {
+    pub kind: ResponseKind,
     /// Bytes of the whole file, where it says so.
     pub total: Option<u64>,
     /// A strong entity tag.
@@ -73,15 +73,15 @@ impl Body<'_> {
     /// The next bytes; `None` at the end.
     ///
     /// # Errors
-    /// [`Trouble`] when the connection breaks or the answer ends before the length it has announced.
-    pub fn next(&mut self) -> Result<Option<impl AsRef<[u8]>>, Trouble> {
+    /// [`RequestError`] when the connection breaks or the answer ends before the length it has announced.
+    pub fn next(&mut self) -> Result<Option<impl AsRef<[u8]>>, RequestError> {
         self.hub.runtime.block_on(self.response.chunk()).map_err(|error| self.hub.trouble(error))
     }
 }
 
 /// What the body of an answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AnswerKind {
+pub(super) enum ResponseKind {
     /// The file from its first byte.
     Whole,
     /// The file from this byte.
@@ -92,7 +92,7 @@ pub(super) enum AnswerKind {
 
 /// Why there is no answer, or why it broke off.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum RequestError {
     /// No connection to the hub comes about.
     Unreachable(String),
     /// It may work the next time, after the wait that the hub asked for.
@@ -150,8 +150,8 @@ impl Hub {
     /// Asks for a file, or for the rest of it.
     ///
     /// # Errors
-    /// [`Trouble`].
-    pub fn get(&self, address: Address<'_>, rest: &Rest) -> Result<Answer<'_>, Trouble> {
+    /// [`RequestError`].
+    pub fn get(&self, address: Address<'_>, rest: &Remainder) -> Result<HubResponse<'_>, RequestError> {
         let Address { repository, revision, file } = address;
         let mut request = self.client.get(format!("{}/{repository}/resolve/{revision}/{file}", self.endpoint));
         if let Some(token) = &self.token {
@@ -168,59 +168,65 @@ impl Hub {
         self.answer(response)
     }
 
-    fn answer(&self, response: Response) -> Result<Answer<'_>, Trouble> {
+    fn answer(&self, response: Response) -> Result<HubResponse<'_>, RequestError> {
         let headers = response.headers();
         let range = content_range(headers);
         let (kind, total) = match response.status() {
-            StatusCode::OK => (AnswerKind::Whole, response.content_length()),
+            StatusCode::OK => (ResponseKind::Whole, response.content_length()),
             StatusCode::PARTIAL_CONTENT => match range {
-                Some(ContentRange { start: Some(start), total }) => (AnswerKind::Rest { start }, total),
-                _ => return Err(Trouble::Lasting("the hub sends a part and does not say which".to_owned())),
+                Some(ContentRange { start: Some(start), total }) => (ResponseKind::Rest { start }, total),
+                _ => return Err(RequestError::Lasting("the hub sends a part and does not say which".to_owned())),
             },
-            StatusCode::RANGE_NOT_SATISFIABLE => (AnswerKind::OutOfRange, None),
+            StatusCode::RANGE_NOT_SATISFIABLE => (ResponseKind::OutOfRange, None),
             status => return Err(self.refusal(status, headers)),
         };
         let encoding = text(headers, header::CONTENT_ENCODING);
         if let Some(encoding) = encoding.filter(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
-            return Err(Trouble::Lasting(format!("the hub sends it encoded as {encoding}, which was not asked for")));
+            return Err(RequestError::Lasting(format!(
+                "the hub sends it encoded as {encoding}, which was not asked for"
+            )));
         }
         let etag = text(headers, header::ETAG).filter(|etag| !etag.starts_with("W/")).map(str::to_owned);
-        Ok(Answer { kind, total, etag, body: Body { hub: self, response } })
+        Ok(HubResponse { kind, total, etag, body: Body { hub: self, response } })
     }
 
-    fn refusal(&self, status: StatusCode, headers: &HeaderMap) -> Trouble {
+    fn refusal(&self, status: StatusCode, headers: &HeaderMap) -> RequestError {
         let answered = format!("the hub answers {status}");
         match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Trouble::Lasting(match &self.token {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RequestError::Lasting(match &self.token {
                 Some(_) => format!("{answered}: the login in HF_TOKEN may not read it, or there is no such repository"),
                 None => format!("{answered}: it wants a login, so set HF_TOKEN, or there is no such repository"),
             }),
-            StatusCode::NOT_FOUND => Trouble::Lasting(format!(
+            StatusCode::NOT_FOUND => RequestError::Lasting(format!(
                 "{answered}: there is no such file at this revision; correct `hub` or `revision` in the manifest"
             )),
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
-                Trouble::Passing { reason: answered, wait: retry_after(headers) }
+                RequestError::Passing { reason: answered, wait: retry_after(headers) }
             }
-            status if status.is_server_error() => Trouble::Passing { reason: answered, wait: retry_after(headers) },
-            _ => Trouble::Lasting(format!("{answered}, not the file; is HF_ENDPOINT ({}) a hub?", self.endpoint)),
+            status if status.is_server_error() => {
+                RequestError::Passing { reason: answered, wait: retry_after(headers) }
+            }
+            _ => RequestError::Lasting(format!("{answered}, not the file; is HF_ENDPOINT ({}) a hub?", self.endpoint)),
         }
     }
 
     /// What the failure of a request, or of reading a body, means.
-    fn trouble(&self, error: reqwest::Error) -> Trouble {
+    fn trouble(&self, error: reqwest::Error) -> RequestError {
         // An address that a hub redirects to may hold a signature.
         let error = error.without_url();
         let reason = innermost(&error);
         if causes(&error).any(is_insecure) {
-            return Trouble::Lasting(format!("no secure connection: {reason}; name whom to trust in SSL_CERT_FILE"));
+            return RequestError::Lasting(format!(
+                "no secure connection: {reason}; name whom to trust in SSL_CERT_FILE"
+            ));
         }
         match () {
-            () if error.is_connect() && !self.answered.get() => Trouble::Unreachable(reason),
-            () if error.is_redirect() || error.is_builder() => Trouble::Lasting(reason),
+            () if error.is_connect() && !self.answered.get() => RequestError::Unreachable(reason),
+            () if error.is_redirect() || error.is_builder() => RequestError::Lasting(reason),
             () if error.is_timeout() && !error.is_connect() => {
-                Trouble::Passing { reason: "silent for too long (HF_HUB_DOWNLOAD_TIMEOUT)".to_owned(), wait: None }
+                RequestError::Passing { reason: "silent for too long (HF_HUB_DOWNLOAD_TIMEOUT)".to_owned(), wait: None }
             }
-            () => Trouble::Passing { reason, wait: None },
+            () => RequestError::Passing { reason, wait: None },
         }
     }
 }

@@ -15,29 +15,29 @@ pub use error::FetchError;
 use crate::manifest::LoadedManifest;
 use crate::model::ModelSource;
 use crate::model::{hub_folder, stand_in_notice};
-use download::{Download, Expected, Failure, Received};
-use folder::{Digests, Folder};
+use download::{Download, DownloadError, Expected, Received};
+use folder::{CheckpointFolder, Digests};
 use hub::{Address, Hub};
-use progress::Progress;
-use request::Wanted;
+use progress::FetchProgress;
+use request::CheckpointRequest;
 
 /// What came of a manifest's checkpoints.
 #[derive(Debug)]
-pub struct Summary {
-    checkpoints: Vec<(Wanted, Outcome)>,
+pub struct FetchSummary {
+    checkpoints: Vec<(CheckpointRequest, FetchOutcome)>,
     /// Why no hub was asked, where it was so.
     no_network: Option<String>,
 }
 
 /// What came of one checkpoint.
 #[derive(Debug)]
-enum Outcome {
+enum FetchOutcome {
     /// All files were there and right.
     Present,
     /// All files are there and right now; bytes that came over the network.
     Fetched { bytes: u64 },
     /// Files that are not there, and no hub to ask.
-    Absent { lacking: Vec<String> },
+    Absent { missing: Vec<String> },
     /// Not fetched.
     Failed(FetchError),
 }
@@ -48,22 +48,22 @@ enum Outcome {
 /// # Errors
 /// [`FetchError`] for what is wrong on this side: variables, pins that contradict each other, the disk. What a hub does is
 /// in the summary.
-pub fn fetch(loaded: &LoadedManifest, offline: bool) -> Result<Summary, FetchError> {
-    let mut session = Session {
+pub fn fetch(loaded: &LoadedManifest, offline: bool) -> Result<FetchSummary, FetchError> {
+    let mut session = FetchSession {
         hub: Hub::from_environment()?,
-        progress: Progress::default(),
+        progress: FetchProgress::default(),
         no_network: offline.then(|| "no network is used (--offline)".to_owned()),
     };
     let mut checkpoints = Vec::new();
-    for wanted in Wanted::of(loaded)? {
-        let outcome = match session.checkpoint(&wanted) {
+    for request in CheckpointRequest::of(loaded)? {
+        let outcome = match session.checkpoint(&request) {
             Err(error) if error.is_local() => return Err(error),
-            Err(error) => Outcome::Failed(error),
+            Err(error) => FetchOutcome::Failed(error),
             Ok(outcome) => outcome,
         };
-        checkpoints.push((wanted, outcome));
+        checkpoints.push((request, outcome));
     }
-    Ok(Summary { checkpoints, no_network: session.no_network })
+    Ok(FetchSummary { checkpoints, no_network: session.no_network })
 }
 
 /// What a run of this manifest would do without: a line for every model of a hub that has not been fetched.
@@ -82,61 +82,61 @@ pub fn unfetched(loaded: &LoadedManifest) -> Vec<String> {
     absent.collect()
 }
 
-struct Session {
+struct FetchSession {
     hub: Hub,
-    progress: Progress,
+    progress: FetchProgress,
     no_network: Option<String>,
 }
 
 /// A checkpoint as it is found.
 #[derive(Default)]
-struct Found {
+struct CheckpointState {
     /// Of the files that are there and not wrong.
     digests: Digests,
-    lacking: Vec<Lacking>,
+    missing: Vec<MissingFile>,
     /// Files that are there and of which nothing was known.
     unknown: Vec<String>,
 }
 
 /// A file to fetch.
-struct Lacking {
+struct MissingFile {
     name: String,
     expected: Option<Expected>,
     /// Digest of the wrong one that is there.
     wrong: Option<String>,
 }
 
-impl Session {
-    fn checkpoint(&mut self, wanted: &Wanted) -> Result<Outcome, FetchError> {
-        let folder = Folder::new(&wanted.folder);
-        let mut found = look(&folder, wanted)?;
-        if found.lacking.is_empty() && found.unknown.is_empty() {
-            return Ok(Outcome::Present);
+impl FetchSession {
+    fn checkpoint(&mut self, request: &CheckpointRequest) -> Result<FetchOutcome, FetchError> {
+        let folder = CheckpointFolder::new(&request.folder);
+        let mut found = look(&folder, request)?;
+        if found.missing.is_empty() && found.unknown.is_empty() {
+            return Ok(FetchOutcome::Present);
         }
-        if self.no_network.is_some() && !found.lacking.is_empty() {
+        if self.no_network.is_some() && !found.missing.is_empty() {
             return Ok(found.absent());
         }
-        let label = wanted.label();
+        let label = request.label();
         let busy = || {
             self.progress.notice(&format!("{label}: another `mixprec fetch` is at work on it; waiting for its end"));
         };
         let _lock = folder.lock(busy)?;
-        found = look(&folder, wanted)?;
+        found = look(&folder, request)?;
         for name in &found.unknown {
             self.progress.notice(&format!("{label}: {name} was there and has no pin: its digest is recorded"));
         }
         let (mut bytes, mut staged) = (0, Vec::new());
-        if !found.lacking.is_empty() {
+        if !found.missing.is_empty() {
             folder.stage()?;
         }
-        for file in &found.lacking {
-            let received = match self.file(wanted, &folder, file) {
+        for file in &found.missing {
+            let received = match self.file(request, &folder, file) {
                 Ok(received) => received,
                 Err(failure) => {
                     folder.tidy();
                     return match failure {
-                        Failure::Error(error) => Err(error),
-                        Failure::Unreachable(reason) => {
+                        DownloadError::Error(error) => Err(error),
+                        DownloadError::Unreachable(reason) => {
                             self.no_network = Some(format!("no connection to {}: {reason}", self.hub.endpoint()));
                             Ok(found.absent())
                         }
@@ -150,12 +150,17 @@ impl Session {
         if !staged.is_empty() || !found.unknown.is_empty() {
             folder.publish(&staged, &found.digests)?;
         }
-        Ok(if staged.is_empty() { Outcome::Present } else { Outcome::Fetched { bytes } })
+        Ok(if staged.is_empty() { FetchOutcome::Present } else { FetchOutcome::Fetched { bytes } })
     }
 
     /// Gets one file into the staging folder, unless it is there already.
-    fn file(&self, wanted: &Wanted, folder: &Folder, file: &Lacking) -> Result<Received, Failure> {
-        let label = format!("{}: {}", wanted.label(), file.name);
+    fn file(
+        &self,
+        request: &CheckpointRequest,
+        folder: &CheckpointFolder,
+        file: &MissingFile,
+    ) -> Result<Received, DownloadError> {
+        let label = format!("{}: {}", request.label(), file.name);
         if let (Some(wrong), Some(expected)) = (&file.wrong, &file.expected) {
             let sha256 = expected.sha256();
             self.progress.notice(&format!("{label}: is there with sha256 {wrong}, not {sha256}; fetching it again"));
@@ -165,7 +170,7 @@ impl Session {
             self.progress.notice(&format!("{label}: fetched earlier"));
             return Ok(Received { sha256, bytes: 0, fetched_bytes: 0 });
         }
-        let Wanted { repository, revision, .. } = wanted;
+        let CheckpointRequest { repository, revision, .. } = request;
         let address = Address { repository, revision, file: &file.name };
         let download = Download { hub: &self.hub, address, expected: file.expected.as_ref(), progress: &self.progress };
         let received = download.save(folder.staging())?;
@@ -180,23 +185,23 @@ impl Session {
     }
 }
 
-impl Found {
-    fn absent(self) -> Outcome {
-        Outcome::Absent { lacking: self.lacking.into_iter().map(|file| file.name).collect() }
+impl CheckpointState {
+    fn absent(self) -> FetchOutcome {
+        FetchOutcome::Absent { missing: self.missing.into_iter().map(|file| file.name).collect() }
     }
 }
 
 /// Compares the files that are there with what is known of them.
-fn look(folder: &Folder, wanted: &Wanted) -> Result<Found, FetchError> {
+fn look(folder: &CheckpointFolder, request: &CheckpointRequest) -> Result<CheckpointState, FetchError> {
     let recorded = folder.digests();
-    let mut found = Found::default();
-    for (name, pin) in wanted.in_order() {
+    let mut found = CheckpointState::default();
+    for (name, pin) in request.in_order() {
         let pinned = pin.map(|digest| Expected::Pinned(digest.to_owned()));
         let expected = pinned.or_else(|| recorded.sha256.get(name).cloned().map(Expected::Recorded));
         let name = name.to_owned();
         match (folder.sha256(&name)?, expected) {
             (Some(digest), Some(expected)) if digest != expected.sha256() => {
-                found.lacking.push(Lacking { name, expected: Some(expected), wrong: Some(digest) });
+                found.missing.push(MissingFile { name, expected: Some(expected), wrong: Some(digest) });
             }
             (Some(digest), expected) => {
                 if expected.is_none() {
@@ -204,7 +209,7 @@ fn look(folder: &Folder, wanted: &Wanted) -> Result<Found, FetchError> {
                 }
                 found.digests.sha256.insert(name, digest);
             }
-            (None, expected) => found.lacking.push(Lacking { name, expected, wrong: None }),
+            (None, expected) => found.missing.push(MissingFile { name, expected, wrong: None }),
         }
     }
     Ok(found)

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::FetchError;
-use super::hub::Rest;
+use super::hub::Remainder;
 use crate::digest::RunningDigest;
 use crate::files::replace;
 use crate::model::PART_SUFFIX;
@@ -16,7 +16,7 @@ use crate::model::PART_SUFFIX;
 /// What a part is a part of. The folder it is in is that of one revision.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Whole {
+struct WholeFile {
     /// The digest that was expected when it was begun.
     expected: Option<String>,
     /// The hub's strong entity tag.
@@ -27,19 +27,19 @@ struct Whole {
 
 /// An open part and the digest of what has arrived.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct PartialFile {
     target: PathBuf,
     path: PathBuf,
     about: PathBuf,
     file: File,
     digest: RunningDigest,
     bytes: u64,
-    whole: Whole,
+    whole: WholeFile,
     /// Its bytes did not all come with one answer to this process.
     pieced: bool,
 }
 
-impl Part {
+impl PartialFile {
     /// Goes on with what an earlier process has left, or begins anew where it has left nothing that can be gone on with.
     ///
     /// # Errors
@@ -48,13 +48,13 @@ impl Part {
         let path = folder.join(format!("{name}{PART_SUFFIX}"));
         let about = folder.join(format!("{name}{PART_SUFFIX}.json"));
         let opened = File::options().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut part = Part {
+        let mut part = PartialFile {
             target: folder.join(name),
             file: opened.map_err(FetchError::io(&path))?,
             path,
             digest: RunningDigest::default(),
             bytes: 0,
-            whole: Whole { expected: expected.map(str::to_owned), ..Whole::default() },
+            whole: WholeFile { expected: expected.map(str::to_owned), ..WholeFile::default() },
             pieced: false,
             about,
         };
@@ -73,8 +73,8 @@ impl Part {
     }
 
     /// What the earlier process knew, where the rest can be told from that of another file: by a digest or a tag.
-    fn left_behind(&self) -> Option<Whole> {
-        let whole: Whole = serde_json::from_slice(&fs::read(&self.about).ok()?).ok()?;
+    fn left_behind(&self) -> Option<WholeFile> {
+        let whole: WholeFile = serde_json::from_slice(&fs::read(&self.about).ok()?).ok()?;
         let known = whole.expected.is_some() || whole.etag.is_some();
         (known && whole.expected == self.whole.expected).then_some(whole)
     }
@@ -100,8 +100,8 @@ impl Part {
     }
 
     /// What to ask for next.
-    pub fn rest(&self) -> Rest {
-        Rest { start: self.bytes, etag: self.whole.etag.clone() }
+    pub fn rest(&self) -> Remainder {
+        Remainder { start: self.bytes, etag: self.whole.etag.clone() }
     }
 
     /// Whether an answer with this beginning, length and tag continues it.
@@ -143,7 +143,7 @@ impl Part {
         emptied.map_err(FetchError::io(&self.path))?;
         self.digest = RunningDigest::default();
         self.bytes = 0;
-        self.whole = Whole { expected: self.whole.expected.take(), ..Whole::default() };
+        self.whole = WholeFile { expected: self.whole.expected.take(), ..WholeFile::default() };
         self.pieced = false;
         Ok(())
     }
@@ -185,7 +185,7 @@ mod tests {
     use crate::digest::sha256;
 
     fn begun(folder: &Path, expected: Option<&str>, etag: Option<&str>) {
-        let mut part = Part::open(folder, "f", expected).unwrap();
+        let mut part = PartialFile::open(folder, "f", expected).unwrap();
         part.describe(Some(6), etag.map(str::to_owned)).unwrap();
         part.keep(b"abc").unwrap();
     }
@@ -195,7 +195,7 @@ mod tests {
         for (expected, etag) in [(Some("00"), None), (None, Some("\"1\"")), (Some("00"), Some("\"1\""))] {
             let folder = tempfile::tempdir().unwrap();
             begun(folder.path(), expected, etag);
-            let mut part = Part::open(folder.path(), "f", expected).unwrap();
+            let mut part = PartialFile::open(folder.path(), "f", expected).unwrap();
             assert_eq!((part.bytes(), part.total(), part.is_whole()), (3, Some(6), false));
             assert!(part.continued_by(3, Some(6), etag) && !part.continued_by(0, Some(6), etag));
             assert!(!part.continued_by(3, Some(7), etag));
@@ -214,7 +214,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             begun(folder.path(), expected, etag);
             spoil(folder.path());
-            let part = Part::open(folder.path(), "f", now).unwrap();
+            let part = PartialFile::open(folder.path(), "f", now).unwrap();
             assert_eq!((part.bytes(), part.total(), part.sha256()), (0, None, sha256(b"")));
             assert_eq!(std::fs::read(folder.path().join("f.part")).unwrap(), b"");
         };

@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 
-use super::{Outcome, Summary};
+use super::{FetchOutcome, FetchSummary};
 
-impl Summary {
+impl FetchSummary {
     /// Whether a checkpoint is not there.
     pub fn is_failure(&self) -> bool {
-        self.checkpoints.iter().any(|(_, outcome)| matches!(outcome, Outcome::Absent { .. } | Outcome::Failed(_)))
+        self.checkpoints
+            .iter()
+            .any(|(_, outcome)| matches!(outcome, FetchOutcome::Absent { .. } | FetchOutcome::Failed(_)))
     }
 
     /// A line for every checkpoint that is there now.
@@ -16,16 +18,18 @@ impl Summary {
             return "nothing to fetch: the manifest names no model of a hub\n".to_owned();
         }
         let mut text = String::new();
-        for (wanted, outcome) in &self.checkpoints {
-            let (label, files) = (wanted.label(), wanted.files.len());
-            let folder = wanted.folder.display();
+        for (request, outcome) in &self.checkpoints {
+            let (label, files) = (request.label(), request.files.len());
+            let folder = request.folder.display();
             let _ = match outcome {
-                Outcome::Present => writeln!(text, "{label}: {files} files, all there and right: {folder}"),
-                Outcome::Fetched { bytes: 0 } => writeln!(text, "{label}: {files} files, nothing to fetch: {folder}"),
-                Outcome::Fetched { bytes: count } => {
+                FetchOutcome::Present => writeln!(text, "{label}: {files} files, all there and right: {folder}"),
+                FetchOutcome::Fetched { bytes: 0 } => {
+                    writeln!(text, "{label}: {files} files, nothing to fetch: {folder}")
+                }
+                FetchOutcome::Fetched { bytes: count } => {
                     writeln!(text, "{label}: {files} files, {} fetched: {folder}", bytes(*count))
                 }
-                Outcome::Absent { .. } | Outcome::Failed(_) => Ok(()),
+                FetchOutcome::Absent { .. } | FetchOutcome::Failed(_) => Ok(()),
             };
         }
         text
@@ -35,16 +39,16 @@ impl Summary {
     pub fn failures(&self) -> Vec<String> {
         let mut lines = Vec::new();
         let (mut absent, mut drawn) = (Vec::new(), Vec::new());
-        for (wanted, outcome) in &self.checkpoints {
+        for (request, outcome) in &self.checkpoints {
             match outcome {
-                Outcome::Failed(error) => lines.push(error.to_string()),
-                Outcome::Absent { lacking } => {
-                    absent.push(format!("{} into {}", lacking.join(", "), wanted.folder.display()));
-                    if wanted.fallback && !wanted.folder.exists() {
-                        drawn.push(wanted.repository.as_str());
+                FetchOutcome::Failed(error) => lines.push(error.to_string()),
+                FetchOutcome::Absent { missing } => {
+                    absent.push(format!("{} into {}", missing.join(", "), request.folder.display()));
+                    if request.fallback && !request.folder.exists() {
+                        drawn.push(request.repository.as_str());
                     }
                 }
-                Outcome::Present | Outcome::Fetched { .. } => {}
+                FetchOutcome::Present | FetchOutcome::Fetched { .. } => {}
             }
         }
         if let Some(why) = self.no_network.as_ref().filter(|_| !absent.is_empty()) {

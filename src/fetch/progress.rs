@@ -6,13 +6,13 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// Lines and bars on standard error; without a terminal there are no bars.
 #[derive(Debug, Default)]
-pub(super) struct Progress(MultiProgress);
+pub(super) struct FetchProgress(MultiProgress);
 
 /// The bar of one file; gone when dropped.
 #[derive(Debug)]
 pub(super) struct Bar(ProgressBar);
 
-impl Progress {
+impl FetchProgress {
     /// A bar for a file.
     pub fn file(&self, label: &str) -> Bar {
         let bar = self.0.add(ProgressBar::no_length());

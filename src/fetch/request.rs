@@ -11,7 +11,7 @@ use crate::model::{CHECKPOINT_FILES, WEIGHTS_FILE, hub_folder};
 
 /// One revision of one repository, for one or several models.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct CheckpointRequest {
     /// The first model that names it.
     pub model: String,
     pub repository: String,
@@ -24,13 +24,13 @@ pub(super) struct Wanted {
     pub fallback: bool,
 }
 
-impl Wanted {
+impl CheckpointRequest {
     /// Every checkpoint of a hub in the manifest, once.
     ///
     /// # Errors
     /// [`FetchError::Pins`] when two models disagree about a file.
-    pub fn of(loaded: &LoadedManifest) -> Result<Vec<Wanted>, FetchError> {
-        let mut all: Vec<Wanted> = Vec::new();
+    pub fn of(loaded: &LoadedManifest) -> Result<Vec<CheckpointRequest>, FetchError> {
+        let mut all: Vec<CheckpointRequest> = Vec::new();
         for entry in &loaded.manifest.models {
             let ModelSource::Hub { repository, revision, sha256, fallback, files } = entry.source.base() else {
                 continue;
@@ -39,7 +39,7 @@ impl Wanted {
                 CHECKPOINT_FILES.iter().map(|&name| (name.to_owned(), None)).collect();
             pins.extend(files.iter().map(|(name, digest)| (name.clone(), Some(digest.clone()))));
             pins.insert(WEIGHTS_FILE.to_owned(), Some(sha256.clone()));
-            let wanted = Wanted {
+            let request = CheckpointRequest {
                 model: entry.name.clone(),
                 folder: hub_folder(&loaded.base_dir, repository, revision),
                 repository: repository.clone(),
@@ -47,16 +47,16 @@ impl Wanted {
                 files: pins,
                 fallback: fallback.is_some(),
             };
-            match all.iter_mut().find(|other| other.folder == wanted.folder) {
-                Some(other) => other.join(wanted)?,
-                None => all.push(wanted),
+            match all.iter_mut().find(|other| other.folder == request.folder) {
+                Some(other) => other.join(request)?,
+                None => all.push(request),
             }
         }
         Ok(all)
     }
 
     /// Adds the pins of another model of the same revision.
-    fn join(&mut self, other: Wanted) -> Result<(), FetchError> {
+    fn join(&mut self, other: CheckpointRequest) -> Result<(), FetchError> {
         self.fallback &= other.fallback;
         for (file, pin) in other.files {
             let known = self.files.entry(file.clone()).or_default();
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
     use crate::manifest::schema::Manifest;
 
-    fn wanted(models: &str) -> Result<Vec<Wanted>, FetchError> {
+    fn request(models: &str) -> Result<Vec<CheckpointRequest>, FetchError> {
         let text = format!(
             "schema: 1\nname: m\nquestion: q\nmodels: {{{models}, tiny: {{random: 1, architecture: bert-tiny}}}}\n\
              backends: [reference]\nprecisions: [fp32]\nbatch_sizes: [1]\nsequence_lengths: [8]\n\
@@ -96,7 +96,11 @@ mod tests {
             models.matches("hub:").count() + 1
         );
         let manifest = Manifest::parse(&text, "m.yaml").unwrap_or_else(|errors| panic!("{errors}"));
-        Wanted::of(&LoadedManifest { manifest, sha256: String::new(), base_dir: PathBuf::from("experiments") })
+        CheckpointRequest::of(&LoadedManifest {
+            manifest,
+            sha256: String::new(),
+            base_dir: PathBuf::from("experiments"),
+        })
     }
 
     fn hub(more: &str) -> String {
@@ -107,7 +111,7 @@ mod tests {
     fn models_of_one_revision_are_one_checkpoint_with_all_their_pins() {
         let pin = |name: &str, digit: &str| format!(", files: {{{name}: '{}'}}", digit.repeat(64));
         let models = |second: &str| format!("one: {}, two: {}", hub(&pin("config.json", "2")), hub(second));
-        let found = wanted(&models(&pin("vocab.json", "3"))).unwrap();
+        let found = request(&models(&pin("vocab.json", "3"))).unwrap();
         assert_eq!((found.len(), found[0].model.as_str(), found[0].fallback), (1, "one", false));
         assert!(found[0].folder.ends_with(format!("runs/hub/a--b/{}", "0".repeat(40))));
         let files: Vec<_> = found[0].in_order().map(|(name, pin)| (name, pin.map(|pin| &pin[..1]))).collect();
@@ -118,7 +122,7 @@ mod tests {
             ("model.safetensors", Some("1")),
         ];
         assert_eq!(files, expected);
-        let message = wanted(&models(&pin("config.json", "4"))).unwrap_err().to_string();
+        let message = request(&models(&pin("config.json", "4"))).unwrap_err().to_string();
         assert!(message.contains("`one` and `two` pin different digests of config.json"), "{message}");
     }
 }

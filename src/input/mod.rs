@@ -79,7 +79,7 @@ enum Rows {
 
 /// One row before padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Row {
+struct InputRow {
     ids: Vec<u32>,
     label: Option<u8>,
     next_ids: Option<Vec<u32>>,
@@ -124,7 +124,7 @@ impl InputStream {
     /// [`InputError`] where the source holds too little text for one row.
     pub fn batch(&self, shape: Shape, first: usize) -> Result<Batch, InputError> {
         let rows = (first..first + shape.batch).map(|index| self.row(shape.sequence, index));
-        let rows: Vec<Row> = rows.collect::<Result<_, _>>()?;
+        let rows: Vec<InputRow> = rows.collect::<Result<_, _>>()?;
         let padded = |ids: &[u32]| {
             let mut ids = ids.to_vec();
             ids.resize(shape.sequence, self.pad_id);
@@ -143,7 +143,7 @@ impl InputStream {
         })
     }
 
-    fn row(&self, sequence: usize, index: usize) -> Result<Row, InputError> {
+    fn row(&self, sequence: usize, index: usize) -> Result<InputRow, InputError> {
         match &self.rows {
             Rows::Random { seed, vocabulary } => {
                 let mut generator = ChaCha8Rng::seed_from_u64(*seed);
@@ -151,7 +151,7 @@ impl InputStream {
                 // The high word of a 32 x 32 bit product is uniform to one part in 2³² / vocabulary.
                 let id = |word: u32| ((u64::from(word) * u64::from(*vocabulary)) >> 32) as u32;
                 let ids = (0..sequence).map(|_| id(generator.next_u32())).collect();
-                Ok(Row { ids, label: None, next_ids: None })
+                Ok(InputRow { ids, label: None, next_ids: None })
             }
             Rows::Text(windows) => windows.row(sequence, index),
             Rows::Sst2(sentences) => Ok(sentences.row(sequence, index)),

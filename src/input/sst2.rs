@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{InputError, Row};
+use super::{InputError, InputRow};
 use crate::model::Tokenizer;
 
 /// Tokenised sentences with labels, in file order.
@@ -49,13 +49,13 @@ impl Sentences {
     }
 
     /// Sentence `index`, cut to `sequence` tokens; a cut sentence keeps its end marker.
-    pub fn row(&self, sequence: usize, index: usize) -> Row {
+    pub fn row(&self, sequence: usize, index: usize) -> InputRow {
         let (ids, label) = &self.rows[index % self.rows.len()];
         let mut cut = ids[..ids.len().min(sequence)].to_vec();
         if let (true, Some(end), Some(last)) = (ids.len() > sequence, self.end_marker, cut.last_mut()) {
             *last = end;
         }
-        Row { ids: cut, label: Some(*label), next_ids: None }
+        InputRow { ids: cut, label: Some(*label), next_ids: None }
     }
 }
 
@@ -69,6 +69,6 @@ mod tests {
         assert_eq!(sentences.row(3, 0).ids, [101, 5, 102]);
         sentences.end_marker = None;
         assert_eq!(sentences.row(3, 0).ids, [101, 5, 6], "without markers nothing is put in");
-        assert_eq!(sentences.row(8, 1), Row { ids: vec![101, 5, 6, 7, 102], label: Some(1), next_ids: None });
+        assert_eq!(sentences.row(8, 1), InputRow { ids: vec![101, 5, 6, 7, 102], label: Some(1), next_ids: None });
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{InputError, Row};
+use super::{InputError, InputRow};
 use crate::model::Tokenizer;
 
 /// A text as one stream of tokens. A window of a model with sentence markers (BERT's `[CLS]` and `[SEP]`) carries them
@@ -35,7 +35,7 @@ impl Windows {
         usable.checked_div(self.step(sequence)).unwrap_or(0)
     }
 
-    pub fn row(&self, sequence: usize, index: usize) -> Result<Row, InputError> {
+    pub fn row(&self, sequence: usize, index: usize) -> Result<InputRow, InputError> {
         let (step, count) = (self.step(sequence), self.len(sequence));
         if count == 0 {
             let needed = if self.markers.is_some() { step.max(1) } else { sequence + 1 };
@@ -46,11 +46,11 @@ impl Windows {
         Ok(match self.markers {
             Some((first, last)) => {
                 let ids = std::iter::once(first).chain(window.iter().copied()).chain([last]).collect();
-                Row { ids, label: None, next_ids: None }
+                InputRow { ids, label: None, next_ids: None }
             }
             None => {
                 let next = self.tokens[start + 1..=start + step].to_vec();
-                Row { ids: window.to_vec(), label: None, next_ids: Some(next) }
+                InputRow { ids: window.to_vec(), label: None, next_ids: Some(next) }
             }
         })
     }

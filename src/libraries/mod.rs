@@ -230,7 +230,7 @@ impl fmt::Display for How {
 
 /// A library on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundLibrary {
     /// Which one.
     pub library: Library,
     /// Its file.
@@ -239,7 +239,7 @@ pub struct Found {
     pub how: How,
 }
 
-impl Found {
+impl FoundLibrary {
     /// Its path, from the current folder where it lies below that.
     pub fn place(&self) -> String {
         let here = env::current_dir().unwrap_or_default();
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn the_cure_follows_from_where_the_library_was_found() {
-        let cure = |library, how| Found { library, path: PathBuf::new(), how }.cure();
+        let cure = |library, how| FoundLibrary { library, path: PathBuf::new(), how }.cure();
         let named = How::Variable(TENSORRT_VARIABLE);
         assert_eq!(cure(Library::OnnxRuntime, How::Pinned), "run container/setup.sh --libraries");
         assert_eq!(

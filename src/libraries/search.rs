@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Found, How, Library, LibraryError, Pin};
+use super::{FoundLibrary, How, Library, LibraryError, Pin};
 
 /// Folders the dynamic loader looks in on common Linux systems, after those of `LD_LIBRARY_PATH`.
 const LOADER_FOLDERS: [&str; 5] =
@@ -29,19 +29,19 @@ const IN_PACKAGES: [&str; 3] = ["nvidia/cu13/lib", "nvidia/cuda_nvrtc/lib", "nvi
 ///
 /// # Errors
 /// [`LibraryError`], one line with the cure.
-pub fn find(library: Library) -> Result<Found, LibraryError> {
-    Places::of_this_process(library).find(library)
+pub fn find(library: Library) -> Result<FoundLibrary, LibraryError> {
+    SearchPaths::of_this_process(library).find(library)
 }
 
 /// Whether set-up has made the folder of a pinned library: an absent file was removed from it then.
 pub fn was_set_up(library: Library) -> bool {
     let Ok(Some(pin)) = library.pin() else { return false };
     let folder = pin.path.parent().unwrap_or(Path::new(""));
-    Places::of_this_process(library).roots.iter().any(|root| root.join(folder).is_dir())
+    SearchPaths::of_this_process(library).roots.iter().any(|root| root.join(folder).is_dir())
 }
 
 /// Where to look.
-struct Places {
+struct SearchPaths {
     variable: Option<OsString>,
     /// Folders that may be the repository.
     roots: Vec<PathBuf>,
@@ -49,7 +49,7 @@ struct Places {
     system: Vec<(PathBuf, How)>,
 }
 
-impl Places {
+impl SearchPaths {
     fn of_this_process(library: Library) -> Self {
         let starts = [env::current_dir(), env::current_exe()];
         let roots = starts.iter().flatten().flat_map(|start| start.ancestors()).map(Path::to_owned).collect();
@@ -66,10 +66,10 @@ impl Places {
             let prefixes = python_prefixes(&named_folders("VIRTUAL_ENV"), &named_folders("PATH"));
             system.extend(python_folders(&prefixes).into_iter().map(|folder| (folder, How::PythonPackage)));
         }
-        Places { variable: env::var_os(library.variable()).filter(|value| !value.is_empty()), roots, system }
+        SearchPaths { variable: env::var_os(library.variable()).filter(|value| !value.is_empty()), roots, system }
     }
 
-    fn find(&self, library: Library) -> Result<Found, LibraryError> {
+    fn find(&self, library: Library) -> Result<FoundLibrary, LibraryError> {
         if library == Library::NvrtcBuiltins {
             return beside(library, &self.find(Library::Nvrtc)?);
         }
@@ -79,7 +79,7 @@ impl Places {
             let path = if library == Library::OnnxRuntime { value } else { value.join(file) };
             // The dynamic loader would search its own folders for a name without a slash.
             return match path.canonicalize() {
-                Ok(path) if path.is_file() => Ok(Found { library, path, how: How::Variable(variable) }),
+                Ok(path) if path.is_file() => Ok(FoundLibrary { library, path, how: How::Variable(variable) }),
                 _ => Err(LibraryError::Variable { variable, path }),
             };
         }
@@ -92,7 +92,7 @@ impl Places {
         }
         let mut places = self.system.iter().map(|(folder, how)| (folder.join(file), *how));
         match places.find(|(path, _)| path.is_file()) {
-            Some((path, how)) => Ok(Found { library, path, how }),
+            Some((path, how)) => Ok(FoundLibrary { library, path, how }),
             None if pin.is_none() => Err(LibraryError::NotInstalled { file, variable }),
             None => Err(match self.other_major(library) {
                 Some(other) => LibraryError::OtherMajor { library, file, other },
@@ -114,17 +114,17 @@ impl Places {
 }
 
 /// The library at a pinned place: `None` when nothing is there, an error when it has another size.
-fn pinned(library: Library, pin: &Pin, path: PathBuf) -> Option<Result<Found, LibraryError>> {
+fn pinned(library: Library, pin: &Pin, path: PathBuf) -> Option<Result<FoundLibrary, LibraryError>> {
     let bytes = path.metadata().ok()?.len();
     if bytes == pin.bytes {
-        return Some(Ok(Found { library, path, how: How::Pinned }));
+        return Some(Ok(FoundLibrary { library, path, how: How::Pinned }));
     }
     let difference = format!("it has {bytes} bytes, pinned are {}", pin.bytes);
     Some(Err(LibraryError::Altered { library, path, difference }))
 }
 
 /// A library that belongs to another one: in its folder, found in the same way, of any minor version.
-fn beside(library: Library, other: &Found) -> Result<Found, LibraryError> {
+fn beside(library: Library, other: &FoundLibrary) -> Result<FoundLibrary, LibraryError> {
     let missing = |file| LibraryError::NotBeside { library, file, beside: other.path.clone() };
     let file = library.file()?;
     let folder = other.path.parent().unwrap_or(Path::new("/"));
@@ -134,7 +134,7 @@ fn beside(library: Library, other: &Found) -> Result<Found, LibraryError> {
     }
     let major = file.rsplit_once('.').map_or(file, |(major, _minor)| major);
     let path = files(folder, &format!("{major}.")).into_iter().next();
-    path.map(|path| Found { library, path, how: other.how }).ok_or_else(|| missing(file))
+    path.map(|path| FoundLibrary { library, path, how: other.how }).ok_or_else(|| missing(file))
 }
 
 /// Files of the folder whose names begin like this, sorted.
@@ -198,8 +198,8 @@ fn files_of_python(library: &Path) -> Vec<PathBuf> {
 mod tests {
     use super::*;
 
-    fn places(roots: &[&Path]) -> Places {
-        Places { variable: None, roots: roots.iter().map(|&root| root.to_owned()).collect(), system: Vec::new() }
+    fn places(roots: &[&Path]) -> SearchPaths {
+        SearchPaths { variable: None, roots: roots.iter().map(|&root| root.to_owned()).collect(), system: Vec::new() }
     }
 
     /// A sparse file of this size.
@@ -234,7 +234,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let own = folder.path().join("own.so");
         put(&own, 1);
-        let named = |value: &Path| Places { variable: Some(value.into()), ..places(&[]) };
+        let named = |value: &Path| SearchPaths { variable: Some(value.into()), ..places(&[]) };
         let found = named(&own).find(Library::OnnxRuntime).unwrap();
         assert_eq!(found.how, How::Variable("ORT_DYLIB_PATH"));
         assert_eq!(found.verify(), Ok(()), "a person's own choice has no pin");
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn libraries_of_the_system_come_last_and_data_centre_tensorrt_is_found_there_only() {
         let folder = tempfile::tempdir().unwrap();
-        let system = Places { system: vec![(folder.path().to_owned(), How::Loader)], ..places(&[]) };
+        let system = SearchPaths { system: vec![(folder.path().to_owned(), How::Loader)], ..places(&[]) };
         let error = system.find(Library::TensorRt).unwrap_err().to_string();
         assert!(error.starts_with("libnvinfer.so.11 is not here: install TensorRT 11"), "{error}");
         for file in ["libnvinfer.so.11", "libtensorrt_rtx.so.1"] {
@@ -262,7 +262,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [loader, toolkit] = ["loader", "toolkit"].map(|name| folder.path().join(name));
         let system = vec![(loader.clone(), How::Loader), (toolkit.clone(), How::Toolkit)];
-        let places = Places { system, ..places(&[folder.path()]) };
+        let places = SearchPaths { system, ..places(&[folder.path()]) };
         put(&toolkit.join("libcublasLt.so.12"), 1);
         let error = places.find(Library::CublasLt).unwrap_err().to_string();
         let other = toolkit.join("libcublasLt.so.12");
@@ -281,7 +281,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
         let system = vec![(first.clone(), How::Toolkit), (second.clone(), How::PythonPackage)];
-        let places = Places { system, ..places(&[folder.path()]) };
+        let places = SearchPaths { system, ..places(&[folder.path()]) };
         put(&first.join("libnvrtc.so.13"), 1);
         put(&second.join("libnvrtc-builtins.so.13.0"), 1);
         let error = places.find(Library::NvrtcBuiltins).unwrap_err().to_string();

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::cursor::{Cursor, Fields, Located, NAME_WORDS, RealRange, valid_name};
-use super::diagnostic::{Place, Report, one_of, quoted};
+use super::cursor::{Cursor, Fields, NAME_WORDS, Positioned, RealRange, valid_name};
+use super::diagnostic::{Position, Report, one_of, quoted};
 use super::schema::{InputEntry, ModelEntry};
 use crate::engine::{BackendKind, Target};
 use crate::input::InputSource;
@@ -15,7 +15,7 @@ use crate::model::{DIGESTS_FILE, Head, PART_SUFFIX, WEIGHTS_FILE};
 /// of sizes overflows.
 pub(super) const MAX_BATCH: usize = 4096;
 pub(super) const MAX_SEQUENCE: usize = 131_072;
-/// FP32's largest value, and a magnitude that FP16 can tell from nothing.
+/// From a magnitude that FP16 can still tell from zero to FP32's largest value.
 const MAGNITUDE: RealRange = RealRange {
     contains: |value| (1e-3..=3e38).contains(&value.abs()),
     words: "a magnitude of either sign, from 0.001 to 3e38",
@@ -23,18 +23,18 @@ const MAGNITUDE: RealRange = RealRange {
 
 /// An axis as far as it could be read.
 #[derive(Debug, Clone)]
-pub(super) struct Axis<T> {
+pub(super) struct DraftAxis<T> {
     /// Values without mistakes.
-    pub values: Vec<Located<T>>,
-    /// The spelling of every value, also of wrong ones, so that one mistake is not reported again by who refers to it.
-    pub names: Vec<(String, Place)>,
-    /// Nothing was wrong.
+    pub values: Vec<Positioned<T>>,
+    /// The spelling of every value, wrong ones included: a reference to a wrong value is no second mistake.
+    pub names: Vec<(String, Position)>,
+    /// Whether every value could be read.
     pub whole: bool,
 }
 
-impl<T> Axis<T> {
+impl<T> DraftAxis<T> {
     pub fn missing() -> Self {
-        Axis { values: Vec::new(), names: Vec::new(), whole: false }
+        DraftAxis { values: Vec::new(), names: Vec::new(), whole: false }
     }
 
     /// Adds a value unless its name is on the axis already.
@@ -44,7 +44,7 @@ impl<T> Axis<T> {
             self.whole = false;
             return;
         }
-        self.names.push((name, cursor.node.place));
+        self.names.push((name, cursor.node.position));
         match value {
             Some(value) => self.values.push(cursor.locate(value)),
             None => self.whole = false,
@@ -58,18 +58,18 @@ impl<T> Axis<T> {
 
     /// The values alone, when all of them could be read.
     pub fn complete(self) -> Option<Vec<T>> {
-        self.whole.then(|| self.values.into_iter().map(|located| located.value).collect())
+        self.whole.then(|| self.values.into_iter().map(|one| one.value).collect())
     }
 }
 
-/// Reads a list axis; `read` yields a value's name and, when it is sound, the value.
+/// Reads a list axis; `read` yields a value's name and, if it is valid, the value.
 pub(super) fn list_axis<'t, T>(
     cursor: Option<&Cursor<'t>>,
     report: &mut Report<'_>,
     (expected, example): (&str, &str),
     mut read: impl FnMut(&Cursor<'t>, &mut Report<'_>) -> (Option<String>, Option<T>),
-) -> Axis<T> {
-    let mut axis = Axis::missing();
+) -> DraftAxis<T> {
+    let mut axis = DraftAxis::missing();
     let Some(items) = cursor.and_then(|cursor| cursor.items(report, expected, example)) else { return axis };
     axis.whole = true;
     for item in items {
@@ -83,7 +83,7 @@ pub(super) fn list_axis<'t, T>(
 }
 
 /// `backends: [reference, cuda]`
-pub(super) fn backends(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> Axis<BackendKind> {
+pub(super) fn backends(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> DraftAxis<BackendKind> {
     list_axis(cursor, report, ("a list of backends", "[reference]"), |item, report| {
         let backend = backend(item, report);
         (backend.map(|backend| backend.name().to_owned()), backend)
@@ -95,17 +95,17 @@ pub(super) fn backend(item: &Cursor<'_>, report: &mut Report<'_>) -> Option<Back
     item.choice(report, &BackendKind::ALL.map(|kind| (kind.name(), kind)))
 }
 
-/// `targets: [sm80, sm89]`; not writing it means the device of this machine.
+/// `targets: [sm80, sm89]`; without the key, engines are built for the device of this machine.
 pub(super) fn targets(
     cursor: Option<&Cursor<'_>>,
     report: &mut Report<'_>,
-    backends: &Axis<BackendKind>,
-) -> Axis<Target> {
+    backends: &DraftAxis<BackendKind>,
+) -> DraftAxis<Target> {
     let axis = list_axis(cursor, report, ("a list of targets", "[sm80, sm89]"), |item, report| {
         let target = target(item, report);
         (target.map(|target| target.name().to_owned()), target)
     });
-    let Some(cursor) = cursor else { return Axis { whole: true, ..axis } };
+    let Some(cursor) = cursor else { return DraftAxis { whole: true, ..axis } };
     if let Some(other) = backends.values.iter().find(|backend| !backend.value.has_targets()) {
         let message = format!(
             "found targets beside backend `{}`, which does not build ahead of time; give tensorrt a manifest of its own",
@@ -122,16 +122,16 @@ pub(super) fn target(item: &Cursor<'_>, report: &mut Report<'_>) -> Option<Targe
 }
 
 /// `batch_sizes: [1, 8]`
-pub(super) fn batch_sizes(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> Axis<usize> {
+pub(super) fn batch_sizes(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> DraftAxis<usize> {
     sizes(cursor, report, ("a list of batch sizes", "[1, 8]"), MAX_BATCH)
 }
 
 /// `sequence_lengths: [32, 128]`
-pub(super) fn sequence_lengths(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> Axis<usize> {
+pub(super) fn sequence_lengths(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> DraftAxis<usize> {
     sizes(cursor, report, ("a list of sequence lengths", "[32, 128]"), MAX_SEQUENCE)
 }
 
-fn sizes(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>, words: (&str, &str), most: usize) -> Axis<usize> {
+fn sizes(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>, words: (&str, &str), most: usize) -> DraftAxis<usize> {
     list_axis(cursor, report, words, |item, report| {
         let size = item.whole(report, 1..=most);
         (size.map(|size| size.to_string()), size)
@@ -143,15 +143,15 @@ fn named_axis<'t, T>(
     report: &mut Report<'_>,
     expected: &str,
     mut read: impl FnMut(&str, &Cursor<'t>, &mut Report<'_>) -> Option<T>,
-) -> Axis<T> {
-    let mut axis = Axis::missing();
+) -> DraftAxis<T> {
+    let mut axis = DraftAxis::missing();
     let Some(entries) = cursor.and_then(|cursor| cursor.named_entries(report, expected)) else { return axis };
     axis.whole = true;
     for (key, entry) in entries {
         let mut value = read(&key.text, &entry, report);
         if !valid_name(&key.text) {
             report.push(
-                key.place,
+                key.position,
                 &entry.path,
                 format!("found {}, expected {NAME_WORDS}; rename it", quoted(&key.text)),
             );
@@ -163,7 +163,7 @@ fn named_axis<'t, T>(
 }
 
 /// `models: {bert: {random: 1, architecture: bert-base}}`
-pub(super) fn models(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> Axis<ModelEntry> {
+pub(super) fn models(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> DraftAxis<ModelEntry> {
     let expected = "a mapping from names to models, like `bert: {random: 1, architecture: bert-base}`";
     named_axis(cursor, report, expected, |name, entry, report| {
         let (source, head) = model_source(entry, report)?;
@@ -200,8 +200,7 @@ fn model_source(entry: &Cursor<'_>, report: &mut Report<'_>) -> Option<(ModelSou
     }
 }
 
-/// `inject: {layer: 2, channel: 447, magnitude: 3000}`. Whether the model has such a layer and channel is known when it is
-/// opened.
+/// `inject: {layer: 2, channel: 447, magnitude: 3000}`. Opening the model checks that it has such a layer and channel.
 fn injection(cursor: &Cursor<'_>, report: &mut Report<'_>) -> Option<Injection> {
     let keys = ["layer", "channel", "magnitude"];
     let fields = Fields::open(cursor, report, "a mapping with layer, channel and magnitude", &keys)?;
@@ -272,7 +271,7 @@ fn repository(hub: &Cursor<'_>, report: &mut Report<'_>) -> Option<String> {
 }
 
 /// `inputs: {random: {random: 7}, excerpt: {text: data/excerpt.txt}}`
-pub(super) fn inputs(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> Axis<InputEntry> {
+pub(super) fn inputs(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> DraftAxis<InputEntry> {
     let expected = "a mapping from names to inputs, like `random: {random: 7}`";
     named_axis(cursor, report, expected, |name, entry, report| {
         let source = input_source(entry, report)?;
@@ -298,7 +297,7 @@ fn optional_digest(fields: &Fields<'_>, report: &mut Report<'_>) -> Option<Strin
     fields.optional("sha256").and_then(|digits| digits.hex(report, 64, "a SHA-256"))
 }
 
-/// Opens a mapping whose kind is told by which of several keys it has, and which then may have certain other keys.
+/// Opens a mapping that has exactly one of several keys. That key decides the kind, and the kind decides the other keys.
 fn open_kind<'t>(
     entry: &Cursor<'t>,
     report: &mut Report<'_>,
@@ -315,7 +314,7 @@ fn open_kind<'t>(
             None
         }
         (None, _) => {
-            // With no key to tell the kind, any key of any kind may be meant; report what is in none of them.
+            // Without the key of a kind, the keys of all kinds are allowed: only those that no kind has are reported.
             let mut all: Vec<&str> = names.clone();
             all.extend(kinds.iter().flat_map(|(_, allowed)| allowed.iter().copied()));
             all.sort_unstable();

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::axes::Axis;
-use super::cursor::{Cursor, Located};
-use super::diagnostic::{Place, Report, suggestion};
-use super::grid::{Cell, Index, MAX_CELLS, product_indices, product_words};
+use super::axes::DraftAxis;
+use super::cursor::{Cursor, Positioned};
+use super::diagnostic::{Position, Report, suggestion};
+use super::grid::{GridPoint, Index, MAX_CELLS, product_indices, product_words};
 use super::read::Draft;
 use super::schema::{Exclusion, InputEntry, ModelEntry, Numerics};
 use crate::backend;
@@ -17,13 +17,13 @@ use crate::model::{Architecture, ModelSource};
 /// An op that every architecture has.
 const EXAMPLE_OP: &str = "layer.1/attention/softmax";
 
-/// Most that paths, overrides and reasons may come to when every cell has its own, bytes: those of a real manifest come to
-/// a few hundred kilobytes, and a page of YAML must not fill a memory.
+/// Largest total size of paths, overrides and reasons, bytes, when every cell has its own copy. A real manifest needs a few
+/// hundred kilobytes; a page of YAML must not exhaust the memory.
 const MAX_REPEATED_BYTES: usize = 256 << 20;
 
-/// Windows are scored only of a text.
+/// Only windows of a text can be scored.
 pub(super) fn score_windows(
-    inputs: &Axis<InputEntry>,
+    inputs: &DraftAxis<InputEntry>,
     numerics: Numerics,
     section: Option<&Cursor<'_>>,
     report: &mut Report<'_>,
@@ -31,11 +31,11 @@ pub(super) fn score_windows(
     let text = inputs.values.iter().any(|input| matches!(input.value.source, InputSource::Text { .. }));
     if let Some(section) = section.filter(|_| numerics.score_windows > 0 && inputs.whole && !text) {
         let message = "found score_windows without an input of kind `text`; add one to `inputs` or write 0";
-        report.push(section.node.place, &format!("{}.score_windows", section.path), message);
+        report.push(section.node.position, &format!("{}.score_windows", section.path), message);
     }
 }
 
-/// Checks the product of the axes. What could not be read is left out of it, so that one mistake causes one message.
+/// Checks the product of the axes. Values that could not be read are left out, so that one mistake causes one message.
 pub(super) fn draft(draft: &Draft, report: &mut Report<'_>) {
     let Some(exclude) = &draft.exclude else { return };
     let sizes = draft.sizes();
@@ -43,7 +43,7 @@ pub(super) fn draft(draft: &Draft, report: &mut Report<'_>) {
     let Some(product) = product.filter(|product| *product <= MAX_CELLS) else {
         let words = product_words(sizes);
         let message = format!("found {words}, expected at most {MAX_CELLS} cells; split the manifest");
-        report.push(Place::START, "", message);
+        report.push(Position::START, "", message);
         return;
     };
     let mut effect = vec![0_usize; exclude.len()];
@@ -62,7 +62,7 @@ pub(super) fn draft(draft: &Draft, report: &mut Report<'_>) {
             repeated >> 20,
             MAX_REPEATED_BYTES >> 20
         );
-        report.push(Place::START, "", message);
+        report.push(Position::START, "", message);
         return;
     }
     let before = report.len();
@@ -78,9 +78,10 @@ pub(super) fn draft(draft: &Draft, report: &mut Report<'_>) {
     }
 }
 
-/// Bytes of what has no fixed length and is in every cell: each value of an axis is in an equal share of them.
-fn repeated_bytes(draft: &Draft, product: usize, exclude: &[Located<Exclusion>], effect: &[usize]) -> usize {
-    fn share<T>(axis: &Axis<T>, product: usize, bytes: impl Fn(&T) -> usize) -> usize {
+/// Bytes of the data that has no fixed length and is copied into every cell. Each value of an axis is in an equal share of
+/// the cells.
+fn repeated_bytes(draft: &Draft, product: usize, exclude: &[Positioned<Exclusion>], effect: &[usize]) -> usize {
+    fn share<T>(axis: &DraftAxis<T>, product: usize, bytes: impl Fn(&T) -> usize) -> usize {
         let sum = axis.values.iter().map(|value| bytes(&value.value)).fold(0, usize::saturating_add);
         sum.saturating_mul(product / axis.values.len().max(1))
     }
@@ -119,8 +120,8 @@ impl Draft {
         ]
     }
 
-    fn cell(&self, [model, backend, precision, target, sequence, batch, input]: Index) -> Cell<'_> {
-        Cell {
+    fn cell(&self, [model, backend, precision, target, sequence, batch, input]: Index) -> GridPoint<'_> {
+        GridPoint {
             model: &self.models.values[model].value.name,
             backend: self.backends.values[backend].value,
             precision: &self.precisions.values[precision].value.name,
@@ -142,7 +143,8 @@ impl Draft {
     }
 }
 
-/// Every sequence must fit the positions of every model it meets, where they are known without reading a checkpoint.
+/// Every sequence length must fit the positions of every model that it is combined with, where these are known without
+/// reading a checkpoint.
 fn lengths(draft: &Draft, left: &[Index], report: &mut Report<'_>) {
     for (s, length) in draft.sequence_lengths.values.iter().enumerate() {
         for (m, model) in draft.models.values.iter().enumerate() {
@@ -156,7 +158,7 @@ fn lengths(draft: &Draft, left: &[Index], report: &mut Report<'_>) {
                 length = length.value,
                 name = model.value.name,
             );
-            report.push(length.place, &length.path, message);
+            report.push(length.position, &length.path, message);
         }
     }
 }
@@ -175,9 +177,9 @@ fn architecture(model: &ModelEntry) -> Option<Architecture> {
     }
 }
 
-/// An override must name an op that some model has. Only where every graph is known without reading a checkpoint:
-/// elsewhere building an engine tells.
-pub(super) fn ops(models: &Axis<ModelEntry>, precisions: Option<&Cursor<'_>>, report: &mut Report<'_>) {
+/// An override must name an op that some model has. This is checked only if every graph is known without reading a
+/// checkpoint; otherwise building an engine reports it.
+pub(super) fn ops(models: &DraftAxis<ModelEntry>, precisions: Option<&Cursor<'_>>, report: &mut Report<'_>) {
     let policies = precisions.map(Cursor::readable_items).unwrap_or_default();
     let sections = policies.iter().flat_map(Cursor::readable_entries).filter(|(key, _)| key.text == "ops");
     let overrides: Vec<_> = sections.flat_map(|(_, ops)| ops.readable_entries()).collect();
@@ -192,11 +194,11 @@ pub(super) fn ops(models: &Axis<ModelEntry>, precisions: Option<&Cursor<'_>>, re
             "found the name of an op that no model of this manifest has, expected one like `{EXAMPLE_OP}`{}",
             suggestion(&key.text, &names)
         );
-        report.push(key.place, &entry.path, message);
+        report.push(key.position, &entry.path, message);
     }
 }
 
-/// Every backend must be able to execute every policy it meets.
+/// Every backend must be able to execute every policy that it is combined with.
 fn policies(draft: &Draft, left: &[Index], report: &mut Report<'_>) {
     for (p, policy) in draft.precisions.values.iter().enumerate() {
         for (b, backend) in draft.backends.values.iter().enumerate() {
@@ -210,12 +212,12 @@ fn policies(draft: &Draft, left: &[Index], report: &mut Report<'_>) {
                 policy = policy.value.name,
                 backend = backend.value,
             );
-            report.push(policy.place.to_owned(), &policy.path, message);
+            report.push(policy.position.to_owned(), &policy.path, message);
         }
     }
 }
 
-/// Text needs a tokenizer, which random weights do not have. What a hub model has is known once it has been fetched.
+/// Text needs a tokenizer, which random weights do not have. Whether a hub model has one is known after it was fetched.
 fn tokenizers(draft: &Draft, left: &[Index], report: &mut Report<'_>) {
     for (i, input) in draft.inputs.values.iter().enumerate() {
         let kind = match input.value.source {
@@ -234,26 +236,26 @@ fn tokenizers(draft: &Draft, left: &[Index], report: &mut Report<'_>) {
                 model = model.value.name,
                 input = input.value.name,
             );
-            report.push(input.place, &input.path, message);
+            report.push(input.position, &input.path, message);
         }
     }
 }
 
-fn idle_exclusions(exclude: &[Located<Exclusion>], effect: &[usize], report: &mut Report<'_>) {
+fn idle_exclusions(exclude: &[Positioned<Exclusion>], effect: &[usize], report: &mut Report<'_>) {
     for (exclusion, _) in exclude.iter().zip(effect).filter(|(_, cells)| **cells == 0) {
         let message = "found an exclusion that leaves nothing out, because those before it leave out all it names; \
                        remove it";
-        report.push(exclusion.place, &exclusion.path, message);
+        report.push(exclusion.position, &exclusion.path, message);
     }
 }
 
-fn count(expect: &Located<usize>, (product, left): (usize, usize), sizes: Index, report: &mut Report<'_>) {
+fn count(expect: &Positioned<usize>, (product, left): (usize, usize), sizes: Index, report: &mut Report<'_>) {
     let arithmetic = format!("{} = {product}, less {} excluded = {left}", product_words(sizes), product - left);
     if left == 0 {
         let message = format!("expected something to measure, but {arithmetic}; exclude less");
-        report.push(expect.place, &expect.path, message);
+        report.push(expect.position, &expect.path, message);
     } else if left != expect.value {
         let message = format!("found `{}`, but {arithmetic}; write {left} or change the axes", expect.value);
-        report.push(expect.place, &expect.path, message);
+        report.push(expect.position, &expect.path, message);
     }
 }

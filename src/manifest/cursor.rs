@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use super::diagnostic::{Place, Report, one_of, quoted, suggestion};
-use super::tree::{Key, Node, Value};
+use super::diagnostic::{Position, Report, one_of, quoted, suggestion};
+use super::tree::{Node, YamlKey, YamlValue};
 
 /// A value together with where it came from, for checks that need several parts of the manifest.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Located<T> {
+pub(super) struct Positioned<T> {
     pub value: T,
-    pub place: Place,
+    pub position: Position,
     pub path: String,
 }
 
@@ -22,7 +22,7 @@ pub(super) struct Cursor<'t> {
     pub path: String,
 }
 
-/// A real number's permitted range, with its words.
+/// The permitted range of a real number, and its wording in messages.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RealRange {
     /// Whether a finite number is permitted.
@@ -36,27 +36,27 @@ impl<'t> Cursor<'t> {
         Cursor { node, path: String::new() }
     }
 
-    /// A value with this node's place.
-    pub fn locate<T>(&self, value: T) -> Located<T> {
-        Located { value, place: self.node.place, path: self.path.clone() }
+    /// A value with this node's position.
+    pub fn locate<T>(&self, value: T) -> Positioned<T> {
+        Positioned { value, position: self.node.position, path: self.path.clone() }
     }
 
     /// Reports `found ..., expected ...; cure`.
     pub fn mismatch(&self, report: &mut Report<'_>, expected: &str, cure: &str) {
         let found = report.found(self.node);
         let cure = if cure.is_empty() { String::new() } else { format!("; {cure}") };
-        report.push(self.node.place, &self.path, format!("found {found}, expected {expected}{cure}"));
+        report.push(self.node.position, &self.path, format!("found {found}, expected {expected}{cure}"));
     }
 
-    /// Reports a sentence of its own about this node.
+    /// Reports `message` about this node.
     pub fn reject(&self, report: &mut Report<'_>, message: impl Into<String>) {
-        report.push(self.node.place, &self.path, message);
+        report.push(self.node.position, &self.path, message);
     }
 
     /// The items of a list that may not be empty.
     pub fn items(&self, report: &mut Report<'_>, expected: &str, example: &str) -> Option<Vec<Cursor<'t>>> {
         match &self.node.value {
-            Value::List(items) if !items.is_empty() => Some(
+            YamlValue::List(items) if !items.is_empty() => Some(
                 items
                     .iter()
                     .enumerate()
@@ -70,10 +70,10 @@ impl<'t> Cursor<'t> {
         }
     }
 
-    /// The entries of a mapping with keys of the author's choice, duplicates reported; never empty.
-    pub fn named_entries(&self, report: &mut Report<'_>, expected: &str) -> Option<Vec<(&'t Key, Cursor<'t>)>> {
+    /// The entries of a mapping whose keys the author chooses. Duplicate keys and an empty mapping are reported.
+    pub fn named_entries(&self, report: &mut Report<'_>, expected: &str) -> Option<Vec<(&'t YamlKey, Cursor<'t>)>> {
         match &self.node.value {
-            Value::Mapping(entries) if !entries.is_empty() => Some(self.distinct(report, entries)),
+            YamlValue::Mapping(entries) if !entries.is_empty() => Some(self.distinct(report, entries)),
             _ => {
                 self.mismatch(report, expected, "");
                 None
@@ -81,37 +81,37 @@ impl<'t> Cursor<'t> {
         }
     }
 
-    /// The items of a list without a word about what is wrong; none for anything else.
+    /// The items of a list; none for anything else. Reports nothing.
     pub fn readable_items(&self) -> Vec<Cursor<'t>> {
-        let Value::List(items) = &self.node.value else { return Vec::new() };
+        let YamlValue::List(items) = &self.node.value else { return Vec::new() };
         let item = |(i, node)| Cursor { node, path: format!("{}[{i}]", self.path) };
         items.iter().enumerate().map(item).collect()
     }
 
-    /// The entries of a mapping without a word about what is wrong; none for anything else.
-    pub fn readable_entries(&self) -> Vec<(&'t Key, Cursor<'t>)> {
-        let Value::Mapping(entries) = &self.node.value else { return Vec::new() };
+    /// The entries of a mapping; none for anything else. Reports nothing.
+    pub fn readable_entries(&self) -> Vec<(&'t YamlKey, Cursor<'t>)> {
+        let YamlValue::Mapping(entries) = &self.node.value else { return Vec::new() };
         entries.iter().map(|(key, node)| (key, Cursor { node, path: join(&self.path, &key.text) })).collect()
     }
 
     /// The keys of a mapping; none for anything else.
     pub fn keys(&self) -> Vec<&'t str> {
         match &self.node.value {
-            Value::Mapping(entries) => entries.iter().map(|(key, _)| key.text.as_str()).collect(),
+            YamlValue::Mapping(entries) => entries.iter().map(|(key, _)| key.text.as_str()).collect(),
             _ => Vec::new(),
         }
     }
 
-    fn distinct(&self, report: &mut Report<'_>, entries: &'t [(Key, Node)]) -> Vec<(&'t Key, Cursor<'t>)> {
-        let mut seen: BTreeMap<&str, Place> = BTreeMap::new();
+    fn distinct(&self, report: &mut Report<'_>, entries: &'t [(YamlKey, Node)]) -> Vec<(&'t YamlKey, Cursor<'t>)> {
+        let mut seen: BTreeMap<&str, Position> = BTreeMap::new();
         let mut kept = Vec::new();
         for (key, node) in entries {
             let path = join(&self.path, &key.text);
             if let Some(first) = seen.get(key.text.as_str()) {
-                report.push(key.place, &path, format!("found this key a second time, first at {first}; keep one"));
+                report.push(key.position, &path, format!("found this key a second time, first at {first}; keep one"));
                 continue;
             }
-            seen.insert(&key.text, key.place);
+            seen.insert(&key.text, key.position);
             kept.push((key, Cursor { node, path }));
         }
         kept
@@ -120,8 +120,8 @@ impl<'t> Cursor<'t> {
     /// A text that is not blank.
     pub fn text(&self, report: &mut Report<'_>, expected: &str) -> Option<&'t str> {
         match &self.node.value {
-            Value::Text(text) if !text.trim().is_empty() => Some(text.trim()),
-            Value::Whole(_) | Value::Real(_) | Value::Bool(_) => {
+            YamlValue::Text(text) if !text.trim().is_empty() => Some(text.trim()),
+            YamlValue::Whole(_) | YamlValue::Real(_) | YamlValue::Bool(_) => {
                 self.mismatch(report, expected, "YAML reads this as a number or a truth value, so put it in quotes");
                 None
             }
@@ -134,7 +134,7 @@ impl<'t> Cursor<'t> {
 
     /// A whole number in a range.
     pub fn whole(&self, report: &mut Report<'_>, range: RangeInclusive<usize>) -> Option<usize> {
-        if let Value::Whole(value) = self.node.value
+        if let YamlValue::Whole(value) = self.node.value
             && let Ok(value) = usize::try_from(value)
             && range.contains(&value)
         {
@@ -146,7 +146,7 @@ impl<'t> Cursor<'t> {
 
     /// A seed: any whole number of 64 bits.
     pub fn seed(&self, report: &mut Report<'_>) -> Option<u64> {
-        if let Value::Whole(value) = self.node.value
+        if let YamlValue::Whole(value) = self.node.value
             && let Ok(value) = u64::try_from(value)
         {
             return Some(value);
@@ -158,8 +158,8 @@ impl<'t> Cursor<'t> {
     /// A finite number in a range.
     pub fn real(&self, report: &mut Report<'_>, range: RealRange) -> Option<f64> {
         let value = match self.node.value {
-            Value::Real(value) => Some(value),
-            Value::Whole(value) => Some(value as f64),
+            YamlValue::Real(value) => Some(value),
+            YamlValue::Whole(value) => Some(value as f64),
             _ => None,
         };
         let value = value.filter(|value| value.is_finite() && (range.contains)(*value));
@@ -171,7 +171,7 @@ impl<'t> Cursor<'t> {
 
     /// `true` or `false`.
     pub fn flag(&self, report: &mut Report<'_>) -> Option<bool> {
-        if let Value::Bool(value) = self.node.value {
+        if let YamlValue::Bool(value) = self.node.value {
             return Some(value);
         }
         self.mismatch(report, "`true` or `false`", "");
@@ -181,7 +181,7 @@ impl<'t> Cursor<'t> {
     /// One of a set of names.
     pub fn choice<T: Copy>(&self, report: &mut Report<'_>, choices: &[(&str, T)]) -> Option<T> {
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-        if let Value::Text(text) = &self.node.value {
+        if let YamlValue::Text(text) = &self.node.value {
             if let Some((_, value)) = choices.iter().find(|(name, _)| name == text) {
                 return Some(*value);
             }
@@ -208,9 +208,9 @@ impl<'t> Cursor<'t> {
 /// The entries of a mapping whose keys are fixed. Opening it reports unknown and duplicate keys.
 #[derive(Debug)]
 pub(super) struct Fields<'t> {
-    place: Place,
+    position: Position,
     path: String,
-    entries: Vec<(&'t Key, Cursor<'t>)>,
+    entries: Vec<(&'t YamlKey, Cursor<'t>)>,
 }
 
 impl<'t> Fields<'t> {
@@ -221,7 +221,7 @@ impl<'t> Fields<'t> {
         expected: &str,
         allowed: &[S],
     ) -> Option<Self> {
-        let Value::Mapping(entries) = &cursor.node.value else {
+        let YamlValue::Mapping(entries) = &cursor.node.value else {
             cursor.mismatch(report, expected, "");
             return None;
         };
@@ -231,11 +231,11 @@ impl<'t> Fields<'t> {
             if !known {
                 let message =
                     format!("found an unknown key, expected {}{}", one_of(allowed), suggestion(&key.text, allowed));
-                report.push(key.place, &entry.path, message);
+                report.push(key.position, &entry.path, message);
             }
             known
         });
-        Some(Fields { place: cursor.node.place, path: cursor.path.clone(), entries })
+        Some(Fields { position: cursor.node.position, path: cursor.path.clone(), entries })
     }
 
     /// The value of a key, if given.
@@ -247,7 +247,7 @@ impl<'t> Fields<'t> {
     pub fn required(&self, report: &mut Report<'_>, key: &str, example: &str) -> Option<&Cursor<'t>> {
         let found = self.optional(key);
         if found.is_none() {
-            report.push(self.place, &join(&self.path, key), format!("missing; add it, like `{key}: {example}`"));
+            report.push(self.position, &join(&self.path, key), format!("missing; add it, like `{key}: {example}`"));
         }
         found
     }
@@ -267,6 +267,6 @@ pub(super) fn valid_name(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
 }
 
-/// What [`valid_name`] asks for.
+/// What [`valid_name`] requires.
 pub(super) const NAME_WORDS: &str =
     "a name of at most 64 letters, digits, dots, dashes and underscores that starts with a letter or digit";

@@ -1,41 +1,41 @@
-//! What is wrong with a manifest: all of it at once, in the order of the file.
+//! The mistakes of a manifest: all of them at once, in the order of the file.
 
 use std::fmt;
 
 use thiserror::Error;
 
-use super::tree::{Node, Value};
+use super::tree::{Node, YamlValue};
 
-/// Diagnostics printed before the rest is only counted.
+/// Diagnostics that are printed; further ones are only counted.
 const MAX_PRINTED: usize = 100;
 /// Characters of a found value that are quoted.
 const MAX_QUOTED: usize = 60;
 
 /// Line and column of a character, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct Position {
     /// Line.
     pub line: u64,
     /// Column, in characters.
     pub column: u64,
 }
 
-impl Place {
+impl Position {
     /// The first character of a file.
-    pub const START: Place = Place { line: 1, column: 1 };
+    pub const START: Position = Position { line: 1, column: 1 };
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}, column {}", self.line, self.column)
     }
 }
 
-/// One thing that is wrong.
+/// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// Where.
-    pub place: Place,
+    /// Line and column of the mistake.
+    pub position: Position,
     /// The key path, `precisions[2].classes.softmax`; empty for the document itself.
     pub path: String,
     /// What was found, what is allowed, and the cure.
@@ -44,12 +44,12 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     /// A diagnostic about the document as a whole.
-    pub fn at(place: Place, message: impl Into<String>) -> Self {
-        Diagnostic { place, path: String::new(), message: message.into() }
+    pub fn at(position: Position, message: impl Into<String>) -> Self {
+        Diagnostic { position, path: String::new(), message: message.into() }
     }
 }
 
-/// Everything that is wrong with a manifest, ordered by place.
+/// Everything that is wrong with a manifest, ordered by position.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub struct Diagnostics {
     file: String,
@@ -58,21 +58,21 @@ pub struct Diagnostics {
 
 impl Diagnostics {
     pub(super) fn new(file: &str, mut list: Vec<Diagnostic>) -> Self {
-        list.sort_by_key(|diagnostic| diagnostic.place);
+        list.sort_by_key(|diagnostic| diagnostic.position);
         Diagnostics { file: file.to_owned(), list }
     }
 
-    /// The diagnostics, ordered by place.
+    /// The diagnostics, ordered by position.
     pub fn list(&self) -> &[Diagnostic] {
         &self.list
     }
 }
 
 impl fmt::Display for Diagnostics {
-    /// `file:line:column: key.path: message`, a line each, and a line with their number.
+    /// A line `file:line:column: key.path: message` for each diagnostic, and a last line with their number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Diagnostic { place, path, message } in self.list.iter().take(MAX_PRINTED) {
-            write!(f, "{}:{}:{}: ", self.file, place.line, place.column)?;
+        for Diagnostic { position, path, message } in self.list.iter().take(MAX_PRINTED) {
+            write!(f, "{}:{}:{}: ", self.file, position.line, position.column)?;
             if !path.is_empty() {
                 write!(f, "{path}: ")?;
             }
@@ -98,8 +98,8 @@ impl<'t> Report<'t> {
         Report { source, list: Vec::new() }
     }
 
-    pub fn push(&mut self, place: Place, path: &str, message: impl Into<String>) {
-        self.list.push(Diagnostic { place, path: path.to_owned(), message: message.into() });
+    pub fn push(&mut self, position: Position, path: &str, message: impl Into<String>) {
+        self.list.push(Diagnostic { position, path: path.to_owned(), message: message.into() });
     }
 
     pub fn len(&self) -> usize {
@@ -117,16 +117,16 @@ impl<'t> Report<'t> {
     /// A value as its author wrote it, in words for anything that is not a scalar.
     pub fn found(&self, node: &Node) -> String {
         match &node.value {
-            Value::Null => "nothing".to_owned(),
-            Value::List(items) if items.is_empty() => "an empty list".to_owned(),
-            Value::List(_) => "a list".to_owned(),
-            Value::Mapping(entries) if entries.is_empty() => "an empty mapping".to_owned(),
-            Value::Mapping(_) => "a mapping".to_owned(),
-            Value::Text(text) if text.is_empty() => "an empty text".to_owned(),
-            Value::Text(text) => format!("the text {}", quoted(text)),
-            Value::Bool(value) => format!("`{value}`"),
-            Value::Whole(value) => self.spelling(node).unwrap_or_else(|| format!("`{value}`")),
-            Value::Real(value) => self.spelling(node).unwrap_or_else(|| format!("`{value}`")),
+            YamlValue::Null => "nothing".to_owned(),
+            YamlValue::List(items) if items.is_empty() => "an empty list".to_owned(),
+            YamlValue::List(_) => "a list".to_owned(),
+            YamlValue::Mapping(entries) if entries.is_empty() => "an empty mapping".to_owned(),
+            YamlValue::Mapping(_) => "a mapping".to_owned(),
+            YamlValue::Text(text) if text.is_empty() => "an empty text".to_owned(),
+            YamlValue::Text(text) => format!("the text {}", quoted(text)),
+            YamlValue::Bool(value) => format!("`{value}`"),
+            YamlValue::Whole(value) => self.spelling(node).unwrap_or_else(|| format!("`{value}`")),
+            YamlValue::Real(value) => self.spelling(node).unwrap_or_else(|| format!("`{value}`")),
         }
     }
 
@@ -162,7 +162,7 @@ pub(super) fn one_of<S: AsRef<str>>(names: &[S]) -> String {
 pub(super) fn suggestion<S: AsRef<str>>(found: &str, names: &[S]) -> String {
     let length = found.chars().count();
     if length < 3 {
-        // Everything short is near everything else: 3 is no typing error for 1.
+        // All short names are near each other: 3 is no misspelling of 1.
         return String::new();
     }
     let limit = (length / 3).max(1);

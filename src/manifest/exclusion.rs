@@ -1,7 +1,7 @@
 //! Exclusions: cells left out of the product, each with a reason.
 
-use super::axes::{self, Axis, MAX_BATCH, MAX_SEQUENCE};
-use super::cursor::{Cursor, Fields, Located};
+use super::axes::{self, DraftAxis, MAX_BATCH, MAX_SEQUENCE};
+use super::cursor::{Cursor, Fields, Positioned};
 use super::diagnostic::{Report, quoted, suggestion};
 use super::read::Draft;
 use super::schema::Exclusion;
@@ -13,10 +13,10 @@ pub(super) fn exclusions(
     cursor: &Cursor<'_>,
     report: &mut Report<'_>,
     draft: &Draft,
-) -> Option<Vec<Located<Exclusion>>> {
+) -> Option<Vec<Positioned<Exclusion>>> {
     let items =
         cursor.items(report, "a list of exclusions", "- {backends: [onnxruntime], precisions: [fp16], reason: why}")?;
-    let read: Vec<Option<Located<Exclusion>>> =
+    let read: Vec<Option<Positioned<Exclusion>>> =
         items.iter().map(|item| Some(item.locate(exclusion(item, report, draft)?))).collect();
     read.into_iter().collect()
 }
@@ -58,7 +58,7 @@ fn exclusion(item: &Cursor<'_>, report: &mut Report<'_>, draft: &Draft) -> Optio
 fn selection<T, A>(
     (fields, key): (&Fields<'_>, &str),
     report: &mut Report<'_>,
-    axis: &Axis<A>,
+    axis: &DraftAxis<A>,
     read: impl Fn(&Cursor<'_>, &mut Report<'_>) -> Option<T>,
 ) -> Option<Vec<T>>
 where

@@ -1,9 +1,9 @@
-//! The product of the axes and which of its cells an exclusion names.
+//! The product of the axes, and whether an exclusion names one of its cells.
 
 use super::schema::Exclusion;
 use crate::engine::{BackendKind, Target};
 
-/// Cells a manifest may span before exclusions: enough for any study, and few enough to check in no time.
+/// Cells that a manifest may span before exclusions: enough for any study, and few enough to check quickly.
 pub(super) const MAX_CELLS: usize = 100_000;
 
 /// Number of axes.
@@ -26,14 +26,14 @@ pub(super) const AXES: [(&str, &str); AXIS_COUNT] = [
 
 /// One cell of the product, by the names of its coordinates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cell<'a> {
+pub struct GridPoint<'a> {
     /// Model name.
     pub model: &'a str,
     /// Backend.
     pub backend: BackendKind,
     /// Policy name.
     pub precision: &'a str,
-    /// What its engine is built for, where the manifest says.
+    /// Target of its engine, if the manifest names one.
     pub target: Option<Target>,
     /// Padded sequence length, tokens.
     pub sequence_length: usize,
@@ -45,7 +45,7 @@ pub struct Cell<'a> {
 
 impl Exclusion {
     /// Whether the cell has one of the listed values on every axis the exclusion lists.
-    pub fn matches(&self, cell: &Cell<'_>) -> bool {
+    pub fn matches(&self, cell: &GridPoint<'_>) -> bool {
         fn any<T>(values: &[T], is: impl Fn(&T) -> bool) -> bool {
             values.is_empty() || values.iter().any(is)
         }
@@ -72,7 +72,7 @@ pub fn product_indices(sizes: Index) -> impl Iterator<Item = Index> {
     })
 }
 
-/// `2 models x 1 backend x 3 precisions x ...`; a single target, which is most often unwritten, is left out.
+/// `2 models x 1 backend x 3 precisions x ...`. A single target is left out, since most manifests do not write it.
 pub fn product_words(sizes: Index) -> String {
     let spoken = sizes.iter().zip(AXES).filter(|(size, (one, _))| **size != 1 || *one != "target");
     let factors = spoken.map(|(size, (one, many))| format!("{size} {}", if *size == 1 { one } else { many }));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::axes::{Axis, MAX_BATCH};
+use super::axes::{DraftAxis, MAX_BATCH};
 use super::cursor::{Cursor, Fields, RealRange};
 use super::diagnostic::{Report, quoted, suggestion};
 use super::schema::{Measurement, Numerics, Tolerance};
@@ -22,7 +22,7 @@ const SHARE: RealRange = RealRange { contains: |value| (0.0..=1.0).contains(&val
 const COSINE: RealRange = RealRange { contains: |value| (-1.0..=1.0).contains(&value), words: "a cosine from -1 to 1" };
 const ERROR: RealRange = RealRange { contains: |value| value >= 0.0, words: "a finite number that is not negative" };
 
-/// Sets `field` to what `read` makes of the key's value, and leaves the default where the key is absent.
+/// Sets `field` to what `read` returns for the key's value; keeps the default if the key is absent.
 fn set<T>(
     (fields, key): (&Fields<'_>, &str),
     report: &mut Report<'_>,
@@ -55,7 +55,7 @@ pub(super) fn measurement(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) 
     limits
 }
 
-/// Limits that are right each by itself and cannot hold together.
+/// Reports limits that are valid one by one but contradict each other.
 fn contradictions(cursor: &Cursor<'_>, fields: &Fields<'_>, report: &mut Report<'_>, limits: &Measurement) {
     if limits.min_samples > limits.max_samples {
         let at = fields.optional("max_samples").or(fields.optional("min_samples")).unwrap_or(cursor);
@@ -103,7 +103,7 @@ pub(super) fn numerics(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> 
 pub(super) fn tolerances(
     cursor: Option<&Cursor<'_>>,
     report: &mut Report<'_>,
-    precisions: &Axis<PrecisionPolicy>,
+    precisions: &DraftAxis<PrecisionPolicy>,
 ) -> BTreeMap<String, Tolerance> {
     let expected = "a mapping from precision policies to limits, like `hybrid: {cosine_min: 0.9998}`";
     let mut tolerances = BTreeMap::new();
@@ -116,7 +116,7 @@ pub(super) fn tolerances(
                 quoted(&key.text),
                 suggestion(&key.text, &names)
             );
-            report.push(key.place, &entry.path, message);
+            report.push(key.position, &entry.path, message);
         }
         tolerances.insert(key.text.clone(), tolerance(&entry, report));
     }

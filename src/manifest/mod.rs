@@ -20,21 +20,22 @@ use std::path::{Component, Path, PathBuf};
 
 use thiserror::Error;
 
-pub use diagnostic::{Diagnostic, Diagnostics, Place};
-pub use grid::{Cell, Index, product_indices, product_words};
+pub use diagnostic::{Diagnostic, Diagnostics, Position};
+pub use grid::{GridPoint, Index, product_indices, product_words};
 pub use tree::MAX_BYTES;
 
 use crate::digest::sha256;
 use diagnostic::Report;
 use schema::Manifest;
 
-/// YAML files among the manifests that are none: the paper's claims, and the authors' part of the reviewer's appendix.
+/// YAML files in the folder of the manifests that are not manifests: the paper's claims, and the authors' part of the
+/// reviewer's appendix.
 const OTHER_FILES: [&str; 2] = ["claims.yaml", "appendix.yaml"];
 
 /// Names of the manifests in a folder, sorted.
 ///
 /// # Errors
-/// That of reading the folder.
+/// The error of reading the folder.
 pub fn names_in(folder: &Path) -> std::io::Result<Vec<String>> {
     let entries = std::fs::read_dir(folder)?.collect::<std::io::Result<Vec<_>>>()?;
     let names = entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok());
@@ -44,7 +45,7 @@ pub fn names_in(folder: &Path) -> std::io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// The path without `..` where what is above is named: `experiments/../runs/x` is `runs/x`, as a person types it.
+/// The path without pairs `NAME/..`, as a person types it: `experiments/../runs/x` becomes `runs/x`.
 pub fn without_parents(path: &Path) -> PathBuf {
     let mut flat = PathBuf::new();
     for component in path.components() {
@@ -59,35 +60,28 @@ pub fn without_parents(path: &Path) -> PathBuf {
     flat
 }
 
-/// A manifest with what is known of its file.
+/// A manifest, with the digest and the folder of its file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadedManifest {
     /// The validated manifest.
     pub manifest: Manifest,
     /// SHA-256 of the file's bytes, hexadecimal.
     pub sha256: String,
-    /// The folder relative paths start from: the file's.
+    /// The folder that relative paths start from: that of the file.
     pub base_dir: PathBuf,
 }
 
 /// Why there is no manifest.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum ManifestError {
     /// The file could not be read.
     #[error("{path}: cannot read the manifest: {source}")]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A folder or a device.
+    Read { path: PathBuf, source: std::io::Error },
+    /// The path is a folder or a device.
     #[error("{path}: not a file; name a manifest like experiments/quick.yaml")]
-    NotAFile {
-        /// What was named.
-        path: PathBuf,
-    },
-    /// The file was read and is wrong.
+    NotAFile { path: PathBuf },
+    /// The file was read and holds mistakes.
     #[error(transparent)]
     Invalid(#[from] Diagnostics),
 }
@@ -101,10 +95,10 @@ impl Manifest {
         let file_name = path.display().to_string();
         let bytes = read_bounded(path)?;
         let text = std::str::from_utf8(&bytes).map_err(|error| {
-            let place = place_of(&bytes[..error.valid_up_to()]);
+            let position = position_of(&bytes[..error.valid_up_to()]);
             let found = bytes[error.valid_up_to()];
             let message = format!("found the byte 0x{found:02x}, expected UTF-8 text; save the file as UTF-8");
-            Diagnostics::new(&file_name, vec![Diagnostic::at(place, message)])
+            Diagnostics::new(&file_name, vec![Diagnostic::at(position, message)])
         })?;
         let manifest = Manifest::parse(text, &file_name)?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -114,7 +108,7 @@ impl Manifest {
     /// Validates a manifest's text; `file_name` is what messages call it.
     ///
     /// # Errors
-    /// Every mistake, ordered by place.
+    /// Every mistake, ordered by position.
     pub fn parse(text: &str, file_name: &str) -> Result<Manifest, Diagnostics> {
         let root = tree::parse(text).map_err(|error| Diagnostics::new(file_name, vec![error]))?;
         let mut report = Report::new(text);
@@ -141,14 +135,14 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, ManifestError> {
     let length = metadata.len().max(bytes.len() as u64);
     if length > MAX_BYTES {
         let file_name = path.display().to_string();
-        return Err(Diagnostics::new(&file_name, vec![Diagnostic::at(Place::START, tree::too_large(length))]).into());
+        return Err(Diagnostics::new(&file_name, vec![Diagnostic::at(Position::START, tree::too_large(length))]).into());
     }
     Ok(bytes)
 }
 
-/// Where the character after `valid` stands.
-fn place_of(valid: &[u8]) -> Place {
+/// Position of the character after `valid`.
+fn position_of(valid: &[u8]) -> Position {
     let text = String::from_utf8_lossy(valid);
     let column = text.rsplit('\n').next().map_or(0, |line| line.chars().count());
-    Place { line: text.matches('\n').count() as u64 + 1, column: column as u64 + 1 }
+    Position { line: text.matches('\n').count() as u64 + 1, column: column as u64 + 1 }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::axes::Axis;
+use super::axes::DraftAxis;
 use super::cursor::{Cursor, Fields};
 use super::diagnostic::Report;
 use super::limits::SECONDS;
@@ -17,8 +17,9 @@ const DEFAULT_ROUNDS: usize = 20;
 const DEFAULT_SAMPLES: usize = 10;
 const DEFAULT_TIME_CAP_S: f64 = 5.0;
 
-/// `noise_floor: {batch_sizes: [1], sequence_lengths: [128], rounds: 20, samples: 10, time_cap_s: 5}`; the shapes are of the
-/// axes, and are asked for: an engine is built a second time for each. `precisions: [fp32]` takes those policies alone.
+/// `noise_floor: {batch_sizes: [1], sequence_lengths: [128], rounds: 20, samples: 10, time_cap_s: 5}`. Both keys of the shapes
+/// are required, because every tested engine is built a second time; their values must be on the axes.
+/// `precisions: [fp32]` limits the test to these policies.
 pub(super) fn noise_floor(cursor: &Cursor<'_>, report: &mut Report<'_>, draft: &Draft) -> Option<NoiseFloor> {
     let allowed = ["batch_sizes", "sequence_lengths", "precisions", "rounds", "samples", "time_cap_s"];
     let fields = Fields::open(cursor, report, "a mapping that names batch_sizes and sequence_lengths", &allowed)?;
@@ -51,7 +52,7 @@ pub(super) fn noise_floor(cursor: &Cursor<'_>, report: &mut Report<'_>, draft: &
 }
 
 /// Names of policies of the manifest.
-fn policies(cursor: &Cursor<'_>, report: &mut Report<'_>, axis: &Axis<PrecisionPolicy>) -> Option<Vec<String>> {
+fn policies(cursor: &Cursor<'_>, report: &mut Report<'_>, axis: &DraftAxis<PrecisionPolicy>) -> Option<Vec<String>> {
     let words = "a list of policies of `precisions`";
     let items = cursor.items(report, words, "[fp32]")?;
     items
@@ -64,8 +65,13 @@ fn policies(cursor: &Cursor<'_>, report: &mut Report<'_>, axis: &Axis<PrecisionP
         .collect()
 }
 
-/// Whether a value is of its axis; others would silently test nothing.
-fn known<T>(item: &Cursor<'_>, report: &mut Report<'_>, axis: &Axis<T>, (value, name): (&str, &str)) -> Option<()> {
+/// Checks that a value is on its axis; any other would silently test nothing.
+fn known<T>(
+    item: &Cursor<'_>,
+    report: &mut Report<'_>,
+    axis: &DraftAxis<T>,
+    (value, name): (&str, &str),
+) -> Option<()> {
     if axis.whole && !axis.has(value) {
         let known = axis.names.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
         item.reject(report, format!("found `{value}`, expected a value of `{name}`: {known}"));
@@ -75,7 +81,7 @@ fn known<T>(item: &Cursor<'_>, report: &mut Report<'_>, axis: &Axis<T>, (value, 
 }
 
 /// Values of an axis of sizes.
-fn of_axis(cursor: &Cursor<'_>, report: &mut Report<'_>, axis: &Axis<usize>, name: &str) -> Option<Vec<usize>> {
+fn of_axis(cursor: &Cursor<'_>, report: &mut Report<'_>, axis: &DraftAxis<usize>, name: &str) -> Option<Vec<usize>> {
     let mut values = Vec::new();
     for item in cursor.items(report, &format!("a list of values of `{name}`"), "[1]")? {
         let value = item.whole(report, 1..=super::axes::MAX_SEQUENCE)?;

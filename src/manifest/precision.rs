@@ -1,19 +1,19 @@
 //! Precision policies: presets by name, or a preset with changes.
 
-use super::axes::{Axis, list_axis};
+use super::axes::{DraftAxis, list_axis};
 use super::cursor::{Cursor, Fields, NAME_WORDS, valid_name};
 use super::diagnostic::{Report, one_of, quoted, suggestion};
-use super::tree::Value;
+use super::tree::YamlValue;
 use crate::graph::{Format, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding};
 
-/// Formats operands may have. FP64 is the oracle's alone.
+/// Formats that operands may have. FP64 is reserved for the oracle.
 const COMPUTE: [(&str, Format); 4] =
     [("fp32", Format::Fp32), ("tf32", Format::Tf32), ("bf16", Format::Bf16), ("fp16", Format::Fp16)];
 /// Formats of sums, tensors and element-wise arithmetic: TF32 exists only inside products.
 const STORE: [(&str, Format); 3] = [("fp32", Format::Fp32), ("bf16", Format::Bf16), ("fp16", Format::Fp16)];
 
 /// `precisions: [fp32, hybrid, {name: mine, base: hybrid, classes: {softmax: fp16}}]`
-pub(super) fn precisions(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> Axis<PrecisionPolicy> {
+pub(super) fn precisions(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> DraftAxis<PrecisionPolicy> {
     let mut axis = list_axis(cursor, report, ("a list of precision policies", "[fp32, hybrid]"), precision);
     for i in 1..axis.values.len() {
         let (before, [policy, ..]) = axis.values.split_at(i) else { continue };
@@ -25,7 +25,7 @@ pub(super) fn precisions(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -
                 "found a policy that equals `{}` under another name; change something or remove it",
                 other.value.name
             );
-            report.push(policy.place, &policy.path, message);
+            report.push(policy.position, &policy.path, message);
             axis.whole = false;
         }
     }
@@ -35,7 +35,7 @@ pub(super) fn precisions(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -
 fn precision(item: &Cursor<'_>, report: &mut Report<'_>) -> (Option<String>, Option<PrecisionPolicy>) {
     let names = Preset::ALL.map(Preset::name);
     match &item.node.value {
-        Value::Text(text) => {
+        YamlValue::Text(text) => {
             let preset = Preset::ALL.into_iter().find(|preset| preset.name() == text);
             if preset.is_none() {
                 let (allowed, near) = (one_of(&names), suggestion(text, &names));
@@ -47,7 +47,7 @@ fn precision(item: &Cursor<'_>, report: &mut Report<'_>) -> (Option<String>, Opt
             }
             (Some(text.clone()), preset.map(PrecisionPolicy::preset))
         }
-        Value::Mapping(_) => custom(item, report),
+        YamlValue::Mapping(_) => custom(item, report),
         _ => {
             let expected = format!("{}, or a mapping with `name` and `base`", one_of(&names));
             item.mismatch(report, &expected, "");
@@ -63,7 +63,7 @@ fn custom(item: &Cursor<'_>, report: &mut Report<'_>) -> (Option<String>, Option
     let name = fields.required(report, "name", "hybrid-fp16-softmax").and_then(|name| policy_name(name, report));
     let presets = Preset::ALL.map(|preset| (preset.name(), preset));
     let base = fields.required(report, "base", "hybrid").and_then(|base| base.choice(report, &presets));
-    // Changes are read even without a base, for their mistakes.
+    // Changes are read even without a base, so that their mistakes are reported.
     let mut policy = PrecisionPolicy::preset(base.unwrap_or(Preset::Fp32));
     changes(&fields, report, &mut policy);
     if report.len() == before
@@ -137,7 +137,7 @@ fn read_ops(cursor: &Cursor<'_>, report: &mut Report<'_>, policy: &mut Precision
 fn rounding(entry: &Cursor<'_>, report: &mut Report<'_>, class: Option<OpClass>) -> Option<Rounding> {
     let product = class.is_none_or(OpClass::is_product);
     let formats: &[(&str, Format)] = if product { &COMPUTE } else { &STORE };
-    if let Value::Mapping(_) = entry.node.value {
+    if let YamlValue::Mapping(_) = entry.node.value {
         let fields = Fields::open(entry, report, "formats", &["compute", "accumulate", "store"])?;
         let compute = fields.required(report, "compute", "fp16").and_then(|format| format.choice(report, formats));
         let accumulate = fields.required(report, "accumulate", "fp32").and_then(|format| format.choice(report, &STORE));
@@ -148,7 +148,8 @@ fn rounding(entry: &Cursor<'_>, report: &mut Report<'_>, class: Option<OpClass>)
     match class {
         Some(class) if class.is_product() => Some(Rounding::fp32_accumulated(format)),
         Some(_) => Some(Rounding::uniform(format)),
-        // FP32 and TF32 sum in FP32 either way; for the narrow formats the name of an op does not tell.
+        // FP32 and TF32 sum in FP32 either way. A narrow format sums in FP32 only in products, and an op's name does not
+        // say whether it is one.
         None if Rounding::uniform(format) == Rounding::fp32_accumulated(format) => Some(Rounding::uniform(format)),
         None => {
             let cure = format!("write `{{compute: {format}, accumulate: fp32, store: {format}}}`");

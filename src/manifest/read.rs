@@ -1,10 +1,10 @@
 //! The document as a whole: every section read, then checked against the others.
 
-use super::axes::{self, Axis};
-use super::cursor::{Cursor, Fields, Located, NAME_WORDS, valid_name};
+use super::axes::{self, DraftAxis};
+use super::cursor::{Cursor, Fields, NAME_WORDS, Positioned, valid_name};
 use super::diagnostic::Report;
 use super::schema::{Exclusion, InputEntry, MANIFEST_VERSION, Manifest, ModelEntry};
-use super::tree::{Node, Value};
+use super::tree::{Node, YamlValue};
 use super::{check, exclusion, limits, noise_floor, precision};
 use crate::engine::{BackendKind, Target};
 use crate::graph::PrecisionPolicy;
@@ -31,17 +31,17 @@ const KEYS: [&str; 16] = [
 /// The axes, the exclusions and the declared count, as far as they could be read.
 #[derive(Debug)]
 pub(super) struct Draft {
-    pub models: Axis<ModelEntry>,
-    pub backends: Axis<BackendKind>,
-    pub precisions: Axis<PrecisionPolicy>,
-    /// Empty when the manifest does not write it.
-    pub targets: Axis<Target>,
-    pub batch_sizes: Axis<usize>,
-    pub sequence_lengths: Axis<usize>,
-    pub inputs: Axis<InputEntry>,
+    pub models: DraftAxis<ModelEntry>,
+    pub backends: DraftAxis<BackendKind>,
+    pub precisions: DraftAxis<PrecisionPolicy>,
+    /// Empty if the manifest names none.
+    pub targets: DraftAxis<Target>,
+    pub batch_sizes: DraftAxis<usize>,
+    pub sequence_lengths: DraftAxis<usize>,
+    pub inputs: DraftAxis<InputEntry>,
     /// `None` when one of them is wrong: then nothing that depends on them is checked.
-    pub exclude: Option<Vec<Located<Exclusion>>>,
-    pub expect: Option<Located<usize>>,
+    pub exclude: Option<Vec<Positioned<Exclusion>>>,
+    pub expect: Option<Positioned<usize>>,
 }
 
 /// Reads and checks a manifest; `None` or a report that is not empty means that it is wrong.
@@ -80,14 +80,14 @@ pub(super) fn manifest(root: &Node, report: &mut Report<'_>) -> Option<Manifest>
         noise_floor,
         numerics,
         tolerances,
-        exclude: draft.exclude?.into_iter().map(|located| located.value).collect(),
+        exclude: draft.exclude?.into_iter().map(|one| one.value).collect(),
         expect_configurations: draft.expect?.value,
     })
 }
 
 fn version(fields: &Fields<'_>, report: &mut Report<'_>) {
     let Some(cursor) = fields.required(report, "schema", &MANIFEST_VERSION.to_string()) else { return };
-    if cursor.node.value != Value::Whole(i128::from(MANIFEST_VERSION)) {
+    if cursor.node.value != YamlValue::Whole(i128::from(MANIFEST_VERSION)) {
         let expected = format!("{MANIFEST_VERSION}, the manifest format of this mixprec");
         cursor.mismatch(report, &expected, "");
     }

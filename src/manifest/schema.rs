@@ -76,11 +76,11 @@ pub struct InputEntry {
 /// Limits of the measurement of one configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Measurement {
-    /// Untimed passes before the first sample.
+    /// Untimed forward passes before the first sample.
     pub warmup: usize,
-    /// Samples taken whatever their spread.
+    /// Fewest samples, whatever their spread.
     pub min_samples: usize,
-    /// Samples after which measuring ends whatever the spread.
+    /// Most samples, whatever their spread.
     pub max_samples: usize,
     /// Stop once the median's 95 % interval is within this fraction of it on either side.
     pub target_precision: f64,
@@ -90,8 +90,9 @@ pub struct Measurement {
     pub timeout_s: f64,
     /// CPU threads; `None` uses every core.
     pub threads: Option<usize>,
-    /// On a device, passes back to back for at least this long, for throughput and energy per pass, seconds. `None` is no
-    /// such block. Left out of the serialised form then: manifests without the key keep their protocol.
+    /// On a device, forward passes run back to back for at least this long, seconds, for throughput and energy per pass.
+    /// `None` means no such window. It is left out of the serialised form then, so that manifests without the key keep
+    /// their protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy_window_s: Option<f64>,
 }
@@ -111,22 +112,23 @@ impl Default for Measurement {
     }
 }
 
-/// An A/A test: the engine of a configuration is built a second time, and both are timed by turns, so that whatever sets
-/// them apart is noise. Of the configurations of these shapes and policies, whatever their model, backend and input.
+/// An A/A test: the engine of a configuration is built a second time, and the samples of both are interleaved, so that any
+/// difference between them is noise. It covers the configurations of these shapes and policies, for every model, backend
+/// and input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NoiseFloor {
-    /// Batch sizes of the shapes; of the axis.
+    /// Batch sizes of the shapes, values of the axis.
     pub batch_sizes: Vec<usize>,
-    /// Sequence lengths of the shapes; of the axis.
+    /// Sequence lengths of the shapes, values of the axis.
     pub sequence_lengths: Vec<usize>,
-    /// Policy names; empty takes all.
+    /// Policy names; empty means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub precisions: Vec<String>,
     /// Rounds of four blocks, two of each engine.
     pub rounds: usize,
-    /// Timed passes of a block.
+    /// Timed forward passes of a block.
     pub samples: usize,
-    /// No round begins after this long, seconds, once there are enough for an interval.
+    /// Once there are enough rounds for an interval, none begins after this long, seconds.
     pub time_cap_s: f64,
 }
 
@@ -147,8 +149,8 @@ pub struct Numerics {
     /// Windows of a text scored for perplexity (language models with a text input); 0 scores none.
     pub score_windows: usize,
     /// Forward passes over successive batches whose outputs are searched for NaN, infinity and silent failures; a text
-    /// is not read twice. `None` is the one measured batch. Left out of the serialised form then: manifests without the
-    /// key keep their protocol.
+    /// is not read twice. `None` means the one measured batch. It is left out of the serialised form then, so that
+    /// manifests without the key keep their protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forwards: Option<usize>,
 }
@@ -175,7 +177,7 @@ pub struct Tolerance {
 }
 
 impl Tolerance {
-    /// Whether it limits values at all: one that only allows NaN is kept by whatever comes out.
+    /// Whether it limits values at all. A tolerance that only allows NaN holds for every output.
     pub fn limits_values(&self) -> bool {
         !self.allow_nonfinite
             || [self.cosine_min, self.max_abs, self.relative_l2, self.argmax_agreement].iter().any(Option::is_some)
@@ -199,6 +201,6 @@ pub struct Exclusion {
     pub sequence_lengths: Vec<usize>,
     /// Input names; empty matches all.
     pub inputs: Vec<String>,
-    /// Why; ends up in the plan and the report.
+    /// The reason, which the plan and the report show.
     pub reason: String,
 }

@@ -1,4 +1,4 @@
-//! YAML text as a tree in which every key and value knows its place. Duplicate keys survive, so that they can be
+//! YAML text as a tree in which every key and value knows its position. Duplicate keys survive, so that they can be
 //! reported together with everything else.
 
 use std::fmt;
@@ -8,38 +8,38 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{Location, Spanned};
 
-use super::diagnostic::{Diagnostic, Place};
+use super::diagnostic::{Diagnostic, Position};
 
 /// Longest manifest that is read, bytes. The longest one in use is a hundredth of it.
 pub const MAX_BYTES: u64 = 1 << 20;
 
 /// What a node holds.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub(super) enum YamlValue {
     Null,
     Bool(bool),
-    /// Whole numbers of either sign; every limit in a manifest is far inside.
+    /// Whole numbers of either sign; every limit in a manifest is far inside this range.
     Whole(i128),
     Real(f64),
     Text(String),
     List(Vec<Node>),
-    Mapping(Vec<(Key, Node)>),
+    Mapping(Vec<(YamlKey, Node)>),
 }
 
-/// A value, where it stands, and which bytes of the source it is.
+/// A value, its position, and the bytes of the source that spell it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Node {
-    pub value: Value,
-    pub place: Place,
+    pub value: YamlValue,
+    pub position: Position,
     /// Bytes of the source that spell a scalar.
     pub bytes: Option<Range<usize>>,
 }
 
-/// A key and where it stands.
+/// A key and its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Key {
+pub(super) struct YamlKey {
     pub text: String,
-    pub place: Place,
+    pub position: Position,
 }
 
 /// Parses one YAML document.
@@ -48,11 +48,11 @@ pub(super) struct Key {
 /// The first syntax error, a second document, a text over [`MAX_BYTES`], or a document that expands beyond its budget.
 pub(super) fn parse(text: &str) -> Result<Node, Diagnostic> {
     if text.len() as u64 > MAX_BYTES {
-        return Err(Diagnostic::at(Place::START, too_large(text.len() as u64)));
+        return Err(Diagnostic::at(Position::START, too_large(text.len() as u64)));
     }
     serde_saphyr::from_str_with_options::<Node>(text, options()).map_err(|error| {
-        let place = error.location().map_or(Place::START, Place::from);
-        Diagnostic::at(place, format!("not a readable YAML document: {}", words(&error)))
+        let position = error.location().map_or(Position::START, Position::from);
+        Diagnostic::at(position, format!("not a readable YAML document: {}", words(&error)))
     })
 }
 
@@ -60,7 +60,7 @@ fn words(error: &serde_saphyr::Error) -> String {
     if let serde_saphyr::Error::MultipleDocuments { .. } = error.without_snippet() {
         return "found a second document, expected one; give it a file of its own".to_owned();
     }
-    // The location stands in front of the line already; the parser repeats it in words.
+    // The line begins with the location already; the parser repeats it in words.
     let text = error.without_snippet().to_string();
     let text = text.split(" at line ").next().unwrap_or_default().lines().next().unwrap_or_default();
     match text.strip_prefix("budget breached: ") {
@@ -106,25 +106,25 @@ fn options() -> serde_saphyr::Options {
     }
 }
 
-impl From<Location> for Place {
+impl From<Location> for Position {
     fn from(location: Location) -> Self {
-        Place { line: location.line(), column: location.column() }
+        Position { line: location.line(), column: location.column() }
     }
 }
 
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Value>::deserialize(deserializer)?;
+        let spanned = Spanned::<YamlValue>::deserialize(deserializer)?;
         let span = spanned.defined.span();
         let bytes = span
             .byte_offset()
             .zip(span.byte_len())
             .and_then(|(start, len)| Some(usize::try_from(start).ok()?..usize::try_from(start + len).ok()?));
-        Ok(Node { value: spanned.value, place: spanned.referenced.into(), bytes })
+        Ok(Node { value: spanned.value, position: spanned.referenced.into(), bytes })
     }
 }
 
-impl<'de> Deserialize<'de> for Value {
+impl<'de> Deserialize<'de> for YamlValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ValueVisitor)
     }
@@ -133,62 +133,62 @@ impl<'de> Deserialize<'de> for Value {
 struct ValueVisitor;
 
 impl<'de> Visitor<'de> for ValueVisitor {
-    type Value = Value;
+    type Value = YamlValue;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_unit<E>(self) -> Result<YamlValue, E> {
+        Ok(YamlValue::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
+    fn visit_bool<E>(self, value: bool) -> Result<YamlValue, E> {
+        Ok(YamlValue::Bool(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Whole(i128::from(value)))
+    fn visit_i64<E>(self, value: i64) -> Result<YamlValue, E> {
+        Ok(YamlValue::Whole(i128::from(value)))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Whole(i128::from(value)))
+    fn visit_u64<E>(self, value: u64) -> Result<YamlValue, E> {
+        Ok(YamlValue::Whole(i128::from(value)))
     }
 
-    fn visit_i128<E>(self, value: i128) -> Result<Value, E> {
-        Ok(Value::Whole(value))
+    fn visit_i128<E>(self, value: i128) -> Result<YamlValue, E> {
+        Ok(YamlValue::Whole(value))
     }
 
-    fn visit_u128<E>(self, value: u128) -> Result<Value, E> {
-        Ok(Value::Whole(i128::try_from(value).unwrap_or(i128::MAX)))
+    fn visit_u128<E>(self, value: u128) -> Result<YamlValue, E> {
+        Ok(YamlValue::Whole(i128::try_from(value).unwrap_or(i128::MAX)))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Value::Real(value))
+    fn visit_f64<E>(self, value: f64) -> Result<YamlValue, E> {
+        Ok(YamlValue::Real(value))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::Text(value.to_owned()))
+    fn visit_str<E>(self, value: &str) -> Result<YamlValue, E> {
+        Ok(YamlValue::Text(value.to_owned()))
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::Text(value))
+    fn visit_string<E>(self, value: String) -> Result<YamlValue, E> {
+        Ok(YamlValue::Text(value))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<YamlValue, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = list.next_element::<Node>()? {
             items.push(item);
         }
-        Ok(Value::List(items))
+        Ok(YamlValue::List(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<YamlValue, A::Error> {
         let mut entries = Vec::new();
         while let Some(key) = map.next_key::<Spanned<String>>()? {
-            let key = Key { text: key.value, place: key.referenced.into() };
+            let key = YamlKey { text: key.value, position: key.referenced.into() };
             entries.push((key, map.next_value::<Node>()?));
         }
-        Ok(Value::Mapping(entries))
+        Ok(YamlValue::Mapping(entries))
     }
 }

@@ -7,7 +7,7 @@ use crate::engine::{BackendError, DeviceTimer, Engine};
 
 /// One timed pass.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Sample {
+pub struct TimedSample {
     /// Wall time on the host, milliseconds.
     pub wall_ms: f64,
     /// Time between two events on the engine's stream, milliseconds.
@@ -46,7 +46,7 @@ impl Clock {
     ///
     /// # Errors
     /// The engine's [`BackendError`], or [`BackendError::Clock`].
-    pub fn sample(&mut self, engine: &mut dyn Engine) -> Result<Sample, BackendError> {
+    pub fn sample(&mut self, engine: &mut dyn Engine) -> Result<TimedSample, BackendError> {
         if let Some(timer) = &mut self.timer {
             timer.start().map_err(BackendError::Clock)?;
         }
@@ -58,6 +58,6 @@ impl Clock {
         engine.synchronize()?;
         let wall_ms = start.elapsed().as_secs_f64() * 1e3;
         let device_ms = self.timer.as_mut().map(|timer| timer.elapsed_ms()).transpose();
-        Ok(Sample { wall_ms, device_ms: device_ms.map_err(BackendError::Clock)? })
+        Ok(TimedSample { wall_ms, device_ms: device_ms.map_err(BackendError::Clock)? })
     }
 }

@@ -8,7 +8,7 @@ use super::gpu_sensor::NvmlSensor;
 use super::neighbours::Neighbours;
 use super::timekeeping::Timekeeping;
 use crate::engine::Engine;
-use crate::record::telemetry::{Conditions, ThrottleReason};
+use crate::record::telemetry::{Telemetry, ThrottleReason};
 use crate::stats::median;
 
 /// Time between two readings. One takes a quarter of a millisecond on an H200: the guard costs little of the run.
@@ -132,12 +132,12 @@ impl Guard {
     }
 
     /// All readings as one.
-    pub fn conditions(&self) -> Conditions {
+    pub fn telemetry(&self) -> Telemetry {
         let clocks = self.known(|reading| reading.sm_clock_mhz);
         let powers_w: Vec<f64> = self.known(|reading| reading.power_mw).iter().map(|&mw| mw as f64 / 1e3).collect();
         let reasons = self.readings.iter().filter_map(|reading| reading.throttle_reasons.clone());
         let foreign: Vec<Foreign> = self.readings.iter().filter_map(|reading| reading.foreign).collect();
-        Conditions {
+        Telemetry {
             readings: self.readings.len() as u64,
             sm_clock_min_mhz: clocks.iter().copied().min(),
             sm_clock_median_mhz: median(&clocks.iter().map(|&mhz| mhz as f64).collect::<Vec<_>>()),
@@ -160,19 +160,19 @@ impl Guard {
 
 #[cfg(test)]
 mod tests {
-    use super::super::simulated::{Device, disturbed};
+    use super::super::simulated::{SimulatedDevice, disturbed};
     use super::*;
 
     #[test]
     fn conditions_are_the_worst_of_all_readings() {
-        let device = Device { later: Some(disturbed()), ..Device::default() };
+        let device = SimulatedDevice { later: Some(disturbed()), ..SimulatedDevice::default() };
         let mut guard = device.guard();
         guard.read();
-        let first = guard.conditions();
+        let first = guard.telemetry();
         assert_eq!((first.sm_clock_min_mhz, first.throttle_reasons), (Some(1980), Some(BTreeSet::new())));
         assert_eq!((first.foreign_processes, first.foreign_memory_bytes), (Some(0), Some(0)));
         guard.read();
-        let both = guard.conditions();
+        let both = guard.telemetry();
         assert_eq!((both.readings, both.sm_clock_min_mhz, both.sm_clock_median_mhz), (2, Some(1200), Some(1590.0)));
         assert_eq!((both.memory_clock_min_mhz, both.temperature_max_c), (Some(2600), Some(88)));
         assert_eq!(both.power_mean_w, Some(500.0));
@@ -194,7 +194,7 @@ mod tests {
         }
         let mut guard = Guard::new(Ok(Box::new(Mute)));
         guard.read();
-        assert_eq!(guard.conditions(), Conditions { readings: 1, ..Conditions::default() });
+        assert_eq!(guard.telemetry(), Telemetry { readings: 1, ..Telemetry::default() });
     }
 
     #[test]
@@ -203,14 +203,14 @@ mod tests {
         guard.begin();
         assert!(!guard.between_samples());
         guard.end();
-        let conditions = guard.conditions();
-        assert_eq!((conditions.readings, conditions.throttle_reasons), (0, None));
-        assert_eq!(conditions.remark.as_deref(), Some("no NVIDIA driver"));
+        let telemetry = guard.telemetry();
+        assert_eq!((telemetry.readings, telemetry.throttle_reasons), (0, None));
+        assert_eq!(telemetry.remark.as_deref(), Some("no NVIDIA driver"));
     }
 
     #[test]
     fn readings_keep_their_distance() {
-        let mut guard = Device::default().guard();
+        let mut guard = SimulatedDevice::default().guard();
         assert!(guard.between_samples(), "the first is due at once");
         assert!(!guard.between_samples());
         std::thread::sleep(PERIOD);

@@ -17,7 +17,7 @@ const WARMUP: usize = 1;
 
 /// Which of the two engines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
+enum Arm {
     First,
     Second,
 }
@@ -26,7 +26,7 @@ enum Turn {
 ///
 /// # Errors
 /// The engines' [`BackendError`], or [`BackendError::Clock`].
-pub fn measure_by_turns(
+pub fn measure_interleaved(
     first: &mut dyn Engine,
     second: &mut dyn Engine,
     batch: &Batch,
@@ -35,9 +35,9 @@ pub fn measure_by_turns(
     let (mut first_clock, mut second_clock) = (Clock::of(first)?, Clock::of(second)?);
     first.bind(batch)?;
     second.bind(batch)?;
-    by_turns(limits, |turn| match turn {
-        Turn::First => block(first, &mut first_clock, limits.samples),
-        Turn::Second => block(second, &mut second_clock, limits.samples),
+    interleave(limits, |arm| match arm {
+        Arm::First => block(first, &mut first_clock, limits.samples),
+        Arm::Second => block(second, &mut second_clock, limits.samples),
     })
 }
 
@@ -49,7 +49,7 @@ fn block(engine: &mut dyn Engine, clock: &mut Clock, samples: usize) -> Result<V
 }
 
 /// Rounds until there are enough, or time is up and an interval can be had of those there are.
-fn by_turns<E>(limits: &NoiseFloor, mut block: impl FnMut(Turn) -> Result<Vec<f64>, E>) -> Result<AaTest, E> {
+fn interleave<E>(limits: &NoiseFloor, mut block: impl FnMut(Arm) -> Result<Vec<f64>, E>) -> Result<AaTest, E> {
     let mut test = AaTest { samples: limits.samples, first_ms: Vec::new(), second_ms: Vec::new() };
     let start = Instant::now();
     for round in 0..limits.rounds {
@@ -57,14 +57,14 @@ fn by_turns<E>(limits: &NoiseFloor, mut block: impl FnMut(Turn) -> Result<Vec<f6
             break;
         }
         let (outer, inner) = match round % 2 {
-            0 => (Turn::First, Turn::Second),
-            _ => (Turn::Second, Turn::First),
+            0 => (Arm::First, Arm::Second),
+            _ => (Arm::Second, Arm::First),
         };
         let (mut first, mut second) = (Vec::new(), Vec::new());
-        for turn in [outer, inner, inner, outer] {
-            match turn {
-                Turn::First => first.extend(block(turn)?),
-                Turn::Second => second.extend(block(turn)?),
+        for arm in [outer, inner, inner, outer] {
+            match arm {
+                Arm::First => first.extend(block(arm)?),
+                Arm::Second => second.extend(block(arm)?),
             }
         }
         // A clock gives finite times only.
@@ -83,7 +83,7 @@ mod tests {
     use rand_distr::{Distribution, Normal};
 
     use super::*;
-    use crate::measure::simulated::{Device, batch};
+    use crate::measure::simulated::{SimulatedDevice, batch};
     use crate::stats::ratio_of_rounds;
 
     fn limits(rounds: usize, samples: usize) -> NoiseFloor {
@@ -110,15 +110,15 @@ mod tests {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             let noise = Normal::new(0.0, self.spread).unwrap();
             let mut pass = 0_u32;
-            let block = |turn: Turn| {
-                let factor = if turn == Turn::Second { self.second } else { 1.0 };
+            let block = |arm: Arm| {
+                let factor = if arm == Arm::Second { self.second } else { 1.0 };
                 let samples = (0..limits.samples).map(|_| {
                     pass += 1;
                     factor * (1.0 + self.drift * f64::from(pass)) * (1.0 + noise.sample(&mut rng))
                 });
                 Ok::<Vec<f64>, Infallible>(samples.collect())
             };
-            by_turns(limits, block).unwrap_or_else(|never| match never {})
+            interleave(limits, block).unwrap_or_else(|never| match never {})
         }
     }
 
@@ -163,13 +163,15 @@ mod tests {
 
     #[test]
     fn engines_take_turns_and_are_warmed_up() {
-        let (first, second) =
-            (Device { pass_ms: 1.0, ..Device::default() }, Device { pass_ms: 2.0, ..Device::default() });
-        let test = measure_by_turns(&mut first.engine(), &mut second.engine(), &batch(), &limits(6, 3)).unwrap();
+        let (first, second) = (
+            SimulatedDevice { forward_ms: 1.0, ..SimulatedDevice::default() },
+            SimulatedDevice { forward_ms: 2.0, ..SimulatedDevice::default() },
+        );
+        let test = measure_interleaved(&mut first.engine(), &mut second.engine(), &batch(), &limits(6, 3)).unwrap();
         assert_eq!((first.passes(), second.passes()), (6 * 2 * (3 + WARMUP), 6 * 2 * (3 + WARMUP)));
         assert!(test.first_ms.iter().all(|&ms| ms >= 1.0) && test.second_ms.iter().all(|&ms| ms >= 2.0), "{test:?}");
         second.fails_at(second.passes() + 1);
-        let failed = measure_by_turns(&mut first.engine(), &mut second.engine(), &batch(), &limits(6, 3));
+        let failed = measure_interleaved(&mut first.engine(), &mut second.engine(), &batch(), &limits(6, 3));
         assert_eq!(failed.unwrap_err().to_string(), "mock failed: no more");
     }
 }

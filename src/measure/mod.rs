@@ -20,7 +20,7 @@ use crate::engine::{BackendError, Engine};
 use crate::input::Batch;
 use crate::manifest::schema::Measurement;
 use crate::record::StopReason;
-use crate::record::telemetry::{Conditions, Sustained};
+use crate::record::telemetry::{Sustained, Telemetry};
 use crate::stats::median;
 use clock::Clock;
 use guard::Guard;
@@ -45,7 +45,7 @@ pub struct Sampling {
     /// Passes back to back, where asked for.
     pub sustained: Option<Sustained>,
     /// What the machine did meanwhile.
-    pub conditions: Conditions,
+    pub telemetry: Telemetry,
 }
 
 /// What an engine is measured with.
@@ -98,8 +98,8 @@ pub fn measure_with(
     let end_to_end_ms = end_to_end::series(engine, batch, (series.samples_ms.len(), elapsed_s))?;
     let sustained = match limits.energy_window_s.filter(|_| clock.has_device_time()) {
         Some(window_s) => {
-            let pass_ms = median(&series.device_samples_ms).unwrap_or_default();
-            Some(sustained::sustained(engine, (window_s, pass_ms), &mut guard)?)
+            let forward_ms = median(&series.device_samples_ms).unwrap_or_default();
+            Some(sustained::sustained(engine, (window_s, forward_ms), &mut guard)?)
         }
         None => None,
     };
@@ -111,12 +111,12 @@ pub fn measure_with(
         process_peak_bytes,
         end_to_end_ms,
         sustained,
-        conditions: guard.conditions(),
+        telemetry: guard.telemetry(),
     })
 }
 
 /// The main series.
-struct Series {
+struct SampleSeries {
     samples_ms: Vec<f64>,
     device_samples_ms: Vec<f64>,
     stop_reason: StopReason,
@@ -126,7 +126,7 @@ fn series(
     (clock, guard): (&mut Clock, &mut Guard),
     engine: &mut dyn Engine,
     limits: &Measurement,
-) -> Result<Series, BackendError> {
+) -> Result<SampleSeries, BackendError> {
     let mut rule = StopRule::new(limits);
     let mut samples_ms = Vec::with_capacity(limits.min_samples);
     let mut device_samples_ms = Vec::new();
@@ -138,7 +138,7 @@ fn series(
         device_samples_ms.extend(sample.device_ms);
         if let Some(stop_reason) = rule.verdict(&samples_ms, start.elapsed().as_secs_f64()) {
             guard.end();
-            return Ok(Series { samples_ms, device_samples_ms, stop_reason });
+            return Ok(SampleSeries { samples_ms, device_samples_ms, stop_reason });
         }
         if guard.between_samples() {
             // The device has stood idle while its sensors were read: one pass to warm it up again.
@@ -149,15 +149,15 @@ fn series(
 
 #[cfg(test)]
 mod tests {
-    use super::simulated::{Device, batch};
+    use super::simulated::{SimulatedDevice, batch};
     use super::*;
 
     fn limits() -> Measurement {
         Measurement { warmup: 2, min_samples: 5, max_samples: 8, target_precision: 0.0, ..Measurement::default() }
     }
 
-    fn on_cpu(pass_ms: f64) -> Device {
-        Device { pass_ms, ..Device::default() }
+    fn on_cpu(forward_ms: f64) -> SimulatedDevice {
+        SimulatedDevice { forward_ms, ..SimulatedDevice::default() }
     }
 
     #[test]
@@ -191,24 +191,24 @@ mod tests {
         let limits = Measurement { energy_window_s: Some(0.5), ..limits() };
         let sampling = measure(&mut on_cpu(1.0).engine(), &batch(), &limits).unwrap();
         assert_eq!((sampling.device_samples_ms, sampling.sustained), (vec![], None));
-        assert_eq!((sampling.conditions.readings, sampling.conditions.remark), (0, None));
+        assert_eq!((sampling.telemetry.readings, sampling.telemetry.remark), (0, None));
         assert!(!sampling.end_to_end_ms.is_empty());
     }
 
     #[test]
     fn on_a_device_every_pass_has_both_times_and_the_launch_is_only_in_one() {
-        let device = Device { pass_ms: 2.0, launch_ms: 3.0, ..Device::default() };
+        let device = SimulatedDevice { forward_ms: 2.0, launch_ms: 3.0, ..SimulatedDevice::default() };
         let sampling = measure_with(device.instruments(), &mut device.engine(), &batch(), &limits()).unwrap();
         assert_eq!((sampling.samples_ms.len(), sampling.device_samples_ms.len()), (8, 8));
         for (&wall_ms, &device_ms) in sampling.samples_ms.iter().zip(&sampling.device_samples_ms) {
             assert!(wall_ms >= 5.0 && device_ms == 2.0, "{wall_ms} {device_ms}");
         }
-        assert!(sampling.conditions.readings >= 2, "one before the samples, one after");
+        assert!(sampling.telemetry.readings >= 2, "one before the samples, one after");
     }
 
     #[test]
     fn end_to_end_contains_binding_and_copying() {
-        let device = Device { pass_ms: 1.0, bind_ms: 4.0, copy_ms: 5.0, ..Device::default() };
+        let device = SimulatedDevice { forward_ms: 1.0, bind_ms: 4.0, copy_ms: 5.0, ..SimulatedDevice::default() };
         let sampling = measure(&mut device.engine(), &batch(), &limits()).unwrap();
         assert!(sampling.end_to_end_ms.len() <= 8 && !sampling.end_to_end_ms.is_empty());
         assert!(sampling.end_to_end_ms.iter().all(|&ms| ms >= 10.0), "{:?}", sampling.end_to_end_ms);
@@ -217,12 +217,12 @@ mod tests {
 
     #[test]
     fn a_long_series_is_read_between_samples_and_warmed_up_again() {
-        let device = Device { pass_ms: 30.0, ..Device::default() };
+        let device = SimulatedDevice { forward_ms: 30.0, ..SimulatedDevice::default() };
         let limits = Measurement { warmup: 0, max_samples: 20, min_samples: 20, ..limits() };
         let sampling = measure_with(device.instruments(), &mut device.engine(), &batch(), &limits).unwrap();
-        let between = sampling.conditions.readings as usize - 2;
+        let between = sampling.telemetry.readings as usize - 2;
         assert!(between >= 2, "{between} readings within 600 ms");
         assert_eq!(device.passes(), 20 + between + sampling.end_to_end_ms.len());
-        assert!(!device.was_read_during_a_pass());
+        assert!(!device.was_read_during_a_forward());
     }
 }

@@ -16,7 +16,7 @@ use crate::record::telemetry::ThrottleReason;
 
 /// What happened so far.
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct DeviceState {
     passes: Cell<usize>,
     /// Enqueued and not waited for.
     pending: Cell<usize>,
@@ -29,22 +29,22 @@ pub(super) struct State {
 
 /// The simulated device.
 #[derive(Debug, Clone, Default)]
-pub struct Device {
+pub struct SimulatedDevice {
     /// What waiting for a pass takes.
-    pub pass_ms: f64,
+    pub forward_ms: f64,
     /// What enqueueing takes.
     pub launch_ms: f64,
     pub bind_ms: f64,
     pub copy_ms: f64,
     /// Energy of a pass; the counter shows it in steps of `energy_step_mj`.
-    pub pass_mj: u64,
+    pub forward_mj: u64,
     pub energy_step_mj: u64,
     /// From the second reading on.
     pub later: Option<Reading>,
-    pub(super) state: Rc<State>,
+    pub(super) state: Rc<DeviceState>,
 }
 
-impl Device {
+impl SimulatedDevice {
     /// Executions so far.
     pub fn passes(&self) -> usize {
         self.state.passes.get()
@@ -61,7 +61,7 @@ impl Device {
     }
 
     /// Whether any reading fell between enqueueing a pass and waiting for it.
-    pub fn was_read_during_a_pass(&self) -> bool {
+    pub fn was_read_during_a_forward(&self) -> bool {
         self.state.read_while_pending.get()
     }
 
@@ -71,7 +71,7 @@ impl Device {
     }
 
     /// Its engine. Only the state is shared with the device.
-    pub fn engine(&self) -> Device {
+    pub fn engine(&self) -> SimulatedDevice {
         self.clone()
     }
 
@@ -119,7 +119,7 @@ fn sleep(ms: f64) {
     std::thread::sleep(Duration::from_secs_f64(ms / 1e3));
 }
 
-impl Engine for Device {
+impl Engine for SimulatedDevice {
     fn bind(&mut self, _batch: &Batch) -> Result<(), BackendError> {
         sleep(self.bind_ms);
         Ok(())
@@ -136,7 +136,7 @@ impl Engine for Device {
     }
 
     fn synchronize(&mut self) -> Result<(), BackendError> {
-        sleep(self.pass_ms * self.state.pending.take() as f64);
+        sleep(self.forward_ms * self.state.pending.take() as f64);
         self.state.waits.set(self.waits() + 1);
         Ok(())
     }
@@ -155,7 +155,7 @@ impl Engine for Device {
     }
 }
 
-impl DeviceTimer for Device {
+impl DeviceTimer for SimulatedDevice {
     fn start(&mut self) -> Result<(), String> {
         Ok(())
     }
@@ -165,11 +165,11 @@ impl DeviceTimer for Device {
     }
 
     fn elapsed_ms(&mut self) -> Result<f64, String> {
-        Ok(self.pass_ms)
+        Ok(self.forward_ms)
     }
 }
 
-impl Sensor for Device {
+impl Sensor for SimulatedDevice {
     fn read(&mut self) -> Reading {
         let state = &self.state;
         state.reads.set(state.reads.get() + 1);
@@ -185,7 +185,7 @@ impl Sensor for Device {
         match shown.len() {
             0 if self.energy_step_mj == 0 => Err("the GPU has no energy counter".to_owned()),
             0 => {
-                let used = self.passes() as u64 * self.pass_mj;
+                let used = self.passes() as u64 * self.forward_mj;
                 Ok(used - used % self.energy_step_mj)
             }
             1 => Ok(shown[0]),

@@ -116,7 +116,8 @@ mod tests {
 
     #[test]
     fn the_time_cap_ends_a_slow_stream_but_not_below_the_minimum() {
-        let slow_and_loud = |pass_ms: f64| move |i: usize| if i.is_multiple_of(2) { pass_ms } else { 2.0 * pass_ms };
+        let slow_and_loud =
+            |forward_ms: f64| move |i: usize| if i.is_multiple_of(2) { forward_ms } else { 2.0 * forward_ms };
         assert_eq!(run(&LIMITS, slow_and_loud(500.0)), (14, StopReason::TimeCap));
         assert_eq!(run(&LIMITS, slow_and_loud(30_000.0)), (10, StopReason::TimeCap));
     }

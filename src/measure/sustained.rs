@@ -14,7 +14,7 @@ const STEP_LIMIT: Duration = Duration::from_millis(500);
 const CHUNK_S: f64 = 0.010;
 
 /// No pass is shorter; a clock that says so must not ask for passes without end.
-const SHORTEST_PASS_S: f64 = 1e-6;
+const SHORTEST_FORWARD_S: f64 = 1e-6;
 
 /// Passes back to back for at least `window_s` seconds, and the board's energy per pass.
 ///
@@ -23,76 +23,80 @@ const SHORTEST_PASS_S: f64 = 1e-6;
 /// between them, and the device is busy throughout. A step is seen at most about 10 ms late at either end, which is half a per
 /// cent of two seconds. The energy is the whole board's; idle power is not subtracted.
 ///
-/// `pass_ms` is what a pass takes about: it decides how many are enqueued before a wait.
+/// `forward_ms` is what a pass takes about: it decides how many are enqueued before a wait.
 ///
 /// # Errors
 /// The engine's [`BackendError`].
 pub fn sustained(
     engine: &mut dyn Engine,
-    (window_s, pass_ms): (f64, f64),
+    (window_s, forward_ms): (f64, f64),
     guard: &mut Guard,
 ) -> Result<Sustained, BackendError> {
-    let chunk = (CHUNK_S / (pass_ms / 1e3).max(SHORTEST_PASS_S)).ceil().max(1.0) as u64;
+    let chunk = (CHUNK_S / (forward_ms / 1e3).max(SHORTEST_FORWARD_S)).ceil().max(1.0) as u64;
     let begin = until_step(engine, chunk, guard)?;
     let start = Instant::now();
-    let (mut passes, mut elapsed_s) = (0, 0.0);
+    let (mut forwards, mut elapsed_s) = (0, 0.0);
     while elapsed_s < window_s {
-        let pass_s = if passes == 0 { pass_ms / 1e3 } else { elapsed_s / passes as f64 };
-        let more = ((window_s - elapsed_s) / pass_s.max(SHORTEST_PASS_S)).ceil().max(1.0) as u64;
+        let forward_s = if forwards == 0 { forward_ms / 1e3 } else { elapsed_s / forwards as f64 };
+        let more = ((window_s - elapsed_s) / forward_s.max(SHORTEST_FORWARD_S)).ceil().max(1.0) as u64;
         enqueue(engine, more)?;
-        if passes == 0 {
+        if forwards == 0 {
             // The device is busy for a while yet: the one reading under full load.
             guard.read();
         }
         engine.synchronize()?;
-        passes += more;
+        forwards += more;
         elapsed_s = start.elapsed().as_secs_f64();
     }
     let energy = match begin {
         Ok(begin) => match until_step(engine, chunk, guard)? {
-            Ok(end) => difference(begin.energy_mj, end.energy_mj, passes + end.passes),
+            Ok(end) => difference(begin.energy_mj, end.energy_mj, forwards + end.forwards),
             Err(reason) => Err(reason),
         },
         Err(reason) => Err(reason),
     };
-    Ok(Sustained { passes, elapsed_s, energy })
+    Ok(Sustained { forwards, elapsed_s, energy })
 }
 
-fn enqueue(engine: &mut dyn Engine, passes: u64) -> Result<(), BackendError> {
-    (0..passes).try_for_each(|_| engine.enqueue())
+fn enqueue(engine: &mut dyn Engine, forwards: u64) -> Result<(), BackendError> {
+    (0..forwards).try_for_each(|_| engine.enqueue())
 }
 
-fn difference(begin_mj: u64, end_mj: u64, passes: u64) -> Result<Energy, String> {
+fn difference(begin_mj: u64, end_mj: u64, forwards: u64) -> Result<Energy, String> {
     match end_mj.checked_sub(begin_mj) {
-        Some(energy_mj) => Ok(Energy { energy_mj, passes }),
+        Some(energy_mj) => Ok(Energy { energy_mj, forwards }),
         None => Err(format!("the energy counter ran backwards, from {begin_mj} to {end_mj} mJ")),
     }
 }
 
 /// The counter just after a step, and the passes it took to see one.
-struct Step {
+struct CounterStep {
     energy_mj: u64,
-    passes: u64,
+    forwards: u64,
 }
 
 /// Executes chunks of passes until the energy counter steps; the inner error says why it did not. The counter is read
 /// while a chunk is under way, at the same place of each: what of the chunk comes after the step is left out at the
 /// beginning of the window and counted at its end, so that the two cancel.
-fn until_step(engine: &mut dyn Engine, chunk: u64, guard: &mut Guard) -> Result<Result<Step, String>, BackendError> {
+fn until_step(
+    engine: &mut dyn Engine,
+    chunk: u64,
+    guard: &mut Guard,
+) -> Result<Result<CounterStep, String>, BackendError> {
     let start = Instant::now();
     let before = match guard.energy_mj() {
         Ok(before) => before,
         Err(reason) => return Ok(Err(reason)),
     };
-    let mut passes = 0;
+    let mut forwards = 0;
     // A chunk of one pass may take longer than the limit: the counter is looked at all the same.
-    while passes == 0 || start.elapsed() < STEP_LIMIT {
+    while forwards == 0 || start.elapsed() < STEP_LIMIT {
         enqueue(engine, chunk)?;
         let now = guard.energy_mj();
         engine.synchronize()?;
-        passes += chunk;
+        forwards += chunk;
         match now {
-            Ok(energy_mj) if energy_mj != before => return Ok(Ok(Step { energy_mj, passes })),
+            Ok(energy_mj) if energy_mj != before => return Ok(Ok(CounterStep { energy_mj, forwards })),
             Ok(_) => {}
             Err(reason) => return Ok(Err(reason)),
         }
@@ -102,12 +106,12 @@ fn until_step(engine: &mut dyn Engine, chunk: u64, guard: &mut Guard) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use super::super::simulated::Device;
+    use super::super::simulated::SimulatedDevice;
     use super::*;
 
     /// Passes of a millisecond and 7 mJ; the counter steps by 100 mJ.
-    fn device() -> Device {
-        Device { pass_ms: 1.0, pass_mj: 7, energy_step_mj: 100, ..Device::default() }
+    fn device() -> SimulatedDevice {
+        SimulatedDevice { forward_ms: 1.0, forward_mj: 7, energy_step_mj: 100, ..SimulatedDevice::default() }
     }
 
     #[test]
@@ -115,12 +119,12 @@ mod tests {
         let device = device();
         let mut guard = device.guard();
         let found = sustained(&mut device.engine(), (0.05, 2.0), &mut guard).unwrap();
-        assert!(found.elapsed_s >= 0.05 && found.passes >= 25, "{found:?}");
+        assert!(found.elapsed_s >= 0.05 && found.forwards >= 25, "{found:?}");
         // Outside the block, chunks of 10 ms are waited for; within it, two or three times in all.
-        let waits_within = device.waits() - (device.passes() - found.passes as usize) / 5;
-        assert!(waits_within <= device.passes() / 4, "{waits_within} waits for {} passes", found.passes);
-        assert!(device.was_read_during_a_pass());
-        assert_eq!(guard.conditions().readings, 1);
+        let waits_within = device.waits() - (device.forwards() - found.forwards as usize) / 5;
+        assert!(waits_within <= device.forwards() / 4, "{waits_within} waits for {} passes", found.forwards);
+        assert!(device.was_read_during_a_forward());
+        assert_eq!(guard.telemetry().readings, 1);
     }
 
     #[test]
@@ -128,25 +132,26 @@ mod tests {
         let device = device();
         let found = sustained(&mut device.engine(), (0.05, 1.0), &mut device.guard()).unwrap();
         let energy = found.energy.unwrap();
-        assert!(energy.passes > found.passes, "passes up to the step are counted");
+        assert!(energy.forwards > found.forwards, "passes up to the step are counted");
         assert_eq!(energy.energy_mj % 100, 0);
         // Steps of 100 mJ are 14.3 passes apart: off by less than a chunk of ten, however long the window.
-        let per_pass = energy.energy_mj as f64 / energy.passes as f64;
-        let error = 7.0 * 10.0 / energy.passes as f64;
-        assert!((per_pass - 7.0).abs() <= error, "{per_pass} mJ a pass");
+        let per_forward = energy.energy_mj as f64 / energy.forwards as f64;
+        let error = 7.0 * 10.0 / energy.forwards as f64;
+        assert!((per_forward - 7.0).abs() <= error, "{per_forward} mJ a pass");
     }
 
     #[test]
     fn a_counter_that_stands_still_is_a_reason() {
-        let device = Device { energy_step_mj: 1, pass_mj: 0, pass_ms: 5.0, ..Device::default() };
+        let device =
+            SimulatedDevice { energy_step_mj: 1, forward_mj: 0, forward_ms: 5.0, ..SimulatedDevice::default() };
         let found = sustained(&mut device.engine(), (0.02, 5.0), &mut device.guard()).unwrap();
         assert_eq!(found.energy, Err("the energy counter stood still for 500 ms".to_owned()));
-        assert!(found.passes >= 4, "the block is measured all the same");
+        assert!(found.forwards >= 4, "the block is measured all the same");
     }
 
     #[test]
     fn a_counter_that_runs_backwards_is_a_reason() {
-        let device = Device { pass_ms: 1.0, ..Device::default() };
+        let device = SimulatedDevice { forward_ms: 1.0, ..SimulatedDevice::default() };
         // Before and after the first step, then once before and after the second.
         device.shows_energy(&[100, 200, 200, 50]);
         let found = sustained(&mut device.engine(), (0.01, 1.0), &mut device.guard()).unwrap();
@@ -155,11 +160,11 @@ mod tests {
 
     #[test]
     fn no_counter_is_a_reason_and_the_block_goes_on() {
-        let device = Device { pass_ms: 1.0, ..Device::default() };
+        let device = SimulatedDevice { forward_ms: 1.0, ..SimulatedDevice::default() };
         let found = sustained(&mut device.engine(), (0.01, 1.0), &mut device.guard()).unwrap();
         assert_eq!(
-            (found.energy, device.passes() as u64),
-            (Err("the GPU has no energy counter".to_owned()), found.passes)
+            (found.energy, device.forwards() as u64),
+            (Err("the GPU has no energy counter".to_owned()), found.forwards)
         );
         let without = Guard::new(Err(Some("no NVIDIA driver".to_owned())));
         let found = sustained(&mut device.engine(), (0.01, 1.0), &mut { without }).unwrap();
@@ -168,8 +173,8 @@ mod tests {
 
     #[test]
     fn a_time_of_zero_asks_for_no_endless_block() {
-        let device = Device { pass_ms: 0.0, ..Device::default() };
+        let device = SimulatedDevice { forward_ms: 0.0, ..SimulatedDevice::default() };
         let found = sustained(&mut device.engine(), (0.001, 0.0), &mut device.guard()).unwrap();
-        assert!(found.elapsed_s >= 0.001 && found.passes >= 1000, "{found:?}");
+        assert!(found.elapsed_s >= 0.001 && found.forwards >= 1000, "{found:?}");
     }
 }

@@ -13,13 +13,13 @@ const LEAST_S: f64 = 1.0;
 pub const TOLERANCE: f64 = 0.03;
 
 /// Something that counts seconds from wherever it likes.
-pub type Count = fn() -> Option<f64>;
+pub type SecondsCounter = fn() -> Option<f64>;
 
 /// A period by two counts.
 #[derive(Debug, Clone, Copy)]
 pub struct Timekeeping {
-    clock: Count,
-    other: Count,
+    clock: SecondsCounter,
+    other: SecondsCounter,
     start: Option<(f64, f64)>,
 }
 
@@ -30,7 +30,7 @@ impl Timekeeping {
     }
 
     /// The same with other counts.
-    pub fn of(clock: Count, other: Count) -> Self {
+    pub fn of(clock: SecondsCounter, other: SecondsCounter) -> Self {
         Timekeeping { clock, other, start: clock().zip(other()) }
     }
 

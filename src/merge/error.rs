@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::files::FileError;
 use crate::plan::OtherRules;
 use crate::provenance::EnvironmentError;
 use crate::results::ResultsError;
@@ -21,14 +22,9 @@ pub enum MergeError {
     /// An environment cannot be written.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
-    /// The file system said no.
-    #[error("{path}: {source}")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// The file system refused.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A document cannot be written as JSON.
     #[error("{path}: {source}")]
     Json {
@@ -61,7 +57,7 @@ pub enum MergeError {
     },
     /// A model had different weights.
     #[error(
-        "{path}: {model} was measured with other weights ({found}) than in {other} ({wanted}); put the same checkpoint in \
+        "{path}: {model} was measured with other weights ({found}) than in {other} ({expected}); put the same checkpoint in \
          place on both machines and run the one that lacks it again, or merge each with its like"
     )]
     Weights {
@@ -74,7 +70,7 @@ pub enum MergeError {
         /// A folder with other weights.
         other: PathBuf,
         /// Its weights there.
-        wanted: String,
+        expected: String,
     },
     /// The output folder is something else.
     #[error("{path}: not of an earlier merge, and would be lost; move it away, or use another folder (--out)")]
@@ -85,10 +81,4 @@ pub enum MergeError {
     /// Nothing was given to join.
     #[error("no folder to merge; name at least one")]
     Nothing,
-}
-
-impl MergeError {
-    pub(super) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> MergeError {
-        move |source| MergeError::Io { path: path.to_owned(), source }
-    }
 }

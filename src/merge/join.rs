@@ -29,7 +29,7 @@ pub struct Merged {
 
 /// A row with its samples and the folder it came from.
 #[derive(Debug)]
-struct Candidate<'a> {
+struct CandidateRow<'a> {
     dir: &'a Path,
     row: &'a ResultRow,
     samples: &'a [&'a SampleRow],
@@ -57,7 +57,7 @@ pub fn join(mut inputs: Vec<Input>) -> Result<Merged, MergeError> {
     let plan = joined_plan(&inputs, &mut notes);
     let samples: Vec<HashMap<(&str, &str), Vec<&SampleRow>>> = inputs.iter().map(samples_by_row).collect();
     let candidates = candidates(&inputs, &samples);
-    let mut kept: Vec<Candidate> = Vec::new();
+    let mut kept: Vec<CandidateRow> = Vec::new();
     let mut rows = Vec::new();
     check_weights(&plan, &candidates)?;
     for configuration in &plan.configurations {
@@ -68,7 +68,7 @@ pub fn join(mut inputs: Vec<Input>) -> Result<Merged, MergeError> {
         for rivals in environments.values() {
             let Some(newest) = newest(rivals, &mut notes) else { continue };
             rows.push(newest.row.clone());
-            kept.push(Candidate { ..*newest });
+            kept.push(CandidateRow { ..*newest });
         }
     }
     let samples = kept.iter().flat_map(|candidate| candidate.samples.iter().map(|&sample| sample.clone())).collect();
@@ -139,7 +139,7 @@ fn samples_by_row(input: &Input) -> HashMap<(&str, &str), Vec<&SampleRow>> {
 }
 
 /// Rows that were run, by configuration and environment.
-type Candidates<'a> = HashMap<&'a str, BTreeMap<&'a str, Vec<Candidate<'a>>>>;
+type Candidates<'a> = HashMap<&'a str, BTreeMap<&'a str, Vec<CandidateRow<'a>>>>;
 
 fn candidates<'a>(inputs: &'a [Input], samples: &'a [HashMap<(&str, &str), Vec<&'a SampleRow>>]) -> Candidates<'a> {
     let mut found = Candidates::new();
@@ -147,7 +147,7 @@ fn candidates<'a>(inputs: &'a [Input], samples: &'a [HashMap<(&str, &str), Vec<&
         for row in &input.data.rows {
             let Some(environment) = row.environment.as_deref() else { continue };
             let samples = samples.get(&(row.id.as_str(), environment)).map_or(&[][..], Vec::as_slice);
-            let candidate = Candidate { dir: &input.dir, row, samples };
+            let candidate = CandidateRow { dir: &input.dir, row, samples };
             found.entry(&row.id).or_default().entry(environment).or_default().push(candidate);
         }
     }
@@ -156,7 +156,7 @@ fn candidates<'a>(inputs: &'a [Input], samples: &'a [HashMap<(&str, &str), Vec<&
 
 /// The newest of several rows of one configuration and environment; where the time of measurement does not tell, the
 /// one whose contents have the greater digest, so that the choice does not depend on the order of the folders.
-fn newest<'a, 'b>(rivals: &'b [Candidate<'a>], notes: &mut Vec<String>) -> Option<&'b Candidate<'a>> {
+fn newest<'a, 'b>(rivals: &'b [CandidateRow<'a>], notes: &mut Vec<String>) -> Option<&'b CandidateRow<'a>> {
     rivals.iter().reduce(|newest, rival| {
         if rival.row == newest.row && rival.samples == newest.samples {
             return newest;
@@ -185,7 +185,7 @@ fn newest<'a, 'b>(rivals: &'b [Candidate<'a>], notes: &mut Vec<String>) -> Optio
     })
 }
 
-fn age(candidate: &Candidate) -> (Option<u64>, String) {
+fn age(candidate: &CandidateRow) -> (Option<u64>, String) {
     let contents = format!("{:?}{:?}", candidate.row, candidate.samples);
     (candidate.row.finished_unix_s, sha256(contents.as_bytes()))
 }
@@ -195,16 +195,16 @@ fn age(candidate: &Candidate) -> (Option<u64>, String) {
 fn check_weights(plan: &Plan, candidates: &Candidates) -> Result<(), MergeError> {
     let mut weights: BTreeMap<&str, (&str, &Path)> = BTreeMap::new();
     let run = plan.configurations.iter().filter_map(|one| candidates.get(one.id.0.as_str()));
-    for Candidate { dir, row, .. } in run.flat_map(BTreeMap::values).flatten() {
+    for CandidateRow { dir, row, .. } in run.flat_map(BTreeMap::values).flatten() {
         let Some(found) = row.model_provenance.as_deref() else { continue };
-        let (wanted, other) = *weights.entry(&row.model).or_insert((found, dir));
-        if found != wanted {
+        let (expected, other) = *weights.entry(&row.model).or_insert((found, dir));
+        if found != expected {
             return Err(MergeError::Weights {
                 path: dir.to_path_buf(),
                 model: row.model.clone(),
                 found: found.to_owned(),
                 other: other.to_owned(),
-                wanted: wanted.to_owned(),
+                expected: expected.to_owned(),
             });
         }
     }
@@ -214,11 +214,11 @@ fn check_weights(plan: &Plan, candidates: &Candidates) -> Result<(), MergeError>
 /// Environments that rows are from. What does not enter an id may differ between folders, e.g. a memory limit: then the
 /// one whose text is smallest is kept.
 fn joined_environments(inputs: &[Input], rows: &[ResultRow]) -> BTreeMap<String, Environment> {
-    let wanted: HashSet<&str> = rows.iter().filter_map(|row| row.environment.as_deref()).collect();
+    let used: HashSet<&str> = rows.iter().filter_map(|row| row.environment.as_deref()).collect();
     let text = |environment: &Environment| serde_json::to_string(environment).unwrap_or_default();
     let mut joined: BTreeMap<String, Environment> = BTreeMap::new();
     let all = inputs.iter().flat_map(|input| &input.data.environments);
-    for (id, environment) in all.filter(|(id, _)| wanted.contains(id.as_str())) {
+    for (id, environment) in all.filter(|(id, _)| used.contains(id.as_str())) {
         match joined.get(id) {
             Some(known) if text(known) <= text(environment) => {}
             _ => drop(joined.insert(id.clone(), environment.clone())),

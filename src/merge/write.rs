@@ -10,7 +10,7 @@ use serde::Serialize;
 use tempfile::TempDir;
 
 use super::{MergeError, Merged};
-use crate::files::replace;
+use crate::files::{FileError, replace};
 use crate::provenance::environment;
 use crate::runner::PLAN_FILE;
 use crate::store::{RESULTS_FILE, SAMPLES_FILE, parquet};
@@ -25,7 +25,7 @@ const VERSION: u64 = 1;
 const OWN: [&str; 6] = [MERGED_FILE, PLAN_FILE, RESULTS_FILE, SAMPLES_FILE, environment::FOLDER, "report"];
 
 #[derive(Serialize)]
-struct Contents<'a> {
+struct MergedDocument<'a> {
     version: u64,
     plan: &'a str,
     protocol_sha256: String,
@@ -41,11 +41,11 @@ pub(super) fn check(out: &Path) -> Result<(), MergeError> {
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
             return Err(MergeError::Occupied { path: out.to_owned() });
         }
-        Err(source) => return Err(MergeError::Io { path: out.to_owned(), source }),
+        Err(source) => return Err(FileError::at(out)(source).into()),
     };
     let mut names = Vec::new();
     for entry in entries {
-        names.push(entry.map_err(MergeError::io(out))?.file_name());
+        names.push(entry.map_err(FileError::at(out))?.file_name());
     }
     let merged = names.iter().any(|name| name == MERGED_FILE);
     match names.iter().find(|name| !merged || !OWN.iter().any(|own| name == own)) {
@@ -73,15 +73,15 @@ fn parent(out: &Path) -> &Path {
 /// An empty folder on the file system of `out`, to be filled and put in its place.
 ///
 /// # Errors
-/// [`MergeError::Io`].
+/// [`MergeError::File`].
 pub fn beside(out: &Path) -> Result<TempDir, MergeError> {
     let parent = parent(out);
-    fs::create_dir_all(parent).map_err(MergeError::io(parent))?;
+    fs::create_dir_all(parent).map_err(FileError::at(parent))?;
     let mut builder = tempfile::Builder::new();
     // Without this the folder is its owner's alone; the process's mask still applies.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-    builder.prefix(".merge.").tempdir_in(parent).map_err(MergeError::io(parent))
+    Ok(builder.prefix(".merge.").tempdir_in(parent).map_err(FileError::at(parent))?)
 }
 
 /// Writes the files of a merged folder.
@@ -92,7 +92,7 @@ pub fn fill(merged: &Merged, dir: &Path) -> Result<(), MergeError> {
     let json = |name: &str, bytes: serde_json::Result<Vec<u8>>| {
         let path = dir.join(name);
         let bytes = bytes.map_err(|source| MergeError::Json { path: path.clone(), source })?;
-        replace(&path, &bytes).map_err(MergeError::io(&path))
+        Ok::<(), MergeError>(replace(&path, &bytes).map_err(FileError::at(&path))?)
     };
     json(PLAN_FILE, serde_json::to_vec_pretty(&merged.plan))?;
     parquet::write_samples(dir, &merged.samples)?;
@@ -105,7 +105,7 @@ pub fn fill(merged: &Merged, dir: &Path) -> Result<(), MergeError> {
         *rows.entry(environment).or_default() += 1;
     }
     let (plan, protocol_sha256) = (merged.plan.name.as_str(), merged.plan.protocol_sha256());
-    let contents = Contents { version: VERSION, plan, protocol_sha256, rows };
+    let contents = MergedDocument { version: VERSION, plan, protocol_sha256, rows };
     json(MERGED_FILE, serde_json::to_vec_pretty(&contents))
 }
 
@@ -128,11 +128,11 @@ fn holds_the_same(new: &Path, out: &Path) -> bool {
 /// Renames `scratch` to `out` for good; what is there changes places with it and is deleted.
 ///
 /// # Errors
-/// [`MergeError::Io`]; `out` is then as it was.
+/// [`MergeError::File`]; `out` is then as it was.
 pub fn put_in_place(scratch: TempDir, out: &Path) -> Result<(), MergeError> {
-    exchange(scratch, out).map_err(MergeError::io(out))?;
+    exchange(scratch, out).map_err(FileError::at(out))?;
     let parent = parent(out);
-    fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(MergeError::io(parent))
+    Ok(fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(FileError::at(parent))?)
 }
 
 fn exchange(scratch: TempDir, out: &Path) -> io::Result<()> {

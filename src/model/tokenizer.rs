@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Family, ModelError};
-use crate::panics::contained;
+use crate::panics::catch;
 
 /// Text to token ids.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Tokenizer {
             let size = inner.get_vocab_size(true);
             Ok::<_, tokenizers::Error>((inner, size))
         };
-        let (inner, size) = contained(read).map_err(failed)?.map_err(|error| failed(error.to_string()))?;
+        let (inner, size) = catch(read).map_err(failed)?.map_err(|error| failed(error.to_string()))?;
         if size > vocabulary {
             return Err(failed(format!(
                 "it has {size} tokens but the model embeds {vocabulary}: it belongs to another model"
@@ -79,7 +79,7 @@ impl Tokenizer {
     /// The text of one token as a reader knows it: GPT-2's byte alphabet is decoded.
     pub fn token(&self, id: u32) -> String {
         let raw = self.inner.id_to_token(id).unwrap_or_else(|| format!("<{id}>"));
-        match contained(|| self.inner.decode(&[id], false)) {
+        match catch(|| self.inner.decode(&[id], false)) {
             Ok(Ok(text)) if !text.is_empty() && !raw.starts_with("##") => {
                 format!("{text:?}").trim_matches('"').to_owned()
             }
@@ -90,7 +90,7 @@ impl Tokenizer {
     fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, ModelError> {
         let failed = |message: String| ModelError::Tokenizer { path: self.path.clone(), message };
         let encode = || self.inner.encode_fast(text, special);
-        let encoding = contained(encode).map_err(failed)?.map_err(|error| failed(error.to_string()))?;
+        let encoding = catch(encode).map_err(failed)?.map_err(|error| failed(error.to_string()))?;
         let ids = encoding.get_ids().to_vec();
         match ids.iter().find(|&&id| id as usize >= self.vocabulary) {
             Some(id) => Err(failed(format!("it produced id {id}, outside the model's {} embeddings", self.vocabulary))),

@@ -6,12 +6,12 @@ use super::compare::count_nonfinite;
 use crate::engine::{Engine, Examination, OpTally};
 use crate::graph::{Graph, Shape};
 use crate::input::InputStream;
-use crate::record::magnitudes::{Magnitudes, Place};
-use crate::record::{BadKind, FirstBad, NumericsSummary, PassSummary};
+use crate::record::magnitudes::{MagnitudeKind, Magnitudes};
+use crate::record::{BadKind, FirstBad, ForwardSummary, NumericsSummary};
 
 /// How many passes to examine, and of what.
 #[derive(Debug, Clone, Copy)]
-pub struct Passes<'a> {
+pub struct Forwards<'a> {
     /// The model's operations.
     pub graph: &'a Graph,
     /// The engine's shape.
@@ -22,7 +22,7 @@ pub struct Passes<'a> {
     pub fp32: bool,
 }
 
-impl Passes<'_> {
+impl Forwards<'_> {
     /// Runs the passes. Each reads rows of the input that no other reads: a text ends the count when it ends. Where the
     /// first batch alone is wanted and nothing shows its tensors, `first`, the counts in its output, is all there is.
     ///
@@ -33,12 +33,12 @@ impl Passes<'_> {
         engine: &mut dyn Engine,
         input: &InputStream,
         first: &NumericsSummary,
-    ) -> Result<PassSummary, NumericsError> {
+    ) -> Result<ForwardSummary, NumericsError> {
         let wanted = self.forwards.unwrap_or(1);
         let rows = input.len(self.shape.sequence);
         let forwards = rows.map_or(wanted, |rows| wanted.min((rows / self.shape.batch).max(1)));
         let looks_inside = self.forwards.is_some() || engine.describe().emulated;
-        let mut summary = PassSummary::default();
+        let mut summary = ForwardSummary::default();
         if !looks_inside {
             summary.count(first);
             return Ok(summary);
@@ -59,7 +59,7 @@ impl Passes<'_> {
         Ok(summary)
     }
 
-    fn add(&self, summary: &mut PassSummary, examination: &Examination, forward: u64) {
+    fn add(&self, summary: &mut ForwardSummary, examination: &Examination, forward: u64) {
         let norms = examination.ops.iter().filter_map(|op| op.layer_norm);
         let (rows, silent) = norms.fold((0, 0), |sums, norm| (sums.0 + norm.rows, sums.1 + norm.silent));
         *summary.layer_norm_rows.get_or_insert(0) += rows;
@@ -74,7 +74,7 @@ impl Passes<'_> {
     }
 }
 
-impl PassSummary {
+impl ForwardSummary {
     /// Adds a pass with these counts in its output.
     fn count(&mut self, counted: &NumericsSummary) {
         self.forwards += 1;
@@ -104,9 +104,9 @@ fn bad_kind(tally: &OpTally) -> Option<BadKind> {
 fn magnitudes(graph: &Graph, examination: &Examination) -> Magnitudes {
     let mut all = Magnitudes::default();
     for (op, tally) in graph.ops.iter().zip(&examination.ops) {
-        all.raise(op.layer(), Place::Output(op.class), tally.output.largest);
+        all.raise(op.layer(), MagnitudeKind::Output(op.class), tally.output.largest);
         if let Some(norm) = tally.layer_norm {
-            all.raise(op.layer(), Place::SquareSum, norm.square_sum);
+            all.raise(op.layer(), MagnitudeKind::SquareSum, norm.square_sum);
         }
     }
     all
@@ -134,15 +134,15 @@ mod tests {
         Arc::new(Model::open("tiny-injected", &source, Path::new("."), Head::Natural).unwrap())
     }
 
-    fn examined(model: &Arc<Model>, policy: &PrecisionPolicy, forwards: Option<usize>) -> PassSummary {
+    fn examined(model: &Arc<Model>, policy: &PrecisionPolicy, forwards: Option<usize>) -> ForwardSummary {
         let request = BuildRequest::new(model.clone(), policy.clone(), SHAPE, 1);
         let mut engine = ReferenceBackend::default().build(&request).unwrap().engine.unwrap();
-        passes(model, policy, forwards).examine(engine.as_mut(), &random(model), &NumericsSummary::default()).unwrap()
+        forwards(model, policy, forwards).examine(engine.as_mut(), &random(model), &NumericsSummary::default()).unwrap()
     }
 
-    fn passes<'a>(model: &'a Model, policy: &PrecisionPolicy, forwards: Option<usize>) -> Passes<'a> {
+    fn forwards<'a>(model: &'a Model, policy: &PrecisionPolicy, forwards: Option<usize>) -> Forwards<'a> {
         let fp32 = policy.as_preset() == Some(Preset::Fp32);
-        Passes { graph: &model.graph, shape: SHAPE, forwards, fp32 }
+        Forwards { graph: &model.graph, shape: SHAPE, forwards, fp32 }
     }
 
     fn random(model: &Model) -> InputStream {
@@ -195,12 +195,16 @@ mod tests {
         let model = injected(Architecture::Gpt2Tiny, 300.0);
         let fp32 = PrecisionPolicy::preset(Preset::Fp32);
         let magnitudes = examined(&model, &fp32, Some(2)).magnitudes.unwrap();
-        let residual = magnitudes.0[&(Some(1), Place::Output(OpClass::Residual))];
+        let residual = magnitudes.0[&(Some(1), MagnitudeKind::Output(OpClass::Residual))];
         assert!((residual - 300.0).abs() < 2.0, "{residual}");
-        assert!(magnitudes.0[&(Some(0), Place::Output(OpClass::Residual))] < 10.0);
-        let squares = magnitudes.0[&(None, Place::SquareSum)];
+        assert!(magnitudes.0[&(Some(0), MagnitudeKind::Output(OpClass::Residual))] < 10.0);
+        let squares = magnitudes.0[&(None, MagnitudeKind::SquareSum)];
         assert!((squares / (300.0f64.powi(2) * 63.0 / 64.0) - 1.0).abs() < 0.02, "{squares}");
-        assert_eq!(magnitudes.0[&(Some(0), Place::Output(OpClass::Softmax))], 1.0, "the first token sees itself alone");
+        assert_eq!(
+            magnitudes.0[&(Some(0), MagnitudeKind::Output(OpClass::Softmax))],
+            1.0,
+            "the first token sees itself alone"
+        );
         let unasked = examined(&model, &fp32, None);
         assert_eq!(
             (unasked.forwards, unasked.silent_rows, unasked.magnitudes),
@@ -217,7 +221,7 @@ mod tests {
         let policy = PrecisionPolicy::preset(Preset::Fp16);
         let request = BuildRequest::new(model.clone(), policy.clone(), SHAPE, 1);
         let mut engine = MockBackend.build(&request).unwrap().engine.unwrap();
-        let summary = passes(&model, &policy, Some(4))
+        let summary = forwards(&model, &policy, Some(4))
             .examine(engine.as_mut(), &random(&model), &NumericsSummary::default())
             .unwrap();
         assert_eq!((summary.forwards, summary.nan_forwards), (4, 0));

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 pub use compare::compare;
-pub use forwards::Passes;
+pub use forwards::Forwards;
 pub use quality::{NO_PREDICTION, evaluate, negative_log_likelihood};
 pub use reference::ReferenceOutputs;
 

@@ -1,7 +1,7 @@
 //! What a policy says and ONNX cannot: every operator of a standard ONNX graph computes in the type of its inputs and
 //! returns it, and says nothing of accumulators.
 
-use super::element::Element;
+use super::element::ElementType;
 use super::products::scale_of_queries;
 use crate::graph::{Format, Graph, Op, OpClass, OpKind, PolicyError, PrecisionPolicy, Rounding};
 
@@ -83,12 +83,12 @@ const RULES: [Rule; 9] = [
 ];
 
 fn is_narrow(format: Format) -> bool {
-    Element::from(format).is_narrow()
+    ElementType::from(format).is_narrow()
 }
 
 /// Whether the policy stores a product in another type than its operands'.
 fn widens(rounding: Rounding) -> bool {
-    Element::from(rounding.compute) != Element::from(rounding.store)
+    ElementType::from(rounding.compute) != ElementType::from(rounding.store)
 }
 
 /// What goes into the queries of a scale.
@@ -98,7 +98,7 @@ fn taken(scale: f64, rounding: Rounding) -> f64 {
 
 fn rest_is_inexact(scale: f64, rounding: Rounding) -> bool {
     let rest = scale / taken(scale, rounding);
-    Element::from(rounding.store).rounded(rest) != rest
+    ElementType::from(rounding.store).rounded(rest) != rest
 }
 
 #[cfg(test)]

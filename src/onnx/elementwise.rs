@@ -1,74 +1,74 @@
 //! GELU, tanh, the residual sum and the choice of the first token.
 
-use super::assembly::{Call, Tensor};
-use super::element::Element;
-use super::lowering::{Lowering, Site};
+use super::assembly::{NamedTensor, OperatorCall};
+use super::element::ElementType;
+use super::lowering::{Lowering, TypedOp};
 use super::proto::AttributeProto;
 use crate::graph::Gelu;
 use crate::graph::Token;
 
 impl Lowering<'_> {
     /// GELU in the model's form: one operator in FP32, elementary ones where every step is rounded.
-    pub fn gelu(&mut self, site: &Site<'_>, form: Gelu) -> Tensor {
-        let x = self.operand(site, 0);
-        if site.compute == Element::Fp32 {
+    pub fn gelu(&mut self, op: &TypedOp<'_>, form: Gelu) -> NamedTensor {
+        let x = self.operand(op, 0);
+        if op.compute == ElementType::Fp32 {
             let approximate = match form {
                 Gelu::Erf => "none",
                 Gelu::Tanh => "tanh",
             };
-            let call = Call::new("Gelu", &[&x]).with(AttributeProto::text("approximate", approximate));
-            return self.assembly.emit(site.name(), call);
+            let call = OperatorCall::new("Gelu", &[&x]).with(AttributeProto::text("approximate", approximate));
+            return self.assembly.emit(op.name(), call);
         }
         let bend = match form {
-            Gelu::Erf => self.erf(site, &x),
-            Gelu::Tanh => self.tanh_of_cubic(site, &x),
+            Gelu::Erf => self.erf(op, &x),
+            Gelu::Tanh => self.tanh_of_cubic(op, &x),
         };
-        let one = self.assembly.scalar(site.compute, 1.0);
-        let factor = self.assembly.emit(site.part("add_one"), Call::new("Add", &[&one, &bend]));
-        let half = self.scaled(site, "half", &x, 0.5);
-        self.assembly.emit(site.name(), Call::new("Mul", &[&half, &factor]))
+        let one = self.assembly.scalar(op.compute, 1.0);
+        let factor = self.assembly.emit(op.part("add_one"), OperatorCall::new("Add", &[&one, &bend]));
+        let half = self.scaled(op, "half", &x, 0.5);
+        self.assembly.emit(op.name(), OperatorCall::new("Mul", &[&half, &factor]))
     }
 
     /// `erf(x/√2)`
-    fn erf(&mut self, site: &Site<'_>, x: &Tensor) -> Tensor {
-        let inner = self.scaled(site, "argument", x, std::f64::consts::FRAC_1_SQRT_2);
-        self.assembly.emit(site.part("erf"), Call::new("Erf", &[&inner]))
+    fn erf(&mut self, op: &TypedOp<'_>, x: &NamedTensor) -> NamedTensor {
+        let inner = self.scaled(op, "argument", x, std::f64::consts::FRAC_1_SQRT_2);
+        self.assembly.emit(op.part("erf"), OperatorCall::new("Erf", &[&inner]))
     }
 
     /// `tanh(√(2/π)(x + 0.044715 x³))`
-    fn tanh_of_cubic(&mut self, site: &Site<'_>, x: &Tensor) -> Tensor {
-        let square = self.assembly.emit(site.part("square"), Call::new("Mul", &[x, x]));
-        let cube = self.assembly.emit(site.part("cube"), Call::new("Mul", &[&square, x]));
-        let cube = self.scaled(site, "cubic_term", &cube, 0.044715);
-        let sum = self.assembly.emit(site.part("polynomial"), Call::new("Add", &[x, &cube]));
-        let inner = self.scaled(site, "argument", &sum, (2.0 / std::f64::consts::PI).sqrt());
-        self.assembly.emit(site.part("tanh"), Call::new("Tanh", &[&inner]))
+    fn tanh_of_cubic(&mut self, op: &TypedOp<'_>, x: &NamedTensor) -> NamedTensor {
+        let square = self.assembly.emit(op.part("square"), OperatorCall::new("Mul", &[x, x]));
+        let cube = self.assembly.emit(op.part("cube"), OperatorCall::new("Mul", &[&square, x]));
+        let cube = self.scaled(op, "cubic_term", &cube, 0.044715);
+        let sum = self.assembly.emit(op.part("polynomial"), OperatorCall::new("Add", &[x, &cube]));
+        let inner = self.scaled(op, "argument", &sum, (2.0 / std::f64::consts::PI).sqrt());
+        self.assembly.emit(op.part("tanh"), OperatorCall::new("Tanh", &[&inner]))
     }
 
-    fn scaled(&mut self, site: &Site<'_>, part: &str, x: &Tensor, factor: f64) -> Tensor {
-        let factor = self.assembly.scalar(site.compute, factor);
-        self.assembly.emit(site.part(part), Call::new("Mul", &[x, &factor]))
+    fn scaled(&mut self, op: &TypedOp<'_>, part: &str, x: &NamedTensor, factor: f64) -> NamedTensor {
+        let factor = self.assembly.scalar(op.compute, factor);
+        self.assembly.emit(op.part(part), OperatorCall::new("Mul", &[x, &factor]))
     }
 
     /// The pooler's tanh.
-    pub fn tanh(&mut self, site: &Site<'_>) -> Tensor {
-        let x = self.operand(site, 0);
-        self.assembly.emit(site.name(), Call::new("Tanh", &[&x]))
+    pub fn tanh(&mut self, op: &TypedOp<'_>) -> NamedTensor {
+        let x = self.operand(op, 0);
+        self.assembly.emit(op.name(), OperatorCall::new("Tanh", &[&x]))
     }
 
     /// The sum of two inputs.
-    pub fn residual(&mut self, site: &Site<'_>) -> Tensor {
-        let (stream, update) = (self.operand(site, 0), self.operand(site, 1));
-        self.assembly.emit(site.name(), Call::new("Add", &[&stream, &update]))
+    pub fn residual(&mut self, op: &TypedOp<'_>) -> NamedTensor {
+        let (stream, update) = (self.operand(op, 0), self.operand(op, 1));
+        self.assembly.emit(op.name(), OperatorCall::new("Add", &[&stream, &update]))
     }
 
     /// The first token of every sequence, as it is stored: nothing is computed.
-    pub fn select(&mut self, site: &Site<'_>, token: Token) -> Tensor {
-        let x = self.input(site, 0);
+    pub fn select(&mut self, op: &TypedOp<'_>, token: Token) -> NamedTensor {
+        let x = self.input(op, 0);
         let (index, operator, attribute) = match token {
             Token::First => (self.assembly.index(0), "Gather", AttributeProto::int("axis", 1)),
             Token::Last => (self.last_tokens(), "GatherND", AttributeProto::int("batch_dims", 1)),
         };
-        self.assembly.emit(site.name(), Call::new(operator, &[&x, &index]).with(attribute))
+        self.assembly.emit(op.name(), OperatorCall::new(operator, &[&x, &index]).with(attribute))
     }
 }

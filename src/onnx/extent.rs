@@ -29,7 +29,7 @@ pub enum Extent {
 
 impl Extent {
     /// The extent of two spans; static when both are single numbers.
-    pub fn of(batch: Span, sequence: Span) -> Self {
+    pub fn of(batch: DimensionRange, sequence: DimensionRange) -> Self {
         let smallest = Shape { batch: batch.smallest, sequence: sequence.smallest };
         let largest = Shape { batch: batch.largest, sequence: sequence.largest };
         match smallest == largest {
@@ -53,13 +53,13 @@ impl Extent {
     }
 
     /// Batch sizes.
-    pub fn batch(self) -> Span {
-        Span { smallest: self.smallest().batch, largest: self.largest().batch }
+    pub fn batch(self) -> DimensionRange {
+        DimensionRange { smallest: self.smallest().batch, largest: self.largest().batch }
     }
 
     /// Sequence lengths, tokens.
-    pub fn sequence(self) -> Span {
-        Span { smallest: self.smallest().sequence, largest: self.largest().sequence }
+    pub fn sequence(self) -> DimensionRange {
+        DimensionRange { smallest: self.smallest().sequence, largest: self.largest().sequence }
     }
 
     /// Dimensions of the inputs, `[batch, sequence]`.
@@ -81,14 +81,14 @@ impl Extent {
 
 /// A number or an inclusive range of numbers, at least 1: `8`, `1..32`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
+pub struct DimensionRange {
     /// First.
     pub smallest: usize,
     /// Last.
     pub largest: usize,
 }
 
-impl Span {
+impl DimensionRange {
     fn dimension(self, symbol: &str) -> DimensionProto {
         match self.smallest == self.largest {
             true => fixed(self.smallest),
@@ -101,14 +101,14 @@ fn fixed(size: usize) -> DimensionProto {
     DimensionProto { dim_value: Some(size as i64), dim_param: None }
 }
 
-impl FromStr for Span {
+impl FromStr for DimensionRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (first, last) = text.split_once("..").unwrap_or((text, text));
         let number = |text: &str| text.trim().parse().ok().filter(|&n: &usize| n > 0);
         match (number(first), number(last)) {
-            (Some(smallest), Some(largest)) if smallest <= largest => Ok(Span { smallest, largest }),
+            (Some(smallest), Some(largest)) if smallest <= largest => Ok(DimensionRange { smallest, largest }),
             (Some(smallest), Some(largest)) => {
                 Err(format!("the range runs backwards; write {largest}..{smallest} (both ends included)"))
             }
@@ -117,7 +117,7 @@ impl FromStr for Span {
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for DimensionRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.smallest == self.largest {
             true => write!(f, "{}", self.smallest),
@@ -132,8 +132,8 @@ mod tests {
 
     #[test]
     fn spans_are_numbers_or_inclusive_ranges() {
-        let span = |text: &str| text.parse::<Span>();
-        assert_eq!(span("8"), Ok(Span { smallest: 8, largest: 8 }));
+        let span = |text: &str| text.parse::<DimensionRange>();
+        assert_eq!(span("8"), Ok(DimensionRange { smallest: 8, largest: 8 }));
         assert_eq!(span("1..32").unwrap().to_string(), "1..32");
         for (text, cure) in [("0", "from 1 up"), ("1..", "1..32"), ("x", "from 1 up"), ("9..2", "write 2..9")] {
             assert!(span(text).unwrap_err().contains(cure), "{text}");
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_dimension_that_cannot_vary_is_written_as_a_number() {
-        let span = |smallest, largest| Span { smallest, largest };
+        let span = |smallest, largest| DimensionRange { smallest, largest };
         assert_eq!(Extent::of(span(2, 2), span(8, 8)), Extent::Static(Shape { batch: 2, sequence: 8 }));
         let shape = Extent::of(span(2, 2), span(8, 16)).value(ValueShape::Scores(3));
         let written: Vec<String> =

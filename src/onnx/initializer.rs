@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::ExportError;
-use super::element::{Element, encode, encode_transposed};
+use super::element::{ElementType, encode, encode_transposed};
 use super::proto::{EXTERNAL, StringStringEntryProto, TensorProto};
 use crate::graph::cost::param_formats;
 use crate::graph::{Graph, ParamId, PolicyError, PrecisionPolicy};
@@ -14,17 +14,17 @@ pub const ALIGNMENT: u64 = 4096;
 
 /// Which parameters are wanted in which types.
 #[derive(Debug)]
-pub(super) struct Weights(BTreeSet<(usize, Element)>);
+pub(super) struct ParamTypes(BTreeSet<(usize, ElementType)>);
 
-impl Weights {
+impl ParamTypes {
     pub fn of(graph: &Graph, policy: &PrecisionPolicy) -> Result<Self, PolicyError> {
         let roundings = graph.roundings(policy)?;
         let formats = graph.ops.iter().zip(roundings).flat_map(|(op, rounding)| param_formats(op, rounding));
-        Ok(Weights(formats.map(|(id, format)| (id.0, format.into())).collect()))
+        Ok(ParamTypes(formats.map(|(id, format)| (id.0, format.into())).collect()))
     }
 
     /// The parameter's name, with its type where it is wanted in two.
-    pub fn name(&self, graph: &Graph, id: ParamId, element: Element) -> String {
+    pub fn name(&self, graph: &Graph, id: ParamId, element: ElementType) -> String {
         let name = &graph.param(id).name;
         match self.0.iter().filter(|(param, _)| *param == id.0).count() > 1 {
             true => format!("{name}/{}", element.name()),
@@ -35,7 +35,7 @@ impl Weights {
     /// One initializer per weight, each with its place in a file that holds all of them.
     pub fn initializers<'m>(&self, model: &'m Model) -> Vec<Initializer<'m>> {
         let mut end = 0u64;
-        let place = |&(param, element): &(usize, Element)| {
+        let place = |&(param, element): &(usize, ElementType)| {
             let id = ParamId(param);
             let offset = end.next_multiple_of(ALIGNMENT);
             let name = self.name(&model.graph, id, element);
@@ -53,7 +53,7 @@ impl Weights {
 pub struct Initializer<'m> {
     model: &'m Model,
     param: ParamId,
-    element: Element,
+    element: ElementType,
     transposed: bool,
     name: String,
     offset: u64,
@@ -76,7 +76,7 @@ impl Initializer<'_> {
     }
 
     /// Element type.
-    pub fn element(&self) -> Element {
+    pub fn element(&self) -> ElementType {
         self.element
     }
 

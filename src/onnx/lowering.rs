@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use super::assembly::{Assembly, Call, Tensor};
-use super::element::Element;
+use super::assembly::{Assembly, NamedTensor, OperatorCall};
+use super::element::ElementType;
 use super::extent::Extent;
-use super::initializer::Weights;
+use super::initializer::ParamTypes;
 use super::proto::AttributeProto;
 use super::{ATTENTION_MASK, INPUT_IDS};
 use crate::graph::{Graph, Mask, Op, OpKind, ParamId, PolicyError, PrecisionPolicy, ReductionOrder, Rounding};
@@ -20,29 +20,29 @@ pub(super) struct Lowering<'a> {
     pub graph: &'a Graph,
     pub extent: Extent,
     pub order: ReductionOrder,
-    weights: &'a Weights,
+    weights: &'a ParamTypes,
     /// By value id.
-    values: Vec<Tensor>,
+    values: Vec<NamedTensor>,
     /// Queries, keys and values by the name of the packed projection they are split from.
-    heads: BTreeMap<String, [Tensor; 3]>,
-    sequence_length: Option<Tensor>,
-    key_mask: Option<Tensor>,
-    causal_mask: Option<Tensor>,
+    heads: BTreeMap<String, [NamedTensor; 3]>,
+    sequence_length: Option<NamedTensor>,
+    key_mask: Option<NamedTensor>,
+    causal_mask: Option<NamedTensor>,
 }
 
 /// An op with its types.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Site<'a> {
-    pub op: &'a Op,
-    pub compute: Element,
-    pub accumulate: Element,
-    pub store: Element,
+pub(super) struct TypedOp<'a> {
+    pub definition: &'a Op,
+    pub compute: ElementType,
+    pub accumulate: ElementType,
+    pub store: ElementType,
 }
 
-impl Site<'_> {
-    fn new(op: &Op, rounding: Rounding) -> Site<'_> {
-        Site {
-            op,
+impl TypedOp<'_> {
+    fn new(op: &Op, rounding: Rounding) -> TypedOp<'_> {
+        TypedOp {
+            definition: op,
             compute: rounding.compute.into(),
             accumulate: rounding.accumulate.into(),
             store: rounding.store.into(),
@@ -51,17 +51,17 @@ impl Site<'_> {
 
     /// The op's name.
     pub fn name(&self) -> &str {
-        &self.op.name
+        &self.definition.name
     }
 
     /// The name of a node or tensor below the op.
     pub fn part(&self, part: &str) -> String {
-        format!("{}/{part}", self.op.name)
+        format!("{}/{part}", self.definition.name)
     }
 
     /// Whether the op's arithmetic is plain FP32, which ONNX's compound operators do in one node.
     pub fn is_plain_fp32(&self) -> bool {
-        self.compute == Element::Fp32 && self.accumulate == Element::Fp32
+        self.compute == ElementType::Fp32 && self.accumulate == ElementType::Fp32
     }
 }
 
@@ -70,13 +70,17 @@ pub(super) fn lower(
     graph: &Graph,
     policy: &PrecisionPolicy,
     extent: Extent,
-    weights: &Weights,
+    weights: &ParamTypes,
     output: &str,
 ) -> Result<Assembly, PolicyError> {
     let roundings = graph.roundings(policy)?;
     let formats = graph.value_formats(&roundings);
-    let mut values: Vec<Tensor> =
-        graph.values.iter().zip(&formats).map(|(value, &format)| Tensor::new(&value.name, format.into())).collect();
+    let mut values: Vec<NamedTensor> = graph
+        .values
+        .iter()
+        .zip(&formats)
+        .map(|(value, &format)| NamedTensor::new(&value.name, format.into()))
+        .collect();
     values[graph.output.0].name = output.to_owned();
     let mut lowering = Lowering {
         assembly: Assembly::default(),
@@ -91,53 +95,53 @@ pub(super) fn lower(
         causal_mask: None,
     };
     for (op, rounding) in graph.ops.iter().zip(roundings) {
-        lowering.op(Site::new(op, rounding));
+        lowering.op(TypedOp::new(op, rounding));
     }
     Ok(lowering.assembly)
 }
 
 impl Lowering<'_> {
-    fn op(&mut self, site: Site<'_>) {
+    fn op(&mut self, op: TypedOp<'_>) {
         let first = self.assembly.nodes.len();
-        let computed = match site.op.kind {
-            OpKind::Embedding { word, position, token_type } => self.embedding(&site, [word, position], token_type),
-            OpKind::LayerNorm { gamma, beta, epsilon } => self.layer_norm(&site, [gamma, beta], epsilon),
-            OpKind::Linear { weight, bias, .. } => self.linear(&site, weight, bias),
-            OpKind::AttentionScores { scale, .. } => self.attention_scores(&site, scale),
-            OpKind::AttentionContext { .. } => self.attention_context(&site),
-            OpKind::Softmax(mask) => self.softmax(&site, mask),
-            OpKind::Gelu(form) => self.gelu(&site, form),
-            OpKind::Tanh => self.tanh(&site),
-            OpKind::Residual => self.residual(&site),
-            OpKind::Select(token) => self.select(&site, token),
+        let computed = match op.definition.kind {
+            OpKind::Embedding { word, position, token_type } => self.embedding(&op, [word, position], token_type),
+            OpKind::LayerNorm { gamma, beta, epsilon } => self.layer_norm(&op, [gamma, beta], epsilon),
+            OpKind::Linear { weight, bias, .. } => self.linear(&op, weight, bias),
+            OpKind::AttentionScores { scale, .. } => self.attention_scores(&op, scale),
+            OpKind::AttentionContext { .. } => self.attention_context(&op),
+            OpKind::Softmax(mask) => self.softmax(&op, mask),
+            OpKind::Gelu(form) => self.gelu(&op, form),
+            OpKind::Tanh => self.tanh(&op),
+            OpKind::Residual => self.residual(&op),
+            OpKind::Select(token) => self.select(&op, token),
         };
-        let stored = self.stored(&site, &computed);
-        let name = self.values[site.op.output.0].name.clone();
+        let stored = self.stored(&op, &computed);
+        let name = self.values[op.definition.output.0].name.clone();
         self.assembly.name_output(first, &stored, &name);
     }
 
     /// What the op has computed, in the type it stores.
-    pub fn stored(&mut self, site: &Site<'_>, computed: &Tensor) -> Tensor {
-        match computed.element == site.store {
+    pub fn stored(&mut self, op: &TypedOp<'_>, computed: &NamedTensor) -> NamedTensor {
+        match computed.element == op.store {
             true => computed.clone(),
-            false => self.assembly.cast(site.part("cast"), computed, site.store),
+            false => self.assembly.cast(op.part("cast"), computed, op.store),
         }
     }
 
     /// An input as it was stored.
-    pub fn input(&self, site: &Site<'_>, index: usize) -> Tensor {
-        self.values[site.op.inputs[index].0].clone()
+    pub fn input(&self, op: &TypedOp<'_>, index: usize) -> NamedTensor {
+        self.values[op.definition.inputs[index].0].clone()
     }
 
     /// An input in the type the op computes in.
-    pub fn operand(&mut self, site: &Site<'_>, index: usize) -> Tensor {
-        let input = self.input(site, index);
-        self.assembly.converted(&input, site.compute)
+    pub fn operand(&mut self, op: &TypedOp<'_>, index: usize) -> NamedTensor {
+        let input = self.input(op, index);
+        self.assembly.converted(&input, op.compute)
     }
 
     /// A parameter in the type it is stored in for an op.
-    pub fn weight(&self, id: ParamId, element: Element) -> Tensor {
-        Tensor::new(self.weights.name(self.graph, id, element), element)
+    pub fn weight(&self, id: ParamId, element: ElementType) -> NamedTensor {
+        NamedTensor::new(self.weights.name(self.graph, id, element), element)
     }
 
     /// Whether a weight is stored `[in, out]`, as `MatMul` takes it.
@@ -146,7 +150,7 @@ impl Lowering<'_> {
     }
 
     /// Tokens per sequence, int64 `[1]`.
-    pub fn sequence_length(&mut self) -> Tensor {
+    pub fn sequence_length(&mut self) -> NamedTensor {
         let (extent, assembly) = (self.extent, &mut self.assembly);
         self.sequence_length
             .get_or_insert_with(|| {
@@ -154,8 +158,8 @@ impl Lowering<'_> {
                 if span.smallest == span.largest {
                     return assembly.integers(&[span.largest as i64]);
                 }
-                let ids = Tensor::new(INPUT_IDS, Element::Int64);
-                let shape = Call::new("Shape", &[&ids]);
+                let ids = NamedTensor::new(INPUT_IDS, ElementType::Int64);
+                let shape = OperatorCall::new("Shape", &[&ids]);
                 let second = shape.with(AttributeProto::int("start", 1)).with(AttributeProto::int("end", 2));
                 assembly.emit("shape/sequence", second)
             })
@@ -163,22 +167,22 @@ impl Lowering<'_> {
     }
 
     /// The first rows of `table`, as many as a sequence has tokens.
-    pub fn rows_of_sequence(&mut self, name: String, table: &Tensor) -> Tensor {
+    pub fn rows_of_sequence(&mut self, name: String, table: &NamedTensor) -> NamedTensor {
         let ends = self.sequence_length();
         let start = self.assembly.integers(&[0]);
         // Along axis 0, from 0.
-        self.assembly.emit(name, Call::new("Slice", &[table, &start, &ends, &start]))
+        self.assembly.emit(name, OperatorCall::new("Slice", &[table, &start, &ends, &start]))
     }
 
     /// Which keys a query may attend to: bool, broadcastable to `[batch, heads, sequence, sequence]`. Made once per mask.
-    pub fn permitted(&mut self, mask: Mask) -> Tensor {
+    pub fn permitted(&mut self, mask: Mask) -> NamedTensor {
         let keys = match &self.key_mask {
             Some(keys) => keys.clone(),
             None => {
-                let tokens = Tensor::new(ATTENTION_MASK, Element::Int64);
-                let tokens = self.assembly.cast("mask/tokens", &tokens, Element::Bool);
+                let tokens = NamedTensor::new(ATTENTION_MASK, ElementType::Int64);
+                let tokens = self.assembly.cast("mask/tokens", &tokens, ElementType::Bool);
                 let axes = self.assembly.integers(&[1, 2]);
-                let keys = self.assembly.emit("mask/keys", Call::new("Unsqueeze", &[&tokens, &axes]));
+                let keys = self.assembly.emit("mask/keys", OperatorCall::new("Unsqueeze", &[&tokens, &axes]));
                 self.key_mask.insert(keys).clone()
             }
         };
@@ -193,15 +197,15 @@ impl Lowering<'_> {
     }
 
     /// Index of the last token of every sequence, `[batch, 1]`: one less than the ones of its mask.
-    pub fn last_tokens(&mut self) -> Tensor {
-        let mask = Tensor::new(ATTENTION_MASK, Element::Int64);
+    pub fn last_tokens(&mut self) -> NamedTensor {
+        let mask = NamedTensor::new(ATTENTION_MASK, ElementType::Int64);
         let (axis, one) = (self.assembly.integers(&[1]), self.assembly.index(1));
-        let lengths = self.assembly.emit("mask/lengths", Call::new("ReduceSum", &[&mask, &axis]));
-        self.assembly.emit("mask/last", Call::new("Sub", &[&lengths, &one]))
+        let lengths = self.assembly.emit("mask/lengths", OperatorCall::new("ReduceSum", &[&mask, &axis]));
+        self.assembly.emit("mask/last", OperatorCall::new("Sub", &[&lengths, &one]))
     }
 
     /// Keys that are not after the query.
-    fn causal(&mut self, keys: &Tensor) -> Tensor {
+    fn causal(&mut self, keys: &NamedTensor) -> NamedTensor {
         let span = self.extent.sequence();
         let count: Vec<i64> = (0..span.largest as i64).collect();
         let mut positions = self.assembly.numbered("positions", &count);
@@ -209,15 +213,15 @@ impl Lowering<'_> {
             positions = self.rows_of_sequence("mask/positions".to_owned(), &positions);
         }
         let axes = self.assembly.integers(&[1]);
-        let queries = self.assembly.emit("mask/queries", Call::new("Unsqueeze", &[&positions, &axes]));
-        let not_after = Call::new("GreaterOrEqual", &[&queries, &positions]).yielding(Element::Bool);
+        let queries = self.assembly.emit("mask/queries", OperatorCall::new("Unsqueeze", &[&positions, &axes]));
+        let not_after = OperatorCall::new("GreaterOrEqual", &[&queries, &positions]).yielding(ElementType::Bool);
         let not_after = self.assembly.emit("mask/causal", not_after);
-        self.assembly.emit("mask/permitted", Call::new("And", &[keys, &not_after]))
+        self.assembly.emit("mask/permitted", OperatorCall::new("And", &[keys, &not_after]))
     }
 
     /// Queries `[batch, heads, sequence, size]`, keys `[batch, heads, size, sequence]` and values like queries, as they
     /// are stored in a packed projection. Made once per projection.
-    pub fn heads(&mut self, packed: &Tensor) -> [Tensor; 3] {
+    pub fn heads(&mut self, packed: &NamedTensor) -> [NamedTensor; 3] {
         if let Some(heads) = self.heads.get(&packed.name) {
             return heads.clone();
         }
@@ -231,9 +235,10 @@ impl Lowering<'_> {
         let orders: [[i64; 4]; 3] = [[0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]];
         let mut orders = orders.iter();
         let heads = parts.map(|part| {
-            let split = self.assembly.emit(format!("{}/heads", part.name), Call::new("Reshape", &[&part, &shape]));
+            let split =
+                self.assembly.emit(format!("{}/heads", part.name), OperatorCall::new("Reshape", &[&part, &shape]));
             let order = orders.next().map_or(&[][..], |order| &order[..]);
-            let turn = Call::new("Transpose", &[&split]).with(AttributeProto::ints("perm", order));
+            let turn = OperatorCall::new("Transpose", &[&split]).with(AttributeProto::ints("perm", order));
             self.assembly.emit(format!("{}/transpose", part.name), turn)
         });
         self.heads.insert(packed.name.clone(), heads.clone());

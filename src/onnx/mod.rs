@@ -6,7 +6,6 @@
 //! weights after its parameters.
 
 mod assembly;
-mod command;
 mod deviations;
 mod element;
 mod elementwise;
@@ -23,18 +22,17 @@ use std::path::PathBuf;
 use prost::Message;
 use thiserror::Error;
 
-pub use command::{ExportRequest, export};
 pub use deviations::deviations;
-pub use element::Element;
-pub use extent::{Extent, Span};
+pub use element::ElementType;
+pub use extent::{DimensionRange, Extent};
 pub use initializer::{ALIGNMENT, Initializer};
 pub(crate) use proto::NodeProto;
-pub use write::Written;
+pub use write::WrittenModel;
 
 use crate::digest::sha256;
 use crate::graph::{Format, OutputKind, PolicyError, PrecisionPolicy};
 use crate::model::{Model, ModelError};
-use initializer::Weights;
+use initializer::ParamTypes;
 use proto::{
     GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorShapeProto, TensorTypeProto, TypeProto,
     ValueInfoProto,
@@ -80,7 +78,7 @@ pub enum ExportError {
         "no shape lies between batch {batch}, sequence {sequence}: both must begin at 1 or more and end no lower than \
          they begin"
     )]
-    Empty { batch: Span, sequence: Span },
+    Empty { batch: DimensionRange, sequence: DimensionRange },
     /// No such shape can be executed anywhere.
     #[error(
         "a dimension of {size} is beyond {LARGEST_DIMENSION}, the largest that libraries take; choose a smaller one"
@@ -125,7 +123,7 @@ pub struct NodeOutput {
     /// Tensor name.
     pub tensor: String,
     /// Element type of the tensor.
-    pub element: Element,
+    pub element: ElementType,
 }
 
 impl<'m> Export<'m> {
@@ -136,7 +134,7 @@ impl<'m> Export<'m> {
     pub fn new(model: &'m Model, policy: &PrecisionPolicy, extent: Extent) -> Result<Self, ExportError> {
         check_extent(model, extent)?;
         let graph = &model.graph;
-        let weights = Weights::of(graph, policy)?;
+        let weights = ParamTypes::of(graph, policy)?;
         let output = output_name(graph.output_kind);
         let output_format = graph.value_formats(&graph.roundings(policy)?)[graph.output.0];
         let assembly = lowering::lower(graph, policy, extent, &weights, output)?;
@@ -146,7 +144,7 @@ impl<'m> Export<'m> {
             node: assembly.nodes,
             name: Some(model.name.clone()),
             initializer: assembly.constants.into_values().collect(),
-            input: [INPUT_IDS, ATTENTION_MASK].map(|name| value_info(name, Element::Int64, extent.tokens())).into(),
+            input: [INPUT_IDS, ATTENTION_MASK].map(|name| value_info(name, ElementType::Int64, extent.tokens())).into(),
             output: vec![value_info(output, output_format.into(), shape)],
         };
         Ok(Export {
@@ -307,7 +305,7 @@ fn node_outputs(assembly: &assembly::Assembly) -> Vec<NodeOutput> {
     assembly.nodes.iter().flat_map(outputs).collect()
 }
 
-fn value_info(name: &str, element: Element, shape: TensorShapeProto) -> ValueInfoProto {
+fn value_info(name: &str, element: ElementType, shape: TensorShapeProto) -> ValueInfoProto {
     let tensor = TensorTypeProto { elem_type: Some(element.code()), shape: Some(shape) };
     ValueInfoProto { name: Some(name.to_owned()), r#type: Some(TypeProto { tensor_type: Some(tensor) }) }
 }

@@ -1,8 +1,8 @@
 //! Matrix products and table lookups.
 
-use super::assembly::{Call, Tensor};
-use super::element::Element;
-use super::lowering::{Lowering, Site};
+use super::assembly::{NamedTensor, OperatorCall};
+use super::element::ElementType;
+use super::lowering::{Lowering, TypedOp};
 use super::proto::AttributeProto;
 use crate::graph::ParamId;
 
@@ -10,90 +10,90 @@ impl Lowering<'_> {
     /// `(word[id] + token_type[0]) + position[index]`: rows in `compute`, sums in `accumulate`.
     pub fn embedding(
         &mut self,
-        site: &Site<'_>,
+        op: &TypedOp<'_>,
         [word, position]: [ParamId; 2],
         token_type: Option<ParamId>,
-    ) -> Tensor {
-        let ids = Tensor::new(super::INPUT_IDS, Element::Int64);
-        let table = self.weight(word, site.compute);
-        let gather = Call::new("Gather", &[&table, &ids]).with(AttributeProto::int("axis", 0));
-        let rows = self.assembly.emit(site.part("word"), gather);
-        let mut sum = self.assembly.converted(&rows, site.accumulate);
+    ) -> NamedTensor {
+        let ids = NamedTensor::new(super::INPUT_IDS, ElementType::Int64);
+        let table = self.weight(word, op.compute);
+        let gather = OperatorCall::new("Gather", &[&table, &ids]).with(AttributeProto::int("axis", 0));
+        let rows = self.assembly.emit(op.part("word"), gather);
+        let mut sum = self.assembly.converted(&rows, op.accumulate);
         if let Some(token_type) = token_type {
-            let (table, zero) = (self.weight(token_type, site.compute), self.assembly.index(0));
-            let gather = Call::new("Gather", &[&table, &zero]).with(AttributeProto::int("axis", 0));
-            let row = self.assembly.emit(site.part("token_type"), gather);
-            let row = self.assembly.converted(&row, site.accumulate);
-            sum = self.assembly.emit(site.part("add_token_type"), Call::new("Add", &[&sum, &row]));
+            let (table, zero) = (self.weight(token_type, op.compute), self.assembly.index(0));
+            let gather = OperatorCall::new("Gather", &[&table, &zero]).with(AttributeProto::int("axis", 0));
+            let row = self.assembly.emit(op.part("token_type"), gather);
+            let row = self.assembly.converted(&row, op.accumulate);
+            sum = self.assembly.emit(op.part("add_token_type"), OperatorCall::new("Add", &[&sum, &row]));
         }
-        let table = self.weight(position, site.compute);
-        let rows = self.rows_of_sequence(site.part("position"), &table);
-        let rows = self.assembly.converted(&rows, site.accumulate);
-        self.assembly.emit(site.name(), Call::new("Add", &[&sum, &rows]))
+        let table = self.weight(position, op.compute);
+        let rows = self.rows_of_sequence(op.part("position"), &table);
+        let rows = self.assembly.converted(&rows, op.accumulate);
+        self.assembly.emit(op.name(), OperatorCall::new("Add", &[&sum, &rows]))
     }
 
     /// `x W + b`. ONNX knows no product with a result wider than its operands: the product is in `compute`. The bias, which
     /// is stored in `store`, is added in the narrowest type that holds both.
-    pub fn linear(&mut self, site: &Site<'_>, weight: ParamId, bias: Option<ParamId>) -> Tensor {
-        let input = self.operand(site, 0);
-        let mut matrix = self.weight(weight, site.compute);
+    pub fn linear(&mut self, op: &TypedOp<'_>, weight: ParamId, bias: Option<ParamId>) -> NamedTensor {
+        let input = self.operand(op, 0);
+        let mut matrix = self.weight(weight, op.compute);
         if !self.is_transposed(weight) {
-            let turn = Call::new("Transpose", &[&matrix]).with(AttributeProto::ints("perm", &[1, 0]));
-            matrix = self.assembly.emit(site.part("weight_transpose"), turn);
+            let turn = OperatorCall::new("Transpose", &[&matrix]).with(AttributeProto::ints("perm", &[1, 0]));
+            matrix = self.assembly.emit(op.part("weight_transpose"), turn);
         }
-        let product = self.assembly.emit(site.name(), Call::new("MatMul", &[&input, &matrix]));
+        let product = self.assembly.emit(op.name(), OperatorCall::new("MatMul", &[&input, &matrix]));
         let Some(bias) = bias else { return product };
-        let sum = site.compute.join(site.store);
-        let product = match site.compute == sum {
+        let sum = op.compute.join(op.store);
+        let product = match op.compute == sum {
             true => product,
-            false => self.assembly.cast(site.part("widen"), &product, sum),
+            false => self.assembly.cast(op.part("widen"), &product, sum),
         };
-        let bias = self.weight(bias, site.store);
+        let bias = self.weight(bias, op.store);
         let bias = self.assembly.converted(&bias, sum);
-        self.assembly.emit(site.part("add_bias"), Call::new("Add", &[&product, &bias]))
+        self.assembly.emit(op.part("add_bias"), OperatorCall::new("Add", &[&product, &bias]))
     }
 
     /// `Q Kᵀ`, stored, then scaled. Where ONNX forces the product into FP16 and the policy stores it wider, the power of two
     /// in the scale is multiplied into the queries beforehand, which is exact: the policy's product cannot overflow there,
     /// the unscaled one in FP16 can.
-    pub fn attention_scores(&mut self, site: &Site<'_>, scale: f64) -> Tensor {
-        let packed = self.input(site, 0);
+    pub fn attention_scores(&mut self, op: &TypedOp<'_>, scale: f64) -> NamedTensor {
+        let packed = self.input(op, 0);
         let [query, key, _] = self.heads(&packed);
-        let mut query = self.assembly.converted(&query, site.compute);
-        let key = self.assembly.converted(&key, site.compute);
-        let taken = scale_of_queries(scale, site.compute, site.store);
+        let mut query = self.assembly.converted(&query, op.compute);
+        let key = self.assembly.converted(&key, op.compute);
+        let taken = scale_of_queries(scale, op.compute, op.store);
         if taken != 1.0 {
-            let power = self.assembly.scalar(site.compute, taken);
-            query = self.assembly.emit(site.part("scale_query"), Call::new("Mul", &[&query, &power]));
+            let power = self.assembly.scalar(op.compute, taken);
+            query = self.assembly.emit(op.part("scale_query"), OperatorCall::new("Mul", &[&query, &power]));
         }
-        let product = self.assembly.emit(site.name(), Call::new("MatMul", &[&query, &key]));
-        let stored = self.stored(site, &product);
+        let product = self.assembly.emit(op.name(), OperatorCall::new("MatMul", &[&query, &key]));
+        let stored = self.stored(op, &product);
         let rest = scale / taken;
         if rest == 1.0 {
             return stored;
         }
-        let rest = self.assembly.scalar(site.store, rest);
-        self.assembly.emit(site.part("scale"), Call::new("Mul", &[&stored, &rest]))
+        let rest = self.assembly.scalar(op.store, rest);
+        self.assembly.emit(op.part("scale"), OperatorCall::new("Mul", &[&stored, &rest]))
     }
 
     /// `P V` per head, heads side by side: `[batch, sequence, hidden]`.
-    pub fn attention_context(&mut self, site: &Site<'_>) -> Tensor {
-        let probabilities = self.operand(site, 0);
-        let packed = self.input(site, 1);
+    pub fn attention_context(&mut self, op: &TypedOp<'_>) -> NamedTensor {
+        let probabilities = self.operand(op, 0);
+        let packed = self.input(op, 1);
         let [_, _, value] = self.heads(&packed);
-        let value = self.assembly.converted(&value, site.compute);
-        let product = self.assembly.emit(site.name(), Call::new("MatMul", &[&probabilities, &value]));
-        let turn = Call::new("Transpose", &[&product]).with(AttributeProto::ints("perm", &[0, 2, 1, 3]));
-        let turned = self.assembly.emit(site.part("transpose"), turn);
+        let value = self.assembly.converted(&value, op.compute);
+        let product = self.assembly.emit(op.name(), OperatorCall::new("MatMul", &[&probabilities, &value]));
+        let turn = OperatorCall::new("Transpose", &[&product]).with(AttributeProto::ints("perm", &[0, 2, 1, 3]));
+        let turned = self.assembly.emit(op.part("transpose"), turn);
         let shape = self.assembly.integers(&[0, 0, self.graph.dimensions.hidden as i64]);
-        self.assembly.emit(site.part("merge"), Call::new("Reshape", &[&turned, &shape]))
+        self.assembly.emit(op.part("merge"), OperatorCall::new("Reshape", &[&turned, &shape]))
     }
 }
 
 /// The part of the scale of attention scores that is multiplied into the queries: a power of two where the product could
 /// overflow its type and not the one it is stored in, otherwise 1.
-pub(super) fn scale_of_queries(scale: f64, compute: Element, store: Element) -> f64 {
-    let overflows = compute == Element::Fp16 && store != Element::Fp16;
+pub(super) fn scale_of_queries(scale: f64, compute: ElementType, store: ElementType) -> f64 {
+    let overflows = compute == ElementType::Fp16 && store != ElementType::Fp16;
     if overflows { power_of_two(scale) } else { 1.0 }
 }
 

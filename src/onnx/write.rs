@@ -16,7 +16,7 @@ use crate::files::replace_with;
 
 /// What [`Export::write`] has written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
+pub struct WrittenModel {
     /// The model and, where the weights lie beside it, their file.
     pub files: Vec<PathBuf>,
     /// Bytes of all of them.
@@ -24,28 +24,28 @@ pub struct Written {
 }
 
 /// What stops the writing of one file.
-enum Fault {
+enum WriteError {
     Io(io::Error),
     Weight(ExportError),
 }
 
-impl From<io::Error> for Fault {
+impl From<io::Error> for WriteError {
     fn from(error: io::Error) -> Self {
-        Fault::Io(error)
+        WriteError::Io(error)
     }
 }
 
-impl From<ExportError> for Fault {
+impl From<ExportError> for WriteError {
     fn from(error: ExportError) -> Self {
-        Fault::Weight(error)
+        WriteError::Weight(error)
     }
 }
 
-impl Fault {
+impl WriteError {
     fn at(self, path: &Path) -> ExportError {
         match self {
-            Fault::Io(source) => ExportError::Io { path: path.to_owned(), source },
-            Fault::Weight(error) => error,
+            WriteError::Io(source) => ExportError::Io { path: path.to_owned(), source },
+            WriteError::Weight(error) => error,
         }
     }
 }
@@ -79,11 +79,11 @@ impl Export<'_> {
     ///
     /// # Errors
     /// [`ExportError::Io`], [`ExportError::Model`], [`ExportError::FileName`].
-    pub fn write(&self, path: &Path) -> Result<Written, ExportError> {
+    pub fn write(&self, path: &Path) -> Result<WrittenModel, ExportError> {
         let bytes = self.total_bytes();
         if bytes <= self.inline_limit {
-            replace_with(path, |file| self.stream(file)).map_err(|fault: Fault| fault.at(path))?;
-            return Ok(Written { files: vec![path.to_owned()], bytes });
+            replace_with(path, |file| self.stream(file)).map_err(|fault: WriteError| fault.at(path))?;
+            return Ok(WrittenModel { files: vec![path.to_owned()], bytes });
         }
         let mut data_path = OsString::from(path);
         data_path.push(".data");
@@ -92,13 +92,13 @@ impl Export<'_> {
         let location = location.ok_or_else(|| ExportError::FileName { path: path.to_owned() })?;
         let model = self.with_weights_in(location).encode_to_vec();
         match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Fault::Io(error).at(path)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(WriteError::Io(error).at(path)),
             _ => {}
         }
-        replace_with(&data_path, |file| self.data(file)).map_err(|fault: Fault| fault.at(&data_path))?;
-        replace_with(path, |file| Ok(file.write_all(&model)?)).map_err(|fault: Fault| fault.at(path))?;
+        replace_with(&data_path, |file| self.data(file)).map_err(|fault: WriteError| fault.at(&data_path))?;
+        replace_with(path, |file| Ok(file.write_all(&model)?)).map_err(|fault: WriteError| fault.at(path))?;
         let data_bytes = self.weights.last().map_or(0, |last| last.offset() + last.byte_count());
-        Ok(Written { files: vec![path.to_owned(), data_path], bytes: data_bytes + model.len() as u64 })
+        Ok(WrittenModel { files: vec![path.to_owned(), data_path], bytes: data_bytes + model.len() as u64 })
     }
 
     fn graph_bytes(&self) -> u64 {
@@ -107,7 +107,7 @@ impl Export<'_> {
         self.graph.encoded_len() as u64 + weights
     }
 
-    fn stream(&self, out: &mut impl Write) -> Result<(), Fault> {
+    fn stream(&self, out: &mut impl Write) -> Result<(), WriteError> {
         let mut head = self.shell().encode_to_vec();
         open_field(&mut head, MODEL_GRAPH_TAG, self.graph_bytes());
         head.extend(self.graph.encode_to_vec());
@@ -124,7 +124,7 @@ impl Export<'_> {
     }
 
     /// The weights at their offsets.
-    fn data(&self, out: &mut impl Write) -> Result<(), Fault> {
+    fn data(&self, out: &mut impl Write) -> Result<(), WriteError> {
         let mut end = 0;
         for weight in &self.weights {
             out.write_all(&vec![0; (weight.offset() - end) as usize])?;

@@ -28,26 +28,27 @@ pub enum SizeSource {
 
 /// The estimated duration of one configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Estimate {
+pub struct DurationEstimate {
     /// One forward pass, seconds.
     pub pass_s: f64,
-    /// Loading, building, warm-up, samples, energy window, comparison and scoring, seconds. Sampling is taken to end by
-    /// the number of samples or the time cap, not by its precision, so this is rather too long than too short.
+    /// Loading, building, warm-up, samples, energy window, comparison and scoring, seconds. It assumes that sampling ends
+    /// at the largest number of samples or at the time cap, not at the target precision, so it is too long rather than
+    /// too short.
     pub total_s: f64,
     /// Where the model's size was taken from.
     pub size: SizeSource,
 }
 
-/// Sizes of the closed form.
+/// The model's sizes in the closed form.
 #[derive(Debug, Clone, Copy)]
-struct Sizes {
+struct ModelSizes {
     layers: f64,
     hidden: f64,
     /// Rows of the vocabulary projection; 0 without one.
     projection: f64,
 }
 
-/// What a backend is taken to do.
+/// Assumed performance of a backend.
 #[derive(Debug, Clone, Copy)]
 struct Rate {
     /// Floating-point operations per second.
@@ -59,8 +60,8 @@ struct Rate {
 }
 
 impl Configuration {
-    /// How long this configuration takes, roughly, its A/A test left aside.
-    fn estimate(&self, measurement: &Measurement, numerics: &Numerics) -> Estimate {
+    /// Rough duration of this configuration without its A/A test.
+    fn estimate(&self, measurement: &Measurement, numerics: &Numerics) -> DurationEstimate {
         let (sizes, size) = sizes(&self.model_source);
         let rate = rate(self.backend, &self.policy, measurement.threads);
         let pass_s = rate.pass_s(sizes, self.shape);
@@ -78,18 +79,18 @@ impl Configuration {
             DeviceKind::Gpu => measurement.energy_window_s.unwrap_or(0.0),
         };
         let total_s = rate.build_s + passes_s(measurement.warmup) + sampling_s + window_s + comparison_s;
-        Estimate { pass_s, total_s: total_s.min(measurement.timeout_s), size }
+        DurationEstimate { pass_s, total_s: total_s.min(measurement.timeout_s), size }
     }
 }
 
 impl Plan {
     /// Estimates in the order of the configurations.
-    pub fn estimates(&self) -> Vec<Estimate> {
+    pub fn estimates(&self) -> Vec<DurationEstimate> {
         self.configurations.iter().map(|one| self.estimate(one)).collect()
     }
 
     /// How long one of the configurations takes, with its A/A test where it has one.
-    pub fn estimate(&self, one: &Configuration) -> Estimate {
+    pub fn estimate(&self, one: &Configuration) -> DurationEstimate {
         let estimate = one.estimate(&self.measurement, &self.numerics);
         let Some(test) = self.noise_floor.as_ref().filter(|test| test.covers(one.shape, &one.policy)) else {
             return estimate;
@@ -98,26 +99,26 @@ impl Plan {
         let most_s = test.time_cap_s.max(BOOTSTRAP_MIN_SAMPLES as f64 * round_s);
         let build_s = rate(one.backend, &one.policy, self.measurement.threads).build_s;
         let total_s = estimate.total_s + build_s + (test.rounds as f64 * round_s).min(most_s);
-        Estimate { total_s: total_s.min(self.measurement.timeout_s), ..estimate }
+        DurationEstimate { total_s: total_s.min(self.measurement.timeout_s), ..estimate }
     }
 }
 
 impl Rate {
-    fn pass_s(self, sizes: Sizes, shape: Shape) -> f64 {
+    fn pass_s(self, sizes: ModelSizes, shape: Shape) -> f64 {
         (flops(sizes, shape) / self.flops_per_s).max(self.floor_s)
     }
 }
 
 /// `L (24 T d² + 4 B S² d) + 2 T d V`: projections and feed-forward, attention products, vocabulary projection
 /// (Kaplan et al., arXiv 2001.08361, table 1, with the quadratic term kept).
-fn flops(sizes: Sizes, shape: Shape) -> f64 {
+fn flops(sizes: ModelSizes, shape: Shape) -> f64 {
     let (batch, sequence) = (shape.batch as f64, shape.sequence as f64);
     let (tokens, hidden) = (batch * sequence, sizes.hidden);
     let layer = 24.0 * tokens * hidden * hidden + 4.0 * batch * sequence * sequence * hidden;
     sizes.layers * layer + 2.0 * tokens * hidden * sizes.projection
 }
 
-fn sizes(source: &ModelSource) -> (Sizes, SizeSource) {
+fn sizes(source: &ModelSource) -> (ModelSizes, SizeSource) {
     let (architecture, known) = match source.base() {
         ModelSource::Random { architecture, .. } | ModelSource::Hub { fallback: Some(architecture), .. } => {
             (*architecture, SizeSource::Manifest)
@@ -130,14 +131,14 @@ fn sizes(source: &ModelSource) -> (Sizes, SizeSource) {
         Architecture::BertTiny => (2.0, 64.0, 0.0),
         Architecture::Gpt2Tiny => (2.0, 64.0, 1000.0),
     };
-    (Sizes { layers, hidden, projection }, known)
+    (ModelSizes { layers, hidden, projection }, known)
 }
 
-/// Nominal rates, to the nearest round number. CPU backends: per thread with AVX-512. ONNX Runtime took, of one thread's
-/// processor time, BERT-base 1x32 (5.5 GFLOP) and 1x128 (22 GFLOP): FP32 64 and 185 ms, FP16 68 and 205 ms, hybrid 64 and
-/// 195 ms (`make bench`); rounding costs it little, since it computes in FP32 all the same. GPU backends: an H200
-/// (BERT-base 32x512 in 7 ms, in FP32 in 82 ms), whose peak no small batch reaches. Building is what TensorRT takes, 3 to
-/// 4 s for either model on 2 cores, and for CUDA the choice of kernels, the first time.
+/// Nominal rates, rounded. CPU backends: per thread with AVX-512. For BERT-base at 1x32 (5.5 GFLOP) and 1x128 (22 GFLOP),
+/// ONNX Runtime took this much processor time of one thread: 64 and 185 ms in FP32, 68 and 205 ms in FP16, 64 and 195 ms in
+/// hybrid (`make bench`). Rounding costs it little, since it computes in FP32 in any case. GPU backends: an H200 (BERT-base
+/// 32x512 in 7 ms, in FP32 in 82 ms), whose peak no small batch reaches. Building: TensorRT takes 3 to 4 s for either model
+/// on 2 cores; CUDA chooses its kernels the first time.
 fn rate(backend: BackendKind, policy: &PrecisionPolicy, threads: Option<usize>) -> Rate {
     let threads = threads.unwrap_or(NOMINAL_THREADS) as f64;
     let rounds = policy.classes.values().any(|rounding| *rounding != Rounding::uniform(Format::Fp32));

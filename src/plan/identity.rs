@@ -21,7 +21,7 @@ const FORMAT: u64 = 1;
 /// Digits of a configuration id.
 const ID_DIGITS: usize = 16;
 
-/// The id of a configuration; its `id` field is not looked at.
+/// The id of a configuration; its `id` field is ignored.
 pub(super) fn id(configuration: &Configuration) -> ConfigurationId {
     let mut digest = sha256(canonical_form(configuration).as_bytes());
     digest.truncate(ID_DIGITS);
@@ -56,7 +56,7 @@ fn source(of: &ModelSource) -> Value {
         ModelSource::Injected { source: base, inject } => {
             json!({ "injected": { "source": source(base), "inject": value(inject) } })
         }
-        // What a revision holds is decided by the revision: digests of its files only check it.
+        // The revision decides what its files hold; their digests only check it.
         ModelSource::Hub { repository, revision, sha256, fallback, files: _ } => json!({
             "hub": { "repository": repository, "revision": revision, "sha256": sha256, "fallback": value(fallback) }
         }),
@@ -91,7 +91,7 @@ impl Plan {
         sha256(canonical(&form).as_bytes())
     }
 
-    /// Where the protocol of this plan, first, and that of another differ; empty where they are the same.
+    /// Differences between the protocol of this plan, first, and that of another; empty if they are the same.
     pub fn protocol_differences(&self, other: &Plan) -> Vec<Difference> {
         if self.protocol_sha256() == other.protocol_sha256() {
             return Vec::new();
@@ -169,7 +169,7 @@ mod tests {
         assert_ne!(pinned("a", None), pinned("b", None));
     }
 
-    /// Computed as those of `ids_do_not_change`.
+    /// Computed like those of `ids_do_not_change`.
     #[test]
     fn pins_of_a_hubs_other_files_leave_the_id_as_it_is() {
         let of = |fallback: Option<Architecture>, files: &[(&str, &str)]| {

@@ -12,11 +12,11 @@ use crate::engine::{BackendKind, Target};
 use crate::graph::{PrecisionPolicy, Shape};
 use crate::input::InputSource;
 use crate::manifest::schema::{Manifest, Measurement, NoiseFloor, Numerics, Tolerance};
-use crate::manifest::{Cell, Index, LoadedManifest, product_indices};
+use crate::manifest::{GridPoint, Index, LoadedManifest, product_indices};
 use crate::model::Head;
 use crate::model::ModelSource;
 
-pub use estimate::{Estimate, NOMINAL_THREADS, SizeSource};
+pub use estimate::{DurationEstimate, NOMINAL_THREADS, SizeSource};
 pub use print::duration;
 pub use rules::OtherRules;
 pub use shard::Shard;
@@ -48,7 +48,7 @@ pub struct Configuration {
     pub head: Head,
     /// Precision policy.
     pub policy: PrecisionPolicy,
-    /// What the engine is built for, where the manifest says; the device of this machine otherwise.
+    /// Target of the engine, if the manifest names one; otherwise the device of this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
     /// Batch size and sequence length.
@@ -107,7 +107,7 @@ pub struct Plan {
     pub excluded: Vec<Excluded>,
     /// Measurement limits, the same for every configuration.
     pub measurement: Measurement,
-    /// Which configurations are timed against themselves. Left out of the serialised form where none is.
+    /// Which configurations are timed against themselves. Left out of the serialised form if none is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise_floor: Option<NoiseFloor>,
     /// Comparison settings.
@@ -124,7 +124,7 @@ impl Axes {
     }
 }
 
-/// Plans written before there were targets.
+/// Number of targets in plans that are older than targets.
 fn one() -> usize {
     1
 }
@@ -199,8 +199,8 @@ impl Configuration {
         }
     }
 
-    fn cell(&self) -> Cell<'_> {
-        Cell {
+    fn cell(&self) -> GridPoint<'_> {
+        GridPoint {
             model: &self.model,
             backend: self.backend,
             precision: &self.policy.name,

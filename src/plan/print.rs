@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{Configuration, Estimate, NOMINAL_THREADS, Plan, SizeSource};
+use super::{Configuration, DurationEstimate, NOMINAL_THREADS, Plan, SizeSource};
 use crate::manifest::product_words;
 
 /// Version of the JSON that [`Plan::to_json`] writes.
@@ -16,7 +16,7 @@ struct PlanJson<'a> {
     product: String,
     protocol_sha256: String,
     estimated_total_s: f64,
-    estimates: Vec<Estimate>,
+    estimates: Vec<DurationEstimate>,
     plan: &'a Plan,
 }
 
@@ -47,7 +47,7 @@ impl Plan {
             let _ = writeln!(text, "  {cells} excluded: {reason}");
         }
         text.push('\n');
-        let mut rows = vec![Row::HEADER.map(str::to_owned)];
+        let mut rows = vec![HEADER.map(str::to_owned)];
         rows.extend(self.configurations.iter().zip(&estimates).map(|(one, estimate)| row(one, estimate)));
         text.push_str(&aligned(&rows));
         let total: f64 = estimates.iter().map(|estimate| estimate.total_s).sum();
@@ -89,15 +89,12 @@ impl Plan {
     }
 }
 
-struct Row;
+/// Column headings.
+const HEADER: [&str; 8] = ["id", "backend", "model", "precision", "batch", "sequence", "input", "estimate"];
+/// Whether a column is set flush right: those of numbers.
+const FLUSH_RIGHT: [bool; 8] = [false, false, false, false, true, true, false, true];
 
-impl Row {
-    const HEADER: [&'static str; 8] = ["id", "backend", "model", "precision", "batch", "sequence", "input", "estimate"];
-    /// Columns of numbers, which are set flush right.
-    const RIGHT: [bool; 8] = [false, false, false, false, true, true, false, true];
-}
-
-fn row(configuration: &Configuration, estimate: &Estimate) -> [String; 8] {
+fn row(configuration: &Configuration, estimate: &DurationEstimate) -> [String; 8] {
     let mark = if estimate.size == SizeSource::AssumedBertBase { "?" } else { "" };
     [
         configuration.id.to_string(),
@@ -119,7 +116,7 @@ fn aligned(rows: &[[String; 8]]) -> String {
         let cells: Vec<String> = row
             .iter()
             .zip(widths)
-            .zip(Row::RIGHT)
+            .zip(FLUSH_RIGHT)
             .map(|((cell, width), right)| if right { format!("{cell:>width$}") } else { format!("{cell:<width$}") })
             .collect();
         let _ = writeln!(text, "{}", cells.join("  ").trim_end());

@@ -1,4 +1,5 @@
-//! Whether results of two plans may stand in one table: they must be of one experiment, measured under the same settings.
+//! Whether results of two plans may stand in one table: they must belong to one experiment and be measured under the same
+//! settings.
 
 use thiserror::Error;
 
@@ -7,33 +8,26 @@ use crate::json_diff::in_words;
 
 /// Why results of two plans do not belong together.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum OtherRules {
-    /// They are of different experiments.
-    #[error("results of the experiment `{found}`, not of `{wanted}`")]
-    Experiment {
-        /// Its experiment.
-        found: String,
-        /// The experiment of what it should go with.
-        wanted: String,
-    },
-    /// They were measured by different rules.
+    /// They belong to different experiments.
+    #[error("results of the experiment `{found}`, not of `{expected}`")]
+    Experiment { found: String, expected: String },
+    /// They were measured under different settings, like `measurement.warmup: 2, there 1`.
     #[error("measured under other settings ({settings})")]
-    Protocol {
-        /// What differs: `measurement.warmup: 2, there 1`.
-        settings: String,
-    },
+    Protocol { settings: String },
 }
 
 impl Plan {
-    /// Holds this plan's experiment and settings against those of another, whose results its own should go with.
+    /// Compares this plan's experiment and settings with those of another plan, whose results its own results join.
     ///
     /// # Errors
     /// [`OtherRules`] with what differs.
-    pub fn check_same_rules(&self, wanted: &Plan) -> Result<(), OtherRules> {
-        if self.name != wanted.name {
-            return Err(OtherRules::Experiment { found: self.name.clone(), wanted: wanted.name.clone() });
+    pub fn check_same_rules(&self, other: &Plan) -> Result<(), OtherRules> {
+        if self.name != other.name {
+            return Err(OtherRules::Experiment { found: self.name.clone(), expected: other.name.clone() });
         }
-        match self.protocol_differences(wanted) {
+        match self.protocol_differences(other) {
             found if found.is_empty() => Ok(()),
             found => Err(OtherRules::Protocol { settings: in_words(&found) }),
         }

@@ -1,4 +1,4 @@
-//! A part of a plan, for many machines or GPUs that share the work: always the same part, whoever computes it.
+//! A part of a plan, for machines or GPUs that share the work. Every machine computes the same division.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -50,18 +50,18 @@ impl FromStr for Shard {
 }
 
 impl Plan {
-    /// The configurations of one shard, in the plan's order. Over all shards of a count every configuration comes up once.
+    /// The configurations of one shard, in the plan's order. Every configuration is in exactly one shard of a count.
     ///
-    /// What is divided are blocks: all backends, policies and targets of one model, shape and input stay together, because
-    /// the report divides their times by one another, and a ratio of two machines' times would say something about the
-    /// machines. The blocks go to the shards by the longest-processing-time rule (Graham 1969): the longest estimated
-    /// first, each to the shard that has least so far, which is at most 4/3 of the best balance there is. Ties are broken
-    /// by configuration ids, so the division depends on nothing but the manifest. A count above the number of blocks leaves
-    /// shards empty.
+    /// The unit of the division is a block: all backends, policies and targets of one model, shape and input stay together.
+    /// The report divides their times by one another, and a ratio of times from two machines would also compare the
+    /// machines. Blocks are assigned by the longest-processing-time rule (Graham 1969): the block with the longest estimate
+    /// goes first, each to the shard with the least work so far. The longest shard is at most 4/3 of the optimum. Ties are
+    /// broken by configuration ids, so the division depends on nothing but the manifest. If the count exceeds the number of
+    /// blocks, some shards are empty.
     pub fn shard(&self, shard: Shard) -> Vec<&Configuration> {
         let mut blocks = self.blocks();
         blocks.sort_by(|a, b| b.estimated_s.total_cmp(&a.estimated_s).then_with(|| a.digest.cmp(&b.digest)));
-        // Shards beyond the blocks stay empty, so none of them needs a place here, however many are asked for.
+        // Shards beyond the number of blocks stay empty and need no entry here, however many there are.
         let mut loads_s = vec![0.0_f64; shard.count.min(blocks.len())];
         let mut chosen = Vec::new();
         for block in blocks {
@@ -75,7 +75,7 @@ impl Plan {
         chosen.into_iter().map(|position| &self.configurations[position]).collect()
     }
 
-    fn blocks(&self) -> Vec<Block> {
+    fn blocks(&self) -> Vec<ShardBlock> {
         let mut blocks: BTreeMap<_, Vec<(&ConfigurationId, usize)>> = BTreeMap::new();
         for (position, configuration) in self.configurations.iter().enumerate() {
             let shape = (configuration.shape.batch, configuration.shape.sequence);
@@ -87,7 +87,7 @@ impl Plan {
             // A sum depends on the order of its terms in the last digit, and the manifest's order must not matter.
             members.sort_unstable();
             let ids: Vec<&str> = members.iter().map(|(id, _)| id.0.as_str()).collect();
-            Block {
+            ShardBlock {
                 digest: sha256(ids.join(" ").as_bytes()),
                 estimated_s: members.iter().map(|&(_, position)| estimates[position].total_s).sum(),
                 members: members.into_iter().map(|(_, position)| position).collect(),
@@ -99,8 +99,8 @@ impl Plan {
 
 /// Configurations that stay on one machine.
 #[derive(Debug)]
-struct Block {
-    /// Of their ids.
+struct ShardBlock {
+    /// SHA-256 of their ids.
     digest: String,
     estimated_s: f64,
     /// Positions in the plan.

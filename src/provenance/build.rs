@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// The build of this binary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Build {
+pub struct BuildInfo {
     /// Version of mixprec.
     pub version: String,
     /// Git commit, 40 hexadecimal digits; `None` when built from an archive.
@@ -20,10 +20,10 @@ pub struct Build {
     pub target_features: Vec<String>,
 }
 
-impl Build {
+impl BuildInfo {
     /// The build of the running binary.
     pub fn current() -> Self {
-        Build {
+        BuildInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             commit: option_env!("MIXPREC_GIT_COMMIT").map(str::to_owned),
             dirty: option_env!("MIXPREC_GIT_DIRTY").map(|dirty| dirty == "true"),
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn the_running_binary_knows_its_compiler_and_target() {
-        let build = Build::current();
+        let build = BuildInfo::current();
         assert_eq!(build.version, env!("CARGO_PKG_VERSION"));
         assert!(build.rustc.is_some_and(|rustc| rustc.starts_with("rustc 1.")));
         assert!(build.target.is_some_and(|target| target.contains(std::env::consts::ARCH)));
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_modified_build_says_so() {
-        let mut build = Build::current();
+        let mut build = BuildInfo::current();
         build.version = "9.9.9".to_owned();
         build.commit = Some("0123456789abcdef0123456789abcdef01234567".to_owned());
         build.dirty = Some(true);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::build::Build;
+use super::build::BuildInfo;
 use super::gpu::{self, Gpu};
 use super::pin_digests;
 use crate::digest::{sha256, sha256_file};
@@ -17,7 +17,7 @@ use crate::json_diff::differences;
 use crate::libraries::loaded;
 use crate::libraries::pins;
 use crate::libraries::pins::PinFile;
-use crate::libraries::{Found, Library, Pin, find};
+use crate::libraries::{FoundLibrary, Library, Pin, find};
 
 /// The stamp of a row without any difference.
 pub const MATCH: &str = "match";
@@ -67,7 +67,7 @@ pub fn of_process(kind: BackendKind) -> Vec<Drift> {
         drift.extend(of_driver(&gpu::of_this_machine()));
     }
     drift.extend(pin_digests::of_program());
-    drift.extend(of_build(&Build::current()));
+    drift.extend(of_build(&BuildInfo::current()));
     drift.sort();
     drift
 }
@@ -97,7 +97,7 @@ pub fn of_libraries(kind: BackendKind, mapped: &BTreeSet<PathBuf>) -> Vec<Drift>
 }
 
 /// The bytes of a library against its pin, however it was found.
-pub fn of_file(found: &Found) -> Option<Drift> {
+pub fn of_file(found: &FoundLibrary) -> Option<Drift> {
     match found.library.pin() {
         Ok(Some(pin)) => of_bytes(&found.path, &pin),
         _ => Some(Drift::new(name(found.library), content(&found.path), pinned(found.library))),
@@ -120,7 +120,7 @@ pub fn of_driver(gpus: &[Gpu]) -> Option<Drift> {
 
 /// Whether this program was built from what its commit holds, the pins included. Without git that is unknown, and nothing
 /// is said.
-pub fn of_build(build: &Build) -> Option<Drift> {
+pub fn of_build(build: &BuildInfo) -> Option<Drift> {
     let commit = build.commit.as_deref().filter(|_| build.dirty == Some(true))?;
     Some(Drift::new("build", "changed files", format!("commit {}", digits(commit))))
 }
@@ -264,7 +264,7 @@ mod tests {
         let path = folder.path().join("another-name.so");
         fs::write(&path, "other bytes").unwrap();
         for how in [How::Pinned, How::Variable("ORT_DYLIB_PATH")] {
-            let drift = of_file(&Found { library: Library::OnnxRuntime, path: path.clone(), how }).unwrap();
+            let drift = of_file(&FoundLibrary { library: Library::OnnxRuntime, path: path.clone(), how }).unwrap();
             let digest = sha256(b"other bytes");
             assert_eq!(drift.pin, "libonnxruntime.so.1.32.0");
             assert_eq!(drift.found, format!("sha256 {}", &digest[..12]));
@@ -302,9 +302,9 @@ mod tests {
         assert_eq!(stamp(&[]), "match");
         let (a, b) = (Drift::new("a", "1", "2"), Drift::new("b", "3", "4"));
         assert_eq!(stamp(&[b.clone(), a, b]), "a: 1 instead of 2; b: 3 instead of 4");
-        let build = Build { commit: Some("0123456789abcdef".repeat(3)), dirty: Some(true), ..Build::current() };
+        let build = BuildInfo { commit: Some("0123456789abcdef".repeat(3)), dirty: Some(true), ..BuildInfo::current() };
         assert_eq!(stamp(&[of_build(&build).unwrap()]), "build: changed files instead of commit 0123456789ab");
-        assert_eq!(of_build(&Build { dirty: Some(false), ..build.clone() }), None);
-        assert_eq!(of_build(&Build { commit: None, dirty: None, ..build }), None);
+        assert_eq!(of_build(&BuildInfo { dirty: Some(false), ..build.clone() }), None);
+        assert_eq!(of_build(&BuildInfo { commit: None, dirty: None, ..build }), None);
     }
 }

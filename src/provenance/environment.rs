@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use thiserror::Error;
 
-use super::build::Build;
+use super::build::BuildInfo;
 use super::gpu::{self, Gpu};
-use super::machine::Machine;
+use super::machine::Host;
 use super::variables;
 use crate::digest::sha256;
 use crate::json_diff::{Difference, differences};
@@ -27,9 +27,9 @@ const ID_VERSION: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
     /// This binary.
-    pub build: Build,
+    pub build: BuildInfo,
     /// Processor, memory, operating system.
-    pub machine: Machine,
+    pub machine: Host,
     /// GPUs; empty without a driver.
     pub gpus: Vec<Gpu>,
     /// Inference libraries loaded dynamically; empty for the reference backend.
@@ -74,8 +74,8 @@ impl Environment {
     pub fn capture() -> Self {
         let root = Path::new("/");
         Environment {
-            build: Build::current(),
-            machine: Machine::probe(root),
+            build: BuildInfo::current(),
+            machine: Host::probe(root),
             gpus: gpu::of_this_machine(),
             libraries: loaded::loaded(),
             variables: variables::of_this_process(),
@@ -95,8 +95,7 @@ impl Environment {
     /// memory's bytes below a whole GiB, which drift from boot to boot and change no time.
     pub fn id(&self) -> String {
         let Environment { build, machine, gpus, libraries, variables, manifest_sha256: _ } = self;
-        let Machine { cpu, memory_bytes, memory_limit_bytes: _, os, kernel, libc, container, virtual_machine } =
-            machine;
+        let Host { cpu, memory_bytes, memory_limit_bytes: _, os, kernel, libc, container, virtual_machine } = machine;
         // Keys come out sorted and without white space; strings, integers and booleans leave no choice of form.
         let identity = json!({
             "version": ID_VERSION,
@@ -119,7 +118,7 @@ impl Environment {
     /// tend to matter for a time. Left out is what the id leaves out.
     pub fn differences(&self, other: &Environment) -> Vec<Difference> {
         let document = |environment: &Environment| {
-            let machine = Machine { memory_limit_bytes: None, ..environment.machine.clone() };
+            let machine = Host { memory_limit_bytes: None, ..environment.machine.clone() };
             let environment = Environment { manifest_sha256: None, machine, ..environment.clone() };
             serde_json::to_value(environment).unwrap_or_default()
         };
@@ -231,9 +230,9 @@ mod tests {
         let base = fixed();
         let same = [
             base.clone().for_manifest("ab"),
-            Environment { machine: Machine { memory_limit_bytes: Some(1), ..base.machine.clone() }, ..base.clone() },
+            Environment { machine: Host { memory_limit_bytes: Some(1), ..base.machine.clone() }, ..base.clone() },
             Environment {
-                machine: Machine { memory_bytes: Some(25_276_063_744 - 4096), ..base.machine.clone() },
+                machine: Host { memory_bytes: Some(25_276_063_744 - 4096), ..base.machine.clone() },
                 ..base.clone()
             },
         ];
@@ -243,9 +242,9 @@ mod tests {
         let cpu = Cpu { usable_cpus: Some(1), ..base.machine.cpu.clone() };
         let different = [
             Environment { variables: BTreeMap::new(), ..base.clone() },
-            Environment { build: Build { dirty: Some(true), ..base.build.clone() }, ..base.clone() },
-            Environment { machine: Machine { cpu, ..base.machine.clone() }, ..base.clone() },
-            Environment { machine: Machine { kernel: None, ..base.machine.clone() }, ..base.clone() },
+            Environment { build: BuildInfo { dirty: Some(true), ..base.build.clone() }, ..base.clone() },
+            Environment { machine: Host { cpu, ..base.machine.clone() }, ..base.clone() },
+            Environment { machine: Host { kernel: None, ..base.machine.clone() }, ..base.clone() },
         ];
         for other in different {
             assert_ne!(other.id(), base.id(), "{other:?}");

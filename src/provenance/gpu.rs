@@ -140,7 +140,7 @@ fn driver_version(text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    const VERSION: &str = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build\n\
+    const VERSION: &str = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release BuildInfo\n\
                            GCC version:  gcc version 12.2.0\n";
     const INFORMATION: &str = "Model: \t\t NVIDIA A100-SXM4-80GB\nIRQ:   \t\t 42\n\
                                GPU UUID: \t GPU-0f0e0d0c-0b0a-0908-0706-050403020100\nVideo BIOS: \t 92.00\n";

@@ -53,7 +53,7 @@ pub struct Cpu {
 
 /// The machine and its operating system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Machine {
+pub struct Host {
     /// Processor.
     pub cpu: Cpu,
     /// Physical memory, bytes.
@@ -72,11 +72,11 @@ pub struct Machine {
     pub virtual_machine: Option<bool>,
 }
 
-impl Machine {
+impl Host {
     /// The machine whose file system starts at `root` (`/`).
     pub fn probe(root: &Path) -> Self {
         let cpuinfo = read(root, "proc/cpuinfo").unwrap_or_default();
-        Machine {
+        Host {
             virtual_machine: field(&cpuinfo, "flags").map(|flags| flags.split(' ').any(|flag| flag == "hypervisor")),
             cpu: Cpu::probe(root, &cpuinfo),
             memory_bytes: read(root, "proc/meminfo").and_then(|text| kibibytes(&text, "MemTotal")),
@@ -194,7 +194,7 @@ mod tests {
         put(root, "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "performance\n");
         put(root, "sys/devices/system/cpu/smt/active", "1\n");
         put(root, ".dockerenv", "");
-        let machine = Machine::probe(root);
+        let machine = Host::probe(root);
         assert_eq!(machine.cpu.model.as_deref(), Some("Some CPU"));
         assert_eq!((machine.cpu.physical_cores, machine.cpu.logical_cpus), (Some(2), Some(4)));
         assert_eq!(machine.cpu.features, ["avx", "avx2", "avx512f", "f16c", "fma"]);
@@ -209,7 +209,7 @@ mod tests {
     fn what_is_not_there_is_unknown_and_not_zero() {
         let folder = tempfile::tempdir().unwrap();
         put(folder.path(), "sys/fs/cgroup/memory.max", "max\n");
-        let machine = Machine::probe(folder.path());
+        let machine = Host::probe(folder.path());
         assert_eq!((machine.cpu.model, machine.cpu.physical_cores, machine.cpu.logical_cpus), (None, None, None));
         assert_eq!((machine.cpu.governor, machine.cpu.smt), (None, None));
         assert_eq!((machine.memory_bytes, machine.memory_limit_bytes), (None, None));

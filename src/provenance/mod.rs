@@ -8,8 +8,8 @@ pub mod machine;
 pub mod pin_digests;
 pub mod variables;
 
-pub use build::Build;
+pub use build::BuildInfo;
 pub use drift::Drift;
 pub use environment::{Environment, EnvironmentError};
 pub use gpu::Gpu;
-pub use machine::{Cpu, Machine};
+pub use machine::{Cpu, Host};

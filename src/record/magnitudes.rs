@@ -10,31 +10,31 @@ use crate::graph::OpClass;
 
 /// What in a layer a magnitude is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Place {
+pub enum MagnitudeKind {
     /// The outputs of the operations of a class.
     Output(OpClass),
     /// The sums of squared deviations inside layer norms, which an FP16 reduction that sums before it divides must hold.
     SquareSum,
 }
 
-/// Name of [`Place::SquareSum`]; no class has it.
+/// Name of [`MagnitudeKind::SquareSum`]; no class has it.
 const SQUARE_SUM: &str = "square_sum";
 
 /// Largest finite magnitude at each place of each layer; layer `None` is what lies before the first and after the last.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct Magnitudes(pub BTreeMap<(Option<u64>, Place), f64>);
+pub struct Magnitudes(pub BTreeMap<(Option<u64>, MagnitudeKind), f64>);
 
 impl Magnitudes {
     /// Raises the entry to `value` where that is larger.
-    pub fn raise(&mut self, layer: Option<u64>, place: Place, value: f64) {
-        let entry = self.0.entry((layer, place)).or_insert(value);
+    pub fn raise(&mut self, layer: Option<u64>, kind: MagnitudeKind, value: f64) {
+        let entry = self.0.entry((layer, kind)).or_insert(value);
         *entry = entry.max(value);
     }
 
     /// Raises every entry to that of `other`.
     pub fn merge(&mut self, other: &Magnitudes) {
-        other.0.iter().for_each(|(&(layer, place), &value)| self.raise(layer, place, value));
+        other.0.iter().for_each(|(&(layer, kind), &value)| self.raise(layer, kind, value));
     }
 }
 
@@ -46,14 +46,14 @@ pub fn headroom_bits(magnitude: f64) -> Option<f64> {
 impl fmt::Display for Magnitudes {
     /// `-/embedding=0.25 0/layer_norm=3.5`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, ((layer, place), value)) in self.0.iter().enumerate() {
+        for (index, ((layer, kind), value)) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { " " };
             let layer = layer.map_or_else(|| "-".to_owned(), |layer| layer.to_string());
-            let place = match place {
-                Place::Output(class) => class.name(),
-                Place::SquareSum => SQUARE_SUM,
+            let kind = match kind {
+                MagnitudeKind::Output(class) => class.name(),
+                MagnitudeKind::SquareSum => SQUARE_SUM,
             };
-            write!(f, "{separator}{layer}/{place}={value}")?;
+            write!(f, "{separator}{layer}/{kind}={value}")?;
         }
         Ok(())
     }
@@ -65,11 +65,11 @@ impl FromStr for Magnitudes {
     fn from_str(text: &str) -> Result<Self, String> {
         let entry = |word: &str| {
             let (key, value) = word.split_once('=')?;
-            let (layer, place) = key.split_once('/')?;
+            let (layer, kind) = key.split_once('/')?;
             let layer = if layer == "-" { None } else { Some(layer.parse().ok()?) };
-            let class = || OpClass::ALL.into_iter().find(|class| class.name() == place);
-            let place = if place == SQUARE_SUM { Place::SquareSum } else { Place::Output(class()?) };
-            Some(((layer, place), value.parse().ok().filter(|value: &f64| value.is_finite())?))
+            let class = || OpClass::ALL.into_iter().find(|class| class.name() == kind);
+            let kind = if kind == SQUARE_SUM { MagnitudeKind::SquareSum } else { MagnitudeKind::Output(class()?) };
+            Some(((layer, kind), value.parse().ok().filter(|value: &f64| value.is_finite())?))
         };
         let entries =
             text.split_whitespace().map(|word| entry(word).ok_or_else(|| format!("`{word}` is no magnitude")));
@@ -98,10 +98,10 @@ mod tests {
     #[test]
     fn the_text_form_comes_back_to_the_bit_and_nonsense_is_refused() {
         let mut magnitudes = Magnitudes::default();
-        magnitudes.raise(None, Place::Output(OpClass::Embedding), 0.1 + 0.2);
-        magnitudes.raise(Some(11), Place::SquareSum, 8.999e6);
-        magnitudes.raise(Some(2), Place::Output(OpClass::ResidualLinear), 3000.5);
-        magnitudes.raise(Some(2), Place::Output(OpClass::ResidualLinear), 1.0);
+        magnitudes.raise(None, MagnitudeKind::Output(OpClass::Embedding), 0.1 + 0.2);
+        magnitudes.raise(Some(11), MagnitudeKind::SquareSum, 8.999e6);
+        magnitudes.raise(Some(2), MagnitudeKind::Output(OpClass::ResidualLinear), 3000.5);
+        magnitudes.raise(Some(2), MagnitudeKind::Output(OpClass::ResidualLinear), 1.0);
         let text = magnitudes.to_string();
         assert_eq!(text, "-/embedding=0.30000000000000004 2/residual_linear=3000.5 11/square_sum=8999000");
         assert_eq!(text.parse(), Ok(magnitudes));

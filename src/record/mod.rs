@@ -15,7 +15,7 @@ use crate::graph::CostSummary;
 use crate::plan::ConfigurationId;
 use crate::provenance::Drift;
 use magnitudes::Magnitudes;
-use telemetry::{Conditions, Sustained};
+use telemetry::{Sustained, Telemetry};
 
 /// One line of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -135,8 +135,8 @@ pub struct Measured {
     #[serde(default)]
     pub sustained: Option<Sustained>,
     /// What the machine did meanwhile.
-    #[serde(default)]
-    pub conditions: Conditions,
+    #[serde(default, rename = "conditions")]
+    pub telemetry: Telemetry,
     /// Untimed passes before the samples.
     pub warmup: usize,
     /// Why sampling ended.
@@ -222,13 +222,13 @@ pub struct NumericsSummary {
     /// False when the manifest's tolerance for this policy was broken.
     pub within_tolerance: Option<bool>,
     /// What several passes over different rows of the input came to; `None` where they were not run.
-    #[serde(default)]
-    pub passes: Option<PassSummary>,
+    #[serde(default, rename = "passes")]
+    pub forwards: Option<ForwardSummary>,
 }
 
 /// Forward passes over different rows of the input, counted by what failed in them.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct PassSummary {
+pub struct ForwardSummary {
     /// Passes.
     pub forwards: u64,
     /// Those with NaN in the output (unpadded).

@@ -62,7 +62,7 @@ impl ThrottleReason {
 
 /// The machine while samples were taken. What could not be read is `None`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Conditions {
+pub struct Telemetry {
     /// Times the GPU's sensors were read.
     pub readings: u64,
     /// Lowest clock of the multiprocessors, MHz.
@@ -95,7 +95,8 @@ pub struct Conditions {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sustained {
     /// Passes between two waits for the device.
-    pub passes: u64,
+    #[serde(rename = "passes")]
+    pub forwards: u64,
     /// Wall time they took, seconds.
     pub elapsed_s: f64,
     /// What the board used, or why that is not known.
@@ -108,7 +109,8 @@ pub struct Energy {
     /// What the counter went up by, millijoules.
     pub energy_mj: u64,
     /// Passes executed meanwhile, at least one.
-    pub passes: u64,
+    #[serde(rename = "passes")]
+    pub forwards: u64,
 }
 
 #[cfg(test)]

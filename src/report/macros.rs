@@ -23,7 +23,7 @@ use crate::engine::{BackendKind, DeviceKind};
 use crate::graph::Preset;
 use crate::numbers;
 use crate::record::Status;
-use crate::record::magnitudes::Place;
+use crate::record::magnitudes::MagnitudeKind;
 use crate::results::data::{Data, distinct, total};
 use crate::results::machines::machines;
 use crate::results::study::{Study, run_of_repeat};
@@ -280,7 +280,7 @@ fn headroom(experiments: &[&Data], all: &mut Vec<Macro>) {
         .iter()
         .filter_map(|found| found.tightest().map(|(place, worst)| (found, place, worst)))
         .reduce(|a, b| if b.2.bits < a.2.bits { b } else { a });
-    let text = |of: &dyn Fn(&headroom::Headroom, Place, Worst) -> String| {
+    let text = |of: &dyn Fn(&headroom::Headroom, MagnitudeKind, Worst) -> String| {
         tightest.map(|(found, place, worst)| of(found, place, worst)).unwrap_or_default()
     };
     put(all, "HeadroomBits", text(&|_, _, worst| numbers::fixed(worst.bits, 1)));

@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::analysis::agreement::AgreementError;
 use crate::claims::{self, Claims, ClaimsError, Verdict};
+use crate::files::FileError;
 use crate::results::ResultsError;
 use crate::results::study::Study;
 use document::{Document, document};
@@ -27,14 +28,9 @@ pub const HTML_FILE: &str = "report.html";
 /// A report that could not be made.
 #[derive(Debug, Error)]
 pub enum ReportError {
-    /// The file system said no.
-    #[error("{path}: {source}")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// The file system refused.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The results cannot be read.
     #[error(transparent)]
     Results(#[from] ResultsError),
@@ -53,12 +49,6 @@ pub enum ReportError {
     /// The values cannot be written as JSON.
     #[error("report.json: {0}")]
     Json(#[source] serde_json::Error),
-}
-
-impl ReportError {
-    fn io(path: &Path) -> impl FnOnce(std::io::Error) -> ReportError {
-        move |source| ReportError::Io { path: path.to_owned(), source }
-    }
 }
 
 /// What was written.
@@ -104,13 +94,14 @@ pub fn report(dir: &Path, out: &Path) -> Result<ReportSummary, ReportError> {
 pub fn report_with(study: &Study, claims: &Claims, out: &Path, wanted: Files) -> Result<ReportSummary, ReportError> {
     let verdicts = claims::judge_study(study, claims);
     let document = document(study, claims, verdicts.clone())?;
-    std::fs::create_dir_all(out).map_err(ReportError::io(out))?;
+    std::fs::create_dir_all(out).map_err(FileError::at(out))?;
     let files = files(&document)?
         .into_iter()
         .filter(|(name, _)| wanted.include(name))
         .map(|(name, bytes)| {
             let path = out.join(name);
-            std::fs::write(&path, bytes).map_err(ReportError::io(&path)).map(|()| path)
+            std::fs::write(&path, bytes).map_err(FileError::at(&path))?;
+            Ok(path)
         })
         .collect::<Result<Vec<PathBuf>, ReportError>>()?;
     Ok(ReportSummary { html: out.join(HTML_FILE), files, verdicts })

@@ -39,7 +39,7 @@ pub struct RerunRequest {
 /// Whether the machine repeats what was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Agreement {
+pub enum Reproduction {
     /// The intervals of both medians overlap; or neither has a median, for the same status.
     Agrees,
     /// They do not overlap; or one was measured and the other was not.
@@ -60,7 +60,7 @@ pub struct Rerun {
     /// Median latency here over the recorded one, with an interval from the ends of both.
     pub ratio: Option<Ranged>,
     /// What both come to.
-    pub agreement: Agreement,
+    pub agreement: Reproduction,
     /// What differs between the environments, most telling first; first as recorded, second here.
     pub differences: Vec<Difference>,
 }
@@ -203,7 +203,7 @@ fn recorded<'a>(
     }
     let environment = |row: &ResultRow| row.environment.clone().unwrap_or_default();
     let chosen: Vec<&ResultRow> = match &request.environment {
-        Some(wanted) => rows.iter().copied().filter(|row| environment(row).starts_with(wanted.as_str())).collect(),
+        Some(prefix) => rows.iter().copied().filter(|row| environment(row).starts_with(prefix.as_str())).collect(),
         None => match rows.iter().copied().find(|row| environment(row) == this_environment) {
             Some(same) => vec![same],
             None => rows.clone(),
@@ -224,14 +224,14 @@ fn recorded<'a>(
     }
 }
 
-fn agreement(recorded: &ResultRow, here: &ResultRow) -> Agreement {
+fn agreement(recorded: &ResultRow, here: &ResultRow) -> Reproduction {
     let ratio = RowPair { numerator: here, denominator: recorded }.latency_ratio();
     match ratio.map(|ratio| Deviation::of(ratio).is_nothing()) {
-        Some(Some(true)) => Agreement::Agrees,
-        Some(Some(false)) => Agreement::Differs,
-        Some(None) => Agreement::Unknown,
-        None if recorded.latency_p50_ms.is_none() && recorded.status == here.status => Agreement::Agrees,
-        None => Agreement::Differs,
+        Some(Some(true)) => Reproduction::Agrees,
+        Some(Some(false)) => Reproduction::Differs,
+        Some(None) => Reproduction::Unknown,
+        None if recorded.latency_p50_ms.is_none() && recorded.status == here.status => Reproduction::Agrees,
+        None => Reproduction::Differs,
     }
 }
 
@@ -257,7 +257,7 @@ fn label(configuration: &Configuration) -> String {
 impl Rerun {
     /// Whether the machine does not repeat what was recorded.
     pub fn is_failure(&self) -> bool {
-        self.agreement == Agreement::Differs
+        self.agreement == Reproduction::Differs
     }
 }
 
@@ -282,20 +282,20 @@ mod tests {
     #[test]
     fn intervals_that_touch_agree_and_others_do_not() {
         let recorded = measured(1.0, 1.1, 1.2);
-        assert_eq!(agreement(&recorded, &measured(1.2, 1.3, 1.4)), Agreement::Agrees);
-        assert_eq!(agreement(&recorded, &measured(0.5, 1.1, 2.0)), Agreement::Agrees);
-        assert_eq!(agreement(&recorded, &measured(1.21, 1.3, 1.4)), Agreement::Differs);
-        assert_eq!(agreement(&recorded, &measured(0.8, 0.9, 0.99)), Agreement::Differs);
+        assert_eq!(agreement(&recorded, &measured(1.2, 1.3, 1.4)), Reproduction::Agrees);
+        assert_eq!(agreement(&recorded, &measured(0.5, 1.1, 2.0)), Reproduction::Agrees);
+        assert_eq!(agreement(&recorded, &measured(1.21, 1.3, 1.4)), Reproduction::Differs);
+        assert_eq!(agreement(&recorded, &measured(0.8, 0.9, 0.99)), Reproduction::Differs);
         let few = ResultRow { latency_p50_low_ms: None, ..measured(1.0, 1.1, 1.2) };
-        assert_eq!(agreement(&recorded, &few), Agreement::Unknown);
+        assert_eq!(agreement(&recorded, &few), Reproduction::Unknown);
     }
 
     #[test]
     fn a_row_without_a_median_agrees_with_its_like() {
         let failed = without_median(Status::Failed);
-        assert_eq!(agreement(&failed, &failed), Agreement::Agrees);
-        assert_eq!(agreement(&failed, &without_median(Status::Built)), Agreement::Differs);
-        assert_eq!(agreement(&measured(1.0, 1.1, 1.2), &failed), Agreement::Differs);
-        assert_eq!(agreement(&failed, &measured(1.0, 1.1, 1.2)), Agreement::Differs);
+        assert_eq!(agreement(&failed, &failed), Reproduction::Agrees);
+        assert_eq!(agreement(&failed, &without_median(Status::Built)), Reproduction::Differs);
+        assert_eq!(agreement(&measured(1.0, 1.1, 1.2), &failed), Reproduction::Differs);
+        assert_eq!(agreement(&failed, &measured(1.0, 1.1, 1.2)), Reproduction::Differs);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::{Agreement, Rerun};
+use super::{Reproduction, Rerun};
 use crate::analysis::facts::engine_bytes;
 use crate::analysis::facts::latency_interval;
 use crate::numbers;
@@ -12,10 +12,10 @@ use crate::store::column::ColumnValue;
 use crate::store::schema::ResultRow;
 
 /// A line of the comparison: what it is, and how a row has it.
-type Line = (&'static str, fn(&ResultRow) -> Option<String>);
+type ComparedQuantity = (&'static str, fn(&ResultRow) -> Option<String>);
 
 /// In the order printed. A line that neither row has is left out.
-const LINES: [Line; 13] = [
+const COMPARED_QUANTITIES: [ComparedQuantity; 13] = [
     ("status", |row| row.status.store()),
     ("median latency, ms", |row| {
         let (text, interval) = numbers::with_interval(row.latency_p50_ms?, latency_interval(row), 4);
@@ -47,7 +47,7 @@ impl Rerun {
         let _ = writeln!(out, "{} ({})\n", self.label, self.recorded.id);
         let dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         let mut table = vec![[String::new(), "recorded".to_owned(), "here".to_owned()]];
-        for (name, of) in LINES {
+        for (name, of) in COMPARED_QUANTITIES {
             let (recorded, here) = (of(&self.recorded), of(&self.here));
             if recorded.is_some() || here.is_some() {
                 table.push([name.to_owned(), dash(recorded), dash(here)]);
@@ -73,7 +73,7 @@ impl Rerun {
     pub fn to_json(&self) -> serde_json::Result<String> {
         let row = |row: &ResultRow| -> Value {
             let values: serde_json::Map<String, Value> =
-                LINES.iter().map(|(name, of)| ((*name).to_owned(), json!(of(row)))).collect();
+                COMPARED_QUANTITIES.iter().map(|(name, of)| ((*name).to_owned(), json!(of(row)))).collect();
             json!({
                 "environment": row.environment,
                 "status": row.status,
@@ -107,11 +107,11 @@ impl Rerun {
         });
         let timed = self.ratio.is_some();
         let verdict = match self.agreement {
-            Agreement::Agrees if timed => "The 95 % intervals of the medians overlap.",
-            Agreement::Agrees => "Neither has a median: the row ends as it did when it was recorded.",
-            Agreement::Differs if timed => "The 95 % intervals of the medians do not overlap.",
-            Agreement::Differs => "One was measured and the other was not.",
-            Agreement::Unknown => "One of the medians has too few samples for an interval, so nothing is decided.",
+            Reproduction::Agrees if timed => "The 95 % intervals of the medians overlap.",
+            Reproduction::Agrees => "Neither has a median: the row ends as it did when it was recorded.",
+            Reproduction::Differs if timed => "The 95 % intervals of the medians do not overlap.",
+            Reproduction::Differs => "One was measured and the other was not.",
+            Reproduction::Unknown => "One of the medians has too few samples for an interval, so nothing is decided.",
         };
         format!("{}{verdict}", ratio.unwrap_or_default())
     }

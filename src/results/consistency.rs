@@ -14,7 +14,7 @@ use crate::record::{Outcome, Record};
 use crate::store::derive;
 use crate::store::journal::JOURNAL_FILE;
 use crate::store::schema::{ResultRow, SampleRow};
-use crate::store::series::Series;
+use crate::store::series::TimedSeries;
 use crate::store::{RESULTS_FILE, SAMPLES_FILE, StoreError};
 
 /// Two sums of the same numbers may differ by so much, relative: another version may add them in another order.
@@ -61,7 +61,7 @@ pub fn samples_follow(dir: &Path, records: &[Record], samples: &[SampleRow]) -> 
     for (id, environment, rows) in series_of(samples) {
         let expected = |record: &&Record| match &record.outcome {
             Outcome::Ok(measured) if record.environment == environment => {
-                Some(Series::of(measured).rows(id, environment).collect::<Vec<_>>())
+                Some(TimedSeries::of(measured).rows(id, environment).collect::<Vec<_>>())
             }
             _ => None,
         };
@@ -98,9 +98,9 @@ fn differing(expected: &[SampleRow], found: &[&SampleRow]) -> Vec<&'static str> 
 /// [`StoreError::Contradiction`] naming the first row and its columns.
 pub fn tables_agree(dir: &Path, plan: &Plan, rows: &[ResultRow], samples: &[SampleRow]) -> Result<(), StoreError> {
     let configurations = by_id(plan);
-    let mut series: HashMap<(&str, &str), Series> = HashMap::new();
+    let mut series: HashMap<(&str, &str), TimedSeries> = HashMap::new();
     for (id, environment, rows) in series_of(samples) {
-        let read = Series::read(&rows);
+        let read = TimedSeries::read(&rows);
         let wrong = if series.contains_key(&(id, environment)) {
             vec!["index"]
         } else if read.is_paired() {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::consistency;
 use crate::engine::{BackendKind, Target};
+use crate::files::FileError;
 use crate::graph::Preset;
 use crate::plan::{Configuration, Plan};
 use crate::provenance::{Environment, environment};
@@ -80,7 +81,7 @@ impl Data {
         let path = dir.join(PLAN_FILE);
         let text = std::fs::read_to_string(&path).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => ResultsError::NoRun { path: dir.to_owned() },
-            _ => ResultsError::Io { path: path.clone(), source },
+            _ => FileError { path: path.clone(), source }.into(),
         })?;
         let plan: Plan = serde_json::from_str(&text).map_err(|source| ResultsError::Plan { path, source })?;
         let rows = rows(dir, &plan)?;

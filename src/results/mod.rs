@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::files::FileError;
 use crate::provenance::EnvironmentError;
 use crate::store::StoreError;
 
@@ -21,14 +22,9 @@ pub enum ResultsError {
         /// Which folder.
         path: PathBuf,
     },
-    /// The file system said no.
-    #[error("{path}: {source}")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// The file system refused.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The plan cannot be read.
     #[error("{path}: not a plan of this version: {source}; run `mixprec run` again on this folder")]
     Plan {

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::data::Data;
+use crate::files::FileError;
 use crate::numbers;
 use crate::record::Status;
 use crate::results::ResultsError;
@@ -58,7 +59,7 @@ impl Parts {
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(ResultsError::Io { path, source }),
+            Err(source) => return Err(FileError { path, source }.into()),
         };
         Parts::parse(&text).map(Some).map_err(|detail| ResultsError::Artifact { path, detail })
     }

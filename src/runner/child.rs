@@ -26,7 +26,7 @@ const FAREWELL: Duration = Duration::from_secs(10);
 
 /// What the parent waits for.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(super) enum WorkerEvent {
     /// The worker answered.
     Response(Box<Response>),
     /// The worker's standard output closed: it is dead or dying.
@@ -37,7 +37,7 @@ pub(super) enum Event {
 
 /// How a request ended.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum Reply {
     /// With the worker's response; the worker is ready for more.
     Response(Box<Response>),
     /// The worker died.
@@ -55,8 +55,8 @@ type Tail = Arc<Mutex<VecDeque<String>>>;
 pub(super) struct Worker {
     process: Child,
     requests: Option<ChildStdin>,
-    sender: Sender<Event>,
-    events: Receiver<Event>,
+    sender: Sender<WorkerEvent>,
+    events: Receiver<WorkerEvent>,
     readers: Vec<JoinHandle<()>>,
     tail: Tail,
     oom_kills_before: Option<u64>,
@@ -92,7 +92,7 @@ impl Worker {
     ///
     /// # Errors
     /// [`RunnerError`] when the request cannot be written as JSON or sent.
-    pub fn call(&mut self, request: &Request, limit: Duration) -> Result<Answer, RunnerError> {
+    pub fn call(&mut self, request: &Request, limit: Duration) -> Result<Reply, RunnerError> {
         self.call_watched(request, limit, |_| ())
     }
 
@@ -102,33 +102,33 @@ impl Worker {
         request: &Request,
         limit: Duration,
         watch: impl Fn(&BuildProgress),
-    ) -> Result<Answer, RunnerError> {
+    ) -> Result<Reply, RunnerError> {
         interrupt::notify(self.sender.clone());
         if interrupt::requested() {
             let _ = self.kill();
-            return Ok(Answer::Interrupted);
+            return Ok(Reply::Interrupted);
         }
         self.send(request)?;
         let start = Instant::now();
         let event = loop {
             match self.events.recv_timeout(limit.saturating_sub(start.elapsed())) {
-                Ok(Event::Response(response)) => match *response {
+                Ok(WorkerEvent::Response(response)) => match *response {
                     Response::Building(step) => watch(&step),
-                    _ => break Ok(Event::Response(response)),
+                    _ => break Ok(WorkerEvent::Response(response)),
                 },
                 event => break event,
             }
         };
         Ok(match event {
-            Ok(Event::Response(response)) => Answer::Response(response),
-            Ok(Event::Closed) | Err(RecvTimeoutError::Disconnected) => Answer::Died(self.post_mortem()),
-            Ok(Event::Interrupted) => {
+            Ok(WorkerEvent::Response(response)) => Reply::Response(response),
+            Ok(WorkerEvent::Closed) | Err(RecvTimeoutError::Disconnected) => Reply::Died(self.post_mortem()),
+            Ok(WorkerEvent::Interrupted) => {
                 let _ = self.kill();
-                Answer::Interrupted
+                Reply::Interrupted
             }
             Err(RecvTimeoutError::Timeout) => {
                 let _ = self.kill();
-                Answer::TimedOut
+                Reply::TimedOut
             }
         })
     }
@@ -151,7 +151,7 @@ impl Worker {
         self.requests = None;
         let start = Instant::now();
         while let Ok(event) = self.events.recv_timeout(FAREWELL.saturating_sub(start.elapsed())) {
-            if matches!(event, Event::Closed) {
+            if matches!(event, WorkerEvent::Closed) {
                 break;
             }
         }
@@ -195,12 +195,12 @@ fn program() -> io::Result<PathBuf> {
 }
 
 /// Turns the worker's standard output into events; lines that are no response are a library's chatter.
-fn read_responses(stdout: impl Read, sender: &Sender<Event>, tail: &Tail) {
+fn read_responses(stdout: impl Read, sender: &Sender<WorkerEvent>, tail: &Tail) {
     for_each_line(stdout, |line| match serde_json::from_str(line) {
-        Ok(response) => drop(sender.send(Event::Response(response))),
+        Ok(response) => drop(sender.send(WorkerEvent::Response(response))),
         Err(_) => keep(tail, line),
     });
-    drop(sender.send(Event::Closed));
+    drop(sender.send(WorkerEvent::Closed));
 }
 
 fn for_each_line(stream: impl Read, mut act: impl FnMut(&str)) {

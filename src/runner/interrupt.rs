@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, Once, PoisonError};
 
-use super::child::Event;
+use super::child::WorkerEvent;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-static LISTENER: Mutex<Option<Sender<Event>>> = Mutex::new(None);
+static LISTENER: Mutex<Option<Sender<WorkerEvent>>> = Mutex::new(None);
 static INSTALLED: Once = Once::new();
 
 /// Catches the signals from here on. Where the program already catches them itself, its handler stays.
@@ -17,7 +17,7 @@ pub(super) fn install() {
             INTERRUPTED.store(true, Ordering::SeqCst);
             let listener = LISTENER.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(sender) = listener.as_ref() {
-                let _ = sender.send(Event::Interrupted);
+                let _ = sender.send(WorkerEvent::Interrupted);
             }
         });
     });
@@ -29,6 +29,6 @@ pub(super) fn requested() -> bool {
 }
 
 /// Passes the next signal on to `sender`. Ask [`requested`] afterwards: a signal may have come before.
-pub(super) fn notify(sender: Sender<Event>) {
+pub(super) fn notify(sender: Sender<WorkerEvent>) {
     *LISTENER.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
 }

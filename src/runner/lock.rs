@@ -11,12 +11,12 @@ const LOCK_FILE: &str = "lock";
 /// Holds the folder until dropped. The kernel lets go of it when the process dies, however it dies, so a lock is never
 /// stale; the file stays.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(super) struct RunLock {
     _file: File,
 }
 
 /// Takes the folder's lock and writes this process's id into it, or says who has it.
-pub(super) fn acquire(dir: &Path) -> Result<Lock, RunnerError> {
+pub(super) fn acquire(dir: &Path) -> Result<RunLock, RunnerError> {
     let path = dir.join(LOCK_FILE);
     let opened = File::options().read(true).write(true).create(true).truncate(false).open(&path);
     let mut file = opened.map_err(|source| RunnerError::Directory { path: path.clone(), source })?;
@@ -29,7 +29,7 @@ pub(super) fn acquire(dir: &Path) -> Result<Lock, RunnerError> {
     }
     // The id only serves the other run's message; the lock holds without it, on a full disk too.
     let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
-    Ok(Lock { _file: file })
+    Ok(RunLock { _file: file })
 }
 
 /// Who has the folder's lock, without taking it or writing anything; `None` where nobody has, or that cannot be known.

@@ -27,7 +27,7 @@ use crate::provenance::{Environment, EnvironmentError};
 use crate::store::journal::{Header, JOURNAL_FILE, JOURNAL_VERSION, Journal, JournalError, OnDamage};
 use crate::store::{RESULTS_FILE, StoreError, derive_tables};
 pub use lock::in_use;
-use progress::Progress;
+use progress::ProgressDisplay;
 pub use session::measure_here;
 use sweep::Sweep;
 
@@ -198,7 +198,7 @@ pub fn run(plan: &Plan, dir: &Path, options: &RunOptions) -> Result<RunSummary, 
     options.environment.write(dir)?;
     store_plan(plan, dir)?;
     let part = Plan { configurations: options.part(plan).into_iter().cloned().collect(), ..plan.clone() };
-    let progress = Progress::new(part.configurations.len());
+    let progress = ProgressDisplay::new(part.configurations.len());
     for notice in &opened.notices {
         progress.notice(notice);
     }

@@ -11,13 +11,13 @@ use crate::stats::{median, relative_half_width};
 
 /// Progress of one run.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct ProgressDisplay {
     bar: Option<ProgressBar>,
     done: usize,
     total: usize,
 }
 
-impl Progress {
+impl ProgressDisplay {
     /// Progress through `total` configurations.
     pub fn new(total: usize) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
@@ -26,7 +26,7 @@ impl Progress {
             bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
         });
-        Progress { bar, done: 0, total }
+        ProgressDisplay { bar, done: 0, total }
     }
 
     /// Configurations of earlier runs, which take no time.

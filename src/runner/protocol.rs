@@ -35,7 +35,7 @@ impl Settings {
 
 /// Where a configuration's FP32 reference is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) enum Reference {
+pub(super) enum ReferenceLocation {
     File(PathBuf),
     /// There is none, and why.
     Missing(String),
@@ -51,7 +51,7 @@ pub(super) enum Request {
     /// Make sure that this file holds the reference outputs of this configuration.
     Reference { settings: Settings, configuration: Box<Configuration>, path: PathBuf },
     /// Measure this configuration.
-    Measure { settings: Settings, configuration: Box<Configuration>, reference: Reference },
+    Measure { settings: Settings, configuration: Box<Configuration>, reference: ReferenceLocation },
 }
 
 /// What a backend can do here.
@@ -63,7 +63,7 @@ pub(super) struct Probed {
 
 /// What opening a model tells of its weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Opened {
+pub(super) struct OpenedModel {
     /// As rows have it.
     pub provenance: String,
     /// They are random.
@@ -76,7 +76,7 @@ pub(super) enum Response {
     /// Not an answer: before one, any number of times.
     Building(BuildProgress),
     Probed(Result<Probed, Failure>),
-    Opened(Result<Opened, String>),
+    Opened(Result<OpenedModel, String>),
     Referenced(Result<(), String>),
     Measured(Outcome),
 }

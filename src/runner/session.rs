@@ -5,23 +5,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::protocol::{Opened, Probed, Reference, Request, Response, Settings};
+use super::protocol::{OpenedModel, Probed, ReferenceLocation, Request, Response, Settings};
 use crate::backend::backend;
 use crate::engine::{Backend, BackendError, Build, BuildReport, BuildRequest, Engine, ProgressSink};
 use crate::graph::CostSummary;
 use crate::graph::Preset;
 use crate::input::InputStream;
-use crate::measure::interleaved::measure_by_turns;
+use crate::measure::interleaved::measure_interleaved;
 use crate::measure::measure;
 use crate::measure::memory::PeakMemory;
 use crate::model::{Model, ModelError};
-use crate::numerics::{Passes, ReferenceOutputs, compare, evaluate};
+use crate::numerics::{Forwards, ReferenceOutputs, compare, evaluate};
 use crate::plan::{Configuration, Plan};
 use crate::provenance::{Drift, drift};
 use crate::record::{AaTest, Built, Failure, FailureKind, Measured, NumericsSummary, Outcome, QualitySummary};
 
 /// What a worker keeps from one configuration of its group to the next.
-pub(super) struct Session {
+pub(super) struct WorkerSession {
     progress: ProgressSink,
     model: Option<Arc<Model>>,
     backend: Option<Box<dyn Backend>>,
@@ -30,10 +30,10 @@ pub(super) struct Session {
     drift: Option<Vec<Drift>>,
 }
 
-impl Session {
+impl WorkerSession {
     /// A worker's session that reports builds to `progress`.
     pub fn new(progress: ProgressSink) -> Self {
-        Session { progress, model: None, backend: None, loaded: false, inputs: BTreeMap::new(), drift: None }
+        WorkerSession { progress, model: None, backend: None, loaded: false, inputs: BTreeMap::new(), drift: None }
     }
 
     pub fn answer(&mut self, request: Request) -> Response {
@@ -44,7 +44,7 @@ impl Session {
                 Response::Probed(probed.map_err(Failure::from))
             }
             Request::Open { settings, configuration } => {
-                let opened = self.model(&settings, &configuration).map(|model| Opened {
+                let opened = self.model(&settings, &configuration).map(|model| OpenedModel {
                     provenance: model.provenance.clone(),
                     drawn: matches!(model.tokenizer(), Err(ModelError::NoTokenizer { .. })),
                 });
@@ -70,7 +70,7 @@ impl Session {
     }
 
     /// Builds the engine and, where this machine can execute it, measures it.
-    fn outcome(&mut self, settings: &Settings, of: &Configuration, at: &Reference) -> Result<Outcome, Failure> {
+    fn outcome(&mut self, settings: &Settings, of: &Configuration, at: &ReferenceLocation) -> Result<Outcome, Failure> {
         let model = self.model(settings, of)?;
         let cost = model.graph.cost(&of.policy, of.shape).map_err(BackendError::from)?;
         let peak = PeakMemory::start();
@@ -85,16 +85,16 @@ impl Session {
         let build_s = start.elapsed().as_secs_f64();
         let process_peak_bytes = peak.bytes();
         let model_provenance = model.provenance.clone();
-        let making = Making { load_s, build_s, build: report, cost, model_provenance };
+        let preparation = Preparation { load_s, build_s, build: report, cost, model_provenance };
         match engine {
             Ok(mut engine) => {
-                let mut measured = self.measured(settings, (of, at), engine.as_mut(), making)?;
+                let mut measured = self.measured(settings, (of, at), engine.as_mut(), preparation)?;
                 // Last: a second engine would be in the way of everything else.
                 measured.aa_test = self.aa_test(settings, of, &request, engine.as_mut());
                 Ok(Outcome::Ok(Box::new(measured)))
             }
             Err(error) => {
-                let Making { load_s, build_s, build, cost, model_provenance } = making;
+                let Preparation { load_s, build_s, build, cost, model_provenance } = preparation;
                 let reason = Failure::new(FailureKind::Unavailable, &error.into_reason()).reason;
                 let built = Built {
                     reason,
@@ -114,9 +114,9 @@ impl Session {
     fn measured(
         &mut self,
         settings: &Settings,
-        (of, at): (&Configuration, &Reference),
+        (of, at): (&Configuration, &ReferenceLocation),
         engine: &mut dyn Engine,
-        making: Making,
+        preparation: Preparation,
     ) -> Result<Measured, Failure> {
         let model = self.model(settings, of)?;
         let input = self.input(settings, of, &model)?;
@@ -125,9 +125,11 @@ impl Session {
         let sampling = measure(engine, &batch, &settings.measurement)?;
 
         let reference = match at {
-            Reference::File(path) => ReferenceOutputs::of(path, &model, input, of.shape.sequence, settings.numerics)
-                .map_err(|e| e.to_string()),
-            Reference::Missing(reason) => Err(reason.clone()),
+            ReferenceLocation::File(path) => {
+                ReferenceOutputs::of(path, &model, input, of.shape.sequence, settings.numerics)
+                    .map_err(|e| e.to_string())
+            }
+            ReferenceLocation::Missing(reason) => Err(reason.clone()),
         };
         let tolerance = settings.tolerances.get(&of.policy.name);
         let mut numerics = compare(&engine.outputs()?, &batch, reference.as_ref().map_err(Clone::clone), tolerance);
@@ -135,14 +137,14 @@ impl Session {
             add_remark(&mut numerics, &format!("not scored: {error}"));
             QualitySummary::default()
         });
-        let passes = Passes {
+        let forwards = Forwards {
             graph: &model.graph,
             shape: of.shape,
             forwards: settings.numerics.forwards,
             fp32: of.policy.as_preset() == Some(Preset::Fp32),
         };
-        match passes.examine(engine, input, &numerics) {
-            Ok(found) => numerics.passes = Some(found),
+        match forwards.examine(engine, input, &numerics) {
+            Ok(found) => numerics.forwards = Some(found),
             Err(error) => add_remark(&mut numerics, &format!("passes not examined: {error}")),
         }
         Ok(Measured {
@@ -150,21 +152,21 @@ impl Session {
             device_samples_ms: sampling.device_samples_ms,
             end_to_end_ms: sampling.end_to_end_ms,
             sustained: sampling.sustained,
-            conditions: sampling.conditions,
+            telemetry: sampling.telemetry,
             warmup: sampling.warmup,
             stop_reason: sampling.stop_reason,
-            load_s: making.load_s,
-            build_s: making.build_s,
-            build: BuildReport { first_run_s: engine.first_run_s(), ..making.build },
+            load_s: preparation.load_s,
+            build_s: preparation.build_s,
+            build: BuildReport { first_run_s: engine.first_run_s(), ..preparation.build },
             memory: engine.memory(),
             ceilings: engine.ceilings(),
             process_peak_bytes: sampling.process_peak_bytes,
-            cost: making.cost,
+            cost: preparation.cost,
             aa_test: None,
             numerics,
             quality,
             engine: engine.describe(),
-            model_provenance: making.model_provenance,
+            model_provenance: preparation.model_provenance,
             drift: Some(self.drift(of)),
         })
     }
@@ -189,7 +191,7 @@ impl Session {
             let mut second = self.backend(of)?.build(request)?.engine?;
             let model = self.model(settings, of)?;
             let batch = self.input(settings, of, &model)?.batch(of.shape, 0)?;
-            Ok(measure_by_turns(first, second.as_mut(), &batch, limits)?)
+            Ok(measure_interleaved(first, second.as_mut(), &batch, limits)?)
         };
         Some(test().map_err(|failure| failure.reason))
     }
@@ -237,17 +239,17 @@ impl Session {
 /// `selftest`, whose engines are harmless and small: a crash would take the caller with it.
 pub fn measure_here(plan: &Plan, of: &Configuration, references: &Path) -> Outcome {
     let settings = Settings::of(plan);
-    let mut session = Session::new(ProgressSink::default());
+    let mut session = WorkerSession::new(ProgressSink::default());
     let path = ReferenceOutputs::path(references, of, plan.numerics);
     let reference = match session.reference(&settings, of, &path) {
-        Ok(()) => Reference::File(path),
-        Err(failure) => Reference::Missing(failure.reason),
+        Ok(()) => ReferenceLocation::File(path),
+        Err(failure) => ReferenceLocation::Missing(failure.reason),
     };
     session.outcome(&settings, of, &reference).unwrap_or_else(Outcome::Failed)
 }
 
 /// What is known of an engine before it is executed.
-struct Making {
+struct Preparation {
     load_s: f64,
     build_s: f64,
     build: BuildReport,

@@ -5,16 +5,16 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::child::{Answer, Worker};
-use super::progress::{Progress, label};
-use super::protocol::{Reference, Request, Response, Settings};
-use super::weights::Weights;
+use super::child::{Reply, Worker};
+use super::progress::{ProgressDisplay, label};
+use super::protocol::{ReferenceLocation, Request, Response, Settings};
+use super::weights::CurrentWeights;
 use super::{RunOptions, RunSummary, RunnerError, interrupt};
 use crate::engine::{BackendKind, BuildProgress, DeviceKind};
 use crate::numerics::ReferenceOutputs;
 use crate::plan::{Configuration, ConfigurationId, Plan};
 use crate::record::{Failure, FailureKind, Outcome, Record};
-use crate::store::journal::{Contents, Journal};
+use crate::store::journal::{Journal, JournalContents};
 
 /// Go on, or stop because the person asked to.
 type Flow = Result<ControlFlow<()>, RunnerError>;
@@ -27,7 +27,7 @@ pub(super) struct Sweep<'a> {
     settings: Settings,
     limit: Duration,
     journal: Journal,
-    progress: Progress,
+    progress: ProgressDisplay,
     summary: RunSummary,
     /// Configurations that earlier rows settle.
     settled: HashSet<ConfigurationId>,
@@ -39,7 +39,7 @@ pub(super) struct Sweep<'a> {
 }
 
 impl<'a> Sweep<'a> {
-    pub fn new(plan: &'a Plan, dir: &Path, options: &RunOptions, journal: Journal, progress: Progress) -> Self {
+    pub fn new(plan: &'a Plan, dir: &Path, options: &RunOptions, journal: Journal, progress: ProgressDisplay) -> Self {
         Sweep {
             plan,
             reference_dir: dir.join("reference"),
@@ -57,7 +57,7 @@ impl<'a> Sweep<'a> {
     }
 
     /// Leaves alone what earlier rows settle. A row measured with other weights than its model has now settles nothing.
-    fn settle(&mut self, earlier: &Contents, weights: &Weights) {
+    fn settle(&mut self, earlier: &JournalContents, weights: &CurrentWeights) {
         let (plan, rows) = (self.plan, earlier.latest());
         let mut elsewhere = 0;
         let mut replaced: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
@@ -92,8 +92,8 @@ impl<'a> Sweep<'a> {
     }
 
     /// Runs every group that rows of `earlier` do not settle, then sums up.
-    pub fn execute(mut self, earlier: &Contents) -> Result<RunSummary, RunnerError> {
-        let asked = Weights::ask(self.plan, &earlier.records, self.limit, &self.progress)?;
+    pub fn execute(mut self, earlier: &JournalContents) -> Result<RunSummary, RunnerError> {
+        let asked = CurrentWeights::ask(self.plan, &earlier.records, self.limit, &self.progress)?;
         let start = if asked.is_break() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
         self.settle(earlier, &asked.continue_value().unwrap_or_default());
         self.progress.skip(self.settled.len());
@@ -127,13 +127,13 @@ impl<'a> Sweep<'a> {
         let mut worker = Worker::spawn()?;
         let probe = Request::Probe { settings: self.settings.clone(), backend: first.backend };
         let probed = match worker.call(&probe, self.limit)? {
-            Answer::Response(response) => match *response {
+            Reply::Response(response) => match *response {
                 Response::Probed(result) => result,
                 other => Err(out_of_step(&other)),
             },
-            Answer::Died(failure) => Err(failure),
-            Answer::TimedOut => Err(self.timeout()),
-            Answer::Interrupted => return Ok(ControlFlow::Break(())),
+            Reply::Died(failure) => Err(failure),
+            Reply::TimedOut => Err(self.timeout()),
+            Reply::Interrupted => return Ok(ControlFlow::Break(())),
         };
         let executes = match probed {
             Ok(probed) => probed.executes,
@@ -162,8 +162,8 @@ impl<'a> Sweep<'a> {
             };
             let path = self.reference_path(configuration);
             let reference = match self.references.get(&path) {
-                Some(Err(reason)) => Reference::Missing(reason.clone()),
-                _ => Reference::File(path),
+                Some(Err(reason)) => ReferenceLocation::Missing(reason.clone()),
+                _ => ReferenceLocation::File(path),
             };
             let request = Request::Measure {
                 settings: self.settings.clone(),
@@ -172,7 +172,7 @@ impl<'a> Sweep<'a> {
             };
             let watch = |step: &BuildProgress| self.progress.building(configuration, step);
             let outcome = match worker.call_watched(&request, self.limit, watch)? {
-                Answer::Response(response) => {
+                Reply::Response(response) => {
                     let outcome = match *response {
                         Response::Measured(outcome) => outcome,
                         other => Outcome::Failed(out_of_step(&other)),
@@ -182,9 +182,9 @@ impl<'a> Sweep<'a> {
                     }
                     outcome
                 }
-                Answer::Died(failure) => Outcome::Failed(failure),
-                Answer::TimedOut => Outcome::Failed(self.timeout()),
-                Answer::Interrupted => return Ok(ControlFlow::Break(())),
+                Reply::Died(failure) => Outcome::Failed(failure),
+                Reply::TimedOut => Outcome::Failed(self.timeout()),
+                Reply::Interrupted => return Ok(ControlFlow::Break(())),
             };
             self.record(configuration, outcome)?;
         }
@@ -215,16 +215,16 @@ impl<'a> Sweep<'a> {
                 path: path.clone(),
             };
             let computed = match worker.call(&request, self.limit)? {
-                Answer::Response(response) => {
+                Reply::Response(response) => {
                     ready = Some(worker);
                     match *response {
                         Response::Referenced(result) => result,
                         other => Err(out_of_step(&other).reason),
                     }
                 }
-                Answer::Died(failure) => Err(failure.reason),
-                Answer::TimedOut => Err(self.timeout().reason),
-                Answer::Interrupted => return Ok(ControlFlow::Break(())),
+                Reply::Died(failure) => Err(failure.reason),
+                Reply::TimedOut => Err(self.timeout().reason),
+                Reply::Interrupted => return Ok(ControlFlow::Break(())),
             };
             self.references.insert(path, computed.map_err(|reason| format!("no FP32 reference: {reason}")));
         }

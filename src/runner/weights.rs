@@ -6,9 +6,9 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::RunnerError;
-use super::child::{Answer, Worker};
-use super::progress::Progress;
-use super::protocol::{Opened, Request, Response, Settings};
+use super::child::{Reply, Worker};
+use super::progress::ProgressDisplay;
+use super::protocol::{OpenedModel, Request, Response, Settings};
 use crate::model::ModelSource;
 use crate::model::stand_in_notice;
 use crate::plan::{Configuration, Plan};
@@ -16,18 +16,18 @@ use crate::record::{Outcome, Record};
 
 /// What is known of the models whose weights may change: provenance by model name.
 #[derive(Debug, Default)]
-pub(super) struct Weights {
+pub(super) struct CurrentWeights {
     now: BTreeMap<String, String>,
 }
 
-impl Weights {
+impl CurrentWeights {
     /// Asks a worker for every model that may have other weights than it had for the rows of `earlier`, and says where
     /// random weights stand in. A model that cannot be opened is left out: its rows stay, and new ones fail with the reason.
     pub fn ask(
         plan: &Plan,
         earlier: &[Record],
         limit: Duration,
-        progress: &Progress,
+        progress: &ProgressDisplay,
     ) -> Result<ControlFlow<(), Self>, RunnerError> {
         let measured: BTreeSet<_> =
             earlier.iter().filter(|row| row.outcome.model_provenance().is_some()).map(|row| &row.id).collect();
@@ -42,24 +42,24 @@ impl Weights {
                 wanted.entry(&configuration.model).or_insert(configuration);
             }
         }
-        let mut weights = Weights::default();
+        let mut weights = CurrentWeights::default();
         for (model, configuration) in wanted {
             progress.working_on(&format!("opening {model}"));
             let request =
                 Request::Open { settings: Settings::of(plan), configuration: Box::new(configuration.clone()) };
             let mut worker = Worker::spawn()?;
             let opened = match worker.call(&request, limit)? {
-                Answer::Response(response) => {
+                Reply::Response(response) => {
                     worker.finish();
                     match *response {
                         Response::Opened(result) => result.ok(),
                         _ => None,
                     }
                 }
-                Answer::Died(_) | Answer::TimedOut => None,
-                Answer::Interrupted => return Ok(ControlFlow::Break(())),
+                Reply::Died(_) | Reply::TimedOut => None,
+                Reply::Interrupted => return Ok(ControlFlow::Break(())),
             };
-            let Some(Opened { provenance, drawn }) = opened else { continue };
+            let Some(OpenedModel { provenance, drawn }) = opened else { continue };
             if let (true, ModelSource::Hub { repository, .. }) = (drawn, configuration.model_source.base()) {
                 progress.notice(&stand_in_notice(model, repository));
             }

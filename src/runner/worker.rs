@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
 
 use super::protocol::{Request, Response};
-use super::session::Session;
+use super::session::WorkerSession;
 use crate::engine::{BuildProgress, ProgressSink};
 
 /// The hidden subcommand that makes the program a worker.
@@ -17,7 +17,7 @@ pub fn main() -> ExitCode {
         let _ = writeln!(io::stderr(), "{}", panic.to_string().replace('\n', " "));
     }));
     let requests = requests();
-    let mut session = Session::new(ProgressSink::new(report));
+    let mut session = WorkerSession::new(ProgressSink::new(report));
     for request in requests {
         if respond(&session.answer(request)).is_err() {
             return ExitCode::FAILURE;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::experiment::{Cells, Classifier, SENTENCES};
-use super::{Mutation, Said, State};
+use super::experiment::{Classifier, SENTENCES, TestManifest};
+use super::{Mutation, Objection, Variant};
 use crate::analysis::facts::flips;
 use crate::digest::sha256;
 use crate::record::Outcome;
@@ -26,38 +26,41 @@ fn failure(outcome: Outcome) -> Option<String> {
     }
 }
 
-fn scaled_checkpoint(folder: &Path, state: State) -> Said {
+fn scaled_checkpoint(folder: &Path, variant: Variant) -> Objection {
     let mut model = Classifier::drawn(folder)?;
     let pin = model.write(folder, "tiny")?;
-    if state.is_mutated() {
+    if variant.is_mutated() {
         model.values("intermediate.dense.weight")?.iter_mut().for_each(|value| *value *= 1.01);
         model.write(folder, "tiny")?;
     }
     let models = format!("{{tiny: {{checkpoint: tiny, sha256: \"{pin}\"}}}}");
-    Ok(failure(Cells { models: &models, ..Cells::default() }.outcome(folder)?))
+    Ok(failure(TestManifest { models: &models, ..TestManifest::default() }.outcome(folder)?))
 }
 
-fn swapped_label(folder: &Path, state: State) -> Said {
+fn swapped_label(folder: &Path, variant: Variant) -> Objection {
     Classifier::drawn(folder)?.write(folder, "tiny")?;
-    let sentences = match state {
-        State::Whole => SENTENCES.to_owned(),
-        State::Mutated => SENTENCES.replacen("good\t1", "good\t0", 1),
+    let sentences = match variant {
+        Variant::Whole => SENTENCES.to_owned(),
+        Variant::Mutated => SENTENCES.replacen("good\t1", "good\t0", 1),
     };
     fs::write(folder.join("dev.tsv"), sentences)?;
     let inputs = format!("{{sentences: {{sst2: dev.tsv, sha256: \"{}\"}}}}", sha256(SENTENCES.as_bytes()));
-    let cells = Cells { models: "{tiny: {checkpoint: tiny}}", inputs: &inputs, ..Cells::default() };
-    Ok(failure(cells.outcome(folder)?))
+    let manifest = TestManifest { models: "{tiny: {checkpoint: tiny}}", inputs: &inputs, ..TestManifest::default() };
+    Ok(failure(manifest.outcome(folder)?))
 }
 
 /// What the table of task quality counts: sentences answered otherwise than by the row compared with.
-fn swapped_classes(folder: &Path, state: State) -> Said {
+fn swapped_classes(folder: &Path, variant: Variant) -> Objection {
     fs::write(folder.join("dev.tsv"), SENTENCES)?;
     let mut model = Classifier::drawn(folder)?;
-    let cells =
-        Cells { models: "{tiny: {checkpoint: tiny}}", inputs: "{sentences: {sst2: dev.tsv}}", ..Cells::default() };
+    let manifest = TestManifest {
+        models: "{tiny: {checkpoint: tiny}}",
+        inputs: "{sentences: {sst2: dev.tsv}}",
+        ..TestManifest::default()
+    };
     model.write(folder, "tiny")?;
-    let base = cells.row(folder, cells.measured(folder)?)?;
-    if state.is_mutated() {
+    let base = manifest.row(folder, manifest.measured(folder)?)?;
+    if variant.is_mutated() {
         for tensor in ["classifier.weight", "classifier.bias"] {
             let values = model.values(tensor)?;
             let half = values.len() / 2;
@@ -65,7 +68,7 @@ fn swapped_classes(folder: &Path, state: State) -> Said {
         }
         model.write(folder, "tiny")?;
     }
-    let row = cells.row(folder, cells.measured(folder)?)?;
+    let row = manifest.row(folder, manifest.measured(folder)?)?;
     let answered = |row: &ResultRow| row.task_predictions.as_ref().map_or(0, String::len);
     Ok(flips(&base, &row).filter(|&flips| flips > 0).map(|flips| {
         let (right, before) = (row.task_correct.unwrap_or(0), base.task_correct.unwrap_or(0));

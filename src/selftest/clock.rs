@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use super::experiment::Cells;
-use super::{Mutation, Said, State};
+use super::experiment::TestManifest;
+use super::{Mutation, Objection, Variant};
 use crate::analysis::disturbances::Disturbance;
 use crate::engine::{BackendError, Engine, EngineDescription, MemoryBreakdown, Output};
 use crate::graph::OutputKind;
@@ -13,8 +13,8 @@ use crate::input::Batch;
 use crate::manifest::schema::Measurement;
 use crate::measure::guard::{Guard, Reading, Sensor};
 use crate::measure::measure;
-use crate::measure::timekeeping::{Count, Timekeeping, runner_s, uptime_s};
-use crate::record::telemetry::{Conditions, ThrottleReason};
+use crate::measure::timekeeping::{SecondsCounter, Timekeeping, runner_s, uptime_s};
+use crate::record::telemetry::{Telemetry, ThrottleReason};
 use crate::stats::median;
 
 pub(super) fn mutations() -> Vec<Mutation> {
@@ -61,8 +61,8 @@ const PASS_MS: u64 = 2;
 const DELAY_MS: u64 = 40;
 
 /// The median of a pass of known length. Half the delay leaves room for a busy machine, on which a sleep is longer.
-fn slower_engine(_folder: &Path, state: State) -> Said {
-    let delay = if state.is_mutated() { DELAY_MS } else { 0 };
+fn slower_engine(_folder: &Path, variant: Variant) -> Objection {
+    let delay = if variant.is_mutated() { DELAY_MS } else { 0 };
     let mut engine = Sleeper { pass: Duration::from_millis(PASS_MS + delay) };
     let limits = Measurement { warmup: 1, min_samples: 9, max_samples: 9, ..Measurement::default() };
     let sampling = measure(&mut engine, &Batch::single(vec![0]), &limits)?;
@@ -72,16 +72,16 @@ fn slower_engine(_folder: &Path, state: State) -> Said {
 }
 
 /// A period long enough to compare, by the clock as it is or slowed; judged as a row is.
-fn slow_clock(folder: &Path, state: State) -> Said {
-    let slowed: Count = || Some(0.9 * runner_s()?);
-    let clock = if state.is_mutated() { slowed } else { runner_s };
+fn slow_clock(folder: &Path, variant: Variant) -> Objection {
+    let slowed: SecondsCounter = || Some(0.9 * runner_s()?);
+    let clock = if variant.is_mutated() { slowed } else { runner_s };
     let period = Timekeeping::of(clock, uptime_s);
     std::thread::sleep(Duration::from_millis(1150));
     let clock_ratio = period.ratio();
-    let conditions = Conditions { clock_ratio, ..Conditions::default() };
+    let telemetry = Telemetry { clock_ratio, ..Telemetry::default() };
     judged(
         folder,
-        conditions,
+        telemetry,
         Disturbance::Clock,
         &format!("{:.3} of the kernel's time", clock_ratio.unwrap_or(f64::NAN)),
     )
@@ -104,20 +104,20 @@ impl Sensor for Thermometer {
     }
 }
 
-fn throttled(folder: &Path, state: State) -> Said {
-    let mut guard = Guard::new(Ok(Box::new(Thermometer { hot: state.is_mutated() })));
+fn throttled(folder: &Path, variant: Variant) -> Objection {
+    let mut guard = Guard::new(Ok(Box::new(Thermometer { hot: variant.is_mutated() })));
     guard.begin();
     guard.end();
-    let conditions = guard.conditions();
-    let clock = format!("{} MHz", conditions.sm_clock_min_mhz.unwrap_or(0));
-    judged(folder, conditions, Disturbance::Throttled, &clock)
+    let telemetry = guard.telemetry();
+    let clock = format!("{} MHz", telemetry.sm_clock_min_mhz.unwrap_or(0));
+    judged(folder, telemetry, Disturbance::Throttled, &clock)
 }
 
 /// The footnote that a row measured under these conditions has in the tables.
-fn judged(folder: &Path, conditions: Conditions, kind: Disturbance, detail: &str) -> Said {
-    let cells = Cells::default();
-    let mut measured = cells.measured(folder)?;
-    measured.conditions = conditions;
-    let row = cells.row(folder, measured)?;
+fn judged(folder: &Path, telemetry: Telemetry, kind: Disturbance, detail: &str) -> Objection {
+    let manifest = TestManifest::default();
+    let mut measured = manifest.measured(folder)?;
+    measured.telemetry = telemetry;
+    let row = manifest.row(folder, measured)?;
     Ok(kind.of(&row).then(|| format!("{} ({detail})", kind.footnote().trim_end_matches('.'))))
 }

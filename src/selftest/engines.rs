@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::experiment::flip;
-use super::{Mutation, Said, State};
+use super::{Mutation, Objection, Variant};
 use crate::cache::{EngineCache, EngineKey, KeyParts, Lookup};
 use crate::graph::{PrecisionPolicy, Preset};
 
@@ -14,7 +14,7 @@ pub(super) fn mutations() -> Vec<Mutation> {
     vec![Mutation::new("engine cache", "a flipped bit in a cached engine", damaged_engine)]
 }
 
-fn damaged_engine(folder: &Path, state: State) -> Said {
+fn damaged_engine(folder: &Path, variant: Variant) -> Objection {
     let cache = EngineCache::open(&folder.join("engines"))?.with_limit(1 << 20);
     let policy = PrecisionPolicy::preset(Preset::Hybrid);
     let key = EngineKey::new(&KeyParts {
@@ -28,7 +28,7 @@ fn damaged_engine(folder: &Path, state: State) -> Said {
         options: BTreeMap::new(),
     });
     cache.store(&key, b"an engine", &Value::Null)?;
-    if state.is_mutated() {
+    if variant.is_mutated() {
         flip(&cache.folder().join(key.digest()).join("engine.bin"), 0)?;
     }
     Ok(match cache.lookup::<Value>(&key)? {

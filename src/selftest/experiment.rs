@@ -97,7 +97,7 @@ fn tokenizer() -> Value {
 }
 
 /// The parts of a manifest that differ from mutation to mutation, as YAML.
-pub(super) struct Cells<'a> {
+pub(super) struct TestManifest<'a> {
     pub models: &'a str,
     pub inputs: &'a str,
     pub precision: &'a str,
@@ -107,9 +107,9 @@ pub(super) struct Cells<'a> {
     pub more: &'a str,
 }
 
-impl Default for Cells<'_> {
+impl Default for TestManifest<'_> {
     fn default() -> Self {
-        Cells {
+        TestManifest {
             models: "{tiny: {random: 1, architecture: bert-tiny}}",
             inputs: "{random: {random: 7}}",
             precision: "fp32",
@@ -120,10 +120,10 @@ impl Default for Cells<'_> {
     }
 }
 
-impl Cells<'_> {
+impl TestManifest<'_> {
     /// The plan of a manifest with these parts in `folder`.
     pub fn plan(&self, folder: &Path) -> Result<Plan, SelftestError> {
-        let Cells { models, inputs, precision, batch_sizes, count, more } = self;
+        let TestManifest { models, inputs, precision, batch_sizes, count, more } = self;
         let path = folder.join("selftest.yaml");
         let text = format!(
             "schema: 1\nname: selftest\nquestion: Is every injected fault caught?\nmodels: {models}\n\

@@ -18,10 +18,10 @@ use thiserror::Error;
 pub use print::{json, text};
 
 /// What a detector says of a thing; `None` when it has nothing to object to.
-pub type Said = Result<Option<String>, SelftestError>;
+pub type Objection = Result<Option<String>, SelftestError>;
 
 /// Sets a thing up in an empty folder, mutated or whole, and asks its detector.
-pub type Ask = Box<dyn Fn(&Path, State) -> Said>;
+pub type Ask = Box<dyn Fn(&Path, Variant) -> Objection>;
 
 /// A fault and who has to notice it.
 pub struct Mutation {
@@ -34,30 +34,30 @@ pub struct Mutation {
 }
 
 impl Mutation {
-    fn new(name: &'static str, injected: &'static str, ask: impl Fn(&Path, State) -> Said + 'static) -> Self {
+    fn new(name: &'static str, injected: &'static str, ask: impl Fn(&Path, Variant) -> Objection + 'static) -> Self {
         Mutation { name, injected, ask: Box::new(ask) }
     }
 }
 
 /// Which of the two the detector sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum Variant {
     /// The thing as it should be.
     Whole,
     /// The thing with the fault.
     Mutated,
 }
 
-impl State {
+impl Variant {
     /// Whether the fault is to be injected.
     pub fn is_mutated(self) -> bool {
-        self == State::Mutated
+        self == Variant::Mutated
     }
 }
 
 /// What came of a mutation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Detection {
     /// The detector was quiet about the whole thing and said this about the mutated one.
     Caught(String),
     /// It was quiet about both.
@@ -70,19 +70,19 @@ pub enum Outcome {
 
 /// A mutation with its outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
+pub struct MutationResult {
     /// What is watched.
     pub name: &'static str,
     /// What was injected.
     pub injected: &'static str,
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: Detection,
 }
 
-impl Verdict {
+impl MutationResult {
     /// Whether all is well.
     pub fn is_caught(&self) -> bool {
-        matches!(self.outcome, Outcome::Caught(_))
+        matches!(self.outcome, Detection::Caught(_))
     }
 }
 
@@ -154,26 +154,26 @@ pub fn mutations() -> Vec<Mutation> {
 ///
 /// # Errors
 /// [`SelftestError::Scratch`]. What goes wrong later is an outcome.
-pub fn run(mutations: &[Mutation]) -> Result<Vec<Verdict>, SelftestError> {
+pub fn run(mutations: &[Mutation]) -> Result<Vec<MutationResult>, SelftestError> {
     let verdict = |mutation: &Mutation| {
         let outcome = outcome(mutation)?;
-        Ok(Verdict { name: mutation.name, injected: mutation.injected, outcome })
+        Ok(MutationResult { name: mutation.name, injected: mutation.injected, outcome })
     };
     mutations.iter().map(verdict).collect()
 }
 
-fn outcome(mutation: &Mutation) -> Result<Outcome, SelftestError> {
-    let [whole, mutated] = [said(mutation, State::Whole)?, said(mutation, State::Mutated)?];
+fn outcome(mutation: &Mutation) -> Result<Detection, SelftestError> {
+    let [whole, mutated] = [said(mutation, Variant::Whole)?, said(mutation, Variant::Mutated)?];
     Ok(match (whole, mutated) {
-        (Err(error), _) | (_, Err(error)) => Outcome::NotTried(error),
-        (Ok(Some(text)), _) => Outcome::FalseAlarm(text),
-        (Ok(None), Ok(Some(text))) => Outcome::Caught(text),
-        (Ok(None), Ok(None)) => Outcome::Missed,
+        (Err(error), _) | (_, Err(error)) => Detection::NotTried(error),
+        (Ok(Some(text)), _) => Detection::FalseAlarm(text),
+        (Ok(None), Ok(Some(text))) => Detection::Caught(text),
+        (Ok(None), Ok(None)) => Detection::Missed,
     })
 }
 
 /// What the detector says, on one line and without the scratch folder's name.
-fn said(mutation: &Mutation, state: State) -> Result<Result<Option<String>, String>, SelftestError> {
+fn said(mutation: &Mutation, variant: Variant) -> Result<Result<Option<String>, String>, SelftestError> {
     let scratch =
         tempfile::tempdir().map_err(|source| SelftestError::Scratch { path: std::env::temp_dir(), source })?;
     let folder = scratch.path().join("x");
@@ -183,7 +183,7 @@ fn said(mutation: &Mutation, state: State) -> Result<Result<Option<String>, Stri
             text.replace(&format!("{}/", folder.display()), "").replace(&*folder.to_string_lossy(), "the folder");
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     };
-    Ok(match (mutation.ask)(&folder, state) {
+    Ok(match (mutation.ask)(&folder, variant) {
         Ok(said) => Ok(said.map(line)),
         Err(error) => Err(line(error.to_string())),
     })
@@ -193,22 +193,22 @@ fn said(mutation: &Mutation, state: State) -> Result<Result<Option<String>, Stri
 mod tests {
     use super::*;
 
-    fn stub(ask: impl Fn(State) -> Said + 'static) -> Vec<Mutation> {
-        vec![Mutation::new("stub", "a fault", move |_, state| ask(state))]
+    fn stub(ask: impl Fn(Variant) -> Objection + 'static) -> Vec<Mutation> {
+        vec![Mutation::new("stub", "a fault", move |_, variant| ask(variant))]
     }
 
-    fn outcome_of(ask: impl Fn(State) -> Said + 'static) -> Outcome {
+    fn outcome_of(ask: impl Fn(Variant) -> Objection + 'static) -> Detection {
         run(&stub(ask)).unwrap().remove(0).outcome
     }
 
     #[test]
     fn a_detector_has_to_speak_of_the_fault_and_of_nothing_else() {
-        let caught = outcome_of(|state| Ok(state.is_mutated().then(|| "it\n is  broken".to_owned())));
-        assert_eq!(caught, Outcome::Caught("it is broken".to_owned()));
-        assert_eq!(outcome_of(|_| Ok(None)), Outcome::Missed);
-        assert_eq!(outcome_of(|_| Ok(Some("always".to_owned()))), Outcome::FalseAlarm("always".to_owned()));
+        let caught = outcome_of(|variant| Ok(variant.is_mutated().then(|| "it\n is  broken".to_owned())));
+        assert_eq!(caught, Detection::Caught("it is broken".to_owned()));
+        assert_eq!(outcome_of(|_| Ok(None)), Detection::Missed);
+        assert_eq!(outcome_of(|_| Ok(Some("always".to_owned()))), Detection::FalseAlarm("always".to_owned()));
         let broken = outcome_of(|_| Err(SelftestError::Unexpected("no thing".to_owned())));
-        assert_eq!(broken, Outcome::NotTried("no thing".to_owned()));
+        assert_eq!(broken, Detection::NotTried("no thing".to_owned()));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::experiment::{Cells, Classifier, flip};
-use super::{Mutation, Said, SelftestError, State};
+use super::experiment::{Classifier, TestManifest, flip};
+use super::{Mutation, Objection, SelftestError, Variant};
 use crate::backend::reference::ReferenceBackend;
 use crate::engine::{Backend, BuildRequest};
 use crate::graph::{PrecisionPolicy, Preset, Shape};
@@ -19,11 +19,11 @@ use crate::record::{BadKind, Measured};
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
         Mutation::new("numerics", "a NaN in one weight", nan),
-        Mutation::new("overflow", "an activation of 100000 under FP16", |folder, state| {
-            bad_operation(folder, &tiny("bert-tiny", 100_000, state), BadKind::Inf)
+        Mutation::new("overflow", "an activation of 100000 under FP16", |folder, variant| {
+            bad_operation(folder, &tiny("bert-tiny", 100_000, variant), BadKind::Inf)
         }),
-        Mutation::new("silent failure", "an activation of 300 before a layer norm under FP16", |folder, state| {
-            bad_operation(folder, &tiny("gpt2-tiny", 300, state), BadKind::Silent)
+        Mutation::new("silent failure", "an activation of 300 before a layer norm under FP16", |folder, variant| {
+            bad_operation(folder, &tiny("gpt2-tiny", 300, variant), BadKind::Silent)
         }),
         Mutation::new("comparison with FP32", "one weight tensor times 1.01", scaled_weight),
         Mutation::new(
@@ -36,24 +36,24 @@ pub(super) fn mutations() -> Vec<Mutation> {
 }
 
 /// A model of this architecture, with an activation of this magnitude where it is mutated.
-fn tiny(architecture: &str, magnitude: u32, state: State) -> String {
-    let (name, inject) = match state {
-        State::Whole => ("tiny", String::new()),
-        State::Mutated => ("tiny-injected", format!(", inject: {{layer: 1, channel: 7, magnitude: {magnitude}}}")),
+fn tiny(architecture: &str, magnitude: u32, variant: Variant) -> String {
+    let (name, inject) = match variant {
+        Variant::Whole => ("tiny", String::new()),
+        Variant::Mutated => ("tiny-injected", format!(", inject: {{layer: 1, channel: 7, magnitude: {magnitude}}}")),
     };
     format!("{{{name}: {{random: 1, architecture: {architecture}{inject}}}}}")
 }
 
 /// The whole way of a row: checkpoint, engine, comparison, tolerance. The reference has the NaN as well, since it is made of
 /// the same weights; the count of what is not finite does not depend on it.
-fn nan(folder: &Path, state: State) -> Said {
+fn nan(folder: &Path, variant: Variant) -> Objection {
     let mut model = Classifier::drawn(folder)?;
-    if state.is_mutated() {
+    if variant.is_mutated() {
         model.values("output.dense.weight")?[3] = f32::NAN;
     }
     model.write(folder, "tiny")?;
     let Measured { numerics, .. } =
-        Cells { models: "{tiny: {checkpoint: tiny}}", ..Cells::default() }.measured(folder)?;
+        TestManifest { models: "{tiny: {checkpoint: tiny}}", ..TestManifest::default() }.measured(folder)?;
     Ok(match (numerics.within_tolerance, numerics.nan_count) {
         (Some(false), 1..) => numerics.remark,
         _ => None,
@@ -61,9 +61,9 @@ fn nan(folder: &Path, state: State) -> Said {
 }
 
 /// What the examination of passes says of an FP16 row, where it is of this kind.
-fn bad_operation(folder: &Path, models: &str, wanted: BadKind) -> Said {
-    let measured = Cells { models, precision: "fp16", ..Cells::default() }.measured(folder)?;
-    let first = measured.numerics.passes.and_then(|passes| passes.first_bad).filter(|first| first.kind == wanted);
+fn bad_operation(folder: &Path, models: &str, wanted: BadKind) -> Objection {
+    let measured = TestManifest { models, precision: "fp16", ..TestManifest::default() }.measured(folder)?;
+    let first = measured.numerics.forwards.and_then(|forwards| forwards.first_bad).filter(|first| first.kind == wanted);
     Ok(first.map(|first| {
         let magnitude = first.magnitude.map(|value| format!(", which reads {value}")).unwrap_or_default();
         format!("{} begins in {}{magnitude}", first.kind.label(), first.op)
@@ -80,7 +80,7 @@ struct Scaled {
     input: InputStream,
 }
 
-fn scaled(folder: &Path, state: State) -> Result<Scaled, SelftestError> {
+fn scaled(folder: &Path, variant: Variant) -> Result<Scaled, SelftestError> {
     let open = |name: &str| -> Result<Arc<Model>, SelftestError> {
         let source = ModelSource::Checkpoint { path: name.into(), sha256: None };
         Ok(Arc::new(Model::open(name, &source, folder, Head::Natural)?))
@@ -91,15 +91,15 @@ fn scaled(folder: &Path, state: State) -> Result<Scaled, SelftestError> {
     let input = InputStream::open(&InputSource::Random { seed: 7 }, folder, &original)?;
     let reference = folder.join("reference.safetensors");
     ReferenceOutputs::compute(&reference, &original, &input, SHAPE.sequence, SETTINGS)?;
-    if state.is_mutated() {
+    if variant.is_mutated() {
         weights.values("intermediate.dense.weight")?.iter_mut().for_each(|value| *value *= 1.01);
     }
     weights.write(folder, "scaled")?;
     Ok(Scaled { reference, model: open("scaled")?, input })
 }
 
-fn scaled_weight(folder: &Path, state: State) -> Said {
-    let Scaled { reference, model, input } = scaled(folder, state)?;
+fn scaled_weight(folder: &Path, variant: Variant) -> Objection {
+    let Scaled { reference, model, input } = scaled(folder, variant)?;
     let request = BuildRequest::new(model, PrecisionPolicy::preset(Preset::Fp32), SHAPE, 1);
     let mut engine = ReferenceBackend::default().build(&request)?.engine?;
     let batch = input.batch(SHAPE, 0)?;
@@ -110,14 +110,14 @@ fn scaled_weight(folder: &Path, state: State) -> Said {
     Ok(compare(&engine.outputs()?, &batch, Ok(&reference), Some(&limit)).remark)
 }
 
-fn other_weights(folder: &Path, state: State) -> Said {
-    let Scaled { reference, model, input } = scaled(folder, state)?;
+fn other_weights(folder: &Path, variant: Variant) -> Objection {
+    let Scaled { reference, model, input } = scaled(folder, variant)?;
     Ok(ReferenceOutputs::of(&reference, &model, &input, SHAPE.sequence, SETTINGS).err().map(|error| error.to_string()))
 }
 
-fn damaged_reference(folder: &Path, state: State) -> Said {
-    let Scaled { reference, model, input } = scaled(folder, State::Whole)?;
-    if state.is_mutated() {
+fn damaged_reference(folder: &Path, variant: Variant) -> Objection {
+    let Scaled { reference, model, input } = scaled(folder, Variant::Whole)?;
+    if variant.is_mutated() {
         flip(&reference, 0)?;
     }
     Ok(ReferenceOutputs::of(&reference, &model, &input, SHAPE.sequence, SETTINGS).err().map(|error| error.to_string()))

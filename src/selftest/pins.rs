@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::{Mutation, Said, SelftestError, State};
+use super::{Mutation, Objection, SelftestError, Variant};
 use crate::engine::BackendKind;
 use crate::libraries::Pin;
 use crate::libraries::pins::PinFile;
-use crate::provenance::{Build, Drift, Gpu, drift, pin_digests};
+use crate::provenance::{BuildInfo, Drift, Gpu, drift, pin_digests};
 
 pub(super) fn mutations() -> Vec<Mutation> {
     let mut mutations = vec![
@@ -23,8 +23,10 @@ pub(super) fn mutations() -> Vec<Mutation> {
         (PinFile::Flake, "one hash changed in flake.lock", "flake.lock removed"),
         (PinFile::Crates, "one hash changed in Cargo.lock", "Cargo.lock removed"),
     ] {
-        mutations.push(Mutation::new("file of pins", changed, move |root, state| pin_file(root, file, state, change)));
-        mutations.push(Mutation::new("file of pins", removed, move |root, state| pin_file(root, file, state, remove)));
+        mutations
+            .push(Mutation::new("file of pins", changed, move |root, variant| pin_file(root, file, variant, change)));
+        mutations
+            .push(Mutation::new("file of pins", removed, move |root, variant| pin_file(root, file, variant, remove)));
     }
     mutations
 }
@@ -36,52 +38,52 @@ fn text(drift: &[Drift]) -> Option<String> {
 /// The digest of `abc`: FIPS 180-2, appendix B.1.
 const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
-fn changed_library(folder: &Path, state: State) -> Said {
+fn changed_library(folder: &Path, variant: Variant) -> Objection {
     let path = folder.join("libonnxruntime.so.1");
-    fs::write(&path, if state.is_mutated() { "abd" } else { "abc" })?;
+    fs::write(&path, if variant.is_mutated() { "abd" } else { "abc" })?;
     let pin = Pin { version: "1", file: "libonnxruntime.so.1", path: path.clone(), bytes: 3, sha256: ABC };
     Ok(drift::of_bytes(&path, &pin).map(|drift| drift.to_string()))
 }
 
-fn stranger(folder: &Path, state: State) -> Said {
+fn stranger(folder: &Path, variant: Variant) -> Objection {
     let [driver, stranger] = ["libcuda.so.1", "libcublasLt.so.13"].map(|name| folder.join(name));
     for path in [&driver, &stranger] {
         fs::write(path, "abc")?;
     }
     let mut mapped = BTreeSet::from([driver]);
-    if state.is_mutated() {
+    if variant.is_mutated() {
         mapped.insert(stranger);
     }
     Ok(text(&drift::of_libraries(BackendKind::Reference, &mapped)))
 }
 
-fn old_driver(_folder: &Path, state: State) -> Said {
-    let driver = if state.is_mutated() { "570.86.10" } else { "580.65.06" };
+fn old_driver(_folder: &Path, variant: Variant) -> Objection {
+    let driver = if variant.is_mutated() { "570.86.10" } else { "580.65.06" };
     let gpu = Gpu::bare("GPU", Some(driver.to_owned()));
     Ok(drift::of_driver(&[gpu]).map(|drift| drift.to_string()))
 }
 
-fn changed_build(_folder: &Path, state: State) -> Said {
-    let build = Build { commit: Some("0".repeat(40)), dirty: Some(state.is_mutated()), ..Build::current() };
+fn changed_build(_folder: &Path, variant: Variant) -> Objection {
+    let build = BuildInfo { commit: Some("0".repeat(40)), dirty: Some(variant.is_mutated()), ..BuildInfo::current() };
     Ok(drift::of_build(&build).map(|drift| drift.to_string()))
 }
 
-fn changed_before_the_build(folder: &Path, state: State) -> Said {
+fn changed_before_the_build(folder: &Path, variant: Variant) -> Objection {
     let path = folder.join("flake.lock");
     fs::write(&path, PinFile::Flake.compiled_in())?;
-    if state.is_mutated() {
+    if variant.is_mutated() {
         change(&path)?;
     }
     Ok(pin_digests::of_file(PinFile::Flake.path(), &fs::read(&path)?).map(|drift| drift.to_string()))
 }
 
-fn pin_file(root: &Path, file: PinFile, state: State, tamper: fn(&Path) -> Result<(), SelftestError>) -> Said {
+fn pin_file(root: &Path, file: PinFile, variant: Variant, tamper: fn(&Path) -> Result<(), SelftestError>) -> Objection {
     let path = root.join(file.path());
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
     fs::write(&path, file.compiled_in())?;
-    if state.is_mutated() {
+    if variant.is_mutated() {
         tamper(&path)?;
     }
     Ok(text(&drift::of_pin_file(root, file)))

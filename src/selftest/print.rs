@@ -2,17 +2,17 @@
 
 use serde_json::json;
 
-use super::{Outcome, Verdict};
+use super::{Detection, MutationResult};
 
 /// A line per mutation, and the count.
-pub fn text(verdicts: &[Verdict]) -> String {
+pub fn text(verdicts: &[MutationResult]) -> String {
     let mut text = String::new();
-    for Verdict { name, injected, outcome } in verdicts {
+    for MutationResult { name, injected, outcome } in verdicts {
         let line = match outcome {
-            Outcome::Caught(said) => format!("caught: {name}: {injected}: {said}"),
-            Outcome::Missed => format!("MISSED: {name}: {injected}: nothing noticed it"),
-            Outcome::FalseAlarm(said) => format!("FALSE ALARM: {name}: without {injected}: {said}"),
-            Outcome::NotTried(why) => format!("NOT TRIED: {name}: {injected}: {why}"),
+            Detection::Caught(said) => format!("caught: {name}: {injected}: {said}"),
+            Detection::Missed => format!("MISSED: {name}: {injected}: nothing noticed it"),
+            Detection::FalseAlarm(said) => format!("FALSE ALARM: {name}: without {injected}: {said}"),
+            Detection::NotTried(why) => format!("NOT TRIED: {name}: {injected}: {why}"),
         };
         text.push_str(&line);
         text.push('\n');
@@ -23,13 +23,13 @@ pub fn text(verdicts: &[Verdict]) -> String {
 }
 
 /// `{"mutations": [{"name", "injected", "outcome", "said"}, ...], "caught", "total"}`, indented.
-pub fn json(verdicts: &[Verdict]) -> String {
-    let one = |Verdict { name, injected, outcome }: &Verdict| {
+pub fn json(verdicts: &[MutationResult]) -> String {
+    let one = |MutationResult { name, injected, outcome }: &MutationResult| {
         let (outcome, said) = match outcome {
-            Outcome::Caught(said) => ("caught", Some(said)),
-            Outcome::Missed => ("missed", None),
-            Outcome::FalseAlarm(said) => ("false_alarm", Some(said)),
-            Outcome::NotTried(why) => ("not_tried", Some(why)),
+            Detection::Caught(said) => ("caught", Some(said)),
+            Detection::Missed => ("missed", None),
+            Detection::FalseAlarm(said) => ("false_alarm", Some(said)),
+            Detection::NotTried(why) => ("not_tried", Some(why)),
         };
         json!({ "name": name, "injected": injected, "outcome": outcome, "said": said })
     };

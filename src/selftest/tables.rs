@@ -5,8 +5,8 @@ use std::path::Path;
 
 use polars::prelude::ParquetWriter;
 
-use super::experiment::{Cells, flip};
-use super::{Mutation, Said, SelftestError};
+use super::experiment::{TestManifest, flip};
+use super::{Mutation, Objection, SelftestError};
 use crate::plan::Plan;
 use crate::record::Outcome;
 use crate::results::data::Data;
@@ -17,7 +17,7 @@ use crate::store::{RESULTS_FILE, SAMPLES_FILE, parquet};
 
 /// Whether the folder has its journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Folder {
+enum FolderKind {
     /// As `mixprec run` leaves it.
     OfRun,
     /// As it is published or merged: the tables alone.
@@ -27,8 +27,8 @@ enum Folder {
 type Tamper = fn(&Path, &Plan) -> Result<(), SelftestError>;
 
 pub(super) fn mutations() -> Vec<Mutation> {
-    use Folder::{OfRun, Published};
-    let all: [(&str, Folder, &str, Tamper); 13] = [
+    use FolderKind::{OfRun, Published};
+    let all: [(&str, FolderKind, &str, Tamper); 13] = [
         ("results.parquet", OfRun, "a flipped bit in results.parquet", |dir, _| flip(&dir.join(RESULTS_FILE), 400)),
         ("samples.parquet", OfRun, "a flipped bit in samples.parquet", |dir, _| flip(&dir.join(SAMPLES_FILE), 400)),
         ("results.parquet", Published, "results.parquet cut short", cut_short),
@@ -43,15 +43,16 @@ pub(super) fn mutations() -> Vec<Mutation> {
         ("journal", OfRun, "a digit changed in the journal", change_line),
         ("journal", OfRun, "a measurement halved in the journal, its checksum renewed", rewrite_journal),
     ];
-    let mutation = |(name, folder, injected, tamper): (&'static str, Folder, &'static str, Tamper)| {
-        Mutation::new(name, injected, move |scratch, state| {
+    let mutation = |(name, folder, injected, tamper): (&'static str, FolderKind, &'static str, Tamper)| {
+        Mutation::new(name, injected, move |scratch, variant| {
             let dir = scratch.join("run");
             let more = "noise_floor: {batch_sizes: [2], sequence_lengths: [8], rounds: 6, samples: 1}\n";
-            let plan = Cells { batch_sizes: "[1, 2]", count: 2, more, ..Cells::default() }.run(scratch, &dir)?;
+            let plan =
+                TestManifest { batch_sizes: "[1, 2]", count: 2, more, ..TestManifest::default() }.run(scratch, &dir)?;
             if folder == Published {
                 fs::remove_file(dir.join(JOURNAL_FILE))?;
             }
-            if state.is_mutated() {
+            if variant.is_mutated() {
                 tamper(&dir, &plan)?;
             }
             read(&dir)
@@ -61,7 +62,7 @@ pub(super) fn mutations() -> Vec<Mutation> {
 }
 
 /// What `report`, `verify`, `merge` and `rerun` say of a folder.
-fn read(dir: &Path) -> Said {
+fn read(dir: &Path) -> Objection {
     Ok(Data::read(dir).err().map(|error| error.to_string()))
 }
 

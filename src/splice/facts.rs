@@ -6,9 +6,10 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::SpliceError;
-use super::forwards::{self, Account, ModelForwards, Power};
+use super::figure::{self, LatencyFigure};
+use super::forwards::{self, MemoryAccount, ModelForwards, PowerFacts};
 use super::peers::{self, Peer};
-use super::runs::{self, Comparison, Duration, Run};
+use super::runs::{self, PublishedRun, RunComparison, RunDuration};
 use crate::analysis::noise;
 use crate::claims::headline::{Headline, HeadlineValue, headlines};
 use crate::claims::verdict::count;
@@ -21,7 +22,7 @@ use crate::results::study::Study;
 
 /// Everything that a template can say of an artifact.
 #[derive(Debug, Serialize)]
-pub(super) struct Facts {
+pub(super) struct PageFacts {
     /// Folder of the artifact, its last part: `h200`.
     pub artifact: String,
     /// The GPUs of the main run: `NVIDIA H200`.
@@ -29,35 +30,34 @@ pub(super) struct Facts {
     /// The claims, judged.
     pub claims: Vec<ClaimFacts>,
     /// How many claims got which verdict.
-    pub outcomes: Outcomes,
+    pub outcomes: OutcomeCounts,
     /// Quantities over all shapes, by the key of their headline: `HybridOverFp`.
     pub headlines: BTreeMap<String, HeadlineFacts>,
-    /// Noise floor by backend.
-    pub noise: BTreeMap<String, String>,
+    /// Noise floor by backend, in plan order.
+    pub noise: Vec<NoiseFloor>,
     /// Timed samples of the main run.
     pub samples: String,
     /// The main run, its repeats and the other experiments.
-    pub runs: Vec<Run>,
+    pub runs: Vec<PublishedRun>,
     /// Wall time by run and backend.
-    pub durations: Vec<Duration>,
+    pub durations: Vec<RunDuration>,
     /// Wall time by experiment and backend, of the main run and the other experiments: `paper_cuda`; of an experiment in all:
     /// `downstream`.
     pub time: BTreeMap<String, String>,
     /// Every two runs of the main experiment, compared.
-    pub comparisons: Vec<Comparison>,
+    pub comparisons: Vec<RunComparison>,
     /// What was asked of two runs: `3 %`, `95 %`.
-    pub limits: Limits,
+    pub limits: AgreementLimits,
     /// Forward passes at some shapes, by model.
     pub forwards: Vec<ModelForwards>,
-    /// Power and clocks at these shapes.
-    pub power: Power,
+    /// PowerFacts and clocks at these shapes.
+    pub power: PowerFacts,
     /// The driver's count of memory against the engines' account, by run.
-    pub accounts: Vec<Account>,
+    pub accounts: Vec<MemoryAccount>,
     /// The comparison with PyTorch.
     pub peers: Option<Vec<Peer>>,
-    /// What the figure shows.
-    #[serde(skip)]
-    pub study: Study,
+    /// The figure of the front page.
+    pub figure: LatencyFigure,
 }
 
 /// A claim and what the artifact says of it.
@@ -75,7 +75,7 @@ pub(super) struct ClaimFacts {
 
 /// Numbers of claims.
 #[derive(Debug, Serialize)]
-pub(super) struct Outcomes {
+pub(super) struct OutcomeCounts {
     pub all: usize,
     pub pass: usize,
     pub fail: usize,
@@ -97,19 +97,26 @@ pub(super) struct HeadlineFacts {
     pub highest_place: String,
 }
 
+/// How near to 1 a ratio of a backend's times is noise.
+#[derive(Debug, Serialize)]
+pub(super) struct NoiseFloor {
+    pub backend: String,
+    pub floor: String,
+}
+
 /// What is asked of two runs.
 #[derive(Debug, Serialize)]
-pub(super) struct Limits {
+pub(super) struct AgreementLimits {
     pub tolerance: String,
     pub share: String,
 }
 
-impl Facts {
+impl PageFacts {
     /// Reads the artifact and, where one is given, the comparison with PyTorch.
     ///
     /// # Errors
     /// [`SpliceError`] naming the file that cannot be read.
-    pub fn read(artifact: &Path, peers: Option<&Path>) -> Result<Facts, SpliceError> {
+    pub fn read(artifact: &Path, peers: Option<&Path>) -> Result<PageFacts, SpliceError> {
         let study = Study::read(artifact)?;
         let claims = Claims::builtin()?;
         let verdicts = judge_study(&study, &claims);
@@ -120,7 +127,7 @@ impl Facts {
             machines(main).into_iter().next().map(|machine| headlines(&machine.data, &claims)).unwrap_or_default();
         let gpus = main.environments.values().flat_map(|environment| &environment.gpus).map(|gpu| gpu.name.clone());
         let (limits, comparisons) = runs::comparisons(&runs)?;
-        Ok(Facts {
+        Ok(PageFacts {
             artifact: artifact.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             gpus: distinct(gpus).join(", "),
             claims: WordedVerdict::all(&verdicts).into_iter().map(claim).collect(),
@@ -134,10 +141,10 @@ impl Facts {
             limits,
             forwards: forwards::models(&study),
             power: forwards::power(&study),
-            accounts: forwards::accounts(&runs),
+            accounts: forwards::accounts(&runs, &main.plan.name),
             peers: peers.map(peers::read).transpose()?,
+            figure: figure::of(main)?,
             runs: runs.into_iter().map(|(run, _)| run).collect(),
-            study,
         })
     }
 }
@@ -153,8 +160,8 @@ fn claim(verdict: WordedVerdict) -> ClaimFacts {
     }
 }
 
-fn outcomes(verdicts: &[Verdict]) -> Outcomes {
-    Outcomes {
+fn outcomes(verdicts: &[Verdict]) -> OutcomeCounts {
+    OutcomeCounts {
         all: verdicts.len(),
         pass: count(verdicts, Outcome::Pass),
         fail: count(verdicts, Outcome::Fail),
@@ -178,7 +185,8 @@ fn headline(found: &Headline) -> HeadlineFacts {
     }
 }
 
-fn floors(data: &Data) -> BTreeMap<String, String> {
-    let floors = noise::floors(data).into_iter();
-    floors.map(|found| (found.backend.to_string(), numbers::percent(found.floor))).collect()
+fn floors(data: &Data) -> Vec<NoiseFloor> {
+    let one =
+        |found: noise::Floor| NoiseFloor { backend: found.backend.to_string(), floor: numbers::percent(found.floor) };
+    noise::floors(data).into_iter().map(one).collect()
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use tera::{Context, Tera};
 
 use super::SpliceError;
-use super::facts::Facts;
+use super::facts::PageFacts;
 use crate::analysis::disturbances::Disturbance;
 use crate::claims::Claims;
 use crate::engine::BackendKind;
@@ -27,67 +27,78 @@ const TEMPLATE: &str = include_str!("../../paper/templates/pages/latency.svg.ter
 const LATENCY_CLAIM: &str = "C2";
 
 /// Pixels.
-const PANEL_WIDTH: f64 = 410.0;
-const LEFT: f64 = 52.0;
-const PLOT_WIDTH: f64 = 222.0;
-const TOP: f64 = 58.0;
-const PLOT_HEIGHT: f64 = 214.0;
-/// Least distance of two labels.
-const LABEL_STEP: f64 = 19.0;
+const PANEL_WIDTH: i32 = 440;
+const LEFT: i32 = 52;
+const PLOT_WIDTH: i32 = 238;
+const TOP: i32 = 58;
+const PLOT_HEIGHT: i32 = 214;
+/// Least distance of two labels beside the curves.
+const LABEL_STEP: i32 = 19;
+/// Least distance of two labels under the horizontal axis.
+const TICK_STEP: i32 = 30;
 
-/// A panel and everything in it, in pixels.
+/// The panels and everything in them, in pixels.
 #[derive(Debug, Serialize)]
-struct Panel {
-    model: String,
-    left: f64,
-    right: f64,
-    top: f64,
-    bottom: f64,
-    x_ticks: Vec<Tick>,
-    y_ticks: Vec<Tick>,
-    /// The claim's limit.
-    limit: Option<Tick>,
-    curves: Vec<Curve>,
+pub(super) struct LatencyFigure {
+    width: i32,
+    panels: Vec<LatencyPanel>,
+    /// Whether any point is of a disturbed row.
+    some_disturbed: bool,
 }
 
 #[derive(Debug, Serialize)]
-struct Tick {
-    at: f64,
+struct LatencyPanel {
+    model: String,
+    left: i32,
+    right: i32,
+    bottom: i32,
+    x_ticks: Vec<AxisTick>,
+    y_ticks: Vec<AxisTick>,
+    /// The claim's limit.
+    limit: Option<AxisTick>,
+    curves: Vec<LatencyCurve>,
+}
+
+#[derive(Debug, Serialize)]
+struct AxisTick {
+    at: i32,
     label: String,
 }
 
 #[derive(Debug, Serialize)]
-struct Curve {
+struct LatencyCurve {
     /// `cpu`, `fp32`, `fp16`, `hybrid`
     series: &'static str,
-    /// `10.0,20.0 30.0,15.0`
+    /// `10,20 30,15`
     points: String,
     dots: Vec<Dot>,
     /// Where the label stands.
-    label_y: f64,
+    label_y: i32,
     /// Value at the longest sequence, milliseconds.
     last: String,
 }
 
 #[derive(Debug, Serialize)]
 struct Dot {
-    x: f64,
-    y: f64,
+    x: i32,
+    y: i32,
     /// Whether the row was disturbed.
     disturbed: bool,
 }
 
-/// A logarithmic axis.
+/// A logarithmic axis between two pixels.
 #[derive(Debug, Clone, Copy)]
-struct Axis {
+struct LogAxis {
     low: f64,
     high: f64,
+    from: i32,
+    to: i32,
 }
 
-impl Axis {
-    /// Share of the way from the low end to the high one.
-    fn position(self, value: f64) -> f64 {
-        (value / self.low).ln() / (self.high / self.low).ln()
+impl LogAxis {
+    fn pixel(self, value: f64) -> i32 {
+        let share = (value / self.low).ln() / (self.high / self.low).ln();
+        self.from + (share * f64::from(self.to - self.from)).round() as i32
     }
 }
 
@@ -95,24 +106,28 @@ impl Axis {
 ///
 /// # Errors
 /// [`SpliceError::Template`], a defect that a test rules out.
-pub(super) fn draw(facts: &Facts) -> Result<Vec<(&'static str, String)>, SpliceError> {
+pub(super) fn draw(facts: &PageFacts) -> Result<Vec<(&'static str, String)>, SpliceError> {
     let failed = |source| SpliceError::Template { section: SECTION.to_owned(), source };
-    let panels = panels(&facts.study.main, limit_ms()?);
     let mut engine = Tera::new();
     engine.autoescape_on([".svg"]);
     engine.add_raw_templates([("latency.svg", TEMPLATE)]).map_err(failed)?;
     let mut context = Context::from_serialize(facts).map_err(failed)?;
-    context.insert("panels", &panels);
-    context.insert("width", &(PANEL_WIDTH * panels.len().max(1) as f64));
-    context.insert(
-        "some_disturbed",
-        &panels.iter().flat_map(|panel| &panel.curves).flat_map(|c| &c.dots).any(|dot| dot.disturbed),
-    );
     let drawing = |(name, theme)| {
         context.insert("dark", &(theme == "dark"));
         engine.render("latency.svg", &context).map(|text| (name, text)).map_err(failed)
     };
     DRAWINGS.into_iter().map(drawing).collect()
+}
+
+/// The figure of a run.
+///
+/// # Errors
+/// [`SpliceError::Claims`] when the built-in claims cannot be read, a defect that a test rules out.
+pub(super) fn of(data: &Data) -> Result<LatencyFigure, SpliceError> {
+    let panels = panels(data, limit_ms()?);
+    let mut dots = panels.iter().flat_map(|panel| &panel.curves).flat_map(|curve| &curve.dots);
+    let some_disturbed = dots.any(|dot| dot.disturbed);
+    Ok(LatencyFigure { width: PANEL_WIDTH * panels.len().max(1) as i32, panels, some_disturbed })
 }
 
 /// The latency that the claim allows.
@@ -123,31 +138,28 @@ fn limit_ms() -> Result<Option<f64>, SpliceError> {
 }
 
 /// A panel per model with rows of one sequence.
-fn panels(data: &Data, limit: Option<f64>) -> Vec<Panel> {
-    let groups: Vec<(Group, Vec<Found>)> = data
-        .groups()
-        .into_iter()
-        .map(|group| {
-            let found = curves(&group);
-            (group, found)
-        })
-        .filter(|(_, found)| !found.is_empty())
-        .collect();
+fn panels(data: &Data, limit: Option<f64>) -> Vec<LatencyPanel> {
+    let groups = data.groups();
+    let found: Vec<(&str, Vec<Found>)> = groups.iter().map(|group| (group.model, curves(group))).collect();
+    let found: Vec<(&str, Vec<Found>)> = found.into_iter().filter(|(_, curves)| !curves.is_empty()).collect();
     // All panels have the same axes, so that models can be compared.
-    let rows = || groups.iter().flat_map(|(_, found)| found.iter().flat_map(|(_, rows)| rows.iter().copied()));
+    let rows = || found.iter().flat_map(|(_, curves)| curves.iter().flat_map(|(_, rows)| rows.iter().copied()));
     let lengths = sorted(rows().map(|row| row.sequence_length as f64));
     let times = sorted(rows().filter_map(|row| row.latency_p50_ms).chain(limit));
     let (Some(shortest), Some(longest)) = (lengths.first(), lengths.last()) else { return Vec::new() };
     let (Some(fastest), Some(slowest)) = (times.first(), times.last()) else { return Vec::new() };
-    let x = Axis { low: shortest / 1.12, high: longest * 1.05 };
-    let y = Axis { low: 10_f64.powf(fastest.log10().floor()), high: slowest * 1.5 };
-    groups
-        .iter()
-        .enumerate()
-        .map(|(index, (group, found))| panel(index, group, found, [x, y], &lengths, limit))
-        .collect()
+    let x = LogAxis { low: shortest / 1.12, high: longest * 1.05, from: LEFT, to: LEFT + PLOT_WIDTH };
+    let lowest_decade = 10_f64.powf(fastest.log10().floor());
+    let y = LogAxis { low: lowest_decade, high: slowest * 1.5, from: TOP + PLOT_HEIGHT, to: TOP };
+    let panel = |(index, (model, curves)): (usize, &(&str, Vec<Found>))| {
+        let shift = PANEL_WIDTH * index as i32;
+        let x = LogAxis { from: x.from + shift, to: x.to + shift, ..x };
+        panel(model, curves, [x, y], (&lengths, limit))
+    };
+    found.iter().enumerate().map(panel).collect()
 }
 
+/// Name and rows of a curve.
 type Found<'a> = (&'static str, Vec<&'a ResultRow>);
 
 /// The rows of each curve at batch size 1, by length.
@@ -155,64 +167,71 @@ fn curves<'a>(group: &Group<'a>) -> Vec<Found<'a>> {
     let cuda =
         |preset: Preset| Series { backend: BackendKind::Cuda, target: None, precision: preset.name().to_owned() };
     let cpu = Series { backend: BackendKind::OnnxRuntime, ..cuda(Preset::Fp32) };
-    let wanted =
-        [("cpu", cpu), ("fp32", cuda(Preset::Fp32)), ("fp16", cuda(Preset::Fp16)), ("hybrid", cuda(Preset::Hybrid))];
+    let gpu = [("fp32", Preset::Fp32), ("fp16", Preset::Fp16), ("hybrid", Preset::Hybrid)];
+    let wanted = std::iter::once(("cpu", cpu)).chain(gpu.map(|(name, preset)| (name, cuda(preset))));
     let rows = |series: &Series| -> Vec<&'a ResultRow> {
         let shapes = group.shapes().into_iter().filter(|(batch, _)| *batch == 1);
         shapes.filter_map(|at| group.row(series, at)).filter(|row| timed(row)).collect()
     };
-    wanted.iter().map(|(name, series)| (*name, rows(series))).filter(|(_, rows)| !rows.is_empty()).collect()
+    wanted.map(|(name, series)| (name, rows(&series))).filter(|(_, rows)| !rows.is_empty()).collect()
 }
 
-fn panel(
-    index: usize,
-    group: &Group,
-    found: &[Found],
-    [x, y]: [Axis; 2],
-    lengths: &[f64],
-    limit: Option<f64>,
-) -> Panel {
-    let left = PANEL_WIDTH * index as f64 + LEFT;
-    let at_x = |value: f64| round(left + x.position(value) * PLOT_WIDTH);
-    let at_y = |value: f64| round(TOP + PLOT_HEIGHT - y.position(value) * PLOT_HEIGHT);
-    let dot = |row: &&ResultRow| {
-        let disturbed = Disturbance::of_ratios(row).is_some();
-        Some(Dot { x: at_x(row.sequence_length as f64), y: at_y(row.latency_p50_ms?), disturbed })
-    };
-    let curve = |(series, rows): &Found| {
-        let dots: Vec<Dot> = rows.iter().filter_map(dot).collect();
-        let points: Vec<String> = dots.iter().map(|dot| format!("{},{}", dot.x, dot.y)).collect();
-        let last = rows.last().and_then(|row| row.latency_p50_ms).unwrap_or_default();
-        let label_y = dots.last().map_or(0.0, |dot| dot.y);
-        Curve { series, points: points.join(" "), dots, label_y, last: numbers::significant(last, 3) }
-    };
-    let mut curves: Vec<Curve> = found.iter().map(curve).collect();
+fn panel(model: &str, found: &[Found], [x, y]: [LogAxis; 2], (lengths, limit): (&[f64], Option<f64>)) -> LatencyPanel {
+    let mut curves: Vec<LatencyCurve> = found.iter().map(|(series, rows)| curve(series, rows, [x, y])).collect();
     spread(&mut curves);
     let decades = y.low.log10().round() as i32..=y.high.log10().floor() as i32;
     let y_tick = |exponent: i32| {
         let value = 10_f64.powi(exponent);
-        Tick { at: at_y(value), label: if exponent < 0 { value.to_string() } else { numbers::fixed(value, 0) } }
+        AxisTick { at: y.pixel(value), label: numbers::fixed(value, exponent.min(0).unsigned_abs() as usize) }
     };
-    Panel {
-        model: group.model.to_owned(),
-        left,
-        right: left + PLOT_WIDTH,
-        top: TOP,
-        bottom: TOP + PLOT_HEIGHT,
-        x_ticks: lengths.iter().map(|&value| Tick { at: at_x(value), label: numbers::fixed(value, 0) }).collect(),
+    LatencyPanel {
+        model: model.to_owned(),
+        left: x.from,
+        right: x.to,
+        bottom: y.from,
+        x_ticks: lengths
+            .iter()
+            .map(|&value| AxisTick { at: x.pixel(value), label: numbers::fixed(value, 0) })
+            .collect(),
         y_ticks: decades.map(y_tick).collect(),
-        limit: limit.map(|value| Tick { at: at_y(value), label: numbers::fixed(value, 0) }),
+        limit: limit.map(|value| AxisTick { at: y.pixel(value), label: numbers::fixed(value, 0) }),
         curves,
     }
 }
 
+/// A tick per length; one that is too close to a longer one has no label.
+fn length_ticks(lengths: &[f64], x: LogAxis) -> Vec<AxisTick> {
+    let mut ticks: Vec<AxisTick> = Vec::new();
+    let mut labelled = i32::MAX;
+    for &length in lengths.iter().rev() {
+        let at = x.pixel(length);
+        let fits = labelled.saturating_sub(at) >= TICK_STEP;
+        ticks.push(AxisTick { at, label: if fits { numbers::fixed(length, 0) } else { String::new() } });
+        labelled = if fits { at } else { labelled };
+    }
+    ticks.reverse();
+    ticks
+}
+
+fn curve(series: &'static str, rows: &[&ResultRow], [x, y]: [LogAxis; 2]) -> LatencyCurve {
+    let dot = |row: &&ResultRow| {
+        let disturbed = Disturbance::of_ratios(row).is_some();
+        Some(Dot { x: x.pixel(row.sequence_length as f64), y: y.pixel(row.latency_p50_ms?), disturbed })
+    };
+    let dots: Vec<Dot> = rows.iter().filter_map(dot).collect();
+    let points: Vec<String> = dots.iter().map(|dot| format!("{},{}", dot.x, dot.y)).collect();
+    let last = rows.last().and_then(|row| row.latency_p50_ms).unwrap_or_default();
+    let label_y = dots.last().map_or(0, |dot| dot.y);
+    LatencyCurve { series, points: points.join(" "), dots, label_y, last: numbers::significant(last, 3) }
+}
+
 /// Moves labels apart that would lie on one another, the higher ones up.
-fn spread(curves: &mut [Curve]) {
-    curves.sort_by(|a, b| b.label_y.total_cmp(&a.label_y));
-    let mut below = f64::INFINITY;
+fn spread(curves: &mut [LatencyCurve]) {
+    curves.sort_by_key(|curve| -curve.label_y);
+    let mut lowest = i32::MAX;
     for curve in curves {
-        curve.label_y = curve.label_y.min(below - LABEL_STEP);
-        below = curve.label_y;
+        curve.label_y = curve.label_y.min(lowest);
+        lowest = curve.label_y - LABEL_STEP;
     }
 }
 
@@ -221,9 +240,4 @@ fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     values.sort_by(f64::total_cmp);
     values.dedup();
     values
-}
-
-/// To a tenth of a pixel: the same text everywhere.
-fn round(pixels: f64) -> f64 {
-    (pixels * 10.0).round() / 10.0
 }

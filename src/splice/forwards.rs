@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::runs::Run;
+use super::runs::PublishedRun;
 use crate::analysis::facts::engine_bytes;
 use crate::engine::{BackendKind, DeviceKind};
 use crate::graph::Preset;
@@ -54,9 +54,9 @@ pub(super) struct RepeatForwards {
     pub device: Vec<String>,
 }
 
-/// Power and clocks.
+/// PowerFacts and clocks.
 #[derive(Debug, Serialize)]
-pub(super) struct Power {
+pub(super) struct PowerFacts {
     /// What the board is held to, watts.
     pub limit_w: String,
     /// Highest clock of the multiprocessors, MHz.
@@ -84,7 +84,7 @@ pub(super) struct ModelPower {
 
 /// The driver's count of memory against the engines' account, in one run.
 #[derive(Debug, Serialize)]
-pub(super) struct Account {
+pub(super) struct MemoryAccount {
     pub folder: String,
     pub rows: usize,
     /// Rows in which the count exceeds the account by at most 5 % of the count.
@@ -138,8 +138,8 @@ fn bounds_s(row: &ResultRow) -> Option<[f64; 2]> {
     Some([operations, row.compulsory_bytes? as f64 / row.ceiling_bytes_per_s?])
 }
 
-/// Power and clocks of the main run, and throttled rows of every run.
-pub(super) fn power(study: &Study) -> Power {
+/// PowerFacts and clocks of the main run, and throttled rows of every run.
+pub(super) fn power(study: &Study) -> PowerFacts {
     let gpus = || study.main.environments.values().flat_map(|environment| &environment.gpus);
     let known = |of: fn(&crate::provenance::Gpu) -> Option<u32>| {
         distinct(gpus().filter_map(of)).iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
@@ -158,7 +158,7 @@ pub(super) fn power(study: &Study) -> Power {
         let rows = || on_gpu(data);
         format!("{} of {}", rows().filter(|row| row.throttled == Some(true)).count(), rows().count())
     };
-    Power {
+    PowerFacts {
         limit_w: known(|gpu| gpu.power_limit_w),
         clock_mhz: known(|gpu| gpu.sm_clock_max_mhz),
         models: distinct(study.main.rows.iter().map(|row| row.model.as_str())).into_iter().map(of).collect(),
@@ -175,12 +175,13 @@ fn always_throttled_from(data: &Data) -> String {
     rows().map(tokens).filter(|&tokens| tokens > free).min().map_or_else(|| NONE.to_owned(), numbers::count)
 }
 
-/// The account of every run that has GPU rows.
-pub(super) fn accounts(runs: &[(Run, &Data)]) -> Vec<Account> {
-    runs.iter().filter_map(|(run, data)| account(run, data)).collect()
+/// The account of every run of an experiment that has GPU rows.
+pub(super) fn accounts(runs: &[(PublishedRun, &Data)], experiment: &str) -> Vec<MemoryAccount> {
+    let of_it = runs.iter().filter(|(run, _)| run.experiment == experiment);
+    of_it.filter_map(|(run, data)| account(run, data)).collect()
 }
 
-fn account(run: &Run, data: &Data) -> Option<Account> {
+fn account(run: &PublishedRun, data: &Data) -> Option<MemoryAccount> {
     let excess = |row: &ResultRow| {
         let counted = row.device_memory_bytes?;
         let bytes = counted as f64 - engine_bytes(row)? as f64;
@@ -189,7 +190,7 @@ fn account(run: &Run, data: &Data) -> Option<Account> {
     let found: Vec<(f64, f64)> = on_gpu(data).filter_map(excess).collect();
     let largest = found.iter().map(|(_, share)| *share).reduce(f64::max)?;
     let mebibytes = |bytes: Option<f64>| bytes.map(|bytes| numbers::fixed(bytes / f64::from(1 << 20), 0));
-    Some(Account {
+    Some(MemoryAccount {
         folder: run.folder.clone(),
         rows: found.len(),
         equal: found.iter().filter(|(_, share)| *share <= EQUAL_MEMORY).count(),

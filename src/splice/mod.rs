@@ -15,10 +15,10 @@ use thiserror::Error;
 
 use crate::analysis::agreement::AgreementError;
 use crate::claims::ClaimsError;
-use crate::files::replace;
+use crate::files::{FileError, replace};
 use crate::report::render::RenderError;
 use crate::results::ResultsError;
-use facts::Facts;
+use facts::PageFacts;
 use page::Page;
 use sections::Sections;
 
@@ -35,13 +35,8 @@ pub enum SpliceError {
     #[error(transparent)]
     Repeat(#[from] AgreementError),
     /// A page or a figure cannot be read or written.
-    #[error("{path}: {source}")]
-    File {
-        /// The page or the figure.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A mark of a page is wrong.
     #[error("{path}:{line}: {message}")]
     Mark {
@@ -96,11 +91,11 @@ pub struct Stale {
 /// # Errors
 /// [`SpliceError`].
 pub fn stale(request: &SpliceRequest) -> Result<Vec<Stale>, SpliceError> {
-    let facts = Facts::read(&request.artifact, request.peers.as_deref())?;
+    let facts = PageFacts::read(&request.artifact, request.peers.as_deref())?;
     let sections = Sections::new(&facts)?;
     let mut found = Vec::new();
     for path in &request.pages {
-        let text = std::fs::read_to_string(path).map_err(file_error(path))?;
+        let text = std::fs::read_to_string(path).map_err(FileError::at(path))?;
         let page = Page::parse(&text).map_err(|(line, message)| mark_error(path, line, message))?;
         let mut names = Vec::new();
         let contents = page.render(|section| {
@@ -121,7 +116,7 @@ pub fn stale(request: &SpliceRequest) -> Result<Vec<Stale>, SpliceError> {
 }
 
 /// The figures of a page that differ; their paths start from the page's folder.
-fn stale_figures(page: &Path, facts: &Facts) -> Result<Vec<Stale>, SpliceError> {
+fn stale_figures(page: &Path, facts: &PageFacts) -> Result<Vec<Stale>, SpliceError> {
     let folder = page.parent().unwrap_or(Path::new(""));
     let mut found = Vec::new();
     for (name, contents) in figure::draw(facts)? {
@@ -129,7 +124,7 @@ fn stale_figures(page: &Path, facts: &Facts) -> Result<Vec<Stale>, SpliceError> 
         let same = match std::fs::read_to_string(&path) {
             Ok(text) => text == contents,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
-            Err(source) => return Err(SpliceError::File { path, source }),
+            Err(source) => return Err(FileError { path, source }.into()),
         };
         if !same {
             found.push(Stale { path, sections: Vec::new(), contents });
@@ -145,9 +140,9 @@ impl Stale {
     /// [`SpliceError::File`].
     pub fn mend(&self) -> Result<(), SpliceError> {
         if let Some(folder) = self.path.parent() {
-            std::fs::create_dir_all(folder).map_err(file_error(folder))?;
+            std::fs::create_dir_all(folder).map_err(FileError::at(folder))?;
         }
-        replace(&self.path, self.contents.as_bytes()).map_err(file_error(&self.path))
+        Ok(replace(&self.path, self.contents.as_bytes()).map_err(FileError::at(&self.path))?)
     }
 
     /// `README.md: verdicts, map`
@@ -157,10 +152,6 @@ impl Stale {
             sections => format!("{}: {}", self.path.display(), sections.join(", ")),
         }
     }
-}
-
-fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> SpliceError {
-    move |source| SpliceError::File { path: path.to_owned(), source }
 }
 
 fn mark_error(path: &Path, line: usize, message: String) -> SpliceError {

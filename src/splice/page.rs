@@ -15,12 +15,12 @@ enum Piece {
     /// Lines that a person writes.
     Prose(String),
     /// A generated section.
-    Generated(Section),
+    Generated(GeneratedSection),
 }
 
 /// What stands between two marks.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Section {
+pub(super) struct GeneratedSection {
     /// Name in the opening mark.
     pub name: String,
     /// Line of the opening mark, from 1.
@@ -37,7 +37,7 @@ impl Page {
     pub fn parse(text: &str) -> Result<Page, (usize, String)> {
         let mut pieces = Vec::new();
         let mut prose = String::new();
-        let mut open: Option<Section> = None;
+        let mut open: Option<GeneratedSection> = None;
         for (line, text) in (1..).zip(text.split_inclusive('\n')) {
             let trimmed = text.trim();
             match (&mut open, opening(trimmed)) {
@@ -49,7 +49,7 @@ impl Page {
                 }
                 (None, Some(name)) => {
                     pieces.push(Piece::Prose(std::mem::take(&mut prose)));
-                    open = Some(Section { name: name.to_owned(), line, body: String::new() });
+                    open = Some(GeneratedSection { name: name.to_owned(), line, body: String::new() });
                 }
                 (None, None) if trimmed == CLOSING => {
                     return Err((line, format!("no section is open; begin it with {OPENING}NAME{OPENING_END}")));
@@ -78,7 +78,7 @@ impl Page {
     ///
     /// # Errors
     /// Those of `fresh`.
-    pub fn render<E>(&self, mut fresh: impl FnMut(&Section) -> Result<String, E>) -> Result<String, E> {
+    pub fn render<E>(&self, mut fresh: impl FnMut(&GeneratedSection) -> Result<String, E>) -> Result<String, E> {
         let mut out = String::new();
         for piece in &self.pieces {
             match piece {

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::SpliceError;
+use crate::files::FileError;
 use crate::numbers;
 
 /// The table within the folder of a comparison.
@@ -34,7 +35,7 @@ pub(super) struct Peer {
 /// [`SpliceError::Peers`] naming the column that is missing or no number.
 pub(super) fn read(folder: &Path) -> Result<Vec<Peer>, SpliceError> {
     let path = folder.join(FILE);
-    let text = std::fs::read_to_string(&path).map_err(|source| SpliceError::File { path: path.clone(), source })?;
+    let text = std::fs::read_to_string(&path).map_err(FileError::at(&path))?;
     parse(&text).map_err(|message| SpliceError::Peers { path, message })
 }
 

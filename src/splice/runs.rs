@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::SpliceError;
-use super::facts::Limits;
-use crate::analysis::agreement;
-use crate::analysis::agreement::{Agreement, Spread, agreement};
+use super::facts::AgreementLimits;
+use crate::analysis::agreement::{self, Agreement, Spread, agreement};
 use crate::engine::{BackendKind, DeviceKind};
 use crate::numbers;
 use crate::provenance::Environment;
@@ -24,7 +23,7 @@ const COMMIT_DIGITS: usize = 12;
 
 /// A run of the artifact.
 #[derive(Debug, Serialize)]
-pub(super) struct Run {
+pub(super) struct PublishedRun {
     /// Folder within the artifact; `.` for the main run.
     pub folder: String,
     /// Name of the manifest.
@@ -47,7 +46,7 @@ pub(super) struct Run {
 
 /// Wall time of the rows of one backend in one run.
 #[derive(Debug, Serialize)]
-pub(super) struct Duration {
+pub(super) struct RunDuration {
     pub folder: String,
     pub experiment: String,
     pub backend: String,
@@ -61,26 +60,26 @@ pub(super) struct Duration {
 
 /// Two runs of the main experiment, compared.
 #[derive(Debug, Serialize)]
-pub(super) struct Comparison {
+pub(super) struct RunComparison {
     /// Folder of the first.
     pub first: String,
     /// Folder of the second.
     pub second: String,
     /// Rows on a GPU.
-    pub gpu: Share,
+    pub gpu: WithinShare,
     /// Those whose GPU was throttled in neither run.
-    pub unthrottled: Share,
+    pub unthrottled: WithinShare,
     /// Those whose GPU was throttled in one run or in both.
-    pub throttled: Share,
+    pub throttled: WithinShare,
     /// Rows on the CPU.
-    pub cpu: Share,
+    pub cpu: WithinShare,
     /// All rows.
-    pub all: Share,
+    pub all: WithinShare,
 }
 
 /// Rows whose medians are within the tolerance.
 #[derive(Debug, Serialize)]
-pub(super) struct Share {
+pub(super) struct WithinShare {
     /// Whether there is any row.
     pub some: bool,
     /// `239 of 239 (100 %)`; empty without a row.
@@ -95,20 +94,20 @@ pub(super) struct Share {
 ///
 /// # Errors
 /// [`SpliceError`] when the artifact's list cannot be read.
-pub(super) fn all<'a>(artifact: &Path, study: &'a Study) -> Result<Vec<(Run, &'a Data)>, SpliceError> {
+pub(super) fn all<'a>(artifact: &Path, study: &'a Study) -> Result<Vec<(PublishedRun, &'a Data)>, SpliceError> {
     let parts = Parts::read(artifact)?;
     let folders = std::iter::once(PathBuf::from(".")).chain(parts.iter().flat_map(Parts::folders).cloned());
     let data = std::iter::once(&study.main).chain(&study.repeats).chain(&study.others);
     Ok(folders.zip(data).map(|(folder, data)| (run(&folder, data), data)).collect())
 }
 
-fn run(folder: &Path, data: &Data) -> Run {
+fn run(folder: &Path, data: &Data) -> PublishedRun {
     let environments = || data.environments.values();
     let gpus = environments().flat_map(|environment| &environment.gpus).map(|gpu| match &gpu.driver {
         Some(driver) => format!("{}, driver {driver}", gpu.name),
         None => gpu.name.clone(),
     });
-    Run {
+    PublishedRun {
         folder: folder.display().to_string(),
         experiment: data.plan.name.clone(),
         commits: distinct(environments().map(commit)).join(", "),
@@ -127,20 +126,20 @@ fn commit(environment: &Environment) -> String {
 }
 
 /// Wall time by run and backend, in plan order.
-pub(super) fn durations(runs: &[(Run, &Data)]) -> Vec<Duration> {
-    let of = |(run, data): &(Run, &Data)| -> Vec<Duration> {
+pub(super) fn durations(runs: &[(PublishedRun, &Data)]) -> Vec<RunDuration> {
+    let of = |(run, data): &(PublishedRun, &Data)| -> Vec<RunDuration> {
         let backends = distinct(data.rows.iter().map(|row| row.backend));
         backends.into_iter().filter_map(|backend| duration(run, data, backend)).collect()
     };
     runs.iter().flat_map(of).collect()
 }
 
-fn duration(run: &Run, data: &Data, backend: BackendKind) -> Option<Duration> {
+fn duration(run: &PublishedRun, data: &Data, backend: BackendKind) -> Option<RunDuration> {
     let rows: Vec<&ResultRow> = data.rows.iter().filter(|row| row.backend == backend && row.wall_s.is_some()).collect();
     let environment = |row: &&ResultRow| data.environments.get(row.environment.as_deref()?);
     let mut threads = distinct(rows.iter().filter_map(environment).filter_map(|found| found.machine.cpu.usable_cpus));
     threads.sort_unstable();
-    (!rows.is_empty()).then(|| Duration {
+    (!rows.is_empty()).then(|| RunDuration {
         folder: run.folder.clone(),
         experiment: run.experiment.clone(),
         backend: backend.to_string(),
@@ -173,15 +172,18 @@ pub(super) fn times(study: &Study) -> BTreeMap<String, String> {
 ///
 /// # Errors
 /// [`SpliceError::Repeat`] when two of them are of different experiments.
-pub(super) fn comparisons(runs: &[(Run, &Data)]) -> Result<(Limits, Vec<Comparison>), SpliceError> {
+pub(super) fn comparisons(
+    runs: &[(PublishedRun, &Data)],
+) -> Result<(AgreementLimits, Vec<RunComparison>), SpliceError> {
     let limits = agreement::Limits::default();
-    let shown = Limits { tolerance: whole_percent(limits.tolerance), share: whole_percent(limits.share) };
+    let shown = AgreementLimits { tolerance: whole_percent(limits.tolerance), share: whole_percent(limits.share) };
     let main = runs.first().map(|(run, _)| run.experiment.as_str());
-    let same: Vec<&(Run, &Data)> = runs.iter().filter(|(run, _)| Some(run.experiment.as_str()) == main).collect();
+    let same: Vec<&(PublishedRun, &Data)> =
+        runs.iter().filter(|(run, _)| Some(run.experiment.as_str()) == main).collect();
     let mut found = Vec::new();
     for (index, (first, before)) in same.iter().copied().enumerate() {
         for (second, after) in same.iter().skip(index + 1).copied() {
-            let named = |run: &Run| PathBuf::from(&run.folder);
+            let named = |run: &PublishedRun| PathBuf::from(&run.folder);
             let compared = agreement((&named(first), before), (&named(second), after), limits)?;
             found.push(comparison(first, second, &compared));
         }
@@ -189,8 +191,8 @@ pub(super) fn comparisons(runs: &[(Run, &Data)]) -> Result<(Limits, Vec<Comparis
     Ok((shown, found))
 }
 
-fn comparison(first: &Run, second: &Run, found: &Agreement) -> Comparison {
-    Comparison {
+fn comparison(first: &PublishedRun, second: &PublishedRun, found: &Agreement) -> RunComparison {
+    RunComparison {
         first: first.folder.clone(),
         second: second.folder.clone(),
         gpu: share(found.on(DeviceKind::Gpu)),
@@ -201,14 +203,14 @@ fn comparison(first: &Run, second: &Run, found: &Agreement) -> Comparison {
     }
 }
 
-fn share(found: Option<Spread>) -> Share {
+fn share(found: Option<Spread>) -> WithinShare {
     let percent =
         |of: fn(&Spread) -> Option<f64>| found.as_ref().and_then(of).map(numbers::percent).unwrap_or_default();
     let within = found.map(|spread| {
         let share = numbers::percent(spread.share());
         format!("{} of {} ({share})", numbers::count(spread.within as u64), numbers::count(spread.rows as u64))
     });
-    Share {
+    WithinShare {
         some: found.is_some(),
         within: within.unwrap_or_default(),
         typical: percent(|spread| spread.typical),

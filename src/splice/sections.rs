@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tera::{Context, Tera};
 
-use super::facts::Facts;
+use super::facts::PageFacts;
 use super::{SpliceError, mark_error};
 use crate::report::escape;
 
@@ -56,7 +56,7 @@ impl Sections {
     ///
     /// # Errors
     /// [`SpliceError::Template`], a defect that a test rules out.
-    pub fn new(facts: &Facts) -> Result<Sections, SpliceError> {
+    pub fn new(facts: &PageFacts) -> Result<Sections, SpliceError> {
         let failed = |source| SpliceError::Template { section: "all".to_owned(), source };
         let mut engine = Tera::new();
         engine.set_escape_fn(escape::markdown);

@@ -3,14 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::schema::{ResultRow, SampleRow};
-use super::series::Series;
+use super::series::TimedSeries;
 use crate::engine::BuildReport;
 use crate::graph::CostSummary;
 use crate::graph::Format;
 use crate::plan::{Configuration, ConfigurationId, Plan};
 use crate::provenance::drift::stamp;
-use crate::record::telemetry::{Conditions, Sustained, ThrottleReason};
-use crate::record::{Built, Failure, Measured, Outcome, PassSummary, Record};
+use crate::record::telemetry::{Sustained, Telemetry, ThrottleReason};
+use crate::record::{Built, Failure, ForwardSummary, Measured, Outcome, Record};
 use crate::record::{InputKind, Status};
 use crate::stats::{Summary, median, ratio_of_rounds, summarize};
 
@@ -46,7 +46,7 @@ pub fn samples(plan: &Plan, records: &[Record]) -> Vec<SampleRow> {
     let mut rows = Vec::new();
     for configuration in &plan.configurations {
         if let Some(Record { outcome: Outcome::Ok(measured), environment, .. }) = latest.get(&configuration.id) {
-            rows.extend(Series::of(measured).rows(&configuration.id.0, environment));
+            rows.extend(TimedSeries::of(measured).rows(&configuration.id.0, environment));
         }
     }
     rows
@@ -169,17 +169,17 @@ fn measured_row(row: ResultRow, configuration: &Configuration, measured: &Measur
     let row = with_build(with_cost(row, &measured.cost), &measured.build);
     let row = with_numerics(row, measured);
     let row = with_quality(row, measured);
-    let row = with_conditions(row, &measured.conditions);
+    let row = with_telemetry(row, &measured.telemetry);
     let row = ResultRow { aa_remark: measured.aa_test.as_ref().and_then(|test| test.as_ref().err().cloned()), ..row };
     let row = match &measured.sustained {
         Some(sustained) => with_sustained(row, configuration, sustained),
         None => row,
     };
-    with_ceilings(with_times(row, configuration, &Series::of(measured)), measured)
+    with_ceilings(with_times(row, configuration, &TimedSeries::of(measured)), measured)
 }
 
 /// Everything that samples alone decide.
-pub(crate) fn with_times(row: ResultRow, configuration: &Configuration, series: &Series<'_>) -> ResultRow {
+pub(crate) fn with_times(row: ResultRow, configuration: &Configuration, series: &TimedSeries<'_>) -> ResultRow {
     let row = with_aa_test(with_other_times(row, series), series);
     match summarize(&series.wall_ms, BOOTSTRAP_SEED) {
         Some(summary) => with_latency(row, configuration, &summary),
@@ -188,7 +188,7 @@ pub(crate) fn with_times(row: ResultRow, configuration: &Configuration, series: 
 }
 
 fn with_latency(row: ResultRow, configuration: &Configuration, summary: &Summary) -> ResultRow {
-    let passes_per_s = (summary.median > 0.0).then(|| 1e3 / summary.median);
+    let forwards_per_s = (summary.median > 0.0).then(|| 1e3 / summary.median);
     ResultRow {
         latency_mean_ms: Some(summary.mean),
         latency_sd_ms: summary.sd,
@@ -199,14 +199,14 @@ fn with_latency(row: ResultRow, configuration: &Configuration, summary: &Summary
         latency_p90_ms: summary.p90,
         latency_p95_ms: summary.p95,
         latency_p99_ms: summary.p99,
-        throughput_sequences_per_s: passes_per_s.map(|rate| rate * configuration.shape.batch as f64),
-        throughput_tokens_per_s: passes_per_s.map(|rate| rate * configuration.shape.tokens() as f64),
-        gflops_per_s: passes_per_s.zip(row.flops).map(|(rate, flops)| rate * flops as f64 / 1e9),
+        throughput_sequences_per_s: forwards_per_s.map(|rate| rate * configuration.shape.batch as f64),
+        throughput_tokens_per_s: forwards_per_s.map(|rate| rate * configuration.shape.tokens() as f64),
+        gflops_per_s: forwards_per_s.zip(row.flops).map(|(rate, flops)| rate * flops as f64 / 1e9),
         ..row
     }
 }
 
-fn with_other_times(row: ResultRow, series: &Series<'_>) -> ResultRow {
+fn with_other_times(row: ResultRow, series: &TimedSeries<'_>) -> ResultRow {
     let device = summarize(&series.device_ms, BOOTSTRAP_SEED);
     let interval = device.and_then(|summary| summary.median_interval);
     ResultRow {
@@ -234,7 +234,7 @@ fn with_ceilings(row: ResultRow, measured: &Measured) -> ResultRow {
     }
 }
 
-fn with_aa_test(row: ResultRow, series: &Series<'_>) -> ResultRow {
+fn with_aa_test(row: ResultRow, series: &TimedSeries<'_>) -> ResultRow {
     let found = ratio_of_rounds(&series.aa_first_ms, &series.aa_second_ms, BOOTSTRAP_SEED);
     let interval = found.and_then(|(_, interval)| interval);
     ResultRow {
@@ -247,62 +247,62 @@ fn with_aa_test(row: ResultRow, series: &Series<'_>) -> ResultRow {
 }
 
 fn with_sustained(row: ResultRow, configuration: &Configuration, sustained: &Sustained) -> ResultRow {
-    let sequences = (sustained.passes * configuration.shape.batch as u64) as f64;
+    let sequences = (sustained.forwards * configuration.shape.batch as u64) as f64;
     let energy = sustained.energy.as_ref();
     ResultRow {
-        sustained_passes: Some(sustained.passes),
+        sustained_passes: Some(sustained.forwards),
         sustained_sequences_per_s: (sustained.elapsed_s > 0.0).then(|| sequences / sustained.elapsed_s),
-        energy_per_inference_mj: energy.ok().map(|energy| energy.energy_mj as f64 / energy.passes as f64),
-        energy_passes: energy.ok().map(|energy| energy.passes),
+        energy_per_inference_mj: energy.ok().map(|energy| energy.energy_mj as f64 / energy.forwards as f64),
+        energy_passes: energy.ok().map(|energy| energy.forwards),
         energy_remark: energy.err().cloned(),
         ..row
     }
 }
 
-fn with_conditions(row: ResultRow, conditions: &Conditions) -> ResultRow {
-    let reasons = conditions.throttle_reasons.as_ref();
+fn with_telemetry(row: ResultRow, telemetry: &Telemetry) -> ResultRow {
+    let reasons = telemetry.throttle_reasons.as_ref();
     let names = |reasons: &BTreeSet<ThrottleReason>| reasons.iter().map(|reason| reason.name()).collect::<Vec<_>>();
     ResultRow {
-        guard_readings: (conditions.readings > 0).then_some(conditions.readings),
-        sm_clock_min_mhz: conditions.sm_clock_min_mhz,
-        sm_clock_median_mhz: conditions.sm_clock_median_mhz,
-        memory_clock_min_mhz: conditions.memory_clock_min_mhz,
-        temperature_max_c: conditions.temperature_max_c,
-        power_mean_w: conditions.power_mean_w,
+        guard_readings: (telemetry.readings > 0).then_some(telemetry.readings),
+        sm_clock_min_mhz: telemetry.sm_clock_min_mhz,
+        sm_clock_median_mhz: telemetry.sm_clock_median_mhz,
+        memory_clock_min_mhz: telemetry.memory_clock_min_mhz,
+        temperature_max_c: telemetry.temperature_max_c,
+        power_mean_w: telemetry.power_mean_w,
         throttle_reasons: reasons.map(|reasons| names(reasons).join(", ")),
         throttled: reasons.map(|reasons| reasons.iter().any(|reason| reason.throttles())),
-        foreign_processes: conditions.foreign_processes,
-        foreign_memory_bytes: conditions.foreign_memory_bytes,
-        foreign_cpus: conditions.foreign_cpus,
-        clock_ratio: conditions.clock_ratio,
-        guard_remark: conditions.remark.clone(),
+        foreign_processes: telemetry.foreign_processes,
+        foreign_memory_bytes: telemetry.foreign_memory_bytes,
+        foreign_cpus: telemetry.foreign_cpus,
+        clock_ratio: telemetry.clock_ratio,
+        guard_remark: telemetry.remark.clone(),
         ..row
     }
 }
 
-fn with_passes(row: ResultRow, passes: &PassSummary) -> ResultRow {
-    let first = passes.first_bad.as_ref();
+fn with_forwards(row: ResultRow, forwards: &ForwardSummary) -> ResultRow {
+    let first = forwards.first_bad.as_ref();
     ResultRow {
-        forwards: Some(passes.forwards),
-        nan_forwards: Some(passes.nan_forwards),
-        inf_forwards: Some(passes.inf_forwards),
-        silent_forwards: passes.silent_forwards,
-        silent_rows: passes.silent_rows,
-        layer_norm_rows: passes.layer_norm_rows,
+        forwards: Some(forwards.forwards),
+        nan_forwards: Some(forwards.nan_forwards),
+        inf_forwards: Some(forwards.inf_forwards),
+        silent_forwards: forwards.silent_forwards,
+        silent_rows: forwards.silent_rows,
+        layer_norm_rows: forwards.layer_norm_rows,
         first_bad_op: first.map(|first| first.op.clone()),
         first_bad_layer: first.and_then(|first| first.layer),
         first_bad_kind: first.map(|first| first.kind),
         first_bad_magnitude: first.and_then(|first| first.magnitude),
         first_bad_forward: first.map(|first| first.forward),
-        magnitudes: passes.magnitudes.clone(),
+        magnitudes: forwards.magnitudes.clone(),
         ..row
     }
 }
 
 fn with_numerics(row: ResultRow, measured: &Measured) -> ResultRow {
     let numerics = &measured.numerics;
-    let row = match &numerics.passes {
-        Some(passes) => with_passes(row, passes),
+    let row = match &numerics.forwards {
+        Some(forwards) => with_forwards(row, forwards),
         None => row,
     };
     ResultRow {

@@ -111,7 +111,7 @@ pub enum JournalError {
 
 /// What a journal holds.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Contents {
+pub struct JournalContents {
     /// What it belongs to.
     pub header: Header,
     /// Every record, in the order written.
@@ -120,7 +120,7 @@ pub struct Contents {
     pub tail_damaged: bool,
 }
 
-impl Contents {
+impl JournalContents {
     /// The record that counts for each configuration: its last.
     pub fn latest(&self) -> BTreeMap<&ConfigurationId, &Record> {
         self.records.iter().map(|record| (&record.id, record)).collect()
@@ -131,7 +131,7 @@ impl Contents {
 ///
 /// # Errors
 /// [`JournalError`] when it is absent, unreadable, of another version or damaged before its last line.
-pub fn read(dir: &Path) -> Result<Contents, JournalError> {
+pub fn read(dir: &Path) -> Result<JournalContents, JournalError> {
     let path = dir.join(JOURNAL_FILE);
     let bytes = match std::fs::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(JournalError::Absent { path }),
@@ -160,11 +160,11 @@ pub struct Journal {
 
 /// A journal with what it held when opened.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenedJournal {
     /// For appending.
     pub journal: Journal,
     /// The records found, in the order written.
-    pub contents: Contents,
+    pub contents: JournalContents,
     /// What was repaired, for the person at the terminal.
     pub notices: Vec<String>,
 }
@@ -175,7 +175,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError`]; the file is then as it was.
-    pub fn open(dir: &Path, header: &Header, on_damage: OnDamage) -> Result<Opened, JournalError> {
+    pub fn open(dir: &Path, header: &Header, on_damage: OnDamage) -> Result<OpenedJournal, JournalError> {
         let path = dir.join(JOURNAL_FILE);
         let bytes = match std::fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -185,7 +185,7 @@ impl Journal {
         let contents = damage::scan(&bytes).contents(&path)?.ok_or(JournalError::Absent { path: path.clone() })?;
         let io_error = |source| JournalError::Io { path: path.clone(), source };
         let file = OpenOptions::new().append(true).open(&path).map_err(io_error)?;
-        Ok(Opened { journal: Journal { path, file, length: bytes.len() as u64 }, contents, notices })
+        Ok(OpenedJournal { journal: Journal { path, file, length: bytes.len() as u64 }, contents, notices })
     }
 
     /// Appends a record and waits until the disk has it. When that fails, the journal is cut back to its last whole row.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::files::FileError;
 use crate::plan::Plan;
 
 /// File name of the table with a row per planned configuration.
@@ -21,14 +22,9 @@ pub const SAMPLES_FILE: &str = "samples.parquet";
 /// A table that could not be written or read.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// The file system said no.
-    #[error("{path}: {source}")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// The file system refused.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// There is no such table.
     #[error("{path}: no such table; `mixprec run` writes it when it ends: run it on this folder, or run it again")]
     Absent {
@@ -101,7 +97,7 @@ impl StoreError {
     fn io(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
         move |source| match source.kind() {
             std::io::ErrorKind::NotFound => StoreError::Absent { path: path.to_owned() },
-            _ => StoreError::Io { path: path.to_owned(), source },
+            _ => FileError { path: path.to_owned(), source }.into(),
         }
     }
 

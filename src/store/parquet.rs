@@ -14,8 +14,8 @@ use polars::prelude::{
 use super::schema::{ResultRow, SCHEMA_VERSION, SampleRow};
 use super::{RESULTS_FILE, SAMPLES_FILE, StoreError};
 use crate::digest::sha256;
-use crate::files::replace;
-use crate::panics::contained;
+use crate::files::{FileError, replace};
+use crate::panics::catch;
 
 const VERSION_KEY: &str = "mixprec.schema_version";
 /// Stands before the digest in the file; the length of the value makes it part of no other key.
@@ -86,7 +86,7 @@ fn write(path: &Path, mut frame: DataFrame) -> Result<(), StoreError> {
     let start = digest_start(&bytes).ok_or_else(|| StoreError::damaged(path, "the digest was not written"))?;
     let digest = sha256(&bytes);
     bytes[start..start + DIGEST_LENGTH].copy_from_slice(digest.as_bytes());
-    replace(path, &bytes).map_err(|source| StoreError::Io { path: path.to_owned(), source })
+    Ok(replace(path, &bytes).map_err(FileError::at(path))?)
 }
 
 fn read(path: &Path) -> Result<DataFrame, StoreError> {
@@ -99,7 +99,7 @@ fn read(path: &Path) -> Result<DataFrame, StoreError> {
         return Err(StoreError::damaged(path, "its bytes do not match its digest"));
     }
     // The digest says that the bytes are what somebody wrote, not who: whoever tampers with a table can seal it again.
-    contained(|| decode(path, bytes)).map_err(|panic| StoreError::damaged(path, panic))?
+    catch(|| decode(path, bytes)).map_err(|panic| StoreError::damaged(path, panic))?
 }
 
 /// A table whose digest is right, on this thread alone.

@@ -7,7 +7,7 @@ use crate::record::Measured;
 
 /// Raw samples of one configuration, milliseconds.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Series<'a> {
+pub(crate) struct TimedSeries<'a> {
     /// Wall time per pass.
     pub wall_ms: Cow<'a, [f64]>,
     /// The device's time of the same passes; empty without a device.
@@ -20,14 +20,14 @@ pub(crate) struct Series<'a> {
     pub aa_second_ms: Cow<'a, [f64]>,
 }
 
-impl<'a> Series<'a> {
+impl<'a> TimedSeries<'a> {
     /// What was measured.
     pub fn of(measured: &'a Measured) -> Self {
         let (aa_first_ms, aa_second_ms) = match &measured.aa_test {
             Some(Ok(test)) => (test.first_ms.as_slice(), test.second_ms.as_slice()),
             Some(Err(_)) | None => Default::default(),
         };
-        Series {
+        TimedSeries {
             wall_ms: measured.samples_ms.as_slice().into(),
             device_ms: measured.device_samples_ms.as_slice().into(),
             end_to_end_ms: measured.end_to_end_ms.as_slice().into(),
@@ -37,10 +37,10 @@ impl<'a> Series<'a> {
     }
 
     /// What rows of one configuration hold, column by column. Whether they are in order, without a hole and of one length
-    /// where they must be is told by [`Series::rows`] of it, which are these rows again or not.
-    pub fn read(rows: &[&SampleRow]) -> Series<'static> {
+    /// where they must be is told by [`TimedSeries::rows`] of it, which are these rows again or not.
+    pub fn read(rows: &[&SampleRow]) -> TimedSeries<'static> {
         let column = |value: fn(&SampleRow) -> Option<f64>| rows.iter().filter_map(|row| value(row)).collect();
-        Series {
+        TimedSeries {
             wall_ms: column(|row| row.latency_ms),
             device_ms: column(|row| row.device_ms),
             end_to_end_ms: column(|row| row.end_to_end_ms),

@@ -43,7 +43,7 @@ fn print(sampling: &Sampling) {
         sampling.samples_ms.len(),
         p50(&sampling.end_to_end_ms),
         sampling.end_to_end_ms.len(),
-        sampling.conditions,
+        sampling.telemetry,
         sampling.sustained
     );
 }
@@ -78,16 +78,16 @@ fn a_gpu_is_timed_by_both_clocks_watched_and_its_energy_taken() {
     assert!(device > 0.0 && device < wall * 1.05, "the device's time has no way back to the host: {device} {wall}");
     assert!(median(&sampling.end_to_end_ms).unwrap() > wall);
     let sustained = sampling.sustained.unwrap();
-    let per_pass_ms = sustained.elapsed_s * 1e3 / sustained.passes as f64;
+    let per_pass_ms = sustained.elapsed_s * 1e3 / sustained.forwards as f64;
     assert!(sustained.elapsed_s >= 2.0 && per_pass_ms < wall, "back to back no launch is waited for: {per_pass_ms}");
-    if let Some(remark) = &sampling.conditions.remark {
+    if let Some(remark) = &sampling.telemetry.remark {
         return println!("not watched: {remark}");
     }
-    let clock = sampling.conditions.sm_clock_min_mhz.unwrap();
-    assert!(sampling.conditions.readings >= 3 && (200..4000).contains(&clock), "{:?}", sampling.conditions);
+    let clock = sampling.telemetry.sm_clock_min_mhz.unwrap();
+    assert!(sampling.telemetry.readings >= 3 && (200..4000).contains(&clock), "{:?}", sampling.telemetry);
     match sustained.energy {
         Ok(energy) => {
-            let watts = energy.energy_mj as f64 / (energy.passes as f64 * per_pass_ms);
+            let watts = energy.energy_mj as f64 / (energy.forwards as f64 * per_pass_ms);
             println!("about {watts:.0} W");
             assert!((20.0..1500.0).contains(&watts), "{watts} W is no board's power");
         }
@@ -116,7 +116,7 @@ fn what_the_instruments_cost_is_little() {
     let mut guard = Guard::of(engine.as_ref());
     let start = Instant::now();
     (0..20).for_each(|_| guard.read());
-    println!("a reading of the sensors takes {:.3} ms; {:?}", start.elapsed().as_secs_f64() * 50.0, guard.conditions());
+    println!("a reading of the sensors takes {:.3} ms; {:?}", start.elapsed().as_secs_f64() * 50.0, guard.telemetry());
     let energy: Vec<_> = (0..2000).map(|_| (start.elapsed(), guard.energy_mj())).collect();
     let steps = energy.windows(2).filter(|pair| pair[0].1 != pair[1].1).count();
     println!("{steps} steps of the energy counter in {:?}, idle", energy[1999].0 - energy[0].0);

@@ -13,6 +13,7 @@ mod golden;
 mod onnxruntime;
 #[cfg(feature = "tensorrt")]
 mod tensorrt;
+mod tiny;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

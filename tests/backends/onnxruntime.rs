@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::fixtures::tiny::Tiny;
 use crate::fixtures::{Golden, onnxruntime, open, outputs, relative_error, sst2, widened};
 use mixprec::backend::backend;
 use mixprec::backend::reference::{ReferenceBackend, oracle_outputs};
@@ -69,6 +70,20 @@ fn fp32_matches_the_independent_float64_program() {
         let last = golden.f32s(&format!("gpt2.{window}.last_logits"));
         let error = relative_error(&logits[255 * vocabulary..], &last);
         assert!(error < 1e-4, "window {window}: {error:e}");
+    }
+}
+
+#[test]
+fn tiny_checkpoints_match_the_independent_float64_program() {
+    let Some(backend) = onnxruntime() else { return };
+    for tiny in Tiny::ALL {
+        let model = tiny.open(Head::Natural);
+        for (preset, ceiling) in [(Preset::Fp32, 5e-6), (Preset::Hybrid, 1e-2), (Preset::Fp16, 1e-2)] {
+            let policy = PrecisionPolicy::preset(preset);
+            let (error, case) = tiny.farthest(&model, |batch| run(&backend, &model, &policy, batch));
+            println!("{tiny:?} {preset}: {error:.1e} in {case}");
+            assert!(error < ceiling, "{tiny:?} {preset} {case}: {error:e}");
+        }
     }
 }
 

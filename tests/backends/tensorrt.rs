@@ -7,12 +7,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use assert_cmd::Command;
-use mixprec::backend::tensorrt::{AheadRequest, backend, build_ahead};
+use mixprec::backend::tensorrt::{EngineRequest, backend, build_engine};
 use mixprec::engine::{BackendError, BuildReport, BuildRequest, Target};
 use mixprec::graph::{Format, PrecisionPolicy, Preset, Shape};
 use mixprec::model::{Architecture, ModelSource};
 use mixprec::model::{Head, Model};
-use mixprec::onnx::{Extent, Span};
+use mixprec::onnx::{DimensionRange, Extent};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -55,8 +55,8 @@ fn tiny_models_are_built_under_every_policy_for_two_targets_and_no_two_engines_a
         let mut digests = BTreeSet::new();
         for (target, preset) in [Target::Sm80, Target::Sm89].iter().flat_map(|t| Preset::ALL.map(|p| (*t, p))) {
             let policy = PrecisionPolicy::preset(preset);
-            let request = AheadRequest::new(&model, &policy, extent(2, 16), target);
-            let (engine, report) = build_ahead(&request).unwrap();
+            let request = EngineRequest::new(&model, &policy, extent(2, 16), target);
+            let (engine, report) = build_engine(&request).unwrap();
             assert_eq!(report.engine_bytes, Some(engine.len() as u64));
             // The formats that the policy names for the ops of the graph, each of them and no other.
             let asked = model.graph.roundings(&policy).unwrap().into_iter().map(|rounding| rounding.compute).collect();
@@ -76,10 +76,10 @@ fn an_engine_of_a_range_of_shapes_is_built_with_a_profile() {
         return;
     }
     let policy = PrecisionPolicy::preset(Preset::Hybrid);
-    let range = Extent::of(Span { smallest: 1, largest: 8 }, Span { smallest: 4, largest: 32 });
+    let range = Extent::of(DimensionRange { smallest: 1, largest: 8 }, DimensionRange { smallest: 4, largest: 32 });
     for architecture in [Architecture::BertTiny, Architecture::Gpt2Tiny] {
         let model = model(architecture);
-        let (_, report) = build_ahead(&AheadRequest::new(&model, &policy, range, Target::Sm86)).unwrap();
+        let (_, report) = build_engine(&EngineRequest::new(&model, &policy, range, Target::Sm86)).unwrap();
         // Operations are counted at the largest shape.
         let counted = model.graph.cost(&policy, Shape { batch: 8, sequence: 32 }).unwrap().flops;
         assert_eq!(report.flops_by_format.values().sum::<u64>(), counted);
@@ -217,8 +217,8 @@ fn both_models_are_built_in_four_policies_within_their_time() {
         let mut digests = BTreeSet::new();
         for preset in POLICIES {
             let policy = PrecisionPolicy::preset(preset);
-            let request = AheadRequest::new(&model, &policy, extent(1, 128), Target::Sm89);
-            let (engine, report) = build_ahead(&request).unwrap();
+            let request = EngineRequest::new(&model, &policy, extent(1, 128), Target::Sm89);
+            let (engine, report) = build_engine(&request).unwrap();
             let seconds: f64 = [report.export_s, report.parse_s, report.compile_s].into_iter().flatten().sum();
             eprintln!("{architecture:?} {preset}: {seconds:.1} s, {:.1} MB", engine.len() as f64 / 1e6);
             if preset == Preset::Hybrid {

@@ -41,6 +41,21 @@ fn help_names_every_command_and_the_exit_codes() {
         assert!(stdout.contains(word), "{word}: {stdout}");
     }
     assert!(!stdout.contains("worker"), "{stdout}");
+    let headings = ["Reproduce the paper:", "Extend it to other", "Publish results:", "This machine:", "Options:"];
+    let places = headings.map(|heading| stdout.find(&format!("\n\n{heading}")).expect(heading));
+    assert!(places.is_sorted(), "{stdout}");
+    // A command is named once, after the heading of its group.
+    for (command, group) in [("plan", 0), ("export", 1), ("merge", 2), ("doctor", 3)] {
+        let lines: Vec<usize> = stdout.match_indices(&format!("\n  {command} ")).map(|(place, _)| place).collect();
+        assert!(lines.len() == 1 && (places[group]..places[group + 1]).contains(&lines[0]), "{command}: {stdout}");
+    }
+    for arguments in [&["-h"][..], &["help"]] {
+        assert_eq!(expect(0, arguments).0, stdout, "{arguments:?}");
+    }
+    let (of_run, _) = expect(0, &["help", "run"]);
+    assert!(of_run.contains("Usage: mixprec run [OPTIONS] <MANIFEST>") && of_run.contains("--shard <I/N>"), "{of_run}");
+    assert_eq!(expect(0, &["run", "--help"]).0, of_run);
+    assert!(expect(0, &["help", "cache", "gc"]).0.contains("Usage: mixprec cache gc [OPTIONS]"));
     assert!(expect(0, &["--version"]).0.starts_with("mixprec "));
     for command in ["plan", "run", "report", "verify", "appendix", "infer", "doctor", "selftest"] {
         expect(0, &[command, "--help"]);

@@ -21,7 +21,7 @@ const PINS: [&str; 3] = ["container/wheels.json", "flake.lock", "Cargo.lock"];
 fn repository() -> TempDir {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("container")).unwrap();
-    for path in pin_digests::sealed().map(|(path, _)| path).chain([pin_digests::FILE, "container/setup.sh"]) {
+    for path in pin_digests::pinned_files().map(|(path, _)| path).chain([pin_digests::FILE, "container/setup.sh"]) {
         fs::copy(Path::new(REPOSITORY).join(path), root.path().join(path)).unwrap();
     }
     root

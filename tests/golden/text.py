@@ -37,7 +37,7 @@ SPACE = "\u0120"
 MERGES = [
     ("t", "h"), ("th", "e"), (SPACE, "the"), ("a", "n"), ("an", "d"), (SPACE, "and"), ("e", "r"), ("i", "n"), (SPACE, "w"),
     (SPACE, "o"), ("o", "n"), ("l", "l"), ("in", "g"), (SPACE, "s"), (SPACE, "t"), ("e", "n"), ("r", "e"), (SPACE, "l"),
-    (SPACE + "l", "and"), ("a", "t"), (SPACE + "th", "at"), (SPACE + "o", "f"), ("a", "s"), (SPACE + "w", "as"),
+    (SPACE + "l", "and"), ("a", "t"), ("th", "at"), (SPACE, "that"), (SPACE + "o", "f"), ("a", "s"), (SPACE + "w", "as"),
 ]  # fmt: skip
 
 END = "<|endoftext|>"

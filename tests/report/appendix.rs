@@ -6,8 +6,8 @@ use std::process::Command;
 
 use mixprec::appendix::author::Author;
 use mixprec::appendix::document::Appendix;
-use mixprec::appendix::folder::{Folder, size};
-use mixprec::appendix::{AppendixRequest, Format, appendix, of};
+use mixprec::appendix::folder::{ResultsFolder, size};
+use mixprec::appendix::{AppendixRequest, DocumentFormat, appendix, of};
 use mixprec::claims::Claims;
 use mixprec::digest::sha256;
 use mixprec::manifest::LoadedManifest;
@@ -56,18 +56,19 @@ fn manifests() -> Vec<(String, LoadedManifest)> {
     vec![manifest("paper", "[cuda, onnxruntime]", exclude, 32), manifest("quick", "[reference]", "", 24)]
 }
 
-fn folder(label: &str, data: Data, bytes: u64) -> Folder {
-    Folder::of(label.to_owned(), data, Some(bytes), &Claims::builtin().unwrap())
+fn folder(label: &str, data: Data, bytes: u64) -> ResultsFolder {
+    ResultsFolder::of(label.to_owned(), data, Some(bytes), &Claims::builtin().unwrap())
 }
 
-fn made_of(folders: &[Folder]) -> Appendix {
+fn made_of(folders: &[ResultsFolder]) -> Appendix {
     of(&Author::parse(AUTHOR, "appendix.yaml").unwrap(), &Claims::builtin().unwrap(), &manifests(), folders)
 }
 
 fn both(appendix: &Appendix) -> BTreeMap<String, Vec<u8>> {
-    let file =
-        |format: Format| (format!("appendix.{}", format.extension()), appendix.render(format).unwrap().into_bytes());
-    Format::ALL.map(file).into()
+    let file = |format: DocumentFormat| {
+        (format!("appendix.{}", format.extension()), appendix.render(format).unwrap().into_bytes())
+    };
+    DocumentFormat::ALL.map(file).into()
 }
 
 #[test]
@@ -89,7 +90,7 @@ fn what_was_not_measured_says_so_and_no_claim_is_lost() {
     // C7 to C9 ask for manifests that this folder lacks.
     let lacking: Vec<&str> = appendix.unsupported.iter().map(|one| one.reason.as_str()).collect();
     assert_eq!(lacking.iter().filter(|reason| reason.contains("no manifest named")).count(), 3, "{lacking:?}");
-    let text = appendix.render(Format::Markdown).unwrap();
+    let text = appendix.render(DocumentFormat::Markdown).unwrap();
     assert!(text.contains("No results were given: NOT RUN."), "{text}");
 }
 
@@ -146,7 +147,7 @@ fn the_repository_has_an_appendix() {
 fn the_parts_of_an_artifact_are_measurements() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (artifact, experiments) = (root.join("artifacts/h200"), root.join("experiments"));
-    let folders = Folder::read(&artifact, &Claims::builtin().unwrap()).unwrap();
+    let folders = ResultsFolder::read(&artifact, &Claims::builtin().unwrap()).unwrap();
     let names: Vec<&str> = folders.iter().map(|folder| folder.data.plan.name.as_str()).collect();
     assert_eq!(names, ["paper", "numerics", "downstream"]);
     let bytes: u64 = folders.iter().filter_map(|folder| folder.bytes).sum();
@@ -167,7 +168,7 @@ fn the_latex_compiles_by_itself_and_inside_another_document() {
     }
     let dir = tempfile::tempdir().unwrap();
     let folders = [folder("runs/quick_1", fixture::laptop(), 4_240_000)];
-    std::fs::write(dir.path().join("appendix.tex"), made_of(&folders).render(Format::Latex).unwrap()).unwrap();
+    std::fs::write(dir.path().join("appendix.tex"), made_of(&folders).render(DocumentFormat::Latex).unwrap()).unwrap();
     let host = "\\documentclass[twocolumn]{article}\\usepackage[T1]{fontenc}\\begin{document}Before.\\input{appendix}After.\\end{document}";
     std::fs::write(dir.path().join("host.tex"), host).unwrap();
     for name in ["appendix", "host"] {

@@ -1,6 +1,6 @@
 //! What the report says of rows that were measured on a device: its own clock, its energy, and its state.
 
-use mixprec::record::telemetry::{Conditions, Energy, Sustained, ThrottleReason};
+use mixprec::record::telemetry::{Energy, Sustained, Telemetry, ThrottleReason};
 use mixprec::record::{Measured, Outcome};
 use mixprec::report::sentences::caveats::caveats;
 use mixprec::report::tables::{device, latency};
@@ -10,8 +10,8 @@ use mixprec::store::derive;
 use super::fixture;
 
 /// The state of an undisturbed GPU.
-fn calm() -> Conditions {
-    Conditions {
+fn calm() -> Telemetry {
+    Telemetry {
         readings: 4,
         sm_clock_min_mhz: Some(1965),
         sm_clock_median_mhz: Some(1980.0),
@@ -36,7 +36,7 @@ fn server(change: impl Fn(usize, &mut Measured)) -> Data {
         if measured.engine.library.starts_with("cuda") {
             measured.device_samples_ms = measured.samples_ms.iter().map(|ms| ms - 0.125).collect();
             measured.end_to_end_ms = measured.samples_ms[..30].iter().map(|ms| ms * 3.0).collect();
-            measured.conditions = calm();
+            measured.telemetry = calm();
         }
         change(index, measured);
     }
@@ -87,12 +87,12 @@ fn samples_of_both_clocks_are_kept_side_by_side() {
 fn throttled_and_shared_rows_are_named_and_marked() {
     let throttled = [ThrottleReason::SwPowerCap, ThrottleReason::ApplicationsClocksSetting];
     let data = server(|index, measured| match index {
-        0..5 => measured.conditions.throttle_reasons = Some(throttled.into()),
+        0..5 => measured.telemetry.throttle_reasons = Some(throttled.into()),
         7 => {
-            measured.conditions.foreign_processes = Some(2);
-            measured.conditions.foreign_memory_bytes = Some(3 << 30);
+            measured.telemetry.foreign_processes = Some(2);
+            measured.telemetry.foreign_memory_bytes = Some(3 << 30);
         }
-        8 => measured.conditions.foreign_cpus = Some(1.75),
+        8 => measured.telemetry.foreign_cpus = Some(1.75),
         _ => {}
     });
     assert_eq!(data.rows[0].throttle_reasons.as_deref(), Some("applications_clocks_setting, sw_power_cap"));
@@ -118,8 +118,8 @@ fn throttled_and_shared_rows_are_named_and_marked() {
 fn clocks_that_somebody_set_are_no_disturbance() {
     let set = [ThrottleReason::ApplicationsClocksSetting];
     let data = server(|_, measured| {
-        if measured.conditions.readings > 0 {
-            measured.conditions.throttle_reasons = Some(set.into());
+        if measured.telemetry.readings > 0 {
+            measured.telemetry.throttle_reasons = Some(set.into());
         }
     });
     assert_eq!(data.rows[0].throttled, Some(false));
@@ -132,7 +132,7 @@ fn clocks_that_somebody_set_are_no_disturbance() {
 fn unwatched_rows_are_a_caveat_with_the_reason() {
     let data = server(|_, measured| {
         if !measured.device_samples_ms.is_empty() {
-            measured.conditions = Conditions { remark: Some("no NVIDIA driver".to_owned()), ..Conditions::default() };
+            measured.telemetry = Telemetry { remark: Some("no NVIDIA driver".to_owned()), ..Telemetry::default() };
         }
     });
     let caveats = caveats(&data);
@@ -146,8 +146,8 @@ fn unwatched_rows_are_a_caveat_with_the_reason() {
 fn the_state_of_the_gpu_is_the_worst_of_a_series() {
     let data = server(|index, measured| {
         if index == 3 {
-            measured.conditions.sm_clock_min_mhz = Some(1200);
-            measured.conditions.temperature_max_c = Some(83);
+            measured.telemetry.sm_clock_min_mhz = Some(1200);
+            measured.telemetry.temperature_max_c = Some(83);
         }
     });
     let state = device::state(&data).unwrap();
@@ -159,10 +159,10 @@ fn the_state_of_the_gpu_is_the_worst_of_a_series() {
 
 #[test]
 fn energy_is_per_pass_and_its_absence_has_a_reason() {
-    let sustained = |energy| Some(Sustained { passes: 4000, elapsed_s: 2.0, energy });
+    let sustained = |energy| Some(Sustained { forwards: 4000, elapsed_s: 2.0, energy });
     let data = server(|index, measured| match index {
         // Batch size 1, then batch size 2.
-        0 => measured.sustained = sustained(Ok(Energy { energy_mj: 1_025_000, passes: 4100 })),
+        0 => measured.sustained = sustained(Ok(Energy { energy_mj: 1_025_000, forwards: 4100 })),
         1 => measured.sustained = sustained(Err("the energy counter stood still for 500 ms".to_owned())),
         _ => {}
     });

@@ -11,12 +11,12 @@ use mixprec::manifest::schema::{Measurement, Numerics};
 use mixprec::model::Head;
 use mixprec::model::{Architecture, ModelSource};
 use mixprec::plan::{Axes, Configuration, ConfigurationId, Excluded, Plan};
-use mixprec::provenance::{Build, Cpu, Drift, Environment, Gpu, Machine};
-use mixprec::record::magnitudes::{Magnitudes, Place};
-use mixprec::record::telemetry::Conditions;
+use mixprec::provenance::{BuildInfo, Cpu, Drift, Environment, Gpu, Host};
+use mixprec::record::magnitudes::{MagnitudeKind, Magnitudes};
+use mixprec::record::telemetry::Telemetry;
 use mixprec::record::{
-    BadKind, Failure, FailureKind, FirstBad, Measured, NumericsSummary, Outcome, PassSummary, QualitySummary, Record,
-    StopReason,
+    BadKind, Failure, FailureKind, FirstBad, ForwardSummary, Measured, NumericsSummary, Outcome, QualitySummary,
+    Record, StopReason,
 };
 use mixprec::results::data::Data;
 use mixprec::store::derive;
@@ -145,7 +145,7 @@ pub fn median_ms(configuration: &Configuration) -> f64 {
 }
 
 /// Two dozen passes: full FP16 overflows in the odd model, and fails silently in the other's longest sequences.
-fn passes(configuration: &Configuration) -> PassSummary {
+fn passes(configuration: &Configuration) -> ForwardSummary {
     let fp16 = configuration.policy.as_preset() == Some(Preset::Fp16);
     let odd = configuration.model != "bert-base";
     let nan = fp16 && odd && configuration.shape.sequence >= 32;
@@ -153,7 +153,7 @@ fn passes(configuration: &Configuration) -> PassSummary {
     let first = |op: &str, layer, kind, magnitude| {
         Some(FirstBad { forward: 2, op: op.to_owned(), layer, kind, magnitude: Some(magnitude) })
     };
-    PassSummary {
+    ForwardSummary {
         forwards: 24,
         nan_forwards: match (nan, configuration.input.as_str()) {
             (false, _) => 0,
@@ -178,12 +178,12 @@ fn passes(configuration: &Configuration) -> PassSummary {
 /// Of two layers, from comfortable to beyond FP16.
 fn magnitudes(odd: bool) -> Magnitudes {
     let mut all = Magnitudes::default();
-    all.raise(None, Place::Output(OpClass::Embedding), 1.25);
+    all.raise(None, MagnitudeKind::Output(OpClass::Embedding), 1.25);
     for layer in 0..2 {
         let scale = if odd { 40.0 } else { 1.0 } * (layer + 1) as f64;
-        all.raise(Some(layer), Place::Output(OpClass::LayerNorm), 16.0 * scale);
-        all.raise(Some(layer), Place::SquareSum, 20_000.0 * scale);
-        all.raise(Some(layer), Place::Output(OpClass::Residual), 300.0 * scale);
+        all.raise(Some(layer), MagnitudeKind::Output(OpClass::LayerNorm), 16.0 * scale);
+        all.raise(Some(layer), MagnitudeKind::SquareSum, 20_000.0 * scale);
+        all.raise(Some(layer), MagnitudeKind::Output(OpClass::Residual), 300.0 * scale);
     }
     all
 }
@@ -199,7 +199,7 @@ fn numerics(configuration: &Configuration) -> NumericsSummary {
         max_abs: Some(error),
         relative_l2: Some(error / 20.0),
         within_tolerance: Some(true),
-        passes: Some(passes(configuration)),
+        forwards: Some(passes(configuration)),
         ..NumericsSummary::default()
     };
     match configuration.policy.as_preset() {
@@ -250,7 +250,7 @@ pub fn measured(configuration: &Configuration) -> Measured {
         device_samples_ms: vec![],
         end_to_end_ms: vec![],
         sustained: None,
-        conditions: Conditions::default(),
+        telemetry: Telemetry::default(),
         warmup: 3,
         stop_reason: StopReason::TargetPrecision,
         load_s: 0.8,
@@ -338,7 +338,7 @@ pub fn environment(gpus: &[&str]) -> Environment {
         mig_mode: None,
     };
     Environment {
-        build: Build {
+        build: BuildInfo {
             version: "0.1.0".to_owned(),
             commit: Some("0123456789abcdef0123456789abcdef01234567".to_owned()),
             dirty: Some(false),
@@ -346,7 +346,7 @@ pub fn environment(gpus: &[&str]) -> Environment {
             target: Some("x86_64-unknown-linux-gnu".to_owned()),
             target_features: vec!["sse2".to_owned()],
         },
-        machine: Machine {
+        machine: Host {
             cpu: Cpu {
                 model: Some("Example CPU @ 2.0GHz".to_owned()),
                 architecture: "x86_64".to_owned(),

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use mixprec::record::{Failure, Measured, Outcome, Record};
-use mixprec::store::journal::{self, Contents};
+use mixprec::store::journal::{self, JournalContents};
 use tempfile::TempDir;
 
 /// Longest time anything in these tests may take, on a busy machine too.
@@ -95,7 +95,7 @@ impl Experiment {
         self.command(fault, &[]).spawn().unwrap()
     }
 
-    pub fn journal(&self) -> Contents {
+    pub fn journal(&self) -> JournalContents {
         journal::read(&self.dir).unwrap()
     }
 
@@ -127,7 +127,7 @@ fn without_times(mut record: Record) -> Record {
         (*load_s, *build_s, *process_peak_bytes) = (0.0, 0.0, None);
         *stop_reason = mixprec::record::StopReason::MaxSamples;
         measured.end_to_end_ms.clear();
-        measured.conditions.foreign_cpus = None;
+        measured.telemetry.foreign_cpus = None;
     }
     record
 }

@@ -9,7 +9,7 @@ use cudarc::nvrtc::sys;
 use thiserror::Error;
 
 use super::libraries;
-use crate::cache::SealedFolder;
+use crate::cache::ChecksummedFolder;
 use crate::digest::sha256;
 
 /// A GPU generation, by its compute capability.
@@ -98,12 +98,12 @@ pub(super) struct TranslationUnit {
 #[derive(Debug)]
 pub(super) struct Compiler {
     architecture: GpuArchitecture,
-    cache: Option<SealedFolder>,
+    cache: Option<ChecksummedFolder>,
 }
 
 impl Compiler {
     /// A compiler for a generation that caches device code in `cache`, or nowhere.
-    pub fn new(architecture: GpuArchitecture, cache: Option<SealedFolder>) -> Self {
+    pub fn new(architecture: GpuArchitecture, cache: Option<ChecksummedFolder>) -> Self {
         Compiler { architecture, cache }
     }
 

@@ -21,7 +21,7 @@ use super::libraries;
 use super::matmul::{Algorithm, Matmul, MatmulAddresses, MatmulLibrary, MatmulSpec};
 use super::memory::device_bytes_in_use;
 use super::stage::Accumulator;
-use crate::cache::SealedFolder;
+use crate::cache::ChecksummedFolder;
 use crate::engine::{BackendError, Ceilings};
 use crate::stats::median;
 
@@ -69,7 +69,7 @@ impl GpuRuntime {
         let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
         let multiprocessors = device.context.attribute(attribute).map_err(failed)?.unsigned_abs() as usize;
         // Without a cache folder every process compiles for itself.
-        let compiler = Compiler::new(architecture, SealedFolder::open("kernels").ok());
+        let compiler = Compiler::new(architecture, ChecksummedFolder::open("kernels").ok());
         Ok(GpuRuntime {
             device,
             architecture,

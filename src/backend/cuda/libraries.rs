@@ -15,7 +15,7 @@ use cudarc::cublaslt::sys as cublaslt_sys;
 use cudarc::nvrtc::sys as nvrtc_sys;
 use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW, Symbol};
 
-use crate::libraries::{Found, How, Library, find};
+use crate::libraries::{FoundLibrary, How, Library, find};
 
 /// The major version of CUDA that this program is written for.
 const CUDA_MAJOR: usize = 13;
@@ -103,7 +103,7 @@ struct CudarcLibrary {
 }
 
 /// Opens a library and checks that cudarc uses this file, not another one of the same name.
-fn open(entry: &CudarcLibrary) -> Result<Found, String> {
+fn open(entry: &CudarcLibrary) -> Result<FoundLibrary, String> {
     let found = find(entry.library).map_err(|error| error.to_string())?;
     let file = keep_open(&found)?;
     // SAFETY: only the address is taken; nothing is called through it.
@@ -127,7 +127,7 @@ fn open(entry: &CudarcLibrary) -> Result<Found, String> {
 }
 
 /// Opens a library until the process ends.
-fn keep_open(found: &Found) -> Result<&'static Handle, String> {
+fn keep_open(found: &FoundLibrary) -> Result<&'static Handle, String> {
     // SAFETY: a library of CUDA, whose initialisers touch nothing of this program; it is never closed.
     match unsafe { Handle::open(Some(&found.path), RTLD_NOW | RTLD_LOCAL) } {
         Ok(handle) => Ok(Box::leak(Box::new(handle))),
@@ -141,7 +141,7 @@ fn cause(error: &libloading::Error) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn right_major(found: &Found, name: &str, version: &[usize]) -> Result<(), String> {
+fn right_major(found: &FoundLibrary, name: &str, version: &[usize]) -> Result<(), String> {
     match version.first() == Some(&CUDA_MAJOR) {
         true => Ok(()),
         false => Err(refusal(found, &format!("is {name} {}, and {CUDA_MAJOR} is needed", dotted(version)))),
@@ -150,7 +150,7 @@ fn right_major(found: &Found, name: &str, version: &[usize]) -> Result<(), Strin
 
 /// The version with its patch level, which the library itself does not report. It comes from the pin, or from the name
 /// of the file that the path leads to.
-fn exact_version(found: &Found, own: &str) -> String {
+fn exact_version(found: &FoundLibrary, own: &str) -> String {
     let pinned = found.library.pin().ok().flatten().filter(|_| found.how == How::Pinned);
     let named = || {
         let path = found.path.canonicalize().ok()?;
@@ -165,7 +165,7 @@ fn dotted(version: &[usize]) -> String {
 }
 
 /// Why a found library cannot be used, and the cure.
-fn refusal(found: &Found, what: &str) -> String {
+fn refusal(found: &FoundLibrary, what: &str) -> String {
     let (path, set_up, variable) = (found.place(), found.library.set_up(), found.library.variable());
     match found.how {
         How::Variable(name) => format!("{path} {what}; correct {name}, or unset it to use another"),
@@ -178,8 +178,8 @@ fn refusal(found: &Found, what: &str) -> String {
 mod tests {
     use super::*;
 
-    fn found(library: Library, path: &str, how: How) -> Found {
-        Found { library, path: path.into(), how }
+    fn found(library: Library, path: &str, how: How) -> FoundLibrary {
+        FoundLibrary { library, path: path.into(), how }
     }
 
     /// NVRTC compiles: it is open under the name that cudarc uses, and it finds its built-ins.

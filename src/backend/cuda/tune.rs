@@ -16,7 +16,7 @@ use super::gpu::GpuRuntime;
 use super::libraries;
 use super::matmul::Matmul;
 use super::memory::DeviceMemory;
-use crate::cache::SealedFolder;
+use crate::cache::ChecksummedFolder;
 use crate::digest::sha256;
 use crate::engine::{BackendError, BuildProgress, ProgressSink};
 
@@ -89,7 +89,7 @@ pub(super) fn tune(
     timing: Timing<'_>,
 ) -> Result<Choices, BackendError> {
     let tasks = tasks(gpu, placement, groups)?;
-    let cache = SealedFolder::open("tuning").ok();
+    let cache = ChecksummedFolder::open("tuning").ok();
     let name = name(gpu, &tasks)?;
     let known =
         cache.as_ref().and_then(|cache| cache.read(&name)).and_then(|bytes| serde_json::from_slice(&bytes).ok());

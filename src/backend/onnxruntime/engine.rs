@@ -8,7 +8,7 @@ use ort::session::{IoBinding, Session};
 use ort::value::{DynTensor, Tensor, TensorElementType};
 
 use super::runtime::failure;
-use super::weights::Weights;
+use super::weights::SessionWeights;
 use crate::engine::checks::{check_batch, output_dims};
 use crate::engine::{BackendError, BackendKind, Engine, EngineDescription, MemoryBreakdown, Output};
 use crate::graph::Shape;
@@ -17,11 +17,11 @@ use crate::model::Model;
 use crate::onnx::{ATTENTION_MASK, INPUT_IDS};
 
 /// What a session is made into an engine with.
-pub(super) struct Parts {
+pub(super) struct SessionParts {
     /// The session, built for `shape`.
     pub session: Session,
     /// Its weights, which it refers to.
-    pub weights: Arc<Weights>,
+    pub weights: Arc<SessionWeights>,
     /// Its model.
     pub model: Arc<Model>,
     /// Batch size and sequence length.
@@ -34,7 +34,7 @@ pub(super) struct Parts {
 
 /// A session with its bindings.
 pub(super) struct OnnxRuntimeEngine {
-    parts: Parts,
+    parts: SessionParts,
     binding: IoBinding,
     output: DynTensor,
     bound: bool,
@@ -42,7 +42,7 @@ pub(super) struct OnnxRuntimeEngine {
 
 impl OnnxRuntimeEngine {
     /// Allocates and binds the output.
-    pub fn new(parts: Parts) -> Result<Self, BackendError> {
+    pub fn new(parts: SessionParts) -> Result<Self, BackendError> {
         let dims: Vec<i64> = {
             let graph = &parts.model.graph;
             graph.value(graph.output).shape.dims(parts.shape).into_iter().map(|dim| dim as i64).collect()

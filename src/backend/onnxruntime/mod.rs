@@ -24,17 +24,17 @@ use crate::engine::{
 use crate::graph::{Format, PrecisionPolicy, Shape};
 use crate::model::Model;
 use crate::onnx::{Export, ExportError, Extent};
-use engine::{OnnxRuntimeEngine, Parts};
+use engine::{OnnxRuntimeEngine, SessionParts};
 use runtime::{failure, runtime};
-use weights::Weights;
+use weights::SessionWeights;
 
 /// Weights kept for the next engine of the same model and policy.
-type Loaded = (Arc<Model>, PrecisionPolicy, Arc<Weights>);
+type LoadedWeights = (Arc<Model>, PrecisionPolicy, Arc<SessionWeights>);
 
 /// Builds sessions; keeps the weights of the last model and policy, so that engines of many shapes share them.
 #[derive(Debug, Default)]
 pub struct OnnxRuntimeBackend {
-    loaded: Mutex<Option<Loaded>>,
+    loaded: Mutex<Option<LoadedWeights>>,
 }
 
 /// Whether the library's CPU provider has operators of every type the policy names.
@@ -57,7 +57,7 @@ pub(super) fn supports(policy: &PrecisionPolicy) -> Result<(), String> {
 }
 
 impl OnnxRuntimeBackend {
-    fn weights(&self, model: &Arc<Model>, policy: &PrecisionPolicy) -> Result<Arc<Weights>, BackendError> {
+    fn weights(&self, model: &Arc<Model>, policy: &PrecisionPolicy) -> Result<Arc<SessionWeights>, BackendError> {
         runtime()?;
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         match loaded.as_ref() {
@@ -68,7 +68,7 @@ impl OnnxRuntimeBackend {
         *loaded = None;
         let smallest = Shape { batch: 1, sequence: 1 };
         let export = Export::new(model, policy, Extent::Static(smallest)).map_err(export_failure)?;
-        let weights = Arc::new(Weights::load(&export)?);
+        let weights = Arc::new(SessionWeights::load(&export)?);
         *loaded = Some((model.clone(), policy.clone(), weights.clone()));
         Ok(weights)
     }
@@ -90,7 +90,7 @@ impl OnnxRuntimeBackend {
             threads: Some(*threads),
             emulated: rounds,
         };
-        OnnxRuntimeEngine::new(Parts {
+        OnnxRuntimeEngine::new(SessionParts {
             session,
             weights,
             model: model.clone(),

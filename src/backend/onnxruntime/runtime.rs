@@ -7,7 +7,7 @@ use ort::environment::Environment;
 use ort::logging::LogLevel;
 
 use crate::engine::{BackendError, BackendKind};
-use crate::libraries::{Found, How, Library, find};
+use crate::libraries::{FoundLibrary, How, Library, find};
 
 /// The loaded library.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(super) struct Runtime {
     /// `ONNX Runtime 1.32.0`.
     pub name: String,
     /// Where it came from.
-    pub found: Found,
+    pub found: FoundLibrary,
 }
 
 /// The library, loaded by the first caller. A failure is final for this process as well, since the dynamic loader and
@@ -45,7 +45,7 @@ fn load() -> Result<Runtime, String> {
 }
 
 /// Its version: the pin's, or the one in the name of the file that the path leads to.
-fn version(found: &Found) -> Option<String> {
+fn version(found: &FoundLibrary) -> Option<String> {
     if let (How::Pinned, Ok(Some(pin))) = (found.how, found.library.pin()) {
         return Some(pin.version.to_owned());
     }
@@ -56,7 +56,7 @@ fn version(found: &Found) -> Option<String> {
 }
 
 /// Why the library cannot be used, with the cure.
-fn refusal(error: &LoadDynamicError, found: &Found) -> String {
+fn refusal(error: &LoadDynamicError, found: &FoundLibrary) -> String {
     let path = found.path.display();
     let what = match error {
         LoadDynamicError::BadVersion { version_str, .. } => {
@@ -92,8 +92,8 @@ fn one_line(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn found(path: &str, how: How) -> Found {
-        Found { library: Library::OnnxRuntime, path: path.into(), how }
+    fn found(path: &str, how: How) -> FoundLibrary {
+        FoundLibrary { library: Library::OnnxRuntime, path: path.into(), how }
     }
 
     #[test]

@@ -11,22 +11,22 @@ use ort::value::{DynValue, Tensor};
 use super::export_failure;
 use super::runtime::failure;
 use crate::engine::BackendError;
-use crate::onnx::{Element, Export, Initializer};
+use crate::onnx::{ElementType, Export, Initializer};
 
 /// Initializers by name. Sessions refer to them and do not copy them.
 #[derive(Debug)]
-pub(super) struct Weights {
+pub(super) struct SessionWeights {
     tensors: Vec<(String, Arc<DynValue>)>,
     bytes: u64,
 }
 
-impl Weights {
+impl SessionWeights {
     /// Reads every initializer of the export; they do not depend on its shape.
     ///
     /// # Errors
     /// [`BackendError::Model`] when the checkpoint cannot be read, others when the library refuses a tensor.
     pub fn load(export: &Export<'_>) -> Result<Self, BackendError> {
-        let mut weights = Weights { tensors: Vec::new(), bytes: 0 };
+        let mut weights = SessionWeights { tensors: Vec::new(), bytes: 0 };
         for initializer in export.initializers() {
             let bytes = initializer.bytes().map_err(export_failure)?;
             weights.bytes += bytes.len() as u64;
@@ -55,12 +55,12 @@ impl Weights {
 fn tensor(initializer: &Initializer<'_>, bytes: &[u8]) -> ort::Result<DynValue> {
     let dims = initializer.dims();
     Ok(match initializer.element() {
-        Element::Fp64 => Tensor::from_array((dims, pod_collect_to_vec::<u8, f64>(bytes)))?.into_dyn(),
-        Element::Fp32 => Tensor::from_array((dims, pod_collect_to_vec::<u8, f32>(bytes)))?.into_dyn(),
-        Element::Bf16 => Tensor::from_array((dims, pod_collect_to_vec::<u8, bf16>(bytes)))?.into_dyn(),
-        Element::Fp16 => Tensor::from_array((dims, pod_collect_to_vec::<u8, f16>(bytes)))?.into_dyn(),
-        Element::Int64 => Tensor::from_array((dims, pod_collect_to_vec::<u8, i64>(bytes)))?.into_dyn(),
-        Element::Bool => {
+        ElementType::Fp64 => Tensor::from_array((dims, pod_collect_to_vec::<u8, f64>(bytes)))?.into_dyn(),
+        ElementType::Fp32 => Tensor::from_array((dims, pod_collect_to_vec::<u8, f32>(bytes)))?.into_dyn(),
+        ElementType::Bf16 => Tensor::from_array((dims, pod_collect_to_vec::<u8, bf16>(bytes)))?.into_dyn(),
+        ElementType::Fp16 => Tensor::from_array((dims, pod_collect_to_vec::<u8, f16>(bytes)))?.into_dyn(),
+        ElementType::Int64 => Tensor::from_array((dims, pod_collect_to_vec::<u8, i64>(bytes)))?.into_dyn(),
+        ElementType::Bool => {
             Tensor::from_array((dims, bytes.iter().map(|&byte| byte != 0).collect::<Vec<_>>()))?.into_dyn()
         }
     })

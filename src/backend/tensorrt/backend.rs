@@ -1,9 +1,9 @@
 //! TensorRT behind the runner's seam.
 
-use super::build::{AheadRequest, build_ahead};
-use super::engine_cache::Kept;
+use super::build::{EngineRequest, build_engine};
+use super::engine_cache::CacheEntry;
 use super::execute::{Interface, LoadedEngine};
-use super::library::{Library, unavailable};
+use super::library::{TensorRtLibrary, unavailable};
 use super::probe;
 use crate::backend::cuda::device::Device;
 use crate::engine::{
@@ -29,7 +29,7 @@ impl Backend for TensorRtBackend {
     }
 
     fn availability(&self) -> Result<Availability, BackendError> {
-        let library = Library::get()?;
+        let library = TensorRtLibrary::get()?;
         let found = library.describe();
         Ok(match Device::first() {
             Ok(device) => Availability {
@@ -41,16 +41,16 @@ impl Backend for TensorRtBackend {
     }
 
     fn build(&self, request: &BuildRequest) -> Result<Build, BackendError> {
-        let ahead = AheadRequest {
+        let engine_request = EngineRequest {
             progress: request.progress.clone(),
-            ..AheadRequest::new(&request.model, &request.policy, Extent::Static(request.shape), request.target)
+            ..EngineRequest::new(&request.model, &request.policy, Extent::Static(request.shape), request.target)
         };
-        let library = Library::get()?;
+        let library = TensorRtLibrary::get()?;
         match executing_device(library, request.target) {
-            Ok(device) => build_and_load(library, device, &ahead, request),
+            Ok(device) => build_and_load(library, device, &engine_request, request),
             Err(reason) => {
                 // Measured and dropped: an engine that cannot be executed here is not worth its place on the disk.
-                let (_, report) = build_ahead(&ahead)?;
+                let (_, report) = build_engine(&engine_request)?;
                 Ok(Build { report, engine: Err(unavailable(reason)) })
             }
         }
@@ -61,7 +61,7 @@ impl Backend for TensorRtBackend {
 ///
 /// # Errors
 /// Why there is none: no device, one that the library refuses, in its own words, or one that the engine is not for.
-fn executing_device(library: &'static Library, target: Target) -> Result<Device, String> {
+fn executing_device(library: &'static TensorRtLibrary, target: Target) -> Result<Device, String> {
     let device = Device::first()?;
     probe::executes(library, &device)?;
     match target.is_for(device.capability) {
@@ -71,15 +71,15 @@ fn executing_device(library: &'static Library, target: Target) -> Result<Device,
 }
 
 fn build_and_load(
-    library: &'static Library,
+    library: &'static TensorRtLibrary,
     device: Device,
-    ahead: &AheadRequest<'_>,
+    engine_request: &EngineRequest<'_>,
     request: &BuildRequest,
 ) -> Result<Build, BackendError> {
-    let export = ahead.export()?;
-    let (bytes, report, kept) = Kept::obtain(library, &device, ahead, &export)?;
+    let export = engine_request.export()?;
+    let (bytes, report, cache_entry) = CacheEntry::obtain(library, &device, engine_request, &export)?;
     let interface = Interface::of(&request.model.graph, request.shape, export.output_name(), export.output_format());
-    match LoadedEngine::load(library, device, &bytes, interface, kept) {
+    match LoadedEngine::load(library, device, &bytes, interface, cache_entry) {
         Ok(engine) => {
             drop(bytes);
             let inspection = engine.inspect()?;

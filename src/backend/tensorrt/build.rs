@@ -8,8 +8,8 @@ use tempfile::TempDir;
 use trtx::host_memory::HostMemory;
 
 use super::compile::{BuildOptions, Compiled, Job, compile};
-use super::library::{Library, execution, unavailable};
-use super::network::Source;
+use super::library::{TensorRtLibrary, execution, unavailable};
+use super::network::OnnxModel;
 use super::progress::Cancel;
 use super::target;
 use crate::backend::cuda::device;
@@ -22,7 +22,7 @@ use crate::onnx::{Export, ExportError, Extent};
 
 /// What to build.
 #[derive(Debug, Clone)]
-pub struct AheadRequest<'a> {
+pub struct EngineRequest<'a> {
     /// Graph and weights.
     pub model: &'a Model,
     /// Precision policy.
@@ -78,15 +78,15 @@ impl fmt::Debug for SerialisedEngine {
 /// [`BackendError::Unavailable`] without the library or for a target that cannot be built for here,
 /// [`BackendError::Inputs`] for an extent that does not fit the model, [`BackendError::Execution`] with the audit's finding
 /// or the library's own words.
-pub fn build_ahead(request: &AheadRequest<'_>) -> Result<(SerialisedEngine, BuildReport), BackendError> {
-    build_export(Library::get()?, request, &request.export()?)
+pub fn build_engine(request: &EngineRequest<'_>) -> Result<(SerialisedEngine, BuildReport), BackendError> {
+    build_export(TensorRtLibrary::get()?, request, &request.export()?)
 }
 
-impl<'a> AheadRequest<'a> {
+impl<'a> EngineRequest<'a> {
     /// A build that nobody watches or stops, with the library's own limits.
     pub fn new(model: &'a Model, policy: &'a PrecisionPolicy, extent: Extent, target: Target) -> Self {
         let (options, progress, cancel) = Default::default();
-        AheadRequest { model, policy, extent, target, options, progress, cancel }
+        EngineRequest { model, policy, extent, target, options, progress, cancel }
     }
 
     /// The graph as the parser will read it.
@@ -102,10 +102,10 @@ impl<'a> AheadRequest<'a> {
 /// `request`, not with the export.
 ///
 /// # Errors
-/// As [`build_ahead`].
+/// As [`build_engine`].
 pub(super) fn build_export(
-    library: &'static Library,
-    request: &AheadRequest<'_>,
+    library: &'static TensorRtLibrary,
+    request: &EngineRequest<'_>,
     export: &Export<'_>,
 ) -> Result<(SerialisedEngine, BuildReport), BackendError> {
     target::buildable(request.target, device::capability()).map_err(unavailable)?;
@@ -140,15 +140,15 @@ pub(super) fn build_export(
 }
 
 /// The export in memory, or in a temporary folder where it is too large for one message.
-fn source(export: &Export<'_>) -> Result<(Source, Option<TempDir>), BackendError> {
+fn source(export: &Export<'_>) -> Result<(OnnxModel, Option<TempDir>), BackendError> {
     match export.bytes() {
-        Ok(bytes) => Ok((Source::Bytes(bytes), None)),
+        Ok(bytes) => Ok((OnnxModel::Bytes(bytes), None)),
         Err(ExportError::TooLarge { .. }) => {
             let refused = |error: std::io::Error| execution(format!("temporary folder for the ONNX model: {error}"));
             let folder = tempfile::tempdir().map_err(refused)?;
             let path = folder.path().join("model.onnx");
             export.write(&path).map_err(failed)?;
-            Ok((Source::File(path), Some(folder)))
+            Ok((OnnxModel::File(path), Some(folder)))
         }
         Err(error) => Err(failed(error)),
     }
@@ -170,7 +170,7 @@ mod tests {
     /// What the parser reads is judged, whatever the request says it should be.
     #[test]
     fn an_export_under_another_policy_fails_the_audit_and_is_not_built() {
-        let library = match Library::get() {
+        let library = match TensorRtLibrary::get() {
             Ok(library) => library,
             Err(reason) => return crate::skip::skip(reason),
         };
@@ -185,8 +185,8 @@ mod tests {
                     continue;
                 }
                 let (written, asked) = (PrecisionPolicy::preset(written), PrecisionPolicy::preset(asked));
-                let export = AheadRequest::new(&model, &written, extent, Target::Sm80).export().unwrap();
-                let request = AheadRequest::new(&model, &asked, extent, Target::Sm80);
+                let export = EngineRequest::new(&model, &written, extent, Target::Sm80).export().unwrap();
+                let request = EngineRequest::new(&model, &asked, extent, Target::Sm80);
                 let error = build_export(library, &request, &export).unwrap_err().to_string();
                 let expected = format!("precision audit: asked `{}`, got ", asked.name);
                 assert!(error.contains(&expected), "{} as {}: {error}", written.name, asked.name);
@@ -196,16 +196,16 @@ mod tests {
 
     #[test]
     fn a_cancelled_build_stops_at_the_next_step_and_says_so() {
-        if let Err(reason) = Library::get() {
+        if let Err(reason) = TensorRtLibrary::get() {
             return crate::skip::skip(reason);
         }
         let source = ModelSource::Random { seed: 3, architecture: Architecture::BertTiny };
         let model = Model::open("tiny", &source, Path::new("."), Head::Natural).unwrap();
         let policy = PrecisionPolicy::preset(Preset::Hybrid);
         let extent = Extent::Static(Shape { batch: 1, sequence: 8 });
-        let request = AheadRequest::new(&model, &policy, extent, Target::Sm80);
+        let request = EngineRequest::new(&model, &policy, extent, Target::Sm80);
         request.cancel.cancel();
-        let error = build_ahead(&request).unwrap_err();
+        let error = build_engine(&request).unwrap_err();
         assert_eq!(error.to_string(), "tensorrt failed: the build was stopped");
     }
 }

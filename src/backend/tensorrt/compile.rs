@@ -9,8 +9,8 @@ use trtx::trtx_sys::nvinfer1::Dims64;
 use trtx::{Builder, BuilderConfig, BuilderFlag, MemoryPoolType, OptProfileSelector, ProfilingVerbosity};
 
 use super::audit::{Audit, Expectation, audit};
-use super::library::{Library, execution};
-use super::network::{Source, layers, parse};
+use super::library::{TensorRtLibrary, execution};
+use super::network::{OnnxModel, layers, parse};
 use super::progress::{Cancel, Monitor};
 use super::target;
 use crate::engine::{BackendError, ProgressSink, Target};
@@ -73,7 +73,11 @@ pub(super) struct Compiled {
 ///
 /// # Errors
 /// [`BackendError`] with the audit's finding or the library's own words.
-pub(super) fn compile(library: &'static Library, source: Source, job: &Job<'_>) -> Result<Compiled, BackendError> {
+pub(super) fn compile(
+    library: &'static TensorRtLibrary,
+    source: OnnxModel,
+    job: &Job<'_>,
+) -> Result<Compiled, BackendError> {
     let mut builder = library.call(|| Builder::new(library.logger()))?;
     let start = Instant::now();
     let mut parser = parse(library, &mut builder, source)?;

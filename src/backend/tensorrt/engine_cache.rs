@@ -3,11 +3,11 @@
 use std::fmt::Display;
 use std::io::{self, Write as _};
 
-use super::build::{AheadRequest, SerialisedEngine, build_export};
-use super::library::Library;
+use super::build::{EngineRequest, SerialisedEngine, build_export};
+use super::library::TensorRtLibrary;
 use super::target;
 use crate::backend::cuda::device::Device;
-use crate::cache::{CacheError, CachedEngine, EngineCache, EngineKey, KeyParts, Lookup, Stored};
+use crate::cache::{CacheError, CachedEngine, EngineCache, EngineKey, KeyParts, Lookup, StoreOutcome};
 use crate::digest::sha256;
 use crate::engine::{BackendError, BuildReport};
 use crate::onnx::Export;
@@ -17,7 +17,7 @@ const LAYERS_FILE: &str = "layers.json";
 
 /// Where the engine of one request is kept, for one device.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct CacheEntry {
     cache: EngineCache,
     key: EngineKey,
     /// Name of the file of compiled device code: another one for every GPU and driver.
@@ -27,35 +27,35 @@ pub(super) struct Kept {
 /// Digits of a GPU's digest in a file name.
 const GPU_DIGITS: usize = 16;
 
-impl Kept {
+impl CacheEntry {
     /// The engine of `request`, whose graph `export` is, from the cache, verified, or built and put there. The cache is a
     /// convenience: where it fails, a line on standard error says so, and the engine is built without it.
     ///
     /// # Errors
     /// [`BackendError`] of the build.
     pub fn obtain(
-        library: &'static Library,
+        library: &'static TensorRtLibrary,
         device: &Device,
-        request: &AheadRequest<'_>,
+        request: &EngineRequest<'_>,
         export: &Export<'_>,
-    ) -> Result<(SerialisedEngine, BuildReport, Option<Kept>), BackendError> {
-        let kept = Kept::open(library, device, request, &export.digest()).map_err(note).ok();
-        if let Some((engine, report)) = kept.as_ref().and_then(Kept::find) {
-            return Ok((engine, report, kept));
+    ) -> Result<(SerialisedEngine, BuildReport, Option<CacheEntry>), BackendError> {
+        let cache_entry = CacheEntry::open(library, device, request, &export.digest()).map_err(note).ok();
+        if let Some((engine, report)) = cache_entry.as_ref().and_then(CacheEntry::find) {
+            return Ok((engine, report, cache_entry));
         }
         let (engine, report) = build_export(library, request, export)?;
-        if let Some(kept) = &kept {
-            kept.noted(kept.cache.store(&kept.key, &engine, &report));
+        if let Some(cache_entry) = &cache_entry {
+            cache_entry.noted(cache_entry.cache.store(&cache_entry.key, &engine, &report));
         }
-        Ok((engine, report, kept))
+        Ok((engine, report, cache_entry))
     }
 
     fn open(
-        library: &Library,
+        library: &TensorRtLibrary,
         device: &Device,
-        request: &AheadRequest<'_>,
+        request: &EngineRequest<'_>,
         graph_sha256: &str,
-    ) -> Result<Kept, CacheError> {
+    ) -> Result<CacheEntry, CacheError> {
         let gpu = device.identity();
         let extent = format!("{}x{}", request.extent.batch(), request.extent.sequence());
         let target = target::identity(request.target, &device.describe());
@@ -70,7 +70,7 @@ impl Kept {
             options: request.options.describe(request.policy),
         });
         let code_file = format!("runtime-{}.bin", &sha256(gpu.as_bytes())[..GPU_DIGITS]);
-        Ok(Kept { cache: EngineCache::open(&EngineCache::default_folder())?, key, code_file })
+        Ok(CacheEntry { cache: EngineCache::open(&EngineCache::default_folder())?, key, code_file })
     }
 
     fn find(&self) -> Option<(SerialisedEngine, BuildReport)> {
@@ -106,10 +106,10 @@ impl Kept {
         }
     }
 
-    fn noted(&self, stored: Result<Stored, CacheError>) {
+    fn noted(&self, stored: Result<StoreOutcome, CacheError>) {
         match stored {
-            Ok(Stored::Kept { .. }) => {}
-            Ok(Stored::NotKept { reason }) => note(reason),
+            Ok(StoreOutcome::Kept { .. }) => {}
+            Ok(StoreOutcome::NotKept { reason }) => note(reason),
             Err(error) => note(error),
         }
     }

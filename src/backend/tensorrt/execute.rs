@@ -9,11 +9,11 @@ use half::{bf16, f16};
 use trtx::interfaces::GpuAllocator;
 use trtx::{CudaEngine, DataType, Runtime};
 
-use super::engine_cache::Kept;
+use super::engine_cache::CacheEntry;
 use super::inspect::{Inspection, layers_of};
-use super::jit::Context;
-use super::launch::Launch;
-use super::library::{Library, execution, out_of_memory};
+use super::jit::EngineContext;
+use super::launch::LaunchMode;
+use super::library::{TensorRtLibrary, execution, out_of_memory};
 use super::memory::{Allocator, Ledger, Purpose};
 use crate::backend::cuda::capture::capture;
 use crate::backend::cuda::device::{Device, describe};
@@ -68,17 +68,17 @@ impl Buffers {
 
 /// An engine that executes. Fields are dropped in their order: what TensorRT uses outlives what uses it.
 pub(super) struct LoadedEngine {
-    launch: Launch,
-    context: Context,
+    launch: LaunchMode,
+    context: EngineContext,
     engine: CudaEngine<'static>,
     _runtime: Runtime<'static>,
     buffers: Buffers,
     stream: Arc<CudaStream>,
     ledger: Ledger,
     device: Device,
-    library: &'static Library,
+    library: &'static TensorRtLibrary,
     interface: Interface,
-    kept: Option<Kept>,
+    cache_entry: Option<CacheEntry>,
     /// Creating the execution context, seconds: TensorRT-RTX compiles its kernels there.
     context_s: f64,
     warmed: bool,
@@ -87,16 +87,16 @@ pub(super) struct LoadedEngine {
 
 impl LoadedEngine {
     /// Deserialises an engine, which runs what is in it: `bytes` must be those that were built or whose digest is known.
-    /// `kept` is its place in the cache, which may have compiled device code of an earlier process.
+    /// `cache_entry` is its place in the cache, which may have compiled device code of an earlier process.
     ///
     /// # Errors
     /// [`BackendError`] with the library's own words; [`BackendError::Unavailable`] where it refuses the device.
     pub fn load(
-        library: &'static Library,
+        library: &'static TensorRtLibrary,
         device: Device,
         bytes: &[u8],
         interface: Interface,
-        kept: Option<Kept>,
+        cache_entry: Option<CacheEntry>,
     ) -> Result<LoadedEngine, BackendError> {
         // SAFETY: every buffer is used on the one stream of this engine only, so no other stream has to wait for it.
         unsafe { device.context.disable_event_tracking() };
@@ -109,14 +109,14 @@ impl LoadedEngine {
         let mut engine = library.call(|| runtime.deserialize_cuda_engine(bytes)).map_err(in_memory)?;
         library.call(|| check(&engine, interface))?;
         ledger.set_purpose(Purpose::Activations);
-        let code = kept.as_ref().and_then(Kept::code);
+        let code = cache_entry.as_ref().and_then(CacheEntry::code);
         let start = Instant::now();
-        let mut context = library.call(|| Context::create(&mut engine, code.as_deref())).map_err(in_memory)?;
+        let mut context = library.call(|| EngineContext::create(&mut engine, code.as_deref())).map_err(in_memory)?;
         let context_s = start.elapsed().as_secs_f64();
         ledger.set_purpose(Purpose::Workspace);
         let buffers = bind_buffers(library, &stream, &mut context, interface)?;
         Ok(LoadedEngine {
-            launch: Launch::Eager,
+            launch: LaunchMode::Eager,
             context,
             engine,
             _runtime: runtime,
@@ -126,7 +126,7 @@ impl LoadedEngine {
             device,
             library,
             interface,
-            kept,
+            cache_entry,
             context_s,
             warmed: false,
             first_run_s: None,
@@ -143,16 +143,16 @@ impl LoadedEngine {
 
     /// Keeps the inspector's view beside the engine.
     pub fn keep_layers(&self, inspection: &Inspection) {
-        if let Some(kept) = &self.kept {
-            kept.keep_layers(&inspection.json);
+        if let Some(cache_entry) = &self.cache_entry {
+            cache_entry.keep_layers(&inspection.json);
         }
     }
 
     /// Keeps the device code that was compiled in this process for the next one, which then starts at once.
     fn keep_code(&self) -> Result<(), BackendError> {
-        let Some(kept) = self.kept.as_ref().filter(|_| !self.context.precompiled) else { return Ok(()) };
+        let Some(cache_entry) = self.cache_entry.as_ref().filter(|_| !self.context.precompiled) else { return Ok(()) };
         if let Some(code) = self.library.call(|| self.context.compiled())? {
-            kept.keep_code(&code);
+            cache_entry.keep_code(&code);
         }
         Ok(())
     }
@@ -181,29 +181,29 @@ impl LoadedEngine {
             |error| describe(&error),
         );
         // What cannot be captured is executed all the same, and says so in its description.
-        self.launch = captured.map_or(Launch::Eager, Launch::Graph);
+        self.launch = captured.map_or(LaunchMode::Eager, LaunchMode::Graph);
         self.keep_code()
     }
 }
 
 /// Starts a pass.
-fn enqueue(context: &mut Context, stream: &CudaStream) -> trtx::Result<()> {
+fn enqueue(context: &mut EngineContext, stream: &CudaStream) -> trtx::Result<()> {
     // SAFETY: the stream is the engine's own and live; all three addresses have been set to buffers of the same life.
     unsafe { context.context.enqueue_v3(stream.cu_stream().cast()) }
 }
 
 /// Whether the engine has the inputs and the output that it should have.
 fn check(engine: &CudaEngine<'static>, interface: Interface) -> trtx::Result<()> {
-    let wanted = match interface.format {
+    let expected = match interface.format {
         Format::Fp16 => DataType::kHALF,
         Format::Bf16 => DataType::kBF16,
         _ => DataType::kFLOAT,
     };
-    let tensors = [(INPUT_IDS, DataType::kINT64), (ATTENTION_MASK, DataType::kINT64), (interface.output, wanted)];
-    for (name, wanted) in tensors {
+    let tensors = [(INPUT_IDS, DataType::kINT64), (ATTENTION_MASK, DataType::kINT64), (interface.output, expected)];
+    for (name, expected) in tensors {
         let found = engine.tensor_data_type(name)?;
-        if found != wanted {
-            return Err(trtx::Error::Runtime(format!("the engine's `{name}` is {found:?}, expected {wanted:?}")));
+        if found != expected {
+            return Err(trtx::Error::Runtime(format!("the engine's `{name}` is {found:?}, expected {expected:?}")));
         }
     }
     let elements: i64 = engine.tensor_shape(interface.output)?.iter().product();
@@ -215,9 +215,9 @@ fn check(engine: &CudaEngine<'static>, interface: Interface) -> trtx::Result<()>
 
 /// Allocates inputs and output and tells the context where they are.
 fn bind_buffers(
-    library: &Library,
+    library: &TensorRtLibrary,
     stream: &Arc<CudaStream>,
-    context: &mut Context,
+    context: &mut EngineContext,
     interface: Interface,
 ) -> Result<Buffers, BackendError> {
     let tokens = interface.shape.tokens();
@@ -257,8 +257,8 @@ impl Engine for LoadedEngine {
 
     fn enqueue(&mut self) -> Result<(), BackendError> {
         match &self.launch {
-            Launch::Graph(graph) => graph.launch().map_err(driver_failed),
-            Launch::Eager => enqueue(&mut self.context, &self.stream).map_err(|error| self.library.failure(&error)),
+            LaunchMode::Graph(graph) => graph.launch().map_err(driver_failed),
+            LaunchMode::Eager => enqueue(&mut self.context, &self.stream).map_err(|error| self.library.failure(&error)),
         }
     }
 

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::build::{AheadRequest, SerialisedEngine};
+use super::build::{EngineRequest, SerialisedEngine};
 use crate::engine::BuildReport;
 use crate::files::replace;
 use crate::graph::PrecisionPolicy;
-use crate::provenance::Build;
+use crate::provenance::BuildInfo;
 
 /// The account of a folder's engines.
 const ACCOUNT_FILE: &str = "build.json";
@@ -38,7 +38,7 @@ pub struct BuiltEngine {
     /// Library, target, times, size, digest and audited operations by format.
     pub report: BuildReport,
     /// This program.
-    pub program: Build,
+    pub program: BuildInfo,
 }
 
 /// A folder that cannot be used.
@@ -86,7 +86,7 @@ impl EngineFolder {
     /// [`FolderError::Io`] when the file system refuses, a full disk included.
     pub fn add(
         &self,
-        request: &AheadRequest<'_>,
+        request: &EngineRequest<'_>,
         engine: &SerialisedEngine,
         report: &BuildReport,
     ) -> Result<PathBuf, FolderError> {
@@ -104,7 +104,7 @@ impl EngineFolder {
     ///
     /// # Errors
     /// [`FolderError::Io`] when the file system refuses.
-    pub fn add_layers(&self, request: &AheadRequest<'_>, json: &str) -> Result<PathBuf, FolderError> {
+    pub fn add_layers(&self, request: &EngineRequest<'_>, json: &str) -> Result<PathBuf, FolderError> {
         let _alone = self.alone()?;
         let path = self.path.join(file_name(request)).with_extension("layers.json");
         replace(&path, json.as_bytes()).map_err(|source| FolderError::Io { path: path.clone(), source })?;
@@ -132,13 +132,13 @@ impl EngineFolder {
 }
 
 /// `bert-base-hybrid-1x128-sm89.engine`; ranges as `1-32x32-512`.
-fn file_name(request: &AheadRequest<'_>) -> String {
+fn file_name(request: &EngineRequest<'_>) -> String {
     let (batch, sequence) = (request.extent.batch(), request.extent.sequence());
     let shape = format!("{batch}x{sequence}").replace("..", "-");
     format!("{}-{}-{shape}-{}.engine", request.model.name, request.policy.name, request.target)
 }
 
-fn entry(request: &AheadRequest<'_>, report: &BuildReport) -> BuiltEngine {
+fn entry(request: &EngineRequest<'_>, report: &BuildReport) -> BuiltEngine {
     BuiltEngine {
         model: request.model.name.clone(),
         model_provenance: request.model.provenance.clone(),
@@ -148,7 +148,7 @@ fn entry(request: &AheadRequest<'_>, report: &BuildReport) -> BuiltEngine {
         sequence: request.extent.sequence().to_string(),
         options: request.options.describe(request.policy),
         report: report.clone(),
-        program: Build::current(),
+        program: BuildInfo::current(),
     }
 }
 
@@ -173,7 +173,7 @@ mod tests {
         let engine = SerialisedEngine::from(vec![1, 2, 3]);
         for preset in [Preset::Fp16, Preset::Hybrid, Preset::Fp16] {
             let policy = PrecisionPolicy::preset(preset);
-            let request = AheadRequest::new(&model, &policy, range, Target::Sm89);
+            let request = EngineRequest::new(&model, &policy, range, Target::Sm89);
             let path = folder.add(&request, &engine, &report).unwrap();
             assert_eq!(fs::read(path).unwrap(), [1, 2, 3]);
         }
@@ -199,7 +199,7 @@ mod tests {
                     let engine = SerialisedEngine::from(vec![0; 100_000]);
                     for batch in 1..=8 {
                         let extent = Extent::Static(Shape { batch, sequence: 8 });
-                        let request = AheadRequest::new(model, &policy, extent, Target::Sm80);
+                        let request = EngineRequest::new(model, &policy, extent, Target::Sm80);
                         folder.add(&request, &engine, &BuildReport::default()).unwrap();
                     }
                 });

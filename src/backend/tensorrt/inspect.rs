@@ -6,7 +6,7 @@ use serde_json::Value;
 use trtx::{CudaEngine, LayerInformationFormat, Runtime};
 
 use super::build::SerialisedEngine;
-use super::library::{Library, execution, unavailable};
+use super::library::{TensorRtLibrary, execution, unavailable};
 use crate::backend::cuda::device::Device;
 use crate::engine::BackendError;
 
@@ -44,7 +44,7 @@ impl Inspection {
 /// # Errors
 /// [`BackendError::Unavailable`] without a device or where the library refuses it.
 pub fn inspect(engine: &SerialisedEngine) -> Result<Inspection, BackendError> {
-    let library = Library::get()?;
+    let library = TensorRtLibrary::get()?;
     Device::first().map_err(unavailable)?;
     let mut runtime = library.call(|| Runtime::new(library.logger()))?;
     let engine = library.call(|| runtime.deserialize_cuda_engine(engine))?;
@@ -55,7 +55,7 @@ pub fn inspect(engine: &SerialisedEngine) -> Result<Inspection, BackendError> {
 ///
 /// # Errors
 /// [`BackendError`] with the library's own words.
-pub(super) fn layers_of(library: &Library, engine: &CudaEngine<'static>) -> Result<Inspection, BackendError> {
+pub(super) fn layers_of(library: &TensorRtLibrary, engine: &CudaEngine<'static>) -> Result<Inspection, BackendError> {
     let json = library.call(|| engine.create_engine_inspector()?.engine_information(LayerInformationFormat::kJSON))?;
     Inspection::read(json).map_err(execution)
 }

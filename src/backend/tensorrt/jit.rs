@@ -6,7 +6,7 @@ use std::sync::Arc;
 use trtx::{CudaEngine, ExecutionContext, RuntimeCache, RuntimeConfig};
 
 /// An execution context and what must outlive it.
-pub(super) struct Context {
+pub(super) struct EngineContext {
     /// Dropped first.
     pub context: ExecutionContext<'static>,
     // `ExecutionContext` drops its own handle of the configuration before itself.
@@ -16,20 +16,20 @@ pub(super) struct Context {
     pub precompiled: bool,
 }
 
-impl Context {
-    /// Creates the context of an engine; `code` is what [`Context::compiled`] gave in an earlier process. The library
+impl EngineContext {
+    /// Creates the context of an engine; `code` is what [`EngineContext::compiled`] gave in an earlier process. The library
     /// compares it with the GPU, the driver and its own version, and it is left out when they differ.
     ///
     /// # Errors
     /// The library's.
-    pub fn create(engine: &mut CudaEngine<'static>, code: Option<&[u8]>) -> trtx::Result<Context> {
+    pub fn create(engine: &mut CudaEngine<'static>, code: Option<&[u8]>) -> trtx::Result<EngineContext> {
         let mut config = engine.create_runtime_config()?;
         let cache = Arc::new(config.create_runtime_cache()?);
         let precompiled = code.is_some_and(|code| cache.deserialize(code).is_ok());
         config.set_runtime_cache(Arc::clone(&cache))?;
         let config = Rc::new(config);
         let context = engine.create_execution_context_with_config(Rc::clone(&config))?;
-        Ok(Context { context, _config: config, cache, precompiled })
+        Ok(EngineContext { context, _config: config, cache, precompiled })
     }
 
     /// The code compiled so far, for the next process on a GPU like this.

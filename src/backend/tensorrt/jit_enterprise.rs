@@ -3,20 +3,20 @@
 use trtx::{CudaEngine, ExecutionContext};
 
 /// An execution context.
-pub(super) struct Context {
+pub(super) struct EngineContext {
     /// The context.
     pub context: ExecutionContext<'static>,
     /// Compiled code of an earlier process has been used: never.
     pub precompiled: bool,
 }
 
-impl Context {
+impl EngineContext {
     /// Creates the context of an engine.
     ///
     /// # Errors
     /// The library's.
-    pub fn create(engine: &mut CudaEngine<'static>, _code: Option<&[u8]>) -> trtx::Result<Context> {
-        Ok(Context { context: engine.create_execution_context()?, precompiled: false })
+    pub fn create(engine: &mut CudaEngine<'static>, _code: Option<&[u8]>) -> trtx::Result<EngineContext> {
+        Ok(EngineContext { context: engine.create_execution_context()?, precompiled: false })
     }
 
     /// Nothing.

@@ -9,7 +9,7 @@ use trtx::Logger;
 
 use super::messages::Messages;
 use crate::engine::{BackendError, BackendKind};
-use crate::libraries::{Found, find};
+use crate::libraries::{FoundLibrary, find};
 
 #[cfg(not(feature = "tensorrt-enterprise"))]
 mod product {
@@ -33,25 +33,25 @@ mod product {
 
 /// TensorRT, loaded.
 #[derive(Debug)]
-pub(super) struct Library {
+pub(super) struct TensorRtLibrary {
     logger: Logger,
     messages: Messages,
     /// Name and version as tables print it, e.g. `TensorRT-RTX 1.7.1`; the version is the library's own answer.
     pub version: String,
     /// The engine builder's file.
-    builder: Found,
+    builder: FoundLibrary,
     /// One call at a time: the library's log does not say which call a message belongs to.
     calls: Mutex<()>,
 }
 
-impl Library {
+impl TensorRtLibrary {
     /// The libraries of this process. The first caller loads them; whatever came of it stays.
     ///
     /// # Errors
     /// [`BackendError::Unavailable`] with the cure.
-    pub fn get() -> Result<&'static Library, BackendError> {
-        static LIBRARY: OnceLock<Result<Library, String>> = OnceLock::new();
-        LIBRARY.get_or_init(Library::load).as_ref().map_err(|reason| unavailable(reason.clone()))
+    pub fn get() -> Result<&'static TensorRtLibrary, BackendError> {
+        static LIBRARY: OnceLock<Result<TensorRtLibrary, String>> = OnceLock::new();
+        LIBRARY.get_or_init(TensorRtLibrary::load).as_ref().map_err(|reason| unavailable(reason.clone()))
     }
 
     /// Name and version, and where it comes from.
@@ -79,7 +79,7 @@ impl Library {
         classify(self.messages.reason().unwrap_or_else(|| error.to_string()))
     }
 
-    fn load() -> Result<Library, String> {
+    fn load() -> Result<TensorRtLibrary, String> {
         let places = [find(product::BUILDER), find(product::PARSER)];
         let [builder, parser] = places.map(|found| found.map_err(|error| error.to_string()));
         let (builder, parser) = (builder?, parser?);
@@ -87,20 +87,20 @@ impl Library {
         trtx::dynamically_load_tensorrt_onnxparser(Some(&parser.path)).map_err(|error| broken(&parser, &error))?;
         let (path, cure) = (builder.path.display(), builder.cure());
         let version = version(&builder.path).ok_or_else(|| format!("{path} says no version; {cure}"))?;
-        let wanted = headers();
-        if (version[0], version[1]) != wanted {
+        let required = headers();
+        if (version[0], version[1]) != required {
             let (name, found) = (product::NAME, dotted(version));
-            return Err(format!("{path} is {name} {found}, this program needs {}.{}; {cure}", wanted.0, wanted.1));
+            return Err(format!("{path} is {name} {found}, this program needs {}.{}; {cure}", required.0, required.1));
         }
         let messages = Messages::default();
         let logger = Logger::new(messages.clone()).map_err(|error| error.to_string())?;
         let version = format!("{} {}", product::NAME, dotted(version));
-        Ok(Library { logger, messages, version, builder, calls: Mutex::new(()) })
+        Ok(TensorRtLibrary { logger, messages, version, builder, calls: Mutex::new(()) })
     }
 }
 
 /// A library that the dynamic loader refuses, in one line.
-fn broken(found: &Found, error: &trtx::Error) -> String {
+fn broken(found: &FoundLibrary, error: &trtx::Error) -> String {
     let error = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     format!("{} cannot be loaded: {error}; {}", found.path.display(), found.cure())
 }

@@ -50,7 +50,7 @@ impl Ledger {
     pub fn breakdown(&self, io_bytes: u64) -> MemoryBreakdown {
         let accounts = self.accounts();
         let sum =
-            |wanted| accounts.live.values().filter(|(_, purpose)| *purpose == wanted).map(|(bytes, _)| bytes).sum();
+            |of: Purpose| accounts.live.values().filter(|(_, purpose)| *purpose == of).map(|(bytes, _)| bytes).sum();
         let activations: u64 = sum(Purpose::Activations);
         MemoryBreakdown {
             weights_bytes: Some(sum(Purpose::Weights)),

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use trtx::{LogHandler, Severity};
 
-/// Messages kept; a failing build writes a handful.
-const KEPT: usize = 32;
+/// Messages that are kept; a failing build writes a handful.
+const MAX_MESSAGES: usize = 32;
 
 /// Warnings and errors since the last [`Messages::clear`].
 #[derive(Debug, Clone, Default)]
@@ -40,7 +40,7 @@ impl LogHandler for Messages {
             Severity::Info | Severity::Verbose => return,
         };
         let mut messages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if messages.len() < KEPT {
+        if messages.len() < MAX_MESSAGES {
             messages.push((level, message.to_owned()));
         }
     }
@@ -81,7 +81,7 @@ mod tests {
     fn a_flood_of_warnings_is_cut_off() {
         let messages = Messages::default();
         (0..100).for_each(|i| messages.log(Severity::Warning, &i.to_string()));
-        assert_eq!(messages.0.lock().unwrap().len(), KEPT);
+        assert_eq!(messages.0.lock().unwrap().len(), MAX_MESSAGES);
     }
 
     #[test]

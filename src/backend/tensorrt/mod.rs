@@ -21,7 +21,7 @@ mod progress;
 mod target;
 
 pub use backend::{TensorRtBackend, backend};
-pub use build::{AheadRequest, SerialisedEngine, build_ahead};
+pub use build::{EngineRequest, SerialisedEngine, build_engine};
 pub use compile::BuildOptions;
 pub use folder::{BuiltEngine, EngineFolder, FolderError};
 pub use inspect::{Inspection, inspect};

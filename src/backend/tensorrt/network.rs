@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use trtx::{Builder, DataType, LayerType, NetworkDefinition, OnnxParser};
 
-use super::audit::{Element, LayerKind, ParsedLayer, ParsedTensor};
-use super::library::{Library, execution};
+use super::audit::{LayerKind, ParsedElement, ParsedLayer, ParsedTensor};
+use super::library::{TensorRtLibrary, execution};
 use crate::engine::BackendError;
 use crate::graph::Format;
 
@@ -15,7 +15,7 @@ const STRONGLY_TYPED: u32 = 1;
 
 /// An ONNX model for the parser.
 #[derive(Debug)]
-pub(super) enum Source {
+pub(super) enum OnnxModel {
     /// The whole model. Freed as soon as the parser has its copy.
     Bytes(Vec<u8>),
     /// A file, with external data beside it: models above protobuf's 2 GB.
@@ -27,17 +27,17 @@ pub(super) enum Source {
 /// # Errors
 /// [`BackendError`] with the parser's own words.
 pub(super) fn parse(
-    library: &'static Library,
+    library: &'static TensorRtLibrary,
     builder: &mut Builder<'static>,
-    source: Source,
+    source: OnnxModel,
 ) -> Result<OnnxParser<'static>, BackendError> {
     library.call(|| {
         let network = builder.create_network(STRONGLY_TYPED)?;
         let mut parser = OnnxParser::new(network, library.logger())?;
         match source {
-            Source::Bytes(bytes) => parser.parse(&bytes)?,
+            OnnxModel::Bytes(bytes) => parser.parse(&bytes)?,
             // Verbosity counts as the logger's severities do: errors and warnings.
-            Source::File(path) => parser.parse_from_file(&path.to_string_lossy(), 2)?,
+            OnnxModel::File(path) => parser.parse_from_file(&path.to_string_lossy(), 2)?,
         }
         Ok(parser)
     })
@@ -69,13 +69,15 @@ pub(super) fn layers(network: &NetworkDefinition<'_>) -> Result<Vec<ParsedLayer>
         .collect()
 }
 
-fn element(data_type: DataType) -> Element {
+fn element(data_type: DataType) -> ParsedElement {
     match data_type {
-        DataType::kFLOAT => Element::Float(Format::Fp32),
-        DataType::kHALF => Element::Float(Format::Fp16),
-        DataType::kBF16 => Element::Float(Format::Bf16),
-        DataType::kINT32 | DataType::kINT64 | DataType::kINT8 | DataType::kUINT8 | DataType::kBOOL => Element::Discrete,
-        _ => Element::Unknown,
+        DataType::kFLOAT => ParsedElement::Float(Format::Fp32),
+        DataType::kHALF => ParsedElement::Float(Format::Fp16),
+        DataType::kBF16 => ParsedElement::Float(Format::Bf16),
+        DataType::kINT32 | DataType::kINT64 | DataType::kINT8 | DataType::kUINT8 | DataType::kBOOL => {
+            ParsedElement::Discrete
+        }
+        _ => ParsedElement::Unknown,
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use trtx::host_memory::HostMemory;
 use trtx::{Builder, DataType, Runtime};
 
-use super::library::Library;
+use super::library::TensorRtLibrary;
 use crate::backend::cuda::device::Device;
 use crate::engine::BackendError;
 
@@ -14,7 +14,7 @@ use crate::engine::BackendError;
 ///
 /// # Errors
 /// The reason, the library's own sentence.
-pub(super) fn executes(library: &'static Library, _device: &Device) -> Result<(), String> {
+pub(super) fn executes(library: &'static TensorRtLibrary, _device: &Device) -> Result<(), String> {
     static ANSWER: OnceLock<Result<(), String>> = OnceLock::new();
     let ask = || -> Result<(), BackendError> {
         let engine = library.call(|| build(library))?;
@@ -24,7 +24,7 @@ pub(super) fn executes(library: &'static Library, _device: &Device) -> Result<()
 }
 
 /// An engine for every GPU that the library takes: no target is named, so that it is the loading that asks about this one.
-fn build(library: &'static Library) -> trtx::Result<HostMemory<'static>> {
+fn build(library: &'static TensorRtLibrary) -> trtx::Result<HostMemory<'static>> {
     let mut builder = Builder::new(library.logger())?;
     let mut network = builder.create_network(1)?;
     let input = network.add_input("input", DataType::kFLOAT, &[1])?;
@@ -43,7 +43,7 @@ mod tests {
     #[cfg(not(feature = "tensorrt-enterprise"))]
     #[test]
     fn the_question_itself_needs_no_device() {
-        match Library::get() {
+        match TensorRtLibrary::get() {
             Ok(library) => assert!(!library.call(|| build(library)).unwrap().is_empty()),
             Err(reason) => crate::skip::skip(reason),
         }

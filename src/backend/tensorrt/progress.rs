@@ -34,11 +34,11 @@ pub(super) struct Monitor {
     sink: ProgressSink,
     cancel: Cancel,
     interval: Duration,
-    state: Mutex<State>,
+    state: Mutex<PhaseState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct PhaseState {
     /// Open phases and their number of steps; they nest.
     phases: Vec<(String, u64)>,
     reported: Option<Instant>,
@@ -50,11 +50,11 @@ impl Monitor {
         Monitor { sink, cancel, interval: INTERVAL, state: Mutex::default() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PhaseState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn report(&self, mut state: MutexGuard<'_, State>, progress: BuildProgress) {
+    fn report(&self, mut state: MutexGuard<'_, PhaseState>, progress: BuildProgress) {
         if state.reported.is_some_and(|last| last.elapsed() < self.interval) {
             return;
         }

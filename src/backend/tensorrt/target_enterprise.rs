@@ -25,7 +25,7 @@ pub(super) fn buildable(target: Target, capability: Option<(u32, u32)>) -> Resul
         );
     };
     match target.compute_capability() {
-        Some(wanted) if wanted != (major, minor) => Err(format!(
+        Some(required) if required != (major, minor) => Err(format!(
             "TensorRT builds for the device it runs on, of compute capability {major}.{minor}, not for {target}; build on \
              such a device, or with TensorRT-RTX"
         )),

@@ -6,7 +6,7 @@ use super::{Figure, FigureError};
 use crate::analysis::headroom;
 use crate::analysis::headroom::Headroom;
 use crate::graph::OpClass;
-use crate::record::magnitudes::Place;
+use crate::record::magnitudes::MagnitudeKind;
 use crate::results::data::{Data, distinct};
 
 const SLUG: &str = "figure-headroom";
@@ -81,21 +81,21 @@ fn band(bits: f64) -> &'static Band {
 }
 
 /// A name that fits beside the panel.
-fn short(place: Place) -> &'static str {
+fn short(place: MagnitudeKind) -> &'static str {
     match place {
-        Place::SquareSum => "Σd²",
-        Place::Output(OpClass::Embedding) => "embed",
-        Place::Output(OpClass::LayerNorm) => "norm",
-        Place::Output(OpClass::Linear) => "linear",
-        Place::Output(OpClass::ResidualLinear) => "res. lin.",
-        Place::Output(OpClass::OutputLinear) => "logits",
-        Place::Output(OpClass::AttentionScores) => "scores",
-        Place::Output(OpClass::AttentionContext) => "context",
-        Place::Output(OpClass::Softmax) => "softmax",
-        Place::Output(OpClass::Gelu) => "gelu",
-        Place::Output(OpClass::Tanh) => "tanh",
-        Place::Output(OpClass::Residual) => "residual",
-        Place::Output(OpClass::Select) => "select",
+        MagnitudeKind::SquareSum => "Σd²",
+        MagnitudeKind::Output(OpClass::Embedding) => "embed",
+        MagnitudeKind::Output(OpClass::LayerNorm) => "norm",
+        MagnitudeKind::Output(OpClass::Linear) => "linear",
+        MagnitudeKind::Output(OpClass::ResidualLinear) => "res. lin.",
+        MagnitudeKind::Output(OpClass::OutputLinear) => "logits",
+        MagnitudeKind::Output(OpClass::AttentionScores) => "scores",
+        MagnitudeKind::Output(OpClass::AttentionContext) => "context",
+        MagnitudeKind::Output(OpClass::Softmax) => "softmax",
+        MagnitudeKind::Output(OpClass::Gelu) => "gelu",
+        MagnitudeKind::Output(OpClass::Tanh) => "tanh",
+        MagnitudeKind::Output(OpClass::Residual) => "residual",
+        MagnitudeKind::Output(OpClass::Select) => "select",
     }
 }
 

@@ -1,12 +1,12 @@
 //! Places and layers of a model, in words.
 
-use crate::record::magnitudes::Place;
+use crate::record::magnitudes::MagnitudeKind;
 
 /// A place in words.
-pub fn place_name(place: Place) -> &'static str {
+pub fn place_name(place: MagnitudeKind) -> &'static str {
     match place {
-        Place::Output(class) => class.name(),
-        Place::SquareSum => "sum of squares in layer_norm",
+        MagnitudeKind::Output(class) => class.name(),
+        MagnitudeKind::SquareSum => "sum of squares in layer_norm",
     }
 }
 

@@ -4,12 +4,12 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
-use super::{Contents, DAMAGED_FILE, Header, JOURNAL_VERSION, JournalError, OnDamage, decode, encode};
+use super::{DAMAGED_FILE, Header, JOURNAL_VERSION, JournalContents, JournalError, OnDamage, decode, encode};
 use crate::files::replace;
 use crate::record::Record;
 
 /// One line as it was understood.
-enum Line {
+enum JournalLine {
     Header(Header),
     Record(Box<Record>),
     Damaged,
@@ -17,7 +17,7 @@ enum Line {
 
 /// A journal's lines with their bytes, newline included.
 pub(super) struct Scan<'a> {
-    lines: Vec<(&'a [u8], Line)>,
+    lines: Vec<(&'a [u8], JournalLine)>,
 }
 
 /// Splits a journal into lines and checks each.
@@ -26,18 +26,25 @@ pub(super) fn scan(bytes: &[u8]) -> Scan<'_> {
     Scan { lines: lines.map(|(index, line)| (line, understand(index, line))).collect() }
 }
 
-fn understand(index: usize, line: &[u8]) -> Line {
+fn understand(index: usize, line: &[u8]) -> JournalLine {
     let Some(body) = line.strip_suffix(b"\n") else {
-        return Line::Damaged;
+        return JournalLine::Damaged;
     };
-    let understood =
-        if index == 0 { decode(body).map(Line::Header) } else { decode(body).map(|r| Line::Record(Box::new(r))) };
-    understood.unwrap_or(Line::Damaged)
+    let understood = if index == 0 {
+        decode(body).map(JournalLine::Header)
+    } else {
+        decode(body).map(|r| JournalLine::Record(Box::new(r)))
+    };
+    understood.unwrap_or(JournalLine::Damaged)
 }
 
 impl Scan<'_> {
     fn damaged(&self) -> impl Iterator<Item = usize> {
-        self.lines.iter().enumerate().filter(|(_, (_, line))| matches!(line, Line::Damaged)).map(|(index, _)| index)
+        self.lines
+            .iter()
+            .enumerate()
+            .filter(|(_, (_, line))| matches!(line, JournalLine::Damaged))
+            .map(|(index, _)| index)
     }
 
     /// Indices of damaged lines other than the last.
@@ -57,7 +64,7 @@ impl Scan<'_> {
 
     /// Refuses a journal of another version or protocol, before anything in it is judged or touched.
     fn check_header(&self, path: &Path, wanted: &Header) -> Result<(), JournalError> {
-        let Some((_, Line::Header(found))) = self.lines.first() else {
+        let Some((_, JournalLine::Header(found))) = self.lines.first() else {
             return Ok(());
         };
         check_version(path, found)?;
@@ -70,8 +77,8 @@ impl Scan<'_> {
     }
 
     /// The header and records, `None` when there is no whole first line.
-    pub(super) fn contents(self, path: &Path) -> Result<Option<Contents>, JournalError> {
-        if let Some((_, Line::Header(header))) = self.lines.first() {
+    pub(super) fn contents(self, path: &Path) -> Result<Option<JournalContents>, JournalError> {
+        if let Some((_, JournalLine::Header(header))) = self.lines.first() {
             check_version(path, header)?;
         }
         if let Some(error) = self.damage_error(path) {
@@ -79,11 +86,11 @@ impl Scan<'_> {
         }
         let tail_damaged = self.tail_damaged();
         let mut lines = self.lines.into_iter().map(|(_, line)| line);
-        let Some(Line::Header(header)) = lines.next() else {
+        let Some(JournalLine::Header(header)) = lines.next() else {
             return Ok(None);
         };
-        let record = |line| if let Line::Record(record) = line { Some(*record) } else { None };
-        Ok(Some(Contents { header, records: lines.filter_map(record).collect(), tail_damaged }))
+        let record = |line| if let JournalLine::Record(record) = line { Some(*record) } else { None };
+        Ok(Some(JournalContents { header, records: lines.filter_map(record).collect(), tail_damaged }))
     }
 }
 
@@ -115,12 +122,12 @@ pub(super) fn repair(
         return Ok((bytes, notices));
     }
     let io_error = |source| JournalError::Io { path: path.to_owned(), source };
-    let header_damaged = matches!(scan.lines.first(), Some((_, Line::Damaged)) | None);
+    let header_damaged = matches!(scan.lines.first(), Some((_, JournalLine::Damaged)) | None);
     let kept: Vec<u8> = if header_damaged {
         // Nothing says any more under which protocol the rows were measured, so none of them is kept.
         encode(header).map_err(io_error)?
     } else {
-        let whole = scan.lines.iter().filter(|(_, line)| !matches!(line, Line::Damaged));
+        let whole = scan.lines.iter().filter(|(_, line)| !matches!(line, JournalLine::Damaged));
         whole.flat_map(|(line, _)| line.iter().copied()).collect()
     };
     if !within.is_empty() {
@@ -192,7 +199,7 @@ mod tests {
         Journal::open(dir, &header(), on_damage)
     }
 
-    fn ids(contents: &Contents) -> Vec<&str> {
+    fn ids(contents: &JournalContents) -> Vec<&str> {
         contents.records.iter().map(|record| record.id.0.as_str()).collect()
     }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mixprec::cache::{CacheError, EngineCache, Lookup, Stored};
+use mixprec::cache::{CacheError, EngineCache, Lookup, StoreOutcome};
 use mixprec::digest::{canonical, sha256};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -134,11 +134,11 @@ fn files_beside_an_engine_are_verified_like_it() {
     let fixture = Fixture::new();
     let (cache, one) = (&fixture.cache, key("1x128"));
     let orphan = cache.attach(&one, "layers.json", b"{}").unwrap();
-    assert!(matches!(orphan, Stored::NotKept { .. }), "{orphan:?}");
+    assert!(matches!(orphan, StoreOutcome::NotKept { .. }), "{orphan:?}");
     fixture.store(&one, b"engine");
     assert_eq!(cache.attached(&one, "layers.json").unwrap(), Lookup::Miss);
     for content in [b"{}".as_slice(), b"{1}"] {
-        assert!(matches!(cache.attach(&one, "layers.json", content).unwrap(), Stored::Kept { .. }));
+        assert!(matches!(cache.attach(&one, "layers.json", content).unwrap(), StoreOutcome::Kept { .. }));
         assert_eq!(cache.attached(&one, "layers.json").unwrap(), Lookup::Hit(content.to_vec()));
     }
     assert_eq!(fixture.lookup(&one), hit(b"engine"));

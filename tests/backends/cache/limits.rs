@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::time::{Duration, SystemTime};
 
-use mixprec::cache::{EngineKey, GcLimits, Lookup, Reason, Stored};
+use mixprec::cache::{EngineKey, GcLimits, Lookup, Reason, StoreOutcome};
 
 use super::{Fixture, LARGE, hit, key, metadata};
 
@@ -33,7 +33,9 @@ fn storing_evicts_the_least_recently_used_and_a_hit_is_a_use() {
     assert_eq!(left(&fixture), ["1x1", "3x3", "2x2"]);
     // Room for three: entry.json takes about 2 kB each.
     let cache = fixture.cache.clone().with_limit(350_000);
-    let Stored::Kept { evicted } = cache.store(&key("4x4"), &[7; 100_000], &metadata()).unwrap() else { panic!() };
+    let StoreOutcome::Kept { evicted } = cache.store(&key("4x4"), &[7; 100_000], &metadata()).unwrap() else {
+        panic!()
+    };
     assert_eq!(evicted.removed.len(), 1);
     assert_eq!(evicted.removed[0].entry.engine.as_ref().unwrap().extent, "2x2");
     let mut rest = left(&fixture);
@@ -51,7 +53,7 @@ fn what_was_just_stored_stays_even_when_it_barely_fits_or_looks_old() {
     file.set_modified(SystemTime::now() + DAY).unwrap();
     let cache = fixture.cache.clone().with_limit(100_000);
     let stored = cache.store(&key("2x2"), &[7; 100_000], &metadata()).unwrap();
-    assert!(matches!(&stored, Stored::Kept { evicted } if evicted.removed.len() == 1), "{stored:?}");
+    assert!(matches!(&stored, StoreOutcome::Kept { evicted } if evicted.removed.len() == 1), "{stored:?}");
     assert_eq!(left(&fixture), ["2x2"]);
 }
 
@@ -60,9 +62,11 @@ fn an_engine_above_the_limit_is_not_kept_and_harms_nobody() {
     let fixture = Fixture::new();
     fixture.store(&key("1x1"), &[7; 100]);
     let cache = fixture.cache.clone().with_limit(99_999);
-    let Stored::NotKept { reason } = cache.store(&key("2x2"), &[7; 100_000], &metadata()).unwrap() else { panic!() };
+    let StoreOutcome::NotKept { reason } = cache.store(&key("2x2"), &[7; 100_000], &metadata()).unwrap() else {
+        panic!()
+    };
     assert!(reason.contains("100000 bytes are more than") && reason.contains("MIXPREC_CACHE_LIMIT_GB"), "{reason}");
-    assert!(matches!(cache.attach(&key("1x1"), "big", &[7; 100_000]).unwrap(), Stored::NotKept { .. }));
+    assert!(matches!(cache.attach(&key("1x1"), "big", &[7; 100_000]).unwrap(), StoreOutcome::NotKept { .. }));
     assert_eq!(left(&fixture), ["1x1"]);
     assert_eq!(fixture.lookup(&key("1x1")), hit(&[7; 100]));
 }

@@ -8,7 +8,7 @@ mod limits;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use mixprec::cache::{CachedEngine, EngineCache, EngineKey, KeyParts, Lookup, Stored};
+use mixprec::cache::{CachedEngine, EngineCache, EngineKey, KeyParts, Lookup, StoreOutcome};
 use mixprec::graph::{PrecisionPolicy, Preset};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -39,7 +39,7 @@ impl Fixture {
 
     /// Stores `engine` and expects it to be kept.
     fn store(&self, key: &EngineKey, engine: &[u8]) {
-        assert!(matches!(self.cache.store(key, engine, &metadata()).unwrap(), Stored::Kept { .. }));
+        assert!(matches!(self.cache.store(key, engine, &metadata()).unwrap(), StoreOutcome::Kept { .. }));
     }
 
     fn lookup(&self, key: &EngineKey) -> Lookup<CachedEngine<Value>> {

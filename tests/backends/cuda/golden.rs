@@ -1,4 +1,4 @@
-//! Real checkpoints and real sentences. Needs ../shared besides a device.
+//! The tiny checkpoints of tests/golden; real checkpoints and real sentences, which need ../shared besides a device.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use mixprec::input::{Batch, InputStream};
 use mixprec::model::{Head, Model};
 
 use super::{device, engine, pass};
+use crate::fixtures::tiny::Tiny;
 use crate::fixtures::{Golden, open, relative_error, sst2, widened};
 
 fn cosine(a: &[f64], b: &[f64]) -> f64 {
@@ -19,6 +20,25 @@ fn cosine(a: &[f64], b: &[f64]) -> f64 {
 fn of_preset(cuda: &dyn Backend, model: &Arc<Model>, preset: Preset, batch: &Batch) -> Vec<f64> {
     let policy = PrecisionPolicy::preset(preset);
     widened(&pass(engine(cuda, model, &policy, batch.shape).as_mut(), batch))
+}
+
+#[test]
+fn tiny_checkpoints_agree_with_the_independent_float64_program() {
+    let Some((cuda, _turn)) = device() else { return };
+    for tiny in Tiny::ALL {
+        let model = tiny.open(Head::Natural);
+        for (preset, ceiling) in [
+            (Preset::Fp32, 2e-5),
+            (Preset::Tf32, 1e-2),
+            (Preset::Hybrid, 1e-2),
+            (Preset::Fp16, 3e-2),
+            (Preset::Bf16, 1e-1),
+        ] {
+            let (error, case) = tiny.farthest(&model, |batch| of_preset(cuda.as_ref(), &model, preset, batch));
+            println!("{tiny:?} {preset}: {error:.1e} in {case}");
+            assert!(error < ceiling, "{tiny:?} {preset} {case}: {error:e}");
+        }
+    }
 }
 
 #[test]

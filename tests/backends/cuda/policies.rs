@@ -5,22 +5,12 @@ use std::sync::Arc;
 use mixprec::backend::reference::oracle_outputs;
 use mixprec::engine::{Backend, BackendError, BuildRequest};
 use mixprec::graph::{PrecisionPolicy, Preset, ReductionOrder, Shape};
-use mixprec::input::Batch;
 use mixprec::model::Architecture;
 use mixprec::model::{Head, Model};
 
 use super::{batch, device, emulated, engine, pass, random_model};
+use crate::fixtures::tiny::of_tokens;
 use crate::fixtures::{relative_error, widened};
-
-/// Outputs of rows that hold tokens: what padding gives is nobody's concern.
-fn kept(model: &Model, batch: &Batch, values: &[f64]) -> Vec<f64> {
-    let width = values.len() / (batch.shape.tokens());
-    if values.len() < batch.shape.tokens() || model.graph.value(model.graph.output).shape.dims(batch.shape).len() < 3 {
-        return values.to_vec();
-    }
-    let row = |row: usize| &values[row * batch.shape.sequence * width..][..batch.lengths[row] * width];
-    (0..batch.shape.batch).flat_map(|index| row(index).to_vec()).collect()
-}
 
 fn shapes(positions: usize) -> Vec<(Shape, bool)> {
     let shapes = [
@@ -48,11 +38,11 @@ fn agrees(model: &Arc<Model>, chosen: impl Fn(Shape) -> bool) {
     let gates = [(Preset::Fp32, 2e-5), (Preset::Tf32, 1e-2), (Preset::Hybrid, 1e-2), (Preset::Bf16, 1e-1)];
     for (shape, ragged) in shapes(model.graph.dimensions.positions).into_iter().filter(|(shape, _)| chosen(*shape)) {
         let batch = batch(model, shape, ragged);
-        let exact = kept(model, &batch, &oracle_outputs(model, &batch, 16).unwrap());
+        let exact = of_tokens(model, &batch, &oracle_outputs(model, &batch, 16).unwrap());
         let mut line = format!("{}x{}", shape.batch, shape.sequence);
         for (preset, gate) in gates {
             let mut engine = engine(cuda.as_ref(), model, &PrecisionPolicy::preset(preset), shape);
-            let ours = kept(model, &batch, &widened(&pass(engine.as_mut(), &batch)));
+            let ours = of_tokens(model, &batch, &widened(&pass(engine.as_mut(), &batch)));
             let error = relative_error(&ours, &exact);
             line += &format!("  {preset} {error:.1e}");
             assert!(error < gate, "{preset} at {shape:?}: {error:e}");
@@ -60,9 +50,12 @@ fn agrees(model: &Arc<Model>, chosen: impl Fn(Shape) -> bool) {
         let policy = PrecisionPolicy::preset(Preset::Fp16);
         for order in [ReductionOrder::SumThenDivide, ReductionOrder::DivideFirst] {
             let policy = PrecisionPolicy { layer_norm_reduction: order, ..policy.clone() };
-            let ours =
-                kept(model, &batch, &widened(&pass(engine(cuda.as_ref(), model, &policy, shape).as_mut(), &batch)));
-            let emulation = kept(model, &batch, &widened(&pass(emulated(model, &policy, shape).as_mut(), &batch)));
+            let ours = of_tokens(
+                model,
+                &batch,
+                &widened(&pass(engine(cuda.as_ref(), model, &policy, shape).as_mut(), &batch)),
+            );
+            let emulation = of_tokens(model, &batch, &widened(&pass(emulated(model, &policy, shape).as_mut(), &batch)));
             let (error, away) = (relative_error(&ours, &exact), relative_error(&ours, &emulation));
             line += &format!("  fp16 {order:?} {error:.1e}, from its emulation {away:.1e}");
             assert!(error < 3e-2 && away < 1e-2, "fp16 at {shape:?}: {error:e}, {away:e}");

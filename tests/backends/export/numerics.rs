@@ -16,6 +16,8 @@ use mixprec::onnx::{Export, Extent};
 use serde_json::json;
 
 use super::{ARCHITECTURES, python, tiny, with_head};
+use crate::fixtures::relative_error;
+use crate::fixtures::tiny::{Tiny, of_tokens};
 
 /// Three rows of 16 positions, two of them padded.
 fn padded(model: &Model) -> Batch {
@@ -46,13 +48,6 @@ fn emulated(model: &Arc<Model>, policy: &PrecisionPolicy, batch: &Batch) -> Vec<
     engine.bind(batch).unwrap();
     engine.enqueue().unwrap();
     engine.outputs().unwrap().values.into_iter().map(f64::from).collect()
-}
-
-/// `‖ours - theirs‖ / ‖theirs‖`
-fn relative_error(ours: &[f64], theirs: &[f64]) -> f64 {
-    assert_eq!(ours.len(), theirs.len());
-    let square = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>();
-    (square(&mut ours.iter().zip(theirs).map(|(a, b)| a - b)) / square(&mut theirs.iter().copied())).sqrt()
 }
 
 /// Limits by architecture: what is left are the roundings that `deviations` states and the order of sums. GPT-2's logits
@@ -88,6 +83,24 @@ fn every_policy_computes_what_the_reference_backend_emulates() {
                 let (between, own) = (relative_error(&theirs, &ours), relative_error(&ours, &exact));
                 println!("{architecture:?} {}: {between:.1e} from the emulation, which is {own:.1e} off", policy.name);
                 assert!(between < limits[index], "{architecture:?} {}: {between:e}", policy.name);
+            }
+        }
+    }
+}
+
+/// Evaluated by another program: the exported graph and weights alone say what these numbers are.
+#[test]
+fn exported_models_compute_the_outputs_of_the_float64_program() {
+    for tiny in Tiny::ALL {
+        let model = tiny.open(Head::Natural);
+        for case in tiny.cases().into_iter().filter(|case| case.name != "seven") {
+            for (preset, limit) in [(Preset::Fp32, 5e-6), (Preset::Hybrid, 1e-2)] {
+                let policy = PrecisionPolicy::preset(preset);
+                let export = Export::new(&model, &policy, Extent::Static(case.batch.shape)).unwrap();
+                let Some(theirs) = evaluate(&export, &case.batch, &[]) else { return };
+                let error = relative_error(&of_tokens(&model, &case.batch, &theirs), &case.expected);
+                println!("{tiny:?} {} {preset}: {error:.1e}", case.name);
+                assert!(error < limit, "{tiny:?} {} {preset}: {error:e}", case.name);
             }
         }
     }

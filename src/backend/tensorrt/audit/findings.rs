@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::Judged;
+use super::JudgedOp;
 use crate::graph::{Format, OpClass};
 
 /// Ops named in a message; the others are an ellipsis.
@@ -27,10 +27,10 @@ fn family(class: OpClass) -> &'static str {
 
 /// `31 % of linear FLOPs in fp32 (layer.0/attention/qkv, ...); softmax results stored in fp16 (...)`; empty when all is
 /// as asked.
-pub(super) fn findings(judged: &[Judged<'_>]) -> String {
+pub(super) fn findings(judged: &[JudgedOp<'_>]) -> String {
     let mut total: BTreeMap<&str, u64> = BTreeMap::new();
     let mut wrong: BTreeMap<(Aspect, &str, Format), (u64, Vec<&str>)> = BTreeMap::new();
-    for Judged { op, computed, stored } in judged {
+    for JudgedOp { op, computed, stored } in judged {
         let family = family(op.class);
         for (format, flops, asked) in computed {
             *total.entry(family).or_default() += flops;

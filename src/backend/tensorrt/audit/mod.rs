@@ -18,7 +18,7 @@ use crate::graph::{Format, Graph, Op, PolicyError, PrecisionPolicy, Rounding, Sh
 
 /// The type of a tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Element {
+pub enum ParsedElement {
     /// Floating point. TF32 is a way to multiply, not a tensor's type.
     Float(Format),
     /// Integers, Booleans: ids, shapes and masks.
@@ -27,11 +27,11 @@ pub enum Element {
     Unknown,
 }
 
-impl Element {
+impl ParsedElement {
     fn format(self) -> Option<Format> {
         match self {
-            Element::Float(format) => Some(format),
-            Element::Discrete | Element::Unknown => None,
+            ParsedElement::Float(format) => Some(format),
+            ParsedElement::Discrete | ParsedElement::Unknown => None,
         }
     }
 }
@@ -72,7 +72,7 @@ pub struct ParsedTensor {
     /// The ONNX tensor's name, or the parser's own.
     pub name: String,
     /// Type of its elements.
-    pub element: Element,
+    pub element: ParsedElement,
 }
 
 /// What the network is compared with.
@@ -124,7 +124,7 @@ pub enum AuditError {
 }
 
 /// One op's differences and FLOPs.
-struct Judged<'a> {
+struct JudgedOp<'a> {
     op: &'a Op,
     /// FLOPs by the format they are computed in, and whether the policy asks for it.
     computed: Vec<(Format, u64, bool)>,
@@ -144,11 +144,11 @@ pub fn audit(layers: &[ParsedLayer], expected: Expectation<'_>) -> Result<Audit,
     let results = results(layers);
     let mut judged = Vec::with_capacity(graph.ops.len());
     for (index, op) in graph.ops.iter().enumerate() {
-        let asked = Asked { rounding: roundings[index], tf32: expected.tf32 };
+        let asked = RequestedTypes { rounding: roundings[index], tf32: expected.tf32 };
         let tensor = if op.output == graph.output { expected.output } else { &graph.value(op.output).name };
         let no_result = || AuditError::NoResult { op: op.name.clone(), tensor: tensor.to_owned() };
         let stored = *results.get(tensor).ok_or_else(no_result)?;
-        judged.push(Judged {
+        judged.push(JudgedOp {
             op,
             computed: computed(op, &by_op[index], asked, costs[index].flops)?,
             stored: (stored, stored == roundings[index].store.storage()),
@@ -169,9 +169,12 @@ pub fn audit(layers: &[ParsedLayer], expected: Expectation<'_>) -> Result<Audit,
 fn attribute<'l>(layers: &'l [ParsedLayer], graph: &Graph) -> Result<Vec<Vec<&'l ParsedLayer>>, AuditError> {
     let names: BTreeMap<&str, usize> = graph.ops.iter().enumerate().map(|(i, op)| (op.name.as_str(), i)).collect();
     let mut by_op = vec![Vec::new(); graph.ops.len()];
-    for layer in layers.iter().filter(|layer| layer.outputs.iter().any(|tensor| tensor.element != Element::Discrete)) {
+    for layer in
+        layers.iter().filter(|layer| layer.outputs.iter().any(|tensor| tensor.element != ParsedElement::Discrete))
+    {
         let described = || (layer.name.clone(), layer.type_name.clone());
-        if layer.kind == LayerKind::Other || layer.outputs.iter().any(|tensor| tensor.element == Element::Unknown) {
+        if layer.kind == LayerKind::Other || layer.outputs.iter().any(|tensor| tensor.element == ParsedElement::Unknown)
+        {
             let (layer, type_name) = described();
             return Err(AuditError::UnknownLayer { layer, type_name });
         }
@@ -200,12 +203,12 @@ fn owner(layer: &str, names: &BTreeMap<&str, usize>) -> Option<usize> {
 
 /// What the policy asks of one op.
 #[derive(Clone, Copy)]
-struct Asked {
+struct RequestedTypes {
     rounding: Rounding,
     tf32: bool,
 }
 
-impl Asked {
+impl RequestedTypes {
     /// The format in which a product whose result is of type `element` is computed.
     fn of_product(self, element: Format) -> Format {
         if element == Format::Fp32 && self.tf32 { Format::Tf32 } else { element }
@@ -228,7 +231,7 @@ fn results(layers: &[ParsedLayer]) -> BTreeMap<&str, Format> {
 fn computed(
     op: &Op,
     layers: &[&ParsedLayer],
-    asked: Asked,
+    asked: RequestedTypes,
     flops: u64,
 ) -> Result<Vec<(Format, u64, bool)>, AuditError> {
     let floats = |kind| layers.iter().filter(move |layer| layer.kind == kind).filter_map(|layer| float(layer));

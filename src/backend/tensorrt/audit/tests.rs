@@ -8,7 +8,7 @@ use crate::model::architecture_graph;
 const SHAPE: Shape = Shape { batch: 2, sequence: 8 };
 
 fn layer(name: &str, kind: LayerKind, tensor: &str, format: Format) -> ParsedLayer {
-    let outputs = vec![ParsedTensor { name: tensor.to_owned(), element: Element::Float(format.storage()) }];
+    let outputs = vec![ParsedTensor { name: tensor.to_owned(), element: ParsedElement::Float(format.storage()) }];
     ParsedLayer { name: name.to_owned(), kind, type_name: format!("{kind:?}").to_lowercase(), outputs }
 }
 
@@ -79,7 +79,7 @@ fn the_message_has_the_share_of_the_work_and_the_ops() {
     let graph = architecture_graph(Architecture::BertTiny);
     let policy = PrecisionPolicy::preset(Preset::Hybrid);
     let mut layers = network(&graph, &policy);
-    let wide = Element::Float(Format::Fp32);
+    let wide = ParsedElement::Float(Format::Fp32);
     for layer in layers.iter_mut().filter(|layer| layer.name.ends_with("attention/qkv")) {
         layer.outputs[0].element = wide;
     }
@@ -101,7 +101,7 @@ fn results_epilogues_and_tf32_are_judged_too() {
     let mut layers = network(&graph, &fp32);
     let name = "layer.0/mlp/gelu";
     let cast = layers.iter_mut().find(|layer| layer.name == format!("{name}/cast")).unwrap();
-    cast.outputs[0].element = Element::Float(Format::Fp16);
+    cast.outputs[0].element = ParsedElement::Float(Format::Fp16);
     let text = message(judge(&graph, &fp32, &layers, false));
     assert_eq!(text, "precision audit: asked `fp32`, got gelu results stored in fp16 (layer.0/mlp/gelu)");
 
@@ -137,7 +137,7 @@ fn layers_of_no_op_may_move_floats_and_compute_integers_and_nothing_else() {
         message(judge(&graph, &policy, &layers, false))
     };
     let mut indices = layer("shape", LayerKind::Arithmetic, "length", Format::Fp32);
-    indices.outputs[0].element = Element::Discrete;
+    indices.outputs[0].element = ParsedElement::Discrete;
     for harmless in [indices, layer("broadcast", LayerKind::Movement, "b", Format::Fp32)] {
         assert!(with(harmless).starts_with("no error"));
     }

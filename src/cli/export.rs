@@ -1,0 +1,61 @@
+//! `mixprec export`: a model as an ONNX file.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+
+use super::OK;
+use super::output::show;
+use crate::graph::{PrecisionPolicy, Preset};
+use crate::model::{Head, Model, ModelArgument};
+use crate::onnx::{ATTENTION_MASK, DimensionRange, Export, Extent, INPUT_IDS, OPSET, WrittenModel};
+
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    /// Checkpoint folder, or an architecture for random weights: bert-base, gpt2, bert-tiny or gpt2-tiny, with a seed
+    /// as in bert-base:7.
+    #[arg(long)]
+    model: ModelArgument,
+    /// Precision policy.
+    #[arg(long, default_value = "fp32", value_name = "POLICY")]
+    precision: Preset,
+    /// Batch size, or a range like 1..32 (both ends included) for a symbolic dimension.
+    #[arg(long, value_name = "N")]
+    batch: DimensionRange,
+    /// Sequence length in tokens, or a range like 32..512.
+    #[arg(long, value_name = "N")]
+    seq: DimensionRange,
+    /// Output: the model's natural one, its last hidden state, or the logits of the last token alone.
+    #[arg(long, value_enum, default_value_t = Head::Natural)]
+    head: Head,
+    /// File to write; weights of more than 2 GB go to a second file, FILE.data.
+    #[arg(short, long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+pub(super) fn execute(args: &ExportArgs) -> Result<u8> {
+    let model = Model::open(&args.model.name, &args.model.source, Path::new("."), args.head)?;
+    let policy = PrecisionPolicy::preset(args.precision);
+    let export = Export::new(&model, &policy, Extent::of(args.batch, args.seq))?;
+    let written = export.write(&args.out)?;
+    show(describe(&model, &policy, &export, &written))?;
+    Ok(OK)
+}
+
+/// What is in the file, and what ONNX cannot say of the policy.
+fn describe(model: &Model, policy: &PrecisionPolicy, export: &Export<'_>, written: &WrittenModel) -> String {
+    let extent = export.extent();
+    let files = written.files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" and ");
+    let megabytes = written.bytes as f64 / 1e6;
+    let mut text = format!("{files}: {megabytes:.1} MB, {}, opset {OPSET}\n", model.provenance);
+    let (batch, sequence) = (extent.batch(), extent.sequence());
+    let _ = writeln!(text, "{INPUT_IDS}, {ATTENTION_MASK}: int64, batch {batch}, sequence {sequence}");
+    let format = export.output_format();
+    let _ = writeln!(text, "{}: {format}; policy {}", export.output_name(), policy.name);
+    for deviation in export.deviations() {
+        let _ = writeln!(text, "not said in ONNX: {deviation}");
+    }
+    text
+}

@@ -1,0 +1,50 @@
+//! `mixprec infer`: one text through one engine.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use super::OK;
+use super::output::show;
+use crate::engine::BackendKind;
+use crate::graph::Preset;
+use crate::infer::{self, InferRequest, RequestedOutput};
+
+#[derive(Debug, Args)]
+pub(super) struct InferArgs {
+    /// Checkpoint folder with config.json, model.safetensors and tokenizer.json.
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// Backend.
+    #[arg(long, default_value = "reference")]
+    backend: BackendKind,
+    /// Precision policy.
+    #[arg(long, default_value = "fp32", value_name = "POLICY")]
+    precision: Preset,
+    /// Text to run.
+    #[arg(long, conflicts_with = "file", required_unless_present = "file")]
+    text: Option<String>,
+    /// File that holds the text.
+    #[arg(long)]
+    file: Option<PathBuf>,
+    /// What to print: logits, negative log-likelihood of each token (nll) or last hidden state (hidden).
+    #[arg(long, default_value = "logits")]
+    output: RequestedOutput,
+    /// Print JSON with every value.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn execute(args: InferArgs) -> Result<u8> {
+    let text = match (args.text, args.file) {
+        (Some(text), _) => text,
+        (None, Some(path)) => std::fs::read_to_string(&path).with_context(|| format!("--file {}", path.display()))?,
+        (None, None) => String::new(),
+    };
+    let request =
+        InferRequest { model: args.model, backend: args.backend, precision: args.precision, text, output: args.output };
+    let answer = infer::infer(&request)?;
+    show(if args.json { answer.to_json()? } else { answer.to_text() })?;
+    Ok(OK)
+}

@@ -1,0 +1,31 @@
+//! `mixprec plan`: the configurations of a manifest.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::OK;
+use super::output::{note, show};
+use crate::fetch;
+use crate::manifest::schema::Manifest;
+use crate::plan::Plan;
+
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    /// Manifest, e.g. experiments/quick.yaml.
+    manifest: PathBuf,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn execute(args: &PlanArgs) -> Result<u8> {
+    let loaded = Manifest::load(&args.manifest)?;
+    let plan = Plan::expand(&loaded);
+    show(if args.json { plan.to_json()? } else { plan.to_text() })?;
+    for line in fetch::unfetched(&loaded) {
+        note(format_args!("note: {line}"));
+    }
+    Ok(OK)
+}

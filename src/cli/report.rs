@@ -1,0 +1,44 @@
+//! `mixprec report`: the tables, figures and page of a run.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::OK;
+use super::output::show;
+use crate::claims::Claims;
+use crate::report::sentences::claims::summary;
+use crate::report::{self, Files};
+use crate::results::study::Study;
+
+#[derive(Debug, Args)]
+pub(super) struct ReportArgs {
+    /// Folder of a run, merge or artifact; the repeats and other experiments of an artifact are included.
+    dir: PathBuf,
+    /// Folder for the files [default: DIR/report].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Folder of another run of the same experiment, to report how well the two agree; repeatable. The repeats of an
+    /// artifact come first.
+    #[arg(long = "repeat", value_name = "DIR")]
+    repeats: Vec<PathBuf>,
+    /// Folder of a run of another experiment, to include its outputs, task quality and engines; repeatable.
+    #[arg(long, value_name = "DIR")]
+    with: Vec<PathBuf>,
+    /// Write only the files that LaTeX includes: no HTML page, no SVG, no JSON.
+    #[arg(long)]
+    latex: bool,
+}
+
+pub(super) fn execute(args: ReportArgs) -> Result<u8> {
+    let out = args.out.unwrap_or_else(|| args.dir.join("report"));
+    let study = Study::read_with(&args.dir, &args.repeats, &args.with)?;
+    let wanted = if args.latex { Files::Latex } else { Files::All };
+    let written = report::report_with(&study, &Claims::builtin()?, &out, wanted)?;
+    let files = written.files.len();
+    let next = if args.latex { String::new() } else { format!("; open {}", written.html.display()) };
+    show(format_args!("{files} files in {}{next}\n", out.display()))?;
+    show(format_args!("claims: {}\n", summary(&written.verdicts)))?;
+    Ok(OK)
+}

@@ -1,0 +1,34 @@
+//! `mixprec verify`: a verdict on each of the paper's claims.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::output::show;
+use super::{OK, SOME_FAILED};
+use crate::claims::{self, Claims, Verdict};
+use crate::report::sentences;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Exits with 1 when a claim fails.")]
+pub(super) struct VerifyArgs {
+    /// Folder of a run, merge or artifact.
+    dir: PathBuf,
+    /// Print JSON instead of text.
+    #[arg(long)]
+    json: bool,
+    /// Claims to judge [default: the built-in experiments/claims.yaml].
+    #[arg(long, value_name = "FILE")]
+    claims: Option<PathBuf>,
+}
+
+pub(super) fn execute(args: &VerifyArgs) -> Result<u8> {
+    let claims = match &args.claims {
+        Some(path) => Claims::load(path)?,
+        None => Claims::builtin()?,
+    };
+    let verdicts = claims::verify(&args.dir, &claims)?;
+    show(if args.json { sentences::claims::to_json(&verdicts)? } else { sentences::claims::to_text(&verdicts) })?;
+    Ok(if verdicts.iter().any(Verdict::is_failure) { SOME_FAILED } else { OK })
+}

@@ -1,0 +1,151 @@
+//! The reference backend against the float64 outputs of tests/golden, and those against the program that made them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::fixtures::tiny::{Tiny, committed, of_tokens};
+use crate::fixtures::{Golden, outputs, python, relative_error, widened};
+use mixprec::backend::reference::{ReferenceBackend, oracle_outputs};
+use mixprec::engine::{Backend, BuildRequest, Engine};
+use mixprec::graph::{PrecisionPolicy, Preset, Shape};
+use mixprec::input::InputSource;
+use mixprec::input::{Batch, InputStream};
+use mixprec::manifest::schema::Numerics;
+use mixprec::model::{Head, Model};
+use mixprec::numerics::{evaluate, negative_log_likelihood};
+
+const THREADS: usize = 2;
+
+fn engine(model: &Arc<Model>, preset: Preset, shape: Shape) -> Box<dyn Engine> {
+    let request = BuildRequest::new(model.clone(), PrecisionPolicy::preset(preset), shape, THREADS);
+    ReferenceBackend::default().build(&request).unwrap().engine.unwrap()
+}
+
+fn text(file: &str, model: &Model) -> InputStream {
+    let source = match file {
+        "story.txt" => InputSource::Text { path: committed(file), sha256: None },
+        _ => InputSource::Sst2 { path: committed(file), sha256: None },
+    };
+    InputStream::open(&source, Path::new("."), model).unwrap()
+}
+
+/// How far the oracle may be: the error function that BERT's GELU calls is good to 5e-11, all else to the last digits.
+fn oracle_limit(tiny: Tiny) -> f64 {
+    if tiny == Tiny::Gpt2 { 1e-12 } else { 1e-9 }
+}
+
+#[test]
+fn the_oracle_is_the_independent_float64_program() {
+    for tiny in Tiny::ALL {
+        let model = tiny.open(Head::Natural);
+        let (error, case) = tiny.farthest(&model, |batch| oracle_outputs(&model, batch, THREADS).unwrap());
+        println!("{tiny:?}: {error:.1e} in {case}");
+        assert!(error < oracle_limit(tiny), "{tiny:?} {case}: {error:e}");
+    }
+}
+
+/// The floors show that a policy rounds at all.
+#[test]
+fn emulated_policies_are_as_far_from_the_float64_outputs_as_their_formats_say() {
+    for tiny in Tiny::ALL {
+        let model = tiny.open(Head::Natural);
+        for (preset, floor, ceiling) in [
+            (Preset::Fp32, 1e-8, 5e-6),
+            (Preset::Tf32, 1e-5, 1e-2),
+            (Preset::Hybrid, 1e-5, 1e-2),
+            (Preset::Fp16, 1e-5, 1e-2),
+            (Preset::Bf16, 1e-4, 1e-1),
+        ] {
+            let run = |batch: &Batch| widened(&outputs(engine(&model, preset, batch.shape).as_mut(), batch));
+            let (error, case) = tiny.farthest(&model, run);
+            println!("{tiny:?} {preset}: {error:.1e} in {case}");
+            let inside = (floor..ceiling).contains(&error);
+            assert!(inside, "{tiny:?} {preset} {case}: {error:e} is outside {floor:e}..{ceiling:e}");
+        }
+    }
+}
+
+#[test]
+fn likelihoods_of_next_tokens_are_those_of_the_float64_program() {
+    let (model, golden) = (Tiny::Gpt2.open(Head::Natural), Golden::committed());
+    let vocabulary = model.config.dimensions.vocabulary;
+    for case in Tiny::Gpt2.cases() {
+        let next = golden.ids(&format!("gpt2.{}.next", case.name));
+        let mut fp32 = engine(&model, Preset::Fp32, case.batch.shape);
+        let logits = of_tokens(&model, &case.batch, &widened(&outputs(fp32.as_mut(), &case.batch)));
+        let logits: Vec<f32> = logits.into_iter().map(|x| x as f32).collect();
+        let rows = logits.chunks(vocabulary).zip(&next);
+        let ours: Vec<f64> = rows.map(|(row, &next)| negative_log_likelihood(row, next)).collect();
+        let error = relative_error(&ours, &golden.f64s(&format!("gpt2.{}.nll", case.name)));
+        assert!(error < 5e-6, "{}: {error:e}", case.name);
+    }
+}
+
+#[test]
+fn the_last_token_alone_has_the_float64_programs_logits() {
+    let model = Tiny::Gpt2.open(Head::LastToken);
+    let vocabulary = model.config.dimensions.vocabulary;
+    for case in Tiny::Gpt2.cases() {
+        let ends = case.batch.lengths.iter().scan(0, |end, &length| {
+            *end += length;
+            Some(*end)
+        });
+        let expected: Vec<f64> =
+            ends.flat_map(|end| case.expected[(end - 1) * vocabulary..end * vocabulary].to_vec()).collect();
+        let error = relative_error(&oracle_outputs(&model, &case.batch, THREADS).unwrap(), &expected);
+        assert!(error < oracle_limit(Tiny::Gpt2), "{}: {error:e}", case.name);
+    }
+}
+
+#[test]
+fn a_story_is_tokenised_and_scored_as_by_the_float64_program() {
+    let (model, golden) = (Tiny::Gpt2.open(Head::Natural), Golden::committed());
+    let story = text("story.txt", &model);
+    let expected = golden.batch("gpt2.story");
+    let windows = story.batch(expected.shape, 0).unwrap();
+    assert_eq!(story.len(expected.shape.sequence), Some(expected.shape.batch));
+    assert_eq!((&windows.ids, &windows.lengths), (&expected.ids, &expected.lengths));
+    assert_eq!(windows.next_ids.unwrap(), golden.ids("gpt2.story.next"));
+    // Three windows at a time, so that the last batch is not full.
+    let shape = Shape { batch: 3, sequence: expected.shape.sequence };
+    let settings = Numerics { score_windows: usize::MAX, ..Numerics::default() };
+    let quality = evaluate(engine(&model, Preset::Fp32, shape).as_mut(), &story, shape, settings).unwrap();
+    let nll = golden.f64s("gpt2.story.nll");
+    assert_eq!(quality.nll_tokens, Some(nll.len() as u64));
+    let (ours, theirs) = (quality.nll_mean.unwrap(), nll.iter().sum::<f64>() / nll.len() as f64);
+    assert!((ours / theirs - 1.0).abs() < 1e-6, "{ours} {theirs}");
+}
+
+#[test]
+fn sentences_are_tokenised_and_classified_as_by_the_float64_program() {
+    let (model, golden) = (Tiny::Classifier.open(Head::Natural), Golden::committed());
+    let sentences = text("sentences.tsv", &model);
+    let expected = golden.batch("classifier.sentences");
+    let batch = sentences.batch(expected.shape, 0).unwrap();
+    assert_eq!(sentences.len(expected.shape.sequence), Some(expected.shape.batch));
+    assert_eq!((&batch.ids, &batch.lengths), (&expected.ids, &expected.lengths));
+    let logits = golden.f64s("classifier.sentences.logits");
+    let error = relative_error(&oracle_outputs(&model, &batch, THREADS).unwrap(), &logits);
+    assert!(error < oracle_limit(Tiny::Classifier), "{error:e}");
+    let largest = |row: &[f64]| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap() as u8;
+    let predictions: Vec<u8> = logits.chunks(logits.len() / expected.shape.batch).map(largest).collect();
+    let right = predictions.iter().zip(batch.labels.as_ref().unwrap()).filter(|(ours, label)| ours == label).count();
+    let shape = Shape { batch: 5, sequence: expected.shape.sequence };
+    let quality =
+        evaluate(engine(&model, Preset::Fp32, shape).as_mut(), &sentences, shape, Numerics::default()).unwrap();
+    assert_eq!((quality.task_correct, quality.task_total), (Some(right as u64), Some(predictions.len() as u64)));
+    assert_eq!(quality.predictions, Some(predictions));
+}
+
+#[test]
+fn the_float64_program_writes_what_is_committed() {
+    let Some(said) = python("golden/make.py", &["--check"]) else { return };
+    assert!(said.contains("0 differ"), "{said}");
+}
+
+/// Of every mistake that the program knows: one that moved no output would be one that these tests cannot see.
+#[test]
+fn the_float64_outputs_notice_every_mistake() {
+    let Some(said) = python("golden/make.py", &["--check-sensitivity"]) else { return };
+    assert!(said.lines().count() > 60 && said.trim_end().ends_with("every mistake is seen"), "{said}");
+}
