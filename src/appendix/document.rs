@@ -186,9 +186,10 @@ fn entry(claim: &Claim, label: Option<String>, folders: &[ResultsFolder]) -> Cla
 
 /// Every folder that answers the claim; where none does, what each lacks, in a word.
 fn verdicts(id: &str, folders: &[ResultsFolder]) -> Vec<VerdictEntry> {
-    let of = |folder: &ResultsFolder| folder.verdicts.iter().find(|verdict| verdict.claim.id == id);
-    let all: Vec<(&ResultsFolder, &Verdict)> =
-        folders.iter().filter_map(|folder| Some((folder, of(folder)?))).collect();
+    let all: Vec<(&ResultsFolder, &Verdict)> = folders
+        .iter()
+        .filter_map(|folder| Some((folder, folder.verdicts.iter().find(|verdict| verdict.claim.id == id)?)))
+        .collect();
     let answers = |verdict: &Verdict| !matches!(verdict.outcome, Outcome::NotRun | Outcome::NoHardware);
     let answered = all.iter().any(|(_, verdict)| answers(verdict));
     let shown = all.iter().filter(|(_, verdict)| !answered || answers(verdict));
