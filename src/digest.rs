@@ -1,5 +1,5 @@
-//! SHA-256 in lower-case hexadecimal, the one digest that ids, pins, journals, tables and the engine cache use, and the
-//! canonical JSON it is taken of.
+//! SHA-256 in lower-case hexadecimal, the digest of ids, pins, journals, tables and the engine cache, and the canonical
+//! JSON that it is computed over.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,12 +13,12 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// The digest of bytes that come one after the other.
+/// A digest of bytes that arrive piece by piece.
 #[derive(Debug, Clone, Default)]
 pub struct RunningDigest(Sha256);
 
 impl RunningDigest {
-    /// Takes the next bytes in.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
@@ -28,10 +28,10 @@ impl RunningDigest {
         hex(&self.0.clone().finalize())
     }
 
-    /// Takes in all that is left to read; returns how many bytes that were.
+    /// Adds all remaining bytes of a reader. Returns their number.
     ///
     /// # Errors
-    /// Whatever reading returns.
+    /// The reader's error.
     pub fn read(&mut self, from: &mut impl Read) -> io::Result<u64> {
         let mut buffer = vec![0; 1 << 20];
         let mut bytes = 0;
@@ -56,7 +56,7 @@ pub fn sha256_file(path: &Path) -> io::Result<String> {
     Ok(digest.sha256())
 }
 
-/// Compact JSON with sorted keys and without nulls in objects, whatever order the map type keeps.
+/// Compact JSON with sorted keys and without nulls in objects. It does not depend on the order of the map type.
 pub fn canonical(value: &Value) -> String {
     match value {
         Value::Object(entries) => {

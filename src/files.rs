@@ -24,11 +24,11 @@ impl FileError {
     }
 }
 
-/// Writes `bytes` to `path` so that whatever happens, a kill or a power cut included, either the old file or the new one is
-/// there. The half-written one is `path` with `.partial` added: only one process may replace a file at a time.
+/// Writes `bytes` to `path` atomically. After a kill or a power cut, either the old file or the new one is there. The
+/// partial file is `path` with `.partial` appended, so only one process may replace a file at a time.
 ///
 /// # Errors
-/// The file system's; the old file is then intact.
+/// The file system's error; the old file is then intact.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace_with(path, |file| {
         file.write_all(bytes)?;
@@ -38,11 +38,11 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// As [`replace`], with whatever `write` writes to the file, for what can be made again: a kill leaves the old file or the
-/// new one, a power cut may leave a damaged one. Waiting for the disk would take longer than the writing.
+/// Like [`replace`], with the bytes that `write` produces, for files that can be recreated. A kill leaves the old file
+/// or the new one, but a power cut may leave a damaged one. Waiting for the disk would take longer than the writing.
 ///
 /// # Errors
-/// The file system's, or what `write` returns; the old file is then intact.
+/// The file system's error, or the error of `write`; the old file is then intact.
 pub fn replace_with<E: From<io::Error>>(path: &Path, write: impl FnOnce(&mut File) -> Result<(), E>) -> Result<(), E> {
     let mut name = OsString::from(path);
     name.push(".partial");

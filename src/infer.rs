@@ -1,4 +1,4 @@
-//! One text through one engine, for a person who wants to see that it works.
+//! Runs one text through one engine, to see that it works.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::model::ModelSource;
 use crate::model::{Head, Model, ModelError, Tokenizer};
 use crate::numerics::negative_log_likelihood;
 
-/// Candidates shown where an output row is a distribution over many.
+/// Labels shown for an output row that is a distribution over many.
 const SHOWN: usize = 5;
 
 /// What to compute.
@@ -46,7 +46,7 @@ pub struct InferRequest {
     pub output: RequestedOutput,
 }
 
-/// Why there is no inference.
+/// Why a text cannot be run.
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum InferError {
@@ -56,26 +56,26 @@ pub enum InferError {
     /// The engine.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// Nothing to run.
+    /// The text is empty.
     #[error("the text is empty; give some words with --text or --file")]
     Empty,
-    /// Too little to run.
+    /// The text has too few tokens.
     #[error(
         "the text has {tokens} tokens and `--output {output}` needs at least {needed}; give a longer --text or --file"
     )]
     TooShort { tokens: usize, output: &'static str, needed: usize },
-    /// More than the model has positions for.
+    /// The text has more tokens than the model has positions.
     #[error("the text has {tokens} tokens, the model takes at most {positions}; give a shorter text")]
     TooLong { tokens: usize, positions: usize },
     /// The model has no such output.
-    #[error("`--output {output}` is not to be had: {path} {reason}")]
+    #[error("`--output {output}` is not available: {path} {reason}")]
     NoSuchOutput { output: &'static str, path: PathBuf, reason: &'static str },
 }
 
-/// What came out. Non-finite values are `null` in JSON.
+/// The output for one text. Non-finite values are `null` in JSON.
 #[derive(Debug, Clone, Serialize)]
 pub struct Inference {
-    /// What was asked for.
+    /// The output that was requested.
     #[serde(rename = "wanted")]
     pub output: RequestedOutput,
     /// Policy name.
@@ -116,7 +116,7 @@ pub fn infer(request: &InferRequest) -> Result<Inference, InferError> {
     let source = ModelSource::Checkpoint { path: request.model.clone(), sha256: None };
     let model = Arc::new(Model::open("model", &source, std::path::Path::new("."), head)?);
     check_output(request, model.graph.output_kind)?;
-    // Sentence markers would make a sentence of it.
+    // Sentence markers would turn an empty text into a sentence.
     if request.text.trim().is_empty() {
         return Err(InferError::Empty);
     }
@@ -181,7 +181,7 @@ impl RequestedOutput {
 }
 
 impl Inference {
-    /// The likeliest entries of the last row; none when it is not finite.
+    /// The likeliest entries of the last row; none if a value of it is not finite.
     fn rank(&self, model: &Model, tokenizer: &Tokenizer) -> Vec<LabelProbability> {
         let row = &self.values[self.values.len() - self.width..];
         if row.iter().any(|x| !x.is_finite()) {
@@ -201,7 +201,7 @@ impl Inference {
             .collect()
     }
 
-    /// Replaces next-token logits by the likelihood of the tokens that came next.
+    /// Replaces next-token logits by the negative log-likelihood of the tokens that follow.
     fn score(&mut self) {
         let rows = self.values.chunks(self.width).zip(&self.ids[1..]);
         let scores: Vec<f64> = rows.map(|(row, &next)| negative_log_likelihood(row, next)).collect();
@@ -211,7 +211,7 @@ impl Inference {
         self.width = 1;
     }
 
-    /// Everything, as pretty JSON with a final newline.
+    /// All of it as indented JSON with a final newline.
     ///
     /// # Errors
     /// The serialiser's own.
@@ -219,7 +219,7 @@ impl Inference {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
-    /// What a person wants to see first.
+    /// A summary as text: tokens, engine, and the likeliest labels, the scores or the norms.
     pub fn to_text(&self) -> String {
         let emulated = if self.engine.emulated { ", emulated" } else { "" };
         let mut text = format!("{} tokens, {} on {}{emulated}\n", self.ids.len(), self.precision, self.engine.library);

@@ -1,22 +1,22 @@
-//! Where two documents of the same shape differ: for messages that name what differs and nothing else.
+//! The differences between two JSON documents of the same shape, for messages that name only what differs.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// One place in which two documents differ.
+/// One difference between two documents.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Difference {
-    /// Path to it: `machine.cpu.model`, `gpus[0].driver`.
+    /// Path of the value: `machine.cpu.model`, `gpus[0].driver`.
     pub property: String,
-    /// What the first has there, as people read it; `None` where it has nothing.
+    /// Text of the first document's value; `None` where it has none.
     pub first: Option<String>,
-    /// What the second has there.
+    /// Text of the second document's value; `None` where it has none.
     pub second: Option<String>,
 }
 
-/// Every place in which two documents differ, in the order of their keys. Lists of texts are compared as sets: what one
-/// has and the other has not.
+/// All differences between two documents, in the order of their keys. Lists of texts are compared as sets: each side
+/// shows the texts that only it has.
 pub fn differences(first: &Value, second: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
     compare(String::new(), first, second, &mut found);
@@ -62,7 +62,7 @@ fn compare(property: String, first: &Value, second: &Value, found: &mut Vec<Diff
     }
 }
 
-/// The texts of a list that holds nothing else, and at least one.
+/// The texts of a list that holds only texts.
 fn texts(list: &[Value]) -> Option<BTreeSet<&str>> {
     list.iter().map(Value::as_str).collect()
 }

@@ -1,4 +1,4 @@
-//! Numbers as people read them: significant digits, units, powers of ten. Nothing undefined becomes a digit.
+//! Formats numbers for readers: significant digits, units, powers of ten. An undefined value never becomes a digit.
 
 /// Thin space between groups of three digits.
 const GROUP: char = '\u{2009}';
@@ -33,7 +33,7 @@ pub fn fixed(x: f64, decimals: usize) -> String {
     out
 }
 
-/// `digits` significant digits in fixed-point.
+/// Fixed-point with `digits` significant digits.
 pub fn significant(x: f64, digits: i32) -> String {
     fixed(x, decimals(x, digits))
 }
@@ -68,17 +68,18 @@ pub fn magnitude(x: f64) -> String {
     if x == 0.0 || (1e-3..1e4).contains(&x.abs()) { significant(x, 3) } else { scientific(x) }
 }
 
-/// A cosine: cut, never rounded, after 7 decimals, so that a limit that is missed is seen to be missed.
+/// A cosine, truncated to 7 decimals. It is never rounded, so a value below a limit never shows as the limit.
 pub fn cosine(x: f64) -> String {
     fixed((x * 1e7).floor() / 1e7, 7)
 }
 
-/// Distance of a cosine from 1. Rounding may carry a cosine over 1 by a few units in the last place: that is 0.
+/// Distance of a cosine from 1. Rounding may push a cosine above 1 by a few units in the last place; the distance is
+/// then 0.
 pub fn cosine_distance(x: f64) -> f64 {
     (1.0 - x).max(0.0)
 }
 
-/// A share as a percentage. A share that is neither none nor all never shows as `0 %` or `100 %`.
+/// A share as a percentage. Only a share of exactly 0 or 1 shows as `0 %` or `100 %`.
 pub fn percent(share: f64) -> String {
     let value = share * 100.0;
     let text = if value == 0.0 || value == 100.0 { fixed(value, 0) } else { fixed(value, 1) };
@@ -99,7 +100,7 @@ pub fn plural(n: usize, noun: &str) -> String {
     format!("{} {}", count(n as u64), self::noun(n, noun))
 }
 
-/// `second`, `third`: which run of several.
+/// `second`, `third`: an ordinal in words, or in digits beyond `tenth`.
 pub fn ordinal(n: usize) -> String {
     const WORDS: [&str; 10] =
         ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"];

@@ -1,4 +1,4 @@
-//! NVIDIA's management library (NVML), loaded at run time where the driver has brought it. It opens no CUDA context.
+//! NVIDIA's management library (NVML), which comes with the driver and is loaded at run time. It opens no CUDA context.
 
 use std::ffi::OsStr;
 use std::sync::OnceLock;
@@ -6,13 +6,13 @@ use std::sync::OnceLock;
 use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
 
-/// The driver installs the first; the second is a link that only development packages have.
+/// The driver installs the first. The second is a link that only development packages have.
 const FILES: [&str; 2] = ["libnvidia-ml.so.1", "libnvidia-ml.so"];
 
 /// The library, loaded and initialised once per process.
 ///
 /// # Errors
-/// Why it is not to be had, as a sentence fragment: a machine without a driver is no fault.
+/// Why the library is unavailable, as a sentence fragment. A machine without a driver is normal.
 pub fn nvml() -> Result<&'static Nvml, String> {
     static LIBRARY: OnceLock<Result<Nvml, String>> = OnceLock::new();
     LIBRARY.get_or_init(load).as_ref().map_err(Clone::clone)

@@ -1,6 +1,6 @@
-//! Readers of other people's formats that panic where a file was made to break them: contained, so that such a file is an
-//! error like any other. Fuzzing found them. One file is known to do more than panic: `fuzz/known/tables` has a page whose run
-//! length makes the reader of tables ask for more memory than there is, which ends the process.
+//! Catches panics in third-party readers, so that a malicious file is an ordinary error. Fuzzing found these panics.
+//! One known file does more than panic: a page in `fuzz/known/tables` has a run length for which the reader of tables
+//! requests more memory than there is, which ends the process.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -8,12 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 
 thread_local! {
-    /// A panic of this thread is expected and becomes an error.
+    /// Whether a panic of this thread is expected and becomes an error.
     static EXPECTED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What `read` returns, or the message it panicked with. Nothing is printed for such a panic. Whatever `read` can reach and
-/// changes must not be used after an error.
+/// Runs `read`. Returns its result, or the message of its panic. Such a panic prints nothing. State that `read` changes
+/// must not be used after an error.
 ///
 /// # Errors
 /// The panic's message, one line.

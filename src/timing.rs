@@ -1,5 +1,5 @@
-//! One engine that takes samples when it is asked to, so that another program can be timed by turns with it. Requests
-//! come on standard input, one JSON document a line, and answers go to standard output in the same way:
+//! One engine that takes samples on request, so that its samples can be interleaved with those of another program. Requests
+//! come on standard input, one JSON document per line, and answers go to standard output in the same form:
 //!
 //! ```text
 //! -> {"ready": {"model": "random weights, seed 0", "build_s": 1.25, "library": "...", "device": "...", ...}}
@@ -7,7 +7,7 @@
 //! -> {"device_ms": [0.201, 0.202, 0.201], "wall_ms": [0.214, 0.213, 0.214]}
 //! ```
 //!
-//! `device_ms` is null where the engine has no device. The engine stays loaded between blocks and rests.
+//! `device_ms` is null if the engine has no device. The engine stays loaded between blocks and is idle.
 
 use std::io::{self, BufRead, Write};
 use std::path::Path;
@@ -25,10 +25,10 @@ use crate::input::{InputError, InputStream};
 use crate::measure::clock::Clock;
 use crate::model::{Head, Model, ModelArgument, ModelError};
 
-/// Most samples of one block, so that a mistyped request ends some time.
+/// Most samples of one block, so that even a mistyped request ends.
 const MAX_SAMPLES: usize = 1_000_000;
 
-/// Seed of the token ids. Uniform ids: no row is padded.
+/// Seed of the token ids, which are uniform: no row is padded.
 const IDS_SEED: u64 = 0;
 
 /// What to time.
@@ -57,15 +57,15 @@ pub enum TimingError {
     /// The engine.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// A line that asks for nothing known.
+    /// A line is no request.
     #[error("standard input, line {line}: {message}; ask for samples as in {{\"block\": 100, \"warmup\": 3}}")]
     Request { line: usize, message: String },
-    /// The other program cannot be heard or does not listen.
+    /// A standard stream failed.
     #[error("standard {stream}: {source}")]
     Io { stream: &'static str, source: io::Error },
 }
 
-/// What is said once, before the first request.
+/// The first answer, before any request.
 #[derive(Debug, Clone, Serialize)]
 struct Ready {
     /// Where the weights come from.
@@ -80,9 +80,9 @@ struct Ready {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Block {
-    /// How many.
+    /// Number of samples.
     block: usize,
-    /// Untimed passes before them: the device has done something else in between.
+    /// Untimed forward passes before them, since the device did other work in between.
     #[serde(default)]
     warmup: usize,
 }
@@ -96,7 +96,7 @@ struct Samples {
     wall_ms: Vec<f64>,
 }
 
-/// Builds the engine, says so, and answers requests until the input ends.
+/// Builds the engine, reports it, and answers requests until the input ends.
 ///
 /// # Errors
 /// [`TimingError`], one message that names the place and the cure.
@@ -152,7 +152,7 @@ fn sample(engine: &mut dyn Engine, clock: &mut Clock, block: Block) -> Result<Sa
     Ok(samples)
 }
 
-/// Writes one line. The newline before it ends whatever half line a library left on standard output.
+/// Writes one line. The newline before it ends an incomplete line that a library may have left on standard output.
 fn answer(output: &mut impl Write, document: &impl Serialize) -> Result<(), TimingError> {
     let text = serde_json::to_string(document).map_err(io::Error::from);
     let written = text.and_then(|text| write!(output, "\n{text}\n")).and_then(|()| output.flush());
@@ -211,7 +211,7 @@ mod tests {
         assert!(error.starts_with("standard input, line 1: ") && error.contains(r#"{"block": 100"#), "{error}");
     }
 
-    /// A device whose every pass takes a quarter of a millisecond.
+    /// A device on which every forward pass takes a quarter of a millisecond.
     struct Steady;
 
     impl DeviceTimer for Steady {

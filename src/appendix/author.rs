@@ -1,4 +1,4 @@
-//! `experiments/appendix.yaml`: what only the authors can say. Read strictly; unknown keys are refused.
+//! `experiments/appendix.yaml`: the facts that only the authors know. Unknown keys are refused.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,11 +23,11 @@ pub struct Author {
     pub schema: u64,
     /// Name of the artifact.
     pub title: String,
-    /// What it is.
+    /// Abstract of the artifact.
     pub r#abstract: String,
-    /// What it is about.
+    /// The algorithm under study.
     pub algorithm: String,
-    /// What building it takes.
+    /// What building the program requires.
     pub compilation: String,
     /// How experiments are executed.
     pub execution: String,
@@ -39,15 +39,15 @@ pub struct Author {
     pub archive: Option<String>,
     /// Licences.
     pub licences: Licences,
-    /// Steps that make it run.
+    /// Steps of the installation.
     pub installation: Vec<SetupStep>,
-    /// What the author knows of experiments, by manifest name.
+    /// A person's part in the experiments, by manifest name.
     #[serde(default)]
     pub experiments: BTreeMap<String, Effort>,
     /// What to expect on machines other than the author's.
     #[serde(default)]
     pub other_hardware: Vec<String>,
-    /// What may be printed although all is well.
+    /// Messages that may be printed although nothing is wrong.
     #[serde(default)]
     pub warnings: Vec<Warning>,
     /// What the artifact does not show.
@@ -55,7 +55,7 @@ pub struct Author {
     pub unsupported: Vec<Unsupported>,
 }
 
-/// Under which terms.
+/// The licences of the artifact.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Licences {
@@ -88,25 +88,25 @@ pub struct Effort {
     pub preparation: Vec<String>,
 }
 
-/// A message that is no defect.
+/// A message that is no sign of a defect.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Warning {
-    /// The words.
+    /// The message.
     pub shows: String,
-    /// When they come.
+    /// When it is printed.
     pub when: String,
-    /// What they mean.
+    /// What it means.
     pub means: String,
 }
 
-/// Something a reader may look for in vain.
+/// Something that the artifact does not show.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Unsupported {
-    /// What.
+    /// The statement that is not supported.
     pub statement: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 

@@ -1,4 +1,4 @@
-//! The appendix as one value: everything its templates print, as text that is formatted already.
+//! The appendix as one value: everything that its templates print, formatted as text.
 
 use serde::Serialize;
 
@@ -18,31 +18,31 @@ use crate::results::data::distinct;
 pub struct Appendix {
     /// Name of the artifact.
     pub title: String,
-    /// What it is.
+    /// Abstract of the artifact.
     pub summary: String,
-    /// Where the claims are from.
+    /// Source of the claims.
     pub source: String,
     /// Fields of the checklist, in the order of the ACM and cTuning forms.
     pub checklist: Vec<Fact>,
-    /// Hardware the results given were measured on.
+    /// Hardware that the given results were measured on.
     pub machines: Vec<String>,
-    /// What the backends of all experiments need, each once.
+    /// The requirements of the backends of all experiments, each once.
     pub needs: Vec<String>,
     /// Libraries of the rows, each once.
     pub libraries: Vec<String>,
-    /// Steps that make it run.
+    /// Steps of the installation.
     pub installation: Vec<InstallationStep>,
-    /// Results folders that figures below are from.
+    /// Results folders that the numbers of the appendix come from.
     pub folders: Vec<String>,
     /// Claims.
     pub claims: Vec<ClaimEntry>,
     /// Experiments.
     pub experiments: Vec<ExperimentEntry>,
-    /// What to expect elsewhere.
+    /// What to expect on other machines.
     pub other_hardware: Vec<String>,
-    /// Messages that are no defect.
+    /// Messages that are no sign of a defect.
     pub warnings: Vec<WarningEntry>,
-    /// What is not shown.
+    /// What the artifact does not show.
     pub unsupported: Vec<UnsupportedEntry>,
 }
 
@@ -55,21 +55,21 @@ pub struct InstallationStep {
     pub text: String,
 }
 
-/// A message, when it comes and what it means.
+/// A message, when it is printed and what it means.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct WarningEntry {
-    /// The words.
+    /// The message.
     pub shows: String,
-    /// When, and what they mean.
+    /// When it is printed, and what it means.
     pub text: String,
 }
 
-/// What is not shown, and why.
+/// What the artifact does not show, and why.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct UnsupportedEntry {
-    /// What.
+    /// The statement that is not supported.
     pub statement: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
@@ -84,26 +84,26 @@ pub struct ClaimEntry {
     pub paper_value: String,
     /// How the words were turned into an expression.
     pub reading: String,
-    /// What the expression must come to.
+    /// What the value of the expression must be.
     pub expected: String,
     /// `E1 (quick)`, or why there is none.
     pub experiment: String,
     /// What to type.
     pub command: String,
-    /// What it takes.
+    /// The hardware that it needs.
     pub hardware: String,
-    /// What the folders say.
+    /// The verdicts of the results folders.
     pub verdicts: Vec<VerdictEntry>,
 }
 
-/// What one results folder says of a claim.
+/// The verdict of one results folder on a claim.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct VerdictEntry {
-    /// Which folder.
+    /// The folder.
     pub folder: String,
     /// PASS, FAIL, …
     pub label: String,
-    /// Value and interval, or what is lacking.
+    /// Value and interval; empty without a value.
     pub found: String,
 }
 
@@ -157,7 +157,7 @@ impl From<&Unsupported> for UnsupportedEntry {
     }
 }
 
-/// A claim is listed even when nothing answers it.
+/// The entry of a claim that no manifest measures.
 fn without_experiment(claim: &Claim) -> UnsupportedEntry {
     UnsupportedEntry {
         statement: format!("{} ({})", claim.sentence, claim.id),
@@ -184,7 +184,7 @@ fn entry(claim: &Claim, label: Option<String>, folders: &[ResultsFolder]) -> Cla
     }
 }
 
-/// Every folder that answers the claim; where none does, what each lacks, in a word.
+/// The verdicts of the folders that answer the claim; if none does, those of all folders, which say what is missing.
 fn verdicts(id: &str, folders: &[ResultsFolder]) -> Vec<VerdictEntry> {
     let all: Vec<(&ResultsFolder, &Verdict)> = folders
         .iter()
@@ -212,7 +212,7 @@ fn found(verdict: &WordedVerdict) -> String {
     }
 }
 
-/// The form's fields. What depends on results says which of them are behind it.
+/// The fields of the form. A field that depends on results names the experiments they come from.
 fn checklist(author: &Author, experiments: &[PlannedExperiment<'_>], entries: &[ExperimentEntry]) -> Vec<Fact> {
     let fact = |label: &str, value: String| Fact { label: label.to_owned(), value };
     let list = |parts: &mut dyn Iterator<Item = String>| distinct(parts).join(", ");

@@ -1,4 +1,4 @@
-//! An experiment as a reviewer meets it: one manifest, what it needs, what it costs, what it leaves.
+//! An experiment in the appendix: one manifest, with its requirements, its cost and its output.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::numbers;
 use crate::plan::{Plan, duration};
 use crate::results::data::distinct;
 
-/// What stands where nothing was measured.
+/// The text in place of a value that was not measured.
 pub const NOT_MEASURED: &str = "not measured";
 
 /// An experiment of the appendix.
@@ -26,7 +26,7 @@ pub struct ExperimentEntry {
     pub label: String,
     /// Manifest name.
     pub name: String,
-    /// What it asks.
+    /// The manifest's question.
     pub question: String,
     /// `E1: 1 estimated human-minute + 1.5 compute-minutes + 4.2 MB disk`
     pub effort: String,
@@ -34,13 +34,13 @@ pub struct ExperimentEntry {
     pub preparation: Vec<String>,
     /// What to type, in order.
     pub commands: Vec<String>,
-    /// The page that it leaves.
+    /// The page that it writes.
     pub page: String,
     /// Claims it answers: `C4, C5`.
     pub claims: String,
-    /// What its backends need.
+    /// The requirements of its backends.
     pub hardware: Vec<String>,
-    /// Models and inputs, with their size on this disk where they are there.
+    /// Models and inputs, with their size if they are on this disk.
     pub data: Vec<String>,
     /// Time, labelled as measured or estimated.
     pub time: String,
@@ -50,7 +50,7 @@ pub struct ExperimentEntry {
     pub memory: String,
     /// Device memory of an engine; `None` without a GPU backend.
     pub device_memory: Option<String>,
-    /// How many configurations, and what runs came to.
+    /// The number of configurations, and the outcomes of the runs.
     pub outcome: Vec<String>,
     /// Machines of the runs.
     pub machines: Vec<String>,
@@ -67,7 +67,7 @@ pub struct PlannedExperiment<'a> {
     pub plan: Plan,
     /// Folders with its results.
     pub runs: Vec<&'a ResultsFolder>,
-    /// A person's part.
+    /// A person's part in it.
     pub effort: Effort,
     /// Ids of the claims that name it.
     pub claims: Vec<String>,
@@ -107,7 +107,7 @@ impl PlannedExperiment<'_> {
         self.plan.estimates().iter().map(|estimate| estimate.total_s).sum()
     }
 
-    /// The first run that knows what it took.
+    /// The wall time of the first run that recorded one.
     pub fn wall_time(&self) -> Option<WallTime> {
         self.runs.iter().find_map(|run| run.wall_time())
     }
@@ -141,7 +141,7 @@ impl PlannedExperiment<'_> {
         }
     }
 
-    /// One value of every run that has it.
+    /// The value of every run that has one.
     fn measured(&self, value: impl Fn(&ResultsFolder) -> Option<String>) -> String {
         let found = self.runs.iter().filter_map(|run| Some(format!("{} in {}", value(run)?, run.label)));
         let found: Vec<String> = found.collect();
@@ -183,7 +183,7 @@ pub fn disk_size(bytes: u64) -> String {
     }
 }
 
-/// What a backend takes.
+/// The requirements of a backend.
 fn needs(backend: BackendKind, targets: &[Target]) -> String {
     let ahead: Vec<String> = targets.iter().map(ToString::to_string).collect();
     match backend {

@@ -1,4 +1,4 @@
-//! A results folder as the appendix reads it: what its rows cost, on what, and what they say of the claims.
+//! A results folder as the appendix reads it: the cost of its rows, the machines, and the verdicts on the claims.
 
 use std::fs;
 use std::io;
@@ -30,19 +30,19 @@ pub struct ResultsFolder {
     pub verdicts: Vec<Verdict>,
 }
 
-/// Seconds of wall time and of how many rows they are.
+/// Wall time, and the number of rows that it covers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WallTime {
-    /// Sum over the rows that know theirs.
+    /// Sum over the rows that recorded it, seconds.
     pub seconds: f64,
-    /// Those rows.
+    /// Number of these rows.
     pub rows: usize,
-    /// Rows that were run.
+    /// Number of rows that were run.
     pub run: usize,
 }
 
 impl ResultsFolder {
-    /// Reads a folder and judges the claims by it; of an artifact, the folders of its other experiments as well.
+    /// Reads a folder and judges the claims by it. For an artifact, this includes the folders of its other experiments.
     ///
     /// # Errors
     /// [`AppendixError`] naming what cannot be read.
@@ -70,7 +70,7 @@ impl ResultsFolder {
         self.data.rows.iter().filter(|row| row.status != Status::Pending)
     }
 
-    /// What the rows took; `None` where none knows.
+    /// Wall time of the rows; `None` if no row recorded it.
     pub fn wall_time(&self) -> Option<WallTime> {
         let known: Vec<f64> = self.run().filter_map(|row| row.wall_s).collect();
         let of = WallTime { seconds: known.iter().sum(), rows: known.len(), run: self.run().count() };
@@ -82,7 +82,7 @@ impl ResultsFolder {
         self.run().filter_map(|row| row.process_peak_bytes).max()
     }
 
-    /// Most device memory that an engine held, bytes: by the driver's count, else by the engine's own.
+    /// Most device memory that an engine held, bytes: as counted by the driver, otherwise by the engine itself.
     pub fn device_memory_bytes(&self) -> Option<u64> {
         let own = |row: &ResultRow| {
             let parts = [row.weights_bytes, row.activations_bytes, row.workspace_bytes];
@@ -117,10 +117,10 @@ impl ResultsFolder {
     }
 }
 
-/// Bytes of all files below `path`. Links are not followed: what they name lies elsewhere.
+/// Bytes of all files below `path`. Links are not followed: their targets lie elsewhere.
 ///
 /// # Errors
-/// Those of the file system.
+/// The error of the file system.
 pub fn size(path: &Path) -> io::Result<u64> {
     let metadata = fs::symlink_metadata(path)?;
     if !metadata.is_dir() {

@@ -1,5 +1,6 @@
-//! The reviewer's appendix of an artifact evaluation: claims to experiments to commands to time, disk, memory and hardware,
-//! filled in from the manifests, the claims and the results given. Where nothing was measured it says so.
+//! The reviewer's appendix of an artifact evaluation. It leads from each claim to an experiment, its commands, and the time,
+//! disk, memory and hardware that they need. It is filled in from the manifests, the claims and the given results, and says
+//! where nothing was measured.
 
 pub mod author;
 pub mod document;
@@ -25,7 +26,7 @@ pub use render::DocumentFormat;
 /// File name of the claims inside the folder of the manifests.
 const CLAIMS_FILE: &str = "claims.yaml";
 
-/// What to make an appendix of.
+/// The sources of an appendix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppendixRequest {
     /// Folder of the manifests, `claims.yaml` and `appendix.yaml`.
@@ -36,26 +37,17 @@ pub struct AppendixRequest {
 
 /// An appendix that could not be made.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum AppendixError {
     /// The file system refused.
     #[error(transparent)]
     File(#[from] FileError),
     /// There is no folder of manifests.
     #[error("{path}: {source}; name the folder of the manifests with --experiments")]
-    NoExperiments {
-        /// Which folder.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The authors' file is wrong.
+    NoExperiments { path: PathBuf, source: std::io::Error },
+    /// The authors' file is wrong; the place is `file:line:column`.
     #[error("{place}: {message}")]
-    Author {
-        /// `file:line:column`
-        place: String,
-        /// What was found and what is allowed.
-        message: String,
-    },
+    Author { place: String, message: String },
     /// A manifest is wrong.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
@@ -65,26 +57,14 @@ pub enum AppendixError {
     /// Results cannot be read.
     #[error(transparent)]
     Report(#[from] ResultsError),
-    /// Results of something else.
+    /// A results folder belongs to no manifest.
     #[error(
         "{dir}: holds a run of `{name}`, which no manifest in {experiments} has as its name; name its folder with --experiments"
     )]
-    Stranger {
-        /// The results folder.
-        dir: String,
-        /// The plan's name.
-        name: String,
-        /// The folder of the manifests.
-        experiments: PathBuf,
-    },
-    /// Two manifests of one name.
+    Stranger { dir: String, name: String, experiments: PathBuf },
+    /// Two manifests have one name.
     #[error("{path}: its name `{name}` is that of another manifest beside it; give each its own")]
-    Twins {
-        /// The second file.
-        path: PathBuf,
-        /// The name.
-        name: String,
-    },
+    Twins { path: PathBuf, name: String },
     /// A template does not render.
     #[error("template: {0}")]
     Template(#[from] crate::report::render::RenderError),
@@ -115,7 +95,7 @@ pub fn appendix(request: &AppendixRequest) -> Result<Appendix, AppendixError> {
     Ok(of(&author, &claims, &manifests, &folders))
 }
 
-/// The appendix of what was read already: manifests with the paths they are typed by.
+/// The appendix of files that have been read already. Each manifest has the path that a person types for it.
 pub fn of(
     author: &Author,
     claims: &Claims,
@@ -136,7 +116,7 @@ pub fn of(
             }
         })
         .collect();
-    // The shortest first: what a reviewer with an hour runs stands at the top.
+    // The shortest first, for a reviewer with little time.
     described.sort_by(|a, b| a.estimated_s().total_cmp(&b.estimated_s()).then_with(|| a.path.cmp(&b.path)));
     document(author, claims, &described, folders)
 }

@@ -1,4 +1,4 @@
-//! The appendix as LaTeX and Markdown. Everything a template prints is escaped for its language.
+//! The appendix as LaTeX and Markdown. Everything that a template prints is escaped for its language.
 
 use serde::Serialize;
 use tera::{Context, Kwargs, State, Tera, Value};
@@ -8,7 +8,7 @@ use super::document::Appendix;
 use crate::report::escape;
 use crate::report::render::tex_engine;
 
-/// What an appendix is written in.
+/// The format of an appendix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum DocumentFormat {
@@ -35,7 +35,7 @@ impl Appendix {
     /// The text in one of the formats.
     ///
     /// # Errors
-    /// [`AppendixError::Template`], a defect that a test rules out.
+    /// [`AppendixError::Template`], which a test rules out.
     pub fn render(&self, format: DocumentFormat) -> Result<String, AppendixError> {
         let context = Context::from_serialize(self)?;
         let text = match format {
@@ -59,7 +59,7 @@ impl Appendix {
     }
 }
 
-/// Marked safe: nothing inside a code span is markup.
+/// A Markdown code span. It is marked safe, since nothing inside it is markup.
 fn code(text: &str, _: Kwargs, _: &State<'_>) -> Value {
     Value::safe_string(&escape::markdown_code(text))
 }

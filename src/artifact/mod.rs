@@ -1,7 +1,9 @@
-//! Publishes results: one folder that holds what the paper is rendered from, says what made it, and can be checked.
+//! Publishes results as one folder. It holds the data that the paper is rendered from, names the program and machines that
+//! made it, and can be checked.
 //!
-//! Its own tables are those of the main experiment, as [`crate::merge`] leaves them; repeats of it and other experiments lie
-//! in folders below. `artifact.json` names these, `README.md` says what all of it is, `SHA256SUMS` has every file's digest.
+//! The tables at its top are those of the main experiment, as [`crate::merge`] writes them. Repeats of it and other
+//! experiments lie in folders below, which `artifact.json` lists. `README.md` describes all of it, and `SHA256SUMS` has the
+//! digest of every file.
 
 mod readme;
 
@@ -21,9 +23,9 @@ use crate::results::data::{Data, slug};
 use crate::results::study::{ARTIFACT_FILE, ARTIFACT_VERSION, Parts, is_the_same_run};
 use readme::readme;
 
-/// What the folder is and how it came about, for people.
+/// The description of the folder and of its origin.
 pub const README_FILE: &str = "README.md";
-/// Digests of all other files, as `sha256sum --check` reads them.
+/// Digests of all other files, in the format of `sha256sum --check`.
 pub const CHECKSUMS_FILE: &str = "SHA256SUMS";
 /// Folder of the first repeat; further ones are numbered from 2.
 const REPEAT: &str = "repeat";
@@ -33,7 +35,7 @@ const REPEAT: &str = "repeat";
 pub struct ArtifactRequest {
     /// Folders of the main experiment, merged where there are several.
     pub dirs: Vec<PathBuf>,
-    /// Where to; an earlier artifact there is replaced.
+    /// Output folder; an earlier artifact there is replaced.
     pub out: PathBuf,
     /// Further runs of the main experiment.
     pub repeats: Vec<PathBuf>,
@@ -50,54 +52,37 @@ pub struct ArtifactSummary {
     pub files: usize,
     /// Their size together.
     pub bytes: u64,
-    /// What was left out or joined on the way, a sentence each.
+    /// What was left out or joined, one sentence each.
     pub notes: Vec<String>,
 }
 
 /// Results that cannot be published.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum ArtifactError {
     /// They cannot be read, joined or written.
     #[error(transparent)]
     Merge(#[from] MergeError),
-    /// The repeat is none.
+    /// The repeat is no repeat of the experiment.
     #[error(transparent)]
     Repeat(#[from] AgreementError),
     /// The repeat is the run itself, or another of its repeats.
     #[error("{path}: the same measurements are in the artifact already; --repeat takes another run of the experiment")]
-    SameRun {
-        /// Which folder.
-        path: PathBuf,
-    },
-    /// Rows of a build that cannot be made again.
+    SameRun { path: PathBuf },
+    /// Rows were measured by a build that cannot be made again, like `mixprec 0.1.0, commit 0123456789ab (modified)`.
     #[error(
         "{path}: {rows} row(s) were measured by {build}, which nobody else can build; commit, build and run again, or publish \
          them all the same with --allow-dirty"
     )]
-    Dirty {
-        /// Which folder.
-        path: PathBuf,
-        /// Rows of that build.
-        rows: usize,
-        /// `mixprec 0.1.0, commit 0123456789ab (modified)`
-        build: String,
-    },
-    /// Two experiments of one name.
+    Dirty { path: PathBuf, rows: usize, build: String },
+    /// Two experiments have one name.
     #[error(
         "{path}: the experiment `{name}` is in the artifact already; parts of one experiment belong together before --out"
     )]
-    SameExperiment {
-        /// Which folder.
-        path: PathBuf,
-        /// Name of the manifest.
-        name: String,
-    },
-    /// The output folder is something else.
+    SameExperiment { path: PathBuf, name: String },
+    /// The output folder is no earlier artifact.
     #[error("{path}: not an earlier artifact, and would be lost; move it away, or use another folder (--out)")]
-    Occupied {
-        /// What is in the way.
-        path: PathBuf,
-    },
+    Occupied { path: PathBuf },
     /// The file system refused.
     #[error(transparent)]
     File(#[from] FileError),
@@ -113,7 +98,7 @@ struct PublishedExperiment {
 /// Publishes runs as an artifact. The folder appears in one step; equal results give equal bytes.
 ///
 /// # Errors
-/// [`ArtifactError`] naming the folder and the cure; what was at `out` is then as it was.
+/// [`ArtifactError`] naming the folder and the cure; `out` is then unchanged.
 pub fn publish(request: &ArtifactRequest) -> Result<ArtifactSummary, ArtifactError> {
     check(&request.out)?;
     let main = part("", &request.dirs)?;
@@ -184,7 +169,7 @@ fn check(out: &Path) -> Result<(), ArtifactError> {
 fn part(folder: &str, dirs: &[PathBuf]) -> Result<PublishedExperiment, ArtifactError> {
     let inputs = dirs.iter().map(|dir| Input::read(dir)).collect::<Result<Vec<Input>, MergeError>>()?;
     let mut merged = merge::join(inputs)?;
-    // Where the manifest lay on the machine of the run is nobody's business; its folder's name is enough to run it again.
+    // The path of the manifest on the machine of the run is not published; the name of its folder is enough to run it again.
     if merged.plan.base_dir.is_absolute() {
         merged.plan.base_dir = merged.plan.base_dir.file_name().map(PathBuf::from).unwrap_or_default();
     }
@@ -200,7 +185,7 @@ fn data(merged: &Merged) -> Data {
     Data { plan: merged.plan.clone(), rows: merged.rows.clone(), environments: merged.environments.clone() }
 }
 
-/// Whether a commit names everything that went into the binaries which measured these rows.
+/// Checks that a commit names the whole source of the binaries that measured these rows.
 fn check_build(part: &PublishedExperiment, dirs: &[PathBuf]) -> Result<(), ArtifactError> {
     let named = |environment: &Environment| environment.build.commit.is_some() && environment.build.dirty != Some(true);
     let Some((id, environment)) = part.merged.environments.iter().find(|(_, environment)| !named(environment)) else {
@@ -221,7 +206,7 @@ fn write(dir: &Path, name: &str, text: &str) -> Result<(), ArtifactError> {
     Ok(fs::write(&path, text).map_err(FileError::at(&path))?)
 }
 
-/// Digest and length of every file below `dir`, by its path there.
+/// Digest and length of every file below `dir`, by its path relative to `dir`.
 fn files(dir: &Path) -> Result<BTreeMap<String, (String, u64)>, ArtifactError> {
     let mut found = BTreeMap::new();
     let mut folders = vec![dir.to_owned()];

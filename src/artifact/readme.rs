@@ -1,4 +1,4 @@
-//! What an artifact says of itself.
+//! The README of an artifact.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use crate::report::pins;
 use crate::report::tables::environment::processors;
 use crate::results::data::distinct;
 
-/// The text of `README.md`: what this is, of which commit on which machine, by which commands, and what to do with it.
+/// The text of `README.md`: what the folder holds, from which commits and machines, and the commands to use it with.
 pub(super) fn readme(name: &str, parts: &[PublishedExperiment]) -> String {
     let mut text = format!("# {name}: reference output\n\n");
     // Writing to a string cannot fail.
@@ -47,7 +47,7 @@ pub(super) fn readme(name: &str, parts: &[PublishedExperiment]) -> String {
     text
 }
 
-/// A table with a row per folder: what it holds and of which manifest.
+/// A table with a row per folder: its contents and its manifest.
 fn folders(parts: &[PublishedExperiment]) -> String {
     let mut text = String::from(
         "\n| folder | experiment | configurations | manifest | SHA-256 of the manifest |\n|---|---|---|---|---|\n",

@@ -1,4 +1,4 @@
-//! A CUDA stream as a device queue: events time the work on it.
+//! A CUDA stream as a device queue. Events time the work on it.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! A fake backend: an instrument for testing the runner, the store and the report without executing a model.
+//! A fake backend for testing the runner, the store and the report without executing a model.
 //!
-//! Its outputs are a hash of the token ids, so a row of a batch equals the row alone, and a pass costs microseconds.
-//! Weights are never read. Faults are asked for by the environment variable [`FAULT_VARIABLE`].
+//! Its outputs are a hash of the token ids, so a row of a batch equals the row alone, and a forward pass takes microseconds.
+//! Weights are never read. The environment variable [`FAULT_VARIABLE`] requests faults.
 
 use std::alloc::{Layout, handle_alloc_error};
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use crate::graph::{OutputKind, PrecisionPolicy, Shape, ValueShape};
 use crate::input::Batch;
 use crate::model::Model;
 
-/// Faults to act out, comma-separated, each `KIND` or `KIND@BATCHxSEQUENCE` to limit it to one shape, e.g.
-/// `crash@1x16,nan@2x16`. Kinds are those of [`MockFault`]; anything else is an error of every configuration.
+/// Faults to act out, comma-separated, each `KIND`, or `KIND@BATCHxSEQUENCE` for one shape only, like
+/// `crash@1x16,nan@2x16`. Kinds are those of [`MockFault`]; with anything else every configuration fails.
 pub const FAULT_VARIABLE: &str = "MIXPREC_MOCK_FAULT";
 
-/// What can go wrong.
+/// A fault that the backend can act out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MockFault {
     /// `unavailable`: the backend says it cannot run here.
@@ -36,15 +36,15 @@ pub enum MockFault {
     Crash,
     /// `exit`: executing ends the process with exit code 3.
     Exit,
-    /// `oom`: an allocation fails, as the global allocator does when memory is short.
+    /// `oom`: an allocation fails in the way the global allocator fails when memory is short.
     Oom,
     /// `oomerror`: the library reports that the device is out of memory.
     OomError,
     /// `hang`: executing never returns.
     Hang,
-    /// `slow`: a pass takes 20 ms.
+    /// `slow`: a forward pass takes 20 ms.
     Slow,
-    /// `chatter`: the library prints to standard output, half a line of it.
+    /// `chatter`: the library prints an incomplete line to standard output.
     Chatter,
     /// `nan`: the first output element is NaN.
     Nan,
@@ -75,7 +75,7 @@ struct PlannedFault {
     shape: Option<Shape>,
 }
 
-/// The faults of the environment.
+/// The faults that the environment variable requests.
 fn planned() -> Result<Vec<PlannedFault>, BackendError> {
     let text = std::env::var(FAULT_VARIABLE).unwrap_or_default();
     parse(&text).map_err(|entry| BackendError::Execution {
@@ -84,7 +84,7 @@ fn planned() -> Result<Vec<PlannedFault>, BackendError> {
     })
 }
 
-/// Parses a list of faults; the error is the entry that is none.
+/// Parses a list of faults; the error is the entry that is no fault.
 fn parse(text: &str) -> Result<Vec<PlannedFault>, &str> {
     let entry = |entry| {
         let (name, shape) = match str::split_once(entry, '@') {
@@ -244,7 +244,7 @@ impl Engine for MockEngine {
     }
 }
 
-/// The busy work of one token: enough for a clock to see, microseconds for a sequence.
+/// The work of one token: enough for a clock to measure, microseconds for a sequence.
 fn work(bits: u64) -> u64 {
     (0..256).fold(bits, |bits, _| mix(bits))
 }

@@ -11,7 +11,7 @@ pub mod tensorrt;
 use crate::engine::{Backend, BackendError, BackendKind};
 use crate::graph::PrecisionPolicy;
 
-/// The backend of a kind, or why this build does not have it.
+/// The backend of a kind.
 ///
 /// # Errors
 /// [`BackendError::Unavailable`] for kinds this build does not contain.
@@ -25,8 +25,7 @@ pub fn backend(kind: BackendKind) -> Result<Box<dyn Backend>, BackendError> {
     }
 }
 
-/// Whether a backend can execute `policy` at all, on the best of machines. Asking it touches no device, so that a manifest
-/// can be checked on a laptop.
+/// Whether a backend can execute `policy` on any machine. The check touches no device, so that it works on a laptop.
 ///
 /// # Errors
 /// The reason, as a sentence fragment.

@@ -1,8 +1,8 @@
-//! TensorRT in a build without the feature `tensorrt`: a reason instead of a backend.
+//! TensorRT in a build without the feature `tensorrt`: an error instead of a backend.
 
 use crate::engine::{Backend, BackendError, BackendKind};
 
-/// Why there is none.
+/// The error that says why this build has no TensorRT.
 ///
 /// # Errors
 /// [`BackendError::Unavailable`], always.

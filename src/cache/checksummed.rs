@@ -1,4 +1,5 @@
-//! Small files that are cheap to make again: compiled kernels and the results of tuning, each with its own digest in front.
+//! Small files that are cheap to recreate: compiled kernels and tuning results. Each file begins with the digest of its
+//! content.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,17 +8,17 @@ use super::{CacheError, EngineCache, folder};
 use crate::digest::sha256;
 use crate::files::replace_with;
 
-/// Hexadecimal digits of a SHA-256, and the line break after them.
+/// Length of the checksum line: the hexadecimal digits of a SHA-256 and a line break.
 const CHECKSUM_LINE: usize = 65;
 
-/// A folder of sealed files in the cache's folder.
+/// A folder of checksummed files in the cache's folder.
 #[derive(Debug, Clone)]
 pub struct ChecksummedFolder {
     folder: PathBuf,
 }
 
 impl ChecksummedFolder {
-    /// The folder `name` in the default cache folder, made if need be.
+    /// Opens the folder `name` in the default cache folder, and creates it if necessary.
     ///
     /// # Errors
     /// As [`EngineCache::open`].
@@ -28,7 +29,7 @@ impl ChecksummedFolder {
         ChecksummedFolder::at(cache.join(name))
     }
 
-    /// The folder at `folder`, made if need be.
+    /// Opens the folder at `folder`, and creates it if necessary.
     ///
     /// # Errors
     /// As [`EngineCache::open`].
@@ -38,15 +39,15 @@ impl ChecksummedFolder {
         Ok(ChecksummedFolder { folder })
     }
 
-    /// What was written under `name`; `None` when nothing was or when it is no longer what was written.
+    /// The content stored under `name`. `None` when there is none or it no longer matches its digest.
     pub fn read(&self, name: &str) -> Option<Vec<u8>> {
         let bytes = fs::read(self.folder.join(name)).ok()?;
         let (found, content) = bytes.split_at_checked(CHECKSUM_LINE)?;
         (found == checksum_line(content)).then(|| content.to_vec())
     }
 
-    /// Writes `content` under `name`, a file name. Processes that write the same name at once write the same content, so
-    /// whichever is renamed last is right.
+    /// Writes `content` under the file name `name`. Processes that write the same name at the same time write the same
+    /// content, so any of them may win.
     ///
     /// # Errors
     /// [`CacheError`] when the file system refuses.

@@ -1,4 +1,4 @@
-//! One cached engine on disk: `KEY/engine.bin`, `KEY/entry.json` and the files kept beside them.
+//! One cached engine on disk: `KEY/engine.bin`, `KEY/entry.json` and attached files.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,10 +16,10 @@ use crate::digest::{canonical, sha256};
 
 /// The serialised engine.
 pub(super) const ENGINE_FILE: &str = "engine.bin";
-/// What the engine is made of, and the digests of every file.
+/// The parts of the engine's key, and the digests of all files.
 pub(super) const ENTRY_FILE: &str = "entry.json";
 
-/// What a file must be.
+/// Expected length and digest of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FileDigest {
@@ -47,7 +47,7 @@ pub(super) struct EntryHeader {
     pub(super) metadata: Value,
 }
 
-/// An entry and the SHA-256 of its canonical JSON, as they stand in the file.
+/// The header and the SHA-256 of its canonical JSON, as written to the file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ChecksummedHeader {
@@ -55,14 +55,14 @@ struct ChecksummedHeader {
     sha256: String,
 }
 
-/// Why something cannot be had from an entry.
+/// Why an entry cannot be read.
 #[derive(Debug)]
 pub(super) enum EntryError {
     /// There is no such entry.
     Absent,
-    /// It is not what was written.
+    /// It differs from what was written.
     Damaged(String),
-    /// The file system refused, which says nothing about the entry.
+    /// The file system refused. The entry may be intact.
     Failed(CacheError),
 }
 
@@ -86,7 +86,7 @@ impl EntryHeader {
         format!("{:#}\n", json!(checksummed))
     }
 
-    /// Reads the entry in `folder` and checks that it is whole and belongs there: the folder's name is its key.
+    /// Reads the header in `folder`. Checks that it is whole and that the folder's name is its key.
     pub(super) fn read(folder: &Path) -> Result<EntryHeader, EntryError> {
         match fs::symlink_metadata(folder) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(EntryError::Absent),
@@ -96,7 +96,7 @@ impl EntryHeader {
         }
         let bytes = read_file(&folder.join(ENTRY_FILE), None)?;
         let entry = EntryHeader::parse(&bytes).map_err(EntryError::Damaged)?;
-        // Whoever wrote the entry also sealed it; no file outside the folder is read for it.
+        // A valid digest does not make the names safe. Only plain names are read, so no file outside the folder is.
         if let Some(name) = entry.attachments.keys().find(|name| !is_plain(name)) {
             return Err(EntryError::Damaged(format!(
                 "{ENTRY_FILE} names a file `{name}`, which cannot lie beside an engine"
@@ -118,24 +118,24 @@ impl EntryHeader {
         serde_json::from_value(entry).map_err(unreadable)
     }
 
-    /// The engine in `folder`, whose bytes are those that were stored.
+    /// The engine in `folder`, verified against its digest.
     pub(super) fn engine(&self, folder: &Path) -> Result<Vec<u8>, EntryError> {
         verified(&folder.join(ENGINE_FILE), &self.engine)
     }
 
-    /// A file kept beside the engine.
+    /// An attached file, verified against its digest.
     pub(super) fn attachment(&self, folder: &Path, name: &str) -> Result<Vec<u8>, EntryError> {
         let expected = self.attachments.get(name).ok_or(EntryError::Absent)?;
         verified(&folder.join(name), expected)
     }
 
-    /// Whether the engine's file has its length: a check that costs nothing.
+    /// Checks only the length of the engine's file, which is cheap.
     pub(super) fn has_engine(&self, folder: &Path) -> Result<(), EntryError> {
         open(&folder.join(ENGINE_FILE), Some(self.engine.bytes)).map(drop)
     }
 }
 
-/// Reads a file once and returns the bytes that were hashed, if the hash is right: nobody can change them in between.
+/// Reads a file once and returns exactly the bytes that were hashed, so that they cannot change after the check.
 fn verified(path: &Path, expected: &FileDigest) -> Result<Vec<u8>, EntryError> {
     let bytes = read_file(path, Some(expected.bytes))?;
     match sha256(&bytes) == expected.sha256 {
@@ -153,7 +153,7 @@ fn read_file(path: &Path, expected_bytes: Option<u64>) -> Result<Vec<u8>, EntryE
     Ok(bytes)
 }
 
-/// Opens a regular file of this length. Anything else in its place is damage.
+/// Opens a regular file of this length. Anything else counts as damage.
 fn open(path: &Path, expected_bytes: Option<u64>) -> Result<File, EntryError> {
     let name = file_name(path);
     let failed = |error: io::Error| match error.kind() {
@@ -176,7 +176,7 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Whole milliseconds since 1970; 0 before.
+/// Whole milliseconds since 1970; 0 for earlier times.
 pub(super) fn unix_ms(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

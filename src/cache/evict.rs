@@ -1,4 +1,4 @@
-//! Deleting engines: those least recently used, those unused for long, and what is of no use to anybody.
+//! Deletes engines: the least recently used, those unused for long, and damaged ones.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -10,26 +10,26 @@ use super::folder::CacheLock;
 use super::list::{CachedEntry, Leftover};
 use super::{CacheError, EngineCache};
 
-/// What may stay.
+/// Limits of the cache that a collection enforces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct GcLimits {
-    /// Bytes that all entries may take together; the least recently used go first.
+    /// Largest total size of all entries, bytes. The least recently used are deleted first.
     pub limit_bytes: Option<u64>,
-    /// Entries not used for longer go.
+    /// Entries unused for longer are deleted.
     pub older_than: Option<Duration>,
-    /// Only say what would go.
+    /// Only report what would be deleted.
     pub dry_run: bool,
 }
 
-/// Why an entry goes.
+/// Why an entry is deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// It cannot be used.
+    /// It is damaged.
     Damaged(String),
-    /// Not used for so many seconds.
+    /// It was unused for this many seconds.
     Unused(u64),
-    /// The cache was above its limit and this was the entry least recently used.
+    /// The cache exceeded its limit, and this entry was the least recently used.
     LeastRecentlyUsed,
 }
 
@@ -43,27 +43,27 @@ impl fmt::Display for Reason {
     }
 }
 
-/// An entry that went, or would go.
+/// An entry that was deleted, or would be in a dry run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Removed {
-    /// The entry as it was.
+    /// The deleted entry.
     pub entry: CachedEntry,
     /// Why.
     pub reason: Reason,
 }
 
-/// What a collection did.
+/// Result of a collection.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct GcSummary {
     /// Entries deleted.
     pub removed: Vec<Removed>,
-    /// What interrupted writes had left and is deleted now.
+    /// Deleted leftovers of interrupted writes.
     pub leftovers: Vec<Leftover>,
-    /// Entries that stay.
+    /// Number of entries kept.
     pub kept: usize,
-    /// Their size.
+    /// Size of the entries kept, bytes.
     pub kept_bytes: u64,
-    /// What should have gone and could not be deleted, and why; counted among what stays.
+    /// Messages about entries that could not be deleted. These entries count as kept.
     pub failures: Vec<String>,
 }
 
@@ -76,16 +76,18 @@ impl GcSummary {
 }
 
 impl EngineCache {
-    /// Deletes damaged entries, leftovers of interrupted writes, and whatever is beyond `limits`.
+    /// Deletes damaged entries, leftovers of interrupted writes, and entries beyond `limits`.
     ///
     /// # Errors
-    /// [`CacheError`] when the folder cannot be read or locked. An entry that cannot be deleted is in the summary.
+    /// [`CacheError`] when the folder cannot be read or locked. An entry that cannot be deleted is reported in the
+    /// summary.
     pub fn gc(&self, limits: &GcLimits) -> Result<GcSummary, CacheError> {
         let _lock = CacheLock::exclusive(self.folder())?;
         self.collect(limits, None)
     }
 
-    /// The same for a holder of the exclusive lock; the entry `spared` stays whatever its size and age.
+    /// Like [`EngineCache::gc`], for a holder of the exclusive lock. The entry `spared` stays, whatever its size and
+    /// age.
     pub(super) fn collect(&self, limits: &GcLimits, spared: Option<&str>) -> Result<GcSummary, CacheError> {
         let listing = self.entries()?;
         let mut summary = GcSummary::default();
@@ -114,7 +116,7 @@ impl EngineCache {
     }
 }
 
-/// Every entry with the reason why it goes, if it does; `entries` has the most recently used first.
+/// Pairs every entry with the reason to delete it, if any. `entries` lists the most recently used first.
 fn choose(
     entries: Vec<CachedEntry>,
     limits: &GcLimits,
@@ -122,7 +124,7 @@ fn choose(
     spared: Option<&str>,
 ) -> Vec<(CachedEntry, Option<Reason>)> {
     let is_spared = |entry: &CachedEntry| spared == Some(entry.key.as_str());
-    // What is spared takes its room before all others, whatever a coarse clock says of its last use.
+    // The spared entry takes its room first, because a coarse clock may misplace its last use.
     let mut held_bytes: u64 = entries.iter().filter(|entry| is_spared(entry)).map(|entry| entry.bytes).sum();
     let mut full = false;
     let mut reason_of = |entry: &CachedEntry| {
@@ -137,7 +139,8 @@ fn choose(
             return Some(Reason::Unused(unused_s));
         }
         let total = held_bytes.saturating_add(entry.bytes);
-        // Once one had to go, everything used before it goes too: a small old engine does not outlive a large new one.
+        // After the first deletion, all older entries are deleted too. A small old engine must not outlive a large new
+        // one.
         full |= limits.limit_bytes.is_some_and(|limit| total > limit);
         match full {
             true => Some(Reason::LeastRecentlyUsed),

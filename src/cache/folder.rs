@@ -1,4 +1,4 @@
-//! The cache's folder: where it is, who may write to it, how large it may grow, and its lock.
+//! The cache's folder: its path, its permissions, its size limit and its lock.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File};
@@ -8,24 +8,24 @@ use std::path::{Path, PathBuf};
 
 use super::CacheError;
 
-/// Limit of the cache when `MIXPREC_CACHE_LIMIT_GB` does not say otherwise, bytes. BERT-base and GPT-2 in five policies at
-/// five shapes are 50 engines of 0.2 to 0.5 GB.
+/// Default size limit, bytes. `MIXPREC_CACHE_LIMIT_GB` overrides it. BERT-base and GPT-2 in five policies at five
+/// shapes make 50 engines of 0.2 to 0.5 GB.
 const DEFAULT_LIMIT_BYTES: u64 = 20_000_000_000;
-/// A disk's gigabyte.
+/// Bytes in a gigabyte, as disks count them.
 const GB: f64 = 1e9;
-/// Holds no data; locking it is what orders readers and writers.
+/// The lock file. It holds no data; its lock orders readers and writers.
 const LOCK_FILE: &str = "lock";
-/// Permission bits by which a group or everybody may write.
+/// Permission bits that let the group or everybody write.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// The folder by `variable`, an environment: `MIXPREC_CACHE_DIR`, else the user's cache folder (XDG base directory
-/// specification), else, for a user without a home, a folder of its own among the temporary ones.
+/// The default folder, given a reader of environment variables: `MIXPREC_CACHE_DIR`, else the user's cache folder (XDG
+/// base directory specification), else a folder in the temporary directory for a user without a home.
 pub(super) fn default_folder(variable: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> PathBuf {
     let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(folder) = path("MIXPREC_CACHE_DIR") {
         return folder;
     }
-    // The specification: relative paths are invalid and to be ignored.
+    // The specification says that relative paths are invalid and must be ignored.
     let caches = path("XDG_CACHE_HOME").or_else(|| home.map(|home| home.join(".cache")));
     match caches.filter(|caches| caches.is_absolute()) {
         Some(caches) => caches.join("mixprec").join("engines"),
@@ -33,24 +33,24 @@ pub(super) fn default_folder(variable: impl Fn(&str) -> Option<OsString>, home: 
     }
 }
 
-/// The limit in bytes that `MIXPREC_CACHE_LIMIT_GB` sets; 20 GB where it is absent or empty.
+/// The limit in bytes from the value of `MIXPREC_CACHE_LIMIT_GB`; 20 GB when it is absent or empty.
 pub(super) fn limit_bytes(variable: Option<&OsStr>) -> Result<u64, CacheError> {
     let Some(value) = variable.filter(|value| !value.is_empty()) else { return Ok(DEFAULT_LIMIT_BYTES) };
     let gigabytes = value.to_str().and_then(|text| text.trim().parse().ok());
     gigabytes.and_then(bytes_of).ok_or_else(|| CacheError::Limit { value: value.to_string_lossy().into_owned() })
 }
 
-/// Bytes of a number of gigabytes; `None` when it is negative or not finite.
+/// Converts gigabytes to bytes. `None` when the number is negative or not finite.
 pub fn bytes_of(gigabytes: f64) -> Option<u64> {
     (gigabytes.is_finite() && gigabytes >= 0.0).then_some((gigabytes * GB) as u64)
 }
 
-/// Makes the folder, for its owner alone, unless it is there.
+/// Creates the folder with access for its owner only, unless it exists.
 pub(super) fn create(folder: &Path) -> Result<(), CacheError> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(CacheError::io(folder))
 }
 
-/// Refuses a folder in which somebody else could put engines. Folders above it are the system's to guard.
+/// Refuses a folder in which other users could store engines. The folders above it are not checked.
 pub(super) fn check(folder: &Path) -> Result<(), CacheError> {
     let metadata = fs::metadata(folder).map_err(CacheError::io(folder))?;
     if !metadata.is_dir() {
@@ -73,19 +73,19 @@ fn own_id() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// Held while files of the cache are read (shared) or changed (exclusive). The kernel lets go of it when the process
-/// dies, so it is never stale, and whatever is half-written while it is held exclusively is a leftover.
+/// The cache's lock, held shared to read files and exclusively to change them. The kernel releases it when the process
+/// dies, so it is never stale. A holder of the exclusive lock knows that any half-written file is a leftover.
 pub(super) struct CacheLock {
     _file: File,
 }
 
 impl CacheLock {
-    /// Waits until nobody changes the cache.
+    /// Waits until no process changes the cache.
     pub(super) fn shared(folder: &Path) -> Result<CacheLock, CacheError> {
         CacheLock::new(folder, File::lock_shared)
     }
 
-    /// Waits until nobody reads or changes the cache.
+    /// Waits until no process reads or changes the cache.
     pub(super) fn exclusive(folder: &Path) -> Result<CacheLock, CacheError> {
         CacheLock::new(folder, File::lock)
     }

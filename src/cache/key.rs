@@ -1,4 +1,4 @@
-//! What an engine is made of, and the digest it is kept under.
+//! The parts that determine an engine, and their digest, the engine's key.
 
 use std::collections::BTreeMap;
 
@@ -13,21 +13,21 @@ const FORMAT: u64 = 1;
 /// Digits of a key in tables and messages.
 const SHORT_DIGITS: usize = 12;
 
-/// Everything that decides the bytes of an engine, and two names for people.
+/// Everything that determines the bytes of an engine, and two names for listings.
 #[derive(Debug, Clone)]
 pub struct KeyParts<'a> {
     /// SHA-256 of the exported graph without its weights: operations, types of the policy, shape.
     pub graph_sha256: &'a str,
     /// Identity of the weights: the checkpoint's SHA-256, or `random seed N`.
     pub weights: &'a str,
-    /// The model's name, for listings. It does not enter the key.
+    /// The model's name, for listings. It is not part of the key.
     pub model: &'a str,
-    /// The precision policy. Its name is for listings and does not enter the key; its formats do.
+    /// The precision policy. Its formats are part of the key. Its name is only for listings.
     pub policy: &'a PrecisionPolicy,
-    /// Batch and sequence, e.g. `1x128`; for dynamic shapes their ranges.
+    /// Batch size and sequence length, e.g. `1x128`, or their ranges for dynamic shapes.
     pub extent: &'a str,
-    /// The GPU the engine is for, e.g. `sm80`. An engine for "the GPU of this machine" must name that GPU here: a home
-    /// folder may be shared by machines with different ones.
+    /// The GPU that the engine is built for, e.g. `sm80`. An engine for "the GPU of this machine" must name that GPU
+    /// here, because machines with different GPUs may share a home folder.
     pub target: &'a str,
     /// Library and version, e.g. `TensorRT-RTX 1.7.1`.
     pub library: &'a str,
@@ -35,7 +35,7 @@ pub struct KeyParts<'a> {
     pub options: BTreeMap<String, String>,
 }
 
-/// The parts that are hashed, as `entry.json` keeps them.
+/// The hashed parts, as stored in `entry.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Identity {
@@ -65,7 +65,7 @@ impl Identity {
     }
 }
 
-/// The address of an engine in the cache: equal content, equal key, on every machine.
+/// The address of an engine in the cache. Equal parts give an equal key on every machine.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EngineKey {
     pub(super) identity: Identity,
@@ -77,7 +77,7 @@ pub struct EngineKey {
 impl EngineKey {
     /// The key of an engine made of `parts`.
     pub fn new(parts: &KeyParts<'_>) -> Self {
-        // Without `..`: a new part of a policy must be thought of here.
+        // There is no `..` here, so that a new field of a policy is not forgotten.
         let PrecisionPolicy { name, classes, overrides, layer_norm_reduction } = parts.policy;
         let identity = Identity {
             format: FORMAT,
@@ -96,18 +96,18 @@ impl EngineKey {
         EngineKey { digest: identity.digest(), identity, model: parts.model.to_owned(), policy: name.clone() }
     }
 
-    /// SHA-256 of the canonical JSON of the parts, 64 hexadecimal digits: the name of the entry's folder.
+    /// SHA-256 of the parts' canonical JSON, 64 hexadecimal digits. It names the entry's folder.
     pub fn digest(&self) -> &str {
         &self.digest
     }
 }
 
-/// The first digits of a key's digest, for people.
+/// The first digits of a key's digest, for display.
 pub fn short(digest: &str) -> &str {
     digest.get(..SHORT_DIGITS).unwrap_or(digest)
 }
 
-/// Whether a file name has the form of a digest. Everything else in the folder is not ours to touch.
+/// Whether a file name has the form of a digest. The cache leaves every other file alone.
 pub(super) fn is_digest(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
@@ -165,7 +165,7 @@ pub(super) mod tests {
     }
 
     /// Computed by an independent program (Python's json.dumps with sorted keys, and hashlib). A change here orphans
-    /// every cached engine: raise `FORMAT` on purpose only.
+    /// every cached engine. Raise `FORMAT` only deliberately.
     #[test]
     fn keys_do_not_change() {
         let bare = PrecisionPolicy {

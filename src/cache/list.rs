@@ -1,4 +1,4 @@
-//! What is in the cache.
+//! Lists and verifies the entries of the cache.
 
 use std::cmp::Reverse;
 use std::fs;
@@ -14,48 +14,49 @@ use super::key::is_digest;
 use super::store::PARTIAL_PREFIX;
 use super::{CacheError, EngineCache};
 
-/// The cache at one moment.
+/// A snapshot of the cache.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Listing {
     /// Entries, the most recently used first.
     pub entries: Vec<CachedEntry>,
-    /// What interrupted writes and deletions left.
+    /// Leftovers of interrupted writes and deletions.
     pub leftovers: Vec<Leftover>,
 }
 
-/// One entry.
+/// One cached engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CachedEntry {
     /// The key's digest, 64 digits.
     pub key: String,
     /// Size of all its files.
     pub bytes: u64,
-    /// When it was stored, attached to or hit, milliseconds since 1970.
+    /// Time of its last store, attachment or hit, milliseconds since 1970.
     pub last_used_unix_ms: u64,
-    /// What it is; `None` when it is damaged.
+    /// Its description; `None` when it is damaged.
     pub engine: Option<Description>,
-    /// Why it cannot be used, by a look at `entry.json` and the engine's length; contents are hashed when they are read.
+    /// Why it cannot be used, judged by `entry.json` and the engine's length. Contents are only hashed when they are
+    /// read.
     pub damage: Option<String>,
 }
 
-/// What an engine is.
+/// Description of an engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Description {
     /// Name of the model.
     pub model: String,
     /// Name of the precision policy.
     pub policy: String,
-    /// Batch and sequence.
+    /// Batch size and sequence length.
     pub extent: String,
-    /// The GPU it is for.
+    /// The GPU that it is built for.
     pub target: String,
     /// Library and version.
     pub library: String,
-    /// When it was stored, seconds since 1970.
+    /// Time when it was stored, seconds since 1970.
     pub created_unix_s: u64,
 }
 
-/// A file or folder that an interrupted process left, or that is being written now.
+/// A file or folder left by an interrupted process, or being written now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Leftover {
     /// Its name in the cache's folder.
@@ -64,17 +65,17 @@ pub struct Leftover {
     pub bytes: u64,
 }
 
-/// The outcome of hashing every file of an entry.
+/// Result of hashing every file of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Checked {
     /// The key's digest.
     pub key: String,
-    /// What does not fit; `None` when everything does.
+    /// The damage found; `None` when there is none.
     pub damage: Option<String>,
 }
 
 impl EngineCache {
-    /// Lists the cache without waiting for anybody; an entry that goes meanwhile is left out.
+    /// Lists the cache without taking a lock. An entry that is deleted meanwhile is left out.
     ///
     /// # Errors
     /// [`CacheError::Io`] when the folder cannot be read.
@@ -85,14 +86,14 @@ impl EngineCache {
         Ok(Listing { entries, leftovers: self.leftovers()? })
     }
 
-    /// Reads and hashes every file of every entry, and deletes nothing.
+    /// Reads and hashes every file of every entry. Deletes nothing.
     ///
     /// # Errors
     /// [`CacheError`] when the file system refuses.
     pub fn verify(&self) -> Result<Vec<Checked>, CacheError> {
         let mut checked = Vec::new();
         for key in self.entries()?.entries.into_iter().map(|entry| entry.key) {
-            // For each entry anew, so that writers need not wait for all.
+            // The lock is taken per entry, so that writers wait for one entry only.
             let _lock = CacheLock::shared(self.folder())?;
             match self.hash_all(&key) {
                 Ok(()) => checked.push(Checked { key, damage: None }),
@@ -119,14 +120,14 @@ impl EngineCache {
     fn names(&self) -> Result<Vec<String>, CacheError> {
         let read = fs::read_dir(self.folder()).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let entries = read.map_err(CacheError::io(self.folder()))?;
-        // A name that is not UTF-8 is not ours.
+        // The cache writes no names that are not UTF-8.
         let mut names: Vec<String> =
             entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.sort();
         Ok(names)
     }
 
-    /// `None` when it went while it was looked at.
+    /// `None` when the entry was deleted meanwhile.
     fn describe(&self, key: String) -> Option<CachedEntry> {
         let folder = self.entry_folder(&key);
         let read = EntryHeader::read(&folder).and_then(|entry| entry.has_engine(&folder).map(|()| entry));
@@ -158,7 +159,7 @@ impl Description {
     }
 }
 
-/// Bytes of a file, or of the files in a folder; what cannot be looked at counts nothing.
+/// Bytes of a file, or of the files in a folder. An unreadable file counts as 0.
 fn size(path: &Path) -> u64 {
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => {

@@ -1,17 +1,16 @@
-//! The engine cache: serialised engines under the digest of what they are made of.
+//! The engine cache. It stores serialised engines under the digest of everything that determines them.
 //!
-//! `FOLDER/KEY/` holds `engine.bin`, `entry.json` and small files beside the engine (the layers its inspector lists, a
-//! runtime cache per GPU). KEY is the SHA-256 of graph, weights, policy formats, extent, target, library and options;
-//! `entry.json` repeats those parts and holds the SHA-256 and length of every other file, and its own SHA-256.
+//! `FOLDER/KEY/` holds `engine.bin`, `entry.json` and small attached files (the layers that its inspector lists, a
+//! runtime cache per GPU). KEY is the SHA-256 of graph, weights, policy formats, extent, target, library and options.
+//! `entry.json` repeats those parts. It also holds its own SHA-256, and the SHA-256 and length of every other file.
 //!
-//! Deserialising an engine runs what is in it, so nothing leaves the cache unless it is, byte for byte, what was stored
-//! under that key: a damaged, shortened or missing file, a file or an entry of another key in its place is reported,
-//! deleted and built again. This is a guard against accidents and mix-ups. It is none against somebody who may write to
-//! the folder and rewrites digests too; the folder is therefore its owner's alone (mode 0700), and one that others can
-//! write to is refused.
+//! Deserialising an engine executes its code. The cache therefore only returns bytes that match what was stored under
+//! the key. A damaged, shortened, missing or misplaced file is reported, deleted and built again. This protects against
+//! accidents and mix-ups. It does not protect against an attacker who can write to the folder and recompute digests.
+//! The folder is therefore accessible to its owner only (mode 0700), and a folder that others can write to is refused.
 //!
-//! An entry is written into a folder of its own, synchronised and renamed into place: it is there whole or not at all.
-//! Readers hold a shared lock and writers an exclusive one, both let go by the kernel when a process dies.
+//! An entry is written into a folder of its own, synchronised, and renamed into place, so it is never visible in part.
+//! Readers hold a shared lock and writers an exclusive one. The kernel releases both when a process dies.
 
 mod checksummed;
 mod entry;
@@ -40,23 +39,23 @@ pub use store::StoreOutcome;
 use entry::{ENTRY_FILE, EntryError, EntryHeader};
 use folder::CacheLock;
 
-/// A folder of engines.
+/// The cache in one folder.
 #[derive(Debug, Clone)]
 pub struct EngineCache {
     folder: PathBuf,
     limit_bytes: u64,
 }
 
-/// What the cache has under a key.
+/// Result of looking up a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup<T> {
-    /// It, verified.
+    /// The verified value.
     Hit(T),
-    /// Nothing.
+    /// Nothing is stored under the key.
     Miss,
-    /// Something else than what was stored. It was not handed out; build anew and store.
+    /// The stored bytes do not match. They were not returned; build the engine again and store it.
     Damaged {
-        /// What does not fit, for a message.
+        /// The damage, for a message.
         reason: String,
     },
 }
@@ -64,18 +63,18 @@ pub enum Lookup<T> {
 /// A verified engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CachedEngine<M> {
-    /// The serialised engine: the very bytes that were hashed.
+    /// The serialised engine, exactly the bytes that were hashed.
     pub engine: Vec<u8>,
-    /// What the builder stored with it.
+    /// The builder's metadata.
     pub metadata: M,
 }
 
 impl EngineCache {
-    /// Opens the cache in `folder` and makes the folder, for its owner alone, if need be. Its limit is
+    /// Opens the cache in `folder`. Creates the folder if necessary, with access for its owner only. The size limit is
     /// `MIXPREC_CACHE_LIMIT_GB` (of 10⁹ bytes), or 20 GB.
     ///
     /// # Errors
-    /// [`CacheError`] when the folder cannot be made, is not this user's alone to write to, or the limit is no number.
+    /// [`CacheError`] when the folder cannot be created, other users can write to it, or the limit is not a number.
     pub fn open(folder: &Path) -> Result<Self, CacheError> {
         folder::create(folder)?;
         EngineCache::open_existing(folder)
@@ -95,8 +94,8 @@ impl EngineCache {
         EngineCache { limit_bytes, ..self }
     }
 
-    /// `$MIXPREC_CACHE_DIR`, else `$XDG_CACHE_HOME/mixprec/engines`, else `~/.cache/mixprec/engines`; for a user without
-    /// a home a folder among the temporary ones.
+    /// `$MIXPREC_CACHE_DIR`, else `$XDG_CACHE_HOME/mixprec/engines`, else `~/.cache/mixprec/engines`. For a user
+    /// without a home, a folder in the temporary directory.
     pub fn default_folder() -> PathBuf {
         folder::default_folder(|name| std::env::var_os(name), std::env::home_dir())
     }
@@ -104,22 +103,22 @@ impl EngineCache {
     /// `$MIXPREC_CACHE_LIMIT_GB` in bytes, else 20 GB.
     ///
     /// # Errors
-    /// [`CacheError::Limit`] when it is no number.
+    /// [`CacheError::Limit`] when it is not a number.
     pub fn default_limit_bytes() -> Result<u64, CacheError> {
         folder::limit_bytes(std::env::var_os("MIXPREC_CACHE_LIMIT_GB").as_deref())
     }
 
-    /// Where it is.
+    /// The cache's folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Bytes it may hold.
+    /// The size limit, bytes.
     pub fn limit_bytes(&self) -> u64 {
         self.limit_bytes
     }
 
-    /// The engine of `key`, read once and verified, with its metadata. A hit counts as a use; a damaged entry is deleted.
+    /// Reads and verifies the engine of `key`, with its metadata. A hit counts as a use. A damaged entry is deleted.
     ///
     /// # Errors
     /// [`CacheError`] when the file system refuses.
@@ -132,18 +131,18 @@ impl EngineCache {
             return Ok(first);
         }
         let _lock = CacheLock::exclusive(&self.folder)?;
-        // Meanwhile another process may have put a sound engine in its place.
+        // Another process may have replaced it by an intact engine meanwhile.
         let second = self.read(key)?;
         let Lookup::Damaged { reason } = second else { return Ok(second) };
-        // What cannot be deleted is still never handed out, and the next store replaces it.
+        // An entry that cannot be deleted is still never returned, and the next store replaces it.
         Ok(match self.remove(key.digest()) {
             Ok(()) => Lookup::Damaged { reason },
             Err(error) => Lookup::Damaged { reason: format!("{reason}; it could not be deleted: {error}") },
         })
     }
 
-    /// The bytes of a file that [`attach`](Self::attach) put beside the engine of `key`, verified like the engine. A
-    /// damaged one stays where it is, until it is attached anew or the engine goes.
+    /// Reads and verifies a file that [`attach`](Self::attach) stored with the engine of `key`. A damaged file stays
+    /// until it is attached again or the engine is deleted.
     ///
     /// # Errors
     /// [`CacheError`] when the file system refuses.
@@ -171,13 +170,13 @@ impl EngineCache {
         self.folder.join(digest)
     }
 
-    /// The last use is the modification time of `entry.json`. Where it cannot be set, the engine merely looks older.
+    /// Records a use in the modification time of `entry.json`. If it cannot be set, the engine merely looks older.
     fn touch(&self, digest: &str) {
         let file = File::open(self.entry_folder(digest).join(ENTRY_FILE));
         let _ = file.and_then(|file| file.set_modified(SystemTime::now()));
     }
 
-    /// Takes an entry out in one step, so that nobody sees half of it, then deletes it. Needs the exclusive lock.
+    /// Renames an entry in one step, so that no reader sees part of it, then deletes it. Needs the exclusive lock.
     fn remove(&self, digest: &str) -> Result<(), CacheError> {
         let leaving = self.folder.join(format!("{}{digest}", store::PARTIAL_PREFIX));
         delete(&leaving)?;
@@ -198,7 +197,7 @@ impl<T> Lookup<T> {
     }
 }
 
-/// Deletes whatever is at `path`, without following links. Nothing there is fine.
+/// Deletes whatever is at `path`, without following links. An absent path is no error.
 fn delete(path: &Path) -> Result<(), CacheError> {
     let deleted = match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),

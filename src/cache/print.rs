@@ -1,4 +1,4 @@
-//! The cache as text for people and JSON for programs.
+//! Prints the cache as text for people and as JSON for programs.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -11,10 +11,10 @@ use super::list::{CachedEntry, Checked, Listing};
 use super::{EngineCache, GcSummary, short};
 
 const HEADER: [&str; 8] = ["key", "model", "policy", "extent", "target", "library", "size", "last used"];
-/// The column of sizes, which is set flush right.
+/// Index of the size column, which is right-aligned.
 const SIZE: usize = 6;
 
-/// A table of the engines, the most recently used first, then what is damaged or left over, then the totals.
+/// A table of the engines, most recently used first, then damaged entries and leftovers, then the totals.
 pub fn listing(cache: &EngineCache, listing: &Listing) -> String {
     let mut text = format!("{}\n", cache.folder().display());
     let now_unix_ms = unix_ms(SystemTime::now());
@@ -60,7 +60,7 @@ pub fn listing_json(folder: &Path, limit_bytes: u64, listing: &Listing) -> Strin
     format!("{value:#}\n")
 }
 
-/// A line for everything that went or, in a dry run, would go, then the totals.
+/// One line per deleted entry and leftover (or would-be deleted, in a dry run), then the totals.
 pub fn collected(summary: &GcSummary, dry_run: bool) -> String {
     let (did, freed) = if dry_run { ("would delete", "would be freed") } else { ("deleted", "freed") };
     let mut text = String::new();
@@ -81,7 +81,7 @@ pub fn collected(summary: &GcSummary, dry_run: bool) -> String {
     text
 }
 
-/// A line for everything that is damaged, then the count.
+/// One line per damaged entry, then the counts.
 pub fn checked(checked: &[Checked]) -> String {
     let mut text = String::new();
     let damaged = checked.iter().filter_map(|one| one.damage.as_ref().map(|damage| (&one.key, damage)));
@@ -138,7 +138,7 @@ fn aligned(rows: &[[String; 8]]) -> String {
     text
 }
 
-/// Bytes in the units of disks and of the limit: powers of a thousand.
+/// Bytes in units of powers of a thousand, as for disks and the limit.
 fn size(bytes: u64) -> String {
     match bytes {
         0..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),

@@ -1,4 +1,4 @@
-//! Putting engines, and small files beside them, into the cache.
+//! Stores engines, and small files attached to them, in the cache.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -14,33 +14,33 @@ use super::folder::CacheLock;
 use super::{CacheError, EngineCache, EngineKey, Lookup};
 use crate::files::replace;
 
-/// Beginning of the names of what is being written or deleted. Whoever holds the exclusive lock may delete them: they
-/// are what dead processes left.
+/// Name prefix of entries being written or deleted. A holder of the exclusive lock may delete them, because only dead
+/// processes can have left them.
 pub(super) const PARTIAL_PREFIX: &str = ".partial-";
-/// Characters of an attachment's name; with `.partial` added it must fit a file name.
+/// Longest name of an attachment. With `.partial` appended it must still be a valid file name.
 const NAME_LIMIT: usize = 200;
 
-/// Whether something was kept.
+/// Result of storing an engine or an attachment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreOutcome {
     /// It is in the cache.
     Kept {
-        /// What had to go for it.
+        /// The entries deleted to make room.
         evicted: GcSummary,
     },
-    /// It is not, and that is no fault: the engine can be used all the same.
+    /// It is not in the cache. This is no error; the engine can still be used.
     NotKept {
-        /// Why, for a message.
+        /// The reason, for a message.
         reason: String,
     },
 }
 
 impl EngineCache {
-    /// Keeps an engine under its key, in place of what is there, then deletes the engines least recently used until the
-    /// cache is within its limit; never the one just stored. Files beside an engine that was there go with it.
+    /// Stores an engine under its key and replaces any earlier one, including its attached files. Then deletes the
+    /// least recently used engines until the cache is within its limit, but never the one just stored.
     ///
     /// # Errors
-    /// [`CacheError`] when the file system refuses, a full disk included; nothing partial is left then.
+    /// [`CacheError`] when the file system refuses, for example on a full disk. No partial entry remains.
     pub fn store(&self, key: &EngineKey, engine: &[u8], metadata: &impl Serialize) -> Result<StoreOutcome, CacheError> {
         let entry = EntryHeader::new(key, engine, metadata)?;
         if let Some(refusal) = self.too_large(entry.engine.bytes) {
@@ -53,11 +53,11 @@ impl EngineCache {
         self.settle(key)
     }
 
-    /// Keeps a small file beside the engine of `key`, in place of an earlier one of that name.
+    /// Attaches a small file to the engine of `key`. Replaces an earlier file of that name.
     ///
     /// # Errors
-    /// [`CacheError::Name`] for a name that is no plain file name; others when the file system refuses, an earlier file
-    /// of that name may then be lost.
+    /// [`CacheError::Name`] when the name is not a plain file name. Other errors when the file system refuses; an
+    /// earlier file of that name may then be lost.
     pub fn attach(&self, key: &EngineKey, name: &str, bytes: &[u8]) -> Result<StoreOutcome, CacheError> {
         check_name(name)?;
         let _lock = CacheLock::exclusive(self.folder())?;
@@ -73,7 +73,8 @@ impl EngineCache {
         if let Some(refusal) = self.too_large(total) {
             return Ok(refusal);
         }
-        // The file goes first: a crash in between leaves one that does not match its digest and is never read.
+        // The file is written first. A crash before the header is written leaves a file that does not match its digest
+        // and is never read.
         let path = folder.join(name);
         let text = entry.to_json();
         replace(&path, bytes).map_err(CacheError::write(self.folder()))?;
@@ -91,7 +92,7 @@ impl EngineCache {
         (bytes > limit).then(|| StoreOutcome::NotKept { reason: reason() })
     }
 
-    /// Writes an entry into a folder of its own; a failure deletes it.
+    /// Writes an entry into its own temporary folder, which is deleted on failure.
     fn write(&self, entry: &EntryHeader, engine: &[u8]) -> io::Result<TempDir> {
         let mut builder = tempfile::Builder::new();
         builder.prefix(PARTIAL_PREFIX).permissions(Permissions::from_mode(0o700));
@@ -110,20 +111,21 @@ impl EngineCache {
             Err(error) => return Err(CacheError::io(&path)(error)),
         }
         fs::rename(partial.path(), &path).map_err(CacheError::write(self.folder()))?;
-        // Nothing is left under the old name.
+        // Nothing remains under the temporary name.
         let _ = partial.keep();
         File::open(self.folder()).and_then(|folder| folder.sync_all()).map_err(CacheError::write(self.folder()))
     }
 
-    /// Counts a use, then brings the cache within its limit without touching what was just stored.
+    /// Records a use, then brings the cache within its limit without deleting the entry just stored.
     fn settle(&self, key: &EngineKey) -> Result<StoreOutcome, CacheError> {
-        // The kernel's own time stamps lag by milliseconds and would put this before an earlier hit.
+        // The kernel's own time stamps lag by milliseconds and could place this use before an earlier hit.
         self.touch(key.digest());
         let limits = GcLimits { limit_bytes: Some(self.limit_bytes()), ..GcLimits::default() };
         Ok(StoreOutcome::Kept { evicted: self.collect(&limits, Some(key.digest()))? })
     }
 
-    /// Deletes what writers that died left. Needs the exclusive lock. What resists is listed by `mixprec cache ls`.
+    /// Deletes leftovers of dead writers. Needs the exclusive lock. `mixprec cache ls` lists those that cannot be
+    /// deleted.
     pub(super) fn sweep(&self) {
         for leftover in self.leftovers().unwrap_or_default() {
             let _ = super::delete(&self.folder().join(&leftover.name));
@@ -141,7 +143,7 @@ fn check_name(name: &str) -> Result<(), CacheError> {
     if is_plain(name) { Ok(()) } else { Err(CacheError::Name { name: name.to_owned() }) }
 }
 
-/// Whether a file of this name can lie beside an engine, and nowhere else.
+/// Whether the name is a plain file name that an attachment may have.
 pub(super) fn is_plain(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     let begins_well = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());

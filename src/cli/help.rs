@@ -19,7 +19,7 @@ const SHORT_OPTION: usize = 4;
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Reproduce the paper", &["plan", "fetch", "run", "report", "verify", "rerun", "compare", "selftest"]),
     ("Extend it to other models and GPUs", &["infer", "export", "build"]),
-    ("Publish results", &["merge", "artifact", "appendix"]),
+    ("Publish results", &["merge", "artifact", "appendix", "splice"]),
     ("This machine", &["doctor", "cache"]),
 ];
 

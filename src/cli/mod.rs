@@ -20,6 +20,7 @@ mod report;
 mod rerun;
 mod run;
 mod selftest;
+mod splice;
 mod time;
 mod verify;
 mod worker;
@@ -79,6 +80,8 @@ enum Command {
     Artifact(artifact::ArtifactArgs),
     /// Write the artifact appendix for reviewers, as LaTeX and Markdown.
     Appendix(appendix::AppendixArgs),
+    /// Write the generated sections of Markdown pages, or check them.
+    Splice(splice::SpliceArgs),
     /// Show what can run here, what cannot and why, and drift from the pins.
     Doctor(doctor::DoctorArgs),
     /// List, check or delete cached engines.
@@ -119,6 +122,7 @@ impl Cli {
             Command::Merge(args) => merge::execute(&args)?,
             Command::Artifact(args) => artifact::execute(args)?,
             Command::Appendix(args) => appendix::execute(args)?,
+            Command::Splice(args) => splice::execute(args)?,
             Command::Doctor(args) => doctor::execute(&args)?,
             Command::Cache(args) => cache::execute(&args)?,
             Command::Time(args) => time::execute(args)?,

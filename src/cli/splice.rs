@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use super::{OK, SOME_FAILED, note};
+use super::output::note;
+use super::{OK, SOME_FAILED};
 use crate::splice::{SpliceRequest, stale};
 
 /// What brings the pages of this repository up to date.
@@ -13,7 +14,7 @@ const CURE: &str = "make readme";
 
 #[derive(Debug, Args)]
 #[command(after_help = "A section stands between `<!-- generated: NAME -->` and `<!-- /generated -->`. \
-                        Exit codes: 0 up to date or written, 1 stale (--check), 2 bad input.")]
+                        With --check the exit code is 1 where a section is stale.")]
 pub(super) struct SpliceArgs {
     /// Folder of the artifact, e.g. artifacts/h200.
     artifact: PathBuf,

@@ -1,4 +1,4 @@
-//! What the manifests under experiments/ need from this disk: checkpoints, text, labelled sentences.
+//! Checks the files that the manifests under experiments/ need: checkpoints, text, labelled sentences.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use crate::plan::Plan;
 /// Folder of the manifests.
 const EXPERIMENTS: &str = "experiments";
 
-/// Where container/setup.sh unpacks wheels.
+/// Folder into which container/setup.sh unpacks wheels.
 const WHEELS: &str = "runs/wheels";
 
-/// The manifests and what they need.
+/// The manifests and the files they need.
 pub(super) struct Assets {
     /// Manifests that could be read, by file name.
     pub experiments: Vec<SurveyedExperiment>,
@@ -26,9 +26,9 @@ pub(super) struct Assets {
     unreadable: Vec<Diagnosis>,
 }
 
-/// One manifest and what it lacks here.
+/// One manifest and the files it lacks on this machine.
 pub(super) struct SurveyedExperiment {
-    /// File as a person types it, `experiments/quick.yaml`.
+    /// Path as a user types it, `experiments/quick.yaml`.
     pub file: String,
     /// Its configurations.
     pub plan: Plan,
@@ -45,7 +45,7 @@ impl Assets {
     }
 }
 
-/// Reads every manifest of the repository in `root` and looks for what it names.
+/// Reads every manifest of the repository in `root` and looks for the files it names.
 pub(super) fn survey(root: &Path) -> Assets {
     let mut assets = Assets { experiments: Vec::new(), checkpoints: BTreeSet::new(), unreadable: Vec::new() };
     let files = names_in(&root.join(EXPERIMENTS)).unwrap_or_default();
@@ -117,10 +117,10 @@ impl SurveyedExperiment {
     }
 }
 
-/// A path of a manifest: where it is, and how to print it.
+/// A path in a manifest: its location, and its printed form.
 struct DataPath {
     path: PathBuf,
-    /// Without `experiments/..`, seen from the repository's root where it lies inside.
+    /// Without `experiments/..`, and relative to the repository's root if it lies inside.
     shown: PathBuf,
 }
 
@@ -136,12 +136,13 @@ fn diagnosis(status: Readiness, detail: String) -> Diagnosis {
     Diagnosis::new(Area::Assets, "", status, detail)
 }
 
-/// The files a checkpoint folder lacks.
+/// The files that a checkpoint folder lacks.
 fn lacking(folder: &Path) -> Vec<&'static str> {
     CHECKPOINT_FILES.into_iter().filter(|name| !folder.join(name).is_file()).collect()
 }
 
-/// The folder, if it is complete, and what to say of it. Digests are checked when the checkpoint is opened.
+/// Diagnoses a checkpoint folder, and returns the folder if it is complete. Digests are only checked when the
+/// checkpoint is opened.
 fn checkpoint(place: DataPath) -> (Option<PathBuf>, Diagnosis) {
     let lacking = lacking(&place.path);
     let shown = place.shown.display();
@@ -152,11 +153,11 @@ fn checkpoint(place: DataPath) -> (Option<PathBuf>, Diagnosis) {
         Ok(wheel) => format!("container/setup.sh --{}", wheel.display()),
         Err(_) => format!("put {} into {shown}", lacking.join(", ")),
     };
-    (None, diagnosis(Readiness::Missing, format!("{shown}: {} not there", lacking.join(", "))).cured_by(cure))
+    (None, diagnosis(Readiness::Missing, format!("{shown}: {} missing", lacking.join(", "))).cured_by(cure))
 }
 
-/// As [`checkpoint`], of a folder that `mixprec fetch` makes. A folder that is there and lacks a file is not replaced by
-/// random weights.
+/// Like [`checkpoint`], for a folder that `mixprec fetch` creates. Random weights do not stand in for a folder that
+/// exists but lacks a file.
 fn hub(place: DataPath, repository: &str, manifest: &str, fallback: Option<&str>) -> (Option<PathBuf>, Diagnosis) {
     let begun = place.path.exists();
     let (found, absent) = checkpoint(place);
@@ -174,7 +175,7 @@ fn data(place: &DataPath) -> Diagnosis {
     match place.path.is_file() {
         true => diagnosis(Readiness::Ok, shown.to_string()),
         false => {
-            diagnosis(Readiness::Missing, format!("{shown}: not there")).cured_by(format!("put the file at {shown}"))
+            diagnosis(Readiness::Missing, format!("{shown}: missing")).cured_by(format!("put the file at {shown}"))
         }
     }
 }
@@ -208,7 +209,7 @@ mod tests {
         }
         let (found, diagnosis) = checkpoint(place(root.path(), "../runs/wheels/minilm"));
         assert_eq!((found, diagnosis.status), (None, Readiness::Missing));
-        assert_eq!(diagnosis.detail, "runs/wheels/minilm: tokenizer.json not there");
+        assert_eq!(diagnosis.detail, "runs/wheels/minilm: tokenizer.json missing");
         assert_eq!(diagnosis.cure.as_deref(), Some("container/setup.sh --minilm"));
         std::fs::write(folder.join("tokenizer.json"), "").unwrap();
         let (found, diagnosis) = checkpoint(place(root.path(), "../runs/wheels/minilm"));
@@ -225,7 +226,7 @@ mod tests {
         assert!(diagnosis.detail.contains("a/b is not fetched: random weights of bert-base's size"), "{diagnosis:?}");
         assert_eq!(diagnosis.cure.as_deref(), Some("mixprec fetch experiments/paper.yaml"));
         assert_eq!(look(None).status, Readiness::Missing);
-        // A model opens a folder that is there, and then lacks its files.
+        // A model opens a folder that exists, and then lacks its files.
         std::fs::create_dir(root.path().join(EXPERIMENTS)).unwrap();
         std::fs::create_dir_all(root.path().join("runs/hub/a--b/c")).unwrap();
         assert_eq!(look(Some("bert-base")).status, Readiness::Missing);

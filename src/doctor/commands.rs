@@ -1,4 +1,4 @@
-//! What can be done on this machine now, command by command, concluded from the other findings.
+//! Derives from the other diagnoses which commands work on this machine.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +7,10 @@ use super::{Area, Diagnosis, Readiness, is_on_path};
 use crate::engine::{BackendKind, Target};
 use crate::plan::Configuration;
 
-/// The manifest `make reproduce` runs.
+/// The manifest that `make reproduce` runs.
 const QUICK: &str = "experiments/quick.yaml";
 
-/// One finding per command.
+/// One diagnosis per command.
 pub(super) fn possible(backends: &[(BackendKind, Diagnosis)], assets: &Assets, paper: &Diagnosis) -> Vec<Diagnosis> {
     let of = |status| backends.iter().filter(move |(_, diagnosis)| diagnosis.status == status).map(|&(kind, _)| kind);
     let able = Able { execute: of(Readiness::Ok).collect(), build: of(Readiness::Limited).collect() };
@@ -30,12 +30,12 @@ fn command(name: impl Into<String>, status: Readiness, detail: impl Into<String>
     Diagnosis::new(Area::Commands, name, status, detail)
 }
 
-/// What the backends of this machine can do.
+/// The abilities of the backends on this machine.
 #[derive(Debug, Default)]
 struct Able {
-    /// Build and execute.
+    /// Backends that build and execute.
     execute: BTreeSet<BackendKind>,
-    /// Build for a named target, and not execute.
+    /// Backends that build for a named target, but do not execute.
     build: BTreeSet<BackendKind>,
 }
 

@@ -1,9 +1,9 @@
-//! The libraries that set-up fetches: where they are, and whether they are the pinned bytes.
+//! Checks the libraries that set-up fetches: their paths, and their bytes against the pins.
 
 use super::{Area, Diagnosis, Readiness};
 use crate::libraries::{FoundLibrary, How, Library, LibraryError, find};
 
-/// One finding per pinned library, its bytes compared with the pin.
+/// One diagnosis per pinned library. Its bytes are compared with the pin.
 pub(super) fn diagnoses(has_gpu: bool) -> Vec<Diagnosis> {
     Library::PINNED.into_iter().map(|library| diagnosis(library, find(library), has_gpu)).collect()
 }
@@ -22,7 +22,7 @@ fn diagnosis(library: Library, found: Result<FoundLibrary, LibraryError>, has_gp
             Diagnosis::new(Area::Libraries, name, Readiness::Ok, detail)
         }
         Err(LibraryError::Missing { .. } | LibraryError::OtherMajor { .. }) if library.needs_gpu() && !has_gpu => {
-            let detail = format!("not needed without a GPU; {} fetches it all the same", library.set_up());
+            let detail = format!("not needed without a GPU; {} fetches it anyway", library.set_up());
             Diagnosis::new(Area::Libraries, name, Readiness::NotNeeded, detail)
         }
         Err(error) => Diagnosis::new(Area::Libraries, name, Readiness::Missing, error.to_string()),

@@ -1,14 +1,14 @@
-//! The machine's own findings: build, processor, memory, disk, GPUs.
+//! Diagnoses of the machine itself: build, processor, memory, disk, GPUs.
 
 use std::path::Path;
 
 use super::{Area, Diagnosis, Readiness};
 use crate::provenance::{Cpu, Environment, Gpu, Host};
 
-/// Less free space than this is worth a warning: a build takes about 2 GiB, a sweep's results far less.
+/// Less free space than this gets a warning. A build takes about 2 GiB, the results of a sweep far less.
 const LITTLE_DISK_BYTES: u64 = 3 << 30;
 
-/// Less memory than this is worth a warning: GPT-2's FP32 weights are half a GiB, loading them may take twice that, and
+/// Less memory than this gets a warning. GPT-2's FP32 weights take half a GiB, loading them may take twice that, and
 /// the system and the build need the rest.
 const LITTLE_MEMORY_BYTES: u64 = 2 << 30;
 
@@ -64,10 +64,8 @@ fn memory(machine: &Host) -> Option<Diagnosis> {
     };
     let diagnosis = |status| Diagnosis::new(Area::Machine, "memory", status, detail.clone());
     Some(match usable < LITTLE_MEMORY_BYTES {
-        true => diagnosis(Readiness::Limited).cured_by(format!(
-            "below {} large configurations may fail for want of memory",
-            gibibytes(LITTLE_MEMORY_BYTES)
-        )),
+        true => diagnosis(Readiness::Limited)
+            .cured_by(format!("below {}, large configurations may run out of memory", gibibytes(LITTLE_MEMORY_BYTES))),
         false => diagnosis(Readiness::Ok),
     })
 }
@@ -100,7 +98,7 @@ fn disk(_root: &Path) -> Option<Diagnosis> {
     None
 }
 
-/// A GPU that NVML does not speak of can be used, but nothing watches it.
+/// A GPU without NVML can be used, but its sensors cannot be read.
 fn gpus(gpus: &[Gpu], without_nvml: Option<String>) -> Vec<Diagnosis> {
     let diagnosis = |status, detail: String| Diagnosis::new(Area::Machine, "gpu", status, detail);
     match without_nvml {

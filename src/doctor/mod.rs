@@ -1,5 +1,4 @@
-//! `mixprec doctor`: what this machine has, what can run on it now, and why the rest cannot. It looks and changes
-//! nothing.
+//! `mixprec doctor`: reports what this machine has, what can run on it, and why the rest cannot. It changes nothing.
 
 mod assets;
 mod commands;
@@ -20,53 +19,53 @@ use crate::provenance::Environment;
 pub use pins::has_drift;
 pub use render::{json, text};
 
-/// What a finding is about, in the order of the report.
+/// The area of a diagnosis, in the order of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Area {
     /// Build, processor, memory, disk, GPUs.
     Machine,
-    /// What executes models.
+    /// Libraries that execute models.
     Backends,
     /// Shared libraries that backends load.
     Libraries,
-    /// What is pinned, against what is here.
+    /// The pins, compared with what is on this machine.
     Pins,
     /// Manifests, checkpoints and data.
     #[serde(rename = "material")]
     Assets,
-    /// Programs that print the paper.
+    /// Programs that typeset the paper.
     Paper,
-    /// What can be done here now.
+    /// Commands that can run on this machine.
     Commands,
 }
 
-/// Whether a thing is there.
+/// Whether something is present or possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Readiness {
-    /// There, or possible.
+    /// Present, or possible.
     Ok,
-    /// There or possible with a limitation that the finding names.
+    /// Present or possible, with the limitation that the diagnosis names.
     Limited,
-    /// Not there, or not possible.
+    /// Absent, or impossible.
     Missing,
-    /// Not there, and nothing on this machine could use it.
+    /// Absent, but nothing on this machine could use it.
     NotNeeded,
 }
 
 /// One line of the report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnosis {
-    /// What it is about.
+    /// The area it belongs to.
     pub section: Area,
-    /// The thing: a backend, a file, a command.
+    /// The subject: a backend, a file, a command.
     pub name: String,
-    /// Whether it is there.
+    /// Whether the subject is present or possible.
     pub status: Readiness,
-    /// What was found, or why it is not there.
+    /// What was found, or why the subject is absent.
     pub detail: String,
-    /// What to do about it, where something can be done.
+    /// The cure, if there is one.
     pub cure: Option<String>,
 }
 
@@ -80,12 +79,12 @@ impl Diagnosis {
     }
 }
 
-/// Everything there is to say about this machine, with the repository in the current folder.
+/// All diagnoses of this machine, with the repository in the current folder.
 pub fn report() -> Vec<Diagnosis> {
     report_in(Path::new(""))
 }
 
-/// The same with the repository in `root`.
+/// All diagnoses of this machine, with the repository in `root`.
 pub fn report_in(root: &Path) -> Vec<Diagnosis> {
     let backends = backends();
     let assets = assets::survey(root);
@@ -102,7 +101,7 @@ pub fn report_in(root: &Path) -> Vec<Diagnosis> {
     diagnoses
 }
 
-/// Every backend a reader can use, asked whether it can execute here.
+/// One diagnosis per backend except the mock.
 fn backends() -> Vec<(BackendKind, Diagnosis)> {
     let kinds = BackendKind::ALL.into_iter().filter(|&kind| kind != BackendKind::Mock);
     kinds.map(|kind| (kind, backend_diagnosis(kind))).collect()
@@ -121,7 +120,7 @@ fn backend_diagnosis(kind: BackendKind) -> Diagnosis {
     }
 }
 
-/// Whether a program of this name is on the PATH.
+/// Whether the PATH has a program of this name.
 fn is_on_path(program: &str) -> bool {
     std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))

@@ -1,16 +1,16 @@
-//! Whether `make paper` can print the PDF.
+//! Checks whether `make paper` can make the PDF.
 
 use std::process::Command;
 
 use super::{Area, Diagnosis, Readiness, is_on_path};
 
-/// Programs `make paper` starts.
+/// Programs that `make paper` starts.
 const PROGRAMS: [&str; 2] = ["latexmk", "pdflatex"];
 
-/// Files beyond the LaTeX kernel that the paper loads; the ones a small TeX installation lacks first.
+/// Style files that the paper loads. Those that a small TeX installation lacks come first.
 const STYLES: [&str; 5] = ["booktabs.sty", "threeparttable.sty", "adjustbox.sty", "placeins.sty", "lmodern.sty"];
 
-/// One finding about LaTeX as a whole.
+/// One diagnosis of the LaTeX installation.
 pub(super) fn find() -> Diagnosis {
     let mut missing: Vec<&str> = PROGRAMS.into_iter().filter(|program| !is_on_path(program)).collect();
     if missing.is_empty() {
@@ -27,7 +27,7 @@ fn diagnosis(missing: &[&str]) -> Diagnosis {
         .cured_by("container/setup.sh --paper")
 }
 
-/// Paths of the files TeX would load, a line each.
+/// Paths of the files that TeX would load, one per line.
 fn located(files: &[&str]) -> String {
     let output = Command::new("kpsewhich").args(files).output();
     output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()

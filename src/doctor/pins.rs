@@ -1,4 +1,4 @@
-//! Everything that is pinned against what is here: the files of pins in the repository, the libraries, the driver, the build.
+//! Compares the pins with this machine: the pin files of the repository, the libraries, the driver, the build.
 
 use std::path::Path;
 
@@ -9,13 +9,13 @@ use crate::libraries::{FoundLibrary, Library, LibraryError, find, was_set_up};
 use crate::provenance::drift::{self, MATCH};
 use crate::provenance::{BuildInfo, Drift, Gpu, pin_digests};
 
-/// What only a repository of this program has.
+/// A file that only a repository of this program has.
 const MARK: &str = "container/setup.sh";
 
-/// Pins of one file that are named one by one.
+/// Most differing pins of one file that are named.
 const NAMED: usize = 3;
 
-/// One finding per file of pins, pinned library, the driver, the compiler and the build.
+/// One diagnosis each for every pin file, every pinned library, the driver, the compiler and the build.
 pub(super) fn diagnoses(root: &Path, gpus: &[Gpu], build: &BuildInfo) -> Vec<Diagnosis> {
     let is_repository = root.join(MARK).is_file();
     let drifted = if is_repository { pin_digests::of_repository(root) } else { pin_digests::of_program() };
@@ -35,8 +35,8 @@ pub(super) fn diagnoses(root: &Path, gpus: &[Gpu], build: &BuildInfo) -> Vec<Dia
     files.chain(pinned).chain(libraries).chain([driver(gpus), compiler(build), commit(build)]).collect()
 }
 
-/// Whether anything is not what is pinned. A changed build is none of it: it is a limitation that people live with while
-/// they work.
+/// Whether anything differs from its pin. A build from changed files does not count, because it is normal during
+/// development.
 pub fn has_drift(diagnoses: &[Diagnosis]) -> bool {
     diagnoses.iter().any(|diagnosis| diagnosis.section == Area::Pins && diagnosis.status == Readiness::Missing)
 }
@@ -45,7 +45,7 @@ fn diagnosis(name: impl Into<String>, status: Readiness, detail: impl Into<Strin
     Diagnosis::new(Area::Pins, name, status, detail)
 }
 
-/// A file of pins against what was compiled in, pin by pin, and where it is the same, against its seal.
+/// Compares a pin file with the pins compiled in, pin by pin. An equal file is then compared with its digest.
 fn pin_file(file: PinFile, drift: &[Drift], drifted: Option<&Drift>) -> Diagnosis {
     let path = file.path();
     if drift.is_empty() {
@@ -54,7 +54,7 @@ fn pin_file(file: PinFile, drift: &[Drift], drifted: Option<&Drift>) -> Diagnosi
             Some(_) => pinned_file(path, drifted),
         };
     }
-    // Of a pin in the file its place alone: the file is named already.
+    // The diagnosis names the file already, so only the pin's place in it is kept.
     let text =
         |drift: &Drift| drift.to_string().trim_start_matches(path).trim_start_matches(['.', ':', ' ']).to_owned();
     let named = drift.iter().take(NAMED).map(text).collect::<Vec<_>>().join("; ");
@@ -118,7 +118,7 @@ fn driver(gpus: &[Gpu]) -> Diagnosis {
     }
 }
 
-/// The image and the flake pin a compiler each; elsewhere any will do that is new enough, which cargo sees to. Rows of two
+/// The image and the flake each pin a compiler. Elsewhere any compiler that cargo accepts will do. Rows of two
 /// compilers have two environments.
 fn compiler(build: &BuildInfo) -> Diagnosis {
     let rustc = build.rustc.as_deref().unwrap_or("an unknown compiler");

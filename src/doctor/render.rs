@@ -1,4 +1,4 @@
-//! The doctor's report as text for people and JSON for programs.
+//! Prints the report as text for people and as JSON for programs.
 
 use serde_json::json;
 
@@ -29,7 +29,7 @@ impl Readiness {
     }
 }
 
-/// One line per finding under the title of its section; a cure follows on a line of its own.
+/// One line per diagnosis, under the title of its area. A cure follows on a line of its own.
 pub fn text(diagnoses: &[Diagnosis]) -> String {
     let mut text = String::new();
     let mut section = None;

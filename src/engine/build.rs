@@ -1,4 +1,4 @@
-//! What comes out of building an engine: the engine, where it can execute here, and an account of how it was made.
+//! The result of building an engine: the engine, if it can execute here, and a report on the build.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use super::{BackendError, Engine};
 use crate::graph::{Format, PrecisionPolicy, Shape};
 use crate::model::Model;
 
-/// The GPU generation an engine is built for.
+/// The GPU generation that an engine is built for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
@@ -55,7 +55,7 @@ impl Target {
         }
     }
 
-    /// Whether its engines are for a device of this compute capability.
+    /// Whether its engines run on a device of this compute capability.
     pub fn is_for(self, capability: (u32, u32)) -> bool {
         self.compute_capability().is_none_or(|own| own == capability)
     }
@@ -67,7 +67,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// A word that is no [`Target`].
+/// A word that names no [`Target`].
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("`{0}` is no target; targets are current, sm80, sm86, sm89 and sm120")]
 pub struct UnknownTarget(String);
@@ -80,10 +80,10 @@ impl FromStr for Target {
     }
 }
 
-/// What to build an engine for.
+/// What to build.
 #[derive(Debug, Clone)]
 pub struct BuildRequest {
-    /// The model: its graph and where its weights are.
+    /// The model, with its graph and the location of its weights.
     pub model: Arc<Model>,
     /// Precision policy.
     pub policy: PrecisionPolicy,
@@ -93,12 +93,12 @@ pub struct BuildRequest {
     pub threads: usize,
     /// The GPU generation to build for, where the backend builds ahead of time.
     pub target: Target,
-    /// Who wants to know how far the build has come.
+    /// Receiver of the build's progress.
     pub progress: ProgressSink,
 }
 
 impl BuildRequest {
-    /// A build for this machine that nobody watches.
+    /// A build for this machine without progress reports.
     pub fn new(model: Arc<Model>, policy: PrecisionPolicy, shape: Shape, threads: usize) -> Self {
         BuildRequest { model, policy, shape, threads, target: Target::default(), progress: ProgressSink::default() }
     }
@@ -107,83 +107,85 @@ impl BuildRequest {
 /// What a backend found on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Availability {
-    /// The library, its version and its device or path.
+    /// The library, its version, and its device or path.
     pub found: String,
-    /// Why its engines cannot be executed here although they can be built; `None` when they can.
+    /// Why its engines can be built but not executed here; `None` when they can be executed.
     pub builds_only: Option<String>,
 }
 
 impl Availability {
-    /// A backend that builds and executes.
+    /// The availability of a backend that builds and executes here.
     pub fn executes(found: impl Into<String>) -> Self {
         Availability { found: found.into(), builds_only: None }
     }
 }
 
-/// How an engine was made. What a backend has no notion of stays `None`.
+/// Report on the build of an engine. A value that a backend does not have is `None`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct BuildReport {
-    /// Library and version that built it, for builders whose engines may be executed elsewhere.
+    /// Library and version of the builder, where its engines may be executed elsewhere.
     pub builder: Option<String>,
     /// The GPU generation it was built for.
     pub target: Option<Target>,
-    /// Writing the graph for the library, seconds.
+    /// Time to export the graph for the library, seconds.
     pub export_s: Option<f64>,
-    /// Reading it there, seconds.
+    /// Time for the library to parse it, seconds.
     pub parse_s: Option<f64>,
-    /// The builder's own time, seconds. Of a cached engine: when it was built.
+    /// The builder's own time, seconds. For a cached engine, the time of its original build.
     pub compile_s: Option<f64>,
     /// Size of the serialised engine, bytes.
     pub engine_bytes: Option<u64>,
-    /// Its SHA-256, hexadecimal; of an engine that is never serialised, that of the list of its kernels and algorithms.
+    /// Its hexadecimal SHA-256. For an engine that is never serialised, the SHA-256 of the list of its kernels and
+    /// algorithms.
     pub engine_sha256: Option<String>,
-    /// It came from the engine cache.
+    /// Whether it came from the engine cache.
     pub engine_cached: Option<bool>,
-    /// First execution less a later one, seconds: the device code that the library compiles at run time.
+    /// Time of the first execution minus that of a later one, seconds. The library compiles device code at run time.
     pub first_run_s: Option<f64>,
-    /// Floating-point operations by the format the library's network computes them in, read back from it.
+    /// Floating-point operations by the format in which the library's network computes them, read back from the
+    /// network.
     pub flops_by_format: BTreeMap<Format, u64>,
-    /// Layers of the built engine as its inspector lists them.
+    /// Number of layers of the built engine, as its inspector lists them.
     pub inspected_layers: Option<u64>,
 }
 
-/// The outcome of building.
+/// The result of a build.
 pub struct Build {
     /// How it was made.
     pub report: BuildReport,
-    /// The engine, or why it cannot be executed on this machine.
+    /// The engine, or the error why it cannot be executed on this machine.
     pub engine: Result<Box<dyn Engine>, BackendError>,
 }
 
 impl Build {
-    /// An engine of a backend that has nothing to tell about building.
+    /// A build without a report.
     pub fn of(engine: impl Engine + 'static) -> Self {
         Build { report: BuildReport::default(), engine: Ok(Box::new(engine)) }
     }
 }
 
-/// How far a build has come.
+/// Progress of a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildProgress {
-    /// What the builder is doing, in its words.
+    /// The current phase, in the builder's words.
     pub phase: String,
     /// Steps done.
     pub done: u64,
-    /// Steps in all; 0 when unknown.
+    /// Total steps; 0 when unknown.
     pub total: u64,
 }
 
-/// Where a builder reports its progress, from whatever thread it works in.
+/// A sink to which a builder reports its progress, from any thread.
 #[derive(Clone, Default)]
 pub struct ProgressSink(Option<Arc<dyn Fn(BuildProgress) + Send + Sync>>);
 
 impl ProgressSink {
-    /// Calls `report` for every step.
+    /// A sink that calls `report` for every step.
     pub fn new(report: impl Fn(BuildProgress) + Send + Sync + 'static) -> Self {
         ProgressSink(Some(Arc::new(report)))
     }
 
-    /// Hands one report on; without a listener nothing happens.
+    /// Passes a report on. Does nothing without a listener.
     pub fn report(&self, progress: BuildProgress) {
         if let Some(report) = &self.0 {
             report(progress);

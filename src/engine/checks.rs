@@ -1,12 +1,12 @@
-//! What every backend checks and derives in the same way: does a shape fit the model, a batch the engine; how large is
-//! the output; does a policy round at all; what does it mean that a model could not be exported.
+//! Checks shared by all backends: whether a shape fits the model and a batch fits the engine, the size of the output,
+//! whether a policy rounds at all, and the meaning of a failed export.
 
 use super::{BackendError, BackendKind};
 use crate::graph::{Format, Graph, PolicyError, PrecisionPolicy, Shape};
 use crate::input::Batch;
 use crate::onnx::ExportError;
 
-/// Refuses an engine that no batch could fill, before anything is allocated for it.
+/// Refuses a shape that the model does not allow, before anything is allocated for it.
 pub(crate) fn check_shape(graph: &Graph, shape: Shape) -> Result<(), BackendError> {
     let positions = graph.dimensions.positions;
     if shape.batch == 0 || shape.sequence == 0 || shape.sequence > positions {
@@ -23,7 +23,7 @@ pub(crate) fn check_batch(graph: &Graph, shape: Shape, batch: &Batch) -> Result<
     check_rows(graph.dimensions.vocabulary, shape, batch)
 }
 
-/// The same for an engine that has let go of its graph; `vocabulary` is the number of token ids.
+/// Like [`check_batch`], for an engine that has dropped its graph. `vocabulary` is the number of token ids.
 pub(crate) fn check_rows(vocabulary: usize, shape: Shape, batch: &Batch) -> Result<(), BackendError> {
     let refuse = |message: String| Err(BackendError::Inputs(message));
     if batch.shape != shape || batch.ids.len() != shape.tokens() || batch.lengths.len() != shape.batch {
@@ -39,20 +39,20 @@ pub(crate) fn check_rows(vocabulary: usize, shape: Shape, batch: &Batch) -> Resu
     }
 }
 
-/// Rows and width of the graph's output seen as a list of vectors.
+/// Number of rows and width of the graph's output, seen as a list of vectors.
 pub(crate) fn output_dims(graph: &Graph, shape: Shape) -> (usize, usize) {
     let dims = graph.value(graph.output).shape.dims(shape);
     let width = dims.last().copied().unwrap_or(1);
     (dims.iter().product::<usize>() / width, width)
 }
 
-/// Whether every op computes, accumulates and stores FP32, so that nothing is rounded to another format.
+/// Whether every op computes, accumulates and stores in FP32, so that nothing is rounded to another format.
 pub(crate) fn is_fp32(graph: &Graph, policy: &PrecisionPolicy) -> Result<bool, PolicyError> {
     let fp32 = |format| matches!(format, Format::Fp32);
     Ok(graph.roundings(policy)?.iter().all(|r| fp32(r.compute) && fp32(r.accumulate) && fp32(r.store)))
 }
 
-/// What a failed export means to the backend that asked for it: shapes that do not fit the model are the asker's mistake.
+/// The backend error for a failed export. A shape that does not fit the model is an input error.
 pub(crate) fn export_failed(backend: BackendKind, error: ExportError) -> BackendError {
     match error {
         ExportError::Policy(error) => error.into(),

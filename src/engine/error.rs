@@ -1,52 +1,43 @@
-//! What goes wrong between asking for an engine and reading its outputs.
+//! Errors of backends and engines.
 
 use thiserror::Error;
 
 use super::BackendKind;
 use crate::graph::PolicyError;
 
-/// Why a backend, an engine or an execution is not to be had.
+/// Why a backend, an engine or an execution failed.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum BackendError {
     /// The backend cannot run on this machine or is not part of this build.
     #[error("{backend} is not available: {reason}")]
     Unavailable {
-        /// Which one.
         backend: BackendKind,
         /// Why, and the cure where there is one.
         reason: String,
     },
     /// The backend does not execute this policy.
     #[error("{backend} does not execute policy `{policy}`: {reason}")]
-    UnsupportedPolicy {
-        /// Which one.
-        backend: BackendKind,
-        /// Policy name.
-        policy: String,
-        /// Why.
-        reason: String,
-    },
+    UnsupportedPolicy { backend: BackendKind, policy: String, reason: String },
     /// The policy does not fit the graph.
     #[error(transparent)]
     Policy(#[from] PolicyError),
     /// Weights could not be loaded.
     #[error(transparent)]
     Model(#[from] crate::model::ModelError),
-    /// Inputs that do not fit the engine.
+    /// The inputs do not fit the engine.
     #[error("inputs do not fit the engine: {0}")]
     Inputs(String),
     /// The device or the library ran out of memory.
     #[error("{backend} ran out of memory: {message}")]
     OutOfMemory {
-        /// Which one.
         backend: BackendKind,
         /// The library's own words.
         message: String,
     },
-    /// The device has failed: nothing more can be done with it in this process.
+    /// The device has failed. This process cannot use it any more.
     #[error("{backend} lost its device: {message}")]
     DeviceLost {
-        /// Which one.
         backend: BackendKind,
         /// The driver's own words.
         message: String,
@@ -54,7 +45,6 @@ pub enum BackendError {
     /// The library failed while executing.
     #[error("{backend} failed: {message}")]
     Execution {
-        /// Which one.
         backend: BackendKind,
         /// The library's own words.
         message: String,
@@ -65,7 +55,7 @@ pub enum BackendError {
 }
 
 impl BackendError {
-    /// What it says, without the backend's name where the place it is printed in has that already.
+    /// The message without the backend's name, for places that already show the name.
     pub fn into_reason(self) -> String {
         match self {
             BackendError::Unavailable { reason, .. } => reason,

@@ -1,50 +1,51 @@
-//! What a pass showed of its tensors, operation by operation. Padding and masked scores are left out: nothing reads them.
+//! Tallies of the tensors of one forward, operation by operation. Padding and masked scores are left out, because no
+//! operation reads them.
 
-/// One pass, looked at.
+/// The examination of one forward.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Examination {
-    /// A tally per operation, in the order of the graph.
+    /// One tally per operation, in the order of the graph.
     pub ops: Vec<OpTally>,
 }
 
-/// What one operation read and wrote.
+/// Tally of one operation's inputs and output.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct OpTally {
-    /// Its inputs together; `None` for an operation that reads parameters alone.
+    /// All its inputs together; `None` for an operation that reads only parameters.
     pub input: Option<TensorTally>,
     /// Its output, as stored.
     pub output: TensorTally,
-    /// Of a layer norm: what became of its rows.
+    /// Tally of the rows, for a layer norm.
     pub layer_norm: Option<LayerNormTally>,
 }
 
-/// Elements of a tensor.
+/// Tally of a tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct TensorTally {
-    /// Largest magnitude among the finite ones.
+    /// Largest magnitude among the finite elements.
     pub largest: f64,
-    /// NaN.
+    /// Number of NaN.
     pub nan: u64,
-    /// Infinities.
+    /// Number of infinities.
     pub inf: u64,
 }
 
 impl TensorTally {
-    /// Both together.
+    /// The combined tally of two tensors.
     pub fn and(self, other: TensorTally) -> TensorTally {
         TensorTally { largest: self.largest.max(other.largest), nan: self.nan + other.nan, inf: self.inf + other.inf }
     }
 }
 
-/// Rows of a layer norm.
+/// Tally of a layer norm's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct LayerNormTally {
-    /// Rows.
+    /// Number of rows.
     pub rows: u64,
-    /// Rows whose reciprocal deviation is 0, because their variance has overflowed: they come out as the bias, whatever
-    /// went in, and without any NaN.
+    /// Rows whose reciprocal deviation is 0, because their variance overflowed. Such a row returns the bias whatever
+    /// its input, without any NaN.
     pub silent: u64,
-    /// Largest sum of squared deviations over the rows in which it is finite: what an FP16 reduction that sums before it
-    /// divides has to hold.
+    /// Largest sum of squared deviations over the rows in which it is finite. An FP16 reduction that sums before it
+    /// divides must represent it.
     pub square_sum: f64,
 }

@@ -1,27 +1,28 @@
-//! The libraries that execute a graph, by name, and where each of them executes.
+//! The backends by name, and the device that each of them executes on.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The libraries an experiment can name.
+/// The backends that an experiment can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendKind {
-    /// Own interpreter on the CPU: FP32, the FP64 oracle, and bit-faithful emulation of the other policies.
+    /// The interpreter of this program on the CPU: FP32, the FP64 oracle, and bit-faithful emulation of the other
+    /// policies.
     Reference,
     /// ONNX Runtime on the CPU.
     OnnxRuntime,
-    /// Own CUDA kernels and cuBLASLt.
+    /// The CUDA kernels of this program, and cuBLASLt.
     Cuda,
     /// TensorRT.
     TensorRt,
-    /// A fake engine with known outputs, for testing the runner itself.
+    /// A fake engine with known outputs, for tests of the runner.
     Mock,
 }
 
 impl BackendKind {
-    /// Every backend a manifest may name, in the order of the tables.
+    /// Every backend that a manifest may name, in the order of the tables.
     pub const ALL: [BackendKind; 5] =
         [BackendKind::Reference, BackendKind::OnnxRuntime, BackendKind::Cuda, BackendKind::TensorRt, BackendKind::Mock];
 
@@ -46,7 +47,7 @@ impl BackendKind {
         self != BackendKind::TensorRt || cfg!(feature = "tensorrt")
     }
 
-    /// Where its engines execute.
+    /// The device that its engines execute on.
     pub fn device(self) -> DeviceKind {
         match self {
             BackendKind::Reference | BackendKind::OnnxRuntime | BackendKind::Mock => DeviceKind::Cpu,
@@ -61,7 +62,7 @@ impl fmt::Display for BackendKind {
     }
 }
 
-/// Where an engine executes.
+/// The kind of device that an engine executes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceKind {

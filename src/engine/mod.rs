@@ -1,7 +1,7 @@
 //! The seam between the runner and the libraries that execute a graph.
 //!
-//! A backend builds engines; an engine binds inputs, enqueues work and hands out its outputs. Neither owns a clock: the
-//! runner reads its own, and times a device through the [`DeviceQueue`] that an engine lends it.
+//! A backend builds engines. An engine binds inputs, enqueues work and returns its outputs. Neither has a clock: the
+//! runner uses its own clock, and times a device through the engine's [`DeviceQueue`].
 
 mod build;
 pub(crate) mod checks;
@@ -26,19 +26,19 @@ use crate::model::Model;
 
 /// An executable for one graph, policy and shape.
 pub trait Engine {
-    /// Copies a batch in. Not timed.
+    /// Copies a batch into the engine. Not timed.
     ///
     /// # Errors
-    /// [`BackendError::Inputs`] when the batch is not of the engine's shape.
+    /// [`BackendError::Inputs`] when the batch does not have the engine's shape.
     fn bind(&mut self, batch: &Batch) -> Result<(), BackendError>;
 
-    /// Starts one forward pass over the bound batch without waiting for it: the timed path.
+    /// Starts one forward over the bound batch without waiting for it. This is the timed path.
     ///
     /// # Errors
     /// [`BackendError::Execution`] with the library's message.
     fn enqueue(&mut self) -> Result<(), BackendError>;
 
-    /// Waits for everything enqueued. CPU engines have nothing to wait for.
+    /// Waits for all enqueued work. CPU engines have nothing to wait for.
     ///
     /// # Errors
     /// [`BackendError::Execution`] with the library's message.
@@ -46,19 +46,19 @@ pub trait Engine {
         Ok(())
     }
 
-    /// The queue that [`Engine::enqueue`] puts its work on, for the runner to time it there. `None` on a CPU.
+    /// The queue that receives the work of [`Engine::enqueue`], so that the runner can time it. `None` on a CPU.
     fn device_queue(&self) -> Option<&dyn DeviceQueue> {
         None
     }
 
-    /// The outputs of the last pass, copied to the host. Not timed.
+    /// The outputs of the last forward, copied to the host. Not timed.
     ///
     /// # Errors
     /// [`BackendError::Execution`] with the library's message.
     fn outputs(&mut self) -> Result<Output, BackendError>;
 
-    /// One more pass over the bound batch, in which every tensor is looked at; [`Engine::outputs`] then has its outputs.
-    /// `None` where the library does not show its tensors, and nothing is executed.
+    /// Runs one more forward over the bound batch and examines every tensor. [`Engine::outputs`] then returns its
+    /// outputs. Where the library does not show its tensors, it executes nothing and returns `None`.
     ///
     /// # Errors
     /// [`BackendError::Execution`] with the library's message.
@@ -66,37 +66,37 @@ pub trait Engine {
         Ok(None)
     }
 
-    /// What the first execution took beyond a later one, seconds, where the library compiles device code at run time;
-    /// known once it has been executed.
+    /// Time of the first execution minus that of a later one, seconds, where the library compiles device code at run
+    /// time. Known after the engine has executed.
     fn first_run_s(&self) -> Option<f64> {
         None
     }
 
-    /// What its device can do at most, where that has been measured.
+    /// Highest rates of its device, where they have been measured.
     fn ceilings(&self) -> Option<Ceilings> {
         None
     }
 
-    /// What it holds.
+    /// The memory that it holds.
     fn memory(&self) -> MemoryBreakdown;
 
-    /// What it is.
+    /// Its description.
     fn describe(&self) -> EngineDescription;
 }
 
 /// A library that builds engines.
 pub trait Backend {
-    /// Which one.
+    /// Its kind.
     fn kind(&self) -> BackendKind;
 
     /// Whether it can build and execute on this machine.
     ///
     /// # Errors
-    /// [`BackendError::Unavailable`] with the reason and the cure when it can do neither.
+    /// [`BackendError::Unavailable`] with the reason and the cure when it can neither build nor execute.
     fn availability(&self) -> Result<Availability, BackendError>;
 
-    /// Reads the model's weights in the policy's formats and keeps them for the engines built next, so that loading is
-    /// timed apart from building. Building without it loads on demand.
+    /// Reads the model's weights in the policy's formats and keeps them for the next builds, so that loading is timed
+    /// separately from building. Without this call, a build loads the weights itself.
     ///
     /// # Errors
     /// Any [`BackendError`].
@@ -105,8 +105,8 @@ pub trait Backend {
         Ok(())
     }
 
-    /// Builds an engine. May take minutes; timed apart from execution. An engine that was built but cannot be executed
-    /// on this machine is no error: [`Build::engine`] has the reason.
+    /// Builds an engine. This may take minutes and is timed separately from execution. An engine that cannot be
+    /// executed on this machine is no error: [`Build::engine`] has the reason.
     ///
     /// # Errors
     /// Any [`BackendError`]; the runner turns it into the row's reason.

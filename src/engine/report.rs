@@ -1,25 +1,25 @@
-//! What an engine says of itself: its outputs, what it holds, what its device can do.
+//! What an engine reports: its outputs, its memory, its device's highest rates.
 
 use serde::{Deserialize, Serialize};
 
 use crate::graph::OutputKind;
 
-/// Bytes an engine holds, by purpose. Sizes the backend cannot know are `None`.
+/// Bytes that an engine holds, by purpose. A size that the backend cannot know is `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct MemoryBreakdown {
     /// Parameters as stored.
     pub weights_bytes: Option<u64>,
     /// Intermediate tensors and outputs.
     pub activations_bytes: Option<u64>,
-    /// Scratch of libraries.
+    /// Workspace of libraries.
     pub workspace_bytes: Option<u64>,
-    /// Growth of the device's used memory since before the engine's parts were made, by the driver's count. It holds the
-    /// kernels' code too, and what other processes took or gave back meanwhile.
+    /// Growth of the device's used memory while the engine was created, by the driver's count. It includes the kernels'
+    /// code, and any memory that other processes allocated or freed meanwhile.
     #[serde(default)]
     pub device_bytes: Option<u64>,
 }
 
-/// The fastest a device was seen to do the two things a pass consists of, in the process that measures.
+/// Highest rates of computing and copying that were measured on a device, in the process that measures the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Ceilings {
     /// Floating-point operations per second of a large product in the formats of the engine's linear layers.
@@ -28,7 +28,7 @@ pub struct Ceilings {
     pub bytes_per_s: f64,
 }
 
-/// What an engine says of itself, for the row.
+/// Description of an engine, for its row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineDescription {
     /// Library and version, e.g. `reference 0.1.0 (gemm, avx512f)`.
@@ -37,16 +37,17 @@ pub struct EngineDescription {
     pub device: String,
     /// CPU threads used, if any.
     pub threads: Option<usize>,
-    /// The policy's formats are emulated by rounding, so the row's time says nothing about hardware with that format.
+    /// Whether the policy's formats are emulated by rounding. The time then says nothing about hardware with those
+    /// formats.
     pub emulated: bool,
 }
 
 /// Outputs copied to the host. `values` is `[rows, width]` with padding rows included.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {
-    /// What a row is.
+    /// The meaning of a row.
     pub kind: OutputKind,
-    /// Output vectors: `batch * sequence` or, for class logits, `batch`.
+    /// Number of output vectors: `batch * sequence`, or `batch` for class logits.
     pub rows: usize,
     /// Elements of one vector.
     pub width: usize,

@@ -1,4 +1,5 @@
-//! One file from the hub: begun or gone on with, tried again where that may help, compared with its digest, named.
+//! The download of one file from the hub: started or resumed, retried where that may help, compared with its digest, and
+//! renamed to its final name.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,18 +9,18 @@ use super::hub::{Address, Hub, RequestError, ResponseKind};
 use super::part::PartialFile;
 use super::progress::{Bar, FetchProgress};
 
-/// Attempts in a row that bring the file no further.
+/// Attempts in a row without progress after which a download is given up.
 const ATTEMPTS: u32 = 5;
 /// Wait before the second attempt; it doubles from there.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The longest wait a hub may ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
-/// The digest a file must have, and who says so.
+/// The digest that a file must have, and its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Expected {
-    /// The manifest.
+    /// The manifest pins it.
     Pinned(String),
-    /// What was there at the first fetch.
+    /// The first fetch recorded it.
     Recorded(String),
 }
 
@@ -42,18 +43,18 @@ impl Expected {
     }
 }
 
-/// A file that is there now.
+/// A file that was downloaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Received {
     /// Digest of the file.
     pub sha256: String,
     /// Bytes of the file.
     pub bytes: u64,
-    /// Bytes that came over the network for it, now.
+    /// Bytes that this fetch transferred for it.
     pub fetched_bytes: u64,
 }
 
-/// One file on its way.
+/// One file to download.
 pub(super) struct Download<'a> {
     pub hub: &'a Hub,
     pub address: Address<'a>,
@@ -79,9 +80,9 @@ impl From<FetchError> for AttemptError {
     }
 }
 
-/// What is known of a file that did not come.
+/// Why a file was not downloaded.
 pub(super) enum DownloadError {
-    /// No hub answers; what that means for the checkpoint is for the caller to say.
+    /// No hub answers; the caller decides what that means for the checkpoint.
     Unreachable(String),
     Error(FetchError),
 }
@@ -93,10 +94,10 @@ impl From<FetchError> for DownloadError {
 }
 
 impl Download<'_> {
-    /// Downloads the file into `folder`, where it appears under its name when it is whole and right.
+    /// Downloads the file into `folder`, where it appears under its name once it is complete and correct.
     ///
     /// # Errors
-    /// [`DownloadError`]. What has arrived of a file that may still be right is kept; a wrong one is deleted.
+    /// [`DownloadError`]. A partial file that may still be correct is kept; a wrong one is deleted.
     pub fn save(&self, folder: &Path) -> Result<Received, DownloadError> {
         let mut part = PartialFile::open(folder, self.address.file, self.expected.map(Expected::sha256))?;
         if part.bytes() > 0 {
@@ -118,7 +119,7 @@ impl Download<'_> {
         }
     }
 
-    /// All of the file, and the right one.
+    /// Downloads the whole file and checks it.
     fn arrive(&self, part: &mut PartialFile) -> Result<Received, DownloadError> {
         let mut fetched_bytes = self.complete(part)?;
         if self.expected.is_some_and(|expected| expected.sha256() != part.sha256()) && part.is_pieced() {
@@ -132,7 +133,7 @@ impl Download<'_> {
         Ok(Received { sha256, bytes, fetched_bytes })
     }
 
-    /// The file's digest where one is expected; otherwise whether it is what its name says.
+    /// Compares the file's digest where one is expected; otherwise checks that a `.json` file holds JSON.
     fn check(&self, part: &PartialFile, sha256: &str) -> Result<(), FetchError> {
         match self.expected {
             Some(expected) if expected.sha256() != sha256 => Err(expected.violated(self.label(), sha256.to_owned())),
@@ -146,7 +147,7 @@ impl Download<'_> {
         }
     }
 
-    /// Attempts until the part is whole; returns the bytes that came.
+    /// Sends requests until the file is complete; returns the bytes transferred.
     fn complete(&self, part: &mut PartialFile) -> Result<u64, DownloadError> {
         let bar = self.progress.file(&self.label());
         let (mut fetched, mut in_vain, mut furthest) = (0, 0, part.bytes());
@@ -162,7 +163,7 @@ impl Download<'_> {
                 }
                 Err(AttemptError::RequestError(RequestError::Passing { reason, wait })) => (reason, wait),
             };
-            // Bytes that come again and again are no progress.
+            // Bytes that arrive a second time are no progress.
             in_vain = if part.bytes() > furthest { 1 } else { in_vain + 1 };
             furthest = furthest.max(part.bytes());
             let file = self.label();
@@ -179,7 +180,7 @@ impl Download<'_> {
         }
     }
 
-    /// One request, as far as it goes.
+    /// Sends one request and keeps the bytes that arrive.
     fn attempt(&self, part: &mut PartialFile, fetched: &mut u64, bar: &Bar) -> Result<(), AttemptError> {
         if part.is_whole() {
             return Ok(());
@@ -208,7 +209,7 @@ impl Download<'_> {
             bar.advance(part.bytes());
         }
         if part.total().is_some_and(|total| total != part.bytes()) {
-            let reason = format!("{} bytes came of {}", part.bytes(), part.total().unwrap_or_default());
+            let reason = format!("only {} of {} bytes arrived", part.bytes(), part.total().unwrap_or_default());
             return Err(RequestError::Passing { reason, wait: None }.into());
         }
         Ok(())
@@ -221,7 +222,7 @@ impl Download<'_> {
     }
 }
 
-/// The beginning of a revision or a digest.
+/// The first digits of a revision or a digest.
 pub(super) fn short(hex: &str) -> &str {
     hex.get(..12).unwrap_or(hex)
 }

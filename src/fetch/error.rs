@@ -26,16 +26,16 @@ pub enum FetchError {
     /// The hub does not give the file.
     #[error("{file}: {reason}")]
     Refused { file: String, reason: String },
-    /// The hub breaks off or is busy, time and again.
+    /// The hub broke off or was busy at every attempt.
     #[error("{file}: gave up after {attempts} attempts, the last: {reason}; run the same command again later to go on")]
     Broken { file: String, attempts: u32, reason: String },
-    /// The hub has asked for more patience than this.
+    /// The hub asks for a longer wait than this program accepts.
     #[error("{file}: {reason} and wants {wait_s} s of quiet; run the same command again then")]
     Busy { file: String, reason: String, wait_s: u64 },
-    /// Other bytes than expected.
+    /// The file is not the expected one.
     #[error("{file}: sha256 is {found}, {source_of_expected} {expected}; the download was deleted: {cure}")]
     Digest { file: String, found: String, source_of_expected: &'static str, expected: String, cure: &'static str },
-    /// A file without a pin that is not what its name says.
+    /// A `.json` file without a pin holds something else.
     #[error(
         "{file}: what arrived is no JSON ({reason}) and was deleted; does HF_ENDPOINT or a proxy answer with a page?"
     )]
@@ -48,7 +48,7 @@ impl FetchError {
         move |source| FetchError::Io { path, source }
     }
 
-    /// Nothing of this is the hub's doing, and no other checkpoint would fare better.
+    /// Whether the cause lies on this machine or in the manifest, so that every other checkpoint would fail too.
     pub(super) fn is_local(&self) -> bool {
         use FetchError::{Client, Io, Pins, Variable};
         matches!(self, Client(_) | Io { .. } | Pins { .. } | Variable { .. })

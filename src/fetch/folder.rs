@@ -1,5 +1,5 @@
-//! A checkpoint's folder. Files are staged in `REVISION.part` beside it and the folder appears in one step when all of
-//! them are there and right, so that a fetch that was broken off leaves the model as it was: not fetched.
+//! A checkpoint's folder. Files are staged in `REVISION.part` next to it. The folder appears in one step once all of them
+//! are complete and correct, so that an interrupted fetch leaves the model unfetched.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,7 +14,7 @@ use crate::digest::sha256_file;
 use crate::files::replace;
 use crate::model::{DIGESTS_FILE, PART_SUFFIX};
 
-/// What was found out about a fetched folder: with what was there first a later fetch compares what has no pin.
+/// Digests that the first fetch of a folder recorded. A later fetch compares files without a pin with them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Digests {
@@ -30,7 +30,7 @@ pub(super) struct CheckpointFolder {
     lock: PathBuf,
 }
 
-/// The right to change a folder, until dropped. The kernel lets go of it when the process dies; the file stays.
+/// The exclusive right to change a folder, until dropped. The kernel releases it when the process dies; the file stays.
 #[derive(Debug)]
 pub(super) struct CheckpointLock {
     _file: File,
@@ -51,7 +51,7 @@ impl CheckpointFolder {
         &self.staging
     }
 
-    /// Digest of a file of the checkpoint; `None` where it is not there.
+    /// Digest of a file of the checkpoint; `None` if it does not exist.
     ///
     /// # Errors
     /// [`FetchError::Io`].
@@ -59,7 +59,7 @@ impl CheckpointFolder {
         digest(&self.target.join(name))
     }
 
-    /// Digest of a file that is staged.
+    /// Digest of a staged file; `None` if it does not exist.
     ///
     /// # Errors
     /// [`FetchError::Io`].
@@ -67,13 +67,13 @@ impl CheckpointFolder {
         digest(&self.staging.join(name))
     }
 
-    /// What an earlier fetch has recorded. A record that cannot be read is none.
+    /// The digests that an earlier fetch recorded; none if the record cannot be read.
     pub fn digests(&self) -> Digests {
         let json = fs::read(self.target.join(DIGESTS_FILE)).unwrap_or_default();
         serde_json::from_slice(&json).unwrap_or_default()
     }
 
-    /// Makes the folder that the lock lies in and takes the lock, after `busy` was called where another process has it.
+    /// Creates the folder of the lock file and takes the lock. If another process holds it, calls `busy` and waits.
     ///
     /// # Errors
     /// [`FetchError::Io`].
@@ -94,7 +94,7 @@ impl CheckpointFolder {
         Ok(CheckpointLock { _file: file })
     }
 
-    /// Makes the staging folder.
+    /// Creates the staging folder.
     ///
     /// # Errors
     /// [`FetchError::Io`].
@@ -102,12 +102,12 @@ impl CheckpointFolder {
         fs::create_dir_all(&self.staging).map_err(FetchError::io(&self.staging))
     }
 
-    /// Removes the staging folder if nothing is in it.
+    /// Removes the staging folder if it is empty.
     pub fn tidy(&self) {
         let _ = fs::remove_dir(&self.staging);
     }
 
-    /// Removes what an earlier fetch of other files has left in the staging folder.
+    /// Removes the files that an earlier fetch left in the staging folder and this one does not stage.
     fn clear_all_but(&self, staged: &[String]) -> Result<(), FetchError> {
         let Ok(entries) = fs::read_dir(&self.staging) else { return Ok(()) };
         for entry in entries.flatten().filter(|entry| !staged.iter().any(|name| entry.file_name() == name.as_str())) {
@@ -116,11 +116,11 @@ impl CheckpointFolder {
         Ok(())
     }
 
-    /// Puts what is staged where it belongs, together with the digests of all files. A folder that is not there yet appears
-    /// in one step.
+    /// Moves the staged files into the checkpoint's folder and writes the digests of all files. A new folder appears in one
+    /// step.
     ///
     /// # Errors
-    /// [`FetchError::Io`]; the next fetch goes on.
+    /// [`FetchError::Io`]; the next fetch resumes.
     pub fn publish(&self, staged: &[String], digests: &Digests) -> Result<(), FetchError> {
         self.clear_all_but(staged)?;
         let json = serde_json::to_vec_pretty(digests).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The hub over HTTP: addresses, the token, one request, and what an answer means for who asked.
+//! The hub over HTTP: addresses, the token, one request, and the meaning of its response.
 //!
 //! The variables are those of the hub's own tools: `HF_ENDPOINT` is its address, `HF_TOKEN` a login, and
 //! `HF_HUB_DOWNLOAD_TIMEOUT` the seconds a connection may be silent. A proxy is taken from `HTTPS_PROXY` and the like,
@@ -19,9 +19,9 @@ use super::FetchError;
 
 /// The public hub.
 const PUBLIC_HUB: &str = "https://huggingface.co";
-/// How long a connection may take to come about.
+/// Longest time to establish a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long an open connection may be silent.
+/// Longest silence of an open connection, seconds.
 const SILENCE_TIMEOUT_S: f64 = 30.0;
 /// Redirects followed; a hub needs two.
 const MAX_REDIRECTS: usize = 10;
@@ -31,9 +31,9 @@ pub(super) struct Hub {
     endpoint: String,
     token: Option<HeaderValue>,
     client: Client,
-    /// What the client's connections are driven by, in this thread.
+    /// Drives the client's connections in this thread.
     runtime: Runtime,
-    /// It has answered before, so that a refused connection is no missing network.
+    /// Whether it has answered before; then a refused connection does not mean that there is no network.
     answered: Cell<bool>,
 }
 
@@ -45,25 +45,25 @@ pub(super) struct Address<'a> {
     pub file: &'a str,
 }
 
-/// The part of a file to ask for: from here to its end.
+/// The part of a file to request: from `start` to its end.
 #[derive(Debug, Default)]
 pub(super) struct Remainder {
     pub start: u64,
-    /// Only if the file still has this entity tag; the whole of it otherwise.
+    /// The part is requested only if the file still has this entity tag; otherwise the hub sends the whole file.
     pub etag: Option<String>,
 }
 
-/// What the hub sends.
+/// A response of the hub that has a file.
 pub(super) struct HubResponse<'a> {
     pub kind: ResponseKind,
-    /// Bytes of the whole file, where it says so.
+    /// Bytes of the whole file, if the hub states them.
     pub total: Option<u64>,
     /// A strong entity tag.
     pub etag: Option<String>,
     pub body: Body<'a>,
 }
 
-/// The bytes of an answer as they come.
+/// The body of a response, read chunk by chunk.
 pub(super) struct Body<'a> {
     hub: &'a Hub,
     response: Response,
@@ -73,13 +73,13 @@ impl Body<'_> {
     /// The next bytes; `None` at the end.
     ///
     /// # Errors
-    /// [`RequestError`] when the connection breaks or the answer ends before the length it has announced.
+    /// [`RequestError`] when the connection breaks or the body is shorter than announced.
     pub fn next(&mut self) -> Result<Option<impl AsRef<[u8]>>, RequestError> {
         self.hub.runtime.block_on(self.response.chunk()).map_err(|error| self.hub.trouble(error))
     }
 }
 
-/// What the body of an answer is.
+/// What the body of a response holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ResponseKind {
     /// The file from its first byte.
@@ -90,10 +90,10 @@ pub(super) enum ResponseKind {
     OutOfRange,
 }
 
-/// Why there is no answer, or why it broke off.
+/// Why there is no response, or why it broke off.
 #[derive(Debug)]
 pub(super) enum RequestError {
-    /// No connection to the hub comes about.
+    /// No connection to the hub can be established.
     Unreachable(String),
     /// It may work the next time, after the wait that the hub asked for.
     Passing { reason: String, wait: Option<Duration> },
@@ -122,14 +122,14 @@ impl Hub {
         let token = variable("HF_TOKEN").map(|token| bearer(&token)).transpose()?;
         let silence = silence_timeout()?;
         let mut headers = HeaderMap::new();
-        // Lengths and ranges are of the file's own bytes.
+        // Lengths and ranges count the file's own bytes.
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let client = Client::builder()
             .default_headers(headers)
             .user_agent(concat!("mixprec/", env!("CARGO_PKG_VERSION")))
             .http1_only()
-            // No redirect leads from an encrypted connection to an open one. The token stays with the endpoint's host and
-            // port: the client takes it off a redirect to any other.
+            // No redirect leads from an encrypted connection to an open one. The token goes to the endpoint's host and port
+            // only: the client removes it from a redirect to any other.
             .https_only(secure)
             .redirect(Policy::limited(MAX_REDIRECTS))
             .referer(false)
@@ -147,7 +147,7 @@ impl Hub {
         &self.endpoint
     }
 
-    /// Asks for a file, or for the rest of it.
+    /// Requests a file, or the rest of it.
     ///
     /// # Errors
     /// [`RequestError`].
@@ -175,7 +175,11 @@ impl Hub {
             StatusCode::OK => (ResponseKind::Whole, response.content_length()),
             StatusCode::PARTIAL_CONTENT => match range {
                 Some(ContentRange { start: Some(start), total }) => (ResponseKind::Rest { start }, total),
-                _ => return Err(RequestError::Lasting("the hub sends a part and does not say which".to_owned())),
+                _ => {
+                    return Err(RequestError::Lasting(
+                        "the hub sends a part of the file and does not say which part".to_owned(),
+                    ));
+                }
             },
             StatusCode::RANGE_NOT_SATISFIABLE => (ResponseKind::OutOfRange, None),
             status => return Err(self.refusal(status, headers)),
@@ -210,7 +214,7 @@ impl Hub {
         }
     }
 
-    /// What the failure of a request, or of reading a body, means.
+    /// Classifies the failure of a request or of reading a body.
     fn trouble(&self, error: reqwest::Error) -> RequestError {
         // An address that a hub redirects to may hold a signature.
         let error = error.without_url();
@@ -235,24 +239,24 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-/// What the last error of a chain says: that of the system, where it has one.
+/// The message of the last error in a chain: the operating system's, if there is one.
 fn innermost(error: &(dyn Error + 'static)) -> String {
     causes(error).last().map_or_else(String::new, ToString::to_string)
 }
 
-/// Whether an error is about encryption: what the client thinks of a certificate comes as this kind, wrapped in others of
-/// the same type that do not name it as their source.
+/// Whether an error is about encryption. The client reports a bad certificate as this kind, wrapped in errors of the same
+/// type that do not name it as their source.
 fn is_insecure(error: &(dyn Error + 'static)) -> bool {
     let Some(error) = error.downcast_ref::<io::Error>() else { return false };
     error.kind() == io::ErrorKind::InvalidData || error.get_ref().is_some_and(|inner| is_insecure(inner))
 }
 
-/// A variable that is set to something.
+/// The value of a variable, if it is set and not blank.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
-/// Whether connections to this address are encrypted; `None` where it is no address of a hub, or holds a login.
+/// Whether connections to this address are encrypted; `None` if it cannot be a hub's address or contains a login.
 fn is_secure(endpoint: &str) -> Option<bool> {
     let url = Url::parse(endpoint).ok()?;
     let login = !url.username().is_empty() || url.password().is_some();
@@ -290,7 +294,7 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// `Retry-After` in seconds. Its other form, a date, is not looked at: the usual waits do as well.
+/// `Retry-After` in seconds. Its other form, a date, is ignored: the usual waits serve as well.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     text(headers, header::RETRY_AFTER)?.trim().parse().ok().map(Duration::from_secs)
 }

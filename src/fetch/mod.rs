@@ -1,5 +1,5 @@
-//! `mixprec fetch`: the hub checkpoints of a manifest, by pinned revision, compared with their digests. It is the only
-//! part of the program that uses a network.
+//! `mixprec fetch`: downloads the hub checkpoints of a manifest at their pinned revisions and compares their digests. It is
+//! the only part of the program that uses a network.
 
 mod download;
 mod error;
@@ -21,33 +21,33 @@ use hub::{Address, Hub};
 use progress::FetchProgress;
 use request::CheckpointRequest;
 
-/// What came of a manifest's checkpoints.
+/// The outcome for every checkpoint of a manifest.
 #[derive(Debug)]
 pub struct FetchSummary {
     checkpoints: Vec<(CheckpointRequest, FetchOutcome)>,
-    /// Why no hub was asked, where it was so.
+    /// Why no hub was asked, if none was.
     no_network: Option<String>,
 }
 
-/// What came of one checkpoint.
+/// The outcome for one checkpoint.
 #[derive(Debug)]
 enum FetchOutcome {
-    /// All files were there and right.
+    /// All files were present and correct already.
     Present,
-    /// All files are there and right now; bytes that came over the network.
+    /// All files are present and correct now; `bytes` were transferred.
     Fetched { bytes: u64 },
-    /// Files that are not there, and no hub to ask.
+    /// Files are missing, and there is no hub to ask.
     Absent { missing: Vec<String> },
     /// Not fetched.
     Failed(FetchError),
 }
 
-/// Fetches every hub checkpoint of the manifest, one after the other; one that fails does not keep the next from being
-/// fetched. With `offline` it only compares what is there.
+/// Fetches every hub checkpoint of the manifest, one after the other; a failure does not stop the next one. With `offline`
+/// it only checks the files that are present.
 ///
 /// # Errors
-/// [`FetchError`] for what is wrong on this side: variables, pins that contradict each other, the disk. What a hub does is
-/// in the summary.
+/// [`FetchError`] for local causes: variables, pins that contradict each other, the disk. Failures of a hub are in the
+/// summary.
 pub fn fetch(loaded: &LoadedManifest, offline: bool) -> Result<FetchSummary, FetchError> {
     let mut session = FetchSession {
         hub: Hub::from_environment()?,
@@ -66,7 +66,7 @@ pub fn fetch(loaded: &LoadedManifest, offline: bool) -> Result<FetchSummary, Fet
     Ok(FetchSummary { checkpoints, no_network: session.no_network })
 }
 
-/// What a run of this manifest would do without: a line for every model of a hub that has not been fetched.
+/// A line for every hub model of this manifest that has not been fetched: what a run would lack.
 pub fn unfetched(loaded: &LoadedManifest) -> Vec<String> {
     let absent = loaded.manifest.models.iter().filter_map(|entry| match entry.source.base() {
         ModelSource::Hub { repository, revision, fallback, .. }
@@ -88,13 +88,13 @@ struct FetchSession {
     no_network: Option<String>,
 }
 
-/// A checkpoint as it is found.
+/// The state of a checkpoint on disk.
 #[derive(Default)]
 struct CheckpointState {
-    /// Of the files that are there and not wrong.
+    /// Digests of the files that are present and not wrong.
     digests: Digests,
     missing: Vec<MissingFile>,
-    /// Files that are there and of which nothing was known.
+    /// Files that are present and have neither a pin nor a recorded digest.
     unknown: Vec<String>,
 }
 
@@ -102,7 +102,7 @@ struct CheckpointState {
 struct MissingFile {
     name: String,
     expected: Option<Expected>,
-    /// Digest of the wrong one that is there.
+    /// Digest of the wrong file in its place, if there is one.
     wrong: Option<String>,
 }
 
@@ -153,7 +153,7 @@ impl FetchSession {
         Ok(if staged.is_empty() { FetchOutcome::Present } else { FetchOutcome::Fetched { bytes } })
     }
 
-    /// Gets one file into the staging folder, unless it is there already.
+    /// Downloads one file into the staging folder, unless it is there already.
     fn file(
         &self,
         request: &CheckpointRequest,
@@ -191,7 +191,7 @@ impl CheckpointState {
     }
 }
 
-/// Compares the files that are there with what is known of them.
+/// Compares the files on disk with their pins and recorded digests.
 fn look(folder: &CheckpointFolder, request: &CheckpointRequest) -> Result<CheckpointState, FetchError> {
     let recorded = folder.digests();
     let mut found = CheckpointState::default();

@@ -1,5 +1,5 @@
-//! A file that has arrived in part: `NAME.part`, and beside it what is known of the whole, so that the rest of another file
-//! is never put behind it.
+//! A file that has arrived in part: `NAME.part`, and next to it a record of the whole file, so that the rest of a different
+//! file is never appended to it.
 
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
@@ -13,11 +13,11 @@ use crate::digest::RunningDigest;
 use crate::files::replace;
 use crate::model::PART_SUFFIX;
 
-/// What a part is a part of. The folder it is in is that of one revision.
+/// The record of the whole file. Its folder belongs to one revision.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WholeFile {
-    /// The digest that was expected when it was begun.
+    /// The digest that was expected when the download began.
     expected: Option<String>,
     /// The hub's strong entity tag.
     etag: Option<String>,
@@ -25,7 +25,7 @@ struct WholeFile {
     total: Option<u64>,
 }
 
-/// An open part and the digest of what has arrived.
+/// An open partial file and the digest of its bytes.
 #[derive(Debug)]
 pub(super) struct PartialFile {
     target: PathBuf,
@@ -35,12 +35,12 @@ pub(super) struct PartialFile {
     digest: RunningDigest,
     bytes: u64,
     whole: WholeFile,
-    /// Its bytes did not all come with one answer to this process.
+    /// Whether its bytes come from several responses, or from a response to an earlier process.
     pieced: bool,
 }
 
 impl PartialFile {
-    /// Goes on with what an earlier process has left, or begins anew where it has left nothing that can be gone on with.
+    /// Resumes the partial file of an earlier process, or begins a new one if there is none that can be resumed.
     ///
     /// # Errors
     /// [`FetchError::Io`].
@@ -72,7 +72,7 @@ impl PartialFile {
         Ok(part)
     }
 
-    /// What the earlier process knew, where the rest can be told from that of another file: by a digest or a tag.
+    /// The record of the earlier process, if its digest or tag can tell the rest of this file from that of another.
     fn left_behind(&self) -> Option<WholeFile> {
         let whole: WholeFile = serde_json::from_slice(&fs::read(&self.about).ok()?).ok()?;
         let known = whole.expected.is_some() || whole.etag.is_some();
@@ -94,24 +94,24 @@ impl PartialFile {
         self.whole.total == Some(self.bytes)
     }
 
-    /// Whether it is put together, and so perhaps of bytes that do not belong together.
+    /// Whether it was assembled from several responses, whose bytes may not belong together.
     pub fn is_pieced(&self) -> bool {
         self.pieced
     }
 
-    /// What to ask for next.
+    /// The part to request next.
     pub fn rest(&self) -> Remainder {
         Remainder { start: self.bytes, etag: self.whole.etag.clone() }
     }
 
-    /// Whether an answer with this beginning, length and tag continues it.
+    /// Whether a response with this start, length and tag continues it.
     pub fn continued_by(&self, start: u64, total: Option<u64>, etag: Option<&str>) -> bool {
         let agrees = self.whole.total.is_none() || total.is_none() || self.whole.total == total;
         let same = self.whole.etag.is_none() || etag.is_none() || self.whole.etag.as_deref() == etag;
         start == self.bytes && agrees && same && (etag.is_some() || self.whole.expected.is_some())
     }
 
-    /// Notes what an answer says of the whole, before its first byte is kept.
+    /// Records what a response says of the whole file, before its first byte is kept.
     ///
     /// # Errors
     /// [`FetchError::Io`].
@@ -123,10 +123,10 @@ impl PartialFile {
         replace(&self.about, &json).map_err(FetchError::io(&self.about))
     }
 
-    /// Keeps the next bytes.
+    /// Appends the next bytes.
     ///
     /// # Errors
-    /// [`FetchError::Io`]; what was kept before is on disk.
+    /// [`FetchError::Io`]; the bytes appended before are on disk.
     pub fn keep(&mut self, bytes: &[u8]) -> Result<(), FetchError> {
         self.file.write_all(bytes).map_err(FetchError::io(&self.path))?;
         self.digest.update(bytes);
@@ -134,7 +134,7 @@ impl PartialFile {
         Ok(())
     }
 
-    /// Forgets all that has arrived.
+    /// Discards all bytes and begins again.
     ///
     /// # Errors
     /// [`FetchError::Io`].
@@ -148,7 +148,7 @@ impl PartialFile {
         Ok(())
     }
 
-    /// Digest of what has arrived.
+    /// Digest of the bytes that have arrived.
     pub fn sha256(&self) -> String {
         self.digest.sha256()
     }
@@ -161,7 +161,7 @@ impl PartialFile {
         fs::read(&self.path).map_err(FetchError::io(&self.path))
     }
 
-    /// Gives the file its name, in one step.
+    /// Renames the file to its final name, in one step.
     ///
     /// # Errors
     /// [`FetchError::Io`].
@@ -172,7 +172,7 @@ impl PartialFile {
         Ok(())
     }
 
-    /// Deletes it.
+    /// Deletes the partial file and its record.
     pub fn discard(self) {
         let _ = fs::remove_file(&self.path);
         let _ = fs::remove_file(&self.about);

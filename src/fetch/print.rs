@@ -1,18 +1,18 @@
-//! What came of a fetch, for a person.
+//! The outcome of a fetch as text.
 
 use std::fmt::Write as _;
 
 use super::{FetchOutcome, FetchSummary};
 
 impl FetchSummary {
-    /// Whether a checkpoint is not there.
+    /// Whether a checkpoint is missing.
     pub fn is_failure(&self) -> bool {
         self.checkpoints
             .iter()
             .any(|(_, outcome)| matches!(outcome, FetchOutcome::Absent { .. } | FetchOutcome::Failed(_)))
     }
 
-    /// A line for every checkpoint that is there now.
+    /// A line for every checkpoint that is present now.
     pub fn to_text(&self) -> String {
         if self.checkpoints.is_empty() {
             return "nothing to fetch: the manifest names no model of a hub\n".to_owned();
@@ -35,7 +35,7 @@ impl FetchSummary {
         text
     }
 
-    /// What went wrong: a line for every checkpoint that a hub did not give, and one for all that no hub was asked for.
+    /// A line for every checkpoint that a hub did not deliver, and one line for all those that no hub was asked for.
     pub fn failures(&self) -> Vec<String> {
         let mut lines = Vec::new();
         let (mut absent, mut drawn) = (Vec::new(), Vec::new());

@@ -8,7 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 #[derive(Debug, Default)]
 pub(super) struct FetchProgress(MultiProgress);
 
-/// The bar of one file; gone when dropped.
+/// The bar of one file; removed when dropped.
 #[derive(Debug)]
 pub(super) struct Bar(ProgressBar);
 
@@ -29,7 +29,7 @@ impl FetchProgress {
 }
 
 impl Bar {
-    /// An answer begins: the bytes that are there, and those of the whole as far as known.
+    /// Begins a response: sets the bytes that are present, and those of the whole file if known.
     pub fn begin(&self, bytes: u64, total: Option<u64>) {
         match total {
             Some(total) => self.0.set_length(total),
@@ -39,7 +39,7 @@ impl Bar {
         self.0.reset_eta();
     }
 
-    /// This many bytes are there.
+    /// Sets the bytes that are present.
     pub fn advance(&self, bytes: u64) {
         self.0.set_position(bytes);
     }

@@ -16,16 +16,16 @@ pub(super) struct CheckpointRequest {
     pub model: String,
     pub repository: String,
     pub revision: String,
-    /// Where it belongs.
+    /// Folder that it is fetched into.
     pub folder: PathBuf,
     /// Its files by name, with their pins.
     pub files: BTreeMap<String, Option<String>>,
-    /// Random weights stand in where it is absent.
+    /// Whether random weights stand in while it is absent.
     pub fallback: bool,
 }
 
 impl CheckpointRequest {
-    /// Every checkpoint of a hub in the manifest, once.
+    /// Every hub checkpoint of the manifest, each once.
     ///
     /// # Errors
     /// [`FetchError::Pins`] when two models disagree about a file.
@@ -74,7 +74,7 @@ impl CheckpointRequest {
         format!("{} {}", self.repository, short(&self.revision))
     }
 
-    /// The files in the order they are fetched: what is small first, so that a mistake in the manifest shows soon.
+    /// The files in the order they are fetched: the weights last, so that a mistake in the manifest shows early.
     pub fn in_order(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         let weights = |(name, _): &(&String, &Option<String>)| *name == WEIGHTS_FILE;
         let small = self.files.iter().filter(move |entry| !weights(entry));

@@ -20,7 +20,7 @@ pub struct CostSummary {
     pub policy_activations_bytes: u64,
     /// Number of parameters.
     pub parameters: u64,
-    /// Bytes that a pass must move however it is fused: parameters once, token ids, output. `None` in older journals.
+    /// Bytes that a forward pass must move however it is fused: parameters once, token ids, output. `None` in older journals.
     #[serde(default)]
     pub compulsory_bytes: Option<u64>,
 }
@@ -30,7 +30,7 @@ pub struct CostSummary {
 pub struct OpCost {
     /// Floating-point operations.
     pub flops: u64,
-    /// Parameters read, bytes. Of an embedding only the rows of the batch's tokens are read.
+    /// Parameters read, bytes. An embedding reads only the rows of the batch's tokens.
     pub param_bytes: u64,
     /// Inputs read, bytes.
     pub read_bytes: u64,
@@ -41,7 +41,7 @@ pub struct OpCost {
 /// Operations per output element of the classes that are not products.
 pub fn flops_per_element(class: OpClass) -> u64 {
     match class {
-        // Two additions of three tables; BERT's count, one more than GPT-2's.
+        // Two additions over three tables: BERT's count, one more than GPT-2's.
         OpClass::Embedding => 2,
         // Mean, deviation, square, variance, normalise, scale, shift.
         OpClass::LayerNorm => 8,
@@ -66,8 +66,8 @@ pub fn params_of(op: &Op) -> Vec<ParamId> {
     }
 }
 
-/// Parameters an op reads and the formats they are stored in: biases as the output, so that an epilogue can add them
-/// (cuBLASLt wants exactly this), everything else as `compute` says.
+/// Parameters that an op reads and the formats they are stored in: a bias in the format of the output, so that an epilogue
+/// can add it (cuBLASLt requires this), everything else in `compute`.
 pub fn param_formats(op: &Op, rounding: Rounding) -> Vec<(ParamId, Format)> {
     let bias = match op.kind {
         OpKind::Linear { bias, .. } => bias,
@@ -100,7 +100,7 @@ impl Graph {
         Ok(self.ops.iter().zip(&roundings).map(cost).collect())
     }
 
-    /// Totals of a pass: operations, parameter bytes and intermediate bytes in the policy's formats.
+    /// Totals of a forward pass: operations, parameter bytes and intermediate bytes in the policy's formats.
     ///
     /// # Errors
     /// [`PolicyError`] when the policy does not fit the graph.
@@ -124,8 +124,8 @@ impl Graph {
         })
     }
 
-    /// Bytes that a pass must move however it is fused: every parameter once per storage format (of a table that is only
-    /// looked up, the rows of the batch's tokens), the token ids, and the output.
+    /// Bytes that a forward pass must move however it is fused: every parameter once per storage format, the token ids, and
+    /// the output. A table that is only looked up counts with the rows of the batch's tokens.
     fn compulsory_bytes(&self, roundings: &[Rounding], shape: Shape) -> u64 {
         let mut read: BTreeMap<(usize, Format), u64> = BTreeMap::new();
         for (op, rounding) in self.ops.iter().zip(roundings) {
@@ -145,8 +145,8 @@ impl Graph {
         parameters + output + (shape.tokens() * size_of::<u32>()) as u64
     }
 
-    /// Whether a parameter is the weight of linear layers and nothing else, so that it may be stored as their product wants
-    /// it. A table that is also looked up by rows (a tied head) may not.
+    /// Whether a parameter is the weight of linear layers and nothing else, so that it may be stored in the order that suits
+    /// their product. A table that is also looked up by rows (a tied head) may not.
     pub fn is_product_weight(&self, id: ParamId) -> bool {
         let multiplies = |op: &Op| matches!(op.kind, OpKind::Linear { weight, .. } if weight == id);
         let mut readers = self.ops.iter().filter(|op| params_of(op).contains(&id)).peekable();
@@ -173,7 +173,7 @@ impl Graph {
         output * per_output
     }
 
-    /// Parameter elements an op reads in one pass.
+    /// Parameter elements that an op reads in one forward pass.
     fn param_traffic(&self, op: &Op, shape: Shape) -> u64 {
         let whole = params_of(op).into_iter().map(|id| self.param(id).elements() as u64);
         match op.kind {

@@ -113,7 +113,7 @@ pub enum Init {
     Ones,
 }
 
-/// The two forms of GELU in use; which one is a property of the model, never of the backend.
+/// The two forms of GELU in use. The model decides the form, never the backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Gelu {
@@ -133,7 +133,7 @@ pub enum Mask {
     Causal,
 }
 
-/// Where the output of a linear layer goes; policies treat the three apart.
+/// Where the output of a linear layer goes. Policies distinguish the three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinearRole {
     /// Into an attention product or an activation.
@@ -149,7 +149,7 @@ pub enum LinearRole {
 pub enum Token {
     /// The first one (BERT's pooler).
     First,
-    /// The last one that is no padding: what the next token is predicted from.
+    /// The last one that is no padding, from which the next token is predicted.
     Last,
 }
 
@@ -208,7 +208,7 @@ pub enum OpKind {
 }
 
 impl OpKind {
-    /// What a precision policy calls it.
+    /// Its class in a precision policy.
     pub fn class(&self) -> OpClass {
         match self {
             OpKind::Embedding { .. } => OpClass::Embedding,
@@ -232,7 +232,7 @@ impl OpKind {
 pub struct Op {
     /// `layer.3/attention/softmax`; unique.
     pub name: String,
-    /// What a precision policy calls it.
+    /// Its class in a precision policy.
     pub class: OpClass,
     /// What it does.
     pub kind: OpKind,
@@ -306,19 +306,13 @@ pub struct Graph {
 
 /// A policy does not fit the graph.
 #[derive(Debug, Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum PolicyError {
     /// An override names no op of this graph.
     #[error(
         "precision policy `{policy}` overrides op `{op}`, which this model does not have; its ops are named like `{example}`"
     )]
-    UnknownOp {
-        /// Policy name.
-        policy: String,
-        /// The name that matches nothing.
-        op: String,
-        /// A name that would.
-        example: String,
-    },
+    UnknownOp { policy: String, op: String, example: String },
 }
 
 impl Graph {
@@ -363,7 +357,7 @@ pub struct GraphBuilder {
 }
 
 impl GraphBuilder {
-    /// Adds a parameter made of `parts`, reusing the one of the same parts (tied embeddings are stored once).
+    /// Adds a parameter made of `parts`, or returns the one that has the same parts (tied embeddings are stored once).
     pub fn param(&mut self, name: &str, dims: Vec<usize>, parts: Vec<TensorPart>, init: Init) -> ParamId {
         let next = ParamId(self.params.len());
         let id = *self.by_parts.entry(parts.clone()).or_insert(next);

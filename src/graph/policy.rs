@@ -34,7 +34,7 @@ impl Format {
         }
     }
 
-    /// The format elements lie in memory in: TF32 products read FP32 and round their operands themselves.
+    /// The format of the elements in memory: TF32 products read FP32 and round their operands themselves.
     pub const fn storage(self) -> Format {
         match self {
             Format::Tf32 => Format::Fp32,
@@ -60,7 +60,7 @@ impl fmt::Display for Format {
     }
 }
 
-/// The class of an operation: what a policy speaks about.
+/// The class of an operation: the unit that a policy assigns formats to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OpClass {
@@ -169,7 +169,7 @@ impl Rounding {
         Rounding { accumulate: Format::Fp32, ..Rounding::uniform(format) }
     }
 
-    /// Operands in `format`, accumulated and stored in FP32 for a consumer that wants FP32.
+    /// Operands in `format`, accumulated and stored in FP32 for a consumer that reads FP32.
     pub const fn into_fp32(format: Format) -> Self {
         Rounding { compute: format, accumulate: Format::Fp32, store: Format::Fp32 }
     }
@@ -180,8 +180,8 @@ impl Rounding {
     }
 }
 
-/// Order of operations in the layer-norm mean and variance. It decides whether FP16 overflows silently: the sum of
-/// squares reaches 65504 at a row RMS of 9.24 for 768 columns, the sum of squares divided first does not.
+/// Order of operations in the layer-norm mean and variance. It decides whether FP16 overflows silently: for 768 columns, the
+/// sum of squares reaches 65504 at a row RMS of 9.24. If the squares are divided first, their sum does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReductionOrder {
@@ -262,14 +262,14 @@ pub struct PrecisionPolicy {
     pub name: String,
     /// Formats per class; total over [`OpClass::ALL`].
     pub classes: BTreeMap<OpClass, Rounding>,
-    /// Formats per op name (`layer.3/attention/softmax`), winning over the class.
+    /// Formats per op name (`layer.3/attention/softmax`), which take precedence over the class.
     pub overrides: BTreeMap<String, Rounding>,
     /// Layer-norm reduction order.
     pub layer_norm_reduction: ReductionOrder,
 }
 
 impl PrecisionPolicy {
-    /// The policy of a preset, with the mean taken as sum then divide.
+    /// The policy of a preset. Its layer norms sum, then divide.
     pub fn preset(preset: Preset) -> Self {
         PrecisionPolicy {
             name: preset.name().to_owned(),
@@ -289,7 +289,7 @@ impl PrecisionPolicy {
         }
     }
 
-    /// The formats of an op. A class missing from `classes` (only possible by hand-made policies) computes in FP32.
+    /// The formats of an op. A class that is missing from `classes` (possible only in a policy made by hand) computes in FP32.
     pub fn rounding(&self, op: &str, class: OpClass) -> Rounding {
         self.overrides.get(op).or_else(|| self.classes.get(&class)).copied().unwrap_or(Rounding::uniform(Format::Fp32))
     }

@@ -28,7 +28,7 @@ pub struct Batch {
     pub lengths: Vec<usize>,
     /// Class of each row, for labelled inputs.
     pub labels: Option<Vec<u8>>,
-    /// The token that follows each one, `[batch, sequence]`, for windows of a running text.
+    /// The token that follows each token, `[batch, sequence]`, for windows of a running text.
     pub next_ids: Option<Vec<u32>>,
 }
 
@@ -44,7 +44,7 @@ impl Batch {
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum InputError {
-    /// A file could not be read.
+    /// The file could not be read.
     #[error("{path}: {source}; put the dataset there or correct the manifest's path")]
     Io { path: PathBuf, source: std::io::Error },
     /// The file is not the pinned one.
@@ -159,7 +159,7 @@ impl InputStream {
     }
 }
 
-/// The file's text with line ends as `\n`, whatever wrote it; its digest is that of its bytes.
+/// The file's text with every line end as `\n`. The digest is that of the file's bytes, before any conversion.
 fn read_pinned(path: &Path, pin: Option<&str>) -> Result<String, InputError> {
     let bytes = std::fs::read(path).map_err(|source| InputError::Io { path: path.to_owned(), source })?;
     let found = sha256(&bytes);

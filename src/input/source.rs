@@ -1,4 +1,4 @@
-//! Where token ids come from, as manifests and plans say it.
+//! Where token ids come from: the form in manifests and plans.
 
 use std::path::PathBuf;
 

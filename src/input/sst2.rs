@@ -9,7 +9,7 @@ use crate::model::Tokenizer;
 #[derive(Debug)]
 pub(super) struct Sentences {
     rows: Vec<(Vec<u32>, u8)>,
-    /// What a cut sentence must end with.
+    /// The token that a truncated sentence must end with.
     end_marker: Option<u32>,
 }
 
@@ -48,7 +48,7 @@ impl Sentences {
         self.rows.len()
     }
 
-    /// Sentence `index`, cut to `sequence` tokens; a cut sentence keeps its end marker.
+    /// Sentence `index`, truncated to `sequence` tokens; a truncated sentence keeps its end marker.
     pub fn row(&self, sequence: usize, index: usize) -> InputRow {
         let (ids, label) = &self.rows[index % self.rows.len()];
         let mut cut = ids[..ids.len().min(sequence)].to_vec();

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::{InputError, InputRow};
 use crate::model::Tokenizer;
 
-/// A text as one stream of tokens. A window of a model with sentence markers (BERT's `[CLS]` and `[SEP]`) carries them
-/// at its ends and two tokens of text fewer.
+/// A text as one stream of tokens. For a model with sentence markers (BERT's `[CLS]` and `[SEP]`), a window begins and ends
+/// with them and holds two tokens of text fewer.
 #[derive(Debug)]
 pub(super) struct Windows {
     path: PathBuf,

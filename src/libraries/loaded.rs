@@ -1,4 +1,4 @@
-//! The inference libraries this process has loaded dynamically, with their versions and digests.
+//! The inference libraries that this process has loaded, with their versions and digests.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::sha256_file;
 
-/// File-name beginnings of the libraries that execute models or drive devices.
+/// File-name prefixes of the libraries that execute models or drive devices.
 const INFERENCE_LIBRARIES: [&str; 12] = [
     "libcublas",
     "libcublasLt",
@@ -23,33 +23,33 @@ const INFERENCE_LIBRARIES: [&str; 12] = [
     "libtensorrt_rtx",
 ];
 
-/// Those of them that belong to the driver, and so to the machine: nothing pins them.
+/// The ones among them that belong to the driver. They come with the machine, so they are not pinned.
 const DRIVER_LIBRARIES: [&str; 3] = ["libcuda", "libcudadebugger", "libnvidia-ml"];
 
-/// A shared library. The folder it came from is left out: it may name a person.
+/// A shared library. Its folder is left out, because a path may contain a person's name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadedLibrary {
     /// File name as mapped, e.g. `libonnxruntime.so.1.32.0`.
     pub file: String,
-    /// Version in the file name, if it has one.
+    /// Version in the file name, if there is one.
     pub version: Option<String>,
-    /// SHA-256 of the file, hexadecimal; `None` when it could not be read any more.
+    /// Hexadecimal SHA-256 of the file; `None` when the file is no longer readable.
     pub sha256: Option<String>,
 }
 
-/// The inference libraries mapped into this process, by file name. Empty for the reference backend, and where the
-/// system has no `/proc`. Ask in the process that executes: libraries are loaded by the worker.
+/// The inference libraries mapped into this process, by file name. Empty for the reference backend and on systems
+/// without `/proc`. Call it in the worker, because the worker loads the libraries.
 pub fn loaded() -> Vec<LoadedLibrary> {
     mapped().iter().filter_map(|path| describe(path)).collect()
 }
 
-/// Every file mapped into this process. One that was deleted since ends in ` (deleted)`. Empty where the system has no
-/// `/proc`.
+/// All files mapped into this process. The name of a file deleted since then ends in ` (deleted)`. Empty on systems
+/// without `/proc`.
 pub fn mapped() -> BTreeSet<PathBuf> {
     mapped_files(&std::fs::read_to_string("/proc/self/maps").unwrap_or_default())
 }
 
-/// Whether a file is, by its name, an inference library other than the driver's.
+/// Whether the name of a file is that of an inference library other than the driver's.
 pub fn is_inference(path: &Path) -> bool {
     let stem = path.file_name().and_then(|file| file.to_str()?.split_once(".so")).map(|(stem, _)| stem);
     stem.is_some_and(|stem| is_listed(stem) && !DRIVER_LIBRARIES.contains(&stem))

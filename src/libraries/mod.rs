@@ -1,5 +1,5 @@
-//! The shared libraries of the backends. What set-up fetches is pinned in `container/wheels.json`, which is compiled in
-//! (`pins`): versions, file names and digests are stated there and nowhere else.
+//! The shared libraries of the backends. `container/wheels.json` pins those that set-up fetches, and is compiled in
+//! (`pins`). Versions, file names and digests are stated only there.
 
 pub mod loaded;
 pub mod pins;
@@ -16,16 +16,16 @@ use crate::engine::BackendKind;
 
 pub use search::{find, was_set_up};
 
-/// Names the ONNX Runtime to use instead of the pinned one: the path of the library file.
+/// Variable with the path of an ONNX Runtime library to use instead of the pinned one.
 pub const ONNX_RUNTIME_VARIABLE: &str = "ORT_DYLIB_PATH";
 
-/// Names the folder of the TensorRT libraries to use instead of the pinned ones.
+/// Variable with the folder of TensorRT libraries to use instead of the pinned ones.
 pub const TENSORRT_VARIABLE: &str = "MIXPREC_TENSORRT_LIBRARY_DIR";
 
-/// Names the folder of NVRTC and cuBLASLt to use instead of any other.
+/// Variable with the folder of NVRTC and cuBLASLt to use instead of any others.
 pub const CUDA_VARIABLE: &str = "MIXPREC_CUDA_LIBRARY_DIR";
 
-/// Where set-up unpacks them, relative to the repository: `NAME-VERSION/FILE` below it.
+/// Folder into which set-up unpacks libraries, relative to the repository. Each lies at `NAME-VERSION/FILE` below it.
 const FOLDER: &str = "runs/libraries";
 
 /// A shared library that a backend loads at run time.
@@ -37,20 +37,21 @@ pub enum Library {
     TensorRtRtx,
     /// TensorRT-RTX: parser of ONNX files.
     TensorRtRtxParser,
-    /// TensorRT for data-centre GPUs: builder and runtime. In no package index, so not pinned.
+    /// TensorRT for data-centre GPUs: builder and runtime. No package index has it, so it is not pinned.
     TensorRt,
     /// TensorRT for data-centre GPUs: parser of ONNX files.
     TensorRtParser,
-    /// NVRTC, the run-time compiler of CUDA code. It compiles on a host without a GPU as well.
+    /// NVRTC, the run-time compiler of CUDA code. It also compiles on a host without a GPU.
     Nvrtc,
-    /// What NVRTC compiles into every program. Always the one beside NVRTC: each fits one version only.
+    /// The built-in definitions that NVRTC compiles into every program. It always comes from NVRTC's folder, because it
+    /// only fits one version of NVRTC.
     NvrtcBuiltins,
     /// cuBLASLt, matrix products.
     CublasLt,
 }
 
 impl Library {
-    /// The libraries that set-up fetches.
+    /// The pinned libraries, which set-up fetches.
     pub const PINNED: [Library; 6] = [
         Library::OnnxRuntime,
         Library::TensorRtRtx,
@@ -60,7 +61,7 @@ impl Library {
         Library::CublasLt,
     ];
 
-    /// What engines of a backend execute with.
+    /// The libraries that engines of a backend execute with.
     pub fn of(kind: BackendKind) -> &'static [Library] {
         match kind {
             BackendKind::Reference | BackendKind::Mock => &[],
@@ -73,7 +74,7 @@ impl Library {
         }
     }
 
-    /// The environment variable that says where else it is.
+    /// The environment variable that overrides its location.
     pub fn variable(self) -> &'static str {
         match self {
             Library::OnnxRuntime => ONNX_RUNTIME_VARIABLE,
@@ -82,26 +83,26 @@ impl Library {
         }
     }
 
-    /// What fetches it.
+    /// The command that fetches it.
     pub fn set_up(self) -> &'static str {
         match self {
-            // Too large to fetch where no GPU can use it.
+            // It is too large to fetch where no GPU can use it.
             Library::CublasLt => "container/setup.sh --cuda",
             _ => "container/setup.sh --libraries",
         }
     }
 
-    /// Whether only a GPU has a use for it. TensorRT builds and NVRTC compiles without one.
+    /// Whether it is useless without a GPU. TensorRT builds and NVRTC compiles without one.
     pub fn needs_gpu(self) -> bool {
         self == Library::CublasLt
     }
 
-    /// Whether it is part of the CUDA toolkit, so that an installed toolkit or Python package may have it.
+    /// Whether it is part of the CUDA toolkit, so that an installed toolkit or Python package may contain it.
     fn is_of_toolkit(self) -> bool {
         matches!(self, Library::Nvrtc | Library::NvrtcBuiltins | Library::CublasLt)
     }
 
-    /// The beginning of its file name, up to and including `.so`.
+    /// Its file name up to and including `.so`.
     fn stem(self) -> &'static str {
         match self {
             Library::OnnxRuntime => "libonnxruntime.so",
@@ -115,10 +116,10 @@ impl Library {
         }
     }
 
-    /// What is pinned; `None` for a library that is not.
+    /// Its pin; `None` for a library that is not pinned.
     ///
     /// # Errors
-    /// [`LibraryError::Pins`] when the pins compiled in do not name it.
+    /// [`LibraryError::Pins`] when the compiled-in pins lack it.
     pub fn pin(self) -> Result<Option<Pin>, LibraryError> {
         let wheel = match self {
             Library::OnnxRuntime => "onnxruntime",
@@ -144,7 +145,7 @@ impl Library {
     /// The name of the file to look for.
     fn file(self) -> Result<&'static str, LibraryError> {
         Ok(match self {
-            // The major version the bindings are written for.
+            // The major version that the bindings are written for.
             Library::TensorRt => "libnvinfer.so.11",
             Library::TensorRtParser => "libnvonnxparser.so.11",
             _ => self.pin()?.map_or(self.stem(), |pin| pin.file),
@@ -155,11 +156,11 @@ impl Library {
 /// A pinned library.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pin {
-    /// Version of the wheel it comes in.
+    /// Version of its wheel.
     pub version: &'static str,
-    /// File name, which ends in the version of its binary interface.
+    /// File name. It ends in the version of the binary interface.
     pub file: &'static str,
-    /// Where it is, relative to the repository.
+    /// Its path, relative to the repository.
     pub path: PathBuf,
     /// Size.
     pub bytes: u64,
@@ -167,30 +168,30 @@ pub struct Pin {
     pub sha256: &'static str,
 }
 
-/// A library that cannot be used, in one line with the cure.
+/// Why a library cannot be used, on one line with the cure.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum LibraryError {
-    /// It is nowhere.
+    /// The library was not found.
     #[error("{file} is not here: run {}, or say where it is in {}", .library.set_up(), .library.variable())]
     Missing { library: Library, file: &'static str },
-    /// It is nowhere, but the same library of another major version is.
+    /// The library was not found, but one of another major version was.
     #[error("{file} is not here, only {other}, another major version: run {}, or say where {file} is in {}",
         .library.set_up(), .library.variable())]
     OtherMajor { library: Library, file: &'static str, other: PathBuf },
-    /// It has to lie beside another one and does not.
-    #[error("no {file} beside {beside}, so that installation is incomplete: run {}, or name a whole one in {}",
+    /// The library must lie next to another one and does not.
+    #[error("no {file} beside {beside}, so that installation is incomplete: run {}, or name a complete one in {}",
         .library.set_up(), .library.variable())]
     NotBeside { library: Library, file: &'static str, beside: PathBuf },
-    /// It is nowhere, and set-up does not fetch it.
+    /// The library was not found, and set-up does not fetch it.
     #[error("{file} is not here: install TensorRT 11 and name its folder in {variable}")]
     NotInstalled { file: &'static str, variable: &'static str },
-    /// The variable that names it is wrong.
+    /// The environment variable that names it is wrong.
     #[error(
         "{variable} leads to {path}, which is no file: correct the variable, or unset it to use the pinned library"
     )]
     Variable { variable: &'static str, path: PathBuf },
-    /// The file in the place of a pinned one is another.
+    /// The file at a pinned path is not the pinned file.
     #[error("{path} is not the pinned file ({difference}): run {} to replace it", .library.set_up())]
     Altered { library: Library, path: PathBuf, difference: String },
     /// The file cannot be read.
@@ -204,15 +205,15 @@ pub enum LibraryError {
 /// How a library was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum How {
-    /// The environment variable of this name leads to it.
+    /// Through the environment variable of this name.
     Variable(&'static str),
-    /// Set-up fetched it; it has the pinned size.
+    /// Set-up fetched it, and it has the pinned size.
     Pinned,
-    /// It lies where the dynamic loader looks.
+    /// In a folder of the dynamic loader.
     Loader,
-    /// It is part of an installed CUDA toolkit.
+    /// In an installed CUDA toolkit.
     Toolkit,
-    /// It is part of a Python package for CUDA.
+    /// In a Python package for CUDA.
     PythonPackage,
 }
 
@@ -231,7 +232,7 @@ impl fmt::Display for How {
 /// A library on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundLibrary {
-    /// Which one.
+    /// The library.
     pub library: Library,
     /// Its file.
     pub path: PathBuf,
@@ -240,13 +241,13 @@ pub struct FoundLibrary {
 }
 
 impl FoundLibrary {
-    /// Its path, from the current folder where it lies below that.
+    /// Its path, relative to the current folder if it lies below that.
     pub fn place(&self) -> String {
         let here = env::current_dir().unwrap_or_default();
         self.path.strip_prefix(here).unwrap_or(&self.path).display().to_string()
     }
 
-    /// What a person does about a file that is no use: it cannot be loaded, or is too old.
+    /// The cure for a file that cannot be loaded or is too old.
     pub fn cure(&self) -> String {
         let variable = self.library.variable();
         match self.how {
@@ -259,10 +260,10 @@ impl FoundLibrary {
         }
     }
 
-    /// Compares the file with its pin, byte for byte. A library that a person chose by other means is not judged.
+    /// Compares the file's digest with its pin. A library that was found by other means is not checked.
     ///
     /// # Errors
-    /// [`LibraryError::Altered`] when it is another file, [`LibraryError::Unreadable`] when it cannot be read.
+    /// [`LibraryError::Altered`] when the file differs, [`LibraryError::Unreadable`] when it cannot be read.
     pub fn verify(&self) -> Result<(), LibraryError> {
         let (How::Pinned, Some(pin)) = (self.how, self.library.pin()?) else { return Ok(()) };
         let (library, path) = (self.library, self.path.clone());

@@ -1,5 +1,5 @@
-//! What is pinned, as it was when this program was compiled: libraries in `container/wheels.json`, nixpkgs in
-//! `flake.lock`, crates in `Cargo.lock`. A program that has left its repository knows its pins all the same.
+//! The pins, compiled into this program: libraries in `container/wheels.json`, nixpkgs in `flake.lock`, crates in
+//! `Cargo.lock`. The program knows its pins even outside its repository.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -7,14 +7,14 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// A file that pins something.
+/// A file of pins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PinFile {
     /// The libraries that backends load, one checkpoint, and the oldest driver.
     Wheels,
-    /// What the flake is built from.
+    /// The inputs of the flake.
     Flake,
-    /// The crates this program is built from.
+    /// The crates that this program is built from.
     Crates,
 }
 
@@ -22,7 +22,7 @@ impl PinFile {
     /// Every such file.
     pub const ALL: [PinFile; 3] = [PinFile::Wheels, PinFile::Flake, PinFile::Crates];
 
-    /// Where it is, from the repository's root.
+    /// Its path from the repository's root.
     pub fn path(self) -> &'static str {
         match self {
             PinFile::Wheels => "container/wheels.json",
@@ -31,7 +31,7 @@ impl PinFile {
         }
     }
 
-    /// Its text when this program was compiled.
+    /// Its text at the time this program was compiled.
     pub fn compiled_in(self) -> &'static str {
         match self {
             PinFile::Wheels => include_str!("../../container/wheels.json"),
@@ -40,7 +40,7 @@ impl PinFile {
         }
     }
 
-    /// The pins in a text of this file, for a comparison pin by pin.
+    /// Parses the pins in a text of this file, for a comparison pin by pin.
     ///
     /// # Errors
     /// What is wrong with the text.
@@ -52,11 +52,12 @@ impl PinFile {
     }
 }
 
-/// `{"serde 1.0.228": "<checksum>", ...}`, the crates of a `Cargo.lock`; of one without a checksum its source, or `local`.
+/// `{"serde 1.0.228": "<checksum>", ...}`, the crates of a `Cargo.lock`. A crate without a checksum has its source, or
+/// `local`.
 fn crates(text: &str) -> Result<Value, String> {
     let mut crates = Map::new();
     for package in text.split("[[package]]").skip(1) {
-        // Lines of other tables would follow `[metadata]` and the like, which version 4 of the format does not have.
+        // Version 4 of the format has no other tables, such as `[metadata]`, whose lines would follow here.
         let field = |name: &str| {
             let mut lines = package.lines().filter_map(|line| line.split_once(" = "));
             let (_, value) = lines.find(|(key, _)| *key == name)?;
@@ -74,7 +75,7 @@ fn crates(text: &str) -> Result<Value, String> {
 /// `container/wheels.json`.
 #[derive(Debug, Deserialize)]
 pub struct Pins {
-    /// Wheels by the names that set-up knows them by.
+    /// Wheels by the names that set-up uses.
     pub wheels: BTreeMap<String, Wheel>,
     /// NVIDIA's driver.
     pub driver: DriverPin,
@@ -85,7 +86,7 @@ pub struct Pins {
 pub struct Wheel {
     /// Its version.
     pub version: String,
-    /// Its files that are used, by name.
+    /// The files used from it, by name.
     pub unpack: BTreeMap<String, PinnedFile>,
 }
 
@@ -98,10 +99,10 @@ pub struct PinnedFile {
     pub sha256: String,
 }
 
-/// The driver cannot be pinned, since it belongs to the machine: the oldest one that will do is named.
+/// The driver belongs to the machine and cannot be pinned. Its oldest supported version is stated instead.
 #[derive(Debug, Deserialize)]
 pub struct DriverPin {
-    /// Oldest version that runs programs of the pinned CUDA libraries.
+    /// Oldest version that the pinned CUDA libraries support.
     pub oldest: String,
 }
 

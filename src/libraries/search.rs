@@ -1,4 +1,4 @@
-//! Where libraries are looked for, in which order. Nothing is run or loaded to find one.
+//! The search for libraries: places and their order. The search runs and loads nothing.
 
 use std::env;
 use std::ffi::OsString;
@@ -7,45 +7,46 @@ use std::path::{Path, PathBuf};
 
 use super::{FoundLibrary, How, Library, LibraryError, Pin};
 
-/// Folders the dynamic loader looks in on common Linux systems, after those of `LD_LIBRARY_PATH`.
+/// Folders of the dynamic loader on common Linux systems, after those of `LD_LIBRARY_PATH`.
 const LOADER_FOLDERS: [&str; 5] =
     ["/usr/local/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"];
 
 /// Variables that name an installed CUDA toolkit.
 const TOOLKIT_VARIABLES: [&str; 2] = ["CUDA_HOME", "CUDA_PATH"];
 
-/// Where a toolkit is installed by default.
+/// Default folder of a toolkit.
 const TOOLKIT: &str = "/usr/local/cuda";
 
-/// Folders of the libraries in a toolkit.
+/// Folders of libraries inside a toolkit.
 const IN_TOOLKIT: [&str; 3] = ["lib64", "targets/x86_64-linux/lib", "targets/sbsa-linux/lib"];
 
-/// Folders of the libraries in an interpreter's packages: the wheels of CUDA 13, and of some that came before it.
+/// Folders of libraries inside an interpreter's packages: the wheels of CUDA 13 and of some earlier versions.
 const IN_PACKAGES: [&str; 3] = ["nvidia/cu13/lib", "nvidia/cuda_nvrtc/lib", "nvidia/cublas/lib"];
 
-/// Looks for a library: where its variable says; where set-up puts it, in a repository that holds the current folder or
-/// this program; then, for all but ONNX Runtime, where the dynamic loader looks, and for the libraries of CUDA in an
-/// installed toolkit and in the packages of the Python interpreters on the PATH.
+/// Finds a library. The search begins with the library's environment variable. It continues with the set-up folder of a
+/// repository that contains the current folder or this program. The folders of the dynamic loader follow, except for
+/// ONNX Runtime. CUDA libraries are also searched in an installed toolkit and in the packages of Python interpreters on
+/// the PATH.
 ///
 /// # Errors
-/// [`LibraryError`], one line with the cure.
+/// [`LibraryError`] with the cure, on one line.
 pub fn find(library: Library) -> Result<FoundLibrary, LibraryError> {
     SearchPaths::of_this_process(library).find(library)
 }
 
-/// Whether set-up has made the folder of a pinned library: an absent file was removed from it then.
+/// Whether set-up has created the folder of a pinned library. If so, an absent file was removed later.
 pub fn was_set_up(library: Library) -> bool {
     let Ok(Some(pin)) = library.pin() else { return false };
     let folder = pin.path.parent().unwrap_or(Path::new(""));
     SearchPaths::of_this_process(library).roots.iter().any(|root| root.join(folder).is_dir())
 }
 
-/// Where to look.
+/// The places to search for one library.
 struct SearchPaths {
     variable: Option<OsString>,
-    /// Folders that may be the repository.
+    /// Folders that may be a repository.
     roots: Vec<PathBuf>,
-    /// Folders that set-up did not make, the first that has the library wins.
+    /// Folders that set-up did not create. The first one with the library wins.
     system: Vec<(PathBuf, How)>,
 }
 
@@ -54,7 +55,7 @@ impl SearchPaths {
         let starts = [env::current_dir(), env::current_exe()];
         let roots = starts.iter().flatten().flat_map(|start| start.ancestors()).map(Path::to_owned).collect();
         let mut system = Vec::new();
-        // An ONNX Runtime of the system is as good as unknown: it must be named to be used.
+        // The version of a system's ONNX Runtime is unknown, so it is only used when it is named.
         if library != Library::OnnxRuntime {
             let loader = named_folders("LD_LIBRARY_PATH").into_iter().chain(LOADER_FOLDERS.map(PathBuf::from));
             system.extend(loader.map(|folder| (folder, How::Loader)));
@@ -77,7 +78,7 @@ impl SearchPaths {
         if let Some(value) = &self.variable {
             let value = PathBuf::from(value);
             let path = if library == Library::OnnxRuntime { value } else { value.join(file) };
-            // The dynamic loader would search its own folders for a name without a slash.
+            // For a name without a slash, the dynamic loader would search its own folders.
             return match path.canonicalize() {
                 Ok(path) if path.is_file() => Ok(FoundLibrary { library, path, how: How::Variable(variable) }),
                 _ => Err(LibraryError::Variable { variable, path }),
@@ -101,7 +102,7 @@ impl SearchPaths {
         }
     }
 
-    /// The same library of CUDA in another major version, `libnvrtc.so.12` for `libnvrtc.so.13`.
+    /// The same CUDA library in another major version, such as `libnvrtc.so.12` for `libnvrtc.so.13`.
     fn other_major(&self, library: Library) -> Option<PathBuf> {
         let is_major = |rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
         let beginning = format!("{}.", library.stem());
@@ -113,7 +114,7 @@ impl SearchPaths {
     }
 }
 
-/// The library at a pinned place: `None` when nothing is there, an error when it has another size.
+/// The library at a pinned path. `None` when there is no file, an error when its size differs.
 fn pinned(library: Library, pin: &Pin, path: PathBuf) -> Option<Result<FoundLibrary, LibraryError>> {
     let bytes = path.metadata().ok()?.len();
     if bytes == pin.bytes {
@@ -123,7 +124,7 @@ fn pinned(library: Library, pin: &Pin, path: PathBuf) -> Option<Result<FoundLibr
     Some(Err(LibraryError::Altered { library, path, difference }))
 }
 
-/// A library that belongs to another one: in its folder, found in the same way, of any minor version.
+/// A library that belongs to another one. It must lie in the same folder and may have any minor version.
 fn beside(library: Library, other: &FoundLibrary) -> Result<FoundLibrary, LibraryError> {
     let missing = |file| LibraryError::NotBeside { library, file, beside: other.path.clone() };
     let file = library.file()?;
@@ -137,7 +138,7 @@ fn beside(library: Library, other: &FoundLibrary) -> Result<FoundLibrary, Librar
     path.map(|path| FoundLibrary { library, path, how: other.how }).ok_or_else(|| missing(file))
 }
 
-/// Files of the folder whose names begin like this, sorted.
+/// Sorted paths of the files in the folder whose names have this prefix.
 fn files(folder: &Path, beginning: &str) -> Vec<PathBuf> {
     let begins = |name: &OsString| name.to_str().is_some_and(|name| name.starts_with(beginning));
     let names = entries(folder).filter(begins);
@@ -146,7 +147,7 @@ fn files(folder: &Path, beginning: &str) -> Vec<PathBuf> {
     paths
 }
 
-/// Names in a folder; none when it is not there.
+/// Names in a folder; empty when the folder does not exist.
 fn entries(folder: &Path) -> impl Iterator<Item = OsString> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name())
 }
@@ -161,8 +162,8 @@ fn below(folder: &Path, names: &[&str]) -> Vec<PathBuf> {
     names.iter().map(|name| folder.join(name)).collect()
 }
 
-/// Where interpreters are installed: the virtual environment's folder, and for every `python3` on the PATH the folder
-/// above its own, where the name is and where it leads to.
+/// Prefixes of Python installations: the virtual environment, and the parent of each `bin` folder with a `python3` on
+/// the PATH, before and after resolving links.
 fn python_prefixes(environments: &[PathBuf], path: &[PathBuf]) -> Vec<PathBuf> {
     let mut prefixes = environments.to_vec();
     for interpreter in path.iter().map(|folder| folder.join("python3")).filter(|program| program.is_file()) {
@@ -176,8 +177,8 @@ fn python_prefixes(environments: &[PathBuf], path: &[PathBuf]) -> Vec<PathBuf> {
     prefixes
 }
 
-/// Folders of CUDA's libraries among the packages below these prefixes, as far as they exist. Debian's pip installs
-/// into `local/lib/python3.*/dist-packages`.
+/// Existing folders of CUDA libraries in the packages below these prefixes. Debian's pip installs into
+/// `local/lib/python3.*/dist-packages`.
 fn python_folders(prefixes: &[PathBuf]) -> Vec<PathBuf> {
     let libraries = prefixes.iter().flat_map(|prefix| below(prefix, &["lib", "lib64", "local/lib"]));
     let versions = libraries.flat_map(|library| files_of_python(&library));
@@ -185,7 +186,7 @@ fn python_folders(prefixes: &[PathBuf]) -> Vec<PathBuf> {
     packages.flat_map(|packages| below(&packages, &IN_PACKAGES)).filter(|folder| folder.is_dir()).collect()
 }
 
-/// `python3.*` in a `lib` folder, the newest first.
+/// Folders `python3.*` in a `lib` folder, newest first.
 fn files_of_python(library: &Path) -> Vec<PathBuf> {
     let minor = |name: &OsString| name.to_str()?.strip_prefix("python3.")?.parse::<u32>().ok();
     let mut versions: Vec<(u32, PathBuf)> =

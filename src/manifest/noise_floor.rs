@@ -7,7 +7,7 @@ use super::cursor::{Cursor, Fields};
 use super::diagnostic::Report;
 use super::limits::SECONDS;
 use super::read::Draft;
-use super::schema::NoiseFloor;
+use super::schema::NoiseFloorTest;
 use crate::graph::PrecisionPolicy;
 use crate::stats::BOOTSTRAP_MIN_SAMPLES;
 
@@ -20,7 +20,7 @@ const DEFAULT_TIME_CAP_S: f64 = 5.0;
 /// `noise_floor: {batch_sizes: [1], sequence_lengths: [128], rounds: 20, samples: 10, time_cap_s: 5}`. Both keys of the shapes
 /// are required, because every tested engine is built a second time; their values must be on the axes.
 /// `precisions: [fp32]` limits the test to these policies.
-pub(super) fn noise_floor(cursor: &Cursor<'_>, report: &mut Report<'_>, draft: &Draft) -> Option<NoiseFloor> {
+pub(super) fn noise_floor(cursor: &Cursor<'_>, report: &mut Report<'_>, draft: &Draft) -> Option<NoiseFloorTest> {
     let allowed = ["batch_sizes", "sequence_lengths", "precisions", "rounds", "samples", "time_cap_s"];
     let fields = Fields::open(cursor, report, "a mapping that names batch_sizes and sequence_lengths", &allowed)?;
     let batch_sizes = fields.required(report, "batch_sizes", "[1]");
@@ -41,7 +41,7 @@ pub(super) fn noise_floor(cursor: &Cursor<'_>, report: &mut Report<'_>, draft: &
         Some(cursor) => cursor.real(report, SECONDS),
         None => Some(DEFAULT_TIME_CAP_S),
     };
-    Some(NoiseFloor {
+    Some(NoiseFloorTest {
         batch_sizes: batch_sizes?,
         sequence_lengths: lengths?,
         precisions: precisions?,

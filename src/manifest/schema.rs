@@ -37,7 +37,7 @@ pub struct Manifest {
     /// How long and how precisely to measure.
     pub measurement: Measurement,
     /// Which engines are timed against themselves.
-    pub noise_floor: Option<NoiseFloor>,
+    pub noise_floor: Option<NoiseFloorTest>,
     /// How outputs are compared with the FP32 reference.
     pub numerics: Numerics,
     /// Limits a row's numerics must keep, by policy name.
@@ -116,7 +116,7 @@ impl Default for Measurement {
 /// difference between them is noise. It covers the configurations of these shapes and policies, for every model, backend
 /// and input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct NoiseFloor {
+pub struct NoiseFloorTest {
     /// Batch sizes of the shapes, values of the axis.
     pub batch_sizes: Vec<usize>,
     /// Sequence lengths of the shapes, values of the axis.
@@ -132,7 +132,7 @@ pub struct NoiseFloor {
     pub time_cap_s: f64,
 }
 
-impl NoiseFloor {
+impl NoiseFloorTest {
     /// Whether configurations of this shape and policy are tested.
     pub fn covers(&self, shape: Shape, policy: &PrecisionPolicy) -> bool {
         self.batch_sizes.contains(&shape.batch)

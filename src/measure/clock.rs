@@ -1,11 +1,11 @@
-//! The one clock: wall time on the host around enqueue and synchronize, for every backend alike; and, where the engine
-//! has a stream, the device's own time of the same pass.
+//! The clock that times every backend: wall time on the host from enqueue to the end of synchronize. Where the engine
+//! has a stream, the clock also takes the device's time of the same forward.
 
 use std::time::Instant;
 
 use crate::engine::{BackendError, DeviceTimer, Engine};
 
-/// One timed pass.
+/// One timed forward.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TimedSample {
     /// Wall time on the host, milliseconds.
@@ -14,14 +14,14 @@ pub struct TimedSample {
     pub device_ms: Option<f64>,
 }
 
-/// The runner's clock for one engine.
+/// The runner's clock, set up for one engine.
 #[derive(Default)]
 pub struct Clock {
     timer: Option<Box<dyn DeviceTimer>>,
 }
 
 impl Clock {
-    /// The clock for an engine: with device time where it has a stream.
+    /// The clock for an engine. It takes device time where the engine has a stream.
     ///
     /// # Errors
     /// [`BackendError::Clock`] when the driver refuses its events.
@@ -30,19 +30,19 @@ impl Clock {
         Ok(Clock { timer: Some(queue.timer().map_err(BackendError::Clock)?) })
     }
 
-    /// A clock with this timer for the device.
+    /// A clock that takes device time from this timer.
     pub fn with(timer: impl DeviceTimer + 'static) -> Self {
         Clock { timer: Some(Box::new(timer)) }
     }
 
-    /// Whether its samples have a device time.
+    /// Whether its samples include device time.
     pub fn has_device_time(&self) -> bool {
         self.timer.is_some()
     }
 
     /// Executes the bound batch once. The first event is recorded before the wall clock starts; recording the second is
-    /// part of the wall time. The device's queue is empty before the pass, so that its time begins with the first event
-    /// and contains the launch.
+    /// part of the wall time. The device's queue is empty before the forward, so device time starts at the first event
+    /// and includes the launch.
     ///
     /// # Errors
     /// The engine's [`BackendError`], or [`BackendError::Clock`].

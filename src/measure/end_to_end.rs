@@ -1,18 +1,19 @@
-//! Wall time end to end: token ids in host memory to outputs in host memory.
+//! Wall time end to end, from token ids in host memory to outputs in host memory.
 
 use std::time::Instant;
 
 use crate::engine::{BackendError, Engine};
 use crate::input::Batch;
 
-/// Samples after which the series ends.
+/// Most samples of the series.
 const MAX_SAMPLES: usize = 30;
 
-/// Share of the main series' time after which it ends.
+/// Largest share of the main series' time that this series may take.
 const SHARE: f64 = 0.2;
 
-/// Binds the batch, executes it and copies the outputs to the host, over and over; milliseconds of wall time each. At
-/// least once, at most as often as the main series' `samples`, and for at most about a fifth of its `elapsed_s`.
+/// Repeatedly binds the batch, executes it and copies the outputs to the host. Returns the wall time of each repetition
+/// in milliseconds. Takes at least one sample, at most the main series' `samples`, and at most about a fifth of its
+/// `elapsed_s`.
 ///
 /// # Errors
 /// The engine's [`BackendError`].

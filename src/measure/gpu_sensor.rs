@@ -1,4 +1,4 @@
-//! A GPU's sensors through NVML.
+//! The sensors of a GPU, read through NVML.
 
 use std::collections::BTreeSet;
 
@@ -12,13 +12,13 @@ use super::guard::{Foreign, Reading, Sensor};
 use crate::nvml::nvml;
 use crate::record::telemetry::ThrottleReason;
 
-/// NVML's handle of a GPU.
+/// A GPU that NVML reads.
 pub struct NvmlSensor {
     device: Device<'static>,
 }
 
 impl NvmlSensor {
-    /// The sensors of the GPU at this address of the PCI bus.
+    /// The sensors of the GPU at this PCI bus address.
     ///
     /// # Errors
     /// Why they cannot be read, as a sentence fragment.
@@ -48,7 +48,7 @@ impl Sensor for NvmlSensor {
     }
 }
 
-/// NVML's bits as reasons.
+/// Translates NVML's bits into reasons.
 fn decode(bits: ThrottleReasons) -> BTreeSet<ThrottleReason> {
     let bit = |reason| match reason {
         ThrottleReason::ApplicationsClocksSetting => ThrottleReasons::APPLICATIONS_CLOCKS_SETTING,
@@ -63,11 +63,11 @@ fn decode(bits: ThrottleReasons) -> BTreeSet<ThrottleReason> {
     ThrottleReason::ALL.into_iter().filter(|&reason| bits.contains(bit(reason))).collect()
 }
 
-/// Everybody on the GPU but this process.
+/// The other processes that use the GPU.
 ///
-/// In a container with process ids of its own NVML may name processes by the host's ids, so that this process, which
-/// has a context on the GPU, is one of those listed without being found among them: one of them is left out of the
-/// count then, and their memory is unknown. A list without anybody hides us, and so may hide others.
+/// In a container with its own process ids, NVML may list processes by the host's ids. This process has a context on
+/// the GPU, so one entry is ours, but we cannot tell which. One entry is then left out of the count, and the memory is
+/// unknown. An empty list hides this process, and so may hide others.
 fn foreign(own: u32, processes: &[ProcessInfo]) -> Option<Foreign> {
     let others: Vec<&ProcessInfo> = processes.iter().filter(|process| process.pid != own).collect();
     if processes.is_empty() {

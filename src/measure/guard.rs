@@ -1,5 +1,5 @@
-//! The machine guard: reads a GPU's sensors between blocks of samples, never inside one, looks at what else runs on the
-//! host's CPUs, and holds the clock against the kernel's.
+//! The machine guard. It reads a GPU's sensors between samples, never during one. It measures what else runs on the
+//! host's CPUs, and checks the runner's clock against the kernel's.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -11,19 +11,20 @@ use crate::engine::Engine;
 use crate::record::telemetry::{Telemetry, ThrottleReason};
 use crate::stats::median;
 
-/// Time between two readings. One takes a quarter of a millisecond on an H200: the guard costs little of the run.
+/// Time between two readings. A reading takes a quarter of a millisecond on an H200, so the guard costs little of the
+/// run.
 const PERIOD: Duration = Duration::from_millis(200);
 
-/// Processes of others that have a compute context on the GPU.
+/// Other processes that have a compute context on the GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Foreign {
-    /// How many.
+    /// Number of processes.
     pub processes: u64,
     /// Device memory they hold together, bytes.
     pub memory_bytes: Option<u64>,
 }
 
-/// What a GPU's sensors say at one moment. What cannot be read is `None`.
+/// One reading of a GPU's sensors. A value that cannot be read is `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reading {
     /// Clock of the multiprocessors, MHz.
@@ -34,27 +35,27 @@ pub struct Reading {
     pub temperature_c: Option<u64>,
     /// The board's power, milliwatts.
     pub power_mw: Option<u64>,
-    /// Why the clocks are below their highest.
+    /// Why the clocks are below their maximum.
     pub throttle_reasons: Option<BTreeSet<ThrottleReason>>,
-    /// Who else computes there.
+    /// Other processes that compute on the GPU.
     pub foreign: Option<Foreign>,
 }
 
 /// The sensors of one GPU.
 pub trait Sensor {
-    /// All of them now.
+    /// Reads all sensors now.
     fn read(&mut self) -> Reading;
 
-    /// Energy the board has used since the driver was loaded, millijoules.
+    /// Energy that the board has used since the driver was loaded, millijoules.
     ///
     /// # Errors
     /// Why there is no such counter, as a sentence fragment.
     fn energy_mj(&mut self) -> Result<u64, String>;
 }
 
-/// The guard over one measurement.
+/// The machine guard of one measurement.
 pub struct Guard {
-    /// The inner error says why a GPU's sensors cannot be read; there is none on a CPU.
+    /// The inner error is the reason why a GPU's sensors cannot be read. It is `None` on a CPU.
     sensor: Result<Box<dyn Sensor>, Option<String>>,
     readings: Vec<Reading>,
     last: Option<Instant>,
@@ -65,7 +66,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// The guard over the device that the engine executes on.
+    /// The guard of the device that the engine executes on.
     pub fn of(engine: &dyn Engine) -> Self {
         Guard::new(match engine.device_queue() {
             None => Err(None),
@@ -76,7 +77,7 @@ impl Guard {
         })
     }
 
-    /// A guard with these sensors, or without for this reason.
+    /// A guard with these sensors, or the reason why there are none.
     pub fn new(sensor: Result<Box<dyn Sensor>, Option<String>>) -> Self {
         Guard {
             sensor,
@@ -89,21 +90,22 @@ impl Guard {
         }
     }
 
-    /// Forgets what else ran on the CPUs so far: samples begin here.
+    /// Marks the beginning of the samples. What ran on the CPUs before no longer counts.
     pub fn begin(&mut self) {
         self.neighbours = Neighbours::now();
         self.read();
         self.timekeeping = Timekeeping::begin();
     }
 
-    /// Samples end here.
+    /// Marks the end of the samples.
     pub fn end(&mut self) {
         self.clock_ratio = self.timekeeping.ratio();
         self.foreign_cpus = self.neighbours.foreign_cpus();
         self.read();
     }
 
-    /// Reads the sensors where the last reading is a while ago. True when it did: the device has been idle meanwhile.
+    /// Reads the sensors when the last reading is older than the period. Returns whether it did, because the device was
+    /// idle during the reading.
     pub fn between_samples(&mut self) -> bool {
         let is_due = self.sensor.is_ok() && self.last.is_none_or(|last| last.elapsed() >= PERIOD);
         if is_due {
@@ -112,7 +114,7 @@ impl Guard {
         is_due
     }
 
-    /// Reads the sensors now, where there are any.
+    /// Reads the sensors now, if there are any.
     pub fn read(&mut self) {
         if let Ok(sensor) = &mut self.sensor {
             self.readings.push(sensor.read());
@@ -123,7 +125,7 @@ impl Guard {
     /// The board's energy counter, millijoules.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why there is no such counter.
     pub fn energy_mj(&mut self) -> Result<u64, String> {
         match &mut self.sensor {
             Ok(sensor) => sensor.energy_mj(),
@@ -131,7 +133,7 @@ impl Guard {
         }
     }
 
-    /// All readings as one.
+    /// Summarises all readings.
     pub fn telemetry(&self) -> Telemetry {
         let clocks = self.known(|reading| reading.sm_clock_mhz);
         let powers_w: Vec<f64> = self.known(|reading| reading.power_mw).iter().map(|&mw| mw as f64 / 1e3).collect();

@@ -1,18 +1,18 @@
-//! Two engines of one configuration by turns: an A/A test, whose ratio is 1 but for noise.
+//! An A/A test: two engines of one configuration, timed interleaved. Noise alone makes the ratio differ from 1.
 //!
-//! A round is four blocks, `A B B A` and in every other round `B A A B`: a drift that is even over a round meets both alike,
-//! and neither is always the one that begins.
+//! A round has four blocks, `A B B A`, and `B A A B` in every other round. A drift that is linear over a round affects
+//! both engines equally, and neither engine always begins.
 
 use std::time::Instant;
 
 use super::clock::Clock;
 use crate::engine::{BackendError, Engine};
 use crate::input::Batch;
-use crate::manifest::schema::NoiseFloor;
+use crate::manifest::schema::NoiseFloorTest;
 use crate::record::AaTest;
 use crate::stats::{BOOTSTRAP_MIN_SAMPLES, median};
 
-/// Untimed passes at the beginning of a block: the device and the caches have just served the other engine.
+/// Untimed forwards at the beginning of a block. The device and the caches have just served the other engine.
 const WARMUP: usize = 1;
 
 /// Which of the two engines.
@@ -22,7 +22,7 @@ enum Arm {
     Second,
 }
 
-/// Times two engines of one configuration by turns, both reading `batch`.
+/// Times two engines of one configuration, interleaved. Both read `batch`.
 ///
 /// # Errors
 /// The engines' [`BackendError`], or [`BackendError::Clock`].
@@ -30,7 +30,7 @@ pub fn measure_interleaved(
     first: &mut dyn Engine,
     second: &mut dyn Engine,
     batch: &Batch,
-    limits: &NoiseFloor,
+    limits: &NoiseFloorTest,
 ) -> Result<AaTest, BackendError> {
     let (mut first_clock, mut second_clock) = (Clock::of(first)?, Clock::of(second)?);
     first.bind(batch)?;
@@ -48,8 +48,8 @@ fn block(engine: &mut dyn Engine, clock: &mut Clock, samples: usize) -> Result<V
     (0..samples).map(|_| clock.sample(engine).map(|sample| sample.wall_ms)).collect()
 }
 
-/// Rounds until there are enough, or time is up and an interval can be had of those there are.
-fn interleave<E>(limits: &NoiseFloor, mut block: impl FnMut(Arm) -> Result<Vec<f64>, E>) -> Result<AaTest, E> {
+/// Runs rounds until the limit, or until time is up and there are enough rounds for an interval.
+fn interleave<E>(limits: &NoiseFloorTest, mut block: impl FnMut(Arm) -> Result<Vec<f64>, E>) -> Result<AaTest, E> {
     let mut test = AaTest { samples: limits.samples, first_ms: Vec::new(), second_ms: Vec::new() };
     let start = Instant::now();
     for round in 0..limits.rounds {
@@ -67,7 +67,7 @@ fn interleave<E>(limits: &NoiseFloor, mut block: impl FnMut(Arm) -> Result<Vec<f
                 Arm::Second => second.extend(block(arm)?),
             }
         }
-        // A clock gives finite times only.
+        // The clock only returns finite times.
         test.first_ms.push(median(&first).unwrap_or(f64::NAN));
         test.second_ms.push(median(&second).unwrap_or(f64::NAN));
     }
@@ -86,8 +86,8 @@ mod tests {
     use crate::measure::simulated::{SimulatedDevice, batch};
     use crate::stats::ratio_of_rounds;
 
-    fn limits(rounds: usize, samples: usize) -> NoiseFloor {
-        NoiseFloor {
+    fn limits(rounds: usize, samples: usize) -> NoiseFloorTest {
+        NoiseFloorTest {
             batch_sizes: vec![],
             sequence_lengths: vec![],
             precisions: vec![],
@@ -97,8 +97,8 @@ mod tests {
         }
     }
 
-    /// A clock that is known: a pass takes 1 ms, `second` times as long in the second engine, with normal noise of `spread`
-    /// on every pass, and slower by `drift` from one pass to the next.
+    /// A simulated clock. A forward takes 1 ms, and `second` times as long in the second engine. Each has normal noise
+    /// of `spread` and is slower than the one before by `drift`.
     struct Known {
         second: f64,
         spread: f64,
@@ -106,15 +106,15 @@ mod tests {
     }
 
     impl Known {
-        fn test(&self, seed: u64, limits: &NoiseFloor) -> AaTest {
+        fn test(&self, seed: u64, limits: &NoiseFloorTest) -> AaTest {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             let noise = Normal::new(0.0, self.spread).unwrap();
-            let mut pass = 0_u32;
+            let mut forward = 0_u32;
             let block = |arm: Arm| {
                 let factor = if arm == Arm::Second { self.second } else { 1.0 };
                 let samples = (0..limits.samples).map(|_| {
-                    pass += 1;
-                    factor * (1.0 + self.drift * f64::from(pass)) * (1.0 + noise.sample(&mut rng))
+                    forward += 1;
+                    factor * (1.0 + self.drift * f64::from(forward)) * (1.0 + noise.sample(&mut rng))
                 });
                 Ok::<Vec<f64>, Infallible>(samples.collect())
             };
@@ -135,8 +135,8 @@ mod tests {
         let found: Vec<_> = (0..200).map(|seed| ratio(&known.test(seed, &limits(rounds, samples)))).collect();
         let covered = found.iter().filter(|(_, low, high)| (*low..=*high).contains(&1.0)).count();
         assert!((178..=200).contains(&covered), "95 % intervals of 200 tests hold 1 in {covered}");
-        // A median of 2 m normal samples has the standard error 1.2533 s / sqrt(2 m); the ratio of two has sqrt(2) of it,
-        // and the median over rounds 1.2533 / sqrt(rounds) of that.
+        // A median of 2 m normal samples has the standard error 1.2533 s / sqrt(2 m). That of the ratio of two is
+        // sqrt(2) times as large, and that of the median over rounds is 1.2533 / sqrt(rounds) times the latter.
         let error = 1.2533 * spread / (2.0 * samples as f64).sqrt() * 2.0_f64.sqrt() * 1.2533 / (rounds as f64).sqrt();
         let half_width = found.iter().map(|(_, low, high)| (high - low) / 2.0).sum::<f64>() / found.len() as f64;
         assert!((half_width / (1.96 * error) - 1.0).abs() < 0.2, "{half_width} for {}", 1.96 * error);
@@ -147,7 +147,7 @@ mod tests {
         let limits = limits(40, 10);
         let (_, low, high) = ratio(&Known { second: 1.02, spread: 0.01, drift: 0.0 }.test(1, &limits));
         assert!(low > 1.01 && (low..=high).contains(&1.02), "{low} {high}");
-        // Twice as slow at the end as in the beginning, and still no difference between the two.
+        // The end is twice as slow as the beginning, yet the two engines do not differ.
         let (ratio, ..) = ratio(&Known { second: 1.0, spread: 0.0, drift: 1.0 / 1600.0 }.test(1, &limits));
         assert!((ratio - 1.0).abs() < 1e-9, "{ratio}");
     }
@@ -156,7 +156,7 @@ mod tests {
     fn rounds_end_by_number_or_time_but_not_before_an_interval_can_be_had() {
         let known = Known { second: 1.0, spread: 0.01, drift: 0.0 };
         assert_eq!(known.test(1, &limits(9, 2)).first_ms.len(), 9);
-        let hurried = NoiseFloor { time_cap_s: 0.0, ..limits(9, 2) };
+        let hurried = NoiseFloorTest { time_cap_s: 0.0, ..limits(9, 2) };
         let test = known.test(1, &hurried);
         assert_eq!((test.first_ms.len(), test.second_ms.len()), (BOOTSTRAP_MIN_SAMPLES, BOOTSTRAP_MIN_SAMPLES));
     }
@@ -168,9 +168,9 @@ mod tests {
             SimulatedDevice { forward_ms: 2.0, ..SimulatedDevice::default() },
         );
         let test = measure_interleaved(&mut first.engine(), &mut second.engine(), &batch(), &limits(6, 3)).unwrap();
-        assert_eq!((first.passes(), second.passes()), (6 * 2 * (3 + WARMUP), 6 * 2 * (3 + WARMUP)));
+        assert_eq!((first.forwards(), second.forwards()), (6 * 2 * (3 + WARMUP), 6 * 2 * (3 + WARMUP)));
         assert!(test.first_ms.iter().all(|&ms| ms >= 1.0) && test.second_ms.iter().all(|&ms| ms >= 2.0), "{test:?}");
-        second.fails_at(second.passes() + 1);
+        second.fails_at(second.forwards() + 1);
         let failed = measure_interleaved(&mut first.engine(), &mut second.engine(), &batch(), &limits(6, 3));
         assert_eq!(failed.unwrap_err().to_string(), "mock failed: no more");
     }

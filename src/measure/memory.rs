@@ -1,21 +1,21 @@
-//! Peak resident memory of this process, as Linux keeps it (proc(5)). Elsewhere it is `None`.
+//! Peak resident memory of this process, from Linux's /proc (proc(5)). `None` on other systems.
 
 use std::fs;
 
-/// A period over which the kernel tracks the peak.
+/// A period over which the kernel tracks peak memory.
 #[derive(Debug, Clone, Copy)]
 pub struct PeakMemory {
     reset: bool,
 }
 
 impl PeakMemory {
-    /// Sets the process's high-water mark back to what is resident now, so that an earlier engine's peak is forgotten.
+    /// Resets the process's high-water mark to the memory resident now, which discards the peak of an earlier engine.
     pub fn start() -> Self {
         PeakMemory { reset: fs::write("/proc/self/clear_refs", "5").is_ok() }
     }
 
-    /// Largest resident set since [`PeakMemory::start`], bytes. `None` where the kernel does not say, or did not let the
-    /// mark be set back: an older peak would then pass for this one.
+    /// Largest resident set since [`PeakMemory::start`], bytes. `None` where the kernel does not report it, or refused
+    /// the reset: the mark would then show an older peak.
     pub fn bytes(self) -> Option<u64> {
         if !self.reset {
             return None;

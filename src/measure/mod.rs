@@ -1,4 +1,5 @@
-//! Timing one engine: warm-up, samples by the one clock, a stop rule, peak memory; then end to end, and back to back.
+//! Times one engine: warm-up, samples until a stop rule, and peak memory. Then forwards end to end, and forwards back
+//! to back.
 
 pub mod clock;
 pub mod end_to_end;
@@ -27,28 +28,28 @@ use guard::Guard;
 use memory::PeakMemory;
 use stop::StopRule;
 
-/// What measuring one engine left behind.
+/// The measurements of one engine.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
-    /// Raw samples in the order taken, milliseconds of wall time per forward pass.
+    /// Raw samples in the order taken, milliseconds of wall time per forward.
     pub samples_ms: Vec<f64>,
-    /// The device's time of the same passes, milliseconds; empty where the engine is not on a device.
+    /// Device time of the same forwards, milliseconds; empty where the engine is not on a device.
     pub device_samples_ms: Vec<f64>,
-    /// Untimed passes before them.
+    /// Untimed forwards before the samples.
     pub warmup: usize,
     /// Why sampling ended.
     pub stop_reason: StopReason,
-    /// Peak resident memory of this process from binding the inputs to the last of these samples, bytes.
+    /// Peak resident memory of this process from binding the inputs to the last sample, bytes.
     pub process_peak_bytes: Option<u64>,
-    /// The second series, milliseconds of wall time from token ids to outputs in host memory.
+    /// A second series: wall time from token ids to outputs in host memory, milliseconds.
     pub end_to_end_ms: Vec<f64>,
-    /// Passes back to back, where asked for.
+    /// Forwards back to back, where the manifest asks for them.
     pub sustained: Option<Sustained>,
-    /// What the machine did meanwhile.
+    /// Telemetry of the machine during the samples.
     pub telemetry: Telemetry,
 }
 
-/// What an engine is measured with.
+/// The instruments that measure an engine.
 pub struct Instruments {
     /// The clock.
     pub clock: Clock,
@@ -57,7 +58,7 @@ pub struct Instruments {
 }
 
 impl Instruments {
-    /// Those for where the engine executes.
+    /// The instruments for the device that the engine executes on.
     ///
     /// # Errors
     /// [`BackendError::Clock`].
@@ -66,8 +67,9 @@ impl Instruments {
     }
 }
 
-/// Binds the batch, warms the engine up and samples it until the stop rule is content; then the series end to end and,
-/// on a device and where the manifest gives it a window, passes back to back. The outputs of the batch remain.
+/// Binds the batch, warms the engine up and takes samples until the stop rule ends them. Then takes the end-to-end
+/// series. On a device, where the manifest sets an energy window, it also runs forwards back to back. The engine still
+/// holds the outputs of the batch afterwards.
 ///
 /// # Errors
 /// The engine's [`BackendError`], or [`BackendError::Clock`].
@@ -76,7 +78,7 @@ pub fn measure(engine: &mut dyn Engine, batch: &Batch, limits: &Measurement) -> 
     measure_with(instruments, engine, batch, limits)
 }
 
-/// The same with other instruments.
+/// Like [`measure`], with other instruments.
 ///
 /// # Errors
 /// As [`measure`].
@@ -115,7 +117,7 @@ pub fn measure_with(
     })
 }
 
-/// The main series.
+/// The main series of samples.
 struct SampleSeries {
     samples_ms: Vec<f64>,
     device_samples_ms: Vec<f64>,
@@ -141,7 +143,7 @@ fn series(
             return Ok(SampleSeries { samples_ms, device_samples_ms, stop_reason });
         }
         if guard.between_samples() {
-            // The device has stood idle while its sensors were read: one pass to warm it up again.
+            // The device was idle while its sensors were read. One untimed forward warms it up again.
             clock.sample(engine)?;
         }
     }
@@ -165,7 +167,7 @@ mod tests {
         let device = on_cpu(3.0);
         let sampling = measure(&mut device.engine(), &batch(), &limits()).unwrap();
         assert_eq!((sampling.warmup, sampling.samples_ms.len()), (2, 8));
-        assert_eq!(device.passes(), 2 + 8 + sampling.end_to_end_ms.len());
+        assert_eq!(device.forwards(), 2 + 8 + sampling.end_to_end_ms.len());
         assert_eq!(sampling.stop_reason, StopReason::MaxSamples);
         assert!(sampling.samples_ms.iter().all(|&ms| ms >= 3.0), "{:?}", sampling.samples_ms);
     }
@@ -183,7 +185,7 @@ mod tests {
         let device = on_cpu(0.0);
         device.fails_at(4);
         let error = measure(&mut device.engine(), &batch(), &limits()).unwrap_err();
-        assert_eq!((error.to_string(), device.passes()), ("mock failed: no more".to_owned(), 4));
+        assert_eq!((error.to_string(), device.forwards()), ("mock failed: no more".to_owned(), 4));
     }
 
     #[test]
@@ -222,7 +224,7 @@ mod tests {
         let sampling = measure_with(device.instruments(), &mut device.engine(), &batch(), &limits).unwrap();
         let between = sampling.telemetry.readings as usize - 2;
         assert!(between >= 2, "{between} readings within 600 ms");
-        assert_eq!(device.passes(), 20 + between + sampling.end_to_end_ms.len());
+        assert_eq!(device.forwards(), 20 + between + sampling.end_to_end_ms.len());
         assert!(!device.was_read_during_a_forward());
     }
 }

@@ -1,27 +1,27 @@
-//! What other processes do on the CPUs that this process may use, from the kernel's own accounts (proc(5)). Elsewhere it
-//! is unknown. A process bound to some CPUs (`taskset`, a Slurm job) shares no others with its neighbours.
+//! The load that other processes put on the CPUs this process may use, from the kernel's accounting (proc(5)). Unknown
+//! on systems without /proc. For a process bound to some CPUs (`taskset`, a Slurm job), only those CPUs count.
 
 use std::fs;
 use std::time::Instant;
 
 use rustix::thread::{CpuSet, sched_getaffinity};
 
-/// USER_HZ, in which /proc counts whatever the kernel's own clock: 100 on x86-64 and ARM (asm-generic/param.h).
+/// USER_HZ, the unit of /proc, whatever the kernel's own clock: 100 on x86-64 and ARM (asm-generic/param.h).
 const TICKS_PER_S: f64 = 100.0;
 
-/// A period of fewer ticks says too little.
+/// Shorter periods, in ticks, are too coarse to judge.
 const LEAST_TICKS: f64 = 10.0;
 
-/// Ticks that this process's CPUs were busy until some moment.
+/// Ticks for which this process's CPUs were busy up to some moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Busy {
-    /// With anybody's work, and with what the hypervisor gave to other machines.
+    /// All work, including the time that the hypervisor gave to other machines.
     all: u64,
-    /// With this process, all its threads together.
+    /// Work of this process, over all its threads.
     own: u64,
 }
 
-/// The beginning of a period.
+/// The start of a period.
 #[derive(Debug, Clone, Copy)]
 pub struct Neighbours {
     start: Instant,
@@ -29,13 +29,13 @@ pub struct Neighbours {
 }
 
 impl Neighbours {
-    /// A period that begins now.
+    /// Starts a period now.
     pub fn now() -> Self {
         Neighbours { start: Instant::now(), busy: busy() }
     }
 
-    /// Mean number of CPUs that other processes have kept busy since. `None` for a short period and where the kernel
-    /// does not say.
+    /// Mean number of CPUs that other processes kept busy since the start. `None` for a short period, and where the
+    /// kernel does not report it.
     pub fn foreign_cpus(self) -> Option<f64> {
         let ticks = self.start.elapsed().as_secs_f64() * TICKS_PER_S;
         foreign_cpus(self.busy?, busy()?, ticks)
@@ -47,7 +47,7 @@ fn foreign_cpus(before: Busy, after: Busy, ticks: f64) -> Option<f64> {
         return None;
     }
     let (all, own) = (after.all.checked_sub(before.all)?, after.own.checked_sub(before.own)?);
-    // Both accounts are rounded to ticks, each on its own.
+    // Each of the two accounts is rounded to ticks separately.
     Some(all.saturating_sub(own) as f64 / ticks)
 }
 
@@ -57,8 +57,8 @@ fn busy() -> Option<Busy> {
     Some(Busy { all, own })
 }
 
-/// The lines `cpu3 user nice system idle iowait irq softirq steal ...` of the CPUs in a set: guests are part of user. `None`
-/// where there is none.
+/// Sums the lines `cpu3 user nice system idle iowait irq softirq steal ...` of the CPUs in a set. Guest time is part of
+/// user time. `None` when the set matches no line.
 fn busy_of(cpus: &CpuSet, stat: &str) -> Option<u64> {
     let lines = stat.lines().filter_map(|line| {
         let (cpu, ticks) = line.strip_prefix("cpu")?.split_once(' ')?;
@@ -74,7 +74,7 @@ fn busy_of_line(ticks: &str) -> Option<u64> {
     Some(user + nice + system + rest.iter().sum::<u64>())
 }
 
-/// Fields 14 and 15, user and system time; the name, in brackets, may hold anything.
+/// Sums fields 14 and 15, user and system time. The bracketed name before them may hold any character.
 fn busy_of_one(stat: &str) -> Option<u64> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_whitespace().skip(11);

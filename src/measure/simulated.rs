@@ -1,4 +1,4 @@
-//! A simulated device for the tests of this module: an engine, a timer and sensors that share one state.
+//! A simulated device for this module's tests. Its engine, timer and sensors share one state.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -14,11 +14,11 @@ use crate::graph::{OutputKind, Shape};
 use crate::input::Batch;
 use crate::record::telemetry::ThrottleReason;
 
-/// What happened so far.
+/// The state that engine, timer and sensors share.
 #[derive(Debug, Default)]
 pub(super) struct DeviceState {
-    passes: Cell<usize>,
-    /// Enqueued and not waited for.
+    forwards: Cell<usize>,
+    /// Forwards enqueued and not yet waited for.
     pending: Cell<usize>,
     waits: Cell<usize>,
     fails_at: Cell<Option<usize>>,
@@ -27,66 +27,66 @@ pub(super) struct DeviceState {
     energy: RefCell<Vec<u64>>,
 }
 
-/// The simulated device.
+/// A simulated device.
 #[derive(Debug, Clone, Default)]
 pub struct SimulatedDevice {
-    /// What waiting for a pass takes.
+    /// Time to wait for a forward.
     pub forward_ms: f64,
-    /// What enqueueing takes.
+    /// Time to enqueue a forward.
     pub launch_ms: f64,
     pub bind_ms: f64,
     pub copy_ms: f64,
-    /// Energy of a pass; the counter shows it in steps of `energy_step_mj`.
+    /// Energy of a forward. The counter shows it in steps of `energy_step_mj`.
     pub forward_mj: u64,
     pub energy_step_mj: u64,
-    /// From the second reading on.
+    /// The readings from the second one on.
     pub later: Option<Reading>,
     pub(super) state: Rc<DeviceState>,
 }
 
 impl SimulatedDevice {
-    /// Executions so far.
-    pub fn passes(&self) -> usize {
-        self.state.passes.get()
+    /// Number of forwards so far.
+    pub fn forwards(&self) -> usize {
+        self.state.forwards.get()
     }
 
-    /// Times the device was waited for while it had work.
+    /// Number of waits so far.
     pub fn waits(&self) -> usize {
         self.state.waits.get()
     }
 
-    /// Makes this execution fail, from 1.
-    pub fn fails_at(&self, pass: usize) {
-        self.state.fails_at.set(Some(pass));
+    /// Makes this forward fail, counted from 1.
+    pub fn fails_at(&self, forward: usize) {
+        self.state.fails_at.set(Some(forward));
     }
 
-    /// Whether any reading fell between enqueueing a pass and waiting for it.
+    /// Whether any reading took place between enqueueing a forward and waiting for it.
     pub fn was_read_during_a_forward(&self) -> bool {
         self.state.read_while_pending.get()
     }
 
-    /// What the energy counter shows instead, reading by reading; the last value remains.
+    /// Overrides the energy counter, reading by reading. The last value stays.
     pub fn shows_energy(&self, values: &[u64]) {
         *self.state.energy.borrow_mut() = values.iter().rev().copied().collect();
     }
 
-    /// Its engine. Only the state is shared with the device.
+    /// An engine that shares this device's state.
     pub fn engine(&self) -> SimulatedDevice {
         self.clone()
     }
 
-    /// A timer of a pass's own time, and the sensors.
+    /// A clock that times this device, and its guard.
     pub fn instruments(&self) -> Instruments {
         Instruments { clock: Clock::with(self.clone()), guard: self.guard() }
     }
 
-    /// The guard over its sensors.
+    /// A guard that reads this device's sensors.
     pub fn guard(&self) -> Guard {
         Guard::new(Ok(Box::new(self.clone())))
     }
 }
 
-/// A batch that no simulated engine looks at.
+/// A batch, which simulated engines ignore.
 pub fn batch() -> Batch {
     Batch { shape: Shape { batch: 1, sequence: 1 }, ids: vec![0], lengths: vec![1], labels: None, next_ids: None }
 }
@@ -103,7 +103,7 @@ pub fn calm() -> Reading {
     }
 }
 
-/// A reading of one that is hot, at its power limit and not alone.
+/// A reading of a hot GPU at its power limit, shared with other processes.
 pub fn disturbed() -> Reading {
     Reading {
         sm_clock_mhz: Some(1200),
@@ -126,9 +126,9 @@ impl Engine for SimulatedDevice {
     }
 
     fn enqueue(&mut self) -> Result<(), BackendError> {
-        self.state.passes.set(self.passes() + 1);
+        self.state.forwards.set(self.forwards() + 1);
         self.state.pending.set(self.state.pending.get() + 1);
-        if self.state.fails_at.get() == Some(self.passes()) {
+        if self.state.fails_at.get() == Some(self.forwards()) {
             return Err(BackendError::Execution { backend: BackendKind::Mock, message: "no more".to_owned() });
         }
         sleep(self.launch_ms);
@@ -185,7 +185,7 @@ impl Sensor for SimulatedDevice {
         match shown.len() {
             0 if self.energy_step_mj == 0 => Err("the GPU has no energy counter".to_owned()),
             0 => {
-                let used = self.passes() as u64 * self.forward_mj;
+                let used = self.forwards() as u64 * self.forward_mj;
                 Ok(used - used % self.energy_step_mj)
             }
             1 => Ok(shown[0]),

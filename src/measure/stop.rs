@@ -1,18 +1,18 @@
-//! When to stop sampling.
+//! The rule that ends sampling.
 
 use crate::manifest::schema::Measurement;
 use crate::record::StopReason;
 use crate::stats::relative_half_width;
 
-/// Each check of the spread waits until the samples have grown by this factor since the last: sorting them then costs
-/// O(n log n) over the whole measurement, and looking rarely makes an early stop by chance rare.
+/// The number of samples grows by this factor between two checks of the spread. Sorting then costs O(n log n) over the
+/// whole measurement, and rare checks make an early stop by chance rare.
 const CHECK_GROWTH: f64 = 1.25;
 
 /// The stop rule of one measurement: minimum samples, target precision of the median, maximum samples, time cap.
 ///
-/// The minimum is taken whatever it costs: a row with fewer samples would have no interval. The runner's timeout ends what
-/// takes far too long.
-/// Stopping on an interval favours streams that happen to look quiet, more so at small n; `min_samples` is the guard.
+/// The minimum is always taken, because fewer samples give no interval. The runner's timeout ends a measurement that
+/// takes far too long. Stopping on an interval favours streams that happen to look quiet, especially at small n.
+/// `min_samples` limits this bias.
 #[derive(Debug, Clone)]
 pub struct StopRule {
     min_samples: usize,
@@ -23,7 +23,7 @@ pub struct StopRule {
 }
 
 impl StopRule {
-    /// The rule the manifest's limits describe.
+    /// The rule with the manifest's limits.
     pub fn new(limits: &Measurement) -> Self {
         StopRule {
             min_samples: limits.min_samples.max(1),
@@ -34,10 +34,10 @@ impl StopRule {
         }
     }
 
-    /// Whether to stop after these samples, taken within `elapsed_s` seconds; asked after every sample.
+    /// Decides whether to stop after these samples, taken within `elapsed_s` seconds. Call it after every sample.
     ///
-    /// The target is met when half the order-statistic 95 % interval of the median is at most `target_precision` of the
-    /// median; below 6 samples that interval does not exist, so the target cannot be met.
+    /// The target is met when half the width of the median's order-statistic 95 % interval is at most
+    /// `target_precision` of the median. Below 6 samples that interval does not exist, so the target cannot be met.
     pub fn verdict(&mut self, samples_ms: &[f64], elapsed_s: f64) -> Option<StopReason> {
         let n = samples_ms.len();
         if n >= self.next_check || n >= self.max_samples {
@@ -71,7 +71,7 @@ mod tests {
         energy_window_s: None,
     };
 
-    /// Feeds a synthetic stream whose samples also are the time that passes.
+    /// Feeds a synthetic stream. Its samples also make up the elapsed time.
     fn run(limits: &Measurement, mut next_ms: impl FnMut(usize) -> f64) -> (usize, StopReason) {
         let mut rule = StopRule::new(limits);
         let (mut samples, mut elapsed_s) = (Vec::new(), 0.0);

@@ -1,4 +1,4 @@
-//! Many passes in a row without waiting for each: what the device sustains, and what energy it takes.
+//! Forwards back to back, without waiting for each. They show sustained throughput and the energy per forward.
 
 use std::time::{Duration, Instant};
 
@@ -6,24 +6,25 @@ use super::guard::Guard;
 use crate::engine::{BackendError, Engine};
 use crate::record::telemetry::{Energy, Sustained};
 
-/// How long the energy counter may stand still. An H200's driver renews it every 100 ms (97 to 103, measured).
+/// Longest time that the energy counter may stand still. An H200's driver updates it every 100 ms (97 to 103,
+/// measured).
 const STEP_LIMIT: Duration = Duration::from_millis(500);
 
-/// Work that is under way while the counter is read while waiting for a step: reading it takes 4 ms on an H200, and the
-/// device must not idle meanwhile. Also how exactly a step is seen.
+/// Work in flight during each reading of the counter. A reading takes 4 ms on an H200, and the device must not idle
+/// meanwhile. This is also the resolution at which a step is seen.
 const CHUNK_S: f64 = 0.010;
 
-/// No pass is shorter; a clock that says so must not ask for passes without end.
+/// Lower bound of a forward's time. Without it, a clock that reads 0 would ask for endless forwards.
 const SHORTEST_FORWARD_S: f64 = 1e-6;
 
-/// Passes back to back for at least `window_s` seconds, and the board's energy per pass.
+/// Runs forwards back to back for at least `window_s` seconds, and measures the board's energy per forward.
 ///
-/// The counter's steps are coarse, so the energy is taken from one step to another: passes in small chunks until the
-/// counter steps, the block, again small chunks until it steps. All passes between the two steps share the energy
-/// between them, and the device is busy throughout. A step is seen at most about 10 ms late at either end, which is half a per
-/// cent of two seconds. The energy is the whole board's; idle power is not subtracted.
+/// The counter's steps are coarse, so energy is measured from one step to another: small chunks of forwards until the
+/// counter steps, then the block, then small chunks until the counter steps again. All forwards between the two steps
+/// share the energy, and the device is busy throughout. A step is seen at most about 10 ms late at either end, which is
+/// half a per cent of two seconds. The energy is that of the whole board; idle power is not subtracted.
 ///
-/// `forward_ms` is what a pass takes about: it decides how many are enqueued before a wait.
+/// `forward_ms` estimates the time of a forward. It determines how many forwards are enqueued before a wait.
 ///
 /// # Errors
 /// The engine's [`BackendError`].
@@ -41,7 +42,7 @@ pub fn sustained(
         let more = ((window_s - elapsed_s) / forward_s.max(SHORTEST_FORWARD_S)).ceil().max(1.0) as u64;
         enqueue(engine, more)?;
         if forwards == 0 {
-            // The device is busy for a while yet: the one reading under full load.
+            // The device still has work, so this is the one reading under full load.
             guard.read();
         }
         engine.synchronize()?;
@@ -69,15 +70,15 @@ fn difference(begin_mj: u64, end_mj: u64, forwards: u64) -> Result<Energy, Strin
     }
 }
 
-/// The counter just after a step, and the passes it took to see one.
+/// The counter just after a step, and the number of forwards until it stepped.
 struct CounterStep {
     energy_mj: u64,
     forwards: u64,
 }
 
-/// Executes chunks of passes until the energy counter steps; the inner error says why it did not. The counter is read
-/// while a chunk is under way, at the same place of each: what of the chunk comes after the step is left out at the
-/// beginning of the window and counted at its end, so that the two cancel.
+/// Executes chunks of forwards until the energy counter steps. The inner error is the reason why it did not. The
+/// counter is read during a chunk, at the same point of each. The rest of the chunk after the step is left out at the
+/// beginning of the window and counted at its end, so the two errors cancel.
 fn until_step(
     engine: &mut dyn Engine,
     chunk: u64,
@@ -89,7 +90,7 @@ fn until_step(
         Err(reason) => return Ok(Err(reason)),
     };
     let mut forwards = 0;
-    // A chunk of one pass may take longer than the limit: the counter is looked at all the same.
+    // A chunk of one forward may exceed the limit. The counter is read at least once all the same.
     while forwards == 0 || start.elapsed() < STEP_LIMIT {
         enqueue(engine, chunk)?;
         let now = guard.energy_mj();
@@ -109,7 +110,7 @@ mod tests {
     use super::super::simulated::SimulatedDevice;
     use super::*;
 
-    /// Passes of a millisecond and 7 mJ; the counter steps by 100 mJ.
+    /// Forwards of a millisecond and 7 mJ. The counter steps by 100 mJ.
     fn device() -> SimulatedDevice {
         SimulatedDevice { forward_ms: 1.0, forward_mj: 7, energy_step_mj: 100, ..SimulatedDevice::default() }
     }
@@ -120,9 +121,9 @@ mod tests {
         let mut guard = device.guard();
         let found = sustained(&mut device.engine(), (0.05, 2.0), &mut guard).unwrap();
         assert!(found.elapsed_s >= 0.05 && found.forwards >= 25, "{found:?}");
-        // Outside the block, chunks of 10 ms are waited for; within it, two or three times in all.
+        // Outside the block, the device is waited for after every 10 ms. Within it, two or three times in all.
         let waits_within = device.waits() - (device.forwards() - found.forwards as usize) / 5;
-        assert!(waits_within <= device.forwards() / 4, "{waits_within} waits for {} passes", found.forwards);
+        assert!(waits_within <= device.forwards() / 4, "{waits_within} waits for {} forwards", found.forwards);
         assert!(device.was_read_during_a_forward());
         assert_eq!(guard.telemetry().readings, 1);
     }
@@ -132,12 +133,12 @@ mod tests {
         let device = device();
         let found = sustained(&mut device.engine(), (0.05, 1.0), &mut device.guard()).unwrap();
         let energy = found.energy.unwrap();
-        assert!(energy.forwards > found.forwards, "passes up to the step are counted");
+        assert!(energy.forwards > found.forwards, "forwards up to the step are counted");
         assert_eq!(energy.energy_mj % 100, 0);
-        // Steps of 100 mJ are 14.3 passes apart: off by less than a chunk of ten, however long the window.
+        // Steps of 100 mJ are 14.3 forwards apart. The error is less than a chunk of ten, however long the window.
         let per_forward = energy.energy_mj as f64 / energy.forwards as f64;
         let error = 7.0 * 10.0 / energy.forwards as f64;
-        assert!((per_forward - 7.0).abs() <= error, "{per_forward} mJ a pass");
+        assert!((per_forward - 7.0).abs() <= error, "{per_forward} mJ per forward");
     }
 
     #[test]

@@ -1,21 +1,23 @@
-//! The runner's clock against another count of the same time. A clock that is wrong by a factor makes every latency wrong by
-//! it, and nothing in the samples shows it.
+//! Checks the runner's clock against a second clock. A clock that is wrong by a factor makes every latency wrong by
+//! that factor, and nothing in the samples shows it.
 //!
-//! The other count is the kernel's uptime, read as a file: it does not pass through the C library, where programs that lie
-//! about the time sit, is not adjusted by steps, and goes on while a suspended machine sleeps.
+//! The second clock is the kernel's uptime, read from a file. It does not pass through the C library, where programs
+//! that fake the time intercept calls. It is not adjusted by steps, and it keeps counting while the machine is
+//! suspended.
 
 use std::time::Instant;
 
-/// Shorter periods say too little: uptime is counted in hundredths of a second.
+/// Shorter periods cannot be judged, because uptime is counted in hundredths of a second.
 const LEAST_S: f64 = 1.0;
 
-/// The two counts may differ by so much of the period, two steps of uptime's 10 ms in a second included.
+/// Largest difference of the two clocks as a share of the period. It allows for two of uptime's 10 ms steps in a
+/// second.
 pub const TOLERANCE: f64 = 0.03;
 
-/// Something that counts seconds from wherever it likes.
+/// A clock that counts seconds from an arbitrary start.
 pub type SecondsCounter = fn() -> Option<f64>;
 
-/// A period by two counts.
+/// A period timed by two clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct Timekeeping {
     clock: SecondsCounter,
@@ -24,18 +26,18 @@ pub struct Timekeeping {
 }
 
 impl Timekeeping {
-    /// A period of the runner's clock and the kernel's uptime that begins now.
+    /// Starts a period on the runner's clock and the kernel's uptime.
     pub fn begin() -> Self {
         Timekeeping::of(runner_s, uptime_s)
     }
 
-    /// The same with other counts.
+    /// Starts a period on two other clocks.
     pub fn of(clock: SecondsCounter, other: SecondsCounter) -> Self {
         Timekeeping { clock, other, start: clock().zip(other()) }
     }
 
-    /// Time by the clock over time by the other count, until now; `None` for a short period, by either count, and where
-    /// the kernel does not say.
+    /// Elapsed time by the clock over elapsed time by the other one. `None` for a period that either clock finds too
+    /// short, and where the kernel does not report uptime.
     pub fn ratio(&self) -> Option<f64> {
         let (clock, other) = self.start?;
         let (clock, other) = ((self.clock)()? - clock, (self.other)()? - other);
@@ -48,13 +50,13 @@ pub fn agrees(ratio: f64) -> bool {
     (ratio - 1.0).abs() <= TOLERANCE
 }
 
-/// The clock that times every pass, seconds since it was first asked.
+/// Seconds on the clock that times every forward, since its first use.
 pub fn runner_s() -> Option<f64> {
     static FIRST: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     Some(FIRST.get_or_init(Instant::now).elapsed().as_secs_f64())
 }
 
-/// Seconds since the kernel was started (proc(5)).
+/// Seconds since the kernel booted (proc(5)).
 pub fn uptime_s() -> Option<f64> {
     std::fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()
 }

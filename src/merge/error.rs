@@ -12,6 +12,7 @@ use crate::store::StoreError;
 
 /// Results that cannot be joined.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum MergeError {
     /// A folder holds no results, or damaged ones.
     #[error(transparent)]
@@ -27,31 +28,18 @@ pub enum MergeError {
     File(#[from] FileError),
     /// A document cannot be written as JSON.
     #[error("{path}: {source}")]
-    Json {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: serde_json::Error,
-    },
+    Json { path: PathBuf, source: serde_json::Error },
     /// A run is writing to the folder.
     #[error("{path}: {holder} is using this folder; wait for its end, then merge")]
-    InUse {
-        /// Which folder.
-        path: PathBuf,
-        /// `the run with process id 123`
-        holder: String,
-    },
-    /// Results of different experiments, or measured by different rules.
+    InUse { path: PathBuf, holder: String },
+    /// The results belong to different experiments, or were measured under different settings.
     #[error(
-        "{path} beside {other}: {cause}; rows of both must not mix: measure one of them again with the manifest of the other, \
-         or merge each with its like"
+        "{path} cannot be merged with {other}: {cause}; measure one of them again with the manifest of the other, or merge each \
+         with its like"
     )]
     Rules {
-        /// Which folder.
         path: PathBuf,
-        /// The folder it should go with.
         other: PathBuf,
-        /// What differs.
         #[source]
         cause: OtherRules,
     },
@@ -60,25 +48,11 @@ pub enum MergeError {
         "{path}: {model} was measured with other weights ({found}) than in {other} ({expected}); put the same checkpoint in \
          place on both machines and run the one that lacks it again, or merge each with its like"
     )]
-    Weights {
-        /// Which folder.
-        path: PathBuf,
-        /// Model name of the manifest.
-        model: String,
-        /// Its weights there.
-        found: String,
-        /// A folder with other weights.
-        other: PathBuf,
-        /// Its weights there.
-        expected: String,
-    },
-    /// The output folder is something else.
+    Weights { path: PathBuf, model: String, found: String, other: PathBuf, expected: String },
+    /// The output folder is no earlier merge.
     #[error("{path}: not of an earlier merge, and would be lost; move it away, or use another folder (--out)")]
-    Occupied {
-        /// What is in the way.
-        path: PathBuf,
-    },
-    /// Nothing was given to join.
+    Occupied { path: PathBuf },
+    /// No folder was given.
     #[error("no folder to merge; name at least one")]
     Nothing,
 }

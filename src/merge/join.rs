@@ -1,4 +1,5 @@
-//! Which rows of which folders make the joined tables: pure, and the same for every order of the folders.
+//! Chooses the rows of the joined tables. The choice is a pure function of the results and does not depend on the order of
+//! the folders.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -16,18 +17,18 @@ use crate::store::schema::{ResultRow, SampleRow};
 pub struct Merged {
     /// Every configuration of any folder.
     pub plan: Plan,
-    /// In the order of the plan, and for each configuration by environment: a row per environment that ran it, or one
-    /// pending row.
+    /// Rows in the order of the plan and, for each configuration, of the environments: a row per environment that ran it, or
+    /// one pending row.
     pub rows: Vec<ResultRow>,
     /// Samples of these rows, in their order.
     pub samples: Vec<SampleRow>,
-    /// Environments that a row is from.
+    /// The environments of the rows.
     pub environments: BTreeMap<String, Environment>,
-    /// What was left out or joined, a sentence each.
+    /// What was left out or joined, one sentence each.
     pub notes: Vec<String>,
 }
 
-/// A row with its samples and the folder it came from.
+/// A row with its samples and its folder.
 #[derive(Debug)]
 struct CandidateRow<'a> {
     dir: &'a Path,
@@ -40,7 +41,7 @@ struct CandidateRow<'a> {
 /// # Errors
 /// [`MergeError`] when they do not belong together.
 pub fn join(mut inputs: Vec<Input>) -> Result<Merged, MergeError> {
-    // The largest plan first; between equals, whatever does not depend on how the folders are called.
+    // The largest plan first. Ties are broken by the contents, which do not depend on the folders' names.
     inputs.sort_by_cached_key(|input| {
         let plan = &input.data.plan;
         (Reverse(plan.configurations.len()), plan.manifest_sha256.clone(), document(plan).to_string())
@@ -81,7 +82,7 @@ fn document(plan: &Plan) -> serde_json::Value {
     serde_json::to_value(plan).unwrap_or_default()
 }
 
-/// The first folder's plan, and after it what others have besides.
+/// The first folder's plan, followed by the configurations that only other folders have.
 fn joined_plan(inputs: &[Input], notes: &mut Vec<String>) -> Plan {
     let mut plan = inputs[0].data.plan.clone();
     let mut known: HashSet<ConfigurationId> = plan.configurations.iter().map(|one| one.id.clone()).collect();
@@ -101,7 +102,7 @@ fn joined_plan(inputs: &[Input], notes: &mut Vec<String>) -> Plan {
     plan.excluded.retain(|cell| !measured.contains(&cell.configuration.id));
     if manifests.len() > 1 {
         notes.push(format!(
-            "the folders are of {} versions of the manifest under one protocol: their {} configurations were joined",
+            "the folders have {} versions of the manifest under one protocol: their {} configurations were joined",
             manifests.len(),
             plan.configurations.len()
         ));
@@ -110,7 +111,7 @@ fn joined_plan(inputs: &[Input], notes: &mut Vec<String>) -> Plan {
     plan
 }
 
-/// Axis sizes counted from the cells, where no one manifest says them.
+/// Axis sizes counted from the cells, for a plan that no single manifest describes.
 fn axes(plan: &Plan) -> Axes {
     let cells = || plan.configurations.iter().chain(plan.excluded.iter().map(|cell| &cell.configuration));
     fn count<'a, K: Ord>(
@@ -154,8 +155,8 @@ fn candidates<'a>(inputs: &'a [Input], samples: &'a [HashMap<(&str, &str), Vec<&
     found
 }
 
-/// The newest of several rows of one configuration and environment; where the time of measurement does not tell, the
-/// one whose contents have the greater digest, so that the choice does not depend on the order of the folders.
+/// The newest of several rows of one configuration and environment. If their times are equal, it is the row whose contents
+/// have the greater digest, so that the choice does not depend on the order of the folders.
 fn newest<'a, 'b>(rivals: &'b [CandidateRow<'a>], notes: &mut Vec<String>) -> Option<&'b CandidateRow<'a>> {
     rivals.iter().reduce(|newest, rival| {
         if rival.row == newest.row && rival.samples == newest.samples {
@@ -164,12 +165,12 @@ fn newest<'a, 'b>(rivals: &'b [CandidateRow<'a>], notes: &mut Vec<String>) -> Op
         let (kept, dropped) = if age(rival) > age(newest) { (rival, newest) } else { (newest, rival) };
         let row = kept.row;
         let why = if row.finished_unix_s == dropped.row.finished_unix_s {
-            "no time tells them apart; kept"
+            "their times are equal"
         } else {
-            "kept as newer"
+            "it is newer"
         };
         notes.push(format!(
-            "{} ({} {} {} {}x{} {}) was run more than once in environment {}: {why} is the row of {}, not that of {}",
+            "{} ({} {} {} {}x{} {}) was run more than once in environment {}: kept the row of {}, not that of {} ({why})",
             row.id,
             row.backend,
             row.model,
@@ -190,8 +191,8 @@ fn age(candidate: &CandidateRow) -> (Option<u64>, String) {
     (candidate.row.finished_unix_s, sha256(contents.as_bytes()))
 }
 
-/// A table holds one set of weights per model: outputs and times of two would be compared as if they were of one. Rows that
-/// newer ones replace count as well: a stand-in does not take the place of the real weights because it ran later.
+/// A table holds one set of weights per model: outputs and times of two sets would be compared as if they were one. Rows
+/// that newer rows replace are checked as well: a stand-in must not replace the real weights because it ran later.
 fn check_weights(plan: &Plan, candidates: &Candidates) -> Result<(), MergeError> {
     let mut weights: BTreeMap<&str, (&str, &Path)> = BTreeMap::new();
     let run = plan.configurations.iter().filter_map(|one| candidates.get(one.id.0.as_str()));
@@ -211,8 +212,8 @@ fn check_weights(plan: &Plan, candidates: &Candidates) -> Result<(), MergeError>
     Ok(())
 }
 
-/// Environments that rows are from. What does not enter an id may differ between folders, e.g. a memory limit: then the
-/// one whose text is smallest is kept.
+/// The environments of the rows. A property that does not enter the id, like a memory limit, may differ between folders:
+/// the environment with the smallest text is then kept.
 fn joined_environments(inputs: &[Input], rows: &[ResultRow]) -> BTreeMap<String, Environment> {
     let used: HashSet<&str> = rows.iter().filter_map(|row| row.environment.as_deref()).collect();
     let text = |environment: &Environment| serde_json::to_string(environment).unwrap_or_default();

@@ -1,6 +1,6 @@
-//! Joins the results of several machines or shards into one folder: the same configurations, and a row for each machine
-//! that ran one. What a merge writes depends on the results alone: neither on the order in which folders are given nor on
-//! their names. What it remarks on the way names them.
+//! Joins the results of several machines or shards into one folder: the same configurations, with a row for each machine
+//! that ran one. The files of a merge depend on the results alone, and not on the order or the names of the folders. Only
+//! its notes name the folders.
 
 mod error;
 mod join;
@@ -16,20 +16,20 @@ pub use join::{Merged, join};
 pub use read::Input;
 pub use write::{MERGED_FILE, beside, fill, put_in_place};
 
-/// What a merge came to.
+/// The outcome of a merge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MergeSummary {
     /// Folders joined.
     pub folders: usize,
     /// Configurations of the joined plan.
     pub configurations: usize,
-    /// Rows that some machine has of them.
+    /// Rows of configurations that were run.
     pub rows: usize,
-    /// Environments these rows are from.
+    /// Environments of these rows.
     pub environments: usize,
-    /// Configurations that none has run.
+    /// Configurations that no machine has run.
     pub pending: usize,
-    /// What was left out or joined on the way, a sentence each.
+    /// What was left out or joined, one sentence each.
     pub notes: Vec<String>,
 }
 
@@ -44,9 +44,9 @@ impl fmt::Display for MergeSummary {
 }
 
 /// Joins the results in `dirs` into `out`: `plan.json`, `results.parquet`, `samples.parquet`, `environments/` and
-/// `merged.json`. Every row keeps the environment it is from. Of several rows of one configuration and environment the
-/// newest is kept; rows of different environments stand beside each other. `out` appears in one step, and may be an
-/// earlier merge, which is replaced; the folders joined stay as they are.
+/// `merged.json`. Every row keeps its environment. Of several rows of one configuration and environment the newest is kept;
+/// rows of different environments are all kept. `out` appears in one step. It may be an earlier merge, which is replaced.
+/// The joined folders are not changed.
 ///
 /// # Errors
 /// [`MergeError`] naming the folder or file and the cure; `out` is then as it was.

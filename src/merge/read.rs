@@ -8,7 +8,7 @@ use crate::runner;
 use crate::store::schema::SampleRow;
 use crate::store::{StoreError, derive, journal, parquet};
 
-/// A folder of results: of a run, published without its journal, or of an earlier merge.
+/// A results folder: that of a run, one published without its journal, or an earlier merge.
 #[derive(Debug, Clone)]
 pub struct Input {
     /// The folder, for messages.
@@ -17,15 +17,15 @@ pub struct Input {
     pub data: Data,
     /// Every timed execution of the rows.
     pub samples: Vec<SampleRow>,
-    /// What a reader should know of it.
+    /// Remarks about the folder, one sentence each.
     pub notes: Vec<String>,
 }
 
 impl Input {
-    /// Reads a folder without changing it: the rows from its journal where it has one, else from its tables.
+    /// Reads a folder without changing it: the rows from its journal if it has one, otherwise from its tables.
     ///
     /// # Errors
-    /// [`MergeError`] naming what is absent, damaged, of another version or in use.
+    /// [`MergeError`] naming the file or folder that is absent, damaged, of another version or in use.
     pub fn read(dir: &Path) -> Result<Input, MergeError> {
         if let Some(holder) = runner::in_use(dir) {
             return Err(MergeError::InUse { path: dir.to_owned(), holder });

@@ -1,4 +1,4 @@
-//! A merged folder appears whole or not at all.
+//! Writes a merged folder, which appears complete or not at all.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,15 +15,16 @@ use crate::provenance::environment;
 use crate::runner::PLAN_FILE;
 use crate::store::{RESULTS_FILE, SAMPLES_FILE, parquet};
 
-/// Says that a folder is of a merge, and what is in it.
+/// The file that marks a folder as a merge and says what is in it.
 pub const MERGED_FILE: &str = "merged.json";
 
 /// Version of [`MERGED_FILE`].
 const VERSION: u64 = 1;
 
-/// What a merged folder may hold; `report` is what `mixprec report` makes of it.
+/// What a merged folder may hold; `mixprec report` writes `report`.
 const OWN: [&str; 6] = [MERGED_FILE, PLAN_FILE, RESULTS_FILE, SAMPLES_FILE, environment::FOLDER, "report"];
 
+/// The contents of [`MERGED_FILE`].
 #[derive(Serialize)]
 struct MergedDocument<'a> {
     version: u64,
@@ -54,8 +55,8 @@ pub(super) fn check(out: &Path) -> Result<(), MergeError> {
     }
 }
 
-/// Writes a merged folder beside `out` and puts it in its place. What an earlier merge left there goes, with its report;
-/// where that already holds the same, nothing is touched.
+/// Writes a merged folder next to `out` and puts it in its place. An earlier merge there is replaced, with its report. If it
+/// holds the same files already, nothing is touched.
 pub(super) fn write(merged: &Merged, out: &Path) -> Result<(), MergeError> {
     let scratch = beside(out)?;
     fill(merged, scratch.path())?;
@@ -70,7 +71,7 @@ fn parent(out: &Path) -> &Path {
     out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// An empty folder on the file system of `out`, to be filled and put in its place.
+/// An empty folder on the file system of `out`, to be filled and moved to `out`.
 ///
 /// # Errors
 /// [`MergeError::File`].
@@ -78,7 +79,7 @@ pub fn beside(out: &Path) -> Result<TempDir, MergeError> {
     let parent = parent(out);
     fs::create_dir_all(parent).map_err(FileError::at(parent))?;
     let mut builder = tempfile::Builder::new();
-    // Without this the folder is its owner's alone; the process's mask still applies.
+    // Without this only the owner has access to the folder; the process's umask still applies.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
     Ok(builder.prefix(".merge.").tempdir_in(parent).map_err(FileError::at(parent))?)
@@ -109,7 +110,7 @@ pub fn fill(merged: &Merged, dir: &Path) -> Result<(), MergeError> {
     json(MERGED_FILE, serde_json::to_vec_pretty(&contents))
 }
 
-/// Whether `out` has every file of `new` to the byte, and no environment besides.
+/// Whether `out` has every file of `new`, byte for byte, and no other environment.
 fn holds_the_same(new: &Path, out: &Path) -> bool {
     let same =
         |name: &Path| fs::read(new.join(name)).ok().is_some_and(|bytes| fs::read(out.join(name)).ok() == Some(bytes));
@@ -125,7 +126,7 @@ fn holds_the_same(new: &Path, out: &Path) -> bool {
         && [MERGED_FILE, PLAN_FILE, RESULTS_FILE, SAMPLES_FILE].iter().all(|name| same(Path::new(name)))
 }
 
-/// Renames `scratch` to `out` for good; what is there changes places with it and is deleted.
+/// Renames `scratch` to `out`. A folder that is there already changes places with it and is deleted.
 ///
 /// # Errors
 /// [`MergeError::File`]; `out` is then as it was.
@@ -138,13 +139,13 @@ pub fn put_in_place(scratch: TempDir, out: &Path) -> Result<(), MergeError> {
 fn exchange(scratch: TempDir, out: &Path) -> io::Result<()> {
     if !out.exists() {
         fs::rename(scratch.path(), out)?;
-        // What is gone cannot be deleted: the folder has its new name.
+        // The folder has its new name, so there is nothing to delete.
         let _ = scratch.keep();
         return Ok(());
     }
     match renameat_with(CWD, scratch.path(), CWD, out, RenameFlags::EXCHANGE) {
         Ok(()) => scratch.close(),
-        // File systems without an exchange of names: the old folder steps aside for a moment.
+        // The file system cannot exchange names: the old folder is moved aside first.
         Err(_) => {
             let mut aside = scratch.path().as_os_str().to_owned();
             aside.push(".replaced");

@@ -11,7 +11,8 @@ use super::{Architecture, ModelSource};
 pub struct ModelArgument {
     /// The name the model goes by: the folder's last part, or the architecture's name.
     pub name: String,
-    /// What it stands for. A folder is opened as a checkpoint whether it exists or not, so that the error names it.
+    /// The source that the argument names. A folder is opened as a checkpoint even if it does not exist, so that the error
+    /// names it.
     pub source: ModelSource,
 }
 

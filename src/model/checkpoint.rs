@@ -19,7 +19,7 @@ const MAX_HEADER_BYTES: u64 = 16 << 20;
 /// Elements converted at a time.
 const CHUNK: usize = 1 << 16;
 
-/// An open checkpoint: its header is read and checked, its tensors are not.
+/// An open checkpoint. Its header has been read and checked, its tensors have not.
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
@@ -29,11 +29,11 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens `folder/model.safetensors` and checks its header against its size. `prefix` is tried before tensor names
-    /// that are not found as they are.
+    /// Opens `folder/model.safetensors` and checks its header against its size. A tensor name that is not found is tried
+    /// again with `prefix` in front.
     ///
     /// # Errors
-    /// [`ModelError`]: a pickle checkpoint is refused by name, a damaged header or a truncated file is named.
+    /// [`ModelError`] naming the file: a pickle checkpoint, a damaged header or a truncated file.
     pub fn open(folder: &Path, prefix: &'static str) -> Result<Self, ModelError> {
         let path = folder.join("model.safetensors");
         if !path.exists() {
@@ -100,7 +100,7 @@ impl Checkpoint {
     /// Reads a parameter: its parts one after the other, each as `[out, in]` f32.
     ///
     /// # Errors
-    /// As [`Checkpoint::check`], and [`ModelError::Io`].
+    /// Those of [`Checkpoint::check`], and [`ModelError::Io`].
     pub fn read(&self, param: &Param) -> Result<Vec<f32>, ModelError> {
         self.check(param)?;
         let mut file = File::open(&self.path).map_err(|source| ModelError::io(&self.path, source))?;

@@ -19,7 +19,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// Prefix some checkpoints put before every tensor of the trunk.
+    /// Prefix that some checkpoints put before the name of every tensor of the trunk.
     pub fn prefix(self) -> &'static str {
         match self {
             Family::Bert => "bert.",
@@ -40,7 +40,7 @@ pub enum TaskHead {
     },
     /// Projection on the vocabulary, tied to the word table.
     LanguageModel {
-        /// Of the last token of every sequence alone.
+        /// Whether only the last token of every sequence is projected.
         last_token: bool,
     },
 }
@@ -162,7 +162,7 @@ impl ModelConfig {
         if json.is_decoder {
             return Err("is_decoder: true is not supported; a BERT decoder attends causally".to_owned());
         }
-        // A checkpoint without a classifier has Hugging Face's two placeholder labels; only the architecture tells.
+        // A checkpoint without a classifier has Hugging Face's two placeholder labels too: only the architecture decides.
         let head = match json.architectures.first().map(String::as_str) {
             Some("BertForSequenceClassification") => {
                 TaskHead::Classifier { labels: json.id2label.as_ref().map_or(2, |labels| labels.len()) }
@@ -228,7 +228,7 @@ impl ModelConfig {
         if [layers, hidden, heads, inner, vocabulary, positions].contains(&0) {
             return Err(format!("a size is zero: {:?}", self.dimensions));
         }
-        // Keeps products of two sizes, and the graph, small whatever the file says; tensors are checked before any is read.
+        // Bounds products of two sizes, and the graph, whatever the file says. Tensors are checked before any is read.
         if layers > 1000 || [hidden, heads, inner, vocabulary, positions].iter().any(|&size| size > 1 << 20) {
             return Err(format!("a size is over 1048576, or there are over 1000 layers: {:?}", self.dimensions));
         }

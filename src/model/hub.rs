@@ -1,20 +1,20 @@
-//! Where checkpoints of a hub are kept on this machine.
+//! Where hub checkpoints are stored on this machine.
 
 use std::path::{Path, PathBuf};
 
-/// Where fetched hub checkpoints are kept, relative to the manifest's folder: `OWNER--NAME/REVISION` below it.
+/// Folder of the fetched hub checkpoints, relative to the manifest's folder. Each lies in `OWNER--NAME/REVISION` below it.
 const HUB_FOLDER: &str = "../runs/hub";
 
-/// The weights.
+/// File name of the weights.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
 
-/// The files a checkpoint folder is read from.
+/// The files that a checkpoint is read from.
 pub const CHECKPOINT_FILES: [&str; 3] = ["config.json", WEIGHTS_FILE, "tokenizer.json"];
 
-/// What `mixprec fetch` found out about the files of a fetched folder, beside them.
+/// Name of the file in a fetched folder in which `mixprec fetch` records the digests of the others.
 pub const DIGESTS_FILE: &str = "digests.json";
 
-/// End of the names of what is not complete.
+/// Suffix of the names of incomplete files and folders.
 pub const PART_SUFFIX: &str = ".part";
 
 /// The folder of a hub checkpoint for a manifest in `base_dir`. A folder that exists is a fetched checkpoint.

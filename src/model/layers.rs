@@ -1,4 +1,4 @@
-//! Pieces both families are made of: parameters by checkpoint name, linear layers, layer norms, the attention core.
+//! The parts that both families share: parameters by checkpoint name, linear layers, layer norms, the attention core.
 
 use super::config::ModelConfig;
 use crate::graph::{Gelu, OutputKind};
@@ -8,7 +8,7 @@ use crate::graph::{Graph, GraphBuilder, Init, LinearRole, Mask, OpKind, ParamId,
 pub(super) struct LayerBuilder<'a> {
     pub graph: GraphBuilder,
     pub config: &'a ModelConfig,
-    /// Linear weights are stored `[in, out]`.
+    /// Whether linear weights are stored `[in, out]`.
     pub transposed: bool,
 }
 
@@ -18,7 +18,7 @@ pub(super) struct LinearSpec<'a> {
     pub name: &'a str,
     /// Checkpoint names without `.weight` and `.bias`, concatenated along the output dimension.
     pub tensors: &'a [String],
-    /// Output features of all of them together.
+    /// Output features of all tensors together.
     pub width: usize,
     /// Input features.
     pub inputs: usize,
@@ -48,7 +48,7 @@ impl<'a> LayerBuilder<'a> {
         self.config.dimensions.hidden
     }
 
-    /// A table or vector stored as it is used.
+    /// A table or vector that is stored in the order it is used in.
     pub fn param(&mut self, name: &str, tensor: &str, dims: Vec<usize>, init: Init) -> ParamId {
         let parts = vec![TensorPart { tensor: tensor.to_owned(), transposed: false }];
         self.graph.param(name, dims, parts, init)

@@ -1,4 +1,4 @@
-//! A checkpoint turned into a graph, with its weights readable tensor by tensor.
+//! A checkpoint as a graph whose weights are read tensor by tensor.
 
 mod argument;
 mod bert;
@@ -32,7 +32,7 @@ use crate::graph::{Graph, ParamId};
 use checkpoint::Checkpoint;
 pub(crate) use random::draw as draw_parameter;
 
-/// What a person wants out of the model.
+/// The output that is asked of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Head {
@@ -41,7 +41,7 @@ pub enum Head {
     Natural,
     /// Last hidden state.
     Hidden,
-    /// Logits of the last token of every sequence, of a language model: what generating one token needs.
+    /// A language model's logits of the last token of every sequence: what generating one token needs.
     LastToken,
 }
 
@@ -126,7 +126,7 @@ pub enum ModelError {
     /// A tensor is not floating-point.
     #[error("{path}: tensor `{tensor}` has dtype {dtype}; F32, F16, BF16 and F64 can be read")]
     TensorDtype { path: PathBuf, tensor: String, dtype: String },
-    /// An outlier for a place that the model does not have.
+    /// An outlier for a layer or channel that the model does not have.
     #[error(
         "model `{model}`: cannot inject into layer {layer}, channel {channel}: it has {layers} layers of {hidden} channels, \
          counted from 0; correct `inject` in the manifest"
@@ -196,7 +196,7 @@ impl Model {
         }
     }
 
-    /// The same model with the outlier, and a label that says so.
+    /// The same model with the outlier, which its label names.
     fn with_outlier(mut self, injection: Injection) -> Result<Model, ModelError> {
         let Injection { layer, channel, .. } = injection;
         let bias = format!("layer.{layer}/mlp/fc2/bias");
@@ -245,7 +245,7 @@ impl Model {
         })
     }
 
-    /// One parameter as `[out, in]` f32, converted from the checkpoint's dtype or drawn.
+    /// One parameter as `[out, in]` f32, converted from the checkpoint's dtype or drawn at random.
     ///
     /// # Errors
     /// [`ModelError`] naming the tensor.
@@ -288,7 +288,7 @@ impl Model {
     }
 }
 
-/// Compares the files that a model is read from with their pins. The weights have their own.
+/// Compares the files that a model is read from with their pins. The pin of the weights is checked elsewhere.
 fn check_pins(folder: &Path, pins: &BTreeMap<String, String>) -> Result<(), ModelError> {
     for (name, expected) in pins.iter().filter(|(name, _)| CHECKPOINT_FILES.contains(&name.as_str())) {
         let path = folder.join(name);

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::graph::{Init, Param};
 
-/// Elements drawn from one generator stream; a constant of the format, since it decides the values.
+/// Elements drawn from one generator stream. It decides the values, so it must never change.
 const STREAM_ELEMENTS: usize = 1 << 16;
 
 /// Draws a parameter. Its generator is seeded by the checkpoint's seed and the parameter's name.

@@ -1,4 +1,4 @@
-//! Where a model comes from, as manifests and plans say it.
+//! Where a model comes from: the form in manifests and plans.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,8 +26,8 @@ pub enum ModelSource {
         sha256: String,
         /// Architecture whose random weights stand in where the checkpoint has not been fetched, if any.
         fallback: Option<Architecture>,
-        /// Digests of its other files by name. Those that no model is read from are fetched as well. Left out of the
-        /// serialised form where there are none.
+        /// Digests of its other files by name. Files that no model is read from are fetched as well. Left out of the
+        /// serialised form if there are none.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         files: BTreeMap<String, String>,
     },
@@ -65,9 +65,9 @@ impl ModelSource {
     }
 }
 
-/// An outlier added to a model: a constant on one channel of the residual stream, by the bias of one layer's second
-/// feed-forward product. It stands for the massive activations of trained language models, which are of this size and
-/// keep to one or two channels (Sun et al., arXiv 2402.17762); unlike those it is on every token, not on the first alone.
+/// An outlier added to a model: the bias of one layer's second feed-forward product adds a constant to one channel of the
+/// residual stream. It stands for the massive activations of trained language models, which have this size and occur in one
+/// or two channels (Sun et al., arXiv 2402.17762). Unlike those it is on every token, not only on the first.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Injection {
@@ -75,11 +75,11 @@ pub struct Injection {
     pub layer: usize,
     /// Channel of the residual stream, from 0.
     pub channel: usize,
-    /// What is added, of either sign.
+    /// The constant that is added, of either sign.
     pub magnitude: f64,
 }
 
-/// What the name of a model with an [`Injection`] ends in, so that every table says so.
+/// Suffix of the name of a model with an [`Injection`], so that every table shows it.
 pub const INJECTED_SUFFIX: &str = "-injected";
 
 impl std::fmt::Display for Injection {
@@ -88,7 +88,7 @@ impl std::fmt::Display for Injection {
     }
 }
 
-/// Architecture sizes random weights can be drawn for.
+/// Architectures that random weights can be drawn for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Architecture {

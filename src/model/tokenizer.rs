@@ -1,5 +1,5 @@
-//! `tokenizer.json` through the `tokenizers` crate, with the padding and truncation it may carry switched off: how long a
-//! row is, is the experiment's business.
+//! `tokenizer.json` through the `tokenizers` crate. The padding and truncation that it may define are switched off, because
+//! the experiment decides the length of a row.
 
 use std::path::{Path, PathBuf};
 
@@ -18,8 +18,8 @@ impl Tokenizer {
     /// Reads `folder/tokenizer.json` for a model of `vocabulary` ids.
     ///
     /// # Errors
-    /// [`ModelError::Tokenizer`] when it is absent, unreadable, has more ids than the model has embeddings, or marks
-    /// sentences otherwise than the family does.
+    /// [`ModelError::Tokenizer`] when it is absent, unreadable, has more ids than the model has embeddings, or does not mark
+    /// sentences as the family does.
     pub fn open(folder: &Path, vocabulary: usize, family: Family) -> Result<Self, ModelError> {
         let path = folder.join("tokenizer.json");
         let failed = |message: String| ModelError::Tokenizer { path: path.clone(), message };
@@ -49,7 +49,7 @@ impl Tokenizer {
         }
     }
 
-    /// The ids put before and after a sentence, BERT's `[CLS]` and `[SEP]`; `None` where there are none.
+    /// The ids before and after a sentence, BERT's `[CLS]` and `[SEP]`; `None` if there are none.
     ///
     /// # Errors
     /// [`ModelError::Tokenizer`].
@@ -76,7 +76,7 @@ impl Tokenizer {
         self.encode(text, false)
     }
 
-    /// The text of one token as a reader knows it: GPT-2's byte alphabet is decoded.
+    /// The text of one token in a readable form: GPT-2's byte alphabet is decoded.
     pub fn token(&self, id: u32) -> String {
         let raw = self.inner.id_to_token(id).unwrap_or_else(|| format!("<{id}>"));
         match catch(|| self.inner.decode(&[id], false)) {
@@ -103,7 +103,7 @@ impl Tokenizer {
 mod tests {
     use super::*;
 
-    /// Found by fuzzing: the library checks a template's tokens where it is built, not where it is read.
+    /// Found by fuzzing: the library checks a template's tokens when it is built, not when it is read.
     #[test]
     fn a_template_with_a_token_that_it_does_not_list_is_an_error() {
         let text = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,

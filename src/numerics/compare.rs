@@ -1,4 +1,5 @@
-//! Non-finite values first, then distances to the reference, then the manifest's tolerance. Padding is left out of all.
+//! Compares outputs with the reference: non-finite values first, then distances, then the manifest's tolerance. Padding
+//! never counts.
 
 use rayon::prelude::*;
 
@@ -9,10 +10,10 @@ use crate::input::Batch;
 use crate::manifest::schema::Tolerance;
 use crate::record::NumericsSummary;
 
-/// Compares an engine's output with the reference's first sequences.
+/// Compares an engine's output with the reference outputs of the same sequences.
 ///
-/// Non-finite values are counted over the whole output before anything else. Where a compared vector is not finite, or
-/// nothing could be compared, cosine, maximum and L2 are undefined (`None`) and every limit on them is broken.
+/// Non-finite values are counted over the whole output first. When a compared vector is not finite, or nothing could be
+/// compared, cosine, maximum and L2 are undefined (`None`), and every limit on them is broken.
 pub fn compare(
     output: &Output,
     batch: &Batch,
@@ -35,7 +36,7 @@ pub fn compare(
     summary
 }
 
-/// Rows of the output that hold no padding, as (row index, row).
+/// Rows of the output without padding, as (row index, row).
 fn unpadded<'a>(output: &'a Output, batch: &'a Batch) -> impl ParallelIterator<Item = (usize, &'a [f32])> {
     let sequence = batch.shape.sequence;
     output.values.par_chunks(output.width).enumerate().filter(move |(index, _)| match output.kind {
@@ -84,7 +85,7 @@ fn distances(output: &Output, batch: &Batch, reference: &Output) -> Result<Dista
         .filter(|(index, _)| *index < compared)
         .map(|(index, row)| (index, row_distance(row, &reference.values[index * output.width..][..output.width])))
         .collect();
-    // Sums below must not depend on the number of threads.
+    // The sums below must not depend on the number of threads.
     rows.sort_unstable_by_key(|(index, _)| *index);
     Ok(Distances { rows: rows.into_iter().map(|(_, row)| row).collect(), logits: output.kind.is_logits() })
 }
@@ -104,7 +105,7 @@ fn row_distance(row: &[f32], reference: &[f32]) -> RowDistance {
     let cosine = match (norm == 0.0, squared_reference == 0.0) {
         (true, true) => 1.0,
         (true, false) | (false, true) => 0.0,
-        // Rounding may carry a perfect match a hair over 1.
+        // Rounding may push a perfect match slightly above 1.
         (false, false) => (dot / product).min(1.0),
     };
     RowDistance {
@@ -117,7 +118,7 @@ fn row_distance(row: &[f32], reference: &[f32]) -> RowDistance {
     }
 }
 
-/// Index of the largest element, the first of equals; `None` when any is NaN.
+/// Index of the largest element, the first one of a tie. `None` when any element is NaN.
 pub(super) fn argmax(row: &[f32]) -> Option<usize> {
     if row.iter().any(|x| x.is_nan()) {
         return None;
@@ -148,7 +149,7 @@ impl Distances {
     }
 }
 
-/// One sentence per broken limit. NaN never passes: an undefined value breaks its limit.
+/// One sentence per broken limit. An undefined value breaks its limit, so NaN never passes.
 fn broken_limits(summary: &NumericsSummary, tolerance: &Tolerance) -> Vec<String> {
     let mut broken = Vec::new();
     let nonfinite = summary.nan_count + summary.inf_count;

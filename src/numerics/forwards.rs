@@ -1,5 +1,5 @@
-//! Many forward passes, each asked three things: NaN? infinity? a layer norm that returned its bias? And, of the first
-//! pass to which the answer is yes, where it began.
+//! Examines many forwards for NaN, infinity and layer norms that returned their bias. For the first forward with any of
+//! these, finds the operation where it began.
 
 use super::NumericsError;
 use super::compare::count_nonfinite;
@@ -9,22 +9,22 @@ use crate::input::InputStream;
 use crate::record::magnitudes::{MagnitudeKind, Magnitudes};
 use crate::record::{BadKind, FirstBad, ForwardSummary, NumericsSummary};
 
-/// How many passes to examine, and of what.
+/// The forwards to examine.
 #[derive(Debug, Clone, Copy)]
 pub struct Forwards<'a> {
     /// The model's operations.
     pub graph: &'a Graph,
     /// The engine's shape.
     pub shape: Shape,
-    /// Passes wanted; `None` examines the first batch alone, and its tensors only where formats are emulated.
+    /// Number of forwards. `None` examines only the first batch, and its tensors only where formats are emulated.
     pub forwards: Option<usize>,
-    /// The policy is FP32, so that its magnitudes are the model's own.
+    /// Whether the policy is FP32, so that its magnitudes are those of the model.
     pub fp32: bool,
 }
 
 impl Forwards<'_> {
-    /// Runs the passes. Each reads rows of the input that no other reads: a text ends the count when it ends. Where the
-    /// first batch alone is wanted and nothing shows its tensors, `first`, the counts in its output, is all there is.
+    /// Runs the forwards. Each reads different rows of the input, so the length of a text limits their number. When
+    /// only the first batch is examined and its tensors are not shown, the result is `first`, the counts in its output.
     ///
     /// # Errors
     /// [`NumericsError`] when the engine or the input fails.
@@ -75,7 +75,7 @@ impl Forwards<'_> {
 }
 
 impl ForwardSummary {
-    /// Adds a pass with these counts in its output.
+    /// Adds a forward with these counts in its output.
     fn count(&mut self, counted: &NumericsSummary) {
         self.forwards += 1;
         self.nan_forwards += u64::from(counted.nan_count > 0);
@@ -83,7 +83,7 @@ impl ForwardSummary {
     }
 }
 
-/// The first operation of a pass that wrote NaN or infinity or returned its bias, and what went into it.
+/// The first operation of a forward that wrote NaN or infinity or returned its bias, with the magnitude of its input.
 fn first_bad(graph: &Graph, examination: &Examination, forward: u64) -> Option<FirstBad> {
     let mut kinds =
         graph.ops.iter().zip(&examination.ops).filter_map(|(op, tally)| Some((op, tally, bad_kind(tally)?)));
@@ -137,10 +137,12 @@ mod tests {
     fn examined(model: &Arc<Model>, policy: &PrecisionPolicy, forwards: Option<usize>) -> ForwardSummary {
         let request = BuildRequest::new(model.clone(), policy.clone(), SHAPE, 1);
         let mut engine = ReferenceBackend::default().build(&request).unwrap().engine.unwrap();
-        forwards(model, policy, forwards).examine(engine.as_mut(), &random(model), &NumericsSummary::default()).unwrap()
+        forwards_of(model, policy, forwards)
+            .examine(engine.as_mut(), &random(model), &NumericsSummary::default())
+            .unwrap()
     }
 
-    fn forwards<'a>(model: &'a Model, policy: &PrecisionPolicy, forwards: Option<usize>) -> Forwards<'a> {
+    fn forwards_of<'a>(model: &'a Model, policy: &PrecisionPolicy, forwards: Option<usize>) -> Forwards<'a> {
         let fp32 = policy.as_preset() == Some(Preset::Fp32);
         Forwards { graph: &model.graph, shape: SHAPE, forwards, fp32 }
     }
@@ -149,7 +151,7 @@ mod tests {
         InputStream::open(&InputSource::Random { seed: 7 }, Path::new("."), model).unwrap()
     }
 
-    /// An outlier of 300 in the last of two layers: GPT-2's final layer norm alone reads it. 12 of 60 rows a pass.
+    /// An outlier of 300 in the last of two layers. Only GPT-2's final layer norm reads it: 12 of 60 rows per forward.
     #[test]
     fn silent_rows_are_counted_and_led_back_to_the_norm_that_overflowed() {
         let model = injected(Architecture::Gpt2Tiny, 300.0);
@@ -221,7 +223,7 @@ mod tests {
         let policy = PrecisionPolicy::preset(Preset::Fp16);
         let request = BuildRequest::new(model.clone(), policy.clone(), SHAPE, 1);
         let mut engine = MockBackend.build(&request).unwrap().engine.unwrap();
-        let summary = forwards(&model, &policy, Some(4))
+        let summary = forwards_of(&model, &policy, Some(4))
             .examine(engine.as_mut(), &random(&model), &NumericsSummary::default())
             .unwrap();
         assert_eq!((summary.forwards, summary.nan_forwards), (4, 0));

@@ -1,4 +1,4 @@
-//! Agreement of an engine's outputs with the FP32 reference, what fails in a pass and where it begins, and task quality.
+//! Agreement of an engine's outputs with the FP32 reference, numerical failures and where they begin, and task quality.
 
 mod compare;
 mod forwards;
@@ -16,6 +16,7 @@ pub use reference::ReferenceOutputs;
 
 /// Why there is nothing to compare with.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum NumericsError {
     /// An engine failed.
     #[error(transparent)]
@@ -25,10 +26,5 @@ pub enum NumericsError {
     Input(#[from] crate::input::InputError),
     /// The reference file could not be read or written.
     #[error("{path}: {message}")]
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        message: String,
-    },
+    File { path: PathBuf, message: String },
 }

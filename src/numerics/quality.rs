@@ -1,4 +1,4 @@
-//! What an engine's answers are worth: accuracy over labelled sentences, likelihood of a running text.
+//! Task quality of an engine: accuracy over labelled sentences, likelihood of a running text.
 
 use super::NumericsError;
 use super::compare::argmax;
@@ -8,11 +8,11 @@ use crate::input::{Batch, InputStream};
 use crate::manifest::schema::Numerics;
 use crate::record::QualitySummary;
 
-/// The prediction recorded for a row whose logits are not numbers; no label equals it.
+/// The prediction recorded for a row with NaN logits. It equals no label.
 pub const NO_PREDICTION: u8 = u8::MAX;
 
-/// Scores the engine on its input: accuracy over all of a labelled file, mean NLL over the first
-/// `settings.score_windows` windows of a text, or nothing.
+/// Scores the engine on its input: accuracy over a whole labelled file, or mean NLL over the first
+/// `settings.score_windows` windows of a text. Other inputs are not scored.
 ///
 /// # Errors
 /// [`NumericsError`] when the engine or the input fails.
@@ -33,7 +33,7 @@ pub fn evaluate(
     Ok(QualitySummary::default())
 }
 
-/// Runs rows `0..rows` batch by batch; `visit` sees each batch, its output and how many of its rows count.
+/// Runs rows `0..rows` batch by batch. `visit` receives each batch, its output and the number of its rows that count.
 fn each_batch(
     engine: &mut dyn Engine,
     input: &InputStream,
@@ -101,7 +101,8 @@ fn likelihood(
     Ok(QualitySummary { nll_mean, nll_tokens: Some(tokens), ..QualitySummary::default() })
 }
 
-/// `-ln softmax(logits)[id]`, nats, summed in f64: over 50257 logits a narrower sum would be the error measured.
+/// `-ln softmax(logits)[id]` in nats, summed in f64. Over 50257 logits, a narrower sum would dominate the measured
+/// error.
 pub fn negative_log_likelihood(logits: &[f32], id: u32) -> f64 {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let total: f64 = logits.iter().map(|&logit| f64::from(logit - largest).exp()).sum();

@@ -1,4 +1,4 @@
-//! FP32 outputs of the first few sequences of an input, kept in a file that all backends, policies and batch sizes share.
+//! FP32 outputs of an input's first sequences, in a file shared by all backends, policies and batch sizes.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -18,11 +18,11 @@ use crate::manifest::schema::Numerics;
 use crate::model::Model;
 use crate::plan::Configuration;
 
-/// Name of the one tensor in a reference file, and of the one entry of its metadata: a second would make the order of
-/// the two, and so the bytes, a matter of chance.
+/// Name of the only tensor in a reference file, and of the only entry of its metadata. With a second entry, the order
+/// and so the bytes would vary.
 const TENSOR: &str = "output";
 
-/// What a reference file says of its tensor.
+/// The metadata of a reference file's tensor.
 #[derive(Debug, Serialize, Deserialize)]
 struct Label {
     kind: OutputKind,
@@ -31,7 +31,7 @@ struct Label {
     sha256: String,
 }
 
-/// Reference outputs, one sequence after the other.
+/// Reference outputs, sequence by sequence.
 #[derive(Debug, PartialEq)]
 pub struct ReferenceOutputs {
     /// Which weights saw which token ids.
@@ -41,8 +41,8 @@ pub struct ReferenceOutputs {
 }
 
 impl ReferenceOutputs {
-    /// Where the reference of `configuration` lives under `dir`: keyed by model, sequence length, input and number of
-    /// sequences, so that every backend, policy and batch size shares it.
+    /// Path of the reference of `configuration` under `dir`. Its key is the model, sequence length, input and number of
+    /// sequences, so every backend, policy and batch size shares it.
     pub fn path(dir: &Path, configuration: &Configuration, settings: Numerics) -> PathBuf {
         let key = format!(
             "{:?} {:?} {} {}",
@@ -54,9 +54,9 @@ impl ReferenceOutputs {
         dir.join(format!("{}.safetensors", &sha256(key.as_bytes())[..16]))
     }
 
-    /// Makes sure that `path` holds the outputs of this model for this input: computes them where the file is absent,
-    /// damaged, or of other weights or token ids. A checkpoint without a pinned digest may have been replaced since, or a
-    /// stand-in's random weights by the fetched checkpoint.
+    /// Ensures that `path` holds the outputs of this model for this input. Computes them when the file is absent,
+    /// damaged, or made from other weights or token ids. A checkpoint without a pinned digest may have been replaced
+    /// since, and a fetched checkpoint may have replaced random stand-in weights.
     ///
     /// # Errors
     /// As [`ReferenceOutputs::compute`].
@@ -73,10 +73,10 @@ impl ReferenceOutputs {
         }
     }
 
-    /// The outputs in `path`, which must be those of this model for this input. Computes nothing.
+    /// Reads the outputs in `path`, which must be those of this model for this input. Computes nothing.
     ///
     /// # Errors
-    /// [`NumericsError::File`] when the file is absent, damaged, or of other weights or token ids.
+    /// [`NumericsError::File`] when the file is absent, damaged, or made from other weights or token ids.
     pub fn of(
         path: &Path,
         model: &Model,
@@ -90,7 +90,7 @@ impl ReferenceOutputs {
         if stored.origin == wanted {
             return Ok(stored);
         }
-        let message = format!("is of {}, not of {wanted}", stored.origin);
+        let message = format!("was made from {}, not from {wanted}", stored.origin);
         Err(NumericsError::File { path: path.to_owned(), message })
     }
 
@@ -127,7 +127,7 @@ impl ReferenceOutputs {
     }
 }
 
-/// Names the weights and the token ids.
+/// A text that identifies the weights and the token ids.
 fn origin(model: &Model, batch: &Batch) -> String {
     let lengths = batch.lengths.iter().flat_map(|&length| (length as u64).to_le_bytes());
     let ids = batch.ids.iter().flat_map(|id| id.to_le_bytes());
@@ -218,7 +218,10 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         assert!(of(&model).is_ok());
         let refused = of(&other).unwrap_err().to_string();
-        assert!(refused.contains("is of random weights, seed 1, ids ") && refused.contains("seed 2"), "{refused}");
+        assert!(
+            refused.contains("was made from random weights, seed 1, ids ") && refused.contains("seed 2"),
+            "{refused}"
+        );
         assert_eq!(std::fs::read(&path).unwrap(), whole, "reading computes nothing");
         let mut flipped = whole.clone();
         *flipped.last_mut().unwrap() ^= 1;

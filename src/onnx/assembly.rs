@@ -1,34 +1,34 @@
-//! An ONNX graph under construction: every tensor carries its element type, constants are written once.
+//! An ONNX graph under construction. Every tensor carries its element type; equal constants are written once.
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::element::ElementType;
+use super::element::DataType;
 use super::proto::{AttributeProto, NodeProto, TensorProto};
 
 /// A named tensor of known element type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NamedTensor {
     pub name: String,
-    pub element: ElementType,
+    pub element: DataType,
 }
 
 impl NamedTensor {
-    pub fn new(name: impl Into<String>, element: ElementType) -> Self {
+    pub fn new(name: impl Into<String>, element: DataType) -> Self {
         NamedTensor { name: name.into(), element }
     }
 }
 
-/// A call of an operator with one output, of the element type of its first input unless said otherwise.
+/// A call of an operator with one output, which has the element type of the first input unless set otherwise.
 pub(super) struct OperatorCall<'a> {
     operator: &'static str,
     inputs: Vec<&'a NamedTensor>,
     attributes: Vec<AttributeProto>,
-    element: ElementType,
+    element: DataType,
 }
 
 impl<'a> OperatorCall<'a> {
     pub fn new(operator: &'static str, inputs: &[&'a NamedTensor]) -> Self {
-        let element = inputs.first().map_or(ElementType::Fp32, |tensor| tensor.element);
+        let element = inputs.first().map_or(DataType::Fp32, |tensor| tensor.element);
         OperatorCall { operator, inputs: inputs.to_vec(), attributes: Vec::new(), element }
     }
 
@@ -37,25 +37,25 @@ impl<'a> OperatorCall<'a> {
         self
     }
 
-    pub fn yielding(mut self, element: ElementType) -> Self {
+    pub fn yielding(mut self, element: DataType) -> Self {
         self.element = element;
         self
     }
 }
 
-/// Nodes and constants so far.
+/// The nodes and constants added so far.
 #[derive(Debug, Default)]
 pub(super) struct Assembly {
     pub nodes: Vec<NodeProto>,
     /// Small constants by name, so that the file does not depend on the order of their first use.
     pub constants: BTreeMap<String, TensorProto>,
     /// Element type of every node output, by tensor name.
-    pub elements: BTreeMap<String, ElementType>,
+    pub elements: BTreeMap<String, DataType>,
     converted: HashSet<String>,
 }
 
 impl Assembly {
-    /// Adds a node; its output is named as it is.
+    /// Adds a node; its output has the node's name.
     pub fn emit(&mut self, name: impl Into<String>, call: OperatorCall<'_>) -> NamedTensor {
         let name = name.into();
         let output = NamedTensor::new(name.clone(), call.element);
@@ -86,7 +86,7 @@ impl Assembly {
     }
 
     /// `tensor` as `element`, through a `Cast` that all its readers share.
-    pub fn converted(&mut self, tensor: &NamedTensor, element: ElementType) -> NamedTensor {
+    pub fn converted(&mut self, tensor: &NamedTensor, element: DataType) -> NamedTensor {
         if tensor.element == element {
             return tensor.clone();
         }
@@ -98,20 +98,20 @@ impl Assembly {
     }
 
     /// Adds a `Cast`.
-    pub fn cast(&mut self, name: impl Into<String>, tensor: &NamedTensor, element: ElementType) -> NamedTensor {
+    pub fn cast(&mut self, name: impl Into<String>, tensor: &NamedTensor, element: DataType) -> NamedTensor {
         let to = AttributeProto::int("to", i64::from(element.code()));
         self.emit(name, OperatorCall::new("Cast", &[tensor]).with(to).yielding(element))
     }
 
     /// A floating-point number.
-    pub fn scalar(&mut self, element: ElementType, value: f64) -> NamedTensor {
+    pub fn scalar(&mut self, element: DataType, value: f64) -> NamedTensor {
         let label = if value == element.lowest() { "lowest".to_owned() } else { value.to_string() };
         self.constant(&label, element, Vec::new(), element.scalar(value))
     }
 
     /// A scalar index.
     pub fn index(&mut self, value: i64) -> NamedTensor {
-        self.constant(&format!("scalar/{value}"), ElementType::Int64, Vec::new(), value.to_le_bytes().to_vec())
+        self.constant(&format!("scalar/{value}"), DataType::Int64, Vec::new(), value.to_le_bytes().to_vec())
     }
 
     /// A vector of integers.
@@ -123,10 +123,10 @@ impl Assembly {
     /// A vector of integers under a name of its own.
     pub fn numbered(&mut self, label: &str, values: &[i64]) -> NamedTensor {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.constant(label, ElementType::Int64, vec![values.len() as i64], bytes)
+        self.constant(label, DataType::Int64, vec![values.len() as i64], bytes)
     }
 
-    fn constant(&mut self, label: &str, element: ElementType, dims: Vec<i64>, bytes: Vec<u8>) -> NamedTensor {
+    fn constant(&mut self, label: &str, element: DataType, dims: Vec<i64>, bytes: Vec<u8>) -> NamedTensor {
         let name = format!("constant/{}/{label}", element.name());
         self.constants.entry(name.clone()).or_insert_with(|| TensorProto {
             dims,
@@ -138,8 +138,8 @@ impl Assembly {
         NamedTensor::new(name, element)
     }
 
-    /// Names the last tensor of an op, whose nodes begin at `first`, after the value it is. A node may have taken the
-    /// name before; its output then becomes `NAME/computed`: what the op computed before it was converted or moved.
+    /// Names the last tensor of an op after its value. The op's nodes begin at `first`. If one of them has that name
+    /// already, its output becomes `NAME/computed`: the result of the op before it was converted or moved.
     pub fn name_output(&mut self, first: usize, tensor: &NamedTensor, value: &str) -> NamedTensor {
         if tensor.name != value {
             self.rename(first, value, &format!("{value}/computed"));

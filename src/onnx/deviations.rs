@@ -1,12 +1,12 @@
-//! What a policy says and ONNX cannot: every operator of a standard ONNX graph computes in the type of its inputs and
-//! returns it, and says nothing of accumulators.
+//! What a policy specifies and ONNX cannot express: every operator of a standard ONNX graph computes in the type of its
+//! inputs and returns that type, and nothing names its accumulator.
 
-use super::element::ElementType;
+use super::element::DataType;
 use super::products::scale_of_queries;
 use crate::graph::{Format, Graph, Op, OpClass, OpKind, PolicyError, PrecisionPolicy, Rounding};
 
-/// Sentences that state where the exported model differs from the policy, each with the classes it concerns; none when the
-/// model says all there is.
+/// Sentences that state where the exported model differs from the policy, each with the classes it concerns; none if the
+/// model expresses the whole policy.
 ///
 /// # Errors
 /// [`PolicyError`] when the policy does not fit the graph.
@@ -31,7 +31,7 @@ struct Rule {
 const RULES: [Rule; 9] = [
     Rule {
         concerns: |_, rounding| rounding.compute == Format::Tf32,
-        text: "the tensors are FP32; that products round their operands to TF32 is a setting of the runtime, not of the \
+        text: "the tensors are FP32; rounding the operands of products to TF32 is a setting of the runtime, not of the \
                model.",
     },
     Rule {
@@ -69,7 +69,7 @@ const RULES: [Rule; 9] = [
             let reduces = matches!(op.class, OpClass::LayerNorm | OpClass::Softmax);
             reduces && is_narrow(rounding.accumulate)
         },
-        text: "how a runtime rounds partial sums inside a 16-bit `ReduceSum` is its own affair; the policy rounds every one.",
+        text: "the runtime chooses how to round partial sums inside a 16-bit `ReduceSum`; the policy rounds every one.",
     },
     Rule {
         concerns: |op, rounding| op.class == OpClass::LayerNorm && is_narrow(rounding.compute),
@@ -77,28 +77,28 @@ const RULES: [Rule; 9] = [
     },
     Rule {
         concerns: |op, rounding| op.class == OpClass::AttentionContext && rounding.compute == Format::Fp16,
-        text: "probabilities of padding are 0 and multiply its values; should those have overflowed, the result is NaN \
-               where the policy never reads them.",
+        text: "the probabilities of padding are 0 and are multiplied by its values; if these have overflowed, the result is \
+               NaN, where the policy never reads them.",
     },
 ];
 
 fn is_narrow(format: Format) -> bool {
-    ElementType::from(format).is_narrow()
+    DataType::from(format).is_narrow()
 }
 
-/// Whether the policy stores a product in another type than its operands'.
+/// Whether the policy stores a product in a type other than that of its operands.
 fn widens(rounding: Rounding) -> bool {
-    ElementType::from(rounding.compute) != ElementType::from(rounding.store)
+    DataType::from(rounding.compute) != DataType::from(rounding.store)
 }
 
-/// What goes into the queries of a scale.
+/// The part of a scale that is multiplied into the queries.
 fn taken(scale: f64, rounding: Rounding) -> f64 {
     scale_of_queries(scale, rounding.compute.into(), rounding.store.into())
 }
 
 fn rest_is_inexact(scale: f64, rounding: Rounding) -> bool {
     let rest = scale / taken(scale, rounding);
-    ElementType::from(rounding.store).rounded(rest) != rest
+    DataType::from(rounding.store).rounded(rest) != rest
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! GELU, tanh, the residual sum and the choice of the first token.
 
 use super::assembly::{NamedTensor, OperatorCall};
-use super::element::ElementType;
+use super::element::DataType;
 use super::lowering::{Lowering, TypedOp};
 use super::proto::AttributeProto;
 use crate::graph::Gelu;
@@ -11,7 +11,7 @@ impl Lowering<'_> {
     /// GELU in the model's form: one operator in FP32, elementary ones where every step is rounded.
     pub fn gelu(&mut self, op: &TypedOp<'_>, form: Gelu) -> NamedTensor {
         let x = self.operand(op, 0);
-        if op.compute == ElementType::Fp32 {
+        if op.compute == DataType::Fp32 {
             let approximate = match form {
                 Gelu::Erf => "none",
                 Gelu::Tanh => "tanh",
@@ -62,7 +62,7 @@ impl Lowering<'_> {
         self.assembly.emit(op.name(), OperatorCall::new("Add", &[&stream, &update]))
     }
 
-    /// The first token of every sequence, as it is stored: nothing is computed.
+    /// The first or last token of every sequence, as stored: nothing is computed.
     pub fn select(&mut self, op: &TypedOp<'_>, token: Token) -> NamedTensor {
         let x = self.input(op, 0);
         let (index, operator, attribute) = match token {

@@ -1,4 +1,4 @@
-//! The shapes an exported model takes: one, or a range of batch sizes and sequence lengths.
+//! The shapes that an exported model accepts: one, or a range of batch sizes and sequence lengths.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,12 +12,12 @@ const BATCH: &str = "batch";
 /// Name of the sequence dimension where it is symbolic.
 const SEQUENCE: &str = "sequence";
 
-/// Shapes an exported model takes.
+/// The shapes that an exported model accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
     /// Exactly one.
     Static(Shape),
-    /// Every batch size and sequence length between two shapes, both included. A dimension that is the same in both is
+    /// Every batch size and sequence length between two shapes, both included. A dimension that is equal in both is
     /// written as a number, the others as `batch` and `sequence`.
     Dynamic {
         /// Fewest sequences and tokens.
@@ -28,7 +28,7 @@ pub enum Extent {
 }
 
 impl Extent {
-    /// The extent of two spans; static when both are single numbers.
+    /// The extent of two ranges; static if both are single numbers.
     pub fn of(batch: DimensionRange, sequence: DimensionRange) -> Self {
         let smallest = Shape { batch: batch.smallest, sequence: sequence.smallest };
         let largest = Shape { batch: batch.largest, sequence: sequence.largest };

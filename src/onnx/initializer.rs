@@ -1,9 +1,9 @@
-//! The weights of an exported model: every parameter once in each type it is used in, converted when asked for.
+//! The weights of an exported model: every parameter once in each type that it is used in, converted on demand.
 
 use std::collections::BTreeSet;
 
 use super::ExportError;
-use super::element::{ElementType, encode, encode_transposed};
+use super::element::{DataType, encode, encode_transposed};
 use super::proto::{EXTERNAL, StringStringEntryProto, TensorProto};
 use crate::graph::cost::param_formats;
 use crate::graph::{Graph, ParamId, PolicyError, PrecisionPolicy};
@@ -12,9 +12,9 @@ use crate::model::Model;
 /// Weights in a file of their own begin at multiples of this many bytes, so that a runtime can map them.
 pub const ALIGNMENT: u64 = 4096;
 
-/// Which parameters are wanted in which types.
+/// The types in which each parameter is used.
 #[derive(Debug)]
-pub(super) struct ParamTypes(BTreeSet<(usize, ElementType)>);
+pub(super) struct ParamTypes(BTreeSet<(usize, DataType)>);
 
 impl ParamTypes {
     pub fn of(graph: &Graph, policy: &PrecisionPolicy) -> Result<Self, PolicyError> {
@@ -23,8 +23,8 @@ impl ParamTypes {
         Ok(ParamTypes(formats.map(|(id, format)| (id.0, format.into())).collect()))
     }
 
-    /// The parameter's name, with its type where it is wanted in two.
-    pub fn name(&self, graph: &Graph, id: ParamId, element: ElementType) -> String {
+    /// The parameter's name, with the type behind it if it is used in two.
+    pub fn name(&self, graph: &Graph, id: ParamId, element: DataType) -> String {
         let name = &graph.param(id).name;
         match self.0.iter().filter(|(param, _)| *param == id.0).count() > 1 {
             true => format!("{name}/{}", element.name()),
@@ -32,10 +32,10 @@ impl ParamTypes {
         }
     }
 
-    /// One initializer per weight, each with its place in a file that holds all of them.
+    /// One initializer per weight, each with its offset in a file that holds all of them.
     pub fn initializers<'m>(&self, model: &'m Model) -> Vec<Initializer<'m>> {
         let mut end = 0u64;
-        let place = |&(param, element): &(usize, ElementType)| {
+        let place = |&(param, element): &(usize, DataType)| {
             let id = ParamId(param);
             let offset = end.next_multiple_of(ALIGNMENT);
             let name = self.name(&model.graph, id, element);
@@ -48,20 +48,20 @@ impl ParamTypes {
     }
 }
 
-/// One weight of an exported model. Holds no elements: they are read and converted by [`Initializer::bytes`].
+/// One weight of an exported model. It holds no elements: [`Initializer::bytes`] reads and converts them.
 #[derive(Debug, Clone)]
 pub struct Initializer<'m> {
     model: &'m Model,
     param: ParamId,
-    element: ElementType,
+    element: DataType,
     transposed: bool,
     name: String,
     offset: u64,
 }
 
 impl Initializer<'_> {
-    /// The parameter's name, `layer.3/attention/qkv/weight`; with `/fp16` and the like behind it only where the parameter
-    /// is stored in two types.
+    /// The parameter's name, `layer.3/attention/qkv/weight`, followed by its type (`/fp16`) only if the parameter is stored
+    /// in two types.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -76,7 +76,7 @@ impl Initializer<'_> {
     }
 
     /// Element type.
-    pub fn element(&self) -> ElementType {
+    pub fn element(&self) -> DataType {
         self.element
     }
 
@@ -90,7 +90,8 @@ impl Initializer<'_> {
         self.offset
     }
 
-    /// The elements, row-major and little-endian, read from the checkpoint (or drawn) and rounded to the element type.
+    /// The elements, row-major and little-endian, read from the checkpoint (or drawn at random) and rounded to the element
+    /// type.
     ///
     /// # Errors
     /// [`ExportError::Model`] naming the tensor.

@@ -1,27 +1,27 @@
-//! The walk over the graph: every op becomes the ONNX nodes of its kind, its output a tensor named after its value.
+//! The walk over the graph: every op becomes the ONNX nodes of its kind, and its output a tensor named after its value.
 //!
-//! An op is one operator where the policy rounds nothing inside it, and elementary nodes, each in its type, where it
-//! does. Conversions between types are `Cast` nodes and nothing else. The node that is the op bears its name, the nodes
-//! around it are named below it.
+//! An op becomes one operator if the policy rounds nothing inside it, and otherwise elementary nodes, each in its own type.
+//! Only `Cast` nodes convert between types. The main node of an op has the op's name; the names of the nodes around it
+//! begin with that name.
 
 use std::collections::BTreeMap;
 
 use super::assembly::{Assembly, NamedTensor, OperatorCall};
-use super::element::ElementType;
+use super::element::DataType;
 use super::extent::Extent;
 use super::initializer::ParamTypes;
 use super::proto::AttributeProto;
 use super::{ATTENTION_MASK, INPUT_IDS};
 use crate::graph::{Graph, Mask, Op, OpKind, ParamId, PolicyError, PrecisionPolicy, ReductionOrder, Rounding};
 
-/// Everything the kinds of op need: the ONNX graph so far and what it is made from.
+/// The state that all kinds of op share: the ONNX graph so far and what it is made from.
 pub(super) struct Lowering<'a> {
     pub assembly: Assembly,
     pub graph: &'a Graph,
     pub extent: Extent,
     pub order: ReductionOrder,
     weights: &'a ParamTypes,
-    /// By value id.
+    /// The tensor of every value, by value id.
     values: Vec<NamedTensor>,
     /// Queries, keys and values by the name of the packed projection they are split from.
     heads: BTreeMap<String, [NamedTensor; 3]>,
@@ -34,9 +34,9 @@ pub(super) struct Lowering<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TypedOp<'a> {
     pub definition: &'a Op,
-    pub compute: ElementType,
-    pub accumulate: ElementType,
-    pub store: ElementType,
+    pub compute: DataType,
+    pub accumulate: DataType,
+    pub store: DataType,
 }
 
 impl TypedOp<'_> {
@@ -54,14 +54,14 @@ impl TypedOp<'_> {
         &self.definition.name
     }
 
-    /// The name of a node or tensor below the op.
+    /// The name of a node or tensor that is part of the op.
     pub fn part(&self, part: &str) -> String {
         format!("{}/{part}", self.definition.name)
     }
 
-    /// Whether the op's arithmetic is plain FP32, which ONNX's compound operators do in one node.
+    /// Whether the op's arithmetic is plain FP32, which ONNX's compound operators express in one node.
     pub fn is_plain_fp32(&self) -> bool {
-        self.compute == ElementType::Fp32 && self.accumulate == ElementType::Fp32
+        self.compute == DataType::Fp32 && self.accumulate == DataType::Fp32
     }
 }
 
@@ -120,7 +120,7 @@ impl Lowering<'_> {
         self.assembly.name_output(first, &stored, &name);
     }
 
-    /// What the op has computed, in the type it stores.
+    /// The result of the op, in the type that it stores.
     pub fn stored(&mut self, op: &TypedOp<'_>, computed: &NamedTensor) -> NamedTensor {
         match computed.element == op.store {
             true => computed.clone(),
@@ -139,8 +139,8 @@ impl Lowering<'_> {
         self.assembly.converted(&input, op.compute)
     }
 
-    /// A parameter in the type it is stored in for an op.
-    pub fn weight(&self, id: ParamId, element: ElementType) -> NamedTensor {
+    /// A parameter in one of the types that it is stored in.
+    pub fn weight(&self, id: ParamId, element: DataType) -> NamedTensor {
         NamedTensor::new(self.weights.name(self.graph, id, element), element)
     }
 
@@ -158,7 +158,7 @@ impl Lowering<'_> {
                 if span.smallest == span.largest {
                     return assembly.integers(&[span.largest as i64]);
                 }
-                let ids = NamedTensor::new(INPUT_IDS, ElementType::Int64);
+                let ids = NamedTensor::new(INPUT_IDS, DataType::Int64);
                 let shape = OperatorCall::new("Shape", &[&ids]);
                 let second = shape.with(AttributeProto::int("start", 1)).with(AttributeProto::int("end", 2));
                 assembly.emit("shape/sequence", second)
@@ -179,8 +179,8 @@ impl Lowering<'_> {
         let keys = match &self.key_mask {
             Some(keys) => keys.clone(),
             None => {
-                let tokens = NamedTensor::new(ATTENTION_MASK, ElementType::Int64);
-                let tokens = self.assembly.cast("mask/tokens", &tokens, ElementType::Bool);
+                let tokens = NamedTensor::new(ATTENTION_MASK, DataType::Int64);
+                let tokens = self.assembly.cast("mask/tokens", &tokens, DataType::Bool);
                 let axes = self.assembly.integers(&[1, 2]);
                 let keys = self.assembly.emit("mask/keys", OperatorCall::new("Unsqueeze", &[&tokens, &axes]));
                 self.key_mask.insert(keys).clone()
@@ -196,9 +196,9 @@ impl Lowering<'_> {
         }
     }
 
-    /// Index of the last token of every sequence, `[batch, 1]`: one less than the ones of its mask.
+    /// Index of the last token of every sequence, `[batch, 1]`: the number of ones in its mask, less one.
     pub fn last_tokens(&mut self) -> NamedTensor {
-        let mask = NamedTensor::new(ATTENTION_MASK, ElementType::Int64);
+        let mask = NamedTensor::new(ATTENTION_MASK, DataType::Int64);
         let (axis, one) = (self.assembly.integers(&[1]), self.assembly.index(1));
         let lengths = self.assembly.emit("mask/lengths", OperatorCall::new("ReduceSum", &[&mask, &axis]));
         self.assembly.emit("mask/last", OperatorCall::new("Sub", &[&lengths, &one]))
@@ -214,13 +214,13 @@ impl Lowering<'_> {
         }
         let axes = self.assembly.integers(&[1]);
         let queries = self.assembly.emit("mask/queries", OperatorCall::new("Unsqueeze", &[&positions, &axes]));
-        let not_after = OperatorCall::new("GreaterOrEqual", &[&queries, &positions]).yielding(ElementType::Bool);
+        let not_after = OperatorCall::new("GreaterOrEqual", &[&queries, &positions]).yielding(DataType::Bool);
         let not_after = self.assembly.emit("mask/causal", not_after);
         self.assembly.emit("mask/permitted", OperatorCall::new("And", &[keys, &not_after]))
     }
 
-    /// Queries `[batch, heads, sequence, size]`, keys `[batch, heads, size, sequence]` and values like queries, as they
-    /// are stored in a packed projection. Made once per projection.
+    /// The parts of a packed projection as it is stored: queries `[batch, heads, sequence, size]`, keys
+    /// `[batch, heads, size, sequence]` and values shaped like the queries. Made once per projection.
     pub fn heads(&mut self, packed: &NamedTensor) -> [NamedTensor; 3] {
         if let Some(heads) = self.heads.get(&packed.name) {
             return heads.clone();

@@ -1,8 +1,8 @@
-//! ONNX export: the graph under any precision policy, which becomes explicit element types and `Cast` nodes. What TensorRT
-//! and ONNX Runtime build is what this file says; where ONNX cannot say what the policy says, [`deviations`] does.
+//! ONNX export: the graph under any precision policy, which becomes explicit element types and `Cast` nodes. TensorRT and
+//! ONNX Runtime build exactly what the exported file says. [`deviations`] lists what ONNX cannot express of the policy.
 //!
-//! The inputs are [`INPUT_IDS`] and [`ATTENTION_MASK`]; the one output is `logits` or `last_hidden_state`, in the type the
-//! last op stores. Node names are op names (`layer.3/attention/softmax`), tensors are named after the graph's values,
+//! The inputs are [`INPUT_IDS`] and [`ATTENTION_MASK`]. The one output is `logits` or `last_hidden_state`, in the type that
+//! the last op stores. Node names are op names (`layer.3/attention/softmax`), tensors are named after the graph's values,
 //! weights after its parameters.
 
 mod assembly;
@@ -23,7 +23,7 @@ use prost::Message;
 use thiserror::Error;
 
 pub use deviations::deviations;
-pub use element::ElementType;
+pub use element::DataType;
 pub use extent::{DimensionRange, Extent};
 pub use initializer::{ALIGNMENT, Initializer};
 pub(crate) use proto::NodeProto;
@@ -41,8 +41,7 @@ use proto::{
 /// Token ids: int64 `[batch, sequence]`.
 pub const INPUT_IDS: &str = "input_ids";
 
-/// 1 where there is a token, 0 where there is padding, which follows the tokens: int64 `[batch, sequence]`, as Hugging
-/// Face has it.
+/// 1 for a token, 0 for padding, which follows the tokens: int64 `[batch, sequence]`, as in Hugging Face models.
 pub const ATTENTION_MASK: &str = "attention_mask";
 
 /// Operator set: the first with `Gelu`; TensorRT-RTX 1.7 and ONNX Runtime 1.32 know it.
@@ -51,13 +50,13 @@ pub const OPSET: i64 = 20;
 /// Format of the file; ONNX 1.16 and later.
 const IR_VERSION: i64 = 10;
 
-/// What [`Export::skeleton`] gives as the file of the weights.
+/// File name of the weights in [`Export::skeleton`].
 pub const SKELETON_WEIGHTS: &str = "weights";
 
 /// Dimensions are 64-bit integers in ONNX, and 32-bit ones in the libraries that read it.
 const LARGEST_DIMENSION: usize = i32::MAX as usize;
 
-/// Protobuf messages end here: 2 GiB less one byte.
+/// Longest protobuf message, bytes: 2 GiB less one.
 const PROTOBUF_LIMIT: u64 = i32::MAX as u64;
 
 /// A model that cannot be exported.
@@ -73,18 +72,18 @@ pub enum ExportError {
     /// More tokens than the model has positions for.
     #[error("sequence length {sequence} is beyond the {positions} positions `{model}` has; export a shorter one")]
     Positions { model: String, sequence: usize, positions: usize },
-    /// Nothing fits between the two shapes.
+    /// No shape lies in the extent.
     #[error(
         "no shape lies between batch {batch}, sequence {sequence}: both must begin at 1 or more and end no lower than \
          they begin"
     )]
     Empty { batch: DimensionRange, sequence: DimensionRange },
-    /// No such shape can be executed anywhere.
+    /// No library can execute such a shape.
     #[error(
         "a dimension of {size} is beyond {LARGEST_DIMENSION}, the largest that libraries take; choose a smaller one"
     )]
     Huge { size: usize },
-    /// Too large for a message in memory.
+    /// The model is too large for one protobuf message.
     #[error(
         "the model is {bytes} bytes with its weights inside, protobuf ends at {limit}; `Export::write` puts the weights \
          in a file of their own"
@@ -98,7 +97,7 @@ pub enum ExportError {
     Io { path: PathBuf, source: std::io::Error },
 }
 
-/// A model lowered to ONNX under a policy. Holds the nodes, no weights.
+/// A model lowered to ONNX under a policy. It holds the nodes and no weights.
 #[derive(Debug)]
 pub struct Export<'m> {
     model: &'m Model,
@@ -113,24 +112,24 @@ pub struct Export<'m> {
     inline_limit: u64,
 }
 
-/// One output of a node, for comparing a parser's reading with what was written.
+/// One output of a node, to compare what a parser reads with what was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeOutput {
-    /// Node name; that of the op it is, or below it.
+    /// Node name, which is or begins with that of its op.
     pub node: String,
     /// ONNX operator.
     pub operator: String,
     /// Tensor name.
     pub tensor: String,
     /// Element type of the tensor.
-    pub element: ElementType,
+    pub element: DataType,
 }
 
 impl<'m> Export<'m> {
     /// Lowers the graph. Reads no weights.
     ///
     /// # Errors
-    /// [`ExportError::Policy`] when the policy does not fit the graph, others as [`check_extent`].
+    /// [`ExportError::Policy`] when the policy does not fit the graph, and those of [`check_extent`].
     pub fn new(model: &'m Model, policy: &PrecisionPolicy, extent: Extent) -> Result<Self, ExportError> {
         check_extent(model, extent)?;
         let graph = &model.graph;
@@ -144,7 +143,7 @@ impl<'m> Export<'m> {
             node: assembly.nodes,
             name: Some(model.name.clone()),
             initializer: assembly.constants.into_values().collect(),
-            input: [INPUT_IDS, ATTENTION_MASK].map(|name| value_info(name, ElementType::Int64, extent.tokens())).into(),
+            input: [INPUT_IDS, ATTENTION_MASK].map(|name| value_info(name, DataType::Int64, extent.tokens())).into(),
             output: vec![value_info(output, output_format.into(), shape)],
         };
         Ok(Export {
@@ -178,7 +177,7 @@ impl<'m> Export<'m> {
         self.output_format
     }
 
-    /// The shapes the model takes.
+    /// The shapes that the model accepts.
     pub fn extent(&self) -> Extent {
         self.extent
     }
@@ -193,7 +192,7 @@ impl<'m> Export<'m> {
         &self.outputs
     }
 
-    /// Where ONNX cannot say what the policy says; see [`deviations`].
+    /// What ONNX cannot express of the policy; see [`deviations`].
     pub fn deviations(&self) -> &[String] {
         &self.deviations
     }
@@ -204,8 +203,8 @@ impl<'m> Export<'m> {
         self.with_weights_in(SKELETON_WEIGHTS).encode_to_vec()
     }
 
-    /// The skeleton with each node replaced by what `rewrite` makes of it: for a runtime that executes the graph as it is
-    /// meant only when it is written in another way. Inputs, outputs and weights stay.
+    /// The skeleton with each node replaced by what `rewrite` returns for it: for a runtime that executes the graph as meant
+    /// only if it is written differently. Inputs, outputs and weights stay.
     pub(crate) fn rewritten_skeleton(&self, rewrite: impl FnMut(NodeProto) -> Vec<NodeProto>) -> Vec<u8> {
         let mut model = self.with_weights_in(SKELETON_WEIGHTS);
         if let Some(graph) = &mut model.graph {
@@ -214,8 +213,8 @@ impl<'m> Export<'m> {
         model.encode_to_vec()
     }
 
-    /// SHA-256 of the skeleton less what is said about it: nodes, types, shapes and their ranges, but no names of model or
-    /// policy and no digest of weights. Two policies that come to the same nodes have the same digest.
+    /// SHA-256 of the skeleton without its descriptions: it covers nodes, types, shapes and their ranges, but no name of the
+    /// model or the policy and no digest of the weights. Two policies that lead to the same nodes have the same digest.
     pub fn digest(&self) -> String {
         let mut model = self.with_weights_in(SKELETON_WEIGHTS);
         model.doc_string = None;
@@ -267,7 +266,7 @@ impl<'m> Export<'m> {
     }
 }
 
-/// Whether the model takes every shape of the extent, and the file format can say them.
+/// Checks that the model accepts every shape of the extent, and that the file format can express them.
 ///
 /// # Errors
 /// [`ExportError::Empty`], [`ExportError::Huge`] and [`ExportError::Positions`].
@@ -305,7 +304,7 @@ fn node_outputs(assembly: &assembly::Assembly) -> Vec<NodeOutput> {
     assembly.nodes.iter().flat_map(outputs).collect()
 }
 
-fn value_info(name: &str, element: ElementType, shape: TensorShapeProto) -> ValueInfoProto {
+fn value_info(name: &str, element: DataType, shape: TensorShapeProto) -> ValueInfoProto {
     let tensor = TensorTypeProto { elem_type: Some(element.code()), shape: Some(shape) };
     ValueInfoProto { name: Some(name.to_owned()), r#type: Some(TypeProto { tensor_type: Some(tensor) }) }
 }

@@ -1,8 +1,8 @@
-//! Layer norm and softmax. Both are one operator in FP32; elsewhere their reductions, divisions and element-wise steps are
-//! written out in the order the policies define (that of the reference backend).
+//! Layer norm and softmax. Each is one operator in FP32. In other formats their reductions, divisions and element-wise steps
+//! are written out in the order that the policies define (that of the reference backend).
 
 use super::assembly::{NamedTensor, OperatorCall};
-use super::element::ElementType;
+use super::element::DataType;
 use super::lowering::{Lowering, TypedOp};
 use super::proto::AttributeProto;
 use crate::graph::{Mask, ParamId, ReductionOrder};
@@ -31,10 +31,10 @@ impl Lowering<'_> {
         self.assembly.emit(op.name(), OperatorCall::new("Add", &[&scaled, &beta]))
     }
 
-    /// Mean of the last dimension, which is kept with size 1; in `compute`, summed in `accumulate`.
+    /// Mean over the last dimension, which is kept with size 1; in `compute`, summed in `accumulate`.
     fn mean(&mut self, op: &TypedOp<'_>, part: &str, x: &NamedTensor) -> NamedTensor {
         let below = |step: &str| op.part(&format!("{part}/{step}"));
-        // The count itself is on the grid of `compute`.
+        // The count itself is rounded to `compute`.
         let count = op.compute.rounded(self.graph.dimensions.hidden as f64);
         match self.order {
             ReductionOrder::SumThenDivide => {
@@ -54,7 +54,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// Sum of the last dimension, which is kept with size 1, in `accumulate`.
+    /// Sum over the last dimension, which is kept with size 1, in `accumulate`.
     fn sum(&mut self, op: &TypedOp<'_>, part: &str, x: &NamedTensor) -> NamedTensor {
         let below = |step: &str| op.part(&format!("{part}/{step}"));
         let x = self.cast_to(below("as_accumulator"), x, op.accumulate);
@@ -66,22 +66,22 @@ impl Lowering<'_> {
         self.assembly.emit(name, OperatorCall::new(operator, &[x, &axes]).with(AttributeProto::int("keepdims", 1)))
     }
 
-    fn cast_to(&mut self, name: String, x: &NamedTensor, element: ElementType) -> NamedTensor {
+    fn cast_to(&mut self, name: String, x: &NamedTensor, element: DataType) -> NamedTensor {
         match x.element == element {
             true => x.clone(),
             false => self.assembly.cast(name, x, element),
         }
     }
 
-    /// Softmax over the keys. Those that are not permitted get the lowest finite score, by selection, and so probability
-    /// 0: the exponential of anything that far below the maximum is 0 in every type.
+    /// Softmax over the keys. A key that is not permitted gets the lowest finite score, by selection. Its probability is then
+    /// 0, because the exponential of a number that far below the maximum is 0 in every type.
     pub fn softmax(&mut self, op: &TypedOp<'_>, mask: Mask) -> NamedTensor {
         let scores = self.operand(op, 0);
         let permitted = self.permitted(mask);
         let lowest = self.assembly.scalar(op.compute, op.compute.lowest());
         let select = OperatorCall::new("Where", &[&permitted, &scores, &lowest]).yielding(op.compute);
         let scores = self.assembly.emit(op.part("mask"), select);
-        if op.is_plain_fp32() || (op.compute == ElementType::Fp64 && op.accumulate == ElementType::Fp64) {
+        if op.is_plain_fp32() || (op.compute == DataType::Fp64 && op.accumulate == DataType::Fp64) {
             let call = OperatorCall::new("Softmax", &[&scores]).with(AttributeProto::int("axis", -1));
             return self.assembly.emit(op.name(), call);
         }

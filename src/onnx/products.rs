@@ -1,7 +1,7 @@
 //! Matrix products and table lookups.
 
 use super::assembly::{NamedTensor, OperatorCall};
-use super::element::ElementType;
+use super::element::DataType;
 use super::lowering::{Lowering, TypedOp};
 use super::proto::AttributeProto;
 use crate::graph::ParamId;
@@ -14,7 +14,7 @@ impl Lowering<'_> {
         [word, position]: [ParamId; 2],
         token_type: Option<ParamId>,
     ) -> NamedTensor {
-        let ids = NamedTensor::new(super::INPUT_IDS, ElementType::Int64);
+        let ids = NamedTensor::new(super::INPUT_IDS, DataType::Int64);
         let table = self.weight(word, op.compute);
         let gather = OperatorCall::new("Gather", &[&table, &ids]).with(AttributeProto::int("axis", 0));
         let rows = self.assembly.emit(op.part("word"), gather);
@@ -32,7 +32,7 @@ impl Lowering<'_> {
         self.assembly.emit(op.name(), OperatorCall::new("Add", &[&sum, &rows]))
     }
 
-    /// `x W + b`. ONNX knows no product with a result wider than its operands: the product is in `compute`. The bias, which
+    /// `x W + b`. ONNX has no product whose result is wider than its operands, so the product is in `compute`. The bias, which
     /// is stored in `store`, is added in the narrowest type that holds both.
     pub fn linear(&mut self, op: &TypedOp<'_>, weight: ParamId, bias: Option<ParamId>) -> NamedTensor {
         let input = self.operand(op, 0);
@@ -53,9 +53,9 @@ impl Lowering<'_> {
         self.assembly.emit(op.part("add_bias"), OperatorCall::new("Add", &[&product, &bias]))
     }
 
-    /// `Q Kᵀ`, stored, then scaled. Where ONNX forces the product into FP16 and the policy stores it wider, the power of two
-    /// in the scale is multiplied into the queries beforehand, which is exact: the policy's product cannot overflow there,
-    /// the unscaled one in FP16 can.
+    /// `Q Kᵀ`, stored, then scaled. If ONNX forces the product into FP16 and the policy stores a wider type, the power of two
+    /// in the scale is multiplied into the queries first, which is exact. The policy's product cannot overflow there; the
+    /// unscaled one in FP16 can.
     pub fn attention_scores(&mut self, op: &TypedOp<'_>, scale: f64) -> NamedTensor {
         let packed = self.input(op, 0);
         let [query, key, _] = self.heads(&packed);
@@ -90,10 +90,10 @@ impl Lowering<'_> {
     }
 }
 
-/// The part of the scale of attention scores that is multiplied into the queries: a power of two where the product could
-/// overflow its type and not the one it is stored in, otherwise 1.
-pub(super) fn scale_of_queries(scale: f64, compute: ElementType, store: ElementType) -> f64 {
-    let overflows = compute == ElementType::Fp16 && store != ElementType::Fp16;
+/// The part of the scale of attention scores that is multiplied into the queries: a power of two if the product could
+/// overflow its own type but not the type that it is stored in, otherwise 1.
+pub(super) fn scale_of_queries(scale: f64, compute: DataType, store: DataType) -> f64 {
+    let overflows = compute == DataType::Fp16 && store != DataType::Fp16;
     if overflows { power_of_two(scale) } else { 1.0 }
 }
 

@@ -1,4 +1,4 @@
-//! Writing a model without ever holding it: lengths are computed first, then the weights go by one at a time.
+//! Writes a model without ever holding it whole: lengths are computed first, then the weights are written one at a time.
 //!
 //! The graph is written as one protobuf field, never as several that a reader would have to merge.
 
@@ -14,16 +14,16 @@ use super::proto::{GRAPH_INITIALIZER_TAG, MODEL_GRAPH_TAG, TENSOR_RAW_DATA_TAG};
 use super::{Export, ExportError, Initializer};
 use crate::files::replace_with;
 
-/// What [`Export::write`] has written.
+/// The files that [`Export::write`] wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrittenModel {
-    /// The model and, where the weights lie beside it, their file.
+    /// The model and, if the weights are not inside it, their file.
     pub files: Vec<PathBuf>,
     /// Bytes of all of them.
     pub bytes: u64,
 }
 
-/// What stops the writing of one file.
+/// Why writing one file failed.
 enum WriteError {
     Io(io::Error),
     Weight(ExportError),
@@ -68,14 +68,14 @@ impl Export<'_> {
             return Err(ExportError::TooLarge { bytes, limit: self.inline_limit });
         }
         let mut out = Vec::with_capacity(bytes as usize);
-        // Writing to memory fails only by a weight.
+        // Writing to memory fails only if a weight cannot be read.
         self.stream(&mut out).map_err(|fault| fault.at(Path::new("memory")))?;
         Ok(out)
     }
 
-    /// Writes the model to `path`, in one step: a file of that name is there whole or as it was. Where it would exceed
-    /// protobuf's 2 GiB, the weights go to a file beside it with `.data` behind its name; the old model is then removed
-    /// first, so that it never finds the new one's weights. One weight at a time is in memory.
+    /// Writes the model to `path` in one step: the file of that name is either complete or as it was. A model above
+    /// protobuf's 2 GiB keeps its weights in a second file, `path` with `.data` appended. The old model is then removed
+    /// first, so that it never refers to the new weights. One weight at a time is in memory.
     ///
     /// # Errors
     /// [`ExportError::Io`], [`ExportError::Model`], [`ExportError::FileName`].

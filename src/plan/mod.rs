@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::{BackendKind, Target};
 use crate::graph::{PrecisionPolicy, Shape};
 use crate::input::InputSource;
-use crate::manifest::schema::{Manifest, Measurement, NoiseFloor, Numerics, Tolerance};
+use crate::manifest::schema::{Manifest, Measurement, NoiseFloorTest, Numerics, Tolerance};
 use crate::manifest::{GridPoint, Index, LoadedManifest, product_indices};
 use crate::model::Head;
 use crate::model::ModelSource;
@@ -109,7 +109,7 @@ pub struct Plan {
     pub measurement: Measurement,
     /// Which configurations are timed against themselves. Left out of the serialised form if none is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub noise_floor: Option<NoiseFloor>,
+    pub noise_floor: Option<NoiseFloorTest>,
     /// Comparison settings.
     pub numerics: Numerics,
     /// Limits by policy name.

@@ -59,7 +59,7 @@ impl Plan {
             duration(total)
         );
         if estimates.iter().any(|estimate| estimate.size == SizeSource::AssumedBertBase) {
-            text.push_str("; ? marks models whose size is unknown here, taken for BERT-base's");
+            text.push_str("; ? marks models whose size is unknown here: that of BERT-base is assumed");
         }
         text.push('\n');
         text

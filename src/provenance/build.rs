@@ -1,5 +1,5 @@
-//! What this binary was built from. The build script (build.rs at the repository's root) asks git and the compiler, so
-//! the commit is the one of the code that runs, whatever the work tree holds by then.
+//! The source and compiler of this binary. The build script (build.rs at the repository's root) asks git and the
+//! compiler. The commit is therefore that of the running code, whatever the work tree holds later.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ pub struct BuildInfo {
     pub rustc: Option<String>,
     /// Target triple.
     pub target: Option<String>,
-    /// Processor features the compiler was allowed to assume, sorted. (Kernels may detect more when they run.)
+    /// Processor features that the compiler may assume, sorted. (Kernels may detect more at run time.)
     pub target_features: Vec<String>,
 }
 
@@ -64,7 +64,7 @@ mod tests {
         assert_eq!(build.version, env!("CARGO_PKG_VERSION"));
         assert!(build.rustc.is_some_and(|rustc| rustc.starts_with("rustc 1.")));
         assert!(build.target.is_some_and(|target| target.contains(std::env::consts::ARCH)));
-        // Commit and dirtiness come together or not at all.
+        // Commit and dirtiness are either both known or both unknown.
         assert_eq!(build.commit.is_some(), build.dirty.is_some());
         assert!(build.commit.is_none_or(|commit| commit.len() == 40));
     }

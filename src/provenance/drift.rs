@@ -1,5 +1,5 @@
-//! What is loaded, or lies in the repository, against the pins compiled in. Every row says what was found: `match`, or each
-//! difference.
+//! Compares loaded libraries and files of the repository with the pins compiled in. Every row records the result:
+//! `match`, or each difference.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,20 +19,20 @@ use crate::libraries::pins;
 use crate::libraries::pins::PinFile;
 use crate::libraries::{FoundLibrary, Library, Pin, find};
 
-/// The stamp of a row without any difference.
+/// The stamp of a row without drift.
 pub const MATCH: &str = "match";
 
-/// Digits of a digest that people read.
+/// Number of digits shown of a digest.
 const DIGITS: usize = 12;
 
-/// One way in which what is there is not what is pinned.
+/// One difference from the pins.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Drift {
-    /// The pinned thing: a file, a crate, the driver, the build.
+    /// What is pinned: a file, a crate, the driver, the build.
     pub pin: String,
-    /// What is there.
+    /// What was found.
     pub found: String,
-    /// What is pinned.
+    /// The pinned value.
     pub pinned: String,
 }
 
@@ -49,7 +49,7 @@ impl fmt::Display for Drift {
     }
 }
 
-/// What a row says: [`MATCH`], or every difference in alphabetical order, separated by semicolons.
+/// The text of a row: [`MATCH`], or all differences in alphabetical order, separated by semicolons.
 pub fn stamp(drift: &[Drift]) -> String {
     if drift.is_empty() {
         return MATCH.to_owned();
@@ -58,9 +58,9 @@ pub fn stamp(drift: &[Drift]) -> String {
     all.into_iter().collect::<Vec<_>>().join("; ")
 }
 
-/// What differs in this process, whose engine is of this backend: the libraries that it has loaded, the driver where the
-/// backend needs one, the pins that the program was built with, and the build. Ask once an engine has been executed: libraries load others late. It reads every
-/// library's bytes.
+/// The drift of this process, which executes engines of this backend: loaded libraries, the driver where the backend
+/// needs one, the pins compiled in, and the build. Call it after an engine has executed, because libraries load others
+/// late. It reads every library's bytes.
 pub fn of_process(kind: BackendKind) -> Vec<Drift> {
     let mut drift = of_libraries(kind, &loaded::mapped());
     if kind.device() == DeviceKind::Gpu {
@@ -72,8 +72,8 @@ pub fn of_process(kind: BackendKind) -> Vec<Drift> {
     drift
 }
 
-/// The libraries of a backend among the files mapped into a process. Each must be the file that was found and have the
-/// pinned bytes, and no other inference library may be there.
+/// Checks the libraries of a backend among the files mapped into a process. Each must be the file that the search
+/// finds, with the pinned bytes. No other inference library may be mapped.
 pub fn of_libraries(kind: BackendKind, mapped: &BTreeSet<PathBuf>) -> Vec<Drift> {
     let mut drift = Vec::new();
     let mut own = BTreeSet::new();
@@ -81,7 +81,7 @@ pub fn of_libraries(kind: BackendKind, mapped: &BTreeSet<PathBuf>) -> Vec<Drift>
         match find(library) {
             Ok(found) => {
                 let path = found.path.canonicalize().unwrap_or_else(|_| found.path.clone());
-                // A file that was replaced or deleted since is mapped under another name.
+                // A file that was replaced or deleted after loading is mapped under another name.
                 match mapped.contains(&path) {
                     true => drift.extend(of_file(&found)),
                     false => drift.push(Drift::new(name(library), "another file, loaded before", pinned(library))),
@@ -96,7 +96,7 @@ pub fn of_libraries(kind: BackendKind, mapped: &BTreeSet<PathBuf>) -> Vec<Drift>
     drift
 }
 
-/// The bytes of a library against its pin, however it was found.
+/// Compares a library's bytes with its pin, however the library was found.
 pub fn of_file(found: &FoundLibrary) -> Option<Drift> {
     match found.library.pin() {
         Ok(Some(pin)) => of_bytes(&found.path, &pin),
@@ -104,13 +104,13 @@ pub fn of_file(found: &FoundLibrary) -> Option<Drift> {
     }
 }
 
-/// A file's bytes against a pin.
+/// Compares a file's bytes with a pin.
 pub fn of_bytes(path: &Path, pin: &Pin) -> Option<Drift> {
     let same = sha256_file(path).is_ok_and(|digest| digest == pin.sha256);
     (!same).then(|| Drift::new(pin.file, content(path), described(pin)))
 }
 
-/// The driver against the oldest that the pinned libraries run on; `None` without a GPU as well.
+/// Compares the driver with the oldest one that the pinned libraries support. Also `None` without a GPU.
 pub fn of_driver(gpus: &[Gpu]) -> Option<Drift> {
     let oldest = &pins::compiled_in().ok()?.driver.oldest;
     let driver = gpus.iter().find_map(|gpu| gpu.driver.as_ref())?;
@@ -118,15 +118,15 @@ pub fn of_driver(gpus: &[Gpu]) -> Option<Drift> {
     (numbers(driver) < numbers(oldest)).then(|| Drift::new("driver", driver, format!("{oldest} or newer")))
 }
 
-/// Whether this program was built from what its commit holds, the pins included. Without git that is unknown, and nothing
-/// is said.
+/// Drift of the build: whether files differed from the commit, pins included. `None` without git, where that is
+/// unknown.
 pub fn of_build(build: &BuildInfo) -> Option<Drift> {
     let commit = build.commit.as_deref().filter(|_| build.dirty == Some(true))?;
     Some(Drift::new("build", "changed files", format!("commit {}", digits(commit))))
 }
 
-/// A file of pins in the repository at `root` against the same file as compiled in: an absent one, or each pin that
-/// differs.
+/// Compares a pin file in the repository at `root` with the same file as compiled in. Reports an absent file, or each
+/// pin that differs.
 pub fn of_pin_file(root: &Path, file: PinFile) -> Vec<Drift> {
     let compiled = file.compiled_in();
     let whole = |found: String| vec![Drift::new(file.path(), found, format!("sha256 {}", short(compiled.as_bytes())))];
@@ -150,7 +150,7 @@ pub fn of_pin_file(root: &Path, file: PinFile) -> Vec<Drift> {
     if drift.is_empty() { whole(format!("the same pins in other words, sha256 {}", short(&bytes))) } else { drift }
 }
 
-/// What stands in the place of a file that could not be read.
+/// The text that replaces the content of an unreadable file.
 pub(super) fn unreadable(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => "no such file".to_owned(),
@@ -158,7 +158,7 @@ pub(super) fn unreadable(error: &std::io::Error) -> String {
     }
 }
 
-/// The file name of a library as it is pinned.
+/// The pinned file name of a library.
 fn name(library: Library) -> String {
     library.pin().ok().flatten().map_or_else(|| format!("{library:?}"), |pin| pin.file.to_owned())
 }
@@ -175,7 +175,7 @@ fn described(pin: &Pin) -> String {
     format!("{}, sha256 {}", pin.version, digits(pin.sha256))
 }
 
-/// What a file is, without the folder it lies in, which may name a person.
+/// Identifies a file by its digest, without its folder, which may contain a person's name.
 fn content(path: &Path) -> String {
     match sha256_file(path) {
         Ok(digest) => format!("sha256 {}", digits(&digest)),
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
     use crate::libraries::How;
 
-    /// A repository with the files of pins as compiled in.
+    /// A repository with the pin files as compiled in.
     fn repository() -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         for file in PinFile::ALL {

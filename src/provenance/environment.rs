@@ -1,4 +1,5 @@
-//! The environment of a measurement: captured once by the parent process, named by a hash, kept beside the results.
+//! The environment of a measurement. The parent process captures it once, names it by a hash and stores it next to the
+//! results.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,16 +18,16 @@ use crate::digest::sha256;
 use crate::json_diff::{Difference, differences};
 use crate::libraries::loaded::{self, LoadedLibrary};
 
-/// Folder of the environments inside a run's folder.
+/// Name of the environments' folder inside a run's folder.
 pub const FOLDER: &str = "environments";
 
-/// Version of the hashed form. Raise it when the meaning of a hashed field changes, and only then.
+/// Version of the hashed form. Raise it only when the meaning of a hashed field changes.
 const ID_VERSION: u32 = 1;
 
-/// Everything recorded about where and with what a measurement was taken. No host name, user name or path.
+/// The machine, software and settings of a measurement. It contains no host name, user name or path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
-    /// This binary.
+    /// The build of this binary.
     pub build: BuildInfo,
     /// Processor, memory, operating system.
     pub machine: Host,
@@ -36,37 +37,23 @@ pub struct Environment {
     pub libraries: Vec<LoadedLibrary>,
     /// Variables that can change a measurement, from a fixed list.
     pub variables: BTreeMap<String, String>,
-    /// SHA-256 of the manifest's bytes, hexadecimal, where the environment belongs to a run.
+    /// Hexadecimal SHA-256 of the manifest's bytes, where the environment belongs to a run.
     pub manifest_sha256: Option<String>,
 }
 
 /// An environment that could not be stored or read.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum EnvironmentError {
     /// A file or folder could not be written.
     #[error("{path}: cannot write the environment: {source}; choose a writable folder with --out, or make room")]
-    Write {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
     /// A file or folder could not be read.
     #[error("{path}: cannot read the environment: {source}")]
-    Read {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// A file does not hold an environment.
-    #[error("{path}: not an environment: {source}; delete the file and repeat the run to have it written anew")]
-    Parse {
-        /// Which one.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
+    #[error("{path}: not an environment: {source}; delete the file and repeat the run to write it again")]
+    Parse { path: PathBuf, source: serde_json::Error },
 }
 
 impl Environment {
@@ -83,20 +70,20 @@ impl Environment {
         }
     }
 
-    /// The same environment as part of a run of the manifest with this digest.
+    /// The same environment, as part of a run of the manifest with this digest.
     pub fn for_manifest(self, sha256: &str) -> Self {
         Environment { manifest_sha256: Some(sha256.to_owned()), ..self }
     }
 
-    /// 16 hexadecimal digits that name the environment: the beginning of the SHA-256 of a JSON object of the build,
-    /// the processor, the operating system, the GPUs, the libraries and the variables.
+    /// The environment's id, 16 hexadecimal digits. They begin the SHA-256 of a JSON object with the build, the
+    /// processor, the operating system, the GPUs, the libraries and the variables.
     ///
-    /// Left out are the manifest, so that results of one machine join across manifests, and the memory limit and the
-    /// memory's bytes below a whole GiB, which drift from boot to boot and change no time.
+    /// The manifest is left out, so that results of one machine join across manifests. The memory limit and the bytes
+    /// below a whole GiB are left out too: they vary from boot to boot and change no time.
     pub fn id(&self) -> String {
         let Environment { build, machine, gpus, libraries, variables, manifest_sha256: _ } = self;
         let Host { cpu, memory_bytes, memory_limit_bytes: _, os, kernel, libc, container, virtual_machine } = machine;
-        // Keys come out sorted and without white space; strings, integers and booleans leave no choice of form.
+        // Keys are sorted and there is no white space. Strings, integers and booleans have only one form.
         let identity = json!({
             "version": ID_VERSION,
             "build": build,
@@ -114,8 +101,8 @@ impl Environment {
         sha256(identity.to_string().as_bytes())[..16].to_owned()
     }
 
-    /// What differs between this environment and another one: GPUs, then libraries, variables, machine and build, as they
-    /// tend to matter for a time. Left out is what the id leaves out.
+    /// Differences between this environment and another one, in the order of their usual effect on times: GPUs,
+    /// libraries, variables, machine, build. Whatever the id leaves out is left out here.
     pub fn differences(&self, other: &Environment) -> Vec<Difference> {
         let document = |environment: &Environment| {
             let machine = Host { memory_limit_bytes: None, ..environment.machine.clone() };
@@ -130,7 +117,7 @@ impl Environment {
         found
     }
 
-    /// Writes `DIR/environments/<id>.json` in one step and returns its path. Equal environments are one file.
+    /// Writes `DIR/environments/<id>.json` atomically and returns its path. Equal environments share one file.
     ///
     /// # Errors
     /// [`EnvironmentError::Write`] naming the file or folder.
@@ -138,8 +125,8 @@ impl Environment {
         self.write_as(dir, &self.id())
     }
 
-    /// [`Environment::write`] under the id that rows already know it by: one of another version of this program may be
-    /// hashed differently today.
+    /// Like [`Environment::write`], under the id that the rows use. Another version of this program may have computed a
+    /// different id.
     ///
     /// # Errors
     /// [`EnvironmentError::Write`] naming the file or folder.
@@ -160,7 +147,7 @@ impl Environment {
         serde_json::from_slice(&bytes).map_err(|source| EnvironmentError::Parse { path: path.to_owned(), source })
     }
 
-    /// Every environment of the run in `dir`, by id; empty when the run has stored none.
+    /// All environments of the run in `dir`, by id. Empty when the run has stored none.
     ///
     /// # Errors
     /// [`EnvironmentError`] naming the first file that cannot be used.
@@ -191,7 +178,7 @@ fn write_atomically(folder: &Path, path: &Path, environment: &Environment) -> io
         return Ok(());
     }
     fs::create_dir_all(folder)?;
-    // Without this a temporary file is readable by its owner alone, and a shared results folder loses a file.
+    // By default only the owner can read a temporary file, which would hide this file in a shared results folder.
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
@@ -221,7 +208,7 @@ mod tests {
 
     #[test]
     fn the_id_never_changes_by_accident() {
-        // A new value here orphans every result measured so far: raise ID_VERSION knowingly.
+        // A new value here orphans every earlier result. Raise ID_VERSION deliberately.
         assert_eq!(fixed().id(), "d57dd5b8b97466e2");
     }
 

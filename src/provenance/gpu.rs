@@ -1,4 +1,4 @@
-//! The GPUs of the machine: from NVML, or where that is not to be had, as far as the driver's own files tell.
+//! The GPUs of the machine, from NVML. Without NVML, the driver's files in /proc give less detail.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::nvml::nvml;
 
-/// One GPU. What neither NVML nor the driver's files say is `None`.
+/// One GPU. A value that neither NVML nor the driver's files give is `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gpu {
     /// Marketing name, e.g. `NVIDIA A100-SXM4-80GB`.
@@ -21,20 +21,20 @@ pub struct Gpu {
     pub memory_bytes: Option<u64>,
     /// Driver version.
     pub driver: Option<String>,
-    /// Highest clock of the multiprocessors, MHz.
+    /// Maximum clock of the multiprocessors, MHz.
     pub sm_clock_max_mhz: Option<u32>,
-    /// Highest clock of the memory, MHz.
+    /// Maximum clock of the memory, MHz.
     pub memory_clock_max_mhz: Option<u32>,
-    /// Power the board is held to, watts.
+    /// Power limit of the board, watts.
     pub power_limit_w: Option<u32>,
-    /// Whether the driver stays loaded when nobody uses the GPU.
+    /// Whether the driver stays loaded while the GPU is unused.
     pub persistence_mode: Option<bool>,
-    /// Whether the GPU is cut into instances (MIG).
+    /// Whether the GPU is partitioned into instances (MIG).
     pub mig_mode: Option<bool>,
 }
 
 impl Gpu {
-    /// One of which the name and perhaps the driver are known.
+    /// A GPU with a known name and perhaps a known driver.
     pub fn bare(name: impl Into<String>, driver: Option<String>) -> Self {
         Gpu {
             name: name.into(),
@@ -50,8 +50,8 @@ impl Gpu {
         }
     }
 
-    /// `NVIDIA A100-SXM4-80GB, driver 580.65.06, compute capability 8.0, 80.0 GiB, SM clock up to 1410 MHz, ...`: what is
-    /// known of it, on one line.
+    /// `NVIDIA A100-SXM4-80GB, driver 580.65.06, compute capability 8.0, 80.0 GiB, SM clock up to 1410 MHz, ...`: the
+    /// known values on one line.
     pub fn describe(&self) -> String {
         let clock = |what: &str, mhz: Option<u32>| mhz.map(|mhz| format!("{what} clock up to {mhz} MHz"));
         let switch = |what: &str, on: Option<bool>| on.map(|on| format!("{what} {}", if on { "on" } else { "off" }));
@@ -70,7 +70,7 @@ impl Gpu {
     }
 }
 
-/// The GPUs of this machine in the order of their bus addresses; empty without a driver.
+/// The GPUs of this machine, in the order of their bus addresses. Empty without a driver.
 pub fn of_this_machine() -> Vec<Gpu> {
     match nvml() {
         Ok(nvml) => (0..nvml.device_count().unwrap_or(0)).filter_map(|index| from_nvml(nvml, index)).collect(),
@@ -95,13 +95,14 @@ fn from_nvml(nvml: &Nvml, index: u32) -> Option<Gpu> {
     })
 }
 
-/// `None` for GPUs that cannot be cut at all.
+/// `None` for GPUs without MIG.
 fn mig_mode(device: &Device<'_>) -> Option<bool> {
     // NVML_DEVICE_MIG_ENABLE
     device.mig_mode().ok().map(|mode| mode.current == 1)
 }
 
-/// The GPUs by the driver's files under `root` (`/`), in the order of their bus addresses; empty without a driver.
+/// Reads the GPUs from the driver's files under `root` (`/`), in the order of their bus addresses. Empty without a
+/// driver.
 pub fn probe(root: &Path) -> Vec<Gpu> {
     let folder = root.join("proc/driver/nvidia");
     let driver = std::fs::read_to_string(folder.join("version")).ok().and_then(|text| driver_version(&text));
@@ -122,7 +123,7 @@ fn parse_information(text: &str, driver: Option<String>) -> Option<Gpu> {
         let (_, value) = text.lines().filter_map(|line| line.split_once(':')).find(|(name, _)| name.trim() == key)?;
         Some(value.trim().to_owned()).filter(|value| !value.is_empty())
     };
-    // The driver prints question marks until the device has been opened once.
+    // The driver prints question marks until the device is first opened.
     let uuid = field("GPU UUID").filter(|uuid| !uuid.contains('?'));
     Some(Gpu { uuid, ..Gpu::bare(field("Model")?, driver) })
 }

@@ -1,5 +1,5 @@
-//! The machine: processor, memory, operating system. Read from the files Linux keeps about itself; on other systems
-//! most of it is unknown and left out.
+//! The host: processor, memory, operating system. The values come from /proc, /sys and /etc; on systems other than
+//! Linux most of them are unknown.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-/// Processor features that decide how fast, or how exactly, a matrix product runs; others are not recorded.
+/// Processor features that affect the speed or the accuracy of a matrix product. Others are not recorded.
 const FEATURES: [&str; 19] = [
     "amx_bf16",
     "amx_int8",
@@ -37,13 +37,13 @@ pub struct Cpu {
     pub model: Option<String>,
     /// Instruction set, e.g. `x86_64`.
     pub architecture: String,
-    /// Cores, all sockets together.
+    /// Cores over all sockets.
     pub physical_cores: Option<usize>,
-    /// Hardware threads, all sockets together.
+    /// Hardware threads over all sockets.
     pub logical_cpus: Option<usize>,
-    /// Hardware threads this process may use: affinity and container quota applied.
+    /// Hardware threads that this process may use, after affinity and container quota.
     pub usable_cpus: Option<usize>,
-    /// Features that matter to matrix products, sorted.
+    /// Features that affect matrix products, sorted.
     pub features: Vec<String>,
     /// Frequency governor of the first core; `None` where the host hides it (virtual machines).
     pub governor: Option<String>,
@@ -58,7 +58,7 @@ pub struct Host {
     pub cpu: Cpu,
     /// Physical memory, bytes.
     pub memory_bytes: Option<u64>,
-    /// Memory the control group allows, bytes; `None` without a limit.
+    /// Memory limit of the control group, bytes; `None` without a limit.
     pub memory_limit_bytes: Option<u64>,
     /// Operating system, e.g. `Debian GNU/Linux 12 (bookworm)`.
     pub os: String,
@@ -66,14 +66,14 @@ pub struct Host {
     pub kernel: Option<String>,
     /// C library and version, e.g. `glibc 2.36`.
     pub libc: Option<String>,
-    /// Container technology whose marks were found, e.g. `docker`; `None` when there are none.
+    /// Container runtime that was detected, e.g. `docker`; `None` outside a container.
     pub container: Option<String>,
-    /// Whether a hypervisor announces itself to the processor's users.
+    /// Whether the processor reports a hypervisor.
     pub virtual_machine: Option<bool>,
 }
 
 impl Host {
-    /// The machine whose file system starts at `root` (`/`).
+    /// Reads the host whose file system starts at `root` (`/`).
     pub fn probe(root: &Path) -> Self {
         let cpuinfo = read(root, "proc/cpuinfo").unwrap_or_default();
         Host {
@@ -121,13 +121,13 @@ fn key_of(line: &str) -> Option<&str> {
     line.split_once(':').map(|(key, _)| key.trim())
 }
 
-/// First value of `key : value` lines.
+/// First value of `key` in lines of the form `key : value`.
 fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     let line = text.lines().find(|line| key_of(line) == Some(key))?;
     line.split_once(':').map(|(_, value)| value.trim())
 }
 
-/// Distinct pairs of socket and core. Kernels that number neither (many ARM ones) leave it unknown.
+/// Number of distinct pairs of socket and core. Unknown on kernels that number neither, such as many ARM ones.
 fn physical_cores(cpuinfo: &str) -> Option<usize> {
     let cores: BTreeSet<(&str, &str)> = cpuinfo
         .split("\n\n")
@@ -146,14 +146,14 @@ fn os_name(os_release: &str) -> Option<String> {
     Some(value.trim_matches('"').to_owned())
 }
 
-/// A static binary or another C library than glibc has no `GNU_LIBC_VERSION`, and it stays unknown.
+/// Unknown on systems without `GNU_LIBC_VERSION`, whose C library is not glibc.
 fn libc_version() -> Option<String> {
     let output = Command::new("getconf").arg("GNU_LIBC_VERSION").output().ok().filter(|out| out.status.success())?;
     Some(String::from_utf8(output.stdout).ok()?.trim().to_owned()).filter(|version| !version.is_empty())
 }
 
 fn container(root: &Path) -> Option<String> {
-    // systemd's container interface: the manager writes its name there.
+    // systemd's container interface: the container manager writes its name there.
     if let Some(name) = read(root, "run/systemd/container") {
         return Some(name);
     }

@@ -1,4 +1,4 @@
-//! Where a number comes from: the build, the machine and the settings it was measured under.
+//! Provenance of a number: the build, the machine and the settings of its measurement.
 
 pub mod build;
 pub mod drift;

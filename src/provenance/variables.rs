@@ -1,9 +1,9 @@
-//! Environment variables that can change a measurement. An exact list and no prefixes: `NVIDIA_API_KEY` is a secret and
-//! begins like a setting.
+//! Environment variables that can change a measurement. The list has exact names and no prefixes, because
+//! `NVIDIA_API_KEY` is a secret with the prefix of a setting.
 
 use std::collections::BTreeMap;
 
-/// The variables recorded, and no others.
+/// The recorded variables. No other variable is stored.
 pub const RECORDED: [&str; 22] = [
     "CUBLAS_WORKSPACE_CONFIG",
     "CUDA_CACHE_DISABLE",

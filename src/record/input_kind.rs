@@ -1,14 +1,14 @@
-//! What a row says of its input.
+//! The kind of input of a row.
 
 use serde::{Deserialize, Serialize};
 
 use crate::input::InputSource;
 
-/// What kind of token ids a configuration read.
+/// The kind of token ids that a configuration read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InputKind {
-    /// Uniform ids of the vocabulary.
+    /// Token ids drawn uniformly from the vocabulary.
     Random,
     /// Windows of a text.
     Text,

@@ -1,4 +1,4 @@
-//! Largest magnitudes of a pass by layer and place, and their text form for a journal and a table.
+//! Largest magnitudes of a forward by layer and kind, and their text form in journals and tables.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,37 +8,40 @@ use serde::{Deserialize, Serialize};
 
 use crate::graph::OpClass;
 
-/// What in a layer a magnitude is of.
+/// The quantity in a layer that a magnitude describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum MagnitudeKind {
-    /// The outputs of the operations of a class.
+    /// The outputs of a class of operations.
     Output(OpClass),
-    /// The sums of squared deviations inside layer norms, which an FP16 reduction that sums before it divides must hold.
+    /// The sums of squared deviations in layer norms. An FP16 reduction that sums before it divides must represent
+    /// them.
     SquareSum,
 }
 
-/// Name of [`MagnitudeKind::SquareSum`]; no class has it.
+/// Name of [`MagnitudeKind::SquareSum`] in the text form. No class has this name.
 const SQUARE_SUM: &str = "square_sum";
 
-/// Largest finite magnitude at each place of each layer; layer `None` is what lies before the first and after the last.
+/// Largest finite magnitude of each kind in each layer. Layer `None` stands for the operations before the first layer
+/// and after the last.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Magnitudes(pub BTreeMap<(Option<u64>, MagnitudeKind), f64>);
 
 impl Magnitudes {
-    /// Raises the entry to `value` where that is larger.
+    /// Raises an entry to `value` if that is larger.
     pub fn raise(&mut self, layer: Option<u64>, kind: MagnitudeKind, value: f64) {
         let entry = self.0.entry((layer, kind)).or_insert(value);
         *entry = entry.max(value);
     }
 
-    /// Raises every entry to that of `other`.
+    /// Raises every entry to that of `other`, where it is larger.
     pub fn merge(&mut self, other: &Magnitudes) {
         other.0.iter().for_each(|(&(layer, kind), &value)| self.raise(layer, kind, value));
     }
 }
 
-/// Binary orders of magnitude between a value and FP16's largest; negative beyond it. `None` for 0, which has no limit.
+/// Binary orders of magnitude between a value and the largest FP16 number; negative beyond it. `None` for 0, whose
+/// headroom is unlimited.
 pub fn headroom_bits(magnitude: f64) -> Option<f64> {
     (magnitude > 0.0).then(|| (f64::from(half::f16::MAX) / magnitude).log2())
 }

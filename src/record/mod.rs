@@ -1,4 +1,5 @@
-//! What one execution of one configuration left behind: the unit of the journal, from which every table is derived.
+//! The record of one execution of one configuration. Records are the lines of the journal, and every table is derived
+//! from them.
 
 mod input_kind;
 pub mod magnitudes;
@@ -20,37 +21,37 @@ use telemetry::{Sustained, Telemetry};
 /// One line of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// Which configuration.
+    /// The configuration.
     pub id: ConfigurationId,
-    /// Hash of the environment it ran in (see provenance).
+    /// Id of the environment it ran in (see [`crate::provenance`]).
     pub environment: String,
-    /// When it was finished, whole seconds since 1970 UTC; of two records of one environment the newer counts where results
-    /// are merged. `None` in journals from before it was recorded.
+    /// Time when it finished, whole seconds since 1970 UTC. Where results are merged, the newer of two records of one
+    /// environment counts. `None` in older journals.
     #[serde(default)]
     pub finished_unix_s: Option<u64>,
-    /// What the run spent on it, seconds of wall time: since the row before it was stored or, for the first, since the run
-    /// began. Starting workers and computing FP32 references count with the row that waited for them, so that the rows add
-    /// up to the run's own time. `None` in journals from before it was recorded.
+    /// Wall time since the previous row was stored, or since the run began for the first row, seconds. Worker starts
+    /// and FP32 references count towards the row that waited for them, so the rows add up to the time of the run.
+    /// `None` in older journals.
     #[serde(default)]
     pub wall_s: Option<f64>,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// What came of a configuration.
+/// The outcome of a configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Measured.
-    Ok(Box<Measured>),
-    /// Built, but not executed on this machine, and why.
+    Ok(Box<EngineMeasurements>),
+    /// Built, but not executed on this machine.
     Built(Box<Built>),
-    /// Not measured, and why.
+    /// Not measured.
     Failed(Failure),
 }
 
 impl Outcome {
-    /// The weights it is of, as labels have them; `None` of a failure.
+    /// How its weights were obtained, as in labels. `None` for a failure.
     pub fn model_provenance(&self) -> Option<&str> {
         match self {
             Outcome::Ok(measured) => Some(&measured.model_provenance),
@@ -60,24 +61,24 @@ impl Outcome {
     }
 }
 
-/// An engine that was built for another machine than this one.
+/// An engine that was built for another machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Built {
-    /// Why it was not executed, one line.
+    /// Why it was not executed, on one line.
     pub reason: String,
-    /// Reading or drawing the weights, seconds; 0 when the worker still had them.
+    /// Time to read or draw the weights, seconds; 0 when the worker had them already.
     pub load_s: f64,
     /// Wall time of the whole build, seconds.
     pub build_s: f64,
-    /// How it was made.
+    /// How it was built.
     pub build: BuildReport,
     /// Peak resident memory of the worker while it built, bytes; `None` where unknown.
     pub process_peak_bytes: Option<u64>,
-    /// Floating-point operations and bytes of one pass, counted from the graph.
+    /// Floating-point operations and bytes of one forward, counted from the graph.
     pub cost: CostSummary,
     /// How the model was obtained.
     pub model_provenance: String,
-    /// What differed from the pins; `None` in journals from before they were compared.
+    /// Drift from the pins; `None` in older journals.
     #[serde(default)]
     pub drift: Option<Vec<Drift>>,
 }
@@ -87,7 +88,7 @@ pub struct Built {
 pub struct Failure {
     /// Machine-readable kind.
     pub kind: FailureKind,
-    /// One line for the table's footnote.
+    /// One line for the footnote of a table.
     pub reason: String,
 }
 
@@ -101,14 +102,14 @@ pub enum FailureKind {
     Error,
     /// The worker process died (signal or exit code in the reason).
     Crash,
-    /// The worker was killed for want of memory.
+    /// A process ran out of memory.
     OutOfMemory,
     /// The worker exceeded the manifest's timeout.
     Timeout,
 }
 
 impl FailureKind {
-    /// As people read it.
+    /// Name for readers.
     pub fn label(self) -> &'static str {
         match self {
             FailureKind::Unavailable => "unavailable",
@@ -120,44 +121,44 @@ impl FailureKind {
     }
 }
 
-/// Everything measured of one configuration.
+/// All measurements of one configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Measured {
-    /// Raw samples in the order taken, milliseconds of wall time per forward pass.
+pub struct EngineMeasurements {
+    /// Raw samples in the order taken, milliseconds of wall time per forward.
     pub samples_ms: Vec<f64>,
-    /// The device's own time of the same passes, milliseconds; empty where the engine is not on a device.
+    /// Device time of the same forwards, milliseconds; empty where the engine is not on a device.
     #[serde(default)]
     pub device_samples_ms: Vec<f64>,
     /// A second, shorter series: wall time from token ids to outputs in host memory, milliseconds.
     #[serde(default)]
     pub end_to_end_ms: Vec<f64>,
-    /// Passes back to back, where the manifest asks for them and the engine is on a device.
+    /// Forwards back to back, where the manifest asks for them and the engine is on a device.
     #[serde(default)]
     pub sustained: Option<Sustained>,
-    /// What the machine did meanwhile.
+    /// Telemetry of the machine during the samples.
     #[serde(default, rename = "conditions")]
     pub telemetry: Telemetry,
-    /// Untimed passes before the samples.
+    /// Untimed forwards before the samples.
     pub warmup: usize,
     /// Why sampling ended.
     pub stop_reason: StopReason,
-    /// Reading or drawing the weights, seconds; 0 when the worker still had them.
+    /// Time to read or draw the weights, seconds; 0 when the worker had them already.
     pub load_s: f64,
     /// Wall time of the whole build, seconds.
     pub build_s: f64,
-    /// How the engine was made.
+    /// How the engine was built.
     #[serde(default)]
     pub build: BuildReport,
-    /// The engine's own account.
+    /// Memory by the engine's own count.
     pub memory: MemoryBreakdown,
-    /// What its device can do at most, measured by the same process.
+    /// Highest rates of its device, measured in the same process.
     #[serde(default)]
     pub ceilings: Option<Ceilings>,
     /// Peak resident memory of the worker from binding the inputs to the last sample, bytes; `None` where unknown.
     pub process_peak_bytes: Option<u64>,
-    /// Floating-point operations and bytes of one pass, counted from the graph.
+    /// Floating-point operations and bytes of one forward, counted from the graph.
     pub cost: CostSummary,
-    /// The engine against itself, where the manifest asks for it; an error says why it could not be had.
+    /// A/A test of the engine, where the manifest asks for one. The error is the reason why it failed.
     #[serde(default)]
     pub aa_test: Option<Result<AaTest, String>>,
     /// Agreement with the FP32 reference.
@@ -168,19 +169,19 @@ pub struct Measured {
     pub engine: EngineDescription,
     /// How the model was obtained, for labels: `random weights, seed 1`, `checkpoint sha256 1234…`.
     pub model_provenance: String,
-    /// What differed from the pins: libraries loaded, driver, build. `None` in journals from before they were compared.
+    /// Drift from the pins: loaded libraries, driver, build. `None` in older journals.
     #[serde(default)]
     pub drift: Option<Vec<Drift>>,
 }
 
-/// The same engine built twice and timed by turns: what sets the two apart is noise.
+/// The same engine built twice and timed interleaved. Any difference between the two is noise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AaTest {
-    /// Timed passes of a block; a round has two blocks of either engine.
+    /// Timed forwards per block. A round has two blocks of each engine.
     pub samples: usize,
-    /// Median wall time of the first engine's passes, round by round, milliseconds.
+    /// Median wall time of the first engine's forwards in each round, milliseconds.
     pub first_ms: Vec<f64>,
-    /// That of the second engine's.
+    /// Median wall time of the second engine's forwards in each round, milliseconds.
     pub second_ms: Vec<f64>,
 }
 
@@ -205,7 +206,7 @@ pub struct NumericsSummary {
     pub nan_count: u64,
     /// Infinities among them.
     pub inf_count: u64,
-    /// Output vectors compared with the reference; 0 with `None` below when no reference was to be had.
+    /// Output vectors compared with the reference. Without a reference it is 0, and the distances below are `None`.
     pub compared_rows: u64,
     /// Smallest cosine over compared vectors; `None` when any compared vector is not finite.
     pub cosine_min: Option<f64>,
@@ -221,48 +222,48 @@ pub struct NumericsSummary {
     pub remark: Option<String>,
     /// False when the manifest's tolerance for this policy was broken.
     pub within_tolerance: Option<bool>,
-    /// What several passes over different rows of the input came to; `None` where they were not run.
+    /// Examination of several forwards over different rows of the input; `None` where they were not run.
     #[serde(default, rename = "passes")]
     pub forwards: Option<ForwardSummary>,
 }
 
-/// Forward passes over different rows of the input, counted by what failed in them.
+/// Counts of numerical failures in forwards over different rows of the input.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ForwardSummary {
-    /// Passes.
+    /// Number of forwards.
     pub forwards: u64,
-    /// Those with NaN in the output (unpadded).
+    /// Forwards with NaN in the output (unpadded).
     pub nan_forwards: u64,
-    /// Those with infinity in the output.
+    /// Forwards with infinity in the output.
     pub inf_forwards: u64,
-    /// Those in which the variance of a layer norm overflowed; `None` where the library does not show its tensors.
+    /// Forwards in which the variance of a layer norm overflowed; `None` where the library does not show its tensors.
     pub silent_forwards: Option<u64>,
-    /// Layer-norm rows that so came out as the bias.
+    /// Layer-norm rows that returned their bias because of it.
     pub silent_rows: Option<u64>,
-    /// Layer-norm rows in all.
+    /// All layer-norm rows.
     pub layer_norm_rows: Option<u64>,
-    /// Where it began in the first pass in which anything went wrong.
+    /// The operation where the first failure began.
     pub first_bad: Option<FirstBad>,
-    /// Of FP32 passes: the largest magnitudes by layer.
+    /// Largest magnitudes by layer, for FP32 forwards only.
     pub magnitudes: Option<Magnitudes>,
 }
 
-/// The first operation of a pass that went wrong.
+/// The first operation of a forward that failed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FirstBad {
-    /// Which pass, from 0.
+    /// Index of the forward, from 0.
     pub forward: u64,
     /// Name of the operation.
     pub op: String,
-    /// Its layer; `None` before the first and after the last.
+    /// Its layer; `None` before the first layer and after the last.
     pub layer: Option<u64>,
-    /// What it did.
+    /// How it failed.
     pub kind: BadKind,
-    /// Largest finite magnitude that went in; `None` where it reads parameters alone.
+    /// Largest finite magnitude of its inputs; `None` where it reads only parameters.
     pub magnitude: Option<f64>,
 }
 
-/// How an operation goes wrong.
+/// How an operation fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BadKind {
@@ -275,7 +276,7 @@ pub enum BadKind {
 }
 
 impl BadKind {
-    /// As people read it.
+    /// Name for readers.
     pub fn label(self) -> &'static str {
         match self {
             BadKind::Nan => "NaN",
@@ -288,7 +289,7 @@ impl BadKind {
 /// Task quality of an engine.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct QualitySummary {
-    /// Labelled sentences answered rightly.
+    /// Labelled sentences answered correctly.
     pub task_correct: Option<u64>,
     /// Labelled sentences.
     pub task_total: Option<u64>,

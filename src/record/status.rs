@@ -1,17 +1,17 @@
-//! What became of a configuration.
+//! The status of a configuration.
 
 use serde::{Deserialize, Serialize};
 
-/// Where a configuration stands.
+/// The status of a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Measured.
     Ok,
-    /// Built, but not executed on the machine of the run, for the reason given.
+    /// Built, but not executed on the machine of the run; the row has the reason.
     Built,
-    /// Tried, and failed for the reason given.
+    /// Failed; the row has the reason.
     Failed,
-    /// Planned, but not run so far.
+    /// Planned, but not run yet.
     Pending,
 }

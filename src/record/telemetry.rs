@@ -1,27 +1,27 @@
-//! What the machine did while a configuration was measured, and what many passes in a row came to.
+//! Telemetry of the machine during a measurement, and forwards back to back.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a GPU's clocks are below their highest, in NVML's terms (nvmlClocksEventReasons). That nothing is running is
-/// left out: between two blocks of samples nothing is.
+/// Why a GPU's clocks are below their maximum, in NVML's terms (nvmlClocksEventReasons). The idle reason is left out,
+/// because the GPU is always idle between two samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ThrottleReason {
-    /// Somebody has set application clocks.
+    /// Application clocks are set.
     ApplicationsClocksSetting,
     /// The board is at its power limit.
     SwPowerCap,
-    /// The hardware has halved the clocks or worse: heat, power or the supply.
+    /// The hardware has at least halved the clocks, because of heat, power or the power supply.
     HwSlowdown,
-    /// Another GPU of a synchronised group is slow.
+    /// Another GPU of a synchronised group limits the clocks.
     SyncBoost,
-    /// GPU or memory is too hot.
+    /// The GPU or its memory is too hot.
     SwThermalSlowdown,
     /// The GPU is so hot that the hardware halves its clocks.
     HwThermalSlowdown,
-    /// The power supply has asked for less.
+    /// The power supply has asked for less power.
     HwPowerBrakeSlowdown,
     /// Display clocks are set.
     DisplayClockSetting,
@@ -40,7 +40,7 @@ impl ThrottleReason {
         ThrottleReason::DisplayClockSetting,
     ];
 
-    /// As columns have it.
+    /// Name in table columns.
     pub fn name(self) -> &'static str {
         match self {
             ThrottleReason::ApplicationsClocksSetting => "applications_clocks_setting",
@@ -54,61 +54,61 @@ impl ThrottleReason {
         }
     }
 
-    /// Whether the clocks were taken back, rather than set by a person who wants them steady.
+    /// Whether the GPU was throttled. Clocks that a person has set do not count.
     pub fn throttles(self) -> bool {
         !matches!(self, ThrottleReason::ApplicationsClocksSetting | ThrottleReason::DisplayClockSetting)
     }
 }
 
-/// The machine while samples were taken. What could not be read is `None`.
+/// Telemetry of the machine while samples were taken. A value that could not be read is `None`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Telemetry {
-    /// Times the GPU's sensors were read.
+    /// Number of readings of the GPU's sensors.
     pub readings: u64,
     /// Lowest clock of the multiprocessors, MHz.
     pub sm_clock_min_mhz: Option<u64>,
-    /// Median of the same.
+    /// Median clock of the multiprocessors, MHz.
     pub sm_clock_median_mhz: Option<f64>,
     /// Lowest clock of the memory, MHz.
     pub memory_clock_min_mhz: Option<u64>,
     /// Highest temperature of the GPU, degrees Celsius.
     pub temperature_max_c: Option<u64>,
-    /// Mean of the board's power as read, watts.
+    /// Mean of the board's power over the readings, watts.
     pub power_mean_w: Option<f64>,
-    /// Every reason that any reading gave; empty when there was none.
+    /// All throttle reasons of all readings; empty when there were none.
     pub throttle_reasons: Option<BTreeSet<ThrottleReason>>,
-    /// Most processes of others with a compute context on the GPU at once.
+    /// Largest number of other processes with a compute context on the GPU in any reading.
     pub foreign_processes: Option<u64>,
-    /// Most device memory that these held at once, bytes.
+    /// Largest device memory of those processes in any reading, bytes.
     pub foreign_memory_bytes: Option<u64>,
-    /// Mean number of the host CPUs this process may use that other processes kept busy.
+    /// Mean number of CPUs that other processes kept busy, among those that this process may use.
     pub foreign_cpus: Option<f64>,
-    /// Time by the runner's clock over the kernel's own count of it, while samples were taken; `None` where that was too
-    /// short to compare, and in journals from before it was.
+    /// Time by the runner's clock over time by the kernel's uptime, while samples were taken. `None` where that was too
+    /// short to compare, and in older journals.
     #[serde(default)]
     pub clock_ratio: Option<f64>,
-    /// Why the GPU's sensors were not read, where there is a GPU.
+    /// Why the GPU's sensors were not read. `None` without a GPU.
     pub remark: Option<String>,
 }
 
-/// Passes enqueued one after the other without waiting for each.
+/// Forwards enqueued one after the other, without waiting for each.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sustained {
-    /// Passes between two waits for the device.
+    /// Number of forwards in the block.
     #[serde(rename = "passes")]
     pub forwards: u64,
-    /// Wall time they took, seconds.
+    /// Wall time of the block, seconds.
     pub elapsed_s: f64,
-    /// What the board used, or why that is not known.
+    /// Energy of the board, or the reason why it is unknown.
     pub energy: Result<Energy, String>,
 }
 
-/// Energy of the whole board between two steps of its counter. Idle power is part of it: nothing is subtracted.
+/// Energy of the whole board between two steps of its counter. Idle power is included.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Energy {
-    /// What the counter went up by, millijoules.
+    /// Increase of the counter, millijoules.
     pub energy_mj: u64,
-    /// Passes executed meanwhile, at least one.
+    /// Forwards executed between the two steps, at least one.
     #[serde(rename = "passes")]
     pub forwards: u64,
 }

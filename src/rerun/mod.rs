@@ -1,4 +1,4 @@
-//! One row of a results folder, measured again on this machine and set beside what was recorded.
+//! Measures one row of a results folder again on this machine and compares it with the recorded one.
 
 mod print;
 
@@ -20,23 +20,23 @@ use crate::runner::{self, RunOptions, RunnerError};
 use crate::store::journal::OnDamage;
 use crate::store::schema::ResultRow;
 
-/// Fewest digits of an id that stand for it.
+/// Fewest digits of an id that may stand for it.
 const ID_PREFIX: usize = 4;
 
-/// What to repeat.
+/// The row to measure again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RerunRequest {
     /// Folder of a run, an artifact or a merge.
     pub dir: PathBuf,
     /// Configuration id, or its first digits.
     pub id: String,
-    /// Environment of the row, where several have one of this configuration; its first digits suffice.
+    /// Environment of the row, if several have a row of this configuration; its first digits suffice.
     pub environment: Option<String>,
     /// Folder that relative paths of checkpoints and inputs start from; the run's own unless given.
     pub base_dir: Option<PathBuf>,
 }
 
-/// Whether the machine repeats what was recorded.
+/// Whether the machine reproduces the recorded row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reproduction {
@@ -48,7 +48,7 @@ pub enum Reproduction {
     Unknown,
 }
 
-/// A row, then and now.
+/// A row as recorded and as measured now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rerun {
     /// `reference bert-base fp32 1x32 random`
@@ -59,14 +59,15 @@ pub struct Rerun {
     pub here: ResultRow,
     /// Median latency here over the recorded one, with an interval from the ends of both.
     pub ratio: Option<Ranged>,
-    /// What both come to.
+    /// Whether the two agree.
     pub agreement: Reproduction,
-    /// What differs between the environments, most telling first; first as recorded, second here.
+    /// What differs between the environments, the most telling first. In each, `first` is as recorded, `second` as here.
     pub differences: Vec<Difference>,
 }
 
-/// A row that cannot be repeated.
+/// A row that cannot be measured again.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum RerunError {
     /// The folder cannot be read.
     #[error(transparent)]
@@ -76,59 +77,25 @@ pub enum RerunError {
         "{dir}: no configuration `{id}`; ids are in results.parquet, in `mixprec plan MANIFEST`, and under the pointer in \
          report.html"
     )]
-    NoRow {
-        /// Which folder.
-        dir: PathBuf,
-        /// What was asked for.
-        id: String,
-    },
-    /// Several configurations begin like this.
+    NoRow { dir: PathBuf, id: String },
+    /// The ids of several configurations begin like this.
     #[error("{dir}: `{id}` is the beginning of {count} ids, e.g. {first} and {second}; give more digits")]
-    Ambiguous {
-        /// Which folder.
-        dir: PathBuf,
-        /// What was asked for.
-        id: String,
-        /// How many.
-        count: usize,
-        /// One of them.
-        first: String,
-        /// Another.
-        second: String,
-    },
-    /// Nobody has run it.
+    Ambiguous { dir: PathBuf, id: String, count: usize, first: String, second: String },
+    /// The configuration was not run.
     #[error("{dir}: {id} was planned and not run, so there is nothing to compare with; `mixprec run` measures it")]
-    NotRun {
-        /// Which folder.
-        dir: PathBuf,
-        /// Configuration.
-        id: String,
-    },
-    /// The environment that was asked for has no row of it, or several have one.
+    NotRun { dir: PathBuf, id: String },
+    /// The requested environment has no row of the configuration, or several environments have one.
     #[error("{dir}: {id} was run in {found}; name one of them with --environment")]
-    Environments {
-        /// Which folder.
-        dir: PathBuf,
-        /// Configuration.
-        id: String,
-        /// Environments with a row.
-        found: String,
-    },
+    Environments { dir: PathBuf, id: String, found: String },
     /// There is no room for the measurement.
     #[error("{path}: {source}; set TMPDIR to a folder with room")]
-    Scratch {
-        /// The system's folder for temporary files.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Scratch { path: PathBuf, source: io::Error },
     /// The runner could not go on.
     #[error(transparent)]
     Runner(#[from] RunnerError),
 }
 
-/// Measures one row again, in a folder of its own that is deleted afterwards: the results folder is only read. `None`
-/// when a signal ended it.
+/// Measures one row again in a temporary folder; the results folder is only read. `None` if a signal ended the measurement.
 ///
 /// # Errors
 /// [`RerunError`] when there is no such row or the runner cannot run. A configuration that fails is a row, not an error.
@@ -155,7 +122,7 @@ pub fn rerun(request: &RerunRequest) -> Result<Option<Rerun>, RerunError> {
     }
     let Some(here) = Data::read(scratch.path())?.rows.into_iter().next() else { return Ok(None) };
     let before = recorded.environment.as_ref().and_then(|id| data.environments.get(id));
-    // Which manifest named the configuration is no part of where it ran.
+    // The manifest that named the configuration is no property of the machine.
     environment.manifest_sha256 = None;
     let mut differences = rows_differ(&recorded, &here);
     differences.extend(before.map(|before| before.differences(&environment)).unwrap_or_default());
@@ -188,7 +155,7 @@ fn find<'a>(plan: &'a Plan, RerunRequest { dir, id, .. }: &RerunRequest) -> Resu
     }
 }
 
-/// The row to compare with: of the environment that was asked for, else of this one, else the only one.
+/// The row to compare with: that of the requested environment, otherwise that of this environment, otherwise the only one.
 fn recorded<'a>(
     data: &'a Data,
     configuration: &Configuration,
@@ -235,7 +202,7 @@ fn agreement(recorded: &ResultRow, here: &ResultRow) -> Reproduction {
     }
 }
 
-/// What the rows themselves say of where they ran.
+/// Differences in what the rows themselves record of their environment.
 fn rows_differ(recorded: &ResultRow, here: &ResultRow) -> Vec<Difference> {
     let threads = |row: &ResultRow| row.threads.map(|threads| threads.to_string());
     let rows = [
@@ -255,7 +222,7 @@ fn label(configuration: &Configuration) -> String {
 }
 
 impl Rerun {
-    /// Whether the machine does not repeat what was recorded.
+    /// Whether the machine does not reproduce the recorded row.
     pub fn is_failure(&self) -> bool {
         self.agreement == Reproduction::Differs
     }

@@ -1,4 +1,4 @@
-//! A repeated row as text and JSON.
+//! The two rows of a rerun as text and JSON.
 
 use std::fmt::Write;
 
@@ -11,10 +11,10 @@ use crate::numbers;
 use crate::store::column::ColumnValue;
 use crate::store::schema::ResultRow;
 
-/// A line of the comparison: what it is, and how a row has it.
+/// A quantity of the comparison: its name, and its text for a row.
 type ComparedQuantity = (&'static str, fn(&ResultRow) -> Option<String>);
 
-/// In the order printed. A line that neither row has is left out.
+/// The quantities in the order printed. One that neither row has is left out.
 const COMPARED_QUANTITIES: [ComparedQuantity; 13] = [
     ("status", |row| row.status.store()),
     ("median latency, ms", |row| {
@@ -117,7 +117,7 @@ impl Rerun {
     }
 }
 
-/// Columns under one another; the last is not padded.
+/// The rows with their columns aligned; the last column is not padded.
 fn aligned(rows: &[[String; 3]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let (first, second) = (width(0), width(1));

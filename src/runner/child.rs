@@ -1,4 +1,4 @@
-//! The parent's handle of one worker process.
+//! The parent's handle to one worker process.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -18,13 +18,13 @@ use super::{RunnerError, interrupt, worker};
 use crate::engine::BuildProgress;
 use crate::record::{Failure, FailureKind};
 
-/// Lines of a worker's noise that are kept.
+/// Lines of a worker's other output that are kept.
 const TAIL_LINES: usize = 12;
 
-/// How long an idle worker may take to leave when told to; libraries that tear down a device need a moment.
+/// Time an idle worker has to exit. Libraries need a moment to tear down a device.
 const FAREWELL: Duration = Duration::from_secs(10);
 
-/// What the parent waits for.
+/// What can end the parent's wait for a worker.
 #[derive(Debug)]
 pub(super) enum WorkerEvent {
     /// The worker answered.
@@ -35,22 +35,22 @@ pub(super) enum WorkerEvent {
     Interrupted,
 }
 
-/// How a request ended.
+/// The result of one request.
 #[derive(Debug)]
 pub(super) enum Reply {
-    /// With the worker's response; the worker is ready for more.
+    /// The worker responded and is ready for the next request.
     Response(Box<Response>),
     /// The worker died.
     Died(Failure),
-    /// The worker took too long and was killed.
+    /// The worker exceeded the time limit and was killed.
     TimedOut,
-    /// The person asked to stop; the worker was killed.
+    /// The user asked to stop, and the worker was killed.
     Interrupted,
 }
 
 type Tail = Arc<Mutex<VecDeque<String>>>;
 
-/// A running worker. Dropping it kills it.
+/// A running worker process. Dropping the handle kills the process.
 #[derive(Debug)]
 pub(super) struct Worker {
     process: Child,
@@ -63,7 +63,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts a worker in a process group of its own, so that the terminal's Ctrl-C reaches the parent alone.
+    /// Starts a worker in its own process group, so that only the parent receives the terminal's Ctrl-C.
     pub fn spawn() -> Result<Self, RunnerError> {
         let oom_kills_before = kernel_oom_kills();
         let spawned = program().and_then(|program| {
@@ -87,8 +87,8 @@ impl Worker {
         Ok(Worker { process, requests, sender, events, readers, tail, oom_kills_before })
     }
 
-    /// Sends one request and waits for its answer, a death, a signal or the end of `limit`, whichever comes first. After
-    /// anything but a response the worker is gone.
+    /// Sends one request, then waits for a response, the worker's death, a signal or the end of `limit`. The worker is
+    /// gone unless it responded.
     ///
     /// # Errors
     /// [`RunnerError`] when the request cannot be written as JSON or sent.
@@ -96,7 +96,7 @@ impl Worker {
         self.call_watched(request, limit, |_| ())
     }
 
-    /// As [`Worker::call`]; `watch` sees how far the build of an engine has come.
+    /// Like [`Worker::call`]. `watch` receives the progress of an engine's build.
     pub fn call_watched(
         &mut self,
         request: &Request,
@@ -133,7 +133,7 @@ impl Worker {
         })
     }
 
-    /// A worker that died meanwhile refuses the request; its closed output then tells how it died.
+    /// A broken pipe is no error here: the worker died, and its closed output reports that.
     fn send(&mut self, request: &Request) -> Result<(), RunnerError> {
         let Some(requests) = self.requests.as_mut() else {
             return Ok(());
@@ -146,7 +146,7 @@ impl Worker {
         }
     }
 
-    /// Lets an idle worker leave: its input closes.
+    /// Closes the input of an idle worker, so that it exits.
     pub fn finish(mut self) {
         self.requests = None;
         let start = Instant::now();
@@ -157,8 +157,8 @@ impl Worker {
         }
     }
 
-    /// Why a worker whose output closed died. Its end is decided by then, so killing what may be left of its process group
-    /// changes nothing about it.
+    /// Why a worker died whose output closed. Its exit status is settled by then. Killing the rest of its process group
+    /// does not change it.
     fn post_mortem(&mut self) -> Failure {
         let status = self.kill();
         for reader in self.readers.drain(..) {
@@ -173,7 +173,7 @@ impl Worker {
         }
     }
 
-    /// Kills the worker and whatever it started, and reaps it.
+    /// Kills the worker and its children, and reaps the worker.
     fn kill(&mut self) -> io::Result<ExitStatus> {
         let _ = kill_process_group(Pid::from_child(&self.process), Signal::KILL);
         self.process.wait()
@@ -188,13 +188,13 @@ impl Drop for Worker {
     }
 }
 
-/// This very program. Linux's link to it stays right when the file is replaced by a newer build during the run.
+/// The path of this program. The link in /proc stays valid when a newer build replaces the file during the run.
 fn program() -> io::Result<PathBuf> {
     let link = Path::new("/proc/self/exe");
     if link.exists() { Ok(link.to_owned()) } else { std::env::current_exe() }
 }
 
-/// Turns the worker's standard output into events; lines that are no response are a library's chatter.
+/// Turns the worker's standard output into events. A line that is no response was printed by a library.
 fn read_responses(stdout: impl Read, sender: &Sender<WorkerEvent>, tail: &Tail) {
     for_each_line(stdout, |line| match serde_json::from_str(line) {
         Ok(response) => drop(sender.send(WorkerEvent::Response(response))),

@@ -1,4 +1,4 @@
-//! From an error or a dead process to the row's reason.
+//! Turns an error or a dead process into the reason of a row.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -8,14 +8,14 @@ use crate::input::InputError;
 use crate::model::ModelError;
 use crate::record::{Failure, FailureKind};
 
-/// Characters of a reason; the rest is cut, since a reason is a footnote of a table.
+/// Longest reason, in characters. A reason becomes a footnote of a table, so the rest is cut.
 const REASON_LIMIT: usize = 400;
 
-/// Lines of a dead worker's standard error that enter the reason.
+/// Last lines of a dead worker's output that the reason quotes.
 const LAST_WORDS: usize = 3;
 
 impl Failure {
-    /// A failure whose reason is made one line of bearable length.
+    /// A failure whose reason is shortened to one line of at most 400 characters.
     pub(super) fn new(kind: FailureKind, reason: &str) -> Self {
         let line = reason.split_whitespace().collect::<Vec<_>>().join(" ");
         let mut reason: String = line.chars().take(REASON_LIMIT).collect();
@@ -49,21 +49,21 @@ impl From<InputError> for Failure {
     }
 }
 
-/// What is known of a worker that died without being told to.
+/// What is known about a worker that died unexpectedly.
 pub(super) struct Death<'a> {
-    /// How it ended.
+    /// Its exit status.
     pub status: ExitStatus,
-    /// The last lines it wrote to standard error.
+    /// The last lines it wrote.
     pub last_words: &'a [String],
-    /// The kernel killed a process for want of memory while the worker lived.
+    /// Whether the kernel's OOM killer killed a process during the worker's life.
     pub kernel_oom_kill: bool,
 }
 
 impl Death<'_> {
-    /// The row's failure.
+    /// The failure to record in the row.
     pub fn failure(&self) -> Failure {
         let words = self.last_words;
-        // The text std::alloc::handle_alloc_error prints before it aborts.
+        // std::alloc::handle_alloc_error prints this text before it aborts.
         let allocation =
             words.iter().rev().find(|line| line.contains("memory allocation of") && line.contains("failed"));
         if let Some(line) = allocation {
@@ -98,8 +98,8 @@ fn signal_name(signal: i32) -> &'static str {
     }
 }
 
-/// How often the kernel has killed a process for want of memory since it booted, in any control group; `None` where it
-/// does not say.
+/// Number of processes that the OOM killer has killed since boot, over all control groups. `None` where the kernel does
+/// not report it.
 pub(super) fn kernel_oom_kills() -> Option<u64> {
     let vmstat = std::fs::read_to_string("/proc/vmstat").ok()?;
     vmstat.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()

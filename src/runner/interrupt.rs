@@ -1,4 +1,4 @@
-//! Ctrl-C, termination and hang-up: remembered, and passed on to whoever waits for a worker.
+//! Remembers Ctrl-C, termination and hang-up signals, and passes them to the thread that waits for a worker.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
@@ -10,7 +10,7 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static LISTENER: Mutex<Option<Sender<WorkerEvent>>> = Mutex::new(None);
 static INSTALLED: Once = Once::new();
 
-/// Catches the signals from here on. Where the program already catches them itself, its handler stays.
+/// Installs the signal handler. A handler that the program installed earlier stays.
 pub(super) fn install() {
     INSTALLED.call_once(|| {
         let _ = ctrlc::set_handler(|| {
@@ -23,12 +23,12 @@ pub(super) fn install() {
     });
 }
 
-/// Whether a signal has come.
+/// Whether a signal has arrived.
 pub(super) fn requested() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }
 
-/// Passes the next signal on to `sender`. Ask [`requested`] afterwards: a signal may have come before.
+/// Passes the next signal on to `sender`. Call [`requested`] afterwards, because a signal may have arrived before.
 pub(super) fn notify(sender: Sender<WorkerEvent>) {
     *LISTENER.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
 }

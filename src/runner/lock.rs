@@ -1,4 +1,4 @@
-//! One run per folder at a time.
+//! The lock that allows one run per folder at a time.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -8,14 +8,15 @@ use super::RunnerError;
 
 const LOCK_FILE: &str = "lock";
 
-/// Holds the folder until dropped. The kernel lets go of it when the process dies, however it dies, so a lock is never
-/// stale; the file stays.
+/// Locks the folder until dropped. The kernel releases the lock when the process dies, so it is never stale. The file
+/// stays.
 #[derive(Debug)]
 pub(super) struct RunLock {
     _file: File,
 }
 
-/// Takes the folder's lock and writes this process's id into it, or says who has it.
+/// Locks the folder and writes this process's id into the lock file. Fails with the holder's name when another run has
+/// the lock.
 pub(super) fn acquire(dir: &Path) -> Result<RunLock, RunnerError> {
     let path = dir.join(LOCK_FILE);
     let opened = File::options().read(true).write(true).create(true).truncate(false).open(&path);
@@ -27,18 +28,19 @@ pub(super) fn acquire(dir: &Path) -> Result<RunLock, RunnerError> {
         }
         Err(TryLockError::Error(source)) => return Err(RunnerError::Directory { path, source }),
     }
-    // The id only serves the other run's message; the lock holds without it, on a full disk too.
+    // The id only serves the other run's message. The lock holds without it, for example on a full disk.
     let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(RunLock { _file: file })
 }
 
-/// Who has the folder's lock, without taking it or writing anything; `None` where nobody has, or that cannot be known.
+/// The run that holds the folder's lock. Takes no lock and writes nothing. `None` when no run holds it or the file
+/// cannot be read.
 pub fn in_use(dir: &Path) -> Option<String> {
     let mut file = File::open(dir.join(LOCK_FILE)).ok()?;
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)).then(|| holder(&mut file))
 }
 
-/// `the run with process id 123`, as the file says.
+/// `the run with process id 123`, read from the lock file.
 fn holder(file: &mut File) -> String {
     let mut id = String::new();
     let _ = file.read_to_string(&mut id);

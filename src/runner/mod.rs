@@ -1,7 +1,8 @@
-//! Executes a plan: worker processes per (backend, model, policy) group, a journal that survives any kill, progress.
+//! Executes a plan: one worker process per group of backend, model and policy, a journal that survives any kill, and
+//! progress.
 //!
-//! The parent never touches a model or a device. It hands a worker one configuration at a time, waits, and has the row on
-//! disk before it hands out the next; a crash, an allocation failure or a timeout costs that one configuration.
+//! The parent never touches a model or a device. It gives a worker one configuration, waits, and writes the row to disk
+//! before it gives out the next. A crash, an allocation failure or a timeout costs only that configuration.
 
 mod child;
 mod failure;
@@ -31,26 +32,26 @@ use progress::ProgressDisplay;
 pub use session::measure_here;
 use sweep::Sweep;
 
-/// The plan as the last run of a folder executed it.
+/// File name of the plan that the last run of a folder executed.
 pub const PLAN_FILE: &str = "plan.json";
 
-/// How to run.
+/// Options of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunOptions {
-    /// Where and with what is measured; its id is stored with every row, itself beside the journal.
+    /// Machine, build and settings. Every row stores its id. The environment itself is stored next to the journal.
     pub environment: Environment,
-    /// Run configurations again whose row says failed or built but not executed.
+    /// Whether to run failed and unexecuted configurations again.
     pub retry_failed: bool,
-    /// What to do about damaged journal lines.
+    /// What to do with damaged journal lines.
     pub on_damage: OnDamage,
     /// The part of the plan to run; `None` runs all of it.
     pub shard: Option<Shard>,
-    /// Backends whose configurations are run, the others staying pending; empty for all.
+    /// Backends to run; empty runs all. Configurations of other backends stay pending.
     pub backends: Vec<BackendKind>,
 }
 
 impl RunOptions {
-    /// The configurations of `plan` that are to be run, in its order.
+    /// The configurations of `plan` to run, in the plan's order.
     fn part<'a>(&self, plan: &'a Plan) -> Vec<&'a Configuration> {
         let part = match self.shard {
             Some(shard) => plan.shard(shard),
@@ -61,38 +62,39 @@ impl RunOptions {
     }
 }
 
-/// What a run came to. All counts are of the plan's configurations, or of the part of them that was to be run.
+/// Counts of a run. Each counts configurations of the plan, or of the part of it that was selected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RunSummary {
     /// Measured by this run.
     pub ok: usize,
-    /// Built by this run for another machine, so not executed.
+    /// Built by this run for another machine, and not executed.
     pub built: usize,
     /// Failed in this run.
     pub failed: usize,
-    /// Measured by an earlier run and left alone.
+    /// Measured by an earlier run and skipped.
     pub skipped_already_done: usize,
-    /// Built in an earlier run and left alone; `--retry-failed` builds them again.
+    /// Built by an earlier run and skipped; `--retry-failed` builds them again.
     pub skipped_built: usize,
-    /// Failed in an earlier run and left alone; `--retry-failed` runs them again.
+    /// Failed in an earlier run and skipped; `--retry-failed` runs them again.
     pub skipped_failed: usize,
-    /// Measured, by this run or an earlier one, but outside the manifest's tolerance.
+    /// Measured by this or an earlier run, but outside the manifest's tolerance.
     pub out_of_tolerance: usize,
     /// Not reached because the run was interrupted.
     pub pending: usize,
-    /// Ended by Ctrl-C or a termination signal.
+    /// Whether Ctrl-C or a termination signal ended the run.
     pub interrupted: bool,
 }
 
 impl RunSummary {
-    /// 0 when every row of the plan is measured (or built, where it cannot be executed) and within tolerance, 1 when some are not, 130 when interrupted.
+    /// 0 when every configuration is measured, or built where it cannot be executed, and within tolerance. 1 when one
+    /// is not. 130 when interrupted.
     pub fn exit_code(&self) -> u8 {
         if self.interrupted { 130 } else { u8::from(self.failed + self.skipped_failed + self.out_of_tolerance > 0) }
     }
 }
 
 impl fmt::Display for RunSummary {
-    /// `10 measured, 2 failed, 3 measured earlier`: what is not zero.
+    /// `10 measured, 2 failed, 3 measured earlier`: the counts that are not zero.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = [
             (self.ok, "measured"),
@@ -111,18 +113,14 @@ impl fmt::Display for RunSummary {
     }
 }
 
-/// The run could not go on. Rows measured before are in the journal.
+/// Why a run stopped. Rows measured before are in the journal.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum RunnerError {
     /// A file or folder of the run cannot be used.
     #[error("{path}: {source}; choose a writable folder with --out, or make room")]
-    Directory {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The folder holds tables and no journal they could be derived from.
+    Directory { path: PathBuf, source: io::Error },
+    /// The folder holds tables without the journal that they derive from.
     #[error(
         "{path}: results without a journal, as `mixprec merge` and publishing leave them; a run would replace them: use \
          another folder (--out), and merge both where they belong together"
@@ -134,20 +132,16 @@ pub enum RunnerError {
     /// Another run uses the folder.
     #[error("{path}: {holder} is using this folder; wait for it, or use another folder (--out)")]
     Locked {
-        /// The folder.
         path: PathBuf,
         /// `the run with process id 123`
         holder: String,
     },
-    /// The journal.
+    /// The journal cannot be opened or written.
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// A worker process cannot be started.
     #[error("cannot start a worker process: {source}")]
-    Spawn {
-        /// Why.
-        source: io::Error,
-    },
+    Spawn { source: io::Error },
     /// The environment cannot be stored.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
@@ -156,32 +150,26 @@ pub enum RunnerError {
     Tables(#[from] StoreError),
     /// A path of the run is not UTF-8.
     #[error("{path}: this folder's path is not UTF-8, as requests to worker processes need it; choose another folder")]
-    NotUtf8 {
-        /// Which one.
-        path: PathBuf,
-    },
+    NotUtf8 { path: PathBuf },
     /// A request cannot be written as JSON.
     #[error("cannot ask a worker process: {0}")]
     Request(serde_json::Error),
-    /// A request cannot be sent to a worker that lives.
+    /// A request cannot be sent to a live worker.
     #[error("cannot reach a worker process: {source}")]
-    Send {
-        /// Why.
-        source: io::Error,
-    },
+    Send { source: io::Error },
     /// The plan cannot be written as JSON.
     #[error("cannot store the plan: {0}")]
     Plan(#[from] serde_json::Error),
 }
 
-/// Executes the configurations of `plan` that `dir` has no row of yet, in groups, journals every row and derives the
-/// tables. With a shard or some of the backends, the folder has the whole plan and rows of that part of it: the rest is
-/// pending there, and may be run into the same folder or merged with it. A folder that another run uses, whose journal does not fit or whose tables
-/// have none is refused and left as it is.
+/// Executes the configurations of `plan` that have no row in `dir` yet, group by group. Writes every row to the
+/// journal, then derives the tables. With a shard or a choice of backends, the folder still holds the whole plan, and
+/// the other rows stay pending. They can be run into the same folder later, or merged with it. A folder is refused and
+/// left unchanged when another run uses it, when its journal does not match, or when it has tables without a journal.
 ///
 /// # Errors
-/// [`RunnerError`] when the folder, its lock, its journal or a worker process is not to be had, or the disk is full.
-/// A configuration that fails is a row, not an error.
+/// [`RunnerError`] when the folder, its lock, its journal or a worker process is unavailable, or when the disk is full.
+/// A failed configuration is a row, not an error.
 pub fn run(plan: &Plan, dir: &Path, options: &RunOptions) -> Result<RunSummary, RunnerError> {
     interrupt::install();
     if let Some(path) = [dir, &plan.base_dir].into_iter().find(|path| path.to_str().is_none()) {
@@ -208,7 +196,7 @@ pub fn run(plan: &Plan, dir: &Path, options: &RunOptions) -> Result<RunSummary, 
     Ok(summary)
 }
 
-/// What a journal of this plan begins with.
+/// The header of this plan's journal.
 pub(crate) fn header(plan: &Plan) -> Header {
     Header {
         version: JOURNAL_VERSION,
@@ -218,7 +206,7 @@ pub(crate) fn header(plan: &Plan) -> Header {
     }
 }
 
-/// Keeps the plan beside the journal, for the report. A run that finds it there already writes nothing.
+/// Stores the plan next to the journal, for the report. Writes nothing when it is there already.
 pub(crate) fn store_plan(plan: &Plan, dir: &Path) -> Result<(), RunnerError> {
     let path = dir.join(PLAN_FILE);
     let json = serde_json::to_vec_pretty(plan)?;

@@ -1,4 +1,4 @@
-//! What the person at the terminal sees: a bar with the time left, or plain lines where standard error is no terminal.
+//! Progress on standard error: a bar with the time left on a terminal, plain lines elsewhere.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -6,10 +6,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::engine::BuildProgress;
 use crate::plan::Configuration;
-use crate::record::{Built, Measured, Outcome};
+use crate::record::{Built, EngineMeasurements, Outcome};
 use crate::stats::{median, relative_half_width};
 
-/// Progress of one run.
+/// The progress of one run, as shown to the user.
 #[derive(Debug)]
 pub(super) struct ProgressDisplay {
     bar: Option<ProgressBar>,
@@ -29,7 +29,7 @@ impl ProgressDisplay {
         ProgressDisplay { bar, done: 0, total }
     }
 
-    /// Configurations of earlier runs, which take no time.
+    /// Advances past configurations of earlier runs, which take no time.
     pub fn skip(&mut self, configurations: usize) {
         self.done += configurations;
         if let Some(bar) = &self.bar {
@@ -38,21 +38,21 @@ impl ProgressDisplay {
         }
     }
 
-    /// What is being worked on now; shown beside the bar only.
+    /// Shows the current work next to the bar. Plain lines do not show it.
     pub fn working_on(&self, what: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(what.to_owned());
         }
     }
 
-    /// How far the engine of a configuration is built; shown beside the bar only.
+    /// Shows the progress of an engine's build next to the bar. Plain lines do not show it.
     pub fn building(&self, configuration: &Configuration, step: &BuildProgress) {
         let BuildProgress { phase, done, total } = step;
         let steps = if *total > 0 { format!(" {done}/{total}") } else { String::new() };
         self.working_on(&format!("{}: {phase}{steps}", label(configuration)));
     }
 
-    /// One configuration is done.
+    /// Shows the outcome of a finished configuration.
     pub fn finished(&mut self, configuration: &Configuration, outcome: &Outcome) {
         self.done += 1;
         self.notice(&format!("[{}/{}] {}: {}", self.done, self.total, label(configuration), result(outcome)));
@@ -61,7 +61,7 @@ impl ProgressDisplay {
         }
     }
 
-    /// A line that stays. A closed or full standard error is no reason to stop measuring.
+    /// Prints a line that stays. Errors are ignored: a closed standard error must not stop a measurement.
     pub fn notice(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.println(line),
@@ -69,7 +69,7 @@ impl ProgressDisplay {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn close(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -99,8 +99,8 @@ fn size(built: &Built) -> String {
     built.build.engine_bytes.map_or_else(String::new, |bytes| format!(", {:.1} MB", bytes as f64 / 1e6))
 }
 
-/// `41.2 ms (n=12, ±1.9 %)`, and the broken tolerance if there is one.
-fn time(measured: &Measured) -> String {
+/// `41.2 ms (n=12, ±1.9 %)`, followed by the broken tolerance if there is one.
+fn time(measured: &EngineMeasurements) -> String {
     let n = measured.samples_ms.len();
     let median = median(&measured.samples_ms).map_or("no finite time".to_owned(), |ms| {
         if ms < 10.0 { format!("{ms:.3} ms") } else { format!("{ms:.1} ms") }

@@ -1,5 +1,5 @@
-//! What parent and worker say to each other: one JSON document a line, requests to the worker's standard input, responses
-//! from its standard output.
+//! The messages between parent and worker, one JSON document per line. Requests go to the worker's standard input;
+//! responses come from its standard output.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,16 +7,16 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{BackendKind, BuildProgress};
-use crate::manifest::schema::{Measurement, NoiseFloor, Numerics, Tolerance};
+use crate::manifest::schema::{Measurement, NoiseFloorTest, Numerics, Tolerance};
 use crate::plan::{Configuration, Plan};
 use crate::record::{Failure, Outcome};
 
-/// What is the same for all configurations of a plan.
+/// The settings shared by all configurations of a plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Settings {
     pub base_dir: PathBuf,
     pub measurement: Measurement,
-    pub noise_floor: Option<NoiseFloor>,
+    pub noise_floor: Option<NoiseFloorTest>,
     pub numerics: Numerics,
     pub tolerances: BTreeMap<String, Tolerance>,
 }
@@ -33,47 +33,47 @@ impl Settings {
     }
 }
 
-/// Where a configuration's FP32 reference is.
+/// Location of a configuration's FP32 reference.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum ReferenceLocation {
     File(PathBuf),
-    /// There is none, and why.
+    /// There is no reference, for this reason.
     Missing(String),
 }
 
-/// Parent to worker. Each is answered by the response named after it.
+/// A request from parent to worker. The response of the same name answers it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Request {
-    /// Whether the backend can execute here at all.
+    /// Ask whether the backend can execute on this machine.
     Probe { settings: Settings, backend: BackendKind },
     /// Open this configuration's model.
     Open { settings: Settings, configuration: Box<Configuration> },
-    /// Make sure that this file holds the reference outputs of this configuration.
+    /// Ensure that this file holds the reference outputs of this configuration.
     Reference { settings: Settings, configuration: Box<Configuration>, path: PathBuf },
     /// Measure this configuration.
     Measure { settings: Settings, configuration: Box<Configuration>, reference: ReferenceLocation },
 }
 
-/// What a backend can do here.
+/// What a backend can do on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Probed {
-    /// Its engines can be executed here, not only built.
+    /// Whether its engines can be executed here as well as built.
     pub executes: bool,
 }
 
-/// What opening a model tells of its weights.
+/// What opening a model reveals about its weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct OpenedModel {
-    /// As rows have it.
+    /// Provenance of the weights, as stored in rows.
     pub provenance: String,
-    /// They are random.
+    /// Whether the weights are random.
     pub drawn: bool,
 }
 
-/// Worker to parent.
+/// A response from worker to parent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Response {
-    /// Not an answer: before one, any number of times.
+    /// Progress of a build. Any number of these precede the response proper.
     Building(BuildProgress),
     Probed(Result<Probed, Failure>),
     Opened(Result<OpenedModel, String>),

@@ -1,4 +1,4 @@
-//! A worker's side of the work: one model, one backend, one configuration after the other.
+//! The worker's side of a run: one model, one backend, one configuration after the other.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,9 +18,11 @@ use crate::model::{Model, ModelError};
 use crate::numerics::{Forwards, ReferenceOutputs, compare, evaluate};
 use crate::plan::{Configuration, Plan};
 use crate::provenance::{Drift, drift};
-use crate::record::{AaTest, Built, Failure, FailureKind, Measured, NumericsSummary, Outcome, QualitySummary};
+use crate::record::{
+    AaTest, Built, EngineMeasurements, Failure, FailureKind, NumericsSummary, Outcome, QualitySummary,
+};
 
-/// What a worker keeps from one configuration of its group to the next.
+/// The state that a worker keeps between the configurations of its group.
 pub(super) struct WorkerSession {
     progress: ProgressSink,
     model: Option<Arc<Model>>,
@@ -61,7 +63,7 @@ impl WorkerSession {
         }
     }
 
-    /// Checks the reference file, and computes it where it is not what it should be.
+    /// Ensures that the reference file holds this configuration's outputs, and computes them where it does not.
     fn reference(&mut self, settings: &Settings, of: &Configuration, path: &Path) -> Result<(), Failure> {
         let model = self.model(settings, of)?;
         let input = self.input(settings, of, &model)?;
@@ -89,7 +91,7 @@ impl WorkerSession {
         match engine {
             Ok(mut engine) => {
                 let mut measured = self.measured(settings, (of, at), engine.as_mut(), preparation)?;
-                // Last: a second engine would be in the way of everything else.
+                // Last, because a second engine would disturb every other measurement.
                 measured.aa_test = self.aa_test(settings, of, &request, engine.as_mut());
                 Ok(Outcome::Ok(Box::new(measured)))
             }
@@ -117,7 +119,7 @@ impl WorkerSession {
         (of, at): (&Configuration, &ReferenceLocation),
         engine: &mut dyn Engine,
         preparation: Preparation,
-    ) -> Result<Measured, Failure> {
+    ) -> Result<EngineMeasurements, Failure> {
         let model = self.model(settings, of)?;
         let input = self.input(settings, of, &model)?;
         let batch = input.batch(of.shape, 0)?;
@@ -147,7 +149,7 @@ impl WorkerSession {
             Ok(found) => numerics.forwards = Some(found),
             Err(error) => add_remark(&mut numerics, &format!("passes not examined: {error}")),
         }
-        Ok(Measured {
+        Ok(EngineMeasurements {
             samples_ms: sampling.samples_ms,
             device_samples_ms: sampling.device_samples_ms,
             end_to_end_ms: sampling.end_to_end_ms,
@@ -171,14 +173,14 @@ impl WorkerSession {
         })
     }
 
-    /// What differs from the pins in this process, found once: a mapped library stays what it is, and reading half a
+    /// The drift from the pins in this process, computed once. A mapped library does not change. Reading half a
     /// gigabyte of it between two measurements would disturb the second.
     fn drift(&mut self, of: &Configuration) -> Vec<Drift> {
         self.drift.get_or_insert_with(|| drift::of_process(of.backend)).clone()
     }
 
-    /// Builds the same engine again and times both by turns, where the manifest asks for this shape. What fails here costs
-    /// the row nothing but this.
+    /// Builds the same engine again and times the two interleaved, where the manifest asks for this shape. A failure
+    /// here leaves the rest of the row intact.
     fn aa_test(
         &mut self,
         settings: &Settings,
@@ -196,7 +198,7 @@ impl WorkerSession {
         Some(test().map_err(|failure| failure.reason))
     }
 
-    /// The group's model, opened once.
+    /// The group's model, opened on first use.
     fn model(&mut self, settings: &Settings, of: &Configuration) -> Result<Arc<Model>, Failure> {
         if let Some(model) = &self.model {
             return Ok(Arc::clone(model));
@@ -214,7 +216,7 @@ impl WorkerSession {
         Ok(&**self.backend.insert(known))
     }
 
-    /// Loads the weights for the first configuration; seconds it took, 0 for the others.
+    /// Loads the weights for the first configuration. Returns the time in seconds, and 0 for later configurations.
     fn load(&mut self, of: &Configuration, model: &Arc<Model>) -> Result<f64, Failure> {
         if self.loaded {
             return Ok(0.0);
@@ -225,7 +227,7 @@ impl WorkerSession {
         Ok(start.elapsed().as_secs_f64())
     }
 
-    /// An input, opened and tokenised once.
+    /// An input, opened and tokenised on first use.
     fn input(&mut self, settings: &Settings, of: &Configuration, model: &Model) -> Result<&InputStream, Failure> {
         let stream = match self.inputs.remove(&of.input) {
             Some(stream) => stream,
@@ -235,8 +237,8 @@ impl WorkerSession {
     }
 }
 
-/// Measures one configuration in this very process, as a worker would, with its FP32 reference in `references`. For
-/// `selftest`, whose engines are harmless and small: a crash would take the caller with it.
+/// Measures one configuration in this process, as a worker would. Its FP32 reference lies in `references`. Meant for
+/// `selftest`, whose engines are small and safe: a crash here ends the caller too.
 pub fn measure_here(plan: &Plan, of: &Configuration, references: &Path) -> Outcome {
     let settings = Settings::of(plan);
     let mut session = WorkerSession::new(ProgressSink::default());
@@ -248,7 +250,7 @@ pub fn measure_here(plan: &Plan, of: &Configuration, references: &Path) -> Outco
     session.outcome(&settings, of, &reference).unwrap_or_else(Outcome::Failed)
 }
 
-/// What is known of an engine before it is executed.
+/// What is known about an engine before it is executed.
 struct Preparation {
     load_s: f64,
     build_s: f64,

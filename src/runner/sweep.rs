@@ -16,7 +16,7 @@ use crate::plan::{Configuration, ConfigurationId, Plan};
 use crate::record::{Failure, FailureKind, Outcome, Record};
 use crate::store::journal::{Journal, JournalContents};
 
-/// Go on, or stop because the person asked to.
+/// Continue, or stop because the user asked to.
 type Flow = Result<ControlFlow<()>, RunnerError>;
 
 /// One run in progress.
@@ -29,12 +29,13 @@ pub(super) struct Sweep<'a> {
     journal: Journal,
     progress: ProgressDisplay,
     summary: RunSummary,
-    /// Configurations that earlier rows settle.
+    /// Configurations that already have a final row.
     settled: HashSet<ConfigurationId>,
-    /// References that this run has checked or computed; where that failed, why. Not tried again for every group.
+    /// References that this run has checked or computed, or the reason why that failed. A failure is not retried for
+    /// every group.
     references: BTreeMap<PathBuf, Result<(), String>>,
     retry_failed: bool,
-    /// When the row before was stored.
+    /// When the previous row was stored.
     since: Instant,
 }
 
@@ -56,7 +57,7 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    /// Leaves alone what earlier rows settle. A row measured with other weights than its model has now settles nothing.
+    /// Skips the configurations that already have a final row. A row is not final when its model has other weights now.
     fn settle(&mut self, earlier: &JournalContents, weights: &CurrentWeights) {
         let (plan, rows) = (self.plan, earlier.latest());
         let mut elsewhere = 0;
@@ -91,7 +92,7 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    /// Runs every group that rows of `earlier` do not settle, then sums up.
+    /// Runs every configuration without a final row in `earlier`, and returns the counts.
     pub fn execute(mut self, earlier: &JournalContents) -> Result<RunSummary, RunnerError> {
         let asked = CurrentWeights::ask(self.plan, &earlier.records, self.limit, &self.progress)?;
         let start = if asked.is_break() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
@@ -106,7 +107,7 @@ impl<'a> Sweep<'a> {
         });
         self.progress.close();
         self.summary.pending = pending.len() - self.summary.ok - self.summary.built - self.summary.failed;
-        // A signal that comes after the last row has nothing left to interrupt.
+        // A signal after the last row interrupts nothing.
         self.summary.interrupted = result?.is_break() && (self.summary.pending > 0 || start.is_break());
         if self.summary.interrupted {
             let (total, left) = (plan.configurations.len(), self.summary.pending);
@@ -118,7 +119,7 @@ impl<'a> Sweep<'a> {
         Ok(self.summary)
     }
 
-    /// Configurations of one backend, model and policy.
+    /// Runs the configurations of one backend, model and policy.
     fn group(&mut self, group: &[&Configuration]) -> Flow {
         let Some(first) = group.first() else {
             return Ok(ControlFlow::Continue(()));
@@ -144,14 +145,14 @@ impl<'a> Sweep<'a> {
                 return Ok(ControlFlow::Continue(()));
             }
         };
-        // What is not executed is not compared.
+        // An engine that is not executed needs no reference.
         if executes && self.references(group)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
         self.measure_all(group, worker)
     }
 
-    /// Hands the group's configurations to workers one by one; after a death the rest goes to a fresh one.
+    /// Gives the group's configurations to a worker one by one. After a death, a fresh worker takes the rest.
     fn measure_all(&mut self, group: &[&Configuration], worker: Worker) -> Flow {
         let mut ready = Some(worker);
         for configuration in group {
@@ -194,9 +195,9 @@ impl<'a> Sweep<'a> {
         Ok(if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
-    /// Checks the group's FP32 references and computes what is absent, damaged or of other weights, in a worker of its
-    /// own: the measuring one only reads, so that its memory and caches stay clean. A failure becomes a remark of the rows
-    /// that wanted the reference.
+    /// Checks the group's FP32 references. Computes those that are absent, damaged or made from other weights. A
+    /// separate worker does this, so that the measuring worker's memory and caches stay clean. A failure becomes a
+    /// remark in the rows that need the reference.
     fn references(&mut self, group: &[&Configuration]) -> Flow {
         let mut ready: Option<Worker> = None;
         for configuration in group {
@@ -238,7 +239,7 @@ impl<'a> Sweep<'a> {
         ReferenceOutputs::path(&self.reference_dir, configuration, self.plan.numerics)
     }
 
-    /// The row is on disk before anything else happens.
+    /// Writes the row to disk before anything else happens.
     fn record(&mut self, configuration: &Configuration, outcome: Outcome) -> Result<(), RunnerError> {
         let record = Record {
             id: configuration.id.clone(),
@@ -270,7 +271,8 @@ impl<'a> Sweep<'a> {
     }
 }
 
-/// Configurations by backend, model and policy: groups in the order of their first member, members in the plan's order.
+/// Groups configurations by backend, model and policy. Groups keep the order of their first member, and members keep
+/// the plan's order.
 fn groups<'a>(configurations: &[&'a Configuration]) -> Vec<Vec<&'a Configuration>> {
     let mut groups: Vec<Vec<&Configuration>> = Vec::new();
     for &configuration in configurations {
@@ -286,7 +288,7 @@ fn groups<'a>(configurations: &[&'a Configuration]) -> Vec<Vec<&'a Configuration
     groups
 }
 
-/// Whether the worker must not be used again: a CUDA error stays with the process that met it.
+/// Whether the worker must be discarded. A CUDA error persists in the process where it occurred.
 fn poisons_worker(backend: BackendKind, outcome: &Outcome) -> bool {
     let failed = match outcome {
         Outcome::Failed(_) => true,
@@ -297,5 +299,5 @@ fn poisons_worker(backend: BackendKind, outcome: &Outcome) -> bool {
 }
 
 fn out_of_step(response: &Response) -> Failure {
-    Failure::new(FailureKind::Error, &format!("the worker answered another question: {response:?}"))
+    Failure::new(FailureKind::Error, &format!("the worker sent an unexpected response: {response:?}"))
 }

@@ -1,5 +1,5 @@
-//! Which weights the models of a plan have now, where the manifest does not say: one folder must not mix two. Only a
-//! worker opens models, so the parent asks one.
+//! Finds the current weights of models whose manifest does not pin them, because one folder must not mix two sets of
+//! weights. Only a worker opens models, so the parent asks one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -14,15 +14,16 @@ use crate::model::stand_in_notice;
 use crate::plan::{Configuration, Plan};
 use crate::record::{Outcome, Record};
 
-/// What is known of the models whose weights may change: provenance by model name.
+/// Provenance by model name, of the models whose weights may change.
 #[derive(Debug, Default)]
 pub(super) struct CurrentWeights {
     now: BTreeMap<String, String>,
 }
 
 impl CurrentWeights {
-    /// Asks a worker for every model that may have other weights than it had for the rows of `earlier`, and says where
-    /// random weights stand in. A model that cannot be opened is left out: its rows stay, and new ones fail with the reason.
+    /// Asks a worker about every model whose weights may differ from those of the rows in `earlier`, and reports where
+    /// random weights stand in. A model that cannot be opened is skipped. Its rows stay, and new rows fail with the
+    /// reason.
     pub fn ask(
         plan: &Plan,
         earlier: &[Record],
@@ -68,7 +69,7 @@ impl CurrentWeights {
         Ok(ControlFlow::Continue(weights))
     }
 
-    /// The weights this row is of and those its model has now, where they differ.
+    /// The weights that this row was measured with and those its model has now, where they differ.
     pub fn replacing<'a>(&'a self, configuration: &Configuration, row: &'a Outcome) -> Option<(&'a str, &'a str)> {
         let now = self.now.get(&configuration.model)?;
         row.model_provenance().filter(|before| before != now).map(|before| (before, now.as_str()))

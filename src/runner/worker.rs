@@ -1,4 +1,4 @@
-//! The worker process: takes requests from standard input until it closes.
+//! The worker process. It serves requests from standard input until that closes.
 
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use crate::engine::{BuildProgress, ProgressSink};
 /// The hidden subcommand that makes the program a worker.
 pub const SUBCOMMAND: &str = "worker";
 
-/// Entry point of the worker process. Only [`super::run`] starts one.
+/// Entry point of the worker process. Only [`super::run`] starts workers.
 pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         let _ = writeln!(io::stderr(), "{}", panic.to_string().replace('\n', " "));
@@ -26,8 +26,8 @@ pub fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Requests as they come. The thread that reads them ends the process when the input closes, even in the middle of a
-/// forward pass: a worker does not outlive its parent.
+/// Requests in the order of arrival. The reading thread ends the process when the input closes, even during a
+/// forward, so that a worker never outlives its parent.
 fn requests() -> Receiver<Request> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
@@ -48,12 +48,13 @@ fn requests() -> Receiver<Request> {
     receiver
 }
 
-/// Tells the parent how far a build has come. The parent's absence ends the process elsewhere.
+/// Reports the progress of a build to the parent. An error is ignored here: the reading thread ends the process when
+/// the parent is gone.
 fn report(step: BuildProgress) {
     let _ = respond(&Response::Building(step));
 }
 
-/// Writes one response. The newline before it ends whatever half line a library left on standard output.
+/// Writes one response. The newline before it ends any partial line that a library left on standard output.
 fn respond(response: &Response) -> io::Result<()> {
     let mut line = vec![b'\n'];
     serde_json::to_writer(&mut line, response)?;

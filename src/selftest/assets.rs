@@ -1,4 +1,4 @@
-//! Checkpoints and data that were exchanged: the digests that a manifest pins, and labels that answers are compared with.
+//! Faults in checkpoints and data. A manifest's digests and the paired answers must reveal them.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub(super) fn mutations() -> Vec<Mutation> {
     ]
 }
 
-/// The reason of a row that failed.
+/// The reason of a failed row.
 fn failure(outcome: Outcome) -> Option<String> {
     match outcome {
         Outcome::Failed(failure) => Some(failure.reason),
@@ -49,7 +49,7 @@ fn swapped_label(folder: &Path, variant: Variant) -> Objection {
     Ok(failure(manifest.outcome(folder)?))
 }
 
-/// What the table of task quality counts: sentences answered otherwise than by the row compared with.
+/// Counts flipped answers, as the table of task quality does: sentences that the two rows answer differently.
 fn swapped_classes(folder: &Path, variant: Variant) -> Objection {
     fs::write(folder.join("dev.tsv"), SENTENCES)?;
     let mut model = Classifier::drawn(folder)?;

@@ -1,4 +1,4 @@
-//! Time that is not what it should be: a slower engine, a clock that runs slow, a GPU whose clocks are held back.
+//! Faults in time: a slower engine, a clock that runs slow, a throttled GPU.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -19,15 +19,15 @@ use crate::stats::median;
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation::new("latency", "a pass that takes 40 ms longer", slower_engine),
+        Mutation::new("latency", "a forward that takes 40 ms longer", slower_engine),
         Mutation::new("clock", "a clock that counts 9 seconds in 10", slow_clock),
-        Mutation::new("GPU clocks", "a GPU held back by heat", throttled),
+        Mutation::new("GPU clocks", "a GPU throttled by heat", throttled),
     ]
 }
 
-/// An engine that sleeps.
+/// An engine that sleeps for the time of a forward.
 struct Sleeper {
-    pass: Duration,
+    forward: Duration,
 }
 
 impl Engine for Sleeper {
@@ -40,7 +40,7 @@ impl Engine for Sleeper {
     }
 
     fn synchronize(&mut self) -> Result<(), BackendError> {
-        std::thread::sleep(self.pass);
+        std::thread::sleep(self.forward);
         Ok(())
     }
 
@@ -57,21 +57,22 @@ impl Engine for Sleeper {
     }
 }
 
-const PASS_MS: u64 = 2;
+const FORWARD_MS: u64 = 2;
 const DELAY_MS: u64 = 40;
 
-/// The median of a pass of known length. Half the delay leaves room for a busy machine, on which a sleep is longer.
+/// The median of forwards of known length. The limit allows half the delay, because a sleep takes longer on a busy
+/// machine.
 fn slower_engine(_folder: &Path, variant: Variant) -> Objection {
     let delay = if variant.is_mutated() { DELAY_MS } else { 0 };
-    let mut engine = Sleeper { pass: Duration::from_millis(PASS_MS + delay) };
+    let mut engine = Sleeper { forward: Duration::from_millis(FORWARD_MS + delay) };
     let limits = Measurement { warmup: 1, min_samples: 9, max_samples: 9, ..Measurement::default() };
     let sampling = measure(&mut engine, &Batch::single(vec![0]), &limits)?;
     let found = median(&sampling.samples_ms).unwrap_or(f64::NAN);
-    let limit = (PASS_MS + DELAY_MS / 2) as f64;
-    Ok((found > limit).then(|| format!("the median is {found:.1} ms, of a pass of {PASS_MS} ms")))
+    let limit = (FORWARD_MS + DELAY_MS / 2) as f64;
+    Ok((found > limit).then(|| format!("the median is {found:.1} ms for a forward of {FORWARD_MS} ms")))
 }
 
-/// A period long enough to compare, by the clock as it is or slowed; judged as a row is.
+/// Times a period on the clock, unchanged or slowed, and judges the ratio as for a row.
 fn slow_clock(folder: &Path, variant: Variant) -> Objection {
     let slowed: SecondsCounter = || Some(0.9 * runner_s()?);
     let clock = if variant.is_mutated() { slowed } else { runner_s };
@@ -87,7 +88,7 @@ fn slow_clock(folder: &Path, variant: Variant) -> Objection {
     )
 }
 
-/// Sensors of a GPU, calm or hot.
+/// Sensors of a GPU, cool or hot.
 struct Thermometer {
     hot: bool,
 }
@@ -113,7 +114,7 @@ fn throttled(folder: &Path, variant: Variant) -> Objection {
     judged(folder, telemetry, Disturbance::Throttled, &clock)
 }
 
-/// The footnote that a row measured under these conditions has in the tables.
+/// The footnote that the tables give to a row with this telemetry.
 fn judged(folder: &Path, telemetry: Telemetry, kind: Disturbance, detail: &str) -> Objection {
     let manifest = TestManifest::default();
     let mut measured = manifest.measured(folder)?;

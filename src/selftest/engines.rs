@@ -1,4 +1,4 @@
-//! Engines that are not what was stored under their key.
+//! Faults in cached engines.
 
 use std::collections::BTreeMap;
 use std::path::Path;

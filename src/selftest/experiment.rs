@@ -1,4 +1,4 @@
-//! Something to mutate: a classifier small enough to be made on the spot, sentences for it, and experiments of a cell or two.
+//! The experiments that are mutated: a tiny classifier, sentences for it, and manifests of one or two configurations.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,17 +13,17 @@ use crate::manifest::schema::Manifest;
 use crate::model::{ModelConfig, build_graph, draw_parameter};
 use crate::plan::{Configuration, Plan};
 use crate::provenance::Environment;
-use crate::record::{Measured, Outcome, Record};
+use crate::record::{EngineMeasurements, Outcome, Record};
 use crate::runner::{self, measure_here};
 use crate::store::derive_tables;
 use crate::store::journal::{Journal, OnDamage};
 use crate::store::schema::ResultRow;
 
-/// Words that its tokenizer knows; the first four are BERT's markers.
+/// The tokenizer's vocabulary. The first four words are BERT's markers.
 const WORDS: [&str; 14] =
     ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "the", "film", "is", "good", "bad", "dull", "great", "not", "very"];
 
-/// Labelled sentences in the form of SST-2.
+/// Labelled sentences in the format of SST-2.
 pub(super) const SENTENCES: &str = "sentence\tlabel\nthe film is good\t1\nthe film is bad\t0\na great film\t1\n\
                                     a very dull film\t0\nnot bad\t1\nnot very good\t0\n";
 
@@ -35,7 +35,7 @@ pub(super) struct Classifier {
 }
 
 impl Classifier {
-    /// One with random weights, always the same.
+    /// A classifier with fixed random weights.
     pub fn drawn(folder: &Path) -> Result<Self, SelftestError> {
         let config = json!({
             "model_type": "bert", "architectures": ["BertForSequenceClassification"], "hidden_size": 16,
@@ -57,13 +57,13 @@ impl Classifier {
         Ok(Classifier { config, tensors })
     }
 
-    /// The values of the first tensor whose name ends like this.
+    /// The values of the first tensor whose name has this ending.
     pub fn values(&mut self, ending: &str) -> Result<&mut Vec<f32>, SelftestError> {
         let found = self.tensors.iter_mut().find(|(name, _)| name.ends_with(ending));
         found.map(|(_, (_, values))| values).ok_or_else(|| SelftestError::Unexpected(format!("no tensor `{ending}`")))
     }
 
-    /// Writes the folder `name` of `folder`; returns the digest of model.safetensors.
+    /// Writes the checkpoint to the folder `name` in `folder`. Returns the digest of model.safetensors.
     pub fn write(&self, folder: &Path, name: &str) -> Result<String, SelftestError> {
         let folder = folder.join(name);
         fs::create_dir_all(&folder)?;
@@ -78,7 +78,7 @@ impl Classifier {
     }
 }
 
-/// Whole words between `[CLS]` and `[SEP]`.
+/// A tokenizer of whole words, which adds `[CLS]` and `[SEP]`.
 fn tokenizer() -> Value {
     let vocabulary: BTreeMap<&str, usize> = WORDS.iter().copied().zip(0..).collect();
     let special = |id: &str| json!({"id": id, "ids": [vocabulary[id]], "tokens": [id]});
@@ -96,14 +96,14 @@ fn tokenizer() -> Value {
     })
 }
 
-/// The parts of a manifest that differ from mutation to mutation, as YAML.
+/// The parts of a manifest that vary between mutations, as YAML.
 pub(super) struct TestManifest<'a> {
     pub models: &'a str,
     pub inputs: &'a str,
     pub precision: &'a str,
     pub batch_sizes: &'a str,
     pub count: usize,
-    /// Further keys, each line with its end.
+    /// Further keys. Each line ends in a newline.
     pub more: &'a str,
 }
 
@@ -121,7 +121,7 @@ impl Default for TestManifest<'_> {
 }
 
 impl TestManifest<'_> {
-    /// The plan of a manifest with these parts in `folder`.
+    /// The plan of the manifest, which is written to `folder`.
     pub fn plan(&self, folder: &Path) -> Result<Plan, SelftestError> {
         let TestManifest { models, inputs, precision, batch_sizes, count, more } = self;
         let path = folder.join("selftest.yaml");
@@ -136,14 +136,14 @@ impl TestManifest<'_> {
         Ok(Plan::expand(&Manifest::load(&path)?))
     }
 
-    /// What comes of the plan's first configuration.
+    /// The outcome of the plan's first configuration.
     pub fn outcome(&self, folder: &Path) -> Result<Outcome, SelftestError> {
         let plan = self.plan(folder)?;
         Ok(measure_here(&plan, first(&plan)?, &folder.join("reference")))
     }
 
-    /// The same where it was measured.
-    pub fn measured(&self, folder: &Path) -> Result<Measured, SelftestError> {
+    /// The measurement of the plan's first configuration.
+    pub fn measured(&self, folder: &Path) -> Result<EngineMeasurements, SelftestError> {
         match self.outcome(folder)? {
             Outcome::Ok(measured) => Ok(*measured),
             Outcome::Built(built) => Err(SelftestError::Unexpected(built.reason)),
@@ -151,15 +151,15 @@ impl TestManifest<'_> {
         }
     }
 
-    /// The row of a measurement of the plan's first configuration.
-    pub fn row(&self, folder: &Path, measured: Measured) -> Result<ResultRow, SelftestError> {
+    /// The row of this measurement, for the plan's first configuration.
+    pub fn row(&self, folder: &Path, measured: EngineMeasurements) -> Result<ResultRow, SelftestError> {
         let plan = self.plan(folder)?;
         let record = record(first(&plan)?, "selftest", Outcome::Ok(Box::new(measured)));
         let rows = crate::store::derive::derive(&plan, &[record]);
         rows.into_iter().next().ok_or_else(|| SelftestError::Unexpected("the plan has no row".to_owned()))
     }
 
-    /// A whole run's folder, as `mixprec run` leaves it.
+    /// Writes a run's folder, as `mixprec run` does.
     pub fn run(&self, folder: &Path, dir: &Path) -> Result<Plan, SelftestError> {
         let plan = self.plan(folder)?;
         fs::create_dir_all(dir)?;
@@ -185,7 +185,7 @@ fn first(plan: &Plan) -> Result<&Configuration, SelftestError> {
     plan.configurations.first().ok_or_else(|| SelftestError::Unexpected("the plan is empty".to_owned()))
 }
 
-/// Flips the lowest bit of a file's byte, counted from the end.
+/// Flips the lowest bit of the byte at `from_end`, counted from the end of a file.
 pub(super) fn flip(path: &Path, from_end: usize) -> Result<(), SelftestError> {
     let mut bytes = fs::read(path)?;
     let at = bytes.len().checked_sub(from_end + 1);

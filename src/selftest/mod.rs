@@ -1,6 +1,6 @@
-//! `mixprec selftest`: injects known faults and asks the program's own detectors. Each detector sees the same thing whole
-//! and mutated, and has to be quiet about the one and to speak about the other: one that never speaks is as useless as one
-//! that always does.
+//! `mixprec selftest`: injects known faults and runs the program's own detectors. Each detector sees the same subject
+//! intact and mutated. It must report the mutated one and only that one. A detector that always reports is as useless
+//! as one that never does.
 
 mod assets;
 mod clock;
@@ -17,19 +17,19 @@ use thiserror::Error;
 
 pub use print::{json, text};
 
-/// What a detector says of a thing; `None` when it has nothing to object to.
+/// A detector's report; `None` when it finds no fault.
 pub type Objection = Result<Option<String>, SelftestError>;
 
-/// Sets a thing up in an empty folder, mutated or whole, and asks its detector.
+/// Sets the subject up in an empty folder, intact or mutated, and runs its detector.
 pub type Ask = Box<dyn Fn(&Path, Variant) -> Objection>;
 
-/// A fault and who has to notice it.
+/// A fault and the detector that must find it.
 pub struct Mutation {
-    /// What is watched.
+    /// What the detector checks.
     pub name: &'static str,
-    /// What is injected.
+    /// The injected fault.
     pub injected: &'static str,
-    /// The thing and its detector.
+    /// Sets up the subject and runs the detector.
     pub ask: Ask,
 }
 
@@ -39,65 +39,65 @@ impl Mutation {
     }
 }
 
-/// Which of the two the detector sees.
+/// The variant of the subject that the detector sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Variant {
-    /// The thing as it should be.
+    /// The intact subject.
     Whole,
-    /// The thing with the fault.
+    /// The subject with the fault.
     Mutated,
 }
 
 impl Variant {
-    /// Whether the fault is to be injected.
+    /// Whether to inject the fault.
     pub fn is_mutated(self) -> bool {
         self == Variant::Mutated
     }
 }
 
-/// What came of a mutation.
+/// What the detector made of a mutation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Detection {
-    /// The detector was quiet about the whole thing and said this about the mutated one.
+    /// The detector reported only the mutated variant, with this text.
     Caught(String),
-    /// It was quiet about both.
+    /// The detector reported neither variant.
     Missed,
-    /// It said this about the whole thing.
+    /// The detector reported the intact variant, with this text.
     FalseAlarm(String),
-    /// The thing could not be set up.
+    /// The subject could not be set up.
     NotTried(String),
 }
 
-/// A mutation with its outcome.
+/// The result of a mutation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MutationResult {
-    /// What is watched.
+    /// What the detector checks.
     pub name: &'static str,
-    /// What was injected.
+    /// The injected fault.
     pub injected: &'static str,
-    /// What came of it.
+    /// The detection.
     pub outcome: Detection,
 }
 
 impl MutationResult {
-    /// Whether all is well.
+    /// Whether the fault was caught.
     pub fn is_caught(&self) -> bool {
         matches!(self.outcome, Detection::Caught(_))
     }
 }
 
-/// A thing to mutate that could not be set up.
+/// Why a subject could not be set up.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum SelftestError {
-    /// There is no room for scratch files.
+    /// A scratch folder cannot be created.
     #[error("{path}: {source}; set TMPDIR to a folder with room")]
     Scratch {
         /// The system's folder for temporary files.
         path: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
-    /// A file.
+    /// A file cannot be read or written.
     #[error(transparent)]
     Io(#[from] std::io::Error),
     /// A manifest.
@@ -136,7 +136,7 @@ pub enum SelftestError {
     /// A checkpoint's tensors.
     #[error(transparent)]
     Tensors(#[from] safetensors::SafeTensorError),
-    /// Something is not where this test expects it.
+    /// The subject differs from what this test expects.
     #[error("{0}")]
     Unexpected(String),
 }
@@ -150,16 +150,16 @@ pub fn mutations() -> Vec<Mutation> {
         .collect()
 }
 
-/// Tries every mutation, each in folders of its own that are deleted afterwards.
+/// Tries every mutation in temporary folders of its own.
 ///
 /// # Errors
-/// [`SelftestError::Scratch`]. What goes wrong later is an outcome.
+/// [`SelftestError::Scratch`]. A later error becomes the mutation's result.
 pub fn run(mutations: &[Mutation]) -> Result<Vec<MutationResult>, SelftestError> {
-    let verdict = |mutation: &Mutation| {
+    let result = |mutation: &Mutation| {
         let outcome = outcome(mutation)?;
         Ok(MutationResult { name: mutation.name, injected: mutation.injected, outcome })
     };
-    mutations.iter().map(verdict).collect()
+    mutations.iter().map(result).collect()
 }
 
 fn outcome(mutation: &Mutation) -> Result<Detection, SelftestError> {
@@ -172,7 +172,7 @@ fn outcome(mutation: &Mutation) -> Result<Detection, SelftestError> {
     })
 }
 
-/// What the detector says, on one line and without the scratch folder's name.
+/// The detector's report, on one line and without the scratch folder's name.
 fn said(mutation: &Mutation, variant: Variant) -> Result<Result<Option<String>, String>, SelftestError> {
     let scratch =
         tempfile::tempdir().map_err(|source| SelftestError::Scratch { path: std::env::temp_dir(), source })?;
@@ -216,12 +216,12 @@ mod tests {
         for index in [0, 5] {
             let mut mutations: Vec<Mutation> = mutations().into_iter().take(6).collect();
             mutations[index].ask = Box::new(|_, _| Ok(None));
-            let verdicts = run(&mutations).unwrap();
-            for (at, verdict) in verdicts.iter().enumerate() {
-                assert_eq!(verdict.is_caught(), at != index, "{verdict:?}");
+            let results = run(&mutations).unwrap();
+            for (at, result) in results.iter().enumerate() {
+                assert_eq!(result.is_caught(), at != index, "{result:?}");
             }
-            let text = text(&verdicts);
-            assert!(text.contains(&format!("MISSED: {}", verdicts[index].name)), "{text}");
+            let text = text(&results);
+            assert!(text.contains(&format!("MISSED: {}", results[index].name)), "{text}");
             assert!(text.ends_with("5 of 6 injected faults caught\n"), "{text}");
         }
     }
@@ -229,13 +229,13 @@ mod tests {
     #[test]
     fn every_fault_is_caught_and_every_control_is_quiet() {
         let mutations = mutations();
-        let verdicts = run(&mutations).unwrap();
-        for verdict in &verdicts {
-            assert!(verdict.is_caught(), "{verdict:?}");
+        let results = run(&mutations).unwrap();
+        for result in &results {
+            assert!(result.is_caught(), "{result:?}");
         }
-        let mut names: Vec<&str> = verdicts.iter().map(|verdict| verdict.injected).collect();
+        let mut names: Vec<&str> = results.iter().map(|result| result.injected).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), verdicts.len(), "two mutations inject the same");
+        assert_eq!(names.len(), results.len(), "two mutations inject the same");
     }
 }

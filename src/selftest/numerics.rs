@@ -1,4 +1,4 @@
-//! Numbers that are not what they should be: NaN, overflow, silent layer norms, changed weights, damaged references.
+//! Faults in numbers: NaN, overflow, silent layer norms, changed weights, damaged references.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::manifest::schema::{Numerics, Tolerance};
 use crate::model::ModelSource;
 use crate::model::{Head, Model};
 use crate::numerics::{ReferenceOutputs, compare};
-use crate::record::{BadKind, Measured};
+use crate::record::{BadKind, EngineMeasurements};
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
@@ -35,7 +35,7 @@ pub(super) fn mutations() -> Vec<Mutation> {
     ]
 }
 
-/// A model of this architecture, with an activation of this magnitude where it is mutated.
+/// A model of this architecture. The mutated variant has an activation of this magnitude.
 fn tiny(architecture: &str, magnitude: u32, variant: Variant) -> String {
     let (name, inject) = match variant {
         Variant::Whole => ("tiny", String::new()),
@@ -44,15 +44,15 @@ fn tiny(architecture: &str, magnitude: u32, variant: Variant) -> String {
     format!("{{{name}: {{random: 1, architecture: {architecture}{inject}}}}}")
 }
 
-/// The whole way of a row: checkpoint, engine, comparison, tolerance. The reference has the NaN as well, since it is made of
-/// the same weights; the count of what is not finite does not depend on it.
+/// Follows the whole path of a row: checkpoint, engine, comparison, tolerance. The reference comes from the same
+/// weights, so it has the NaN too. The count of non-finite values does not depend on it.
 fn nan(folder: &Path, variant: Variant) -> Objection {
     let mut model = Classifier::drawn(folder)?;
     if variant.is_mutated() {
         model.values("output.dense.weight")?[3] = f32::NAN;
     }
     model.write(folder, "tiny")?;
-    let Measured { numerics, .. } =
+    let EngineMeasurements { numerics, .. } =
         TestManifest { models: "{tiny: {checkpoint: tiny}}", ..TestManifest::default() }.measured(folder)?;
     Ok(match (numerics.within_tolerance, numerics.nan_count) {
         (Some(false), 1..) => numerics.remark,
@@ -60,7 +60,7 @@ fn nan(folder: &Path, variant: Variant) -> Objection {
     })
 }
 
-/// What the examination of passes says of an FP16 row, where it is of this kind.
+/// The first failing operation that the examination finds in an FP16 row, if it fails in this way.
 fn bad_operation(folder: &Path, models: &str, wanted: BadKind) -> Objection {
     let measured = TestManifest { models, precision: "fp16", ..TestManifest::default() }.measured(folder)?;
     let first = measured.numerics.forwards.and_then(|forwards| forwards.first_bad).filter(|first| first.kind == wanted);
@@ -73,7 +73,7 @@ fn bad_operation(folder: &Path, models: &str, wanted: BadKind) -> Objection {
 const SHAPE: Shape = Shape { batch: 1, sequence: 8 };
 const SETTINGS: Numerics = Numerics { compare_sequences: 1, score_windows: 0, forwards: None };
 
-/// The original model's reference, a model that may have a scaled weight, and their input.
+/// The original model's reference, a model that may have a scaled weight, and the input of both.
 struct Scaled {
     reference: PathBuf,
     model: Arc<Model>,

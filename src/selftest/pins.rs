@@ -1,4 +1,4 @@
-//! Pins that no longer hold: other bytes in a library, other libraries, changed and removed files of pins.
+//! Faults in pinned things: changed bytes in a library, other libraries, changed and removed pin files.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -93,7 +93,7 @@ fn remove(path: &Path) -> Result<(), SelftestError> {
     Ok(fs::remove_file(path)?)
 }
 
-/// Another digit in the first word that is a hash: 40 or more characters of hexadecimal.
+/// Changes a digit in the first hash, a word of 40 or more hexadecimal characters.
 fn change(path: &Path) -> Result<(), SelftestError> {
     let text = fs::read_to_string(path)?;
     let is_hash = |word: &&str| word.len() >= 40 && word.bytes().all(|byte| byte.is_ascii_hexdigit());

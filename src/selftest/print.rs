@@ -1,13 +1,13 @@
-//! Verdicts as lines for people and JSON for programs.
+//! Prints results as lines for people and as JSON for programs.
 
 use serde_json::json;
 
 use super::{Detection, MutationResult};
 
-/// A line per mutation, and the count.
-pub fn text(verdicts: &[MutationResult]) -> String {
+/// One line per mutation, then the count.
+pub fn text(results: &[MutationResult]) -> String {
     let mut text = String::new();
-    for MutationResult { name, injected, outcome } in verdicts {
+    for MutationResult { name, injected, outcome } in results {
         let line = match outcome {
             Detection::Caught(said) => format!("caught: {name}: {injected}: {said}"),
             Detection::Missed => format!("MISSED: {name}: {injected}: nothing noticed it"),
@@ -17,13 +17,13 @@ pub fn text(verdicts: &[MutationResult]) -> String {
         text.push_str(&line);
         text.push('\n');
     }
-    let caught = verdicts.iter().filter(|verdict| verdict.is_caught()).count();
-    text.push_str(&format!("{caught} of {} injected faults caught\n", verdicts.len()));
+    let caught = results.iter().filter(|result| result.is_caught()).count();
+    text.push_str(&format!("{caught} of {} injected faults caught\n", results.len()));
     text
 }
 
 /// `{"mutations": [{"name", "injected", "outcome", "said"}, ...], "caught", "total"}`, indented.
-pub fn json(verdicts: &[MutationResult]) -> String {
+pub fn json(results: &[MutationResult]) -> String {
     let one = |MutationResult { name, injected, outcome }: &MutationResult| {
         let (outcome, said) = match outcome {
             Detection::Caught(said) => ("caught", Some(said)),
@@ -33,7 +33,7 @@ pub fn json(verdicts: &[MutationResult]) -> String {
         };
         json!({ "name": name, "injected": injected, "outcome": outcome, "said": said })
     };
-    let caught = verdicts.iter().filter(|verdict| verdict.is_caught()).count();
-    let mutations: Vec<_> = verdicts.iter().map(one).collect();
-    format!("{:#}\n", json!({ "mutations": mutations, "caught": caught, "total": verdicts.len() }))
+    let caught = results.iter().filter(|result| result.is_caught()).count();
+    let mutations: Vec<_> = results.iter().map(one).collect();
+    format!("{:#}\n", json!({ "mutations": mutations, "caught": caught, "total": results.len() }))
 }

@@ -1,4 +1,4 @@
-//! Results that were changed after they were measured, from a flipped bit to a value written anew with a fresh digest.
+//! Results changed after they were measured, from a flipped bit to a new value with a valid digest.
 
 use std::fs;
 use std::path::Path;
@@ -15,12 +15,12 @@ use crate::store::journal::{self, JOURNAL_FILE, Journal, OnDamage};
 use crate::store::schema::{ResultRow, SampleRow};
 use crate::store::{RESULTS_FILE, SAMPLES_FILE, parquet};
 
-/// Whether the folder has its journal.
+/// Whether the folder has a journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FolderKind {
-    /// As `mixprec run` leaves it.
+    /// The folder as `mixprec run` leaves it, with the journal.
     OfRun,
-    /// As it is published or merged: the tables alone.
+    /// The folder as published or merged, with the tables only.
     Published,
 }
 
@@ -35,10 +35,10 @@ pub(super) fn mutations() -> Vec<Mutation> {
         ("results.parquet", Published, "results.parquet written by another program", written_elsewhere),
         ("results.parquet", Published, "a median halved, results.parquet written anew", halve_median),
         ("samples.parquet", Published, "a sample halved, samples.parquet written anew", halve_sample),
-        ("results.parquet", OfRun, "a median halved beside the journal", halve_median),
-        ("samples.parquet", OfRun, "a sample halved beside the journal", halve_sample),
+        ("results.parquet", OfRun, "a median halved next to the journal", halve_median),
+        ("samples.parquet", OfRun, "a sample halved next to the journal", halve_sample),
         ("samples.parquet", Published, "A/A rounds halved, samples.parquet written anew", halve_rounds),
-        ("samples.parquet", OfRun, "A/A rounds halved beside the journal", halve_rounds),
+        ("samples.parquet", OfRun, "A/A rounds halved next to the journal", halve_rounds),
         ("results.parquet", Published, "a row removed, results.parquet written anew", remove_row),
         ("journal", OfRun, "a digit changed in the journal", change_line),
         ("journal", OfRun, "a measurement halved in the journal, its checksum renewed", rewrite_journal),
@@ -61,7 +61,7 @@ pub(super) fn mutations() -> Vec<Mutation> {
     all.into_iter().map(mutation).collect()
 }
 
-/// What `report`, `verify`, `merge` and `rerun` say of a folder.
+/// The error that `report`, `verify`, `merge` and `rerun` give for a folder.
 fn read(dir: &Path) -> Objection {
     Ok(Data::read(dir).err().map(|error| error.to_string()))
 }
@@ -72,14 +72,14 @@ fn cut_short(dir: &Path, _plan: &Plan) -> Result<(), SelftestError> {
     Ok(fs::write(&path, &bytes[..bytes.len() - 100])?)
 }
 
-/// The same rows, validly written, by a program that knows nothing of our digest.
+/// Writes the same rows as a valid file, as a program without mixprec's digest would.
 fn written_elsewhere(dir: &Path, _plan: &Plan) -> Result<(), SelftestError> {
     let mut frame = parquet::results_frame(&parquet::read_results(dir)?)?;
     ParquetWriter::new(fs::File::create(dir.join(RESULTS_FILE))?).finish(&mut frame)?;
     Ok(())
 }
 
-/// With a digest that fits.
+/// Halves the medians and writes a valid digest.
 fn halve_median(dir: &Path, _plan: &Plan) -> Result<(), SelftestError> {
     let mut rows: Vec<ResultRow> = parquet::read_results(dir)?;
     for row in rows.iter_mut().skip(1) {
@@ -115,7 +115,7 @@ fn change_line(dir: &Path, _plan: &Plan) -> Result<(), SelftestError> {
     Ok(fs::write(&path, text.replacen("\"warmup\":0", "\"warmup\":9", 1))?)
 }
 
-/// What somebody does who knows the format: the line fits its checksum, and the tables are as they were.
+/// Tampers with knowledge of the format: every line matches its checksum, and the tables are unchanged.
 fn rewrite_journal(dir: &Path, plan: &Plan) -> Result<(), SelftestError> {
     let mut records = journal::read(dir)?.records;
     for record in &mut records {

@@ -189,10 +189,7 @@ fn panel(model: &str, found: &[Found], [x, y]: [LogAxis; 2], (lengths, limit): (
         left: x.from,
         right: x.to,
         bottom: y.from,
-        x_ticks: lengths
-            .iter()
-            .map(|&value| AxisTick { at: x.pixel(value), label: numbers::fixed(value, 0) })
-            .collect(),
+        x_ticks: length_ticks(lengths, x),
         y_ticks: decades.map(y_tick).collect(),
         limit: limit.map(|value| AxisTick { at: y.pixel(value), label: numbers::fixed(value, 0) }),
         curves,

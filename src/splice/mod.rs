@@ -19,7 +19,7 @@ use crate::files::{FileError, replace};
 use crate::report::render::RenderError;
 use crate::results::ResultsError;
 use facts::PageFacts;
-use page::Page;
+use page::{GeneratedSection, Page};
 use sections::Sections;
 
 /// Pages that cannot be brought up to date.
@@ -91,28 +91,40 @@ pub struct Stale {
 /// # Errors
 /// [`SpliceError`].
 pub fn stale(request: &SpliceRequest) -> Result<Vec<Stale>, SpliceError> {
+    let pages = request.pages.iter().map(|path| read(path)).collect::<Result<Vec<_>, SpliceError>>()?;
     let facts = PageFacts::read(&request.artifact, request.peers.as_deref())?;
     let sections = Sections::new(&facts)?;
     let mut found = Vec::new();
-    for path in &request.pages {
-        let text = std::fs::read_to_string(path).map_err(FileError::at(path))?;
-        let page = Page::parse(&text).map_err(|(line, message)| mark_error(path, line, message))?;
+    for (path, page) in &pages {
         let mut names = Vec::new();
         let contents = page.render(|section| {
-            let fresh = sections.render(&section.name).map_err(|cause| cause.at(path, section.line))?;
+            let fresh = sections.render(&section.name)?;
             if fresh != section.body {
                 names.push(section.name.clone());
             }
             Ok::<_, SpliceError>(fresh)
         })?;
         if !names.is_empty() {
-            found.push(Stale { path: path.clone(), sections: names, contents });
+            found.push(Stale { path: path.to_path_buf(), sections: names, contents });
         }
-        if page.has(figure::SECTION) {
+        if page.sections().any(|section| section.name == figure::SECTION) {
             found.extend(stale_figures(path, &facts)?);
         }
     }
     Ok(found)
+}
+
+/// Reads a page and checks its marks.
+fn read(path: &Path) -> Result<(&Path, Page), SpliceError> {
+    let wrong = |(line, message)| SpliceError::Mark { path: path.to_owned(), line, message };
+    let page = Page::parse(&std::fs::read_to_string(path).map_err(FileError::at(path))?).map_err(wrong)?;
+    let unknown = page.sections().find(|section| !sections::names().contains(&section.name.as_str()));
+    match unknown {
+        Some(GeneratedSection { name, line, .. }) => {
+            Err(wrong((*line, format!("no section `{name}`; there are {}", sections::names().join(", ")))))
+        }
+        None => Ok((path, page)),
+    }
 }
 
 /// The figures of a page that differ; their paths start from the page's folder.
@@ -152,8 +164,4 @@ impl Stale {
             sections => format!("{}: {}", self.path.display(), sections.join(", ")),
         }
     }
-}
-
-fn mark_error(path: &Path, line: usize, message: String) -> SpliceError {
-    SpliceError::Mark { path: path.to_owned(), line, message }
 }

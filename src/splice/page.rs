@@ -69,9 +69,12 @@ impl Page {
         Ok(Page { pieces })
     }
 
-    /// Whether it has a section of this name.
-    pub fn has(&self, name: &str) -> bool {
-        self.pieces.iter().any(|piece| matches!(piece, Piece::Generated(section) if section.name == name))
+    /// The generated sections, in order.
+    pub fn sections(&self) -> impl Iterator<Item = &GeneratedSection> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Generated(section) => Some(section),
+            Piece::Prose(_) => None,
+        })
     }
 
     /// The page with every section's text replaced.
@@ -107,7 +110,7 @@ mod tests {
     #[test]
     fn what_stands_between_marks_is_replaced_and_nothing_else() {
         let page = Page::parse(PAGE).unwrap();
-        assert!(page.has("a") && page.has("b") && !page.has("c"));
+        assert_eq!(page.sections().map(|section| section.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         let mut seen = Vec::new();
         let text = page
             .render(|section| {

@@ -1,11 +1,9 @@
 //! The sections that a page can have: a template each.
 
-use std::path::Path;
-
 use tera::{Context, Tera};
 
+use super::SpliceError;
 use super::facts::PageFacts;
-use super::{SpliceError, mark_error};
 use crate::report::escape;
 
 /// Name and template of every section.
@@ -13,42 +11,25 @@ const TEMPLATES: [(&str, &str); 11] = [
     ("agreement", include_str!("../../paper/templates/pages/agreement.md.tera")),
     ("artifact", include_str!("../../paper/templates/pages/artifact.md.tera")),
     ("figure", include_str!("../../paper/templates/pages/figure.md.tera")),
+    ("forwards", include_str!("../../paper/templates/pages/forwards.md.tera")),
     ("headline", include_str!("../../paper/templates/pages/headline.md.tera")),
     ("hours", include_str!("../../paper/templates/pages/hours.md.tera")),
     ("map", include_str!("../../paper/templates/pages/map.md.tera")),
     ("memory", include_str!("../../paper/templates/pages/memory.md.tera")),
-    ("forwards", include_str!("../../paper/templates/pages/forwards.md.tera")),
     ("peers", include_str!("../../paper/templates/pages/peers.md.tera")),
     ("power", include_str!("../../paper/templates/pages/power.md.tera")),
     ("verdicts", include_str!("../../paper/templates/pages/verdicts.md.tera")),
 ];
 
+/// The sections, as marks name them.
+pub(super) fn names() -> [&'static str; TEMPLATES.len()] {
+    TEMPLATES.map(|(name, _)| name)
+}
+
 /// The templates with what they speak of.
 pub(super) struct Sections {
     engine: Tera,
     context: Context,
-}
-
-/// A section that cannot be rendered.
-#[derive(Debug)]
-pub(super) enum SectionError {
-    /// There is no section of this name.
-    Unknown(String),
-    /// Its template fails.
-    Template { section: String, source: tera::Error },
-}
-
-impl SectionError {
-    /// The error with the place of the section's mark.
-    pub fn at(self, page: &Path, line: usize) -> SpliceError {
-        match self {
-            SectionError::Unknown(name) => {
-                let known: Vec<&str> = TEMPLATES.iter().map(|(name, _)| *name).collect();
-                mark_error(page, line, format!("no section `{name}`; there are {}", known.join(", ")))
-            }
-            SectionError::Template { section, source } => SpliceError::Template { section, source },
-        }
-    }
 }
 
 impl Sections {
@@ -65,16 +46,13 @@ impl Sections {
         Ok(Sections { engine, context: Context::from_serialize(facts).map_err(failed)? })
     }
 
-    /// The text of a section, without empty lines around it.
+    /// The text of a section, one of [`names`], without empty lines around it.
     ///
     /// # Errors
-    /// [`SectionError`].
-    pub fn render(&self, name: &str) -> Result<String, SectionError> {
-        if !TEMPLATES.iter().any(|(known, _)| *known == name) {
-            return Err(SectionError::Unknown(name.to_owned()));
-        }
-        let text = self.engine.render(&file(name), &self.context);
-        let text = text.map_err(|source| SectionError::Template { section: name.to_owned(), source })?;
+    /// [`SpliceError::Template`].
+    pub fn render(&self, name: &str) -> Result<String, SpliceError> {
+        let failed = |source| SpliceError::Template { section: name.to_owned(), source };
+        let text = self.engine.render(&file(name), &self.context).map_err(failed)?;
         Ok(text.trim_matches('\n').to_owned())
     }
 }

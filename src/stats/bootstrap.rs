@@ -5,11 +5,11 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::{Interval, sorted_finite};
 
-/// Resamples drawn; the 2.5 % and 97.5 % ends then rest on 50 resamples each.
+/// Number of resamples. Each tail of 2.5 % then has 50 resamples.
 pub const BOOTSTRAP_RESAMPLES: usize = 2000;
 
-/// Samples below which there is no interval: the distribution-free interval of the median does not exist at 95 % below 6
-/// either, and a bootstrap of fewer only repeats the extremes.
+/// Fewest samples for an interval. Below 6, the distribution-free 95 % interval of the median does not exist either,
+/// and a bootstrap only repeats the extremes.
 pub const BOOTSTRAP_MIN_SAMPLES: usize = 6;
 
 /// Percentile-bootstrap 95 % interval of the median (Efron 1979; Efron and Tibshirani 1993, section 13.3).
@@ -30,7 +30,7 @@ pub fn bootstrap_median(samples: &[f64], seed: u64) -> Option<Interval> {
     Some(Interval { low: medians[tail], high: medians[BOOTSTRAP_RESAMPLES - 1 - tail] })
 }
 
-/// Median of one resample. Since the samples are sorted, counting how often each rank was drawn replaces sorting.
+/// Median of one resample. The samples are sorted, so it counts how often each rank is drawn instead of sorting.
 fn resampled_median(sorted: &[f64], draws: &mut [u32], rng: &mut ChaCha8Rng) -> f64 {
     draws.fill(0);
     let n = sorted.len();
@@ -51,7 +51,7 @@ fn scale(bits: u32, n: usize) -> usize {
     ((u64::from(bits) * n as u64) >> 32) as usize
 }
 
-/// The rank that stands at position `position` (from 0) of the resample in ascending order.
+/// The rank at `position` (from 0) of the resample in ascending order.
 fn drawn(draws: &[u32], position: usize) -> usize {
     let mut seen = 0_usize;
     draws
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(bootstrap_median(&[1.0, 2.0, 3.0, 4.0, 5.0, f64::NAN], 1), None);
     }
 
-    /// Ignored by default because it is a timing: `cargo test --release bootstrap -- --ignored --nocapture`.
+    /// Ignored by default because it measures time: `cargo test --release bootstrap -- --ignored --nocapture`.
     #[test]
     #[ignore = "timing"]
     fn a_thousand_samples_take_under_10_ms() {
@@ -137,7 +137,7 @@ mod tests {
         assert!(interval.is_some() && start.elapsed().as_millis() < 10);
     }
 
-    /// How many of all n^n resamples have each median.
+    /// Number of the n^n resamples that have each median.
     fn medians_of_all_resamples(sorted: &[f64]) -> Vec<(f64, f64)> {
         let n = sorted.len();
         let all = n.pow(n as u32);
@@ -179,8 +179,8 @@ mod tests {
         }
     }
 
-    /// Each end is the 51st of 2000 medians from its side. Among all resamples it must leave 2.5 % outside, but for five standard
-    /// deviations of such a count.
+    /// Each end is the 51st of 2000 medians from its side. It must leave 2.5 % of all resamples outside, within five
+    /// standard deviations of such a count.
     #[test]
     fn the_ends_leave_2_5_percent_of_all_resamples_outside() {
         const SLACK: f64 = 5.0 * 0.0035; // sqrt(0.025 * 0.975 / 2000) = 0.0035

@@ -1,4 +1,4 @@
-//! Seeded random samples and exact binomial sums, which the tests of this module compare with.
+//! Seeded random samples and exact binomial sums for the tests of this module.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -16,8 +16,8 @@ impl Draws {
         ((u64::from(self.0.next_u32()) * end as u64) >> 32) as usize
     }
 
-    /// `n` samples of one of three kinds: spread over a range, mostly ties, or of many magnitudes. All are multiples of 1/16
-    /// below 2^25, so that sums, doubles and midpoints of them are exact.
+    /// `n` samples of one of three kinds: spread over a range, mostly ties, or over many magnitudes. All are multiples
+    /// of 1/16 below 2^25, so their sums, doubles and midpoints are exact.
     pub fn samples(&mut self, n: usize) -> Vec<f64> {
         let kind = self.below(3);
         let sixteenths = |draws: &mut Self| match kind {
@@ -48,7 +48,7 @@ impl Draws {
     }
 }
 
-/// In how many of the 2^n sequences of n coin tosses at most `most` are heads; n up to 120.
+/// Number of the 2^n sequences of n coin tosses with at most `most` heads, for n up to 120.
 pub(super) fn tosses_with_at_most(most: usize, n: usize) -> u128 {
     let mut coefficient = 1_u128;
     let mut sum = 0;

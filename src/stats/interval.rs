@@ -1,4 +1,4 @@
-//! Distribution-free interval of the median: cheap enough to be asked at every step of the stop rule.
+//! Distribution-free interval of the median, cheap enough for every step of the stop rule.
 
 use statrs::distribution::{Binomial, DiscreteCDF};
 
@@ -12,8 +12,8 @@ pub fn median_interval(samples: &[f64]) -> Option<Interval> {
     of_sorted(&sorted_finite(samples)?)
 }
 
-/// Half the interval's width as a fraction of the median: the spread the stop rule looks at. `None` where the interval is
-/// undefined or the median is not positive.
+/// Half the interval's width as a fraction of the median, the spread that the stop rule uses. `None` when the interval
+/// is undefined or the median is not positive.
 pub fn relative_half_width(samples: &[f64]) -> Option<f64> {
     let sorted = sorted_finite(samples)?;
     let (interval, median) = (of_sorted(&sorted)?, median_of_sorted(&sorted));
@@ -30,7 +30,7 @@ fn lower_rank(n: usize) -> Option<usize> {
     const TAIL: f64 = 0.025;
     let below = Binomial::new(0.5, n as u64).ok()?;
     let fits = |k: usize| below.cdf(k as u64 - 1) <= TAIL;
-    // The rank lies near n/2 - 0.98 sqrt(n); start a little above that and walk down.
+    // The rank lies near n/2 - 0.98 sqrt(n). The search starts a little above that and goes down.
     let near = n as f64 / 2.0 - 0.98 * (n as f64).sqrt() + 3.0;
     (1..=(near.max(1.0) as usize).min(n)).rev().find(|&k| fits(k))
 }
@@ -85,8 +85,8 @@ mod tests {
         }
     }
 
-    /// Every pattern of samples below and above the true median, each as likely as the other: at least 95 % of the intervals
-    /// cover it, and fewer would if they ended one rank further in.
+    /// All patterns of samples below and above the true median are equally likely. At least 95 % of the intervals cover
+    /// it, and fewer would if they ended one rank further in.
     #[test]
     fn the_interval_covers_the_median_of_at_least_95_percent_of_all_patterns() {
         for n in 6..=14_usize {

@@ -1,6 +1,6 @@
-//! Pure statistics: slices of numbers in, structs out. No clock, file or domain type enters here.
+//! Pure statistics: slices of numbers in, structs out. This module uses no clock, file or domain type.
 //!
-//! Undefined is `None`, never 0: no samples, a sample that is not finite, or too few samples for what is asked.
+//! An undefined value is `None`, never 0: for no samples, a sample that is not finite, or too few samples.
 
 mod bootstrap;
 #[cfg(test)]

@@ -4,16 +4,15 @@ use statrs::distribution::{Beta, ContinuousCDF};
 
 use super::Interval;
 
-/// More trials than any run makes, and as many as the quantiles below are good for: `statrs` cuts the continued fraction of the
-/// beta function short, by which 1e6 trials still have three digits of the interval's width, and ten times as many are searched
-/// for without end.
+/// Most trials, more than any run makes. `statrs` truncates the continued fraction of the beta function. At 1e6 trials
+/// the interval's width still has three correct digits. At ten times as many, the search for the quantile does not end.
 const MOST_TRIALS: u64 = 1_000_000;
 
-/// Clopper-Pearson 95 % interval of a binomial proportion (Clopper and Pearson 1934), by quantiles of the beta distribution:
-/// `[B(0.025; x, n - x + 1), B(0.975; x + 1, n - x)]`. Exact: it covers at least 95 % whatever the true proportion, so 0
-/// failures in n trials still bound the rate by about 3.7 / n.
+/// Clopper-Pearson 95 % interval of a binomial proportion (Clopper and Pearson 1934), by quantiles of the beta
+/// distribution: `[B(0.025; x, n - x + 1), B(0.975; x + 1, n - x)]`. It is exact: it covers at least 95 % for any true
+/// proportion. 0 failures in n trials still bound the rate by about 3.7 / n.
 ///
-/// `None` for no trials, more successes than trials, or more trials than any run makes.
+/// `None` for no trials, more successes than trials, or too many trials.
 pub fn clopper_pearson(successes: u64, trials: u64) -> Option<Interval> {
     const TAIL: f64 = 0.025;
     if trials == 0 || successes > trials || trials > MOST_TRIALS {
@@ -33,7 +32,7 @@ mod tests {
     use super::*;
     use crate::stats::draws::{Draws, binomial_terms};
 
-    /// Found by fuzzing: a table from elsewhere may claim any number of forward passes.
+    /// Found by fuzzing: a foreign table may claim any number of forwards.
     #[test]
     fn as_many_trials_as_nobody_makes_have_no_interval_and_cost_no_time() {
         let start = std::time::Instant::now();
@@ -47,7 +46,8 @@ mod tests {
         assert!(start.elapsed() < std::time::Duration::from_secs(5), "{:?}", start.elapsed());
     }
 
-    /// At that many trials the exact interval and the normal approximation agree to far better than a hundredth of the width.
+    /// At this many trials, the exact interval and the normal approximation differ by far less than a hundredth of the
+    /// width.
     #[test]
     fn the_most_trials_still_have_an_accurate_interval() {
         for share in [0.01, 0.5, 0.9] {
@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(clopper_pearson(3, 2), None);
     }
 
-    /// The p at which an increasing function passes 0.025.
+    /// The p at which an increasing function reaches 0.025.
     fn where_tail_is_reached(tail: impl Fn(f64) -> f64) -> f64 {
         let (mut low, mut high) = (0.0, 1.0);
         for _ in 0..60 {

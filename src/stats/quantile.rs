@@ -1,4 +1,4 @@
-//! Upper percentiles by order statistics, and the number of samples each of them needs.
+//! Upper percentiles by order statistics, and the number of samples that each of them needs.
 
 use statrs::distribution::{Binomial, DiscreteCDF};
 
@@ -17,7 +17,7 @@ impl Percentile {
     /// Every percentile of the tables, ascending.
     pub const ALL: [Percentile; 3] = [Percentile::P90, Percentile::P95, Percentile::P99];
 
-    /// As percent, so that ranks are computed in integers.
+    /// The percentage, so that ranks are computed in integers.
     fn percent(self) -> usize {
         match self {
             Percentile::P90 => 90,
@@ -29,9 +29,9 @@ impl Percentile {
     /// Samples below which this percentile is not reported.
     ///
     /// MLPerf Inference's early-stopping rule at 99 % confidence with the highest sample as the estimate (t = 1): the
-    /// smallest n with `P(X <= 1) <= 0.01`, X ~ Binomial(n, 1 - p). Below it even the highest sample is not, with that
-    /// confidence, an upper bound. (MLPerf Inference rules, appendix "Early Stopping Criterion".)
-    /// The constants are those of [`supported_samples`]; a test derives them.
+    /// smallest n with `P(X <= 1) <= 0.01`, X ~ Binomial(n, 1 - p). With fewer samples, not even the highest sample is
+    /// an upper bound at that confidence. (MLPerf Inference rules, appendix "Early Stopping Criterion".) The constants
+    /// are those of [`supported_samples`]; a test derives them.
     pub fn min_samples(self) -> usize {
         match self {
             Percentile::P90 => 64,
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(nearest_rank(&[1.0, f64::NAN], 50), None);
     }
 
-    /// By counting: the smallest sample that has at least so many percent of the samples at or below it.
+    /// By counting: the smallest sample with at least this percentage of the samples at or below it.
     #[test]
     fn nearest_rank_is_its_definition() {
         for samples in Draws::new(1).cases(60, 1, 40) {
@@ -152,7 +152,7 @@ mod tests {
         }
     }
 
-    /// By adding up both terms: with one sample fewer, at most one above the quantile is too likely.
+    /// By adding up both terms: with one sample fewer, at most one sample above the quantile is too likely.
     #[test]
     fn supported_samples_are_the_fewest() {
         for p in [0.5, 0.75, 0.9, 0.95, 0.99] {

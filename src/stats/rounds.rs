@@ -1,9 +1,9 @@
-//! Two things timed by turns: their ratio, round by round.
+//! The ratio of two series that were timed interleaved, round by round.
 
 use super::{Interval, bootstrap_median, median};
 
-/// The median over rounds of `second / first`, and its bootstrap 95 % interval over rounds, which are resampled whole: what
-/// disturbs one block of a round disturbs its neighbours as well. No interval below
+/// The median over rounds of `second / first`, and its bootstrap 95 % interval. Whole rounds are resampled, because a
+/// disturbance of one block of a round also affects its neighbours. No interval below
 /// [`BOOTSTRAP_MIN_SAMPLES`](super::BOOTSTRAP_MIN_SAMPLES) rounds. `None` for no rounds, unequal numbers of them, or a
 /// quotient that is not finite.
 pub fn ratio_of_rounds(first: &[f64], second: &[f64], seed: u64) -> Option<(f64, Option<Interval>)> {
@@ -21,7 +21,7 @@ mod tests {
 
     #[test]
     fn ratios_are_taken_within_a_round() {
-        // Rounds of very different speed, the second always a tenth slower.
+        // The rounds have very different speeds, but the second series is always a tenth slower.
         let first: Vec<f64> = (1..=9).map(|round| f64::from(round * round)).collect();
         let second: Vec<f64> = first.iter().map(|ms| ms * 1.1).collect();
         let (ratio, interval) = ratio_of_rounds(&first, &second, 1).unwrap();

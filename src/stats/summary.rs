@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Interval, Percentile, bootstrap_median, median_of_sorted, sorted_finite};
 
-/// Everything a table quotes of one sample, in the sample's unit.
+/// Summary statistics of one series of samples, in the samples' unit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Number of samples.
@@ -17,7 +17,7 @@ pub struct Summary {
     pub mean: f64,
     /// Standard deviation with n - 1 in the denominator; `None` for one sample.
     pub sd: Option<f64>,
-    /// Median: the headline.
+    /// Median, the headline value.
     pub median: f64,
     /// Bootstrap 95 % interval of the median; see [`bootstrap_median`].
     pub median_interval: Option<Interval>,
@@ -29,7 +29,7 @@ pub struct Summary {
     pub p99: Option<f64>,
 }
 
-/// Summarises samples; `seed` drives the bootstrap only. `None` for no samples or one that is not finite.
+/// Summarises samples. Only the bootstrap uses `seed`. `None` when there are no samples or one is not finite.
 pub fn summarize(samples: &[f64], seed: u64) -> Option<Summary> {
     let sorted = sorted_finite(samples)?;
     let mean = mean(&sorted);
@@ -47,12 +47,12 @@ pub fn summarize(samples: &[f64], seed: u64) -> Option<Summary> {
     })
 }
 
-/// Median, or `None` for no samples or one that is not finite.
+/// Median. `None` when there are no samples or one is not finite.
 pub fn median(samples: &[f64]) -> Option<f64> {
     sorted_finite(samples).map(|sorted| median_of_sorted(&sorted))
 }
 
-/// Running mean, which cannot overflow where the samples do not.
+/// Running mean. It cannot overflow when the samples are finite.
 fn mean(samples: &[f64]) -> f64 {
     let mut mean = 0.0;
     for (index, x) in samples.iter().enumerate() {
@@ -116,7 +116,7 @@ mod tests {
         assert_eq!((summary.mean, summary.median), (f64::MAX, f64::MAX));
     }
 
-    /// Sums of sixteenths in integers; the median by counting those on either side.
+    /// Sums sixteenths in integers, and finds the median by counting samples on either side.
     #[test]
     fn moments_and_median_are_their_definitions() {
         for samples in Draws::new(6).cases(80, 2, 800) {

@@ -1,4 +1,4 @@
-//! How a Rust value becomes a cell of a dataframe column and back. Undefined is null, never 0.
+//! Converts Rust values to dataframe cells and back. Undefined is null, never 0.
 
 use polars::prelude::{Column, DataFrame, DataType, NamedFrom, PolarsResult, Series};
 use serde::Serialize;
@@ -6,14 +6,14 @@ use serde::de::DeserializeOwned;
 
 /// A physical column type.
 pub trait Stored: Sized {
-    /// The dataframe's name for it.
+    /// The dataframe's type.
     fn dtype() -> DataType;
     /// A column of these values.
     fn column(name: &str, values: Vec<Option<Self>>) -> Column;
     /// The values of a column.
     ///
     /// # Errors
-    /// When the column is of another type.
+    /// When the column has another type.
     fn values(column: &Column) -> PolarsResult<Vec<Option<Self>>>;
 }
 
@@ -40,13 +40,13 @@ stored!(bool, Boolean, bool);
 
 /// A value of a row.
 pub trait ColumnValue: Sized {
-    /// What it is stored as.
+    /// The type that it is stored as.
     type Stored: Stored;
     /// The stored form; `None` is null.
     fn store(&self) -> Option<Self::Stored>;
-    /// The value of a stored form, or `None` where the column does not allow it.
+    /// The value of a stored form. `None` where the column does not allow that form.
     fn load(stored: Option<Self::Stored>) -> Option<Self>;
-    /// What stands in a row before anything is known.
+    /// The value in a row before anything is known.
     fn blank() -> Self;
 }
 
@@ -85,17 +85,17 @@ impl<T: ColumnValue> ColumnValue for Option<T> {
     }
 }
 
-/// The name serde gives a unit variant.
+/// The name that serde gives to a unit variant.
 pub(super) fn variant_name<T: Serialize>(value: &T) -> Option<String> {
     serde_json::to_value(value).ok()?.as_str().map(str::to_owned)
 }
 
-/// The unit variant serde knows under `name`.
+/// The unit variant that serde names `name`.
 pub(super) fn variant_of<T: DeserializeOwned>(name: String) -> Option<T> {
     serde_json::from_value(serde_json::Value::String(name)).ok()
 }
 
-/// Enumerations are stored under the name serde gives them, the same as in manifests and the journal.
+/// Stores enumerations under their serde names, as manifests and the journal do.
 macro_rules! named_value {
     ($($type:ty = $blank:expr),+ $(,)?) => {$(
         impl $crate::store::column::ColumnValue for $type {
@@ -122,7 +122,7 @@ pub(super) fn to_column<T: ColumnValue>(name: &str, values: impl Iterator<Item =
 /// The values of column `name`.
 ///
 /// # Errors
-/// A fragment that names the column and what is wrong with it.
+/// A sentence fragment that names the column and the problem.
 pub(super) fn from_column<T: ColumnValue>(frame: &DataFrame, name: &str) -> Result<Vec<T>, String> {
     let column = frame.column(name).map_err(|_| format!("column `{name}` is missing"))?;
     let stored = T::Stored::values(column)

@@ -1,4 +1,5 @@
-//! Tables derived from the plan and the journal's records: pure, so that they can be recomputed at any time.
+//! Derives the tables from the plan and the journal's records. The functions are pure, so the tables can be derived
+//! again at any time.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,16 +11,16 @@ use crate::graph::Format;
 use crate::plan::{Configuration, ConfigurationId, Plan};
 use crate::provenance::drift::stamp;
 use crate::record::telemetry::{Sustained, Telemetry, ThrottleReason};
-use crate::record::{Built, Failure, ForwardSummary, Measured, Outcome, Record};
+use crate::record::{Built, EngineMeasurements, Failure, ForwardSummary, Outcome, Record};
 use crate::record::{InputKind, Status};
 use crate::stats::{Summary, median, ratio_of_rounds, summarize};
 
-/// Seed of the bootstrap behind every interval: fixed, so that a table can be derived again to the byte.
+/// Seed of the bootstrap behind every interval. It is fixed, so that a table can be derived again to the byte.
 const BOOTSTRAP_SEED: u64 = 0x6d69_7870_7265_6331;
 
-/// A row per planned configuration, in plan order. The last record of a configuration wins; one without a record is
-/// pending; records of configurations that are not in the plan are left out. So are measurements of a model that has been
-/// measured with other weights since: a table holds one set of weights per model, also when a run was interrupted.
+/// One row per planned configuration, in plan order. The last record of a configuration wins. A configuration without a
+/// record is pending. Records outside the plan are left out. So are measurements of a model that was measured with
+/// other weights later: a table holds one set of weights per model, even after an interrupted run.
 pub fn derive(plan: &Plan, records: &[Record]) -> Vec<ResultRow> {
     let latest = latest(plan, records);
     plan.configurations
@@ -30,7 +31,7 @@ pub fn derive(plan: &Plan, records: &[Record]) -> Vec<ResultRow> {
         .collect()
 }
 
-/// The row that a record of this configuration makes.
+/// The row of this configuration, from its record.
 pub(crate) fn row(configuration: &Configuration, record: &Record) -> ResultRow {
     let row = placed(configuration, record);
     match &record.outcome {
@@ -81,7 +82,7 @@ pub fn pending(configuration: &Configuration) -> ResultRow {
     }
 }
 
-/// Where and when the configuration was run.
+/// The pending row, with the environment and time of the run.
 fn placed(configuration: &Configuration, record: &Record) -> ResultRow {
     ResultRow {
         environment: Some(record.environment.clone()),
@@ -145,7 +146,7 @@ fn with_build(row: ResultRow, build: &BuildReport) -> ResultRow {
     }
 }
 
-fn measured_row(row: ResultRow, configuration: &Configuration, measured: &Measured) -> ResultRow {
+fn measured_row(row: ResultRow, configuration: &Configuration, measured: &EngineMeasurements) -> ResultRow {
     let row = ResultRow {
         status: Status::Ok,
         model_provenance: Some(measured.model_provenance.clone()),
@@ -178,7 +179,7 @@ fn measured_row(row: ResultRow, configuration: &Configuration, measured: &Measur
     with_ceilings(with_times(row, configuration, &TimedSeries::of(measured)), measured)
 }
 
-/// Everything that samples alone decide.
+/// Fills the columns that follow from the samples alone.
 pub(crate) fn with_times(row: ResultRow, configuration: &Configuration, series: &TimedSeries<'_>) -> ResultRow {
     let row = with_aa_test(with_other_times(row, series), series);
     match summarize(&series.wall_ms, BOOTSTRAP_SEED) {
@@ -220,7 +221,7 @@ fn with_other_times(row: ResultRow, series: &TimedSeries<'_>) -> ResultRow {
     }
 }
 
-fn with_ceilings(row: ResultRow, measured: &Measured) -> ResultRow {
+fn with_ceilings(row: ResultRow, measured: &EngineMeasurements) -> ResultRow {
     let Some(ceilings) = measured.ceilings else { return row };
     let floor_s = measured.cost.compulsory_bytes.map(|bytes| {
         let computing = measured.cost.flops as f64 / ceilings.flops_per_s;
@@ -299,7 +300,7 @@ fn with_forwards(row: ResultRow, forwards: &ForwardSummary) -> ResultRow {
     }
 }
 
-fn with_numerics(row: ResultRow, measured: &Measured) -> ResultRow {
+fn with_numerics(row: ResultRow, measured: &EngineMeasurements) -> ResultRow {
     let numerics = &measured.numerics;
     let row = match &numerics.forwards {
         Some(forwards) => with_forwards(row, forwards),
@@ -321,7 +322,7 @@ fn with_numerics(row: ResultRow, measured: &Measured) -> ResultRow {
     }
 }
 
-fn with_quality(row: ResultRow, measured: &Measured) -> ResultRow {
+fn with_quality(row: ResultRow, measured: &EngineMeasurements) -> ResultRow {
     let quality = &measured.quality;
     let digit = |&label: &u8| char::from_digit(u32::from(label), 36).unwrap_or('?');
     let accuracy = |(correct, total): (u64, u64)| (total > 0).then(|| correct as f64 / total as f64);

@@ -1,8 +1,8 @@
-//! The append-only journal of a run: the only file that is not derived, and the one that survives any kill.
+//! The append-only journal of a run. It is the only file that is not derived, and it survives any kill.
 //!
-//! Each line is 16 hexadecimal digits of SHA-256, a space and a JSON document; the first line is the [`Header`], every
-//! other one a [`Record`]. A line is appended by one write and synchronised before the next configuration starts. Of
-//! several records of one configuration the last counts.
+//! Each line holds 16 hexadecimal digits of SHA-256, a space and a JSON document. The first line is the [`Header`];
+//! every other line is a [`Record`]. A line is appended in one write and synchronised before the next configuration
+//! starts. The last record of a configuration counts.
 
 mod damage;
 
@@ -22,49 +22,44 @@ use crate::record::Record;
 /// The journal's file name inside a run's folder.
 pub const JOURNAL_FILE: &str = "journal.jsonl";
 
-/// Where damaged lines are moved to.
+/// Name of the file to which damaged lines are moved.
 pub const DAMAGED_FILE: &str = "journal.damaged";
 
-/// The format this program reads and writes.
+/// The format version that this program reads and writes.
 pub const JOURNAL_VERSION: u64 = 1;
 
 const CHECKSUM_DIGITS: usize = 16;
 
-/// What a journal belongs to.
+/// Identifies the plan and the rules of a journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     /// [`JOURNAL_VERSION`] of the writer.
     pub version: u64,
     /// The manifest's name.
     pub plan: String,
-    /// SHA-256 of the manifest when the journal was begun. Rows are keyed by configuration, so it may change later.
+    /// SHA-256 of the manifest when the journal was created. Rows are keyed by configuration, so the manifest may
+    /// change later.
     pub manifest_sha256: String,
-    /// Hash of how configurations are measured and compared. It may not change.
+    /// Hash of the rules by which configurations are measured and compared. They may not change.
     pub protocol_sha256: String,
 }
 
 /// A journal that cannot be read, continued or written.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum JournalError {
     /// The file system refused.
     #[error("{path}: {source}; make room or restore access, then run the same command again")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A row could not be written; what was written before is intact.
+    Io { path: PathBuf, source: io::Error },
+    /// A row could not be written. All earlier rows are intact.
     #[error(
         "{path}: cannot append the row of {id}: {source}; all earlier rows are intact: make room or restore write access, \
          then run the same command again to go on"
     )]
     Append {
-        /// Which file.
         path: PathBuf,
         /// The configuration whose row is lost.
         id: ConfigurationId,
-        /// Why.
         source: io::Error,
     },
     /// Lines before the last one do not match their checksum.
@@ -73,7 +68,6 @@ pub enum JournalError {
          move damaged lines to {DAMAGED_FILE} and redo their configurations"
     )]
     Damaged {
-        /// Which file.
         path: PathBuf,
         /// First damaged line, from 1.
         line: usize,
@@ -82,52 +76,43 @@ pub enum JournalError {
     },
     /// Written by another version of the program.
     #[error("{path}: journal version {found}, this program reads {JOURNAL_VERSION}; use another folder (--out)")]
-    Version {
-        /// Which file.
-        path: PathBuf,
-        /// Version found.
-        found: u64,
-    },
-    /// The rows were measured by other rules.
+    Version { path: PathBuf, found: u64 },
+    /// The rows were measured under other rules.
     #[error(
         "{path}: its rows were measured under other measurement, numerics or tolerance settings (protocol {found}, this \
          manifest {wanted}); rows of both must not mix: use another folder (--out) or restore the settings"
     )]
     Protocol {
-        /// Which file.
         path: PathBuf,
         /// First digits of the journal's protocol hash.
         found: String,
         /// First digits of the plan's.
         wanted: String,
     },
-    /// There is no journal, or nothing but a damaged first line.
+    /// There is no journal, or only a damaged first line.
     #[error("{path}: no journal of a run; `mixprec run` writes one")]
-    Absent {
-        /// Which file.
-        path: PathBuf,
-    },
+    Absent { path: PathBuf },
 }
 
-/// What a journal holds.
+/// The contents of a journal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JournalContents {
-    /// What it belongs to.
+    /// The plan and the rules it belongs to.
     pub header: Header,
-    /// Every record, in the order written.
+    /// All records, in the order written.
     pub records: Vec<Record>,
-    /// The last line was torn or damaged and is not among the records.
+    /// Whether the last line is torn or damaged. It is not among the records.
     pub tail_damaged: bool,
 }
 
 impl JournalContents {
-    /// The record that counts for each configuration: its last.
+    /// The last record of each configuration, which is the one that counts.
     pub fn latest(&self) -> BTreeMap<&ConfigurationId, &Record> {
         self.records.iter().map(|record| (&record.id, record)).collect()
     }
 }
 
-/// Reads the journal of a run's folder without changing it; a damaged last line is left out.
+/// Reads the journal of a run's folder without changing it. A damaged last line is left out.
 ///
 /// # Errors
 /// [`JournalError`] when it is absent, unreadable, of another version or damaged before its last line.
@@ -141,12 +126,12 @@ pub fn read(dir: &Path) -> Result<JournalContents, JournalError> {
     scan.contents(&path)?.ok_or(JournalError::Absent { path })
 }
 
-/// What to do about damage before the last line.
+/// What to do with damaged lines before the last one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnDamage {
-    /// Refuse, naming the line and the cure.
+    /// Refuse with an error that names the line and the cure.
     Refuse,
-    /// Move damaged lines to [`DAMAGED_FILE`]; their configurations count as not run.
+    /// Move damaged lines to [`DAMAGED_FILE`]. Their configurations count as not run.
     SetAside,
 }
 
@@ -158,23 +143,23 @@ pub struct Journal {
     length: u64,
 }
 
-/// A journal with what it held when opened.
+/// An open journal and the contents it had when opened.
 #[derive(Debug)]
 pub struct OpenedJournal {
-    /// For appending.
+    /// The journal, for appending.
     pub journal: Journal,
-    /// The records found, in the order written.
+    /// The contents found.
     pub contents: JournalContents,
-    /// What was repaired, for the person at the terminal.
+    /// Messages to the user about repairs.
     pub notices: Vec<String>,
 }
 
 impl Journal {
-    /// Opens the journal of a run's folder, beginning one where there is none. A torn or damaged last line, which a kill
-    /// or a power cut leaves behind, is cut off with a notice.
+    /// Opens the journal of a run's folder, or creates it. A kill or a power cut can leave a torn or damaged last line.
+    /// That line is removed with a notice.
     ///
     /// # Errors
-    /// [`JournalError`]; the file is then as it was.
+    /// [`JournalError`]; the file is then unchanged.
     pub fn open(dir: &Path, header: &Header, on_damage: OnDamage) -> Result<OpenedJournal, JournalError> {
         let path = dir.join(JOURNAL_FILE);
         let bytes = match std::fs::read(&path) {
@@ -188,7 +173,7 @@ impl Journal {
         Ok(OpenedJournal { journal: Journal { path, file, length: bytes.len() as u64 }, contents, notices })
     }
 
-    /// Appends a record and waits until the disk has it. When that fails, the journal is cut back to its last whole row.
+    /// Appends a record and waits until it is on disk. On failure, the journal is truncated to its last whole row.
     ///
     /// # Errors
     /// [`JournalError::Append`].
@@ -198,7 +183,7 @@ impl Journal {
         let written = self.file.write_all(&line).and_then(|()| self.file.sync_data());
         if let Err(source) = written {
             let error = error(source);
-            // Where even this fails, the next run cuts the torn line off.
+            // If this fails too, the next run removes the torn line.
             let _ = self.file.set_len(self.length).and_then(|()| self.file.sync_data());
             return Err(error);
         }
@@ -207,7 +192,7 @@ impl Journal {
     }
 }
 
-/// A document as a line with its checksum.
+/// Encodes a document as a line with its checksum.
 fn encode<T: Serialize>(document: &T) -> io::Result<Vec<u8>> {
     let json = serde_json::to_vec(document).map_err(io::Error::other)?;
     let mut line = checksum(&json).into_bytes();
@@ -217,7 +202,7 @@ fn encode<T: Serialize>(document: &T) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// The document of a line (without its newline), or `None` when the line is damaged.
+/// Decodes the document of a line without its newline. `None` when the line is damaged.
 fn decode<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
     let (sum, rest) = line.split_at_checked(CHECKSUM_DIGITS)?;
     let json = rest.strip_prefix(b" ")?;

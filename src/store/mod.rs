@@ -1,4 +1,4 @@
-//! Results on disk: the journal's records and the parquet tables derived from them.
+//! Results on disk: the journal and the parquet tables derived from it.
 
 pub mod column;
 pub mod derive;
@@ -14,45 +14,36 @@ use thiserror::Error;
 use crate::files::FileError;
 use crate::plan::Plan;
 
-/// File name of the table with a row per planned configuration.
+/// File name of the table with one row per planned configuration.
 pub const RESULTS_FILE: &str = "results.parquet";
-/// File name of the table with a row per timed execution.
+/// File name of the table with one row per timed execution.
 pub const SAMPLES_FILE: &str = "samples.parquet";
 
 /// A table that could not be written or read.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum StoreError {
     /// The file system refused.
     #[error(transparent)]
     File(#[from] FileError),
     /// There is no such table.
     #[error("{path}: no such table; `mixprec run` writes it when it ends: run it on this folder, or run it again")]
-    Absent {
-        /// Which file.
-        path: PathBuf,
-    },
+    Absent { path: PathBuf },
     /// The journal cannot be read.
     #[error(transparent)]
     Journal(#[from] journal::JournalError),
-    /// The bytes are not those that were written.
+    /// The bytes differ from those that were written.
     #[error(
         "{path}: damaged table: {detail}; run `mixprec run` again on this folder to derive it anew from the journal"
     )]
-    Damaged {
-        /// Which file.
-        path: PathBuf,
-        /// What does not fit.
-        detail: String,
-    },
-    /// What a table says does not follow from what it is derived from.
+    Damaged { path: PathBuf, detail: String },
+    /// A value in a table does not follow from its source.
     #[error(
         "{path}: {id} was changed after it was measured: {columns} do(es) not follow from {other}; restore the folder from \
          where it was published, or run `mixprec run` again on it to derive the tables anew from the journal"
     )]
     Contradiction {
-        /// Which table.
         path: PathBuf,
-        /// Configuration.
         id: String,
         /// Columns, separated by commas.
         columns: String,
@@ -65,28 +56,16 @@ pub enum StoreError {
          run `mixprec run` again on this folder with this program to derive it anew from the journal, or, where there is no \
          journal, read it with the program that wrote it"
     )]
-    Version {
-        /// Which file.
-        path: PathBuf,
-        /// The file's version.
-        found: String,
-        /// Ours.
-        expected: u32,
-    },
+    Version { path: PathBuf, found: String, expected: u32 },
     /// The dataframe library failed.
     #[error("{path}: {source}")]
-    Frame {
-        /// Which file.
-        path: PathBuf,
-        /// Its own words.
-        source: polars::prelude::PolarsError,
-    },
+    Frame { path: PathBuf, source: polars::prelude::PolarsError },
 }
 
 /// Derives `results.parquet` and `samples.parquet` of a run's folder from its journal.
 ///
 /// # Errors
-/// [`StoreError`] when the journal cannot be read or a table cannot be written; earlier tables then stay.
+/// [`StoreError`] when the journal cannot be read or a table cannot be written. Earlier tables then stay.
 pub fn derive_tables(dir: &Path, plan: &Plan) -> Result<(), StoreError> {
     let records = journal::read(dir)?.records;
     parquet::write_samples(dir, &derive::samples(plan, &records))?;

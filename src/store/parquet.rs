@@ -1,7 +1,9 @@
-//! `results.parquet` and `samples.parquet`: written whole and atomically, refused when damaged.
+//! Reads and writes `results.parquet` and `samples.parquet`. They are written whole and atomically, and refused when
+//! damaged.
 //!
-//! The footer carries the schema version and a SHA-256 of the file itself, taken with the digest's own 64 characters set
-//! to zeros. It is checked before anything is decoded, so a flipped bit anywhere is an error and not a number.
+//! The footer holds the schema version and the file's SHA-256, computed with the digest's own 64 characters set to
+//! zeros. The digest is checked before anything is decoded, so a flipped bit anywhere is an error and not a wrong
+//! number.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -18,11 +20,11 @@ use crate::files::{FileError, replace};
 use crate::panics::catch;
 
 const VERSION_KEY: &str = "mixprec.schema_version";
-/// Stands before the digest in the file; the length of the value makes it part of no other key.
+/// Precedes the digest in the file.
 const DIGEST_PREFIX: &str = "mixprec.sha256:";
 const DIGEST_KEY: &str = "mixprec.digest";
 const DIGEST_LENGTH: usize = 64;
-/// Forty times the samples of the paper's grid.
+/// Most rows of a table: forty times the samples of the paper's grid.
 const MAX_ROWS: usize = 1 << 26;
 
 /// Writes `results.parquet` into `dir`. Equal rows give equal bytes.
@@ -38,7 +40,7 @@ pub fn write_results(dir: &Path, rows: &[ResultRow]) -> Result<(), StoreError> {
 /// Reads `results.parquet` of `dir`.
 ///
 /// # Errors
-/// [`StoreError`] naming the file and what is wrong with it.
+/// [`StoreError`] naming the file and the problem.
 pub fn read_results(dir: &Path) -> Result<Vec<ResultRow>, StoreError> {
     let path = dir.join(RESULTS_FILE);
     ResultRow::from_frame(&read(&path)?).map_err(|detail| StoreError::damaged(&path, detail))
@@ -57,7 +59,7 @@ pub fn write_samples(dir: &Path, rows: &[SampleRow]) -> Result<(), StoreError> {
 /// Reads `samples.parquet` of `dir`.
 ///
 /// # Errors
-/// [`StoreError`] naming the file and what is wrong with it.
+/// [`StoreError`] naming the file and the problem.
 pub fn read_samples(dir: &Path) -> Result<Vec<SampleRow>, StoreError> {
     let path = dir.join(SAMPLES_FILE);
     SampleRow::from_frame(&read(&path)?).map_err(|detail| StoreError::damaged(&path, detail))
@@ -66,7 +68,7 @@ pub fn read_samples(dir: &Path) -> Result<Vec<SampleRow>, StoreError> {
 /// The rows as a dataframe.
 ///
 /// # Errors
-/// The dataframe library's own.
+/// The dataframe library's error.
 pub fn results_frame(rows: &[ResultRow]) -> PolarsResult<DataFrame> {
     DataFrame::new(rows.len(), ResultRow::to_columns(rows))
 }
@@ -98,11 +100,12 @@ fn read(path: &Path) -> Result<DataFrame, StoreError> {
     if sha256(&bytes).as_bytes() != digest {
         return Err(StoreError::damaged(path, "its bytes do not match its digest"));
     }
-    // The digest says that the bytes are what somebody wrote, not who: whoever tampers with a table can seal it again.
+    // The digest shows that the bytes are as written, not who wrote them. Whoever tampers with a table can also renew
+    // its digest.
     catch(|| decode(path, bytes)).map_err(|panic| StoreError::damaged(path, panic))?
 }
 
-/// A table whose digest is right, on this thread alone.
+/// Decodes a table with a valid digest, on this thread only.
 fn decode(path: &Path, bytes: Vec<u8>) -> Result<DataFrame, StoreError> {
     let mut reader = ParquetReader::new(Cursor::new(bytes)).read_parallel(ParallelStrategy::None);
     let metadata = reader.get_metadata().map_err(StoreError::frame(path))?.key_value_metadata().clone();
@@ -111,7 +114,7 @@ fn decode(path: &Path, bytes: Vec<u8>) -> Result<DataFrame, StoreError> {
     if found != SCHEMA_VERSION.to_string() {
         return Err(StoreError::Version { path: path.to_owned(), found, expected: SCHEMA_VERSION });
     }
-    // The library reserves memory by these numbers before it looks at the data.
+    // The library allocates memory by these numbers before it reads the data.
     let metadata = reader.get_metadata().map_err(StoreError::frame(path))?;
     if metadata.row_groups.iter().map(|group| group.num_rows()).chain([metadata.num_rows]).any(|rows| rows > MAX_ROWS) {
         return Err(StoreError::damaged(path, format!("it claims more than {MAX_ROWS} rows")));
@@ -119,7 +122,7 @@ fn decode(path: &Path, bytes: Vec<u8>) -> Result<DataFrame, StoreError> {
     reader.finish().map_err(StoreError::frame(path))
 }
 
-/// Where the digest's characters start: after the last occurrence of its prefix, which lies in the footer.
+/// Position of the digest: after the last occurrence of its prefix, which lies in the footer.
 fn digest_start(bytes: &[u8]) -> Option<usize> {
     let prefix = DIGEST_PREFIX.as_bytes();
     let start = bytes.windows(prefix.len()).rposition(|window| window == prefix)? + prefix.len();
@@ -182,15 +185,15 @@ mod tests {
         }
     }
 
-    /// Found by fuzzing: a footer that says nonsense makes the library panic.
+    /// Found by fuzzing: a nonsensical footer makes the library panic.
     #[test]
     fn a_table_whose_footer_was_changed_and_sealed_again_is_an_error_or_a_table() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(SAMPLES_FILE);
         write_samples(dir.path(), &samples()[..3]).unwrap();
         let whole = std::fs::read(&path).unwrap();
-        // The footer: its length stands before the last four bytes. A changed run length in the pages before it makes the
-        // library ask for more memory than there is, which ends the process (fuzz/known/tables).
+        // The footer's length precedes the last four bytes. A changed run length in the pages before the footer makes
+        // the library request more memory than there is, which ends the process (fuzz/known/tables).
         let length = whole[whole.len() - 8..whole.len() - 4].try_into().map(u32::from_le_bytes).unwrap() as usize;
         let footer = whole.len() - 8 - length..whole.len();
         for (position, mask) in footer.flat_map(|position| [(position, 0x01), (position, 0x13)]) {

@@ -1,4 +1,4 @@
-//! Every column of both tables, in one place. Names carry units; undefined is null.
+//! Every column of both tables. Names carry units; undefined is null.
 
 use polars::prelude::{Column, DataFrame, DataType};
 
@@ -9,7 +9,7 @@ pub use crate::record::Status;
 use crate::record::magnitudes::Magnitudes;
 use crate::record::{BadKind, FailureKind, StopReason};
 
-/// Version of the columns below; a reader refuses every other one.
+/// Version of the columns below. A reader refuses every other version.
 pub const SCHEMA_VERSION: u32 = 6;
 
 named_value!(
@@ -59,7 +59,7 @@ macro_rules! table {
         }
 
         impl Default for $row {
-            /// A row of which nothing is known.
+            /// A row in which every column is unknown.
             fn default() -> Self {
                 $row { $($name: ColumnValue::blank(),)+ }
             }
@@ -92,7 +92,7 @@ macro_rules! table {
             /// The rows of a dataframe.
             ///
             /// # Errors
-            /// A fragment that names the column and what is wrong with it.
+            /// A sentence fragment that names the column and the problem.
             pub(super) fn from_frame(frame: &DataFrame) -> Result<Vec<$row>, String> {
                 $(let mut $name = from_column::<$type>(frame, stringify!($name))?.into_iter();)+
                 let mut rows = Vec::with_capacity(frame.height());

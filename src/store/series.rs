@@ -1,28 +1,28 @@
-//! The timed series of one configuration: as they are measured, and as rows of `samples.parquet`.
+//! The timed series of one configuration, as measured and as rows of `samples.parquet`.
 
 use std::borrow::Cow;
 
 use super::schema::SampleRow;
-use crate::record::Measured;
+use crate::record::EngineMeasurements;
 
 /// Raw samples of one configuration, milliseconds.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct TimedSeries<'a> {
-    /// Wall time per pass.
+    /// Wall time per forward.
     pub wall_ms: Cow<'a, [f64]>,
-    /// The device's time of the same passes; empty without a device.
+    /// Device time of the same forwards; empty without a device.
     pub device_ms: Cow<'a, [f64]>,
-    /// The series from token ids to outputs.
+    /// Wall time from token ids to outputs.
     pub end_to_end_ms: Cow<'a, [f64]>,
-    /// An A/A test's medians of the first engine, round by round; empty without a test.
+    /// Medians of an A/A test's first engine, round by round; empty without a test.
     pub aa_first_ms: Cow<'a, [f64]>,
-    /// Those of the second.
+    /// Medians of its second engine.
     pub aa_second_ms: Cow<'a, [f64]>,
 }
 
 impl<'a> TimedSeries<'a> {
-    /// What was measured.
-    pub fn of(measured: &'a Measured) -> Self {
+    /// The series of a measurement.
+    pub fn of(measured: &'a EngineMeasurements) -> Self {
         let (aa_first_ms, aa_second_ms) = match &measured.aa_test {
             Some(Ok(test)) => (test.first_ms.as_slice(), test.second_ms.as_slice()),
             Some(Err(_)) | None => Default::default(),
@@ -36,8 +36,8 @@ impl<'a> TimedSeries<'a> {
         }
     }
 
-    /// What rows of one configuration hold, column by column. Whether they are in order, without a hole and of one length
-    /// where they must be is told by [`TimedSeries::rows`] of it, which are these rows again or not.
+    /// Reads the rows of one configuration, column by column, without checking them. To check their order, gaps and
+    /// lengths, compare them with [`TimedSeries::rows`] of the result.
     pub fn read(rows: &[&SampleRow]) -> TimedSeries<'static> {
         let column = |value: fn(&SampleRow) -> Option<f64>| rows.iter().filter_map(|row| value(row)).collect();
         TimedSeries {
@@ -49,7 +49,7 @@ impl<'a> TimedSeries<'a> {
         }
     }
 
-    /// As rows of `samples.parquet`: as many as the longest series has samples.
+    /// The series as rows of `samples.parquet`. There are as many rows as samples in the longest series.
     pub fn rows(&self, id: &str, environment: &str) -> impl Iterator<Item = SampleRow> {
         let all = [&self.wall_ms, &self.device_ms, &self.end_to_end_ms, &self.aa_first_ms, &self.aa_second_ms];
         let longest = all.iter().map(|series| series.len()).max().unwrap_or(0);
@@ -69,7 +69,7 @@ impl<'a> TimedSeries<'a> {
         })
     }
 
-    /// The rounds of an A/A test are pairs.
+    /// Whether every round of the A/A test has both medians.
     pub fn is_paired(&self) -> bool {
         self.aa_first_ms.len() == self.aa_second_ms.len()
     }

@@ -1,7 +1,7 @@
 //! What the report says of rows that were measured on a device: its own clock, its energy, and its state.
 
 use mixprec::record::telemetry::{Energy, Sustained, Telemetry, ThrottleReason};
-use mixprec::record::{Measured, Outcome};
+use mixprec::record::{EngineMeasurements, Outcome};
 use mixprec::report::sentences::caveats::caveats;
 use mixprec::report::tables::{device, latency};
 use mixprec::results::data::Data;
@@ -28,7 +28,7 @@ fn calm() -> Telemetry {
 }
 
 /// The server's run, its GPU rows as a device leaves them and then changed by `change`, by index.
-fn server(change: impl Fn(usize, &mut Measured)) -> Data {
+fn server(change: impl Fn(usize, &mut EngineMeasurements)) -> Data {
     let plan = fixture::plan(&fixture::SERVER);
     let mut records = fixture::records(&plan, fixture::ENVIRONMENT);
     for (index, record) in records.iter_mut().enumerate() {
@@ -185,5 +185,5 @@ fn records_of_before_the_second_clock_are_read_and_have_none_of_it() {
     for key in ["device_samples_ms", "end_to_end_ms", "sustained", "conditions"] {
         assert!(record.as_object_mut().unwrap().remove(key).is_some(), "{key}");
     }
-    assert_eq!(serde_json::from_value::<Measured>(record).unwrap(), measured);
+    assert_eq!(serde_json::from_value::<EngineMeasurements>(record).unwrap(), measured);
 }

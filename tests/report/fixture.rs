@@ -15,8 +15,8 @@ use mixprec::provenance::{BuildInfo, Cpu, Drift, Environment, Gpu, Host};
 use mixprec::record::magnitudes::{MagnitudeKind, Magnitudes};
 use mixprec::record::telemetry::Telemetry;
 use mixprec::record::{
-    BadKind, Failure, FailureKind, FirstBad, ForwardSummary, Measured, NumericsSummary, Outcome, QualitySummary,
-    Record, StopReason,
+    BadKind, EngineMeasurements, Failure, FailureKind, FirstBad, ForwardSummary, NumericsSummary, Outcome,
+    QualitySummary, Record, StopReason,
 };
 use mixprec::results::data::Data;
 use mixprec::store::derive;
@@ -240,12 +240,12 @@ fn quality(configuration: &Configuration) -> QualitySummary {
 }
 
 /// A measurement of a configuration.
-pub fn measured(configuration: &Configuration) -> Measured {
+pub fn measured(configuration: &Configuration) -> EngineMeasurements {
     let half = configuration.policy.as_preset() != Some(Preset::Fp32);
     let gpu = configuration.backend == BackendKind::Cuda;
     let bytes = |full: u64| if half { full / 2 } else { full };
     let activations = configuration.shape.tokens() as u64 * 300_000;
-    Measured {
+    EngineMeasurements {
         samples_ms: samples(median_ms(configuration), if gpu { 700 } else { 15 }),
         device_samples_ms: vec![],
         end_to_end_ms: vec![],

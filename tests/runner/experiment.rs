@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use mixprec::record::{Failure, Measured, Outcome, Record};
+use mixprec::record::{EngineMeasurements, Failure, Outcome, Record};
 use mixprec::store::journal::{self, JournalContents};
 use tempfile::TempDir;
 
@@ -122,7 +122,7 @@ impl Experiment {
 fn without_times(mut record: Record) -> Record {
     (record.finished_unix_s, record.wall_s) = (None, None);
     if let Outcome::Ok(measured) = &mut record.outcome {
-        let Measured { samples_ms, load_s, build_s, process_peak_bytes, stop_reason, .. } = measured.as_mut();
+        let EngineMeasurements { samples_ms, load_s, build_s, process_peak_bytes, stop_reason, .. } = measured.as_mut();
         samples_ms.fill(0.0);
         (*load_s, *build_s, *process_peak_bytes) = (0.0, 0.0, None);
         *stop_reason = mixprec::record::StopReason::MaxSamples;

@@ -1,12 +1,11 @@
 //! Makes ONNX Runtime keep the roundings that the graph's types demand.
 //!
-//! Its CPU provider has FP16 kernels for few operators. For the others it computes in FP32 and casts around them, and
-//! then removes the casts between neighbours, those written in the graph included, because each pair widens again at
-//! once (`insert_cast_transformer.cc`; its casts are named `InsertedPrecisionFreeCast_`). A chain of FP16 operators is so
-//! executed as one FP32 chain: 60000 + 60000 - 60000 is 60000 there and not infinite, and the policy under study
-//! would not be executed at all. A single `Identity` is drawn into such a chain too; two in a row are executed in FP16, so
-//! the tensor between them exists in FP16 and has been rounded. (Observed with 1.32.0; a test of the backend sees to it
-//! that it stays so.)
+//! Its CPU provider has FP16 kernels for few operators. It computes the others in FP32 and casts around them. It then
+//! removes the casts between neighbours, including those written in the graph, because each pair widens again at once
+//! (`insert_cast_transformer.cc`; its casts are named `InsertedPrecisionFreeCast_`). A chain of FP16 operators is therefore
+//! executed as one FP32 chain: 60000 + 60000 - 60000 is 60000 there and not infinite, and the policy under study is not
+//! executed at all. A single `Identity` becomes part of such a chain. Two in a row are executed in FP16, so the tensor
+//! between them exists in FP16 and has been rounded. (Observed with 1.32.0; a test of the backend checks that it stays so.)
 
 use std::collections::HashSet;
 
@@ -15,14 +14,14 @@ use crate::onnx::{Export, NodeProto};
 /// The optimiser that would remove the barriers.
 pub(super) const MUST_BE_OFF: &str = "EliminateIdentity";
 
-/// The skeleton of `export` with two `Identity` nodes behind every node output that exists in 16 bits.
+/// The skeleton of `export` with two `Identity` nodes after every node output that is stored in 16 bits.
 pub(super) fn skeleton(export: &Export<'_>) -> Vec<u8> {
     let outputs = export.node_outputs().iter();
     let narrow = outputs.filter(|output| output.element.is_narrow()).map(|output| output.tensor.as_str()).collect();
     export.rewritten_skeleton(|node| with_barriers(node, &narrow))
 }
 
-/// The node, its outputs named in `rounded` renamed, and the barriers that carry those outputs' own names.
+/// The node, with its outputs in `rounded` renamed, and the barriers whose outputs have the original names.
 fn with_barriers(mut node: NodeProto, rounded: &HashSet<&str>) -> Vec<NodeProto> {
     let mut barriers = Vec::new();
     for output in node.output.iter_mut().filter(|output| rounded.contains(output.as_str())) {
@@ -82,7 +81,7 @@ mod tests {
         assert_eq!(with_barriers(split.clone(), &HashSet::new()), [split]);
     }
 
-    /// Where every value is FP16, each of them passes two barriers; where none is narrow, the model is as it was.
+    /// If every value is FP16, each passes two barriers; if none is narrow, the model does not change.
     #[test]
     fn a_policy_gets_as_many_barriers_as_it_has_narrow_tensors() {
         let source = ModelSource::Random { seed: 1, architecture: Architecture::BertTiny };

@@ -1,4 +1,4 @@
-//! An engine: one session with its inputs and its output bound once, so that the timed path is the run and nothing else.
+//! An engine: one session whose inputs and output are bound once, so that the timed path is the run and nothing else.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::input::Batch;
 use crate::model::Model;
 use crate::onnx::{ATTENTION_MASK, INPUT_IDS};
 
-/// What a session is made into an engine with.
+/// The parts that an engine is made of.
 pub(super) struct SessionParts {
     /// The session, built for `shape`.
     pub session: Session,
@@ -28,7 +28,7 @@ pub(super) struct SessionParts {
     pub shape: Shape,
     /// The name of its output.
     pub output: &'static str,
-    /// What it says of itself.
+    /// The engine's description.
     pub description: EngineDescription,
 }
 
@@ -99,7 +99,8 @@ impl Engine for OnnxRuntimeEngine {
         Ok(Output { kind: graph.output_kind, rows, width, values })
     }
 
-    /// The weights as given. What the session packs again for its kernels and its arena are the library's own knowledge.
+    /// The weights as given to the session. The library does not report the copies that it packs for its kernels, nor its
+    /// arena.
     fn memory(&self) -> MemoryBreakdown {
         MemoryBreakdown { weights_bytes: Some(self.parts.weights.bytes()), ..MemoryBreakdown::default() }
     }

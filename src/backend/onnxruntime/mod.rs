@@ -1,9 +1,9 @@
 //! ONNX Runtime on the CPU: the baseline that speedups are quoted against, and a second opinion on the numerics of the
 //! policies that round to FP16.
 //!
-//! FP32 is executed as the library likes it best: every graph optimisation, packed weights, all the threads that are
-//! asked for. For other policies it has few kernels and computes in FP32 between casts; [`barrier`] makes it keep the
-//! roundings, at the price of time. Their times say nothing about hardware of that format, and rows say `emulated`.
+//! FP32 is executed in the library's fastest way: with every graph optimisation, packed weights and all requested threads.
+//! For other policies it has few kernels and computes in FP32 between casts. [`barrier`] makes it keep the roundings, which
+//! costs time. Such times say nothing about hardware that has the format, and the rows say `emulated`.
 
 mod barrier;
 mod engine;
@@ -31,7 +31,7 @@ use weights::SessionWeights;
 /// Weights kept for the next engine of the same model and policy.
 type LoadedWeights = (Arc<Model>, PrecisionPolicy, Arc<SessionWeights>);
 
-/// Builds sessions; keeps the weights of the last model and policy, so that engines of many shapes share them.
+/// Builds sessions. It keeps the weights of the last model and policy, so that engines of many shapes share them.
 #[derive(Debug, Default)]
 pub struct OnnxRuntimeBackend {
     loaded: Mutex<Option<LoadedWeights>>,
@@ -64,7 +64,7 @@ impl OnnxRuntimeBackend {
             Some((held, kept, weights)) if Arc::ptr_eq(held, model) && kept == policy => return Ok(weights.clone()),
             _ => {}
         }
-        // The old weights go first: two models need not fit.
+        // The old weights are dropped first: two models may not fit into the memory.
         *loaded = None;
         let smallest = Shape { batch: 1, sequence: 1 };
         let export = Export::new(model, policy, Extent::Static(smallest)).map_err(export_failure)?;
@@ -101,10 +101,10 @@ impl OnnxRuntimeBackend {
     }
 }
 
-/// A session's options: one forward pass at a time on `threads` threads, the caller's among them. Threads spin between
-/// operators and do not sleep, as the library has it unless told otherwise: a baseline is to be as fast as it can be, and on
-/// a quiet machine that is faster (BERT-base on 2 cores: 33.3 against 35.6 ms at 1x32, 89.6 against 92.2 ms at 1x128).
-/// Beside six busy processes it is slower (204 against 136 ms at 1x32): a baseline of a busy machine is worth nothing.
+/// A session's options: one forward pass at a time on `threads` threads, including the caller's. Threads spin between
+/// operators and do not sleep, which is the library's default. A baseline should be as fast as possible, and on a quiet
+/// machine spinning is faster (BERT-base on 2 cores: 33.3 against 35.6 ms at 1x32, 89.6 against 92.2 ms at 1x128). With six
+/// busy processes on the machine it is slower (204 against 136 ms at 1x32), but a baseline of a busy machine is worthless.
 fn options(threads: usize, rounds: bool) -> Result<SessionBuilder, BackendError> {
     let environment = &runtime()?.environment;
     let options = || -> ort::Result<SessionBuilder> {

@@ -1,4 +1,4 @@
-//! ONNX Runtime's library: found, loaded once per process, its errors in this program's terms.
+//! ONNX Runtime's library: found and loaded once per process, with its errors in this program's terms.
 
 use std::sync::OnceLock;
 
@@ -12,7 +12,7 @@ use crate::libraries::{FoundLibrary, How, Library, find};
 /// The loaded library.
 #[derive(Debug)]
 pub(super) struct Runtime {
-    /// What sessions are created in. One per process, kept until it ends.
+    /// The environment of all sessions. One per process, kept until it ends.
     pub environment: Environment,
     /// `ONNX Runtime 1.32.0`.
     pub name: String,
@@ -20,8 +20,8 @@ pub(super) struct Runtime {
     pub found: FoundLibrary,
 }
 
-/// The library, loaded by the first caller. A failure is final for this process as well, since the dynamic loader and
-/// `ort` both keep what they have loaded.
+/// The library, loaded by the first caller. A failure is final for this process too, since both the dynamic loader and `ort`
+/// keep what they have loaded.
 ///
 /// # Errors
 /// [`BackendError::Unavailable`] with one line that names the cure.
@@ -44,7 +44,7 @@ fn load() -> Result<Runtime, String> {
     Ok(Runtime { environment, name, found })
 }
 
-/// Its version: the pin's, or the one in the name of the file that the path leads to.
+/// Its version: that of the pin, or the one in the name of the file that the path leads to.
 fn version(found: &FoundLibrary) -> Option<String> {
     if let (How::Pinned, Ok(Some(pin))) = (found.how, found.library.pin()) {
         return Some(pin.version.to_owned());
@@ -74,7 +74,7 @@ fn unavailable(reason: &str) -> BackendError {
     BackendError::Unavailable { backend: BackendKind::OnnxRuntime, reason: reason.to_owned() }
 }
 
-/// An error of the library while it builds or executes. Running out of memory has no code of its own there, only words.
+/// An error of the library while it builds or executes. It has no error code for running out of memory, only words.
 pub(super) fn failure(error: ort::Error) -> BackendError {
     const WORDS: [&str; 4] = ["Failed to allocate memory", "bad allocation", "bad_alloc", "out of memory"];
     let (backend, message) = (BackendKind::OnnxRuntime, one_line(error.message()));

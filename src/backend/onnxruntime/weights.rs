@@ -1,5 +1,5 @@
-//! A model's weights as ONNX Runtime's tensors, in the formats of one policy: read once, shared by the sessions of every
-//! shape.
+//! A model's weights as ONNX Runtime's tensors in the formats of one policy. They are read once and shared by the sessions of
+//! all shapes.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use ort::value::{DynValue, Tensor};
 use super::export_failure;
 use super::runtime::failure;
 use crate::engine::BackendError;
-use crate::onnx::{ElementType, Export, Initializer};
+use crate::onnx::{DataType, Export, Initializer};
 
 /// Initializers by name. Sessions refer to them and do not copy them.
 #[derive(Debug)]
@@ -36,12 +36,12 @@ impl SessionWeights {
         Ok(weights)
     }
 
-    /// Bytes of all of them.
+    /// Bytes of all weights.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Hands them to a session that is being built.
+    /// Gives the weights to a session that is being built.
     pub fn give(&self, mut session: SessionBuilder) -> Result<SessionBuilder, BackendError> {
         for (name, tensor) in &self.tensors {
             let given = session.with_external_initializer(name, Arc::clone(tensor));
@@ -55,12 +55,12 @@ impl SessionWeights {
 fn tensor(initializer: &Initializer<'_>, bytes: &[u8]) -> ort::Result<DynValue> {
     let dims = initializer.dims();
     Ok(match initializer.element() {
-        ElementType::Fp64 => Tensor::from_array((dims, pod_collect_to_vec::<u8, f64>(bytes)))?.into_dyn(),
-        ElementType::Fp32 => Tensor::from_array((dims, pod_collect_to_vec::<u8, f32>(bytes)))?.into_dyn(),
-        ElementType::Bf16 => Tensor::from_array((dims, pod_collect_to_vec::<u8, bf16>(bytes)))?.into_dyn(),
-        ElementType::Fp16 => Tensor::from_array((dims, pod_collect_to_vec::<u8, f16>(bytes)))?.into_dyn(),
-        ElementType::Int64 => Tensor::from_array((dims, pod_collect_to_vec::<u8, i64>(bytes)))?.into_dyn(),
-        ElementType::Bool => {
+        DataType::Fp64 => Tensor::from_array((dims, pod_collect_to_vec::<u8, f64>(bytes)))?.into_dyn(),
+        DataType::Fp32 => Tensor::from_array((dims, pod_collect_to_vec::<u8, f32>(bytes)))?.into_dyn(),
+        DataType::Bf16 => Tensor::from_array((dims, pod_collect_to_vec::<u8, bf16>(bytes)))?.into_dyn(),
+        DataType::Fp16 => Tensor::from_array((dims, pod_collect_to_vec::<u8, f16>(bytes)))?.into_dyn(),
+        DataType::Int64 => Tensor::from_array((dims, pod_collect_to_vec::<u8, i64>(bytes)))?.into_dyn(),
+        DataType::Bool => {
             Tensor::from_array((dims, bytes.iter().map(|&byte| byte != 0).collect::<Vec<_>>()))?.into_dyn()
         }
     })

@@ -1,4 +1,4 @@
-//! TensorRT behind the runner's seam.
+//! TensorRT as a backend.
 
 use super::build::{EngineRequest, build_engine};
 use super::engine_cache::CacheEntry;
@@ -11,14 +11,14 @@ use crate::engine::{
 };
 use crate::onnx::Extent;
 
-/// Builds with TensorRT, and executes where there is a device that it takes.
+/// Builds with TensorRT, and executes if there is a device that the library supports.
 #[derive(Debug, Default)]
 pub struct TensorRtBackend;
 
 /// TensorRT, which this build contains.
 ///
 /// # Errors
-/// None; without the feature `tensorrt` it is an error.
+/// None. Without the feature `tensorrt` this function is an error.
 pub fn backend() -> Result<Box<dyn Backend>, BackendError> {
     Ok(Box::new(TensorRtBackend))
 }
@@ -49,7 +49,7 @@ impl Backend for TensorRtBackend {
         match executing_device(library, request.target) {
             Ok(device) => build_and_load(library, device, &engine_request, request),
             Err(reason) => {
-                // Measured and dropped: an engine that cannot be executed here is not worth its place on the disk.
+                // The build is measured and the engine dropped: it cannot be executed here.
                 let (_, report) = build_engine(&engine_request)?;
                 Ok(Build { report, engine: Err(unavailable(reason)) })
             }
@@ -60,7 +60,8 @@ impl Backend for TensorRtBackend {
 /// The device that an engine for `target` is executed on.
 ///
 /// # Errors
-/// Why there is none: no device, one that the library refuses, in its own words, or one that the engine is not for.
+/// The reason why there is none: no device, a device that the library refuses (in its own words), or a device that is not
+/// the target.
 fn executing_device(library: &'static TensorRtLibrary, target: Target) -> Result<Device, String> {
     let device = Device::first()?;
     probe::executes(library, &device)?;
@@ -88,7 +89,7 @@ fn build_and_load(
             let engine: Box<dyn Engine> = Box::new(engine);
             Ok(Build { report, engine: Ok(engine) })
         }
-        // The library refuses this device: what was built is for another.
+        // The library refuses this device: the engine is for another.
         Err(error @ BackendError::Unavailable { .. }) => Ok(Build { report, engine: Err(error) }),
         Err(error) => Err(error),
     }

@@ -1,4 +1,4 @@
-//! Ahead of time: a model, a policy and a target in, a serialised engine out. Needs no GPU with TensorRT-RTX.
+//! Builds a serialised engine ahead of time from a model, a policy and a target. TensorRT-RTX needs no GPU for it.
 
 use std::fmt;
 use std::ops::Deref;
@@ -20,7 +20,7 @@ use crate::graph::PrecisionPolicy;
 use crate::model::Model;
 use crate::onnx::{Export, ExportError, Extent};
 
-/// What to build.
+/// The engine to build.
 #[derive(Debug, Clone)]
 pub struct EngineRequest<'a> {
     /// Graph and weights.
@@ -31,21 +31,21 @@ pub struct EngineRequest<'a> {
     pub extent: Extent,
     /// GPU generation.
     pub target: Target,
-    /// What else the builder is told.
+    /// Further options of the builder.
     pub options: BuildOptions,
-    /// Who wants to know how far it has come.
+    /// Receives the progress of the build.
     pub progress: ProgressSink,
-    /// Stops it.
+    /// Stops the build.
     pub cancel: Cancel,
 }
 
-/// A serialised engine. Deserialising one runs what is in it: do so with bytes whose origin is known.
+/// A serialised engine. Deserialising it runs the code in it, so do so only with bytes of known origin.
 pub struct SerialisedEngine(Bytes);
 
 enum Bytes {
-    /// As the builder left them.
+    /// Memory of the builder.
     Library(HostMemory<'static>),
-    /// As they were read.
+    /// Memory of this program.
     Own(Vec<u8>),
 }
 
@@ -75,15 +75,15 @@ impl fmt::Debug for SerialisedEngine {
 /// Exports, parses, audits and builds.
 ///
 /// # Errors
-/// [`BackendError::Unavailable`] without the library or for a target that cannot be built for here,
-/// [`BackendError::Inputs`] for an extent that does not fit the model, [`BackendError::Execution`] with the audit's finding
+/// [`BackendError::Unavailable`] without the library, or if this machine cannot build for the target;
+/// [`BackendError::Inputs`] for an extent that does not fit the model; [`BackendError::Execution`] with the audit's finding
 /// or the library's own words.
 pub fn build_engine(request: &EngineRequest<'_>) -> Result<(SerialisedEngine, BuildReport), BackendError> {
     build_export(TensorRtLibrary::get()?, request, &request.export()?)
 }
 
 impl<'a> EngineRequest<'a> {
-    /// A build that nobody watches or stops, with the library's own limits.
+    /// A request with the library's own limits, whose progress is not reported and which is not stopped.
     pub fn new(model: &'a Model, policy: &'a PrecisionPolicy, extent: Extent, target: Target) -> Self {
         let (options, progress, cancel) = Default::default();
         EngineRequest { model, policy, extent, target, options, progress, cancel }
@@ -98,11 +98,11 @@ impl<'a> EngineRequest<'a> {
     }
 }
 
-/// Parses, audits and builds what has been exported, for a target that can be built for here. The audit compares with
+/// Parses, audits and builds an export for a target that this machine can build for. The audit compares the network with
 /// `request`, not with the export.
 ///
 /// # Errors
-/// As [`build_engine`].
+/// Those of [`build_engine`].
 pub(super) fn build_export(
     library: &'static TensorRtLibrary,
     request: &EngineRequest<'_>,
@@ -110,7 +110,7 @@ pub(super) fn build_export(
 ) -> Result<(SerialisedEngine, BuildReport), BackendError> {
     target::buildable(request.target, device::capability()).map_err(unavailable)?;
     let start = Instant::now();
-    // A file above protobuf's limit is read by the parser as long as it lives.
+    // The parser reads a file above protobuf's limit as long as it lives.
     let (source, _folder) = source(export)?;
     let export_s = start.elapsed().as_secs_f64();
     let job = Job {
@@ -139,7 +139,7 @@ pub(super) fn build_export(
     Ok((SerialisedEngine(Bytes::Library(engine)), report))
 }
 
-/// The export in memory, or in a temporary folder where it is too large for one message.
+/// The export in memory, or in a temporary folder if it is too large for one message.
 fn source(export: &Export<'_>) -> Result<(OnnxModel, Option<TempDir>), BackendError> {
     match export.bytes() {
         Ok(bytes) => Ok((OnnxModel::Bytes(bytes), None)),
@@ -167,7 +167,7 @@ mod tests {
     use crate::model::Head;
     use crate::model::{Architecture, ModelSource};
 
-    /// What the parser reads is judged, whatever the request says it should be.
+    /// The audit judges what the parser reads, and not what the export should be.
     #[test]
     fn an_export_under_another_policy_fails_the_audit_and_is_not_built() {
         let library = match TensorRtLibrary::get() {

@@ -17,15 +17,15 @@ use crate::engine::{BackendError, ProgressSink, Target};
 use crate::graph::{Format, Graph, PrecisionPolicy, Shape};
 use crate::onnx::{ATTENTION_MASK, Extent, INPUT_IDS};
 
-/// What the builder is told besides the network.
+/// The builder's options besides the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BuildOptions {
-    /// Most device memory a layer may use for scratch, bytes; the library's own limit where `None`.
+    /// Most device memory that a layer may use for scratch, bytes; `None` means the library's own limit.
     pub workspace_bytes: Option<u64>,
 }
 
 impl BuildOptions {
-    /// Everything that decides what is built, for the engine's identity.
+    /// All settings that decide what is built, for the engine's identity.
     pub fn describe(&self, policy: &PrecisionPolicy) -> BTreeMap<String, String> {
         let workspace = self.workspace_bytes.map_or_else(|| "library".to_owned(), |bytes| bytes.to_string());
         [
@@ -39,7 +39,7 @@ impl BuildOptions {
     }
 }
 
-/// Whether products may be computed in TF32: the builder knows one answer for the whole network.
+/// Whether products may be computed in TF32: the builder has one flag for the whole network.
 fn uses_tf32(policy: &PrecisionPolicy) -> bool {
     policy.classes.values().chain(policy.overrides.values()).any(|rounding| rounding.compute == Format::Tf32)
 }
@@ -58,18 +58,18 @@ pub(super) struct Job<'a> {
     pub cancel: Cancel,
 }
 
-/// A serialised engine and how it came about.
+/// A serialised engine, with its audit and the durations of its build.
 #[derive(Debug)]
 pub(super) struct Compiled {
-    /// In the library's memory.
+    /// The engine, in the library's memory.
     pub engine: HostMemory<'static>,
     pub audit: Audit,
     pub parse_s: f64,
     pub compile_s: f64,
 }
 
-/// Parses, audits and builds. Nothing is built where the audit finds another network than the policy asks for. Whatever
-/// the library holds besides the engine is freed on return.
+/// Parses, audits and builds. Nothing is built if the audit finds a network other than the one the policy requests. On
+/// return, everything that the library holds besides the engine is freed.
 ///
 /// # Errors
 /// [`BackendError`] with the audit's finding or the library's own words.
@@ -104,12 +104,12 @@ pub(super) fn compile(
 
 fn configure(builder: &mut Builder<'static>, job: &Job<'_>) -> trtx::Result<BuilderConfig<'static>> {
     let mut config = builder.create_config()?;
-    // On by default, which would make TF32 of every FP32 product.
+    // The flag is on by default, which would compute every FP32 product in TF32.
     match uses_tf32(job.policy) {
         true => config.set_flag(BuilderFlag::kTF32),
         false => config.clear_flag(BuilderFlag::kTF32),
     }
-    // With less, the inspector tells names only.
+    // With less, the inspector gives names only.
     config.set_profiling_verbosity(ProfilingVerbosity::kDETAILED);
     if let Some(bytes) = job.options.workspace_bytes {
         config.set_memory_pool_limit(MemoryPoolType::kWORKSPACE, usize::try_from(bytes).unwrap_or(usize::MAX));
@@ -122,14 +122,14 @@ fn configure(builder: &mut Builder<'static>, job: &Job<'_>) -> trtx::Result<Buil
     Ok(config)
 }
 
-/// One profile over the whole range, tuned for its largest shape: the one whose time matters most.
+/// Adds one profile for the whole range, tuned for its largest shape, whose time matters most.
 fn add_profile(
     builder: &mut Builder<'static>,
     config: &mut BuilderConfig<'static>,
     smallest: Shape,
     largest: Shape,
 ) -> trtx::Result<()> {
-    // The builder owns the profile: the handle must not end it.
+    // The builder owns the profile, so the handle must not free it.
     let mut profile = ManuallyDrop::new(builder.creata_optimization_profile()?);
     for input in [INPUT_IDS, ATTENTION_MASK] {
         let bounds = [

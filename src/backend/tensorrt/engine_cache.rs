@@ -1,4 +1,4 @@
-//! An engine's place in the cache: itself, the layers its inspector lists, and the device code compiled for it.
+//! An engine's entry in the cache: the engine, the layers that its inspector lists, and the device code compiled for it.
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -12,15 +12,15 @@ use crate::digest::sha256;
 use crate::engine::{BackendError, BuildReport};
 use crate::onnx::Export;
 
-/// What the engine's inspector wrote, beside the engine.
+/// Name of the file with the layers that the engine's inspector lists.
 const LAYERS_FILE: &str = "layers.json";
 
-/// Where the engine of one request is kept, for one device.
+/// The cache entry of the engine of one request, for one device.
 #[derive(Debug)]
 pub(super) struct CacheEntry {
     cache: EngineCache,
     key: EngineKey,
-    /// Name of the file of compiled device code: another one for every GPU and driver.
+    /// Name of the file of compiled device code, a different one for every GPU and driver.
     code_file: String,
 }
 
@@ -28,8 +28,8 @@ pub(super) struct CacheEntry {
 const GPU_DIGITS: usize = 16;
 
 impl CacheEntry {
-    /// The engine of `request`, whose graph `export` is, from the cache, verified, or built and put there. The cache is a
-    /// convenience: where it fails, a line on standard error says so, and the engine is built without it.
+    /// The engine of `request`, whose graph is `export`: from the cache and verified, or built and stored there. If the cache
+    /// fails, a line on standard error says so, and the engine is built without it.
     ///
     /// # Errors
     /// [`BackendError`] of the build.
@@ -79,22 +79,22 @@ impl CacheEntry {
         Some((engine.into(), BuildReport { engine_cached: Some(true), ..metadata }))
     }
 
-    /// Device code that an earlier process compiled on a GPU like this.
+    /// Device code that an earlier process compiled on the same kind of GPU.
     pub fn code(&self) -> Option<Vec<u8>> {
         self.usable(self.cache.attached(&self.key, &self.code_file))
     }
 
-    /// Keeps device code for the next process.
+    /// Stores device code for the next process.
     pub fn keep_code(&self, code: &[u8]) {
         self.noted(self.cache.attach(&self.key, &self.code_file, code));
     }
 
-    /// Keeps what the inspector wrote.
+    /// Stores the layers that the inspector lists.
     pub fn keep_layers(&self, json: &str) {
         self.noted(self.cache.attach(&self.key, LAYERS_FILE, json.as_bytes()));
     }
 
-    /// What was looked for, if it is there and sound.
+    /// The result of a lookup, if it was found undamaged.
     fn usable<T>(&self, found: Result<Lookup<T>, CacheError>) -> Option<T> {
         match found.map_err(note).ok()? {
             Lookup::Hit(found) => Some(found),
@@ -115,7 +115,7 @@ impl CacheEntry {
     }
 }
 
-/// A line for people; a closed standard error loses it and nothing else.
+/// Writes a line to standard error; if that is closed, the line is lost.
 fn note(reason: impl Display) {
     let _ = writeln!(io::stderr(), "engine cache: {reason}");
 }

@@ -23,11 +23,11 @@ use crate::graph::{Format, Graph, OutputKind, Shape};
 use crate::input::Batch;
 use crate::onnx::{ATTENTION_MASK, INPUT_IDS};
 
-/// What the engine's inputs and outputs are.
+/// The engine's inputs and outputs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Interface {
     pub shape: Shape,
-    /// Token ids there are.
+    /// Number of token ids.
     pub vocabulary: usize,
     /// Name of the output.
     pub output: &'static str,
@@ -41,7 +41,7 @@ pub(super) struct Interface {
 }
 
 impl Interface {
-    /// Of a graph's engine for one shape.
+    /// The interface of a graph's engine for one shape.
     pub fn of(graph: &Graph, shape: Shape, output: &'static str, format: Format) -> Self {
         let (rows, width) = output_dims(graph, shape);
         let vocabulary = graph.dimensions.vocabulary;
@@ -53,7 +53,7 @@ impl Interface {
     }
 }
 
-/// Device memory of inputs and output, bound for the engine's life.
+/// Device memory of inputs and output, bound for the lifetime of the engine.
 struct Buffers {
     ids: CudaSlice<i64>,
     mask: CudaSlice<i64>,
@@ -66,7 +66,7 @@ impl Buffers {
     }
 }
 
-/// An engine that executes. Fields are dropped in their order: what TensorRT uses outlives what uses it.
+/// An engine that executes. Fields are dropped in their order, so that everything outlives what uses it.
 pub(super) struct LoadedEngine {
     launch: LaunchMode,
     context: EngineContext,
@@ -86,8 +86,8 @@ pub(super) struct LoadedEngine {
 }
 
 impl LoadedEngine {
-    /// Deserialises an engine, which runs what is in it: `bytes` must be those that were built or whose digest is known.
-    /// `cache_entry` is its place in the cache, which may have compiled device code of an earlier process.
+    /// Deserialises an engine, which runs the code in it: `bytes` must have been built here or have a known digest.
+    /// `cache_entry` may have device code that an earlier process compiled.
     ///
     /// # Errors
     /// [`BackendError`] with the library's own words; [`BackendError::Unavailable`] where it refuses the device.
@@ -133,7 +133,7 @@ impl LoadedEngine {
         })
     }
 
-    /// The layers as built.
+    /// The layers of the engine as built.
     ///
     /// # Errors
     /// [`BackendError`] with the library's own words.
@@ -141,14 +141,14 @@ impl LoadedEngine {
         layers_of(self.library, &self.engine)
     }
 
-    /// Keeps the inspector's view beside the engine.
+    /// Stores the inspector's view in the engine's cache entry.
     pub fn keep_layers(&self, inspection: &Inspection) {
         if let Some(cache_entry) = &self.cache_entry {
             cache_entry.keep_layers(&inspection.json);
         }
     }
 
-    /// Keeps the device code that was compiled in this process for the next one, which then starts at once.
+    /// Stores the device code that this process compiled, so that the next process need not compile it.
     fn keep_code(&self) -> Result<(), BackendError> {
         let Some(cache_entry) = self.cache_entry.as_ref().filter(|_| !self.context.precompiled) else { return Ok(()) };
         if let Some(code) = self.library.call(|| self.context.compiled())? {
@@ -157,7 +157,7 @@ impl LoadedEngine {
         Ok(())
     }
 
-    /// One pass kernel by kernel, waited for; seconds it took.
+    /// Runs one forward pass kernel by kernel and waits for its end; returns its duration, seconds.
     fn eager_pass(&mut self) -> Result<f64, BackendError> {
         let start = Instant::now();
         enqueue(&mut self.context, &self.stream)
@@ -166,13 +166,13 @@ impl LoadedEngine {
         Ok(start.elapsed().as_secs_f64())
     }
 
-    /// The first pass, which may still compile and allocate; a second one, to tell what the first took longer; and the
-    /// capture of a third.
+    /// Runs a first forward pass, which may still compile and allocate, and a second one, to learn how much longer the first
+    /// took; then captures a third.
     fn warm(&mut self) -> Result<(), BackendError> {
         self.warmed = true;
         let first_s = self.eager_pass()?;
         let second_s = self.eager_pass()?;
-        // With code of an earlier process nothing was compiled, and the time would be another quantity.
+        // With device code of an earlier process nothing was compiled, and the time would be a different quantity.
         self.first_run_s = (!self.context.precompiled).then(|| self.context_s + (first_s - second_s).max(0.0));
         let (context, stream, library) = (&mut self.context, &self.stream, self.library);
         let captured = capture(
@@ -180,19 +180,19 @@ impl LoadedEngine {
             || enqueue(context, stream).map_err(|error| library.failure(&error).to_string()),
             |error| describe(&error),
         );
-        // What cannot be captured is executed all the same, and says so in its description.
+        // An engine that cannot be captured is executed kernel by kernel, and its description says so.
         self.launch = captured.map_or(LaunchMode::Eager, LaunchMode::Graph);
         self.keep_code()
     }
 }
 
-/// Starts a pass.
+/// Starts a forward pass.
 fn enqueue(context: &mut EngineContext, stream: &CudaStream) -> trtx::Result<()> {
     // SAFETY: the stream is the engine's own and live; all three addresses have been set to buffers of the same life.
     unsafe { context.context.enqueue_v3(stream.cu_stream().cast()) }
 }
 
-/// Whether the engine has the inputs and the output that it should have.
+/// Checks that the engine has the expected inputs and output.
 fn check(engine: &CudaEngine<'static>, interface: Interface) -> trtx::Result<()> {
     let expected = match interface.format {
         Format::Fp16 => DataType::kHALF,
@@ -213,7 +213,7 @@ fn check(engine: &CudaEngine<'static>, interface: Interface) -> trtx::Result<()>
     Ok(())
 }
 
-/// Allocates inputs and output and tells the context where they are.
+/// Allocates inputs and output and sets their addresses in the context.
 fn bind_buffers(
     library: &TensorRtLibrary,
     stream: &Arc<CudaStream>,
@@ -251,7 +251,7 @@ impl Engine for LoadedEngine {
         self.stream.memcpy_htod(&ids, &mut self.buffers.ids).map_err(driver_failed)?;
         self.stream.memcpy_htod(&mask, &mut self.buffers.mask).map_err(driver_failed)?;
         self.stream.synchronize().map_err(driver_failed)?;
-        // The first batch warms up: what a first pass does once is no part of any sample.
+        // The first batch warms up, so that the one-time work of a first forward pass is part of no sample.
         if self.warmed { Ok(()) } else { self.warm() }
     }
 
@@ -297,7 +297,7 @@ impl Engine for LoadedEngine {
 
 impl Drop for LoadedEngine {
     fn drop(&mut self) {
-        // Whatever still executes uses what is about to be freed. An error here has been told before.
+        // Work that is still executing uses the memory about to be freed. An error here has been reported before.
         let _ = self.stream.synchronize();
     }
 }
@@ -307,7 +307,7 @@ fn mask_row(length: usize, sequence: usize) -> impl Iterator<Item = i64> {
     (0..sequence).map(move |position| i64::from(position < length))
 }
 
-/// The output's elements as FP32: little-endian, as CUDA devices and this program's hosts are.
+/// The output's elements as FP32. Its bytes are little-endian, like CUDA devices and this program's hosts.
 fn widen(bytes: &[u8], format: Format) -> Vec<f32> {
     let halves = || bytes.chunks_exact(2).map(|pair| [pair[0], pair[1]]);
     match format {
@@ -325,10 +325,10 @@ fn driver_failed(error: DriverError) -> BackendError {
     }
 }
 
-/// A failure that came of a refused allocation is a want of memory, whatever the library calls it.
+/// The failure as the library reports it, or as out of memory if an allocation was refused.
 fn refused(ledger: &Ledger, error: BackendError) -> BackendError {
     match ledger.take_refused() {
-        Some(bytes) => out_of_memory(format!("the device had no {bytes} bytes left; {error}")),
+        Some(bytes) => out_of_memory(format!("the device did not have {bytes} bytes left; {error}")),
         None => error,
     }
 }

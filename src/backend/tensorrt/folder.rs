@@ -1,4 +1,4 @@
-//! A folder of engines built ahead of time, with `build.json` beside them: what each is made of, by file name.
+//! A folder of engines built ahead of time. Its file `build.json` says what each is made of, by file name.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -14,16 +14,16 @@ use crate::files::replace;
 use crate::graph::PrecisionPolicy;
 use crate::provenance::BuildInfo;
 
-/// The account of a folder's engines.
-const ACCOUNT_FILE: &str = "build.json";
+/// The list of a folder's engines.
+const BUILD_FILE: &str = "build.json";
 
-/// What an engine of the folder is made of.
+/// The entry of one engine in `build.json`: what it is made of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BuiltEngine {
     /// Name of the model.
     pub model: String,
-    /// How it was obtained.
+    /// How the model was obtained.
     pub model_provenance: String,
     /// Full identity of its weights.
     pub weights: String,
@@ -33,7 +33,7 @@ pub struct BuiltEngine {
     pub batch: String,
     /// Sequence lengths, tokens.
     pub sequence: String,
-    /// What the builder was told besides.
+    /// Further options of the builder.
     pub options: BTreeMap<String, String>,
     /// Library, target, times, size, digest and audited operations by format.
     pub report: BuildReport,
@@ -48,9 +48,9 @@ pub enum FolderError {
     /// The file system refuses.
     #[error("{path}: {source}; make room or restore access, or choose another folder")]
     Io { path: PathBuf, source: io::Error },
-    /// The account is of something else.
+    /// `build.json` is no list of engines.
     #[error("{path} is not an account of built engines ({message}); choose another folder or move it away")]
-    Account { path: PathBuf, message: String },
+    NoEngineList { path: PathBuf, message: String },
 }
 
 /// A folder of engines.
@@ -60,22 +60,22 @@ pub struct EngineFolder {
 }
 
 impl EngineFolder {
-    /// Opens the folder, which is made if need be, and tries to write to it before anything takes time.
+    /// Opens the folder, which is created if it does not exist, and tries to write to it before any build starts.
     ///
     /// # Errors
-    /// [`FolderError`] when it cannot be made or written to, or holds a `build.json` of something else.
+    /// [`FolderError`] when it cannot be created or written to, or holds a `build.json` of something else.
     pub fn open(path: &Path) -> Result<EngineFolder, FolderError> {
         fs::create_dir_all(path)
             .and_then(|()| tempfile::tempfile_in(path))
             .map_err(|source| FolderError::Io { path: path.to_owned(), source })?;
         let folder = EngineFolder { path: path.to_owned() };
-        folder.account()?;
+        folder.entries()?;
         Ok(folder)
     }
 
-    /// Held while files of the folder are replaced: two builds into it take turns. The kernel lets go of it when the
-    /// process dies.
-    fn alone(&self) -> Result<File, FolderError> {
+    /// Locks the folder while its files are replaced, so that of two builds one waits for the other. The kernel releases the
+    /// lock when the process dies.
+    fn lock(&self) -> Result<File, FolderError> {
         let locked = File::open(&self.path).and_then(|folder| folder.lock().map(|()| folder));
         locked.map_err(|source| FolderError::Io { path: self.path.clone(), source })
     }
@@ -90,41 +90,40 @@ impl EngineFolder {
         engine: &SerialisedEngine,
         report: &BuildReport,
     ) -> Result<PathBuf, FolderError> {
-        let _alone = self.alone()?;
+        let _lock = self.lock()?;
         let name = file_name(request);
         let path = self.path.join(&name);
         replace(&path, engine).map_err(|source| FolderError::Io { path: path.clone(), source })?;
-        let mut account = self.account()?;
-        account.insert(name, entry(request, report));
-        self.write(&account)?;
+        let mut entries = self.entries()?;
+        entries.insert(name, entry(request, report));
+        self.write(&entries)?;
         Ok(path)
     }
 
-    /// Writes a file beside the engine of `request`: `NAME.layers.json`.
+    /// Writes `NAME.layers.json`, the layers of the engine of `request`, next to it.
     ///
     /// # Errors
     /// [`FolderError::Io`] when the file system refuses.
     pub fn add_layers(&self, request: &EngineRequest<'_>, json: &str) -> Result<PathBuf, FolderError> {
-        let _alone = self.alone()?;
+        let _lock = self.lock()?;
         let path = self.path.join(file_name(request)).with_extension("layers.json");
         replace(&path, json.as_bytes()).map_err(|source| FolderError::Io { path: path.clone(), source })?;
         Ok(path)
     }
 
-    fn account(&self) -> Result<BTreeMap<String, BuiltEngine>, FolderError> {
-        let path = self.path.join(ACCOUNT_FILE);
+    fn entries(&self) -> Result<BTreeMap<String, BuiltEngine>, FolderError> {
+        let path = self.path.join(BUILD_FILE);
         match fs::read_to_string(&path) {
-            Ok(text) => {
-                serde_json::from_str(&text).map_err(|error| FolderError::Account { path, message: error.to_string() })
-            }
+            Ok(text) => serde_json::from_str(&text)
+                .map_err(|error| FolderError::NoEngineList { path, message: error.to_string() }),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
             Err(source) => Err(FolderError::Io { path, source }),
         }
     }
 
-    fn write(&self, account: &BTreeMap<String, BuiltEngine>) -> Result<(), FolderError> {
-        let path = self.path.join(ACCOUNT_FILE);
-        let written = serde_json::to_string_pretty(account)
+    fn write(&self, entries: &BTreeMap<String, BuiltEngine>) -> Result<(), FolderError> {
+        let path = self.path.join(BUILD_FILE);
+        let written = serde_json::to_string_pretty(entries)
             .map_err(io::Error::from)
             .and_then(|text| replace(&path, (text + "\n").as_bytes()));
         written.map_err(|source| FolderError::Io { path, source })
@@ -177,15 +176,15 @@ mod tests {
             let path = folder.add(&request, &engine, &report).unwrap();
             assert_eq!(fs::read(path).unwrap(), [1, 2, 3]);
         }
-        let account = folder.account().unwrap();
-        let names: Vec<&str> = account.keys().map(String::as_str).collect();
+        let entries = folder.entries().unwrap();
+        let names: Vec<&str> = entries.keys().map(String::as_str).collect();
         assert_eq!(names, ["tiny-fp16-1-4x8-16-sm89.engine", "tiny-hybrid-1-4x8-16-sm89.engine"]);
-        let hybrid = &account[names[1]];
+        let hybrid = &entries[names[1]];
         assert_eq!((hybrid.batch.as_str(), hybrid.weights.as_str()), ("1..4", "random seed 3"));
         assert_eq!((&hybrid.policy, &hybrid.report), (&PrecisionPolicy::preset(Preset::Hybrid), &report));
     }
 
-    /// The account is read, extended and written again: without turns, entries of one build are lost to the other.
+    /// `build.json` is read, extended and written again: without a lock, one build would overwrite the entries of another.
     #[test]
     fn builds_into_one_folder_at_the_same_time_lose_nothing() {
         let root = tempfile::tempdir().unwrap();
@@ -205,15 +204,15 @@ mod tests {
                 });
             }
         });
-        let account = EngineFolder::open(root.path()).unwrap().account().unwrap();
-        assert_eq!(account.len(), 8 * Preset::ALL.len());
-        assert!(account.keys().all(|name| root.path().join(name).is_file()));
+        let entries = EngineFolder::open(root.path()).unwrap().entries().unwrap();
+        assert_eq!(entries.len(), 8 * Preset::ALL.len());
+        assert!(entries.keys().all(|name| root.path().join(name).is_file()));
     }
 
     #[test]
     fn a_foreign_account_is_refused_before_anything_is_built() {
         let root = tempfile::tempdir().unwrap();
-        fs::write(root.path().join(ACCOUNT_FILE), r#"{"scripts": 1}"#).unwrap();
+        fs::write(root.path().join(BUILD_FILE), r#"{"scripts": 1}"#).unwrap();
         let error = EngineFolder::open(root.path()).unwrap_err().to_string();
         assert!(error.contains("build.json is not an account") && error.contains("choose another folder"), "{error}");
         let file = root.path().join("file");

@@ -1,4 +1,4 @@
-//! What the engine's inspector says of the layers that were built.
+//! The layers of an engine as its inspector lists them.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +13,11 @@ use crate::engine::BackendError;
 /// The inspector's view of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
-    /// As the library wrote it, JSON.
+    /// JSON, as the library wrote it.
     pub json: String,
     /// Layers of the engine: after fusion, so fewer than the network has.
     pub layers: u64,
-    /// Layers by the type of their first output, in the library's words; `unknown` where it says none.
+    /// Layers by the type of their first output, in the library's words; `unknown` if it states none.
     pub layers_by_output: BTreeMap<String, u64>,
 }
 
@@ -26,7 +26,7 @@ impl Inspection {
     /// verbosity, `{"Layers": ["name", ..]}` without.
     ///
     /// # Errors
-    /// What is wrong with it, as a sentence fragment.
+    /// What is wrong with the JSON, as a sentence fragment.
     pub fn read(json: String) -> Result<Inspection, String> {
         let parsed: Value = serde_json::from_str(&json).map_err(|error| format!("the inspector's JSON: {error}"))?;
         let layers = parsed["Layers"].as_array().ok_or("the inspector's JSON has no list `Layers`")?;
@@ -42,7 +42,7 @@ impl Inspection {
 /// Loads an engine that this process has built, to list its layers.
 ///
 /// # Errors
-/// [`BackendError::Unavailable`] without a device or where the library refuses it.
+/// [`BackendError::Unavailable`] without a device, or if the library refuses it.
 pub fn inspect(engine: &SerialisedEngine) -> Result<Inspection, BackendError> {
     let library = TensorRtLibrary::get()?;
     Device::first().map_err(unavailable)?;

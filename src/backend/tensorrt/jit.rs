@@ -1,27 +1,27 @@
-//! Device code that TensorRT-RTX compiles when an execution context is created, kept from one process to the next.
+//! Device code that TensorRT-RTX compiles when an execution context is created. It is kept for later processes.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use trtx::{CudaEngine, ExecutionContext, RuntimeCache, RuntimeConfig};
 
-/// An execution context and what must outlive it.
+/// An execution context and the objects that must outlive it.
 pub(super) struct EngineContext {
     /// Dropped first.
     pub context: ExecutionContext<'static>,
-    // `ExecutionContext` drops its own handle of the configuration before itself.
+    // `ExecutionContext` drops its own handle to the configuration before itself.
     _config: Rc<RuntimeConfig<'static>>,
     cache: Arc<RuntimeCache>,
-    /// Compiled code of an earlier process has been used.
+    /// Whether device code of an earlier process is used.
     pub precompiled: bool,
 }
 
 impl EngineContext {
-    /// Creates the context of an engine; `code` is what [`EngineContext::compiled`] gave in an earlier process. The library
-    /// compares it with the GPU, the driver and its own version, and it is left out when they differ.
+    /// Creates the context of an engine; `code` is what [`EngineContext::compiled`] returned in an earlier process. The
+    /// library compares it with the GPU, the driver and its own version, and ignores it if they differ.
     ///
     /// # Errors
-    /// The library's.
+    /// Those of the library.
     pub fn create(engine: &mut CudaEngine<'static>, code: Option<&[u8]>) -> trtx::Result<EngineContext> {
         let mut config = engine.create_runtime_config()?;
         let cache = Arc::new(config.create_runtime_cache()?);
@@ -32,10 +32,10 @@ impl EngineContext {
         Ok(EngineContext { context, _config: config, cache, precompiled })
     }
 
-    /// The code compiled so far, for the next process on a GPU like this.
+    /// The code compiled so far, for the next process on the same kind of GPU.
     ///
     /// # Errors
-    /// The library's.
+    /// Those of the library.
     pub fn compiled(&self) -> trtx::Result<Option<Vec<u8>>> {
         Ok(Some(self.cache.serialize()?.to_vec()))
     }

@@ -1,4 +1,4 @@
-//! TensorRT for data-centre GPUs compiles device code while it builds: there is nothing to keep beside the engine.
+//! TensorRT for data-centre GPUs compiles device code while it builds, so there is nothing to keep besides the engine.
 
 use trtx::{CudaEngine, ExecutionContext};
 
@@ -6,7 +6,7 @@ use trtx::{CudaEngine, ExecutionContext};
 pub(super) struct EngineContext {
     /// The context.
     pub context: ExecutionContext<'static>,
-    /// Compiled code of an earlier process has been used: never.
+    /// Whether device code of an earlier process is used: never.
     pub precompiled: bool,
 }
 
@@ -14,15 +14,15 @@ impl EngineContext {
     /// Creates the context of an engine.
     ///
     /// # Errors
-    /// The library's.
+    /// Those of the library.
     pub fn create(engine: &mut CudaEngine<'static>, _code: Option<&[u8]>) -> trtx::Result<EngineContext> {
         Ok(EngineContext { context: engine.create_execution_context()?, precompiled: false })
     }
 
-    /// Nothing.
+    /// No code.
     ///
     /// # Errors
-    /// None; the signature is the one of TensorRT-RTX.
+    /// None; the signature is that of TensorRT-RTX.
     pub fn compiled(&self) -> trtx::Result<Option<Vec<u8>>> {
         Ok(None)
     }

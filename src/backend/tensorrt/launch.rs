@@ -1,17 +1,17 @@
-//! How a pass is started.
+//! How a forward pass is started.
 
 use cudarc::driver::CudaGraph;
 
-/// How a pass is started.
+/// How a forward pass is started.
 pub(super) enum LaunchMode {
-    /// The graph that was captured.
+    /// As a captured CUDA graph.
     Graph(CudaGraph),
-    /// Kernel by kernel: not captured yet, or it could not be.
+    /// Kernel by kernel: it was not captured yet, or cannot be.
     Eager,
 }
 
 impl LaunchMode {
-    /// As a row's description has it.
+    /// The words of a row's description.
     pub fn describe(&self) -> &'static str {
         match self {
             LaunchMode::Graph(_) => "CUDA graph",

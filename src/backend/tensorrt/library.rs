@@ -45,7 +45,7 @@ pub(super) struct TensorRtLibrary {
 }
 
 impl TensorRtLibrary {
-    /// The libraries of this process. The first caller loads them; whatever came of it stays.
+    /// The libraries of this process. The first caller loads them, and the result, even a failure, is final.
     ///
     /// # Errors
     /// [`BackendError::Unavailable`] with the cure.
@@ -54,22 +54,22 @@ impl TensorRtLibrary {
         LIBRARY.get_or_init(TensorRtLibrary::load).as_ref().map_err(|reason| unavailable(reason.clone()))
     }
 
-    /// Name and version, and where it comes from.
+    /// Name and version, and where the library was found.
     pub fn describe(&self) -> String {
         format!("{}, {}: {}", self.version, self.builder.how, self.builder.place())
     }
 
-    /// The one logger of the process: TensorRT wants the same for every object it creates.
+    /// The one logger of the process: TensorRT requires the same for every object that it creates.
     pub fn logger(&self) -> &Logger {
         &self.logger
     }
 
-    /// Calls into the library; a failure is told in the library's own words.
+    /// Calls into the library; a failure has the library's own words.
     ///
     /// # Errors
-    /// [`BackendError`] of the kind that the library's message tells of.
+    /// [`BackendError`] of the kind that the library's message indicates.
     pub fn call<T>(&self, call: impl FnOnce() -> trtx::Result<T>) -> Result<T, BackendError> {
-        let _alone = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let _guard = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         self.messages.clear();
         call().map_err(|error| self.failure(&error))
     }
@@ -86,7 +86,7 @@ impl TensorRtLibrary {
         trtx::dynamically_load_tensorrt(Some(&builder.path)).map_err(|error| broken(&builder, &error))?;
         trtx::dynamically_load_tensorrt_onnxparser(Some(&parser.path)).map_err(|error| broken(&parser, &error))?;
         let (path, cure) = (builder.path.display(), builder.cure());
-        let version = version(&builder.path).ok_or_else(|| format!("{path} says no version; {cure}"))?;
+        let version = version(&builder.path).ok_or_else(|| format!("{path} reports no version; {cure}"))?;
         let required = headers();
         if (version[0], version[1]) != required {
             let (name, found) = (product::NAME, dotted(version));
@@ -99,13 +99,13 @@ impl TensorRtLibrary {
     }
 }
 
-/// A library that the dynamic loader refuses, in one line.
+/// Why the dynamic loader refuses a library, in one line.
 fn broken(found: &FoundLibrary, error: &trtx::Error) -> String {
     let error = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     format!("{} cannot be loaded: {error}; {}", found.path.display(), found.cure())
 }
 
-/// Major and minor version of the headers that the bindings were made from.
+/// Major and minor version of the headers that the bindings were generated from.
 fn headers() -> (u32, u32) {
     use trtx::trtx_sys::{get_tensorrt_major_version, get_tensorrt_minor_version};
     // SAFETY: plain functions compiled into this program that return constants.
@@ -127,7 +127,7 @@ pub(super) fn out_of_memory(message: String) -> BackendError {
     BackendError::OutOfMemory { backend: BackendKind::TensorRt, message }
 }
 
-/// What the library says of a GPU that it does not take, whether it builds for it or loads an engine on it.
+/// Words of the library about a GPU that it does not support, when it builds for it or loads an engine on it.
 const REFUSALS: [&str; 5] = [
     "supported compute capabilities",
     "compute capability is invalid or not supported",
@@ -136,7 +136,7 @@ const REFUSALS: [&str; 5] = [
     "is not supported by this tensorrt release",
 ];
 
-/// The kind of failure a message of the library tells of.
+/// The kind of failure that a message of the library indicates.
 fn classify(message: String) -> BackendError {
     let lower = message.to_lowercase();
     if lower.contains("out of memory") || lower.contains("outofmemory") || lower.contains("memory allocation failed") {
@@ -152,7 +152,7 @@ fn dotted(version: [u32; 3]) -> String {
     version.map(|part| part.to_string()).join(".")
 }
 
-// Of the C library, which the standard library links already.
+// Functions of the C library, which the standard library links already.
 unsafe extern "C" {
     fn dlopen(file: *const c_char, flags: c_int) -> *mut c_void;
     fn dlsym(library: *mut c_void, symbol: *const c_char) -> *mut c_void;
@@ -161,7 +161,7 @@ unsafe extern "C" {
 /// `RTLD_NOW` of dlfcn.h.
 const RTLD_NOW: c_int = 2;
 
-/// Major, minor and patch, as the loaded library says them: its file name has the major number only.
+/// Major, minor and patch version of the loaded library, whose file name has the major number only.
 fn version(library: &Path) -> Option<[u32; 3]> {
     let path = CString::new(library.as_os_str().as_encoded_bytes()).ok()?;
     // SAFETY: the file has been loaded before, so no initialiser runs; the handle stays open with the library.

@@ -1,4 +1,4 @@
-//! Device memory of an engine: TensorRT allocates through here, so that every byte is known by purpose.
+//! Device memory of an engine. TensorRT allocates through this module, so that the purpose of every byte is known.
 #![allow(unsafe_code, reason = "hands device memory to TensorRT")]
 
 use std::collections::HashMap;
@@ -11,13 +11,13 @@ use trtx::interfaces::AllocateGpu;
 
 use crate::engine::MemoryBreakdown;
 
-/// What the library is doing, and so what it allocates memory for.
+/// What the library allocates memory for at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Purpose {
     /// Deserialising: parameters.
     #[default]
     Weights,
-    /// Creating an execution context: intermediate tensors. Inputs and outputs, which the engine owns, count as well.
+    /// Creating an execution context: intermediate tensors. The engine's inputs and outputs count as well.
     Activations,
     /// Executing: scratch.
     Workspace,
@@ -31,22 +31,22 @@ pub(super) struct Ledger(Arc<Mutex<Accounts>>);
 struct Accounts {
     purpose: Purpose,
     live: HashMap<u64, (u64, Purpose)>,
-    /// Bytes asked for and not had, since the last look.
+    /// Bytes of a refused allocation since the last call of [`Ledger::take_refused`].
     refused: Option<u64>,
 }
 
 impl Ledger {
-    /// From here on memory is allocated for this.
+    /// Sets the purpose of the allocations that follow.
     pub fn set_purpose(&self, purpose: Purpose) {
         self.accounts().purpose = purpose;
     }
 
-    /// The size of an allocation that the device had no room for, if there was one since the last call.
+    /// Bytes of an allocation that the device refused, if there was one since the last call.
     pub fn take_refused(&self) -> Option<u64> {
         self.accounts().refused.take()
     }
 
-    /// Bytes by purpose, and `io_bytes` of the engine's own inputs and outputs.
+    /// Bytes by purpose. The activations include `io_bytes`, the engine's own inputs and outputs.
     pub fn breakdown(&self, io_bytes: u64) -> MemoryBreakdown {
         let accounts = self.accounts();
         let sum =
@@ -115,9 +115,9 @@ impl Allocator {
             return true;
         }
         let synchronised = self.context.bind_to_thread().is_ok()
-            // SAFETY: TensorRT's stream is valid while it calls. Memory may be freed once the stream has come this far.
+            // SAFETY: TensorRT's stream is valid during the call. Memory may be freed once the stream has come this far.
             && (stream.is_null() || unsafe { result::stream::synchronize(stream) }.is_ok());
-        // SAFETY: the address is of `allocate`: TensorRT frees with the allocator that it allocated with, once.
+        // SAFETY: the address is from `allocate`: TensorRT frees with the allocator that it allocated with, once.
         let freed = synchronised && unsafe { result::free_sync(address) }.is_ok();
         if freed {
             self.ledger.leave(address);
@@ -128,7 +128,7 @@ impl Allocator {
 
 impl AllocateGpu for Allocator {
     unsafe fn allocate_async(&self, size: u64, _alignment: u64, _flags: u32, _stream: *mut c_void) -> *mut c_void {
-        // Memory is there at once, whatever the stream still has to do.
+        // The memory can be used at once, whatever the stream still has to do.
         self.allocate(size).map_or(null_mut(), |address| address as *mut c_void)
     }
 

@@ -1,4 +1,4 @@
-//! What the library writes into its log, kept so that a failure is told in the library's own words.
+//! Messages of the library's log, kept so that a failure has the library's own words.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,13 +18,13 @@ enum Level {
 }
 
 impl Messages {
-    /// Forgets what was said before.
+    /// Discards the messages so far.
     pub fn clear(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// The library's reason for a failure: its first error, since the later ones follow from it; its last warning where it
-    /// logged no error.
+    /// The library's reason for a failure: its first error, since later ones follow from it, or its last warning if it logged
+    /// no error.
     pub fn reason(&self) -> Option<String> {
         let messages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let error = messages.iter().find(|(level, _)| *level == Level::Error);
@@ -46,7 +46,7 @@ impl LogHandler for Messages {
     }
 }
 
-/// The sentence of a log line: on one line, without source position, error code and API name around it.
+/// The sentence in a log message: on one line, without source position, error code and API name.
 ///
 /// `IBuilder::x: Error Code 9: API Usage Error (Target GPU SM 90 is not supported. In f at a.cpp:7)` becomes
 /// `Target GPU SM 90 is not supported`.

@@ -1,4 +1,4 @@
-//! The exported graph as a TensorRT network, and what a person or an audit can read of it.
+//! The exported graph as a TensorRT network, and the layers that an audit reads from it.
 
 use std::path::PathBuf;
 
@@ -9,16 +9,16 @@ use super::library::{TensorRtLibrary, execution};
 use crate::engine::BackendError;
 use crate::graph::Format;
 
-/// Bit 0, `NetworkDefinitionCreationFlag::kSTRONGLY_TYPED`. TensorRT 11 and TensorRT-RTX have no other networks and ignore
-/// it; a TensorRT that has them must not choose types by speed.
+/// Bit 0, `NetworkDefinitionCreationFlag::kSTRONGLY_TYPED`. TensorRT 11 and TensorRT-RTX have only such networks and ignore
+/// it. In an older TensorRT it keeps the builder from choosing types by speed.
 const STRONGLY_TYPED: u32 = 1;
 
 /// An ONNX model for the parser.
 #[derive(Debug)]
 pub(super) enum OnnxModel {
-    /// The whole model. Freed as soon as the parser has its copy.
+    /// The whole model. It is freed as soon as the parser has its copy.
     Bytes(Vec<u8>),
-    /// A file, with external data beside it: models above protobuf's 2 GB.
+    /// A file with external data next to it, for models above protobuf's 2 GB.
     File(PathBuf),
 }
 
@@ -46,7 +46,7 @@ pub(super) fn parse(
 /// Every layer of the network, in its order.
 ///
 /// # Errors
-/// [`BackendError`] when the library does not hand a layer out.
+/// [`BackendError`] when the library does not give access to a layer.
 pub(super) fn layers(network: &NetworkDefinition<'_>) -> Result<Vec<ParsedLayer>, BackendError> {
     let failed = |error: trtx::Error| execution(format!("the parsed network cannot be read: {error}"));
     network

@@ -1,5 +1,5 @@
-//! Whether the library executes on this machine's device: asked of the library, by building and loading a network of one
-//! layer, since it alone knows which GPUs it takes.
+//! Whether the library executes on this machine's device. Only the library knows which GPUs it supports, so it is asked to
+//! build and load a network of one layer.
 
 use std::sync::OnceLock;
 
@@ -10,7 +10,7 @@ use super::library::TensorRtLibrary;
 use crate::backend::cuda::device::Device;
 use crate::engine::BackendError;
 
-/// The library's answer for the device, which has been opened and is current in this thread.
+/// Whether the library executes on the device, which has been opened and is current in this thread.
 ///
 /// # Errors
 /// The reason, the library's own sentence.
@@ -23,7 +23,7 @@ pub(super) fn executes(library: &'static TensorRtLibrary, _device: &Device) -> R
     ANSWER.get_or_init(|| ask().map_err(BackendError::into_reason)).clone()
 }
 
-/// An engine for every GPU that the library takes: no target is named, so that it is the loading that asks about this one.
+/// An engine for every GPU that the library supports. It names no target, so that only loading it depends on this GPU.
 fn build(library: &'static TensorRtLibrary) -> trtx::Result<HostMemory<'static>> {
     let mut builder = Builder::new(library.logger())?;
     let mut network = builder.create_network(1)?;
@@ -39,7 +39,7 @@ fn build(library: &'static TensorRtLibrary) -> trtx::Result<HostMemory<'static>>
 mod tests {
     use super::*;
 
-    /// So that a refusal is one of the device and not of the question.
+    /// A refusal must concern the device and not the question.
     #[cfg(not(feature = "tensorrt-enterprise"))]
     #[test]
     fn the_question_itself_needs_no_device() {

@@ -1,4 +1,4 @@
-//! The builder's progress, passed on; and a way to stop a build.
+//! Reports the builder's progress, and can stop a build.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,8 @@ use trtx::interfaces::MonitorProgress;
 
 use crate::engine::{BuildProgress, ProgressSink};
 
-/// A build takes thousands of steps; a person reads a few of them per second, and each one crosses a pipe.
+/// Least time between two reports. A build has thousands of steps, each report crosses a pipe, and a person reads only a few
+/// per second.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Stops a build from another thread, at the builder's next step.
@@ -22,13 +23,13 @@ impl Cancel {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Whether it has been asked to.
+    /// Whether the build has been asked to stop.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }
 
-/// Hands the builder's steps on, not more often than [`INTERVAL`] says.
+/// Reports the builder's steps, at most one per [`INTERVAL`].
 #[derive(Debug)]
 pub(super) struct Monitor {
     sink: ProgressSink,
@@ -39,7 +40,7 @@ pub(super) struct Monitor {
 
 #[derive(Debug, Default)]
 struct PhaseState {
-    /// Open phases and their number of steps; they nest.
+    /// Open phases, which nest, and their number of steps.
     phases: Vec<(String, u64)>,
     reported: Option<Instant>,
 }

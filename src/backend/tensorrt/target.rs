@@ -1,4 +1,4 @@
-//! Which GPU generation TensorRT-RTX builds for: any of its list, device or not.
+//! The GPU generation that TensorRT-RTX builds for: any of its list, with or without a device.
 
 use trtx::{BuilderConfig, ComputeCapability};
 
@@ -7,7 +7,7 @@ use crate::engine::Target;
 /// Writes the target into the builder's configuration.
 ///
 /// # Errors
-/// The library's.
+/// Those of the library.
 pub(super) fn set(config: &mut BuilderConfig<'_>, target: Target) -> trtx::Result<()> {
     let capability = match target {
         Target::Current => ComputeCapability::kCURRENT,
@@ -34,8 +34,8 @@ pub(super) fn buildable(target: Target, capability: Option<(u32, u32)>) -> Resul
     }
 }
 
-/// What the key of an engine for `target` says of the GPU, `device` being this machine's: never `current`, since machines
-/// with other GPUs may share the cache.
+/// The GPU in the cache key of an engine for `target`; `device` is this machine's. It is never `current`, since machines with
+/// other GPUs may share the cache.
 pub(super) fn identity(target: Target, device: &str) -> String {
     match target {
         Target::Current => device.to_owned(),

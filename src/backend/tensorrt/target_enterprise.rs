@@ -1,13 +1,13 @@
-//! Which GPU generation TensorRT builds for: the device of this machine, whose kernels it times while building.
+//! The GPU generation that TensorRT builds for: that of this machine's device, on which it times kernels while building.
 
 use trtx::BuilderConfig;
 
 use crate::engine::Target;
 
-/// The builder's configuration needs no target: it is the device.
+/// Does nothing: the target is the device.
 ///
 /// # Errors
-/// None; the signature is the one of TensorRT-RTX.
+/// None; the signature is that of TensorRT-RTX.
 pub(super) fn set(_config: &mut BuilderConfig<'_>, _target: Target) -> trtx::Result<()> {
     Ok(())
 }
@@ -33,8 +33,7 @@ pub(super) fn buildable(target: Target, capability: Option<(u32, u32)>) -> Resul
     }
 }
 
-/// What the key of an engine says of the GPU, `device` being this machine's: kernels were timed on it, whatever target was
-/// named.
+/// The GPU in the cache key of an engine: this machine's `device`, on which its kernels were timed, whatever the target.
 pub(super) fn identity(_target: Target, device: &str) -> String {
     device.to_owned()
 }

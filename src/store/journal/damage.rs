@@ -1,4 +1,4 @@
-//! Finding and setting aside what a kill, a full disk or a bad disk did to a journal.
+//! Finds and moves lines that a kill, a full disk or a bad disk damaged.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -8,14 +8,14 @@ use super::{DAMAGED_FILE, Header, JOURNAL_VERSION, JournalContents, JournalError
 use crate::files::replace;
 use crate::record::Record;
 
-/// One line as it was understood.
+/// One line, decoded.
 enum JournalLine {
     Header(Header),
     Record(Box<Record>),
     Damaged,
 }
 
-/// A journal's lines with their bytes, newline included.
+/// A journal's lines and their bytes, newline included.
 pub(super) struct Scan<'a> {
     lines: Vec<(&'a [u8], JournalLine)>,
 }
@@ -47,7 +47,7 @@ impl Scan<'_> {
             .map(|(index, _)| index)
     }
 
-    /// Indices of damaged lines other than the last.
+    /// Indices of the damaged lines before the last line.
     fn damaged_within(&self) -> Vec<usize> {
         self.damaged().filter(|&index| index + 1 < self.lines.len()).collect()
     }
@@ -62,7 +62,7 @@ impl Scan<'_> {
         Some(JournalError::Damaged { path: path.to_owned(), line: first + 1, count: damaged.len() })
     }
 
-    /// Refuses a journal of another version or protocol, before anything in it is judged or touched.
+    /// Refuses a journal of another version or protocol before anything else is checked or changed.
     fn check_header(&self, path: &Path, wanted: &Header) -> Result<(), JournalError> {
         let Some((_, JournalLine::Header(found))) = self.lines.first() else {
             return Ok(());
@@ -76,7 +76,7 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// The header and records, `None` when there is no whole first line.
+    /// The header and the records. `None` when the first line is absent or damaged.
     pub(super) fn contents(self, path: &Path) -> Result<Option<JournalContents>, JournalError> {
         if let Some((_, JournalLine::Header(header))) = self.lines.first() {
             check_version(path, header)?;
@@ -101,8 +101,8 @@ fn check_version(path: &Path, header: &Header) -> Result<(), JournalError> {
     }
 }
 
-/// Makes the file whole and returns its bytes: begins an empty journal, cuts a damaged last line off, and sets damaged
-/// lines aside where that was asked for. Returns what it did as notices.
+/// Repairs the file and returns its bytes: starts an empty journal, removes a damaged last line, and moves other
+/// damaged lines when `on_damage` allows it. Also returns a notice per repair.
 pub(super) fn repair(
     path: &Path,
     bytes: Vec<u8>,
@@ -124,7 +124,7 @@ pub(super) fn repair(
     let io_error = |source| JournalError::Io { path: path.to_owned(), source };
     let header_damaged = matches!(scan.lines.first(), Some((_, JournalLine::Damaged)) | None);
     let kept: Vec<u8> = if header_damaged {
-        // Nothing says any more under which protocol the rows were measured, so none of them is kept.
+        // The protocol of the rows is no longer known, so none of them is kept.
         encode(header).map_err(io_error)?
     } else {
         let whole = scan.lines.iter().filter(|(_, line)| !matches!(line, JournalLine::Damaged));
@@ -150,7 +150,7 @@ pub(super) fn repair(
     Ok((kept, notices))
 }
 
-/// Appends damaged lines to [`DAMAGED_FILE`] beside the journal, before they leave it.
+/// Appends damaged lines to [`DAMAGED_FILE`] next to the journal, before they are removed from it.
 fn set_aside(journal: &Path, lines: &[&[u8]]) -> Result<(), JournalError> {
     let path = journal.with_file_name(DAMAGED_FILE);
     let write = || {
@@ -170,7 +170,7 @@ fn set_aside(journal: &Path, lines: &[&[u8]]) -> Result<(), JournalError> {
 mod tests {
     use std::path::PathBuf;
 
-    use super::super::{JOURNAL_FILE, Journal, Opened, read};
+    use super::super::{JOURNAL_FILE, Journal, OpenedJournal, read};
     use super::*;
     use crate::plan::ConfigurationId;
     use crate::record::{Failure, FailureKind, Outcome};
@@ -195,7 +195,7 @@ mod tests {
         }
     }
 
-    fn open(dir: &Path, on_damage: OnDamage) -> Result<Opened, JournalError> {
+    fn open(dir: &Path, on_damage: OnDamage) -> Result<OpenedJournal, JournalError> {
         Journal::open(dir, &header(), on_damage)
     }
 

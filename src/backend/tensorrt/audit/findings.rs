@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::JudgedOp;
 use crate::graph::{Format, OpClass};
 
-/// Ops named in a message; the others are an ellipsis.
+/// Ops named in a message; an ellipsis stands for the others.
 const NAMED: usize = 3;
 
 /// A way to differ from the policy.
@@ -16,7 +16,7 @@ enum Aspect {
     Stored,
 }
 
-/// What the classes are called together in a message.
+/// The name that a message gives to classes of one family.
 fn family(class: OpClass) -> &'static str {
     match class {
         OpClass::Linear | OpClass::ResidualLinear | OpClass::OutputLinear => "linear",
@@ -25,8 +25,8 @@ fn family(class: OpClass) -> &'static str {
     }
 }
 
-/// `31 % of linear FLOPs in fp32 (layer.0/attention/qkv, ...); softmax results stored in fp16 (...)`; empty when all is
-/// as asked.
+/// `31 % of linear FLOPs in fp32 (layer.0/attention/qkv, ...); softmax results stored in fp16 (...)`; empty if every type is
+/// the requested one.
 pub(super) fn findings(judged: &[JudgedOp<'_>]) -> String {
     let mut total: BTreeMap<&str, u64> = BTreeMap::new();
     let mut wrong: BTreeMap<(Aspect, &str, Format), (u64, Vec<&str>)> = BTreeMap::new();

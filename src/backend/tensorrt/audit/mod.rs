@@ -1,8 +1,8 @@
-//! Precision audit: the types of the network that the library read back, against the types that the policy asks for.
+//! Precision audit: compares the types of the network that the library read back with the types that the policy requests.
 //!
 //! Expectations come from the graph and the policy alone, never from the exporter, so that an exporter's mistake is found
-//! here and not in a table. In a strongly typed network the type of a layer's output is the type it computes in, and the
-//! builder may not change it.
+//! here and not in a table. In a strongly typed network the type of a layer's output is the type that it computes in, and
+//! the builder may not change it.
 
 mod findings;
 #[cfg(test)]
@@ -23,7 +23,7 @@ pub enum ParsedElement {
     Float(Format),
     /// Integers, Booleans: ids, shapes and masks.
     Discrete,
-    /// A type that no policy knows (FP8, FP4).
+    /// A type that no policy has (FP8, FP4).
     Unknown,
 }
 
@@ -36,7 +36,7 @@ impl ParsedElement {
     }
 }
 
-/// What a layer does, as far as types are concerned.
+/// How a layer treats the types of its elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LayerKind {
     /// A matrix product.
@@ -45,7 +45,7 @@ pub enum LayerKind {
     Arithmetic,
     /// Changes the type.
     Cast,
-    /// Moves elements and leaves them as they are.
+    /// Moves elements without changing them.
     Movement,
     /// Weights, constants and shapes.
     Source,
@@ -90,7 +90,7 @@ pub struct Expectation<'a> {
     pub tf32: bool,
 }
 
-/// What the audit found.
+/// The audited network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
     /// Floating-point operations by the format they are computed in.
@@ -99,7 +99,7 @@ pub struct Audit {
     pub layers: usize,
 }
 
-/// The network is not what the policy says.
+/// The network is not what the policy requests.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum AuditError {
@@ -112,30 +112,30 @@ pub enum AuditError {
     /// A layer that computes belongs to no op.
     #[error("precision audit: layer `{layer}` ({type_name}) computes and belongs to no op of the model")]
     Stray { layer: String, type_name: String },
-    /// A layer whose arithmetic is not known.
+    /// The arithmetic of a layer is not known.
     #[error("precision audit: layer `{layer}` is a {type_name}, which no policy speaks about")]
     UnknownLayer { layer: String, type_name: String },
-    /// An op that nothing computes.
+    /// No layer computes an op.
     #[error("precision audit: no layer of the network computes op `{op}`")]
     Absent { op: String },
-    /// An op whose result is nowhere.
+    /// No layer has the result of an op.
     #[error("precision audit: no layer of the network yields `{tensor}`, the result of op `{op}`")]
     NoResult { op: String, tensor: String },
 }
 
-/// One op's differences and FLOPs.
+/// One op's FLOPs and types, compared with the policy.
 struct JudgedOp<'a> {
     op: &'a Op,
-    /// FLOPs by the format they are computed in, and whether the policy asks for it.
+    /// FLOPs by the format that they are computed in, and whether the policy requests it.
     computed: Vec<(Format, u64, bool)>,
-    /// The format of the result, and whether the policy asks for it.
+    /// The format of the result, and whether the policy requests it.
     stored: (Format, bool),
 }
 
 /// Compares every layer with the policy.
 ///
 /// # Errors
-/// [`AuditError`], which names the share of the work in the wrong type and the ops it is in.
+/// [`AuditError`], which names the share of the work in the wrong type and its ops.
 pub fn audit(layers: &[ParsedLayer], expected: Expectation<'_>) -> Result<Audit, AuditError> {
     let Expectation { graph, policy, shape, .. } = expected;
     let roundings = graph.roundings(policy)?;
@@ -190,7 +190,7 @@ fn attribute<'l>(layers: &'l [ParsedLayer], graph: &Graph) -> Result<Vec<Vec<&'l
     Ok(by_op)
 }
 
-/// The op whose name is the layer's or a path above it.
+/// The op whose name is the layer's name or a path above it.
 fn owner(layer: &str, names: &BTreeMap<&str, usize>) -> Option<usize> {
     let mut path = layer;
     loop {
@@ -201,7 +201,7 @@ fn owner(layer: &str, names: &BTreeMap<&str, usize>) -> Option<usize> {
     }
 }
 
-/// What the policy asks of one op.
+/// The types that the policy requests for one op.
 #[derive(Clone, Copy)]
 struct RequestedTypes {
     rounding: Rounding,
@@ -214,7 +214,7 @@ impl RequestedTypes {
         if element == Format::Fp32 && self.tf32 { Format::Tf32 } else { element }
     }
 
-    /// Whether arithmetic of an op may be of type `element`: a product's epilogue also in the type of its result.
+    /// Whether arithmetic of an op may be of type `element`. A product's epilogue may also be in the type of its result.
     fn allows_arithmetic(self, element: Format, product: bool) -> bool {
         let Rounding { compute, accumulate, store } = self.rounding;
         [compute, accumulate].map(Format::storage).contains(&element) || (product && store.storage() == element)
@@ -227,7 +227,7 @@ fn results(layers: &[ParsedLayer]) -> BTreeMap<&str, Format> {
     tensors.filter_map(|tensor| Some((tensor.name.as_str(), tensor.element.format()?))).collect()
 }
 
-/// The FLOPs of an op by the format its layers compute them in, and whether the policy asks for that format.
+/// The FLOPs of an op by the format that its layers compute them in, and whether the policy requests that format.
 fn computed(
     op: &Op,
     layers: &[&ParsedLayer],
@@ -247,7 +247,7 @@ fn computed(
         return Err(AuditError::Absent { op: op.name.clone() });
     }
     if op.class.is_product() {
-        // An epilogue's operations are not in the op's count; its types are judged all the same.
+        // An epilogue's operations are not in the op's count, but its types are judged too.
         let wrong = arithmetic.iter().filter(|element| !asked.allows_arithmetic(**element, true));
         computed.extend(wrong.map(|element| (*element, 0, false)));
     }

@@ -66,7 +66,7 @@ fn every_operation_is_counted_once_in_the_format_it_is_computed_in() {
             Preset::Fp32 => &[Format::Fp32],
             Preset::Tf32 => &[Format::Fp32, Format::Tf32],
             Preset::Fp16 => &[Format::Fp16],
-            // The tables are summed in the format they are stored in by this network's one layer.
+            // This network's one layer sums the tables in the format that they are stored in.
             Preset::Bf16 => &[Format::Fp32, Format::Bf16],
             Preset::Hybrid => &[Format::Fp32, Format::Fp16],
         };
