@@ -220,3 +220,23 @@ fn outcome(findings: &[CheckFinding]) -> Outcome {
         _ => Outcome::NotRun,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_that_fails_decides_and_one_without_rows_leaves_the_claim_open() {
+        use Met::{No, Straddles, Yes};
+        let of = |mets: &[Option<Met>]| {
+            let finding = |&met: &Option<Met>| CheckFinding { met, ..CheckFinding::default() };
+            outcome(&mets.iter().map(finding).collect::<Vec<_>>())
+        };
+        assert_eq!(of(&[Some(Yes), Some(Yes)]), Outcome::Pass);
+        assert_eq!(of(&[Some(Yes), Some(Straddles)]), Outcome::Undecided);
+        assert_eq!(of(&[Some(Straddles), Some(No)]), Outcome::Fail);
+        assert_eq!(of(&[None, Some(No)]), Outcome::Fail);
+        assert_eq!(of(&[None, Some(Straddles)]), Outcome::NotRun);
+        assert_eq!(of(&[Some(Yes), None]), Outcome::NotRun);
+    }
+}

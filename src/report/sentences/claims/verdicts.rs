@@ -197,3 +197,18 @@ fn capitalised(sentence: &str) -> String {
     let mut characters = sentence.chars();
     characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_reason_of_failed_rows_is_named_and_the_others_are_counted() {
+        let of = |rows, reasons: &[Option<&str>]| {
+            failed(&FailedRows { rows, reasons: reasons.iter().map(|reason| reason.map(str::to_owned)).collect() })
+        };
+        assert_eq!(of(1, &[Some("out of memory.")]), "1 matching row failed: out of memory.");
+        assert_eq!(of(3, &[None, Some("a")]), "3 matching rows failed: no reason was recorded (and 1 other reason).");
+        assert_eq!(of(9, &[Some("a"), Some("b"), Some("c")]), "9 matching rows failed: a (and 2 other reasons).");
+    }
+}
