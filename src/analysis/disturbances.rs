@@ -7,9 +7,6 @@ use crate::store::schema::ResultRow;
 /// So much of one CPU, on average, others may use: the system itself and this program's parent process do.
 const TOLERATED_FOREIGN_CPUS: f64 = 0.25;
 
-/// What leaves a pair of times out of a claim, after `while`.
-pub const CIRCUMSTANCES: &str = "others used the device or the clock ran wrong";
-
 /// Something that speaks against a row's times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disturbance {

@@ -7,9 +7,10 @@ use super::experiment::{ExperimentEntry, NOT_MEASURED, PlannedExperiment, comput
 use super::folder::ResultsFolder;
 use crate::analysis::facts::engine_library;
 use crate::claims::schema::Claim;
-use crate::claims::{Claims, Outcome, Verdict, describe};
+use crate::claims::{Claims, Outcome, Verdict};
 use crate::numbers;
 use crate::report::document::Fact;
+use crate::report::sentences::claims::{WordedVerdict, values};
 use crate::results::data::distinct;
 
 /// A reviewer's appendix.
@@ -166,7 +167,7 @@ fn without_experiment(claim: &Claim) -> UnsupportedEntry {
 
 fn entry(claim: &Claim, label: Option<String>, folders: &[ResultsFolder]) -> ClaimEntry {
     let expected: Vec<String> =
-        claim.checks.iter().map(|check| describe::expectation(&check.expression, &check.expect)).collect();
+        claim.checks.iter().map(|check| values::expectation(&check.expression, &check.expect)).collect();
     ClaimEntry {
         id: claim.id.clone(),
         sentence: claim.sentence.clone(),
@@ -185,8 +186,10 @@ fn entry(claim: &Claim, label: Option<String>, folders: &[ResultsFolder]) -> Cla
 
 /// The verdicts of the folders that answer the claim; if none does, those of all folders, which say what is missing.
 fn verdicts(id: &str, folders: &[ResultsFolder]) -> Vec<VerdictEntry> {
-    let of = |folder: &ResultsFolder| folder.verdicts.iter().find(|verdict| verdict.id == id).cloned();
-    let all: Vec<(&ResultsFolder, Verdict)> = folders.iter().filter_map(|folder| Some((folder, of(folder)?))).collect();
+    let all: Vec<(&ResultsFolder, &Verdict)> = folders
+        .iter()
+        .filter_map(|folder| Some((folder, folder.verdicts.iter().find(|verdict| verdict.claim.id == id)?)))
+        .collect();
     let answers = |verdict: &Verdict| !matches!(verdict.outcome, Outcome::NotRun | Outcome::NoHardware);
     let answered = all.iter().any(|(_, verdict)| answers(verdict));
     let shown = all.iter().filter(|(_, verdict)| !answered || answers(verdict));
@@ -194,12 +197,12 @@ fn verdicts(id: &str, folders: &[ResultsFolder]) -> Vec<VerdictEntry> {
         .map(|(folder, verdict)| VerdictEntry {
             folder: folder.label.clone(),
             label: verdict.outcome.label().to_owned(),
-            found: found(verdict),
+            found: found(&WordedVerdict::of(verdict)),
         })
         .collect()
 }
 
-fn found(verdict: &Verdict) -> String {
+fn found(verdict: &WordedVerdict) -> String {
     let value = [&verdict.measured, &verdict.interval].into_iter().flatten().cloned().collect::<Vec<_>>().join(" ");
     let limits = verdict.answered.limits().join(", ");
     match (value.is_empty(), limits.is_empty()) {

@@ -1,14 +1,15 @@
 //! What one check of a claim comes to.
 
-use super::describe;
-use super::evidence::Answered;
-use super::interval::{Estimate, Met, map, nan_rate_ratio, paired_accuracy};
+use super::evidence::Evidence;
+use super::findings::{CheckFinding, Disturbed, Elimination, EventCount, IntervalRule, Observed, RowName};
+use super::interval::{Estimate, Met};
 use super::query::{self, Admitted};
-use super::schema::{Aggregate, Check, Claim, Count, Counterpart, Expression, Pairing, Quantity, Reduce, Share};
-use crate::analysis::disturbances::{CIRCUMSTANCES, Disturbance};
-use crate::analysis::facts::{self, latency_interval, nonfinite_share};
+use super::reduce::{decide, deciding_pairs, values_of_pairs, values_of_rows};
+use super::schema::{Aggregate, Check, Claim, Count, Counterpart, Expression, Pairing, Quantity, Share};
+use super::verdict::FailedRows;
+use crate::analysis::disturbances::Disturbance;
+use crate::analysis::facts::nonfinite_share;
 use crate::analysis::pairs::{Deciding, RowPair};
-use crate::numbers;
 use crate::results::data::{Data, distinct, total};
 use crate::stats::clopper_pearson;
 use crate::store::schema::ResultRow;
@@ -19,38 +20,9 @@ pub struct Results<'a> {
     pub data: &'a Data,
 }
 
-/// What one check came to.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Finding {
-    /// `None`: there is nothing to judge by.
-    pub met: Option<Met>,
-    /// The value that decides, and its interval.
-    pub estimate: Option<Estimate>,
-    /// The value in words.
-    pub measured: Option<String>,
-    /// The interval in words.
-    pub interval: Option<String>,
-    /// How the interval came about.
-    pub method: &'static str,
-    /// Rows or pairs of rows looked at.
-    pub rows: usize,
-    /// What those rows are of.
-    pub answered: Answered,
-    /// What was found.
-    pub explanation: String,
-    /// What was left out of it and why, or what speaks against it.
-    pub left_out: Option<String>,
-}
-
-/// A value and the rows it is made of.
-pub(super) struct Located<'a> {
-    pub estimate: Estimate,
-    pub rows: Vec<&'a ResultRow>,
-}
-
-impl<'a> Results<'a> {
+impl Results<'_> {
     /// Evaluates a check over the admitted rows.
-    pub fn evaluate(&self, check: &Check, admitted: &Admitted) -> Finding {
+    pub fn evaluate(&self, check: &Check, admitted: &Admitted) -> CheckFinding {
         match &check.expression {
             Expression::Ratio(pairing) | Expression::Reduction(pairing) | Expression::Difference(pairing) => {
                 self.paired(check, pairing, admitted)
@@ -61,187 +33,144 @@ impl<'a> Results<'a> {
         }
     }
 
-    /// How many rows that could have answered failed, and why; `None` for none.
-    pub fn failed(&self, claim: &Claim, admitted: &Admitted) -> Option<String> {
+    /// Rows that could have answered and failed, and why; `None` for none.
+    pub fn failed(&self, claim: &Claim, admitted: &Admitted) -> Option<FailedRows> {
         let filters: Vec<_> = claim.checks.iter().flat_map(|check| check.expression.filters()).collect();
         let failed = |row: &&ResultRow| filters.iter().any(|filter| query::has_failed(row, filter, admitted));
         let rows: Vec<&ResultRow> = self.data.rows.iter().filter(failed).collect();
-        let reasons = distinct(rows.iter().map(|row| row.reason.as_deref().unwrap_or("no reason was recorded")));
-        let first = reasons.first()?;
-        let others = match reasons.len() - 1 {
-            0 => String::new(),
-            n => format!(" (and {})", numbers::plural(n, "other reason")),
-        };
-        let failed = numbers::plural(rows.len(), "matching row");
-        Some(format!("{failed} failed: {}{others}.", first.trim_end_matches('.')))
+        let reasons = distinct(rows.iter().map(|row| row.reason.clone()));
+        (!rows.is_empty()).then_some(FailedRows { rows: rows.len(), reasons })
     }
 
-    fn paired(&self, check: &Check, pairing: &Pairing, admitted: &Admitted) -> Finding {
+    fn paired(&self, check: &Check, pairing: &Pairing, admitted: &Admitted) -> CheckFinding {
         let deciding = deciding_pairs(self.data, pairing, admitted);
         let pairs = &deciding.pairs;
         let values = values_of_pairs(&check.expression, pairing.of, pairs);
+        let undefined = pairs.len() - values.len();
+        let decision = decide(check, pairing.reduce, values);
+        // An undefined value neither meets nor misses a limit; nor does one of disturbed pairs alone.
+        let met = match decision.as_ref().map(|decision| decision.met) {
+            None if undefined == 0 => None,
+            Some(met) if !deciding.all_disturbed => Some(met),
+            _ => Some(Met::Straddles),
+        };
+        let estimate = decision.as_ref().map(|decision| decision.estimate);
         let both =
             |pair: &RowPair| (query::value(pair.numerator, pairing.of), query::value(pair.denominator, pairing.of));
+        let both_zero = |pair: &RowPair| both(pair) == (Some(0.0), Some(0.0));
         let over_zero = |pair: &&RowPair| matches!(both(pair), (Some(value), Some(0.0)) if value > 0.0);
-        // Of rates a ratio over 0 still has a lower bound, so that it is a value.
-        let unbounded = if pairing.of == Quantity::NanRate { 0 } else { pairs.iter().filter(over_zero).count() };
-        let answered = Answered::by(pairs.iter().flat_map(|pair| [pair.numerator, pair.denominator]));
-        let both_zero = pairs.iter().filter(|pair| both(pair) == (Some(0.0), Some(0.0))).count();
-        let undefined = pairs.len() - values.len();
-        let mut finding = decide(check, pairing.reduce, values, "pair");
-        finding.rows = pairs.len();
-        finding.answered = answered;
-        if undefined > 0 && both_zero == pairs.len() {
+        let observed = if pairs.is_empty() {
+            Observed::Nothing
+        } else if undefined > 0 && pairs.iter().all(both_zero) {
             let fewest = pairs.iter().filter_map(|pair| pair.numerator.forwards.min(pair.denominator.forwards)).min();
-            finding.explanation = describe::nothing_to_compare(pairing, fewest);
-        } else if undefined > 0 {
-            let pairs = numbers::plural(undefined, "pair");
-            let mut remark = format!("{pairs} left out, because the quotient is undefined");
-            if unbounded > 0 {
-                remark = format!("{remark}; in {unbounded} of them the denominator is 0 and the numerator is not");
+            Observed::ZeroPairs { fewest_forwards: fewest }
+        } else {
+            Observed::Pairs {
+                reduced: decision.map(|decision| decision.reduced),
+                undefined,
+                // Of rates a ratio over 0 still has a lower bound, so that it is a value.
+                over_zero: if pairing.of == Quantity::NanRate { 0 } else { pairs.iter().filter(over_zero).count() },
             }
-            finding.explanation = joined(&finding.explanation, &format!("{remark}."));
+        };
+        CheckFinding {
+            met,
+            estimate,
+            interval_rule: Some(pair_rule(pairing.of)),
+            rows: pairs.len(),
+            evidence: Evidence::of(pairs.iter().flat_map(|pair| [pair.numerator, pair.denominator])),
+            observed,
+            disturbed: disturbed_pairs(&deciding).filter(|_| met.is_some()),
         }
-        if finding.met.is_none() && undefined > 0 {
-            finding.met = Some(Met::Straddles);
-        }
-        if finding.met.is_some() && deciding.all_disturbed {
-            finding.met = Some(Met::Straddles);
-        }
-        finding.left_out = left_out(&deciding).filter(|_| finding.met.is_some());
-        finding.method = describe::pair_method(pairing.of);
-        finding
     }
 
-    fn aggregate(&self, check: &Check, aggregate: &Aggregate, admitted: &Admitted) -> Finding {
+    fn aggregate(&self, check: &Check, aggregate: &Aggregate, admitted: &Admitted) -> CheckFinding {
         let rows = query::rows(&self.data.rows, &aggregate.filter, admitted);
-        let values = values_of_rows(aggregate.of, &rows);
-        let mut finding = decide(check, aggregate.reduce, values, "configuration");
-        finding.rows = rows.len();
-        finding.answered = Answered::by(rows.iter().copied());
+        let is_latency = aggregate.of == Quantity::LatencyP50Ms;
         let disturbed = rows.iter().filter(|row| Disturbance::of_ratios(row).is_some()).count();
-        finding.left_out = (aggregate.of == Quantity::LatencyP50Ms && disturbed > 0)
-            .then(|| format!("{} of them measured while {CIRCUMSTANCES}", numbers::count(disturbed as u64)));
-        finding.method = match aggregate.of {
-            Quantity::LatencyP50Ms => "95 % bootstrap interval of the deciding median",
-            _ => "no interval: every compared output was looked at, none was drawn",
+        let finding = CheckFinding {
+            interval_rule: Some(if is_latency { IntervalRule::Median } else { IntervalRule::ExactRow }),
+            rows: rows.len(),
+            evidence: Evidence::of(rows.iter().copied()),
+            disturbed: (is_latency && disturbed > 0).then_some(Disturbed::Counted(disturbed)),
+            ..CheckFinding::default()
         };
         // NaN has no cosine: a row without one because of it is the worst row, not a missing one.
-        if let Some(bad) = rows.iter().find(|row| is_broken(row, aggregate.of)) {
-            let share = numbers::percent(nonfinite_share(bad).unwrap_or(0.0));
-            finding.met = Some(Met::No);
-            finding.measured = Some("undefined (NaN or infinity)".to_owned());
-            finding.estimate = None;
-            finding.interval = None;
-            finding.explanation =
-                format!("{} of the output of {} is not finite.", share, facts::configuration_label(bad));
+        if let Some(row) = rows.iter().find(|row| is_broken(row, aggregate.of)) {
+            let share = nonfinite_share(row).unwrap_or(0.0);
+            let observed = Observed::NotFinite { row: RowName::of(row), share };
+            return CheckFinding { met: Some(Met::No), observed, ..finding };
         }
-        finding
+        let decision = decide(check, aggregate.reduce, values_of_rows(aggregate.of, &rows));
+        CheckFinding {
+            met: decision.as_ref().map(|decision| decision.met),
+            estimate: decision.as_ref().map(|decision| decision.estimate),
+            observed: Observed::Rows(decision.map(|decision| decision.reduced)),
+            ..finding
+        }
     }
 
-    fn share(&self, check: &Check, share: &Share, admitted: &Admitted) -> Finding {
+    fn share(&self, check: &Check, share: &Share, admitted: &Admitted) -> CheckFinding {
         let rows = query::rows(&self.data.rows, &share.filter, admitted);
         if rows.is_empty() {
-            return Finding::nothing();
+            return CheckFinding::default();
         }
         let hit: Vec<&ResultRow> = rows.iter().copied().filter(|row| query::happened(row, share.event)).collect();
         let interval = clopper_pearson(hit.len() as u64, rows.len() as u64).map(|found| (found.low, found.high));
         let value = hit.len() as f64 / rows.len() as f64;
-        let what = describe::event(share.event);
-        let explanation = match hit.first() {
-            Some(row) => format!(
-                "{what} in {} of {} configurations, e.g. {}.",
-                hit.len(),
-                rows.len(),
-                facts::configuration_label(row)
-            ),
-            None => {
-                let elements: u64 = total(rows.iter().filter_map(|row| row.output_elements));
-                let forwards: u64 = total(rows.iter().filter_map(|row| row.forwards));
-                let passes = match forwards > rows.len() as u64 {
-                    true => format!(", nor in any of {} forward passes", numbers::count(forwards)),
-                    false => String::new(),
-                };
-                format!(
-                    "no {what} among {} output elements of {}{passes}.",
-                    numbers::count(elements),
-                    numbers::plural(rows.len(), "configuration")
-                )
-            }
-        };
         // What was observed decides; the interval says which rate so many configurations cannot rule out.
-        let met = if check.expect.admits(value) { Met::Yes } else { Met::No };
-        let (met, explanation) = match (&share.eliminated_from, met) {
-            (Some(counterpart), Met::Yes) => {
-                let (met, before) = self.eliminated(share, counterpart, admitted);
-                (met, joined(&explanation, &before))
-            }
-            _ => (Some(met), explanation),
-        };
-        Finding {
-            met,
+        let holds = check.expect.admits(value);
+        let counterpart = share.eliminated_from.as_ref().filter(|_| holds);
+        let elimination = counterpart.map(|counterpart| self.elimination(share, counterpart, admitted));
+        CheckFinding {
+            met: match elimination {
+                Some(elimination) => elimination.met(),
+                None => Some(if holds { Met::Yes } else { Met::No }),
+            },
             estimate: Some(Estimate { value, interval }),
-            measured: Some(format!("{} of {}", hit.len(), rows.len())),
-            interval: interval.map(|(low, high)| format!("[{}, {}]", numbers::percent(low), numbers::percent(high))),
-            method: "Clopper-Pearson 95 % interval of the share of configurations; what was observed decides",
+            interval_rule: Some(IntervalRule::Share),
             rows: rows.len(),
-            answered: Answered::by(rows.into_iter()),
-            explanation,
-            left_out: None,
+            observed: Observed::Events(EventCount {
+                rows: hit.len(),
+                first: hit.first().map(|row| RowName::of(row)),
+                elements: total(rows.iter().filter_map(|row| row.output_elements)),
+                forwards: total(rows.iter().filter_map(|row| row.forwards)),
+                elimination,
+            }),
+            evidence: Evidence::of(rows.into_iter()),
+            disturbed: None,
         }
     }
 
-    /// Whether rows without the event can be said to be rid of it: only where their counterparts have it.
-    fn eliminated(&self, share: &Share, counterpart: &Counterpart, admitted: &Admitted) -> (Option<Met>, String) {
-        let name = counterpart.filter.precision.join(" or ");
+    /// Rows without the event against those that must have it.
+    fn elimination(&self, share: &Share, counterpart: &Counterpart, admitted: &Admitted) -> Elimination {
         let pairs = query::counterparts(self.data, &share.filter, counterpart, admitted);
-        let cured = pairs.iter().filter(|pair| query::happened(pair.denominator, share.event)).count();
-        let what = describe::event(share.event);
-        match (pairs.len(), cured) {
-            (0, _) => (None, format!("No {name} row of the same backend, model, shape and input was measured.")),
-            (_, 0) => (
-                Some(Met::Straddles),
-                format!("No {what} under {name} either in this run: there is no instability to eliminate."),
-            ),
-            (all, cured) => {
-                (Some(Met::Yes), format!("Of the same configurations under {name}, {cured} of {all} have {what}."))
-            }
-        }
+        let with_event = pairs.iter().filter(|pair| query::happened(pair.denominator, share.event)).count();
+        Elimination { pairs: pairs.len(), with_event }
     }
 
-    fn count(&self, check: &Check, count: &Count, admitted: &Admitted) -> Finding {
+    fn count(&self, check: &Check, count: &Count, admitted: &Admitted) -> CheckFinding {
         let rows = query::rows(&self.data.rows, &count.filter, admitted);
-        let done = rows.len();
-        let most = done + query::pending(&self.data.rows, &count.filter);
-        let estimate = Estimate { value: done as f64, interval: Some((done as f64, most as f64)) };
-        Finding {
+        let (measured, pending) = (rows.len(), query::pending(&self.data.rows, &count.filter));
+        let most = measured + pending;
+        let estimate = Estimate { value: measured as f64, interval: Some((measured as f64, most as f64)) };
+        CheckFinding {
             met: Some(check.expect.met_by(estimate)),
             estimate: Some(estimate),
-            measured: Some(numbers::count(done as u64)),
-            interval: (most > done).then(|| format!("[{done}, {most}]")),
-            method: "from the configurations measured so far to all that can still be",
-            rows: done,
-            answered: Answered::by(rows.into_iter()),
-            explanation: format!("{} measured, {} still to run.", numbers::plural(done, "configuration"), most - done),
-            left_out: None,
+            interval_rule: Some(IntervalRule::Progress),
+            rows: measured,
+            evidence: Evidence::of(rows.into_iter()),
+            observed: Observed::Progress { measured, pending },
+            disturbed: None,
         }
     }
 }
 
-impl Finding {
-    /// No rows.
-    pub fn nothing() -> Self {
-        Finding {
-            met: None,
-            estimate: None,
-            measured: None,
-            interval: None,
-            method: "",
-            rows: 0,
-            answered: Answered::default(),
-            explanation: String::new(),
-            left_out: None,
-        }
+fn pair_rule(of: Quantity) -> IntervalRule {
+    match of {
+        Quantity::LatencyP50Ms => IntervalRule::MedianRatio,
+        Quantity::TaskAccuracy => IntervalRule::PairedAccuracy,
+        Quantity::NanRate => IntervalRule::NanRateRatio,
+        _ => IntervalRule::ExactPair,
     }
 }
 
@@ -255,113 +184,11 @@ fn is_broken(row: &ResultRow, of: Quantity) -> bool {
     missing && nonfinite_share(row).unwrap_or(0.0) > 0.0
 }
 
-/// The pairs of a pairing that decide it: of times those that nothing disturbed, where there are any.
-pub(super) fn deciding_pairs<'a>(data: &'a Data, pairing: &Pairing, admitted: &Admitted) -> Deciding<'a> {
-    let pairs = query::pairs_of(data, pairing, admitted);
-    if pairing.of.is_a_time() { Deciding::of(pairs) } else { Deciding { pairs, ..Deciding::default() } }
-}
-
 /// How many pairs of times were left out, or that none could decide.
-fn left_out(deciding: &Deciding) -> Option<String> {
-    if deciding.all_disturbed {
-        let text = "others used the device, or the clock ran wrong, in every one of them, so that none decides";
-        return Some(text.to_owned());
+fn disturbed_pairs(deciding: &Deciding) -> Option<Disturbed> {
+    match deciding.left_out {
+        _ if deciding.all_disturbed => Some(Disturbed::All),
+        0 => None,
+        pairs => Some(Disturbed::LeftOut(pairs)),
     }
-    let many = numbers::plural(deciding.left_out, "pair");
-    (deciding.left_out > 0).then(|| format!("{many} left out, measured while {CIRCUMSTANCES}"))
-}
-
-/// The value of every pair that has one.
-pub(super) fn values_of_pairs<'a>(expression: &Expression, of: Quantity, pairs: &[RowPair<'a>]) -> Vec<Located<'a>> {
-    let located = |pair: &RowPair<'a>| {
-        let estimate = estimate_of(expression, pair, of)?;
-        Some(Located { estimate, rows: vec![pair.numerator, pair.denominator] })
-    };
-    pairs.iter().filter_map(located).collect()
-}
-
-/// The value of every row that has one.
-pub(super) fn values_of_rows<'a>(of: Quantity, rows: &[&'a ResultRow]) -> Vec<Located<'a>> {
-    let located = |&row: &&'a ResultRow| {
-        let value = query::value(row, of)?;
-        let interval = if of == Quantity::LatencyP50Ms { latency_interval(row) } else { None };
-        Some(Located { estimate: Estimate { value, interval }, rows: vec![row] })
-    };
-    rows.iter().filter_map(located).collect()
-}
-
-fn estimate_of(expression: &Expression, pair: &RowPair, of: Quantity) -> Option<Estimate> {
-    let (first, second) = (pair.numerator, pair.denominator);
-    let (a, b) = (query::value(first, of)?, query::value(second, of)?);
-    if matches!(expression, Expression::Difference(_)) {
-        return Some(match of {
-            Quantity::TaskAccuracy => paired_accuracy(first, second, a - b),
-            _ => Estimate::exact(a - b),
-        });
-    }
-    // Two counts of 0 and more than 0 still bound the ratio of their rates from below.
-    let bounded = of == Quantity::NanRate && a > 0.0 && matches!(expression, Expression::Ratio(_));
-    let quotient = Some(a / b).filter(|quotient| quotient.is_finite() || bounded)?;
-    let ratio = match of {
-        Quantity::NanRate => nan_rate_ratio(first, second, quotient),
-        Quantity::LatencyP50Ms => pair.latency_ratio()?.into(),
-        _ => Estimate::exact(quotient),
-    };
-    Some(if matches!(expression, Expression::Reduction(_)) { map(ratio, |ratio| 1.0 - ratio) } else { ratio })
-}
-
-/// Reduces values to the one that decides, or to the two extremes where each must hold.
-fn decide(check: &Check, reduce: Reduce, mut values: Vec<Located>, noun: &str) -> Finding {
-    values.sort_by(|a, b| a.estimate.value.total_cmp(&b.estimate.value));
-    let (Some(lowest), Some(highest)) = (values.first(), values.last()) else { return Finding::nothing() };
-    let many = numbers::plural(values.len(), noun);
-    let (chosen, which) = match reduce {
-        Reduce::Max => (highest, format!("largest of {many}")),
-        Reduce::Min => (lowest, format!("smallest of {many}")),
-        Reduce::Median => (&values[(values.len() - 1) / 2], format!("median of {many}")),
-        Reduce::Each => return each(check, &values, &many),
-    };
-    Finding {
-        met: Some(check.expect.met_by(chosen.estimate)),
-        estimate: Some(chosen.estimate),
-        measured: Some(describe::value(&check.expression, chosen.estimate.value)),
-        interval: chosen.estimate.interval.map(|ends| describe::interval(&check.expression, ends)),
-        explanation: match &check.expression {
-            Expression::Difference(Pairing { of: Quantity::TaskAccuracy, .. }) => joined(
-                &format!("{which}: {}.", describe::configurations(&chosen.rows)),
-                &describe::accuracies(&chosen.rows).unwrap_or_default(),
-            ),
-            _ => format!("{which}: {}.", describe::configurations(&chosen.rows)),
-        },
-        ..Finding::nothing()
-    }
-}
-
-fn each(check: &Check, values: &[Located], many: &str) -> Finding {
-    let met = values.iter().map(|value| check.expect.met_by(value.estimate)).max();
-    let fold = |pick: fn(f64, f64) -> f64, of: fn(&Estimate) -> f64| {
-        values.iter().map(|value| of(&value.estimate)).reduce(pick).unwrap_or(f64::NAN)
-    };
-    let (low, high) = (fold(f64::min, |found| found.value), fold(f64::max, |found| found.value));
-    let outer = (
-        fold(f64::min, |found| found.interval.map_or(found.value, |ends| ends.0)),
-        fold(f64::max, |found| found.interval.map_or(found.value, |ends| ends.1)),
-    );
-    let holding = values.iter().filter(|value| check.expect.met_by(value.estimate) == Met::Yes).count();
-    Finding {
-        met,
-        estimate: Some(Estimate { value: values[(values.len() - 1) / 2].estimate.value, interval: Some(outer) }),
-        measured: Some(format!(
-            "{} to {}",
-            describe::value(&check.expression, low),
-            describe::value(&check.expression, high)
-        )),
-        interval: Some(describe::interval(&check.expression, outer)),
-        explanation: format!("{holding} of {many} in the range."),
-        ..Finding::nothing()
-    }
-}
-
-fn joined(first: &str, second: &str) -> String {
-    [first, second].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ")
 }

@@ -3,13 +3,12 @@
 use crate::analysis::facts::has_random_weights;
 use serde::Serialize;
 
-use crate::numbers;
 use crate::results::data::distinct;
 use crate::store::schema::ResultRow;
 
 /// What the rows behind a verdict are of.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Answered {
+pub struct Evidence {
     /// Models, in plan order.
     pub models: Vec<String>,
     /// Those of them whose weights are random.
@@ -22,10 +21,10 @@ pub struct Answered {
     pub native: bool,
 }
 
-impl Answered {
+impl Evidence {
     /// The models and inputs of rows.
-    pub fn by<'a>(rows: impl Iterator<Item = &'a ResultRow>) -> Self {
-        rows.fold(Answered::default(), |mut all, row| {
+    pub fn of<'a>(rows: impl Iterator<Item = &'a ResultRow>) -> Self {
+        rows.fold(Evidence::default(), |mut all, row| {
             all.models.push(row.model.clone());
             all.random_models.extend(has_random_weights(row).then(|| row.model.clone()));
             all.inputs.push(row.input.clone());
@@ -37,7 +36,7 @@ impl Answered {
     }
 
     /// The rows of both.
-    pub fn and(mut self, other: &Answered) -> Self {
+    pub fn and(mut self, other: &Evidence) -> Self {
         self.models.extend_from_slice(&other.models);
         self.random_models.extend_from_slice(&other.random_models);
         self.inputs.extend_from_slice(&other.inputs);
@@ -46,53 +45,8 @@ impl Answered {
         self.distinct()
     }
 
-    /// What sets the rows apart from a trained model on hardware that has the format: `emulated on the CPU`,
-    /// `random weights`.
-    pub fn limits(&self) -> Vec<&'static str> {
-        self.emulation().into_iter().chain((!self.random_models.is_empty()).then_some("random weights")).collect()
-    }
-
-    /// Whether all or some of the rows emulate their formats; `None` where none does.
-    pub fn emulation(&self) -> Option<&'static str> {
-        match (self.emulated, self.native) {
-            (true, false) => Some("emulated on the CPU"),
-            (true, true) => Some("partly emulated on the CPU"),
-            (false, _) => None,
-        }
-    }
-
-    /// `Answered by models bert-base, gpt2 (random weights) on input random.`
-    pub fn sentence(&self) -> String {
-        let all_random = self.random_models.len() == self.models.len();
-        let name = |model: &String| match self.random_models.contains(model) {
-            true if !all_random => format!("{model} (random weights)"),
-            _ => model.clone(),
-        };
-        let models = self.models.iter().map(name).collect::<Vec<_>>().join(", ");
-        format!(
-            "Answered by {} {models}{} on {} {}.",
-            numbers::noun(self.models.len(), "model"),
-            match (all_random, self.models.len()) {
-                (true, 1) => " (random weights)",
-                (true, _) => " (all with random weights)",
-                (false, _) => "",
-            },
-            numbers::noun(self.inputs.len(), "input"),
-            self.inputs.join(", ")
-        )
-    }
-
-    /// `bert-base, gpt2; input random`; empty for no rows.
-    pub fn labels(&self) -> String {
-        if self.models.is_empty() {
-            return String::new();
-        }
-        let inputs = numbers::noun(self.inputs.len(), "input");
-        format!("{}; {inputs} {}", self.models.join(", "), self.inputs.join(", "))
-    }
-
     fn distinct(self) -> Self {
-        Answered {
+        Evidence {
             models: distinct(self.models.into_iter()),
             random_models: distinct(self.random_models.into_iter()),
             inputs: distinct(self.inputs.into_iter()),

@@ -1,8 +1,8 @@
 //! The quantities of the paper's abstract over all shapes of a run: every value of a claim's expression, where the claim
 //! takes the one that decides.
 
-use super::evaluate::{Located, deciding_pairs, values_of_pairs, values_of_rows};
 use super::query::{self, Admitted};
+use super::reduce::{Located, deciding_pairs, values_of_pairs, values_of_rows};
 use super::schema::{Aggregate, Claims, Expression, Filter, HeadlineSpec, Pairing, Quantity};
 use crate::analysis::facts::configuration_label;
 use crate::analysis::pairs::Ranged;

@@ -1,16 +1,16 @@
-//! Claims of the paper as checkable expressions over the results, and what these results say of them.
+//! Claims of the paper as checkable expressions over the results, and what these results say of them. Facts: the report
+//! words them.
 
-pub mod describe;
 pub mod evaluate;
 pub mod evidence;
-pub mod experiments;
+pub mod findings;
 pub mod headline;
 pub mod interval;
-pub mod machines;
-pub mod print;
 pub mod query;
 pub mod read;
+mod reduce;
 pub mod schema;
+pub mod several;
 pub mod verdict;
 
 use std::path::Path;
@@ -19,7 +19,6 @@ use crate::results::ResultsError;
 use crate::results::data::Data;
 use crate::results::machines::{Machine, machines as machines_of};
 use crate::results::study::Study;
-pub use print::{to_json, to_text};
 pub use read::ClaimsError;
 pub use schema::Claims;
 pub use verdict::{Outcome, Verdict};
@@ -35,7 +34,7 @@ pub fn verify(dir: &Path, claims: &Claims) -> Result<Vec<Verdict>, ResultsError>
 /// Judges every claim by the experiments of a study, each by itself; the repeat has no say.
 pub fn judge_study(study: &Study, claims: &Claims) -> Vec<Verdict> {
     let all = std::iter::once(&study.main).chain(&study.others);
-    experiments::together(all.map(|data| (data.plan.name.clone(), judge(data, claims))).collect())
+    several::by_experiment(all.map(|data| (data.plan.name.clone(), judge(data, claims))).collect())
 }
 
 /// Judges every claim by results that were read already. Results of several machines are judged machine by machine: no
@@ -49,7 +48,7 @@ pub fn judge(data: &Data, claims: &Claims) -> Vec<Verdict> {
     let mut by_machine: Vec<_> = by_machine.map(Vec::into_iter).collect();
     let of_claim = |_: &schema::Claim| {
         let verdicts: Vec<Verdict> = by_machine.iter_mut().filter_map(Iterator::next).collect();
-        machines::together(&machines, verdicts)
+        several::by_machine(&machines, verdicts)
     };
     claims.claims.iter().filter_map(of_claim).collect()
 }

@@ -7,9 +7,10 @@ use clap::Args;
 
 use super::OK;
 use super::output::show;
-use crate::report::Files;
+use crate::claims::Claims;
+use crate::report::sentences::claims::summary;
+use crate::report::{self, Files};
 use crate::results::study::Study;
-use crate::{claims, report};
 
 #[derive(Debug, Args)]
 pub(super) struct ReportArgs {
@@ -34,10 +35,10 @@ pub(super) fn execute(args: ReportArgs) -> Result<u8> {
     let out = args.out.unwrap_or_else(|| args.dir.join("report"));
     let study = Study::read_with(&args.dir, &args.repeats, &args.with)?;
     let wanted = if args.latex { Files::Latex } else { Files::All };
-    let summary = report::report_with(&study, &claims::Claims::builtin()?, &out, wanted)?;
-    let files = summary.files.len();
-    let next = if args.latex { String::new() } else { format!("; open {}", summary.html.display()) };
+    let written = report::report_with(&study, &Claims::builtin()?, &out, wanted)?;
+    let files = written.files.len();
+    let next = if args.latex { String::new() } else { format!("; open {}", written.html.display()) };
     show(format_args!("{files} files in {}{next}\n", out.display()))?;
-    show(format_args!("claims: {}\n", claims::print::summary(&summary.verdicts)))?;
+    show(format_args!("claims: {}\n", summary(&written.verdicts)))?;
     Ok(OK)
 }

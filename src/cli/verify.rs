@@ -7,8 +7,8 @@ use clap::Args;
 
 use super::output::show;
 use super::{OK, SOME_FAILED};
-use crate::claims;
-use crate::claims::{Claims, Verdict};
+use crate::claims::{self, Claims, Verdict};
+use crate::report::sentences;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Exits with 1 when a claim fails.")]
@@ -29,6 +29,6 @@ pub(super) fn execute(args: &VerifyArgs) -> Result<u8> {
         None => Claims::builtin()?,
     };
     let verdicts = claims::verify(&args.dir, &claims)?;
-    show(if args.json { claims::to_json(&verdicts)? } else { claims::to_text(&verdicts) })?;
+    show(if args.json { sentences::claims::to_json(&verdicts)? } else { sentences::claims::to_text(&verdicts) })?;
     Ok(if verdicts.iter().any(Verdict::is_failure) { SOME_FAILED } else { OK })
 }

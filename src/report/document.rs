@@ -7,13 +7,13 @@ use serde::Serialize;
 use super::ReportError;
 use super::figures::{self, Figure};
 use super::macros::{Macro, macros};
+use super::sentences::claims::{WordedVerdict, summary};
 use super::sentences::{caveats, disturbances};
 use super::table::Table;
 use super::{pins, tables};
 use crate::analysis::agreement;
 use crate::analysis::agreement::{Agreement, Limits};
 use crate::claims::headline::headlines;
-use crate::claims::print::summary;
 use crate::claims::{Claims, Outcome, Verdict};
 use crate::results::data::Data;
 use crate::results::machines::{Machine, machines};
@@ -56,7 +56,7 @@ pub struct Fact {
 pub struct ClaimView {
     /// The verdict.
     #[serde(flatten)]
-    pub verdict: Verdict,
+    pub verdict: WordedVerdict,
     /// PASS, FAIL, …
     pub label: String,
     /// Value, interval and the mark of emulation, or a dash.
@@ -135,7 +135,7 @@ pub fn document(study: &Study, claims: &Claims, verdicts: Vec<Verdict>) -> Resul
         macros: macros(study, claims, &verdicts, &repeats),
         pins,
         sections,
-        claims: verdicts.into_iter().map(view).collect(),
+        claims: WordedVerdict::all(&verdicts).into_iter().map(view).collect(),
     })
 }
 
@@ -280,7 +280,8 @@ fn join(sections: &mut [Section], other: &Data) -> Result<(), ReportError> {
 /// The sections of each machine's own rows, one under the other. What is the same for all of them stands once.
 fn of_machines(machines: &[Machine], claims: &Claims, verdicts: &[Verdict]) -> Result<Vec<Section>, ReportError> {
     let each = machines.iter().enumerate().map(|(number, machine)| {
-        let outcome = |verdict: &Verdict| verdict.machines.get(number).map_or(verdict.outcome, |own| own.outcome);
+        let outcome =
+            |verdict: &Verdict| verdict.machines().get(number).map_or(verdict.outcome, |own| own.verdict.outcome);
         sections(&machine.data, &|| {
             tables::headline::headline(&machine.data, &headlines(&machine.data, claims), verdicts, &outcome)
         })
@@ -290,7 +291,10 @@ fn of_machines(machines: &[Machine], claims: &Claims, verdicts: &[Verdict]) -> R
     for (index, first) in each.first().into_iter().flatten().enumerate() {
         let mut section = Section { figures: vec![], tables: vec![], ..first.clone() };
         if first.slug == ENVIRONMENT_SLUG {
-            section.tables = vec![tables::machines::machines(machines), tables::machines::claims(machines, verdicts)];
+            section.tables = vec![
+                tables::machines::machines(machines),
+                tables::machines::claims(machines, &WordedVerdict::all(verdicts)),
+            ];
         }
         for (number, machine) in machines.iter().enumerate() {
             let own = &each[number][index];
@@ -350,11 +354,8 @@ const ENGINES: &str = "Engines that are built ahead of time, for the machine of 
 const CONFIGURATIONS: &str = "What the plan holds, what failed and why, and what the manifest leaves out and why.";
 const ENVIRONMENT: &str = "Where the rows were measured. Every row of the results names its environment.";
 
-fn view(verdict: Verdict) -> ClaimView {
-    let mut shown = verdict.shown.clone().unwrap_or_else(|| "–".to_owned());
-    for limit in verdict.answered.limits() {
-        shown = format!("{shown}, {limit}");
-    }
+fn view(verdict: WordedVerdict) -> ClaimView {
+    let shown = verdict.shown_with_limits();
     let tone = match verdict.outcome {
         Outcome::Pass => "pass",
         Outcome::Fail => "fail",

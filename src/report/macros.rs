@@ -4,6 +4,8 @@ use crate::report::sentences;
 use serde::Serialize;
 
 use super::sentences::caveats::{baselines, list, prefix};
+use super::sentences::claims::WordedVerdict;
+use super::sentences::headroom::place_name;
 use super::sentences::quality;
 use super::tables::environment::{gibibytes, processors};
 use crate::analysis::agreement::Agreement;
@@ -11,11 +13,11 @@ use crate::analysis::facts::engine_library;
 use crate::analysis::facts::has_nan;
 use crate::analysis::facts::has_random_weights;
 use crate::analysis::headroom;
-use crate::analysis::headroom::{Worst, place_name};
+use crate::analysis::headroom::Worst;
 use crate::analysis::noise;
 use crate::analysis::pairs::Ranged;
 use crate::claims::headline::{Headline, headlines};
-use crate::claims::print::count;
+use crate::claims::verdict::count;
 use crate::claims::{Claims, Outcome, Verdict};
 use crate::engine::{BackendKind, DeviceKind};
 use crate::graph::Preset;
@@ -70,15 +72,15 @@ pub fn macros(study: &Study, claims: &Claims, verdicts: &[Verdict], repeats: &[A
         };
         put(&mut all, name, count(verdicts, outcome).to_string());
     }
-    let limited = |verdict: &&Verdict| verdict.outcome == Outcome::Pass && !verdict.answered.limits().is_empty();
+    let limited = |verdict: &&Verdict| verdict.outcome == Outcome::Pass && !verdict.evidence().limits().is_empty();
     put(&mut all, "ClaimsPassLimited", verdicts.iter().filter(limited).count().to_string());
     put(&mut all, "Claims", verdicts.len().to_string());
-    for verdict in verdicts {
+    for verdict in WordedVerdict::all(verdicts) {
         let name = format!("Claim{}", in_letters(&verdict.id));
         put(&mut all, &format!("{name}Verdict"), verdict.outcome.label().to_owned());
-        put(&mut all, &format!("{name}Paper"), verdict.paper_value.clone());
-        put(&mut all, &format!("{name}Here"), verdict.measured.clone().unwrap_or_default());
-        put(&mut all, &format!("{name}Why"), verdict.why.clone());
+        put(&mut all, &format!("{name}Paper"), verdict.paper_value);
+        put(&mut all, &format!("{name}Here"), verdict.measured.unwrap_or_default());
+        put(&mut all, &format!("{name}Why"), verdict.why);
     }
     all
 }

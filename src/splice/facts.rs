@@ -12,9 +12,10 @@ use super::peers::{self, Peer};
 use super::runs::{self, PublishedRun, RunComparison, RunDuration};
 use crate::analysis::noise;
 use crate::claims::headline::{Headline, HeadlineValue, headlines};
-use crate::claims::print::{count, summary};
+use crate::claims::verdict::count;
 use crate::claims::{Claims, Outcome, Verdict, judge_study};
 use crate::numbers;
+use crate::report::sentences::claims::{WordedVerdict, summary};
 use crate::results::data::{Data, distinct, total};
 use crate::results::machines::machines;
 use crate::results::study::Study;
@@ -129,7 +130,7 @@ impl PageFacts {
         Ok(PageFacts {
             artifact: artifact.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             gpus: distinct(gpus).join(", "),
-            claims: verdicts.iter().map(claim).collect(),
+            claims: WordedVerdict::all(&verdicts).into_iter().map(claim).collect(),
             outcomes: outcomes(&verdicts),
             headlines: first.iter().map(|found| (found.spec.key.clone(), headline(found))).collect(),
             noise: floors(main),
@@ -148,17 +149,14 @@ impl PageFacts {
     }
 }
 
-fn claim(verdict: &Verdict) -> ClaimFacts {
-    let value = verdict.shown.clone().unwrap_or_else(|| "–".to_owned());
-    let limits = verdict.answered.limits().into_iter().map(str::to_owned);
-    let measured: Vec<String> = std::iter::once(value).chain(limits).collect();
+fn claim(verdict: WordedVerdict) -> ClaimFacts {
     ClaimFacts {
-        id: verdict.id.clone(),
-        sentence: verdict.sentence.clone(),
-        measured: measured.join(", "),
+        measured: verdict.shown_with_limits(),
+        id: verdict.id,
+        sentence: verdict.sentence,
         verdict: verdict.outcome.label(),
         open: verdict.outcome != Outcome::Pass,
-        why: verdict.why.clone(),
+        why: verdict.why,
     }
 }
 

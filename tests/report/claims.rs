@@ -1,10 +1,11 @@
 //! Claims judged over hand-made runs.
 
-use mixprec::claims::{Claims, Outcome, Verdict, judge, to_json, to_text};
+use mixprec::claims::{Claims, Outcome, Verdict, judge};
 use mixprec::engine::BackendKind;
 use mixprec::graph::Preset;
 use mixprec::record::Status;
 use mixprec::report::document::document;
+use mixprec::report::sentences::claims::{WordedVerdict, to_json, to_text};
 use mixprec::results::data::{Data, total};
 use mixprec::results::study::Study;
 use mixprec::store::schema::ResultRow;
@@ -15,8 +16,8 @@ fn verdicts(data: &Data) -> Vec<Verdict> {
     judge(data, &Claims::builtin().unwrap())
 }
 
-fn verdict(data: &Data, id: &str) -> Verdict {
-    verdicts(data).into_iter().find(|verdict| verdict.id == id).unwrap()
+fn verdict(data: &Data, id: &str) -> WordedVerdict {
+    WordedVerdict::all(&verdicts(data)).into_iter().find(|verdict| verdict.id == id).unwrap()
 }
 
 fn change(mut data: Data, which: impl Fn(&ResultRow) -> bool, with: impl Fn(&mut ResultRow)) -> Data {
@@ -30,7 +31,7 @@ fn is(row: &ResultRow, backend: BackendKind, preset: Preset) -> bool {
 
 #[test]
 fn all_ten_claims_of_the_paper_are_there_and_none_is_dropped() {
-    let ids: Vec<String> = verdicts(&fixture::laptop()).into_iter().map(|verdict| verdict.id).collect();
+    let ids: Vec<String> = verdicts(&fixture::laptop()).into_iter().map(|verdict| verdict.claim.id).collect();
     assert_eq!(ids, ["C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C9", "C10"]);
 }
 

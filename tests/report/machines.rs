@@ -1,9 +1,10 @@
 //! Reports of merged results: machines side by side, and never one divided by another.
 
-use mixprec::claims::{Claims, Outcome, Verdict, judge, to_text};
+use mixprec::claims::{Claims, Outcome, Verdict, judge};
 use mixprec::engine::BackendKind;
 use mixprec::graph::Preset;
 use mixprec::record::Status;
+use mixprec::report::sentences::claims::{WordedVerdict, to_text};
 use mixprec::report::table::Table;
 use mixprec::report::tables::cross_gpu::cross_gpu;
 use mixprec::results::data::Data;
@@ -70,8 +71,8 @@ fn verdicts(data: &Data) -> Vec<Verdict> {
     judge(data, &Claims::builtin().unwrap())
 }
 
-fn verdict(data: &Data, id: &str) -> Verdict {
-    verdicts(data).into_iter().find(|verdict| verdict.id == id).unwrap()
+fn verdict(data: &Data, id: &str) -> WordedVerdict {
+    WordedVerdict::all(&verdicts(data)).into_iter().find(|verdict| verdict.id == id).unwrap()
 }
 
 fn table(data: &Data) -> Table {

@@ -7,6 +7,7 @@ use mixprec::engine::BackendKind;
 use mixprec::graph::Preset;
 use mixprec::plan::Configuration;
 use mixprec::record::AaTest;
+use mixprec::report::sentences::claims::WordedVerdict;
 use mixprec::report::{Files, report_with};
 use mixprec::results::study::Study;
 
@@ -161,12 +162,12 @@ fn headlines_have_extremes_with_their_places_and_the_papers_number() {
 fn every_verdict_has_its_reason() {
     for study in [Study::of(fixture::laptop()), Study::of(fixture::server()), Study::of(machines::two_gpus()), study()]
     {
-        for verdict in judge_study(&study, &Claims::builtin().unwrap()) {
+        for verdict in WordedVerdict::all(&judge_study(&study, &Claims::builtin().unwrap())) {
             assert!(verdict.why.ends_with('.') || verdict.why.ends_with(".)"), "{}: {}", verdict.id, verdict.why);
             assert!(verdict.why.len() > 20, "{}: {}", verdict.id, verdict.why);
         }
     }
-    let server = judge_study(&Study::of(fixture::server()), &Claims::builtin().unwrap());
+    let server = WordedVerdict::all(&judge_study(&Study::of(fixture::server()), &Claims::builtin().unwrap()));
     let why = |id: &str| server.iter().find(|verdict| verdict.id == id).unwrap().why.clone();
     assert!(why("C1").starts_with("Largest of ") && why("C1").contains("which misses ≥ 64.4×"), "{}", why("C1"));
     assert!(why("C2").contains("ms") && why("C2").contains("which meets < 10.00 ms"), "{}", why("C2"));

@@ -1,7 +1,7 @@
 //! How far two runs agree, in sentences.
 
+use super::disturbances::CIRCUMSTANCES;
 use crate::analysis::agreement::{Agreement, InRuns, Pair, Spread};
-use crate::analysis::disturbances::CIRCUMSTANCES;
 use crate::engine::DeviceKind;
 use crate::json_diff::Difference;
 use crate::numbers;

@@ -8,6 +8,9 @@ use crate::store::schema::ResultRow;
 /// Rows that a caveat names; the table of the machine's state has all.
 const NAMED: usize = 3;
 
+/// What leaves a pair of times out of a claim, after `while`.
+pub const CIRCUMSTANCES: &str = "others used the device or the clock ran wrong";
+
 impl Disturbance {
     /// The footnote of such a row.
     pub fn footnote(self) -> &'static str {

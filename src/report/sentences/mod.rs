@@ -3,7 +3,9 @@
 pub mod agreement;
 mod agreement_text;
 pub mod caveats;
+pub mod claims;
 pub mod disturbances;
 pub mod headline;
+pub mod headroom;
 pub mod noise;
 pub mod quality;

@@ -124,7 +124,7 @@ fn without_ratios(gpu: String, first: TableCell) -> Vec<TableCell> {
 
 /// The GPU that a claim names and none of the machines has, and the claim with why it was not judged.
 fn absent<'a>(machines: &[Machine], verdict: &'a Verdict) -> Option<(&'a str, String)> {
-    let name = verdict.same_gpu.as_deref()?;
+    let name = verdict.claim.same_gpu()?;
     let named = |gpu: &String| gpu.to_lowercase().contains(&name.to_lowercase());
     if machines.iter().any(|machine| machine.gpus().iter().any(named)) {
         return None;
@@ -132,8 +132,8 @@ fn absent<'a>(machines: &[Machine], verdict: &'a Verdict) -> Option<(&'a str, St
     let sentence = format!(
         "{} in these results: no {name} is among their machines. The paper ({}): “{}”.",
         Outcome::NoHardware.label(),
-        verdict.id,
-        verdict.sentence
+        verdict.claim.id,
+        verdict.claim.sentence
     );
     Some((name, sentence))
 }

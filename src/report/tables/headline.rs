@@ -23,7 +23,7 @@ pub fn headline(data: &Data, found: &[Headline], verdicts: &[Verdict], outcome: 
     ];
     let mut table = Table::new(SLUG, CAPTION, headings);
     let mut notes = Notes::default();
-    let of = |claim: &str| verdicts.iter().find(|verdict| verdict.id == claim);
+    let of = |claim: &str| verdicts.iter().find(|verdict| verdict.claim.id == claim);
     for found in found {
         let verdict = found.claim().and_then(of);
         table.push(spread_cells(found, verdict, outcome, &mut notes));
@@ -54,7 +54,7 @@ fn spread_cells(
         found.typical().map_or_else(TableCell::dash, cell),
         extreme(found.lowest()),
         extreme(found.highest()),
-        TableCell::optional(verdict.map(|verdict| verdict.paper_value.clone())),
+        TableCell::optional(verdict.map(|verdict| verdict.claim.paper_value.clone())),
         TableCell::optional(verdict.map(|verdict| outcome(verdict).label().to_owned())),
     ]
 }

@@ -1,8 +1,9 @@
 //! Headroom below FP16's largest value, per class of operation.
 
 use crate::analysis::headroom;
-use crate::analysis::headroom::{Headroom, layer_name, place_name};
+use crate::analysis::headroom::Headroom;
 use crate::numbers;
+use crate::report::sentences::headroom::{layer_name, place_name};
 use crate::report::table::{Heading, Note, Table, TableCell};
 use crate::results::data::{Data, distinct, slug};
 

@@ -1,9 +1,9 @@
 //! Every machine of merged results, and what each says of the claims.
 
 use super::environment::processor;
-use crate::claims::Verdict;
 use crate::numbers;
 use crate::record::Status;
+use crate::report::sentences::claims::WordedVerdict;
 use crate::report::table::{Heading, Table, TableCell};
 use crate::results::data::distinct;
 use crate::results::machines::Machine;
@@ -37,7 +37,7 @@ pub fn machines(machines: &[Machine]) -> Table {
 }
 
 /// A row per claim, a column per machine.
-pub fn claims(machines: &[Machine], verdicts: &[Verdict]) -> Table {
+pub fn claims(machines: &[Machine], verdicts: &[WordedVerdict]) -> Table {
     let mut headings = vec![Heading::text("Claim"), Heading::text("Paper")];
     headings.extend(machines.iter().map(|machine| Heading::sentences(&machine.label, 4)));
     let mut table = Table::new("claims-machines", "Verdicts by machine: each judged by its own rows.", headings);

@@ -2,17 +2,20 @@
 
 use std::fmt::Write;
 
-use super::verdict::{Outcome, Verdict};
+use super::WordedVerdict;
+use crate::claims::verdict::count;
+use crate::claims::{Outcome, Verdict};
 
 /// Width the sentences are broken at.
 const WIDTH: usize = 96;
 
 /// A table for a terminal: a line per claim, then what stands behind each.
 pub fn to_text(verdicts: &[Verdict]) -> String {
+    let worded = WordedVerdict::all(verdicts);
     let mut out = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(out, "{:<4} {:<13} {:<22} {:<44} rows", "id", "verdict", "paper", "measured here");
-    for verdict in verdicts {
+    for verdict in &worded {
         let measured = verdict.measured.as_deref().unwrap_or("-");
         let limits = verdict.answered.limits();
         let limits = if limits.is_empty() {
@@ -30,7 +33,7 @@ pub fn to_text(verdicts: &[Verdict]) -> String {
             verdict.rows
         );
     }
-    for verdict in verdicts {
+    for verdict in &worded {
         let _ = writeln!(out, "\n{} {}", verdict.id, verdict.outcome.label());
         paragraph(&mut out, "paper", &format!("\"{}\"", verdict.sentence));
         paragraph(&mut out, "read as", &verdict.reading);
@@ -48,22 +51,16 @@ pub fn to_text(verdicts: &[Verdict]) -> String {
 /// # Errors
 /// None that is known: every field is a string, a number or null.
 pub fn to_json(verdicts: &[Verdict]) -> serde_json::Result<String> {
-    serde_json::to_string_pretty(verdicts).map(|text| text + "\n")
+    serde_json::to_string_pretty(&WordedVerdict::all(verdicts)).map(|text| text + "\n")
 }
 
 /// `2 PASS, 1 FAIL, 7 N/A-HARDWARE`
 pub fn summary(verdicts: &[Verdict]) -> String {
-    let outcomes = [Outcome::Pass, Outcome::Fail, Outcome::Undecided, Outcome::NotRun, Outcome::NoHardware].into_iter();
-    let counted = outcomes.filter_map(|outcome| match count(verdicts, outcome) {
+    let counted = Outcome::ALL.into_iter().filter_map(|outcome| match count(verdicts, outcome) {
         0 => None,
         n => Some(format!("{n} {}", outcome.label())),
     });
     counted.collect::<Vec<_>>().join(", ")
-}
-
-/// Claims with this outcome.
-pub fn count(verdicts: &[Verdict], outcome: Outcome) -> usize {
-    verdicts.iter().filter(|verdict| verdict.outcome == outcome).count()
 }
 
 fn paragraph(out: &mut String, label: &str, text: &str) {
