@@ -192,20 +192,17 @@ fn a_folder_of_schema_6_is_read_with_the_weights_of_its_labels() {
 
 #[test]
 fn published_tables_of_schema_6_are_read() {
-    for (folder, kinds) in [
-        ("artifacts/h200", vec![WeightsKind::StandIn]),
-        ("artifacts/h200/numerics", vec![WeightsKind::StandIn, WeightsKind::Labelled]),
-    ] {
-        let rows = read_results(&root(folder)).unwrap();
-        let found = |kind: &WeightsKind| measured(&rows).any(|row| row.weights_kind == Some(*kind));
-        assert!(kinds.iter().all(found), "{folder}");
-        for row in &rows {
-            assert_eq!(row.weights().map(|weights| weights.to_string()), row.model_provenance, "{folder}");
-            assert_eq!(row.weights().and_then(|weights| weights.outlier).map(|outlier| outlier.to_string()), {
-                row.injection.clone().filter(|_| row.model_provenance.is_some())
-            });
+    let mut kinds = Vec::new();
+    for folder in ["artifacts/h200", "artifacts/h200/numerics", "artifacts/h200/downstream"] {
+        for row in read_results(&root(folder)).unwrap() {
+            let weights = row.weights();
+            assert_eq!(weights.as_ref().map(ToString::to_string), row.model_provenance, "{folder}");
+            let outlier = weights.and_then(|weights| weights.outlier).map(|outlier| outlier.to_string());
+            assert_eq!(outlier, row.injection.filter(|_| row.model_provenance.is_some()), "{folder}");
+            kinds.extend(row.weights_kind);
         }
     }
+    assert!(kinds.contains(&WeightsKind::StandIn) && kinds.contains(&WeightsKind::Labelled), "{kinds:?}");
 }
 
 #[test]
