@@ -21,7 +21,7 @@ pub(super) struct AppendixArgs {
     /// Folder for appendix.tex and appendix.md, or one file of either kind [default: standard output].
     #[arg(long, value_name = "DIR|FILE")]
     out: Option<PathBuf>,
-    /// DocumentFormat [default: both in a folder, Markdown on standard output].
+    /// Format [default: both in a folder, Markdown on standard output].
     #[arg(long, value_enum)]
     format: Option<DocumentFormat>,
     /// Folder with the manifests, claims.yaml and appendix.yaml.

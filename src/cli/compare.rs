@@ -7,8 +7,7 @@ use clap::Args;
 
 use super::output::show;
 use super::{OK, SOME_FAILED};
-use crate::analysis::agreement;
-use crate::analysis::agreement::{Limits, SHARE, TOLERANCE};
+use crate::analysis::agreement::{self, Limits, SHARE, TOLERANCE};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Exits with 1 when too few rows agree.")]
