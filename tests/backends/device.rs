@@ -20,8 +20,15 @@ use mixprec::stats::median;
 
 use crate::fixtures::skip;
 
-/// The GPU for this test alone, a BERT-base engine on it and a batch; or why there is none.
-fn engine() -> Result<(MutexGuard<'static, ()>, Box<dyn Engine>, Batch), String> {
+/// A BERT-base engine on the GPU, a batch for it, and the GPU for this test alone. (Bound first, a guard is dropped last.)
+struct Measured {
+    alone: MutexGuard<'static, ()>,
+    engine: Box<dyn Engine>,
+    batch: Batch,
+}
+
+/// The engine, or why there is none.
+fn engine() -> Result<Measured, String> {
     let alone = crate::device_alone();
     let cuda = backend(BackendKind::Cuda).map_err(|error| error.to_string())?;
     cuda.availability().map_err(|error| error.to_string())?;
@@ -31,7 +38,7 @@ fn engine() -> Result<(MutexGuard<'static, ()>, Box<dyn Engine>, Batch), String>
     let ids = InputStream::open(&InputSource::Random { seed: 1 }, Path::new("."), &model).unwrap();
     let request = BuildRequest::new(model, PrecisionPolicy::preset(Preset::Hybrid), shape, 1);
     let engine = cuda.build(&request).unwrap().engine.unwrap();
-    Ok((alone, engine, ids.batch(shape, 0).unwrap()))
+    Ok(Measured { alone, engine, batch: ids.batch(shape, 0).unwrap() })
 }
 
 fn print(sampling: &Sampling) {
@@ -60,7 +67,7 @@ fn a_gpu_that_executes_is_in_the_environment() {
 
 #[test]
 fn a_gpu_is_timed_by_both_clocks_watched_and_its_energy_taken() {
-    let (_alone, mut engine, batch) = match engine() {
+    let Measured { alone: _alone, mut engine, batch } = match engine() {
         Ok(found) => found,
         Err(reason) => return skip(reason),
     };
@@ -98,7 +105,7 @@ fn a_gpu_is_timed_by_both_clocks_watched_and_its_energy_taken() {
 /// The second event is recorded within the wall time: it must not show there.
 #[test]
 fn what_the_instruments_cost_is_little() {
-    let (_alone, mut engine, batch) = match engine() {
+    let Measured { alone: _alone, mut engine, batch } = match engine() {
         Ok(found) => found,
         Err(reason) => return skip(reason),
     };

@@ -60,9 +60,7 @@ fn failures() {
 /// A table without rows is a sentence.
 #[test]
 fn engines() {
-    insta::assert_snapshot!(laptop("engines.tex"), @r"
-    \emph{No engine was built ahead of time.}
-    ");
+    insta::assert_snapshot!(laptop("engines.tex"), @r"\emph{No engine was built ahead of time.}");
 }
 
 #[test]

@@ -32,7 +32,7 @@ use reference::{Float64Reference, WEIGHT_SCALE, number};
 static DEVICE: Mutex<()> = Mutex::new(());
 
 fn gpu() -> Option<GpuRuntime> {
-    GpuRuntime::open().map_err(|reason| println!("skipped: {reason}")).ok()
+    GpuRuntime::open().map_err(|reason| crate::skip::skip(reason)).ok()
 }
 
 /// Writes `value(index)` to `count` elements of a span.
