@@ -29,7 +29,7 @@ const FLOORS: [&[&str]; 16] = [
 const SEAM_LINES: usize = 120;
 
 /// Names that two types of different modules may share, at most.
-const SHARED_NAMES: usize = 35;
+const SHARED_NAMES: usize = 6;
 
 /// Position from the roof: a module may use those of a higher one.
 fn rank(module: &str) -> Option<usize> {

@@ -211,7 +211,8 @@ mod tests {
         let document = serde_json::json!({
             "schema": 1, "name": "n", "question": "q", "manifest_sha256": "", "base_dir": ".", "configurations": [],
             "excluded": [], "count_words": "", "measurement": crate::manifest::schema::Measurement::default(),
-            "numerics": Numerics::default(), "tolerances": {}, "axes": {},
+            "numerics": Numerics::default(), "tolerances": {},
+            "axes": {"models": 1, "backends": 1, "precisions": 1, "batch_sizes": 1, "sequence_lengths": 1, "inputs": 1},
         });
         let plan: Plan = serde_json::from_value(document).unwrap();
         Data { plan, rows, environments: BTreeMap::new() }

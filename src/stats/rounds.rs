@@ -59,7 +59,7 @@ mod tests {
             assert_eq!(ratio_of_rounds(&halved, &second, 3), Some((2.0 * found.0, doubled)));
 
             let inverse = ratio_of_rounds(&second, &first, 3).unwrap().0;
-            assert!(n % 2 == 0 || (inverse * found.0 - 1.0).abs() < 1e-15, "{inverse} {}", found.0);
+            assert!(n.is_multiple_of(2) || (inverse * found.0 - 1.0).abs() < 1e-15, "{inverse} {}", found.0);
         }
     }
 }

@@ -24,7 +24,7 @@ fn of_preset(cuda: &dyn Backend, model: &Arc<Model>, preset: Preset, batch: &Bat
 
 #[test]
 fn tiny_checkpoints_agree_with_the_independent_float64_program() {
-    let Some((cuda, _turn)) = device() else { return };
+    let Some((_turn, cuda)) = device() else { return };
     for tiny in Tiny::ALL {
         let model = tiny.open(Head::Natural);
         for (preset, ceiling) in [
@@ -43,7 +43,7 @@ fn tiny_checkpoints_agree_with_the_independent_float64_program() {
 
 #[test]
 fn bert_agrees_with_the_independent_float64_program() {
-    let Some((cuda, _turn)) = device() else { return };
+    let Some((_turn, cuda)) = device() else { return };
     let Some(model) = open("bert-base-sst2", Head::Natural) else { return };
     let golden = Golden::open();
     let mut worst = (0f64, 1f64);
@@ -68,7 +68,7 @@ fn bert_agrees_with_the_independent_float64_program() {
 
 #[test]
 fn gpt2_agrees_with_the_independent_float64_program() {
-    let Some((cuda, _turn)) = device() else { return };
+    let Some((_turn, cuda)) = device() else { return };
     let Some(model) = open("gpt2-mini-wt2", Head::Natural) else { return };
     let golden = Golden::open();
     let vocabulary = model.config.dimensions.vocabulary;
@@ -89,7 +89,7 @@ fn gpt2_agrees_with_the_independent_float64_program() {
 /// two are apart is printed only, since broken rows amplify every rounding.
 #[test]
 fn full_fp16_fails_silently_on_the_device_too() {
-    let Some((cuda, _turn)) = device() else { return };
+    let Some((_turn, cuda)) = device() else { return };
     let Some(model) = open("bert-base-sst2", Head::Hidden) else { return };
     let batch = Batch::single(Golden::open().ids("bert.9.ids"));
     let exact = of_preset(cuda.as_ref(), &model, Preset::Fp32, &batch);
@@ -105,7 +105,7 @@ fn full_fp16_fails_silently_on_the_device_too() {
 
 #[test]
 fn hybrid_decides_all_sst2_sentences_as_fp32_does() {
-    let Some((cuda, _turn)) = device() else { return };
+    let Some((_turn, cuda)) = device() else { return };
     let Some(model) = open("bert-base-sst2", Head::Natural) else { return };
     let stream = InputStream::open(&sst2(), Path::new("."), &model).unwrap();
     let shape = Shape { batch: 8, sequence: 64 };

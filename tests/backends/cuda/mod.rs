@@ -17,12 +17,13 @@ use mixprec::model::{Head, Model};
 
 use crate::fixtures::skip;
 
-/// The backend, or `None` with the reason printed.
-fn device() -> Option<(Box<dyn Backend>, MutexGuard<'static, ()>)> {
+/// The device for this test alone and the backend, or `None` with the reason printed. (Bound first, the guard is dropped last:
+/// a backend still frees the weights that it kept when it is dropped.)
+fn device() -> Option<(MutexGuard<'static, ()>, Box<dyn Backend>)> {
     let guard = crate::device_alone();
     let cuda = backend(BackendKind::Cuda).unwrap();
     match cuda.availability() {
-        Ok(_) => Some((cuda, guard)),
+        Ok(_) => Some((guard, cuda)),
         Err(reason) => {
             skip(reason);
             None

@@ -33,7 +33,7 @@ fn shapes(positions: usize) -> Vec<(Shape, bool)> {
 }
 
 fn agrees(model: &Arc<Model>, chosen: impl Fn(Shape) -> bool) {
-    let Some((cuda, _turn)) = device() else { return };
+    let Some((_turn, cuda)) = device() else { return };
     // Gates of the design study, section 4: relative L2 of the whole model.
     let gates = [(Preset::Fp32, 2e-5), (Preset::Tf32, 1e-2), (Preset::Hybrid, 1e-2), (Preset::Bf16, 1e-1)];
     for (shape, ragged) in shapes(model.graph.dimensions.positions).into_iter().filter(|(shape, _)| chosen(*shape)) {
@@ -101,7 +101,7 @@ fn bert_base_and_gpt2_agree_with_float64() {
 
 #[test]
 fn replays_give_the_same_bits_whatever_ran_before() {
-    let Some((cuda, _turn)) = device() else { return };
+    let Some((_turn, cuda)) = device() else { return };
     // Products of few tokens are split, those of many are not.
     replays(cuda.as_ref(), Architecture::BertBase, Shape { batch: 2, sequence: 128 });
     replays(cuda.as_ref(), Architecture::Gpt2, Shape { batch: 2, sequence: 16 });
@@ -109,7 +109,7 @@ fn replays_give_the_same_bits_whatever_ran_before() {
 
 #[test]
 fn an_engine_that_does_not_fit_is_refused_and_the_next_one_works() {
-    let Some((cuda, _turn)) = device() else { return };
+    let Some((_turn, cuda)) = device() else { return };
     let model = random_model(Architecture::Gpt2, Head::Natural);
     let policy = PrecisionPolicy::preset(Preset::Fp32);
     // Logits of 4 million tokens are 840 GB.
