@@ -56,7 +56,8 @@ fuzz_target!(|edits: &[u8]| -> Corpus {
     let environments: BTreeMap<_, _> =
         ids.map(|id| (id, mixprec::provenance::Environment::clone(&environment))).collect();
     let data = Data { plan, rows, environments };
-    let verdicts = judge(&data, &Claims::builtin().expect("the built-in claims"));
+    let claims = Claims::builtin().expect("the built-in claims");
+    let verdicts = judge(&data, &claims);
     let document = document(&Study::of(data), &claims, verdicts).expect("a document");
     let renderer = Renderer::new().expect("templates");
     let html = renderer.html(&document).expect("a page");

@@ -37,7 +37,7 @@ impl BackendKind {
         }
     }
 
-    /// Whether its engines are built ahead of time for a [`Target`].
+    /// Whether its engines are built ahead of time for a [`Target`](super::Target).
     pub fn has_targets(self) -> bool {
         self == BackendKind::TensorRt
     }

@@ -153,8 +153,8 @@ fn what_cannot_be_built_is_bad_input_and_nothing_is_built() {
     for (arguments, message) in [
         (&["--batch", "1", "--seq", "8,129"][..], "sequence length 129 is beyond the 128 positions `bert-tiny` has"),
         (&["--batch", "1,4294967296", "--seq", "8"], "a dimension of 4294967296 is beyond 2147483647"),
-        (&["--batch", "1"], "--seq <SEQ>"),
-        (&["--seq", "8"], "--batch <BATCH>"),
+        (&["--batch", "1"], "--seq <N>"),
+        (&["--seq", "8"], "--batch <N>"),
         (&["--batch", "1", "--seq", "8", "--workspace-mb", "0"], "0 is not in 1..=1000000"),
     ] {
         let (code, stderr) = run(arguments);

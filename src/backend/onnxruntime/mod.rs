@@ -2,7 +2,7 @@
 //! policies that round to FP16.
 //!
 //! FP32 is executed in the library's fastest way: with every graph optimisation, packed weights and all requested threads.
-//! For other policies it has few kernels and computes in FP32 between casts. [`barrier`] makes it keep the roundings, which
+//! For other policies it has few kernels and computes in FP32 between casts. `barrier` makes it keep the roundings, which
 //! costs time. Such times say nothing about hardware that has the format, and the rows say `emulated`.
 
 mod barrier;
