@@ -23,7 +23,7 @@ pub const TOLERANCE: f64 = 0.03;
 /// The share of rows that must be so close, unless said otherwise.
 pub const SHARE: f64 = 0.95;
 
-/// Pairs of one kind of device that a list of the farthest has.
+/// Pairs per kind of device in a list of the farthest.
 const LISTED: usize = 10;
 
 /// What counts as agreement.
@@ -97,8 +97,8 @@ impl InRuns {
     }
 }
 
-/// Whether a GPU's clocks were held back, by its power limit as a rule, in one of two runs of a configuration; `None` where
-/// that was not watched.
+/// Whether the GPU was throttled, usually by its power limit, in one of two runs of a configuration; `None` where that
+/// was not watched.
 fn throttled(first: &ResultRow, second: &ResultRow) -> Option<bool> {
     match (first.throttled, second.throttled) {
         (Some(true), _) | (_, Some(true)) => Some(true),
@@ -119,7 +119,7 @@ pub struct Unlike {
 /// How far two runs agree.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Agreement {
-    /// What was asked of them.
+    /// The limits of this comparison.
     pub limits: Limits,
     /// Configurations with a median in both, those that differ most first.
     pub pairs: Vec<Pair>,
@@ -127,39 +127,35 @@ pub struct Agreement {
     pub unlike: Vec<Unlike>,
     /// Configurations that one of them has not tried, or that ended alike without a median.
     pub left_out: usize,
-    /// Those of them that the first run has timed.
+    /// The left-out configurations that the first run has timed.
     pub not_repeated: Vec<ResultRow>,
     /// What differs between the environments, most telling first.
     pub differences: Vec<Difference>,
 }
 
-/// Two folders that cannot be set against each other.
+/// Two folders that cannot be compared.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum AgreementError {
     /// One of them cannot be read.
     #[error(transparent)]
     Results(#[from] ResultsError),
     /// A folder has several rows of one configuration.
     #[error(
-        "{path}: merged results with {rows} rows of configuration {id}; compare the folders of single runs, or merge the runs \
-         to see machines beside each other"
+        "{path}: merged results with {rows} rows of configuration {id}; compare the folders of single runs, or merge \
+         the runs to see machines next to each other"
     )]
     Several {
-        /// Which folder.
         path: PathBuf,
-        /// Configuration.
         id: String,
         /// Rows of it.
         rows: usize,
     },
     /// They are of different experiments, or were measured by different rules.
-    #[error("{path} beside {other}: {cause}; compare two runs of one manifest")]
+    #[error("{path} compared with {other}: {cause}; compare two runs of one manifest")]
     Rules {
-        /// Which folder.
         path: PathBuf,
-        /// The other folder.
         other: PathBuf,
-        /// What differs.
         #[source]
         cause: OtherRules,
     },
@@ -168,31 +164,23 @@ pub enum AgreementError {
         "{path}: {model} was measured with other weights ({found}) than in {other} ({wanted}); their times are of two models"
     )]
     Weights {
-        /// Which folder.
         path: PathBuf,
-        /// Model name.
         model: String,
         /// Its weights there.
         found: String,
-        /// The other folder.
         other: PathBuf,
         /// Its weights there.
         wanted: String,
     },
     /// Nothing was measured twice.
-    #[error("{path}: has no configuration that {other} has measured too; nothing to compare")]
-    Nothing {
-        /// Which folder.
-        path: PathBuf,
-        /// The other folder.
-        other: PathBuf,
-    },
+    #[error("{path} and {other} have no measured configuration in common, so there is nothing to compare")]
+    Nothing { path: PathBuf, other: PathBuf },
 }
 
-/// Results and the folder they are of, for messages.
+/// Results and their folder, for messages.
 pub type Named<'a> = (&'a Path, &'a Data);
 
-/// Sets the results in two folders against each other.
+/// Compares the results in two folders.
 ///
 /// # Errors
 /// [`AgreementError`] naming the folder and the cure.
@@ -256,7 +244,7 @@ impl Agreement {
         (self.pairs.iter().map(|pair| &pair.first), self.pairs.iter().map(|pair| &pair.second))
     }
 
-    /// How far the rows that are wanted of the first run agree; `None` where there is none.
+    /// How far the rows agree whose row in the first run is wanted; `None` without any.
     pub fn spread(&self, wanted: impl Fn(&ResultRow) -> bool) -> Option<Spread> {
         self.spread_of(|first, _| wanted(first))
     }
@@ -268,17 +256,17 @@ impl Agreement {
         Spread::of(&pairs, unlike, self.limits)
     }
 
-    /// That of the engines on one kind of device.
+    /// The spread of the engines on one kind of device.
     pub fn on(&self, device: DeviceKind) -> Option<Spread> {
         self.spread(|row| row.device == device)
     }
 
-    /// That of rows on a GPU whose clocks were held back in one of the runs, in neither, or (`None`) not watched in both.
+    /// The spread of rows on a GPU that was throttled in one of the runs, in neither, or (`None`) not watched in both.
     pub fn by_clocks(&self, wanted: Option<bool>) -> Option<Spread> {
         self.spread_of(|first, second| first.device == DeviceKind::Gpu && throttled(first, second) == wanted)
     }
 
-    /// The pairs of one kind of device that differ most, as many as a list has.
+    /// The pairs of one kind of device that differ most, as many as a list holds.
     pub fn farthest(&self, device: DeviceKind) -> impl Iterator<Item = &Pair> {
         self.pairs.iter().filter(move |pair| pair.first.device == device).take(LISTED)
     }
@@ -315,11 +303,11 @@ impl Agreement {
 /// How far the rows of one kind agree.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spread {
-    /// Rows compared, those that one run alone has measured among them.
+    /// Rows compared, including those that only one run has measured.
     pub rows: usize,
-    /// Of them within the tolerance.
+    /// Rows within the tolerance.
     pub within: usize,
-    /// Median ratio; this and what follows is of rows with a median in both runs.
+    /// Median ratio. This and the following fields cover rows with a median in both runs.
     pub ratio: Option<f64>,
     /// Median distance from 1.
     pub typical: Option<f64>,
@@ -330,7 +318,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of these pairs, and of so many rows that ended differently; `None` for none.
+    /// The spread of these pairs and this many rows that ended differently; `None` without any.
     fn of(pairs: &[&Pair], unlike: usize, limits: Limits) -> Option<Spread> {
         let deviations: Vec<f64> = pairs.iter().map(|pair| pair.deviation()).collect();
         let ratios: Vec<f64> = pairs.iter().map(|pair| pair.ratio.0).collect();

@@ -1,20 +1,20 @@
-//! Rows that were measured on a machine that was not itself, or not alone.
+//! Rows that were measured on a throttled or shared machine, or by a clock that ran wrong.
 
 use crate::engine::DeviceKind;
 use crate::measure::timekeeping;
 use crate::store::schema::ResultRow;
 
-/// So much of one CPU, on average, others may use: the system itself and this program's parent process do.
+/// The share of one CPU that other processes may use on average: the system and this program's parent process use some.
 const TOLERATED_FOREIGN_CPUS: f64 = 0.25;
 
 /// Something that speaks against a row's times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disturbance {
-    /// The GPU's clocks were held back.
+    /// The GPU was throttled.
     Throttled,
-    /// Others computed on the GPU.
+    /// Other processes computed on the GPU.
     SharedGpu,
-    /// Others used the host's CPUs.
+    /// Other processes used the host's CPUs.
     SharedCpus,
     /// The clock and the kernel counted different times.
     Clock,
@@ -35,8 +35,8 @@ impl Disturbance {
         }
     }
 
-    /// What speaks against dividing a row's time by another's: a clock that ran wrong, or others on the device that its engine
-    /// computes on. A GPU whose clocks its own power limit held back is that machine as it is.
+    /// The disturbance that spoils ratios of the row's time: a clock that ran wrong, or other processes on the device
+    /// of its engine. A GPU throttled by its own power limit does not count: that is how the machine runs.
     pub fn of_ratios(row: &ResultRow) -> Option<Disturbance> {
         let counts = |kind: &Disturbance| match kind {
             Disturbance::Clock => true,

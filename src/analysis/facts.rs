@@ -8,7 +8,7 @@ pub fn configuration_label(row: &ResultRow) -> String {
     format!("{} {}, {}", row.backend, row.precision, site_label(row))
 }
 
-/// `bert-base 8×128 random`: what was computed, whoever computed it.
+/// `bert-base 8×128 random`: what was computed, without the backend.
 pub fn site_label(row: &ResultRow) -> String {
     format!("{} {}×{} {}", row.model, row.batch_size, row.sequence_length, row.input)
 }
@@ -38,7 +38,8 @@ pub fn computed_bytes(row: &ResultRow) -> Option<u64> {
     Some(row.policy_weights_bytes?.saturating_add(row.policy_activations_bytes?))
 }
 
-/// What the engine holds: weights, activations, and scratch as far as it knows it. `None` of one without an account.
+/// What the engine holds: weights, activations, and scratch as far as it knows it. `None` where the engine does not
+/// report its memory.
 pub fn engine_bytes(row: &ResultRow) -> Option<u64> {
     let parts = [row.weights_bytes?, row.activations_bytes?, row.workspace_bytes.unwrap_or(0)];
     Some(parts.into_iter().fold(0, u64::saturating_add))
@@ -49,18 +50,18 @@ pub fn has_nan(row: &ResultRow) -> bool {
     [row.nan_count, row.nan_forwards].into_iter().flatten().any(|count| count > 0)
 }
 
-/// The same of infinities.
+/// The same for infinities.
 pub fn has_infinity(row: &ResultRow) -> bool {
     [row.inf_count, row.inf_forwards].into_iter().flatten().any(|count| count > 0)
 }
 
-/// NaN and infinities among the output's elements.
+/// Share of the output's elements that are NaN or infinity.
 pub fn nonfinite_share(row: &ResultRow) -> Option<f64> {
     let (bad, all) = (row.nan_count? + row.inf_count?, row.output_elements?);
     (all > 0).then(|| bad as f64 / all as f64)
 }
 
-/// How many sentences two rows give different labels.
+/// Number of sentences that get different labels in two rows.
 pub fn flips(base: &ResultRow, row: &ResultRow) -> Option<usize> {
     Some(flipped(base, row)?.len())
 }
@@ -72,9 +73,9 @@ pub fn flipped(base: &ResultRow, row: &ResultRow) -> Option<Vec<(usize, char, ch
     (a.len() == b.len()).then(|| answers().filter(|(_, base, row)| base != row).collect())
 }
 
-/// Sentences that only the base, and that only the row answers rightly. Of two different answers out of two classes one
-/// is right, so the flips and the two counts of right answers fix both numbers; `None` where a flip has an answer that is
-/// neither class.
+/// Number of sentences that only the base answers correctly, and that only the row answers correctly. Of two different
+/// answers out of two classes one is right, so the flips and the two counts of right answers fix both numbers; `None`
+/// where a flip has an answer that is neither class.
 pub fn discordant(base: &ResultRow, row: &ResultRow) -> Option<(u64, u64)> {
     let (a, b) = (base.task_predictions.as_ref()?, row.task_predictions.as_ref()?);
     let classes = |(x, y): (u8, u8)| x == y || (matches!(x, b'0' | b'1') && matches!(y, b'0' | b'1'));

@@ -21,7 +21,7 @@ pub struct Deviation {
 }
 
 impl Deviation {
-    /// That of a ratio and its interval.
+    /// The deviation of a ratio and its interval.
     pub fn of((ratio, interval): Ranged) -> Self {
         let range = interval.map(|(low, high)| {
             let (to_low, to_high) = ((low - 1.0).abs(), (high - 1.0).abs());
@@ -53,7 +53,7 @@ pub struct Floor<'a> {
     pub typical: f64,
     /// The largest of them: the noise floor, as a share.
     pub floor: f64,
-    /// The row it is of.
+    /// The row with the largest one.
     pub worst: &'a ResultRow,
 }
 

@@ -1,4 +1,4 @@
-//! The one rule of which two rows are set against each other, and the one interval of their ratio.
+//! The one rule for which two rows are compared, and the one interval of their ratio.
 //!
 //! Two rows pair when they agree in everything but what is compared and were measured in the same environment. A pair with a
 //! disturbed row is shown and marked. It decides nothing while an undisturbed pair of the same quantity exists.
@@ -50,22 +50,22 @@ impl Column {
     }
 }
 
-/// Two rows that are set against each other.
+/// Two rows that are compared.
 #[derive(Debug, Clone, Copy)]
 pub struct RowPair<'a> {
     /// The row whose value is divided, or from whose value is subtracted.
     pub numerator: &'a ResultRow,
-    /// The row that it is set against.
+    /// The row that it is compared with.
     pub denominator: &'a ResultRow,
 }
 
 impl RowPair<'_> {
-    /// What speaks against dividing the times of these rows.
+    /// The disturbance that spoils the ratio of these rows' times.
     pub fn disturbance(&self) -> Option<Disturbance> {
         [self.numerator, self.denominator].into_iter().find_map(Disturbance::of_ratios)
     }
 
-    /// Whether a power limit or heat held the clocks of either row's GPU back: that machine as it is, and marked.
+    /// Whether the GPU of either row was throttled by a power limit or heat. Such a pair is marked, and it decides.
     pub fn is_throttled(&self) -> bool {
         [self.numerator, self.denominator].into_iter().any(|row| Disturbance::Throttled.of(row))
     }
@@ -87,14 +87,14 @@ impl RowPair<'_> {
 pub struct Deciding<'a> {
     /// The undisturbed ones; all where every one is disturbed.
     pub pairs: Vec<RowPair<'a>>,
-    /// Disturbed pairs that an undisturbed one leaves without a say.
+    /// Disturbed pairs, where an undisturbed pair decides.
     pub left_out: usize,
     /// Whether every pair is disturbed, so that none can decide.
     pub all_disturbed: bool,
 }
 
 impl<'a> Deciding<'a> {
-    /// Of all pairs of one quantity of time.
+    /// The deciding pairs among all pairs of one quantity of time.
     pub fn of(pairs: Vec<RowPair<'a>>) -> Self {
         let (disturbed, calm): (Vec<RowPair>, Vec<RowPair>) =
             pairs.into_iter().partition(|pair| pair.disturbance().is_some());
@@ -151,8 +151,8 @@ pub fn fp32_counterpart<'a>(data: &Data, group: &Group<'a>, row: &ResultRow) -> 
     counterpart(data, group, &series(row).fp32(), row)
 }
 
-/// Whether two rows were measured in one environment. Rows on one device must share it to the letter; of a host's CPU and
-/// GPU each may have had its own share of the host.
+/// Whether two rows were measured in one environment. Rows on one device must have the same environment; rows on a
+/// host's CPU and GPU may each have had their own share of the host.
 fn share_an_environment(data: &Data, a: &ResultRow, b: &ResultRow) -> bool {
     if a.environment == b.environment {
         return true;

@@ -1,4 +1,4 @@
-//! What one check of a claim comes to.
+//! Evaluates one check of a claim.
 
 use super::evidence::Evidence;
 use super::findings::{CheckFinding, Disturbed, Elimination, EventCount, IntervalRule, Observed, RowName};

@@ -1,4 +1,4 @@
-//! Which rows answered a claim: their models, inputs and what limits them.
+//! The rows that answered a claim: their models, inputs and limits.
 
 use crate::analysis::facts::has_random_weights;
 use serde::Serialize;
@@ -6,18 +6,18 @@ use serde::Serialize;
 use crate::results::data::distinct;
 use crate::store::schema::ResultRow;
 
-/// What the rows behind a verdict are of.
+/// The models, inputs and limits of the rows behind a verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Evidence {
     /// Models, in plan order.
     pub models: Vec<String>,
-    /// Those of them whose weights are random.
+    /// The models with random weights.
     pub random_models: Vec<String>,
     /// Inputs.
     pub inputs: Vec<String>,
     /// Whether any row's formats are emulated on the CPU.
     pub emulated: bool,
-    /// Whether any row's are not.
+    /// Whether any row's formats are native.
     pub native: bool,
 }
 
@@ -35,7 +35,7 @@ impl Evidence {
         .distinct()
     }
 
-    /// The rows of both.
+    /// The evidence of both.
     pub fn and(mut self, other: &Evidence) -> Self {
         self.models.extend_from_slice(&other.models);
         self.random_models.extend_from_slice(&other.random_models);

@@ -18,11 +18,11 @@ pub struct CheckFinding {
     pub interval_rule: Option<IntervalRule>,
     /// Rows or pairs of rows looked at.
     pub rows: usize,
-    /// What those rows are of.
+    /// The models and inputs of those rows.
     pub evidence: Evidence,
     /// What they show.
     pub observed: Observed,
-    /// Which of them others disturbed.
+    /// The disturbed ones among them.
     pub disturbed: Option<Disturbed>,
 }
 
@@ -57,7 +57,7 @@ pub enum Observed {
     },
     /// Rows with an event.
     Events(EventCount),
-    /// Rows that were measured and rows that still can be.
+    /// Rows that were measured, and rows that are still to run.
     Progress {
         /// Measured rows.
         measured: usize,
@@ -71,7 +71,7 @@ pub enum Observed {
 pub enum Reduced {
     /// One of them decides.
     One {
-        /// Which.
+        /// The rule that chose it.
         reduce: Reduce,
         /// Number of values.
         values: usize,
@@ -125,7 +125,7 @@ pub struct PairedAnswers {
 }
 
 impl PairedAnswers {
-    /// Those of a numerator and a denominator; `None` where a row was not scored.
+    /// The answers of a numerator and a denominator; `None` where a row was not scored.
     pub fn of(rows: &[&ResultRow]) -> Option<Self> {
         let [first, second] = rows else { return None };
         Some(PairedAnswers {
@@ -171,14 +171,14 @@ impl Elimination {
     }
 }
 
-/// Rows or pairs whose times others disturbed.
+/// Rows or pairs with disturbed times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disturbed {
-    /// So many pairs are left out.
+    /// This many pairs are left out.
     LeftOut(usize),
     /// Every pair is disturbed, so that none decides.
     All,
-    /// So many rows are counted all the same.
+    /// This many disturbed rows are included.
     Counted(usize),
 }
 
@@ -191,14 +191,14 @@ pub enum IntervalRule {
     PairedAccuracy,
     /// The ends of both rates' Clopper-Pearson intervals, divided crosswise.
     NanRateRatio,
-    /// None: both values are counts over every output.
+    /// None: both values are exact counts.
     ExactPair,
     /// The bootstrap interval of the deciding median.
     Median,
-    /// None: every compared output was looked at.
+    /// None: every compared output was examined.
     ExactRow,
     /// The Clopper-Pearson interval of a share of configurations.
     Share,
-    /// From the rows measured so far to all that can still be.
+    /// From the rows measured so far to all that can still be measured.
     Progress,
 }

@@ -1,5 +1,5 @@
-//! Claims of the paper as checkable expressions over the results, and what these results say of them. Facts: the report
-//! words them.
+//! Claims of the paper as checkable expressions over the results, and their verdicts. This module holds facts; the
+//! report words them.
 
 pub mod evaluate;
 pub mod evidence;
@@ -31,7 +31,7 @@ pub fn verify(dir: &Path, claims: &Claims) -> Result<Vec<Verdict>, ResultsError>
     Ok(judge_study(&Study::read(dir)?, claims))
 }
 
-/// Judges every claim by the experiments of a study, each by itself; the repeat has no say.
+/// Judges every claim by the experiments of a study, each by itself; the repeats do not count.
 pub fn judge_study(study: &Study, claims: &Claims) -> Vec<Verdict> {
     let all = std::iter::once(&study.main).chain(&study.others);
     several::by_experiment(all.map(|data| (data.plan.name.clone(), judge(data, claims))).collect())

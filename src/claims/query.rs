@@ -1,4 +1,4 @@
-//! Which rows a claim looks at, and the values it takes of them. Intervals are added by those who know the rows.
+//! The rows that a claim looks at, and the values that it takes from them. The callers add intervals.
 
 use super::schema::{Counterpart, Event, Filter, Pairing, Quantity};
 use crate::analysis::facts::{engine_bytes, has_infinity, has_nan};

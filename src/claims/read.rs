@@ -14,18 +14,14 @@ const BUILT_IN: &str = include_str!("../../experiments/claims.yaml");
 
 /// A claims file that cannot be used.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum ClaimsError {
     /// The file system refused.
     #[error(transparent)]
     File(#[from] FileError),
     /// The file is far larger than any claims file.
     #[error("{path}: {bytes} bytes; a claims file has at most {MAX_BYTES}")]
-    Size {
-        /// Which file.
-        path: PathBuf,
-        /// Its length.
-        bytes: u64,
-    },
+    Size { path: PathBuf, bytes: u64 },
     /// Not YAML, or not of this shape.
     #[error("{place}: {message}")]
     Yaml {
@@ -36,24 +32,10 @@ pub enum ClaimsError {
     },
     /// Well-formed, but senseless.
     #[error("{file}: claim `{claim}`: {message}")]
-    Claim {
-        /// Which file.
-        file: String,
-        /// Which claim.
-        claim: String,
-        /// What is wrong.
-        message: String,
-    },
+    Claim { file: String, claim: String, message: String },
     /// A headline that cannot be shown.
     #[error("{file}: headline `{headline}`: {message}")]
-    Headline {
-        /// Which file.
-        file: String,
-        /// Which headline.
-        headline: String,
-        /// What is wrong.
-        message: String,
-    },
+    Headline { file: String, headline: String, message: String },
 }
 
 impl Claims {

@@ -9,13 +9,13 @@ use crate::analysis::pairs::{Deciding, RowPair};
 use crate::results::data::Data;
 use crate::store::schema::ResultRow;
 
-/// A value and the rows it is made of.
+/// A value and the rows that it comes from.
 pub(super) struct Located<'a> {
     pub estimate: Estimate,
     pub rows: Vec<&'a ResultRow>,
 }
 
-/// What the values of a check come to.
+/// The deciding value of a check.
 pub(super) struct Decision {
     pub met: Met,
     pub estimate: Estimate,

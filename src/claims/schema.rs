@@ -34,7 +34,7 @@ pub struct HeadlineSpec {
     pub quantity: String,
     /// The id of the claim whose first check has the expression.
     pub expression_of: String,
-    /// Whether the quantity bears on that claim, so that the claim's verdict is shown beside it.
+    /// Whether the quantity bears on that claim, so that the claim's verdict is shown with it.
     #[serde(default)]
     pub bears_on_claim: bool,
     /// Another column in place of the expression's.
@@ -201,7 +201,7 @@ pub struct Pairing {
 pub struct Aggregate {
     /// The column.
     pub of: Quantity,
-    /// Which rows.
+    /// The rows that count.
     #[serde(rename = "where")]
     pub filter: Filter,
     /// How many rows become one value.
@@ -214,7 +214,7 @@ pub struct Aggregate {
 pub struct Share {
     /// The event.
     pub event: Event,
-    /// Which rows.
+    /// The rows that count.
     #[serde(rename = "where")]
     pub filter: Filter,
     /// Rows that must have the event for its absence to mean anything: what is said to be eliminated must be there.
@@ -222,11 +222,11 @@ pub struct Share {
     pub eliminated_from: Option<Counterpart>,
 }
 
-/// Rows that others are set against.
+/// Rows that other rows are compared with.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counterpart {
-    /// Which rows.
+    /// The rows that count.
     #[serde(rename = "where")]
     pub filter: Filter,
     /// Columns in which a pair agrees.
@@ -237,7 +237,7 @@ pub struct Counterpart {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Count {
-    /// Which rows.
+    /// The rows that count.
     #[serde(rename = "where")]
     pub filter: Filter,
 }

@@ -75,7 +75,7 @@ mod tests {
     use crate::claims::verdict::Checks;
     use crate::claims::{Claims, ClaimsError};
 
-    /// What experiments that say this come to together, and which of them decides.
+    /// The joint outcome of experiments with these outcomes, and the one that decides.
     fn outcome(id: &str, outcomes: &[Outcome]) -> Result<(Outcome, Option<String>), ClaimsError> {
         let claims = Claims::builtin()?;
         let claim = claims.claims.iter().find(|claim| claim.id == id).unwrap();

@@ -11,7 +11,7 @@ use super::schema::{Check, Claim, Kind, Scope};
 use super::several::{NamedVerdict, Several};
 use crate::results::data::Data;
 
-/// What the results say of a claim.
+/// The result of judging a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Outcome {
     /// It holds here.
@@ -36,9 +36,9 @@ impl Outcome {
     pub const ALL: [Outcome; 5] =
         [Outcome::Pass, Outcome::Fail, Outcome::Undecided, Outcome::NotRun, Outcome::NoHardware];
 
-    /// What decides first of several verdicts on one claim, by other experiments or other machines: a pass, where one value
-    /// anywhere makes the claim true (`up to 64.4x`), and a failure of every other claim. Whoever could not decide takes nothing
-    /// back from one who could.
+    /// The order in which one of several verdicts on one claim decides, by experiments or by machines. A pass decides
+    /// first where one value anywhere makes the claim true (`up to 64.4x`); a failure decides first for every other
+    /// claim. An open verdict never overrides a decided one.
     pub fn by_weight(up_to: bool) -> [Outcome; 5] {
         let (first, second) = if up_to { (Outcome::Pass, Outcome::Fail) } else { (Outcome::Fail, Outcome::Pass) };
         [first, second, Outcome::Undecided, Outcome::NotRun, Outcome::NoHardware]
@@ -82,7 +82,7 @@ pub enum Basis {
     Experiments(Several),
 }
 
-/// What no environment lists.
+/// The GPU that no environment lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MissingGpu {
     /// Any GPU.
@@ -209,7 +209,7 @@ fn usable_environments(data: &Data, scope: &Scope) -> Result<Option<Vec<String>>
     }
 }
 
-/// Every check must hold; one that fails decides, whatever the others lack.
+/// Every check must hold; one that fails decides, even where others have no rows.
 fn outcome(findings: &[CheckFinding]) -> Outcome {
     let worst = findings.iter().filter_map(|finding| finding.met).max();
     let all_judged = findings.iter().all(|finding| finding.met.is_some());

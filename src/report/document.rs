@@ -32,9 +32,9 @@ pub struct Document {
     pub caveats: Vec<String>,
     /// Claims, judged.
     pub claims: Vec<ClaimView>,
-    /// How many of which verdict.
+    /// Number of claims by verdict.
     pub claims_summary: String,
-    /// Whether what was loaded was what is pinned: under the claims and every table.
+    /// Whether the loaded versions match the pins; shown under the claims and every table.
     pub pins: String,
     /// Tables and figures.
     pub sections: Vec<Section>,
@@ -61,7 +61,7 @@ pub struct ClaimView {
     pub label: String,
     /// Value, interval and the mark of emulation, or a dash.
     pub shown: String,
-    /// Models and inputs that answered; empty where none did.
+    /// Models and inputs of the rows that answered; empty where none did.
     pub answered_by: String,
     /// `pass`, `fail`, `open`: colour.
     pub tone: String,
@@ -83,7 +83,7 @@ pub struct Section {
 }
 
 impl Section {
-    /// What the paper has in its text and what in its appendix.
+    /// Splits the section into the part for the paper's text and the part for its appendix.
     pub fn on_paper(&self) -> (Section, Section) {
         let (appendix, text) = self.tables.iter().cloned().partition(|table| table.in_appendix);
         let own = |figures: &[Figure], tables| Section { figures: figures.to_vec(), tables, ..self.clone() };
@@ -94,7 +94,7 @@ impl Section {
 /// Assembles the report.
 ///
 /// # Errors
-/// [`ReportError::Figure`], or [`ReportError::Repeat`] of a repeat that is none.
+/// [`ReportError::Figure`], or [`ReportError::Repeat`] when a repeat is not of the main run.
 pub fn document(study: &Study, claims: &Claims, verdicts: Vec<Verdict>) -> Result<Document, ReportError> {
     let data = &study.main;
     let machines = machines(data);
@@ -159,7 +159,7 @@ fn section(slug: &str, title: &str, text: &str, figures: Vec<Figure>, tables: Ve
     Section { slug: slug.to_owned(), title: title.to_owned(), text: text.to_owned(), figures, tables }
 }
 
-/// Rows of a table that the paper has in its text: a shape each of the paper's grid, and a few more.
+/// Most rows of a table in the paper's text: one per shape of the paper's grid, and a few more.
 const LONGEST_IN_TEXT: usize = 40;
 
 /// Full results: for the paper's appendix.
@@ -199,7 +199,7 @@ fn sections(data: &Data, headline: &dyn Fn() -> Table) -> Result<Vec<Section>, R
     Ok(sections)
 }
 
-/// What the outputs say: fidelity, and what it is good for.
+/// Sections about outputs: fidelity and task quality.
 fn of_outputs(data: &Data) -> Result<Vec<Section>, ReportError> {
     let mut numerics = vec![tables::numerics::worst(data)];
     numerics.push(tables::forwards::provenance(data));
@@ -248,8 +248,9 @@ fn add_environments(section: &mut Section, repeats: &[Data]) {
     }
 }
 
-/// Adds what another experiment has to say of outputs, engines, configurations and machines. Its times are not those of the
-/// main run's question and stay in its own report; where it fills a table that the main run leaves empty, that one goes.
+/// Adds another experiment's outputs, engines, configurations and machines. Its times do not answer the main run's
+/// question and stay in its own report. Where it fills a table that the main run leaves empty, the empty one is
+/// removed.
 fn join(sections: &mut [Section], other: &Data) -> Result<(), ReportError> {
     let name = &other.plan.name;
     let mut own = of_outputs(other)?;
@@ -277,7 +278,7 @@ fn join(sections: &mut [Section], other: &Data) -> Result<(), ReportError> {
     Ok(())
 }
 
-/// The sections of each machine's own rows, one under the other. What is the same for all of them stands once.
+/// The sections of each machine's own rows, one under the other. A table that is equal for all machines appears once.
 fn of_machines(machines: &[Machine], claims: &Claims, verdicts: &[Verdict]) -> Result<Vec<Section>, ReportError> {
     let each = machines.iter().enumerate().map(|(number, machine)| {
         let outcome =
@@ -324,33 +325,36 @@ const REPEATABILITY_SLUG: &str = "repeatability";
 const ENVIRONMENT_SLUG: &str = "environment";
 
 const HEADLINE: &str =
-    "The quantities of the paper's abstract over all shapes of this run, beside what the paper says.";
-const LATENCY: &str = "Wall time of one forward pass, by one clock around enqueueing the pass and waiting for its end. The \
-                       headline is the median with its seeded bootstrap 95 % interval. Where there is a device, its own time \
-                       of the same passes follows, between two events around the pass: it leaves out the way back to \
-                       the host. Time end to end, with binding and copying, is a series of its own. Grey columns are \
-                       emulated.";
-const THROUGHPUT: &str = "The same medians as tokens per second. Sequences per second are tokens per second over the \
-                          sequence length. What a device sustains with passes enqueued back to back, and the energy they \
-                          take, follow where they were measured.";
-const SPEEDUP: &str = "Quotients of medians at the same model, shape and input. An interval divides the ends of both medians' \
-                       intervals crosswise and covers with at least 90 %. Emulated rows take no part.";
-const PRECISION: &str = "The same quotients within a backend: FP32 over every other precision at the same model, shape and \
+    "The quantities of the paper's abstract over all shapes of this run, next to the paper's values.";
+const LATENCY: &str = "Wall time of one forward pass. One clock runs from before the pass is enqueued until it has \
+                       ended. The headline is the median with its seeded bootstrap 95 % interval. For a device, its own \
+                       time of the same passes follows, between two events around the pass; it leaves out the way back \
+                       to the host. The time end to end, with binding and copying, is a separate series. Grey columns \
+                       are emulated.";
+const THROUGHPUT: &str = "The same medians as tokens per second. Sequences per second are tokens per second divided by \
+                          the sequence length. The throughput of passes enqueued back to back, and their energy, follow \
+                          where they were measured.";
+const SPEEDUP: &str = "Ratios of medians at the same model, shape and input. An interval divides the ends of both \
+                       medians' intervals crosswise and covers with at least 90 %. Emulated rows are left out.";
+const PRECISION: &str = "The same ratios within a backend: FP32 over each other precision at the same model, shape and \
                          input.";
-const CROSS_GPU: &str = "FP16 and hybrid over FP32, a GPU beside the other, and the paper's where none of them is it.";
-const REPEATABILITY: &str = "How much of a ratio is noise: the same engine under two names within one process, and the whole \
-                             run beside repeats of it.";
-const MEMORY: &str = "Three different things that must not be mixed: the measured peak of the process, the engine's own \
-                      account, and sizes computed from the graph.";
-const NUMERICS: &str = "Outputs against the reference backend in FP32. Non-finite elements are counted first; a row that holds \
-                        one has no cosine, and passes no comparison. The operation at which each bad configuration went \
-                        wrong, and how much room FP16 leaves above the magnitudes of FP32, follow.";
-const SST2: &str = "Accuracy on labelled sentences, where there are any, and what changes sentence by sentence.";
-const WIKITEXT: &str = "Where the manifest asks for several forward passes: rates of failure per pass with the silent failures \
-                        that no count of NaN shows, text beside random ids; and perplexity.";
-const ENGINES: &str = "Engines that are built ahead of time, for the machine of the run or for another. A policy is audited \
-                       before it is built: an engine whose network computes in other types than the policy asks is a failed \
-                       row, not a slower one.";
+const CROSS_GPU: &str = "FP16 and hybrid over FP32, GPU by GPU. The paper's GPU has a row even where no machine here \
+                         has it.";
+const REPEATABILITY: &str = "How much of a ratio is noise. The first test times the same engine under two names within \
+                             one process. The second compares the whole run with its repeats.";
+const MEMORY: &str = "Three quantities that must not be mixed: the measured peak of the process, the memory that the \
+                      engine reports, and the sizes computed from the graph.";
+const NUMERICS: &str = "Outputs compared with those of the reference backend in FP32. Non-finite elements are counted \
+                        first; a row that holds one has no cosine and passes no comparison. Further tables name the \
+                        operation at which each bad configuration failed first, and the headroom of FP16 above the \
+                        magnitudes of FP32.";
+const SST2: &str = "Accuracy on labelled sentences, where the input has labels, and the answers that change sentence by \
+                    sentence.";
+const WIKITEXT: &str = "Rates of failure per forward pass, on text and on random ids, where the manifest asks for \
+                        several passes. They include silent failures, which no count of NaN shows. Perplexity follows.";
+const ENGINES: &str = "Engines that are built ahead of time, for the machine of the run or for another. Each policy is \
+                       audited before the build: an engine whose network would compute in types other than the policy's \
+                       is a failed row, not a slower one.";
 const CONFIGURATIONS: &str = "What the plan holds, what failed and why, and what the manifest leaves out and why.";
 const ENVIRONMENT: &str = "Where the rows were measured. Every row of the results names its environment.";
 

@@ -95,7 +95,7 @@ fn in_letters(id: &str) -> String {
     id.chars().filter(char::is_ascii_alphanumeric).map(letter).collect()
 }
 
-/// Which experiments stand beside the main one, with how much each measured.
+/// The other experiments, with the number of configurations that each measured.
 fn others_sentence(study: &Study) -> String {
     let measured = |data: &Data| numbers::plural(data.count(Status::Ok), "configuration");
     let of = |data: &Data| match data.count(Status::Built) {
@@ -105,7 +105,7 @@ fn others_sentence(study: &Study) -> String {
     if study.others.is_empty() {
         return "No other experiment is part of these results.".to_owned();
     }
-    format!("Beside it stand the experiments {}.", list(study.others.iter().map(of)))
+    format!("The other experiments are {}.", list(study.others.iter().map(of)))
 }
 
 /// A quantity of the abstract: how many values, the typical one, the extremes, and the sentence about them.
@@ -118,7 +118,7 @@ fn headline(found: &Headline, all: &mut Vec<Macro>) {
     put(all, &format!("{}Sentence", found.spec.key), found.sentence());
 }
 
-/// What noise there is within the run and between it and its repeats.
+/// The noise within the run, and between the run and its repeats.
 fn repeatability(data: &Data, repeats: &[Agreement], all: &mut Vec<Macro>) {
     put(all, "NoiseSentence", sentences::noise::sentence(data));
     for backend in [BackendKind::Cuda, BackendKind::TensorRt, BackendKind::OnnxRuntime, BackendKind::Reference] {
@@ -135,15 +135,15 @@ fn repeatability(data: &Data, repeats: &[Agreement], all: &mut Vec<Macro>) {
     let numbered = || repeats.iter().enumerate().map(|(index, found)| (run_of_repeat(index), found));
     let each: Vec<String> = numbered().map(|(run, found)| repeat_sentence(&run, found)).collect();
     put(all, "RepeatSentence", if each.is_empty() { none() } else { each.join(" ") });
-    let shares: Vec<String> = numbered().map(|(run, found)| format!("of the {run} run {}", found.shares())).collect();
+    let shares: Vec<String> = numbered().map(|(run, found)| format!("in the {run} run, {}", found.shares())).collect();
     let short = repeats.first().map_or_else(none, |found| {
         let [tolerance, share] = [found.limits.tolerance, found.limits.share].map(numbers::percent);
-        format!("Medians within {tolerance} of the first run's, where {share} were asked for: {}.", shares.join("; "))
+        format!("Medians within {tolerance} of the first run's (required: {share}): {}.", shares.join("; "))
     });
     put(all, "RepeatShort", short);
 }
 
-/// What a repeat came to.
+/// How far a repeat agrees with the run.
 fn repeat_sentence(run: &str, found: &Agreement) -> String {
     let spread = found.spread(|_| true);
     let distances = spread.and_then(|spread| Some((spread.typical?, spread.most?))).map(|(typical, most)| {
@@ -151,7 +151,7 @@ fn repeat_sentence(run: &str, found: &Agreement) -> String {
         format!("Half of the medians are within {half} of each other, 95 % within {most}.")
     });
     let sentences = [
-        format!("Of the {run} run, {}", found.sentence()),
+        format!("In the {run} run, {}", found.sentence()),
         found.device_sentence(),
         found.clocks_sentence(),
         distances.unwrap_or_default(),
@@ -207,14 +207,14 @@ fn run(data: &Data, all: &mut Vec<Macro>) {
     put(all, "Threads", threads.iter().map(u64::to_string).collect::<Vec<_>>().join(", "));
 }
 
-/// Whether the models are themselves.
+/// Whether the models have trained or random weights.
 fn weights_sentence(data: &Data) -> &'static str {
     let random: Vec<bool> = data.measured().map(has_random_weights).collect();
     match (random.contains(&true), random.contains(&false)) {
         (true, false) => "All models of this experiment have random weights.",
         (true, true) => "Some models of this experiment have random weights.",
         (false, true) => "The weights are those of checkpoints.",
-        (false, false) => "Nothing of this experiment was measured.",
+        (false, false) => "Nothing in this experiment was measured.",
     }
 }
 

@@ -37,7 +37,7 @@ pub enum ReportError {
     /// The claims cannot be read.
     #[error(transparent)]
     Claims(#[from] ClaimsError),
-    /// The repeat is none of the main run.
+    /// The repeat is not of the main run.
     #[error("the repeat: {0}")]
     Repeat(#[source] Box<AgreementError>),
     /// A figure cannot be drawn.
@@ -62,7 +62,7 @@ pub struct ReportSummary {
     pub verdicts: Vec<Verdict>,
 }
 
-/// What of a report is written.
+/// The part of a report that is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Files {
     /// Everything.
@@ -90,7 +90,7 @@ pub fn report(dir: &Path, out: &Path) -> Result<ReportSummary, ReportError> {
 /// [`report`] of results that were read already, with other claims, or of some of its files.
 ///
 /// # Errors
-/// [`ReportError`] naming the file that cannot be written; or that a repeat is none of the main run.
+/// [`ReportError`] naming the file that cannot be written; or that a repeat is not of the main run.
 pub fn report_with(study: &Study, claims: &Claims, out: &Path, wanted: Files) -> Result<ReportSummary, ReportError> {
     let verdicts = claims::judge_study(study, claims);
     let document = document(study, claims, verdicts.clone())?;

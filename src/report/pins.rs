@@ -12,7 +12,7 @@ use crate::store::schema::ResultRow;
 /// Differences that the line names; the table of the environment has all.
 const NAMED: usize = 2;
 
-/// Rows by what they say of the pins.
+/// Rows by how they compare with the pins.
 #[derive(Debug, Default)]
 struct Counts<'a> {
     matching: usize,
@@ -86,7 +86,7 @@ pub fn summary<'a>(rows: impl Iterator<Item = &'a ResultRow>) -> String {
         parts.push(format!("{} {differ}: {named}{more}", numbers::plural(counts.differing, "row")));
     }
     if counts.unknown > 0 {
-        parts.push(format!("{} from before pins were compared", numbers::plural(counts.unknown, "row")));
+        parts.push(format!("{} measured before pins were compared", numbers::plural(counts.unknown, "row")));
     }
     format!("{}.", parts.join("; "))
 }

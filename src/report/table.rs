@@ -27,7 +27,7 @@ pub struct Heading {
     pub marks: String,
     /// How its cells are set.
     pub align: Align,
-    /// Whether a cell may have a detail (an interval) beside its number.
+    /// Whether a cell may have a detail (an interval) next to its number.
     pub detail: bool,
     /// Width in LaTeX, centimetres; for wide columns.
     pub width_cm: Option<u32>,
@@ -84,7 +84,7 @@ impl Heading {
 pub struct TableCell {
     /// Text.
     pub text: String,
-    /// What stands beside it, smaller.
+    /// The smaller text next to it.
     pub detail: Option<String>,
     /// Footnote mark.
     pub mark: Option<String>,
@@ -168,13 +168,13 @@ pub struct Table {
     pub rows: Vec<TableRow>,
     /// Footnotes.
     pub notes: Vec<Note>,
-    /// Whether what was loaded was what is pinned, of the rows that the table is made from; set where the report is put
-    /// together, so that no table is without it.
+    /// Whether the versions loaded for the table's rows match the pins; set where the report is assembled, so that no
+    /// table lacks it.
     pub pins: Option<String>,
     /// Ids of the configurations that it sums up, where its cells do not name them all.
     #[serde(skip)]
     pub covers: BTreeSet<String>,
-    /// Whether the paper has it in its appendix: full results, beside the tables that its text argues from.
+    /// Whether the paper has it in its appendix, as full results, and not in its text.
     pub in_appendix: bool,
     /// Why there are no rows.
     pub empty: Option<String>,
@@ -235,7 +235,7 @@ impl Table {
         self.with_spans()
     }
 
-    /// The row above the headings, made anew after they changed.
+    /// Makes the row above the headings again after they changed.
     pub fn with_spans(self) -> Self {
         Table { spans: spans(&self.headings), ..self }
     }

@@ -1,9 +1,9 @@
-//! Whether the tables of a folder say what they are derived from. Each has a digest of its own, which shows damage; somebody
-//! who changes a value and writes the table anew with a fresh digest is shown by the other files: every row must follow from
-//! the journal or, in a folder published without one, every time from the samples.
+//! Checks that the tables of a folder agree with their sources. The digest of a table shows damage. If somebody changes
+//! a value and writes the table again with a new digest, the other files show it: every row must follow from the
+//! journal or, in a folder published without a journal, every time must follow from the samples.
 //!
-//! Whoever rewrites journal, samples and results alike leaves no contradiction: that takes a signature, or digests that were
-//! published elsewhere.
+//! A consistent change of journal, samples and results leaves no contradiction. Only a signature, or digests published
+//! elsewhere, would show it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -21,18 +21,18 @@ use crate::store::{RESULTS_FILE, SAMPLES_FILE, StoreError};
 /// Two sums of the same numbers may differ by so much, relative: another version may add them in another order.
 const ROUNDING: f64 = 1e-9;
 
-/// What the journal beside a table holds.
+/// The contents of the journal next to a table.
 #[derive(Debug, Clone, Copy)]
 pub struct Measured<'a> {
     /// Every record.
     pub records: &'a [Record],
-    /// The rows that they come to.
+    /// The rows derived from them.
     pub rows: &'a [ResultRow],
 }
 
-/// Checks `results.parquet` against the journal beside it. It may be older than the journal: a row must be that of some
-/// record of its configuration, or pending. It may be of an older version than the journal's newest records: then it has
-/// their weights as their labels say them.
+/// Checks `results.parquet` against the journal next to it. It may be older than the journal: a row must be that of
+/// some record of its configuration, or pending. It may be of an older version than the journal's newest records: then
+/// it has their weights as their labels say them.
 ///
 /// # Errors
 /// [`StoreError::Contradiction`] naming the first row and its columns.
@@ -52,7 +52,7 @@ pub fn results_follow(dir: &Path, plan: &Plan, of: Measured<'_>, rows: &[ResultR
     Ok(())
 }
 
-/// Checks `samples.parquet` against the journal beside it, in the same way.
+/// Checks `samples.parquet` against the journal next to it, in the same way.
 ///
 /// # Errors
 /// [`StoreError::Contradiction`] naming the first row.
@@ -78,7 +78,7 @@ pub fn samples_follow(dir: &Path, records: &[Record], samples: &[SampleRow]) -> 
     Ok(())
 }
 
-/// Columns in which rows are not what they should be; a row that one side alone has differs in whatever it holds.
+/// Columns in which rows differ from the expected ones; a row that only one side has differs in every column it fills.
 fn differing(expected: &[SampleRow], found: &[&SampleRow]) -> Vec<&'static str> {
     let alone = |row: &SampleRow| {
         let (id, environment) = (row.id.clone(), row.environment.clone());

@@ -64,19 +64,20 @@ pub struct Group<'a> {
     pub model: &'a str,
     /// Input name.
     pub input: &'a str,
-    /// Position among the groups: makes file names unique whatever the names hold.
+    /// Position among the groups; it makes file names unique for any names.
     pub index: usize,
     /// Its rows, in plan order.
     pub rows: Vec<&'a ResultRow>,
 }
 
 impl Data {
-    /// Reads `dir`. Where there is a journal the rows are derived from it, so that tables of an earlier state cannot
-    /// speak; a published folder without one is read by its tables. Tables that were changed since they were written are
+    /// Reads `dir`. Where there is a journal, the rows are derived from it, so that outdated tables have no effect. A
+    /// published folder without a journal is read from its tables. Tables that were changed since they were written are
     /// refused: each must follow from the journal or, without one, the results from the samples.
     ///
     /// # Errors
-    /// [`ResultsError`] naming the file that is absent or damaged; a damaged table is refused beside a journal too.
+    /// [`ResultsError`] naming the file that is absent or damaged; a damaged table is refused even where there is a
+    /// journal.
     pub fn read(dir: &Path) -> Result<Data, ResultsError> {
         let path = dir.join(PLAN_FILE);
         let text = std::fs::read_to_string(&path).map_err(|source| match source.kind() {
@@ -120,7 +121,8 @@ impl Data {
     }
 }
 
-/// Whether the rows are the plan's configurations in its order; of several rows of one each has an environment of its own.
+/// Whether the rows are the plan's configurations in its order; several rows of one configuration must each have their
+/// own environment.
 fn is_of(plan: &Plan, rows: &[ResultRow]) -> bool {
     let same = |a: &&[ResultRow], b: &Configuration| a[0].id == b.id.0 && distinct_environments(a);
     let groups: Vec<&[ResultRow]> = rows.chunk_by(|a, b| a.id == b.id).collect();
@@ -236,7 +238,7 @@ pub fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
     })
 }
 
-/// The sum of counts, which a table made to mislead may have beyond any number: then the largest there is.
+/// The sum of counts, saturating: a forged table may hold any count.
 pub fn total(counts: impl Iterator<Item = u64>) -> u64 {
     counts.fold(0, u64::saturating_add)
 }

@@ -1,4 +1,4 @@
-//! Results of several machines, taken apart: times of two machines are never set against each other by accident.
+//! Results of several machines, separated: times of two machines are never compared by accident.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -34,10 +34,10 @@ impl Machine {
 
 /// Machines the rows are from, those with GPUs first, then by the number of rows: at least one.
 ///
-/// Environments with the same GPUs and driver, or without GPUs the same processor, are one machine as long as no
-/// configuration was run in two of them: shards on twins, or a run in several sittings. Otherwise those that list the same
-/// GPUs by serial number are a machine, a host in several sittings, and where that has run a configuration twice, each
-/// environment.
+/// Environments with the same GPUs and driver (or, without GPUs, the same processor) are one machine if no
+/// configuration was run in two of them: these are shards on equal hosts, or a run in several sittings. If one was,
+/// environments that list the same GPUs by serial number are one machine: a host in several sittings. If such a host
+/// has run a configuration twice, each environment is a machine.
 pub fn machines(data: &Data) -> Vec<Machine> {
     let mut alike: BTreeMap<Hardware, BTreeSet<&str>> = BTreeMap::new();
     for id in data.rows.iter().filter_map(|row| row.environment.as_deref()) {
@@ -97,7 +97,7 @@ fn hardware(environment: Option<&Environment>) -> Hardware {
     Hardware::Processor(cpu.model.clone().unwrap_or_else(|| cpu.architecture.clone()))
 }
 
-/// Environments of one kind of hardware, apart where they have run a configuration twice: by host, or one by one.
+/// Environments of one kind of hardware, separated where they have run a configuration twice: by host, or one by one.
 fn split<'a>(data: &Data, ids: BTreeSet<&'a str>) -> Vec<BTreeSet<&'a str>> {
     if !overlap(data, &ids) {
         return vec![ids];

@@ -15,67 +15,41 @@ use crate::store::StoreError;
 
 /// Results that cannot be read, or do not belong together.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum ResultsError {
     /// The folder holds no run.
     #[error("{path}: no plan.json, so this is not the folder of a run; give the folder that `mixprec run` wrote")]
-    NoRun {
-        /// Which folder.
-        path: PathBuf,
-    },
+    NoRun { path: PathBuf },
     /// The file system refused.
     #[error(transparent)]
     File(#[from] FileError),
     /// The plan cannot be read.
     #[error("{path}: not a plan of this version: {source}; run `mixprec run` again on this folder")]
-    Plan {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
+    Plan { path: PathBuf, source: serde_json::Error },
     /// The results are those of another plan.
     #[error(
         "{path}: results.parquet does not hold the configurations of plan.json; run `mixprec run` again on this folder, \
          to its end"
     )]
-    OtherPlan {
-        /// Which folder.
-        path: PathBuf,
-    },
+    OtherPlan { path: PathBuf },
     /// An artifact's list of parts cannot be read.
     #[error("{path}: not the list of an artifact's parts: {detail}")]
-    Artifact {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        detail: String,
-    },
+    Artifact { path: PathBuf, detail: String },
     /// An experiment is given twice.
     #[error(
         "{path}: the experiment `{name}` is in this report already; give other experiments with --with, a second run of the \
          main one with --repeat, and parts of one experiment to `mixprec merge`"
     )]
-    SameExperiment {
-        /// Which folder.
-        path: PathBuf,
-        /// Name of the manifest.
-        name: String,
-    },
+    SameExperiment { path: PathBuf, name: String },
     /// A repeat is the run itself, or another of its repeats.
     #[error("{path}: the same measurements are in this report already; --repeat takes another run of the experiment")]
-    SameRun {
-        /// Which folder.
-        path: PathBuf,
-    },
+    SameRun { path: PathBuf },
     /// A table cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A row's environment is not in the folder.
-    #[error("{path}: missing, but rows were measured there; restore it from the machine that ran them")]
-    NoEnvironment {
-        /// Which file.
-        path: PathBuf,
-    },
+    #[error("{path} is missing, but rows name it as their environment; restore it from the machine that ran them")]
+    NoEnvironment { path: PathBuf },
     /// An environment cannot be read.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),

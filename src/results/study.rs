@@ -21,15 +21,15 @@ pub const ARTIFACT_VERSION: u64 = 2;
 /// The main run and what belongs to it.
 #[derive(Debug, Clone)]
 pub struct Study {
-    /// The run that the report is of.
+    /// The run that the report is about.
     pub main: Data,
     /// The same experiment, run again, in the order given.
     pub repeats: Vec<Data>,
-    /// Other experiments, in the order given: their numerics, task quality and engines stand beside the main run's.
+    /// Other experiments, in the order given: their numerics, task quality and engines appear next to the main run's.
     pub others: Vec<Data>,
 }
 
-/// Folders of an artifact besides its own results, from that folder.
+/// Folders of further results in an artifact, relative to the artifact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Parts {
@@ -100,7 +100,7 @@ impl Study {
         Study { main, repeats: Vec::new(), others: Vec::new() }
     }
 
-    /// The run in `dir`; where that is an artifact, with all that lies in it.
+    /// The run in `dir`; of an artifact, with its repeats and other experiments.
     ///
     /// # Errors
     /// [`ResultsError`] naming the file that cannot be read.
@@ -108,7 +108,7 @@ impl Study {
         Study::read_with(dir, &[], &[])
     }
 
-    /// [`Study::read`] with repeats and other experiments in folders of their own, beside those of an artifact.
+    /// [`Study::read`] with repeats and other experiments in folders of their own, in addition to those of an artifact.
     ///
     /// # Errors
     /// [`ResultsError`] naming the file that cannot be read, or an experiment or a repeat that is there already.
@@ -138,7 +138,7 @@ impl Study {
     }
 }
 
-/// Whether every row that `other` measured is one of `run`: then it is no repeat but the same measurement.
+/// Whether every row that `other` measured is one of `run`. Then `other` is the same measurement, not a repeat.
 pub fn is_the_same_run(run: &[ResultRow], other: &[ResultRow]) -> bool {
     let key = |row: &ResultRow| (row.id.clone(), row.finished_unix_s, row.latency_p50_ms.map(f64::to_bits));
     let measured =

@@ -20,7 +20,7 @@ use crate::results::data::{Data, distinct, total};
 use crate::results::machines::machines;
 use crate::results::study::Study;
 
-/// Everything that a template can say of an artifact.
+/// Everything that a template can say about an artifact.
 #[derive(Debug, Serialize)]
 pub(super) struct PageFacts {
     /// Folder of the artifact, its last part: `h200`.
@@ -29,7 +29,7 @@ pub(super) struct PageFacts {
     pub gpus: String,
     /// The claims, judged.
     pub claims: Vec<ClaimFacts>,
-    /// How many claims got which verdict.
+    /// Number of claims by verdict.
     pub outcomes: OutcomeCounts,
     /// Quantities over all shapes, by the key of their headline: `HybridOverFp`.
     pub headlines: BTreeMap<String, HeadlineFacts>,
@@ -46,7 +46,7 @@ pub(super) struct PageFacts {
     pub time: BTreeMap<String, String>,
     /// Every two runs of the main experiment, compared.
     pub comparisons: Vec<RunComparison>,
-    /// What was asked of two runs: `3 %`, `95 %`.
+    /// The limits of a comparison of two runs: `3 %`, `95 %`.
     pub limits: AgreementLimits,
     /// Forward passes at some shapes, by model.
     pub forwards: Vec<ModelForwards>,
@@ -60,7 +60,7 @@ pub(super) struct PageFacts {
     pub figure: LatencyFigure,
 }
 
-/// A claim and what the artifact says of it.
+/// A claim and its verdict by the artifact.
 #[derive(Debug, Serialize)]
 pub(super) struct ClaimFacts {
     pub id: String,
@@ -68,7 +68,7 @@ pub(super) struct ClaimFacts {
     /// Value with its interval, and what limits it; a dash where there is none.
     pub measured: String,
     pub verdict: &'static str,
-    /// Whether the verdict is no PASS, so that a reader wants the reason.
+    /// Whether the verdict is not PASS, so that the page gives the reason.
     pub open: bool,
     pub why: String,
 }
@@ -104,7 +104,7 @@ pub(super) struct NoiseFloor {
     pub floor: String,
 }
 
-/// What is asked of two runs.
+/// The limits of a comparison of two runs.
 #[derive(Debug, Serialize)]
 pub(super) struct AgreementLimits {
     pub tolerance: String,

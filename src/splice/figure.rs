@@ -32,7 +32,7 @@ const LEFT: i32 = 52;
 const PLOT_WIDTH: i32 = 238;
 const TOP: i32 = 58;
 const PLOT_HEIGHT: i32 = 214;
-/// Least distance of two labels beside the curves.
+/// Least distance of two labels next to the curves.
 const LABEL_STEP: i32 = 19;
 /// Least distance of two labels under the horizontal axis.
 const TICK_STEP: i32 = 30;
@@ -42,7 +42,7 @@ const TICK_STEP: i32 = 30;
 pub(super) struct LatencyFigure {
     width: i32,
     panels: Vec<LatencyPanel>,
-    /// Whether any point is of a disturbed row.
+    /// Whether any point comes from a disturbed row.
     some_disturbed: bool,
 }
 

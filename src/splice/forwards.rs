@@ -57,7 +57,7 @@ pub(super) struct RepeatForwards {
 /// PowerFacts and clocks.
 #[derive(Debug, Serialize)]
 pub(super) struct PowerFacts {
-    /// What the board is held to, watts.
+    /// Power limit of the board, watts.
     pub limit_w: String,
     /// Highest clock of the multiprocessors, MHz.
     pub clock_mhz: String,
@@ -132,7 +132,7 @@ fn times(study: &Study, model: &str) -> ModelForwards {
     }
 }
 
-/// Seconds for the operations and for the compulsory bytes of a pass at the rates measured beside it.
+/// Seconds for the operations and for the compulsory bytes of a pass, at the rates measured with the row.
 fn bounds_s(row: &ResultRow) -> Option<[f64; 2]> {
     let operations = row.flops? as f64 / row.ceiling_flops_per_s?;
     Some([operations, row.compulsory_bytes? as f64 / row.ceiling_bytes_per_s?])

@@ -168,7 +168,7 @@ pub(super) fn times(study: &Study) -> BTreeMap<String, String> {
     times
 }
 
-/// Every two runs of the main experiment, and what is asked of them.
+/// Every two runs of the main experiment, and the limits of their comparison.
 ///
 /// # Errors
 /// [`SpliceError::Repeat`] when two of them are of different experiments.

@@ -33,7 +33,7 @@ fn the_share_of_near_medians_decides() {
     let found = compared(&slower(1.04, 0..15)).unwrap();
     assert_eq!((found.rows(), found.within(), found.agrees()), (300, 285, true));
     let found = compared(&slower(1.04, 0..16)).unwrap();
-    assert!(!found.agrees() && found.to_text().contains("which misses the 95.0 % asked for"), "{}", found.to_text());
+    assert!(!found.agrees() && found.to_text().contains("which misses the required 95.0 %"), "{}", found.to_text());
     assert!(compared(&slower(0.98, 0..300)).unwrap().agrees(), "all within 3 %, either way");
     assert!(!compared(&slower(0.96, 0..300)).unwrap().agrees());
     let farthest = compared(&slower(1.5, 41..42)).unwrap().pairs.remove(0);
@@ -65,7 +65,7 @@ fn what_does_not_belong_together_is_refused_by_name() {
         compared(&second).unwrap_err().to_string()
     };
     let message = refused(|data| data.plan.name = "quick".to_owned());
-    assert!(message.contains("b beside a: results of the experiment `quick`, not of `paper`"), "{message}");
+    assert!(message.contains("b compared with a: results of the experiment `quick`, not of `paper`"), "{message}");
     let message = refused(|data| data.plan.measurement.warmup = 99);
     assert!(message.contains("measurement.warmup: 99, there 3"), "{message}");
     let message = refused(|data| data.rows[3].set_weights(&WeightsOrigin::Random { seed: 2 }.into()));
@@ -91,17 +91,17 @@ fn devices_disturbances_and_environments_are_named() {
     second.rows[gpu].foreign_cpus = Some(3.0);
     second.environments.values_mut().for_each(|environment| environment.build.commit = Some("f00d".to_owned()));
     let found = compared(&second).unwrap();
-    let expected =
-        format!("On the GPU {0} of {0} rows (100 %), on the CPU 0 of {1} rows (0 %).", 300 - cpu.len(), cpu.len());
+    let expected = format!(
+        "This holds for {0} of {0} rows (100 %) on the GPU and 0 of {1} rows (0 %) on the CPU.",
+        300 - cpu.len(),
+        cpu.len()
+    );
     assert_eq!(found.device_sentence(), expected);
     assert_eq!(
         found.disturbed_sentence(),
-        "Counted all the same, measured while others used the device or the clock ran wrong: 1 row of the second."
+        "Included, although other processes used the device or the clock ran wrong: 1 row of the second."
     );
-    assert_eq!(
-        found.environment_sentence(),
-        "What differs between their environments: build commit (0123456789ab, then f00d)."
-    );
+    assert_eq!(found.environment_sentence(), "The environments differ in: build commit (0123456789ab, then f00d).");
     let text = found.to_text();
     assert!(text.contains(&expected) && text.contains("build.commit: "), "{text}");
     let json: serde_json::Value = serde_json::from_str(&found.to_json().unwrap()).unwrap();
@@ -146,13 +146,13 @@ fn rows_are_counted_by_the_clocks_of_their_gpu() {
     let (first, second) = (with(fixture::server(), &rows[..2]), with(second, &rows[1..3]));
     let found = compared(&first, &second);
     let expected = format!(
-        "Of the rows whose GPU's clocks were held back in one run or in both, 2 of 3 (66.7 %) are within; of those held back in \
-         neither, {0} of {0} (100 %).",
+        "Of the rows whose GPU was throttled in one run or in both, 2 of 3 (66.7 %) are within the tolerance; of those \
+         throttled in neither, {0} of {0} (100 %).",
         rows.len() - 3
     );
     assert_eq!(found.clocks_sentence(), expected);
     let text = found.to_text();
-    assert!(text.contains(&expected) && text.contains(", clocks held back in both runs)"), "{text}");
+    assert!(text.contains(&expected) && text.contains(", throttled in both runs)"), "{text}");
     let json: serde_json::Value = serde_json::from_str(&found.to_json().unwrap()).unwrap();
     let counts = (json["spread_clocks_held_back"]["within"].as_u64(), json["spread_clocks_kept"]["rows"].as_u64());
     assert_eq!(
@@ -164,8 +164,8 @@ fn rows_are_counted_by_the_clocks_of_their_gpu() {
     let table = &mixprec::report::tables::agreement::agreement(&[found], &first)[0];
     let row =
         |label: &str| table.rows.iter().find(|row| row.cells[0].text == label).map(|row| row.cells[1].text.clone());
-    assert_eq!(row("on the GPU, its clocks held back in one run or in both").as_deref(), Some("3"));
-    assert_eq!(row("on the GPU, its clocks kept in both runs"), Some((rows.len() - 3).to_string()));
+    assert_eq!(row("on the GPU, throttled in one run or in both").as_deref(), Some("3"));
+    assert_eq!(row("on the GPU, throttled in neither run"), Some((rows.len() - 3).to_string()));
     // A row that one run alone has measured counts as apart here, too.
     let mut failed = second.clone();
     (failed.rows[rows[1]].status, failed.rows[rows[1]].latency_p50_ms) = (Status::Failed, None);

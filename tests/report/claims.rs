@@ -225,7 +225,7 @@ fn nan_rates_of_text_and_random_inputs_are_compared_pairwise() {
     // 20 of 24 passes against 4 of 24: [0.63, 0.95] over [0.05, 0.37].
     assert_eq!((c8.outcome, c8.measured.as_deref(), c8.rows), (Outcome::Undecided, Some("5.00×"), 12));
     assert!(c8.interval.unwrap().starts_with("[1.67×, 20."));
-    assert!(c8.explanation.contains("8 pairs left out, because the quotient is undefined"), "{}", c8.explanation);
+    assert!(c8.explanation.contains("8 pairs left out, because the ratio is undefined"), "{}", c8.explanation);
     assert_eq!(verdict(&data, "C9").outcome, Outcome::Pass);
     let with = |input: &'static str, nan: u64| {
         let hit = |row: &ResultRow| row.nan_forwards > Some(0) && row.input == input;
@@ -249,7 +249,7 @@ fn nan_rates_of_text_and_random_inputs_are_compared_pairwise() {
     assert_eq!(c8.outcome, Outcome::Undecided);
     let words = "No NaN under fp16 on text or on random ids: nothing to compare.";
     assert!(c8.explanation.starts_with(words), "{}", c8.explanation);
-    assert!(c8.explanation.contains("None in 24 forward passes leaves a rate of up to 14.2 % possible."));
+    assert!(c8.explanation.contains("With none in 24 forward passes, a rate of up to 14.2 % remains possible."));
     let other = change(none, |row| row.input == "wikitext", |row| row.input = "poem".to_owned());
     for id in ["C8", "C9"] {
         assert_eq!(verdict(&other, id).outcome, Outcome::NotRun, "{id}");

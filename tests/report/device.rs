@@ -99,14 +99,14 @@ fn throttled_and_shared_rows_are_named_and_marked() {
     let caveats = caveats(&data);
     let named =
         |start: &str| caveats.iter().find(|text| text.starts_with(start)).unwrap_or_else(|| panic!("{caveats:?}"));
-    let power = named("5 of 300 rows measured while the GPU's clocks were held back");
+    let power = named("5 of 300 rows were measured while the GPU was throttled");
     assert!(power.contains("sw_power_cap") && power.contains(": 5 of cuda fp32."), "{power}");
-    let shared = named("1 of 300 rows measured while other processes had a compute context on the GPU");
+    let shared = named("1 of 300 rows was measured while other processes had a compute context on the GPU");
     assert!(shared.contains("up to 2 of them with 3072 MiB") && shared.contains("2×64"), "{shared}");
-    assert!(named("1 of 300 rows measured while other processes used the host").contains("up to 1.8 CPUs"));
+    assert!(named("1 of 300 rows was measured while other processes used the host").contains("up to 1.8 CPUs"));
     let table = &latency::latency(&data)[0];
     let note = |text: &str| table.notes.iter().find(|note| note.text.contains(text)).map(|note| note.mark.clone());
-    let mark = note("clocks were held back").expect("a footnote for throttling");
+    let mark = note("GPU was throttled").expect("a footnote for throttling");
     let marked = |mark: &str| {
         let cells = table.rows.iter().flat_map(|row| &row.cells);
         cells.filter(|cell| cell.mark.as_ref().is_some_and(|marks| marks.split(',').any(|one| one == mark))).count()
@@ -123,7 +123,7 @@ fn clocks_that_somebody_set_are_no_disturbance() {
         }
     });
     assert_eq!(data.rows[0].throttled, Some(false));
-    assert!(!caveats(&data).iter().any(|text| text.contains("held back")));
+    assert!(!caveats(&data).iter().any(|text| text.contains("throttled")));
     let state = device::state(&data).unwrap();
     assert!(state.rows.iter().all(|row| row.cells.iter().any(|cell| cell.text == "applications_clocks_setting")));
 }

@@ -85,7 +85,7 @@ fn failed_and_pending_rows_are_dashes_with_reasons() {
     let table = text(&files, "latency-1-bert-base-random-reference.tex");
     assert!(table.contains("Failed: the worker died of signal 11"), "{table}");
     let table = text(&files, "latency-2-a-b-c-script-random-reference.tex");
-    assert!(table.contains("Planned, but not run so far."), "{table}");
+    assert!(table.contains("Planned, but not run yet."), "{table}");
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn emulated_rows_enter_no_speed_up_and_say_why() {
     let section = text(&files, "section-speedup.tex");
     assert_eq!(section.matches("MixprecTable").count(), 0, "{section}");
     assert!(section.contains("says nothing about hardware"), "{section}");
-    assert!(text(&files, "latency-1-bert-base-random-reference.tex").contains("Formats emulated by rounding"));
+    assert!(text(&files, "latency-1-bert-base-random-reference.tex").contains("Formats are emulated by rounding"));
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn differences_are_those_of_the_machine_and_the_environment_has_all_of_them() {
     let named: Vec<&String> =
         files.keys().filter(|name| name.contains("latency-1-bert-base") && name.ends_with(".tex")).collect();
     assert_eq!(named.len(), 2, "{named:?}");
-    assert_eq!(note(named[0]), "Pins: 15 rows match; 1 row from before pins were compared.");
+    assert_eq!(note(named[0]), "Pins: 15 rows match; 1 row measured before pins were compared.");
     assert_eq!(note(named[1]), "Pins: 16 rows differ: a: 1 instead of 2; b: 3 instead of 4; 1 more under Environment.");
     let environment = text(&files, &format!("machine-2-environment-{last}.tex"));
     assert!(environment.contains("a: 1 instead of 2 (16 rows); b: 3 instead of 4 (16 rows); c: 5"), "{environment}");

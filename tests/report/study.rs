@@ -90,7 +90,7 @@ fn a_repeat_and_the_noise_floor_stand_beside_the_ratios() {
     let agreement = text(&files, "agreement.tex");
     assert!(agreement.contains(r"299 of 300 rows (99.7\,\%) have a median within 3.0\,\%"), "{agreement}");
     assert!(agreement.contains("all on the GPU & ") && agreement.contains("all on the CPU & "), "{agreement}");
-    assert!(agreement.contains("Of the repeat, by the pins of its own program: "), "{agreement}");
+    assert!(agreement.contains("Pins of the repeat, by its own program: "), "{agreement}");
     assert!(text(&files, "agreement-farthest.tex").contains("1.200 "), "the row that is apart leads");
     let macros = text(&files, "macros.tex");
     assert!(macros.contains(r"Half of the medians are within 1.0\,\% of each other"), "{macros}");
@@ -101,18 +101,16 @@ fn a_repeat_and_the_noise_floor_stand_beside_the_ratios() {
     assert!(text(&both, "agreement-farthest-2.tex").contains("1.000 "));
     let macros = text(&both, "macros.tex");
     assert!(
-        macros.contains("Of the second run, 299 of 300 rows") && macros.contains("Of the third run, 300 of 300"),
+        macros.contains("In the second run, 299 of 300 rows") && macros.contains("In the third run, 300 of 300"),
         "{macros}"
     );
     let short = macros.lines().find(|line| line.contains("mpRepeatShort")).unwrap();
-    assert!(
-        short.contains("of the second run on the GPU ") && short.contains("; of the third run on the GPU "),
-        "{short}"
-    );
+    assert!(short.contains(": in the second run, ") && short.contains("; in the third run, "), "{short}");
+    assert_eq!(short.matches(r"\,\%) on the GPU").count(), 2, "{short}");
     let floor = text(&files, "noise-floor.tex");
     let row = |backend: &str| floor.lines().find(|line| line.starts_with(backend)).unwrap().to_owned();
     assert!(row("cuda & 6 & 20") != row("onnxruntime & 2 & 20"), "{floor}");
-    assert!(floor.contains("2 tests could not be made: cuda failed: no memory for a second engine."), "{floor}");
+    assert!(floor.contains("2 tests could not be run: cuda failed: no memory for a second engine."), "{floor}");
     for name in [
         "speedup-1-bert-base-random-cuda.tex",
         "precision-speedup-1-bert-base-random-cuda.tex",
@@ -154,7 +152,7 @@ fn headlines_have_extremes_with_their_places_and_the_papers_number() {
     assert!(memory.contains(r"bert{-}base & cuda & hybrid & 30 & 49."), "{memory}");
     assert!(text(&files, "memory.tex").contains("total"));
     let laptop = rendered(&fixture::laptop());
-    assert!(text(&laptop, "memory-reduction.tex").contains("hold FP32 copies whatever the policy"));
+    assert!(text(&laptop, "memory-reduction.tex").contains("hold FP32 copies under every policy"));
     assert!(text(&laptop, "macros.tex").contains("Hybrid over FP32: not in this run"));
 }
 

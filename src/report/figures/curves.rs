@@ -54,7 +54,7 @@ struct Plot<'a> {
 
 type ValueOf<'a> = dyn Fn(&Group, &ResultRow) -> Option<Measured> + 'a;
 
-/// What a figure says of its rings.
+/// The caption's sentence about rings.
 const RINGS: &str = "A ring marks a ratio with a disturbed row.";
 
 const NOTHING_TIMED: &str = "No configuration was timed natively, so there is no curve to draw.";
@@ -93,8 +93,8 @@ pub(super) fn speedup_by_batch(data: &Data) -> Result<Figure, FigureError> {
         slug: "figure-speedup",
         caption: "Speed-up over FP32 of the same backend against batch size; bars are intervals. Emulated rows are left \
                   out.",
-        nothing: "No backend has timed another precision beside FP32 natively (emulated rows do not count), so there is \
-                  no speed-up to draw.",
+        nothing: "No backend was timed natively in both FP32 and another precision (emulated rows do not count), so \
+                  there is no speed-up to draw.",
         x: "batch size (log scale)",
         y: "speed-up over fp32",
         along: Along::Batch,

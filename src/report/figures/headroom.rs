@@ -10,9 +10,9 @@ use crate::record::magnitudes::MagnitudeKind;
 use crate::results::data::{Data, distinct};
 
 const SLUG: &str = "figure-headroom";
-const CAPTION: &str = "Headroom below FP16's largest value, log₂(65504 / largest magnitude), of FP32 runs: a cell per layer and \
-                       class of operation. Σd² is the sum of squared deviations inside a layer norm. The column “–” is what \
-                       lies before the first layer and after the last.";
+const CAPTION: &str = "Headroom below FP16's largest value, log₂(65504 / largest magnitude), in FP32 runs: one cell per \
+                       layer and class of operation. Σd² is the sum of squared deviations inside a layer norm. The \
+                       column “–” holds the operations before the first layer and after the last.";
 
 /// A class of headroom: its lower end in bits, its label and its colour in the palette.
 struct Band {
@@ -80,7 +80,7 @@ fn band(bits: f64) -> &'static Band {
     BANDS.iter().find(|band| bits >= band.from).unwrap_or(&BANDS[BANDS.len() - 1])
 }
 
-/// A name that fits beside the panel.
+/// A name that fits next to the panel.
 fn short(place: MagnitudeKind) -> &'static str {
     match place {
         MagnitudeKind::SquareSum => "Σd²",

@@ -1,4 +1,5 @@
-//! Memory per policy at the largest shape of each model: what engines hold, or where none says, what follows from the graph.
+//! Memory per policy at the largest shape of each model: what engines report or, where none does, what follows from the
+//! graph.
 
 use super::axis::Scale;
 use super::canvas::{Canvas, colour};
@@ -13,10 +14,10 @@ use crate::store::schema::ResultRow;
 const SLUG: &str = "figure-memory";
 const MIB: f64 = (1 << 20) as f64;
 
-/// Whose account the bars are of.
+/// The source of the bars' values.
 #[derive(Clone, Copy)]
 enum Account {
-    /// What native engines say they hold.
+    /// What native engines report.
     Engines,
     /// Parameters and all intermediate tensors in the policy's formats, computed from the graph.
     Graph,
@@ -26,8 +27,8 @@ impl Account {
     fn caption(self) -> &'static str {
         match self {
             Account::Engines => {
-                "Memory that engines hold at the largest measured shape of each model: weights, activations and scratch as the \
-                 engines themselves give account of them."
+                "Memory that engines hold at the largest measured shape of each model: weights, activations and \
+                 scratch, as the engines report them."
             }
             Account::Graph => {
                 "Memory per policy at the largest measured shape of each model, computed from the graph, not measured: \

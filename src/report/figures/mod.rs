@@ -41,18 +41,14 @@ impl Figure {
 
 /// A figure that could not be made.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum FigureError {
     /// The drawing library failed.
     #[error("figure: {0}")]
     Draw(String),
     /// The conversion to PDF failed.
     #[error("figure {slug}: conversion to PDF: {message}")]
-    Pdf {
-        /// Which figure.
-        slug: String,
-        /// Why.
-        message: String,
-    },
+    Pdf { slug: String, message: String },
 }
 
 impl FigureError {

@@ -9,8 +9,8 @@ use crate::results::data::{Data, distinct, series};
 use crate::store::schema::ResultRow;
 
 const SLUG: &str = "figure-numerics";
-const CAPTION: &str = "Agreement with the FP32 reference per policy, a dot per configuration: distance of the smallest cosine \
-                       from 1. Dots on the axis are exactly 0; configurations with NaN have no cosine.";
+const CAPTION: &str = "Agreement with the FP32 reference per policy, one dot per configuration: distance of the \
+                       smallest cosine from 1. Dots on the axis are exactly 0; configurations with NaN have no cosine.";
 /// Two panels, cosine and NaN; without NaN one.
 pub(super) fn by_policy(data: &Data) -> Result<Figure, FigureError> {
     let rows: Vec<&ResultRow> = data.measured().filter(|row| row.output_elements.is_some_and(|n| n > 0)).collect();

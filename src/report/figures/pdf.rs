@@ -1,4 +1,4 @@
-//! SVG to PDF with the shipped font, whatever fonts the host has.
+//! SVG to PDF with the shipped font, independent of the host's fonts.
 
 use svg2pdf::usvg::{Options, Tree};
 use svg2pdf::{ConversionOptions, PageOptions};

@@ -47,11 +47,11 @@ impl Spread {
 }
 
 impl Agreement {
-    /// `393 of 396 rows (99.2 %) have medians within 3 % of the first run's, which meets 95 %.`
+    /// `393 of 396 rows (99.2 %) have a median within 3 % of the first run's, which meets the required 95 %.`
     pub fn sentence(&self) -> String {
         let meets = if self.agrees() { "meets" } else { "misses" };
         format!(
-            "{} of {} ({}) have a median within {} of the first run's, which {meets} the {} asked for.",
+            "{} of {} ({}) have a median within {} of the first run's, which {meets} the required {}.",
             numbers::count(self.within() as u64),
             numbers::plural(self.rows(), "row"),
             numbers::percent(self.share()),
@@ -60,31 +60,35 @@ impl Agreement {
         )
     }
 
-    /// `On the GPU 351 of 360 rows (97.5 %), on the CPU 15 of 58 rows (25.9 %).` Empty where all are of one kind of device.
+    /// `This holds for 351 of 360 rows (97.5 %) on the GPU and 15 of 58 rows (25.9 %) on the CPU.` Empty where all rows
+    /// ran on one kind of device.
     pub fn device_sentence(&self) -> String {
         match (self.on(DeviceKind::Gpu), self.on(DeviceKind::Cpu)) {
-            (Some(gpu), Some(cpu)) => format!("On the GPU {}, on the CPU {}.", gpu.in_words(), cpu.in_words()),
+            (Some(gpu), Some(cpu)) => {
+                format!("This holds for {} on the GPU and {} on the CPU.", gpu.in_words(), cpu.in_words())
+            }
             _ => String::new(),
         }
     }
 
-    /// `on the GPU 351 of 360 rows (97.5 %), on the CPU 15 of 58 rows (25.9 %)`, of what there is.
+    /// `351 of 360 rows (97.5 %) on the GPU, 15 of 58 rows (25.9 %) on the CPU`; kinds of device without rows are left
+    /// out.
     pub fn shares(&self) -> String {
         let devices = [("GPU", DeviceKind::Gpu), ("CPU", DeviceKind::Cpu)];
-        let of = |(name, device)| Some(format!("on the {name} {}", self.on(device)?.in_words()));
+        let of = |(name, device)| Some(format!("{} on the {name}", self.on(device)?.in_words()));
         devices.into_iter().filter_map(of).collect::<Vec<_>>().join(", ")
     }
 
-    /// `Of the rows whose GPU's clocks were held back in one run or in both, 106 of 121 (87.6 %) are within; of those held back
-    /// in neither, 239 of 239 (100 %).` Empty where none was held back.
+    /// `Of the rows whose GPU was throttled in one run or in both, 106 of 121 (87.6 %) are within the tolerance; of
+    /// those throttled in neither, 239 of 239 (100 %).` Empty where none was throttled.
     pub fn clocks_sentence(&self) -> String {
         let Some(held) = self.by_clocks(Some(true)) else { return String::new() };
         let neither = self.by_clocks(Some(false));
-        let neither = neither.map(|kept| format!("; of those held back in neither, {}", kept.in_short()));
+        let neither = neither.map(|kept| format!("; of those throttled in neither, {}", kept.in_short()));
         let unknown = self.by_clocks(None);
         let unknown = unknown.map(|rows| format!("; of those not watched in one run or in both, {}", rows.in_short()));
         format!(
-            "Of the rows whose GPU's clocks were held back in one run or in both, {} are within{}{}.",
+            "Of the rows whose GPU was throttled in one run or in both, {} are within the tolerance{}{}.",
             held.in_short(),
             neither.unwrap_or_default(),
             unknown.unwrap_or_default()
@@ -115,7 +119,7 @@ impl Agreement {
         let each: Vec<String> = [(first, "first run"), (second, "second")].into_iter().filter_map(of).collect();
         match each.is_empty() {
             true => String::new(),
-            false => format!("Counted all the same, measured while {CIRCUMSTANCES}: {}.", each.join(" and ")),
+            false => format!("Included, although {CIRCUMSTANCES}: {}.", each.join(" and ")),
         }
     }
 
@@ -139,7 +143,7 @@ impl Agreement {
         let named: Vec<String> = names.iter().take(NAMED_PROPERTIES).map(|name| self.with_values(name)).collect();
         match names.is_empty() {
             true => String::new(),
-            false => format!("What differs between their environments: {}{more}.", named.join(", ")),
+            false => format!("The environments differ in: {}{more}.", named.join(", ")),
         }
     }
 
@@ -159,14 +163,14 @@ impl Agreement {
         }
     }
 
-    /// How many rows one run alone has measured; empty for none.
+    /// How many rows were measured in only one run; empty for none.
     pub fn unlike_sentence(&self) -> String {
         match self.unlike.len() {
             0 => String::new(),
-            1 => "1 row was measured in one of the two runs only; it counts as apart.".to_owned(),
+            1 => "1 row was measured in only one of the two runs; it counts as outside the tolerance.".to_owned(),
             many => {
                 format!(
-                    "{} were measured in one of the two runs only; they count as apart.",
+                    "{} were measured in only one of the two runs; they count as outside the tolerance.",
                     numbers::plural(many, "row")
                 )
             }
@@ -206,11 +210,11 @@ impl Agreement {
     pub fn outputs_sentence(&self) -> String {
         let cosine = match self.largest_cosine_difference() {
             Some(0.0) => "; their smallest cosines are equal".to_owned(),
-            Some(most) => format!("; their smallest cosines differ by {} at most", numbers::magnitude(most)),
+            Some(most) => format!("; their smallest cosines differ by at most {}", numbers::magnitude(most)),
             None => String::new(),
         };
         format!(
-            "{} of {} measured twice have as many NaN and infinities{cosine}.",
+            "{} of {} measured twice have equal counts of NaN and infinity{cosine}.",
             numbers::count(self.with_equal_nonfinite() as u64),
             numbers::plural(self.pairs.len(), "row")
         )

@@ -19,7 +19,7 @@ impl Agreement {
         let (first, second) = (pins::summary(first), pins::summary(second));
         let pins = match first == second {
             true => String::new(),
-            false => format!("Pins of the first run: {first} Of the second: {second}"),
+            false => format!("Pins of the first run: {first} Pins of the second run: {second}"),
         };
         let sentences = [
             self.device_sentence(),
@@ -118,7 +118,7 @@ fn line(pair: &Pair) -> String {
     let told =
         |what: &str, runs: Option<InRuns>| runs.map(|runs| format!(", {what} {}", runs.words())).unwrap_or_default();
     let disturbed = told("disturbed", pair.disturbed_in());
-    let clocks = told("clocks held back", pair.throttled_in());
+    let clocks = told("throttled", pair.throttled_in());
     let configuration = facts::configuration_label(&pair.first);
     format!("  {ratio}{interval}  {configuration} ({}{disturbed}{clocks})", pair.first.id)
 }

@@ -67,7 +67,7 @@ pub fn caveats(data: &Data) -> Vec<String> {
     found
 }
 
-/// What limits them as far as outputs go: of an experiment whose times are not those asked about.
+/// What limits the outputs; for an experiment whose times do not answer the main run's question.
 pub fn of_outputs(data: &Data) -> Vec<String> {
     let mut found = Vec::new();
     let mut add = |when: bool, text: &dyn Fn() -> String| {
@@ -81,7 +81,7 @@ pub fn of_outputs(data: &Data) -> Vec<String> {
     let mock = data.rows.iter().filter(|row| row.backend == BackendKind::Mock).count();
     add(pending > 0, &|| {
         format!(
-            "{} of {} not run yet: tables are incomplete.",
+            "Not run yet: {} of {}. Tables are incomplete.",
             pending,
             numbers::plural(data.rows.len(), "configuration")
         )
@@ -92,22 +92,22 @@ pub fn of_outputs(data: &Data) -> Vec<String> {
     let built = data.count(Status::Built);
     add(built > 0, &|| {
         format!(
-            "{} built and not executed, for the reason each row gives: the report has their build time, size and precision \
-             audit, and no latency, memory or numerics.",
+            "{} built but not executed; each row gives the reason. The report has their build time, size and precision \
+             audit, but no latency, memory or numerics.",
             format_args!("{} engine{}", numbers::count(built as u64), if built == 1 { " was" } else { "s were" })
         )
     });
     add(emulated > 0, &|| {
         format!(
-            "{} of {} measured rows emulate their formats on the CPU. Their numerics are those of the format; their time and \
-             memory say nothing about hardware that has it, and answer no claim about either.",
+            "{} of {} measured rows emulate their formats on the CPU. Their numerics are those of the format. Their \
+             time and memory say nothing about hardware with that format, and answer no claim about time or memory.",
             emulated,
             data.count(Status::Ok)
         )
     });
     add(random > 0, &|| {
-        "Models with random weights have the architecture's cost, but not a trained model's activations: their cosine and NaN \
-         rates need not be those of the published checkpoints."
+        "Models with random weights have the architecture's cost, but not a trained model's activations: their cosines \
+         and NaN rates may differ from those of the published checkpoints."
             .to_owned()
     });
     add(mock > 0, &|| {
@@ -123,76 +123,78 @@ pub fn of_outputs(data: &Data) -> Vec<String> {
     found
 }
 
-/// Which rows ran on something else than what is pinned.
+/// The rows whose versions differ from the pins.
 fn pins_caveat(data: &Data) -> Option<String> {
     let differing = |row: &&ResultRow| row.pins.as_deref().is_some_and(|stamp| stamp != MATCH);
     let rows: Vec<&ResultRow> = data.rows.iter().filter(differing).collect();
     (!rows.is_empty()).then(|| {
         format!(
-            "Not all was as pinned when {} of {} were measured or built: {}.",
+            "{} of {} {} not match the pins: {}.",
             numbers::count(rows.len() as u64),
             numbers::plural(data.rows.iter().filter(|row| row.pins.is_some()).count(), "row"),
+            if rows.len() == 1 { "does" } else { "do" },
             pins::all(rows.iter().copied()).unwrap_or_default()
         )
     })
 }
 
-/// How many rows were long enough to hold the clock against the kernel's.
+/// How many rows took long enough to compare the clock with the kernel's.
 fn clock_caveat(data: &Data) -> Option<String> {
     let timed = data.measured().filter(|row| row.latency_p50_ms.is_some()).count();
     let checked = data.measured().filter(|row| row.clock_ratio.is_some()).count();
     (checked < timed).then(|| {
         format!(
-            "The clock was held against the kernel's on {} of {}: the others took less than a second, or the kernel's time could \
-             not be read.",
+            "The clock was compared with the kernel's for {} of {}. The others took less than a second, or the kernel's \
+             time could not be read.",
             numbers::count(checked as u64),
             numbers::plural(timed, "timed row")
         )
     })
 }
 
-/// Which models have random weights in place of those they are named after.
+/// The models with random weights in place of the weights that they are named after.
 fn stand_in_caveat(data: &Data) -> Option<String> {
     let stand_ins = distinct(data.rows.iter().filter_map(|row| {
         Some(format!("{} has random weights in place of {}", row.model, row.weights()?.stands_in_for()?))
     }));
     (!stand_ins.is_empty()).then(|| {
         format!(
-            "Not the published checkpoints: {}, which had not been fetched when this was measured. `mixprec fetch` and another \
-             run of the same manifest measure these rows again with the real weights.",
+            "Not the published checkpoints: {}. The checkpoints had not been fetched when these rows were measured. \
+             `mixprec fetch` and another run of the same manifest measure the rows again with the real weights.",
             stand_ins.join("; ")
         )
     })
 }
 
-/// Which models have an outlier added to their weights.
+/// The models with an outlier added to their weights.
 fn injection_caveat(data: &Data) -> Option<String> {
     let injected = distinct(data.rows.iter().filter_map(|row| Some((row.model.clone(), row.injection.clone()?))));
     let models: Vec<String> = injected.iter().map(|(model, what)| format!("{model} has an {what}")).collect();
     (!models.is_empty()).then(|| {
         format!(
-            "Changed weights: {}. It stands for the massive activations of trained language models, unlike which it is on \
-             every token; such rows answer no claim and enter no number of the prose but those named injected.",
+            "Changed weights: {}. The outlier stands in for the massive activations of trained language models; unlike \
+             them, it is on every token. Such rows answer no claim. In the prose, only the numbers named injected \
+             include them.",
             models.join("; ")
         )
     })
 }
 
-/// What the CPU baseline is, where there is one and it is not the strong one.
+/// The CPU baseline, where it is not ONNX Runtime.
 fn baseline_caveat(data: &Data) -> Option<String> {
     let measured = |kind| data.measured().any(|row| row.backend == kind);
     let weak = measured(BackendKind::Reference) && !measured(BackendKind::OnnxRuntime);
     weak.then(|| {
-        "No ONNX Runtime row: the CPU baseline is the reference backend, so speed-ups are not those over a tuned runtime."
+        "No ONNX Runtime row: the CPU baseline is the reference backend, so speed-ups are not over a tuned runtime."
             .to_owned()
     })
 }
 
-/// Ratios are quoted, and nothing says which of them are noise.
+/// Ratios are quoted without a noise floor.
 fn noise_caveat(data: &Data) -> Option<String> {
     let quoted = data.measured().any(|row| timed(row) && row.backend.device() == DeviceKind::Gpu);
     (quoted && noise::floors(data).is_empty()).then(|| {
-        "No configuration was timed against itself (`noise_floor` in the manifest): how near to 1 a ratio is noise is not \
+        "No configuration was timed against itself (`noise_floor` in the manifest), so the noise of a ratio is not \
          known."
             .to_owned()
     })

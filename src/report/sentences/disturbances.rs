@@ -8,14 +8,14 @@ use crate::store::schema::ResultRow;
 /// Rows that a caveat names; the table of the machine's state has all.
 const NAMED: usize = 3;
 
-/// What leaves a pair of times out of a claim, after `while`.
-pub const CIRCUMSTANCES: &str = "others used the device or the clock ran wrong";
+/// Why a claim leaves out a pair of times; follows `while`, `because` or `although`.
+pub const CIRCUMSTANCES: &str = "other processes used the device or the clock ran wrong";
 
 impl Disturbance {
     /// The footnote of such a row.
     pub fn footnote(self) -> &'static str {
         match self {
-            Disturbance::Throttled => "Measured while the GPU's clocks were held back.",
+            Disturbance::Throttled => "Measured while the GPU was throttled.",
             Disturbance::SharedGpu => "Measured while other processes had a compute context on the GPU.",
             Disturbance::SharedCpus => "Measured while other processes used the host's CPUs.",
             Disturbance::Clock => "Measured while the clock ran slower or faster than the kernel's.",
@@ -43,12 +43,12 @@ impl Disturbance {
             Disturbance::Clock => {
                 let ratios = rows.iter().filter_map(|row| row.clock_ratio);
                 let worst = ratios.max_by(|a, b| (a - 1.0).abs().total_cmp(&(b - 1.0).abs())).unwrap_or(1.0);
-                format!("at worst {} of its pace", numbers::significant(worst, 3))
+                format!("at worst {} of its rate", numbers::significant(worst, 3))
             }
         }
     }
 
-    /// `while the GPU's clocks were held back`
+    /// `while the GPU was throttled`
     pub fn circumstance(self) -> &'static str {
         let footnote = self.footnote();
         footnote.trim_start_matches("Measured ").trim_end_matches('.')
@@ -66,9 +66,10 @@ pub fn sentences(data: &Data, marked: bool) -> Vec<String> {
         }
         let timed = data.measured().count();
         found.push(format!(
-            "{} of {} measured {} ({}): {}.{}",
+            "{} of {} {} measured {} ({}): {}.{}",
             numbers::count(rows.len() as u64),
             numbers::plural(timed, "row"),
+            if rows.len() == 1 { "was" } else { "were" },
             kind.circumstance(),
             kind.detail(&rows),
             names(&rows),

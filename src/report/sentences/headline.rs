@@ -31,10 +31,10 @@ impl Unit {
 }
 
 impl Headline {
-    /// One sentence: the typical value and the extremes with their places; or why there is none.
+    /// One sentence: the typical value and the extremes with their configurations, or why there is none.
     pub fn sentence(&self) -> String {
         let (Some(lowest), Some(highest), Some(typical)) = (self.lowest(), self.highest(), self.typical()) else {
-            return format!("{}: not in this run, for {}.", self.spec.quantity, self.spec.lacking);
+            return format!("{}: not in this run, because {}.", self.spec.quantity, self.spec.lacking);
         };
         let with = |value| match self.unit.write(value) {
             (text, Some(interval)) => format!("{text} {interval}"),

@@ -15,18 +15,19 @@ pub fn note(data: &Data, backends: &[BackendKind]) -> Option<Note> {
     let each: Vec<String> =
         floors.iter().map(|found| format!("{} {}", found.backend, numbers::percent(found.floor))).collect();
     let text = format!(
-        "Noise floor: {}. So far apart two engines of one configuration can seem: a ratio is as uncertain as the floor of the \
-         noisier of its two backends, and one nearer to 1 must not be called a difference.",
+        "Noise floor: {}. Two engines of one configuration can appear this far apart. A ratio is as uncertain as the \
+         noise floor of the noisier of its two backends; a ratio nearer to 1 than that must not be called a \
+         difference.",
         each.join(", ")
     );
     Some(Note { mark: String::new(), text })
 }
 
-/// What the tests came to, or that there were none.
+/// The noise floors, or that there was no A/A test.
 pub fn sentence(data: &Data) -> String {
     let floors = floors(data);
     if floors.is_empty() {
-        return "This run has no A/A test, so that its noise floor is not known.".to_owned();
+        return "This run has no A/A test, so its noise floor is not known.".to_owned();
     }
     let each: Vec<String> = floors
         .iter()

@@ -10,8 +10,8 @@ use crate::results::data::{Data, distinct};
 use crate::stats::mcnemar;
 use crate::store::schema::ResultRow;
 
-/// Per model as it is, how many rows of its layer norms returned their bias under FP16, on random ids and on text: what
-/// fails without a NaN, and on which inputs more of it.
+/// Per unmodified model, how many rows of its layer norms returned their bias under FP16, on random ids and on text:
+/// the failures without a NaN, by input.
 pub fn silent_rows(experiments: &[&Data]) -> String {
     silent_rows_of(experiments.iter().flat_map(|data| data.measured()))
 }
@@ -34,7 +34,7 @@ fn silent_rows_of<'a>(measured: impl Iterator<Item = &'a ResultRow>) -> String {
         .filter_map(|model| Some((model, count(model, InputKind::Random)?, count(model, InputKind::Text)?)));
     let (silent, sound): (Vec<_>, Vec<_>) = both.partition(|(_, random, text)| random.0 + text.0 > 0);
     if silent.is_empty() && sound.is_empty() {
-        return "No run looked into the layer norms of one model on random ids and on text.".to_owned();
+        return "No run examined the layer norms of one model on both random ids and text.".to_owned();
     }
     let words = |(bad, all): (u64, u64)| {
         format!("{} ({} of {})", numbers::percent(bad as f64 / all as f64), numbers::count(bad), numbers::count(all))
@@ -43,7 +43,7 @@ fn silent_rows_of<'a>(measured: impl Iterator<Item = &'a ResultRow>) -> String {
         .into_iter()
         .map(|(model, random, text)| {
             format!(
-                "Under fp16, {} of the layer-norm rows of {model} returned their bias on random ids, {} on text.",
+                "Under fp16, {} of the layer-norm rows of {model} returned their bias on random ids, and {} on text.",
                 words(random),
                 words(text)
             )
@@ -52,20 +52,20 @@ fn silent_rows_of<'a>(measured: impl Iterator<Item = &'a ResultRow>) -> String {
     let names: Vec<&str> = sound.iter().map(|(model, ..)| *model).collect();
     if !names.is_empty() {
         sentences.push(format!(
-            "Under fp16 no layer norm of {} returned its bias, on random ids or on text.",
+            "Under fp16, no layer norm of {} returned its bias on random ids or on text.",
             names.join(" and ")
         ));
     }
     sentences.join(" ")
 }
 
-/// What a policy does to answers on labelled sentences, backend by backend, beside FP32 of the same backend and shape.
+/// How a policy changes answers on labelled sentences, backend by backend, against FP32 of the same backend and shape.
 pub fn quality(experiments: &[&Data], preset: Preset) -> String {
     let mut found: Vec<(&str, String, Vec<String>)> = Vec::new();
     for (data, group) in experiments.iter().flat_map(|data| data.groups().into_iter().map(move |group| (data, group))) {
         for row in group.rows.iter().copied().filter(|row| row.precision == preset.name() && row.injection.is_none()) {
             let base = pairs::fp32_counterpart(data, &group, row);
-            let Some(text) = base.and_then(|base| beside(base, row)) else { continue };
+            let Some(text) = base.and_then(|base| against_fp32(base, row)) else { continue };
             let backend = row.backend.to_string();
             match found.iter_mut().find(|(model, known, _)| *model == group.model && *known == text) {
                 Some((.., backends)) if backends.contains(&backend) => {}
@@ -84,7 +84,7 @@ pub fn quality(experiments: &[&Data], preset: Preset) -> String {
 }
 
 /// `747 and 765 of 872, 40 answers differ, McNemar p = 0.006`
-fn beside(base: &ResultRow, row: &ResultRow) -> Option<String> {
+fn against_fp32(base: &ResultRow, row: &ResultRow) -> Option<String> {
     let (right, before, all) = (row.task_correct?, base.task_correct?, row.task_total?);
     let flips = match flips(base, row)? {
         1 => "1 answer differs".to_owned(),
@@ -124,13 +124,13 @@ mod tests {
     fn silent_rows_are_those_of_models_that_were_watched_on_both_kinds_of_input() {
         use InputKind::{Random, Text};
         let both = |model: &str, random, text| vec![row(model, Random, Some(random)), row(model, Text, Some(text))];
-        assert_eq!(said(vec![]), "No run looked into the layer norms of one model on random ids and on text.");
+        assert_eq!(said(vec![]), "No run examined the layer norms of one model on both random ids and text.");
         assert_eq!(said(vec![row("a", Random, Some(3)), row("b", Text, Some(3))]), said(vec![]));
         assert_eq!(said(vec![row("a", Random, None), row("a", Text, None)]), said(vec![]), "nobody could watch");
-        let sound = "Under fp16 no layer norm of a returned its bias, on random ids or on text.";
+        let sound = "Under fp16, no layer norm of a returned its bias on random ids or on text.";
         assert_eq!(said(both("a", 0, 0)), sound);
-        let silent = "Under fp16, 0.5 % (5 of 1000) of the layer-norm rows of b returned their bias on random ids, 0 % (0 of 1000) \
-                      on text.";
+        let silent = "Under fp16, 0.5 % (5 of 1000) of the layer-norm rows of b returned their bias on random ids, and \
+                      0 % (0 of 1000) on text.";
         assert_eq!(said([both("a", 0, 0), both("b", 5, 0)].concat()), format!("{silent} {sound}"));
     }
 }

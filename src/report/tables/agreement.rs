@@ -1,4 +1,4 @@
-//! A repeat of the run beside it.
+//! Repeats compared with the run.
 
 use crate::analysis::agreement::{Agreement, Limits, Pair, Spread, by_series};
 use crate::analysis::facts;
@@ -30,7 +30,7 @@ pub fn agreement(found: &[Agreement], data: &Data) -> Vec<Table> {
 
 fn caption(index: usize, limits: Limits) -> String {
     format!(
-        "Repeat: medians of the {} run over those of this one, and how many are within {} of them.",
+        "Repeat: medians of the {} run over those of this run, and how many of them differ by at most {}.",
         run_of_repeat(index),
         numbers::percent(limits.tolerance)
     )
@@ -49,13 +49,13 @@ fn by_series_table(found: &Agreement, data: &Data, slug: &str, caption: String) 
     let mut table = Table::new(slug, caption, headings);
     table.rows.extend(by_series(found, data).into_iter().map(|(label, spread)| spread_row(label, spread)));
     let (gpu, cpu) = (found.on(DeviceKind::Gpu), found.on(DeviceKind::Cpu));
-    let held_back = found.by_clocks(Some(true));
-    let [kept, unknown] = [Some(false), None].map(|wanted| held_back.and(found.by_clocks(wanted)));
+    let throttled = found.by_clocks(Some(true));
+    let [kept, unknown] = [Some(false), None].map(|wanted| throttled.and(found.by_clocks(wanted)));
     let each_kind = gpu.is_some() && cpu.is_some();
     let sums = [
-        ("on the GPU, its clocks kept in both runs", kept),
-        ("on the GPU, its clocks held back in one run or in both", held_back),
-        ("on the GPU, its clocks not watched in one run or in both", unknown),
+        ("on the GPU, throttled in neither run", kept),
+        ("on the GPU, throttled in one run or in both", throttled),
+        ("on the GPU, clocks not watched in one run or in both", unknown),
         ("all on the GPU", gpu.filter(|_| each_kind)),
         ("all on the CPU", cpu.filter(|_| each_kind)),
         ("all", found.spread(|_| true)),
@@ -72,7 +72,7 @@ fn by_series_table(found: &Agreement, data: &Data, slug: &str, caption: String) 
         found.disturbed_sentence(),
         found.outputs_sentence(),
         found.environment_sentence(),
-        format!("Of the repeat, by the pins of its own program: {}", pins::summary(second)),
+        format!("Pins of the repeat, by its own program: {}", pins::summary(second)),
     ];
     let sentences = sentences.into_iter().filter(|text| !text.is_empty());
     table.notes = sentences.map(|text| Note { mark: String::new(), text }).collect();
@@ -108,7 +108,7 @@ fn disturbed(pair: &Pair) -> Option<String> {
 
 fn farthest(found: &Agreement, slug: &str, run: &str) -> Table {
     let caption =
-        format!("Repeat: the configurations whose medians in the {run} run are farthest from those of this one.");
+        format!("Repeat: the configurations whose medians in the {run} run differ most from those of this run.");
     let headings = vec![
         Heading::sentences("Configuration", 7),
         Heading::number("This run (ms)"),
@@ -128,7 +128,8 @@ fn farthest(found: &Agreement, slug: &str, run: &str) -> Table {
         return Table::empty(slug, caption, "No configuration has a median in both runs.");
     }
     table.notes = notes.finish();
-    let text = "The interval divides the ends of both medians' 95 % intervals crosswise; it holds the spread within either run.";
+    let text = "The interval divides the ends of both medians' 95 % intervals crosswise; it covers only the spread \
+                within each run.";
     table.notes.push(Note { mark: String::new(), text: text.to_owned() });
     table
 }
@@ -137,7 +138,7 @@ fn farthest_row(pair: &Pair, notes: &mut Notes) -> Vec<TableCell> {
     let Pair { first, second, ratio: (ratio, interval) } = pair;
     let milliseconds = |median: Option<f64>| TableCell::optional(median.map(|ms| numbers::significant(ms, 4)));
     let (text, detail) = numbers::with_interval(*ratio, *interval, 4);
-    let clocks = pair.throttled_in().map(|runs| format!("The GPU's clocks were held back {}.", runs.words()));
+    let clocks = pair.throttled_in().map(|runs| format!("The GPU was throttled {}.", runs.words()));
     let marks: Vec<String> = disturbed(pair).into_iter().chain(clocks).map(|text| notes.mark(&text)).collect();
     let mark = (!marks.is_empty()).then(|| marks.join(","));
     vec![

@@ -1,4 +1,4 @@
-//! What was planned, what came of it, and why some of it has no numbers.
+//! Planned configurations, their status, and the reasons where there are no numbers.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::store::schema::ResultRow;
 
 /// Configurations per model and series, by status.
 pub fn overview(data: &Data) -> Table {
-    let caption = "Configurations planned, and what came of them.";
+    let caption = "Planned configurations and their status.";
     let any_built = data.count(Status::Built) > 0;
     let mut headings = vec![
         Heading::text("Model"),
@@ -101,7 +101,7 @@ pub fn failures(data: &Data) -> Table {
 
 /// Cells of the product that the manifest leaves out, by reason.
 pub fn excluded(data: &Data) -> Table {
-    let caption = "Cells of the product that the manifest leaves out.";
+    let caption = "Cells of the manifest's product that it leaves out.";
     let mut reasons: BTreeMap<&str, BTreeMap<String, usize>> = BTreeMap::new();
     for cell in &data.plan.excluded {
         let label = format!("{} {}", cell.configuration.backend, cell.configuration.policy.name);

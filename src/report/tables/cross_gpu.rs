@@ -1,4 +1,4 @@
-//! FP16 and hybrid over FP32, a GPU beside the other: the paper's cross-GPU table.
+//! FP16 and hybrid over FP32, GPU by GPU: the paper's cross-GPU table.
 
 use crate::analysis::pairs::{self, Deciding, Ranged, RowPair};
 use crate::claims::{Outcome, Verdict};
@@ -51,9 +51,9 @@ pub fn cross_gpu(machines: &[Machine], verdicts: &[Verdict]) -> Table {
         ));
     }
     table.notes = notes.finish();
-    let text = "Both rows of a ratio are of one environment. An interval divides the ends of both medians' 95 % intervals \
-                crosswise and covers with at least 90 %. The median of an even number of ratios is the lower of the two \
-                middle ones, which was measured and has an interval.";
+    let text = "Both rows of a ratio come from one environment. An interval divides the ends of both medians' 95 % \
+                intervals crosswise and covers with at least 90 %. The median of an even number of ratios is the lower \
+                of the two middle ones, a measured ratio with an interval.";
     table.notes.insert(0, Note { mark: String::new(), text: text.to_owned() });
     table.notes.extend(machines.iter().filter_map(|machine| floor_note(machine, machines.len() > 1)));
     table.rule_between_groups(1)
@@ -130,7 +130,7 @@ fn absent<'a>(machines: &[Machine], verdict: &'a Verdict) -> Option<(&'a str, St
         return None;
     }
     let sentence = format!(
-        "{} in these results: no {name} is among their machines. The paper ({}): “{}”.",
+        "{} in these results: no machine has the GPU {name}. The paper ({}): “{}”.",
         Outcome::NoHardware.label(),
         verdict.claim.id,
         verdict.claim.sentence

@@ -1,4 +1,4 @@
-//! What a device adds: its own time, end-to-end time beside it, what it sustains, its energy, and its state meanwhile.
+//! Tables for devices: device time, time end to end, sustained throughput, energy, and the state of the GPU.
 
 use super::grid::{Cells, Grid};
 use crate::numbers;
@@ -50,8 +50,8 @@ pub fn ceiling(data: &Data) -> Vec<Table> {
     let grid = Grid {
         slug: "ceiling",
         title: "Least possible time over the median device time",
-        unit: "%; the longer of operations at the rate of a large product in the policy's own format and compulsory bytes at that \
-               of a large copy, both measured beside the row",
+        unit: "%; the least time is the longer of two: the operations at the rate of a large product in the policy's \
+               own format, and the compulsory bytes at the rate of a large copy; both rates were measured with the row",
         cells: Cells::Number,
         about_time: true,
     };
@@ -121,8 +121,8 @@ pub fn state(data: &Data) -> Option<Table> {
             table.push(cells);
         }
     }
-    let text =
-        "An empty list of reasons says that the clocks were as high as they go; a dash, that it could not be read.";
+    let text = "An empty list of reasons means that the clocks were at their highest; a dash means that the list could \
+                not be read.";
     table.notes.push(Note { mark: String::new(), text: text.to_owned() });
     (!table.rows.is_empty()).then(|| table.without_empty_columns().rule_between_groups(1))
 }

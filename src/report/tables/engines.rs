@@ -1,4 +1,4 @@
-//! Engines that a builder serialised: how long building took, how large they are, and what the builder was really given.
+//! Engines that a builder serialised: build time, size, and the types in the builder's own network.
 
 use crate::engine::Target;
 use crate::numbers;
@@ -11,8 +11,8 @@ const SLUG: &str = "engines";
 
 /// One row per model and series, over its shapes.
 pub fn engines(data: &Data) -> Table {
-    let caption = "Serialised engines: build time, size, and the share of floating-point operations by the type that the \
-                   builder's own network computes them in, read back before building.";
+    let caption = "Serialised engines: build time, size, and the share of floating-point operations by type. The types \
+                   are those of the builder's own network, read back before the build.";
     let headings = vec![
         Heading::text("Model"),
         Heading::text("Precision"),
@@ -41,11 +41,13 @@ pub fn engines(data: &Data) -> Table {
     }
     let mut note = |text: String| table.notes.push(Note { mark: String::new(), text });
     let builders = distinct(built.iter().filter_map(|row| row.builder.clone())).join(", ");
-    note(format!("Built by {builders}. Build: the builder's own time, without writing and parsing the graph."));
+    note(format!(
+        "Builder: {builders}. The build time is the builder's own; it leaves out writing and parsing the graph."
+    ));
     let cached = built.iter().filter(|row| row.engine_cached == Some(true)).count();
     if cached > 0 {
         let engines = numbers::plural(cached, "engine");
-        note(format!("{engines} came from the engine cache; their build time is that of the day they were built."));
+        note(format!("{engines} came from the engine cache; their build time was recorded when they were built."));
     }
     table.covering(built.into_iter()).without_empty_columns().rule_between_groups(1)
 }

@@ -1,4 +1,4 @@
-//! How many forward passes fail, and where it begins.
+//! How many forward passes fail, and where the failures begin.
 
 use crate::numbers;
 use crate::record::Status;
@@ -7,7 +7,7 @@ use crate::results::data::{Data, distinct, slug};
 use crate::stats::clopper_pearson;
 use crate::store::schema::ResultRow;
 
-/// Fewer passes than this give no rate: one tells whether, not how often.
+/// Fewer passes than this give no rate: a single pass shows whether it fails, not how often.
 const MIN_FORWARDS: u64 = 2;
 
 /// Rates per forward pass, a table per model.
@@ -15,16 +15,16 @@ pub fn rates(data: &Data) -> Vec<Table> {
     let examined: Vec<&ResultRow> =
         data.measured().filter(|row| row.forwards.is_some_and(|forwards| forwards >= MIN_FORWARDS)).collect();
     let caption = |model: &str| {
-        let what = "Share of forward passes with NaN or infinity in the output, and with a silent failure: a layer norm whose \
-                    variance overflowed and that returned its bias. With Clopper–Pearson 95 % intervals";
+        let what = "Share of forward passes with NaN or infinity in the output, and with a silent failure (a layer norm \
+                    whose variance overflowed, so that it returned its bias), with Clopper–Pearson 95 % intervals";
         match model {
             "" => format!("{what}."),
             model => format!("{what}; model {model}."),
         }
     };
     if examined.is_empty() {
-        let why =
-            "No configuration was examined over several forward passes; the manifest's numerics.forwards asks for it.";
+        let why = "No configuration was examined over several forward passes; the manifest's numerics.forwards asks for \
+                   them.";
         return vec![Table::empty("rates", caption(""), why)];
     }
     let models = distinct(examined.iter().map(|row| row.model.as_str()));
@@ -64,10 +64,10 @@ fn rates_of(slug: String, caption: &str, mut rows: Vec<&ResultRow>) -> Table {
     for row in &rows {
         table.push(rate_cells(row));
     }
-    let text = "Every pass reads other rows of the input, at full length without padding, so that inputs differ in their \
-                tokens alone. Silent rows: share of all layer-norm rows of these passes. Smallest cosine: against FP32, over \
-                the compared rows of the first pass; none where one of them is not finite. – under silent failure: the \
-                library does not show its tensors.";
+    let text = "Each pass reads different rows of the input, at full length without padding, so that inputs differ only \
+                in their tokens. Silent rows are a share of all layer-norm rows of these passes. The smallest cosine is \
+                against FP32, over the compared rows of the first pass; there is none where one of these rows is not \
+                finite. A dash under silent failure means that the library does not expose its tensors.";
     table.notes.push(Note { mark: String::new(), text: text.to_owned() });
     table.without_empty_columns().rule_between_groups(2)
 }
@@ -105,9 +105,9 @@ fn rate_cell(bad: Option<u64>, forwards: Option<u64>) -> TableCell {
 
 /// Where each bad configuration went wrong first.
 pub fn provenance(data: &Data) -> Table {
-    let caption = "Where it begins: of each configuration with NaN, infinity or a silent failure, the first operation of the \
-                   first such pass, found by running the pass with every tensor looked at. In: largest finite magnitude \
-                   that went into the operation.";
+    let caption = "Where failures begin: for each configuration with NaN, infinity or a silent failure, the operation \
+                   that fails first in the first such pass. It was found by running the pass and examining every \
+                   tensor. In: largest finite magnitude that entered the operation.";
     let headings = vec![
         Heading::text("Model"),
         Heading::text("Input"),
@@ -129,17 +129,14 @@ pub fn provenance(data: &Data) -> Table {
     if table.rows.is_empty() {
         let examined = data.measured().filter(|row| row.silent_forwards.is_some()).count();
         let why = match examined {
-            0 => "No configuration's tensors were looked at: only the reference backend shows them.".to_owned(),
-            n => format!(
-                "Nothing went wrong inside {} whose tensors were looked at.",
-                numbers::plural(n, "configuration")
-            ),
+            0 => "No configuration's tensors were examined: only the reference backend exposes them.".to_owned(),
+            n => format!("Nothing failed inside {} whose tensors were examined.", numbers::plural(n, "configuration")),
         };
         return Table::empty("provenance", caption, why);
     }
-    let text = "Kinds: NaN and infinity as stored by the operation; silent, a layer norm in which the square of a deviation or \
-                the sum of the squares is beyond FP16's 65504. An infinity that arises in a product need not come \
-                from its input: a bias or a weight may be beyond FP16 by itself.";
+    let text = "Kinds: NaN and infinity are values that the operation stored. Silent is a layer norm in which the \
+                square of a deviation or the sum of the squares exceeds FP16's 65504. An infinity that arises in a \
+                product need not come from its input: a bias or a weight may itself exceed FP16's range.";
     table.notes.push(Note { mark: String::new(), text: text.to_owned() });
     table.without_empty_columns().rule_between_groups(2)
 }

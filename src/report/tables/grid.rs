@@ -20,14 +20,14 @@ pub struct Grid<'a> {
     pub about_time: bool,
 }
 
-/// What the cells of a grid hold beside footnotes.
+/// What the cells of a grid hold in addition to footnotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cells {
     /// A number.
     Number,
-    /// A number and its interval, or how many samples it is of.
+    /// A number and its interval, or its number of samples.
     Detail,
-    /// A number, its interval and how many samples it is of.
+    /// A number, its interval and its number of samples.
     Details,
 }
 
@@ -147,12 +147,12 @@ fn any_cell(row: &ResultRow, cell: CellOf, notes: &mut Notes) -> TableCell {
             let reason = row.reason.as_deref().unwrap_or("no reason was recorded");
             TableCell { mark: Some(notes.mark(&format!("Built, not executed: {reason}"))), ..TableCell::dash() }
         }
-        Status::Pending => TableCell { mark: Some(notes.mark("Planned, but not run so far.")), ..TableCell::dash() },
+        Status::Pending => TableCell { mark: Some(notes.mark("Planned, but not run yet.")), ..TableCell::dash() },
     }
 }
 
 fn left_out(notes: &mut Notes) -> TableCell {
-    let mark = notes.mark("Left out by the manifest; the reason is in the table of configurations left out.");
+    let mark = notes.mark("Left out by the manifest; the table of what it leaves out gives the reason.");
     TableCell { mark: Some(mark), ..TableCell::dash() }
 }
 

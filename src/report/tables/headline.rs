@@ -7,10 +7,10 @@ use crate::report::table::{Heading, Note, Notes, Table, TableCell};
 use crate::results::data::{Data, distinct, timed};
 
 const SLUG: &str = "headline";
-const CAPTION: &str = "The paper's speeds, sizes and cosines here: the typical value over all configurations that have it, the \
-                       extremes, what the paper says, and the verdict on its claim.";
-/// A row per quantity; the sentences are its notes. `outcomes` says what these results, or one machine's of them, say of
-/// each claim.
+const CAPTION: &str = "The paper's speeds, sizes and cosines, measured here: the typical value over all configurations \
+                       that have one, the extremes, the paper's value, and the verdict on its claim.";
+/// A row per quantity; the sentences are its notes. `outcome` is the outcome of a claim by these results, or by those
+/// of one machine.
 pub fn headline(data: &Data, found: &[Headline], verdicts: &[Verdict], outcome: &dyn Fn(&Verdict) -> Outcome) -> Table {
     let headings = vec![
         Heading::text("Claim"),
@@ -29,8 +29,9 @@ pub fn headline(data: &Data, found: &[Headline], verdicts: &[Verdict], outcome: 
         table.push(spread_cells(found, verdict, outcome, &mut notes));
     }
     table.notes = notes.finish();
-    let text = "Typical: geometric mean of ratios, its interval made of all lower and of all upper ends; the median of other \
-                quantities. Intervals of ratios divide the ends of both medians' 95 % intervals crosswise.";
+    let text = "Typical is the geometric mean of ratios, with an interval from all lower and from all upper ends, and \
+                the median of other quantities. Intervals of ratios divide the ends of both medians' 95 % intervals \
+                crosswise.";
     table.notes.push(Note { mark: String::new(), text: text.to_owned() });
     let timed_backends = distinct(data.rows.iter().filter(|row| timed(row)).map(|row| row.backend));
     table.notes.extend(sentences::noise::note(data, &timed_backends));

@@ -13,8 +13,8 @@ const SLUG: &str = "headroom";
 pub fn headroom(data: &Data) -> Vec<Table> {
     let all = headroom::of(data);
     let caption = |model: &str| {
-        let what = "Largest magnitude of an FP32 run per class of operation, the layer that has it, and the headroom \
-                    log₂(65504 / magnitude) that FP16 leaves above it, bits. Negative: FP16 overflows there";
+        let what = "Largest magnitude in FP32 runs per class of operation, the layer that has it, and the headroom of \
+                    FP16 above it, log₂(65504 / magnitude), in bits. Where the headroom is negative, FP16 overflows";
         match model {
             "" => format!("{what}."),
             model => format!("{what}. Model {model}."),
@@ -22,7 +22,7 @@ pub fn headroom(data: &Data) -> Vec<Table> {
     };
     if all.is_empty() {
         let why =
-            "No FP32 run of the reference backend recorded magnitudes; the manifest's numerics.forwards asks for it.";
+            "No FP32 run of the reference backend recorded magnitudes; the manifest's numerics.forwards asks for them.";
         return vec![Table::empty(SLUG, caption(""), why)];
     }
     let models = distinct(all.iter().map(|found| found.model));
@@ -53,9 +53,9 @@ fn table_of(slug: String, caption: String, inputs: &[&Headroom]) -> Table {
         }
         table.push(cells);
     }
-    let text = "The sum of squares is that of a row's deviations from its mean: a layer norm that sums before it divides must \
-                hold it in its own format. Layer “outside”: before the first or after the last. The largest over all shapes \
-                and passes of the run.";
+    let text = "The sum of squares is over a row's deviations from its mean; a layer norm that sums before it divides \
+                must hold this sum in its own format. Layer “outside” is before the first layer or after the last. Each \
+                value is the largest over all shapes and passes of the run.";
     table.notes.push(Note { mark: String::new(), text: text.to_owned() });
     table
 }

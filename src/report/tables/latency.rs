@@ -25,7 +25,7 @@ pub fn latency(data: &Data) -> Vec<Table> {
     let mut tables = grid.tables(data, &latency_cell);
     if tails(data).is_empty() {
         let text = format!(
-            "No 90th percentile is given: it takes {} samples, which no row has.",
+            "No 90th percentile is given: it needs {} samples, and no row has that many.",
             Percentile::P90.min_samples()
         );
         for table in &mut tables {
@@ -53,7 +53,7 @@ fn tails(data: &Data) -> Vec<Table> {
         cells: Cells::Number,
         about_time: true,
     };
-    let few = format!("Fewer than the {} samples a 90th percentile takes.", Percentile::P90.min_samples());
+    let few = format!("Fewer than the {} samples that a 90th percentile needs.", Percentile::P90.min_samples());
     grid.tables_of(data, &|row| row.latency_p90_ms.is_some(), &|row, notes| match row.latency_p90_ms {
         Some(latency) => TableCell::new(numbers::significant(latency, 4)),
         None => TableCell { mark: Some(notes.mark(&few)), ..TableCell::dash() },

@@ -11,7 +11,7 @@ use crate::store::schema::ResultRow;
 
 const SHAPES: &str = "memory";
 const SUMMARY: &str = "memory-reduction";
-const EMULATED_MEMORY: &str = "Formats emulated on the CPU: what the engine holds does not follow the policy.";
+const EMULATED_MEMORY: &str = "Formats are emulated on the CPU, so the engine's memory does not follow the policy.";
 
 /// The reduction over all shapes, then the parts at the smallest and the largest one.
 pub fn tables(data: &Data) -> Vec<Table> {
@@ -20,8 +20,8 @@ pub fn tables(data: &Data) -> Vec<Table> {
 
 /// How much less every series' engines hold than those of FP32, over all shapes.
 fn summary(data: &Data) -> Table {
-    let caption = "What engines hold (weights, activations and scratch) less than the FP32 engine of the same backend, model, \
-                   shape and input: over all shapes.";
+    let caption = "Memory reduction: how much less an engine holds (weights, activations and scratch) than the FP32 \
+                   engine of the same backend, model, shape and input, over all shapes.";
     let headings = vec![
         Heading::text("Model"),
         Heading::text("Backend"),
@@ -40,12 +40,12 @@ fn summary(data: &Data) -> Table {
         }
     }
     if table.rows.is_empty() {
-        let why = "No native engine gave account of its memory in FP32 and in another precision; those that emulate a format \
-                   hold FP32 copies whatever the policy.";
+        let why = "No native engine reported its memory in both FP32 and another precision. Engines that emulate a \
+                   format hold FP32 copies under every policy.";
         return Table::empty(SUMMARY, caption, why);
     }
-    let text = "This is the reduction that the paper's 63 % is set against (claim C3). Process, driver and library are not in \
-                it: they are the same for every precision.";
+    let text = "The verdict on claim C3 compares this reduction with the paper's 63 %. It leaves out the process, the \
+                driver and the library, which are the same for every precision.";
     table.notes.push(Note { mark: String::new(), text: text.to_owned() });
     let accounted = |row: &&ResultRow| row.emulated == Some(false) && engine_bytes(row).is_some();
     table.covering(data.measured().filter(accounted)).rule_between_groups(2)
@@ -76,9 +76,9 @@ fn summary_row(data: &Data, group: &Group, wanted: &Series) -> Option<TableRow> 
 
 /// Smallest and largest shape of every series.
 fn memory(data: &Data) -> Table {
-    let caption = "Memory (MiB) at the smallest and the largest measured shape of every series: the engine's own account and \
-                   its reduction against FP32, the measured peak of the process, and the size of the graph's tensors in the \
-                   policy's formats, which is computed, not measured.";
+    let caption = "Memory (MiB) at the smallest and the largest measured shape of every series: the memory that the \
+                   engine reports and its reduction against FP32, the measured peak of the process, and the size of the \
+                   graph's tensors in the policy's formats, which is computed, not measured.";
     let headings = vec![
         Heading::text("Model"),
         Heading::text("Backend"),
@@ -109,13 +109,13 @@ fn memory(data: &Data) -> Table {
     }
     table.notes = notes.finish();
     for text in [
-        "Engine: weights as it holds them, intermediate tensors and outputs, and the scratch of its libraries; the total is \
-         their sum. The reference engine pads its weight panels to whole blocks and holds FP32 copies of all weights whatever \
-         the policy.",
-        "Device: growth of the device's used memory since before the engine's parts were made, by the driver's count. Process: \
-         peak of the worker's resident host memory while it built the engine and measured.",
-        "Computed: parameters, and the sum of all intermediate tensors, in the formats the policy stores them in. No engine \
-         needs as much at a time, since buffers are reused.",
+        "Engine: its weights, its intermediate tensors and outputs, and the scratch of its libraries; the total is \
+         their sum. The reference engine pads its weight panels to whole blocks and holds FP32 copies of all weights \
+         under every policy.",
+        "Device: growth of the device's used memory from before the engine was made, by the driver's count. Process: \
+         peak of the worker's resident host memory while it built and measured the engine.",
+        "Computed: the parameters and the sum of all intermediate tensors, in the policy's storage formats. No engine \
+         needs this much at once, because buffers are reused.",
     ] {
         table.notes.push(Note { mark: String::new(), text: text.to_owned() });
     }

@@ -19,5 +19,5 @@ pub mod quality;
 pub mod speedup;
 
 /// Footnote of everything timed under an emulated policy.
-pub const EMULATED_NOTE: &str = "Formats emulated by rounding on the CPU: numerics are those of the format, the time says \
-                                 nothing about hardware that has it, so it enters no speed-up.";
+pub const EMULATED_NOTE: &str = "Formats are emulated by rounding on the CPU. The numerics are those of the format. The \
+                                 time says nothing about hardware with that format, so no speed-up includes it.";

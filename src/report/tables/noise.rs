@@ -11,12 +11,11 @@ const SLUG: &str = "noise-floor";
 
 /// A row per backend that was tested.
 pub fn noise_floor(data: &Data) -> Table {
-    let caption =
-        "Noise floor: the engine of one configuration built twice, both timed by turns, and the ratio of their times.";
+    let caption = "Noise floor: the ratio of the times of two engines of one configuration, timed interleaved.";
     let floors = floors(data);
     if floors.is_empty() {
-        let why = "No configuration was timed against itself: the manifest asks for no `noise_floor`, or none of those it \
-                   names has run.";
+        let why = "No configuration was timed against itself: the manifest asks for no `noise_floor`, or none of the \
+                   configurations that it names has run.";
         return Table::empty(SLUG, caption, why);
     }
     let headings = vec![
@@ -25,8 +24,8 @@ pub fn noise_floor(data: &Data) -> Table {
         Heading::number("Rounds"),
         Heading::number("lowest").under("Ratio"),
         Heading::number("highest").under("Ratio"),
-        Heading::number("typical").under("Not told from 1"),
-        Heading::number("noise floor").under("Not told from 1"),
+        Heading::number("typical").under("Noise: distance from 1"),
+        Heading::number("noise floor").under("Noise: distance from 1"),
         Heading::sentences("at", 5),
     ];
     let mut table = Table::new(SLUG, caption, headings);
@@ -48,10 +47,11 @@ pub fn noise_floor(data: &Data) -> Table {
         ]);
     }
     for text in [
-        "A round is four blocks of passes, two of either engine, in an order that an even drift does not favour; the ratio is \
+        "A round is four blocks of passes, two of each engine, in an order that cancels a steady drift; the ratio is \
          the median over rounds.",
-        "Not told from 1: the largest distance from 1 within a test's bootstrap 95 % interval over rounds; typical is the \
-         median over tests, the noise floor the largest. It is noise within one process: that between runs is larger.",
+        "Noise is the largest distance from 1 within a test's bootstrap 95 % interval over rounds; typical is the \
+         median over tests, and the noise floor is the largest. This is noise within one process; noise between runs is \
+         larger.",
     ] {
         table.notes.push(Note { mark: String::new(), text: text.to_owned() });
     }
@@ -59,7 +59,7 @@ pub fn noise_floor(data: &Data) -> Table {
     let mut table = table.covering(tested);
     let untested: Vec<&str> = data.measured().filter_map(|row| row.aa_remark.as_deref()).collect();
     if let Some(first) = untested.first() {
-        let text = format!("{} could not be made: {first}.", numbers::plural(untested.len(), "test"));
+        let text = format!("{} could not be run: {first}.", numbers::plural(untested.len(), "test"));
         table.notes.push(Note { mark: String::new(), text });
     }
     table

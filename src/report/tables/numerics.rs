@@ -48,7 +48,7 @@ pub fn worst(data: &Data) -> Table {
     table.without_empty_columns().rule_between_groups(2)
 }
 
-/// Distance of the smallest cosine from 1, shape by shape. Of a single shape [`worst`] says the same, beside what else there is.
+/// Distance of the smallest cosine from 1, shape by shape. For a single shape, [`worst`] holds the same value and more.
 pub fn by_shape(data: &Data) -> Vec<Table> {
     let grid = Grid {
         slug: "cosine",

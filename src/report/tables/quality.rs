@@ -32,18 +32,19 @@ pub fn quality(data: &Data) -> Table {
     }
     table.notes.push(Note {
         mark: String::new(),
-        text: "Precisions are compared sentence by sentence (flips), not by the overlap of two intervals. McNemar p: the \
-               two-sided exact McNemar test against that FP32, from the stored answers; how likely a split of right and \
-               wrong among the flips this uneven is when neither precision is better. No correction for the number of \
-               rows."
-            .to_owned(),
+        text:
+            "Precisions are compared sentence by sentence (flips), not by the overlap of two intervals. McNemar p is \
+             that of the two-sided exact McNemar test against the same FP32 row, from the stored answers: the \
+             probability of so uneven a split among the flips when neither precision is better. It is not corrected for \
+             the number of rows."
+                .to_owned(),
     });
     table.without_empty_columns().rule_between_groups(3)
 }
 
-/// Every sentence that a precision answers otherwise than FP32 of the same backend and shape.
+/// Every sentence whose answer under a precision differs from that under FP32 of the same backend and shape.
 pub fn flipped_sentences(data: &Data) -> Table {
-    let caption = "Sentences that are answered otherwise than under FP32 of the same backend and shape, by the change of the \
+    let caption = "Sentences whose answer differs from that under FP32 of the same backend and shape, by change of the \
                    answer.";
     let headings = after_configuration_headings([Heading::text("Answer"), Heading::sentences("Sentences", 9)]);
     let mut table = Table::new("quality-flips", caption, headings);
@@ -60,7 +61,7 @@ pub fn flipped_sentences(data: &Data) -> Table {
         }
     }
     if table.rows.is_empty() {
-        return Table::empty("quality-flips", caption, "No precision answers any sentence otherwise.");
+        return Table::empty("quality-flips", caption, "No precision changes the answer to any sentence.");
     }
     let text = "Sentences are numbered from 1 in the order of the file; an answer is the number of its class (SST-2: 0 \
                 negative, 1 positive).";

@@ -12,11 +12,11 @@ fn headline() {
     C1 & Any GPU engine over the CPU baseline\tnote{a} & 26.3\ensuremath{\times} & \interval{{[}26.1, 26.4{]}} & 12.5\ensuremath{\times} & \interval{{[}12.5, 12.6{]}} & 42.0\ensuremath{\times} & \interval{{[}41.8, 42.3{]}} & up to 64.4x & FAIL \\
      & Hybrid on the GPU over the CPU baseline\tnote{b} & 30.9\ensuremath{\times} & \interval{{[}30.8, 31.1{]}} & 15.8\ensuremath{\times} & \interval{{[}15.7, 15.9{]}} & 42.0\ensuremath{\times} & \interval{{[}41.8, 42.3{]}} & \textendash{} & \textendash{} \\
     C2 & Latency of one sequence, FP16 and hybrid on the GPU\tnote{c} & 2.86 ms &  & 1.29 ms & \interval{{[}1.28, 1.29{]}} & 4.44 ms & \interval{{[}4.43, 4.44{]}} & \textless{} 10 ms & PASS \\
-     & The same from token ids to outputs in host memory\tnote{d} & \textendash{} &  & \textendash{} &  & \textendash{} &  & \textendash{} & \textendash{} \\
+     & The same, from token ids to outputs in host memory\tnote{d} & \textendash{} &  & \textendash{} &  & \textendash{} &  & \textendash{} & \textendash{} \\
      & Hybrid over FP32\tnote{e} & 1.63\ensuremath{\times} & \interval{{[}1.63, 1.64{]}} & 1.26\ensuremath{\times} & \interval{{[}1.26, 1.26{]}} & 1.86\ensuremath{\times} & \interval{{[}1.85, 1.86{]}} & \textendash{} & \textendash{} \\
      & FP16 over FP32\tnote{f} & 1.63\ensuremath{\times} & \interval{{[}1.63, 1.64{]}} & 1.26\ensuremath{\times} & \interval{{[}1.26, 1.26{]}} & 1.86\ensuremath{\times} & \interval{{[}1.85, 1.86{]}} & \textendash{} & \textendash{} \\
-    C3 & Less memory than FP32, FP16\tnote{g} & 49.6\,\% &  & 49.5\,\% &  & 49.8\,\% &  & 63\,\% & FAIL \\
-    C3 & Less memory than FP32, hybrid\tnote{h} & 49.6\,\% &  & 49.5\,\% &  & 49.8\,\% &  & 63\,\% & FAIL \\
+    C3 & Memory reduction against FP32, FP16\tnote{g} & 49.6\,\% &  & 49.5\,\% &  & 49.8\,\% &  & 63\,\% & FAIL \\
+    C3 & Memory reduction against FP32, hybrid\tnote{h} & 49.6\,\% &  & 49.5\,\% &  & 49.8\,\% &  & 63\,\% & FAIL \\
     C4 & Smallest cosine to FP32, hybrid\tnote{i} & 0.9999947 &  & 0.9999944 &  & 0.9999949 &  & \textgreater{}= 0.9998 & PASS \\
      & Smallest cosine to FP32, FP16\tnote{j} & 0.9999697 &  & 0.9999694 &  & 0.9999699 &  & \textendash{} & \textendash{} \\
     \bottomrule
@@ -24,16 +24,16 @@ fn headline() {
     \begin{tablenotes}[flushleft]\footnotesize
     \item[a] A GPU engine is faster than the CPU baseline by a factor of 26.3\ensuremath{\times} {[}26.1, 26.4{]} in the geometric mean over 12 configurations, from 12.5\ensuremath{\times} {[}12.5, 12.6{]} (cuda fp32, bert{-}base 1\ensuremath{\times}64 random) to 42.0\ensuremath{\times} {[}41.8, 42.3{]} (cuda hybrid, bert{-}base 32\ensuremath{\times}512 random).
     \item[b] Hybrid on the GPU is faster than the CPU baseline by a factor of 30.9\ensuremath{\times} {[}30.8, 31.1{]} in the geometric mean over 4 configurations, from 15.8\ensuremath{\times} {[}15.7, 15.9{]} (cuda hybrid, bert{-}base 1\ensuremath{\times}64 random) to 42.0\ensuremath{\times} {[}41.8, 42.3{]} (cuda hybrid, bert{-}base 32\ensuremath{\times}512 random).
-    \item[c] One sequence takes FP16 and hybrid engines on the GPU 2.86 ms in the median over 4 configurations, from 1.29 ms {[}1.28, 1.29{]} (cuda fp16, bert{-}base 1\ensuremath{\times}64 random) to 4.44 ms {[}4.43, 4.44{]} (cuda hybrid, bert{-}base 1\ensuremath{\times}512 random).
-    \item[d] The same from token ids to outputs in host memory: not in this run, for no such engine was timed end to end at batch size 1.
+    \item[c] The latency of one sequence in FP16 and hybrid engines on the GPU is 2.86 ms in the median over 4 configurations, from 1.29 ms {[}1.28, 1.29{]} (cuda fp16, bert{-}base 1\ensuremath{\times}64 random) to 4.44 ms {[}4.43, 4.44{]} (cuda hybrid, bert{-}base 1\ensuremath{\times}512 random).
+    \item[d] The same, from token ids to outputs in host memory: not in this run, because no such engine was timed end to end at batch size 1.
     \item[e] Hybrid is faster than FP32 of the same backend by a factor of 1.63\ensuremath{\times} {[}1.63, 1.64{]} in the geometric mean over 4 configurations, from 1.26\ensuremath{\times} {[}1.26, 1.26{]} (cuda hybrid, bert{-}base 1\ensuremath{\times}64 random) to 1.86\ensuremath{\times} {[}1.85, 1.86{]} (cuda hybrid, bert{-}base 32\ensuremath{\times}512 random).
     \item[f] FP16 throughout is faster than FP32 of the same backend by a factor of 1.63\ensuremath{\times} {[}1.63, 1.64{]} in the geometric mean over 4 configurations, from 1.26\ensuremath{\times} {[}1.26, 1.26{]} (cuda fp16, bert{-}base 1\ensuremath{\times}64 random) to 1.86\ensuremath{\times} {[}1.85, 1.86{]} (cuda fp16, bert{-}base 32\ensuremath{\times}512 random).
-    \item[g] An FP16 engine holds less than the FP32 engine of the same backend and shape by 49.6\,\% in the median over 4 configurations, from 49.5\,\% (cuda fp16, bert{-}base 1\ensuremath{\times}64 random) to 49.8\,\% (cuda fp16, bert{-}base 32\ensuremath{\times}512 random).
-    \item[h] A hybrid engine holds less than the FP32 engine of the same backend and shape by 49.6\,\% in the median over 4 configurations, from 49.5\,\% (cuda hybrid, bert{-}base 1\ensuremath{\times}64 random) to 49.8\,\% (cuda hybrid, bert{-}base 32\ensuremath{\times}512 random).
-    \item[i] The smallest cosine of an output vector under hybrid to its FP32 reference is 0.9999947 in the median over 4 configurations, from 0.9999944 (cuda hybrid, bert{-}base 1\ensuremath{\times}512 random) to 0.9999949 (cuda hybrid, bert{-}base 32\ensuremath{\times}64 random).
-    \item[j] The smallest cosine of an output vector under FP16 throughout to its FP32 reference is 0.9999697 in the median over 4 configurations, from 0.9999694 (cuda fp16, bert{-}base 1\ensuremath{\times}512 random) to 0.9999699 (cuda fp16, bert{-}base 32\ensuremath{\times}64 random).
-    \item[] Typical: geometric mean of ratios, its interval made of all lower and of all upper ends; the median of other quantities. Intervals of ratios divide the ends of both medians\textquotesingle{} 95\,\% intervals crosswise.
-    \item[] Noise floor: cuda 0.2\,\%, onnxruntime 1.0\,\%. So far apart two engines of one configuration can seem: a ratio is as uncertain as the floor of the noisier of its two backends, and one nearer to 1 must not be called a difference.
+    \item[g] Compared with the FP32 engine of the same backend and shape, an FP16 engine holds less memory by 49.6\,\% in the median over 4 configurations, from 49.5\,\% (cuda fp16, bert{-}base 1\ensuremath{\times}64 random) to 49.8\,\% (cuda fp16, bert{-}base 32\ensuremath{\times}512 random).
+    \item[h] Compared with the FP32 engine of the same backend and shape, a hybrid engine holds less memory by 49.6\,\% in the median over 4 configurations, from 49.5\,\% (cuda hybrid, bert{-}base 1\ensuremath{\times}64 random) to 49.8\,\% (cuda hybrid, bert{-}base 32\ensuremath{\times}512 random).
+    \item[i] The smallest cosine between an output vector under hybrid and its FP32 reference is 0.9999947 in the median over 4 configurations, from 0.9999944 (cuda hybrid, bert{-}base 1\ensuremath{\times}512 random) to 0.9999949 (cuda hybrid, bert{-}base 32\ensuremath{\times}64 random).
+    \item[j] The smallest cosine between an output vector under FP16 throughout and its FP32 reference is 0.9999697 in the median over 4 configurations, from 0.9999694 (cuda fp16, bert{-}base 1\ensuremath{\times}512 random) to 0.9999699 (cuda fp16, bert{-}base 32\ensuremath{\times}64 random).
+    \item[] Typical is the geometric mean of ratios, with an interval from all lower and from all upper ends, and the median of other quantities. Intervals of ratios divide the ends of both medians\textquotesingle{} 95\,\% intervals crosswise.
+    \item[] Noise floor: cuda 0.2\,\%, onnxruntime 1.0\,\%. Two engines of one configuration can appear this far apart. A ratio is as uncertain as the noise floor of the noisier of its two backends; a ratio nearer to 1 than that must not be called a difference.
     \item[] Pins: 12 rows match; 4 rows differ: libonnxruntime.so.1.32.0: sha256 0123456789ab instead of 1.32.0, sha256 6c1585d1bbf4.
     \end{tablenotes}
     ");
@@ -47,34 +47,34 @@ fn claims() {
      & The paper says & its value & measured here & verdict \\
     \midrule
     C1 & The system achieves up to 64.4x speedup over CPU baselines & up to 64.4x & \textendash{} & \verdictopen{N/A{-}HARDWARE} \\*
-     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{No environment of this run lists a GPU, so nothing here can answer it: it needs an NVIDIA GPU and the ONNX Runtime CPU baseline of the same host. \emph{Read as:} the largest ratio of median latencies, ONNX Runtime FP32 on the CPU over any GPU engine, at the same model, shape and input, reaches 64.4 (within 2\,\%).}} \\
+     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{No environment of this run lists a GPU; the claim needs an NVIDIA GPU and the ONNX Runtime CPU baseline of the same host. \emph{Read as:} the largest ratio of median latencies, ONNX Runtime FP32 on the CPU over any GPU engine, at the same model, shape and input, reaches 64.4 (within 2\,\%).}} \\
     \addlinespace[4pt]
     C2 & sub{-}10 ms latency for single{-}sample inference & \textless{} 10 ms & \textendash{} & \verdictopen{N/A{-}HARDWARE} \\*
-     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{No environment of this run lists a GPU, so nothing here can answer it: it needs an NVIDIA GPU. \emph{Read as:} the slowest median latency at batch size 1, over both models and every sequence length, of FP16 and hybrid engines on a GPU is below 10 ms: a forward pass whose inputs are on the device and whose outputs stay there; the time with both copies is a table of its own.}} \\
+     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{No environment of this run lists a GPU; the claim needs an NVIDIA GPU. \emph{Read as:} the largest median latency at batch size 1, over both models and every sequence length, of FP16 and hybrid engines on a GPU is below 10 ms; a forward pass finds its inputs on the device and leaves its outputs there, and the time with both copies has a table of its own.}} \\
     \addlinespace[4pt]
     C3 & a 63 percent reduction in memory usage & 63\,\% & \textendash{} & \verdictopen{N/A{-}HARDWARE} \\*
-     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{No environment of this run lists a GPU, so nothing here can answer it: it needs an NVIDIA GPU. \emph{Read as:} the largest reduction of what an engine holds (weights, activations, scratch), FP16 or hybrid against FP32 of the same backend at the same model, shape and input, reaches 63\,\%; sizes are exact, so no tolerance applies.}} \\
+     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{No environment of this run lists a GPU; the claim needs an NVIDIA GPU. \emph{Read as:} the largest reduction of an engine\textquotesingle{}s memory (weights, activations, scratch), FP16 or hybrid against FP32 of the same backend at the same model, shape and input, reaches 63\,\%; sizes are exact, so no tolerance applies.}} \\
     \addlinespace[4pt]
     C4 & This approach maintains high numerical fidelity (cosine similarity \textgreater{}= 0.9998 relative to baseline outputs) & \textgreater{}= 0.9998 & 0.9999949, emulated on the CPU, random weights & \verdictpass{PASS} \\*
-     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{Smallest of 11 configurations: reference hybrid, bert{-}base 1\ensuremath{\times}64 random: 0.9999949, which meets \ensuremath{\geq} 0.9998000. (bert{-}base, a\_b\&c\textless{}script\textgreater{}; input random; rows: 11) \emph{Read as:} the smallest cosine between an output vector under hybrid and under the FP32 reference, over every measured configuration, is at least 0.9998; a vector is a row of the model\textquotesingle{}s output, as wide as that is.}} \\
+     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{Smallest of 11 configurations: reference hybrid, bert{-}base 1\ensuremath{\times}64 random: 0.9999949, which meets \ensuremath{\geq} 0.9998000. (bert{-}base, a\_b\&c\textless{}script\textgreater{}; input random; rows: 11) \emph{Read as:} the smallest cosine between an output vector under hybrid and under the FP32 reference, over every measured configuration, is at least 0.9998; a vector is one row of the model\textquotesingle{}s output.}} \\
     \addlinespace[4pt]
     C5 & eliminates NaN instability & no NaN & 0 of 11 {[}0\,\%, 28.5\,\%{]}, emulated on the CPU, random weights & \verdictpass{PASS} \\*
-     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{No NaN or infinity among 417\,792 output elements of 11 configurations, nor in any of 264 forward passes. Of the same configurations under fp16, 3 of 10 have NaN or infinity. (bert{-}base, a\_b\&c\textless{}script\textgreater{}; input random; rows: 11) \emph{Read as:} no configuration under hybrid has a NaN or an infinity among its outputs, and the same configuration under fp16 has, in at least one: what is eliminated must be there.}} \\
+     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{No NaN or infinity among 417\,792 output elements of 11 configurations, nor in any of 264 forward passes. Of the same configurations under fp16, 3 of 10 have NaN or infinity. (bert{-}base, a\_b\&c\textless{}script\textgreater{}; input random; rows: 11) \emph{Read as:} no configuration under hybrid has a NaN or an infinity in its outputs, and at least one of the same configurations under fp16 has: only an instability that exists can be eliminated.}} \\
     \addlinespace[4pt]
     C6 & Cross{-}GPU validation on an NVIDIA A100 shows consistent FP16 speedup ratios between 1.84x and 2.00x & 1.84x to 2.00x & \textendash{} & \verdictopen{N/A{-}HARDWARE} \\*
-     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{No environment of this run lists a GPU named like \textasciigrave{}A100\textasciigrave{}, so nothing here can answer it: it needs an NVIDIA A100. \emph{Read as:} every ratio of median latencies, FP32 over FP16 of the same backend on an A100 at the same model, shape and input, lies between 1.84 and 2.00 (within 2\,\%).}} \\
+     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{No environment of this run lists a GPU named like \textasciigrave{}A100\textasciigrave{}; the claim needs an NVIDIA A100. \emph{Read as:} every ratio of median latencies, FP32 over FP16 of the same backend on an A100 at the same model, shape and input, lies between 1.84 and 2.00 (within 2\,\%).}} \\
     \addlinespace[4pt]
     C7 & Downstream evaluation on SST{-}2 demonstrates no accuracy degradation under hybrid precision & no degradation & \textendash{} & \verdictopen{NOT RUN} \\*
-     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{No row of these results can answer it; those of the experiment \textasciigrave{}downstream\textasciigrave{} do. \emph{Read as:} the accuracy under hybrid less that under FP32 of the same backend on the same sentences is not below zero (within half a point).}} \\
+     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{No row of these results can answer the claim; rows of the experiment \textasciigrave{}downstream\textasciigrave{} can. \emph{Read as:} the accuracy under hybrid minus that under FP32 of the same backend on the same sentences is not below zero (within half a point).}} \\
     \addlinespace[4pt]
     C8 & Validation on WikiText{-}2 shows that random inputs underestimate NaN instability by up to 6x for full FP16 & up to 6x & \textendash{} & \verdictopen{NOT RUN} \\*
      & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{1 matching row failed: the worker died of signal 11 (SIGSEGV) \& left \textless{}no\textgreater{} message\_. \emph{Read as:} the largest ratio of the share of forward passes with NaN in the output under fp16, WikiText{-}2 (inputs whose name begins with \textasciigrave{}wikitext\textasciigrave{}) over random ids, at the same backend, model and shape and without padding, reaches 6 (within 5\,\%); models with an injected outlier do not count.}} \\
     \addlinespace[4pt]
     C9 & confirming the robustness of the hybrid approach (0.0 percent NaN, cosine similarity \textgreater{}= 0.9998) & 0.0\,\% NaN, \textgreater{}= 0.9998 & \textendash{} & \verdictopen{NOT RUN} \\*
-     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{No row of these results can answer it; those of the experiment \textasciigrave{}numerics\textasciigrave{} do. \emph{Read as:} on WikiText{-}2 (inputs whose name begins with \textasciigrave{}wikitext\textasciigrave{}), no configuration under hybrid has a NaN among its outputs, and the smallest cosine is at least 0.9998.}} \\
+     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{No row of these results can answer the claim; rows of the experiment \textasciigrave{}numerics\textasciigrave{} can. \emph{Read as:} on WikiText{-}2 (inputs whose name begins with \textasciigrave{}wikitext\textasciigrave{}), no configuration under hybrid has a NaN in its outputs, and the smallest cosine is at least 0.9998.}} \\
     \addlinespace[4pt]
     C10 & reproducible benchmarking across more than 360 configurations & \textgreater{} 360 & \textendash{} & \verdictopen{N/A{-}HARDWARE} \\*
-     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{No environment of this run lists a GPU, so nothing here can answer it: it needs an NVIDIA GPU and the ONNX Runtime CPU baseline of the same host. \emph{Read as:} more than 360 configurations of the paper\textquotesingle{}s grid are measured, those of the CPU baseline among them.}} \\
+     & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{No environment of this run lists a GPU; the claim needs an NVIDIA GPU and the ONNX Runtime CPU baseline of the same host. \emph{Read as:} more than 360 configurations of the paper\textquotesingle{}s grid are measured, including those of the CPU baseline.}} \\
     \bottomrule
      & \multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}{\interval{Pins: all 34 rows match.}} \\
     \end{tabular}
@@ -110,12 +110,12 @@ fn claims_by_machine() {
 fn caveats() {
     insta::assert_snapshot!(laptop("caveats.tex"), @r"
     \begin{itemize}
-    \item 1 of 36 configurations not run yet: tables are incomplete.
+    \item Not run yet: 1 of 36 configurations. Tables are incomplete.
     \item 1 configuration failed; tables show a dash and the reason.
-    \item 22 of 34 measured rows emulate their formats on the CPU. Their numerics are those of the format; their time and memory say nothing about hardware that has it, and answer no claim about either.
-    \item Models with random weights have the architecture\textquotesingle{}s cost, but not a trained model\textquotesingle{}s activations: their cosine and NaN rates need not be those of the published checkpoints.
-    \item No ONNX Runtime row: the CPU baseline is the reference backend, so speed{-}ups are not those over a tuned runtime.
-    \item The clock was held against the kernel\textquotesingle{}s on 0 of 34 timed rows: the others took less than a second, or the kernel\textquotesingle{}s time could not be read.
+    \item 22 of 34 measured rows emulate their formats on the CPU. Their numerics are those of the format. Their time and memory say nothing about hardware with that format, and answer no claim about time or memory.
+    \item Models with random weights have the architecture\textquotesingle{}s cost, but not a trained model\textquotesingle{}s activations: their cosines and NaN rates may differ from those of the published checkpoints.
+    \item No ONNX Runtime row: the CPU baseline is the reference backend, so speed{-}ups are not over a tuned runtime.
+    \item The clock was compared with the kernel\textquotesingle{}s for 0 of 34 timed rows. The others took less than a second, or the kernel\textquotesingle{}s time could not be read.
     \item No GPU: claims about GPUs are not judged.
     \end{itemize}
     ");
@@ -136,8 +136,8 @@ fn section_with_figures() {
 #[test]
 fn section_with_an_empty_table() {
     insta::assert_snapshot!(two_gpus("section-repeatability.tex"), @r"
-    \MixprecTable{noise-floor}{Noise floor: the engine of one configuration built twice, both timed by turns, and the ratio of their times.}
-    \MixprecNothing{Repeat: medians of the second run over those of this one, and how many are within 3.0\,\% of them.}{No second run was given (\textasciigrave{}mixprec report {-}{-}repeat\textasciigrave{}).}
+    \MixprecTable{noise-floor}{Noise floor: the ratio of the times of two engines of one configuration, timed interleaved.}
+    \MixprecNothing{Repeat: medians of the second run over those of this run, and how many of them differ by at most 3.0\,\%.}{No second run was given (\textasciigrave{}mixprec report {-}{-}repeat\textasciigrave{}).}
 
     \FloatBarrier
     ");
@@ -148,8 +148,8 @@ fn section_of_the_appendix() {
     insta::assert_snapshot!(laptop("appendix-numerics.tex"), @r"
     \MixprecTable{cosine-1-bert-base-random-reference}{Distance from the FP32 reference, 1 \ensuremath{-} smallest cosine (or the share of NaN in the output): bert{-}base, random input.}
     \MixprecTable{cosine-2-a-b-c-script-random-reference}{Distance from the FP32 reference, 1 \ensuremath{-} smallest cosine (or the share of NaN in the output): a\_b\&c\textless{}script\textgreater{}, random input.}
-    \MixprecTable{headroom-1-bert-base}{Largest magnitude of an FP32 run per class of operation, the layer that has it, and the headroom log\ensuremath{_{2}}(65504 / magnitude) that FP16 leaves above it, bits. Negative: FP16 overflows there. Model bert{-}base.}
-    \MixprecTable{headroom-2-a-b-c-script}{Largest magnitude of an FP32 run per class of operation, the layer that has it, and the headroom log\ensuremath{_{2}}(65504 / magnitude) that FP16 leaves above it, bits. Negative: FP16 overflows there. Model a\_b\&c\textless{}script\textgreater{}.}
+    \MixprecTable{headroom-1-bert-base}{Largest magnitude in FP32 runs per class of operation, the layer that has it, and the headroom of FP16 above it, log\ensuremath{_{2}}(65504 / magnitude), in bits. Where the headroom is negative, FP16 overflows. Model bert{-}base.}
+    \MixprecTable{headroom-2-a-b-c-script}{Largest magnitude in FP32 runs per class of operation, the layer that has it, and the headroom of FP16 above it, log\ensuremath{_{2}}(65504 / magnitude), in bits. Where the headroom is negative, FP16 overflows. Model a\_b\&c\textless{}script\textgreater{}.}
 
     \FloatBarrier
     ");

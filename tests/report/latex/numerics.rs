@@ -71,7 +71,7 @@ fn provenance() {
     \bottomrule
     \end{tabular}
     \begin{tablenotes}[flushleft]\footnotesize
-    \item[] Kinds: NaN and infinity as stored by the operation; silent, a layer norm in which the square of a deviation or the sum of the squares is beyond FP16\textquotesingle{}s 65504. An infinity that arises in a product need not come from its input: a bias or a weight may be beyond FP16 by itself.
+    \item[] Kinds: NaN and infinity are values that the operation stored. Silent is a layer norm in which the square of a deviation or the sum of the squares exceeds FP16\textquotesingle{}s 65504. An infinity that arises in a product need not come from its input: a bias or a weight may itself exceed FP16\textquotesingle{}s range.
     \item[] Pins: all 6 rows match.
     \end{tablenotes}
     ");
@@ -108,7 +108,7 @@ fn rates() {
     \bottomrule
     \end{tabular}
     \begin{tablenotes}[flushleft]\footnotesize
-    \item[] Every pass reads other rows of the input, at full length without padding, so that inputs differ in their tokens alone. Silent rows: share of all layer{-}norm rows of these passes. Smallest cosine: against FP32, over the compared rows of the first pass; none where one of them is not finite. \textendash{} under silent failure: the library does not show its tensors.
+    \item[] Each pass reads different rows of the input, at full length without padding, so that inputs differ only in their tokens. Silent rows are a share of all layer{-}norm rows of these passes. The smallest cosine is against FP32, over the compared rows of the first pass; there is none where one of these rows is not finite. A dash under silent failure means that the library does not expose its tensors.
     \item[] Pins: 24 rows match; 8 rows differ: libonnxruntime.so.1.32.0: sha256 0123456789ab instead of 1.32.0, sha256 6c1585d1bbf4.
     \end{tablenotes}
     ");
@@ -130,7 +130,7 @@ fn headroom() {
     \bottomrule
     \end{tabular}
     \begin{tablenotes}[flushleft]\footnotesize
-    \item[] The sum of squares is that of a row\textquotesingle{}s deviations from its mean: a layer norm that sums before it divides must hold it in its own format. Layer \textquotedblleft{}outside\textquotedblright{}: before the first or after the last. The largest over all shapes and passes of the run.
+    \item[] The sum of squares is over a row\textquotesingle{}s deviations from its mean; a layer norm that sums before it divides must hold this sum in its own format. Layer \textquotedblleft{}outside\textquotedblright{} is before the first layer or after the last. Each value is the largest over all shapes and passes of the run.
     \item[] Pins: all 34 rows match.
     \end{tablenotes}
     ");
@@ -157,9 +157,9 @@ fn memory() {
     \bottomrule
     \end{tabular}
     \begin{tablenotes}[flushleft]\footnotesize
-    \item[] Engine: weights as it holds them, intermediate tensors and outputs, and the scratch of its libraries; the total is their sum. The reference engine pads its weight panels to whole blocks and holds FP32 copies of all weights whatever the policy.
-    \item[] Device: growth of the device\textquotesingle{}s used memory since before the engine\textquotesingle{}s parts were made, by the driver\textquotesingle{}s count. Process: peak of the worker\textquotesingle{}s resident host memory while it built the engine and measured.
-    \item[] Computed: parameters, and the sum of all intermediate tensors, in the formats the policy stores them in. No engine needs as much at a time, since buffers are reused.
+    \item[] Engine: its weights, its intermediate tensors and outputs, and the scratch of its libraries; the total is their sum. The reference engine pads its weight panels to whole blocks and holds FP32 copies of all weights under every policy.
+    \item[] Device: growth of the device\textquotesingle{}s used memory from before the engine was made, by the driver\textquotesingle{}s count. Process: peak of the worker\textquotesingle{}s resident host memory while it built and measured the engine.
+    \item[] Computed: the parameters and the sum of all intermediate tensors, in the policy\textquotesingle{}s storage formats. No engine needs this much at once, because buffers are reused.
     \item[] Pins: 12 rows match; 4 rows differ: libonnxruntime.so.1.32.0: sha256 0123456789ab instead of 1.32.0, sha256 6c1585d1bbf4.
     \end{tablenotes}
     ");
@@ -179,7 +179,7 @@ fn memory_reduction() {
     \bottomrule
     \end{tabular}
     \begin{tablenotes}[flushleft]\footnotesize
-    \item[] This is the reduction that the paper\textquotesingle{}s 63\,\% is set against (claim C3). Process, driver and library are not in it: they are the same for every precision.
+    \item[] The verdict on claim C3 compares this reduction with the paper\textquotesingle{}s 63\,\%. It leaves out the process, the driver and the library, which are the same for every precision.
     \item[] Pins: 24 rows match; 8 rows differ: libonnxruntime.so.1.32.0: sha256 0123456789ab instead of 1.32.0, sha256 6c1585d1bbf4.
     \end{tablenotes}
     ");

@@ -22,9 +22,9 @@ fn latency() {
     \bottomrule
     \end{tabular}
     \begin{tablenotes}[flushleft]\footnotesize
-    \item[a] Formats emulated by rounding on the CPU: numerics are those of the format, the time says nothing about hardware that has it, so it enters no speed{-}up.
+    \item[a] Formats are emulated by rounding on the CPU. The numerics are those of the format. The time says nothing about hardware with that format, so no speed{-}up includes it.
     \item[b] Failed: the worker died of signal 11 (SIGSEGV) \& left \textless{}no\textgreater{} message\_
-    \item[] No 90th percentile is given: it takes 64 samples, which no row has.
+    \item[] No 90th percentile is given: it needs 64 samples, and no row has that many.
     \item[] Pins: all 17 rows match.
     \end{tablenotes}
     ");
@@ -92,7 +92,7 @@ fn speedup_over_the_cpu() {
     \end{tabular}
     \begin{tablenotes}[flushleft]\footnotesize
     \item[] Baseline: onnxruntime 0.1.0, fp32, on all 2 CPUs of the machine (CPU).
-    \item[] Noise floor: cuda 0.2\,\%, onnxruntime 1.0\,\%. So far apart two engines of one configuration can seem: a ratio is as uncertain as the floor of the noisier of its two backends, and one nearer to 1 must not be called a difference.
+    \item[] Noise floor: cuda 0.2\,\%, onnxruntime 1.0\,\%. Two engines of one configuration can appear this far apart. A ratio is as uncertain as the noise floor of the noisier of its two backends; a ratio nearer to 1 than that must not be called a difference.
     \item[] Pins: all 12 rows match.
     \end{tablenotes}
     ");
@@ -115,7 +115,7 @@ fn speedup_over_fp32() {
     \bottomrule
     \end{tabular}
     \begin{tablenotes}[flushleft]\footnotesize
-    \item[] Noise floor: cuda 0.2\,\%. So far apart two engines of one configuration can seem: a ratio is as uncertain as the floor of the noisier of its two backends, and one nearer to 1 must not be called a difference.
+    \item[] Noise floor: cuda 0.2\,\%. Two engines of one configuration can appear this far apart. A ratio is as uncertain as the noise floor of the noisier of its two backends; a ratio nearer to 1 than that must not be called a difference.
     \item[] Pins: all 8 rows match.
     \end{tablenotes}
     ");
@@ -136,9 +136,9 @@ fn speedup_by_gpu() {
     \bottomrule
     \end{tabular}
     \begin{tablenotes}[flushleft]\footnotesize
-    \item[] Both rows of a ratio are of one environment. An interval divides the ends of both medians\textquotesingle{} 95\,\% intervals crosswise and covers with at least 90\,\%. The median of an even number of ratios is the lower of the two middle ones, which was measured and has an interval.
-    \item[] NVIDIA A100{-}SXM4{-}80GB: Noise floor: cuda 0.2\,\%. So far apart two engines of one configuration can seem: a ratio is as uncertain as the floor of the noisier of its two backends, and one nearer to 1 must not be called a difference.
-    \item[] NVIDIA H200: Noise floor: cuda 0.2\,\%. So far apart two engines of one configuration can seem: a ratio is as uncertain as the floor of the noisier of its two backends, and one nearer to 1 must not be called a difference.
+    \item[] Both rows of a ratio come from one environment. An interval divides the ends of both medians\textquotesingle{} 95\,\% intervals crosswise and covers with at least 90\,\%. The median of an even number of ratios is the lower of the two middle ones, a measured ratio with an interval.
+    \item[] NVIDIA A100{-}SXM4{-}80GB: Noise floor: cuda 0.2\,\%. Two engines of one configuration can appear this far apart. A ratio is as uncertain as the noise floor of the noisier of its two backends; a ratio nearer to 1 than that must not be called a difference.
+    \item[] NVIDIA H200: Noise floor: cuda 0.2\,\%. Two engines of one configuration can appear this far apart. A ratio is as uncertain as the noise floor of the noisier of its two backends; a ratio nearer to 1 than that must not be called a difference.
     \item[] Pins: 24 rows match; 8 rows differ: libonnxruntime.so.1.32.0: sha256 0123456789ab instead of 1.32.0, sha256 6c1585d1bbf4.
     \end{tablenotes}
     ");
@@ -149,7 +149,7 @@ fn noise_floor() {
     insta::assert_snapshot!(two_gpus("noise-floor.tex"), @r"
     \begin{tabular}{lrrrrrr>{\raggedright\arraybackslash}p{5cm}}
     \toprule
-    \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{2}{c}{Ratio} & \multicolumn{2}{c}{Not told from 1} & \multicolumn{1}{c}{} \\
+    \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{2}{c}{Ratio} & \multicolumn{2}{c}{Noise: distance from 1} & \multicolumn{1}{c}{} \\
     \cmidrule(lr){4-5}\cmidrule(lr){6-7}
     Backend & Tests & Rounds & lowest & highest & typical & noise floor & at \\
     \midrule
@@ -158,8 +158,8 @@ fn noise_floor() {
     \bottomrule
     \end{tabular}
     \begin{tablenotes}[flushleft]\footnotesize
-    \item[] A round is four blocks of passes, two of either engine, in an order that an even drift does not favour; the ratio is the median over rounds.
-    \item[] Not told from 1: the largest distance from 1 within a test\textquotesingle{}s bootstrap 95\,\% interval over rounds; typical is the median over tests, the noise floor the largest. It is noise within one process: that between runs is larger.
+    \item[] A round is four blocks of passes, two of each engine, in an order that cancels a steady drift; the ratio is the median over rounds.
+    \item[] Noise is the largest distance from 1 within a test\textquotesingle{}s bootstrap 95\,\% interval over rounds; typical is the median over tests, and the noise floor is the largest. This is noise within one process; noise between runs is larger.
     \item[] Pins: 6 rows match; 2 rows differ: libonnxruntime.so.1.32.0: sha256 0123456789ab instead of 1.32.0, sha256 6c1585d1bbf4.
     \end{tablenotes}
     ");

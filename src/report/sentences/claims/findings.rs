@@ -67,29 +67,29 @@ fn method(rule: IntervalRule) -> &'static str {
             "ends of both medians' 95 % bootstrap intervals divided crosswise: covers with at least 90 %"
         }
         IntervalRule::PairedAccuracy => {
-            "Clopper-Pearson intervals of the share of sentences with different answers and of how many of them favour \
-             either side, multiplied: covers with at least 90 %"
+            "product of two Clopper-Pearson intervals, of the share of sentences with different answers and of the \
+             share of these that favour one side: covers with at least 90 %"
         }
         IntervalRule::NanRateRatio => {
             "ends of both rates' Clopper-Pearson 95 % intervals per forward pass divided crosswise: covers with at least 90 %"
         }
-        IntervalRule::ExactPair => "no interval: both values are counts over every output, none was drawn",
+        IntervalRule::ExactPair => "no interval: both values are exact counts, not samples",
         IntervalRule::Median => "95 % bootstrap interval of the deciding median",
-        IntervalRule::ExactRow => "no interval: every compared output was looked at, none was drawn",
+        IntervalRule::ExactRow => "no interval: every compared output was examined, not a sample",
         IntervalRule::Share => {
-            "Clopper-Pearson 95 % interval of the share of configurations; what was observed decides"
+            "Clopper-Pearson 95 % interval of the share of configurations; the observed share decides"
         }
-        IntervalRule::Progress => "from the configurations measured so far to all that can still be",
+        IntervalRule::Progress => "from the configurations measured so far to all that can still be measured",
     }
 }
 
 fn left_out(disturbed: Disturbed) -> String {
     match disturbed {
         Disturbed::All => {
-            "others used the device, or the clock ran wrong, in every one of them, so that none decides".to_owned()
+            "other processes used the device or the clock ran wrong in every one of them, so none decides".to_owned()
         }
         Disturbed::LeftOut(pairs) => {
-            format!("{} left out, measured while {CIRCUMSTANCES}", numbers::plural(pairs, "pair"))
+            format!("{} left out, because {CIRCUMSTANCES}", numbers::plural(pairs, "pair"))
         }
         Disturbed::Counted(rows) => {
             format!("{} of them measured while {CIRCUMSTANCES}", numbers::count(rows as u64))
@@ -152,7 +152,7 @@ fn remark(undefined: usize, over_zero: usize) -> String {
         0 => String::new(),
         n => format!("; in {n} of them the denominator is 0 and the numerator is not"),
     };
-    format!("{pairs} left out, because the quotient is undefined{which}.")
+    format!("{pairs} left out, because the ratio is undefined{which}.")
 }
 
 /// `cuda hybrid, bert-base 8×128 random`
@@ -202,7 +202,10 @@ fn nothing_to_compare(pairing: &Pairing, fewest: Option<u64>) -> String {
     let nothing = format!("no NaN under {} {where_}: nothing to compare.", pairing.numerator.precision.join(" or "));
     let unseen = fewest.filter(|_| pairing.of == Quantity::NanRate).and_then(|fewest| {
         let bound = numbers::percent(clopper_pearson(0, fewest)?.high);
-        Some(format!("None in {} forward passes leaves a rate of up to {bound} possible.", numbers::count(fewest)))
+        Some(format!(
+            "With none in {} forward passes, a rate of up to {bound} remains possible.",
+            numbers::count(fewest)
+        ))
     });
     joined(&nothing, &unseen.unwrap_or_default())
 }
@@ -228,7 +231,7 @@ fn elimination(share: &Share, found: Elimination) -> String {
     let name = counterpart.map(|counterpart| counterpart.filter.precision.join(" or ")).unwrap_or_default();
     match (found.pairs, found.with_event) {
         (0, _) => format!("No {name} row of the same backend, model, shape and input was measured."),
-        (_, 0) => format!("No {what} under {name} either in this run: there is no instability to eliminate."),
+        (_, 0) => format!("This run has no {what} under {name} either, so there is no instability to eliminate."),
         (all, some) => format!("Of the same configurations under {name}, {some} of {all} have {what}."),
     }
 }

@@ -78,7 +78,7 @@ pub struct CheckedValue {
     pub high: Option<f64>,
 }
 
-/// What one machine says of a claim.
+/// A claim judged by one machine's rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct WordedMachine {
     /// The machine.

@@ -79,8 +79,8 @@ mod tests {
         };
         let experiments = vec![("paper".to_owned(), of(None)), ("downstream".to_owned(), of(Some(Disturbed::All)))];
         let words = WordedVerdict::of(&by_experiment(experiments).remove(0));
-        let expected = "In the experiment downstream: PASS, 542× (others used the device, or the clock ran wrong, in every one of \
-                        them, so that none decides).";
+        let expected = "In the experiment downstream: PASS, 542× (other processes used the device or the clock ran \
+                        wrong in every one of them, so none decides).";
         assert!(words.explanation.ends_with(expected), "{}", words.explanation);
     }
 }

@@ -54,7 +54,7 @@ fn without_gpu(verdict: &Verdict, missing: &MissingGpu) -> WordedVerdict {
         MissingGpu::Named(name) => format!("No environment of this run lists a GPU named like `{name}`"),
     };
     WordedVerdict {
-        why: format!("{lacking}, so nothing here can answer it: it needs {}.", verdict.claim.hardware),
+        why: format!("{lacking}; the claim needs {}.", verdict.claim.hardware),
         explanation: format!("{lacking}. {}", to_obtain(&verdict.claim)),
         ..without_findings(verdict)
     }
@@ -63,8 +63,8 @@ fn without_gpu(verdict: &Verdict, missing: &MissingGpu) -> WordedVerdict {
 fn of_other_experiment(verdict: &Verdict, name: &str) -> WordedVerdict {
     let own = &verdict.claim.experiment;
     WordedVerdict {
-        why: format!("It is about the experiment `{own}`, and this is one of `{name}`."),
-        explanation: format!("This run is of `{name}`. {}", to_obtain(&verdict.claim)),
+        why: format!("The claim is about the experiment `{own}`, and this is a run of `{name}`."),
+        explanation: format!("This is a run of `{name}`. {}", to_obtain(&verdict.claim)),
         ..without_findings(verdict)
     }
 }
@@ -119,7 +119,7 @@ fn explanation(verdict: &Verdict, checks: &Checks, findings: &[WordedFinding]) -
     let mut sentences: Vec<String> = findings.iter().flat_map(of).flatten().filter(|text| !text.is_empty()).collect();
     sentences.extend(checks.failed.as_ref().map(failed));
     if verdict.outcome == Outcome::NotRun {
-        sentences.push(format!("No rows of this run can answer it. {}", to_obtain(&verdict.claim)));
+        sentences.push(format!("No row of this run can answer the claim. {}", to_obtain(&verdict.claim)));
     } else {
         let evidence = verdict.evidence();
         sentences.push(evidence.sentence());
@@ -133,7 +133,7 @@ fn why(verdict: &Verdict, checks: &Checks, findings: &[WordedFinding]) -> String
     let claim = &verdict.claim;
     if verdict.outcome == Outcome::NotRun {
         return checks.failed.as_ref().map(failed).unwrap_or_else(|| {
-            format!("No row of these results can answer it; those of the experiment `{}` do.", claim.experiment)
+            format!("No row of these results can answer the claim; rows of the experiment `{}` can.", claim.experiment)
         });
     }
     let each = claim.checks.iter().zip(&checks.findings).zip(findings);
@@ -147,13 +147,13 @@ fn why(verdict: &Verdict, checks: &Checks, findings: &[WordedFinding]) -> String
 fn why_of_check(check: &Check, finding: &CheckFinding, words: &WordedFinding) -> String {
     let found = words.explanation.trim_end_matches('.');
     let limit = values::expectation(&check.expression, &check.expect);
-    // A share names its counts, and a value that is undefined has no limit to be set against.
+    // A share names its counts, and an undefined value cannot be compared with a limit.
     let Some(estimate) = finding.estimate.filter(|_| !matches!(check.expression, Expression::Share(_))) else {
         return found.to_owned();
     };
     let meets = match finding.met {
         Some(Met::Yes) if !Expect { tolerance: None, ..check.expect }.admits(estimate.value) => {
-            format!("which meets {limit} by that tolerance alone")
+            format!("which meets {limit} only with that tolerance")
         }
         Some(Met::Yes) => format!("which meets {limit}"),
         Some(Met::No) => format!("which misses {limit}"),
