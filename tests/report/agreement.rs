@@ -112,7 +112,7 @@ fn devices_disturbances_and_environments_are_named() {
     // A row that one run alone has counts as apart, on its device too.
     (second.rows[gpu].status, second.rows[gpu].latency_p50_ms) = (Status::Failed, None);
     let found = compared(&second).unwrap();
-    let expected = format!("On the GPU {} of {} rows", 299 - cpu.len(), 300 - cpu.len());
+    let expected = format!("This holds for {} of {} rows", 299 - cpu.len(), 300 - cpu.len());
     assert!(found.device_sentence().starts_with(&expected), "{}", found.device_sentence());
     // What only rows without a ratio differ in is no difference of the ratios.
     let [mut one, mut other] = [fixture::server(), fixture::server()];
@@ -180,7 +180,10 @@ fn rows_are_counted_by_the_clocks_of_their_gpu() {
     let mut blind = fixture::server();
     rows.iter().for_each(|&row| blind.rows[row].throttled = None);
     let half = compared(&blind, &second).clocks_sentence();
-    assert!(half.contains("both, 1 of 2 (50.0 %) are within; of those not watched in one run or in both, "), "{half}");
+    assert!(
+        half.contains("both, 1 of 2 (50.0 %) are within the tolerance; of those not watched in one run or in both, "),
+        "{half}"
+    );
     assert_eq!(compared(&blind, &blind).clocks_sentence(), "");
 }
 

@@ -243,7 +243,7 @@ fn rows_come_from_the_journal_whatever_the_table_says() {
     std::fs::remove_file(&table).unwrap();
     std::fs::remove_file(dir.path().join("environments/feedfacecafebeef.json")).unwrap();
     let error = report(dir.path(), out.path()).unwrap_err().to_string();
-    assert!(error.contains("feedfacecafebeef.json: missing"), "{error}");
+    assert!(error.contains("feedfacecafebeef.json is missing"), "{error}");
 }
 
 /// Of LaTeX every table and the claims, of HTML as many lines as there are tables, and one for the claims.
