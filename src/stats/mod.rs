@@ -4,6 +4,7 @@
 
 mod bootstrap;
 #[cfg(test)]
+#[path = "../../tests/fixtures/draws.rs"]
 mod draws;
 mod interval;
 mod paired;

@@ -15,6 +15,7 @@ mod latex;
 mod machines;
 mod render;
 mod splice;
+mod statistics;
 mod store;
 mod study;
 mod weights;
