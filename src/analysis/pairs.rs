@@ -41,7 +41,7 @@ impl Column {
     fn value(self, row: &ResultRow) -> String {
         match self {
             Column::Backend => series(row).builder(),
-            Column::Model => format!("{} {}", row.model, row.model_provenance.as_deref().unwrap_or_default()),
+            Column::Model => row.model.clone(),
             Column::Precision => row.precision.clone(),
             Column::BatchSize => row.batch_size.to_string(),
             Column::SequenceLength => row.sequence_length.to_string(),
@@ -121,11 +121,12 @@ pub fn join<'a>(
         let beside = others.get(&key(numerator)).into_iter().flatten();
         beside.map(move |&denominator| RowPair { numerator, denominator })
     };
+    let one_model = agreeing.contains(&Column::Model);
     let mut pairs: Vec<RowPair> = numerators
         .into_iter()
         .flat_map(of)
-        .filter(|pair| pair.numerator.id != pair.denominator.id)
-        .filter(|pair| share_an_environment(data, pair.numerator, pair.denominator))
+        .filter(|pair| !one_model || share_weights(pair.numerator, pair.denominator))
+        .filter(|pair| may_pair(data, pair.numerator, pair.denominator))
         .collect();
     pairs.sort_by(|a, b| (&a.numerator.id, &a.denominator.id).cmp(&(&b.numerator.id, &b.denominator.id)));
     pairs
@@ -133,22 +134,30 @@ pub fn join<'a>(
 
 /// The row of another series that pairs with `row`: of the same group, shape, weights and environment.
 pub fn counterpart<'a>(data: &Data, group: &Group<'a>, wanted: &Series, row: &ResultRow) -> Option<&'a ResultRow> {
-    let same_weights = |other: &ResultRow| match (&row.model_provenance, &other.model_provenance) {
-        (Some(own), Some(others)) => own == others,
-        _ => true,
-    };
     group.rows.iter().copied().find(|other| {
         series(other) == *wanted
             && shape(other) == shape(row)
-            && other.id != row.id
-            && same_weights(other)
-            && share_an_environment(data, row, other)
+            && share_weights(row, other)
+            && may_pair(data, row, other)
     })
 }
 
 /// The FP32 row of the same backend that pairs with `row`; `None` of FP32 itself.
 pub fn fp32_counterpart<'a>(data: &Data, group: &Group<'a>, row: &ResultRow) -> Option<&'a ResultRow> {
     counterpart(data, group, &series(row).fp32(), row)
+}
+
+/// Whether two rows that agree in their columns may be compared.
+fn may_pair(data: &Data, a: &ResultRow, b: &ResultRow) -> bool {
+    a.id != b.id && share_an_environment(data, a, b)
+}
+
+/// Whether two rows of one model have the same weights. Rows without a measurement have none.
+fn share_weights(a: &ResultRow, b: &ResultRow) -> bool {
+    match (a.weights(), b.weights()) {
+        (Some(own), Some(others)) => own.same_weights(&others),
+        (own, others) => own.is_none() && others.is_none(),
+    }
 }
 
 /// Whether two rows were measured in one environment. Rows on one device must have the same environment; rows on a
@@ -188,6 +197,7 @@ mod tests {
     use super::*;
     use crate::engine::{BackendKind, DeviceKind};
     use crate::manifest::schema::Numerics;
+    use crate::model::WeightsOrigin;
     use crate::plan::Plan;
     use crate::provenance::Environment;
 
@@ -237,7 +247,7 @@ mod tests {
         let changes: [fn(&mut ResultRow); 8] = [
             |row| row.backend = BackendKind::TensorRt,
             |row| row.model = "other".to_owned(),
-            |row| row.model_provenance = Some("random weights, seed 1".to_owned()),
+            |row| row.set_weights(&WeightsOrigin::Random { seed: 1 }.into()),
             |row| row.batch_size = 2,
             |row| row.sequence_length = 2,
             |row| row.input = "other".to_owned(),

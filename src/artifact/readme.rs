@@ -96,11 +96,7 @@ fn commits(part: &PublishedExperiment) -> String {
 /// `NVIDIA H200, driver 580.65.06; Intel Xeon (x86_64), 16 cores, 16 threads usable`
 fn machines(part: &PublishedExperiment) -> String {
     let environments = || part.merged.environments.values();
-    let gpu = |gpu: &Gpu| match &gpu.driver {
-        Some(driver) => format!("{}, driver {driver}", gpu.name),
-        None => gpu.name.clone(),
-    };
-    let gpus = distinct(environments().flat_map(|environment| &environment.gpus).map(gpu));
+    let gpus = distinct(environments().flat_map(|environment| &environment.gpus).map(Gpu::with_driver));
     let gpus = if gpus.is_empty() { "no GPU".to_owned() } else { gpus.join(", ") };
     format!("{gpus}; {}", processors(environments()))
 }

@@ -34,6 +34,14 @@ pub struct Gpu {
 }
 
 impl Gpu {
+    /// `NVIDIA H200, driver 580.65.06`
+    pub fn with_driver(&self) -> String {
+        match &self.driver {
+            Some(driver) => format!("{}, driver {driver}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
     /// A GPU with a known name and perhaps a known driver.
     pub fn bare(name: impl Into<String>, driver: Option<String>) -> Self {
         Gpu {

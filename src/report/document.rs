@@ -13,7 +13,7 @@ use super::table::Table;
 use super::{pins, tables};
 use crate::analysis::agreement;
 use crate::analysis::agreement::{Agreement, Limits};
-use crate::claims::headline::headlines;
+use crate::claims::headline::{Headline, headlines};
 use crate::claims::{Claims, Outcome, Verdict};
 use crate::results::data::Data;
 use crate::results::machines::{Machine, machines};
@@ -100,11 +100,12 @@ pub fn document(study: &Study, claims: &Claims, verdicts: Vec<Verdict>) -> Resul
     let machines = machines(data);
     let repeats = study.repeats.iter().enumerate().map(|(index, repeat)| repeated(data, &run_of_repeat(index), repeat));
     let repeats = repeats.collect::<Result<Vec<Agreement>, _>>()?;
+    let found: Vec<Vec<Headline>> = machines.iter().map(|machine| headlines(&machine.data, claims)).collect();
     let mut sections = match machines.as_slice() {
         [one] => sections(&one.data, &|| {
-            tables::headline::headline(&one.data, &headlines(&one.data, claims), &verdicts, &|verdict| verdict.outcome)
+            tables::headline::headline(&one.data, &found[0], &verdicts, &|verdict| verdict.outcome)
         })?,
-        several => of_machines(several, claims, &verdicts)?,
+        several => of_machines(several, &found, &verdicts)?,
     };
     let mut add = |slug: &str, tables: Vec<Table>| {
         if let Some(section) = sections.iter_mut().find(|section| section.slug == slug) {
@@ -132,7 +133,7 @@ pub fn document(study: &Study, claims: &Claims, verdicts: Vec<Verdict>) -> Resul
         facts: caveats::facts(data),
         caveats: all_caveats(study),
         claims_summary: summary(&verdicts),
-        macros: macros(study, claims, &verdicts, &repeats),
+        macros: macros(study, found.first().map(Vec::as_slice).unwrap_or_default(), &verdicts, &repeats),
         pins,
         sections,
         claims: WordedVerdict::all(&verdicts).into_iter().map(view).collect(),
@@ -279,13 +280,15 @@ fn join(sections: &mut [Section], other: &Data) -> Result<(), ReportError> {
 }
 
 /// The sections of each machine's own rows, one under the other. A table that is equal for all machines appears once.
-fn of_machines(machines: &[Machine], claims: &Claims, verdicts: &[Verdict]) -> Result<Vec<Section>, ReportError> {
+fn of_machines(
+    machines: &[Machine],
+    found: &[Vec<Headline>],
+    verdicts: &[Verdict],
+) -> Result<Vec<Section>, ReportError> {
     let each = machines.iter().enumerate().map(|(number, machine)| {
         let outcome =
             |verdict: &Verdict| verdict.machines().get(number).map_or(verdict.outcome, |own| own.verdict.outcome);
-        sections(&machine.data, &|| {
-            tables::headline::headline(&machine.data, &headlines(&machine.data, claims), verdicts, &outcome)
-        })
+        sections(&machine.data, &|| tables::headline::headline(&machine.data, &found[number], verdicts, &outcome))
     });
     let each = each.collect::<Result<Vec<_>, _>>()?;
     let mut joined: Vec<Section> = Vec::new();

@@ -16,16 +16,15 @@ use crate::analysis::headroom;
 use crate::analysis::headroom::Worst;
 use crate::analysis::noise;
 use crate::analysis::pairs::Ranged;
-use crate::claims::headline::{Headline, headlines};
+use crate::claims::headline::Headline;
 use crate::claims::verdict::count;
-use crate::claims::{Claims, Outcome, Verdict};
+use crate::claims::{Outcome, Verdict};
 use crate::engine::{BackendKind, DeviceKind};
 use crate::graph::Preset;
 use crate::numbers;
 use crate::record::Status;
 use crate::record::magnitudes::MagnitudeKind;
 use crate::results::data::{Data, distinct, total};
-use crate::results::machines::machines;
 use crate::results::study::{Study, run_of_repeat};
 use crate::stats::{BOOTSTRAP_MIN_SAMPLES, BOOTSTRAP_RESAMPLES, Percentile};
 use crate::store::schema::ResultRow;
@@ -39,8 +38,9 @@ pub struct Macro {
     pub value: String,
 }
 
-/// Every macro, in a fixed order: the set does not depend on the results, so prose always compiles.
-pub fn macros(study: &Study, claims: &Claims, verdicts: &[Verdict], repeats: &[Agreement]) -> Vec<Macro> {
+/// Every macro, in a fixed order: the set does not depend on the results, so prose always compiles. Of several machines
+/// prose speaks of the first, as a GPU that measured most: `found` are its headlines.
+pub fn macros(study: &Study, found: &[Headline], verdicts: &[Verdict], repeats: &[Agreement]) -> Vec<Macro> {
     let data = &study.main;
     let experiments: Vec<&Data> = std::iter::once(data).chain(&study.others).collect();
     let mut all = Vec::new();
@@ -48,9 +48,8 @@ pub fn macros(study: &Study, claims: &Claims, verdicts: &[Verdict], repeats: &[A
     put(&mut all, "Others", list(study.others.iter().map(|other| other.plan.name.clone())));
     put(&mut all, "OthersSentence", others_sentence(study));
     protocol(data, &mut all);
-    // Of several machines prose speaks of the first, as a GPU that measured most.
-    for found in machines(data).first().map(|first| headlines(&first.data, claims)).unwrap_or_default() {
-        headline(&found, &mut all);
+    for one in found {
+        headline(one, &mut all);
     }
     repeatability(data, repeats, &mut all);
     for preset in [Preset::Fp16, Preset::Bf16, Preset::Hybrid] {

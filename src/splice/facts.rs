@@ -50,7 +50,7 @@ pub(super) struct PageFacts {
     pub limits: AgreementLimits,
     /// Forward passes at some shapes, by model.
     pub forwards: Vec<ModelForwards>,
-    /// PowerFacts and clocks at these shapes.
+    /// Power and clocks at these shapes.
     pub power: PowerFacts,
     /// The driver's count of memory against the engines' account, by run.
     pub accounts: Vec<MemoryAccount>,

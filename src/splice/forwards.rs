@@ -54,7 +54,7 @@ pub(super) struct RepeatForwards {
     pub device: Vec<String>,
 }
 
-/// PowerFacts and clocks.
+/// Power and clocks.
 #[derive(Debug, Serialize)]
 pub(super) struct PowerFacts {
     /// Power limit of the board, watts.
@@ -138,7 +138,7 @@ fn bounds_s(row: &ResultRow) -> Option<[f64; 2]> {
     Some([operations, row.compulsory_bytes? as f64 / row.ceiling_bytes_per_s?])
 }
 
-/// PowerFacts and clocks of the main run, and throttled rows of every run.
+/// Power and clocks of the main run, and throttled rows of every run.
 pub(super) fn power(study: &Study) -> PowerFacts {
     let gpus = || study.main.environments.values().flat_map(|environment| &environment.gpus);
     let known = |of: fn(&crate::provenance::Gpu) -> Option<u32>| {

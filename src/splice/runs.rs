@@ -10,7 +10,7 @@ use super::facts::AgreementLimits;
 use crate::analysis::agreement::{self, Agreement, Spread, agreement};
 use crate::engine::{BackendKind, DeviceKind};
 use crate::numbers;
-use crate::provenance::Environment;
+use crate::provenance::{Environment, Gpu};
 use crate::record::Status;
 use crate::report::pins;
 use crate::report::tables::environment::processor_model;
@@ -103,10 +103,7 @@ pub(super) fn all<'a>(artifact: &Path, study: &'a Study) -> Result<Vec<(Publishe
 
 fn run(folder: &Path, data: &Data) -> PublishedRun {
     let environments = || data.environments.values();
-    let gpus = environments().flat_map(|environment| &environment.gpus).map(|gpu| match &gpu.driver {
-        Some(driver) => format!("{}, driver {driver}", gpu.name),
-        None => gpu.name.clone(),
-    });
+    let gpus = environments().flat_map(|environment| &environment.gpus).map(Gpu::with_driver);
     PublishedRun {
         folder: folder.display().to_string(),
         experiment: data.plan.name.clone(),
@@ -206,13 +203,9 @@ fn comparison(first: &PublishedRun, second: &PublishedRun, found: &Agreement) ->
 fn share(found: Option<Spread>) -> WithinShare {
     let percent =
         |of: fn(&Spread) -> Option<f64>| found.as_ref().and_then(of).map(numbers::percent).unwrap_or_default();
-    let within = found.map(|spread| {
-        let share = numbers::percent(spread.share());
-        format!("{} of {} ({share})", numbers::count(spread.within as u64), numbers::count(spread.rows as u64))
-    });
     WithinShare {
         some: found.is_some(),
-        within: within.unwrap_or_default(),
+        within: found.map(|spread| spread.in_short()).unwrap_or_default(),
         typical: percent(|spread| spread.typical),
         largest: percent(|spread| spread.largest),
     }

@@ -40,7 +40,7 @@ impl Spread {
     }
 
     /// `351 of 360 (97.5 %)`
-    fn in_short(&self) -> String {
+    pub fn in_short(&self) -> String {
         let [within, rows] = [self.within, self.rows].map(|number| numbers::count(number as u64));
         format!("{within} of {rows} ({})", numbers::percent(self.share()))
     }
