@@ -6,6 +6,7 @@ pub mod journal;
 pub mod parquet;
 pub mod schema;
 pub(crate) mod series;
+mod table;
 pub(crate) mod weights;
 
 use std::path::{Path, PathBuf};
