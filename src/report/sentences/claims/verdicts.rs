@@ -3,7 +3,7 @@
 use super::findings::WordedFinding;
 use super::{CheckedValue, WordedVerdict, several, values};
 use crate::claims::evidence::Evidence;
-use crate::claims::findings::CheckFinding;
+use crate::claims::findings::{CheckFinding, Disturbed};
 use crate::claims::interval::Met;
 use crate::claims::schema::{Check, Claim, Expect, Expression};
 use crate::claims::verdict::{Basis, Checks, FailedRows, MissingGpu};
@@ -152,20 +152,22 @@ fn why_of_check(check: &Check, finding: &CheckFinding, words: &WordedFinding) ->
         return found.to_owned();
     };
     let meets = match finding.met {
+        // Wherever its interval lies, such a value is not compared with the limit.
+        _ if finding.disturbed == Some(Disturbed::All) => String::new(),
         Some(Met::Yes) if !Expect { tolerance: None, ..check.expect }.admits(estimate.value) => {
-            format!("which meets {limit} only with that tolerance")
+            format!(", which meets {limit} only with that tolerance")
         }
-        Some(Met::Yes) => format!("which meets {limit}"),
-        Some(Met::No) => format!("which misses {limit}"),
-        _ => format!("on both sides of {limit}"),
+        Some(Met::Yes) => format!(", which meets {limit}"),
+        Some(Met::No) => format!(", which misses {limit}"),
+        _ => format!(", on both sides of {limit}"),
     };
     if matches!(check.expression, Expression::Count(_)) {
-        return format!("{found}, {meets}");
+        return format!("{found}{meets}");
     }
     let left_out = words.left_out.as_ref().map(|text| format!("; {text}")).unwrap_or_default();
     // Where each value counts, the whole range is what was measured.
     let value = words.measured.clone().unwrap_or_else(|| values::value(&check.expression, estimate.value));
-    format!("{found}: {}, {meets}{left_out}", words.with_interval(&value))
+    format!("{found}: {}{meets}{left_out}", words.with_interval(&value))
 }
 
 /// How many rows that could have answered failed, and why.
@@ -201,6 +203,24 @@ fn capitalised(sentence: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claims::Claims;
+    use crate::claims::interval::Estimate;
+
+    #[test]
+    fn a_value_of_disturbed_pairs_alone_is_not_compared_with_the_limit() {
+        let claims = Claims::builtin().unwrap();
+        let check = &claims.claims[0].checks[0];
+        let why = |disturbed| {
+            let estimate = Some(Estimate { value: 542.0, interval: Some((310.0, 577.0)) });
+            let finding = CheckFinding { met: Some(Met::Straddles), estimate, disturbed, ..CheckFinding::default() };
+            why_of_check(check, &finding, &WordedFinding::of(check, &finding))
+        };
+        let limit = values::expectation(&check.expression, &check.expect);
+        assert_eq!(why(None), format!(": 542× [310×, 577×], on both sides of {limit}"));
+        let disturbed = why(Some(Disturbed::All));
+        assert!(disturbed.starts_with(": 542× [310×, 577×]; other processes used the device"), "{disturbed}");
+        assert!(!disturbed.contains(&limit), "{disturbed}");
+    }
 
     #[test]
     fn the_first_reason_of_failed_rows_is_named_and_the_others_are_counted() {
