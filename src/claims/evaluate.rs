@@ -7,9 +7,8 @@ use super::query::{self, Admitted};
 use super::reduce::{decide, deciding_pairs, values_of_pairs, values_of_rows};
 use super::schema::{Aggregate, Check, Claim, Count, Counterpart, Expression, Pairing, Quantity, Share};
 use super::verdict::FailedRows;
-use crate::analysis::disturbances::Disturbance;
 use crate::analysis::facts::nonfinite_share;
-use crate::analysis::pairs::{Deciding, RowPair};
+use crate::analysis::pairs::RowPair;
 use crate::results::data::{Data, distinct, total};
 use crate::stats::clopper_pearson;
 use crate::store::schema::ResultRow;
@@ -79,19 +78,18 @@ impl Results<'_> {
             rows: pairs.len(),
             evidence: Evidence::of(pairs.iter().flat_map(|pair| [pair.numerator, pair.denominator])),
             observed,
-            disturbed: disturbed_pairs(&deciding).filter(|_| met.is_some()),
+            disturbed: Disturbed::of_pairs(&deciding).filter(|_| met.is_some()),
         }
     }
 
     fn aggregate(&self, check: &Check, aggregate: &Aggregate, admitted: &Admitted) -> CheckFinding {
         let rows = query::rows(&self.data.rows, &aggregate.filter, admitted);
         let is_latency = aggregate.of == Quantity::LatencyP50Ms;
-        let disturbed = rows.iter().filter(|row| Disturbance::of_ratios(row).is_some()).count();
         let finding = CheckFinding {
             interval_rule: Some(if is_latency { IntervalRule::Median } else { IntervalRule::ExactRow }),
             rows: rows.len(),
             evidence: Evidence::of(rows.iter().copied()),
-            disturbed: (is_latency && disturbed > 0).then_some(Disturbed::Counted(disturbed)),
+            disturbed: Disturbed::of_rows(aggregate.of, &rows),
             ..CheckFinding::default()
         };
         // NaN has no cosine: a row without one because of it is the worst row, not a missing one.
@@ -182,13 +180,4 @@ fn is_broken(row: &ResultRow, of: Quantity) -> bool {
         _ => false,
     };
     missing && nonfinite_share(row).unwrap_or(0.0) > 0.0
-}
-
-/// How many pairs of times were left out, or that none could decide.
-fn disturbed_pairs(deciding: &Deciding) -> Option<Disturbed> {
-    match deciding.left_out {
-        _ if deciding.all_disturbed => Some(Disturbed::All),
-        0 => None,
-        pairs => Some(Disturbed::LeftOut(pairs)),
-    }
 }

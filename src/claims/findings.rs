@@ -2,8 +2,10 @@
 
 use super::evidence::Evidence;
 use super::interval::{Estimate, Met};
-use super::schema::Reduce;
+use super::schema::{Quantity, Reduce};
+use crate::analysis::disturbances::Disturbance;
 use crate::analysis::facts::{flips, site_label};
+use crate::analysis::pairs::Deciding;
 use crate::engine::BackendKind;
 use crate::store::schema::ResultRow;
 
@@ -180,6 +182,23 @@ pub enum Disturbed {
     All,
     /// This many disturbed rows are included.
     Counted(usize),
+}
+
+impl Disturbed {
+    /// Of pairs of times; `None` where none is disturbed.
+    pub fn of_pairs(deciding: &Deciding) -> Option<Self> {
+        match deciding.left_out {
+            _ if deciding.all_disturbed => Some(Disturbed::All),
+            0 => None,
+            pairs => Some(Disturbed::LeftOut(pairs)),
+        }
+    }
+
+    /// Of rows whose time is asked for; `None` of other quantities and where none is disturbed.
+    pub fn of_rows(of: Quantity, rows: &[&ResultRow]) -> Option<Self> {
+        let disturbed = rows.iter().filter(|row| of.is_a_time() && Disturbance::of_ratios(row).is_some()).count();
+        (disturbed > 0).then_some(Disturbed::Counted(disturbed))
+    }
 }
 
 /// How the interval of a check's value is formed, or why there is none.

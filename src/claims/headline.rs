@@ -1,6 +1,7 @@
 //! The quantities of the paper's abstract over all shapes of a run: every value of a claim's expression, where the claim
 //! takes the one that decides.
 
+use super::findings::Disturbed;
 use super::query::{self, Admitted};
 use super::reduce::{Located, deciding_pairs, values_of_pairs, values_of_rows};
 use super::schema::{Aggregate, Claims, Expression, Filter, HeadlineSpec, Pairing, Quantity};
@@ -38,8 +39,8 @@ pub struct Headline {
     pub spec: HeadlineSpec,
     /// How it is written.
     pub unit: Unit,
-    /// Whether every pair it could be taken from was disturbed.
-    pub all_disturbed: bool,
+    /// The disturbed ones among the rows or pairs that it is taken from.
+    pub disturbed: Option<Disturbed>,
     /// Ascending.
     values: Vec<HeadlineValue>,
 }
@@ -92,19 +93,20 @@ fn headline(data: &Data, claims: &Claims, spec: &HeadlineSpec) -> Option<Headlin
     let claim = claims.claims.iter().find(|claim| claim.id == spec.expression_of)?;
     let admitted = Admitted { emulated: claim.kind.admits_emulation(), environments: None };
     let expression = narrowed(&claim.checks.first()?.expression, spec)?;
-    let (located, all_disturbed) = match &expression {
+    let (located, disturbed) = match &expression {
         Expression::Ratio(pairing) | Expression::Reduction(pairing) | Expression::Difference(pairing) => {
             let deciding = deciding_pairs(data, pairing, &admitted);
-            (values_of_pairs(&expression, pairing.of, &deciding.pairs), deciding.all_disturbed)
+            (values_of_pairs(&expression, pairing.of, &deciding.pairs), Disturbed::of_pairs(&deciding))
         }
         Expression::Aggregate(aggregate) => {
-            (values_of_rows(aggregate.of, &query::rows(&data.rows, &aggregate.filter, &admitted)), false)
+            let rows = query::rows(&data.rows, &aggregate.filter, &admitted);
+            (values_of_rows(aggregate.of, &rows), Disturbed::of_rows(aggregate.of, &rows))
         }
         Expression::Share(_) | Expression::Count(_) => return None,
     };
     let mut values: Vec<HeadlineValue> = located.iter().filter_map(|found| value_of(&expression, found)).collect();
     values.sort_by(|a, b| a.value.0.total_cmp(&b.value.0));
-    Some(Headline { unit: unit_of(&expression)?, spec: spec.clone(), all_disturbed, values })
+    Some(Headline { unit: unit_of(&expression)?, spec: spec.clone(), disturbed, values })
 }
 
 /// A value, named after the row that is not the baseline: the faster one of a ratio of times, the smaller one of sizes.

@@ -1,6 +1,7 @@
 //! What disturbed rows, in words.
 
 use crate::analysis::disturbances::Disturbance;
+use crate::claims::findings::Disturbed;
 use crate::numbers;
 use crate::results::data::{Data, distinct, series};
 use crate::store::schema::ResultRow;
@@ -52,6 +53,31 @@ impl Disturbance {
     pub fn circumstance(self) -> &'static str {
         let footnote = self.footnote();
         footnote.trim_start_matches("Measured ").trim_end_matches('.')
+    }
+}
+
+impl Disturbed {
+    /// What was left out of a value's rows or pairs and why, or what speaks against it; follows a semicolon.
+    pub fn words(self) -> String {
+        match self {
+            Disturbed::All => {
+                format!("{CIRCUMSTANCES} in every one of them, so none decides")
+            }
+            Disturbed::LeftOut(pairs) => {
+                format!("{} left out, because {CIRCUMSTANCES}", numbers::plural(pairs, "pair"))
+            }
+            Disturbed::Counted(rows) => {
+                format!("{} of them measured while {CIRCUMSTANCES}", numbers::count(rows as u64))
+            }
+        }
+    }
+
+    /// The footnote of such a value.
+    pub fn footnote(self) -> String {
+        match self {
+            Disturbed::All => format!("None decides: {CIRCUMSTANCES} in every one of them."),
+            Disturbed::LeftOut(_) | Disturbed::Counted(_) => format!("{}.", self.words()),
+        }
     }
 }
 

@@ -31,7 +31,8 @@ impl Unit {
 }
 
 impl Headline {
-    /// One sentence: the typical value and the extremes with their configurations, or why there is none.
+    /// One sentence: the typical value and the extremes with their configurations, and what disturbed them; or why there is
+    /// none.
     pub fn sentence(&self) -> String {
         let (Some(lowest), Some(highest), Some(typical)) = (self.lowest(), self.highest(), self.typical()) else {
             return format!("{}: not in this run, because {}.", self.spec.quantity, self.spec.lacking);
@@ -40,11 +41,12 @@ impl Headline {
             (text, Some(interval)) => format!("{text} {interval}"),
             (text, None) => text,
         };
+        let disturbed = self.disturbed.map(|found| format!("; {}", found.words())).unwrap_or_default();
         if self.count() == 1 {
-            return format!("{} {} ({}).", self.spec.subject, with(lowest.value), lowest.configuration);
+            return format!("{} {} ({}){disturbed}.", self.spec.subject, with(lowest.value), lowest.configuration);
         }
         format!(
-            "{} {} in the {} over {}, from {} ({}) to {} ({}).",
+            "{} {} in the {} over {}, from {} ({}) to {} ({}){disturbed}.",
             self.spec.subject,
             with(typical),
             self.unit.typical_name(),

@@ -1,6 +1,7 @@
 //! FP16 and hybrid over FP32, GPU by GPU: the paper's cross-GPU table.
 
 use crate::analysis::pairs::{self, Deciding, Ranged, RowPair};
+use crate::claims::findings::Disturbed;
 use crate::claims::{Outcome, Verdict};
 use crate::engine::DeviceKind;
 use crate::graph::Preset;
@@ -25,7 +26,7 @@ pub fn cross_gpu(machines: &[Machine], verdicts: &[Verdict]) -> Table {
         let before = table.rows.len();
         for group in machine.data.groups() {
             for series in group.series().iter().filter(|series| is_wanted(series)) {
-                if let Some(cells) = cells(machine, &group, series) {
+                if let Some(cells) = cells(machine, &group, series, &mut notes) {
                     table.push(cells);
                 }
             }
@@ -84,12 +85,14 @@ fn is_wanted(series: &Series) -> bool {
     series.backend.device() == DeviceKind::Gpu && POLICIES.iter().any(|preset| preset.name() == series.precision)
 }
 
-fn cells(machine: &Machine, group: &Group, series: &Series) -> Option<Vec<TableCell>> {
-    let mut ratios = ratios(&machine.data, group, series);
+fn cells(machine: &Machine, group: &Group, series: &Series, notes: &mut Notes) -> Option<Vec<TableCell>> {
+    let deciding = deciding(&machine.data, group, series);
+    let mut ratios: Vec<Ranged> = deciding.pairs.iter().filter_map(RowPair::latency_ratio).collect();
     ratios.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     let (lowest, highest) = (*ratios.first()?, *ratios.last()?);
     // The lower of two middle ones, so that it is a ratio that was measured and has its interval.
     let median = ratios[(ratios.len() - 1) / 2];
+    let mark = Disturbed::of_pairs(&deciding).map(|disturbed| notes.mark(&disturbed.footnote()));
     let mut cells: Vec<TableCell> = vec![
         label(machine).into(),
         group.label().into(),
@@ -98,20 +101,19 @@ fn cells(machine: &Machine, group: &Group, series: &Series) -> Option<Vec<TableC
     ];
     cells.extend([lowest, median, highest].map(|(ratio, interval)| {
         let (text, detail) = numbers::with_interval(ratio, interval, 3);
-        TableCell { text: format!("{text}×"), detail, ..TableCell::default() }
+        TableCell { text: format!("{text}×"), detail, mark: mark.clone(), ..TableCell::default() }
     }));
     Some(cells)
 }
 
-/// The ratios that decide, over all shapes.
-fn ratios(data: &Data, group: &Group, wanted: &Series) -> Vec<Ranged> {
+/// The pairs that decide, over all shapes.
+fn deciding<'a>(data: &Data, group: &Group<'a>, wanted: &Series) -> Deciding<'a> {
     let pair = |at| {
         let denominator = group.row(wanted, at).filter(|row| timed(row))?;
         let numerator = pairs::fp32_counterpart(data, group, denominator).filter(|row| timed(row))?;
         Some(RowPair { numerator, denominator })
     };
-    let pairs = group.shapes().into_iter().filter_map(pair).collect();
-    Deciding::of(pairs).pairs.iter().filter_map(RowPair::latency_ratio).collect()
+    Deciding::of(group.shapes().into_iter().filter_map(pair).collect())
 }
 
 fn without_ratios(gpu: String, first: TableCell) -> Vec<TableCell> {

@@ -44,14 +44,16 @@ fn spread_cells(
     outcome: &dyn Fn(&Verdict) -> Outcome,
     notes: &mut Notes,
 ) -> Vec<TableCell> {
+    let quantity = TableCell { mark: Some(notes.mark(&found.sentence())), ..TableCell::new(&found.spec.quantity) };
+    let mark = found.disturbed.map(|disturbed| notes.mark(&disturbed.footnote()));
     let cell = |value| {
         let (text, detail) = found.unit.write(value);
-        TableCell { text, detail, ..TableCell::default() }
+        TableCell { text, detail, mark: mark.clone(), ..TableCell::default() }
     };
     let extreme = |located: Option<&HeadlineValue>| located.map_or_else(TableCell::dash, |located| cell(located.value));
     vec![
         found.claim().unwrap_or_default().into(),
-        TableCell { mark: Some(notes.mark(&found.sentence())), ..TableCell::new(&found.spec.quantity) },
+        quantity,
         found.typical().map_or_else(TableCell::dash, cell),
         extreme(found.lowest()),
         extreme(found.highest()),

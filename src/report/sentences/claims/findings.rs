@@ -7,7 +7,6 @@ use crate::claims::findings::{
 use crate::claims::schema::{Check, Expression, Filter, Pairing, Quantity, Reduce, Share};
 use crate::numbers;
 use crate::record::InputKind;
-use crate::report::sentences::disturbances::CIRCUMSTANCES;
 use crate::stats::clopper_pearson;
 
 /// What one check found.
@@ -31,7 +30,7 @@ impl WordedFinding {
             interval: interval(check, finding),
             method: finding.interval_rule.map(method).unwrap_or_default(),
             explanation: explanation(check, finding),
-            left_out: finding.disturbed.map(left_out),
+            left_out: finding.disturbed.map(Disturbed::words),
         }
     }
 }
@@ -80,20 +79,6 @@ fn method(rule: IntervalRule) -> &'static str {
             "Clopper-Pearson 95 % interval of the share of configurations; the observed share decides"
         }
         IntervalRule::Progress => "from the configurations measured so far to all that can still be measured",
-    }
-}
-
-fn left_out(disturbed: Disturbed) -> String {
-    match disturbed {
-        Disturbed::All => {
-            "other processes used the device or the clock ran wrong in every one of them, so none decides".to_owned()
-        }
-        Disturbed::LeftOut(pairs) => {
-            format!("{} left out, because {CIRCUMSTANCES}", numbers::plural(pairs, "pair"))
-        }
-        Disturbed::Counted(rows) => {
-            format!("{} of them measured while {CIRCUMSTANCES}", numbers::count(rows as u64))
-        }
     }
 }
 
