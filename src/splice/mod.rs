@@ -118,6 +118,9 @@ pub fn stale(request: &SpliceRequest) -> Result<Vec<Stale>, SpliceError> {
 fn read(path: &Path) -> Result<(&Path, Page), SpliceError> {
     let wrong = |(line, message)| SpliceError::Mark { path: path.to_owned(), line, message };
     let page = Page::parse(&std::fs::read_to_string(path).map_err(FileError::at(path))?).map_err(wrong)?;
+    if page.sections().next().is_none() {
+        return Err(wrong((1, "no section is marked; begin one with <!-- generated: NAME -->".to_owned())));
+    }
     let unknown = page.sections().find(|section| !sections::names().contains(&section.name.as_str()));
     match unknown {
         Some(GeneratedSection { name, line, .. }) => {

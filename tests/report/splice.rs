@@ -5,8 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The pages that `make readme` writes.
-const PAGES: [&str; 3] = ["README.md", "artifacts/README.md", "src/backend/cuda/PERFORMANCE.md"];
+/// The pages that `make readme` writes, and their sections. Without its marks a section would be checked no longer.
+const PAGES: [(&str, &[&str]); 3] = [
+    ("README.md", &["headline", "figure", "verdicts", "map"]),
+    ("artifacts/README.md", &["artifact", "agreement", "hours", "peers"]),
+    ("src/backend/cuda/PERFORMANCE.md", &["forwards", "peers", "power", "memory"]),
+];
 
 /// Lines of the front page that a reader is asked to read.
 const FRONT_PAGE_LINES: usize = 150;
@@ -25,8 +29,27 @@ fn splice(pages: &[&Path], more: &[&str]) -> (Option<i32>, String) {
 
 #[test]
 fn committed_pages_say_what_the_published_results_say() {
-    let (code, said) = splice(&PAGES.map(Path::new), &["--check"]);
+    let (code, said) = splice(&PAGES.map(|(page, _)| Path::new(page)), &["--check"]);
     assert_eq!((code, said.as_str()), (Some(0), "pages up to date: 3\n"), "{said}");
+}
+
+#[test]
+fn every_page_has_all_of_its_sections() {
+    for (page, sections) in PAGES {
+        let text = fs::read_to_string(repository().join(page)).unwrap();
+        let name = |line: &str| line.trim().strip_prefix("<!-- generated: ")?.strip_suffix(" -->").map(str::to_owned);
+        assert_eq!(text.lines().filter_map(name).collect::<Vec<_>>(), sections, "{page}");
+    }
+}
+
+#[test]
+fn a_page_without_a_section_is_bad_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.md");
+    fs::write(&page, "# Title\n").unwrap();
+    let (code, said) = splice(&[&page], &["--check"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("page.md:1: no section is marked; begin one with <!-- generated: NAME -->"), "{said}");
 }
 
 #[test]
