@@ -1,5 +1,6 @@
 //! Reports of merged results: machines side by side, and never one divided by another.
 
+use mixprec::claims::headline::headlines;
 use mixprec::claims::{Claims, Outcome, Verdict, judge};
 use mixprec::engine::BackendKind;
 use mixprec::graph::Preset;
@@ -112,6 +113,35 @@ fn every_gpu_has_its_own_ratios() {
     }
     assert!(table.rows.iter().all(|row| row.cells[4..].iter().all(|cell| cell.detail.is_some())), "intervals");
     assert!(!table.notes.iter().any(|note| note.text.contains("N/A")), "the paper's GPU is there");
+}
+
+#[test]
+fn ratios_of_disturbed_rows_alone_are_marked_wherever_they_are_quoted() {
+    let shared = |wanted: &dyn Fn(&ResultRow) -> bool| {
+        let mut rows = rows(H200, 4.0, 1.1);
+        for row in rows.iter_mut().filter(|row| row.backend == BackendKind::Cuda && wanted(row)) {
+            row.foreign_processes = Some(1);
+        }
+        merged(&[(H200, &["NVIDIA H200"], rows)])
+    };
+    let headline = |data: &Data| {
+        let found = headlines(data, &Claims::builtin().unwrap());
+        found.into_iter().find(|found| found.spec.key == "HybridOverFp").unwrap().sentence()
+    };
+    let marked = |data: &Data| {
+        let table = table(data);
+        let note = |mark: &String| table.notes.iter().find(|note| note.mark == *mark).unwrap().text.clone();
+        table.rows[0].cells[4].mark.as_ref().map(note)
+    };
+    let data = shared(&|_| false);
+    assert_eq!(marked(&data), None);
+    assert!(headline(&data).ends_with(")."), "{}", headline(&data));
+    let data = shared(&|row| row.batch_size == 1);
+    assert!(marked(&data).unwrap().starts_with("2 pairs left out, because other processes"), "{:?}", marked(&data));
+    assert!(headline(&data).contains("); 2 pairs left out, because"), "{}", headline(&data));
+    let data = shared(&|_| true);
+    assert!(marked(&data).unwrap().starts_with("None decides: other processes"), "{:?}", marked(&data));
+    assert!(headline(&data).ends_with("so none decides."), "{}", headline(&data));
 }
 
 #[test]
