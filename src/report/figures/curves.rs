@@ -93,8 +93,8 @@ pub(super) fn speedup_by_batch(data: &Data) -> Result<Figure, FigureError> {
         slug: "figure-speedup",
         caption: "Speed-up over FP32 of the same backend against batch size; bars are intervals. Emulated rows are left \
                   out.",
-        nothing: "No backend was timed natively in both FP32 and another precision (emulated rows do not count), so \
-                  there is no speed-up to draw.",
+        nothing: "No backend was timed natively in both FP32 and another precision at one shape in one environment \
+                  (emulated rows do not count), so there is no speed-up to draw.",
         x: "batch size (log scale)",
         y: "speed-up over fp32",
         along: Along::Batch,

@@ -76,7 +76,7 @@ pub fn quality(experiments: &[&Data], preset: Preset) -> String {
     }
     let each = found.iter().map(|(model, text, backends)| format!("{model} {text} ({})", backends.join(", ")));
     match found.is_empty() {
-        true => format!("No classifier was scored under {} and fp32.", preset.name()),
+        true => format!("No classifier was scored under {} and fp32 in one environment.", preset.name()),
         false => {
             format!("Right answers under {} and under fp32: {}.", preset.name(), each.collect::<Vec<_>>().join("; "))
         }

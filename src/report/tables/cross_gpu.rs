@@ -32,7 +32,7 @@ pub fn cross_gpu(machines: &[Machine], verdicts: &[Verdict]) -> Table {
             }
         }
         if table.rows.len() == before {
-            let why = "No shape was timed in FP32 and in FP16 or hybrid on this GPU.";
+            let why = "No shape was timed in FP32 and in FP16 or hybrid on this GPU in one environment, with the same weights.";
             table.push(without_ratios(label(machine), TableCell { mark: Some(notes.mark(why)), ..TableCell::dash() }));
         }
     }

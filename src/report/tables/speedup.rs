@@ -117,6 +117,9 @@ fn backends<'a>(series: impl Iterator<Item = &'a Series>) -> Vec<BackendKind> {
     distinct(series.map(|series| series.backend))
 }
 
+/// The footnote of a missing ratio.
+const LACKING: &str = "The baseline was not timed at this shape in the same environment and with the same weights.";
+
 /// The footnote of a ratio with a disturbed row, after what disturbed it.
 const DECIDES_NOTHING: &str = "Such a ratio decides nothing while an undisturbed one exists.";
 
@@ -138,7 +141,7 @@ fn ratio_cell(pair: Option<RowPair>, notes: &mut Notes) -> TableCell {
             };
             TableCell { text: format!("{text}×"), detail, mark, ..TableCell::default() }
         }
-        None => TableCell { mark: Some(notes.mark("The baseline was not timed at this shape.")), ..TableCell::dash() },
+        None => TableCell { mark: Some(notes.mark(LACKING)), ..TableCell::dash() },
     }
 }
 
@@ -154,6 +157,6 @@ fn nothing_to_compare(data: &Data) -> String {
          speed-up is quoted."
             .to_owned()
     } else {
-        "No backend has both an FP32 row and a row of another precision.".to_owned()
+        "No backend has both an FP32 row and a row of another precision for one model and input.".to_owned()
     }
 }
