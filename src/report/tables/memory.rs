@@ -1,5 +1,6 @@
 //! Memory: what the process used, what the engine holds, and what the policy's formats would need.
 
+use super::without_fp32;
 use crate::analysis::facts::{computed_bytes, engine_bytes};
 use crate::analysis::pairs::{self, RowPair, less};
 use crate::numbers;
@@ -158,9 +159,16 @@ fn extremes<'a>(group: &Group<'a>, wanted: &Series) -> Vec<&'a ResultRow> {
 fn cells(data: &Data, group: &Group, row: &ResultRow, notes: &mut Notes) -> Vec<TableCell> {
     let size = |bytes: Option<u64>| TableCell::optional(bytes.map(numbers::mebibytes));
     let fp32 = pairs::fp32_counterpart(data, group, row);
-    let computed = computed_bytes(row).zip(fp32.and_then(computed_bytes)).and_then(|(bytes, base)| less(bytes, base));
+    let computed = match fp32 {
+        Some(base) => {
+            let both = computed_bytes(row).zip(computed_bytes(base));
+            TableCell::optional(both.and_then(|(bytes, base)| less(bytes, base)).map(percent))
+        }
+        None => without_fp32(group, row, notes),
+    };
     let held = match row.emulated {
         Some(true) => TableCell { mark: Some(notes.mark(EMULATED_MEMORY)), ..TableCell::dash() },
+        _ if fp32.is_none() => without_fp32(group, row, notes),
         _ => TableCell::optional(reduction(data, group, row).map(percent)),
     };
     vec![
@@ -180,6 +188,6 @@ fn cells(data: &Data, group: &Group, row: &ResultRow, notes: &mut Notes) -> Vec<
         size(row.process_peak_bytes),
         size(row.policy_weights_bytes),
         size(row.policy_activations_bytes),
-        TableCell::optional(computed.map(percent)),
+        computed,
     ]
 }

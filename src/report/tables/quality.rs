@@ -1,11 +1,12 @@
 //! Task quality: SST-2 accuracy with its interval, paired flips and their test against FP32; perplexity.
 
+use super::without_fp32;
 use crate::analysis::facts::flipped;
 use crate::analysis::facts::flips;
 use crate::analysis::pairs;
 use crate::numbers;
 use crate::report::sentences::quality::mcnemar_p;
-use crate::report::table::{Heading, Note, Table, TableCell};
+use crate::report::table::{Heading, Note, Notes, Table, TableCell};
 use crate::results::data::{Data, Group, distinct, series};
 use crate::stats::clopper_pearson;
 use crate::store::schema::ResultRow;
@@ -21,15 +22,17 @@ pub fn quality(data: &Data) -> Table {
         Heading::number("McNemar p"),
     ]);
     let mut table = Table::new("quality", caption, headings);
+    let mut notes = Notes::default();
     for group in data.groups() {
         for row in group.rows.iter().filter(|row| row.task_total.is_some()) {
-            table.push(cells(data, &group, row));
+            table.push(cells(data, &group, row, &mut notes));
         }
     }
     if table.rows.is_empty() {
         let why = "No configuration of this run was scored: accuracy needs a labelled input.";
         return Table::empty("quality", caption, why);
     }
+    table.notes = notes.finish();
     table.notes.push(Note {
         mark: String::new(),
         text:
@@ -85,16 +88,19 @@ fn after_configuration_cells<const N: usize>(row: &ResultRow, own: [TableCell; N
     names.map(|name: &str| TableCell::new(name)).into_iter().chain([shape]).chain(own).collect()
 }
 
-fn cells(data: &Data, group: &Group, row: &ResultRow) -> Vec<TableCell> {
+fn cells(data: &Data, group: &Group, row: &ResultRow, notes: &mut Notes) -> Vec<TableCell> {
     let fp32 = pairs::fp32_counterpart(data, group, row);
-    let flips = fp32.and_then(|base| flips(base, row));
+    let mut against = |of: &dyn Fn(&ResultRow) -> Option<String>| match fp32 {
+        Some(base) => TableCell::optional(of(base)),
+        None => without_fp32(group, row, notes),
+    };
     after_configuration_cells(
         row,
         [
             TableCell::optional(row.task_correct.zip(row.task_total).map(|(right, all)| format!("{right}/{all}"))),
             accuracy_cell(row),
-            TableCell::optional(flips.map(|flips| flips.to_string())),
-            TableCell::optional(fp32.and_then(|base| mcnemar_p(base, row))),
+            against(&|base| flips(base, row).map(|flips| flips.to_string())),
+            against(&|base| mcnemar_p(base, row)),
         ],
     )
 }
@@ -109,9 +115,10 @@ pub fn perplexity(data: &Data) -> Table {
         Heading::number("minus fp32"),
     ]);
     let mut table = Table::new("perplexity", caption, headings);
+    let mut notes = Notes::default();
     for group in data.groups() {
         for row in group.rows.iter().filter(|row| row.nll_tokens.is_some()) {
-            table.push(perplexity_cells(data, &group, row));
+            table.push(perplexity_cells(data, &group, row, &mut notes));
         }
     }
     if table.rows.is_empty() {
@@ -121,21 +128,27 @@ pub fn perplexity(data: &Data) -> Table {
     let text = "Perplexity is the exponential of the mean negative log-likelihood (nats) of the tokens scored: every next \
                 token that lies in the configuration's own windows. Few tokens give a coarse value, and values of \
                 different shapes score different tokens: compare within a shape.";
+    table.notes = notes.finish();
     table.notes.push(Note { mark: String::new(), text: text.to_owned() });
     table.rule_between_groups(3)
 }
 
-fn perplexity_cells(data: &Data, group: &Group, row: &ResultRow) -> Vec<TableCell> {
+fn perplexity_cells(data: &Data, group: &Group, row: &ResultRow, notes: &mut Notes) -> Vec<TableCell> {
     let own = Some(row).filter(|row| series(row) == series(row).fp32());
-    let base = own.or_else(|| pairs::fp32_counterpart(data, group, row)).and_then(|base| base.perplexity);
-    let difference = row.perplexity.zip(base).map(|(perplexity, base)| perplexity - base);
+    let difference = match own.or_else(|| pairs::fp32_counterpart(data, group, row)) {
+        Some(base) => {
+            let both = row.perplexity.zip(base.perplexity);
+            TableCell::optional(both.map(|(perplexity, base)| numbers::magnitude(perplexity - base)))
+        }
+        None => without_fp32(group, row, notes),
+    };
     after_configuration_cells(
         row,
         [
             TableCell::optional(row.nll_tokens.map(numbers::count)),
             TableCell::optional(row.nll_mean.map(|nll| numbers::fixed(nll, 4))),
             TableCell::optional(row.perplexity.map(|perplexity| numbers::significant(perplexity, 5))),
-            TableCell::optional(difference.map(numbers::magnitude)),
+            difference,
         ],
     )
 }
