@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 use super::{MergeError, Merged};
 use crate::files::{FileError, replace};
+use crate::plan::PLAN_FILE;
 use crate::provenance::environment;
-use crate::runner::PLAN_FILE;
 use crate::store::{RESULTS_FILE, SAMPLES_FILE, parquet};
 
 /// The file that marks a folder as a merge and says what is in it.

@@ -21,6 +21,9 @@ pub use print::duration;
 pub use rules::OtherRules;
 pub use shard::Shard;
 
+/// File name of the plan that the last run of a folder executed.
+pub const PLAN_FILE: &str = "plan.json";
+
 /// Hash of a configuration's canonical form: 16 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]

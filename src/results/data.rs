@@ -7,11 +7,10 @@ use super::consistency;
 use crate::engine::{BackendKind, Target};
 use crate::files::FileError;
 use crate::graph::Preset;
-use crate::plan::{Configuration, Plan};
+use crate::plan::{Configuration, PLAN_FILE, Plan};
 use crate::provenance::{Environment, environment};
 use crate::record::Status;
 use crate::results::ResultsError;
-use crate::runner::PLAN_FILE;
 use crate::store::schema::ResultRow;
 use crate::store::{StoreError, derive, journal, parquet};
 

@@ -23,7 +23,7 @@ use thiserror::Error;
 
 use crate::engine::BackendKind;
 use crate::files::replace;
-use crate::plan::{Configuration, Plan, Shard};
+use crate::plan::{Configuration, PLAN_FILE, Plan, Shard};
 use crate::provenance::{Environment, EnvironmentError};
 use crate::store::journal::{Header, JOURNAL_FILE, JOURNAL_VERSION, Journal, JournalError, OnDamage};
 use crate::store::{RESULTS_FILE, StoreError, derive_tables};
@@ -31,9 +31,6 @@ pub use lock::in_use;
 use progress::ProgressDisplay;
 pub use session::measure_here;
 use sweep::Sweep;
-
-/// File name of the plan that the last run of a folder executed.
-pub const PLAN_FILE: &str = "plan.json";
 
 /// Options of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
