@@ -351,6 +351,16 @@ fn accuracy_is_compared_sentence_by_sentence() {
         assert_eq!([flips, p_value].map(|column| row.cells[column].text.as_str()), expected);
     }
     assert!(quality.notes[0].text.contains("exact McNemar test"));
+    let mut moved = data.clone();
+    for row in moved.rows.iter_mut().filter(|row| row.precision == "fp16") {
+        row.environment = Some("another".to_owned());
+    }
+    let apart = mixprec::report::tables::quality::quality(&moved);
+    for row in &apart.rows {
+        let marked = [flips, p_value].map(|column| row.cells[column].mark.is_some());
+        assert_eq!(marked, [row.cells[precision].text == "fp16"; 2], "{row:?}");
+    }
+    assert!(apart.notes[0].text.contains("of another environment"), "{:?}", apart.notes);
     let flips = mixprec::report::tables::quality::flipped_sentences(&data);
     let texts = |row: &TableRow| row.cells[5..].iter().map(|cell| cell.text.clone()).collect::<Vec<_>>();
     assert!(!flips.rows.is_empty() && flips.rows.iter().all(|row| row.cells[3].text != "fp16"), "{flips:?}");
