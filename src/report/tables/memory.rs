@@ -45,8 +45,8 @@ fn summary(data: &Data) -> Table {
                    format hold FP32 copies under every policy.";
         return Table::empty(SUMMARY, caption, why);
     }
-    let text = "The verdict on claim C3 compares this reduction with the paper's 63 %. It leaves out the process, the \
-                driver and the library, which are the same for every precision.";
+    let text = "This reduction leaves out the process, the driver and the library, which are the same for every \
+                precision.";
     table.notes.push(Note { mark: String::new(), text: text.to_owned() });
     let accounted = |row: &&ResultRow| row.emulated == Some(false) && engine_bytes(row).is_some();
     table.covering(data.measured().filter(accounted)).rule_between_groups(2)
