@@ -351,16 +351,18 @@ fn by_id<'a>((path, data): Named<'a>) -> Result<HashMap<&'a str, &'a ResultRow>,
 }
 
 fn check_weights(first: (&Path, &ResultRow), second: (&Path, &ResultRow)) -> Result<(), AgreementError> {
-    match (first.1.weights(), second.1.weights()) {
-        (Some(wanted), Some(found)) if !found.same_weights(&wanted) => Err(AgreementError::Weights {
-            path: second.0.to_owned(),
-            model: second.1.model.clone(),
-            found: found.to_string(),
-            other: first.0.to_owned(),
-            wanted: wanted.to_string(),
-        }),
-        _ => Ok(()),
+    let unmeasured = |row: &ResultRow| matches!(row.status, Status::Failed | Status::Pending);
+    if first.1.shares_weights(second.1) || unmeasured(first.1) || unmeasured(second.1) {
+        return Ok(());
     }
+    let words = |row: &ResultRow| row.weights().map_or_else(|| "not recorded".to_owned(), |found| found.to_string());
+    Err(AgreementError::Weights {
+        path: second.0.to_owned(),
+        model: second.1.model.clone(),
+        found: words(second.1),
+        other: first.0.to_owned(),
+        wanted: words(first.1),
+    })
 }
 
 /// What differs between the environments that rows of one configuration are from, each difference once.

@@ -125,7 +125,7 @@ pub fn join<'a>(
     let mut pairs: Vec<RowPair> = numerators
         .into_iter()
         .flat_map(of)
-        .filter(|pair| !one_model || share_weights(pair.numerator, pair.denominator))
+        .filter(|pair| !one_model || pair.numerator.shares_weights(pair.denominator))
         .filter(|pair| may_pair(data, pair.numerator, pair.denominator))
         .collect();
     pairs.sort_by(|a, b| (&a.numerator.id, &a.denominator.id).cmp(&(&b.numerator.id, &b.denominator.id)));
@@ -137,7 +137,7 @@ pub fn counterpart<'a>(data: &Data, group: &Group<'a>, wanted: &Series, row: &Re
     group.rows.iter().copied().find(|other| {
         series(other) == *wanted
             && shape(other) == shape(row)
-            && share_weights(row, other)
+            && row.shares_weights(other)
             && may_pair(data, row, other)
     })
 }
@@ -150,14 +150,6 @@ pub fn fp32_counterpart<'a>(data: &Data, group: &Group<'a>, row: &ResultRow) -> 
 /// Whether two rows that agree in their columns may be compared.
 fn may_pair(data: &Data, a: &ResultRow, b: &ResultRow) -> bool {
     a.id != b.id && share_an_environment(data, a, b)
-}
-
-/// Whether two rows of one model have the same weights. Rows without a measurement have none.
-fn share_weights(a: &ResultRow, b: &ResultRow) -> bool {
-    match (a.weights(), b.weights()) {
-        (Some(own), Some(others)) => own.same_weights(&others),
-        (own, others) => own.is_none() && others.is_none(),
-    }
 }
 
 /// Whether two rows were measured in one environment. Rows on one device must have the same environment; rows on a

@@ -44,7 +44,7 @@ pub enum Reproduction {
     Agrees,
     /// They do not overlap; or one was measured and the other was not.
     Differs,
-    /// One of the medians has no interval.
+    /// One of the medians has no interval, or they are of different weights.
     Unknown,
 }
 
@@ -126,10 +126,11 @@ pub fn rerun(request: &RerunRequest) -> Result<Option<Rerun>, RerunError> {
     environment.manifest_sha256 = None;
     let mut differences = rows_differ(&recorded, &here);
     differences.extend(before.map(|before| before.differences(&environment)).unwrap_or_default());
+    let ratio = ratio(&recorded, &here);
     Ok(Some(Rerun {
         label: label(configuration),
-        ratio: RowPair { numerator: &here, denominator: &recorded }.latency_ratio(),
-        agreement: agreement(&recorded, &here),
+        ratio,
+        agreement: agreement(&recorded, &here, ratio),
         recorded,
         here,
         differences,
@@ -191,12 +192,18 @@ fn recorded<'a>(
     }
 }
 
-fn agreement(recorded: &ResultRow, here: &ResultRow) -> Reproduction {
-    let ratio = RowPair { numerator: here, denominator: recorded }.latency_ratio();
+/// The ratio of the medians; `None` where a row has none or the weights differ.
+fn ratio(recorded: &ResultRow, here: &ResultRow) -> Option<Ranged> {
+    let pair = RowPair { numerator: here, denominator: recorded };
+    recorded.shares_weights(here).then(|| pair.latency_ratio()).flatten()
+}
+
+fn agreement(recorded: &ResultRow, here: &ResultRow, ratio: Option<Ranged>) -> Reproduction {
     match ratio.map(|ratio| Deviation::of(ratio).is_nothing()) {
         Some(Some(true)) => Reproduction::Agrees,
         Some(Some(false)) => Reproduction::Differs,
         Some(None) => Reproduction::Unknown,
+        None if recorded.latency_p50_ms.is_some() && here.latency_p50_ms.is_some() => Reproduction::Unknown,
         None if recorded.latency_p50_ms.is_none() && recorded.status == here.status => Reproduction::Agrees,
         None => Reproduction::Differs,
     }
@@ -205,10 +212,6 @@ fn agreement(recorded: &ResultRow, here: &ResultRow) -> Reproduction {
 /// Differences in what the rows themselves record of their environment.
 fn rows_differ(recorded: &ResultRow, here: &ResultRow) -> Vec<Difference> {
     let threads = |row: &ResultRow| row.threads.map(|threads| threads.to_string());
-    let same_weights = match (recorded.weights(), here.weights()) {
-        (Some(first), Some(second)) => first.same_weights(&second),
-        (first, second) => first.is_none() && second.is_none(),
-    };
     let labels = || ("weights", recorded.model_provenance.clone(), here.model_provenance.clone());
     let rows = [
         ("engine library", recorded.engine_library.clone(), here.engine_library.clone()),
@@ -217,7 +220,7 @@ fn rows_differ(recorded: &ResultRow, here: &ResultRow) -> Vec<Difference> {
         ("throttle reasons", recorded.throttle_reasons.clone(), here.throttle_reasons.clone()),
     ];
     let differing = rows.into_iter().filter(|(_, first, second)| first != second);
-    let differing = (!same_weights).then(labels).into_iter().chain(differing);
+    let differing = (!recorded.shares_weights(here)).then(labels).into_iter().chain(differing);
     differing.map(|(property, first, second)| Difference { property: property.to_owned(), first, second }).collect()
 }
 
@@ -236,6 +239,7 @@ impl Rerun {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::WeightsOrigin;
 
     fn measured(low: f64, median: f64, high: f64) -> ResultRow {
         ResultRow {
@@ -249,6 +253,26 @@ mod tests {
 
     fn without_median(status: Status) -> ResultRow {
         ResultRow { status, ..ResultRow::default() }
+    }
+
+    fn agreement(recorded: &ResultRow, here: &ResultRow) -> Reproduction {
+        super::agreement(recorded, here, ratio(recorded, here))
+    }
+
+    #[test]
+    fn medians_of_different_weights_decide_nothing() {
+        let weighed = |seed| {
+            let mut row = measured(1.0, 1.1, 1.2);
+            row.set_weights(&WeightsOrigin::Random { seed }.into());
+            row
+        };
+        assert_eq!(agreement(&weighed(1), &weighed(1)), Reproduction::Agrees);
+        assert_eq!(
+            (agreement(&weighed(1), &weighed(2)), ratio(&weighed(1), &weighed(2))),
+            (Reproduction::Unknown, None)
+        );
+        assert_eq!(rows_differ(&weighed(1), &weighed(2))[0].property, "weights");
+        assert_eq!(agreement(&weighed(1), &without_median(Status::Failed)), Reproduction::Differs);
     }
 
     #[test]

@@ -111,6 +111,7 @@ impl Rerun {
             Reproduction::Agrees => "Neither has a median: the row ends as it did when it was recorded.",
             Reproduction::Differs if timed => "The 95 % intervals of the medians do not overlap.",
             Reproduction::Differs => "One was measured and the other was not.",
+            Reproduction::Unknown if !timed => "The weights differ, so the medians are not compared.",
             Reproduction::Unknown => "One of the medians has too few samples for an interval, so nothing is decided.",
         };
         format!("{}{verdict}", ratio.unwrap_or_default())

@@ -100,6 +100,14 @@ impl ResultRow {
         self.weights_outlier_magnitude = weights.outlier.map(|outlier| outlier.magnitude);
     }
 
+    /// Whether two rows of one model have the same weights. Rows without a measurement have none.
+    pub fn shares_weights(&self, other: &ResultRow) -> bool {
+        match (self.weights(), other.weights()) {
+            (Some(own), Some(others)) => own.same_weights(&others),
+            (own, others) => own.is_none() && others.is_none(),
+        }
+    }
+
     /// Whether any column of the weights but the label holds a value.
     fn has_weights(&self) -> bool {
         ResultRow::default().differing(self).iter().any(|name| ADDED_COLUMNS.contains(name))
