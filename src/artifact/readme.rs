@@ -6,7 +6,7 @@ use super::{CHECKSUMS_FILE, PublishedExperiment};
 use crate::numbers;
 use crate::provenance::{Environment, Gpu};
 use crate::record::Status;
-use crate::report::pins;
+use crate::report::sentences::pins;
 use crate::report::tables::environment::processors;
 use crate::results::data::distinct;
 

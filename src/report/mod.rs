@@ -4,7 +4,6 @@ pub mod document;
 pub mod escape;
 pub mod figures;
 pub mod macros;
-pub mod pins;
 pub mod render;
 pub mod sentences;
 pub mod table;

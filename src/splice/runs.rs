@@ -12,7 +12,7 @@ use crate::engine::{BackendKind, DeviceKind};
 use crate::numbers;
 use crate::provenance::{Environment, Gpu};
 use crate::record::Status;
-use crate::report::pins;
+use crate::report::sentences::pins;
 use crate::report::tables::environment::processor_model;
 use crate::results::data::{Data, distinct, total};
 use crate::results::study::{Parts, Study};

@@ -5,10 +5,10 @@ use std::fmt::Write;
 
 use serde_json::json;
 
+use super::pins;
 use crate::analysis::agreement::{Agreement, InRuns, Pair};
 use crate::engine::DeviceKind;
 use crate::numbers;
-use crate::report::pins;
 
 impl Agreement {
     /// For a terminal: the share, the rows that differ most, what ended differently, and what differs between the machines.

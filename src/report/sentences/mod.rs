@@ -8,4 +8,5 @@ pub mod disturbances;
 pub mod headline;
 pub mod headroom;
 pub mod noise;
+pub mod pins;
 pub mod quality;

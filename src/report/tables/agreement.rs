@@ -4,7 +4,7 @@ use crate::analysis::agreement::{Agreement, Limits, Pair, Spread, by_series};
 use crate::analysis::facts;
 use crate::engine::DeviceKind;
 use crate::numbers;
-use crate::report::pins;
+use crate::report::sentences::pins;
 use crate::report::table::{Heading, Note, Notes, Table, TableCell, TableRow};
 use crate::results::data::Data;
 use crate::results::study::run_of_repeat;

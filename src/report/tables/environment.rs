@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::analysis::facts::engine_library;
 use crate::numbers;
 use crate::provenance::{Environment, Gpu};
-use crate::report::pins;
+use crate::report::sentences::pins;
 use crate::report::table::{Heading, Table, TableCell};
 use crate::results::data::{Data, distinct};
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::table::Table;
 use crate::numbers;
 use crate::provenance::drift::MATCH;
 use crate::record::Status;
+use crate::report::table::Table;
 use crate::results::data::Data;
 use crate::store::schema::ResultRow;
 
