@@ -10,7 +10,7 @@ use crate::engine::DeviceKind;
 use crate::files::FileError;
 use crate::numbers;
 use crate::record::Status;
-use crate::report::tables::environment::{gibibytes, processor};
+use crate::report::sentences::machine::{gibibytes, processor};
 use crate::results::data::{Data, distinct};
 use crate::results::study::Parts;
 use crate::store::schema::ResultRow;

@@ -6,8 +6,8 @@ use super::{CHECKSUMS_FILE, PublishedExperiment};
 use crate::numbers;
 use crate::provenance::{Environment, Gpu};
 use crate::record::Status;
+use crate::report::sentences::machine::processors;
 use crate::report::sentences::pins;
-use crate::report::tables::environment::processors;
 use crate::results::data::distinct;
 
 /// The text of `README.md`: what the folder holds, from which commits and machines, and the commands to use it with.

@@ -1,6 +1,7 @@
 //! What a reader should know before the numbers: the run at a glance, and what limits it.
 
 use super::disturbances;
+use super::machine::{gibibytes, processor};
 use super::pins;
 use crate::analysis::facts::has_random_weights;
 use crate::analysis::noise;
@@ -10,7 +11,6 @@ use crate::provenance::drift::MATCH;
 use crate::record::Status;
 use crate::record::StopReason;
 use crate::report::document::Fact;
-use crate::report::tables::environment::{gibibytes, processor};
 use crate::report::tables::speedup::baseline_label;
 use crate::results::data::{Data, distinct, timed};
 use crate::store::schema::ResultRow;

@@ -7,6 +7,7 @@ pub mod claims;
 pub mod disturbances;
 pub mod headline;
 pub mod headroom;
+pub mod machine;
 pub mod noise;
 pub mod pins;
 pub mod quality;

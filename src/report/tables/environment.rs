@@ -1,10 +1,9 @@
 //! The machines and builds the rows come from.
 
-use std::collections::BTreeSet;
-
 use crate::analysis::facts::engine_library;
 use crate::numbers;
 use crate::provenance::{Environment, Gpu};
+use crate::report::sentences::machine::{gibibytes, processor};
 use crate::report::sentences::pins;
 use crate::report::table::{Heading, Table, TableCell};
 use crate::results::data::{Data, distinct};
@@ -42,50 +41,6 @@ fn table(data: &Data, id: &str, environment: &Environment) -> Table {
     let variables = environment.variables.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
     add("Variables", Some(variables.join(", ")));
     table
-}
-
-/// `Intel Xeon (x86_64), 2 cores, 2 threads usable`
-pub fn processor(environment: &Environment) -> String {
-    let usable = environment.machine.cpu.usable_cpus.map(|n| format!("{} usable", numbers::plural(n, "thread")));
-    [Some(processor_model(environment)), usable].into_iter().flatten().collect::<Vec<_>>().join(", ")
-}
-
-/// `Intel Xeon (x86_64), 2 cores`
-pub fn processor_model(environment: &Environment) -> String {
-    let cpu = &environment.machine.cpu;
-    let mut parts = vec![match &cpu.model {
-        Some(model) => format!("{model} ({})", cpu.architecture),
-        None => cpu.architecture.clone(),
-    }];
-    let core = if environment.machine.virtual_machine == Some(true) { "virtual core" } else { "core" };
-    parts.extend(cpu.physical_cores.map(|n| numbers::plural(n, core)));
-    parts.join(", ")
-}
-
-/// Each processor once, with all the numbers of threads that runs were bound to.
-pub fn processors<'a>(environments: impl Iterator<Item = &'a Environment>) -> String {
-    let mut found: Vec<(String, BTreeSet<usize>)> = Vec::new();
-    for environment in environments {
-        let (model, usable) = (processor_model(environment), environment.machine.cpu.usable_cpus);
-        match found.iter_mut().find(|(known, _)| *known == model) {
-            Some((_, all)) => all.extend(usable),
-            None => found.push((model, usable.into_iter().collect())),
-        }
-    }
-    let one = |(model, usable): &(String, BTreeSet<usize>)| match Vec::from_iter(usable.iter().copied()).as_slice() {
-        [] => model.clone(),
-        [one] => format!("{model}, {} usable", numbers::plural(*one, "thread")),
-        several => {
-            let several: Vec<String> = several.iter().map(usize::to_string).collect();
-            format!("{model}, {} threads usable", several.join(" or "))
-        }
-    };
-    found.iter().map(one).collect::<Vec<_>>().join("; ")
-}
-
-/// Bytes in GiB.
-pub fn gibibytes(bytes: u64) -> String {
-    format!("{} GiB", numbers::fixed(bytes as f64 / (1_u64 << 30) as f64, 1))
 }
 
 fn gpus(gpus: &[Gpu]) -> String {
