@@ -1,9 +1,9 @@
 //! Every machine of merged results, and what each says of the claims.
 
-use super::environment::processor;
 use crate::numbers;
 use crate::record::Status;
 use crate::report::sentences::claims::WordedVerdict;
+use crate::report::sentences::machine::processor;
 use crate::report::table::{Heading, Table, TableCell};
 use crate::results::data::distinct;
 use crate::results::machines::Machine;
