@@ -3,11 +3,12 @@
 use crate::report::sentences;
 use serde::Serialize;
 
-use super::sentences::caveats::{baselines, list, prefix};
+use super::sentences::caveats::{list, prefix};
 use super::sentences::claims::WordedVerdict;
 use super::sentences::headroom::place_name;
 use super::sentences::machine::{gibibytes, processors};
 use super::sentences::quality;
+use super::sentences::speedup::baselines;
 use crate::analysis::agreement::Agreement;
 use crate::analysis::facts::engine_library;
 use crate::analysis::facts::has_nan;

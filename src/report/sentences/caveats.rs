@@ -11,7 +11,6 @@ use crate::provenance::drift::MATCH;
 use crate::record::Status;
 use crate::record::StopReason;
 use crate::report::document::Fact;
-use crate::report::tables::speedup::baseline_label;
 use crate::results::data::{Data, distinct, timed};
 use crate::store::schema::ResultRow;
 
@@ -237,13 +236,6 @@ fn machine_caveats(data: &Data, found: &mut Vec<String>) {
     if few > 0 {
         found.push(format!("{few} measured rows have too few samples for an interval of the median."));
     }
-}
-
-/// The baselines of all groups in words.
-pub fn baselines(data: &Data) -> String {
-    let labels =
-        distinct(data.groups().iter().filter_map(|group| group.cpu_baseline().map(|found| baseline_label(&found))));
-    if labels.is_empty() { "no CPU baseline was timed".to_owned() } else { labels.join("; ") }
 }
 
 /// Values in order of first appearance, separated by commas.

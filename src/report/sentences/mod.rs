@@ -11,3 +11,4 @@ pub mod machine;
 pub mod noise;
 pub mod pins;
 pub mod quality;
+pub mod speedup;

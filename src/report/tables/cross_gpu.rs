@@ -131,11 +131,5 @@ fn absent<'a>(machines: &[Machine], verdict: &'a Verdict) -> Option<(&'a str, St
     if machines.iter().any(|machine| machine.gpus().iter().any(named)) {
         return None;
     }
-    let sentence = format!(
-        "{} in these results: no machine has the GPU {name}. The paper ({}): “{}”.",
-        Outcome::NoHardware.label(),
-        verdict.claim.id,
-        verdict.claim.sentence
-    );
-    Some((name, sentence))
+    Some((name, sentences::speedup::absent_gpu(name, &verdict.claim)))
 }

@@ -6,42 +6,14 @@ use crate::analysis::disturbances::Disturbance;
 use crate::analysis::pairs::{self, RowPair};
 use crate::engine::BackendKind;
 use crate::numbers;
-use crate::report::sentences;
+use crate::report::sentences::noise;
+use crate::report::sentences::speedup::{self, DECIDES_NOTHING, baseline_label, nothing_to_compare};
 use crate::report::table::{Note, Notes, Table, TableCell};
 use crate::results::data::{Data, Group, Series, distinct, series, timed};
 use crate::store::schema::ResultRow;
 
 const OVER_CPU: Grid = Grid { slug: "speedup", title: "Speed-up", unit: "", cells: Cells::Detail, about_time: false };
 const OVER_FP32: Grid = Grid { slug: "precision-speedup", ..OVER_CPU };
-
-/// The baseline of a group in words.
-pub fn baseline_label(baseline: &Series) -> String {
-    match baseline.backend {
-        BackendKind::OnnxRuntime => "ONNX Runtime FP32 on the CPU".to_owned(),
-        BackendKind::Reference => {
-            "the reference backend's FP32 on the CPU (this run has no ONNX Runtime row, the intended baseline)"
-                .to_owned()
-        }
-        other => format!("{other} FP32"),
-    }
-}
-
-/// What the baseline of a group is, for the note under its tables: library, threads of how many cores, processor.
-fn baseline_note(data: &Data, group: &Group, baseline: &Series) -> String {
-    let Some(row) = group.rows.iter().find(|row| series(row) == *baseline && timed(row)) else {
-        return String::new();
-    };
-    let usable = row.environment.as_ref().and_then(|id| data.environments.get(id)?.machine.cpu.usable_cpus);
-    let threads = match (row.threads, usable) {
-        (Some(threads), Some(usable)) if threads == usable as u64 => format!("all {usable} CPUs of the machine"),
-        (Some(threads), Some(usable)) => format!("{threads} of the {usable} CPUs of the machine"),
-        (Some(threads), None) => format!("{threads} CPU threads"),
-        (None, _) => "the CPU".to_owned(),
-    };
-    let library = row.engine_library.as_deref().unwrap_or(baseline.backend.name());
-    let device = row.engine_device.as_deref().map(|device| format!(" ({device})")).unwrap_or_default();
-    format!("Baseline: {library}, fp32, on {threads}{device}.")
-}
 
 /// Speed-up over the CPU baseline, a table per group; one that says why where no group has any.
 pub fn over_cpu_baseline(data: &Data) -> Vec<Table> {
@@ -71,7 +43,7 @@ pub fn over_fp32(data: &Data) -> Vec<Table> {
                 ratio_cell(pair_over(data, group, &series(row).fp32(), row), notes)
             };
             let mut table = OVER_FP32.grid(table, group, &columns.series, &cell);
-            table.notes.extend(sentences::noise::note(data, &backends(columns.series.iter())));
+            table.notes.extend(noise::note(data, &backends(columns.series.iter())));
             tables.push(table);
         }
     }
@@ -106,8 +78,8 @@ fn cpu_tables(data: &Data, group: &Group) -> Vec<Table> {
             let mut table = OVER_CPU.grid(table, group, &columns.series, &|row, notes| {
                 ratio_cell(pair_over(data, group, &baseline, row), notes)
             });
-            table.notes.insert(0, Note { mark: String::new(), text: baseline_note(data, group, &baseline) });
-            table.notes.extend(sentences::noise::note(data, &backends(columns.series.iter().chain([&baseline]))));
+            table.notes.insert(0, Note { mark: String::new(), text: speedup::baseline_note(data, group, &baseline) });
+            table.notes.extend(noise::note(data, &backends(columns.series.iter().chain([&baseline]))));
             table
         })
         .collect()
@@ -116,12 +88,6 @@ fn cpu_tables(data: &Data, group: &Group) -> Vec<Table> {
 fn backends<'a>(series: impl Iterator<Item = &'a Series>) -> Vec<BackendKind> {
     distinct(series.map(|series| series.backend))
 }
-
-/// The footnote of a missing ratio.
-const LACKING: &str = "The baseline was not timed at this shape in the same environment and with the same weights.";
-
-/// The footnote of a ratio with a disturbed row, after what disturbed it.
-const DECIDES_NOTHING: &str = "Such a ratio decides nothing while an undisturbed one exists.";
 
 /// The pair of the baseline's row and this one.
 fn pair_over<'a>(data: &Data, group: &Group<'a>, baseline: &Series, row: &'a ResultRow) -> Option<RowPair<'a>> {
@@ -141,7 +107,7 @@ fn ratio_cell(pair: Option<RowPair>, notes: &mut Notes) -> TableCell {
             };
             TableCell { text: format!("{text}×"), detail, mark, ..TableCell::default() }
         }
-        None => TableCell { mark: Some(notes.mark(LACKING)), ..TableCell::dash() },
+        None => TableCell { mark: Some(notes.mark(speedup::LACKING)), ..TableCell::dash() },
     }
 }
 
@@ -149,14 +115,4 @@ fn ratio_cell(pair: Option<RowPair>, notes: &mut Notes) -> TableCell {
 fn timed_series(group: &Group) -> Vec<Series> {
     let is_timed = |wanted: &Series| group.rows.iter().any(|row| series(row) == *wanted && timed(row));
     group.series().into_iter().filter(is_timed).collect()
-}
-
-fn nothing_to_compare(data: &Data) -> String {
-    if data.measured().any(|row| row.emulated == Some(true)) {
-        "Every row other than FP32 is emulated on the CPU: its time says nothing about hardware with that format, so no \
-         speed-up is quoted."
-            .to_owned()
-    } else {
-        "No backend has both an FP32 row and a row of another precision for one model and input.".to_owned()
-    }
 }
