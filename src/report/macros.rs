@@ -12,7 +12,6 @@ use super::sentences::speedup::baselines;
 use crate::analysis::agreement::Agreement;
 use crate::analysis::facts::engine_library;
 use crate::analysis::facts::has_nan;
-use crate::analysis::facts::has_random_weights;
 use crate::analysis::headroom;
 use crate::analysis::headroom::Worst;
 use crate::analysis::noise;
@@ -26,7 +25,7 @@ use crate::numbers;
 use crate::record::Status;
 use crate::record::magnitudes::MagnitudeKind;
 use crate::results::data::{Data, distinct, total};
-use crate::results::study::{Study, run_of_repeat};
+use crate::results::study::Study;
 use crate::stats::{BOOTSTRAP_MIN_SAMPLES, BOOTSTRAP_RESAMPLES, Percentile};
 use crate::store::schema::ResultRow;
 
@@ -47,7 +46,7 @@ pub fn macros(study: &Study, found: &[Headline], verdicts: &[Verdict], repeats: 
     let mut all = Vec::new();
     run(data, &mut all);
     put(&mut all, "Others", list(study.others.iter().map(|other| other.plan.name.clone())));
-    put(&mut all, "OthersSentence", others_sentence(study));
+    put(&mut all, "OthersSentence", sentences::study::others(study));
     protocol(data, &mut all);
     for one in found {
         headline(one, &mut all);
@@ -95,19 +94,6 @@ fn in_letters(id: &str) -> String {
     id.chars().filter(char::is_ascii_alphanumeric).map(letter).collect()
 }
 
-/// The other experiments, with the number of configurations that each measured.
-fn others_sentence(study: &Study) -> String {
-    let measured = |data: &Data| numbers::plural(data.count(Status::Ok), "configuration");
-    let of = |data: &Data| match data.count(Status::Built) {
-        0 => format!("{} ({} measured)", data.plan.name, measured(data)),
-        built => format!("{} ({} measured, {} built)", data.plan.name, measured(data), numbers::count(built as u64)),
-    };
-    if study.others.is_empty() {
-        return "No other experiment is part of these results.".to_owned();
-    }
-    format!("The other experiments are {}.", list(study.others.iter().map(of)))
-}
-
 /// A quantity of the abstract: how many values, the typical one, the extremes, and the sentence about them.
 fn headline(found: &Headline, all: &mut Vec<Macro>) {
     let text = |value: Option<Ranged>| value.map(|value| found.unit.write(value).0).unwrap_or_default();
@@ -131,32 +117,8 @@ fn repeatability(data: &Data, repeats: &[Agreement], all: &mut Vec<Macro>) {
         let floor = noise::floor(data, backend).map(|found| numbers::percent(found.floor));
         put(all, &format!("NoiseFloor{name}"), floor.unwrap_or_default());
     }
-    let none = || "No second run of this experiment is part of these results.".to_owned();
-    let numbered = || repeats.iter().enumerate().map(|(index, found)| (run_of_repeat(index), found));
-    let each: Vec<String> = numbered().map(|(run, found)| repeat_sentence(&run, found)).collect();
-    put(all, "RepeatSentence", if each.is_empty() { none() } else { each.join(" ") });
-    let shares: Vec<String> = numbered().map(|(run, found)| format!("in the {run} run, {}", found.shares())).collect();
-    let short = repeats.first().map_or_else(none, |found| {
-        let [tolerance, share] = [found.limits.tolerance, found.limits.share].map(numbers::percent);
-        format!("Medians within {tolerance} of the first run's (required: {share}): {}.", shares.join("; "))
-    });
-    put(all, "RepeatShort", short);
-}
-
-/// How far a repeat agrees with the run.
-fn repeat_sentence(run: &str, found: &Agreement) -> String {
-    let spread = found.spread(|_| true);
-    let distances = spread.and_then(|spread| Some((spread.typical?, spread.most?))).map(|(typical, most)| {
-        let (half, most) = (numbers::percent(typical), numbers::percent(most));
-        format!("Half of the medians are within {half} of each other, 95 % within {most}.")
-    });
-    let sentences = [
-        format!("In the {run} run, {}", found.sentence()),
-        found.device_sentence(),
-        found.clocks_sentence(),
-        distances.unwrap_or_default(),
-    ];
-    sentences.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ")
+    put(all, "RepeatSentence", sentences::agreement::of_repeats(repeats));
+    put(all, "RepeatShort", sentences::agreement::shares_of_repeats(repeats));
 }
 
 fn put(all: &mut Vec<Macro>, name: &str, value: String) {
@@ -179,7 +141,7 @@ fn run(data: &Data, all: &mut Vec<Macro>) {
     let emulated = data.measured().filter(|row| row.emulated == Some(true)).count();
     put(all, "Emulated", numbers::count(emulated as u64));
     put(all, "Models", list(rows.iter().map(|row| row.model.clone())));
-    put(all, "WeightsSentence", weights_sentence(data).to_owned());
+    put(all, "WeightsSentence", sentences::study::weights(data).to_owned());
     put(all, "Weights", list(data.measured().filter_map(|row| row.model_provenance.clone())));
     put(all, "Backends", list(rows.iter().map(|row| row.backend.to_string())));
     put(all, "Precisions", list(rows.iter().map(|row| row.precision.clone())));
@@ -205,17 +167,6 @@ fn run(data: &Data, all: &mut Vec<Macro>) {
     put(all, "GpuTime", minutes.unwrap_or_default());
     let threads = distinct(data.measured().filter_map(|row| row.threads));
     put(all, "Threads", threads.iter().map(u64::to_string).collect::<Vec<_>>().join(", "));
-}
-
-/// Whether the models have trained or random weights.
-fn weights_sentence(data: &Data) -> &'static str {
-    let random: Vec<bool> = data.measured().map(has_random_weights).collect();
-    match (random.contains(&true), random.contains(&false)) {
-        (true, false) => "All models of this experiment have random weights.",
-        (true, true) => "Some models of this experiment have random weights.",
-        (false, true) => "The weights are those of checkpoints.",
-        (false, false) => "Nothing in this experiment was measured.",
-    }
 }
 
 fn protocol(data: &Data, all: &mut Vec<Macro>) {

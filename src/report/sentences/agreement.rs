@@ -6,6 +6,7 @@ use crate::engine::DeviceKind;
 use crate::json_diff::Difference;
 use crate::numbers;
 use crate::results::data::distinct;
+use crate::results::study::run_of_repeat;
 use crate::store::schema::ResultRow;
 
 /// Properties of environments that a sentence names.
@@ -20,6 +21,41 @@ const COMMIT_DIGITS: usize = 12;
 
 /// Rows that were not repeated, of one backend, that a sentence names.
 const NAMED_ROWS: usize = 16;
+
+/// Where nothing was repeated.
+const NO_REPEAT: &str = "No second run of this experiment is part of these results.";
+
+/// How far each repeat agrees with the run.
+pub fn of_repeats(repeats: &[Agreement]) -> String {
+    let each: Vec<String> =
+        repeats.iter().enumerate().map(|(index, found)| repeat_sentence(&run_of_repeat(index), found)).collect();
+    if each.is_empty() { NO_REPEAT.to_owned() } else { each.join(" ") }
+}
+
+/// The same as one sentence of shares.
+pub fn shares_of_repeats(repeats: &[Agreement]) -> String {
+    let Some(limits) = repeats.first().map(|found| found.limits) else { return NO_REPEAT.to_owned() };
+    let of = |(index, found): (usize, &Agreement)| format!("in the {} run, {}", run_of_repeat(index), found.shares());
+    let shares: Vec<String> = repeats.iter().enumerate().map(of).collect();
+    let [tolerance, share] = [limits.tolerance, limits.share].map(numbers::percent);
+    format!("Medians within {tolerance} of the first run's (required: {share}): {}.", shares.join("; "))
+}
+
+/// How far a repeat agrees with the run.
+fn repeat_sentence(run: &str, found: &Agreement) -> String {
+    let spread = found.spread(|_| true);
+    let distances = spread.and_then(|spread| Some((spread.typical?, spread.most?))).map(|(typical, most)| {
+        let (half, most) = (numbers::percent(typical), numbers::percent(most));
+        format!("Half of the medians are within {half} of each other, 95 % within {most}.")
+    });
+    let sentences = [
+        format!("In the {run} run, {}", found.sentence()),
+        found.device_sentence(),
+        found.clocks_sentence(),
+        distances.unwrap_or_default(),
+    ];
+    sentences.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ")
+}
 
 impl InRuns {
     /// `in both runs`

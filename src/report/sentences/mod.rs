@@ -1,4 +1,6 @@
-//! Every sentence that a report builds from facts. Analysis and claims hand over values and enums; words are chosen here.
+//! The sentences of a report that depend on what was measured: caveats, verdicts, headlines, notes under tables, and those
+//! that the paper and the pages quote. Analysis and claims hand over values and enums; words are chosen here. Captions,
+//! headings and fixed footnotes stand with their table or figure, the prose around them in templates.
 
 pub mod agreement;
 mod agreement_text;
@@ -12,3 +14,4 @@ pub mod noise;
 pub mod pins;
 pub mod quality;
 pub mod speedup;
+pub mod study;
