@@ -11,6 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
 
 use crate::digest::sha256;
+use crate::files::FileError;
 use crate::graph::Shape;
 use crate::model::{Model, ModelError};
 pub use source::InputSource;
@@ -45,8 +46,8 @@ impl Batch {
 #[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum InputError {
     /// The file could not be read.
-    #[error("{path}: {source}; put the dataset there or correct the manifest's path")]
-    Io { path: PathBuf, source: std::io::Error },
+    #[error("{0}; put the dataset there or correct the manifest's path")]
+    Io(#[from] FileError),
     /// The file is not the pinned one.
     #[error("{path}: sha256 is {found}, the manifest pins {expected}; fetch the pinned file or correct the pin")]
     Digest { path: PathBuf, found: String, expected: String },
@@ -161,7 +162,7 @@ impl InputStream {
 
 /// The file's text with every line end as `\n`. The digest is that of the file's bytes, before any conversion.
 fn read_pinned(path: &Path, pin: Option<&str>) -> Result<String, InputError> {
-    let bytes = std::fs::read(path).map_err(|source| InputError::Io { path: path.to_owned(), source })?;
+    let bytes = std::fs::read(path).map_err(FileError::at(path))?;
     let found = sha256(&bytes);
     if let Some(expected) = pin.filter(|pin| *pin != found) {
         return Err(InputError::Digest { path: path.to_owned(), found, expected: expected.to_owned() });

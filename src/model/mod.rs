@@ -28,6 +28,7 @@ pub use source::{Architecture, INJECTED_SUFFIX, Injection, ModelSource};
 pub use tokenizer::Tokenizer;
 
 use crate::digest::sha256_file;
+use crate::files::FileError;
 use crate::graph::{Graph, ParamId};
 use checkpoint::Checkpoint;
 pub(crate) use random::draw as draw_parameter;
@@ -92,8 +93,8 @@ enum Weights {
 #[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum ModelError {
     /// A file could not be read.
-    #[error("{path}: {source}; a model is a folder with config.json, model.safetensors and tokenizer.json")]
-    Io { path: PathBuf, source: std::io::Error },
+    #[error("{0}; a model is a folder with config.json, model.safetensors and tokenizer.json")]
+    Io(#[from] FileError),
     /// `config.json` cannot be used.
     #[error("{path}: {message}")]
     Config { path: PathBuf, message: String },
@@ -145,7 +146,7 @@ pub enum ModelError {
 
 impl ModelError {
     fn io(path: &Path, source: std::io::Error) -> Self {
-        ModelError::Io { path: path.to_owned(), source }
+        FileError::at(path)(source).into()
     }
 }
 

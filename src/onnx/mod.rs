@@ -30,6 +30,7 @@ pub(crate) use proto::NodeProto;
 pub use write::WrittenModel;
 
 use crate::digest::sha256;
+use crate::files::FileError;
 use crate::graph::{Format, OutputKind, PolicyError, PrecisionPolicy};
 use crate::model::{Model, ModelError};
 use initializer::ParamTypes;
@@ -93,8 +94,8 @@ pub enum ExportError {
     #[error("{path}: the name of a model whose weights lie beside it must be UTF-8; choose another")]
     FileName { path: PathBuf },
     /// A file could not be written.
-    #[error("{path}: {source}; choose a file in a folder that exists and has room")]
-    Io { path: PathBuf, source: std::io::Error },
+    #[error("{0}; choose a file in a folder that exists and has room")]
+    Io(#[from] FileError),
 }
 
 /// A model lowered to ONNX under a policy. It holds the nodes and no weights.

@@ -12,7 +12,7 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, k
 
 use super::proto::{GRAPH_INITIALIZER_TAG, MODEL_GRAPH_TAG, TENSOR_RAW_DATA_TAG};
 use super::{Export, ExportError, Initializer};
-use crate::files::replace_with;
+use crate::files::{FileError, replace_with};
 
 /// The files that [`Export::write`] wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl From<ExportError> for WriteError {
 impl WriteError {
     fn at(self, path: &Path) -> ExportError {
         match self {
-            WriteError::Io(source) => ExportError::Io { path: path.to_owned(), source },
+            WriteError::Io(source) => FileError::at(path)(source).into(),
             WriteError::Weight(error) => error,
         }
     }
