@@ -26,8 +26,9 @@ const GROUPS: [(&str, &[&str]); 4] = [
 const AFTER_HELP: &str = "\
 `mixprec help COMMAND` describes the arguments of a command.
 
-Exit codes: 0 all well, 1 some rows or claims failed, or a pin differs,
-            2 bad input, 130 interrupted.";
+Exit codes: 0 all well; 1 some rows, claims, checkpoints or engines failed,
+            two runs differ, a fault was not caught, or a pin, a page or the
+            cache is not as it should be; 2 bad input; 130 interrupted.";
 
 /// The command line, with its help texts arranged.
 pub(super) fn command() -> Command {

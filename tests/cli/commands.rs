@@ -35,8 +35,9 @@ fn help_names_every_command_and_the_exit_codes() {
         "doctor",
         "selftest",
         "cache",
-        "Exit codes: 0 all well, 1 some",
+        "Exit codes: 0 all well; 1 some",
         "2 bad input",
+        "130 interrupted",
     ] {
         assert!(stdout.contains(word), "{word}: {stdout}");
     }
