@@ -96,7 +96,7 @@ fn in_letters(id: &str) -> String {
 
 /// A quantity of the abstract: how many values, the typical one, the extremes, and the sentence about them.
 fn headline(found: &Headline, all: &mut Vec<Macro>) {
-    let text = |value: Option<Ranged>| value.map(|value| found.unit.write(value).0).unwrap_or_default();
+    let text = |value: Option<Ranged>| value.map(|value| found.quoted(value)).unwrap_or_default();
     put(all, &format!("{}Count", found.spec.key), numbers::count(found.count() as u64));
     put(all, &format!("{}Typical", found.spec.key), text(found.typical()));
     put(all, &format!("{}Lowest", found.spec.key), text(found.lowest().map(|located| located.value)));

@@ -124,10 +124,12 @@ fn ratios_of_disturbed_rows_alone_are_marked_wherever_they_are_quoted() {
         }
         merged(&[(H200, &["NVIDIA H200"], rows)])
     };
-    let headline = |data: &Data| {
+    let found = |data: &Data| {
         let found = headlines(data, &Claims::builtin().unwrap());
-        found.into_iter().find(|found| found.spec.key == "HybridOverFp").unwrap().sentence()
+        found.into_iter().find(|found| found.spec.key == "HybridOverFp").unwrap()
     };
+    let headline = |data: &Data| found(data).sentence();
+    let quoted = |data: &Data| found(data).quoted(found(data).typical().unwrap());
     let marked = |data: &Data| {
         let table = table(data);
         let note = |mark: &String| table.notes.iter().find(|note| note.mark == *mark).unwrap().text.clone();
@@ -142,6 +144,7 @@ fn ratios_of_disturbed_rows_alone_are_marked_wherever_they_are_quoted() {
     let data = shared(&|_| true);
     assert!(marked(&data).unwrap().starts_with("None decides: other processes"), "{:?}", marked(&data));
     assert!(headline(&data).ends_with("so none decides."), "{}", headline(&data));
+    assert!(quoted(&data).ends_with("× (disturbed)"), "{}", quoted(&data));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The quantities of the abstract in words.
 
 use crate::analysis::pairs::Ranged;
+use crate::claims::findings::Disturbed;
 use crate::claims::headline::{Headline, Unit};
 use crate::numbers;
 
@@ -31,6 +32,12 @@ impl Unit {
 }
 
 impl Headline {
+    /// A value of these without its interval, as prose quotes it.
+    pub fn quoted(&self, value: Ranged) -> String {
+        let (text, _) = self.unit.write(value);
+        if self.disturbed == Some(Disturbed::All) { format!("{text} (disturbed)") } else { text }
+    }
+
     /// One sentence: the typical value and the extremes with their configurations, and what disturbed them; or why there is
     /// none.
     pub fn sentence(&self) -> String {
