@@ -41,8 +41,8 @@ fn summary(data: &Data) -> Table {
         }
     }
     if table.rows.is_empty() {
-        let why = "No native engine reported its memory in both FP32 and another precision. Engines that emulate a \
-                   format hold FP32 copies under every policy.";
+        let why = "No native engine reported its memory in both FP32 and another precision at one shape in one \
+                   environment. Engines that emulate a format hold FP32 copies under every policy.";
         return Table::empty(SUMMARY, caption, why);
     }
     let text = "This reduction leaves out the process, the driver and the library, which are the same for every \

@@ -179,7 +179,7 @@ fn memory_reduction() {
     \bottomrule
     \end{tabular}
     \begin{tablenotes}[flushleft]\footnotesize
-    \item[] The verdict on claim C3 compares this reduction with the paper\textquotesingle{}s 63\,\%. It leaves out the process, the driver and the library, which are the same for every precision.
+    \item[] This reduction leaves out the process, the driver and the library, which are the same for every precision.
     \item[] Pins: 24 rows match; 8 rows differ: libonnxruntime.so.1.32.0: sha256 0123456789ab instead of 1.32.0, sha256 6c1585d1bbf4.
     \end{tablenotes}
     ");
