@@ -46,22 +46,22 @@ impl Headroom<'_> {
             OpClass::LayerNorm => vec![MagnitudeKind::Output(class), MagnitudeKind::SquareSum],
             class => vec![MagnitudeKind::Output(class)],
         });
-        ordered.filter(|wanted| self.magnitudes.0.keys().any(|(_, place)| place == wanted)).collect()
+        ordered.filter(|wanted| self.magnitudes.of_layers.keys().any(|(_, place)| place == wanted)).collect()
     }
 
     /// Layers, what lies outside them first.
     pub fn layers(&self) -> Vec<Option<u64>> {
-        distinct(self.magnitudes.0.keys().map(|(layer, _)| *layer))
+        distinct(self.magnitudes.of_layers.keys().map(|(layer, _)| *layer))
     }
 
     /// Headroom at a place of a layer, bits.
     pub fn bits(&self, layer: Option<u64>, place: MagnitudeKind) -> Option<f64> {
-        self.magnitudes.0.get(&(layer, place)).copied().and_then(headroom_bits)
+        self.magnitudes.of_layers.get(&(layer, place)).copied().and_then(headroom_bits)
     }
 
     /// Where a place comes closest to FP16's end.
     pub fn worst(&self, wanted: MagnitudeKind) -> Option<Worst> {
-        let entries = self.magnitudes.0.iter().filter(|((_, place), _)| *place == wanted);
+        let entries = self.magnitudes.of_layers.iter().filter(|((_, place), _)| *place == wanted);
         let worst = |(&(layer, _), &magnitude): (&(Option<u64>, MagnitudeKind), &f64)| {
             Some(Worst { magnitude, layer, bits: headroom_bits(magnitude)? })
         };

@@ -230,6 +230,9 @@ fn data(manifest: &Manifest, base_dir: &Path) -> Vec<String> {
     });
     let inputs = manifest.inputs.iter().map(|entry| match &entry.source {
         InputSource::Random { seed } => format!("input {}: uniform token ids, seed {seed}", entry.name),
+        InputSource::RandomWithSeparators { seed } => {
+            format!("input {}: uniform token ids between the tokenizer's separators, seed {seed}", entry.name)
+        }
         InputSource::Text { path, .. } | InputSource::Sst2 { path, .. } => {
             let path = without_parents(&base_dir.join(path));
             format!("input {}: {} ({})", entry.name, path.display(), there(&path))

@@ -95,7 +95,7 @@ impl Assets {
         }
         for input in &loaded.manifest.inputs {
             let diagnosis = match &input.source {
-                InputSource::Random { .. } => continue,
+                InputSource::Random { .. } | InputSource::RandomWithSeparators { .. } => continue,
                 InputSource::Text { path, .. } | InputSource::Sst2 { path, .. } => data(&place(path)),
             };
             if diagnosis.status == Readiness::Missing {

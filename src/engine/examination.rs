@@ -48,4 +48,7 @@ pub struct LayerNormTally {
     /// Largest sum of squared deviations over the rows in which it is finite. An FP16 reduction that sums before it
     /// divides must represent it.
     pub square_sum: f64,
+    /// Largest deviation from its row's mean, in magnitude, over all rows. Where its square is beyond FP16, the row is silent in
+    /// FP16 whatever the order of the reduction.
+    pub deviation: f64,
 }

@@ -56,6 +56,17 @@ pub enum InputError {
         "{path}: holds {tokens} tokens, a window of {sequence} needs {needed}; use a longer text or shorter windows"
     )]
     Short { path: PathBuf, tokens: usize, sequence: usize, needed: usize },
+    /// The tokenizer puts nothing around a sentence.
+    #[error(
+        "random ids with separators: the tokenizer of model `{model}` puts no tokens before and after a sentence; give this \
+         model `random: {seed}` without separators, or exclude the pair"
+    )]
+    NoSeparators { model: String, seed: u64 },
+    /// Separators leave no room.
+    #[error(
+        "random ids with separators: a sequence of {sequence} holds no id between them; use sequences of 3 and more"
+    )]
+    NoRoom { sequence: usize },
     /// A line is not `sentence<TAB>label`.
     #[error("{path}:{line}: {message}")]
     Line { path: PathBuf, line: usize, message: String },
@@ -73,7 +84,7 @@ pub struct InputStream {
 
 #[derive(Debug)]
 enum Rows {
-    Random { seed: u64, vocabulary: u32 },
+    Random { seed: u64, vocabulary: u32, separators: Option<(u32, u32)> },
     Text(Windows),
     Sst2(Sentences),
 }
@@ -92,9 +103,13 @@ impl InputStream {
     /// # Errors
     /// [`InputError`] naming the file and the cure.
     pub fn open(source: &InputSource, base_dir: &Path, model: &Model) -> Result<InputStream, InputError> {
+        let vocabulary = model.config.dimensions.vocabulary as u32;
         let rows = match source {
-            InputSource::Random { seed } => {
-                Rows::Random { seed: *seed, vocabulary: model.config.dimensions.vocabulary as u32 }
+            InputSource::Random { seed } => Rows::Random { seed: *seed, vocabulary, separators: None },
+            InputSource::RandomWithSeparators { seed } => {
+                let separators = model.tokenizer()?.markers()?;
+                let none = || InputError::NoSeparators { model: model.name.clone(), seed: *seed };
+                Rows::Random { seed: *seed, vocabulary, separators: Some(separators.ok_or_else(none)?) }
             }
             InputSource::Text { path, sha256 } => {
                 let path = base_dir.join(path);
@@ -146,12 +161,17 @@ impl InputStream {
 
     fn row(&self, sequence: usize, index: usize) -> Result<InputRow, InputError> {
         match &self.rows {
-            Rows::Random { seed, vocabulary } => {
+            Rows::Random { seed, vocabulary, separators } => {
                 let mut generator = ChaCha8Rng::seed_from_u64(*seed);
                 generator.set_stream(index as u64);
                 // The high word of a 32 x 32 bit product is uniform to one part in 2³² / vocabulary.
                 let id = |word: u32| ((u64::from(word) * u64::from(*vocabulary)) >> 32) as u32;
-                let ids = (0..sequence).map(|_| id(generator.next_u32())).collect();
+                let mut ids = |count: usize| (0..count).map(|_| id(generator.next_u32())).collect::<Vec<_>>();
+                let ids = match separators {
+                    None => ids(sequence),
+                    Some(_) if sequence < 3 => return Err(InputError::NoRoom { sequence }),
+                    Some((first, last)) => [vec![*first], ids(sequence - 2), vec![*last]].concat(),
+                };
                 Ok(InputRow { ids, label: None, next_ids: None })
             }
             Rows::Text(windows) => windows.row(sequence, index),

@@ -13,6 +13,12 @@ pub enum InputSource {
         /// Seed of the generator.
         seed: u64,
     },
+    /// The same between the tokens that the model's tokenizer puts before and after a sentence, BERT's `[CLS]` and `[SEP]`, in
+    /// place of the last two ids.
+    RandomWithSeparators {
+        /// Seed of the generator.
+        seed: u64,
+    },
     /// Consecutive windows of a tokenised text file, full length.
     Text {
         /// UTF-8 text.

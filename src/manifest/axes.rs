@@ -284,13 +284,24 @@ fn input_source(entry: &Cursor<'_>, report: &mut Report<'_>) -> Option<InputSour
         [("random", &["random"]), ("text", &["text", "sha256"]), ("sst2", &["sst2", "sha256"])];
     let (kind, fields) = open_kind(entry, report, &kinds)?;
     if kind == "random" {
-        let seed = fields.required(report, "random", "7")?.seed(report)?;
-        return Some(InputSource::Random { seed });
+        return random_ids(fields.required(report, "random", "7")?, report);
     }
     let path = fields.required(report, kind, "data/file.txt").and_then(|path| path.text(report, "the path of a file"));
     let sha256 = optional_digest(&fields, report);
     let path = PathBuf::from(path?);
     Some(if kind == "text" { InputSource::Text { path, sha256 } } else { InputSource::Sst2 { path, sha256 } })
+}
+
+/// `7`, or `{seed: 7, separators: true}`.
+fn random_ids(cursor: &Cursor<'_>, report: &mut Report<'_>) -> Option<InputSource> {
+    if cursor.keys().is_empty() {
+        return cursor.seed(report).map(|seed| InputSource::Random { seed });
+    }
+    let fields = Fields::open(cursor, report, "a mapping with seed and separators", &["seed", "separators"])?;
+    let seed = fields.required(report, "seed", "7").and_then(|seed| seed.seed(report));
+    let separators = fields.optional("separators").map_or(Some(false), |flag| flag.flag(report));
+    let (seed, separators) = (seed?, separators?);
+    Some(if separators { InputSource::RandomWithSeparators { seed } } else { InputSource::Random { seed } })
 }
 
 fn optional_digest(fields: &Fields<'_>, report: &mut Report<'_>) -> Option<String> {

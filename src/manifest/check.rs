@@ -93,7 +93,7 @@ fn repeated_bytes(draft: &Draft, product: usize, exclude: &[Positioned<Exclusion
         policy.overrides.keys().map(|name| name.len() + size_of::<(String, Rounding)>()).sum::<usize>()
     };
     let input = |entry: &InputEntry| match &entry.source {
-        InputSource::Random { .. } => 0,
+        InputSource::Random { .. } | InputSource::RandomWithSeparators { .. } => 0,
         InputSource::Text { path, .. } | InputSource::Sst2 { path, .. } => path.as_os_str().len(),
     };
     let reasons = exclude.iter().zip(effect).map(|(one, cells)| one.value.reason.len().saturating_mul(*cells));
@@ -217,13 +217,14 @@ fn policies(draft: &Draft, left: &[Index], report: &mut Report<'_>) {
     }
 }
 
-/// Text needs a tokenizer, which random weights do not have. Whether a hub model has one is known after it was fetched.
+/// Text and separators need a tokenizer, which random weights do not have. Whether a hub model has one is known after it was fetched.
 fn tokenizers(draft: &Draft, left: &[Index], report: &mut Report<'_>) {
     for (i, input) in draft.inputs.values.iter().enumerate() {
         let kind = match input.value.source {
             InputSource::Random { .. } => continue,
-            InputSource::Text { .. } => "text",
-            InputSource::Sst2 { .. } => "sst2",
+            InputSource::RandomWithSeparators { .. } => "an input with separators",
+            InputSource::Text { .. } => "an input of kind `text`",
+            InputSource::Sst2 { .. } => "an input of kind `sst2`",
         };
         for (m, model) in draft.models.values.iter().enumerate() {
             let drawn = matches!(model.value.source.base(), ModelSource::Random { .. });
@@ -231,7 +232,7 @@ fn tokenizers(draft: &Draft, left: &[Index], report: &mut Report<'_>) {
                 continue;
             }
             let message = format!(
-                "found an input of kind `{kind}`, which model `{model}` cannot read: random weights have no tokenizer; \
+                "found {kind}, which model `{model}` cannot read: random weights have no tokenizer; \
                  give the model a checkpoint, or add to exclude: {{models: [{model}], inputs: [{input}], reason: ...}}",
                 model = model.value.name,
                 input = input.value.name,

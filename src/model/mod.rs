@@ -107,7 +107,9 @@ pub enum ModelError {
     )]
     NoLanguageModel { model: String },
     /// A model without a tokenizer was asked for text.
-    #[error("model `{model}` has random weights and so no tokenizer; give it random ids, or a checkpoint folder")]
+    #[error(
+        "model `{model}` has random weights and so no tokenizer; give it random ids without separators, or a checkpoint folder"
+    )]
     NoTokenizer { model: String },
     /// A pickle checkpoint.
     #[error(

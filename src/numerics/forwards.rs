@@ -107,6 +107,7 @@ fn magnitudes(graph: &Graph, examination: &Examination) -> Magnitudes {
         all.raise(op.layer(), MagnitudeKind::Output(op.class), tally.output.largest);
         if let Some(norm) = tally.layer_norm {
             all.raise(op.layer(), MagnitudeKind::SquareSum, norm.square_sum);
+            all.raise_deviation(&op.name, norm.deviation);
         }
     }
     all
@@ -197,13 +198,13 @@ mod tests {
         let model = injected(Architecture::Gpt2Tiny, 300.0);
         let fp32 = PrecisionPolicy::preset(Preset::Fp32);
         let magnitudes = examined(&model, &fp32, Some(2)).magnitudes.unwrap();
-        let residual = magnitudes.0[&(Some(1), MagnitudeKind::Output(OpClass::Residual))];
+        let residual = magnitudes.of_layers[&(Some(1), MagnitudeKind::Output(OpClass::Residual))];
         assert!((residual - 300.0).abs() < 2.0, "{residual}");
-        assert!(magnitudes.0[&(Some(0), MagnitudeKind::Output(OpClass::Residual))] < 10.0);
-        let squares = magnitudes.0[&(None, MagnitudeKind::SquareSum)];
+        assert!(magnitudes.of_layers[&(Some(0), MagnitudeKind::Output(OpClass::Residual))] < 10.0);
+        let squares = magnitudes.of_layers[&(None, MagnitudeKind::SquareSum)];
         assert!((squares / (300.0f64.powi(2) * 63.0 / 64.0) - 1.0).abs() < 0.02, "{squares}");
         assert_eq!(
-            magnitudes.0[&(Some(0), MagnitudeKind::Output(OpClass::Softmax))],
+            magnitudes.of_layers[&(Some(0), MagnitudeKind::Output(OpClass::Softmax))],
             1.0,
             "the first token sees itself alone"
         );

@@ -69,7 +69,7 @@ impl Configuration {
         let sampling_s =
             passes_s(measurement.min_samples).max(passes_s(measurement.max_samples).min(measurement.time_cap_s));
         let scored = match self.input_source {
-            InputSource::Random { .. } => 0,
+            InputSource::Random { .. } | InputSource::RandomWithSeparators { .. } => 0,
             InputSource::Text { .. } => numerics.score_windows,
             InputSource::Sst2 { .. } => SST2_SENTENCES,
         };

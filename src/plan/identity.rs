@@ -192,6 +192,8 @@ mod tests {
         variants.push(id(&Configuration { shape: Shape { batch: 2, sequence: 128 }, ..base.clone() }).0);
         variants.push(id(&Configuration { shape: Shape { batch: 1, sequence: 64 }, ..base.clone() }).0);
         variants.push(id(&Configuration { input_source: InputSource::Random { seed: 8 }, ..base.clone() }).0);
+        let separated = InputSource::RandomWithSeparators { seed: 7 };
+        variants.push(id(&Configuration { input_source: separated, ..base.clone() }).0);
         for magnitude in [300.0, 3000.0] {
             let source = Box::new(base.model_source.clone());
             let inject = Injection { layer: 2, channel: 447, magnitude };

@@ -10,6 +10,8 @@ use crate::input::InputSource;
 pub enum InputKind {
     /// Token ids drawn uniformly from the vocabulary.
     Random,
+    /// The same between a tokenizer's first and last token of a sentence.
+    RandomWithSeparators,
     /// Windows of a text.
     Text,
     /// Labelled SST-2 sentences.
@@ -20,6 +22,7 @@ impl From<&InputSource> for InputKind {
     fn from(source: &InputSource) -> Self {
         match source {
             InputSource::Random { .. } => InputKind::Random,
+            InputSource::RandomWithSeparators { .. } => InputKind::RandomWithSeparators,
             InputSource::Text { .. } => InputKind::Text,
             InputSource::Sst2 { .. } => InputKind::Sst2,
         }

@@ -74,14 +74,17 @@ impl<'a> Examiner<'a> {
         }
         let (width, epsilon) = (arguments.gamma.len() as f64, arguments.epsilon);
         let scales = f32::reciprocal_deviations(rounding, arguments, &mut values);
-        let read = scales.iter().enumerate().filter(|(row, _)| self.read(value, *row) > 0);
-        read.fold(LayerNormTally::default(), |all, (_, &scale)| {
+        // The call has left the deviations in place of the values.
+        let rows = scales.iter().zip(values.chunks_exact(arguments.gamma.len())).enumerate();
+        let read = rows.filter(|(row, _)| self.read(value, *row) > 0);
+        read.fold(LayerNormTally::default(), |all, (_, (&scale, deviations))| {
             // 1 / scale² is the variance plus epsilon. The sum of squares is n times the variance.
             let square_sum = width * (f64::from(scale).powi(-2) - epsilon);
             LayerNormTally {
                 rows: all.rows + 1,
                 silent: all.silent + u64::from(scale == 0.0),
                 square_sum: if square_sum.is_finite() { all.square_sum.max(square_sum) } else { all.square_sum },
+                deviation: all.deviation.max(tally_row(deviations).largest),
             }
         })
     }

@@ -3,6 +3,7 @@
 mod axis;
 mod canvas;
 mod curves;
+mod deviation;
 mod headroom;
 mod memory;
 mod numerics;
@@ -81,10 +82,12 @@ pub fn memory(data: &Data) -> Result<Vec<Figure>, FigureError> {
     Ok(vec![memory::by_policy(data)?])
 }
 
-/// Distance from the reference and share of NaN, per policy; headroom below FP16's largest value.
+/// Distance from the reference and share of NaN, per policy; headroom below FP16's largest value; deviations by layer norm.
 ///
 /// # Errors
 /// [`FigureError::Draw`].
 pub fn numerics(data: &Data) -> Result<Vec<Figure>, FigureError> {
-    Ok(vec![numerics::by_policy(data)?, headroom::map(data)?])
+    let mut figures = vec![numerics::by_policy(data)?, headroom::map(data)?];
+    figures.extend(deviation::by_model(data)?);
+    Ok(figures)
 }

@@ -173,6 +173,7 @@ fn accuracies(answers: &PairedAnswers, rows: &[RowName]) -> String {
 fn nothing_to_compare(pairing: &Pairing, fewest: Option<u64>) -> String {
     let side = |filter: &Filter| match filter.input_kind.as_slice() {
         [InputKind::Random] => Some("on random ids"),
+        [InputKind::RandomWithSeparators] => Some("on random ids with separators"),
         [InputKind::Text] => Some("on text"),
         [InputKind::Sst2] => Some("on sentences"),
         _ => None,
