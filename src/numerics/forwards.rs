@@ -203,6 +203,13 @@ mod tests {
         assert!(magnitudes.of_layers[&(Some(0), MagnitudeKind::Output(OpClass::Residual))] < 10.0);
         let squares = magnitudes.of_layers[&(None, MagnitudeKind::SquareSum)];
         assert!((squares / (300.0f64.powi(2) * 63.0 / 64.0) - 1.0).abs() < 0.02, "{squares}");
+        let norms: Vec<&str> = magnitudes.deviations.iter().map(|(norm, _)| norm.as_str()).collect();
+        let blocks = [0, 1].map(|layer| ["attention", "mlp"].map(|block| format!("layer.{layer}/{block}/layer_norm")));
+        assert_eq!(norms[..4], blocks.concat());
+        assert_eq!(norms[4..], ["final/layer_norm"]);
+        // The squares of all deviations are at least that of the largest.
+        let largest = magnitudes.deviations[4].1;
+        assert!((0.9 * squares..=squares).contains(&largest.powi(2)), "{largest} {squares}");
         assert_eq!(
             magnitudes.of_layers[&(Some(0), MagnitudeKind::Output(OpClass::Softmax))],
             1.0,

@@ -280,7 +280,7 @@ table! {
         first_bad_magnitude: Option<f64>,
         /// That pass, from 0.
         first_bad_forward: Option<u64>,
-        /// Of FP32 rows: largest finite magnitude per layer and class of operation, `layer/class=value`, by spaces.
+        /// Of FP32 rows: largest magnitudes as `layer/class=value`, deviations as `deviation/layer norm=value`, by spaces.
         magnitudes: Option<Magnitudes>,
         /// Output vectors compared with the FP32 reference.
         compared_rows: Option<u64>,

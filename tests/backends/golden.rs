@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::fixtures::{Golden, open, outputs, relative_error, shared, sst2, widened};
+use crate::fixtures::{Golden, fetched, open, outputs, relative_error, shared, sst2, widened};
 use mixprec::backend::reference::{ReferenceBackend, oracle_outputs};
 use mixprec::engine::{Backend, BuildRequest, Engine};
 use mixprec::graph::{Format, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
@@ -158,6 +158,41 @@ fn emulated_policies_are_as_far_from_float64_as_their_formats_say() {
     cured.classes.insert(OpClass::LayerNorm, Rounding::fp32_stored_as(Format::Fp16));
     let (silent, divided, cured) = (error(fp16), error(divide_first), error(cured));
     assert!(silent > 0.1 && divided > 0.1 && cured < 3e-2, "{silent:e} {divided:e} {cured:e}");
+}
+
+/// Windows of WikiText-2 and random ids between [CLS] and [SEP] through Google's BERT-base. The program wrote deviations down
+/// with two decimals.
+#[test]
+fn hidden_states_and_deviations_of_real_weights_match_the_independent_float64_program() {
+    let Some(model) = fetched("bert-base-uncased", Head::Hidden) else { return };
+    let golden = Golden::real();
+    let shape = Shape { batch: 1, sequence: 128 };
+    let text = InputSource::Text { path: shared().join("data/wikitext-2-raw/wiki.test.raw"), sha256: None };
+    let stream = InputStream::open(&text, Path::new("."), &model).unwrap();
+    let facts = std::fs::read(shared().join("golden/bert_base_uncased_f64.json")).unwrap();
+    let facts: serde_json::Value = serde_json::from_slice(&facts).unwrap();
+    let mut fp32 = engine(&model, Preset::Fp32, shape);
+    for pass in facts["trunk"].as_array().unwrap() {
+        let (window, input) = (pass["window"].as_u64().unwrap(), pass["input"].as_str().unwrap());
+        let name = format!("trunk.{window}.{input}");
+        let batch = Batch::single(golden.ids(&format!("{name}.ids")));
+        if input == "text" {
+            assert_eq!(stream.batch(shape, window as usize).unwrap().ids, batch.ids, "{name}");
+        }
+        fp32.bind(&batch).unwrap();
+        let examination = fp32.examine().unwrap().unwrap();
+        let ours = widened(&fp32.outputs().unwrap().values);
+        let error = relative_error(&ours, &golden.f32s(&format!("{name}.last_hidden_state")));
+        assert!(error < 1e-5, "{name}: {error:e}");
+        let ours: Vec<f64> = examination.ops.iter().filter_map(|op| Some(op.layer_norm?.deviation)).collect();
+        let expected: Vec<f64> =
+            pass["largest_deviation"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect();
+        assert_eq!(ours.len(), expected.len());
+        let agree =
+            ours.iter().zip(&expected).all(|(ours, expected)| (ours - expected).abs() < 0.005 + 1e-5 * expected);
+        assert!(agree, "{name}: {ours:?} {expected:?}");
+        println!("{name}: hidden states {error:.1e}");
+    }
 }
 
 /// The perplexity stated beside the checkpoint: 194.85 over windows of 513 tokens of WikiText-2 v1. Two minutes.

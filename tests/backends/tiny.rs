@@ -66,6 +66,25 @@ fn emulated_policies_are_as_far_from_the_float64_outputs_as_their_formats_say() 
 }
 
 #[test]
+fn separators_stand_around_the_ids_that_the_seed_draws_without_them() {
+    let model = Tiny::Classifier.open(Head::Natural);
+    let ids = |source: &InputSource| {
+        let stream = InputStream::open(source, Path::new("."), &model).unwrap();
+        stream.batch(Shape { batch: 2, sequence: 9 }, 1).unwrap().ids
+    };
+    let (plain, between) = (ids(&InputSource::Random { seed: 7 }), ids(&InputSource::RandomWithSeparators { seed: 7 }));
+    let file = std::fs::read(committed("bert-classifier/tokenizer.json")).unwrap();
+    let file: serde_json::Value = serde_json::from_slice(&file).unwrap();
+    let id = |token: &str| file["model"]["vocab"][token].as_u64().unwrap() as u32;
+    for (plain, between) in plain.chunks(9).zip(between.chunks(9)) {
+        assert_eq!((between[0], &between[1..8], between[8]), (id("[CLS]"), &plain[..7], id("[SEP]")));
+    }
+    let stream = InputStream::open(&InputSource::RandomWithSeparators { seed: 7 }, Path::new("."), &model).unwrap();
+    let error = stream.batch(Shape { batch: 1, sequence: 2 }, 0).unwrap_err().to_string();
+    assert!(error.contains("a sequence of 2 holds no id between them; use sequences of 3 and more"), "{error}");
+}
+
+#[test]
 fn likelihoods_of_next_tokens_are_those_of_the_float64_program() {
     let (model, golden) = (Tiny::Gpt2.open(Head::Natural), Golden::committed());
     let vocabulary = model.config.dimensions.vocabulary;

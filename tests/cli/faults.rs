@@ -8,6 +8,7 @@ use mixprec::engine::BackendKind;
 use mixprec::model::ModelSource;
 use mixprec::model::{Head, Model};
 use mixprec::record::FailureKind;
+use mixprec::record::InputKind;
 use mixprec::record::Status;
 use mixprec::store::schema::ResultRow;
 
@@ -178,6 +179,23 @@ fn a_stand_in_for_a_hub_model_reads_random_ids_and_no_text() {
     let (experiment, _) = costs_one_row(&cells, prepare, &["`tiny` has random weights and so no tokenizer"]);
     let provenance = experiment.rows()[0].model_provenance.clone().unwrap();
     assert_eq!(provenance, "random weights, seed 0, standing in for owner/name");
+    let inputs = "{random: {random: 7}, broken: {random: {seed: 7, separators: true}}}";
+    costs_one_row(&Cells { inputs, ..cells }, |_| {}, &["`tiny` has random weights", "random ids without separators"]);
+}
+
+#[test]
+fn separators_are_the_tokenizers_and_a_tokenizer_without_any_costs_a_row() {
+    let inputs = "{random: {random: {seed: 7}}, broken: {random: {seed: 7, separators: true}}}";
+    let cells = Cells { models: "{tiny: {checkpoint: gpt2}}", inputs, ..Cells::default() };
+    let reason =
+        ["the tokenizer of model `tiny` puts no tokens before and after a sentence", "`random: 7` without separators"];
+    let (_, row) = costs_one_row(&cells, |_| {}, &reason);
+    assert_eq!(row.input_kind, InputKind::RandomWithSeparators);
+    let experiment = Experiment::new(&Cells { models: "{tiny: {checkpoint: bert}}", count: 2, ..cells });
+    Checkpoint::bert().write(&experiment.folder().join("bert"));
+    experiment.run(0);
+    let kinds: Vec<InputKind> = experiment.rows().iter().map(|row| row.input_kind).collect();
+    assert_eq!(kinds, [InputKind::Random, InputKind::RandomWithSeparators]);
 }
 
 #[test]

@@ -37,7 +37,10 @@ pub fn text(files: &BTreeMap<String, Vec<u8>>, name: &str) -> String {
 
 #[test]
 fn the_laptop_report_is_the_committed_one() {
-    compare("laptop", &committed(rendered(&fixture::laptop()), &["figure-headroom.svg"]));
+    compare(
+        "laptop",
+        &committed(rendered(&fixture::laptop()), &["figure-headroom.svg", "figure-deviation-1-bert-base.svg"]),
+    );
 }
 
 #[test]

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sum_of_squares_is_that_of_the_row() {
+    fn the_sum_of_squares_and_the_deviation_are_those_of_the_row() {
         let model = model(Architecture::Gpt2Tiny, 300.0);
         let (examination, _) = examined(&model, Preset::Fp32, &ids(4));
         let last = model.graph.ops.iter().position(|op| op.name.contains("layer.1") && op.class == OpClass::LayerNorm);
@@ -195,6 +195,8 @@ mod tests {
         // One value of 300 in an otherwise small row: n · (300² / n) · (1 - 1/n), up to the rest of the row.
         let expected = 300.0f64.powi(2) * (1.0 - 1.0 / HIDDEN);
         assert!((norm.square_sum / expected - 1.0).abs() < 0.02, "{} {expected}", norm.square_sum);
+        let expected = 300.0 * (1.0 - 1.0 / HIDDEN);
+        assert!((norm.deviation / expected - 1.0).abs() < 0.02, "{} {expected}", norm.deviation);
     }
 
     /// 70000 becomes infinite in FP16 where it is stored first: at the bias of the layer that has it.

@@ -78,13 +78,23 @@ fn text_is_for_models_with_a_tokenizer() {
     let inputs = with("inputs", "inputs: {random: {random: 7}, excerpt: {text: x}}");
     let exclude = "exclude: [{models: [bert, gpt], inputs: [excerpt], reason: no tokenizer}]\n";
     assert_eq!(plan(&(inputs.clone() + exclude)).configurations.len(), 24);
-    let message = errors(&(inputs + &exclude.replace("bert, gpt", "gpt")));
+    let message = errors(&(inputs.clone() + &exclude.replace("bert, gpt", "gpt")));
     assert!(message.contains("model `bert` cannot read") && !message.contains("`gpt`"), "{message}");
+    let separated = inputs.replace("{text: x}", "{random: {seed: 7, separators: true}}");
+    assert_eq!(plan(&(separated.clone() + exclude)).configurations.len(), 24);
     // Whether a hub model has its tokenizer or a stand-in's random weights is known when it runs.
     let (revision, sha256) = ("0".repeat(40), "0".repeat(64));
     let hub = format!("{{hub: a/b, revision: '{revision}', sha256: '{sha256}', fallback: gpt2}}");
     let text = with("models", &format!("models: {{bert: {{checkpoint: x}}, gpt: {hub}}}"));
     assert_eq!(plan(&text.replace("{random: {random: 7}}", "{excerpt: {text: x}}")).configurations.len(), 24);
+}
+
+#[test]
+fn a_seed_in_a_mapping_is_the_seed_alone() {
+    for mapping in ["{seed: 7}", "{separators: false, seed: 7}"] {
+        let text = with("inputs", &format!("inputs: {{random: {{random: {mapping}}}}}"));
+        assert_eq!(plan(&text).configurations, plan(SOUND).configurations);
+    }
 }
 
 #[test]
