@@ -53,7 +53,7 @@ fn of_model(slug: &str, model: &str, inputs: &[&Headroom]) -> Result<Figure, Fig
     panel.frame(&canvas, &titles, 36 + extra)?;
     let (left, limit) = panel.point(0.0, scale.position(deviation_limit()));
     canvas.line(vec![(left, limit), (panel.x(1.0), limit)], INK, 2)?;
-    canvas.text("256: above, the square overflows FP16", (left + 8, limit - 11), Anchor::Start)?;
+    canvas.text("256: squares overflow FP16", (left + 8, limit - 11), Anchor::Start)?;
     for (index, found) in inputs.iter().enumerate() {
         let place = |(norm, value): &(String, f64)| {
             // A logarithmic axis has no place for 0.

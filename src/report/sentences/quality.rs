@@ -10,8 +10,8 @@ use crate::results::data::{Data, distinct};
 use crate::stats::mcnemar;
 use crate::store::schema::ResultRow;
 
-/// Per unmodified model, how many rows of its layer norms returned their bias under FP16, on random ids and on text:
-/// the failures without a NaN, by input.
+/// Per unmodified model, how many rows of its layer norms returned their bias under FP16, on random ids, on those with
+/// separators where they were run, and on text: the failures without a NaN, by input.
 pub fn silent_rows(experiments: &[&Data]) -> String {
     silent_rows_of(experiments.iter().flat_map(|data| data.measured()))
 }
@@ -29,10 +29,13 @@ fn silent_rows_of<'a>(measured: impl Iterator<Item = &'a ResultRow>) -> String {
         counts.reduce(|(silent, all), (more, rows)| (silent.saturating_add(more), all.saturating_add(rows)))
     };
     let models = distinct(rows.iter().map(|row| row.model.as_str()));
-    let both = models
-        .into_iter()
-        .filter_map(|model| Some((model, count(model, InputKind::Random)?, count(model, InputKind::Text)?)));
-    let (silent, sound): (Vec<_>, Vec<_>) = both.partition(|(_, random, text)| random.0 + text.0 > 0);
+    let both = models.into_iter().filter_map(|model| {
+        let separated = count(model, InputKind::RandomWithSeparators);
+        Some((model, count(model, InputKind::Random)?, separated, count(model, InputKind::Text)?))
+    });
+    let any = |separated: &Option<(u64, u64)>| separated.map_or(0, |(silent, _)| silent);
+    let (silent, sound): (Vec<_>, Vec<_>) =
+        both.partition(|(_, random, separated, text)| random.0 + any(separated) + text.0 > 0);
     if silent.is_empty() && sound.is_empty() {
         return "No run examined the layer norms of one model on both random ids and text.".to_owned();
     }
@@ -41,10 +44,12 @@ fn silent_rows_of<'a>(measured: impl Iterator<Item = &'a ResultRow>) -> String {
     };
     let mut sentences: Vec<String> = silent
         .into_iter()
-        .map(|(model, random, text)| {
+        .map(|(model, random, separated, text)| {
+            let separated = separated.map(|rows| format!(", {} on random ids with separators", words(rows)));
             format!(
-                "Under fp16, {} of the layer-norm rows of {model} returned their bias on random ids, and {} on text.",
+                "Under fp16, {} of the layer-norm rows of {model} returned their bias on random ids{}, and {} on text.",
                 words(random),
+                separated.unwrap_or_default(),
                 words(text)
             )
         })
@@ -122,7 +127,7 @@ mod tests {
 
     #[test]
     fn silent_rows_are_those_of_models_that_were_watched_on_both_kinds_of_input() {
-        use InputKind::{Random, Text};
+        use InputKind::{Random, RandomWithSeparators, Text};
         let both = |model: &str, random, text| vec![row(model, Random, Some(random)), row(model, Text, Some(text))];
         assert_eq!(said(vec![]), "No run examined the layer norms of one model on both random ids and text.");
         assert_eq!(said(vec![row("a", Random, Some(3)), row("b", Text, Some(3))]), said(vec![]));
@@ -132,5 +137,8 @@ mod tests {
         let silent = "Under fp16, 0.5 % (5 of 1000) of the layer-norm rows of b returned their bias on random ids, and \
                       0 % (0 of 1000) on text.";
         assert_eq!(said([both("a", 0, 0), both("b", 5, 0)].concat()), format!("{silent} {sound}"));
+        let separated = "Under fp16, 0 % (0 of 1000) of the layer-norm rows of a returned their bias on random ids, 0.4 % (4 of \
+                         1000) on random ids with separators, and 0 % (0 of 1000) on text.";
+        assert_eq!(said([both("a", 0, 0), vec![row("a", RandomWithSeparators, Some(4))]].concat()), separated);
     }
 }
