@@ -257,6 +257,24 @@ fn nan_rates_of_text_and_random_inputs_are_compared_pairwise() {
 }
 
 #[test]
+fn random_ids_with_separators_are_no_random_ids_to_a_claim() {
+    let judged = |inputs: &[&str]| {
+        let plan = fixture::plan(&Shapes { inputs, ..fixture::LAPTOP });
+        let records = fixture::records(&plan, fixture::ENVIRONMENT);
+        let data = fixture::data(plan, &records, &[]);
+        // Counted among random ids, one NaN in 24 would make C8's ratio 20.
+        let hit = |row: &ResultRow| row.input == "random-separators" && row.nan_forwards > Some(0);
+        let data = change(data, hit, |row| row.nan_forwards = Some(1));
+        (verdict(&data, "C8"), verdict(&data, "C9"))
+    };
+    let with = judged(&["random", "random-separators", "wikitext"]);
+    assert_eq!(with.0.rows, 12);
+    let facts = |of: WordedVerdict| (of.outcome, of.measured, of.interval, of.explanation);
+    let without = judged(&["random", "wikitext"]);
+    assert_eq!((facts(with.0), facts(with.1)), (facts(without.0), facts(without.1)));
+}
+
+#[test]
 fn the_count_waits_for_what_is_still_to_run() {
     let mut data = fixture::server();
     assert_eq!(data.rows.len(), 300);

@@ -64,6 +64,7 @@ pub const SERVER: Shapes = Shapes {
 fn source(input: &str) -> InputSource {
     match input {
         "random" => InputSource::Random { seed: 1 },
+        "random-separators" => InputSource::RandomWithSeparators { seed: 1 },
         "sst2" => InputSource::Sst2 { path: "dev.tsv".into(), sha256: None },
         _ => InputSource::Text { path: "wiki.txt".into(), sha256: None },
     }
