@@ -11,6 +11,8 @@ use crate::digest::sha256;
 pub(super) enum KernelSource {
     /// One kernel per operation, which rounds every step.
     Stepwise,
+    /// Tallies of tensors, which no timed forward has.
+    Tally,
     /// Matrix products by `mma.sync`, for a 16-bit element.
     ProductMma(ElementType),
     /// Matrix products by `wgmma`, for a 16-bit element.
@@ -27,6 +29,7 @@ impl KernelSource {
     fn name(self) -> &'static str {
         match self {
             KernelSource::Stepwise => "stepwise",
+            KernelSource::Tally => "tally",
             KernelSource::ProductMma(_) => "gemm_mma",
             KernelSource::ProductWgmma(_) => "gemm_wgmma",
             KernelSource::Attention(_) => "attention",
@@ -47,8 +50,11 @@ impl KernelSource {
         const ATTENTION_WGMMA: &str = include_str!("kernels/attention_wgmma.cu");
         const LAYER_NORM: &str = include_str!("kernels/layer_norm.cu");
         const EMBEDDING: &str = include_str!("kernels/embedding.cu");
+        const STEPWISE: &str = include_str!("kernels/stepwise.cu");
+        const TALLY: &str = include_str!("kernels/tally.cu");
         let (element, parts): (ElementType, &[&str]) = match self {
-            KernelSource::Stepwise => return include_str!("kernels/stepwise.cu").to_owned(),
+            KernelSource::Stepwise => return STEPWISE.to_owned(),
+            KernelSource::Tally => return [STEPWISE, TALLY].concat(),
             KernelSource::ProductMma(element) => (element, &[PRELUDE, EPILOGUE, MMA]),
             KernelSource::ProductWgmma(element) => (element, &[PRELUDE, HOPPER, EPILOGUE, WGMMA]),
             KernelSource::Attention(element) => (element, &[PRELUDE, ATTENTION_ROWS, ATTENTION]),
@@ -76,7 +82,7 @@ pub(super) fn unit<'a>(source: KernelSource, instances: impl IntoIterator<Item =
     TranslationUnit { name: source.name(), source: source.text() + &lines.collect::<String>() }
 }
 
-/// The digest of all sources. Times of other kernels say nothing about these, so caches of times are keyed by it.
+/// The digest of all sources of timed kernels. Times of other kernels say nothing about these, so caches of times are keyed by it.
 pub(super) fn sources_digest() -> &'static str {
     static DIGEST: LazyLock<String> = LazyLock::new(|| {
         let all = [ElementType::F16, ElementType::Bf16].into_iter().flat_map(|element| {

@@ -12,6 +12,7 @@ use super::calls::{DeviceCall, Placement, calls, group_key, groups};
 use super::capture::capture;
 use super::element::ElementType;
 use super::error::{execution, failed, unavailable};
+use super::examine::Examiner;
 use super::gpu::{GpuRuntime, Prepared};
 use super::libraries;
 use super::matmul::WORKSPACE_BYTES;
@@ -22,7 +23,7 @@ use super::weights::DeviceWeights;
 use crate::digest::sha256;
 use crate::engine::checks::{check_batch, output_dims};
 use crate::engine::{
-    BackendError, BuildRequest, Ceilings, DeviceQueue, Engine, EngineDescription, MemoryBreakdown, Output,
+    BackendError, BuildRequest, Ceilings, DeviceQueue, Engine, EngineDescription, Examination, MemoryBreakdown, Output,
 };
 use crate::graph::Shape;
 use crate::input::Batch;
@@ -43,7 +44,9 @@ pub(super) struct EngineParts {
 pub(super) struct CudaEngine {
     graph: CudaGraph,
     /// The calls that the graph was captured from. They hold its tensor maps and its descriptions of products.
-    _calls: Vec<Prepared>,
+    calls: Vec<Prepared>,
+    /// Tallies the tensors of a forward, where each operation has a call of its own.
+    examiner: Option<Examiner>,
     arena: DeviceMemory,
     inputs: DeviceMemory,
     staged_inputs: Pinned<i32>,
@@ -93,16 +96,20 @@ impl CudaEngine {
         let groups = groups(&stages);
         let choices = tune(&gpu, &placement, &groups, Timing { arena: &arena, progress: &request.progress })?;
         let mut all: Vec<DeviceCall> = Vec::new();
+        let mut ends = Vec::new();
         for group in groups {
             all.extend(calls(&placement, group, choices.get(&group_key(&stages, group)))?);
+            ends.resize(group.first + group.count, all.len());
         }
+        let examiner = Examiner::new(&placement, &request.model.graph, &ends);
         let prepared = gpu.prepare(&all)?;
         // From here on, elements that no kernel writes are NaN, and so is everything computed from them.
         arena.poison()?;
         let graph = record(&gpu, &prepared)?;
         Ok(CudaEngine {
             graph,
-            _calls: prepared,
+            calls: prepared,
+            examiner,
             arena,
             inputs,
             staged_inputs,
@@ -122,6 +129,10 @@ impl CudaEngine {
     /// SHA-256 over all calls. It tells engines with different kernels apart.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    fn check_bound(&self) -> Result<(), BackendError> {
+        if self.bound { Ok(()) } else { Err(BackendError::Inputs("no batch has been bound".to_owned())) }
     }
 }
 
@@ -192,9 +203,7 @@ impl Engine for CudaEngine {
     }
 
     fn enqueue(&mut self) -> Result<(), BackendError> {
-        if !self.bound {
-            return Err(BackendError::Inputs("no batch has been bound".to_owned()));
-        }
+        self.check_bound()?;
         self.graph.launch().map_err(failed)
     }
 
@@ -218,6 +227,13 @@ impl Engine for CudaEngine {
             widen_rows(tensor, stored, width, wide);
         }
         Ok(Output { kind: self.model.graph.output_kind, rows, width, values })
+    }
+
+    /// Nothing is examined where the policy lets operations share a kernel.
+    fn examine(&mut self) -> Result<Option<Examination>, BackendError> {
+        let Some(examiner) = &self.examiner else { return Ok(None) };
+        self.check_bound()?;
+        examiner.examine(&self.gpu, &self.calls, &self.model.graph).map(Some)
     }
 
     fn memory(&self) -> MemoryBreakdown {

@@ -94,7 +94,6 @@ impl DeviceMemory {
     }
 
     /// Copies to `values` from `offset` bytes from the start, and waits for the copy. No kernel may be writing there.
-    #[cfg(test)]
     pub fn read<T: Pod>(&self, offset: usize, values: &mut [T]) -> Result<(), BackendError> {
         self.check(offset, size_of_val(values))?;
         // SAFETY: the span lies within this object's own, and every bit pattern is a `T`.

@@ -44,6 +44,7 @@ pub(in crate::backend) mod device;
 mod element;
 pub mod engine;
 mod error;
+mod examine;
 mod gpu;
 mod launch;
 mod libraries;

@@ -307,11 +307,24 @@ impl Stage {
     }
 }
 
+/// Where the output of an operation is that is fused with no later one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct OpOutput {
+    /// Index of the stage that completes it.
+    pub stage: usize,
+    pub tensor: TensorId,
+    /// The factor that the tensor's reader applies, and the format to which it then rounds. The policy has both before the
+    /// store.
+    pub scale: Option<(f64, Format)>,
+}
+
 /// A forward pass as stages in order.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stages {
     pub stages: Vec<Stage>,
     pub tensors: Vec<DeviceTensor>,
+    /// Where the output of every operation of the graph is. `None` if no tensor holds it.
+    pub ops: Vec<Option<OpOutput>>,
     /// The output of the graph.
     pub output: Option<TensorId>,
 }

@@ -1,6 +1,7 @@
 //! The CUDA backend on this machine's device against float64 and against the emulation of its policies. Skips without a
 //! device.
 
+mod examination;
 mod golden;
 mod policies;
 

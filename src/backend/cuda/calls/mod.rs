@@ -5,11 +5,13 @@ mod attention;
 mod linear;
 mod norm;
 mod stepwise;
+mod tally;
 mod tiles;
 
 pub(super) use attention::AttentionTile;
 pub(super) use linear::{LIBRARY_ALGORITHMS, ProductChoice};
 pub(super) use norm::{NORM_WIDTH_STEP, narrow};
+pub(super) use tally::{Tally, TallyWords};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -226,10 +228,11 @@ mod tests {
     use rayon::prelude::*;
 
     use super::super::compile::{CompileError, compile};
+    use super::super::examine::Examiner;
     use super::super::lower::lower;
     use super::super::{arena::lay_out, catalogue::unit};
     use super::*;
-    use crate::graph::{PrecisionPolicy, Preset, ReductionOrder, Shape};
+    use crate::graph::{Format, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
     use crate::model::Architecture as ModelName;
     use crate::model::architecture_graph;
 
@@ -240,6 +243,9 @@ mod tests {
         let mut other = PrecisionPolicy::preset(Preset::Fp16);
         other.layer_norm_reduction = ReductionOrder::DivideFirst;
         policies.push(other);
+        let mut wide_norms = PrecisionPolicy::preset(Preset::Fp16);
+        wide_norms.classes.insert(OpClass::LayerNorm, Rounding::uniform(Format::Fp32));
+        policies.push(wide_norms);
         policies
     }
 
@@ -268,7 +274,9 @@ mod tests {
             architecture,
             multiprocessors: 132,
         };
-        let mut all = Vec::new();
+        let ends: Vec<usize> = (1..=stages.stages.len()).collect();
+        let examiner = Examiner::new(&placement, &graph, &ends);
+        let mut all = examiner.map_or(Vec::new(), |examiner| examiner.calls(1 << 30));
         for group in groups(&stages) {
             all.extend(calls(&placement, group, None).unwrap());
             for choice in choices(&placement, group) {

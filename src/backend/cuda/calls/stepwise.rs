@@ -19,6 +19,17 @@ const BLOCKS_PER_MULTIPROCESSOR: usize = 8;
 
 /// A call of `kernel`, whose template arguments are formats.
 fn call(structure: &str, kernel: &str, formats: &[&str], sizes: LaunchSizes, arguments: Arguments) -> DeviceCall {
+    call_from(KernelSource::Stepwise, (structure, kernel), formats, sizes, arguments)
+}
+
+/// The same for a source that builds on `stepwise.cu`.
+pub(super) fn call_from(
+    source: KernelSource,
+    (structure, kernel): (&str, &str),
+    formats: &[&str],
+    sizes: LaunchSizes,
+    arguments: Arguments,
+) -> DeviceCall {
     let name = format!("{kernel}_{}", formats.join("_")).to_lowercase();
     let line = format!(
         "INSTANCE({name}, {structure}, {kernel}<{}>)
@@ -26,7 +37,7 @@ fn call(structure: &str, kernel: &str, formats: &[&str], sizes: LaunchSizes, arg
         formats.join(", "),
         arguments.assertion(structure)
     );
-    let instance = Instance { source: KernelSource::Stepwise, name, line };
+    let instance = Instance { source, name, line };
     DeviceCall::Kernel(KernelCall {
         instance,
         shared_bytes: sizes.shared_floats * 4,
@@ -36,14 +47,14 @@ fn call(structure: &str, kernel: &str, formats: &[&str], sizes: LaunchSizes, arg
     })
 }
 
-struct LaunchSizes {
+pub(super) struct LaunchSizes {
     blocks: (usize, usize, usize),
     shared_floats: usize,
 }
 
 impl LaunchSizes {
     /// One block per row, with `shared_floats` floats of shared memory.
-    fn rows(rows: usize, shared_floats: usize) -> Self {
+    pub fn rows(rows: usize, shared_floats: usize) -> Self {
         LaunchSizes { blocks: (rows, 1, 1), shared_floats }
     }
 
@@ -55,8 +66,16 @@ impl LaunchSizes {
 }
 
 /// The name of the grid of a format. TF32 concerns products only, so its grid is that of FP32.
-fn grid(format: Format) -> &'static str {
+pub(super) fn grid(format: Format) -> &'static str {
     ElementType::of(format).cuda()
+}
+
+/// The template argument of a reduction order.
+pub(super) fn divide_first(order: ReductionOrder) -> &'static str {
+    match order {
+        ReductionOrder::SumThenDivide => "false",
+        ReductionOrder::DivideFirst => "true",
+    }
 }
 
 fn copy_element(placement: &Placement<'_>, outputs: Outputs) -> &'static str {
@@ -85,17 +104,13 @@ pub(super) fn embedding(placement: &Placement<'_>, stage: &Embedding) -> Result<
 
 pub(super) fn layer_norm(placement: &Placement<'_>, stage: &LayerNorm) -> Result<DeviceCall, BackendError> {
     let norm = stage.norm;
-    let divide_first = match norm.order {
-        ReductionOrder::SumThenDivide => "false",
-        ReductionOrder::DivideFirst => "true",
-    };
     let formats = [
         placement.element(stage.input).cuda(),
         placement.element(stage.outputs.main).cuda(),
         copy_element(placement, stage.outputs),
         grid(norm.rounding.compute),
         grid(norm.rounding.accumulate),
-        divide_first,
+        divide_first(norm.order),
     ];
     let output = placement.stages.tensor(stage.outputs.main);
     let arguments = Arguments::default()

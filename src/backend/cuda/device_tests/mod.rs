@@ -3,6 +3,7 @@
 //! the tests are skipped.
 
 mod reference;
+mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

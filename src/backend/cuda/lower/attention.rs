@@ -79,10 +79,15 @@ impl StageLowering<'_> {
         let split = self.split(block, queries);
         let split_for_values = if values == queries { split } else { self.split(block, values) };
         let scored = self.scores(block, split)?;
+        let stored = self.roundings[block.scores].store;
+        let scale = is_narrow(stored).then_some((block.scale, stored));
+        self.completes(block.scores, scored, scale);
         let probabilities = self.softmax(block, scored);
+        self.completes(block.softmax, probabilities, None);
         let by_head = self.context(block, probabilities, split_for_values)?;
         let outputs = self.outputs(self.graph.ops[block.context].output);
         self.push(Stage::MergeHeads { split: by_head, outputs, shape: block.shape });
+        self.locate(block.context);
         Ok(())
     }
 
@@ -105,7 +110,6 @@ impl StageLowering<'_> {
         let element = self.written_by(block.scores);
         let stride = sequence.next_multiple_of(COLUMNS);
         let scored = self.scratch(op.name.clone(), element, batch * heads * sequence, stride);
-        let narrow = matches!(rounding.store, Format::Fp16 | Format::Bf16);
         self.push(Stage::HeadProduct(HeadProduct {
             x: part(block.shape, split, 0),
             y: part(block.shape, split, 1),
@@ -115,7 +119,7 @@ impl StageLowering<'_> {
             columns: sequence,
             depth: size,
             count: batch * heads,
-            alpha: if narrow { 1.0 } else { block.scale },
+            alpha: if is_narrow(rounding.store) { 1.0 } else { block.scale },
             accumulator,
         }));
         Ok(scored)
@@ -176,6 +180,11 @@ impl StageLowering<'_> {
         self.push(Stage::SplitHeads { packed, split, shape: block.shape });
         split
     }
+}
+
+/// Whether scores of this format are scaled after they are stored.
+fn is_narrow(stored: Format) -> bool {
+    matches!(stored, Format::Fp16 | Format::Bf16)
 }
 
 /// Queries, keys or values of all heads in a split projection.

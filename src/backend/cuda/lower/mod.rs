@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 use super::element::ElementType;
 use super::error::execution;
 use super::stage::{
-    Accumulator, DeviceTensor, Elementwise, Embedding, Epilogue, Function, LayerNorm, Linear, Norm, Outputs, Select,
-    Stage, Stages, TensorId, WeightKey,
+    Accumulator, DeviceTensor, Elementwise, Embedding, Epilogue, Function, LayerNorm, Linear, Norm, OpOutput, Outputs,
+    Select, Stage, Stages, TensorId, WeightKey,
 };
 use crate::engine::{BackendError, BackendKind};
 use crate::graph::{Format, Graph, Op, OpKind, ParamId, PrecisionPolicy, Rounding, Shape, Token, ValueId, ValueShape};
@@ -87,7 +87,7 @@ impl<'a> StageLowering<'a> {
             shape,
             readers,
             done: vec![false; graph.ops.len()],
-            stages: Stages::default(),
+            stages: Stages { ops: vec![None; graph.ops.len()], ..Stages::default() },
             locations: BTreeMap::new(),
         }
     }
@@ -108,7 +108,24 @@ impl<'a> StageLowering<'a> {
             OpKind::Residual => self.elementwise(index, Function::Residual),
             OpKind::Select(token) => self.select(op, *token),
         }
+        self.locate(index);
         Ok(())
+    }
+
+    /// Notes where the output of an operation is after the last stage, if any tensor holds it: in the element type in which
+    /// the policy stores it, or in that of its readers.
+    fn locate(&mut self, index: usize) {
+        let value = self.graph.ops[index].output;
+        let stored = self.locations.get(&(value.0, self.stored(value))).copied();
+        if let Some(tensor) = stored.or_else(|| self.widest_location(value)) {
+            self.completes(index, tensor, None);
+        }
+    }
+
+    /// Notes that the last stage completes an operation.
+    fn completes(&mut self, index: usize, tensor: TensorId, scale: Option<(f64, Format)>) {
+        let stage = self.stages.stages.len() - 1;
+        self.stages.ops[index] = Some(OpOutput { stage, tensor, scale });
     }
 
     fn unsupported(&self, op: &Op, reason: &str) -> BackendError {

@@ -8,7 +8,7 @@ use crate::backend::cuda::calls::{DeviceCall, Placement, calls, choices, groups}
 use crate::backend::cuda::compile::GpuArchitecture;
 use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::stage::{Stage, Stages, WeightKey};
-use crate::graph::{Format, Graph, OpClass, PrecisionPolicy, Preset, Rounding, Shape};
+use crate::graph::{Format, Graph, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
 use crate::model::Architecture as ModelName;
 use crate::model::{ModelConfig, architecture_graph, build_graph};
 
@@ -101,6 +101,52 @@ fn every_mixture_of_formats_and_every_width_is_lowered_to_stages_that_fit() {
         }
     }
     assert_eq!(lowered, graphs.len() * policies.len());
+}
+
+/// Those of an FP16 model, whatever the format of its layer norms: these are examined on a device.
+#[test]
+fn every_operation_has_an_output_of_its_own_where_none_are_fused() {
+    let fp16 = PrecisionPolicy::preset(Preset::Fp16);
+    let divided = PrecisionPolicy { layer_norm_reduction: ReductionOrder::DivideFirst, ..fp16.clone() };
+    let mut wide_norms = fp16.clone();
+    wide_norms.classes.insert(OpClass::LayerNorm, Rounding::uniform(Format::Fp32));
+    let mut one_wide_norm = fp16.clone();
+    let rounding = Rounding::fp32_stored_as(Format::Fp16);
+    one_wide_norm.overrides.insert("layer.1/mlp/layer_norm".to_owned(), rounding);
+    for name in [ModelName::BertTiny, ModelName::Gpt2Tiny] {
+        let graph = architecture_graph(name);
+        let examined = |policy: &PrecisionPolicy| {
+            let stages = lower(&graph, policy, Shape { batch: 2, sequence: 8 }).unwrap();
+            stages.ops.iter().all(Option::is_some)
+        };
+        for policy in [&fp16, &divided, &wide_norms, &one_wide_norm] {
+            assert!(examined(policy), "{name:?} {policy:?}");
+        }
+        for preset in [Preset::Fp32, Preset::Tf32, Preset::Bf16, Preset::Hybrid] {
+            assert!(!examined(&PrecisionPolicy::preset(preset)), "{name:?} {preset}");
+        }
+    }
+}
+
+#[test]
+fn the_stage_that_completes_an_operation_writes_its_tensor() {
+    let shape = Shape { batch: 3, sequence: 33 };
+    for graph in graphs() {
+        for policy in policies() {
+            let stages = lower(&graph, &policy, shape).unwrap();
+            assert_eq!(stages.ops.len(), graph.ops.len());
+            let located = graph.ops.iter().zip(&stages.ops).filter_map(|(op, output)| Some((op, (*output)?)));
+            let mut last = None;
+            for (op, output) in located {
+                let (tensor, dims) = (stages.tensor(output.tensor), graph.value(op.output).shape.dims(shape));
+                let width = dims.last().copied().unwrap();
+                assert!(stages.stages[output.stage].writes().contains(&output.tensor), "{} {}", policy.name, op.name);
+                assert_eq!(tensor.rows * width, dims.iter().product::<usize>(), "{} {}", policy.name, op.name);
+                assert!(tensor.stride >= width && last < Some(output.stage), "{} {}", policy.name, op.name);
+                last = Some(output.stage);
+            }
+        }
+    }
 }
 
 /// Each layer norm of the graph becomes a stage or a part of the embedding's stage. Fusion loses none.

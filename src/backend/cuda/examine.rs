@@ -1,0 +1,100 @@
+//! Examines a forward: executes its calls one by one, and tallies the output of every operation before a later call
+//! overwrites it. This needs every operation to be a call of its own, as under `fp16`. Where a policy lets operations share
+//! a kernel, some of their outputs never exist, and nothing is examined.
+
+use std::slice::from_ref;
+
+use super::calls::{DeviceCall, Placement, Tally, TallyWords};
+use super::error::failed;
+use super::gpu::{GpuRuntime, Prepared};
+use super::memory::DeviceMemory;
+use super::stage::{OpOutput, Stage};
+use crate::engine::{BackendError, Examination, OpTally, TensorTally};
+use crate::graph::{Graph, Mask, OpKind};
+
+/// The tallies of a forward, in the order of its calls.
+#[derive(Debug)]
+pub(super) struct Examiner {
+    tallies: Vec<PendingTally>,
+}
+
+/// A tally that waits for some of the calls.
+#[derive(Debug)]
+struct PendingTally {
+    /// Index of the operation.
+    op: usize,
+    /// Number of calls before it.
+    calls: usize,
+    tally: Tally,
+}
+
+impl Examiner {
+    /// The examiner of a forward. `ends` has the number of calls up to the end of every stage. `None` if an operation shares
+    /// its kernel with another one.
+    pub fn new(placement: &Placement<'_>, graph: &Graph, ends: &[usize]) -> Option<Examiner> {
+        let outputs: Vec<OpOutput> = placement.stages.ops.iter().copied().collect::<Option<_>>()?;
+        let masks = |kind: &OpKind| match kind {
+            OpKind::Softmax(mask) => Some(*mask),
+            _ => None,
+        };
+        // Every layer of a model has the same mask.
+        let mask = graph.ops.iter().find_map(|op| masks(&op.kind)).unwrap_or(Mask::Padding);
+        let mut tallies = Vec::new();
+        for (index, (op, output)) in graph.ops.iter().zip(&outputs).enumerate() {
+            if let Stage::LayerNorm(stage) = &placement.stages.stages[output.stage] {
+                // Before the layer norm, which may overwrite its input.
+                let calls = output.stage.checked_sub(1).map_or(0, |before| ends[before]);
+                let tally = Tally::of_layer_norm(placement, stage, graph.value(op.output).shape);
+                tallies.push(PendingTally { op: index, calls, tally });
+            }
+            let tally = Tally::of_output(placement, output, graph.value(op.output).shape, mask);
+            tallies.push(PendingTally { op: index, calls: ends[output.stage], tally });
+        }
+        tallies.is_sorted_by_key(|pending| pending.calls).then_some(Examiner { tallies })
+    }
+
+    /// The calls that tally, if the words of the first operation are at `words`.
+    pub fn calls(&self, words: u64) -> Vec<DeviceCall> {
+        let address = |op: usize| words + (op * TallyWords::BYTES) as u64;
+        self.tallies.iter().map(|pending| pending.tally.call(address(pending.op))).collect()
+    }
+
+    /// Executes the `calls` of a forward over the bound batch and tallies its tensors. The words are in memory that is
+    /// allocated here and freed at the end.
+    ///
+    /// # Errors
+    /// [`BackendError`]: the device has no memory left, a kernel does not compile, or the device fails.
+    pub fn examine(&self, gpu: &GpuRuntime, calls: &[Prepared], graph: &Graph) -> Result<Examination, BackendError> {
+        let mut words = vec![TallyWords::EMPTY.0; graph.ops.len()];
+        let memory = DeviceMemory::take(&gpu.device.context, size_of_val(words.as_slice()), "tallies")?;
+        memory.fill(0, &words)?;
+        let tallies = gpu.prepare(&self.calls(memory.address()))?;
+        let mut done = 0;
+        for (pending, tally) in self.tallies.iter().zip(&tallies) {
+            gpu.enqueue(&calls[done..pending.calls])?;
+            gpu.enqueue(from_ref(tally))?;
+            done = pending.calls;
+        }
+        gpu.enqueue(&calls[done..])?;
+        gpu.stream.synchronize().map_err(failed)?;
+        memory.read(0, &mut words)?;
+        Ok(examination(graph, &words))
+    }
+}
+
+/// The examination of a forward from the words of every operation.
+fn examination(graph: &Graph, words: &[[u64; 7]]) -> Examination {
+    let mut outputs = vec![TensorTally::default(); graph.values.len()];
+    let ops = graph.ops.iter().zip(words).map(|(op, &words)| {
+        let words = TallyWords(words);
+        outputs[op.output.0] = words.tensor();
+        let layer_norm = match op.kind {
+            OpKind::LayerNorm { epsilon, .. } => Some(words.layer_norm(graph.dimensions.hidden, epsilon)),
+            _ => None,
+        };
+        // What an operation reads is what an earlier one has stored.
+        let input = op.inputs.iter().map(|value| outputs[value.0]).reduce(TensorTally::and);
+        OpTally { input, output: words.tensor(), layer_norm }
+    });
+    Examination { ops: ops.collect() }
+}
