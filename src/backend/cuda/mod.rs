@@ -28,6 +28,11 @@
 //! | layer norm or embedding that computes in FP32 | `layer_norm.cu` and `embedding.cu` |
 //! | all other stages | `stepwise.cu`, which rounds after every operation; products of heads by cuBLASLt |
 //!
+//! # Examination
+//!
+//! [`examine`] runs the calls one by one and tallies the output of each operation (`tally.cu`), where [`lower`] has fused
+//! none: under `fp16`. Nothing of it is timed, and its memory is freed at the end.
+//!
 //! # Kernels
 //!
 //! The sources in `kernels/` are compiled by NVRTC for the GPU at hand. `catalogue.rs` lists which files form a source,
@@ -44,7 +49,7 @@ pub(in crate::backend) mod device;
 mod element;
 pub mod engine;
 mod error;
-mod examine;
+pub mod examine;
 mod gpu;
 mod launch;
 mod libraries;
