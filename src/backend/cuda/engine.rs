@@ -12,7 +12,7 @@ use super::calls::{DeviceCall, Placement, calls, group_key, groups};
 use super::capture::capture;
 use super::element::ElementType;
 use super::error::{execution, failed, unavailable};
-use super::examine::Examiner;
+use super::examine::ForwardTallies;
 use super::gpu::{GpuRuntime, Prepared};
 use super::libraries;
 use super::matmul::WORKSPACE_BYTES;
@@ -46,7 +46,7 @@ pub(super) struct CudaEngine {
     /// The calls that the graph was captured from. They hold its tensor maps and its descriptions of products.
     calls: Vec<Prepared>,
     /// Tallies the tensors of a forward, where each operation has a call of its own.
-    examiner: Option<Examiner>,
+    tallies: Option<ForwardTallies>,
     arena: DeviceMemory,
     inputs: DeviceMemory,
     staged_inputs: Pinned<i32>,
@@ -101,7 +101,7 @@ impl CudaEngine {
             all.extend(calls(&placement, group, choices.get(&group_key(&stages, group)))?);
             ends.resize(group.first + group.count, all.len());
         }
-        let examiner = Examiner::new(&placement, &request.model.graph, &ends);
+        let tallies = ForwardTallies::new(&placement, &request.model.graph, &ends);
         let prepared = gpu.prepare(&all)?;
         // From here on, elements that no kernel writes are NaN, and so is everything computed from them.
         arena.poison()?;
@@ -109,7 +109,7 @@ impl CudaEngine {
         Ok(CudaEngine {
             graph,
             calls: prepared,
-            examiner,
+            tallies,
             arena,
             inputs,
             staged_inputs,
@@ -231,9 +231,9 @@ impl Engine for CudaEngine {
 
     /// Nothing is examined where the policy lets operations share a kernel.
     fn examine(&mut self) -> Result<Option<Examination>, BackendError> {
-        let Some(examiner) = &self.examiner else { return Ok(None) };
+        let Some(tallies) = &self.tallies else { return Ok(None) };
         self.check_bound()?;
-        examiner.examine(&self.gpu, &self.calls, &self.model.graph).map(Some)
+        tallies.examine(&self.gpu, &self.calls, &self.model.graph).map(Some)
     }
 
     fn memory(&self) -> MemoryBreakdown {

@@ -14,7 +14,7 @@ use crate::graph::{Graph, Mask, OpKind};
 
 /// The tallies of a forward, in the order of its calls.
 #[derive(Debug)]
-pub(super) struct Examiner {
+pub(super) struct ForwardTallies {
     tallies: Vec<PendingTally>,
 }
 
@@ -28,10 +28,10 @@ struct PendingTally {
     tally: Tally,
 }
 
-impl Examiner {
-    /// The examiner of a forward. `ends` has the number of calls up to the end of every stage. `None` if an operation shares
+impl ForwardTallies {
+    /// The tallies of a forward. `ends` has the number of calls up to the end of every stage. `None` if an operation shares
     /// its kernel with another one.
-    pub fn new(placement: &Placement<'_>, graph: &Graph, ends: &[usize]) -> Option<Examiner> {
+    pub fn new(placement: &Placement<'_>, graph: &Graph, ends: &[usize]) -> Option<ForwardTallies> {
         let outputs: Vec<OpOutput> = placement.stages.ops.iter().copied().collect::<Option<_>>()?;
         let masks = |kind: &OpKind| match kind {
             OpKind::Softmax(mask) => Some(*mask),
@@ -50,7 +50,7 @@ impl Examiner {
             let tally = Tally::of_output(placement, output, graph.value(op.output).shape, mask);
             tallies.push(PendingTally { op: index, calls: ends[output.stage], tally });
         }
-        tallies.is_sorted_by_key(|pending| pending.calls).then_some(Examiner { tallies })
+        tallies.is_sorted_by_key(|pending| pending.calls).then_some(ForwardTallies { tallies })
     }
 
     /// The calls that tally, if the words of the first operation are at `words`.

@@ -228,7 +228,7 @@ mod tests {
     use rayon::prelude::*;
 
     use super::super::compile::{CompileError, compile};
-    use super::super::examine::Examiner;
+    use super::super::examine::ForwardTallies;
     use super::super::lower::lower;
     use super::super::{arena::lay_out, catalogue::unit};
     use super::*;
@@ -275,8 +275,8 @@ mod tests {
             multiprocessors: 132,
         };
         let ends: Vec<usize> = (1..=stages.stages.len()).collect();
-        let examiner = Examiner::new(&placement, &graph, &ends);
-        let mut all = examiner.map_or(Vec::new(), |examiner| examiner.calls(1 << 30));
+        let tallies = ForwardTallies::new(&placement, &graph, &ends);
+        let mut all = tallies.map_or(Vec::new(), |tallies| tallies.calls(1 << 30));
         for group in groups(&stages) {
             all.extend(calls(&placement, group, None).unwrap());
             for choice in choices(&placement, group) {
