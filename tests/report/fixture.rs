@@ -172,6 +172,7 @@ fn passes(configuration: &Configuration) -> ForwardSummary {
         magnitudes: (configuration.policy.as_preset() == Some(Preset::Fp32)
             && configuration.backend == BackendKind::Reference)
             .then(|| magnitudes(odd)),
+        ..ForwardSummary::default()
     }
 }
 
