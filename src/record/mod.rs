@@ -238,6 +238,14 @@ pub struct NumericsSummary {
     pub forwards: Option<ForwardSummary>,
 }
 
+impl NumericsSummary {
+    /// Adds a remark after those that it has.
+    pub fn add_remark(&mut self, remark: &str) {
+        let earlier = self.remark.take().map(|remark| format!("{remark}; ")).unwrap_or_default();
+        self.remark = Some(format!("{earlier}{remark}"));
+    }
+}
+
 /// Counts of numerical failures in forwards over different rows of the input. What a comparison with the reference counts
 /// is `None` where a forward has none, and in older journals.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
