@@ -62,6 +62,18 @@ pub fn breaks(row: &ResultRow) -> Option<bool> {
     if broke { Some(true) } else { row.broken_forwards.map(|_| false) }
 }
 
+/// Whether the outputs of a pass of the row fail: NaN, infinity or a broken row. `None` where that is not known of every
+/// examined pass, as in tables that are older than the comparison of all passes.
+pub fn fails(row: &ResultRow) -> Option<bool> {
+    let failed = [row.broken_rows, row.failed_forwards].into_iter().flatten().any(|count| count > 0);
+    if failed { Some(true) } else { row.failed_forwards.map(|_| false) }
+}
+
+/// Whether the outputs of any of these rows fail.
+pub fn any_fails<'a>(rows: impl IntoIterator<Item = &'a ResultRow>) -> bool {
+    rows.into_iter().any(|row| fails(row) == Some(true))
+}
+
 /// Share of the output's elements that are NaN or infinity.
 pub fn nonfinite_share(row: &ResultRow) -> Option<f64> {
     let (bad, all) = (row.nan_count? + row.inf_count?, row.output_elements?);

@@ -1,7 +1,7 @@
 //! The rows that a claim looks at, and the values that it takes from them. The callers add intervals.
 
 use super::schema::{Counterpart, Event, Filter, Pairing, Quantity};
-use crate::analysis::facts::{breaks, engine_bytes, has_infinity, has_nan};
+use crate::analysis::facts::{breaks, engine_bytes, fails, has_infinity, has_nan};
 use crate::analysis::pairs::{self, RowPair};
 use crate::engine::BackendKind;
 use crate::record::Status;
@@ -86,7 +86,7 @@ pub fn happened(row: &ResultRow, event: Event) -> Option<bool> {
             if non_finite() {
                 Some(true)
             } else {
-                breaks(row)
+                fails(row)
             }
         }
     }

@@ -26,7 +26,7 @@ use crate::model::{Head, Model};
 use crate::plan::Configuration;
 
 /// Sequences of forwards whose reference outputs share a file.
-const SEQUENCES_PER_FILE: usize = 16;
+const SEQUENCES_PER_FILE: usize = 4;
 /// Most values that a sequence of a forward keeps: 2 MiB, enough for every row of 512 tokens x 1024.
 const MAX_VALUES_PER_SEQUENCE: usize = 1 << 19;
 

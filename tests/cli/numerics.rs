@@ -122,13 +122,13 @@ fn passes_tell_silent_failures_from_nan_and_name_where_they_begin() {
         assert_eq!(row.broken_rows.is_some_and(|rows| rows > 0), fails, "{row:?}");
     }
     let files = std::fs::read_dir(experiment.dir().join("reference")).unwrap().count();
-    assert_eq!(files, 8, "per model and input one for the first sequences and one for those of the forwards");
+    assert_eq!(files, 2 * (4 + 3), "per model: the first sequences of both inputs, then 9 and 5 sequences by four");
 }
 
 #[test]
 fn broken_rows_have_a_limit_of_their_own_and_the_manifest_says_what_is_broken() {
     let cells = |numerics: &'static str| Cells {
-        models: "{tiny: {checkpoint: gpt2, inject: {layer: 0, channel: 3, magnitude: 300}}}",
+        models: "{tiny-injected: {checkpoint: gpt2, inject: {layer: 0, channel: 3, magnitude: 300}}}",
         precisions: "[fp32, fp16]",
         more: numerics,
         count: 2,
