@@ -53,6 +53,11 @@ pub struct Pair {
 }
 
 impl Pair {
+    /// Broken rows over all forwards of the first and of the second run, where both counted them.
+    fn broken_rows(&self) -> Option<(u64, u64)> {
+        self.first.forward_broken_rows.zip(self.second.forward_broken_rows)
+    }
+
     /// Distance of the ratio from 1.
     pub fn deviation(&self) -> f64 {
         Deviation::of(self.ratio).measured
@@ -286,10 +291,19 @@ impl Agreement {
         self.share() >= self.limits.share
     }
 
-    /// Rows in whose outputs both runs found as many NaN and infinities.
-    pub fn with_equal_nonfinite(&self) -> usize {
+    /// Rows in whose outputs both runs found as many NaN and infinities and, where both counted them, broken rows.
+    pub fn with_equal_failures(&self) -> usize {
         let counts = |row: &ResultRow| (row.nan_count, row.inf_count);
-        self.pairs.iter().filter(|pair| counts(&pair.first) == counts(&pair.second)).count()
+        let equal = |pair: &&Pair| {
+            counts(&pair.first) == counts(&pair.second)
+                && pair.broken_rows().is_none_or(|(first, second)| first == second)
+        };
+        self.pairs.iter().filter(equal).count()
+    }
+
+    /// Whether both runs counted the broken rows of any pair.
+    pub fn counts_broken_rows(&self) -> bool {
+        self.pairs.iter().any(|pair| pair.broken_rows().is_some())
     }
 
     /// The largest difference of the smallest cosines of a row, where both have one.

@@ -5,7 +5,7 @@ use super::findings::Disturbed;
 use super::query::{self, Admitted};
 use super::reduce::{Located, deciding_pairs, values_of_pairs, values_of_rows};
 use super::schema::{Aggregate, Claims, Expression, Filter, HeadlineSpec, Pairing, Quantity};
-use crate::analysis::facts::configuration_label;
+use crate::analysis::facts::{configuration_label, fails};
 use crate::analysis::pairs::Ranged;
 use crate::results::data::Data;
 use crate::stats::median;
@@ -30,6 +30,8 @@ pub struct HeadlineValue {
     pub value: Ranged,
     /// `cuda hybrid, gpt2 32×512 random`
     pub configuration: String,
+    /// Whether its outputs fail.
+    pub fails: bool,
 }
 
 /// A quantity over all shapes.
@@ -116,7 +118,7 @@ fn value_of(expression: &Expression, found: &Located) -> Option<HeadlineValue> {
         _ => found.rows.first()?,
     };
     let value = (found.estimate.value, found.estimate.interval);
-    Some(HeadlineValue { value, configuration: configuration_label(row) })
+    Some(HeadlineValue { value, configuration: configuration_label(row), fails: fails(row) == Some(true) })
 }
 
 fn unit_of(expression: &Expression) -> Option<Unit> {

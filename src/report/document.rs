@@ -8,12 +8,12 @@ use super::ReportError;
 use super::figures::{self, Figure};
 use super::macros::{Macro, macros};
 use super::sentences::claims::{WordedVerdict, summary};
-use super::sentences::pins;
-use super::sentences::{caveats, disturbances};
+use super::sentences::{caveats, disturbances, failures, pins};
 use super::table::Table;
 use super::tables;
 use crate::analysis::agreement;
 use crate::analysis::agreement::{Agreement, Limits};
+use crate::analysis::facts::fails;
 use crate::claims::headline::{Headline, headlines};
 use crate::claims::{Claims, Outcome, Verdict};
 use crate::results::data::Data;
@@ -113,8 +113,11 @@ pub fn document(study: &Study, claims: &Claims, verdicts: Vec<Verdict>) -> Resul
             section.tables.extend(tables);
         }
     };
-    add(CROSS_GPU_SLUG, vec![tables::cross_gpu::cross_gpu(&machines, &verdicts)]);
-    add(REPEATABILITY_SLUG, tables::agreement::agreement(&repeats, data));
+    let mut across = vec![tables::cross_gpu::cross_gpu(&machines, &verdicts)];
+    let mut repeated = tables::agreement::agreement(&repeats, data);
+    mark_failing(across.iter_mut().chain(&mut repeated), data);
+    add(CROSS_GPU_SLUG, across);
+    add(REPEATABILITY_SLUG, repeated);
     for table in sections.iter_mut().flat_map(|section| &mut section.tables).filter(|table| table.pins.is_none()) {
         table.pins = Some(pins::under(table, data));
     }
@@ -198,7 +201,15 @@ fn sections(data: &Data, headline: &dyn Fn() -> Table) -> Result<Vec<Section>, R
         section(REPEATABILITY_SLUG, "Repeatability", REPEATABILITY, vec![], vec![tables::noise::noise_floor(data)]),
     ]);
     sections.extend(of_the_run(data));
+    mark_failing(sections.iter_mut().flat_map(|section| &mut section.tables), data);
     Ok(sections)
+}
+
+/// Marks the configurations whose outputs fail, in every table that shows one.
+fn mark_failing<'a>(tables: impl Iterator<Item = &'a mut Table>, data: &Data) {
+    let failing = data.measured().filter(|row| fails(row) == Some(true)).map(|row| row.id.as_str()).collect();
+    let footnote = failures::footnote(data.plan.numerics);
+    tables.for_each(|table| table.mark_failing(&failing, &footnote));
 }
 
 /// Sections about outputs: fidelity and task quality.
@@ -258,6 +269,7 @@ fn join(sections: &mut [Section], other: &Data) -> Result<(), ReportError> {
     let mut own = of_outputs(other)?;
     own.push(section("engines", "", "", vec![], vec![tables::engines::engines(other)]));
     own.extend(of_the_run(other));
+    mark_failing(own.iter_mut().flat_map(|section| &mut section.tables), other);
     for theirs in own {
         let Some(section) = sections.iter_mut().find(|section| section.slug == theirs.slug) else { continue };
         let slug = |slug: &str| format!("{}-{slug}", crate::results::data::slug(name));

@@ -6,6 +6,9 @@ use serde::Serialize;
 
 use crate::store::schema::ResultRow;
 
+/// The mark of a configuration whose outputs fail. It is no letter, so that it never meets the mark of another footnote.
+const FAILS: &str = "†";
+
 /// How a column is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -108,6 +111,23 @@ impl TableCell {
     /// Whether it is [`TableCell::dash`] and no footnote says why.
     fn is_dash(&self) -> bool {
         *self == TableCell::dash()
+    }
+
+    /// The same, marked where outputs of what it sums up fail. A cell that names its configuration as its source is
+    /// marked where the report is assembled.
+    pub fn failing_if(mut self, fails: bool) -> Self {
+        if fails {
+            self.mark_failing();
+        }
+        self
+    }
+
+    fn mark_failing(&mut self) {
+        self.mark = Some(self.mark.take().map_or_else(|| FAILS.to_owned(), |marks| format!("{marks},{FAILS}")));
+    }
+
+    fn is_marked_failing(&self) -> bool {
+        self.mark.as_ref().is_some_and(|marks| marks.ends_with(FAILS))
     }
 
     /// The value, or a dash.
@@ -217,6 +237,21 @@ impl Table {
         self.rows.iter().flat_map(|row| &row.cells).filter_map(|cell| cell.source.as_deref()).collect()
     }
 
+    /// Marks the cells whose configuration is one of these, by id; their outputs fail. Adds the footnote of the mark where
+    /// the table has it.
+    pub fn mark_failing(&mut self, failing: &BTreeSet<&str>, footnote: &str) {
+        let mut marked = false;
+        for cell in self.rows.iter_mut().flat_map(|row| &mut row.cells) {
+            if !cell.is_marked_failing() && cell.source.as_deref().is_some_and(|id| failing.contains(id)) {
+                cell.mark_failing();
+            }
+            marked |= cell.is_marked_failing();
+        }
+        if marked {
+            self.notes.push(Note { mark: FAILS.to_owned(), text: footnote.to_owned() });
+        }
+    }
+
     /// Adds a row.
     pub fn push(&mut self, cells: Vec<TableCell>) {
         self.rows.push(TableRow { cells, rule: false });
@@ -318,6 +353,28 @@ mod tests {
         let table = table.without_empty_columns();
         assert_eq!(table.spans, [span("", 1, 1, 1), span("g", 2, 2, 4)]);
         assert_eq!(table.rows[0].cells.len(), 3);
+    }
+
+    #[test]
+    fn failing_configurations_are_marked_once_beside_other_marks_and_explained() {
+        let cell = |source: &str, mark: Option<&str>| TableCell {
+            source: Some(source.to_owned()),
+            mark: mark.map(str::to_owned),
+            ..TableCell::new("1")
+        };
+        let sum = TableCell::new("sum").failing_if(true);
+        let mut table = Table::new("t", "", vec![Heading::text("a"), Heading::text("b"), Heading::text("c")]);
+        table.push(vec![cell("1", None), cell("2", Some("a")), sum]);
+        table.push(vec![cell("3", None), TableCell::new("2").failing_if(false), TableCell::dash()]);
+        let clean = table.rows[1].clone();
+        table.mark_failing(&BTreeSet::from(["1", "2", "4"]), "It fails.");
+        let marks: Vec<_> = table.rows[0].cells.iter().map(|cell| cell.mark.as_deref()).collect();
+        assert_eq!(marks, [Some("†"), Some("a,†"), Some("†")]);
+        assert_eq!(table.rows[1], clean);
+        assert_eq!(table.notes, [Note { mark: "†".into(), text: "It fails.".into() }]);
+        let mut other = Table { rows: vec![clean], notes: vec![], ..table };
+        other.mark_failing(&BTreeSet::from(["1"]), "It fails.");
+        assert!(other.notes.is_empty(), "no mark, no footnote");
     }
 
     #[test]

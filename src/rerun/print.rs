@@ -15,7 +15,7 @@ use crate::store::schema::ResultRow;
 type ComparedQuantity = (&'static str, fn(&ResultRow) -> Option<String>);
 
 /// The quantities in the order printed. One that neither row has is left out.
-const COMPARED_QUANTITIES: [ComparedQuantity; 13] = [
+const COMPARED_QUANTITIES: [ComparedQuantity; 15] = [
     ("status", |row| row.status.store()),
     ("median latency, ms", |row| {
         let (text, interval) = numbers::with_interval(row.latency_p50_ms?, latency_interval(row), 4);
@@ -34,6 +34,14 @@ const COMPARED_QUANTITIES: [ComparedQuantity; 13] = [
     ("largest absolute error", |row| row.max_abs_error.map(numbers::magnitude)),
     ("NaN", |row| row.nan_count.map(numbers::count)),
     ("infinities", |row| row.inf_count.map(numbers::count)),
+    ("broken rows, all passes", |row| {
+        let (broken, compared) = row.forward_broken_rows.zip(row.forward_compared_rows)?;
+        Some(format!("{} of {}", numbers::count(broken), numbers::count(compared)))
+    }),
+    ("failed passes", |row| {
+        let (failed, all) = row.failed_forwards.zip(row.forwards)?;
+        Some(format!("{} of {}", numbers::count(failed), numbers::count(all)))
+    }),
     ("engine, MiB", |row| engine_bytes(row).map(numbers::mebibytes)),
     ("device memory, MiB", |row| row.device_memory_bytes.map(numbers::mebibytes)),
     ("reason", |row| row.reason.clone()),

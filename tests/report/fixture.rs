@@ -145,6 +145,13 @@ pub fn median_ms(configuration: &Configuration) -> f64 {
     fixed + speed * tokens * (1.0 + configuration.shape.sequence as f64 / 3000.0)
 }
 
+/// Whether the silent failure is in a run whose tensors are seen: there it breaks rows of every pass.
+fn breaks(configuration: &Configuration) -> bool {
+    let fp16 = configuration.policy.as_preset() == Some(Preset::Fp16);
+    let reference = configuration.backend == BackendKind::Reference;
+    fp16 && reference && configuration.model == "bert-base" && configuration.shape.sequence >= 64
+}
+
 /// Two dozen passes: full FP16 overflows in the odd model, and fails silently in the other's longest sequences.
 fn passes(configuration: &Configuration) -> ForwardSummary {
     let fp16 = configuration.policy.as_preset() == Some(Preset::Fp16);
@@ -154,13 +161,20 @@ fn passes(configuration: &Configuration) -> ForwardSummary {
     let first = |op: &str, layer, kind, magnitude| {
         Some(FirstBad { forward: 2, op: op.to_owned(), layer, kind, magnitude: Some(magnitude) })
     };
+    let nan_forwards = match (nan, configuration.input.as_str()) {
+        (false, _) => 0,
+        (true, "random") => 4,
+        (true, _) => 20,
+    };
+    let broken_forwards = if breaks(configuration) { 24 } else { 0 };
     ForwardSummary {
         forwards: 24,
-        nan_forwards: match (nan, configuration.input.as_str()) {
-            (false, _) => 0,
-            (true, "random") => 4,
-            (true, _) => 20,
-        },
+        nan_forwards,
+        compared_rows: Some(24 * 64),
+        broken_rows: Some(40 * broken_forwards),
+        broken_forwards: Some(broken_forwards),
+        failed_forwards: Some(nan_forwards + broken_forwards),
+        cosine_min: (!nan).then_some(if broken_forwards > 0 { 0.0782 } else { 0.9999 }),
         inf_forwards: 0,
         silent_forwards: (configuration.backend == BackendKind::Reference).then_some(if silent { 24 } else { 0 }),
         silent_rows: (configuration.backend == BackendKind::Reference).then_some(if silent { 96 } else { 0 }),
@@ -199,6 +213,7 @@ fn numerics(configuration: &Configuration) -> NumericsSummary {
     let agreeing = |cosine: f64, error: f64| NumericsSummary {
         output_elements: elements,
         compared_rows: configuration.shape.tokens() as u64,
+        broken_rows: Some(0),
         cosine_min: Some(cosine),
         cosine_mean: Some(1.0 - (1.0 - cosine) / 3.0),
         max_abs: Some(error),
@@ -221,6 +236,11 @@ fn numerics(configuration: &Configuration) -> NumericsSummary {
                 ..agreeing(0.0, 0.0)
             }
         }
+        Some(Preset::Fp16) if breaks(configuration) => NumericsSummary {
+            broken_rows: Some(40 * configuration.shape.batch as u64),
+            relative_l2: Some(0.91),
+            ..agreeing(0.0782, 8.4)
+        },
         Some(Preset::Fp16) => agreeing(0.999_97 - step, 0.021),
         Some(Preset::Bf16) => agreeing(0.999_2 - step, 0.09),
         _ => agreeing(0.999_995 - step, 0.004),

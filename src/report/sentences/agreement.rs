@@ -249,9 +249,10 @@ impl Agreement {
             Some(most) => format!("; their smallest cosines differ by at most {}", numbers::magnitude(most)),
             None => String::new(),
         };
+        let counted = if self.counts_broken_rows() { "NaN, infinity and broken rows" } else { "NaN and infinity" };
         format!(
-            "{} of {} measured twice have equal counts of NaN and infinity{cosine}.",
-            numbers::count(self.with_equal_nonfinite() as u64),
+            "{} of {} measured twice have equal counts of {counted}{cosine}.",
+            numbers::count(self.with_equal_failures() as u64),
             numbers::plural(self.pairs.len(), "row")
         )
     }

@@ -99,7 +99,7 @@ impl Agreement {
             "spread_clocks_held_back": self.by_clocks(Some(true)),
             "spread_clocks_kept": self.by_clocks(Some(false)),
             "spread_clocks_unknown": self.by_clocks(None),
-            "with_equal_nonfinite": self.with_equal_nonfinite(),
+            "with_equal_nonfinite": self.with_equal_failures(),
             "largest_cosine_difference": self.largest_cosine_difference(),
             "pairs": self.pairs.iter().map(pair).collect::<Vec<_>>(),
             "measured_in_one_only": self.unlike.iter().map(|unlike| &unlike.first.id).collect::<Vec<_>>(),

@@ -1,8 +1,7 @@
 //! What a reader should know before the numbers: the run at a glance, and what limits it.
 
-use super::disturbances;
 use super::machine::{gibibytes, processor};
-use super::pins;
+use super::{disturbances, failures, pins};
 use crate::analysis::facts::has_random_weights;
 use crate::analysis::noise;
 use crate::engine::{BackendKind, DeviceKind};
@@ -116,6 +115,7 @@ pub fn of_outputs(data: &Data) -> Vec<String> {
             numbers::plural(mock, "row")
         )
     });
+    found.splice(0..0, failures::caveat(data));
     found.extend(stand_in_caveat(data));
     found.extend(injection_caveat(data));
     found.extend(pins_caveat(data));

@@ -113,7 +113,7 @@ pub fn sentences(data: &Data, marked: bool) -> Vec<String> {
 }
 
 /// The rows; of many, how many of each series.
-fn names(rows: &[&ResultRow]) -> String {
+pub(super) fn names(rows: &[&ResultRow]) -> String {
     if rows.len() > NAMED {
         let of = |label: &String| rows.iter().filter(|row| series(row).label() == *label).count();
         let labels = distinct(rows.iter().map(|row| series(row).label()));

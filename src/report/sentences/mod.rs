@@ -7,6 +7,7 @@ mod agreement_text;
 pub mod caveats;
 pub mod claims;
 pub mod disturbances;
+pub mod failures;
 pub mod headline;
 pub mod headroom;
 pub mod machine;

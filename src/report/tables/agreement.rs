@@ -1,12 +1,12 @@
 //! Repeats compared with the run.
 
 use crate::analysis::agreement::{Agreement, Limits, Pair, Spread, by_series};
-use crate::analysis::facts;
+use crate::analysis::facts::{self, any_fails};
 use crate::engine::DeviceKind;
 use crate::numbers;
 use crate::report::sentences::pins;
 use crate::report::table::{Heading, Note, Notes, Table, TableCell, TableRow};
-use crate::results::data::Data;
+use crate::results::data::{Data, series};
 use crate::results::study::run_of_repeat;
 
 /// How far the medians of repeats are from the run's own: of each by series, then the pairs that differ most.
@@ -47,7 +47,10 @@ fn by_series_table(found: &Agreement, data: &Data, slug: &str, caption: String) 
         Heading::number("largest").under("Distance from 1"),
     ];
     let mut table = Table::new(slug, caption, headings);
-    table.rows.extend(by_series(found, data).into_iter().map(|(label, spread)| spread_row(label, spread)));
+    for (label, spread) in by_series(found, data) {
+        let fails = any_fails(found.paired().0.filter(|row| series(row).label() == label));
+        table.rows.push(spread_row(TableCell::new(label).failing_if(fails), spread));
+    }
     let (gpu, cpu) = (found.on(DeviceKind::Gpu), found.on(DeviceKind::Cpu));
     let throttled = found.by_clocks(Some(true));
     let [kept, unknown] = [Some(false), None].map(|wanted| throttled.and(found.by_clocks(wanted)));
@@ -62,7 +65,7 @@ fn by_series_table(found: &Agreement, data: &Data, slug: &str, caption: String) 
     ];
     let sums = sums.into_iter().filter_map(|(label, spread)| Some((label, spread?)));
     for (index, (label, spread)) in sums.enumerate() {
-        table.rows.push(TableRow { rule: index == 0, ..spread_row(label.to_owned(), spread) });
+        table.rows.push(TableRow { rule: index == 0, ..spread_row(label.into(), spread) });
     }
     let (first, second) = found.paired();
     let sentences = [
@@ -79,10 +82,10 @@ fn by_series_table(found: &Agreement, data: &Data, slug: &str, caption: String) 
     table.covering(first)
 }
 
-fn spread_row(label: String, spread: Spread) -> TableRow {
+fn spread_row(label: TableCell, spread: Spread) -> TableRow {
     let percent = |share: Option<f64>| TableCell::optional(share.map(numbers::percent));
     let cells = vec![
-        TableCell::new(label),
+        label,
         numbers::count(spread.rows as u64).into(),
         numbers::percent(spread.share()).into(),
         TableCell::optional(spread.ratio.map(|ratio| numbers::fixed(ratio, 4))),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::analysis::facts::any_fails;
 use crate::numbers;
 use crate::record::FailureKind;
 use crate::record::Status;
@@ -37,7 +38,7 @@ pub fn overview(data: &Data) -> Table {
             let mut cells = vec![
                 TableCell { mark, ..TableCell::new(model) },
                 TableCell::new(wanted.builder()),
-                TableCell::new(&wanted.precision),
+                TableCell::new(&wanted.precision).failing_if(any_fails(rows.iter().copied())),
                 TableCell::new(rows.len().to_string()),
                 TableCell::new(count(Status::Ok)),
                 TableCell::new(count(Status::Failed)),

@@ -1,5 +1,6 @@
 //! FP16 and hybrid over FP32, GPU by GPU: the paper's cross-GPU table.
 
+use crate::analysis::facts::any_fails;
 use crate::analysis::pairs::{self, Deciding, Ranged, RowPair};
 use crate::claims::findings::Disturbed;
 use crate::claims::{Outcome, Verdict};
@@ -8,7 +9,7 @@ use crate::graph::Preset;
 use crate::numbers;
 use crate::report::sentences;
 use crate::report::table::{Heading, Note, Notes, Table, TableCell};
-use crate::results::data::{Data, Group, Series, distinct, timed};
+use crate::results::data::{self, Data, Group, Series, distinct, timed};
 use crate::results::machines::Machine;
 
 const SLUG: &str = "cross-gpu";
@@ -93,10 +94,11 @@ fn cells(machine: &Machine, group: &Group, series: &Series, notes: &mut Notes) -
     // The lower of two middle ones, so that it is a ratio that was measured and has its interval.
     let median = ratios[(ratios.len() - 1) / 2];
     let mark = Disturbed::of_pairs(&deciding).map(|disturbed| notes.mark(&disturbed.footnote()));
+    let of_series = group.rows.iter().copied().filter(|row| data::series(row) == *series);
     let mut cells: Vec<TableCell> = vec![
         label(machine).into(),
         group.label().into(),
-        series.label().into(),
+        TableCell::new(series.label()).failing_if(any_fails(of_series)),
         numbers::count(ratios.len() as u64).into(),
     ];
     cells.extend([lowest, median, highest].map(|(ratio, interval)| {

@@ -1,6 +1,7 @@
 //! Tables for devices: device time, time end to end, sustained throughput, energy, and the state of the GPU.
 
 use super::grid::{Cells, Grid};
+use crate::analysis::facts::any_fails;
 use crate::numbers;
 use crate::report::table::{Heading, Note, Table, TableCell};
 use crate::results::data::{Data, distinct, series};
@@ -116,7 +117,8 @@ pub fn state(data: &Data) -> Option<Table> {
         let of_model = || watched.iter().copied().filter(|row| row.model == model);
         for wanted in distinct(of_model().map(series)) {
             let rows: Vec<&ResultRow> = of_model().filter(|row| series(row) == wanted).collect();
-            let mut cells = vec![model.into(), wanted.label().into(), rows.len().to_string().into()];
+            let label = TableCell::new(wanted.label()).failing_if(any_fails(rows.iter().copied()));
+            let mut cells = vec![model.into(), label, rows.len().to_string().into()];
             cells.extend(state_cells(&rows));
             table.push(cells);
         }

@@ -1,5 +1,6 @@
 //! Engines that a builder serialised: build time, size, and the types in the builder's own network.
 
+use crate::analysis::facts::any_fails;
 use crate::engine::Target;
 use crate::numbers;
 use crate::report::table::{Heading, Note, Table, TableCell};
@@ -61,7 +62,7 @@ fn cells(rows: &[&ResultRow]) -> Vec<TableCell> {
     let size = |bytes: Option<u64>| TableCell::optional(bytes.map(numbers::mebibytes));
     vec![
         TableCell::new(&first.model),
-        TableCell::new(&first.precision),
+        TableCell::new(&first.precision).failing_if(any_fails(rows.iter().copied())),
         TableCell::new(first.target.unwrap_or(Target::Current).name()),
         TableCell::new(rows.len().to_string()),
         seconds(median(&times)),

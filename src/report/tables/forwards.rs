@@ -1,7 +1,9 @@
 //! How many forward passes fail, and where the failures begin.
 
+use crate::manifest::schema::Numerics;
 use crate::numbers;
 use crate::record::Status;
+use crate::report::sentences::failures;
 use crate::report::table::{Heading, Note, Table, TableCell};
 use crate::results::data::{Data, distinct, slug};
 use crate::stats::clopper_pearson;
@@ -14,9 +16,13 @@ const MIN_FORWARDS: u64 = 2;
 pub fn rates(data: &Data) -> Vec<Table> {
     let examined: Vec<&ResultRow> =
         data.measured().filter(|row| row.forwards.is_some_and(|forwards| forwards >= MIN_FORWARDS)).collect();
+    let compared = examined.iter().any(|row| row.forward_compared_rows.is_some());
+    let in_output = if compared { "NaN, infinity or a broken row" } else { "NaN or infinity" };
     let caption = |model: &str| {
-        let what = "Share of forward passes with NaN or infinity in the output, and with a silent failure (a layer norm \
-                    whose variance overflowed, so that it returned its bias), with Clopper–Pearson 95 % intervals";
+        let what = format!(
+            "Share of forward passes with {in_output} in the output, and with a silent failure (a layer norm whose \
+             variance overflowed, so that it returned its bias), with Clopper–Pearson 95 % intervals"
+        );
         match model {
             "" => format!("{what}."),
             model => format!("{what}; model {model}."),
@@ -30,7 +36,8 @@ pub fn rates(data: &Data) -> Vec<Table> {
     let models = distinct(examined.iter().map(|row| row.model.as_str()));
     let table = |(index, model): (usize, &&str)| {
         let rows: Vec<&ResultRow> = examined.iter().copied().filter(|row| row.model == **model).collect();
-        rates_of(format!("rates-{}-{}", index + 1, slug(model)), &caption(&labelled(rows[0])), rows)
+        let slug = format!("rates-{}-{}", index + 1, slug(model));
+        rates_of(Table::new(slug, caption(&labelled(rows[0])), vec![]), rows, compared.then_some(data.plan.numerics))
     };
     models.iter().enumerate().map(table).collect()
 }
@@ -43,8 +50,9 @@ pub fn labelled(row: &ResultRow) -> String {
     }
 }
 
-fn rates_of(slug: String, caption: &str, mut rows: Vec<&ResultRow>) -> Table {
-    let headings = vec![
+/// `compared`: which rows are broken, where the passes were compared with the reference.
+fn rates_of(mut table: Table, mut rows: Vec<&ResultRow>, compared: Option<Numerics>) -> Table {
+    table.headings = vec![
         Heading::text("Backend"),
         Heading::text("Precision"),
         Heading::number("Shape"),
@@ -52,27 +60,32 @@ fn rates_of(slug: String, caption: &str, mut rows: Vec<&ResultRow>) -> Table {
         Heading::number("Passes"),
         Heading::interval("NaN").under("Share of passes with"),
         Heading::interval("infinity").under("Share of passes with"),
+        Heading::interval("broken row").under("Share of passes with"),
+        Heading::interval("any of these").under("Share of passes with"),
         Heading::interval("silent failure").under("Share of passes with"),
         Heading::number("Silent rows"),
         Heading::number("Smallest cosine"),
     ];
-    let mut table = Table::new(slug, caption, headings);
     // Inputs of the same configuration stand together: they are what is compared.
     let policies = distinct(rows.iter().map(|row| (row.backend, row.precision.clone())));
     let policy = |row: &ResultRow| policies.iter().position(|known| *known == (row.backend, row.precision.clone()));
     rows.sort_by_key(|row| (policy(row), row.sequence_length, row.batch_size));
     for row in &rows {
-        table.push(rate_cells(row));
+        table.push(rate_cells(row, compared.is_some()));
     }
-    let text = "Each pass reads different rows of the input, at full length without padding, so that inputs differ only \
-                in their tokens. Silent rows are a share of all layer-norm rows of these passes. The smallest cosine is \
-                against FP32, over the compared rows of the first pass; there is none where one of these rows is not \
-                finite. A dash under silent failure means that the library does not expose its tensors.";
-    table.notes.push(Note { mark: String::new(), text: text.to_owned() });
+    let of_passes = if compared.is_some() { "all passes" } else { "the first pass" };
+    let text = format!(
+        "Each pass reads different rows of the input, at full length without padding, so that inputs differ only in their \
+         tokens. Silent rows are a share of all layer-norm rows of these passes. The smallest cosine is against FP32, over \
+         the compared rows of {of_passes}; there is none where one of these rows is not finite. A dash under silent \
+         failure means that the library does not expose its tensors."
+    );
+    let definition = compared.map(failures::definition);
+    table.notes.extend([text].into_iter().chain(definition).map(|text| Note { mark: String::new(), text }));
     table.without_empty_columns().rule_between_groups(2)
 }
 
-fn rate_cells(row: &ResultRow) -> Vec<TableCell> {
+fn rate_cells(row: &ResultRow, compared: bool) -> Vec<TableCell> {
     let silent = row.silent_rows.zip(row.layer_norm_rows).filter(|(_, rows)| *rows > 0);
     vec![
         TableCell::new(row.backend.name()),
@@ -85,13 +98,16 @@ fn rate_cells(row: &ResultRow) -> Vec<TableCell> {
         TableCell::optional(row.forwards.map(numbers::count)),
         rate_cell(row.nan_forwards, row.forwards),
         rate_cell(row.inf_forwards, row.forwards),
+        rate_cell(row.broken_forwards, row.forwards),
+        rate_cell(row.failed_forwards, row.forwards),
         rate_cell(row.silent_forwards, row.forwards),
         TableCell::optional(silent.map(|(bad, rows)| numbers::percent(bad as f64 / rows as f64))),
-        TableCell::optional(row.cosine_min.map(numbers::cosine)),
+        TableCell::optional(if compared { row.forward_cosine_min } else { row.cosine_min }.map(numbers::cosine)),
     ]
 }
 
-fn rate_cell(bad: Option<u64>, forwards: Option<u64>) -> TableCell {
+/// A share of forwards in percent with its Clopper-Pearson 95 % interval; a dash where a count is not known.
+pub(super) fn rate_cell(bad: Option<u64>, forwards: Option<u64>) -> TableCell {
     let Some((bad, forwards)) = bad.zip(forwards).filter(|(_, forwards)| *forwards > 0) else {
         return TableCell::dash();
     };

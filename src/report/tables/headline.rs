@@ -50,7 +50,9 @@ fn spread_cells(
         let (text, detail) = found.unit.write(value);
         TableCell { text, detail, mark: mark.clone(), ..TableCell::default() }
     };
-    let extreme = |located: Option<&HeadlineValue>| located.map_or_else(TableCell::dash, |located| cell(located.value));
+    let extreme = |located: Option<&HeadlineValue>| {
+        located.map_or_else(TableCell::dash, |located| cell(located.value).failing_if(located.fails))
+    };
     vec![
         found.claim().unwrap_or_default().into(),
         quantity,

@@ -1,7 +1,7 @@
 //! Memory: what the process used, what the engine holds, and what the policy's formats would need.
 
 use super::without_fp32;
-use crate::analysis::facts::{computed_bytes, engine_bytes};
+use crate::analysis::facts::{any_fails, computed_bytes, engine_bytes};
 use crate::analysis::pairs::{self, RowPair, less};
 use crate::numbers;
 use crate::record::Status;
@@ -64,7 +64,7 @@ fn summary_row(data: &Data, group: &Group, wanted: &Series) -> Option<TableRow> 
     let cells = vec![
         group.model.into(),
         wanted.builder().into(),
-        wanted.precision.as_str().into(),
+        TableCell::new(&wanted.precision).failing_if(any_fails(found.iter().map(|(_, row)| *row))),
         numbers::count(found.len() as u64).into(),
         TableCell::optional(median(&found.iter().map(|(share, _)| *share).collect::<Vec<f64>>()).map(percent)),
         percent(lowest.0).into(),

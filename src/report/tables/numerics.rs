@@ -1,12 +1,13 @@
 //! Agreement with the FP32 reference: the worst over all shapes, and shape by shape.
 
+use super::forwards::rate_cell;
 use super::grid::{Cells, Grid};
-use crate::analysis::facts::has_nan;
-use crate::analysis::facts::nonfinite_share;
+use crate::analysis::facts::{any_fails, has_nan, nonfinite_share};
 use crate::manifest::schema::Tolerance;
 use crate::numbers;
 use crate::record::Status;
-use crate::report::table::{Heading, Notes, Table, TableCell};
+use crate::report::sentences::failures;
+use crate::report::table::{Heading, Note, Notes, Table, TableCell};
 use crate::results::data::{Data, series, total};
 use crate::store::schema::ResultRow;
 
@@ -22,6 +23,8 @@ pub fn worst(data: &Data) -> Table {
         Heading::number("rows").under("NaN"),
         Heading::number("share").under("NaN"),
         Heading::number("Inf"),
+        Heading::number("Broken rows"),
+        Heading::interval("Failed passes"),
         Heading::number("smallest").under("Cosine"),
         Heading::number("mean").under("Cosine"),
         Heading::number("max abs").under("Error"),
@@ -45,6 +48,13 @@ pub fn worst(data: &Data) -> Table {
         return Table::empty("numerics", caption, "No configuration was measured.");
     }
     table.notes = notes.finish();
+    if data.measured().any(|row| row.forward_compared_rows.is_some()) {
+        let text = format!(
+            "{} Broken rows and failed passes are over all examined passes; with a Clopper–Pearson 95 % interval.",
+            failures::definition(data.plan.numerics)
+        );
+        table.notes.push(Note { mark: String::new(), text });
+    }
     table.without_empty_columns().rule_between_groups(2)
 }
 
@@ -84,6 +94,7 @@ fn no_comparison(row: &ResultRow) -> String {
 fn worst_cells(rows: &[&ResultRow], limited: bool, notes: &mut Notes) -> Vec<TableCell> {
     let first = rows[0];
     let sum = |of: fn(&ResultRow) -> Option<u64>| total(rows.iter().filter_map(|row| of(row)));
+    let known = |of: fn(&ResultRow) -> Option<u64>| -> Option<u64> { rows.iter().map(|row| of(row)).sum() };
     let with_nan = rows.iter().filter(|row| has_nan(row)).count();
     let elements = sum(|row| row.output_elements);
     let share = |bad: u64| match elements {
@@ -94,10 +105,15 @@ fn worst_cells(rows: &[&ResultRow], limited: bool, notes: &mut Notes) -> Vec<Tab
         TableCell::new(&first.model),
         TableCell::new(&first.input),
         TableCell::new(first.backend.name()),
-        TableCell::new(&first.precision),
+        TableCell::new(&first.precision).failing_if(any_fails(rows.iter().copied())),
         TableCell::new(format!("{with_nan}/{}", rows.len())),
         share(sum(|row| row.nan_count)),
         share(sum(|row| row.inf_count)),
+        match known(|row| row.forward_broken_rows).zip(known(|row| row.forward_compared_rows)) {
+            Some((broken, compared)) => format!("{}/{}", numbers::count(broken), numbers::count(compared)).into(),
+            None => TableCell::dash(),
+        },
+        rate_cell(known(|row| row.failed_forwards), known(|row| row.forwards)),
         worst_of(rows, |row| row.cosine_min, f64::min, numbers::cosine, notes),
         worst_of(rows, |row| row.cosine_mean, f64::min, numbers::cosine, notes),
         worst_of(rows, |row| row.max_abs_error, f64::max, numbers::magnitude, notes),

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use mixprec::engine::{Backend, Engine, Examination, LayerNormTally, OpTally};
 use mixprec::graph::{Format, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
 use mixprec::input::{Batch, InputSource, InputStream};
+use mixprec::manifest::schema::Numerics;
 use mixprec::model::{Architecture, Head, Injection, Model, ModelSource};
-use mixprec::numerics::Forwards;
+use mixprec::numerics::{ForwardReferences, Forwards, Part, ReferenceSource};
 use mixprec::record::{BadKind, ForwardSummary, NumericsSummary};
 
 use super::{batch, device, emulated, engine, random_model};
@@ -139,10 +140,14 @@ fn infinities_and_what_becomes_of_them_are_counted_as_in_the_emulation() {
     }
 }
 
-fn summary(mut engine: Box<dyn Engine>, model: &Model) -> ForwardSummary {
+/// The summary of three forwards, whose outputs are not compared with a reference.
+fn summary(mut engine: Box<dyn Engine>, model: &Arc<Model>) -> ForwardSummary {
     let input = InputStream::open(&InputSource::Random { seed: 7 }, Path::new("."), model).unwrap();
-    let forwards = Forwards { graph: &model.graph, shape: FULL, forwards: Some(3), fp32: false };
-    forwards.examine(engine.as_mut(), &input, &NumericsSummary::default()).unwrap()
+    let settings = Numerics { forwards: Some(3), ..Numerics::DEFAULT };
+    let source = ReferenceSource { model, input: &input, sequence: FULL.sequence, part: Part::Compared(1) };
+    let mut references = ForwardReferences::new(source, Err("no folder".to_owned()));
+    let forwards = Forwards { graph: &model.graph, shape: FULL, settings, fp32: false };
+    forwards.examine(engine.as_mut(), &input, &mut references, &mut NumericsSummary::default()).unwrap()
 }
 
 #[test]
