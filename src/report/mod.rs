@@ -42,6 +42,9 @@ pub enum ReportError {
     /// A figure cannot be drawn.
     #[error(transparent)]
     Figure(#[from] figures::FigureError),
+    /// The sections' texts cannot be read, a defect that a test rules out.
+    #[error("paper/templates/sections.yaml: {0}")]
+    Sections(String),
     /// A template cannot be rendered.
     #[error("template: {0}")]
     Template(#[from] render::RenderError),
