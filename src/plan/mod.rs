@@ -202,6 +202,12 @@ impl Configuration {
         }
     }
 
+    /// `reference gpt2 hybrid 1x32 random`
+    pub fn label(&self) -> String {
+        let Configuration { model, policy, shape, input, .. } = self;
+        format!("{} {model} {} {}x{} {input}", self.builder(), policy.name, shape.batch, shape.sequence)
+    }
+
     fn cell(&self) -> GridPoint<'_> {
         GridPoint {
             model: &self.model,
