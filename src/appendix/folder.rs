@@ -4,16 +4,15 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::claims;
 use crate::claims::{Claims, Verdict};
 use crate::engine::DeviceKind;
 use crate::files::FileError;
-use crate::numbers;
 use crate::record::Status;
 use crate::report::sentences::machine::{gibibytes, processor};
 use crate::results::data::{Data, distinct};
 use crate::results::study::Parts;
 use crate::store::schema::ResultRow;
+use crate::{claims, numbers};
 
 use super::AppendixError;
 

@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use super::{Area, Diagnosis, Readiness};
-use crate::libraries::pins;
 use crate::libraries::pins::PinFile;
-use crate::libraries::{FoundLibrary, Library, LibraryError, find, was_set_up};
+use crate::libraries::{FoundLibrary, Library, LibraryError, find, pins, was_set_up};
 use crate::provenance::drift::{self, MATCH};
 use crate::provenance::{BuildInfo, Drift, Gpu, pin_digests};
 

@@ -13,8 +13,7 @@ mod request;
 pub use error::FetchError;
 
 use crate::manifest::LoadedManifest;
-use crate::model::ModelSource;
-use crate::model::{hub_folder, stand_in_notice};
+use crate::model::{ModelSource, hub_folder, stand_in_notice};
 use download::{Download, DownloadError, Expected, Received};
 use folder::{CheckpointFolder, Digests};
 use hub::{Address, Hub};

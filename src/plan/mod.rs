@@ -13,8 +13,7 @@ use crate::graph::{PrecisionPolicy, Shape};
 use crate::input::InputSource;
 use crate::manifest::schema::{Manifest, Measurement, NoiseFloorTest, Numerics, Tolerance};
 use crate::manifest::{GridPoint, Index, LoadedManifest, product_indices};
-use crate::model::Head;
-use crate::model::ModelSource;
+use crate::model::{Head, ModelSource};
 
 pub use estimate::{DurationEstimate, NOMINAL_THREADS, SizeSource};
 pub use print::duration;

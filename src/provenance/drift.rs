@@ -14,10 +14,8 @@ use super::pin_digests;
 use crate::digest::{sha256, sha256_file};
 use crate::engine::{BackendKind, DeviceKind};
 use crate::json_diff::differences;
-use crate::libraries::loaded;
-use crate::libraries::pins;
 use crate::libraries::pins::PinFile;
-use crate::libraries::{FoundLibrary, Library, Pin, find};
+use crate::libraries::{FoundLibrary, Library, Pin, find, loaded, pins};
 
 /// The stamp of a row without drift.
 pub const MATCH: &str = "match";

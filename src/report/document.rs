@@ -5,14 +5,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::ReportError;
 use super::figures::{self, Figure};
 use super::macros::{Macro, macros};
 use super::sentences::claims::{WordedVerdict, summary};
-use super::sentences::pins;
-use super::sentences::{caveats, disturbances};
+use super::sentences::{caveats, disturbances, pins};
 use super::table::Table;
-use super::tables;
+use super::{ReportError, tables};
 use crate::analysis::agreement;
 use crate::analysis::agreement::{Agreement, Limits};
 use crate::claims::headline::{Headline, headlines};

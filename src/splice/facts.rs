@@ -6,10 +6,9 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::SpliceError;
 use super::figure::{self, LatencyFigure};
 use super::runs::Run;
-use super::{forwards, peers, runs};
+use super::{SpliceError, forwards, peers, runs};
 use crate::analysis::noise;
 use crate::claims::{Claims, judge_study};
 use crate::numbers;
