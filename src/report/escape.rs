@@ -73,20 +73,7 @@ pub fn markdown_code(text: &str) -> String {
 }
 
 fn superscript(c: char) -> Option<char> {
-    match c {
-        '⁻' => Some('-'),
-        '⁰' => Some('0'),
-        '¹' => Some('1'),
-        '²' => Some('2'),
-        '³' => Some('3'),
-        '⁴' => Some('4'),
-        '⁵' => Some('5'),
-        '⁶' => Some('6'),
-        '⁷' => Some('7'),
-        '⁸' => Some('8'),
-        '⁹' => Some('9'),
-        _ => None,
-    }
+    "⁻⁰¹²³⁴⁵⁶⁷⁸⁹".chars().zip("-0123456789".chars()).find(|(raised, _)| *raised == c).map(|(_, plain)| plain)
 }
 
 fn replacement(c: char) -> Option<&'static str> {
