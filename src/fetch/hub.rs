@@ -99,6 +99,14 @@ pub(super) enum RequestError {
     Passing { reason: String, wait: Option<Duration> },
     /// It will not work the next time either. The reason names the cure.
     Lasting(String),
+    /// What arrived cannot be kept.
+    Disk(FetchError),
+}
+
+impl From<FetchError> for RequestError {
+    fn from(error: FetchError) -> Self {
+        RequestError::Disk(error)
+    }
 }
 
 impl fmt::Debug for Hub {

@@ -58,15 +58,13 @@ pub fn macros(study: &Study, found: &[Headline], verdicts: &[Verdict], repeats: 
     put(&mut all, "FpSixteenQualitySentence", quality::quality(&experiments, Preset::Fp16));
     put(&mut all, "HybridQualitySentence", quality::quality(&experiments, Preset::Hybrid));
     headroom(&experiments, &mut all);
-    for outcome in [Outcome::Pass, Outcome::Fail, Outcome::Undecided, Outcome::NotRun, Outcome::NoHardware].into_iter()
-    {
-        let name = match outcome {
-            Outcome::Pass => "ClaimsPass",
-            Outcome::Fail => "ClaimsFail",
-            Outcome::Undecided => "ClaimsUndecided",
-            Outcome::NotRun => "ClaimsNotRun",
-            Outcome::NoHardware => "ClaimsNoHardware",
-        };
+    for (name, outcome) in [
+        ("ClaimsPass", Outcome::Pass),
+        ("ClaimsFail", Outcome::Fail),
+        ("ClaimsUndecided", Outcome::Undecided),
+        ("ClaimsNotRun", Outcome::NotRun),
+        ("ClaimsNoHardware", Outcome::NoHardware),
+    ] {
         put(&mut all, name, count(verdicts, outcome).to_string());
     }
     let limited = |verdict: &&Verdict| verdict.outcome == Outcome::Pass && !verdict.evidence().limits().is_empty();
@@ -105,13 +103,12 @@ fn headline(found: &Headline, all: &mut Vec<Macro>) {
 /// The noise within the run, and between the run and its repeats.
 fn repeatability(data: &Data, repeats: &[Agreement], all: &mut Vec<Macro>) {
     put(all, "NoiseSentence", sentences::noise::sentence(data));
-    for backend in [BackendKind::Cuda, BackendKind::TensorRt, BackendKind::OnnxRuntime, BackendKind::Reference] {
-        let name = match backend {
-            BackendKind::Cuda => "Cuda",
-            BackendKind::TensorRt => "TensorRt",
-            BackendKind::OnnxRuntime => "OnnxRuntime",
-            BackendKind::Reference | BackendKind::Mock => "Reference",
-        };
+    for (name, backend) in [
+        ("Cuda", BackendKind::Cuda),
+        ("TensorRt", BackendKind::TensorRt),
+        ("OnnxRuntime", BackendKind::OnnxRuntime),
+        ("Reference", BackendKind::Reference),
+    ] {
         let floor = noise::floor(data, backend).map(|found| numbers::percent(found.floor));
         put(all, &format!("NoiseFloor{name}"), floor.unwrap_or_default());
     }

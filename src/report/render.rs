@@ -45,39 +45,16 @@ impl Renderer {
     /// # Errors
     /// [`RenderError`].
     pub fn table(&self, table: &Table) -> Result<String, RenderError> {
-        self.tex.render("table.tex", &context(&LatexTable { columns: columns(table), table })?)
+        self.tex("table.tex", &LatexTable { columns: columns(table), table })
     }
 
-    /// A file that places the figures and tables of a section.
+    /// One of the other LaTeX files, by the name of its template: `section.tex` of a section; `claims.tex`, `caveats.tex` and
+    /// `macros.tex` of a document.
     ///
     /// # Errors
     /// [`RenderError`].
-    pub fn section(&self, section: &Section) -> Result<String, RenderError> {
-        self.tex.render("section.tex", &context(section)?)
-    }
-
-    /// The body of the claims table.
-    ///
-    /// # Errors
-    /// [`RenderError`].
-    pub fn claims(&self, document: &Document) -> Result<String, RenderError> {
-        self.tex.render("claims.tex", &context(document)?)
-    }
-
-    /// The list of caveats.
-    ///
-    /// # Errors
-    /// [`RenderError`].
-    pub fn caveats(&self, document: &Document) -> Result<String, RenderError> {
-        self.tex.render("caveats.tex", &context(document)?)
-    }
-
-    /// The macros.
-    ///
-    /// # Errors
-    /// [`RenderError`].
-    pub fn macros(&self, document: &Document) -> Result<String, RenderError> {
-        self.tex.render("macros.tex", &context(document)?)
+    pub fn tex(&self, template: &str, value: &impl Serialize) -> Result<String, RenderError> {
+        self.tex.render(template, &context(value)?)
     }
 
     /// The HTML page.
