@@ -211,9 +211,6 @@ impl Inference {
     }
 
     /// All of it as indented JSON with a final newline.
-    ///
-    /// # Errors
-    /// The serialiser's own.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }

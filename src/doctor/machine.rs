@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Area, Diagnosis, Readiness};
+use crate::numbers::gibibytes;
 use crate::provenance::{Cpu, Environment, Gpu, Host};
 
 /// Less free space than this gets a warning. A build takes about 2 GiB, the results of a sweep far less.
@@ -115,10 +116,6 @@ fn gpus(gpus: &[Gpu], without_nvml: Option<String>) -> Vec<Diagnosis> {
             gpus.iter().map(limited).collect()
         }
     }
-}
-
-fn gibibytes(bytes: u64) -> String {
-    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
 #[cfg(test)]

@@ -156,9 +156,6 @@ impl Hub {
     }
 
     /// Requests a file, or the rest of it.
-    ///
-    /// # Errors
-    /// [`RequestError`].
     pub fn get(&self, address: Address<'_>, rest: &Remainder) -> Result<HubResponse<'_>, RequestError> {
         let Address { repository, revision, file } = address;
         let mut request = self.client.get(format!("{}/{repository}/resolve/{revision}/{file}", self.endpoint));

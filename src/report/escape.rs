@@ -3,9 +3,6 @@
 use std::io::{self, Write};
 
 /// Writes `text` so that LaTeX prints it and executes none of it.
-///
-/// # Errors
-/// Those of the writer.
 pub fn latex(text: &str, out: &mut dyn Write) -> io::Result<()> {
     let mut characters = text.chars().peekable();
     let mut previous = ' ';
@@ -45,9 +42,6 @@ pub fn latex_string(text: &str) -> String {
 }
 
 /// Writes `text` so that Markdown, and the HTML inside it, shows it and reads none of it as markup.
-///
-/// # Errors
-/// Those of the writer.
 pub fn markdown(text: &str, out: &mut dyn Write) -> io::Result<()> {
     for c in text.chars() {
         match c {

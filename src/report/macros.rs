@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::sentences::caveats::{list, prefix};
 use super::sentences::claims::WordedVerdict;
 use super::sentences::headroom::place_name;
-use super::sentences::machine::{gibibytes, processors};
+use super::sentences::machine::processors;
 use super::sentences::quality;
 use super::sentences::speedup::baselines;
 use crate::analysis::agreement::Agreement;
@@ -151,7 +151,7 @@ fn run(data: &Data, all: &mut Vec<Macro>) {
     let of_cpu = distinct(of_cpu.filter_map(|row| row.environment.as_deref()));
     put(all, "BaselineProcessor", processors(of_cpu.into_iter().filter_map(|id| data.environments.get(id))));
     let memory = environments().filter_map(|environment| environment.machine.memory_bytes);
-    put(all, "Memory", distinct(memory.map(gibibytes)).join("; "));
+    put(all, "Memory", distinct(memory.map(numbers::gibibytes)).join("; "));
     let gpus = distinct(environments().flat_map(|environment| &environment.gpus).map(|gpu| gpu.name.clone()));
     put(all, "Gpus", if gpus.is_empty() { "none".to_owned() } else { gpus.join("; ") });
     put(all, "Program", distinct(environments().map(|environment| environment.build.summary())).join("; "));

@@ -92,11 +92,7 @@ impl MutationResult {
 pub enum SelftestError {
     /// A scratch folder cannot be created.
     #[error("{path}: {source}; set TMPDIR to a folder with room")]
-    Scratch {
-        /// The system's folder for temporary files.
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Scratch { path: PathBuf, source: std::io::Error },
     /// A file cannot be read or written.
     #[error(transparent)]
     Io(#[from] std::io::Error),

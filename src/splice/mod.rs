@@ -75,9 +75,6 @@ pub struct Stale {
 }
 
 /// The files that differ from what the artifact yields, in the order of the pages. Nothing is written.
-///
-/// # Errors
-/// [`SpliceError`].
 pub fn stale(request: &SpliceRequest) -> Result<Vec<Stale>, SpliceError> {
     let pages = request.pages.iter().map(|path| read(path)).collect::<Result<Vec<_>, SpliceError>>()?;
     let facts = PageFacts::read(&request.artifact, request.peers.as_deref())?;
@@ -138,9 +135,6 @@ fn stale_figures(page: &Path, facts: &PageFacts) -> Result<Vec<Stale>, SpliceErr
 
 impl Stale {
     /// Replaces the file by what the artifact yields.
-    ///
-    /// # Errors
-    /// [`SpliceError::File`].
     pub fn mend(&self) -> Result<(), SpliceError> {
         if let Some(folder) = self.path.parent() {
             std::fs::create_dir_all(folder).map_err(FileError::at(folder))?;
