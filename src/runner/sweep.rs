@@ -157,10 +157,7 @@ impl<'a> Sweep<'a> {
         let mut ready = Some(worker);
         for configuration in group {
             self.progress.working_on(&configuration.label());
-            let mut worker = match ready.take() {
-                Some(worker) => worker,
-                None => Worker::spawn()?,
-            };
+            let mut worker = ready.take().map_or_else(Worker::spawn, Ok)?;
             let path = self.reference_path(configuration);
             let reference = match self.references.get(&path) {
                 Some(Err(reason)) => ReferenceLocation::Missing(reason.clone()),
@@ -206,10 +203,7 @@ impl<'a> Sweep<'a> {
                 continue;
             }
             self.progress.working_on(&format!("FP32 reference of {}", configuration.label()));
-            let mut worker = match ready.take() {
-                Some(worker) => worker,
-                None => Worker::spawn()?,
-            };
+            let mut worker = ready.take().map_or_else(Worker::spawn, Ok)?;
             let request = Request::Reference {
                 settings: self.settings.clone(),
                 configuration: Box::new((*configuration).clone()),
