@@ -139,7 +139,6 @@ fn ago(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Leftover, Reason, Removed};
     use super::*;
 
     #[test]
@@ -147,35 +146,5 @@ mod tests {
         assert_eq!([0, 999, 43_210_000, 20_000_000_000].map(size), ["0.0 kB", "1.0 kB", "43.2 MB", "20.0 GB"]);
         let ages = [59, 60, 7300, 86_400, 200_000].map(ago);
         assert_eq!(ages, ["just now", "1 min ago", "2 h ago", "1 day ago", "2 days ago"]);
-    }
-
-    #[test]
-    fn a_collection_says_what_went_and_why() {
-        let entry = CachedEntry {
-            key: "0123456789abcdef".to_owned(),
-            bytes: 1_500_000,
-            last_used_unix_ms: 0,
-            engine: None,
-            damage: Some("engine.bin is missing".to_owned()),
-        };
-        let summary = GcSummary {
-            removed: vec![Removed { entry, reason: Reason::Damaged("engine.bin is missing".to_owned()) }],
-            leftovers: vec![Leftover { name: ".partial-x".to_owned(), bytes: 500_000 }],
-            kept: 1,
-            kept_bytes: 3_000_000,
-            failures: vec![],
-        };
-        let expected = "deleted 0123456789ab  1.5 MB  (damaged: engine.bin is missing)\n\
-                        deleted .partial-x  500.0 kB  (left by an interrupted write)\n\
-                        deleted 1 engine; 2.0 MB freed; 1 engine, 3.0 MB, kept\n";
-        assert_eq!(collected(&summary, false), expected);
-        assert!(
-            collected(&summary, true)
-                .ends_with("would delete 1 engine; 2.0 MB would be freed; 1 engine, 3.0 MB, kept\n")
-        );
-        assert_eq!(
-            collected(&GcSummary::default(), false),
-            "deleted no engine; 0.0 kB freed; 0 engines, 0.0 kB, kept\n"
-        );
     }
 }
