@@ -152,7 +152,7 @@ fn run(data: &Data, all: &mut Vec<Macro>) {
     put(all, "BaselineProcessor", processors(of_cpu.into_iter().filter_map(|id| data.environments.get(id))));
     let memory = environments().filter_map(|environment| environment.machine.memory_bytes);
     put(all, "Memory", distinct(memory.map(numbers::gibibytes)).join("; "));
-    let gpus = distinct(environments().flat_map(|environment| &environment.gpus).map(|gpu| gpu.name.clone()));
+    let gpus = data.gpus();
     put(all, "Gpus", if gpus.is_empty() { "none".to_owned() } else { gpus.join("; ") });
     put(all, "Program", distinct(environments().map(|environment| environment.build.summary())).join("; "));
     put(all, "Engines", list(data.rows.iter().filter_map(engine_library)));

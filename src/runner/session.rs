@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::protocol::{OpenedModel, Probed, ReferenceLocation, Request, Response, Settings};
+use super::protocol::{Probed, ReferenceLocation, Request, Response, Settings};
 use crate::backend::backend;
 use crate::engine::{Backend, BackendError, Build, BuildReport, BuildRequest, Engine, ProgressSink};
 use crate::graph::{CostSummary, Preset};
@@ -45,8 +45,7 @@ impl WorkerSession {
                 Response::Probed(probed.map_err(Failure::from))
             }
             Request::Open { settings, configuration } => {
-                let opened = self.model(&settings, &configuration);
-                let opened = opened.map(|model| OpenedModel { weights: model.provenance.clone() });
+                let opened = self.model(&settings, &configuration).map(|model| model.provenance.clone());
                 Response::Opened(opened.map_err(|failure| failure.reason))
             }
             Request::Reference { settings, configuration, path } => {

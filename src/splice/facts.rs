@@ -13,7 +13,6 @@ use crate::analysis::noise;
 use crate::claims::{Claims, judge_study};
 use crate::numbers;
 use crate::report::document::{ClaimView, document};
-use crate::results::data::distinct;
 use crate::results::study::Study;
 
 /// Everything that a template can say about an artifact.
@@ -61,13 +60,12 @@ impl PageFacts {
         let document = document(&study, &claims, judge_study(&study, &claims))?;
         let runs = runs::all(artifact, &study)?;
         let main = &study.main;
-        let gpus = main.environments.values().flat_map(|environment| &environment.gpus).map(|gpu| gpu.name.clone());
         let floors = noise::floors(main).into_iter();
         let floors = floors.map(|found| format!("{} {}", found.backend, numbers::percent(found.floor)));
         Ok(PageFacts {
             macros: document.macros.into_iter().map(|one| (one.name, one.value)).collect(),
             claims: document.claims,
-            gpus: distinct(gpus).join(", "),
+            gpus: main.gpus().join(", "),
             noise: floors.collect::<Vec<_>>().join(", "),
             durations: runs::durations(&runs),
             time: runs::times(&study),
