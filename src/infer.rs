@@ -12,8 +12,7 @@ use crate::backend::backend;
 use crate::engine::{BackendError, BackendKind, BuildRequest, EngineDescription};
 use crate::graph::{OutputKind, PrecisionPolicy, Preset};
 use crate::input::Batch;
-use crate::model::ModelSource;
-use crate::model::{Head, Model, ModelError, Tokenizer};
+use crate::model::{Head, Model, ModelError, ModelSource, Tokenizer};
 use crate::numerics::negative_log_likelihood;
 
 /// Labels shown for an output row that is a distribution over many.
@@ -212,9 +211,6 @@ impl Inference {
     }
 
     /// All of it as indented JSON with a final newline.
-    ///
-    /// # Errors
-    /// The serialiser's own.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }

@@ -53,7 +53,7 @@
 //! | [`libraries`] | shared libraries: where they are, what is pinned |
 //! | [`engine`] | the seam: what a backend and an engine are, without any device type |
 //! | [`onnx`] [`input`] [`model`] [`graph`] | what is computed, on which token ids |
-//! | [`files`] [`digest`] [`json_diff`] [`numbers`] [`panics`] [`nvml`] [`stats`] | the ground |
+//! | [`files`] [`digest`] [`json_diff`] [`numbers`] [`panics`] [`nvml`] [`stats`] [`text_table`] | the ground |
 
 pub mod analysis;
 pub mod appendix;
@@ -95,4 +95,5 @@ mod skip;
 pub mod splice;
 pub mod stats;
 pub mod store;
+pub mod text_table;
 pub mod timing;

@@ -95,6 +95,11 @@ pub fn mebibytes(bytes: u64) -> String {
     significant(bytes as f64 / (1 << 20) as f64, 4)
 }
 
+/// `80.0 GiB`
+pub fn gibibytes(bytes: u64) -> String {
+    format!("{} GiB", fixed(bytes as f64 / (1_u64 << 30) as f64, 1))
+}
+
 /// `1 row`, `3 rows`.
 pub fn plural(n: usize, noun: &str) -> String {
     format!("{} {}", count(n as u64), self::noun(n, noun))

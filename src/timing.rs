@@ -20,8 +20,7 @@ use thiserror::Error;
 use crate::backend::backend;
 use crate::engine::{BackendError, BackendKind, BuildRequest, Engine, EngineDescription};
 use crate::graph::{PrecisionPolicy, Preset, Shape};
-use crate::input::InputSource;
-use crate::input::{InputError, InputStream};
+use crate::input::{InputError, InputSource, InputStream};
 use crate::measure::clock::Clock;
 use crate::model::{Head, Model, ModelArgument, ModelError};
 

@@ -150,12 +150,7 @@ pub enum AgreementError {
         "{path}: merged results with {rows} rows of configuration {id}; compare the folders of single runs, or merge \
          the runs to see machines next to each other"
     )]
-    Several {
-        path: PathBuf,
-        id: String,
-        /// Rows of it.
-        rows: usize,
-    },
+    Several { path: PathBuf, id: String, rows: usize },
     /// They are of different experiments, or were measured by different rules.
     #[error("{path} compared with {other}: {cause}; compare two runs of one manifest")]
     Rules {
@@ -168,15 +163,7 @@ pub enum AgreementError {
     #[error(
         "{path}: {model} was measured with other weights ({found}) than in {other} ({wanted}); their times are of two models"
     )]
-    Weights {
-        path: PathBuf,
-        model: String,
-        /// Its weights there.
-        found: String,
-        other: PathBuf,
-        /// Its weights there.
-        wanted: String,
-    },
+    Weights { path: PathBuf, model: String, found: String, other: PathBuf, wanted: String },
     /// Nothing was measured twice.
     #[error("{path} and {other} have no measured configuration in common, so there is nothing to compare")]
     Nothing { path: PathBuf, other: PathBuf },

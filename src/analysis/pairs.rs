@@ -9,15 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::disturbances::Disturbance;
 use super::facts::{engine_bytes, latency};
+use crate::provenance::Environment;
 use crate::results::data::{Data, Group, Series, series, shape};
 use crate::store::schema::ResultRow;
 
 /// A value and, where one is known, the ends of its interval.
 pub type Ranged = (f64, Option<(f64, f64)>);
-
-/// Properties in which environments of one host may differ when they belong to rows on different devices: which of the
-/// host's CPUs and GPUs the process could use.
-const SHARE_OF_THE_HOST: [&str; 2] = ["machine.cpu.usable_cpus", "variables.CUDA_VISIBLE_DEVICES"];
 
 /// A column in which the rows of a pair agree; what is left out of a list of them is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -158,10 +155,8 @@ fn share_an_environment(data: &Data, a: &ResultRow, b: &ResultRow) -> bool {
     if a.environment == b.environment {
         return true;
     }
-    let environment = |row: &ResultRow| data.environments.get(row.environment.as_deref()?);
-    let (Some(one), Some(other)) = (environment(a), environment(b)) else { return false };
-    a.device != b.device
-        && one.differences(other).iter().all(|found| SHARE_OF_THE_HOST.contains(&found.property.as_str()))
+    let host = |row: &ResultRow| data.environments.get(row.environment.as_deref()?).map(Environment::of_host);
+    a.device != b.device && host(a).is_some_and(|one| host(b) == Some(one))
 }
 
 /// A quotient and, where both sides have one, its interval; `None` over anything that is not positive.
@@ -179,7 +174,12 @@ pub fn quotient_interval(numerator: (f64, f64), denominator: (f64, f64)) -> (f64
 
 /// How much less `bytes` is than `base`, as a share; `None` over an empty base.
 pub fn less(bytes: u64, base: u64) -> Option<f64> {
-    (base > 0).then(|| 1.0 - bytes as f64 / base as f64)
+    (base > 0).then(|| reduction(bytes as f64 / base as f64))
+}
+
+/// The reduction that a ratio is, as a share: of 0.25, three quarters.
+pub fn reduction(ratio: f64) -> f64 {
+    1.0 - ratio
 }
 
 #[cfg(test)]
@@ -191,7 +191,6 @@ mod tests {
     use crate::manifest::schema::Numerics;
     use crate::model::WeightsOrigin;
     use crate::plan::Plan;
-    use crate::provenance::Environment;
 
     fn row(id: &str, precision: &str, latency: f64) -> ResultRow {
         ResultRow {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::AppendixError;
 use crate::files::FileError;
@@ -15,8 +15,19 @@ const VERSION: u64 = 1;
 /// Larger files are refused before they are read.
 const MAX_BYTES: u64 = 1 << 20;
 
+/// A text on one line: YAML's folded texts end in a line break.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "String")]
+pub struct Paragraph(pub String);
+
+impl From<String> for Paragraph {
+    fn from(text: String) -> Self {
+        Paragraph(text.split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+}
+
 /// The authors' part of the appendix.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Author {
     /// Format version.
@@ -24,17 +35,17 @@ pub struct Author {
     /// Name of the artifact.
     pub title: String,
     /// Abstract of the artifact.
-    pub r#abstract: String,
+    pub r#abstract: Paragraph,
     /// The algorithm under study.
-    pub algorithm: String,
+    pub algorithm: Paragraph,
     /// What building the program requires.
-    pub compilation: String,
+    pub compilation: Paragraph,
     /// How experiments are executed.
-    pub execution: String,
+    pub execution: Paragraph,
     /// What is measured.
-    pub metrics: String,
+    pub metrics: Paragraph,
     /// What drives the workflow.
-    pub automation: String,
+    pub automation: Paragraph,
     /// DOI of the archived version.
     pub archive: Option<String>,
     /// Licences.
@@ -46,7 +57,7 @@ pub struct Author {
     pub experiments: BTreeMap<String, Effort>,
     /// What to expect on machines other than the author's.
     #[serde(default)]
-    pub other_hardware: Vec<String>,
+    pub other_hardware: Vec<Paragraph>,
     /// Messages that may be printed although nothing is wrong.
     #[serde(default)]
     pub warnings: Vec<Warning>,
@@ -56,17 +67,17 @@ pub struct Author {
 }
 
 /// The licences of the artifact.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Licences {
     /// The program and what is linked into it.
-    pub code: String,
+    pub code: Paragraph,
     /// Models and datasets.
-    pub data: String,
+    pub data: Paragraph,
 }
 
 /// A step of the installation.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetupStep {
     /// What to type.
@@ -74,11 +85,11 @@ pub struct SetupStep {
     /// A person's time, minutes, estimated.
     pub human_minutes: u32,
     /// What it does.
-    pub text: String,
+    pub text: Paragraph,
 }
 
 /// A person's part in an experiment.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Effort {
     /// A person's time, minutes, estimated.
@@ -89,25 +100,25 @@ pub struct Effort {
 }
 
 /// A message that is no sign of a defect.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Warning {
     /// The message.
     pub shows: String,
     /// When it is printed.
-    pub when: String,
+    pub when: Paragraph,
     /// What it means.
-    pub means: String,
+    pub means: Paragraph,
 }
 
 /// Something that the artifact does not show.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Unsupported {
     /// The statement that is not supported.
-    pub statement: String,
+    pub statement: Paragraph,
     /// The reason.
-    pub reason: String,
+    pub reason: Paragraph,
 }
 
 impl Author {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::author::{Author, SetupStep, Unsupported, Warning};
+use super::author::{Author, Unsupported};
 use super::experiment::{ExperimentEntry, NOT_MEASURED, PlannedExperiment, compute, disk_size};
 use super::folder::ResultsFolder;
 use crate::analysis::facts::engine_library;
@@ -16,10 +16,8 @@ use crate::results::data::distinct;
 /// A reviewer's appendix.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Appendix {
-    /// Name of the artifact.
-    pub title: String,
-    /// Abstract of the artifact.
-    pub summary: String,
+    /// The authors' part.
+    pub author: Author,
     /// Source of the claims.
     pub source: String,
     /// Fields of the checklist, in the order of the ACM and cTuning forms.
@@ -30,47 +28,14 @@ pub struct Appendix {
     pub needs: Vec<String>,
     /// Libraries of the rows, each once.
     pub libraries: Vec<String>,
-    /// Steps of the installation.
-    pub installation: Vec<InstallationStep>,
     /// Results folders that the numbers of the appendix come from.
     pub folders: Vec<String>,
     /// Claims.
     pub claims: Vec<ClaimEntry>,
     /// Experiments.
     pub experiments: Vec<ExperimentEntry>,
-    /// What to expect on other machines.
-    pub other_hardware: Vec<String>,
-    /// Messages that are no sign of a defect.
-    pub warnings: Vec<WarningEntry>,
-    /// What the artifact does not show.
-    pub unsupported: Vec<UnsupportedEntry>,
-}
-
-/// A step of the installation.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct InstallationStep {
-    /// What to type.
-    pub command: String,
-    /// What it does, and a person's time.
-    pub text: String,
-}
-
-/// A message, when it is printed and what it means.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct WarningEntry {
-    /// The message.
-    pub shows: String,
-    /// When it is printed, and what it means.
-    pub text: String,
-}
-
-/// What the artifact does not show, and why.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct UnsupportedEntry {
-    /// The statement that is not supported.
-    pub statement: String,
-    /// The reason.
-    pub reason: String,
+    /// What the artifact does not show: what the authors name, and claims that no manifest measures.
+    pub unsupported: Vec<Unsupported>,
 }
 
 /// A claim and how to check it.
@@ -117,51 +82,27 @@ pub fn document(
     let entries: Vec<ExperimentEntry> = experiments.iter().enumerate().map(|(at, one)| one.entry(at)).collect();
     let rows = folders.iter().flat_map(|folder| &folder.data.rows);
     let label = |name: &str| entries.iter().find(|entry| entry.name == name).map(|entry| entry.label.clone());
-    let mut unsupported: Vec<UnsupportedEntry> = author.unsupported.iter().map(UnsupportedEntry::from).collect();
+    let mut unsupported = author.unsupported.clone();
     unsupported.extend(claims.claims.iter().filter(|claim| label(&claim.experiment).is_none()).map(without_experiment));
     Appendix {
-        title: author.title.clone(),
-        summary: one_line(&author.r#abstract),
+        author: author.clone(),
         source: claims.source.clone(),
         checklist: checklist(author, experiments, &entries),
         machines: distinct(folders.iter().flat_map(ResultsFolder::machines)),
         needs: distinct(entries.iter().flat_map(|entry| entry.hardware.clone())),
         libraries: distinct(rows.filter_map(engine_library)),
-        installation: author.installation.iter().map(InstallationStep::from).collect(),
         folders: folders.iter().map(|folder| folder.label.clone()).collect(),
         claims: claims.claims.iter().map(|claim| entry(claim, label(&claim.experiment), folders)).collect(),
         experiments: entries,
-        other_hardware: author.other_hardware.iter().map(|text| one_line(text)).collect(),
-        warnings: author.warnings.iter().map(WarningEntry::from).collect(),
         unsupported,
     }
 }
 
-impl From<&SetupStep> for InstallationStep {
-    fn from(step: &SetupStep) -> Self {
-        let minutes = numbers::plural(step.human_minutes as usize, "estimated human-minute");
-        InstallationStep { command: step.command.clone(), text: format!("{} ({minutes}.)", one_line(&step.text)) }
-    }
-}
-
-impl From<&Warning> for WarningEntry {
-    fn from(warning: &Warning) -> Self {
-        let (when, means) = (one_line(&warning.when), one_line(&warning.means));
-        WarningEntry { shows: warning.shows.clone(), text: format!("When {when}: {means}.") }
-    }
-}
-
-impl From<&Unsupported> for UnsupportedEntry {
-    fn from(one: &Unsupported) -> Self {
-        UnsupportedEntry { statement: one_line(&one.statement), reason: one_line(&one.reason) }
-    }
-}
-
 /// The entry of a claim that no manifest measures.
-fn without_experiment(claim: &Claim) -> UnsupportedEntry {
-    UnsupportedEntry {
-        statement: format!("{} ({})", claim.sentence, claim.id),
-        reason: format!("there is no manifest named {}", claim.experiment),
+fn without_experiment(claim: &Claim) -> Unsupported {
+    Unsupported {
+        statement: format!("{} ({})", claim.sentence, claim.id).into(),
+        reason: format!("there is no manifest named {}", claim.experiment).into(),
     }
 }
 
@@ -220,6 +161,7 @@ fn checklist(author: &Author, experiments: &[PlannedExperiment<'_>], entries: &[
     let models = list(&mut manifests().flat_map(|manifest| &manifest.models).map(|model| model.name.clone()));
     let inputs = list(&mut manifests().flat_map(|manifest| &manifest.inputs).map(|input| input.name.clone()));
     let backends = list(&mut manifests().flat_map(|manifest| &manifest.backends).map(ToString::to_string));
+    let machines = list(&mut entries.iter().flat_map(|entry| entry.machines.clone()));
     let measured = experiments.iter().filter(|one| one.wall_time().is_some());
     let taken: f64 = measured.clone().filter_map(|one| one.wall_time()).map(|time| time.seconds).sum();
     let estimated: f64 =
@@ -237,17 +179,17 @@ fn checklist(author: &Author, experiments: &[PlannedExperiment<'_>], entries: &[
         }
     };
     vec![
-        fact("Algorithm", one_line(&author.algorithm)),
+        fact("Algorithm", author.algorithm.0.clone()),
         fact("Program", format!("models {models}; backends {backends}")),
-        fact("Compilation", one_line(&author.compilation)),
+        fact("Compilation", author.compilation.0.clone()),
         fact("Data set", inputs),
         fact(
             "Run-time environment",
             "Linux on x86-64; Cargo.lock, container/wheels.json and flake.lock pin it".to_owned(),
         ),
-        fact("Hardware", list(&mut entries.iter().flat_map(|entry| entry.machines.clone())).or_not_measured()),
-        fact("Execution", one_line(&author.execution)),
-        fact("Metrics", one_line(&author.metrics)),
+        fact("Hardware", if machines.is_empty() { NOT_MEASURED.to_owned() } else { machines }),
+        fact("Execution", author.execution.0.clone()),
+        fact("Metrics", author.metrics.0.clone()),
         fact(
             "Output",
             "LaTeX tables, figures as SVG and PDF, one HTML page, Parquet tables of rows and samples".to_owned(),
@@ -256,24 +198,9 @@ fn checklist(author: &Author, experiments: &[PlannedExperiment<'_>], entries: &[
         fact("Disk space of the results", if disk == 0 { NOT_MEASURED.to_owned() } else { disk_size(disk) }),
         fact("Time to prepare", numbers::plural(minutes as usize, "estimated human-minute")),
         fact("Time to complete", time),
-        fact("Code licences", one_line(&author.licences.code)),
-        fact("Data licences", one_line(&author.licences.data)),
-        fact("Workflow", one_line(&author.automation)),
+        fact("Code licences", author.licences.code.0.clone()),
+        fact("Data licences", author.licences.data.0.clone()),
+        fact("Workflow", author.automation.0.clone()),
         fact("Archived", author.archive.clone().unwrap_or_else(|| "not yet".to_owned())),
     ]
-}
-
-trait OrNotMeasured {
-    fn or_not_measured(self) -> String;
-}
-
-impl OrNotMeasured for String {
-    fn or_not_measured(self) -> String {
-        if self.is_empty() { NOT_MEASURED.to_owned() } else { self }
-    }
-}
-
-/// YAML's folded texts end in a line break.
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

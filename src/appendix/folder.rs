@@ -4,16 +4,16 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::claims;
+use crate::analysis::facts::engine_bytes;
 use crate::claims::{Claims, Verdict};
 use crate::engine::DeviceKind;
 use crate::files::FileError;
-use crate::numbers;
 use crate::record::Status;
-use crate::report::sentences::machine::{gibibytes, processor};
+use crate::report::sentences::machine::processor;
 use crate::results::data::{Data, distinct};
 use crate::results::study::Parts;
 use crate::store::schema::ResultRow;
+use crate::{claims, numbers};
 
 use super::AppendixError;
 
@@ -84,20 +84,15 @@ impl ResultsFolder {
 
     /// Most device memory that an engine held, bytes: as counted by the driver, otherwise by the engine itself.
     pub fn device_memory_bytes(&self) -> Option<u64> {
-        let own = |row: &ResultRow| {
-            let parts = [row.weights_bytes, row.activations_bytes, row.workspace_bytes];
-            let known: Vec<u64> = parts.into_iter().flatten().collect();
-            (!known.is_empty()).then(|| known.into_iter().fold(0, u64::saturating_add))
-        };
         let on_gpu = self.data.measured().filter(|row| row.device == DeviceKind::Gpu);
-        on_gpu.filter_map(|row| row.device_memory_bytes.or_else(|| own(row))).max()
+        on_gpu.filter_map(|row| row.device_memory_bytes.or_else(|| engine_bytes(row))).max()
     }
 
     /// The machines of its rows, each once.
     pub fn machines(&self) -> Vec<String> {
         distinct(self.data.environments.values().map(|environment| {
             let mut parts = vec![processor(environment)];
-            parts.extend(environment.machine.memory_bytes.map(gibibytes));
+            parts.extend(environment.machine.memory_bytes.map(numbers::gibibytes));
             parts.extend(environment.gpus.iter().map(crate::provenance::Gpu::describe));
             parts.push(environment.machine.os.clone());
             parts.join("; ")

@@ -19,6 +19,7 @@ use crate::digest::sha256;
 use crate::files::FileError;
 use crate::merge::{self, Input, MergeError, Merged};
 use crate::provenance::Environment;
+use crate::report::render::RenderError;
 use crate::results::data::{Data, slug};
 use crate::results::study::{ARTIFACT_FILE, ARTIFACT_VERSION, Parts, is_the_same_run};
 use readme::readme;
@@ -86,6 +87,9 @@ pub enum ArtifactError {
     /// The file system refused.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The template of the README does not render.
+    #[error("template: {0}")]
+    Template(#[from] RenderError),
 }
 
 /// One experiment of the artifact.
@@ -140,7 +144,7 @@ pub fn publish(request: &ArtifactRequest) -> Result<ArtifactSummary, ArtifactErr
     let list = Parts { version: ARTIFACT_VERSION, repeats, with: folders.collect() };
     let name = request.out.file_name().unwrap_or_default().to_string_lossy().into_owned();
     write(scratch.path(), ARTIFACT_FILE, &(serde_json::to_string_pretty(&list).map_err(json)? + "\n"))?;
-    write(scratch.path(), README_FILE, &readme(&name, &parts))?;
+    write(scratch.path(), README_FILE, &readme(&name, &parts)?)?;
     let files = files(scratch.path())?;
     write(scratch.path(), CHECKSUMS_FILE, &checksums(&files))?;
     check(&request.out)?;

@@ -1,84 +1,55 @@
 //! The README of an artifact.
 
-use std::fmt::Write;
+use serde_json::{Value, json};
+use tera::{Context, Tera};
 
 use super::{CHECKSUMS_FILE, PublishedExperiment};
 use crate::numbers;
 use crate::provenance::{Environment, Gpu};
 use crate::record::Status;
+use crate::report::render::RenderError;
 use crate::report::sentences::machine::processors;
 use crate::report::sentences::pins;
 use crate::results::data::distinct;
 
+const FILE: &str = "artifact.md";
+
 /// The text of `README.md`: what the folder holds, from which commits and machines, and the commands to use it with.
-pub(super) fn readme(name: &str, parts: &[PublishedExperiment]) -> String {
-    let mut text = format!("# {name}: reference output\n\n");
-    // Writing to a string cannot fail.
-    let _ = writeln!(
-        text,
-        "Results of mixprec at {}. The paper is rendered from\nthem. They are what this hardware came to, to be read and \
-         compared with: not what another machine must come to. A manifest may\nhave been run in parts (`--shard`, `--backend`) \
-         and in several sittings, bound to fewer CPUs than there are: each row names its\nenvironment. By folder:\n",
-        parts.first().map(commits).unwrap_or_default()
-    );
-    for part in parts {
-        let rows = part.merged.rows.iter();
-        let _ = writeln!(text, "- `{}`: {}; {}. {}", folder(part), commits(part), machines(part), pins::note(rows));
-    }
-    let rows = || parts.iter().flat_map(|part| &part.merged.rows);
-    text.push_str("\nWeights:\n\n");
-    for weights in distinct(rows().filter_map(|row| Some(format!("{}: {}", row.model, row.model_provenance.as_ref()?))))
-    {
-        let _ = writeln!(text, "- {weights}");
-    }
-    text.push_str(&folders(parts));
-    let _ = write!(
-        text,
-        "\nEach folder has the rows (`results.parquet`), every sample and A/A round (`samples.parquet`), the expanded manifest\n\
-         (`plan.json`) and the machines and builds (`environments/`). Where a row has no A/A test, `aa_remark` says why.\n\n\
-         ```\n\
-         sha256sum --check {CHECKSUMS_FILE}        # here\n\
-         make replay ARTIFACT=artifacts/{name}     # at the top: renders the paper from this, no GPU needed, and compares\n\
-         mixprec report artifacts/{name} --out runs/{name}-report\n\
-         mixprec rerun artifacts/{name} --id ID    # one row again on your machine\n\
-         mixprec compare artifacts/{name} runs/paper\n\
-         ```\n"
-    );
-    text
+///
+/// # Errors
+/// [`RenderError`], a defect that a test rules out.
+pub(super) fn readme(name: &str, parts: &[PublishedExperiment]) -> Result<String, RenderError> {
+    let rows = parts.iter().flat_map(|part| &part.merged.rows);
+    let weights = rows.filter_map(|row| Some(format!("{}: {}", row.model, row.model_provenance.as_ref()?)));
+    let facts = json!({
+        "name": name,
+        "checksums": CHECKSUMS_FILE,
+        "parts": parts.iter().map(part).collect::<Vec<_>>(),
+        "weights": distinct(weights),
+    });
+    let mut engine = Tera::new();
+    engine.add_raw_templates([(FILE, include_str!("../../paper/templates/artifact.md.tera"))])?;
+    engine.render(FILE, &Context::from_serialize(&facts)?)
 }
 
-/// A table with a row per folder: its contents and its manifest.
-fn folders(parts: &[PublishedExperiment]) -> String {
-    let mut text = String::from(
-        "\n| folder | experiment | configurations | manifest | SHA-256 of the manifest |\n|---|---|---|---|---|\n",
-    );
-    for part in parts {
-        let plan = &part.merged.plan;
-        let count = |status| part.merged.rows.iter().filter(|row| row.status == status).count();
-        let counts = [
-            (Status::Ok, "measured"),
-            (Status::Built, "built"),
-            (Status::Failed, "failed"),
-            (Status::Pending, "not run"),
-        ];
-        let counts = counts.into_iter().map(|(status, what)| (count(status), what)).filter(|(n, _)| *n > 0);
-        let counts: Vec<String> = counts.map(|(n, what)| format!("{} {what}", numbers::count(n as u64))).collect();
-        let manifest = plan.base_dir.join(format!("{}.yaml", plan.name));
-        let _ = writeln!(
-            text,
-            "| `{}` | {} | {} | `{}` | `{}` |",
-            folder(part),
-            plan.name,
-            counts.join(", "),
-            manifest.display(),
-            plan.manifest_sha256
-        );
-    }
-    text
-}
-
-fn folder(part: &PublishedExperiment) -> String {
-    if part.folder.as_os_str().is_empty() { ".".to_owned() } else { part.folder.display().to_string() }
+/// What a folder holds, its manifest, builds and machines.
+fn part(part: &PublishedExperiment) -> Value {
+    let plan = &part.merged.plan;
+    let count = |status| part.merged.rows.iter().filter(|row| row.status == status).count();
+    let counts =
+        [(Status::Ok, "measured"), (Status::Built, "built"), (Status::Failed, "failed"), (Status::Pending, "not run")];
+    let counts = counts.into_iter().map(|(status, what)| (count(status), what)).filter(|(n, _)| *n > 0);
+    let counts: Vec<String> = counts.map(|(n, what)| format!("{} {what}", numbers::count(n as u64))).collect();
+    json!({
+        "folder": if part.folder.as_os_str().is_empty() { ".".as_ref() } else { part.folder.as_path() },
+        "experiment": plan.name,
+        "configurations": counts.join(", "),
+        "manifest": plan.base_dir.join(format!("{}.yaml", plan.name)),
+        "manifest_sha256": plan.manifest_sha256,
+        "commits": commits(part),
+        "machines": machines(part),
+        "pins": pins::note(part.merged.rows.iter()),
+    })
 }
 
 /// `commit 798a07e8c70a7e219e48d68735de00a72ec1bd3e`

@@ -20,13 +20,7 @@ pub enum CacheError {
     Write { path: PathBuf, source: io::Error },
     /// Other users could store engines there, and loading an engine executes its code.
     #[error("{path}: {reason}; {cure}, or set MIXPREC_CACHE_DIR to a folder of your own")]
-    Unsafe {
-        path: PathBuf,
-        /// Who can write to it.
-        reason: String,
-        /// What to do about it.
-        cure: String,
-    },
+    Unsafe { path: PathBuf, reason: String, cure: String },
     /// The size limit is not a number.
     #[error("MIXPREC_CACHE_LIMIT_GB is `{value}`; give a number of gigabytes, e.g. 20, or 0 to cache nothing")]
     Limit { value: String },

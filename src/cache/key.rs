@@ -113,11 +113,11 @@ pub(super) fn is_digest(name: &str) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
     use crate::graph::{Format, Preset};
 
-    pub fn parts<'a>(policy: &'a PrecisionPolicy, extent: &'a str) -> KeyParts<'a> {
+    fn parts<'a>(policy: &'a PrecisionPolicy, extent: &'a str) -> KeyParts<'a> {
         KeyParts {
             graph_sha256: "00ff",
             weights: "random seed 1",
@@ -131,7 +131,7 @@ pub(super) mod tests {
     }
 
     /// A key that differs from others by its extent.
-    pub fn key(extent: &str) -> EngineKey {
+    fn key(extent: &str) -> EngineKey {
         EngineKey::new(&parts(&PrecisionPolicy::preset(Preset::Hybrid), extent))
     }
 

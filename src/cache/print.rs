@@ -9,10 +9,12 @@ use serde_json::json;
 use super::entry::unix_ms;
 use super::list::{CachedEntry, Checked, Listing};
 use super::{EngineCache, GcSummary, short};
+use crate::numbers::plural;
+use crate::text_table::aligned;
 
 const HEADER: [&str; 8] = ["key", "model", "policy", "extent", "target", "library", "size", "last used"];
-/// Index of the size column, which is right-aligned.
-const SIZE: usize = 6;
+/// Whether a column is set flush right: that of the size.
+const FLUSH_RIGHT: [bool; 8] = [false, false, false, false, false, false, true, false];
 
 /// A table of the engines, most recently used first, then damaged entries and leftovers, then the totals.
 pub fn listing(cache: &EngineCache, listing: &Listing) -> String {
@@ -21,7 +23,7 @@ pub fn listing(cache: &EngineCache, listing: &Listing) -> String {
     let mut rows: Vec<[String; 8]> = listing.entries.iter().filter_map(|entry| row(entry, now_unix_ms)).collect();
     if !rows.is_empty() {
         rows.insert(0, HEADER.map(str::to_owned));
-        let _ = write!(text, "\n{}", aligned(&rows));
+        let _ = write!(text, "\n{}", aligned(&rows, FLUSH_RIGHT));
     }
     text.push('\n');
     for entry in &listing.entries {
@@ -40,7 +42,7 @@ pub fn listing(cache: &EngineCache, listing: &Listing) -> String {
     let _ = writeln!(
         text,
         "{}, {} of at most {} (MIXPREC_CACHE_LIMIT_GB)",
-        engines(listing.entries.len()),
+        plural(listing.entries.len(), "engine"),
         size(total),
         size(cache.limit_bytes())
     );
@@ -76,7 +78,7 @@ pub fn collected(summary: &GcSummary, dry_run: bool) -> String {
     for failure in &summary.failures {
         let _ = writeln!(text, "could not be deleted: {failure}");
     }
-    let kept = format!("{}, {}, kept", engines(summary.kept), size(summary.kept_bytes));
+    let kept = format!("{}, {}, kept", plural(summary.kept, "engine"), size(summary.kept_bytes));
     let _ = writeln!(text, "{}; {} {freed}; {kept}", engines_gone(summary, did), size(summary.freed_bytes()));
     text
 }
@@ -90,21 +92,14 @@ pub fn checked(checked: &[Checked]) -> String {
         count += 1;
         let _ = writeln!(text, "{}  damaged: {damage}; it will be built again when it is needed", short(key));
     }
-    let _ = writeln!(text, "{} checked, {count} damaged", engines(checked.len()));
+    let _ = writeln!(text, "{} checked, {count} damaged", plural(checked.len(), "engine"));
     text
 }
 
 fn engines_gone(summary: &GcSummary, did: &str) -> String {
     match summary.removed.len() {
         0 => format!("{did} no engine"),
-        count => format!("{did} {}", engines(count)),
-    }
-}
-
-fn engines(count: usize) -> String {
-    match count {
-        1 => "1 engine".to_owned(),
-        count => format!("{count} engines"),
+        count => format!("{did} {}", plural(count, "engine")),
     }
 }
 
@@ -121,21 +116,6 @@ fn row(entry: &CachedEntry, now_unix_ms: u64) -> Option<[String; 8]> {
         size(entry.bytes),
         used,
     ])
-}
-
-fn aligned(rows: &[[String; 8]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 8] = std::array::from_fn(width);
-    let mut text = String::new();
-    for row in rows {
-        let cell = |(column, cell): (usize, &String)| match (column, widths[column]) {
-            (SIZE, width) => format!("{cell:>width$}"),
-            (_, width) => format!("{cell:<width$}"),
-        };
-        let cells: Vec<String> = row.iter().enumerate().map(cell).collect();
-        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
-    }
-    text
 }
 
 /// Bytes in units of powers of a thousand, as for disks and the limit.
@@ -159,7 +139,6 @@ fn ago(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Leftover, Reason, Removed};
     use super::*;
 
     #[test]
@@ -167,35 +146,5 @@ mod tests {
         assert_eq!([0, 999, 43_210_000, 20_000_000_000].map(size), ["0.0 kB", "1.0 kB", "43.2 MB", "20.0 GB"]);
         let ages = [59, 60, 7300, 86_400, 200_000].map(ago);
         assert_eq!(ages, ["just now", "1 min ago", "2 h ago", "1 day ago", "2 days ago"]);
-    }
-
-    #[test]
-    fn a_collection_says_what_went_and_why() {
-        let entry = CachedEntry {
-            key: "0123456789abcdef".to_owned(),
-            bytes: 1_500_000,
-            last_used_unix_ms: 0,
-            engine: None,
-            damage: Some("engine.bin is missing".to_owned()),
-        };
-        let summary = GcSummary {
-            removed: vec![Removed { entry, reason: Reason::Damaged("engine.bin is missing".to_owned()) }],
-            leftovers: vec![Leftover { name: ".partial-x".to_owned(), bytes: 500_000 }],
-            kept: 1,
-            kept_bytes: 3_000_000,
-            failures: vec![],
-        };
-        let expected = "deleted 0123456789ab  1.5 MB  (damaged: engine.bin is missing)\n\
-                        deleted .partial-x  500.0 kB  (left by an interrupted write)\n\
-                        deleted 1 engine; 2.0 MB freed; 1 engine, 3.0 MB, kept\n";
-        assert_eq!(collected(&summary, false), expected);
-        assert!(
-            collected(&summary, true)
-                .ends_with("would delete 1 engine; 2.0 MB would be freed; 1 engine, 3.0 MB, kept\n")
-        );
-        assert_eq!(
-            collected(&GcSummary::default(), false),
-            "deleted no engine; 0.0 kB freed; 0 engines, 0.0 kB, kept\n"
-        );
     }
 }

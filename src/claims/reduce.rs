@@ -5,7 +5,7 @@ use super::interval::{Estimate, Met, map, paired_accuracy, rate_ratio};
 use super::query::{self, Admitted};
 use super::schema::{Check, Expression, Pairing, Quantity, Reduce};
 use crate::analysis::facts::latency_interval;
-use crate::analysis::pairs::{Deciding, RowPair};
+use crate::analysis::pairs::{Deciding, RowPair, reduction};
 use crate::results::data::Data;
 use crate::store::schema::ResultRow;
 
@@ -66,7 +66,7 @@ fn estimate_of(expression: &Expression, pair: &RowPair, of: Quantity) -> Option<
         Quantity::LatencyP50Ms => pair.latency_ratio()?.into(),
         _ => Estimate::exact(quotient),
     };
-    Some(if matches!(expression, Expression::Reduction(_)) { map(ratio, |ratio| 1.0 - ratio) } else { ratio })
+    Some(if matches!(expression, Expression::Reduction(_)) { map(ratio, reduction) } else { ratio })
 }
 
 /// Reduces values to the one that decides, or to the two extremes where each must hold; `None` of no value.

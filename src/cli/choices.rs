@@ -7,33 +7,22 @@ use crate::engine::BackendKind;
 use crate::graph::Preset;
 use crate::model::Head;
 
-/// The mock backend is an instrument of the tests: it can be planned, not typed.
-impl ValueEnum for BackendKind {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[BackendKind::Reference, BackendKind::OnnxRuntime, BackendKind::Cuda, BackendKind::TensorRt]
-    }
+/// These values are typed by their names.
+macro_rules! typed_by_name {
+    ($type:ty: $values:expr) => {
+        impl ValueEnum for $type {
+            fn value_variants<'a>() -> &'a [Self] {
+                $values
+            }
 
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.name()))
-    }
+            fn to_possible_value(&self) -> Option<PossibleValue> {
+                Some(PossibleValue::new(self.name()))
+            }
+        }
+    };
 }
 
-impl ValueEnum for Head {
-    fn value_variants<'a>() -> &'a [Self] {
-        &Head::ALL
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.name()))
-    }
-}
-
-impl ValueEnum for Preset {
-    fn value_variants<'a>() -> &'a [Self] {
-        &Preset::ALL
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.name()))
-    }
-}
+// The mock backend is an instrument of the tests: it can be planned, not typed.
+typed_by_name!(BackendKind: &[Self::Reference, Self::OnnxRuntime, Self::Cuda, Self::TensorRt]);
+typed_by_name!(Head: &Self::ALL);
+typed_by_name!(Preset: &Self::ALL);

@@ -7,8 +7,7 @@ use super::{Area, Diagnosis, Readiness};
 use crate::input::InputSource;
 use crate::manifest::schema::Manifest;
 use crate::manifest::{LoadedManifest, names_in, without_parents};
-use crate::model::ModelSource;
-use crate::model::{CHECKPOINT_FILES, hub_folder};
+use crate::model::{CHECKPOINT_FILES, ModelSource, hub_folder};
 use crate::plan::Plan;
 
 /// Folder of the manifests.

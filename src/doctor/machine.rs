@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Area, Diagnosis, Readiness};
+use crate::numbers::gibibytes;
 use crate::provenance::{Cpu, Environment, Gpu, Host};
 
 /// Less free space than this gets a warning. A build takes about 2 GiB, the results of a sweep far less.
@@ -25,12 +26,9 @@ pub(super) fn diagnoses(environment: &Environment, root: &Path) -> Vec<Diagnosis
 fn build(environment: &Environment) -> Diagnosis {
     let build = &environment.build;
     let compiler = build.rustc.as_deref().unwrap_or("unknown compiler");
-    let status = if build.dirty == Some(true) { Readiness::Limited } else { Readiness::Ok };
-    let diagnosis = Diagnosis::new(Area::Machine, "build", status, format!("{}, {compiler}", build.summary()));
-    match status {
-        Readiness::Limited => diagnosis.cured_by("commit the changes and build again before publishing numbers"),
-        _ => diagnosis,
-    }
+    let cure = "commit the changes and build again before publishing numbers";
+    Diagnosis::new(Area::Machine, "build", Readiness::Ok, format!("{}, {compiler}", build.summary()))
+        .limited_if(build.dirty == Some(true), cure)
 }
 
 fn processor(cpu: &Cpu) -> Diagnosis {
@@ -46,13 +44,9 @@ fn processor(cpu: &Cpu) -> Diagnosis {
         cpu.governor.as_ref().map(|governor| format!("governor {governor}")),
     ];
     let detail = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
-    let steady = cpu.governor.as_ref().is_none_or(|governor| governor == "performance");
-    let status = if steady { Readiness::Ok } else { Readiness::Limited };
-    let diagnosis = Diagnosis::new(Area::Machine, "processor", status, detail);
-    match steady {
-        true => diagnosis,
-        false => diagnosis.cured_by("times vary with the clock; set the governor to performance before measuring"),
-    }
+    let varies = cpu.governor.as_ref().is_some_and(|governor| governor != "performance");
+    let cure = "times vary with the clock; set the governor to performance before measuring";
+    Diagnosis::new(Area::Machine, "processor", Readiness::Ok, detail).limited_if(varies, cure)
 }
 
 fn memory(machine: &Host) -> Option<Diagnosis> {
@@ -62,12 +56,9 @@ fn memory(machine: &Host) -> Option<Diagnosis> {
         true => format!("{}, limited to {} by the control group", gibibytes(total), gibibytes(usable)),
         false => gibibytes(total),
     };
-    let diagnosis = |status| Diagnosis::new(Area::Machine, "memory", status, detail.clone());
-    Some(match usable < LITTLE_MEMORY_BYTES {
-        true => diagnosis(Readiness::Limited)
-            .cured_by(format!("below {}, large configurations may run out of memory", gibibytes(LITTLE_MEMORY_BYTES))),
-        false => diagnosis(Readiness::Ok),
-    })
+    let cure = format!("below {}, large configurations may run out of memory", gibibytes(LITTLE_MEMORY_BYTES));
+    let diagnosis = Diagnosis::new(Area::Machine, "memory", Readiness::Ok, detail);
+    Some(diagnosis.limited_if(usable < LITTLE_MEMORY_BYTES, cure))
 }
 
 fn system(machine: &Host) -> Diagnosis {
@@ -86,11 +77,8 @@ fn disk(root: &Path) -> Option<Diagnosis> {
     let folder = if root.as_os_str().is_empty() { Path::new(".") } else { root };
     let file_system = rustix::fs::statvfs(folder).ok()?;
     let free = file_system.f_bavail.saturating_mul(file_system.f_frsize);
-    let diagnosis = |status| Diagnosis::new(Area::Machine, "disk", status, format!("{} free", gibibytes(free)));
-    Some(match free < LITTLE_DISK_BYTES {
-        true => diagnosis(Readiness::Limited).cured_by("free some space: a build takes about 2 GiB"),
-        false => diagnosis(Readiness::Ok),
-    })
+    let diagnosis = Diagnosis::new(Area::Machine, "disk", Readiness::Ok, format!("{} free", gibibytes(free)));
+    Some(diagnosis.limited_if(free < LITTLE_DISK_BYTES, "free some space: a build takes about 2 GiB"))
 }
 
 #[cfg(not(unix))]
@@ -115,10 +103,6 @@ fn gpus(gpus: &[Gpu], without_nvml: Option<String>) -> Vec<Diagnosis> {
             gpus.iter().map(limited).collect()
         }
     }
-}
-
-fn gibibytes(bytes: u64) -> String {
-    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
 #[cfg(test)]

@@ -77,6 +77,11 @@ impl Diagnosis {
     fn cured_by(self, cure: impl Into<String>) -> Self {
         Diagnosis { cure: Some(cure.into()), ..self }
     }
+
+    /// The same; where it is limited, with the cure.
+    fn limited_if(self, is_limited: bool, cure: impl Into<String>) -> Self {
+        if is_limited { Diagnosis { status: Readiness::Limited, ..self }.cured_by(cure) } else { self }
+    }
 }
 
 /// All diagnoses of this machine, with the repository in the current folder.

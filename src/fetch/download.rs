@@ -62,43 +62,12 @@ pub(super) struct Download<'a> {
     pub progress: &'a FetchProgress,
 }
 
-/// Why an attempt ended early.
-enum AttemptError {
-    RequestError(RequestError),
-    Disk(FetchError),
-}
-
-impl From<RequestError> for AttemptError {
-    fn from(trouble: RequestError) -> Self {
-        AttemptError::RequestError(trouble)
-    }
-}
-
-impl From<FetchError> for AttemptError {
-    fn from(error: FetchError) -> Self {
-        AttemptError::Disk(error)
-    }
-}
-
-/// Why a file was not downloaded.
-pub(super) enum DownloadError {
-    /// No hub answers; the caller decides what that means for the checkpoint.
-    Unreachable(String),
-    Error(FetchError),
-}
-
-impl From<FetchError> for DownloadError {
-    fn from(error: FetchError) -> Self {
-        DownloadError::Error(error)
-    }
-}
-
 impl Download<'_> {
     /// Downloads the file into `folder`, where it appears under its name once it is complete and correct.
     ///
     /// # Errors
-    /// [`DownloadError`]. A partial file that may still be correct is kept; a wrong one is deleted.
-    pub fn save(&self, folder: &Path) -> Result<Received, DownloadError> {
+    /// [`FetchError`]. A partial file that may still be correct is kept; a wrong one is deleted.
+    pub fn save(&self, folder: &Path) -> Result<Received, FetchError> {
         let mut part = PartialFile::open(folder, self.address.file, self.expected.map(Expected::sha256))?;
         if part.bytes() > 0 {
             self.progress.notice(&format!("{}: going on after {} bytes", self.label(), part.bytes()));
@@ -109,8 +78,7 @@ impl Download<'_> {
                 Ok(received)
             }
             Err(failure) => {
-                let wrong =
-                    matches!(failure, DownloadError::Error(FetchError::Digest { .. } | FetchError::NotJson { .. }));
+                let wrong = matches!(failure, FetchError::Digest { .. } | FetchError::NotJson { .. });
                 if wrong || part.bytes() == 0 {
                     part.discard();
                 }
@@ -120,7 +88,7 @@ impl Download<'_> {
     }
 
     /// Downloads the whole file and checks it.
-    fn arrive(&self, part: &mut PartialFile) -> Result<Received, DownloadError> {
+    fn arrive(&self, part: &mut PartialFile) -> Result<Received, FetchError> {
         let mut fetched_bytes = self.complete(part)?;
         if self.expected.is_some_and(|expected| expected.sha256() != part.sha256()) && part.is_pieced() {
             let why = "the parts do not make the expected file: fetching it from the beginning";
@@ -148,31 +116,27 @@ impl Download<'_> {
     }
 
     /// Sends requests until the file is complete; returns the bytes transferred.
-    fn complete(&self, part: &mut PartialFile) -> Result<u64, DownloadError> {
+    fn complete(&self, part: &mut PartialFile) -> Result<u64, FetchError> {
         let bar = self.progress.file(&self.label());
         let (mut fetched, mut in_vain, mut furthest) = (0, 0, part.bytes());
         loop {
             let (reason, wait) = match self.attempt(part, &mut fetched, &bar) {
                 Ok(()) => return Ok(fetched),
-                Err(AttemptError::Disk(error)) => return Err(error.into()),
-                Err(AttemptError::RequestError(RequestError::Unreachable(reason))) => {
-                    return Err(DownloadError::Unreachable(reason));
-                }
-                Err(AttemptError::RequestError(RequestError::Lasting(reason))) => {
-                    return Err(FetchError::Refused { file: self.label(), reason }.into());
-                }
-                Err(AttemptError::RequestError(RequestError::Passing { reason, wait })) => (reason, wait),
+                Err(RequestError::Disk(error)) => return Err(error),
+                Err(RequestError::Unreachable(reason)) => return Err(FetchError::Unreachable { reason }),
+                Err(RequestError::Lasting(reason)) => return Err(FetchError::Refused { file: self.label(), reason }),
+                Err(RequestError::Passing { reason, wait }) => (reason, wait),
             };
             // Bytes that arrive a second time are no progress.
             in_vain = if part.bytes() > furthest { 1 } else { in_vain + 1 };
             furthest = furthest.max(part.bytes());
             let file = self.label();
             if in_vain >= ATTEMPTS {
-                return Err(FetchError::Broken { file, attempts: in_vain, reason }.into());
+                return Err(FetchError::Broken { file, attempts: in_vain, reason });
             }
             let wait = wait.unwrap_or(FIRST_WAIT * 2_u32.pow(in_vain - 1));
             if wait > LONGEST_WAIT {
-                return Err(FetchError::Busy { file, reason, wait_s: wait.as_secs() }.into());
+                return Err(FetchError::Busy { file, reason, wait_s: wait.as_secs() });
             }
             let seconds = wait.as_secs_f64();
             self.progress.notice(&format!("{file}: {reason}; trying again in {seconds:.1} s"));
@@ -181,7 +145,7 @@ impl Download<'_> {
     }
 
     /// Sends one request and keeps the bytes that arrive.
-    fn attempt(&self, part: &mut PartialFile, fetched: &mut u64, bar: &Bar) -> Result<(), AttemptError> {
+    fn attempt(&self, part: &mut PartialFile, fetched: &mut u64, bar: &Bar) -> Result<(), RequestError> {
         if part.is_whole() {
             return Ok(());
         }
@@ -197,7 +161,7 @@ impl Download<'_> {
             ResponseKind::Rest { .. } | ResponseKind::OutOfRange => {
                 part.restart()?;
                 let reason = "the hub has another file now than the one begun".to_owned();
-                return Err(RequestError::Passing { reason, wait: None }.into());
+                return Err(RequestError::Passing { reason, wait: None });
             }
         }
         part.describe(answer.total, answer.etag.take())?;
@@ -210,7 +174,7 @@ impl Download<'_> {
         }
         if part.total().is_some_and(|total| total != part.bytes()) {
             let reason = format!("only {} of {} bytes arrived", part.bytes(), part.total().unwrap_or_default());
-            return Err(RequestError::Passing { reason, wait: None }.into());
+            return Err(RequestError::Passing { reason, wait: None });
         }
         Ok(())
     }

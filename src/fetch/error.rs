@@ -23,6 +23,9 @@ pub enum FetchError {
     /// The file system refused.
     #[error("{path}: {source}; make room or restore write access, then run the same command again to go on")]
     Io { path: PathBuf, source: io::Error },
+    /// No hub answers.
+    #[error("no connection: {reason}")]
+    Unreachable { reason: String },
     /// The hub does not give the file.
     #[error("{file}: {reason}")]
     Refused { file: String, reason: String },

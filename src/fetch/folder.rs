@@ -52,17 +52,11 @@ impl CheckpointFolder {
     }
 
     /// Digest of a file of the checkpoint; `None` if it does not exist.
-    ///
-    /// # Errors
-    /// [`FetchError::Io`].
     pub fn sha256(&self, name: &str) -> Result<Option<String>, FetchError> {
         digest(&self.target.join(name))
     }
 
     /// Digest of a staged file; `None` if it does not exist.
-    ///
-    /// # Errors
-    /// [`FetchError::Io`].
     pub fn staged_sha256(&self, name: &str) -> Result<Option<String>, FetchError> {
         digest(&self.staging.join(name))
     }
@@ -74,9 +68,6 @@ impl CheckpointFolder {
     }
 
     /// Creates the folder of the lock file and takes the lock. If another process holds it, calls `busy` and waits.
-    ///
-    /// # Errors
-    /// [`FetchError::Io`].
     pub fn lock(&self, busy: impl FnOnce()) -> Result<CheckpointLock, FetchError> {
         if let Some(parent) = self.lock.parent() {
             fs::create_dir_all(parent).map_err(FetchError::io(parent))?;
@@ -95,9 +86,6 @@ impl CheckpointFolder {
     }
 
     /// Creates the staging folder.
-    ///
-    /// # Errors
-    /// [`FetchError::Io`].
     pub fn stage(&self) -> Result<(), FetchError> {
         fs::create_dir_all(&self.staging).map_err(FetchError::io(&self.staging))
     }

@@ -99,6 +99,14 @@ pub(super) enum RequestError {
     Passing { reason: String, wait: Option<Duration> },
     /// It will not work the next time either. The reason names the cure.
     Lasting(String),
+    /// What arrived cannot be kept.
+    Disk(FetchError),
+}
+
+impl From<FetchError> for RequestError {
+    fn from(error: FetchError) -> Self {
+        RequestError::Disk(error)
+    }
 }
 
 impl fmt::Debug for Hub {
@@ -148,9 +156,6 @@ impl Hub {
     }
 
     /// Requests a file, or the rest of it.
-    ///
-    /// # Errors
-    /// [`RequestError`].
     pub fn get(&self, address: Address<'_>, rest: &Remainder) -> Result<HubResponse<'_>, RequestError> {
         let Address { repository, revision, file } = address;
         let mut request = self.client.get(format!("{}/{repository}/resolve/{revision}/{file}", self.endpoint));

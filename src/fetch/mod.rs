@@ -13,9 +13,8 @@ mod request;
 pub use error::FetchError;
 
 use crate::manifest::LoadedManifest;
-use crate::model::ModelSource;
-use crate::model::{hub_folder, stand_in_notice};
-use download::{Download, DownloadError, Expected, Received};
+use crate::model::{ModelSource, hub_folder, stand_in_notice};
+use download::{Download, Expected, Received};
 use folder::{CheckpointFolder, Digests};
 use hub::{Address, Hub};
 use progress::FetchProgress;
@@ -134,13 +133,9 @@ impl FetchSession {
                 Ok(received) => received,
                 Err(failure) => {
                     folder.tidy();
-                    return match failure {
-                        DownloadError::Error(error) => Err(error),
-                        DownloadError::Unreachable(reason) => {
-                            self.no_network = Some(format!("no connection to {}: {reason}", self.hub.endpoint()));
-                            Ok(found.absent())
-                        }
-                    };
+                    let FetchError::Unreachable { reason } = failure else { return Err(failure) };
+                    self.no_network = Some(format!("no connection to {}: {reason}", self.hub.endpoint()));
+                    return Ok(found.absent());
                 }
             };
             bytes += received.fetched_bytes;
@@ -159,7 +154,7 @@ impl FetchSession {
         request: &CheckpointRequest,
         folder: &CheckpointFolder,
         file: &MissingFile,
-    ) -> Result<Received, DownloadError> {
+    ) -> Result<Received, FetchError> {
         let label = format!("{}: {}", request.label(), file.name);
         if let (Some(wrong), Some(expected)) = (&file.wrong, &file.expected) {
             let sha256 = expected.sha256();

@@ -41,9 +41,6 @@ pub(super) struct PartialFile {
 
 impl PartialFile {
     /// Resumes the partial file of an earlier process, or begins a new one if there is none that can be resumed.
-    ///
-    /// # Errors
-    /// [`FetchError::Io`].
     pub fn open(folder: &Path, name: &str, expected: Option<&str>) -> Result<Self, FetchError> {
         let path = folder.join(format!("{name}{PART_SUFFIX}"));
         let about = folder.join(format!("{name}{PART_SUFFIX}.json"));
@@ -112,9 +109,6 @@ impl PartialFile {
     }
 
     /// Records what a response says of the whole file, before its first byte is kept.
-    ///
-    /// # Errors
-    /// [`FetchError::Io`].
     pub fn describe(&mut self, total: Option<u64>, etag: Option<String>) -> Result<(), FetchError> {
         self.pieced |= self.bytes > 0;
         self.whole.total = total.or(self.whole.total);
@@ -135,9 +129,6 @@ impl PartialFile {
     }
 
     /// Discards all bytes and begins again.
-    ///
-    /// # Errors
-    /// [`FetchError::Io`].
     pub fn restart(&mut self) -> Result<(), FetchError> {
         let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
         emptied.map_err(FetchError::io(&self.path))?;
@@ -154,17 +145,11 @@ impl PartialFile {
     }
 
     /// The bytes that have arrived.
-    ///
-    /// # Errors
-    /// [`FetchError::Io`].
     pub fn contents(&self) -> Result<Vec<u8>, FetchError> {
         fs::read(&self.path).map_err(FetchError::io(&self.path))
     }
 
     /// Renames the file to its final name, in one step.
-    ///
-    /// # Errors
-    /// [`FetchError::Io`].
     pub fn finish(self) -> Result<(), FetchError> {
         self.file.sync_all().map_err(FetchError::io(&self.path))?;
         fs::rename(&self.path, &self.target).map_err(FetchError::io(&self.target))?;

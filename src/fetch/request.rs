@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use super::FetchError;
 use super::download::short;
 use crate::manifest::LoadedManifest;
-use crate::model::ModelSource;
-use crate::model::{CHECKPOINT_FILES, WEIGHTS_FILE, hub_folder};
+use crate::model::{CHECKPOINT_FILES, ModelSource, WEIGHTS_FILE, hub_folder};
 
 /// One revision of one repository, for one or several models.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -83,7 +83,6 @@ mod tests {
     use rand_distr::{Distribution, Normal};
 
     use super::*;
-    use crate::measure::simulated::{SimulatedDevice, batch};
     use crate::stats::ratio_of_rounds;
 
     fn limits(rounds: usize, samples: usize) -> NoiseFloorTest {
@@ -159,19 +158,5 @@ mod tests {
         let hurried = NoiseFloorTest { time_cap_s: 0.0, ..limits(9, 2) };
         let test = known.test(1, &hurried);
         assert_eq!((test.first_ms.len(), test.second_ms.len()), (BOOTSTRAP_MIN_SAMPLES, BOOTSTRAP_MIN_SAMPLES));
-    }
-
-    #[test]
-    fn engines_take_turns_and_are_warmed_up() {
-        let (first, second) = (
-            SimulatedDevice { forward_ms: 1.0, ..SimulatedDevice::default() },
-            SimulatedDevice { forward_ms: 2.0, ..SimulatedDevice::default() },
-        );
-        let test = measure_interleaved(&mut first.engine(), &mut second.engine(), &batch(), &limits(6, 3)).unwrap();
-        assert_eq!((first.forwards(), second.forwards()), (6 * 2 * (3 + WARMUP), 6 * 2 * (3 + WARMUP)));
-        assert!(test.first_ms.iter().all(|&ms| ms >= 1.0) && test.second_ms.iter().all(|&ms| ms >= 2.0), "{test:?}");
-        second.fails_at(second.forwards() + 1);
-        let failed = measure_interleaved(&mut first.engine(), &mut second.engine(), &batch(), &limits(6, 3));
-        assert_eq!(failed.unwrap_err().to_string(), "mock failed: no more");
     }
 }

@@ -13,8 +13,7 @@ use crate::digest::{canonical, sha256};
 use crate::input::InputSource;
 use crate::json_diff::{Difference, differences};
 use crate::manifest::schema::Measurement;
-use crate::model::Head;
-use crate::model::ModelSource;
+use crate::model::{Head, ModelSource};
 
 /// Version of the canonical form. Raising it gives every configuration a new id.
 const FORMAT: u64 = 1;

@@ -13,8 +13,7 @@ use crate::graph::{PrecisionPolicy, Shape};
 use crate::input::InputSource;
 use crate::manifest::schema::{Manifest, Measurement, NoiseFloorTest, Numerics, Tolerance};
 use crate::manifest::{GridPoint, Index, LoadedManifest, product_indices};
-use crate::model::Head;
-use crate::model::ModelSource;
+use crate::model::{Head, ModelSource};
 
 pub use estimate::{DurationEstimate, NOMINAL_THREADS, SizeSource};
 pub use print::duration;
@@ -200,6 +199,12 @@ impl Configuration {
             Some(target) => format!("{} {target}", self.backend),
             None => self.backend.to_string(),
         }
+    }
+
+    /// `reference gpt2 hybrid 1x32 random`
+    pub fn label(&self) -> String {
+        let Configuration { model, policy, shape, input, .. } = self;
+        format!("{} {model} {} {}x{} {input}", self.builder(), policy.name, shape.batch, shape.sequence)
     }
 
     fn cell(&self) -> GridPoint<'_> {

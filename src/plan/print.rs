@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{Configuration, DurationEstimate, NOMINAL_THREADS, Plan, SizeSource};
 use crate::manifest::product_words;
+use crate::text_table::aligned;
 
 /// Version of the JSON that [`Plan::to_json`] writes.
 const JSON_VERSION: u64 = 1;
@@ -49,7 +50,7 @@ impl Plan {
         text.push('\n');
         let mut rows = vec![HEADER.map(str::to_owned)];
         rows.extend(self.configurations.iter().zip(&estimates).map(|(one, estimate)| row(one, estimate)));
-        text.push_str(&aligned(&rows));
+        text.push_str(&aligned(&rows, FLUSH_RIGHT));
         let total: f64 = estimates.iter().map(|estimate| estimate.total_s).sum();
         let threads = self.measurement.threads.unwrap_or(NOMINAL_THREADS);
         let _ = write!(
@@ -108,22 +109,6 @@ fn row(configuration: &Configuration, estimate: &DurationEstimate) -> [String; 8
     ]
 }
 
-fn aligned(rows: &[[String; 8]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 8] = std::array::from_fn(width);
-    let mut text = String::new();
-    for row in rows {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(widths)
-            .zip(FLUSH_RIGHT)
-            .map(|((cell, width), right)| if right { format!("{cell:>width$}") } else { format!("{cell:<width$}") })
-            .collect();
-        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
-    }
-    text
-}
-
 /// A duration to the precision an estimate deserves.
 pub fn duration(seconds: f64) -> String {
     if seconds < 10.0 {
@@ -144,14 +129,5 @@ mod tests {
     #[test]
     fn durations_are_rounded() {
         assert_eq!([0.26, 59.6, 89.0, 600.0, 9000.0].map(duration), ["0.3 s", "60 s", "89 s", "10 min", "2.5 h"]);
-    }
-
-    #[test]
-    fn columns_line_up_and_numbers_stand_right() {
-        let rows = [
-            ["id", "b", "m", "p", "batch", "s", "i", "e"].map(str::to_owned),
-            ["0123", "b", "m", "p", "1", "s", "i", "e"].map(str::to_owned),
-        ];
-        assert_eq!(aligned(&rows), "id    b  m  p  batch  s  i  e\n0123  b  m  p      1  s  i  e\n");
     }
 }

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::build::BuildInfo;
 use super::gpu::{self, Gpu};
-use super::machine::Host;
+use super::machine::{Cpu, Host};
 use super::variables;
 use crate::digest::sha256;
 use crate::json_diff::{Difference, differences};
@@ -117,6 +117,16 @@ impl Environment {
         found
     }
 
+    /// The same without what may differ between processes of one host: the manifest, the memory limit, and which of the host's
+    /// CPUs and GPUs the process could use.
+    pub fn of_host(&self) -> Environment {
+        let cpu = Cpu { usable_cpus: None, ..self.machine.cpu.clone() };
+        let machine = Host { cpu, memory_limit_bytes: None, ..self.machine.clone() };
+        let mut variables = self.variables.clone();
+        variables.remove("CUDA_VISIBLE_DEVICES");
+        Environment { machine, variables, manifest_sha256: None, ..self.clone() }
+    }
+
     /// Writes `DIR/environments/<id>.json` atomically and returns its path. Equal environments share one file.
     ///
     /// # Errors
@@ -191,7 +201,6 @@ fn write_atomically(folder: &Path, path: &Path, environment: &Environment) -> io
 
 #[cfg(test)]
 mod tests {
-    use super::super::machine::Cpu;
     use super::*;
 
     fn fixed() -> Environment {

@@ -6,10 +6,11 @@ use nvml_wrapper::enum_wrappers::device::Clock;
 use nvml_wrapper::{Device, Nvml};
 use serde::{Deserialize, Serialize};
 
+use crate::numbers;
 use crate::nvml::nvml;
 
 /// One GPU. A value that neither NVML nor the driver's files give is `None`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gpu {
     /// Marketing name, e.g. `NVIDIA A100-SXM4-80GB`.
     pub name: String,
@@ -44,18 +45,7 @@ impl Gpu {
 
     /// A GPU with a known name and perhaps a known driver.
     pub fn bare(name: impl Into<String>, driver: Option<String>) -> Self {
-        Gpu {
-            name: name.into(),
-            uuid: None,
-            compute_capability: None,
-            memory_bytes: None,
-            driver,
-            sm_clock_max_mhz: None,
-            memory_clock_max_mhz: None,
-            power_limit_w: None,
-            persistence_mode: None,
-            mig_mode: None,
-        }
+        Gpu { name: name.into(), driver, ..Gpu::default() }
     }
 
     /// `NVIDIA A100-SXM4-80GB, driver 580.65.06, compute capability 8.0, 80.0 GiB, SM clock up to 1410 MHz, ...`: the
@@ -67,7 +57,7 @@ impl Gpu {
             Some(self.name.clone()),
             self.driver.as_ref().map(|driver| format!("driver {driver}")),
             self.compute_capability.map(|(major, minor)| format!("compute capability {major}.{minor}")),
-            self.memory_bytes.map(|bytes| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))),
+            self.memory_bytes.map(numbers::gibibytes),
             clock("SM", self.sm_clock_max_mhz),
             clock("memory", self.memory_clock_max_mhz),
             self.power_limit_w.map(|watts| format!("power limit {watts} W")),

@@ -1,16 +1,16 @@
 //! The report as one value: everything templates print, as text that is formatted already.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::ReportError;
 use super::figures::{self, Figure};
 use super::macros::{Macro, macros};
 use super::sentences::claims::{WordedVerdict, summary};
 use super::sentences::{caveats, disturbances, failures, pins};
 use super::table::Table;
-use super::tables;
+use super::{ReportError, tables};
 use crate::analysis::agreement;
 use crate::analysis::agreement::{Agreement, Limits};
 use crate::analysis::facts::fails;
@@ -98,15 +98,16 @@ impl Section {
 /// [`ReportError::Figure`], or [`ReportError::Repeat`] when a repeat is not of the main run.
 pub fn document(study: &Study, claims: &Claims, verdicts: Vec<Verdict>) -> Result<Document, ReportError> {
     let data = &study.main;
+    let texts = SectionTexts::read()?;
     let machines = machines(data);
     let repeats = study.repeats.iter().enumerate().map(|(index, repeat)| repeated(data, &run_of_repeat(index), repeat));
     let repeats = repeats.collect::<Result<Vec<Agreement>, _>>()?;
     let found: Vec<Vec<Headline>> = machines.iter().map(|machine| headlines(&machine.data, claims)).collect();
     let mut sections = match machines.as_slice() {
-        [one] => sections(&one.data, &|| {
+        [one] => sections(&texts, &one.data, &|| {
             tables::headline::headline(&one.data, &found[0], &verdicts, &|verdict| verdict.outcome)
         })?,
-        several => of_machines(several, &found, &verdicts)?,
+        several => of_machines(&texts, several, &found, &verdicts)?,
     };
     let mut add = |slug: &str, tables: Vec<Table>| {
         if let Some(section) = sections.iter_mut().find(|section| section.slug == slug) {
@@ -125,7 +126,7 @@ pub fn document(study: &Study, claims: &Claims, verdicts: Vec<Verdict>) -> Resul
         add_environments(section, &study.repeats);
     }
     for other in &study.others {
-        join(&mut sections, other)?;
+        join(&texts, &mut sections, other)?;
     }
     for table in sections.iter_mut().flat_map(|section| &mut section.tables) {
         table.in_appendix |= table.rows.len() > LONGEST_IN_TEXT;
@@ -160,8 +161,26 @@ fn all_caveats(study: &Study) -> Vec<String> {
     caveats::caveats(&study.main).into_iter().chain(named).collect()
 }
 
-fn section(slug: &str, title: &str, text: &str, figures: Vec<Figure>, tables: Vec<Table>) -> Section {
-    Section { slug: slug.to_owned(), title: title.to_owned(), text: text.to_owned(), figures, tables }
+/// Titles and introductions of the sections, by slug.
+#[derive(Deserialize)]
+struct SectionTexts(BTreeMap<String, SectionText>);
+
+#[derive(Clone, Default, Deserialize)]
+struct SectionText {
+    title: String,
+    text: String,
+}
+
+impl SectionTexts {
+    fn read() -> Result<Self, ReportError> {
+        serde_saphyr::from_str(include_str!("../../paper/templates/sections.yaml"))
+            .map_err(|error| ReportError::Sections(error.to_string()))
+    }
+
+    fn section(&self, slug: &str, figures: Vec<Figure>, tables: Vec<Table>) -> Section {
+        let SectionText { title, text } = self.0.get(slug).cloned().unwrap_or_default();
+        Section { slug: slug.to_owned(), title, text, figures, tables }
+    }
 }
 
 /// Most rows of a table in the paper's text: one per shape of the paper's grid, and a few more.
@@ -173,34 +192,26 @@ fn appendix(tables: Vec<Table>) -> Vec<Table> {
 }
 
 /// The sections of one machine's rows; `headline` makes the table of the first.
-fn sections(data: &Data, headline: &dyn Fn() -> Table) -> Result<Vec<Section>, ReportError> {
+fn sections(texts: &SectionTexts, data: &Data, headline: &dyn Fn() -> Table) -> Result<Vec<Section>, ReportError> {
     let mut sections = vec![
-        section("headline", "Headline", HEADLINE, vec![], vec![headline()]),
-        section(
+        texts.section("headline", vec![], vec![headline()]),
+        texts.section(
             "latency",
-            "Latency",
-            LATENCY,
             figures::latency(data)?,
             appendix([tables::latency::latency(data), tables::latency::details(data)].concat()),
         ),
-        section("throughput", "Throughput", THROUGHPUT, vec![], appendix(tables::latency::throughput(data))),
-        section("speedup", "Speed-up over the CPU", SPEEDUP, vec![], tables::speedup::over_cpu_baseline(data)),
-        section(
-            "precision",
-            "FP16 and hybrid over FP32",
-            PRECISION,
-            figures::speedup(data)?,
-            tables::speedup::over_fp32(data),
-        ),
-        section("memory", "Memory", MEMORY, figures::memory(data)?, tables::memory::tables(data)),
+        texts.section("throughput", vec![], appendix(tables::latency::throughput(data))),
+        texts.section("speedup", vec![], tables::speedup::over_cpu_baseline(data)),
+        texts.section("precision", figures::speedup(data)?, tables::speedup::over_fp32(data)),
+        texts.section("memory", figures::memory(data)?, tables::memory::tables(data)),
     ];
-    sections.extend(of_outputs(data)?);
+    sections.extend(of_outputs(texts, data)?);
     sections.extend([
-        section(CROSS_GPU_SLUG, "Across GPUs", CROSS_GPU, vec![], vec![]),
-        section("engines", "Engines", ENGINES, vec![], vec![tables::engines::engines(data)]),
-        section(REPEATABILITY_SLUG, "Repeatability", REPEATABILITY, vec![], vec![tables::noise::noise_floor(data)]),
+        texts.section(CROSS_GPU_SLUG, vec![], vec![]),
+        texts.section("engines", vec![], vec![tables::engines::engines(data)]),
+        texts.section(REPEATABILITY_SLUG, vec![], vec![tables::noise::noise_floor(data)]),
     ]);
-    sections.extend(of_the_run(data));
+    sections.extend(of_the_run(texts, data));
     mark_failing(sections.iter_mut().flat_map(|section| &mut section.tables), data);
     Ok(sections)
 }
@@ -213,7 +224,7 @@ fn mark_failing<'a>(tables: impl Iterator<Item = &'a mut Table>, data: &Data) {
 }
 
 /// Sections about outputs: fidelity and task quality.
-fn of_outputs(data: &Data) -> Result<Vec<Section>, ReportError> {
+fn of_outputs(texts: &SectionTexts, data: &Data) -> Result<Vec<Section>, ReportError> {
     let mut numerics = vec![tables::numerics::worst(data)];
     numerics.push(tables::forwards::provenance(data));
     numerics.extend(appendix(tables::numerics::by_shape(data)));
@@ -223,22 +234,19 @@ fn of_outputs(data: &Data) -> Result<Vec<Section>, ReportError> {
     let mut quality = vec![tables::quality::quality(data)];
     quality.extend(Some(tables::quality::flipped_sentences(data)).filter(|table| table.empty.is_none()));
     Ok(vec![
-        section("numerics", "Cosine similarity and NaN", NUMERICS, figures::numerics(data)?, numerics),
-        section("sst2", "SST-2", SST2, vec![], quality),
-        section("wikitext", "WikiText-2 against random ids", WIKITEXT, vec![], text),
+        texts.section("numerics", figures::numerics(data)?, numerics),
+        texts.section("sst2", vec![], quality),
+        texts.section("wikitext", vec![], text),
     ])
 }
 
 /// What ran, and where.
-fn of_the_run(data: &Data) -> [Section; 2] {
+fn of_the_run(texts: &SectionTexts, data: &Data) -> [Section; 2] {
     let mut configurations = vec![tables::configurations::overview(data), tables::configurations::failures(data)];
     configurations.extend(appendix(vec![tables::configurations::excluded(data)]));
     let mut environments = appendix(tables::environment::environments(data));
     environments.extend(appendix(tables::device::state(data).into_iter().collect()));
-    [
-        section("configurations", "Configurations and failures", CONFIGURATIONS, vec![], configurations),
-        section(ENVIRONMENT_SLUG, "Environment", ENVIRONMENT, vec![], environments),
-    ]
+    [texts.section("configurations", vec![], configurations), texts.section(ENVIRONMENT_SLUG, vec![], environments)]
 }
 
 /// Adds the environments of repeats, which are numbered from 2; one of the run itself is shown already.
@@ -264,11 +272,11 @@ fn add_environments(section: &mut Section, repeats: &[Data]) {
 /// Adds another experiment's outputs, engines, configurations and machines. Its times do not answer the main run's
 /// question and stay in its own report. Where it fills a table that the main run leaves empty, the empty one is
 /// removed.
-fn join(sections: &mut [Section], other: &Data) -> Result<(), ReportError> {
+fn join(texts: &SectionTexts, sections: &mut [Section], other: &Data) -> Result<(), ReportError> {
     let name = &other.plan.name;
-    let mut own = of_outputs(other)?;
-    own.push(section("engines", "", "", vec![], vec![tables::engines::engines(other)]));
-    own.extend(of_the_run(other));
+    let mut own = of_outputs(texts, other)?;
+    own.push(texts.section("engines", vec![], vec![tables::engines::engines(other)]));
+    own.extend(of_the_run(texts, other));
     mark_failing(own.iter_mut().flat_map(|section| &mut section.tables), other);
     for theirs in own {
         let Some(section) = sections.iter_mut().find(|section| section.slug == theirs.slug) else { continue };
@@ -294,6 +302,7 @@ fn join(sections: &mut [Section], other: &Data) -> Result<(), ReportError> {
 
 /// The sections of each machine's own rows, one under the other. A table that is equal for all machines appears once.
 fn of_machines(
+    texts: &SectionTexts,
     machines: &[Machine],
     found: &[Vec<Headline>],
     verdicts: &[Verdict],
@@ -301,7 +310,9 @@ fn of_machines(
     let each = machines.iter().enumerate().map(|(number, machine)| {
         let outcome =
             |verdict: &Verdict| verdict.machines().get(number).map_or(verdict.outcome, |own| own.verdict.outcome);
-        sections(&machine.data, &|| tables::headline::headline(&machine.data, &found[number], verdicts, &outcome))
+        sections(texts, &machine.data, &|| {
+            tables::headline::headline(&machine.data, &found[number], verdicts, &outcome)
+        })
     });
     let each = each.collect::<Result<Vec<_>, _>>()?;
     let mut joined: Vec<Section> = Vec::new();
@@ -339,40 +350,6 @@ fn of_machines(
 const CROSS_GPU_SLUG: &str = "cross-gpu";
 const REPEATABILITY_SLUG: &str = "repeatability";
 const ENVIRONMENT_SLUG: &str = "environment";
-
-const HEADLINE: &str =
-    "The quantities of the paper's abstract over all shapes of this run, next to the paper's values.";
-const LATENCY: &str = "Wall time of one forward pass. One clock runs from before the pass is enqueued until it has \
-                       ended. The headline is the median with its seeded bootstrap 95 % interval. For a device, its own \
-                       time of the same passes follows, between two events around the pass; it leaves out the way back \
-                       to the host. The time end to end, with binding and copying, is a separate series. Grey columns \
-                       are emulated.";
-const THROUGHPUT: &str = "The same medians as tokens per second. Sequences per second are tokens per second divided by \
-                          the sequence length. The throughput of passes enqueued back to back, and their energy, follow \
-                          where they were measured.";
-const SPEEDUP: &str = "Ratios of medians at the same model, shape and input. An interval divides the ends of both \
-                       medians' intervals crosswise and covers with at least 90 %. Emulated rows are left out.";
-const PRECISION: &str = "The same ratios within a backend: FP32 over each other precision at the same model, shape and \
-                         input.";
-const CROSS_GPU: &str = "FP16 and hybrid over FP32, GPU by GPU. The paper's GPU has a row even where no machine here \
-                         has it.";
-const REPEATABILITY: &str = "How much of a ratio is noise. The first test times the same engine under two names within \
-                             one process. The second compares the whole run with its repeats.";
-const MEMORY: &str = "Three quantities that must not be mixed: the measured peak of the process, the memory that the \
-                      engine reports, and the sizes computed from the graph.";
-const NUMERICS: &str = "Outputs compared with those of the reference backend in FP32. Non-finite elements are counted \
-                        first; a row that holds one has no cosine and passes no comparison. Further tables name the \
-                        operation at which each bad configuration failed first, and the headroom of FP16 above the \
-                        magnitudes of FP32.";
-const SST2: &str = "Accuracy on labelled sentences, where the input has labels, and the answers that change sentence by \
-                    sentence.";
-const WIKITEXT: &str = "Rates of failure per forward pass, on text and on random ids, where the manifest asks for \
-                        several passes. They include silent failures, which no count of NaN shows. Perplexity follows.";
-const ENGINES: &str = "Engines that are built ahead of time, for the machine of the run or for another. Each policy is \
-                       audited before the build: an engine whose network would compute in types other than the policy's \
-                       is a failed row, not a slower one.";
-const CONFIGURATIONS: &str = "What the plan holds, what failed and why, and what the manifest leaves out and why.";
-const ENVIRONMENT: &str = "Where the rows were measured. Every row of the results names its environment.";
 
 fn view(verdict: WordedVerdict) -> ClaimView {
     let shown = verdict.shown_with_limits();

@@ -3,9 +3,6 @@
 use std::io::{self, Write};
 
 /// Writes `text` so that LaTeX prints it and executes none of it.
-///
-/// # Errors
-/// Those of the writer.
 pub fn latex(text: &str, out: &mut dyn Write) -> io::Result<()> {
     let mut characters = text.chars().peekable();
     let mut previous = ' ';
@@ -45,9 +42,6 @@ pub fn latex_string(text: &str) -> String {
 }
 
 /// Writes `text` so that Markdown, and the HTML inside it, shows it and reads none of it as markup.
-///
-/// # Errors
-/// Those of the writer.
 pub fn markdown(text: &str, out: &mut dyn Write) -> io::Result<()> {
     for c in text.chars() {
         match c {
@@ -73,20 +67,7 @@ pub fn markdown_code(text: &str) -> String {
 }
 
 fn superscript(c: char) -> Option<char> {
-    match c {
-        '⁻' => Some('-'),
-        '⁰' => Some('0'),
-        '¹' => Some('1'),
-        '²' => Some('2'),
-        '³' => Some('3'),
-        '⁴' => Some('4'),
-        '⁵' => Some('5'),
-        '⁶' => Some('6'),
-        '⁷' => Some('7'),
-        '⁸' => Some('8'),
-        '⁹' => Some('9'),
-        _ => None,
-    }
+    "⁻⁰¹²³⁴⁵⁶⁷⁸⁹".chars().zip("-0123456789".chars()).find(|(raised, _)| *raised == c).map(|(_, plain)| plain)
 }
 
 fn replacement(c: char) -> Option<&'static str> {

@@ -6,16 +6,14 @@ use serde::Serialize;
 use super::sentences::caveats::{list, prefix};
 use super::sentences::claims::WordedVerdict;
 use super::sentences::headroom::place_name;
-use super::sentences::machine::{gibibytes, processors};
+use super::sentences::machine::processors;
 use super::sentences::quality;
 use super::sentences::speedup::baselines;
 use crate::analysis::agreement::Agreement;
-use crate::analysis::facts::engine_library;
-use crate::analysis::facts::has_nan;
-use crate::analysis::headroom;
+use crate::analysis::facts::{engine_library, has_nan};
 use crate::analysis::headroom::Worst;
-use crate::analysis::noise;
 use crate::analysis::pairs::Ranged;
+use crate::analysis::{headroom, noise};
 use crate::claims::headline::Headline;
 use crate::claims::verdict::count;
 use crate::claims::{Outcome, Verdict};
@@ -60,15 +58,13 @@ pub fn macros(study: &Study, found: &[Headline], verdicts: &[Verdict], repeats: 
     put(&mut all, "FpSixteenQualitySentence", quality::quality(&experiments, Preset::Fp16));
     put(&mut all, "HybridQualitySentence", quality::quality(&experiments, Preset::Hybrid));
     headroom(&experiments, &mut all);
-    for outcome in [Outcome::Pass, Outcome::Fail, Outcome::Undecided, Outcome::NotRun, Outcome::NoHardware].into_iter()
-    {
-        let name = match outcome {
-            Outcome::Pass => "ClaimsPass",
-            Outcome::Fail => "ClaimsFail",
-            Outcome::Undecided => "ClaimsUndecided",
-            Outcome::NotRun => "ClaimsNotRun",
-            Outcome::NoHardware => "ClaimsNoHardware",
-        };
+    for (name, outcome) in [
+        ("ClaimsPass", Outcome::Pass),
+        ("ClaimsFail", Outcome::Fail),
+        ("ClaimsUndecided", Outcome::Undecided),
+        ("ClaimsNotRun", Outcome::NotRun),
+        ("ClaimsNoHardware", Outcome::NoHardware),
+    ] {
         put(&mut all, name, count(verdicts, outcome).to_string());
     }
     let limited = |verdict: &&Verdict| verdict.outcome == Outcome::Pass && !verdict.evidence().limits().is_empty();
@@ -107,13 +103,12 @@ fn headline(found: &Headline, all: &mut Vec<Macro>) {
 /// The noise within the run, and between the run and its repeats.
 fn repeatability(data: &Data, repeats: &[Agreement], all: &mut Vec<Macro>) {
     put(all, "NoiseSentence", sentences::noise::sentence(data));
-    for backend in [BackendKind::Cuda, BackendKind::TensorRt, BackendKind::OnnxRuntime, BackendKind::Reference] {
-        let name = match backend {
-            BackendKind::Cuda => "Cuda",
-            BackendKind::TensorRt => "TensorRt",
-            BackendKind::OnnxRuntime => "OnnxRuntime",
-            BackendKind::Reference | BackendKind::Mock => "Reference",
-        };
+    for (name, backend) in [
+        ("Cuda", BackendKind::Cuda),
+        ("TensorRt", BackendKind::TensorRt),
+        ("OnnxRuntime", BackendKind::OnnxRuntime),
+        ("Reference", BackendKind::Reference),
+    ] {
         let floor = noise::floor(data, backend).map(|found| numbers::percent(found.floor));
         put(all, &format!("NoiseFloor{name}"), floor.unwrap_or_default());
     }
@@ -156,8 +151,8 @@ fn run(data: &Data, all: &mut Vec<Macro>) {
     let of_cpu = distinct(of_cpu.filter_map(|row| row.environment.as_deref()));
     put(all, "BaselineProcessor", processors(of_cpu.into_iter().filter_map(|id| data.environments.get(id))));
     let memory = environments().filter_map(|environment| environment.machine.memory_bytes);
-    put(all, "Memory", distinct(memory.map(gibibytes)).join("; "));
-    let gpus = distinct(environments().flat_map(|environment| &environment.gpus).map(|gpu| gpu.name.clone()));
+    put(all, "Memory", distinct(memory.map(numbers::gibibytes)).join("; "));
+    let gpus = data.gpus();
     put(all, "Gpus", if gpus.is_empty() { "none".to_owned() } else { gpus.join("; ") });
     put(all, "Program", distinct(environments().map(|environment| environment.build.summary())).join("; "));
     put(all, "Engines", list(data.rows.iter().filter_map(engine_library)));

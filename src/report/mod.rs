@@ -42,6 +42,9 @@ pub enum ReportError {
     /// A figure cannot be drawn.
     #[error(transparent)]
     Figure(#[from] figures::FigureError),
+    /// The sections' texts cannot be read, a defect that a test rules out.
+    #[error("paper/templates/sections.yaml: {0}")]
+    Sections(String),
     /// A template cannot be rendered.
     #[error("template: {0}")]
     Template(#[from] render::RenderError),
@@ -109,18 +112,17 @@ pub fn report_with(study: &Study, claims: &Claims, out: &Path, wanted: Files) ->
 /// Name and contents of every file of a report.
 fn files(document: &Document) -> Result<Vec<(String, Vec<u8>)>, ReportError> {
     let renderer = Renderer::new()?;
-    let mut files = vec![
-        (HTML_FILE.to_owned(), renderer.html(document)?.into_bytes()),
-        ("macros.tex".to_owned(), renderer.macros(document)?.into_bytes()),
-        ("claims.tex".to_owned(), renderer.claims(document)?.into_bytes()),
-        ("caveats.tex".to_owned(), renderer.caveats(document)?.into_bytes()),
-        ("report.json".to_owned(), serde_json::to_vec_pretty(document).map_err(ReportError::Json)?),
-    ];
+    let mut files = vec![(HTML_FILE.to_owned(), renderer.html(document)?.into_bytes())];
+    for name in ["macros.tex", "claims.tex", "caveats.tex"] {
+        files.push((name.to_owned(), renderer.tex(name, document)?.into_bytes()));
+    }
+    files.push(("report.json".to_owned(), serde_json::to_vec_pretty(document).map_err(ReportError::Json)?));
     for section in &document.sections {
         let (text, appendix) = section.on_paper();
-        files.push((format!("section-{}.tex", section.slug), renderer.section(&text)?.into_bytes()));
+        files.push((format!("section-{}.tex", section.slug), renderer.tex("section.tex", &text)?.into_bytes()));
         if !appendix.tables.is_empty() {
-            files.push((format!("appendix-{}.tex", section.slug), renderer.section(&appendix)?.into_bytes()));
+            files
+                .push((format!("appendix-{}.tex", section.slug), renderer.tex("section.tex", &appendix)?.into_bytes()));
         }
         for table in &section.tables {
             files.push((format!("{}.tex", table.slug), renderer.table(table)?.into_bytes()));

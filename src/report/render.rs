@@ -41,49 +41,17 @@ impl Renderer {
     }
 
     /// The body of a table: tabular and notes.
-    ///
-    /// # Errors
-    /// [`RenderError`].
     pub fn table(&self, table: &Table) -> Result<String, RenderError> {
-        self.tex.render("table.tex", &context(&LatexTable { columns: columns(table), table })?)
+        self.tex("table.tex", &LatexTable { columns: columns(table), table })
     }
 
-    /// A file that places the figures and tables of a section.
-    ///
-    /// # Errors
-    /// [`RenderError`].
-    pub fn section(&self, section: &Section) -> Result<String, RenderError> {
-        self.tex.render("section.tex", &context(section)?)
-    }
-
-    /// The body of the claims table.
-    ///
-    /// # Errors
-    /// [`RenderError`].
-    pub fn claims(&self, document: &Document) -> Result<String, RenderError> {
-        self.tex.render("claims.tex", &context(document)?)
-    }
-
-    /// The list of caveats.
-    ///
-    /// # Errors
-    /// [`RenderError`].
-    pub fn caveats(&self, document: &Document) -> Result<String, RenderError> {
-        self.tex.render("caveats.tex", &context(document)?)
-    }
-
-    /// The macros.
-    ///
-    /// # Errors
-    /// [`RenderError`].
-    pub fn macros(&self, document: &Document) -> Result<String, RenderError> {
-        self.tex.render("macros.tex", &context(document)?)
+    /// One of the other LaTeX files, by the name of its template: `section.tex` of a section; `claims.tex`, `caveats.tex` and
+    /// `macros.tex` of a document.
+    pub fn tex(&self, template: &str, value: &impl Serialize) -> Result<String, RenderError> {
+        self.tex.render(template, &context(value)?)
     }
 
     /// The HTML page.
-    ///
-    /// # Errors
-    /// [`RenderError`].
     pub fn html(&self, document: &Document) -> Result<String, RenderError> {
         let sections = document
             .sections
@@ -96,9 +64,6 @@ impl Renderer {
 }
 
 /// An engine for LaTeX, which is full of braces and percent signs: `<< value >>`, `<% block %>`. What it prints is escaped.
-///
-/// # Errors
-/// None that is known.
 pub fn tex_engine() -> Result<Tera, RenderError> {
     let mut tex = Tera::new();
     tex.set_delimiters(Delimiters {

@@ -10,10 +10,11 @@ use crate::store::schema::ResultRow;
 const FAILS: &str = "†";
 
 /// How a column is set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Align {
     /// Text.
+    #[default]
     Left,
     /// Numbers.
     Right,
@@ -22,7 +23,7 @@ pub enum Align {
 }
 
 /// A column's head.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Heading {
     /// Text.
     pub text: String,
@@ -41,14 +42,7 @@ pub struct Heading {
 impl Heading {
     /// A column of text.
     pub fn text(text: &str) -> Self {
-        Heading {
-            text: text.to_owned(),
-            marks: String::new(),
-            align: Align::Left,
-            detail: false,
-            width_cm: None,
-            group: None,
-        }
+        Heading { text: text.to_owned(), ..Heading::default() }
     }
 
     /// A column of numbers.
@@ -174,7 +168,7 @@ pub struct Span {
 }
 
 /// A table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Table {
     /// File name without extension; unique in a report.
     pub slug: String,
@@ -203,20 +197,8 @@ pub struct Table {
 impl Table {
     /// A table without rows yet.
     pub fn new(slug: impl Into<String>, caption: impl Into<String>, headings: Vec<Heading>) -> Self {
-        let (slug, caption) = (slug.into(), caption.into());
         let spans = spans(&headings);
-        Table {
-            slug,
-            caption,
-            spans,
-            headings,
-            rows: vec![],
-            notes: vec![],
-            pins: None,
-            covers: BTreeSet::new(),
-            in_appendix: false,
-            empty: None,
-        }
+        Table { slug: slug.into(), caption: caption.into(), spans, headings, ..Table::default() }
     }
 
     /// A table that has nothing to show and says why.

@@ -128,7 +128,7 @@ pub fn rerun(request: &RerunRequest) -> Result<Option<Rerun>, RerunError> {
     differences.extend(before.map(|before| before.differences(&environment)).unwrap_or_default());
     let ratio = ratio(&recorded, &here);
     Ok(Some(Rerun {
-        label: label(configuration),
+        label: configuration.label(),
         ratio,
         agreement: agreement(&recorded, &here, ratio),
         recorded,
@@ -222,11 +222,6 @@ fn rows_differ(recorded: &ResultRow, here: &ResultRow) -> Vec<Difference> {
     let differing = rows.into_iter().filter(|(_, first, second)| first != second);
     let differing = (!recorded.shares_weights(here)).then(labels).into_iter().chain(differing);
     differing.map(|(property, first, second)| Difference { property: property.to_owned(), first, second }).collect()
-}
-
-fn label(configuration: &Configuration) -> String {
-    let Configuration { model, policy, shape, input, .. } = configuration;
-    format!("{} {model} {} {}x{} {input}", configuration.builder(), policy.name, shape.batch, shape.sequence)
 }
 
 impl Rerun {

@@ -5,11 +5,11 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::{Reproduction, Rerun};
-use crate::analysis::facts::engine_bytes;
-use crate::analysis::facts::latency_interval;
+use crate::analysis::facts::{engine_bytes, latency_interval};
 use crate::numbers;
 use crate::store::column::ColumnValue;
 use crate::store::schema::ResultRow;
+use crate::text_table::aligned;
 
 /// A quantity of the comparison: its name, and its text for a row.
 type ComparedQuantity = (&'static str, fn(&ResultRow) -> Option<String>);
@@ -61,7 +61,7 @@ impl Rerun {
                 table.push([name.to_owned(), dash(recorded), dash(here)]);
             }
         }
-        out.push_str(&aligned(&table));
+        out.push_str(&aligned(&table, [false; 3]));
         let _ = writeln!(out, "\n{}", self.sentence());
         if self.differences.is_empty() {
             out.push_str("\nThe environments do not differ.\n");
@@ -70,7 +70,7 @@ impl Rerun {
         let rows = self.differences.iter();
         let mut table = vec![["What differs", "recorded", "here"].map(str::to_owned)];
         table.extend(rows.map(|found| [found.property.clone(), dash(found.first.clone()), dash(found.second.clone())]));
-        let _ = write!(out, "\n{}", aligned(&table));
+        let _ = write!(out, "\n{}", aligned(&table, [false; 3]));
         out
     }
 
@@ -124,11 +124,4 @@ impl Rerun {
         };
         format!("{}{verdict}", ratio.unwrap_or_default())
     }
-}
-
-/// The rows with their columns aligned; the last column is not padded.
-fn aligned(rows: &[[String; 3]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let (first, second) = (width(0), width(1));
-    rows.iter().map(|[a, b, c]| format!("{a:<first$}  {b:<second$}  {c}").trim_end().to_owned() + "\n").collect()
 }

@@ -9,14 +9,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use crate::plan::{Configuration, ConfigurationId, Plan};
-use crate::record::Status;
-use crate::record::{Outcome, Record};
-use crate::store::derive;
+use crate::record::{Outcome, Record, Status};
 use crate::store::journal::JOURNAL_FILE;
 use crate::store::schema::{ResultRow, SampleRow};
 use crate::store::series::TimedSeries;
 use crate::store::weights::as_labelled;
-use crate::store::{RESULTS_FILE, SAMPLES_FILE, StoreError};
+use crate::store::{RESULTS_FILE, SAMPLES_FILE, StoreError, derive};
 
 /// Two sums of the same numbers may differ by so much, relative: another version may add them in another order.
 const ROUNDING: f64 = 1e-9;

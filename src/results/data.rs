@@ -109,6 +109,11 @@ impl Data {
         groups
     }
 
+    /// Names of the GPUs, each once.
+    pub fn gpus(&self) -> Vec<String> {
+        distinct(self.environments.values().flat_map(|found| &found.gpus).map(|gpu| gpu.name.clone()))
+    }
+
     /// Rows that were measured.
     pub fn measured(&self) -> impl Iterator<Item = &ResultRow> {
         self.rows.iter().filter(|row| row.status == Status::Ok)

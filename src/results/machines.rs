@@ -23,7 +23,7 @@ pub struct Machine {
 impl Machine {
     /// Names of its GPUs, each once.
     pub fn gpus(&self) -> Vec<String> {
-        distinct(self.data.environments.values().flat_map(|found| &found.gpus).map(|gpu| gpu.name.clone()))
+        self.data.gpus()
     }
 
     /// Their drivers, each once.

@@ -49,21 +49,3 @@ fn holder(file: &mut File) -> String {
         Err(_) => "another run".to_owned(),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_second_is_refused_by_name_and_let_in_afterwards() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = acquire(dir.path()).unwrap();
-        let refused = acquire(dir.path()).unwrap_err().to_string();
-        assert!(refused.contains(&format!("the run with process id {} is using", std::process::id())), "{refused}");
-        let asked = in_use(dir.path()).unwrap();
-        assert!(asked.contains(&std::process::id().to_string()), "{asked}");
-        drop(first);
-        assert_eq!(in_use(dir.path()), None, "nobody has it, and asking does not take it");
-        acquire(dir.path()).unwrap();
-    }
-}

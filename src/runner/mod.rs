@@ -117,22 +117,15 @@ pub enum RunnerError {
     /// A file or folder of the run cannot be used.
     #[error("{path}: {source}; choose a writable folder with --out, or make room")]
     Directory { path: PathBuf, source: io::Error },
-    /// The folder holds tables without the journal that they derive from.
+    /// The folder holds tables, which would be lost, without the journal that they derive from.
     #[error(
         "{path}: results without a journal, as `mixprec merge` and publishing leave them; a run would replace them: use \
          another folder (--out), and merge both where they belong together"
     )]
-    Published {
-        /// The table that would be lost.
-        path: PathBuf,
-    },
-    /// Another run uses the folder.
+    Published { path: PathBuf },
+    /// Another run uses the folder: `the run with process id 123`.
     #[error("{path}: {holder} is using this folder; wait for it, or use another folder (--out)")]
-    Locked {
-        path: PathBuf,
-        /// `the run with process id 123`
-        holder: String,
-    },
+    Locked { path: PathBuf, holder: String },
     /// The journal cannot be opened or written.
     #[error(transparent)]
     Journal(#[from] JournalError),

@@ -49,13 +49,13 @@ impl ProgressDisplay {
     pub fn building(&self, configuration: &Configuration, step: &BuildProgress) {
         let BuildProgress { phase, done, total } = step;
         let steps = if *total > 0 { format!(" {done}/{total}") } else { String::new() };
-        self.working_on(&format!("{}: {phase}{steps}", label(configuration)));
+        self.working_on(&format!("{}: {phase}{steps}", configuration.label()));
     }
 
     /// Shows the outcome of a finished configuration.
     pub fn finished(&mut self, configuration: &Configuration, outcome: &Outcome) {
         self.done += 1;
-        self.notice(&format!("[{}/{}] {}: {}", self.done, self.total, label(configuration), result(outcome)));
+        self.notice(&format!("[{}/{}] {}: {}", self.done, self.total, configuration.label(), result(outcome)));
         if let Some(bar) = &self.bar {
             bar.set_position(self.done as u64);
         }
@@ -75,13 +75,6 @@ impl ProgressDisplay {
             bar.finish_and_clear();
         }
     }
-}
-
-/// `reference gpt2 hybrid 1x32 random`
-pub(super) fn label(configuration: &Configuration) -> String {
-    let Configuration { model, policy, shape, input, .. } = configuration;
-    let builder = configuration.builder();
-    format!("{builder} {model} {} {}x{} {input}", policy.name, shape.batch, shape.sequence)
 }
 
 fn result(outcome: &Outcome) -> String {

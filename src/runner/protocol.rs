@@ -65,20 +65,14 @@ pub(super) struct Probed {
     pub executes: bool,
 }
 
-/// What opening a model reveals about its weights.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct OpenedModel {
-    /// Where the weights came from, as stored in rows.
-    pub weights: WeightsProvenance,
-}
-
 /// A response from worker to parent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Response {
     /// Progress of a build. Any number of these precede the response proper.
     Building(BuildProgress),
     Probed(Result<Probed, Failure>),
-    Opened(Result<OpenedModel, String>),
+    /// Where the weights of the model came from, as stored in rows.
+    Opened(Result<WeightsProvenance, String>),
     Referenced(Result<(), String>),
     Measured(Outcome),
 }

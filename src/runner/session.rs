@@ -5,12 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::protocol::{OpenedModel, Probed, References, Request, Response, Settings};
+use super::protocol::{Probed, References, Request, Response, Settings};
 use crate::backend::backend;
 use crate::backend::reference::ReferenceBackend;
 use crate::engine::{Backend, BackendError, Build, BuildReport, BuildRequest, Engine, ProgressSink};
-use crate::graph::CostSummary;
-use crate::graph::Preset;
+use crate::graph::{CostSummary, Preset};
 use crate::input::{Batch, InputStream};
 use crate::measure::interleaved::measure_interleaved;
 use crate::measure::measure;
@@ -59,8 +58,7 @@ impl WorkerSession {
                 Response::Probed(probed.map_err(Failure::from))
             }
             Request::Open { settings, configuration } => {
-                let opened = self.model(&settings, &configuration);
-                let opened = opened.map(|model| OpenedModel { weights: model.provenance.clone() });
+                let opened = self.model(&settings, &configuration).map(|model| model.provenance.clone());
                 Response::Opened(opened.map_err(|failure| failure.reason))
             }
             Request::Reference { settings, configuration, part, path } => {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::child::{Reply, Worker};
-use super::progress::{ProgressDisplay, label};
+use super::progress::ProgressDisplay;
 use super::protocol::{References, Request, Response, Settings};
 use super::weights::CurrentWeights;
 use super::{RunOptions, RunSummary, RunnerError, interrupt};
@@ -156,7 +156,7 @@ impl<'a> Sweep<'a> {
     fn measure_all(&mut self, group: &[&Configuration], worker: Worker) -> Flow {
         let mut ready = Some(worker);
         for configuration in group {
-            self.progress.working_on(&label(configuration));
+            self.progress.working_on(&configuration.label());
             let mut worker = match ready.take() {
                 Some(worker) => worker,
                 None => Worker::spawn()?,
@@ -219,7 +219,7 @@ impl<'a> Sweep<'a> {
         if self.references.contains_key(&path) {
             return Ok(ControlFlow::Continue(()));
         }
-        self.progress.working_on(&format!("FP32 reference of {}", label(configuration)));
+        self.progress.working_on(&format!("FP32 reference of {}", configuration.label()));
         let mut worker = match ready.take() {
             Some(worker) => worker,
             None => Worker::spawn()?,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::RunnerError;
 use super::child::{Reply, Worker};
 use super::progress::ProgressDisplay;
-use super::protocol::{OpenedModel, Request, Response, Settings};
+use super::protocol::{Request, Response, Settings};
 use crate::model::{ModelSource, WeightsProvenance, stand_in_notice};
 use crate::plan::{Configuration, Plan};
 use crate::record::{Outcome, Record};
@@ -59,7 +59,7 @@ impl CurrentWeights {
                 Reply::Died(_) | Reply::TimedOut => None,
                 Reply::Interrupted => return Ok(ControlFlow::Break(())),
             };
-            let Some(OpenedModel { weights: found }) = opened else { continue };
+            let Some(found) = opened else { continue };
             if let Some(repository) = found.stands_in_for() {
                 progress.notice(&stand_in_notice(model, repository));
             }

@@ -8,11 +8,9 @@ use super::{Mutation, Objection, SelftestError, Variant};
 use crate::backend::reference::ReferenceBackend;
 use crate::engine::{Backend, BuildRequest};
 use crate::graph::{PrecisionPolicy, Preset, Shape};
-use crate::input::InputSource;
-use crate::input::InputStream;
+use crate::input::{InputSource, InputStream};
 use crate::manifest::schema::{Numerics, Tolerance};
-use crate::model::ModelSource;
-use crate::model::{Head, Model};
+use crate::model::{Head, Model, ModelSource};
 use crate::numerics::{Part, ReferenceOutputs, ReferenceSource, compare};
 use crate::record::{BadKind, EngineMeasurements};
 

@@ -16,7 +16,7 @@ pub(super) fn mutations() -> Vec<Mutation> {
         Mutation::new("libraries loaded", "a library that the backend did not load", stranger),
         Mutation::new("driver", "a driver older than CUDA 13", old_driver),
         Mutation::new("build", "a build of changed files", changed_build),
-        Mutation::new("seal", "one hash changed in flake.lock before the build", changed_before_the_build),
+        Mutation::new("recorded digest", "one hash changed in flake.lock before the build", changed_before_the_build),
     ];
     for (file, changed, removed) in [
         (PinFile::Wheels, "one hash changed in container/wheels.json", "container/wheels.json removed"),

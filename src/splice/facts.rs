@@ -4,111 +4,49 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
+use serde_json::Value;
 
-use super::SpliceError;
 use super::figure::{self, LatencyFigure};
-use super::forwards::{self, MemoryAccount, ModelForwards, PowerFacts};
-use super::peers::{self, Peer};
-use super::runs::{self, PublishedRun, RunComparison, RunDuration};
+use super::runs::Run;
+use super::{SpliceError, forwards, peers, runs};
 use crate::analysis::noise;
-use crate::claims::headline::{Headline, HeadlineValue, headlines};
-use crate::claims::verdict::count;
-use crate::claims::{Claims, Outcome, Verdict, judge_study};
+use crate::claims::{Claims, judge_study};
 use crate::numbers;
-use crate::report::sentences::claims::{WordedVerdict, summary};
-use crate::results::data::{Data, distinct, total};
-use crate::results::machines::machines;
+use crate::report::document::{ClaimView, document};
 use crate::results::study::Study;
 
 /// Everything that a template can say about an artifact.
 #[derive(Debug, Serialize)]
 pub(super) struct PageFacts {
-    /// Folder of the artifact, its last part: `h200`.
-    pub artifact: String,
+    /// The macros of the paper's prose, by name: `mpHybridOverFpTypical`.
+    pub macros: BTreeMap<String, String>,
+    /// The claims, judged.
+    pub claims: Vec<ClaimView>,
     /// The GPUs of the main run: `NVIDIA H200`.
     pub gpus: String,
-    /// The claims, judged.
-    pub claims: Vec<ClaimFacts>,
-    /// Number of claims by verdict.
-    pub outcomes: OutcomeCounts,
-    /// Quantities over all shapes, by the key of their headline: `HybridOverFp`.
-    pub headlines: BTreeMap<String, HeadlineFacts>,
-    /// Noise floor by backend, in plan order.
-    pub noise: Vec<NoiseFloor>,
-    /// Timed samples of the main run.
-    pub samples: String,
-    /// The main run, its repeats and the other experiments.
-    pub runs: Vec<PublishedRun>,
-    /// Wall time by run and backend.
-    pub durations: Vec<RunDuration>,
+    /// Noise floor of each backend, in plan order: `cuda 1.2 %, onnxruntime 20.1 %`.
+    pub noise: String,
+    /// The main run, its repeats and the other experiments: [`Run::facts`].
+    pub runs: Vec<Value>,
+    /// Wall time by run and backend: [`runs::durations`].
+    pub durations: Vec<Value>,
     /// Wall time by experiment and backend, of the main run and the other experiments: `paper_cuda`; of an experiment in all:
     /// `downstream`.
     pub time: BTreeMap<String, String>,
-    /// Every two runs of the main experiment, compared.
-    pub comparisons: Vec<RunComparison>,
+    /// Every two runs of the main experiment, compared: [`runs::comparisons`].
+    pub comparisons: Vec<Value>,
     /// The limits of a comparison of two runs: `3 %`, `95 %`.
-    pub limits: AgreementLimits,
-    /// Forward passes at some shapes, by model.
-    pub forwards: Vec<ModelForwards>,
-    /// Power and clocks at these shapes.
-    pub power: PowerFacts,
-    /// The driver's count of memory against the engines' account, by run.
-    pub accounts: Vec<MemoryAccount>,
-    /// The comparison with PyTorch.
-    pub peers: Option<Vec<Peer>>,
+    pub limits: Value,
+    /// Forward passes at some shapes, by model: [`forwards::models`].
+    pub forwards: Vec<Value>,
+    /// Power and clocks at these shapes: [`forwards::power`].
+    pub power: Value,
+    /// The driver's count of memory against the engines' account, by run: [`forwards::accounts`].
+    pub accounts: Vec<Value>,
+    /// The comparison with PyTorch: [`peers::read`].
+    pub peers: Option<Vec<Value>>,
     /// The figure of the front page.
     pub figure: LatencyFigure,
-}
-
-/// A claim and its verdict by the artifact.
-#[derive(Debug, Serialize)]
-pub(super) struct ClaimFacts {
-    pub id: String,
-    pub sentence: String,
-    /// Value with its interval, and what limits it; a dash where there is none.
-    pub measured: String,
-    pub verdict: &'static str,
-    /// Whether the verdict is not PASS, so that the page gives the reason.
-    pub open: bool,
-    pub why: String,
-}
-
-/// Numbers of claims.
-#[derive(Debug, Serialize)]
-pub(super) struct OutcomeCounts {
-    pub all: usize,
-    pub pass: usize,
-    pub fail: usize,
-    pub undecided: usize,
-    pub not_run: usize,
-    pub no_hardware: usize,
-    /// `6 PASS, 1 FAIL`
-    pub summary: String,
-}
-
-/// A quantity over all shapes.
-#[derive(Debug, Serialize)]
-pub(super) struct HeadlineFacts {
-    pub count: usize,
-    pub typical: String,
-    pub lowest: String,
-    pub highest: String,
-    pub lowest_place: String,
-    pub highest_place: String,
-}
-
-/// How near to 1 a ratio of a backend's times is noise.
-#[derive(Debug, Serialize)]
-pub(super) struct NoiseFloor {
-    pub backend: String,
-    pub floor: String,
-}
-
-/// The limits of a comparison of two runs.
-#[derive(Debug, Serialize)]
-pub(super) struct AgreementLimits {
-    pub tolerance: String,
-    pub share: String,
 }
 
 impl PageFacts {
@@ -119,74 +57,26 @@ impl PageFacts {
     pub fn read(artifact: &Path, peers: Option<&Path>) -> Result<PageFacts, SpliceError> {
         let study = Study::read(artifact)?;
         let claims = Claims::builtin()?;
-        let verdicts = judge_study(&study, &claims);
+        let document = document(&study, &claims, judge_study(&study, &claims))?;
         let runs = runs::all(artifact, &study)?;
         let main = &study.main;
-        // Of several machines a page speaks of the first, as the paper does.
-        let first =
-            machines(main).into_iter().next().map(|machine| headlines(&machine.data, &claims)).unwrap_or_default();
-        let gpus = main.environments.values().flat_map(|environment| &environment.gpus).map(|gpu| gpu.name.clone());
-        let (limits, comparisons) = runs::comparisons(&runs)?;
+        let floors = noise::floors(main).into_iter();
+        let floors = floors.map(|found| format!("{} {}", found.backend, numbers::percent(found.floor)));
         Ok(PageFacts {
-            artifact: artifact.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
-            gpus: distinct(gpus).join(", "),
-            claims: WordedVerdict::all(&verdicts).into_iter().map(claim).collect(),
-            outcomes: outcomes(&verdicts),
-            headlines: first.iter().map(|found| (found.spec.key.clone(), headline(found))).collect(),
-            noise: floors(main),
-            samples: numbers::count(total(main.rows.iter().filter_map(|row| row.samples))),
+            macros: document.macros.into_iter().map(|one| (one.name, one.value)).collect(),
+            claims: document.claims,
+            gpus: main.gpus().join(", "),
+            noise: floors.collect::<Vec<_>>().join(", "),
             durations: runs::durations(&runs),
             time: runs::times(&study),
-            comparisons,
-            limits,
+            comparisons: runs::comparisons(&runs)?,
+            limits: runs::limits(),
             forwards: forwards::models(&study),
             power: forwards::power(&study),
-            accounts: forwards::accounts(&runs, &main.plan.name),
+            accounts: forwards::accounts(&runs),
             peers: peers.map(peers::read).transpose()?,
             figure: figure::of(main)?,
-            runs: runs.into_iter().map(|(run, _)| run).collect(),
+            runs: runs.iter().map(Run::facts).collect(),
         })
     }
-}
-
-fn claim(verdict: WordedVerdict) -> ClaimFacts {
-    ClaimFacts {
-        measured: verdict.shown_with_limits(),
-        id: verdict.id,
-        sentence: verdict.sentence,
-        verdict: verdict.outcome.label(),
-        open: verdict.outcome != Outcome::Pass,
-        why: verdict.why,
-    }
-}
-
-fn outcomes(verdicts: &[Verdict]) -> OutcomeCounts {
-    OutcomeCounts {
-        all: verdicts.len(),
-        pass: count(verdicts, Outcome::Pass),
-        fail: count(verdicts, Outcome::Fail),
-        undecided: count(verdicts, Outcome::Undecided),
-        not_run: count(verdicts, Outcome::NotRun),
-        no_hardware: count(verdicts, Outcome::NoHardware),
-        summary: summary(verdicts),
-    }
-}
-
-fn headline(found: &Headline) -> HeadlineFacts {
-    let write = |value: Option<_>| value.map(|value| found.unit.write(value).0).unwrap_or_default();
-    let place = |located: Option<&HeadlineValue>| located.map(|at| at.configuration.clone()).unwrap_or_default();
-    HeadlineFacts {
-        count: found.count(),
-        typical: write(found.typical()),
-        lowest: write(found.lowest().map(|located| located.value)),
-        highest: write(found.highest().map(|located| located.value)),
-        lowest_place: place(found.lowest()),
-        highest_place: place(found.highest()),
-    }
-}
-
-fn floors(data: &Data) -> Vec<NoiseFloor> {
-    let one =
-        |found: noise::Floor| NoiseFloor { backend: found.backend.to_string(), floor: numbers::percent(found.floor) };
-    noise::floors(data).into_iter().map(one).collect()
 }

@@ -16,6 +16,7 @@ use thiserror::Error;
 use crate::analysis::agreement::AgreementError;
 use crate::claims::ClaimsError;
 use crate::files::{FileError, replace};
+use crate::report::ReportError;
 use crate::report::render::RenderError;
 use crate::results::ResultsError;
 use facts::PageFacts;
@@ -24,10 +25,14 @@ use sections::Sections;
 
 /// Pages that cannot be brought up to date.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum SpliceError {
     /// The artifact cannot be read.
     #[error(transparent)]
     Results(#[from] ResultsError),
+    /// Its report cannot be made.
+    #[error(transparent)]
+    Report(#[from] ReportError),
     /// The claims cannot be read.
     #[error(transparent)]
     Claims(#[from] ClaimsError),
@@ -39,30 +44,13 @@ pub enum SpliceError {
     File(#[from] FileError),
     /// A mark of a page is wrong.
     #[error("{path}:{line}: {message}")]
-    Mark {
-        /// The page.
-        path: PathBuf,
-        /// Line of the mark, from 1.
-        line: usize,
-        /// What is wrong, and the cure.
-        message: String,
-    },
+    Mark { path: PathBuf, line: usize, message: String },
     /// The table of the comparison with PyTorch cannot be read.
     #[error("{path}: {message}; write it with `make peers`")]
-    Peers {
-        /// The table.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
+    Peers { path: PathBuf, message: String },
     /// A template does not render.
     #[error("template of the section `{section}`: {source}")]
-    Template {
-        /// The section.
-        section: String,
-        /// Where the template fails.
-        source: RenderError,
-    },
+    Template { section: String, source: RenderError },
 }
 
 /// Pages to bring up to date, and from what.
@@ -87,9 +75,6 @@ pub struct Stale {
 }
 
 /// The files that differ from what the artifact yields, in the order of the pages. Nothing is written.
-///
-/// # Errors
-/// [`SpliceError`].
 pub fn stale(request: &SpliceRequest) -> Result<Vec<Stale>, SpliceError> {
     let pages = request.pages.iter().map(|path| read(path)).collect::<Result<Vec<_>, SpliceError>>()?;
     let facts = PageFacts::read(&request.artifact, request.peers.as_deref())?;
@@ -150,9 +135,6 @@ fn stale_figures(page: &Path, facts: &PageFacts) -> Result<Vec<Stale>, SpliceErr
 
 impl Stale {
     /// Replaces the file by what the artifact yields.
-    ///
-    /// # Errors
-    /// [`SpliceError::File`].
     pub fn mend(&self) -> Result<(), SpliceError> {
         if let Some(folder) = self.path.parent() {
             std::fs::create_dir_all(folder).map_err(FileError::at(folder))?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::SpliceError;
 use crate::files::FileError;
@@ -11,35 +11,17 @@ use crate::numbers;
 /// The table within the folder of a comparison.
 const FILE: &str = "peers.csv";
 
-/// Both sides at one shape.
-#[derive(Debug, Serialize)]
-pub(super) struct Peer {
-    pub model: String,
-    /// `1x32`
-    pub shape: String,
-    pub mixprec_ms: String,
-    pub peer_ms: String,
-    /// The peer's time over mixprec's, with its interval: `2.44 [2.43, 2.45]`.
-    pub ratio: String,
-    pub rounds: String,
-    pub samples: String,
-    pub gpu: String,
-    pub driver: String,
-    pub torch: String,
-    pub peer: String,
-}
-
-/// Reads the table.
+/// Reads the table: both sides at each shape, and the ratio of the peer's time to mixprec's with its interval.
 ///
 /// # Errors
 /// [`SpliceError::Peers`] naming the column that is missing or no number.
-pub(super) fn read(folder: &Path) -> Result<Vec<Peer>, SpliceError> {
+pub(super) fn read(folder: &Path) -> Result<Vec<Value>, SpliceError> {
     let path = folder.join(FILE);
     let text = std::fs::read_to_string(&path).map_err(FileError::at(&path))?;
     parse(&text).map_err(|message| SpliceError::Peers { path, message })
 }
 
-fn parse(text: &str) -> Result<Vec<Peer>, String> {
+fn parse(text: &str) -> Result<Vec<Value>, String> {
     let mut lines = text.lines().map(fields);
     let columns = lines.next().ok_or_else(|| "is empty".to_owned())?;
     let row = |values: Vec<String>| {
@@ -53,19 +35,19 @@ fn parse(text: &str) -> Result<Vec<Peer>, String> {
         };
         let (ratio, interval) =
             numbers::with_interval(number("ratio")?, Some((number("ratio_low")?, number("ratio_high")?)), 3);
-        Ok(Peer {
-            model: text("model")?,
-            shape: format!("{}x{}", text("batch")?, text("sequence")?),
-            mixprec_ms: numbers::significant(number("mixprec_ms")?, 3),
-            peer_ms: numbers::significant(number("peer_ms")?, 3),
-            ratio: format!("{ratio} {}", interval.unwrap_or_default()),
-            rounds: text("rounds")?,
-            samples: text("samples_per_block")?,
-            gpu: text("gpu")?,
-            driver: text("driver")?,
-            torch: text("torch")?,
-            peer: text("peer")?,
-        })
+        Ok(json!({
+            "model": text("model")?,
+            "shape": format!("{}x{}", text("batch")?, text("sequence")?),
+            "mixprec_ms": numbers::significant(number("mixprec_ms")?, 3),
+            "peer_ms": numbers::significant(number("peer_ms")?, 3),
+            "ratio": format!("{ratio} {}", interval.unwrap_or_default()),
+            "rounds": text("rounds")?,
+            "samples": text("samples_per_block")?,
+            "gpu": text("gpu")?,
+            "driver": text("driver")?,
+            "torch": text("torch")?,
+            "peer": text("peer")?,
+        }))
     };
     lines.map(row).collect()
 }
@@ -99,8 +81,9 @@ mod tests {
     fn a_table_is_read_by_its_columns() {
         let peers = parse(TABLE).unwrap();
         let [peer] = peers.as_slice() else { panic!("{peers:?}") };
-        assert_eq!((peer.shape.as_str(), peer.mixprec_ms.as_str(), peer.peer_ms.as_str()), ("1x32", "0.196", "0.479"));
-        assert_eq!((peer.ratio.as_str(), peer.gpu.as_str()), ("2.44 [2.43, 2.45]", "NVIDIA H200"));
+        let text = |name: &str| peer[name].as_str().unwrap_or_default();
+        assert_eq!([text("shape"), text("mixprec_ms"), text("peer_ms")], ["1x32", "0.196", "0.479"]);
+        assert_eq!([text("ratio"), text("gpu")], ["2.44 [2.43, 2.45]", "NVIDIA H200"]);
     }
 
     #[test]

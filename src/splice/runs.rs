@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::SpliceError;
-use super::facts::AgreementLimits;
-use crate::analysis::agreement::{self, Agreement, Spread, agreement};
+use crate::analysis::agreement::{Limits, Spread, agreement};
 use crate::engine::{BackendKind, DeviceKind};
 use crate::numbers;
 use crate::provenance::{Environment, Gpu};
@@ -22,98 +21,66 @@ use crate::store::schema::ResultRow;
 const COMMIT_DIGITS: usize = 12;
 
 /// A run of the artifact.
-#[derive(Debug, Serialize)]
-pub(super) struct PublishedRun {
+pub(super) struct Run<'a> {
     /// Folder within the artifact; `.` for the main run.
-    pub folder: String,
-    /// Name of the manifest.
-    pub experiment: String,
-    /// Commits of the builds that measured it.
-    pub commits: String,
-    /// GPUs and their drivers.
-    pub gpus: String,
-    /// Processors.
-    pub processors: String,
-    /// Configurations measured.
-    pub measured: String,
-    /// Configurations built and not executed.
-    pub built: String,
-    /// Timed samples.
-    pub samples: String,
-    /// How the loaded libraries compare with the pinned ones.
-    pub pins: String,
+    pub folder: PathBuf,
+    /// Its results.
+    pub data: &'a Data,
 }
 
-/// Wall time of the rows of one backend in one run.
-#[derive(Debug, Serialize)]
-pub(super) struct RunDuration {
-    pub folder: String,
-    pub experiment: String,
-    pub backend: String,
-    /// Rows measured or built.
-    pub rows: usize,
-    /// Sum over these rows, minutes.
-    pub minutes: String,
-    /// Threads that the workers could use.
-    pub threads: String,
-}
-
-/// Two runs of the main experiment, compared.
-#[derive(Debug, Serialize)]
-pub(super) struct RunComparison {
-    /// Folder of the first.
-    pub first: String,
-    /// Folder of the second.
-    pub second: String,
-    /// Rows on a GPU.
-    pub gpu: WithinShare,
-    /// Those whose GPU was throttled in neither run.
-    pub unthrottled: WithinShare,
-    /// Those whose GPU was throttled in one run or in both.
-    pub throttled: WithinShare,
-    /// Rows on the CPU.
-    pub cpu: WithinShare,
-    /// All rows.
-    pub all: WithinShare,
-}
-
-/// Rows whose medians are within the tolerance.
-#[derive(Debug, Serialize)]
-pub(super) struct WithinShare {
-    /// Whether there is any row.
-    pub some: bool,
-    /// `239 of 239 (100 %)`; empty without a row.
-    pub within: String,
-    /// Median distance of the ratio of medians from 1.
-    pub typical: String,
-    /// Largest distance.
-    pub largest: String,
-}
-
-/// Every run with its results, the main run first, then its repeats.
+/// Every run, the main run first, then its repeats.
 ///
 /// # Errors
 /// [`SpliceError`] when the artifact's list cannot be read.
-pub(super) fn all<'a>(artifact: &Path, study: &'a Study) -> Result<Vec<(PublishedRun, &'a Data)>, SpliceError> {
+pub(super) fn all<'a>(artifact: &Path, study: &'a Study) -> Result<Vec<Run<'a>>, SpliceError> {
     let parts = Parts::read(artifact)?;
     let folders = std::iter::once(PathBuf::from(".")).chain(parts.iter().flat_map(Parts::folders).cloned());
     let data = std::iter::once(&study.main).chain(&study.repeats).chain(&study.others);
-    Ok(folders.zip(data).map(|(folder, data)| (run(&folder, data), data)).collect())
+    Ok(folders.zip(data).map(|(folder, data)| Run { folder, data }).collect())
 }
 
-fn run(folder: &Path, data: &Data) -> PublishedRun {
-    let environments = || data.environments.values();
-    let gpus = environments().flat_map(|environment| &environment.gpus).map(Gpu::with_driver);
-    PublishedRun {
-        folder: folder.display().to_string(),
-        experiment: data.plan.name.clone(),
-        commits: distinct(environments().map(commit)).join(", "),
-        gpus: distinct(gpus).join("; "),
-        processors: distinct(environments().map(processor_model)).join("; "),
-        measured: numbers::count(data.count(Status::Ok) as u64),
-        built: numbers::count(data.count(Status::Built) as u64),
-        samples: numbers::count(total(data.rows.iter().filter_map(|row| row.samples))),
-        pins: pins::summary(data.rows.iter()),
+impl Run<'_> {
+    /// Name of the manifest.
+    pub fn experiment(&self) -> &str {
+        &self.data.plan.name
+    }
+
+    /// What the run measured, with which builds and on which machines.
+    pub fn facts(&self) -> Value {
+        let data = self.data;
+        let environments = || data.environments.values();
+        let gpus = environments().flat_map(|environment| &environment.gpus).map(Gpu::with_driver);
+        json!({
+            "folder": self.folder,
+            "experiment": self.experiment(),
+            "commits": distinct(environments().map(commit)).join(", "),
+            "gpus": distinct(gpus).join("; "),
+            "processors": distinct(environments().map(processor_model)).join("; "),
+            "measured": numbers::count(data.count(Status::Ok) as u64),
+            "built": numbers::count(data.count(Status::Built) as u64),
+            "samples": numbers::count(total(data.rows.iter().filter_map(|row| row.samples))),
+            "pins": pins::summary(data.rows.iter()),
+        })
+    }
+
+    /// Wall time of the rows of one backend; `None` where no row has any.
+    fn duration(&self, backend: BackendKind) -> Option<Value> {
+        let of = |row: &&ResultRow| row.backend == backend && row.wall_s.is_some();
+        let rows: Vec<&ResultRow> = self.data.rows.iter().filter(of).collect();
+        let environment = |row: &&ResultRow| self.data.environments.get(row.environment.as_deref()?);
+        let threads = rows.iter().filter_map(environment).filter_map(|found| found.machine.cpu.usable_cpus);
+        let mut threads = distinct(threads);
+        threads.sort_unstable();
+        (!rows.is_empty()).then(|| {
+            json!({
+                "folder": self.folder,
+                "experiment": self.experiment(),
+                "backend": backend,
+                "rows": rows.len(),
+                "minutes": minutes(rows.iter().copied()),
+                "threads": threads.iter().map(usize::to_string).collect::<Vec<_>>().join(" or "),
+            })
+        })
     }
 }
 
@@ -122,28 +89,14 @@ fn commit(environment: &Environment) -> String {
     commit.chars().take(COMMIT_DIGITS).collect()
 }
 
-/// Wall time by run and backend, in plan order.
-pub(super) fn durations(runs: &[(PublishedRun, &Data)]) -> Vec<RunDuration> {
-    let of = |(run, data): &(PublishedRun, &Data)| -> Vec<RunDuration> {
-        let backends = distinct(data.rows.iter().map(|row| row.backend));
-        backends.into_iter().filter_map(|backend| duration(run, data, backend)).collect()
+/// Wall time of the rows of each backend in each run, in plan order: rows measured or built, the sum over them, and the
+/// threads that the workers could use.
+pub(super) fn durations(runs: &[Run]) -> Vec<Value> {
+    let of = |run: &Run| -> Vec<Value> {
+        let backends = distinct(run.data.rows.iter().map(|row| row.backend));
+        backends.into_iter().filter_map(|backend| run.duration(backend)).collect()
     };
     runs.iter().flat_map(of).collect()
-}
-
-fn duration(run: &PublishedRun, data: &Data, backend: BackendKind) -> Option<RunDuration> {
-    let rows: Vec<&ResultRow> = data.rows.iter().filter(|row| row.backend == backend && row.wall_s.is_some()).collect();
-    let environment = |row: &&ResultRow| data.environments.get(row.environment.as_deref()?);
-    let mut threads = distinct(rows.iter().filter_map(environment).filter_map(|found| found.machine.cpu.usable_cpus));
-    threads.sort_unstable();
-    (!rows.is_empty()).then(|| RunDuration {
-        folder: run.folder.clone(),
-        experiment: run.experiment.clone(),
-        backend: backend.to_string(),
-        rows: rows.len(),
-        minutes: minutes(rows.iter().copied()),
-        threads: threads.iter().map(usize::to_string).collect::<Vec<_>>().join(" or "),
-    })
 }
 
 /// `10.0`
@@ -165,50 +118,48 @@ pub(super) fn times(study: &Study) -> BTreeMap<String, String> {
     times
 }
 
-/// Every two runs of the main experiment, and the limits of their comparison.
+/// The limits of a comparison of two runs.
+pub(super) fn limits() -> Value {
+    let Limits { tolerance, share } = Limits::default();
+    json!({"tolerance": whole_percent(tolerance), "share": whole_percent(share)})
+}
+
+/// Every two runs of the main experiment: rows on a GPU, among them those whose GPU was throttled in neither run or in
+/// either, rows on the CPU, and all rows.
 ///
 /// # Errors
 /// [`SpliceError::Repeat`] when two of them are of different experiments.
-pub(super) fn comparisons(
-    runs: &[(PublishedRun, &Data)],
-) -> Result<(AgreementLimits, Vec<RunComparison>), SpliceError> {
-    let limits = agreement::Limits::default();
-    let shown = AgreementLimits { tolerance: whole_percent(limits.tolerance), share: whole_percent(limits.share) };
-    let main = runs.first().map(|(run, _)| run.experiment.as_str());
-    let same: Vec<&(PublishedRun, &Data)> =
-        runs.iter().filter(|(run, _)| Some(run.experiment.as_str()) == main).collect();
+pub(super) fn comparisons(runs: &[Run]) -> Result<Vec<Value>, SpliceError> {
+    let same: Vec<&Run> = runs.iter().filter(|run| run.experiment() == runs[0].experiment()).collect();
     let mut found = Vec::new();
-    for (index, (first, before)) in same.iter().copied().enumerate() {
-        for (second, after) in same.iter().skip(index + 1).copied() {
-            let named = |run: &PublishedRun| PathBuf::from(&run.folder);
-            let compared = agreement((&named(first), before), (&named(second), after), limits)?;
-            found.push(comparison(first, second, &compared));
+    for (index, first) in same.iter().enumerate() {
+        for second in &same[index + 1..] {
+            let one = agreement((&first.folder, first.data), (&second.folder, second.data), Limits::default())?;
+            found.push(json!({
+                "first": first.folder,
+                "second": second.folder,
+                "gpu": share(one.on(DeviceKind::Gpu)),
+                "unthrottled": share(one.by_clocks(Some(false))),
+                "throttled": share(one.by_clocks(Some(true))),
+                "cpu": share(one.on(DeviceKind::Cpu)),
+                "all": share(one.spread(|_| true)),
+            }));
         }
     }
-    Ok((shown, found))
+    Ok(found)
 }
 
-fn comparison(first: &PublishedRun, second: &PublishedRun, found: &Agreement) -> RunComparison {
-    RunComparison {
-        first: first.folder.clone(),
-        second: second.folder.clone(),
-        gpu: share(found.on(DeviceKind::Gpu)),
-        unthrottled: share(found.by_clocks(Some(false))),
-        throttled: share(found.by_clocks(Some(true))),
-        cpu: share(found.on(DeviceKind::Cpu)),
-        all: share(found.spread(|_| true)),
-    }
-}
-
-fn share(found: Option<Spread>) -> WithinShare {
+/// Rows whose medians are within the tolerance, like `239 of 239 (100 %)`, and the distances of the ratios of medians from 1;
+/// empty texts without any row.
+fn share(found: Option<Spread>) -> Value {
     let percent =
         |of: fn(&Spread) -> Option<f64>| found.as_ref().and_then(of).map(numbers::percent).unwrap_or_default();
-    WithinShare {
-        some: found.is_some(),
-        within: found.map(|spread| spread.in_short()).unwrap_or_default(),
-        typical: percent(|spread| spread.typical),
-        largest: percent(|spread| spread.largest),
-    }
+    json!({
+        "some": found.is_some(),
+        "within": found.map(|spread| spread.in_short()).unwrap_or_default(),
+        "typical": percent(|spread| spread.typical),
+        "largest": percent(|spread| spread.largest),
+    })
 }
 
 /// `3 %`

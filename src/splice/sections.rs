@@ -47,9 +47,6 @@ impl Sections {
     }
 
     /// The text of a section, one of [`names`], without empty lines around it.
-    ///
-    /// # Errors
-    /// [`SpliceError::Template`].
     pub fn render(&self, name: &str) -> Result<String, SpliceError> {
         let failed = |source| SpliceError::Template { section: name.to_owned(), source };
         let text = self.engine.render(&file(name), &self.context).map_err(failed)?;

@@ -50,6 +50,7 @@ fn each_file_of_pins_that_is_removed_or_changed_is_named() {
         let removed = finding(&output, name);
         assert_eq!((output.status.code(), &removed["status"]), (Some(1), &Value::from("missing")), "{name}");
         assert!(removed["detail"].as_str().unwrap().starts_with("no such file instead of sha256 "), "{removed}");
+        assert!(removed["cure"].as_str().unwrap().starts_with(&format!("git checkout {name}")), "{removed}");
         let is_hash = |word: &&str| word.len() >= 40 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
         let hash = whole.split('"').find(is_hash).unwrap();
         fs::write(&path, whole.replacen(hash, &"0".repeat(hash.len()), 1)).unwrap();
@@ -66,7 +67,7 @@ fn each_file_of_pins_that_is_removed_or_changed_is_named() {
     );
 }
 
-/// The digests of the base images are compiled into nothing: the seal has the file, and nobody the seal.
+/// The digests of the base images are compiled into nothing: a digest records the file, and nothing the file of digests.
 #[test]
 fn each_other_sealed_file_that_is_removed_or_changed_is_named_and_so_is_the_seal() {
     let root = repository();

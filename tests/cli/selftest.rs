@@ -1,5 +1,7 @@
 //! The program's own test of its detectors.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::expect;
@@ -33,4 +35,6 @@ fn the_verdicts_are_json_too() {
     assert_eq!(report["total"], mutations.len());
     assert_eq!(report["caught"], report["total"]);
     assert!(mutations.iter().all(|one| one["outcome"] == "caught" && one["said"].is_string()), "{stdout}");
+    let injected: BTreeSet<_> = mutations.iter().filter_map(|one| one["injected"].as_str()).collect();
+    assert_eq!(injected.len(), mutations.len(), "two mutations inject the same: {stdout}");
 }

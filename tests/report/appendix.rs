@@ -88,7 +88,7 @@ fn what_was_not_measured_says_so_and_no_claim_is_lost() {
         assert!(one.effort.ends_with("by estimate"), "{}", one.effort);
     }
     // C7 to C9 ask for manifests that this folder lacks.
-    let lacking: Vec<&str> = appendix.unsupported.iter().map(|one| one.reason.as_str()).collect();
+    let lacking: Vec<&str> = appendix.unsupported.iter().map(|one| one.reason.0.as_str()).collect();
     assert_eq!(lacking.iter().filter(|reason| reason.contains("no manifest named")).count(), 3, "{lacking:?}");
     let text = appendix.render(DocumentFormat::Markdown).unwrap();
     assert!(text.contains("No results were given: NOT RUN."), "{text}");

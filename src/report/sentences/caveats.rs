@@ -1,14 +1,13 @@
 //! What a reader should know before the numbers: the run at a glance, and what limits it.
 
-use super::machine::{gibibytes, processor};
+use super::machine::processor;
 use super::{disturbances, failures, pins};
 use crate::analysis::facts::has_random_weights;
 use crate::analysis::noise;
 use crate::engine::{BackendKind, DeviceKind};
 use crate::numbers;
 use crate::provenance::drift::MATCH;
-use crate::record::Status;
-use crate::record::StopReason;
+use crate::record::{Status, StopReason};
 use crate::report::document::Fact;
 use crate::results::data::{Data, distinct, timed};
 use crate::store::schema::ResultRow;
@@ -44,8 +43,11 @@ pub fn facts(data: &Data) -> Vec<Fact> {
         fact("Manifest", format!("{}, SHA-256 {}", data.plan.name, prefix(&data.plan.manifest_sha256))),
     ];
     for environment in data.environments.values() {
-        let memory =
-            environment.machine.memory_bytes.map(|bytes| format!(", {}", gibibytes(bytes))).unwrap_or_default();
+        let memory = environment
+            .machine
+            .memory_bytes
+            .map(|bytes| format!(", {}", numbers::gibibytes(bytes)))
+            .unwrap_or_default();
         facts.push(fact("Machine", format!("{}{memory}", processor(environment))));
         facts.push(fact("Program", environment.build.summary()));
     }

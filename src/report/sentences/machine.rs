@@ -1,4 +1,4 @@
-//! Processors and memory of a machine in words.
+//! Processors of a machine in words.
 
 use std::collections::BTreeSet;
 
@@ -42,9 +42,4 @@ pub fn processors<'a>(environments: impl Iterator<Item = &'a Environment>) -> St
         }
     };
     found.iter().map(one).collect::<Vec<_>>().join("; ")
-}
-
-/// Bytes in GiB.
-pub fn gibibytes(bytes: u64) -> String {
-    format!("{} GiB", numbers::fixed(bytes as f64 / (1_u64 << 30) as f64, 1))
 }

@@ -3,7 +3,7 @@
 use crate::analysis::facts::engine_library;
 use crate::numbers;
 use crate::provenance::{Environment, Gpu};
-use crate::report::sentences::machine::{gibibytes, processor};
+use crate::report::sentences::machine::processor;
 use crate::report::sentences::pins;
 use crate::report::table::{Heading, Table, TableCell};
 use crate::results::data::{Data, distinct};
@@ -32,7 +32,7 @@ fn table(data: &Data, id: &str, environment: &Environment) -> Table {
     add("Processor", Some(processor(environment)));
     add("Processor features", Some(environment.machine.cpu.features.join(" ")));
     add("Frequency governor", environment.machine.cpu.governor.clone());
-    add("Memory", environment.machine.memory_bytes.map(gibibytes));
+    add("Memory", environment.machine.memory_bytes.map(numbers::gibibytes));
     add("GPUs", Some(gpus(&environment.gpus)));
     add("System", Some(system(environment)));
     add("Pins", pins::all(rows));

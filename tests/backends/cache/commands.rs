@@ -93,6 +93,10 @@ fn gc_deletes_what_it_says_and_a_dry_run_nothing() {
     fixture.store(&key("1x128"), b"engine");
     assert!(expect(0, folder, &["gc", "--all"]).0.contains("0 engines, 0.0 kB, kept"));
     assert!(fixture.names().is_empty());
+    fs::create_dir(folder.join(".partial-x")).unwrap();
+    let leftover = "deleted .partial-x  0.0 kB  (left by an interrupted write)\n";
+    let nothing = "deleted no engine; 0.0 kB freed; 0 engines, 0.0 kB, kept\n";
+    assert_eq!(expect(0, folder, &["gc"]).0, format!("{leftover}{nothing}"));
 }
 
 #[test]

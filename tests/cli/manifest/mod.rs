@@ -1,6 +1,7 @@
 //! Manifests and plans from the outside: every message, hostile files, the manifests of experiments/, exclusions.
 
 mod messages;
+mod shard;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -1,22 +1,21 @@
-//! A simulated device for this module's tests. Its engine, timer and sensors share one state.
+//! A simulated device. Its engine, timer and sensors share one state.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::Instruments;
-use super::clock::Clock;
-use super::guard::{Foreign, Guard, Reading, Sensor};
-use crate::engine::DeviceTimer;
-use crate::engine::{BackendError, BackendKind, Engine, EngineDescription, MemoryBreakdown, Output};
-use crate::graph::{OutputKind, Shape};
-use crate::input::Batch;
-use crate::record::telemetry::ThrottleReason;
+use mixprec::engine::{BackendError, BackendKind, DeviceTimer, Engine, EngineDescription, MemoryBreakdown, Output};
+use mixprec::graph::{OutputKind, Shape};
+use mixprec::input::Batch;
+use mixprec::measure::Instruments;
+use mixprec::measure::clock::Clock;
+use mixprec::measure::guard::{Foreign, Guard, Reading, Sensor};
+use mixprec::record::telemetry::ThrottleReason;
 
 /// The state that engine, timer and sensors share.
 #[derive(Debug, Default)]
-pub(super) struct DeviceState {
+pub struct DeviceState {
     forwards: Cell<usize>,
     /// Forwards enqueued and not yet waited for.
     pending: Cell<usize>,
@@ -41,7 +40,7 @@ pub struct SimulatedDevice {
     pub energy_step_mj: u64,
     /// The readings from the second one on.
     pub later: Option<Reading>,
-    pub(super) state: Rc<DeviceState>,
+    pub state: Rc<DeviceState>,
 }
 
 impl SimulatedDevice {
