@@ -75,7 +75,7 @@ pub fn sources_here(loaded: &LoadedManifest) -> Vec<String> {
             (ModelSource::Hub { .. }, Some(_)) | (ModelSource::Checkpoint { .. } | ModelSource::Random { .. }, _) => {
                 None
             }
-            (_, Some(found)) => Some(format!("{name}: is read from {found}")),
+            (_, Some(found)) => Some(format!("{name} is read from {found}")),
             (_, None) if source.stand_in().is_some() => Some(source.stand_in_notice(name)),
             (ModelSource::Hub { repository, .. }, None) => {
                 Some(format!("{name}: {repository} has not been fetched, and its rows fail without it"))
