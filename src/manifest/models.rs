@@ -90,7 +90,7 @@ fn first_of(list: &Cursor<'_>, report: &mut Report<'_>) -> Option<ModelSource> {
             item.reject(report, "found random weights, which are always there, before other sources; write them last");
         }
         if let Some(first) = sources.iter().position(|other| other.same_place(&source)) {
-            item.reject(report, format!("found {source} a second time, first as source {first}; keep one"));
+            item.reject(report, format!("found {source} a second time, first at first_of[{first}]; keep one"));
         }
         sources.push(source);
     }
