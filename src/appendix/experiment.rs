@@ -208,21 +208,19 @@ fn data(manifest: &Manifest, base_dir: &Path) -> Vec<String> {
         Ok(bytes) => disk_size(bytes),
         Err(_) => "not here, so its size is not known".to_owned(),
     };
-    let model = |source: &ModelSource| match source.base() {
-        ModelSource::Random { architecture, seed } => {
-            format!("random weights of {}, seed {seed}", architecture.name())
-        }
-        ModelSource::Checkpoint { path, .. } => {
-            let path = without_parents(&base_dir.join(path));
-            format!("checkpoint in {} ({})", path.display(), there(&path))
-        }
+    let one = |source: &ModelSource| match source {
         ModelSource::Hub { repository, revision, fallback, .. } => {
             let path = without_parents(&hub_folder(base_dir, repository, revision));
             let instead = fallback.map(|of| format!("; else random weights of {}", of.name())).unwrap_or_default();
             format!("{repository} at {revision}, in {} ({}){instead}", path.display(), there(&path))
         }
-        ModelSource::Injected { .. } => String::new(),
+        ModelSource::Checkpoint { path, .. } => {
+            let path = without_parents(&base_dir.join(path));
+            format!("checkpoint in {} ({})", path.display(), there(&path))
+        }
+        drawn => drawn.to_string(),
     };
+    let model = |source: &ModelSource| source.candidates().iter().map(one).collect::<Vec<_>>().join("; else ");
     let models = manifest.models.iter().map(|entry| {
         let injected = entry.source.injection().map(|injection| format!(", {injection}")).unwrap_or_default();
         format!("model {}: {}{injected}", entry.name, model(&entry.source))

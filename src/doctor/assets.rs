@@ -7,7 +7,7 @@ use super::{Area, Diagnosis, Readiness};
 use crate::input::InputSource;
 use crate::manifest::schema::Manifest;
 use crate::manifest::{LoadedManifest, names_in, without_parents};
-use crate::model::{CHECKPOINT_FILES, ModelSource, hub_folder};
+use crate::model::{CHECKPOINT_FILES, ModelSource};
 use crate::plan::Plan;
 
 /// Folder of the manifests.
@@ -15,6 +15,10 @@ const EXPERIMENTS: &str = "experiments";
 
 /// Folder into which container/setup.sh unpacks wheels.
 const WHEELS: &str = "runs/wheels";
+
+/// Folder into which `make models` writes checkpoints, and their names.
+const MODELS: &str = "runs/models";
+const MADE: [&str; 3] = ["bert-base-uncased", "bert-base-cased", "bert-base-uncased-sst2"];
 
 /// The manifests and the files they need.
 pub(super) struct Assets {
@@ -78,14 +82,10 @@ impl Assets {
         };
         let place = |path: &Path| DataPath::new(root, &loaded.base_dir, path);
         for model in &loaded.manifest.models {
-            let (folder, diagnosis) = match model.source.base() {
-                ModelSource::Random { .. } | ModelSource::Injected { .. } => continue,
-                ModelSource::Checkpoint { path, .. } => checkpoint(place(path)),
-                ModelSource::Hub { repository, revision, fallback, .. } => {
-                    let place = place(&hub_folder(Path::new(""), repository, revision));
-                    hub(place, repository, &experiment.file, fallback.map(|architecture| architecture.name()))
-                }
-            };
+            if matches!(model.source.base(), ModelSource::Random { .. }) {
+                continue;
+            }
+            let (folder, diagnosis) = sources(&model.source, place, &experiment.file);
             self.checkpoints.extend(folder);
             if diagnosis.status == Readiness::Missing {
                 experiment.absent_models.insert(model.name.clone());
@@ -140,33 +140,53 @@ fn lacking(folder: &Path) -> Vec<&'static str> {
     CHECKPOINT_FILES.into_iter().filter(|name| !folder.join(name).is_file()).collect()
 }
 
-/// Diagnoses a checkpoint folder, and returns the folder if it is complete. Digests are only checked when the
-/// checkpoint is opened.
-fn checkpoint(place: DataPath) -> (Option<PathBuf>, Diagnosis) {
+/// Diagnoses the source of a model that a run would use, and returns its folder if it is complete. Neither another source
+/// nor random weights stand in for a folder that exists but lacks a file.
+fn sources(source: &ModelSource, place: impl Fn(&Path) -> DataPath, manifest: &str) -> (Option<PathBuf>, Diagnosis) {
+    let mut absent: Vec<(String, Diagnosis)> = Vec::new();
+    for one in source.candidates() {
+        let Some(place) = one.folder(Path::new("")).map(|folder| place(&folder)) else { continue };
+        let found = checkpoint(&place, one, manifest);
+        if place.path.exists() {
+            return found;
+        }
+        let words = match one {
+            ModelSource::Hub { repository, .. } => format!("{repository} is not fetched"),
+            _ => format!("{} is not there", place.shown.display()),
+        };
+        absent.push((words, found.1));
+    }
+    let stand_in = source.stand_in();
+    if let ([(_, only)], None) = (absent.as_slice(), stand_in) {
+        return (None, only.clone());
+    }
+    let detail = absent.iter().map(|(words, _)| words.as_str()).collect::<Vec<_>>().join(", ");
+    let cures = absent.iter().filter_map(|(_, diagnosis)| diagnosis.cure.as_deref()).collect::<Vec<_>>().join(", or ");
+    let found = match stand_in {
+        Some((_, architecture)) => {
+            let detail = format!("{detail}: random weights of {}'s size stand in", architecture.name());
+            diagnosis(Readiness::Limited, detail)
+        }
+        None => diagnosis(Readiness::Missing, detail),
+    };
+    (None, found.cured_by(cures))
+}
+
+/// Diagnoses a checkpoint folder, and returns the folder if it is complete. Digests are only checked when the checkpoint is
+/// opened.
+fn checkpoint(place: &DataPath, source: &ModelSource, manifest: &str) -> (Option<PathBuf>, Diagnosis) {
     let lacking = lacking(&place.path);
     let shown = place.shown.display();
     if lacking.is_empty() {
         return (Some(place.shown.clone()), diagnosis(Readiness::Ok, shown.to_string()));
     }
-    let cure = match place.shown.strip_prefix(WHEELS) {
-        Ok(wheel) => format!("container/setup.sh --{}", wheel.display()),
-        Err(_) => format!("put {} into {shown}", lacking.join(", ")),
+    let cure = match (source, place.shown.strip_prefix(WHEELS), place.shown.strip_prefix(MODELS)) {
+        (ModelSource::Hub { .. }, ..) => format!("mixprec fetch {manifest}"),
+        (_, Ok(wheel), _) => format!("container/setup.sh --{}", wheel.display()),
+        (_, _, Ok(model)) if MADE.iter().any(|made| model == Path::new(made)) => "make models".to_owned(),
+        _ => format!("put {} into {shown}", lacking.join(", ")),
     };
     (None, diagnosis(Readiness::Missing, format!("{shown}: {} missing", lacking.join(", "))).cured_by(cure))
-}
-
-/// Like [`checkpoint`], for a folder that `mixprec fetch` creates. Random weights do not stand in for a folder that
-/// exists but lacks a file.
-fn hub(place: DataPath, repository: &str, manifest: &str, fallback: Option<&str>) -> (Option<PathBuf>, Diagnosis) {
-    let begun = place.path.exists();
-    let (found, absent) = checkpoint(place);
-    if found.is_some() {
-        return (found, absent);
-    }
-    let absent = absent.cured_by(format!("mixprec fetch {manifest}"));
-    let Some(fallback) = fallback.filter(|_| !begun) else { return (None, absent) };
-    let detail = format!("{repository} is not fetched: random weights of {fallback}'s size stand in");
-    (None, Diagnosis { status: Readiness::Limited, detail, ..absent })
 }
 
 fn data(place: &DataPath) -> Diagnosis {
@@ -181,7 +201,10 @@ fn data(place: &DataPath) -> Diagnosis {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::model::Architecture;
 
     fn place(root: &Path, path: &str) -> DataPath {
         DataPath::new(root, &root.join(EXPERIMENTS), Path::new(path))
@@ -197,38 +220,91 @@ mod tests {
         assert_eq!(place(Path::new("/r"), "../../data").shown, Path::new("/data"));
     }
 
+    fn folder(path: &str) -> ModelSource {
+        ModelSource::Checkpoint { path: path.into(), sha256: None }
+    }
+
+    fn hub(fallback: Option<Architecture>) -> ModelSource {
+        let (repository, revision, sha256) = ("a/b".to_owned(), "c".to_owned(), "d".to_owned());
+        ModelSource::Hub { repository, revision, sha256, fallback, files: BTreeMap::new() }
+    }
+
+    fn look(root: &Path, source: &ModelSource) -> (Option<PathBuf>, Diagnosis) {
+        sources(source, |path| DataPath::new(root, &root.join(EXPERIMENTS), path), "experiments/paper.yaml")
+    }
+
+    /// A repository with its folder of manifests, and these files.
+    fn root(files: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join(EXPERIMENTS)).unwrap();
+        add(root.path(), files);
+        root
+    }
+
+    fn add(root: &Path, files: &[&str]) {
+        for file in files {
+            let path = root.join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+    }
+
     #[test]
     fn a_checkpoint_is_there_only_when_whole() {
-        let root = tempfile::tempdir().unwrap();
-        let folder = root.path().join("runs/wheels/minilm");
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::create_dir(root.path().join(EXPERIMENTS)).unwrap();
-        for name in ["config.json", "model.safetensors"] {
-            std::fs::write(folder.join(name), "").unwrap();
-        }
-        let (found, diagnosis) = checkpoint(place(root.path(), "../runs/wheels/minilm"));
+        let root = root(&["runs/wheels/minilm/config.json", "runs/wheels/minilm/model.safetensors"]);
+        let (found, diagnosis) = look(root.path(), &folder("../runs/wheels/minilm"));
         assert_eq!((found, diagnosis.status), (None, Readiness::Missing));
         assert_eq!(diagnosis.detail, "runs/wheels/minilm: tokenizer.json missing");
         assert_eq!(diagnosis.cure.as_deref(), Some("container/setup.sh --minilm"));
-        std::fs::write(folder.join("tokenizer.json"), "").unwrap();
-        let (found, diagnosis) = checkpoint(place(root.path(), "../runs/wheels/minilm"));
+        add(root.path(), &["runs/wheels/minilm/tokenizer.json"]);
+        let (found, diagnosis) = look(root.path(), &folder("../runs/wheels/minilm"));
         assert_eq!((found, diagnosis.status), (Some("runs/wheels/minilm".into()), Readiness::Ok));
+        let (_, made) = look(root.path(), &folder("../runs/models/bert-base-cased"));
+        assert_eq!(made.cure.as_deref(), Some("make models"));
     }
 
     #[test]
     fn an_unfetched_hub_checkpoint_falls_back_or_is_missing() {
-        let root = tempfile::tempdir().unwrap();
-        let look =
-            |fallback| hub(place(root.path(), "../runs/hub/a--b/c"), "a/b", "experiments/paper.yaml", fallback).1;
-        let diagnosis = look(Some("bert-base"));
+        let root = root(&[]);
+        let (_, diagnosis) = look(root.path(), &hub(Some(Architecture::BertBase)));
         assert_eq!(diagnosis.status, Readiness::Limited);
         assert!(diagnosis.detail.contains("a/b is not fetched: random weights of bert-base's size"), "{diagnosis:?}");
         assert_eq!(diagnosis.cure.as_deref(), Some("mixprec fetch experiments/paper.yaml"));
-        assert_eq!(look(None).status, Readiness::Missing);
+        assert_eq!(look(root.path(), &hub(None)).1.status, Readiness::Missing);
         // A model opens a folder that exists, and then lacks its files.
-        std::fs::create_dir(root.path().join(EXPERIMENTS)).unwrap();
         std::fs::create_dir_all(root.path().join("runs/hub/a--b/c")).unwrap();
-        assert_eq!(look(Some("bert-base")).status, Readiness::Missing);
+        assert_eq!(look(root.path(), &hub(Some(Architecture::BertBase))).1.status, Readiness::Missing);
+    }
+
+    #[test]
+    fn of_several_sources_the_first_that_is_there_counts_even_if_it_is_damaged() {
+        let root = root(&[]);
+        let random = ModelSource::Random { seed: 0, architecture: Architecture::BertBase };
+        let made = folder("../runs/models/bert-base-uncased");
+        let several = |sources: &[&ModelSource]| ModelSource::FirstOf {
+            sources: sources.iter().map(|&one| one.clone()).collect(),
+        };
+        let (with, without) = (several(&[&hub(None), &made, &random]), several(&[&hub(None), &made]));
+        let detail = "a/b is not fetched, runs/models/bert-base-uncased is not there";
+        let cure = Some("mixprec fetch experiments/paper.yaml, or make models".to_owned());
+        let (_, limited) = look(root.path(), &with);
+        assert_eq!((limited.status, limited.cure), (Readiness::Limited, cure.clone()));
+        assert_eq!(limited.detail, format!("{detail}: random weights of bert-base's size stand in"));
+        let (_, missing) = look(root.path(), &without);
+        assert_eq!((missing.status, missing.detail.as_str(), missing.cure), (Readiness::Missing, detail, cure));
+        add(
+            root.path(),
+            &CHECKPOINT_FILES
+                .map(|name| format!("runs/models/bert-base-uncased/{name}"))
+                .each_ref()
+                .map(String::as_str),
+        );
+        let (found, ok) = look(root.path(), &with);
+        assert_eq!((found, ok.status), (Some("runs/models/bert-base-uncased".into()), Readiness::Ok));
+        add(root.path(), &["runs/hub/a--b/c/config.json"]);
+        let (found, damaged) = look(root.path(), &with);
+        assert_eq!((found, damaged.status), (None, Readiness::Missing));
+        assert_eq!(damaged.detail, "runs/hub/a--b/c: model.safetensors, tokenizer.json missing");
     }
 
     #[test]

@@ -13,7 +13,8 @@ mod request;
 pub use error::FetchError;
 
 use crate::manifest::LoadedManifest;
-use crate::model::{ModelSource, hub_folder, stand_in_notice};
+use crate::manifest::schema::ModelEntry;
+use crate::model::ModelSource;
 use download::{Download, Expected, Received};
 use folder::{CheckpointFolder, Digests};
 use hub::{Address, Hub};
@@ -65,20 +66,27 @@ pub fn fetch(loaded: &LoadedManifest, offline: bool) -> Result<FetchSummary, Fet
     Ok(FetchSummary { checkpoints, no_network: session.no_network })
 }
 
-/// A line for every hub model of this manifest that has not been fetched: what a run would lack.
-pub fn unfetched(loaded: &LoadedManifest) -> Vec<String> {
-    let absent = loaded.manifest.models.iter().filter_map(|entry| match entry.source.base() {
-        ModelSource::Hub { repository, revision, fallback, .. }
-            if !hub_folder(&loaded.base_dir, repository, revision).exists() =>
-        {
-            Some(match fallback {
-                Some(_) => stand_in_notice(&entry.name, repository),
-                None => format!("{}: {repository} has not been fetched, and its rows fail without it", entry.name),
-            })
+/// A line for every model of this manifest whose source depends on this machine: the source that a run would use, or what it
+/// would lack.
+pub fn sources_here(loaded: &LoadedManifest) -> Vec<String> {
+    let line = |entry: &ModelEntry| {
+        let (name, source) = (&entry.name, entry.source.base());
+        match (source, source.checkpoint_here(&loaded.base_dir)) {
+            (ModelSource::Hub { .. }, Some(_)) | (ModelSource::Checkpoint { .. } | ModelSource::Random { .. }, _) => {
+                None
+            }
+            (_, Some(found)) => Some(format!("{name} is read from {found}")),
+            (_, None) if source.stand_in().is_some() => Some(source.stand_in_notice(name)),
+            (ModelSource::Hub { repository, .. }, None) => {
+                Some(format!("{name}: {repository} has not been fetched, and its rows fail without it"))
+            }
+            (_, None) => {
+                let places = source.places();
+                Some(format!("{name}: none of its sources is here, and its rows fail without one: {places}"))
+            }
         }
-        _ => None,
-    });
-    absent.collect()
+    };
+    loaded.manifest.models.iter().filter_map(line).collect()
 }
 
 struct FetchSession {

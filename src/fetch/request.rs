@@ -30,10 +30,9 @@ impl CheckpointRequest {
     /// [`FetchError::Pins`] when two models disagree about a file.
     pub fn of(loaded: &LoadedManifest) -> Result<Vec<CheckpointRequest>, FetchError> {
         let mut all: Vec<CheckpointRequest> = Vec::new();
-        for entry in &loaded.manifest.models {
-            let ModelSource::Hub { repository, revision, sha256, fallback, files } = entry.source.base() else {
-                continue;
-            };
+        let named = loaded.manifest.models.iter();
+        for (entry, source) in named.flat_map(|entry| entry.source.candidates().iter().map(move |one| (entry, one))) {
+            let ModelSource::Hub { repository, revision, sha256, files, .. } = source else { continue };
             let mut pins: BTreeMap<String, Option<String>> =
                 CHECKPOINT_FILES.iter().map(|&name| (name.to_owned(), None)).collect();
             pins.extend(files.iter().map(|(name, digest)| (name.clone(), Some(digest.clone()))));
@@ -44,7 +43,7 @@ impl CheckpointRequest {
                 repository: repository.clone(),
                 revision: revision.clone(),
                 files: pins,
-                fallback: fallback.is_some(),
+                fallback: entry.source.stand_in().is_some() && entry.source.checkpoint_here(&loaded.base_dir).is_none(),
             };
             match all.iter_mut().find(|other| other.folder == request.folder) {
                 Some(other) => other.join(request)?,

@@ -1,26 +1,17 @@
-//! The axes of the product: models, backends, shapes and inputs. Precisions have a file of their own.
+//! The axes of the product: backends, shapes and inputs. Models and precisions have files of their own.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::cursor::{Cursor, Fields, NAME_WORDS, Positioned, RealRange, valid_name};
+use super::cursor::{Cursor, Fields, NAME_WORDS, Positioned, valid_name};
 use super::diagnostic::{Position, Report, one_of, quoted};
-use super::schema::{InputEntry, ModelEntry};
+use super::schema::InputEntry;
 use crate::engine::{BackendKind, Target};
 use crate::input::InputSource;
-use crate::model::{Architecture, INJECTED_SUFFIX, Injection, ModelSource};
-use crate::model::{DIGESTS_FILE, Head, PART_SUFFIX, WEIGHTS_FILE};
 
 /// Largest batch size and sequence length a manifest may ask for: far beyond any model, small enough that no product
 /// of sizes overflows.
 pub(super) const MAX_BATCH: usize = 4096;
 pub(super) const MAX_SEQUENCE: usize = 131_072;
-/// From a magnitude that FP16 can still tell from zero to FP32's largest value.
-const MAGNITUDE: RealRange = RealRange {
-    contains: |value| (1e-3..=3e38).contains(&value.abs()),
-    words: "a magnitude of either sign, from 0.001 to 3e38",
-};
-
 /// An axis as far as it could be read.
 #[derive(Debug, Clone)]
 pub(super) struct DraftAxis<T> {
@@ -138,7 +129,8 @@ fn sizes(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>, words: (&str, &st
     })
 }
 
-fn named_axis<'t, T>(
+/// Reads a mapping axis, whose names the author chooses.
+pub(super) fn named_axis<'t, T>(
     cursor: Option<&Cursor<'t>>,
     report: &mut Report<'_>,
     expected: &str,
@@ -160,114 +152,6 @@ fn named_axis<'t, T>(
         axis.push(report, &entry, key.text.clone(), value);
     }
     axis
-}
-
-/// `models: {bert: {random: 1, architecture: bert-base}}`
-pub(super) fn models(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> DraftAxis<ModelEntry> {
-    let expected = "a mapping from names to models, like `bert: {random: 1, architecture: bert-base}`";
-    named_axis(cursor, report, expected, |name, entry, report| {
-        let (source, head) = model_source(entry, report)?;
-        if source.injection().is_some() && !name.ends_with(INJECTED_SUFFIX) {
-            let message = format!(
-                "found `inject` in a model named {}, expected a name that ends in `{INJECTED_SUFFIX}`, so that every \
-                 table says that its weights were changed; write `{name}{INJECTED_SUFFIX}`",
-                quoted(name)
-            );
-            entry.reject(report, message);
-        }
-        Some(ModelEntry { name: name.to_owned(), source, head })
-    })
-}
-
-fn model_source(entry: &Cursor<'_>, report: &mut Report<'_>) -> Option<(ModelSource, Head)> {
-    let kinds: [(&str, &[&str]); 3] = [
-        ("random", &["random", "architecture", "head", "inject"]),
-        ("checkpoint", &["checkpoint", "sha256", "head", "inject"]),
-        ("hub", &["hub", "revision", "sha256", "files", "fallback", "head", "inject"]),
-    ];
-    let (kind, fields) = open_kind(entry, report, &kinds)?;
-    let head = match fields.optional("head") {
-        Some(name) => name.choice(report, &Head::ALL.map(|head| (head.name(), head)))?,
-        None => Head::Natural,
-    };
-    let source = plain_source(kind, &fields, report);
-    match fields.optional("inject") {
-        None => Some((source?, head)),
-        Some(cursor) => {
-            let inject = injection(cursor, report)?;
-            Some((ModelSource::Injected { source: Box::new(source?), inject }, head))
-        }
-    }
-}
-
-/// `inject: {layer: 2, channel: 447, magnitude: 3000}`. Opening the model checks that it has such a layer and channel.
-fn injection(cursor: &Cursor<'_>, report: &mut Report<'_>) -> Option<Injection> {
-    let keys = ["layer", "channel", "magnitude"];
-    let fields = Fields::open(cursor, report, "a mapping with layer, channel and magnitude", &keys)?;
-    let layer = fields.required(report, "layer", "2").and_then(|layer| layer.whole(report, 0..=999));
-    let channel = fields.required(report, "channel", "447").and_then(|channel| channel.whole(report, 0..=1 << 20));
-    let magnitude = fields.required(report, "magnitude", "3000").and_then(|value| value.real(report, MAGNITUDE));
-    Some(Injection { layer: layer?, channel: channel?, magnitude: magnitude? })
-}
-
-fn plain_source(kind: &str, fields: &Fields<'_>, report: &mut Report<'_>) -> Option<ModelSource> {
-    Some(match kind {
-        "random" => {
-            let seed = fields.required(report, "random", "1").and_then(|seed| seed.seed(report));
-            let architecture = fields.required(report, "architecture", "bert-base");
-            let architecture = architecture.and_then(|name| architecture_of(name, report));
-            ModelSource::Random { seed: seed?, architecture: architecture? }
-        }
-        "checkpoint" => {
-            let path = fields.required(report, "checkpoint", "../models/minilm");
-            let path = path.and_then(|path| path.text(report, "the path of a Hugging Face folder"));
-            let sha256 = optional_digest(fields, report);
-            ModelSource::Checkpoint { path: PathBuf::from(path?), sha256 }
-        }
-        _ => {
-            let repository = fields.required(report, "hub", "owner/name").and_then(|hub| repository(hub, report));
-            let revision = fields.required(report, "revision", "(the 40 digits of a commit)");
-            let revision = revision.and_then(|digits| digits.hex(report, 40, "a commit"));
-            let sha256 = fields.required(report, "sha256", "(the 64 digits of model.safetensors)");
-            let sha256 = sha256.and_then(|digits| digits.hex(report, 64, "the SHA-256 of model.safetensors"));
-            let fallback = fields.optional("fallback").and_then(|name| architecture_of(name, report));
-            let files = fields.optional("files").map(|files| hub_files(files, report)).unwrap_or_default();
-            ModelSource::Hub { repository: repository?, revision: revision?, sha256: sha256?, fallback, files }
-        }
-    })
-}
-
-/// `files: {config.json: (64 digits)}`: digests of a checkpoint's files other than its weights.
-fn hub_files(files: &Cursor<'_>, report: &mut Report<'_>) -> BTreeMap<String, String> {
-    let mut digests = BTreeMap::new();
-    for (key, entry) in files.named_entries(report, "a mapping from file names to digests").unwrap_or_default() {
-        let name = &key.text;
-        let digest = entry.hex(report, 64, "a SHA-256");
-        if name == WEIGHTS_FILE {
-            entry.reject(report, format!("found {}, which `sha256` pins already; leave it out", quoted(name)));
-        } else if !valid_name(name) || name == DIGESTS_FILE || name.ends_with(PART_SUFFIX) {
-            let message = format!("found the file name {}, expected {NAME_WORDS}", quoted(name));
-            entry.reject(report, format!("{message}, not `{DIGESTS_FILE}` and without `{PART_SUFFIX}` at its end"));
-        }
-        digests.extend(digest.map(|digest| (name.clone(), digest)));
-    }
-    digests
-}
-
-fn architecture_of(name: &Cursor<'_>, report: &mut Report<'_>) -> Option<Architecture> {
-    name.choice(report, &Architecture::ALL.map(|architecture| (architecture.name(), architecture)))
-}
-
-fn repository(hub: &Cursor<'_>, report: &mut Report<'_>) -> Option<String> {
-    let expected = "a hub repository, `owner/name`";
-    let text = hub.text(report, expected)?;
-    match text.split_once('/') {
-        Some((owner, name)) if valid_name(owner) && valid_name(name) => Some(text.to_owned()),
-        _ => {
-            hub.mismatch(report, expected, "leave out the site's address");
-            None
-        }
-    }
 }
 
 /// `inputs: {random: {random: 7}, excerpt: {text: data/excerpt.txt}}`
@@ -304,22 +188,22 @@ fn random_ids(cursor: &Cursor<'_>, report: &mut Report<'_>) -> Option<InputSourc
     Some(if separators { InputSource::RandomWithSeparators { seed } } else { InputSource::Random { seed } })
 }
 
-fn optional_digest(fields: &Fields<'_>, report: &mut Report<'_>) -> Option<String> {
+pub(super) fn optional_digest(fields: &Fields<'_>, report: &mut Report<'_>) -> Option<String> {
     fields.optional("sha256").and_then(|digits| digits.hex(report, 64, "a SHA-256"))
 }
 
 /// Opens a mapping that has exactly one of several keys. That key decides the kind, and the kind decides the other keys.
-fn open_kind<'t>(
+pub(super) fn open_kind<'t, K: AsRef<[&'static str]>>(
     entry: &Cursor<'t>,
     report: &mut Report<'_>,
-    kinds: &[(&'static str, &[&str])],
+    kinds: &[(&'static str, K)],
 ) -> Option<(&'static str, Fields<'t>)> {
     let names: Vec<&str> = kinds.iter().map(|(name, _)| *name).collect();
     let expected = format!("a mapping with {}", one_of(&names));
     let given = entry.keys();
     let mut present = kinds.iter().filter(|(name, _)| given.contains(name));
     match (present.next(), present.next()) {
-        (Some((name, allowed)), None) => Some((name, Fields::open(entry, report, &expected, allowed)?)),
+        (Some((name, allowed)), None) => Some((name, Fields::open(entry, report, &expected, allowed.as_ref())?)),
         (Some((first, _)), Some((second, _))) => {
             entry.reject(report, format!("found both `{first}` and `{second}`, expected {}; keep one", one_of(&names)));
             None
@@ -327,7 +211,7 @@ fn open_kind<'t>(
         (None, _) => {
             // Without the key of a kind, the keys of all kinds are allowed: only those that no kind has are reported.
             let mut all: Vec<&str> = names.clone();
-            all.extend(kinds.iter().flat_map(|(_, allowed)| allowed.iter().copied()));
+            all.extend(kinds.iter().flat_map(|(_, allowed)| allowed.as_ref().iter().copied()));
             all.sort_unstable();
             all.dedup();
             if Fields::open(entry, report, &expected, &all).is_some() {

@@ -85,9 +85,12 @@ fn repeated_bytes(draft: &Draft, product: usize, exclude: &[Positioned<Exclusion
         let sum = axis.values.iter().map(|value| bytes(&value.value)).fold(0, usize::saturating_add);
         sum.saturating_mul(product / axis.values.len().max(1))
     }
-    let model = |entry: &ModelEntry| match entry.source.base() {
-        ModelSource::Checkpoint { path, .. } => path.as_os_str().len(),
-        _ => 0,
+    let model = |entry: &ModelEntry| {
+        let path = |source: &ModelSource| match source {
+            ModelSource::Checkpoint { path, .. } => path.as_os_str().len(),
+            _ => 0,
+        };
+        entry.source.candidates().iter().map(path).sum()
     };
     let policy = |policy: &PrecisionPolicy| {
         policy.overrides.keys().map(|name| name.len() + size_of::<(String, Rounding)>()).sum::<usize>()
@@ -164,17 +167,7 @@ fn lengths(draft: &Draft, left: &[Index], report: &mut Report<'_>) {
 }
 
 fn positions(model: &ModelEntry) -> Option<(&'static str, usize)> {
-    architecture(model).map(|architecture| (architecture.name(), architecture.positions()))
-}
-
-/// The architecture, where it is known without reading a checkpoint.
-fn architecture(model: &ModelEntry) -> Option<Architecture> {
-    match model.source.base() {
-        ModelSource::Random { architecture, .. } | ModelSource::Hub { fallback: Some(architecture), .. } => {
-            Some(*architecture)
-        }
-        _ => None,
-    }
+    model.source.architecture().map(|architecture| (architecture.name(), architecture.positions()))
 }
 
 /// An override must name an op that some model has. This is checked only if every graph is known without reading a
@@ -183,7 +176,7 @@ pub(super) fn ops(models: &DraftAxis<ModelEntry>, precisions: Option<&Cursor<'_>
     let policies = precisions.map(Cursor::readable_items).unwrap_or_default();
     let sections = policies.iter().flat_map(Cursor::readable_entries).filter(|(key, _)| key.text == "ops");
     let overrides: Vec<_> = sections.flat_map(|(_, ops)| ops.readable_entries()).collect();
-    let known: Option<Vec<_>> = models.values.iter().map(|model| architecture(&model.value)).collect();
+    let known: Option<Vec<_>> = models.values.iter().map(|model| model.value.source.architecture()).collect();
     let Some(known) = known.filter(|known| models.whole && !known.is_empty() && !overrides.is_empty()) else { return };
     let known: BTreeSet<Architecture> = known.into_iter().collect();
     let graphs: Vec<Graph> = known.into_iter().map(architecture_graph).collect();

@@ -8,6 +8,7 @@ mod diagnostic;
 mod exclusion;
 mod grid;
 mod limits;
+mod models;
 mod noise_floor;
 mod precision;
 mod read;

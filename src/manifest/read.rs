@@ -5,7 +5,7 @@ use super::cursor::{Cursor, Fields, NAME_WORDS, Positioned, valid_name};
 use super::diagnostic::Report;
 use super::schema::{Exclusion, InputEntry, MANIFEST_VERSION, Manifest, ModelEntry};
 use super::tree::{Node, YamlValue};
-use super::{check, exclusion, limits, noise_floor, precision};
+use super::{check, exclusion, limits, models, noise_floor, precision};
 use crate::engine::{BackendKind, Target};
 use crate::graph::PrecisionPolicy;
 
@@ -95,7 +95,7 @@ fn version(fields: &Fields<'_>, report: &mut Report<'_>) {
 
 fn draft(fields: &Fields<'_>, report: &mut Report<'_>) -> Draft {
     let models = fields.required(report, "models", "{bert: {random: 1, architecture: bert-base}}");
-    let models = axes::models(models, report);
+    let models = models::models(models, report);
     let backends = fields.required(report, "backends", "[reference]");
     let backends = axes::backends(backends, report);
     let precisions = fields.required(report, "precisions", "[fp32, hybrid]");

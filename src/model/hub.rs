@@ -21,10 +21,3 @@ pub const PART_SUFFIX: &str = ".part";
 pub fn hub_folder(base_dir: &Path, repository: &str, revision: &str) -> PathBuf {
     base_dir.join(HUB_FOLDER).join(repository.replace('/', "--")).join(revision)
 }
-
-/// The sentence that `plan` and `run` print where random weights stand in.
-pub fn stand_in_notice(model: &str, repository: &str) -> String {
-    format!(
-        "{model}: random weights stand in for {repository}, which has not been fetched (`mixprec fetch` on this manifest)"
-    )
-}

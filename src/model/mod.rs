@@ -22,7 +22,7 @@ use thiserror::Error;
 
 pub use argument::ModelArgument;
 pub use config::{Family, ModelConfig, TaskHead};
-pub use hub::{CHECKPOINT_FILES, DIGESTS_FILE, PART_SUFFIX, WEIGHTS_FILE, hub_folder, stand_in_notice};
+pub use hub::{CHECKPOINT_FILES, DIGESTS_FILE, PART_SUFFIX, WEIGHTS_FILE, hub_folder};
 pub use provenance::{LABEL_DIGITS, WeightsOrigin, WeightsProvenance};
 pub use source::{Architecture, INJECTED_SUFFIX, Injection, ModelSource};
 pub use tokenizer::Tokenizer;
@@ -144,6 +144,12 @@ pub enum ModelError {
          `mixprec fetch` on the manifest"
     )]
     NotFetched { path: PathBuf, repository: String, revision: String },
+    /// No source of a model is on this machine.
+    #[error(
+        "model `{model}`: none of its sources is on this machine ({places}), and the manifest names no random weights to \
+         stand in; `mixprec doctor` says how to get one"
+    )]
+    NoSource { model: String, places: String },
 }
 
 impl ModelError {
@@ -177,28 +183,21 @@ impl Model {
             ModelSource::Checkpoint { path, sha256 } => {
                 Self::from_folder(name, &base_dir.join(path), sha256.as_deref(), head)
             }
-            ModelSource::Hub { repository, revision, sha256, fallback, files } => {
-                let folder = hub_folder(base_dir, repository, revision);
-                match fallback {
-                    _ if folder.exists() => {
+            ModelSource::Hub { .. } | ModelSource::FirstOf { .. } => {
+                match (source.checkpoint_here(base_dir), source.stand_in()) {
+                    (Some(ModelSource::Hub { repository, revision, sha256, files, .. }), _) => {
+                        let folder = hub_folder(base_dir, repository, revision);
                         check_pins(&folder, files)?;
                         let model = Self::from_folder(name, &folder, Some(sha256), head)?;
-                        Ok(model.with_origin(WeightsOrigin::Hub {
-                            repository: repository.clone(),
-                            revision: revision.clone(),
-                            sha256: sha256.clone(),
-                        }))
+                        let (repository, revision) = (repository.clone(), revision.clone());
+                        Ok(model.with_origin(WeightsOrigin::Hub { repository, revision, sha256: sha256.clone() }))
                     }
-                    Some(architecture) => {
-                        let (seed, repository, revision) = (0, repository.clone(), Some(revision.clone()));
-                        let model = Self::random(name, seed, *architecture, head)?;
-                        Ok(model.with_origin(WeightsOrigin::StandIn { seed, repository, revision }))
+                    (Some(folder), _) => Self::open(name, folder, base_dir, head),
+                    (None, Some((seed, architecture))) => {
+                        let model = Self::random(name, seed, architecture, head)?;
+                        Ok(model.with_origin(stand_in(seed, source)))
                     }
-                    None => Err(ModelError::NotFetched {
-                        path: folder,
-                        repository: repository.clone(),
-                        revision: revision.clone(),
-                    }),
+                    (None, None) => Err(absent(name, source, base_dir)),
                 }
             }
         }
@@ -298,6 +297,29 @@ impl Model {
                 Tokenizer::open(folder, self.config.dimensions.vocabulary, self.config.family)
             }
         }
+    }
+}
+
+/// The origin of random weights that stand in for the first of the model's sources.
+fn stand_in(seed: u64, source: &ModelSource) -> WeightsOrigin {
+    let (repository, revision) = match source.candidates().first() {
+        Some(ModelSource::Hub { repository, revision, .. }) => (repository.clone(), Some(revision.clone())),
+        Some(ModelSource::Checkpoint { path, .. }) => {
+            (path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(), None)
+        }
+        _ => (source.to_string(), None),
+    };
+    WeightsOrigin::StandIn { seed, repository, revision }
+}
+
+fn absent(name: &str, source: &ModelSource, base_dir: &Path) -> ModelError {
+    match source {
+        ModelSource::Hub { repository, revision, .. } => ModelError::NotFetched {
+            path: hub_folder(base_dir, repository, revision),
+            repository: repository.clone(),
+            revision: revision.clone(),
+        },
+        several => ModelError::NoSource { model: name.to_owned(), places: several.places() },
     }
 }
 

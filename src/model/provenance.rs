@@ -43,13 +43,13 @@ pub enum WeightsOrigin {
         /// Seed of the generator.
         seed: u64,
     },
-    /// Random, because the hub checkpoint of the manifest had not been fetched.
+    /// Random, because no checkpoint that the manifest names was on the machine.
     StandIn {
         /// Seed of the generator.
         seed: u64,
-        /// `owner/name` of the checkpoint.
+        /// `owner/name` of the first one, or the name of its folder where that is no hub's.
         repository: String,
-        /// Its revision; `None` where a label alone names the checkpoint.
+        /// Its revision; `None` for a folder, and where a label alone names the checkpoint.
         revision: Option<String>,
     },
     /// Read from a checkpoint of which a label alone is left.
@@ -65,7 +65,7 @@ impl WeightsProvenance {
         matches!(self.origin, WeightsOrigin::Random { .. } | WeightsOrigin::StandIn { .. })
     }
 
-    /// The hub repository that random weights stand in for.
+    /// The checkpoint that random weights stand in for: a hub repository, or the name of a folder.
     pub fn stands_in_for(&self) -> Option<&str> {
         match &self.origin {
             WeightsOrigin::StandIn { repository, .. } => Some(repository),

@@ -1,9 +1,12 @@
 //! Where a model comes from: the form in manifests and plans.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use super::hub_folder;
 
 /// Where a checkpoint comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +41,11 @@ pub enum ModelSource {
         /// Sizes.
         architecture: Architecture,
     },
+    /// One model in several places: the first source that is on the machine is used.
+    FirstOf {
+        /// Two or more. Random weights, if any, are the last; a hub source names no fallback.
+        sources: Vec<ModelSource>,
+    },
     /// Any of the others with an outlier added to its weights.
     Injected {
         /// What the outlier is added to; not itself injected.
@@ -56,6 +64,70 @@ impl ModelSource {
         }
     }
 
+    /// The sources of the model in the order in which they are looked for: one, unless it is `first_of` several.
+    pub fn candidates(&self) -> &[ModelSource] {
+        match self.base() {
+            ModelSource::FirstOf { sources } => sources,
+            one => std::slice::from_ref(one),
+        }
+    }
+
+    /// Seed and architecture of the random weights that stand in where no checkpoint is on the machine, if any may.
+    pub fn stand_in(&self) -> Option<(u64, Architecture)> {
+        match self.base() {
+            ModelSource::Hub { fallback: Some(architecture), .. } => Some((0, *architecture)),
+            ModelSource::FirstOf { sources } => match sources.last()? {
+                ModelSource::Random { seed, architecture } => Some((*seed, *architecture)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The architecture, where it is known without reading a checkpoint.
+    pub fn architecture(&self) -> Option<Architecture> {
+        match self.base() {
+            ModelSource::Random { architecture, .. } => Some(*architecture),
+            other => other.stand_in().map(|(_, architecture)| architecture),
+        }
+    }
+
+    /// The first source that is a checkpoint whose folder exists, whole or not, for a manifest in `base_dir`.
+    pub fn checkpoint_here(&self, base_dir: &Path) -> Option<&ModelSource> {
+        self.candidates().iter().find(|one| one.folder(base_dir).is_some_and(|folder| folder.exists()))
+    }
+
+    /// The folder of a checkpoint for a manifest in `base_dir`.
+    pub fn folder(&self, base_dir: &Path) -> Option<PathBuf> {
+        match self {
+            ModelSource::Checkpoint { path, .. } => Some(base_dir.join(path)),
+            ModelSource::Hub { repository, revision, .. } => Some(hub_folder(base_dir, repository, revision)),
+            _ => None,
+        }
+    }
+
+    /// Whether both are read from the same place, whatever their pins are.
+    pub(crate) fn same_place(&self, other: &ModelSource) -> bool {
+        self.folder(Path::new("")).is_some_and(|folder| other.folder(Path::new("")) == Some(folder))
+    }
+
+    /// The sentence that `plan` and `run` print where random weights stand in for this source.
+    pub fn stand_in_notice(&self, model: &str) -> String {
+        match self.base() {
+            ModelSource::Hub { repository, .. } => format!(
+                "{model}: random weights stand in for {repository}, which has not been fetched (`mixprec fetch` on this \
+                 manifest)"
+            ),
+            other => format!("{model}: random weights stand in, for no other source is here: {}", other.places()),
+        }
+    }
+
+    /// The checkpoints among the sources, for messages.
+    pub fn places(&self) -> String {
+        let checkpoints = self.candidates().iter().filter(|one| !matches!(one, ModelSource::Random { .. }));
+        checkpoints.map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
     /// The outlier added, if any.
     pub fn injection(&self) -> Option<Injection> {
         match self {
@@ -64,6 +136,29 @@ impl ModelSource {
         }
     }
 }
+
+/// `google-bert/bert-base-uncased at 86b5e0934494`, `../models/minilm`, `random weights of gpt2, seed 0`; several are joined
+/// by `, else `.
+impl fmt::Display for ModelSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ModelSource::Checkpoint { path, .. } => write!(f, "{}", path.display()),
+            ModelSource::Hub { repository, revision, .. } => {
+                write!(f, "{repository} at {}", revision.get(..REVISION_DIGITS).unwrap_or(revision))
+            }
+            ModelSource::Random { seed, architecture } => {
+                write!(f, "random weights of {}, seed {seed}", architecture.name())
+            }
+            ModelSource::FirstOf { sources } => {
+                f.write_str(&sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(", else "))
+            }
+            ModelSource::Injected { source, inject } => write!(f, "{source}, {inject}"),
+        }
+    }
+}
+
+/// Digits of a revision that a message quotes.
+const REVISION_DIGITS: usize = 12;
 
 /// An outlier added to a model: the bias of one layer's second feed-forward product adds a constant to one channel of the
 /// residual stream. It stands for the massive activations of trained language models, which have this size and occur in one

@@ -119,11 +119,9 @@ fn flops(sizes: ModelSizes, shape: Shape) -> f64 {
 }
 
 fn sizes(source: &ModelSource) -> (ModelSizes, SizeSource) {
-    let (architecture, known) = match source.base() {
-        ModelSource::Random { architecture, .. } | ModelSource::Hub { fallback: Some(architecture), .. } => {
-            (*architecture, SizeSource::Manifest)
-        }
-        _ => (Architecture::BertBase, SizeSource::AssumedBertBase),
+    let (architecture, known) = match source.architecture() {
+        Some(architecture) => (architecture, SizeSource::Manifest),
+        None => (Architecture::BertBase, SizeSource::AssumedBertBase),
     };
     let (layers, hidden, projection) = match architecture {
         Architecture::BertBase => (12.0, 768.0, 0.0),

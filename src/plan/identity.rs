@@ -2,7 +2,8 @@
 //!
 //! A configuration is what is measured, not how long or where: `{"backend", "format", "input", "model", "policy",
 //! "shape", "target"}`, with `format` the version below. A model and an input are their name and source; a pinned digest stands
-//! for the path of the file it pins, so that two machines with different folders agree. In every object keys are
+//! for the path of the file it pins, so that two machines with different folders agree; a model with several sources has the id
+//! of the first. In every object keys are
 //! sorted and absent values left out, and there is no white space.
 
 use serde::Serialize;
@@ -59,7 +60,29 @@ fn source(of: &ModelSource) -> Value {
         ModelSource::Hub { repository, revision, sha256, fallback, files: _ } => json!({
             "hub": { "repository": repository, "revision": revision, "sha256": sha256, "fallback": value(fallback) }
         }),
+        ModelSource::FirstOf { sources } => first_of(of, sources),
         other => value(other),
+    }
+}
+
+/// Several sources hold one model, so the first stands for all of them, whichever is on a machine. A stand-in of seed 0
+/// behind a hub is its older form, `fallback`, and has its id.
+fn first_of(of: &ModelSource, sources: &[ModelSource]) -> Value {
+    let Some(first) = sources.first() else { return value(of) };
+    match (first, of.stand_in()) {
+        (ModelSource::Hub { repository, revision, sha256, files, .. }, Some((0, architecture))) => {
+            source(&ModelSource::Hub {
+                repository: repository.clone(),
+                revision: revision.clone(),
+                sha256: sha256.clone(),
+                fallback: Some(architecture),
+                files: files.clone(),
+            })
+        }
+        (first, Some((seed, architecture))) => {
+            json!({ "first_of": [source(first), value(&ModelSource::Random { seed, architecture })] })
+        }
+        (first, None) => source(first),
     }
 }
 
@@ -180,6 +203,31 @@ mod tests {
         assert_eq!(of(Some(Architecture::BertBase), &[]), "2a4d552cbb070072");
         assert_eq!(of(Some(Architecture::BertBase), &[("config.json", "22")]), "2a4d552cbb070072");
         assert_eq!(of(None, &[]), "b007bb6b7a7c7b69");
+    }
+
+    /// Whichever source a machine has, the id is the same; and a hub first with a stand-in last has the id of `fallback`.
+    #[test]
+    fn several_sources_have_the_id_of_the_first() {
+        let hub = |fallback| ModelSource::Hub {
+            repository: "a/b".to_owned(),
+            revision: "00".to_owned(),
+            sha256: "11".to_owned(),
+            fallback,
+            files: std::collections::BTreeMap::new(),
+        };
+        let folder = ModelSource::Checkpoint { path: PathBuf::from("a"), sha256: Some("00".to_owned()) };
+        let random = |seed| ModelSource::Random { seed, architecture: Architecture::BertBase };
+        let of = |model_source| id(&Configuration { model_source, ..configuration() }).0;
+        let first_of = |sources: &[&ModelSource]| {
+            of(ModelSource::FirstOf { sources: sources.iter().map(|&source| source.clone()).collect() })
+        };
+        assert_eq!(first_of(&[&hub(None), &folder, &random(0)]), "2a4d552cbb070072");
+        assert_eq!(first_of(&[&hub(None), &random(0)]), of(hub(Some(Architecture::BertBase))));
+        assert_eq!(first_of(&[&hub(None), &folder]), "b007bb6b7a7c7b69");
+        assert_eq!(first_of(&[&folder, &hub(None)]), pinned("elsewhere", Some("00")));
+        // Computed like those of `ids_do_not_change`.
+        assert_eq!(first_of(&[&folder, &random(0)]), "dd57e1e456d2856b");
+        assert_eq!(first_of(&[&hub(None), &random(1)]), "ea9a148c02e9e6bf");
     }
 
     #[test]

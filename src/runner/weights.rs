@@ -1,5 +1,5 @@
-//! Finds the current weights of models whose manifest does not pin them, because one folder must not mix two sets of
-//! weights. Only a worker opens models, so the parent asks one.
+//! Finds the current weights of models whose manifest does not pin them or names several sources, because one folder must
+//! not mix two sets of weights. Only a worker opens models, so the parent asks one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -9,7 +9,7 @@ use super::RunnerError;
 use super::child::{Reply, Worker};
 use super::progress::ProgressDisplay;
 use super::protocol::{Request, Response, Settings};
-use crate::model::{ModelSource, WeightsProvenance, stand_in_notice};
+use crate::model::{ModelSource, WeightsProvenance};
 use crate::plan::{Configuration, Plan};
 use crate::record::{Outcome, Record};
 
@@ -36,6 +36,7 @@ impl CurrentWeights {
             let asks = match configuration.model_source.base() {
                 ModelSource::Hub { fallback, .. } => fallback.is_some(),
                 ModelSource::Checkpoint { sha256, .. } => sha256.is_none() && measured.contains(&configuration.id),
+                ModelSource::FirstOf { .. } => true,
                 ModelSource::Random { .. } | ModelSource::Injected { .. } => false,
             };
             if asks {
@@ -60,8 +61,8 @@ impl CurrentWeights {
                 Reply::Interrupted => return Ok(ControlFlow::Break(())),
             };
             let Some(found) = opened else { continue };
-            if let Some(repository) = found.stands_in_for() {
-                progress.notice(&stand_in_notice(model, repository));
+            if found.stands_in_for().is_some() {
+                progress.notice(&configuration.model_source.stand_in_notice(model));
             }
             weights.now.insert(model.to_owned(), found);
         }

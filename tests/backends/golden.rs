@@ -160,6 +160,23 @@ fn emulated_policies_are_as_far_from_float64_as_their_formats_say() {
     assert!(silent > 0.1 && divided > 0.1 && cured < 3e-2, "{silent:e} {divided:e} {cured:e}");
 }
 
+/// The largest error of a row was 2e-6 when the test was written.
+#[test]
+fn logits_of_the_real_classifier_match_the_independent_float64_program() {
+    let Some(model) = fetched("bert-base-uncased-sst2", Head::Natural) else { return };
+    let (golden, stream) = (Golden::real(), InputStream::open(&sst2(), Path::new("."), &model).unwrap());
+    for row in 0..16 {
+        let ids = golden.ids(&format!("classifier.{row}.ids"));
+        let padded = stream.batch(Shape { batch: 1, sequence: 64 }, row).unwrap();
+        assert_eq!(padded.ids[..padded.lengths[0]], ids, "row {row}");
+        let batch = Batch::single(ids);
+        let mut fp32 = engine(&model, Preset::Fp32, batch.shape);
+        let logits = widened(&outputs(fp32.as_mut(), &batch));
+        let error = relative_error(&logits, &golden.f64s(&format!("classifier.{row}.logits")));
+        assert!(error < 1e-5, "row {row}: {error:e}");
+    }
+}
+
 /// Windows of WikiText-2 and random ids between [CLS] and [SEP] through Google's BERT-base. The program wrote deviations down
 /// with two decimals.
 #[test]

@@ -10,7 +10,7 @@ use mixprec::model::{Head, Model};
 use mixprec::record::FailureKind;
 use mixprec::record::InputKind;
 use mixprec::record::Status;
-use mixprec::store::schema::ResultRow;
+use mixprec::store::schema::{ResultRow, WeightsKind};
 
 use crate::checkpoint::{Checkpoint, WORDS};
 use crate::experiment::{Cells, Experiment, text};
@@ -221,6 +221,58 @@ fn rows_of_a_stand_in_are_measured_again_once_the_model_is_fetched() {
     assert_eq!(provenances(), [fetched.clone(), fetched]);
     assert!(experiment.rows().iter().all(|row| row.cosine_min.unwrap() > 0.999_999));
     assert!(experiment.run(0).contains("2 measured earlier"));
+}
+
+/// First the stand-in, then the folder, then the hub's checkpoint, as they appear; and the id stays.
+#[test]
+fn of_several_sources_the_first_that_is_there_is_measured_and_named() {
+    let write = |folder: &Path, gain: f32| {
+        let mut checkpoint = Checkpoint::gpt2();
+        checkpoint.tensors.get_mut("ln_f.weight").unwrap().1[0] = gain;
+        sha256(&checkpoint.write(folder))
+    };
+    let scratch = tempfile::tempdir().unwrap();
+    let (hub, folder) = (write(scratch.path(), 1.0), write(scratch.path(), 2.0));
+    let revision = "0123456789abcdef0123456789abcdef01234567";
+    let models = format!(
+        "{{gpt: {{first_of: [{{hub: owner/name, revision: '{revision}', sha256: '{hub}'}}, {{checkpoint: copy, sha256: \
+         '{folder}'}}, {{random: 3, architecture: gpt2-tiny}}]}}}}"
+    );
+    let experiment = Experiment::new(&Cells { models: &models, ..Cells::default() });
+    let places = "owner/name at 0123456789ab, copy";
+    let plan = || expect(0, &["plan", text(&experiment.yaml())]).1;
+    let row = || experiment.rows().remove(0);
+    let notice = format!("gpt: random weights stand in, for no other source is here: {places}");
+    assert!(plan().contains(&notice), "{}", plan());
+    assert!(experiment.run(0).contains(&notice));
+    let (drawn, label) = (row(), "random weights, seed 3, standing in for owner/name".to_owned());
+    assert_eq!((drawn.weights_kind, drawn.model_provenance), (Some(WeightsKind::StandIn), Some(label)));
+
+    write(&experiment.folder().join("copy"), 2.0);
+    assert!(plan().contains("note: gpt is read from copy"), "{}", plan());
+    assert!(experiment.run(0).contains("1 row(s) of this folder were measured with other weights"));
+    let copied = row();
+    assert_eq!((copied.weights_kind, copied.weights_sha256), (Some(WeightsKind::Folder), Some(folder)));
+
+    write(&experiment.folder().join("../runs/hub/owner--name").join(revision), 1.0);
+    assert!(plan().contains("note: gpt is read from owner/name at 0123456789ab"), "{}", plan());
+    experiment.run(0);
+    let fetched = row();
+    assert_eq!((fetched.weights_kind, fetched.weights_sha256), (Some(WeightsKind::Hub), Some(hub)));
+    assert_eq!(fetched.weights_repository.as_deref(), Some("owner/name"));
+    assert!(drawn.id == copied.id && copied.id == fetched.id);
+}
+
+#[test]
+fn a_wrong_first_source_is_a_row_and_so_is_a_model_without_any() {
+    let digest = "0".repeat(64);
+    let source = format!("first_of: [{{checkpoint: gpt2, sha256: '{digest}'}}, {{checkpoint: bert}}]");
+    broken_model(&source, |_| {}, &["gpt2/model.safetensors: sha256 is ", &digest, "fetch the pinned file"]);
+    let source = format!("first_of: [{{checkpoint: nowhere, sha256: '{digest}'}}, {{checkpoint: elsewhere}}]");
+    let reason = "model `broken`: none of its sources is on this machine (nowhere, elsewhere)";
+    let (experiment, _) = broken_model(&source, |_| {}, &[reason, "`mixprec doctor` says how to get one"]);
+    let (_, notes) = expect(0, &["plan", text(&experiment.yaml())]);
+    assert!(notes.contains("broken: none of its sources is here, and its rows fail without one: nowhere, elsewhere"));
 }
 
 #[test]

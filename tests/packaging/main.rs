@@ -6,6 +6,7 @@ mod container;
 mod fixtures;
 mod flake;
 mod licences;
+mod models;
 mod peers;
 mod setup;
 #[cfg(unix)]
