@@ -55,6 +55,13 @@ pub fn has_infinity(row: &ResultRow) -> bool {
     [row.inf_count, row.inf_forwards].into_iter().flatten().any(|count| count > 0)
 }
 
+/// Whether a pass of the row broke an output row: finite, but far from the FP32 reference. `None` where not every
+/// examined pass was compared with the reference and none that was broke.
+pub fn breaks(row: &ResultRow) -> Option<bool> {
+    let broke = [row.broken_rows, row.broken_forwards].into_iter().flatten().any(|count| count > 0);
+    if broke { Some(true) } else { row.broken_forwards.map(|_| false) }
+}
+
 /// Share of the output's elements that are NaN or infinity.
 pub fn nonfinite_share(row: &ResultRow) -> Option<f64> {
     let (bad, all) = (row.nan_count? + row.inf_count?, row.output_elements?);

@@ -7,7 +7,7 @@ use super::query::{self, Admitted};
 use super::reduce::{decide, deciding_pairs, values_of_pairs, values_of_rows};
 use super::schema::{Aggregate, Check, Claim, Count, Counterpart, Expression, Pairing, Quantity, Share};
 use super::verdict::FailedRows;
-use crate::analysis::facts::nonfinite_share;
+use crate::analysis::facts::{breaks, nonfinite_share};
 use crate::analysis::pairs::RowPair;
 use crate::results::data::{Data, distinct, total};
 use crate::stats::clopper_pearson;
@@ -68,7 +68,7 @@ impl Results<'_> {
                 reduced: decision.map(|decision| decision.reduced),
                 undefined,
                 // Of rates a ratio over 0 still has a lower bound, so that it is a value.
-                over_zero: if pairing.of == Quantity::NanRate { 0 } else { pairs.iter().filter(over_zero).count() },
+                over_zero: if pairing.of.is_a_rate() { 0 } else { pairs.iter().filter(over_zero).count() },
             }
         };
         CheckFinding {
@@ -108,11 +108,13 @@ impl Results<'_> {
     }
 
     fn share(&self, check: &Check, share: &Share, admitted: &Admitted) -> CheckFinding {
-        let rows = query::rows(&self.data.rows, &share.filter, admitted);
+        let mut rows = query::rows(&self.data.rows, &share.filter, admitted);
+        rows.retain(|row| query::happened(row, share.event).is_some());
         if rows.is_empty() {
             return CheckFinding::default();
         }
-        let hit: Vec<&ResultRow> = rows.iter().copied().filter(|row| query::happened(row, share.event)).collect();
+        let has_event = |row: &&ResultRow| query::happened(row, share.event) == Some(true);
+        let hit: Vec<&ResultRow> = rows.iter().copied().filter(has_event).collect();
         let interval = clopper_pearson(hit.len() as u64, rows.len() as u64).map(|found| (found.low, found.high));
         let value = hit.len() as f64 / rows.len() as f64;
         // What was observed decides; the interval says which rate so many configurations cannot rule out.
@@ -142,8 +144,10 @@ impl Results<'_> {
     /// Rows without the event against those that must have it.
     fn elimination(&self, share: &Share, counterpart: &Counterpart, admitted: &Admitted) -> Elimination {
         let pairs = query::counterparts(self.data, &share.filter, counterpart, admitted);
-        let with_event = pairs.iter().filter(|pair| query::happened(pair.denominator, share.event)).count();
-        Elimination { pairs: pairs.len(), with_event }
+        let event = |pair: &&RowPair| query::happened(pair.denominator, share.event) == Some(true);
+        let broken = |pair: &&RowPair| breaks(pair.denominator) == Some(true);
+        let [with_event, broken] = [pairs.iter().filter(event).count(), pairs.iter().filter(broken).count()];
+        Elimination { pairs: pairs.len(), with_event, broken }
     }
 
     fn count(&self, check: &Check, count: &Count, admitted: &Admitted) -> CheckFinding {
@@ -167,7 +171,7 @@ fn pair_rule(of: Quantity) -> IntervalRule {
     match of {
         Quantity::LatencyP50Ms => IntervalRule::MedianRatio,
         Quantity::TaskAccuracy => IntervalRule::PairedAccuracy,
-        Quantity::NanRate => IntervalRule::NanRateRatio,
+        of if of.is_a_rate() => IntervalRule::RateRatio,
         _ => IntervalRule::ExactPair,
     }
 }

@@ -160,6 +160,8 @@ pub struct Elimination {
     pub pairs: usize,
     /// Those whose counterpart has the event.
     pub with_event: usize,
+    /// Those whose counterpart has broken output rows.
+    pub broken: usize,
 }
 
 impl Elimination {
@@ -209,7 +211,7 @@ pub enum IntervalRule {
     /// Clopper-Pearson intervals of the share of different answers and of how many favour either side, multiplied.
     PairedAccuracy,
     /// The ends of both rates' Clopper-Pearson intervals, divided crosswise.
-    NanRateRatio,
+    RateRatio,
     /// None: both values are exact counts.
     ExactPair,
     /// The bootstrap interval of the deciding median.

@@ -47,10 +47,10 @@ pub fn map(estimate: Estimate, function: fn(f64) -> f64) -> Estimate {
     Estimate { value: function(estimate.value), interval }
 }
 
-/// Ratio of two NaN rates per forward pass, its interval from the ends of both Clopper-Pearson 95 % intervals divided
+/// Ratio of two rates per forward pass, each given as failing passes of all; its interval from the ends of both Clopper-Pearson 95 % intervals divided
 /// crosswise: it covers with at least 90 %. Without an upper end where the second rate may be 0.
-pub fn nan_rate_ratio(first: &ResultRow, second: &ResultRow, value: f64) -> Estimate {
-    let ends = |row: &ResultRow| clopper_pearson(row.nan_forwards?, row.forwards?);
+pub fn rate_ratio(first: Option<(u64, u64)>, second: Option<(u64, u64)>, value: f64) -> Estimate {
+    let ends = |counts: Option<(u64, u64)>| counts.and_then(|(failing, all)| clopper_pearson(failing, all));
     let interval = ends(first).zip(ends(second)).map(|(a, b)| quotient_interval((a.low, a.high), (b.low, b.high)));
     Estimate { value, interval }
 }
@@ -157,15 +157,13 @@ mod tests {
 
     #[test]
     fn a_ratio_of_rates_carries_the_uncertainty_of_both_counts() {
-        let row =
-            |nan, forwards| ResultRow { nan_forwards: Some(nan), forwards: Some(forwards), ..ResultRow::default() };
         // R: binom.test(30, 40) is [0.5880, 0.8731], binom.test(5, 40) is [0.0419, 0.2680].
-        let (low, high) = nan_rate_ratio(&row(30, 40), &row(5, 40), 6.0).interval.unwrap();
+        let (low, high) = rate_ratio(Some((30, 40)), Some((5, 40)), 6.0).interval.unwrap();
         assert!((low - 0.588_04 / 0.267_96).abs() < 1e-2 && (high - 0.873_07 / 0.041_86).abs() < 0.05, "{low} {high}");
-        let (low, high) = nan_rate_ratio(&row(40, 40), &row(0, 40), f64::INFINITY).interval.unwrap();
+        let (low, high) = rate_ratio(Some((40, 40)), Some((0, 40)), f64::INFINITY).interval.unwrap();
         // 0 of 40 may be as many as 1 - 0.025^(1/40) = 8.8 %, 40 of 40 as few as 91.2 %.
         assert!((low - 0.911_9 / 0.088_1).abs() < 0.02 && high.is_infinite(), "{low} {high}");
-        assert_eq!(nan_rate_ratio(&ResultRow::default(), &row(1, 2), 1.0).interval, None);
+        assert_eq!(rate_ratio(None, Some((1, 2)), 1.0).interval, None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The rows that a claim looks at, and the values that it takes from them. The callers add intervals.
 
 use super::schema::{Counterpart, Event, Filter, Pairing, Quantity};
-use crate::analysis::facts::{engine_bytes, has_infinity, has_nan};
+use crate::analysis::facts::{breaks, engine_bytes, has_infinity, has_nan};
 use crate::analysis::pairs::{self, RowPair};
 use crate::engine::BackendKind;
 use crate::record::Status;
@@ -55,18 +55,40 @@ pub fn value(row: &ResultRow, of: Quantity) -> Option<f64> {
         Quantity::MaxAbsError => row.max_abs_error,
         Quantity::RelativeL2Error => row.relative_l2_error,
         Quantity::NanShare => Some(count(row.nan_count)? / count(row.output_elements)?),
-        Quantity::NanRate => Some(count(row.nan_forwards)? / count(row.forwards)?),
+        Quantity::NanRate | Quantity::BrokenRate | Quantity::FailureRate => {
+            failing_forwards(row, of).map(|(failing, all)| failing as f64 / all as f64)
+        }
         Quantity::TaskAccuracy => row.task_accuracy,
         Quantity::Perplexity => row.perplexity,
     };
     value.filter(|value| value.is_finite())
 }
 
-/// Whether an event happened in the compared pass, or in any other that was examined.
-pub fn happened(row: &ResultRow, event: Event) -> bool {
+/// Forward passes that fail in the way of a rate, and all that were examined.
+pub fn failing_forwards(row: &ResultRow, of: Quantity) -> Option<(u64, u64)> {
+    let failing = match of {
+        Quantity::NanRate => row.nan_forwards,
+        Quantity::BrokenRate => row.broken_forwards,
+        Quantity::FailureRate => row.failed_forwards,
+        _ => None,
+    };
+    failing.zip(row.forwards)
+}
+
+/// Whether an event happened in the compared pass, or in any other that was examined. `None` where that is not known.
+pub fn happened(row: &ResultRow, event: Event) -> Option<bool> {
+    let non_finite = || has_nan(row) || has_infinity(row);
     match event {
-        Event::Nan => has_nan(row),
-        Event::NonFinite => has_nan(row) || has_infinity(row),
+        Event::Nan => Some(has_nan(row)),
+        Event::NonFinite => Some(non_finite()),
+        Event::Broken => breaks(row),
+        Event::Failed => {
+            if non_finite() {
+                Some(true)
+            } else {
+                breaks(row)
+            }
+        }
     }
 }
 

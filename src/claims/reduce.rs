@@ -1,7 +1,7 @@
 //! Values of rows and pairs, and how several become one.
 
 use super::findings::{PairedAnswers, Reduced, RowName};
-use super::interval::{Estimate, Met, map, nan_rate_ratio, paired_accuracy};
+use super::interval::{Estimate, Met, map, paired_accuracy, rate_ratio};
 use super::query::{self, Admitted};
 use super::schema::{Check, Expression, Pairing, Quantity, Reduce};
 use crate::analysis::facts::latency_interval;
@@ -57,10 +57,12 @@ fn estimate_of(expression: &Expression, pair: &RowPair, of: Quantity) -> Option<
         });
     }
     // Two counts of 0 and more than 0 still bound the ratio of their rates from below.
-    let bounded = of == Quantity::NanRate && a > 0.0 && matches!(expression, Expression::Ratio(_));
+    let bounded = of.is_a_rate() && a > 0.0 && matches!(expression, Expression::Ratio(_));
     let quotient = Some(a / b).filter(|quotient| quotient.is_finite() || bounded)?;
     let ratio = match of {
-        Quantity::NanRate => nan_rate_ratio(first, second, quotient),
+        of if of.is_a_rate() => {
+            rate_ratio(query::failing_forwards(first, of), query::failing_forwards(second, of), quotient)
+        }
         Quantity::LatencyP50Ms => pair.latency_ratio()?.into(),
         _ => Estimate::exact(quotient),
     };

@@ -264,6 +264,10 @@ pub enum Quantity {
     NanShare,
     /// Forward passes with NaN in the output among those examined.
     NanRate,
+    /// Forward passes with a broken row in the output among those examined.
+    BrokenRate,
+    /// Forward passes with NaN, infinity or a broken row in the output among those examined.
+    FailureRate,
     /// Task accuracy.
     TaskAccuracy,
     /// Perplexity.
@@ -275,6 +279,11 @@ impl Quantity {
     pub fn is_a_time(self) -> bool {
         matches!(self, Quantity::LatencyP50Ms | Quantity::EndToEndP50Ms)
     }
+
+    /// Whether it is a rate per forward pass, whose interval follows from two counts.
+    pub fn is_a_rate(self) -> bool {
+        matches!(self, Quantity::NanRate | Quantity::BrokenRate | Quantity::FailureRate)
+    }
 }
 
 /// Something that happened in a configuration or not.
@@ -285,6 +294,10 @@ pub enum Event {
     Nan,
     /// At least one NaN or infinity in the output.
     NonFinite,
+    /// At least one broken row in the output. A row that was not compared with the reference answers nothing.
+    Broken,
+    /// NaN, infinity or a broken row.
+    Failed,
 }
 
 /// How several values become one.

@@ -9,6 +9,8 @@ use super::schema::{Measurement, Numerics, Tolerance};
 use crate::graph::PrecisionPolicy;
 
 const MAX_SAMPLES: usize = 1_000_000;
+/// More than the forwards of a run have.
+const MAX_BROKEN_ROWS: usize = 1_000_000_000;
 pub(super) const SECONDS: RealRange =
     RealRange { contains: |value| value > 0.0 && value <= 1e6, words: "a number of seconds above 0 and up to 1000000" };
 /// The driver renews its energy counter every 20 to 100 ms; a step is seen 10 ms late at most.
@@ -89,12 +91,14 @@ fn contradictions(cursor: &Cursor<'_>, fields: &Fields<'_>, report: &mut Report<
 /// `numerics: {compare_sequences: 2, score_windows: 0}`; keys left out keep their defaults.
 pub(super) fn numerics(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> Numerics {
     let mut settings = Numerics::default();
-    let allowed = ["compare_sequences", "score_windows", "forwards"];
+    let allowed = ["compare_sequences", "score_windows", "forwards", "broken_cosine", "broken_relative_l2"];
     let fields = cursor.and_then(|cursor| Fields::open(cursor, report, "a mapping of comparison settings", &allowed));
     if let Some(fields) = fields {
         set((&fields, "compare_sequences"), report, &mut settings.compare_sequences, |c, r| c.whole(r, 1..=MAX_BATCH));
         set((&fields, "score_windows"), report, &mut settings.score_windows, |c, r| c.whole(r, 0..=MAX_SAMPLES));
         set((&fields, "forwards"), report, &mut settings.forwards, |c, r| c.whole(r, 1..=MAX_SAMPLES).map(Some));
+        set((&fields, "broken_cosine"), report, &mut settings.broken_cosine, |c, r| c.real(r, COSINE));
+        set((&fields, "broken_relative_l2"), report, &mut settings.broken_relative_l2, |c, r| c.real(r, ERROR));
     }
     settings
 }
@@ -125,7 +129,8 @@ pub(super) fn tolerances(
 
 fn tolerance(entry: &Cursor<'_>, report: &mut Report<'_>) -> Tolerance {
     let mut limits = Tolerance::default();
-    let allowed = ["cosine_min", "max_abs", "relative_l2", "argmax_agreement", "allow_nonfinite"];
+    let limits_of_values = ["cosine_min", "max_abs", "relative_l2", "argmax_agreement", "max_broken_rows"];
+    let allowed = [&limits_of_values[..], &["allow_nonfinite"]].concat();
     let Some(fields) = Fields::open(entry, report, "a mapping of limits", &allowed) else { return limits };
     if entry.keys().is_empty() {
         entry.mismatch(report, "at least one limit", "write `cosine_min: 0.9998`, say");
@@ -134,6 +139,9 @@ fn tolerance(entry: &Cursor<'_>, report: &mut Report<'_>) -> Tolerance {
     set((&fields, "max_abs"), report, &mut limits.max_abs, |c, r| c.real(r, ERROR).map(Some));
     set((&fields, "relative_l2"), report, &mut limits.relative_l2, |c, r| c.real(r, ERROR).map(Some));
     set((&fields, "argmax_agreement"), report, &mut limits.argmax_agreement, |c, r| c.real(r, SHARE).map(Some));
+    set((&fields, "max_broken_rows"), report, &mut limits.max_broken_rows, |c, r| {
+        c.whole(r, 0..=MAX_BROKEN_ROWS).map(|rows| Some(rows as u64))
+    });
     set((&fields, "allow_nonfinite"), report, &mut limits.allow_nonfinite, |c, r| c.flag(r));
     limits
 }

@@ -142,7 +142,7 @@ impl NoiseFloorTest {
 }
 
 /// How outputs are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Numerics {
     /// Sequences of the batch compared with the FP32 reference; non-finite values are counted over all of them.
     pub compare_sequences: usize,
@@ -153,12 +153,46 @@ pub struct Numerics {
     /// manifests without the key keep their protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forwards: Option<usize>,
+    /// An output row with a smaller cosine to its FP32 reference is broken. Left out of the serialised form where it is
+    /// the default, as the limit below is.
+    #[serde(default = "default_broken_cosine", skip_serializing_if = "is_default_broken_cosine")]
+    pub broken_cosine: f64,
+    /// So is one with a larger relative L2 error.
+    #[serde(default = "default_broken_relative_l2", skip_serializing_if = "is_default_broken_relative_l2")]
+    pub broken_relative_l2: f64,
+}
+
+impl Numerics {
+    /// The settings of a manifest that names none.
+    pub const DEFAULT: Numerics = Numerics {
+        compare_sequences: 2,
+        score_windows: 0,
+        forwards: None,
+        broken_cosine: 0.99,
+        broken_relative_l2: 0.1,
+    };
 }
 
 impl Default for Numerics {
     fn default() -> Self {
-        Numerics { compare_sequences: 2, score_windows: 0, forwards: None }
+        Numerics::DEFAULT
     }
+}
+
+fn default_broken_cosine() -> f64 {
+    Numerics::DEFAULT.broken_cosine
+}
+
+fn is_default_broken_cosine(limit: &f64) -> bool {
+    *limit == default_broken_cosine()
+}
+
+fn default_broken_relative_l2() -> f64 {
+    Numerics::DEFAULT.broken_relative_l2
+}
+
+fn is_default_broken_relative_l2(limit: &f64) -> bool {
+    *limit == default_broken_relative_l2()
 }
 
 /// Limits on a row's numerics. A broken limit marks the row, and the run exits with 1; an absent one is not checked.
@@ -172,6 +206,9 @@ pub struct Tolerance {
     pub relative_l2: Option<f64>,
     /// Smallest share of output vectors with the reference's argmax.
     pub argmax_agreement: Option<f64>,
+    /// Most broken rows over all examined forwards. Left out of the serialised form where it is not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_broken_rows: Option<u64>,
     /// Whether NaN and infinities are allowed.
     pub allow_nonfinite: bool,
 }
@@ -180,6 +217,7 @@ impl Tolerance {
     /// Whether it limits values at all. A tolerance that only allows NaN holds for every output.
     pub fn limits_values(&self) -> bool {
         !self.allow_nonfinite
+            || self.max_broken_rows.is_some()
             || [self.cosine_min, self.max_abs, self.relative_l2, self.argmax_agreement].iter().any(Option::is_some)
     }
 }

@@ -1,5 +1,8 @@
 //! Compares outputs with the reference: non-finite values first, then distances, then the manifest's tolerance. Padding
 //! never counts.
+//!
+//! A compared row is broken when it is finite and its cosine or its relative L2 error is beyond the manifest's limit. A row
+//! with NaN or infinity has failed already and is not counted a second time.
 
 use rayon::prelude::*;
 
@@ -7,10 +10,10 @@ use super::ReferenceOutputs;
 use crate::engine::Output;
 use crate::graph::OutputKind;
 use crate::input::Batch;
-use crate::manifest::schema::Tolerance;
+use crate::manifest::schema::{Numerics, Tolerance};
 use crate::record::NumericsSummary;
 
-/// Compares an engine's output with the reference outputs of the same sequences.
+/// Compares an engine's output with the reference outputs of the same sequences; `settings` says which rows are broken.
 ///
 /// Non-finite values are counted over the whole output first. When a compared vector is not finite, or nothing could be
 /// compared, cosine, maximum and L2 are undefined (`None`), and every limit on them is broken.
@@ -18,13 +21,19 @@ pub fn compare(
     output: &Output,
     batch: &Batch,
     reference: Result<&ReferenceOutputs, String>,
+    settings: Numerics,
     tolerance: Option<&Tolerance>,
 ) -> NumericsSummary {
     let mut summary = count_nonfinite(output, batch);
-    let distances = reference.and_then(|reference| distances(output, batch, &reference.output));
-    let missing = match distances {
-        Ok(distances) => {
-            distances.fill(&mut summary);
+    let compared = |reference: &ReferenceOutputs| {
+        let compared = reference.output.rows.min(output.rows);
+        let rows: Vec<_> = unpadded(output, batch).map(|(index, _)| (index, index)).collect();
+        let rows: Vec<_> = rows.into_iter().filter(|(index, _)| *index < compared).collect();
+        distances(output, &reference.output, &rows)
+    };
+    let missing = match reference.and_then(compared) {
+        Ok(rows) => {
+            fill(&mut summary, &rows, output.kind, settings);
             None
         }
         Err(reason) => Some(format!("not compared: {reason}")),
@@ -55,7 +64,7 @@ pub(super) fn count_nonfinite(output: &Output, batch: &Batch) -> NumericsSummary
 
 /// Sums over one compared vector, in f64.
 #[derive(Debug, Clone, Copy)]
-struct RowDistance {
+pub(super) struct RowDistance {
     finite: bool,
     cosine: f64,
     max_abs: f64,
@@ -64,30 +73,34 @@ struct RowDistance {
     same_argmax: bool,
 }
 
-#[derive(Debug)]
-struct Distances {
-    rows: Vec<RowDistance>,
-    logits: bool,
+impl RowDistance {
+    /// Whether the row is finite and beyond a limit. An error against a reference of zeros is beyond every limit.
+    fn is_broken(&self, settings: Numerics) -> bool {
+        let error = self.squared_error.sqrt();
+        let beyond = error > settings.broken_relative_l2 * self.squared_reference.sqrt();
+        self.finite && (self.cosine < settings.broken_cosine || beyond)
+    }
 }
 
-fn distances(output: &Output, batch: &Batch, reference: &Output) -> Result<Distances, String> {
+/// Distances of rows of an output from rows of the reference, given as pairs of their indices, in the order given.
+pub(super) fn distances(
+    output: &Output,
+    reference: &Output,
+    rows: &[(usize, usize)],
+) -> Result<Vec<RowDistance>, String> {
     if (output.kind, output.width) != (reference.kind, reference.width) {
         return Err(format!(
             "the output is {:?} of width {}, the reference {:?} of width {}",
             output.kind, output.width, reference.kind, reference.width
         ));
     }
-    if reference.values.iter().any(|x| !x.is_finite()) {
+    fn row(of: &Output, index: usize) -> &[f32] {
+        &of.values[index * of.width..][..of.width]
+    }
+    if rows.par_iter().any(|&(_, index)| row(reference, index).iter().any(|x| !x.is_finite())) {
         return Err("the FP32 reference itself is not finite".to_owned());
     }
-    let compared = reference.rows.min(output.rows);
-    let mut rows: Vec<(usize, RowDistance)> = unpadded(output, batch)
-        .filter(|(index, _)| *index < compared)
-        .map(|(index, row)| (index, row_distance(row, &reference.values[index * output.width..][..output.width])))
-        .collect();
-    // The sums below must not depend on the number of threads.
-    rows.sort_unstable_by_key(|(index, _)| *index);
-    Ok(Distances { rows: rows.into_iter().map(|(_, row)| row).collect(), logits: output.kind.is_logits() })
+    Ok(rows.par_iter().map(|&(ours, theirs)| row_distance(row(output, ours), row(reference, theirs))).collect())
 }
 
 fn row_distance(row: &[f32], reference: &[f32]) -> RowDistance {
@@ -126,27 +139,42 @@ pub(super) fn argmax(row: &[f32]) -> Option<usize> {
     row.iter().enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best }).map(|(index, _)| index)
 }
 
-impl Distances {
-    fn fill(&self, summary: &mut NumericsSummary) {
-        summary.compared_rows = self.rows.len() as u64;
-        let count = self.rows.len() as f64;
-        if self.rows.is_empty() {
-            return;
-        }
-        if self.logits {
-            let same = self.rows.iter().filter(|row| row.same_argmax).count();
-            summary.argmax_agreement = Some(same as f64 / count);
-        }
-        if self.rows.iter().any(|row| !row.finite) {
-            return;
-        }
-        let sum = |value: fn(&RowDistance) -> f64| self.rows.iter().map(value).sum::<f64>();
-        summary.cosine_min = self.rows.iter().map(|row| row.cosine).reduce(f64::min);
-        summary.cosine_mean = Some(sum(|row| row.cosine) / count);
-        summary.max_abs = self.rows.iter().map(|row| row.max_abs).reduce(f64::max);
-        let reference = sum(|row| row.squared_reference);
-        summary.relative_l2 = (reference > 0.0).then(|| (sum(|row| row.squared_error) / reference).sqrt());
+/// Fills in what follows from the compared rows.
+pub(super) fn fill(summary: &mut NumericsSummary, rows: &[RowDistance], kind: OutputKind, settings: Numerics) {
+    summary.compared_rows = rows.len() as u64;
+    let count = rows.len() as f64;
+    if rows.is_empty() {
+        return;
     }
+    summary.broken_rows = Some(rows.iter().filter(|row| row.is_broken(settings)).count() as u64);
+    if kind.is_logits() {
+        let same = rows.iter().filter(|row| row.same_argmax).count();
+        summary.argmax_agreement = Some(same as f64 / count);
+    }
+    if rows.iter().any(|row| !row.finite) {
+        return;
+    }
+    let sum = |value: fn(&RowDistance) -> f64| rows.iter().map(value).sum::<f64>();
+    summary.cosine_min = rows.iter().map(|row| row.cosine).reduce(f64::min);
+    summary.cosine_mean = Some(sum(|row| row.cosine) / count);
+    summary.max_abs = rows.iter().map(|row| row.max_abs).reduce(f64::max);
+    let reference = sum(|row| row.squared_reference);
+    summary.relative_l2 = (reference > 0.0).then(|| (sum(|row| row.squared_error) / reference).sqrt());
+}
+
+/// Applies the tolerance's limit on the broken rows of all forwards, which are known last. An undefined number breaks it.
+pub fn limit_broken_rows(summary: &mut NumericsSummary, tolerance: Option<&Tolerance>) {
+    let Some(limit) = tolerance.and_then(|tolerance| tolerance.max_broken_rows) else { return };
+    let counts = summary.forwards.as_ref().and_then(|forwards| forwards.broken_rows.zip(forwards.compared_rows));
+    let remark = match counts {
+        Some((broken, _)) if broken <= limit => return,
+        Some((broken, compared)) => {
+            format!("{broken} of {compared} compared rows are broken, which breaks the limit {limit}")
+        }
+        None => format!("the number of broken rows is undefined, its limit is {limit}"),
+    };
+    summary.within_tolerance = Some(false);
+    summary.add_remark(&remark);
 }
 
 /// One sentence per broken limit. An undefined value breaks its limit, so NaN never passes.
@@ -177,6 +205,7 @@ fn broken_limits(summary: &NumericsSummary, tolerance: &Tolerance) -> Vec<String
 mod tests {
     use super::*;
     use crate::graph::Shape;
+    use crate::record::ForwardSummary;
 
     fn output(values: &[f32]) -> Output {
         Output { kind: OutputKind::TokenLogits, rows: values.len() / 2, width: 2, values: values.to_vec() }
@@ -189,7 +218,7 @@ mod tests {
 
     fn run(values: &[f32], lengths: &[usize], reference: &[f32], tolerance: Option<Tolerance>) -> NumericsSummary {
         let reference = ReferenceOutputs { origin: String::new(), output: output(reference) };
-        compare(&output(values), &batch(lengths), Ok(&reference), tolerance.as_ref())
+        compare(&output(values), &batch(lengths), Ok(&reference), Numerics::DEFAULT, tolerance.as_ref())
     }
 
     #[test]
@@ -238,10 +267,58 @@ mod tests {
         assert!(broken.remark.unwrap().contains("minimum cosine 0.96 breaks the limit 0.97"));
     }
 
+    /// (3, 4) and (4, 3): the cosine is 24 / 25, the relative error sqrt(2) / 5.
+    #[test]
+    fn a_row_at_a_limit_is_whole_and_one_beyond_it_is_broken() {
+        let broken = |values: &[f32], reference: &[f32], broken_cosine, broken_relative_l2| {
+            let reference = ReferenceOutputs { origin: String::new(), output: output(reference) };
+            let settings = Numerics { broken_cosine, broken_relative_l2, ..Numerics::DEFAULT };
+            compare(&output(values), &batch(&[2]), Ok(&reference), settings, None).broken_rows
+        };
+        let (ours, theirs) = ([3.0, 4.0, 0.0, 2.0], [4.0, 3.0, 0.0, 2.0]);
+        assert_eq!(broken(&ours, &theirs, 0.96, 1.0), Some(0));
+        assert_eq!(broken(&ours, &theirs, 0.960_001, 1.0), Some(1));
+        // (0, 10) and (0, 11): parallel, and a tenth too long.
+        let (ours, theirs) = ([0.0, 11.0, 1.0, 1.0], [0.0, 10.0, 1.0, 1.0]);
+        assert_eq!(broken(&ours, &theirs, 0.99, 0.1), Some(0));
+        assert_eq!(broken(&ours, &theirs, 0.99, 0.099_999), Some(1));
+        assert_eq!(broken(&[0.0, 0.0, 1.0, 0.0], &[0.0; 4], 0.99, 0.1), Some(1), "zeros equal zeros, and only zeros");
+        let nan = [f32::NAN, 1.0, 9.0, -9.0];
+        assert_eq!(broken(&nan, &[1.0; 4], 0.99, 0.1), Some(1), "a NaN row has failed already");
+    }
+
+    #[test]
+    fn broken_rows_of_all_forwards_are_limited() {
+        let limited = |counts: Option<(u64, u64)>, limit| {
+            let forwards = ForwardSummary {
+                compared_rows: counts.map(|(_, compared)| compared),
+                broken_rows: counts.map(|(broken, _)| broken),
+                ..ForwardSummary::default()
+            };
+            let mut summary = NumericsSummary {
+                within_tolerance: Some(true),
+                remark: Some("not scored: no".to_owned()),
+                forwards: Some(forwards),
+                ..NumericsSummary::default()
+            };
+            limit_broken_rows(&mut summary, Some(&Tolerance { max_broken_rows: limit, ..Tolerance::default() }));
+            (summary.within_tolerance, summary.remark.unwrap())
+        };
+        assert_eq!(limited(Some((3, 9)), Some(3)), (Some(true), "not scored: no".to_owned()));
+        assert_eq!(limited(Some((3, 9)), None).0, Some(true));
+        let (within, remark) = limited(Some((3, 9)), Some(2));
+        assert_eq!(
+            (within, remark.as_str()),
+            (Some(false), "not scored: no; 3 of 9 compared rows are broken, which breaks the limit 2")
+        );
+        assert!(limited(None, Some(2)).1.ends_with("the number of broken rows is undefined, its limit is 2"));
+    }
+
     #[test]
     fn a_missing_or_broken_reference_is_said() {
         let limit = Tolerance { cosine_min: Some(0.9), ..Tolerance::default() };
-        let summary = compare(&output(&[1.0, 2.0]), &batch(&[1]), Err("no file".to_owned()), Some(&limit));
+        let summary =
+            compare(&output(&[1.0, 2.0]), &batch(&[1]), Err("no file".to_owned()), Numerics::DEFAULT, Some(&limit));
         assert_eq!((summary.within_tolerance, summary.compared_rows), (Some(false), 0));
         let remark = summary.remark.unwrap();
         assert_eq!(remark, "not compared: no file; minimum cosine is undefined, its limit is 0.9");

@@ -1,11 +1,12 @@
-//! Examines many forwards for NaN, infinity and layer norms that returned their bias. For the first forward with any of
-//! these, finds the operation where it began.
+//! Examines many forwards for NaN, infinity, output rows far from the FP32 reference, and layer norms that returned their
+//! bias. For the first forward with any but the third of these, finds the operation where it began.
 
-use super::NumericsError;
-use super::compare::count_nonfinite;
+use super::compare::{count_nonfinite, fill};
+use super::{ForwardReferences, NumericsError};
 use crate::engine::{Engine, Examination, OpTally};
 use crate::graph::{Graph, Shape};
 use crate::input::InputStream;
+use crate::manifest::schema::Numerics;
 use crate::record::magnitudes::{MagnitudeKind, Magnitudes};
 use crate::record::{BadKind, FirstBad, ForwardSummary, NumericsSummary};
 
@@ -16,15 +17,17 @@ pub struct Forwards<'a> {
     pub graph: &'a Graph,
     /// The engine's shape.
     pub shape: Shape,
-    /// Number of forwards. `None` examines only the first batch, and its tensors only where formats are emulated.
-    pub forwards: Option<usize>,
+    /// The number of forwards, and which rows are broken. Without a number only the first batch is examined, and its
+    /// tensors only where formats are emulated.
+    pub settings: Numerics,
     /// Whether the policy is FP32, so that its magnitudes are those of the model.
     pub fp32: bool,
 }
 
 impl Forwards<'_> {
     /// Runs the forwards. Each reads different rows of the input, so the length of a text limits their number. When
-    /// only the first batch is examined and its tensors are not shown, the result is `first`, the counts in its output.
+    /// only the first batch is examined, its outputs are those that `first` has counted. A missing reference leaves a
+    /// remark in `first`.
     ///
     /// # Errors
     /// [`NumericsError`] when the engine or the input fails.
@@ -32,29 +35,45 @@ impl Forwards<'_> {
         &self,
         engine: &mut dyn Engine,
         input: &InputStream,
-        first: &NumericsSummary,
+        references: &mut ForwardReferences<'_>,
+        first: &mut NumericsSummary,
     ) -> Result<ForwardSummary, NumericsError> {
-        let wanted = self.forwards.unwrap_or(1);
+        let wanted = self.settings.forwards.unwrap_or(1);
         let rows = input.len(self.shape.sequence);
         let forwards = rows.map_or(wanted, |rows| wanted.min((rows / self.shape.batch).max(1)));
-        let looks_inside = self.forwards.is_some() || engine.describe().emulated;
+        let looks_inside = self.settings.forwards.is_some() || engine.describe().emulated;
         let mut summary = ForwardSummary::default();
         if !looks_inside {
             summary.count(first);
             return Ok(summary);
         }
+        let mut missing = None;
         for forward in 0..forwards {
-            let batch = input.batch(self.shape, forward * self.shape.batch)?;
+            let start = forward * self.shape.batch;
+            let batch = input.batch(self.shape, start)?;
             engine.bind(&batch)?;
             let examination = engine.examine()?;
             if examination.is_none() {
                 engine.enqueue()?;
                 engine.synchronize()?;
             }
-            summary.count(&count_nonfinite(&engine.outputs()?, &batch));
+            if self.settings.forwards.is_some() {
+                let output = engine.outputs()?;
+                let mut counted = count_nonfinite(&output, &batch);
+                match references.distances(&output, self.shape, start) {
+                    Ok(rows) => fill(&mut counted, &rows, output.kind, self.settings),
+                    Err(reason) => missing = missing.or(Some(reason)),
+                }
+                summary.count(&counted);
+            } else {
+                summary.count(first);
+            }
             if let Some(examination) = examination {
                 self.add(&mut summary, &examination, forward as u64);
             }
+        }
+        if let Some(reason) = missing {
+            first.add_remark(&format!("passes not compared: {reason}"));
         }
         Ok(summary)
     }
@@ -77,6 +96,22 @@ impl Forwards<'_> {
 impl ForwardSummary {
     /// Adds a forward with these counts in its output.
     fn count(&mut self, counted: &NumericsSummary) {
+        // A sum is known only if every forward is.
+        let is_first = self.forwards == 0;
+        let sum = |sum: Option<u64>, more: Option<u64>| {
+            if is_first { more } else { sum.zip(more).map(|(sum, more)| sum + more) }
+        };
+        let broken = counted.broken_rows.map(|rows| rows > 0);
+        let non_finite = counted.nan_count + counted.inf_count > 0;
+        let failed = if non_finite { Some(true) } else { broken };
+        self.compared_rows = sum(self.compared_rows, counted.broken_rows.map(|_| counted.compared_rows));
+        self.broken_rows = sum(self.broken_rows, counted.broken_rows);
+        self.broken_forwards = sum(self.broken_forwards, broken.map(u64::from));
+        self.failed_forwards = sum(self.failed_forwards, failed.map(u64::from));
+        self.cosine_min = match self.cosine_min {
+            None if is_first => counted.cosine_min,
+            known => known.zip(counted.cosine_min).map(|(known, cosine)| known.min(cosine)),
+        };
         self.forwards += 1;
         self.nan_forwards += u64::from(counted.nan_count > 0);
         self.inf_forwards += u64::from(counted.inf_count > 0);
@@ -120,12 +155,13 @@ mod tests {
 
     use super::*;
     use crate::backend::mock::MockBackend;
-    use crate::backend::reference::ReferenceBackend;
+    use crate::backend::reference::{ReferenceBackend, oracle_outputs};
     use crate::engine::{Backend, BuildRequest};
     use crate::graph::{OpClass, PrecisionPolicy, Preset, ReductionOrder};
-    use crate::input::InputSource;
+    use crate::input::{Batch, InputSource};
     use crate::model::{Architecture, Injection, ModelSource};
     use crate::model::{Head, Model};
+    use crate::numerics::{Part, PathOf, ReferenceSource};
 
     const SHAPE: Shape = Shape { batch: 2, sequence: 6 };
 
@@ -138,14 +174,26 @@ mod tests {
     fn examined(model: &Arc<Model>, policy: &PrecisionPolicy, forwards: Option<usize>) -> ForwardSummary {
         let request = BuildRequest::new(model.clone(), policy.clone(), SHAPE, 1);
         let mut engine = ReferenceBackend::default().build(&request).unwrap().engine.unwrap();
-        forwards_of(model, policy, forwards)
-            .examine(engine.as_mut(), &random(model), &NumericsSummary::default())
-            .unwrap()
+        examined_with(model, policy, forwards, engine.as_mut(), Err("no folder".to_owned())).0
     }
 
-    fn forwards_of<'a>(model: &'a Model, policy: &PrecisionPolicy, forwards: Option<usize>) -> Forwards<'a> {
+    /// The counts, and the remark that is left.
+    fn examined_with(
+        model: &Arc<Model>,
+        policy: &PrecisionPolicy,
+        forwards: Option<usize>,
+        engine: &mut dyn Engine,
+        paths: Result<PathOf<'_>, String>,
+    ) -> (ForwardSummary, Option<String>) {
         let fp32 = policy.as_preset() == Some(Preset::Fp32);
-        Forwards { graph: &model.graph, shape: SHAPE, forwards, fp32 }
+        let settings = Numerics { forwards, ..Numerics::DEFAULT };
+        let input = random(model);
+        let source = ReferenceSource { model, input: &input, sequence: SHAPE.sequence, part: Part::Compared(1) };
+        let mut first = NumericsSummary::default();
+        let summary = Forwards { graph: &model.graph, shape: SHAPE, settings, fp32 }
+            .examine(engine, &input, &mut ForwardReferences::new(source, paths), &mut first)
+            .unwrap();
+        (summary, first.remark)
     }
 
     fn random(model: &Model) -> InputStream {
@@ -231,10 +279,104 @@ mod tests {
         let policy = PrecisionPolicy::preset(Preset::Fp16);
         let request = BuildRequest::new(model.clone(), policy.clone(), SHAPE, 1);
         let mut engine = MockBackend.build(&request).unwrap().engine.unwrap();
-        let summary = forwards_of(&model, &policy, Some(4))
-            .examine(engine.as_mut(), &random(&model), &NumericsSummary::default())
-            .unwrap();
+        let (summary, remark) = examined_with(&model, &policy, Some(4), engine.as_mut(), Err("no folder".to_owned()));
         assert_eq!((summary.forwards, summary.nan_forwards), (4, 0));
         assert_eq!((summary.silent_forwards, summary.silent_rows, summary.first_bad), (None, None, None));
+        assert_eq!(remark.as_deref(), Some("passes not compared: no folder"));
+        assert_eq!((summary.compared_rows, summary.broken_rows, summary.failed_forwards), (None, None, None));
+    }
+
+    /// Smallest cosine of rows to float64, and how many are below 0.99 or more than a tenth of the length away.
+    fn broken_by_float64(model: &Model, batch: &Batch, rows: &[f32]) -> (f64, u64) {
+        let exact = oracle_outputs(model, batch, 1).unwrap();
+        let width = rows.len() / SHAPE.tokens();
+        let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let of = |(ours, exact): (&[f32], &[f64])| {
+            let ours: Vec<f64> = ours.iter().map(|&x| f64::from(x)).collect();
+            let error: Vec<f64> = ours.iter().zip(exact).map(|(a, b)| a - b).collect();
+            let lengths = (product(&ours, &ours) * product(exact, exact)).sqrt();
+            // A norm without a bias returns zeros, which point nowhere.
+            let cosine = if lengths == 0.0 { 0.0 } else { product(&ours, exact) / lengths };
+            (cosine, cosine < 0.99 || product(&error, &error) > 0.01 * product(exact, exact))
+        };
+        let found: Vec<(f64, bool)> = rows.chunks(width).zip(exact.chunks(width)).map(of).collect();
+        let smallest = found.iter().map(|(cosine, _)| *cosine).fold(1.0, f64::min);
+        (smallest, found.iter().filter(|(_, broken)| *broken).count() as u64)
+    }
+
+    /// Ten batches of two sequences: their references lie in two files.
+    #[test]
+    fn rows_of_all_forwards_are_compared_with_references_that_are_shared_by_file() {
+        let model = injected(Architecture::Gpt2Tiny, 300.0);
+        let folder = tempfile::tempdir().unwrap();
+        let path = |part: Part| folder.path().join(format!("{part:?}.safetensors"));
+        let (input, backend) = (random(&model), ReferenceBackend::default());
+        let wanted = Numerics { forwards: Some(10), ..Numerics::DEFAULT };
+        let parts: Vec<Part> = Part::of_forwards(wanted, SHAPE.batch).collect();
+        assert_eq!(parts, [Part::Forwards(0), Part::Forwards(1)]);
+        for part in parts {
+            let source = ReferenceSource { model: &model, input: &input, sequence: SHAPE.sequence, part };
+            source.ensure(&path(part), &backend).unwrap();
+        }
+        for preset in [Preset::Fp16, Preset::Hybrid] {
+            let policy = PrecisionPolicy::preset(preset);
+            let request = BuildRequest::new(model.clone(), policy.clone(), SHAPE, 1);
+            let mut engine = ReferenceBackend::default().build(&request).unwrap().engine.unwrap();
+            let (mut smallest, mut broken, mut forwards) = (1.0, 0, 0);
+            for forward in 0..10 {
+                let batch = input.batch(SHAPE, 2 * forward).unwrap();
+                engine.bind(&batch).unwrap();
+                engine.enqueue().unwrap();
+                let (cosine, rows) = broken_by_float64(&model, &batch, &engine.outputs().unwrap().values);
+                (smallest, broken, forwards) = (cosine.min(smallest), broken + rows, forwards + u64::from(rows > 0));
+            }
+            let (summary, remark) = examined_with(&model, &policy, Some(10), engine.as_mut(), Ok(Box::new(path)));
+            assert_eq!(remark, None);
+            assert_eq!((summary.compared_rows, summary.broken_rows), (Some(10 * 12), Some(broken)), "{preset}");
+            assert_eq!((summary.broken_forwards, summary.failed_forwards), (Some(forwards), Some(forwards)));
+            assert!((summary.cosine_min.unwrap() - smallest).abs() < 1e-5, "{summary:?} {smallest}");
+            assert_eq!((broken, forwards), if preset == Preset::Fp16 { (120, 10) } else { (0, 0) });
+        }
+        std::fs::remove_file(path(Part::Forwards(1))).unwrap();
+        let policy = PrecisionPolicy::preset(Preset::Hybrid);
+        let request = BuildRequest::new(model.clone(), policy.clone(), SHAPE, 1);
+        let mut engine = ReferenceBackend::default().build(&request).unwrap().engine.unwrap();
+        let (summary, remark) = examined_with(&model, &policy, Some(10), engine.as_mut(), Ok(Box::new(path)));
+        assert!(remark.unwrap().contains("Forwards(1).safetensors"));
+        assert_eq!((summary.compared_rows, summary.broken_forwards, summary.cosine_min), (None, None, None));
+    }
+
+    #[test]
+    fn a_forward_fails_once_and_a_sum_needs_every_forward() {
+        let counted = |nan_count, broken_rows, cosine_min| NumericsSummary {
+            nan_count,
+            compared_rows: 3,
+            broken_rows,
+            cosine_min,
+            ..NumericsSummary::default()
+        };
+        let sum = |all: &[NumericsSummary]| {
+            let mut summary = ForwardSummary::default();
+            all.iter().for_each(|counted| summary.count(counted));
+            summary
+        };
+        let (clean, broken) = (counted(0, Some(0), Some(1.0)), counted(0, Some(2), Some(0.5)));
+        let summary = sum(&[clean.clone(), broken.clone(), counted(7, Some(1), None)]);
+        assert_eq!((summary.forwards, summary.nan_forwards), (3, 1));
+        assert_eq!((summary.compared_rows, summary.broken_rows), (Some(9), Some(3)));
+        assert_eq!((summary.broken_forwards, summary.failed_forwards), (Some(2), Some(2)), "NaN and broken at once");
+        assert_eq!(summary.cosine_min, None, "a row that is not finite has no cosine");
+        assert_eq!(sum(&[clean.clone(), broken]).cosine_min, Some(0.5));
+        for all in [[counted(0, None, None), clean.clone()], [clean.clone(), counted(0, None, None)]] {
+            let summary = sum(&all);
+            assert_eq!((summary.broken_rows, summary.broken_forwards, summary.failed_forwards), (None, None, None));
+            assert_eq!((summary.compared_rows, summary.cosine_min), (None, None));
+        }
+        let summary = sum(&[counted(1, None, None), clean]);
+        assert_eq!(
+            (summary.broken_forwards, summary.failed_forwards),
+            (None, Some(1)),
+            "NaN fails without a reference"
+        );
     }
 }

@@ -9,10 +9,10 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-pub use compare::compare;
+pub use compare::{compare, limit_broken_rows};
 pub use forwards::Forwards;
 pub use quality::{NO_PREDICTION, evaluate, negative_log_likelihood};
-pub use reference::ReferenceOutputs;
+pub use reference::{ForwardReferences, Part, PathOf, ReferenceOutputs, ReferenceSource};
 
 /// Why there is nothing to compare with.
 #[derive(Debug, Error)]

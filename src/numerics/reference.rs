@@ -1,4 +1,10 @@
-//! FP32 outputs of an input's first sequences, in a file shared by all backends, policies and batch sizes.
+//! FP32 outputs of an input's sequences, in files shared by all backends, policies and batch sizes.
+//!
+//! One file holds the whole outputs of the first sequences, for the distances of the measured batch. Where the manifest
+//! examines several forwards, further files hold the outputs of their sequences, a fixed number in each: a file is one
+//! request to a worker, so that its time and its memory stay small, and what is done survives a kill. A sequence of wide
+//! rows (GPT-2's 128 x 50257 logits take 26 MB) keeps evenly spaced ones of them only, up to a fixed size. The last
+//! row is always among them: under causal attention it sees whatever broke before it.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -9,14 +15,20 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::NumericsError;
+use super::compare::{RowDistance, distances};
 use crate::backend::reference::ReferenceBackend;
 use crate::digest::sha256;
 use crate::engine::{Backend, BuildRequest, Output};
 use crate::graph::{OutputKind, PrecisionPolicy, Preset, Shape};
 use crate::input::{Batch, InputStream};
 use crate::manifest::schema::Numerics;
-use crate::model::Model;
+use crate::model::{Head, Model};
 use crate::plan::Configuration;
+
+/// Sequences of forwards whose reference outputs share a file.
+const SEQUENCES_PER_FILE: usize = 16;
+/// Most values that a sequence of a forward keeps: 2 MiB, enough for every row of 512 tokens x 1024.
+const MAX_VALUES_PER_SEQUENCE: usize = 1 << 19;
 
 /// Name of the only tensor in a reference file, and of the only entry of its metadata. With a second entry, the order
 /// and so the bytes would vary.
@@ -31,44 +43,64 @@ struct Label {
     sha256: String,
 }
 
+/// Which sequences of an input a reference file covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Part {
+    /// The first so many, with every row.
+    Compared(usize),
+    /// Those of the forwards, [`SEQUENCES_PER_FILE`] from this multiple on, with as many rows as fit.
+    Forwards(usize),
+}
+
+impl Part {
+    /// The parts that the forwards of batches of this size read; none where the manifest asks for no forwards.
+    pub fn of_forwards(settings: Numerics, batch_size: usize) -> impl Iterator<Item = Part> {
+        let sequences = settings.forwards.unwrap_or(0).saturating_mul(batch_size);
+        (0..sequences.div_ceil(SEQUENCES_PER_FILE)).map(Part::Forwards)
+    }
+
+    /// The part of the forwards with this sequence, and the sequence's place in it.
+    fn with(sequence: usize) -> (Part, usize) {
+        (Part::Forwards(sequence / SEQUENCES_PER_FILE), sequence % SEQUENCES_PER_FILE)
+    }
+}
+
+/// What a reference file is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct ReferenceSource<'a> {
+    /// The weights.
+    pub model: &'a Arc<Model>,
+    /// The token ids.
+    pub input: &'a InputStream,
+    /// Padded length, tokens.
+    pub sequence: usize,
+    /// The sequences.
+    pub part: Part,
+}
+
 /// Reference outputs, sequence by sequence.
 #[derive(Debug, PartialEq)]
 pub struct ReferenceOutputs {
     /// Which weights saw which token ids.
     pub origin: String,
-    /// `sequences * tokens` vectors, or one per sequence for class logits.
+    /// `sequences * tokens` vectors, or one per sequence for class logits; those kept, for sequences of forwards.
     pub output: Output,
 }
 
-impl ReferenceOutputs {
-    /// Path of the reference of `configuration` under `dir`. Its key is the model, sequence length, input and number of
-    /// sequences, so every backend, policy and batch size shares it.
-    pub fn path(dir: &Path, configuration: &Configuration, settings: Numerics) -> PathBuf {
-        let key = format!(
-            "{:?} {:?} {} {}",
-            configuration.model_source,
-            configuration.input_source,
-            configuration.shape.sequence,
-            settings.compare_sequences
-        );
-        dir.join(format!("{}.safetensors", &sha256(key.as_bytes())[..16]))
-    }
-
+impl ReferenceSource<'_> {
     /// Ensures that `path` holds the outputs of this model for this input. Computes them when the file is absent,
     /// damaged, or made from other weights or token ids. A checkpoint without a pinned digest may have been replaced
-    /// since, and a fetched checkpoint may have replaced random stand-in weights.
+    /// since, and a fetched checkpoint may have replaced random stand-in weights. No file is made for sequences beyond the
+    /// end of a text, which no forward reads.
     ///
     /// # Errors
-    /// As [`ReferenceOutputs::compute`].
-    pub fn ensure(
-        path: &Path,
-        model: &Arc<Model>,
-        input: &InputStream,
-        sequence: usize,
-        settings: Numerics,
-    ) -> Result<(), NumericsError> {
-        match Self::of(path, model, input, sequence, settings) {
-            Err(NumericsError::File { .. }) => Self::compute(path, model, input, sequence, settings),
+    /// As [`ReferenceSource::compute`].
+    pub fn ensure(&self, path: &Path, backend: &ReferenceBackend) -> Result<(), NumericsError> {
+        if self.sequences().1 == 0 {
+            return Ok(());
+        }
+        match self.read(path) {
+            Err(NumericsError::File { .. }) => self.compute(path, backend),
             other => other.map(drop),
         }
     }
@@ -77,20 +109,17 @@ impl ReferenceOutputs {
     ///
     /// # Errors
     /// [`NumericsError::File`] when the file is absent, damaged, or made from other weights or token ids.
-    pub fn of(
-        path: &Path,
-        model: &Model,
-        input: &InputStream,
-        sequence: usize,
-        settings: Numerics,
-    ) -> Result<Self, NumericsError> {
-        let shape = Shape { batch: settings.compare_sequences, sequence };
-        let wanted = origin(model, &input.batch(shape, 0)?);
-        let stored = Self::read(path)?;
-        if stored.origin == wanted {
-            return Ok(stored);
-        }
-        let message = format!("was made from {}, not from {wanted}", stored.origin);
+    pub fn read(&self, path: &Path) -> Result<ReferenceOutputs, NumericsError> {
+        let batch = self.batch()?;
+        let wanted = origin(self.model, &batch);
+        let stored = ReferenceOutputs::read(path)?;
+        let Output { kind, rows, width, .. } = stored.output;
+        let kept: usize = batch.lengths.iter().map(|&length| self.kept(kind, width, length).len()).sum();
+        let message = match (stored.origin == wanted, rows == kept) {
+            (true, true) => return Ok(stored),
+            (true, false) => format!("holds {rows} rows, not {kept}"),
+            (false, _) => format!("was made from {}, not from {wanted}", stored.origin),
+        };
         Err(NumericsError::File { path: path.to_owned(), message })
     }
 
@@ -98,32 +127,171 @@ impl ReferenceOutputs {
     ///
     /// # Errors
     /// [`NumericsError`]; nothing half-written is left.
-    pub fn compute(
-        path: &Path,
-        model: &Arc<Model>,
-        input: &InputStream,
-        sequence: usize,
-        settings: Numerics,
-    ) -> Result<(), NumericsError> {
-        let shape = Shape { batch: settings.compare_sequences, sequence };
-        let batch = input.batch(shape, 0)?;
-        let origin = origin(model, &batch);
+    pub fn compute(&self, path: &Path, backend: &ReferenceBackend) -> Result<(), NumericsError> {
+        let (first, sequences) = self.sequences();
+        let together = match self.part {
+            Part::Compared(sequences) => sequences,
+            Part::Forwards(_) => 1,
+        };
+        let shape = Shape { batch: together, sequence: self.sequence };
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let policy = PrecisionPolicy::preset(Preset::Fp32);
-        let request = BuildRequest::new(model.clone(), policy, shape, threads);
-        let mut engine = ReferenceBackend::default().build(&request)?.engine?;
-        engine.bind(&batch)?;
-        engine.enqueue()?;
-        let outputs = ReferenceOutputs { origin, output: engine.outputs()? };
-        write(path, &outputs).map_err(|message| NumericsError::File { path: path.to_owned(), message })
+        let mut engine = backend.build(&BuildRequest::new(self.model.clone(), policy, shape, threads))?.engine?;
+        let mut kept: Option<Output> = None;
+        for start in (first..first + sequences).step_by(together) {
+            let batch = self.input.batch(shape, start)?;
+            engine.bind(&batch)?;
+            engine.enqueue()?;
+            let output = self.keep(engine.outputs()?, &batch);
+            match &mut kept {
+                None => kept = Some(output),
+                Some(all) => {
+                    all.rows += output.rows;
+                    all.values.extend(output.values);
+                }
+            }
+        }
+        let origin = origin(self.model, &self.batch()?);
+        let outputs = kept.map(|output| ReferenceOutputs { origin, output }).ok_or_else(|| "no sequence".to_owned());
+        let written = outputs.and_then(|outputs| write(path, &outputs));
+        written.map_err(|message| NumericsError::File { path: path.to_owned(), message })
     }
 
-    /// Reads what [`ReferenceOutputs::compute`] wrote.
+    /// The first sequence, and how many there are.
+    fn sequences(&self) -> (usize, usize) {
+        match self.part {
+            Part::Compared(sequences) => (0, sequences),
+            Part::Forwards(index) => {
+                let first = index * SEQUENCES_PER_FILE;
+                let left = self.input.len(self.sequence).map_or(SEQUENCES_PER_FILE, |len| len.saturating_sub(first));
+                (first, left.min(SEQUENCES_PER_FILE))
+            }
+        }
+    }
+
+    fn batch(&self) -> Result<Batch, NumericsError> {
+        let (first, sequences) = self.sequences();
+        Ok(self.input.batch(Shape { batch: sequences, sequence: self.sequence }, first)?)
+    }
+
+    /// The rows that are kept of a sequence with so many tokens before the padding.
+    fn kept(&self, kind: OutputKind, width: usize, length: usize) -> Vec<usize> {
+        match (kind, self.part) {
+            (OutputKind::ClassLogits | OutputKind::LastTokenLogits, _) => vec![0],
+            (_, Part::Compared(_)) => (0..self.sequence).collect(),
+            (_, Part::Forwards(_)) => {
+                let rows = (MAX_VALUES_PER_SEQUENCE / width.max(1)).max(1).min(length);
+                (1..=rows).map(|row| row * length / rows - 1).collect()
+            }
+        }
+    }
+
+    fn keep(&self, output: Output, batch: &Batch) -> Output {
+        let Output { kind, rows, width, values } = output;
+        let of_sequence = rows / batch.shape.batch * width;
+        let sequences = values.chunks(of_sequence).zip(&batch.lengths);
+        let kept = sequences.flat_map(|(rows, &length)| {
+            self.kept(kind, width, length).into_iter().flat_map(move |row| &rows[row * width..][..width])
+        });
+        let values: Vec<f32> = kept.copied().collect();
+        Output { kind, rows: values.len() / width.max(1), width, values }
+    }
+}
+
+impl ReferenceOutputs {
+    /// Path of a part of the reference of `configuration` under `dir`. Its key is the model, sequence length, input and
+    /// part, so every backend, policy and batch size shares it.
+    pub fn path(dir: &Path, configuration: &Configuration, part: Part) -> PathBuf {
+        let head = match configuration.head {
+            Head::Natural => String::new(),
+            head => format!(" {}", head.name()),
+        };
+        let part = match part {
+            Part::Compared(sequences) => sequences.to_string(),
+            Part::Forwards(index) => {
+                format!("forwards {index} of {SEQUENCES_PER_FILE}, at most {MAX_VALUES_PER_SEQUENCE} values")
+            }
+        };
+        let key = format!(
+            "{:?} {:?} {} {part}{head}",
+            configuration.model_source, configuration.input_source, configuration.shape.sequence,
+        );
+        dir.join(format!("{}.safetensors", &sha256(key.as_bytes())[..16]))
+    }
+
+    /// Reads what [`ReferenceSource::compute`] wrote.
     ///
     /// # Errors
     /// [`NumericsError::File`] when the file is absent or damaged.
     pub fn read(path: &Path) -> Result<Self, NumericsError> {
         read(path).map_err(|message| NumericsError::File { path: path.to_owned(), message })
+    }
+}
+
+/// Finds the reference files of a configuration's forwards.
+pub type PathOf<'a> = Box<dyn Fn(Part) -> PathBuf + 'a>;
+
+/// The reference outputs of the sequences that forwards read, one file in memory at a time.
+pub struct ForwardReferences<'a> {
+    source: ReferenceSource<'a>,
+    /// Where the files are, or why there are none.
+    paths: Result<PathOf<'a>, String>,
+    loaded: Option<LoadedPart>,
+}
+
+/// A reference file in memory.
+struct LoadedPart {
+    part: Part,
+    outputs: ReferenceOutputs,
+    /// Of each sequence, the rows that are kept.
+    kept: Vec<Vec<usize>>,
+}
+
+impl<'a> ForwardReferences<'a> {
+    /// Those of a source, whatever its part.
+    pub fn new(source: ReferenceSource<'a>, paths: Result<PathOf<'a>, String>) -> Self {
+        ForwardReferences { source, paths, loaded: None }
+    }
+
+    /// Distances of an output from the reference, of all rows that are kept. The output's batch begins with this sequence
+    /// of the input.
+    ///
+    /// # Errors
+    /// Why a sequence has no reference.
+    pub(super) fn distances(
+        &mut self,
+        output: &Output,
+        shape: Shape,
+        first: usize,
+    ) -> Result<Vec<RowDistance>, String> {
+        let all = self.source.input.len(shape.sequence).unwrap_or(usize::MAX).max(1);
+        let rows = output.rows / shape.batch;
+        let mut found = Vec::new();
+        for place in 0..shape.batch {
+            let (part, within) = Part::with((first + place) % all);
+            let LoadedPart { outputs, kept, .. } = self.load(part)?;
+            let before: usize = kept[..within].iter().map(Vec::len).sum();
+            let own = kept[within].iter().enumerate();
+            let pairs: Vec<_> = own.map(|(index, row)| (place * rows + row, before + index)).collect();
+            found.extend(distances(output, &outputs.output, &pairs)?);
+        }
+        Ok(found)
+    }
+
+    fn load(&mut self, part: Part) -> Result<&LoadedPart, String> {
+        let loaded = match self.loaded.take().filter(|loaded| loaded.part == part) {
+            Some(loaded) => loaded,
+            None => {
+                let source = ReferenceSource { part, ..self.source };
+                let path = self.paths.as_ref().map_err(Clone::clone)?(part);
+                let outputs = source.read(&path).map_err(|error| error.to_string())?;
+                let lengths = source.batch().map_err(|error| error.to_string())?.lengths;
+                let Output { kind, width, .. } = outputs.output;
+                let kept = lengths.iter().map(|&length| source.kept(kind, width, length)).collect();
+                LoadedPart { part, outputs, kept }
+            }
+        };
+        Ok(self.loaded.insert(loaded))
     }
 }
 
@@ -201,6 +369,23 @@ mod tests {
     }
 
     #[test]
+    fn wide_rows_are_kept_evenly_and_always_to_the_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = ModelSource::Random { seed: 1, architecture: Architecture::BertTiny };
+        let model = Arc::new(Model::open("tiny", &source, folder.path(), Head::Natural).unwrap());
+        let input = InputStream::open(&InputSource::Random { seed: 7 }, folder.path(), &model).unwrap();
+        let source = |part| ReferenceSource { model: &model, input: &input, sequence: 128, part };
+        let forwards = |width, length| source(Part::Forwards(0)).kept(OutputKind::TokenLogits, width, length);
+        // 2^19 / 50257 = 10.4 rows of GPT-2's vocabulary.
+        assert_eq!(forwards(50_257, 128), [11, 24, 37, 50, 63, 75, 88, 101, 114, 127]);
+        assert_eq!(forwards(50_257, 3), [0, 1, 2]);
+        assert_eq!(forwards(768, 128), (0..128).collect::<Vec<_>>());
+        assert_eq!(forwards(1 << 20, 128), [127], "one row is kept however wide it is");
+        assert_eq!(source(Part::Forwards(0)).kept(OutputKind::ClassLogits, 2, 128), [0]);
+        assert_eq!(source(Part::Compared(2)).kept(OutputKind::TokenLogits, 50_257, 3).len(), 128, "padding, too");
+    }
+
+    #[test]
     fn what_is_damaged_or_of_another_model_is_refused_and_made_anew() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("reference.safetensors");
@@ -210,9 +395,9 @@ mod tests {
         };
         let (model, other) = (random(1), random(2));
         let input = InputStream::open(&InputSource::Random { seed: 7 }, folder.path(), &model).unwrap();
-        let settings = Numerics { compare_sequences: 1, score_windows: 0, forwards: None };
-        let ensure = |model| ReferenceOutputs::ensure(&path, model, &input, 4, settings).unwrap();
-        let of = |model: &Model| ReferenceOutputs::of(&path, model, &input, 4, settings);
+        let source = |model| ReferenceSource { model, input: &input, sequence: 4, part: Part::Compared(1) };
+        let ensure = |model| source(model).ensure(&path, &ReferenceBackend::default()).unwrap();
+        let of = |model| source(model).read(&path);
         assert!(of(&model).is_err() && !path.exists());
         ensure(&model);
         let whole = std::fs::read(&path).unwrap();

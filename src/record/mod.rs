@@ -215,6 +215,10 @@ pub struct NumericsSummary {
     pub inf_count: u64,
     /// Output vectors compared with the reference. Without a reference it is 0, and the distances below are `None`.
     pub compared_rows: u64,
+    /// Finite ones among them that are broken: too far from the reference by the manifest's limits. `None` without a
+    /// comparison and in older journals.
+    #[serde(default)]
+    pub broken_rows: Option<u64>,
     /// Smallest cosine over compared vectors; `None` when any compared vector is not finite.
     pub cosine_min: Option<f64>,
     /// Mean cosine.
@@ -234,7 +238,16 @@ pub struct NumericsSummary {
     pub forwards: Option<ForwardSummary>,
 }
 
-/// Counts of numerical failures in forwards over different rows of the input.
+impl NumericsSummary {
+    /// Adds a remark after those that it has.
+    pub fn add_remark(&mut self, remark: &str) {
+        let earlier = self.remark.take().map(|remark| format!("{remark}; ")).unwrap_or_default();
+        self.remark = Some(format!("{earlier}{remark}"));
+    }
+}
+
+/// Counts of numerical failures in forwards over different rows of the input. What a comparison with the reference counts
+/// is `None` where a forward has none, and in older journals.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ForwardSummary {
     /// Number of forwards.
@@ -249,6 +262,21 @@ pub struct ForwardSummary {
     pub silent_rows: Option<u64>,
     /// All layer-norm rows.
     pub layer_norm_rows: Option<u64>,
+    /// Output vectors of all forwards that were compared with the reference.
+    #[serde(default)]
+    pub compared_rows: Option<u64>,
+    /// Finite ones among them that are broken.
+    #[serde(default)]
+    pub broken_rows: Option<u64>,
+    /// Forwards with a broken row.
+    #[serde(default)]
+    pub broken_forwards: Option<u64>,
+    /// Forwards that failed: with NaN, infinity or a broken row in the output. Each counts once.
+    #[serde(default)]
+    pub failed_forwards: Option<u64>,
+    /// Smallest cosine over the compared vectors of all forwards; `None` also when one of them is not finite.
+    #[serde(default)]
+    pub cosine_min: Option<f64>,
     /// The operation where the first failure began.
     pub first_bad: Option<FirstBad>,
     /// Largest magnitudes by layer, for FP32 forwards only.

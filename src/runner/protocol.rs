@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::{BackendKind, BuildProgress};
 use crate::manifest::schema::{Measurement, NoiseFloorTest, Numerics, Tolerance};
 use crate::model::WeightsProvenance;
+use crate::numerics::Part;
 use crate::plan::{Configuration, Plan};
 use crate::record::{Failure, Outcome};
 
@@ -34,12 +35,14 @@ impl Settings {
     }
 }
 
-/// Location of a configuration's FP32 reference.
+/// The FP32 references of a configuration: the folder with all files, and of both kinds of files why there are none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) enum ReferenceLocation {
-    File(PathBuf),
-    /// There is no reference, for this reason.
-    Missing(String),
+pub(super) struct References {
+    pub dir: PathBuf,
+    /// Why the first sequences have none.
+    pub compared_missing: Option<String>,
+    /// Why those of forwards have none.
+    pub forwards_missing: Option<String>,
 }
 
 /// A request from parent to worker. The response of the same name answers it.
@@ -49,10 +52,10 @@ pub(super) enum Request {
     Probe { settings: Settings, backend: BackendKind },
     /// Open this configuration's model.
     Open { settings: Settings, configuration: Box<Configuration> },
-    /// Ensure that this file holds the reference outputs of this configuration.
-    Reference { settings: Settings, configuration: Box<Configuration>, path: PathBuf },
+    /// Ensure that this file holds this part of the reference outputs of this configuration.
+    Reference { settings: Settings, configuration: Box<Configuration>, part: Part, path: PathBuf },
     /// Measure this configuration.
-    Measure { settings: Settings, configuration: Box<Configuration>, reference: ReferenceLocation },
+    Measure { settings: Settings, configuration: Box<Configuration>, references: References },
 }
 
 /// What a backend can do on this machine.

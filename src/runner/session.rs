@@ -5,17 +5,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::protocol::{OpenedModel, Probed, ReferenceLocation, Request, Response, Settings};
+use super::protocol::{OpenedModel, Probed, References, Request, Response, Settings};
 use crate::backend::backend;
+use crate::backend::reference::ReferenceBackend;
 use crate::engine::{Backend, BackendError, Build, BuildReport, BuildRequest, Engine, ProgressSink};
 use crate::graph::CostSummary;
 use crate::graph::Preset;
-use crate::input::InputStream;
+use crate::input::{Batch, InputStream};
 use crate::measure::interleaved::measure_interleaved;
 use crate::measure::measure;
 use crate::measure::memory::PeakMemory;
 use crate::model::{Model, WeightsProvenance};
-use crate::numerics::{Forwards, ReferenceOutputs, compare, evaluate};
+use crate::numerics::{
+    ForwardReferences, Forwards, Part, PathOf, ReferenceOutputs, ReferenceSource, compare, evaluate, limit_broken_rows,
+};
 use crate::plan::{Configuration, Plan};
 use crate::provenance::{Drift, drift};
 use crate::record::{
@@ -30,12 +33,22 @@ pub(super) struct WorkerSession {
     loaded: bool,
     inputs: BTreeMap<String, InputStream>,
     drift: Option<Vec<Drift>>,
+    /// Keeps the weights of the references from one part to the next.
+    reference_backend: ReferenceBackend,
 }
 
 impl WorkerSession {
     /// A worker's session that reports builds to `progress`.
     pub fn new(progress: ProgressSink) -> Self {
-        WorkerSession { progress, model: None, backend: None, loaded: false, inputs: BTreeMap::new(), drift: None }
+        WorkerSession {
+            progress,
+            model: None,
+            backend: None,
+            loaded: false,
+            inputs: BTreeMap::new(),
+            drift: None,
+            reference_backend: ReferenceBackend::default(),
+        }
     }
 
     pub fn answer(&mut self, request: Request) -> Response {
@@ -50,27 +63,34 @@ impl WorkerSession {
                 let opened = opened.map(|model| OpenedModel { weights: model.provenance.clone() });
                 Response::Opened(opened.map_err(|failure| failure.reason))
             }
-            Request::Reference { settings, configuration, path } => {
-                let computed = self.reference(&settings, &configuration, &path);
+            Request::Reference { settings, configuration, part, path } => {
+                let computed = self.reference(&settings, &configuration, part, &path);
                 Response::Referenced(computed.map_err(|failure| failure.reason))
             }
-            Request::Measure { settings, configuration, reference } => {
-                let outcome = self.outcome(&settings, &configuration, &reference);
+            Request::Measure { settings, configuration, references } => {
+                let outcome = self.outcome(&settings, &configuration, &references);
                 Response::Measured(outcome.unwrap_or_else(Outcome::Failed))
             }
         }
     }
 
-    /// Ensures that the reference file holds this configuration's outputs, and computes them where it does not.
-    fn reference(&mut self, settings: &Settings, of: &Configuration, path: &Path) -> Result<(), Failure> {
+    /// Ensures that a reference file holds its part of this configuration's outputs, and computes them where it does not.
+    fn reference(&mut self, settings: &Settings, of: &Configuration, part: Part, path: &Path) -> Result<(), Failure> {
         let model = self.model(settings, of)?;
-        let input = self.input(settings, of, &model)?;
-        ReferenceOutputs::ensure(path, &model, input, of.shape.sequence, settings.numerics)
-            .map_err(|error| Failure::new(FailureKind::Error, &error.to_string()))
+        self.input(settings, of, &model)?;
+        let WorkerSession { inputs, reference_backend, .. } = self;
+        let Some(input) = inputs.get(&of.input) else { return Ok(()) };
+        let source = ReferenceSource { model: &model, input, sequence: of.shape.sequence, part };
+        source.ensure(path, reference_backend).map_err(|error| Failure::new(FailureKind::Error, &error.to_string()))
     }
 
     /// Builds the engine and, where this machine can execute it, measures it.
-    fn outcome(&mut self, settings: &Settings, of: &Configuration, at: &ReferenceLocation) -> Result<Outcome, Failure> {
+    fn outcome(
+        &mut self,
+        settings: &Settings,
+        of: &Configuration,
+        references: &References,
+    ) -> Result<Outcome, Failure> {
         let model = self.model(settings, of)?;
         let cost = model.graph.cost(&of.policy, of.shape).map_err(BackendError::from)?;
         let peak = PeakMemory::start();
@@ -87,7 +107,7 @@ impl WorkerSession {
         let preparation = Preparation { load_s, build_s, build: report, cost, weights: model.provenance.clone() };
         match engine {
             Ok(mut engine) => {
-                let mut measured = self.measured(settings, (of, at), engine.as_mut(), preparation)?;
+                let mut measured = self.measured(settings, (of, references), engine.as_mut(), preparation)?;
                 // Last, because a second engine would disturb every other measurement.
                 measured.aa_test = self.aa_test(settings, of, &request, engine.as_mut());
                 Ok(Outcome::Ok(Box::new(measured)))
@@ -114,7 +134,7 @@ impl WorkerSession {
     fn measured(
         &mut self,
         settings: &Settings,
-        (of, at): (&Configuration, &ReferenceLocation),
+        (of, references): (&Configuration, &References),
         engine: &mut dyn Engine,
         preparation: Preparation,
     ) -> Result<EngineMeasurements, Failure> {
@@ -124,29 +144,7 @@ impl WorkerSession {
 
         let sampling = measure(engine, &batch, &settings.measurement)?;
 
-        let reference = match at {
-            ReferenceLocation::File(path) => {
-                ReferenceOutputs::of(path, &model, input, of.shape.sequence, settings.numerics)
-                    .map_err(|e| e.to_string())
-            }
-            ReferenceLocation::Missing(reason) => Err(reason.clone()),
-        };
-        let tolerance = settings.tolerances.get(&of.policy.name);
-        let mut numerics = compare(&engine.outputs()?, &batch, reference.as_ref().map_err(Clone::clone), tolerance);
-        let quality = evaluate(engine, input, of.shape, settings.numerics).unwrap_or_else(|error| {
-            add_remark(&mut numerics, &format!("not scored: {error}"));
-            QualitySummary::default()
-        });
-        let forwards = Forwards {
-            graph: &model.graph,
-            shape: of.shape,
-            forwards: settings.numerics.forwards,
-            fp32: of.policy.as_preset() == Some(Preset::Fp32),
-        };
-        match forwards.examine(engine, input, &numerics) {
-            Ok(found) => numerics.forwards = Some(found),
-            Err(error) => add_remark(&mut numerics, &format!("passes not examined: {error}")),
-        }
+        let (numerics, quality) = examined(settings, (of, references), (&model, input), engine, &batch)?;
         Ok(EngineMeasurements {
             samples_ms: sampling.samples_ms,
             device_samples_ms: sampling.device_samples_ms,
@@ -241,12 +239,57 @@ impl WorkerSession {
 pub fn measure_here(plan: &Plan, of: &Configuration, references: &Path) -> Outcome {
     let settings = Settings::of(plan);
     let mut session = WorkerSession::new(ProgressSink::default());
-    let path = ReferenceOutputs::path(references, of, plan.numerics);
-    let reference = match session.reference(&settings, of, &path) {
-        Ok(()) => ReferenceLocation::File(path),
-        Err(failure) => ReferenceLocation::Missing(failure.reason),
+    let mut ensure = |part| {
+        let path = ReferenceOutputs::path(references, of, part);
+        session.reference(&settings, of, part, &path).err().map(|failure| failure.reason)
     };
-    session.outcome(&settings, of, &reference).unwrap_or_else(Outcome::Failed)
+    let references = References {
+        dir: references.to_owned(),
+        compared_missing: ensure(Part::Compared(plan.numerics.compare_sequences)),
+        forwards_missing: Part::of_forwards(plan.numerics, of.shape.batch).find_map(ensure),
+    };
+    session.outcome(&settings, of, &references).unwrap_or_else(Outcome::Failed)
+}
+
+/// The outputs of the measured batch and of the forwards against the references, and the task's quality.
+fn examined(
+    settings: &Settings,
+    (of, references): (&Configuration, &References),
+    (model, input): (&Arc<Model>, &InputStream),
+    engine: &mut dyn Engine,
+    batch: &Batch,
+) -> Result<(NumericsSummary, QualitySummary), Failure> {
+    let numerics = settings.numerics;
+    let part = Part::Compared(numerics.compare_sequences);
+    let source = ReferenceSource { model, input, sequence: of.shape.sequence, part };
+    let path = |part| ReferenceOutputs::path(&references.dir, of, part);
+    let reference = match &references.compared_missing {
+        None => source.read(&path(part)).map_err(|error| error.to_string()),
+        Some(reason) => Err(reason.clone()),
+    };
+    let tolerance = settings.tolerances.get(&of.policy.name);
+    let reference = reference.as_ref().map_err(Clone::clone);
+    let mut found = compare(&engine.outputs()?, batch, reference, numerics, tolerance);
+    let quality = evaluate(engine, input, of.shape, numerics).unwrap_or_else(|error| {
+        found.add_remark(&format!("not scored: {error}"));
+        QualitySummary::default()
+    });
+    let forwards = Forwards {
+        graph: &model.graph,
+        shape: of.shape,
+        settings: numerics,
+        fp32: of.policy.as_preset() == Some(Preset::Fp32),
+    };
+    let paths: Result<PathOf<'_>, String> = match &references.forwards_missing {
+        None => Ok(Box::new(path)),
+        Some(reason) => Err(reason.clone()),
+    };
+    match forwards.examine(engine, input, &mut ForwardReferences::new(source, paths), &mut found) {
+        Ok(counted) => found.forwards = Some(counted),
+        Err(error) => found.add_remark(&format!("passes not examined: {error}")),
+    }
+    limit_broken_rows(&mut found, tolerance);
+    Ok((found, quality))
 }
 
 /// What is known about an engine before it is executed.
@@ -256,11 +299,6 @@ struct Preparation {
     build: BuildReport,
     cost: CostSummary,
     weights: WeightsProvenance,
-}
-
-fn add_remark(numerics: &mut NumericsSummary, remark: &str) {
-    let earlier = numerics.remark.take().map(|remark| format!("{remark}; ")).unwrap_or_default();
-    numerics.remark = Some(format!("{earlier}{remark}"));
 }
 
 fn threads(settings: &Settings) -> usize {

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::child::{Reply, Worker};
 use super::progress::{ProgressDisplay, label};
-use super::protocol::{ReferenceLocation, Request, Response, Settings};
+use super::protocol::{References, Request, Response, Settings};
 use super::weights::CurrentWeights;
 use super::{RunOptions, RunSummary, RunnerError, interrupt};
 use crate::engine::{BackendKind, BuildProgress, DeviceKind};
-use crate::numerics::ReferenceOutputs;
+use crate::numerics::{Part, ReferenceOutputs};
 use crate::plan::{Configuration, ConfigurationId, Plan};
 use crate::record::{Failure, FailureKind, Outcome, Record};
 use crate::store::journal::{Journal, JournalContents};
@@ -161,15 +161,10 @@ impl<'a> Sweep<'a> {
                 Some(worker) => worker,
                 None => Worker::spawn()?,
             };
-            let path = self.reference_path(configuration);
-            let reference = match self.references.get(&path) {
-                Some(Err(reason)) => ReferenceLocation::Missing(reason.clone()),
-                _ => ReferenceLocation::File(path),
-            };
             let request = Request::Measure {
                 settings: self.settings.clone(),
                 configuration: Box::new((*configuration).clone()),
-                reference,
+                references: self.references_of(configuration),
             };
             let watch = |step: &BuildProgress| self.progress.building(configuration, step);
             let outcome = match worker.call_watched(&request, self.limit, watch)? {
@@ -201,33 +196,16 @@ impl<'a> Sweep<'a> {
     fn references(&mut self, group: &[&Configuration]) -> Flow {
         let mut ready: Option<Worker> = None;
         for configuration in group {
-            let path = self.reference_path(configuration);
-            if self.references.contains_key(&path) {
-                continue;
-            }
-            self.progress.working_on(&format!("FP32 reference of {}", label(configuration)));
-            let mut worker = match ready.take() {
-                Some(worker) => worker,
-                None => Worker::spawn()?,
-            };
-            let request = Request::Reference {
-                settings: self.settings.clone(),
-                configuration: Box::new((*configuration).clone()),
-                path: path.clone(),
-            };
-            let computed = match worker.call(&request, self.limit)? {
-                Reply::Response(response) => {
-                    ready = Some(worker);
-                    match *response {
-                        Response::Referenced(result) => result,
-                        other => Err(out_of_step(&other).reason),
-                    }
+            for part in self.parts(configuration) {
+                if self.reference(configuration, part, &mut ready)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
                 }
-                Reply::Died(failure) => Err(failure.reason),
-                Reply::TimedOut => Err(self.timeout().reason),
-                Reply::Interrupted => return Ok(ControlFlow::Break(())),
-            };
-            self.references.insert(path, computed.map_err(|reason| format!("no FP32 reference: {reason}")));
+                let path = self.reference_path(configuration, part);
+                // Without one part of the forwards the others serve nothing.
+                if matches!(part, Part::Forwards(_)) && self.references.get(&path).is_some_and(Result::is_err) {
+                    break;
+                }
+            }
         }
         if let Some(worker) = ready {
             worker.finish();
@@ -235,8 +213,58 @@ impl<'a> Sweep<'a> {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn reference_path(&self, configuration: &Configuration) -> PathBuf {
-        ReferenceOutputs::path(&self.reference_dir, configuration, self.plan.numerics)
+    /// Checks or computes one part, unless this run has done so.
+    fn reference(&mut self, configuration: &Configuration, part: Part, ready: &mut Option<Worker>) -> Flow {
+        let path = self.reference_path(configuration, part);
+        if self.references.contains_key(&path) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        self.progress.working_on(&format!("FP32 reference of {}", label(configuration)));
+        let mut worker = match ready.take() {
+            Some(worker) => worker,
+            None => Worker::spawn()?,
+        };
+        let request = Request::Reference {
+            settings: self.settings.clone(),
+            configuration: Box::new(configuration.clone()),
+            part,
+            path: path.clone(),
+        };
+        let computed = match worker.call(&request, self.limit)? {
+            Reply::Response(response) => {
+                *ready = Some(worker);
+                match *response {
+                    Response::Referenced(result) => result,
+                    other => Err(out_of_step(&other).reason),
+                }
+            }
+            Reply::Died(failure) => Err(failure.reason),
+            Reply::TimedOut => Err(self.timeout().reason),
+            Reply::Interrupted => return Ok(ControlFlow::Break(())),
+        };
+        self.references.insert(path, computed.map_err(|reason| format!("no FP32 reference: {reason}")));
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The parts of the reference that a configuration needs.
+    fn parts(&self, configuration: &Configuration) -> impl Iterator<Item = Part> + use<> {
+        let settings = self.plan.numerics;
+        let of_forwards = Part::of_forwards(settings, configuration.shape.batch);
+        std::iter::once(Part::Compared(settings.compare_sequences)).chain(of_forwards)
+    }
+
+    fn references_of(&self, configuration: &Configuration) -> References {
+        let missing = |part| self.references.get(&self.reference_path(configuration, part))?.clone().err();
+        let mut parts = self.parts(configuration);
+        References {
+            dir: self.reference_dir.clone(),
+            compared_missing: parts.next().and_then(missing),
+            forwards_missing: parts.find_map(missing),
+        }
+    }
+
+    fn reference_path(&self, configuration: &Configuration, part: Part) -> PathBuf {
+        ReferenceOutputs::path(&self.reference_dir, configuration, part)
     }
 
     /// Writes the row to disk before anything else happens.

@@ -13,7 +13,7 @@ use crate::input::InputStream;
 use crate::manifest::schema::{Numerics, Tolerance};
 use crate::model::ModelSource;
 use crate::model::{Head, Model};
-use crate::numerics::{ReferenceOutputs, compare};
+use crate::numerics::{Part, ReferenceOutputs, ReferenceSource, compare};
 use crate::record::{BadKind, EngineMeasurements};
 
 pub(super) fn mutations() -> Vec<Mutation> {
@@ -71,7 +71,11 @@ fn bad_operation(folder: &Path, models: &str, wanted: BadKind) -> Objection {
 }
 
 const SHAPE: Shape = Shape { batch: 1, sequence: 8 };
-const SETTINGS: Numerics = Numerics { compare_sequences: 1, score_windows: 0, forwards: None };
+const SETTINGS: Numerics = Numerics { compare_sequences: 1, ..Numerics::DEFAULT };
+
+fn source<'a>(model: &'a Arc<Model>, input: &'a InputStream) -> ReferenceSource<'a> {
+    ReferenceSource { model, input, sequence: SHAPE.sequence, part: Part::Compared(SETTINGS.compare_sequences) }
+}
 
 /// The original model's reference, a model that may have a scaled weight, and the input of both.
 struct Scaled {
@@ -90,7 +94,7 @@ fn scaled(folder: &Path, variant: Variant) -> Result<Scaled, SelftestError> {
     let original = open("original")?;
     let input = InputStream::open(&InputSource::Random { seed: 7 }, folder, &original)?;
     let reference = folder.join("reference.safetensors");
-    ReferenceOutputs::compute(&reference, &original, &input, SHAPE.sequence, SETTINGS)?;
+    source(&original, &input).compute(&reference, &ReferenceBackend::default())?;
     if variant.is_mutated() {
         weights.values("intermediate.dense.weight")?.iter_mut().for_each(|value| *value *= 1.01);
     }
@@ -107,12 +111,12 @@ fn scaled_weight(folder: &Path, variant: Variant) -> Objection {
     engine.enqueue()?;
     let limit = Tolerance { relative_l2: Some(1e-6), ..Tolerance::default() };
     let reference = ReferenceOutputs::read(&reference)?;
-    Ok(compare(&engine.outputs()?, &batch, Ok(&reference), Some(&limit)).remark)
+    Ok(compare(&engine.outputs()?, &batch, Ok(&reference), SETTINGS, Some(&limit)).remark)
 }
 
 fn other_weights(folder: &Path, variant: Variant) -> Objection {
     let Scaled { reference, model, input } = scaled(folder, variant)?;
-    Ok(ReferenceOutputs::of(&reference, &model, &input, SHAPE.sequence, SETTINGS).err().map(|error| error.to_string()))
+    Ok(source(&model, &input).read(&reference).err().map(|error| error.to_string()))
 }
 
 fn damaged_reference(folder: &Path, variant: Variant) -> Objection {
@@ -120,5 +124,5 @@ fn damaged_reference(folder: &Path, variant: Variant) -> Objection {
     if variant.is_mutated() {
         flip(&reference, 0)?;
     }
-    Ok(ReferenceOutputs::of(&reference, &model, &input, SHAPE.sequence, SETTINGS).err().map(|error| error.to_string()))
+    Ok(source(&model, &input).read(&reference).err().map(|error| error.to_string()))
 }

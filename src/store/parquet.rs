@@ -14,7 +14,7 @@ use polars::prelude::{
 };
 
 use super::schema::{OLDEST_SCHEMA_VERSION, ResultRow, SCHEMA_VERSION, SampleRow};
-use super::weights::{ADDED_COLUMNS, complete_row};
+use super::weights::{WEIGHTS_COLUMNS, complete_row};
 use super::{RESULTS_FILE, SAMPLES_FILE, StoreError};
 use crate::digest::sha256;
 use crate::files::{FileError, replace};
@@ -27,6 +27,16 @@ const DIGEST_KEY: &str = "mixprec.digest";
 const DIGEST_LENGTH: usize = 64;
 /// Most rows of a table: forty times the samples of the paper's grid.
 const MAX_ROWS: usize = 1 << 26;
+
+/// Columns that schema 8 added, null in rows of an older table.
+const COMPARISON_COLUMNS: [&str; 6] = [
+    "forward_compared_rows",
+    "forward_broken_rows",
+    "broken_forwards",
+    "failed_forwards",
+    "forward_cosine_min",
+    "broken_rows",
+];
 
 /// Writes `results.parquet` into `dir`. Equal rows give equal bytes.
 ///
@@ -45,8 +55,9 @@ pub fn write_results(dir: &Path, rows: &[ResultRow]) -> Result<(), StoreError> {
 pub fn read_results(dir: &Path) -> Result<Vec<ResultRow>, StoreError> {
     let path = dir.join(RESULTS_FILE);
     let (mut frame, version) = read(&path)?;
-    if version < SCHEMA_VERSION {
-        add_columns(&mut frame).map_err(StoreError::frame(&path))?;
+    let added = [(7, &WEIGHTS_COLUMNS[..]), (8, &COMPARISON_COLUMNS)];
+    for (_, names) in added.into_iter().filter(|(since, _)| version < *since) {
+        add_columns(&mut frame, names).map_err(StoreError::frame(&path))?;
     }
     let rows = ResultRow::from_frame(&frame).and_then(|rows| rows.into_iter().map(complete_row).collect());
     rows.map_err(|detail| StoreError::damaged(&path, detail))
@@ -97,9 +108,9 @@ fn write(path: &Path, mut frame: DataFrame) -> Result<(), StoreError> {
     Ok(replace(path, &bytes).map_err(FileError::at(path))?)
 }
 
-/// The columns that an older table lacks, all null.
-fn add_columns(frame: &mut DataFrame) -> PolarsResult<()> {
-    for column in ResultRow::columns().into_iter().filter(|column| ADDED_COLUMNS.contains(&column.name)) {
+/// Adds columns that an older table lacks, all null.
+fn add_columns(frame: &mut DataFrame, names: &[&str]) -> PolarsResult<()> {
+    for column in ResultRow::columns().into_iter().filter(|column| names.contains(&column.name)) {
         frame.with_column(Column::full_null(column.name.into(), frame.height(), &column.dtype))?;
     }
     Ok(())
@@ -244,7 +255,7 @@ mod tests {
         bytes[start..start + DIGEST_LENGTH].copy_from_slice(digest.as_bytes());
         std::fs::write(&path, &bytes).unwrap();
         let error = read_samples(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("schema version 9, but this program reads versions 6 to 7"), "{error}");
+        assert!(error.contains("schema version 9, but this program reads versions 6 to 8"), "{error}");
     }
 
     #[test]

@@ -12,9 +12,10 @@ use crate::record::{BadKind, FailureKind, StopReason};
 pub use crate::record::{InputKind, Status};
 
 /// Version of the columns below.
-pub const SCHEMA_VERSION: u32 = 7;
+pub const SCHEMA_VERSION: u32 = 8;
 
-/// Oldest version that a reader accepts. Columns that it lacks are null, but those of the weights come from the label.
+/// Oldest version that a reader accepts. Columns that it lacks are null, but those of the weights come from the label
+/// where the version is older than 7.
 pub const OLDEST_SCHEMA_VERSION: u32 = 6;
 
 named_value!(
@@ -270,6 +271,16 @@ table! {
         silent_rows: Option<u64>,
         /// Layer-norm rows over all of these passes.
         layer_norm_rows: Option<u64>,
+        /// Output vectors of all of these passes that were compared with the FP32 reference; null where one pass has none.
+        forward_compared_rows: Option<u64>,
+        /// Finite ones among them that are broken: cosine or relative L2 error beyond the manifest's limits.
+        forward_broken_rows: Option<u64>,
+        /// Passes with a broken row.
+        broken_forwards: Option<u64>,
+        /// Passes that failed: NaN, infinity or a broken row in the output.
+        failed_forwards: Option<u64>,
+        /// Smallest cosine over the compared vectors of all passes; null when one of them is not finite.
+        forward_cosine_min: Option<f64>,
         /// First operation that went wrong, in the first pass in which one did.
         first_bad_op: Option<String>,
         /// Its layer, from 0; null before the first and after the last.
@@ -284,6 +295,8 @@ table! {
         magnitudes: Option<Magnitudes>,
         /// Output vectors compared with the FP32 reference.
         compared_rows: Option<u64>,
+        /// Finite ones among them that are broken.
+        broken_rows: Option<u64>,
         /// Smallest cosine over compared vectors; null when one of them is not finite or none was compared.
         cosine_min: Option<f64>,
         /// Mean cosine over compared vectors.
@@ -356,6 +369,6 @@ mod tests {
         let columns = ResultRow::columns().into_iter().chain(SampleRow::columns());
         let names: Vec<_> = columns.map(|column| format!("{} {}", column.name, column.dtype)).collect();
         let digest = crate::digest::sha256(names.join("\n").as_bytes());
-        assert_eq!((SCHEMA_VERSION, &digest[..16]), (7, "753135a4db35a74b"), "columns changed: raise SCHEMA_VERSION");
+        assert_eq!((SCHEMA_VERSION, &digest[..16]), (8, "78603e702b6fb768"), "columns changed: raise SCHEMA_VERSION");
     }
 }

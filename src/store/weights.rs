@@ -38,7 +38,7 @@ impl WeightsKind {
 }
 
 /// Columns that schema 7 added, null in rows of an older table.
-pub(super) const ADDED_COLUMNS: [&str; 9] = [
+pub(super) const WEIGHTS_COLUMNS: [&str; 9] = [
     "weights_kind",
     "weights_sha256",
     "weights_repository",
@@ -110,7 +110,7 @@ impl ResultRow {
 
     /// Whether any column of the weights but the label holds a value.
     fn has_weights(&self) -> bool {
-        ResultRow::default().differing(self).iter().any(|name| ADDED_COLUMNS.contains(name))
+        ResultRow::default().differing(self).iter().any(|name| WEIGHTS_COLUMNS.contains(name))
     }
 }
 

@@ -203,7 +203,7 @@ fn fp32_perplexity_of_wikitext_is_the_published_one() {
     let text = InputSource::Text { path: shared().join("data/wikitext-2-v1/wiki.test.tokens"), sha256: None };
     let stream = InputStream::open(&text, Path::new("."), &model).unwrap();
     let shape = Shape { batch: 2, sequence: 512 };
-    let settings = Numerics { compare_sequences: 1, score_windows: usize::MAX, forwards: None };
+    let settings = Numerics { compare_sequences: 1, score_windows: usize::MAX, ..Numerics::DEFAULT };
     let quality = evaluate(engine(&model, Preset::Fp32, shape).as_mut(), &stream, shape, settings).unwrap();
     let perplexity = quality.nll_mean.unwrap().exp();
     println!("perplexity {perplexity:.3} over {:?} tokens", quality.nll_tokens);

@@ -114,7 +114,40 @@ fn passes_tell_silent_failures_from_nan_and_name_where_they_begin() {
         let expected = (Some("layer.1/attention/layer_norm"), Some(1), Some(BadKind::Silent), Some(0));
         assert_eq!(first, if fails { expected } else { (None, None, None, None) });
         assert_eq!(row.first_bad_magnitude.is_some_and(|most| (most - 300.0).abs() < 5.0), fails, "{row:?}");
+        let failing = Some(if fails { forwards } else { 0 });
+        assert_eq!((row.broken_forwards, row.failed_forwards), (failing, failing), "{row:?}");
+        assert_eq!(row.forward_compared_rows, Some(forwards * 8));
+        assert_eq!(row.forward_broken_rows > Some(0), fails, "{row:?}");
+        assert_eq!(row.forward_cosine_min.unwrap() < 0.9, fails, "{row:?}");
+        assert_eq!(row.broken_rows.is_some_and(|rows| rows > 0), fails, "{row:?}");
     }
+    let files = std::fs::read_dir(experiment.dir().join("reference")).unwrap().count();
+    assert_eq!(files, 8, "per model and input one for the first sequences and one for those of the forwards");
+}
+
+#[test]
+fn broken_rows_have_a_limit_of_their_own_and_the_manifest_says_what_is_broken() {
+    let cells = |numerics: &'static str| Cells {
+        models: "{tiny: {checkpoint: gpt2, inject: {layer: 0, channel: 3, magnitude: 300}}}",
+        precisions: "[fp32, fp16]",
+        more: numerics,
+        count: 2,
+        ..Cells::default()
+    };
+    let limits = "tolerances: {fp32: {max_broken_rows: 0}, fp16: {max_broken_rows: 7}}";
+    let experiment = Experiment::new(&cells(limits));
+    Checkpoint::gpt2().write(&experiment.folder().join("gpt2"));
+    experiment.run(1);
+    let [fp32, fp16]: [ResultRow; 2] = experiment.rows().try_into().unwrap();
+    assert_eq!((fp32.within_tolerance, fp32.broken_rows, fp32.failed_forwards), (Some(true), Some(0), Some(0)));
+    assert_eq!((fp16.within_tolerance, fp16.broken_rows, fp16.failed_forwards), (Some(false), Some(8), Some(1)));
+    let remark = fp16.numerics_remark.unwrap();
+    assert_eq!(remark, "8 of 8 compared rows are broken, which breaks the limit 7");
+    let lenient = "numerics: {broken_cosine: -1, broken_relative_l2: 1e9}\ntolerances: {fp16: {max_broken_rows: 0}}";
+    let experiment = Experiment::new(&cells(lenient));
+    Checkpoint::gpt2().write(&experiment.folder().join("gpt2"));
+    experiment.run(0);
+    assert!(experiment.rows().iter().all(|row| row.broken_rows == Some(0)));
 }
 
 #[test]

@@ -173,6 +173,7 @@ fn passes(configuration: &Configuration) -> ForwardSummary {
         magnitudes: (configuration.policy.as_preset() == Some(Preset::Fp32)
             && configuration.backend == BackendKind::Reference)
             .then(|| magnitudes(odd, configuration.input == "random")),
+        ..ForwardSummary::default()
     }
 }
 

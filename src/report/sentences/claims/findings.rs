@@ -4,7 +4,7 @@ use super::values;
 use crate::claims::findings::{
     CheckFinding, Disturbed, Elimination, EventCount, IntervalRule, Observed, PairedAnswers, Reduced, RowName,
 };
-use crate::claims::schema::{Check, Expression, Filter, Pairing, Quantity, Reduce, Share};
+use crate::claims::schema::{Check, Event, Expression, Filter, Pairing, Quantity, Reduce, Share};
 use crate::numbers;
 use crate::record::InputKind;
 use crate::stats::clopper_pearson;
@@ -69,7 +69,7 @@ fn method(rule: IntervalRule) -> &'static str {
             "product of two Clopper-Pearson intervals, of the share of sentences with different answers and of the \
              share of these that favour one side: covers with at least 90 %"
         }
-        IntervalRule::NanRateRatio => {
+        IntervalRule::RateRatio => {
             "ends of both rates' Clopper-Pearson 95 % intervals per forward pass divided crosswise: covers with at least 90 %"
         }
         IntervalRule::ExactPair => "no interval: both values are exact counts, not samples",
@@ -182,11 +182,14 @@ fn nothing_to_compare(pairing: &Pairing, fewest: Option<u64>) -> String {
         (Some(first), Some(second)) => format!("{first} or {second}"),
         _ => "on either side".to_owned(),
     };
-    if !matches!(pairing.of, Quantity::NanShare | Quantity::NanRate) {
-        return format!("zero {where_}: nothing to compare.");
-    }
-    let nothing = format!("no NaN under {} {where_}: nothing to compare.", pairing.numerator.precision.join(" or "));
-    let unseen = fewest.filter(|_| pairing.of == Quantity::NanRate).and_then(|fewest| {
+    let what = match pairing.of {
+        Quantity::NanShare | Quantity::NanRate => values::event(Event::Nan),
+        Quantity::BrokenRate => values::event(Event::Broken),
+        Quantity::FailureRate => values::event(Event::Failed),
+        _ => return format!("zero {where_}: nothing to compare."),
+    };
+    let nothing = format!("no {what} under {} {where_}: nothing to compare.", pairing.numerator.precision.join(" or "));
+    let unseen = fewest.filter(|_| pairing.of.is_a_rate()).and_then(|fewest| {
         let bound = numbers::percent(clopper_pearson(0, fewest)?.high);
         Some(format!(
             "With none in {} forward passes, a rate of up to {bound} remains possible.",
@@ -217,6 +220,12 @@ fn elimination(share: &Share, found: Elimination) -> String {
     let name = counterpart.map(|counterpart| counterpart.filter.precision.join(" or ")).unwrap_or_default();
     match (found.pairs, found.with_event) {
         (0, _) => format!("No {name} row of the same backend, model, shape and input was measured."),
+        (all, 0) if found.broken > 0 => format!(
+            "This run has no {what} under {name} either. Its instability is silent: of the same configurations under \
+             {name}, {} of {all} have {}.",
+            found.broken,
+            values::event(Event::Broken)
+        ),
         (_, 0) => format!("This run has no {what} under {name} either, so there is no instability to eliminate."),
         (all, some) => format!("Of the same configurations under {name}, {some} of {all} have {what}."),
     }

@@ -51,6 +51,8 @@ pub fn event(event: Event) -> &'static str {
     match event {
         Event::Nan => "NaN",
         Event::NonFinite => "NaN or infinity",
+        Event::Broken => "broken output rows",
+        Event::Failed => "NaN, infinity or broken output rows",
     }
 }
 
@@ -63,7 +65,7 @@ pub fn quantity(of: Quantity, x: f64) -> String {
         }
         Quantity::CosineMin => numbers::cosine(x),
         Quantity::MaxAbsError | Quantity::RelativeL2Error => numbers::magnitude(x),
-        Quantity::NanShare | Quantity::NanRate => numbers::percent(x),
+        Quantity::NanShare | Quantity::NanRate | Quantity::BrokenRate | Quantity::FailureRate => numbers::percent(x),
         Quantity::TaskAccuracy => format!("{} %", numbers::fixed(x * 100.0, 2)),
         Quantity::Perplexity => numbers::significant(x, 5),
     }
