@@ -12,7 +12,7 @@ use super::peers::{self, Peer};
 use super::runs::{self, PublishedRun, RunComparison, RunDuration};
 use crate::analysis::noise;
 use crate::claims::headline::{Headline, HeadlineValue, headlines};
-use crate::claims::verdict::count;
+use crate::claims::verdict::{count, of_paper};
 use crate::claims::{Claims, Outcome, Verdict, judge_study};
 use crate::numbers;
 use crate::report::sentences::claims::{WordedVerdict, summary};
@@ -27,8 +27,10 @@ pub(super) struct PageFacts {
     pub artifact: String,
     /// The GPUs of the main run: `NVIDIA H200`.
     pub gpus: String,
-    /// The claims, judged.
+    /// The claims, each with its second reading behind it, and the findings, judged.
     pub claims: Vec<ClaimFacts>,
+    /// The second readings and findings that no row answers: `C5*, F1`.
+    pub unanswered: String,
     /// Number of claims by verdict.
     pub outcomes: OutcomeCounts,
     /// Quantities over all shapes, by the key of their headline: `HybridOverFp`.
@@ -64,13 +66,28 @@ pub(super) struct PageFacts {
 #[derive(Debug, Serialize)]
 pub(super) struct ClaimFacts {
     pub id: String,
-    pub sentence: String,
+    pub kind: ClaimKind,
+    /// The paper's words, what the second reading counts, or our own words.
+    pub words: String,
     /// Value with its interval, and what limits it; a dash where there is none.
     pub measured: String,
+    #[serde(skip)]
+    pub outcome: Outcome,
     pub verdict: &'static str,
-    /// Whether the verdict is not PASS, so that the page gives the reason.
-    pub open: bool,
-    pub why: String,
+    /// Why the verdict is not PASS; `None` of those that are, and of the unanswered.
+    pub why: Option<String>,
+}
+
+/// Whose words are judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ClaimKind {
+    /// The paper's, by their literal reading.
+    Claim,
+    /// The paper's, by a second reading.
+    Second,
+    /// Ours.
+    Finding,
 }
 
 /// Numbers of claims.
@@ -118,19 +135,23 @@ impl PageFacts {
     /// [`SpliceError`] naming the file that cannot be read.
     pub fn read(artifact: &Path, peers: Option<&Path>) -> Result<PageFacts, SpliceError> {
         let study = Study::read(artifact)?;
-        let claims = Claims::builtin()?;
-        let verdicts = judge_study(&study, &claims);
+        let declared = Claims::builtin()?;
+        let verdicts = judge_study(&study, &declared);
         let runs = runs::all(artifact, &study)?;
         let main = &study.main;
         // Of several machines a page speaks of the first, as the paper does.
         let first =
-            machines(main).into_iter().next().map(|machine| headlines(&machine.data, &claims)).unwrap_or_default();
+            machines(main).into_iter().next().map(|machine| headlines(&machine.data, &declared)).unwrap_or_default();
         let gpus = main.environments.values().flat_map(|environment| &environment.gpus).map(|gpu| gpu.name.clone());
+        let claims: Vec<ClaimFacts> = WordedVerdict::all(&verdicts).iter().flat_map(readings).collect();
+        let is_unanswered = |one: &&ClaimFacts| is_unanswered(one.kind, one.outcome);
+        let unanswered: Vec<&str> = claims.iter().filter(is_unanswered).map(|one| one.id.as_str()).collect();
         let (limits, comparisons) = runs::comparisons(&runs)?;
         Ok(PageFacts {
             artifact: artifact.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             gpus: distinct(gpus).join(", "),
-            claims: WordedVerdict::all(&verdicts).into_iter().map(claim).collect(),
+            unanswered: unanswered.join(", "),
+            claims,
             outcomes: outcomes(&verdicts),
             headlines: first.iter().map(|found| (found.spec.key.clone(), headline(found))).collect(),
             noise: floors(main),
@@ -149,20 +170,31 @@ impl PageFacts {
     }
 }
 
-fn claim(verdict: WordedVerdict) -> ClaimFacts {
-    ClaimFacts {
+/// The verdict and, where there is one, that on the second reading.
+fn readings(verdict: &WordedVerdict) -> Vec<ClaimFacts> {
+    let kind = if verdict.finding.is_some() { ClaimKind::Finding } else { ClaimKind::Claim };
+    let second = verdict.second.as_ref().map(|second| (ClaimKind::Second, second.counts.as_str(), &second.verdict));
+    let all = std::iter::once((kind, verdict.words(), verdict)).chain(second);
+    all.map(|(kind, words, verdict)| ClaimFacts {
         measured: verdict.shown_with_limits(),
-        id: verdict.id,
-        sentence: verdict.sentence,
+        id: verdict.id.clone(),
+        kind,
+        words: words.to_owned(),
+        outcome: verdict.outcome,
         verdict: verdict.outcome.label(),
-        open: verdict.outcome != Outcome::Pass,
-        why: verdict.why,
-    }
+        why: (!is_unanswered(kind, verdict.outcome) && verdict.outcome != Outcome::Pass).then(|| verdict.why.clone()),
+    })
+    .collect()
+}
+
+/// Whether no row answers a second reading or a finding: such are named in one sentence.
+fn is_unanswered(kind: ClaimKind, outcome: Outcome) -> bool {
+    kind != ClaimKind::Claim && outcome == Outcome::NotRun
 }
 
 fn outcomes(verdicts: &[Verdict]) -> OutcomeCounts {
     OutcomeCounts {
-        all: verdicts.len(),
+        all: of_paper(verdicts).count(),
         pass: count(verdicts, Outcome::Pass),
         fail: count(verdicts, Outcome::Fail),
         undecided: count(verdicts, Outcome::Undecided),
