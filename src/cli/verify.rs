@@ -11,7 +11,9 @@ use crate::claims::{self, Claims, Verdict};
 use crate::report::sentences;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exits with 1 when a claim of the paper fails by its literal reading; second readings (C5*) and findings (F1) do not count.")]
+#[command(
+    after_help = "Exits with 1 when a claim of the paper fails by its literal reading; second readings (C5*) and findings (F1) do not count."
+)]
 pub(super) struct VerifyArgs {
     /// Folder of a run, merge or artifact.
     dir: PathBuf,
