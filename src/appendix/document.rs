@@ -41,12 +41,14 @@ pub struct Appendix {
 /// A claim and how to check it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ClaimEntry {
-    /// `C1`
+    /// `C1`; `C5*` in its second reading; `F1` of a finding.
     pub id: String,
-    /// The paper's words.
-    pub sentence: String,
-    /// The paper's figure.
-    pub paper_value: String,
+    /// The paper's words, or ours.
+    pub words: String,
+    /// What a second reading counts.
+    pub counts: Option<String>,
+    /// The paper's figure; `None` of a finding.
+    pub paper_value: Option<String>,
     /// How the words were turned into an expression.
     pub reading: String,
     /// What the value of the expression must be.
@@ -92,7 +94,7 @@ pub fn document(
         needs: distinct(entries.iter().flat_map(|entry| entry.hardware.clone())),
         libraries: distinct(rows.filter_map(engine_library)),
         folders: folders.iter().map(|folder| folder.label.clone()).collect(),
-        claims: claims.claims.iter().map(|claim| entry(claim, label(&claim.experiment), folders)).collect(),
+        claims: claims.claims.iter().flat_map(|claim| readings(claim, label(&claim.experiment), folders)).collect(),
         experiments: entries,
         unsupported,
     }
@@ -101,9 +103,16 @@ pub fn document(
 /// The entry of a claim that no manifest measures.
 fn without_experiment(claim: &Claim) -> Unsupported {
     Unsupported {
-        statement: format!("{} ({})", claim.sentence, claim.id).into(),
+        statement: format!("{} ({})", claim.words(), claim.id).into(),
         reason: format!("there is no manifest named {}", claim.experiment).into(),
     }
+}
+
+/// The entry of a claim and, where it has one, that of its second reading.
+fn readings(claim: &Claim, label: Option<String>, folders: &[ResultsFolder]) -> impl Iterator<Item = ClaimEntry> {
+    let counts = claim.second.as_ref().map(|second| second.counts.clone());
+    let second = claim.second_reading().map(|second| ClaimEntry { counts, ..entry(&second, label.clone(), folders) });
+    std::iter::once(entry(claim, label, folders)).chain(second)
 }
 
 fn entry(claim: &Claim, label: Option<String>, folders: &[ResultsFolder]) -> ClaimEntry {
@@ -111,7 +120,8 @@ fn entry(claim: &Claim, label: Option<String>, folders: &[ResultsFolder]) -> Cla
         claim.checks.iter().map(|check| values::expectation(&check.expression, &check.expect)).collect();
     ClaimEntry {
         id: claim.id.clone(),
-        sentence: claim.sentence.clone(),
+        words: claim.words().to_owned(),
+        counts: None,
         paper_value: claim.paper_value.clone(),
         reading: claim.reading.clone(),
         expected: expected.join("; and "),
@@ -129,7 +139,10 @@ fn entry(claim: &Claim, label: Option<String>, folders: &[ResultsFolder]) -> Cla
 fn verdicts(id: &str, folders: &[ResultsFolder]) -> Vec<VerdictEntry> {
     let all: Vec<(&ResultsFolder, &Verdict)> = folders
         .iter()
-        .filter_map(|folder| Some((folder, folder.verdicts.iter().find(|verdict| verdict.claim.id == id)?)))
+        .filter_map(|folder| {
+            let mut readings = folder.verdicts.iter().flat_map(Verdict::readings);
+            Some((folder, readings.find(|verdict| verdict.claim.id == id)?))
+        })
         .collect();
     let answers = |verdict: &Verdict| !matches!(verdict.outcome, Outcome::NotRun | Outcome::NoHardware);
     let answered = all.iter().any(|(_, verdict)| answers(verdict));

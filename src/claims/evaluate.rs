@@ -84,16 +84,19 @@ impl Results<'_> {
 
     fn aggregate(&self, check: &Check, aggregate: &Aggregate, admitted: &Admitted) -> CheckFinding {
         let rows = query::rows(&self.data.rows, &aggregate.filter, admitted);
-        let is_latency = aggregate.of == Quantity::LatencyP50Ms;
         let finding = CheckFinding {
-            interval_rule: Some(if is_latency { IntervalRule::Median } else { IntervalRule::ExactRow }),
+            interval_rule: Some(match aggregate.of {
+                Quantity::LatencyP50Ms => IntervalRule::Median,
+                of if of.is_a_rate() => IntervalRule::Rate,
+                _ => IntervalRule::ExactRow,
+            }),
             rows: rows.len(),
             evidence: Evidence::of(rows.iter().copied()),
             disturbed: Disturbed::of_rows(aggregate.of, &rows),
             ..CheckFinding::default()
         };
         // NaN has no cosine: a row without one because of it is the worst row, not a missing one.
-        if let Some(row) = rows.iter().find(|row| is_broken(row, aggregate.of)) {
+        if let Some(row) = rows.iter().find(|row| is_undefined(row, aggregate.of)) {
             let share = nonfinite_share(row).unwrap_or(0.0);
             let observed = Observed::NotFinite { row: RowName::of(row), share };
             return CheckFinding { met: Some(Met::No), observed, ..finding };
@@ -176,12 +179,9 @@ fn pair_rule(of: Quantity) -> IntervalRule {
     }
 }
 
-fn is_broken(row: &ResultRow, of: Quantity) -> bool {
-    let missing = match of {
-        Quantity::CosineMin => row.cosine_min.is_none(),
-        Quantity::MaxAbsError => row.max_abs_error.is_none(),
-        Quantity::RelativeL2Error => row.relative_l2_error.is_none(),
-        _ => false,
-    };
-    missing && nonfinite_share(row).unwrap_or(0.0) > 0.0
+/// Whether the row has no distance from the reference because its output is not finite.
+fn is_undefined(row: &ResultRow, of: Quantity) -> bool {
+    use Quantity::{CosineMin, ForwardCosineMin, MaxAbsError, RelativeL2Error};
+    let is_distance = matches!(of, CosineMin | ForwardCosineMin | MaxAbsError | RelativeL2Error);
+    is_distance && query::value(row, of).is_none() && nonfinite_share(row).unwrap_or(0.0) > 0.0
 }

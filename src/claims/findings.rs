@@ -216,6 +216,8 @@ pub enum IntervalRule {
     ExactPair,
     /// The bootstrap interval of the deciding median.
     Median,
+    /// The Clopper-Pearson interval of the deciding rate per forward pass.
+    Rate,
     /// None: every compared output was examined.
     ExactRow,
     /// The Clopper-Pearson interval of a share of configurations.

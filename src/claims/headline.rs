@@ -167,6 +167,7 @@ impl Filter {
             input: or(&self.input, &other.input),
             input_kind: or(&self.input_kind, &other.input_kind),
             input_prefix: or(&self.input_prefix, &other.input_prefix),
+            trained: other.trained.or(self.trained),
         }
     }
 }

@@ -23,7 +23,7 @@ pub use read::ClaimsError;
 pub use schema::Claims;
 pub use verdict::{Outcome, Verdict};
 
-/// Judges every claim by the results in `dir`, in the order of the file; those of an artifact by all its experiments.
+/// Judges every claim and finding by the results in `dir`, in the order of the file; those of an artifact by all its experiments.
 ///
 /// # Errors
 /// [`ResultsError`] when the folder cannot be read.

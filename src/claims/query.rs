@@ -52,6 +52,7 @@ pub fn value(row: &ResultRow, of: Quantity) -> Option<f64> {
         Quantity::EngineMemoryBytes => count(engine_bytes(row)),
         Quantity::ProcessPeakBytes => count(row.process_peak_bytes),
         Quantity::CosineMin => row.cosine_min,
+        Quantity::ForwardCosineMin => row.forward_cosine_min,
         Quantity::MaxAbsError => row.max_abs_error,
         Quantity::RelativeL2Error => row.relative_l2_error,
         Quantity::NanShare => Some(count(row.nan_count)? / count(row.output_elements)?),
@@ -120,6 +121,7 @@ fn passes(row: &ResultRow, filter: &Filter) -> bool {
         allowed.is_empty() || allowed.contains(value)
     }
     let begins = |prefix: &String| row.input.starts_with(prefix.as_str());
+    let trained = || row.weights().map(|weights| !weights.is_random());
     let real = row.backend != BackendKind::Mock && row.injection.is_none();
     real && one_of(&filter.backend, &row.backend)
         && one_of(&filter.device, &row.device)
@@ -130,4 +132,5 @@ fn passes(row: &ResultRow, filter: &Filter) -> bool {
         && one_of(&filter.input, &row.input)
         && one_of(&filter.input_kind, &row.input_kind)
         && (filter.input_prefix.is_empty() || filter.input_prefix.iter().any(begins))
+        && (filter.trained.is_none() || filter.trained == trained())
 }

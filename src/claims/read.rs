@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::headline::wrong_with;
-use super::schema::{CLAIMS_VERSION, Claims, Expression, Slack};
+use super::schema::{CLAIMS_VERSION, Check, Claim, Claims, Expression, Share, Slack};
 use crate::files::FileError;
 
 /// Larger files are refused before they are read.
@@ -89,33 +89,10 @@ fn check_sense(claims: &Claims, file: &str) -> Result<(), ClaimsError> {
         if claim.id.is_empty() || claims.claims[..index].iter().any(|other| other.id == claim.id) {
             return wrong(&claim.id, "its id is empty or taken; give every claim its own".to_owned());
         }
-        if claim.checks.is_empty() {
-            return wrong(&claim.id, "it has no checks; a claim without one cannot be judged".to_owned());
-        }
-        for check in &claim.checks {
-            let expect = check.expect;
-            let limits = [expect.at_least, expect.at_most, expect.more_than, expect.less_than];
-            let slack = expect.tolerance.map(|(Slack::Relative(amount) | Slack::Absolute(amount))| amount);
-            if limits.iter().all(Option::is_none) {
-                return wrong(
-                    &claim.id,
-                    "`expect` has no limit; give at_least, at_most, more_than or less_than".to_owned(),
-                );
-            }
-            if limits.iter().flatten().chain(&slack).any(|limit| !limit.is_finite())
-                || slack.is_some_and(|amount| amount < 0.0)
-            {
-                return wrong(&claim.id, "a limit is not a finite number, or the tolerance is negative".to_owned());
-            }
-            let pairing = match &check.expression {
-                Expression::Ratio(pairing) | Expression::Reduction(pairing) | Expression::Difference(pairing) => {
-                    pairing
-                }
-                _ => continue,
-            };
-            if pairing.joined_by.is_empty() {
-                return wrong(&claim.id, "`joined_by` is empty; name the columns in which a pair agrees".to_owned());
-            }
+        let second = claim.second_reading();
+        let found = wrong_words(claim).or_else(|| wrong_checks(claim));
+        if let Some(message) = found.or_else(|| second.as_ref().and_then(wrong_checks).map(of_second)) {
+            return wrong(&claim.id, message);
         }
     }
     for (index, spec) in claims.headlines.iter().enumerate() {
@@ -126,4 +103,53 @@ fn check_sense(claims: &Claims, file: &str) -> Result<(), ClaimsError> {
         }
     }
     Ok(())
+}
+
+fn of_second(message: String) -> String {
+    format!("its second reading: {message}")
+}
+
+/// Whether the words are the paper's, with its value, or ours, without one.
+fn wrong_words(claim: &Claim) -> Option<String> {
+    let message = match (&claim.sentence, &claim.finding, &claim.paper_value) {
+        (Some(_), None, Some(_)) => return None,
+        (None, Some(_), None) if claim.second.is_none() => return None,
+        (Some(_), Some(_), _) => {
+            "it has both `sentence` and `finding`; keep `sentence` for the paper's words, or `finding` for ours"
+        }
+        (None, None, _) => "it has no words; give the paper's in `sentence`, or ours in `finding`",
+        (Some(_), None, None) => "it has no `paper_value`; give the paper's figure",
+        (None, Some(_), Some(_)) => "a finding is not the paper's; remove `paper_value`",
+        (None, Some(_), None) => "a finding says what it means; remove `second`, or write another finding",
+    };
+    Some(message.to_owned())
+}
+
+/// What the checks of a claim lack.
+fn wrong_checks(claim: &Claim) -> Option<String> {
+    if claim.checks.is_empty() {
+        return Some("it has no checks; a claim without one cannot be judged".to_owned());
+    }
+    claim.checks.iter().find_map(wrong_check).map(str::to_owned)
+}
+
+fn wrong_check(check: &Check) -> Option<&'static str> {
+    let expect = check.expect;
+    let limits = [expect.at_least, expect.at_most, expect.more_than, expect.less_than];
+    let slack = expect.tolerance.map(|(Slack::Relative(amount) | Slack::Absolute(amount))| amount);
+    if limits.iter().all(Option::is_none) {
+        return Some("`expect` has no limit; give at_least, at_most, more_than or less_than");
+    }
+    if limits.iter().flatten().chain(&slack).any(|limit| !limit.is_finite()) || slack.is_some_and(|amount| amount < 0.0)
+    {
+        return Some("a limit is not a finite number, or the tolerance is negative");
+    }
+    let joined_by = match &check.expression {
+        Expression::Ratio(pairing) | Expression::Reduction(pairing) | Expression::Difference(pairing) => {
+            &pairing.joined_by
+        }
+        Expression::Share(Share { eliminated_from: Some(counterpart), .. }) => &counterpart.joined_by,
+        _ => return None,
+    };
+    joined_by.is_empty().then_some("`joined_by` is empty; name the columns in which a pair agrees")
 }

@@ -7,6 +7,7 @@ use super::schema::{Check, Expression, Pairing, Quantity, Reduce};
 use crate::analysis::facts::latency_interval;
 use crate::analysis::pairs::{Deciding, RowPair, reduction};
 use crate::results::data::Data;
+use crate::stats::clopper_pearson;
 use crate::store::schema::ResultRow;
 
 /// A value and the rows that it comes from.
@@ -41,7 +42,12 @@ pub(super) fn values_of_pairs<'a>(expression: &Expression, of: Quantity, pairs: 
 pub(super) fn values_of_rows<'a>(of: Quantity, rows: &[&'a ResultRow]) -> Vec<Located<'a>> {
     let located = |&row: &&'a ResultRow| {
         let value = query::value(row, of)?;
-        let interval = if of == Quantity::LatencyP50Ms { latency_interval(row) } else { None };
+        let interval = match of {
+            Quantity::LatencyP50Ms => latency_interval(row),
+            _ => query::failing_forwards(row, of)
+                .and_then(|(failing, all)| clopper_pearson(failing, all))
+                .map(|found| (found.low, found.high)),
+        };
         Some(Located { estimate: Estimate { value, interval }, rows: vec![row] })
     };
     rows.iter().filter_map(located).collect()

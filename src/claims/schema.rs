@@ -55,24 +55,32 @@ pub struct HeadlineSpec {
     pub lacking: String,
 }
 
-/// A sentence of the paper and how to check it.
+/// A sentence of the paper, or a finding of our own, and how to check it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Claim {
-    /// `C1`
+    /// `C1`; `F1` of a finding.
     pub id: String,
-    /// The paper's words.
-    pub sentence: String,
+    /// The paper's words; `None` of a finding.
+    #[serde(default)]
+    pub sentence: Option<String>,
+    /// What the results show and the paper does not say, in our words; `None` of a claim of the paper.
+    #[serde(default)]
+    pub finding: Option<String>,
     /// How the words were turned into the expression.
     pub reading: String,
-    /// The paper's figure.
-    pub paper_value: String,
+    /// The paper's figure; `None` of a finding.
+    #[serde(default)]
+    pub paper_value: Option<String>,
     /// What it is about.
     pub kind: Kind,
     /// Whose rows may answer it.
     pub scope: Scope,
     /// Every one must hold.
     pub checks: Vec<Check>,
+    /// Another reading of the paper's words. It has a verdict of its own, beside that of the literal one.
+    #[serde(default)]
+    pub second: Option<SecondReading>,
     /// Only rows of a run of `experiment` answer it.
     #[serde(default)]
     pub requires_experiment: bool,
@@ -85,6 +93,18 @@ pub struct Claim {
     /// Backends whose rows answer it: those that this build lacks are named where no row does.
     #[serde(default)]
     pub backends: Vec<BackendKind>,
+}
+
+/// A reading of a claim beside the literal one. Kind, scope and experiment are those of the claim.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecondReading {
+    /// What it counts and the literal reading does not: `any failure`.
+    pub counts: String,
+    /// How the words were turned into the expression.
+    pub reading: String,
+    /// Every one must hold.
+    pub checks: Vec<Check>,
 }
 
 /// What a claim is about.
@@ -258,6 +278,8 @@ pub enum Quantity {
     CosineMin,
     /// Largest absolute error.
     MaxAbsError,
+    /// Smallest cosine over every examined forward pass that was compared with the reference.
+    ForwardCosineMin,
     /// Relative L2 error.
     RelativeL2Error,
     /// NaN among the output's elements.
@@ -336,6 +358,8 @@ pub struct Filter {
     pub input_kind: Vec<InputKind>,
     /// Beginnings of input names.
     pub input_prefix: Vec<String>,
+    /// Whether the weights are a checkpoint's. Random ones are not, also where they stand in for a checkpoint.
+    pub trained: Option<bool>,
 }
 
 /// The values a claim allows.

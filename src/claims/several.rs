@@ -44,9 +44,16 @@ impl Several {
         self.deciding
     }
 
-    fn verdict(self, basis: fn(Several) -> Basis) -> Verdict {
-        let Verdict { claim, outcome, .. } = self.deciding().verdict.clone();
-        Verdict { claim, outcome, basis: basis(self) }
+    /// One verdict from verdicts on the same claim, and one from those on its second reading; `None` of no verdict.
+    fn verdict(all: Vec<NamedVerdict>, basis: fn(Several) -> Basis) -> Option<Verdict> {
+        let second = |one: &NamedVerdict| {
+            let verdict = one.verdict.second.as_deref()?.clone();
+            Some(NamedVerdict { name: one.name.clone(), verdict })
+        };
+        let several = Several::new(all)?;
+        let second = Several::verdict(several.all.iter().filter_map(second).collect(), basis).map(Box::new);
+        let Verdict { claim, outcome, .. } = several.deciding().verdict.clone();
+        Some(Verdict { claim, outcome, basis: basis(several), second })
     }
 }
 
@@ -54,7 +61,7 @@ impl Several {
 pub fn by_machine(machines: &[Machine], verdicts: Vec<Verdict>) -> Option<Verdict> {
     let named = machines.iter().zip(verdicts);
     let all = named.map(|(machine, verdict)| NamedVerdict { name: machine.label.clone(), verdict }).collect();
-    Some(Several::new(all)?.verdict(Basis::Machines))
+    Several::verdict(all, Basis::Machines)
 }
 
 /// One list of verdicts from those of every experiment on the same claims, the main one first.
@@ -64,7 +71,7 @@ pub fn by_experiment(experiments: Vec<(String, Vec<Verdict>)>) -> Vec<Verdict> {
         let named = experiments.iter().filter_map(|(name, verdicts)| {
             Some(NamedVerdict { name: name.clone(), verdict: verdicts.get(index)?.clone() })
         });
-        Some(Several::new(named.collect())?.verdict(Basis::Experiments))
+        Several::verdict(named.collect(), Basis::Experiments)
     };
     (0..claims).filter_map(of_claim).collect()
 }
@@ -80,7 +87,8 @@ mod tests {
         let claims = Claims::builtin()?;
         let claim = claims.claims.iter().find(|claim| claim.id == id).unwrap();
         let experiments = outcomes.iter().enumerate().map(|(index, &outcome)| {
-            let verdict = Verdict { claim: claim.clone(), outcome, basis: Basis::Checks(Checks::default()) };
+            let basis = Basis::Checks(Checks::default());
+            let verdict = Verdict { claim: claim.clone(), outcome, basis, second: None };
             (format!("experiment-{index}"), vec![verdict])
         });
         let verdict = by_experiment(experiments.collect()).remove(0);

@@ -7,7 +7,7 @@ use super::evidence::Evidence;
 use super::findings::CheckFinding;
 use super::interval::Met;
 use super::query::Admitted;
-use super::schema::{Check, Claim, Kind, Scope};
+use super::schema::{Check, Claim, Kind, Scope, SecondReading};
 use super::several::{NamedVerdict, Several};
 use crate::results::data::Data;
 
@@ -65,6 +65,8 @@ pub struct Verdict {
     pub outcome: Outcome,
     /// What the outcome rests on.
     pub basis: Basis,
+    /// The verdict on the claim's second reading, where it has one.
+    pub second: Option<Box<Verdict>>,
 }
 
 /// What a verdict rests on.
@@ -110,9 +112,14 @@ pub struct FailedRows {
 }
 
 impl Verdict {
-    /// Whether the claim does not hold here.
+    /// Whether a claim of the paper does not hold here by its literal reading. A finding is no claim of the paper.
     pub fn is_failure(&self) -> bool {
-        self.outcome == Outcome::Fail
+        self.outcome == Outcome::Fail && !self.claim.is_finding()
+    }
+
+    /// The verdict, and behind it that on the second reading.
+    pub fn readings(&self) -> impl Iterator<Item = &Verdict> {
+        std::iter::once(self).chain(self.second.as_deref())
     }
 
     /// The experiment whose rows answered, where it is not the report's main one.
@@ -155,6 +162,22 @@ impl Verdict {
 }
 
 impl Claim {
+    /// The paper's words, or ours.
+    pub fn words(&self) -> &str {
+        self.sentence.as_ref().or(self.finding.as_ref()).map_or("", String::as_str)
+    }
+
+    /// Whether it is a finding of our own, and no claim of the paper.
+    pub fn is_finding(&self) -> bool {
+        self.finding.is_some()
+    }
+
+    /// The claim in its second reading, as `C5*`.
+    pub fn second_reading(&self) -> Option<Claim> {
+        let SecondReading { reading, checks, .. } = self.second.clone()?;
+        Some(Claim { id: format!("{}*", self.id), reading, checks, second: None, ..self.clone() })
+    }
+
     /// Whether every check of it asks whether some value is reached anywhere; see [`Check::is_up_to`].
     pub fn is_up_to(&self) -> bool {
         self.checks.iter().all(Check::is_up_to)
@@ -169,14 +192,20 @@ impl Claim {
     }
 }
 
-/// Claims with this outcome.
-pub fn count(verdicts: &[Verdict], outcome: Outcome) -> usize {
-    verdicts.iter().filter(|verdict| verdict.outcome == outcome).count()
+/// The verdicts on claims of the paper, without those on findings of our own.
+pub fn of_paper(verdicts: &[Verdict]) -> impl Iterator<Item = &Verdict> {
+    verdicts.iter().filter(|verdict| !verdict.claim.is_finding())
 }
 
-/// Judges one claim.
+/// Claims of the paper with this outcome by their literal reading.
+pub fn count(verdicts: &[Verdict], outcome: Outcome) -> usize {
+    of_paper(verdicts).filter(|verdict| verdict.outcome == outcome).count()
+}
+
+/// Judges one claim in both readings.
 pub fn judge(results: &Results, claim: &Claim) -> Verdict {
-    let verdict = |outcome, basis| Verdict { claim: claim.clone(), outcome, basis };
+    let second = claim.second_reading().map(|second| Box::new(judge(results, &second)));
+    let verdict = |outcome, basis| Verdict { claim: claim.clone(), outcome, basis, second: second.clone() };
     let environments = match usable_environments(results.data, &claim.scope) {
         Ok(environments) => environments,
         Err(missing) => return verdict(Outcome::NoHardware, Basis::MissingGpu(missing)),

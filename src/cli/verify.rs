@@ -1,4 +1,4 @@
-//! `mixprec verify`: a verdict on each of the paper's claims.
+//! `mixprec verify`: a verdict on each of the paper's claims, on its second reading, and on our findings.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,9 @@ use crate::claims::{self, Claims, Verdict};
 use crate::report::sentences;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exits with 1 when a claim fails.")]
+#[command(
+    after_help = "Exits with 1 when a claim of the paper fails by its literal reading; second readings (C5*) and findings (F1) do not count."
+)]
 pub(super) struct VerifyArgs {
     /// Folder of a run, merge or artifact.
     dir: PathBuf,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::figures::{self, Figure};
 use super::macros::{Macro, macros};
-use super::sentences::claims::{WordedVerdict, summary};
+use super::sentences::claims::{WordedSecond, WordedVerdict, summary};
 use super::sentences::{caveats, disturbances, failures, pins};
 use super::table::Table;
 use super::{ReportError, tables};
@@ -31,8 +31,10 @@ pub struct Document {
     pub facts: Vec<Fact>,
     /// What limits the numbers.
     pub caveats: Vec<String>,
-    /// Claims, judged.
+    /// Claims of the paper, judged.
     pub claims: Vec<ClaimView>,
+    /// Findings of our own, judged.
+    pub findings: Vec<ClaimView>,
     /// Number of claims by verdict.
     pub claims_summary: String,
     /// Whether the loaded versions match the pins; shown under the claims and every table.
@@ -66,6 +68,19 @@ pub struct ClaimView {
     pub answered_by: String,
     /// `pass`, `fail`, `open`: colour.
     pub tone: String,
+    /// The second reading, where the claim has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub second: Option<Box<SecondView>>,
+}
+
+/// A second reading as shown.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SecondView {
+    /// What it counts and the literal reading does not.
+    pub counts: String,
+    /// The verdict.
+    #[serde(flatten)]
+    pub view: ClaimView,
 }
 
 /// Tables and figures of one subject.
@@ -131,6 +146,8 @@ pub fn document(study: &Study, claims: &Claims, verdicts: Vec<Verdict>) -> Resul
     for table in sections.iter_mut().flat_map(|section| &mut section.tables) {
         table.in_appendix |= table.rows.len() > LONGEST_IN_TEXT;
     }
+    let (findings, of_paper) =
+        WordedVerdict::all(&verdicts).into_iter().map(view).partition(|view| view.verdict.finding.is_some());
     let pins = pins::note(std::iter::once(data).chain(&study.others).flat_map(|data| &data.rows));
     Ok(Document {
         name: data.plan.name.clone(),
@@ -141,7 +158,8 @@ pub fn document(study: &Study, claims: &Claims, verdicts: Vec<Verdict>) -> Resul
         macros: macros(study, found.first().map(Vec::as_slice).unwrap_or_default(), &verdicts, &repeats),
         pins,
         sections,
-        claims: WordedVerdict::all(&verdicts).into_iter().map(view).collect(),
+        claims: of_paper,
+        findings,
     })
 }
 
@@ -351,7 +369,11 @@ const CROSS_GPU_SLUG: &str = "cross-gpu";
 const REPEATABILITY_SLUG: &str = "repeatability";
 const ENVIRONMENT_SLUG: &str = "environment";
 
-fn view(verdict: WordedVerdict) -> ClaimView {
+fn view(mut verdict: WordedVerdict) -> ClaimView {
+    let second = verdict.second.take().map(|second| {
+        let WordedSecond { counts, verdict } = *second;
+        Box::new(SecondView { counts, view: view(verdict) })
+    });
     let shown = verdict.shown_with_limits();
     let tone = match verdict.outcome {
         Outcome::Pass => "pass",
@@ -360,5 +382,5 @@ fn view(verdict: WordedVerdict) -> ClaimView {
     };
     // The reason names the experiment where it is another.
     let answered_by = verdict.answered.labels();
-    ClaimView { label: verdict.outcome.label().to_owned(), shown, answered_by, tone: tone.to_owned(), verdict }
+    ClaimView { label: verdict.outcome.label().to_owned(), shown, answered_by, tone: tone.to_owned(), verdict, second }
 }

@@ -15,7 +15,7 @@ use crate::analysis::headroom::Worst;
 use crate::analysis::pairs::Ranged;
 use crate::analysis::{headroom, noise};
 use crate::claims::headline::Headline;
-use crate::claims::verdict::count;
+use crate::claims::verdict::{count, of_paper};
 use crate::claims::{Outcome, Verdict};
 use crate::engine::{BackendKind, DeviceKind};
 use crate::graph::Preset;
@@ -68,16 +68,26 @@ pub fn macros(study: &Study, found: &[Headline], verdicts: &[Verdict], repeats: 
         put(&mut all, name, count(verdicts, outcome).to_string());
     }
     let limited = |verdict: &&Verdict| verdict.outcome == Outcome::Pass && !verdict.evidence().limits().is_empty();
-    put(&mut all, "ClaimsPassLimited", verdicts.iter().filter(limited).count().to_string());
-    put(&mut all, "Claims", verdicts.len().to_string());
-    for verdict in WordedVerdict::all(verdicts) {
-        let name = format!("Claim{}", in_letters(&verdict.id));
-        put(&mut all, &format!("{name}Verdict"), verdict.outcome.label().to_owned());
-        put(&mut all, &format!("{name}Paper"), verdict.paper_value);
-        put(&mut all, &format!("{name}Here"), verdict.measured.unwrap_or_default());
-        put(&mut all, &format!("{name}Why"), verdict.why);
+    put(&mut all, "ClaimsPassLimited", of_paper(verdicts).filter(limited).count().to_string());
+    put(&mut all, "Claims", of_paper(verdicts).count().to_string());
+    for verdict in &WordedVerdict::all(verdicts) {
+        self::verdict(verdict, &mut all);
     }
     all
+}
+
+/// The verdict on a claim or a finding, and under `Second` that on the second reading.
+fn verdict(verdict: &WordedVerdict, all: &mut Vec<Macro>) {
+    let name = if verdict.finding.is_some() { "Finding" } else { "Claim" };
+    let name = format!("{name}{}", in_letters(&verdict.id));
+    for (reading, second) in verdict.readings().zip(["", "Second"]) {
+        put(all, &format!("{name}{second}Verdict"), reading.outcome.label().to_owned());
+        if let Some(value) = reading.paper_value.clone().filter(|_| second.is_empty()) {
+            put(all, &format!("{name}Paper"), value);
+        }
+        put(all, &format!("{name}{second}Here"), reading.measured.clone().unwrap_or_default());
+        put(all, &format!("{name}{second}Why"), reading.why.clone());
+    }
 }
 
 /// `C10` as `COneZero`: names of macros have letters only.

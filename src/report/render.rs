@@ -10,6 +10,7 @@ use super::document::{ClaimView, Document, Section};
 use super::escape::latex;
 use super::figures::Figure;
 use super::table::{Align, Heading, Table};
+use crate::claims::Outcome;
 
 /// A template that does not render: a defect of the program.
 pub type RenderError = tera::Error;
@@ -58,7 +59,13 @@ impl Renderer {
             .iter()
             .map(|section| HtmlSection { section, drawings: section.figures.iter().map(inline).collect() })
             .collect();
-        let page = HtmlPage { document, claims: &document.claims, sections };
+        let claims = ("claims", document.claims.as_slice());
+        let findings = ("findings", document.findings.as_slice());
+        // What the rows answer comes first: the findings, where any of them is answered.
+        let answered = |view: &ClaimView| !matches!(view.verdict.outcome, Outcome::NotRun | Outcome::NoHardware);
+        let groups = if document.findings.iter().any(answered) { [findings, claims] } else { [claims, findings] };
+        let verdicts = groups.map(|(slug, views)| VerdictGroup { slug, views }).into();
+        let page = HtmlPage { document, verdicts, sections };
         self.html.render("report.html", &context(&page)?)
     }
 }
@@ -89,8 +96,16 @@ struct LatexTable<'a> {
 #[derive(Serialize)]
 struct HtmlPage<'a> {
     document: &'a Document,
-    claims: &'a [ClaimView],
+    /// The claims of the paper and the findings, in the order of the page.
+    verdicts: Vec<VerdictGroup<'a>>,
     sections: Vec<HtmlSection<'a>>,
+}
+
+#[derive(Serialize)]
+struct VerdictGroup<'a> {
+    /// `claims` or `findings`: the anchor, and which words stand above.
+    slug: &'static str,
+    views: &'a [ClaimView],
 }
 
 #[derive(Serialize)]

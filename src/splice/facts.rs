@@ -20,8 +20,10 @@ use crate::results::study::Study;
 pub(super) struct PageFacts {
     /// The macros of the paper's prose, by name: `mpHybridOverFpTypical`.
     pub macros: BTreeMap<String, String>,
-    /// The claims, judged.
+    /// The paper's claims, judged, each with its second reading.
     pub claims: Vec<ClaimView>,
+    /// Our own findings, judged.
+    pub findings: Vec<ClaimView>,
     /// The GPUs of the main run: `NVIDIA H200`.
     pub gpus: String,
     /// Noise floor of each backend, in plan order: `cuda 1.2 %, onnxruntime 20.1 %`.
@@ -65,6 +67,7 @@ impl PageFacts {
         Ok(PageFacts {
             macros: document.macros.into_iter().map(|one| (one.name, one.value)).collect(),
             claims: document.claims,
+            findings: document.findings,
             gpus: main.gpus().join(", "),
             noise: floors.collect::<Vec<_>>().join(", "),
             durations: runs::durations(&runs),

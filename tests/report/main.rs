@@ -13,6 +13,7 @@ mod fixtures;
 mod hostile;
 mod latex;
 mod machines;
+mod readings;
 mod render;
 mod splice;
 mod statistics;

@@ -61,5 +61,5 @@ pub fn nothing_to_compare(data: &Data) -> String {
 /// Why a GPU that a claim names has no ratio, with the claim.
 pub fn absent_gpu(name: &str, claim: &Claim) -> String {
     let label = Outcome::NoHardware.label();
-    format!("{label} in these results: no machine has the GPU {name}. The paper ({}): “{}”.", claim.id, claim.sentence)
+    format!("{label} in these results: no machine has the GPU {name}. The paper ({}): “{}”.", claim.id, claim.words())
 }

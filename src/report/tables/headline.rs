@@ -59,7 +59,7 @@ fn spread_cells(
         found.typical().map_or_else(TableCell::dash, cell),
         extreme(found.lowest()),
         extreme(found.highest()),
-        TableCell::optional(verdict.map(|verdict| verdict.claim.paper_value.clone())),
+        TableCell::optional(verdict.and_then(|verdict| verdict.claim.paper_value.clone())),
         TableCell::optional(verdict.map(|verdict| outcome(verdict).label().to_owned())),
     ]
 }

@@ -36,13 +36,14 @@ pub fn machines(machines: &[Machine]) -> Table {
     table
 }
 
-/// A row per claim, a column per machine.
+/// A row per claim, second reading and finding, a column per machine.
 pub fn claims(machines: &[Machine], verdicts: &[WordedVerdict]) -> Table {
     let mut headings = vec![Heading::text("Claim"), Heading::text("Paper")];
     headings.extend(machines.iter().map(|machine| Heading::sentences(&machine.label, 4)));
     let mut table = Table::new("claims-machines", "Verdicts by machine: each judged by its own rows.", headings);
-    for verdict in verdicts {
-        let mut cells: Vec<TableCell> = vec![verdict.id.as_str().into(), verdict.paper_value.as_str().into()];
+    for verdict in verdicts.iter().flat_map(WordedVerdict::readings) {
+        let mut cells: Vec<TableCell> =
+            vec![verdict.id.as_str().into(), TableCell::optional(verdict.paper_value.clone())];
         cells.extend(verdict.machines.iter().map(|one| TableCell::new(one.summary())));
         table.push(cells);
     }

@@ -73,6 +73,7 @@ fn method(rule: IntervalRule) -> &'static str {
             "ends of both rates' Clopper-Pearson 95 % intervals per forward pass divided crosswise: covers with at least 90 %"
         }
         IntervalRule::ExactPair => "no interval: both values are exact counts, not samples",
+        IntervalRule::Rate => "Clopper-Pearson 95 % interval of the deciding rate per forward pass",
         IntervalRule::Median => "95 % bootstrap interval of the deciding median",
         IntervalRule::ExactRow => "no interval: every compared output was examined, not a sample",
         IntervalRule::Share => {

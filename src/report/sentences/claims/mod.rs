@@ -16,14 +16,19 @@ pub use text::{summary, to_json, to_text};
 /// A verdict with its sentences. The names of the fields are those of `mixprec verify --json` and of the templates.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct WordedVerdict {
-    /// `C1`
+    /// `C1`; `C5*` in its second reading; `F1` of a finding.
     pub id: String,
-    /// The paper's words.
-    pub sentence: String,
+    /// The paper's words; `None` of a finding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sentence: Option<String>,
+    /// Our own words; `None` of a claim of the paper.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finding: Option<String>,
     /// How the words were turned into an expression.
     pub reading: String,
-    /// The paper's figure.
-    pub paper_value: String,
+    /// The paper's figure; `None` of a finding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paper_value: Option<String>,
     /// What the results say.
     pub outcome: Outcome,
     /// The value measured here.
@@ -63,6 +68,19 @@ pub struct WordedVerdict {
     /// What each machine says, where there are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub machines: Vec<WordedMachine>,
+    /// The verdict on the second reading, where the claim has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub second: Option<Box<WordedSecond>>,
+}
+
+/// A claim judged in its second reading.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WordedSecond {
+    /// What it counts and the literal reading does not.
+    pub counts: String,
+    /// The verdict.
+    #[serde(flatten)]
+    pub verdict: WordedVerdict,
 }
 
 /// The number behind one check, for programs.
@@ -105,6 +123,16 @@ impl WordedVerdict {
     /// Words a verdict.
     pub fn of(verdict: &Verdict) -> Self {
         verdicts::worded(verdict)
+    }
+
+    /// The paper's words, or ours.
+    pub fn words(&self) -> &str {
+        self.sentence.as_ref().or(self.finding.as_ref()).map_or("", String::as_str)
+    }
+
+    /// The verdict, and behind it that on the second reading.
+    pub fn readings(&self) -> impl Iterator<Item = &WordedVerdict> {
+        std::iter::once(self).chain(self.second.as_ref().map(|second| &second.verdict))
     }
 
     /// Words every verdict, in order.

@@ -9,13 +9,14 @@ use crate::claims::{Outcome, Verdict};
 /// Width the sentences are broken at.
 const WIDTH: usize = 96;
 
-/// A table for a terminal: a line per claim, then what stands behind each.
+/// A table for a terminal: a line per claim, second reading and finding, then what stands behind each. The last line
+/// counts the claims.
 pub fn to_text(verdicts: &[Verdict]) -> String {
     let worded = WordedVerdict::all(verdicts);
     let mut out = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(out, "{:<4} {:<13} {:<22} {:<44} rows", "id", "verdict", "paper", "measured here");
-    for verdict in &worded {
+    for verdict in worded.iter().flat_map(WordedVerdict::readings) {
         let measured = verdict.measured.as_deref().unwrap_or("-");
         let limits = verdict.answered.limits();
         let limits = if limits.is_empty() {
@@ -28,25 +29,37 @@ pub fn to_text(verdicts: &[Verdict]) -> String {
             "{:<4} {:<13} {:<22} {:<44} {}",
             verdict.id,
             verdict.outcome.label(),
-            verdict.paper_value,
+            verdict.paper_value.as_deref().unwrap_or("-"),
             format!("{measured}{limits}"),
             verdict.rows
         );
     }
     for verdict in &worded {
-        let _ = writeln!(out, "\n{} {}", verdict.id, verdict.outcome.label());
-        paragraph(&mut out, "paper", &format!("\"{}\"", verdict.sentence));
-        paragraph(&mut out, "read as", &verdict.reading);
-        if let Some(interval) = &verdict.interval {
-            paragraph(&mut out, "interval", &format!("{interval}: {}", verdict.method));
+        let (label, words) = match &verdict.finding {
+            Some(finding) => ("finding", finding.clone()),
+            None => ("paper", format!("\"{}\"", verdict.words())),
+        };
+        details(&mut out, verdict, label, &words);
+        if let Some(second) = &verdict.second {
+            details(&mut out, &second.verdict, "counts", &second.counts);
         }
-        paragraph(&mut out, "found", &verdict.explanation);
     }
     let _ = writeln!(out, "\n{}", summary(verdicts));
     out
 }
 
-/// The verdicts as JSON.
+/// What stands behind a verdict, under its words.
+fn details(out: &mut String, verdict: &WordedVerdict, label: &str, words: &str) {
+    let _ = writeln!(out, "\n{} {}", verdict.id, verdict.outcome.label());
+    paragraph(out, label, words);
+    paragraph(out, "read as", &verdict.reading);
+    if let Some(interval) = &verdict.interval {
+        paragraph(out, "interval", &format!("{interval}: {}", verdict.method));
+    }
+    paragraph(out, "found", &verdict.explanation);
+}
+
+/// The verdicts as JSON: the claims, each with the verdict on its second reading under `second`, then the findings.
 ///
 /// # Errors
 /// None that is known: every field is a string, a number or null.
@@ -54,7 +67,7 @@ pub fn to_json(verdicts: &[Verdict]) -> serde_json::Result<String> {
     serde_json::to_string_pretty(&WordedVerdict::all(verdicts)).map(|text| text + "\n")
 }
 
-/// `2 PASS, 1 FAIL, 7 N/A-HARDWARE`
+/// `2 PASS, 1 FAIL, 7 N/A-HARDWARE`: claims of the paper by their literal reading.
 pub fn summary(verdicts: &[Verdict]) -> String {
     let counted = Outcome::ALL.into_iter().filter_map(|outcome| match count(verdicts, outcome) {
         0 => None,

@@ -1,7 +1,7 @@
 //! A verdict in words: why, what was found, and what to run where nothing was.
 
 use super::findings::WordedFinding;
-use super::{CheckedValue, WordedVerdict, several, values};
+use super::{CheckedValue, WordedSecond, WordedVerdict, several, values};
 use crate::claims::evidence::Evidence;
 use crate::claims::findings::{CheckFinding, Disturbed};
 use crate::claims::interval::Met;
@@ -11,13 +11,22 @@ use crate::claims::{Outcome, Verdict};
 use crate::numbers;
 
 pub(super) fn worded(verdict: &Verdict) -> WordedVerdict {
-    match &verdict.basis {
+    let words = match &verdict.basis {
         Basis::MissingGpu(missing) => without_gpu(verdict, missing),
         Basis::OtherExperiment(name) => of_other_experiment(verdict, name),
         Basis::Checks(checks) => of_checks(verdict, checks),
         Basis::Machines(machines) => several::of_machines(machines),
         Basis::Experiments(experiments) => several::of_experiments(experiments),
-    }
+    };
+    let second = verdict.claim.second.as_ref().zip(verdict.second.as_ref());
+    let second = second
+        .map(|(reading, verdict)| Box::new(WordedSecond { counts: reading.counts.clone(), verdict: worded(verdict) }));
+    WordedVerdict { second, ..words }
+}
+
+/// What the sentences about a verdict call it.
+fn noun(claim: &Claim) -> &'static str {
+    if claim.is_finding() { "finding" } else { "claim" }
 }
 
 /// The claim as it was read, and nothing found.
@@ -26,6 +35,7 @@ fn without_findings(verdict: &Verdict) -> WordedVerdict {
     WordedVerdict {
         id: claim.id.clone(),
         sentence: claim.sentence.clone(),
+        finding: claim.finding.clone(),
         reading: claim.reading.clone(),
         paper_value: claim.paper_value.clone(),
         outcome: verdict.outcome,
@@ -45,6 +55,7 @@ fn without_findings(verdict: &Verdict) -> WordedVerdict {
         answered_in: None,
         same_gpu: claim.same_gpu().map(str::to_owned),
         machines: vec![],
+        second: None,
     }
 }
 
@@ -54,7 +65,7 @@ fn without_gpu(verdict: &Verdict, missing: &MissingGpu) -> WordedVerdict {
         MissingGpu::Named(name) => format!("No environment of this run lists a GPU named like `{name}`"),
     };
     WordedVerdict {
-        why: format!("{lacking}; the claim needs {}.", verdict.claim.hardware),
+        why: format!("{lacking}; the {} needs {}.", noun(&verdict.claim), verdict.claim.hardware),
         explanation: format!("{lacking}. {}", to_obtain(&verdict.claim)),
         ..without_findings(verdict)
     }
@@ -63,7 +74,7 @@ fn without_gpu(verdict: &Verdict, missing: &MissingGpu) -> WordedVerdict {
 fn of_other_experiment(verdict: &Verdict, name: &str) -> WordedVerdict {
     let own = &verdict.claim.experiment;
     WordedVerdict {
-        why: format!("The claim is about the experiment `{own}`, and this is a run of `{name}`."),
+        why: format!("The {} is about the experiment `{own}`, and this is a run of `{name}`.", noun(&verdict.claim)),
         explanation: format!("This is a run of `{name}`. {}", to_obtain(&verdict.claim)),
         ..without_findings(verdict)
     }
@@ -119,7 +130,8 @@ fn explanation(verdict: &Verdict, checks: &Checks, findings: &[WordedFinding]) -
     let mut sentences: Vec<String> = findings.iter().flat_map(of).flatten().filter(|text| !text.is_empty()).collect();
     sentences.extend(checks.failed.as_ref().map(failed));
     if verdict.outcome == Outcome::NotRun {
-        sentences.push(format!("No row of this run can answer the claim. {}", to_obtain(&verdict.claim)));
+        let noun = noun(&verdict.claim);
+        sentences.push(format!("No row of this run can answer the {noun}. {}", to_obtain(&verdict.claim)));
     } else {
         let evidence = verdict.evidence();
         sentences.push(evidence.sentence());
@@ -133,7 +145,8 @@ fn why(verdict: &Verdict, checks: &Checks, findings: &[WordedFinding]) -> String
     let claim = &verdict.claim;
     if verdict.outcome == Outcome::NotRun {
         return checks.failed.as_ref().map(failed).unwrap_or_else(|| {
-            format!("No row of these results can answer the claim; rows of the experiment `{}` can.", claim.experiment)
+            let noun = noun(claim);
+            format!("No row of these results can answer the {noun}; rows of the experiment `{}` can.", claim.experiment)
         });
     }
     let each = claim.checks.iter().zip(&checks.findings).zip(findings);
