@@ -1,0 +1,121 @@
+//! The types that a weakly typed network must be given layer by layer, so that it computes what a policy requests.
+
+use super::audit::{AuditError, Expectation, LayerKind, ParsedElement, ParsedLayer, ops_by_name, owner, result_name};
+use super::binding::LayerTypes;
+use crate::graph::{Format, Op, OpClass, Rounding};
+
+/// The types of every layer that belongs to an op and has floating-point outputs, by the layer's index. Weights and the
+/// layers that prepare them have none: the builder stores them as their reader wants them.
+///
+/// # Errors
+/// [`AuditError::Policy`] when the policy does not fit the graph.
+pub(super) fn constraints(
+    layers: &[ParsedLayer],
+    expected: Expectation<'_>,
+) -> Result<Vec<(usize, LayerTypes)>, AuditError> {
+    let graph = expected.graph;
+    let roundings = graph.roundings(expected.policy)?;
+    let names = ops_by_name(graph);
+    let is_float =
+        |layer: &ParsedLayer| layer.outputs.iter().any(|tensor| matches!(tensor.element, ParsedElement::Float(_)));
+    let floats = layers.iter().enumerate().filter(|(_, layer)| is_float(layer));
+    let types = floats.filter_map(|(index, layer)| {
+        let op = owner(&layer.name, &names)?;
+        let (definition, rounding) = (&graph.ops[op], roundings[op]);
+        let result = result_name(graph, definition, expected.output);
+        let is_result = layer.outputs.iter().any(|tensor| tensor.name == result);
+        Some((index, types(definition, rounding, layer, is_result)?))
+    });
+    Ok(types.collect())
+}
+
+/// The types of one layer of an op. The op's result is stored as the policy says, whichever layer yields it.
+fn types(op: &Op, rounding: Rounding, layer: &ParsedLayer, is_result: bool) -> Option<LayerTypes> {
+    let [compute, accumulate, store] = [rounding.compute, rounding.accumulate, rounding.store].map(Format::storage);
+    let (compute, inner) = match layer.kind {
+        LayerKind::Product => (compute, compute),
+        LayerKind::Arithmetic => match op.class {
+            // A bias or scale is applied in the wider of the two types that it stands between.
+            class if class.is_product() && layer.name.ends_with("/scale_query") => (compute, compute),
+            class if class.is_product() => (compute.min(store), compute.min(store)),
+            OpClass::Embedding => (accumulate, accumulate),
+            OpClass::LayerNorm if layer.type_name == "reduce" => (accumulate, compute),
+            _ => (compute, compute),
+        },
+        LayerKind::Movement => match op.class {
+            OpClass::Embedding | OpClass::Softmax => (compute, compute),
+            OpClass::Linear | OpClass::ResidualLinear | OpClass::OutputLinear => return None,
+            _ => (store, store),
+        },
+        LayerKind::Cast | LayerKind::Source | LayerKind::Other => return None,
+    };
+    Some(LayerTypes { compute, output: if is_result { store } else { inner } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::audit::{ParsedTensor, audit};
+    use super::*;
+    use crate::graph::{Graph, PrecisionPolicy, Preset, Shape};
+    use crate::model::{Architecture, architecture_graph};
+
+    /// A layer per op with the op's result, of the kind that computes it, in FP32 as a parser leaves it.
+    fn layers(graph: &Graph) -> Vec<ParsedLayer> {
+        let layer = |op: &Op| {
+            let type_name = match op.class {
+                class if class.is_product() => "MATRIX_MULTIPLY",
+                OpClass::Softmax => "SOFTMAX",
+                OpClass::Select => "GATHER",
+                _ => "ELEMENTWISE",
+            };
+            let name = result_name(graph, op, "output").to_owned();
+            let outputs = vec![ParsedTensor { name, element: ParsedElement::Float(Format::Fp32) }];
+            let kind = LayerKind::of(type_name);
+            ParsedLayer { name: op.name.clone(), kind, type_name: type_name.to_lowercase(), precision: None, outputs }
+        };
+        graph.ops.iter().map(layer).collect()
+    }
+
+    fn apply(layers: &mut [ParsedLayer], set: &[(usize, LayerTypes)]) {
+        for (index, types) in set {
+            layers[*index].precision = Some(types.compute);
+            layers[*index].outputs[0].element = ParsedElement::Float(types.output);
+        }
+    }
+
+    #[test]
+    fn a_network_with_the_types_of_its_policy_passes_the_audit_and_another_does_not() {
+        for architecture in [Architecture::BertTiny, Architecture::Gpt2Tiny] {
+            let graph = architecture_graph(architecture);
+            for asked in [Preset::Fp16, Preset::Hybrid] {
+                let policy = PrecisionPolicy::preset(asked);
+                let shape = Shape { batch: 1, sequence: 8 };
+                let expected = Expectation { graph: &graph, policy: &policy, output: "output", shape, tf32: false };
+                let mut layers = layers(&graph);
+                assert!(audit(&layers, expected).is_err(), "{asked}: nothing is set");
+                let set = constraints(&layers, expected).unwrap();
+                assert_eq!(set.len(), graph.ops.len());
+                apply(&mut layers, &set);
+                assert_eq!(audit(&layers, expected).unwrap().layers, graph.ops.len(), "{asked}");
+                let other = PrecisionPolicy::preset(if asked == Preset::Fp16 { Preset::Hybrid } else { Preset::Fp16 });
+                assert!(audit(&layers, Expectation { policy: &other, ..expected }).is_err(), "{asked}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_override_sets_the_layers_of_its_op_only() {
+        let graph = architecture_graph(Architecture::BertTiny);
+        let mut policy = PrecisionPolicy::preset(Preset::Fp16);
+        policy.overrides.insert("layer.0/mlp/layer_norm".to_owned(), Rounding::uniform(Format::Fp32));
+        let shape = Shape { batch: 1, sequence: 8 };
+        let expected = Expectation { graph: &graph, policy: &policy, output: "output", shape, tf32: false };
+        let set = constraints(&layers(&graph), expected).unwrap();
+        let wide: Vec<&str> = set
+            .iter()
+            .filter(|(_, types)| types.compute == Format::Fp32)
+            .map(|(index, _)| graph.ops[*index].name.as_str())
+            .collect();
+        assert_eq!(wide, ["layer.0/mlp/layer_norm"]);
+    }
+}
