@@ -54,10 +54,15 @@ fn types(op: &Op, rounding: Rounding, layer: &ParsedLayer, is_result: bool) -> O
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::super::audit::{ParsedTensor, audit};
+    use super::super::binding::OnnxModel;
+    use super::super::library::TensorRtLibrary;
     use super::*;
     use crate::graph::{Graph, PrecisionPolicy, Preset, Shape};
-    use crate::model::{Architecture, architecture_graph};
+    use crate::model::{Architecture, Head, Model, ModelSource, architecture_graph};
+    use crate::onnx::{Dialect, Export, Extent};
 
     /// A layer per op with the op's result, of the kind that computes it, in FP32 as a parser leaves it.
     fn layers(graph: &Graph) -> Vec<ParsedLayer> {
@@ -99,6 +104,38 @@ mod tests {
                 assert_eq!(audit(&layers, expected).unwrap().layers, graph.ops.len(), "{asked}");
                 let other = PrecisionPolicy::preset(if asked == Preset::Fp16 { Preset::Hybrid } else { Preset::Fp16 });
                 assert!(audit(&layers, Expectation { policy: &other, ..expected }).is_err(), "{asked}");
+            }
+        }
+    }
+
+    /// The parser of TensorRT-RTX names layers as TensorRT's does, and needs no GPU.
+    #[test]
+    fn every_layer_of_a_parsed_model_gets_the_types_of_its_op() {
+        let library = match TensorRtLibrary::get() {
+            Ok(library) => library,
+            Err(reason) => return crate::skip::skip(reason),
+        };
+        for architecture in [Architecture::BertTiny, Architecture::Gpt2Tiny] {
+            let source = ModelSource::Random { seed: 3, architecture };
+            let model = Model::open("tiny", &source, Path::new("."), Head::Natural).unwrap();
+            for preset in [Preset::Fp32, Preset::Fp16, Preset::Hybrid] {
+                let policy = PrecisionPolicy::preset(preset);
+                let shape = Shape { batch: 2, sequence: 8 };
+                let extent = Extent::Static(shape);
+                let export = Export::in_dialect(&model, &policy, extent, Dialect::WEAKLY_TYPED).unwrap();
+                let source = OnnxModel::Bytes(export.bytes().unwrap());
+                let mut layers = library.call(|| library.binding.parse(source)?.layers()).unwrap();
+                let graph = &model.graph;
+                let expected = Expectation { graph, policy: &policy, output: export.output_name(), shape, tf32: false };
+                for (index, types) in constraints(&layers, expected).unwrap() {
+                    layers[index].precision = Some(types.compute);
+                    let floats = layers[index].outputs.iter_mut();
+                    let floats = floats.filter(|tensor| matches!(tensor.element, ParsedElement::Float(_)));
+                    floats.for_each(|tensor| tensor.element = ParsedElement::Float(types.output));
+                }
+                let audited = audit(&layers, expected).unwrap();
+                let counted = graph.cost(&policy, shape).unwrap().flops;
+                assert_eq!(audited.flops_by_format.values().sum::<u64>(), counted, "{architecture:?} {preset}");
             }
         }
     }

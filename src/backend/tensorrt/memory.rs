@@ -79,20 +79,27 @@ impl Ledger {
 /// TensorRT's allocator: plain device memory of the engine's context, entered in a ledger.
 #[derive(Debug)]
 pub(super) struct Allocator {
-    context: Arc<CudaContext>,
+    /// `None` refuses everything: there is no device.
+    context: Option<Arc<CudaContext>>,
     ledger: Ledger,
 }
 
 impl Allocator {
     /// Allocates in `context`.
     pub fn new(context: Arc<CudaContext>, ledger: Ledger) -> Self {
-        Allocator { context, ledger }
+        Allocator { context: Some(context), ledger }
+    }
+
+    /// Refuses everything.
+    #[cfg(test)]
+    pub fn without_device(ledger: Ledger) -> Self {
+        Allocator { context: None, ledger }
     }
 
     /// An allocation's address; `None` if the device refuses it.
     pub fn allocate(&self, bytes: u64) -> Option<u64> {
         let size = usize::try_from(bytes).ok().filter(|size| *size > 0)?;
-        self.context.bind_to_thread().ok()?;
+        self.context.as_ref()?.bind_to_thread().ok()?;
         // SAFETY: the context is current in this thread and the size is not 0. cuMemAlloc aligns to 256 bytes at least,
         // and TensorRT asks for no more than that ("a power of 2 not exceeding the alignment guaranteed by cudaMalloc").
         let address = unsafe { result::malloc_sync(size) };
@@ -113,7 +120,7 @@ impl Allocator {
         if address == 0 {
             return true;
         }
-        let synchronised = self.context.bind_to_thread().is_ok()
+        let synchronised = self.context.as_ref().is_some_and(|context| context.bind_to_thread().is_ok())
             // SAFETY: TensorRT's stream is valid during the call. Memory may be freed once the stream has come this far.
             && (stream.is_null() || unsafe { result::stream::synchronize(stream) }.is_ok());
         // SAFETY: the address is from `allocate`: TensorRT frees with the allocator that it allocated with, once.

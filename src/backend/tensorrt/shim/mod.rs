@@ -6,6 +6,8 @@ mod engine;
 mod interface;
 mod network;
 mod resources;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::fmt;
