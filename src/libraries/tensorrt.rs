@@ -38,6 +38,22 @@ const SHIM_SOURCES: [&str; 3] = [
     include_str!("../backend/tensorrt/shim/cuda/cuda_runtime_api.h"),
 ];
 
+/// SHA-256 of the files of TensorRT 8.6.1 that set-up fetches.
+const FETCHED: [(&str, &str); 2] = [
+    ("libnvinfer.so.8", "4cdeab99b116e0edb8a9e7c10821ea336ce47b240941e655938abae2b9a14922"),
+    ("libnvonnxparser.so.8", "a8c36000d40692a39481bc1d59fc6fb55af3b2757dbb831136165c03ba48b0d8"),
+];
+
+/// The digest that a file of TensorRT has where set-up has fetched it; `None` for files that are pinned nowhere.
+pub fn fetched_digest(file: &str) -> Option<&'static str> {
+    FETCHED.iter().find(|(name, _)| *name == file).map(|(_, digest)| *digest)
+}
+
+/// Whether a file's name is that of TensorRT's builder and runtime or of its parser. Its plugins are in no engine of ours.
+pub fn is_engine_file(file: &str) -> bool {
+    file.starts_with("libnvinfer.so") || file.starts_with("libnvonnxparser.so")
+}
+
 /// A TensorRT on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installation {
