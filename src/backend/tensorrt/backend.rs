@@ -70,6 +70,23 @@ fn executing_device(library: &'static TensorRtLibrary, target: Target) -> Result
     }
 }
 
+/// The report with what the engine's inspector says. An inspector that cannot be read costs its own words only.
+fn inspected(
+    engine: &LoadedEngine,
+    report: BuildReport,
+    request: &BuildRequest,
+    output: &str,
+) -> Result<BuildReport, BackendError> {
+    Ok(match engine.inspect() {
+        Ok(inspection) => {
+            engine.keep_layers(&inspection);
+            let engine_findings = inspection.findings(&request.model.graph, &request.policy, output)?;
+            BuildReport { inspected_layers: Some(inspection.layers), engine_findings, ..report }
+        }
+        Err(error) => BuildReport { engine_findings: vec![error.to_string()], ..report },
+    })
+}
+
 fn build_and_load(
     library: &'static TensorRtLibrary,
     device: Device,
@@ -82,10 +99,7 @@ fn build_and_load(
     match LoadedEngine::load(library, device, &bytes, interface, cache_entry) {
         Ok(engine) => {
             drop(bytes);
-            let inspection = engine.inspect()?;
-            engine.keep_layers(&inspection);
-            let engine_findings = inspection.findings(&request.model.graph, &request.policy, export.output_name())?;
-            let report = BuildReport { inspected_layers: Some(inspection.layers), engine_findings, ..report };
+            let report = inspected(&engine, report, request, export.output_name())?;
             let engine: Box<dyn Engine> = Box::new(engine);
             Ok(Build { report, engine: Ok(engine) })
         }

@@ -71,6 +71,8 @@ pub(super) struct Settings {
     pub tf32: bool,
     /// Whether layers may be computed in FP16, in a weakly typed network.
     pub fp16: bool,
+    /// Whether the types of layers are wishes, which the builder leaves where it has no kernel of them.
+    pub prefers: bool,
     /// What an earlier build has timed.
     pub timing: Option<Vec<u8>>,
     pub progress: ProgressSink,

@@ -24,16 +24,26 @@ pub struct BuildOptions {
 impl BuildOptions {
     /// All settings that decide what is built, for the engine's identity.
     pub fn describe(&self, policy: &PrecisionPolicy, weakly_typed: bool) -> BTreeMap<String, String> {
+        let constraints = if prefers() { "preferred" } else { "obeyed" };
         let workspace = self.workspace_bytes.map_or_else(|| "library".to_owned(), |bytes| bytes.to_string());
-        [
+        let mut options = BTreeMap::from([
             ("profiling_verbosity", "detailed".to_owned()),
             ("strongly_typed", (!weakly_typed).to_string()),
             ("tf32", uses_tf32(policy).to_string()),
             ("workspace_bytes", workspace),
-        ]
-        .map(|(key, value)| (key.to_owned(), value))
-        .into()
+        ]);
+        if weakly_typed {
+            options.insert("constraints", constraints.to_owned());
+        }
+        options.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
+}
+
+/// Variable that makes the types of a weakly typed network's layers wishes: `prefer`.
+const CONSTRAINTS_VARIABLE: &str = "MIXPREC_TENSORRT_CONSTRAINTS";
+
+fn prefers() -> bool {
+    std::env::var(CONSTRAINTS_VARIABLE).is_ok_and(|value| value == "prefer")
 }
 
 /// Whether products may be computed in TF32: the builder has one flag for the whole network.
@@ -86,6 +96,7 @@ pub(super) fn compile(
         extent: job.extent,
         workspace_bytes: job.options.workspace_bytes,
         tf32: uses_tf32(job.policy),
+        prefers: prefers(),
         fp16: is_weakly_typed(&*library.binding) && job.policy.formats().contains(&Format::Fp16),
         timing: timing.as_ref().and_then(TimingCache::read),
         progress: job.progress.clone(),

@@ -43,6 +43,8 @@ fn types(op: &Op, rounding: Rounding, layer: &ParsedLayer, is_result: bool) -> O
             _ => (compute, compute),
         },
         LayerKind::Movement => match op.class {
+            // Rows of a table; a slice of one is folded into a constant.
+            OpClass::Embedding if layer.type_name != "gather" => return None,
             OpClass::Embedding | OpClass::Softmax => (compute, compute),
             OpClass::Linear | OpClass::ResidualLinear | OpClass::OutputLinear => return None,
             _ => (store, store),

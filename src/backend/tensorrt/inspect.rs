@@ -16,7 +16,7 @@ use crate::graph::{Format, Graph, PolicyError, PrecisionPolicy};
 /// The inspector's view of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
-    /// JSON, as the library wrote it.
+    /// JSON, as the library wrote it but for control characters.
     pub json: String,
     /// Layers of the engine: after fusion, so fewer than the network has.
     pub layers: u64,
@@ -31,6 +31,8 @@ impl Inspection {
     /// # Errors
     /// What is wrong with the JSON, as a sentence fragment.
     pub fn read(json: String) -> Result<Inspection, String> {
+        // Version 8.6 separates names inside strings by control characters, which JSON does not allow.
+        let json: String = json.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
         let parsed: Value = serde_json::from_str(&json).map_err(|error| format!("the inspector's JSON: {error}"))?;
         let layers = parsed["Layers"].as_array().ok_or("the inspector's JSON has no list `Layers`")?;
         let mut layers_by_output = BTreeMap::new();
@@ -145,13 +147,13 @@ mod tests {
         let graph = architecture_graph(Architecture::BertTiny);
         let policy = PrecisionPolicy::preset(Preset::Hybrid);
         let json = r#"{"Layers": [
-            {"Name": "a", "LayerType": "Myelin", "Outputs": [{"Name": "layer.0/mlp/fc1",
+            {"Name": "a", "LayerType": "Myelin", "Metadata": "[ONNX Layer: a]SEPARATOR[ONNX Layer: b]", "Outputs": [{"Name": "layer.0/mlp/fc1",
                 "Format/Datatype": "Channel major FP16 format where channel % 8 == 0"}]},
             {"Name": "b", "Outputs": [{"Name": "layer.0/mlp/layer_norm", "Datatype": "Half"}]},
             {"Name": "c", "Outputs": [{"Name": "layer.1/mlp/fc1", "Datatype": "Float"}, {"Name": "reshaped"}]},
             {"Name": "d", "Outputs": [{"Name": "last_hidden_state", "Format/Datatype": "Row major linear FP32"}]}]}"#;
-        let findings =
-            Inspection::read(json.to_owned()).unwrap().findings(&graph, &policy, "last_hidden_state").unwrap();
+        let json = json.replace("SEPARATOR", "\u{1e}");
+        let findings = Inspection::read(json).unwrap().findings(&graph, &policy, "last_hidden_state").unwrap();
         let expected = [
             "layer.0/mlp/layer_norm is stored in fp16, the policy says fp32",
             "layer.1/mlp/fc1 is stored in fp32, the policy says fp16",

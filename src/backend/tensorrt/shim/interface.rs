@@ -9,6 +9,9 @@ use libloading::Library;
 /// `MIXPREC_TRT_INTERFACE`: the interface that this program speaks.
 pub(super) const INTERFACE: i32 = 1;
 
+/// `MIXPREC_TRT_PREFER`: the types that are set layer by layer are wishes.
+pub(super) const PREFER: i32 = 1;
+
 /// `MIXPREC_TRT_OBEY`: the types that are set layer by layer are binding.
 pub(super) const OBEY: i32 = 2;
 

@@ -6,7 +6,7 @@ use std::ptr::{null, null_mut};
 use super::super::audit::{LayerKind, ParsedElement, ParsedLayer, ParsedTensor};
 use super::super::binding::{BuiltNetwork, LayerTypes, Network, OnnxModel, Settings};
 use super::super::progress::Monitor;
-use super::interface::{Layer, OBEY, Opaque, Options, Progress, Range};
+use super::interface::{Layer, OBEY, Opaque, Options, PREFER, Progress, Range};
 use super::{Shim, data_type, number_of, text_of};
 use crate::graph::{Format, Shape};
 use crate::onnx::{ATTENTION_MASK, DataType, Extent, INPUT_IDS};
@@ -86,15 +86,16 @@ impl Network for ShimNetwork {
         let monitor = Monitor::new(settings.progress.clone(), settings.cancel.clone());
         let progress = Progress { user: (&raw const monitor).cast_mut().cast(), begin, step, end };
         let ranges = ranges(settings.extent);
-        let timing = settings.timing.as_deref().unwrap_or_default();
+        let timing = settings.timing.as_deref();
+        let constraints = if settings.prefers { PREFER } else { OBEY };
         let options = Options {
             fp16: i32::from(settings.fp16),
             bf16: 0,
             tf32: i32::from(settings.tf32),
-            constraints: if settings.fp16 { OBEY } else { 0 },
+            constraints: if settings.fp16 { constraints } else { 0 },
             workspace_bytes: settings.workspace_bytes.unwrap_or(0),
-            timing: timing.as_ptr().cast(),
-            timing_bytes: timing.len() as u64,
+            timing: timing.map_or(null(), |bytes| bytes.as_ptr().cast()),
+            timing_bytes: timing.map_or(0, |bytes| bytes.len() as u64),
             ranges: ranges.as_ptr(),
             range_count: ranges.len() as i32,
             progress: &raw const progress,
