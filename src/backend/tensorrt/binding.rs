@@ -62,7 +62,7 @@ pub(super) enum OnnxModel {
 
 /// How a network is built.
 #[derive(Debug, Clone)]
-pub(super) struct Settings {
+pub(super) struct NetworkSettings {
     pub target: Target,
     pub extent: Extent,
     /// Most scratch memory of a layer, bytes; `None` means the library's own limit.
@@ -103,7 +103,7 @@ pub(super) trait Network {
     ///
     /// # Errors
     /// The binding's words.
-    fn configure(&mut self, settings: Settings) -> Result<bool, String>;
+    fn configure(&mut self, settings: NetworkSettings) -> Result<bool, String>;
 
     /// Builds the engine, and frees the network.
     ///

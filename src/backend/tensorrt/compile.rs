@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::audit::{Audit, Expectation, audit};
-use super::binding::{BuiltNetwork, OnnxModel, Settings, is_weakly_typed};
+use super::binding::{BuiltNetwork, NetworkSettings, OnnxModel, is_weakly_typed};
 use super::constraints::constraints;
 use super::library::{TensorRtLibrary, execution};
 use super::progress::Cancel;
@@ -91,7 +91,7 @@ pub(super) fn compile(
     let mut network = library.call(|| library.binding.parse(source))?;
     let parse_s = start.elapsed().as_secs_f64();
     let timing = TimingCache::of(library);
-    let settings = Settings {
+    let settings = NetworkSettings {
         target: job.target,
         extent: job.extent,
         workspace_bytes: job.options.workspace_bytes,

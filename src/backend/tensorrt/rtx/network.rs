@@ -12,7 +12,7 @@ use trtx::{
 };
 
 use super::super::audit::{LayerKind, ParsedElement, ParsedLayer, ParsedTensor};
-use super::super::binding::{BuiltNetwork, LayerTypes, Network, OnnxModel, Settings};
+use super::super::binding::{BuiltNetwork, LayerTypes, Network, NetworkSettings, OnnxModel};
 use super::super::progress::Monitor;
 use super::target;
 use crate::graph::{Format, Shape};
@@ -46,7 +46,7 @@ impl RtxNetwork {
         Ok(RtxNetwork { config: None, parser, builder })
     }
 
-    fn configured(&mut self, settings: Settings) -> trtx::Result<BuilderConfig<'static>> {
+    fn configured(&mut self, settings: NetworkSettings) -> trtx::Result<BuilderConfig<'static>> {
         let mut config = self.builder.create_config()?;
         // The flag is on by default, which would compute every FP32 product in TF32.
         match settings.tf32 {
@@ -95,7 +95,7 @@ impl Network for RtxNetwork {
 
     fn constrain(&mut self, _layer: usize, _types: LayerTypes) {}
 
-    fn configure(&mut self, settings: Settings) -> Result<bool, String> {
+    fn configure(&mut self, settings: NetworkSettings) -> Result<bool, String> {
         let config = self.configured(settings).map_err(|error| error.to_string())?;
         let tf32 = config.flag(BuilderFlag::kTF32);
         self.config = Some(config);

@@ -23,7 +23,7 @@ const RANK: usize = 8;
 pub(super) struct Opaque(c_void);
 
 #[repr(C)]
-pub(super) struct Files {
+pub(super) struct InstalledFiles {
     pub builder: *const c_char,
     pub parser: *const c_char,
     pub plugins: *const c_char,
@@ -122,7 +122,7 @@ macro_rules! functions {
 functions! {
     interface: fn() -> i32;
     headers: fn(*mut i32);
-    open: fn(*const Files, *const Log, *mut c_char, u64) -> *mut Opaque;
+    open: fn(*const InstalledFiles, *const Log, *mut c_char, u64) -> *mut Opaque;
     version: fn(*const Opaque, *mut i32);
     parse: fn(*mut Opaque, *const c_void, u64, *const c_char) -> *mut Opaque;
     free_network: fn(*mut Opaque);

@@ -22,7 +22,7 @@ use crate::engine::Target;
 use crate::graph::Format;
 use crate::libraries::tensorrt::{Installation, SHIM_FILE, installation, shim_for};
 use crate::onnx::{DataType, Dialect};
-use interface::{Files, Functions, INTERFACE, Log, Opaque};
+use interface::{Functions, INTERFACE, InstalledFiles, Log, Opaque};
 
 /// The first major version with strongly typed networks, BF16 and reports of progress.
 const STRONGLY_TYPED: u32 = 10;
@@ -170,7 +170,7 @@ fn open(functions: &Functions, installation: &Installation, messages: &Messages)
     let plugins = installation.plugins.as_deref().map(text).transpose()?;
     let resource = resources::name(installation).map(|name| text(Path::new(&name))).transpose()?;
     let pointer = |text: &Option<CString>| text.as_ref().map_or(std::ptr::null(), |text| text.as_ptr());
-    let files = Files {
+    let files = InstalledFiles {
         builder: builder.as_ptr(),
         parser: parser.as_ptr(),
         plugins: pointer(&plugins),

@@ -4,7 +4,7 @@ use std::ffi::{CString, c_char, c_void};
 use std::ptr::{null, null_mut};
 
 use super::super::audit::{LayerKind, ParsedElement, ParsedLayer, ParsedTensor};
-use super::super::binding::{BuiltNetwork, LayerTypes, Network, OnnxModel, Settings};
+use super::super::binding::{BuiltNetwork, LayerTypes, Network, NetworkSettings, OnnxModel};
 use super::super::progress::Monitor;
 use super::interface::{Layer, OBEY, Opaque, Options, PREFER, Progress, Range};
 use super::{Shim, data_type, number_of, text_of};
@@ -15,7 +15,7 @@ use crate::onnx::{ATTENTION_MASK, DataType, Extent, INPUT_IDS};
 pub(super) struct ShimNetwork {
     shim: &'static Shim,
     network: *mut Opaque,
-    settings: Option<Settings>,
+    settings: Option<NetworkSettings>,
 }
 
 impl ShimNetwork {
@@ -75,7 +75,7 @@ impl Network for ShimNetwork {
         unsafe { (self.shim.functions.constrain)(self.network, layer as i32, compute, output) };
     }
 
-    fn configure(&mut self, settings: Settings) -> Result<bool, String> {
+    fn configure(&mut self, settings: NetworkSettings) -> Result<bool, String> {
         let tf32 = settings.tf32;
         self.settings = Some(settings);
         Ok(tf32)
