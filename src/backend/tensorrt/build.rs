@@ -178,10 +178,7 @@ mod tests {
     /// The audit judges what the parser reads, and not what the export should be.
     #[test]
     fn an_export_under_another_policy_fails_the_audit_and_is_not_built() {
-        let library = match TensorRtLibrary::get() {
-            Ok(library) => library,
-            Err(reason) => return crate::skip::skip(reason),
-        };
+        let Some(library) = TensorRtLibrary::rtx_or_skip() else { return };
         let extent = Extent::Static(Shape { batch: 1, sequence: 8 });
         for architecture in [Architecture::BertTiny, Architecture::Gpt2Tiny] {
             let source = ModelSource::Random { seed: 3, architecture };
@@ -204,16 +201,14 @@ mod tests {
 
     #[test]
     fn a_cancelled_build_stops_at_the_next_step_and_says_so() {
-        if let Err(reason) = TensorRtLibrary::get() {
-            return crate::skip::skip(reason);
-        }
+        let Some(library) = TensorRtLibrary::rtx_or_skip() else { return };
         let source = ModelSource::Random { seed: 3, architecture: Architecture::BertTiny };
         let model = Model::open("tiny", &source, Path::new("."), Head::Natural).unwrap();
         let policy = PrecisionPolicy::preset(Preset::Hybrid);
         let extent = Extent::Static(Shape { batch: 1, sequence: 8 });
         let request = EngineRequest::new(&model, &policy, extent, Target::Sm80);
         request.cancel.cancel();
-        let error = build_engine(&request).unwrap_err();
+        let error = build_export(library, &request, &request.export(library).unwrap()).unwrap_err();
         assert_eq!(error.to_string(), "tensorrt failed: the build was stopped");
     }
 }

@@ -113,10 +113,7 @@ mod tests {
     /// The parser of TensorRT-RTX names layers as TensorRT's does, and needs no GPU.
     #[test]
     fn every_layer_of_a_parsed_model_gets_the_types_of_its_op() {
-        let library = match TensorRtLibrary::get() {
-            Ok(library) => library,
-            Err(reason) => return crate::skip::skip(reason),
-        };
+        let Some(library) = TensorRtLibrary::rtx_or_skip() else { return };
         for architecture in [Architecture::BertTiny, Architecture::Gpt2Tiny] {
             let source = ModelSource::Random { seed: 3, architecture };
             let model = Model::open("tiny", &source, Path::new("."), Head::Natural).unwrap();

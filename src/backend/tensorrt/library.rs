@@ -109,6 +109,14 @@ impl TensorRtLibrary {
         }
     }
 
+    /// TensorRT-RTX, whatever this machine has besides; `None`, with the reason printed, where it is absent.
+    #[cfg(test)]
+    pub fn rtx_or_skip() -> Option<&'static TensorRtLibrary> {
+        static LIBRARY: OnceLock<Result<TensorRtLibrary, String>> = OnceLock::new();
+        let library = LIBRARY.get_or_init(|| TensorRtLibrary::rtx(None));
+        library.as_ref().map_err(crate::skip::skip).ok()
+    }
+
     fn standard() -> Result<TensorRtLibrary, String> {
         let messages = Messages::default();
         let shim = Shim::load(&messages)?;
