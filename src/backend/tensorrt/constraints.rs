@@ -1,6 +1,10 @@
 //! The types that a weakly typed network must be given layer by layer, so that it computes what a policy requests.
 
-use super::audit::{AuditError, Expectation, LayerKind, ParsedElement, ParsedLayer, ops_by_name, owner, result_name};
+use std::collections::BTreeMap;
+
+use super::audit::{
+    AuditError, Expectation, LayerKind, ParsedElement, ParsedLayer, ParsedTensor, ops_by_name, owner, result_name,
+};
 use super::binding::LayerTypes;
 use crate::graph::{Format, Op, OpClass, Rounding};
 
@@ -16,21 +20,29 @@ pub(super) fn constraints(
     let graph = expected.graph;
     let roundings = graph.roundings(expected.policy)?;
     let names = ops_by_name(graph);
-    let is_float =
-        |layer: &ParsedLayer| layer.outputs.iter().any(|tensor| matches!(tensor.element, ParsedElement::Float(_)));
-    let floats = layers.iter().enumerate().filter(|(_, layer)| is_float(layer));
-    let types = floats.filter_map(|(index, layer)| {
-        let op = owner(&layer.name, &names)?;
-        let (definition, rounding) = (&graph.ops[op], roundings[op]);
-        let result = result_name(graph, definition, expected.output);
-        let is_result = layer.outputs.iter().any(|tensor| tensor.name == result);
-        Some((index, types(definition, rounding, layer, is_result)?))
+    let results = graph.ops.iter().map(|op| result_name(graph, op, expected.output));
+    let results: BTreeMap<&str, usize> = results.enumerate().map(|(index, name)| (name, index)).collect();
+    // The parser's own layers have names of their own, and may yield an op's result: behind a softmax, a shuffle does.
+    let owner = |layer: &ParsedLayer| {
+        let of_result = || layer.outputs.iter().find_map(|tensor| results.get(tensor.name.as_str()).copied());
+        owner(&layer.name, &names).or_else(of_result)
+    };
+    let is_float = |tensor: &ParsedTensor| matches!(tensor.element, ParsedElement::Float(_));
+    let floats = layers.iter().enumerate().filter(|(_, layer)| layer.outputs.iter().any(is_float));
+    let owned: Vec<(usize, usize)> = floats.filter_map(|(index, layer)| Some((index, owner(layer)?))).collect();
+    let computing = |layer: usize| matches!(layers[layer].kind, LayerKind::Product | LayerKind::Arithmetic);
+    // The last one counts.
+    let last: BTreeMap<usize, usize> =
+        owned.iter().filter(|(layer, _)| computing(*layer)).map(|&(layer, op)| (op, layer)).collect();
+    let types = owned.iter().filter_map(|&(layer, op)| {
+        let is_last = last.get(&op) == Some(&layer);
+        Some((layer, types(&graph.ops[op], roundings[op], &layers[layer], is_last)?))
     });
     Ok(types.collect())
 }
 
-/// The types of one layer of an op. The op's result is stored as the policy says, whichever layer yields it.
-fn types(op: &Op, rounding: Rounding, layer: &ParsedLayer, is_result: bool) -> Option<LayerTypes> {
+/// The types of one layer of an op. The last one that computes yields what the op stores; what follows it moves that.
+fn types(op: &Op, rounding: Rounding, layer: &ParsedLayer, is_last: bool) -> Option<LayerTypes> {
     let [compute, accumulate, store] = [rounding.compute, rounding.accumulate, rounding.store].map(Format::storage);
     let (compute, inner) = match layer.kind {
         LayerKind::Product => (compute, compute),
@@ -45,20 +57,22 @@ fn types(op: &Op, rounding: Rounding, layer: &ParsedLayer, is_result: bool) -> O
         LayerKind::Movement => match op.class {
             // Rows of a table; a slice of one is folded into a constant.
             OpClass::Embedding if layer.type_name != "gather" => return None,
-            OpClass::Embedding | OpClass::Softmax => (compute, compute),
+            OpClass::Embedding => (compute, compute),
+            // The choice between a score and the lowest number, in front of the softmax.
+            OpClass::Softmax if layer.type_name == "select" => (compute, compute),
             OpClass::Linear | OpClass::ResidualLinear | OpClass::OutputLinear => return None,
             _ => (store, store),
         },
         LayerKind::Cast | LayerKind::Source | LayerKind::Other => return None,
     };
-    Some(LayerTypes { compute, output: if is_result { store } else { inner } })
+    Some(LayerTypes { compute, output: if is_last { store } else { inner } })
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use super::super::audit::{ParsedTensor, audit};
+    use super::super::audit::audit;
     use super::super::binding::OnnxModel;
     use super::super::library::TensorRtLibrary;
     use super::*;

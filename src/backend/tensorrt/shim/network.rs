@@ -125,7 +125,7 @@ pub(super) struct ShimBytes {
 impl ShimBytes {
     /// Takes what the shim has returned; `None` for null.
     pub fn own(shim: &'static Shim, bytes: *mut Opaque) -> Option<ShimBytes> {
-        (!bytes.is_null()).then_some(ShimBytes { shim, bytes })
+        (!bytes.is_null()).then(|| ShimBytes { shim, bytes })
     }
 }
 
