@@ -118,7 +118,7 @@ pub(super) fn compile(
     let start = Instant::now();
     let built = library.call(|| match library.binding.reports_steps() {
         true => network.build(),
-        false => ticking(&job.progress, || network.build()),
+        false => ticking(&job.progress, TICK, || network.build()),
     });
     let compile_s = start.elapsed().as_secs_f64();
     match built {
@@ -134,12 +134,12 @@ pub(super) fn compile(
 }
 
 /// Calls `build` and reports the seconds meanwhile, for a builder that reports no steps.
-fn ticking<T>(progress: &ProgressSink, build: impl FnOnce() -> T) -> T {
+fn ticking<T>(progress: &ProgressSink, interval: Duration, build: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let (done, ended) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            while ended.recv_timeout(TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
+            while ended.recv_timeout(interval) == Err(mpsc::RecvTimeoutError::Timeout) {
                 let phase = format!("building for {} s", start.elapsed().as_secs());
                 progress.report(BuildProgress { phase, done: 0, total: 0 });
             }
@@ -148,4 +148,29 @@ fn ticking<T>(progress: &ProgressSink, build: impl FnOnce() -> T) -> T {
         drop(done);
         built
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[test]
+    fn a_builder_that_reports_nothing_is_reported_until_it_is_done() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let steps = Arc::clone(&seen);
+        let sink = ProgressSink::new(move |step: BuildProgress| steps.lock().unwrap().push(step.phase));
+        let wait = || {
+            while seen.lock().unwrap().is_empty() {
+                std::thread::yield_now();
+            }
+            7
+        };
+        assert_eq!(ticking(&sink, Duration::from_millis(1), wait), 7);
+        let reports = seen.lock().unwrap().len();
+        std::thread::sleep(Duration::from_millis(5));
+        assert_eq!(seen.lock().unwrap().len(), reports, "nothing is reported after its end");
+        assert!(seen.lock().unwrap()[0].starts_with("building for "));
+    }
 }
