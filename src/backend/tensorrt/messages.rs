@@ -46,7 +46,12 @@ impl Messages {
 /// `Target GPU SM 90 is not supported`.
 fn sentence(line: &str) -> String {
     let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
-    let inner = line.split_once("Error Code").and_then(|(_, rest)| rest.split_once(" (")).map(|(_, inner)| inner);
+    let coded = line.split_once("Error Code").and_then(|(_, rest)| rest.split_once(" ("));
+    // `Error Code 2: OutOfMemory (no further information)`
+    let inner = coded.map(|(code, inner)| match inner.starts_with("no further information") {
+        true => code.rsplit(": ").next().unwrap_or(code),
+        false => inner,
+    });
     let text = inner.map_or(line.as_str(), |inner| inner.strip_suffix(')').unwrap_or(inner));
     let text = text.split(" In ").next().filter(|_| text.contains(".cpp:")).unwrap_or(text);
     let text = text.trim().trim_end_matches('.');
@@ -86,6 +91,7 @@ mod tests {
         assert_eq!(sentence(line), "Target GPU SM 90 is not supported");
         let line = "[a] Error Code 4: Internal Error (no optimization profile. In validate at b/c.cpp:1208)";
         assert_eq!(sentence(line), "no optimization profile");
+        assert_eq!(sentence("[a] Error Code 2: OutOfMemory (no further information)"), "OutOfMemory");
         assert_eq!(sentence("plain words (as they are)"), "plain words (as they are)");
     }
 }
