@@ -77,16 +77,17 @@ models: ## Make bert-base-uncased, bert-base-cased and an SST-2 classifier in ru
 	container/setup.sh --models
 	PATH='$(CURDIR)/runs/venv/bin':"$$PATH" python3 container/models.py runs/models
 
-peers: build ## Time mixprec and PyTorch by turns on the GPU; needs a Python with PyTorch (PYTHON=...).
-	$(PYTHON) experiments/peers.py --mixprec $(MIXPREC) --out runs/peers
+# Ways to run PyTorch (cudagraph, compile, eager), and TensorRT under a policy (tensorrt-fp16, tensorrt-hybrid).
+BESIDE ?= cudagraph
+peers: build ## Time mixprec and its peers (BESIDE='cudagraph tensorrt-fp16') by turns on the GPU; PyTorch's Python is PYTHON=...
+	$(PYTHON) experiments/peers.py --mixprec $(MIXPREC) --out runs/peers --peers $(BESIDE)
 
 test: ## Format, lints, tests, and at the end what was skipped and why.
 	container/setup.sh --lints
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
-	@# The other two builds: without TensorRT, and against TensorRT for data-centre GPUs (types only: nobody links it here).
+	@# The other build: without TensorRT.
 	$(CARGO) clippy --release --locked --no-default-features -- -D warnings
-	$(CARGO) clippy --release --locked --features tensorrt-enterprise -- -D warnings
 	@# The fuzz targets have a lock of their own; the checked dependencies serve them as they are.
 	$(CARGO) clippy --release --locked --manifest-path fuzz/Cargo.toml --target-dir target --bins -- -D warnings
 	@# At its end this says how many tests ran, which skipped themselves, and why.

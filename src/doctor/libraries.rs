@@ -1,11 +1,24 @@
 //! Checks the libraries that set-up fetches: their paths, and their bytes against the pins.
 
 use super::{Area, Diagnosis, Readiness};
+use crate::libraries::tensorrt::{installation, shim_for};
 use crate::libraries::{FoundLibrary, How, Library, LibraryError, find};
 
-/// One diagnosis per pinned library. Its bytes are compared with the pin.
+/// One diagnosis per pinned library, whose bytes are compared with the pin, and one of TensorRT.
 pub(super) fn diagnoses(has_gpu: bool) -> Vec<Diagnosis> {
-    Library::PINNED.into_iter().map(|library| diagnosis(library, find(library), has_gpu)).collect()
+    let pinned = Library::PINNED.into_iter().map(|library| diagnosis(library, find(library), has_gpu));
+    pinned.chain([tensorrt_diagnosis(has_gpu)]).collect()
+}
+
+/// TensorRT, which no package index has, and the shim that set-up compiles for it. It builds on the GPU that executes.
+fn tensorrt_diagnosis(has_gpu: bool) -> Diagnosis {
+    let found = installation().and_then(|found| Ok((shim_for(&found)?, found)));
+    let (status, detail) = match found {
+        Ok((_, found)) => (Readiness::Ok, format!("{}, and its shim is compiled", found.describe())),
+        Err(reason) if has_gpu => (Readiness::Missing, reason),
+        Err(reason) => (Readiness::NotNeeded, format!("not needed without a GPU: {reason}")),
+    };
+    Diagnosis::new(Area::Libraries, "TensorRT", status, detail)
 }
 
 fn diagnosis(library: Library, found: Result<FoundLibrary, LibraryError>, has_gpu: bool) -> Diagnosis {

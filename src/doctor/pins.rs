@@ -97,9 +97,7 @@ fn library(library: Library, found: Result<FoundLibrary, LibraryError>) -> Diagn
                 diagnosis(name, Readiness::Missing, detail).cured_by(cure)
             }
         },
-        Err(LibraryError::Missing { .. } | LibraryError::OtherMajor { .. } | LibraryError::NotInstalled { .. })
-            if !was_set_up(library) =>
-        {
+        Err(LibraryError::Missing { .. } | LibraryError::OtherMajor { .. }) if !was_set_up(library) => {
             diagnosis(name, Readiness::NotNeeded, "not here, so there is nothing to compare")
         }
         Err(error) => diagnosis(name, Readiness::Missing, error.to_string()),

@@ -147,6 +147,9 @@ pub struct BuildReport {
     pub flops_by_format: BTreeMap<Format, u64>,
     /// Number of layers of the built engine, as its inspector lists them.
     pub inspected_layers: Option<u64>,
+    /// Where the built engine, as its inspector lists it, stores results in another format than the policy requests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub engine_findings: Vec<String>,
 }
 
 /// The result of a build.

@@ -1,6 +1,6 @@
 //! Precision policies: for every class of operation, the format it computes in, accumulates in and stores.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -292,6 +292,12 @@ impl PrecisionPolicy {
     /// The formats of an op. A class that is missing from `classes` (possible only in a policy made by hand) computes in FP32.
     pub fn rounding(&self, op: &str, class: OpClass) -> Rounding {
         self.overrides.get(op).or_else(|| self.classes.get(&class)).copied().unwrap_or(Rounding::uniform(Format::Fp32))
+    }
+
+    /// Every format that it names.
+    pub fn formats(&self) -> BTreeSet<Format> {
+        let roundings = self.classes.values().chain(self.overrides.values());
+        roundings.flat_map(|rounding| [rounding.compute, rounding.accumulate, rounding.store]).collect()
     }
 
     /// The preset this policy equals, whatever its name, if any.

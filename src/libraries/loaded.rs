@@ -55,8 +55,11 @@ pub fn is_inference(path: &Path) -> bool {
     stem.is_some_and(|stem| is_listed(stem) && !DRIVER_LIBRARIES.contains(&stem))
 }
 
+/// Kernels of TensorRT's builder are loaded only while it builds, and say nothing of an engine from the cache.
+const ONLY_WHILE_BUILDING: &str = "libnvinfer_builder_resource";
+
 fn is_listed(stem: &str) -> bool {
-    INFERENCE_LIBRARIES.iter().any(|name| stem.starts_with(name))
+    !stem.starts_with(ONLY_WHILE_BUILDING) && INFERENCE_LIBRARIES.iter().any(|name| stem.starts_with(name))
 }
 
 fn mapped_files(maps: &str) -> BTreeSet<PathBuf> {

@@ -4,6 +4,7 @@
 pub mod loaded;
 pub mod pins;
 mod search;
+pub mod tensorrt;
 
 use std::env;
 use std::fmt;
@@ -19,7 +20,7 @@ pub use search::{find, was_set_up};
 /// Variable with the path of an ONNX Runtime library to use instead of the pinned one.
 pub const ONNX_RUNTIME_VARIABLE: &str = "ORT_DYLIB_PATH";
 
-/// Variable with the folder of TensorRT libraries to use instead of the pinned ones.
+/// Variable with the folder of TensorRT-RTX libraries to use instead of the pinned ones.
 pub const TENSORRT_VARIABLE: &str = "MIXPREC_TENSORRT_LIBRARY_DIR";
 
 /// Variable with the folder of NVRTC and cuBLASLt to use instead of any others.
@@ -37,10 +38,6 @@ pub enum Library {
     TensorRtRtx,
     /// TensorRT-RTX: parser of ONNX files.
     TensorRtRtxParser,
-    /// TensorRT for data-centre GPUs: builder and runtime. No package index has it, so it is not pinned.
-    TensorRt,
-    /// TensorRT for data-centre GPUs: parser of ONNX files.
-    TensorRtParser,
     /// NVRTC, the run-time compiler of CUDA code. It also compiles on a host without a GPU.
     Nvrtc,
     /// The built-in definitions that NVRTC compiles into every program. It always comes from NVRTC's folder, because it
@@ -67,9 +64,6 @@ impl Library {
             BackendKind::Reference | BackendKind::Mock => &[],
             BackendKind::OnnxRuntime => &[Library::OnnxRuntime],
             BackendKind::Cuda => &[Library::Nvrtc, Library::NvrtcBuiltins, Library::CublasLt],
-            BackendKind::TensorRt if cfg!(feature = "tensorrt-enterprise") => {
-                &[Library::TensorRt, Library::TensorRtParser]
-            }
             BackendKind::TensorRt => &[Library::TensorRtRtx, Library::TensorRtRtxParser],
         }
     }
@@ -108,8 +102,6 @@ impl Library {
             Library::OnnxRuntime => "libonnxruntime.so",
             Library::TensorRtRtx => "libtensorrt_rtx.so",
             Library::TensorRtRtxParser => "libtensorrt_onnxparser_rtx.so",
-            Library::TensorRt => "libnvinfer.so",
-            Library::TensorRtParser => "libnvonnxparser.so",
             Library::Nvrtc => "libnvrtc.so",
             Library::NvrtcBuiltins => "libnvrtc-builtins.so",
             Library::CublasLt => "libcublasLt.so",
@@ -126,7 +118,6 @@ impl Library {
             Library::TensorRtRtx | Library::TensorRtRtxParser => "tensorrt-rtx",
             Library::Nvrtc | Library::NvrtcBuiltins => "cuda-nvrtc",
             Library::CublasLt => "cublas",
-            Library::TensorRt | Library::TensorRtParser => return Ok(None),
         };
         let pins = pins::compiled_in().map_err(LibraryError::Pins)?;
         let pin = pins.wheels.get(wheel).and_then(|pinned| {
@@ -144,12 +135,7 @@ impl Library {
 
     /// The name of the file to look for.
     fn file(self) -> Result<&'static str, LibraryError> {
-        Ok(match self {
-            // The major version that the bindings are written for.
-            Library::TensorRt => "libnvinfer.so.11",
-            Library::TensorRtParser => "libnvonnxparser.so.11",
-            _ => self.pin()?.map_or(self.stem(), |pin| pin.file),
-        })
+        Ok(self.pin()?.map_or(self.stem(), |pin| pin.file))
     }
 }
 
@@ -183,9 +169,6 @@ pub enum LibraryError {
     #[error("no {file} beside {beside}, so that installation is incomplete: run {}, or name a complete one in {}",
         .library.set_up(), .library.variable())]
     NotBeside { library: Library, file: &'static str, beside: PathBuf },
-    /// The library was not found, and set-up does not fetch it.
-    #[error("{file} is not here: install TensorRT 11 and name its folder in {variable}")]
-    NotInstalled { file: &'static str, variable: &'static str },
     /// The environment variable that names it is wrong.
     #[error(
         "{variable} leads to {path}, which is no file: correct the variable, or unset it to use the pinned library"
@@ -209,6 +192,8 @@ pub enum How {
     Variable(&'static str),
     /// Set-up fetched it, and it has the pinned size.
     Pinned,
+    /// Set-up fetched it, and compared its digest then.
+    SetUp,
     /// In a folder of the dynamic loader.
     Loader,
     /// In an installed CUDA toolkit.
@@ -222,6 +207,7 @@ impl fmt::Display for How {
         match self {
             How::Variable(name) => write!(f, "named by {name}"),
             How::Pinned => f.write_str("pinned"),
+            How::SetUp => f.write_str("fetched by set-up"),
             How::Loader => f.write_str("of the system"),
             How::Toolkit => f.write_str("of the CUDA toolkit"),
             How::PythonPackage => f.write_str("of a Python package"),
@@ -251,9 +237,8 @@ impl FoundLibrary {
     pub fn cure(&self) -> String {
         let variable = self.library.variable();
         match self.how {
-            How::Variable(name) if matches!(self.library.pin(), Ok(None)) => format!("correct {name}"),
             How::Variable(name) => format!("correct {name}, or unset it to use the pinned library"),
-            How::Pinned => format!("run {}", self.library.set_up()),
+            How::Pinned | How::SetUp => format!("run {}", self.library.set_up()),
             How::Loader | How::Toolkit | How::PythonPackage => {
                 format!("install another, or say where one is in {variable}")
             }
@@ -292,7 +277,6 @@ mod tests {
         assert_eq!(files[3..], ["libnvrtc.so.13", "libnvrtc-builtins.so.13.0", "libcublasLt.so.13"]);
         assert_eq!(pins[1].path.parent(), pins[2].path.parent());
         assert_eq!(pins[3].path.parent(), pins[4].path.parent());
-        assert_eq!(Library::TensorRt.pin(), Ok(None));
     }
 
     /// Every error names the cure of its own library.
@@ -314,7 +298,6 @@ mod tests {
             cure(Library::TensorRtRtx, named),
             "correct MIXPREC_TENSORRT_LIBRARY_DIR, or unset it to use the pinned library"
         );
-        assert_eq!(cure(Library::TensorRt, named), "correct MIXPREC_TENSORRT_LIBRARY_DIR", "there is no pinned one");
-        assert!(cure(Library::TensorRt, How::Loader).ends_with("say where one is in MIXPREC_TENSORRT_LIBRARY_DIR"));
+        assert!(cure(Library::TensorRtRtx, How::Loader).ends_with("say where one is in MIXPREC_TENSORRT_LIBRARY_DIR"));
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{FoundLibrary, How, Library, LibraryError, Pin};
 
 /// Folders of the dynamic loader on common Linux systems, after those of `LD_LIBRARY_PATH`.
-const LOADER_FOLDERS: [&str; 5] =
+pub(super) const LOADER_FOLDERS: [&str; 5] =
     ["/usr/local/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"];
 
 /// Variables that name an installed CUDA toolkit.
@@ -41,6 +41,17 @@ pub fn was_set_up(library: Library) -> bool {
     SearchPaths::of_this_process(library).roots.iter().any(|root| root.join(folder).is_dir())
 }
 
+/// Folders that may be a repository: those above the current folder and above this program.
+pub(super) fn repositories() -> Vec<PathBuf> {
+    let starts = [env::current_dir(), env::current_exe()];
+    starts.iter().flatten().flat_map(|start| start.ancestors()).map(Path::to_owned).collect()
+}
+
+/// Existing folders of these names in the packages of Python interpreters on the PATH.
+pub(super) fn packages_of(names: &[&str]) -> Vec<PathBuf> {
+    python_folders(&python_prefixes(&named_folders("VIRTUAL_ENV"), &named_folders("PATH")), names)
+}
+
 /// The places to search for one library.
 struct SearchPaths {
     variable: Option<OsString>,
@@ -52,8 +63,7 @@ struct SearchPaths {
 
 impl SearchPaths {
     fn of_this_process(library: Library) -> Self {
-        let starts = [env::current_dir(), env::current_exe()];
-        let roots = starts.iter().flatten().flat_map(|start| start.ancestors()).map(Path::to_owned).collect();
+        let roots = repositories();
         let mut system = Vec::new();
         // The version of a system's ONNX Runtime is unknown, so it is only used when it is named.
         if library != Library::OnnxRuntime {
@@ -64,8 +74,7 @@ impl SearchPaths {
             let named = TOOLKIT_VARIABLES.into_iter().flat_map(named_folders);
             let toolkits = named.chain([PathBuf::from(TOOLKIT)]).flat_map(|toolkit| below(&toolkit, &IN_TOOLKIT));
             system.extend(toolkits.map(|folder| (folder, How::Toolkit)));
-            let prefixes = python_prefixes(&named_folders("VIRTUAL_ENV"), &named_folders("PATH"));
-            system.extend(python_folders(&prefixes).into_iter().map(|folder| (folder, How::PythonPackage)));
+            system.extend(packages_of(&IN_PACKAGES).into_iter().map(|folder| (folder, How::PythonPackage)));
         }
         SearchPaths { variable: env::var_os(library.variable()).filter(|value| !value.is_empty()), roots, system }
     }
@@ -94,7 +103,6 @@ impl SearchPaths {
         let mut places = self.system.iter().map(|(folder, how)| (folder.join(file), *how));
         match places.find(|(path, _)| path.is_file()) {
             Some((path, how)) => Ok(FoundLibrary { library, path, how }),
-            None if pin.is_none() => Err(LibraryError::NotInstalled { file, variable }),
             None => Err(match self.other_major(library) {
                 Some(other) => LibraryError::OtherMajor { library, file, other },
                 None => LibraryError::Missing { library, file },
@@ -148,12 +156,12 @@ fn files(folder: &Path, beginning: &str) -> Vec<PathBuf> {
 }
 
 /// Names in a folder; empty when the folder does not exist.
-fn entries(folder: &Path) -> impl Iterator<Item = OsString> {
+pub(super) fn entries(folder: &Path) -> impl Iterator<Item = OsString> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name())
 }
 
 /// The absolute folders that a variable lists.
-fn named_folders(variable: &str) -> Vec<PathBuf> {
+pub(super) fn named_folders(variable: &str) -> Vec<PathBuf> {
     let value = env::var_os(variable).unwrap_or_default();
     env::split_paths(&value).filter(|folder| folder.is_absolute()).collect()
 }
@@ -177,13 +185,13 @@ fn python_prefixes(environments: &[PathBuf], path: &[PathBuf]) -> Vec<PathBuf> {
     prefixes
 }
 
-/// Existing folders of CUDA libraries in the packages below these prefixes. Debian's pip installs into
+/// Existing folders of these names in the packages below these prefixes. Debian's pip installs into
 /// `local/lib/python3.*/dist-packages`.
-fn python_folders(prefixes: &[PathBuf]) -> Vec<PathBuf> {
+fn python_folders(prefixes: &[PathBuf], names: &[&str]) -> Vec<PathBuf> {
     let libraries = prefixes.iter().flat_map(|prefix| below(prefix, &["lib", "lib64", "local/lib"]));
     let versions = libraries.flat_map(|library| files_of_python(&library));
     let packages = versions.flat_map(|version| below(&version, &["site-packages", "dist-packages"]));
-    packages.flat_map(|packages| below(&packages, &IN_PACKAGES)).filter(|folder| folder.is_dir()).collect()
+    packages.flat_map(|packages| below(&packages, names)).filter(|folder| folder.is_dir()).collect()
 }
 
 /// Folders `python3.*` in a `lib` folder, newest first.
@@ -246,15 +254,10 @@ mod tests {
     }
 
     #[test]
-    fn libraries_of_the_system_come_last_and_data_centre_tensorrt_is_found_there_only() {
+    fn libraries_of_the_system_come_last() {
         let folder = tempfile::tempdir().unwrap();
         let system = SearchPaths { system: vec![(folder.path().to_owned(), How::Loader)], ..places(&[]) };
-        let error = system.find(Library::TensorRt).unwrap_err().to_string();
-        assert!(error.starts_with("libnvinfer.so.11 is not here: install TensorRT 11"), "{error}");
-        for file in ["libnvinfer.so.11", "libtensorrt_rtx.so.1"] {
-            put(&folder.path().join(file), 1);
-        }
-        assert_eq!(system.find(Library::TensorRt).unwrap().how, How::Loader);
+        put(&folder.path().join("libtensorrt_rtx.so.1"), 1);
         assert_eq!(system.find(Library::TensorRtRtx).unwrap().how, How::Loader);
     }
 
@@ -316,7 +319,7 @@ mod tests {
         }
         let prefixes = python_prefixes(&[], &[folder.path().join("nowhere"), environment.join("bin")]);
         assert_eq!(prefixes, [environment.clone(), system.canonicalize().unwrap()]);
-        assert_eq!(python_folders(&prefixes), wanted);
+        assert_eq!(python_folders(&prefixes, &IN_PACKAGES), wanted);
         assert_eq!(python_prefixes(std::slice::from_ref(&environment), &[]), [environment]);
     }
 }

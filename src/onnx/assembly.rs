@@ -63,13 +63,13 @@ impl Assembly {
         output
     }
 
-    /// Adds a `Split` along the last dimension of three into equal parts.
-    pub fn split(&mut self, name: String, input: &NamedTensor, parts: [String; 3]) -> [NamedTensor; 3] {
+    /// Adds a `Split` along the last dimension of three into equal parts, whose number is an attribute if `counted`.
+    pub fn split(&mut self, name: String, input: &NamedTensor, parts: [String; 3], counted: bool) -> [NamedTensor; 3] {
         let outputs = parts.map(|part| NamedTensor::new(part, input.element));
-        let count = outputs.len() as i64;
-        let call = OperatorCall::new("Split", &[input])
-            .with(AttributeProto::int("axis", -1))
-            .with(AttributeProto::int("num_outputs", count));
+        let mut call = OperatorCall::new("Split", &[input]).with(AttributeProto::int("axis", -1));
+        if counted {
+            call = call.with(AttributeProto::int("num_outputs", outputs.len() as i64));
+        }
         self.push(name, call, &outputs);
         outputs
     }

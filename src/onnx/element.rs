@@ -19,6 +19,8 @@ pub enum DataType {
     Fp16,
     /// Signed 64-bit integer.
     Int64,
+    /// Signed 32-bit integer.
+    Int32,
     /// One byte, 0 or 1.
     Bool,
 }
@@ -39,6 +41,7 @@ impl DataType {
     pub fn code(self) -> i32 {
         match self {
             DataType::Fp32 => 1,
+            DataType::Int32 => 6,
             DataType::Int64 => 7,
             DataType::Bool => 9,
             DataType::Fp16 => 10,
@@ -51,7 +54,7 @@ impl DataType {
     pub fn bytes(self) -> u64 {
         match self {
             DataType::Fp64 | DataType::Int64 => 8,
-            DataType::Fp32 => 4,
+            DataType::Fp32 | DataType::Int32 => 4,
             DataType::Bf16 | DataType::Fp16 => 2,
             DataType::Bool => 1,
         }
@@ -65,6 +68,7 @@ impl DataType {
             DataType::Bf16 => "bf16",
             DataType::Fp16 => "fp16",
             DataType::Int64 => "int64",
+            DataType::Int32 => "int32",
             DataType::Bool => "bool",
         }
     }
@@ -102,6 +106,7 @@ impl DataType {
             DataType::Bf16 => bf16::from_f32(value as f32).to_le_bytes().to_vec(),
             DataType::Fp16 => f16::from_f32(value as f32).to_le_bytes().to_vec(),
             DataType::Int64 => (value as i64).to_le_bytes().to_vec(),
+            DataType::Int32 => (value as i32).to_le_bytes().to_vec(),
             DataType::Bool => vec![u8::from(value != 0.0)],
         }
     }

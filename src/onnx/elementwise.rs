@@ -8,10 +8,10 @@ use crate::graph::Gelu;
 use crate::graph::Token;
 
 impl Lowering<'_> {
-    /// GELU in the model's form: one operator in FP32, elementary ones where every step is rounded.
+    /// GELU in the model's form: one operator in FP32 where the operator set has it, elementary ones otherwise.
     pub fn gelu(&mut self, op: &TypedOp<'_>, form: Gelu) -> NamedTensor {
         let x = self.operand(op, 0);
-        if op.compute == DataType::Fp32 {
+        if op.compute == DataType::Fp32 && self.dialect.opset.has_gelu() {
             let approximate = match form {
                 Gelu::Erf => "none",
                 Gelu::Tanh => "tanh",

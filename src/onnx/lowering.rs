@@ -11,14 +11,15 @@ use super::element::DataType;
 use super::extent::Extent;
 use super::initializer::ParamTypes;
 use super::proto::AttributeProto;
-use super::{ATTENTION_MASK, INPUT_IDS};
-use crate::graph::{Graph, Mask, Op, OpKind, ParamId, PolicyError, PrecisionPolicy, ReductionOrder, Rounding};
+use super::{ATTENTION_MASK, Dialect, INPUT_IDS, Typing, output_name};
+use crate::graph::{Format, Graph, Mask, Op, OpKind, ParamId, PolicyError, PrecisionPolicy, ReductionOrder, Rounding};
 
 /// The state that all kinds of op share: the ONNX graph so far and what it is made from.
 pub(super) struct Lowering<'a> {
     pub assembly: Assembly,
     pub graph: &'a Graph,
     pub extent: Extent,
+    pub dialect: Dialect,
     pub order: ReductionOrder,
     weights: &'a ParamTypes,
     /// The tensor of every value, by value id.
@@ -30,22 +31,29 @@ pub(super) struct Lowering<'a> {
     causal_mask: Option<NamedTensor>,
 }
 
-/// An op with its types.
+/// An op with the types of its tensors.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TypedOp<'a> {
     pub definition: &'a Op,
     pub compute: DataType,
     pub accumulate: DataType,
     pub store: DataType,
+    /// The types that the policy requests, which the tensors have unless a builder sets them.
+    pub requested: Rounding,
 }
 
 impl TypedOp<'_> {
-    fn new(op: &Op, rounding: Rounding) -> TypedOp<'_> {
+    fn new(op: &Op, requested: Rounding, typing: Typing) -> TypedOp<'_> {
+        let written = match typing {
+            Typing::InModel => requested,
+            Typing::PerLayer => Rounding::uniform(Format::Fp32),
+        };
         TypedOp {
             definition: op,
-            compute: rounding.compute.into(),
-            accumulate: rounding.accumulate.into(),
-            store: rounding.store.into(),
+            compute: written.compute.into(),
+            accumulate: written.accumulate.into(),
+            store: written.store.into(),
+            requested,
         }
     }
 
@@ -61,31 +69,36 @@ impl TypedOp<'_> {
 
     /// Whether the op's arithmetic is plain FP32, which ONNX's compound operators express in one node.
     pub fn is_plain_fp32(&self) -> bool {
-        self.compute == DataType::Fp32 && self.accumulate == DataType::Fp32
+        [self.requested.compute, self.requested.accumulate].map(DataType::from) == [DataType::Fp32; 2]
     }
 }
 
-/// Lowers `graph`; the output tensor gets the name `output`.
+/// Lowers `graph`; the output tensor gets its name by [`output_name`].
 pub(super) fn lower(
     graph: &Graph,
     policy: &PrecisionPolicy,
     extent: Extent,
     weights: &ParamTypes,
-    output: &str,
+    dialect: Dialect,
 ) -> Result<Assembly, PolicyError> {
     let roundings = graph.roundings(policy)?;
+    let element = |format: &Format| match dialect.typing {
+        Typing::InModel => (*format).into(),
+        Typing::PerLayer => DataType::Fp32,
+    };
     let formats = graph.value_formats(&roundings);
     let mut values: Vec<NamedTensor> = graph
         .values
         .iter()
         .zip(&formats)
-        .map(|(value, &format)| NamedTensor::new(&value.name, format.into()))
+        .map(|(value, format)| NamedTensor::new(&value.name, element(format)))
         .collect();
-    values[graph.output.0].name = output.to_owned();
+    output_name(graph.output_kind).clone_into(&mut values[graph.output.0].name);
     let mut lowering = Lowering {
         assembly: Assembly::default(),
         graph,
         extent,
+        dialect,
         order: policy.layer_norm_reduction,
         weights,
         values,
@@ -95,7 +108,7 @@ pub(super) fn lower(
         causal_mask: None,
     };
     for (op, rounding) in graph.ops.iter().zip(roundings) {
-        lowering.op(TypedOp::new(op, rounding));
+        lowering.op(TypedOp::new(op, rounding, dialect.typing));
     }
     Ok(lowering.assembly)
 }
@@ -151,17 +164,22 @@ impl Lowering<'_> {
 
     /// Tokens per sequence, int64 `[1]`.
     pub fn sequence_length(&mut self) -> NamedTensor {
-        let (extent, assembly) = (self.extent, &mut self.assembly);
+        let (extent, dialect, assembly) = (self.extent, self.dialect, &mut self.assembly);
         self.sequence_length
             .get_or_insert_with(|| {
                 let span = extent.sequence();
                 if span.smallest == span.largest {
                     return assembly.integers(&[span.largest as i64]);
                 }
-                let ids = NamedTensor::new(INPUT_IDS, DataType::Int64);
-                let shape = OperatorCall::new("Shape", &[&ids]);
-                let second = shape.with(AttributeProto::int("start", 1)).with(AttributeProto::int("end", 2));
-                assembly.emit("shape/sequence", second)
+                let ids = NamedTensor::new(INPUT_IDS, dialect.ids());
+                let shape = OperatorCall::new("Shape", &[&ids]).yielding(DataType::Int64);
+                if dialect.opset.slices_shapes() {
+                    let second = shape.with(AttributeProto::int("start", 1)).with(AttributeProto::int("end", 2));
+                    return assembly.emit("shape/sequence", second);
+                }
+                let shape = assembly.emit("shape/tokens", shape);
+                let [start, end, axis] = [[1], [2], [0]].map(|value| assembly.integers(&value));
+                assembly.emit("shape/sequence", OperatorCall::new("Slice", &[&shape, &start, &end, &axis]))
             })
             .clone()
     }
@@ -179,7 +197,7 @@ impl Lowering<'_> {
         let keys = match &self.key_mask {
             Some(keys) => keys.clone(),
             None => {
-                let tokens = NamedTensor::new(ATTENTION_MASK, DataType::Int64);
+                let tokens = NamedTensor::new(ATTENTION_MASK, self.dialect.ids());
                 let tokens = self.assembly.cast("mask/tokens", &tokens, DataType::Bool);
                 let axes = self.assembly.integers(&[1, 2]);
                 let keys = self.assembly.emit("mask/keys", OperatorCall::new("Unsqueeze", &[&tokens, &axes]));
@@ -198,7 +216,8 @@ impl Lowering<'_> {
 
     /// Index of the last token of every sequence, `[batch, 1]`: the number of ones in its mask, less one.
     pub fn last_tokens(&mut self) -> NamedTensor {
-        let mask = NamedTensor::new(ATTENTION_MASK, DataType::Int64);
+        let mask = NamedTensor::new(ATTENTION_MASK, self.dialect.ids());
+        let mask = self.assembly.converted(&mask, DataType::Int64);
         let (axis, one) = (self.assembly.integers(&[1]), self.assembly.index(1));
         let lengths = self.assembly.emit("mask/lengths", OperatorCall::new("ReduceSum", &[&mask, &axis]));
         self.assembly.emit("mask/last", OperatorCall::new("Sub", &[&lengths, &one]))
@@ -228,7 +247,7 @@ impl Lowering<'_> {
         let dimensions = self.graph.dimensions;
         let below = |part: &str| format!("{}/{part}", packed.name);
         let parts = ["query", "key", "value"].map(below);
-        let parts = self.assembly.split(below("split"), packed, parts);
+        let parts = self.assembly.split(below("split"), packed, parts, self.dialect.opset.is_18());
         // 0 stands for the input's own dimension.
         let shape = [0, 0, dimensions.heads as i64, (dimensions.hidden / dimensions.heads) as i64];
         let shape = self.assembly.integers(&shape);

@@ -7,6 +7,7 @@
 
 mod assembly;
 mod deviations;
+mod dialect;
 mod element;
 mod elementwise;
 mod extent;
@@ -23,6 +24,7 @@ use prost::Message;
 use thiserror::Error;
 
 pub use deviations::deviations;
+pub use dialect::{Dialect, Opset, Typing};
 pub use element::DataType;
 pub use extent::{DimensionRange, Extent};
 pub use initializer::{ALIGNMENT, Initializer};
@@ -31,7 +33,7 @@ pub use write::WrittenModel;
 
 use crate::digest::sha256;
 use crate::files::FileError;
-use crate::graph::{Format, OutputKind, PolicyError, PrecisionPolicy};
+use crate::graph::{Format, OutputKind, PolicyError, PrecisionPolicy, Preset};
 use crate::model::{Model, ModelError};
 use initializer::ParamTypes;
 use proto::{
@@ -39,17 +41,12 @@ use proto::{
     ValueInfoProto,
 };
 
-/// Token ids: int64 `[batch, sequence]`.
+/// Token ids: int64 (int32 in [`Dialect::WEAKLY_TYPED`]) `[batch, sequence]`.
 pub const INPUT_IDS: &str = "input_ids";
 
-/// 1 for a token, 0 for padding, which follows the tokens: int64 `[batch, sequence]`, as in Hugging Face models.
+/// 1 for a token, 0 for padding, which follows the tokens: of the type of the ids, `[batch, sequence]`, as in Hugging Face
+/// models.
 pub const ATTENTION_MASK: &str = "attention_mask";
-
-/// Operator set: the first with `Gelu`; TensorRT-RTX 1.7 and ONNX Runtime 1.32 know it.
-pub const OPSET: i64 = 20;
-
-/// Format of the file; ONNX 1.16 and later.
-const IR_VERSION: i64 = 10;
 
 /// File name of the weights in [`Export::skeleton`].
 pub const SKELETON_WEIGHTS: &str = "weights";
@@ -104,6 +101,7 @@ pub struct Export<'m> {
     model: &'m Model,
     policy: PrecisionPolicy,
     extent: Extent,
+    dialect: Dialect,
     /// Without weights.
     graph: GraphProto,
     weights: Vec<Initializer<'m>>,
@@ -127,30 +125,48 @@ pub struct NodeOutput {
 }
 
 impl<'m> Export<'m> {
-    /// Lowers the graph. Reads no weights.
+    /// Lowers the graph in the default dialect. Reads no weights.
     ///
     /// # Errors
     /// [`ExportError::Policy`] when the policy does not fit the graph, and those of [`check_extent`].
     pub fn new(model: &'m Model, policy: &PrecisionPolicy, extent: Extent) -> Result<Self, ExportError> {
+        Export::in_dialect(model, policy, extent, Dialect::default())
+    }
+
+    /// Lowers the graph for a runtime that reads `dialect`. Reads no weights.
+    ///
+    /// # Errors
+    /// Those of [`Export::new`].
+    pub fn in_dialect(
+        model: &'m Model,
+        policy: &PrecisionPolicy,
+        extent: Extent,
+        dialect: Dialect,
+    ) -> Result<Self, ExportError> {
         check_extent(model, extent)?;
         let graph = &model.graph;
-        let weights = ParamTypes::of(graph, policy)?;
+        let typed = match dialect.typing {
+            Typing::InModel => policy,
+            Typing::PerLayer => &PrecisionPolicy::preset(Preset::Fp32),
+        };
+        let weights = ParamTypes::of(graph, typed)?;
         let output = output_name(graph.output_kind);
-        let output_format = graph.value_formats(&graph.roundings(policy)?)[graph.output.0];
-        let assembly = lowering::lower(graph, policy, extent, &weights, output)?;
+        let output_format = graph.value_formats(&graph.roundings(typed)?)[graph.output.0];
+        let assembly = lowering::lower(graph, policy, extent, &weights, dialect)?;
         let outputs = node_outputs(&assembly);
         let shape = extent.value(graph.value(graph.output).shape);
         let lowered = GraphProto {
             node: assembly.nodes,
             name: Some(model.name.clone()),
             initializer: assembly.constants.into_values().collect(),
-            input: [INPUT_IDS, ATTENTION_MASK].map(|name| value_info(name, DataType::Int64, extent.tokens())).into(),
+            input: [INPUT_IDS, ATTENTION_MASK].map(|name| value_info(name, dialect.ids(), extent.tokens())).into(),
             output: vec![value_info(output, output_format.into(), shape)],
         };
         Ok(Export {
             model,
             policy: policy.clone(),
             extent,
+            dialect,
             graph: lowered,
             weights: weights.initializers(model),
             outputs,
@@ -176,6 +192,11 @@ impl<'m> Export<'m> {
     /// The format the last op stores: the type of the output tensor.
     pub fn output_format(&self) -> Format {
         self.output_format
+    }
+
+    /// How it is written.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// The shapes that the model accepts.
@@ -249,12 +270,15 @@ impl<'m> Export<'m> {
         let summary = format!("{}, precision policy {}", self.model.provenance, self.policy.name);
         let doc = std::iter::once(&summary).chain(&self.deviations).map(String::as_str).collect::<Vec<_>>().join("\n");
         ModelProto {
-            ir_version: Some(IR_VERSION),
+            ir_version: Some(self.dialect.opset.ir_version()),
             producer_name: Some(env!("CARGO_PKG_NAME").to_owned()),
             producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             doc_string: Some(doc),
             graph: None,
-            opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPSET) }],
+            opset_import: vec![OperatorSetIdProto {
+                domain: Some(String::new()),
+                version: Some(self.dialect.opset.number()),
+            }],
             metadata_props: metadata,
         }
     }

@@ -1,6 +1,7 @@
 //! Layer norm and softmax. Each is one operator in FP32. In other formats their reductions, divisions and element-wise steps
 //! are written out in the order that the policies define (that of the reference backend).
 
+use super::Typing;
 use super::assembly::{NamedTensor, OperatorCall};
 use super::element::DataType;
 use super::lowering::{Lowering, TypedOp};
@@ -12,7 +13,7 @@ impl Lowering<'_> {
     pub fn layer_norm(&mut self, op: &TypedOp<'_>, [gamma, beta]: [ParamId; 2], epsilon: f64) -> NamedTensor {
         let x = self.operand(op, 0);
         let (gamma, beta) = (self.weight(gamma, op.compute), self.weight(beta, op.compute));
-        if op.is_plain_fp32() {
+        if op.is_plain_fp32() && self.dialect.opset.has_layer_norm() {
             let call = OperatorCall::new("LayerNormalization", &[&x, &gamma, &beta]);
             let call =
                 call.with(AttributeProto::int("axis", -1)).with(AttributeProto::float("epsilon", epsilon as f32));
@@ -34,6 +35,9 @@ impl Lowering<'_> {
     /// Mean over the last dimension, which is kept with size 1; in `compute`, summed in `accumulate`.
     fn mean(&mut self, op: &TypedOp<'_>, part: &str, x: &NamedTensor) -> NamedTensor {
         let below = |step: &str| op.part(&format!("{part}/{step}"));
+        if self.dialect.typing == Typing::PerLayer && self.order == ReductionOrder::SumThenDivide {
+            return self.reduce(op.part(part), "ReduceMean", x);
+        }
         // The count itself is rounded to `compute`.
         let count = op.compute.rounded(self.graph.dimensions.hidden as f64);
         match self.order {
@@ -62,8 +66,13 @@ impl Lowering<'_> {
     }
 
     fn reduce(&mut self, name: String, operator: &'static str, x: &NamedTensor) -> NamedTensor {
+        let keeps = AttributeProto::int("keepdims", 1);
+        if operator != "ReduceSum" && !self.dialect.opset.is_18() {
+            let call = OperatorCall::new(operator, &[x]).with(AttributeProto::ints("axes", &[-1]));
+            return self.assembly.emit(name, call.with(keeps));
+        }
         let axes = self.assembly.integers(&[-1]);
-        self.assembly.emit(name, OperatorCall::new(operator, &[x, &axes]).with(AttributeProto::int("keepdims", 1)))
+        self.assembly.emit(name, OperatorCall::new(operator, &[x, &axes]).with(keeps))
     }
 
     fn cast_to(&mut self, name: String, x: &NamedTensor, element: DataType) -> NamedTensor {
@@ -78,10 +87,12 @@ impl Lowering<'_> {
     pub fn softmax(&mut self, op: &TypedOp<'_>, mask: Mask) -> NamedTensor {
         let scores = self.operand(op, 0);
         let permitted = self.permitted(mask);
-        let lowest = self.assembly.scalar(op.compute, op.compute.lowest());
+        // Where a builder sets the type, the number must be finite in that.
+        let lowest = self.assembly.scalar(op.compute, DataType::from(op.requested.compute).lowest());
         let select = OperatorCall::new("Where", &[&permitted, &scores, &lowest]).yielding(op.compute);
         let scores = self.assembly.emit(op.part("mask"), select);
-        if op.is_plain_fp32() || (op.compute == DataType::Fp64 && op.accumulate == DataType::Fp64) {
+        let wide = [DataType::Fp32, DataType::Fp64].iter().any(|&wide| op.compute == wide && op.accumulate == wide);
+        if wide {
             let call = OperatorCall::new("Softmax", &[&scores]).with(AttributeProto::int("axis", -1));
             return self.assembly.emit(op.name(), call);
         }

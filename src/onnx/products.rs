@@ -14,7 +14,7 @@ impl Lowering<'_> {
         [word, position]: [ParamId; 2],
         token_type: Option<ParamId>,
     ) -> NamedTensor {
-        let ids = NamedTensor::new(super::INPUT_IDS, DataType::Int64);
+        let ids = NamedTensor::new(super::INPUT_IDS, self.dialect.ids());
         let table = self.weight(word, op.compute);
         let gather = OperatorCall::new("Gather", &[&table, &ids]).with(AttributeProto::int("axis", 0));
         let rows = self.assembly.emit(op.part("word"), gather);
@@ -61,7 +61,7 @@ impl Lowering<'_> {
         let [query, key, _] = self.heads(&packed);
         let mut query = self.assembly.converted(&query, op.compute);
         let key = self.assembly.converted(&key, op.compute);
-        let taken = scale_of_queries(scale, op.compute, op.store);
+        let taken = scale_of_queries(scale, op.requested.compute.into(), op.requested.store.into());
         if taken != 1.0 {
             let power = self.assembly.scalar(op.compute, taken);
             query = self.assembly.emit(op.part("scale_query"), OperatorCall::new("Mul", &[&query, &power]));

@@ -15,7 +15,7 @@ use crate::digest::{sha256, sha256_file};
 use crate::engine::{BackendKind, DeviceKind};
 use crate::json_diff::differences;
 use crate::libraries::pins::PinFile;
-use crate::libraries::{FoundLibrary, Library, Pin, find, loaded, pins};
+use crate::libraries::{FoundLibrary, Library, Pin, find, loaded, pins, tensorrt};
 
 /// The stamp of a row without drift.
 pub const MATCH: &str = "match";
@@ -73,6 +73,9 @@ pub fn of_process(kind: BackendKind) -> Vec<Drift> {
 /// Checks the libraries of a backend among the files mapped into a process. Each must be the file that the search
 /// finds, with the pinned bytes. No other inference library may be mapped.
 pub fn of_libraries(kind: BackendKind, mapped: &BTreeSet<PathBuf>) -> Vec<Drift> {
+    if kind == BackendKind::TensorRt && mapped.iter().any(|path| tensorrt::is_engine_file(&file_name(path))) {
+        return of_tensorrt(mapped);
+    }
     let mut drift = Vec::new();
     let mut own = BTreeSet::new();
     for &library in Library::of(kind) {
@@ -92,6 +95,21 @@ pub fn of_libraries(kind: BackendKind, mapped: &BTreeSet<PathBuf>) -> Vec<Drift>
     let strangers = mapped.iter().filter(|path| loaded::is_inference(path) && !own.contains(*path));
     drift.extend(strangers.map(|path| Drift::new(file_name(path), content(path), "no such library")));
     drift
+}
+
+/// Compares the libraries of TensorRT with those that set-up fetches. Where a person has another version, nothing is pinned.
+fn of_tensorrt(mapped: &BTreeSet<PathBuf>) -> Vec<Drift> {
+    let is_plugins = |name: &str| name.starts_with("libnvinfer_plugin");
+    let judge = |path: &PathBuf| {
+        let name = file_name(path);
+        match tensorrt::fetched_digest(&name) {
+            Some(pinned) if sha256_file(path).is_ok_and(|digest| digest == pinned) => None,
+            Some(pinned) => Some(Drift::new(name, content(path), format!("8.6.1, sha256 {}", digits(pinned)))),
+            None if tensorrt::is_engine_file(&name) => Some(Drift::new(name, content(path), "no pin")),
+            None => Some(Drift::new(name, content(path), "no such library")),
+        }
+    };
+    mapped.iter().filter(|path| loaded::is_inference(path) && !is_plugins(&file_name(path))).filter_map(judge).collect()
 }
 
 /// Compares a library's bytes with its pin, however the library was found.

@@ -11,6 +11,7 @@ mod export;
 mod fixtures;
 mod golden;
 mod onnxruntime;
+mod shim;
 #[cfg(feature = "tensorrt")]
 mod tensorrt;
 mod tiny;

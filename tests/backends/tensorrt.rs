@@ -21,9 +21,13 @@ use crate::fixtures::skip;
 /// The policies of the paper's engine.
 const POLICIES: [Preset; 4] = [Preset::Fp32, Preset::Fp16, Preset::Bf16, Preset::Hybrid];
 
-/// Whether the library is there; where it is not, the reason is printed.
+/// Whether TensorRT-RTX is there and in use, which alone builds for other GPUs; where it is not, the reason is printed.
 fn library_is_here() -> bool {
     match backend().unwrap().availability() {
+        Ok(availability) if !availability.found.starts_with("TensorRT-RTX") => {
+            skip(format_args!("{}, which builds for this machine's GPU", availability.found));
+            false
+        }
         Ok(_) => true,
         Err(reason) => {
             skip(reason);
@@ -194,14 +198,25 @@ fn an_interrupted_build_stops_and_leaves_nothing_half_written() {
 #[test]
 fn a_missing_library_is_one_clear_line_with_the_cure() {
     let nowhere = tempfile::tempdir().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mixprec"));
-    command.env("MIXPREC_TENSORRT_LIBRARY_DIR", nowhere.path());
-    command.args(["build", "--model", "bert-tiny", "--batch", "1", "--seq", "8", "--target", "sm80", "-o"]);
-    let output = command.arg(nowhere.path().join("engines")).output().unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{stderr}");
-    assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    assert!(stderr.contains("tensorrt is not available: MIXPREC_TENSORRT_LIBRARY_DIR leads to "), "{stderr}");
+    let partial = tempfile::tempdir().unwrap();
+    for file in ["libnvinfer.so.10", "libnvonnxparser.so.10"] {
+        std::fs::write(partial.path().join(file), "").unwrap();
+    }
+    for (product, variable, folder, message) in [
+        ("tensorrt-rtx", "MIXPREC_TENSORRT_LIBRARY_DIR", &nowhere, "MIXPREC_TENSORRT_LIBRARY_DIR leads to "),
+        ("tensorrt", "MIXPREC_TENSORRT_DIR", &nowhere, "MIXPREC_TENSORRT_DIR leads to "),
+        ("tensorrt", "MIXPREC_TENSORRT_DIR", &partial, "TensorRT 10 is here ("),
+        ("other", "MIXPREC_TENSORRT_DIR", &nowhere, "MIXPREC_TENSORRT is `other`: write tensorrt or tensorrt-rtx"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mixprec"));
+        command.env("MIXPREC_TENSORRT", product).env(variable, folder.path()).env_remove("MIXPREC_TENSORRT_SHIM");
+        command.args(["build", "--model", "bert-tiny", "--batch", "1", "--seq", "8", "--target", "sm80", "-o"]);
+        let output = command.arg(nowhere.path().join("engines")).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(stderr.contains(&format!("tensorrt is not available: {message}")), "{stderr}");
+    }
 }
 
 /// What the paper builds, from random weights: the weights' values decide neither types nor time. The bound is the

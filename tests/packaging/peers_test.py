@@ -10,6 +10,7 @@ import random
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "experiments"))
 
@@ -24,6 +25,7 @@ def blocks(*milliseconds, device=True):
 FACTS = {
     "mixprec": "cuda 1, hybrid",
     "torch": "2",
+    "tensorrt": "TensorRT 8.6.1, CUDA graph",
     "gpu": "A GPU",
     "driver": "580",
     "sm_clock_mhz_min": 1700,
@@ -74,7 +76,7 @@ class Tables(unittest.TestCase):
         self.assertIn("| gpt2 | 8x128 | torch-cudagraph | 0.5000 | 0.7500 | 1.500 | 1.500 to 1.500 |\n", text)
         for words in (
             "6 alternating rounds of at least 3 samples: device time",
-            "mixprec: cuda 1, hybrid. PyTorch 2.",
+            "mixprec: cuda 1, hybrid. PyTorch 2. TensorRT 8.6.1, CUDA graph.",
             "GPU: A GPU, driver 580, SM clock 1700 to 1980 MHz between blocks.",
         ):
             self.assertIn(words, text)
@@ -147,6 +149,16 @@ class Child(unittest.TestCase):
                 self.assertTrue(all(ms > 0 for ms in block["wall_ms"]))
                 self.assertIsNone(block["device_ms"])
         self.assertEqual(mixprec.process.returncode, 0)
+
+    def test_tensorrt_is_a_child_of_its_own_and_needs_no_pytorch(self):
+        arguments = peers.parse(["--peers", "tensorrt-fp16", "--device", "cpu", "--models", "bert-tiny"])
+        arguments.mixprec, arguments.backend = pathlib.Path(os.environ["MIXPREC"]), "reference"
+        # No library is of this name, so that the child says the same on every machine.
+        with unittest.mock.patch.dict(os.environ, {"MIXPREC_TENSORRT": "neither"}):
+            with self.assertRaises(peers.Failed) as failed, tempfile.TemporaryDirectory() as folder:
+                arguments.out = pathlib.Path(folder)
+                peers.run(arguments)
+        self.assertIn("write tensorrt or tensorrt-rtx", str(failed.exception))
 
     def test_its_reason_is_handed_on_in_one_line(self):
         for arguments, reason in (

@@ -42,7 +42,7 @@ pub(super) fn matmul_failed(what: &str) -> impl Fn(CublasError) -> BackendError 
 
 /// Whether the driver refuses all further work in the context after this error ("sticky" in the CUDA programming
 /// guide).
-fn ends_the_context(code: sys::CUresult) -> bool {
+pub(in crate::backend) fn ends_the_context(code: sys::CUresult) -> bool {
     use sys::CUresult as Code;
     matches!(
         code,

@@ -63,6 +63,9 @@ mod weights;
 #[cfg(test)]
 mod device_tests;
 
+#[cfg(feature = "tensorrt")]
+pub(in crate::backend) use error::ends_the_context;
+
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;

@@ -60,6 +60,7 @@ fn tensor(initializer: &Initializer<'_>, bytes: &[u8]) -> ort::Result<DynValue> 
         DataType::Bf16 => Tensor::from_array((dims, pod_collect_to_vec::<u8, bf16>(bytes)))?.into_dyn(),
         DataType::Fp16 => Tensor::from_array((dims, pod_collect_to_vec::<u8, f16>(bytes)))?.into_dyn(),
         DataType::Int64 => Tensor::from_array((dims, pod_collect_to_vec::<u8, i64>(bytes)))?.into_dyn(),
+        DataType::Int32 => Tensor::from_array((dims, pod_collect_to_vec::<u8, i32>(bytes)))?.into_dyn(),
         DataType::Bool => {
             Tensor::from_array((dims, bytes.iter().map(|&byte| byte != 0).collect::<Vec<_>>()))?.into_dyn()
         }

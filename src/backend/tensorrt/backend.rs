@@ -4,7 +4,6 @@ use super::build::{EngineRequest, build_engine};
 use super::engine_cache::CacheEntry;
 use super::execute::{Interface, LoadedEngine};
 use super::library::{TensorRtLibrary, unavailable};
-use super::probe;
 use crate::backend::cuda::device::Device;
 use crate::engine::{
     Availability, Backend, BackendError, BackendKind, Build, BuildReport, BuildRequest, Engine, Target,
@@ -34,7 +33,7 @@ impl Backend for TensorRtBackend {
         Ok(match Device::first() {
             Ok(device) => Availability {
                 found: format!("{found}, {}", device.describe()),
-                builds_only: probe::executes(library, &device).err(),
+                builds_only: library.executes(&device).err(),
             },
             Err(reason) => Availability { found, builds_only: Some(reason) },
         })
@@ -64,11 +63,28 @@ impl Backend for TensorRtBackend {
 /// the target.
 fn executing_device(library: &'static TensorRtLibrary, target: Target) -> Result<Device, String> {
     let device = Device::first()?;
-    probe::executes(library, &device)?;
+    library.executes(&device)?;
     match target.is_for(device.capability) {
         true => Ok(device),
         false => Err(format!("this machine's GPU, {}, is not of the target {target}", device.describe())),
     }
+}
+
+/// The report with what the engine's inspector says. An inspector that cannot be read costs its own words only.
+fn inspected(
+    engine: &LoadedEngine,
+    report: BuildReport,
+    request: &BuildRequest,
+    output: &str,
+) -> Result<BuildReport, BackendError> {
+    Ok(match engine.inspect() {
+        Ok(inspection) => {
+            engine.keep_layers(&inspection);
+            let engine_findings = inspection.findings(&request.model.graph, &request.policy, output)?;
+            BuildReport { inspected_layers: Some(inspection.layers), engine_findings, ..report }
+        }
+        Err(error) => BuildReport { engine_findings: vec![error.to_string()], ..report },
+    })
 }
 
 fn build_and_load(
@@ -77,15 +93,13 @@ fn build_and_load(
     engine_request: &EngineRequest<'_>,
     request: &BuildRequest,
 ) -> Result<Build, BackendError> {
-    let export = engine_request.export()?;
+    let export = engine_request.export(library)?;
     let (bytes, report, cache_entry) = CacheEntry::obtain(library, &device, engine_request, &export)?;
-    let interface = Interface::of(&request.model.graph, request.shape, export.output_name(), export.output_format());
+    let interface = Interface::of(&request.model.graph, request.shape, &export);
     match LoadedEngine::load(library, device, &bytes, interface, cache_entry) {
         Ok(engine) => {
             drop(bytes);
-            let inspection = engine.inspect()?;
-            engine.keep_layers(&inspection);
-            let report = BuildReport { inspected_layers: Some(inspection.layers), ..report };
+            let report = inspected(&engine, report, request, export.output_name())?;
             let engine: Box<dyn Engine> = Box::new(engine);
             Ok(Build { report, engine: Ok(engine) })
         }

@@ -5,13 +5,11 @@ use std::ops::Deref;
 use std::time::Instant;
 
 use tempfile::TempDir;
-use trtx::host_memory::HostMemory;
 
+use super::binding::OnnxModel;
 use super::compile::{BuildOptions, Compiled, Job, compile};
 use super::library::{TensorRtLibrary, execution, unavailable};
-use super::network::OnnxModel;
 use super::progress::Cancel;
-use super::target;
 use crate::backend::cuda::device;
 use crate::digest::sha256;
 use crate::engine::checks::export_failed;
@@ -44,7 +42,7 @@ pub struct SerialisedEngine(Bytes);
 
 enum Bytes {
     /// Memory of the builder.
-    Library(HostMemory<'static>),
+    Library(Box<dyn AsRef<[u8]>>),
     /// Memory of this program.
     Own(Vec<u8>),
 }
@@ -60,7 +58,7 @@ impl Deref for SerialisedEngine {
 
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            Bytes::Library(memory) => memory,
+            Bytes::Library(memory) => (**memory).as_ref(),
             Bytes::Own(bytes) => bytes,
         }
     }
@@ -79,7 +77,8 @@ impl fmt::Debug for SerialisedEngine {
 /// [`BackendError::Inputs`] for an extent that does not fit the model; [`BackendError::Execution`] with the audit's finding
 /// or the library's own words.
 pub fn build_engine(request: &EngineRequest<'_>) -> Result<(SerialisedEngine, BuildReport), BackendError> {
-    build_export(TensorRtLibrary::get()?, request, &request.export()?)
+    let library = TensorRtLibrary::get()?;
+    build_export(library, request, &request.export(library)?)
 }
 
 impl<'a> EngineRequest<'a> {
@@ -93,8 +92,16 @@ impl<'a> EngineRequest<'a> {
     ///
     /// # Errors
     /// [`BackendError`] when policy, extent and model do not fit together.
-    pub(super) fn export(&self) -> Result<Export<'a>, BackendError> {
-        Export::new(self.model, self.policy, self.extent).map_err(failed)
+    pub(super) fn export(&self, library: &TensorRtLibrary) -> Result<Export<'a>, BackendError> {
+        let missing = self.policy.formats().into_iter().find(|format| !library.binding.has(*format));
+        if let Some(format) = missing {
+            return Err(BackendError::UnsupportedPolicy {
+                backend: BackendKind::TensorRt,
+                policy: self.policy.name.clone(),
+                reason: format!("{} has no {}", library.version, format.name().to_uppercase()),
+            });
+        }
+        Export::in_dialect(self.model, self.policy, self.extent, library.binding.dialect()).map_err(failed)
     }
 }
 
@@ -108,7 +115,7 @@ pub(super) fn build_export(
     request: &EngineRequest<'_>,
     export: &Export<'_>,
 ) -> Result<(SerialisedEngine, BuildReport), BackendError> {
-    target::buildable(request.target, device::capability()).map_err(unavailable)?;
+    library.binding.buildable(request.target, device::capability()).map_err(unavailable)?;
     let start = Instant::now();
     // The parser reads a file above protobuf's limit as long as it lives.
     let (source, _folder) = source(export)?;
@@ -123,7 +130,8 @@ pub(super) fn build_export(
         progress: request.progress.clone(),
         cancel: request.cancel.clone(),
     };
-    let Compiled { engine, audit, parse_s, compile_s } = compile(library, source, &job)?;
+    let Compiled { engine: built, audit, parse_s, compile_s } = compile(library, source, &job)?;
+    let engine = (*built).as_ref();
     let report = BuildReport {
         builder: Some(library.version.clone()),
         target: Some(request.target),
@@ -131,12 +139,12 @@ pub(super) fn build_export(
         parse_s: Some(parse_s),
         compile_s: Some(compile_s),
         engine_bytes: Some(engine.len() as u64),
-        engine_sha256: Some(sha256(&engine)),
+        engine_sha256: Some(sha256(engine)),
         engine_cached: Some(false),
         flops_by_format: audit.flops_by_format,
         ..BuildReport::default()
     };
-    Ok((SerialisedEngine(Bytes::Library(engine)), report))
+    Ok((SerialisedEngine(Bytes::Library(built)), report))
 }
 
 /// The export in memory, or in a temporary folder if it is too large for one message.
@@ -170,10 +178,7 @@ mod tests {
     /// The audit judges what the parser reads, and not what the export should be.
     #[test]
     fn an_export_under_another_policy_fails_the_audit_and_is_not_built() {
-        let library = match TensorRtLibrary::get() {
-            Ok(library) => library,
-            Err(reason) => return crate::skip::skip(reason),
-        };
+        let Some(library) = TensorRtLibrary::rtx_or_skip() else { return };
         let extent = Extent::Static(Shape { batch: 1, sequence: 8 });
         for architecture in [Architecture::BertTiny, Architecture::Gpt2Tiny] {
             let source = ModelSource::Random { seed: 3, architecture };
@@ -185,7 +190,7 @@ mod tests {
                     continue;
                 }
                 let (written, asked) = (PrecisionPolicy::preset(written), PrecisionPolicy::preset(asked));
-                let export = EngineRequest::new(&model, &written, extent, Target::Sm80).export().unwrap();
+                let export = EngineRequest::new(&model, &written, extent, Target::Sm80).export(library).unwrap();
                 let request = EngineRequest::new(&model, &asked, extent, Target::Sm80);
                 let error = build_export(library, &request, &export).unwrap_err().to_string();
                 let expected = format!("precision audit: asked `{}`, got ", asked.name);
@@ -196,16 +201,14 @@ mod tests {
 
     #[test]
     fn a_cancelled_build_stops_at_the_next_step_and_says_so() {
-        if let Err(reason) = TensorRtLibrary::get() {
-            return crate::skip::skip(reason);
-        }
+        let Some(library) = TensorRtLibrary::rtx_or_skip() else { return };
         let source = ModelSource::Random { seed: 3, architecture: Architecture::BertTiny };
         let model = Model::open("tiny", &source, Path::new("."), Head::Natural).unwrap();
         let policy = PrecisionPolicy::preset(Preset::Hybrid);
         let extent = Extent::Static(Shape { batch: 1, sequence: 8 });
         let request = EngineRequest::new(&model, &policy, extent, Target::Sm80);
         request.cancel.cancel();
-        let error = build_engine(&request).unwrap_err();
+        let error = build_export(library, &request, &request.export(library).unwrap()).unwrap_err();
         assert_eq!(error.to_string(), "tensorrt failed: the build was stopped");
     }
 }

@@ -1,21 +1,18 @@
-//! From an ONNX model to a serialised engine: parse, audit, build.
+//! From an ONNX model to a serialised engine: parse, set types, audit, build.
 
 use std::collections::BTreeMap;
-use std::mem::ManuallyDrop;
-use std::time::Instant;
-
-use trtx::host_memory::HostMemory;
-use trtx::trtx_sys::nvinfer1::Dims64;
-use trtx::{Builder, BuilderConfig, BuilderFlag, MemoryPoolType, OptProfileSelector, ProfilingVerbosity};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use super::audit::{Audit, Expectation, audit};
+use super::binding::{BuiltNetwork, NetworkSettings, OnnxModel, is_weakly_typed};
+use super::constraints::constraints;
 use super::library::{TensorRtLibrary, execution};
-use super::network::{OnnxModel, layers, parse};
-use super::progress::{Cancel, Monitor};
-use super::target;
-use crate::engine::{BackendError, ProgressSink, Target};
-use crate::graph::{Format, Graph, PrecisionPolicy, Shape};
-use crate::onnx::{ATTENTION_MASK, Extent, INPUT_IDS};
+use super::progress::Cancel;
+use super::timing::TimingCache;
+use crate::engine::{BackendError, BuildProgress, ProgressSink, Target};
+use crate::graph::{Format, Graph, PrecisionPolicy};
+use crate::onnx::Extent;
 
 /// The builder's options besides the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,17 +23,27 @@ pub struct BuildOptions {
 
 impl BuildOptions {
     /// All settings that decide what is built, for the engine's identity.
-    pub fn describe(&self, policy: &PrecisionPolicy) -> BTreeMap<String, String> {
+    pub fn describe(&self, policy: &PrecisionPolicy, weakly_typed: bool) -> BTreeMap<String, String> {
+        let constraints = if prefers() { "preferred" } else { "obeyed" };
         let workspace = self.workspace_bytes.map_or_else(|| "library".to_owned(), |bytes| bytes.to_string());
-        [
+        let mut options = BTreeMap::from([
             ("profiling_verbosity", "detailed".to_owned()),
-            ("strongly_typed", "true".to_owned()),
+            ("strongly_typed", (!weakly_typed).to_string()),
             ("tf32", uses_tf32(policy).to_string()),
             ("workspace_bytes", workspace),
-        ]
-        .map(|(key, value)| (key.to_owned(), value))
-        .into()
+        ]);
+        if weakly_typed {
+            options.insert("constraints", constraints.to_owned());
+        }
+        options.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
+}
+
+/// Variable that makes the types of a weakly typed network's layers wishes: `prefer`.
+const CONSTRAINTS_VARIABLE: &str = "MIXPREC_TENSORRT_CONSTRAINTS";
+
+fn prefers() -> bool {
+    std::env::var(CONSTRAINTS_VARIABLE).is_ok_and(|value| value == "prefer")
 }
 
 /// Whether products may be computed in TF32: the builder has one flag for the whole network.
@@ -58,11 +65,13 @@ pub(super) struct Job<'a> {
     pub cancel: Cancel,
 }
 
+/// Least time between two reports of a build that reports no steps of its own.
+const TICK: Duration = Duration::from_secs(1);
+
 /// A serialised engine, with its audit and the durations of its build.
-#[derive(Debug)]
 pub(super) struct Compiled {
     /// The engine, in the library's memory.
-    pub engine: HostMemory<'static>,
+    pub engine: Box<dyn AsRef<[u8]>>,
     pub audit: Audit,
     pub parse_s: f64,
     pub compile_s: f64,
@@ -78,70 +87,90 @@ pub(super) fn compile(
     source: OnnxModel,
     job: &Job<'_>,
 ) -> Result<Compiled, BackendError> {
-    let mut builder = library.call(|| Builder::new(library.logger()))?;
     let start = Instant::now();
-    let mut parser = parse(library, &mut builder, source)?;
-    let layers = layers(parser.network())?;
+    let mut network = library.call(|| library.binding.parse(source))?;
     let parse_s = start.elapsed().as_secs_f64();
-    let mut config = library.call(|| configure(&mut builder, job))?;
-    let expected = Expectation {
-        graph: job.graph,
-        policy: job.policy,
-        output: job.output,
-        shape: job.extent.largest(),
-        tf32: config.flag(BuilderFlag::kTF32),
+    let timing = TimingCache::of(library);
+    let settings = NetworkSettings {
+        target: job.target,
+        extent: job.extent,
+        workspace_bytes: job.options.workspace_bytes,
+        tf32: uses_tf32(job.policy),
+        prefers: prefers(),
+        fp16: is_weakly_typed(&*library.binding) && job.policy.formats().contains(&Format::Fp16),
+        timing: timing.as_ref().and_then(TimingCache::read),
+        progress: job.progress.clone(),
+        cancel: job.cancel.clone(),
     };
+    let constrained = settings.fp16;
+    let tf32 = library.call(|| network.configure(settings))?;
+    let expected =
+        Expectation { graph: job.graph, policy: job.policy, output: job.output, shape: job.extent.largest(), tf32 };
+    let layers = library.call(|| {
+        if constrained {
+            for (layer, types) in constraints(&network.layers()?, expected).map_err(|error| error.to_string())? {
+                network.constrain(layer, types);
+            }
+        }
+        network.layers()
+    })?;
     let audit = audit(&layers, expected).map_err(|error| execution(error.to_string()))?;
     let start = Instant::now();
-    let engine = library.call(|| builder.build_serialized_network(parser.network_mut(), &mut config));
+    let built = library.call(|| match library.binding.reports_steps() {
+        true => network.build(),
+        false => ticking(&job.progress, TICK, || network.build()),
+    });
     let compile_s = start.elapsed().as_secs_f64();
-    match engine {
-        Ok(engine) => Ok(Compiled { engine, audit, parse_s, compile_s }),
+    match built {
+        Ok(BuiltNetwork { engine, timing: timed }) => {
+            if let (Some(timing), Some(timed)) = (timing, timed) {
+                timing.write(&timed);
+            }
+            Ok(Compiled { engine, audit, parse_s, compile_s })
+        }
         Err(_) if job.cancel.is_cancelled() => Err(execution("the build was stopped".to_owned())),
         Err(error) => Err(error),
     }
 }
 
-fn configure(builder: &mut Builder<'static>, job: &Job<'_>) -> trtx::Result<BuilderConfig<'static>> {
-    let mut config = builder.create_config()?;
-    // The flag is on by default, which would compute every FP32 product in TF32.
-    match uses_tf32(job.policy) {
-        true => config.set_flag(BuilderFlag::kTF32),
-        false => config.clear_flag(BuilderFlag::kTF32),
-    }
-    // With less, the inspector gives names only.
-    config.set_profiling_verbosity(ProfilingVerbosity::kDETAILED);
-    if let Some(bytes) = job.options.workspace_bytes {
-        config.set_memory_pool_limit(MemoryPoolType::kWORKSPACE, usize::try_from(bytes).unwrap_or(usize::MAX));
-    }
-    target::set(&mut config, job.target)?;
-    if let Extent::Dynamic { smallest, largest } = job.extent {
-        add_profile(builder, &mut config, smallest, largest)?;
-    }
-    config.set_progress_monitor(Box::new(Monitor::new(job.progress.clone(), job.cancel.clone())))?;
-    Ok(config)
+/// Calls `build` and reports the seconds meanwhile, for a builder that reports no steps.
+fn ticking<T>(progress: &ProgressSink, interval: Duration, build: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let (done, ended) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while ended.recv_timeout(interval) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let phase = format!("building for {} s", start.elapsed().as_secs());
+                progress.report(BuildProgress { phase, done: 0, total: 0 });
+            }
+        });
+        let built = build();
+        drop(done);
+        built
+    })
 }
 
-/// Adds one profile for the whole range, tuned for its largest shape, whose time matters most.
-fn add_profile(
-    builder: &mut Builder<'static>,
-    config: &mut BuilderConfig<'static>,
-    smallest: Shape,
-    largest: Shape,
-) -> trtx::Result<()> {
-    // The builder owns the profile, so the handle must not free it.
-    let mut profile = ManuallyDrop::new(builder.creata_optimization_profile()?);
-    for input in [INPUT_IDS, ATTENTION_MASK] {
-        let bounds = [
-            (OptProfileSelector::kMIN, smallest),
-            (OptProfileSelector::kOPT, largest),
-            (OptProfileSelector::kMAX, largest),
-        ];
-        for (selector, shape) in bounds {
-            let dims = Dims64::new_2d(shape.batch as i64, shape.sequence as i64);
-            profile.set_dimensions(input, selector, &dims)?;
-        }
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[test]
+    fn a_builder_that_reports_nothing_is_reported_until_it_is_done() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let steps = Arc::clone(&seen);
+        let sink = ProgressSink::new(move |step: BuildProgress| steps.lock().unwrap().push(step.phase));
+        let wait = || {
+            while seen.lock().unwrap().is_empty() {
+                std::thread::yield_now();
+            }
+            7
+        };
+        assert_eq!(ticking(&sink, Duration::from_millis(1), wait), 7);
+        let reports = seen.lock().unwrap().len();
+        std::thread::sleep(Duration::from_millis(5));
+        assert_eq!(seen.lock().unwrap().len(), reports, "nothing is reported after its end");
+        assert!(seen.lock().unwrap()[0].starts_with("building for "));
     }
-    config.add_optimization_profile(&mut profile)?;
-    Ok(())
 }

@@ -3,9 +3,9 @@
 use std::fmt::Display;
 use std::io::{self, Write as _};
 
+use super::binding::is_weakly_typed;
 use super::build::{EngineRequest, SerialisedEngine, build_export};
 use super::library::TensorRtLibrary;
-use super::target;
 use crate::backend::cuda::device::Device;
 use crate::cache::{CacheError, CachedEngine, EngineCache, EngineKey, KeyParts, Lookup, StoreOutcome};
 use crate::digest::sha256;
@@ -58,7 +58,7 @@ impl CacheEntry {
     ) -> Result<CacheEntry, CacheError> {
         let gpu = device.identity();
         let extent = format!("{}x{}", request.extent.batch(), request.extent.sequence());
-        let target = target::identity(request.target, &device.describe());
+        let target = library.binding.target_identity(request.target, &device.describe());
         let key = EngineKey::new(&KeyParts {
             graph_sha256,
             weights: &request.model.weights_identity(),
@@ -67,7 +67,7 @@ impl CacheEntry {
             extent: &extent,
             target: &target,
             library: &library.version,
-            options: request.options.describe(request.policy),
+            options: request.options.describe(request.policy, is_weakly_typed(&*library.binding)),
         });
         let code_file = format!("runtime-{}.bin", &sha256(gpu.as_bytes())[..GPU_DIGITS]);
         Ok(CacheEntry { cache: EngineCache::open(&EngineCache::default_folder())?, key, code_file })

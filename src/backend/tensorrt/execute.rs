@@ -6,22 +6,21 @@ use std::time::Instant;
 
 use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DriverError, sys};
 use half::{bf16, f16};
-use trtx::interfaces::GpuAllocator;
-use trtx::{CudaEngine, DataType, Runtime};
 
+use super::binding::Executable;
 use super::engine_cache::CacheEntry;
 use super::inspect::{Inspection, layers_of};
-use super::jit::EngineContext;
 use super::launch::LaunchMode;
-use super::library::{TensorRtLibrary, execution, out_of_memory};
+use super::library::{TensorRtLibrary, device_lost, execution, out_of_memory};
 use super::memory::{Allocator, Ledger, Purpose};
 use crate::backend::cuda::capture::capture;
 use crate::backend::cuda::device::{Device, describe};
+use crate::backend::cuda::ends_the_context;
 use crate::engine::checks::{check_rows, output_dims};
 use crate::engine::{BackendError, DeviceQueue, Engine, EngineDescription, MemoryBreakdown, Output};
 use crate::graph::{Format, Graph, OutputKind, Shape};
 use crate::input::Batch;
-use crate::onnx::{ATTENTION_MASK, INPUT_IDS};
+use crate::onnx::{ATTENTION_MASK, DataType, Export, INPUT_IDS};
 
 /// The engine's inputs and outputs.
 #[derive(Debug, Clone, Copy)]
@@ -29,9 +28,11 @@ pub(super) struct Interface {
     pub shape: Shape,
     /// Number of token ids.
     pub vocabulary: usize,
+    /// Type of ids and mask.
+    pub ids: DataType,
     /// Name of the output.
     pub output: &'static str,
-    /// Its type.
+    /// Its type, as the engine says.
     pub format: Format,
     pub kind: OutputKind,
     /// Output vectors.
@@ -41,11 +42,19 @@ pub(super) struct Interface {
 }
 
 impl Interface {
-    /// The interface of a graph's engine for one shape.
-    pub fn of(graph: &Graph, shape: Shape, output: &'static str, format: Format) -> Self {
+    /// The interface of the engine of an export for one shape.
+    pub fn of(graph: &Graph, shape: Shape, export: &Export<'_>) -> Self {
         let (rows, width) = output_dims(graph, shape);
-        let vocabulary = graph.dimensions.vocabulary;
-        Interface { shape, vocabulary, output, format, kind: graph.output_kind, rows, width }
+        Interface {
+            shape,
+            vocabulary: graph.dimensions.vocabulary,
+            ids: export.dialect().ids(),
+            output: export.output_name(),
+            format: export.output_format(),
+            kind: graph.output_kind,
+            rows,
+            width,
+        }
     }
 
     fn output_bytes(self) -> usize {
@@ -55,8 +64,8 @@ impl Interface {
 
 /// Device memory of inputs and output, bound for the lifetime of the engine.
 struct Buffers {
-    ids: CudaSlice<i64>,
-    mask: CudaSlice<i64>,
+    ids: CudaSlice<u8>,
+    mask: CudaSlice<u8>,
     output: CudaSlice<u8>,
 }
 
@@ -69,9 +78,7 @@ impl Buffers {
 /// An engine that executes. Fields are dropped in their order, so that everything outlives what uses it.
 pub(super) struct LoadedEngine {
     launch: LaunchMode,
-    context: EngineContext,
-    engine: CudaEngine<'static>,
-    _runtime: Runtime<'static>,
+    engine: Box<dyn Executable>,
     buffers: Buffers,
     stream: Arc<CudaStream>,
     ledger: Ledger,
@@ -103,23 +110,20 @@ impl LoadedEngine {
         let stream = device.context.new_stream().map_err(driver_failed)?;
         let ledger = Ledger::default();
         let in_memory = |error| refused(&ledger, error);
-        let mut runtime = library.call(|| Runtime::new(library.logger()))?;
         let allocator = Allocator::new(Arc::clone(&device.context), ledger.clone());
-        runtime.set_gpu_allocator(library.call(|| GpuAllocator::new(Box::new(allocator)))?);
-        let mut engine = library.call(|| runtime.deserialize_cuda_engine(bytes)).map_err(in_memory)?;
-        library.call(|| check(&engine, interface))?;
+        let mut engine = library.call(|| library.binding.load(bytes, allocator)).map_err(in_memory)?;
+        let format = library.call(|| output_format(&*engine, interface))?;
+        let interface = Interface { format, ..interface };
         ledger.set_purpose(Purpose::Activations);
         let code = cache_entry.as_ref().and_then(CacheEntry::code);
         let start = Instant::now();
-        let mut context = library.call(|| EngineContext::create(&mut engine, code.as_deref())).map_err(in_memory)?;
+        library.call(|| engine.create_context(code.as_deref())).map_err(in_memory)?;
         let context_s = start.elapsed().as_secs_f64();
         ledger.set_purpose(Purpose::Workspace);
-        let buffers = bind_buffers(library, &stream, &mut context, interface)?;
+        let buffers = bind_buffers(library, &stream, &mut *engine, interface)?;
         Ok(LoadedEngine {
             launch: LaunchMode::Eager,
-            context,
             engine,
-            _runtime: runtime,
             buffers,
             stream,
             ledger,
@@ -138,7 +142,7 @@ impl LoadedEngine {
     /// # Errors
     /// [`BackendError`] with the library's own words.
     pub fn inspect(&self) -> Result<Inspection, BackendError> {
-        layers_of(self.library, &self.engine)
+        layers_of(self.library, &*self.engine)
     }
 
     /// Stores the inspector's view in the engine's cache entry.
@@ -150,8 +154,8 @@ impl LoadedEngine {
 
     /// Stores the device code that this process compiled, so that the next process need not compile it.
     fn keep_code(&self) -> Result<(), BackendError> {
-        let Some(cache_entry) = self.cache_entry.as_ref().filter(|_| !self.context.precompiled) else { return Ok(()) };
-        if let Some(code) = self.library.call(|| self.context.compiled())? {
+        let Some(cache_entry) = self.cache_entry.as_ref().filter(|_| !self.engine.precompiled()) else { return Ok(()) };
+        if let Some(code) = self.library.call(|| self.engine.compiled())? {
             cache_entry.keep_code(&code);
         }
         Ok(())
@@ -160,8 +164,7 @@ impl LoadedEngine {
     /// Runs one forward pass kernel by kernel and waits for its end; returns its duration, seconds.
     fn eager_pass(&mut self) -> Result<f64, BackendError> {
         let start = Instant::now();
-        enqueue(&mut self.context, &self.stream)
-            .map_err(|error| refused(&self.ledger, self.library.failure(&error)))?;
+        enqueue(&mut *self.engine, &self.stream).map_err(|error| refused(&self.ledger, self.library.failure(error)))?;
         self.stream.synchronize().map_err(driver_failed)?;
         Ok(start.elapsed().as_secs_f64())
     }
@@ -173,11 +176,11 @@ impl LoadedEngine {
         let first_s = self.eager_pass()?;
         let second_s = self.eager_pass()?;
         // With device code of an earlier process nothing was compiled, and the time would be a different quantity.
-        self.first_run_s = (!self.context.precompiled).then(|| self.context_s + (first_s - second_s).max(0.0));
-        let (context, stream, library) = (&mut self.context, &self.stream, self.library);
+        self.first_run_s = (!self.engine.precompiled()).then(|| self.context_s + (first_s - second_s).max(0.0));
+        let (engine, stream, library) = (&mut *self.engine, &self.stream, self.library);
         let captured = capture(
             stream,
-            || enqueue(context, stream).map_err(|error| library.failure(&error).to_string()),
+            || enqueue(engine, stream).map_err(|error| library.failure(error).to_string()),
             |error| describe(&error),
         );
         // An engine that cannot be captured is executed kernel by kernel, and its description says so.
@@ -187,44 +190,44 @@ impl LoadedEngine {
 }
 
 /// Starts a forward pass.
-fn enqueue(context: &mut EngineContext, stream: &CudaStream) -> trtx::Result<()> {
+fn enqueue(engine: &mut dyn Executable, stream: &CudaStream) -> Result<(), String> {
     // SAFETY: the stream is the engine's own and live; all three addresses have been set to buffers of the same life.
-    unsafe { context.context.enqueue_v3(stream.cu_stream().cast()) }
+    unsafe { engine.enqueue(stream.cu_stream().cast()) }
 }
 
-/// Checks that the engine has the expected inputs and output.
-fn check(engine: &CudaEngine<'static>, interface: Interface) -> trtx::Result<()> {
-    let expected = match interface.format {
-        Format::Fp16 => DataType::kHALF,
-        Format::Bf16 => DataType::kBF16,
-        _ => DataType::kFLOAT,
-    };
-    let tensors = [(INPUT_IDS, DataType::kINT64), (ATTENTION_MASK, DataType::kINT64), (interface.output, expected)];
-    for (name, expected) in tensors {
-        let found = engine.tensor_data_type(name)?;
-        if found != expected {
-            return Err(trtx::Error::Runtime(format!("the engine's `{name}` is {found:?}, expected {expected:?}")));
+/// Checks that the engine has the expected inputs and output. Returns the output's type, which the builder of a weakly typed
+/// network has the last word on.
+fn output_format(engine: &dyn Executable, interface: Interface) -> Result<Format, String> {
+    for name in [INPUT_IDS, ATTENTION_MASK] {
+        let found = engine.tensor(name)?;
+        if found.element != Some(interface.ids) || found.elements != interface.shape.tokens() as i64 {
+            return Err(format!("the engine's `{name}` is {found:?}, expected is {:?}", interface.ids));
         }
     }
-    let elements: i64 = engine.tensor_shape(interface.output)?.iter().product();
-    if elements != (interface.rows * interface.width) as i64 {
-        return Err(trtx::Error::Runtime(format!("the engine's `{}` has {elements} elements", interface.output)));
+    let found = engine.tensor(interface.output)?;
+    if found.elements != (interface.rows * interface.width) as i64 {
+        return Err(format!("the engine's `{}` has {} elements", interface.output, found.elements));
     }
-    Ok(())
+    match found.element {
+        Some(DataType::Fp32) => Ok(Format::Fp32),
+        Some(DataType::Fp16) => Ok(Format::Fp16),
+        Some(DataType::Bf16) => Ok(Format::Bf16),
+        other => Err(format!("the engine's `{}` is {other:?}, expected is {:?}", interface.output, interface.format)),
+    }
 }
 
 /// Allocates inputs and output and sets their addresses in the context.
 fn bind_buffers(
     library: &TensorRtLibrary,
     stream: &Arc<CudaStream>,
-    context: &mut EngineContext,
+    engine: &mut dyn Executable,
     interface: Interface,
 ) -> Result<Buffers, BackendError> {
-    let tokens = interface.shape.tokens();
+    let ids_bytes = interface.shape.tokens() * interface.ids.bytes() as usize;
     let allocate = || {
         Ok(Buffers {
-            ids: stream.alloc_zeros(tokens)?,
-            mask: stream.alloc_zeros(tokens)?,
+            ids: stream.alloc_zeros(ids_bytes)?,
+            mask: stream.alloc_zeros(ids_bytes)?,
             output: stream.alloc_zeros(interface.output_bytes())?,
         })
     };
@@ -235,8 +238,9 @@ fn bind_buffers(
         (interface.output, buffers.output.device_ptr(stream).0),
     ];
     for (name, address) in addresses {
-        // SAFETY: the buffer has the tensor's type and size, which `check` has compared, and lives as long as the context.
-        library.call(|| unsafe { context.context.set_tensor_address(name, address as *mut _) })?;
+        // SAFETY: the buffer has the tensor's type and size, which `output_format` has compared, and lives as long as the
+        // engine.
+        library.call(|| unsafe { engine.set_address(name, address) })?;
     }
     stream.synchronize().map_err(driver_failed)?;
     Ok(buffers)
@@ -246,8 +250,9 @@ impl Engine for LoadedEngine {
     fn bind(&mut self, batch: &Batch) -> Result<(), BackendError> {
         let Interface { shape, vocabulary, .. } = self.interface;
         check_rows(vocabulary, shape, batch)?;
-        let ids: Vec<i64> = batch.ids.iter().map(|&id| i64::from(id)).collect();
-        let mask: Vec<i64> = batch.lengths.iter().flat_map(|&length| mask_row(length, shape.sequence)).collect();
+        let ids = integers(self.interface.ids, batch.ids.iter().copied());
+        let mask = batch.lengths.iter().flat_map(|&length| mask_row(length, shape.sequence));
+        let mask = integers(self.interface.ids, mask);
         self.stream.memcpy_htod(&ids, &mut self.buffers.ids).map_err(driver_failed)?;
         self.stream.memcpy_htod(&mask, &mut self.buffers.mask).map_err(driver_failed)?;
         self.stream.synchronize().map_err(driver_failed)?;
@@ -258,7 +263,7 @@ impl Engine for LoadedEngine {
     fn enqueue(&mut self) -> Result<(), BackendError> {
         match &self.launch {
             LaunchMode::Graph(graph) => graph.launch().map_err(driver_failed),
-            LaunchMode::Eager => enqueue(&mut self.context, &self.stream).map_err(|error| self.library.failure(&error)),
+            LaunchMode::Eager => enqueue(&mut *self.engine, &self.stream).map_err(|error| self.library.failure(error)),
         }
     }
 
@@ -303,8 +308,16 @@ impl Drop for LoadedEngine {
 }
 
 /// One row of the attention mask: ones for tokens, zeros for padding.
-fn mask_row(length: usize, sequence: usize) -> impl Iterator<Item = i64> {
-    (0..sequence).map(move |position| i64::from(position < length))
+fn mask_row(length: usize, sequence: usize) -> impl Iterator<Item = u32> {
+    (0..sequence).map(move |position| u32::from(position < length))
+}
+
+/// Little-endian bytes of ids or a mask as int32 or int64.
+fn integers(element: DataType, values: impl Iterator<Item = u32>) -> Vec<u8> {
+    match element {
+        DataType::Int32 => values.flat_map(u32::to_le_bytes).collect(),
+        _ => values.flat_map(|value| i64::from(value).to_le_bytes()).collect(),
+    }
 }
 
 /// The output's elements as FP32. Its bytes are little-endian, like CUDA devices and this program's hosts.
@@ -321,6 +334,7 @@ fn widen(bytes: &[u8], format: Format) -> Vec<f32> {
 fn driver_failed(error: DriverError) -> BackendError {
     match error.0 {
         sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => out_of_memory(describe(&error)),
+        code if ends_the_context(code) => device_lost(describe(&error)),
         _ => execution(describe(&error)),
     }
 }
@@ -336,13 +350,18 @@ fn refused(ledger: &Ledger, error: BackendError) -> BackendError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Architecture;
-    use crate::model::architecture_graph;
+    use std::path::Path;
+
+    use crate::graph::{PrecisionPolicy, Preset};
+    use crate::model::{Architecture, Head, Model, ModelSource};
+    use crate::onnx::Extent;
 
     #[test]
     fn the_mask_has_ones_for_tokens_only() {
         assert_eq!(mask_row(2, 4).collect::<Vec<_>>(), [1, 1, 0, 0]);
-        assert_eq!(mask_row(4, 4).sum::<i64>(), 4);
+        assert_eq!(mask_row(4, 4).sum::<u32>(), 4);
+        assert_eq!(integers(DataType::Int32, mask_row(1, 2)), [1, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(integers(DataType::Int64, mask_row(1, 1)), [1, 0, 0, 0, 0, 0, 0, 0]);
     }
 
     #[test]
@@ -355,8 +374,11 @@ mod tests {
     #[test]
     fn the_interface_has_the_rows_of_the_graphs_output() {
         let shape = Shape { batch: 3, sequence: 5 };
-        let graph = architecture_graph(Architecture::Gpt2Tiny);
-        let interface = Interface::of(&graph, shape, "logits", Format::Fp16);
+        let source = ModelSource::Random { seed: 1, architecture: Architecture::Gpt2Tiny };
+        let model = Model::open("tiny", &source, Path::new("."), Head::Natural).unwrap();
+        let policy = PrecisionPolicy::preset(Preset::Fp16);
+        let export = Export::new(&model, &policy, Extent::Static(shape)).unwrap();
+        let interface = Interface::of(&model.graph, shape, &export);
         assert_eq!((interface.rows, interface.width), (15, 1000));
         assert_eq!(interface.output_bytes(), 30_000);
     }

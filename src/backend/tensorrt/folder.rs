@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::build::{EngineRequest, SerialisedEngine};
+use super::library::TensorRtLibrary;
 use crate::engine::BuildReport;
 use crate::files::replace;
 use crate::graph::PrecisionPolicy;
@@ -145,7 +146,9 @@ fn entry(request: &EngineRequest<'_>, report: &BuildReport) -> BuiltEngine {
         policy: request.policy.clone(),
         batch: request.extent.batch().to_string(),
         sequence: request.extent.sequence().to_string(),
-        options: request.options.describe(request.policy),
+        options: request
+            .options
+            .describe(request.policy, TensorRtLibrary::get().is_ok_and(TensorRtLibrary::is_weakly_typed)),
         report: report.clone(),
         program: BuildInfo::current(),
     }

@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use trtx::{CudaEngine, LayerInformationFormat, Runtime};
 
+use super::audit::{ops_by_name, owner};
+use super::binding::Executable;
 use super::build::SerialisedEngine;
 use super::library::{TensorRtLibrary, execution, unavailable};
+use super::memory::{Allocator, Ledger};
 use crate::backend::cuda::device::Device;
 use crate::engine::BackendError;
+use crate::graph::{Format, Graph, PolicyError, PrecisionPolicy};
 
 /// The inspector's view of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
-    /// JSON, as the library wrote it.
+    /// JSON, as the library wrote it but for control characters.
     pub json: String,
     /// Layers of the engine: after fusion, so fewer than the network has.
     pub layers: u64,
@@ -28,6 +31,8 @@ impl Inspection {
     /// # Errors
     /// What is wrong with the JSON, as a sentence fragment.
     pub fn read(json: String) -> Result<Inspection, String> {
+        // Version 8.6 separates names inside strings by control characters, which JSON does not allow.
+        let json: String = json.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
         let parsed: Value = serde_json::from_str(&json).map_err(|error| format!("the inspector's JSON: {error}"))?;
         let layers = parsed["Layers"].as_array().ok_or("the inspector's JSON has no list `Layers`")?;
         let mut layers_by_output = BTreeMap::new();
@@ -37,6 +42,34 @@ impl Inspection {
         let layers = layers.len() as u64;
         Ok(Inspection { json, layers, layers_by_output })
     }
+
+    /// Where the engine stores the result of an op in another format than the policy requests, a sentence for each op. The
+    /// inspector lists what lies in memory between its layers: a fused layer says nothing of its inside.
+    ///
+    /// # Errors
+    /// [`PolicyError`] when the policy does not fit the graph.
+    pub fn findings(&self, graph: &Graph, policy: &PrecisionPolicy, output: &str) -> Result<Vec<String>, PolicyError> {
+        let roundings = graph.roundings(policy)?;
+        let names = ops_by_name(graph);
+        let parsed: Value = serde_json::from_str(&self.json).unwrap_or_default();
+        let layers = parsed["Layers"].as_array().into_iter().flatten();
+        let mut findings = Vec::new();
+        for tensor in layers.flat_map(|layer| layer["Outputs"].as_array().into_iter().flatten()) {
+            let name = tensor["Name"].as_str().unwrap_or_default();
+            let op = match name == output {
+                true => graph.ops.iter().position(|op| op.output == graph.output),
+                false => {
+                    names.get(name).copied().or_else(|| owner(name, &names).filter(|_| name.ends_with("/computed")))
+                }
+            };
+            let (Some(op), Some(found)) = (op, type_of(tensor).and_then(format)) else { continue };
+            let asked = roundings[op].store.storage();
+            if found != asked {
+                findings.push(format!("{} is stored in {found}, the policy says {asked}", graph.ops[op].name));
+            }
+        }
+        Ok(findings)
+    }
 }
 
 /// Loads an engine that this process has built, to list its layers.
@@ -45,31 +78,54 @@ impl Inspection {
 /// [`BackendError::Unavailable`] without a device, or if the library refuses it.
 pub fn inspect(engine: &SerialisedEngine) -> Result<Inspection, BackendError> {
     let library = TensorRtLibrary::get()?;
-    Device::first().map_err(unavailable)?;
-    let mut runtime = library.call(|| Runtime::new(library.logger()))?;
-    let engine = library.call(|| runtime.deserialize_cuda_engine(engine))?;
-    layers_of(library, &engine)
+    let device = Device::first().map_err(unavailable)?;
+    let allocator = Allocator::new(device.context, Ledger::default());
+    let engine = library.call(|| library.binding.load(engine, allocator))?;
+    layers_of(library, &*engine)
 }
 
 /// The inspector's view of a loaded engine.
 ///
 /// # Errors
 /// [`BackendError`] with the library's own words.
-pub(super) fn layers_of(library: &TensorRtLibrary, engine: &CudaEngine<'static>) -> Result<Inspection, BackendError> {
-    let json = library.call(|| engine.create_engine_inspector()?.engine_information(LayerInformationFormat::kJSON))?;
+pub(super) fn layers_of(library: &TensorRtLibrary, engine: &dyn Executable) -> Result<Inspection, BackendError> {
+    let json = library.call(|| engine.layers_json())?;
     Inspection::read(json).map_err(execution)
 }
 
-/// The type of the first output: the key is `Datatype` or, with the memory format before it, `Format/Datatype`.
+/// The type of the first output.
 fn output_type(layer: &Value) -> String {
-    let output = &layer["Outputs"][0];
-    let text = ["Datatype", "Format/Datatype"].iter().find_map(|key| output[*key].as_str());
-    text.and_then(|text| text.split_whitespace().last()).unwrap_or("unknown").to_owned()
+    type_of(&layer["Outputs"][0]).unwrap_or("unknown").to_owned()
+}
+
+/// The words that versions have for types.
+const TYPES: [&str; 15] = [
+    "FP32", "Float", "FP16", "Half", "BF16", "BFloat16", "Int8", "INT8", "Int32", "INT32", "Int64", "INT64", "Bool",
+    "FP8", "UInt8",
+];
+
+/// The type of a tensor: the key is `Datatype` or, with the memory format around it, `Format/Datatype`, e.g.
+/// `Channel major FP16 format where channel % 8 == 0`.
+fn type_of(tensor: &Value) -> Option<&str> {
+    let text = ["Datatype", "Format/Datatype"].iter().find_map(|key| tensor[*key].as_str())?;
+    let word = |text: &'_ str| TYPES.contains(&text);
+    text.split_whitespace().rev().find(|text| word(text)).or_else(|| text.split_whitespace().last())
+}
+
+fn format(type_name: &str) -> Option<Format> {
+    match type_name {
+        "FP32" | "Float" => Some(Format::Fp32),
+        "FP16" | "Half" => Some(Format::Fp16),
+        "BF16" | "BFloat16" => Some(Format::Bf16),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Preset;
+    use crate::model::{Architecture, architecture_graph};
 
     #[test]
     fn layers_are_counted_by_the_type_of_their_output() {
@@ -83,6 +139,26 @@ mod tests {
         let counts: Vec<(&str, u64)> = inspection.layers_by_output.iter().map(|(k, v)| (k.as_str(), *v)).collect();
         assert_eq!(counts, [("FP16", 1), ("Half", 2), ("unknown", 1)]);
         assert_eq!(inspection.json, json);
+    }
+
+    /// In the form of 8.6, and in that of 10.
+    #[test]
+    fn results_in_another_format_than_the_policys_are_found_in_every_versions_json() {
+        let graph = architecture_graph(Architecture::BertTiny);
+        let policy = PrecisionPolicy::preset(Preset::Hybrid);
+        let json = r#"{"Layers": [
+            {"Name": "a", "LayerType": "Myelin", "Metadata": "[ONNX Layer: a]SEPARATOR[ONNX Layer: b]", "Outputs": [{"Name": "layer.0/mlp/fc1",
+                "Format/Datatype": "Channel major FP16 format where channel % 8 == 0"}]},
+            {"Name": "b", "Outputs": [{"Name": "layer.0/mlp/layer_norm", "Datatype": "Half"}]},
+            {"Name": "c", "Outputs": [{"Name": "layer.1/mlp/fc1", "Datatype": "Float"}, {"Name": "reshaped"}]},
+            {"Name": "d", "Outputs": [{"Name": "last_hidden_state", "Format/Datatype": "Row major linear FP32"}]}]}"#;
+        let json = json.replace("SEPARATOR", "\u{1e}");
+        let findings = Inspection::read(json).unwrap().findings(&graph, &policy, "last_hidden_state").unwrap();
+        let expected = [
+            "layer.0/mlp/layer_norm is stored in fp16, the policy says fp32",
+            "layer.1/mlp/fc1 is stored in fp32, the policy says fp16",
+        ];
+        assert_eq!(findings, expected);
     }
 
     #[test]

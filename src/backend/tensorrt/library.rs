@@ -1,51 +1,55 @@
-//! The two TensorRT libraries: found, loaded once per process, and called one call at a time.
-#![allow(unsafe_code, reason = "asks the loaded library for its version")]
+//! The TensorRT of this process: chosen and loaded once, and called one call at a time.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::path::Path;
+use std::env;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use trtx::Logger;
-
+use super::binding::{Binding, is_weakly_typed};
 use super::messages::Messages;
+use super::rtx::Rtx;
+use super::shim::Shim;
+use crate::backend::cuda::device::Device;
 use crate::engine::{BackendError, BackendKind};
-use crate::libraries::{FoundLibrary, find};
 
-#[cfg(not(feature = "tensorrt-enterprise"))]
-mod product {
-    use crate::libraries::Library;
+/// Variable that chooses the product: `tensorrt` or `tensorrt-rtx`.
+pub const PRODUCT_VARIABLE: &str = "MIXPREC_TENSORRT";
 
-    /// As tables print it.
-    pub const NAME: &str = "TensorRT-RTX";
-    pub const BUILDER: Library = Library::TensorRtRtx;
-    pub const PARSER: Library = Library::TensorRtRtxParser;
+/// A product that can serve this backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Product {
+    /// TensorRT, which executes on data-centre GPUs and builds on the GPU that executes.
+    Standard,
+    /// TensorRT-RTX, which builds without a GPU.
+    Rtx,
 }
 
-#[cfg(feature = "tensorrt-enterprise")]
-mod product {
-    use crate::libraries::Library;
-
-    /// As tables print it.
-    pub const NAME: &str = "TensorRT";
-    pub const BUILDER: Library = Library::TensorRt;
-    pub const PARSER: Library = Library::TensorRtParser;
+impl Product {
+    fn parse(text: &str) -> Result<Product, String> {
+        match text {
+            "tensorrt" => Ok(Product::Standard),
+            "tensorrt-rtx" => Ok(Product::Rtx),
+            other => Err(format!("{PRODUCT_VARIABLE} is `{other}`: write tensorrt or tensorrt-rtx, or unset it")),
+        }
+    }
 }
 
 /// TensorRT, loaded.
 #[derive(Debug)]
 pub(super) struct TensorRtLibrary {
-    logger: Logger,
+    /// What it can do.
+    pub binding: Box<dyn Binding>,
     messages: Messages,
     /// Name and version as tables print it, e.g. `TensorRT-RTX 1.7.1`; the version is the library's own answer.
     pub version: String,
-    /// The engine builder's file.
-    builder: FoundLibrary,
+    /// How and where it was found, and why the other product is not used where that is of interest.
+    place: String,
+    /// Why TensorRT is not used although there is a GPU.
+    instead: Option<String>,
     /// One call at a time: the library's log does not say which call a message belongs to.
     calls: Mutex<()>,
 }
 
 impl TensorRtLibrary {
-    /// The libraries of this process. The first caller loads them, and the result, even a failure, is final.
+    /// The library of this process. The first caller loads it, and the result, even a failure, is final.
     ///
     /// # Errors
     /// [`BackendError::Unavailable`] with the cure.
@@ -56,60 +60,82 @@ impl TensorRtLibrary {
 
     /// Name and version, and where the library was found.
     pub fn describe(&self) -> String {
-        format!("{}, {}: {}", self.version, self.builder.how, self.builder.place())
+        format!("{}, {}", self.version, self.place)
     }
 
-    /// The one logger of the process: TensorRT requires the same for every object that it creates.
-    pub fn logger(&self) -> &Logger {
-        &self.logger
+    /// Whether engines execute on the device.
+    ///
+    /// # Errors
+    /// The library's reason, and that of TensorRT where TensorRT-RTX stands in for it.
+    pub fn executes(&'static self, device: &Device) -> Result<(), String> {
+        let refused = |error: BackendError| match &self.instead {
+            Some(reason) => format!("{}; TensorRT is not used: {reason}", error.into_reason()),
+            None => error.into_reason(),
+        };
+        self.call(|| self.binding.executes(device)).map_err(refused)
+    }
+
+    /// Whether types are set layer by layer: no network says them itself.
+    pub fn is_weakly_typed(&'static self) -> bool {
+        is_weakly_typed(&*self.binding)
     }
 
     /// Calls into the library; a failure has the library's own words.
     ///
     /// # Errors
     /// [`BackendError`] of the kind that the library's message indicates.
-    pub fn call<T>(&self, call: impl FnOnce() -> trtx::Result<T>) -> Result<T, BackendError> {
+    pub fn call<T>(&self, call: impl FnOnce() -> Result<T, String>) -> Result<T, BackendError> {
         let _guard = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         self.messages.clear();
-        call().map_err(|error| self.failure(&error))
+        call().map_err(|error| self.failure(error))
     }
 
     /// The failure that `error` stands for.
-    pub fn failure(&self, error: &trtx::Error) -> BackendError {
-        classify(self.messages.reason().unwrap_or_else(|| error.to_string()))
+    pub fn failure(&self, error: String) -> BackendError {
+        classify(self.messages.reason().unwrap_or(error))
     }
 
+    /// TensorRT where it, its shim and a GPU are there, else TensorRT-RTX, unless a person has chosen.
     fn load() -> Result<TensorRtLibrary, String> {
-        let places = [find(product::BUILDER), find(product::PARSER)];
-        let [builder, parser] = places.map(|found| found.map_err(|error| error.to_string()));
-        let (builder, parser) = (builder?, parser?);
-        trtx::dynamically_load_tensorrt(Some(&builder.path)).map_err(|error| broken(&builder, &error))?;
-        trtx::dynamically_load_tensorrt_onnxparser(Some(&parser.path)).map_err(|error| broken(&parser, &error))?;
-        let (path, cure) = (builder.path.display(), builder.cure());
-        let version = version(&builder.path).ok_or_else(|| format!("{path} reports no version; {cure}"))?;
-        let required = headers();
-        if (version[0], version[1]) != required {
-            let (name, found) = (product::NAME, dotted(version));
-            return Err(format!("{path} is {name} {found}, this program needs {}.{}; {cure}", required.0, required.1));
+        let chosen = env::var(PRODUCT_VARIABLE).ok().filter(|text| !text.is_empty());
+        match chosen.as_deref().map(Product::parse).transpose()? {
+            Some(Product::Standard) => TensorRtLibrary::standard(),
+            Some(Product::Rtx) => TensorRtLibrary::rtx(None),
+            None if Device::first().is_err() => TensorRtLibrary::rtx(None),
+            None => TensorRtLibrary::standard().or_else(|reason| {
+                let both = |rtx| format!("{reason}; nor is TensorRT-RTX used: {rtx}");
+                TensorRtLibrary::rtx(Some(reason.clone())).map_err(both)
+            }),
         }
-        let messages = Messages::default();
-        let logger = Logger::new(messages.clone()).map_err(|error| error.to_string())?;
-        let version = format!("{} {}", product::NAME, dotted(version));
-        Ok(TensorRtLibrary { logger, messages, version, builder, calls: Mutex::new(()) })
     }
-}
 
-/// Why the dynamic loader refuses a library, in one line.
-fn broken(found: &FoundLibrary, error: &trtx::Error) -> String {
-    let error = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-    format!("{} cannot be loaded: {error}; {}", found.path.display(), found.cure())
-}
+    /// TensorRT-RTX, whatever this machine has besides; `None`, with the reason printed, where it is absent.
+    #[cfg(test)]
+    pub fn rtx_or_skip() -> Option<&'static TensorRtLibrary> {
+        static LIBRARY: OnceLock<Result<TensorRtLibrary, String>> = OnceLock::new();
+        let library = LIBRARY.get_or_init(|| TensorRtLibrary::rtx(None));
+        library.as_ref().map_err(crate::skip::skip).ok()
+    }
 
-/// Major and minor version of the headers that the bindings were generated from.
-fn headers() -> (u32, u32) {
-    use trtx::trtx_sys::{get_tensorrt_major_version, get_tensorrt_minor_version};
-    // SAFETY: plain functions compiled into this program that return constants.
-    unsafe { (get_tensorrt_major_version(), get_tensorrt_minor_version()) }
+    fn standard() -> Result<TensorRtLibrary, String> {
+        let messages = Messages::default();
+        let shim = Shim::load(&messages)?;
+        Ok(TensorRtLibrary::of_shim(shim, messages))
+    }
+
+    /// The library behind a shim.
+    pub fn of_shim(shim: Shim, messages: Messages) -> TensorRtLibrary {
+        let (version, place) = (shim.name(), shim.place());
+        let binding = Box::new(shim);
+        TensorRtLibrary { binding, messages, version, place, instead: None, calls: Mutex::new(()) }
+    }
+
+    fn rtx(instead: Option<String>) -> Result<TensorRtLibrary, String> {
+        let messages = Messages::default();
+        let (rtx, version, builder) = Rtx::load(&messages)?;
+        let place = format!("{}: {}", builder.how, builder.place());
+        Ok(TensorRtLibrary { binding: Box::new(rtx), messages, version, place, instead, calls: Mutex::new(()) })
+    }
 }
 
 /// `tensorrt is not available: ...`
@@ -127,59 +153,42 @@ pub(super) fn out_of_memory(message: String) -> BackendError {
     BackendError::OutOfMemory { backend: BackendKind::TensorRt, message }
 }
 
+/// `tensorrt lost its device: ...`
+pub(super) fn device_lost(message: String) -> BackendError {
+    BackendError::DeviceLost { backend: BackendKind::TensorRt, message }
+}
+
 /// Words of the library about a GPU that it does not support, when it builds for it or loads an engine on it.
-const REFUSALS: [&str; 5] = [
+const REFUSALS: [&str; 7] = [
     "supported compute capabilities",
     "compute capability is invalid or not supported",
     "cannot run on this gpu",
     "does not support this compute capability",
     "is not supported by this tensorrt release",
+    // An engine of another version or GPU, in the words of 8.6 and of 10.
+    "engine plan file is generated on an incompatible device",
+    "not compatible with this version of tensorrt",
 ];
+
+/// Words of the library or of CUDA about a device that this process cannot use any more.
+const LOSSES: [&str; 4] =
+    ["illegal memory access", "unspecified launch failure", "uncorrectable ecc error", "an illegal instruction"];
 
 /// The kind of failure that a message of the library indicates.
 fn classify(message: String) -> BackendError {
     let lower = message.to_lowercase();
-    if lower.contains("out of memory") || lower.contains("outofmemory") || lower.contains("memory allocation failed") {
+    if LOSSES.iter().any(|words| lower.contains(words)) {
+        device_lost(message)
+    } else if lower.contains("out of memory")
+        || lower.contains("outofmemory")
+        || lower.contains("memory allocation failed")
+    {
         out_of_memory(message)
     } else if REFUSALS.iter().any(|words| lower.contains(words)) {
         unavailable(message)
     } else {
         execution(message)
     }
-}
-
-fn dotted(version: [u32; 3]) -> String {
-    version.map(|part| part.to_string()).join(".")
-}
-
-// Functions of the C library, which the standard library links already.
-unsafe extern "C" {
-    fn dlopen(file: *const c_char, flags: c_int) -> *mut c_void;
-    fn dlsym(library: *mut c_void, symbol: *const c_char) -> *mut c_void;
-}
-
-/// `RTLD_NOW` of dlfcn.h.
-const RTLD_NOW: c_int = 2;
-
-/// Major, minor and patch version of the loaded library, whose file name has the major number only.
-fn version(library: &Path) -> Option<[u32; 3]> {
-    let path = CString::new(library.as_os_str().as_encoded_bytes()).ok()?;
-    // SAFETY: the file has been loaded before, so no initialiser runs; the handle stays open with the library.
-    let handle = unsafe { dlopen(path.as_ptr(), RTLD_NOW) };
-    if handle.is_null() {
-        return None;
-    }
-    let ask = |name: &CStr| {
-        // SAFETY: `handle` is open and `name` ends in a zero.
-        let symbol = unsafe { dlsym(handle, name.as_ptr()) };
-        if symbol.is_null() {
-            return None;
-        }
-        // SAFETY: NvInferRuntime.h declares all three as `extern "C" int32_t NAME() noexcept`.
-        let function = unsafe { std::mem::transmute::<*mut c_void, extern "C" fn() -> i32>(symbol) };
-        u32::try_from(function()).ok()
-    };
-    Some([ask(c"getInferLibMajorVersion")?, ask(c"getInferLibMinorVersion")?, ask(c"getInferLibPatchVersion")?])
 }
 
 #[cfg(test)]
@@ -199,10 +208,5 @@ mod tests {
         ));
         let error = classify("no node".to_owned());
         assert_eq!(error.to_string(), "tensorrt failed: no node");
-    }
-
-    #[test]
-    fn a_file_that_is_no_library_has_no_version() {
-        assert_eq!(version(Path::new("/proc/self/status")), None);
     }
 }

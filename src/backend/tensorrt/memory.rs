@@ -2,12 +2,9 @@
 #![allow(unsafe_code, reason = "hands device memory to TensorRT")]
 
 use std::collections::HashMap;
-use std::ffi::c_void;
-use std::ptr::null_mut;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::{CudaContext, result, sys};
-use trtx::interfaces::AllocateGpu;
 
 use crate::engine::MemoryBreakdown;
 
@@ -82,19 +79,27 @@ impl Ledger {
 /// TensorRT's allocator: plain device memory of the engine's context, entered in a ledger.
 #[derive(Debug)]
 pub(super) struct Allocator {
-    context: Arc<CudaContext>,
+    /// `None` refuses everything: there is no device.
+    context: Option<Arc<CudaContext>>,
     ledger: Ledger,
 }
 
 impl Allocator {
     /// Allocates in `context`.
     pub fn new(context: Arc<CudaContext>, ledger: Ledger) -> Self {
-        Allocator { context, ledger }
+        Allocator { context: Some(context), ledger }
     }
 
-    fn allocate(&self, bytes: u64) -> Option<u64> {
+    /// Refuses everything.
+    #[cfg(test)]
+    pub fn without_device(ledger: Ledger) -> Self {
+        Allocator { context: None, ledger }
+    }
+
+    /// An allocation's address; `None` if the device refuses it.
+    pub fn allocate(&self, bytes: u64) -> Option<u64> {
         let size = usize::try_from(bytes).ok().filter(|size| *size > 0)?;
-        self.context.bind_to_thread().ok()?;
+        self.context.as_ref()?.bind_to_thread().ok()?;
         // SAFETY: the context is current in this thread and the size is not 0. cuMemAlloc aligns to 256 bytes at least,
         // and TensorRT asks for no more than that ("a power of 2 not exceeding the alignment guaranteed by cudaMalloc").
         let address = unsafe { result::malloc_sync(size) };
@@ -110,11 +115,12 @@ impl Allocator {
         }
     }
 
-    fn free(&self, address: u64, stream: sys::CUstream) -> bool {
+    /// Frees an allocation once `stream`, if there is one, has come this far. Whether it was freed.
+    pub fn free(&self, address: u64, stream: sys::CUstream) -> bool {
         if address == 0 {
             return true;
         }
-        let synchronised = self.context.bind_to_thread().is_ok()
+        let synchronised = self.context.as_ref().is_some_and(|context| context.bind_to_thread().is_ok())
             // SAFETY: TensorRT's stream is valid during the call. Memory may be freed once the stream has come this far.
             && (stream.is_null() || unsafe { result::stream::synchronize(stream) }.is_ok());
         // SAFETY: the address is from `allocate`: TensorRT frees with the allocator that it allocated with, once.
@@ -123,22 +129,6 @@ impl Allocator {
             self.ledger.leave(address);
         }
         freed
-    }
-}
-
-impl AllocateGpu for Allocator {
-    unsafe fn allocate_async(&self, size: u64, _alignment: u64, _flags: u32, _stream: *mut c_void) -> *mut c_void {
-        // The memory can be used at once, whatever the stream still has to do.
-        self.allocate(size).map_or(null_mut(), |address| address as *mut c_void)
-    }
-
-    unsafe fn reallocate(&self, _memory: *mut c_void, _alignment: u64, _new_size: u64) -> *mut c_void {
-        // "TensorRT will assume that resize() is not implemented, and that the allocation at baseAddr is still valid."
-        null_mut()
-    }
-
-    unsafe fn deallocate_async(&self, data: *mut c_void, cuda_stream: *mut c_void) -> bool {
-        self.free(data as u64, cuda_stream.cast())
     }
 }
 

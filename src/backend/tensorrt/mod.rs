@@ -1,24 +1,24 @@
-//! TensorRT: engines built ahead of time from the exported graph, in a strongly typed network that is audited first.
+//! TensorRT and TensorRT-RTX: engines built ahead of time from the exported graph, in a network whose types are audited first.
 
 pub mod audit;
 mod backend;
+mod binding;
 mod build;
 mod compile;
+mod constraints;
 mod engine_cache;
 mod execute;
 mod folder;
 mod inspect;
-#[cfg_attr(feature = "tensorrt-enterprise", path = "jit_enterprise.rs")]
-mod jit;
 mod launch;
 mod library;
 mod memory;
 mod messages;
-mod network;
-mod probe;
 mod progress;
-#[cfg_attr(feature = "tensorrt-enterprise", path = "target_enterprise.rs")]
-mod target;
+mod rtx;
+mod shim;
+mod timing;
+mod version;
 
 pub use backend::{TensorRtBackend, backend};
 pub use build::{EngineRequest, SerialisedEngine, build_engine};

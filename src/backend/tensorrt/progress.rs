@@ -1,11 +1,8 @@
 //! Reports the builder's progress, and can stop a build.
 
-use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-use trtx::interfaces::MonitorProgress;
 
 use crate::engine::{BuildProgress, ProgressSink};
 
@@ -65,24 +62,28 @@ impl Monitor {
     }
 }
 
-impl MonitorProgress for Monitor {
-    fn phase_start(&self, phase_name: &str, _parent_phase: Option<&str>, num_steps: i32) {
-        let total = u64::try_from(num_steps).unwrap_or(0);
+/// The steps as a builder tells them. Phases nest.
+impl Monitor {
+    /// A phase of `steps` steps begins.
+    pub fn begin(&self, phase_name: &str, steps: i32) {
+        let total = u64::try_from(steps).unwrap_or(0);
         let mut state = self.state();
         state.phases.push((phase_name.to_owned(), total));
         self.report(state, BuildProgress { phase: phase_name.to_owned(), done: 0, total });
     }
 
-    fn step_complete(&self, phase_name: &str, step: i32) -> ControlFlow<()> {
+    /// A step, counted from 0, is done. Whether the build goes on.
+    #[must_use]
+    pub fn step(&self, phase_name: &str, step: i32) -> bool {
         let state = self.state();
         let total = state.phases.iter().rev().find(|(name, _)| name == phase_name).map_or(0, |(_, steps)| *steps);
-        // Steps are counted from 0.
         let done = u64::try_from(step).map_or(0, |step| step + 1);
         self.report(state, BuildProgress { phase: phase_name.to_owned(), done, total });
-        if self.cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        !self.cancel.is_cancelled()
     }
 
-    fn phase_finish(&self, phase_name: &str) {
+    /// A phase is done.
+    pub fn end(&self, phase_name: &str) {
         let phases = &mut self.state().phases;
         if let Some(position) = phases.iter().rposition(|(name, _)| name == phase_name) {
             phases.remove(position);
@@ -110,12 +111,12 @@ mod tests {
         let (sink, seen) = listener();
         let cancel = Cancel::default();
         let monitor = Monitor { interval: Duration::ZERO, ..Monitor::new(sink, cancel.clone()) };
-        monitor.phase_start("outer", None, 2);
-        monitor.phase_start("inner", Some("outer"), 3);
-        assert!(monitor.step_complete("inner", 0).is_continue());
-        monitor.phase_finish("inner");
+        monitor.begin("outer", 2);
+        monitor.begin("inner", 3);
+        assert!(monitor.step("inner", 0));
+        monitor.end("inner");
         cancel.cancel();
-        assert!(monitor.step_complete("outer", 0).is_break());
+        assert!(!monitor.step("outer", 0));
         let steps = [("outer", 0, 2), ("inner", 0, 3), ("inner", 1, 3), ("outer", 1, 2)];
         assert_eq!(*seen.lock().unwrap(), steps.map(|(phase, done, total)| (phase.to_owned(), done, total)));
         assert_eq!(monitor.state().phases, [("outer".to_owned(), 2)]);
@@ -126,9 +127,9 @@ mod tests {
         let (sink, seen) = listener();
         let cancel = Cancel::default();
         let monitor = Monitor { interval: Duration::from_secs(3600), ..Monitor::new(sink, cancel.clone()) };
-        (0..1000).for_each(|step| assert!(monitor.step_complete("steps", step).is_continue()));
+        (0..1000).for_each(|step| assert!(monitor.step("steps", step)));
         assert_eq!(seen.lock().unwrap().len(), 1);
         cancel.cancel();
-        assert!(monitor.step_complete("steps", 1000).is_break());
+        assert!(!monitor.step("steps", 1000));
     }
 }

@@ -12,7 +12,7 @@ use mixprec::input::InputSource;
 use mixprec::input::{Batch, InputStream};
 use mixprec::model::{Architecture, ModelSource};
 use mixprec::model::{Head, Model};
-use mixprec::onnx::{Export, Extent};
+use mixprec::onnx::{Dialect, Export, Extent, Opset};
 use serde_json::json;
 
 use super::{ARCHITECTURES, python, tiny, with_head};
@@ -83,6 +83,37 @@ fn every_policy_computes_what_the_reference_backend_emulates() {
                 let (between, own) = (relative_error(&theirs, &ours), relative_error(&ours, &exact));
                 println!("{architecture:?} {}: {between:.1e} from the emulation, which is {own:.1e} off", policy.name);
                 assert!(between < limits[index], "{architecture:?} {}: {between:e}", policy.name);
+            }
+        }
+    }
+}
+
+/// Operations written out for an older runtime compute what the compound ones do. Where a builder sets the types, the file
+/// itself is FP32 under every policy.
+#[test]
+fn older_operator_sets_compute_the_same() {
+    let policies = [(Preset::Fp32, [5e-7, 2e-6]), (Preset::Hybrid, [5e-5, 1e-3]), (Preset::Fp16, [2e-3, 3e-3])];
+    let in_model = [Opset::V13, Opset::V17].map(|opset| Dialect { opset, ..Dialect::default() });
+    for (index, architecture) in ARCHITECTURES.into_iter().enumerate() {
+        let model = Arc::new(tiny(architecture));
+        let batch = padded(&model);
+        let exact = oracle_outputs(&model, &batch, 2).unwrap();
+        let smallest = Shape { batch: 1, sequence: 4 };
+        for extent in [Extent::Static(batch.shape), Extent::Dynamic { smallest, largest: batch.shape }] {
+            for (preset, limits) in policies {
+                let policy = PrecisionPolicy::preset(preset);
+                let ours = emulated(&model, &policy, &batch);
+                for dialect in in_model {
+                    let export = Export::in_dialect(&model, &policy, extent, dialect).unwrap();
+                    let Some(theirs) = evaluate(&export, &batch, &[]) else { return };
+                    let between = relative_error(&theirs, &ours);
+                    assert!(between < limits[index], "{architecture:?} {preset} opset {}: {between:e}", dialect.opset);
+                }
+                let export = Export::in_dialect(&model, &policy, extent, Dialect::WEAKLY_TYPED).unwrap();
+                let Some(theirs) = evaluate(&export, &batch, &[]) else { return };
+                let error = relative_error(&theirs, &exact);
+                // A masked score of -65504 instead of the lowest FP32 number is a probability of 0 as well.
+                assert!(error < 3e-6, "{architecture:?} {preset}, types by the builder: {error:e}");
             }
         }
     }

@@ -37,7 +37,11 @@ for tensor in model.graph.initializer:
         values = numpy_helper.to_array(tensor)
         scaled = (values * job["factors"][tensor.name]).astype(values.dtype)
         tensor.CopyFrom(numpy_helper.from_array(scaled, tensor.name))
-feeds = {"input_ids": np.array(job["ids"], np.int64), "attention_mask": np.array(job["mask"], np.int64)}
+types = {
+    value.name: onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type) for value in model.graph.input
+}
+inputs = {"input_ids": job["ids"], "attention_mask": job["mask"]}
+feeds = {name: np.array(values, types[name]) for name, values in inputs.items()}
 with np.errstate(all="ignore"):
     result = ReferenceEvaluator(model, new_ops=[MatMul]).run(None, feeds)[0]
 np.asarray(result).astype(np.float32).tofile(output)

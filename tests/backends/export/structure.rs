@@ -6,7 +6,7 @@ use std::path::Path;
 use mixprec::graph::{Format, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
 use mixprec::model::Architecture;
 use mixprec::model::{Head, Model};
-use mixprec::onnx::{ALIGNMENT, Export, Extent};
+use mixprec::onnx::{ALIGNMENT, Dialect, Export, Extent, Opset};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -108,6 +108,40 @@ fn every_policy_passes_the_checker_and_inference_finds_the_types_that_were_meant
         assert_eq!(checked.metadata["mixprec.weights"], "random seed 3");
         let stated = checked.metadata.keys().filter(|key| key.starts_with("mixprec.deviation.")).count();
         assert_eq!(stated, export.deviations().len());
+    }
+}
+
+/// Older operator sets, and the dialect of a runtime whose builder sets the types: every tensor is FP32 or discrete there.
+#[test]
+fn every_dialect_passes_the_checker_and_inference_finds_the_types_that_were_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut models: Vec<Model> = ARCHITECTURES.into_iter().map(tiny).collect();
+    models.push(with_head(Architecture::Gpt2Tiny, Head::LastToken));
+    let in_model = |opset| Dialect { opset, ..Dialect::default() };
+    let dialects = [in_model(Opset::V13), in_model(Opset::V17), Dialect::WEAKLY_TYPED];
+    let policies = [Preset::Fp32, Preset::Fp16, Preset::Hybrid].map(PrecisionPolicy::preset);
+    let mut exports = Vec::new();
+    for (model, dialect) in models.iter().flat_map(|model| dialects.map(|dialect| (model, dialect))) {
+        for (policy, extent) in policies.iter().flat_map(|policy| [Extent::Static(SHAPE), RANGE].map(|e| (policy, e))) {
+            exports.push(Export::in_dialect(model, policy, extent, dialect).unwrap());
+        }
+    }
+    let files: Vec<String> = exports
+        .iter()
+        .enumerate()
+        .map(|(index, export)| write(export, &folder.path().join(format!("{index}.onnx"))))
+        .collect();
+    let Some(checked) = check(&files) else { return };
+    for (export, checked) in exports.iter().zip(checked) {
+        let meant: BTreeMap<String, i32> =
+            export.node_outputs().iter().map(|output| (output.tensor.clone(), output.element.code())).collect();
+        assert_eq!(meant, checked.elements);
+        let unique: BTreeSet<&String> = checked.nodes.iter().collect();
+        assert_eq!(unique.len(), checked.nodes.len(), "node names are unique");
+        if export.dialect() == Dialect::WEAKLY_TYPED {
+            let narrow = export.node_outputs().iter().find(|output| output.element.is_narrow());
+            assert_eq!(narrow, None, "the builder sets the types");
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Expectations come from the graph and the policy alone, never from the exporter, so that an exporter's mistake is found
 //! here and not in a table. In a strongly typed network the type of a layer's output is the type that it computes in, and
-//! the builder may not change it.
+//! the builder may not change it. In a weakly typed one a layer computes in the precision that was set for it, which the
+//! builder must obey.
 
 mod findings;
 #[cfg(test)]
@@ -53,6 +54,24 @@ pub enum LayerKind {
     Other,
 }
 
+impl LayerKind {
+    /// The kind of a layer of `nvinfer1::LayerType`, by its name there without the `k`.
+    pub(super) fn of(type_name: &str) -> LayerKind {
+        match type_name {
+            "MATRIX_MULTIPLY" => LayerKind::Product,
+            "ACTIVATION" | "ELEMENTWISE" | "NORMALIZATION" | "REDUCE" | "SCALE" | "SOFTMAX" | "UNARY" => {
+                LayerKind::Arithmetic
+            }
+            "CAST" => LayerKind::Cast,
+            "CONCATENATION" | "GATHER" | "IDENTITY" | "SELECT" | "SHUFFLE" | "SLICE" | "SQUEEZE" | "UNSQUEEZE" => {
+                LayerKind::Movement
+            }
+            "CONSTANT" | "FILL" | "SHAPE" => LayerKind::Source,
+            _ => LayerKind::Other,
+        }
+    }
+}
+
 /// One layer of the network as the library's parser made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParsedLayer {
@@ -62,6 +81,8 @@ pub struct ParsedLayer {
     pub kind: LayerKind,
     /// The library's name of its type, for messages.
     pub type_name: String,
+    /// The format that was set for it to compute in, in a weakly typed network.
+    pub precision: Option<Format>,
     /// Its outputs.
     pub outputs: Vec<ParsedTensor>,
 }
@@ -145,7 +166,7 @@ pub fn audit(layers: &[ParsedLayer], expected: Expectation<'_>) -> Result<Audit,
     let mut judged = Vec::with_capacity(graph.ops.len());
     for (index, op) in graph.ops.iter().enumerate() {
         let asked = RequestedTypes { rounding: roundings[index], tf32: expected.tf32 };
-        let tensor = if op.output == graph.output { expected.output } else { &graph.value(op.output).name };
+        let tensor = result_name(graph, op, expected.output);
         let no_result = || AuditError::NoResult { op: op.name.clone(), tensor: tensor.to_owned() };
         let stored = *results.get(tensor).ok_or_else(no_result)?;
         judged.push(JudgedOp {
@@ -165,9 +186,19 @@ pub fn audit(layers: &[ParsedLayer], expected: Expectation<'_>) -> Result<Audit,
     Ok(Audit { flops_by_format, layers: layers.len() })
 }
 
+/// The index of every op by its name.
+pub(super) fn ops_by_name(graph: &Graph) -> BTreeMap<&str, usize> {
+    graph.ops.iter().enumerate().map(|(index, op)| (op.name.as_str(), index)).collect()
+}
+
+/// The tensor of an op's result in a network whose output has the name `output`.
+pub(super) fn result_name<'a>(graph: &'a Graph, op: &Op, output: &'a str) -> &'a str {
+    if op.output == graph.output { output } else { &graph.value(op.output).name }
+}
+
 /// The layers of every op, in the network's order. Layer names begin with the op's.
 fn attribute<'l>(layers: &'l [ParsedLayer], graph: &Graph) -> Result<Vec<Vec<&'l ParsedLayer>>, AuditError> {
-    let names: BTreeMap<&str, usize> = graph.ops.iter().enumerate().map(|(i, op)| (op.name.as_str(), i)).collect();
+    let names = ops_by_name(graph);
     let mut by_op = vec![Vec::new(); graph.ops.len()];
     for layer in
         layers.iter().filter(|layer| layer.outputs.iter().any(|tensor| tensor.element != ParsedElement::Discrete))
@@ -190,8 +221,12 @@ fn attribute<'l>(layers: &'l [ParsedLayer], graph: &Graph) -> Result<Vec<Vec<&'l
     Ok(by_op)
 }
 
-/// The op whose name is the layer's name or a path above it.
-fn owner(layer: &str, names: &BTreeMap<&str, usize>) -> Option<usize> {
+/// The op whose name is the layer's name or a path above it. The parser numbers further layers of one node: `gelu_7`.
+pub(super) fn owner(layer: &str, names: &BTreeMap<&str, usize>) -> Option<usize> {
+    let numbered = layer.rsplit_once('_').filter(|(_, number)| number.bytes().all(|byte| byte.is_ascii_digit()));
+    if let Some(op) = numbered.and_then(|(name, _)| names.get(name)) {
+        return Some(*op);
+    }
     let mut path = layer;
     loop {
         if let Some(op) = names.get(path) {
@@ -254,9 +289,9 @@ fn computed(
     Ok(computed)
 }
 
-/// The type of a layer's first floating-point output.
+/// The format that a layer computes in: the one that was set, or else that of its first floating-point output.
 fn float(layer: &ParsedLayer) -> Option<Format> {
-    layer.outputs.iter().find_map(|tensor| tensor.element.format())
+    layer.precision.or_else(|| layer.outputs.iter().find_map(|tensor| tensor.element.format()))
 }
 
 /// `flops` shared evenly among the layers that do them, each as `judge` sees its type.

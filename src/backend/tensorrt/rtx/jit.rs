@@ -36,7 +36,7 @@ impl EngineContext {
     ///
     /// # Errors
     /// Those of the library.
-    pub fn compiled(&self) -> trtx::Result<Option<Vec<u8>>> {
-        Ok(Some(self.cache.serialize()?.to_vec()))
+    pub fn compiled(&self) -> trtx::Result<Vec<u8>> {
+        Ok(self.cache.serialize()?.to_vec())
     }
 }
