@@ -123,6 +123,23 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_known_of_passes_that_were_not_compared() {
+        let row = |broken_rows, broken_forwards, failed_forwards| ResultRow {
+            broken_rows,
+            broken_forwards,
+            failed_forwards,
+            ..ResultRow::default()
+        };
+        let known = |row: ResultRow| (breaks(&row), fails(&row));
+        assert_eq!(known(row(None, None, None)), (None, None), "an older table");
+        assert_eq!(known(row(Some(0), None, None)), (None, None), "the first pass is whole, the others are not known");
+        assert_eq!(known(row(Some(1), None, None)), (Some(true), Some(true)));
+        assert_eq!(known(row(Some(0), Some(0), Some(0))), (Some(false), Some(false)));
+        assert_eq!(known(row(Some(0), Some(0), Some(2))), (Some(false), Some(true)), "NaN breaks no row and fails");
+        assert_eq!(known(row(Some(0), Some(3), Some(3))), (Some(true), Some(true)));
+    }
+
+    #[test]
     fn counts_of_right_answers_tell_who_is_right_where_answers_differ() {
         let labels = "0110100111";
         let count = |a: &str, b: &str| discordant(&row(a, labels), &row(b, labels));

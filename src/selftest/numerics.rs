@@ -23,6 +23,7 @@ pub(super) fn mutations() -> Vec<Mutation> {
         Mutation::new("silent failure", "an activation of 300 before a layer norm under FP16", |folder, variant| {
             bad_operation(folder, &tiny("gpt2-tiny", 300, variant), BadKind::Silent)
         }),
+        Mutation::new("broken rows", "an activation of 300 before a layer norm under FP16, in every pass", broken_rows),
         Mutation::new("comparison with FP32", "one weight tensor times 1.01", scaled_weight),
         Mutation::new(
             "reference of other weights",
@@ -56,6 +57,20 @@ fn nan(folder: &Path, variant: Variant) -> Objection {
         (Some(false), 1..) => numerics.remark,
         _ => None,
     })
+}
+
+/// The passes in which rows are broken. The activation leaves no NaN.
+fn broken_rows(folder: &Path, variant: Variant) -> Objection {
+    let models = &tiny("gpt2-tiny", 300, variant);
+    let more = "numerics: {forwards: 3}\n";
+    let measured = TestManifest { models, precision: "fp16", more, ..TestManifest::default() }.measured(folder)?;
+    let forwards = measured.numerics.forwards.unwrap_or_default();
+    Ok(forwards.failed_forwards.zip(forwards.broken_rows).filter(|(failed, _)| *failed > 0).map(|(failed, rows)| {
+        format!(
+            "{failed} of {} passes fail, with {rows} broken rows and {} NaN",
+            forwards.forwards, forwards.nan_forwards
+        )
+    }))
 }
 
 /// The first failing operation that the examination finds in an FP16 row, if it fails in this way.

@@ -45,7 +45,7 @@ const COMPARISON_COLUMNS: [&str; 6] = [
 pub fn write_results(dir: &Path, rows: &[ResultRow]) -> Result<(), StoreError> {
     let path = dir.join(RESULTS_FILE);
     let frame = results_frame(rows).map_err(StoreError::frame(&path))?;
-    write(&path, frame)
+    write(&path, frame, SCHEMA_VERSION)
 }
 
 /// Reads `results.parquet` of `dir`.
@@ -70,7 +70,7 @@ pub fn read_results(dir: &Path) -> Result<Vec<ResultRow>, StoreError> {
 pub fn write_samples(dir: &Path, rows: &[SampleRow]) -> Result<(), StoreError> {
     let path = dir.join(SAMPLES_FILE);
     let frame = DataFrame::new(rows.len(), SampleRow::to_columns(rows)).map_err(StoreError::frame(&path))?;
-    write(&path, frame)
+    write(&path, frame, SCHEMA_VERSION)
 }
 
 /// Reads `samples.parquet` of `dir`.
@@ -90,9 +90,9 @@ pub fn results_frame(rows: &[ResultRow]) -> PolarsResult<DataFrame> {
     DataFrame::new(rows.len(), ResultRow::to_columns(rows))
 }
 
-fn write(path: &Path, mut frame: DataFrame) -> Result<(), StoreError> {
+fn write(path: &Path, mut frame: DataFrame, version: u32) -> Result<(), StoreError> {
     let metadata = vec![
-        (VERSION_KEY.to_owned(), SCHEMA_VERSION.to_string()),
+        (VERSION_KEY.to_owned(), version.to_string()),
         (DIGEST_KEY.to_owned(), format!("{DIGEST_PREFIX}{}", "0".repeat(DIGEST_LENGTH))),
     ];
     let mut bytes = Vec::new();
@@ -256,6 +256,19 @@ mod tests {
         std::fs::write(&path, &bytes).unwrap();
         let error = read_samples(dir.path()).unwrap_err().to_string();
         assert!(error.contains("schema version 9, but this program reads versions 6 to 8"), "{error}");
+    }
+
+    #[test]
+    fn a_table_of_schema_7_is_read_without_the_comparison_of_all_forwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(RESULTS_FILE);
+        let counted = ResultRow { forwards: Some(4), broken_rows: Some(1), ..ResultRow::default() };
+        let frame = results_frame(std::slice::from_ref(&counted)).unwrap().drop_many(COMPARISON_COLUMNS);
+        write(&path, frame.clone(), 7).unwrap();
+        assert_eq!(read_results(dir.path()).unwrap(), [ResultRow { broken_rows: None, ..counted }]);
+        write(&path, frame, 8).unwrap();
+        let error = read_results(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("column `forward_compared_rows` is missing"), "{error}");
     }
 
     #[test]
