@@ -1,5 +1,6 @@
 //! The quantities of the paper's abstract, here and there.
 
+use crate::claims::findings::Disturbed;
 use crate::claims::headline::{Headline, HeadlineValue};
 use crate::claims::{Outcome, Verdict};
 use crate::report::sentences;
@@ -45,7 +46,9 @@ fn spread_cells(
     notes: &mut Notes,
 ) -> Vec<TableCell> {
     let quantity = TableCell { mark: Some(notes.mark(&found.sentence())), ..TableCell::new(&found.spec.quantity) };
-    let mark = found.disturbed.map(|disturbed| notes.mark(&disturbed.footnote()));
+    // Of pairs left out the sentence tells.
+    let decides_nothing = found.disturbed.filter(|disturbed| *disturbed == Disturbed::All);
+    let mark = decides_nothing.map(|disturbed| notes.mark(&disturbed.footnote()));
     let cell = |value| {
         let (text, detail) = found.unit.write(value);
         TableCell { text, detail, mark: mark.clone(), ..TableCell::default() }
