@@ -71,12 +71,24 @@ pub(super) struct NetworkSettings {
     pub tf32: bool,
     /// Whether layers may be computed in FP16, in a weakly typed network.
     pub fp16: bool,
-    /// Whether the types of layers are wishes, which the builder leaves where it has no kernel of them.
-    pub prefers: bool,
+    /// How binding the types of layers are, in a weakly typed network.
+    pub constraints: Constraints,
     /// What an earlier build has timed.
     pub timing: Option<Vec<u8>>,
     pub progress: ProgressSink,
     pub cancel: Cancel,
+}
+
+/// How binding the types are that a policy requests of the layers of a weakly typed network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Constraints {
+    /// Every layer has the types that are requested.
+    #[default]
+    Obeyed,
+    /// They are wishes, which the builder leaves where it has no kernel of them.
+    Preferred,
+    /// FP32 is required where it is requested. Elsewhere FP16 is permitted, and the builder takes what is faster.
+    Wide,
 }
 
 /// The types of one layer of a weakly typed network.

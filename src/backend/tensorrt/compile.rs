@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::audit::{Audit, Expectation, audit};
-use super::binding::{BuiltNetwork, NetworkSettings, OnnxModel, is_weakly_typed};
+use super::binding::{BuiltNetwork, Constraints, LayerTypes, NetworkSettings, OnnxModel, is_weakly_typed};
 use super::constraints::constraints;
 use super::library::{TensorRtLibrary, execution};
 use super::progress::Cancel;
@@ -24,7 +24,6 @@ pub struct BuildOptions {
 impl BuildOptions {
     /// All settings that decide what is built, for the engine's identity.
     pub fn describe(&self, policy: &PrecisionPolicy, weakly_typed: bool) -> BTreeMap<String, String> {
-        let constraints = if prefers() { "preferred" } else { "obeyed" };
         let workspace = self.workspace_bytes.map_or_else(|| "library".to_owned(), |bytes| bytes.to_string());
         let mut options = BTreeMap::from([
             ("profiling_verbosity", "detailed".to_owned()),
@@ -33,17 +32,35 @@ impl BuildOptions {
             ("workspace_bytes", workspace),
         ]);
         if weakly_typed {
-            options.insert("constraints", constraints.to_owned());
+            options.insert("constraints", Constraints::chosen().name().to_owned());
         }
         options.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 }
 
-/// Variable that makes the types of a weakly typed network's layers wishes: `prefer`.
+/// Variable that chooses [`Constraints`] by name.
 const CONSTRAINTS_VARIABLE: &str = "MIXPREC_TENSORRT_CONSTRAINTS";
 
-fn prefers() -> bool {
-    std::env::var(CONSTRAINTS_VARIABLE).is_ok_and(|value| value == "prefer")
+impl Constraints {
+    const ALL: [Constraints; 3] = [Constraints::Obeyed, Constraints::Preferred, Constraints::Wide];
+
+    fn name(self) -> &'static str {
+        match self {
+            Constraints::Obeyed => "obey",
+            Constraints::Preferred => "prefer",
+            Constraints::Wide => "wide",
+        }
+    }
+
+    fn chosen() -> Constraints {
+        let value = std::env::var(CONSTRAINTS_VARIABLE).unwrap_or_default();
+        Constraints::ALL.into_iter().find(|one| one.name() == value).unwrap_or_default()
+    }
+
+    /// Whether a layer of these types is constrained. The builder may compute any other in FP16, as the policy requests.
+    fn bind(self, types: LayerTypes) -> bool {
+        self != Constraints::Wide || types.compute == Format::Fp32
+    }
 }
 
 /// Whether products may be computed in TF32: the builder has one flag for the whole network.
@@ -96,23 +113,24 @@ pub(super) fn compile(
         extent: job.extent,
         workspace_bytes: job.options.workspace_bytes,
         tf32: uses_tf32(job.policy),
-        prefers: prefers(),
+        constraints: Constraints::chosen(),
         fp16: is_weakly_typed(&*library.binding) && job.policy.formats().contains(&Format::Fp16),
         timing: timing.as_ref().and_then(TimingCache::read),
         progress: job.progress.clone(),
         cancel: job.cancel.clone(),
     };
-    let constrained = settings.fp16;
+    let constrained = settings.fp16.then_some(settings.constraints);
     let tf32 = library.call(|| network.configure(settings))?;
     let expected =
         Expectation { graph: job.graph, policy: job.policy, output: job.output, shape: job.extent.largest(), tf32 };
     let layers = library.call(|| {
-        if constrained {
-            for (layer, types) in constraints(&network.layers()?, expected).map_err(|error| error.to_string())? {
-                network.constrain(layer, types);
-            }
-        }
-        network.layers()
+        let Some(constrained) = constrained else { return network.layers() };
+        let types = constraints(&network.layers()?, expected).map_err(|error| error.to_string())?;
+        let (bound, free): (Vec<_>, Vec<_>) = types.into_iter().partition(|(_, types)| constrained.bind(*types));
+        bound.into_iter().for_each(|(layer, types)| network.constrain(layer, types));
+        let mut layers = network.layers()?;
+        free.into_iter().for_each(|(layer, types)| layers[layer].permit(types));
+        Ok(layers)
     })?;
     let audit = audit(&layers, expected).map_err(|error| execution(error.to_string()))?;
     let start = Instant::now();

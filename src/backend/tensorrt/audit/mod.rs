@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use findings::findings;
 
+use super::binding::LayerTypes;
 use crate::graph::{Format, Graph, Op, PolicyError, PrecisionPolicy, Rounding, Shape};
 
 /// The type of a tensor's elements.
@@ -85,6 +86,16 @@ pub struct ParsedLayer {
     pub precision: Option<Format>,
     /// Its outputs.
     pub outputs: Vec<ParsedTensor>,
+}
+
+impl ParsedLayer {
+    /// Notes the types that the builder is permitted and not obliged to.
+    pub(super) fn permit(&mut self, types: LayerTypes) {
+        self.precision = Some(types.compute);
+        for tensor in self.outputs.iter_mut().filter(|tensor| tensor.element.format().is_some()) {
+            tensor.element = ParsedElement::Float(types.output);
+        }
+    }
 }
 
 /// An output of a layer.

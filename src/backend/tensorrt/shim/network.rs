@@ -4,7 +4,7 @@ use std::ffi::{CString, c_char, c_void};
 use std::ptr::{null, null_mut};
 
 use super::super::audit::{LayerKind, ParsedElement, ParsedLayer, ParsedTensor};
-use super::super::binding::{BuiltNetwork, LayerTypes, Network, NetworkSettings, OnnxModel};
+use super::super::binding::{BuiltNetwork, Constraints, LayerTypes, Network, NetworkSettings, OnnxModel};
 use super::super::progress::Monitor;
 use super::interface::{Layer, OBEY, Opaque, Options, PREFER, Progress, Range};
 use super::{Shim, data_type, number_of, text_of};
@@ -87,7 +87,7 @@ impl Network for ShimNetwork {
         let progress = Progress { user: (&raw const monitor).cast_mut().cast(), begin, step, end };
         let ranges = ranges(settings.extent);
         let timing = settings.timing.as_deref();
-        let constraints = if settings.prefers { PREFER } else { OBEY };
+        let constraints = if settings.constraints == Constraints::Preferred { PREFER } else { OBEY };
         let options = Options {
             fp16: i32::from(settings.fp16),
             bf16: 0,
