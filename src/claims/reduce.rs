@@ -23,9 +23,14 @@ pub(super) struct Decision {
     pub reduced: Reduced,
 }
 
-/// The pairs of a pairing that decide it: of times those that nothing disturbed, where there are any.
+/// The pairs of a pairing that decide it: of times those that nothing disturbed, where there are any; of rates those with
+/// counts on both sides, which older tables lack.
 pub(super) fn deciding_pairs<'a>(data: &'a Data, pairing: &Pairing, admitted: &Admitted) -> Deciding<'a> {
-    let pairs = query::pairs_of(data, pairing, admitted);
+    let mut pairs = query::pairs_of(data, pairing, admitted);
+    if pairing.of.is_a_rate() {
+        let is_counted = |row: &ResultRow| query::failing_forwards(row, pairing.of).is_some();
+        pairs.retain(|pair| is_counted(pair.numerator) && is_counted(pair.denominator));
+    }
     if pairing.of.is_a_time() { Deciding::of(pairs) } else { Deciding { pairs, ..Deciding::default() } }
 }
 
