@@ -211,19 +211,36 @@ fn the_page_the_values_and_the_latex_say_the_same() {
 }
 
 fn compare_claims(document: &Value, found: &str) {
-    let claim = |claim: &Value| {
-        let [id, sentence, value, shown] = ["id", "sentence", "paper_value", "shown"].map(|key| tex(claim, key));
+    let cell =
+        |columns: u8, width: &str| format!(r"\multicolumn{{{columns}}}{{>{{\raggedright\arraybackslash}}p{{{width}}}");
+    let rows = |claim: &Value, words: String| {
+        let [id, shown] = ["id", "shown"].map(|key| tex(claim, key));
         let verdict = format!(r"\verdict{}{{{}}}", string(claim, "tone"), tex(claim, "label"));
         let rows = format!("; rows: {})", claim["rows"]);
         let why = tex(claim, "why") + &around(" (", &tex(claim, "answered_by"), &rows);
         let reading = tex(claim, "reading");
-        let cell = r"\multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}";
+        let cell = cell(4, r"\MixprecWhyWidth") + "@{}}";
         [
-            format!(r"{id} & {sentence} & {value} & {shown} & {verdict} \\*"),
+            format!(r"{id} & {words} & {shown} & {verdict} \\*"),
             format!(r" & {cell}{{\interval{{{why} \emph{{Read as:}} {reading}.}}}} \\"),
         ]
     };
-    let claims: Vec<String> = list(document, "claims").iter().flat_map(claim).collect();
+    let claim = |claim: &Value| {
+        let mut lines = rows(claim, format!("{} & {}", tex(claim, "sentence"), tex(claim, "paper_value"))).to_vec();
+        let second = claim.get("second");
+        lines.extend(
+            second
+                .into_iter()
+                .flat_map(|second| rows(second, format!("the same, counting {} &", tex(second, "counts")))),
+        );
+        lines
+    };
+    let finding = |finding: &Value| rows(finding, format!("{}}}{{{}}}", cell(2, "7.3cm"), tex(finding, "finding")));
+    let [midrule, heading] =
+        [r"\midrule", r" & The paper does not say & & measured here & verdict \\"].map(str::to_owned);
+    let mut expected: Vec<String> = list(document, "claims").iter().flat_map(claim).collect();
+    expected.extend([midrule.clone(), heading, midrule]);
+    expected.extend(list(document, "findings").iter().flat_map(finding));
     let lines = between(found, r"\midrule", r"\bottomrule");
-    assert_eq!(lines.into_iter().filter(|line| *line != r"\addlinespace[4pt]").collect::<Vec<_>>(), claims);
+    assert_eq!(lines.into_iter().filter(|line| *line != r"\addlinespace[4pt]").collect::<Vec<_>>(), expected);
 }
