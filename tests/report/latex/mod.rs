@@ -227,12 +227,8 @@ fn compare_claims(document: &Value, found: &str) {
     };
     let claim = |claim: &Value| {
         let mut lines = rows(claim, format!("{} & {}", tex(claim, "sentence"), tex(claim, "paper_value"))).to_vec();
-        let second = claim.get("second");
-        lines.extend(
-            second
-                .into_iter()
-                .flat_map(|second| rows(second, format!("the same, counting {} &", tex(second, "counts")))),
-        );
+        let second = |second: &Value| rows(second, format!("the same, counting {} &", tex(second, "counts")));
+        lines.extend(claim.get("second").into_iter().flat_map(second));
         lines
     };
     let finding = |finding: &Value| rows(finding, format!("{}}}{{{}}}", cell(2, "7.3cm"), tex(finding, "finding")));
