@@ -10,16 +10,17 @@ fn configurations() {
     Model & Backend & Precision & Planned & Measured & Failed & Pending \\
     \midrule
     bert{-}base\tnote{a} & reference & fp32 & 6 & 6 & 0 & 0 \\
-    bert{-}base\tnote{a} & reference & fp16 & 6 & 5 & 1 & 0 \\
+    bert{-}base\tnote{a} & reference & fp16\tnote{\textdagger{}} & 6 & 5 & 1 & 0 \\
     bert{-}base\tnote{a} & reference & hybrid & 6 & 6 & 0 & 0 \\
     \addlinespace[2pt]
     a\_b\&c\textless{}script\textgreater{}\tnote{a} & reference & fp32 & 6 & 6 & 0 & 0 \\
-    a\_b\&c\textless{}script\textgreater{}\tnote{a} & reference & fp16 & 6 & 6 & 0 & 0 \\
+    a\_b\&c\textless{}script\textgreater{}\tnote{a} & reference & fp16\tnote{\textdagger{}} & 6 & 6 & 0 & 0 \\
     a\_b\&c\textless{}script\textgreater{}\tnote{a} & reference & hybrid & 6 & 5 & 0 & 1 \\
     \bottomrule
     \end{tabular}
     \begin{tablenotes}[flushleft]\footnotesize
     \item[a] Weights: random weights, seed 1.
+    \item[\textdagger{}] Outputs fail: in at least one forward pass there is NaN or infinity, or an output row is broken (finite, but its cosine to FP32 is below 0.99 or its relative L2 error above 0.1). Times and sizes are those of a computation that fails.
     \item[] Pins: all 34 rows match.
     \end{tablenotes}
     ");
