@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use mixprec::graph::Shape;
-use mixprec::input::InputStream;
 use mixprec::input::InputSource;
+use mixprec::input::InputStream;
 use mixprec::model::ModelSource;
 use mixprec::model::{Head, Model};
 use mixprec_fuzz::{checkpoint, put, scratch};

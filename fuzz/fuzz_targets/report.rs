@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
 use mixprec::claims::{Claims, judge};
-use mixprec::results::data::Data;
 use mixprec::report::document::document;
 use mixprec::report::render::Renderer;
+use mixprec::results::data::Data;
 use mixprec::results::study::Study;
 use mixprec::store::derive;
 use mixprec_fuzz::{HOSTILE, base_json};
@@ -64,8 +64,9 @@ fuzz_target!(|edits: &[u8]| -> Corpus {
     for forbidden in ["<script", "<img", "\" onload"] {
         assert!(!html.contains(forbidden), "{forbidden} in the page");
     }
-    let mut tex = renderer.macros(&document).expect("macros") + &renderer.claims(&document).expect("claims");
-    tex += &renderer.caveats(&document).expect("caveats");
+    let mut tex: String = ["macros.tex", "claims.tex", "caveats.tex"]
+        .map(|name| renderer.tex(name, &document).expect("macros, claims and caveats"))
+        .concat();
     for section in &document.sections {
         tex += &section.tables.iter().map(|table| renderer.table(table).expect("a table")).collect::<String>();
     }
