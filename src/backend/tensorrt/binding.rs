@@ -82,13 +82,15 @@ pub(super) struct NetworkSettings {
 /// How binding the types are that a policy requests of the layers of a weakly typed network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Constraints {
-    /// Every layer has the types that are requested.
+    /// FP32 is required where it is requested. Elsewhere FP16 is permitted, and the builder takes what is faster. With a
+    /// precision set for the FP16 layers too, TensorRT 8.6.1's builder loses an H200 to an illegal memory access while it
+    /// times BERT and GPT-2.
     #[default]
+    Wide,
+    /// Every layer has the types that are requested.
     Obeyed,
     /// They are wishes, which the builder leaves where it has no kernel of them.
     Preferred,
-    /// FP32 is required where it is requested. Elsewhere FP16 is permitted, and the builder takes what is faster.
-    Wide,
 }
 
 /// The types of one layer of a weakly typed network.
