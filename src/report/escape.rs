@@ -105,6 +105,7 @@ fn replacement(c: char) -> Option<&'static str> {
         '≥' => "\\ensuremath{\\geq}",
         '≤' => "\\ensuremath{\\leq}",
         '∞' => "\\ensuremath{\\infty}",
+        '√' => "\\ensuremath{\\surd}",
         '…' => "\\ldots{}",
         '†' => "\\textdagger{}",
         '“' => "\\textquotedblleft{}",

@@ -189,3 +189,14 @@ fn the_committed_paper_is_the_published_results() {
     let output = command.arg(&artifact).env("MIXPREC", env!("CARGO_BIN_EXE_mixprec")).output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
 }
+
+/// A character that LaTeX has no command for is printed as its code point, which no reader understands.
+#[test]
+fn the_committed_paper_prints_every_character() {
+    let generated = Path::new(env!("CARGO_MANIFEST_DIR")).join("paper/generated");
+    let files = std::fs::read_dir(generated).unwrap().map(|entry| entry.unwrap().path());
+    for file in files.filter(|file| file.extension().is_some_and(|extension| extension == "tex")) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(!text.contains("\\texttt{U+"), "{}", file.display());
+    }
+}
