@@ -1,6 +1,7 @@
 //! Agreement of an engine's outputs with the FP32 reference, numerical failures and where they begin, and task quality.
 
 mod compare;
+mod forward_references;
 mod forwards;
 mod quality;
 mod reference;
@@ -10,9 +11,10 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 pub use compare::{compare, limit_broken_rows};
+pub use forward_references::{ForwardReferences, PathOf};
 pub use forwards::Forwards;
 pub use quality::{NO_PREDICTION, evaluate, negative_log_likelihood};
-pub use reference::{ForwardReferences, Part, PathOf, ReferenceOutputs, ReferenceSource};
+pub use reference::{Part, ReferenceOutputs, ReferenceSource};
 
 /// Why there is nothing to compare with.
 #[derive(Debug, Error)]

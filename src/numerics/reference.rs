@@ -15,7 +15,6 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::NumericsError;
-use super::compare::{RowDistance, distances};
 use crate::backend::reference::ReferenceBackend;
 use crate::digest::sha256;
 use crate::engine::{Backend, BuildRequest, Output};
@@ -60,7 +59,7 @@ impl Part {
     }
 
     /// The part of the forwards with this sequence, and the sequence's place in it.
-    fn with(sequence: usize) -> (Part, usize) {
+    pub(super) fn with(sequence: usize) -> (Part, usize) {
         (Part::Forwards(sequence / SEQUENCES_PER_FILE), sequence % SEQUENCES_PER_FILE)
     }
 }
@@ -169,13 +168,13 @@ impl ReferenceSource<'_> {
         }
     }
 
-    fn batch(&self) -> Result<Batch, NumericsError> {
+    pub(super) fn batch(&self) -> Result<Batch, NumericsError> {
         let (first, sequences) = self.sequences();
         Ok(self.input.batch(Shape { batch: sequences, sequence: self.sequence }, first)?)
     }
 
     /// The rows that are kept of a sequence with so many tokens before the padding.
-    fn kept(&self, kind: OutputKind, width: usize, length: usize) -> Vec<usize> {
+    pub(super) fn kept(&self, kind: OutputKind, width: usize, length: usize) -> Vec<usize> {
         match (kind, self.part) {
             (OutputKind::ClassLogits | OutputKind::LastTokenLogits, _) => vec![0],
             (_, Part::Compared(_)) => (0..self.sequence).collect(),
@@ -225,73 +224,6 @@ impl ReferenceOutputs {
     /// [`NumericsError::File`] when the file is absent or damaged.
     pub fn read(path: &Path) -> Result<Self, NumericsError> {
         read(path).map_err(|message| NumericsError::File { path: path.to_owned(), message })
-    }
-}
-
-/// Finds the reference files of a configuration's forwards.
-pub type PathOf<'a> = Box<dyn Fn(Part) -> PathBuf + 'a>;
-
-/// The reference outputs of the sequences that forwards read, one file in memory at a time.
-pub struct ForwardReferences<'a> {
-    source: ReferenceSource<'a>,
-    /// Where the files are, or why there are none.
-    paths: Result<PathOf<'a>, String>,
-    loaded: Option<LoadedPart>,
-}
-
-/// A reference file in memory.
-struct LoadedPart {
-    part: Part,
-    outputs: ReferenceOutputs,
-    /// Of each sequence, the rows that are kept.
-    kept: Vec<Vec<usize>>,
-}
-
-impl<'a> ForwardReferences<'a> {
-    /// Those of a source, whatever its part.
-    pub fn new(source: ReferenceSource<'a>, paths: Result<PathOf<'a>, String>) -> Self {
-        ForwardReferences { source, paths, loaded: None }
-    }
-
-    /// Distances of an output from the reference, of all rows that are kept. The output's batch begins with this sequence
-    /// of the input.
-    ///
-    /// # Errors
-    /// Why a sequence has no reference.
-    pub(super) fn distances(
-        &mut self,
-        output: &Output,
-        shape: Shape,
-        first: usize,
-    ) -> Result<Vec<RowDistance>, String> {
-        let all = self.source.input.len(shape.sequence).unwrap_or(usize::MAX).max(1);
-        let rows = output.rows / shape.batch;
-        let mut found = Vec::new();
-        for place in 0..shape.batch {
-            let (part, within) = Part::with((first + place) % all);
-            let LoadedPart { outputs, kept, .. } = self.load(part)?;
-            let before: usize = kept[..within].iter().map(Vec::len).sum();
-            let own = kept[within].iter().enumerate();
-            let pairs: Vec<_> = own.map(|(index, row)| (place * rows + row, before + index)).collect();
-            found.extend(distances(output, &outputs.output, &pairs)?);
-        }
-        Ok(found)
-    }
-
-    fn load(&mut self, part: Part) -> Result<&LoadedPart, String> {
-        let loaded = match self.loaded.take().filter(|loaded| loaded.part == part) {
-            Some(loaded) => loaded,
-            None => {
-                let source = ReferenceSource { part, ..self.source };
-                let path = self.paths.as_ref().map_err(Clone::clone)?(part);
-                let outputs = source.read(&path).map_err(|error| error.to_string())?;
-                let lengths = source.batch().map_err(|error| error.to_string())?.lengths;
-                let Output { kind, width, .. } = outputs.output;
-                let kept = lengths.iter().map(|&length| source.kept(kind, width, length)).collect();
-                LoadedPart { part, outputs, kept }
-            }
-        };
-        Ok(self.loaded.insert(loaded))
     }
 }
 

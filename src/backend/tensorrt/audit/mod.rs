@@ -3,7 +3,7 @@
 //! Expectations come from the graph and the policy alone, never from the exporter, so that an exporter's mistake is found
 //! here and not in a table. In a strongly typed network the type of a layer's output is the type that it computes in, and
 //! the builder may not change it. In a weakly typed one a layer computes in the precision that was set for it, which the
-//! builder must obey.
+//! builder must obey. Where none was set, its types are those that the builder is permitted, and it may take FP32.
 
 mod findings;
 #[cfg(test)]
