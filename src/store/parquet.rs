@@ -38,6 +38,19 @@ const COMPARISON_COLUMNS: [&str; 6] = [
     "broken_rows",
 ];
 
+/// Columns that schema 9 added, null in rows of an older table.
+const CAUSE_COLUMNS: [&str; 9] = [
+    "config_sha256",
+    "tokenizer_sha256",
+    "input_sha256",
+    "settings_sha256",
+    "arithmetic_sha256",
+    "output",
+    "dropped_head",
+    "labels",
+    "rank_correlation",
+];
+
 /// Writes `results.parquet` into `dir`. Equal rows give equal bytes.
 ///
 /// # Errors
@@ -55,7 +68,7 @@ pub fn write_results(dir: &Path, rows: &[ResultRow]) -> Result<(), StoreError> {
 pub fn read_results(dir: &Path) -> Result<Vec<ResultRow>, StoreError> {
     let path = dir.join(RESULTS_FILE);
     let (mut frame, version) = read(&path)?;
-    let added = [(7, &WEIGHTS_COLUMNS[..]), (8, &COMPARISON_COLUMNS)];
+    let added = [(7, &WEIGHTS_COLUMNS[..]), (8, &COMPARISON_COLUMNS), (9, &CAUSE_COLUMNS)];
     for (_, names) in added.into_iter().filter(|(since, _)| version < *since) {
         add_columns(&mut frame, names).map_err(StoreError::frame(&path))?;
     }
@@ -248,14 +261,14 @@ mod tests {
         // Thrift puts a field header and a length between key and value.
         let value = key + VERSION_KEY.len() + 2;
         assert_eq!(bytes[value..=value], *SCHEMA_VERSION.to_string().as_bytes());
-        bytes[value] = b'9';
+        bytes[value] = b'5';
         let start = digest_start(&bytes).unwrap();
         bytes[start..start + DIGEST_LENGTH].fill(b'0');
         let digest = sha256(&bytes);
         bytes[start..start + DIGEST_LENGTH].copy_from_slice(digest.as_bytes());
         std::fs::write(&path, &bytes).unwrap();
         let error = read_samples(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("schema version 9, but this program reads versions 6 to 8"), "{error}");
+        assert!(error.contains("schema version 5, but this program reads versions 6 to 9"), "{error}");
     }
 
     #[test]

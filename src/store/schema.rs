@@ -7,12 +7,13 @@ pub use super::table::ColumnInfo;
 use super::table::table;
 pub use super::weights::WeightsKind;
 use crate::engine::{BackendKind, DeviceKind, Target};
+use crate::graph::OutputKind;
 use crate::record::magnitudes::Magnitudes;
 use crate::record::{BadKind, FailureKind, StopReason};
 pub use crate::record::{InputKind, Status};
 
 /// Version of the columns below.
-pub const SCHEMA_VERSION: u32 = 8;
+pub const SCHEMA_VERSION: u32 = 9;
 
 /// Oldest version that a reader accepts. Columns that it lacks are null, but those of the weights come from the label
 /// where the version is older than 7.
@@ -28,6 +29,7 @@ named_value!(
     BadKind = BadKind::Nan,
     StopReason = StopReason::TimeCap,
     WeightsKind = WeightsKind::Random,
+    OutputKind = OutputKind::Hidden,
 );
 
 impl ColumnValue for Magnitudes {
@@ -101,6 +103,22 @@ table! {
         weights_outlier_magnitude: Option<f64>,
         /// The outlier that was added to the weights, where one was: such a row speaks of no trained or published model.
         injection: Option<String>,
+        /// SHA-256 of a checkpoint's config.json.
+        config_sha256: Option<String>,
+        /// SHA-256 over the names and bytes of the checkpoint's tokenizer files; null where the input needs no tokenizer.
+        tokenizer_sha256: Option<String>,
+        /// SHA-256 of the file that the input was read from; null where it was read from none.
+        input_sha256: Option<String>,
+        /// SHA-256 of what the manifest says of the measurement, the numerics and the inputs beyond the configuration.
+        settings_sha256: Option<String>,
+        /// SHA-256 of the sources of this program that decide outputs and counts.
+        arithmetic_sha256: Option<String>,
+        /// What the output holds.
+        output: Option<OutputKind>,
+        /// Class of config.json whose head is not computed, so that the output is that of the trunk.
+        dropped_head: Option<String>,
+        /// Class of the checkpoint by label of the input's file, as `label=class` by semicolons; null without labels.
+        labels: Option<String>,
         /// Precision policy.
         precision: String,
         /// GPU generation the engine was built for, where the backend builds ahead of time.
@@ -307,6 +325,8 @@ table! {
         relative_l2_error: Option<f64>,
         /// Share of compared vectors with the reference's argmax (logits only).
         argmax_agreement: Option<f64>,
+        /// Spearman's rank correlation with the reference over the compared sequences, where an output is one number.
+        rank_correlation: Option<f64>,
         /// Whether the manifest's tolerance for the policy holds.
         within_tolerance: Option<bool>,
         /// Why there is no comparison, or which tolerance is broken.
@@ -369,6 +389,6 @@ mod tests {
         let columns = ResultRow::columns().into_iter().chain(SampleRow::columns());
         let names: Vec<_> = columns.map(|column| format!("{} {}", column.name, column.dtype)).collect();
         let digest = crate::digest::sha256(names.join("\n").as_bytes());
-        assert_eq!((SCHEMA_VERSION, &digest[..16]), (8, "78603e702b6fb768"), "columns changed: raise SCHEMA_VERSION");
+        assert_eq!((SCHEMA_VERSION, &digest[..16]), (9, "bb4761305dc83b50"), "columns changed: raise SCHEMA_VERSION");
     }
 }
