@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::audit::{Audit, Expectation, audit};
-use super::binding::{BuiltNetwork, Constraints, LayerTypes, NetworkSettings, OnnxModel, is_weakly_typed};
+use super::binding::{BuiltNetwork, Constraints, LayerTypes, NetworkSettings, OnnxModel};
 use super::constraints::constraints;
 use super::library::{TensorRtLibrary, execution};
 use super::progress::Cancel;
@@ -23,16 +23,21 @@ pub struct BuildOptions {
 
 impl BuildOptions {
     /// All settings that decide what is built, for the engine's identity.
-    pub fn describe(&self, policy: &PrecisionPolicy, weakly_typed: bool) -> BTreeMap<String, String> {
+    /// `constraints` are those of a library whose networks are weakly typed.
+    pub(super) fn describe(
+        &self,
+        policy: &PrecisionPolicy,
+        constraints: Option<Constraints>,
+    ) -> BTreeMap<String, String> {
         let workspace = self.workspace_bytes.map_or_else(|| "library".to_owned(), |bytes| bytes.to_string());
         let mut options = BTreeMap::from([
             ("profiling_verbosity", "detailed".to_owned()),
-            ("strongly_typed", (!weakly_typed).to_string()),
+            ("strongly_typed", constraints.is_none().to_string()),
             ("tf32", uses_tf32(policy).to_string()),
             ("workspace_bytes", workspace),
         ]);
-        if weakly_typed {
-            options.insert("constraints", Constraints::chosen().name().to_owned());
+        if let Some(constraints) = constraints {
+            options.insert("constraints", constraints.name().to_owned());
         }
         options.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
@@ -52,9 +57,24 @@ impl Constraints {
         }
     }
 
-    fn chosen() -> Constraints {
-        let value = std::env::var(CONSTRAINTS_VARIABLE).unwrap_or_default();
-        Constraints::ALL.into_iter().find(|one| one.name() == value).unwrap_or_default()
+    /// Those that the variable names; the default where it is not set.
+    ///
+    /// # Errors
+    /// A sentence with the names that there are.
+    pub fn chosen() -> Result<Constraints, String> {
+        let value = std::env::var_os(CONSTRAINTS_VARIABLE).unwrap_or_default();
+        Constraints::named(&value.to_string_lossy())
+    }
+
+    fn named(name: &str) -> Result<Constraints, String> {
+        let wrong = || {
+            let names = Constraints::ALL.map(Constraints::name).join(", ");
+            format!("{CONSTRAINTS_VARIABLE} is `{name}`: write one of {names}, or unset it")
+        };
+        match name {
+            "" => Ok(Constraints::default()),
+            name => Constraints::ALL.into_iter().find(|one| one.name() == name).ok_or_else(wrong),
+        }
     }
 
     /// Whether a layer of these types is constrained. The builder may compute any other in FP16, as the policy requests.
@@ -113,8 +133,8 @@ pub(super) fn compile(
         extent: job.extent,
         workspace_bytes: job.options.workspace_bytes,
         tf32: uses_tf32(job.policy),
-        constraints: Constraints::chosen(),
-        fp16: is_weakly_typed(&*library.binding) && job.policy.formats().contains(&Format::Fp16),
+        constraints: library.constraints,
+        fp16: library.is_weakly_typed() && job.policy.formats().contains(&Format::Fp16),
         timing: timing.as_ref().and_then(TimingCache::read),
         progress: job.progress.clone(),
         cancel: job.cancel.clone(),
@@ -173,6 +193,16 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+
+    #[test]
+    fn constraints_are_chosen_by_name_and_a_mistyped_name_is_no_choice() {
+        assert_eq!(Constraints::named(""), Ok(Constraints::Wide));
+        for one in Constraints::ALL {
+            assert_eq!(Constraints::named(one.name()), Ok(one));
+        }
+        let error = Constraints::named("obeyed").unwrap_err();
+        assert!(error.contains("`obeyed`: write one of obey, prefer, wide"), "{error}");
+    }
 
     #[test]
     fn a_builder_that_reports_nothing_is_reported_until_it_is_done() {

@@ -3,7 +3,6 @@
 use std::fmt::Display;
 use std::io::{self, Write as _};
 
-use super::binding::is_weakly_typed;
 use super::build::{EngineRequest, SerialisedEngine, build_export};
 use super::library::TensorRtLibrary;
 use crate::backend::cuda::device::Device;
@@ -67,7 +66,7 @@ impl CacheEntry {
             extent: &extent,
             target: &target,
             library: &library.version,
-            options: request.options.describe(request.policy, is_weakly_typed(&*library.binding)),
+            options: library.options(&request.options, request.policy),
         });
         let code_file = format!("runtime-{}.bin", &sha256(gpu.as_bytes())[..GPU_DIGITS]);
         Ok(CacheEntry { cache: EngineCache::open(&EngineCache::default_folder())?, key, code_file })

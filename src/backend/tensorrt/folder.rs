@@ -146,9 +146,10 @@ fn entry(request: &EngineRequest<'_>, report: &BuildReport) -> BuiltEngine {
         policy: request.policy.clone(),
         batch: request.extent.batch().to_string(),
         sequence: request.extent.sequence().to_string(),
-        options: request
-            .options
-            .describe(request.policy, TensorRtLibrary::get().is_ok_and(TensorRtLibrary::is_weakly_typed)),
+        options: match TensorRtLibrary::get() {
+            Ok(library) => library.options(&request.options, request.policy),
+            Err(_) => request.options.describe(request.policy, None),
+        },
         report: report.clone(),
         program: BuildInfo::current(),
     }

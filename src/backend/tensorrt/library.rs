@@ -1,14 +1,17 @@
 //! The TensorRT of this process: chosen and loaded once, and called one call at a time.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use super::binding::{Binding, is_weakly_typed};
+use super::binding::{Binding, Constraints, is_weakly_typed};
+use super::compile::BuildOptions;
 use super::messages::Messages;
 use super::rtx::Rtx;
 use super::shim::Shim;
 use crate::backend::cuda::device::Device;
 use crate::engine::{BackendError, BackendKind};
+use crate::graph::PrecisionPolicy;
 
 /// Variable that chooses the product: `tensorrt` or `tensorrt-rtx`.
 pub const PRODUCT_VARIABLE: &str = "MIXPREC_TENSORRT";
@@ -37,6 +40,8 @@ impl Product {
 pub(super) struct TensorRtLibrary {
     /// What it can do.
     pub binding: Box<dyn Binding>,
+    /// How binding the types of a weakly typed network are.
+    pub constraints: Constraints,
     messages: Messages,
     /// Name and version as tables print it, e.g. `TensorRT-RTX 1.7.1`; the version is the library's own answer.
     pub version: String,
@@ -76,8 +81,13 @@ impl TensorRtLibrary {
     }
 
     /// Whether types are set layer by layer: no network says them itself.
-    pub fn is_weakly_typed(&'static self) -> bool {
+    pub fn is_weakly_typed(&self) -> bool {
         is_weakly_typed(&*self.binding)
+    }
+
+    /// The settings that decide what is built for a policy, for the engine's identity.
+    pub fn options(&self, options: &BuildOptions, policy: &PrecisionPolicy) -> BTreeMap<String, String> {
+        options.describe(policy, self.is_weakly_typed().then_some(self.constraints))
     }
 
     /// Calls into the library; a failure has the library's own words.
@@ -120,21 +130,25 @@ impl TensorRtLibrary {
     fn standard() -> Result<TensorRtLibrary, String> {
         let messages = Messages::default();
         let shim = Shim::load(&messages)?;
-        Ok(TensorRtLibrary::of_shim(shim, messages))
+        Ok(TensorRtLibrary { constraints: Constraints::chosen()?, ..TensorRtLibrary::of_shim(shim, messages) })
     }
 
-    /// The library behind a shim.
+    /// The library behind a shim, with the default constraints.
     pub fn of_shim(shim: Shim, messages: Messages) -> TensorRtLibrary {
         let (version, place) = (shim.name(), shim.place());
-        let binding = Box::new(shim);
-        TensorRtLibrary { binding, messages, version, place, instead: None, calls: Mutex::new(()) }
+        TensorRtLibrary::new(Box::new(shim), messages, (version, place))
+    }
+
+    fn new(binding: Box<dyn Binding>, messages: Messages, (version, place): (String, String)) -> TensorRtLibrary {
+        let (constraints, calls) = (Constraints::default(), Mutex::new(()));
+        TensorRtLibrary { binding, constraints, messages, version, place, instead: None, calls }
     }
 
     fn rtx(instead: Option<String>) -> Result<TensorRtLibrary, String> {
         let messages = Messages::default();
         let (rtx, version, builder) = Rtx::load(&messages)?;
         let place = format!("{}: {}", builder.how, builder.place());
-        Ok(TensorRtLibrary { binding: Box::new(rtx), messages, version, place, instead, calls: Mutex::new(()) })
+        Ok(TensorRtLibrary { instead, ..TensorRtLibrary::new(Box::new(rtx), messages, (version, place)) })
     }
 }
 
