@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 
-WANTED = ["numpy", "onnx", "safetensors"]
+WANTED = ["numpy", "onnx", "pyarrow", "safetensors"]
 PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 MACHINES = ["x86_64", "aarch64"]
 GLIBC = (2, 28)

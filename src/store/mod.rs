@@ -2,6 +2,7 @@
 
 pub mod column;
 pub mod derive;
+mod footer;
 pub mod journal;
 pub mod parquet;
 pub mod schema;

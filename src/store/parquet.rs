@@ -13,6 +13,7 @@ use polars::prelude::{
     PolarsResult, SerReader,
 };
 
+use super::footer::without_arrow_schema;
 use super::schema::{OLDEST_SCHEMA_VERSION, ResultRow, SCHEMA_VERSION, SampleRow};
 use super::weights::{WEIGHTS_COLUMNS, complete_row};
 use super::{RESULTS_FILE, SAMPLES_FILE, StoreError};
@@ -115,6 +116,7 @@ fn write(path: &Path, mut frame: DataFrame, version: u32) -> Result<(), StoreErr
         .with_key_value_metadata(Some(KeyValueMetadata::from_static(metadata)))
         .finish(&mut frame)
         .map_err(StoreError::frame(path))?;
+    let mut bytes = without_arrow_schema(bytes).map_err(|detail| StoreError::damaged(path, detail))?;
     let start = digest_start(&bytes).ok_or_else(|| StoreError::damaged(path, "the digest was not written"))?;
     let digest = sha256(&bytes);
     bytes[start..start + DIGEST_LENGTH].copy_from_slice(digest.as_bytes());
@@ -197,6 +199,22 @@ mod tests {
         write_samples(dir.path(), &samples()).unwrap();
         assert_eq!(std::fs::read(dir.path().join(SAMPLES_FILE)).unwrap(), first);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    /// Views of Arrow are unknown to many readers; tests/report/readers.rs opens tables in one.
+    #[test]
+    fn text_is_the_formats_own_and_columns_have_statistics() {
+        let dir = tempfile::tempdir().unwrap();
+        write_samples(dir.path(), &samples()).unwrap();
+        let bytes = std::fs::read(dir.path().join(SAMPLES_FILE)).unwrap();
+        assert!(!bytes.windows(12).any(|window| window == b"ARROW:schema"));
+        let mut reader = ParquetReader::new(Cursor::new(bytes));
+        let metadata = reader.get_metadata().unwrap();
+        let columns: Vec<_> = metadata.row_groups.iter().flat_map(|group| group.parquet_columns()).collect();
+        assert_eq!(columns.len(), SampleRow::columns().len());
+        assert!(columns.iter().all(|column| column.statistics().is_some()));
+        let kept: Vec<&str> = metadata.key_value_metadata().iter().flatten().map(|pair| pair.key.as_str()).collect();
+        assert_eq!(kept, [VERSION_KEY, DIGEST_KEY]);
     }
 
     #[test]

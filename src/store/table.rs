@@ -9,8 +9,37 @@ pub struct ColumnInfo {
     pub name: &'static str,
     /// Type of its cells.
     pub dtype: DataType,
+    /// Whether a cell may be undefined.
+    pub nullable: bool,
     /// What it holds.
     pub description: &'static str,
+}
+
+/// Endings of names that are units, and the units; a longer ending comes before its own end.
+const UNITS: [(&str, &str); 16] = [
+    ("_tokens_per_s", "tokens per second"),
+    ("_sequences_per_s", "sequences per second"),
+    ("gflops_per_s", "billion operations per second"),
+    ("_flops_per_s", "operations per second"),
+    ("_bytes_per_s", "bytes per second"),
+    ("_unix_s", "seconds since 1970 UTC"),
+    ("_ms", "milliseconds"),
+    ("_mj", "millijoules"),
+    ("_mhz", "megahertz"),
+    ("_w", "watts"),
+    ("temperature_max_c", "degrees Celsius"),
+    ("_bytes", "bytes"),
+    ("nll_mean", "nats per token"),
+    ("_sha256", "hexadecimal digits"),
+    ("foreign_cpus", "CPUs"),
+    ("_s", "seconds"),
+];
+
+impl ColumnInfo {
+    /// The unit of its cells, which the name tells; empty for counts, ratios and text.
+    pub fn unit(&self) -> &'static str {
+        UNITS.iter().find(|(ending, _)| self.name.ends_with(ending)).map_or("", |(_, unit)| unit)
+    }
 }
 
 macro_rules! table {
@@ -34,6 +63,7 @@ macro_rules! table {
                 vec![$(ColumnInfo {
                     name: stringify!($name),
                     dtype: <<$type as ColumnValue>::Stored as Stored>::dtype(),
+                    nullable: <$type as ColumnValue>::NULLABLE,
                     description: $doc.trim_ascii(),
                 },)+]
             }

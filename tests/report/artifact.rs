@@ -190,6 +190,18 @@ fn the_committed_paper_is_the_published_results() {
     assert!(output.status.success(), "{}", text(&output));
 }
 
+/// Commands in a README name its own folder.
+#[test]
+fn a_published_readme_is_that_of_its_folder() {
+    for name in ["h200", "h200-stand-ins"] {
+        let folder = format!("artifacts/{name}");
+        let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join(&folder).join("README.md");
+        let text = std::fs::read_to_string(readme).unwrap();
+        assert!(text.starts_with(&format!("# {name}: ")), "{folder}");
+        assert!(text.contains(&format!("make replay ARTIFACT={folder} ")), "{folder}");
+    }
+}
+
 /// A character that LaTeX has no command for is printed as its code point, which no reader understands.
 #[test]
 fn the_committed_paper_prints_every_character() {

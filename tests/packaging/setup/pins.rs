@@ -62,7 +62,7 @@ fn packages_of_the_tests_are_pinned_by_digest() {
     }
     // One release may serve some Pythons and another one the rest.
     names.dedup();
-    assert_eq!(names, ["ml_dtypes", "numpy", "onnx", "protobuf", "safetensors", "typing_extensions"]);
+    assert_eq!(names, ["ml_dtypes", "numpy", "onnx", "protobuf", "pyarrow", "safetensors", "typing_extensions"]);
 }
 
 /// The pins that readers use: complete, well-formed digests, and safe names.

@@ -106,7 +106,7 @@ packages [
     };
 
   python3.withPackages =
-    choose: derive { name = "python3-env"; chosen = choose (packages [ "numpy" "onnx" "pip" "safetensors" ]); };
+    choose: derive { name = "python3-env"; chosen = choose (packages [ "numpy" "onnx" "pip" "pyarrow" "safetensors" ]); };
   texliveSmall.withPackages =
     choose:
     derive {
