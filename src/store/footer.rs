@@ -21,9 +21,7 @@ const MAX_FOOTER_BYTES: usize = 1 << 28;
 /// # Errors
 /// A sentence fragment, where the bytes do not end in a footer.
 pub(super) fn without_arrow_schema(mut file: Vec<u8>) -> Result<Vec<u8>, String> {
-    let start = footer_start(&file).ok_or("it does not end in a Parquet footer")?;
-    let mut input = TCompactInputProtocol::new(&file[start..file.len() - LENGTH_BYTES - MAGIC.len()], MAX_FOOTER_BYTES);
-    let mut footer = FileMetaData::read_from_in_protocol(&mut input).map_err(|error| error.to_string())?;
+    let (start, mut footer) = read_footer(&file)?;
     footer.key_value_metadata.iter_mut().for_each(|pairs| pairs.retain(|pair| pair.key != ARROW_SCHEMA_KEY));
     file.truncate(start);
     let mut output = TCompactOutputProtocol::new(&mut file);
@@ -32,6 +30,17 @@ pub(super) fn without_arrow_schema(mut file: Vec<u8>) -> Result<Vec<u8>, String>
     file.extend(length.to_le_bytes());
     file.extend(MAGIC);
     Ok(file)
+}
+
+/// The footer, and where it begins.
+///
+/// # Errors
+/// A sentence fragment, where the bytes do not end in a footer.
+pub(super) fn read_footer(file: &[u8]) -> Result<(usize, FileMetaData), String> {
+    let start = footer_start(file).ok_or("it does not end in a Parquet footer")?;
+    let mut input = TCompactInputProtocol::new(&file[start..file.len() - LENGTH_BYTES - MAGIC.len()], MAX_FOOTER_BYTES);
+    let footer = FileMetaData::read_from_in_protocol(&mut input).map_err(|error| error.to_string())?;
+    Ok((start, footer))
 }
 
 /// Where the footer begins.
