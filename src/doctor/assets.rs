@@ -7,7 +7,7 @@ use super::{Area, Diagnosis, Readiness};
 use crate::input::InputSource;
 use crate::manifest::schema::Manifest;
 use crate::manifest::{LoadedManifest, names_in, without_parents};
-use crate::model::{CHECKPOINT_FILES, ModelSource};
+use crate::model::{ModelSource, missing_files};
 use crate::plan::Plan;
 
 /// Folder of the manifests.
@@ -135,11 +135,6 @@ fn diagnosis(status: Readiness, detail: String) -> Diagnosis {
     Diagnosis::new(Area::Assets, "", status, detail)
 }
 
-/// The files that a checkpoint folder lacks.
-fn lacking(folder: &Path) -> Vec<&'static str> {
-    CHECKPOINT_FILES.into_iter().filter(|name| !folder.join(name).is_file()).collect()
-}
-
 /// Diagnoses the source of a model that a run would use, and returns its folder if it is complete. Neither another source
 /// nor random weights stand in for a folder that exists but lacks a file.
 fn sources(source: &ModelSource, place: impl Fn(&Path) -> DataPath, manifest: &str) -> (Option<PathBuf>, Diagnosis) {
@@ -175,7 +170,7 @@ fn sources(source: &ModelSource, place: impl Fn(&Path) -> DataPath, manifest: &s
 /// Diagnoses a checkpoint folder, and returns the folder if it is complete. Digests are only checked when the checkpoint is
 /// opened.
 fn checkpoint(place: &DataPath, source: &ModelSource, manifest: &str) -> (Option<PathBuf>, Diagnosis) {
-    let lacking = lacking(&place.path);
+    let lacking = missing_files(&place.path);
     let shown = place.shown.display();
     if lacking.is_empty() {
         return (Some(place.shown.clone()), diagnosis(Readiness::Ok, shown.to_string()));
@@ -204,7 +199,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::model::Architecture;
+    use crate::model::{Architecture, CHECKPOINT_FILES};
 
     fn place(root: &Path, path: &str) -> DataPath {
         DataPath::new(root, &root.join(EXPERIMENTS), Path::new(path))

@@ -187,7 +187,7 @@ pub enum OpKind {
     AttentionScores {
         /// Number of heads; the head size is hidden / heads.
         heads: usize,
-        /// `1 / sqrt(head size)`, applied to the stored product.
+        /// `1 / sqrt(head size)` in most models, applied to the stored product.
         scale: f64,
     },
     /// Softmax over permitted keys.

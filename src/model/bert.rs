@@ -40,7 +40,7 @@ fn layer(builder: &mut LayerBuilder<'_>, index: usize, stream: ValueId) -> Value
     let tensor = format!("encoder.layer.{index}");
     let packed = ["query", "key", "value"].map(|part| format!("{tensor}.attention.self.{part}"));
     let tensors = AttentionTensors { qkv: &packed, output: &format!("{tensor}.attention.output.dense") };
-    let update = builder.attention(&name, tensors, Mask::Padding, stream);
+    let update = builder.attention(index, tensors, Mask::Padding, stream);
     let sum = builder.residual(&format!("{name}/attention/residual"), stream, update);
     let norm = format!("{tensor}.attention.output.LayerNorm");
     let stream = builder.layer_norm(&format!("{name}/attention/layer_norm"), &norm, sum);

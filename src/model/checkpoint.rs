@@ -1,97 +1,108 @@
-//! A safetensors file read tensor by tensor, so that loading never holds more than the file and one tensor.
+//! The tensors of a checkpoint by name, in one safetensors file or in several.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use half::{bf16, f16};
-use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::tensor::TensorInfo;
 
-use super::ModelError;
-use crate::digest::sha256_file;
-use crate::graph::{Param, TensorPart};
+use super::absent::no_weights;
+use super::hub::{INDEX_FILE, WEIGHTS_FILE};
+use super::tensor_file::{TensorFile, file_name, is_float};
+use super::{Family, ModelConfig, ModelError, shards};
+use crate::digest::{sha256, sha256_file};
+use crate::graph::{Graph, Param};
 
-/// Headers beyond this are refused; BERT-large's is under 100 KB.
-const MAX_HEADER_BYTES: u64 = 16 << 20;
-
-/// Elements converted at a time.
-const CHUNK: usize = 1 << 16;
-
-/// An open checkpoint. Its header has been read and checked, its tensors have not.
+/// An open checkpoint. The headers of its files have been read and checked, its tensors have not.
 #[derive(Debug)]
 pub struct Checkpoint {
+    /// The file that stands for all: the only one, or the index of several.
     path: PathBuf,
-    data_start: u64,
-    tensors: BTreeMap<String, TensorInfo>,
-    prefix: &'static str,
+    files: Vec<TensorFile>,
+    family: Family,
+    /// Whether the word table and the language-model head are one tensor.
+    tied: bool,
+}
+
+/// A tensor and the file that holds it.
+struct Stored<'a> {
+    name: &'a str,
+    info: &'a TensorInfo,
+    file: &'a TensorFile,
 }
 
 impl Checkpoint {
-    /// Opens `folder/model.safetensors` and checks its header against its size. A tensor name that is not found is tried
-    /// again with `prefix` in front.
+    /// Opens `folder/model.safetensors`, or without it the files that `folder/model.safetensors.index.json` names, and checks
+    /// their headers. A tensor name that is not found is tried again with the family's prefix in front.
     ///
     /// # Errors
-    /// [`ModelError`] naming the file: a pickle checkpoint, a damaged header or a truncated file.
-    pub fn open(folder: &Path, prefix: &'static str) -> Result<Self, ModelError> {
-        let path = folder.join("model.safetensors");
-        if !path.exists() {
-            return Err(absent(folder, path));
-        }
-        let mut file = File::open(&path).map_err(|source| ModelError::io(&path, source))?;
-        let size = file.metadata().map_err(|source| ModelError::io(&path, source))?.len();
-        let damaged = |message: String| ModelError::Damaged { path: path.clone(), message };
-        let mut length = [0u8; 8];
-        file.read_exact(&mut length).map_err(|_| damaged("it ends inside the 8-byte header length".to_owned()))?;
-        let header_bytes = u64::from_le_bytes(length);
-        if header_bytes > MAX_HEADER_BYTES || 8 + header_bytes > size {
-            return Err(damaged(format!("its header claims {header_bytes} bytes of {size}")));
-        }
-        let mut header = vec![0u8; header_bytes as usize];
-        file.read_exact(&mut header).map_err(|source| ModelError::io(&path, source))?;
-        // Deserialising checks that offsets are in order, without gaps, and match shapes and dtypes.
-        let metadata: Metadata =
-            serde_json::from_slice(&header).map_err(|error| damaged(format!("its header is unreadable: {error}")))?;
-        let tensors: BTreeMap<String, TensorInfo> =
-            metadata.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
-        let data_bytes = tensors.values().map(|info| info.data_offsets.1 as u64).max().unwrap_or(0);
-        let data_start = 8 + header_bytes;
-        if data_start.checked_add(data_bytes) != Some(size) {
-            let expected = data_start.saturating_add(data_bytes);
-            return Err(damaged(format!("it is {size} bytes long but its header describes {expected}")));
-        }
-        Ok(Checkpoint { path, data_start, tensors, prefix })
+    /// [`ModelError`] naming the file: a pickle checkpoint, a damaged header, a truncated file, or an absent shard.
+    pub fn open(folder: &Path, config: &ModelConfig) -> Result<Self, ModelError> {
+        let (one, index) = (folder.join(WEIGHTS_FILE), folder.join(INDEX_FILE));
+        let (path, files) = if one.exists() {
+            (one.clone(), vec![TensorFile::open(one)?])
+        } else if index.exists() {
+            let files = shards::open(&index)?;
+            (index, files)
+        } else {
+            let unexplained = || ModelError::io(&one, std::io::ErrorKind::NotFound.into());
+            return Err(no_weights(folder).map_or_else(unexplained, Into::into));
+        };
+        Ok(Checkpoint { path, files, family: config.family, tied: config.tied_head })
     }
 
-    /// SHA-256 of the file, hexadecimal.
+    /// The file that stands for all: model.safetensors, or the index of several.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The files whose bytes decide every tensor, by name.
+    pub fn paths(&self) -> Vec<&Path> {
+        let mut paths: Vec<&Path> = self.files.iter().map(|file| file.path.as_path()).collect();
+        if !paths.contains(&self.path()) {
+            paths.push(&self.path);
+        }
+        paths.sort();
+        paths
+    }
+
+    /// SHA-256 of the weights, hexadecimal: of the only file, or of the lines that `sha256sum` prints of the shards and their
+    /// index in the order of their names.
     ///
     /// # Errors
     /// [`ModelError::Io`].
     pub fn sha256(&self) -> Result<String, ModelError> {
-        sha256_file(&self.path).map_err(|source| ModelError::io(&self.path, source))
+        let mut lines = String::new();
+        let paths = self.paths();
+        for path in &paths {
+            let digest = sha256_file(path).map_err(|source| ModelError::io(path, source))?;
+            if paths.len() == 1 {
+                return Ok(digest);
+            }
+            lines += &format!("{digest}  {}\n", file_name(path));
+        }
+        Ok(sha256(lines.as_bytes()))
     }
 
-    /// Checks that every part of `param` is there with the right shape and a float dtype.
+    /// Checks that every part of `param` is there, once, with the right shape and a float dtype.
     ///
     /// # Errors
-    /// [`ModelError::MissingTensor`], [`ModelError::TensorShape`] or [`ModelError::TensorDtype`], naming the tensor.
+    /// [`ModelError::MissingTensor`], [`ModelError::TwoTensors`], [`ModelError::TensorShape`] or
+    /// [`ModelError::TensorDtype`], naming the tensor.
     pub fn check(&self, param: &Param) -> Result<(), ModelError> {
         let rows = param.dims[0] / param.parts.len();
         for part in &param.parts {
-            let (name, info) = self.find(part)?;
+            let Stored { name, info, file } = self.find(&part.tensor)?;
             let mut expected = param.dims.clone();
             expected[0] = rows;
             if part.transposed {
                 expected.reverse();
             }
+            let (path, tensor) = (file.path.clone(), name.to_owned());
             if info.shape != expected {
-                let (path, tensor, found) = (self.path.clone(), name.to_owned(), info.shape.clone());
-                return Err(ModelError::TensorShape { path, tensor, found, expected });
+                return Err(ModelError::TensorShape { path, tensor, found: info.shape.clone(), expected });
             }
-            if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64) {
-                let dtype = format!("{:?}", info.dtype);
-                return Err(ModelError::TensorDtype { path: self.path.clone(), tensor: name.to_owned(), dtype });
+            if !is_float(info.dtype) {
+                return Err(ModelError::TensorDtype { path, tensor, dtype: format!("{:?}", info.dtype) });
             }
         }
         Ok(())
@@ -103,12 +114,12 @@ impl Checkpoint {
     /// Those of [`Checkpoint::check`], and [`ModelError::Io`].
     pub fn read(&self, param: &Param) -> Result<Vec<f32>, ModelError> {
         self.check(param)?;
-        let mut file = File::open(&self.path).map_err(|source| ModelError::io(&self.path, source))?;
         let mut values = Vec::with_capacity(param.elements());
         for part in &param.parts {
-            let (_, info) = self.find(part)?;
+            let Stored { info, file, .. } = self.find(&part.tensor)?;
             let start = values.len();
-            self.read_tensor(&mut file, info, &mut values)?;
+            let mut reader = file.reader(info)?;
+            while reader.step(&mut values)? {}
             if part.transposed {
                 let transposed = transpose(&values[start..], info.shape[0], info.shape[1]);
                 values.truncate(start);
@@ -118,58 +129,102 @@ impl Checkpoint {
         Ok(values)
     }
 
-    fn read_tensor(&self, file: &mut File, info: &TensorInfo, values: &mut Vec<f32>) -> Result<(), ModelError> {
-        let io = |source| ModelError::io(&self.path, source);
-        file.seek(SeekFrom::Start(self.data_start + info.data_offsets.0 as u64)).map_err(io)?;
-        let width = info.dtype.bitsize() / 8;
-        let mut bytes = vec![0u8; CHUNK * width];
-        let mut left = info.data_offsets.1 - info.data_offsets.0;
-        while left > 0 {
-            let chunk = &mut bytes[..left.min(CHUNK * width)];
-            file.read_exact(chunk).map_err(io)?;
-            left -= chunk.len();
-            let elements = chunk.chunks_exact(width);
-            match info.dtype {
-                Dtype::F16 => values.extend(elements.map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())),
-                Dtype::BF16 => values.extend(elements.map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32())),
-                Dtype::F64 => values.extend(
-                    elements.map(|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32),
-                ),
-                _ => values.extend(elements.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
-            }
-        }
-        Ok(())
+    /// Whether the language-model head is stored beside the word table with other values. transformers 5 does not tie such a
+    /// head, whatever config.json says.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`].
+    pub fn has_own_head(&self) -> Result<bool, ModelError> {
+        let stored = self.family.tied_names().map(|name| self.stored(name));
+        let ([table], [head]) = (stored[0].as_slice(), stored[1].as_slice()) else { return Ok(false) };
+        // What cannot be compared is left to `check`, which refuses it.
+        let comparable = table.info.shape == head.info.shape && is_float(table.info.dtype) && is_float(head.info.dtype);
+        Ok(!comparable || !same_values(table, head)?)
     }
 
-    /// A part's tensor: by its name, with the family's prefix, or under the pre-2019 layer-norm names that
-    /// `bert-base-uncased` still carries (`LayerNorm.gamma`, `LayerNorm.beta`).
-    fn find(&self, part: &TensorPart) -> Result<(&str, &TensorInfo), ModelError> {
-        let modern = &part.tensor;
-        let old = modern.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
-        let candidates =
-            [modern.clone(), format!("{}{modern}", self.prefix), old.clone(), self.prefix.to_owned() + &old];
-        candidates.iter().find_map(|name| self.tensors.get_key_value(name.as_str())).map_or_else(
-            || {
-                let example = self.tensors.keys().next().cloned().unwrap_or_else(|| "nothing".to_owned());
-                Err(ModelError::MissingTensor { path: self.path.clone(), tensor: modern.clone(), example })
-            },
-            |(name, info)| Ok((name.as_str(), info)),
-        )
+    /// Tensors that no operation of `graph` reads, without those that never matter: buffers of positions and masks that old
+    /// versions of transformers saved, the tied copy of the word table, and a pooler below no head.
+    pub fn unread(&self, graph: &Graph) -> Vec<String> {
+        let parts = graph.params.iter().flat_map(|param| &param.parts);
+        let read: BTreeSet<&str> = parts.filter_map(|part| Some(self.find(&part.tensor).ok()?.name)).collect();
+        let all = self.files.iter().flat_map(|file| file.tensors.keys());
+        all.filter(|name| !read.contains(name.as_str()) && !self.never_matters(name)).cloned().collect()
+    }
+
+    fn never_matters(&self, name: &str) -> bool {
+        const ENDINGS: [&str; 6] = [
+            "position_ids",
+            ".attn.bias",
+            "attn.masked_bias",
+            ".crossattention.bias",
+            "pooler.dense.weight",
+            "pooler.dense.bias",
+        ];
+        let own_name = name.strip_prefix(self.family.prefix()).unwrap_or(name);
+        let copy = self.tied && self.family.tied_names().contains(&own_name);
+        copy || ENDINGS.iter().any(|ending| name.ends_with(ending))
+    }
+
+    fn get(&self, name: &str) -> Option<Stored<'_>> {
+        self.files
+            .iter()
+            .find_map(|file| file.tensors.get_key_value(name).map(|(name, info)| Stored { name, info, file }))
+    }
+
+    /// The names that a tensor may have: with and without the family's prefix, and those before 2019 of layer norms, which
+    /// `bert-base-uncased` still has (`LayerNorm.gamma`, `LayerNorm.beta`).
+    fn names(&self, tensor: &str) -> Vec<String> {
+        let old = tensor.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
+        let mut names = vec![tensor.to_owned(), old];
+        names.dedup();
+        let prefixed: Vec<String> = names.iter().map(|name| format!("{}{name}", self.family.prefix())).collect();
+        names.extend(prefixed);
+        names
+    }
+
+    /// What is stored under any of a tensor's names.
+    fn stored(&self, tensor: &str) -> Vec<Stored<'_>> {
+        self.names(tensor).iter().filter_map(|name| self.get(name)).collect()
+    }
+
+    /// The one tensor of that name, or the one that it is the same as.
+    fn find(&self, tensor: &str) -> Result<Stored<'_>, ModelError> {
+        let mut stored = self.stored(tensor).into_iter();
+        match (stored.next(), stored.next()) {
+            (Some(one), None) => Ok(one),
+            (Some(first), Some(second)) => {
+                let (first, second) = (first.name.to_owned(), second.name.to_owned());
+                Err(ModelError::TwoTensors { path: self.path.clone(), first, second })
+            }
+            (None, _) => self.shared(tensor).ok_or_else(|| {
+                let example = self.files.iter().find_map(|file| file.tensors.keys().next());
+                let example = example.map_or_else(|| "nothing".to_owned(), String::clone);
+                ModelError::MissingTensor { path: self.path.clone(), tensor: tensor.to_owned(), example }
+            }),
+        }
+    }
+
+    /// The stored tensor that an absent one is the same as: safetensors' `save_model` names it in the metadata, and of a tied
+    /// pair either is enough, as in transformers 5.
+    fn shared(&self, tensor: &str) -> Option<Stored<'_>> {
+        let names = self.names(tensor);
+        let kept = names.iter().find_map(|name| self.files.iter().find_map(|file| file.metadata.get(name)));
+        let tied = self.tied.then(|| self.family.tied_names()).filter(|[table, _]| *table == tensor);
+        kept.and_then(|name| self.get(name)).or_else(|| self.stored(tied?[1]).into_iter().next())
     }
 }
 
-/// Why there is no model.safetensors: a pickle checkpoint, a sharded one, or nothing.
-fn absent(folder: &Path, path: PathBuf) -> ModelError {
-    let found = |name: &str| folder.join(name).exists();
-    if let Some(pickle) = ["pytorch_model.bin", "model.bin", "model.pt", "model.pth"].into_iter().find(|n| found(n)) {
-        return ModelError::Pickle { path: folder.join(pickle) };
+fn same_values(first: &Stored<'_>, second: &Stored<'_>) -> Result<bool, ModelError> {
+    let (mut one, mut other) = (first.file.reader(first.info)?, second.file.reader(second.info)?);
+    let (mut values, mut others) = (Vec::new(), Vec::new());
+    while one.step(&mut values)? | other.step(&mut others)? {
+        if values != others {
+            return Ok(false);
+        }
+        values.clear();
+        others.clear();
     }
-    if found("model.safetensors.index.json") {
-        let message = "the checkpoint is sharded; save it as one file with `model.save_pretrained(folder, \
-                       max_shard_size=\"10GB\")`";
-        return ModelError::Damaged { path, message: message.to_owned() };
-    }
-    ModelError::io(&path, std::io::Error::from(std::io::ErrorKind::NotFound))
+    Ok(true)
 }
 
 fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
@@ -184,8 +239,15 @@ fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
+    use half::f16;
+
     use super::*;
-    use crate::graph::Init;
+    use crate::graph::{Init, TensorPart};
+    use crate::model::Architecture;
+
+    fn open(folder: &Path) -> Result<Checkpoint, ModelError> {
+        Checkpoint::open(folder, &ModelConfig::of(Architecture::BertTiny))
+    }
 
     fn write(folder: &Path, header: &str, data: &[u8]) {
         let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
@@ -207,7 +269,7 @@ mod tests {
         let header = r#"{"bert.w":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},
                          "bert.LayerNorm.gamma":{"dtype":"F16","shape":[2],"data_offsets":[24,28]}}"#;
         write(folder.path(), header, &data);
-        let checkpoint = Checkpoint::open(folder.path(), "bert.").unwrap();
+        let checkpoint = open(folder.path()).unwrap();
         let transposed = checkpoint.read(&param(vec![3, 2], &[("w", true)])).unwrap();
         assert_eq!(transposed, [1., 4., 2., 5., 3., 6.]);
         assert_eq!(checkpoint.read(&param(vec![4, 3], &[("w", false), ("w", false)])).unwrap().len(), 12);
@@ -222,7 +284,7 @@ mod tests {
     fn truncated_damaged_and_pickle_checkpoints_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let header = r#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
-        let open = || Checkpoint::open(folder.path(), "").unwrap_err().to_string();
+        let open = || open(folder.path()).unwrap_err().to_string();
         write(folder.path(), header, &[0; 7]);
         assert!(open().contains("describes"), "{}", open());
         write(folder.path(), &header.replace("[0,8]", "[0,9]"), &[0; 9]);
@@ -232,14 +294,25 @@ mod tests {
         std::fs::remove_file(folder.path().join("model.safetensors")).unwrap();
         assert!(open().contains("model.safetensors"), "{}", open());
         std::fs::write(folder.path().join("pytorch_model.bin"), b"x").unwrap();
-        assert!(open().contains("pickle") && open().contains("save_pretrained"), "{}", open());
+        assert!(open().contains("pickle") && open().contains("weights_only=True"), "{}", open());
+    }
+
+    /// Its length begins like a web page: a space and `<`.
+    #[test]
+    fn a_header_whose_length_looks_like_text_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let header = r#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+        write(folder.path(), &format!("{header:<15392}"), &[0; 8]);
+        let bytes = std::fs::read(folder.path().join("model.safetensors")).unwrap();
+        assert_eq!(&bytes[..3], b" <\0");
+        assert!(open(folder.path()).is_ok());
     }
 
     #[test]
     fn integer_tensors_are_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), r#"{"w":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#, &[0; 8]);
-        let checkpoint = Checkpoint::open(folder.path(), "").unwrap();
+        let checkpoint = open(folder.path()).unwrap();
         let error = checkpoint.read(&param(vec![1], &[("w", false)])).unwrap_err().to_string();
         assert!(error.contains("`w`") && error.contains("I64"), "{error}");
     }

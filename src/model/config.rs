@@ -1,12 +1,13 @@
 //! `config.json` of the two families, as Hugging Face writes it.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::Architecture;
 use super::ModelError;
+use super::classes::class_names;
+use super::keys::{ConfigKeys, quoted};
 use crate::graph::{Dimensions, Gelu};
 
 /// A model's family: which graph is built and how tensors are named.
@@ -26,6 +27,36 @@ impl Family {
             Family::Gpt2 => "transformer.",
         }
     }
+
+    /// Names, without the prefix, of the word table and of the language-model head that is tied to it.
+    pub(super) fn tied_names(self) -> [&'static str; 2] {
+        match self {
+            Family::Bert => ["embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"],
+            Family::Gpt2 => ["wte.weight", "lm_head.weight"],
+        }
+    }
+
+    /// The family of a class of `modeling_bert.py` or `modeling_gpt2.py`.
+    fn of_class(class: &str) -> Option<Family> {
+        let bert = matches!(class, "BertModel" | "BertLMHeadModel") || class.starts_with("BertFor");
+        let gpt2 = class.starts_with("GPT2");
+        if bert { Some(Family::Bert) } else { gpt2.then_some(Family::Gpt2) }
+    }
+}
+
+/// What attention scores are divided by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScoreScale {
+    /// The square root of the head's size.
+    pub by_head_size: bool,
+    /// The layer's number, from 1.
+    pub by_layer: bool,
+}
+
+impl Default for ScoreScale {
+    fn default() -> Self {
+        ScoreScale { by_head_size: true, by_layer: false }
+    }
 }
 
 /// What follows the trunk.
@@ -38,7 +69,7 @@ pub enum TaskHead {
         /// Classes.
         labels: usize,
     },
-    /// Projection on the vocabulary, tied to the word table.
+    /// Projection on the vocabulary.
     LanguageModel {
         /// Whether only the last token of every sequence is projected.
         last_token: bool,
@@ -62,77 +93,19 @@ pub struct ModelConfig {
     pub initializer_range: f64,
     /// Head.
     pub head: TaskHead,
+    /// Whether a language-model head is the word table, and not a tensor of its own.
+    pub tied_head: bool,
+    /// Scale of attention scores.
+    pub score_scale: ScoreScale,
     /// Id that pads short rows.
     pub pad_id: u32,
-    /// Names of the classes, by index; may be fewer than there are.
+    /// Names of the classes of a classifier, by index.
     pub label_names: Vec<String>,
 }
 
-#[derive(Deserialize)]
-struct FamilyTag {
-    model_type: String,
-}
-
-#[derive(Deserialize)]
-struct BertJson {
-    hidden_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    intermediate_size: usize,
-    max_position_embeddings: usize,
-    vocab_size: usize,
-    type_vocab_size: usize,
-    hidden_act: String,
-    layer_norm_eps: f64,
-    #[serde(default = "default_initializer_range")]
-    initializer_range: f64,
-    #[serde(default)]
-    pad_token_id: Option<u32>,
-    #[serde(default)]
-    position_embedding_type: Option<String>,
-    #[serde(default)]
-    is_decoder: bool,
-    #[serde(default)]
-    architectures: Vec<String>,
-    #[serde(default)]
-    id2label: Option<BTreeMap<String, String>>,
-}
-
-#[derive(Deserialize)]
-struct Gpt2Json {
-    n_embd: usize,
-    n_layer: usize,
-    n_head: usize,
-    #[serde(default)]
-    n_inner: Option<usize>,
-    n_positions: usize,
-    vocab_size: usize,
-    #[serde(default = "default_gpt2_activation")]
-    activation_function: String,
-    layer_norm_epsilon: f64,
-    #[serde(default = "default_initializer_range")]
-    initializer_range: f64,
-    #[serde(default)]
-    eos_token_id: Option<u32>,
-    #[serde(default = "default_true")]
-    tie_word_embeddings: bool,
-    #[serde(default = "default_true")]
-    scale_attn_weights: bool,
-    #[serde(default)]
-    scale_attn_by_inverse_layer_idx: bool,
-    #[serde(default)]
-    architectures: Vec<String>,
-}
-
-fn default_initializer_range() -> f64 {
-    0.02
-}
-fn default_gpt2_activation() -> String {
-    "gelu_new".to_owned()
-}
-fn default_true() -> bool {
-    true
-}
+/// Sizes beyond this are refused: it bounds products of two sizes, and the graph, whatever the file says.
+pub(super) const MAX_SIZE: usize = 1 << 20;
+const MAX_LAYERS: usize = 1000;
 
 impl ModelConfig {
     /// Reads `config.json`.
@@ -145,111 +118,105 @@ impl ModelConfig {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let tag: FamilyTag = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        let config = match tag.model_type.as_str() {
-            "bert" => Self::from_bert(serde_json::from_str(text).map_err(|error| error.to_string())?)?,
-            "gpt2" => Self::from_gpt2(serde_json::from_str(text).map_err(|error| error.to_string())?)?,
-            other => return Err(format!("model_type `{other}` is not supported; the families are `bert` and `gpt2`")),
-        };
-        config.check()?;
-        Ok(config)
+        let keys = ConfigKeys::parse(text)?;
+        if keys.get("per_layer_config").and_then(Value::as_object).is_some_and(|layers| !layers.is_empty()) {
+            return Err("per_layer_config is not supported: every layer must be the same".to_owned());
+        }
+        match family(&keys)? {
+            Family::Bert => Self::from_bert(&keys),
+            Family::Gpt2 => Self::from_gpt2(&keys),
+        }
     }
 
-    fn from_bert(json: BertJson) -> Result<Self, String> {
-        if let Some(kind) = json.position_embedding_type.as_deref().filter(|kind| *kind != "absolute") {
-            return Err(format!("position_embedding_type `{kind}` is not supported, only `absolute`"));
+    /// Defaults are those of transformers' `BertConfig`; tests/golden/configs.json has a record of them.
+    fn from_bert(keys: &ConfigKeys) -> Result<Self, String> {
+        let kind = keys.get("position_embedding_type");
+        if let Some(kind) = kind.filter(|kind| kind.as_str() != Some("absolute")) {
+            return Err(format!("position_embedding_type {} is not supported, only `absolute`", quoted(kind)));
         }
-        if json.is_decoder {
-            return Err("is_decoder: true is not supported; a BERT decoder attends causally".to_owned());
+        if keys.flag("is_decoder", false)? {
+            return Err("is_decoder: true is not supported, for it attends causally; only encoders are".to_owned());
         }
+        let dimensions = Dimensions {
+            layers: keys.size(&["num_hidden_layers"], 12, MAX_LAYERS)?,
+            hidden: keys.size(&["hidden_size"], 768, MAX_SIZE)?,
+            heads: keys.size(&["num_attention_heads"], 12, MAX_SIZE)?,
+            inner: keys.size(&["intermediate_size"], 3072, MAX_SIZE)?,
+            vocabulary: keys.size(&["vocab_size"], 30522, MAX_SIZE)?,
+            positions: keys.size(&["max_position_embeddings"], 512, MAX_SIZE)?,
+        };
+        check_heads(dimensions, ["hidden_size", "num_attention_heads"])?;
         // A checkpoint without a classifier has Hugging Face's two placeholder labels too: only the architecture decides.
-        let head = match json.architectures.first().map(String::as_str) {
-            Some("BertForSequenceClassification") => {
-                TaskHead::Classifier { labels: json.id2label.as_ref().map_or(2, |labels| labels.len()) }
+        let (head, label_names) = match keys.strings("architectures")?.first() {
+            Some(&"BertForSequenceClassification") => {
+                let names = class_names(keys)?;
+                (TaskHead::Classifier { labels: names.len() }, names)
             }
-            _ => TaskHead::None,
+            _ => (TaskHead::None, Vec::new()),
         };
         Ok(ModelConfig {
             family: Family::Bert,
-            dimensions: Dimensions {
-                layers: json.num_hidden_layers,
-                hidden: json.hidden_size,
-                heads: json.num_attention_heads,
-                inner: json.intermediate_size,
-                vocabulary: json.vocab_size,
-                positions: json.max_position_embeddings,
-            },
-            token_types: json.type_vocab_size,
-            gelu: gelu_form("hidden_act", &json.hidden_act)?,
-            epsilon: json.layer_norm_eps,
-            initializer_range: json.initializer_range,
+            dimensions,
+            token_types: keys.size(&["type_vocab_size"], 2, MAX_SIZE)?,
+            gelu: gelu_form(keys, "hidden_act", "gelu")?,
+            epsilon: keys.positive("layer_norm_eps", 1e-12)?,
+            initializer_range: initializer_range(keys),
             head,
-            pad_id: json.pad_token_id.unwrap_or(0),
-            label_names: label_names(json.id2label),
+            tied_head: keys.flag("tie_word_embeddings", true)?,
+            score_scale: ScoreScale::default(),
+            pad_id: padding_row(keys, dimensions.vocabulary)?,
+            label_names,
         })
     }
 
-    fn from_gpt2(json: Gpt2Json) -> Result<Self, String> {
-        if !json.tie_word_embeddings {
-            return Err("tie_word_embeddings: false is not supported".to_owned());
-        }
-        if !json.scale_attn_weights || json.scale_attn_by_inverse_layer_idx {
-            return Err("only attention scaled by 1/sqrt(head size) is supported".to_owned());
-        }
-        let head = match json.architectures.first().map(String::as_str) {
-            Some("GPT2Model") => TaskHead::None,
-            Some("GPT2LMHeadModel") | None => TaskHead::LanguageModel { last_token: false },
+    /// Defaults are those of transformers' `GPT2Config`, which also has each size under the name that BERT has for it.
+    fn from_gpt2(keys: &ConfigKeys) -> Result<Self, String> {
+        let head = match keys.strings("architectures")?.first() {
+            Some(&"GPT2Model") => TaskHead::None,
+            Some(&"GPT2LMHeadModel") | None => TaskHead::LanguageModel { last_token: false },
             Some(other) => {
                 return Err(format!("architecture `{other}` is not supported; `GPT2LMHeadModel` and `GPT2Model` are"));
             }
         };
+        let hidden = keys.size(&["hidden_size", "n_embd"], 768, MAX_SIZE)?;
+        let dimensions = Dimensions {
+            layers: keys.size(&["num_hidden_layers", "n_layer"], 12, MAX_LAYERS)?,
+            hidden,
+            heads: keys.size(&["num_attention_heads", "n_head"], 12, MAX_SIZE)?,
+            inner: match keys.get("n_inner") {
+                Some(_) => keys.size(&["n_inner"], 4 * hidden, 4 * MAX_SIZE)?,
+                None => 4 * hidden,
+            },
+            vocabulary: keys.size(&["vocab_size"], 50257, MAX_SIZE)?,
+            positions: keys.size(&["max_position_embeddings", "n_positions"], 1024, MAX_SIZE)?,
+        };
+        check_heads(dimensions, ["n_embd", "n_head"])?;
+        // The end of a text pads rows. No token attends to padding, so that any other row of the table does as well.
+        let end = keys.token("eos_token_id", 50256)?.and_then(|id| u32::try_from(id).ok());
         Ok(ModelConfig {
             family: Family::Gpt2,
-            dimensions: Dimensions {
-                layers: json.n_layer,
-                hidden: json.n_embd,
-                heads: json.n_head,
-                inner: json.n_inner.unwrap_or(json.n_embd.saturating_mul(4)),
-                vocabulary: json.vocab_size,
-                positions: json.n_positions,
-            },
+            dimensions,
             token_types: 0,
-            gelu: gelu_form("activation_function", &json.activation_function)?,
-            epsilon: json.layer_norm_epsilon,
-            initializer_range: json.initializer_range,
+            gelu: gelu_form(keys, "activation_function", "gelu_new")?,
+            epsilon: keys.positive("layer_norm_epsilon", 1e-5)?,
+            initializer_range: initializer_range(keys),
             head,
-            pad_id: json.eos_token_id.unwrap_or(0),
+            tied_head: keys.flag("tie_word_embeddings", true)?,
+            score_scale: ScoreScale {
+                by_head_size: keys.flag("scale_attn_weights", true)?,
+                by_layer: keys.flag("scale_attn_by_inverse_layer_idx", false)?,
+            },
+            pad_id: end.filter(|&id| (id as usize) < dimensions.vocabulary).unwrap_or(0),
             label_names: Vec::new(),
         })
     }
 
-    fn check(&self) -> Result<(), String> {
-        let Dimensions { layers, hidden, heads, inner, vocabulary, positions } = self.dimensions;
-        if [layers, hidden, heads, inner, vocabulary, positions].contains(&0) {
-            return Err(format!("a size is zero: {:?}", self.dimensions));
-        }
-        // Bounds products of two sizes, and the graph, whatever the file says. Tensors are checked before any is read.
-        if layers > 1000 || [hidden, heads, inner, vocabulary, positions].iter().any(|&size| size > 1 << 20) {
-            return Err(format!("a size is over 1048576, or there are over 1000 layers: {:?}", self.dimensions));
-        }
-        if self.family == Family::Bert && !(1..=1 << 20).contains(&self.token_types) {
-            return Err(format!("type_vocab_size is {}; BERT has at least one token type", self.token_types));
-        }
-        if let TaskHead::Classifier { labels } = self.head
-            && !(1..=255).contains(&labels)
-        {
-            return Err(format!("id2label names {labels} classes; 1 to 255 are supported"));
-        }
-        if hidden % heads != 0 {
-            return Err(format!("hidden size {hidden} is not a multiple of {heads} heads"));
-        }
-        if self.pad_id as usize >= vocabulary {
-            return Err(format!("pad or end token {} is outside the vocabulary of {vocabulary}", self.pad_id));
-        }
-        if !(self.epsilon.is_finite() && self.epsilon > 0.0) {
-            return Err(format!("layer-norm epsilon {} is not a positive number", self.epsilon));
-        }
-        Ok(())
+    /// The factor of attention scores in layer `layer`, from 0.
+    pub(super) fn score_factor(&self, layer: usize) -> f64 {
+        let ScoreScale { by_head_size, by_layer } = self.score_scale;
+        let head_size = self.dimensions.hidden / self.dimensions.heads;
+        let scale = if by_head_size { 1.0 / (head_size as f64).sqrt() } else { 1.0 };
+        if by_layer { scale / (layer + 1) as f64 } else { scale }
     }
 
     /// Name of a class: the checkpoint's, or its number.
@@ -279,25 +246,64 @@ impl ModelConfig {
             epsilon,
             initializer_range: 0.02,
             head,
+            tied_head: true,
+            score_scale: ScoreScale::default(),
             pad_id: 0,
             label_names: Vec::new(),
         }
     }
 }
 
-/// `id2label` by index; its keys are numbers written as strings.
-fn label_names(labels: Option<BTreeMap<String, String>>) -> Vec<String> {
-    let labels = labels.unwrap_or_default();
-    let mut numbered: Vec<(usize, String)> =
-        labels.into_iter().filter_map(|(key, name)| Some((key.parse().ok()?, name))).collect();
-    numbered.sort();
-    numbered.into_iter().map(|(_, name)| name).collect()
+/// The family that `model_type` names, or without it the class of the checkpoint.
+fn family(keys: &ConfigKeys) -> Result<Family, String> {
+    let architectures = keys.strings("architectures")?;
+    let class = architectures.iter().find_map(|class| Some((*class, Family::of_class(class)?)));
+    let families = "the families are `bert` and `gpt2`";
+    let family = match (keys.get("model_type"), class) {
+        (None, Some((_, family))) => return Ok(family),
+        (None, None) => {
+            return Err(format!("model_type is missing, and architectures names no class of a family; {families}"));
+        }
+        (Some(kind), _) => match kind.as_str() {
+            Some("bert") => Family::Bert,
+            Some("gpt2") => Family::Gpt2,
+            Some(other) => return Err(format!("model_type `{other}` is not supported; {families}")),
+            None => return Err(format!("model_type is {}; {families}", quoted(kind))),
+        },
+    };
+    match class.filter(|(_, named)| *named != family) {
+        Some((class, _)) => Err(format!("architectures names `{class}`, which is of another family than model_type")),
+        None => Ok(family),
+    }
 }
 
-fn gelu_form(key: &str, value: &str) -> Result<Gelu, String> {
-    match value {
-        "gelu" => Ok(Gelu::Erf),
-        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Gelu::Tanh),
+fn check_heads(dimensions: Dimensions, [size, count]: [&str; 2]) -> Result<(), String> {
+    let Dimensions { hidden, heads, .. } = dimensions;
+    if hidden % heads != 0 {
+        return Err(format!("{size} {hidden} is not a multiple of {count} {heads}; correct one of the two"));
+    }
+    Ok(())
+}
+
+/// `pad_token_id` as PyTorch counts it: -1 is the last row. Row 0 where it is null, for no token attends to padding.
+fn padding_row(keys: &ConfigKeys, vocabulary: usize) -> Result<u32, String> {
+    let Some(id) = keys.token("pad_token_id", 0)? else { return Ok(0) };
+    let row = if id < 0 { id.saturating_add(vocabulary as i64) } else { id };
+    match u32::try_from(row).ok().filter(|&row| (row as usize) < vocabulary) {
+        Some(row) => Ok(row),
+        None => Err(format!("pad_token_id {id} is outside the vocabulary of {vocabulary}; write null where none is")),
+    }
+}
+
+/// For random weights alone, so that no checkpoint is refused for it.
+fn initializer_range(keys: &ConfigKeys) -> f64 {
+    keys.positive("initializer_range", 0.02).unwrap_or(0.02)
+}
+
+fn gelu_form(keys: &ConfigKeys, key: &str, default: &str) -> Result<Gelu, String> {
+    match keys.text(key, default)? {
+        "gelu" | "gelu_python" => Ok(Gelu::Erf),
+        "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast" | "gelu_accurate" => Ok(Gelu::Tanh),
         other => Err(format!("{key} `{other}` is not supported; `gelu` (erf) and `gelu_new` (tanh) are")),
     }
 }
@@ -327,19 +333,48 @@ mod tests {
         let cases = [
             (GPT2.replace("gpt2", "llama"), "`llama` is not supported"),
             (GPT2.replace("gelu_new", "relu"), "activation_function `relu`"),
-            (GPT2.replace("\"n_head\":4", "\"n_head\":5"), "not a multiple of 5 heads"),
-            (GPT2.replace("\"n_layer\":6,", ""), "missing field `n_layer`"),
-            (GPT2.replace("50257", "99999999999"), "a size is over"),
-            (GPT2.replace("50257", "-3"), "expected usize"),
-            (GPT2.replace("\"n_embd\":256", "\"n_embd\":9223372036854775807"), "a size is over"),
-            (GPT2.replace("\"n_layer\":6", "\"n_layer\":60000"), "over 1000 layers"),
+            (GPT2.replace("\"n_head\":4", "\"n_head\":5"), "n_embd 256 is not a multiple of n_head 5"),
+            (
+                GPT2.replace("50257", "99999999999"),
+                "vocab_size is `99999999999`; write a whole number from 1 to 1048576",
+            ),
+            (GPT2.replace("50257", "-3"), "vocab_size is `-3`"),
+            (GPT2.replace("\"n_embd\":256", "\"n_embd\":9223372036854775807"), "n_embd is `9223372036854775807`"),
+            (
+                GPT2.replace("\"n_layer\":6", "\"n_layer\":60000"),
+                "n_layer is `60000`; write a whole number from 1 to 1000",
+            ),
+            (GPT2.replace("1e-5", "-Infinity"), "layer_norm_epsilon is `\"-Infinity\"`; write a positive number"),
+            (
+                GPT2.replace("{", r#"{"tie_word_embeddings":null,"#),
+                "tie_word_embeddings is `null`; write true or false",
+            ),
             (
                 GPT2.replace("{", r#"{"architectures":["GPT2ForSequenceClassification"],"#),
                 "GPT2ForSequenceClassification",
             ),
-            (BERT.replace("\"type_vocab_size\":2", "\"type_vocab_size\":0"), "type_vocab_size is 0"),
-            (BERT.replace("{\"0\":\"a\"}", "{}"), "id2label names 0 classes"),
+            (GPT2.replace("{", r#"{"architectures":["BertModel"],"#), "`BertModel`, which is of another family"),
+            (GPT2.replace(r#""model_type":"gpt2","#, ""), "model_type is missing, and architectures names no class"),
+            (GPT2.replace(r#""model_type":"gpt2""#, r#""model_type":2"#), "model_type is `2`; the families are"),
+            (GPT2.replace("{", r#"{"per_layer_config":{"0":{"n_head":2}},"#), "per_layer_config is not supported"),
+            (BERT.replace("\"type_vocab_size\":2", "\"type_vocab_size\":0"), "type_vocab_size is `0`"),
+            (BERT.replace("{\"0\":\"a\"}", "{}"), "id2label is `{}`; write"),
+            (BERT.replace("{\"0\":\"a\"}", r#"["a"]"#), "id2label is `[\"a\"]`; write"),
+            (BERT.replace("{\"0\":\"a\"}", r#"{"one":"a"}"#), "id2label has the key `one`"),
+            (
+                BERT.replace("{\"0\":\"a\"}", r#"{"1":"a","2":"b"}"#),
+                "id2label names 2 classes; number them from 0 to 1",
+            ),
+            (BERT.replace("{\"model", "{\"num_labels\":2,\"model"), "num_labels is 2 and id2label names 1 classes"),
             (BERT.replace("{\"model", "{\"is_decoder\":true,\"model"), "is_decoder"),
+            (
+                BERT.replace("{\"model", "{\"pad_token_id\":100,\"model"),
+                "pad_token_id 100 is outside the vocabulary of 100",
+            ),
+            (
+                BERT.replace("{\"model", "{\"position_embedding_type\":\"relative_key\",\"model"),
+                "`\"relative_key\"` is not",
+            ),
         ];
         for (text, expected) in cases {
             let error = ModelConfig::parse(&text).unwrap_err();

@@ -1,4 +1,4 @@
-//! GPT-2: embeddings, pre-layer-norm decoder, final layer norm, language-model head tied to the word table.
+//! GPT-2: embeddings, pre-layer-norm decoder, final layer norm, language-model head, most often tied to the word table.
 //!
 //! Source: Radford et al. 2019; op order and tensor names of Hugging Face `modeling_gpt2.py`, whose linear weights
 //! (Conv1D) are stored `[in, out]`.
@@ -22,7 +22,10 @@ pub(super) fn graph(config: &ModelConfig) -> Graph {
     let hidden = builder.layer_norm("final/layer_norm", "ln_f", stream);
     match config.head {
         TaskHead::LanguageModel { last_token } => {
-            let kind = OpKind::Linear { role: LinearRole::Output, weight: word, bias: None };
+            let [_, head] = config.family.tied_names();
+            let own = !config.tied_head;
+            let weight = if own { builder.table("lm_head/weight", head, dimensions.vocabulary) } else { word };
+            let kind = OpKind::Linear { role: LinearRole::Output, weight, bias: None };
             let width = dimensions.vocabulary;
             if last_token {
                 let select = OpKind::Select(Token::Last);
@@ -44,7 +47,7 @@ fn layer(builder: &mut LayerBuilder<'_>, index: usize, stream: ValueId) -> Value
     let normed = builder.layer_norm(&format!("{name}/attention/layer_norm"), &format!("{tensor}.ln_1"), stream);
     let packed = [format!("{tensor}.attn.c_attn")];
     let tensors = AttentionTensors { qkv: &packed, output: &format!("{tensor}.attn.c_proj") };
-    let update = builder.attention(&name, tensors, Mask::Causal, normed);
+    let update = builder.attention(index, tensors, Mask::Causal, normed);
     let stream = builder.residual(&format!("{name}/attention/residual"), stream, update);
 
     let normed = builder.layer_norm(&format!("{name}/mlp/layer_norm"), &format!("{tensor}.ln_2"), stream);

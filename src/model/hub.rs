@@ -8,8 +8,17 @@ const HUB_FOLDER: &str = "../runs/hub";
 /// File name of the weights.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
 
-/// The files that a checkpoint is read from.
+/// File name of the index of weights in several files.
+pub const INDEX_FILE: &str = "model.safetensors.index.json";
+
+/// The files that a checkpoint is read from. In the place of the weights may stand an index and the files that it names.
 pub const CHECKPOINT_FILES: [&str; 3] = ["config.json", WEIGHTS_FILE, "tokenizer.json"];
+
+/// The files of [`CHECKPOINT_FILES`] that a folder lacks.
+pub fn missing_files(folder: &Path) -> Vec<&'static str> {
+    let instead = |name: &str| name == WEIGHTS_FILE && folder.join(INDEX_FILE).is_file();
+    CHECKPOINT_FILES.into_iter().filter(|name| !folder.join(name).is_file() && !instead(name)).collect()
+}
 
 /// Name of the file in a fetched folder in which `mixprec fetch` records the digests of the others.
 pub const DIGESTS_FILE: &str = "digests.json";

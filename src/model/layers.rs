@@ -84,9 +84,9 @@ impl<'a> LayerBuilder<'a> {
         self.graph.op(spec.name, kind, &[input], shape(spec.width))
     }
 
-    /// Packed projection, scores, softmax, context and output projection of one layer.
-    pub fn attention(&mut self, layer: &str, tensors: AttentionTensors<'_>, mask: Mask, input: ValueId) -> ValueId {
-        let hidden = self.hidden();
+    /// Packed projection, scores, softmax, context and output projection of layer `index`.
+    pub fn attention(&mut self, index: usize, tensors: AttentionTensors<'_>, mask: Mask, input: ValueId) -> ValueId {
+        let (hidden, layer) = (self.hidden(), format!("layer.{index}"));
         let qkv = LinearSpec {
             name: &format!("{layer}/attention/qkv"),
             tensors: tensors.qkv,
@@ -95,7 +95,7 @@ impl<'a> LayerBuilder<'a> {
             role: LinearRole::Inner,
         };
         let qkv = self.linear(qkv, input, ValueShape::Tokens);
-        let context = self.attention_core(layer, qkv, mask);
+        let context = self.attention_core(index, qkv, mask);
         let output = LinearSpec {
             name: &format!("{layer}/attention/output"),
             tensors: &[tensors.output.to_owned()],
@@ -128,10 +128,10 @@ impl<'a> LayerBuilder<'a> {
         self.linear(fc2, activated, ValueShape::Tokens)
     }
 
-    /// Scores, softmax and context of one layer from its packed projection.
-    fn attention_core(&mut self, layer: &str, qkv: ValueId, mask: Mask) -> ValueId {
-        let (hidden, heads) = (self.hidden(), self.config.dimensions.heads);
-        let scale = 1.0 / ((hidden / heads) as f64).sqrt();
+    /// Scores, softmax and context of layer `index` from its packed projection.
+    fn attention_core(&mut self, index: usize, qkv: ValueId, mask: Mask) -> ValueId {
+        let (hidden, heads, layer) = (self.hidden(), self.config.dimensions.heads, format!("layer.{index}"));
+        let scale = self.config.score_factor(index);
         let scores = self.graph.op(
             &format!("{layer}/attention/scores"),
             OpKind::AttentionScores { heads, scale },

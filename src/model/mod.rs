@@ -1,34 +1,44 @@
 //! A checkpoint as a graph whose weights are read tensor by tensor.
 
+mod absent;
 mod argument;
 mod bert;
 mod checkpoint;
+mod classes;
 mod config;
 #[cfg(test)]
 mod cost_tests;
+mod damage;
+mod error;
 mod gpt2;
 mod hub;
+mod keys;
 mod layers;
 mod provenance;
 mod random;
+mod shards;
 mod source;
+mod tensor_file;
 mod tokenizer;
+mod unread;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
+pub use absent::AbsentWeights;
 pub use argument::ModelArgument;
-pub use config::{Family, ModelConfig, TaskHead};
-pub use hub::{CHECKPOINT_FILES, DIGESTS_FILE, PART_SUFFIX, WEIGHTS_FILE, hub_folder};
+pub use config::{Family, ModelConfig, ScoreScale, TaskHead};
+pub use error::ModelError;
+pub use hub::{CHECKPOINT_FILES, DIGESTS_FILE, INDEX_FILE, PART_SUFFIX, WEIGHTS_FILE, hub_folder, missing_files};
 pub use provenance::{LABEL_DIGITS, WeightsOrigin, WeightsProvenance};
+pub use shards::ShardError;
 pub use source::{Architecture, INJECTED_SUFFIX, Injection, ModelSource};
 pub use tokenizer::Tokenizer;
+pub use unread::{unread_notice, unread_sentence};
 
 use crate::digest::sha256_file;
-use crate::files::FileError;
 use crate::graph::{Graph, ParamId};
 use checkpoint::Checkpoint;
 pub(crate) use random::draw as draw_parameter;
@@ -71,6 +81,8 @@ pub struct Model {
     pub graph: Graph,
     /// Where the weights came from.
     pub provenance: WeightsProvenance,
+    /// Names of the checkpoint's tensors that the model has no use for.
+    pub unread: Vec<String>,
     weights: Weights,
     outlier: Option<Outlier>,
 }
@@ -86,76 +98,6 @@ struct Outlier {
 enum Weights {
     Random { seed: u64 },
     Checkpoint { checkpoint: Checkpoint, folder: PathBuf, sha256: String },
-}
-
-/// A checkpoint that cannot be used, and what to do about it.
-#[derive(Debug, Error)]
-#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
-pub enum ModelError {
-    /// A file could not be read.
-    #[error("{0}; a model is a folder with config.json, model.safetensors and tokenizer.json")]
-    Io(#[from] FileError),
-    /// `config.json` cannot be used.
-    #[error("{path}: {message}")]
-    Config { path: PathBuf, message: String },
-    /// The tokenizer cannot be used.
-    #[error("{path}: {message}")]
-    Tokenizer { path: PathBuf, message: String },
-    /// A model without next-token logits was asked for them.
-    #[error(
-        "model `{model}` is no language model: it has no logits of a last token; leave out the head, or write `head: hidden`"
-    )]
-    NoLanguageModel { model: String },
-    /// A model without a tokenizer was asked for text.
-    #[error(
-        "model `{model}` has random weights and so no tokenizer; give it random ids without separators, or a checkpoint folder"
-    )]
-    NoTokenizer { model: String },
-    /// A pickle checkpoint.
-    #[error(
-        "{path}: pickle checkpoints are refused because unpickling runs code from the file; convert it once, in a \
-         sandbox: `AutoModel.from_pretrained(folder).save_pretrained(folder, safe_serialization=True)`"
-    )]
-    Pickle { path: PathBuf },
-    /// The safetensors file is damaged.
-    #[error("{path}: {message}; fetch it again")]
-    Damaged { path: PathBuf, message: String },
-    /// A tensor is absent.
-    #[error("{path}: tensor `{tensor}` is missing; the file's names are like `{example}`")]
-    MissingTensor { path: PathBuf, tensor: String, example: String },
-    /// A tensor has another shape than the configuration says.
-    #[error("{path}: tensor `{tensor}` has shape {found:?}, config.json implies {expected:?}")]
-    TensorShape { path: PathBuf, tensor: String, found: Vec<usize>, expected: Vec<usize> },
-    /// A tensor is not floating-point.
-    #[error("{path}: tensor `{tensor}` has dtype {dtype}; F32, F16, BF16 and F64 can be read")]
-    TensorDtype { path: PathBuf, tensor: String, dtype: String },
-    /// An outlier for a layer or channel that the model does not have.
-    #[error(
-        "model `{model}`: cannot inject into layer {layer}, channel {channel}: it has {layers} layers of {hidden} channels, \
-         counted from 0; correct `inject` in the manifest"
-    )]
-    Injection { model: String, layer: usize, channel: usize, layers: usize, hidden: usize },
-    /// The file is not the pinned one.
-    #[error("{path}: sha256 is {found}, the manifest pins {expected}; fetch the pinned file or correct the pin")]
-    Digest { path: PathBuf, found: String, expected: String },
-    /// A hub checkpoint is not on this machine.
-    #[error(
-        "{path}: `{repository}` at {revision} has not been fetched to this folder, and the manifest names no fallback; run \
-         `mixprec fetch` on the manifest"
-    )]
-    NotFetched { path: PathBuf, repository: String, revision: String },
-    /// No source of a model is on this machine.
-    #[error(
-        "model `{model}`: none of its sources is on this machine ({places}), and the manifest names no random weights to \
-         stand in; `mixprec doctor` says how to get one"
-    )]
-    NoSource { model: String, places: String },
-}
-
-impl ModelError {
-    fn io(path: &Path, source: std::io::Error) -> Self {
-        FileError::at(path)(source).into()
-    }
 }
 
 /// The graph of a named architecture with its natural head.
@@ -232,19 +174,21 @@ impl Model {
             graph: build_graph(&config),
             config,
             provenance: WeightsOrigin::Random { seed }.into(),
+            unread: Vec::new(),
             weights: Weights::Random { seed },
             outlier: None,
         })
     }
 
     fn from_folder(name: &str, folder: &Path, pin: Option<&str>, head: Head) -> Result<Model, ModelError> {
-        let config = with_head(name, ModelConfig::read(&folder.join("config.json"))?, head)?;
-        let checkpoint = Checkpoint::open(folder, config.family.prefix())?;
+        let (natural, checkpoint) = open_folder(folder)?;
         let found = checkpoint.sha256()?;
         if let Some(expected) = pin.filter(|pin| *pin != found) {
-            let path = folder.join("model.safetensors");
+            let path = checkpoint.path().to_owned();
             return Err(ModelError::Digest { path, found, expected: expected.to_owned() });
         }
+        let unread = checkpoint.unread(&build_graph(&natural));
+        let config = with_head(name, natural, head)?;
         let graph = build_graph(&config);
         graph.params.iter().try_for_each(|param| checkpoint.check(param))?;
         Ok(Model {
@@ -252,6 +196,7 @@ impl Model {
             config,
             graph,
             provenance: WeightsOrigin::Folder { sha256: found.clone() }.into(),
+            unread,
             weights: Weights::Checkpoint { checkpoint, folder: folder.to_owned(), sha256: found },
             outlier: None,
         })
@@ -298,6 +243,19 @@ impl Model {
             }
         }
     }
+}
+
+/// The configuration of a folder with the head that its class has, and its tensors.
+fn open_folder(folder: &Path) -> Result<(ModelConfig, Checkpoint), ModelError> {
+    if let Some(absent) = absent::no_folder(folder) {
+        return Err(absent.into());
+    }
+    let mut config = ModelConfig::read(&folder.join("config.json"))?;
+    let checkpoint = Checkpoint::open(folder, &config)?;
+    if config.tied_head && matches!(config.head, TaskHead::LanguageModel { .. }) {
+        config.tied_head = !checkpoint.has_own_head()?;
+    }
+    Ok((config, checkpoint))
 }
 
 /// The origin of random weights that stand in for the first of the model's sources.

@@ -26,7 +26,7 @@ pub struct WeightsProvenance {
 pub enum WeightsOrigin {
     /// Read from a folder of the machine.
     Folder {
-        /// SHA-256 of model.safetensors, 64 digits.
+        /// SHA-256 of the weights, 64 digits.
         sha256: String,
     },
     /// Read from a folder that was fetched from a hub.
@@ -35,7 +35,7 @@ pub enum WeightsOrigin {
         repository: String,
         /// 40 hexadecimal digits.
         revision: String,
-        /// SHA-256 of model.safetensors, 64 digits.
+        /// SHA-256 of the weights, 64 digits.
         sha256: String,
     },
     /// Random, as the manifest asks.
@@ -54,7 +54,7 @@ pub enum WeightsOrigin {
     },
     /// Read from a checkpoint of which a label alone is left.
     Labelled {
-        /// The first [`LABEL_DIGITS`] digits of the SHA-256 of model.safetensors.
+        /// The first [`LABEL_DIGITS`] digits of the SHA-256 of the weights.
         sha256_start: String,
     },
 }

@@ -16,7 +16,7 @@ pub enum ModelSource {
     Checkpoint {
         /// Folder with config.json, model.safetensors and tokenizer.json.
         path: PathBuf,
-        /// Expected digest of model.safetensors, if pinned.
+        /// Expected digest of the weights, if pinned: of model.safetensors, or of the files that stand in its place.
         sha256: Option<String>,
     },
     /// A hub repository at a pinned revision, fetched beforehand.
@@ -25,7 +25,7 @@ pub enum ModelSource {
         repository: String,
         /// 40 hexadecimal digits.
         revision: String,
-        /// Digest of model.safetensors.
+        /// Digest of the weights, as of a checkpoint.
         sha256: String,
         /// Architecture whose random weights stand in where the checkpoint has not been fetched, if any.
         fallback: Option<Architecture>,

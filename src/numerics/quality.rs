@@ -63,7 +63,7 @@ fn accuracy(
         is_classifier &= output.kind == OutputKind::ClassLogits;
         let labels = batch.labels.iter().flatten();
         for (logits, label) in output.values.chunks(output.width).zip(labels).take(counted) {
-            let prediction = argmax(logits).map_or(NO_PREDICTION, |class| class as u8);
+            let prediction = argmax(logits).and_then(|class| u8::try_from(class).ok()).unwrap_or(NO_PREDICTION);
             correct += u64::from(prediction == *label);
             predictions.push(prediction);
         }

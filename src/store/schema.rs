@@ -85,7 +85,7 @@ table! {
         model_provenance: Option<String>,
         /// Kind of their origin: `folder`, `hub`, `random`, `stand_in`, or `labelled` of a file before schema 7.
         weights_kind: Option<WeightsKind>,
-        /// SHA-256 of a checkpoint's model.safetensors; of kind `labelled` its first 16 digits.
+        /// SHA-256 of a checkpoint's weights; of kind `labelled` its first 16 digits.
         weights_sha256: Option<String>,
         /// Hub repository that a checkpoint was fetched from.
         weights_repository: Option<String>,

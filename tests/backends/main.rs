@@ -10,6 +10,7 @@ mod export;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
 mod golden;
+mod layouts;
 mod onnxruntime;
 mod shim;
 #[cfg(feature = "tensorrt")]

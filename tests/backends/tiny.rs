@@ -29,9 +29,10 @@ fn text(file: &str, model: &Model) -> InputStream {
     InputStream::open(&source, Path::new("."), model).unwrap()
 }
 
-/// How far the oracle may be: the error function that BERT's GELU calls is good to 5e-11, all else to the last digits.
+/// How far the oracle may be: the error function that BERT's GELU calls is good to 5e-11, thrice a bias of FP32 is rounded, and
+/// all else is good to the last digits.
 fn oracle_limit(tiny: Tiny) -> f64 {
-    if tiny == Tiny::Gpt2 { 1e-12 } else { 1e-9 }
+    if matches!(tiny, Tiny::Gpt2 | Tiny::UntiedGpt2) { 1e-12 } else { 1e-9 }
 }
 
 #[test]

@@ -5,6 +5,8 @@
 mod blocks;
 mod checkpoint;
 mod commands;
+mod configs;
+mod downloads;
 mod experiment;
 mod faults;
 mod fetch;

@@ -10,7 +10,7 @@ use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::stage::{Stage, Stages, WeightKey};
 use crate::graph::{Format, Graph, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
 use crate::model::Architecture as ModelName;
-use crate::model::{ModelConfig, architecture_graph, build_graph};
+use crate::model::{ModelConfig, ScoreScale, architecture_graph, build_graph};
 
 fn narrow_or_wide() -> [Format; 3] {
     [Format::Fp32, Format::Fp16, Format::Bf16]
@@ -54,6 +54,8 @@ fn graphs() -> Vec<Graph> {
             graphs.push(of_width(name, hidden, heads, inner));
         }
     }
+    let score_scale = ScoreScale { by_head_size: false, by_layer: true };
+    graphs.push(build_graph(&ModelConfig { tied_head: false, score_scale, ..ModelConfig::of(ModelName::Gpt2Tiny) }));
     graphs
 }
 
