@@ -207,7 +207,8 @@ impl Hub {
                 None => format!("{answered}: it wants a login, so set HF_TOKEN, or there is no such repository"),
             }),
             StatusCode::NOT_FOUND => RequestError::Lasting(format!(
-                "{answered}: there is no such file at this revision; correct `hub` or `revision` in the manifest"
+                "{answered}: there is no such file at this revision; correct `hub` or `revision` in the manifest (weights in \
+                 several files are named under `files`)"
             )),
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
                 RequestError::Passing { reason: answered, wait: retry_after(headers) }

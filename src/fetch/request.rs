@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::FetchError;
 use super::download::short;
 use crate::manifest::LoadedManifest;
-use crate::model::{CHECKPOINT_FILES, ModelSource, WEIGHTS_FILE, hub_folder};
+use crate::model::{CHECKPOINT_FILES, INDEX_FILE, ModelSource, WEIGHTS_FILE, hub_folder};
 
 /// One revision of one repository, for one or several models.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +35,12 @@ impl CheckpointRequest {
             let ModelSource::Hub { repository, revision, sha256, files, .. } = source else { continue };
             let mut pins: BTreeMap<String, Option<String>> =
                 CHECKPOINT_FILES.iter().map(|&name| (name.to_owned(), None)).collect();
-            pins.extend(files.iter().map(|(name, digest)| (name.clone(), Some(digest.clone()))));
             pins.insert(WEIGHTS_FILE.to_owned(), Some(sha256.clone()));
+            // Weights in several files: the digest is that of all, and each of them has its own pin.
+            if files.contains_key(INDEX_FILE) {
+                pins.remove(WEIGHTS_FILE);
+            }
+            pins.extend(files.iter().map(|(name, digest)| (name.clone(), Some(digest.clone()))));
             let request = CheckpointRequest {
                 model: entry.name.clone(),
                 folder: hub_folder(&loaded.base_dir, repository, revision),
@@ -74,7 +78,7 @@ impl CheckpointRequest {
 
     /// The files in the order they are fetched: the weights last, so that a mistake in the manifest shows early.
     pub fn in_order(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
-        let weights = |(name, _): &(&String, &Option<String>)| *name == WEIGHTS_FILE;
+        let weights = |(name, _): &(&String, &Option<String>)| name.ends_with(".safetensors");
         let small = self.files.iter().filter(move |entry| !weights(entry));
         let all = small.chain(self.files.iter().filter(weights));
         all.map(|(name, pin)| (name.as_str(), pin.as_deref()))
@@ -122,5 +126,13 @@ mod tests {
         assert_eq!(files, expected);
         let message = request(&models(&pin("config.json", "4"))).unwrap_err().to_string();
         assert!(message.contains("`one` and `two` pin different digests of config.json"), "{message}");
+        let index = pin("model.safetensors.index.json", "2");
+        let shards = index.replace('}', &format!(", model-00001-of-00001.safetensors: '{}'}}", "3".repeat(64)));
+        let names: Vec<String> = request(&format!("one: {}", hub(&shards))).unwrap()[0]
+            .in_order()
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        let shard = "model-00001-of-00001.safetensors";
+        assert_eq!(names, ["config.json", "model.safetensors.index.json", "tokenizer.json", shard]);
     }
 }

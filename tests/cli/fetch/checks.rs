@@ -4,6 +4,8 @@ use mixprec::digest::sha256;
 
 use crate::fetch::server::Act;
 use crate::fetch::{Fetch, WEIGHTS};
+use crate::fixtures::tiny::committed;
+use crate::fixtures::variants::Variant;
 use crate::{assert_says, expect, experiment::text};
 
 #[test]
@@ -149,4 +151,30 @@ fn of_two_fetches_at_once_one_downloads() {
     assert!(first.wait_with_output().unwrap().status.success());
     fetch.assert_fetched();
     assert_eq!(fetch.hub.requests_for("config.json").len(), 1);
+}
+
+#[test]
+fn weights_in_several_files_are_fetched_by_their_pins_and_read_as_one() {
+    const SHARDS: [&str; 4] = [
+        "model-00001-of-00003.safetensors",
+        "model-00002-of-00003.safetensors",
+        "model-00003-of-00003.safetensors",
+        "model.safetensors.index.json",
+    ];
+    let scratch = tempfile::tempdir().unwrap();
+    assert_eq!(Variant::of("gpt2").write_shards(scratch.path()), SHARDS);
+    std::fs::copy(committed("gpt2/tokenizer.json"), scratch.path().join("tokenizer.json")).unwrap();
+    let fetch =
+        Fetch::of(scratch.path(), &["config.json", SHARDS[0], SHARDS[1], SHARDS[2], SHARDS[3], "tokenizer.json"]);
+    let digests = SHARDS.map(|name| (name, sha256(fetch.content(name))));
+    let lines: String = digests.iter().map(|(name, digest)| format!("{digest}  {name}\n")).collect();
+    let pins = digests.map(|(name, digest)| format!("{name}: '{digest}'")).join(", ");
+    fetch.pin(&sha256(lines.as_bytes()), &format!(", files: {{{pins}}}"));
+    fetch.expect(0, &[]);
+    fetch.assert_fetched();
+    assert!(fetch.experiment.run(0).contains("1 measured"));
+    fetch.pin(&"0".repeat(64), &format!(", files: {{{pins}}}"));
+    let other = fetch.experiment.folder().join("other");
+    let (_, stderr) = expect(1, &["run", text(&fetch.experiment.yaml()), "--out", text(&other)]);
+    assert!(stderr.contains("model.safetensors.index.json: sha256 is "), "{stderr}");
 }

@@ -42,11 +42,16 @@ impl Fetch {
     fn with(keys: &str) -> Fetch {
         let folder = tempfile::tempdir().unwrap();
         Checkpoint::gpt2().write(folder.path());
-        let files = FILES.map(|name| (name, std::fs::read(folder.path().join(name)).unwrap())).to_vec();
-        let hub = Hub::new(&files);
-        let fetch = Fetch { hub, experiment: Experiment::new(&Cells::default()), files };
+        let fetch = Fetch::of(folder.path(), &FILES);
         fetch.pin(&sha256(fetch.content(WEIGHTS)), keys);
         fetch
+    }
+
+    /// A hub with these files of a folder, and no manifest yet that names it.
+    fn of(folder: &Path, names: &[&'static str]) -> Fetch {
+        let files: Vec<_> = names.iter().map(|&name| (name, std::fs::read(folder.join(name)).unwrap())).collect();
+        let hub = Hub::new(&files);
+        Fetch { hub, experiment: Experiment::new(&Cells::default()), files }
     }
 
     /// Writes the manifest with this digest of the weights.
