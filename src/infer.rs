@@ -95,6 +95,9 @@ pub struct Inference {
     pub likeliest: Vec<LabelProbability>,
     /// Mean NLL, nats per token.
     pub nll_mean: Option<f64>,
+    /// Names of the checkpoint's tensors that the model has no use for.
+    #[serde(skip)]
+    pub unread: Vec<String>,
 }
 
 /// A class or token with its probability.
@@ -149,6 +152,7 @@ pub fn infer(request: &InferRequest) -> Result<Inference, InferError> {
         values: output.values,
         likeliest: Vec::new(),
         nll_mean: None,
+        unread: model.unread.clone(),
     };
     match request.output {
         RequestedOutput::Logits => inference.likeliest = inference.rank(&model, &tokenizer),

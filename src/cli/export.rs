@@ -9,7 +9,7 @@ use clap::Args;
 use super::OK;
 use super::output::show;
 use crate::graph::{PrecisionPolicy, Preset};
-use crate::model::{Head, Model, ModelArgument};
+use crate::model::{Head, Model, ModelArgument, unread_sentence};
 use crate::onnx::{ATTENTION_MASK, Dialect, DimensionRange, Export, Extent, INPUT_IDS, Opset, WrittenModel};
 
 #[derive(Debug, Args)]
@@ -63,6 +63,9 @@ fn describe(model: &Model, policy: &PrecisionPolicy, export: &Export<'_>, writte
     let _ = writeln!(text, "{INPUT_IDS}, {ATTENTION_MASK}: int64, batch {batch}, sequence {sequence}");
     let format = export.output_format();
     let _ = writeln!(text, "{}: {format}; policy {}", export.output_name(), policy.name);
+    if let Some(unread) = unread_sentence(&model.unread) {
+        let _ = writeln!(text, "{unread}");
+    }
     for deviation in export.deviations() {
         let _ = writeln!(text, "not said in ONNX: {deviation}");
     }

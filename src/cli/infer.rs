@@ -6,10 +6,11 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::OK;
-use super::output::show;
+use super::output::{note, show};
 use crate::engine::BackendKind;
 use crate::graph::Preset;
 use crate::infer::{self, InferRequest, RequestedOutput};
+use crate::model::unread_sentence;
 
 #[derive(Debug, Args)]
 pub(super) struct InferArgs {
@@ -45,6 +46,9 @@ pub(super) fn execute(args: InferArgs) -> Result<u8> {
     let request =
         InferRequest { model: args.model, backend: args.backend, precision: args.precision, text, output: args.output };
     let answer = infer::infer(&request)?;
+    if let Some(unread) = unread_sentence(&answer.unread) {
+        note(format_args!("note: {unread}"));
+    }
     show(if args.json { answer.to_json()? } else { answer.to_text() })?;
     Ok(OK)
 }

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::output::note;
 use crate::engine::BackendKind;
+use crate::fetch;
 use crate::manifest::schema::Manifest;
 use crate::plan::{Plan, Shard};
 use crate::provenance::Environment;
@@ -49,6 +50,9 @@ pub(super) fn execute(args: &RunArgs) -> Result<u8> {
     if let Some(absent) = args.backends.iter().find(|&&kind| plan.configurations.iter().all(|one| one.backend != kind))
     {
         bail!("--backend {absent}: {} has no configuration of it", args.manifest.display());
+    }
+    for line in fetch::unread_tensors(&loaded) {
+        note(format_args!("note: {line}"));
     }
     let summary = runner::run(&plan, &dir, &options)?;
     note(summary);

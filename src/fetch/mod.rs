@@ -14,7 +14,7 @@ pub use error::FetchError;
 
 use crate::manifest::LoadedManifest;
 use crate::manifest::schema::ModelEntry;
-use crate::model::ModelSource;
+use crate::model::{ModelSource, unread_notice};
 use download::{Download, Expected, Received};
 use folder::{CheckpointFolder, Digests};
 use hub::{Address, Hub};
@@ -86,6 +86,13 @@ pub fn sources_here(loaded: &LoadedManifest) -> Vec<String> {
             }
         }
     };
+    loaded.manifest.models.iter().filter_map(line).collect()
+}
+
+/// A line for every model of this manifest whose checkpoint is here and holds tensors that no operation reads.
+pub fn unread_tensors(loaded: &LoadedManifest) -> Vec<String> {
+    let line =
+        |entry: &ModelEntry| Some(format!("{}: {}", entry.name, unread_notice(&entry.source, &loaded.base_dir)?));
     loaded.manifest.models.iter().filter_map(line).collect()
 }
 
