@@ -14,7 +14,7 @@ use crate::backend::tensorrt::{
     BuildOptions, Cancel, EngineFolder, EngineRequest, Inspection, SerialisedEngine, build_engine, inspect,
 };
 use crate::engine::{BackendError, BuildProgress, BuildReport, ProgressSink, Target};
-use crate::graph::{Format, PrecisionPolicy, Preset};
+use crate::graph::{PrecisionPolicy, Preset};
 use crate::model::{Head, Model, ModelArgument};
 use crate::onnx::{DimensionRange, Extent, check_extent};
 
@@ -177,13 +177,17 @@ fn summary(report: &BuildReport) -> String {
         seconds(report.compile_s),
         report.engine_bytes.unwrap_or(0) as f64 / 1e6
     );
-    let total: u64 = report.flops_by_format.values().sum();
-    let mut shares: Vec<(Format, u64)> =
-        report.flops_by_format.iter().map(|(format, flops)| (*format, *flops)).collect();
+    let total = report.flops_by_format.values().sum::<u64>() + report.permitted_flops;
+    let mut shares: Vec<(String, u64)> =
+        report.flops_by_format.iter().map(|(format, flops)| (format!("in {format}"), *flops)).collect();
+    if report.permitted_flops > 0 {
+        let words = "permitted in fp16, where the builder may take fp32";
+        shares.push((words.to_owned(), report.permitted_flops));
+    }
     shares.sort_by_key(|(_, flops)| std::cmp::Reverse(*flops));
-    for (index, (format, flops)) in shares.into_iter().enumerate() {
+    for (index, (words, flops)) in shares.into_iter().enumerate() {
         let separator = if index == 0 { "" } else { ", " };
-        let _ = write!(text, "{separator}{:.2} % of FLOPs in {format}", 100.0 * flops as f64 / total.max(1) as f64);
+        let _ = write!(text, "{separator}{:.2} % of FLOPs {words}", 100.0 * flops as f64 / total.max(1) as f64);
     }
     text + "\n"
 }
@@ -191,18 +195,53 @@ fn summary(report: &BuildReport) -> String {
 /// What the engine's inspector says where there is a device that the engine can be loaded on; why not where there is none.
 fn inspected(request: &EngineRequest<'_>, engine: &SerialisedEngine, folder: &EngineFolder) -> Result<String> {
     match inspect(engine) {
-        Ok(Inspection { json, layers, layers_by_output }) => {
-            let path = folder.add_layers(request, &json)?;
-            let counts: Vec<String> = layers_by_output.iter().map(|(name, count)| format!("{count} {name}")).collect();
-            Ok(format!("  {layers} layers as built, by output: {}; {}\n", counts.join(", "), path.display()))
+        Ok(inspection) => {
+            let path = folder.add_layers(request, &inspection.json)?;
+            let findings = inspection.findings(&request.model.graph, request.policy)?;
+            Ok(as_built(&inspection, &findings, &path))
         }
         Err(error) => Ok(format!("  not inspected: {}\n", error.into_reason())),
     }
 }
 
+/// The layers of a built engine, and where their results differ from the policy's.
+fn as_built(inspection: &Inspection, findings: &[String], path: &Path) -> String {
+    let Inspection { layers, layers_by_output, .. } = inspection;
+    let counts: Vec<String> = layers_by_output.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    let mut text = format!("  {layers} layers as built, by output: {}; {}\n", counts.join(", "), path.display());
+    for finding in findings {
+        let _ = writeln!(text, "  as built: {finding}");
+    }
+    if findings.is_empty() {
+        text.push_str("  as built: no result that is listed has another format than the policy's\n");
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Format;
+    use crate::model::{Architecture, architecture_graph};
+
+    #[test]
+    fn permitted_work_is_said_to_be_permitted_and_the_inspectors_findings_are_lines() {
+        let (flops_by_format, permitted_flops) = ([(Format::Fp32, 1)].into(), 999);
+        let report = BuildReport { flops_by_format, permitted_flops, ..BuildReport::default() };
+        let expected = "99.90 % of FLOPs permitted in fp16, where the builder may take fp32, 0.10 % of FLOPs in fp32\n";
+        assert!(summary(&report).ends_with(expected), "{}", summary(&report));
+        let layers = r#"{"Layers": [{"Name": "a", "Outputs": [{"Name": "last_hidden_state", "Datatype": "Float"}]}]}"#;
+        let inspection = Inspection::read(layers.to_owned()).unwrap();
+        let graph = architecture_graph(Architecture::BertTiny);
+        let text = |preset| {
+            let findings = inspection.findings(&graph, &PrecisionPolicy::preset(preset)).unwrap();
+            as_built(&inspection, &findings, Path::new("a.layers.json"))
+        };
+        let counted = "  1 layers as built, by output: 1 Float; a.layers.json\n";
+        let found = "  as built: layer.1/mlp/layer_norm is stored in fp32, the policy says fp16\n";
+        assert_eq!(text(Preset::Fp16), format!("{counted}{found}"));
+        assert!(text(Preset::Fp32).ends_with("no result that is listed has another format than the policy's\n"));
+    }
 
     #[test]
     fn the_summary_has_times_size_and_shares_the_largest_first() {

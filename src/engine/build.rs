@@ -145,11 +145,25 @@ pub struct BuildReport {
     /// Floating-point operations by the format in which the library's network computes them, read back from the
     /// network.
     pub flops_by_format: BTreeMap<Format, u64>,
+    /// Further ones, which the builder of a weakly typed network is permitted to compute in FP16 and may compute in FP32.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub permitted_flops: u64,
     /// Number of layers of the built engine, as its inspector lists them.
     pub inspected_layers: Option<u64>,
     /// Where the built engine, as its inspector lists it, stores results in another format than the policy requests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub engine_findings: Vec<String>,
+    /// SHA-256 of the library's files, by their names, where it builds ahead of time.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub library_sha256: BTreeMap<String, String>,
+    /// Settings of the builder.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The result of a build.

@@ -127,16 +127,26 @@ fn places() -> Vec<(PathBuf, How)> {
     set_up.chain(loader.map(|folder| (folder, How::Loader))).chain(packages).collect()
 }
 
-/// Folders that set-up has made and whose names begin like this, newest name first.
+/// Folders that set-up has made and whose names begin like this, newest version first.
 fn below_libraries(beginning: &str) -> Vec<PathBuf> {
     let of_root = |root: PathBuf| {
         let folder = root.join(FOLDER);
         let names = entries(&folder).filter_map(|name| name.into_string().ok());
-        let mut names: Vec<String> = names.filter(|name| name.starts_with(beginning)).collect();
-        names.sort();
-        names.into_iter().rev().map(move |name| folder.join(name)).collect::<Vec<_>>()
+        let names = newest_first(names.collect(), beginning);
+        names.into_iter().map(move |name| folder.join(name)).collect::<Vec<_>>()
     };
     repositories().into_iter().flat_map(of_root).collect()
+}
+
+/// The names with this beginning, by the version behind it: 10.1 is newer than 8.6.1.
+fn newest_first(mut names: Vec<String>, beginning: &str) -> Vec<String> {
+    let version = |name: &String| -> Vec<u64> {
+        let rest = name.get(beginning.len()..).unwrap_or_default();
+        rest.split('-').next().unwrap_or_default().split('.').map_while(|part| part.parse().ok()).collect()
+    };
+    names.retain(|name| name.starts_with(beginning));
+    names.sort_by(|a, b| version(b).cmp(&version(a)).then_with(|| b.cmp(a)));
+    names
 }
 
 /// Finds the compiled shim of an installation: the one that [`SHIM_VARIABLE`] names, else one beside the library, else the
@@ -198,6 +208,17 @@ mod tests {
         put(folder.path(), &["libnvonnxparser.so.10", "libnvinfer_plugin.so.10"]);
         let found = at(folder.path()).unwrap();
         assert_eq!((found.major, found.plugins.is_some()), (10, true));
+    }
+
+    #[test]
+    fn versions_are_compared_by_their_numbers() {
+        let names = |all: &[&str]| all.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let there =
+            ["tensorrt-8.6.1", "tensorrt-rtx-1.7.1", "tensorrt-10.15.1", "onnxruntime-1.32.0", "tensorrt-10.4.0"];
+        let expected = ["tensorrt-10.15.1", "tensorrt-10.4.0", "tensorrt-8.6.1", "tensorrt-rtx-1.7.1"];
+        assert_eq!(newest_first(names(&there), "tensorrt-"), expected);
+        let shims = ["tensorrt-shim-10.9.0-aa", "tensorrt-shim-10.15.1-bb", "tensorrt-shim-8.6.1-cc"];
+        assert_eq!(newest_first(names(&shims), "tensorrt-shim-10."), ["tensorrt-shim-10.15.1-bb", shims[0]]);
     }
 
     #[test]

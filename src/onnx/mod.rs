@@ -310,7 +310,8 @@ pub fn check_extent(model: &Model, extent: Extent) -> Result<(), ExportError> {
     }
 }
 
-fn output_name(kind: OutputKind) -> &'static str {
+/// Name of an exported graph's output: `logits` or `last_hidden_state`.
+pub(crate) fn output_name(kind: OutputKind) -> &'static str {
     if kind.is_logits() { "logits" } else { "last_hidden_state" }
 }
 

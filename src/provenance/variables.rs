@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 /// The recorded variables. No other variable is stored.
-pub const RECORDED: [&str; 22] = [
+pub const RECORDED: [&str; 24] = [
     "CUBLAS_WORKSPACE_CONFIG",
     "CUDA_CACHE_DISABLE",
     "CUDA_DEVICE_MAX_CONNECTIONS",
@@ -19,6 +19,8 @@ pub const RECORDED: [&str; 22] = [
     "KMP_AFFINITY",
     "KMP_BLOCKTIME",
     "MALLOC_ARENA_MAX",
+    "MIXPREC_TENSORRT",
+    "MIXPREC_TENSORRT_CONSTRAINTS",
     "MKL_NUM_THREADS",
     "NVIDIA_DRIVER_CAPABILITIES",
     "NVIDIA_TF32_OVERRIDE",

@@ -1,7 +1,7 @@
 //! Derives the tables from the plan and the journal's records. The functions are pure, so the tables can be derived
 //! again at any time.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::schema::{ResultRow, SampleRow};
 use super::series::TimedSeries;
@@ -131,14 +131,15 @@ fn with_cost(row: ResultRow, cost: &CostSummary) -> ResultRow {
 }
 
 fn with_build(row: ResultRow, build: &BuildReport) -> ResultRow {
-    let total = build.flops_by_format.values().copied().fold(0, u64::saturating_add);
-    let share = |format| {
-        let flops = build.flops_by_format.get(&format).copied().unwrap_or(0);
-        (total > 0).then(|| flops as f64 / total as f64)
-    };
+    let total = build.flops_by_format.values().copied().fold(build.permitted_flops, u64::saturating_add);
+    let share_of = |flops: u64| (total > 0).then(|| flops as f64 / total as f64);
+    let share = |format| share_of(build.flops_by_format.get(&format).copied().unwrap_or(0));
+    let inspected = build.inspected_layers.is_some() || !build.engine_findings.is_empty();
     ResultRow {
         target: build.target.or(row.target),
         builder: build.builder.clone(),
+        engine_library_sha256: listed(&build.library_sha256),
+        engine_options: listed(&build.options),
         export_s: build.export_s,
         parse_s: build.parse_s,
         compile_s: build.compile_s,
@@ -150,9 +151,17 @@ fn with_build(row: ResultRow, build: &BuildReport) -> ResultRow {
         flops_share_tf32: share(Format::Tf32),
         flops_share_bf16: share(Format::Bf16),
         flops_share_fp16: share(Format::Fp16),
+        flops_share_permitted: share_of(build.permitted_flops),
         inspected_layers: build.inspected_layers,
+        engine_findings: inspected.then(|| build.engine_findings.join("; ")),
         ..row
     }
+}
+
+/// `key=value` by semicolons; `None` where there is nothing.
+fn listed(entries: &BTreeMap<String, String>) -> Option<String> {
+    let entries: Vec<String> = entries.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    (!entries.is_empty()).then(|| entries.join("; "))
 }
 
 fn measured_row(row: ResultRow, configuration: &Configuration, measured: &EngineMeasurements) -> ResultRow {

@@ -40,7 +40,7 @@ const COMPARISON_COLUMNS: [&str; 6] = [
 ];
 
 /// Columns that schema 9 added, null in rows of an older table.
-const CAUSE_COLUMNS: [&str; 9] = [
+const CAUSE_COLUMNS: [&str; 13] = [
     "config_sha256",
     "tokenizer_sha256",
     "input_sha256",
@@ -50,6 +50,10 @@ const CAUSE_COLUMNS: [&str; 9] = [
     "dropped_head",
     "labels",
     "rank_correlation",
+    "engine_library_sha256",
+    "engine_options",
+    "flops_share_permitted",
+    "engine_findings",
 ];
 
 /// Writes `results.parquet` into `dir`. Equal rows give equal bytes.

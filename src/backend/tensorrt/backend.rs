@@ -71,19 +71,14 @@ fn executing_device(library: &'static TensorRtLibrary, target: Target) -> Result
 }
 
 /// The report with what the engine's inspector says. An inspector that cannot be read costs its own words only.
-fn inspected(
-    engine: &LoadedEngine,
-    report: BuildReport,
-    request: &BuildRequest,
-    output: &str,
-) -> Result<BuildReport, BackendError> {
+fn inspected(engine: &LoadedEngine, report: BuildReport, request: &BuildRequest) -> Result<BuildReport, BackendError> {
     Ok(match engine.inspect() {
         Ok(inspection) => {
             engine.keep_layers(&inspection);
-            let engine_findings = inspection.findings(&request.model.graph, &request.policy, output)?;
+            let engine_findings = inspection.findings(&request.model.graph, &request.policy)?;
             BuildReport { inspected_layers: Some(inspection.layers), engine_findings, ..report }
         }
-        Err(error) => BuildReport { engine_findings: vec![error.to_string()], ..report },
+        Err(error) => BuildReport { engine_findings: vec![format!("not inspected: {error}")], ..report },
     })
 }
 
@@ -99,7 +94,7 @@ fn build_and_load(
     match LoadedEngine::load(library, device, &bytes, interface, cache_entry) {
         Ok(engine) => {
             drop(bytes);
-            let report = inspected(&engine, report, request, export.output_name())?;
+            let report = inspected(&engine, report, request)?;
             let engine: Box<dyn Engine> = Box::new(engine);
             Ok(Build { report, engine: Ok(engine) })
         }

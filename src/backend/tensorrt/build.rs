@@ -142,6 +142,9 @@ pub(super) fn build_export(
         engine_sha256: Some(sha256(engine)),
         engine_cached: Some(false),
         flops_by_format: audit.flops_by_format,
+        permitted_flops: audit.permitted_flops,
+        library_sha256: library.digests().clone(),
+        options: library.options(&request.options, request.policy),
         ..BuildReport::default()
     };
     Ok((SerialisedEngine(Bytes::Library(built)), report))

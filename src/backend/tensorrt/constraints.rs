@@ -92,7 +92,8 @@ mod tests {
             let name = result_name(graph, op, "output").to_owned();
             let outputs = vec![ParsedTensor { name, element: ParsedElement::Float(Format::Fp32) }];
             let kind = LayerKind::of(type_name);
-            ParsedLayer { name: op.name.clone(), kind, type_name: type_name.to_lowercase(), precision: None, outputs }
+            let (name, type_name) = (op.name.clone(), type_name.to_lowercase());
+            ParsedLayer { name, kind, type_name, precision: None, permitted: false, outputs }
         };
         graph.ops.iter().map(layer).collect()
     }

@@ -1,5 +1,6 @@
 //! An engine's entry in the cache: the engine, the layers that its inspector lists, and the device code compiled for it.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{self, Write as _};
 
@@ -66,7 +67,7 @@ impl CacheEntry {
             extent: &extent,
             target: &target,
             library: &library.version,
-            options: library.options(&request.options, request.policy),
+            options: identity(library, request),
         });
         let code_file = format!("runtime-{}.bin", &sha256(gpu.as_bytes())[..GPU_DIGITS]);
         Ok(CacheEntry { cache: EngineCache::open(&EngineCache::default_folder())?, key, code_file })
@@ -112,6 +113,13 @@ impl CacheEntry {
             Err(error) => note(error),
         }
     }
+}
+
+/// The builder's settings and the digests of its files: an engine of other bytes under the same version is another.
+fn identity(library: &TensorRtLibrary, request: &EngineRequest<'_>) -> BTreeMap<String, String> {
+    let mut identity = library.options(&request.options, request.policy);
+    identity.extend(library.digests().clone());
+    identity
 }
 
 /// Writes a line to standard error; if that is closed, the line is lost.

@@ -12,6 +12,7 @@ use super::memory::{Allocator, Ledger};
 use crate::backend::cuda::device::Device;
 use crate::engine::BackendError;
 use crate::graph::{Format, Graph, PolicyError, PrecisionPolicy};
+use crate::onnx::output_name;
 
 /// The inspector's view of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +49,8 @@ impl Inspection {
     ///
     /// # Errors
     /// [`PolicyError`] when the policy does not fit the graph.
-    pub fn findings(&self, graph: &Graph, policy: &PrecisionPolicy, output: &str) -> Result<Vec<String>, PolicyError> {
+    pub fn findings(&self, graph: &Graph, policy: &PrecisionPolicy) -> Result<Vec<String>, PolicyError> {
+        let output = output_name(graph.output_kind);
         let roundings = graph.roundings(policy)?;
         let names = ops_by_name(graph);
         let parsed: Value = serde_json::from_str(&self.json).unwrap_or_default();
@@ -153,7 +155,7 @@ mod tests {
             {"Name": "c", "Outputs": [{"Name": "layer.1/mlp/fc1", "Datatype": "Float"}, {"Name": "reshaped"}]},
             {"Name": "d", "Outputs": [{"Name": "last_hidden_state", "Format/Datatype": "Row major linear FP32"}]}]}"#;
         let json = json.replace("SEPARATOR", "\u{1e}");
-        let findings = Inspection::read(json).unwrap().findings(&graph, &policy, "last_hidden_state").unwrap();
+        let findings = Inspection::read(json).unwrap().findings(&graph, &policy).unwrap();
         let expected = [
             "layer.0/mlp/layer_norm is stored in fp16, the policy says fp32",
             "layer.1/mlp/fc1 is stored in fp32, the policy says fp16",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::binding::{Binding, Constraints, is_weakly_typed};
@@ -10,6 +11,7 @@ use super::messages::Messages;
 use super::rtx::Rtx;
 use super::shim::Shim;
 use crate::backend::cuda::device::Device;
+use crate::digest::sha256_file;
 use crate::engine::{BackendError, BackendKind};
 use crate::graph::PrecisionPolicy;
 
@@ -45,6 +47,9 @@ pub(super) struct TensorRtLibrary {
     messages: Messages,
     /// Name and version as tables print it, e.g. `TensorRT-RTX 1.7.1`; the version is the library's own answer.
     pub version: String,
+    /// Its files: builder, parser, and the shim where there is one.
+    files: Vec<PathBuf>,
+    digests: OnceLock<BTreeMap<String, String>>,
     /// How and where it was found, and why the other product is not used where that is of interest.
     place: String,
     /// Why TensorRT is not used although there is a GPU.
@@ -83,6 +88,15 @@ impl TensorRtLibrary {
     /// Whether types are set layer by layer: no network says them itself.
     pub fn is_weakly_typed(&self) -> bool {
         is_weakly_typed(&*self.binding)
+    }
+
+    /// SHA-256 of its files, by their names. A file that cannot be read any more is left out.
+    pub fn digests(&self) -> &BTreeMap<String, String> {
+        let digest = |path: &PathBuf| {
+            let name = path.file_name()?.to_string_lossy().into_owned();
+            Some((name, sha256_file(path).ok()?))
+        };
+        self.digests.get_or_init(|| self.files.iter().filter_map(digest).collect())
     }
 
     /// The settings that decide what is built for a policy, for the engine's identity.
@@ -135,20 +149,26 @@ impl TensorRtLibrary {
 
     /// The library behind a shim, with the default constraints.
     pub fn of_shim(shim: Shim, messages: Messages) -> TensorRtLibrary {
-        let (version, place) = (shim.name(), shim.place());
-        TensorRtLibrary::new(Box::new(shim), messages, (version, place))
+        let (version, place, files) = (shim.name(), shim.place(), shim.files());
+        TensorRtLibrary::new(Box::new(shim), messages, (version, place), files)
     }
 
-    fn new(binding: Box<dyn Binding>, messages: Messages, (version, place): (String, String)) -> TensorRtLibrary {
-        let (constraints, calls) = (Constraints::default(), Mutex::new(()));
-        TensorRtLibrary { binding, constraints, messages, version, place, instead: None, calls }
+    fn new(
+        binding: Box<dyn Binding>,
+        messages: Messages,
+        (version, place): (String, String),
+        files: Vec<PathBuf>,
+    ) -> TensorRtLibrary {
+        let (constraints, digests, calls) = Default::default();
+        TensorRtLibrary { binding, constraints, messages, version, files, digests, place, instead: None, calls }
     }
 
     fn rtx(instead: Option<String>) -> Result<TensorRtLibrary, String> {
         let messages = Messages::default();
-        let (rtx, version, builder) = Rtx::load(&messages)?;
+        let (rtx, version, [builder, parser]) = Rtx::load(&messages)?;
         let place = format!("{}: {}", builder.how, builder.place());
-        Ok(TensorRtLibrary { instead, ..TensorRtLibrary::new(Box::new(rtx), messages, (version, place)) })
+        let files = vec![builder.path, parser.path];
+        Ok(TensorRtLibrary { instead, ..TensorRtLibrary::new(Box::new(rtx), messages, (version, place), files) })
     }
 }
 

@@ -17,7 +17,10 @@ impl TimingCache {
     pub fn of(library: &TensorRtLibrary) -> Option<TimingCache> {
         let device = Device::first().ok()?;
         let folder = ChecksummedFolder::open("tensorrt-timing").ok()?;
-        let identity = format!("{}, {}", library.version, device.identity());
+        let digests = library.digests().values().map(String::as_str);
+        let device = device.identity();
+        let identity: Vec<&str> = [library.version.as_str(), &device].into_iter().chain(digests).collect();
+        let identity = identity.join(", ");
         Some(TimingCache { folder, name: format!("{}.bin", &sha256(identity.as_bytes())[..16]) })
     }
 

@@ -13,7 +13,8 @@ const SLUG: &str = "engines";
 /// One row per model and series, over its shapes.
 pub fn engines(data: &Data) -> Table {
     let caption = "Serialised engines: build time, size, and the share of floating-point operations by type. The types \
-                   are those of the builder's own network, read back before the build.";
+                   are those that the builder's own network requires, read back before the build; where it permits FP16 \
+                   and requires nothing, the builder chooses.";
     let headings = vec![
         Heading::text("Model"),
         Heading::text("Precision"),
@@ -27,6 +28,7 @@ pub fn engines(data: &Data) -> Table {
         Heading::number("tf32").under("FLOPs by type (%)"),
         Heading::number("bf16").under("FLOPs by type (%)"),
         Heading::number("fp16").under("FLOPs by type (%)"),
+        Heading::number("permitted").under("FLOPs by type (%)"),
     ];
     let mut table = Table::new(SLUG, caption, headings);
     let built: Vec<&ResultRow> = data.rows.iter().filter(|row| row.engine_bytes.is_some()).collect();
@@ -50,6 +52,7 @@ pub fn engines(data: &Data) -> Table {
         let engines = numbers::plural(cached, "engine");
         note(format!("{engines} came from the engine cache; their build time was recorded when they were built."));
     }
+    permission(&built).into_iter().chain(findings(&built)).for_each(note);
     table.covering(built.into_iter()).without_empty_columns().rule_between_groups(1)
 }
 
@@ -72,8 +75,58 @@ fn cells(rows: &[&ResultRow]) -> Vec<TableCell> {
         share(rows, |row| row.flops_share_fp32),
         share(rows, |row| row.flops_share_tf32),
         share(rows, |row| row.flops_share_bf16),
-        share(rows, |row| row.flops_share_fp16),
+        share(rows, required_fp16),
+        share(rows, permitted),
     ]
+}
+
+/// The share that the builder was permitted to compute in FP16. Tables before schema 9 count it as FP16: until then, TensorRT 8
+/// was required to compute in FP32 alone.
+fn permitted(row: &ResultRow) -> Option<f64> {
+    let is_weakly_typed = row.builder.as_deref().is_some_and(|builder| builder.starts_with("TensorRT 8."));
+    row.flops_share_permitted.or(row.flops_share_fp16.filter(|_| is_weakly_typed))
+}
+
+fn required_fp16(row: &ResultRow) -> Option<f64> {
+    match row.flops_share_permitted.is_none() && permitted(row).is_some() {
+        true => None,
+        false => row.flops_share_fp16,
+    }
+}
+
+/// What is not known of engines whose types were permitted.
+fn permission(built: &[&ResultRow]) -> Option<String> {
+    let free: Vec<&ResultRow> =
+        built.iter().copied().filter(|row| permitted(row).is_some_and(|share| share > 0.0)).collect();
+    let most = free.iter().filter_map(|row| row.inspected_layers).max();
+    let shown = most.map_or_else(String::new, |most| {
+        let layers = numbers::plural(usize::try_from(most).unwrap_or(usize::MAX), "layer");
+        format!(" The inspector lists at most {layers} of such an engine, and says nothing of the inside of one.")
+    });
+    let text =
+        "Permitted is not verified: the builder may compute this share in FP16, as the policy requests, or in FP32.";
+    (!free.is_empty()).then(|| format!("{text}{shown}"))
+}
+
+/// Findings that a note names; the rest are counted.
+const NAMED: usize = 3;
+
+/// Where built engines differ from their policies, as far as their inspector shows it.
+fn findings(built: &[&ResultRow]) -> Option<String> {
+    let found = |row: &ResultRow| row.engine_findings.as_deref().is_some_and(|findings| !findings.is_empty());
+    let differing: Vec<&ResultRow> = built.iter().copied().filter(|row| found(row)).collect();
+    let all = differing.iter().flat_map(|row| {
+        let findings = row.engine_findings.as_deref().unwrap_or_default().split("; ");
+        findings.map(|finding| format!("{} {}: {finding}", row.model, row.precision))
+    });
+    let all = distinct(all);
+    let more = match all.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    let engines = numbers::plural(differing.len(), "engine");
+    let named = all[..all.len().min(NAMED)].join("; ");
+    (!all.is_empty()).then(|| format!("Inspector's findings on {engines}: {named}{more}."))
 }
 
 /// The share over the shapes: one number where they agree to the digit shown, a range where they do not.

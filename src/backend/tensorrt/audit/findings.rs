@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::JudgedOp;
+use super::{Computed, JudgedOp};
 use crate::graph::{Format, OpClass};
 
 /// Ops named in a message; an ellipsis stands for the others.
@@ -32,7 +32,7 @@ pub(super) fn findings(judged: &[JudgedOp<'_>]) -> String {
     let mut wrong: BTreeMap<(Aspect, &str, Format), (u64, Vec<&str>)> = BTreeMap::new();
     for JudgedOp { op, computed, stored } in judged {
         let family = family(op.class);
-        for (format, flops, asked) in computed {
+        for Computed { format, flops, asked, .. } in computed {
             *total.entry(family).or_default() += flops;
             if !asked {
                 note(wrong.entry((Aspect::Computed, family, *format)).or_default(), &op.name, *flops);

@@ -3,7 +3,7 @@
 //! Expectations come from the graph and the policy alone, never from the exporter, so that an exporter's mistake is found
 //! here and not in a table. In a strongly typed network the type of a layer's output is the type that it computes in, and
 //! the builder may not change it. In a weakly typed one a layer computes in the precision that was set for it, which the
-//! builder must obey. Where none was set, its types are those that the builder is permitted, and it may take FP32.
+//! builder must obey. Where none was set, the builder takes FP16 or FP32: such work is counted apart, as permitted.
 
 mod findings;
 #[cfg(test)]
@@ -84,6 +84,8 @@ pub struct ParsedLayer {
     pub type_name: String,
     /// The format that was set for it to compute in, in a weakly typed network.
     pub precision: Option<Format>,
+    /// Whether its types are permitted to the builder and not required of it.
+    pub permitted: bool,
     /// Its outputs.
     pub outputs: Vec<ParsedTensor>,
 }
@@ -91,6 +93,7 @@ pub struct ParsedLayer {
 impl ParsedLayer {
     /// Notes the types that the builder is permitted and not obliged to.
     pub(super) fn permit(&mut self, types: LayerTypes) {
+        self.permitted = true;
         self.precision = Some(types.compute);
         for tensor in self.outputs.iter_mut().filter(|tensor| tensor.element.format().is_some()) {
             tensor.element = ParsedElement::Float(types.output);
@@ -127,6 +130,8 @@ pub struct Expectation<'a> {
 pub struct Audit {
     /// Floating-point operations by the format they are computed in.
     pub flops_by_format: BTreeMap<Format, u64>,
+    /// Further ones, whose format the policy requests and the builder chooses.
+    pub permitted_flops: u64,
     /// Layers of the network.
     pub layers: usize,
 }
@@ -158,10 +163,20 @@ pub enum AuditError {
 /// One op's FLOPs and types, compared with the policy.
 struct JudgedOp<'a> {
     op: &'a Op,
-    /// FLOPs by the format that they are computed in, and whether the policy requests it.
-    computed: Vec<(Format, u64, bool)>,
+    computed: Vec<Computed>,
     /// The format of the result, and whether the policy requests it.
     stored: (Format, bool),
+}
+
+/// FLOPs of one layer.
+#[derive(Debug, Clone, Copy)]
+struct Computed {
+    format: Format,
+    flops: u64,
+    /// Whether the policy requests the format.
+    asked: bool,
+    /// Whether the builder may take another.
+    permitted: bool,
 }
 
 /// Compares every layer with the policy.
@@ -190,11 +205,14 @@ pub fn audit(layers: &[ParsedLayer], expected: Expectation<'_>) -> Result<Audit,
     if !findings.is_empty() {
         return Err(AuditError::Mismatch { policy: policy.name.clone(), findings });
     }
-    let mut flops_by_format = BTreeMap::new();
-    for (format, flops, _) in judged.iter().flat_map(|op| &op.computed).filter(|(_, flops, _)| *flops > 0) {
-        *flops_by_format.entry(*format).or_insert(0) += flops;
+    let (mut flops_by_format, mut permitted_flops) = (BTreeMap::new(), 0);
+    for computed in judged.iter().flat_map(|op| &op.computed).filter(|computed| computed.flops > 0) {
+        match computed.permitted {
+            true => permitted_flops += computed.flops,
+            false => *flops_by_format.entry(computed.format).or_insert(0) += computed.flops,
+        }
     }
-    Ok(Audit { flops_by_format, layers: layers.len() })
+    Ok(Audit { flops_by_format, permitted_flops, layers: layers.len() })
 }
 
 /// The index of every op by its name.
@@ -273,17 +291,12 @@ fn results(layers: &[ParsedLayer]) -> BTreeMap<&str, Format> {
     tensors.filter_map(|tensor| Some((tensor.name.as_str(), tensor.element.format()?))).collect()
 }
 
-/// The FLOPs of an op by the format that its layers compute them in, and whether the policy requests that format.
-fn computed(
-    op: &Op,
-    layers: &[&ParsedLayer],
-    asked: RequestedTypes,
-    flops: u64,
-) -> Result<Vec<(Format, u64, bool)>, AuditError> {
-    let floats = |kind| layers.iter().filter(move |layer| layer.kind == kind).filter_map(|layer| float(layer));
-    let arithmetic: Vec<Format> = floats(LayerKind::Arithmetic).collect();
+/// The FLOPs of an op by layer.
+fn computed(op: &Op, layers: &[&ParsedLayer], asked: RequestedTypes, flops: u64) -> Result<Vec<Computed>, AuditError> {
+    let floats = |kind| layers.iter().copied().filter(move |layer| layer.kind == kind).filter_map(float);
+    let arithmetic: Vec<(Format, bool)> = floats(LayerKind::Arithmetic).collect();
     let mut computed = if op.class.is_product() {
-        let products: Vec<Format> = floats(LayerKind::Product).collect();
+        let products: Vec<(Format, bool)> = floats(LayerKind::Product).collect();
         let as_asked = |element| (asked.of_product(element), asked.of_product(element) == asked.rounding.compute);
         share(flops, &products, as_asked)
     } else {
@@ -294,27 +307,26 @@ fn computed(
     }
     if op.class.is_product() {
         // An epilogue's operations are not in the op's count, but its types are judged too.
-        let wrong = arithmetic.iter().filter(|element| !asked.allows_arithmetic(**element, true));
-        computed.extend(wrong.map(|element| (*element, 0, false)));
+        let wrong = arithmetic.iter().filter(|(element, _)| !asked.allows_arithmetic(*element, true));
+        computed.extend(wrong.map(|&(format, permitted)| Computed { format, flops: 0, asked: false, permitted }));
     }
     Ok(computed)
 }
 
-/// The format that a layer computes in: the one that was set, or else that of its first floating-point output.
-fn float(layer: &ParsedLayer) -> Option<Format> {
-    layer.precision.or_else(|| layer.outputs.iter().find_map(|tensor| tensor.element.format()))
+/// The format that a layer computes in, and whether it is only permitted: the one that was set, or else that of its first
+/// floating-point output.
+fn float(layer: &ParsedLayer) -> Option<(Format, bool)> {
+    let format = layer.precision.or_else(|| layer.outputs.iter().find_map(|tensor| tensor.element.format()))?;
+    Some((format, layer.permitted))
 }
 
 /// `flops` shared evenly among the layers that do them, each as `judge` sees its type.
-fn share(flops: u64, layers: &[Format], judge: impl Fn(Format) -> (Format, bool)) -> Vec<(Format, u64, bool)> {
+fn share(flops: u64, layers: &[(Format, bool)], judge: impl Fn(Format) -> (Format, bool)) -> Vec<Computed> {
     let count = layers.len() as u64;
     let part = |index: usize| (flops / count) + u64::from((index as u64) < flops % count);
-    layers
-        .iter()
-        .enumerate()
-        .map(|(index, element)| {
-            let (format, asked) = judge(*element);
-            (format, part(index), asked)
-        })
-        .collect()
+    let judged = layers.iter().enumerate().map(|(index, &(element, permitted))| {
+        let (format, asked) = judge(element);
+        Computed { format, flops: part(index), asked, permitted }
+    });
+    judged.collect()
 }

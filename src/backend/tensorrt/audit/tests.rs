@@ -9,7 +9,8 @@ const SHAPE: Shape = Shape { batch: 2, sequence: 8 };
 
 fn layer(name: &str, kind: LayerKind, tensor: &str, format: Format) -> ParsedLayer {
     let outputs = vec![ParsedTensor { name: tensor.to_owned(), element: ParsedElement::Float(format.storage()) }];
-    ParsedLayer { name: name.to_owned(), kind, type_name: format!("{kind:?}").to_lowercase(), precision: None, outputs }
+    let type_name = format!("{kind:?}").to_lowercase();
+    ParsedLayer { name: name.to_owned(), kind, type_name, precision: None, permitted: false, outputs }
 }
 
 /// A network that does what the policy says: a product or a sum per op, and a cast to its result.

@@ -27,11 +27,11 @@ pub(super) struct Rtx {
 }
 
 impl Rtx {
-    /// Loads it. Returns the binding, name and version (`TensorRT-RTX 1.7.1`), and the builder's file.
+    /// Loads it. Returns the binding, name and version (`TensorRT-RTX 1.7.1`), and the files of builder and parser.
     ///
     /// # Errors
     /// The reason, with the cure.
-    pub fn load(messages: &Messages) -> Result<(Rtx, String, FoundLibrary), String> {
+    pub fn load(messages: &Messages) -> Result<(Rtx, String, [FoundLibrary; 2]), String> {
         let places = [find(Library::TensorRtRtx), find(Library::TensorRtRtxParser)];
         let [builder, parser] = places.map(|found| found.map_err(|error| error.to_string()));
         let (builder, parser) = (builder?, parser?);
@@ -48,7 +48,7 @@ impl Rtx {
             ));
         }
         let logger = Logger::new(messages.clone()).map_err(|error| error.to_string())?;
-        Ok((Rtx { logger }, format!("TensorRT-RTX {}", dotted(found)), builder))
+        Ok((Rtx { logger }, format!("TensorRT-RTX {}", dotted(found)), [builder, parser]))
     }
 
     /// An engine of one layer for every GPU that the library supports. It names no target, so that only loading it depends on

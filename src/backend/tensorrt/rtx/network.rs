@@ -87,6 +87,7 @@ impl Network for RtxNetwork {
                     kind: LayerKind::of(&type_name),
                     type_name: type_name.to_lowercase(),
                     precision: None,
+                    permitted: false,
                     outputs: outputs.map_err(failed)?,
                 })
             })

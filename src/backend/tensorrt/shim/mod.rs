@@ -11,7 +11,7 @@ mod tests;
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::binding::{Binding, Executable, Network, OnnxModel};
 use super::memory::Allocator;
@@ -35,6 +35,8 @@ pub(super) struct Shim {
     /// Of the library.
     version: [u32; 3],
     installation: Installation,
+    /// The shared object itself.
+    path: PathBuf,
 }
 
 // SAFETY: the library object is changed by no call. TensorRT's loggers, builders and runtimes may be used in any thread, and
@@ -85,7 +87,7 @@ impl Shim {
                 dotted(version)
             ));
         }
-        Ok(Shim { functions, library, version, installation })
+        Ok(Shim { functions, library, version, installation, path: shim.to_owned() })
     }
 
     /// `TensorRT 8.6.1`
@@ -96,6 +98,11 @@ impl Shim {
     /// How and where it was found.
     pub fn place(&self) -> String {
         self.installation.describe()
+    }
+
+    /// Builder, parser, and the shim itself.
+    pub fn files(&self) -> Vec<PathBuf> {
+        vec![self.installation.builder.clone(), self.installation.parser.clone(), self.path.clone()]
     }
 
     fn is_strongly_typed(&self) -> bool {

@@ -56,6 +56,7 @@ impl ShimNetwork {
             name: text_of(layer.name),
             kind: LayerKind::of(&type_name),
             precision: data_type(layer.precision).and_then(format),
+            permitted: false,
             outputs: outputs.collect(),
             type_name: type_name.to_lowercase(),
         }

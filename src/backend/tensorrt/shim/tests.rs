@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 
+use super::super::audit::Audit;
 use super::super::binding::OnnxModel;
 use super::super::build::EngineRequest;
 use super::super::compile::{BuildOptions, Compiled, Job, compile};
@@ -107,12 +108,37 @@ fn a_weakly_typed_network_is_given_the_types_of_its_policy_and_built() {
     ] {
         let (compiled, steps) = build(library, preset).unwrap();
         assert_eq!((*compiled.engine).as_ref(), engine.as_bytes(), "{preset}");
-        assert_eq!(compiled.audit.flops_by_format.values().sum::<u64>(), counted(preset), "{preset}");
+        let Audit { flops_by_format, permitted_flops, .. } = compiled.audit;
+        let required: u64 = flops_by_format.values().sum();
+        assert_eq!(required + permitted_flops, counted(preset), "{preset}");
+        // The builder is required to compute in FP32, and in nothing else.
+        assert!(!flops_by_format.contains_key(&Format::Fp16), "{preset}: {flops_by_format:?}");
+        assert_eq!(permitted_flops > 0, matches!(preset, Preset::Fp16 | Preset::Hybrid), "{preset}");
         assert_eq!(steps.lock().unwrap()[0], BuildProgress { phase: "kernels".to_owned(), done: 0, total: 2 });
     }
     let error = build(library, Preset::Bf16).err().unwrap();
     let expected = "tensorrt does not execute policy `bf16`: TensorRT 8.6.99 has no BF16";
     assert!(error.to_string().starts_with(expected), "{error}");
+}
+
+#[test]
+fn a_library_is_told_by_the_digests_of_its_files() {
+    let Some((folder, shim)) = stand_in("") else { return };
+    let file = |name: &str| folder.path().join(name);
+    std::fs::write(file("libnvinfer.so.8"), "builder").unwrap();
+    let (builder, parser) = (file("libnvinfer.so.8"), file("libnvonnxparser.so.8"));
+    let how = crate::libraries::How::Loader;
+    let installation = Installation { major: 8, builder, parser, plugins: None, how };
+    let messages = Messages::default();
+    let library =
+        Shim::open(&shim, installation, &messages).map(|shim| TensorRtLibrary::of_shim(shim, messages)).unwrap();
+    let digests: Vec<(&str, &str)> = library.digests().iter().map(|(file, digest)| (&**file, &**digest)).collect();
+    let of_shim = crate::digest::sha256_file(&shim).unwrap();
+    let of_builder = crate::digest::sha256(b"builder");
+    // The parser is gone: nothing is said of it.
+    assert_eq!(digests, [(SHIM_FILE, of_shim.as_str()), ("libnvinfer.so.8", of_builder.as_str())]);
+    let options = library.options(&BuildOptions::default(), &PrecisionPolicy::preset(Preset::Fp16));
+    assert_eq!(options.get("constraints").map(String::as_str), Some("wide"));
 }
 
 #[test]
