@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::{Configuration, DurationEstimate, NOMINAL_THREADS, Plan, SizeSource};
+use crate::engine::{BackendKind, Target};
 use crate::manifest::product_words;
 use crate::text_table::aligned;
 
@@ -61,6 +62,12 @@ impl Plan {
         );
         if estimates.iter().any(|estimate| estimate.size == SizeSource::AssumedBertBase) {
             text.push_str("; ? marks models whose size is unknown here: that of BERT-base is assumed");
+        }
+        let timed = |one: &Configuration| {
+            one.backend == BackendKind::TensorRt && one.target.unwrap_or_default() == Target::Current
+        };
+        if self.configurations.iter().any(timed) {
+            text.push_str("; a build of tensorrt counts as a minute, and takes TensorRT-RTX only seconds");
         }
         text.push('\n');
         text

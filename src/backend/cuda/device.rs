@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use cudarc::driver::{CudaContext, DriverError, sys};
+use cudarc::driver::{CudaContext, DriverError, result, sys};
 
 /// A CUDA device that has been opened.
 #[derive(Debug, Clone)]
@@ -40,6 +40,12 @@ impl Device {
     /// GPU and driver. They decide whether cached choices and engines are valid for the device.
     pub fn identity(&self) -> String {
         format!("{}, CUDA driver {}", self.describe(), self.driver)
+    }
+
+    /// Bytes of the device's memory that any process uses, by the driver's count.
+    pub fn bytes_in_use(&self) -> Option<u64> {
+        self.context.bind_to_thread().ok()?;
+        result::mem_get_info().ok().map(|(free, total)| (total - free) as u64)
     }
 
     fn open() -> Result<Device, String> {

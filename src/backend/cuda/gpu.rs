@@ -19,7 +19,6 @@ use super::error::{execution, failed, unavailable};
 use super::launch::{KernelLaunch, Module, TensorMap};
 use super::libraries;
 use super::matmul::{Algorithm, Matmul, MatmulAddresses, MatmulLibrary, MatmulSpec};
-use super::memory::device_bytes_in_use;
 use super::stage::Accumulator;
 use crate::cache::ChecksummedFolder;
 use crate::engine::{BackendError, Ceilings};
@@ -64,7 +63,7 @@ impl GpuRuntime {
         // SAFETY: every buffer is used on the one stream of this object only, so no other stream has to wait for it.
         unsafe { device.context.disable_event_tracking() };
         let stream = device.context.new_stream().map_err(failed)?;
-        let bytes_at_opening = device_bytes_in_use(&device.context);
+        let bytes_at_opening = device.bytes_in_use();
         let library = MatmulLibrary::open(&device.context)?;
         let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
         let multiprocessors = device.context.attribute(attribute).map_err(failed)?.unsigned_abs() as usize;
@@ -97,7 +96,7 @@ impl GpuRuntime {
     /// Growth of the device's used memory since the library was opened, bytes, by the driver's count. It includes
     /// engines, kernels, and what other processes have allocated or freed since.
     pub fn device_bytes_since_opening(&self) -> Option<u64> {
-        device_bytes_in_use(&self.device.context)?.checked_sub(self.bytes_at_opening?)
+        self.device.bytes_in_use()?.checked_sub(self.bytes_at_opening?)
     }
 
     /// Prepares calls: compiles and loads their kernels, and describes their products to cuBLASLt.

@@ -133,12 +133,6 @@ fn exhausted(bytes: usize, purpose: &str) -> BackendError {
     }
 }
 
-/// Bytes of the device's memory that any process uses.
-pub(super) fn device_bytes_in_use(context: &Arc<CudaContext>) -> Option<u64> {
-    context.bind_to_thread().ok()?;
-    result::mem_get_info().ok().map(|(free, total)| (total - free) as u64)
-}
-
 /// Page-locked host memory of `count` values. Copies between it and the device need no staging.
 #[derive(Debug)]
 pub(super) struct Pinned<T: Pod> {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DriverError, sys};
+use cudarc::driver::{CudaStream, DriverError, sys};
 use half::{bf16, f16};
 
 use super::binding::Executable;
@@ -12,7 +12,7 @@ use super::engine_cache::CacheEntry;
 use super::inspect::{Inspection, layers_of};
 use super::launch::LaunchMode;
 use super::library::{TensorRtLibrary, device_lost, execution, out_of_memory};
-use super::memory::{Allocator, Ledger, Purpose};
+use super::memory::{Allocator, IoBuffer, Ledger, Purpose};
 use crate::backend::cuda::capture::capture;
 use crate::backend::cuda::device::{Device, describe};
 use crate::backend::cuda::ends_the_context;
@@ -64,15 +64,9 @@ impl Interface {
 
 /// Device memory of inputs and output, bound for the lifetime of the engine.
 struct Buffers {
-    ids: CudaSlice<u8>,
-    mask: CudaSlice<u8>,
-    output: CudaSlice<u8>,
-}
-
-impl Buffers {
-    fn bytes(&self) -> u64 {
-        (self.ids.num_bytes() + self.mask.num_bytes() + self.output.num_bytes()) as u64
-    }
+    ids: IoBuffer,
+    mask: IoBuffer,
+    output: IoBuffer,
 }
 
 /// An engine that executes. Fields are dropped in their order, so that everything outlives what uses it.
@@ -83,6 +77,8 @@ pub(super) struct LoadedEngine {
     stream: Arc<CudaStream>,
     ledger: Ledger,
     device: Device,
+    /// Bytes of the device's memory in use before any of this was made.
+    bytes_before: Option<u64>,
     library: &'static TensorRtLibrary,
     interface: Interface,
     cache_entry: Option<CacheEntry>,
@@ -108,10 +104,11 @@ impl LoadedEngine {
         // SAFETY: every buffer is used on the one stream of this engine only, so no other stream has to wait for it.
         unsafe { device.context.disable_event_tracking() };
         let stream = device.context.new_stream().map_err(driver_failed)?;
+        let bytes_before = device.bytes_in_use();
         let ledger = Ledger::default();
         let in_memory = |error| refused(&ledger, error);
-        let allocator = Allocator::new(Arc::clone(&device.context), ledger.clone());
-        let mut engine = library.call(|| library.binding.load(bytes, allocator)).map_err(in_memory)?;
+        let allocator = || Allocator::new(Arc::clone(&device.context), ledger.clone());
+        let mut engine = library.call(|| library.binding.load(bytes, allocator())).map_err(in_memory)?;
         let format = library.call(|| output_format(&*engine, interface))?;
         let interface = Interface { format, ..interface };
         ledger.set_purpose(Purpose::Activations);
@@ -119,8 +116,8 @@ impl LoadedEngine {
         let start = Instant::now();
         library.call(|| engine.create_context(code.as_deref())).map_err(in_memory)?;
         let context_s = start.elapsed().as_secs_f64();
+        let buffers = bind_buffers(library, allocator(), &mut *engine, interface).map_err(in_memory)?;
         ledger.set_purpose(Purpose::Workspace);
-        let buffers = bind_buffers(library, &stream, &mut *engine, interface)?;
         Ok(LoadedEngine {
             launch: LaunchMode::Eager,
             engine,
@@ -128,6 +125,7 @@ impl LoadedEngine {
             stream,
             ledger,
             device,
+            bytes_before,
             library,
             interface,
             cache_entry,
@@ -219,30 +217,28 @@ fn output_format(engine: &dyn Executable, interface: Interface) -> Result<Format
 /// Allocates inputs and output and sets their addresses in the context.
 fn bind_buffers(
     library: &TensorRtLibrary,
-    stream: &Arc<CudaStream>,
+    allocator: Allocator,
     engine: &mut dyn Executable,
     interface: Interface,
 ) -> Result<Buffers, BackendError> {
     let ids_bytes = interface.shape.tokens() * interface.ids.bytes() as usize;
-    let allocate = || {
-        Ok(Buffers {
-            ids: stream.alloc_zeros(ids_bytes)?,
-            mask: stream.alloc_zeros(ids_bytes)?,
-            output: stream.alloc_zeros(interface.output_bytes())?,
-        })
+    let allocator = Arc::new(allocator);
+    let take = |bytes: usize| {
+        let refused = || out_of_memory(format!("cannot allocate {bytes} bytes for inputs and outputs"));
+        IoBuffer::take(&allocator, bytes).ok_or_else(refused)
     };
-    let buffers: Buffers = allocate().map_err(driver_failed)?;
+    let output = take(interface.output_bytes())?;
+    let buffers = Buffers { ids: take(ids_bytes)?, mask: take(ids_bytes)?, output };
     let addresses = [
-        (INPUT_IDS, buffers.ids.device_ptr(stream).0),
-        (ATTENTION_MASK, buffers.mask.device_ptr(stream).0),
-        (interface.output, buffers.output.device_ptr(stream).0),
+        (INPUT_IDS, buffers.ids.address()),
+        (ATTENTION_MASK, buffers.mask.address()),
+        (interface.output, buffers.output.address()),
     ];
     for (name, address) in addresses {
         // SAFETY: the buffer has the tensor's type and size, which `output_format` has compared, and lives as long as the
         // engine.
         library.call(|| unsafe { engine.set_address(name, address) })?;
     }
-    stream.synchronize().map_err(driver_failed)?;
     Ok(buffers)
 }
 
@@ -253,9 +249,8 @@ impl Engine for LoadedEngine {
         let ids = integers(self.interface.ids, batch.ids.iter().copied());
         let mask = batch.lengths.iter().flat_map(|&length| mask_row(length, shape.sequence));
         let mask = integers(self.interface.ids, mask);
-        self.stream.memcpy_htod(&ids, &mut self.buffers.ids).map_err(driver_failed)?;
-        self.stream.memcpy_htod(&mask, &mut self.buffers.mask).map_err(driver_failed)?;
-        self.stream.synchronize().map_err(driver_failed)?;
+        self.buffers.ids.fill(&self.stream, &ids).map_err(driver_failed)?;
+        self.buffers.mask.fill(&self.stream, &mask).map_err(driver_failed)?;
         // The first batch warms up, so that the one-time work of a first forward pass is part of no sample.
         if self.warmed { Ok(()) } else { self.warm() }
     }
@@ -276,8 +271,7 @@ impl Engine for LoadedEngine {
     }
 
     fn outputs(&mut self) -> Result<Output, BackendError> {
-        let bytes = self.stream.clone_dtoh(&self.buffers.output).map_err(driver_failed)?;
-        self.stream.synchronize().map_err(driver_failed)?;
+        let bytes = self.buffers.output.read(&self.stream).map_err(driver_failed)?;
         let Interface { kind, rows, width, format, .. } = self.interface;
         Ok(Output { kind, rows, width, values: widen(&bytes, format) })
     }
@@ -287,7 +281,9 @@ impl Engine for LoadedEngine {
     }
 
     fn memory(&self) -> MemoryBreakdown {
-        self.ledger.breakdown(self.buffers.bytes())
+        let device_bytes = self.device.bytes_in_use().zip(self.bytes_before);
+        let device_bytes = device_bytes.and_then(|(now, before)| now.checked_sub(before));
+        MemoryBreakdown { device_bytes, ..self.ledger.breakdown() }
     }
 
     fn describe(&self) -> EngineDescription {

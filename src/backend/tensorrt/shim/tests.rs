@@ -11,9 +11,9 @@ use super::super::binding::OnnxModel;
 use super::super::build::EngineRequest;
 use super::super::compile::{BuildOptions, Compiled, Job, compile};
 use super::super::library::TensorRtLibrary;
-use super::super::memory::{Allocator, Ledger};
+use super::super::memory::{Allocator, Ledger, Purpose};
 use super::*;
-use crate::engine::{BackendError, BuildProgress, ProgressSink};
+use crate::engine::{BackendError, BuildProgress, MemoryBreakdown, ProgressSink};
 use crate::graph::{PrecisionPolicy, Preset, Shape};
 use crate::model::{Architecture, Head, Model, ModelSource};
 use crate::onnx::{Export, Extent};
@@ -174,7 +174,7 @@ fn an_engine_is_loaded_bound_and_started_and_one_of_another_version_is_refused()
     let Some(library) = loaded("") else { return };
     let library = library.unwrap();
     let load =
-        |bytes: &[u8]| library.call(|| library.binding.load(bytes, Allocator::without_device(Ledger::default())));
+        |bytes: &[u8]| library.call(|| library.binding.load(bytes, Allocator::pretended(1 << 20, Ledger::default())));
     let refused = load(b"of 10.0").err().unwrap();
     assert!(matches!(refused, BackendError::Unavailable { .. }), "{refused}");
     let mut engine = load(b"engine").unwrap();
@@ -190,6 +190,30 @@ fn an_engine_is_loaded_bound_and_started_and_one_of_another_version_is_refused()
         engine.enqueue(std::ptr::dangling_mut()).unwrap();
         assert!(engine.enqueue(std::ptr::null_mut()).is_err());
     }
+}
+
+/// The stand-in asks for 4096 bytes when it is loaded, 512 for its context, and 64 in its first pass.
+#[test]
+fn what_the_library_allocates_is_entered_by_purpose_and_freed_with_the_engine() {
+    let Some(library) = loaded("") else { return };
+    let library = library.unwrap();
+    let ledger = Ledger::default();
+    let load =
+        |largest| library.call(|| library.binding.load(b"engine", Allocator::pretended(largest, ledger.clone())));
+    assert!(load(4095).is_err());
+    assert_eq!(ledger.take_refused(), Some(4096));
+    let mut engine = load(4096).unwrap();
+    ledger.set_purpose(Purpose::Activations);
+    engine.create_context(None).unwrap();
+    ledger.set_purpose(Purpose::Workspace);
+    for _ in 0..2 {
+        // SAFETY: the stand-in touches no stream.
+        unsafe { engine.enqueue(std::ptr::dangling_mut()).unwrap() };
+    }
+    let of = |memory: MemoryBreakdown| [memory.weights_bytes, memory.activations_bytes, memory.workspace_bytes];
+    assert_eq!(of(ledger.breakdown()), [Some(4096), Some(512), Some(64)]);
+    drop(engine);
+    assert_eq!(of(ledger.breakdown()), [Some(0); 3]);
 }
 
 /// Types by layer need a device only to be timed; without one, the reason names what builds instead.
