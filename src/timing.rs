@@ -114,14 +114,16 @@ pub fn serve(request: &TimingRequest, input: impl BufRead, mut output: impl Writ
 fn build(request: &TimingRequest) -> Result<(Box<dyn Engine>, Ready), TimingError> {
     let model = Model::open(&request.model.name, &request.model.source, Path::new("."), Head::Natural)?;
     let model = Arc::new(model);
-    let input = InputStream::open(&InputSource::Random { seed: IDS_SEED }, Path::new("."), &model)?;
+    let source = InputSource::Random { seed: IDS_SEED };
+    let input = InputStream::open(&source, Path::new("."), &model)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let policy = PrecisionPolicy::preset(request.precision);
     let backend = backend(request.backend)?;
     backend.availability()?;
     backend.load(&model, &policy)?;
     let start = Instant::now();
-    let mut engine = backend.build(&BuildRequest::new(Arc::clone(&model), policy, request.shape, threads))?.engine?;
+    let to_build = BuildRequest::new(Arc::clone(&model), policy, request.shape, threads);
+    let mut engine = backend.build(&BuildRequest { padded: source.is_padded(), ..to_build })?.engine?;
     let build_s = start.elapsed().as_secs_f64();
     engine.bind(&input.batch(request.shape, 0)?)?;
     let ready = Ready { model: model.provenance.to_string(), build_s, engine: engine.describe() };

@@ -93,14 +93,17 @@ pub struct BuildRequest {
     pub threads: usize,
     /// The GPU generation to build for, where the backend builds ahead of time.
     pub target: Target,
+    /// Whether rows may be shorter than the shape's. An engine for full rows alone needs no attention mask.
+    pub padded: bool,
     /// Receiver of the build's progress.
     pub progress: ProgressSink,
 }
 
 impl BuildRequest {
-    /// A build for this machine without progress reports.
+    /// A build for this machine and for padded rows, without progress reports.
     pub fn new(model: Arc<Model>, policy: PrecisionPolicy, shape: Shape, threads: usize) -> Self {
-        BuildRequest { model, policy, shape, threads, target: Target::default(), progress: ProgressSink::default() }
+        let (target, progress) = Default::default();
+        BuildRequest { model, policy, shape, threads, target, padded: true, progress }
     }
 }
 

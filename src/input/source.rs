@@ -34,3 +34,13 @@ pub enum InputSource {
         sha256: Option<String>,
     },
 }
+
+impl InputSource {
+    /// Whether rows may be shorter than the sequence length, and are padded to it.
+    pub fn is_padded(&self) -> bool {
+        match self {
+            InputSource::Random { .. } | InputSource::RandomWithSeparators { .. } | InputSource::Text { .. } => false,
+            InputSource::Sst2 { .. } => true,
+        }
+    }
+}

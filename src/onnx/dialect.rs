@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::element::DataType;
+use super::{ATTENTION_MASK, INPUT_IDS};
 
 /// An operator set that models are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -74,12 +75,12 @@ pub enum Typing {
     #[default]
     InModel,
     /// From its builder, layer by layer: every tensor of the model is FP32. Operations are written as far apart as the policy
-    /// needs it.
+    /// needs it, in the form that PyTorch exports them in, which a builder recognises and fuses.
     PerLayer,
 }
 
 /// What a runtime reads of ONNX.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dialect {
     /// Operator set.
     pub opset: Opset,
@@ -87,12 +88,26 @@ pub struct Dialect {
     pub typing: Typing,
     /// Whether ids and mask are int32 instead of int64, for a runtime without 64-bit integers.
     pub narrow_ids: bool,
+    /// Whether there is an attention mask as an input. Without one, every row is full.
+    pub attention_mask: bool,
+}
+
+impl Default for Dialect {
+    fn default() -> Self {
+        Dialect { opset: Opset::default(), typing: Typing::default(), narrow_ids: false, attention_mask: true }
+    }
 }
 
 impl Dialect {
     /// That of TensorRT before 10: weakly typed networks, no 64-bit integers. Layer norms are written out for every policy,
     /// because those of opset 17 compute in FP32 unless told otherwise.
-    pub const WEAKLY_TYPED: Dialect = Dialect { opset: Opset::V13, typing: Typing::PerLayer, narrow_ids: true };
+    pub const WEAKLY_TYPED: Dialect =
+        Dialect { opset: Opset::V13, typing: Typing::PerLayer, narrow_ids: true, attention_mask: true };
+
+    /// Names of the inputs.
+    pub fn inputs(self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(INPUT_IDS).chain(self.attention_mask.then_some(ATTENTION_MASK))
+    }
 
     /// Type of ids and mask.
     pub fn ids(self) -> DataType {

@@ -1,5 +1,6 @@
 //! GELU, tanh, the residual sum and the choice of the first token.
 
+use super::Typing;
 use super::assembly::{NamedTensor, OperatorCall};
 use super::element::DataType;
 use super::lowering::{Lowering, TypedOp};
@@ -24,21 +25,35 @@ impl Lowering<'_> {
             Gelu::Tanh => self.tanh_of_cubic(op, &x),
         };
         let one = self.assembly.scalar(op.compute, 1.0);
-        let factor = self.assembly.emit(op.part("add_one"), OperatorCall::new("Add", &[&one, &bend]));
+        let addends = match self.dialect.typing {
+            Typing::PerLayer => [&bend, &one],
+            Typing::InModel => [&one, &bend],
+        };
+        let factor = self.assembly.emit(op.part("add_one"), OperatorCall::new("Add", &addends));
+        if self.dialect.typing == Typing::PerLayer && form == Gelu::Erf {
+            let double = self.assembly.emit(op.part("double"), OperatorCall::new("Mul", &[&x, &factor]));
+            let half = self.assembly.scalar(op.compute, 0.5);
+            return self.assembly.emit(op.name(), OperatorCall::new("Mul", &[&double, &half]));
+        }
         let half = self.scaled(op, "half", &x, 0.5);
         self.assembly.emit(op.name(), OperatorCall::new("Mul", &[&half, &factor]))
     }
 
     /// `erf(x/√2)`
     fn erf(&mut self, op: &TypedOp<'_>, x: &NamedTensor) -> NamedTensor {
-        let inner = self.scaled(op, "argument", x, std::f64::consts::FRAC_1_SQRT_2);
+        let inner = match self.dialect.typing {
+            Typing::PerLayer => {
+                let root = self.assembly.scalar(op.compute, std::f64::consts::SQRT_2);
+                self.assembly.emit(op.part("argument"), OperatorCall::new("Div", &[x, &root]))
+            }
+            Typing::InModel => self.scaled(op, "argument", x, std::f64::consts::FRAC_1_SQRT_2),
+        };
         self.assembly.emit(op.part("erf"), OperatorCall::new("Erf", &[&inner]))
     }
 
     /// `tanh(√(2/π)(x + 0.044715 x³))`
     fn tanh_of_cubic(&mut self, op: &TypedOp<'_>, x: &NamedTensor) -> NamedTensor {
-        let square = self.assembly.emit(op.part("square"), OperatorCall::new("Mul", &[x, x]));
-        let cube = self.assembly.emit(op.part("cube"), OperatorCall::new("Mul", &[&square, x]));
+        let cube = self.power(op, "cube", x, 3);
         let cube = self.scaled(op, "cubic_term", &cube, 0.044715);
         let sum = self.assembly.emit(op.part("polynomial"), OperatorCall::new("Add", &[x, &cube]));
         let inner = self.scaled(op, "argument", &sum, (2.0 / std::f64::consts::PI).sqrt());
@@ -67,6 +82,9 @@ impl Lowering<'_> {
         let x = self.input(op, 0);
         let (index, operator, attribute) = match token {
             Token::First => (self.assembly.index(0), "Gather", AttributeProto::int("axis", 1)),
+            Token::Last if !self.dialect.attention_mask => {
+                (self.assembly.index(-1), "Gather", AttributeProto::int("axis", 1))
+            }
             Token::Last => (self.last_tokens(), "GatherND", AttributeProto::int("batch_dims", 1)),
         };
         self.assembly.emit(op.name(), OperatorCall::new(operator, &[&x, &index]).with(attribute))

@@ -193,25 +193,29 @@ impl Lowering<'_> {
     }
 
     /// Which keys a query may attend to: bool, broadcastable to `[batch, heads, sequence, sequence]`. Made once per mask.
-    pub fn permitted(&mut self, mask: Mask) -> NamedTensor {
-        let keys = match &self.key_mask {
-            Some(keys) => keys.clone(),
-            None => {
-                let tokens = NamedTensor::new(ATTENTION_MASK, self.dialect.ids());
-                let tokens = self.assembly.cast("mask/tokens", &tokens, DataType::Bool);
-                let axes = self.assembly.integers(&[1, 2]);
-                let keys = self.assembly.emit("mask/keys", OperatorCall::new("Unsqueeze", &[&tokens, &axes]));
-                self.key_mask.insert(keys).clone()
-            }
-        };
-        match (mask, &self.causal_mask) {
-            (Mask::Padding, _) => keys,
-            (Mask::Causal, Some(permitted)) => permitted.clone(),
-            (Mask::Causal, None) => {
-                let permitted = self.causal(&keys);
-                self.causal_mask.insert(permitted).clone()
+    /// `None` where that is all of them.
+    pub fn permitted(&mut self, mask: Mask) -> Option<NamedTensor> {
+        match mask {
+            Mask::Padding => self.keys(),
+            Mask::Causal => {
+                if self.causal_mask.is_none() {
+                    let keys = self.keys();
+                    self.causal_mask = Some(self.causal(keys.as_ref()));
+                }
+                self.causal_mask.clone()
             }
         }
+    }
+
+    /// Keys that are no padding; `None` where no row has any.
+    fn keys(&mut self) -> Option<NamedTensor> {
+        if self.dialect.attention_mask && self.key_mask.is_none() {
+            let tokens = NamedTensor::new(ATTENTION_MASK, self.dialect.ids());
+            let tokens = self.assembly.cast("mask/tokens", &tokens, DataType::Bool);
+            let axes = self.assembly.integers(&[1, 2]);
+            self.key_mask = Some(self.assembly.emit("mask/keys", OperatorCall::new("Unsqueeze", &[&tokens, &axes])));
+        }
+        self.key_mask.clone()
     }
 
     /// Index of the last token of every sequence, `[batch, 1]`: the number of ones in its mask, less one.
@@ -223,8 +227,8 @@ impl Lowering<'_> {
         self.assembly.emit("mask/last", OperatorCall::new("Sub", &[&lengths, &one]))
     }
 
-    /// Keys that are not after the query.
-    fn causal(&mut self, keys: &NamedTensor) -> NamedTensor {
+    /// Those of `keys` that are not after the query.
+    fn causal(&mut self, keys: Option<&NamedTensor>) -> NamedTensor {
         let span = self.extent.sequence();
         let count: Vec<i64> = (0..span.largest as i64).collect();
         let mut positions = self.assembly.numbered("positions", &count);
@@ -235,7 +239,10 @@ impl Lowering<'_> {
         let queries = self.assembly.emit("mask/queries", OperatorCall::new("Unsqueeze", &[&positions, &axes]));
         let not_after = OperatorCall::new("GreaterOrEqual", &[&queries, &positions]).yielding(DataType::Bool);
         let not_after = self.assembly.emit("mask/causal", not_after);
-        self.assembly.emit("mask/permitted", OperatorCall::new("And", &[keys, &not_after]))
+        match keys {
+            Some(keys) => self.assembly.emit("mask/permitted", OperatorCall::new("And", &[keys, &not_after])),
+            None => not_after,
+        }
     }
 
     /// The parts of a packed projection as it is stored: queries `[batch, heads, sequence, size]`, keys

@@ -1,7 +1,7 @@
 //! ONNX export: the graph under any precision policy, which becomes explicit element types and `Cast` nodes. TensorRT and
 //! ONNX Runtime build exactly what the exported file says. [`deviations`] lists what ONNX cannot express of the policy.
 //!
-//! The inputs are [`INPUT_IDS`] and [`ATTENTION_MASK`]. The one output is `logits` or `last_hidden_state`, in the type that
+//! The inputs are [`INPUT_IDS`] and, but where a dialect has none, [`ATTENTION_MASK`]. The one output is `logits` or `last_hidden_state`, in the type that
 //! the last op stores. Node names are op names (`layer.3/attention/softmax`), tensors are named after the graph's values,
 //! weights after its parameters.
 
@@ -159,7 +159,7 @@ impl<'m> Export<'m> {
             node: assembly.nodes,
             name: Some(model.name.clone()),
             initializer: assembly.constants.into_values().collect(),
-            input: [INPUT_IDS, ATTENTION_MASK].map(|name| value_info(name, dialect.ids(), extent.tokens())).into(),
+            input: dialect.inputs().map(|name| value_info(name, dialect.ids(), extent.tokens())).collect(),
             output: vec![value_info(output, output_format.into(), shape)],
         };
         Ok(Export {

@@ -21,15 +21,36 @@ impl Lowering<'_> {
         }
         let mean = self.mean(op, "mean", &x);
         let centred = self.assembly.emit(op.part("centre"), OperatorCall::new("Sub", &[&x, &mean]));
-        let square = self.assembly.emit(op.part("square"), OperatorCall::new("Mul", &[&centred, &centred]));
+        let square = self.power(op, "square", &centred, 2);
         let variance = self.mean(op, "variance", &square);
         let epsilon = self.assembly.scalar(op.compute, epsilon);
         let variance = self.assembly.emit(op.part("add_epsilon"), OperatorCall::new("Add", &[&variance, &epsilon]));
         let deviation = self.assembly.emit(op.part("deviation"), OperatorCall::new("Sqrt", &[&variance]));
-        let factor = self.assembly.emit(op.part("reciprocal"), OperatorCall::new("Reciprocal", &[&deviation]));
-        let normal = self.assembly.emit(op.part("normalise"), OperatorCall::new("Mul", &[&centred, &factor]));
+        let normal = match self.dialect.typing {
+            Typing::PerLayer => {
+                self.assembly.emit(op.part("normalise"), OperatorCall::new("Div", &[&centred, &deviation]))
+            }
+            Typing::InModel => {
+                let factor = self.assembly.emit(op.part("reciprocal"), OperatorCall::new("Reciprocal", &[&deviation]));
+                self.assembly.emit(op.part("normalise"), OperatorCall::new("Mul", &[&centred, &factor]))
+            }
+        };
         let scaled = self.assembly.emit(op.part("scale"), OperatorCall::new("Mul", &[&normal, &gamma]));
         self.assembly.emit(op.name(), OperatorCall::new("Add", &[&scaled, &beta]))
+    }
+
+    /// `x` to the power of 2 or 3, as a product, or where a builder sets the types as one operation.
+    pub fn power(&mut self, op: &TypedOp<'_>, part: &str, x: &NamedTensor, exponent: u8) -> NamedTensor {
+        if self.dialect.typing == Typing::PerLayer {
+            let exponent = self.assembly.scalar(op.compute, exponent.into());
+            return self.assembly.emit(op.part(part), OperatorCall::new("Pow", &[x, &exponent]));
+        }
+        let square = if exponent == 3 { "square" } else { part };
+        let square = self.assembly.emit(op.part(square), OperatorCall::new("Mul", &[x, x]));
+        match exponent {
+            3 => self.assembly.emit(op.part(part), OperatorCall::new("Mul", &[&square, x])),
+            _ => square,
+        }
     }
 
     /// Mean over the last dimension, which is kept with size 1; in `compute`, summed in `accumulate`.
@@ -85,12 +106,13 @@ impl Lowering<'_> {
     /// Softmax over the keys. A key that is not permitted gets the lowest finite score, by selection. Its probability is then
     /// 0, because the exponential of a number that far below the maximum is 0 in every type.
     pub fn softmax(&mut self, op: &TypedOp<'_>, mask: Mask) -> NamedTensor {
-        let scores = self.operand(op, 0);
-        let permitted = self.permitted(mask);
-        // Where a builder sets the type, the number must be finite in that.
-        let lowest = self.assembly.scalar(op.compute, DataType::from(op.requested.compute).lowest());
-        let select = OperatorCall::new("Where", &[&permitted, &scores, &lowest]).yielding(op.compute);
-        let scores = self.assembly.emit(op.part("mask"), select);
+        let mut scores = self.operand(op, 0);
+        if let Some(permitted) = self.permitted(mask) {
+            // Where a builder sets the type, the number must be finite in that.
+            let lowest = self.assembly.scalar(op.compute, DataType::from(op.requested.compute).lowest());
+            let select = OperatorCall::new("Where", &[&permitted, &scores, &lowest]).yielding(op.compute);
+            scores = self.assembly.emit(op.part("mask"), select);
+        }
         let wide = [DataType::Fp32, DataType::Fp64].iter().any(|&wide| op.compute == wide && op.accumulate == wide);
         if wide {
             let call = OperatorCall::new("Softmax", &[&scores]).with(AttributeProto::int("axis", -1));

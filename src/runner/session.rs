@@ -95,6 +95,7 @@ impl WorkerSession {
         let load_s = self.load(of, &model)?;
         let request = BuildRequest {
             target: of.target.unwrap_or_default(),
+            padded: of.input_source.is_padded(),
             progress: self.progress.clone(),
             ..BuildRequest::new(Arc::clone(&model), of.policy.clone(), of.shape, threads(settings))
         };

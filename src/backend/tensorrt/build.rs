@@ -1,5 +1,6 @@
 //! Builds a serialised engine ahead of time from a model, a policy and a target. TensorRT-RTX needs no GPU for it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 use std::time::Instant;
@@ -16,7 +17,7 @@ use crate::engine::checks::export_failed;
 use crate::engine::{BackendError, BackendKind, BuildReport, ProgressSink, Target};
 use crate::graph::PrecisionPolicy;
 use crate::model::Model;
-use crate::onnx::{Export, ExportError, Extent};
+use crate::onnx::{Dialect, Export, ExportError, Extent};
 
 /// The engine to build.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub struct EngineRequest<'a> {
     pub extent: Extent,
     /// GPU generation.
     pub target: Target,
+    /// Whether rows may be padded: if not, the network has no attention mask.
+    pub padded: bool,
     /// Further options of the builder.
     pub options: BuildOptions,
     /// Receives the progress of the build.
@@ -82,10 +85,17 @@ pub fn build_engine(request: &EngineRequest<'_>) -> Result<(SerialisedEngine, Bu
 }
 
 impl<'a> EngineRequest<'a> {
-    /// A request with the library's own limits, whose progress is not reported and which is not stopped.
+    /// A request for padded rows with the library's own limits, whose progress is not reported and which is not stopped.
     pub fn new(model: &'a Model, policy: &'a PrecisionPolicy, extent: Extent, target: Target) -> Self {
         let (options, progress, cancel) = Default::default();
-        EngineRequest { model, policy, extent, target, options, progress, cancel }
+        EngineRequest { model, policy, extent, target, padded: true, options, progress, cancel }
+    }
+
+    /// All settings that decide what is built besides the model, the policy and the shape.
+    pub(super) fn settings(&self, library: &TensorRtLibrary) -> BTreeMap<String, String> {
+        let mut settings = library.options(&self.options, self.policy);
+        settings.insert("attention_mask".to_owned(), self.padded.to_string());
+        settings
     }
 
     /// The graph as the parser will read it.
@@ -101,7 +111,8 @@ impl<'a> EngineRequest<'a> {
                 reason: format!("{} has no {}", library.version, format.name().to_uppercase()),
             });
         }
-        Export::in_dialect(self.model, self.policy, self.extent, library.binding.dialect()).map_err(failed)
+        let dialect = Dialect { attention_mask: self.padded, ..library.binding.dialect() };
+        Export::in_dialect(self.model, self.policy, self.extent, dialect).map_err(failed)
     }
 }
 
@@ -144,7 +155,7 @@ pub(super) fn build_export(
         flops_by_format: audit.flops_by_format,
         permitted_flops: audit.permitted_flops,
         library_sha256: library.digests().clone(),
-        options: library.options(&request.options, request.policy),
+        options: request.settings(library),
         ..BuildReport::default()
     };
     Ok((SerialisedEngine(Bytes::Library(built)), report))

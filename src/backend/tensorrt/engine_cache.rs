@@ -117,7 +117,7 @@ impl CacheEntry {
 
 /// The builder's settings and the digests of its files: an engine of other bytes under the same version is another.
 fn identity(library: &TensorRtLibrary, request: &EngineRequest<'_>) -> BTreeMap<String, String> {
-    let mut identity = library.options(&request.options, request.policy);
+    let mut identity = request.settings(library);
     identity.extend(library.digests().clone());
     identity
 }

@@ -30,6 +30,8 @@ pub(super) struct Interface {
     pub vocabulary: usize,
     /// Type of ids and mask.
     pub ids: DataType,
+    /// Whether there is a mask. Without one, every row must be full.
+    pub masked: bool,
     /// Name of the output.
     pub output: &'static str,
     /// Its type, as the engine says.
@@ -49,12 +51,30 @@ impl Interface {
             shape,
             vocabulary: graph.dimensions.vocabulary,
             ids: export.dialect().ids(),
+            masked: export.dialect().attention_mask,
             output: export.output_name(),
             format: export.output_format(),
             kind: graph.output_kind,
             rows,
             width,
         }
+    }
+
+    /// Checks that the batch has the engine's shape, and no padding where the engine has no mask.
+    fn check(self, batch: &Batch) -> Result<(), BackendError> {
+        check_rows(self.vocabulary, self.shape, batch)?;
+        let padded = batch.lengths.iter().find(|&&length| !self.masked && length < self.shape.sequence);
+        padded.map_or(Ok(()), |length| {
+            let sequence = self.shape.sequence;
+            Err(BackendError::Inputs(format!(
+                "a row of {length} tokens for an engine without an attention mask, which takes rows of {sequence} alone"
+            )))
+        })
+    }
+
+    /// Names of the inputs of token ids' shape.
+    fn inputs(self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(INPUT_IDS).chain(self.masked.then_some(ATTENTION_MASK))
     }
 
     fn output_bytes(self) -> usize {
@@ -65,7 +85,7 @@ impl Interface {
 /// Device memory of inputs and output, bound for the lifetime of the engine.
 struct Buffers {
     ids: IoBuffer,
-    mask: IoBuffer,
+    mask: Option<IoBuffer>,
     output: IoBuffer,
 }
 
@@ -196,7 +216,7 @@ fn enqueue(engine: &mut dyn Executable, stream: &CudaStream) -> Result<(), Strin
 /// Checks that the engine has the expected inputs and output. Returns the output's type, which the builder of a weakly typed
 /// network has the last word on.
 fn output_format(engine: &dyn Executable, interface: Interface) -> Result<Format, String> {
-    for name in [INPUT_IDS, ATTENTION_MASK] {
+    for name in interface.inputs() {
         let found = engine.tensor(name)?;
         if found.element != Some(interface.ids) || found.elements != interface.shape.tokens() as i64 {
             return Err(format!("the engine's `{name}` is {found:?}, expected is {:?}", interface.ids));
@@ -227,14 +247,11 @@ fn bind_buffers(
         let refused = || out_of_memory(format!("cannot allocate {bytes} bytes for inputs and outputs"));
         IoBuffer::take(&allocator, bytes).ok_or_else(refused)
     };
-    let output = take(interface.output_bytes())?;
-    let buffers = Buffers { ids: take(ids_bytes)?, mask: take(ids_bytes)?, output };
-    let addresses = [
-        (INPUT_IDS, buffers.ids.address()),
-        (ATTENTION_MASK, buffers.mask.address()),
-        (interface.output, buffers.output.address()),
-    ];
-    for (name, address) in addresses {
+    let mask = interface.masked.then(|| take(ids_bytes)).transpose()?;
+    let buffers = Buffers { ids: take(ids_bytes)?, mask, output: take(interface.output_bytes())? };
+    let addresses = [(INPUT_IDS, buffers.ids.address()), (interface.output, buffers.output.address())];
+    let mask = buffers.mask.as_ref().map(|mask| (ATTENTION_MASK, mask.address()));
+    for (name, address) in addresses.into_iter().chain(mask) {
         // SAFETY: the buffer has the tensor's type and size, which `output_format` has compared, and lives as long as the
         // engine.
         library.call(|| unsafe { engine.set_address(name, address) })?;
@@ -244,13 +261,14 @@ fn bind_buffers(
 
 impl Engine for LoadedEngine {
     fn bind(&mut self, batch: &Batch) -> Result<(), BackendError> {
-        let Interface { shape, vocabulary, .. } = self.interface;
-        check_rows(vocabulary, shape, batch)?;
-        let ids = integers(self.interface.ids, batch.ids.iter().copied());
-        let mask = batch.lengths.iter().flat_map(|&length| mask_row(length, shape.sequence));
-        let mask = integers(self.interface.ids, mask);
+        self.interface.check(batch)?;
+        let Interface { shape, ids: element, .. } = self.interface;
+        let ids = integers(element, batch.ids.iter().copied());
         self.buffers.ids.fill(&self.stream, &ids).map_err(driver_failed)?;
-        self.buffers.mask.fill(&self.stream, &mask).map_err(driver_failed)?;
+        if let Some(buffer) = &self.buffers.mask {
+            let mask = batch.lengths.iter().flat_map(|&length| mask_row(length, shape.sequence));
+            buffer.fill(&self.stream, &integers(element, mask)).map_err(driver_failed)?;
+        }
         // The first batch warms up, so that the one-time work of a first forward pass is part of no sample.
         if self.warmed { Ok(()) } else { self.warm() }
     }
@@ -377,5 +395,15 @@ mod tests {
         let interface = Interface::of(&model.graph, shape, &export);
         assert_eq!((interface.rows, interface.width), (15, 1000));
         assert_eq!(interface.output_bytes(), 30_000);
+        let mut batch = Batch { shape, ids: vec![0; 15], lengths: vec![5, 5, 4], labels: None, next_ids: None };
+        interface.check(&batch).unwrap();
+        let unmasked = Interface { masked: false, ..interface };
+        assert_eq!(unmasked.inputs().collect::<Vec<_>>(), [INPUT_IDS]);
+        let refused = unmasked.check(&batch).unwrap_err().to_string();
+        assert!(
+            refused.ends_with("a row of 4 tokens for an engine without an attention mask, which takes rows of 5 alone")
+        );
+        batch.lengths.fill(5);
+        unmasked.check(&batch).unwrap();
     }
 }

@@ -183,9 +183,10 @@ impl IoBuffer {
         self.address
     }
 
-    /// Fills it with as many values, ordered by `stream`, and waits for the copy.
+    /// Fills it with `values`, which are as many as it has, ordered by `stream`, and waits for the copy.
     pub fn fill(&self, stream: &CudaStream, values: &[u8]) -> Result<(), DriverError> {
         let values = &values[..values.len().min(self.bytes)];
+        stream.context().bind_to_thread()?;
         // SAFETY: the values fit into the buffer, and outlive the copy, which is waited for.
         unsafe { result::memcpy_htod_async(self.address, values, stream.cu_stream()) }?;
         stream.synchronize()
@@ -194,6 +195,7 @@ impl IoBuffer {
     /// Its content, ordered by `stream`.
     pub fn read(&self, stream: &CudaStream) -> Result<Vec<u8>, DriverError> {
         let mut values = vec![0u8; self.bytes];
+        stream.context().bind_to_thread()?;
         // SAFETY: the buffer has as many bytes as `values`, which outlive the copy: it is waited for.
         unsafe { result::memcpy_dtoh_async(&mut values, self.address, stream.cu_stream()) }?;
         stream.synchronize()?;

@@ -143,3 +143,45 @@ fn share(rows: &[&ResultRow], of: impl Fn(&ResultRow) -> Option<f64>) -> TableCe
         (low, high) => TableCell::new(format!("{low}–{high}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(fp16: f64, permitted: Option<f64>) -> ResultRow {
+        ResultRow {
+            model: "bert".to_owned(),
+            precision: "fp16".to_owned(),
+            builder: Some("TensorRT 8.6.1".to_owned()),
+            flops_share_fp16: Some(fp16),
+            flops_share_permitted: permitted,
+            inspected_layers: Some(2),
+            ..ResultRow::default()
+        }
+    }
+
+    #[test]
+    fn what_a_builder_was_permitted_is_never_shown_as_verified() {
+        let (today, before_schema_9) = (row(0.0, Some(1.0)), row(1.0, None));
+        for row in [&today, &before_schema_9] {
+            assert_eq!(permitted(row), Some(1.0));
+            assert_ne!(required_fp16(row), Some(1.0));
+        }
+        let note = permission(&[&before_schema_9]).unwrap();
+        assert!(note.starts_with("Permitted is not verified") && note.contains("at most 2 layers of"), "{note}");
+        let strong = ResultRow { builder: Some("TensorRT-RTX 1.7.1".to_owned()), ..row(1.0, None) };
+        assert_eq!((permitted(&strong), required_fp16(&strong)), (None, Some(1.0)));
+        assert_eq!(permission(&[&strong, &row(1.0, Some(0.0))]), None);
+    }
+
+    #[test]
+    fn the_inspectors_findings_are_named_and_counted() {
+        let with = |text: &str| ResultRow { engine_findings: Some(text.to_owned()), ..row(0.0, Some(1.0)) };
+        assert_eq!(findings(&[&with(""), &row(0.0, None)]), None);
+        let rows = [with("a is stored in fp32, the policy says fp16"), with("b; c; d"), with("")];
+        let note = findings(&rows.each_ref()).unwrap();
+        let expected = "Inspector's findings on 2 engines: bert fp16: a is stored in fp32, the policy says fp16; bert fp16: b; bert \
+                        fp16: c; and 1 more.";
+        assert_eq!(note, expected);
+    }
+}

@@ -119,6 +119,31 @@ fn older_operator_sets_compute_the_same() {
     }
 }
 
+/// Without a mask a model reads ids alone, and full rows come out as they do with one.
+#[test]
+fn full_rows_need_no_mask() {
+    let models = ARCHITECTURES.into_iter().map(tiny).chain([with_head(Architecture::Gpt2Tiny, Head::LastToken)]);
+    for model in models.map(Arc::new) {
+        let mut batch = padded(&model);
+        batch.lengths.fill(batch.shape.sequence);
+        let exact = oracle_outputs(&model, &batch, 2).unwrap();
+        let smallest = Shape { batch: 1, sequence: 4 };
+        for extent in [Extent::Static(batch.shape), Extent::Dynamic { smallest, largest: batch.shape }] {
+            for masked in [Dialect::default(), Dialect::WEAKLY_TYPED] {
+                let dialect = Dialect { attention_mask: false, ..masked };
+                let policy = PrecisionPolicy::preset(Preset::Fp32);
+                let export = Export::in_dialect(&model, &policy, extent, dialect).unwrap();
+                assert!(export.node_outputs().iter().all(|output| !output.node.starts_with("mask/keys")));
+                let Some(theirs) = evaluate(&export, &batch, &[]) else { return };
+                let error = relative_error(&theirs, &exact);
+                assert!(error < 3e-6, "{}, {dialect:?}: {error:e}", model.name);
+                let masked = Export::in_dialect(&model, &policy, extent, masked).unwrap();
+                assert_ne!(masked.digest(), export.digest(), "an engine of the one is no engine of the other");
+            }
+        }
+    }
+}
+
 /// Evaluated by another program: the exported graph and weights alone say what these numbers are.
 #[test]
 fn exported_models_compute_the_outputs_of_the_float64_program() {

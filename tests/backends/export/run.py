@@ -41,7 +41,7 @@ types = {
     value.name: onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type) for value in model.graph.input
 }
 inputs = {"input_ids": job["ids"], "attention_mask": job["mask"]}
-feeds = {name: np.array(values, types[name]) for name, values in inputs.items()}
+feeds = {name: np.array(inputs[name], types[name]) for name in types}
 with np.errstate(all="ignore"):
     result = ReferenceEvaluator(model, new_ops=[MatMul]).run(None, feeds)[0]
 np.asarray(result).astype(np.float32).tofile(output)

@@ -6,7 +6,7 @@ use std::path::Path;
 use mixprec::graph::{Format, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
 use mixprec::model::Architecture;
 use mixprec::model::{Head, Model};
-use mixprec::onnx::{ALIGNMENT, Dialect, Export, Extent, Opset};
+use mixprec::onnx::{ALIGNMENT, Dialect, Export, Extent, Opset, Typing};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -118,7 +118,8 @@ fn every_dialect_passes_the_checker_and_inference_finds_the_types_that_were_mean
     let mut models: Vec<Model> = ARCHITECTURES.into_iter().map(tiny).collect();
     models.push(with_head(Architecture::Gpt2Tiny, Head::LastToken));
     let in_model = |opset| Dialect { opset, ..Dialect::default() };
-    let dialects = [in_model(Opset::V13), in_model(Opset::V17), Dialect::WEAKLY_TYPED];
+    let unmasked = Dialect { attention_mask: false, ..Dialect::WEAKLY_TYPED };
+    let dialects = [in_model(Opset::V13), in_model(Opset::V17), Dialect::WEAKLY_TYPED, unmasked];
     let policies = [Preset::Fp32, Preset::Fp16, Preset::Hybrid].map(PrecisionPolicy::preset);
     let mut exports = Vec::new();
     for (model, dialect) in models.iter().flat_map(|model| dialects.map(|dialect| (model, dialect))) {
@@ -138,7 +139,7 @@ fn every_dialect_passes_the_checker_and_inference_finds_the_types_that_were_mean
         assert_eq!(meant, checked.elements);
         let unique: BTreeSet<&String> = checked.nodes.iter().collect();
         assert_eq!(unique.len(), checked.nodes.len(), "node names are unique");
-        if export.dialect() == Dialect::WEAKLY_TYPED {
+        if export.dialect().typing == Typing::PerLayer {
             let narrow = export.node_outputs().iter().find(|output| output.element.is_narrow());
             assert_eq!(narrow, None, "the builder sets the types");
         }
