@@ -13,7 +13,7 @@
 #                driver; an installed toolkit or Python packages of CUDA 13 serve as well
 #   --tensorrt   compiles the small library that binds TensorRT 8.6, 10 or 11 (src/backend/tensorrt/shim) against the
 #                headers of the installed one, into runs/libraries. Headers are looked for in TENSORRT_INCLUDE_DIR, below
-#                MIXPREC_TENSORRT_DIR, beside a library in runs/libraries, and in /usr/include
+#                MIXPREC_TENSORRT_DIR, beside a library in runs/libraries, in /usr/include, and for 11 in the crate trtx-sys
 #   --tensorrt-8.6  TensorRT 8.6.1 by its Maven name and digest into runs/libraries (825 MB to fetch; needs mvn), with a
 #                stand-in for its library of plugins, which would need cuDNN; then the same as --tensorrt where its headers
 #                are found. NVIDIA's, under NVIDIA's licence, fetched and never redistributed
@@ -262,6 +262,14 @@ tensorrt_headers() {
     done < <(tensorrt_include_folders)
 }
 
+# The headers of TensorRT 11 in the sources of the crate trtx-sys, which Cargo.lock pins and the first build fetches; or nothing.
+crate_headers() {
+    local folder
+    for folder in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/trtx-sys-*/TensorRT-Headers/TRT-Enterprise-*; do
+        [ ! -f "$folder/NvOnnxParser.h" ] || printf '%s\n' "$folder"
+    done | tail -n 1
+}
+
 # Compiles the shim against the headers in a folder, once for every version of them and of the sources.
 compile_shim() {
     local headers=$1 version digest folder cuda="${CUDA_HOME:-/usr/local/cuda}/include" include search libraries
@@ -295,9 +303,14 @@ set_up_tensorrt() {
     local headers
     have c++ || install_packages g++ libc6-dev
     headers=$(tensorrt_headers)
+    if [ -z "$headers" ] && [ -z "${TENSORRT_INCLUDE_DIR:-}" ]; then
+        headers=$(crate_headers)
+        [ -z "$headers" ] || say 'no headers of an installation are here: those of TensorRT 11 in the crate trtx-sys are taken'
+    fi
     [ -n "$headers" ] || fail 'no headers of TensorRT (NvInfer.h and NvOnnxParser.h): name their folder in' \
         'TENSORRT_INCLUDE_DIR, or that of the whole installation in MIXPREC_TENSORRT_DIR. They are in the archives and' \
-        "Debian packages that NVIDIA offers (libnvinfer-headers-dev), not in Python's or Maven's packages"
+        "Debian packages that NVIDIA offers (libnvinfer-headers-dev), not in Python's or Maven's packages; those of 11 come" \
+        'with a crate that the first build fetches'
     compile_shim "$headers"
 }
 

@@ -15,8 +15,8 @@ pkgs.stdenvNoCC.mkDerivation {
   # A copy and no link: the folder above a link's target would be the program's own, without libraries.
   installPhase = ''
     install -D ${program}/bin/mixprec $out/libexec/mixprec
-    mkdir -p $out/runs $out/share/mixprec
-    ln -s ${libraries}/runs/libraries $out/runs/libraries
+    mkdir -p $out/runs/libraries $out/share/mixprec
+    ln -s ${libraries}/runs/libraries/* ${program}/runs/libraries/* $out/runs/libraries/
     cp -r ${../experiments} $out/share/mixprec/experiments
     makeWrapper $out/libexec/mixprec $out/bin/mixprec --run ${pkgs.lib.escapeShellArg ". ${./driver.sh}"}
   '';

@@ -7,7 +7,8 @@
 let
   package = (lib.importTOML ../Cargo.toml).package;
 
-  # What goes into the binary, the list of build.rs and what the sources include: nothing else makes it compile again.
+  # What goes into the binary, the list of build.rs, what the sources include, and the script that compiles the shim:
+  # nothing else makes it compile again.
   sources = lib.fileset.toSource {
     root = ../.;
     fileset = lib.fileset.unions [
@@ -17,6 +18,7 @@ let
       ../flake.lock
       ../src
       ../container/pins.sha256
+      ../container/setup.sh
       ../container/wheels.json
       ../experiments/claims.yaml
       ../paper/fonts
@@ -93,6 +95,13 @@ in
     env = commit;
     # For libcuda and libnvidia-ml of NixOS, which are opened by name.
     nativeBuildInputs = [ pkgs.autoAddDriverRunpath ];
+    # The shim of TensorRT 11, against the headers of a pinned crate. The library itself is the user's.
+    postInstall = ''
+      headers=$(find -L "$cargoDeps" -type d -name 'TRT-Enterprise-*' | tail -n 1)
+      TENSORRT_INCLUDE_DIR=$headers bash container/setup.sh --tensorrt
+      mkdir -p $out/runs
+      cp -r runs/libraries $out/runs/libraries
+    '';
     meta = {
       inherit (package) description;
       license = lib.licenses.asl20;

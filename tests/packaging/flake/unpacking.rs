@@ -103,14 +103,16 @@ fn the_program_lies_beside_its_libraries() {
     script = script.replace("/nix/store", &store.join("nix/store").display().to_string());
     fs::create_dir_all(folder.path().join("program/bin")).unwrap();
     fs::write(folder.path().join("program/bin/mixprec"), "the program").unwrap();
-    fs::create_dir_all(folder.path().join("libraries/runs/libraries/tensorrt-rtx")).unwrap();
+    for library in ["libraries/runs/libraries/tensorrt-rtx", "program/runs/libraries/tensorrt-shim"] {
+        fs::create_dir_all(folder.path().join(library)).unwrap();
+    }
     let out = folder.path().join("out");
     let wrapper = "makeWrapper() { mkdir -p \"${2%/*}\"; printf '%s\\n' \"$@\" > \"$2\"; }\n";
     let output = Command::new("bash").args(["-euc", &format!("{wrapper}{script}")]).env("out", &out).output().unwrap();
     assert!(output.status.success(), "{}", both_streams(&output));
 
     assert!(out.join("libexec/mixprec").symlink_metadata().unwrap().is_file());
-    assert!(out.join("runs/libraries/tensorrt-rtx").is_dir());
+    assert!(["tensorrt-rtx", "tensorrt-shim"].iter().all(|name| out.join("runs/libraries").join(name).is_dir()));
     assert!(out.join("share/mixprec/experiments/quick.yaml").is_file());
     let wrapped = fs::read_to_string(out.join("bin/mixprec")).unwrap();
     let arguments: Vec<_> = wrapped.lines().collect();

@@ -92,6 +92,49 @@ impl Machine {
     }
 }
 
+/// Headers of the version 11.9.0, as far as set-up looks at them, in the sources of a crate. The compiler is a stand-in.
+#[cfg(unix)]
+#[test]
+fn without_an_installation_the_shim_is_compiled_against_the_headers_of_a_crate() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, home) = (folder.path().join("repository"), folder.path().join("cargo"));
+    let shim = root.join("src/backend/tensorrt/shim");
+    let headers = home.join("registry/src/index/trtx-sys-0.9.1/TensorRT-Headers/TRT-Enterprise-11.9");
+    for directory in [&root.join("container"), &shim.join("cuda"), &folder.path().join("bin"), &headers] {
+        fs::create_dir_all(directory).unwrap();
+    }
+    fs::copy(repository().join("container/setup.sh"), root.join("container/setup.sh")).unwrap();
+    for file in ["shim.h", "shim.cpp", "cuda/cuda_runtime_api.h"] {
+        fs::write(shim.join(file), "").unwrap();
+    }
+    let compiler = "case \"$*\" in *-E*) echo VERSION 11 9 0; exit ;; esac\n\
+                    echo \"$*\" >\"$0.called\"\n\
+                    for file; do case $file in *.partial) : >\"$file\" ;; esac; done";
+    write_command(&folder.path().join("bin/c++"), compiler);
+    let set_up = || {
+        let mut script = Command::new("bash");
+        script.arg(root.join("container/setup.sh")).arg("--tensorrt").env("CARGO_HOME", &home);
+        script.env_remove("TENSORRT_INCLUDE_DIR").env_remove("MIXPREC_TENSORRT_DIR");
+        let path = format!("{}:{}", folder.path().join("bin").display(), std::env::var("PATH").unwrap());
+        script.env("PATH", path).output().unwrap()
+    };
+    if ["/usr/include/NvInfer.h", "/usr/include/x86_64-linux-gnu/NvInfer.h"].iter().any(|file| Path::new(file).exists())
+    {
+        return crate::fixtures::skip("this machine has TensorRT's headers");
+    }
+    let said = both_streams(&set_up());
+    assert!(said.contains("error: no headers of TensorRT"), "{said}");
+    for file in ["NvInfer.h", "NvOnnxParser.h"] {
+        fs::write(headers.join(file), "").unwrap();
+    }
+    let output = set_up();
+    let said = both_streams(&output);
+    assert!(output.status.success() && said.contains("compiled the shim of TensorRT 11.9.0"), "{said}");
+    let called = fs::read_to_string(folder.path().join("bin/c++.called")).unwrap();
+    assert!(called.contains(headers.to_str().unwrap()), "{called}");
+    assert!(both_streams(&set_up()).contains("the shim of TensorRT 11.9.0 is there"));
+}
+
 /// A machine without LaTeX, root or sudo: set-up must name the command for an administrator and install nothing.
 #[cfg(unix)]
 #[test]
