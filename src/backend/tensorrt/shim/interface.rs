@@ -9,6 +9,9 @@ use libloading::Library;
 /// `MIXPREC_TRT_INTERFACE`: the interface that this program speaks.
 pub(super) const INTERFACE: i32 = 1;
 
+/// `MIXPREC_TRT_UNCONSTRAINED`: no type has been set layer by layer.
+pub(super) const UNCONSTRAINED: i32 = 0;
+
 /// `MIXPREC_TRT_PREFER`: the types that are set layer by layer are wishes.
 pub(super) const PREFER: i32 = 1;
 

@@ -6,7 +6,7 @@ use std::ptr::{null, null_mut};
 use super::super::audit::{LayerKind, ParsedElement, ParsedLayer, ParsedTensor};
 use super::super::binding::{BuiltNetwork, Constraints, LayerTypes, Network, NetworkSettings, OnnxModel};
 use super::super::progress::Monitor;
-use super::interface::{Layer, OBEY, Opaque, Options, PREFER, Progress, Range};
+use super::interface::{Layer, OBEY, Opaque, Options, PREFER, Progress, Range, UNCONSTRAINED};
 use super::{Shim, data_type, number_of, text_of};
 use crate::graph::{Format, Shape};
 use crate::onnx::{ATTENTION_MASK, DataType, Extent, INPUT_IDS};
@@ -16,6 +16,8 @@ pub(super) struct ShimNetwork {
     shim: &'static Shim,
     network: *mut Opaque,
     settings: Option<NetworkSettings>,
+    /// Whether a layer has been given types.
+    constrained: bool,
 }
 
 impl ShimNetwork {
@@ -36,7 +38,7 @@ impl ShimNetwork {
         let network = unsafe { (shim.functions.parse)(shim.library, bytes.as_ptr().cast(), bytes.len() as u64, path) };
         match network.is_null() {
             true => Err("TensorRT does not parse the model".to_owned()),
-            false => Ok(ShimNetwork { shim, network, settings: None }),
+            false => Ok(ShimNetwork { shim, network, settings: None, constrained: false }),
         }
     }
 
@@ -71,6 +73,7 @@ impl Network for ShimNetwork {
     }
 
     fn constrain(&mut self, layer: usize, types: LayerTypes) {
+        self.constrained = true;
         let (compute, output) = (number_of(types.compute), number_of(types.output));
         // SAFETY: the network is live, and the layer is one that `layers` has listed.
         unsafe { (self.shim.functions.constrain)(self.network, layer as i32, compute, output) };
@@ -93,7 +96,7 @@ impl Network for ShimNetwork {
             fp16: i32::from(settings.fp16),
             bf16: 0,
             tf32: i32::from(settings.tf32),
-            constraints: if settings.fp16 { constraints } else { 0 },
+            constraints: if self.constrained { constraints } else { UNCONSTRAINED },
             workspace_bytes: settings.workspace_bytes.unwrap_or(0),
             timing: timing.map_or(null(), |bytes| bytes.as_ptr().cast()),
             timing_bytes: timing.map_or(0, |bytes| bytes.len() as u64),

@@ -104,7 +104,7 @@ fn a_weakly_typed_network_is_given_the_types_of_its_policy_and_built() {
         (Preset::Fp32, "engine without FP16"),
         (Preset::Tf32, "engine without FP16"),
         (Preset::Fp16, "engine with FP16"),
-        (Preset::Hybrid, "engine with FP16"),
+        (Preset::Hybrid, "engine with FP16, obeyed"),
     ] {
         let (compiled, steps) = build(library, preset).unwrap();
         assert_eq!((*compiled.engine).as_ref(), engine.as_bytes(), "{preset}");
