@@ -1,6 +1,6 @@
 //! The shim of TensorRT compiles against the headers of every generation, without a warning.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mixprec::digest::sha256;
@@ -14,13 +14,14 @@ const SHIM: &str = "src/backend/tensorrt/shim";
 #[test]
 fn it_compiles_without_warnings_against_8_6_and_10_and_11() {
     let folder = tempfile::tempdir().unwrap();
-    for version in ["8.6.1", "10.15", "11.1"] {
-        let headers = shared().join("tensorrt").join(version);
+    let others = ["8.6.1", "10.15", "11.1"].map(|version| shared().join("tensorrt").join(version));
+    for (index, headers) in others.into_iter().chain(of_the_crate()).enumerate() {
+        let version = headers.display();
         if !headers.join("NvInfer.h").is_file() {
-            skip(format_args!("no headers of TensorRT in {}", headers.display()));
+            skip(format_args!("no headers of TensorRT in {version}"));
             continue;
         }
-        let shim = folder.path().join(version);
+        let shim = folder.path().join(index.to_string());
         let mut compiler = Command::new("c++");
         compiler.args(["-std=c++17", "-O0", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]);
         compiler.arg("-isystem").arg(&headers).args(["-idirafter", &format!("{SHIM}/cuda")]);
@@ -31,6 +32,20 @@ fn it_compiles_without_warnings_against_8_6_and_10_and_11() {
         }
         assert_eq!(exported(&shim), declared(), "{version}: the functions of shim.h and nothing else");
     }
+}
+
+/// The headers that set-up takes where no installation has any, in the sources of a crate that this build has fetched.
+fn of_the_crate() -> Vec<PathBuf> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    let below = |folders: Vec<PathBuf>, beginning: &str| -> Vec<PathBuf> {
+        let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
+        let named = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(beginning));
+        named.map(|entry| entry.path()).collect()
+    };
+    let indices = below(home.map(|home| home.join("registry/src")).into_iter().collect(), "");
+    let crates = below(indices, "trtx-sys-").into_iter().map(|path| path.join("TensorRT-Headers"));
+    below(crates.collect(), "TRT-Enterprise-")
 }
 
 /// The functions that `shim.h` declares.
