@@ -4,6 +4,8 @@ use polars::prelude::{Column, DataFrame, DataType, NamedFrom, PolarsResult, Seri
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::record::magnitudes::Magnitudes;
+
 /// A physical column type.
 pub trait Stored: Sized {
     /// The dataframe's type.
@@ -134,6 +136,22 @@ pub(super) fn from_column<T: ColumnValue>(frame: &DataFrame, name: &str) -> Resu
     loaded.ok_or_else(|| format!("column `{name}` holds a value that is not one of its kind"))
 }
 
+impl ColumnValue for Magnitudes {
+    type Stored = String;
+
+    fn store(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+
+    fn load(stored: Option<String>) -> Option<Self> {
+        stored?.parse().ok()
+    }
+
+    fn blank() -> Self {
+        Magnitudes::default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,5 +175,11 @@ mod tests {
         assert_eq!(BackendKind::OnnxRuntime.store().as_deref(), Some("onnxruntime"));
         assert_eq!(BackendKind::load(Some("tensorrt".into())), Some(BackendKind::TensorRt));
         assert_eq!(BackendKind::load(Some("abacus".into())), None);
+    }
+
+    #[test]
+    fn magnitudes_are_stored_as_text_and_come_back() {
+        let magnitudes: Magnitudes = "-/embedding=0.30000000000000004 11/square_sum=8999000".parse().unwrap();
+        assert_eq!(Magnitudes::load(magnitudes.store()), Some(magnitudes));
     }
 }

@@ -32,22 +32,6 @@ named_value!(
     OutputKind = OutputKind::Hidden,
 );
 
-impl ColumnValue for Magnitudes {
-    type Stored = String;
-
-    fn store(&self) -> Option<String> {
-        Some(self.to_string())
-    }
-
-    fn load(stored: Option<String>) -> Option<Self> {
-        stored?.parse().ok()
-    }
-
-    fn blank() -> Self {
-        Magnitudes::default()
-    }
-}
-
 table! {
     /// One timed execution: a row of `samples.parquet`.
     SampleRow {
@@ -385,12 +369,6 @@ table! {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn magnitudes_are_stored_as_text_and_come_back() {
-        let magnitudes: Magnitudes = "-/embedding=0.30000000000000004 11/square_sum=8999000".parse().unwrap();
-        assert_eq!(Magnitudes::load(magnitudes.store()), Some(magnitudes));
-    }
 
     #[test]
     fn a_change_of_columns_is_a_change_of_version() {

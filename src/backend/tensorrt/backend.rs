@@ -2,7 +2,8 @@
 
 use super::build::{EngineRequest, build_engine};
 use super::engine_cache::CacheEntry;
-use super::execute::{Interface, LoadedEngine};
+use super::execute::LoadedEngine;
+use super::io::Interface;
 use super::library::{TensorRtLibrary, unavailable};
 use crate::backend::cuda::device::Device;
 use crate::engine::{

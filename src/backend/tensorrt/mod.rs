@@ -10,6 +10,7 @@ mod engine_cache;
 mod execute;
 mod folder;
 mod inspect;
+mod io;
 mod launch;
 mod library;
 mod memory;
