@@ -138,7 +138,7 @@ fn with_build(row: ResultRow, build: &BuildReport) -> ResultRow {
     ResultRow {
         target: build.target.or(row.target),
         builder: build.builder.clone(),
-        engine_library_sha256: listed(&build.library_sha256),
+        engine_library_digests: listed(&build.library_sha256),
         engine_options: listed(&build.options),
         export_s: build.export_s,
         parse_s: build.parse_s,

