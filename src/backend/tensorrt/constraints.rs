@@ -132,11 +132,12 @@ mod tests {
         for architecture in [Architecture::BertTiny, Architecture::Gpt2Tiny] {
             let source = ModelSource::Random { seed: 3, architecture };
             let model = Model::open("tiny", &source, Path::new("."), Head::Natural).unwrap();
-            for preset in [Preset::Fp32, Preset::Fp16, Preset::Hybrid] {
+            let presets = [Preset::Fp32, Preset::Fp16, Preset::Hybrid];
+            for (preset, attention_mask) in presets.into_iter().flat_map(|preset| [(preset, true), (preset, false)]) {
                 let policy = PrecisionPolicy::preset(preset);
                 let shape = Shape { batch: 2, sequence: 8 };
-                let extent = Extent::Static(shape);
-                let export = Export::in_dialect(&model, &policy, extent, Dialect::WEAKLY_TYPED).unwrap();
+                let dialect = Dialect { attention_mask, ..Dialect::WEAKLY_TYPED };
+                let export = Export::in_dialect(&model, &policy, Extent::Static(shape), dialect).unwrap();
                 let source = OnnxModel::Bytes(export.bytes().unwrap());
                 let mut layers = library.call(|| library.binding.parse(source)?.layers()).unwrap();
                 let graph = &model.graph;

@@ -147,7 +147,7 @@ fn entry(request: &EngineRequest<'_>, report: &BuildReport) -> BuiltEngine {
         batch: request.extent.batch().to_string(),
         sequence: request.extent.sequence().to_string(),
         options: match TensorRtLibrary::get() {
-            Ok(library) => library.options(&request.options, request.policy),
+            Ok(library) => request.settings(library),
             Err(_) => request.options.describe(request.policy, None),
         },
         report: report.clone(),
