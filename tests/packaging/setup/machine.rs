@@ -107,7 +107,7 @@ fn without_an_installation_the_shim_is_compiled_against_the_headers_of_a_crate()
     for file in ["shim.h", "shim.cpp", "cuda/cuda_runtime_api.h"] {
         fs::write(shim.join(file), "").unwrap();
     }
-    let compiler = "case \"$*\" in *-E*) echo VERSION 11 9 0; exit ;; esac\n\
+    let compiler = "case \"$1\" in -E) echo VERSION 11 9 0; exit ;; esac\n\
                     echo \"$*\" >\"$0.called\"\n\
                     for file; do case $file in *.partial) : >\"$file\" ;; esac; done";
     write_command(&folder.path().join("bin/c++"), compiler);
