@@ -55,6 +55,13 @@ pub fn has_infinity(row: &ResultRow) -> bool {
     [row.inf_count, row.inf_forwards].into_iter().flatten().any(|count| count > 0)
 }
 
+/// Smallest cosine to the FP32 reference over all examined passes; of the compared sequences of the first pass where older
+/// tables know no other. `None` where a pass has NaN or infinity, and where nothing was compared.
+pub fn smallest_cosine(row: &ResultRow) -> Option<f64> {
+    let finite = !has_nan(row) && !has_infinity(row);
+    [row.cosine_min, row.forward_cosine_min].into_iter().flatten().filter(|_| finite).reduce(f64::min)
+}
+
 /// Whether a pass of the row broke an output row: finite, but far from the FP32 reference. `None` where not every
 /// examined pass was compared with the reference and none that was broke.
 pub fn breaks(row: &ResultRow) -> Option<bool> {
@@ -137,6 +144,21 @@ mod tests {
         assert_eq!(known(row(Some(0), Some(0), Some(0))), (Some(false), Some(false)));
         assert_eq!(known(row(Some(0), Some(0), Some(2))), (Some(false), Some(true)), "NaN breaks no row and fails");
         assert_eq!(known(row(Some(0), Some(3), Some(3))), (Some(true), Some(true)));
+    }
+
+    #[test]
+    fn the_smallest_cosine_is_that_of_all_passes() {
+        let row = |cosine_min, forward_cosine_min, nan_forwards| ResultRow {
+            cosine_min,
+            forward_cosine_min,
+            nan_forwards: Some(nan_forwards),
+            ..ResultRow::default()
+        };
+        assert_eq!(smallest_cosine(&row(Some(0.999_97), Some(0.998_2), 0)), Some(0.998_2), "another pass is worse");
+        assert_eq!(smallest_cosine(&row(Some(0.9), Some(0.99), 0)), Some(0.9), "of wide outputs only some rows stand");
+        assert_eq!(smallest_cosine(&row(Some(0.9), None, 0)), Some(0.9), "an older table");
+        assert_eq!(smallest_cosine(&row(Some(0.9), Some(0.9), 1)), None, "NaN has no cosine");
+        assert_eq!(smallest_cosine(&row(None, None, 0)), None);
     }
 
     #[test]

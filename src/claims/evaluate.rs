@@ -7,7 +7,7 @@ use super::query::{self, Admitted};
 use super::reduce::{decide, deciding_pairs, values_of_pairs, values_of_rows};
 use super::schema::{Aggregate, Check, Claim, Count, Counterpart, Expression, Pairing, Quantity, Share};
 use super::verdict::FailedRows;
-use crate::analysis::facts::{breaks, nonfinite_share};
+use crate::analysis::facts::{breaks, has_infinity, has_nan, nonfinite_share};
 use crate::analysis::pairs::RowPair;
 use crate::results::data::{Data, distinct, total};
 use crate::stats::clopper_pearson;
@@ -118,9 +118,11 @@ impl Results<'_> {
         }
         let has_event = |row: &&ResultRow| query::happened(row, share.event) == Some(true);
         let hit: Vec<&ResultRow> = rows.iter().copied().filter(has_event).collect();
-        let interval = clopper_pearson(hit.len() as u64, rows.len() as u64).map(|found| (found.low, found.high));
-        let value = hit.len() as f64 / rows.len() as f64;
-        // What was observed decides; the interval says which rate so many configurations cannot rule out.
+        let passes = query::passes_with(&rows, share.event).filter(|(failing, _)| (*failing > 0) != hit.is_empty());
+        let (failing, all) = passes.unwrap_or((hit.len() as u64, rows.len() as u64));
+        let interval = clopper_pearson(failing, all).map(|found| (found.low, found.high));
+        let value = failing as f64 / all as f64;
+        // What was observed decides; the interval says which rate so many passes or configurations cannot rule out.
         let holds = check.expect.admits(value);
         let counterpart = share.eliminated_from.as_ref().filter(|_| holds);
         let elimination = counterpart.map(|counterpart| self.elimination(share, counterpart, admitted));
@@ -130,13 +132,14 @@ impl Results<'_> {
                 None => Some(if holds { Met::Yes } else { Met::No }),
             },
             estimate: Some(Estimate { value, interval }),
-            interval_rule: Some(IntervalRule::Share),
+            interval_rule: Some(if passes.is_some() { IntervalRule::PassShare } else { IntervalRule::Share }),
             rows: rows.len(),
             observed: Observed::Events(EventCount {
                 rows: hit.len(),
                 first: hit.first().map(|row| RowName::of(row)),
                 elements: total(rows.iter().filter_map(|row| row.output_elements)),
                 forwards: total(rows.iter().filter_map(|row| row.forwards)),
+                passes,
                 elimination,
             }),
             evidence: Evidence::of(rows.into_iter()),
@@ -181,7 +184,11 @@ fn pair_rule(of: Quantity) -> IntervalRule {
 
 /// Whether the row has no distance from the reference because its output is not finite.
 fn is_undefined(row: &ResultRow, of: Quantity) -> bool {
-    use Quantity::{CosineMin, ForwardCosineMin, MaxAbsError, RelativeL2Error};
-    let is_distance = matches!(of, CosineMin | ForwardCosineMin | MaxAbsError | RelativeL2Error);
-    is_distance && query::value(row, of).is_none() && nonfinite_share(row).unwrap_or(0.0) > 0.0
+    use Quantity::{CosineMin, ForwardCosineMin, MaxAbsError, RelativeL2Error, SmallestCosine};
+    let is_finite = match of {
+        CosineMin | MaxAbsError | RelativeL2Error => nonfinite_share(row).unwrap_or(0.0) == 0.0,
+        ForwardCosineMin | SmallestCosine => !has_nan(row) && !has_infinity(row),
+        _ => true,
+    };
+    !is_finite && query::value(row, of).is_none()
 }

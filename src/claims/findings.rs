@@ -81,6 +81,8 @@ pub enum Reduced {
         rows: Vec<RowName>,
         /// The answers of both rows, where accuracies are compared.
         answers: Option<PairedAnswers>,
+        /// Failing and all forward passes of the row, where its value is their rate.
+        passes: Option<(u64, u64)>,
     },
     /// Every one must meet the expectation.
     Each {
@@ -149,6 +151,8 @@ pub struct EventCount {
     pub elements: u64,
     /// Forward passes of all rows.
     pub forwards: u64,
+    /// Those with the event, and all; `None` where a row does not know them.
+    pub passes: Option<(u64, u64)>,
     /// The rows that must have the event, where the claim names some and no row here has it.
     pub elimination: Option<Elimination>,
 }
@@ -222,6 +226,8 @@ pub enum IntervalRule {
     ExactRow,
     /// The Clopper-Pearson interval of a share of configurations.
     Share,
+    /// The Clopper-Pearson interval of a share of forward passes.
+    PassShare,
     /// From the rows measured so far to all that can still be measured.
     Progress,
 }

@@ -126,7 +126,9 @@ fn unit_of(expression: &Expression) -> Option<Unit> {
         Expression::Ratio(_) => Some(Unit::Ratio),
         Expression::Reduction(_) => Some(Unit::Share),
         Expression::Aggregate(aggregate) if aggregate.of.is_a_time() => Some(Unit::Milliseconds),
-        Expression::Aggregate(Aggregate { of: Quantity::CosineMin, .. }) => Some(Unit::Cosine),
+        Expression::Aggregate(Aggregate { of: Quantity::CosineMin | Quantity::SmallestCosine, .. }) => {
+            Some(Unit::Cosine)
+        }
         _ => None,
     }
 }

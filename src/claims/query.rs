@@ -1,7 +1,7 @@
 //! The rows that a claim looks at, and the values that it takes from them. The callers add intervals.
 
 use super::schema::{Counterpart, Event, Filter, Pairing, Quantity};
-use crate::analysis::facts::{breaks, engine_bytes, fails, has_infinity, has_nan};
+use crate::analysis::facts::{breaks, engine_bytes, fails, has_infinity, has_nan, smallest_cosine};
 use crate::analysis::pairs::{self, RowPair};
 use crate::engine::BackendKind;
 use crate::record::Status;
@@ -53,10 +53,12 @@ pub fn value(row: &ResultRow, of: Quantity) -> Option<f64> {
         Quantity::ProcessPeakBytes => count(row.process_peak_bytes),
         Quantity::CosineMin => row.cosine_min,
         Quantity::ForwardCosineMin => row.forward_cosine_min,
+        Quantity::SmallestCosine => smallest_cosine(row),
+        Quantity::LargestDeviation => largest_deviation(row),
         Quantity::MaxAbsError => row.max_abs_error,
         Quantity::RelativeL2Error => row.relative_l2_error,
         Quantity::NanShare => Some(count(row.nan_count)? / count(row.output_elements)?),
-        Quantity::NanRate | Quantity::BrokenRate | Quantity::FailureRate => {
+        Quantity::NanRate | Quantity::BrokenRate | Quantity::FailureRate | Quantity::SilentRate => {
             failing_forwards(row, of).map(|(failing, all)| failing as f64 / all as f64)
         }
         Quantity::TaskAccuracy => row.task_accuracy,
@@ -71,9 +73,30 @@ pub fn failing_forwards(row: &ResultRow, of: Quantity) -> Option<(u64, u64)> {
         Quantity::NanRate => row.nan_forwards,
         Quantity::BrokenRate => row.broken_forwards,
         Quantity::FailureRate => row.failed_forwards,
+        Quantity::SilentRate => row.silent_forwards,
         _ => None,
     };
     failing.zip(row.forwards)
+}
+
+/// Forward passes of all rows with an event, and all that were examined; `None` where one row does not know them. Of NaN and
+/// infinity, which are counted apart, the larger number.
+pub fn passes_with(rows: &[&ResultRow], event: Event) -> Option<(u64, u64)> {
+    let with_event = |row: &ResultRow| match event {
+        Event::Nan => row.nan_forwards,
+        Event::NonFinite => row.nan_forwards.max(row.inf_forwards),
+        Event::Broken => row.broken_forwards,
+        Event::Failed => row.failed_forwards,
+    };
+    let both = |row: &&ResultRow| with_event(row).zip(row.forwards);
+    rows.iter()
+        .map(both)
+        .try_fold((0, 0), |sum: (u64, u64), found| found.map(|found| (sum.0 + found.0, sum.1 + found.1)))
+}
+
+fn largest_deviation(row: &ResultRow) -> Option<f64> {
+    let deviations = &row.magnitudes.as_ref()?.deviations;
+    deviations.iter().map(|(_, deviation)| *deviation).reduce(f64::max)
 }
 
 /// Whether an event happened in the compared pass, or in any other that was examined. `None` where that is not known.

@@ -98,6 +98,10 @@ pub(super) fn decide(check: &Check, reduce: Reduce, mut values: Vec<Located>) ->
             values: values.len(),
             rows: chosen.rows.iter().map(|row| RowName::of(row)).collect(),
             answers: if of_answers { PairedAnswers::of(&chosen.rows) } else { None },
+            passes: match (&check.expression, chosen.rows.as_slice()) {
+                (Expression::Aggregate(aggregate), [row]) => query::failing_forwards(row, aggregate.of),
+                _ => None,
+            },
         },
     })
 }

@@ -150,6 +150,9 @@ pub struct Check {
     pub expression: Expression,
     /// What it should be.
     pub expect: Expect,
+    /// What its value is called where several values stand side by side: `passes with NaN`.
+    #[serde(default)]
+    pub value: Option<String>,
 }
 
 /// A quantity over the results.
@@ -274,12 +277,16 @@ pub enum Quantity {
     EngineMemoryBytes,
     /// Peak resident memory of the worker process.
     ProcessPeakBytes,
-    /// Smallest cosine.
+    /// Smallest cosine over the compared sequences of the first pass.
     CosineMin,
     /// Largest absolute error.
     MaxAbsError,
     /// Smallest cosine over every examined forward pass that was compared with the reference.
     ForwardCosineMin,
+    /// The smaller of both, or the one that the row has.
+    SmallestCosine,
+    /// Largest deviation from its row's mean that enters a layer norm in FP32.
+    LargestDeviation,
     /// Relative L2 error.
     RelativeL2Error,
     /// NaN among the output's elements.
@@ -290,6 +297,8 @@ pub enum Quantity {
     BrokenRate,
     /// Forward passes with NaN, infinity or a broken row in the output among those examined.
     FailureRate,
+    /// Forward passes with a silent layer norm among those whose tensors were examined.
+    SilentRate,
     /// Task accuracy.
     TaskAccuracy,
     /// Perplexity.
@@ -304,7 +313,7 @@ impl Quantity {
 
     /// Whether it is a rate per forward pass, whose interval follows from two counts.
     pub fn is_a_rate(self) -> bool {
-        matches!(self, Quantity::NanRate | Quantity::BrokenRate | Quantity::FailureRate)
+        matches!(self, Quantity::NanRate | Quantity::BrokenRate | Quantity::FailureRate | Quantity::SilentRate)
     }
 }
 

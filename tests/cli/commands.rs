@@ -129,7 +129,7 @@ fn a_run_from_manifest_to_verdicts_and_a_second_that_does_nothing() {
     let (stdout, _) = expect(0, &["verify", text(&dir), "--json"]);
     let verdicts: Value = serde_json::from_str(&stdout).unwrap();
     let ids: Vec<&str> = verdicts.as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect();
-    assert_eq!(ids, ["C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C9", "C10", "F1", "F2", "F3"]);
+    assert_eq!(ids, ["C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C9", "C10", "F1", "F2", "F3", "F4", "F5", "F6"]);
     let (stdout, _) = expect(0, &["verify", text(&dir)]);
     assert!(ids.iter().chain(&["C5*", "C8*", "C9*"]).all(|id| stdout.contains(&format!("\n{id} "))), "{stdout}");
     assert!(stdout.contains("NOT RUN"), "{stdout}");

@@ -82,8 +82,8 @@ fn the_appendix_is_the_committed_one() {
 fn what_was_not_measured_says_so_and_no_claim_is_lost() {
     let appendix = made_of(&[]);
     let ids: Vec<&str> = appendix.claims.iter().map(|claim| claim.id.as_str()).collect();
-    let readings = ["C1", "C2", "C3", "C4", "C5", "C5*", "C6", "C7", "C8", "C8*", "C9", "C9*", "C10", "F1", "F2", "F3"];
-    assert_eq!(ids, readings);
+    let readings = "C1 C2 C3 C4 C5 C5* C6 C7 C8 C8* C9 C9* C10 F1 F2 F3 F4 F5 F6";
+    assert_eq!(ids.join(" "), readings);
     for one in &appendix.experiments {
         assert!(one.time.starts_with("not measured; ") && one.time.contains("estimated"), "{}", one.time);
         assert_eq!((one.disk.as_str(), one.memory.as_str()), ("not measured", "not measured"));
@@ -91,7 +91,7 @@ fn what_was_not_measured_says_so_and_no_claim_is_lost() {
     }
     // C7 to C9 and the findings ask for manifests that this folder lacks.
     let lacking: Vec<&str> = appendix.unsupported.iter().map(|one| one.reason.0.as_str()).collect();
-    assert_eq!(lacking.iter().filter(|reason| reason.contains("no manifest named")).count(), 6, "{lacking:?}");
+    assert_eq!(lacking.iter().filter(|reason| reason.contains("no manifest named")).count(), 9, "{lacking:?}");
     let text = appendix.render(DocumentFormat::Markdown).unwrap();
     assert!(text.contains("No results were given: NOT RUN."), "{text}");
 }

@@ -11,6 +11,8 @@ use crate::stats::clopper_pearson;
 
 /// What one check found.
 pub(super) struct WordedFinding {
+    /// What the value is called; `None` where the claims file has no name for it.
+    pub name: Option<String>,
     /// The value.
     pub measured: Option<String>,
     /// Its interval.
@@ -25,11 +27,14 @@ pub(super) struct WordedFinding {
 
 impl WordedFinding {
     pub(super) fn of(check: &Check, finding: &CheckFinding) -> Self {
+        let explanation = explanation(check, finding);
+        let named = check.value.as_ref().filter(|_| !explanation.is_empty());
         WordedFinding {
+            name: check.value.clone(),
             measured: measured(check, finding),
             interval: interval(check, finding),
             method: finding.interval_rule.map(method).unwrap_or_default(),
-            explanation: explanation(check, finding),
+            explanation: named.map(|name| format!("{name}: {explanation}")).unwrap_or(explanation),
             left_out: finding.disturbed.map(Disturbed::words),
         }
     }
@@ -39,7 +44,11 @@ fn measured(check: &Check, finding: &CheckFinding) -> Option<String> {
     let value = |x| values::value(&check.expression, x);
     match &finding.observed {
         Observed::NotFinite { .. } => Some("undefined (NaN or infinity)".to_owned()),
-        Observed::Events(events) => Some(format!("{} of {}", events.rows, finding.rows)),
+        Observed::Events(EventCount { passes: Some(passes), .. })
+        | Observed::Rows(Some(Reduced::One { passes: Some(passes), .. })) => Some(of_passes(*passes)),
+        Observed::Events(events) => {
+            Some(format!("{} of {}", events.rows, numbers::plural(finding.rows, "configuration")))
+        }
         Observed::Progress { measured, .. } => Some(numbers::count(*measured as u64)),
         Observed::Pairs { reduced: Some(Reduced::Each { lowest, highest, .. }), .. }
         | Observed::Rows(Some(Reduced::Each { lowest, highest, .. })) => {
@@ -49,6 +58,11 @@ fn measured(check: &Check, finding: &CheckFinding) -> Option<String> {
             finding.estimate.map(|estimate| value(estimate.value))
         }
     }
+}
+
+/// `24 of 144 passes`
+fn of_passes((failing, all): (u64, u64)) -> String {
+    format!("{} of {} {}", numbers::count(failing), numbers::count(all), if all == 1 { "pass" } else { "passes" })
 }
 
 fn interval(check: &Check, finding: &CheckFinding) -> Option<String> {
@@ -79,6 +93,10 @@ fn method(rule: IntervalRule) -> &'static str {
         IntervalRule::Share => {
             "Clopper-Pearson 95 % interval of the share of configurations; the observed share decides"
         }
+        IntervalRule::PassShare => {
+            "Clopper-Pearson 95 % interval of the share of forward passes, as if those of several backends on one input were \
+             independent; the observed share decides"
+        }
         IntervalRule::Progress => "from the configurations measured so far to all that can still be measured",
     }
 }
@@ -95,7 +113,8 @@ fn explanation(check: &Check, finding: &CheckFinding) -> String {
         ) => nothing_to_compare(pairing, *fewest_forwards),
         (Observed::Rows(Some(reduced)), _) => reduction(reduced, "configuration"),
         (Observed::NotFinite { row, share }, _) => {
-            format!("{} of the output of {} is not finite.", numbers::percent(*share), label(row))
+            let part = if *share > 0.0 { numbers::percent(*share) } else { "another pass".to_owned() };
+            format!("{part} of the output of {} is not finite.", label(row))
         }
         (Observed::Events(events), Expression::Share(share)) => {
             let before = events.elimination.map(|found| elimination(share, found)).unwrap_or_default();
@@ -116,7 +135,7 @@ fn reduction(reduced: &Reduced, noun: &str) -> String {
         Reduced::Each { values, holding, .. } => {
             format!("{holding} of {} in the range.", numbers::plural(*values, noun))
         }
-        Reduced::One { reduce, values, rows, answers } => {
+        Reduced::One { reduce, values, rows, answers, .. } => {
             let which = match reduce {
                 Reduce::Max => "largest",
                 Reduce::Min => "smallest",
@@ -204,7 +223,8 @@ fn nothing_to_compare(pairing: &Pairing, fewest: Option<u64>) -> String {
 fn happened(share: &Share, events: &EventCount, rows: usize) -> String {
     let what = values::event(share.event);
     if let Some(first) = &events.first {
-        return format!("{what} in {} of {rows} configurations, e.g. {}.", events.rows, label(first));
+        let passes = events.passes.map(|passes| format!("{}, of ", of_passes(passes))).unwrap_or_default();
+        return format!("{what} in {passes}{} of {rows} configurations, e.g. {}.", events.rows, label(first));
     }
     let passes = match events.forwards > rows as u64 {
         true => format!(", nor in any of {} forward passes", numbers::count(events.forwards)),

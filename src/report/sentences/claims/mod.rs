@@ -86,6 +86,9 @@ pub struct WordedSecond {
 /// The number behind one check, for programs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CheckedValue {
+    /// What it is called; `None` where the claims file has no name for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// What was expected, in words.
     pub expected: String,
     /// The value; in the store's units.

@@ -9,6 +9,9 @@ use crate::claims::{Outcome, Verdict};
 /// Width the sentences are broken at.
 const WIDTH: usize = 96;
 
+/// Characters that several values of a claim may take in the table.
+const VALUES: usize = 32;
+
 /// A table for a terminal: a line per claim, second reading and finding, then what stands behind each. The last line
 /// counts the claims.
 pub fn to_text(verdicts: &[Verdict]) -> String {
@@ -17,7 +20,7 @@ pub fn to_text(verdicts: &[Verdict]) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(out, "{:<4} {:<13} {:<22} {:<44} rows", "id", "verdict", "paper", "measured here");
     for verdict in worded.iter().flat_map(WordedVerdict::readings) {
-        let measured = verdict.measured.as_deref().unwrap_or("-");
+        let measured = verdict.measured.as_deref().map_or_else(|| "-".to_owned(), first_values);
         let limits = verdict.answered.limits();
         let limits = if limits.is_empty() {
             String::new()
@@ -46,6 +49,19 @@ pub fn to_text(verdicts: &[Verdict]) -> String {
     }
     let _ = writeln!(out, "\n{}", summary(verdicts));
     out
+}
+
+/// As many of the values, which `; ` separates, as have room in the table; the first one always.
+fn first_values(measured: &str) -> String {
+    let mut parts = measured.split("; ");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        if text.chars().count() + part.chars().count() > VALUES {
+            return format!("{text}; …");
+        }
+        text = format!("{text}; {part}");
+    }
+    text
 }
 
 /// What stands behind a verdict, under its words.

@@ -63,9 +63,13 @@ pub fn quantity(of: Quantity, x: f64) -> String {
         Quantity::EngineMemoryBytes | Quantity::ProcessPeakBytes => {
             format!("{} MiB", numbers::significant(x / f64::from(1 << 20), 4))
         }
-        Quantity::CosineMin | Quantity::ForwardCosineMin => numbers::cosine(x),
-        Quantity::MaxAbsError | Quantity::RelativeL2Error => numbers::magnitude(x),
-        Quantity::NanShare | Quantity::NanRate | Quantity::BrokenRate | Quantity::FailureRate => numbers::percent(x),
+        Quantity::CosineMin | Quantity::ForwardCosineMin | Quantity::SmallestCosine => numbers::cosine(x),
+        Quantity::MaxAbsError | Quantity::RelativeL2Error | Quantity::LargestDeviation => numbers::magnitude(x),
+        Quantity::NanShare
+        | Quantity::NanRate
+        | Quantity::BrokenRate
+        | Quantity::FailureRate
+        | Quantity::SilentRate => numbers::percent(x),
         Quantity::TaskAccuracy => format!("{} %", numbers::fixed(x * 100.0, 2)),
         Quantity::Perplexity => numbers::significant(x, 5),
     }

@@ -94,7 +94,7 @@ fn of_checks(verdict: &Verdict, checks: &Checks) -> WordedVerdict {
     WordedVerdict {
         measured: words(|finding| finding.measured.clone()),
         interval: words(|finding| finding.interval.clone()),
-        shown: words(|finding| finding.measured.as_ref().map(|measured| finding.with_interval(measured))),
+        shown: words(|finding| finding.measured.as_ref().map(|measured| finding.shown(measured))),
         values: pairs().map(|(check, finding)| checked_value(check, finding)).collect(),
         method: methods.join("; "),
         rows: verdict.rows(),
@@ -109,6 +109,7 @@ fn of_checks(verdict: &Verdict, checks: &Checks) -> WordedVerdict {
 fn checked_value(check: &Check, finding: &CheckFinding) -> CheckedValue {
     let ends = finding.estimate.and_then(|found| found.interval);
     CheckedValue {
+        name: check.value.clone(),
         expected: values::expectation(&check.expression, &check.expect),
         value: finding.estimate.map(|found| found.value),
         low: ends.map(|ends| ends.0),
@@ -117,6 +118,12 @@ fn checked_value(check: &Check, finding: &CheckFinding) -> CheckedValue {
 }
 
 impl WordedFinding {
+    /// The name of a value where it has one, the value, and its interval.
+    fn shown(&self, value: &str) -> String {
+        let value = self.with_interval(value);
+        self.name.as_ref().map_or_else(|| value.clone(), |name| format!("{name}: {value}"))
+    }
+
     /// A value and, where there is one, the interval.
     fn with_interval(&self, value: &str) -> String {
         self.interval.as_ref().map_or_else(|| value.to_owned(), |ends| format!("{value} {ends}"))
