@@ -198,7 +198,7 @@ fn is_default_broken_relative_l2(limit: &f64) -> bool {
 /// Limits on a row's numerics. A broken limit marks the row, and the run exits with 1; an absent one is not checked.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Tolerance {
-    /// Smallest cosine over output vectors.
+    /// Smallest cosine over the output vectors of every examined forward.
     pub cosine_min: Option<f64>,
     /// Largest absolute error.
     pub max_abs: Option<f64>,

@@ -38,7 +38,8 @@ pub fn compare(
         }
         Err(reason) => Some(format!("not compared: {reason}")),
     };
-    let broken = tolerance.map(|tolerance| broken_limits(&summary, tolerance));
+    let limiting = tolerance.filter(|tolerance| tolerance.limits_values());
+    let broken = limiting.map(|tolerance| broken_limits(&summary, tolerance));
     summary.within_tolerance = broken.as_ref().map(Vec::is_empty);
     let remarks: Vec<String> = missing.into_iter().chain(broken.into_iter().flatten()).collect();
     summary.remark = (!remarks.is_empty()).then(|| remarks.join("; "));
@@ -162,19 +163,36 @@ pub(super) fn fill(summary: &mut NumericsSummary, rows: &[RowDistance], kind: Ou
     summary.relative_l2 = (reference > 0.0).then(|| (sum(|row| row.squared_error) / reference).sqrt());
 }
 
-/// Applies the tolerance's limit on the broken rows of all forwards, which are known last. An undefined number breaks it.
-pub fn limit_broken_rows(summary: &mut NumericsSummary, tolerance: Option<&Tolerance>) {
-    let Some(limit) = tolerance.and_then(|tolerance| tolerance.max_broken_rows) else { return };
-    let counts = summary.forwards.as_ref().and_then(|forwards| forwards.broken_rows.zip(forwards.compared_rows));
-    let remark = match counts {
-        Some((broken, _)) if broken <= limit => return,
-        Some((broken, compared)) => {
-            format!("{broken} of {compared} compared rows are broken, which breaks the limit {limit}")
+/// Applies the tolerance to all forwards, which are known last: its limits on non-finite values, on the cosine and on broken
+/// rows. An undefined number breaks its limit.
+pub fn limit_forwards(summary: &mut NumericsSummary, tolerance: Option<&Tolerance>) {
+    let Some(tolerance) = tolerance else { return };
+    let forwards = summary.forwards.clone().unwrap_or_default();
+    let mut remarks = Vec::new();
+    // What holds of the first pass was said of it.
+    if forwards.forwards > 1 {
+        let failing = forwards.nan_forwards.max(forwards.inf_forwards);
+        if failing > 0 && !tolerance.allow_nonfinite {
+            remarks.push(format!("the outputs of {failing} of {} passes are not finite", forwards.forwards));
         }
-        None => format!("the number of broken rows is undefined, its limit is {limit}"),
-    };
-    summary.within_tolerance = Some(false);
-    summary.add_remark(&remark);
+        remarks.extend(tolerance.cosine_min.and_then(|limit| match forwards.cosine_min {
+            Some(cosine) if cosine >= limit => None,
+            Some(cosine) => Some(format!("minimum cosine {cosine} of all passes breaks the limit {limit}")),
+            None => Some(format!("minimum cosine of all passes is undefined, its limit is {limit}")),
+        }));
+    }
+    let counts = forwards.broken_rows.zip(forwards.compared_rows);
+    remarks.extend(tolerance.max_broken_rows.and_then(|limit| match counts {
+        Some((broken, _)) if broken <= limit => None,
+        Some((broken, compared)) => {
+            Some(format!("{broken} of {compared} compared rows are broken, which breaks the limit {limit}"))
+        }
+        None => Some(format!("the number of broken rows is undefined, its limit is {limit}")),
+    }));
+    for remark in remarks {
+        summary.within_tolerance = Some(false);
+        summary.add_remark(&remark);
+    }
 }
 
 /// One sentence per broken limit. An undefined value breaks its limit, so NaN never passes.
@@ -255,7 +273,7 @@ mod tests {
         assert_eq!((summary.within_tolerance, summary.nan_count), (Some(false), 1), "its cosine is undefined");
         let counted = Tolerance { allow_nonfinite: true, ..Tolerance::default() };
         let summary = run(&[f32::NAN, 1.0, 1.0, 1.0], &[2], &[1.0, 1.0, 1.0, 1.0], Some(counted));
-        assert_eq!(summary.within_tolerance, Some(true), "only the count was allowed");
+        assert_eq!(summary.within_tolerance, None, "nothing limits what is allowed");
     }
 
     #[test]
@@ -301,7 +319,7 @@ mod tests {
                 forwards: Some(forwards),
                 ..NumericsSummary::default()
             };
-            limit_broken_rows(&mut summary, Some(&Tolerance { max_broken_rows: limit, ..Tolerance::default() }));
+            limit_forwards(&mut summary, Some(&Tolerance { max_broken_rows: limit, ..Tolerance::default() }));
             (summary.within_tolerance, summary.remark.unwrap())
         };
         assert_eq!(limited(Some((3, 9)), Some(3)), (Some(true), "not scored: no".to_owned()));
@@ -312,6 +330,33 @@ mod tests {
             (Some(false), "not scored: no; 3 of 9 compared rows are broken, which breaks the limit 2")
         );
         assert!(limited(None, Some(2)).1.ends_with("the number of broken rows is undefined, its limit is 2"));
+    }
+
+    #[test]
+    fn limits_hold_for_every_pass_and_not_for_the_first_alone() {
+        let limited = |nan_forwards, cosine_min, limits: Tolerance| {
+            let forwards = ForwardSummary { forwards: 24, nan_forwards, cosine_min, ..ForwardSummary::default() };
+            let mut summary = NumericsSummary {
+                within_tolerance: Some(true),
+                cosine_min: Some(0.999_97),
+                forwards: Some(forwards),
+                ..NumericsSummary::default()
+            };
+            limit_forwards(&mut summary, Some(&limits));
+            (summary.within_tolerance, summary.remark.unwrap_or_default())
+        };
+        let cosine = Tolerance { cosine_min: Some(0.9998), ..Tolerance::default() };
+        assert_eq!(limited(0, Some(0.9998), cosine), (Some(true), String::new()));
+        let (within, remark) = limited(0, Some(0.9982), cosine);
+        assert_eq!(
+            (within, remark.as_str()),
+            (Some(false), "minimum cosine 0.9982 of all passes breaks the limit 0.9998")
+        );
+        let (within, remark) = limited(3, None, cosine);
+        let both = "the outputs of 3 of 24 passes are not finite; minimum cosine of all passes is undefined, its limit is 0.9998";
+        assert_eq!((within, remark.as_str()), (Some(false), both));
+        let allowed = Tolerance { allow_nonfinite: true, ..Tolerance::default() };
+        assert_eq!(limited(3, None, allowed).0, Some(true));
     }
 
     #[test]

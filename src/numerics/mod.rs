@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-pub use compare::{compare, limit_broken_rows};
+pub use compare::{compare, limit_forwards};
 pub use forward_references::{ForwardReferences, PathOf};
 pub use forwards::Forwards;
 pub use quality::{NO_PREDICTION, evaluate, negative_log_likelihood};

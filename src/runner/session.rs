@@ -16,7 +16,7 @@ use crate::measure::measure;
 use crate::measure::memory::PeakMemory;
 use crate::model::{Model, WeightsProvenance};
 use crate::numerics::{
-    ForwardReferences, Forwards, Part, PathOf, ReferenceOutputs, ReferenceSource, compare, evaluate, limit_broken_rows,
+    ForwardReferences, Forwards, Part, PathOf, ReferenceOutputs, ReferenceSource, compare, evaluate, limit_forwards,
 };
 use crate::plan::{Configuration, Plan};
 use crate::provenance::{Drift, drift};
@@ -287,7 +287,7 @@ fn examined(
         Ok(counted) => found.forwards = Some(counted),
         Err(error) => found.add_remark(&format!("passes not examined: {error}")),
     }
-    limit_broken_rows(&mut found, tolerance);
+    limit_forwards(&mut found, tolerance);
     Ok((found, quality))
 }
 

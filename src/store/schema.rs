@@ -319,7 +319,7 @@ table! {
         argmax_agreement: Option<f64>,
         /// Spearman's rank correlation with the reference over the compared sequences, where an output is one number.
         rank_correlation: Option<f64>,
-        /// Whether the manifest's tolerance for the policy holds.
+        /// Whether the manifest's tolerance for the policy holds in every examined pass; undefined where it limits no value.
         within_tolerance: Option<bool>,
         /// Why there is no comparison, or which tolerance is broken.
         numerics_remark: Option<String>,
