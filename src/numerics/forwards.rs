@@ -18,7 +18,7 @@ pub struct Forwards<'a> {
     /// The engine's shape.
     pub shape: Shape,
     /// The number of forwards, and which rows are broken. Without a number only the first batch is examined, and its
-    /// tensors only where formats are emulated.
+    /// tensors only under other policies than FP32.
     pub settings: Numerics,
     /// Whether the policy is FP32, so that its magnitudes are those of the model.
     pub fp32: bool,
@@ -41,10 +41,13 @@ impl Forwards<'_> {
         let wanted = self.settings.forwards.unwrap_or(1);
         let rows = input.len(self.shape.sequence);
         let forwards = rows.map_or(wanted, |rows| wanted.min((rows / self.shape.batch).max(1)));
-        let looks_inside = self.settings.forwards.is_some() || engine.describe().emulated;
         let mut summary = ForwardSummary::default();
-        if !looks_inside {
+        if self.settings.forwards.is_none() {
             summary.count(first);
+            if !self.fp32 {
+                engine.bind(&input.batch(self.shape, 0)?)?;
+                engine.examine()?.iter().for_each(|examination| self.add(&mut summary, examination, 0));
+            }
             return Ok(summary);
         }
         let mut missing = None;
@@ -57,17 +60,13 @@ impl Forwards<'_> {
                 engine.enqueue()?;
                 engine.synchronize()?;
             }
-            if self.settings.forwards.is_some() {
-                let output = engine.outputs()?;
-                let mut counted = count_nonfinite(&output, &batch);
-                match references.distances(&output, self.shape, start) {
-                    Ok(rows) => fill(&mut counted, &rows, output.kind, self.settings),
-                    Err(reason) => missing = missing.or(Some(reason)),
-                }
-                summary.count(&counted);
-            } else {
-                summary.count(first);
+            let output = engine.outputs()?;
+            let mut counted = count_nonfinite(&output, &batch);
+            match references.distances(&output, self.shape, start) {
+                Ok(rows) => fill(&mut counted, &rows, output.kind, self.settings),
+                Err(reason) => missing = missing.or(Some(reason)),
             }
+            summary.count(&counted);
             if let Some(examination) = examination {
                 self.add(&mut summary, &examination, forward as u64);
             }
@@ -156,7 +155,7 @@ mod tests {
     use super::*;
     use crate::backend::mock::MockBackend;
     use crate::backend::reference::{ReferenceBackend, oracle_outputs};
-    use crate::engine::{Backend, BuildRequest};
+    use crate::engine::{Backend, BackendError, BuildRequest, EngineDescription, MemoryBreakdown, Output};
     use crate::graph::{OpClass, PrecisionPolicy, Preset, ReductionOrder};
     use crate::input::{Batch, InputSource};
     use crate::model::{Architecture, Injection, ModelSource};
@@ -271,6 +270,49 @@ mod tests {
         );
         let emulated = examined(&model, &PrecisionPolicy::preset(Preset::Fp16), None);
         assert_eq!((emulated.forwards, emulated.silent_rows), (1, Some(12)));
+    }
+
+    /// An engine that has the formats and shows its tensors, as `cuda` does under fp16.
+    struct Native(Box<dyn Engine>);
+
+    impl Engine for Native {
+        fn bind(&mut self, batch: &Batch) -> Result<(), BackendError> {
+            self.0.bind(batch)
+        }
+
+        fn enqueue(&mut self) -> Result<(), BackendError> {
+            self.0.enqueue()
+        }
+
+        fn outputs(&mut self) -> Result<Output, BackendError> {
+            self.0.outputs()
+        }
+
+        fn examine(&mut self) -> Result<Option<Examination>, BackendError> {
+            self.0.examine()
+        }
+
+        fn memory(&self) -> MemoryBreakdown {
+            self.0.memory()
+        }
+
+        fn describe(&self) -> EngineDescription {
+            EngineDescription { emulated: false, ..self.0.describe() }
+        }
+    }
+
+    #[test]
+    fn a_native_engine_that_shows_its_tensors_is_looked_into_unasked() {
+        let model = injected(Architecture::Gpt2Tiny, 300.0);
+        let policy = PrecisionPolicy::preset(Preset::Fp16);
+        let request = BuildRequest::new(model.clone(), policy.clone(), SHAPE, 1);
+        let mut engine = Native(ReferenceBackend::default().build(&request).unwrap().engine.unwrap());
+        let (summary, _) = examined_with(&model, &policy, None, &mut engine, Err("no folder".to_owned()));
+        assert_eq!((summary.forwards, summary.silent_forwards, summary.silent_rows), (1, Some(1), Some(12)));
+        assert_eq!(summary.first_bad.unwrap().op, "final/layer_norm");
+        let mut engine = MockBackend.build(&request).unwrap().engine.unwrap();
+        let (summary, _) = examined_with(&model, &policy, None, engine.as_mut(), Err("no folder".to_owned()));
+        assert_eq!((summary.forwards, summary.silent_forwards), (1, None), "it shows none");
     }
 
     #[test]
