@@ -4,13 +4,14 @@ use super::axis::Scale;
 use super::canvas::{Canvas, colour};
 use super::panel::{Layout, LegendEntry, Panel, Titles, turned_labels};
 use super::{Figure, FigureError};
+use crate::analysis::facts::smallest_cosine;
 use crate::numbers::cosine_distance;
 use crate::results::data::{Data, distinct, series};
 use crate::store::schema::ResultRow;
 
 const SLUG: &str = "figure-numerics";
 const CAPTION: &str = "Agreement with the FP32 reference per policy, one dot per configuration: distance of the \
-                       smallest cosine from 1. Dots on the axis are exactly 0; configurations with NaN have no cosine.";
+                       smallest cosine from 1, over all examined passes. Dots on the axis are exactly 0; configurations with NaN have no cosine.";
 /// Two panels, cosine and NaN; without NaN one.
 pub(super) fn by_policy(data: &Data) -> Result<Figure, FigureError> {
     let rows: Vec<&ResultRow> = data.measured().filter(|row| row.output_elements.is_some_and(|n| n > 0)).collect();
@@ -37,7 +38,7 @@ pub(super) fn by_policy(data: &Data) -> Result<Figure, FigureError> {
     };
     let axis = Axis { canvas: &canvas, labels: &labels, models: models.len(), turned, x_offset: 36 + extra };
     let category = if one_backend { "precision" } else { "backend and precision" };
-    let distance = dots(|row| row.cosine_min.map(cosine_distance));
+    let distance = dots(|row| smallest_cosine(row).map(cosine_distance));
     let scale = Scale::logarithmic(&distance.iter().map(|dot| dot.y).collect::<Vec<_>>());
     let titles = Titles { title: "distance from FP32", x: category, y: "1 − smallest cosine (log scale)" };
     axis.draw(layout.panel(0), &titles, scale, &distance)?;

@@ -2,7 +2,7 @@
 
 use super::forwards::rate_cell;
 use super::grid::{Cells, Grid};
-use crate::analysis::facts::{any_fails, has_nan, nonfinite_share};
+use crate::analysis::facts::{any_fails, has_infinity, has_nan, nonfinite_share, smallest_cosine};
 use crate::manifest::schema::Tolerance;
 use crate::numbers;
 use crate::record::Status;
@@ -14,7 +14,8 @@ use crate::store::schema::ResultRow;
 /// One table over all models, inputs and series: the worst value over the measured shapes.
 pub fn worst(data: &Data) -> Table {
     let caption = "Outputs against the FP32 reference, worst value over all measured shapes. Non-finite elements are \
-                   counted first, over the whole output; cosine is the smallest over output vectors.";
+                   counted first, over the whole output. The smallest cosine and the counts are over all examined passes, \
+                   the mean and the errors over the compared sequences of the first.";
     let headings = vec![
         Heading::text("Model"),
         Heading::text("Input"),
@@ -25,11 +26,11 @@ pub fn worst(data: &Data) -> Table {
         Heading::number("Inf"),
         Heading::number("Broken rows"),
         Heading::interval("Failed passes"),
-        Heading::number("smallest").under("Cosine"),
-        Heading::number("mean").under("Cosine"),
-        Heading::number("max abs").under("Error"),
-        Heading::number("rel. L2").under("Error"),
-        Heading::number("Argmax"),
+        Heading::number("Smallest cosine"),
+        Heading::number("mean cosine").under("First pass"),
+        Heading::number("max abs").under("First pass"),
+        Heading::number("rel. L2").under("First pass"),
+        Heading::number("argmax").under("First pass"),
         Heading::text("Tolerance"),
     ];
     let mut table = Table::new("numerics", caption, headings);
@@ -39,8 +40,7 @@ pub fn worst(data: &Data) -> Table {
             let rows: Vec<&ResultRow> =
                 group.rows.iter().copied().filter(|row| series(row) == wanted && row.status == Status::Ok).collect();
             if !rows.is_empty() {
-                let limited = data.plan.tolerances.get(&wanted.precision).is_some_and(Tolerance::limits_values);
-                table.push(worst_cells(&rows, limited, &mut notes));
+                table.push(worst_cells(&rows, data.plan.tolerances.get(&wanted.precision), &mut notes));
             }
         }
     }
@@ -77,7 +77,7 @@ fn shape_cell(row: &ResultRow, notes: &mut Notes) -> TableCell {
         let what = if row.nan_count.unwrap_or(0) > 0 { "NaN" } else { "Inf" };
         return TableCell::new(format!("{what} {}", numbers::percent(share)));
     }
-    match row.cosine_min {
+    match smallest_cosine(row) {
         Some(cosine) => TableCell::new(numbers::magnitude(numbers::cosine_distance(cosine))),
         None => TableCell { mark: Some(notes.mark(&no_comparison(row))), ..TableCell::dash() },
     }
@@ -90,11 +90,12 @@ fn no_comparison(row: &ResultRow) -> String {
     }
 }
 
-/// `limited`: whether the manifest sets any limit on the values of this policy.
-fn worst_cells(rows: &[&ResultRow], limited: bool, notes: &mut Notes) -> Vec<TableCell> {
+/// `limits`: the manifest's on this policy.
+fn worst_cells(rows: &[&ResultRow], limits: Option<&Tolerance>, notes: &mut Notes) -> Vec<TableCell> {
     let first = rows[0];
     let sum = |of: fn(&ResultRow) -> Option<u64>| total(rows.iter().filter_map(|row| of(row)));
     let known = |of: fn(&ResultRow) -> Option<u64>| -> Option<u64> { rows.iter().map(|row| of(row)).sum() };
+    let partly = partly_compared(rows);
     let with_nan = rows.iter().filter(|row| has_nan(row)).count();
     let elements = sum(|row| row.output_elements);
     let share = |bad: u64| match elements {
@@ -110,17 +111,29 @@ fn worst_cells(rows: &[&ResultRow], limited: bool, notes: &mut Notes) -> Vec<Tab
         share(sum(|row| row.nan_count)),
         share(sum(|row| row.inf_count)),
         match known(|row| row.forward_broken_rows).zip(known(|row| row.forward_compared_rows)) {
-            Some((broken, compared)) => format!("{}/{}", numbers::count(broken), numbers::count(compared)).into(),
-            None => TableCell::dash(),
+            Some((broken, compared)) if partly.is_none() => {
+                format!("{}/{}", numbers::count(broken), numbers::count(compared)).into()
+            }
+            _ => TableCell { mark: partly.as_deref().map(|why| notes.mark(why)), ..TableCell::dash() },
         },
-        rate_cell(known(|row| row.failed_forwards), known(|row| row.forwards)),
-        worst_of(rows, |row| row.cosine_min, f64::min, numbers::cosine, notes),
+        match partly {
+            None => rate_cell(known(|row| row.failed_forwards), known(|row| row.forwards)),
+            Some(why) => TableCell { mark: Some(notes.mark(&why)), ..TableCell::dash() },
+        },
+        worst_of(rows, smallest_cosine, f64::min, numbers::cosine, notes),
         worst_of(rows, |row| row.cosine_mean, f64::min, numbers::cosine, notes),
         worst_of(rows, |row| row.max_abs_error, f64::max, numbers::magnitude, notes),
         worst_of(rows, |row| row.relative_l2_error, f64::max, numbers::magnitude, notes),
         TableCell::optional(rows.iter().filter_map(|row| row.argmax_agreement).reduce(f64::min).map(numbers::percent)),
-        tolerance(rows, limited, notes),
+        tolerance(rows, limits, notes),
     ]
+}
+
+/// Why counts say little of rows whose scored sentences were not all compared; `None` of others, and where one is broken.
+fn partly_compared(rows: &[&ResultRow]) -> Option<String> {
+    let of = |row: &&ResultRow| row.forward_compared_rows.zip(row.task_total).filter(|(compared, all)| compared < all);
+    let (compared, all) = rows.iter().find_map(of).filter(|_| !any_fails(rows.iter().copied()))?;
+    Some(format!("Only {compared} of {all} sentences were compared with FP32; numerics.forwards asks for more."))
 }
 
 /// The worst value, or a dash as soon as one shape has none: NaN is never better than a number.
@@ -136,8 +149,8 @@ fn worst_of(
         Some(worst) if values.len() == rows.len() => TableCell::new(show(worst)),
         _ => {
             let undefined = rows.iter().find(|row| of(row).is_none()).copied().unwrap_or(rows[0]);
-            let why = if nonfinite_share(undefined).unwrap_or(0.0) > 0.0 {
-                "Undefined: a compared output vector holds NaN or infinity.".to_owned()
+            let why = if has_nan(undefined) || has_infinity(undefined) {
+                "Undefined: an output vector holds NaN or infinity.".to_owned()
             } else {
                 no_comparison(undefined)
             };
@@ -146,15 +159,24 @@ fn worst_of(
     }
 }
 
-fn tolerance(rows: &[&ResultRow], limited: bool, notes: &mut Notes) -> TableCell {
-    let broken: Vec<&&ResultRow> = rows.iter().filter(|row| row.within_tolerance == Some(false)).collect();
+fn tolerance(rows: &[&ResultRow], limits: Option<&Tolerance>, notes: &mut Notes) -> TableCell {
+    let Some(limits) = limits.filter(|limits| limits.limits_values()) else { return TableCell::new("none set") };
+    let broken: Vec<(&ResultRow, String)> = rows.iter().filter_map(|row| Some((*row, beyond(row, limits)?))).collect();
     match broken.first() {
-        Some(row) => {
-            let remark = row.numerics_remark.clone().unwrap_or_else(|| "a limit of the manifest".to_owned());
+        Some((row, remark)) => {
             let mark = notes.mark(&format!("Broken, first at {}×{}: {remark}", row.batch_size, row.sequence_length));
             TableCell { mark: Some(mark), ..TableCell::new(format!("broken {}/{}", broken.len(), rows.len())) }
         }
-        None if limited && rows.iter().any(|row| row.within_tolerance == Some(true)) => TableCell::new("kept"),
+        None if rows.iter().any(|row| row.within_tolerance == Some(true)) => TableCell::new("kept"),
         None => TableCell::new("none set"),
     }
+}
+
+/// What breaks the limits. Rows of version 0.1 hold only what the first pass keeps, so the cosine is looked at again.
+fn beyond(row: &ResultRow, limits: &Tolerance) -> Option<String> {
+    if row.within_tolerance == Some(false) {
+        return Some(row.numerics_remark.clone().unwrap_or_else(|| "a limit of the manifest".to_owned()));
+    }
+    let (cosine, limit) = smallest_cosine(row).zip(limits.cosine_min).filter(|(cosine, limit)| cosine < limit)?;
+    Some(format!("minimum cosine {} of all passes breaks the limit {limit}", numbers::cosine(cosine)))
 }
