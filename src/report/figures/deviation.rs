@@ -1,5 +1,5 @@
 //! Curves of the largest deviation that enters each layer norm, an input each: a figure per model, with the line above which
-//! the square overflows FP16.
+//! every square overflows FP16.
 
 use super::axis::Scale;
 use super::canvas::{Anchor, Canvas, INK, colour};
@@ -53,7 +53,7 @@ fn of_model(slug: &str, model: &str, inputs: &[&Headroom]) -> Result<Figure, Fig
     panel.frame(&canvas, &titles, 36 + extra)?;
     let (left, limit) = panel.point(0.0, scale.position(deviation_limit()));
     canvas.line(vec![(left, limit), (panel.x(1.0), limit)], INK, 2)?;
-    canvas.text("256: squares overflow FP16", (left + 8, limit - 11), Anchor::Start)?;
+    canvas.text("above 256 every square overflows FP16", (left + 8, limit - 11), Anchor::Start)?;
     for (index, found) in inputs.iter().enumerate() {
         let place = |(norm, value): &(String, f64)| {
             // A logarithmic axis has no place for 0.
@@ -70,8 +70,9 @@ fn of_model(slug: &str, model: &str, inputs: &[&Headroom]) -> Result<Figure, Fig
     canvas.finish()?;
     let caption = format!(
         "Largest deviation from the mean of its row that enters each layer norm of {model} in FP32 runs, in the order of the \
-         graph, a curve per input. Above 256 (√65504 = 255.9) its square overflows FP16, and a layer norm that computes in FP16 \
-         returns its bias for the row."
+         graph, a curve per input. Above 256 (√65504 = 255.9) its square overflows FP16 in either order of the reduction, and a \
+         layer norm that computes in FP16 returns its bias for the row. Below it, a norm that sums the squares before it \
+         divides does so where the row's sum of squares exceeds 65504."
     );
     Ok(Figure::drawn(slug, caption, svg))
 }
