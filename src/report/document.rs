@@ -92,6 +92,8 @@ pub struct Section {
     pub title: String,
     /// What it shows and how to read it.
     pub text: String,
+    /// Whether it answers what the experiment asks, so that a page shows it before everything else.
+    pub leads: bool,
     /// Figures.
     pub figures: Vec<Figure>,
     /// Tables.
@@ -99,6 +101,11 @@ pub struct Section {
 }
 
 impl Section {
+    fn shows_something(&self) -> bool {
+        self.tables.iter().any(|table| table.empty.is_none())
+            || self.figures.iter().any(|figure| figure.empty.is_none())
+    }
+
     /// Splits the section into the part for the paper's text and the part for its appendix.
     pub fn on_paper(&self) -> (Section, Section) {
         let (appendix, text) = self.tables.iter().cloned().partition(|table| table.in_appendix);
@@ -197,7 +204,7 @@ impl SectionTexts {
 
     fn section(&self, slug: &str, figures: Vec<Figure>, tables: Vec<Table>) -> Section {
         let SectionText { title, text } = self.0.get(slug).cloned().unwrap_or_default();
-        Section { slug: slug.to_owned(), title, text, figures, tables }
+        Section { slug: slug.to_owned(), title, text, leads: false, figures, tables }
     }
 }
 
@@ -223,7 +230,10 @@ fn sections(texts: &SectionTexts, data: &Data, headline: &dyn Fn() -> Table) -> 
         texts.section("precision", figures::speedup(data)?, tables::speedup::over_fp32(data)),
         texts.section("memory", figures::memory(data)?, tables::memory::tables(data)),
     ];
-    sections.extend(of_outputs(texts, data)?);
+    let asks_for_outputs = data.plan.numerics.forwards.is_some();
+    let of_outputs = of_outputs(texts, data)?.into_iter();
+    sections
+        .extend(of_outputs.map(|section| Section { leads: asks_for_outputs && section.shows_something(), ..section }));
     sections.extend([
         texts.section(CROSS_GPU_SLUG, vec![], vec![]),
         texts.section("engines", vec![], vec![tables::engines::engines(data)]),
@@ -243,7 +253,8 @@ fn mark_failing<'a>(tables: impl Iterator<Item = &'a mut Table>, data: &Data) {
 
 /// Sections about outputs: fidelity and task quality.
 fn of_outputs(texts: &SectionTexts, data: &Data) -> Result<Vec<Section>, ReportError> {
-    let mut numerics = vec![tables::numerics::worst(data)];
+    let mut numerics: Vec<Table> = tables::outputs::by_input(data).into_iter().collect();
+    numerics.push(tables::numerics::worst(data));
     numerics.push(tables::forwards::provenance(data));
     numerics.extend(appendix(tables::numerics::by_shape(data)));
     numerics.extend(appendix(tables::headroom::headroom(data)));

@@ -32,12 +32,18 @@ impl Renderer {
         tex.add_raw_templates([
             ("table.tex", include_str!("../../paper/templates/table.tex.tera")),
             ("section.tex", include_str!("../../paper/templates/section.tex.tera")),
+            ("findings.tex", include_str!("../../paper/templates/findings.tex.tera")),
             ("claims.tex", include_str!("../../paper/templates/claims.tex.tera")),
+            ("readings.tex", include_str!("../../paper/templates/readings.tex.tera")),
             ("caveats.tex", include_str!("../../paper/templates/caveats.tex.tera")),
             ("macros.tex", include_str!("../../paper/templates/macros.tex.tera")),
         ])?;
         let mut html = Tera::new();
-        html.add_raw_templates([("report.html", include_str!("../../paper/templates/report.html.tera"))])?;
+        html.add_raw_templates([
+            ("table.html", include_str!("../../paper/templates/table.html.tera")),
+            ("section.html", include_str!("../../paper/templates/section.html.tera")),
+            ("report.html", include_str!("../../paper/templates/report.html.tera")),
+        ])?;
         Ok(Renderer { tex, html })
     }
 
@@ -46,26 +52,25 @@ impl Renderer {
         self.tex("table.tex", &LatexTable { columns: columns(table), table })
     }
 
-    /// One of the other LaTeX files, by the name of its template: `section.tex` of a section; `claims.tex`, `caveats.tex` and
-    /// `macros.tex` of a document.
+    /// One of the other LaTeX files, by the name of its template: `section.tex` of a section; the others of a document.
     pub fn tex(&self, template: &str, value: &impl Serialize) -> Result<String, RenderError> {
         self.tex.render(template, &context(value)?)
     }
 
     /// The HTML page.
-    pub fn html(&self, document: &Document) -> Result<String, RenderError> {
-        let sections = document
-            .sections
-            .iter()
-            .map(|section| HtmlSection { section, drawings: section.figures.iter().map(inline).collect() })
-            .collect();
+    pub fn html<'a>(&self, document: &'a Document) -> Result<String, RenderError> {
+        let drawn =
+            |section: &'a Section| HtmlSection { section, drawings: section.figures.iter().map(inline).collect() };
+        let (leading, sections): (Vec<&Section>, Vec<&Section>) =
+            document.sections.iter().partition(|section| section.leads);
+        let [leading, sections] = [leading, sections].map(|sections| sections.into_iter().map(drawn).collect());
         let claims = ("claims", document.claims.as_slice());
         let findings = ("findings", document.findings.as_slice());
         // What the rows answer comes first: the findings, where any of them is answered.
         let answered = |view: &ClaimView| !matches!(view.verdict.outcome, Outcome::NotRun | Outcome::NoHardware);
         let groups = if document.findings.iter().any(answered) { [findings, claims] } else { [claims, findings] };
         let verdicts = groups.map(|(slug, views)| VerdictGroup { slug, views }).into();
-        let page = HtmlPage { document, verdicts, sections };
+        let page = HtmlPage { document, verdicts, leading, sections };
         self.html.render("report.html", &context(&page)?)
     }
 }
@@ -98,6 +103,8 @@ struct HtmlPage<'a> {
     document: &'a Document,
     /// The claims of the paper and the findings, in the order of the page.
     verdicts: Vec<VerdictGroup<'a>>,
+    /// What answers the experiment's question.
+    leading: Vec<HtmlSection<'a>>,
     sections: Vec<HtmlSection<'a>>,
 }
 

@@ -41,6 +41,13 @@ struct PanelData {
     curves: Vec<Curve>,
 }
 
+impl PanelData {
+    /// Whether any curve has two points: one shape is a point, which the tables show.
+    fn has_a_curve(&self) -> bool {
+        self.curves.iter().any(|curve| curve.points.len() > 1)
+    }
+}
+
 /// What a figure plots.
 struct Plot<'a> {
     slug: &'a str,
@@ -58,6 +65,9 @@ type ValueOf<'a> = dyn Fn(&Group, &ResultRow) -> Option<Measured> + 'a;
 const RINGS: &str = "A ring marks a ratio with a disturbed row.";
 
 const NOTHING_TIMED: &str = "No configuration was timed natively, so there is no curve to draw.";
+
+const ONE_SIZE: &str =
+    "Only one size was timed on this axis, so there is no curve to draw; the tables have its values.";
 
 /// Latency against batch size.
 pub(super) fn latency_by_batch(data: &Data) -> Result<Figure, FigureError> {
@@ -117,6 +127,10 @@ fn draw(data: &Data, plot: &Plot, value: &ValueOf) -> Result<Figure, FigureError
         data.groups().iter().filter_map(|group| panel_data(group, &all, plot.along, value)).collect();
     if panels.is_empty() {
         return Ok(Figure::empty(plot.slug, plot.caption, plot.nothing));
+    }
+    let panels: Vec<PanelData> = panels.into_iter().filter(PanelData::has_a_curve).collect();
+    if panels.is_empty() {
+        return Ok(Figure::empty(plot.slug, plot.caption, ONE_SIZE));
     }
     let legend = distinct(panels.iter().flat_map(|panel| panel.curves.iter().map(|curve| curve.entry.clone())));
     let layout = Layout::new(panels.len(), legend, 0);

@@ -82,12 +82,12 @@ pub fn memory(data: &Data) -> Result<Vec<Figure>, FigureError> {
     Ok(vec![memory::by_policy(data)?])
 }
 
-/// Distance from the reference and share of NaN, per policy; headroom below FP16's largest value; deviations by layer norm.
+/// Deviations by layer norm; distance from the reference and share of NaN, per policy; headroom below FP16's largest value.
 ///
 /// # Errors
 /// [`FigureError::Draw`].
 pub fn numerics(data: &Data) -> Result<Vec<Figure>, FigureError> {
-    let mut figures = vec![numerics::by_policy(data)?, headroom::map(data)?];
-    figures.extend(deviation::by_model(data)?);
+    let mut figures = deviation::by_model(data)?;
+    figures.extend([numerics::by_policy(data)?, headroom::map(data)?]);
     Ok(figures)
 }

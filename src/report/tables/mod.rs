@@ -15,6 +15,7 @@ pub mod machines;
 pub mod memory;
 pub mod noise;
 pub mod numerics;
+pub mod outputs;
 pub mod quality;
 pub mod speedup;
 
