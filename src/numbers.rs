@@ -73,6 +73,11 @@ pub fn cosine(x: f64) -> String {
     fixed((x * 1e7).floor() / 1e7, 7)
 }
 
+/// The same with five decimals, for prose.
+pub fn short_cosine(x: f64) -> String {
+    fixed((x * 1e5).floor() / 1e5, 5)
+}
+
 /// Distance of a cosine from 1. Rounding may push a cosine above 1 by a few units in the last place; the distance is
 /// then 0.
 pub fn cosine_distance(x: f64) -> f64 {

@@ -64,7 +64,7 @@ fuzz_target!(|edits: &[u8]| -> Corpus {
     for forbidden in ["<script", "<img", "\" onload"] {
         assert!(!html.contains(forbidden), "{forbidden} in the page");
     }
-    let mut tex: String = ["macros.tex", "claims.tex", "caveats.tex"]
+    let mut tex: String = ["macros.tex", "findings.tex", "claims.tex", "readings.tex", "caveats.tex"]
         .map(|name| renderer.tex(name, &document).expect("macros, claims and caveats"))
         .concat();
     for section in &document.sections {

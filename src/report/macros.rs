@@ -10,7 +10,7 @@ use super::sentences::machine::processors;
 use super::sentences::quality;
 use super::sentences::speedup::baselines;
 use crate::analysis::agreement::Agreement;
-use crate::analysis::facts::{engine_library, has_nan};
+use crate::analysis::facts::{engine_library, has_nan, smallest_cosine};
 use crate::analysis::headroom::Worst;
 use crate::analysis::pairs::Ranged;
 use crate::analysis::{headroom, noise};
@@ -20,8 +20,8 @@ use crate::claims::{Outcome, Verdict};
 use crate::engine::{BackendKind, DeviceKind};
 use crate::graph::Preset;
 use crate::numbers;
-use crate::record::Status;
 use crate::record::magnitudes::MagnitudeKind;
+use crate::record::{InputKind, Status};
 use crate::results::data::{Data, distinct, total};
 use crate::results::study::Study;
 use crate::stats::{BOOTSTRAP_MIN_SAMPLES, BOOTSTRAP_RESAMPLES, Percentile};
@@ -53,6 +53,7 @@ pub fn macros(study: &Study, found: &[Headline], verdicts: &[Verdict], repeats: 
     for preset in [Preset::Fp16, Preset::Bf16, Preset::Hybrid] {
         policy(&experiments, preset, &mut all);
         passes(&experiments, preset, &mut all);
+        by_input(&experiments, preset, &mut all);
     }
     put(&mut all, "SilentRowsSentence", quality::silent_rows(&experiments));
     put(&mut all, "FpSixteenQualitySentence", quality::quality(&experiments, Preset::Fp16));
@@ -225,6 +226,38 @@ fn passes(experiments: &[&Data], preset: Preset, all: &mut Vec<Macro>) {
     }
 }
 
+/// What the outputs of trained models show under a policy, by kind of input: smallest cosine of all passes and of the first,
+/// and how many passes failed, and failed silently inside.
+fn by_input(experiments: &[&Data], preset: Preset, all: &mut Vec<Macro>) {
+    let trained: Vec<&ResultRow> = trained(experiments, preset).filter(|row| row.forwards > Some(1)).collect();
+    for (name, kind) in
+        [("Text", InputKind::Text), ("Random", InputKind::Random), ("Separators", InputKind::RandomWithSeparators)]
+    {
+        let rows: Vec<&ResultRow> = trained.iter().copied().filter(|row| row.input_kind == kind).collect();
+        let mut smallest = |which: &str, of: fn(&ResultRow) -> Option<f64>| {
+            let found = rows.iter().filter_map(|row| of(row)).reduce(f64::min);
+            put(all, &format!("{}{name}{which}", stem(preset)), found.map(numbers::short_cosine).unwrap_or_default());
+        };
+        smallest("Cosine", smallest_cosine);
+        smallest("FirstCosine", |row| row.cosine_min);
+        let mut count = |which: &str, of: fn(&ResultRow) -> Option<u64>| {
+            let known = rows.iter().filter_map(|row| of(row).zip(row.forwards));
+            let sum = known.reduce(|(a, b), (more, passes)| (a + more, b + passes));
+            let text = sum.map(|(bad, passes)| format!("{} of {}", numbers::count(bad), numbers::count(passes)));
+            put(all, &format!("{}{name}{which}", stem(preset)), text.unwrap_or_default());
+        };
+        count("Failed", |row| row.failed_forwards);
+        count("Silent", |row| row.silent_forwards);
+    }
+}
+
+/// Rows of a policy with a checkpoint's weights as they are.
+fn trained<'a>(experiments: &[&'a Data], preset: Preset) -> impl Iterator<Item = &'a ResultRow> {
+    let wanted = move |row: &&ResultRow| row.precision == preset.name() && row.injection.is_none();
+    let is_trained = |row: &&ResultRow| row.weights().is_some_and(|weights| !weights.is_random());
+    experiments.iter().flat_map(|data| data.measured()).filter(wanted).filter(is_trained)
+}
+
 /// Where the models as they are come closest to FP16's end.
 fn headroom(experiments: &[&Data], all: &mut Vec<Macro>) {
     let injected = |data: &Data, model: &str| data.rows.iter().any(|row| row.model == model && row.injection.is_some());
@@ -246,20 +279,20 @@ fn headroom(experiments: &[&Data], all: &mut Vec<Macro>) {
     put(all, "HeadroomOperation", text(&|_, place, _| place_name(place).to_owned()));
 }
 
-/// The worst numerics of a policy over everything measured of models as they are: an injected outlier is left out.
+/// The worst numerics of a policy over everything measured of models as they are: an injected outlier is left out. The
+/// cosine is that of trained models, over all passes.
 fn policy(experiments: &[&Data], preset: Preset, all: &mut Vec<Macro>) {
     let stem = stem(preset);
     let of_policy = |row: &&ResultRow| row.precision == preset.name() && row.injection.is_none();
     let rows: Vec<&ResultRow> = experiments.iter().flat_map(|data| data.measured()).filter(of_policy).collect();
     let with_nan = rows.iter().filter(|row| has_nan(row)).count();
-    let cosines: Vec<f64> = rows.iter().filter_map(|row| row.cosine_min).collect();
     put(all, &format!("{stem}Rows"), numbers::count(rows.len() as u64));
     put(
         all,
         &format!("{stem}RowsWithNan"),
         if rows.is_empty() { String::new() } else { numbers::count(with_nan as u64) },
     );
-    let worst = cosines.iter().copied().reduce(f64::min);
+    let worst = trained(experiments, preset).filter_map(smallest_cosine).reduce(f64::min);
     put(all, &format!("{stem}CosineMin"), worst.map(numbers::cosine).unwrap_or_default());
     let largest = rows.iter().filter_map(|row| row.max_abs_error).reduce(f64::max);
     put(all, &format!("{stem}MaxAbs"), largest.map(numbers::magnitude).unwrap_or_default());

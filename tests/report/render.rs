@@ -205,7 +205,7 @@ fn a_run_folder_is_read_and_a_stray_folder_is_refused() {
     fixture::write(dir.path(), &fixture::laptop(), &fixture::laptop_records(&plan));
     let summary = report(dir.path(), out.path()).unwrap();
     assert!(summary.html.is_file());
-    assert_eq!(summary.verdicts.len(), 13, "ten claims and three findings");
+    assert_eq!(summary.verdicts.len(), 16, "ten claims and six findings");
     mixprec::store::parquet::write_results(dir.path(), &fixture::laptop().rows[1..]).unwrap();
     let error = report(dir.path(), out.path()).unwrap_err().to_string();
     assert!(error.contains("does not hold the configurations of plan.json"), "{error}");

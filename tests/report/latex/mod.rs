@@ -163,7 +163,8 @@ fn compare_placement(section: &Value, files: &Files) {
 
 /// The names of the files that a document is rendered to.
 fn names(document: &Value) -> BTreeSet<String> {
-    let fixed = ["report.html", "report.json", "macros.tex", "claims.tex", "caveats.tex"];
+    let fixed =
+        ["report.html", "report.json", "macros.tex", "findings.tex", "claims.tex", "readings.tex", "caveats.tex"];
     let mut names: BTreeSet<String> = fixed.map(str::to_owned).into();
     for section in list(document, "sections") {
         let tables = list(section, "tables");
@@ -207,23 +208,19 @@ fn the_page_the_values_and_the_latex_say_the_same() {
             .collect();
         assert_eq!(between(&text(&files, "caveats.tex"), r"\begin{itemize}", r"\end{itemize}"), caveats);
         compare_claims(&document, &text(&files, "claims.tex"));
+        compare_findings(&document, &text(&files, "findings.tex"));
+        compare_readings(&document, &text(&files, "readings.tex"));
     }
 }
 
 fn compare_claims(document: &Value, found: &str) {
-    let cell =
-        |columns: u8, width: &str| format!(r"\multicolumn{{{columns}}}{{>{{\raggedright\arraybackslash}}p{{{width}}}");
+    let cell = r"\multicolumn{4}{>{\raggedright\arraybackslash}p{\MixprecWhyWidth}@{}}";
     let rows = |claim: &Value, words: String| {
         let [id, shown] = ["id", "shown"].map(|key| tex(claim, key));
         let verdict = format!(r"\verdict{}{{{}}}", string(claim, "tone"), tex(claim, "label"));
         let rows = format!("; rows: {})", claim["rows"]);
         let why = tex(claim, "why") + &around(" (", &tex(claim, "answered_by"), &rows);
-        let reading = tex(claim, "reading");
-        let cell = cell(4, r"\MixprecWhyWidth") + "@{}}";
-        [
-            format!(r"{id} & {words} & {shown} & {verdict} \\*"),
-            format!(r" & {cell}{{\interval{{{why} \emph{{Read as:}} {reading}.}}}} \\"),
-        ]
+        [format!(r"{id} & {words} & {shown} & {verdict} \\*"), format!(r" & {cell}{{\interval{{{why}}}}} \\")]
     };
     let claim = |claim: &Value| {
         let mut lines = rows(claim, format!("{} & {}", tex(claim, "sentence"), tex(claim, "paper_value"))).to_vec();
@@ -231,12 +228,29 @@ fn compare_claims(document: &Value, found: &str) {
         lines.extend(claim.get("second").into_iter().flat_map(second));
         lines
     };
-    let finding = |finding: &Value| rows(finding, format!("{}}}{{{}}}", cell(2, "7.3cm"), tex(finding, "finding")));
-    let [midrule, heading] =
-        [r"\midrule", r" & The paper does not say & & measured here & verdict \\"].map(str::to_owned);
-    let mut expected: Vec<String> = list(document, "claims").iter().flat_map(claim).collect();
-    expected.extend([midrule.clone(), heading, midrule]);
-    expected.extend(list(document, "findings").iter().flat_map(finding));
+    let expected: Vec<String> = list(document, "claims").iter().flat_map(claim).collect();
     let lines = between(found, r"\midrule", r"\bottomrule");
-    assert_eq!(lines.into_iter().filter(|line| *line != r"\addlinespace[4pt]").collect::<Vec<_>>(), expected);
+    assert_eq!(lines.into_iter().filter(|line| *line != ROOM).collect::<Vec<_>>(), expected);
+}
+
+/// Room between two rows.
+const ROOM: &str = r"\addlinespace[2pt]";
+
+fn compare_findings(document: &Value, found: &str) {
+    let row = |finding: &Value| {
+        let [id, words, shown, label] = ["id", "finding", "shown", "label"].map(|key| tex(finding, key));
+        format!(r"{id} & {words} & {shown} & \verdict{}{{{label}}} \\", string(finding, "tone"))
+    };
+    let expected: Vec<String> = list(document, "findings").iter().map(row).collect();
+    let lines = between(found, r"\midrule", r"\bottomrule");
+    assert_eq!(lines.into_iter().filter(|line| *line != ROOM).collect::<Vec<_>>(), expected);
+}
+
+fn compare_readings(document: &Value, found: &str) {
+    let item = |of: &Value| format!(r"\item[{}] {}.", tex(of, "id"), tex(of, "reading"));
+    let claim = |of: &Value| std::iter::once(item(of)).chain(of.get("second").map(item)).collect::<Vec<_>>();
+    let finding = |of: &Value| format!("{} {}", item(of), tex(of, "why"));
+    let mut expected: Vec<String> = list(document, "claims").iter().flat_map(claim).collect();
+    expected.extend(list(document, "findings").iter().map(finding));
+    assert_eq!(between(found, r"\begin{description}\setlength{\itemsep}{2pt}", r"\end{description}"), expected);
 }
