@@ -14,6 +14,7 @@ use crate::analysis::noise;
 use crate::claims::{Claims, judge_study};
 use crate::numbers;
 use crate::report::document::{ClaimView, document};
+use crate::report::figures::Figure;
 use crate::results::study::Study;
 use crate::store::schema::{ResultRow, SCHEMA_VERSION, SampleRow};
 
@@ -55,8 +56,10 @@ pub(super) struct PageFacts {
     pub results_columns: Vec<Value>,
     /// Columns of `samples.parquet`.
     pub samples_columns: Vec<Value>,
-    /// The figure of the front page.
+    /// The second figure of the front page.
     pub figure: LatencyFigure,
+    /// The first: the deviations that enter the layer norms of a model. `None` where no experiment has them.
+    pub deviation: Option<Figure>,
 }
 
 impl PageFacts {
@@ -68,6 +71,9 @@ impl PageFacts {
         let study = Study::read(artifact)?;
         let claims = Claims::builtin()?;
         let document = document(&study, &claims, judge_study(&study, &claims))?;
+        let mut figures = document.sections.iter().flat_map(|section| &section.figures);
+        let deviation =
+            figures.find(|figure| figure.svg.is_some() && figure.slug.contains("figure-deviation-")).cloned();
         let runs = runs::all(artifact, &study)?;
         let main = &study.main;
         let floors = noise::floors(main).into_iter();
@@ -90,6 +96,7 @@ impl PageFacts {
             results_columns: columns::facts(ResultRow::columns()),
             samples_columns: columns::facts(SampleRow::columns()),
             figure: figure::of(main)?,
+            deviation,
             runs: runs.iter().map(Run::facts).collect(),
         })
     }

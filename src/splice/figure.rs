@@ -1,5 +1,5 @@
-//! The figure of the front page: latency of one sequence against its length, a panel per model, once for light pages and once
-//! for dark ones.
+//! The figures of the front page: the report's own of deviations; and latency of one sequence against its length, a panel per
+//! model, once for light pages and once for dark ones.
 
 use serde::Serialize;
 use tera::{Context, Tera};
@@ -102,7 +102,10 @@ impl LogAxis {
     }
 }
 
-/// Path and text of both drawings.
+/// Path of the drawing of deviations, from the page's folder. It has a white ground on every page.
+const DEVIATION: &str = "paper/readme/deviation.svg";
+
+/// Path and text of all drawings.
 ///
 /// # Errors
 /// [`SpliceError::Template`], a defect that a test rules out.
@@ -116,7 +119,8 @@ pub(super) fn draw(facts: &PageFacts) -> Result<Vec<(&'static str, String)>, Spl
         context.insert("dark", &(theme == "dark"));
         engine.render("latency.svg", &context).map(|text| (name, text)).map_err(failed)
     };
-    DRAWINGS.into_iter().map(drawing).collect()
+    let deviation = facts.deviation.as_ref().and_then(|figure| Some(Ok((DEVIATION, figure.svg.clone()?))));
+    deviation.into_iter().chain(DRAWINGS.into_iter().map(drawing)).collect()
 }
 
 /// The figure of a run.
