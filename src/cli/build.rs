@@ -76,7 +76,7 @@ pub(super) fn execute(args: &BuildArgs) -> Result<u8> {
                     note(format_args!("{label}: FAILED: {error}"));
                     code = SOME_FAILED;
                 }
-                Err(Failed::Engine(label, error)) => return Err(error).context(label),
+                Err(Failed::Engine(label, error)) => return Err(*error).context(label),
                 Err(Failed::Folder(error)) => return Err(error),
             }
         }
@@ -86,7 +86,7 @@ pub(super) fn execute(args: &BuildArgs) -> Result<u8> {
 
 /// Why an engine is not in the folder.
 enum Failed {
-    Engine(String, BackendError),
+    Engine(String, Box<BackendError>),
     Folder(anyhow::Error),
 }
 
@@ -140,7 +140,7 @@ fn build(request: EngineRequest<'_>, folder: &EngineFolder) -> Result<String, Fa
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    let (engine, report) = built.map_err(|error| Failed::Engine(label.clone(), error))?;
+    let (engine, report) = built.map_err(|error| Failed::Engine(label.clone(), Box::new(error)))?;
     let path = folder.add(&request, &engine, &report).map_err(|error| Failed::Folder(error.into()))?;
     let inspected = inspected(&request, &engine, folder).map_err(Failed::Folder)?;
     Ok(format!("{label}\n{}  {}\n{inspected}", summary(&report), path.display()))

@@ -153,9 +153,8 @@ mod tests {
             ["0", "-3", "1001", "1.5", "null", "true", "\"12\"", "[12]", "{}", "NaN", "-Infinity", &"9".repeat(40)]
         {
             let error = size(value).unwrap_err();
-            let says =
-                format!("write a whole number from 1 to 1000, or leave the key out for transformers' default, 7");
-            assert!(error.starts_with("n is `") && error.ends_with(&says), "{error}");
+            let cure = "write a whole number from 1 to 1000, or leave the key out for transformers' default, 7";
+            assert!(error.starts_with("n is `") && error.ends_with(cure), "{error}");
         }
         assert_eq!(keys("{}").size(&["n"], 7, 1000), Ok(7));
         assert_eq!(keys(r#"{"a": 1, "b": 2}"#).size(&["b", "a"], 7, 1000), Ok(2), "the first name that is there");

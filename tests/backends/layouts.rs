@@ -12,6 +12,11 @@ use mixprec::graph::{PrecisionPolicy, Preset, Shape};
 use mixprec::model::{Head, Model, ModelError, ModelSource, WeightsOrigin};
 use safetensors::tensor::Dtype;
 
+/// What is changed of a checkpoint before it is written.
+type Change<'a> = &'a dyn Fn(&mut Variant);
+/// What is done to a folder.
+type Damage<'a> = &'a dyn Fn(&Path);
+
 fn open(folder: &Path, sha256: Option<&str>) -> Result<Arc<Model>, ModelError> {
     let source = ModelSource::Checkpoint { path: folder.to_owned(), sha256: sha256.map(str::to_owned) };
     Model::open("tiny", &source, Path::new("."), Head::Natural).map(Arc::new)
@@ -56,7 +61,7 @@ fn a_language_model_head_is_tied_or_its_own_as_the_file_says() {
     };
     let one = weights_bytes(&Tiny::Gpt2.open(Head::Natural));
     let table = 96 * 64 * 4;
-    let layouts: [(&str, &dyn Fn(&mut Variant), u64); 5] = [
+    let layouts: [(&str, Change<'_>, u64); 5] = [
         ("head alone", &|variant| variant.rename(WORDS, HEAD), one),
         ("head alone, table named in the metadata", &named, one),
         ("both, equal", &copy, one),
@@ -145,7 +150,7 @@ fn shards_that_do_not_belong_together_are_refused_by_name() {
         std::fs::write(index(folder), text.replace(from, to)).unwrap();
     };
     let second = "model-00002-of-00003.safetensors";
-    let cases: [(&dyn Fn(&Path), &str); 10] = [
+    let cases: [(Damage<'_>, &str); 10] = [
         (
             &|folder| std::fs::remove_file(folder.join(second)).unwrap(),
             "names `model-00002-of-00003.safetensors`, which is not there",
