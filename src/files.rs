@@ -1,11 +1,14 @@
-//! Replacing a file in one step, and the error that names a file.
+//! Replacing a file in one step, which version of a file was read, and the error that names a file.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+
+use crate::digest::{RunningDigest, sha256};
 
 /// The file system refused to read or write a file or folder.
 #[derive(Debug, Error)]
@@ -21,6 +24,97 @@ impl FileError {
     /// Names the file of an error: `fs::read(path).map_err(FileError::at(path))`.
     pub fn at(path: &Path) -> impl FnOnce(io::Error) -> FileError + Copy {
         move |source| FileError { path: path.to_owned(), source }
+    }
+}
+
+/// The version of a file that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileVersion {
+    /// The file.
+    pub path: PathBuf,
+    /// SHA-256 of the bytes read, 64 digits.
+    pub sha256: String,
+    stamp: FileStamp,
+}
+
+/// What the file system changes whenever a file is written or replaced. A program can set a file's time of modification,
+/// but not that of the last change of its inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileStamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl FileStamp {
+    /// That of an open file.
+    pub fn of(metadata: &fs::Metadata) -> FileStamp {
+        FileStamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+impl FileVersion {
+    /// Reads a file whole.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn read(path: &Path) -> Result<(Vec<u8>, FileVersion), FileError> {
+        let mut bytes = Vec::new();
+        let version = Self::of(path, |file| {
+            file.read_to_end(&mut bytes)?;
+            Ok(sha256(&bytes))
+        })?;
+        Ok((bytes, version))
+    }
+
+    /// The version of a file that is there now. It is read in pieces.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn now(path: &Path) -> Result<FileVersion, FileError> {
+        Self::of(path, |file| {
+            let mut digest = RunningDigest::default();
+            digest.read(file)?;
+            Ok(digest.sha256())
+        })
+    }
+
+    /// The version of a file of which something was read before, when it had this stamp.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn since(stamp: FileStamp, path: &Path) -> Result<FileVersion, FileError> {
+        Ok(FileVersion { stamp, ..Self::now(path)? })
+    }
+
+    /// The stamp is taken first, so that a change while the file is read shows afterwards.
+    fn of(path: &Path, read: impl FnOnce(&mut File) -> io::Result<String>) -> Result<FileVersion, FileError> {
+        let open = || {
+            let mut file = File::open(path)?;
+            let stamp = FileStamp::of(&file.metadata()?);
+            Ok(FileVersion { path: path.to_owned(), sha256: read(&mut file)?, stamp })
+        };
+        open().map_err(FileError::at(path))
+    }
+
+    /// Whether the file still has the bytes that were read. They are read again only where the file system's record of it
+    /// differs.
+    pub fn is_current(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|found| FileStamp::of(&found) == self.stamp)
+            || FileVersion::now(&self.path).is_ok_and(|found| found.sha256 == self.sha256)
+    }
+
+    /// The file's name without its folder.
+    pub fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 }
 
@@ -55,4 +149,32 @@ pub fn replace_with<E: From<io::Error>>(path: &Path, write: impl FnOnce(&mut Fil
         let _ = fs::remove_file(partial);
     }
     written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_current_until_the_bytes_change_whatever_size_and_time_say() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data.tsv");
+        fs::write(&path, "abc").unwrap();
+        let (bytes, version) = FileVersion::read(&path).unwrap();
+        assert_eq!((bytes.as_slice(), &version), (b"abc".as_slice(), &FileVersion::now(&path).unwrap()));
+        assert!(version.is_current());
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        let rewrite = |text: &str| {
+            fs::write(&path, text).unwrap();
+            File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        };
+        rewrite("abd");
+        assert!(!version.is_current(), "another byte, the same size and time");
+        rewrite("abc");
+        assert!(version.is_current(), "the same bytes, written again");
+        replace(&path, b"abd").unwrap();
+        assert!(!version.is_current());
+        fs::remove_file(&path).unwrap();
+        assert!(!version.is_current());
+    }
 }

@@ -25,6 +25,7 @@
 //! | forward | one forward pass of a batch |
 //! | row | what is known of one configuration in one environment ([`store::schema::ResultRow`]) |
 //! | environment | the machine, the build and the settings that a row was measured under ([`provenance::Environment`]) |
+//! | materials | what a row was made from besides its configuration, by digest: files, settings, arithmetic ([`store::materials`]) |
 //! | pair | two rows that agree in everything but the axis compared ([`analysis::pairs`]) |
 //! | disturbed | measured while others used the device, or while the clock ran wrong ([`analysis::disturbances`]) |
 //! | noise floor | how far from 1 the ratio of two equal engines can be ([`analysis::noise`]) |

@@ -16,6 +16,7 @@ use crate::record::Status;
 use crate::results::ResultsError;
 use crate::results::data::{Data, distinct, series, timed};
 use crate::stats::{median, nearest_rank};
+use crate::store::materials::{Contradiction, Material};
 use crate::store::schema::ResultRow;
 
 /// How close two medians must be, as a share of the first, unless said otherwise.
@@ -164,6 +165,9 @@ pub enum AgreementError {
         "{path}: {model} was measured with other weights ({found}) than in {other} ({wanted}); their times are of two models"
     )]
     Weights { path: PathBuf, model: String, found: String, other: PathBuf, wanted: String },
+    /// A model or an input had other files.
+    #[error("{0}; their rows are not of one experiment")]
+    Material(Box<Contradiction>),
     /// Nothing was measured twice.
     #[error("{path} and {other} have no measured configuration in common, so there is nothing to compare")]
     Nothing { path: PathBuf, other: PathBuf },
@@ -190,14 +194,14 @@ pub fn agreement(first: Named, second: Named, limits: Limits) -> Result<Agreemen
     let (before, after) = (by_id(first)?, by_id(second)?);
     let (pairs, unlike, not_repeated, differences) = Default::default();
     let mut found = Agreement { limits, pairs, unlike, left_out: 0, not_repeated, differences };
-    let mut environments = Vec::new();
+    let (mut environments, mut arithmetics) = (Vec::new(), Vec::new());
     for configuration in &first.1.plan.configurations {
         let id = configuration.id.0.as_str();
         let (Some(&one), Some(&other)) = (before.get(id), after.get(id)) else {
             found.leave_out(before.get(id).copied());
             continue;
         };
-        check_weights((first.0, one), (second.0, other))?;
+        arithmetics.extend(check_materials((first.0, one), (second.0, other))?);
         let tried = one.status != Status::Pending && other.status != Status::Pending;
         let pair = RowPair { numerator: other, denominator: one };
         match pair.latency_ratio() {
@@ -215,7 +219,8 @@ pub fn agreement(first: Named, second: Named, limits: Limits) -> Result<Agreemen
     if found.pairs.is_empty() && found.unlike.is_empty() {
         return Err(AgreementError::Nothing { path: second.0.to_owned(), other: first.0.to_owned() });
     }
-    found.differences = self::differences(first.1, second.1, distinct(environments.into_iter()));
+    let of_environments = self::differences(first.1, second.1, distinct(environments.into_iter()));
+    found.differences = distinct(arithmetics.into_iter().chain(of_environments));
     found.pairs.sort_by(|a, b| b.deviation().total_cmp(&a.deviation()).then_with(|| a.first.id.cmp(&b.first.id)));
     Ok(found)
 }
@@ -351,19 +356,30 @@ fn by_id<'a>((path, data): Named<'a>) -> Result<HashMap<&'a str, &'a ResultRow>,
     Ok(rows)
 }
 
-fn check_weights(first: (&Path, &ResultRow), second: (&Path, &ResultRow)) -> Result<(), AgreementError> {
+/// Refuses rows of other weights or files. Returns the difference where the program's arithmetic alone is another.
+fn check_materials(
+    first: (&Path, &ResultRow),
+    second: (&Path, &ResultRow),
+) -> Result<Option<Difference>, AgreementError> {
     let unmeasured = |row: &ResultRow| matches!(row.status, Status::Failed | Status::Pending);
-    if first.1.shares_weights(second.1) || unmeasured(first.1) || unmeasured(second.1) {
-        return Ok(());
+    if unmeasured(first.1) || unmeasured(second.1) {
+        return Ok(None);
     }
-    let words = |row: &ResultRow| row.weights().map_or_else(|| "not recorded".to_owned(), |found| found.to_string());
-    Err(AgreementError::Weights {
-        path: second.0.to_owned(),
-        model: second.1.model.clone(),
-        found: words(second.1),
-        other: first.0.to_owned(),
-        wanted: words(first.1),
-    })
+    let weights = (!first.1.shares_weights(second.1)).then_some(Material::Weights);
+    let Some(material) = weights.or_else(|| first.1.contradicts(second.1)) else { return Ok(None) };
+    let [wanted, found] = [first.1, second.1].map(|row| material.label(row));
+    match material {
+        Material::Arithmetic => {
+            let property = format!("{material} for {}", first.1.backend);
+            Ok(Some(Difference { property, first: wanted, second: found }))
+        }
+        Material::Weights => {
+            let words = |label: Option<String>| label.unwrap_or_else(|| "not recorded".to_owned());
+            let (path, other, model) = (second.0.to_owned(), first.0.to_owned(), second.1.model.clone());
+            Err(AgreementError::Weights { path, model, found: words(found), other, wanted: words(wanted) })
+        }
+        _ => Err(AgreementError::Material(Box::new(Contradiction::new(material, second, first)))),
+    }
 }
 
 /// What differs between the environments that rows of one configuration are from, each difference once.

@@ -1,6 +1,7 @@
 //! The one rule for which two rows are compared, and the one interval of their ratio.
 //!
-//! Two rows pair when they agree in everything but what is compared and were measured in the same environment. A pair with a
+//! Two rows pair when they agree in everything but what is compared, contradict each other in nothing that they should share
+//! ([`crate::store::materials`]) and were measured in the same environment. A pair with a
 //! disturbed row is shown and marked. It decides nothing while an undisturbed pair of the same quantity exists.
 
 use std::collections::HashMap;
@@ -146,7 +147,7 @@ pub fn fp32_counterpart<'a>(data: &Data, group: &Group<'a>, row: &ResultRow) -> 
 
 /// Whether two rows that agree in their columns may be compared.
 fn may_pair(data: &Data, a: &ResultRow, b: &ResultRow) -> bool {
-    a.id != b.id && share_an_environment(data, a, b)
+    a.id != b.id && a.contradicts(b).is_none() && share_an_environment(data, a, b)
 }
 
 /// Whether two rows were measured in one environment. Rows on one device must have the same environment; rows on a
@@ -232,10 +233,11 @@ mod tests {
     /// Any one column that differs keeps two rows apart.
     #[test]
     fn rows_pair_when_they_agree_in_everything_but_what_is_compared() {
-        let slow = row("a", "fp32", 2.0);
+        let slow = ResultRow { input_sha256: Some("one".to_owned()), ..row("a", "fp32", 2.0) };
         let pair = [("a".to_owned(), "b".to_owned())];
         assert_eq!(joined(vec![slow.clone(), row("b", "fp16", 1.0)]), pair);
-        let changes: [fn(&mut ResultRow); 8] = [
+        let changes: [fn(&mut ResultRow); 9] = [
+            |row| row.input_sha256 = Some("other".to_owned()),
             |row| row.backend = BackendKind::TensorRt,
             |row| row.model = "other".to_owned(),
             |row| row.set_weights(&WeightsOrigin::Random { seed: 1 }.into()),

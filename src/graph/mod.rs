@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::digest::sha256;
 pub use cost::CostSummary;
 pub use policy::{Format, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding};
 
@@ -329,6 +330,12 @@ impl Graph {
             });
         }
         Ok(self.ops.iter().map(|op| policy.rounding(&op.name, op.class)).collect())
+    }
+
+    /// SHA-256 over everything that the graph says: operations, constants, parameters, sizes and output. Two models with one
+    /// digest compute the same function of their weights and ids.
+    pub fn sha256(&self) -> String {
+        sha256(format!("{self:?}").as_bytes())
     }
 
     /// Total number of parameters.

@@ -10,10 +10,9 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
 
-use crate::digest::sha256;
-use crate::files::FileError;
+use crate::files::{FileError, FileVersion};
 use crate::graph::Shape;
-use crate::model::{Model, ModelError};
+use crate::model::{Model, ModelError, Tokenizer};
 pub use source::InputSource;
 use sst2::Sentences;
 use text::Windows;
@@ -78,6 +77,10 @@ pub enum InputError {
 /// A source of batches for one model.
 #[derive(Debug)]
 pub struct InputStream {
+    /// The tokenizer's files; none where the rows need no tokenizer.
+    pub tokenizer_files: Vec<FileVersion>,
+    /// The file that the rows were read from; `None` for random ids.
+    pub file: Option<FileVersion>,
     rows: Rows,
     pad_id: u32,
 }
@@ -104,25 +107,42 @@ impl InputStream {
     /// [`InputError`] naming the file and the cure.
     pub fn open(source: &InputSource, base_dir: &Path, model: &Model) -> Result<InputStream, InputError> {
         let vocabulary = model.config.dimensions.vocabulary as u32;
+        let mut tokenizer_files = Vec::new();
+        let mut tokenizer = || -> Result<Tokenizer, ModelError> {
+            // Before they are read: a change meanwhile shows afterwards.
+            tokenizer_files = model.tokenizer_files()?;
+            model.tokenizer()
+        };
+        let mut file = None;
+        let mut read = |path: &Path, pin: &Option<String>| -> Result<String, InputError> {
+            let (text, version) = read_pinned(path, pin.as_deref())?;
+            file = Some(version);
+            Ok(text)
+        };
         let rows = match source {
             InputSource::Random { seed } => Rows::Random { seed: *seed, vocabulary, separators: None },
             InputSource::RandomWithSeparators { seed } => {
-                let separators = model.tokenizer()?.markers()?;
+                let separators = tokenizer()?.markers()?;
                 let none = || InputError::NoSeparators { model: model.name.clone(), seed: *seed };
                 Rows::Random { seed: *seed, vocabulary, separators: Some(separators.ok_or_else(none)?) }
             }
             InputSource::Text { path, sha256 } => {
                 let path = base_dir.join(path);
-                let text = read_pinned(&path, sha256.as_deref())?;
-                Rows::Text(Windows::new(path, &text, &model.tokenizer()?)?)
+                let text = read(&path, sha256)?;
+                Rows::Text(Windows::new(path, &text, &tokenizer()?)?)
             }
             InputSource::Sst2 { path, sha256 } => {
                 let path = base_dir.join(path);
-                let text = read_pinned(&path, sha256.as_deref())?;
-                Rows::Sst2(Sentences::new(path, &text, &model.tokenizer()?)?)
+                let text = read(&path, sha256)?;
+                Rows::Sst2(Sentences::new(path, &text, &tokenizer()?)?)
             }
         };
-        Ok(InputStream { rows, pad_id: model.config.pad_id })
+        Ok(InputStream { tokenizer_files, file, rows, pad_id: model.config.pad_id })
+    }
+
+    /// Every file that it was read from.
+    pub fn files(&self) -> impl Iterator<Item = &FileVersion> {
+        self.tokenizer_files.iter().chain(&self.file)
     }
 
     /// Number of different rows of `sequence` tokens; `None` for an endless source.
@@ -181,18 +201,18 @@ impl InputStream {
 }
 
 /// The file's text with every line end as `\n`. The digest is that of the file's bytes, before any conversion.
-fn read_pinned(path: &Path, pin: Option<&str>) -> Result<String, InputError> {
-    let bytes = std::fs::read(path).map_err(FileError::at(path))?;
-    let found = sha256(&bytes);
-    if let Some(expected) = pin.filter(|pin| *pin != found) {
-        return Err(InputError::Digest { path: path.to_owned(), found, expected: expected.to_owned() });
+fn read_pinned(path: &Path, pin: Option<&str>) -> Result<(String, FileVersion), InputError> {
+    let (bytes, version) = FileVersion::read(path)?;
+    if let Some(expected) = pin.filter(|pin| *pin != version.sha256) {
+        let (path, expected) = (path.to_owned(), expected.to_owned());
+        return Err(InputError::Digest { path, found: version.sha256, expected });
     }
     let text = String::from_utf8(bytes).map_err(|_| InputError::Line {
         path: path.to_owned(),
         line: 1,
         message: "the file is not UTF-8 text".to_owned(),
     })?;
-    Ok(text.replace("\r\n", "\n"))
+    Ok((text.replace("\r\n", "\n"), version))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Where token ids come from: the form in manifests and plans.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,14 @@ impl InputSource {
         match self {
             InputSource::Random { .. } | InputSource::RandomWithSeparators { .. } | InputSource::Text { .. } => false,
             InputSource::Sst2 { .. } => true,
+        }
+    }
+
+    /// The file that rows are read from, as the manifest names it; `None` for random ids.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            InputSource::Text { path, .. } | InputSource::Sst2 { path, .. } => Some(path),
+            InputSource::Random { .. } | InputSource::RandomWithSeparators { .. } => None,
         }
     }
 }

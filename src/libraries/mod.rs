@@ -6,6 +6,7 @@ pub mod pins;
 mod search;
 pub mod tensorrt;
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,18 @@ use crate::digest::sha256_file;
 use crate::engine::BackendKind;
 
 pub use search::{find, was_set_up};
+
+/// SHA-256 of each library that engines of a backend execute with by its name, as far as they are found here. Reads all of
+/// their bytes.
+pub fn digests(kind: BackendKind) -> BTreeMap<String, String> {
+    let pinned =
+        Library::of(kind).iter().filter_map(|&library| Some((library.stem().to_owned(), find(library).ok()?.path)));
+    let installed = (kind == BackendKind::TensorRt).then(tensorrt::installation).and_then(Result::ok);
+    let installed = installed.into_iter().flat_map(|found| [found.builder, found.parser]);
+    let name = |path: PathBuf| Some((path.file_name()?.to_string_lossy().into_owned(), path));
+    let all = pinned.chain(installed.filter_map(name));
+    all.filter_map(|(name, path)| Some((name, sha256_file(&path).ok()?))).collect()
+}
 
 /// Variable with the path of an ONNX Runtime library to use instead of the pinned one.
 pub const ONNX_RUNTIME_VARIABLE: &str = "ORT_DYLIB_PATH";

@@ -9,6 +9,7 @@ use crate::plan::OtherRules;
 use crate::provenance::EnvironmentError;
 use crate::results::ResultsError;
 use crate::store::StoreError;
+use crate::store::materials::Contradiction;
 
 /// Results that cannot be joined.
 #[derive(Debug, Error)]
@@ -49,6 +50,12 @@ pub enum MergeError {
          place on both machines and run the one that lacks it again, or merge each with its like"
     )]
     Weights { path: PathBuf, model: String, found: String, other: PathBuf, expected: String },
+    /// A model, an input or the manifest had other files or settings.
+    #[error(
+        "{0}; put the same file in place on both machines and run the one that lacks it again, give the two different names in \
+         the manifest, or merge each with its like"
+    )]
+    Material(Box<Contradiction>),
     /// The output folder is no earlier merge.
     #[error("{path}: not of an earlier merge, and would be lost; move it away, or use another folder (--out)")]
     Occupied { path: PathBuf },

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use super::{Input, MergeError};
 use crate::digest::sha256;
-use crate::model::WeightsProvenance;
 use crate::plan::{Axes, Configuration, ConfigurationId, Plan};
 use crate::provenance::Environment;
 use crate::store::derive;
+use crate::store::materials::{Contradiction, Material, Shared};
 use crate::store::schema::{ResultRow, SampleRow};
 
 /// Joined results.
@@ -61,7 +61,7 @@ pub fn join(mut inputs: Vec<Input>) -> Result<Merged, MergeError> {
     let candidates = candidates(&inputs, &samples);
     let mut kept: Vec<CandidateRow> = Vec::new();
     let mut rows = Vec::new();
-    check_weights(&plan, &candidates)?;
+    check_materials(&plan, &candidates, &mut notes)?;
     for configuration in &plan.configurations {
         let Some(environments) = candidates.get(configuration.id.0.as_str()) else {
             rows.push(derive::pending(configuration));
@@ -192,24 +192,37 @@ fn age(candidate: &CandidateRow) -> (Option<u64>, String) {
     (candidate.row.finished_unix_s, sha256(contents.as_bytes()))
 }
 
-/// A table holds one set of weights per model: outputs and times of two sets would be compared as if they were one. Rows
-/// that newer rows replace are checked as well: a stand-in must not replace the real weights because it ran later.
-fn check_weights(plan: &Plan, candidates: &Candidates) -> Result<(), MergeError> {
-    let mut weights: BTreeMap<&str, (WeightsProvenance, &Path)> = BTreeMap::new();
+/// Refuses rows that contradict each other in what a table shares: outputs and times of two sets of weights or of two files
+/// would be compared as if they were of one. Rows that newer rows replace are checked as well: a stand-in must not replace the
+/// real weights because it ran later. Another arithmetic of the program is noted: rows of two builds are not compared.
+fn check_materials(plan: &Plan, candidates: &Candidates, notes: &mut Vec<String>) -> Result<(), MergeError> {
+    let mut shared: Shared<&Path> = Shared::default();
     let run = plan.configurations.iter().filter_map(|one| candidates.get(one.id.0.as_str()));
+    let mut arithmetics = BTreeSet::new();
     for CandidateRow { dir, row, .. } in run.flat_map(BTreeMap::values).flatten() {
-        let Some(found) = row.weights() else { continue };
-        let (expected, other) = weights.entry(&row.model).or_insert_with(|| (found.clone(), dir));
-        if !found.same_weights(expected) {
-            return Err(MergeError::Weights {
-                path: dir.to_path_buf(),
-                model: row.model.clone(),
-                found: found.to_string(),
-                other: other.to_path_buf(),
-                expected: expected.to_string(),
-            });
+        for (material, other, of_other) in shared.add(row, dir) {
+            if material == Material::Arithmetic {
+                arithmetics.insert(row.backend.name());
+                continue;
+            }
+            if material != Material::Weights {
+                return Err(MergeError::Material(Box::new(Contradiction::new(
+                    material,
+                    (dir, row),
+                    (of_other, other),
+                ))));
+            }
+            let label = |row| material.label(row).unwrap_or_default();
+            let (path, other_path) = (dir.to_path_buf(), of_other.to_owned());
+            let (model, found, expected) = (row.model.clone(), label(row), label(other));
+            return Err(MergeError::Weights { path, model, found, other: other_path, expected });
         }
     }
+    notes.extend(arithmetics.into_iter().map(|backend| {
+        format!(
+            "rows of {backend} were computed by builds of this program whose arithmetic differs; they are not compared"
+        )
+    }));
     Ok(())
 }
 

@@ -7,9 +7,10 @@ use safetensors::tensor::TensorInfo;
 
 use super::absent::no_weights;
 use super::hub::{INDEX_FILE, WEIGHTS_FILE};
-use super::tensor_file::{TensorFile, file_name, is_float};
+use super::tensor_file::{TensorFile, is_float};
 use super::{Family, ModelConfig, ModelError, shards};
-use crate::digest::{sha256, sha256_file};
+use crate::digest::sha256;
+use crate::files::FileVersion;
 use crate::graph::{Graph, Param};
 
 /// An open checkpoint. The headers of its files have been read and checked, its tensors have not.
@@ -21,6 +22,18 @@ pub struct Checkpoint {
     family: Family,
     /// Whether the word table and the language-model head are one tensor.
     tied: bool,
+}
+
+/// SHA-256 of weights, hexadecimal: of the only file, or of the lines that `sha256sum` prints of the shards and their index in
+/// the order of their names.
+pub fn weights_sha256(versions: &[FileVersion]) -> String {
+    match versions {
+        [one] => one.sha256.clone(),
+        several => {
+            let lines = several.iter().map(|version| format!("{}  {}\n", version.sha256, version.name()));
+            sha256(lines.collect::<String>().as_bytes())
+        }
+    }
 }
 
 /// A tensor and the file that holds it.
@@ -55,32 +68,17 @@ impl Checkpoint {
         &self.path
     }
 
-    /// The files whose bytes decide every tensor, by name.
-    pub fn paths(&self) -> Vec<&Path> {
-        let mut paths: Vec<&Path> = self.files.iter().map(|file| file.path.as_path()).collect();
-        if !paths.contains(&self.path()) {
-            paths.push(&self.path);
-        }
-        paths.sort();
-        paths
-    }
-
-    /// SHA-256 of the weights, hexadecimal: of the only file, or of the lines that `sha256sum` prints of the shards and their
-    /// index in the order of their names.
+    /// The versions of the files whose bytes decide every tensor, in the order of their names.
     ///
     /// # Errors
     /// [`ModelError::Io`].
-    pub fn sha256(&self) -> Result<String, ModelError> {
-        let mut lines = String::new();
-        let paths = self.paths();
-        for path in &paths {
-            let digest = sha256_file(path).map_err(|source| ModelError::io(path, source))?;
-            if paths.len() == 1 {
-                return Ok(digest);
-            }
-            lines += &format!("{digest}  {}\n", file_name(path));
+    pub fn versions(&self) -> Result<Vec<FileVersion>, ModelError> {
+        let mut versions: Vec<FileVersion> = self.files.iter().map(TensorFile::version).collect::<Result<_, _>>()?;
+        if versions.iter().all(|version| version.path != self.path) {
+            versions.push(FileVersion::now(&self.path)?);
         }
-        Ok(sha256(lines.as_bytes()))
+        versions.sort_by(|one, other| one.path.cmp(&other.path));
+        Ok(versions)
     }
 
     /// Checks that every part of `param` is there, once, with the right shape and a float dtype.

@@ -35,12 +35,13 @@ pub use hub::{CHECKPOINT_FILES, DIGESTS_FILE, INDEX_FILE, PART_SUFFIX, WEIGHTS_F
 pub use provenance::{LABEL_DIGITS, WeightsOrigin, WeightsProvenance};
 pub use shards::ShardError;
 pub use source::{Architecture, INJECTED_SUFFIX, Injection, ModelSource};
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{TOKENIZER_FILES, Tokenizer};
 pub use unread::{unread_notice, unread_sentence};
 
 use crate::digest::sha256_file;
+use crate::files::FileVersion;
 use crate::graph::{Graph, ParamId};
-use checkpoint::Checkpoint;
+use checkpoint::{Checkpoint, weights_sha256};
 pub(crate) use random::draw as draw_parameter;
 
 /// The output that is asked of a model.
@@ -81,6 +82,8 @@ pub struct Model {
     pub graph: Graph,
     /// Where the weights came from.
     pub provenance: WeightsProvenance,
+    /// The files that it was opened from, config.json first; none of random weights.
+    pub files: Vec<FileVersion>,
     /// Names of the checkpoint's tensors that the model has no use for.
     pub unread: Vec<String>,
     weights: Weights,
@@ -174,6 +177,7 @@ impl Model {
             graph: build_graph(&config),
             config,
             provenance: WeightsOrigin::Random { seed }.into(),
+            files: Vec::new(),
             unread: Vec::new(),
             weights: Weights::Random { seed },
             outlier: None,
@@ -181,8 +185,9 @@ impl Model {
     }
 
     fn from_folder(name: &str, folder: &Path, pin: Option<&str>, head: Head) -> Result<Model, ModelError> {
-        let (natural, checkpoint) = open_folder(folder)?;
-        let found = checkpoint.sha256()?;
+        let (natural, checkpoint, config_file) = open_folder(folder)?;
+        let weights_files = checkpoint.versions()?;
+        let found = weights_sha256(&weights_files);
         if let Some(expected) = pin.filter(|pin| *pin != found) {
             let path = checkpoint.path().to_owned();
             return Err(ModelError::Digest { path, found, expected: expected.to_owned() });
@@ -196,6 +201,7 @@ impl Model {
             config,
             graph,
             provenance: WeightsOrigin::Folder { sha256: found.clone() }.into(),
+            files: [vec![config_file], weights_files].concat(),
             unread,
             weights: Weights::Checkpoint { checkpoint, folder: folder.to_owned(), sha256: found },
             outlier: None,
@@ -231,6 +237,21 @@ impl Model {
         }
     }
 
+    /// SHA-256 of its config.json; `None` of random weights.
+    pub fn config_sha256(&self) -> Option<&str> {
+        self.files.first().map(|file| file.sha256.as_str())
+    }
+
+    /// The files of its folder that decide token ids, in the order of [`TOKENIZER_FILES`]; none of random weights.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`].
+    pub fn tokenizer_files(&self) -> Result<Vec<FileVersion>, ModelError> {
+        let Weights::Checkpoint { folder, .. } = &self.weights else { return Ok(Vec::new()) };
+        let paths = TOKENIZER_FILES.iter().map(|name| folder.join(name)).filter(|path| path.exists());
+        paths.map(|path| Ok(FileVersion::now(&path)?)).collect()
+    }
+
     /// The model's tokenizer.
     ///
     /// # Errors
@@ -246,16 +267,19 @@ impl Model {
 }
 
 /// The configuration of a folder with the head that its class has, and its tensors.
-fn open_folder(folder: &Path) -> Result<(ModelConfig, Checkpoint), ModelError> {
+fn open_folder(folder: &Path) -> Result<(ModelConfig, Checkpoint, FileVersion), ModelError> {
     if let Some(absent) = absent::no_folder(folder) {
         return Err(absent.into());
     }
-    let mut config = ModelConfig::read(&folder.join("config.json"))?;
+    let path = folder.join("config.json");
+    // Before it is read: a change meanwhile shows afterwards.
+    let config_file = FileVersion::now(&path)?;
+    let mut config = ModelConfig::read(&path)?;
     let checkpoint = Checkpoint::open(folder, &config)?;
     if config.tied_head && matches!(config.head, TaskHead::LanguageModel { .. }) {
         config.tied_head = !checkpoint.has_own_head()?;
     }
-    Ok((config, checkpoint))
+    Ok((config, checkpoint, config_file))
 }
 
 /// The origin of random weights that stand in for the first of the model's sources.

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::ModelError;
 use super::damage::instead_of_a_file;
 use super::keys::quoted;
+use crate::files::{FileStamp, FileVersion};
 
 /// Headers beyond this are refused; BERT-large's is under 100 KB.
 pub(super) const MAX_HEADER_BYTES: u64 = 16 << 20;
@@ -31,6 +32,8 @@ pub(super) struct TensorFile {
     /// The header's `__metadata__`.
     pub metadata: HashMap<String, String>,
     data_start: u64,
+    /// Taken before anything was read.
+    stamp: FileStamp,
 }
 
 impl TensorFile {
@@ -42,7 +45,8 @@ impl TensorFile {
         let io = |source| ModelError::io(&path, source);
         let damaged = |message: String| ModelError::Damaged { path: path.clone(), message };
         let mut file = File::open(&path).map_err(io)?;
-        let size = file.metadata().map_err(io)?.len();
+        let found = file.metadata().map_err(io)?;
+        let (size, stamp) = (found.len(), FileStamp::of(&found));
         let mut start = Vec::new();
         (&mut file).take(START_BYTES).read_to_end(&mut start).map_err(io)?;
         // A length that fits has zeros in its upper half, which no text has.
@@ -76,7 +80,12 @@ impl TensorFile {
             return Err(damaged(format!("it is {size} bytes long but its header describes {expected}")));
         }
         let metadata = contents.metadata().clone().unwrap_or_default();
-        Ok(TensorFile { path, tensors, metadata, data_start })
+        Ok(TensorFile { path, tensors, metadata, data_start, stamp })
+    }
+
+    /// Which version of the file it is.
+    pub fn version(&self) -> Result<FileVersion, ModelError> {
+        Ok(FileVersion::since(self.stamp, &self.path)?)
     }
 
     /// The file's name without its folder.

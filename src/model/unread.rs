@@ -11,7 +11,7 @@ const NAMED: usize = 3;
 /// be opened says nothing here; its rows fail.
 pub fn unread_notice(source: &ModelSource, base_dir: &Path) -> Option<String> {
     let folder = source.checkpoint_here(base_dir)?.folder(base_dir)?;
-    let (config, checkpoint) = open_folder(&folder).ok()?;
+    let (config, checkpoint, _) = open_folder(&folder).ok()?;
     unread_sentence(&checkpoint.unread(&build_graph(&config)))
 }
 

@@ -17,17 +17,21 @@ use serde::{Deserialize, Serialize};
 use super::NumericsError;
 use crate::backend::reference::ReferenceBackend;
 use crate::digest::sha256;
-use crate::engine::{Backend, BuildRequest, Output};
+use crate::engine::{Backend, BackendKind, BuildRequest, Output};
 use crate::graph::{OutputKind, PrecisionPolicy, Preset, Shape};
 use crate::input::{Batch, InputStream};
 use crate::manifest::schema::Numerics;
 use crate::model::{Head, Model};
 use crate::plan::Configuration;
+use crate::provenance::arithmetic;
 
 /// Sequences of forwards whose reference outputs share a file.
 const SEQUENCES_PER_FILE: usize = 4;
 /// Most values that a sequence of a forward keeps: 2 MiB, enough for every row of 512 tokens x 1024.
 const MAX_VALUES_PER_SEQUENCE: usize = 1 << 19;
+
+/// Digits of each digest in the text that identifies what a reference was made from.
+const ORIGIN_DIGITS: usize = 16;
 
 /// Name of the only tensor in a reference file, and of the only entry of its metadata. With a second entry, the order
 /// and so the bytes would vary.
@@ -80,7 +84,7 @@ pub struct ReferenceSource<'a> {
 /// Reference outputs, sequence by sequence.
 #[derive(Debug, PartialEq)]
 pub struct ReferenceOutputs {
-    /// Which weights saw which token ids.
+    /// Which weights and graph saw which token ids.
     pub origin: String,
     /// `sequences * tokens` vectors, or one per sequence for class logits; those kept, for sequences of forwards.
     pub output: Output,
@@ -88,8 +92,8 @@ pub struct ReferenceOutputs {
 
 impl ReferenceSource<'_> {
     /// Ensures that `path` holds the outputs of this model for this input. Computes them when the file is absent,
-    /// damaged, or made from other weights or token ids. A checkpoint without a pinned digest may have been replaced
-    /// since, and a fetched checkpoint may have replaced random stand-in weights. No file is made for sequences beyond the
+    /// damaged, or made from other weights or token ids, for another graph or by another arithmetic. A file of a
+    /// checkpoint may have been replaced since, and a fetched checkpoint may have replaced random stand-in weights. No file is made for sequences beyond the
     /// end of a text, which no forward reads.
     ///
     /// # Errors
@@ -227,11 +231,20 @@ impl ReferenceOutputs {
     }
 }
 
-/// A text that identifies the weights and the token ids.
+/// A text that identifies the weights, the token ids, the graph as it is built, and the arithmetic that computes it.
 fn origin(model: &Model, batch: &Batch) -> String {
     let lengths = batch.lengths.iter().flat_map(|&length| (length as u64).to_le_bytes());
     let ids = batch.ids.iter().flat_map(|id| id.to_le_bytes());
-    format!("{}, ids {}", model.provenance, &sha256(&lengths.chain(ids).collect::<Vec<u8>>())[..16])
+    let ids = sha256(&lengths.chain(ids).collect::<Vec<u8>>());
+    let arithmetic = arithmetic::sha256(BackendKind::Reference).unwrap_or("unknown");
+    let short = |digest: &str| digest.chars().take(ORIGIN_DIGITS).collect::<String>();
+    format!(
+        "{}, ids {}, graph {}, arithmetic {}",
+        model.provenance,
+        short(&ids),
+        short(&model.graph.sha256()),
+        short(arithmetic)
+    )
 }
 
 fn write(path: &Path, ReferenceOutputs { origin, output }: &ReferenceOutputs) -> Result<(), String> {

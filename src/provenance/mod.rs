@@ -1,5 +1,6 @@
 //! Provenance of a number: the build, the machine and the settings of its measurement.
 
+pub mod arithmetic;
 pub mod build;
 pub mod drift;
 pub mod environment;

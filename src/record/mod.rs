@@ -3,12 +3,14 @@
 
 mod input_kind;
 pub mod magnitudes;
+mod materials;
 mod status;
 pub mod telemetry;
 
 use serde::{Deserialize, Serialize};
 
 pub use input_kind::InputKind;
+pub use materials::{Changed, Materials};
 pub use status::Status;
 
 use crate::engine::{BuildReport, Ceilings, EngineDescription, MemoryBreakdown};
@@ -60,6 +62,15 @@ impl Outcome {
             Outcome::Failed(_) => None,
         }
     }
+
+    /// What else it was made from. `None` for a failure and in older journals.
+    pub fn materials(&self) -> Option<&Materials> {
+        match self {
+            Outcome::Ok(measured) => measured.materials.as_ref(),
+            Outcome::Built(built) => built.materials.as_ref(),
+            Outcome::Failed(_) => None,
+        }
+    }
 }
 
 /// An engine that was built for another machine.
@@ -82,6 +93,9 @@ pub struct Built {
     /// Where its weights came from. For journals from before it was recorded, the reader takes it from the label.
     #[serde(default)]
     pub weights: Option<WeightsProvenance>,
+    /// What else it was made from; `None` in older journals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub materials: Option<Materials>,
     /// Drift from the pins; `None` in older journals.
     #[serde(default)]
     pub drift: Option<Vec<Drift>>,
@@ -176,6 +190,9 @@ pub struct EngineMeasurements {
     /// Where its weights came from. For journals from before it was recorded, the reader takes it from the label.
     #[serde(default)]
     pub weights: Option<WeightsProvenance>,
+    /// What else it was made from; `None` in older journals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub materials: Option<Materials>,
     /// Drift from the pins: loaded libraries, driver, build. `None` in older journals.
     #[serde(default)]
     pub drift: Option<Vec<Drift>>,

@@ -18,6 +18,7 @@ use crate::results::ResultsError;
 use crate::results::data::Data;
 use crate::runner::{self, RunOptions, RunnerError};
 use crate::store::journal::OnDamage;
+use crate::store::materials::Material;
 use crate::store::schema::ResultRow;
 
 /// Fewest digits of an id that may stand for it.
@@ -44,7 +45,7 @@ pub enum Reproduction {
     Agrees,
     /// They do not overlap; or one was measured and the other was not.
     Differs,
-    /// One of the medians has no interval, or they are of different weights.
+    /// One of the medians has no interval, or they are of different weights or files.
     Unknown,
 }
 
@@ -192,10 +193,17 @@ fn recorded<'a>(
     }
 }
 
-/// The ratio of the medians; `None` where a row has none or the weights differ.
+/// The ratio of the medians; `None` where a row has none, or where the rows are of different weights or files.
 fn ratio(recorded: &ResultRow, here: &ResultRow) -> Option<Ranged> {
     let pair = RowPair { numerator: here, denominator: recorded };
-    recorded.shares_weights(here).then(|| pair.latency_ratio()).flatten()
+    let comparable =
+        recorded.shares_weights(here) && !contradicted(recorded, here).any(|one| one != Material::Arithmetic);
+    comparable.then(|| pair.latency_ratio()).flatten()
+}
+
+/// What the two rows should share and do not.
+fn contradicted(recorded: &ResultRow, here: &ResultRow) -> impl Iterator<Item = Material> {
+    Material::ALL.into_iter().filter(|material| !material.agrees(recorded, here))
 }
 
 fn agreement(recorded: &ResultRow, here: &ResultRow, ratio: Option<Ranged>) -> Reproduction {
@@ -212,7 +220,9 @@ fn agreement(recorded: &ResultRow, here: &ResultRow, ratio: Option<Ranged>) -> R
 /// Differences in what the rows themselves record of their environment.
 fn rows_differ(recorded: &ResultRow, here: &ResultRow) -> Vec<Difference> {
     let threads = |row: &ResultRow| row.threads.map(|threads| threads.to_string());
-    let labels = || ("weights", recorded.model_provenance.clone(), here.model_provenance.clone());
+    let labels = || ("weights".to_owned(), recorded.model_provenance.clone(), here.model_provenance.clone());
+    let files = contradicted(recorded, here).filter(|material| *material != Material::Weights);
+    let files = files.map(|material| (material.to_string(), material.label(recorded), material.label(here)));
     let rows = [
         ("engine library", recorded.engine_library.clone(), here.engine_library.clone()),
         ("engine device", recorded.engine_device.clone(), here.engine_device.clone()),
@@ -220,8 +230,9 @@ fn rows_differ(recorded: &ResultRow, here: &ResultRow) -> Vec<Difference> {
         ("throttle reasons", recorded.throttle_reasons.clone(), here.throttle_reasons.clone()),
     ];
     let differing = rows.into_iter().filter(|(_, first, second)| first != second);
-    let differing = (!recorded.shares_weights(here)).then(labels).into_iter().chain(differing);
-    differing.map(|(property, first, second)| Difference { property: property.to_owned(), first, second }).collect()
+    let differing = differing.map(|(property, first, second)| (property.to_owned(), first, second));
+    let differing = (!recorded.shares_weights(here)).then(labels).into_iter().chain(files).chain(differing);
+    differing.map(|(property, first, second)| Difference { property, first, second }).collect()
 }
 
 impl Rerun {

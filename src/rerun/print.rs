@@ -119,6 +119,9 @@ impl Rerun {
             Reproduction::Agrees => "Neither has a median: the row ends as it did when it was recorded.",
             Reproduction::Differs if timed => "The 95 % intervals of the medians do not overlap.",
             Reproduction::Differs => "One was measured and the other was not.",
+            Reproduction::Unknown if !timed && self.recorded.shares_weights(&self.here) => {
+                "The rows were made from different files, so the medians are not compared."
+            }
             Reproduction::Unknown if !timed => "The weights differ, so the medians are not compared.",
             Reproduction::Unknown => "One of the medians has too few samples for an interval, so nothing is decided.",
         };

@@ -30,7 +30,7 @@ pub struct Measured<'a> {
 
 /// Checks `results.parquet` against the journal next to it. It may be older than the journal: a row must be that of
 /// some record of its configuration, or pending. It may be of an older version than the journal's newest records: then
-/// it has their weights as their labels say them.
+/// it has their weights as their labels say them, and not what else they were made from.
 ///
 /// # Errors
 /// [`StoreError::Contradiction`] naming the first row and its columns.
@@ -42,7 +42,10 @@ pub fn results_follow(dir: &Path, plan: &Plan, of: Measured<'_>, rows: &[ResultR
         let Some((&configuration, &newest)) = known.filter(|(_, newest)| **newest != row) else { continue };
         let of_row = of.records.iter().filter(|record| record.id == configuration.id);
         let mut older = of_row.map(|record| derive::row(configuration, record));
-        let follows = |older: ResultRow| older == *row || as_labelled(&older) == *row;
+        let follows = |older: ResultRow| {
+            let unstated = older.without_materials();
+            older == *row || unstated == *row || as_labelled(&unstated) == *row
+        };
         if *row != derive::pending(configuration) && !older.any(follows) {
             return Err(contradiction(dir, RESULTS_FILE, &row.id, &row.differing(newest), JOURNAL_FILE));
         }

@@ -8,11 +8,11 @@ mod child;
 mod failure;
 mod interrupt;
 mod lock;
+mod materials;
 mod progress;
 mod protocol;
 mod session;
 mod sweep;
-mod weights;
 pub mod worker;
 
 use std::fmt;
@@ -25,8 +25,8 @@ use crate::engine::BackendKind;
 use crate::files::replace;
 use crate::plan::{Configuration, PLAN_FILE, Plan, Shard};
 use crate::provenance::{Environment, EnvironmentError};
-use crate::store::journal::{Header, JOURNAL_FILE, JOURNAL_VERSION, Journal, JournalError, OnDamage};
-use crate::store::{RESULTS_FILE, StoreError, derive_tables};
+use crate::store::journal::{self, Header, JOURNAL_FILE, JOURNAL_VERSION, Journal, JournalError, OnDamage};
+use crate::store::{RESULTS_FILE, StoreError, derive, derive_tables};
 pub use lock::in_use;
 use progress::ProgressDisplay;
 pub use session::measure_here;
@@ -78,6 +78,9 @@ pub struct RunSummary {
     pub out_of_tolerance: usize,
     /// Not reached because the run was interrupted.
     pub pending: usize,
+    /// Of the folder's other rows, those that this run contradicts because they were made from other files. They are
+    /// pending until a run of the whole plan measures them again.
+    pub outdated: usize,
     /// Whether Ctrl-C or a termination signal ended the run.
     pub interrupted: bool,
 }
@@ -102,6 +105,7 @@ impl fmt::Display for RunSummary {
             (self.skipped_failed, "failed earlier (--retry-failed runs them again)"),
             (self.out_of_tolerance, "of the measured out of tolerance"),
             (self.pending, "not reached"),
+            (self.outdated, "of other parts left out, for they were made from other files than these"),
         ];
         let parts: Vec<String> =
             counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
@@ -180,8 +184,13 @@ pub fn run(plan: &Plan, dir: &Path, options: &RunOptions) -> Result<RunSummary, 
     for notice in &opened.notices {
         progress.notice(notice);
     }
-    let summary = Sweep::new(&part, dir, options, opened.journal, progress).execute(&opened.contents)?;
+    let mut summary = Sweep::new(&part, dir, options, opened.journal, progress).execute(&opened.contents)?;
     derive_tables(dir, plan)?;
+    if part.configurations.len() < plan.configurations.len() {
+        let records = journal::read(dir)?.records;
+        let outdated = derive::outdated(plan, &records).into_iter();
+        summary.outdated = outdated.filter(|(id, _)| part.configurations.iter().all(|one| one.id != **id)).count();
+    }
     drop(lock);
     Ok(summary)
 }

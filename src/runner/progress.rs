@@ -38,6 +38,11 @@ impl ProgressDisplay {
         }
     }
 
+    /// Goes back by configurations that are measured again.
+    pub fn again(&mut self, configurations: usize) {
+        self.done = self.done.saturating_sub(configurations);
+    }
+
     /// Shows the current work next to the bar. Plain lines do not show it.
     pub fn working_on(&self, what: &str) {
         if let Some(bar) = &self.bar {

@@ -11,7 +11,7 @@ use crate::manifest::schema::{Measurement, NoiseFloorTest, Numerics, Tolerance};
 use crate::model::WeightsProvenance;
 use crate::numerics::Part;
 use crate::plan::{Configuration, Plan};
-use crate::record::{Failure, Outcome};
+use crate::record::{Failure, Materials, Outcome};
 
 /// The settings shared by all configurations of a plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,8 @@ pub(super) struct Settings {
     pub noise_floor: Option<NoiseFloorTest>,
     pub numerics: Numerics,
     pub tolerances: BTreeMap<String, Tolerance>,
+    /// Digest of all of these, as rows carry it.
+    pub protocol_sha256: String,
 }
 
 impl Settings {
@@ -31,6 +33,7 @@ impl Settings {
             noise_floor: plan.noise_floor.clone(),
             numerics: plan.numerics,
             tolerances: plan.tolerances.clone(),
+            protocol_sha256: plan.protocol_sha256(),
         }
     }
 }
@@ -50,8 +53,8 @@ pub(super) struct References {
 pub(super) enum Request {
     /// Ask whether the backend can execute on this machine.
     Probe { settings: Settings, backend: BackendKind },
-    /// Open this configuration's model.
-    Open { settings: Settings, configuration: Box<Configuration> },
+    /// Open this configuration's model and, where asked, its input.
+    Open { settings: Settings, configuration: Box<Configuration>, input: bool },
     /// Ensure that this file holds this part of the reference outputs of this configuration.
     Reference { settings: Settings, configuration: Box<Configuration>, part: Part, path: PathBuf },
     /// Measure this configuration.
@@ -65,14 +68,26 @@ pub(super) struct Probed {
     pub executes: bool,
 }
 
+/// What a worker has opened for a configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Opened {
+    /// Where the weights of the model came from, as stored in rows.
+    pub weights: WeightsProvenance,
+    /// What else was read, or why the input was not. Libraries are not among it.
+    pub materials: Result<Materials, String>,
+}
+
 /// A response from worker to parent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Response {
     /// Progress of a build. Any number of these precede the response proper.
     Building(BuildProgress),
     Probed(Result<Probed, Failure>),
-    /// Where the weights of the model came from, as stored in rows.
-    Opened(Result<WeightsProvenance, String>),
-    Referenced(Result<(), String>),
+    Opened(Result<Opened, String>),
+    /// What the reference was computed from.
+    Referenced(Result<Opened, String>),
     Measured(Outcome),
+    /// This file was changed since the worker read it. Nothing that the worker would answer has one origin; another worker
+    /// reads the file anew.
+    Replaced(String),
 }

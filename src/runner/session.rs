@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::protocol::{Probed, References, Request, Response, Settings};
+use super::protocol::{Opened, Probed, References, Request, Response, Settings};
 use crate::backend::backend;
 use crate::backend::reference::ReferenceBackend;
 use crate::engine::{Backend, BackendError, Build, BuildReport, BuildRequest, Engine, ProgressSink};
 use crate::graph::{CostSummary, Preset};
 use crate::input::{Batch, InputStream};
+use crate::libraries;
 use crate::measure::interleaved::measure_interleaved;
 use crate::measure::measure;
 use crate::measure::memory::PeakMemory;
@@ -19,9 +20,9 @@ use crate::numerics::{
     ForwardReferences, Forwards, Part, PathOf, ReferenceOutputs, ReferenceSource, compare, evaluate, limit_forwards,
 };
 use crate::plan::{Configuration, Plan};
-use crate::provenance::{Drift, drift};
+use crate::provenance::{Drift, arithmetic, drift};
 use crate::record::{
-    AaTest, Built, EngineMeasurements, Failure, FailureKind, NumericsSummary, Outcome, QualitySummary,
+    AaTest, Built, EngineMeasurements, Failure, FailureKind, Materials, NumericsSummary, Outcome, QualitySummary,
 };
 
 /// The state that a worker keeps between the configurations of its group.
@@ -32,6 +33,7 @@ pub(super) struct WorkerSession {
     loaded: bool,
     inputs: BTreeMap<String, InputStream>,
     drift: Option<Vec<Drift>>,
+    libraries: Option<BTreeMap<String, String>>,
     /// Keeps the weights of the references from one part to the next.
     reference_backend: ReferenceBackend,
 }
@@ -46,19 +48,29 @@ impl WorkerSession {
             loaded: false,
             inputs: BTreeMap::new(),
             drift: None,
+            libraries: None,
             reference_backend: ReferenceBackend::default(),
         }
     }
 
+    /// Answers a request, unless a file was replaced since this session read it, even meanwhile.
     pub fn answer(&mut self, request: Request) -> Response {
+        if let Some(file) = self.replaced() {
+            return Response::Replaced(file);
+        }
+        let response = self.respond(request);
+        self.replaced().map_or(response, Response::Replaced)
+    }
+
+    fn respond(&mut self, request: Request) -> Response {
         match request {
             Request::Probe { backend: kind, .. } => {
                 let available = backend(kind).and_then(|backend| backend.availability());
                 let probed = available.map(|found| Probed { executes: found.builds_only.is_none() });
                 Response::Probed(probed.map_err(Failure::from))
             }
-            Request::Open { settings, configuration } => {
-                let opened = self.model(&settings, &configuration).map(|model| model.provenance.clone());
+            Request::Open { settings, configuration, input } => {
+                let opened = self.opened(&settings, &configuration, input);
                 Response::Opened(opened.map_err(|failure| failure.reason))
             }
             Request::Reference { settings, configuration, part, path } => {
@@ -72,14 +84,60 @@ impl WorkerSession {
         }
     }
 
+    /// The file that is not any more what this session read.
+    fn replaced(&self) -> Option<String> {
+        let of_model = self.model.iter().flat_map(|model| &model.files);
+        let mut files = of_model.chain(self.inputs.values().flat_map(InputStream::files));
+        files.find(|file| !file.is_current()).map(|file| file.path.display().to_string())
+    }
+
+    /// What this configuration's model and, where asked, its input were read from.
+    fn opened(&mut self, settings: &Settings, of: &Configuration, input: bool) -> Result<Opened, Failure> {
+        let model = self.model(settings, of)?;
+        let read = if input { self.input(settings, of, &model).map(drop) } else { Ok(()) };
+        let materials = read.map(|()| self.materials(settings, of, &model)).map_err(|failure| failure.reason);
+        Ok(Opened { weights: model.provenance.clone(), materials })
+    }
+
+    /// What this session has read for a configuration, without the libraries.
+    fn materials(&self, settings: &Settings, of: &Configuration, model: &Model) -> Materials {
+        let input = self.inputs.get(&of.input);
+        let tokenizer = input.into_iter().flat_map(|input| &input.tokenizer_files);
+        Materials {
+            config_sha256: model.config_sha256().map(str::to_owned),
+            tokenizer: tokenizer.map(|file| (file.name(), file.sha256.clone())).collect(),
+            input_sha256: input.and_then(|input| Some(input.file.as_ref()?.sha256.clone())),
+            libraries: BTreeMap::new(),
+            settings_sha256: settings.protocol_sha256.clone(),
+            arithmetic_sha256: arithmetic::sha256(of.backend).map(str::to_owned),
+        }
+    }
+
+    /// The same with the libraries, whose bytes are read once: a mapped library does not change.
+    fn materials_of_row(&mut self, settings: &Settings, of: &Configuration, model: &Model) -> Materials {
+        let libraries = self.libraries.get_or_insert_with(|| libraries::digests(of.backend)).clone();
+        Materials { libraries, ..self.materials(settings, of, model) }
+    }
+
     /// Ensures that a reference file holds its part of this configuration's outputs, and computes them where it does not.
-    fn reference(&mut self, settings: &Settings, of: &Configuration, part: Part, path: &Path) -> Result<(), Failure> {
+    fn reference(
+        &mut self,
+        settings: &Settings,
+        of: &Configuration,
+        part: Part,
+        path: &Path,
+    ) -> Result<Opened, Failure> {
         let model = self.model(settings, of)?;
         self.input(settings, of, &model)?;
+        let opened = self.opened(settings, of, true)?;
         let WorkerSession { inputs, reference_backend, .. } = self;
-        let Some(input) = inputs.get(&of.input) else { return Ok(()) };
-        let source = ReferenceSource { model: &model, input, sequence: of.shape.sequence, part };
-        source.ensure(path, reference_backend).map_err(|error| Failure::new(FailureKind::Error, &error.to_string()))
+        if let Some(input) = inputs.get(&of.input) {
+            let source = ReferenceSource { model: &model, input, sequence: of.shape.sequence, part };
+            source
+                .ensure(path, reference_backend)
+                .map_err(|error| Failure::new(FailureKind::Error, &error.to_string()))?;
+        }
+        Ok(opened)
     }
 
     /// Builds the engine and, where this machine can execute it, measures it.
@@ -123,6 +181,7 @@ impl WorkerSession {
                     cost,
                     model_provenance: weights.to_string(),
                     weights: Some(weights),
+                    materials: Some(self.materials_of_row(settings, of, &model)),
                     drift: Some(self.drift(of)),
                 };
                 Ok(Outcome::Built(Box::new(built)))
@@ -165,6 +224,7 @@ impl WorkerSession {
             engine: engine.describe(),
             model_provenance: preparation.weights.to_string(),
             weights: Some(preparation.weights),
+            materials: Some(self.materials_of_row(settings, of, &model)),
             drift: Some(self.drift(of)),
         })
     }

@@ -1,14 +1,14 @@
 //! Derives the tables from the plan and the journal's records. The functions are pure, so the tables can be derived
 //! again at any time.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use super::materials::Shared;
 use super::schema::{ResultRow, SampleRow};
 use super::series::TimedSeries;
 use crate::engine::BuildReport;
 use crate::graph::CostSummary;
 use crate::graph::Format;
-use crate::model::WeightsProvenance;
 use crate::plan::{Configuration, ConfigurationId, Plan};
 use crate::provenance::drift::stamp;
 use crate::record::telemetry::{Sustained, Telemetry, ThrottleReason};
@@ -20,8 +20,8 @@ use crate::stats::{Summary, median, ratio_of_rounds, summarize};
 const BOOTSTRAP_SEED: u64 = 0x6d69_7870_7265_6331;
 
 /// One row per planned configuration, in plan order. The last record of a configuration wins. A configuration without a
-/// record is pending. Records outside the plan are left out. So are measurements of a model that was measured with
-/// other weights later: a table holds one set of weights per model, even after an interrupted run.
+/// record is pending. Records outside the plan are left out. So are measurements that contradict a later one in what both
+/// should share ([`super::materials`]): a table holds one version of every file, even after an interrupted run.
 pub fn derive(plan: &Plan, records: &[Record]) -> Vec<ResultRow> {
     let latest = latest(plan, records);
     plan.configurations
@@ -54,15 +54,28 @@ pub fn samples(plan: &Plan, records: &[Record]) -> Vec<SampleRow> {
     rows
 }
 
+/// The newest record of each configuration, as far as none contradicts it that was written later.
 fn latest<'a>(plan: &Plan, records: &'a [Record]) -> HashMap<&'a ConfigurationId, &'a Record> {
-    let models: HashMap<&ConfigurationId, &str> =
-        plan.configurations.iter().map(|configuration| (&configuration.id, configuration.model.as_str())).collect();
-    let weights = |record: &'a Record| Some((*models.get(&record.id)?, record.outcome.weights()?));
-    let now: HashMap<&str, &WeightsProvenance> = records.iter().filter_map(weights).collect();
-    let mut latest: HashMap<&ConfigurationId, &Record> = records.iter().map(|record| (&record.id, record)).collect();
-    let current = |(model, weights)| now.get(model).is_some_and(|now: &&WeightsProvenance| now.same_weights(weights));
-    latest.retain(|_, record| weights(record).is_none_or(current));
-    latest
+    let outdated: HashSet<&ConfigurationId> = outdated(plan, records).into_iter().map(|(id, _)| id).collect();
+    let latest = records.iter().map(|record| (&record.id, record));
+    latest.filter(|(id, _)| !outdated.contains(id)).collect()
+}
+
+/// The configurations whose newest record contradicts a later one in what both should share, and what that is, like
+/// `config.json of bert`.
+pub fn outdated<'a>(plan: &Plan, records: &'a [Record]) -> Vec<(&'a ConfigurationId, String)> {
+    let planned: HashMap<&ConfigurationId, &Configuration> =
+        plan.configurations.iter().map(|configuration| (&configuration.id, configuration)).collect();
+    let made_from = |record: &'a Record| {
+        let mut row = pending(planned.get(&record.id)?);
+        row.set_materials_of(&record.outcome);
+        Some((&record.id, row))
+    };
+    let rows: Vec<(&ConfigurationId, ResultRow)> = records.iter().filter_map(made_from).collect();
+    let mut now = Shared::default();
+    rows.iter().for_each(|(_, row)| now.replace(row, ()));
+    let newest: HashMap<&ConfigurationId, &ResultRow> = rows.iter().map(|(id, row)| (*id, row)).collect();
+    newest.into_iter().filter_map(|(id, row)| Some((id, now.contradicted_by(row)?.of(row)))).collect()
 }
 
 /// The row of a configuration that was not run.
@@ -84,13 +97,15 @@ pub fn pending(configuration: &Configuration) -> ResultRow {
     }
 }
 
-/// The pending row, with the environment and time of the run.
+/// The pending row, with the environment and time of the run, and what it was made from.
 fn placed(configuration: &Configuration, record: &Record) -> ResultRow {
+    let mut row = pending(configuration);
+    row.set_materials_of(&record.outcome);
     ResultRow {
         environment: Some(record.environment.clone()),
         finished_unix_s: record.finished_unix_s,
         wall_s: record.wall_s,
-        ..pending(configuration)
+        ..row
     }
 }
 
@@ -109,14 +124,7 @@ fn built_row(row: ResultRow, built: &Built) -> ResultRow {
         pins: built.drift.as_deref().map(stamp),
         ..row
     };
-    with_build(with_cost(with_weights(row, built.weights.as_ref()), &built.cost), &built.build)
-}
-
-fn with_weights(mut row: ResultRow, weights: Option<&WeightsProvenance>) -> ResultRow {
-    if let Some(weights) = weights {
-        row.set_weights(weights);
-    }
-    row
+    with_build(with_cost(row, &built.cost), &built.build)
 }
 
 fn with_cost(row: ResultRow, cost: &CostSummary) -> ResultRow {
@@ -185,7 +193,6 @@ fn measured_row(row: ResultRow, configuration: &Configuration, measured: &Engine
         pins: measured.drift.as_deref().map(stamp),
         ..row
     };
-    let row = with_weights(row, measured.weights.as_ref());
     let row = with_build(with_cost(row, &measured.cost), &measured.build);
     let row = with_numerics(row, measured);
     let row = with_quality(row, measured);

@@ -4,6 +4,7 @@ pub mod column;
 pub mod derive;
 mod footer;
 pub mod journal;
+pub mod materials;
 pub mod parquet;
 pub mod schema;
 pub(crate) mod series;

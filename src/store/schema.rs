@@ -89,7 +89,7 @@ table! {
         injection: Option<String>,
         /// SHA-256 of a checkpoint's config.json.
         config_sha256: Option<String>,
-        /// SHA-256 over the names and bytes of the checkpoint's tokenizer files; null where the input needs no tokenizer.
+        /// SHA-256 over a line `SHA-256  NAME` of each of the checkpoint's tokenizer files; null where the input needs no tokenizer.
         tokenizer_sha256: Option<String>,
         /// SHA-256 of the file that the input was read from; null where it was read from none.
         input_sha256: Option<String>,

@@ -14,6 +14,7 @@ mod fetch;
 mod fixtures;
 mod infer;
 mod libraries;
+mod materials;
 mod manifest;
 mod numerics;
 mod pins;

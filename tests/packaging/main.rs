@@ -1,6 +1,10 @@
 //! What a reader installs and builds with: set-up, container, flake, licences, the Python side of `make peers`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod arithmetic;
+#[allow(dead_code, reason = "only cargo runs all of it")]
+#[path = "../../build.rs"]
+mod build_script;
 mod container;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;

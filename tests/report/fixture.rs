@@ -308,6 +308,7 @@ pub fn measured(configuration: &Configuration) -> EngineMeasurements {
         },
         model_provenance: "random weights, seed 1".to_owned(),
         weights: Some(WeightsOrigin::Random { seed: 1 }.into()),
+        materials: None,
         drift: Some(drift(configuration)),
     }
 }

@@ -13,6 +13,7 @@ mod fixtures;
 mod hostile;
 mod latex;
 mod machines;
+mod materials;
 mod outputs;
 mod readers;
 mod readings;

@@ -10,6 +10,7 @@ use crate::provenance::drift::MATCH;
 use crate::record::{Status, StopReason};
 use crate::report::document::Fact;
 use crate::results::data::{Data, distinct, timed};
+use crate::store::materials::Shared;
 use crate::store::schema::ResultRow;
 
 /// The run at a glance.
@@ -118,10 +119,27 @@ pub fn of_outputs(data: &Data) -> Vec<String> {
         )
     });
     found.splice(0..0, failures::caveat(data));
+    found.extend(contradictions_caveat(data));
     found.extend(stand_in_caveat(data));
     found.extend(injection_caveat(data));
     found.extend(pins_caveat(data));
     found
+}
+
+/// Rows that should share a file, settings or the program's arithmetic, and do not.
+fn contradictions_caveat(data: &Data) -> Option<String> {
+    let mut shared = Shared::default();
+    let mut contradicted =
+        |row| shared.add(row, ()).into_iter().map(|(material, ..)| material.of(row)).collect::<Vec<_>>();
+    let found = data.rows.iter().flat_map(&mut contradicted);
+    let found = distinct(found);
+    (!found.is_empty()).then(|| {
+        format!(
+            "Not all rows were made from the same version of: {}. Rows that differ in it are not compared with each other; \
+             the columns `…_sha256` of results.parquet tell them apart.",
+            found.join("; ")
+        )
+    })
 }
 
 /// The rows whose versions differ from the pins.

@@ -1,0 +1,342 @@
+//! Rows and the files they were made from: a second run measures again exactly what was replaced and names the file, whatever
+//! the file's size and time say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use mixprec::digest::sha256;
+use mixprec::record::Status;
+use mixprec::store::journal;
+use mixprec::store::schema::ResultRow;
+use serde_json::json;
+
+use crate::checkpoint::Checkpoint;
+use crate::experiment::{Cells, Experiment, text};
+use crate::{assert_says, expect};
+
+const SENTENCES: [&str; 6] =
+    ["the film is good", "bad plot", "it was not very good", "dull and weak", "a great story", "the cast was fine"];
+
+/// A BERT that reads sentences, a text and random ids, with every kind of file that a run reads.
+fn three_inputs() -> Experiment {
+    let experiment = Experiment::new(&cells("[1]", 3));
+    let folder = experiment.folder();
+    Checkpoint::bert().write(&folder.join("bert"));
+    let tokenizer = json!({"tokenizer_class": "BertTokenizer", "do_lower_case": true, "model_max_length": 32});
+    std::fs::write(folder.join("bert/tokenizer_config.json"), tokenizer.to_string()).unwrap();
+    std::fs::write(folder.join("dev.tsv"), sentences(&SENTENCES)).unwrap();
+    std::fs::write(folder.join("story.txt"), SENTENCES.join(" ").repeat(3)).unwrap();
+    experiment
+}
+
+fn cells(batch_sizes: &'static str, count: usize) -> Cells<'static> {
+    Cells {
+        models: "{bert: {checkpoint: bert}}",
+        inputs: "{random: {random: 7}, sst2: {sst2: dev.tsv}, story: {text: story.txt}}",
+        batch_sizes,
+        count,
+        ..Cells::default()
+    }
+}
+
+fn sentences(of: &[&str]) -> String {
+    let lines = of.iter().enumerate().map(|(index, sentence)| format!("{sentence}\t{}\n", index % 2));
+    format!("sentence\tlabel\n{}", lines.collect::<String>())
+}
+
+/// How many records the journal has of each row, by input and batch size.
+fn records(experiment: &Experiment) -> BTreeMap<(String, u64), usize> {
+    let records = journal::read(&experiment.dir()).unwrap().records;
+    let count = |row: &ResultRow| records.iter().filter(|record| record.id.0 == row.id).count();
+    experiment.rows().iter().map(|row| ((row.input.clone(), row.batch_size), count(row))).collect()
+}
+
+/// The files of the experiment as bytes, to be put back.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => drop(found.insert(path.clone(), std::fs::read(&path).unwrap())),
+        }
+    }
+    found
+}
+
+fn restore(folder: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) {
+    std::fs::remove_dir_all(folder).unwrap();
+    for (path, bytes) in files {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+}
+
+/// Writes other bytes of the same length under the same time of modification.
+fn rewrite(path: &Path, bytes: &[u8]) {
+    let before = std::fs::metadata(path).unwrap();
+    assert_eq!(before.len(), bytes.len() as u64);
+    std::fs::write(path, bytes).unwrap();
+    File::options().write(true).open(path).unwrap().set_modified(before.modified().unwrap()).unwrap();
+}
+
+#[test]
+fn an_unchanged_second_run_measures_nothing_and_says_nothing() {
+    let experiment = three_inputs();
+    experiment.run(0);
+    let before = experiment.rows();
+    let stderr = experiment.run(0);
+    assert!(stderr.starts_with("3 measured earlier\n"), "{stderr}");
+    assert_eq!(experiment.rows(), before);
+}
+
+#[test]
+fn a_row_carries_the_digests_of_the_files_that_it_was_made_from() {
+    let experiment = three_inputs();
+    experiment.run(0);
+    let of = |name: &str| sha256(&std::fs::read(experiment.folder().join(name)).unwrap());
+    let lines =
+        ["tokenizer.json", "tokenizer_config.json"].map(|name| format!("{}  {name}\n", of(&format!("bert/{name}"))));
+    let tokenizer = Some(sha256(lines.concat().as_bytes()));
+    let rows = experiment.rows();
+    for row in &rows {
+        assert_eq!(row.config_sha256, Some(of("bert/config.json")), "{}", row.input);
+        assert_eq!(row.weights_sha256, Some(of("bert/model.safetensors")));
+        assert_eq!(row.settings_sha256, rows[0].settings_sha256);
+        assert_eq!(row.settings_sha256.as_ref().map(String::len), Some(64));
+        assert_eq!(row.arithmetic_sha256.as_ref().map(String::len), Some(64));
+    }
+    let [random, sst2, story] = rows.as_slice() else { panic!("three rows") };
+    assert_eq!((&random.tokenizer_sha256, &random.input_sha256), (&None, &None), "random ids need neither");
+    assert_eq!((&sst2.tokenizer_sha256, &sst2.input_sha256), (&tokenizer, &Some(of("dev.tsv"))));
+    assert_eq!((&story.tokenizer_sha256, &story.input_sha256), (&tokenizer, &Some(of("story.txt"))));
+}
+
+/// Any byte of any file: the rows that it was read for are measured again and the message names the file, or, where it cannot
+/// be read any more, the message says that they stay. No other row is touched, and a new row stands beside them.
+#[test]
+fn no_flipped_byte_leaves_an_old_row_beside_a_new_one_without_a_word() {
+    let experiment = three_inputs();
+    experiment.run(0);
+    let (folder, dir) = (experiment.folder(), experiment.dir());
+    let (sources, results) = (files(&folder), files(&dir));
+    let of_text: &[&str] = &["sst2", "story"];
+    let cases: [(&str, &[&str], &str); 6] = [
+        ("bert/config.json", &["random", "sst2", "story"], "bert: config.json"),
+        ("bert/model.safetensors", &["random", "sst2", "story"], "other weights"),
+        ("bert/tokenizer.json", of_text, "bert: tokenizer.json"),
+        ("bert/tokenizer_config.json", of_text, "bert: tokenizer_config.json"),
+        ("dev.tsv", &["sst2"], "dev.tsv (input sst2)"),
+        ("story.txt", &["story"], "story.txt (input story)"),
+    ];
+    let (mut again, mut kept) = (0, 0);
+    for (name, readers, word) in cases {
+        let whole = &sources[&folder.join(name)];
+        for position in [1, 3, 5, 7].map(|part| whole.len() * part / 8) {
+            restore(&folder, &sources);
+            restore(&dir, &results);
+            let mut bytes = whole.clone();
+            bytes[position] ^= 1;
+            rewrite(&folder.join(name), &bytes);
+            experiment.manifest(&cells("[1, 2]", 6));
+            let (_, stderr) = run(&experiment);
+            let case = format!("{name}, byte {position}: {stderr}");
+            let counts = records(&experiment);
+            let measured_again: BTreeSet<&str> = counts
+                .iter()
+                .filter(|((_, batch), count)| *batch == 1 && **count > 1)
+                .map(|((input, _), _)| input.as_str())
+                .collect();
+            let all: BTreeSet<&str> = readers.iter().copied().collect();
+            if measured_again == all {
+                assert!(stderr.contains(word), "{case}");
+                again += 1;
+            } else {
+                // It cannot be opened, so new rows fail beside the old ones.
+                assert!(measured_again.is_empty(), "{case}");
+                assert!(stderr.contains("stay as they are") && stderr.contains("failed"), "{case}");
+                kept += 1;
+            }
+            let files = |row: &ResultRow| (row.config_sha256.clone(), row.weights_sha256.clone());
+            let rows = experiment.rows();
+            let opened: BTreeSet<_> = rows.iter().filter(|row| row.status == Status::Ok).map(files).collect();
+            assert_eq!(opened.len(), 1, "{case}");
+        }
+    }
+    assert!(again > 12 && kept > 0, "{again} again, {kept} kept");
+}
+
+/// Runs with any exit code; returns it and standard error.
+fn run(experiment: &Experiment) -> (Option<i32>, String) {
+    let output = command(experiment).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+fn command(experiment: &Experiment) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mixprec"));
+    command.args(["run", text(&experiment.yaml()), "--out", text(&experiment.dir())]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).env_remove("MIXPREC_MOCK_FAULT");
+    command
+}
+
+#[test]
+fn a_flipped_byte_of_the_manifest_mixes_nothing() {
+    let experiment = three_inputs();
+    experiment.run(0);
+    let (manifest, results) = (std::fs::read(experiment.yaml()).unwrap(), files(&experiment.dir()));
+    for position in (0..manifest.len()).step_by(13) {
+        restore(&experiment.dir(), &results);
+        let mut bytes = manifest.clone();
+        bytes[position] ^= 1;
+        std::fs::write(experiment.yaml(), &bytes).unwrap();
+        let (code, stderr) = run(&experiment);
+        let rows = experiment.rows();
+        let settings: BTreeSet<_> = rows.iter().filter_map(|row| row.settings_sha256.clone()).collect();
+        assert!(settings.len() <= 1, "byte {position}: {stderr}");
+        // Refused, or every row is that of the manifest: measured under it, or under one that says the same of it.
+        let whole = rows.iter().all(|row| row.status != Status::Pending);
+        assert!(code == Some(2) || whole, "byte {position}: {stderr}");
+    }
+}
+
+/// The reference outputs are those of the graph as it is built now, and not those of another graph of the same names.
+#[test]
+fn a_corrected_configuration_is_compared_with_its_own_reference() {
+    let experiment = Experiment::new(&Cells { models: "{gpt: {checkpoint: gpt}}", ..Cells::default() });
+    let folder = experiment.folder().join("gpt");
+    Checkpoint::gpt2().write(&folder);
+    experiment.run(0);
+    let before = experiment.rows().remove(0);
+    let mut corrected = Checkpoint::gpt2();
+    corrected.config["layer_norm_epsilon"] = 0.5.into();
+    corrected.config["activation_function"] = "gelu".into();
+    corrected.write(&folder);
+    experiment.manifest(&Cells {
+        models: "{gpt: {checkpoint: gpt}}",
+        batch_sizes: "[1, 2]",
+        count: 2,
+        ..Cells::default()
+    });
+    let stderr = experiment.run(0);
+    assert!(
+        stderr.contains("gpt: config.json: 1 row(s) of this folder were measured with another version"),
+        "{stderr}"
+    );
+    let rows = experiment.rows();
+    assert!(rows.iter().all(|row| row.cosine_min > Some(0.999_999)), "{rows:?}");
+    assert_eq!(rows[0].id, before.id, "ids stay");
+    assert_ne!(rows[0].config_sha256, before.config_sha256);
+    assert_eq!(rows[0].config_sha256, rows[1].config_sha256);
+}
+
+/// Waits until something has happened.
+fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !happened() {
+        assert!(start.elapsed() < Duration::from_secs(60), "waited too long for: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Between two workers and in the middle of one: rows that were measured before are measured again.
+#[test]
+fn a_file_that_is_replaced_during_the_run_is_read_by_every_row() {
+    let cases = [
+        ("dev.tsv", "input file of sst2"),
+        ("bert/config.json", "config.json of bert"),
+        ("bert/tokenizer.json", "tokenizer of bert"),
+    ];
+    for (name, word) in cases {
+        let experiment = three_inputs();
+        experiment.manifest(&Cells {
+            backends: "[mock]",
+            precisions: "[fp32, fp16]",
+            inputs: "{sst2: {sst2: dev.tsv}}",
+            more: "noise_floor: {batch_sizes: [1], sequence_lengths: [8], rounds: 8, samples: 1}",
+            ..cells("[1, 2]", 4)
+        });
+        let run = command(&experiment).env("MIXPREC_MOCK_FAULT", "slow").spawn().unwrap();
+        let rows = || journal::read(&experiment.dir()).map_or(0, |contents| contents.records.len());
+        eventually("the first row", || rows() > 0);
+        let path = experiment.folder().join(name);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let replaced = match name {
+            "bert/config.json" => text.replace("1e-12", "2e-12"),
+            "dev.tsv" => {
+                sentences(&SENTENCES.map(|sentence| if sentence == "bad plot" { "good plot" } else { sentence }))
+            }
+            _ => text.replace("\"good\":8,", "\"good\":9,").replace("\"bad\":9,", "\"bad\":8,"),
+        };
+        assert_ne!(replaced, text, "{name}");
+        mixprec::files::replace(&path, replaced.as_bytes()).unwrap();
+        let output = run.wait_with_output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{name}: {stderr}");
+        let said = format!("{word}: replaced during the run, so ");
+        assert!(stderr.contains(&said) && stderr.contains(" from before are measured again"), "{name}: {stderr}");
+        let rows = experiment.rows();
+        let of = |row: &ResultRow| match name {
+            "dev.tsv" => row.input_sha256.clone(),
+            "bert/config.json" => row.config_sha256.clone(),
+            _ => row.tokenizer_sha256.clone(),
+        };
+        assert_eq!(rows.iter().filter(|row| row.status == Status::Ok).count(), 4, "{name}: {stderr}");
+        assert_eq!(rows.iter().map(of).collect::<BTreeSet<_>>().len(), 1, "{name}: {stderr}");
+        assert!(experiment.run(0).starts_with("4 measured earlier"), "{name}");
+    }
+}
+
+/// Two folders with a `dev.tsv` each, as two machines have them.
+#[test]
+fn folders_of_different_files_are_not_merged_compared_or_published_together() {
+    let (first, second) = (three_inputs(), three_inputs());
+    second.manifest(&cells("[1, 2]", 6));
+    first.run(0);
+    second.run(0);
+    let merge = |code| {
+        let out = first.dir().with_file_name("merged");
+        expect(code, &["merge", text(&first.dir()), text(&second.dir()), "--out", text(&out)]).1
+    };
+    let compare = || expect(2, &["compare", text(&first.dir()), text(&second.dir())]).1;
+    assert!(merge(0).contains("2 folder(s) joined"));
+    let change = |name: &str, bytes: &[u8]| {
+        std::fs::write(second.folder().join(name), bytes).unwrap();
+        second.run(0);
+    };
+    let (sources, mut others) = (files(&second.folder()), SENTENCES);
+    others.reverse();
+    let config = Checkpoint::bert().config.to_string().replace("1e-12", "1e-5");
+    let tokenizer = json!({"tokenizer_class": "BertTokenizer", "do_lower_case": true}).to_string();
+    let cases = [
+        ("dev.tsv", sentences(&others), "sst2 was measured with another version of its input file"),
+        ("bert/config.json", config, "bert was measured with another version of its config.json"),
+        ("bert/tokenizer_config.json", tokenizer, "bert was measured with another version of its tokenizer"),
+    ];
+    for (name, bytes, word) in cases {
+        restore(&second.folder(), &sources);
+        change(name, bytes.as_bytes());
+        assert_says(&merge(2), &[word, text(&second.dir()), text(&first.dir())]);
+        assert_says(&compare(), &[word]);
+        let dirs = [text(&first.dir()), text(&second.dir())].map(str::to_owned);
+        let out = first.dir().with_file_name("artifact");
+        let stderr = expect(2, &["artifact", &dirs[0], &dirs[1], "--out", text(&out), "--allow-dirty"]).1;
+        assert_says(&stderr, &[word]);
+    }
+}
+
+#[test]
+fn a_row_that_is_measured_again_from_another_file_is_not_compared() {
+    let experiment = three_inputs();
+    experiment.run(0);
+    let row = experiment.rows().into_iter().find(|row| row.input == "sst2").unwrap();
+    std::fs::write(experiment.folder().join("dev.tsv"), sentences(&["bad film", "good film"])).unwrap();
+    let (stdout, _) = expect(0, &["rerun", text(&experiment.dir()), "--id", &row.id]);
+    assert!(stdout.contains("made from different files, so the medians are not compared"), "{stdout}");
+    assert!(
+        stdout.lines().any(|line| line.starts_with("input file ") && line.matches("sha256 ").count() == 2),
+        "{stdout}"
+    );
+}
