@@ -55,7 +55,7 @@ fn rows_made_from_other_files_are_pending_until_they_are_measured_again() {
     let of_model = count(&|one| one.model == first.model);
     let of_input = count(&|one| one.input == first.input);
     let of_backend = count(&|one| one.backend == first.backend);
-    assert!(of_model + 1 < plan.configurations.len() && of_backend + 1 < plan.configurations.len());
+    assert!(of_model + 1 < plan.configurations.len());
     let other = || "0".repeat(64);
     assert_eq!(pending_after(|_| {}).len(), 0);
     let pending = pending_after(|now| now.config_sha256 = Some(other()));
