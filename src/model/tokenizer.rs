@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 use super::{Family, ModelError};
 use crate::panics::catch;
 
+/// The files of a checkpoint folder that decide token ids, as in transformers 5; all but the first may be absent.
+pub const TOKENIZER_FILES: [&str; 4] =
+    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
+
 /// Text to token ids.
 #[derive(Debug)]
 pub struct Tokenizer {
