@@ -45,12 +45,17 @@ pub struct NotText {
 /// # Errors
 /// [`NotText`] with the line of the first byte that is not UTF-8.
 pub fn text(bytes: &[u8]) -> Result<&str, NotText> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let bytes = without_mark(bytes);
     std::str::from_utf8(bytes).map_err(|error| {
         let (before, rest) = bytes.split_at(error.valid_up_to());
         let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
         NotText { line, byte: rest.first().copied().unwrap_or_default() }
     })
+}
+
+/// `bytes` without the byte-order mark.
+pub fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
 /// Reads a text file that somebody may have edited; see [`text`].

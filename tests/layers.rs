@@ -22,7 +22,19 @@ const FLOORS: [&[&str]; 16] = [
     &["libraries"],
     &["engine"],
     &["onnx", "input", "model", "graph"],
-    &["files", "lock", "signals", "digest", "json_diff", "numbers", "panics", "nvml", "stats", "text_table"],
+    &[
+        "files",
+        "lock",
+        "signals",
+        "digest",
+        "json_diff",
+        "numbers",
+        "panics",
+        "nvml",
+        "stats",
+        "terminal",
+        "text_table",
+    ],
 ];
 
 /// Lines that the file of the seam's traits may have.

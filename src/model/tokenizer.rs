@@ -19,6 +19,32 @@ const ADDED_TOKENS_FILE: &str = "added_tokens.json";
 /// The files of a checkpoint folder that decide token ids, as in transformers 5; all but the first may be absent.
 pub const TOKENIZER_FILES: [&str; 4] = [TOKENIZER_FILE, CONFIG_FILE, SPECIAL_TOKENS_FILE, ADDED_TOKENS_FILE];
 
+/// `model_max_length` of a folder. transformers only warns of a longer sequence; here it is refused, because the model's author
+/// says that its output means nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LongestSequence {
+    tokens: usize,
+    path: PathBuf,
+}
+
+impl LongestSequence {
+    /// Checks a sequence of `tokens`.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] naming the key.
+    pub fn check(&self, tokens: usize) -> Result<(), ModelError> {
+        let LongestSequence { tokens: longest, path } = self;
+        if tokens <= *longest {
+            return Ok(());
+        }
+        let message = format!(
+            "model_max_length: {longest} tokens are the longest sequence, this one has {tokens}; use shorter sequences, or \
+             correct the key"
+        );
+        Err(ModelError::Tokenizer { path: path.clone(), message })
+    }
+}
+
 /// Text to token ids.
 #[derive(Debug)]
 pub struct Tokenizer {
@@ -26,7 +52,7 @@ pub struct Tokenizer {
     path: PathBuf,
     vocabulary: usize,
     family: Family,
-    longest_sequence: Option<usize>,
+    longest_sequence: Option<LongestSequence>,
 }
 
 impl Tokenizer {
@@ -56,7 +82,9 @@ impl Tokenizer {
         inner.add_tokens(&added);
         settings.class.frame(&mut inner, &settings)?;
         inner.set_encode_special_tokens(settings.flag("split_special_tokens", false)?);
-        let longest_sequence = settings.longest_sequence()?;
+        let path_of_limit = folder.join(CONFIG_FILE);
+        let longest_sequence =
+            settings.longest_sequence()?.map(|tokens| LongestSequence { tokens, path: path_of_limit });
         let tokenizer = Tokenizer { inner, path: path.clone(), vocabulary, family, longest_sequence };
         let outside = tokenizer.tokens_outside();
         if outside > 0 {
@@ -99,21 +127,9 @@ impl Tokenizer {
         if self.family == Family::Bert { self.markers() } else { Ok(None) }
     }
 
-    /// Checks that a row of `tokens` is no longer than `model_max_length` of `tokenizer_config.json` allows.
-    ///
-    /// # Errors
-    /// [`ModelError::Tokenizer`] naming the key.
-    pub fn check_length(&self, tokens: usize) -> Result<(), ModelError> {
-        match self.longest_sequence.filter(|&longest| tokens > longest) {
-            None => Ok(()),
-            Some(longest) => Err(ModelError::Tokenizer {
-                path: self.path.with_file_name(CONFIG_FILE),
-                message: format!(
-                    "model_max_length: {longest} tokens are the longest sequence, this one has {tokens}; use shorter sequences, \
-                     or correct the key"
-                ),
-            }),
-        }
+    /// The longest sequence that the folder allows; `None` where it sets no limit.
+    pub fn longest_sequence(&self) -> Option<&LongestSequence> {
+        self.longest_sequence.as_ref()
     }
 
     /// Ids of `text` with the special tokens the model expects around a sentence.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::child::{Reply, Worker};
+use super::failure::name_files_as_the_manifest;
 use super::progress::ProgressDisplay;
 use super::protocol::{References, Request, Response, Settings};
 use super::weights::CurrentWeights;
@@ -268,7 +269,8 @@ impl<'a> Sweep<'a> {
     }
 
     /// Writes the row to disk before anything else happens.
-    fn record(&mut self, configuration: &Configuration, outcome: Outcome) -> Result<(), RunnerError> {
+    fn record(&mut self, configuration: &Configuration, mut outcome: Outcome) -> Result<(), RunnerError> {
+        name_files_as_the_manifest(&mut outcome, &self.plan.base_dir);
         let record = Record {
             id: configuration.id.clone(),
             environment: self.environment.clone(),
