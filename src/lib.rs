@@ -53,7 +53,7 @@
 //! | [`libraries`] | shared libraries: where they are, what is pinned |
 //! | [`engine`] | the seam: what a backend and an engine are, without any device type |
 //! | [`onnx`] [`input`] [`model`] [`graph`] | what is computed, on which token ids |
-//! | [`files`] [`lock`] [`signals`] [`digest`] [`json_diff`] [`numbers`] [`panics`] [`nvml`] [`stats`] [`terminal`] [`text_table`] | the ground |
+//! | [`files`] [`lock`] [`signals`] [`digest`] [`json_diff`] [`numbers`] [`panics`] [`nvml`] [`stats`] [`text_table`] [`terminal`] | the ground |
 
 pub mod analysis;
 pub mod appendix;

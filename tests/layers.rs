@@ -32,8 +32,8 @@ const FLOORS: [&[&str]; 16] = [
         "panics",
         "nvml",
         "stats",
-        "terminal",
         "text_table",
+        "terminal",
     ],
 ];
 
@@ -281,4 +281,22 @@ fn few_names_are_shared_by_two_types() {
         .map(|(name, files)| format!("{name}: {}", files.join(", ")))
         .collect();
     assert!(shared.len() <= SHARED_NAMES, "{} names are shared:\n{}", shared.len(), shared.join("\n"));
+}
+
+#[test]
+fn files_are_locked_and_signals_caught_in_one_place_each() {
+    for (words, place) in [
+        (["try_lock()", "try_lock_shared", "lock_shared("], "lock.rs"),
+        (["signal_hook", "ctrlc", "SIGHUP"], "signals.rs"),
+        (["eprintln!", "eprint!(", "println!("], "none"),
+    ] {
+        for source in sources().iter().filter(|source| !source.path.ends_with(place)) {
+            let code = source.code.split("#[cfg(test)]\nmod tests").next().unwrap();
+            let shown = source.path.display();
+            let tests = source.path.iter().any(|part| part.to_string_lossy().contains("tests"));
+            for word in words.iter().filter(|_| !tests) {
+                assert!(!code.contains(word), "{shown} has `{word}`, which belongs into {place}");
+            }
+        }
+    }
 }

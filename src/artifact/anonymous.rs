@@ -19,19 +19,19 @@ const COMMON: [&str; 4] = ["localhost", "root", "user", "nobody"];
 
 /// What must not be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Author {
+pub(super) struct Anonymiser {
     users: Vec<String>,
     host: String,
 }
 
-impl Author {
+impl Anonymiser {
     /// The user and the host of this process.
     pub fn of_this_process() -> Self {
         let variable = |name: &str| std::env::var(name).ok();
         let home = std::env::home_dir().and_then(|home| Some(home.file_name()?.to_str()?.to_owned()));
         let users = [variable("USER"), variable("LOGNAME"), home];
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Author { users: users.into_iter().flatten().collect(), host }
+        Anonymiser { users: users.into_iter().flatten().collect(), host }
     }
 
     /// Takes the author out of all that is published of joined results.
@@ -138,8 +138,8 @@ fn mapped<T: Serialize + DeserializeOwned>(value: &T, map: &impl Fn(&str) -> Str
 mod tests {
     use super::*;
 
-    fn author() -> Author {
-        Author { users: vec!["jdoe".to_owned()], host: "node-17".to_owned() }
+    fn anonymiser() -> Anonymiser {
+        Anonymiser { users: vec!["jdoe".to_owned()], host: "node-17".to_owned() }
     }
 
     #[test]
@@ -154,7 +154,7 @@ mod tests {
             ("killed on node-17, by jdoe@node-17", "killed on [host], by jdoe@[host]"),
         ];
         for (text, expected) in cases {
-            assert_eq!(author().clean(text), expected);
+            assert_eq!(anonymiser().clean(text), expected);
         }
     }
 
@@ -167,9 +167,9 @@ mod tests {
             "layer.3/mlp/fc2 of ../models/x",
             "",
         ] {
-            assert_eq!(author().clean(text), text);
+            assert_eq!(anonymiser().clean(text), text);
         }
-        let relative = |folder: &str| author().relative(Path::new(folder));
+        let relative = |folder: &str| anonymiser().relative(Path::new(folder));
         assert_eq!(relative("experiments"), Path::new("experiments"));
         for folder in ["/tmp/x", "../x", "home/somebody", "data/jdoe"] {
             assert_eq!(relative(folder), Path::new("."), "{folder}");

@@ -23,7 +23,7 @@ use crate::provenance::Environment;
 use crate::report::render::RenderError;
 use crate::results::data::{Data, slug};
 use crate::results::study::{ARTIFACT_FILE, ARTIFACT_VERSION, Parts, is_the_same_run};
-use anonymous::Author;
+use anonymous::Anonymiser;
 use readme::readme;
 
 /// The description of the folder and of its origin.
@@ -175,7 +175,7 @@ fn check(out: &Path) -> Result<(), ArtifactError> {
 fn part(folder: &str, dirs: &[PathBuf]) -> Result<PublishedExperiment, ArtifactError> {
     let inputs = dirs.iter().map(|dir| Input::read(dir)).collect::<Result<Vec<Input>, MergeError>>()?;
     let mut merged = merge::join(inputs)?;
-    Author::of_this_process().remove_from(&mut merged).map_err(json)?;
+    Anonymiser::of_this_process().remove_from(&mut merged).map_err(json)?;
     Ok(PublishedExperiment { folder: folder.into(), merged })
 }
 

@@ -17,6 +17,7 @@ mod libraries;
 mod manifest;
 mod numerics;
 mod pins;
+mod portability;
 mod quality;
 mod selftest;
 mod timing;

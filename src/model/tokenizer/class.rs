@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tokenizers::processors::template::TemplateProcessing;
 
-use super::settings::{Entries, Settings};
+use super::settings::{Entries, TokenizerSettings};
 use super::{CONFIG_FILE, TOKENIZER_FILE};
 use crate::model::{Family, ModelError};
 
@@ -83,7 +83,8 @@ impl TokenizerClass {
     ///
     /// # Errors
     /// [`ModelError::Tokenizer`] naming a key with a wrong value.
-    pub fn document(self, mut file: Value, settings: &Settings) -> Result<Value, ModelError> {
+    pub fn document(self, mut file: Value, settings: &TokenizerSettings) -> Result<Value, ModelError> {
+        self.check(&file, settings)?;
         file["added_tokens"] = json!([]);
         let mut part = |name: &str| file["model"].get_mut(name).map(Value::take);
         let (pre_tokenizer, normalizer, decoder, model) = match self {
@@ -134,11 +135,36 @@ impl TokenizerClass {
         }))
     }
 
+    /// Refuses a file that is plainly meant otherwise than the class would read it.
+    fn check(self, file: &Value, settings: &TokenizerSettings) -> Result<(), ModelError> {
+        let (kind, part, flag, key, default) = match self {
+            Self::General => return Ok(()),
+            Self::Bert => ("WordPiece", "normalizer", "lowercase", "do_lower_case", true),
+            Self::Gpt2 => ("BPE", "pre_tokenizer", "add_prefix_space", "add_prefix_space", false),
+        };
+        if let Some(other) = file["model"]["type"].as_str().filter(|other| *other != kind) {
+            let reason = format!(
+                "the model of {TOKENIZER_FILE} is {other}, of which the class {} makes {kind}; name `PreTrainedTokenizerFast` to use it as it is",
+                if self == Self::Bert { "BertTokenizer" } else { "GPT2Tokenizer" }
+            );
+            return Err(settings.refused("tokenizer_class", &reason));
+        }
+        // Where the settings are absent they may have been lost on the way.
+        if settings.is_absent() && file[part][flag] == json!(!default) {
+            let reason = format!(
+                "{TOKENIZER_FILE} has {flag}: {}, but without {CONFIG_FILE} transformers takes {default}; write the key into that file",
+                !default
+            );
+            return Err(settings.refused(key, &reason));
+        }
+        Ok(())
+    }
+
     /// Puts the tokens of a class and of a separator around a sentence, for BERT.
     ///
     /// # Errors
     /// [`ModelError::Tokenizer`] where the tokens cannot be put into a template.
-    pub fn frame(self, tokenizer: &mut tokenizers::Tokenizer, settings: &Settings) -> Result<(), ModelError> {
+    pub fn frame(self, tokenizer: &mut tokenizers::Tokenizer, settings: &TokenizerSettings) -> Result<(), ModelError> {
         if self != Self::Bert {
             return Ok(());
         }

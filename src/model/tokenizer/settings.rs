@@ -49,10 +49,11 @@ struct FlaggedToken {
 
 /// What the files next to `tokenizer.json` say.
 #[derive(Debug)]
-pub(super) struct Settings {
+pub(super) struct TokenizerSettings {
     /// How transformers makes the tokenizer.
     pub class: TokenizerClass,
     path: PathBuf,
+    is_absent: bool,
     entries: Entries,
     /// Special tokens under names of their own: `image_token` and the like.
     own_names: Vec<(String, Value)>,
@@ -69,22 +70,30 @@ struct SpecialTokens {
     extra: Vec<Spelling>,
 }
 
-impl Settings {
+impl TokenizerSettings {
     /// Reads the settings of `folder`. `added` are the added tokens of its `tokenizer.json`.
     ///
     /// # Errors
     /// [`ModelError::Tokenizer`] naming the file and the key.
-    pub fn read(folder: &Path, family: Family, added: &Value) -> Result<Settings, ModelError> {
+    pub fn read(folder: &Path, family: Family, added: &Value) -> Result<TokenizerSettings, ModelError> {
         let path = folder.join(CONFIG_FILE);
-        let entries = Entries::read(&path)?.unwrap_or_default();
+        let read = Entries::read(&path)?;
+        let (is_absent, entries) = (read.is_none(), read.unwrap_or_default());
         let class = TokenizerClass::of(folder, family, &entries)?;
         let in_file = tokens_in_file(added).map_err(|error| ModelError::Tokenizer {
             path: folder.join(TOKENIZER_FILE),
             message: format!("added_tokens: {error}"),
         })?;
         let tokens = in_file.iter().map(|(_, token)| Spelling::Flagged(token.clone())).collect();
-        let mut settings =
-            Settings { class, path, entries, own_names: Vec::new(), added: BTreeMap::new(), in_file: tokens };
+        let mut settings = TokenizerSettings {
+            class,
+            path,
+            is_absent,
+            entries,
+            own_names: Vec::new(),
+            added: BTreeMap::new(),
+            in_file: tokens,
+        };
         settings.name_extra_tokens();
         match settings.entries.get("added_tokens_decoder").cloned() {
             Some(tokens) => settings.added = settings.listed_tokens(tokens)?,
@@ -116,7 +125,7 @@ impl Settings {
     /// `added_tokens_decoder`: tokens by id.
     fn listed_tokens(&self, tokens: Value) -> Result<BTreeMap<i64, FlaggedToken>, ModelError> {
         let read: Result<BTreeMap<i64, FlaggedToken>, _> = serde_json::from_value(tokens);
-        read.map_err(|error| self.refused("added_tokens_decoder", &error.to_string()))
+        read.map_err(|error| self.refused("added_tokens_decoder", &format!("{error}; correct the key or remove it")))
     }
 
     /// Without `added_tokens_decoder`, the tokens come from the files of earlier versions and from `tokenizer.json`.
@@ -167,6 +176,11 @@ impl Settings {
         named.chain(extra).filter_map(Spelling::of).map(|token| token.content().to_owned()).collect()
     }
 
+    /// Whether there is no `tokenizer_config.json`.
+    pub fn is_absent(&self) -> bool {
+        self.is_absent
+    }
+
     /// A switch.
     ///
     /// # Errors
@@ -175,7 +189,9 @@ impl Settings {
         match self.entries.get(key) {
             None => Ok(default),
             Some(Value::Bool(value)) => Ok(*value),
-            Some(other) => Err(self.refused(key, &format!("{other} is neither true nor false"))),
+            Some(other) => {
+                Err(self.refused(key, &format!("{other} is neither true nor false; correct the key or remove it")))
+            }
         }
     }
 
@@ -199,7 +215,9 @@ impl Settings {
         match self.entries.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Number(number)) => Ok(number.as_f64().filter(|&limit| limit < 1e9).map(|limit| limit as usize)),
-            Some(other) => Err(self.refused(key, &format!("{other} is no number of tokens"))),
+            Some(other) => {
+                Err(self.refused(key, &format!("{other} is no number of tokens; correct the key or remove it")))
+            }
         }
     }
 
@@ -220,7 +238,8 @@ impl Settings {
     }
 
     fn spelling(&self, key: &str, value: &Value) -> Result<Spelling, ModelError> {
-        Spelling::of(value).ok_or_else(|| self.refused(key, &format!("{value} is no token")))
+        Spelling::of(value)
+            .ok_or_else(|| self.refused(key, &format!("{value} is no token; correct the key or remove it")))
     }
 
     /// All added tokens in order, each once. Of a token that comes with different flags, the last one counts, as it does in the
@@ -264,17 +283,16 @@ impl Settings {
         let extra = match self.entries.get(key).or(self.entries.get("additional_special_tokens")) {
             None | Some(Value::Null) => Ok(Vec::new()),
             Some(Value::Array(tokens)) => tokens.iter().map(|token| self.spelling(key, token)).collect(),
-            Some(other) => Err(self.refused(key, &format!("{other} is no list of tokens"))),
+            Some(other) => {
+                Err(self.refused(key, &format!("{other} is no list of tokens; correct the key or remove it")))
+            }
         };
         Ok(SpecialTokens { named, extra: extra? })
     }
 
     /// An error about a key of `tokenizer_config.json`.
     pub fn refused(&self, key: &str, reason: &str) -> ModelError {
-        ModelError::Tokenizer {
-            path: self.path.clone(),
-            message: format!("{key}: {reason}; correct the key or remove it"),
-        }
+        ModelError::Tokenizer { path: self.path.clone(), message: format!("{key}: {reason}") }
     }
 }
 
