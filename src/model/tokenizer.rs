@@ -6,6 +6,8 @@ mod settings;
 
 use std::path::{Path, PathBuf};
 
+use tokenizers::{AddedToken, NormalizedString, Normalizer};
+
 use super::{Family, ModelError};
 use crate::files::read_text;
 use crate::panics::catch;
@@ -80,6 +82,10 @@ impl Tokenizer {
         };
         let mut inner = catch(read).map_err(failed)?.map_err(|error| failed(error.to_string()))?;
         inner.add_tokens(&added);
+        if let Some((one, other)) = same_once_normalized(&inner, &added) {
+            let reason = format!("`{one}` and `{other}` are the same once normalized; remove one of them");
+            return Err(settings.refused("added_tokens_decoder", &reason));
+        }
         settings.class.frame(&mut inner, &settings)?;
         inner.set_encode_special_tokens(settings.flag("split_special_tokens", false)?);
         let path_of_limit = folder.join(CONFIG_FILE);
@@ -175,6 +181,21 @@ impl Tokenizer {
             None => Ok(ids),
         }
     }
+}
+
+/// Two added tokens that the normalizer makes one: which of them a text uses is not defined.
+fn same_once_normalized<'a>(inner: &tokenizers::Tokenizer, added: &'a [AddedToken]) -> Option<(&'a str, &'a str)> {
+    let mut seen: Vec<(String, &str)> = Vec::new();
+    for token in added.iter().filter(|token| token.normalized) {
+        let mut text = NormalizedString::from(token.content.as_str());
+        // A token that cannot be normalized is found by nobody.
+        inner.get_normalizer().map(|normalizer| normalizer.normalize(&mut text)).transpose().ok()?;
+        match seen.iter().find(|(normalized, _)| normalized == text.get()) {
+            Some((_, other)) => return Some((other, &token.content)),
+            None => seen.push((text.get().to_owned(), &token.content)),
+        }
+    }
+    None
 }
 
 #[cfg(test)]

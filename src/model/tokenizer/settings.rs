@@ -243,7 +243,7 @@ impl TokenizerSettings {
     }
 
     /// All added tokens in order, each once. Of a token that comes with different flags, the last one counts, as it does in the
-    /// library's version 0.23.
+    /// library's version 0.23, but it stays special.
     ///
     /// # Errors
     /// [`ModelError::Tokenizer`] naming a key that holds no token.
@@ -251,17 +251,19 @@ impl TokenizerSettings {
         let specials = self.special_tokens()?;
         let named: Vec<&str> = specials.named.iter().map(Spelling::content).collect();
         let in_file = if self.class == TokenizerClass::General { &self.in_file[..] } else { &[] };
-        let mut added: Vec<AddedToken> = in_file.iter().map(|token| token.clone().added(&[])).collect();
         let listed: Vec<Spelling> = self.added.values().cloned().map(Spelling::Flagged).collect();
-        let known = |token: &Spelling| {
-            let content = token.content();
-            listed.iter().any(|one| one.content() == content) || added.iter().any(|one| one.content == content)
-        };
-        let new: Vec<&Spelling> = specials.named.iter().chain(&specials.extra).filter(|token| !known(token)).collect();
-        for token in listed.iter().chain(new) {
-            let token = token.clone().added(&named);
+        let known: Vec<&str> = in_file.iter().chain(&listed).map(Spelling::content).collect();
+        let mut new: Vec<&Spelling> = Vec::new();
+        for token in specials.named.iter().chain(&specials.extra) {
+            if !known.contains(&token.content()) && !new.contains(&token) {
+                new.push(token);
+            }
+        }
+        let in_file = in_file.iter().map(|token| token.clone().added(&[]));
+        let mut added: Vec<AddedToken> = Vec::new();
+        for token in in_file.chain(listed.iter().chain(new).map(|token| token.clone().added(&named))) {
             match added.iter_mut().find(|one| one.content == token.content) {
-                Some(one) => *one = token,
+                Some(one) => *one = AddedToken { special: one.special || token.special, ..token },
                 None => added.push(token),
             }
         }
