@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use clap::Args;
 
 use super::OK;
@@ -41,7 +41,7 @@ pub(super) struct InferArgs {
 pub(super) fn execute(args: InferArgs) -> Result<u8> {
     let text = match (args.text, args.file) {
         (Some(text), _) => text,
-        (None, Some(path)) => read_text(&path).context("--file")?,
+        (None, Some(path)) => read_text(&path).map_err(|error| anyhow!("--file {error}"))?,
         (None, None) => String::new(),
     };
     let request =

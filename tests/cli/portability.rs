@@ -38,7 +38,7 @@ fn nothing_that_is_published_names_the_author() {
     let manifest = format!(
         "schema: 1\nname: test\nquestion: What of {}?\nmodels: {{tiny: {{checkpoint: gpt2}}, gone: {{checkpoint: missing}}, \
          far: {{checkpoint: {0}}}}}\nbackends: [reference]\nprecisions: [fp32]\nbatch_sizes: [1]\nsequence_lengths: [8]\n\
-         inputs: {{random: {{random: 7}}, lost: {{text: data/alice.txt}}}}\nexpect_configurations: 6\n\
+         inputs: {{random: {{random: 7}}, lost: {{text: data/lost.txt}}}}\nexpect_configurations: 6\n\
          measurement: {{warmup: 0, min_samples: 3, max_samples: 3, time_cap_s: 20, threads: 1}}\n",
         absolute.display()
     );
