@@ -1,7 +1,8 @@
-//! A folder's tokenizer, which gives the ids that transformers 5 gives, through the `tokenizers` crate. The padding and truncation
-//! that `tokenizer.json` may define are switched off, because the experiment decides the length of a row.
+//! A folder's tokenizer, which gives the ids that transformers 5 gives, through the `tokenizers` crate. The padding and
+//! truncation that `tokenizer.json` may define are switched off, because the experiment decides the length of a row.
 
 mod class;
+mod entries;
 mod settings;
 
 use std::path::{Path, PathBuf};
@@ -71,6 +72,9 @@ impl Tokenizer {
         }
         let text = read_text(&path)?;
         let file: serde_json::Value = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
+        if !file.is_object() {
+            return Err(failed("it is no JSON object".to_owned()));
+        }
         let settings = TokenizerSettings::read(folder, family, &file["added_tokens"])?;
         let added = settings.added_tokens()?;
         let document = settings.class.document(file, &settings)?;
@@ -78,10 +82,10 @@ impl Tokenizer {
             let mut inner = tokenizers::Tokenizer::from_bytes(document.to_string())?;
             inner.with_padding(None);
             inner.with_truncation(None)?;
+            inner.add_tokens(&added);
             Ok::<_, tokenizers::Error>(inner)
         };
         let mut inner = catch(read).map_err(failed)?.map_err(|error| failed(error.to_string()))?;
-        inner.add_tokens(&added);
         if let Some((one, other)) = same_once_normalized(&inner, &added) {
             let reason = format!("`{one}` and `{other}` are the same once normalized; remove one of them");
             return Err(settings.refused("added_tokens_decoder", &reason));

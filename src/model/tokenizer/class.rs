@@ -6,7 +6,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tokenizers::processors::template::TemplateProcessing;
 
-use super::settings::{Entries, TokenizerSettings};
+use super::entries::Entries;
+use super::settings::TokenizerSettings;
 use super::{CONFIG_FILE, TOKENIZER_FILE};
 use crate::model::{Family, ModelError};
 
@@ -144,7 +145,8 @@ impl TokenizerClass {
         };
         if let Some(other) = file["model"]["type"].as_str().filter(|other| *other != kind) {
             let reason = format!(
-                "the model of {TOKENIZER_FILE} is {other}, of which the class {} makes {kind}; name `PreTrainedTokenizerFast` to use it as it is",
+                "the model of {TOKENIZER_FILE} is {other}, of which the class {} makes {kind}; name `PreTrainedTokenizerFast` to use \
+                 it as it is",
                 if self == Self::Bert { "BertTokenizer" } else { "GPT2Tokenizer" }
             );
             return Err(settings.refused("tokenizer_class", &reason));
@@ -152,7 +154,8 @@ impl TokenizerClass {
         // Where the settings are absent they may have been lost on the way.
         if settings.is_absent() && file[part][flag] == json!(!default) {
             let reason = format!(
-                "{TOKENIZER_FILE} has {flag}: {}, but without {CONFIG_FILE} transformers takes {default}; write the key into that file",
+                "{TOKENIZER_FILE} has {flag}: {}, but without {CONFIG_FILE} transformers takes {default}; write the key into that \
+                 file",
                 !default
             );
             return Err(settings.refused(key, &reason));

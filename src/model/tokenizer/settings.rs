@@ -4,25 +4,18 @@
 //! because the order of tokens decides the ids of new ones.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Value, json};
 use tokenizers::AddedToken;
 
 use super::class::TokenizerClass;
+use super::entries::Entries;
 use super::{ADDED_TOKENS_FILE, CONFIG_FILE, SPECIAL_TOKENS_FILE, TOKENIZER_FILE};
-use crate::files::{FileError, read_text};
 use crate::model::{Family, ModelError};
 
 /// The named special tokens, in the order in which transformers adds them.
 const NAMED: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
-
-/// A JSON object in the order of its file.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Entries(Vec<(String, Value)>);
 
 /// A special token as it is written: its text alone, or with its flags.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,7 +102,7 @@ impl TokenizerSettings {
             self.entries.set("extra_special_tokens", tokens);
         }
         let own = |(key, value): &(String, Value)| is_own_name(key) && value.is_string();
-        let (own_names, rest) = self.entries.0.drain(..).partition(own);
+        let (own_names, rest) = std::mem::take(&mut self.entries.0).into_iter().partition(own);
         self.own_names = own_names;
         self.entries.0 = rest;
         self.name_tokens_of_a_mapping();
@@ -371,59 +364,4 @@ fn is_empty(value: &Value) -> bool {
 
 fn is_own_name(key: &str) -> bool {
     key.ends_with("_token") && !NAMED.contains(&key)
-}
-
-impl Entries {
-    /// Reads a JSON file; `None` if it does not exist.
-    pub fn read(path: &Path) -> Result<Option<Entries>, ModelError> {
-        let text = match read_text(path) {
-            Ok(text) => text,
-            Err(FileError { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let read = serde_json::from_str(&text).map(Some);
-        read.map_err(|error| ModelError::Tokenizer { path: path.to_owned(), message: error.to_string() })
-    }
-
-    pub fn get(&self, key: &str) -> Option<&Value> {
-        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value)
-    }
-
-    fn set(&mut self, key: &str, value: Value) {
-        match self.0.iter_mut().find(|(name, _)| name == key) {
-            Some((_, known)) => *known = value,
-            None => self.0.push((key.to_owned(), value)),
-        }
-    }
-
-    fn take(&mut self, key: &str) -> Option<Value> {
-        let index = self.0.iter().position(|(name, _)| name == key)?;
-        Some(self.0.remove(index).1)
-    }
-}
-
-impl<'de> Deserialize<'de> for Entries {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Entries;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
-                let mut entries = Entries::default();
-                while let Some(key) = map.next_key::<String>()? {
-                    // A template for chats may be long and decides no id.
-                    match key.as_str() {
-                        "chat_template" => drop(map.next_value::<IgnoredAny>()?),
-                        _ => entries.set(&key, map.next_value()?),
-                    }
-                }
-                Ok(entries)
-            }
-        }
-        deserializer.deserialize_map(InOrder)
-    }
 }
