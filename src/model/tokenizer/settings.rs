@@ -124,7 +124,9 @@ impl TokenizerSettings {
     /// Without `added_tokens_decoder`, the tokens come from the files of earlier versions and from `tokenizer.json`.
     fn read_older_files(&mut self, folder: &Path, in_file: Vec<(i64, FlaggedToken)>) -> Result<(), ModelError> {
         let path = folder.join(SPECIAL_TOKENS_FILE);
+        let mut flagged = Vec::new();
         for (key, value) in Entries::read(&path)?.unwrap_or_default().0 {
+            flagged.push(key.clone());
             let value = match value {
                 Value::Object(_) if key != "extra_special_tokens" => special(value),
                 Value::Array(tokens) if key == "extra_special_tokens" => self.with_extra_tokens(tokens),
@@ -134,7 +136,7 @@ impl TokenizerSettings {
         }
         self.name_tokens_of_a_mapping();
         let path = folder.join(ADDED_TOKENS_FILE);
-        let specials = self.special_contents();
+        let specials = self.special_contents(&flagged);
         for (content, id) in Entries::read(&path)?.unwrap_or_default().0 {
             let Some(id) = id.as_i64() else {
                 return Err(ModelError::Tokenizer {
@@ -162,11 +164,20 @@ impl TokenizerSettings {
         Value::Array(all)
     }
 
-    /// Texts of the special tokens that the files name.
-    fn special_contents(&self) -> Vec<String> {
-        let named = NAMED.iter().filter_map(|name| self.entries.get(name));
-        let extra = self.entries.get("extra_special_tokens").and_then(Value::as_array).into_iter().flatten();
-        named.chain(extra).filter_map(Spelling::of).map(|token| token.content().to_owned()).collect()
+    /// Texts of the special tokens that the files name, as transformers sees them at this point: a token with flags counts only
+    /// under one of the keys `flagged`.
+    fn special_contents(&self, flagged: &[String]) -> Vec<String> {
+        let of = |key: &str| {
+            let values = match self.entries.get(key) {
+                Some(Value::Array(tokens)) => &tokens[..],
+                Some(value) => std::slice::from_ref(value),
+                None => &[],
+            };
+            let counts = |value: &&Value| value.is_string() || flagged.iter().any(|name| name == key);
+            values.iter().filter(counts).filter_map(Spelling::of).collect::<Vec<_>>()
+        };
+        let keys = NAMED.into_iter().chain(["extra_special_tokens"]);
+        keys.flat_map(of).map(|token| token.content().to_owned()).collect()
     }
 
     /// Whether there is no `tokenizer_config.json`.
