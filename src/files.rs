@@ -10,9 +10,9 @@ use thiserror::Error;
 
 use crate::digest::{RunningDigest, sha256};
 
-/// The file system refused to read or write a file or folder.
+/// The file system refused to read or write a file or folder, or the file is no text.
 #[derive(Debug, Error)]
-#[error("{path}: {source}")]
+#[error("{}{source}", self.place())]
 pub struct FileError {
     /// The file or folder.
     pub path: PathBuf,
@@ -25,6 +25,50 @@ impl FileError {
     pub fn at(path: &Path) -> impl FnOnce(io::Error) -> FileError + Copy {
         move |source| FileError { path: path.to_owned(), source }
     }
+
+    /// `path: `, or `path:` before the number of a line.
+    fn place(&self) -> String {
+        let numbered = self.source.get_ref().is_some_and(|source| source.is::<NotText>());
+        format!("{}:{}", self.path.display(), if numbered { "" } else { " " })
+    }
+}
+
+/// A byte that is not UTF-8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("{line}: byte {byte:#04x} is not UTF-8 text; save the file as UTF-8")]
+pub struct NotText {
+    /// Its line, from 1.
+    pub line: usize,
+    /// The byte.
+    pub byte: u8,
+}
+
+/// `bytes` as text, without the byte-order mark that some editors put at its start.
+///
+/// # Errors
+/// [`NotText`] with the line of the first byte that is not UTF-8.
+pub fn text(bytes: &[u8]) -> Result<&str, NotText> {
+    let bytes = without_mark(bytes);
+    std::str::from_utf8(bytes).map_err(|error| {
+        let (before, rest) = bytes.split_at(error.valid_up_to());
+        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+        NotText { line, byte: rest.first().copied().unwrap_or_default() }
+    })
+}
+
+/// `bytes` without the byte-order mark.
+pub fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+/// Reads a text file that somebody may have edited; see [`text`].
+///
+/// # Errors
+/// [`FileError`] naming the file, and the line of a byte that is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String, FileError> {
+    let bytes = fs::read(path).map_err(FileError::at(path))?;
+    let read = text(&bytes).map(str::to_owned);
+    read.map_err(|error| FileError::at(path)(io::Error::new(io::ErrorKind::InvalidData, error)))
 }
 
 /// The version of a file that was read.

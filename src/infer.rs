@@ -14,6 +14,7 @@ use crate::graph::{OutputKind, PrecisionPolicy, Preset};
 use crate::input::Batch;
 use crate::model::{Head, Model, ModelError, ModelSource, Tokenizer};
 use crate::numerics::negative_log_likelihood;
+use crate::terminal::printable_line;
 
 /// Labels shown for an output row that is a distribution over many.
 const SHOWN: usize = 5;
@@ -128,6 +129,9 @@ pub fn infer(request: &InferRequest) -> Result<Inference, InferError> {
     if ids.len() < needed {
         return Err(InferError::TooShort { tokens: ids.len(), output, needed });
     }
+    if let Some(longest) = tokenizer.longest_sequence() {
+        longest.check(ids.len())?;
+    }
     let positions = model.graph.dimensions.positions;
     if ids.len() > positions {
         return Err(InferError::TooLong { tokens: ids.len(), positions });
@@ -229,12 +233,13 @@ impl Inference {
         match self.output {
             RequestedOutput::Logits => {
                 for candidate in &self.likeliest {
-                    let _ = writeln!(text, "{:>8.4} %  {}", 100.0 * candidate.probability, candidate.label);
+                    let label = printable_line(&candidate.label);
+                    let _ = writeln!(text, "{:>8.4} %  {label}", 100.0 * candidate.probability);
                 }
             }
             RequestedOutput::Nll => {
                 for (token, nll) in self.tokens[1..].iter().zip(&self.values) {
-                    let _ = writeln!(text, "{nll:>9.4}  {token}");
+                    let _ = writeln!(text, "{nll:>9.4}  {}", printable_line(token));
                 }
                 if let Some(mean) = self.nll_mean {
                     let _ = writeln!(text, "mean {mean:.4} nats per token, perplexity {:.2}", mean.exp());
@@ -243,7 +248,7 @@ impl Inference {
             RequestedOutput::Hidden => {
                 for (token, row) in self.tokens.iter().zip(self.values.chunks(self.width)) {
                     let norm = row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
-                    let _ = writeln!(text, "|h| = {norm:>9.4}  {token}");
+                    let _ = writeln!(text, "|h| = {norm:>9.4}  {}", printable_line(token));
                 }
             }
         }

@@ -54,7 +54,7 @@
 //! | [`libraries`] | shared libraries: where they are, what is pinned |
 //! | [`engine`] | the seam: what a backend and an engine are, without any device type |
 //! | [`onnx`] [`input`] [`model`] [`graph`] | what is computed, on which token ids |
-//! | [`files`] [`digest`] [`json_diff`] [`numbers`] [`panics`] [`nvml`] [`stats`] [`text_table`] | the ground |
+//! | [`files`] [`lock`] [`signals`] [`digest`] [`json_diff`] [`numbers`] [`panics`] [`nvml`] [`stats`] [`text_table`] [`terminal`] | the ground |
 
 pub mod analysis;
 pub mod appendix;
@@ -73,6 +73,7 @@ pub mod infer;
 pub mod input;
 pub mod json_diff;
 pub mod libraries;
+pub mod lock;
 pub mod manifest;
 pub mod measure;
 pub mod merge;
@@ -90,11 +91,13 @@ pub mod rerun;
 pub mod results;
 pub mod runner;
 pub mod selftest;
+pub mod signals;
 #[cfg(test)]
 #[path = "../tests/fixtures/skip.rs"]
 mod skip;
 pub mod splice;
 pub mod stats;
 pub mod store;
+pub mod terminal;
 pub mod text_table;
 pub mod timing;

@@ -2,8 +2,12 @@
 
 use std::array::from_fn;
 
+use crate::terminal::printable_line;
+
 /// The rows, a line each, with two spaces between columns. A column is flush left or, where `flush_right` says so, flush right.
 pub fn aligned<const N: usize>(rows: &[[String; N]], flush_right: [bool; N]) -> String {
+    let rows: Vec<[String; N]> =
+        rows.iter().map(|row| from_fn(|column| printable_line(&row[column]).into_owned())).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; N] = from_fn(width);
     let line = |row: &[String; N]| {

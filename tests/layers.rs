@@ -22,7 +22,19 @@ const FLOORS: [&[&str]; 16] = [
     &["libraries"],
     &["engine"],
     &["onnx", "input", "model", "graph"],
-    &["files", "digest", "json_diff", "numbers", "panics", "nvml", "stats", "text_table"],
+    &[
+        "files",
+        "lock",
+        "signals",
+        "digest",
+        "json_diff",
+        "numbers",
+        "panics",
+        "nvml",
+        "stats",
+        "text_table",
+        "terminal",
+    ],
 ];
 
 /// Lines that the file of the seam's traits may have.
@@ -269,4 +281,22 @@ fn few_names_are_shared_by_two_types() {
         .map(|(name, files)| format!("{name}: {}", files.join(", ")))
         .collect();
     assert!(shared.len() <= SHARED_NAMES, "{} names are shared:\n{}", shared.len(), shared.join("\n"));
+}
+
+#[test]
+fn files_are_locked_and_signals_caught_in_one_place_each() {
+    for (words, place) in [
+        (["try_lock()", "try_lock_shared", "lock_shared("], "lock.rs"),
+        (["signal_hook", "ctrlc", "SIGHUP"], "signals.rs"),
+        (["eprintln!", "eprint!(", "println!("], "none"),
+    ] {
+        for source in sources().iter().filter(|source| !source.path.ends_with(place)) {
+            let code = source.code.split("#[cfg(test)]\nmod tests").next().unwrap();
+            let shown = source.path.display();
+            let tests = source.path.iter().any(|part| part.to_string_lossy().contains("tests"));
+            for word in words.iter().filter(|_| !tests) {
+                assert!(!code.contains(word), "{shown} has `{word}`, which belongs into {place}");
+            }
+        }
+    }
 }

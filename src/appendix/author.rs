@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::AppendixError;
-use crate::files::FileError;
+use crate::files::{FileError, read_text};
 
 /// File name inside the folder of the manifests.
 pub const FILE: &str = "appendix.yaml";
@@ -133,7 +133,7 @@ impl Author {
             let message = format!("{bytes} bytes; such a file has at most {MAX_BYTES}");
             return Err(AppendixError::Author { place: path.display().to_string(), message });
         }
-        let text = std::fs::read_to_string(&path).map_err(FileError::at(&path))?;
+        let text = read_text(&path)?;
         Author::parse(&text, &path.display().to_string())
     }
 

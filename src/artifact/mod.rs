@@ -5,6 +5,7 @@
 //! experiments lie in folders below, which `artifact.json` lists. `README.md` describes all of it, and `SHA256SUMS` has the
 //! digest of every file.
 
+mod anonymous;
 mod readme;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::provenance::Environment;
 use crate::report::render::RenderError;
 use crate::results::data::{Data, slug};
 use crate::results::study::{ARTIFACT_FILE, ARTIFACT_VERSION, Parts, is_the_same_run};
+use anonymous::Anonymiser;
 use readme::readme;
 
 /// The description of the folder and of its origin.
@@ -173,10 +175,7 @@ fn check(out: &Path) -> Result<(), ArtifactError> {
 fn part(folder: &str, dirs: &[PathBuf]) -> Result<PublishedExperiment, ArtifactError> {
     let inputs = dirs.iter().map(|dir| Input::read(dir)).collect::<Result<Vec<Input>, MergeError>>()?;
     let mut merged = merge::join(inputs)?;
-    // The path of the manifest on the machine of the run is not published; the name of its folder is enough to run it again.
-    if merged.plan.base_dir.is_absolute() {
-        merged.plan.base_dir = merged.plan.base_dir.file_name().map(PathBuf::from).unwrap_or_default();
-    }
+    Anonymiser::of_this_process().remove_from(&mut merged).map_err(json)?;
     Ok(PublishedExperiment { folder: folder.into(), merged })
 }
 

@@ -7,6 +7,7 @@ use super::{CHECKSUMS_FILE, PublishedExperiment};
 use crate::numbers;
 use crate::provenance::{Environment, Gpu};
 use crate::record::Status;
+use crate::report::escape;
 use crate::report::render::RenderError;
 use crate::report::sentences::machine::processors;
 use crate::report::sentences::pins;
@@ -28,6 +29,8 @@ pub(super) fn readme(name: &str, parts: &[PublishedExperiment]) -> Result<String
         "weights": distinct(weights),
     });
     let mut engine = Tera::new();
+    engine.set_escape_fn(escape::plain);
+    engine.autoescape_on([".md"]);
     engine.add_raw_templates([(FILE, include_str!("../../paper/templates/artifact.md.tera"))])?;
     engine.render(FILE, &Context::from_serialize(&facts)?)
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::lock::LockError;
+
 /// Why the cache cannot be opened, read or written. An engine can always be built without a cache.
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "fields are the placeholders of the messages")]
@@ -12,6 +14,9 @@ pub enum CacheError {
     /// The file system refused.
     #[error("{path}: {source}; restore access, or set MIXPREC_CACHE_DIR to another folder")]
     Io { path: PathBuf, source: io::Error },
+    /// The folder cannot be locked.
+    #[error("{0}; or set MIXPREC_CACHE_DIR to another folder")]
+    Lock(#[from] LockError),
     /// An entry could not be written. No part of it remains.
     #[error(
         "{path}: cannot keep an engine: {source}; make room (`mixprec cache gc`), or set MIXPREC_CACHE_DIR to a folder on \

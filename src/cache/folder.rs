@@ -1,19 +1,20 @@
 //! The cache's folder: its path, its permissions, its size limit and its lock.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::CacheError;
+use crate::lock::{self, Lock, Sharing};
 
 /// Default size limit, bytes. `MIXPREC_CACHE_LIMIT_GB` overrides it. BERT-base and GPT-2 in five policies at five
 /// shapes make 50 engines of 0.2 to 0.5 GB.
 const DEFAULT_LIMIT_BYTES: u64 = 20_000_000_000;
 /// Bytes in a gigabyte, as disks count them.
 const GB: f64 = 1e9;
-/// The lock file. It holds no data; its lock orders readers and writers.
+/// The lock file. Its lock orders readers and writers.
 const LOCK_FILE: &str = "lock";
 /// Permission bits that let the group or everybody write.
 const OTHERS_WRITE: u32 = 0o022;
@@ -73,28 +74,25 @@ fn own_id() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// The cache's lock, held shared to read files and exclusively to change them. The kernel releases it when the process
-/// dies, so it is never stale. A holder of the exclusive lock knows that any half-written file is a leftover.
+/// The cache's lock, held shared to read files and exclusively to change them. A holder of the exclusive lock knows that any
+/// half-written file is a leftover.
 pub(super) struct CacheLock {
-    _file: File,
+    _lock: Lock,
 }
 
 impl CacheLock {
     /// Waits until no process changes the cache.
     pub(super) fn shared(folder: &Path) -> Result<CacheLock, CacheError> {
-        CacheLock::new(folder, File::lock_shared)
+        CacheLock::new(folder, Sharing::Shared)
     }
 
     /// Waits until no process reads or changes the cache.
     pub(super) fn exclusive(folder: &Path) -> Result<CacheLock, CacheError> {
-        CacheLock::new(folder, File::lock)
+        CacheLock::new(folder, Sharing::Exclusive)
     }
 
-    fn new(folder: &Path, lock: impl Fn(&File) -> std::io::Result<()>) -> Result<CacheLock, CacheError> {
-        let path = folder.join(LOCK_FILE);
-        let opened = File::options().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = opened.and_then(|file| lock(&file).map(|()| file)).map_err(CacheError::io(&path))?;
-        Ok(CacheLock { _file: file })
+    fn new(folder: &Path, sharing: Sharing) -> Result<CacheLock, CacheError> {
+        Ok(CacheLock { _lock: lock::wait(&folder.join(LOCK_FILE), sharing, || ())? })
     }
 }
 

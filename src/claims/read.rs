@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::headline::wrong_with;
 use super::schema::{CLAIMS_VERSION, Check, Claim, Claims, Expression, Share, Slack};
-use crate::files::FileError;
+use crate::files::{FileError, read_text};
 
 /// Larger files are refused before they are read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -56,7 +56,7 @@ impl Claims {
         if bytes > MAX_BYTES {
             return Err(ClaimsError::Size { path: path.to_owned(), bytes });
         }
-        Claims::parse(&std::fs::read_to_string(path).map_err(FileError::at(path))?, &path.display().to_string())
+        Claims::parse(&read_text(path)?, &path.display().to_string())
     }
 
     /// Reads the text of a claims file; `file` is its name in messages.

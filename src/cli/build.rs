@@ -17,6 +17,7 @@ use crate::engine::{BackendError, BuildProgress, BuildReport, ProgressSink, Targ
 use crate::graph::{PrecisionPolicy, Preset};
 use crate::model::{Head, Model, ModelArgument};
 use crate::onnx::{DimensionRange, Extent, check_extent};
+use crate::signals::on_signal;
 
 /// More than any GPU has, megabytes.
 const LARGEST_WORKSPACE_MB: u64 = 1_000_000;
@@ -115,7 +116,7 @@ fn distinct<T: Copy + PartialEq>(typed: &[T]) -> Vec<T> {
 fn cancelled_by_signals() -> Result<Cancel> {
     let cancel = Cancel::default();
     let handle = cancel.clone();
-    ctrlc::set_handler(move || {
+    on_signal(move || {
         if handle.is_cancelled() {
             std::process::exit(i32::from(INTERRUPTED));
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
-use super::output::show;
+use super::output::{show, show_json};
 use super::{OK, SOME_FAILED};
 use crate::cache::{EngineCache, GcLimits, Listing, bytes_of, print};
 
@@ -52,22 +52,23 @@ struct GcArgs {
 pub(super) fn execute(CacheArgs { command }: &CacheArgs) -> Result<u8> {
     let folder = EngineCache::default_folder();
     if !folder.try_exists().with_context(|| folder.display().to_string())? {
-        show(match command {
+        match command {
             CacheCommand::Ls { json: true } => {
-                print::listing_json(&folder, EngineCache::default_limit_bytes()?, &Listing::default())
+                let limit_bytes = EngineCache::default_limit_bytes()?;
+                show_json(&print::listing_json(&folder, limit_bytes, &Listing::default()))?;
             }
-            _ => format!("no engine is cached: {} does not exist yet\n", folder.display()),
-        })?;
+            _ => show(format_args!("no engine is cached: {} does not exist yet\n", folder.display()))?,
+        }
         return Ok(OK);
     }
     let cache = EngineCache::open_existing(&folder)?;
     match command {
         CacheCommand::Ls { json } => {
             let listing = cache.entries()?;
-            show(match json {
-                true => print::listing_json(cache.folder(), cache.limit_bytes(), &listing),
-                false => print::listing(&cache, &listing),
-            })?;
+            match json {
+                true => show_json(&print::listing_json(cache.folder(), cache.limit_bytes(), &listing))?,
+                false => show(print::listing(&cache, &listing))?,
+            }
             Ok(OK)
         }
         CacheCommand::Gc(args) => {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use super::output::show;
+use super::output::{show, show_json};
 use super::{OK, SOME_FAILED};
 use crate::analysis::agreement::{self, Limits, SHARE, TOLERANCE};
 
@@ -30,7 +30,11 @@ pub(super) struct CompareArgs {
 pub(super) fn execute(args: &CompareArgs) -> Result<u8> {
     let limits = Limits { tolerance: args.tolerance, share: args.share };
     let found = agreement::compare(&args.first, &args.second, limits)?;
-    show(if args.json { found.to_json()? } else { found.to_text() })?;
+    if args.json {
+        show_json(&found.to_json()?)?
+    } else {
+        show(found.to_text())?
+    }
     Ok(if found.agrees() { OK } else { SOME_FAILED })
 }
 

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::output::show;
+use super::output::{show, show_json};
 use super::{OK, SOME_FAILED};
 use crate::doctor;
 
@@ -17,6 +17,10 @@ pub(super) struct DoctorArgs {
 
 pub(super) fn execute(args: &DoctorArgs) -> Result<u8> {
     let findings = doctor::report();
-    show(if args.json { doctor::json(&findings) } else { doctor::text(&findings) })?;
+    if args.json {
+        show_json(&doctor::json(&findings))?
+    } else {
+        show(doctor::text(&findings))?
+    }
     Ok(if doctor::has_drift(&findings) { SOME_FAILED } else { OK })
 }

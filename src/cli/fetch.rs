@@ -9,6 +9,7 @@ use super::output::{note, show};
 use super::{INTERRUPTED, OK, SOME_FAILED};
 use crate::fetch;
 use crate::manifest::schema::Manifest;
+use crate::signals::on_signal;
 
 #[derive(Debug, Args)]
 #[command(after_help = "A file that is already here with the right digest is not downloaded again.")]
@@ -23,7 +24,7 @@ pub(super) struct FetchArgs {
 pub(super) fn execute(args: &FetchArgs) -> Result<u8> {
     let loaded = Manifest::load(&args.manifest)?;
     // What has arrived is on disk whenever the signal comes, as with a kill.
-    ctrlc::set_handler(|| {
+    on_signal(|| {
         note("interrupted: what has arrived is kept; run the same command again to go on");
         std::process::exit(i32::from(INTERRUPTED));
     })

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use clap::Args;
 
 use super::OK;
-use super::output::{note, show};
+use super::output::{note, show, show_json};
 use crate::engine::BackendKind;
+use crate::files::read_text;
 use crate::graph::Preset;
 use crate::infer::{self, InferRequest, RequestedOutput};
 use crate::model::unread_sentence;
@@ -40,7 +41,7 @@ pub(super) struct InferArgs {
 pub(super) fn execute(args: InferArgs) -> Result<u8> {
     let text = match (args.text, args.file) {
         (Some(text), _) => text,
-        (None, Some(path)) => std::fs::read_to_string(&path).with_context(|| format!("--file {}", path.display()))?,
+        (None, Some(path)) => read_text(&path).map_err(|error| anyhow!("--file {error}"))?,
         (None, None) => String::new(),
     };
     let request =
@@ -49,6 +50,10 @@ pub(super) fn execute(args: InferArgs) -> Result<u8> {
     if let Some(unread) = unread_sentence(&answer.unread) {
         note(format_args!("note: {unread}"));
     }
-    show(if args.json { answer.to_json()? } else { answer.to_text() })?;
+    if args.json {
+        show_json(&answer.to_json()?)?
+    } else {
+        show(answer.to_text())?
+    }
     Ok(OK)
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::OK;
-use super::output::{note, show};
+use super::output::{note, show, show_json};
 use crate::fetch;
 use crate::manifest::schema::Manifest;
 use crate::plan::Plan;
@@ -23,7 +23,11 @@ pub(super) struct PlanArgs {
 pub(super) fn execute(args: &PlanArgs) -> Result<u8> {
     let loaded = Manifest::load(&args.manifest)?;
     let plan = Plan::expand(&loaded);
-    show(if args.json { plan.to_json()? } else { plan.to_text() })?;
+    if args.json {
+        show_json(&plan.to_json()?)?
+    } else {
+        show(plan.to_text())?
+    }
     for line in fetch::sources_here(&loaded).into_iter().chain(fetch::unread_tensors(&loaded)) {
         note(format_args!("note: {line}"));
     }

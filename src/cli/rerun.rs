@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use super::output::show;
+use super::output::{show, show_json};
 use super::{INTERRUPTED, OK, SOME_FAILED};
 use crate::rerun::{self, RerunRequest};
 
@@ -31,6 +31,10 @@ pub(super) struct RerunArgs {
 pub(super) fn execute(args: RerunArgs) -> Result<u8> {
     let RerunArgs { dir, id, environment, base_dir, json } = args;
     let Some(found) = rerun::rerun(&RerunRequest { dir, id, environment, base_dir })? else { return Ok(INTERRUPTED) };
-    show(if json { found.to_json()? } else { found.to_text() })?;
+    if json {
+        show_json(&found.to_json()?)?
+    } else {
+        show(found.to_text())?
+    }
     Ok(if found.is_failure() { SOME_FAILED } else { OK })
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::output::show;
+use super::output::{show, show_json};
 use super::{OK, SOME_FAILED};
 use crate::selftest;
 
@@ -17,6 +17,10 @@ pub(super) struct SelftestArgs {
 
 pub(super) fn execute(args: &SelftestArgs) -> Result<u8> {
     let verdicts = selftest::run(&selftest::mutations())?;
-    show(if args.json { selftest::json(&verdicts) } else { selftest::text(&verdicts) })?;
+    if args.json {
+        show_json(&selftest::json(&verdicts))?
+    } else {
+        show(selftest::text(&verdicts))?
+    }
     Ok(if verdicts.iter().all(selftest::MutationResult::is_caught) { OK } else { SOME_FAILED })
 }

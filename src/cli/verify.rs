@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use super::output::show;
+use super::output::{show, show_json};
 use super::{OK, SOME_FAILED};
 use crate::claims::{self, Claims, Verdict};
 use crate::report::sentences;
@@ -31,6 +31,10 @@ pub(super) fn execute(args: &VerifyArgs) -> Result<u8> {
         None => Claims::builtin()?,
     };
     let verdicts = claims::verify(&args.dir, &claims)?;
-    show(if args.json { sentences::claims::to_json(&verdicts)? } else { sentences::claims::to_text(&verdicts) })?;
+    if args.json {
+        show_json(&sentences::claims::to_json(&verdicts)?)?
+    } else {
+        show(sentences::claims::to_text(&verdicts))?
+    }
     Ok(if verdicts.iter().any(Verdict::is_failure) { SOME_FAILED } else { OK })
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::lock::LockError;
+
 /// A checkpoint that was not fetched, and what to do about it.
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "fields are the placeholders of the messages")]
@@ -23,6 +25,9 @@ pub enum FetchError {
     /// The file system refused.
     #[error("{path}: {source}; make room or restore write access, then run the same command again to go on")]
     Io { path: PathBuf, source: io::Error },
+    /// The checkpoint's folder cannot be locked.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// No hub answers.
     #[error("no connection: {reason}")]
     Unreachable { reason: String },
@@ -53,7 +58,7 @@ impl FetchError {
 
     /// Whether the cause lies on this machine or in the manifest, so that every other checkpoint would fail too.
     pub(super) fn is_local(&self) -> bool {
-        use FetchError::{Client, Io, Pins, Variable};
-        matches!(self, Client(_) | Io { .. } | Pins { .. } | Variable { .. })
+        use FetchError::{Client, Io, Lock, Pins, Variable};
+        matches!(self, Client(_) | Io { .. } | Lock(_) | Pins { .. } | Variable { .. })
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::FetchError;
 use crate::digest::sha256_file;
 use crate::files::replace;
+use crate::lock::{self, Lock, Sharing};
 use crate::model::{DIGESTS_FILE, PART_SUFFIX};
 
 /// Digests that the first fetch of a folder recorded. A later fetch compares files without a pin with them.
@@ -28,12 +29,6 @@ pub(super) struct CheckpointFolder {
     target: PathBuf,
     staging: PathBuf,
     lock: PathBuf,
-}
-
-/// The exclusive right to change a folder, until dropped. The kernel releases it when the process dies; the file stays.
-#[derive(Debug)]
-pub(super) struct CheckpointLock {
-    _file: File,
 }
 
 impl CheckpointFolder {
@@ -68,21 +63,11 @@ impl CheckpointFolder {
     }
 
     /// Creates the folder of the lock file and takes the lock. If another process holds it, calls `busy` and waits.
-    pub fn lock(&self, busy: impl FnOnce()) -> Result<CheckpointLock, FetchError> {
+    pub fn lock(&self, busy: impl FnOnce()) -> Result<Lock, FetchError> {
         if let Some(parent) = self.lock.parent() {
             fs::create_dir_all(parent).map_err(FetchError::io(parent))?;
         }
-        let file = File::options().write(true).create(true).truncate(false).open(&self.lock);
-        let file = file.map_err(FetchError::io(&self.lock))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                busy();
-                file.lock().map_err(FetchError::io(&self.lock))?;
-            }
-            Err(TryLockError::Error(source)) => return Err(FetchError::io(&self.lock)(source)),
-        }
-        Ok(CheckpointLock { _file: file })
+        Ok(lock::wait(&self.lock, Sharing::Exclusive, busy)?)
     }
 
     /// Creates the staging folder.

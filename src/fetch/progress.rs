@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use crate::terminal::printable_line;
+
 /// Lines and bars on standard error; without a terminal there are no bars.
 #[derive(Debug, Default)]
 pub(super) struct FetchProgress(MultiProgress);
@@ -18,13 +20,13 @@ impl FetchProgress {
         let bar = self.0.add(ProgressBar::no_length());
         let template = "{bar:30} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}, {eta} left  {msg}";
         bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.set_message(label.to_owned());
+        bar.set_message(printable_line(label).into_owned());
         Bar(bar)
     }
 
     /// A line that stays. A closed or full standard error is no reason to stop.
     pub fn notice(&self, line: &str) {
-        self.0.suspend(|| drop(writeln!(io::stderr(), "{line}")));
+        self.0.suspend(|| drop(writeln!(io::stderr(), "{}", printable_line(line))));
     }
 }
 

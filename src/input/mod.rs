@@ -10,9 +10,9 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
 
-use crate::files::{FileError, FileVersion};
+use crate::files::{FileError, FileVersion, NotText, text as text_of};
 use crate::graph::Shape;
-use crate::model::{Model, ModelError, Tokenizer};
+use crate::model::{LongestSequence, Model, ModelError, Tokenizer};
 pub use source::InputSource;
 use sst2::Sentences;
 use text::Windows;
@@ -83,6 +83,7 @@ pub struct InputStream {
     pub file: Option<FileVersion>,
     rows: Rows,
     pad_id: u32,
+    longest: Option<LongestSequence>,
 }
 
 #[derive(Debug)]
@@ -119,6 +120,7 @@ impl InputStream {
             file = Some(version);
             Ok(text)
         };
+        let mut longest = None;
         let rows = match source {
             InputSource::Random { seed } => Rows::Random { seed: *seed, vocabulary, separators: None },
             InputSource::RandomWithSeparators { seed } => {
@@ -129,15 +131,19 @@ impl InputStream {
             InputSource::Text { path, sha256 } => {
                 let path = base_dir.join(path);
                 let text = read(&path, sha256)?;
-                Rows::Text(Windows::new(path, &text, &tokenizer()?)?)
+                let tokenizer = tokenizer()?;
+                longest = tokenizer.longest_sequence().cloned();
+                Rows::Text(Windows::new(path, &text, &tokenizer)?)
             }
             InputSource::Sst2 { path, sha256 } => {
                 let path = base_dir.join(path);
                 let text = read(&path, sha256)?;
-                Rows::Sst2(Sentences::new(path, &text, &tokenizer()?)?)
+                let tokenizer = tokenizer()?;
+                longest = tokenizer.longest_sequence().cloned();
+                Rows::Sst2(Sentences::new(path, &text, &tokenizer)?)
             }
         };
-        Ok(InputStream { tokenizer_files, file, rows, pad_id: model.config.pad_id })
+        Ok(InputStream { tokenizer_files, file, rows, pad_id: model.config.pad_id, longest })
     }
 
     /// Every file that it was read from.
@@ -161,6 +167,9 @@ impl InputStream {
     pub fn batch(&self, shape: Shape, first: usize) -> Result<Batch, InputError> {
         let rows = (first..first + shape.batch).map(|index| self.row(shape.sequence, index));
         let rows: Vec<InputRow> = rows.collect::<Result<_, _>>()?;
+        if let Some(longest) = &self.longest {
+            rows.iter().try_for_each(|row| longest.check(row.ids.len()))?;
+        }
         let padded = |ids: &[u32]| {
             let mut ids = ids.to_vec();
             ids.resize(shape.sequence, self.pad_id);
@@ -200,17 +209,18 @@ impl InputStream {
     }
 }
 
-/// The file's text with every line end as `\n`. The digest is that of the file's bytes, before any conversion.
+/// The file's text without a byte-order mark, with every line end as `\n`. The digest is that of the file's bytes, before any
+/// conversion.
 fn read_pinned(path: &Path, pin: Option<&str>) -> Result<(String, FileVersion), InputError> {
     let (bytes, version) = FileVersion::read(path)?;
     if let Some(expected) = pin.filter(|pin| *pin != version.sha256) {
         let (path, expected) = (path.to_owned(), expected.to_owned());
         return Err(InputError::Digest { path, found: version.sha256, expected });
     }
-    let text = String::from_utf8(bytes).map_err(|_| InputError::Line {
+    let text = text_of(&bytes).map_err(|NotText { line, byte }| InputError::Line {
         path: path.to_owned(),
-        line: 1,
-        message: "the file is not UTF-8 text".to_owned(),
+        line,
+        message: format!("byte {byte:#04x} is not UTF-8 text; save the file as UTF-8"),
     })?;
     Ok((text.replace("\r\n", "\n"), version))
 }
@@ -248,7 +258,10 @@ mod tests {
         std::fs::write(&path, "x").unwrap();
         let error = read_pinned(&path, Some("00")).unwrap_err().to_string();
         assert!(error.contains("the manifest pins 00"), "{error}");
-        std::fs::write(&path, [0xff, 0xfe]).unwrap();
-        assert!(read_pinned(&path, None).unwrap_err().to_string().contains("not UTF-8"));
+        std::fs::write(&path, b"\xef\xbb\xbfone\r\ntwo\xe9\n").unwrap();
+        let error = read_pinned(&path, None).unwrap_err().to_string();
+        assert!(error.contains("dev.tsv:2: byte 0xe9 is not UTF-8"), "{error}");
+        std::fs::write(&path, b"\xef\xbb\xbfone\r\ntwo\n").unwrap();
+        assert_eq!(read_pinned(&path, None).unwrap().0, "one\ntwo\n", "no byte-order mark");
     }
 }

@@ -17,7 +17,7 @@ pub(super) struct Windows {
 impl Windows {
     pub fn new(path: PathBuf, text: &str, tokenizer: &Tokenizer) -> Result<Self, InputError> {
         let tokens = tokenizer.running_text(text)?;
-        let markers = tokenizer.markers()?;
+        let markers = tokenizer.window_markers()?;
         Ok(Windows { path, tokens, markers })
     }
 

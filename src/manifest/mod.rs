@@ -26,6 +26,7 @@ pub use grid::{GridPoint, Index, product_indices, product_words};
 pub use tree::MAX_BYTES;
 
 use crate::digest::sha256;
+use crate::files::without_mark;
 use diagnostic::Report;
 use schema::Manifest;
 
@@ -95,9 +96,10 @@ impl Manifest {
     pub fn load(path: &Path) -> Result<LoadedManifest, ManifestError> {
         let file_name = path.display().to_string();
         let bytes = read_bounded(path)?;
-        let text = std::str::from_utf8(&bytes).map_err(|error| {
-            let position = position_of(&bytes[..error.valid_up_to()]);
-            let found = bytes[error.valid_up_to()];
+        let content = without_mark(&bytes);
+        let text = std::str::from_utf8(content).map_err(|error| {
+            let position = position_of(&content[..error.valid_up_to()]);
+            let found = content[error.valid_up_to()];
             let message = format!("found the byte 0x{found:02x}, expected UTF-8 text; save the file as UTF-8");
             Diagnostics::new(&file_name, vec![Diagnostic::at(position, message)])
         })?;

@@ -1,8 +1,9 @@
 //! A model as it is typed on the command line: a checkpoint folder, or an architecture with random weights.
 
-use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+use thiserror::Error;
 
 use super::{Architecture, ModelSource};
 
@@ -16,22 +17,38 @@ pub struct ModelArgument {
     pub source: ModelSource,
 }
 
-impl FromStr for ModelArgument {
-    type Err = Infallible;
+/// A name that both an architecture and a folder here have.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "`{0}` is ambiguous: an architecture has this name, and a folder here; write `./{0}` for the checkpoint in the folder, or give \
+     the random weights a seed, like `{1}:1`"
+)]
+pub struct AmbiguousModel(String, &'static str);
 
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        let (name, seed) = text.split_once(':').unwrap_or((text, "0"));
-        let architecture = Architecture::ALL.into_iter().find(|architecture| architecture.name() == name);
-        Ok(match (architecture, seed.parse()) {
-            (Some(architecture), Ok(seed)) => {
-                ModelArgument { name: name.to_owned(), source: ModelSource::Random { seed, architecture } }
-            }
-            _ => Self::folder(PathBuf::from(text)),
-        })
+impl FromStr for ModelArgument {
+    type Err = AmbiguousModel;
+
+    fn from_str(text: &str) -> Result<Self, AmbiguousModel> {
+        Self::read(text, Path::new("."))
     }
 }
 
 impl ModelArgument {
+    /// What `text` names in the folder `here`.
+    fn read(text: &str, here: &Path) -> Result<Self, AmbiguousModel> {
+        let (name, seed) = text.split_once(':').unwrap_or((text, "0"));
+        let architecture = Architecture::ALL.into_iter().find(|architecture| architecture.name() == name);
+        match (architecture, seed.parse()) {
+            (Some(architecture), Ok(_)) if here.join(text).is_dir() => {
+                Err(AmbiguousModel(text.to_owned(), architecture.name()))
+            }
+            (Some(architecture), Ok(seed)) => {
+                Ok(ModelArgument { name: name.to_owned(), source: ModelSource::Random { seed, architecture } })
+            }
+            _ => Ok(Self::folder(PathBuf::from(text))),
+        }
+    }
+
     fn folder(path: PathBuf) -> Self {
         let name = path.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
         ModelArgument { name, source: ModelSource::Checkpoint { path, sha256: None } }
@@ -54,6 +71,17 @@ mod tests {
                 source: ModelSource::Checkpoint { path: PathBuf::from(text), sha256: None },
             };
             assert_eq!(parse(text), folder);
+        }
+    }
+    #[test]
+    fn a_folder_with_the_name_of_an_architecture_is_ambiguous() {
+        let here = tempfile::tempdir().unwrap();
+        std::fs::create_dir(here.path().join("gpt2-tiny")).unwrap();
+        let error = ModelArgument::read("gpt2-tiny", here.path()).unwrap_err().to_string();
+        assert!(error.contains("`./gpt2-tiny`") && error.contains("`gpt2-tiny:1`"), "{error}");
+        for (text, is_random) in [("./gpt2-tiny", false), ("gpt2-tiny:1", true), ("bert-tiny", true)] {
+            let source = ModelArgument::read(text, here.path()).unwrap().source;
+            assert_eq!(matches!(source, ModelSource::Random { .. }), is_random, "{text}");
         }
     }
 }

@@ -8,6 +8,7 @@ use super::Architecture;
 use super::ModelError;
 use super::classes::class_names;
 use super::keys::{ConfigKeys, quoted};
+use crate::files::read_text;
 use crate::graph::{Dimensions, Gelu};
 
 /// A model's family: which graph is built and how tensors are named.
@@ -113,7 +114,7 @@ impl ModelConfig {
     /// # Errors
     /// [`ModelError::Config`] naming the key; families other than `bert` and `gpt2` are refused by name.
     pub fn read(path: &Path) -> Result<Self, ModelError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ModelError::io(path, source))?;
+        let text = read_text(path)?;
         Self::parse(&text).map_err(|message| ModelError::Config { path: path.to_owned(), message })
     }
 

@@ -35,7 +35,7 @@ pub use hub::{CHECKPOINT_FILES, DIGESTS_FILE, INDEX_FILE, PART_SUFFIX, WEIGHTS_F
 pub use provenance::{LABEL_DIGITS, WeightsOrigin, WeightsProvenance};
 pub use shards::ShardError;
 pub use source::{Architecture, INJECTED_SUFFIX, Injection, ModelSource};
-pub use tokenizer::{TOKENIZER_FILES, Tokenizer};
+pub use tokenizer::{LongestSequence, TOKENIZER_FILES, Tokenizer};
 pub use unread::{unread_notice, unread_sentence};
 
 use crate::digest::sha256_file;

@@ -11,6 +11,7 @@ use thiserror::Error;
 use super::ModelError;
 use super::damage::instead_of_a_file;
 use super::tensor_file::{MAX_HEADER_BYTES, TensorFile};
+use crate::files::without_mark;
 
 /// An index and its shards that do not belong together.
 #[derive(Debug, Error)]
@@ -78,7 +79,8 @@ fn read(index: &Path) -> Result<BTreeMap<String, String>, ModelError> {
     if let Some(found) = instead_of_a_file(&bytes) {
         return Err(wrong(found.to_owned()).into());
     }
-    let json: Value = serde_json::from_slice(&bytes).map_err(|error| wrong(format!("it is no JSON ({error})")))?;
+    let json: Value =
+        serde_json::from_slice(without_mark(&bytes)).map_err(|error| wrong(format!("it is no JSON ({error})")))?;
     let entries = json.get("weight_map").and_then(Value::as_object).filter(|entries| !entries.is_empty());
     let Some(entries) = entries else {
         return Err(wrong("it has no weight_map from tensors to files".to_owned()).into());

@@ -1,14 +1,52 @@
-//! `tokenizer.json` through the `tokenizers` crate. The padding and truncation that it may define are switched off, because
-//! the experiment decides the length of a row.
+//! A folder's tokenizer, which gives the ids that transformers 5 gives, through the `tokenizers` crate. The padding and
+//! truncation that `tokenizer.json` may define are switched off, because the experiment decides the length of a row.
+
+mod class;
+mod entries;
+mod settings;
 
 use std::path::{Path, PathBuf};
 
+use tokenizers::{AddedToken, NormalizedString, Normalizer};
+
 use super::{Family, ModelError};
+use crate::files::read_text;
 use crate::panics::catch;
+use settings::TokenizerSettings;
+
+const TOKENIZER_FILE: &str = "tokenizer.json";
+const CONFIG_FILE: &str = "tokenizer_config.json";
+const SPECIAL_TOKENS_FILE: &str = "special_tokens_map.json";
+const ADDED_TOKENS_FILE: &str = "added_tokens.json";
 
 /// The files of a checkpoint folder that decide token ids, as in transformers 5; all but the first may be absent.
-pub const TOKENIZER_FILES: [&str; 4] =
-    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
+pub const TOKENIZER_FILES: [&str; 4] = [TOKENIZER_FILE, CONFIG_FILE, SPECIAL_TOKENS_FILE, ADDED_TOKENS_FILE];
+
+/// `model_max_length` of a folder. transformers only warns of a longer sequence; here it is refused, because the model's author
+/// says that its output means nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LongestSequence {
+    tokens: usize,
+    path: PathBuf,
+}
+
+impl LongestSequence {
+    /// Checks a sequence of `tokens`.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] naming the key.
+    pub fn check(&self, tokens: usize) -> Result<(), ModelError> {
+        let LongestSequence { tokens: longest, path } = self;
+        if tokens <= *longest {
+            return Ok(());
+        }
+        let message = format!(
+            "model_max_length: {longest} tokens are the longest sequence, this one has {tokens}; use shorter sequences, or \
+             correct the key"
+        );
+        Err(ModelError::Tokenizer { path: path.clone(), message })
+    }
+}
 
 /// Text to token ids.
 #[derive(Debug)]
@@ -16,41 +54,69 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     path: PathBuf,
     vocabulary: usize,
+    family: Family,
+    longest_sequence: Option<LongestSequence>,
 }
 
 impl Tokenizer {
-    /// Reads `folder/tokenizer.json` for a model of `vocabulary` ids.
+    /// Reads the tokenizer of `folder` for a model of `vocabulary` ids.
     ///
     /// # Errors
-    /// [`ModelError::Tokenizer`] when it is absent, unreadable, has more ids than the model has embeddings, or does not mark
-    /// sentences as the family does.
+    /// [`ModelError::Tokenizer`] when a file is absent, unreadable or contradicts itself, when `tokenizer.json` has tokens
+    /// beyond the model's embeddings that nobody added, or when BERT's sentences come without markers.
     pub fn open(folder: &Path, vocabulary: usize, family: Family) -> Result<Self, ModelError> {
-        let path = folder.join("tokenizer.json");
+        let path = folder.join(TOKENIZER_FILE);
         let failed = |message: String| ModelError::Tokenizer { path: path.clone(), message };
         if !path.exists() {
             return Err(failed("it does not exist; save it with `tokenizer.save_pretrained(folder)`".to_owned()));
         }
+        let text = read_text(&path)?;
+        let file: serde_json::Value = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
+        if !file.is_object() {
+            return Err(failed("it is no JSON object".to_owned()));
+        }
+        let settings = TokenizerSettings::read(folder, family, &file["added_tokens"])?;
+        let added = settings.added_tokens()?;
+        let document = settings.class.document(file, &settings)?;
         let read = || {
-            let mut inner = tokenizers::Tokenizer::from_file(&path)?;
+            let mut inner = tokenizers::Tokenizer::from_bytes(document.to_string())?;
             inner.with_padding(None);
             inner.with_truncation(None)?;
-            let size = inner.get_vocab_size(true);
-            Ok::<_, tokenizers::Error>((inner, size))
+            inner.add_tokens(&added);
+            Ok::<_, tokenizers::Error>(inner)
         };
-        let (inner, size) = catch(read).map_err(failed)?.map_err(|error| failed(error.to_string()))?;
-        if size > vocabulary {
+        let mut inner = catch(read).map_err(failed)?.map_err(|error| failed(error.to_string()))?;
+        if let Some((one, other)) = same_once_normalized(&inner, &added) {
+            let reason = format!("`{one}` and `{other}` are the same once normalized; remove one of them");
+            return Err(settings.refused("added_tokens_decoder", &reason));
+        }
+        settings.class.frame(&mut inner, &settings)?;
+        inner.set_encode_special_tokens(settings.flag("split_special_tokens", false)?);
+        let path_of_limit = folder.join(CONFIG_FILE);
+        let longest_sequence =
+            settings.longest_sequence()?.map(|tokens| LongestSequence { tokens, path: path_of_limit });
+        let tokenizer = Tokenizer { inner, path: path.clone(), vocabulary, family, longest_sequence };
+        let outside = tokenizer.tokens_outside();
+        if outside > 0 {
+            let size = tokenizer.inner.get_vocab_size(true);
             return Err(failed(format!(
-                "it has {size} tokens but the model embeds {vocabulary}: it belongs to another model"
+                "it has {size} tokens but the model embeds {vocabulary}, and {outside} of the others are no added tokens: it \
+                 belongs to another model"
             )));
         }
-        let tokenizer = Tokenizer { inner, path: path.clone(), vocabulary };
         match (family, tokenizer.markers()?) {
-            (Family::Bert, Some(_)) | (Family::Gpt2, None) => Ok(tokenizer),
             (Family::Bert, None) => Err(failed("it adds no [CLS] and [SEP]: it is not a BERT tokenizer".to_owned())),
-            (Family::Gpt2, Some(_)) => {
-                Err(failed("it marks sentences with special tokens: it is not a GPT-2 tokenizer".to_owned()))
-            }
+            _ => Ok(tokenizer),
         }
+    }
+
+    /// Tokens of the vocabulary outside the model's embeddings. Tokens that somebody added are not counted: nothing is wrong
+    /// until a text uses them.
+    fn tokens_outside(&self) -> usize {
+        let added = self.inner.get_added_vocabulary().get_vocab();
+        let vocabulary = self.inner.get_vocab(false);
+        let outside = |(token, id): &(&String, &u32)| **id as usize >= self.vocabulary && !added.contains_key(*token);
+        vocabulary.iter().filter(outside).count()
     }
 
     /// The ids before and after a sentence, BERT's `[CLS]` and `[SEP]`; `None` if there are none.
@@ -62,6 +128,19 @@ impl Tokenizer {
             [first, last] => Some((first, last)),
             _ => None,
         })
+    }
+
+    /// The markers of a window of running text: those of a sentence for BERT, none for a language model.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`].
+    pub fn window_markers(&self) -> Result<Option<(u32, u32)>, ModelError> {
+        if self.family == Family::Bert { self.markers() } else { Ok(None) }
+    }
+
+    /// The longest sequence that the folder allows; `None` where it sets no limit.
+    pub fn longest_sequence(&self) -> Option<&LongestSequence> {
+        self.longest_sequence.as_ref()
     }
 
     /// Ids of `text` with the special tokens the model expects around a sentence.
@@ -97,15 +176,77 @@ impl Tokenizer {
         let encoding = catch(encode).map_err(failed)?.map_err(|error| failed(error.to_string()))?;
         let ids = encoding.get_ids().to_vec();
         match ids.iter().find(|&&id| id as usize >= self.vocabulary) {
-            Some(id) => Err(failed(format!("it produced id {id}, outside the model's {} embeddings", self.vocabulary))),
+            Some(&id) => Err(failed(format!(
+                "the text uses `{}`, id {id}, outside the model's {} embeddings; leave the token out of the text, or resize the \
+                 embeddings",
+                self.inner.id_to_token(id).unwrap_or_default(),
+                self.vocabulary
+            ))),
             None => Ok(ids),
         }
     }
 }
 
+/// Two added tokens that the normalizer makes one: which of them a text uses is not defined.
+fn same_once_normalized<'a>(inner: &tokenizers::Tokenizer, added: &'a [AddedToken]) -> Option<(&'a str, &'a str)> {
+    let mut seen: Vec<(String, &str)> = Vec::new();
+    for token in added.iter().filter(|token| token.normalized) {
+        let mut text = NormalizedString::from(token.content.as_str());
+        // A token that cannot be normalized is found by nobody.
+        inner.get_normalizer().map(|normalizer| normalizer.normalize(&mut text)).transpose().ok()?;
+        match seen.iter().find(|(normalized, _)| normalized == text.get()) {
+            Some((_, other)) => return Some((other, &token.content)),
+            None => seen.push((text.get().to_owned(), &token.content)),
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+
+    /// What transformers made of folders whose files agree or not; `tests/golden/tokenizers/record.py` wrote it.
+    const FOLDERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tokenizers/folders.json");
+
+    /// Writes the folder of a recorded case and opens its tokenizer.
+    fn opened(folder: &Path, recorded: &Value, case: &Value) -> Result<Tokenizer, ModelError> {
+        let mut document = recorded["bases"][case["base"].as_str().unwrap()].clone();
+        for (key, value) in case["tokenizer"].as_object().unwrap() {
+            document[key] = value.clone();
+        }
+        std::fs::write(folder.join(TOKENIZER_FILE), document.to_string()).unwrap();
+        for (name, content) in case["files"].as_object().unwrap() {
+            std::fs::write(folder.join(name), content.as_str().unwrap()).unwrap();
+        }
+        let family = if case["base"] == "bert" { Family::Bert } else { Family::Gpt2 };
+        Tokenizer::open(folder, 10_000, family)
+    }
+
+    #[test]
+    fn ids_are_those_of_transformers_or_the_key_is_named() {
+        let recorded: Value = serde_json::from_str(&std::fs::read_to_string(FOLDERS).unwrap()).unwrap();
+        let texts: Vec<&str> = recorded["texts"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        let (mut same, mut refused, mut wrong) = (0, 0, Vec::new());
+        for (index, case) in recorded["cases"].as_array().unwrap().iter().enumerate() {
+            let folder = tempfile::tempdir().unwrap();
+            let ids = opened(folder.path(), &recorded, case)
+                .and_then(|tokenizer| texts.iter().map(|text| tokenizer.sentence(text)).collect::<Result<Vec<_>, _>>());
+            match ids {
+                Ok(ids) if json!(ids) == case["ids"] => same += 1,
+                Err(error) if case["ids"].is_null() => {
+                    refused += 1;
+                    assert!(error.to_string().contains("tokenizer"), "{error}");
+                }
+                Err(error) if error.to_string().contains("tokenizer_config.json: ") => refused += 1,
+                found => wrong.push(format!("{index}: {case}: {found:?}")),
+            }
+        }
+        assert!(wrong.is_empty(), "{} of {same} + {refused}:\n{}", wrong.len(), wrong.join("\n"));
+        assert!(same > 70 && refused > 3, "{same} {refused}");
+    }
 
     /// Found by fuzzing: the library checks a template's tokens when it is built, not when it is read.
     #[test]
@@ -117,6 +258,8 @@ mod tests {
             "model":{"type":"WordLevel","vocab":{"[UNK]":0},"unk_token":"[UNK]"}}"#;
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("tokenizer.json"), text).unwrap();
+        let config = r#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#;
+        std::fs::write(folder.path().join("tokenizer_config.json"), config).unwrap();
         let error = Tokenizer::open(folder.path(), 10, Family::Bert).unwrap_err().to_string();
         assert!(error.contains("tokenizer.json: its reader gave up"), "{error}");
     }

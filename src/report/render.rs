@@ -7,7 +7,7 @@ use serde::Serialize;
 use tera::{Context, Delimiters, Tera};
 
 use super::document::{ClaimView, Document, Section};
-use super::escape::latex;
+use super::escape::{self, latex};
 use super::figures::Figure;
 use super::table::{Align, Heading, Table};
 use crate::claims::Outcome;
@@ -39,6 +39,7 @@ impl Renderer {
             ("macros.tex", include_str!("../../paper/templates/macros.tex.tera")),
         ])?;
         let mut html = Tera::new();
+        html.set_escape_fn(escape::html);
         html.add_raw_templates([
             ("table.html", include_str!("../../paper/templates/table.html.tera")),
             ("section.html", include_str!("../../paper/templates/section.html.tera")),

@@ -1,12 +1,13 @@
 //! Turns an error or a dead process into the reason of a row.
 
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::ExitStatus;
 
 use crate::engine::BackendError;
 use crate::input::InputError;
 use crate::model::ModelError;
-use crate::record::{Failure, FailureKind};
+use crate::record::{Failure, FailureKind, Outcome};
 
 /// Longest reason, in characters. A reason becomes a footnote of a table, so the rest is cut.
 const REASON_LIMIT: usize = 400;
@@ -23,6 +24,24 @@ impl Failure {
             reason.push('…');
         }
         Failure { kind, reason }
+    }
+}
+
+/// Names files in the reasons of `outcome` as the manifest does: relative to its folder, where that is an absolute path.
+pub(super) fn name_files_as_the_manifest(outcome: &mut Outcome, base_dir: &Path) {
+    if !base_dir.is_absolute() {
+        return;
+    }
+    let folder = format!("{}/", base_dir.display());
+    let texts = match outcome {
+        Outcome::Ok(measured) => {
+            [measured.numerics.remark.as_mut(), measured.aa_test.as_mut().and_then(|test| test.as_mut().err())]
+        }
+        Outcome::Built(built) => [Some(&mut built.reason), None],
+        Outcome::Failed(failure) => [Some(&mut failure.reason), None],
+    };
+    for text in texts.into_iter().flatten() {
+        *text = text.replace(&folder, "");
     }
 }
 

@@ -5,15 +5,16 @@ use std::sync::mpsc::Sender;
 use std::sync::{Mutex, Once, PoisonError};
 
 use super::child::WorkerEvent;
+use crate::signals::on_signal;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static LISTENER: Mutex<Option<Sender<WorkerEvent>>> = Mutex::new(None);
 static INSTALLED: Once = Once::new();
 
-/// Installs the signal handler. A handler that the program installed earlier stays.
+/// Installs the handler. Where it cannot be installed, a signal ends the program at once.
 pub(super) fn install() {
     INSTALLED.call_once(|| {
-        let _ = ctrlc::set_handler(|| {
+        let _ = on_signal(|| {
             INTERRUPTED.store(true, Ordering::SeqCst);
             let listener = LISTENER.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(sender) = listener.as_ref() {

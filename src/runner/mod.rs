@@ -23,6 +23,7 @@ use thiserror::Error;
 
 use crate::engine::BackendKind;
 use crate::files::replace;
+use crate::lock::LockError;
 use crate::plan::{Configuration, PLAN_FILE, Plan, Shard};
 use crate::provenance::{Environment, EnvironmentError};
 use crate::store::journal::{self, Header, JOURNAL_FILE, JOURNAL_VERSION, Journal, JournalError, OnDamage};
@@ -130,6 +131,9 @@ pub enum RunnerError {
     /// Another run uses the folder: `the run with process id 123`.
     #[error("{path}: {holder} is using this folder; wait for it, or use another folder (--out)")]
     Locked { path: PathBuf, holder: String },
+    /// The folder cannot be locked.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// The journal cannot be opened or written.
     #[error(transparent)]
     Journal(#[from] JournalError),

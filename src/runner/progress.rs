@@ -8,6 +8,7 @@ use crate::engine::BuildProgress;
 use crate::plan::Configuration;
 use crate::record::{Built, EngineMeasurements, Outcome};
 use crate::stats::{median, relative_half_width};
+use crate::terminal::printable_line;
 
 /// The progress of one run, as shown to the user.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ impl ProgressDisplay {
     /// Shows the current work next to the bar. Plain lines do not show it.
     pub fn working_on(&self, what: &str) {
         if let Some(bar) = &self.bar {
-            bar.set_message(what.to_owned());
+            bar.set_message(printable_line(what).into_owned());
         }
     }
 
@@ -68,6 +69,7 @@ impl ProgressDisplay {
 
     /// Prints a line that stays. Errors are ignored: a closed standard error must not stop a measurement.
     pub fn notice(&self, line: &str) {
+        let line = printable_line(line);
         match &self.bar {
             Some(bar) => bar.println(line),
             None => drop(writeln!(io::stderr(), "{line}")),

@@ -74,6 +74,7 @@ impl Classifier {
         fs::write(folder.join("model.safetensors"), &bytes)?;
         fs::write(folder.join("config.json"), self.config.to_string())?;
         fs::write(folder.join("tokenizer.json"), tokenizer().to_string())?;
+        fs::write(folder.join("tokenizer_config.json"), r#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#)?;
         Ok(sha256(&bytes))
     }
 }

@@ -52,6 +52,10 @@ pub trait ColumnValue: Sized {
     fn load(stored: Option<Self::Stored>) -> Option<Self>;
     /// The value in a row before anything is known.
     fn blank() -> Self;
+    /// The value, where it is any text.
+    fn text(&mut self) -> Option<&mut String> {
+        None
+    }
 }
 
 macro_rules! plain_value {
@@ -71,7 +75,23 @@ macro_rules! plain_value {
     )+};
 }
 
-plain_value!(String, f64, u64, bool);
+plain_value!(f64, u64, bool);
+
+impl ColumnValue for String {
+    type Stored = String;
+    fn store(&self) -> Option<String> {
+        Some(self.clone())
+    }
+    fn load(stored: Option<String>) -> Option<Self> {
+        stored
+    }
+    fn blank() -> Self {
+        String::new()
+    }
+    fn text(&mut self) -> Option<&mut String> {
+        Some(self)
+    }
+}
 
 impl<T: ColumnValue> ColumnValue for Option<T> {
     type Stored = T::Stored;
@@ -87,6 +107,9 @@ impl<T: ColumnValue> ColumnValue for Option<T> {
     }
     fn blank() -> Self {
         None
+    }
+    fn text(&mut self) -> Option<&mut String> {
+        self.as_mut().and_then(T::text)
     }
 }
 

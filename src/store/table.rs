@@ -68,6 +68,11 @@ macro_rules! table {
                 },)+]
             }
 
+            /// Every text of the row.
+            pub fn texts(&mut self) -> impl Iterator<Item = &mut String> {
+                [$(self.$name.text(),)+].into_iter().flatten()
+            }
+
             /// Names of the columns in which two rows differ.
             pub fn differing(&self, other: &$row) -> Vec<&'static str> {
                 let mut names = Vec::new();

@@ -94,6 +94,8 @@ impl Checkpoint {
         std::fs::write(folder.join("config.json"), self.config.to_string()).unwrap();
         if let Some(tokenizer) = &self.tokenizer {
             std::fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+            let config = r#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#;
+            std::fs::write(folder.join("tokenizer_config.json"), config).unwrap();
         }
         bytes
     }

@@ -298,7 +298,7 @@ fn a_wrong_tokenizer_is_a_row_of_text_and_none_of_random_ids() {
 fn a_dataset_that_cannot_be_used_is_a_row() {
     for (model, kind) in [("bert", "text"), ("gpt2", "text"), ("bert", "sst2")] {
         broken_input(model, kind, None, &["data.txt: ", "put the dataset there or correct the manifest's path"]);
-        broken_input(model, kind, Some(&[b'a', 0xff]), &["data.txt:1: the file is not UTF-8 text"]);
+        broken_input(model, kind, Some(&[b'a', 0xff]), &["data.txt:1: byte 0xff is not UTF-8 text"]);
     }
     for empty in ["", "\n \n"] {
         broken_input("bert", "text", Some(empty.as_bytes()), &["data.txt: holds 0 tokens", "needs 6", "longer text"]);

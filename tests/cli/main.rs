@@ -18,6 +18,7 @@ mod manifest;
 mod materials;
 mod numerics;
 mod pins;
+mod portability;
 mod quality;
 mod selftest;
 mod timing;

@@ -8,6 +8,7 @@ use mixprec::provenance::Environment;
 use mixprec::record::{Outcome, Record};
 use mixprec::results::data::Data;
 use mixprec::store::derive;
+use mixprec::terminal::is_hidden;
 use serde_json::{Value, json};
 
 use super::fixture::{self, Shapes};
@@ -136,6 +137,9 @@ fn no_text_of_a_run_becomes_markup_or_a_command() {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
         assert!(name.chars().all(plain) && !name.contains(".."), "{name}");
         let text = String::from_utf8_lossy(&bytes);
+        let shown = [".html", ".svg", ".tex"].iter().any(|end| name.ends_with(end));
+        let hidden = text.chars().find(|&c| is_hidden(c) && c != '\n');
+        assert!(!shown || hidden.is_none(), "{name}: {hidden:?}");
         if name.ends_with(".html") || name.ends_with(".svg") {
             let (found, named, links) = markup(&text);
             assert!(found.is_subset(&elements), "{name}: {:?}", found.difference(&elements));

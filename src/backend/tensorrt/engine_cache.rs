@@ -11,6 +11,7 @@ use crate::cache::{CacheError, CachedEngine, EngineCache, EngineKey, KeyParts, L
 use crate::digest::sha256;
 use crate::engine::{BackendError, BuildReport};
 use crate::onnx::Export;
+use crate::terminal::printable_line;
 
 /// Name of the file with the layers that the engine's inspector lists.
 const LAYERS_FILE: &str = "layers.json";
@@ -124,5 +125,5 @@ fn identity(library: &TensorRtLibrary, request: &EngineRequest<'_>) -> BTreeMap<
 
 /// Writes a line to standard error; if that is closed, the line is lost.
 fn note(reason: impl Display) {
-    let _ = writeln!(io::stderr(), "engine cache: {reason}");
+    let _ = writeln!(io::stderr(), "{}", printable_line(&format!("engine cache: {reason}")));
 }

@@ -1,7 +1,7 @@
 //! A folder of engines built ahead of time. Its file `build.json` says what each is made of, by file name.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -13,10 +13,13 @@ use super::library::TensorRtLibrary;
 use crate::engine::BuildReport;
 use crate::files::replace;
 use crate::graph::PrecisionPolicy;
+use crate::lock::{self, Lock, LockError, Sharing};
 use crate::provenance::BuildInfo;
 
 /// The list of a folder's engines.
 const BUILD_FILE: &str = "build.json";
+/// The lock file of a folder.
+const LOCK_FILE: &str = ".lock";
 
 /// The entry of one engine in `build.json`: what it is made of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,6 +52,9 @@ pub enum FolderError {
     /// The file system refuses.
     #[error("{path}: {source}; make room or restore access, or choose another folder")]
     Io { path: PathBuf, source: io::Error },
+    /// The folder cannot be locked.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// `build.json` is no list of engines.
     #[error("{path} is not an account of built engines ({message}); choose another folder or move it away")]
     NoEngineList { path: PathBuf, message: String },
@@ -74,11 +80,9 @@ impl EngineFolder {
         Ok(folder)
     }
 
-    /// Locks the folder while its files are replaced, so that of two builds one waits for the other. The kernel releases the
-    /// lock when the process dies.
-    fn lock(&self) -> Result<File, FolderError> {
-        let locked = File::open(&self.path).and_then(|folder| folder.lock().map(|()| folder));
-        locked.map_err(|source| FolderError::Io { path: self.path.clone(), source })
+    /// Locks the folder while its files are replaced, so that of two builds one waits for the other.
+    fn lock(&self) -> Result<Lock, LockError> {
+        lock::wait(&self.path.join(LOCK_FILE), Sharing::Exclusive, || ())
     }
 
     /// Writes an engine and its entry, each in one step; an earlier engine of the same name is replaced.

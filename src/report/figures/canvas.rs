@@ -10,6 +10,7 @@ use plotters::style::FontTransform;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::FigureError;
+use crate::terminal::is_hidden;
 
 /// Family name of the shipped font, as the font file states it.
 pub const FONT_FAMILY: &str = "Latin Modern Sans";
@@ -105,10 +106,8 @@ impl<'a> Canvas<'a> {
         let font = (FONT_FAMILY, FONT_SIZE).into_font().transform(turned);
         let style = TextStyle::from(font).color(&INK).pos(Pos::new(horizontal, vertical));
         // What XML has no form for, not even as an entity, would make the whole figure unreadable.
-        let text: String = text
-            .chars()
-            .map(|c| if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') { ' ' } else { c })
-            .collect();
+        let text: String =
+            text.chars().map(|c| if is_hidden(c) || matches!(c, '\u{fffe}' | '\u{ffff}') { ' ' } else { c }).collect();
         self.area.draw(&(EmptyElement::at(at) + Text::new(text, (0, 0), style))).map_err(FigureError::draw)
     }
 

@@ -9,6 +9,7 @@ use crate::numbers;
 use crate::provenance::drift::MATCH;
 use crate::record::{Status, StopReason};
 use crate::report::document::Fact;
+use crate::report::escape::is_named_in_latex;
 use crate::results::data::{Data, distinct, timed};
 use crate::store::materials::Shared;
 use crate::store::schema::ResultRow;
@@ -65,7 +66,20 @@ pub fn caveats(data: &Data) -> Vec<String> {
     found.extend(disturbances::sentences(data, true));
     found.extend(clock_caveat(data));
     machine_caveats(data, &mut found);
+    found.extend(letters_caveat(data));
     found
+}
+
+/// Letters of the manifest and of reasons that the fonts of the paper lack.
+fn letters_caveat(data: &Data) -> Option<String> {
+    let names = data
+        .rows
+        .iter()
+        .flat_map(|row| [Some(&row.model), Some(&row.precision), Some(&row.input), row.reason.as_ref()]);
+    let mut texts = std::iter::once(&data.plan.question).chain(names.flatten());
+    texts.any(|text| is_named_in_latex(text)).then(|| {
+        "Letters that the fonts of LaTeX lack are printed there as code points in brackets, like [U+0126].".to_owned()
+    })
 }
 
 /// What limits the outputs; for an experiment whose times do not answer the main run's question.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::child::{Reply, Worker};
+use super::failure::name_files_as_the_manifest;
 use super::materials::{CurrentMaterials, Replacement};
 use super::progress::ProgressDisplay;
 use super::protocol::{Opened, Request, Response, Settings};
@@ -329,7 +330,8 @@ impl<'a> Sweep<'a> {
     }
 
     /// Writes the row to disk before anything else happens.
-    fn record(&mut self, configuration: &Configuration, outcome: Outcome) -> Result<(), RunnerError> {
+    fn record(&mut self, configuration: &Configuration, mut outcome: Outcome) -> Result<(), RunnerError> {
+        name_files_as_the_manifest(&mut outcome, &self.plan.base_dir);
         let record = Record {
             id: configuration.id.clone(),
             environment: self.environment.clone(),

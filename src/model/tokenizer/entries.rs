@@ -1,0 +1,70 @@
+//! A JSON object in the order of its file, which decides the ids of new tokens.
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
+
+use crate::files::{FileError, read_text};
+use crate::model::ModelError;
+
+/// Keys and values in their order, each key once.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Entries(pub Vec<(String, Value)>);
+
+impl Entries {
+    /// Reads a JSON file; `None` if it does not exist.
+    pub fn read(path: &Path) -> Result<Option<Entries>, ModelError> {
+        let text = match read_text(path) {
+            Ok(text) => text,
+            Err(FileError { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let read = serde_json::from_str(&text).map(Some);
+        read.map_err(|error| ModelError::Tokenizer { path: path.to_owned(), message: error.to_string() })
+    }
+
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value)
+    }
+
+    pub fn set(&mut self, key: &str, value: Value) {
+        match self.0.iter_mut().find(|(name, _)| name == key) {
+            Some((_, known)) => *known = value,
+            None => self.0.push((key.to_owned(), value)),
+        }
+    }
+
+    pub fn take(&mut self, key: &str) -> Option<Value> {
+        let index = self.0.iter().position(|(name, _)| name == key)?;
+        Some(self.0.remove(index).1)
+    }
+}
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Entries;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+                let mut entries = Entries::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    // A template for chats may be long and decides no id.
+                    match key.as_str() {
+                        "chat_template" => drop(map.next_value::<IgnoredAny>()?),
+                        _ => entries.set(&key, map.next_value()?),
+                    }
+                }
+                Ok(entries)
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}

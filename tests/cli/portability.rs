@@ -1,0 +1,190 @@
+//! What runs, files and folders of other people's machines look like: closed terminals, authors' paths, hostile names, Windows'
+//! text files.
+
+use std::path::{Path, PathBuf};
+
+use mixprec::provenance::Environment;
+use mixprec::store::parquet::read_results;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::checkpoint::{Checkpoint, WORDS};
+use crate::experiment::{Cells, Experiment, text};
+use crate::{assert_says, expect, mixprec, texts};
+
+/// Every file below `folder`.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// Every text of a file that is published, joined.
+fn published_text(path: &Path) -> String {
+    let raw = String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
+    let dir = path.parent().unwrap();
+    let rows = if path.ends_with("results.parquet") { read_results(dir).unwrap() } else { Vec::new() };
+    rows.into_iter()
+        .flat_map(|mut row| row.texts().map(|text| text.clone()).collect::<Vec<_>>())
+        .fold(raw, |all, one| all + "\n" + &one)
+}
+
+#[test]
+fn nothing_that_is_published_names_the_author() {
+    let root = tempfile::tempdir().unwrap();
+    let home = root.path().join("home/alice");
+    std::fs::create_dir_all(home.join("data")).unwrap();
+    Checkpoint::gpt2().write(&home.join("gpt2"));
+    let absolute = home.join("elsewhere");
+    let manifest = format!(
+        "schema: 1\nname: test\nquestion: What of {}?\nmodels: {{tiny: {{checkpoint: gpt2}}, gone: {{checkpoint: missing}}, \
+         far: {{checkpoint: {0}}}}}\nbackends: [reference]\nprecisions: [fp32]\nbatch_sizes: [1]\nsequence_lengths: [8]\n\
+         inputs: {{random: {{random: 7}}, lost: {{text: data/lost.txt}}}}\nexpect_configurations: 6\n\
+         measurement: {{warmup: 0, min_samples: 3, max_samples: 3, time_cap_s: 20, threads: 1}}\n",
+        absolute.display()
+    );
+    let yaml = home.join("test.yaml");
+    std::fs::write(&yaml, manifest).unwrap();
+    let (run, out) = (root.path().join("run"), root.path().join("artifact"));
+    let output = mixprec(&["run", text(&yaml), "--out", text(&run)]).env("USER", "alice").output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{:?}", texts(&output));
+    let reasons: Vec<String> = read_results(&run).unwrap().into_iter().filter_map(|row| row.reason).collect();
+    assert!(reasons.iter().any(|reason| reason.starts_with("missing/config.json: ")), "{reasons:?}");
+    let publish = ["artifact", text(&run), "--out", text(&out), "--allow-dirty"];
+    let output = mixprec(&publish).env("USER", "alice").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{:?}", texts(&output));
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let published = files(&out);
+    assert!(published.len() > 5, "{published:?}");
+    for file in published {
+        let found = published_text(&file);
+        for secret in [text(root.path()), "home/alice", "/alice", host.as_str()] {
+            // A container's host may be called like a word of the texts.
+            if secret.len() > 3 {
+                assert!(!found.contains(secret), "{} names {secret}", file.display());
+            }
+        }
+        assert!(!found.contains("alice/"), "{} names the user", file.display());
+    }
+    expect(0, &["report", text(&out), "--out", text(&root.path().join("report"))]);
+    assert!(!Environment::read_all(&out).unwrap().is_empty());
+}
+
+/// A folder with a BERT whose files say what a terminal would obey.
+fn hostile() -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let mut labelled = Checkpoint::bert();
+    labelled.config["id2label"] = json!({"0": "good\u{1b}]0;mine\u{7}\n 99.9 %  bad", "1": "\u{9b}31m\u{202e}evil"});
+    labelled.write(&root.path().join("label"));
+    let mut token = Checkpoint::bert();
+    let vocabulary = token.tokenizer.as_mut().unwrap()["model"]["vocab"].as_object_mut().unwrap();
+    let id = vocabulary.remove("film").unwrap();
+    vocabulary.insert("fi\u{1b}[2Jlm".to_owned(), id);
+    token.write(&root.path().join("token"));
+    let mut tensor = Checkpoint::bert();
+    tensor.tensors = tensor.tensors.into_iter().map(|(name, values)| (format!("\u{1b}[2J{name}"), values)).collect();
+    tensor.write(&root.path().join("tensor"));
+    let mut family = Checkpoint::bert();
+    family.config["model_type"] = "\u{1b}[31mllama\r".into();
+    family.write(&root.path().join("family"));
+    Checkpoint::bert().write(&root.path().join("fol\u{1b}[1mder"));
+    std::fs::remove_file(root.path().join("fol\u{1b}[1mder/model.safetensors")).unwrap();
+    root
+}
+
+#[test]
+fn a_file_cannot_write_to_the_terminal() {
+    let root = hostile();
+    let hidden = |c: &char| c.is_control() && *c != '\n' || ('\u{202a}'..='\u{202e}').contains(c);
+    for name in ["label", "token", "tensor", "family", "fol\u{1b}[1mder"] {
+        for (output, json) in [("logits", false), ("hidden", false), ("logits", true)] {
+            let folder = root.path().join(name);
+            let more = if json { &["--json"][..] } else { &[] };
+            let asked = ["infer", "--model", text(&folder), "--text", "the fi\u{1b}[2Jlm is good", "--output", output];
+            let (stdout, stderr) = texts(&mixprec(&[&asked[..], more].concat()).output().unwrap());
+            let all = stdout.clone() + &stderr;
+            assert_eq!(all.chars().find(hidden), None, "{name}: {all:?}");
+            if name == "label" && output == "logits" && !json {
+                assert_eq!(stdout.lines().count(), 3, "a label is one line: {stdout}");
+                assert!(stdout.contains(r"good\u{1b}]0;mine\u{7}\n 99.9 %  bad"), "{stdout}");
+            }
+            if name == "label" && json {
+                let labels: Value = serde_json::from_str(&stdout).unwrap();
+                assert!(labels["likeliest"].to_string().contains("mine"), "{stdout}");
+            }
+        }
+    }
+}
+
+#[test]
+fn windows_text_files_are_read() {
+    let cells = Cells { models: "{tiny: {checkpoint: bert}}", inputs: "{sst2: {sst2: data.tsv}}", ..Cells::default() };
+    let experiment = Experiment::new(&cells);
+    let folder = experiment.folder();
+    Checkpoint::bert().write(&folder.join("bert"));
+    std::fs::write(folder.join("data.tsv"), "\u{feff}sentence\tlabel\r\nthe film is good\t1\r\na bad film\t0\r\n")
+        .unwrap();
+    for file in ["test.yaml", "bert/config.json", "bert/tokenizer.json", "bert/tokenizer_config.json"] {
+        let path = folder.join(file);
+        let content = std::fs::read_to_string(&path).unwrap().replace('\n', "\r\n");
+        std::fs::write(path, format!("\u{feff}{content}")).unwrap();
+    }
+    experiment.run(0);
+    assert_eq!(experiment.rows()[0].task_total, Some(2));
+    let bytes = [b"{\n \"model_type\": \"b", &[0xe9][..], b"rt\"}"].concat();
+    std::fs::write(folder.join("bert/config.json"), bytes).unwrap();
+    let refused = expect(2, &["infer", "--model", text(&folder.join("bert")), "--text", "a"]).1;
+    assert_says(&refused, &["bert/config.json:2: byte 0xe9 is not UTF-8 text"]);
+}
+
+#[test]
+fn an_architecture_and_a_folder_of_its_name_are_not_mistaken_for_each_other() {
+    let root = tempfile::tempdir().unwrap();
+    Checkpoint::gpt2().write(&root.path().join("gpt2-tiny"));
+    let export = |model: &str| {
+        let arguments = ["export", "--model", model, "--batch", "1", "--seq", "8", "-o", "x.onnx"];
+        let output = mixprec(&arguments).current_dir(root.path()).output().unwrap();
+        (output.status.code(), texts(&output))
+    };
+    let (code, (_, refused)) = export("gpt2-tiny");
+    assert_eq!(code, Some(2), "{refused}");
+    assert!(refused.contains("ambiguous") && refused.contains("./gpt2-tiny"), "{refused}");
+    for model in ["./gpt2-tiny", "gpt2-tiny:1"] {
+        assert_eq!(export(model).0, Some(0), "{model}");
+    }
+}
+
+/// The ids of a text, or the refusal.
+fn ids(folder: &Path, words: &str) -> Result<Value, String> {
+    let output =
+        mixprec(&["infer", "--json", "--output", "hidden", "--model", text(folder), "--text", words]).output().unwrap();
+    let (stdout, stderr) = texts(&output);
+    if output.status.success() {
+        Ok(serde_json::from_str::<Value>(&stdout).unwrap()["ids"].clone())
+    } else {
+        Err(stderr)
+    }
+}
+
+#[test]
+fn settings_of_the_tokenizer_are_obeyed_and_added_tokens_cost_nothing_until_they_are_used() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("gpt2");
+    let mut padded = Checkpoint::gpt2();
+    padded.tokenizer.as_mut().unwrap()["added_tokens"] = json!([{"id": WORDS.len(), "content": "[NEW]",
+        "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}]);
+    padded.write(&folder);
+    assert_eq!(ids(&folder, "the film"), Ok(json!([5, 6])));
+    assert_says(
+        &ids(&folder, "the [NEW] film").unwrap_err(),
+        &["gpt2/tokenizer.json", "`[NEW]`, id 24", "24 embeddings"],
+    );
+    let configured = |config: Value| std::fs::write(folder.join("tokenizer_config.json"), config.to_string()).unwrap();
+    configured(json!({"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 3}));
+    assert_eq!(ids(&folder, "the film is"), Ok(json!([5, 6, 7])));
+    let long = ids(&folder, "the film is good").unwrap_err();
+    assert_says(&long, &["gpt2/tokenizer_config.json: model_max_length: 3 tokens", "has 4"]);
+    configured(json!({"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 1e30}));
+    assert_eq!(ids(&folder, "the film is good"), Ok(json!([5, 6, 7, 8])));
+    configured(json!({"tokenizer_class": "LlamaTokenizer"}));
+    assert_says(&ids(&folder, "the").unwrap_err(), &["tokenizer_config.json: tokenizer_class", "LlamaTokenizer"]);
+}
