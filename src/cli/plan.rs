@@ -24,7 +24,8 @@ pub(super) fn execute(args: &PlanArgs) -> Result<u8> {
     let loaded = Manifest::load(&args.manifest)?;
     let plan = Plan::expand(&loaded);
     show(if args.json { plan.to_json()? } else { plan.to_text() })?;
-    for line in fetch::sources_here(&loaded).into_iter().chain(fetch::unread_tensors(&loaded)) {
+    let notices = fetch::unread_tensors(&loaded).into_iter().chain(fetch::dropped_heads(&loaded));
+    for line in fetch::sources_here(&loaded).into_iter().chain(notices) {
         note(format_args!("note: {line}"));
     }
     Ok(OK)

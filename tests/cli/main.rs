@@ -20,6 +20,7 @@ mod numerics;
 mod pins;
 mod quality;
 mod selftest;
+mod tasks;
 mod timing;
 
 use std::process::Output;
