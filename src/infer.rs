@@ -12,7 +12,7 @@ use crate::backend::backend;
 use crate::engine::{BackendError, BackendKind, BuildRequest, EngineDescription};
 use crate::graph::{OutputKind, PrecisionPolicy, Preset};
 use crate::input::Batch;
-use crate::model::{Head, Model, ModelError, ModelSource, Tokenizer};
+use crate::model::{Head, Model, ModelError, ModelSource, ScoreFunction, Tokenizer};
 use crate::numerics::negative_log_likelihood;
 use crate::terminal::printable_line;
 
@@ -69,7 +69,7 @@ pub enum InferError {
     TooLong { tokens: usize, positions: usize },
     /// The model has no such output.
     #[error("`--output {output}` is not available: {path} {reason}")]
-    NoSuchOutput { output: &'static str, path: PathBuf, reason: &'static str },
+    NoSuchOutput { output: &'static str, path: PathBuf, reason: String },
 }
 
 /// The output for one text. Non-finite values are `null` in JSON.
@@ -92,8 +92,13 @@ pub struct Inference {
     pub values: Vec<f32>,
     /// NaN and infinities among the values.
     pub nonfinite: usize,
-    /// For logits: the likeliest classes or next tokens with their probabilities.
+    /// For logits: what makes scores of them; `None` of other outputs.
+    pub score_function: Option<ScoreFunction>,
+    /// For logits with a probability: the likeliest classes or next tokens with theirs.
     pub likeliest: Vec<LabelProbability>,
+    /// For logits that are plain numbers: each with its class.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub numbers: Vec<LabelNumber>,
     /// Mean NLL, nats per token.
     pub nll_mean: Option<f64>,
     /// Names of the checkpoint's tensors that the model has no use for.
@@ -106,8 +111,17 @@ pub struct Inference {
 pub struct LabelProbability {
     /// Class name or token text.
     pub label: String,
-    /// Softmax of the logits in f64.
+    /// Softmax of the logits, or sigmoid of its own, in f64.
     pub probability: f64,
+}
+
+/// A class of a regression head with its output.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LabelNumber {
+    /// Class name.
+    pub label: String,
+    /// The logit as it is.
+    pub number: f64,
 }
 
 /// Runs the text.
@@ -118,7 +132,7 @@ pub fn infer(request: &InferRequest) -> Result<Inference, InferError> {
     let head = if request.output == RequestedOutput::Hidden { Head::Hidden } else { Head::Natural };
     let source = ModelSource::Checkpoint { path: request.model.clone(), sha256: None };
     let model = Arc::new(Model::open("model", &source, std::path::Path::new("."), head)?);
-    check_output(request, model.graph.output_kind)?;
+    check_output(request, &model)?;
     // Sentence markers would turn an empty text into a sentence.
     if request.text.trim().is_empty() {
         return Err(InferError::Empty);
@@ -154,23 +168,30 @@ pub fn infer(request: &InferRequest) -> Result<Inference, InferError> {
         width: output.width,
         nonfinite: output.values.iter().filter(|x| !x.is_finite()).count(),
         values: output.values,
+        score_function: (request.output == RequestedOutput::Logits).then(|| model.config.score_function()),
         likeliest: Vec::new(),
+        numbers: Vec::new(),
         nll_mean: None,
         unread: model.unread.clone(),
     };
     match request.output {
-        RequestedOutput::Logits => inference.likeliest = inference.rank(&model, &tokenizer),
+        RequestedOutput::Logits => inference.rank(&model, &tokenizer),
         RequestedOutput::Nll => inference.score(),
         RequestedOutput::Hidden => {}
     }
     Ok(inference)
 }
 
-fn check_output(request: &InferRequest, kind: OutputKind) -> Result<(), InferError> {
-    let reason = match (request.output, kind) {
-        (RequestedOutput::Logits, OutputKind::Hidden) => "has no head, only hidden states (--output hidden)",
-        (RequestedOutput::Nll, OutputKind::Hidden | OutputKind::ClassLogits | OutputKind::LastTokenLogits) => {
-            "is not a language model"
+fn check_output(request: &InferRequest, model: &Model) -> Result<(), InferError> {
+    let reason = match (request.output, model.graph.output_kind, &model.config.dropped_head) {
+        (RequestedOutput::Logits, OutputKind::Hidden, Some(class)) => {
+            format!("is a {class}, whose head is not computed, only hidden states (--output hidden)")
+        }
+        (RequestedOutput::Logits, OutputKind::Hidden, None) => {
+            "has no head, only hidden states (--output hidden)".to_owned()
+        }
+        (RequestedOutput::Nll, OutputKind::Hidden | OutputKind::ClassLogits | OutputKind::LastTokenLogits, _) => {
+            "is not a language model".to_owned()
         }
         _ => return Ok(()),
     };
@@ -188,24 +209,29 @@ impl RequestedOutput {
 }
 
 impl Inference {
-    /// The likeliest entries of the last row; none if a value of it is not finite.
-    fn rank(&self, model: &Model, tokenizer: &Tokenizer) -> Vec<LabelProbability> {
+    /// Fills in the likeliest entries of the last row, or its plain numbers; none if a value of it is not finite.
+    fn rank(&mut self, model: &Model, tokenizer: &Tokenizer) {
         let row = &self.values[self.values.len() - self.width..];
         if row.iter().any(|x| !x.is_finite()) {
-            return Vec::new();
+            return;
         }
-        let mut order: Vec<usize> = (0..row.len()).collect();
-        order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
         let label = |index: usize| match model.graph.output_kind {
             OutputKind::ClassLogits => model.config.label(index),
             _ => tokenizer.token(index as u32),
         };
-        let probability = |index: usize| (-negative_log_likelihood(row, index as u32)).exp();
-        order
-            .into_iter()
-            .take(SHOWN)
-            .map(|i| LabelProbability { label: label(i), probability: probability(i) })
-            .collect()
+        let mut order: Vec<usize> = (0..row.len()).collect();
+        order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
+        let probability = |index: usize| match self.score_function {
+            Some(ScoreFunction::Sigmoid) => 1.0 / (1.0 + (-f64::from(row[index])).exp()),
+            _ => (-negative_log_likelihood(row, index as u32)).exp(),
+        };
+        if self.score_function == Some(ScoreFunction::None) {
+            let numbers = row.iter().enumerate();
+            self.numbers = numbers.map(|(i, &x)| LabelNumber { label: label(i), number: f64::from(x) }).collect();
+            return;
+        }
+        let shown = order.into_iter().take(SHOWN);
+        self.likeliest = shown.map(|i| LabelProbability { label: label(i), probability: probability(i) }).collect();
     }
 
     /// Replaces next-token logits by the negative log-likelihood of the tokens that follow.
@@ -235,6 +261,9 @@ impl Inference {
                 for candidate in &self.likeliest {
                     let label = printable_line(&candidate.label);
                     let _ = writeln!(text, "{:>8.4} %  {label}", 100.0 * candidate.probability);
+                }
+                for LabelNumber { label, number } in &self.numbers {
+                    let _ = writeln!(text, "{number:>10.4}  {label}");
                 }
             }
             RequestedOutput::Nll => {

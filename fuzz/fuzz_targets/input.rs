@@ -1,6 +1,7 @@
 //! The texts that inputs read, as SST-2 sentences and as a running text, through the tokenizer of a tiny model.
 #![no_main]
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
@@ -21,7 +22,7 @@ static MODEL: LazyLock<Model> = LazyLock::new(|| {
 fuzz_target!(|bytes: &[u8]| {
     put("input.txt", bytes);
     let sources = [
-        InputSource::Sst2 { path: "input.txt".into(), sha256: None },
+        InputSource::Sst2 { path: "input.txt".into(), sha256: None, labels: BTreeMap::new() },
         InputSource::Text { path: "input.txt".into(), sha256: None },
     ];
     for source in sources {

@@ -1,6 +1,9 @@
 //! What one row says, or two rows of one input: labels, sizes, what failed, which answers differ.
 
 use super::pairs::Ranged;
+use crate::graph::OutputKind;
+use crate::record::{InputKind, NOT_SCORED};
+use crate::store::answers;
 use crate::store::schema::ResultRow;
 
 /// `cuda hybrid, bert-base 8×128 random`
@@ -87,15 +90,35 @@ pub fn nonfinite_share(row: &ResultRow) -> Option<f64> {
     (all > 0).then(|| bad as f64 / all as f64)
 }
 
-/// Number of sentences that get different labels in two rows.
+/// Why the labelled sentences of a measured row were not scored; `None` where they were, or where there are none.
+pub fn not_scored(row: &ResultRow) -> Option<&str> {
+    let (_, reason) = row.numerics_remark.as_deref()?.split_once(NOT_SCORED)?;
+    // Remarks are joined by semicolons.
+    reason.split("; ").next().filter(|_| row.input_kind == InputKind::Sst2)
+}
+
+/// Whether the output of each sequence is one number, which has no cosine and no argmax.
+pub fn is_one_number(row: &ResultRow) -> bool {
+    row.output == Some(OutputKind::ClassLogits) && row.output_elements == Some(row.batch_size)
+}
+
+/// The predicted class of each sentence of a row, in file order; that of a sentence is `None` where there is no prediction.
+fn predictions(row: &ResultRow) -> Option<Vec<Option<u32>>> {
+    row.task_predictions.as_deref().map(answers::of_text)
+}
+
+/// Number of sentences that get different classes in two rows.
 pub fn flips(base: &ResultRow, row: &ResultRow) -> Option<usize> {
     Some(flipped(base, row)?.len())
 }
 
-/// Those sentences, numbered from 1 in the order of the file, with the base's answer and the row's.
-pub fn flipped(base: &ResultRow, row: &ResultRow) -> Option<Vec<(usize, char, char)>> {
-    let (a, b) = (base.task_predictions.as_ref()?, row.task_predictions.as_ref()?);
-    let answers = || a.chars().zip(b.chars()).enumerate().map(|(index, (base, row))| (index + 1, base, row));
+/// A sentence by its number, with the base's answer and the row's.
+pub type Flip = (usize, Option<u32>, Option<u32>);
+
+/// Those sentences, numbered from 1 in the order of the file.
+pub fn flipped(base: &ResultRow, row: &ResultRow) -> Option<Vec<Flip>> {
+    let (a, b) = (predictions(base)?, predictions(row)?);
+    let answers = || a.iter().zip(&b).enumerate().map(|(index, (base, row))| (index + 1, *base, *row));
     (a.len() == b.len()).then(|| answers().filter(|(_, base, row)| base != row).collect())
 }
 
@@ -103,12 +126,12 @@ pub fn flipped(base: &ResultRow, row: &ResultRow) -> Option<Vec<(usize, char, ch
 /// answers out of two classes one is right, so the flips and the two counts of right answers fix both numbers; `None`
 /// where a flip has an answer that is neither class.
 pub fn discordant(base: &ResultRow, row: &ResultRow) -> Option<(u64, u64)> {
-    let (a, b) = (base.task_predictions.as_ref()?, row.task_predictions.as_ref()?);
-    let classes = |(x, y): (u8, u8)| x == y || (matches!(x, b'0' | b'1') && matches!(y, b'0' | b'1'));
-    if base.task_total != row.task_total || !a.bytes().zip(b.bytes()).all(classes) {
+    let is_class = |answer: &Option<u32>| matches!(answer, Some(0 | 1));
+    let flipped = flipped(base, row)?;
+    if base.task_total != row.task_total || !flipped.iter().all(|(_, x, y)| is_class(x) && is_class(y)) {
         return None;
     }
-    let flips = flips(base, row)? as u64;
+    let flips = flipped.len() as u64;
     // b + c = flips and c - b = right(row) - right(base).
     let twice_gained = (flips + row.task_correct?).checked_sub(base.task_correct?)?;
     let gained = Some(twice_gained / 2).filter(|gained| twice_gained % 2 == 0 && *gained <= flips)?;

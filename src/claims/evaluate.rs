@@ -1,7 +1,7 @@
 //! Evaluates one check of a claim.
 
 use super::evidence::Evidence;
-use super::findings::{CheckFinding, Disturbed, Elimination, EventCount, IntervalRule, Observed, RowName};
+use super::findings::{CheckFinding, Disturbed, Elimination, EventCount, IntervalRule, Observed, RowName, Unfit};
 use super::interval::{Estimate, Met};
 use super::query::{self, Admitted};
 use super::reduce::{decide, deciding_pairs, values_of_pairs, values_of_rows};
@@ -9,6 +9,7 @@ use super::schema::{Aggregate, Check, Claim, Count, Counterpart, Expression, Pai
 use super::verdict::FailedRows;
 use crate::analysis::facts::{breaks, has_infinity, has_nan, nonfinite_share};
 use crate::analysis::pairs::RowPair;
+use crate::record::InputKind;
 use crate::results::data::{Data, distinct, total};
 use crate::stats::clopper_pearson;
 use crate::store::schema::ResultRow;
@@ -39,6 +40,27 @@ impl Results<'_> {
         let rows: Vec<&ResultRow> = self.data.rows.iter().filter(failed).collect();
         let reasons = distinct(rows.iter().map(|row| row.reason.clone()));
         (!rows.is_empty()).then_some(FailedRows { rows: rows.len(), reasons })
+    }
+
+    /// Why measured rows that could have answered do not, each reason once.
+    pub fn unfit(&self, claim: &Claim, admitted: &Admitted) -> Vec<Unfit> {
+        let mut found: Vec<Unfit> = Vec::new();
+        for expression in claim.checks.iter().map(|check| &check.expression) {
+            let filters = expression.filters();
+            let pairs = filters.iter().flat_map(|filter| self.data.rows.iter().map(move |row| (row, *filter)));
+            let lacking = |row: &&ResultRow| {
+                expression.of().is_some_and(|of| query::value(row, of).is_none() && !is_undefined(row, of))
+            };
+            let of_filter = pairs.filter_map(|(row, filter)| query::unfit(row, filter, admitted));
+            let passing = filters.iter().flat_map(|filter| query::rows(&self.data.rows, filter, admitted));
+            let without = passing.filter(lacking).map(|row| Unfit::Quantity(RowName::of(row)));
+            for unfit in of_filter.chain(without) {
+                if !found.contains(&unfit) {
+                    found.push(unfit);
+                }
+            }
+        }
+        found
     }
 
     fn paired(&self, check: &Check, pairing: &Pairing, admitted: &Admitted) -> CheckFinding {
@@ -76,14 +98,15 @@ impl Results<'_> {
             estimate,
             interval_rule: Some(pair_rule(pairing.of)),
             rows: pairs.len(),
-            evidence: Evidence::of(pairs.iter().flat_map(|pair| [pair.numerator, pair.denominator])),
+            evidence: evidence(pairs.iter().flat_map(|pair| [pair.numerator, pair.denominator]), check, admitted),
             observed,
             disturbed: Disturbed::of_pairs(&deciding).filter(|_| met.is_some()),
         }
     }
 
     fn aggregate(&self, check: &Check, aggregate: &Aggregate, admitted: &Admitted) -> CheckFinding {
-        let rows = query::rows(&self.data.rows, &aggregate.filter, admitted);
+        let mut rows = query::rows(&self.data.rows, &aggregate.filter, admitted);
+        rows.retain(|row| query::value(row, aggregate.of).is_some() || is_undefined(row, aggregate.of));
         let finding = CheckFinding {
             interval_rule: Some(match aggregate.of {
                 Quantity::LatencyP50Ms => IntervalRule::Median,
@@ -91,7 +114,7 @@ impl Results<'_> {
                 _ => IntervalRule::ExactRow,
             }),
             rows: rows.len(),
-            evidence: Evidence::of(rows.iter().copied()),
+            evidence: evidence(rows.iter().copied(), check, admitted),
             disturbed: Disturbed::of_rows(aggregate.of, &rows),
             ..CheckFinding::default()
         };
@@ -142,7 +165,7 @@ impl Results<'_> {
                 passes,
                 elimination,
             }),
-            evidence: Evidence::of(rows.into_iter()),
+            evidence: evidence(rows.into_iter(), check, admitted),
             disturbed: None,
         }
     }
@@ -158,7 +181,7 @@ impl Results<'_> {
 
     fn count(&self, check: &Check, count: &Count, admitted: &Admitted) -> CheckFinding {
         let rows = query::rows(&self.data.rows, &count.filter, admitted);
-        let (measured, pending) = (rows.len(), query::pending(&self.data.rows, &count.filter));
+        let (measured, pending) = (rows.len(), query::pending(&self.data.rows, &count.filter, admitted));
         let most = measured + pending;
         let estimate = Estimate { value: measured as f64, interval: Some((measured as f64, most as f64)) };
         CheckFinding {
@@ -171,6 +194,16 @@ impl Results<'_> {
             disturbed: None,
         }
     }
+}
+
+/// Models and inputs of the rows; those inputs whose file is taken for the claim's by its name alone.
+fn evidence<'a>(rows: impl Iterator<Item = &'a ResultRow>, check: &Check, admitted: &Admitted) -> Evidence {
+    let asks = check.expression.filters().iter().any(|filter| !filter.input_sha256.is_empty());
+    let rows: Vec<&ResultRow> = rows.collect();
+    let is_file = |row: &&&ResultRow| matches!(row.input_kind, InputKind::Text | InputKind::Sst2);
+    let unrecorded = rows.iter().filter(is_file).filter(|row| asks && admitted.input_sha256(row).is_none());
+    let unrecorded_inputs = distinct(unrecorded.map(|row| row.input.clone()));
+    Evidence { unrecorded_inputs, ..Evidence::of(rows.into_iter()) }
 }
 
 fn pair_rule(of: Quantity) -> IntervalRule {

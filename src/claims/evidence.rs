@@ -15,6 +15,9 @@ pub struct Evidence {
     pub random_models: Vec<String>,
     /// Inputs.
     pub inputs: Vec<String>,
+    /// Inputs that pass for the claim's file by their name: the digest of what they were read from is not recorded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unrecorded_inputs: Vec<String>,
     /// Whether any row's formats are emulated on the CPU.
     pub emulated: bool,
     /// Whether any row's formats are native.
@@ -40,6 +43,7 @@ impl Evidence {
         self.models.extend_from_slice(&other.models);
         self.random_models.extend_from_slice(&other.random_models);
         self.inputs.extend_from_slice(&other.inputs);
+        self.unrecorded_inputs.extend_from_slice(&other.unrecorded_inputs);
         self.emulated |= other.emulated;
         self.native |= other.native;
         self.distinct()
@@ -50,6 +54,7 @@ impl Evidence {
             models: distinct(self.models.into_iter()),
             random_models: distinct(self.random_models.into_iter()),
             inputs: distinct(self.inputs.into_iter()),
+            unrecorded_inputs: distinct(self.unrecorded_inputs.into_iter()),
             ..self
         }
     }

@@ -179,6 +179,26 @@ impl Elimination {
     }
 }
 
+/// Why a measured row does not answer a claim that it passes but for this.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Unfit {
+    /// This model is none of the claim's.
+    Model(String),
+    /// The file of this input is none of the claim's.
+    Input(String),
+    /// Its accuracy is not surely above the share of the file's largest class.
+    AtChance {
+        /// The row.
+        row: RowName,
+        /// Its accuracy.
+        accuracy: f64,
+        /// The share.
+        share: f64,
+    },
+    /// It lacks the claim's quantity.
+    Quantity(RowName),
+}
+
 /// Rows or pairs with disturbed times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disturbed {

@@ -4,7 +4,7 @@
 use super::findings::Disturbed;
 use super::query::{self, Admitted};
 use super::reduce::{Located, deciding_pairs, values_of_pairs, values_of_rows};
-use super::schema::{Aggregate, Claims, Expression, Filter, HeadlineSpec, Pairing, Quantity};
+use super::schema::{Aggregate, Claims, Expression, HeadlineSpec, Pairing, Quantity};
 use crate::analysis::facts::{configuration_label, fails};
 use crate::analysis::pairs::Ranged;
 use crate::results::data::Data;
@@ -93,7 +93,7 @@ pub fn headlines(data: &Data, claims: &Claims) -> Vec<Headline> {
 /// `None` where the claim's expression has no value per row or pair; the reader of the file refuses such a headline.
 fn headline(data: &Data, claims: &Claims, spec: &HeadlineSpec) -> Option<Headline> {
     let claim = claims.claims.iter().find(|claim| claim.id == spec.expression_of)?;
-    let admitted = Admitted { emulated: claim.kind.admits_emulation(), environments: None };
+    let admitted = Admitted::of(data, claim.kind.admits_emulation(), None);
     let expression = narrowed(&claim.checks.first()?.expression, spec)?;
     let (located, disturbed) = match &expression {
         Expression::Ratio(pairing) | Expression::Reduction(pairing) | Expression::Difference(pairing) => {
@@ -150,27 +150,6 @@ fn narrowed(expression: &Expression, spec: &HeadlineSpec) -> Option<Expression> 
             filter: aggregate.filter.replaced_by(&spec.filter),
             ..aggregate.clone()
         })),
-    }
-}
-
-impl Filter {
-    /// These lists, each replaced by that of `other` where that one is not empty.
-    fn replaced_by(&self, other: &Filter) -> Filter {
-        fn or<T: Clone>(own: &[T], other: &[T]) -> Vec<T> {
-            if other.is_empty() { own.to_vec() } else { other.to_vec() }
-        }
-        Filter {
-            backend: or(&self.backend, &other.backend),
-            device: or(&self.device, &other.device),
-            model: or(&self.model, &other.model),
-            precision: or(&self.precision, &other.precision),
-            batch_size: or(&self.batch_size, &other.batch_size),
-            sequence_length: or(&self.sequence_length, &other.sequence_length),
-            input: or(&self.input, &other.input),
-            input_kind: or(&self.input_kind, &other.input_kind),
-            input_prefix: or(&self.input_prefix, &other.input_prefix),
-            trained: other.trained.or(self.trained),
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Intervals of claimed values, and whether a value meets its expectation.
 
 use super::schema::{Expect, Slack};
+use crate::analysis::facts::discordant;
 use crate::analysis::pairs::{Ranged, quotient_interval};
 use crate::stats::clopper_pearson;
 use crate::store::schema::ResultRow;
@@ -59,18 +60,16 @@ pub fn rate_ratio(first: Option<(u64, u64)>, second: Option<(u64, u64)>, value: 
 /// how much those favour `first`. Both have Clopper-Pearson 95 % intervals, so that the product covers with at least 90 %. Without any different answer the share's
 /// upper end bounds the difference either way: no flip in n sentences does not mean that there is none.
 ///
-/// For two classes one of two different answers is right, so the flips and the difference fix both numbers.
+/// Only for two classes, of which one of two different answers is right: see [`discordant`].
 pub fn paired_accuracy(first: &ResultRow, second: &ResultRow, value: f64) -> Estimate {
     let interval = || {
-        let flips = crate::analysis::facts::flips(second, first)? as u64;
-        let total = first.task_total.filter(|&total| total > 0 && Some(total) == second.task_total)?;
-        let gained = (i64::try_from(first.task_correct?).ok()? - i64::try_from(second.task_correct?).ok()?)
-            .checked_add_unsigned(flips)?;
+        let (losses, wins) = discordant(second, first)?;
+        let total = first.task_total.filter(|&total| total > 0)?;
+        let flips = losses + wins;
         let different = clopper_pearson(flips, total)?;
         if flips == 0 {
             return Some((-different.high, different.high));
         }
-        let wins = u64::try_from(gained).ok().filter(|gained| gained % 2 == 0)? / 2;
         let favour = clopper_pearson(wins, flips)?;
         let (low, high) = (2.0 * favour.low - 1.0, 2.0 * favour.high - 1.0);
         Some((

@@ -3,6 +3,7 @@
 
 pub mod evaluate;
 pub mod evidence;
+mod filter;
 pub mod findings;
 pub mod headline;
 pub mod interval;

@@ -23,14 +23,15 @@ pub(super) struct Decision {
     pub reduced: Reduced,
 }
 
-/// The pairs of a pairing that decide it: of times those that nothing disturbed, where there are any; of rates those with
-/// counts on both sides, which older tables lack.
+/// The pairs of a pairing that decide it: those with the quantity on both sides, which older tables may lack; of times those
+/// that nothing disturbed, where there are any.
 pub(super) fn deciding_pairs<'a>(data: &'a Data, pairing: &Pairing, admitted: &Admitted) -> Deciding<'a> {
     let mut pairs = query::pairs_of(data, pairing, admitted);
-    if pairing.of.is_a_rate() {
-        let is_counted = |row: &ResultRow| query::failing_forwards(row, pairing.of).is_some();
-        pairs.retain(|pair| is_counted(pair.numerator) && is_counted(pair.denominator));
-    }
+    let has = |row: &ResultRow| match pairing.of.is_a_rate() {
+        true => query::failing_forwards(row, pairing.of).is_some(),
+        false => query::value(row, pairing.of).is_some(),
+    };
+    pairs.retain(|pair| has(pair.numerator) && has(pair.denominator));
     if pairing.of.is_a_time() { Deciding::of(pairs) } else { Deciding { pairs, ..Deciding::default() } }
 }
 

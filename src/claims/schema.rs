@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::filter::Filter;
 use crate::analysis::pairs::Column;
-use crate::engine::{BackendKind, DeviceKind};
-use crate::record::InputKind;
+use crate::engine::BackendKind;
 
 /// The claims format this program reads.
 pub const CLAIMS_VERSION: u64 = 1;
@@ -189,6 +189,17 @@ impl Check {
 }
 
 impl Expression {
+    /// The column that it is made of; `None` of events and counts.
+    pub fn of(&self) -> Option<Quantity> {
+        match self {
+            Expression::Ratio(pairing) | Expression::Reduction(pairing) | Expression::Difference(pairing) => {
+                Some(pairing.of)
+            }
+            Expression::Aggregate(aggregate) => Some(aggregate.of),
+            Expression::Share(_) | Expression::Count(_) => None,
+        }
+    }
+
     /// The filters of the rows it looks at.
     pub fn filters(&self) -> Vec<&Filter> {
         match self {
@@ -343,32 +354,6 @@ pub enum Reduce {
     Median,
     /// Every one must meet the expectation.
     Each,
-}
-
-/// Rows whose columns hold one of the given values; an empty list admits all.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Filter {
-    /// Backends.
-    pub backend: Vec<BackendKind>,
-    /// Devices.
-    pub device: Vec<DeviceKind>,
-    /// Model names.
-    pub model: Vec<String>,
-    /// Policy names.
-    pub precision: Vec<String>,
-    /// Batch sizes.
-    pub batch_size: Vec<u64>,
-    /// Sequence lengths.
-    pub sequence_length: Vec<u64>,
-    /// Input names.
-    pub input: Vec<String>,
-    /// Kinds of input.
-    pub input_kind: Vec<InputKind>,
-    /// Beginnings of input names.
-    pub input_prefix: Vec<String>,
-    /// Whether the weights are a checkpoint's. Random ones are not, also where they stand in for a checkpoint.
-    pub trained: Option<bool>,
 }
 
 /// The values a claim allows.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::evaluate::Results;
 use super::evidence::Evidence;
-use super::findings::CheckFinding;
+use super::findings::{CheckFinding, Unfit};
 use super::interval::Met;
 use super::query::Admitted;
 use super::schema::{Check, Claim, Kind, Scope, SecondReading};
@@ -100,6 +100,8 @@ pub struct Checks {
     pub findings: Vec<CheckFinding>,
     /// Rows that could have answered and failed.
     pub failed: Option<FailedRows>,
+    /// Why measured rows that could have answered do not.
+    pub unfit: Vec<Unfit>,
 }
 
 /// Rows that failed.
@@ -214,10 +216,14 @@ pub fn judge(results: &Results, claim: &Claim) -> Verdict {
     if claim.requires_experiment && *name != claim.experiment {
         return verdict(Outcome::NotRun, Basis::OtherExperiment(name.clone()));
     }
-    let admitted = Admitted { emulated: claim.kind.admits_emulation() || claim.kind == Kind::Count, environments };
+    let emulated = claim.kind.admits_emulation() || claim.kind == Kind::Count;
+    let admitted = Admitted::of(results.data, emulated, environments);
     let findings: Vec<CheckFinding> = claim.checks.iter().map(|check| results.evaluate(check, &admitted)).collect();
-    let failed = results.failed(claim, &admitted);
-    verdict(outcome(&findings), Basis::Checks(Checks { findings, failed }))
+    let outcome = outcome(&findings);
+    let (failed, mut unfit) = (results.failed(claim, &admitted), results.unfit(claim, &admitted));
+    // Where others answer, many rows may lack a quantity, and say nothing by it.
+    unfit.retain(|unfit| outcome == Outcome::NotRun || !matches!(unfit, Unfit::Quantity(_)));
+    verdict(outcome, Basis::Checks(Checks { findings, failed, unfit }))
 }
 
 /// Environments whose rows may answer: `None` for all.

@@ -9,7 +9,7 @@ use clap::Args;
 use super::OK;
 use super::output::show;
 use crate::graph::{PrecisionPolicy, Preset};
-use crate::model::{Head, Model, ModelArgument, unread_sentence};
+use crate::model::{Head, Model, ModelArgument, dropped_head_sentence, unread_sentence};
 use crate::onnx::{ATTENTION_MASK, Dialect, DimensionRange, Export, Extent, INPUT_IDS, Opset, WrittenModel};
 
 #[derive(Debug, Args)]
@@ -65,6 +65,10 @@ fn describe(model: &Model, policy: &PrecisionPolicy, export: &Export<'_>, writte
     let _ = writeln!(text, "{}: {format}; policy {}", export.output_name(), policy.name);
     if let Some(unread) = unread_sentence(&model.unread) {
         let _ = writeln!(text, "{unread}");
+    }
+    if let Some(class) = &model.config.dropped_head {
+        let _ =
+            writeln!(text, "{} (--head hidden silences this)", dropped_head_sentence(class, model.graph.output_kind));
     }
     for deviation in export.deviations() {
         let _ = writeln!(text, "not said in ONNX: {deviation}");

@@ -28,7 +28,8 @@ pub(super) fn execute(args: &PlanArgs) -> Result<u8> {
     } else {
         show(plan.to_text())?
     }
-    for line in fetch::sources_here(&loaded).into_iter().chain(fetch::unread_tensors(&loaded)) {
+    let notices = fetch::unread_tensors(&loaded).into_iter().chain(fetch::dropped_heads(&loaded));
+    for line in fetch::sources_here(&loaded).into_iter().chain(notices) {
         note(format_args!("note: {line}"));
     }
     Ok(OK)

@@ -51,7 +51,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<u8> {
     {
         bail!("--backend {absent}: {} has no configuration of it", args.manifest.display());
     }
-    for line in fetch::unread_tensors(&loaded) {
+    for line in fetch::unread_tensors(&loaded).into_iter().chain(fetch::dropped_heads(&loaded)) {
         note(format_args!("note: {line}"));
     }
     let summary = runner::run(&plan, &dir, &options)?;

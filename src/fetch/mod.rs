@@ -14,7 +14,7 @@ pub use error::FetchError;
 
 use crate::manifest::LoadedManifest;
 use crate::manifest::schema::ModelEntry;
-use crate::model::{ModelSource, unread_notice};
+use crate::model::{ModelSource, dropped_head_notice, unread_notice};
 use download::{Download, Expected, Received};
 use folder::{CheckpointFolder, Digests};
 use hub::{Address, Hub};
@@ -93,6 +93,15 @@ pub fn sources_here(loaded: &LoadedManifest) -> Vec<String> {
 pub fn unread_tensors(loaded: &LoadedManifest) -> Vec<String> {
     let line =
         |entry: &ModelEntry| Some(format!("{}: {}", entry.name, unread_notice(&entry.source, &loaded.base_dir)?));
+    loaded.manifest.models.iter().filter_map(line).collect()
+}
+
+/// A line for every model of this manifest whose checkpoint is here and has a head that is not computed.
+pub fn dropped_heads(loaded: &LoadedManifest) -> Vec<String> {
+    let line = |entry: &ModelEntry| {
+        let notice = dropped_head_notice(&entry.source, &loaded.base_dir, entry.head)?;
+        Some(format!("{}: {notice}", entry.name))
+    };
     loaded.manifest.models.iter().filter_map(line).collect()
 }
 

@@ -282,6 +282,16 @@ pub enum OutputKind {
 }
 
 impl OutputKind {
+    /// Name for readers.
+    pub fn label(self) -> &'static str {
+        match self {
+            OutputKind::Hidden => "hidden states",
+            OutputKind::ClassLogits => "class logits",
+            OutputKind::TokenLogits => "next-token logits",
+            OutputKind::LastTokenLogits => "next-token logits of the last token",
+        }
+    }
+
     /// Whether an output row is a distribution over alternatives, so that its argmax means something.
     pub fn is_logits(self) -> bool {
         !matches!(self, OutputKind::Hidden)

@@ -1,5 +1,6 @@
 //! Token ids for an engine: random, windows of a text, or labelled SST-2 sentences.
 
+mod labels;
 mod source;
 mod sst2;
 mod text;
@@ -13,6 +14,8 @@ use thiserror::Error;
 use crate::files::{FileError, FileVersion, NotText, text as text_of};
 use crate::graph::Shape;
 use crate::model::{LongestSequence, Model, ModelError, Tokenizer};
+pub use labels::{ClassName, LabelledClass, label_text};
+use labels::{FileLabels, classes_of};
 pub use source::InputSource;
 use sst2::Sentences;
 use text::Windows;
@@ -26,7 +29,7 @@ pub struct Batch {
     pub ids: Vec<u32>,
     /// Tokens per row, 1 to `sequence`; the rest is padding.
     pub lengths: Vec<usize>,
-    /// Class of each row, for labelled inputs.
+    /// Class of each row, for labelled inputs whose labels are classes of the model.
     pub labels: Option<Vec<u8>>,
     /// The token that follows each token, `[batch, sequence]`, for windows of a running text.
     pub next_ids: Option<Vec<u32>>,
@@ -135,12 +138,13 @@ impl InputStream {
                 longest = tokenizer.longest_sequence().cloned();
                 Rows::Text(Windows::new(path, &text, &tokenizer)?)
             }
-            InputSource::Sst2 { path, sha256 } => {
+            InputSource::Sst2 { path, sha256, labels } => {
                 let path = base_dir.join(path);
                 let text = read(&path, sha256)?;
                 let tokenizer = tokenizer()?;
                 longest = tokenizer.longest_sequence().cloned();
-                Rows::Sst2(Sentences::new(path, &text, &tokenizer)?)
+                let classes = |found: &FileLabels| classes_of(found, labels, &model.config);
+                Rows::Sst2(Sentences::new(path, &text, &tokenizer, &classes)?)
             }
         };
         Ok(InputStream { tokenizer_files, file, rows, pad_id: model.config.pad_id, longest })
@@ -157,6 +161,14 @@ impl InputStream {
             Rows::Random { .. } => None,
             Rows::Text(windows) => Some(windows.len(sequence)),
             Rows::Sst2(sentences) => Some(sentences.len()),
+        }
+    }
+
+    /// The class of each label of a labelled input, or why the labels are no classes of the model; `None` of other inputs.
+    pub fn labels(&self) -> Option<Result<&[LabelledClass], &str>> {
+        match &self.rows {
+            Rows::Sst2(sentences) => Some(sentences.labels()),
+            Rows::Random { .. } | Rows::Text(_) => None,
         }
     }
 

@@ -1,8 +1,11 @@
 //! Where token ids come from: the form in manifests and plans.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use super::labels::ClassName;
 
 /// Where token ids come from. Row `i` of a batch does not depend on the batch size.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,12 +29,16 @@ pub enum InputSource {
         /// Expected digest, if pinned.
         sha256: Option<String>,
     },
-    /// SST-2 sentences with labels, padded to the sequence length; also scores accuracy over the whole file.
+    /// Sentences with labels as in SST-2's file, padded to the sequence length; also scores accuracy over the whole file.
     Sst2 {
         /// `sentence<TAB>label` with a header line.
         path: PathBuf,
         /// Expected digest, if pinned.
         sha256: Option<String>,
+        /// Class of each label, where the names of the classes do not say it. Left out of the serialised form where empty,
+        /// so that plans without it keep their ids.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        labels: BTreeMap<String, ClassName>,
     },
 }
 
@@ -48,6 +55,14 @@ impl InputSource {
     pub fn path(&self) -> Option<&Path> {
         match self {
             InputSource::Text { path, .. } | InputSource::Sst2 { path, .. } => Some(path),
+            InputSource::Random { .. } | InputSource::RandomWithSeparators { .. } => None,
+        }
+    }
+
+    /// Digest that the manifest pins of its file; `None` without a pin or a file.
+    pub fn pin(&self) -> Option<&str> {
+        match self {
+            InputSource::Text { sha256, .. } | InputSource::Sst2 { sha256, .. } => sha256.as_deref(),
             InputSource::Random { .. } | InputSource::RandomWithSeparators { .. } => None,
         }
     }

@@ -1,47 +1,49 @@
-//! SST-2 sentences: `sentence<TAB>label` lines under a header, as GLUE distributes `dev.tsv`.
+//! Labelled sentences: `sentence<TAB>label` lines under a header, as GLUE distributes SST-2's `dev.tsv`. A label is a number
+//! or a name.
 
 use std::path::PathBuf;
 
+use super::labels::{FileLabels, LabelledClass};
 use super::{InputError, InputRow};
 use crate::model::Tokenizer;
 
 /// Tokenised sentences with labels, in file order.
 #[derive(Debug)]
 pub(super) struct Sentences {
-    rows: Vec<(Vec<u32>, u8)>,
+    /// Token ids and, where labels are classes of the model, the class.
+    rows: Vec<(Vec<u32>, Option<u8>)>,
+    labels: Result<Vec<LabelledClass>, String>,
     /// The token that a truncated sentence must end with.
     end_marker: Option<u32>,
 }
 
 impl Sentences {
-    pub fn new(path: PathBuf, text: &str, tokenizer: &Tokenizer) -> Result<Self, InputError> {
+    /// Tokenises the sentences of a file; `classes` matches its labels with the classes of the model.
+    pub fn new(
+        path: PathBuf,
+        text: &str,
+        tokenizer: &Tokenizer,
+        classes: &dyn Fn(&FileLabels) -> Result<Vec<LabelledClass>, String>,
+    ) -> Result<Self, InputError> {
         let line_error =
-            |line: usize, message: &str| InputError::Line { path: path.clone(), line, message: message.to_owned() };
-        let mut rows = Vec::new();
-        for (index, line) in text.lines().enumerate() {
-            if index == 0 {
-                match line {
-                    "sentence\tlabel" => continue,
-                    _ => return Err(line_error(1, "expected the header `sentence<TAB>label`")),
-                }
-            }
-            let Some((sentence, label)) = line.rsplit_once('\t') else {
-                return Err(line_error(index + 1, "expected `sentence<TAB>label`"));
-            };
-            let label = match label.trim_end() {
-                "0" => 0,
-                "1" => 1,
-                _ => return Err(line_error(index + 1, "expected label 0 or 1 after the tab")),
-            };
-            if sentence.trim().is_empty() {
-                return Err(line_error(index + 1, "the sentence is empty"));
-            }
-            rows.push((tokenizer.sentence(sentence.trim_end())?, label));
+            |(line, message): (usize, &str)| InputError::Line { path: path.clone(), line, message: message.to_owned() };
+        let lines = lines(text).map_err(line_error)?;
+        let mut found = FileLabels::new();
+        for (line, (_, label)) in lines.iter().enumerate() {
+            found.entry((*label).to_owned()).or_insert(line + 2);
         }
-        if rows.is_empty() {
-            return Err(line_error(1, "the file holds no sentence"));
-        }
-        Ok(Sentences { rows, end_marker: tokenizer.markers()?.map(|(_, end)| end) })
+        let labels = classes(&found);
+        let class = |label: &str| {
+            let one = labels.as_ref().ok()?.iter().find(|one| one.label == label)?;
+            u8::try_from(one.class).ok()
+        };
+        let row = |(sentence, label): &(&str, &str)| Ok((tokenizer.sentence(sentence)?, class(label)));
+        let rows = lines.iter().map(row).collect::<Result<_, InputError>>()?;
+        Ok(Sentences { rows, labels, end_marker: tokenizer.markers()?.map(|(_, end)| end) })
+    }
+
+    pub fn labels(&self) -> Result<&[LabelledClass], &str> {
+        self.labels.as_deref().map_err(String::as_str)
     }
 
     pub fn len(&self) -> usize {
@@ -55,8 +57,35 @@ impl Sentences {
         if let (true, Some(end), Some(last)) = (ids.len() > sequence, self.end_marker, cut.last_mut()) {
             *last = end;
         }
-        InputRow { ids: cut, label: Some(*label), next_ids: None }
+        InputRow { ids: cut, label: *label, next_ids: None }
     }
+}
+
+/// Sentences and labels, or the line with a mistake, from 1, and the mistake.
+fn lines(text: &str) -> Result<Vec<(&str, &str)>, (usize, &'static str)> {
+    let mut lines = text.lines();
+    if !matches!(lines.next(), None | Some("sentence\tlabel")) {
+        return Err((1, "expected the header `sentence<TAB>label`"));
+    }
+    let mut rows: Vec<(&str, &str)> = Vec::new();
+    let is_number = |label: &str| label.parse::<f64>().is_ok();
+    for (line, number) in lines.zip(2..) {
+        let (sentence, label) = line.rsplit_once('\t').ok_or((number, "expected `sentence<TAB>label`"))?;
+        let label = label.trim();
+        if label.is_empty() {
+            return Err((number, "expected a label after the tab"));
+        }
+        match rows.first().map(|(_, first)| (is_number(first), is_number(label))) {
+            Some((true, false)) => return Err((number, "expected a number after the tab, as on the first line")),
+            Some((false, true)) => return Err((number, "expected a name after the tab, as on the first line")),
+            _ => {}
+        }
+        if sentence.trim().is_empty() {
+            return Err((number, "the sentence is empty"));
+        }
+        rows.push((sentence.trim_end(), label));
+    }
+    if rows.is_empty() { Err((1, "the file holds no sentence")) } else { Ok(rows) }
 }
 
 #[cfg(test)]
@@ -65,10 +94,18 @@ mod tests {
 
     #[test]
     fn a_cut_sentence_keeps_its_end_marker() {
-        let mut sentences = Sentences { rows: vec![(vec![101, 5, 6, 7, 102], 1)], end_marker: Some(102) };
+        let rows = vec![(vec![101, 5, 6, 7, 102], Some(1))];
+        let mut sentences = Sentences { rows, labels: Ok(vec![]), end_marker: Some(102) };
         assert_eq!(sentences.row(3, 0).ids, [101, 5, 102]);
         sentences.end_marker = None;
         assert_eq!(sentences.row(3, 0).ids, [101, 5, 6], "without markers nothing is put in");
         assert_eq!(sentences.row(8, 1), InputRow { ids: vec![101, 5, 6, 7, 102], label: Some(1), next_ids: None });
+    }
+
+    #[test]
+    fn a_line_that_is_none_is_named() {
+        let of = |body: &str| lines(&format!("sentence\tlabel\n{body}")).unwrap_err().0;
+        assert_eq!((of("good\t1\nbad"), of("good\t1\nbad\t "), of(" \t1")), (3, 3, 2));
+        assert_eq!((of("good\t1\nbad\tnegative"), of("good\tpositive\nbad\t0"), of("")), (3, 3, 1));
     }
 }

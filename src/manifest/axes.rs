@@ -1,17 +1,23 @@
 //! The axes of the product: backends, shapes and inputs. Models and precisions have files of their own.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::cursor::{Cursor, Fields, NAME_WORDS, Positioned, valid_name};
 use super::diagnostic::{Position, Report, one_of, quoted};
 use super::schema::InputEntry;
+use super::tree::YamlValue;
 use crate::engine::{BackendKind, Target};
-use crate::input::InputSource;
+use crate::input::{ClassName, InputSource};
 
 /// Largest batch size and sequence length a manifest may ask for: far beyond any model, small enough that no product
 /// of sizes overflows.
 pub(super) const MAX_BATCH: usize = 4096;
 pub(super) const MAX_SEQUENCE: usize = 131_072;
+/// Largest index of a class: heads have at most 255.
+const MAX_CLASS: usize = 254;
+const CLASS: &str = "the name of a class, or its number";
+
 /// An axis as far as it could be read.
 #[derive(Debug, Clone)]
 pub(super) struct DraftAxis<T> {
@@ -165,15 +171,31 @@ pub(super) fn inputs(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> Dr
 
 fn input_source(entry: &Cursor<'_>, report: &mut Report<'_>) -> Option<InputSource> {
     let kinds: [(&str, &[&str]); 3] =
-        [("random", &["random"]), ("text", &["text", "sha256"]), ("sst2", &["sst2", "sha256"])];
+        [("random", &["random"]), ("text", &["text", "sha256"]), ("sst2", &["sst2", "sha256", "labels"])];
     let (kind, fields) = open_kind(entry, report, &kinds)?;
     if kind == "random" {
         return random_ids(fields.required(report, "random", "7")?, report);
     }
     let path = fields.required(report, kind, "data/file.txt").and_then(|path| path.text(report, "the path of a file"));
     let sha256 = optional_digest(&fields, report);
+    let labels = fields.optional("labels").map(|labels| classes(labels, report)).unwrap_or_default();
     let path = PathBuf::from(path?);
-    Some(if kind == "text" { InputSource::Text { path, sha256 } } else { InputSource::Sst2 { path, sha256 } })
+    Some(if kind == "text" { InputSource::Text { path, sha256 } } else { InputSource::Sst2 { path, sha256, labels } })
+}
+
+/// `{0: negative, 1: positive}`, or `{negative: 1, positive: 0}`: a class by name or by index for each label of the file.
+fn classes(labels: &Cursor<'_>, report: &mut Report<'_>) -> BTreeMap<String, ClassName> {
+    let expected = "a mapping from the file's labels to classes, like `{0: negative, 1: positive}`";
+    let entries = labels.named_entries(report, expected).unwrap_or_default();
+    let mut class = |entry: &Cursor<'_>| match &entry.node.value {
+        YamlValue::Text(_) => Some(ClassName::Name(entry.text(report, CLASS)?.to_owned())),
+        YamlValue::Whole(_) => Some(ClassName::Index(entry.whole(report, 0..=MAX_CLASS)?)),
+        _ => {
+            entry.mismatch(report, CLASS, "");
+            None
+        }
+    };
+    entries.iter().filter_map(|(label, entry)| Some((label.text.clone(), class(entry)?))).collect()
 }
 
 /// `7`, or `{seed: 7, separators: true}`.

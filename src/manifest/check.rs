@@ -10,7 +10,7 @@ use super::read::Draft;
 use super::schema::{Exclusion, InputEntry, ModelEntry, Numerics};
 use crate::backend;
 use crate::graph::{Graph, PrecisionPolicy, Rounding};
-use crate::input::InputSource;
+use crate::input::{ClassName, InputSource};
 use crate::model::architecture_graph;
 use crate::model::{Architecture, ModelSource};
 
@@ -97,7 +97,14 @@ fn repeated_bytes(draft: &Draft, product: usize, exclude: &[Positioned<Exclusion
     };
     let input = |entry: &InputEntry| match &entry.source {
         InputSource::Random { .. } | InputSource::RandomWithSeparators { .. } => 0,
-        InputSource::Text { path, .. } | InputSource::Sst2 { path, .. } => path.as_os_str().len(),
+        InputSource::Text { path, .. } => path.as_os_str().len(),
+        InputSource::Sst2 { path, labels, .. } => {
+            let classes = labels.iter().map(|(label, class)| {
+                let name = if let ClassName::Name(name) = class { name.len() } else { 0 };
+                label.len() + name + size_of::<(String, ClassName)>()
+            });
+            path.as_os_str().len() + classes.sum::<usize>()
+        }
     };
     let reasons = exclude.iter().zip(effect).map(|(one, cells)| one.value.reason.len().saturating_mul(*cells));
     [

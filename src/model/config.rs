@@ -8,6 +8,7 @@ use super::Architecture;
 use super::ModelError;
 use super::classes::class_names;
 use super::keys::{ConfigKeys, quoted};
+use super::task::{ProblemType, dropped_head};
 use crate::files::read_text;
 use crate::graph::{Dimensions, Gelu};
 
@@ -98,6 +99,10 @@ pub struct ModelConfig {
     pub tied_head: bool,
     /// Scale of attention scores.
     pub score_scale: ScoreScale,
+    /// Class of the file whose head is not computed; `None` where there is none, or where the trunk's output is asked for.
+    pub dropped_head: Option<String>,
+    /// What a classifier was trained for, where the file says.
+    pub problem_type: Option<ProblemType>,
     /// Id that pads short rows.
     pub pad_id: u32,
     /// Names of the classes of a classifier, by index.
@@ -107,6 +112,9 @@ pub struct ModelConfig {
 /// Sizes beyond this are refused: it bounds products of two sizes, and the graph, whatever the file says.
 pub(super) const MAX_SIZE: usize = 1 << 20;
 const MAX_LAYERS: usize = 1000;
+
+/// Classes of BERT that are computed as a whole.
+const COMPUTED: [&str; 2] = ["BertModel", "BertForSequenceClassification"];
 
 impl ModelConfig {
     /// Reads `config.json`.
@@ -148,8 +156,9 @@ impl ModelConfig {
         };
         check_heads(dimensions, ["hidden_size", "num_attention_heads"])?;
         // A checkpoint without a classifier has Hugging Face's two placeholder labels too: only the architecture decides.
-        let (head, label_names) = match keys.strings("architectures")?.first() {
-            Some(&"BertForSequenceClassification") => {
+        let architecture = keys.strings("architectures")?.first().copied();
+        let (head, label_names) = match architecture {
+            Some("BertForSequenceClassification") => {
                 let names = class_names(keys)?;
                 (TaskHead::Classifier { labels: names.len() }, names)
             }
@@ -163,6 +172,8 @@ impl ModelConfig {
             epsilon: keys.positive("layer_norm_eps", 1e-12)?,
             initializer_range: initializer_range(keys),
             head,
+            dropped_head: dropped_head(architecture, keys.get("auto_map"), &COMPUTED),
+            problem_type: ProblemType::of(keys.get("problem_type"))?,
             tied_head: keys.flag("tie_word_embeddings", true)?,
             score_scale: ScoreScale::default(),
             pad_id: padding_row(keys, dimensions.vocabulary)?,
@@ -202,6 +213,8 @@ impl ModelConfig {
             epsilon: keys.positive("layer_norm_epsilon", 1e-5)?,
             initializer_range: initializer_range(keys),
             head,
+            dropped_head: dropped_head(None, keys.get("auto_map"), &[]),
+            problem_type: None,
             tied_head: keys.flag("tie_word_embeddings", true)?,
             score_scale: ScoreScale {
                 by_head_size: keys.flag("scale_attn_weights", true)?,
@@ -249,6 +262,8 @@ impl ModelConfig {
             head,
             tied_head: true,
             score_scale: ScoreScale::default(),
+            dropped_head: None,
+            problem_type: None,
             pad_id: 0,
             label_names: Vec::new(),
         }

@@ -18,6 +18,7 @@ mod provenance;
 mod random;
 mod shards;
 mod source;
+mod task;
 mod tensor_file;
 mod tokenizer;
 mod unread;
@@ -35,6 +36,7 @@ pub use hub::{CHECKPOINT_FILES, DIGESTS_FILE, INDEX_FILE, PART_SUFFIX, WEIGHTS_F
 pub use provenance::{LABEL_DIGITS, WeightsOrigin, WeightsProvenance};
 pub use shards::ShardError;
 pub use source::{Architecture, INJECTED_SUFFIX, Injection, ModelSource};
+pub use task::{ModelOutput, ProblemType, ScoreFunction, dropped_head_notice, dropped_head_sentence};
 pub use tokenizer::{LongestSequence, TOKENIZER_FILES, Tokenizer};
 pub use unread::{unread_notice, unread_sentence};
 
@@ -318,6 +320,9 @@ fn check_pins(folder: &Path, pins: &BTreeMap<String, String>) -> Result<(), Mode
 }
 
 fn with_head(name: &str, mut config: ModelConfig, head: Head) -> Result<ModelConfig, ModelError> {
+    if head == Head::Hidden {
+        config.dropped_head = None;
+    }
     config.head = match (head, config.head) {
         (Head::Natural, natural) => natural,
         (Head::Hidden, _) => TaskHead::None,

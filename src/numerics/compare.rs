@@ -3,26 +3,45 @@
 //!
 //! A compared row is broken when it is finite and its cosine or its relative L2 error is beyond the manifest's limit. A row
 //! with NaN or infinity has failed already and is not counted a second time.
+//!
+//! Where an output row is one number (a head with one output), its cosine is the number's sign and its argmax is always the
+//! first: neither is formed. The numbers of a batch are compared as one vector, by relative L2 error, and by their order, by
+//! Spearman's rank correlation. Such a row is broken by its error relative to the root mean square of the numbers of its
+//! reference file: of `compare_sequences`, or of the few sequences of forwards that share a file. Relative to itself, a
+//! number near zero would be broken by any rounding.
 
 use rayon::prelude::*;
 
 use super::ReferenceOutputs;
+use super::tolerance::{Judged, Meant};
 use crate::engine::Output;
 use crate::graph::OutputKind;
 use crate::input::Batch;
 use crate::manifest::schema::{Numerics, Tolerance};
 use crate::record::NumericsSummary;
+use crate::stats::spearman;
 
-/// Compares an engine's output with the reference outputs of the same sequences; `settings` says which rows are broken.
+/// What outputs are held against.
+#[derive(Debug, Clone, Copy)]
+pub struct ComparisonSettings<'a> {
+    /// Which rows are broken.
+    pub settings: Numerics,
+    /// The manifest's limits for the policy.
+    pub tolerance: Option<&'a Tolerance>,
+    /// Whether logits are those of alternatives, so that their argmax means something.
+    pub alternatives: bool,
+}
+
+/// Compares an engine's output with the reference outputs of the same sequences.
 ///
 /// Non-finite values are counted over the whole output first. When a compared vector is not finite, or nothing could be
-/// compared, cosine, maximum and L2 are undefined (`None`), and every limit on them is broken.
+/// compared, cosine, maximum and L2 are undefined (`None`), and every limit on them is broken. A limit on a quantity that
+/// this kind of output does not have is not checked, and the remark says so.
 pub fn compare(
     output: &Output,
     batch: &Batch,
     reference: Result<&ReferenceOutputs, String>,
-    settings: Numerics,
-    tolerance: Option<&Tolerance>,
+    ComparisonSettings { settings, tolerance, alternatives }: ComparisonSettings<'_>,
 ) -> NumericsSummary {
     let mut summary = count_nonfinite(output, batch);
     let compared = |reference: &ReferenceOutputs| {
@@ -33,15 +52,19 @@ pub fn compare(
     };
     let missing = match reference.and_then(compared) {
         Ok(rows) => {
-            fill(&mut summary, &rows, output.kind, settings);
+            fill(&mut summary, &rows, output, settings);
             None
         }
         Err(reason) => Some(format!("not compared: {reason}")),
     };
+    if !alternatives {
+        summary.argmax_agreement = None;
+    }
+    let meant = Meant { cosine: output.width > 1, argmax: output.kind.is_logits() && alternatives && output.width > 1 };
     let limiting = tolerance.filter(|tolerance| tolerance.limits_values());
-    let broken = limiting.map(|tolerance| broken_limits(&summary, tolerance));
-    summary.within_tolerance = broken.as_ref().map(Vec::is_empty);
-    let remarks: Vec<String> = missing.into_iter().chain(broken.into_iter().flatten()).collect();
+    let judged = limiting.map(|tolerance| Judged::of(&summary, tolerance, meant));
+    summary.within_tolerance = judged.as_ref().and_then(Judged::kept);
+    let remarks = missing.into_iter().chain(judged.into_iter().flat_map(Judged::remarks)).collect::<Vec<_>>();
     summary.remark = (!remarks.is_empty()).then(|| remarks.join("; "));
     summary
 }
@@ -67,10 +90,15 @@ pub(super) fn count_nonfinite(output: &Output, batch: &Batch) -> NumericsSummary
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RowDistance {
     finite: bool,
-    cosine: f64,
+    /// `None` of one number.
+    cosine: Option<f64>,
     max_abs: f64,
     squared_error: f64,
     squared_reference: f64,
+    /// Square of the length that an error is relative to.
+    squared_scale: f64,
+    /// First number of the row and of its reference: all of it, where a row is one number.
+    numbers: (f64, f64),
     same_argmax: bool,
 }
 
@@ -78,8 +106,8 @@ impl RowDistance {
     /// Whether the row is finite and beyond a limit. An error against a reference of zeros is beyond every limit.
     fn is_broken(&self, settings: Numerics) -> bool {
         let error = self.squared_error.sqrt();
-        let beyond = error > settings.broken_relative_l2 * self.squared_reference.sqrt();
-        self.finite && (self.cosine < settings.broken_cosine || beyond)
+        let beyond = error > settings.broken_relative_l2 * self.squared_scale.sqrt();
+        self.finite && (self.cosine.is_some_and(|cosine| cosine < settings.broken_cosine) || beyond)
     }
 }
 
@@ -101,7 +129,13 @@ pub(super) fn distances(
     if rows.par_iter().any(|&(_, index)| row(reference, index).iter().any(|x| !x.is_finite())) {
         return Err("the FP32 reference itself is not finite".to_owned());
     }
-    Ok(rows.par_iter().map(|&(ours, theirs)| row_distance(row(output, ours), row(reference, theirs))).collect())
+    let distance = |&(ours, theirs): &(usize, usize)| row_distance(row(output, ours), row(reference, theirs));
+    if output.width > 1 {
+        return Ok(rows.par_iter().map(distance).collect());
+    }
+    let squares: f64 = reference.values.iter().map(|&value| f64::from(value).powi(2)).sum();
+    let squared_scale = squares / reference.values.len() as f64;
+    Ok(rows.iter().map(|row| RowDistance { cosine: None, squared_scale, ..distance(row) }).collect())
 }
 
 fn row_distance(row: &[f32], reference: &[f32]) -> RowDistance {
@@ -124,10 +158,12 @@ fn row_distance(row: &[f32], reference: &[f32]) -> RowDistance {
     };
     RowDistance {
         finite: row.iter().all(|x| x.is_finite()),
-        cosine,
+        cosine: Some(cosine),
         max_abs,
         squared_error,
         squared_reference,
+        squared_scale: squared_reference,
+        numbers: [row, reference].map(|row| row.first().map_or(0.0, |&x| f64::from(x))).into(),
         same_argmax: argmax(row).is_some() && argmax(row) == argmax(reference),
     }
 }
@@ -141,14 +177,14 @@ pub(super) fn argmax(row: &[f32]) -> Option<usize> {
 }
 
 /// Fills in what follows from the compared rows.
-pub(super) fn fill(summary: &mut NumericsSummary, rows: &[RowDistance], kind: OutputKind, settings: Numerics) {
+pub(super) fn fill(summary: &mut NumericsSummary, rows: &[RowDistance], output: &Output, settings: Numerics) {
     summary.compared_rows = rows.len() as u64;
     let count = rows.len() as f64;
     if rows.is_empty() {
         return;
     }
     summary.broken_rows = Some(rows.iter().filter(|row| row.is_broken(settings)).count() as u64);
-    if kind.is_logits() {
+    if output.kind.is_logits() && output.width > 1 {
         let same = rows.iter().filter(|row| row.same_argmax).count();
         summary.argmax_agreement = Some(same as f64 / count);
     }
@@ -156,74 +192,22 @@ pub(super) fn fill(summary: &mut NumericsSummary, rows: &[RowDistance], kind: Ou
         return;
     }
     let sum = |value: fn(&RowDistance) -> f64| rows.iter().map(value).sum::<f64>();
-    summary.cosine_min = rows.iter().map(|row| row.cosine).reduce(f64::min);
-    summary.cosine_mean = Some(sum(|row| row.cosine) / count);
+    let cosines: Option<Vec<f64>> = rows.iter().map(|row| row.cosine).collect();
+    summary.cosine_min = cosines.as_ref().and_then(|all| all.iter().copied().reduce(f64::min));
+    summary.cosine_mean = cosines.map(|all| all.iter().sum::<f64>() / count);
+    if output.width == 1 {
+        let (ours, theirs): (Vec<f64>, Vec<f64>) = rows.iter().map(|row| row.numbers).unzip();
+        summary.rank_correlation = spearman(&ours, &theirs);
+    }
     summary.max_abs = rows.iter().map(|row| row.max_abs).reduce(f64::max);
     let reference = sum(|row| row.squared_reference);
     summary.relative_l2 = (reference > 0.0).then(|| (sum(|row| row.squared_error) / reference).sqrt());
-}
-
-/// Applies the tolerance to all forwards, which are known last: its limits on non-finite values, on the cosine and on broken
-/// rows. An undefined number breaks its limit.
-pub fn limit_forwards(summary: &mut NumericsSummary, tolerance: Option<&Tolerance>) {
-    let Some(tolerance) = tolerance else { return };
-    let forwards = summary.forwards.clone().unwrap_or_default();
-    let mut remarks = Vec::new();
-    // What holds of the first pass was said of it.
-    if forwards.forwards > 1 {
-        let failing = forwards.nan_forwards.max(forwards.inf_forwards);
-        if failing > 0 && !tolerance.allow_nonfinite {
-            remarks.push(format!("the outputs of {failing} of {} passes are not finite", forwards.forwards));
-        }
-        remarks.extend(tolerance.cosine_min.and_then(|limit| match forwards.cosine_min {
-            Some(cosine) if cosine >= limit => None,
-            Some(cosine) => Some(format!("minimum cosine {cosine} of all passes breaks the limit {limit}")),
-            None => Some(format!("minimum cosine of all passes is undefined, its limit is {limit}")),
-        }));
-    }
-    let counts = forwards.broken_rows.zip(forwards.compared_rows);
-    remarks.extend(tolerance.max_broken_rows.and_then(|limit| match counts {
-        Some((broken, _)) if broken <= limit => None,
-        Some((broken, compared)) => {
-            Some(format!("{broken} of {compared} compared rows are broken, which breaks the limit {limit}"))
-        }
-        None => Some(format!("the number of broken rows is undefined, its limit is {limit}")),
-    }));
-    for remark in remarks {
-        summary.within_tolerance = Some(false);
-        summary.add_remark(&remark);
-    }
-}
-
-/// One sentence per broken limit. An undefined value breaks its limit, so NaN never passes.
-fn broken_limits(summary: &NumericsSummary, tolerance: &Tolerance) -> Vec<String> {
-    let mut broken = Vec::new();
-    let nonfinite = summary.nan_count + summary.inf_count;
-    if nonfinite > 0 && !tolerance.allow_nonfinite {
-        broken.push(format!("{nonfinite} of {} output values are not finite", summary.output_elements));
-    }
-    let mut check = |name: &str, value: Option<f64>, limit: Option<f64>, keeps: fn(f64, f64) -> bool| {
-        let Some(limit) = limit else { return };
-        match value {
-            Some(value) if keeps(value, limit) => {}
-            Some(value) => broken.push(format!("{name} {value} breaks the limit {limit}")),
-            None => broken.push(format!("{name} is undefined, its limit is {limit}")),
-        }
-    };
-    check("minimum cosine", summary.cosine_min, tolerance.cosine_min, |value, limit| value >= limit);
-    check("maximum error", summary.max_abs, tolerance.max_abs, |value, limit| value <= limit);
-    check("relative L2 error", summary.relative_l2, tolerance.relative_l2, |value, limit| value <= limit);
-    if let (Some(value), Some(limit)) = (summary.argmax_agreement, tolerance.argmax_agreement) {
-        check("argmax agreement", Some(value), Some(limit), |value, limit| value >= limit);
-    }
-    broken
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::graph::Shape;
-    use crate::record::ForwardSummary;
 
     fn output(values: &[f32]) -> Output {
         Output { kind: OutputKind::TokenLogits, rows: values.len() / 2, width: 2, values: values.to_vec() }
@@ -234,9 +218,13 @@ mod tests {
         Batch { shape, ids: vec![0; shape.tokens()], lengths: lengths.to_vec(), labels: None, next_ids: None }
     }
 
+    fn limits(settings: Numerics, tolerance: Option<&Tolerance>) -> ComparisonSettings<'_> {
+        ComparisonSettings { settings, tolerance, alternatives: true }
+    }
+
     fn run(values: &[f32], lengths: &[usize], reference: &[f32], tolerance: Option<Tolerance>) -> NumericsSummary {
         let reference = ReferenceOutputs { origin: String::new(), output: output(reference) };
-        compare(&output(values), &batch(lengths), Ok(&reference), Numerics::DEFAULT, tolerance.as_ref())
+        compare(&output(values), &batch(lengths), Ok(&reference), limits(Numerics::DEFAULT, tolerance.as_ref()))
     }
 
     #[test]
@@ -291,7 +279,7 @@ mod tests {
         let broken = |values: &[f32], reference: &[f32], broken_cosine, broken_relative_l2| {
             let reference = ReferenceOutputs { origin: String::new(), output: output(reference) };
             let settings = Numerics { broken_cosine, broken_relative_l2, ..Numerics::DEFAULT };
-            compare(&output(values), &batch(&[2]), Ok(&reference), settings, None).broken_rows
+            compare(&output(values), &batch(&[2]), Ok(&reference), limits(settings, None)).broken_rows
         };
         let (ours, theirs) = ([3.0, 4.0, 0.0, 2.0], [4.0, 3.0, 0.0, 2.0]);
         assert_eq!(broken(&ours, &theirs, 0.96, 1.0), Some(0));
@@ -305,65 +293,77 @@ mod tests {
         assert_eq!(broken(&nan, &[1.0; 4], 0.99, 0.1), Some(1), "a NaN row has failed already");
     }
 
-    #[test]
-    fn broken_rows_of_all_forwards_are_limited() {
-        let limited = |counts: Option<(u64, u64)>, limit| {
-            let forwards = ForwardSummary {
-                compared_rows: counts.map(|(_, compared)| compared),
-                broken_rows: counts.map(|(broken, _)| broken),
-                ..ForwardSummary::default()
-            };
-            let mut summary = NumericsSummary {
-                within_tolerance: Some(true),
-                remark: Some("not scored: no".to_owned()),
-                forwards: Some(forwards),
-                ..NumericsSummary::default()
-            };
-            limit_forwards(&mut summary, Some(&Tolerance { max_broken_rows: limit, ..Tolerance::default() }));
-            (summary.within_tolerance, summary.remark.unwrap())
+    /// Scores of sequences under one output.
+    fn scored(values: &[f32], reference: &[f32], tolerance: Option<Tolerance>) -> NumericsSummary {
+        let output = |values: &[f32]| Output {
+            kind: OutputKind::ClassLogits,
+            rows: values.len(),
+            width: 1,
+            values: values.to_vec(),
         };
-        assert_eq!(limited(Some((3, 9)), Some(3)), (Some(true), "not scored: no".to_owned()));
-        assert_eq!(limited(Some((3, 9)), None).0, Some(true));
-        let (within, remark) = limited(Some((3, 9)), Some(2));
-        assert_eq!(
-            (within, remark.as_str()),
-            (Some(false), "not scored: no; 3 of 9 compared rows are broken, which breaks the limit 2")
-        );
-        assert!(limited(None, Some(2)).1.ends_with("the number of broken rows is undefined, its limit is 2"));
+        let reference = ReferenceOutputs { origin: String::new(), output: output(reference) };
+        let batch = batch(&vec![2; values.len()]);
+        compare(&output(values), &batch, Ok(&reference), limits(Numerics::DEFAULT, tolerance.as_ref()))
     }
 
     #[test]
-    fn limits_hold_for_every_pass_and_not_for_the_first_alone() {
-        let limited = |nan_forwards, cosine_min, limits: Tolerance| {
-            let forwards = ForwardSummary { forwards: 24, nan_forwards, cosine_min, ..ForwardSummary::default() };
-            let mut summary = NumericsSummary {
-                within_tolerance: Some(true),
-                cosine_min: Some(0.999_97),
-                forwards: Some(forwards),
-                ..NumericsSummary::default()
-            };
-            limit_forwards(&mut summary, Some(&limits));
-            (summary.within_tolerance, summary.remark.unwrap_or_default())
-        };
-        let cosine = Tolerance { cosine_min: Some(0.9998), ..Tolerance::default() };
-        assert_eq!(limited(0, Some(0.9998), cosine), (Some(true), String::new()));
-        let (within, remark) = limited(0, Some(0.9982), cosine);
+    fn one_number_has_no_cosine_and_no_argmax_but_an_error_and_an_order() {
+        let (ours, theirs) = ([4.0, 2.0, 1.0, 3.0], [4.0, 1.0, 2.0, 3.0]);
+        let summary = scored(&ours, &theirs, None);
+        assert_eq!((summary.cosine_min, summary.cosine_mean, summary.argmax_agreement), (None, None, None));
+        assert_eq!((summary.max_abs, summary.relative_l2), (Some(1.0), Some((2.0f64 / 30.0).sqrt())));
+        // 1 - 6 * (1 + 1) / (4 * 15)
+        assert_eq!(summary.rank_correlation, Some(0.8));
+        // A tenth of the root mean square, sqrt(30 / 4), is 0.27: two rows are farther away.
+        assert_eq!(summary.broken_rows, Some(2));
+        let near_zero = scored(&[0.002, -5.0, 5.0], &[0.001, -5.0, 5.0], None);
         assert_eq!(
-            (within, remark.as_str()),
-            (Some(false), "minimum cosine 0.9982 of all passes breaks the limit 0.9998")
+            (near_zero.broken_rows, near_zero.rank_correlation),
+            (Some(0), Some(1.0)),
+            "twice too large, and small"
         );
-        let (within, remark) = limited(3, None, cosine);
-        let both = "the outputs of 3 of 24 passes are not finite; minimum cosine of all passes is undefined, its limit is 0.9998";
-        assert_eq!((within, remark.as_str()), (Some(false), both));
-        let allowed = Tolerance { allow_nonfinite: true, ..Tolerance::default() };
-        assert_eq!(limited(3, None, allowed).0, Some(true));
+        assert_eq!(scored(&[0.0, 1.0], &[0.0, 1.0], None).rank_correlation, None, "two have no order to speak of");
+        assert_eq!(scored(&[f32::NAN, 1.0, 2.0], &[0.0, 1.0, 2.0], None).rank_correlation, None);
+    }
+
+    #[test]
+    fn a_limit_on_what_an_output_does_not_have_is_not_kept() {
+        let no_value = Tolerance { cosine_min: Some(0.9998), argmax_agreement: Some(0.99), ..Tolerance::default() };
+        let far = scored(&[4.0, 2.0, 1.0], &[1.0, 2.0, 4.0], Some(no_value));
+        assert_eq!(far.within_tolerance, None);
+        let remark = far.remark.unwrap();
+        assert_eq!(
+            remark,
+            "not checked: the limit on minimum cosine and argmax agreement, which this output does not have"
+        );
+        let judged = |limit| {
+            let tolerance = Tolerance { relative_l2: Some(limit), ..no_value };
+            scored(&[4.0, 2.0, 1.0], &[4.0, 2.0, 1.5], Some(tolerance)).within_tolerance
+        };
+        assert_eq!((judged(0.2), judged(0.01)), (Some(true), Some(false)));
+        let nan = scored(&[f32::NAN, 2.0, 1.0], &[4.0, 2.0, 1.5], Some(no_value));
+        assert_eq!(nan.within_tolerance, Some(false), "NaN breaks the tolerance whatever it limits");
+    }
+
+    #[test]
+    fn labels_that_may_hold_together_have_no_argmax() {
+        let reference = ReferenceOutputs { origin: String::new(), output: output(&[1.0, 2.0]) };
+        let tolerance = Tolerance { cosine_min: Some(0.9), argmax_agreement: Some(1.0), ..Tolerance::default() };
+        let limits = ComparisonSettings { alternatives: false, ..limits(Numerics::DEFAULT, Some(&tolerance)) };
+        let summary = compare(&output(&[1.0, 2.0]), &batch(&[1]), Ok(&reference), limits);
+        assert_eq!((summary.argmax_agreement, summary.within_tolerance), (None, Some(true)));
+        assert!(summary.remark.unwrap().contains("the limit on argmax agreement, which"));
     }
 
     #[test]
     fn a_missing_or_broken_reference_is_said() {
         let limit = Tolerance { cosine_min: Some(0.9), ..Tolerance::default() };
-        let summary =
-            compare(&output(&[1.0, 2.0]), &batch(&[1]), Err("no file".to_owned()), Numerics::DEFAULT, Some(&limit));
+        let summary = compare(
+            &output(&[1.0, 2.0]),
+            &batch(&[1]),
+            Err("no file".to_owned()),
+            limits(Numerics::DEFAULT, Some(&limit)),
+        );
         assert_eq!((summary.within_tolerance, summary.compared_rows), (Some(false), 0));
         let remark = summary.remark.unwrap();
         assert_eq!(remark, "not compared: no file; minimum cosine is undefined, its limit is 0.9");

@@ -63,7 +63,7 @@ impl Forwards<'_> {
             let output = engine.outputs()?;
             let mut counted = count_nonfinite(&output, &batch);
             match references.distances(&output, self.shape, start) {
-                Ok(rows) => fill(&mut counted, &rows, output.kind, self.settings),
+                Ok(rows) => fill(&mut counted, &rows, &output, self.settings),
                 Err(reason) => missing = missing.or(Some(reason)),
             }
             summary.count(&counted);

@@ -5,16 +5,18 @@ mod forward_references;
 mod forwards;
 mod quality;
 mod reference;
+mod tolerance;
 
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-pub use compare::{compare, limit_forwards};
+pub use compare::{ComparisonSettings, compare};
 pub use forward_references::{ForwardReferences, PathOf};
 pub use forwards::Forwards;
-pub use quality::{NO_PREDICTION, evaluate, negative_log_likelihood};
+pub use quality::{evaluate, negative_log_likelihood};
 pub use reference::{Part, ReferenceOutputs, ReferenceSource};
+pub use tolerance::limit_forwards;
 
 /// Why there is nothing to compare with.
 #[derive(Debug, Error)]
@@ -26,6 +28,9 @@ pub enum NumericsError {
     /// The input failed.
     #[error(transparent)]
     Input(#[from] crate::input::InputError),
+    /// The labels of the input's file are no classes of the model.
+    #[error("{0}")]
+    Labels(String),
     /// The reference file could not be read or written.
     #[error("{path}: {message}")]
     File { path: PathBuf, message: String },

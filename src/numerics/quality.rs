@@ -4,18 +4,15 @@ use super::NumericsError;
 use super::compare::argmax;
 use crate::engine::{Engine, Output};
 use crate::graph::{OutputKind, Shape};
-use crate::input::{Batch, InputStream};
+use crate::input::{Batch, InputStream, LabelledClass};
 use crate::manifest::schema::Numerics;
-use crate::record::QualitySummary;
-
-/// The prediction recorded for a row with NaN logits. It equals no label.
-pub const NO_PREDICTION: u8 = u8::MAX;
+use crate::record::{NO_PREDICTION, QualitySummary};
 
 /// Scores the engine on its input: accuracy over a whole labelled file, or mean NLL over the first
 /// `settings.score_windows` windows of a text. Other inputs are not scored.
 ///
 /// # Errors
-/// [`NumericsError`] when the engine or the input fails.
+/// [`NumericsError`] when the engine or the input fails, or when the labels of the file are no classes of the model.
 pub fn evaluate(
     engine: &mut dyn Engine,
     input: &InputStream,
@@ -23,10 +20,11 @@ pub fn evaluate(
     settings: Numerics,
 ) -> Result<QualitySummary, NumericsError> {
     let Some(rows) = input.len(shape.sequence) else { return Ok(QualitySummary::default()) };
-    let first = input.batch(shape, 0)?;
-    if first.labels.is_some() {
-        return accuracy(engine, input, shape, rows);
+    if let Some(labels) = input.labels() {
+        let labels = labels.map_err(|reason| NumericsError::Labels(reason.to_owned()))?;
+        return accuracy(engine, (input, labels), shape, rows);
     }
+    let first = input.batch(shape, 0)?;
     if first.next_ids.is_some() && settings.score_windows > 0 {
         return likelihood(engine, input, shape, rows.min(settings.score_windows));
     }
@@ -53,28 +51,25 @@ fn each_batch(
 
 fn accuracy(
     engine: &mut dyn Engine,
-    input: &InputStream,
+    (input, labels): (&InputStream, &[LabelledClass]),
     shape: Shape,
     rows: usize,
 ) -> Result<QualitySummary, NumericsError> {
     let mut predictions = Vec::with_capacity(rows);
-    let (mut correct, mut is_classifier) = (0, true);
+    let mut correct = 0;
     each_batch(engine, input, shape, rows, |batch, output, counted| {
-        is_classifier &= output.kind == OutputKind::ClassLogits;
-        let labels = batch.labels.iter().flatten();
-        for (logits, label) in output.values.chunks(output.width).zip(labels).take(counted) {
+        let classes = batch.labels.iter().flatten();
+        for (logits, class) in output.values.chunks(output.width).zip(classes).take(counted) {
             let prediction = argmax(logits).and_then(|class| u8::try_from(class).ok()).unwrap_or(NO_PREDICTION);
-            correct += u64::from(prediction == *label);
+            correct += u64::from(prediction == *class);
             predictions.push(prediction);
         }
     })?;
-    if !is_classifier {
-        return Ok(QualitySummary::default());
-    }
     Ok(QualitySummary {
         task_correct: Some(correct),
         task_total: Some(rows as u64),
         predictions: Some(predictions),
+        labels: Some(labels.to_vec()),
         ..QualitySummary::default()
     })
 }

@@ -89,7 +89,12 @@ fn first_of(of: &ModelSource, sources: &[ModelSource]) -> Value {
 fn input(source: &InputSource) -> Value {
     match source {
         InputSource::Text { path: _, sha256: Some(sha256) } => json!({ "text": { "sha256": sha256 } }),
-        InputSource::Sst2 { path: _, sha256: Some(sha256) } => json!({ "sst2": { "sha256": sha256 } }),
+        InputSource::Sst2 { path: _, sha256: Some(sha256), labels } if labels.is_empty() => {
+            json!({ "sst2": { "sha256": sha256 } })
+        }
+        InputSource::Sst2 { path: _, sha256: Some(sha256), labels } => {
+            json!({ "sst2": { "sha256": sha256, "labels": value(labels) } })
+        }
         other => value(other),
     }
 }

@@ -15,7 +15,8 @@ pub use status::Status;
 
 use crate::engine::{BuildReport, Ceilings, EngineDescription, MemoryBreakdown};
 use crate::graph::CostSummary;
-use crate::model::WeightsProvenance;
+use crate::input::LabelledClass;
+use crate::model::{ModelOutput, WeightsProvenance};
 use crate::plan::ConfigurationId;
 use crate::provenance::Drift;
 use magnitudes::Magnitudes;
@@ -96,6 +97,9 @@ pub struct Built {
     /// What else it was made from; `None` in older journals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub materials: Option<Materials>,
+    /// What the output is. `None` in older journals.
+    #[serde(default)]
+    pub output: Option<ModelOutput>,
     /// Drift from the pins; `None` in older journals.
     #[serde(default)]
     pub drift: Option<Vec<Drift>>,
@@ -193,6 +197,9 @@ pub struct EngineMeasurements {
     /// What else it was made from; `None` in older journals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub materials: Option<Materials>,
+    /// What the output is. `None` in older journals.
+    #[serde(default)]
+    pub output: Option<ModelOutput>,
     /// Drift from the pins: loaded libraries, driver, build. `None` in older journals.
     #[serde(default)]
     pub drift: Option<Vec<Drift>>,
@@ -236,7 +243,7 @@ pub struct NumericsSummary {
     /// comparison and in older journals.
     #[serde(default)]
     pub broken_rows: Option<u64>,
-    /// Smallest cosine over compared vectors; `None` when any compared vector is not finite.
+    /// Smallest cosine over compared vectors; `None` when any compared vector is not finite, or is one number.
     pub cosine_min: Option<f64>,
     /// Mean cosine.
     pub cosine_mean: Option<f64>,
@@ -244,16 +251,27 @@ pub struct NumericsSummary {
     pub max_abs: Option<f64>,
     /// `‖y - ref‖ / ‖ref‖` over all compared vectors.
     pub relative_l2: Option<f64>,
-    /// Share of compared vectors with the reference's argmax (logits only).
+    /// Share of compared vectors with the reference's argmax (logits of alternatives only).
     pub argmax_agreement: Option<f64>,
+    /// Spearman's rank correlation with the reference, where every compared vector is one number. `None` also in older
+    /// journals.
+    #[serde(default)]
+    pub rank_correlation: Option<f64>,
     /// Why there is no comparison, or which tolerance was broken; `None` when all is well.
     pub remark: Option<String>,
-    /// False when the manifest's tolerance for this policy was broken.
+    /// False when the manifest's tolerance for this policy was broken; `None` also where none of its limits on values could
+    /// be checked.
     pub within_tolerance: Option<bool>,
     /// Examination of several forwards over different rows of the input; `None` where they were not run.
     #[serde(default, rename = "passes")]
     pub forwards: Option<ForwardSummary>,
 }
+
+/// The beginning of the remark on an input whose labels or text were not scored, and why.
+pub const NOT_SCORED: &str = "not scored: ";
+
+/// The beginning of the remark on limits of a tolerance that were not checked.
+pub const NOT_CHECKED: &str = "not checked: the limit on ";
 
 impl NumericsSummary {
     /// Adds a remark after those that it has.
@@ -338,6 +356,9 @@ impl BadKind {
     }
 }
 
+/// The prediction recorded for a row with NaN logits. It is the index of no class.
+pub const NO_PREDICTION: u8 = u8::MAX;
+
 /// Task quality of an engine.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct QualitySummary {
@@ -345,8 +366,11 @@ pub struct QualitySummary {
     pub task_correct: Option<u64>,
     /// Labelled sentences.
     pub task_total: Option<u64>,
-    /// Predicted label per sentence, in file order, for paired tests.
+    /// Predicted class per sentence, in file order, for paired tests; [`NO_PREDICTION`] is none.
     pub predictions: Option<Vec<u8>>,
+    /// The class that each label of the file is. `None` in older journals, where a label was the number of its class.
+    #[serde(default)]
+    pub labels: Option<Vec<LabelledClass>>,
     /// Mean negative log-likelihood per token, nats.
     pub nll_mean: Option<f64>,
     /// Tokens it was averaged over.

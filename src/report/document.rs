@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::figures::{self, Figure};
 use super::macros::{Macro, macros};
 use super::sentences::claims::{WordedSecond, WordedVerdict, summary};
-use super::sentences::{caveats, disturbances, failures, pins};
+use super::sentences::{caveats, disturbances, failures, pins, tasks};
 use super::table::Table;
 use super::{ReportError, tables};
 use crate::analysis::agreement;
@@ -150,6 +150,9 @@ pub fn document(study: &Study, claims: &Claims, verdicts: Vec<Verdict>) -> Resul
     for other in &study.others {
         join(&texts, &mut sections, other)?;
     }
+    for section in sections.iter_mut().filter(|section| section.slug == LABELLED_SLUG) {
+        section.title = tasks::title(std::iter::once(data).chain(&study.others), &section.title);
+    }
     for table in sections.iter_mut().flat_map(|section| &mut section.tables) {
         table.in_appendix |= table.rows.len() > LONGEST_IN_TEXT;
     }
@@ -264,7 +267,7 @@ fn of_outputs(texts: &SectionTexts, data: &Data) -> Result<Vec<Section>, ReportE
     quality.extend(Some(tables::quality::flipped_sentences(data)).filter(|table| table.empty.is_none()));
     Ok(vec![
         texts.section("numerics", figures::numerics(data)?, numerics),
-        texts.section("sst2", vec![], quality),
+        texts.section(LABELLED_SLUG, vec![], quality),
         texts.section("wikitext", vec![], text),
     ])
 }
@@ -376,6 +379,8 @@ fn of_machines(
     Ok(joined)
 }
 
+/// The section of labelled sentences, named after SST-2 whatever the file is: names of files follow from it.
+const LABELLED_SLUG: &str = "sst2";
 const CROSS_GPU_SLUG: &str = "cross-gpu";
 const REPEATABILITY_SLUG: &str = "repeatability";
 const ENVIRONMENT_SLUG: &str = "environment";

@@ -1,6 +1,6 @@
 //! What a report is made from: the plan, the results and the environments of one run folder, and ways to group them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use super::consistency;
@@ -117,6 +117,12 @@ impl Data {
     /// Rows that were measured.
     pub fn measured(&self) -> impl Iterator<Item = &ResultRow> {
         self.rows.iter().filter(|row| row.status == Status::Ok)
+    }
+
+    /// Digests of input files that the manifest pins, by configuration. A row is measured of no other file.
+    pub fn pinned_inputs(&self) -> HashMap<String, String> {
+        let pin = |one: &Configuration| Some((one.id.0.clone(), one.input_source.pin()?.to_owned()));
+        self.plan.configurations.iter().filter_map(pin).collect()
     }
 
     /// Number of rows with this status.

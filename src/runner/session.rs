@@ -15,14 +15,16 @@ use crate::libraries;
 use crate::measure::interleaved::measure_interleaved;
 use crate::measure::measure;
 use crate::measure::memory::PeakMemory;
-use crate::model::{Model, WeightsProvenance};
+use crate::model::{Model, ModelOutput, ScoreFunction, WeightsProvenance};
 use crate::numerics::{
-    ForwardReferences, Forwards, Part, PathOf, ReferenceOutputs, ReferenceSource, compare, evaluate, limit_forwards,
+    ComparisonSettings, ForwardReferences, Forwards, Part, PathOf, ReferenceOutputs, ReferenceSource, compare,
+    evaluate, limit_forwards,
 };
 use crate::plan::{Configuration, Plan};
 use crate::provenance::{Drift, arithmetic, drift};
 use crate::record::{
-    AaTest, Built, EngineMeasurements, Failure, FailureKind, Materials, NumericsSummary, Outcome, QualitySummary,
+    AaTest, Built, EngineMeasurements, Failure, FailureKind, Materials, NOT_SCORED, NumericsSummary, Outcome,
+    QualitySummary,
 };
 
 /// The state that a worker keeps between the configurations of its group.
@@ -161,7 +163,14 @@ impl WorkerSession {
         let Build { report, engine } = self.backend(of)?.build(&request)?;
         let build_s = start.elapsed().as_secs_f64();
         let process_peak_bytes = peak.bytes();
-        let preparation = Preparation { load_s, build_s, build: report, cost, weights: model.provenance.clone() };
+        let preparation = Preparation {
+            load_s,
+            build_s,
+            build: report,
+            cost,
+            weights: model.provenance.clone(),
+            output: model.output(),
+        };
         match engine {
             Ok(mut engine) => {
                 let mut measured = self.measured(settings, (of, references), engine.as_mut(), preparation)?;
@@ -170,7 +179,7 @@ impl WorkerSession {
                 Ok(Outcome::Ok(Box::new(measured)))
             }
             Err(error) => {
-                let Preparation { load_s, build_s, build, cost, weights } = preparation;
+                let Preparation { load_s, build_s, build, cost, weights, output } = preparation;
                 let reason = Failure::new(FailureKind::Unavailable, &error.into_reason()).reason;
                 let built = Built {
                     reason,
@@ -182,6 +191,7 @@ impl WorkerSession {
                     model_provenance: weights.to_string(),
                     weights: Some(weights),
                     materials: Some(self.materials_of_row(settings, of, &model)),
+                    output: Some(output),
                     drift: Some(self.drift(of)),
                 };
                 Ok(Outcome::Built(Box::new(built)))
@@ -225,6 +235,7 @@ impl WorkerSession {
             model_provenance: preparation.weights.to_string(),
             weights: Some(preparation.weights),
             materials: Some(self.materials_of_row(settings, of, &model)),
+            output: Some(preparation.output),
             drift: Some(self.drift(of)),
         })
     }
@@ -328,9 +339,13 @@ fn examined(
     };
     let tolerance = settings.tolerances.get(&of.policy.name);
     let reference = reference.as_ref().map_err(Clone::clone);
-    let mut found = compare(&engine.outputs()?, batch, reference, numerics, tolerance);
+    let alternatives = model.config.score_function() == ScoreFunction::Softmax;
+    let limits = ComparisonSettings { settings: numerics, tolerance, alternatives };
+    let output = engine.outputs()?;
+    let has_cosine = output.width > 1;
+    let mut found = compare(&output, batch, reference, limits);
     let quality = evaluate(engine, input, of.shape, numerics).unwrap_or_else(|error| {
-        found.add_remark(&format!("not scored: {error}"));
+        found.add_remark(&format!("{NOT_SCORED}{error}"));
         QualitySummary::default()
     });
     let forwards = Forwards {
@@ -347,7 +362,7 @@ fn examined(
         Ok(counted) => found.forwards = Some(counted),
         Err(error) => found.add_remark(&format!("passes not examined: {error}")),
     }
-    limit_forwards(&mut found, tolerance);
+    limit_forwards(&mut found, tolerance, has_cosine);
     Ok((found, quality))
 }
 
@@ -358,6 +373,7 @@ struct Preparation {
     build: BuildReport,
     cost: CostSummary,
     weights: WeightsProvenance,
+    output: ModelOutput,
 }
 
 fn threads(settings: &Settings) -> usize {

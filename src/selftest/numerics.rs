@@ -11,7 +11,7 @@ use crate::graph::{PrecisionPolicy, Preset, Shape};
 use crate::input::{InputSource, InputStream};
 use crate::manifest::schema::{Numerics, Tolerance};
 use crate::model::{Head, Model, ModelSource};
-use crate::numerics::{Part, ReferenceOutputs, ReferenceSource, compare};
+use crate::numerics::{ComparisonSettings, Part, ReferenceOutputs, ReferenceSource, compare};
 use crate::record::{BadKind, EngineMeasurements};
 
 pub(super) fn mutations() -> Vec<Mutation> {
@@ -124,7 +124,8 @@ fn scaled_weight(folder: &Path, variant: Variant) -> Objection {
     engine.enqueue()?;
     let limit = Tolerance { relative_l2: Some(1e-6), ..Tolerance::default() };
     let reference = ReferenceOutputs::read(&reference)?;
-    Ok(compare(&engine.outputs()?, &batch, Ok(&reference), SETTINGS, Some(&limit)).remark)
+    let limits = ComparisonSettings { settings: SETTINGS, tolerance: Some(&limit), alternatives: true };
+    Ok(compare(&engine.outputs()?, &batch, Ok(&reference), limits).remark)
 }
 
 fn other_weights(folder: &Path, variant: Variant) -> Objection {

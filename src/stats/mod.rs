@@ -10,6 +10,7 @@ mod interval;
 mod paired;
 mod proportion;
 mod quantile;
+mod rank;
 mod rounds;
 mod summary;
 
@@ -20,6 +21,7 @@ pub use interval::{median_interval, relative_half_width};
 pub use paired::mcnemar;
 pub use proportion::clopper_pearson;
 pub use quantile::{Percentile, nearest_rank, supported_samples};
+pub use rank::spearman;
 pub use rounds::ratio_of_rounds;
 pub use summary::{Summary, median, summarize};
 

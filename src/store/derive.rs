@@ -3,12 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use super::answers;
 use super::materials::Shared;
 use super::schema::{ResultRow, SampleRow};
 use super::series::TimedSeries;
 use crate::engine::BuildReport;
 use crate::graph::CostSummary;
 use crate::graph::Format;
+use crate::input::label_text;
+use crate::model::ModelOutput;
 use crate::plan::{Configuration, ConfigurationId, Plan};
 use crate::provenance::drift::stamp;
 use crate::record::telemetry::{Sustained, Telemetry, ThrottleReason};
@@ -124,7 +127,16 @@ fn built_row(row: ResultRow, built: &Built) -> ResultRow {
         pins: built.drift.as_deref().map(stamp),
         ..row
     };
+    let row = with_output(row, built.output.as_ref());
     with_build(with_cost(row, &built.cost), &built.build)
+}
+
+fn with_output(row: ResultRow, output: Option<&ModelOutput>) -> ResultRow {
+    ResultRow {
+        output: output.map(|output| output.kind),
+        dropped_head: output.and_then(|output| output.dropped_head.clone()),
+        ..row
+    }
 }
 
 fn with_cost(row: ResultRow, cost: &CostSummary) -> ResultRow {
@@ -193,6 +205,7 @@ fn measured_row(row: ResultRow, configuration: &Configuration, measured: &Engine
         pins: measured.drift.as_deref().map(stamp),
         ..row
     };
+    let row = with_output(row, measured.output.as_ref());
     let row = with_build(with_cost(row, &measured.cost), &measured.build);
     let row = with_numerics(row, measured);
     let row = with_quality(row, measured);
@@ -348,6 +361,7 @@ fn with_numerics(row: ResultRow, measured: &EngineMeasurements) -> ResultRow {
         max_abs_error: numerics.max_abs,
         relative_l2_error: numerics.relative_l2,
         argmax_agreement: numerics.argmax_agreement,
+        rank_correlation: numerics.rank_correlation,
         within_tolerance: numerics.within_tolerance,
         numerics_remark: numerics.remark.clone(),
         ..row
@@ -356,13 +370,13 @@ fn with_numerics(row: ResultRow, measured: &EngineMeasurements) -> ResultRow {
 
 fn with_quality(row: ResultRow, measured: &EngineMeasurements) -> ResultRow {
     let quality = &measured.quality;
-    let digit = |&label: &u8| char::from_digit(u32::from(label), 36).unwrap_or('?');
     let accuracy = |(correct, total): (u64, u64)| (total > 0).then(|| correct as f64 / total as f64);
     ResultRow {
         task_correct: quality.task_correct,
         task_total: quality.task_total,
         task_accuracy: quality.task_correct.zip(quality.task_total).and_then(accuracy),
-        task_predictions: quality.predictions.as_ref().map(|labels| labels.iter().map(digit).collect()),
+        task_predictions: quality.predictions.as_deref().map(answers::to_text),
+        labels: quality.labels.as_deref().map(label_text),
         nll_mean: quality.nll_mean,
         nll_tokens: quality.nll_tokens,
         perplexity: quality.nll_mean.map(f64::exp).filter(|perplexity| perplexity.is_finite()),

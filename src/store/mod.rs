@@ -1,5 +1,6 @@
 //! Results on disk: the journal and the parquet tables derived from it.
 
+pub mod answers;
 pub mod column;
 pub mod derive;
 mod footer;

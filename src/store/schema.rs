@@ -307,7 +307,7 @@ table! {
         compared_rows: Option<u64>,
         /// Finite ones among them that are broken.
         broken_rows: Option<u64>,
-        /// Smallest cosine over compared vectors; null when one of them is not finite or none was compared.
+        /// Smallest cosine over compared vectors; null when one of them is not finite or one number, or none was compared.
         cosine_min: Option<f64>,
         /// Mean cosine over compared vectors.
         cosine_mean: Option<f64>,
@@ -315,13 +315,13 @@ table! {
         max_abs_error: Option<f64>,
         /// Relative L2 error over all compared vectors.
         relative_l2_error: Option<f64>,
-        /// Share of compared vectors with the reference's argmax (logits only).
+        /// Share of compared vectors with the reference's argmax (logits of alternatives only).
         argmax_agreement: Option<f64>,
         /// Spearman's rank correlation with the reference over the compared sequences, where an output is one number.
         rank_correlation: Option<f64>,
-        /// Whether the manifest's tolerance for the policy holds in every examined pass; undefined where it limits no value.
+        /// Whether the manifest's tolerance for the policy holds in every examined pass; undefined where no limit is checked.
         within_tolerance: Option<bool>,
-        /// Why there is no comparison, or which tolerance is broken.
+        /// Why there is no comparison, which tolerance is broken or not checked, and why labels are not scored.
         numerics_remark: Option<String>,
         /// Labelled sentences answered rightly.
         task_correct: Option<u64>,
@@ -329,7 +329,7 @@ table! {
         task_total: Option<u64>,
         /// Share of labelled sentences answered rightly.
         task_accuracy: Option<f64>,
-        /// Predicted label per sentence in file order, one digit each, for paired tests.
+        /// Predicted class per sentence in file order: a base-36 digit each, or numbers that a space ends; `?` is none.
         task_predictions: Option<String>,
         /// Mean negative log-likelihood per token, nats.
         nll_mean: Option<f64>,

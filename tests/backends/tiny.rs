@@ -1,5 +1,6 @@
 //! The reference backend against the float64 outputs of tests/golden, and those against the program that made them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ fn engine(model: &Arc<Model>, preset: Preset, shape: Shape) -> Box<dyn Engine> {
 fn text(file: &str, model: &Model) -> InputStream {
     let source = match file {
         "story.txt" => InputSource::Text { path: committed(file), sha256: None },
-        _ => InputSource::Sst2 { path: committed(file), sha256: None },
+        _ => InputSource::Sst2 { path: committed(file), sha256: None, labels: BTreeMap::new() },
     };
     InputStream::open(&source, Path::new("."), model).unwrap()
 }

@@ -310,7 +310,7 @@ fn a_dataset_that_cannot_be_used_is_a_row() {
     broken_input("bert", "sst2", Some(b"sentence\tlabel\n"), &["data.txt:1: the file holds no sentence"]);
     broken_input("bert", "sst2", Some(b"good\t1\n"), &["data.txt:1: expected the header"]);
     let label = b"sentence\tlabel\ngood film\t1\nbad film\tnegative\n";
-    broken_input("bert", "sst2", Some(label), &["data.txt:3: expected label 0 or 1"]);
+    broken_input("bert", "sst2", Some(label), &["data.txt:3: expected a number after the tab"]);
     broken_input("bert", "sst2", Some(b"sentence\tlabel\ngood film\n"), &["data.txt:2: expected `sentence<TAB>label`"]);
 }
 

@@ -21,6 +21,7 @@ mod pins;
 mod portability;
 mod quality;
 mod selftest;
+mod tasks;
 mod timing;
 
 use std::process::Output;

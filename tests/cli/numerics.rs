@@ -1,5 +1,7 @@
 //! Overflow seen from the command line, and rows that do not depend on the batch they are in.
 
+use std::collections::BTreeMap;
+
 use mixprec::backend::reference::ReferenceBackend;
 use mixprec::engine::{Backend, BuildRequest};
 use mixprec::graph::{PrecisionPolicy, Preset, Shape};
@@ -185,7 +187,8 @@ fn a_row_in_a_batch_equals_the_row_alone() {
     std::fs::write(experiment.folder().join("dev.tsv"), sentences).unwrap();
     for name in ["bert", "gpt2"] {
         let model = experiment.model(name, Head::Hidden);
-        let input = experiment.input(&InputSource::Sst2 { path: "dev.tsv".into(), sha256: None }, &model);
+        let input = experiment
+            .input(&InputSource::Sst2 { path: "dev.tsv".into(), sha256: None, labels: BTreeMap::new() }, &model);
         for preset in Preset::ALL {
             let run = |batch: &Batch| {
                 let policy = PrecisionPolicy::preset(preset);

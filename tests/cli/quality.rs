@@ -1,5 +1,7 @@
 //! Accuracy and likelihood in the results against the same computed from float64 outputs.
 
+use std::collections::BTreeMap;
+
 use mixprec::backend::reference::oracle_outputs;
 use mixprec::graph::Shape;
 use mixprec::input::InputSource;
@@ -41,7 +43,8 @@ fn accuracy_is_that_of_float64_whatever_the_batch_size() {
 
     let logits = || -> Vec<Vec<f64>> {
         let model = experiment.model("bert", Head::Natural);
-        let input = experiment.input(&InputSource::Sst2 { path: "dev.tsv".into(), sha256: None }, &model);
+        let input = experiment
+            .input(&InputSource::Sst2 { path: "dev.tsv".into(), sha256: None, labels: BTreeMap::new() }, &model);
         let batches = (0..SENTENCES.len()).map(|row| input.batch(Shape { batch: 1, sequence: 16 }, row).unwrap());
         batches.map(|batch| oracle_outputs(&model, &batch, 1).unwrap()).collect()
     };

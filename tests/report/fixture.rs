@@ -65,7 +65,7 @@ fn source(input: &str) -> InputSource {
     match input {
         "random" => InputSource::Random { seed: 1 },
         "random-separators" => InputSource::RandomWithSeparators { seed: 1 },
-        "sst2" => InputSource::Sst2 { path: "dev.tsv".into(), sha256: None },
+        "sst2" => InputSource::Sst2 { path: "dev.tsv".into(), sha256: None, labels: BTreeMap::new() },
         _ => InputSource::Text { path: "wiki.txt".into(), sha256: None },
     }
 }
@@ -309,6 +309,7 @@ pub fn measured(configuration: &Configuration) -> EngineMeasurements {
         model_provenance: "random weights, seed 1".to_owned(),
         weights: Some(WeightsOrigin::Random { seed: 1 }.into()),
         materials: None,
+        output: None,
         drift: Some(drift(configuration)),
     }
 }

@@ -1,7 +1,7 @@
 //! What a reader should know before the numbers: the run at a glance, and what limits it.
 
 use super::machine::processor;
-use super::{disturbances, failures, pins};
+use super::{disturbances, failures, pins, tasks};
 use crate::analysis::facts::has_random_weights;
 use crate::analysis::noise;
 use crate::engine::{BackendKind, DeviceKind};
@@ -134,6 +134,8 @@ pub fn of_outputs(data: &Data) -> Vec<String> {
     });
     found.splice(0..0, failures::caveat(data));
     found.extend(contradictions_caveat(data));
+    found.extend(tasks::not_scored_of(data));
+    found.extend(tasks::dropped_heads(data.rows.iter()).into_iter().map(|sentence| format!("{sentence}.")));
     found.extend(stand_in_caveat(data));
     found.extend(injection_caveat(data));
     found.extend(pins_caveat(data));

@@ -16,3 +16,4 @@ pub mod pins;
 pub mod quality;
 pub mod speedup;
 pub mod study;
+pub mod tasks;

@@ -2,7 +2,8 @@
 
 use super::EMULATED_NOTE;
 use crate::record::Status;
-use crate::report::table::{Heading, Notes, Table, TableCell};
+use crate::report::sentences::tasks;
+use crate::report::table::{Heading, Note, Notes, Table, TableCell};
 use crate::results::data::{Data, Group, Series, distinct, series as series_of, slug};
 use crate::store::schema::ResultRow;
 
@@ -132,6 +133,8 @@ impl Grid<'_> {
             table.push(cells);
         }
         table.notes = notes.finish();
+        let text = tasks::outputs(&group.rows);
+        table.notes.extend(text.map(|text| Note { mark: String::new(), text }));
         table.rule_between_groups(1)
     }
 }

@@ -2,11 +2,11 @@
 
 use super::forwards::rate_cell;
 use super::grid::{Cells, Grid};
-use crate::analysis::facts::{any_fails, has_infinity, has_nan, nonfinite_share, smallest_cosine};
+use crate::analysis::facts::{any_fails, has_infinity, has_nan, is_one_number, nonfinite_share, smallest_cosine};
 use crate::manifest::schema::Tolerance;
 use crate::numbers;
-use crate::record::Status;
-use crate::report::sentences::failures;
+use crate::record::{NOT_CHECKED, Status};
+use crate::report::sentences::{failures, tasks};
 use crate::report::table::{Heading, Note, Notes, Table, TableCell};
 use crate::results::data::{Data, series, total};
 use crate::store::schema::ResultRow;
@@ -31,6 +31,7 @@ pub fn worst(data: &Data) -> Table {
         Heading::number("max abs").under("First pass"),
         Heading::number("rel. L2").under("First pass"),
         Heading::number("argmax").under("First pass"),
+        Heading::number("rank").under("First pass"),
         Heading::text("Tolerance"),
     ];
     let mut table = Table::new("numerics", caption, headings);
@@ -55,6 +56,8 @@ pub fn worst(data: &Data) -> Table {
         );
         table.notes.push(Note { mark: String::new(), text });
     }
+    let notes = tasks::one_number(data).into_iter().chain(tasks::outputs(&data.measured().collect::<Vec<_>>()));
+    table.notes.extend(notes.map(|text| Note { mark: String::new(), text }));
     table.without_empty_columns().rule_between_groups(2)
 }
 
@@ -85,6 +88,7 @@ fn shape_cell(row: &ResultRow, notes: &mut Notes) -> TableCell {
 
 fn no_comparison(row: &ResultRow) -> String {
     match &row.numerics_remark {
+        _ if is_one_number(row) => "An output is one number, which has no cosine.".to_owned(),
         Some(remark) => format!("No comparison: {remark}"),
         None => "No comparison with the reference.".to_owned(),
     }
@@ -125,6 +129,7 @@ fn worst_cells(rows: &[&ResultRow], limits: Option<&Tolerance>, notes: &mut Note
         worst_of(rows, |row| row.max_abs_error, f64::max, numbers::magnitude, notes),
         worst_of(rows, |row| row.relative_l2_error, f64::max, numbers::magnitude, notes),
         TableCell::optional(rows.iter().filter_map(|row| row.argmax_agreement).reduce(f64::min).map(numbers::percent)),
+        TableCell::optional(rows.iter().filter_map(|row| row.rank_correlation).reduce(f64::min).map(numbers::cosine)),
         tolerance(rows, limits, notes),
     ]
 }
@@ -167,8 +172,15 @@ fn tolerance(rows: &[&ResultRow], limits: Option<&Tolerance>, notes: &mut Notes)
             let mark = notes.mark(&format!("Broken, first at {}×{}: {remark}", row.batch_size, row.sequence_length));
             TableCell { mark: Some(mark), ..TableCell::new(format!("broken {}/{}", broken.len(), rows.len())) }
         }
-        None if rows.iter().any(|row| row.within_tolerance == Some(true)) => TableCell::new("kept"),
-        None => TableCell::new("none set"),
+        None => match rows.iter().find_map(|row| Some((row, not_checked(row)?))) {
+            Some((row, limits)) => {
+                let mark = Some(notes.mark(&format!("Not checked: the limit on {limits}.")));
+                let text = if row.within_tolerance.is_some() { "in part" } else { "not checked" };
+                TableCell { mark, ..TableCell::new(text) }
+            }
+            None if rows.iter().any(|row| row.within_tolerance == Some(true)) => TableCell::new("kept"),
+            None => TableCell::new("none set"),
+        },
     }
 }
 
@@ -179,4 +191,10 @@ fn beyond(row: &ResultRow, limits: &Tolerance) -> Option<String> {
     }
     let (cosine, limit) = smallest_cosine(row).zip(limits.cosine_min).filter(|(cosine, limit)| cosine < limit)?;
     Some(format!("minimum cosine {} of all passes breaks the limit {limit}", numbers::cosine(cosine)))
+}
+
+/// The limits of the tolerance that mean nothing for the row's output.
+fn not_checked(row: &ResultRow) -> Option<&str> {
+    let (_, limits) = row.numerics_remark.as_deref()?.split_once(NOT_CHECKED)?;
+    limits.split("; ").next()
 }

@@ -1,11 +1,11 @@
 //! Task quality: SST-2 accuracy with its interval, paired flips and their test against FP32; perplexity.
 
 use super::without_fp32;
-use crate::analysis::facts::flipped;
-use crate::analysis::facts::flips;
+use crate::analysis::facts::{flipped, flips, not_scored};
 use crate::analysis::pairs;
 use crate::numbers;
 use crate::report::sentences::quality::mcnemar_p;
+use crate::report::sentences::tasks;
 use crate::report::table::{Heading, Note, Notes, Table, TableCell};
 use crate::results::data::{Data, Group, distinct, series};
 use crate::stats::clopper_pearson;
@@ -24,15 +24,15 @@ pub fn quality(data: &Data) -> Table {
     let mut table = Table::new("quality", caption, headings);
     let mut notes = Notes::default();
     for group in data.groups() {
-        for row in group.rows.iter().filter(|row| row.task_total.is_some()) {
+        for row in group.rows.iter().filter(|row| row.task_total.is_some() || not_scored(row).is_some()) {
             table.push(cells(data, &group, row, &mut notes));
         }
     }
     if table.rows.is_empty() {
-        let why = "No configuration of this run was scored: accuracy needs a labelled input.";
-        return Table::empty("quality", caption, why);
+        return Table::empty("quality", caption, tasks::nothing_scored(data));
     }
     table.notes = notes.finish();
+    table.notes.extend(tasks::labels(data).into_iter().map(|text| Note { mark: String::new(), text }));
     table.notes.push(Note {
         mark: String::new(),
         text:
@@ -58,7 +58,8 @@ pub fn flipped_sentences(data: &Data) -> Table {
             for (base, answer) in distinct(all.iter().map(|&(_, base, answer)| (base, answer))) {
                 let of = all.iter().filter(|(_, one, other)| (*one, *other) == (base, answer));
                 let numbers: Vec<String> = of.map(|(number, ..)| number.to_string()).collect();
-                let change = format!("{base} to {answer}");
+                let name = |class: Option<u32>| class.map_or_else(|| "none".to_owned(), |class| class.to_string());
+                let change = format!("{} to {}", name(base), name(answer));
                 table.push(after_configuration_cells(row, [change.into(), numbers.join(", ").into()]));
             }
         }
@@ -66,9 +67,10 @@ pub fn flipped_sentences(data: &Data) -> Table {
     if table.rows.is_empty() {
         return Table::empty("quality-flips", caption, "No precision changes the answer to any sentence.");
     }
-    let text = "Sentences are numbered from 1 in the order of the file; an answer is the number of its class (SST-2: 0 \
-                negative, 1 positive).";
+    let text = "Sentences are numbered from 1 in the order of the file; an answer is the number of its class in the \
+                checkpoint, from 0.";
     table.notes.push(Note { mark: String::new(), text: text.to_owned() });
+    table.notes.extend(tasks::labels(data).into_iter().map(|text| Note { mark: String::new(), text }));
     Table { in_appendix: true, ..table }
 }
 
@@ -90,6 +92,11 @@ fn after_configuration_cells<const N: usize>(row: &ResultRow, own: [TableCell; N
 
 fn cells(data: &Data, group: &Group, row: &ResultRow, notes: &mut Notes) -> Vec<TableCell> {
     let fp32 = pairs::fp32_counterpart(data, group, row);
+    if let Some(reason) = not_scored(row) {
+        let mark = Some(notes.mark(&format!("Not scored: {reason}.")));
+        let right = TableCell { mark, ..TableCell::dash() };
+        return after_configuration_cells(row, [right, TableCell::dash(), TableCell::dash(), TableCell::dash()]);
+    }
     let mut against = |of: &dyn Fn(&ResultRow) -> Option<String>| match fp32 {
         Some(base) => TableCell::optional(of(base)),
         None => without_fp32(group, row, notes),

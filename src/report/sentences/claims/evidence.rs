@@ -27,8 +27,16 @@ impl Evidence {
             _ => model.clone(),
         };
         let models = self.models.iter().map(name).collect::<Vec<_>>().join(", ");
+        let names = self.unrecorded_inputs.join(", ");
+        let unrecorded = match self.unrecorded_inputs.len() {
+            0 => String::new(),
+            1 => format!(" That {names} is the file in question rests on its name: no digest of it is recorded."),
+            _ => format!(
+                " That {names} are the files in question rests on their names: no digests of them are recorded."
+            ),
+        };
         format!(
-            "Answered by {} {models}{} on {} {}.",
+            "Answered by {} {models}{} on {} {}.{unrecorded}",
             numbers::noun(self.models.len(), "model"),
             match (all_random, self.models.len()) {
                 (true, 1) => " (random weights)",
@@ -61,6 +69,7 @@ mod tests {
             models: names(&["bert-base", "gpt2"]),
             random_models: names(&["gpt2"]),
             inputs: names(&["random"]),
+            unrecorded_inputs: vec![],
             emulated: true,
             native: true,
         };

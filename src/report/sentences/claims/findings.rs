@@ -161,7 +161,7 @@ fn remark(undefined: usize, over_zero: usize) -> String {
 }
 
 /// `cuda hybrid, bert-base 8×128 random`
-fn label(row: &RowName) -> String {
+pub(super) fn label(row: &RowName) -> String {
     format!("{} {}, {}", row.backend, row.precision, row.site)
 }
 

@@ -74,7 +74,7 @@ mod tests {
         let claims = Claims::builtin().unwrap();
         let of = |disturbed: Option<Disturbed>| {
             let finding = CheckFinding { estimate: Some(Estimate::exact(542.0)), disturbed, ..CheckFinding::default() };
-            let basis = Basis::Checks(Checks { findings: vec![finding], failed: None });
+            let basis = Basis::Checks(Checks { findings: vec![finding], ..Checks::default() });
             vec![Verdict { claim: claims.claims[0].clone(), outcome: Outcome::Pass, basis, second: None }]
         };
         let experiments = vec![("paper".to_owned(), of(None)), ("downstream".to_owned(), of(Some(Disturbed::All)))];

@@ -1,9 +1,9 @@
 //! A verdict in words: why, what was found, and what to run where nothing was.
 
-use super::findings::WordedFinding;
+use super::findings::{self, WordedFinding};
 use super::{CheckedValue, WordedSecond, WordedVerdict, several, values};
 use crate::claims::evidence::Evidence;
-use crate::claims::findings::{CheckFinding, Disturbed};
+use crate::claims::findings::{CheckFinding, Disturbed, Unfit};
 use crate::claims::interval::Met;
 use crate::claims::schema::{Check, Claim, Expect, Expression};
 use crate::claims::verdict::{Basis, Checks, FailedRows, MissingGpu};
@@ -136,6 +136,7 @@ fn explanation(verdict: &Verdict, checks: &Checks, findings: &[WordedFinding]) -
     let of = |finding: &WordedFinding| [Some(finding.explanation.clone()), left_out(finding)];
     let mut sentences: Vec<String> = findings.iter().flat_map(of).flatten().filter(|text| !text.is_empty()).collect();
     sentences.extend(checks.failed.as_ref().map(failed));
+    sentences.extend(unfit(&checks.unfit));
     if verdict.outcome == Outcome::NotRun {
         let noun = noun(&verdict.claim);
         sentences.push(format!("No row of this run can answer the {noun}. {}", to_obtain(&verdict.claim)));
@@ -151,7 +152,7 @@ fn explanation(verdict: &Verdict, checks: &Checks, findings: &[WordedFinding]) -
 fn why(verdict: &Verdict, checks: &Checks, findings: &[WordedFinding]) -> String {
     let claim = &verdict.claim;
     if verdict.outcome == Outcome::NotRun {
-        return checks.failed.as_ref().map(failed).unwrap_or_else(|| {
+        return checks.failed.as_ref().map(failed).or_else(|| unfit(&checks.unfit)).unwrap_or_else(|| {
             let noun = noun(claim);
             format!("No row of these results can answer the {noun}; rows of the experiment `{}` can.", claim.experiment)
         });
@@ -200,6 +201,29 @@ fn failed(failed: &FailedRows) -> String {
     };
     let rows = numbers::plural(failed.rows, "matching row");
     format!("{rows} failed: {}{others}.", first.trim_end_matches('.'))
+}
+
+/// Unfit rows that a sentence names.
+const UNFIT_SHOWN: usize = 4;
+
+/// `Not counted: the file of input cola is another.`; `None` where every row that could answer does.
+fn unfit(rows: &[Unfit]) -> Option<String> {
+    let words = |one: &Unfit| match one {
+        Unfit::Model(model) => format!("{model} is none of the models in question"),
+        Unfit::Input(input) => format!("the file of input {input} is not the one in question"),
+        Unfit::AtChance { row, accuracy, share } => format!(
+            "the accuracy of {} is {}, not surely above the {} of the largest class",
+            findings::label(row),
+            numbers::percent(*accuracy),
+            numbers::percent(*share)
+        ),
+        Unfit::Quantity(row) => format!("{} has no value to compare", findings::label(row)),
+    };
+    let mut named: Vec<String> = rows.iter().take(UNFIT_SHOWN).map(words).collect();
+    if rows.len() > UNFIT_SHOWN {
+        named.push(format!("and {} more", numbers::count((rows.len() - UNFIT_SHOWN) as u64)));
+    }
+    (!named.is_empty()).then(|| format!("Not counted: {}.", named.join("; ")))
 }
 
 /// What to run, on what, and which of the backends that answer are not in this program.

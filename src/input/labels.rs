@@ -1,0 +1,288 @@
+//! Labels of a file's rows, matched with the classes of a head by name.
+//!
+//! A class has the name that config.json's `id2label` gives it. `LABEL_0` and the class's own number are placeholders, no
+//! names: where every class has one, a label that is a number means the class of that number. The labels 0 and 1 alone are
+//! SST-2's: negative and positive. Whatever remains open is refused, since an accuracy of the wrong classes is a wrong
+//! number without a sign.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{ModelConfig, ScoreFunction, TaskHead};
+
+/// A class of a head, as a manifest names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ClassName {
+    /// Its index, from 0.
+    Index(usize),
+    /// Its name in config.json.
+    Name(String),
+}
+
+/// A label of a file and the class that it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelledClass {
+    /// The label.
+    pub label: String,
+    /// Index of the class, from 0.
+    pub class: usize,
+    /// The class's name in config.json, or its number.
+    pub name: String,
+}
+
+/// `0=negative;1=positive`; a separator within a name has a backslash before it.
+pub fn label_text(classes: &[LabelledClass]) -> String {
+    let escaped = |name: &str| {
+        let parts = name.chars().map(|c| if matches!(c, ';' | '=' | '\\') { format!("\\{c}") } else { c.to_string() });
+        parts.collect::<String>()
+    };
+    let one = |of: &LabelledClass| format!("{}={}", escaped(&of.label), escaped(&of.name));
+    classes.iter().map(one).collect::<Vec<_>>().join(";")
+}
+
+/// The labels of a file, each with the first line that has it.
+pub(super) type FileLabels = BTreeMap<String, usize>;
+
+/// The class of each label of a file, by the manifest's `declared` classes where it has any, else by name.
+///
+/// # Errors
+/// Why the head's classes are not those of the file, and the cure where there is one.
+pub(super) fn classes_of(
+    labels: &FileLabels,
+    declared: &BTreeMap<String, ClassName>,
+    config: &ModelConfig,
+) -> Result<Vec<LabelledClass>, String> {
+    let head = HeadClasses::of(config)?;
+    if declared.is_empty() {
+        return head.by_name(labels).map_or_else(|| head.by_number(labels), Ok);
+    }
+    if let Some((label, line)) = labels.iter().find(|(label, _)| !declared.contains_key(*label)) {
+        return Err(format!("label `{label}` of line {line} is not among the manifest's `labels`"));
+    }
+    declared.iter().map(|(label, class)| head.declared(label, class)).collect()
+}
+
+/// The classes of a head.
+struct HeadClasses<'a> {
+    config: &'a ModelConfig,
+    count: usize,
+}
+
+impl HeadClasses<'_> {
+    fn of(config: &ModelConfig) -> Result<HeadClasses<'_>, String> {
+        let count = match config.head {
+            TaskHead::Classifier { labels } => labels,
+            TaskHead::None | TaskHead::LanguageModel { .. } => {
+                let dropped =
+                    config.dropped_head.as_ref().map(|class| format!(": the head of {class} is not computed"));
+                return Err(format!("the model's output has no classes{}", dropped.unwrap_or_default()));
+            }
+        };
+        match config.score_function() {
+            ScoreFunction::Softmax => Ok(HeadClasses { config, count }),
+            ScoreFunction::None => {
+                Err("the head's outputs are numbers, not classes (problem_type: regression)".to_owned())
+            }
+            ScoreFunction::Sigmoid if count == 1 => Err("the head has one output, which is no class".to_owned()),
+            ScoreFunction::Sigmoid => {
+                let why = "several labels of the head may hold at once (problem_type: multi_label_classification)";
+                Err(format!("{why}, so that no single class is the answer"))
+            }
+        }
+    }
+
+    fn labelled(&self, label: &str, class: usize) -> LabelledClass {
+        LabelledClass { label: label.to_owned(), class, name: self.config.label(class) }
+    }
+
+    /// The only class of this name.
+    fn named(&self, name: &str) -> Option<usize> {
+        let mut found = (0..self.count).filter(|&class| spelling(&self.config.label(class)) == spelling(name));
+        found.next().filter(|_| found.next().is_none())
+    }
+
+    /// Whether no class has a name of its own.
+    fn is_nameless(&self) -> bool {
+        (0..self.count).all(|class| {
+            let name = self.config.label(class).to_lowercase();
+            [format!("label_{class}"), format!("class {class}"), class.to_string()].contains(&name)
+        })
+    }
+
+    /// Names for a message: `negative`, `neutral`, `positive`.
+    fn names(&self) -> String {
+        let shown: Vec<String> =
+            (0..self.count.min(SHOWN)).map(|class| format!("`{}`", self.config.label(class))).collect();
+        let more = if self.count > SHOWN { format!(" and {} more", self.count - SHOWN) } else { String::new() };
+        format!("{}{more}", shown.join(", "))
+    }
+
+    fn declared(&self, label: &str, class: &ClassName) -> Result<LabelledClass, String> {
+        let (found, words) = match class {
+            ClassName::Index(index) => (Some(*index).filter(|index| *index < self.count), index.to_string()),
+            ClassName::Name(name) => (self.named(name), format!("`{name}`")),
+        };
+        let missing =
+            || format!("the manifest's `labels` name class {words}, which the head lacks: it has {}", self.names());
+        found.map(|class| self.labelled(label, class)).ok_or_else(missing)
+    }
+
+    /// Every label is the name of a class. Where labels are numbers, the head has no further class either.
+    fn by_name(&self, labels: &FileLabels) -> Option<Vec<LabelledClass>> {
+        if numbers(labels).is_some() && (self.is_nameless() || labels.len() != self.count) {
+            return None;
+        }
+        labels.keys().map(|label| Some(self.labelled(label, self.named(label)?))).collect()
+    }
+
+    /// Labels are numbers: those of SST-2's two sentiments, or of classes without names.
+    fn by_number(&self, labels: &FileLabels) -> Result<Vec<LabelledClass>, String> {
+        let Some(largest) = numbers(labels) else {
+            let unknown = labels.iter().find(|(label, _)| self.named(label).is_none());
+            let (label, line) = unknown.map_or(("", 0), |(label, line)| (label.as_str(), *line));
+            return Err(format!(
+                "label `{label}` of line {line} is no class of the head, which has {}. {CURE}",
+                self.names()
+            ));
+        };
+        // A file of SST-2's kind may hold one sentiment alone.
+        let count = 2.max(largest + 1);
+        if count != self.count {
+            let classes = if self.count == 1 { "class" } else { "classes" };
+            return Err(format!(
+                "the head has {} {classes} ({}), the labels of the file are those of {count}. {CURE}",
+                self.count,
+                self.names()
+            ));
+        }
+        let labels = (0..count).map(|label| label.to_string());
+        if self.is_nameless() {
+            return Ok(labels.enumerate().map(|(class, label)| self.labelled(&label, class)).collect());
+        }
+        match [NEGATIVE, POSITIVE].map(|sentiment| self.named(sentiment)) {
+            [Some(negative), Some(positive)] if count == 2 => {
+                Ok(labels.zip([negative, positive]).map(|(label, class)| self.labelled(&label, class)).collect())
+            }
+            _ => Err(format!(
+                "the classes of the head are {}: which of them a label of the file is, is not known. {CURE}",
+                self.names()
+            )),
+        }
+    }
+}
+
+/// Classes that a message names.
+const SHOWN: usize = 6;
+const CURE: &str = "Say it in the manifest's input: `labels: {LABEL: CLASS}`";
+const NEGATIVE: &str = "negative";
+const POSITIVE: &str = "positive";
+
+/// The largest of labels that are all class numbers.
+fn numbers(labels: &FileLabels) -> Option<usize> {
+    let number = |label: &String| label.parse().ok().filter(|number: &usize| number.to_string() == *label);
+    let numbers: Option<Vec<usize>> = labels.keys().map(number).collect();
+    numbers?.into_iter().max().filter(|largest| *largest < usize::from(u8::MAX))
+}
+
+/// A name without case, and the two sentiments in full.
+fn spelling(name: &str) -> String {
+    let name = name.trim().to_lowercase().replace(['_', '-'], " ");
+    match name.as_str() {
+        "neg" => NEGATIVE.to_owned(),
+        "pos" => POSITIVE.to_owned(),
+        _ => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Architecture, ProblemType};
+
+    fn config(names: &[&str], count: usize) -> ModelConfig {
+        ModelConfig {
+            head: TaskHead::Classifier { labels: count },
+            label_names: names.iter().map(|name| (*name).to_owned()).collect(),
+            ..ModelConfig::of(Architecture::BertTiny)
+        }
+    }
+
+    fn file(labels: &[&str]) -> FileLabels {
+        labels.iter().zip(2..).map(|(label, line)| ((*label).to_owned(), line)).collect()
+    }
+
+    fn matched(labels: &[&str], declared: &[(&str, ClassName)], config: &ModelConfig) -> Result<String, String> {
+        let declared = declared.iter().map(|(label, class)| ((*label).to_owned(), class.clone())).collect();
+        classes_of(&file(labels), &declared, config).map(|found| label_text(&found))
+    }
+
+    fn by_name(labels: &[&str], names: &[&str]) -> Result<String, String> {
+        let config = config(names, names.len());
+        let classes = classes_of(&file(labels), &BTreeMap::new(), &config)?;
+        Ok(classes.iter().map(|of| format!("{}={}", of.label, of.class)).collect::<Vec<_>>().join(";"))
+    }
+
+    #[test]
+    fn sentiments_are_matched_by_name_in_either_order_and_spelling() {
+        assert_eq!(by_name(&["0", "1"], &["negative", "positive"]).unwrap(), "0=0;1=1");
+        assert_eq!(by_name(&["0", "1"], &["POSITIVE", "NEGATIVE"]).unwrap(), "0=1;1=0");
+        assert_eq!(by_name(&["1"], &["Pos", "neg"]).unwrap(), "0=1;1=0", "one sentiment alone");
+        assert_eq!(by_name(&["0", "1"], &["LABEL_0", "LABEL_1"]).unwrap(), "0=0;1=1");
+        assert_eq!(by_name(&["0", "1"], &["1", "0"]).unwrap(), "0=1;1=0");
+        assert_eq!(matched(&["0", "1"], &[], &config(&[], 2)).unwrap(), "0=class 0;1=class 1");
+        assert_eq!(by_name(&["0", "1", "2"], &["LABEL_0", "LABEL_1", "LABEL_2"]).unwrap(), "0=0;1=1;2=2");
+    }
+
+    #[test]
+    fn names_in_the_file_are_those_of_the_head() {
+        let stars = ["1 star", "2 stars", "3 stars"];
+        assert_eq!(by_name(&["3 Stars", "1 star"], &stars).unwrap(), "1 star=0;3 Stars=2");
+        let found = by_name(&["negative", "neg"], &["positive", "negative", "neutral"]).unwrap();
+        assert_eq!(found, "neg=1;negative=1");
+        assert_eq!(by_name(&["label_1"], &["LABEL_0", "LABEL_1"]).unwrap(), "label_1=1");
+        let refused = by_name(&["negative", "mixed"], &["positive", "negative", "neutral"]).unwrap_err();
+        assert!(refused.starts_with("label `mixed` of line 3 is no class of the head"), "{refused}");
+    }
+
+    #[test]
+    fn classes_that_are_not_those_of_the_file_are_refused() {
+        let refused = |labels: &[&str], names: &[&str]| by_name(labels, names).unwrap_err();
+        let three = refused(&["0", "1"], &["positive", "negative", "neutral"]);
+        assert!(three.contains("the head has 3 classes") && three.contains("those of 2"), "{three}");
+        let two = refused(&["0", "1", "2"], &["negative", "positive"]);
+        assert!(two.contains("the head has 2 classes") && two.contains("those of 3"), "{two}");
+        for names in [["unacceptable", "acceptable"], ["LABEL_1", "LABEL_0"], ["negative", "neg"]] {
+            let open = refused(&["0", "1"], &names);
+            assert!(open.contains("is not known. Say it in the manifest's input"), "{open}");
+        }
+        let one = matched(&["0", "1"], &[], &config(&["LABEL_0"], 1)).unwrap_err();
+        assert_eq!(one, "the head has one output, which is no class");
+        let of = |problem| ModelConfig { problem_type: Some(problem), ..config(&[], 2) };
+        let number = matched(&["0", "1"], &[], &of(ProblemType::Regression)).unwrap_err();
+        assert!(number.contains("problem_type: regression"), "{number}");
+        let several = matched(&["0", "1"], &[], &of(ProblemType::MultiLabelClassification)).unwrap_err();
+        assert!(several.contains("multi_label_classification"), "{several}");
+        let trunk =
+            ModelConfig { dropped_head: Some("BertForMaskedLM".to_owned()), ..ModelConfig::of(Architecture::BertTiny) };
+        let none = matched(&["0", "1"], &[], &trunk).unwrap_err();
+        assert_eq!(none, "the model's output has no classes: the head of BertForMaskedLM is not computed");
+    }
+
+    #[test]
+    fn the_manifest_says_which_class_a_label_is() {
+        let name = |name: &str| ClassName::Name(name.to_owned());
+        let cola = config(&["unacceptable", "acceptable"], 2);
+        let declared = [("0", name("Acceptable")), ("1", ClassName::Index(0))];
+        assert_eq!(matched(&["0", "1"], &declared, &cola).unwrap(), "0=acceptable;1=unacceptable");
+        let error = matched(&["0", "2"], &declared, &cola).unwrap_err();
+        assert_eq!(error, "label `2` of line 3 is not among the manifest's `labels`");
+        for wrong in [name("fine"), ClassName::Index(2)] {
+            let error = matched(&["0"], &[("0", wrong)], &cola).unwrap_err();
+            assert!(error.contains("which the head lacks: it has `unacceptable`, `acceptable`"), "{error}");
+        }
+        let odd = matched(&["a;b"], &[("a;b", ClassName::Index(0))], &config(&["x=y", "z"], 2)).unwrap();
+        assert_eq!(odd, "a\\;b=x\\=y");
+    }
+}
