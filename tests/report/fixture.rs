@@ -135,13 +135,14 @@ fn samples(median: f64, n: usize) -> Vec<f64> {
 pub fn median_ms(configuration: &Configuration) -> f64 {
     let tokens = configuration.shape.tokens() as f64;
     let speed = match (configuration.backend, configuration.policy.as_preset()) {
-        (BackendKind::Cuda, Some(Preset::Fp32)) => 0.011,
-        (BackendKind::Cuda, _) => 0.0059,
+        (BackendKind::Cuda | BackendKind::TensorRt, Some(Preset::Fp32)) => 0.011,
+        (BackendKind::Cuda | BackendKind::TensorRt, _) => 0.0059,
         (BackendKind::OnnxRuntime, _) => 0.25,
         (_, Some(Preset::Fp32)) => 1.1,
         _ => 2.6,
     };
-    let fixed = if configuration.backend == BackendKind::Cuda { 0.9 } else { 4.0 };
+    let on_gpu = matches!(configuration.backend, BackendKind::Cuda | BackendKind::TensorRt);
+    let fixed = if on_gpu { 0.9 } else { 4.0 };
     fixed + speed * tokens * (1.0 + configuration.shape.sequence as f64 / 3000.0)
 }
 

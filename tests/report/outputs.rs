@@ -166,6 +166,21 @@ fn one_shape_is_no_curve() {
     }
 }
 
+/// Columns in which nothing happens make a table too wide for paper.
+#[test]
+fn rates_of_finite_passes_have_no_columns_of_nan() {
+    let headings = |data: &Data| {
+        let rates = table(&made_of(data), "rates-1-bert-base");
+        assert!(rates.rows.iter().all(|row| row.cells.len() == rates.headings.len()));
+        rates.headings.into_iter().map(|heading| heading.text).collect::<Vec<_>>()
+    };
+    let mut data = silent();
+    assert!(!headings(&data).iter().any(|text| ["NaN", "infinity", "any of these"].contains(&text.as_str())));
+    assert!(headings(&data).contains(&"broken row".to_owned()));
+    data.rows[0].nan_forwards = Some(1);
+    assert!(headings(&data).contains(&"NaN".to_owned()) && headings(&data).contains(&"any of these".to_owned()));
+}
+
 /// A row of a table that is older than the comparison of all passes.
 #[test]
 fn older_rows_show_the_cosine_that_they_have() {

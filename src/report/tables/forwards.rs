@@ -81,8 +81,26 @@ fn rates_of(mut table: Table, mut rows: Vec<&ResultRow>, compared: Option<Numeri
          failure means that the library does not expose its tensors."
     );
     let definition = compared.map(failures::definition);
-    table.notes.extend([text].into_iter().chain(definition).map(|text| Note { mark: String::new(), text }));
+    let finite =
+        compared.is_some() && rows.iter().all(|row| (row.nan_forwards, row.inf_forwards) == (Some(0), Some(0)));
+    let absent = finite.then(|| "No pass has NaN or infinity: its broken rows are all that fails.".to_owned());
+    table
+        .notes
+        .extend([text].into_iter().chain(absent).chain(definition).map(|text| Note { mark: String::new(), text }));
+    let table = if finite { without_columns(table, &["NaN", "infinity", "any of these"]) } else { table };
     table.without_empty_columns().rule_between_groups(2)
+}
+
+/// The table without the columns of these headings, so that the rest can be read on paper.
+fn without_columns(mut table: Table, left_out: &[&str]) -> Table {
+    let kept: Vec<bool> = table.headings.iter().map(|heading| !left_out.contains(&heading.text.as_str())).collect();
+    let mut keep = kept.iter();
+    table.headings.retain(|_| keep.next() == Some(&true));
+    for row in &mut table.rows {
+        let mut keep = kept.iter();
+        row.cells.retain(|_| keep.next() == Some(&true));
+    }
+    table
 }
 
 fn rate_cells(row: &ResultRow, compared: bool) -> Vec<TableCell> {
