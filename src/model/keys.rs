@@ -118,7 +118,7 @@ pub(super) fn quoted(value: &Value) -> String {
 }
 
 /// The text with [`LITERALS`] outside of strings as strings.
-fn with_quoted_literals(text: &str) -> String {
+pub(super) fn with_quoted_literals(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let (mut rest, mut inside) = (text, false);
     while let Some(next) = rest.chars().next() {

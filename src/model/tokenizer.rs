@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use tokenizers::{AddedToken, NormalizedString, Normalizer};
 
+use super::damage::instead_of_a_file;
 use super::{Family, ModelError};
 use crate::files::read_text;
 use crate::panics::catch;
@@ -71,6 +72,9 @@ impl Tokenizer {
             return Err(failed("it does not exist; save it with `tokenizer.save_pretrained(folder)`".to_owned()));
         }
         let text = read_text(&path)?;
+        if let Some(found) = instead_of_a_file(text.as_bytes()) {
+            return Err(failed(format!("{found}; fetch it again")));
+        }
         let file: serde_json::Value = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
         if !file.is_object() {
             return Err(failed("it is no JSON object".to_owned()));

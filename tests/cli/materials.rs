@@ -25,7 +25,7 @@ fn three_inputs() -> Experiment {
     let experiment = Experiment::new(&cells("[1]", 3));
     let folder = experiment.folder();
     Checkpoint::bert().write(&folder.join("bert"));
-    let tokenizer = json!({"tokenizer_class": "BertTokenizer", "do_lower_case": true, "model_max_length": 32});
+    let tokenizer = json!({"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 32});
     std::fs::write(folder.join("bert/tokenizer_config.json"), tokenizer.to_string()).unwrap();
     std::fs::write(folder.join("dev.tsv"), sentences(&SENTENCES)).unwrap();
     std::fs::write(folder.join("story.txt"), SENTENCES.join(" ").repeat(3)).unwrap();
@@ -309,7 +309,7 @@ fn folders_of_different_files_are_not_merged_compared_or_published_together() {
     let (sources, mut others) = (files(&second.folder()), SENTENCES);
     others.reverse();
     let config = Checkpoint::bert().config.to_string().replace("1e-12", "1e-5");
-    let tokenizer = json!({"tokenizer_class": "BertTokenizer", "do_lower_case": true}).to_string();
+    let tokenizer = json!({"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 64}).to_string();
     let cases = [
         ("dev.tsv", sentences(&others), "sst2 was measured with another version of its input file"),
         ("bert/config.json", config, "bert was measured with another version of its config.json"),

@@ -48,7 +48,7 @@ fn nothing_that_is_published_names_the_author() {
     let output = mixprec(&["run", text(&yaml), "--out", text(&run)]).env("USER", "alice").output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{:?}", texts(&output));
     let reasons: Vec<String> = read_results(&run).unwrap().into_iter().filter_map(|row| row.reason).collect();
-    assert!(reasons.iter().any(|reason| reason.starts_with("missing/config.json: ")), "{reasons:?}");
+    assert!(reasons.iter().any(|reason| reason.starts_with("missing: there is no such folder")), "{reasons:?}");
     let publish = ["artifact", text(&run), "--out", text(&out), "--allow-dirty"];
     let output = mixprec(&publish).env("USER", "alice").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{:?}", texts(&output));

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::files::{FileError, read_text};
 use crate::model::ModelError;
+use crate::model::keys::with_quoted_literals;
 
 /// Keys and values in their order, each key once.
 #[derive(Debug, Clone, Default)]
@@ -22,7 +23,7 @@ impl Entries {
             Err(FileError { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let read = serde_json::from_str(&text).map(Some);
+        let read = serde_json::from_str(&with_quoted_literals(&text)).map(Some);
         read.map_err(|error| ModelError::Tokenizer { path: path.to_owned(), message: error.to_string() })
     }
 
