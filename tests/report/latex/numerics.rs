@@ -83,35 +83,36 @@ fn provenance() {
 #[test]
 fn rates() {
     insta::assert_snapshot!(two_gpus("rates-1-bert-base.tex"), @r"
-    \begin{tabular}{llrlrr@{\,}lr@{\,}lr@{\,}lr@{\,}lr}
+    \begin{tabular}{llrlrr@{\,}lr}
     \toprule
-    \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{8}{c}{Share of passes with} & \multicolumn{1}{c}{} \\
-    \cmidrule(lr){6-13}
-    Backend & Precision & Shape & Input & Passes & \multicolumn{2}{c}{NaN} & \multicolumn{2}{c}{infinity} & \multicolumn{2}{c}{broken row} & \multicolumn{2}{c}{any of these} & Smallest cosine \\
+    \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{1}{c}{} & \multicolumn{2}{c}{Share of passes with} & \multicolumn{1}{c}{} \\
+    \cmidrule(lr){6-7}
+    Backend & Precision & Shape & Input & Passes & \multicolumn{2}{c}{broken row} & Smallest cosine \\
     \midrule
-    cuda & fp32 & 1\ensuremath{\times}64 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 1.0000000 \\
-    cuda & fp32 & 32\ensuremath{\times}64 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 1.0000000 \\
-    cuda & fp32 & 1\ensuremath{\times}512 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 1.0000000 \\
-    cuda & fp32 & 32\ensuremath{\times}512 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 1.0000000 \\
+    cuda & fp32 & 1\ensuremath{\times}64 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 1.0000000 \\
+    cuda & fp32 & 32\ensuremath{\times}64 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 1.0000000 \\
+    cuda & fp32 & 1\ensuremath{\times}512 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 1.0000000 \\
+    cuda & fp32 & 32\ensuremath{\times}512 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 1.0000000 \\
     \addlinespace[2pt]
-    cuda & fp16 & 1\ensuremath{\times}64 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0.9999699 \\
-    cuda & fp16 & 32\ensuremath{\times}64 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0.9999699 \\
-    cuda & fp16 & 1\ensuremath{\times}512 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0.9999694 \\
-    cuda & fp16 & 32\ensuremath{\times}512 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0.9999694 \\
+    cuda & fp16 & 1\ensuremath{\times}64 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0.9999699 \\
+    cuda & fp16 & 32\ensuremath{\times}64 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0.9999699 \\
+    cuda & fp16 & 1\ensuremath{\times}512 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0.9999694 \\
+    cuda & fp16 & 32\ensuremath{\times}512 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0.9999694 \\
     \addlinespace[2pt]
-    cuda & hybrid & 1\ensuremath{\times}64 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0.9999949 \\
-    cuda & hybrid & 32\ensuremath{\times}64 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0.9999949 \\
-    cuda & hybrid & 1\ensuremath{\times}512 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0.9999944 \\
-    cuda & hybrid & 32\ensuremath{\times}512 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0.9999944 \\
+    cuda & hybrid & 1\ensuremath{\times}64 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0.9999949 \\
+    cuda & hybrid & 32\ensuremath{\times}64 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0.9999949 \\
+    cuda & hybrid & 1\ensuremath{\times}512 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0.9999944 \\
+    cuda & hybrid & 32\ensuremath{\times}512 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0.9999944 \\
     \addlinespace[2pt]
-    onnxruntime & fp32 & 1\ensuremath{\times}64 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 1.0000000 \\
-    onnxruntime & fp32 & 32\ensuremath{\times}64 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 1.0000000 \\
-    onnxruntime & fp32 & 1\ensuremath{\times}512 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 1.0000000 \\
-    onnxruntime & fp32 & 32\ensuremath{\times}512 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 0\,\% & \interval{{[}0.0, 14.2{]}} & 1.0000000 \\
+    onnxruntime & fp32 & 1\ensuremath{\times}64 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 1.0000000 \\
+    onnxruntime & fp32 & 32\ensuremath{\times}64 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 1.0000000 \\
+    onnxruntime & fp32 & 1\ensuremath{\times}512 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 1.0000000 \\
+    onnxruntime & fp32 & 32\ensuremath{\times}512 & random & 24 & 0\,\% & \interval{{[}0.0, 14.2{]}} & 1.0000000 \\
     \bottomrule
     \end{tabular}
     \begin{tablenotes}[flushleft]\footnotesize
     \item[] Each pass reads different rows of the input, at full length without padding, so that inputs differ only in their tokens. Silent rows are a share of all layer{-}norm rows of these passes. The smallest cosine is against FP32, over the compared rows of all passes; there is none where one of these rows is not finite. A dash under silent failure means that the library does not expose its tensors.
+    \item[] No pass has NaN or infinity: its broken rows are all that fails.
     \item[] A pass fails if its output holds NaN or infinity, or if an output row is broken (finite, but its cosine to FP32 is below 0.99 or its relative L2 error above 0.1).
     \item[] Pins: 24 rows match; 8 rows differ: libonnxruntime.so.1.32.0: sha256 0123456789ab instead of 1.32.0, sha256 6c1585d1bbf4.
     \end{tablenotes}
