@@ -51,7 +51,7 @@ struct Label {
 pub enum Part {
     /// The first so many, with every row.
     Compared(usize),
-    /// Those of the forwards, [`SEQUENCES_PER_FILE`] from this multiple on, with as many rows as fit.
+    /// Those of the forwards, `SEQUENCES_PER_FILE` from this multiple on, with as many rows as fit.
     Forwards(usize),
 }
 
