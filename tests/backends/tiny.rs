@@ -1,6 +1,5 @@
 //! The reference backend against the float64 outputs of tests/golden, and those against the program that made them.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,8 +8,7 @@ use crate::fixtures::{Golden, outputs, python, relative_error, widened};
 use mixprec::backend::reference::{ReferenceBackend, oracle_outputs};
 use mixprec::engine::{Backend, BuildRequest, Engine};
 use mixprec::graph::{PrecisionPolicy, Preset, Shape};
-use mixprec::input::InputSource;
-use mixprec::input::{Batch, InputStream};
+use mixprec::input::{Batch, ClassName, InputSource, InputStream};
 use mixprec::manifest::schema::Numerics;
 use mixprec::model::{Head, Model};
 use mixprec::numerics::{evaluate, negative_log_likelihood};
@@ -25,7 +23,12 @@ fn engine(model: &Arc<Model>, preset: Preset, shape: Shape) -> Box<dyn Engine> {
 fn text(file: &str, model: &Model) -> InputStream {
     let source = match file {
         "story.txt" => InputSource::Text { path: committed(file), sha256: None },
-        _ => InputSource::Sst2 { path: committed(file), sha256: None, labels: BTreeMap::new() },
+        _ => {
+            // The head has a third class, which no label of the file is.
+            let classes = [("0", "negative"), ("1", "positive")];
+            let labels = classes.map(|(label, class)| (label.to_owned(), ClassName::Name(class.to_owned())));
+            InputSource::Sst2 { path: committed(file), sha256: None, labels: labels.into() }
+        }
     };
     InputStream::open(&source, Path::new("."), model).unwrap()
 }
