@@ -61,7 +61,16 @@ pub(super) fn classes_of(
     if let Some((label, line)) = labels.iter().find(|(label, _)| !declared.contains_key(*label)) {
         return Err(format!("label `{label}` of line {line} is not among the manifest's `labels`"));
     }
-    declared.iter().map(|(label, class)| head.declared(label, class)).collect()
+    let classes =
+        declared.iter().map(|(label, class)| head.declared(label, class)).collect::<Result<Vec<_>, String>>()?;
+    let mut labels = BTreeMap::new();
+    for one in &classes {
+        if let Some(other) = labels.insert(one.class, &one.label) {
+            let (label, name) = (&one.label, &one.name);
+            return Err(format!("the manifest's `labels` name `{name}` as the class of `{other}` and of `{label}`"));
+        }
+    }
+    Ok(classes)
 }
 
 /// The classes of a head.
@@ -282,6 +291,9 @@ mod tests {
             let error = matched(&["0"], &[("0", wrong)], &cola).unwrap_err();
             assert!(error.contains("which the head lacks: it has `unacceptable`, `acceptable`"), "{error}");
         }
+        let twice = [("0", name("acceptable")), ("1", ClassName::Index(1))];
+        let error = matched(&["0", "1"], &twice, &cola).unwrap_err();
+        assert_eq!(error, "the manifest's `labels` name `acceptable` as the class of `0` and of `1`");
         let odd = matched(&["a;b"], &[("a;b", ClassName::Index(0))], &config(&["x=y", "z"], 2)).unwrap();
         assert_eq!(odd, "a\\;b=x\\=y");
     }
