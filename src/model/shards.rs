@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, ErrorKind, Read};
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::ModelError;
 use super::damage::instead_of_a_file;
 use super::tensor_file::{MAX_HEADER_BYTES, TensorFile};
-use crate::files::without_mark;
+use crate::files::text;
 
 /// An index and its shards that do not belong together.
 #[derive(Debug, Error)]
@@ -72,15 +72,15 @@ pub(super) fn open(index: &Path) -> Result<Vec<TensorFile>, ModelError> {
 
 /// The shard of every tensor.
 fn read(index: &Path) -> Result<BTreeMap<String, String>, ModelError> {
-    let io = |source| ModelError::io(index, source);
+    let failed = |source| ModelError::io(index, source);
     let wrong = |message: String| ShardError::Index { path: index.to_owned(), message };
     let mut bytes = Vec::new();
-    File::open(index).and_then(|file| file.take(MAX_HEADER_BYTES).read_to_end(&mut bytes)).map_err(io)?;
+    File::open(index).and_then(|file| file.take(MAX_HEADER_BYTES).read_to_end(&mut bytes)).map_err(failed)?;
     if let Some(found) = instead_of_a_file(&bytes) {
         return Err(wrong(found.to_owned()).into());
     }
-    let json: Value =
-        serde_json::from_slice(without_mark(&bytes)).map_err(|error| wrong(format!("it is no JSON ({error})")))?;
+    let text = text(&bytes).map_err(|error| failed(io::Error::new(ErrorKind::InvalidData, error)))?;
+    let json: Value = serde_json::from_str(text).map_err(|error| wrong(format!("it is no JSON ({error})")))?;
     let entries = json.get("weight_map").and_then(Value::as_object).filter(|entries| !entries.is_empty());
     let Some(entries) = entries else {
         return Err(wrong("it has no weight_map from tensors to files".to_owned()).into());
