@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::sha256_file;
+use super::library_sha256;
 
 /// File-name prefixes of the libraries that execute models or drive devices.
 const INFERENCE_LIBRARIES: [&str; 12] = [
@@ -76,7 +76,7 @@ fn describe(path: &Path) -> Option<LoadedLibrary> {
     Some(LoadedLibrary {
         file: file.to_owned(),
         version: (!version.is_empty()).then(|| version.to_owned()),
-        sha256: sha256_file(path).ok(),
+        sha256: library_sha256(path).ok(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! The shared libraries of the backends. `container/wheels.json` pins those that set-up fetches, and is compiled in
 //! (`pins`). Versions, file names and digests are stated only there.
 
+mod file_digest;
 pub mod loaded;
 pub mod pins;
 mod search;
@@ -13,9 +14,9 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::digest::sha256_file;
 use crate::engine::BackendKind;
 
+pub use file_digest::library_sha256;
 pub use search::{find, was_set_up};
 
 /// SHA-256 of each library that engines of a backend execute with by its name, as far as they are found here. Reads all of
@@ -27,7 +28,7 @@ pub fn digests(kind: BackendKind) -> BTreeMap<String, String> {
     let installed = installed.into_iter().flat_map(|found| [found.builder, found.parser]);
     let name = |path: PathBuf| Some((path.file_name()?.to_string_lossy().into_owned(), path));
     let all = pinned.chain(installed.filter_map(name));
-    all.filter_map(|(name, path)| Some((name, sha256_file(&path).ok()?))).collect()
+    all.filter_map(|(name, path)| Some((name, library_sha256(&path).ok()?))).collect()
 }
 
 /// Variable with the path of an ONNX Runtime library to use instead of the pinned one.
@@ -265,7 +266,7 @@ impl FoundLibrary {
     pub fn verify(&self) -> Result<(), LibraryError> {
         let (How::Pinned, Some(pin)) = (self.how, self.library.pin()?) else { return Ok(()) };
         let (library, path) = (self.library, self.path.clone());
-        let digest = match sha256_file(&path) {
+        let digest = match library_sha256(&path) {
             Ok(digest) => digest,
             Err(error) => return Err(LibraryError::Unreadable { library, path, message: error.to_string() }),
         };

@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 use super::build::BuildInfo;
 use super::gpu::{self, Gpu};
 use super::pin_digests;
-use crate::digest::{sha256, sha256_file};
+use crate::digest::sha256;
 use crate::engine::{BackendKind, DeviceKind};
 use crate::json_diff::differences;
 use crate::libraries::pins::PinFile;
-use crate::libraries::{FoundLibrary, Library, Pin, find, loaded, pins, tensorrt};
+use crate::libraries::{FoundLibrary, Library, Pin, find, library_sha256, loaded, pins, tensorrt};
 
 /// The stamp of a row without drift.
 pub const MATCH: &str = "match";
@@ -103,7 +103,7 @@ fn of_tensorrt(mapped: &BTreeSet<PathBuf>) -> Vec<Drift> {
     let judge = |path: &PathBuf| {
         let name = file_name(path);
         match tensorrt::fetched_digest(&name) {
-            Some(pinned) if sha256_file(path).is_ok_and(|digest| digest == pinned) => None,
+            Some(pinned) if library_sha256(path).is_ok_and(|digest| digest == pinned) => None,
             Some(pinned) => Some(Drift::new(name, content(path), format!("8.6.1, sha256 {}", digits(pinned)))),
             None if tensorrt::is_engine_file(&name) => Some(Drift::new(name, content(path), "no pin")),
             None => Some(Drift::new(name, content(path), "no such library")),
@@ -122,7 +122,7 @@ pub fn of_file(found: &FoundLibrary) -> Option<Drift> {
 
 /// Compares a file's bytes with a pin.
 pub fn of_bytes(path: &Path, pin: &Pin) -> Option<Drift> {
-    let same = sha256_file(path).is_ok_and(|digest| digest == pin.sha256);
+    let same = library_sha256(path).is_ok_and(|digest| digest == pin.sha256);
     (!same).then(|| Drift::new(pin.file, content(path), described(pin)))
 }
 
@@ -193,7 +193,7 @@ fn described(pin: &Pin) -> String {
 
 /// Identifies a file by its digest, without its folder, which may contain a person's name.
 fn content(path: &Path) -> String {
-    match sha256_file(path) {
+    match library_sha256(path) {
         Ok(digest) => format!("sha256 {}", digits(&digest)),
         Err(_) => "an unreadable file".to_owned(),
     }

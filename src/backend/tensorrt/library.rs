@@ -11,9 +11,9 @@ use super::messages::Messages;
 use super::rtx::Rtx;
 use super::shim::Shim;
 use crate::backend::cuda::device::Device;
-use crate::digest::sha256_file;
 use crate::engine::{BackendError, BackendKind};
 use crate::graph::PrecisionPolicy;
+use crate::libraries::library_sha256;
 
 /// Variable that chooses the product: `tensorrt` or `tensorrt-rtx`.
 pub const PRODUCT_VARIABLE: &str = "MIXPREC_TENSORRT";
@@ -94,7 +94,7 @@ impl TensorRtLibrary {
     pub fn digests(&self) -> &BTreeMap<String, String> {
         let digest = |path: &PathBuf| {
             let name = path.file_name()?.to_string_lossy().into_owned();
-            Some((name, sha256_file(path).ok()?))
+            Some((name, library_sha256(path).ok()?))
         };
         self.digests.get_or_init(|| self.files.iter().filter_map(digest).collect())
     }
