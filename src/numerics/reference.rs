@@ -93,8 +93,8 @@ pub struct ReferenceOutputs {
 impl ReferenceSource<'_> {
     /// Ensures that `path` holds the outputs of this model for this input. Computes them when the file is absent,
     /// damaged, or made from other weights or token ids, for another graph or by another arithmetic. A file of a
-    /// checkpoint may have been replaced since, and a fetched checkpoint may have replaced random stand-in weights. No file is made for sequences beyond the
-    /// end of a text, which no forward reads.
+    /// checkpoint may have been replaced since, and a fetched checkpoint may have replaced random stand-in weights. No file
+    /// is made for sequences beyond the end of a text, which no forward reads.
     ///
     /// # Errors
     /// As [`ReferenceSource::compute`].

@@ -26,7 +26,7 @@ use crate::files::replace;
 use crate::lock::LockError;
 use crate::plan::{Configuration, PLAN_FILE, Plan, Shard};
 use crate::provenance::{Environment, EnvironmentError};
-use crate::store::journal::{self, Header, JOURNAL_FILE, JOURNAL_VERSION, Journal, JournalError, OnDamage};
+use crate::store::journal::{self, Header, JOURNAL_FILE, Journal, JournalError, OnDamage};
 use crate::store::{RESULTS_FILE, StoreError, derive, derive_tables};
 pub use lock::in_use;
 use progress::ProgressDisplay;
@@ -180,7 +180,7 @@ pub fn run(plan: &Plan, dir: &Path, options: &RunOptions) -> Result<RunSummary, 
         return Err(RunnerError::Published { path: table });
     }
     let lock = lock::acquire(dir)?;
-    let opened = Journal::open(dir, &header(plan), options.on_damage)?;
+    let opened = Journal::open(dir, &Header::of(plan), options.on_damage)?;
     options.environment.write(dir)?;
     store_plan(plan, dir)?;
     let part = Plan { configurations: options.part(plan).into_iter().cloned().collect(), ..plan.clone() };
@@ -197,16 +197,6 @@ pub fn run(plan: &Plan, dir: &Path, options: &RunOptions) -> Result<RunSummary, 
     }
     drop(lock);
     Ok(summary)
-}
-
-/// The header of this plan's journal.
-pub(crate) fn header(plan: &Plan) -> Header {
-    Header {
-        version: JOURNAL_VERSION,
-        plan: plan.name.clone(),
-        manifest_sha256: plan.manifest_sha256.clone(),
-        protocol_sha256: plan.protocol_sha256(),
-    }
 }
 
 /// Stores the plan next to the journal, for the report. Writes nothing when it is there already.

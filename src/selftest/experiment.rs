@@ -16,7 +16,7 @@ use crate::provenance::Environment;
 use crate::record::{EngineMeasurements, Outcome, Record};
 use crate::runner::{self, measure_here};
 use crate::store::derive_tables;
-use crate::store::journal::{Journal, OnDamage};
+use crate::store::journal::{Header, Journal, OnDamage};
 use crate::store::schema::ResultRow;
 
 /// The tokenizer's vocabulary. The first four words are BERT's markers.
@@ -167,7 +167,7 @@ impl TestManifest<'_> {
         let environment = Environment::capture().for_manifest(&plan.manifest_sha256);
         environment.write(dir)?;
         runner::store_plan(&plan, dir)?;
-        let mut journal = Journal::open(dir, &runner::header(&plan), OnDamage::Refuse)?.journal;
+        let mut journal = Journal::open(dir, &Header::of(&plan), OnDamage::Refuse)?.journal;
         for configuration in &plan.configurations {
             let outcome = measure_here(&plan, configuration, &folder.join("reference"));
             journal.append(&record(configuration, &environment.id(), outcome))?;

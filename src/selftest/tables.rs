@@ -10,8 +10,7 @@ use super::{Mutation, Objection, SelftestError};
 use crate::plan::Plan;
 use crate::record::Outcome;
 use crate::results::data::Data;
-use crate::runner;
-use crate::store::journal::{self, JOURNAL_FILE, Journal, OnDamage};
+use crate::store::journal::{self, Header, JOURNAL_FILE, Journal, OnDamage};
 use crate::store::schema::{ResultRow, SampleRow};
 use crate::store::{RESULTS_FILE, SAMPLES_FILE, parquet};
 
@@ -124,7 +123,7 @@ fn rewrite_journal(dir: &Path, plan: &Plan) -> Result<(), SelftestError> {
         }
     }
     fs::remove_file(dir.join(JOURNAL_FILE))?;
-    let mut journal = Journal::open(dir, &runner::header(plan), OnDamage::Refuse)?.journal;
+    let mut journal = Journal::open(dir, &Header::of(plan), OnDamage::Refuse)?.journal;
     records.iter().try_for_each(|record| journal.append(record))?;
     Ok(())
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::digest::sha256;
-use crate::plan::ConfigurationId;
+use crate::plan::{ConfigurationId, Plan};
 use crate::record::Record;
 
 /// The journal's file name inside a run's folder.
@@ -42,6 +42,18 @@ pub struct Header {
     pub manifest_sha256: String,
     /// Hash of the rules by which configurations are measured and compared. They may not change.
     pub protocol_sha256: String,
+}
+
+impl Header {
+    /// The header of a plan's journal, as this program writes it.
+    pub fn of(plan: &Plan) -> Header {
+        Header {
+            version: JOURNAL_VERSION,
+            plan: plan.name.clone(),
+            manifest_sha256: plan.manifest_sha256.clone(),
+            protocol_sha256: plan.protocol_sha256(),
+        }
+    }
 }
 
 /// A journal that cannot be read, continued or written.

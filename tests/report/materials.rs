@@ -7,7 +7,7 @@ use mixprec::report::sentences::caveats::caveats;
 use mixprec::results::data::Data;
 use mixprec::store::derive;
 use mixprec::store::derive_tables;
-use mixprec::store::journal::{Header, JOURNAL_VERSION, Journal, OnDamage};
+use mixprec::store::journal::{Header, Journal, OnDamage};
 use mixprec::store::parquet::{read_results, write_results};
 use mixprec::store::schema::ResultRow;
 
@@ -86,12 +86,7 @@ fn materials_survive_journal_and_tables_and_an_older_program_leaves_them_out() {
         fixture::laptop_records(&data.plan).iter().map(|record| made_from(record, Some(materials()))).collect();
     let dir = tempfile::tempdir().unwrap();
     fixture::write(dir.path(), &data, &records);
-    let header = Header {
-        version: JOURNAL_VERSION,
-        plan: data.plan.name.clone(),
-        manifest_sha256: data.plan.manifest_sha256.clone(),
-        protocol_sha256: data.plan.protocol_sha256(),
-    };
+    let header = Header::of(&data.plan);
     let mut journal = Journal::open(dir.path(), &header, OnDamage::Refuse).unwrap().journal;
     records.iter().for_each(|record| journal.append(record).unwrap());
     derive_tables(dir.path(), &data.plan).unwrap();

@@ -12,7 +12,7 @@ use mixprec::report::{Files, ReportError, report, report_with};
 use mixprec::results::ResultsError;
 use mixprec::results::data::Data;
 use mixprec::results::study::Study;
-use mixprec::store::journal::{Header, JOURNAL_VERSION, Journal, OnDamage};
+use mixprec::store::journal::{Header, Journal, OnDamage};
 
 use super::committed::{committed, compare};
 use super::{fixture, machines, study};
@@ -224,12 +224,7 @@ fn rows_come_from_the_journal_whatever_the_table_says() {
     // Tables of before the first row.
     let data = fixture::data(plan, &[], &[]);
     fixture::write(dir.path(), &data, &[]);
-    let header = Header {
-        version: JOURNAL_VERSION,
-        plan: data.plan.name.clone(),
-        manifest_sha256: data.plan.manifest_sha256.clone(),
-        protocol_sha256: data.plan.protocol_sha256(),
-    };
+    let header = Header::of(&data.plan);
     let mut journal = Journal::open(dir.path(), &header, OnDamage::Refuse).unwrap().journal;
     journal.append(&records[0]).unwrap();
     assert_eq!(Data::read(dir.path()).unwrap().count(Status::Ok), 1);

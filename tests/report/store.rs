@@ -7,7 +7,7 @@ use mixprec::record::Status;
 use mixprec::record::{Failure, FailureKind, Outcome, Record};
 use mixprec::results::data::Data;
 use mixprec::store::derive;
-use mixprec::store::journal::{Header, JOURNAL_VERSION, Journal, OnDamage};
+use mixprec::store::journal::{Header, Journal, OnDamage};
 use mixprec::store::parquet::{read_results, read_samples, write_results, write_samples};
 use mixprec::store::schema::SampleRow;
 
@@ -99,12 +99,7 @@ fn replaced(mut record: Record) -> Record {
 fn folder(data: &Data, records: &[Record], journal: &[Record]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     fixture::write(dir.path(), data, records);
-    let header = Header {
-        version: JOURNAL_VERSION,
-        plan: data.plan.name.clone(),
-        manifest_sha256: data.plan.manifest_sha256.clone(),
-        protocol_sha256: data.plan.protocol_sha256(),
-    };
+    let header = Header::of(&data.plan);
     if !journal.is_empty() {
         let mut opened = Journal::open(dir.path(), &header, OnDamage::Refuse).unwrap().journal;
         journal.iter().for_each(|record| opened.append(record).unwrap());

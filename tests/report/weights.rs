@@ -11,7 +11,7 @@ use mixprec::plan::Plan;
 use mixprec::record::{Outcome, Record, Status};
 use mixprec::report::sentences::caveats::caveats;
 use mixprec::results::data::Data;
-use mixprec::store::journal::{self, Header, JOURNAL_FILE, JOURNAL_VERSION, Journal, OnDamage};
+use mixprec::store::journal::{self, Header, JOURNAL_FILE, Journal, OnDamage};
 use mixprec::store::parquet::{read_results, write_results};
 use mixprec::store::schema::{ResultRow, WeightsKind};
 use mixprec::store::{derive, derive_tables};
@@ -42,17 +42,8 @@ fn every_variant() -> Vec<WeightsProvenance> {
     outliers.into_iter().flat_map(with).collect()
 }
 
-fn header(plan: &Plan) -> Header {
-    Header {
-        version: JOURNAL_VERSION,
-        plan: plan.name.clone(),
-        manifest_sha256: plan.manifest_sha256.clone(),
-        protocol_sha256: plan.protocol_sha256(),
-    }
-}
-
 fn begin_journal(dir: &Path, plan: &Plan) -> Journal {
-    Journal::open(dir, &header(plan), OnDamage::Refuse).unwrap().journal
+    Journal::open(dir, &Header::of(plan), OnDamage::Refuse).unwrap().journal
 }
 
 /// The laptop's run, all of one kind of weights.
