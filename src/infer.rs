@@ -31,6 +31,20 @@ pub enum RequestedOutput {
     Hidden,
 }
 
+/// What to run.
+#[derive(Debug, Clone)]
+pub enum InferInput {
+    /// A text, or a pair of texts.
+    Text {
+        /// The text.
+        text: String,
+        /// The second one of a pair.
+        pair: Option<String>,
+    },
+    /// Token ids as they are, special tokens included.
+    Ids(Vec<u32>),
+}
+
 /// One text for one engine.
 #[derive(Debug, Clone)]
 pub struct InferRequest {
@@ -40,8 +54,8 @@ pub struct InferRequest {
     pub backend: BackendKind,
     /// Policy.
     pub precision: Preset,
-    /// The text.
-    pub text: String,
+    /// The text or the ids.
+    pub input: InferInput,
     /// What to compute.
     pub output: RequestedOutput,
 }
@@ -57,8 +71,11 @@ pub enum InferError {
     #[error(transparent)]
     Backend(#[from] BackendError),
     /// The text is empty.
-    #[error("the text is empty; give some words with --text or --file")]
+    #[error("the text is empty; give some words with --text, --file or --text-pair")]
     Empty,
+    /// No ids.
+    #[error("there are no ids; give some with --ids, separated by commas")]
+    NoIds,
     /// The text has too few tokens.
     #[error(
         "the text has {tokens} tokens and `--output {output}` needs at least {needed}; give a longer --text or --file"
@@ -84,6 +101,9 @@ pub struct Inference {
     pub engine: EngineDescription,
     /// Token ids, special tokens included.
     pub ids: Vec<u32>,
+    /// Type of each token; left out where all are of type 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_types: Option<Vec<u32>>,
     /// The tokens as text.
     pub tokens: Vec<String>,
     /// Elements per row of `values`.
@@ -133,27 +153,22 @@ pub fn infer(request: &InferRequest) -> Result<Inference, InferError> {
     let source = ModelSource::Checkpoint { path: request.model.clone(), sha256: None };
     let model = Arc::new(Model::open("model", &source, std::path::Path::new("."), head)?);
     check_output(request, &model)?;
-    // Sentence markers would turn an empty text into a sentence.
-    if request.text.trim().is_empty() {
-        return Err(InferError::Empty);
-    }
-    let tokenizer = model.tokenizer()?;
-    let ids = tokenizer.sentence(&request.text)?;
+    let (batch, tokenizer) = batch_of(&request.input, &model)?;
+    let ids = &batch.ids;
     let (needed, output) = if request.output == RequestedOutput::Nll { (2, "nll") } else { (1, request.output.name()) };
     if ids.len() < needed {
         return Err(InferError::TooShort { tokens: ids.len(), output, needed });
-    }
-    if let Some(longest) = tokenizer.longest_sequence() {
-        longest.check(ids.len())?;
     }
     let positions = model.graph.dimensions.positions;
     if ids.len() > positions {
         return Err(InferError::TooLong { tokens: ids.len(), positions });
     }
-    let batch = Batch::single(ids);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let policy = PrecisionPolicy::preset(request.precision);
-    let build = BuildRequest::new(model.clone(), policy, batch.shape, threads);
+    let build = BuildRequest {
+        token_types: batch.token_types.is_some(),
+        ..BuildRequest::new(model.clone(), policy, batch.shape, threads)
+    };
     let mut engine = backend(request.backend)?.build(&build)?.engine?;
     engine.bind(&batch)?;
     engine.enqueue()?;
@@ -163,8 +178,9 @@ pub fn infer(request: &InferRequest) -> Result<Inference, InferError> {
         output: request.output,
         precision: request.precision.name(),
         engine: engine.describe(),
-        tokens: batch.ids.iter().map(|&id| tokenizer.token(id)).collect(),
+        tokens: batch.ids.iter().map(|&id| token(tokenizer.as_ref(), id)).collect(),
         ids: batch.ids,
+        token_types: batch.token_types,
         width: output.width,
         nonfinite: output.values.iter().filter(|x| !x.is_finite()).count(),
         values: output.values,
@@ -175,11 +191,36 @@ pub fn infer(request: &InferRequest) -> Result<Inference, InferError> {
         unread: model.unread.clone(),
     };
     match request.output {
-        RequestedOutput::Logits => inference.rank(&model, &tokenizer),
+        RequestedOutput::Logits => inference.rank(&model, tokenizer.as_ref()),
         RequestedOutput::Nll => inference.score(),
         RequestedOutput::Hidden => {}
     }
     Ok(inference)
+}
+
+/// The row, and the tokenizer that its tokens are shown with. Ids need none.
+fn batch_of(input: &InferInput, model: &Model) -> Result<(Batch, Option<Tokenizer>), InferError> {
+    let (text, pair) = match input {
+        InferInput::Ids(ids) if ids.is_empty() => return Err(InferError::NoIds),
+        InferInput::Ids(ids) => return Ok((Batch::single(ids.clone()), model.tokenizer().ok())),
+        InferInput::Text { text, pair } => (text, pair),
+    };
+    // Special tokens would turn an empty text into a sentence.
+    if [Some(text), pair.as_ref()].into_iter().flatten().any(|text| text.trim().is_empty()) {
+        return Err(InferError::Empty);
+    }
+    let tokenizer = model.tokenizer()?;
+    let pair = pair.as_ref().map(|pair| tokenizer.tokenized(pair)).transpose()?;
+    let row = tokenizer.framed(&tokenizer.tokenized(text)?, pair.as_ref(), None)?;
+    if let Some(longest) = tokenizer.longest_sequence() {
+        longest.check(row.ids.len())?;
+    }
+    Ok((Batch::single(row.ids).with_token_types(model.types_of(row.types)), Some(tokenizer)))
+}
+
+/// A token as text, or `<5>` without a tokenizer.
+fn token(tokenizer: Option<&Tokenizer>, id: u32) -> String {
+    tokenizer.map_or_else(|| format!("<{id}>"), |tokenizer| tokenizer.token(id))
 }
 
 fn check_output(request: &InferRequest, model: &Model) -> Result<(), InferError> {
@@ -210,14 +251,14 @@ impl RequestedOutput {
 
 impl Inference {
     /// Fills in the likeliest entries of the last row, or its plain numbers; none if a value of it is not finite.
-    fn rank(&mut self, model: &Model, tokenizer: &Tokenizer) {
+    fn rank(&mut self, model: &Model, tokenizer: Option<&Tokenizer>) {
         let row = &self.values[self.values.len() - self.width..];
         if row.iter().any(|x| !x.is_finite()) {
             return;
         }
         let label = |index: usize| match model.graph.output_kind {
             OutputKind::ClassLogits => model.config.label(index),
-            _ => tokenizer.token(index as u32),
+            _ => token(tokenizer, index as u32),
         };
         let mut order: Vec<usize> = (0..row.len()).collect();
         order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));

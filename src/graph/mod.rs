@@ -157,13 +157,13 @@ pub enum Token {
 /// What an operation does.
 #[derive(Debug, Clone, PartialEq)]
 pub enum OpKind {
-    /// `(word[id] + token_type[0]) + position[index]`, summed in this order (Hugging Face's).
+    /// `(word[id] + token_type[type]) + position[index]`, summed in this order (Hugging Face's).
     Embedding {
         /// `[vocabulary, hidden]`
         word: ParamId,
         /// `[positions, hidden]`
         position: ParamId,
-        /// `[types, hidden]`; every token is of type 0.
+        /// `[types, hidden]`; `None` of a model without token types.
         token_type: Option<ParamId>,
     },
     /// `(x - mean) / sqrt(var + epsilon) * gamma + beta` over the last dimension.
@@ -346,6 +346,15 @@ impl Graph {
     /// digest compute the same function of their weights and ids.
     pub fn sha256(&self) -> String {
         sha256(format!("{self:?}").as_bytes())
+    }
+
+    /// Number of token types that it embeds; 0 of a model without.
+    pub fn token_types(&self) -> usize {
+        let table = self.ops.iter().find_map(|op| match op.kind {
+            OpKind::Embedding { token_type, .. } => token_type,
+            _ => None,
+        });
+        table.map_or(0, |table| self.param(table).dims[0])
     }
 
     /// Total number of parameters.

@@ -45,16 +45,20 @@ pub fn label_text(classes: &[LabelledClass]) -> String {
 /// The labels of a file, each with the first line that has it.
 pub(super) type FileLabels = BTreeMap<String, usize>;
 
-/// The class of each label of a file, by the manifest's `declared` classes where it has any, else by name.
+/// The class of each label of a file, by the manifest's `declared` classes where it has any, else by name. Labels that are numbers
+/// are those of `sentiments` as in SST-2's file, or of classes.
 ///
 /// # Errors
 /// Why the head's classes are not those of the file, and the cure where there is one.
 pub(super) fn classes_of(
     labels: &FileLabels,
     declared: &BTreeMap<String, ClassName>,
-    config: &ModelConfig,
+    head: &HeadClasses<'_>,
+    sentiments: bool,
 ) -> Result<Vec<LabelledClass>, String> {
-    let head = HeadClasses::of(config)?;
+    if declared.is_empty() && !sentiments && numbers(labels).is_some() {
+        return head.by_name(labels).map_or_else(|| head.by_class_number(labels), Ok);
+    }
     if declared.is_empty() {
         return head.by_name(labels).map_or_else(|| head.by_number(labels), Ok);
     }
@@ -74,13 +78,36 @@ pub(super) fn classes_of(
 }
 
 /// The classes of a head.
-struct HeadClasses<'a> {
+pub(super) struct HeadClasses<'a> {
     config: &'a ModelConfig,
     count: usize,
 }
 
 impl HeadClasses<'_> {
-    fn of(config: &ModelConfig) -> Result<HeadClasses<'_>, String> {
+    /// Those of a head of which one class is right.
+    ///
+    /// # Errors
+    /// Why no single class is the answer.
+    pub fn of(config: &ModelConfig) -> Result<HeadClasses<'_>, String> {
+        let head = HeadClasses::of_several(config)?;
+        match config.score_function() {
+            ScoreFunction::Softmax => Ok(head),
+            ScoreFunction::None => {
+                Err("the head's outputs are numbers, not classes (problem_type: regression)".to_owned())
+            }
+            ScoreFunction::Sigmoid if head.count == 1 => Err("the head has one output, which is no class".to_owned()),
+            ScoreFunction::Sigmoid => {
+                let why = "several labels of the head may hold at once (problem_type: multi_label_classification)";
+                Err(format!("{why}, so that no single class is the answer"))
+            }
+        }
+    }
+
+    /// Those of any head.
+    ///
+    /// # Errors
+    /// Why the output has no classes.
+    pub fn of_several(config: &ModelConfig) -> Result<HeadClasses<'_>, String> {
         let count = match config.head {
             TaskHead::Classifier { labels } => labels,
             TaskHead::None | TaskHead::LanguageModel { .. } => {
@@ -89,17 +116,7 @@ impl HeadClasses<'_> {
                 return Err(format!("the model's output has no classes{}", dropped.unwrap_or_default()));
             }
         };
-        match config.score_function() {
-            ScoreFunction::Softmax => Ok(HeadClasses { config, count }),
-            ScoreFunction::None => {
-                Err("the head's outputs are numbers, not classes (problem_type: regression)".to_owned())
-            }
-            ScoreFunction::Sigmoid if count == 1 => Err("the head has one output, which is no class".to_owned()),
-            ScoreFunction::Sigmoid => {
-                let why = "several labels of the head may hold at once (problem_type: multi_label_classification)";
-                Err(format!("{why}, so that no single class is the answer"))
-            }
-        }
+        Ok(HeadClasses { config, count })
     }
 
     fn labelled(&self, label: &str, class: usize) -> LabelledClass {
@@ -144,6 +161,33 @@ impl HeadClasses<'_> {
             return None;
         }
         labels.keys().map(|label| Some(self.labelled(label, self.named(label)?))).collect()
+    }
+
+    /// Labels are numbers of classes. Where the names of two classes are the sentiments and the first is positive, they may as well
+    /// be those of the file's author.
+    fn by_class_number(&self, labels: &FileLabels) -> Result<Vec<LabelledClass>, String> {
+        if self.count == 2 && [NEGATIVE, POSITIVE].map(|sentiment| self.named(sentiment)) == [Some(1), Some(0)] {
+            return Err(format!(
+                "class 0 of the head is {}, and 0 mostly means negative: which of them a label of the file is, is not known. \
+                 {CURE}",
+                self.config.label(0)
+            ));
+        }
+        let class = |(label, line): (&String, &usize)| {
+            let class = label.parse().ok().filter(|class| *class < self.count);
+            let last = self.count - 1;
+            if let Some(other) = self.named(label).filter(|other| class.is_some() && class != Some(*other)) {
+                return Err(format!(
+                    "label {label} of line {line} is the number of one class and the name of class {other}. {CURE}"
+                ));
+            }
+            let outside = || {
+                let names = self.names();
+                format!("label {label} of line {line} is no class of the head, which has 0 to {last} ({names}). {CURE}")
+            };
+            class.map(|class| self.labelled(label, class)).ok_or_else(outside)
+        };
+        labels.iter().map(class).collect()
     }
 
     /// Labels are numbers: those of SST-2's two sentiments, or of classes without names.
@@ -224,12 +268,12 @@ mod tests {
 
     fn matched(labels: &[&str], declared: &[(&str, ClassName)], config: &ModelConfig) -> Result<String, String> {
         let declared = declared.iter().map(|(label, class)| ((*label).to_owned(), class.clone())).collect();
-        classes_of(&file(labels), &declared, config).map(|found| label_text(&found))
+        classes_of(&file(labels), &declared, &HeadClasses::of(config)?, true).map(|found| label_text(&found))
     }
 
     fn by_name(labels: &[&str], names: &[&str]) -> Result<String, String> {
         let config = config(names, names.len());
-        let classes = classes_of(&file(labels), &BTreeMap::new(), &config)?;
+        let classes = classes_of(&file(labels), &BTreeMap::new(), &HeadClasses::of(&config)?, true)?;
         Ok(classes.iter().map(|of| format!("{}={}", of.label, of.class)).collect::<Vec<_>>().join(";"))
     }
 
@@ -242,6 +286,28 @@ mod tests {
         assert_eq!(by_name(&["0", "1"], &["1", "0"]).unwrap(), "0=1;1=0");
         assert_eq!(matched(&["0", "1"], &[], &config(&[], 2)).unwrap(), "0=class 0;1=class 1");
         assert_eq!(by_name(&["0", "1", "2"], &["LABEL_0", "LABEL_1", "LABEL_2"]).unwrap(), "0=0;1=1;2=2");
+    }
+
+    #[test]
+    fn numbers_of_examples_are_those_of_classes_where_nothing_speaks_against_it() {
+        let of = |labels: &[&str], names: &[&str]| {
+            let config = config(names, names.len());
+            let classes = classes_of(&file(labels), &BTreeMap::new(), &HeadClasses::of(&config)?, false)?;
+            Ok::<_, String>(classes.iter().map(|of| format!("{}={}", of.label, of.class)).collect::<Vec<_>>().join(";"))
+        };
+        let nli = ["entailment", "neutral", "contradiction"];
+        assert_eq!(of(&["0", "2"], &nli).unwrap(), "0=0;2=2");
+        assert_eq!(of(&["neutral"], &nli).unwrap(), "neutral=1");
+        assert_eq!(of(&["1"], &["LABEL_0", "LABEL_1", "LABEL_2"]).unwrap(), "1=1");
+        assert_eq!(of(&["0", "1"], &["negative", "positive"]).unwrap(), "0=0;1=1");
+        assert_eq!(of(&["0", "1"], &["1", "0"]).unwrap(), "0=1;1=0", "numbers that are names");
+        let refused = |labels: &[&str], names: &[&str]| of(labels, names).unwrap_err();
+        assert!(refused(&["1", "3"], &nli).contains("label 3 of line 3 is no class of the head, which has 0 to 2"));
+        assert!(refused(&["0", "1"], &["positive", "negative"]).contains("0 mostly means negative"));
+        assert!(
+            refused(&["1", "2"], &["1", "2", "3"])
+                .contains("label 1 of line 2 is the number of one class and the name")
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{InputError, InputRow};
+use super::{InputError, InputRow, Truth};
 use crate::model::Tokenizer;
 
 /// A text as one stream of tokens. For a model with sentence markers (BERT's `[CLS]` and `[SEP]`), a window begins and ends
@@ -46,11 +46,11 @@ impl Windows {
         Ok(match self.markers {
             Some((first, last)) => {
                 let ids = std::iter::once(first).chain(window.iter().copied()).chain([last]).collect();
-                InputRow { ids, label: None, next_ids: None }
+                InputRow { ids, ..InputRow::default() }
             }
             None => {
                 let next = self.tokens[start + 1..=start + step].to_vec();
-                InputRow { ids: window.to_vec(), label: None, next_ids: Some(next) }
+                InputRow { ids: window.to_vec(), truth: Some(Truth::NextTokens(next)), ..InputRow::default() }
             }
         })
     }
@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(windows.len(4), 2);
         let row = windows.row(4, 1).unwrap();
         assert_eq!(row.ids, [14, 15, 16, 17]);
-        assert_eq!(row.next_ids, Some(vec![15, 16, 17, 18]));
+        assert_eq!(row.truth, Some(Truth::NextTokens(vec![15, 16, 17, 18])));
         assert_eq!(windows.row(4, 2).unwrap(), windows.row(4, 0).unwrap(), "wraps around");
     }
 

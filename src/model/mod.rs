@@ -37,7 +37,7 @@ pub use provenance::{LABEL_DIGITS, WeightsOrigin, WeightsProvenance};
 pub use shards::ShardError;
 pub use source::{Architecture, INJECTED_SUFFIX, Injection, ModelSource};
 pub use task::{ModelOutput, ProblemType, ScoreFunction, dropped_head_notice, dropped_head_sentence};
-pub use tokenizer::{LongestSequence, TOKENIZER_FILES, Tokenizer};
+pub use tokenizer::{FramedText, LongestSequence, TOKENIZER_FILES, TokenPlace, TokenizedText, Tokenizer};
 pub use unread::{unread_notice, unread_sentence};
 
 use crate::digest::sha256_file;
@@ -118,6 +118,11 @@ pub(crate) fn build_graph(config: &ModelConfig) -> Graph {
 }
 
 impl Model {
+    /// Types of tokens as the model embeds them: none where it has no types.
+    pub fn types_of(&self, types: Vec<u32>) -> Vec<u32> {
+        if self.graph.token_types() > 0 { types } else { Vec::new() }
+    }
+
     /// Opens a model: reads its configuration, builds its graph and checks every tensor's presence, shape and dtype, but
     /// reads no weights yet. Relative paths start from `base_dir`.
     ///

@@ -3,6 +3,7 @@
 
 mod class;
 mod entries;
+mod pair;
 mod settings;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use super::damage::instead_of_a_file;
 use super::{Family, ModelError};
 use crate::files::read_text;
 use crate::panics::catch;
+pub use pair::{FramedText, TokenPlace, TokenizedText};
 use settings::TokenizerSettings;
 
 const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -57,6 +59,11 @@ pub struct Tokenizer {
     vocabulary: usize,
     family: Family,
     longest_sequence: Option<LongestSequence>,
+    /// Whether transformers gives the model the types of tokens.
+    gives_token_types: bool,
+    /// Whether a text is cut at its beginning.
+    cuts_left: bool,
+    mask: Option<u32>,
 }
 
 impl Tokenizer {
@@ -99,7 +106,17 @@ impl Tokenizer {
         let path_of_limit = folder.join(CONFIG_FILE);
         let longest_sequence =
             settings.longest_sequence()?.map(|tokens| LongestSequence { tokens, path: path_of_limit });
-        let tokenizer = Tokenizer { inner, path: path.clone(), vocabulary, family, longest_sequence };
+        let mask = settings.special_token("mask_token")?.and_then(|token| inner.token_to_id(&token));
+        let tokenizer = Tokenizer {
+            inner,
+            path: path.clone(),
+            vocabulary,
+            family,
+            longest_sequence,
+            gives_token_types: settings.gives_token_types(),
+            cuts_left: settings.cuts_left()?,
+            mask,
+        };
         let outside = tokenizer.tokens_outside();
         if outside > 0 {
             let size = tokenizer.inner.get_vocab_size(true);
@@ -147,6 +164,11 @@ impl Tokenizer {
         self.longest_sequence.as_ref()
     }
 
+    /// The id that stands for a masked token; `None` where the folder names none.
+    pub fn mask_token(&self) -> Option<u32> {
+        self.mask.filter(|&id| (id as usize) < self.vocabulary)
+    }
+
     /// Ids of `text` with the special tokens the model expects around a sentence.
     ///
     /// # Errors
@@ -175,10 +197,14 @@ impl Tokenizer {
     }
 
     fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, ModelError> {
+        let encoding = self.caught(|| self.inner.encode_fast(text, special))?;
+        self.check_ids(encoding.get_ids())?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Refuses a token that the model does not embed.
+    fn check_ids(&self, ids: &[u32]) -> Result<(), ModelError> {
         let failed = |message: String| ModelError::Tokenizer { path: self.path.clone(), message };
-        let encode = || self.inner.encode_fast(text, special);
-        let encoding = catch(encode).map_err(failed)?.map_err(|error| failed(error.to_string()))?;
-        let ids = encoding.get_ids().to_vec();
         match ids.iter().find(|&&id| id as usize >= self.vocabulary) {
             Some(&id) => Err(failed(format!(
                 "the text uses `{}`, id {id}, outside the model's {} embeddings; leave the token out of the text, or resize the \
@@ -186,7 +212,7 @@ impl Tokenizer {
                 self.inner.id_to_token(id).unwrap_or_default(),
                 self.vocabulary
             ))),
-            None => Ok(ids),
+            None => Ok(()),
         }
     }
 }
@@ -250,6 +276,48 @@ mod tests {
         }
         assert!(wrong.is_empty(), "{} of {same} + {refused}:\n{}", wrong.len(), wrong.join("\n"));
         assert!(same > 70 && refused > 3, "{same} {refused}");
+    }
+
+    /// What transformers made of pairs; `tests/golden/tokenizers/pairs.py` wrote it.
+    #[test]
+    fn pairs_are_cut_and_joined_as_in_transformers() {
+        let read = |path: &str| serde_json::from_str::<Value>(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let (folders, recorded) = (read(FOLDERS), read(&FOLDERS.replace("folders", "pairs")));
+        let list = |of: &Value| of.as_array().unwrap().clone();
+        let (mut cut, mut typed) = (0, 0);
+        for case in list(&recorded["cases"]) {
+            let folder = tempfile::tempdir().unwrap();
+            let tokenizer = opened(folder.path(), &folders, &case).unwrap();
+            for (pair, rows) in list(&recorded["pairs"]).iter().zip(list(&case["rows"])) {
+                let text = |index: usize| pair[index].as_str().map(|text| tokenizer.tokenized(text).unwrap());
+                let (first, second) = (text(0).unwrap(), text(1));
+                for (length, row) in list(&recorded["lengths"]).iter().zip(list(&rows)) {
+                    let longest = length.as_u64().map(|length| length as usize);
+                    let ours = tokenizer.framed(&first, second.as_ref(), longest).unwrap();
+                    assert_eq!(json!(ours.ids), row[0], "{pair} {length} {case}");
+                    let types = if ours.types.is_empty() { Value::Null } else { json!(ours.types) };
+                    assert_eq!(types, row[1], "{pair} {length} {case}");
+                    assert_eq!(ours.places.len(), ours.ids.len());
+                    cut += usize::from(longest == Some(ours.ids.len()));
+                    typed += usize::from(ours.types.contains(&1));
+                }
+            }
+        }
+        assert!(cut > 100 && typed > 60, "{cut} {typed}");
+    }
+
+    #[test]
+    fn a_length_without_room_for_a_token_of_each_text_is_refused() {
+        let folders: Value = serde_json::from_str(&std::fs::read_to_string(FOLDERS).unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let case = json!({"base": "bert", "tokenizer": {}, "files": {}});
+        let tokenizer = opened(folder.path(), &folders, &case).unwrap();
+        let text = tokenizer.tokenized("the film").unwrap();
+        let error = tokenizer.framed(&text, Some(&text), Some(4)).unwrap_err().to_string();
+        assert!(error.contains("a sequence of 4 has no room for 2 texts beside 3 special tokens"), "{error}");
+        let row = tokenizer.framed(&text, Some(&text), Some(5)).unwrap();
+        let place = |text, start, end| Some(TokenPlace { text, start, end });
+        assert_eq!(row.places, [None, place(0, 0, 3), None, place(1, 0, 3), None]);
     }
 
     /// Found by fuzzing: the library checks a template's tokens when it is built, not when it is read.

@@ -215,7 +215,7 @@ mod tests {
 
     fn batch(lengths: &[usize]) -> Batch {
         let shape = Shape { batch: lengths.len(), sequence: 2 };
-        Batch { shape, ids: vec![0; shape.tokens()], lengths: lengths.to_vec(), labels: None, next_ids: None }
+        Batch::new(shape, vec![0; shape.tokens()], lengths.to_vec())
     }
 
     fn limits(settings: Numerics, tolerance: Option<&Tolerance>) -> ComparisonSettings<'_> {

@@ -235,7 +235,9 @@ impl ReferenceOutputs {
 fn origin(model: &Model, batch: &Batch) -> String {
     let lengths = batch.lengths.iter().flat_map(|&length| (length as u64).to_le_bytes());
     let ids = batch.ids.iter().flat_map(|id| id.to_le_bytes());
-    let ids = sha256(&lengths.chain(ids).collect::<Vec<u8>>());
+    // Types of tokens only where there are any: older files have none.
+    let types = batch.token_types.iter().flatten().flat_map(|of| of.to_le_bytes());
+    let ids = sha256(&lengths.chain(ids).chain(types).collect::<Vec<u8>>());
     let arithmetic = arithmetic::sha256(BackendKind::Reference).unwrap_or("unknown");
     let short = |digest: &str| digest.chars().take(ORIGIN_DIGITS).collect::<String>();
     format!(

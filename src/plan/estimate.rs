@@ -75,7 +75,7 @@ impl Configuration {
         let scored = match self.input_source {
             InputSource::Random { .. } | InputSource::RandomWithSeparators { .. } => 0,
             InputSource::Text { .. } => numerics.score_windows,
-            InputSource::Sst2 { .. } => SST2_SENTENCES,
+            InputSource::Sst2 { .. } | InputSource::Examples { .. } => SST2_SENTENCES,
         };
         let comparison_s = passes_s(1 + scored.div_ceil(self.shape.batch) + numerics.forwards.unwrap_or(0));
         let window_s = match self.backend.device() {

@@ -92,6 +92,9 @@ fn input(source: &InputSource) -> Value {
         InputSource::Sst2 { path: _, sha256: Some(sha256), labels } if labels.is_empty() => {
             json!({ "sst2": { "sha256": sha256 } })
         }
+        InputSource::Examples { path: _, sha256: Some(sha256), labels } => {
+            json!({ "examples": { "sha256": sha256, "labels": value(labels) } })
+        }
         InputSource::Sst2 { path: _, sha256: Some(sha256), labels } => {
             json!({ "sst2": { "sha256": sha256, "labels": value(labels) } })
         }

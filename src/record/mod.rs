@@ -19,6 +19,7 @@ use crate::input::LabelledClass;
 use crate::model::{ModelOutput, WeightsProvenance};
 use crate::plan::ConfigurationId;
 use crate::provenance::Drift;
+use crate::stats::scores::{Answers, ScoreEstimate};
 use magnitudes::Magnitudes;
 use telemetry::{Sustained, Telemetry};
 
@@ -375,4 +376,10 @@ pub struct QualitySummary {
     pub nll_mean: Option<f64>,
     /// Tokens it was averaged over.
     pub nll_tokens: Option<u64>,
+    /// Answers by example, in file order, and what is right. `None` in older journals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<Answers>,
+    /// Their scores. Empty in older journals.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scores: Vec<ScoreEstimate>,
 }

@@ -7,6 +7,7 @@ mod checkpoint;
 mod commands;
 mod configs;
 mod downloads;
+mod examples;
 mod experiment;
 mod faults;
 mod fetch;

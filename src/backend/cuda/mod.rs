@@ -166,6 +166,11 @@ impl Backend for CudaBackend {
 
     fn build(&self, request: &BuildRequest) -> Result<Build, BackendError> {
         check_shape(&request.model.graph, request.shape)?;
+        if request.token_types {
+            let message = "backend `cuda` computes token type 0 alone, and the rows have others (pairs of texts, or \
+                           `token_types`); run this input on `reference`, `onnxruntime` or `tensorrt`";
+            return Err(BackendError::Inputs(message.to_owned()));
+        }
         let gpu = self.gpu()?;
         let stages = lower::lower(&request.model.graph, &request.policy, request.shape)?;
         let weights = self.weights(&gpu, &request.model, &request.policy, &stages)?;

@@ -35,15 +35,17 @@ macro_rules! each {
     };
 }
 
-/// `(word + type 0) + position`, each sum on the grid `A`.
+/// `(word + type) + position`, each sum on the grid `A`.
 pub(super) fn embedding<T: Real, A: RoundingGrid<T>>(arguments: EmbeddingArguments<'_, T>, out: &mut [T]) {
     let width = arguments.width;
     out.par_chunks_mut(width).zip(arguments.ids.par_iter()).enumerate().for_each(|(index, (row, &id))| {
         let word = &arguments.word[id as usize * width..][..width];
         let position = &arguments.position[index % arguments.sequence * width..][..width];
         match arguments.token_type {
-            Some(types) => {
-                for (((y, w), t), p) in row.iter_mut().zip(word).zip(types).zip(position) {
+            Some(table) => {
+                let of = arguments.types.map_or(0, |types| types[index] as usize);
+                let token_type = &table[of * width..][..width];
+                for (((y, w), t), p) in row.iter_mut().zip(word).zip(token_type).zip(position) {
                     *y = A::round(A::round(*w + *t) + *p);
                 }
             }

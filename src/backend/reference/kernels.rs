@@ -30,6 +30,8 @@ pub(super) struct EmbeddingArguments<'a, T> {
     pub position: &'a [T],
     pub token_type: Option<&'a [T]>,
     pub ids: &'a [u32],
+    /// Type of each token; `None` where all are of type 0.
+    pub types: Option<&'a [u32]>,
     pub sequence: usize,
     pub width: usize,
 }

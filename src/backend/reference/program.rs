@@ -204,6 +204,7 @@ impl<T: Kernels> Program<T> {
                         position: table(position),
                         token_type: token_type.map(table),
                         ids: &batch.ids,
+                        types: batch.token_types.as_deref(),
                         sequence: self.shape.sequence,
                         width: self.hidden,
                     };

@@ -179,8 +179,11 @@ impl TokenizerClass {
         };
         let (first, last) = (marker("cls_token", 2)?, marker("sep_token", 3)?);
         let single = format!("{}:0 $A:0 {}:0", first.0, last.0);
+        let pair = format!("{single} $B:1 {}:1", last.0);
         let template = TemplateProcessing::builder()
             .try_single(single)
+            .map_err(|error| settings.refused("cls_token or sep_token", &error))?
+            .try_pair(pair)
             .map_err(|error| settings.refused("cls_token or sep_token", &error))?
             .special_tokens(vec![first, last])
             .build()

@@ -1,18 +1,25 @@
-//! Task quality of an engine: accuracy over labelled sentences, likelihood of a running text.
+//! Task quality of an engine: its answers to examples, or the likelihood of a text, with their scores.
+
+mod answers;
+mod span;
 
 use super::NumericsError;
-use super::compare::argmax;
 use crate::engine::{Engine, Output};
-use crate::graph::{OutputKind, Shape};
-use crate::input::{Batch, InputStream, LabelledClass};
+use crate::graph::Shape;
+use crate::input::{Batch, InputStream};
 use crate::manifest::schema::Numerics;
 use crate::record::{NO_PREDICTION, QualitySummary};
+use crate::stats::scores::Answers;
+use answers::AnswersSoFar;
 
-/// Scores the engine on its input: accuracy over a whole labelled file, or mean NLL over the first
-/// `settings.score_windows` windows of a text. Other inputs are not scored.
+/// Seed of the bootstrap of a score.
+const SCORE_SEED: u64 = 2603;
+
+/// Scores the engine on its input: over a whole file of examples, or over the first `settings.score_windows` windows of a text.
+/// Other inputs are not scored.
 ///
 /// # Errors
-/// [`NumericsError`] when the engine or the input fails, or when the labels of the file are no classes of the model.
+/// [`NumericsError`] when the engine or the input fails, or when the examples do not fit the head of the model.
 pub fn evaluate(
     engine: &mut dyn Engine,
     input: &InputStream,
@@ -20,15 +27,56 @@ pub fn evaluate(
     settings: Numerics,
 ) -> Result<QualitySummary, NumericsError> {
     let Some(rows) = input.len(shape.sequence) else { return Ok(QualitySummary::default()) };
-    if let Some(labels) = input.labels() {
-        let labels = labels.map_err(|reason| NumericsError::Labels(reason.to_owned()))?;
-        return accuracy(engine, (input, labels), shape, rows);
+    let labels = input.labels().transpose().map_err(|reason| NumericsError::Labels(reason.to_owned()))?;
+    let rows = if input.is_text() { rows.min(settings.score_windows) } else { rows };
+    if rows == 0 || input.batch(shape, 0)?.truths.iter().all(Option::is_none) {
+        return Ok(QualitySummary::default());
     }
-    let first = input.batch(shape, 0)?;
-    if first.next_ids.is_some() && settings.score_windows > 0 {
-        return likelihood(engine, input, shape, rows.min(settings.score_windows));
+    let mut found: Option<AnswersSoFar> = None;
+    each_batch(engine, input, shape, rows, |batch, output, counted| {
+        let of_row = output.values.len() / shape.batch;
+        for (row, truth) in batch.truths.iter().enumerate().take(counted) {
+            let Some(truth) = truth else { continue };
+            let row = answers::Row {
+                values: &output.values[row * of_row..][..of_row],
+                width: output.width,
+                kind: output.kind,
+            };
+            found.get_or_insert_with(|| AnswersSoFar::of(truth, &row)).add(truth, &row);
+        }
+    })?;
+    let Some(answers) = found.and_then(AnswersSoFar::finish) else { return Ok(QualitySummary::default()) };
+    Ok(summary(answers, labels.map(<[_]>::to_vec).filter(|labels| !labels.is_empty())))
+}
+
+/// The scores of answers, and the numbers that have columns of their own.
+fn summary(answers: Answers, labels: Option<Vec<crate::input::LabelledClass>>) -> QualitySummary {
+    let scores = answers.estimates(SCORE_SEED);
+    let mut quality = QualitySummary { labels, scores, ..QualitySummary::default() };
+    let right = |of: &(Option<u32>, u32)| of.0 == Some(of.1);
+    match &answers {
+        Answers::Classes { rows, .. } => {
+            quality.task_correct = Some(rows.iter().filter(|row| right(row)).count() as u64);
+            quality.task_total = Some(rows.len() as u64);
+            let class =
+                |answer: Option<u32>| answer.and_then(|class| u8::try_from(class).ok()).unwrap_or(NO_PREDICTION);
+            quality.predictions = Some(rows.iter().map(|(answer, _)| class(*answer)).collect());
+        }
+        Answers::TokenClasses(rows) => {
+            let tokens = || rows.iter().flatten();
+            quality.task_correct = Some(tokens().filter(|row| right(row)).count() as u64);
+            quality.task_total = Some(tokens().count() as u64);
+        }
+        Answers::Likelihoods { masked: false, rows } => {
+            let tokens = rows.iter().map(|(_, tokens)| tokens).sum::<u64>();
+            let nats = rows.iter().map(|(nats, _)| *nats).sum::<Option<f64>>();
+            quality.nll_mean = nats.map(|nats| nats / tokens as f64).filter(|mean| mean.is_finite());
+            quality.nll_tokens = Some(tokens);
+        }
+        Answers::ClassSets(_) | Answers::Numbers(_) | Answers::Spans(_) | Answers::Likelihoods { masked: true, .. } => {
+        }
     }
-    Ok(QualitySummary::default())
+    QualitySummary { answers: Some(answers), ..quality }
 }
 
 /// Runs rows `0..rows` batch by batch. `visit` receives each batch, its output and the number of its rows that count.
@@ -41,59 +89,12 @@ fn each_batch(
 ) -> Result<(), NumericsError> {
     for first in (0..rows).step_by(shape.batch) {
         let batch = input.batch(shape, first)?;
-        engine.bind(&batch)?;
+        engine.bind(&input.masked(&batch))?;
         engine.enqueue()?;
         engine.synchronize()?;
         visit(&batch, &engine.outputs()?, shape.batch.min(rows - first));
     }
     Ok(())
-}
-
-fn accuracy(
-    engine: &mut dyn Engine,
-    (input, labels): (&InputStream, &[LabelledClass]),
-    shape: Shape,
-    rows: usize,
-) -> Result<QualitySummary, NumericsError> {
-    let mut predictions = Vec::with_capacity(rows);
-    let mut correct = 0;
-    each_batch(engine, input, shape, rows, |batch, output, counted| {
-        let classes = batch.labels.iter().flatten();
-        for (logits, class) in output.values.chunks(output.width).zip(classes).take(counted) {
-            let prediction = argmax(logits).and_then(|class| u8::try_from(class).ok()).unwrap_or(NO_PREDICTION);
-            correct += u64::from(prediction == *class);
-            predictions.push(prediction);
-        }
-    })?;
-    Ok(QualitySummary {
-        task_correct: Some(correct),
-        task_total: Some(rows as u64),
-        predictions: Some(predictions),
-        labels: Some(labels.to_vec()),
-        ..QualitySummary::default()
-    })
-}
-
-fn likelihood(
-    engine: &mut dyn Engine,
-    input: &InputStream,
-    shape: Shape,
-    rows: usize,
-) -> Result<QualitySummary, NumericsError> {
-    let (mut sum, mut tokens, mut is_language_model) = (0f64, 0u64, true);
-    each_batch(engine, input, shape, rows, |batch, output, counted| {
-        is_language_model &= output.kind == OutputKind::TokenLogits;
-        let next = batch.next_ids.iter().flatten();
-        for (logits, &next) in output.values.chunks(output.width).zip(next).take(counted * shape.sequence) {
-            sum += negative_log_likelihood(logits, next);
-            tokens += 1;
-        }
-    })?;
-    if !is_language_model {
-        return Ok(QualitySummary::default());
-    }
-    let nll_mean = Some(sum / tokens as f64).filter(|mean| mean.is_finite());
-    Ok(QualitySummary { nll_mean, nll_tokens: Some(tokens), ..QualitySummary::default() })
 }
 
 /// `-ln softmax(logits)[id]` in nats, summed in f64. Over 50257 logits, a narrower sum would dominate the measured

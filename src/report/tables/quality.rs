@@ -24,7 +24,7 @@ pub fn quality(data: &Data) -> Table {
     let mut table = Table::new("quality", caption, headings);
     let mut notes = Notes::default();
     for group in data.groups() {
-        for row in group.rows.iter().filter(|row| row.task_total.is_some() || not_scored(row).is_some()) {
+        for row in group.rows.iter().filter(|row| row.task_predictions.is_some() || not_scored(row).is_some()) {
             table.push(cells(data, &group, row, &mut notes));
         }
     }
@@ -75,13 +75,13 @@ pub fn flipped_sentences(data: &Data) -> Table {
 }
 
 /// Headings of the columns that name a configuration, then these.
-fn after_configuration_headings<const N: usize>(own: [Heading; N]) -> Vec<Heading> {
+pub(super) fn after_configuration_headings<const N: usize>(own: [Heading; N]) -> Vec<Heading> {
     let configuration = ["Model", "Input", "Backend", "Precision"].map(Heading::text);
     configuration.into_iter().chain([Heading::number("Shape")]).chain(own).collect()
 }
 
 /// Cells that name the row's configuration, then these.
-fn after_configuration_cells<const N: usize>(row: &ResultRow, own: [TableCell; N]) -> Vec<TableCell> {
+pub(super) fn after_configuration_cells<const N: usize>(row: &ResultRow, own: [TableCell; N]) -> Vec<TableCell> {
     let shape = TableCell {
         source: Some(row.id.clone()),
         ..TableCell::new(format!("{}×{}", row.batch_size, row.sequence_length))
