@@ -190,7 +190,7 @@ fn check_output(request: &InferRequest, model: &Model) -> Result<(), InferError>
         (RequestedOutput::Logits, OutputKind::Hidden, None) => {
             "has no head, only hidden states (--output hidden)".to_owned()
         }
-        (RequestedOutput::Nll, OutputKind::Hidden | OutputKind::ClassLogits | OutputKind::LastTokenLogits, _) => {
+        (RequestedOutput::Nll, kind, _) if kind != OutputKind::TokenLogits => {
             "is not a language model".to_owned()
         }
         _ => return Ok(()),

@@ -2,7 +2,9 @@
 //!
 //! Values are symbolic in batch and sequence; parameters name the checkpoint tensors they are made of.
 
+pub mod activation;
 pub mod cost;
+mod output;
 pub mod policy;
 
 use std::collections::HashMap;
@@ -11,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::digest::sha256;
+pub use activation::{Activation, Gelu};
 pub use cost::CostSummary;
+pub use output::OutputKind;
 pub use policy::{Format, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding};
 
 /// Batch size and padded sequence length of one engine.
@@ -56,6 +60,22 @@ impl ValueShape {
             ValueShape::Tokens(width) => vec![shape.batch, shape.sequence, width],
             ValueShape::Sequences(width) => vec![shape.batch, width],
             ValueShape::Scores(heads) => vec![shape.batch, heads, shape.sequence, shape.sequence],
+        }
+    }
+
+    /// Elements of a row of tokens or sequences; heads of scores, whose rows are as long as a sequence.
+    pub fn width(self) -> usize {
+        match self {
+            ValueShape::Tokens(width) | ValueShape::Sequences(width) | ValueShape::Scores(width) => width,
+        }
+    }
+
+    /// The same shape with rows of another width.
+    pub fn with_width(self, width: usize) -> Self {
+        match self {
+            ValueShape::Tokens(_) => ValueShape::Tokens(width),
+            ValueShape::Sequences(_) => ValueShape::Sequences(width),
+            ValueShape::Scores(_) => ValueShape::Scores(width),
         }
     }
 
@@ -112,16 +132,6 @@ pub enum Init {
     Zeros,
     /// All ones (layer-norm gamma).
     Ones,
-}
-
-/// The two forms of GELU in use. The model decides the form, never the backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Gelu {
-    /// `x/2 (1 + erf(x/√2))` (BERT).
-    Erf,
-    /// `x/2 (1 + tanh(√(2/π)(x + 0.044715 x³)))` (GPT-2).
-    Tanh,
 }
 
 /// Which keys a query may attend to. Masked keys get probability 0 by selection, never by adding a large constant.
@@ -198,9 +208,9 @@ pub enum OpKind {
         /// Number of heads.
         heads: usize,
     },
-    /// Element-wise GELU.
-    Gelu(Gelu),
-    /// Element-wise tanh.
+    /// Element-wise function between linear layers.
+    Activation(Activation),
+    /// Element-wise tanh of a pooler or a head.
     Tanh,
     /// Element-wise sum of two inputs.
     Residual,
@@ -220,7 +230,7 @@ impl OpKind {
             OpKind::AttentionScores { .. } => OpClass::AttentionScores,
             OpKind::Softmax(_) => OpClass::Softmax,
             OpKind::AttentionContext { .. } => OpClass::AttentionContext,
-            OpKind::Gelu(_) => OpClass::Gelu,
+            OpKind::Activation(_) => OpClass::Gelu,
             OpKind::Tanh => OpClass::Tanh,
             OpKind::Residual => OpClass::Residual,
             OpKind::Select(_) => OpClass::Select,
@@ -265,37 +275,6 @@ pub struct Dimensions {
     pub vocabulary: usize,
     /// Longest sequence.
     pub positions: usize,
-}
-
-/// What the graph's output holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OutputKind {
-    /// Last hidden state `[B, S, hidden]`.
-    Hidden,
-    /// Classifier logits `[B, labels]`.
-    ClassLogits,
-    /// Next-token logits `[B, S, vocabulary]`.
-    TokenLogits,
-    /// Next-token logits of the last token of every sequence alone, `[B, vocabulary]`.
-    LastTokenLogits,
-}
-
-impl OutputKind {
-    /// Name for readers.
-    pub fn label(self) -> &'static str {
-        match self {
-            OutputKind::Hidden => "hidden states",
-            OutputKind::ClassLogits => "class logits",
-            OutputKind::TokenLogits => "next-token logits",
-            OutputKind::LastTokenLogits => "next-token logits of the last token",
-        }
-    }
-
-    /// Whether an output row is a distribution over alternatives, so that its argmax means something.
-    pub fn is_logits(self) -> bool {
-        !matches!(self, OutputKind::Hidden)
-    }
 }
 
 /// A model as typed operations in execution order.

@@ -1,7 +1,7 @@
 //! The parts that both families share: parameters by checkpoint name, linear layers, layer norms, the attention core.
 
 use super::config::ModelConfig;
-use crate::graph::{Gelu, OutputKind};
+use crate::graph::{Activation, Gelu, OutputKind};
 use crate::graph::{Graph, GraphBuilder, Init, LinearRole, Mask, OpKind, ParamId, TensorPart, ValueId, ValueShape};
 
 /// A graph under construction together with the model's sizes.
@@ -154,7 +154,7 @@ impl<'a> LayerBuilder<'a> {
 
     fn gelu(&mut self, name: &str, form: Gelu, input: ValueId) -> ValueId {
         let width = self.config.dimensions.inner;
-        self.graph.op(name, OpKind::Gelu(form), &[input], ValueShape::Tokens(width))
+        self.graph.op(name, OpKind::Activation(Activation::Gelu(form)), &[input], ValueShape::Tokens(width))
     }
 
     pub fn residual(&mut self, name: &str, stream: ValueId, update: ValueId) -> ValueId {

@@ -123,7 +123,7 @@ impl Lowering<'_> {
             OpKind::AttentionScores { scale, .. } => self.attention_scores(&op, scale),
             OpKind::AttentionContext { .. } => self.attention_context(&op),
             OpKind::Softmax(mask) => self.softmax(&op, mask),
-            OpKind::Gelu(form) => self.gelu(&op, form),
+            OpKind::Activation(function) => self.activation(&op, function),
             OpKind::Tanh => self.tanh(&op),
             OpKind::Residual => self.residual(&op),
             OpKind::Select(token) => self.select(&op, token),

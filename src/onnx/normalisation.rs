@@ -59,8 +59,9 @@ impl Lowering<'_> {
         if self.dialect.typing == Typing::PerLayer && self.order == ReductionOrder::SumThenDivide {
             return self.reduce(op.part(part), "ReduceMean", x);
         }
+        let width = self.graph.value(op.definition.output).shape.width();
         // The count itself is rounded to `compute`.
-        let count = op.compute.rounded(self.graph.dimensions.hidden as f64);
+        let count = op.compute.rounded(width as f64);
         match self.order {
             ReductionOrder::SumThenDivide => {
                 let wide = op.compute.join(op.accumulate);
