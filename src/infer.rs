@@ -150,6 +150,7 @@ pub fn infer(request: &InferRequest) -> Result<Inference, InferError> {
     if ids.len() > positions {
         return Err(InferError::TooLong { tokens: ids.len(), positions });
     }
+    model.config.check_ids(&ids)?;
     let batch = Batch::single(ids);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let policy = PrecisionPolicy::preset(request.precision);

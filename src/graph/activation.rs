@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// What quick GELU multiplies the argument of the logistic function by (github.com/hendrycks/GELUs).
 pub const QUICK_GELU_FACTOR: f64 = 1.702;
 /// Mean of the normal distribution whose distribution function [`Activation::Laplace`] is.
+#[allow(clippy::approx_constant, reason = "transformers rounds it to these digits")]
 pub const LAPLACE_MEAN: f64 = 0.707107;
 /// Its standard deviation.
 pub const LAPLACE_DEVIATION: f64 = 0.282095;

@@ -101,6 +101,15 @@ pub struct TensorPart {
     pub tensor: String,
     /// Stored `[in, out]` (GPT-2's Conv1D) and transposed when loaded.
     pub transposed: bool,
+    /// The first of its rows that belongs to the parameter; those before it are left out. 0 of a transposed tensor.
+    pub first_row: usize,
+}
+
+impl TensorPart {
+    /// A tensor as it is stored.
+    pub fn whole(tensor: &str) -> Self {
+        TensorPart { tensor: tensor.to_owned(), transposed: false, first_row: 0 }
+    }
 }
 
 /// A parameter: one or more checkpoint tensors concatenated along the first dimension.
@@ -123,7 +132,7 @@ impl Param {
     }
 }
 
-/// Initialisation of a parameter in a random checkpoint (Hugging Face defaults of both families).
+/// Initialisation of a parameter in a random checkpoint (Hugging Face defaults).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
     /// Normal with this standard deviation.
@@ -162,6 +171,8 @@ pub enum Token {
     First,
     /// The last one that is no padding, from which the next token is predicted.
     Last,
+    /// The last one that is no padding and has another id; the first where there is none.
+    LastBut(u32),
 }
 
 /// What an operation does.
@@ -273,7 +284,7 @@ pub struct Dimensions {
     pub inner: usize,
     /// Rows of the word table.
     pub vocabulary: usize,
-    /// Longest sequence.
+    /// Longest sequence, and rows of the position table from the first token's on.
     pub positions: usize,
 }
 
@@ -361,6 +372,16 @@ impl GraphBuilder {
             self.params.push(Param { name: name.to_owned(), dims, parts, init });
         }
         id
+    }
+
+    /// The shape of a value.
+    pub fn shape(&self, id: ValueId) -> ValueShape {
+        self.values[id.0].shape
+    }
+
+    /// The dimensions of a parameter.
+    pub fn param_dims(&self, id: ParamId) -> &[usize] {
+        &self.params[id.0].dims
     }
 
     /// Adds an op and returns its output value.

@@ -18,7 +18,7 @@ impl Lowering<'_> {
         self.assembly.emit(op.name(), OperatorCall::new("Add", &[&stream, &update]))
     }
 
-    /// The first or last token of every sequence, as stored: nothing is computed.
+    /// One token of every sequence, as stored: nothing is computed.
     pub fn select(&mut self, op: &TypedOp<'_>, token: Token) -> NamedTensor {
         let x = self.input(op, 0);
         let (index, operator, attribute) = match token {
@@ -27,6 +27,7 @@ impl Lowering<'_> {
                 (self.assembly.index(-1), "Gather", AttributeProto::int("axis", 1))
             }
             Token::Last => (self.last_tokens(), "GatherND", AttributeProto::int("batch_dims", 1)),
+            Token::LastBut(id) => (self.last_tokens_but(id), "GatherND", AttributeProto::int("batch_dims", 1)),
         };
         self.assembly.emit(op.name(), OperatorCall::new(operator, &[&x, &index]).with(attribute))
     }

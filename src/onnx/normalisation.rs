@@ -87,7 +87,7 @@ impl Lowering<'_> {
         self.reduce(below("sum"), "ReduceSum", &x)
     }
 
-    fn reduce(&mut self, name: String, operator: &'static str, x: &NamedTensor) -> NamedTensor {
+    pub fn reduce(&mut self, name: String, operator: &'static str, x: &NamedTensor) -> NamedTensor {
         let keeps = AttributeProto::int("keepdims", 1);
         if operator != "ReduceSum" && !self.dialect.opset.is_18() {
             let call = OperatorCall::new(operator, &[x]).with(AttributeProto::ints("axes", &[-1]));

@@ -167,7 +167,7 @@ mod tests {
             (Activation::HardSwish, &|x| x * (x + 3.0).clamp(0.0, 6.0) / 6.0),
             (Activation::Mish, &|x| x * softplus(x).tanh()),
             (Activation::SqrtSoftplus, &|x| softplus(x).sqrt()),
-            (Activation::Laplace, &|x| normal((x - 0.707107) / 0.282095)),
+            (Activation::Laplace, &|x| normal((x - LAPLACE_MEAN) / LAPLACE_DEVIATION)),
             (Activation::Sigmoid, &sigmoid),
             (Activation::Tanh, &f64::tanh),
         ];

@@ -222,12 +222,8 @@ impl<T: Kernels> Program<T> {
                 OpKind::Select(token) => {
                     let width = step.output.elements / step.rows;
                     let sequences = self.input(step, 0).chunks(self.shape.sequence * width);
-                    for ((y, x), length) in out.chunks_mut(width).zip(sequences).zip(&batch.lengths) {
-                        let index = match token {
-                            Token::First => 0,
-                            Token::Last => length - 1,
-                        };
-                        y.copy_from_slice(&x[index * width..][..width]);
+                    for (row, (y, x)) in out.chunks_mut(width).zip(sequences).enumerate() {
+                        y.copy_from_slice(&x[selected(token, batch, row) * width..][..width]);
                     }
                 }
                 _ => {}
@@ -292,6 +288,19 @@ impl<T: Kernels> Program<T> {
         let mut rounded = values.to_vec();
         round_to(step.rounding.compute, &mut rounded);
         rounded.into()
+    }
+}
+
+/// Index of the token that is taken from a row of the batch.
+fn selected(token: Token, batch: &Batch, row: usize) -> usize {
+    let length = batch.lengths[row];
+    match token {
+        Token::First => 0,
+        Token::Last => length - 1,
+        Token::LastBut(id) => {
+            let ids = &batch.ids[row * batch.shape.sequence..][..length];
+            ids.iter().rposition(|&other| other != id).unwrap_or(0)
+        }
     }
 }
 

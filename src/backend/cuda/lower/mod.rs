@@ -112,6 +112,9 @@ impl<'a> StageLowering<'a> {
             }
             OpKind::Tanh => self.elementwise(index, Function::Tanh),
             OpKind::Residual => self.elementwise(index, Function::Residual),
+            OpKind::Select(Token::LastBut(_)) => {
+                return Err(self.unsupported(op, "a choice of tokens by their ids, for which there is no kernel"));
+            }
             OpKind::Select(token) => self.select(op, *token),
         }
         self.locate(index);
