@@ -11,7 +11,7 @@ use crate::engine::BackendKind;
 use crate::files::read_text;
 use crate::graph::Preset;
 use crate::infer::{self, InferInput, InferRequest, RequestedOutput};
-use crate::model::unread_sentence;
+use crate::model::{Head, unread_sentence};
 
 #[derive(Debug, Args)]
 pub(super) struct InferArgs {
@@ -36,6 +36,9 @@ pub(super) struct InferArgs {
     /// File that holds the text.
     #[arg(long)]
     file: Option<PathBuf>,
+    /// The head whose logits are asked for: that of the checkpoint's class unless another is named.
+    #[arg(long, value_enum, default_value_t = Head::Natural)]
+    head: Head,
     /// What to print: logits, negative log-likelihood of each token (nll) or last hidden state (hidden).
     #[arg(long, default_value = "logits")]
     output: RequestedOutput,
@@ -54,8 +57,8 @@ pub(super) fn execute(args: InferArgs) -> Result<u8> {
         }
         (None, None, None) => InferInput::Text { text: String::new(), pair },
     };
-    let InferArgs { model, backend, precision, output, .. } = args;
-    let request = InferRequest { model, backend, precision, input, output };
+    let InferArgs { model, backend, precision, head, output, .. } = args;
+    let request = InferRequest { model, backend, precision, input, head, output };
     let answer = infer::infer(&request)?;
     if let Some(unread) = unread_sentence(&answer.unread) {
         note(format_args!("note: {unread}"));

@@ -90,6 +90,9 @@ impl HeadClasses<'_> {
     /// Why no single class is the answer.
     pub fn of(config: &ModelConfig) -> Result<HeadClasses<'_>, String> {
         let head = HeadClasses::of_several(config)?;
+        if let TaskHead::TokenClassifier { .. } = config.head {
+            return Err("the model has classes of tokens, not of sentences".to_owned());
+        }
         match config.score_function() {
             ScoreFunction::Softmax => Ok(head),
             ScoreFunction::None => {
@@ -109,8 +112,8 @@ impl HeadClasses<'_> {
     /// Why the output has no classes.
     pub fn of_several(config: &ModelConfig) -> Result<HeadClasses<'_>, String> {
         let count = match config.head {
-            TaskHead::Classifier { labels } => labels,
-            TaskHead::None | TaskHead::LanguageModel { .. } => {
+            TaskHead::Classifier { labels } | TaskHead::TokenClassifier { labels } => labels,
+            TaskHead::None | TaskHead::Spans | TaskHead::MaskedLanguageModel | TaskHead::LanguageModel { .. } => {
                 let dropped =
                     config.dropped_head.as_ref().map(|class| format!(": the head of {class} is not computed"));
                 return Err(format!("the model's output has no classes{}", dropped.unwrap_or_default()));

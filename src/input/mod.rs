@@ -14,8 +14,8 @@ use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
 
 use crate::files::{FileError, FileVersion, NotText, text as text_of};
-use crate::graph::Shape;
-use crate::model::{LongestSequence, Model, ModelError, Tokenizer};
+use crate::graph::{OutputKind, Shape};
+use crate::model::{LongestSequence, Model, ModelConfig, ModelError, Tokenizer};
 use examples::{Examples, LabelRule, Labelling};
 pub use labels::{ClassName, LabelledClass, label_text};
 pub use source::InputSource;
@@ -103,7 +103,7 @@ pub struct InputStream {
     pub has_token_types: bool,
     /// The token in place of a masked one, where the model fills tokens in.
     mask: Option<u32>,
-    pad_id: u32,
+    config: ModelConfig,
     longest: Option<LongestSequence>,
 }
 
@@ -142,7 +142,8 @@ impl InputStream {
             file = Some(version);
             Ok(text)
         };
-        let mut longest = None;
+        let (mut longest, mut mask) = (None, None);
+        let masks = model.graph.output_kind == OutputKind::MaskedTokenLogits;
         let rows = match source {
             InputSource::Random { seed } => Rows::Random { seed: *seed, vocabulary, separators: None },
             InputSource::RandomWithSeparators { seed } => {
@@ -155,7 +156,8 @@ impl InputStream {
                 let text = read(&path, sha256)?;
                 let tokenizer = tokenizer()?;
                 longest = tokenizer.longest_sequence().cloned();
-                Rows::Text(Windows::new(path, &text, &tokenizer)?)
+                mask = tokenizer.mask_token().filter(|_| masks);
+                Rows::Text(Windows::new(path, &text, &tokenizer, mask.is_some())?)
             }
             InputSource::Sst2 { path, sha256, labels } | InputSource::Examples { path, sha256, labels } => {
                 let path = base_dir.join(path);
@@ -164,7 +166,12 @@ impl InputStream {
                     InputSource::Sst2 { .. } => (sst2::lines(&path, &text)?, LabelRule::Sentiment),
                     _ => (examples::lines(&path, &text)?, LabelRule::ClassNumber),
                 };
-                let tokenizer = examples::needs_tokenizer(&lines).then(tokenizer).transpose()?;
+                let tokenizer = match examples::have_texts(&lines) {
+                    true => Some(tokenizer()?),
+                    // Of a model that fills in tokens it says which stands for a masked one.
+                    false => masks.then(tokenizer).and_then(Result::ok),
+                };
+                mask = tokenizer.as_ref().and_then(Tokenizer::mask_token).filter(|_| masks);
                 longest = tokenizer.as_ref().and_then(|tokenizer| tokenizer.longest_sequence().cloned());
                 let labelling = Labelling { declared: labels, rule };
                 Rows::Examples(Box::new(Examples::new(path, lines, labelling, (model, tokenizer))?))
@@ -174,12 +181,8 @@ impl InputStream {
             Rows::Examples(examples) => examples.has_token_types()?,
             Rows::Random { .. } | Rows::Text(_) => false,
         };
-        let mask = match &rows {
-            Rows::Examples(examples) => examples.mask,
-            Rows::Random { .. } | Rows::Text(_) => None,
-        };
-        let pad_id = model.config.pad_id;
-        Ok(InputStream { tokenizer_files, file, rows, has_token_types, mask, pad_id, longest })
+        let config = model.config.clone();
+        Ok(InputStream { tokenizer_files, file, rows, has_token_types, mask, config, longest })
     }
 
     /// Every file that it was read from.
@@ -232,12 +235,13 @@ impl InputStream {
         if let Some(longest) = &self.longest {
             rows.iter().try_for_each(|row| longest.check(row.ids.len()))?;
         }
+        rows.iter().try_for_each(|row| self.config.check_ids(&row.ids))?;
         let padded = |of: &[u32], with: u32| {
             let mut of = of.to_vec();
             of.resize(shape.sequence, with);
             of
         };
-        let ids = rows.iter().flat_map(|row| padded(&row.ids, self.pad_id)).collect();
+        let ids = rows.iter().flat_map(|row| padded(&row.ids, self.config.pad_id)).collect();
         let types = rows.iter().flat_map(|row| padded(&row.types, 0)).collect();
         let lengths = rows.iter().map(|row| row.ids.len()).collect();
         let truths = rows.into_iter().map(|row| row.truth).collect();
@@ -250,7 +254,7 @@ impl InputStream {
                 let mut generator = ChaCha8Rng::seed_from_u64(*seed);
                 generator.set_stream(index as u64);
                 // The high word of a 32 x 32 bit product is uniform to one part in 2³² / vocabulary.
-                let id = |word: u32| ((u64::from(word) * u64::from(*vocabulary)) >> 32) as u32;
+                let id = |word: u32| self.config.drawn_id(((u64::from(word) * u64::from(*vocabulary)) >> 32) as u32);
                 let mut ids = |count: usize| (0..count).map(|_| id(generator.next_u32())).collect::<Vec<_>>();
                 let ids = match separators {
                     None => ids(sequence),

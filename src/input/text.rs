@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::truth::masked_tokens;
 use super::{InputError, InputRow, Truth};
 use crate::model::Tokenizer;
 
@@ -12,13 +13,15 @@ pub(super) struct Windows {
     path: PathBuf,
     tokens: Vec<u32>,
     markers: Option<(u32, u32)>,
+    /// Whether tokens are masked and filled in.
+    masks: bool,
 }
 
 impl Windows {
-    pub fn new(path: PathBuf, text: &str, tokenizer: &Tokenizer) -> Result<Self, InputError> {
+    pub fn new(path: PathBuf, text: &str, tokenizer: &Tokenizer, masks: bool) -> Result<Self, InputError> {
         let tokens = tokenizer.running_text(text)?;
         let markers = tokenizer.window_markers()?;
-        Ok(Windows { path, tokens, markers })
+        Ok(Windows { path, tokens, markers, masks })
     }
 
     /// Tokens of text per window.
@@ -45,8 +48,10 @@ impl Windows {
         let window = &self.tokens[start..start + step];
         Ok(match self.markers {
             Some((first, last)) => {
-                let ids = std::iter::once(first).chain(window.iter().copied()).chain([last]).collect();
-                InputRow { ids, ..InputRow::default() }
+                let ids: Vec<u32> = std::iter::once(first).chain(window.iter().copied()).chain([last]).collect();
+                let text: Vec<usize> = (1..=step).collect();
+                let truth = if self.masks { masked_tokens(&ids, &text, index % count) } else { None };
+                InputRow { ids, truth, ..InputRow::default() }
             }
             None => {
                 let next = self.tokens[start + 1..=start + step].to_vec();
@@ -61,7 +66,7 @@ mod tests {
     use super::*;
 
     fn windows(markers: Option<(u32, u32)>) -> Windows {
-        Windows { path: "text".into(), tokens: (10..20).collect(), markers }
+        Windows { path: "text".into(), tokens: (10..20).collect(), markers, masks: false }
     }
 
     #[test]
@@ -78,6 +83,10 @@ mod tests {
     fn sentence_markers_take_two_places() {
         let windows = windows(Some((1, 2)));
         assert_eq!(windows.row(5, 1).unwrap().ids, [1, 13, 14, 15, 2]);
+        let masked = Windows { masks: true, ..windows }.row(5, 1).unwrap().truth;
+        let Some(Truth::MaskedTokens(tokens)) = masked else { panic!("{masked:?}") };
+        assert!(tokens.len() == 1 && (1..4).contains(&tokens[0].0), "no marker is masked: {tokens:?}");
+        let windows = self::windows(Some((1, 2)));
         assert_eq!(windows.len(2), 0, "no room for text");
         assert!(windows.row(2, 0).is_err());
     }

@@ -106,8 +106,8 @@ impl Tokenizer {
         let path_of_limit = folder.join(CONFIG_FILE);
         let longest_sequence =
             settings.longest_sequence()?.map(|tokens| LongestSequence { tokens, path: path_of_limit });
-        let mask = settings.special_token("mask_token")?.and_then(|token| inner.token_to_id(&token));
         let tokenizer = Tokenizer {
+            mask: settings.mask_id(&inner)?,
             inner,
             path: path.clone(),
             vocabulary,
@@ -115,7 +115,6 @@ impl Tokenizer {
             longest_sequence,
             gives_token_types: settings.gives_token_types(),
             cuts_left: settings.cuts_left()?,
-            mask,
         };
         let outside = tokenizer.tokens_outside();
         if outside > 0 {
@@ -126,7 +125,12 @@ impl Tokenizer {
             )));
         }
         match (family, tokenizer.markers()?) {
-            (Family::Bert, None) => Err(failed("it adds no [CLS] and [SEP]: it is not a BERT tokenizer".to_owned())),
+            (family, None) if family.is_encoder() => {
+                let name = family.name();
+                Err(failed(format!(
+                    "it puts no markers around a sentence, as [CLS] and [SEP]: it is not a {name} tokenizer"
+                )))
+            }
             _ => Ok(tokenizer),
         }
     }
@@ -156,7 +160,7 @@ impl Tokenizer {
     /// # Errors
     /// [`ModelError::Tokenizer`].
     pub fn window_markers(&self) -> Result<Option<(u32, u32)>, ModelError> {
-        if self.family == Family::Bert { self.markers() } else { Ok(None) }
+        if self.family.is_encoder() { self.markers() } else { Ok(None) }
     }
 
     /// The longest sequence that the folder allows; `None` where it sets no limit.
@@ -167,6 +171,12 @@ impl Tokenizer {
     /// The id that stands for a masked token; `None` where the folder names none.
     pub fn mask_token(&self) -> Option<u32> {
         self.mask.filter(|&id| (id as usize) < self.vocabulary)
+    }
+
+    /// Whether an id is that of a special token.
+    pub fn is_special(&self, id: u32) -> bool {
+        let added = self.inner.get_added_vocabulary();
+        self.inner.id_to_token(id).is_some_and(|token| added.is_special_token(&token))
     }
 
     /// Ids of `text` with the special tokens the model expects around a sentence.

@@ -247,6 +247,150 @@ fn a_long_pair_is_cut_as_longest_first_cuts_it() {
     assert!(error.contains("a sequence of 4 has no room for 2 texts"), "{error}");
 }
 
+/// A BERT with another head, whose tensors have these names and shapes.
+fn with_head(class: &str, tensors: &[(&str, Vec<usize>)]) -> Checkpoint {
+    let mut checkpoint = checkpoint(3, json!({"architectures": [class]}));
+    for name in ["classifier.weight", "classifier.bias", "bert.pooler.dense.weight", "bert.pooler.dense.bias"] {
+        checkpoint.tensors.remove(name);
+    }
+    let drawn = checkpoint.tensors["bert.encoder.layer.1.intermediate.dense.weight"].1.clone();
+    for (name, shape) in tensors {
+        let count = shape.iter().product();
+        let values = if name.ends_with("LayerNorm.weight") {
+            vec![1.0; count]
+        } else {
+            drawn.iter().cycle().skip(name.len()).take(count).map(|x| 3.0 * x).collect()
+        };
+        checkpoint.tensors.insert((*name).to_owned(), (shape.clone(), values));
+    }
+    checkpoint
+}
+
+/// Runs one model of this head; its row under FP32 and float64 outputs of ids and types.
+fn run_head(file: &str, checkpoint: &Checkpoint) -> (Experiment, ResultRow) {
+    let sequence = format!("[{SEQUENCE}]");
+    let experiment = Experiment::new(&Cells {
+        models: "{m: {checkpoint: model}}",
+        inputs: "{lines: {examples: lines.jsonl}}",
+        batch_sizes: "[5]",
+        sequence_lengths: &sequence,
+        ..Cells::default()
+    });
+    std::fs::write(experiment.folder().join("lines.jsonl"), file).unwrap();
+    checkpoint.write(&experiment.folder().join("model"));
+    // `one` stands for a masked token.
+    let config = json!({"tokenizer_class": "BertTokenizer", "mask_token": "one"});
+    std::fs::write(experiment.folder().join("model/tokenizer_config.json"), config.to_string()).unwrap();
+    experiment.run(0);
+    let row = fp32(&experiment.rows()).clone();
+    (experiment, row)
+}
+
+fn exact(experiment: &Experiment, batch: &Batch) -> Vec<f64> {
+    let source = ModelSource::Checkpoint { path: "model".into(), sha256: None };
+    let model = Model::open("m", &source, &experiment.folder(), Head::Natural).unwrap();
+    oracle_outputs(&model, batch, 1).unwrap()
+}
+
+#[test]
+fn tokens_are_scored_by_the_class_of_each_word() {
+    let names = ["entailment", "neutral", "contradiction"];
+    let right = |row: usize, place: usize| -> Option<u32> { (place != 1).then_some(((row + place) % 3) as u32) };
+    let line = |row: usize| {
+        let ids = words(row, 0);
+        let labels: Vec<Value> = (0..ids.len())
+            .map(|place| right(row, place).map_or(Value::Null, |class| json!(names[class as usize])))
+            .collect();
+        format!("{}\n", json!({"text": spelled(&ids), "labels": labels}))
+    };
+    let file: String = (0..COUNT).map(line).collect();
+    let width = crate::checkpoint::HIDDEN;
+    let tensors = [("classifier.weight", vec![3, width]), ("classifier.bias", vec![3])];
+    let (experiment, row) = run_head(&file, &with_head("BertForTokenClassification", &tensors));
+    let expected: Vec<Vec<(Option<u32>, u32)>> = (0..COUNT)
+        .map(|row| {
+            let ids = words(row, 0);
+            let logits = exact(&experiment, &Batch::single([&[CLS][..], &ids, &[SEP]].concat()));
+            let answer = |place: usize| Some(argmax(&logits[3 * (place + 1)..][..3]));
+            (0..ids.len()).filter_map(|place| Some((answer(place), right(row, place)?))).collect()
+        })
+        .collect();
+    assert_eq!(answers(&row), Answers::TokenClasses(expected.clone()));
+    let all = expected.concat();
+    let correct = all.iter().filter(|(answer, right)| *answer == Some(*right)).count() as u64;
+    assert_eq!((row.task_correct, row.task_total), (Some(correct), Some(all.len() as u64)));
+    assert!(
+        row.task_f1_macro.is_some() && row.task_accuracy_low < row.task_accuracy_high && row.task_predictions.is_none()
+    );
+    assert!(reported(&experiment, "scores-tokens.tex").contains("macro F1"));
+}
+
+#[test]
+fn questions_are_scored_by_the_words_of_the_likeliest_span() {
+    let answer = |row: usize| -> usize { row % words(row, 1).len() };
+    let line = |row: usize| {
+        let (first, second) = (spelled(&words(row, 0)), spelled(&words(row, 1)));
+        let start = second.split(' ').take(answer(row)).map(|word| word.len() + 1).sum::<usize>();
+        let end = start + second.split(' ').nth(answer(row)).unwrap().len();
+        format!("{}\n", json!({"text": first, "text_pair": second, "spans": [[start, end]]}))
+    };
+    let file: String = (0..COUNT).map(line).collect();
+    let tensors = [("qa_outputs.weight", vec![2, crate::checkpoint::HIDDEN]), ("qa_outputs.bias", vec![2])];
+    let (experiment, row) = run_head(&file, &with_head("BertForQuestionAnswering", &tensors));
+    let is_article = |id: &&u32| ["a", "the"].contains(&WORDS[**id as usize]);
+    let exact_matches = (0..COUNT).filter(|&row| {
+        let (ids, types) = pair(row);
+        let first = types.iter().position(|of| *of == 1).unwrap();
+        let behind = ids.len() - 1;
+        let logits = exact(&experiment, &Batch::single(ids.clone()).with_token_types(types));
+        let spans = (first..behind).flat_map(|start| (start..behind).map(move |end| (start, end)));
+        let sum = |&(start, end): &(usize, usize)| logits[2 * start] + logits[2 * end + 1];
+        let (start, end) = spans.max_by(|a, b| sum(a).total_cmp(&sum(b))).unwrap();
+        let found: Vec<&u32> = ids[start..=end].iter().filter(|id| !is_article(id)).collect();
+        let right: Vec<&u32> = ids[first + answer(row)..][..1].iter().filter(|id| !is_article(id)).collect();
+        found == right
+    });
+    let count = exact_matches.count();
+    assert_eq!(row.task_exact_match, Some(count as f64 / COUNT as f64));
+    assert!(row.task_span_f1 >= row.task_exact_match && row.task_predictions.is_none(), "{row:?}");
+    assert!(reported(&experiment, "scores-spans.tex").contains("exact match"));
+}
+
+#[test]
+fn masked_tokens_are_filled_in_from_what_stands_around_them() {
+    let file: String = (0..COUNT).map(|row| format!("{}\n", json!({"text": spelled(&words(row, 1))}))).collect();
+    let (width, all) = (crate::checkpoint::HIDDEN, WORDS.len());
+    let head = "cls.predictions.transform";
+    let names =
+        ["dense.weight", "dense.bias", "LayerNorm.weight", "LayerNorm.bias"].map(|part| format!("{head}.{part}"));
+    let shapes = [vec![width, width], vec![width], vec![width], vec![width]];
+    let mut tensors: Vec<(&str, Vec<usize>)> = names.iter().map(String::as_str).zip(shapes).collect();
+    tensors.push(("cls.predictions.bias", vec![all]));
+    let (experiment, row) = run_head(&file, &with_head("BertForMaskedLM", &tensors));
+    let Answers::Likelihoods { masked: true, rows } = answers(&row) else { panic!("{:?}", row.task_answers) };
+    let mask = WORDS.iter().position(|word| *word == "one").unwrap() as u32;
+    let mut sum = (0.0, 0);
+    for (index, (nats, tokens)) in rows.iter().enumerate() {
+        let ids = [&[CLS][..], &words(index, 1), &[SEP]].concat();
+        assert_eq!(*tokens, 1, "15 % of up to five words, and at least one");
+        // Whichever word was masked, its likelihood is that of float64.
+        let candidates = (1..ids.len() - 1).map(|place| {
+            let mut masked = ids.clone();
+            masked[place] = mask;
+            let logits = exact(&experiment, &Batch::single(masked));
+            let row = &logits[place * all..][..all];
+            row.iter().map(|x| x.exp()).sum::<f64>().ln() - row[ids[place] as usize]
+        });
+        let nearest = candidates.map(|nll| (nll - nats.unwrap()).abs()).fold(f64::INFINITY, f64::min);
+        assert!(nearest < 1e-4, "{index}: {nearest}");
+        sum = (sum.0 + nats.unwrap(), sum.1 + tokens);
+    }
+    let perplexity = (sum.0 / sum.1 as f64).exp();
+    assert!((row.pseudo_perplexity.unwrap() / perplexity - 1.0).abs() < 1e-9);
+    assert_eq!((row.perplexity, row.nll_mean), (None, None), "no next-token likelihood");
+    assert!(reported(&experiment, "scores-masked.tex").contains("pseudo-perplexity"));
+}
+
 #[test]
 fn plan_names_the_first_bad_line_and_its_cure() {
     let refused = |file: &str, input: &str| {

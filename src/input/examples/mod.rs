@@ -46,8 +46,8 @@ pub(super) fn lines(path: &Path, text: &str) -> Result<Vec<NumberedLine>, InputE
     }
 }
 
-/// Whether the model's tokenizer is read: for texts.
-pub(super) fn needs_tokenizer(lines: &[NumberedLine]) -> bool {
+/// Whether lines have texts, which need a tokenizer.
+pub(super) fn have_texts(lines: &[NumberedLine]) -> bool {
     lines.iter().any(|(_, line)| matches!(line.given, Given::Text { .. }))
 }
 
@@ -96,8 +96,6 @@ pub(super) struct Examples {
     /// Whether the model embeds types.
     has_types: bool,
     labels: Option<Result<Vec<LabelledClass>, String>>,
-    /// The token in place of a masked one.
-    pub mask: Option<u32>,
 }
 
 impl Examples {
@@ -112,8 +110,8 @@ impl Examples {
         (model, tokenizer): (&Model, Option<Tokenizer>),
     ) -> Result<Self, InputError> {
         let failed = |line: usize, message: String| InputError::Line { path: path.clone(), line, message };
-        let mask = tokenizer.as_ref().and_then(Tokenizer::mask_token);
-        let resolver = Resolver::of(&lines, labelling, model);
+        let has_mask = tokenizer.as_ref().and_then(Tokenizer::mask_token).is_some();
+        let resolver = Resolver::of(&lines, labelling, model, has_mask);
         let mut rows = Vec::with_capacity(lines.len());
         for (number, line) in &lines {
             let tokens = tokens(&line.given, model, tokenizer.as_ref()).map_err(|error| match error {
@@ -124,7 +122,7 @@ impl Examples {
             rows.push(Example { tokens, right });
         }
         let has_types = model.graph.token_types() > 0;
-        Ok(Examples { rows, tokenizer, has_types, labels: resolver.labels, mask })
+        Ok(Examples { rows, tokenizer, has_types, labels: resolver.labels })
     }
 
     /// The class of each label, or why nothing is scored; `None` where there is nothing to score.
@@ -158,7 +156,7 @@ impl Examples {
         Ok(InputRow { ids, types, truth })
     }
 
-    /// The tokens of a row. Each id of a row of ids is a text of its own place.
+    /// The tokens of a row. An id stands for itself, and one that the tokenizer knows as special for nothing.
     fn framed(&self, example: &Example, longest: Option<usize>) -> Result<FramedText, InputError> {
         match (&example.tokens, &self.tokenizer) {
             (Tokens::Texts { first, second }, Some(tokenizer)) => {
@@ -166,7 +164,8 @@ impl Examples {
             }
             (Tokens::Ids { ids, types }, _) => {
                 let kept = ids.len().min(longest.unwrap_or(usize::MAX));
-                let place = |at| Some(TokenPlace { text: 0, start: at, end: at + 1 });
+                let special = |at: &usize| self.tokenizer.as_ref().is_some_and(|known| known.is_special(ids[*at]));
+                let place = |at| Some(at).filter(|at| !special(at)).map(|at| TokenPlace { text: 0, start: at, end: at + 1 });
                 Ok(FramedText {
                     ids: ids[..kept].to_vec(),
                     types: types.iter().copied().take(kept).collect(),

@@ -52,7 +52,6 @@ pub(super) enum Resolved {
 
 /// What a head is scored by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code, reason = "heads of tokens, spans and masked tokens are not computed yet")]
 enum Task {
     Class,
     Classes,
@@ -74,9 +73,9 @@ pub(super) struct Resolver {
 }
 
 impl Resolver {
-    pub fn of(lines: &[NumberedLine], labelling: Labelling<'_>, model: &Model) -> Self {
+    pub fn of(lines: &[NumberedLine], labelling: Labelling<'_>, model: &Model, has_mask: bool) -> Self {
         let first = lines.first().map_or(&Right::Unlabelled, |(_, line)| &line.right);
-        let task = task(first, labelling.rule, model);
+        let task = task(first, labelling.rule, model, has_mask);
         let labels = match &task {
             Ok(None) => None,
             Ok(Some(task)) => Some(classes(*task, lines, labelling, model)),
@@ -174,7 +173,7 @@ fn words(text: &str) -> Vec<Range<usize>> {
 }
 
 /// What the head is scored by; `None` where lines say nothing that it could be scored by and do not claim to.
-fn task(right: &Right, rule: LabelRule, model: &Model) -> Result<Option<Task>, String> {
+fn task(right: &Right, rule: LabelRule, model: &Model, has_mask: bool) -> Result<Option<Task>, String> {
     let config = &model.config;
     let outputs = match config.head {
         TaskHead::Classifier { labels } => labels,
@@ -182,6 +181,10 @@ fn task(right: &Right, rule: LabelRule, model: &Model) -> Result<Option<Task>, S
     };
     match (right, model.graph.output_kind) {
         (Right::Unlabelled, OutputKind::TokenLogits) => Ok(Some(Task::NextTokens)),
+        (Right::Unlabelled, OutputKind::MaskedTokenLogits) if has_mask => Ok(Some(Task::MaskedTokens)),
+        (Right::Unlabelled, OutputKind::MaskedTokenLogits) => {
+            Err("the model fills in masked tokens, and no tokenizer of its folder names a `mask_token`".to_owned())
+        }
         (Right::Unlabelled, _) => Ok(None),
         (Right::Label(label), OutputKind::ClassLogits) if outputs == 1 && rule == LabelRule::ClassNumber => match label
         {
@@ -193,6 +196,8 @@ fn task(right: &Right, rule: LabelRule, model: &Model) -> Result<Option<Task>, S
             ScoreFunction::Sigmoid if outputs > 1 => Ok(Some(Task::Classes)),
             _ => Err("one class of the head is right, and the lines have `labels`; write `label`".to_owned()),
         },
+        (Right::Labels(_), OutputKind::TokenClassLogits) => Ok(Some(Task::TokenClasses)),
+        (Right::Spans(_), OutputKind::SpanLogits) => Ok(Some(Task::Span)),
         (Right::Labels(_), kind) => Err(format!(
             "the model's output is {}, and the lines have `labels`, which a head of classes is scored by",
             kind.label()

@@ -44,7 +44,7 @@ impl TokenizerClass {
         let (file, class) = match (named(entries), named(&model)) {
             (Some(class), _) => (CONFIG_FILE, class),
             (None, Some(class)) => ("config.json", class),
-            (None, None) => return Ok(if family == Family::Bert { Self::Bert } else { Self::Gpt2 }),
+            (None, None) => return Ok(if family == Family::Gpt2 { Self::Gpt2 } else { Self::Bert }),
         };
         let name = class.as_str().unwrap_or_default();
         Ok(match name.strip_suffix("Fast").unwrap_or(name) {

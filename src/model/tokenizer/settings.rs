@@ -190,6 +190,14 @@ impl TokenizerSettings {
         }
     }
 
+    /// The id of the token that stands for a masked one.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] for a `mask_token` that is no token.
+    pub fn mask_id(&self, tokenizer: &tokenizers::Tokenizer) -> Result<Option<u32>, ModelError> {
+        Ok(self.special_token("mask_token")?.and_then(|token| tokenizer.token_to_id(&token)))
+    }
+
     /// Whether a long text loses its beginning, not its end.
     ///
     /// # Errors

@@ -43,6 +43,11 @@ impl AnswersSoFar {
             (Truth::Class(_), OutputKind::ClassLogits) => Answers::Classes { of: row.width as u32, rows: vec![] },
             (Truth::Classes(_), OutputKind::ClassLogits) => Answers::ClassSets(vec![]),
             (Truth::Number(_), OutputKind::ClassLogits) => Answers::Numbers(vec![]),
+            (Truth::TokenClasses(_), OutputKind::TokenClassLogits) => Answers::TokenClasses(vec![]),
+            (Truth::Span(_), OutputKind::SpanLogits) => Answers::Spans(vec![]),
+            (Truth::MaskedTokens(_), OutputKind::MaskedTokenLogits) => {
+                Answers::Likelihoods { masked: true, rows: vec![] }
+            }
             (Truth::NextTokens(_), OutputKind::TokenLogits) => Answers::Likelihoods { masked: false, rows: vec![] },
             _ => return AnswersSoFar(None),
         };

@@ -29,7 +29,8 @@ pub fn evaluate(
     let Some(rows) = input.len(shape.sequence) else { return Ok(QualitySummary::default()) };
     let labels = input.labels().transpose().map_err(|reason| NumericsError::Labels(reason.to_owned()))?;
     let rows = if input.is_text() { rows.min(settings.score_windows) } else { rows };
-    if rows == 0 || input.batch(shape, 0)?.truths.iter().all(Option::is_none) {
+    let is_text_to_score = input.is_text() && rows > 0 && input.batch(shape, 0)?.truths.iter().any(Option::is_some);
+    if labels.is_none() && !is_text_to_score {
         return Ok(QualitySummary::default());
     }
     let mut found: Option<AnswersSoFar> = None;
