@@ -12,7 +12,7 @@ use mixprec::stats::scores::Answers;
 use mixprec::store::schema::{InputKind, ResultRow};
 use serde_json::{Value, json};
 
-use crate::checkpoint::{Checkpoint, WORDS};
+use crate::checkpoint::{Checkpoint, HIDDEN, WORDS, tokenizer_config};
 use crate::experiment::{Cells, Experiment, text};
 use crate::{assert_says, expect};
 
@@ -279,7 +279,8 @@ fn run_head(file: &str, checkpoint: &Checkpoint) -> (Experiment, ResultRow) {
     std::fs::write(experiment.folder().join("lines.jsonl"), file).unwrap();
     checkpoint.write(&experiment.folder().join("model"));
     // `one` stands for a masked token.
-    let config = json!({"tokenizer_class": "BertTokenizer", "mask_token": "one"});
+    let mut config = tokenizer_config();
+    config["mask_token"] = json!("one");
     std::fs::write(experiment.folder().join("model/tokenizer_config.json"), config.to_string()).unwrap();
     experiment.run(0);
     let row = fp32(&experiment.rows()).clone();
@@ -304,8 +305,7 @@ fn tokens_are_scored_by_the_class_of_each_word() {
         format!("{}\n", json!({"text": spelled(&ids), "labels": labels}))
     };
     let file: String = (0..COUNT).map(line).collect();
-    let width = crate::checkpoint::HIDDEN;
-    let tensors = [("classifier.weight", vec![3, width]), ("classifier.bias", vec![3])];
+    let tensors = [("classifier.weight", vec![3, HIDDEN]), ("classifier.bias", vec![3])];
     let (experiment, row) = run_head(&file, &with_head("BertForTokenClassification", &tensors));
     let expected: Vec<Vec<(Option<u32>, u32)>> = (0..COUNT)
         .map(|row| {
@@ -335,7 +335,7 @@ fn questions_are_scored_by_the_words_of_the_likeliest_span() {
         format!("{}\n", json!({"text": first, "text_pair": second, "spans": [[start, end]]}))
     };
     let file: String = (0..COUNT).map(line).collect();
-    let tensors = [("qa_outputs.weight", vec![2, crate::checkpoint::HIDDEN]), ("qa_outputs.bias", vec![2])];
+    let tensors = [("qa_outputs.weight", vec![2, HIDDEN]), ("qa_outputs.bias", vec![2])];
     let (experiment, row) = run_head(&file, &with_head("BertForQuestionAnswering", &tensors));
     let is_article = |id: &&u32| ["a", "the"].contains(&WORDS[**id as usize]);
     let exact_matches = (0..COUNT).filter(|&row| {
@@ -359,7 +359,7 @@ fn questions_are_scored_by_the_words_of_the_likeliest_span() {
 #[test]
 fn masked_tokens_are_filled_in_from_what_stands_around_them() {
     let file: String = (0..COUNT).map(|row| format!("{}\n", json!({"text": spelled(&words(row, 1))}))).collect();
-    let (width, all) = (crate::checkpoint::HIDDEN, WORDS.len());
+    let (width, all) = (HIDDEN, WORDS.len());
     let head = "cls.predictions.transform";
     let names =
         ["dense.weight", "dense.bias", "LayerNorm.weight", "LayerNorm.bias"].map(|part| format!("{head}.{part}"));

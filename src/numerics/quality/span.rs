@@ -105,7 +105,7 @@ mod tests {
         );
         let (exact, f1) = score(&values, &truth(&["cat sat"], false));
         assert!(!exact && (f1 - 2.0 / 3.0).abs() < 1e-12, "{f1}");
-        let outside = logits(&[(1, 9.0), (4, 1.0)], &[(6, 9.0), (3, 5.0), (5, 1.0)]);
+        let outside = logits(&[(1, 9.0), (4, 9.0)], &[(6, 9.0), (3, 5.0), (5, 1.0)]);
         assert_eq!(
             score(&outside, &truth(&["cat sat"], false)),
             (true, 1.0),
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(score(&values, &truth(&[], true)), (true, 1.0));
         assert_eq!(score(&values, &truth(&["cat"], true)), (false, 0.0));
         assert_eq!(score(&values, &truth(&["cat"], false)), (true, 1.0));
-        assert_eq!(score(&logits(&[(3, 4.0)], &[]), &truth(&[], true)), (false, 0.0));
+        assert_eq!(score(&logits(&[(4, 4.0)], &[]), &truth(&[], true)), (false, 0.0));
     }
 
     #[test]
