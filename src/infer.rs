@@ -12,9 +12,7 @@ use crate::backend::backend;
 use crate::engine::{BackendError, BackendKind, BuildRequest, EngineDescription};
 use crate::graph::{OutputKind, PrecisionPolicy, Preset};
 use crate::input::Batch;
-use crate::model::{
-    Head, Model, ModelError, ModelSource, ScoreFunction, Tokenizer, unread_sentence, unused_head_sentence,
-};
+use crate::model::{Head, Model, ModelError, ModelSource, ScoreFunction, Tokenizer, unread_sentence};
 use crate::numerics::negative_log_likelihood;
 use crate::terminal::printable_line;
 
@@ -183,16 +181,16 @@ pub fn infer(request: &InferRequest) -> Result<Inference, InferError> {
 }
 
 fn check_output(request: &InferRequest, model: &Model) -> Result<(), InferError> {
+    let unused = || model.unused_head().map(|words| format!("; {words}")).unwrap_or_default();
     let reason = match (request.output, model.graph.output_kind, &model.config.dropped_head) {
         (RequestedOutput::Logits, OutputKind::Hidden, Some(class)) => {
             format!("is a {class}, whose head is not computed, only hidden states (--output hidden)")
         }
         (RequestedOutput::Logits, OutputKind::Hidden, None) => {
-            let stored = unused_head_sentence(&model.unread).map(|words| format!("; {words}")).unwrap_or_default();
-            format!("has no head, only hidden states (--output hidden){stored}")
+            format!("has no head, only hidden states (--output hidden){}", unused())
         }
         (RequestedOutput::Nll, OutputKind::Hidden | OutputKind::ClassLogits | OutputKind::LastTokenLogits, _) => {
-            "is not a language model".to_owned()
+            format!("is not a language model{}", unused())
         }
         _ => return Ok(()),
     };

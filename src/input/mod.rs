@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::files::{FileError, FileVersion, NotText, joined, text as text_of};
 use crate::graph::Shape;
-use crate::model::{Model, ModelConfig, ModelError, Tokenizer};
+use crate::model::{Model, ModelConfig, ModelError, TaskHead, Tokenizer};
 pub use labels::{ClassName, LabelledClass, label_text, labels_of_text, unlabelled_sentence};
 use labels::{FileLabels, classes_of, left_out_notice};
 pub use source::InputSource;
@@ -137,7 +137,13 @@ impl InputStream {
             InputSource::Sst2 { path, sha256, labels } => {
                 let path = joined(base_dir, path);
                 let text = read(&path, sha256)?;
-                let classes = |found: &FileLabels| classes_of(found, labels, &model.config);
+                let with_head = |reason: String| match model.unused_head() {
+                    Some(words) if !matches!(model.config.head, TaskHead::Classifier { .. }) => {
+                        format!("{reason}; {words}")
+                    }
+                    _ => reason,
+                };
+                let classes = |found: &FileLabels| classes_of(found, labels, &model.config).map_err(with_head);
                 Rows::Sst2(Sentences::new(path, &text, &tokenizer()?, &classes)?)
             }
         };

@@ -44,7 +44,7 @@ pub use task::{
     ModelOutput, ProblemType, ScoreFunction, config_here, dropped_head_notice, dropped_head_sentence,
 };
 pub use tokenizer::{LongestSequence, TOKENIZER_FILES, Tokenizer, longest_sequence_here};
-pub use unread::{unread_notice, unread_sentence, unused_head_sentence};
+pub use unread::{unread_notice, unread_sentence};
 
 use crate::digest::sha256_file;
 use crate::files::{FileVersion, joined};

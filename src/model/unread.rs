@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{ModelSource, build_graph, open_folder};
+use super::{Model, ModelSource, build_graph, open_folder};
 
 /// Names that a notice quotes.
 const NAMED: usize = 3;
@@ -32,17 +32,24 @@ fn quoted_names(names: &[String]) -> Option<String> {
     Some(format!("{}{more}", quoted.join(", ")))
 }
 
+impl Model {
+    /// The sentence of a head whose tensors the file has and config.json does not name; `None` where there is none.
+    pub fn unused_head(&self) -> Option<String> {
+        unused_head_sentence(&self.unread).filter(|_| self.config.dropped_head.is_none())
+    }
+}
+
 /// First part of the names of the tensors of heads, in transformers' classes of both families.
 const HEADS: [&str; 7] =
     ["classifier", "cls", "lm_head", "multiple_choice_head", "pre_classifier", "qa_outputs", "score"];
 
-/// ``the file has `score.weight` of a head, which `architectures` of config.json does not name``; `None` where none of these
-/// tensors is of a head.
-pub fn unused_head_sentence(unread: &[String]) -> Option<String> {
+/// ``the file has `score.weight` of a head, whose class is not the first of `architectures` in config.json``; `None` where none
+/// of these tensors is of a head.
+fn unused_head_sentence(unread: &[String]) -> Option<String> {
     let of_head = |name: &&String| name.split('.').take(2).any(|part| HEADS.contains(&part));
     let names: Vec<String> = unread.iter().filter(of_head).cloned().collect();
     let quoted = quoted_names(&names)?;
-    Some(format!("the file has {quoted} of a head, which `architectures` of config.json does not name"))
+    Some(format!("the file has {quoted} of a head, whose class is not the first of `architectures` in config.json"))
 }
 
 #[cfg(test)]
@@ -56,8 +63,8 @@ mod tests {
         assert_eq!(
             of(&["adapter.a", "bert.classifier.bias", "cls.predictions.bias", "score.weight"]).as_deref(),
             Some(
-                "the file has `bert.classifier.bias`, `cls.predictions.bias`, `score.weight` of a head, which \
-                 `architectures` of config.json does not name"
+                "the file has `bert.classifier.bias`, `cls.predictions.bias`, `score.weight` of a head, whose \
+                 class is not the first of `architectures` in config.json"
             )
         );
     }
