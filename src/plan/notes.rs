@@ -7,8 +7,8 @@ use crate::model::{
 };
 
 impl Plan {
-    /// Lines that begin with a model's name: tensors that no operation reads, a quantization that has no meaning, a head that is not computed, texts beyond the
-    /// tokenizer's `model_max_length`, and classes of the head that no label of an input is.
+    /// Lines that begin with a model's name: tensors that no operation reads, a quantization that has no meaning, a head that is
+    /// not computed, texts beyond the tokenizer's `model_max_length`, and classes of the head that no label of an input is.
     pub fn notes(&self) -> Vec<String> {
         let mut models: Vec<Vec<&Configuration>> = Vec::new();
         for one in &self.configurations {
