@@ -2,11 +2,15 @@
 //! truncation that `tokenizer.json` may define are switched off, because the experiment decides the length of a row.
 
 mod class;
+mod document;
 mod entries;
+mod frame;
 mod settings;
+mod vocabulary;
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use tokenizers::{AddedToken, NormalizedString, Normalizer};
 
 use super::damage::instead_of_a_file;
@@ -20,8 +24,29 @@ const CONFIG_FILE: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS_FILE: &str = "special_tokens_map.json";
 const ADDED_TOKENS_FILE: &str = "added_tokens.json";
 
-/// The files of a checkpoint folder that decide token ids, as in transformers 5; all but the first may be absent.
-pub const TOKENIZER_FILES: [&str; 4] = [TOKENIZER_FILE, CONFIG_FILE, SPECIAL_TOKENS_FILE, ADDED_TOKENS_FILE];
+const VOCABULARY_TEXT_FILE: &str = "vocab.txt";
+const VOCABULARY_JSON_FILE: &str = "vocab.json";
+const MERGES_FILE: &str = "merges.txt";
+
+/// The files of a checkpoint folder that may decide token ids, as in transformers 5.
+pub const TOKENIZER_FILES: [&str; 7] = [
+    TOKENIZER_FILE,
+    CONFIG_FILE,
+    SPECIAL_TOKENS_FILE,
+    ADDED_TOKENS_FILE,
+    VOCABULARY_TEXT_FILE,
+    VOCABULARY_JSON_FILE,
+    MERGES_FILE,
+];
+
+/// The files of `folder` that decide token ids, in the order of [`TOKENIZER_FILES`]: beside `tokenizer.json` no other vocabulary
+/// is read.
+pub(super) fn files_read(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let is_read = |name: &&str| name.ends_with(".json") && *name != VOCABULARY_JSON_FILE;
+    let has_document = folder.join(TOKENIZER_FILE).exists();
+    let names = TOKENIZER_FILES.into_iter().filter(move |name| !has_document || is_read(name));
+    names.map(|name| folder.join(name)).filter(|path| path.exists())
+}
 
 /// `model_max_length` of a folder. transformers only warns of a longer sequence; here it is refused, because the model's author
 /// says that its output means nothing.
@@ -66,22 +91,17 @@ impl Tokenizer {
     /// [`ModelError::Tokenizer`] when a file is absent, unreadable or contradicts itself, when `tokenizer.json` has tokens
     /// beyond the model's embeddings that nobody added, or when BERT's sentences come without markers.
     pub fn open(folder: &Path, vocabulary: usize, family: Family) -> Result<Self, ModelError> {
-        let path = folder.join(TOKENIZER_FILE);
+        let document = document(folder)?;
+        let has_document = document.is_some();
+        let in_file = document.as_ref().map_or(&Value::Null, |document| &document["added_tokens"]);
+        let settings = TokenizerSettings::read(folder, family, in_file)?;
+        let (path, document) = match document {
+            Some(document) => (folder.join(TOKENIZER_FILE), document),
+            None => vocabulary::read(folder, settings.class)?,
+        };
         let failed = |message: String| ModelError::Tokenizer { path: path.clone(), message };
-        if !path.exists() {
-            return Err(failed("it does not exist; save it with `tokenizer.save_pretrained(folder)`".to_owned()));
-        }
-        let text = read_text(&path)?;
-        if let Some(found) = instead_of_a_file(text.as_bytes()) {
-            return Err(failed(format!("{found}; fetch it again")));
-        }
-        let file: serde_json::Value = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
-        if !file.is_object() {
-            return Err(failed("it is no JSON object".to_owned()));
-        }
-        let settings = TokenizerSettings::read(folder, family, &file["added_tokens"])?;
         let added = settings.added_tokens()?;
-        let document = settings.class.document(file, &settings)?;
+        let document = document::rebuilt(document, &settings)?;
         let read = || {
             let mut inner = tokenizers::Tokenizer::from_bytes(document.to_string())?;
             inner.with_padding(None);
@@ -94,7 +114,7 @@ impl Tokenizer {
             let reason = format!("`{one}` and `{other}` are the same once normalized; remove one of them");
             return Err(settings.refused("added_tokens_decoder", &reason));
         }
-        settings.class.frame(&mut inner, &settings)?;
+        frame::frame(&mut inner, &settings, has_document)?;
         inner.set_encode_special_tokens(settings.flag("split_special_tokens", false)?);
         let path_of_limit = folder.join(CONFIG_FILE);
         let longest_sequence =
@@ -191,6 +211,21 @@ impl Tokenizer {
     }
 }
 
+/// `tokenizer.json`; `None` if the folder has none.
+fn document(folder: &Path) -> Result<Option<Value>, ModelError> {
+    let path = folder.join(TOKENIZER_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let failed = |message: String| ModelError::Tokenizer { path: path.clone(), message };
+    let text = read_text(&path)?;
+    if let Some(found) = instead_of_a_file(text.as_bytes()) {
+        return Err(failed(format!("{found}; fetch it again")));
+    }
+    let file: Value = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
+    if file.is_object() { Ok(Some(file)) } else { Err(failed("it is no JSON object".to_owned())) }
+}
+
 /// Two added tokens that the normalizer makes one: which of them a text uses is not defined.
 fn same_once_normalized<'a>(inner: &tokenizers::Tokenizer, added: &'a [AddedToken]) -> Option<(&'a str, &'a str)> {
     let mut seen: Vec<(String, &str)> = Vec::new();
@@ -208,7 +243,7 @@ fn same_once_normalized<'a>(inner: &tokenizers::Tokenizer, added: &'a [AddedToke
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
