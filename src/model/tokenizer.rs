@@ -287,6 +287,41 @@ mod tests {
         assert!(same > 70 && refused > 3, "{same} {refused}");
     }
 
+    /// What transformers made of folders of every class, with `tokenizer.json` and without; `vocabularies.py` beside it wrote it.
+    #[test]
+    fn vocabularies_of_every_class_give_the_ids_of_transformers() {
+        let path = FOLDERS.replace("folders", "vocabularies");
+        let recorded: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let list = |of: &Value| of.as_array().unwrap().clone();
+        let text = |of: &Value| of.as_str().unwrap().to_owned();
+        let (mut same, mut refused, mut wrong) = (0, 0, Vec::new());
+        for case in list(&recorded["cases"]) {
+            let folder = tempfile::tempdir().unwrap();
+            for (name, number) in case["files"].as_object().unwrap() {
+                let content = &recorded["contents"][number.as_u64().unwrap() as usize];
+                std::fs::write(folder.path().join(name), text(content)).unwrap();
+            }
+            // The class follows from the files; the family asks for nothing of it.
+            let found = Tokenizer::open(folder.path(), 10_000, Family::Gpt2).map(|tokenizer| {
+                let pair = |pair: &Value| {
+                    tokenizer.inner.encode_fast((text(&pair[0]), text(&pair[1])), true).unwrap().get_ids().to_vec()
+                };
+                let ids: Vec<_> =
+                    list(&recorded["texts"]).iter().map(|one| tokenizer.sentence(&text(one)).unwrap()).collect();
+                (json!(ids), json!(list(&recorded["pairs"]).iter().map(pair).collect::<Vec<_>>()))
+            });
+            match found {
+                Ok((ids, pairs)) if ids == case["ids"] && pairs == case["pairs"] => same += 1,
+                Err(ModelError::Tokenizer { .. }) if case["ids"].is_null() => refused += 1,
+                found => {
+                    wrong.push(format!("{} {}: {found:?}, not {}", case["model_type"], case["files"], case["ids"]))
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{} of {same} + {refused}:\n{}", wrong.len(), wrong.join("\n"));
+        assert!(same > 100 && refused > 10, "{same} {refused}");
+    }
+
     /// Found by fuzzing: the library checks a template's tokens when it is built, not when it is read.
     #[test]
     fn a_template_with_a_token_that_it_does_not_list_is_an_error() {
