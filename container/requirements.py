@@ -35,7 +35,8 @@ FILES = {
     ),
     "parity": File(
         "What make parity compares with: container/setup.sh --parity installs it into runs/venv-parity.",
-        ["numpy", "torch==2.9.1", "transformers==5.24.0"],
+        # torch wants setuptools from Python 3.12 on, which pip does not see from an older one.
+        ["numpy", "setuptools", "torch==2.9.1", "transformers==5.24.0"],
         ["3.11", "3.12", "3.13"],
         ["x86_64"],
     ),
