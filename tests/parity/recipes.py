@@ -20,8 +20,9 @@ TINY = {
                 max_position_embeddings=64),
 }  # fmt: skip
 TINY["xlm-roberta"] = TINY["camembert"] = TINY["roberta"]
+TINY["mpnet"] = TINY["bert"] | dict(max_position_embeddings=66, pad_token_id=1)
 PREFIX = {"xlm-roberta": "XLMRoberta"} | {name: name.capitalize() for name in ("bert", "roberta", "camembert", "electra", "albert")}
-PREFIX |= {"distilbert": "DistilBert", "gpt2": "GPT2", "opt": "OPT"}
+PREFIX |= {"distilbert": "DistilBert", "gpt2": "GPT2", "opt": "OPT", "mpnet": "MPNet"}
 
 # By its end, the class of a head.
 CLASSIFIER, MASKED, TOKENS, ANSWERS = "ForSequenceClassification", "ForMaskedLM", "ForTokenClassification", "ForQuestionAnswering"
@@ -200,8 +201,12 @@ def opt():
     yield new("vocab-json", "ForCausalLM", "opt-files")
 
 
+def mpnet():
+    yield recipe("mpnet", "trunk", "Model", "bert", refused="model_type `mpnet`")
+
+
 def all_recipes(patterns=()):
-    families = (bert, gpt2, roberta, distilbert, electra, albert, opt)
+    families = (bert, gpt2, roberta, distilbert, electra, albert, opt, mpnet)
     found = [one for family in families for one in family()]
     names = [one.name for one in found]
     assert len(names) == len(set(names)), "two recipes have one name"

@@ -19,10 +19,16 @@ from comparison import Comparison, Expected
 FILE = pathlib.Path(__file__).with_name("recorded.json")
 
 FIXED = [
-    "bert-trunk", "bert-classifier", "bert-regression", "bert-widths-odd", "bert-dtype-mixed", "bert-sharded", "bert-gamma-beta", "bert-cased",
-    "gpt2-lm", "gpt2-trunk", "gpt2-untied", "gpt2-tied-but-both", "gpt2-inverse-layer", "gpt2-head-size-25", "gpt2-dtype-bf16",
+    "bert-trunk", "bert-classifier", "bert-masked-lm", "bert-tokens", "bert-answers", "bert-regression", "bert-widths-odd", "bert-act-relu",
+    "bert-dtype-mixed", "bert-sharded", "bert-gamma-beta", "bert-cased", "bert-vocab-txt",
+    "gpt2-lm", "gpt2-trunk", "gpt2-untied", "gpt2-tied-but-both", "gpt2-classifier", "gpt2-inverse-layer", "gpt2-head-size-25",
+    "gpt2-dtype-bf16", "gpt2-vocab-json",
+    "roberta-trunk", "roberta-classifier", "roberta-masked-lm", "roberta-vocab-json", "xlm-roberta-classifier", "camembert-tokens",
+    "distilbert-classifier", "distilbert-masked-lm", "distilbert-answers",
+    "electra-detector", "electra-small-classifier", "electra-small-masked-lm",
+    "albert-classifier", "albert-masked-lm", "albert-groups",
+    "opt-lm", "opt-classifier", "opt-vocab-json",
 ]  # fmt: skip
-
 
 # Values of an output that is recorded for a text after the first.
 FEW = 1000
