@@ -71,9 +71,9 @@ def bert():
     yield from heads(family)
     yield new("lm", "LMHeadModel", is_decoder=True)
     yield new("decoder", "Model", is_decoder=True)
-    yield new("pretraining", "ForPreTraining")
-    yield new("next-sentence", "ForNextSentencePrediction")
-    yield new("choice", "ForMultipleChoice", head_refused="BertForMultipleChoice")
+    yield new("pretraining", "ForPreTraining", head_refused="BertForPreTraining")
+    yield new("next-sentence", "ForNextSentencePrediction", head_refused="BertForNextSentencePrediction")
+    yield new("choice", "ForMultipleChoice")
     yield new("untied", MASKED, tie_word_embeddings=False)
     for classes in (1, 2, 300):
         yield new(f"classes-{classes}", CLASSIFIER, num_labels=classes)
@@ -119,7 +119,7 @@ def gpt2():
     yield new("regression", CLASSIFIER, num_labels=1, pad_token_id=270)
     yield new("tokens", TOKENS, num_labels=3)
     yield new("answers", ANSWERS)
-    yield new("two-heads", "DoubleHeadsModel", num_labels=1, refused="GPT2DoubleHeadsModel")
+    yield new("two-heads", "DoubleHeadsModel", num_labels=1, refused="GPT2DoubleHeadsModel", head_refused="GPT2DoubleHeadsModel")
     for act in ("gelu", "gelu_fast", "gelu_pytorch_tanh", "relu", "silu", "quick_gelu", "tanh"):
         yield new("act-" + act, lm, activation_function=act)
     yield new("inverse-layer", lm, scale_attn_by_inverse_layer_idx=True, n_layer=3)
@@ -168,7 +168,7 @@ def distilbert():
 def electra():
     yield from heads("electra")
     new = lambda *arguments, **given: recipe("electra", *arguments, **given)
-    yield new("detector", "ForPreTraining")
+    yield new("detector", "ForPreTraining", head_refused="ElectraForPreTraining")
     for variant, head in HEADS.items():
         yield new("small-" + variant, head, embedding_size=24)
     yield new("untied", MASKED, embedding_size=24, tie_word_embeddings=False)
@@ -179,7 +179,7 @@ def electra():
 def albert():
     yield from heads("albert")
     new = lambda *arguments, **given: recipe("albert", *arguments, **given)
-    yield new("pretraining", "ForPreTraining")
+    yield new("pretraining", "ForPreTraining", head_refused="AlbertForPreTraining")
     yield new("groups", "Model", num_hidden_groups=2, num_hidden_layers=4)
     yield new("inner-groups", "Model", inner_group_num=2)
     yield new("act-gelu", CLASSIFIER, hidden_act="gelu")

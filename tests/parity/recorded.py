@@ -25,7 +25,7 @@ FIXED = [
     "gpt2-dtype-bf16", "gpt2-vocab-json",
     "roberta-trunk", "roberta-classifier", "roberta-masked-lm", "roberta-vocab-json", "xlm-roberta-classifier", "camembert-tokens",
     "distilbert-classifier", "distilbert-masked-lm", "distilbert-answers",
-    "electra-detector", "electra-small-classifier", "electra-small-masked-lm",
+    "electra-trunk", "electra-small-classifier", "electra-small-masked-lm",
     "albert-classifier", "albert-masked-lm", "albert-groups",
     "opt-lm", "opt-classifier", "opt-vocab-json",
 ]  # fmt: skip
