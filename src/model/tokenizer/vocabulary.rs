@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::class::TokenizerClass;
 use super::{MERGES_FILE, TOKENIZER_FILE, VOCABULARY_JSON_FILE, VOCABULARY_TEXT_FILE};
-use crate::files::FileError;
+use crate::files::read_text;
 use crate::model::ModelError;
 
 /// Models of sentencepiece, which are not read.
@@ -32,7 +32,7 @@ pub(super) fn read(folder: &Path, class: TokenizerClass) -> Result<(PathBuf, Val
 /// A token a line, whose number is its id; of a token that comes twice the last one counts.
 fn word_pieces(folder: &Path) -> Result<(PathBuf, Value), ModelError> {
     let path = folder.join(VOCABULARY_TEXT_FILE);
-    let text = text(&path)?;
+    let text = read_text(&path)?;
     let vocab: Map<_, _> = text.lines().zip(0..).map(|(line, id)| (line.trim_end().to_owned(), json!(id))).collect();
     Ok((path, json!({"model": {"type": "WordPiece", "vocab": vocab}})))
 }
@@ -41,9 +41,9 @@ fn byte_pairs(folder: &Path) -> Result<(PathBuf, Value), ModelError> {
     let path = folder.join(VOCABULARY_JSON_FILE);
     let refused = |path: &Path, message: String| ModelError::Tokenizer { path: path.to_owned(), message };
     let vocab: Map<_, _> =
-        serde_json::from_str(&text(&path)?).map_err(|error| refused(&path, format!("{error}; fetch it again")))?;
+        serde_json::from_str(&read_text(&path)?).map_err(|error| refused(&path, format!("{error}; fetch it again")))?;
     let merges_path = folder.join(MERGES_FILE);
-    let text = text(&merges_path)?;
+    let text = read_text(&merges_path)?;
     let mut merges = Vec::new();
     for (line, pair) in (1..).zip(text.lines()).filter(|(_, pair)| !pair.starts_with("#version")) {
         let Some((left, right)) = pair.split_once(' ').filter(|(_, right)| !right.contains(' ')) else {
@@ -55,19 +55,10 @@ fn byte_pairs(folder: &Path) -> Result<(PathBuf, Value), ModelError> {
     Ok((path, json!({"model": {"type": "BPE", "vocab": vocab, "merges": merges}})))
 }
 
-/// The file with its byte-order mark, which is a part of the first token.
-fn text(path: &Path) -> Result<String, ModelError> {
-    let bytes = std::fs::read(path).map_err(FileError::at(path))?;
-    String::from_utf8(bytes).map_err(|error| ModelError::Tokenizer {
-        path: path.to_owned(),
-        message: format!("{}; fetch it again", error.utf8_error()),
-    })
-}
-
 fn absent(folder: &Path, class: TokenizerClass) -> ModelError {
     let refused = |name: &str, message: String| ModelError::Tokenizer { path: folder.join(name), message };
     let convert = format!(
-        "transformers writes {TOKENIZER_FILE} (with sentencepiece installed): `python -c \"from transformers import AutoTokenizer; \
+        "transformers writes {TOKENIZER_FILE} (with sentencepiece and protobuf installed): `python -c \"from transformers import AutoTokenizer; \
          AutoTokenizer.from_pretrained('.').save_pretrained('.')\"` in the folder"
     );
     if let Some(name) = SENTENCEPIECE_FILES.into_iter().find(|name| folder.join(name).exists()) {
