@@ -1,5 +1,7 @@
 //! Runs one text through one engine, to see that it works.
 
+mod tokens;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,9 +17,14 @@ use crate::input::Batch;
 use crate::model::{Head, Model, ModelError, ModelSource, ScoreFunction, Tokenizer};
 use crate::numerics::negative_log_likelihood;
 use crate::terminal::printable_line;
+pub use tokens::AnswerSpan;
+use tokens::{best_span, likeliest_class};
 
 /// Labels shown for an output row that is a distribution over many.
 const SHOWN: usize = 5;
+
+/// Spellings of the token that a masked language model fills in.
+const MASKS: [&str; 2] = ["[MASK]", "<mask>"];
 
 /// What to compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -42,6 +49,8 @@ pub struct InferRequest {
     pub precision: Preset,
     /// The text.
     pub text: String,
+    /// The head that is asked for; hidden states have none.
+    pub head: Head,
     /// What to compute.
     pub output: RequestedOutput,
 }
@@ -78,6 +87,8 @@ pub struct Inference {
     /// The output that was requested.
     #[serde(rename = "wanted")]
     pub output: RequestedOutput,
+    /// What the model's output holds.
+    pub kind: OutputKind,
     /// Policy name.
     pub precision: &'static str,
     /// The engine.
@@ -96,6 +107,12 @@ pub struct Inference {
     pub score_function: Option<ScoreFunction>,
     /// For logits with a probability: the likeliest classes or next tokens with theirs.
     pub likeliest: Vec<LabelProbability>,
+    /// For class logits of each token: the likeliest class of each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub token_labels: Vec<Option<LabelProbability>>,
+    /// For logits of an answer's start and end: the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer: Option<AnswerSpan>,
     /// For logits that are plain numbers: each with its class.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub numbers: Vec<LabelNumber>,
@@ -129,7 +146,7 @@ pub struct LabelNumber {
 /// # Errors
 /// [`InferError`], one message that names the place and the cure.
 pub fn infer(request: &InferRequest) -> Result<Inference, InferError> {
-    let head = if request.output == RequestedOutput::Hidden { Head::Hidden } else { Head::Natural };
+    let head = if request.output == RequestedOutput::Hidden { Head::Hidden } else { request.head };
     let source = ModelSource::Checkpoint { path: request.model.clone(), sha256: None };
     let model = Arc::new(Model::open("model", &source, std::path::Path::new("."), head)?);
     check_output(request, &model)?;
@@ -150,6 +167,7 @@ pub fn infer(request: &InferRequest) -> Result<Inference, InferError> {
     if ids.len() > positions {
         return Err(InferError::TooLong { tokens: ids.len(), positions });
     }
+    model.config.check_ids(&ids)?;
     let batch = Batch::single(ids);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let policy = PrecisionPolicy::preset(request.precision);
@@ -161,6 +179,7 @@ pub fn infer(request: &InferRequest) -> Result<Inference, InferError> {
     let output = engine.outputs()?;
     let mut inference = Inference {
         output: request.output,
+        kind: model.graph.output_kind,
         precision: request.precision.name(),
         engine: engine.describe(),
         tokens: batch.ids.iter().map(|&id| tokenizer.token(id)).collect(),
@@ -170,6 +189,8 @@ pub fn infer(request: &InferRequest) -> Result<Inference, InferError> {
         values: output.values,
         score_function: (request.output == RequestedOutput::Logits).then(|| model.config.score_function()),
         likeliest: Vec::new(),
+        token_labels: Vec::new(),
+        answer: None,
         numbers: Vec::new(),
         nll_mean: None,
         unread: model.unread.clone(),
@@ -190,9 +211,7 @@ fn check_output(request: &InferRequest, model: &Model) -> Result<(), InferError>
         (RequestedOutput::Logits, OutputKind::Hidden, None) => {
             "has no head, only hidden states (--output hidden)".to_owned()
         }
-        (RequestedOutput::Nll, OutputKind::Hidden | OutputKind::ClassLogits | OutputKind::LastTokenLogits, _) => {
-            "is not a language model".to_owned()
-        }
+        (RequestedOutput::Nll, kind, _) if kind != OutputKind::TokenLogits => "is not a language model".to_owned(),
         _ => return Ok(()),
     };
     Err(InferError::NoSuchOutput { output: request.output.name(), path: request.model.clone(), reason })
@@ -209,13 +228,29 @@ impl RequestedOutput {
 }
 
 impl Inference {
-    /// Fills in the likeliest entries of the last row, or its plain numbers; none if a value of it is not finite.
+    /// Fills in the likeliest entries of a row, or its plain numbers, or what is said of each token; none of a row with a value
+    /// that is not finite. The row is the mask's of a masked language model, else the last.
     fn rank(&mut self, model: &Model, tokenizer: &Tokenizer) {
-        let row = &self.values[self.values.len() - self.width..];
+        let rows: Vec<&[f32]> = self.values.chunks(self.width).collect();
+        let masked = || self.tokens.iter().position(|token| MASKS.contains(&token.as_str()));
+        let chosen = match self.kind {
+            OutputKind::SpanLogits => {
+                self.answer = best_span(&self.values);
+                return;
+            }
+            OutputKind::TokenClassLogits => {
+                self.token_labels =
+                    rows.iter().map(|row| likeliest_class(row, |class| model.config.label(class))).collect();
+                return;
+            }
+            OutputKind::MaskedTokenLogits => masked().unwrap_or(rows.len() - 1),
+            _ => rows.len() - 1,
+        };
+        let row = rows[chosen];
         if row.iter().any(|x| !x.is_finite()) {
             return;
         }
-        let label = |index: usize| match model.graph.output_kind {
+        let label = |index: usize| match self.kind {
             OutputKind::ClassLogits => model.config.label(index),
             _ => tokenizer.token(index as u32),
         };
@@ -258,9 +293,23 @@ impl Inference {
         }
         match self.output {
             RequestedOutput::Logits => {
+                let _ = writeln!(text, "{}:", self.kind.label());
                 for candidate in &self.likeliest {
                     let label = printable_line(&candidate.label);
                     let _ = writeln!(text, "{:>8.4} %  {label}", 100.0 * candidate.probability);
+                }
+                for (token, class) in self.tokens.iter().zip(&self.token_labels) {
+                    let (token, class) = (printable_line(token), class.as_ref());
+                    let _ = match class {
+                        Some(LabelProbability { label, probability }) => {
+                            writeln!(text, "{:>8.4} %  {}  {token}", 100.0 * probability, printable_line(label))
+                        }
+                        None => writeln!(text, "not finite  {token}"),
+                    };
+                }
+                if let Some(AnswerSpan { start, end }) = self.answer {
+                    let answer = self.tokens[start..=end].join(" ");
+                    let _ = writeln!(text, "answer: tokens {start} to {end}, {}", printable_line(&answer));
                 }
                 for LabelNumber { label, number } in &self.numbers {
                     let _ = writeln!(text, "{number:>10.4}  {label}");

@@ -62,7 +62,8 @@ fn describe(model: &Model, policy: &PrecisionPolicy, export: &Export<'_>, writte
     let (batch, sequence) = (extent.batch(), extent.sequence());
     let _ = writeln!(text, "{INPUT_IDS}, {ATTENTION_MASK}: int64, batch {batch}, sequence {sequence}");
     let format = export.output_format();
-    let _ = writeln!(text, "{}: {format}; policy {}", export.output_name(), policy.name);
+    let kind = model.graph.output_kind.label();
+    let _ = writeln!(text, "{}: {format}; policy {}; {kind}", export.output_name(), policy.name);
     if let Some(unread) = unread_sentence(&model.unread) {
         let _ = writeln!(text, "{unread}");
     }

@@ -11,7 +11,7 @@ use crate::engine::BackendKind;
 use crate::files::read_text;
 use crate::graph::Preset;
 use crate::infer::{self, InferRequest, RequestedOutput};
-use crate::model::unread_sentence;
+use crate::model::{Head, unread_sentence};
 
 #[derive(Debug, Args)]
 pub(super) struct InferArgs {
@@ -30,6 +30,9 @@ pub(super) struct InferArgs {
     /// File that holds the text.
     #[arg(long)]
     file: Option<PathBuf>,
+    /// The head whose logits are asked for: that of the checkpoint's class unless another is named.
+    #[arg(long, value_enum, default_value_t = Head::Natural)]
+    head: Head,
     /// What to print: logits, negative log-likelihood of each token (nll) or last hidden state (hidden).
     #[arg(long, default_value = "logits")]
     output: RequestedOutput,
@@ -44,8 +47,8 @@ pub(super) fn execute(args: InferArgs) -> Result<u8> {
         (None, Some(path)) => read_text(&path).map_err(|error| anyhow!("--file {error}"))?,
         (None, None) => String::new(),
     };
-    let request =
-        InferRequest { model: args.model, backend: args.backend, precision: args.precision, text, output: args.output };
+    let InferArgs { model, backend, precision, head, output, .. } = args;
+    let request = InferRequest { model, backend, precision, text, head, output };
     let answer = infer::infer(&request)?;
     if let Some(unread) = unread_sentence(&answer.unread) {
         note(format_args!("note: {unread}"));

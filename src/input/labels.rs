@@ -83,7 +83,10 @@ impl HeadClasses<'_> {
     fn of(config: &ModelConfig) -> Result<HeadClasses<'_>, String> {
         let count = match config.head {
             TaskHead::Classifier { labels } => labels,
-            TaskHead::None | TaskHead::LanguageModel { .. } => {
+            TaskHead::TokenClassifier { .. } => {
+                return Err("the model has classes of tokens, not of sentences".to_owned());
+            }
+            TaskHead::None | TaskHead::Spans | TaskHead::MaskedLanguageModel | TaskHead::LanguageModel { .. } => {
                 let dropped =
                     config.dropped_head.as_ref().map(|class| format!(": the head of {class} is not computed"));
                 return Err(format!("the model's output has no classes{}", dropped.unwrap_or_default()));

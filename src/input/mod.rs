@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::files::{FileError, FileVersion, NotText, text as text_of};
 use crate::graph::Shape;
-use crate::model::{LongestSequence, Model, ModelError, Tokenizer};
+use crate::model::{LongestSequence, Model, ModelConfig, ModelError, Tokenizer};
 pub use labels::{ClassName, LabelledClass, label_text};
 use labels::{FileLabels, classes_of};
 pub use source::InputSource;
@@ -85,7 +85,7 @@ pub struct InputStream {
     /// The file that the rows were read from; `None` for random ids.
     pub file: Option<FileVersion>,
     rows: Rows,
-    pad_id: u32,
+    config: ModelConfig,
     longest: Option<LongestSequence>,
 }
 
@@ -147,7 +147,7 @@ impl InputStream {
                 Rows::Sst2(Sentences::new(path, &text, &tokenizer, &classes)?)
             }
         };
-        Ok(InputStream { tokenizer_files, file, rows, pad_id: model.config.pad_id, longest })
+        Ok(InputStream { tokenizer_files, file, rows, config: model.config.clone(), longest })
     }
 
     /// Every file that it was read from.
@@ -182,9 +182,10 @@ impl InputStream {
         if let Some(longest) = &self.longest {
             rows.iter().try_for_each(|row| longest.check(row.ids.len()))?;
         }
+        rows.iter().try_for_each(|row| self.config.check_ids(&row.ids))?;
         let padded = |ids: &[u32]| {
             let mut ids = ids.to_vec();
-            ids.resize(shape.sequence, self.pad_id);
+            ids.resize(shape.sequence, self.config.pad_id);
             ids
         };
         Ok(Batch {
@@ -206,7 +207,7 @@ impl InputStream {
                 let mut generator = ChaCha8Rng::seed_from_u64(*seed);
                 generator.set_stream(index as u64);
                 // The high word of a 32 x 32 bit product is uniform to one part in 2³² / vocabulary.
-                let id = |word: u32| ((u64::from(word) * u64::from(*vocabulary)) >> 32) as u32;
+                let id = |word: u32| self.config.drawn_id(((u64::from(word) * u64::from(*vocabulary)) >> 32) as u32);
                 let mut ids = |count: usize| (0..count).map(|_| id(generator.next_u32())).collect::<Vec<_>>();
                 let ids = match separators {
                     None => ids(sequence),

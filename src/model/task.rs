@@ -79,21 +79,20 @@ pub fn dropped_head_sentence(class: &str, output: OutputKind) -> String {
 /// manifest does not ask for hidden states. A config.json that cannot be read says nothing here; its rows fail.
 pub fn dropped_head_notice(source: &ModelSource, base_dir: &Path, head: Head) -> Option<String> {
     let folder = source.checkpoint_here(base_dir)?.folder(base_dir)?;
-    let config = super::with_head("", ModelConfig::read(&folder.join("config.json")).ok()?, head).ok()?;
+    let config = super::head::with_head("", ModelConfig::read(&folder.join("config.json")).ok()?, head).ok()?;
     let output = super::build_graph(&config).output_kind;
     let class = config.dropped_head?;
     Some(format!("{} (`head: hidden` silences this)", dropped_head_sentence(&class, output)))
 }
 
-/// The class of config.json whose head is not among those computed. Code that `auto_map` names is never run, so that its
-/// class stands for the head whatever `architectures` says.
-pub(super) fn dropped_head(architecture: Option<&str>, auto_map: Option<&Value>, computed: &[&str]) -> Option<String> {
+/// The class of config.json whose head is not computed: `unknown`, or where `auto_map` names code, which is never run, its class,
+/// which stands for the head whatever `class` says.
+pub(super) fn dropped_head(unknown: Option<&str>, class: Option<&str>, auto_map: Option<&Value>) -> Option<String> {
     let entries = auto_map.and_then(Value::as_object).into_iter().flatten();
     let models = entries.filter(|(key, _)| key.starts_with("AutoModel"));
     let custom: Vec<&str> = models.filter_map(|(_, class)| class.as_str()).collect();
-    let named = custom.iter().find(|class| architecture.is_some_and(|name| class.ends_with(&format!(".{name}"))));
-    let known = || architecture.filter(|name| !computed.contains(name));
-    named.or(custom.first()).copied().or_else(known).map(str::to_owned)
+    let named = custom.iter().find(|code| class.is_some_and(|name| code.ends_with(&format!(".{name}"))));
+    named.or(custom.first()).copied().or(unknown).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -121,8 +120,8 @@ mod tests {
     #[test]
     fn heads_that_are_not_computed_are_named_and_code_by_its_class() {
         let map = json!({"AutoConfig": "c.Config", "AutoModel": "m.Own", "AutoModelForMaskedLM": "m.OwnLM"});
-        let of = |name, map| dropped_head(name, map, &["BertModel", "BertForSequenceClassification"]);
-        assert_eq!(of(Some("BertForMaskedLM"), None).as_deref(), Some("BertForMaskedLM"));
+        let of = |name: Option<&'static str>, map| dropped_head(name.filter(|name| *name != "BertModel"), name, map);
+        assert_eq!(of(Some("BertForPreTraining"), None).as_deref(), Some("BertForPreTraining"));
         assert_eq!((of(Some("BertModel"), None), of(None, None)), (None, None));
         assert_eq!(of(Some("OwnLM"), Some(&map)).as_deref(), Some("m.OwnLM"));
         assert_eq!(of(Some("BertModel"), Some(&map)).as_deref(), Some("m.Own"));

@@ -129,7 +129,12 @@ impl Tokenizer {
             )));
         }
         match (family, tokenizer.markers()?) {
-            (Family::Bert, None) => Err(failed("it adds no [CLS] and [SEP]: it is not a BERT tokenizer".to_owned())),
+            (family, None) if family.is_encoder() => {
+                let name = family.name();
+                Err(failed(format!(
+                    "it puts no markers around a sentence, as [CLS] and [SEP]: it is not a {name} tokenizer"
+                )))
+            }
             _ => Ok(tokenizer),
         }
     }
@@ -159,7 +164,7 @@ impl Tokenizer {
     /// # Errors
     /// [`ModelError::Tokenizer`].
     pub fn window_markers(&self) -> Result<Option<(u32, u32)>, ModelError> {
-        if self.family == Family::Bert { self.markers() } else { Ok(None) }
+        if self.family.is_encoder() { self.markers() } else { Ok(None) }
     }
 
     /// The longest sequence that the folder allows; `None` where it sets no limit.

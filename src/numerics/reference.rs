@@ -180,7 +180,7 @@ impl ReferenceSource<'_> {
     /// The rows that are kept of a sequence with so many tokens before the padding.
     pub(super) fn kept(&self, kind: OutputKind, width: usize, length: usize) -> Vec<usize> {
         match (kind, self.part) {
-            (OutputKind::ClassLogits | OutputKind::LastTokenLogits, _) => vec![0],
+            (kind, _) if kind.is_by_sequence() => vec![0],
             (_, Part::Compared(_)) => (0..self.sequence).collect(),
             (_, Part::Forwards(_)) => {
                 let rows = (MAX_VALUES_PER_SEQUENCE / width.max(1)).max(1).min(length);

@@ -5,6 +5,7 @@
 //! the last op stores. Node names are op names (`layer.3/attention/softmax`), tensors are named after the graph's values,
 //! weights after its parameters.
 
+mod activation;
 mod assembly;
 mod deviations;
 mod dialect;
@@ -312,7 +313,7 @@ pub fn check_extent(model: &Model, extent: Extent) -> Result<(), ExportError> {
 
 /// Name of an exported graph's output: `logits` or `last_hidden_state`.
 pub(crate) fn output_name(kind: OutputKind) -> &'static str {
-    if kind.is_logits() { "logits" } else { "last_hidden_state" }
+    if kind == OutputKind::Hidden { "last_hidden_state" } else { "logits" }
 }
 
 fn node_outputs(assembly: &assembly::Assembly) -> Vec<NodeOutput> {

@@ -52,7 +52,7 @@ impl TokenizerClass {
             (None, Some(class)) => ("config.json", class),
             (None, None) => {
                 let model_type = model.get("model_type").and_then(Value::as_str);
-                let without = if family == Family::Bert { Self::Bert } else { Self::Gpt2 };
+                let without = if family.is_encoder() { Self::Bert } else { Self::Gpt2 };
                 return Ok(model_type.and_then(Self::of_model_type).unwrap_or(without));
             }
         };

@@ -16,6 +16,7 @@ use mixprec::onnx::{Dialect, Export, Extent, Opset};
 use serde_json::json;
 
 use super::{ARCHITECTURES, python, tiny, with_head};
+use crate::fixtures::families::{self, FamilyCase};
 use crate::fixtures::relative_error;
 use crate::fixtures::tiny::{Tiny, of_tokens};
 
@@ -159,6 +160,29 @@ fn exported_models_compute_the_outputs_of_the_float64_program() {
                 assert!(error < limit, "{tiny:?} {} {preset}: {error:e}", case.name);
             }
         }
+    }
+}
+
+/// Activations, pooling by id, shared layers and narrow embeddings, written out for a builder that sets the types, and in FP16
+/// as the reference backend rounds them. ONNX Runtime runs the rest (`families.rs`).
+#[test]
+fn every_activation_and_head_is_exported_as_transformers_computes_it() {
+    const HEADS: [&str; 4] = ["GPT2-padding", "AlbertForMaskedLM", "ElectraForSequenceClassification", "OPT-untied"];
+    let of_interest = |case: &FamilyCase| case.name.starts_with("Bert-") || HEADS.contains(&case.name.as_str());
+    for case in families::cases().into_iter().filter(of_interest) {
+        let model = case.open(Head::Natural);
+        let (fp32, fp16) = (PrecisionPolicy::preset(Preset::Fp32), PrecisionPolicy::preset(Preset::Fp16));
+        let extent = Extent::Static(case.batch.shape);
+        let export = Export::in_dialect(&model, &fp32, extent, Dialect::WEAKLY_TYPED).unwrap();
+        let Some(theirs) = evaluate(&export, &case.batch, &[]) else { return };
+        let error = relative_error(&of_tokens(&model, &case.batch, &theirs), &case.expected);
+        assert!(error < 3e-6, "{}: {error:e}", case.name);
+        let Some(theirs) = evaluate(&Export::new(&model, &fp16, extent).unwrap(), &case.batch, &[]) else { return };
+        let ours = emulated(&model, &fp16, &case.batch);
+        let [theirs, ours] = [theirs, ours].map(|values| of_tokens(&model, &case.batch, &values));
+        let between = relative_error(&theirs, &ours);
+        println!("{}: {error:.1e} in FP32, {between:.1e} between the two in FP16", case.name);
+        assert!(between < 5e-3, "{} in FP16: {between:e}", case.name);
     }
 }
 
