@@ -38,9 +38,8 @@ def answered(index, folder, comparison):
         comparison.architecture = model.architecture
         for case in cases_of(index, model.vocabulary, model.tokenizer is not None):
             inputs = {"input_ids": case.ids} if case.ids is not None else model.encoded(case.text, case.pair)
-            ids = list(inputs["input_ids"])
-            if 1 <= len(ids) <= model.positions:
-                expected.append(Expected(case, ids, model.outputs(inputs)))
+            if model.takes(inputs):
+                expected.append(Expected(case, inputs["input_ids"], model.outputs(inputs)))
     except Exception as error:
         comparison.refused = f"by transformers: {type(error).__name__}: {error}".splitlines()[0]
     return expected

@@ -66,10 +66,16 @@ class Oracle:
         self.has_head = self.single.base_model is not self.single and not name.endswith("ForMultipleChoice")
         self.positions = longest(config)
         self.vocabulary = config.vocab_size
+        self.types = getattr(config, "type_vocab_size", None)
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(folder)
         except Exception:
             self.tokenizer = None  # Ids are compared alone.
+
+    def takes(self, inputs):
+        """Whether they are within the positions and the types of tokens that the model has."""
+        types = inputs.get("token_type_ids") or [0]
+        return 1 <= len(inputs["input_ids"]) <= self.positions and (self.types is None or max(types) < self.types)
 
     def encoded(self, text, pair=None):
         """Inputs of the model from its tokenizer."""
