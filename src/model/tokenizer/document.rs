@@ -36,7 +36,8 @@ pub(super) fn rebuilt(mut file: Value, settings: &TokenizerSettings) -> Result<V
             (pre_tokenizer, unigram_normalizer(&file["normalizer"], settings)?, metaspace)
         }
     };
-    let post_processor = if class == TokenizerClass::Gpt2 { file["post_processor"].take() } else { Value::Null };
+    let keeps = matches!(class, TokenizerClass::Gpt2 | TokenizerClass::Albert);
+    let post_processor = if keeps { file["post_processor"].take() } else { Value::Null };
     Ok(json!({
         "version": "1.0",
         "added_tokens": [],

@@ -1,4 +1,4 @@
-//! The tokens that a class of transformers 5 puts around a text and between two, whatever `tokenizer.json` says.
+//! The tokens that a class of transformers 5 puts around a text and between two; `tokenizer.json` decides for GPT-2 and ALBERT alone.
 
 use tokenizers::Model;
 use tokenizers::PostProcessorWrapper;
@@ -46,7 +46,11 @@ pub(super) fn frame(
             let single = ["[CLS]:0", "$A:0", "[SEP]:0"];
             let pair = [&single[..], &["$B:1", "[SEP]:1"]].concat();
             let template = Template { single: owned(&single), pair: owned(&pair), special };
-            template.build(settings, "cls_token or sep_token")?.into()
+            let template = template.build(settings, "cls_token or sep_token")?;
+            if tokenizer.get_post_processor().is_some() {
+                return Ok(()); // The file's replaces it.
+            }
+            template.into()
         }
     };
     tokenizer.with_post_processor(Some(processor));
