@@ -237,8 +237,7 @@ impl Model {
     /// [`ModelError::Io`].
     pub fn tokenizer_files(&self) -> Result<Vec<FileVersion>, ModelError> {
         let Weights::Checkpoint { folder, .. } = &self.weights else { return Ok(Vec::new()) };
-        let paths = TOKENIZER_FILES.iter().map(|name| folder.join(name)).filter(|path| path.exists());
-        paths.map(|path| Ok(FileVersion::now(&path)?)).collect()
+        tokenizer::files_read(folder).map(|path| Ok(FileVersion::now(&path)?)).collect()
     }
 
     /// The model's tokenizer.
