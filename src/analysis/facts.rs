@@ -103,7 +103,7 @@ const PAIRED_SEED: u64 = 2603;
 
 /// What a row answered to each example, with what is right.
 pub fn answers(row: &ResultRow) -> Option<Answers> {
-    serde_json::from_str(row.task_answers.as_deref()?).ok()
+    serde_json::from_str(row.task_answers.as_deref()?).ok().filter(Answers::is_plausible)
 }
 
 /// Two-sided p of no difference between the scores of two rows on the same examples.

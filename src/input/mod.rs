@@ -13,11 +13,12 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
 
-use crate::files::{FileError, FileVersion, NotText, text as text_of};
+use crate::files::{FileError, FileVersion, NotText, joined, text as text_of};
 use crate::graph::{OutputKind, Shape};
-use crate::model::{LongestSequence, Model, ModelConfig, ModelError, Tokenizer};
-use examples::{Examples, LabelRule, Labelling};
-pub use labels::{ClassName, LabelledClass, label_text};
+use crate::model::{Model, ModelConfig, ModelError, Tokenizer};
+use examples::{Examples, LabelRule, Labelling, NumberedLine};
+use labels::left_out_notice;
+pub use labels::{ClassName, LabelledClass, label_text, labels_of_text, unlabelled_sentence};
 pub use source::InputSource;
 use text::Windows;
 pub use truth::{MASKED_SHARE, RightSpans, SpanTruth, Truth};
@@ -104,7 +105,6 @@ pub struct InputStream {
     /// The token in place of a masked one, where the model fills tokens in.
     mask: Option<u32>,
     config: ModelConfig,
-    longest: Option<LongestSequence>,
 }
 
 #[derive(Debug)]
@@ -142,7 +142,7 @@ impl InputStream {
             file = Some(version);
             Ok(text)
         };
-        let (mut longest, mut mask) = (None, None);
+        let mut mask = None;
         let masks = model.graph.output_kind == OutputKind::MaskedTokenLogits;
         let rows = match source {
             InputSource::Random { seed } => Rows::Random { seed: *seed, vocabulary, separators: None },
@@ -152,27 +152,22 @@ impl InputStream {
                 Rows::Random { seed: *seed, vocabulary, separators: Some(separators.ok_or_else(none)?) }
             }
             InputSource::Text { path, sha256 } => {
-                let path = base_dir.join(path);
+                let path = joined(base_dir, path);
                 let text = read(&path, sha256)?;
                 let tokenizer = tokenizer()?;
-                longest = tokenizer.longest_sequence().cloned();
                 mask = tokenizer.mask_token().filter(|_| masks);
                 Rows::Text(Windows::new(path, &text, &tokenizer, mask.is_some())?)
             }
             InputSource::Sst2 { path, sha256, labels } | InputSource::Examples { path, sha256, labels } => {
-                let path = base_dir.join(path);
+                let path = joined(base_dir, path);
                 let text = read(&path, sha256)?;
-                let (lines, rule) = match source {
-                    InputSource::Sst2 { .. } => (sst2::lines(&path, &text)?, LabelRule::Sentiment),
-                    _ => (examples::lines(&path, &text)?, LabelRule::ClassNumber),
-                };
+                let (lines, rule) = lines_of(source, &path, &text)?;
                 let tokenizer = match examples::have_texts(&lines) {
                     true => Some(tokenizer()?),
                     // Of a model that fills in tokens it says which stands for a masked one.
                     false => masks.then(tokenizer).and_then(Result::ok),
                 };
                 mask = tokenizer.as_ref().and_then(Tokenizer::mask_token).filter(|_| masks);
-                longest = tokenizer.as_ref().and_then(|tokenizer| tokenizer.longest_sequence().cloned());
                 let labelling = Labelling { declared: labels, rule };
                 Rows::Examples(Box::new(Examples::new(path, lines, labelling, (model, tokenizer))?))
             }
@@ -182,7 +177,7 @@ impl InputStream {
             Rows::Random { .. } | Rows::Text(_) => false,
         };
         let config = model.config.clone();
-        Ok(InputStream { tokenizer_files, file, rows, has_token_types, mask, config, longest })
+        Ok(InputStream { tokenizer_files, file, rows, has_token_types, mask, config })
     }
 
     /// Every file that it was read from.
@@ -232,9 +227,6 @@ impl InputStream {
     pub fn batch(&self, shape: Shape, first: usize) -> Result<Batch, InputError> {
         let rows = (first..first + shape.batch).map(|index| self.row(shape.sequence, index));
         let rows: Vec<InputRow> = rows.collect::<Result<_, _>>()?;
-        if let Some(longest) = &self.longest {
-            rows.iter().try_for_each(|row| longest.check(row.ids.len()))?;
-        }
         rows.iter().try_for_each(|row| self.config.check_ids(&row.ids))?;
         let padded = |of: &[u32], with: u32| {
             let mut of = of.to_vec();
@@ -269,18 +261,45 @@ impl InputStream {
     }
 }
 
+/// The lines of a file of examples, and what their numbers mean.
+fn lines_of(source: &InputSource, path: &Path, text: &str) -> Result<(Vec<NumberedLine>, LabelRule), InputError> {
+    Ok(match source {
+        InputSource::Sst2 { .. } => (sst2::lines(path, text)?, LabelRule::Sentiment),
+        _ => (examples::lines(path, text)?, LabelRule::ClassNumber),
+    })
+}
+
 /// Reads every line of a file of examples without a model, where the file is there.
 ///
 /// # Errors
 /// [`InputError`] naming the first line with a mistake, and the cure.
 pub fn check_lines(source: &InputSource, base_dir: &Path) -> Result<(), InputError> {
-    let Some(path) = source.path().map(|path| base_dir.join(path)).filter(|path| path.exists()) else { return Ok(()) };
-    let read = || read_pinned(&path, source.pin());
-    match source {
-        InputSource::Sst2 { .. } => sst2::lines(&path, &read()?.0).map(drop),
-        InputSource::Examples { .. } => examples::lines(&path, &read()?.0).map(drop),
-        InputSource::Text { .. } | InputSource::Random { .. } | InputSource::RandomWithSeparators { .. } => Ok(()),
+    if !matches!(source, InputSource::Sst2 { .. } | InputSource::Examples { .. }) {
+        return Ok(());
     }
+    let Some(path) = source.path().map(|path| joined(base_dir, path)).filter(|path| path.exists()) else {
+        return Ok(());
+    };
+    let (text, _) = read_pinned(&path, source.pin())?;
+    lines_of(source, &path, &text).map(drop)
+}
+
+/// The notice of classes of a head that no label of a labelled input is, by its file where that is here, else by the manifest
+/// alone; `None` of other inputs, and of an input that cannot be read.
+pub fn unlabelled_notice(source: &InputSource, base_dir: &Path, config: &ModelConfig) -> Option<String> {
+    let (InputSource::Sst2 { path, labels, .. } | InputSource::Examples { path, labels, .. }) = source else {
+        return None;
+    };
+    let path = joined(base_dir, path);
+    let (found, rule) = match read_pinned(&path, None) {
+        Ok((text, _)) => {
+            let (lines, rule) = lines_of(source, &path, &text).ok()?;
+            (examples::labels_of(&lines), rule)
+        }
+        Err(_) if labels.is_empty() => return None,
+        Err(_) => (labels::FileLabels::new(), LabelRule::Sentiment),
+    };
+    left_out_notice(&found, labels, config, rule == LabelRule::Sentiment)
 }
 
 /// The file's text without a byte-order mark, with every line end as `\n`. The digest is that of the file's bytes, before any

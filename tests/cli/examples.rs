@@ -158,11 +158,11 @@ fn numbers_are_classes_and_the_manifest_may_say_which() {
     let right =
         |class: [u32; 2]| predicted.iter().zip(0..).filter(|(answer, row)| **answer == class[row % 2]).count() as u64;
     assert_eq!(fp32(&rows).task_correct, Some(right([0, 1])));
-    assert_eq!(fp32(&rows).labels.as_deref(), Some("0=entailment;1=neutral"));
+    assert_eq!(fp32(&rows).labels.as_deref(), Some("0=entailment;1=neutral;=contradiction"));
     let input = "{examples: pairs.jsonl, labels: {0: contradiction, 1: 0}}";
     let (_, rows) = run(&file, input, checkpoint(3, json!({})));
     assert_eq!(fp32(&rows).task_correct, Some(right([2, 0])));
-    assert_eq!(fp32(&rows).labels.as_deref(), Some("0=contradiction;1=entailment"));
+    assert_eq!(fp32(&rows).labels.as_deref(), Some("0=contradiction;1=entailment;=neutral"));
 }
 
 #[test]

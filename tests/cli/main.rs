@@ -24,6 +24,7 @@ mod quality;
 mod selftest;
 mod tasks;
 mod timing;
+mod vocabularies;
 
 use std::process::Output;
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(super) use line::{Given, Label, Line, Right};
-pub(super) use resolve::{LabelRule, Labelling};
+pub(super) use resolve::{LabelRule, Labelling, labels_of};
 use resolve::{Resolved, Resolver};
 
 use super::labels::LabelledClass;
@@ -165,7 +165,8 @@ impl Examples {
             (Tokens::Ids { ids, types }, _) => {
                 let kept = ids.len().min(longest.unwrap_or(usize::MAX));
                 let special = |at: &usize| self.tokenizer.as_ref().is_some_and(|known| known.is_special(ids[*at]));
-                let place = |at| Some(at).filter(|at| !special(at)).map(|at| TokenPlace { text: 0, start: at, end: at + 1 });
+                let place =
+                    |at| Some(at).filter(|at| !special(at)).map(|at| TokenPlace { text: 0, start: at, end: at + 1 });
                 Ok(FramedText {
                     ids: ids[..kept].to_vec(),
                     types: types.iter().copied().take(kept).collect(),

@@ -78,11 +78,11 @@ impl Resolver {
         let task = task(first, labelling.rule, model, has_mask);
         let labels = match &task {
             Ok(None) => None,
-            Ok(Some(task)) => Some(classes(*task, lines, labelling, model)),
-            Err(reason) => Some(Err(reason.clone())),
+            Ok(Some(task)) => Some(classes(*task, lines, labelling, model).map_err(|reason| with_head(reason, model))),
+            Err(reason) => Some(Err(with_head(reason.clone(), model))),
         };
         let classes = labels.iter().flatten().flatten();
-        let by_label = classes.map(|one| (one.label.clone(), one.class as u32)).collect();
+        let by_label = classes.filter_map(|one| Some((one.label.clone()?, one.class as u32))).collect();
         let may_be_none = lines.iter().any(|(_, line)| matches!(&line.right, Right::Spans(spans) if spans.is_empty()));
         let task = task.ok().flatten().filter(|_| !matches!(labels, Some(Err(_))));
         Resolver { task, by_label, may_be_none, labels }
@@ -172,6 +172,14 @@ fn words(text: &str) -> Vec<Range<usize>> {
     words
 }
 
+/// The reason, and the head that the checkpoint has and config.json does not name.
+fn with_head(reason: String, model: &Model) -> String {
+    match model.unused_head() {
+        Some(words) if !matches!(model.config.head, TaskHead::Classifier { .. }) => format!("{reason}; {words}"),
+        _ => reason,
+    }
+}
+
 /// What the head is scored by; `None` where lines say nothing that it could be scored by and do not claim to.
 fn task(right: &Right, rule: LabelRule, model: &Model, has_mask: bool) -> Result<Option<Task>, String> {
     let config = &model.config;
@@ -209,6 +217,22 @@ fn task(right: &Right, rule: LabelRule, model: &Model, has_mask: bool) -> Result
     }
 }
 
+/// Every label of the lines, with the first line that has it.
+pub(in crate::input) fn labels_of(lines: &[NumberedLine]) -> FileLabels {
+    let mut found = FileLabels::new();
+    for (number, line) in lines {
+        let labels: Vec<&Label> = match &line.right {
+            Right::Label(label) => vec![label],
+            Right::Labels(labels) => labels.iter().flatten().collect(),
+            Right::Unlabelled | Right::Spans(_) => Vec::new(),
+        };
+        for label in labels {
+            found.entry(label.to_string()).or_insert(*number);
+        }
+    }
+    found
+}
+
 /// The class of each label of the file.
 fn classes(
     task: Task,
@@ -226,17 +250,7 @@ fn classes(
             };
         }
     };
-    let mut found = FileLabels::new();
-    for (number, line) in lines {
-        let labels = match &line.right {
-            Right::Label(label) => std::slice::from_ref(label).iter().map(Some).collect(),
-            Right::Labels(labels) => labels.iter().map(Option::as_ref).collect::<Vec<_>>(),
-            _ => Vec::new(),
-        };
-        for label in labels.into_iter().flatten() {
-            found.entry(label.to_string()).or_insert(*number);
-        }
-    }
+    let found = labels_of(lines);
     classes_of(&found, declared, &head, rule == LabelRule::Sentiment)
 }
 

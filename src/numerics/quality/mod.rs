@@ -8,7 +8,7 @@ use crate::engine::{Engine, Output};
 use crate::graph::Shape;
 use crate::input::{Batch, InputStream};
 use crate::manifest::schema::Numerics;
-use crate::record::{NO_PREDICTION, QualitySummary};
+use crate::record::QualitySummary;
 use crate::stats::scores::Answers;
 use answers::AnswersSoFar;
 
@@ -59,9 +59,6 @@ fn summary(answers: Answers, labels: Option<Vec<crate::input::LabelledClass>>) -
         Answers::Classes { rows, .. } => {
             quality.task_correct = Some(rows.iter().filter(|row| right(row)).count() as u64);
             quality.task_total = Some(rows.len() as u64);
-            let class =
-                |answer: Option<u32>| answer.and_then(|class| u8::try_from(class).ok()).unwrap_or(NO_PREDICTION);
-            quality.predictions = Some(rows.iter().map(|(answer, _)| class(*answer)).collect());
         }
         Answers::TokenClasses(rows) => {
             let tokens = || rows.iter().flatten();

@@ -140,6 +140,17 @@ struct Sample<'a> {
 }
 
 impl Answers {
+    /// Whether every class is one that a head may have: counts are kept for all up to the largest.
+    pub fn is_plausible(&self) -> bool {
+        const MOST_CLASSES: u32 = 1 << 16;
+        let is_class = |(answer, right): &ClassAnswer| answer.unwrap_or_default().max(*right) < MOST_CLASSES;
+        match self {
+            Answers::Classes { rows, .. } => rows.iter().all(is_class),
+            Answers::TokenClasses(rows) => rows.iter().flatten().all(is_class),
+            _ => true,
+        }
+    }
+
     /// Number of examples.
     pub fn len(&self) -> usize {
         match self {
@@ -298,14 +309,10 @@ impl Sample<'_> {
 
     fn score(&self, score: Score) -> Option<f64> {
         match score {
-            Score::Accuracy => {
-                let right: Vec<f64> =
-                    self.class_answers()?.iter().map(|one| f64::from(u8::from(is_right(one)))).collect();
-                mean(&right)
-            }
-            Score::F1 => Confusion::of(&self.class_answers()?).f1(1),
-            Score::F1Macro => Confusion::of(&self.class_answers()?).f1_macro(),
-            Score::Matthews => Confusion::of(&self.class_answers()?).matthews(),
+            Score::Accuracy => self.confusion()?.accuracy(),
+            Score::F1 => self.confusion()?.f1(1),
+            Score::F1Macro => self.confusion()?.f1_macro(),
+            Score::Matthews => self.confusion()?.matthews(),
             Score::F1Micro => self.f1_micro(),
             Score::SubsetAccuracy | Score::ExactMatch => {
                 let rights = self.of.map(|of| of.right(score));
@@ -331,14 +338,17 @@ impl Sample<'_> {
         }
     }
 
-    /// Classes of examples or of tokens.
-    fn class_answers(&self) -> Option<Vec<ClassAnswer>> {
-        let rows = self.rows(|of, row| match of {
-            Answers::Classes { rows, .. } => Some(&rows[row..=row]),
-            Answers::TokenClasses(rows) => Some(&rows[row][..]),
-            _ => None,
-        })?;
-        Some(rows.concat())
+    /// Counts of the classes of examples or of tokens.
+    fn confusion(&self) -> Option<Confusion> {
+        let mut found = Confusion::default();
+        for &(side, row) in self.picked {
+            match self.of[side] {
+                Answers::Classes { rows, .. } => found.add(&rows[row]),
+                Answers::TokenClasses(rows) => rows[row].iter().for_each(|one| found.add(one)),
+                _ => return None,
+            }
+        }
+        Some(found)
     }
 
     /// Answers and right numbers; `None` where an answer is none.
