@@ -37,7 +37,8 @@ fn evaluate(export: &Export<'_>, batch: &Batch, factors: &[(&str, f64)]) -> Opti
     let rows: Vec<&[u32]> = batch.ids.chunks(sequence).collect();
     let mask = |&length: &usize| (0..sequence).map(|position| u8::from(position < length)).collect::<Vec<_>>();
     let factors: serde_json::Map<_, _> = factors.iter().map(|(name, by)| ((*name).to_owned(), json!(by))).collect();
-    let job = json!({"ids": rows, "mask": batch.lengths.iter().map(mask).collect::<Vec<_>>(), "factors": factors});
+    let types: Option<Vec<&[u32]>> = batch.token_types.as_ref().map(|types| types.chunks(sequence).collect());
+    let job = json!({"types": types, "ids": rows, "mask": batch.lengths.iter().map(mask).collect::<Vec<_>>(), "factors": factors});
     python("run.py", &[model.to_str().unwrap(), &job.to_string(), output.to_str().unwrap()])?;
     let bytes = std::fs::read(output).unwrap();
     Some(bytes.chunks(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect())
@@ -143,6 +144,26 @@ fn full_rows_need_no_mask() {
             }
         }
     }
+}
+
+#[test]
+fn an_export_with_types_as_an_input_computes_pairs_as_the_float64_program() {
+    for tiny in [Tiny::Trunk, Tiny::Classifier] {
+        let (model, pairs) = (tiny.open(Head::Natural), tiny.pairs().unwrap());
+        for opset in Opset::ALL {
+            let dialect = Dialect { token_types: true, opset, ..Dialect::default() };
+            let extent = Extent::Static(pairs.batch.shape);
+            let export = Export::in_dialect(&model, &PrecisionPolicy::preset(Preset::Fp32), extent, dialect).unwrap();
+            let Some(theirs) = evaluate(&export, &pairs.batch, &[]) else { return };
+            let error = relative_error(&of_tokens(&model, &pairs.batch, &theirs), &pairs.expected);
+            assert!(error < 3e-6, "{tiny:?} {opset}: {error:e}");
+        }
+    }
+    let gpt2 = Tiny::Gpt2.open(Head::Natural);
+    let dialect = Dialect { token_types: true, ..Dialect::default() };
+    let extent = Extent::Static(Shape { batch: 1, sequence: 4 });
+    let export = Export::in_dialect(&gpt2, &PrecisionPolicy::preset(Preset::Fp32), extent, dialect).unwrap();
+    assert_eq!(export.dialect(), Dialect::default(), "a model without types has no such input");
 }
 
 /// Evaluated by another program: the exported graph and weights alone say what these numbers are.
