@@ -173,7 +173,7 @@ impl InputStream {
             }
         };
         let has_token_types = match &rows {
-            Rows::Examples(examples) => examples.has_token_types()?,
+            Rows::Examples(examples) => examples.has_token_types,
             Rows::Random { .. } | Rows::Text(_) => false,
         };
         let config = model.config.clone();

@@ -95,6 +95,8 @@ pub(super) struct Examples {
     tokenizer: Option<Tokenizer>,
     /// Whether the model embeds types.
     has_types: bool,
+    /// Whether tokens of some row are of another type than 0.
+    pub has_token_types: bool,
     labels: Option<Result<Vec<LabelledClass>, String>>,
 }
 
@@ -112,17 +114,23 @@ impl Examples {
         let failed = |line: usize, message: String| InputError::Line { path: path.clone(), line, message };
         let has_mask = tokenizer.as_ref().and_then(Tokenizer::mask_token).is_some();
         let resolver = Resolver::of(&lines, labelling, model, has_mask);
-        let mut rows = Vec::with_capacity(lines.len());
+        let has_types = model.graph.token_types() > 0;
+        let mut examples = Examples { rows: vec![], tokenizer, has_types, has_token_types: false, labels: None };
         for (number, line) in &lines {
-            let tokens = tokens(&line.given, model, tokenizer.as_ref()).map_err(|error| match error {
+            let tokens = tokens(&line.given, model, examples.tokenizer.as_ref()).map_err(|error| match error {
                 Refused::Input(error) => error,
                 Refused::Line(message) => failed(*number, message),
             })?;
             let right = resolver.right(line).map_err(|message| failed(*number, message))?;
-            rows.push(Example { tokens, right });
+            let example = Example { tokens, right };
+            let whole = examples.framed(&example, None)?;
+            if whole.ids.is_empty() {
+                return Err(failed(*number, "`text` has no token for this model; remove the line".to_owned()));
+            }
+            examples.has_token_types |= has_types && whole.types.iter().any(|&of| of > 0);
+            examples.rows.push(example);
         }
-        let has_types = model.graph.token_types() > 0;
-        Ok(Examples { rows, tokenizer, has_types, labels: resolver.labels })
+        Ok(Examples { labels: resolver.labels, ..examples })
     }
 
     /// The class of each label, or why nothing is scored; `None` where there is nothing to score.
@@ -132,19 +140,6 @@ impl Examples {
 
     pub fn len(&self) -> usize {
         self.rows.len()
-    }
-
-    /// Whether tokens of some row are of another type than 0.
-    ///
-    /// # Errors
-    /// [`InputError`] where the special tokens cannot be put around a pair.
-    pub fn has_token_types(&self) -> Result<bool, InputError> {
-        for example in self.rows.iter().filter(|_| self.has_types) {
-            if self.framed(example, None)?.types.iter().any(|&of| of > 0) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// Example `index`, cut to `sequence` tokens.

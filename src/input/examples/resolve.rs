@@ -201,8 +201,14 @@ fn task(right: &Right, rule: LabelRule, model: &Model, has_mask: bool) -> Result
         },
         (Right::Label(_), _) => Ok(Some(Task::Class)),
         (Right::Labels(_), OutputKind::ClassLogits) => match config.score_function() {
-            ScoreFunction::Sigmoid if outputs > 1 => Ok(Some(Task::Classes)),
-            _ => Err("one class of the head is right, and the lines have `labels`; write `label`".to_owned()),
+            _ if outputs == 1 => Err("the head's output is one number; write it as `label`".to_owned()),
+            ScoreFunction::Sigmoid => Ok(Some(Task::Classes)),
+            ScoreFunction::None => {
+                Err("the head's outputs are numbers, not classes (problem_type: regression)".to_owned())
+            }
+            ScoreFunction::Softmax => {
+                Err("one class of the head is right, and the lines have `labels`; write `label`".to_owned())
+            }
         },
         (Right::Labels(_), OutputKind::TokenClassLogits) => Ok(Some(Task::TokenClasses)),
         (Right::Spans(_), OutputKind::SpanLogits) => Ok(Some(Task::Span)),
