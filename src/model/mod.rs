@@ -52,7 +52,9 @@ pub use provenance::{LABEL_DIGITS, WeightsOrigin, WeightsProvenance};
 pub use quantization::quantization_notice;
 pub use shards::ShardError;
 pub use source::{INJECTED_SUFFIX, Injection, ModelSource};
-pub use task::{ModelOutput, ProblemType, ScoreFunction, config_here, dropped_head_sentence, output_notice};
+pub use task::{
+    ModelOutput, ProblemType, ScoreFunction, config_here, dropped_head_sentence, graph_here, output_notice,
+};
 pub use tokenizer::{LongestSequence, TOKENIZER_FILES, Tokenizer, longest_sequence_here};
 pub use unread::{unread_notice, unread_sentence};
 

@@ -73,7 +73,7 @@ use std::sync::Arc;
 
 use crate::engine::checks::check_shape;
 use crate::engine::{Availability, Backend, BackendError, BackendKind, Build, BuildReport, BuildRequest, Engine};
-use crate::graph::{PrecisionPolicy, Shape};
+use crate::graph::{Graph, PrecisionPolicy, Shape};
 use crate::model::Model;
 use engine::{CudaEngine, EngineParts};
 use error::unavailable;
@@ -87,6 +87,14 @@ use weights::DeviceWeights;
 /// The reason, as a sentence fragment.
 pub fn supports(policy: &PrecisionPolicy) -> Result<(), String> {
     lower::supports(policy)
+}
+
+/// Whether there are kernels for every operation of a model under a policy.
+///
+/// # Errors
+/// [`BackendError::UnsupportedPolicy`] naming the operation, [`BackendError::Policy`] when the policy does not fit the graph.
+pub fn lowers(graph: &Graph, policy: &PrecisionPolicy, shape: Shape) -> Result<(), BackendError> {
+    lower::lower(graph, policy, shape).map(drop)
 }
 
 /// Weights that the next engine of the same model and policy reuses.
