@@ -77,6 +77,7 @@ use crate::graph::{PrecisionPolicy, Shape};
 use crate::model::Model;
 use engine::{CudaEngine, EngineParts};
 use error::unavailable;
+use examine::StepwiseForward;
 use gpu::GpuRuntime;
 use stage::{Stages, WeightKey};
 use weights::DeviceWeights;
@@ -169,7 +170,9 @@ impl Backend for CudaBackend {
         let gpu = self.gpu()?;
         let stages = lower::lower(&request.model.graph, &request.policy, request.shape)?;
         let weights = self.weights(&gpu, &request.model, &request.policy, &stages)?;
-        let engine = CudaEngine::build(EngineParts { gpu, weights, stages }, request)?;
+        let stepwise = lower::lower_stepwise(&request.model.graph, &request.policy, request.shape)?;
+        let stepwise = StepwiseForward::new(stepwise);
+        let engine = CudaEngine::build(EngineParts { gpu, weights, stages, stepwise }, request)?;
         let report = BuildReport { engine_sha256: Some(engine.digest().to_owned()), ..BuildReport::default() };
         let engine: Box<dyn Engine> = Box::new(engine);
         Ok(Build { report, engine: Ok(engine) })

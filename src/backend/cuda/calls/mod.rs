@@ -4,6 +4,7 @@
 mod attention;
 mod linear;
 mod norm;
+mod rounded_attention;
 mod stepwise;
 mod tally;
 mod tiles;
@@ -11,6 +12,7 @@ mod tiles;
 pub(super) use attention::AttentionTile;
 pub(super) use linear::{LIBRARY_ALGORITHMS, ProductChoice};
 pub(super) use norm::{NORM_WIDTH_STEP, narrow};
+pub(super) use rounded_attention::RoundedAttentionTile;
 pub(super) use tally::{Tally, TallyWords};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +26,7 @@ use super::launch::{Arguments, Grid};
 use super::matmul::{Algorithm, MatmulAddresses, MatmulSpec};
 use super::stage::{Stage, Stages, TensorId, WeightKey};
 use crate::engine::BackendError;
+use crate::graph::Format;
 
 /// Description of a tensor map: rows of 16-bit elements, which are fetched in boxes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +73,8 @@ pub(super) enum Choice {
     Product(ProductChoice),
     /// For an attention block.
     Attention(AttentionTile),
+    /// For an attention block that rounds to FP16 inside.
+    RoundedAttention(RoundedAttentionTile),
 }
 
 /// Stages placed on a device: the addresses of their tensors and parameters, and the properties of the device.
@@ -135,6 +140,9 @@ pub(super) fn choices(placement: &Placement<'_>, group: StageGroup) -> Vec<Choic
         Stage::Linear(stage) => {
             linear::choices(placement, stage, group.count == 2).into_iter().map(Choice::Product).collect()
         }
+        Stage::Attention(stage) if stage.arithmetic == Format::Fp16 => {
+            rounded_attention::choices(placement, stage).into_iter().map(Choice::RoundedAttention).collect()
+        }
         Stage::Attention(stage) => attention::choices(placement, stage).into_iter().map(Choice::Attention).collect(),
         _ => Vec::new(),
     }
@@ -155,6 +163,13 @@ pub(super) fn calls(
             linear::calls(placement, product, Some(norm), product_choice(choice))
         }
         ([Stage::Linear(product)], choice) => linear::calls(placement, product, None, product_choice(choice)),
+        ([Stage::Attention(stage)], choice) if stage.arithmetic == Format::Fp16 => {
+            let tile = match choice {
+                Some(Choice::RoundedAttention(tile)) => tile,
+                _ => rounded_attention::default_tile(stage),
+            };
+            Ok(vec![rounded_attention::call(placement, stage, tile)])
+        }
         ([Stage::Attention(stage)], choice) => {
             let tile = match choice {
                 Some(Choice::Attention(tile)) => tile,
@@ -232,7 +247,7 @@ mod tests {
     use super::super::lower::lower;
     use super::super::{arena::lay_out, catalogue::unit};
     use super::*;
-    use crate::graph::{Format, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
+    use crate::graph::{OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
     use crate::model::Architecture as ModelName;
     use crate::model::architecture_graph;
 

@@ -45,8 +45,8 @@ impl Float64Reference<'_> {
             let sum = sum + stage.bias.map_or(0.0, |bias| weight(bias, column));
             match stage.epilogue {
                 Epilogue::Store => sum,
-                Epilogue::Gelu(form) => gelu(form, rounded(sum)),
-                Epilogue::Residual => before[row * self.stages.tensor(stage.output).stride + column] + sum,
+                Epilogue::Gelu(form) | Epilogue::RoundedGelu(form) => gelu(form, rounded(sum)),
+                Epilogue::Residual | Epilogue::RoundedResidual => before[row * self.stages.tensor(stage.output).stride + column] + sum,
             }
         };
         (0..stage.width).into_par_iter().map(column).collect()

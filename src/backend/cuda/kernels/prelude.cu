@@ -90,6 +90,12 @@ DEVICE float4 load_global_float4(const float* pointer) {
                : "=f"(value.x), "=f"(value.y), "=f"(value.z), "=f"(value.w) : "l"(pointer) : "memory");
   return value;
 }
+DEVICE uint4 load_global_uint4(const void* pointer) {
+  uint4 value;
+  asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w) : "l"(pointer) : "memory");
+  return value;
+}
 
 // ---------------------------------------------------------------- tensor cores (sm_80)
 

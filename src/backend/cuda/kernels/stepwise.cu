@@ -302,6 +302,24 @@ __device__ void elementwise(const ElementwiseArguments& a) {
     }
 }
 
+struct SumPartialsArguments {
+    const float* partials;  // [parts, count]
+    const float* bias;      // [width]
+    void* out;              // [count / width, width]
+    u64 count;
+    int width, parts;
+};
+
+// The sum of a product's parts, in their order, and then the bias.
+template <class OUT> __device__ void sum_partials(const SumPartialsArguments& a) {
+    wait_for_predecessors();
+    for (u64 i = (u64)blockIdx.x * BLOCK + threadIdx.x; i < a.count; i += (u64)gridDim.x * BLOCK) {
+        float sum = a.partials[i];
+        for (int part = 1; part < a.parts; part++) sum += a.partials[part * a.count + i];
+        write<OUT>(a.out, i, sum + a.bias[i % a.width]);
+    }
+}
+
 struct SelectArguments {
     const void* in;      // [batch, sequence, width]
     void* out;           // [batch, width]

@@ -1,9 +1,10 @@
 //! Lowers a graph to stages: decides which operations run together, and which tensors exist.
 //!
-//! This is where a precision policy decides about kernels. `lower` asks the policy for the rounding of every operation
-//! and fuses operations only if the policy computes them in FP32. The store between them is then left out, which
-//! changes the result by less than that store's rounding. If a policy rounds inside an operation (`fp16`), each
-//! operation is a stage of its own and rounds as defined.
+//! This is where a precision policy decides about kernels. `lower` asks the policy for the rounding of every operation.
+//! Where the policy computes operations in FP32 and they are fused, the store between them is left out, which changes
+//! the result by less than that store's rounding. Where the policy rounds inside operations (`fp16`), the fused kernels
+//! round at every step all the same. `lower_stepwise` makes each of these operations a stage of its own; the results have
+//! the same bits, and every tensor exists.
 //!
 //! `fusion.rs` fuses layer norm, GELU and the residual sum; `attention.rs` fuses scores, softmax and context;
 //! `check.rs` checks the result.
@@ -43,8 +44,21 @@ const NARROW_OUTPUT: usize = 512;
 /// [`BackendError::Policy`] when the policy does not fit the graph, [`BackendError::UnsupportedPolicy`] when no kernel
 /// computes what it asks for.
 pub(super) fn lower(graph: &Graph, policy: &PrecisionPolicy, shape: Shape) -> Result<Stages, BackendError> {
+    lowered(graph, policy, shape, false)
+}
+
+/// The same, with a stage for every operation inside which the policy rounds.
+///
+/// # Errors
+/// As [`lower`].
+pub(super) fn lower_stepwise(graph: &Graph, policy: &PrecisionPolicy, shape: Shape) -> Result<Stages, BackendError> {
+    lowered(graph, policy, shape, true)
+}
+
+fn lowered(graph: &Graph, policy: &PrecisionPolicy, shape: Shape, stepwise: bool) -> Result<Stages, BackendError> {
     let roundings = graph.roundings(policy)?;
     let mut lowering = StageLowering::new(graph, policy, &roundings, shape);
+    lowering.stages.stepwise = stepwise;
     for index in 0..graph.ops.len() {
         if !lowering.done[index] {
             lowering.op(index)?;
@@ -301,6 +315,7 @@ impl<'a> StageLowering<'a> {
             weight,
             bias,
             output: TensorId(0),
+            addend: None,
             tokens: rows,
             width,
             depth,
