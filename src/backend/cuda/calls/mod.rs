@@ -243,8 +243,8 @@ mod tests {
     use rayon::prelude::*;
 
     use super::super::compile::{CompileError, compile};
-    use super::super::examine::ForwardTallies;
-    use super::super::lower::lower;
+    use super::super::examine::{ForwardTallies, StepwiseForward};
+    use super::super::lower::{lower, lower_stepwise};
     use super::super::{arena::lay_out, catalogue::unit};
     use super::*;
     use crate::graph::{OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
@@ -264,7 +264,7 @@ mod tests {
         policies
     }
 
-    /// All calls of all choices for a model, policy and shape, at invented addresses.
+    /// All calls of all choices for a model, policy and shape, at invented addresses, and those of an examined forward.
     fn all_calls(
         model: ModelName,
         policy: &PrecisionPolicy,
@@ -272,13 +272,30 @@ mod tests {
         architecture: GpuArchitecture,
     ) -> Vec<DeviceCall> {
         let graph = architecture_graph(model);
-        let stages = lower(&graph, policy, shape).unwrap();
+        let stepwise = lower_stepwise(&graph, policy, shape).unwrap();
+        let mut all = calls_of(&lower(&graph, policy, shape).unwrap(), shape, architecture, |_| Vec::new());
+        all.extend(calls_of(&stepwise, shape, architecture, |placement| {
+            let Some(forward) = StepwiseForward::new(stepwise.clone()) else { return Vec::new() };
+            let (mut calls, ends) = forward.calls(placement).unwrap();
+            calls.extend(ForwardTallies::new(placement, &graph, &ends).unwrap().calls(1 << 30));
+            calls
+        }));
+        all
+    }
+
+    /// All calls of all choices for stages at invented addresses, and `more`.
+    fn calls_of(
+        stages: &Stages,
+        shape: Shape,
+        architecture: GpuArchitecture,
+        more: impl Fn(&Placement<'_>) -> Vec<DeviceCall>,
+    ) -> Vec<DeviceCall> {
         let layout = lay_out(&stages.tensors, &stages.stages, &[stages.output.unwrap()]);
-        let tensors: Vec<u64> = layout.offsets.iter().map(|&offset| 1 << 32 | offset as u64).collect();
+        let tensors = layout.addresses(1 << 32);
         let keys = stages.stages.iter().flat_map(|stage| stage.weights());
         let weights: BTreeMap<WeightKey, u64> = keys.map(|key| (key, 1 << 40)).collect();
         let placement = Placement {
-            stages: &stages,
+            stages,
             weights: &weights,
             tensors: &tensors,
             ids: 1 << 16,
@@ -289,10 +306,8 @@ mod tests {
             architecture,
             multiprocessors: 132,
         };
-        let ends: Vec<usize> = (1..=stages.stages.len()).collect();
-        let tallies = ForwardTallies::new(&placement, &graph, &ends);
-        let mut all = tallies.map_or(Vec::new(), |tallies| tallies.calls(1 << 30));
-        for group in groups(&stages) {
+        let mut all = more(&placement);
+        for group in groups(stages) {
             all.extend(calls(&placement, group, None).unwrap());
             for choice in choices(&placement, group) {
                 all.extend(calls(&placement, group, Some(choice)).unwrap());
@@ -349,17 +364,18 @@ mod tests {
     }
 
     #[test]
-    fn hybrid_runs_seven_stages_a_layer_and_fp16_rounds_each_operation() {
+    fn sixteen_bit_policies_run_seven_stages_a_layer_and_a_stepwise_forward_one_for_each_operation() {
         let shape = Shape { batch: 1, sequence: 32 };
-        let stages = |preset| {
-            let graph = architecture_graph(ModelName::BertBase);
-            lower(&graph, &PrecisionPolicy::preset(preset), shape).unwrap().stages.len()
-        };
+        let graph = architecture_graph(ModelName::BertBase);
+        let stages = |preset| lower(&graph, &PrecisionPolicy::preset(preset), shape).unwrap().stages.len();
+        let stepwise = |preset| lower_stepwise(&graph, &PrecisionPolicy::preset(preset), shape).unwrap().stages.len();
         // Embedding with its norm, then per layer: QKV, attention, projection, norm, FC1 with GELU, FC2, norm.
         assert_eq!(stages(Preset::Hybrid), 1 + 12 * 7);
         assert_eq!(stages(Preset::Bf16), 1 + 1 + 12 * 7);
+        assert_eq!(stages(Preset::Fp16), 2 + 12 * 7);
         // QKV, split, scores, softmax, context, merge, projection, residual, norm, FC1, GELU, FC2, residual, norm.
-        assert_eq!(stages(Preset::Fp16), 2 + 12 * 14);
+        assert_eq!(stepwise(Preset::Fp16), 2 + 12 * 14);
+        assert_eq!(stepwise(Preset::Hybrid), stages(Preset::Hybrid));
         assert_eq!(stages(Preset::Fp32), 1 + 12 * 11 + 12);
     }
 }

@@ -7,8 +7,8 @@ use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::launch::{Arguments, Grid};
 use crate::backend::cuda::matmul::{LtEnding, MatmulAddresses, MatmulSpec};
 use crate::backend::cuda::stage::{
-    AttentionShape, Elementwise, Embedding, Function, HeadProduct, LayerNorm, Linear, Operand, Outputs, Select, Softmax,
-    TensorId,
+    AttentionShape, Elementwise, Embedding, Function, HeadProduct, LayerNorm, Linear, Operand, Outputs, Select,
+    Softmax, TensorId,
 };
 use crate::engine::BackendError;
 use crate::graph::{Format, Gelu, Mask, ReductionOrder, Token};
@@ -274,11 +274,7 @@ fn head_product_in_order(placement: &Placement<'_>, stage: &HeadProduct) -> Devi
         .int(stage.columns)
         .int(stage.depth);
     let name = format!("head_product_{}", if stage.y_transposed { "by_columns" } else { "by_rows" });
-    let line = format!(
-        "HEAD_PRODUCT({name}, {})\n{}",
-        stage.y_transposed,
-        arguments.assertion("HeadProductArguments")
-    );
+    let line = format!("HEAD_PRODUCT({name}, {})\n{}", stage.y_transposed, arguments.assertion("HeadProductArguments"));
     DeviceCall::Kernel(KernelCall {
         instance: Instance { source: KernelSource::HeadProduct, name, line },
         shared_bytes: 0,

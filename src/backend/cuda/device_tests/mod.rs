@@ -2,7 +2,9 @@
 //! every format, so that only the kernel's own error counts. Outputs are NaN before the kernel runs. Without a device
 //! the tests are skipped.
 
+mod bench;
 mod reference;
+mod rounded;
 mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -46,7 +46,9 @@ impl Float64Reference<'_> {
             match stage.epilogue {
                 Epilogue::Store => sum,
                 Epilogue::Gelu(form) | Epilogue::RoundedGelu(form) => gelu(form, rounded(sum)),
-                Epilogue::Residual | Epilogue::RoundedResidual => before[row * self.stages.tensor(stage.output).stride + column] + sum,
+                Epilogue::Residual | Epilogue::RoundedResidual => {
+                    before[row * self.stages.tensor(stage.output).stride + column] + sum
+                }
             }
         };
         (0..stage.width).into_par_iter().map(column).collect()

@@ -33,6 +33,9 @@ template <int HEAD_, int ROW_WARPS_, int KEY_GROUPS_, int KEYS_> struct HalvesSh
   static constexpr int SHARED_BYTES = QUERY_BYTES + 2 * KEY_GROUPS * KEY_BYTES + MAXIMA_BYTES;
   static constexpr int TILE_SHARED_BYTES = ROW_WARPS * (32 + KEYS * STRIP_KEY_BYTES);
 
+  // Blocks that a multiprocessor holds, which caps the registers at 168 or 255 a thread: enough from sm_80 to sm_120.
+  static constexpr int CTAS_PER_SM = THREADS <= 384 ? 384 / THREADS : 1;
+
   static_assert(HEAD == 32 || HEAD == 64, "head size");
   static_assert(KEYS == 16 || KEYS == 32 || KEYS == 64, "a tile is a power of two of chunks");
   static_assert(BLOCKS % 2 == 0, "one ldmatrix loads the values of two blocks");
@@ -196,7 +199,8 @@ template <class Shape, bool CAUSAL, bool EXACT_SCALE> DEVICE void attention_halv
 
 // ATTENTION_HALVES(name, HEAD, ROW_WARPS, KEY_GROUPS, KEYS, CAUSAL, EXACT_SCALE) defines the kernel `name`.
 #define ATTENTION_HALVES(NAME, HEAD, ROW_WARPS, KEY_GROUPS, KEYS, CAUSAL, EXACT_SCALE)                                 \
-  extern "C" __global__ void __launch_bounds__(HalvesShape<HEAD, ROW_WARPS, KEY_GROUPS, KEYS>::THREADS)                \
+  extern "C" __global__ void __launch_bounds__(HalvesShape<HEAD, ROW_WARPS, KEY_GROUPS, KEYS>::THREADS,                \
+                                                      HalvesShape<HEAD, ROW_WARPS, KEY_GROUPS, KEYS>::CTAS_PER_SM)           \
       NAME(const HalvesArguments arguments) {                                                                          \
     attention_halves<HalvesShape<HEAD, ROW_WARPS, KEY_GROUPS, KEYS>, CAUSAL, EXACT_SCALE>(arguments);                  \
   }
