@@ -21,6 +21,8 @@ pub(super) enum KernelSource {
     Attention(ElementType),
     /// Attention by `wgmma`, for a 16-bit element.
     AttentionWgmma(ElementType),
+    /// Attention over FP32 tensors.
+    AttentionF32,
     /// Embedding and layer norm, for a 16-bit element.
     Norm(ElementType),
     /// Layer norm that rounds every step to FP16.
@@ -42,6 +44,7 @@ impl KernelSource {
             KernelSource::ProductWgmma(_) => "gemm_wgmma",
             KernelSource::Attention(_) => "attention",
             KernelSource::AttentionWgmma(_) => "attention_wgmma",
+            KernelSource::AttentionF32 => "attention_f32",
             KernelSource::Norm(_) => "layer_norm",
             KernelSource::NormHalves => "layer_norm_halves",
             KernelSource::AttentionHalves => "attention_halves",
@@ -63,6 +66,7 @@ impl KernelSource {
         const ATTENTION_WGMMA: &str = include_str!("kernels/attention_wgmma.cu");
         const LAYER_NORM: &str = include_str!("kernels/layer_norm.cu");
         const EMBEDDING: &str = include_str!("kernels/embedding.cu");
+        const ATTENTION_F32: &str = include_str!("kernels/attention_f32.cu");
         const HALVES_ROWS: &str = include_str!("kernels/attention_halves_rows.cu");
         const ATTENTION_HALVES: &str = include_str!("kernels/attention_halves.cu");
         const ATTENTION_HALVES_WGMMA: &str = include_str!("kernels/attention_halves_wgmma.cu");
@@ -77,6 +81,7 @@ impl KernelSource {
             KernelSource::ProductWgmma(element) => (element, &[PRELUDE, HOPPER, HALVES, EPILOGUE, WGMMA]),
             KernelSource::Attention(element) => (element, &[PRELUDE, ATTENTION_ROWS, ATTENTION]),
             KernelSource::AttentionWgmma(element) => (element, &[PRELUDE, HOPPER, ATTENTION_ROWS, ATTENTION_WGMMA]),
+            KernelSource::AttentionF32 => (ElementType::F16, &[PRELUDE, ATTENTION_ROWS, ATTENTION_F32]),
             KernelSource::Norm(element) => (element, &[PRELUDE, LAYER_NORM, EMBEDDING]),
             KernelSource::NormHalves => (ElementType::F16, &[PRELUDE, HALVES, NORM_HALVES]),
             KernelSource::AttentionHalves => {
@@ -121,9 +126,13 @@ pub(super) fn sources_digest() -> &'static str {
                 KernelSource::Norm(element),
             ]
         });
-        let halves =
-            [KernelSource::NormHalves, KernelSource::AttentionHalves, KernelSource::AttentionHalvesWgmma];
-        sha256(all.chain(halves).map(KernelSource::text).collect::<String>().as_bytes())
+        let others = [
+            KernelSource::AttentionF32,
+            KernelSource::NormHalves,
+            KernelSource::AttentionHalves,
+            KernelSource::AttentionHalvesWgmma,
+        ];
+        sha256(all.chain(others).map(KernelSource::text).collect::<String>().as_bytes())
     });
     &DIGEST
 }

@@ -246,7 +246,7 @@ impl Engine for CudaEngine {
         self.check_bound()?;
         let timed = placement(&self.gpu, &self.weights, &self.stages, &self.inputs, self.shape);
         let examination = stepwise.examine(&self.gpu, &timed, &self.model.graph)?;
-        // The timed forward has the same bits, and leaves them where `outputs` reads them.
+        // Leaves the outputs of this batch where `outputs` reads them.
         self.graph.launch().map_err(failed)?;
         Ok(examination)
     }

@@ -141,7 +141,7 @@ pub(super) struct AttentionShape {
     pub mask: Mask,
 }
 
-/// Scores, softmax and context in one kernel, with 16-bit operands.
+/// Scores, softmax and context in one kernel.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Attention {
     pub packed: TensorId,
@@ -150,6 +150,8 @@ pub(super) struct Attention {
     pub scale: f64,
     /// The format of every step between the sums of the two products: FP32, or FP16 under a policy that rounds there.
     pub arithmetic: Format,
+    /// The sums of the products, FP32 or TF32.
+    pub accumulator: Accumulator,
 }
 
 /// A product per head: `output = alpha x yᵀ`, or `alpha x y` where `y` is not transposed.

@@ -101,7 +101,8 @@ pub(super) fn key(stages: &Stages, stage: &Attention) -> String {
     let (element, rounded) = (stages.tensor(stage.packed).element, stage.arithmetic == Format::Fp16);
     let rounded = if rounded { " rounded" } else { "" };
     let AttentionShape { batch, sequence, heads, size, mask } = shape;
-    format!("attention[{batch}x{sequence} {heads}x{size} {mask:?} {element:?}{rounded}]")
+    let accumulator = stage.accumulator;
+    format!("attention[{batch}x{sequence} {heads}x{size} {mask:?} {element:?} {accumulator:?}{rounded}]")
 }
 
 /// The tiles worth timing. Key groups need enough keys to share, and large tiles need enough queries to fill them.

@@ -2,6 +2,7 @@
 //! a device.
 
 mod attention;
+mod f32_attention;
 mod linear;
 mod norm;
 mod rounded_attention;
@@ -10,6 +11,7 @@ mod tally;
 mod tiles;
 
 pub(super) use attention::AttentionTile;
+pub(super) use f32_attention::F32AttentionTile;
 pub(super) use linear::{LIBRARY_ALGORITHMS, ProductChoice};
 pub(super) use norm::{NORM_WIDTH_STEP, narrow};
 pub(super) use rounded_attention::RoundedAttentionTile;
@@ -21,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::catalogue::Instance;
 use super::compile::GpuArchitecture;
+use super::element::ElementType;
 use super::error::execution;
 use super::launch::{Arguments, Grid};
 use super::matmul::{Algorithm, MatmulAddresses, MatmulSpec};
@@ -73,6 +76,8 @@ pub(super) enum Choice {
     Product(ProductChoice),
     /// For an attention block.
     Attention(AttentionTile),
+    /// For an attention block over FP32 tensors.
+    F32Attention(F32AttentionTile),
     /// For an attention block that rounds to FP16 inside.
     RoundedAttention(RoundedAttentionTile),
 }
@@ -143,6 +148,9 @@ pub(super) fn choices(placement: &Placement<'_>, group: StageGroup) -> Vec<Choic
         Stage::Attention(stage) if stage.arithmetic == Format::Fp16 => {
             rounded_attention::choices(placement, stage).into_iter().map(Choice::RoundedAttention).collect()
         }
+        Stage::Attention(stage) if placement.element(stage.packed) == ElementType::F32 => {
+            f32_attention::choices(placement, stage).into_iter().map(Choice::F32Attention).collect()
+        }
         Stage::Attention(stage) => attention::choices(placement, stage).into_iter().map(Choice::Attention).collect(),
         _ => Vec::new(),
     }
@@ -169,6 +177,13 @@ pub(super) fn calls(
                 _ => rounded_attention::default_tile(stage),
             };
             Ok(vec![rounded_attention::call(placement, stage, tile)])
+        }
+        ([Stage::Attention(stage)], choice) if placement.element(stage.packed) == ElementType::F32 => {
+            let tile = match choice {
+                Some(Choice::F32Attention(tile)) => tile,
+                _ => f32_attention::default_tile(stage),
+            };
+            Ok(vec![f32_attention::call(placement, stage, tile)])
         }
         ([Stage::Attention(stage)], choice) => {
             let tile = match choice {
@@ -215,7 +230,7 @@ impl Placement<'_> {
         self.weights.get(&key).copied().ok_or_else(|| execution(format!("parameter {} was not loaded", key.param)))
     }
 
-    fn element(&self, id: TensorId) -> super::element::ElementType {
+    fn element(&self, id: TensorId) -> ElementType {
         self.stages.tensor(id).element
     }
 }
@@ -376,6 +391,8 @@ mod tests {
         // QKV, split, scores, softmax, context, merge, projection, residual, norm, FC1, GELU, FC2, residual, norm.
         assert_eq!(stepwise(Preset::Fp16), 2 + 12 * 14);
         assert_eq!(stepwise(Preset::Hybrid), stages(Preset::Hybrid));
-        assert_eq!(stages(Preset::Fp32), 1 + 12 * 11 + 12);
+        // QKV, attention, projection, norm, FC1, GELU, FC2, norm.
+        assert_eq!(stages(Preset::Fp32), 1 + 12 * 8);
+        assert_eq!(stages(Preset::Tf32), 1 + 12 * 8);
     }
 }

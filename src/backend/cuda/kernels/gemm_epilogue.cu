@@ -1,6 +1,5 @@
 // gemm_epilogue.cu: what a matrix product does with its FP32 sums. gemm_mma.cu and gemm_wgmma.cu share it, because their
-// instructions leave the sums in the same fragments. Compiled after prelude.cu and halves.cu and before one
-// of them.
+// instructions leave the sums in the same fragments. Compiled after prelude.cu and halves.cu and before one of them.
 //
 // The product is Y[tokens, width] = X[tokens, depth] . W[width, depth]^T, everything row-major ("a linear layer
 // applied to a batch of tokens"). X and W hold 16-bit elements, sums are FP32.

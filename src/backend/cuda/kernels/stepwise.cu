@@ -1,7 +1,8 @@
 // stepwise.cu: one kernel per operation of the graph, with a rounding after every elementary operation, exactly as a
 // precision policy defines it. The order of operations and of sums is that of the reference backend
 // (src/backend/reference/), so the results of a policy that rounds to FP16 can be compared value by value, overflow
-// included. Speed comes second: operations that a policy computes in FP32 run in the fused kernels.
+// included. Speed comes second: what is timed runs in fused kernels where there are any, with the same bits
+// (layer_norm_halves.cu, attention_halves.cu).
 //
 // NVRTC compiles this file alone, without headers. No fast-math: the study is about rounding, and fast-math flushes
 // subnormals.

@@ -33,13 +33,16 @@ impl StageLowering<'_> {
         self.done[block.context] = true;
         let rounded = self.rounds_to_fp16(block);
         let fused = match self.fused_element(block) {
+            // In a stepwise forward every tensor of FP32 attention exists, and its sums have another order.
+            Some(ElementType::F32) if self.stages.stepwise => None,
             Some(element) => Some((element, Format::Fp32)),
             None => (rounded && !self.stages.stepwise).then_some((ElementType::F16, Format::Fp16)),
         };
         let Some((element, arithmetic)) = fused else { return self.materialised(block, rounded) };
+        let accumulator = self.accumulator(&self.graph.ops[index], self.roundings[index])?;
         let packed = self.operand(block.packed, element);
         let context = self.single(self.graph.ops[block.context].output, element).main;
-        self.push(Stage::Attention(Attention { packed, context, shape: block.shape, scale, arithmetic }));
+        self.push(Stage::Attention(Attention { packed, context, shape: block.shape, scale, arithmetic, accumulator }));
         Ok(())
     }
 
@@ -62,16 +65,17 @@ impl StageLowering<'_> {
         Ok(AttentionBlock { scores, softmax, context, packed: op.inputs[0], shape, scale })
     }
 
-    /// The 16-bit element type of the fused kernel, or `None` if it does not compute what the policy says.
+    /// The element type of the fused kernels that compute the softmax in FP32, or `None` if none computes what the policy
+    /// says. Where it is FP32, the tensors are FP32 as well.
     fn fused_element(&self, block: AttentionBlock) -> Option<ElementType> {
         let [scores, softmax, context] = [block.scores, block.softmax, block.context].map(|op| self.roundings[op]);
         let element = ElementType::of(scores.compute);
         let output = self.graph.ops[block.context].output;
-        let fits = element != ElementType::F32
-            && [scores.accumulate, scores.store, context.accumulate] == [Format::Fp32; 3]
+        let fits = [scores.accumulate, scores.store, context.accumulate] == [Format::Fp32; 3]
             && computes_in_fp32(softmax)
             && context.compute == scores.compute
             && [element, ElementType::F32].contains(&ElementType::of(softmax.store))
+            && (element != ElementType::F32 || self.stored(block.packed) == ElementType::F32)
             && self.wanted(output) == [element]
             && [element, ElementType::F32].contains(&self.stored(output))
             && FUSED_HEAD_SIZES.contains(&block.shape.size);

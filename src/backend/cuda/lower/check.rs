@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::backend::cuda::element::ElementType;
-use crate::backend::cuda::stage::{Attention, DeviceTensor, Epilogue, Linear, Stage, Stages, TensorId};
+use crate::backend::cuda::stage::{Accumulator, Attention, DeviceTensor, Epilogue, Linear, Stage, Stages, TensorId};
 use crate::graph::Format;
 
 /// Refuses stages that read a tensor before it is written, or rows of another length than were written.
@@ -69,7 +69,12 @@ fn check_attention(stages: &Stages, attention: &Attention) -> Result<(), String>
     let hidden = attention.shape.heads * attention.shape.size;
     let fits = packed.stride == 3 * hidden && context.stride == hidden && packed.element == context.element;
     let arithmetic = attention.arithmetic == Format::Fp32 || packed.element == ElementType::F16;
-    if fits && arithmetic && packed.element != ElementType::F32 {
+    let accumulator = match attention.accumulator {
+        Accumulator::F32 => true,
+        Accumulator::Tf32 => packed.element == ElementType::F32,
+        Accumulator::F16 => false,
+    };
+    if fits && arithmetic && accumulator {
         return Ok(());
     }
     Err(format!("the attention of `{}` does not fit its tensors: {packed:?}, {context:?}", context.name))

@@ -47,7 +47,7 @@ pub(super) fn lower(graph: &Graph, policy: &PrecisionPolicy, shape: Shape) -> Re
     lowered(graph, policy, shape, false)
 }
 
-/// The same, with a stage for every operation inside which the policy rounds.
+/// The same, with a stage for every operation inside which the policy rounds, and for those of FP32 attention.
 ///
 /// # Errors
 /// As [`lower`].
