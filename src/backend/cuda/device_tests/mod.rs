@@ -31,7 +31,7 @@ use crate::graph::{PrecisionPolicy, Preset, Shape};
 use crate::input::Batch;
 use crate::model::{Architecture, ModelSource};
 use crate::model::{Head, Model};
-use reference::{Float64Reference, WEIGHT_SCALE, number};
+use reference::{Float64Reference, WEIGHT_SCALE, gate, number};
 
 /// Only one test at a time uses the device.
 static DEVICE: Mutex<()> = Mutex::new(());
@@ -267,15 +267,6 @@ impl Bench {
         let tf32 = stage.accumulator == Accumulator::Tf32;
         let gate = gate(if tf32 { ElementType::F16 } else { self.stages.tensor(stage.context).element });
         self.each(group, &[stage.packed], |what| self.compare_within(gate, what, stage.context, width, &expected))
-    }
-}
-
-/// Largest relative error of a kernel's output, of the design study, section 4.
-fn gate(element: ElementType) -> f64 {
-    match element {
-        ElementType::F32 => 2e-5,
-        ElementType::F16 => 5e-4,
-        ElementType::Bf16 => 4e-3,
     }
 }
 

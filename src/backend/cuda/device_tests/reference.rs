@@ -23,6 +23,15 @@ pub(super) fn weight(key: WeightKey, index: usize) -> f64 {
 /// Factor of the weights. It is so small that sums of 3072 products stay near 1.
 pub(super) const WEIGHT_SCALE: f64 = 1.0 / 16.0;
 
+/// Largest relative error of a kernel's output.
+pub(super) fn gate(element: ElementType) -> f64 {
+    match element {
+        ElementType::F32 => 2e-5,
+        ElementType::F16 => 5e-4,
+        ElementType::Bf16 => 4e-3,
+    }
+}
+
 /// Computes stages in float64, row by row.
 #[derive(Clone, Copy)]
 pub(super) struct Float64Reference<'a> {
