@@ -81,12 +81,17 @@ impl RoundedAttentionTile {
         }
     }
 
-    /// Dynamic shared memory, bytes.
-    fn shared_bytes(self, shape: AttentionShape) -> usize {
-        let (keys, tile_bytes) = match self {
+    /// Keys of a tile, and the shared memory of their scores, bytes.
+    fn tile(self) -> (usize, usize) {
+        match self {
             RoundedAttentionTile::Mma { row_warps, keys, .. } => (keys, 32 * row_warps * (keys + 1)),
             RoundedAttentionTile::Wgmma { .. } => (WGMMA_KEYS, 128 * WGMMA_KEYS),
-        };
+        }
+    }
+
+    /// Dynamic shared memory, bytes.
+    fn shared_bytes(self, shape: AttentionShape) -> usize {
+        let (keys, tile_bytes) = self.tile();
         self.fixed_bytes(shape.size) + shape.sequence.div_ceil(keys) * tile_bytes
     }
 }
@@ -167,9 +172,10 @@ fn instance(stage: &Attention, tile: RoundedAttentionTile, arguments: &Arguments
         }
     };
     let line = format!(
-        "{macro_call}\n{}\n{}",
+        "{macro_call}\n{}\n{}\nstatic_assert({c_shape}::TILE_SHARED_BYTES == {}, \"the host allocates otherwise\");",
         arguments.assertion("HalvesArguments"),
-        assertion(&c_shape, tile.fixed_bytes(size), tile.threads())
+        assertion(&c_shape, tile.fixed_bytes(size), tile.threads()),
+        tile.tile().1
     );
     Instance { source, name, line }
 }

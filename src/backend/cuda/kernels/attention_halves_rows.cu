@@ -133,7 +133,8 @@ template <int CHUNKS> DEVICE u32 exponential_tile(uint4* strip, u32 largest, int
 }
 
 // Divides by the sum of a row. An exponential and the sum are FP16 numbers, the sum is 1 or more, or NaN. With the correctly
-// rounded reciprocal, one correction gives the correctly rounded FP32 quotient (Markstein, 1990), as a division does.
+// rounded reciprocal, one correction gives the correctly rounded FP32 quotient (Markstein, 1990), as a division does: the bits
+// are equal for every exponential and every sum up to 2048.
 struct Divisor {
   float sum, reciprocal;
   DEVICE explicit Divisor(float sum_) : sum(sum_), reciprocal(1.f / sum_) {}
