@@ -170,16 +170,16 @@ impl Bench {
     }
 
     /// Compares some rows of a tensor with `expected`, float64 values by row.
-    fn compare(&self, what: &str, id: TensorId, width: usize, expected: &BTreeMap<usize, Vec<f64>>) {
-        self.compare_within(gate(self.stages.tensor(id).element), what, id, width, expected);
+    fn compare(&self, what: &str, id: TensorId, expected: &BTreeMap<usize, Vec<f64>>) {
+        self.compare_within(gate(self.stages.tensor(id).element), what, id, expected);
     }
 
-    fn compare_within(&self, gate: f64, what: &str, id: TensorId, width: usize, expected: &BTreeMap<usize, Vec<f64>>) {
+    fn compare_within(&self, gate: f64, what: &str, id: TensorId, expected: &BTreeMap<usize, Vec<f64>>) {
         let tensor = self.stages.tensor(id);
         let found = self.tensor(id);
         let (mut error, mut norm) = (0.0, 0.0);
         for (row, expected) in expected {
-            for (column, expected) in expected.iter().enumerate().take(width) {
+            for (column, expected) in expected.iter().enumerate() {
                 let difference = found[row * tensor.stride + column] - expected;
                 error += difference * difference;
                 norm += expected * expected;
@@ -233,13 +233,13 @@ impl Bench {
         self.each(group, inputs, |what| match (norm, &normed) {
             (Some(norm), Some(normed)) => {
                 for id in [Some(norm.outputs.main), norm.outputs.copy].into_iter().flatten() {
-                    self.compare(what, id, stage.width, normed);
+                    self.compare(what, id, normed);
                 }
                 if norm.outputs.main != stage.output {
-                    self.compare(what, stage.output, stage.width, &sums);
+                    self.compare(what, stage.output, &sums);
                 }
             }
-            _ => self.compare(what, stage.output, stage.width, &sums),
+            _ => self.compare(what, stage.output, &sums),
         })
     }
 
@@ -251,7 +251,7 @@ impl Bench {
         let expected: BTreeMap<usize, Vec<f64>> = self.rows(tensor.rows).into_iter().map(|r| (r, row(r))).collect();
         self.each(group, &[stage.input], |what| {
             for id in [Some(stage.outputs.main), stage.outputs.copy].into_iter().flatten() {
-                self.compare(what, id, tensor.stride, &expected);
+                self.compare(what, id, &expected);
             }
         })
     }
@@ -262,11 +262,10 @@ impl Bench {
         let (rows, reference) = (self.rows(stage.shape.batch * stage.shape.sequence), self.reference());
         let expected: BTreeMap<usize, Vec<f64>> =
             rows.into_par_iter().map(|row| (row, reference.attention_row(stage, &packed, row))).collect();
-        let width = stage.shape.heads * stage.shape.size;
         // The probabilities of a TF32 product are rounded to 11 bits, as those of FP16.
         let tf32 = stage.accumulator == Accumulator::Tf32;
         let gate = gate(if tf32 { ElementType::F16 } else { self.stages.tensor(stage.context).element });
-        self.each(group, &[stage.packed], |what| self.compare_within(gate, what, stage.context, width, &expected))
+        self.each(group, &[stage.packed], |what| self.compare_within(gate, what, stage.context, &expected))
     }
 }
 

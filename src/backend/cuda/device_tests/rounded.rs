@@ -44,6 +44,9 @@ impl Values {
     }
 }
 
+/// The bytes of tensors, by name and size.
+type TensorBytes = BTreeMap<(String, usize), Vec<u8>>;
+
 /// A forward on the device, in an arena of its own in which no two tensors share bytes.
 struct Forward<'a> {
     gpu: &'a GpuRuntime,
@@ -92,7 +95,7 @@ impl<'a> Forward<'a> {
     }
 
     /// The bytes of every tensor, by name and size. A name that two tensors share is left out.
-    fn bytes(&self) -> BTreeMap<(String, usize), Vec<u8>> {
+    fn bytes(&self) -> TensorBytes {
         let mut found = BTreeMap::new();
         let mut twice = BTreeSet::new();
         for (tensor, &offset) in self.stages.tensors.iter().zip(&self.offsets) {
@@ -141,7 +144,7 @@ fn inputs(gpu: &GpuRuntime, model: &Model, shape: Shape) -> DeviceMemory {
 }
 
 /// How many bytes differ in the tensors of both, and in which tensor first.
-fn difference(a: &BTreeMap<(String, usize), Vec<u8>>, b: &BTreeMap<(String, usize), Vec<u8>>) -> (usize, String) {
+fn difference(a: &TensorBytes, b: &TensorBytes) -> (usize, String) {
     let mut all = (0, String::new());
     for ((name, bytes), a) in a {
         let Some(b) = b.get(&(name.clone(), *bytes)) else { continue };
@@ -200,7 +203,7 @@ fn compare(name: &str, model: &Model, case: Case) -> Option<usize> {
     // All at once, on all processors. A kernel that is refused rules out its own choice, below.
     let _ = gpu.load_kernels(candidates.iter().flat_map(|candidate| candidate.timed.iter().chain(&candidate.steps)));
     let output = &fused.stages.tensor(fused.stages.output.unwrap()).name;
-    let mut last: Option<(&[DeviceCall], BTreeMap<(String, usize), Vec<u8>>)> = None;
+    let mut last: Option<(&[DeviceCall], TensorBytes)> = None;
     let mut ran = 0;
     for candidate in &candidates {
         // Where only attention differs, the single operations are the same.
