@@ -238,7 +238,8 @@ fn batch_of(input: &InferInput, model: &Model) -> Result<(Batch, Option<Tokenize
     let tokenizer = model.tokenizer()?;
     let pair = pair.as_ref().map(|pair| tokenizer.tokenized(pair)).transpose()?;
     let row = tokenizer.framed(&tokenizer.tokenized(text)?, pair.as_ref(), None)?;
-    Ok((Batch::single(row.ids).with_token_types(model.types_of(row.types)), Some(tokenizer)))
+    let types = if model.graph.token_types() > 0 { row.types } else { Vec::new() };
+    Ok((Batch::single(row.ids).with_token_types(types), Some(tokenizer)))
 }
 
 /// A token as text, or `<5>` without a tokenizer.

@@ -6,6 +6,7 @@ pub mod activation;
 pub mod cost;
 mod output;
 pub mod policy;
+mod sizes;
 
 use std::collections::HashMap;
 
@@ -336,20 +337,6 @@ impl Graph {
     /// digest compute the same function of their weights and ids.
     pub fn sha256(&self) -> String {
         sha256(format!("{self:?}").as_bytes())
-    }
-
-    /// Number of token types that it embeds; 0 of a model without.
-    pub fn token_types(&self) -> usize {
-        let table = self.ops.iter().find_map(|op| match op.kind {
-            OpKind::Embedding { token_type, .. } => token_type,
-            _ => None,
-        });
-        table.map_or(0, |table| self.param(table).dims[0])
-    }
-
-    /// Total number of parameters.
-    pub fn parameter_count(&self) -> u64 {
-        self.params.iter().map(|param| param.elements() as u64).sum()
     }
 
     /// Name and symbolic shape of a value.

@@ -245,36 +245,6 @@ pub(super) fn padding_row(keys: &ConfigKeys, default: i64, vocabulary: usize) ->
     }
 }
 
-/// A function that transformers' `ACT2FN` names and that has no parameters of its own.
-pub(super) fn activation(keys: &ConfigKeys, key: &str, default: &str) -> Result<Activation, String> {
-    Ok(match keys.text(key, default)? {
-        "gelu" | "gelu_python" => Activation::Gelu(Gelu::Erf),
-        "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast" | "gelu_accurate" => {
-            Activation::Gelu(Gelu::Tanh)
-        }
-        "gelu_10" => Activation::ClippedGelu,
-        "quick_gelu" => Activation::QuickGelu,
-        "relu" => Activation::Relu,
-        "relu2" => Activation::SquaredRelu,
-        "relu6" => Activation::Relu6,
-        "leaky_relu" => Activation::LeakyRelu,
-        "silu" | "swish" => Activation::Silu,
-        "hardswish" => Activation::HardSwish,
-        "mish" => Activation::Mish,
-        "sqrtsoftplus" => Activation::SqrtSoftplus,
-        "laplace" => Activation::Laplace,
-        "sigmoid" => Activation::Sigmoid,
-        "tanh" => Activation::Tanh,
-        "linear" => Activation::Identity,
-        other => {
-            return Err(format!(
-                "{key} `{other}` is not supported; the functions of transformers without weights of their own are, like `gelu`, \
-                 `gelu_new`, `relu` and `silu`"
-            ));
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -327,6 +297,18 @@ mod tests {
             let config = of(model_type, class);
             assert_eq!((config.head, config.dropped_head.as_deref()), (TaskHead::None, Some(class)), "{class}");
         }
+    }
+
+    #[test]
+    fn an_id_without_a_position_is_neither_drawn_nor_taken_from_a_text() {
+        let roberta = ModelConfig::parse(&of("roberta", r#""vocab_size":4"#)).unwrap();
+        assert_eq!([0, 1, 2, 3].map(|id| roberta.drawn_id(id)), [0, 2, 2, 3]);
+        assert!(roberta.check_ids(&[0, 3, 2]).is_ok());
+        let error = roberta.check_ids(&[0, 1, 2]).unwrap_err().to_string();
+        assert!(error.contains("the token 1, which pads the rows of `roberta`"), "{error}");
+        let opt = ModelConfig::parse(&of("opt", r#""pad_token_id":1"#)).unwrap();
+        assert!(opt.check_ids(&[0, 1, 2]).is_ok(), "its positions count every token");
+        assert_eq!((opt.drawn_id(1), opt.pooled_token()), (1, Token::LastBut(1)));
     }
 
     #[test]

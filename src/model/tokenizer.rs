@@ -288,10 +288,10 @@ mod tests {
     use super::*;
 
     /// What transformers made of folders whose files agree or not; `tests/golden/tokenizers/record.py` wrote it.
-    const FOLDERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tokenizers/folders.json");
+    pub(super) const FOLDERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tokenizers/folders.json");
 
     /// Writes the folder of a recorded case and opens its tokenizer.
-    fn opened(folder: &Path, recorded: &Value, case: &Value) -> Result<Tokenizer, ModelError> {
+    pub(super) fn opened(folder: &Path, recorded: &Value, case: &Value) -> Result<Tokenizer, ModelError> {
         let mut document = recorded["bases"][case["base"].as_str().unwrap()].clone();
         for (key, value) in case["tokenizer"].as_object().unwrap() {
             document[key] = value.clone();
@@ -325,48 +325,6 @@ mod tests {
         }
         assert!(wrong.is_empty(), "{} of {same} + {refused}:\n{}", wrong.len(), wrong.join("\n"));
         assert!(same > 70 && refused > 3, "{same} {refused}");
-    }
-
-    /// What transformers made of pairs; `tests/golden/tokenizers/pairs.py` wrote it.
-    #[test]
-    fn pairs_are_cut_and_joined_as_in_transformers() {
-        let read = |path: &str| serde_json::from_str::<Value>(&std::fs::read_to_string(path).unwrap()).unwrap();
-        let (folders, recorded) = (read(FOLDERS), read(&FOLDERS.replace("folders", "pairs")));
-        let list = |of: &Value| of.as_array().unwrap().clone();
-        let (mut cut, mut typed) = (0, 0);
-        for case in list(&recorded["cases"]) {
-            let folder = tempfile::tempdir().unwrap();
-            let tokenizer = opened(folder.path(), &folders, &case).unwrap();
-            for (pair, rows) in list(&recorded["pairs"]).iter().zip(list(&case["rows"])) {
-                let text = |index: usize| pair[index].as_str().map(|text| tokenizer.tokenized(text).unwrap());
-                let (first, second) = (text(0).unwrap(), text(1));
-                for (length, row) in list(&recorded["lengths"]).iter().zip(list(&rows)) {
-                    let longest = length.as_u64().map(|length| length as usize);
-                    let ours = tokenizer.framed(&first, second.as_ref(), longest).unwrap();
-                    assert_eq!(json!(ours.ids), row[0], "{pair} {length} {case}");
-                    let types = if ours.types.is_empty() { Value::Null } else { json!(ours.types) };
-                    assert_eq!(types, row[1], "{pair} {length} {case}");
-                    assert_eq!(ours.places.len(), ours.ids.len());
-                    cut += usize::from(longest == Some(ours.ids.len()));
-                    typed += usize::from(ours.types.contains(&1));
-                }
-            }
-        }
-        assert!(cut > 100 && typed > 60, "{cut} {typed}");
-    }
-
-    #[test]
-    fn a_length_without_room_for_a_token_of_each_text_is_refused() {
-        let folders: Value = serde_json::from_str(&std::fs::read_to_string(FOLDERS).unwrap()).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let case = json!({"base": "bert", "tokenizer": {}, "files": {}});
-        let tokenizer = opened(folder.path(), &folders, &case).unwrap();
-        let text = tokenizer.tokenized("the film").unwrap();
-        let error = tokenizer.framed(&text, Some(&text), Some(4)).unwrap_err().to_string();
-        assert!(error.contains("a sequence of 4 has no room for 2 texts beside 3 special tokens"), "{error}");
-        let row = tokenizer.framed(&text, Some(&text), Some(5)).unwrap();
-        let place = |text, start, end| Some(TokenPlace { text, start, end });
-        assert_eq!(row.places, [None, place(0, 0, 3), None, place(1, 0, 3), None]);
     }
 
     /// What transformers made of folders of every class, with `tokenizer.json` and without; `vocabularies.py` beside it wrote it.

@@ -9,6 +9,7 @@ mod configs;
 mod downloads;
 mod examples;
 mod experiment;
+mod families;
 mod faults;
 mod fetch;
 #[path = "../fixtures/mod.rs"]

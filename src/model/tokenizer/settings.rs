@@ -180,34 +180,9 @@ impl TokenizerSettings {
         keys.flat_map(of).map(|token| token.content().to_owned()).collect()
     }
 
-    /// Whether transformers gives the model the types of tokens: where `model_input_names` says so, and without the key for the
-    /// classes that do, BERT's but for DistilBERT's.
-    pub fn gives_token_types(&self) -> bool {
-        let distilbert = |class: &Value| class.as_str().is_some_and(|class| class.starts_with("DistilBert"));
-        match self.entries.get("model_input_names").and_then(Value::as_array) {
-            Some(names) => names.contains(&json!("token_type_ids")),
-            None => self.class == TokenizerClass::Bert && !self.entries.get("tokenizer_class").is_some_and(distilbert),
-        }
-    }
-
-    /// The id of the token that stands for a masked one.
-    ///
-    /// # Errors
-    /// [`ModelError::Tokenizer`] for a `mask_token` that is no token.
-    pub fn mask_id(&self, tokenizer: &tokenizers::Tokenizer) -> Result<Option<u32>, ModelError> {
-        Ok(self.special_token("mask_token")?.and_then(|token| tokenizer.token_to_id(&token)))
-    }
-
-    /// Whether a long text loses its beginning, not its end.
-    ///
-    /// # Errors
-    /// [`ModelError::Tokenizer`] for another value of the key.
-    pub fn cuts_left(&self) -> Result<bool, ModelError> {
-        match self.entries.get("truncation_side").map(Value::as_str) {
-            None | Some(Some("right")) => Ok(false),
-            Some(Some("left")) => Ok(true),
-            Some(_) => Err(self.refused("truncation_side", "it is neither `right` nor `left`; correct the key")),
-        }
+    /// The value of a key.
+    pub fn value(&self, key: &str) -> Option<&Value> {
+        self.entries.get(key)
     }
 
     /// Whether there is no `tokenizer_config.json`.
