@@ -344,7 +344,8 @@ mod tests {
             // The class follows from the files; the family asks for nothing of it.
             let found = Tokenizer::open(folder.path(), 10_000, Family::Gpt2).map(|tokenizer| {
                 let pair = |pair: &Value| {
-                    tokenizer.inner.encode_fast((text(&pair[0]), text(&pair[1])), true).unwrap().get_ids().to_vec()
+                    let [first, second] = [0, 1].map(|index| tokenizer.tokenized(&text(&pair[index])).unwrap());
+                    tokenizer.framed(&first, Some(&second), None).unwrap().ids
                 };
                 let ids: Vec<_> =
                     list(&recorded["texts"]).iter().map(|one| tokenizer.sentence(&text(one)).unwrap()).collect();
