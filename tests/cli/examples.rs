@@ -388,7 +388,7 @@ fn masked_tokens_are_filled_in_from_what_stands_around_them() {
     let perplexity = (sum.0 / sum.1 as f64).exp();
     assert!((row.pseudo_perplexity.unwrap() / perplexity - 1.0).abs() < 1e-9);
     assert_eq!((row.perplexity, row.nll_mean), (None, None), "no next-token likelihood");
-    assert!(reported(&experiment, "scores-masked.tex").contains("pseudo-perplexity"));
+    assert!(reported(&experiment, "scores-masked.tex").contains("pseudo{-}perplexity"));
 }
 
 #[test]
@@ -417,7 +417,8 @@ fn plan_names_the_first_bad_line_and_its_cure() {
     let span = "{\"text\": \"who\", \"text_pair\": \"he\", \"spans\": [[0, 3]]}";
     assert_says(&refused(span, examples), &["dev.jsonl:1: span [0, 3] ends behind the 2 characters"]);
     assert_says(&refused("", examples), &["dev.jsonl:1: the file holds no example"]);
-    assert_says(&refused(good, "{examples: dev.jsonl, sha256: 00}"), &["sha256"]);
+    let pinned = format!("{{examples: dev.jsonl, sha256: \"{}\"}}", "0".repeat(64));
+    assert_says(&refused(good, &pinned), &["dev.jsonl: sha256 is ", "the manifest pins 0000"]);
     assert_says(
         &refused("sentence\tlabel\nbad\n", "{sst2: dev.jsonl}"),
         &["dev.jsonl:2: expected `sentence<TAB>label`"],
