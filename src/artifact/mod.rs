@@ -6,6 +6,7 @@
 //! digest of every file.
 
 mod anonymous;
+mod known_paths;
 mod readme;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use crate::analysis::agreement::{AgreementError, Limits, agreement};
 use crate::digest::sha256;
 use crate::files::FileError;
 use crate::merge::{self, Input, MergeError, Merged};
+use crate::plan::Plan;
 use crate::provenance::Environment;
 use crate::report::render::RenderError;
 use crate::results::data::{Data, slug};
@@ -174,8 +176,10 @@ fn check(out: &Path) -> Result<(), ArtifactError> {
 
 fn part(folder: &str, dirs: &[PathBuf]) -> Result<PublishedExperiment, ArtifactError> {
     let inputs = dirs.iter().map(|dir| Input::read(dir)).collect::<Result<Vec<Input>, MergeError>>()?;
+    let plans: Vec<&Plan> = inputs.iter().map(|input| &input.data.plan).collect();
+    let author = Anonymiser::of_this_process(&plans, dirs);
     let mut merged = merge::join(inputs)?;
-    Anonymiser::of_this_process().remove_from(&mut merged).map_err(json)?;
+    author.remove_from(&mut merged).map_err(json)?;
     Ok(PublishedExperiment { folder: folder.into(), merged })
 }
 
