@@ -333,7 +333,7 @@ fn a_row_that_is_measured_again_from_another_file_is_not_compared() {
     experiment.run(0);
     let row = experiment.rows().into_iter().find(|row| row.input == "sst2").unwrap();
     std::fs::write(experiment.folder().join("dev.tsv"), sentences(&["bad film", "good film"])).unwrap();
-    let (stdout, _) = expect(0, &["rerun", text(&experiment.dir()), "--id", &row.id]);
+    let (stdout, _) = expect(1, &["rerun", text(&experiment.dir()), "--id", &row.id]);
     assert!(stdout.contains("made from different files, so the medians are not compared"), "{stdout}");
     assert!(
         stdout.lines().any(|line| line.starts_with("input file ") && line.matches("sha256 ").count() == 2),
