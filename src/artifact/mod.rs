@@ -23,8 +23,9 @@ use crate::merge::{self, Input, MergeError, Merged};
 use crate::plan::Plan;
 use crate::provenance::Environment;
 use crate::report::render::RenderError;
+use crate::results::ResultsError;
 use crate::results::data::{Data, slug};
-use crate::results::study::{ARTIFACT_FILE, ARTIFACT_VERSION, Parts, is_the_same_run};
+use crate::results::study::{ARTIFACT_FILE, ARTIFACT_VERSION, Parts, check_experiments, is_the_same_run};
 use anonymous::Anonymiser;
 use readme::readme;
 
@@ -68,6 +69,9 @@ pub enum ArtifactError {
     /// They cannot be read, joined or written.
     #[error(transparent)]
     Merge(#[from] MergeError),
+    /// Two experiments share names and not what they stand for.
+    #[error(transparent)]
+    Results(#[from] ResultsError),
     /// The repeat is no repeat of the experiment.
     #[error(transparent)]
     Repeat(#[from] AgreementError),
@@ -133,6 +137,10 @@ pub fn publish(request: &ArtifactRequest) -> Result<ArtifactSummary, ArtifactErr
         }
         parts.push(other);
     }
+    let dirs = request.dirs[..1].iter().chain(&request.repeats).chain(&request.with);
+    remarks.extend(check_experiments(
+        dirs.map(PathBuf::as_path).zip(parts.iter().map(|part| part.merged.rows.as_slice())),
+    )?);
     if !request.allow_dirty {
         let dirs = [&request.dirs[..], &request.repeats[..], &request.with[..]].concat();
         parts.iter().try_for_each(|part| check_build(part, &dirs))?;
