@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::known_paths::{Kept, KnownPath, KnownPaths, Piece};
+use super::known_paths::{Kept, KnownPath, KnownPaths, TextPiece};
 use crate::merge::Merged;
 use crate::plan::Plan;
 use crate::provenance::Environment;
@@ -133,10 +133,10 @@ impl Anonymiser {
         let mut path: Option<&KnownPath> = None;
         for piece in self.known.split(text) {
             match (piece, path.take()) {
-                (Piece::Text(text), Some(known)) => out += &self.clean_after(known, text),
-                (Piece::Text(text), None) => out += &self.clean_sentence(text),
-                (Piece::Path(known), _) => path = Some(known),
-                (Piece::Torn, _) => {}
+                (TextPiece::Text(text), Some(known)) => out += &self.clean_after(known, text),
+                (TextPiece::Text(text), None) => out += &self.clean_sentence(text),
+                (TextPiece::Path(known), _) => path = Some(known),
+                (TextPiece::Torn, _) => {}
             }
         }
         self.without_names(out)

@@ -28,7 +28,7 @@ pub(super) struct KnownPath {
 
 /// A part of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Piece<'a> {
+pub(super) enum TextPiece<'a> {
     /// No known path begins in it.
     Text(&'a str),
     /// A known path.
@@ -99,7 +99,7 @@ impl KnownPaths {
     }
 
     /// The text in pieces, at each place the longest path.
-    pub fn split<'a>(&'a self, text: &'a str) -> Vec<Piece<'a>> {
+    pub fn split<'a>(&'a self, text: &'a str) -> Vec<TextPiece<'a>> {
         let mut pieces = Vec::new();
         let (mut start, mut at) = (0, 0);
         while at < text.len() {
@@ -108,18 +108,18 @@ impl KnownPaths {
             let torn = rest.strip_suffix(CUT).filter(|rest| begins && self.is_torn(rest));
             let found = self.0.iter().find(|path| begins && rest.starts_with(&path.text) && ends_path(rest, path));
             let (piece, length) = match (torn, found) {
-                (Some(torn), _) => (Piece::Torn, torn.len()),
-                (None, Some(path)) => (Piece::Path(path), path.text.len()),
+                (Some(torn), _) => (TextPiece::Torn, torn.len()),
+                (None, Some(path)) => (TextPiece::Path(path), path.text.len()),
                 (None, None) => {
                     at += rest.chars().next().map_or(1, char::len_utf8);
                     continue;
                 }
             };
-            pieces.extend([Piece::Text(&text[start..at]), piece]);
+            pieces.extend([TextPiece::Text(&text[start..at]), piece]);
             at += length;
             start = at;
         }
-        pieces.push(Piece::Text(&text[start..]));
+        pieces.push(TextPiece::Text(&text[start..]));
         pieces
     }
 
@@ -169,9 +169,9 @@ mod tests {
     /// The text with `<PATH>` for each known path and `<>` for the beginning of one.
     fn marked(known: &KnownPaths, text: &str) -> String {
         let pieces = known.split(text).into_iter().map(|piece| match piece {
-            Piece::Text(text) => text.to_owned(),
-            Piece::Path(path) => format!("<{}>", path.text.rsplit('/').next().unwrap()),
-            Piece::Torn => "<>".to_owned(),
+            TextPiece::Text(text) => text.to_owned(),
+            TextPiece::Path(path) => format!("<{}>", path.text.rsplit('/').next().unwrap()),
+            TextPiece::Torn => "<>".to_owned(),
         });
         pieces.collect()
     }
