@@ -107,7 +107,7 @@ fn no_odd_path_that_a_plan_names_is_published() {
     std::fs::write(&yaml, manifest).unwrap();
     let (run, out) = (root.path().join(ODD[1]).join("run"), root.path().join("artifact"));
     let command = |arguments: &[&str]| {
-        let output = mixprec(arguments).env("HOME", &home).env("USER", "Ada").current_dir(&home).output().unwrap();
+        let output = mixprec(arguments).env("HOME", &home).env("USER", "alice").current_dir(&home).output().unwrap();
         (output.status.code(), texts(&output))
     };
     let (code, said) = command(&["run", text(&yaml), "--out", text(&run)]);
