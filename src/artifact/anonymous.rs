@@ -7,13 +7,13 @@
 //! manifest gives. Nobody is known by such a word, and replacing it would change what the results say.
 
 use std::collections::BTreeSet;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::known_paths::{Kept, KnownPath, KnownPaths, TextPiece};
+use super::known_paths::{Kept, KnownPath, KnownPaths, TextPiece, is_plain};
 use crate::merge::Merged;
 use crate::plan::Plan;
 use crate::provenance::Environment;
@@ -122,8 +122,7 @@ impl Anonymiser {
     fn relative(&self, folder: &Path) -> PathBuf {
         let here = std::env::current_dir().unwrap_or_default();
         let folder = folder.strip_prefix(here).unwrap_or(folder);
-        let plain = folder.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-        if plain && !self.is_private(&folder.to_string_lossy()) { folder.to_owned() } else { ".".into() }
+        if is_plain(folder) && !self.is_private(&folder.to_string_lossy()) { folder.to_owned() } else { ".".into() }
     }
 
     /// `text` with the last part alone of every path that is absolute or names a user, and without the names of user and

@@ -1,7 +1,7 @@
 //! Paths that results may name: those of the plan and of this machine. Each is found whole, because the name of a folder may
 //! hold every character that ends a path in a sentence.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::input::InputSource;
 use crate::libraries::{self, Library};
@@ -49,46 +49,44 @@ impl KnownPaths {
     /// libraries. A relative path is known only where `is_private` says so.
     pub fn of(plans: &[&Plan], dirs: &[PathBuf], is_private: impl Fn(&str) -> bool) -> Self {
         let mut known = KnownPaths::default();
+        let tells = |path: &Path| {
+            let named = path.components().any(|part| matches!(part, Component::Normal(_)));
+            named && !is_plain(path) || is_private(&path.to_string_lossy())
+        };
         for plan in plans {
-            known.add(&plan.base_dir, Kept::Rest);
+            let folder = plan.base_dir.canonicalize().ok();
+            let written = Some(&plan.base_dir).filter(|path| tells(path));
+            written.into_iter().chain(&folder).for_each(|path| known.add(path, Kept::Rest));
             let excluded = plan.excluded.iter().map(|cell| &cell.configuration);
             for path in plan.configurations.iter().chain(excluded).flat_map(named) {
-                let private = is_private(&path.to_string_lossy());
-                if private {
-                    known.push(path.to_string_lossy().into_owned(), Kept::LastPart);
+                let from_here = plan.base_dir.join(&path);
+                let resolved = from_here.canonicalize().ok();
+                if is_private(&path.to_string_lossy()) {
+                    // Reasons of rows name it from the manifest's folder.
+                    let below = path.strip_prefix(&plan.base_dir).ok();
+                    let written = [path.as_path(), &from_here].into_iter().chain(below);
+                    written.chain(resolved.as_deref()).for_each(|path| known.add(path, Kept::LastPart));
+                    continue;
                 }
-                let resolved = plan.base_dir.join(&path);
                 // What lies below the manifest's folder keeps the name that the manifest gives it.
-                if private || path.is_absolute() {
-                    known.add(&resolved, Kept::LastPart);
-                } else if let Ok(found) = resolved.canonicalize() {
-                    known.add(&found, Kept::LastPart);
-                }
+                let elsewhere = resolved.filter(|path| !folder.as_ref().is_some_and(|folder| path.starts_with(folder)));
+                elsewhere.iter().for_each(|path| known.add(path, Kept::LastPart));
             }
         }
         let here = [std::env::current_dir().ok(), std::env::home_dir()];
         let libraries = Library::PINNED.iter().filter_map(|&library| Some(libraries::find(library).ok()?.path));
         let variables = libraries::VARIABLES.iter().filter_map(std::env::var_os).map(PathBuf::from);
         for path in dirs.iter().cloned().chain(here.into_iter().flatten()).chain(libraries).chain(variables) {
-            known.add(&path, Kept::LastPartOfRest);
+            let written = Some(path.clone()).filter(|path| tells(path));
+            written.iter().chain(&path.canonicalize().ok()).for_each(|path| known.add(path, Kept::LastPartOfRest));
         }
         known.0.sort_by_key(|path| std::cmp::Reverse(path.text.len()));
         known
     }
 
-    /// A path that is absolute, as written and as the file system resolves it.
+    /// A path as written, and as messages spell it: a reason has single spaces, and some quote a path. The root says nothing.
     fn add(&mut self, path: &Path, kept: Kept) {
-        for path in [Some(path.to_owned()), path.canonicalize().ok()].into_iter().flatten() {
-            // The root and a relative path say nothing.
-            if path.is_absolute() && path.parent().is_some() {
-                self.push(path.to_string_lossy().into_owned(), kept);
-            }
-        }
-    }
-
-    /// The path, and as messages spell it: a reason has single spaces, and some quote a path.
-    fn push(&mut self, text: String, kept: Kept) {
-        let text = text.trim_end_matches('/').to_owned();
+        let text = path.to_string_lossy().trim_end_matches('/').to_owned();
         let spaced = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let quoted = text.escape_debug().to_string();
         for text in [text, spaced, quoted] {
@@ -137,6 +135,11 @@ fn named(of: &Configuration) -> Vec<PathBuf> {
     models.chain(InputSource::path(&of.input_source).map(Path::to_owned)).collect()
 }
 
+/// Whether a path stays below the folder that it starts from.
+pub(super) fn is_plain(path: &Path) -> bool {
+    path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+}
+
 fn is_of_name(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '-')
 }
@@ -161,7 +164,7 @@ mod tests {
 
     fn known(paths: &[(&str, Kept)]) -> KnownPaths {
         let mut known = KnownPaths::default();
-        paths.iter().for_each(|(path, kept)| known.push((*path).to_owned(), *kept));
+        paths.iter().for_each(|(path, kept)| known.add(Path::new(path), *kept));
         known.0.sort_by_key(|path| std::cmp::Reverse(path.text.len()));
         known
     }

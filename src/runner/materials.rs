@@ -212,7 +212,7 @@ impl CurrentMaterials {
                     let (before, now) = (before.to_string(), now.to_string());
                     Some(Replacement::Weights { model: model.clone(), before, now })
                 }
-                None => refused.filter(|_| !before.is_random()).map(|_| Replacement::Gone(format!("{model}: its weights"))),
+                None => refused.filter(|_| !before.is_random()).map(|_| Replacement::Gone(format!("{model}: weights"))),
             }
         };
         let weights = row.outcome.weights().and_then(replaced);
