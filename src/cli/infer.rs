@@ -11,7 +11,6 @@ use crate::engine::BackendKind;
 use crate::files::read_text;
 use crate::graph::Preset;
 use crate::infer::{self, InferRequest, RequestedOutput};
-use crate::model::unread_sentence;
 
 #[derive(Debug, Args)]
 pub(super) struct InferArgs {
@@ -47,8 +46,8 @@ pub(super) fn execute(args: InferArgs) -> Result<u8> {
     let request =
         InferRequest { model: args.model, backend: args.backend, precision: args.precision, text, output: args.output };
     let answer = infer::infer(&request)?;
-    if let Some(unread) = unread_sentence(&answer.unread) {
-        note(format_args!("note: {unread}"));
+    for line in &answer.notes {
+        note(format_args!("note: {line}"));
     }
     if args.json {
         show_json(&answer.to_json()?)?

@@ -4,8 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::Architecture;
-use super::ModelError;
+use super::{Architecture, ModelError, quantization};
 use super::classes::class_names;
 use super::keys::{ConfigKeys, quoted};
 use super::task::{ProblemType, dropped_head};
@@ -131,6 +130,7 @@ impl ModelConfig {
         if keys.get("per_layer_config").and_then(Value::as_object).is_some_and(|layers| !layers.is_empty()) {
             return Err("per_layer_config is not supported: every layer must be the same".to_owned());
         }
+        quantization::check(&keys)?;
         match family(&keys)? {
             Family::Bert => Self::from_bert(&keys),
             Family::Gpt2 => Self::from_gpt2(&keys),

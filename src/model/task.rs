@@ -75,11 +75,16 @@ pub fn dropped_head_sentence(class: &str, output: OutputKind) -> String {
     format!("{class}: its head is not computed; the output is {}", output.label())
 }
 
-/// That sentence for a checkpoint that is on this machine, where config.json names a head that is not computed and the
-/// manifest does not ask for hidden states. A config.json that cannot be read says nothing here; its rows fail.
-pub fn dropped_head_notice(source: &ModelSource, base_dir: &Path, head: Head) -> Option<String> {
+/// The configuration of a checkpoint that is on this machine; `None` where config.json cannot be read, which its rows say.
+pub fn config_here(source: &ModelSource, base_dir: &Path, head: Head) -> Option<ModelConfig> {
     let folder = source.checkpoint_here(base_dir)?.folder(base_dir)?;
-    let config = super::with_head("", ModelConfig::read(&folder.join("config.json")).ok()?, head).ok()?;
+    super::with_head("", ModelConfig::read(&folder.join("config.json")).ok()?, head).ok()
+}
+
+/// That sentence for a checkpoint that is on this machine, where config.json names a head that is not computed and the
+/// manifest does not ask for hidden states.
+pub fn dropped_head_notice(source: &ModelSource, base_dir: &Path, head: Head) -> Option<String> {
+    let config = config_here(source, base_dir, head)?;
     let output = super::build_graph(&config).output_kind;
     let class = config.dropped_head?;
     Some(format!("{} (`head: hidden` silences this)", dropped_head_sentence(&class, output)))

@@ -3,6 +3,7 @@
 mod changes;
 mod estimate;
 mod identity;
+mod notes;
 mod print;
 mod rules;
 mod shard;
