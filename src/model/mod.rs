@@ -17,6 +17,7 @@ mod layers;
 mod provenance;
 mod quantization;
 mod random;
+mod raw_files;
 mod shards;
 mod source;
 mod task;
@@ -38,6 +39,7 @@ pub use hub::{
 };
 pub use provenance::{LABEL_DIGITS, WeightsOrigin, WeightsProvenance};
 pub use quantization::quantization_notice;
+pub use raw_files::RawFiles;
 pub use shards::ShardError;
 pub use source::{Architecture, INJECTED_SUFFIX, Injection, ModelSource};
 pub use task::{
