@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use crate::digest::{RunningDigest, sha256};
@@ -75,6 +76,32 @@ pub fn read_text(path: &Path) -> Result<String, FileError> {
     let bytes = fs::read(path).map_err(FileError::at(path))?;
     let read = text(&bytes).map(str::to_owned);
     read.map_err(|error| FileError::at(path)(io::Error::new(io::ErrorKind::InvalidData, error)))
+}
+
+/// A JSON file that cannot be read.
+#[derive(Debug, Error)]
+pub enum JsonError {
+    /// It is no readable text.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Its text is not the expected document; the error names line and column.
+    #[error(transparent)]
+    Document(#[from] serde_json::Error),
+}
+
+impl JsonError {
+    /// Whether there is no such file.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, JsonError::File(error) if error.source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// Reads back a JSON file of results, which may have been edited or sent around; see [`text`].
+///
+/// # Errors
+/// [`JsonError`].
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, JsonError> {
+    Ok(serde_json::from_str(&read_text(path)?)?)
 }
 
 /// The version of a file that was read.

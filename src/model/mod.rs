@@ -28,6 +28,7 @@ mod opt;
 mod provenance;
 mod quantization;
 mod random;
+mod raw_files;
 mod roberta;
 mod shards;
 mod source;
@@ -51,6 +52,7 @@ pub use hub::{
 };
 pub use provenance::{LABEL_DIGITS, WeightsOrigin, WeightsProvenance};
 pub use quantization::quantization_notice;
+pub use raw_files::RawFiles;
 pub use shards::ShardError;
 pub use source::{INJECTED_SUFFIX, Injection, ModelSource};
 pub use task::{

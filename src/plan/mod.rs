@@ -1,5 +1,6 @@
 //! The manifest expanded: an ordered list of configurations, each with a stable id.
 
+mod changes;
 mod estimate;
 mod identity;
 mod notes;

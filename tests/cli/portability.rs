@@ -69,6 +69,62 @@ fn nothing_that_is_published_names_the_author() {
     assert!(!Environment::read_all(&out).unwrap().is_empty());
 }
 
+/// Names of folders that no rule for words of a sentence would find whole.
+const ODD: [&str; 6] = [
+    "Ada Lovelace, PhD (lab)",
+    "[Ada]; {Ada} = <Ada> | 'Ada'",
+    "\"Ada\" `Ada`",
+    "\u{dc}ber  Ada\u{a0}\u{1f600} Ada",
+    r"C:\Users\Ada Lovelace\x",
+    "Ada: Ada. Ada",
+];
+
+/// Every file of an artifact, with a folder of each odd name for a damaged checkpoint and an absent data set, whose errors
+/// name them, and for the manifest itself.
+#[test]
+fn no_odd_path_that_a_plan_names_is_published() {
+    let root = tempfile::tempdir().unwrap();
+    let quoted = |path: &Path| serde_json::to_string(text(path)).unwrap();
+    let (mut models, mut inputs) = (vec!["tiny: {random: 1, architecture: bert-tiny}".to_owned()], Vec::new());
+    for (index, odd) in ODD.iter().enumerate() {
+        let folder = root.path().join(odd).join("Ada, too");
+        Checkpoint::bert().write(&folder.join("bert"));
+        std::fs::write(folder.join("bert/model.safetensors"), "{}").unwrap();
+        models.push(format!("m{index}: {{checkpoint: {}}}", quoted(&folder.join("bert"))));
+        inputs.push(format!("i{index}: {{sst2: {}}}", quoted(&folder.join("dev.tsv"))));
+    }
+    let home = root.path().join(ODD[0]);
+    let yaml = home.join("test.yaml");
+    let manifest = format!(
+        "schema: 1\nname: test\nquestion: {}\nmodels: {{{}}}\nbackends: [reference]\n\
+         precisions: [fp32]\nbatch_sizes: [1]\nsequence_lengths: [8]\ninputs: {{random: {{random: 7}}, {}}}\n\
+         expect_configurations: {}\nmeasurement: {{warmup: 0, min_samples: 3, max_samples: 3, time_cap_s: 20, threads: 1}}\n",
+        quoted(&home.join("x y")),
+        models.join(", "),
+        inputs.join(", "),
+        (ODD.len() + 1) * (ODD.len() + 1)
+    );
+    std::fs::write(&yaml, manifest).unwrap();
+    let (run, out) = (root.path().join(ODD[1]).join("run"), root.path().join("artifact"));
+    let command = |arguments: &[&str]| {
+        let output = mixprec(arguments).env("HOME", &home).env("USER", "alice").current_dir(&home).output().unwrap();
+        (output.status.code(), texts(&output))
+    };
+    let (code, said) = command(&["run", text(&yaml), "--out", text(&run)]);
+    assert_eq!(code, Some(1), "{said:?}");
+    let reasons: Vec<String> = read_results(&run).unwrap().into_iter().filter_map(|row| row.reason).collect();
+    for fragment in ["Ada, too", "model.safetensors", "dev.tsv"] {
+        assert!(reasons.iter().any(|reason| reason.contains(fragment)), "{fragment}: {reasons:?}");
+    }
+    let (code, said) = command(&["artifact", text(&run), "--out", text(&out), "--allow-dirty"]);
+    assert_eq!(code, Some(0), "{said:?}");
+    for file in files(&out) {
+        let found = published_text(&file);
+        let at = found.find("Ada").or(found.find("Lovelace")).or(found.find("PhD"));
+        assert_eq!(at.map(|at| &found[at.saturating_sub(80)..]), None, "{}", file.display());
+    }
+}
+
 /// A folder with a BERT whose files say what a terminal would obey.
 fn hostile() -> TempDir {
     let root = tempfile::tempdir().unwrap();
