@@ -85,7 +85,9 @@ const ODD: [&str; 6] = [
 fn no_odd_path_that_a_plan_names_is_published() {
     let root = tempfile::tempdir().unwrap();
     let quoted = |path: &Path| serde_json::to_string(text(path)).unwrap();
-    let (mut models, mut inputs) = (vec!["tiny: {random: 1, architecture: bert-tiny}".to_owned()], Vec::new());
+    Checkpoint::bert().write(&root.path().join("bert"));
+    let whole = format!("bert: {{checkpoint: {}}}", quoted(&root.path().join("bert")));
+    let (mut models, mut inputs) = (vec![whole], Vec::new());
     for (index, odd) in ODD.iter().enumerate() {
         let folder = root.path().join(odd).join("Ada, too");
         Checkpoint::bert().write(&folder.join("bert"));
@@ -261,8 +263,8 @@ fn a_path_is_shown_as_it_can_be_typed() {
         let output = mixprec(arguments).current_dir(experiment.folder()).output().unwrap();
         texts(&output).1
     };
-    for yaml in ["test.yaml", "./test.yaml"] {
-        let run = said(&["run", yaml, "--out", "r"]);
+    for (yaml, out) in [("test.yaml", "r"), ("./test.yaml", "s")] {
+        let run = said(&["run", yaml, "--out", out]);
         assert!(run.contains(" t.txt: ") && !run.contains("./t.txt"), "{run}");
     }
     std::fs::write(experiment.folder().join("bert/config.json"), "{}").unwrap();
