@@ -118,8 +118,8 @@ impl Examples {
         let mut examples = Examples { rows: vec![], tokenizer, has_types, has_token_types: false, labels: None };
         for (number, line) in &lines {
             let tokens = tokens(&line.given, model, examples.tokenizer.as_ref()).map_err(|error| match error {
-                Refused::Input(error) => error,
-                Refused::Line(message) => failed(*number, message),
+                LineRefusal::Input(error) => error,
+                LineRefusal::Line(message) => failed(*number, message),
             })?;
             let right = resolver.right(line).map_err(|message| failed(*number, message))?;
             let example = Example { tokens, right };
@@ -173,15 +173,15 @@ impl Examples {
     }
 }
 
-enum Refused {
+enum LineRefusal {
     Input(InputError),
     Line(String),
 }
 
-fn tokens(given: &Given, model: &Model, tokenizer: Option<&Tokenizer>) -> Result<Tokens, Refused> {
+fn tokens(given: &Given, model: &Model, tokenizer: Option<&Tokenizer>) -> Result<Tokens, LineRefusal> {
     let tokenized = |text: &str| match tokenizer {
-        Some(tokenizer) => tokenizer.tokenized(text).map_err(|error| Refused::Input(error.into())),
-        None => Err(Refused::Line("it is a text, and the model has no tokenizer; write `ids`".to_owned())),
+        Some(tokenizer) => tokenizer.tokenized(text).map_err(|error| LineRefusal::Input(error.into())),
+        None => Err(LineRefusal::Line("it is a text, and the model has no tokenizer; write `ids`".to_owned())),
     };
     match given {
         Given::Text { text, pair } => {
@@ -190,10 +190,10 @@ fn tokens(given: &Given, model: &Model, tokenizer: Option<&Tokenizer>) -> Result
         Given::Ids { ids, types } => {
             let (vocabulary, known) = (model.graph.dimensions.vocabulary, model.graph.token_types());
             if let Some(id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
-                return Err(Refused::Line(format!("id {id} is outside the model's vocabulary of {vocabulary}")));
+                return Err(LineRefusal::Line(format!("id {id} is outside the model's vocabulary of {vocabulary}")));
             }
             if let Some(of) = types.iter().find(|&&of| of as usize >= known.max(1)) {
-                return Err(Refused::Line(format!("token type {of}, where the model has {known} types")));
+                return Err(LineRefusal::Line(format!("token type {of}, where the model has {known} types")));
             }
             Ok(Tokens::Ids { ids: ids.clone(), types: types.clone() })
         }
