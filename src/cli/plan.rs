@@ -8,6 +8,7 @@ use clap::Args;
 use super::OK;
 use super::output::{note, show, show_json};
 use crate::fetch;
+use crate::input::check_lines;
 use crate::manifest::schema::Manifest;
 use crate::plan::Plan;
 
@@ -22,6 +23,8 @@ pub(super) struct PlanArgs {
 
 pub(super) fn execute(args: &PlanArgs) -> Result<u8> {
     let loaded = Manifest::load(&args.manifest)?;
+    let mut inputs = loaded.manifest.inputs.iter();
+    inputs.try_for_each(|entry| check_lines(&entry.source, &loaded.base_dir))?;
     let plan = Plan::expand(&loaded);
     if args.json {
         show_json(&plan.to_json()?)?

@@ -65,23 +65,25 @@ pub fn labels_of_text(text: &str) -> Vec<(String, String)> {
 pub(super) type FileLabels = BTreeMap<String, usize>;
 
 /// The class of each label of a file, by the manifest's `declared` classes where it has any, else by name; then the classes of
-/// the head that no label is.
+/// the head that no label is. Labels that are numbers are those of `sentiments` as in SST-2's file, or of classes.
 ///
 /// # Errors
 /// Why the head's classes are not those of the file, and the cure where there is one.
 pub(super) fn classes_of(
     labels: &FileLabels,
     declared: &BTreeMap<String, ClassName>,
-    config: &ModelConfig,
+    head: &HeadClasses<'_>,
+    sentiments: bool,
 ) -> Result<Vec<LabelledClass>, String> {
-    let head = HeadClasses::of(config)?;
-    let mut classes = if declared.is_empty() {
-        head.by_name(labels).map_or_else(|| head.by_number(labels), Ok)?
-    } else {
+    let mut classes = if !declared.is_empty() {
         if let Some((label, line)) = labels.iter().find(|(label, _)| !declared.contains_key(*label)) {
             return Err(format!("label `{label}` of line {line} is not among the manifest's `labels`"));
         }
         head.by_manifest(declared)?
+    } else if !sentiments && numbers(labels).is_some() {
+        head.by_name(labels).map_or_else(|| head.by_class_number(labels), Ok)?
+    } else {
+        head.by_name(labels).map_or_else(|| head.by_number(labels), Ok)?
     };
     classes.extend(head.unlabelled(&classes));
     Ok(classes)
@@ -93,8 +95,9 @@ pub(super) fn left_out_notice(
     labels: &FileLabels,
     declared: &BTreeMap<String, ClassName>,
     config: &ModelConfig,
+    sentiments: bool,
 ) -> Option<String> {
-    let classes = classes_of(labels, declared, config).ok()?;
+    let classes = classes_of(labels, declared, &HeadClasses::of(config).ok()?, sentiments).ok()?;
     let names = classes.iter().filter(|of| of.label.is_none()).map(|of| of.name.as_str());
     unlabelled_sentence(&names.collect::<Vec<_>>())
 }
@@ -117,32 +120,48 @@ fn quoted_names(names: impl Iterator<Item = impl AsRef<str>>, count: usize) -> S
 }
 
 /// The classes of a head.
-struct HeadClasses<'a> {
+pub(super) struct HeadClasses<'a> {
     config: &'a ModelConfig,
     count: usize,
 }
 
 impl HeadClasses<'_> {
-    fn of(config: &ModelConfig) -> Result<HeadClasses<'_>, String> {
-        let count = match config.head {
-            TaskHead::Classifier { labels } => labels,
-            TaskHead::None | TaskHead::LanguageModel { .. } => {
-                let dropped =
-                    config.dropped_head.as_ref().map(|class| format!(": the head of {class} is not computed"));
-                return Err(format!("the model's output has no classes{}", dropped.unwrap_or_default()));
-            }
-        };
+    /// Those of a head of which one class is right.
+    ///
+    /// # Errors
+    /// Why no single class is the answer.
+    pub fn of(config: &ModelConfig) -> Result<HeadClasses<'_>, String> {
+        let head = HeadClasses::of_several(config)?;
+        if let TaskHead::TokenClassifier { .. } = config.head {
+            return Err("the model has classes of tokens, not of sentences".to_owned());
+        }
         match config.score_function() {
-            ScoreFunction::Softmax => Ok(HeadClasses { config, count }),
+            ScoreFunction::Softmax => Ok(head),
             ScoreFunction::None => {
                 Err("the head's outputs are numbers, not classes (problem_type: regression)".to_owned())
             }
-            ScoreFunction::Sigmoid if count == 1 => Err("the head has one output, which is no class".to_owned()),
+            ScoreFunction::Sigmoid if head.count == 1 => Err("the head has one output, which is no class".to_owned()),
             ScoreFunction::Sigmoid => {
                 let why = "several labels of the head may hold at once (problem_type: multi_label_classification)";
                 Err(format!("{why}, so that no single class is the answer"))
             }
         }
+    }
+
+    /// Those of any head.
+    ///
+    /// # Errors
+    /// Why the output has no classes.
+    pub fn of_several(config: &ModelConfig) -> Result<HeadClasses<'_>, String> {
+        let count = match config.head {
+            TaskHead::Classifier { labels } | TaskHead::TokenClassifier { labels } => labels,
+            TaskHead::None | TaskHead::Spans | TaskHead::MaskedLanguageModel | TaskHead::LanguageModel { .. } => {
+                let dropped =
+                    config.dropped_head.as_ref().map(|class| format!(": the head of {class} is not computed"));
+                return Err(format!("the model's output has no classes{}", dropped.unwrap_or_default()));
+            }
+        };
+        Ok(HeadClasses { config, count })
     }
 
     fn labelled(&self, label: &str, class: usize) -> LabelledClass {
@@ -208,6 +227,33 @@ impl HeadClasses<'_> {
         labels.keys().map(|label| Some(self.labelled(label, self.named(label)?))).collect()
     }
 
+    /// Labels are numbers of classes. Where the names of two classes are the sentiments and the first is positive, they may as well
+    /// be those of the file's author.
+    fn by_class_number(&self, labels: &FileLabels) -> Result<Vec<LabelledClass>, String> {
+        if self.count == 2 && [NEGATIVE, POSITIVE].map(|sentiment| self.named(sentiment)) == [Some(1), Some(0)] {
+            return Err(format!(
+                "class 0 of the head is {}, and 0 mostly means negative: which of them a label of the file is, is not known. \
+                 {CURE}",
+                self.config.label(0)
+            ));
+        }
+        let class = |(label, line): (&String, &usize)| {
+            let class = label.parse().ok().filter(|class| *class < self.count);
+            let last = self.count - 1;
+            if let Some(other) = self.named(label).filter(|other| class.is_some() && class != Some(*other)) {
+                return Err(format!(
+                    "label {label} of line {line} is the number of one class and the name of class {other}. {CURE}"
+                ));
+            }
+            let outside = || {
+                let names = self.names();
+                format!("label {label} of line {line} is no class of the head, which has 0 to {last} ({names}). {CURE}")
+            };
+            class.map(|class| self.labelled(label, class)).ok_or_else(outside)
+        };
+        labels.iter().map(class).collect()
+    }
+
     /// Labels are numbers: those of SST-2's two sentiments, or of classes without names.
     fn by_number(&self, labels: &FileLabels) -> Result<Vec<LabelledClass>, String> {
         let Some(largest) = numbers(labels) else {
@@ -268,129 +314,4 @@ fn spelling(name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{Architecture, ProblemType};
-
-    fn config(names: &[&str], count: usize) -> ModelConfig {
-        ModelConfig {
-            head: TaskHead::Classifier { labels: count },
-            label_names: names.iter().map(|name| (*name).to_owned()).collect(),
-            ..ModelConfig::of(Architecture::BertTiny)
-        }
-    }
-
-    fn file(labels: &[&str]) -> FileLabels {
-        labels.iter().zip(2..).map(|(label, line)| ((*label).to_owned(), line)).collect()
-    }
-
-    fn matched(labels: &[&str], declared: &[(&str, ClassName)], config: &ModelConfig) -> Result<String, String> {
-        let declared = declared.iter().map(|(label, class)| ((*label).to_owned(), class.clone())).collect();
-        classes_of(&file(labels), &declared, config).map(|found| label_text(&found))
-    }
-
-    fn by_name(labels: &[&str], names: &[&str]) -> Result<String, String> {
-        let config = config(names, names.len());
-        let classes = classes_of(&file(labels), &BTreeMap::new(), &config)?;
-        let labelled = classes.iter().filter_map(|of| Some(format!("{}={}", of.label.as_ref()?, of.class)));
-        Ok(labelled.collect::<Vec<_>>().join(";"))
-    }
-
-    #[test]
-    fn sentiments_are_matched_by_name_in_either_order_and_spelling() {
-        assert_eq!(by_name(&["0", "1"], &["negative", "positive"]).unwrap(), "0=0;1=1");
-        assert_eq!(by_name(&["0", "1"], &["POSITIVE", "NEGATIVE"]).unwrap(), "0=1;1=0");
-        assert_eq!(by_name(&["1"], &["Pos", "neg"]).unwrap(), "0=1;1=0", "one sentiment alone");
-        assert_eq!(by_name(&["0", "1"], &["LABEL_0", "LABEL_1"]).unwrap(), "0=0;1=1");
-        assert_eq!(by_name(&["0", "1"], &["1", "0"]).unwrap(), "0=1;1=0");
-        assert_eq!(matched(&["0", "1"], &[], &config(&[], 2)).unwrap(), "0=class 0;1=class 1");
-        assert_eq!(by_name(&["0", "1", "2"], &["LABEL_0", "LABEL_1", "LABEL_2"]).unwrap(), "0=0;1=1;2=2");
-    }
-
-    #[test]
-    fn names_in_the_file_are_those_of_the_head() {
-        let stars = ["1 star", "2 stars", "3 stars"];
-        assert_eq!(by_name(&["3 Stars", "1 star"], &stars).unwrap(), "1 star=0;3 Stars=2");
-        let found = by_name(&["negative", "neg"], &["positive", "negative", "neutral"]).unwrap();
-        assert_eq!(found, "neg=1;negative=1");
-        assert_eq!(by_name(&["label_1"], &["LABEL_0", "LABEL_1"]).unwrap(), "label_1=1");
-        let refused = by_name(&["negative", "mixed"], &["positive", "negative", "neutral"]).unwrap_err();
-        assert!(refused.starts_with("label `mixed` of line 3 is no class of the head"), "{refused}");
-    }
-
-    #[test]
-    fn classes_that_are_not_those_of_the_file_are_refused() {
-        let refused = |labels: &[&str], names: &[&str]| by_name(labels, names).unwrap_err();
-        let three = refused(&["0", "1"], &["positive", "negative", "neutral"]);
-        assert!(three.contains("the head has 3 classes") && three.contains("those of 2"), "{three}");
-        let two = refused(&["0", "1", "2"], &["negative", "positive"]);
-        assert!(two.contains("the head has 2 classes") && two.contains("those of 3"), "{two}");
-        for names in [["unacceptable", "acceptable"], ["LABEL_1", "LABEL_0"], ["negative", "neg"]] {
-            let open = refused(&["0", "1"], &names);
-            assert!(open.contains("is not known. Say it in the manifest's input"), "{open}");
-        }
-        let one = matched(&["0", "1"], &[], &config(&["LABEL_0"], 1)).unwrap_err();
-        assert_eq!(one, "the head has one output, which is no class");
-        let of = |problem| ModelConfig { problem_type: Some(problem), ..config(&[], 2) };
-        let number = matched(&["0", "1"], &[], &of(ProblemType::Regression)).unwrap_err();
-        assert!(number.contains("problem_type: regression"), "{number}");
-        let several = matched(&["0", "1"], &[], &of(ProblemType::MultiLabelClassification)).unwrap_err();
-        assert!(several.contains("multi_label_classification"), "{several}");
-        let trunk =
-            ModelConfig { dropped_head: Some("BertForMaskedLM".to_owned()), ..ModelConfig::of(Architecture::BertTiny) };
-        let none = matched(&["0", "1"], &[], &trunk).unwrap_err();
-        assert_eq!(none, "the model's output has no classes: the head of BertForMaskedLM is not computed");
-    }
-
-    #[test]
-    fn the_manifest_says_which_class_a_label_is() {
-        let name = |name: &str| ClassName::Name(name.to_owned());
-        let cola = config(&["unacceptable", "acceptable"], 2);
-        let declared = [("0", name("Acceptable")), ("1", ClassName::Index(0))];
-        assert_eq!(matched(&["0", "1"], &declared, &cola).unwrap(), "0=acceptable;1=unacceptable");
-        let error = matched(&["0", "2"], &declared, &cola).unwrap_err();
-        assert_eq!(error, "label `2` of line 3 is not among the manifest's `labels`");
-        for wrong in [name("fine"), ClassName::Index(2)] {
-            let error = matched(&["0"], &[("0", wrong)], &cola).unwrap_err();
-            assert!(error.contains("which the head lacks: it has `unacceptable`, `acceptable`"), "{error}");
-        }
-        let twice = [("0", name("acceptable")), ("1", ClassName::Index(1))];
-        let error = matched(&["0", "1"], &twice, &cola).unwrap_err();
-        assert_eq!(error, "the manifest's `labels` name `acceptable` as the class of `0` and of `1`");
-        let odd = matched(&["a;b"], &[("a;b", ClassName::Index(0))], &config(&["x=y", "z"], 2)).unwrap();
-        assert_eq!(odd, "a\\;b=x\\=y;=z");
-        let pair = |label: &str, class: &str| (label.to_owned(), class.to_owned());
-        assert_eq!(labels_of_text(&odd), [pair("a;b", "x=y"), pair("", "z")]);
-    }
-
-    #[test]
-    fn classes_that_no_label_is_are_in_the_mapping_and_in_a_sentence() {
-        let names = ["negative", "neutral", "positive", "mixed"];
-        let declared = [("0", ClassName::Index(0)), ("1", ClassName::Name("positive".to_owned()))];
-        let found = matched(&["0", "1"], &declared, &config(&names, 4)).unwrap();
-        assert_eq!(found, "0=negative;1=positive;=neutral;=mixed");
-        let declared = declared.map(|(label, class)| (label.to_owned(), class)).into();
-        let notice = |names: &[&str]| left_out_notice(&FileLabels::new(), &declared, &config(names, names.len()));
-        assert_eq!(
-            notice(&names).unwrap(),
-            "no label is `neutral`, `mixed`, classes of the head: an answer of one of them counts as wrong"
-        );
-        let three = notice(&names[..3]).unwrap();
-        assert_eq!(three, "no label is `neutral`, a class of the head: an answer of it counts as wrong");
-        assert_eq!(notice(&["negative", "positive"]), None);
-        let found = matched(&["negative", "mixed"], &[], &config(&names, 4)).unwrap();
-        assert_eq!(found, "mixed=mixed;negative=negative;=neutral;=positive", "without the manifest, too");
-    }
-
-    #[test]
-    fn numbers_of_labels_have_no_limit_but_the_heads() {
-        let labels: Vec<String> = (0..300).map(|class| class.to_string()).collect();
-        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-        assert!(matched(&labels, &[], &config(&[], 300)).unwrap().ends_with(";299=class 299"));
-        let few = matched(&labels, &[], &config(&["a", "b"], 2)).unwrap_err();
-        assert!(
-            few.starts_with("the head has 2 classes (`a`, `b`), the labels of the file are those of 300."),
-            "{few}"
-        );
-    }
-}
+mod tests;

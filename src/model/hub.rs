@@ -14,7 +14,8 @@ pub const WEIGHTS_FILE: &str = "model.safetensors";
 /// File name of the index of weights in several files.
 pub const INDEX_FILE: &str = "model.safetensors.index.json";
 
-/// The files that a checkpoint is read from. In the place of the weights may stand an index and the files that it names.
+/// The files that a checkpoint is read from. In the place of the weights may stand an index and the files that it names, in that of
+/// tokenizer.json a vocabulary.
 pub const CHECKPOINT_FILES: [&str; 3] = ["config.json", WEIGHTS_FILE, "tokenizer.json"];
 
 /// The files of a tokenizer that a checkpoint may lack.
@@ -24,7 +25,12 @@ pub fn optional_files() -> impl Iterator<Item = &'static str> {
 
 /// The files of [`CHECKPOINT_FILES`] that a folder lacks.
 pub fn missing_files(folder: &Path) -> Vec<&'static str> {
-    let instead = |name: &str| name == WEIGHTS_FILE && folder.join(INDEX_FILE).is_file();
+    let all = |names: &[&str]| names.iter().all(|name| folder.join(name).is_file());
+    let instead = |name: &str| match name {
+        WEIGHTS_FILE => all(&[INDEX_FILE]),
+        "tokenizer.json" => all(&["vocab.txt"]) || all(&["vocab.json", "merges.txt"]),
+        _ => false,
+    };
     CHECKPOINT_FILES.into_iter().filter(|name| !folder.join(name).is_file() && !instead(name)).collect()
 }
 

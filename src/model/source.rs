@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::hub_folder;
+use super::{Architecture, hub_folder};
 use crate::files::joined;
 
 /// Where a checkpoint comes from.
@@ -181,44 +181,5 @@ pub const INJECTED_SUFFIX: &str = "-injected";
 impl std::fmt::Display for Injection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "injected outlier of {} in layer {}, channel {}", self.magnitude, self.layer, self.channel)
-    }
-}
-
-/// Architectures that random weights can be drawn for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Architecture {
-    /// 12 layers, 768 wide, 110M parameters.
-    BertBase,
-    /// 12 layers, 768 wide, 124M parameters.
-    Gpt2,
-    /// 2 layers, 64 wide, vocabulary 1000: for tests.
-    BertTiny,
-    /// 2 layers, 64 wide, vocabulary 1000: for tests.
-    Gpt2Tiny,
-}
-
-impl Architecture {
-    /// Every architecture.
-    pub const ALL: [Architecture; 4] =
-        [Architecture::BertBase, Architecture::Gpt2, Architecture::BertTiny, Architecture::Gpt2Tiny];
-
-    /// The manifest spelling.
-    pub fn name(self) -> &'static str {
-        match self {
-            Architecture::BertBase => "bert-base",
-            Architecture::Gpt2 => "gpt2",
-            Architecture::BertTiny => "bert-tiny",
-            Architecture::Gpt2Tiny => "gpt2-tiny",
-        }
-    }
-
-    /// Longest sequence the architecture has position embeddings for.
-    pub fn positions(self) -> usize {
-        match self {
-            Architecture::BertBase => 512,
-            Architecture::Gpt2 => 1024,
-            Architecture::BertTiny | Architecture::Gpt2Tiny => 128,
-        }
     }
 }

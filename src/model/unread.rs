@@ -39,9 +39,23 @@ impl Model {
     }
 }
 
-/// First part of the names of the tensors of heads, in transformers' classes of both families.
-const HEADS: [&str; 7] =
-    ["classifier", "cls", "lm_head", "multiple_choice_head", "pre_classifier", "qa_outputs", "score"];
+/// First part of the names of the tensors of heads, in transformers' classes of all families.
+const HEADS: [&str; 14] = [
+    "classifier",
+    "cls",
+    "discriminator_predictions",
+    "generator_lm_head",
+    "generator_predictions",
+    "lm_head",
+    "multiple_choice_head",
+    "pre_classifier",
+    "predictions",
+    "qa_outputs",
+    "score",
+    "sop_classifier",
+    "vocab_projector",
+    "vocab_transform",
+];
 
 /// ``the file has `score.weight` of a head, whose class is not the first of `architectures` in config.json``; `None` where none
 /// of these tensors is of a head.

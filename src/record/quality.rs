@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::input::LabelledClass;
+use crate::stats::scores::{Answers, ScoreEstimate};
 
 /// No prediction, in older journals.
 const NO_PREDICTION: u8 = u8::MAX;
@@ -14,10 +15,13 @@ pub struct QualitySummary {
     pub task_correct: Option<u64>,
     /// Labelled sentences.
     pub task_total: Option<u64>,
-    /// Predicted class per sentence, in file order, for paired tests; `None` where the logits are no numbers.
-    #[serde(default)]
-    pub answers: Option<Vec<Option<u32>>>,
-    /// The same in older journals, of heads with at most 255 classes; 255 is none.
+    /// Answers by example, in file order, and what is right. `None` in older journals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<Answers>,
+    /// Their scores. Empty in older journals.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scores: Vec<ScoreEstimate>,
+    /// Predicted class per sentence in older journals, of heads with at most 255 classes; 255 is none.
     #[serde(default, skip_serializing)]
     pub predictions: Option<Vec<u8>>,
     /// The class that each label of the file is. `None` in older journals, where a label was the number of its class.
@@ -33,8 +37,10 @@ impl QualitySummary {
     /// Predicted class per sentence, in file order, whichever journal it is from.
     pub fn predicted(&self) -> Option<Vec<Option<u32>>> {
         let class = |&class: &u8| (class != NO_PREDICTION).then_some(u32::from(class));
-        let older = || Some(self.predictions.as_ref()?.iter().map(class).collect());
-        self.answers.clone().or_else(older)
+        match &self.answers {
+            Some(Answers::Classes { rows, .. }) => Some(rows.iter().map(|(answer, _)| *answer).collect()),
+            _ => Some(self.predictions.as_ref()?.iter().map(class).collect()),
+        }
     }
 }
 
@@ -49,8 +55,9 @@ mod tests {
         )
         .unwrap();
         assert_eq!(older.predicted(), Some(vec![Some(0), None, Some(254)]));
-        let newer = QualitySummary { answers: Some(vec![Some(255), None]), ..QualitySummary::default() };
+        let answers = Answers::Classes { of: 300, rows: vec![(Some(255), 255), (None, 0)] };
+        let newer = QualitySummary { answers: Some(answers), ..QualitySummary::default() };
         let back: QualitySummary = serde_json::from_str(&serde_json::to_string(&newer).unwrap()).unwrap();
-        assert_eq!((back.predicted(), &back), (newer.answers.clone(), &newer));
+        assert_eq!((back.predicted(), &back), (Some(vec![Some(255), None]), &newer));
     }
 }

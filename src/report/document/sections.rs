@@ -93,11 +93,13 @@ pub(super) fn of_outputs(texts: &SectionTexts, data: &Data) -> Result<Vec<Sectio
     numerics.extend(appendix(tables::headroom::headroom(data)));
     let mut text = tables::forwards::rates(data);
     text.push(tables::quality::perplexity(data));
+    let scores = tables::scores::scores(data);
     let mut quality = vec![tables::quality::quality(data)];
+    quality.retain(|table| table.empty.is_none() || scores.is_empty());
     quality.extend(Some(tables::quality::flipped_sentences(data)).filter(|table| table.empty.is_none()));
     Ok(vec![
         texts.section("numerics", figures::numerics(data)?, numerics),
-        texts.section(LABELLED_SLUG, vec![], quality),
+        texts.section(LABELLED_SLUG, vec![], [quality, scores].concat()),
         texts.section("wikitext", vec![], text),
     ])
 }

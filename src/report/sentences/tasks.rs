@@ -4,7 +4,6 @@ use crate::analysis::facts::{is_one_number, not_scored};
 use crate::graph::OutputKind;
 use crate::input::{labels_of_text, unlabelled_sentence};
 use crate::model::dropped_head_sentence;
-use crate::record::InputKind;
 use crate::results::data::{Data, distinct};
 use crate::store::schema::ResultRow;
 
@@ -65,7 +64,7 @@ pub fn labels(data: &Data) -> Vec<String> {
 /// Why no accuracy is in these results.
 pub fn nothing_scored(data: &Data) -> String {
     let reasons = not_scored_of(data);
-    let labelled = data.rows.iter().any(|row| row.input_kind == InputKind::Sst2);
+    let labelled = data.rows.iter().any(|row| row.input_kind.has_labels());
     match (reasons.is_empty(), labelled) {
         (false, _) => format!("No configuration of this run was scored. {}", reasons.join(" ")),
         (true, true) => "No configuration with a labelled input was measured.".to_owned(),
@@ -85,7 +84,7 @@ pub fn not_scored_of(data: &Data) -> Vec<String> {
 pub fn title<'a>(experiments: impl Iterator<Item = &'a Data>, of_sst2: &str) -> String {
     let mut others: Vec<String> = Vec::new();
     for data in experiments {
-        let labelled = data.rows.iter().filter(|row| row.input_kind == InputKind::Sst2);
+        let labelled = data.rows.iter().filter(|row| row.input_kind.has_labels());
         let pinned = data.pinned_inputs();
         let is_sst2 = |row: &&ResultRow| match row.input_sha256.as_ref().or_else(|| pinned.get(&row.id)) {
             Some(digest) => digest == SST2_DEV,

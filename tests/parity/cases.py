@@ -1,0 +1,48 @@
+"""The texts, pairs of texts and ids that a checkpoint is tried with."""
+
+import dataclasses
+import random
+
+TEXTS = [
+    "The good film of Paris",
+    "a good film",
+    "Caf\u00e9 \u00c9T\u00c9 na\u00efve e\u0301",
+    "\u6a21\u578b film\u6a21 \U0001f600",
+    "the   film \t good",
+    "<unk>the [MASK] <mask> film[SEP]",
+    "</s>the film<|endoftext|> good",
+    "a\u200bc \u00adthe zz\u4e00zz",
+    "unaffable cafe's film, was it bad?",
+    "THE \u0130stanbul film \uff46\uff49\uff4c\uff4d",
+    " leading and trailing ",
+    "3.14 @x #y $z %",
+]
+TEXTS_OF_A_CHECKPOINT = 3
+
+
+@dataclasses.dataclass
+class Case:
+    """One input."""
+
+    text: str = ""
+    pair: str = None
+    ids: list = None
+
+    @property
+    def is_plain(self):
+        return self.pair is None and self.ids is None
+
+    def __str__(self):
+        if self.ids is not None:
+            return f"{len(self.ids)} ids"
+        return repr(self.text) if self.pair is None else f"{self.text!r} and {self.pair!r}"
+
+
+def cases_of(index, vocabulary, has_tokenizer):
+    """The cases of the checkpoint with this number: texts by turns, a pair, and ids."""
+    if has_tokenizer:
+        # The first is short and in every vocabulary.
+        later = [TEXTS[1 + (TEXTS_OF_A_CHECKPOINT * index + step) % (len(TEXTS) - 1)] for step in range(TEXTS_OF_A_CHECKPOINT - 1)]
+        yield from (Case(text) for text in TEXTS[:1] + later)
+        yield Case(TEXTS[index % 2], TEXTS[1 + index % 2])
+    yield Case(ids=random.Random(index).choices(range(vocabulary), k=7 + index % 9))
