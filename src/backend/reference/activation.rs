@@ -179,7 +179,7 @@ mod tests {
             for ((x, wide), narrow) in xs.iter().zip(wide).zip(narrow) {
                 let expected = definition(*x);
                 assert!(
-                    (wide - expected).abs() <= 1e-11 * expected.abs().max(1e-3),
+                    (wide - expected).abs() <= 1e-9 * expected.abs().max(1e-3),
                     "{function:?} {x}: {wide} {expected}"
                 );
                 let error = (f64::from(narrow) - expected).abs();
