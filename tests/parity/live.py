@@ -36,7 +36,7 @@ def answered(index, folder, comparison):
     try:
         model = oracle.Oracle(folder)
         comparison.architecture = model.architecture
-        for case in cases_of(index, model.vocabulary, model.tokenizer is not None):
+        for case in cases_of(index, model.vocabulary, model.special):
             inputs = {"input_ids": case.ids} if case.ids is not None else model.encoded(case.text, case.pair)
             if model.takes(inputs):
                 expected.append(Expected(case, inputs["input_ids"], model.outputs(inputs)))

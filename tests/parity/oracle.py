@@ -69,8 +69,11 @@ class Oracle:
         self.types = getattr(config, "type_vocab_size", None)
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(folder)
+            names = ("bos_token", "mask_token", "eos_token", "pad_token")
+            found = (getattr(self.tokenizer, name) for name in names)
+            self.special = list(dict.fromkeys(token for token in found if token))
         except Exception:
-            self.tokenizer = None  # Ids are compared alone.
+            self.tokenizer = self.special = None  # Ids are compared alone.
 
     def takes(self, inputs):
         """Whether they are within the positions and the types of tokens that the model has."""
