@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use thiserror::Error;
 
@@ -31,6 +31,12 @@ impl FileError {
         let numbered = self.source.get_ref().is_some_and(|source| source.is::<NotText>());
         format!("{}:{}", self.path.display(), if numbered { "" } else { " " })
     }
+}
+
+/// `path` from `folder`, as a person would type it: without `.` on the way.
+pub fn joined(folder: &Path, path: &Path) -> PathBuf {
+    let all: PathBuf = folder.join(path).components().filter(|part| *part != Component::CurDir).collect();
+    if all.as_os_str().is_empty() { Path::new(".").to_owned() } else { all }
 }
 
 /// A byte that is not UTF-8.
@@ -198,6 +204,14 @@ pub fn replace_with<E: From<io::Error>>(path: &Path, write: impl FnOnce(&mut Fil
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_joined_path_is_shown_as_a_person_would_type_it() {
+        let shown = |folder: &str, path: &str| joined(Path::new(folder), Path::new(path)).display().to_string();
+        assert_eq!([shown(".", "./bert"), shown("", "bert/."), shown("./a/./b", "x")], ["bert", "bert", "a/b/x"]);
+        assert_eq!([shown("experiments", "../runs"), shown(".", "/data/./x")], ["experiments/../runs", "/data/x"]);
+        assert_eq!([shown(".", "."), shown("./", "")], [".", "."]);
+    }
 
     #[test]
     fn a_version_is_current_until_the_bytes_change_whatever_size_and_time_say() {

@@ -14,7 +14,7 @@ use crate::backend::backend;
 use crate::engine::{BackendError, BackendKind, BuildRequest, EngineDescription};
 use crate::graph::{OutputKind, PrecisionPolicy, Preset};
 use crate::input::Batch;
-use crate::model::{Head, Model, ModelError, ModelSource, ScoreFunction, Tokenizer};
+use crate::model::{Head, Model, ModelError, ModelSource, ScoreFunction, Tokenizer, unread_sentence};
 use crate::numerics::negative_log_likelihood;
 use crate::terminal::printable_line;
 pub use tokens::AnswerSpan;
@@ -118,9 +118,9 @@ pub struct Inference {
     pub numbers: Vec<LabelNumber>,
     /// Mean NLL, nats per token.
     pub nll_mean: Option<f64>,
-    /// Names of the checkpoint's tensors that the model has no use for.
+    /// What is no error: tensors that the model has no use for, a text beyond the tokenizer's limit.
     #[serde(skip)]
-    pub unread: Vec<String>,
+    pub notes: Vec<String>,
 }
 
 /// A class or token with its probability.
@@ -160,9 +160,7 @@ pub fn infer(request: &InferRequest) -> Result<Inference, InferError> {
     if ids.len() < needed {
         return Err(InferError::TooShort { tokens: ids.len(), output, needed });
     }
-    if let Some(longest) = tokenizer.longest_sequence() {
-        longest.check(ids.len())?;
-    }
+    let longest = tokenizer.longest_sequence().and_then(|longest| longest.exceeded_by(ids.len()));
     let positions = model.graph.dimensions.positions;
     if ids.len() > positions {
         return Err(InferError::TooLong { tokens: ids.len(), positions });
@@ -193,7 +191,7 @@ pub fn infer(request: &InferRequest) -> Result<Inference, InferError> {
         answer: None,
         numbers: Vec::new(),
         nll_mean: None,
-        unread: model.unread.clone(),
+        notes: unread_sentence(&model.unread).into_iter().chain(longest).collect(),
     };
     match request.output {
         RequestedOutput::Logits => inference.rank(&model, &tokenizer),
@@ -204,14 +202,17 @@ pub fn infer(request: &InferRequest) -> Result<Inference, InferError> {
 }
 
 fn check_output(request: &InferRequest, model: &Model) -> Result<(), InferError> {
+    let unused = || model.unused_head().map(|words| format!("; {words}")).unwrap_or_default();
     let reason = match (request.output, model.graph.output_kind, &model.config.dropped_head) {
         (RequestedOutput::Logits, OutputKind::Hidden, Some(class)) => {
             format!("is a {class}, whose head is not computed, only hidden states (--output hidden)")
         }
         (RequestedOutput::Logits, OutputKind::Hidden, None) => {
-            "has no head, only hidden states (--output hidden)".to_owned()
+            format!("has no head, only hidden states (--output hidden){}", unused())
         }
-        (RequestedOutput::Nll, kind, _) if kind != OutputKind::TokenLogits => "is not a language model".to_owned(),
+        (RequestedOutput::Nll, kind, _) if kind != OutputKind::TokenLogits => {
+            format!("is not a language model{}", unused())
+        }
         _ => return Ok(()),
     };
     Err(InferError::NoSuchOutput { output: request.output.name(), path: request.model.clone(), reason })

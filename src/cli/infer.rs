@@ -11,7 +11,7 @@ use crate::engine::BackendKind;
 use crate::files::read_text;
 use crate::graph::Preset;
 use crate::infer::{self, InferRequest, RequestedOutput};
-use crate::model::{Head, unread_sentence};
+use crate::model::Head;
 
 #[derive(Debug, Args)]
 pub(super) struct InferArgs {
@@ -50,8 +50,8 @@ pub(super) fn execute(args: InferArgs) -> Result<u8> {
     let InferArgs { model, backend, precision, head, output, .. } = args;
     let request = InferRequest { model, backend, precision, text, head, output };
     let answer = infer::infer(&request)?;
-    if let Some(unread) = unread_sentence(&answer.unread) {
-        note(format_args!("note: {unread}"));
+    for line in &answer.notes {
+        note(format_args!("note: {line}"));
     }
     if args.json {
         show_json(&answer.to_json()?)?

@@ -28,8 +28,7 @@ pub(super) fn execute(args: &PlanArgs) -> Result<u8> {
     } else {
         show(plan.to_text())?
     }
-    let notices = fetch::unread_tensors(&loaded).into_iter().chain(fetch::dropped_heads(&loaded));
-    for line in fetch::sources_here(&loaded).into_iter().chain(notices) {
+    for line in fetch::sources_here(&loaded).into_iter().chain(plan.notes()) {
         note(format_args!("note: {line}"));
     }
     Ok(OK)

@@ -21,31 +21,51 @@ pub enum ClassName {
     Name(String),
 }
 
-/// A label of a file and the class that it is.
+/// A class of a head and the label of a file that is this class.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabelledClass {
-    /// The label.
-    pub label: String,
+    /// The label; `None` of a class that no label is, so that an answer of it is wrong.
+    pub label: Option<String>,
     /// Index of the class, from 0.
     pub class: usize,
     /// The class's name in config.json, or its number.
     pub name: String,
 }
 
-/// `0=negative;1=positive`; a separator within a name has a backslash before it.
+/// `0=negative;1=positive`, and `;=neutral` for a class that no label is; a separator within a name has a backslash before it.
 pub fn label_text(classes: &[LabelledClass]) -> String {
     let escaped = |name: &str| {
         let parts = name.chars().map(|c| if matches!(c, ';' | '=' | '\\') { format!("\\{c}") } else { c.to_string() });
         parts.collect::<String>()
     };
-    let one = |of: &LabelledClass| format!("{}={}", escaped(&of.label), escaped(&of.name));
+    let one =
+        |of: &LabelledClass| format!("{}={}", escaped(of.label.as_deref().unwrap_or_default()), escaped(&of.name));
     classes.iter().map(one).collect::<Vec<_>>().join(";")
+}
+
+/// The labels of such a text, each with the name of its class; the label of a class that no label is is empty.
+pub fn labels_of_text(text: &str) -> Vec<(String, String)> {
+    let mut pairs = vec![[String::new(), String::new()]];
+    let (mut side, mut characters) = (0, text.chars());
+    while let Some(next) = characters.next() {
+        match (next, pairs.last_mut()) {
+            (';', _) => {
+                pairs.push(Default::default());
+                side = 0;
+            }
+            ('=', _) => side = 1,
+            (_, Some(pair)) => pair[side].push(if next == '\\' { characters.next().unwrap_or(next) } else { next }),
+            (_, None) => {}
+        }
+    }
+    pairs.into_iter().map(|[label, class]| (label, class)).collect()
 }
 
 /// The labels of a file, each with the first line that has it.
 pub(super) type FileLabels = BTreeMap<String, usize>;
 
-/// The class of each label of a file, by the manifest's `declared` classes where it has any, else by name.
+/// The class of each label of a file, by the manifest's `declared` classes where it has any, else by name; then the classes of
+/// the head that no label is.
 ///
 /// # Errors
 /// Why the head's classes are not those of the file, and the cure where there is one.
@@ -55,22 +75,45 @@ pub(super) fn classes_of(
     config: &ModelConfig,
 ) -> Result<Vec<LabelledClass>, String> {
     let head = HeadClasses::of(config)?;
-    if declared.is_empty() {
-        return head.by_name(labels).map_or_else(|| head.by_number(labels), Ok);
-    }
-    if let Some((label, line)) = labels.iter().find(|(label, _)| !declared.contains_key(*label)) {
-        return Err(format!("label `{label}` of line {line} is not among the manifest's `labels`"));
-    }
-    let classes =
-        declared.iter().map(|(label, class)| head.declared(label, class)).collect::<Result<Vec<_>, String>>()?;
-    let mut labels = BTreeMap::new();
-    for one in &classes {
-        if let Some(other) = labels.insert(one.class, &one.label) {
-            let (label, name) = (&one.label, &one.name);
-            return Err(format!("the manifest's `labels` name `{name}` as the class of `{other}` and of `{label}`"));
+    let mut classes = if declared.is_empty() {
+        head.by_name(labels).map_or_else(|| head.by_number(labels), Ok)?
+    } else {
+        if let Some((label, line)) = labels.iter().find(|(label, _)| !declared.contains_key(*label)) {
+            return Err(format!("label `{label}` of line {line} is not among the manifest's `labels`"));
         }
-    }
+        head.by_manifest(declared)?
+    };
+    classes.extend(head.unlabelled(&classes));
     Ok(classes)
+}
+
+/// The notice of classes that no label is; `None` where there are none, or where the labels are no classes of the head, which
+/// the rows say.
+pub(super) fn left_out_notice(
+    labels: &FileLabels,
+    declared: &BTreeMap<String, ClassName>,
+    config: &ModelConfig,
+) -> Option<String> {
+    let classes = classes_of(labels, declared, config).ok()?;
+    let names = classes.iter().filter(|of| of.label.is_none()).map(|of| of.name.as_str());
+    unlabelled_sentence(&names.collect::<Vec<_>>())
+}
+
+/// ``no label is `neutral`, a class of the head: an answer of it is wrong``; `None` where every class has a label.
+pub fn unlabelled_sentence(names: &[&str]) -> Option<String> {
+    let shown = quoted_names(names.iter().copied(), names.len());
+    match names.len() {
+        0 => None,
+        1 => Some(format!("no label is {shown}, a class of the head: an answer of it counts as wrong")),
+        _ => Some(format!("no label is {shown}, classes of the head: an answer of one of them counts as wrong")),
+    }
+}
+
+/// Names for a message: `` `negative`, `neutral`, `positive` ``, or the first of many.
+fn quoted_names(names: impl Iterator<Item = impl AsRef<str>>, count: usize) -> String {
+    let shown: Vec<String> = names.take(SHOWN).map(|name| format!("`{}`", name.as_ref())).collect();
+    let more = if count > SHOWN { format!(" and {} more", count - SHOWN) } else { String::new() };
+    format!("{}{more}", shown.join(", "))
 }
 
 /// The classes of a head.
@@ -106,7 +149,7 @@ impl HeadClasses<'_> {
     }
 
     fn labelled(&self, label: &str, class: usize) -> LabelledClass {
-        LabelledClass { label: label.to_owned(), class, name: self.config.label(class) }
+        LabelledClass { label: Some(label.to_owned()), class, name: self.config.label(class) }
     }
 
     /// The only class of this name.
@@ -123,12 +166,31 @@ impl HeadClasses<'_> {
         })
     }
 
-    /// Names for a message: `negative`, `neutral`, `positive`.
     fn names(&self) -> String {
-        let shown: Vec<String> =
-            (0..self.count.min(SHOWN)).map(|class| format!("`{}`", self.config.label(class))).collect();
-        let more = if self.count > SHOWN { format!(" and {} more", self.count - SHOWN) } else { String::new() };
-        format!("{}{more}", shown.join(", "))
+        quoted_names((0..self.count).map(|class| self.config.label(class)), self.count)
+    }
+
+    /// The classes that are no label's.
+    fn unlabelled(&self, labelled: &[LabelledClass]) -> Vec<LabelledClass> {
+        let left_out = (0..self.count).filter(|class| labelled.iter().all(|of| of.class != *class));
+        left_out.map(|class| LabelledClass { label: None, class, name: self.config.label(class) }).collect()
+    }
+
+    /// The classes that the manifest declares, each for one label.
+    fn by_manifest(&self, declared: &BTreeMap<String, ClassName>) -> Result<Vec<LabelledClass>, String> {
+        let classes: Vec<LabelledClass> =
+            declared.iter().map(|(label, class)| self.declared(label, class)).collect::<Result<_, _>>()?;
+        for (one, (label, _)) in classes.iter().zip(declared) {
+            let other =
+                classes.iter().zip(declared).find(|(other, (first, _))| other.class == one.class && *first < label);
+            if let Some((_, (first, _))) = other {
+                let name = &one.name;
+                return Err(format!(
+                    "the manifest's `labels` name `{name}` as the class of `{first}` and of `{label}`"
+                ));
+            }
+        }
+        Ok(classes)
     }
 
     fn declared(&self, label: &str, class: &ClassName) -> Result<LabelledClass, String> {
@@ -160,7 +222,7 @@ impl HeadClasses<'_> {
             ));
         };
         // A file of SST-2's kind may hold one sentiment alone.
-        let count = 2.max(largest + 1);
+        let count = largest.saturating_add(1).max(2);
         if count != self.count {
             let classes = if self.count == 1 { "class" } else { "classes" };
             return Err(format!(
@@ -195,7 +257,7 @@ const POSITIVE: &str = "positive";
 fn numbers(labels: &FileLabels) -> Option<usize> {
     let number = |label: &String| label.parse().ok().filter(|number: &usize| number.to_string() == *label);
     let numbers: Option<Vec<usize>> = labels.keys().map(number).collect();
-    numbers?.into_iter().max().filter(|largest| *largest < usize::from(u8::MAX))
+    numbers?.into_iter().max()
 }
 
 /// A name without case, and the two sentiments in full.
@@ -233,7 +295,8 @@ mod tests {
     fn by_name(labels: &[&str], names: &[&str]) -> Result<String, String> {
         let config = config(names, names.len());
         let classes = classes_of(&file(labels), &BTreeMap::new(), &config)?;
-        Ok(classes.iter().map(|of| format!("{}={}", of.label, of.class)).collect::<Vec<_>>().join(";"))
+        let labelled = classes.iter().filter_map(|of| Some(format!("{}={}", of.label.as_ref()?, of.class)));
+        Ok(labelled.collect::<Vec<_>>().join(";"))
     }
 
     #[test]
@@ -298,6 +361,39 @@ mod tests {
         let error = matched(&["0", "1"], &twice, &cola).unwrap_err();
         assert_eq!(error, "the manifest's `labels` name `acceptable` as the class of `0` and of `1`");
         let odd = matched(&["a;b"], &[("a;b", ClassName::Index(0))], &config(&["x=y", "z"], 2)).unwrap();
-        assert_eq!(odd, "a\\;b=x\\=y");
+        assert_eq!(odd, "a\\;b=x\\=y;=z");
+        let pair = |label: &str, class: &str| (label.to_owned(), class.to_owned());
+        assert_eq!(labels_of_text(&odd), [pair("a;b", "x=y"), pair("", "z")]);
+    }
+
+    #[test]
+    fn classes_that_no_label_is_are_in_the_mapping_and_in_a_sentence() {
+        let names = ["negative", "neutral", "positive", "mixed"];
+        let declared = [("0", ClassName::Index(0)), ("1", ClassName::Name("positive".to_owned()))];
+        let found = matched(&["0", "1"], &declared, &config(&names, 4)).unwrap();
+        assert_eq!(found, "0=negative;1=positive;=neutral;=mixed");
+        let declared = declared.map(|(label, class)| (label.to_owned(), class)).into();
+        let notice = |names: &[&str]| left_out_notice(&FileLabels::new(), &declared, &config(names, names.len()));
+        assert_eq!(
+            notice(&names).unwrap(),
+            "no label is `neutral`, `mixed`, classes of the head: an answer of one of them counts as wrong"
+        );
+        let three = notice(&names[..3]).unwrap();
+        assert_eq!(three, "no label is `neutral`, a class of the head: an answer of it counts as wrong");
+        assert_eq!(notice(&["negative", "positive"]), None);
+        let found = matched(&["negative", "mixed"], &[], &config(&names, 4)).unwrap();
+        assert_eq!(found, "mixed=mixed;negative=negative;=neutral;=positive", "without the manifest, too");
+    }
+
+    #[test]
+    fn numbers_of_labels_have_no_limit_but_the_heads() {
+        let labels: Vec<String> = (0..300).map(|class| class.to_string()).collect();
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        assert!(matched(&labels, &[], &config(&[], 300)).unwrap().ends_with(";299=class 299"));
+        let few = matched(&labels, &[], &config(&["a", "b"], 2)).unwrap_err();
+        assert!(
+            few.starts_with("the head has 2 classes (`a`, `b`), the labels of the file are those of 300."),
+            "{few}"
+        );
     }
 }

@@ -11,13 +11,13 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
 
-use crate::files::{FileError, FileVersion, NotText, text as text_of};
+use crate::files::{FileError, FileVersion, NotText, joined, text as text_of};
 use crate::graph::Shape;
-use crate::model::{LongestSequence, Model, ModelConfig, ModelError, Tokenizer};
-pub use labels::{ClassName, LabelledClass, label_text};
-use labels::{FileLabels, classes_of};
+use crate::model::{Model, ModelConfig, ModelError, TaskHead, Tokenizer};
+pub use labels::{ClassName, LabelledClass, label_text, labels_of_text, unlabelled_sentence};
+use labels::{FileLabels, classes_of, left_out_notice};
 pub use source::InputSource;
-use sst2::Sentences;
+use sst2::{Sentences, file_labels};
 use text::Windows;
 
 /// Token ids of one forward pass. Row `i` depends on the source, the sequence length and `i`, never on the batch size.
@@ -30,7 +30,7 @@ pub struct Batch {
     /// Tokens per row, 1 to `sequence`; the rest is padding.
     pub lengths: Vec<usize>,
     /// Class of each row, for labelled inputs whose labels are classes of the model.
-    pub labels: Option<Vec<u8>>,
+    pub labels: Option<Vec<u32>>,
     /// The token that follows each token, `[batch, sequence]`, for windows of a running text.
     pub next_ids: Option<Vec<u32>>,
 }
@@ -86,7 +86,6 @@ pub struct InputStream {
     pub file: Option<FileVersion>,
     rows: Rows,
     config: ModelConfig,
-    longest: Option<LongestSequence>,
 }
 
 #[derive(Debug)]
@@ -100,7 +99,7 @@ enum Rows {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct InputRow {
     ids: Vec<u32>,
-    label: Option<u8>,
+    label: Option<u32>,
     next_ids: Option<Vec<u32>>,
 }
 
@@ -123,7 +122,6 @@ impl InputStream {
             file = Some(version);
             Ok(text)
         };
-        let mut longest = None;
         let rows = match source {
             InputSource::Random { seed } => Rows::Random { seed: *seed, vocabulary, separators: None },
             InputSource::RandomWithSeparators { seed } => {
@@ -132,22 +130,24 @@ impl InputStream {
                 Rows::Random { seed: *seed, vocabulary, separators: Some(separators.ok_or_else(none)?) }
             }
             InputSource::Text { path, sha256 } => {
-                let path = base_dir.join(path);
+                let path = joined(base_dir, path);
                 let text = read(&path, sha256)?;
-                let tokenizer = tokenizer()?;
-                longest = tokenizer.longest_sequence().cloned();
-                Rows::Text(Windows::new(path, &text, &tokenizer)?)
+                Rows::Text(Windows::new(path, &text, &tokenizer()?)?)
             }
             InputSource::Sst2 { path, sha256, labels } => {
-                let path = base_dir.join(path);
+                let path = joined(base_dir, path);
                 let text = read(&path, sha256)?;
-                let tokenizer = tokenizer()?;
-                longest = tokenizer.longest_sequence().cloned();
-                let classes = |found: &FileLabels| classes_of(found, labels, &model.config);
-                Rows::Sst2(Sentences::new(path, &text, &tokenizer, &classes)?)
+                let with_head = |reason: String| match model.unused_head() {
+                    Some(words) if !matches!(model.config.head, TaskHead::Classifier { .. }) => {
+                        format!("{reason}; {words}")
+                    }
+                    _ => reason,
+                };
+                let classes = |found: &FileLabels| classes_of(found, labels, &model.config).map_err(with_head);
+                Rows::Sst2(Sentences::new(path, &text, &tokenizer()?, &classes)?)
             }
         };
-        Ok(InputStream { tokenizer_files, file, rows, config: model.config.clone(), longest })
+        Ok(InputStream { tokenizer_files, file, rows, config: model.config.clone() })
     }
 
     /// Every file that it was read from.
@@ -179,9 +179,6 @@ impl InputStream {
     pub fn batch(&self, shape: Shape, first: usize) -> Result<Batch, InputError> {
         let rows = (first..first + shape.batch).map(|index| self.row(shape.sequence, index));
         let rows: Vec<InputRow> = rows.collect::<Result<_, _>>()?;
-        if let Some(longest) = &self.longest {
-            rows.iter().try_for_each(|row| longest.check(row.ids.len()))?;
-        }
         rows.iter().try_for_each(|row| self.config.check_ids(&row.ids))?;
         let padded = |ids: &[u32]| {
             let mut ids = ids.to_vec();
@@ -220,6 +217,18 @@ impl InputStream {
             Rows::Sst2(sentences) => Ok(sentences.row(sequence, index)),
         }
     }
+}
+
+/// The notice of classes of a head that no label of a labelled input is, by its file where that is here, else by the manifest
+/// alone; `None` of other inputs, and of an input that cannot be read.
+pub fn unlabelled_notice(source: &InputSource, base_dir: &Path, config: &ModelConfig) -> Option<String> {
+    let InputSource::Sst2 { path, labels, .. } = source else { return None };
+    let found = match read_pinned(&joined(base_dir, path), None) {
+        Ok((text, _)) => file_labels(&text)?,
+        Err(_) if labels.is_empty() => return None,
+        Err(_) => FileLabels::new(),
+    };
+    left_out_notice(&found, labels, config)
 }
 
 /// The file's text without a byte-order mark, with every line end as `\n`. The digest is that of the file's bytes, before any

@@ -11,7 +11,7 @@ use crate::model::Tokenizer;
 #[derive(Debug)]
 pub(super) struct Sentences {
     /// Token ids and, where labels are classes of the model, the class.
-    rows: Vec<(Vec<u32>, Option<u8>)>,
+    rows: Vec<(Vec<u32>, Option<u32>)>,
     labels: Result<Vec<LabelledClass>, String>,
     /// The token that a truncated sentence must end with.
     end_marker: Option<u32>,
@@ -28,14 +28,10 @@ impl Sentences {
         let line_error =
             |(line, message): (usize, &str)| InputError::Line { path: path.clone(), line, message: message.to_owned() };
         let lines = lines(text).map_err(line_error)?;
-        let mut found = FileLabels::new();
-        for (line, (_, label)) in lines.iter().enumerate() {
-            found.entry((*label).to_owned()).or_insert(line + 2);
-        }
-        let labels = classes(&found);
+        let labels = classes(&labels_of(&lines));
         let class = |label: &str| {
-            let one = labels.as_ref().ok()?.iter().find(|one| one.label == label)?;
-            u8::try_from(one.class).ok()
+            let one = labels.as_ref().ok()?.iter().find(|one| one.label.as_deref() == Some(label))?;
+            u32::try_from(one.class).ok()
         };
         let row = |(sentence, label): &(&str, &str)| Ok((tokenizer.sentence(sentence)?, class(label)));
         let rows = lines.iter().map(row).collect::<Result<_, InputError>>()?;
@@ -59,6 +55,19 @@ impl Sentences {
         }
         InputRow { ids: cut, label: *label, next_ids: None }
     }
+}
+
+/// The labels of a file's text; `None` where a line has a mistake, which its rows say.
+pub(super) fn file_labels(text: &str) -> Option<FileLabels> {
+    lines(text).ok().map(|lines| labels_of(&lines))
+}
+
+fn labels_of(lines: &[(&str, &str)]) -> FileLabels {
+    let mut found = FileLabels::new();
+    for (line, (_, label)) in lines.iter().enumerate() {
+        found.entry((*label).to_owned()).or_insert(line + 2);
+    }
+    found
 }
 
 /// Sentences and labels, or the line with a mistake, from 1, and the mistake.

@@ -14,8 +14,8 @@ use crate::input::{ClassName, InputSource};
 /// of sizes overflows.
 pub(super) const MAX_BATCH: usize = 4096;
 pub(super) const MAX_SEQUENCE: usize = 131_072;
-/// Largest index of a class: heads have at most 255.
-const MAX_CLASS: usize = 254;
+/// Largest index of a class: far beyond any head.
+const MAX_CLASS: usize = (1 << 20) - 1;
 const CLASS: &str = "the name of a class, or its number";
 
 /// An axis as far as it could be read.

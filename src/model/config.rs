@@ -4,12 +4,12 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::ModelError;
 use super::classes::class_names;
 use super::family::Family;
 use super::head::Head;
 use super::keys::ConfigKeys;
 use super::task::{ProblemType, dropped_head};
+use super::{ModelError, quantization};
 use crate::files::read_text;
 use crate::graph::{Activation, Dimensions, Gelu, Token};
 
@@ -151,6 +151,7 @@ impl ModelConfig {
         if keys.get("per_layer_config").and_then(Value::as_object).is_some_and(|layers| !layers.is_empty()) {
             return Err("per_layer_config is not supported: every layer must be the same".to_owned());
         }
+        quantization::check(&keys)?;
         let family = Family::of(&keys)?;
         let config = (family.definition().read)(&keys)?;
         // For random weights alone, so that no checkpoint is refused for it.

@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::TOKENIZER_FILES;
+use crate::files::joined;
+
 /// Folder of the fetched hub checkpoints, relative to the manifest's folder. Each lies in `OWNER--NAME/REVISION` below it.
 const HUB_FOLDER: &str = "../runs/hub";
 
@@ -14,6 +17,11 @@ pub const INDEX_FILE: &str = "model.safetensors.index.json";
 /// The files that a checkpoint is read from. In the place of the weights may stand an index and the files that it names, in that of
 /// tokenizer.json a vocabulary.
 pub const CHECKPOINT_FILES: [&str; 3] = ["config.json", WEIGHTS_FILE, "tokenizer.json"];
+
+/// The files of a tokenizer that a checkpoint may lack.
+pub fn optional_files() -> impl Iterator<Item = &'static str> {
+    TOKENIZER_FILES.into_iter().filter(|name| !CHECKPOINT_FILES.contains(name))
+}
 
 /// The files of [`CHECKPOINT_FILES`] that a folder lacks.
 pub fn missing_files(folder: &Path) -> Vec<&'static str> {
@@ -34,5 +42,5 @@ pub const PART_SUFFIX: &str = ".part";
 
 /// The folder of a hub checkpoint for a manifest in `base_dir`. A folder that exists is a fetched checkpoint.
 pub fn hub_folder(base_dir: &Path, repository: &str, revision: &str) -> PathBuf {
-    base_dir.join(HUB_FOLDER).join(repository.replace('/', "--")).join(revision)
+    joined(base_dir, Path::new(HUB_FOLDER)).join(repository.replace('/', "--")).join(revision)
 }

@@ -25,6 +25,7 @@ mod keys;
 mod layers;
 mod opt;
 mod provenance;
+mod quantization;
 mod random;
 mod roberta;
 mod shards;
@@ -44,16 +45,19 @@ pub use config::{ModelConfig, ScoreScale, SharedLayers, TaskHead};
 pub use error::ModelError;
 pub use family::Family;
 pub use head::Head;
-pub use hub::{CHECKPOINT_FILES, DIGESTS_FILE, INDEX_FILE, PART_SUFFIX, WEIGHTS_FILE, hub_folder, missing_files};
+pub use hub::{
+    CHECKPOINT_FILES, DIGESTS_FILE, INDEX_FILE, PART_SUFFIX, WEIGHTS_FILE, hub_folder, missing_files, optional_files,
+};
 pub use provenance::{LABEL_DIGITS, WeightsOrigin, WeightsProvenance};
+pub use quantization::quantization_notice;
 pub use shards::ShardError;
 pub use source::{INJECTED_SUFFIX, Injection, ModelSource};
-pub use task::{ModelOutput, ProblemType, ScoreFunction, dropped_head_notice, dropped_head_sentence};
-pub use tokenizer::{LongestSequence, TOKENIZER_FILES, Tokenizer};
+pub use task::{ModelOutput, ProblemType, ScoreFunction, config_here, dropped_head_sentence, output_notice};
+pub use tokenizer::{LongestSequence, TOKENIZER_FILES, Tokenizer, longest_sequence_here};
 pub use unread::{unread_notice, unread_sentence};
 
 use crate::digest::sha256_file;
-use crate::files::FileVersion;
+use crate::files::{FileVersion, joined};
 use crate::graph::{Graph, ParamId};
 use checkpoint::{Checkpoint, weights_sha256};
 use head::with_head;
@@ -111,7 +115,7 @@ impl Model {
             ModelSource::Random { seed, architecture } => Self::random(name, *seed, *architecture, head),
             ModelSource::Injected { source, inject } => Self::open(name, source, base_dir, head)?.with_outlier(*inject),
             ModelSource::Checkpoint { path, sha256 } => {
-                Self::from_folder(name, &base_dir.join(path), sha256.as_deref(), head)
+                Self::from_folder(name, &joined(base_dir, path), sha256.as_deref(), head)
             }
             ModelSource::Hub { .. } | ModelSource::FirstOf { .. } => {
                 match (source.checkpoint_here(base_dir), source.stand_in()) {
@@ -289,7 +293,8 @@ fn absent(name: &str, source: &ModelSource, base_dir: &Path) -> ModelError {
 
 /// Compares the files that a model is read from with their pins. The pin of the weights is checked elsewhere.
 fn check_pins(folder: &Path, pins: &BTreeMap<String, String>) -> Result<(), ModelError> {
-    for (name, expected) in pins.iter().filter(|(name, _)| CHECKPOINT_FILES.contains(&name.as_str())) {
+    let is_read = |name: &str| CHECKPOINT_FILES.contains(&name) || TOKENIZER_FILES.contains(&name);
+    for (name, expected) in pins.iter().filter(|(name, _)| is_read(name)) {
         let path = folder.join(name);
         let found = sha256_file(&path).map_err(|source| ModelError::io(&path, source))?;
         if found != *expected {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Architecture, hub_folder};
+use crate::files::joined;
 
 /// Where a checkpoint comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -100,7 +101,7 @@ impl ModelSource {
     /// The folder of a checkpoint for a manifest in `base_dir`.
     pub fn folder(&self, base_dir: &Path) -> Option<PathBuf> {
         match self {
-            ModelSource::Checkpoint { path, .. } => Some(base_dir.join(path)),
+            ModelSource::Checkpoint { path, .. } => Some(joined(base_dir, path)),
             ModelSource::Hub { repository, revision, .. } => Some(hub_folder(base_dir, repository, revision)),
             _ => None,
         }

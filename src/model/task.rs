@@ -75,14 +75,25 @@ pub fn dropped_head_sentence(class: &str, output: OutputKind) -> String {
     format!("{class}: its head is not computed; the output is {}", output.label())
 }
 
-/// That sentence for a checkpoint that is on this machine, where config.json names a head that is not computed and the
-/// manifest does not ask for hidden states. A config.json that cannot be read says nothing here; its rows fail.
-pub fn dropped_head_notice(source: &ModelSource, base_dir: &Path, head: Head) -> Option<String> {
+/// The configuration of a checkpoint that is on this machine; `None` where config.json cannot be read, which its rows say.
+pub fn config_here(source: &ModelSource, base_dir: &Path, head: Head) -> Option<ModelConfig> {
     let folder = source.checkpoint_here(base_dir)?.folder(base_dir)?;
-    let config = super::head::with_head("", ModelConfig::read(&folder.join("config.json")).ok()?, head).ok()?;
-    let output = super::build_graph(&config).output_kind;
-    let class = config.dropped_head?;
-    Some(format!("{} (`head: hidden` silences this)", dropped_head_sentence(&class, output)))
+    super::head::with_head("", ModelConfig::read(&folder.join("config.json")).ok()?, head).ok()
+}
+
+/// What a checkpoint that is on this machine puts out, or why its rows fail: a config.json that cannot be read, or a head that its
+/// family does not have.
+pub fn output_notice(name: &str, source: &ModelSource, base_dir: &Path, head: Head) -> Option<String> {
+    let path = source.checkpoint_here(base_dir)?.folder(base_dir)?.join("config.json");
+    let config = ModelConfig::read(&path).and_then(|config| super::head::with_head(name, config, head));
+    match config.as_ref().map(|config| (config, super::build_graph(config).output_kind)) {
+        Ok((ModelConfig { dropped_head: Some(class), .. }, output)) => {
+            Some(format!("{} (`head: hidden` silences this)", dropped_head_sentence(class, output)))
+        }
+        Ok((_, OutputKind::Hidden)) => None,
+        Ok((_, output)) => Some(format!("the output is {}", output.label())),
+        Err(error) => path.exists().then(|| format!("{error}; its rows fail")),
+    }
 }
 
 /// The class of config.json whose head is not computed: `unknown`, or where `auto_map` names code, which is never run, its class,

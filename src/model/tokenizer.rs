@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokenizers::{AddedToken, NormalizedString, Normalizer};
 
 use super::damage::instead_of_a_file;
-use super::{Family, ModelError};
+use super::{Family, Head, ModelError, ModelSource, config_here};
 use crate::files::read_text;
 use crate::panics::catch;
 use settings::TokenizerSettings;
@@ -48,8 +48,7 @@ pub(super) fn files_read(folder: &Path) -> impl Iterator<Item = PathBuf> {
     names.map(|name| folder.join(name)).filter(|path| path.exists())
 }
 
-/// `model_max_length` of a folder. transformers only warns of a longer sequence; here it is refused, because the model's author
-/// says that its output means nothing.
+/// `model_max_length` of a folder. A longer text is computed as it is, with a notice, as in transformers; ids have no limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LongestSequence {
     tokens: usize,
@@ -57,21 +56,29 @@ pub struct LongestSequence {
 }
 
 impl LongestSequence {
-    /// Checks a sequence of `tokens`.
-    ///
-    /// # Errors
-    /// [`ModelError::Tokenizer`] naming the key.
-    pub fn check(&self, tokens: usize) -> Result<(), ModelError> {
-        let LongestSequence { tokens: longest, path } = self;
-        if tokens <= *longest {
-            return Ok(());
-        }
-        let message = format!(
-            "model_max_length: {longest} tokens are the longest sequence, this one has {tokens}; use shorter sequences, or \
-             correct the key"
-        );
-        Err(ModelError::Tokenizer { path: path.clone(), message })
+    fn of(folder: &Path, settings: &TokenizerSettings) -> Result<Option<Self>, ModelError> {
+        Ok(settings.longest_sequence()?.map(|tokens| LongestSequence { tokens, path: folder.join(CONFIG_FILE) }))
     }
+
+    /// The notice of a text that makes a sequence of `tokens`; `None` where that is within the limit.
+    pub fn exceeded_by(&self, tokens: usize) -> Option<String> {
+        let LongestSequence { tokens: longest, path } = self;
+        (tokens > *longest).then(|| {
+            format!(
+                "{}: model_max_length is {longest}, fewer than the {tokens} tokens of a sequence; a longer text is computed as it \
+                 is, as in transformers",
+                path.display()
+            )
+        })
+    }
+}
+
+/// The limit of a checkpoint that is on this machine; `None` without a limit, and where the settings cannot be read, which rows
+/// of its tokenizer say.
+pub fn longest_sequence_here(source: &ModelSource, base_dir: &Path) -> Option<LongestSequence> {
+    let folder = source.checkpoint_here(base_dir)?.folder(base_dir)?;
+    let config = config_here(source, base_dir, Head::Natural)?;
+    LongestSequence::of(&folder, &TokenizerSettings::read(&folder, config.family, &Value::Null).ok()?).ok()?
 }
 
 /// Text to token ids.
@@ -116,9 +123,7 @@ impl Tokenizer {
         }
         frame::frame(&mut inner, &settings, has_document)?;
         inner.set_encode_special_tokens(settings.flag("split_special_tokens", false)?);
-        let path_of_limit = folder.join(CONFIG_FILE);
-        let longest_sequence =
-            settings.longest_sequence()?.map(|tokens| LongestSequence { tokens, path: path_of_limit });
+        let longest_sequence = LongestSequence::of(folder, &settings)?;
         let tokenizer = Tokenizer { inner, path: path.clone(), vocabulary, family, longest_sequence };
         let outside = tokenizer.tokens_outside();
         if outside > 0 {

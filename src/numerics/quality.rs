@@ -6,7 +6,7 @@ use crate::engine::{Engine, Output};
 use crate::graph::{OutputKind, Shape};
 use crate::input::{Batch, InputStream, LabelledClass};
 use crate::manifest::schema::Numerics;
-use crate::record::{NO_PREDICTION, QualitySummary};
+use crate::record::QualitySummary;
 
 /// Scores the engine on its input: accuracy over a whole labelled file, or mean NLL over the first
 /// `settings.score_windows` windows of a text. Other inputs are not scored.
@@ -60,15 +60,15 @@ fn accuracy(
     each_batch(engine, input, shape, rows, |batch, output, counted| {
         let classes = batch.labels.iter().flatten();
         for (logits, class) in output.values.chunks(output.width).zip(classes).take(counted) {
-            let prediction = argmax(logits).and_then(|class| u8::try_from(class).ok()).unwrap_or(NO_PREDICTION);
-            correct += u64::from(prediction == *class);
+            let prediction = argmax(logits).and_then(|class| u32::try_from(class).ok());
+            correct += u64::from(prediction == Some(*class));
             predictions.push(prediction);
         }
     })?;
     Ok(QualitySummary {
         task_correct: Some(correct),
         task_total: Some(rows as u64),
-        predictions: Some(predictions),
+        answers: Some(predictions),
         labels: Some(labels.to_vec()),
         ..QualitySummary::default()
     })

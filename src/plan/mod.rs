@@ -2,6 +2,7 @@
 
 mod estimate;
 mod identity;
+mod notes;
 mod print;
 mod rules;
 mod shard;

@@ -375,7 +375,7 @@ fn with_quality(row: ResultRow, measured: &EngineMeasurements) -> ResultRow {
         task_correct: quality.task_correct,
         task_total: quality.task_total,
         task_accuracy: quality.task_correct.zip(quality.task_total).and_then(accuracy),
-        task_predictions: quality.predictions.as_deref().map(answers::to_text),
+        task_predictions: quality.predicted().as_deref().map(answers::to_text),
         labels: quality.labels.as_deref().map(label_text),
         nll_mean: quality.nll_mean,
         nll_tokens: quality.nll_tokens,

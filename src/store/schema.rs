@@ -101,7 +101,7 @@ table! {
         output: Option<OutputKind>,
         /// Class of config.json whose head is not computed, so that the output is that of the trunk.
         dropped_head: Option<String>,
-        /// Class of the checkpoint by label of the input's file, as `label=class` by semicolons; null without labels.
+        /// Class of the checkpoint by label of the input's file, as `label=class`, or `=class` where no label is it, by semicolons.
         labels: Option<String>,
         /// Precision policy.
         precision: String,

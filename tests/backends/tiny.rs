@@ -151,14 +151,14 @@ fn sentences_are_tokenised_and_classified_as_by_the_float64_program() {
     let logits = golden.f64s("classifier.sentences.logits");
     let error = relative_error(&oracle_outputs(&model, &batch, THREADS).unwrap(), &logits);
     assert!(error < oracle_limit(Tiny::Classifier), "{error:e}");
-    let largest = |row: &[f64]| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap() as u8;
-    let predictions: Vec<u8> = logits.chunks(logits.len() / expected.shape.batch).map(largest).collect();
+    let largest = |row: &[f64]| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap() as u32;
+    let predictions: Vec<u32> = logits.chunks(logits.len() / expected.shape.batch).map(largest).collect();
     let right = predictions.iter().zip(batch.labels.as_ref().unwrap()).filter(|(ours, label)| ours == label).count();
     let shape = Shape { batch: 5, sequence: expected.shape.sequence };
     let quality =
         evaluate(engine(&model, Preset::Fp32, shape).as_mut(), &sentences, shape, Numerics::default()).unwrap();
     assert_eq!((quality.task_correct, quality.task_total), (Some(right as u64), Some(predictions.len() as u64)));
-    assert_eq!(quality.predictions, Some(predictions));
+    assert_eq!(quality.answers, Some(predictions.into_iter().map(Some).collect()));
 }
 
 #[test]

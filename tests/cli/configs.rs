@@ -215,3 +215,44 @@ fn tensors_that_nothing_reads_are_said_once_by_every_command() {
         assert_eq!(said.matches(notice).count(), 1, "{said}");
     }
 }
+
+/// transformers 5.24 removes the prefix wherever the rest is a name of the model (`rename_source_key` in core_model_loading.py),
+/// so that heads behind it are read.
+#[test]
+fn a_head_behind_the_familys_prefix_is_the_head_as_in_transformers() {
+    for (mut whole, tensors, prefix) in [
+        (Checkpoint::bert(), &["classifier.weight", "classifier.bias"][..], "bert."),
+        (Checkpoint::gpt2(), &["lm_head.weight"], "transformer."),
+    ] {
+        if prefix == "transformer." {
+            let table = whole.tensors["wte.weight"].clone();
+            let head = (table.0, table.1.iter().map(|value| 2.0 * value).collect());
+            whole.tensors.insert("lm_head.weight".to_owned(), head);
+        }
+        let expected = inferred(&whole);
+        for name in tensors {
+            let moved = whole.tensors.remove(*name).unwrap();
+            whole.tensors.insert(format!("{prefix}{name}"), moved);
+        }
+        assert_eq!(inferred(&whole), expected, "{prefix}");
+    }
+}
+
+#[test]
+fn quantized_weights_are_refused_by_file_key_and_cure_and_a_method_without_meaning_is_noted() {
+    let models = "{bert: {checkpoint: bert}}";
+    let experiment = Experiment::new(&Cells { models, ..Cells::default() });
+    let folder = experiment.folder().join("bert");
+    let mut checkpoint = Checkpoint::bert();
+    checkpoint.config["quantization_config"] = json!({"quant_method": "gptq", "bits": 4});
+    checkpoint.write(&folder);
+    let (_, refusal) = expect(2, &["infer", "--model", text(&folder), "--text", "film"]);
+    let cure = "`model.dequantize().save_pretrained(folder)`";
+    assert_says(&refusal, &["bert/config.json: quantization_config: quant_method `gptq`", cure, "remove the key"]);
+    checkpoint.config["quantization_config"] = json!({"quant_method": "bitsandbytes", "load_in_8bit": false});
+    checkpoint.write(&folder);
+    let (_, plan) = expect(0, &["plan", text(&experiment.yaml())]);
+    let said = "note: bert: quantization_config: quant_method `bitsandbytes` names no quantization";
+    assert!(plan.contains(said), "{plan}");
+    assert!(experiment.run(0).contains(said));
+}

@@ -154,6 +154,61 @@ fn labels_may_be_names_and_the_manifest_may_name_the_class_of_a_label() {
 }
 
 #[test]
+fn classes_that_no_label_is_are_named_and_answers_of_them_are_wrong() {
+    let input = "{sst2: dev.tsv, labels: {0: negative, 1: positive}}";
+    let binary = file(|row| (row % 2).to_string());
+    let experiment = run("{three: {checkpoint: three}}", input, &binary, 1, |folder| {
+        write_balanced(classifier(&["positive", "so; so", "negative"], &[0, 1, 2]), folder, "three");
+    });
+    let classes = predicted(&experiment, "three");
+    let right = classes.iter().enumerate().filter(|(row, class)| **class == [2, 0][row % 2]).count() as u64;
+    assert!(classes.contains(&1), "the class that is left out is an answer: {classes:?}");
+    let rows = experiment.rows();
+    assert_eq!((rows[0].task_correct, rows[0].task_total), (Some(right), Some(24)));
+    assert_eq!(rows[0].labels.as_deref(), Some(r"0=negative;1=positive;=so\; so"));
+    let said = "no label is `so; so`, a class of the head: an answer of it counts as wrong";
+    let (_, plan) = expect(0, &["plan", text(&experiment.yaml())]);
+    assert!(plan.contains(&format!("note: three: dev: {said}")), "{plan}");
+    let html = reported(&experiment, "report.html");
+    let sentence = format!("Classes of three by label of dev: 0 = negative, 1 = positive; {said}.");
+    assert!(html.contains(&sentence), "{html}");
+    std::fs::remove_file(experiment.folder().join("dev.tsv")).unwrap();
+    let (_, plan) = expect(0, &["plan", text(&experiment.yaml())]);
+    assert!(plan.contains(said), "by the manifest alone: {plan}");
+}
+
+#[test]
+fn a_head_of_more_classes_than_a_byte_counts_is_scored() {
+    let names: Vec<String> = (0..300).map(|class| format!("LABEL_{class}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let labels = |row: usize| if row == 0 { 299 } else { 250 + row };
+    let experiment =
+        run("{many: {checkpoint: many}}", "{sst2: dev.tsv}", &file(|row| labels(row).to_string()), 1, |folder| {
+            let rows: Vec<usize> = (0..300).map(|class| class % 20).collect();
+            let mut many = classifier(&names, &rows);
+            many.tensors.get_mut("classifier.bias").unwrap().1[255] += 1000.0;
+            many.write(&folder.join("many"));
+        });
+    assert_eq!(predicted(&experiment, "many"), [255; 24]);
+    let row = &experiment.rows()[0];
+    assert_eq!((row.task_correct, row.task_total), (Some(1), Some(24)), "row 5 is of class 255");
+    assert_eq!(row.task_predictions.as_deref(), Some("255 ".repeat(24).as_str()));
+}
+
+#[test]
+fn a_head_that_config_json_does_not_name_is_named_by_its_tensors() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut checkpoint = Checkpoint::bert();
+    checkpoint.config["architectures"] = json!(["BertModel"]);
+    checkpoint.write(scratch.path());
+    let (_, refusal) = expect(2, &["infer", "--model", text(scratch.path()), "--text", "film"]);
+    assert_says(
+        &refusal,
+        &["has no head, only hidden states", "`classifier.bias`, `classifier.weight`", "architectures"],
+    );
+}
+
+#[test]
 fn classes_that_are_not_those_of_the_file_are_measured_and_not_scored() {
     let models = "{three: {checkpoint: three}, one: {checkpoint: one}, cola: {checkpoint: cola}, several: {checkpoint: \
                   several}, gpt: {checkpoint: gpt}}";

@@ -2,6 +2,7 @@
 
 use crate::analysis::facts::{is_one_number, not_scored};
 use crate::graph::OutputKind;
+use crate::input::{labels_of_text, unlabelled_sentence};
 use crate::model::dropped_head_sentence;
 use crate::record::InputKind;
 use crate::results::data::{Data, distinct};
@@ -51,8 +52,12 @@ pub fn one_number(data: &Data) -> Option<String> {
 /// Under the table of accuracies: the class of each label, where rows say; one line for each model and input.
 pub fn labels(data: &Data) -> Vec<String> {
     let line = |row: &ResultRow| {
-        let labels = row.labels.as_ref()?.replace(';', ", ").replace('=', " = ");
-        Some(format!("Classes of {} by label of {}: {labels}.", row.model, row.input))
+        let pairs = labels_of_text(row.labels.as_ref()?);
+        let (labelled, unlabelled): (Vec<_>, Vec<_>) = pairs.iter().partition(|(label, _)| !label.is_empty());
+        let labels: Vec<String> = labelled.iter().map(|(label, class)| format!("{label} = {class}")).collect();
+        let unlabelled: Vec<&str> = unlabelled.iter().map(|(_, class)| class.as_str()).collect();
+        let left_out = unlabelled_sentence(&unlabelled).map(|words| format!("; {words}")).unwrap_or_default();
+        Some(format!("Classes of {} by label of {}: {}{left_out}.", row.model, row.input, labels.join(", ")))
     };
     distinct(data.measured().filter_map(line))
 }
