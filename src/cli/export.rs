@@ -14,8 +14,9 @@ use crate::onnx::{ATTENTION_MASK, Dialect, DimensionRange, Export, Extent, INPUT
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
-    /// Checkpoint folder, or an architecture for random weights: bert-base, gpt2, bert-tiny or gpt2-tiny, with a seed
-    /// as in bert-base:7.
+    /// Checkpoint folder, or an architecture for random weights, with a seed as in bert-base:7: bert-base, bert-large,
+    /// roberta-base, distilbert-base, electra-small, albert-base, gpt2, gpt2-medium, gpt2-large, gpt2-xl, opt-125m, bert-tiny or
+    /// gpt2-tiny.
     #[arg(long)]
     model: ModelArgument,
     /// Precision policy.
@@ -30,7 +31,8 @@ pub(super) struct ExportArgs {
     /// ONNX operator set: 20, or 17 or 13 for an older runtime, with GELU (and layer norm before 17) written out.
     #[arg(long, default_value_t = Opset::default(), value_parser = opset)]
     opset: Opset,
-    /// Output: the model's natural one, its last hidden state, or the logits of the last token alone.
+    /// Output: that of the checkpoint's class (natural), the last hidden state, the logits of a head, or those of the last
+    /// token alone.
     #[arg(long, value_enum, default_value_t = Head::Natural)]
     head: Head,
     /// File to write; weights of more than 2 GB go to a second file, FILE.data.

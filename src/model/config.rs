@@ -330,6 +330,18 @@ mod tests {
     }
 
     #[test]
+    fn an_id_without_a_position_is_neither_drawn_nor_taken_from_a_text() {
+        let roberta = ModelConfig::parse(&of("roberta", r#""vocab_size":4"#)).unwrap();
+        assert_eq!([0, 1, 2, 3].map(|id| roberta.drawn_id(id)), [0, 2, 2, 3]);
+        assert!(roberta.check_ids(&[0, 3, 2]).is_ok());
+        let error = roberta.check_ids(&[0, 1, 2]).unwrap_err().to_string();
+        assert!(error.contains("the token 1, which pads the rows of `roberta`"), "{error}");
+        let opt = ModelConfig::parse(&of("opt", r#""pad_token_id":1"#)).unwrap();
+        assert!(opt.check_ids(&[0, 1, 2]).is_ok(), "its positions count every token");
+        assert_eq!((opt.drawn_id(1), opt.pooled_token()), (1, Token::LastBut(1)));
+    }
+
+    #[test]
     fn unusable_configurations_name_the_key() {
         let cases = [
             (GPT2.replace("gpt2", "llama"), "`llama` is not supported"),

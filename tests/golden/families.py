@@ -45,7 +45,7 @@ FAMILIES = {
     "DistilBert": {"dim": HIDDEN, "n_heads": HEADS, "hidden_dim": INNER, "n_layers": LAYERS, "vocab_size": VOCABULARY}
     | {"max_position_embeddings": 16},
     "Electra": SIZES | {"embedding_size": 8},
-    "Albert": SIZES | {"embedding_size": 8, "num_hidden_layers": 4, "num_hidden_groups": 2, "inner_group_num": 2},
+    "Albert": SIZES | {"embedding_size": 8, "num_hidden_groups": 2, "inner_group_num": 2},
     "GPT2": {"n_embd": HIDDEN, "n_head": HEADS, "n_inner": INNER, "n_layer": LAYERS, "vocab_size": VOCABULARY}
     | {"n_positions": 16, "bos_token_id": 0, "eos_token_id": 0},
     "OPT": SIZES | {"ffn_dim": INNER, "word_embed_proj_dim": HIDDEN},
