@@ -119,11 +119,10 @@ impl FetchSession {
     /// One checkpoint; one without tokenizer.json with the files of its vocabulary.
     fn checkpoint(&mut self, request: &CheckpointRequest) -> Result<FetchOutcome, FetchError> {
         let recorded = CheckpointFolder::new(&request.folder).digests();
-        let is_recorded = |names: &&[&str]| names.iter().all(|name| recorded.sha256.contains_key(*name));
-        if recorded.absent.contains(TOKENIZER_FILE)
-            && let Some(names) = VOCABULARY_FILES.into_iter().find(is_recorded)
-            && let Some(request) = request.with_vocabulary(names)
-        {
+        let is_known = |name: &str| recorded.sha256.contains_key(name) || request.folder.join(name).is_file();
+        let vocabulary = VOCABULARY_FILES.into_iter().find(|names| names.iter().all(|name| is_known(name)));
+        let instead = vocabulary.filter(|_| !is_known(TOKENIZER_FILE)).and_then(|names| request.with_vocabulary(names));
+        if let Some(request) = instead {
             return self.complete(&request);
         }
         let absent = format!("{}: {TOKENIZER_FILE}", request.label());
