@@ -201,7 +201,7 @@ def at_least(least):
 def parse(words):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/peers"), help="folder of the results")
-    parser.add_argument("--models", nargs="+", default=MODELS)
+    parser.add_argument("--models", nargs="+", default=MODELS, help="architectures, with a seed if you like: gpt2:7")
     parser.add_argument("--shapes", nargs="+", type=shape, default=SHAPES, metavar="BxS")
     parser.add_argument("--peers", nargs="+", default=["cudagraph"], choices=[*TORCH, *TENSORRT])
     parser.add_argument("--rounds", type=at_least(peers_table.MIN_ROUNDS), default=10)

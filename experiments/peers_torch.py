@@ -139,7 +139,8 @@ class Peer:
     """One model at one shape, run in one way and timed in blocks."""
 
     def __init__(self, model, shape, mode, device):
-        family = FAMILIES[model]
+        # mixprec's name may end with a seed, like gpt2:7; the weights here are always PyTorch's own.
+        family = FAMILIES[model.partition(":")[0]]
         # FP16 is what people serve with on a GPU; a CPU has no fast FP16.
         dtype = torch.float16 if device == "cuda" else torch.float32
         self.name = f"torch-{mode}"

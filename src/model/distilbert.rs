@@ -1,7 +1,8 @@
 //! DistilBERT: BERT without token types and pooler. Sanh et al., arXiv 1910.01108; tensor names of Hugging Face
 //! `modeling_distilbert.py`.
 
-use super::config::{MAX_LAYERS, MAX_SIZE, ModelConfig, activation, check_heads, padding_row};
+use super::activation::activation;
+use super::config::{MAX_LAYERS, MAX_SIZE, ModelConfig, check_heads, padding_row};
 use super::encoder::{self, EncoderLayer, EncoderNames};
 use super::family::{Family, FamilyDefinition};
 use super::head::Head;

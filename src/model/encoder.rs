@@ -2,7 +2,8 @@
 //!
 //! Source: Devlin et al., arXiv 1810.04805; op order of Hugging Face `modeling_bert.py`.
 
-use super::config::{MAX_LAYERS, MAX_SIZE, ModelConfig, activation, check_heads, padding_row};
+use super::activation::activation;
+use super::config::{MAX_LAYERS, MAX_SIZE, ModelConfig, check_heads, padding_row};
 use super::family::Family;
 use super::heads::{self, EncoderHeads};
 use super::keys::{ConfigKeys, quoted};

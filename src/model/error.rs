@@ -76,6 +76,12 @@ pub enum ModelError {
          counted from 0; correct `inject` in the manifest"
     )]
     Injection { model: String, layer: usize, channel: usize, layers: usize, hidden: usize },
+    /// An outlier for a layer whose weights are those of others.
+    #[error(
+        "model `{model}`: cannot inject into layer {layer} alone: its weights are those of other layers; leave `inject` out of the \
+         manifest"
+    )]
+    InjectionShared { model: String, layer: usize },
     /// The file is not the pinned one.
     #[error("{path}: sha256 is {found}, the manifest pins {expected}; fetch the pinned file or correct the pin")]
     Digest { path: PathBuf, found: String, expected: String },

@@ -1,7 +1,8 @@
 //! GPT-2: Radford et al. 2019; tensor names of Hugging Face `modeling_gpt2.py`, whose linear weights (Conv1D) are stored
 //! `[in, out]`.
 
-use super::config::{MAX_LAYERS, MAX_SIZE, ModelConfig, ScoreScale, activation, check_heads};
+use super::activation::activation;
+use super::config::{MAX_LAYERS, MAX_SIZE, ModelConfig, ScoreScale, check_heads};
 use super::decoder::{self, DecoderLayer, DecoderNames};
 use super::family::{Family, FamilyDefinition};
 use super::head::Head;

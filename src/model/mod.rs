@@ -1,6 +1,7 @@
 //! A checkpoint as a graph whose weights are read tensor by tensor.
 
 mod absent;
+mod activation;
 mod albert;
 mod architecture;
 mod argument;
@@ -52,13 +53,15 @@ pub use provenance::{LABEL_DIGITS, WeightsOrigin, WeightsProvenance};
 pub use quantization::quantization_notice;
 pub use shards::ShardError;
 pub use source::{INJECTED_SUFFIX, Injection, ModelSource};
-pub use task::{ModelOutput, ProblemType, ScoreFunction, config_here, dropped_head_sentence, output_notice};
+pub use task::{
+    ModelOutput, ProblemType, ScoreFunction, config_here, dropped_head_sentence, graph_here, output_notice,
+};
 pub use tokenizer::{LongestSequence, TOKENIZER_FILES, Tokenizer, longest_sequence_here};
 pub use unread::{unread_notice, unread_sentence};
 
 use crate::digest::sha256_file;
 use crate::files::{FileVersion, joined};
-use crate::graph::{Graph, ParamId};
+use crate::graph::{Graph, Op, OpKind, ParamId};
 use checkpoint::{Checkpoint, weights_sha256};
 use head::with_head;
 pub(crate) use random::draw as draw_parameter;
@@ -145,11 +148,18 @@ impl Model {
     /// The same model with the outlier, which its label names.
     fn with_outlier(mut self, injection: Injection) -> Result<Model, ModelError> {
         let Injection { layer, channel, .. } = injection;
-        let bias = format!("layer.{layer}/mlp/fc2/bias");
-        match self.graph.params.iter().position(|param| param.name == bias) {
-            Some(index) if channel < self.graph.dimensions.hidden => {
+        let biases = |op: &Op| match op.kind {
+            OpKind::Linear { bias, .. } => bias,
+            _ => None,
+        };
+        let name = format!("layer.{layer}/mlp/fc2");
+        match self.graph.ops.iter().find(|op| op.name == name).and_then(biases) {
+            Some(bias) if self.graph.ops.iter().filter(|op| biases(op) == Some(bias)).count() > 1 => {
+                Err(ModelError::InjectionShared { model: self.name, layer })
+            }
+            Some(bias) if channel < self.graph.dimensions.hidden => {
                 self.provenance.outlier = Some(injection);
-                self.outlier = Some(Outlier { bias: ParamId(index), injection });
+                self.outlier = Some(Outlier { bias, injection });
                 Ok(self)
             }
             _ => {
@@ -359,6 +369,18 @@ mod tests {
         assert!(error.contains(says), "{error}");
         assert!(
             kind(Architecture::BertLarge, Head::LastToken).unwrap_err().to_string().contains("is no language model")
+        );
+    }
+
+    #[test]
+    fn an_outlier_in_shared_weights_is_refused() {
+        let source = Box::new(ModelSource::Random { seed: 1, architecture: Architecture::AlbertBase });
+        let inject = Injection { layer: 3, channel: 0, magnitude: -3000.0 };
+        let source = ModelSource::Injected { source, inject };
+        let message = Model::open("albert", &source, Path::new("."), Head::Natural).unwrap_err().to_string();
+        assert!(
+            message.contains("cannot inject into layer 3 alone: its weights are those of other layers"),
+            "{message}"
         );
     }
 

@@ -1,7 +1,8 @@
 //! OPT: Zhang et al., arXiv 2205.01068; tensor names of Hugging Face `modeling_opt.py`. The 350m checkpoint has another order of
 //! layer norms and is refused.
 
-use super::config::{MAX_LAYERS, MAX_SIZE, ModelConfig, activation, check_heads, padding_row};
+use super::activation::activation;
+use super::config::{MAX_LAYERS, MAX_SIZE, ModelConfig, check_heads, padding_row};
 use super::decoder::{self, DecoderLayer, DecoderNames};
 use super::family::{Family, FamilyDefinition};
 use super::head::Head;

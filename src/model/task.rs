@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::config::{ModelConfig, TaskHead};
 use super::{Head, Model, ModelSource};
-use crate::graph::OutputKind;
+use crate::graph::{Graph, OutputKind};
 
 /// `problem_type` of config.json: what a classifier was trained for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -79,6 +79,17 @@ pub fn dropped_head_sentence(class: &str, output: OutputKind) -> String {
 pub fn config_here(source: &ModelSource, base_dir: &Path, head: Head) -> Option<ModelConfig> {
     let folder = source.checkpoint_here(base_dir)?.folder(base_dir)?;
     super::head::with_head("", ModelConfig::read(&folder.join("config.json")).ok()?, head).ok()
+}
+
+/// The graph of a checkpoint that is on this machine, or of random weights.
+pub fn graph_here(source: &ModelSource, base_dir: &Path, head: Head) -> Option<Graph> {
+    let random = || match source.base() {
+        ModelSource::Random { architecture, .. } => {
+            super::head::with_head("", ModelConfig::of(*architecture), head).ok()
+        }
+        _ => None,
+    };
+    config_here(source, base_dir, head).or_else(random).map(|config| super::build_graph(&config))
 }
 
 /// What a checkpoint that is on this machine puts out, or why its rows fail: a config.json that cannot be read, or a head that its

@@ -1,14 +1,17 @@
 //! What the files of this machine tell about a plan before anything runs, and what is no error.
 
 use super::{Configuration, Plan};
+use crate::backend;
+use crate::engine::{BackendError, BackendKind};
 use crate::input::unlabelled_notice;
 use crate::model::{
-    ModelConfig, config_here, longest_sequence_here, output_notice, quantization_notice, unread_notice,
+    ModelConfig, config_here, graph_here, longest_sequence_here, output_notice, quantization_notice, unread_notice,
 };
 
 impl Plan {
-    /// Lines that begin with a model's name: tensors that no operation reads, a quantization that has no meaning, what comes out, or why
-    /// nothing does, texts beyond the tokenizer's `model_max_length`, and classes of the head that no label of an input is.
+    /// Lines that begin with a model's name: tensors that no operation reads, a quantization that has no meaning, what comes out
+    /// or why nothing does, texts beyond the tokenizer's `model_max_length`, operations that a backend has no kernel for, and
+    /// classes of the head that no label of an input is.
     pub fn notes(&self) -> Vec<String> {
         let mut models: Vec<Vec<&Configuration>> = Vec::new();
         for one in &self.configurations {
@@ -26,8 +29,8 @@ impl Plan {
                 output_notice(name, model_source, &self.base_dir, *head),
                 self.too_long(model),
             ];
-            let notices =
-                notices.into_iter().flatten().chain(config.map(|of| self.unlabelled(model, &of)).unwrap_or_default());
+            let unlabelled = config.map(|of| self.unlabelled(model, &of)).unwrap_or_default();
+            let notices = notices.into_iter().flatten().chain(self.refusals(model)).chain(unlabelled);
             notices.map(move |notice| format!("{name}: {notice}"))
         });
         notes.collect()
@@ -38,6 +41,30 @@ impl Plan {
         let texts = model.iter().filter(|one| one.input_source.path().is_some());
         let sequence = texts.map(|one| one.shape.sequence).max()?;
         longest_sequence_here(&model[0].model_source, &self.base_dir)?.exceeded_by(sequence)
+    }
+
+    /// Operations that no kernel of a backend computes, so that its rows fail.
+    fn refusals(&self, model: &[&Configuration]) -> Vec<String> {
+        let Configuration { model_source, head, .. } = model[0];
+        let Some(graph) = graph_here(model_source, &self.base_dir, *head) else { return Vec::new() };
+        let mut reasons: Vec<String> = Vec::new();
+        let mut tried: Vec<(BackendKind, &str)> = Vec::new();
+        for one in model {
+            let policy = (one.backend, one.policy.name.as_str());
+            if tried.contains(&policy) {
+                continue;
+            }
+            tried.push(policy);
+            if let Err(BackendError::UnsupportedPolicy { backend, reason, .. }) =
+                backend::lowers(one.backend, &graph, &one.policy, one.shape)
+            {
+                let reason = format!("{backend}: {reason}; its rows there fail");
+                if !reasons.contains(&reason) {
+                    reasons.push(reason);
+                }
+            }
+        }
+        reasons
     }
 
     /// A line for every labelled input that leaves out classes of the head.

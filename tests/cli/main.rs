@@ -8,6 +8,7 @@ mod commands;
 mod configs;
 mod downloads;
 mod experiment;
+mod families;
 mod faults;
 mod fetch;
 #[path = "../fixtures/mod.rs"]

@@ -322,23 +322,23 @@ fn a_head_that_is_not_computed_is_said_everywhere_until_hidden_states_are_asked_
     let cells = Cells { models, count: 3, ..Cells::default() };
     let experiment = Experiment::new(&cells);
     let mut checkpoint = Checkpoint::bert();
-    checkpoint.config["architectures"] = json!(["BertForMaskedLM"]);
+    checkpoint.config["architectures"] = json!(["BertForPreTraining"]);
     let masked = experiment.folder().join("masked");
     checkpoint.write(&masked);
     checkpoint.config["architectures"] = json!(["OwnModel"]);
     checkpoint.config["auto_map"] = json!({"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"});
     checkpoint.write(&experiment.folder().join("own"));
 
-    let said = "masked: BertForMaskedLM: its head is not computed; the output is hidden states";
+    let said = "masked: BertForPreTraining: its head is not computed; the output is hidden states";
     let (_, plan) = expect(0, &["plan", text(&experiment.yaml())]);
     let run = experiment.run(0);
     for notices in [&plan, &run] {
         assert!(notices.contains(said) && notices.contains("own: own.OwnModel: its head"), "{notices}");
-        assert!(!notices.contains("silent: BertForMaskedLM"), "{notices}");
+        assert!(!notices.contains("silent: BertForPreTraining"), "{notices}");
     }
     let rows = experiment.rows();
     let of = |model| row_of(&rows, model);
-    assert_eq!(of("masked").dropped_head.as_deref(), Some("BertForMaskedLM"));
+    assert_eq!(of("masked").dropped_head.as_deref(), Some("BertForPreTraining"));
     assert_eq!(of("own").dropped_head.as_deref(), Some("own.OwnModel"));
     assert_eq!(of("silent").dropped_head, None);
     assert!(rows.iter().all(|row| row.output == Some(OutputKind::Hidden)));
@@ -347,13 +347,13 @@ fn a_head_that_is_not_computed_is_said_everywhere_until_hidden_states_are_asked_
     }
 
     let (_, refusal) = expect(2, &["infer", "--model", text(&masked), "--text", "film"]);
-    assert_says(&refusal, &["is a BertForMaskedLM, whose head is not computed", "--output hidden"]);
+    assert_says(&refusal, &["is a BertForPreTraining, whose head is not computed", "--output hidden"]);
     let out = experiment.folder().join("masked.onnx");
     let export = |head: &[&str]| {
         let arguments = ["export", "--model", text(&masked), "--batch", "1", "--seq", "8", "--out", text(&out)];
         expect(0, &[&arguments, head].concat()).0
     };
-    assert!(export(&[]).contains("BertForMaskedLM: its head is not computed"));
-    assert!(!export(&["--head", "hidden"]).contains("BertForMaskedLM"));
+    assert!(export(&[]).contains("BertForPreTraining: its head is not computed"));
+    assert!(!export(&["--head", "hidden"]).contains("BertForPreTraining"));
     assert_eq!(rows[0].backend, BackendKind::Reference);
 }

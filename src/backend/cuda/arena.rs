@@ -13,6 +13,13 @@ pub(super) struct ArenaLayout {
     pub bytes: usize,
 }
 
+impl ArenaLayout {
+    /// The addresses of all tensors in a span at `address`.
+    pub fn addresses(&self, address: u64) -> Vec<u64> {
+        self.offsets.iter().map(|&offset| address + offset as u64).collect()
+    }
+}
+
 /// First and last stage that read or write a tensor.
 type Lifetime = (usize, usize);
 

@@ -21,8 +21,18 @@ pub(super) enum KernelSource {
     Attention(ElementType),
     /// Attention by `wgmma`, for a 16-bit element.
     AttentionWgmma(ElementType),
+    /// Attention over FP32 tensors.
+    AttentionF32,
     /// Embedding and layer norm, for a 16-bit element.
     Norm(ElementType),
+    /// Layer norm that rounds every step to FP16.
+    NormHalves,
+    /// Attention that rounds every step to FP16, by `mma.sync`.
+    AttentionHalves,
+    /// The same by `wgmma`.
+    AttentionHalvesWgmma,
+    /// Products of attention heads in the order of the two above, which no timed forward has.
+    HeadProduct,
 }
 
 impl KernelSource {
@@ -34,13 +44,19 @@ impl KernelSource {
             KernelSource::ProductWgmma(_) => "gemm_wgmma",
             KernelSource::Attention(_) => "attention",
             KernelSource::AttentionWgmma(_) => "attention_wgmma",
+            KernelSource::AttentionF32 => "attention_f32",
             KernelSource::Norm(_) => "layer_norm",
+            KernelSource::NormHalves => "layer_norm_halves",
+            KernelSource::AttentionHalves => "attention_halves",
+            KernelSource::AttentionHalvesWgmma => "attention_halves_wgmma",
+            KernelSource::HeadProduct => "head_product",
         }
     }
 
     /// The source without instances: the files in the order in which they build on each other.
     fn text(self) -> String {
         const PRELUDE: &str = include_str!("kernels/prelude.cu");
+        const HALVES: &str = include_str!("kernels/halves.cu");
         const HOPPER: &str = include_str!("kernels/hopper.cu");
         const EPILOGUE: &str = include_str!("kernels/gemm_epilogue.cu");
         const MMA: &str = include_str!("kernels/gemm_mma.cu");
@@ -50,16 +66,31 @@ impl KernelSource {
         const ATTENTION_WGMMA: &str = include_str!("kernels/attention_wgmma.cu");
         const LAYER_NORM: &str = include_str!("kernels/layer_norm.cu");
         const EMBEDDING: &str = include_str!("kernels/embedding.cu");
+        const ATTENTION_F32: &str = include_str!("kernels/attention_f32.cu");
+        const HALVES_ROWS: &str = include_str!("kernels/attention_halves_rows.cu");
+        const ATTENTION_HALVES: &str = include_str!("kernels/attention_halves.cu");
+        const ATTENTION_HALVES_WGMMA: &str = include_str!("kernels/attention_halves_wgmma.cu");
+        const NORM_HALVES: &str = include_str!("kernels/layer_norm_halves.cu");
+        const HEAD_PRODUCT: &str = include_str!("kernels/head_product.cu");
         const STEPWISE: &str = include_str!("kernels/stepwise.cu");
         const TALLY: &str = include_str!("kernels/tally.cu");
         let (element, parts): (ElementType, &[&str]) = match self {
             KernelSource::Stepwise => return STEPWISE.to_owned(),
             KernelSource::Tally => return [STEPWISE, TALLY].concat(),
-            KernelSource::ProductMma(element) => (element, &[PRELUDE, EPILOGUE, MMA]),
-            KernelSource::ProductWgmma(element) => (element, &[PRELUDE, HOPPER, EPILOGUE, WGMMA]),
+            KernelSource::ProductMma(element) => (element, &[PRELUDE, HALVES, EPILOGUE, MMA]),
+            KernelSource::ProductWgmma(element) => (element, &[PRELUDE, HOPPER, HALVES, EPILOGUE, WGMMA]),
             KernelSource::Attention(element) => (element, &[PRELUDE, ATTENTION_ROWS, ATTENTION]),
             KernelSource::AttentionWgmma(element) => (element, &[PRELUDE, HOPPER, ATTENTION_ROWS, ATTENTION_WGMMA]),
+            KernelSource::AttentionF32 => (ElementType::F16, &[PRELUDE, ATTENTION_ROWS, ATTENTION_F32]),
             KernelSource::Norm(element) => (element, &[PRELUDE, LAYER_NORM, EMBEDDING]),
+            KernelSource::NormHalves => (ElementType::F16, &[PRELUDE, HALVES, NORM_HALVES]),
+            KernelSource::AttentionHalves => {
+                (ElementType::F16, &[PRELUDE, HALVES, ATTENTION_ROWS, HALVES_ROWS, ATTENTION_HALVES])
+            }
+            KernelSource::AttentionHalvesWgmma => {
+                (ElementType::F16, &[PRELUDE, HOPPER, HALVES, ATTENTION_ROWS, HALVES_ROWS, ATTENTION_HALVES_WGMMA])
+            }
+            KernelSource::HeadProduct => (ElementType::F16, &[PRELUDE, HEAD_PRODUCT]),
         };
         let define = if element == ElementType::Bf16 { "#define ELEMENT_BF16\n" } else { "" };
         format!("{define}{}", parts.concat())
@@ -95,7 +126,13 @@ pub(super) fn sources_digest() -> &'static str {
                 KernelSource::Norm(element),
             ]
         });
-        sha256(all.map(KernelSource::text).collect::<String>().as_bytes())
+        let others = [
+            KernelSource::AttentionF32,
+            KernelSource::NormHalves,
+            KernelSource::AttentionHalves,
+            KernelSource::AttentionHalvesWgmma,
+        ];
+        sha256(all.chain(others).map(KernelSource::text).collect::<String>().as_bytes())
     });
     &DIGEST
 }

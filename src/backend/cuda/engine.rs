@@ -7,12 +7,12 @@ use cudarc::driver::CudaGraph;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::arena::{ArenaLayout, lay_out};
+use super::arena::lay_out;
 use super::calls::{DeviceCall, Placement, calls, group_key, groups};
 use super::capture::capture;
 use super::element::ElementType;
 use super::error::{execution, failed, unavailable};
-use super::examine::ForwardTallies;
+use super::examine::StepwiseForward;
 use super::gpu::{GpuRuntime, Prepared};
 use super::libraries;
 use super::matmul::WORKSPACE_BYTES;
@@ -37,6 +37,8 @@ pub(super) struct EngineParts {
     pub gpu: Rc<GpuRuntime>,
     pub weights: Rc<DeviceWeights>,
     pub stages: Stages,
+    /// The same forward operation by operation, where it can be examined.
+    pub stepwise: Option<StepwiseForward>,
 }
 
 /// An engine on a CUDA device. Fields are dropped in their order: the graph goes before the memory that its kernels
@@ -44,9 +46,9 @@ pub(super) struct EngineParts {
 pub(super) struct CudaEngine {
     graph: CudaGraph,
     /// The calls that the graph was captured from. They hold its tensor maps and its descriptions of products.
-    calls: Vec<Prepared>,
-    /// Tallies the tensors of a forward, where each operation has a call of its own.
-    tallies: Option<ForwardTallies>,
+    _calls: Vec<Prepared>,
+    stages: Stages,
+    stepwise: Option<StepwiseForward>,
     arena: DeviceMemory,
     inputs: DeviceMemory,
     staged_inputs: Pinned<i32>,
@@ -68,7 +70,7 @@ impl CudaEngine {
     /// # Errors
     /// [`BackendError`]: the device has no memory left, a kernel does not compile, or the device fails.
     pub fn build(parts: EngineParts, request: &BuildRequest) -> Result<CudaEngine, BackendError> {
-        let EngineParts { gpu, weights, stages } = parts;
+        let EngineParts { gpu, weights, stages, mut stepwise } = parts;
         let shape = request.shape;
         let output_id = stages.output.ok_or_else(|| execution("the graph has no output"))?;
         let largest_product = largest_product(&stages);
@@ -79,37 +81,28 @@ impl CudaEngine {
         let staged_inputs = Pinned::take(context, input_values(shape))?;
         let output = (stages.tensor(output_id).clone(), layout.offsets[output_id.0]);
         let staged_output = Pinned::take(context, output.0.bytes().min(STAGING_BYTES.max(row_bytes(&output.0))))?;
-        let tensors = addresses(&layout, &arena);
-        let placement = Placement {
-            stages: &stages,
-            weights: weights.addresses(),
-            tensors: &tensors,
-            ids: inputs.address(),
-            lengths: inputs.address() + (shape.tokens() * size_of::<i32>()) as u64,
-            sequence: shape.sequence,
-            scratch: gpu.library.workspace().address(),
-            scratch_bytes: WORKSPACE_BYTES,
-            architecture: gpu.architecture,
-            multiprocessors: gpu.multiprocessors,
-        };
+        let tensors = layout.addresses(arena.address());
+        let placement = Placement { tensors: &tensors, ..placement(&gpu, &weights, &stages, &inputs, shape) };
         inputs.fill(0, &valid_inputs(shape))?;
         let groups = groups(&stages);
         let choices = tune(&gpu, &placement, &groups, Timing { arena: &arena, progress: &request.progress })?;
         let mut all: Vec<DeviceCall> = Vec::new();
-        let mut ends = Vec::new();
         for group in groups {
-            all.extend(calls(&placement, group, choices.get(&group_key(&stages, group)))?);
-            ends.resize(group.first + group.count, all.len());
+            let choice = choices.get(&group_key(&stages, group));
+            all.extend(calls(&placement, group, choice)?);
+            if let Some(stepwise) = &mut stepwise {
+                stepwise.choose(&stages.stages[group.first], choice);
+            }
         }
-        let tallies = ForwardTallies::new(&placement, &request.model.graph, &ends);
         let prepared = gpu.prepare(&all)?;
         // From here on, elements that no kernel writes are NaN, and so is everything computed from them.
         arena.poison()?;
         let graph = record(&gpu, &prepared)?;
         Ok(CudaEngine {
             graph,
-            calls: prepared,
-            tallies,
+            _calls: prepared,
+            stages,
+            stepwise,
             arena,
             inputs,
             staged_inputs,
@@ -163,8 +156,26 @@ fn input_values(shape: Shape) -> usize {
     shape.tokens() + shape.batch
 }
 
-fn addresses(layout: &ArenaLayout, arena: &DeviceMemory) -> Vec<u64> {
-    layout.offsets.iter().map(|&offset| arena.address() + offset as u64).collect()
+/// Everything of a placement but the addresses of the tensors.
+fn placement<'a>(
+    gpu: &GpuRuntime,
+    weights: &'a DeviceWeights,
+    stages: &'a Stages,
+    inputs: &DeviceMemory,
+    shape: Shape,
+) -> Placement<'a> {
+    Placement {
+        stages,
+        weights: weights.addresses(),
+        tensors: &[],
+        ids: inputs.address(),
+        lengths: inputs.address() + (shape.tokens() * size_of::<i32>()) as u64,
+        sequence: shape.sequence,
+        scratch: gpu.library.workspace().address(),
+        scratch_bytes: WORKSPACE_BYTES,
+        architecture: gpu.architecture,
+        multiprocessors: gpu.multiprocessors,
+    }
 }
 
 /// Runs one eager forward pass, because nothing may be loaded or compiled during a capture. Then captures another.
@@ -229,11 +240,15 @@ impl Engine for CudaEngine {
         Ok(Output { kind: self.model.graph.output_kind, rows, width, values })
     }
 
-    /// Nothing is examined where the policy lets operations share a kernel.
+    /// Nothing is examined where fused operations leave out a rounding of the policy.
     fn examine(&mut self) -> Result<Option<Examination>, BackendError> {
-        let Some(tallies) = &self.tallies else { return Ok(None) };
+        let Some(stepwise) = &self.stepwise else { return Ok(None) };
         self.check_bound()?;
-        tallies.examine(&self.gpu, &self.calls, &self.model.graph).map(Some)
+        let timed = placement(&self.gpu, &self.weights, &self.stages, &self.inputs, self.shape);
+        let examination = stepwise.examine(&self.gpu, &timed, &self.model.graph)?;
+        // Leaves the outputs of this batch where `outputs` reads them.
+        self.graph.launch().map_err(failed)?;
+        Ok(examination)
     }
 
     fn memory(&self) -> MemoryBreakdown {

@@ -1,16 +1,81 @@
-//! Examines a forward: executes its calls one by one, and tallies the output of every operation before a later call
-//! overwrites it. This needs every operation to be a call of its own, as under `fp16`. Where a policy lets operations share
-//! a kernel, some of their outputs never exist, and nothing is examined.
+//! Examines a forward: executes it operation by operation, and tallies the output of every operation before a later call
+//! overwrites it. This needs a policy that rounds inside its operations, as `fp16`: then single operations have the bits of
+//! the fused kernels of a timed forward. Where a policy leaves out the stores between fused operations, some of their
+//! outputs never exist, and nothing is examined.
 
+use std::collections::BTreeMap;
 use std::slice::from_ref;
 
-use super::calls::{DeviceCall, Placement, Tally, TallyWords};
+use super::arena::lay_out;
+use super::calls::{Choice, DeviceCall, Placement, Tally, TallyWords, calls, groups};
 use super::error::failed;
 use super::gpu::{GpuRuntime, Prepared};
 use super::memory::DeviceMemory;
-use super::stage::{OpOutput, Stage};
+use super::stage::{OpOutput, Stage, Stages, WeightKey};
 use crate::engine::{BackendError, Examination, OpTally, TensorTally};
 use crate::graph::{Graph, Mask, OpKind};
+
+/// A forward with a stage for every operation. Its products are computed as in the timed forward of the same engine.
+#[derive(Debug)]
+pub(super) struct StepwiseForward {
+    stages: Stages,
+    /// The choice for the product with each weight.
+    products: BTreeMap<WeightKey, Choice>,
+}
+
+impl StepwiseForward {
+    /// The forward of `stages`, which `lower_stepwise` has made. `None` if an operation shares its kernel with another one.
+    pub fn new(stages: Stages) -> Option<StepwiseForward> {
+        let all = stages.ops.iter().all(Option::is_some);
+        all.then_some(StepwiseForward { stages, products: BTreeMap::new() })
+    }
+
+    /// Takes the timed forward's choice for a product.
+    pub fn choose(&mut self, timed: &Stage, choice: Option<Choice>) {
+        if let (Stage::Linear(linear), Some(choice)) = (timed, choice) {
+            self.products.insert(linear.weight, choice);
+        }
+    }
+
+    /// The calls, and the number of calls up to the end of every stage.
+    ///
+    /// # Errors
+    /// [`BackendError::Execution`] when a parameter was not loaded.
+    pub fn calls(&self, placement: &Placement<'_>) -> Result<(Vec<DeviceCall>, Vec<usize>), BackendError> {
+        let (mut all, mut ends) = (Vec::new(), Vec::new());
+        for group in groups(&self.stages) {
+            let choice = match &self.stages.stages[group.first] {
+                Stage::Linear(linear) => self.products.get(&linear.weight).copied(),
+                _ => None,
+            };
+            all.extend(calls(placement, group, choice)?);
+            ends.resize(group.first + group.count, all.len());
+        }
+        Ok((all, ends))
+    }
+
+    /// Executes the forward over the bound batch and tallies its tensors. They are in memory that is allocated here and
+    /// freed at the end. `timed` is the placement of the timed forward.
+    ///
+    /// # Errors
+    /// [`BackendError`]: the device has no memory left, a kernel does not compile, or the device fails.
+    pub fn examine(
+        &self,
+        gpu: &GpuRuntime,
+        timed: &Placement<'_>,
+        graph: &Graph,
+    ) -> Result<Option<Examination>, BackendError> {
+        let stages = &self.stages;
+        let layout = lay_out(&stages.tensors, &stages.stages, &stages.output.map_or(Vec::new(), |output| vec![output]));
+        let arena = DeviceMemory::take(&gpu.device.context, layout.bytes, "the tensors of every operation")?;
+        arena.poison()?;
+        let tensors = layout.addresses(arena.address());
+        let placement = Placement { stages, tensors: &tensors, ..*timed };
+        let (calls, ends) = self.calls(&placement)?;
+        let Some(tallies) = ForwardTallies::new(&placement, graph, &ends) else { return Ok(None) };
+        tallies.examine(gpu, &gpu.prepare(&calls)?, graph).map(Some)
+    }
+}
 
 /// The tallies of a forward, in the order of its calls.
 #[derive(Debug)]

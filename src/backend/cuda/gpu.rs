@@ -131,6 +131,25 @@ impl GpuRuntime {
         first_error.map_or(Ok(()), Err)
     }
 
+    /// Compiles the kernels of `calls` again from the source that `edit` makes of theirs, where it makes one, and uses them
+    /// from here on. Returns their number.
+    ///
+    /// # Errors
+    /// The first refusal: [`BackendError::Execution`] with the compiler's message.
+    #[cfg(test)]
+    pub fn reload(&self, calls: &[DeviceCall], edit: impl Fn(&str) -> Option<String>) -> Result<usize, BackendError> {
+        let mut reloaded = 0;
+        for instance in instances(calls) {
+            let mut unit = unit(instance.source, [instance]);
+            let Some(source) = edit(&unit.source) else { continue };
+            unit.source = source;
+            let cubin = self.compiler.cubin(&unit).map_err(not_compiled)?;
+            self.modules.borrow_mut().insert(instance.clone(), Module::load(&self.device.context, &cubin)?);
+            reloaded += 1;
+        }
+        Ok(reloaded)
+    }
+
     fn prepare_one(&self, call: &DeviceCall) -> Result<Prepared, BackendError> {
         match call {
             DeviceCall::Kernel(call) => self.launch(call).map(Prepared::Kernel),

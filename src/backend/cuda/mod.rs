@@ -16,22 +16,26 @@
 //!
 //! # Where a policy becomes a kernel
 //!
-//! In two places. [`lower`] reads the policy's rounding of every operation and decides which operations are fused: an
-//! operation that computes in FP32 joins the kernel of its neighbour, and one that rounds inside becomes a separate
-//! stage. [`calls`] then picks the source of the kernel from the stage and the types of its elements:
+//! In two places. [`lower`] reads the policy's rounding of every operation and decides which operations are fused, and
+//! whether the fused kernel computes in FP32 or rounds to FP16 at every step. [`calls`] then picks the source of the kernel
+//! from the stage and the types of its elements:
 //!
 //! | stage | kernels |
 //! |---|---|
 //! | linear layer of 16-bit operands, FP32 sums | cuBLASLt, `gemm_mma.cu` or, on Hopper, `gemm_wgmma.cu`: [`tune`] decides |
 //! | any other linear layer | cuBLASLt |
-//! | fused attention | `attention.cu` or, on Hopper, `attention_wgmma.cu`: [`tune`] decides |
+//! | fused attention of 16-bit tensors | `attention.cu` or, on Hopper, `attention_wgmma.cu`: [`tune`] decides |
+//! | the same, rounding to FP16 at every step | `attention_halves.cu` or, on Hopper, `attention_halves_wgmma.cu` |
+//! | fused attention of FP32 tensors | `attention_f32.cu`, with products in FP32 or TF32 |
 //! | layer norm or embedding that computes in FP32 | `layer_norm.cu` and `embedding.cu` |
+//! | layer norm that rounds to FP16 at every step | `layer_norm_halves.cu` |
 //! | all other stages | `stepwise.cu`, which rounds after every operation; products of heads by cuBLASLt |
 //!
 //! # Examination
 //!
-//! [`examine`] runs the calls one by one and tallies the output of each operation (`tally.cu`), where [`lower`] has fused
-//! none: under `fp16`. Nothing of it is timed, and its memory is freed at the end.
+//! [`examine`] runs a forward operation by operation (`stepwise.cu`, `head_product.cu`) and tallies the output of each
+//! (`tally.cu`), where every operation can have one: under `fp16`, whose fused kernels have the same bits. Nothing of it is
+//! timed, and its memory is freed at the end.
 //!
 //! # Kernels
 //!
@@ -73,10 +77,11 @@ use std::sync::Arc;
 
 use crate::engine::checks::check_shape;
 use crate::engine::{Availability, Backend, BackendError, BackendKind, Build, BuildReport, BuildRequest, Engine};
-use crate::graph::{PrecisionPolicy, Shape};
+use crate::graph::{Graph, PrecisionPolicy, Shape};
 use crate::model::Model;
 use engine::{CudaEngine, EngineParts};
 use error::unavailable;
+use examine::StepwiseForward;
 use gpu::GpuRuntime;
 use stage::{Stages, WeightKey};
 use weights::DeviceWeights;
@@ -87,6 +92,14 @@ use weights::DeviceWeights;
 /// The reason, as a sentence fragment.
 pub fn supports(policy: &PrecisionPolicy) -> Result<(), String> {
     lower::supports(policy)
+}
+
+/// Whether there are kernels for every operation of a model under a policy.
+///
+/// # Errors
+/// [`BackendError::UnsupportedPolicy`] naming the operation, [`BackendError::Policy`] when the policy does not fit the graph.
+pub fn lowers(graph: &Graph, policy: &PrecisionPolicy, shape: Shape) -> Result<(), BackendError> {
+    lower::lower(graph, policy, shape).map(drop)
 }
 
 /// Weights that the next engine of the same model and policy reuses.
@@ -169,7 +182,9 @@ impl Backend for CudaBackend {
         let gpu = self.gpu()?;
         let stages = lower::lower(&request.model.graph, &request.policy, request.shape)?;
         let weights = self.weights(&gpu, &request.model, &request.policy, &stages)?;
-        let engine = CudaEngine::build(EngineParts { gpu, weights, stages }, request)?;
+        let stepwise = lower::lower_stepwise(&request.model.graph, &request.policy, request.shape)?;
+        let stepwise = StepwiseForward::new(stepwise);
+        let engine = CudaEngine::build(EngineParts { gpu, weights, stages, stepwise }, request)?;
         let report = BuildReport { engine_sha256: Some(engine.digest().to_owned()), ..BuildReport::default() };
         let engine: Box<dyn Engine> = Box::new(engine);
         Ok(Build { report, engine: Ok(engine) })

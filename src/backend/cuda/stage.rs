@@ -105,8 +105,12 @@ pub(super) enum Epilogue {
     Store,
     /// Stores GELU, computed in FP32 from the sum rounded to the output's format.
     Gelu(Gelu),
-    /// Adds them to the values of the output.
+    /// Stores GELU of the sum rounded to FP16, which rounds to FP16 after every step.
+    RoundedGelu(Gelu),
+    /// Adds them to the addend, which is the output itself.
     Residual,
+    /// Rounds them to FP16, then adds them to the addend in FP16.
+    RoundedResidual,
 }
 
 /// `output = x weightᵀ + bias`, `[tokens, width]`.
@@ -116,6 +120,8 @@ pub(super) struct Linear {
     pub weight: WeightKey,
     pub bias: Option<WeightKey>,
     pub output: TensorId,
+    /// What a residual epilogue adds the sums to.
+    pub addend: Option<TensorId>,
     pub tokens: usize,
     /// Rows of the weight, padding included.
     pub width: usize,
@@ -135,13 +141,17 @@ pub(super) struct AttentionShape {
     pub mask: Mask,
 }
 
-/// Scores, softmax and context in one kernel, with 16-bit operands and FP32 arithmetic.
+/// Scores, softmax and context in one kernel.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Attention {
     pub packed: TensorId,
     pub context: TensorId,
     pub shape: AttentionShape,
     pub scale: f64,
+    /// The format of every step between the sums of the two products: FP32, or FP16 under a policy that rounds there.
+    pub arithmetic: Format,
+    /// The sums of the products, FP32 or TF32.
+    pub accumulator: Accumulator,
 }
 
 /// A product per head: `output = alpha x yᵀ`, or `alpha x y` where `y` is not transposed.
@@ -161,6 +171,8 @@ pub(super) struct HeadProduct {
     pub count: usize,
     pub alpha: f64,
     pub accumulator: Accumulator,
+    /// Whether the sums are taken in the order of the fused attention, by a kernel of this backend.
+    pub in_order: bool,
 }
 
 /// Matrices that follow each other in a tensor.
@@ -250,10 +262,7 @@ impl Stage {
         match self {
             Stage::Embedding(_) => Vec::new(),
             Stage::LayerNorm(stage) => vec![stage.input],
-            Stage::Linear(stage) => {
-                let sum = (stage.epilogue == Epilogue::Residual).then_some(stage.output);
-                [Some(stage.x), sum].into_iter().flatten().collect()
-            }
+            Stage::Linear(stage) => [Some(stage.x), stage.addend].into_iter().flatten().collect(),
             Stage::Attention(stage) => vec![stage.packed],
             Stage::SplitHeads { packed, .. } => vec![*packed],
             Stage::HeadProduct(stage) => vec![stage.x.tensor, stage.y.tensor],
@@ -327,6 +336,8 @@ pub(super) struct Stages {
     pub ops: Vec<Option<OpOutput>>,
     /// The output of the graph.
     pub output: Option<TensorId>,
+    /// Whether every operation inside which the policy rounds is a kernel of its own.
+    pub stepwise: bool,
 }
 
 impl Stages {

@@ -7,7 +7,7 @@ use crate::backend::cuda::catalogue::{Instance, KernelSource};
 use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::launch::{Arguments, Grid};
 use crate::backend::cuda::stage::{Attention, AttentionShape, Stages};
-use crate::graph::Mask;
+use crate::graph::{Format, Mask};
 
 /// A kernel with its template arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -98,8 +98,11 @@ impl AttentionTile {
 /// Everything that the speed of its kernels depends on.
 pub(super) fn key(stages: &Stages, stage: &Attention) -> String {
     let shape = stage.shape;
-    let element = stages.tensor(stage.packed).element;
-    format!("attention[{}x{} {}x{} {:?} {element:?}]", shape.batch, shape.sequence, shape.heads, shape.size, shape.mask)
+    let (element, rounded) = (stages.tensor(stage.packed).element, stage.arithmetic == Format::Fp16);
+    let rounded = if rounded { " rounded" } else { "" };
+    let AttentionShape { batch, sequence, heads, size, mask } = shape;
+    let accumulator = stage.accumulator;
+    format!("attention[{batch}x{sequence} {heads}x{size} {mask:?} {element:?} {accumulator:?}{rounded}]")
 }
 
 /// The tiles worth timing. Key groups need enough keys to share, and large tiles need enough queries to fill them.

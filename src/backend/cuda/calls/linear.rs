@@ -38,10 +38,12 @@ pub(super) fn pairs_with_norm(stages: &Stages, first: usize) -> bool {
     let Some([Stage::Linear(product), Stage::LayerNorm(norm)]) = stages.stages.get(first..first + 2) else {
         return false;
     };
-    product.epilogue == Epilogue::Residual
-        && norm.input == product.output
-        && product.bias.is_some()
-        && norm::adds_partials(stages, norm)
+    let adds = match product.epilogue {
+        Epilogue::Residual => norm::adds_partials(stages, norm),
+        Epilogue::RoundedResidual => norm::rounds_to_fp16(stages, norm),
+        _ => false,
+    };
+    adds && norm.input == product.output && product.bias.is_some()
 }
 
 /// Everything that the speed of its kernels depends on.
@@ -73,7 +75,9 @@ fn kernel_epilogue(placement: &Placement<'_>, stage: &Linear) -> Option<&'static
         (Epilogue::Store, Some(_), true, _) => Some("BIAS"),
         (Epilogue::Gelu(Gelu::Erf), Some(_), true, _) => Some("GELU_ERF"),
         (Epilogue::Gelu(Gelu::Tanh), Some(_), true, _) => Some("GELU_TANH"),
-        (Epilogue::Residual, Some(_), true, _) => Some("RESIDUAL_16"),
+        (Epilogue::RoundedGelu(Gelu::Erf), Some(_), true, _) => Some("GELU_ERF_HALVES"),
+        (Epilogue::RoundedGelu(Gelu::Tanh), Some(_), true, _) => Some("GELU_TANH_HALVES"),
+        (Epilogue::Residual | Epilogue::RoundedResidual, Some(_), true, _) => Some("RESIDUAL_16"),
         (Epilogue::Residual, Some(_), _, ElementType::F32) => Some("RESIDUAL_F32"),
         (Epilogue::Store, None, _, ElementType::F32) => Some("F32"),
         _ => None,
@@ -92,30 +96,37 @@ pub(super) fn calls(
         ProductChoice::Library(algorithm) => library(placement, stage, algorithm)?,
         ProductChoice::Kernel(tile, splits) => {
             if let (Some(bias), true) = (stage.bias, splits > 1) {
-                partials = Some(Partials { address: placement.scratch, count: splits, bias: bias.widened() });
+                let (bias, residual) = (bias.widened(), stage.addend.unwrap_or(stage.output));
+                partials = Some(Partials { address: placement.scratch, count: splits, bias, residual });
             }
             vec![kernel_call(placement, stage, tile, splits)?]
         }
     };
-    if let Some(norm) = norm {
-        calls.push(norm::layer_norm(placement, norm, partials)?);
+    match (norm, partials) {
+        (Some(norm), _) => calls.push(norm::layer_norm(placement, norm, partials)?),
+        // Only a stepwise forward has a split product without a layer norm that adds its parts.
+        (None, Some(parts)) => calls.push(stepwise::sum_partials(placement, stage, parts)?),
+        (None, None) => {}
     }
     Ok(calls)
 }
 
-/// The calls with cuBLASLt, and with a kernel for GELU where the library lacks the model's form.
+/// The calls with cuBLASLt, and with a kernel for what the library does not do: GELU in the model's form, and a sum or GELU
+/// that rounds to FP16 first.
 fn library(
     placement: &Placement<'_>,
     stage: &Linear,
     algorithm: Option<Algorithm>,
 ) -> Result<Vec<DeviceCall>, BackendError> {
     let output = placement.stages.tensor(stage.output);
-    let (ending, gelu) = match (stage.epilogue, stage.bias) {
+    let (ending, then) = match (stage.epilogue, stage.bias) {
         (Epilogue::Store, None) => (LtEnding::Store, None),
         (Epilogue::Store, Some(_)) => (LtEnding::Bias, None),
         (Epilogue::Gelu(Gelu::Tanh), Some(_)) => (LtEnding::BiasGeluTanh, None),
-        (Epilogue::Gelu(form), _) => (LtEnding::Bias, Some(form)),
+        (Epilogue::Gelu(form), _) => (LtEnding::Bias, Some((Function::Gelu(form), Format::Fp32))),
+        (Epilogue::RoundedGelu(form), _) => (LtEnding::Bias, Some((Function::Gelu(form), Format::Fp16))),
         (Epilogue::Residual, _) => (LtEnding::BiasResidual, None),
+        (Epilogue::RoundedResidual, _) => (LtEnding::Bias, Some((Function::Residual, Format::Fp16))),
     };
     if ending != LtEnding::Store && stage.bias.is_none() {
         return Err(execution("a linear layer with an epilogue but without a bias"));
@@ -141,17 +152,14 @@ fn library(
         bias: bias.map(|bias| placement.weight(bias)).transpose()?,
     };
     let mut calls = vec![DeviceCall::Product(ProductCall { spec, addresses, algorithm })];
-    if let Some(form) = gelu {
-        calls.push(stepwise::elementwise(
-            placement,
-            &Elementwise {
-                function: Function::Gelu(form),
-                input: stage.output,
-                update: None,
-                outputs: Outputs { main: stage.output, copy: None },
-                compute: Format::Fp32,
-            },
-        ));
+    if let Some((function, compute)) = then {
+        // The update of a residual sum is the linear layer.
+        let (input, update) = match stage.addend {
+            Some(addend) => (addend, Some(stage.output)),
+            None => (stage.output, None),
+        };
+        let outputs = Outputs { main: stage.output, copy: None };
+        calls.push(stepwise::elementwise(placement, &Elementwise { function, input, update, outputs, compute }));
     }
     Ok(calls)
 }
@@ -180,7 +188,7 @@ fn kernel_call(
         .pointer(placement.tensor(stage.x))
         .pointer(placement.weight(stage.weight)?)
         .optional(stage.bias.map(|bias| placement.weight(bias.widened())).transpose()?)
-        .pointer(placement.tensor(stage.output))
+        .pointer(placement.tensor(stage.addend.unwrap_or(stage.output)))
         .pointer(if splits > 1 { placement.scratch } else { placement.tensor(stage.output) })
         .int(stage.tokens)
         .int(stage.width)

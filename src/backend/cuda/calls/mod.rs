@@ -2,15 +2,19 @@
 //! a device.
 
 mod attention;
+mod f32_attention;
 mod linear;
 mod norm;
+mod rounded_attention;
 mod stepwise;
 mod tally;
 mod tiles;
 
 pub(super) use attention::AttentionTile;
+pub(super) use f32_attention::F32AttentionTile;
 pub(super) use linear::{LIBRARY_ALGORITHMS, ProductChoice};
 pub(super) use norm::{NORM_WIDTH_STEP, narrow};
+pub(super) use rounded_attention::RoundedAttentionTile;
 pub(super) use tally::{Tally, TallyWords};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,11 +23,13 @@ use serde::{Deserialize, Serialize};
 
 use super::catalogue::Instance;
 use super::compile::GpuArchitecture;
+use super::element::ElementType;
 use super::error::execution;
 use super::launch::{Arguments, Grid};
 use super::matmul::{Algorithm, MatmulAddresses, MatmulSpec};
 use super::stage::{Stage, Stages, TensorId, WeightKey};
 use crate::engine::BackendError;
+use crate::graph::Format;
 
 /// Description of a tensor map: rows of 16-bit elements, which are fetched in boxes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +76,10 @@ pub(super) enum Choice {
     Product(ProductChoice),
     /// For an attention block.
     Attention(AttentionTile),
+    /// For an attention block over FP32 tensors.
+    F32Attention(F32AttentionTile),
+    /// For an attention block that rounds to FP16 inside.
+    RoundedAttention(RoundedAttentionTile),
 }
 
 /// Stages placed on a device: the addresses of their tensors and parameters, and the properties of the device.
@@ -135,6 +145,12 @@ pub(super) fn choices(placement: &Placement<'_>, group: StageGroup) -> Vec<Choic
         Stage::Linear(stage) => {
             linear::choices(placement, stage, group.count == 2).into_iter().map(Choice::Product).collect()
         }
+        Stage::Attention(stage) if stage.arithmetic == Format::Fp16 => {
+            rounded_attention::choices(placement, stage).into_iter().map(Choice::RoundedAttention).collect()
+        }
+        Stage::Attention(stage) if placement.element(stage.packed) == ElementType::F32 => {
+            f32_attention::choices(placement, stage).into_iter().map(Choice::F32Attention).collect()
+        }
         Stage::Attention(stage) => attention::choices(placement, stage).into_iter().map(Choice::Attention).collect(),
         _ => Vec::new(),
     }
@@ -155,6 +171,20 @@ pub(super) fn calls(
             linear::calls(placement, product, Some(norm), product_choice(choice))
         }
         ([Stage::Linear(product)], choice) => linear::calls(placement, product, None, product_choice(choice)),
+        ([Stage::Attention(stage)], choice) if stage.arithmetic == Format::Fp16 => {
+            let tile = match choice {
+                Some(Choice::RoundedAttention(tile)) => tile,
+                _ => rounded_attention::default_tile(stage),
+            };
+            Ok(vec![rounded_attention::call(placement, stage, tile)])
+        }
+        ([Stage::Attention(stage)], choice) if placement.element(stage.packed) == ElementType::F32 => {
+            let tile = match choice {
+                Some(Choice::F32Attention(tile)) => tile,
+                _ => f32_attention::default_tile(stage),
+            };
+            Ok(vec![f32_attention::call(placement, stage, tile)])
+        }
         ([Stage::Attention(stage)], choice) => {
             let tile = match choice {
                 Some(Choice::Attention(tile)) => tile,
@@ -200,7 +230,7 @@ impl Placement<'_> {
         self.weights.get(&key).copied().ok_or_else(|| execution(format!("parameter {} was not loaded", key.param)))
     }
 
-    fn element(&self, id: TensorId) -> super::element::ElementType {
+    fn element(&self, id: TensorId) -> ElementType {
         self.stages.tensor(id).element
     }
 }
@@ -228,11 +258,11 @@ mod tests {
     use rayon::prelude::*;
 
     use super::super::compile::{CompileError, compile};
-    use super::super::examine::ForwardTallies;
-    use super::super::lower::lower;
+    use super::super::examine::{ForwardTallies, StepwiseForward};
+    use super::super::lower::{lower, lower_stepwise};
     use super::super::{arena::lay_out, catalogue::unit};
     use super::*;
-    use crate::graph::{Format, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
+    use crate::graph::{OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
     use crate::model::Architecture as ModelName;
     use crate::model::architecture_graph;
 
@@ -249,7 +279,7 @@ mod tests {
         policies
     }
 
-    /// All calls of all choices for a model, policy and shape, at invented addresses.
+    /// All calls of all choices for a model, policy and shape, at invented addresses, and those of an examined forward.
     fn all_calls(
         model: ModelName,
         policy: &PrecisionPolicy,
@@ -257,13 +287,30 @@ mod tests {
         architecture: GpuArchitecture,
     ) -> Vec<DeviceCall> {
         let graph = architecture_graph(model);
-        let stages = lower(&graph, policy, shape).unwrap();
+        let stepwise = lower_stepwise(&graph, policy, shape).unwrap();
+        let mut all = calls_of(&lower(&graph, policy, shape).unwrap(), shape, architecture, |_| Vec::new());
+        all.extend(calls_of(&stepwise, shape, architecture, |placement| {
+            let Some(forward) = StepwiseForward::new(stepwise.clone()) else { return Vec::new() };
+            let (mut calls, ends) = forward.calls(placement).unwrap();
+            calls.extend(ForwardTallies::new(placement, &graph, &ends).unwrap().calls(1 << 30));
+            calls
+        }));
+        all
+    }
+
+    /// All calls of all choices for stages at invented addresses, and `more`.
+    fn calls_of(
+        stages: &Stages,
+        shape: Shape,
+        architecture: GpuArchitecture,
+        more: impl Fn(&Placement<'_>) -> Vec<DeviceCall>,
+    ) -> Vec<DeviceCall> {
         let layout = lay_out(&stages.tensors, &stages.stages, &[stages.output.unwrap()]);
-        let tensors: Vec<u64> = layout.offsets.iter().map(|&offset| 1 << 32 | offset as u64).collect();
+        let tensors = layout.addresses(1 << 32);
         let keys = stages.stages.iter().flat_map(|stage| stage.weights());
         let weights: BTreeMap<WeightKey, u64> = keys.map(|key| (key, 1 << 40)).collect();
         let placement = Placement {
-            stages: &stages,
+            stages,
             weights: &weights,
             tensors: &tensors,
             ids: 1 << 16,
@@ -274,10 +321,8 @@ mod tests {
             architecture,
             multiprocessors: 132,
         };
-        let ends: Vec<usize> = (1..=stages.stages.len()).collect();
-        let tallies = ForwardTallies::new(&placement, &graph, &ends);
-        let mut all = tallies.map_or(Vec::new(), |tallies| tallies.calls(1 << 30));
-        for group in groups(&stages) {
+        let mut all = more(&placement);
+        for group in groups(stages) {
             all.extend(calls(&placement, group, None).unwrap());
             for choice in choices(&placement, group) {
                 all.extend(calls(&placement, group, Some(choice)).unwrap());
@@ -334,17 +379,20 @@ mod tests {
     }
 
     #[test]
-    fn hybrid_runs_seven_stages_a_layer_and_fp16_rounds_each_operation() {
+    fn sixteen_bit_policies_run_seven_stages_a_layer_and_a_stepwise_forward_one_for_each_operation() {
         let shape = Shape { batch: 1, sequence: 32 };
-        let stages = |preset| {
-            let graph = architecture_graph(ModelName::BertBase);
-            lower(&graph, &PrecisionPolicy::preset(preset), shape).unwrap().stages.len()
-        };
+        let graph = architecture_graph(ModelName::BertBase);
+        let stages = |preset| lower(&graph, &PrecisionPolicy::preset(preset), shape).unwrap().stages.len();
+        let stepwise = |preset| lower_stepwise(&graph, &PrecisionPolicy::preset(preset), shape).unwrap().stages.len();
         // Embedding with its norm, then per layer: QKV, attention, projection, norm, FC1 with GELU, FC2, norm.
         assert_eq!(stages(Preset::Hybrid), 1 + 12 * 7);
         assert_eq!(stages(Preset::Bf16), 1 + 1 + 12 * 7);
+        assert_eq!(stages(Preset::Fp16), 2 + 12 * 7);
         // QKV, split, scores, softmax, context, merge, projection, residual, norm, FC1, GELU, FC2, residual, norm.
-        assert_eq!(stages(Preset::Fp16), 2 + 12 * 14);
-        assert_eq!(stages(Preset::Fp32), 1 + 12 * 11 + 12);
+        assert_eq!(stepwise(Preset::Fp16), 2 + 12 * 14);
+        assert_eq!(stepwise(Preset::Hybrid), stages(Preset::Hybrid));
+        // QKV, attention, projection, norm, FC1, GELU, FC2, norm.
+        assert_eq!(stages(Preset::Fp32), 1 + 12 * 8);
+        assert_eq!(stages(Preset::Tf32), 1 + 12 * 8);
     }
 }

@@ -8,10 +8,16 @@ use crate::backend::cuda::error::execution;
 use crate::backend::cuda::launch::{Arguments, Grid};
 use crate::backend::cuda::stage::{Embedding, LayerNorm, Norm, Stages, TensorId, WeightKey};
 use crate::engine::BackendError;
-use crate::graph::Format;
+use crate::graph::{Format, Rounding};
 
 /// Row lengths of the fused kernels are multiples of this, elements.
 pub(in crate::backend::cuda) const NORM_WIDTH_STEP: usize = 32;
+
+/// The same for the kernel that rounds every step to FP16.
+const HALVES_STEP: usize = 8;
+
+/// Elements that a warp of that kernel sums at a time.
+const HALVES_LEAF: usize = 256;
 
 /// Partial sums of a product, which are added to the residual stream before it is normalised.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +27,8 @@ pub(super) struct Partials {
     pub count: usize,
     /// The product's bias, FP32.
     pub bias: WeightKey,
+    /// The residual stream that they are added to.
+    pub residual: TensorId,
 }
 
 /// Whether the fused kernels compute a layer norm of this rounding and width.
@@ -32,6 +40,20 @@ pub(super) fn is_fused(norm: &Norm, width: usize) -> bool {
 /// Whether the kernel of a layer norm can first add partial sums to the residual stream.
 pub(super) fn adds_partials(stages: &Stages, stage: &LayerNorm) -> bool {
     fused_element(stages, stage).is_some()
+}
+
+/// Most columns of the fused kernel that rounds to FP16: it holds a row in registers.
+const ROUNDED_WIDTH: usize = 4096;
+
+/// Whether the fused kernel that rounds every step to FP16 computes a layer norm.
+pub(super) fn rounds_to_fp16(stages: &Stages, stage: &LayerNorm) -> bool {
+    let (input, main) = (stages.tensor(stage.input), stages.tensor(stage.outputs.main));
+    !stages.stepwise
+        && stage.norm.rounding == Rounding::uniform(Format::Fp16)
+        && [input.element, main.element] == [ElementType::F16; 2]
+        && stage.outputs.copy.is_none()
+        && input.stride.is_multiple_of(HALVES_STEP)
+        && input.stride <= ROUNDED_WIDTH
 }
 
 /// The 16-bit element type that the fused kernel is compiled for, or `None` if it does not compute what the policy
@@ -72,6 +94,17 @@ impl RowShape {
         }
     }
 
+    /// The shape of the kernel that rounds to FP16. A wide row takes several warps, which have room for it.
+    fn of_halves(rows: usize, width: usize, partials: usize) -> RowShape {
+        let leaves = width.div_ceil(HALVES_LEAF);
+        let (warps, rows) = match (rows, partials) {
+            (0..=256, _) => (leaves.min(6), 1),
+            (_, 0) => (leaves.div_ceil(4), 4),
+            _ => (leaves.div_ceil(2), 1),
+        };
+        RowShape { warps, rows }
+    }
+
     /// A call over `rows` rows. These kernels use static shared memory only.
     fn call(self, instance: Instance, rows: usize, arguments: Arguments) -> DeviceCall {
         let grid = Grid { blocks: (rows.div_ceil(self.rows), 1, 1), threads: 32 * self.warps * self.rows };
@@ -110,6 +143,9 @@ pub(super) fn layer_norm(
     stage: &LayerNorm,
     partials: Option<Partials>,
 ) -> Result<DeviceCall, BackendError> {
+    if rounds_to_fp16(placement.stages, stage) {
+        return halves(placement, stage, partials);
+    }
     let input = placement.stages.tensor(stage.input);
     let Some(element) = fused_element(placement.stages, stage) else {
         return match partials {
@@ -147,6 +183,35 @@ pub(super) fn layer_norm(
         arguments.assertion("LayerNormArguments")
     );
     let instance = Instance { source: KernelSource::Norm(element), name, line };
+    Ok(shape.call(instance, input.rows, arguments))
+}
+
+/// The call of a layer norm that rounds every step to FP16.
+fn halves(
+    placement: &Placement<'_>,
+    stage: &LayerNorm,
+    partials: Option<Partials>,
+) -> Result<DeviceCall, BackendError> {
+    let input = placement.stages.tensor(stage.input);
+    let (width, count) = (input.stride, partials.map_or(0, |partials| partials.count));
+    let shape = RowShape::of_halves(input.rows, width, count);
+    let (RowShape { warps, rows }, order) = (shape, stepwise::divide_first(stage.norm.order));
+    let arguments = Arguments::default()
+        .pointer(placement.tensor(partials.map_or(stage.input, |partials| partials.residual)))
+        .optional(partials.map(|partials| partials.address))
+        .optional(partials.map(|partials| placement.weight(partials.bias)).transpose()?)
+        .pointer(placement.weight(stage.norm.gamma)?)
+        .pointer(placement.weight(stage.norm.beta)?)
+        .optional(partials.map(|_| placement.tensor(stage.input)))
+        .pointer(placement.tensor(stage.outputs.main))
+        .int(input.rows)
+        .float(stage.norm.epsilon);
+    let name = format!("layer_norm_halves_{width}_{warps}x{rows}_p{count}_{order}");
+    let line = format!(
+        "LAYER_NORM_HALVES({name}, {width}, {warps}, {rows}, {count}, {order})\n{}",
+        arguments.assertion("LayerNormArguments")
+    );
+    let instance = Instance { source: KernelSource::NormHalves, name, line };
     Ok(shape.call(instance, input.rows, arguments))
 }
 

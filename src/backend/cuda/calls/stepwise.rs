@@ -1,12 +1,14 @@
 //! Calls of the kernels that round after every step, and of the products over materialised scores.
 
+use super::norm::Partials;
 use super::{DeviceCall, KernelCall, Placement, ProductCall};
 use crate::backend::cuda::catalogue::{Instance, KernelSource};
 use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::launch::{Arguments, Grid};
 use crate::backend::cuda::matmul::{LtEnding, MatmulAddresses, MatmulSpec};
 use crate::backend::cuda::stage::{
-    AttentionShape, Elementwise, Embedding, Function, HeadProduct, LayerNorm, Outputs, Select, Softmax, TensorId,
+    AttentionShape, Elementwise, Embedding, Function, HeadProduct, LayerNorm, Linear, Operand, Outputs, Select,
+    Softmax, TensorId,
 };
 use crate::engine::BackendError;
 use crate::graph::{Format, Gelu, Mask, ReductionOrder, Token};
@@ -235,9 +237,60 @@ pub(super) fn select(placement: &Placement<'_>, stage: &Select) -> DeviceCall {
     call("SelectArguments", "select", &formats, LaunchSizes::rows(stage.batch, 0), arguments)
 }
 
-/// One batched product of cuBLASLt over all heads.
+/// The call that adds the parts of a split product and its bias.
+pub(super) fn sum_partials(
+    placement: &Placement<'_>,
+    stage: &Linear,
+    parts: Partials,
+) -> Result<DeviceCall, BackendError> {
+    let count = stage.tokens * stage.width;
+    let arguments = Arguments::default()
+        .pointer(parts.address)
+        .pointer(placement.weight(parts.bias)?)
+        .pointer(placement.tensor(stage.output))
+        .long(count)
+        .int(stage.width)
+        .int(parts.count);
+    let formats = [placement.element(stage.output).cuda()];
+    let sizes = LaunchSizes::elements(placement, count);
+    Ok(call("SumPartialsArguments", "sum_partials", &formats, sizes, arguments))
+}
+
+/// One product for each head, by the kernel whose sums have the order of the fused attention.
+fn head_product_in_order(placement: &Placement<'_>, stage: &HeadProduct) -> DeviceCall {
+    let address = |operand: &Operand| {
+        placement.tensor(operand.tensor) + (operand.offset * placement.element(operand.tensor).bytes()) as u64
+    };
+    let arguments = Arguments::default()
+        .pointer(address(&stage.x))
+        .pointer(address(&stage.y))
+        .pointer(address(&stage.output))
+        .long(stage.x.pitch)
+        .long(stage.y.pitch)
+        .long(stage.output.pitch)
+        .int(stage.x.stride)
+        .int(stage.y.stride)
+        .int(stage.output.stride)
+        .int(stage.rows)
+        .int(stage.columns)
+        .int(stage.depth);
+    let name = format!("head_product_{}", if stage.y_transposed { "by_columns" } else { "by_rows" });
+    let line = format!("HEAD_PRODUCT({name}, {})\n{}", stage.y_transposed, arguments.assertion("HeadProductArguments"));
+    DeviceCall::Kernel(KernelCall {
+        instance: Instance { source: KernelSource::HeadProduct, name, line },
+        shared_bytes: 0,
+        grid: Grid { blocks: (stage.columns.div_ceil(32), stage.rows.div_ceil(16), stage.count), threads: 128 },
+        maps: Vec::new(),
+        arguments,
+    })
+}
+
+/// The products of all heads: one batched product of cuBLASLt, unless the order of the sums is given.
 pub(super) fn head_product(placement: &Placement<'_>, stage: &HeadProduct) -> DeviceCall {
-    let address = |operand: &crate::backend::cuda::stage::Operand| {
+    if stage.in_order {
+        return head_product_in_order(placement, stage);
+    }
+    let address = |operand: &Operand| {
         placement.tensor(operand.tensor) + (operand.offset * placement.element(operand.tensor).bytes()) as u64
     };
     let spec = MatmulSpec {

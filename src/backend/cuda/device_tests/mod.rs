@@ -2,7 +2,9 @@
 //! every format, so that only the kernel's own error counts. Outputs are NaN before the kernel runs. Without a device
 //! the tests are skipped.
 
+mod bench;
 mod reference;
+mod rounded;
 mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +21,9 @@ use super::gpu::GpuRuntime;
 use super::lower::lower;
 use super::matmul::WORKSPACE_BYTES;
 use super::memory::{DeviceMemory, spans_taken};
-use super::stage::{Attention, DeviceTensor, Epilogue, LayerNorm, Linear, Stage, Stages, TensorId, WeightKey};
+use super::stage::{
+    Accumulator, Attention, DeviceTensor, Epilogue, LayerNorm, Linear, Stage, Stages, TensorId, WeightKey,
+};
 use super::tune::library_algorithms;
 use super::weights::DeviceWeights;
 use crate::engine::{Backend, BackendError, BuildRequest};
@@ -27,7 +31,7 @@ use crate::graph::{PrecisionPolicy, Preset, Shape};
 use crate::input::Batch;
 use crate::model::{Architecture, ModelSource};
 use crate::model::{Head, Model};
-use reference::{Float64Reference, WEIGHT_SCALE, number};
+use reference::{Float64Reference, WEIGHT_SCALE, gate, number};
 
 /// Only one test at a time uses the device.
 static DEVICE: Mutex<()> = Mutex::new(());
@@ -166,24 +170,22 @@ impl Bench {
     }
 
     /// Compares some rows of a tensor with `expected`, float64 values by row.
-    fn compare(&self, what: &str, id: TensorId, width: usize, expected: &BTreeMap<usize, Vec<f64>>) {
+    fn compare(&self, what: &str, id: TensorId, expected: &BTreeMap<usize, Vec<f64>>) {
+        self.compare_within(gate(self.stages.tensor(id).element), what, id, expected);
+    }
+
+    fn compare_within(&self, gate: f64, what: &str, id: TensorId, expected: &BTreeMap<usize, Vec<f64>>) {
         let tensor = self.stages.tensor(id);
         let found = self.tensor(id);
         let (mut error, mut norm) = (0.0, 0.0);
         for (row, expected) in expected {
-            for (column, expected) in expected.iter().enumerate().take(width) {
+            for (column, expected) in expected.iter().enumerate() {
                 let difference = found[row * tensor.stride + column] - expected;
                 error += difference * difference;
                 norm += expected * expected;
             }
         }
         let relative = (error / norm).sqrt();
-        // Gates of the design study, section 4.
-        let gate = match tensor.element {
-            ElementType::F32 => 2e-5,
-            ElementType::F16 => 5e-4,
-            ElementType::Bf16 => 4e-3,
-        };
         assert!(relative < gate, "{what}: relative error {relative:e} in {:?}", tensor.element);
         let rows = tensor.rows;
         assert!(found[..rows * tensor.stride].iter().all(|x| x.is_finite()), "{what}: something was not written");
@@ -231,13 +233,13 @@ impl Bench {
         self.each(group, inputs, |what| match (norm, &normed) {
             (Some(norm), Some(normed)) => {
                 for id in [Some(norm.outputs.main), norm.outputs.copy].into_iter().flatten() {
-                    self.compare(what, id, stage.width, normed);
+                    self.compare(what, id, normed);
                 }
                 if norm.outputs.main != stage.output {
-                    self.compare(what, stage.output, stage.width, &sums);
+                    self.compare(what, stage.output, &sums);
                 }
             }
-            _ => self.compare(what, stage.output, stage.width, &sums),
+            _ => self.compare(what, stage.output, &sums),
         })
     }
 
@@ -249,7 +251,7 @@ impl Bench {
         let expected: BTreeMap<usize, Vec<f64>> = self.rows(tensor.rows).into_iter().map(|r| (r, row(r))).collect();
         self.each(group, &[stage.input], |what| {
             for id in [Some(stage.outputs.main), stage.outputs.copy].into_iter().flatten() {
-                self.compare(what, id, tensor.stride, &expected);
+                self.compare(what, id, &expected);
             }
         })
     }
@@ -260,8 +262,10 @@ impl Bench {
         let (rows, reference) = (self.rows(stage.shape.batch * stage.shape.sequence), self.reference());
         let expected: BTreeMap<usize, Vec<f64>> =
             rows.into_par_iter().map(|row| (row, reference.attention_row(stage, &packed, row))).collect();
-        let width = stage.shape.heads * stage.shape.size;
-        self.each(group, &[stage.packed], |what| self.compare(what, stage.context, width, &expected))
+        // The probabilities of a TF32 product are rounded to 11 bits, as those of FP16.
+        let tf32 = stage.accumulator == Accumulator::Tf32;
+        let gate = gate(if tf32 { ElementType::F16 } else { self.stages.tensor(stage.context).element });
+        self.each(group, &[stage.packed], |what| self.compare_within(gate, what, stage.context, &expected))
     }
 }
 
@@ -332,9 +336,20 @@ fn causal_attention_of_gpt2_agrees_with_float64() {
 }
 
 fn check_attention_of_heads_of_64(architecture: Architecture) {
-    let shapes = [(1, 127), (2, 128), (1, 511)];
-    let attention: fn(&[Stage]) -> bool = |stages| matches!(stages, [Stage::Attention(_)]);
-    check_groups(architecture, &[Preset::Hybrid, Preset::Bf16], &shapes, attention);
+    check_groups(architecture, &[Preset::Hybrid, Preset::Bf16], &[(1, 127), (2, 128), (1, 511)], is_attention);
+}
+
+fn is_attention(stages: &[Stage]) -> bool {
+    matches!(stages, [Stage::Attention(_)])
+}
+
+/// `tests/sanitizer.sh` runs this test as well.
+#[test]
+fn attention_of_fp32_tensors_agrees_with_float64() {
+    let shapes = [(1, 1), (1, 31), (3, 33), (1, 127), (2, 128), (1, 511)];
+    for architecture in [Architecture::BertTiny, Architecture::Gpt2Tiny, Architecture::BertBase, Architecture::Gpt2] {
+        check_groups(architecture, &[Preset::Fp32, Preset::Tf32], &shapes, is_attention);
+    }
 }
 
 #[test]

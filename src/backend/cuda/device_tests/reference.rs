@@ -23,6 +23,15 @@ pub(super) fn weight(key: WeightKey, index: usize) -> f64 {
 /// Factor of the weights. It is so small that sums of 3072 products stay near 1.
 pub(super) const WEIGHT_SCALE: f64 = 1.0 / 16.0;
 
+/// Largest relative error of a kernel's output.
+pub(super) fn gate(element: ElementType) -> f64 {
+    match element {
+        ElementType::F32 => 2e-5,
+        ElementType::F16 => 5e-4,
+        ElementType::Bf16 => 4e-3,
+    }
+}
+
 /// Computes stages in float64, row by row.
 #[derive(Clone, Copy)]
 pub(super) struct Float64Reference<'a> {
@@ -45,8 +54,10 @@ impl Float64Reference<'_> {
             let sum = sum + stage.bias.map_or(0.0, |bias| weight(bias, column));
             match stage.epilogue {
                 Epilogue::Store => sum,
-                Epilogue::Gelu(form) => gelu(form, rounded(sum)),
-                Epilogue::Residual => before[row * self.stages.tensor(stage.output).stride + column] + sum,
+                Epilogue::Gelu(form) | Epilogue::RoundedGelu(form) => gelu(form, rounded(sum)),
+                Epilogue::Residual | Epilogue::RoundedResidual => {
+                    before[row * self.stages.tensor(stage.output).stride + column] + sum
+                }
             }
         };
         (0..stage.width).into_par_iter().map(column).collect()

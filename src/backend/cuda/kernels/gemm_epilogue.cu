@@ -1,5 +1,5 @@
 // gemm_epilogue.cu: what a matrix product does with its FP32 sums. gemm_mma.cu and gemm_wgmma.cu share it, because their
-// instructions leave the sums in the same fragments. Compiled after prelude.cu and before one of them.
+// instructions leave the sums in the same fragments. Compiled after prelude.cu and halves.cu and before one of them.
 //
 // The product is Y[tokens, width] = X[tokens, depth] . W[width, depth]^T, everything row-major ("a linear layer
 // applied to a batch of tokens"). X and W hold 16-bit elements, sums are FP32.
@@ -18,7 +18,7 @@ struct GemmArguments {
   int depth_per_split;    // gemm_mma: a multiple of the tile's depth; depth when not split
 };
 
-// The epilogues that the policies need. All arithmetic on the sums is FP32; y16 is rounded to the element type.
+// The epilogues that the policies need. Arithmetic on the sums is FP32 but for the last two; y16 is rounded to the element type.
 #define EPILOGUE_BIAS 0          // y16 = round(sum + bias)
 #define EPILOGUE_GELU_ERF 1      // y16 = round(gelu(round(sum + bias))): the same values as a linear layer that stores
 #define EPILOGUE_GELU_TANH 2     //       16 bits and a GELU that reads them
@@ -26,6 +26,8 @@ struct GemmArguments {
 #define EPILOGUE_RESIDUAL_16 4   // y16 = round(residual16 + round(sum + bias)), every tensor 16 bits wide
 #define EPILOGUE_PARTIAL 5       // y32[split][tokens][width] = sum; the next layer norm adds them in split order
 #define EPILOGUE_F32 6           // y32 = sum, the language-model head
+#define EPILOGUE_GELU_ERF_HALVES 7   // as 1 and 2, but GELU rounds to FP16 after every step; fp16 only
+#define EPILOGUE_GELU_TANH_HALVES 8
 
 DEVICE constexpr bool epilogue_reads_bias(int epilogue) { return epilogue != EPILOGUE_PARTIAL && epilogue != EPILOGUE_F32; }
 DEVICE constexpr bool epilogue_stores_f32(int epilogue) {
@@ -51,6 +53,8 @@ DEVICE void transpose_quad(u32 (&words)[4], int lane) {
 template <int EPILOGUE> DEVICE u32 activate(u32 linear) {
   if constexpr (EPILOGUE == EPILOGUE_GELU_ERF) return pack_elements(gelu_erf(low_element(linear)), gelu_erf(high_element(linear)));
   if constexpr (EPILOGUE == EPILOGUE_GELU_TANH) return pack_elements(gelu_tanh(low_element(linear)), gelu_tanh(high_element(linear)));
+  if constexpr (EPILOGUE == EPILOGUE_GELU_ERF_HALVES) return gelu_erf_halves(linear);
+  if constexpr (EPILOGUE == EPILOGUE_GELU_TANH_HALVES) return gelu_tanh_halves(linear);
   return linear;
 }
 

@@ -90,6 +90,12 @@ DEVICE float4 load_global_float4(const float* pointer) {
                : "=f"(value.x), "=f"(value.y), "=f"(value.z), "=f"(value.w) : "l"(pointer) : "memory");
   return value;
 }
+DEVICE uint4 load_global_uint4(const void* pointer) {
+  uint4 value;
+  asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w) : "l"(pointer) : "memory");
+  return value;
+}
 
 // ---------------------------------------------------------------- tensor cores (sm_80)
 
@@ -115,6 +121,22 @@ DEVICE void multiply_accumulate(float (&sums)[4], const u32 (&a)[4], u32 b0, u32
                "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
                : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// Rounds to TF32, to nearest and ties away from zero: its low 13 bits are zeros.
+DEVICE float round_to_tf32(float x) {
+  u32 y;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(y) : "f"(x));
+  return __uint_as_float(y);
+}
+
+// sums[16x8] += a[16x8] . b[8x8] of TF32 numbers. With row = lane / 4 and depth = lane % 4, a thread holds a[row][depth] in .x,
+// a[row + 8][depth] in .y, the same at depth + 4 in .z and .w, b[depth][row] in b0 and b[depth + 4][row] in b1.
+DEVICE void multiply_accumulate_tf32(float (&sums)[4], const float4& a, float b0, float b1) {
+  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+               : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+               : "r"(__float_as_uint(a.x)), "r"(__float_as_uint(a.y)), "r"(__float_as_uint(a.z)), "r"(__float_as_uint(a.w)),
+                 "r"(__float_as_uint(b0)), "r"(__float_as_uint(b1)));
 }
 
 // ---------------------------------------------------------------- arithmetic

@@ -1,7 +1,8 @@
 // stepwise.cu: one kernel per operation of the graph, with a rounding after every elementary operation, exactly as a
 // precision policy defines it. The order of operations and of sums is that of the reference backend
 // (src/backend/reference/), so the results of a policy that rounds to FP16 can be compared value by value, overflow
-// included. Speed comes second: operations that a policy computes in FP32 run in the fused kernels.
+// included. Speed comes second: what is timed runs in fused kernels where there are any, with the same bits
+// (layer_norm_halves.cu, attention_halves.cu).
 //
 // NVRTC compiles this file alone, without headers. No fast-math: the study is about rounding, and fast-math flushes
 // subnormals.
@@ -299,6 +300,24 @@ __device__ void elementwise(const ElementwiseArguments& a) {
         const float y = F::template of<C>(x, update);
         write<OUT>(a.out, i, y);
         write<COPY>(a.copy, i, y);
+    }
+}
+
+struct SumPartialsArguments {
+    const float* partials;  // [parts, count]
+    const float* bias;      // [width]
+    void* out;              // [count / width, width]
+    u64 count;
+    int width, parts;
+};
+
+// The sum of a product's parts, in their order, and then the bias.
+template <class OUT> __device__ void sum_partials(const SumPartialsArguments& a) {
+    wait_for_predecessors();
+    for (u64 i = (u64)blockIdx.x * BLOCK + threadIdx.x; i < a.count; i += (u64)gridDim.x * BLOCK) {
+        float sum = a.partials[i];
+        for (int part = 1; part < a.parts; part++) sum += a.partials[part * a.count + i];
+        write<OUT>(a.out, i, sum + a.bias[i % a.width]);
     }
 }
 

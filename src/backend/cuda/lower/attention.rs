@@ -1,15 +1,18 @@
-//! Lowers scores, softmax and context: to one kernel if the policy allows it, else to products over materialised
-//! scores.
+//! Lowers scores, softmax and context: to one kernel if there is one that computes what the policy says, else to products
+//! over materialised scores.
 
 use super::fusion::computes_in_fp32;
 use super::{COLUMNS, StageLowering};
 use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::stage::{Attention, AttentionShape, HeadProduct, Operand, Softmax, Stage, TensorId};
 use crate::engine::BackendError;
-use crate::graph::{Format, OpKind, ValueId};
+use crate::graph::{Format, OpKind, Rounding, ValueId};
 
 /// Head sizes of the fused kernel.
 const FUSED_HEAD_SIZES: [usize; 2] = [32, 64];
+
+/// Most tokens of a sequence for the fused kernel that rounds to FP16: it holds the scores of 16 rows in shared memory.
+const ROUNDED_TOKENS: usize = 2048;
 
 /// The operations of one attention block.
 #[derive(Clone, Copy)]
@@ -28,15 +31,19 @@ impl StageLowering<'_> {
         let block = self.block(index, heads, scale)?;
         self.done[block.softmax] = true;
         self.done[block.context] = true;
-        match self.fused_element(block) {
-            Some(element) => {
-                let packed = self.operand(block.packed, element);
-                let context = self.single(self.graph.ops[block.context].output, element).main;
-                self.push(Stage::Attention(Attention { packed, context, shape: block.shape, scale }));
-                Ok(())
-            }
-            None => self.materialised(block),
-        }
+        let rounded = self.rounds_to_fp16(block);
+        let fused = match self.fused_element(block) {
+            // In a stepwise forward every tensor of FP32 attention exists, and its sums have another order.
+            Some(ElementType::F32) if self.stages.stepwise => None,
+            Some(element) => Some((element, Format::Fp32)),
+            None => (rounded && !self.stages.stepwise).then_some((ElementType::F16, Format::Fp16)),
+        };
+        let Some((element, arithmetic)) = fused else { return self.materialised(block, rounded) };
+        let accumulator = self.accumulator(&self.graph.ops[index], self.roundings[index])?;
+        let packed = self.operand(block.packed, element);
+        let context = self.single(self.graph.ops[block.context].output, element).main;
+        self.push(Stage::Attention(Attention { packed, context, shape: block.shape, scale, arithmetic, accumulator }));
+        Ok(())
     }
 
     fn block(&self, scores: usize, heads: usize, scale: f64) -> Result<AttentionBlock, BackendError> {
@@ -58,33 +65,47 @@ impl StageLowering<'_> {
         Ok(AttentionBlock { scores, softmax, context, packed: op.inputs[0], shape, scale })
     }
 
-    /// The 16-bit element type of the fused kernel, or `None` if it does not compute what the policy says.
+    /// The element type of the fused kernels that compute the softmax in FP32, or `None` if none computes what the policy
+    /// says. Where it is FP32, the tensors are FP32 as well.
     fn fused_element(&self, block: AttentionBlock) -> Option<ElementType> {
         let [scores, softmax, context] = [block.scores, block.softmax, block.context].map(|op| self.roundings[op]);
         let element = ElementType::of(scores.compute);
         let output = self.graph.ops[block.context].output;
-        let fits = element != ElementType::F32
-            && [scores.accumulate, scores.store, context.accumulate] == [Format::Fp32; 3]
+        let fits = [scores.accumulate, scores.store, context.accumulate] == [Format::Fp32; 3]
             && computes_in_fp32(softmax)
             && context.compute == scores.compute
             && [element, ElementType::F32].contains(&ElementType::of(softmax.store))
+            && (element != ElementType::F32 || self.stored(block.packed) == ElementType::F32)
             && self.wanted(output) == [element]
             && [element, ElementType::F32].contains(&self.stored(output))
             && FUSED_HEAD_SIZES.contains(&block.shape.size);
         fits.then_some(element)
     }
 
-    fn materialised(&mut self, block: AttentionBlock) -> Result<(), BackendError> {
+    /// Whether the fused kernel that rounds every step to FP16 computes what the policy says.
+    fn rounds_to_fp16(&self, block: AttentionBlock) -> bool {
+        let output = self.graph.ops[block.context].output;
+        let products = [block.scores, block.context].map(|op| self.roundings[op]);
+        products == [Rounding::fp32_accumulated(Format::Fp16); 2]
+            && self.roundings[block.softmax] == Rounding::uniform(Format::Fp16)
+            && self.stored(block.packed) == ElementType::F16
+            && self.wanted(output) == [ElementType::F16]
+            && FUSED_HEAD_SIZES.contains(&block.shape.size)
+            && block.shape.sequence <= ROUNDED_TOKENS
+    }
+
+    /// Emits products over scores in memory. `in_order`: with the sums of the fused kernel.
+    fn materialised(&mut self, block: AttentionBlock, in_order: bool) -> Result<(), BackendError> {
         let (queries, values) = (self.operand_of(block.scores), self.operand_of(block.context));
         let split = self.split(block, queries);
         let split_for_values = if values == queries { split } else { self.split(block, values) };
-        let scored = self.scores(block, split)?;
+        let scored = self.scores(block, split, in_order)?;
         let stored = self.roundings[block.scores].store;
         let scale = is_narrow(stored).then_some((block.scale, stored));
         self.completes(block.scores, scored, scale);
         let probabilities = self.softmax(block, scored);
         self.completes(block.softmax, probabilities, None);
-        let by_head = self.context(block, probabilities, split_for_values)?;
+        let by_head = self.context(block, probabilities, split_for_values, in_order)?;
         let outputs = self.outputs(self.graph.ops[block.context].output);
         self.push(Stage::MergeHeads { split: by_head, outputs, shape: block.shape });
         self.locate(block.context);
@@ -103,7 +124,7 @@ impl StageLowering<'_> {
     }
 
     /// Emits `Q Kᵀ` of every head.
-    fn scores(&mut self, block: AttentionBlock, split: TensorId) -> Result<TensorId, BackendError> {
+    fn scores(&mut self, block: AttentionBlock, split: TensorId, in_order: bool) -> Result<TensorId, BackendError> {
         let AttentionShape { batch, sequence, heads, size, .. } = block.shape;
         let (op, rounding) = (&self.graph.ops[block.scores], self.roundings[block.scores]);
         let accumulator = self.accumulator(op, rounding)?;
@@ -121,6 +142,7 @@ impl StageLowering<'_> {
             count: batch * heads,
             alpha: if is_narrow(rounding.store) { 1.0 } else { block.scale },
             accumulator,
+            in_order,
         }));
         Ok(scored)
     }
@@ -151,6 +173,7 @@ impl StageLowering<'_> {
         block: AttentionBlock,
         probabilities: TensorId,
         split: TensorId,
+        in_order: bool,
     ) -> Result<TensorId, BackendError> {
         let AttentionShape { batch, sequence, heads, size, .. } = block.shape;
         let (op, rounding) = (&self.graph.ops[block.context], self.roundings[block.context]);
@@ -168,6 +191,7 @@ impl StageLowering<'_> {
             count: batch * heads,
             alpha: 1.0,
             accumulator,
+            in_order,
         }));
         Ok(by_head)
     }

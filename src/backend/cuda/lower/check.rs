@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use crate::backend::cuda::element::ElementType;
-use crate::backend::cuda::stage::{Attention, Epilogue, Linear, Stage, Stages, TensorId};
+use crate::backend::cuda::stage::{Accumulator, Attention, DeviceTensor, Epilogue, Linear, Stage, Stages, TensorId};
+use crate::graph::Format;
 
 /// Refuses stages that read a tensor before it is written, or rows of another length than were written.
 ///
@@ -45,17 +46,35 @@ fn check_linear(stages: &Stages, linear: &Linear) -> Result<(), String> {
     let storage = y.element == ElementType::F32 || y.element == x.element;
     let operand = linear.weight.element == x.element;
     let gelu = !matches!(linear.epilogue, Epilogue::Gelu(_)) || y.element != ElementType::F32;
-    if fits && bias && storage && operand && gelu {
+    let halves = !matches!(linear.epilogue, Epilogue::RoundedGelu(_) | Epilogue::RoundedResidual)
+        || [x.element, y.element] == [ElementType::F16; 2];
+    let addend = match (linear.epilogue, linear.addend) {
+        (Epilogue::Residual, Some(addend)) => addend == linear.output,
+        (Epilogue::RoundedResidual, Some(addend)) => addend != linear.output && same_rows(stages.tensor(addend), y),
+        (_, addend) => addend.is_none(),
+    };
+    if fits && bias && storage && operand && gelu && halves && addend {
         return Ok(());
     }
     Err(format!("the linear layer of `{}` does not fit its tensors: {linear:?}, {x:?}, {y:?}", y.name))
+}
+
+/// Whether two tensors have the same elements.
+fn same_rows(a: &DeviceTensor, b: &DeviceTensor) -> bool {
+    (a.element, a.rows, a.stride) == (b.element, b.rows, b.stride)
 }
 
 fn check_attention(stages: &Stages, attention: &Attention) -> Result<(), String> {
     let (packed, context) = (stages.tensor(attention.packed), stages.tensor(attention.context));
     let hidden = attention.shape.heads * attention.shape.size;
     let fits = packed.stride == 3 * hidden && context.stride == hidden && packed.element == context.element;
-    if fits && packed.element != ElementType::F32 {
+    let arithmetic = attention.arithmetic == Format::Fp32 || packed.element == ElementType::F16;
+    let accumulator = match attention.accumulator {
+        Accumulator::F32 => true,
+        Accumulator::Tf32 => packed.element == ElementType::F32,
+        Accumulator::F16 => false,
+    };
+    if fits && arithmetic && accumulator {
         return Ok(());
     }
     Err(format!("the attention of `{}` does not fit its tensors: {packed:?}, {context:?}", context.name))

@@ -38,8 +38,7 @@ impl StageLowering<'_> {
         narrow(self.wanted(output).into_iter().chain([table, self.stored(output)])).is_some()
     }
 
-    /// Emits the linear layer with the GELU that is its only reader, computed in FP32 in the epilogue. `false` if they
-    /// cannot be fused.
+    /// Emits the linear layer with the GELU that is its only reader in the epilogue. `false` if they cannot be fused.
     pub(super) fn fused_gelu(&mut self, index: usize, product: Linear) -> bool {
         let Some(reader) = self.only_reader(self.graph.ops[index].output) else { return false };
         let OpKind::Activation(Activation::Gelu(form)) = self.graph.ops[reader].kind else { return false };
@@ -55,21 +54,26 @@ impl StageLowering<'_> {
         let [element] = wanted[..] else { return false };
         let narrow =
             element == operand && element != ElementType::F32 && (stored == element || stored == ElementType::F32);
-        if !(narrow && self.roundings[reader].compute == Format::Fp32) {
+        let epilogue = match self.roundings[reader].compute {
+            Format::Fp32 => Epilogue::Gelu(form),
+            Format::Fp16 if element == ElementType::F16 && !self.stages.stepwise => Epilogue::RoundedGelu(form),
+            _ => return false,
+        };
+        if !narrow {
             return false;
         }
         self.done[reader] = true;
         let output = self.tensor(value, element);
-        self.push(Stage::Linear(Linear { output, epilogue: Epilogue::Gelu(form), ..product }));
+        self.push(Stage::Linear(Linear { output, epilogue, ..product }));
         true
     }
 
-    /// Emits the linear layer with the residual sum that is its only reader, in place. `false` if they cannot be fused.
+    /// Emits the linear layer with the residual sum that is its only reader. `false` if they cannot be fused.
     pub(super) fn fused_residual(&mut self, index: usize, product: Linear) -> bool {
         let update = self.graph.ops[index].output;
         let Some(reader) = self.only_reader(update) else { return false };
         let sum = &self.graph.ops[reader];
-        if sum.kind != OpKind::Residual || sum.inputs[1] != update || self.roundings[reader].compute != Format::Fp32 {
+        if sum.kind != OpKind::Residual || sum.inputs[1] != update {
             return false;
         }
         let (stream, value) = (sum.inputs[0], sum.output);
@@ -77,14 +81,18 @@ impl StageLowering<'_> {
         let operand = ElementType::of(self.roundings[index].compute);
         let same = self.stored(stream) == element && self.stored(update) == element && self.wanted(value) == [element];
         let last = self.readers[stream.0].iter().all(|&other| other <= reader) && stream != self.graph.output;
-        let writable = element == ElementType::F32 || element == operand;
         let Some(&location) = self.locations.get(&(stream.0, element)) else { return false };
-        if !(same && last && writable) {
-            return false;
-        }
+        let in_place = last && (element == ElementType::F32 || element == operand);
+        let halves = !self.stages.stepwise && [element, operand] == [ElementType::F16; 2];
+        let (epilogue, output) = match self.roundings[reader].compute {
+            Format::Fp32 if same && in_place => (Epilogue::Residual, location),
+            // cuBLASLt cannot round between the two sums, so its own sum needs a tensor apart from the stream.
+            Format::Fp16 if same && halves => (Epilogue::RoundedResidual, self.tensor(value, element)),
+            _ => return false,
+        };
         self.done[reader] = true;
-        self.locations.insert((value.0, element), location);
-        self.push(Stage::Linear(Linear { output: location, epilogue: Epilogue::Residual, ..product }));
+        self.locations.insert((value.0, element), output);
+        self.push(Stage::Linear(Linear { output, addend: Some(location), epilogue, ..product }));
         true
     }
 

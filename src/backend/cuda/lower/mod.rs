@@ -1,16 +1,18 @@
 //! Lowers a graph to stages: decides which operations run together, and which tensors exist.
 //!
-//! This is where a precision policy decides about kernels. `lower` asks the policy for the rounding of every operation
-//! and fuses operations only if the policy computes them in FP32. The store between them is then left out, which
-//! changes the result by less than that store's rounding. If a policy rounds inside an operation (`fp16`), each
-//! operation is a stage of its own and rounds as defined.
+//! This is where a precision policy decides about kernels. `lower` asks the policy for the rounding of every operation.
+//! Where the policy computes operations in FP32 and they are fused, the store between them is left out, which changes
+//! the result by less than that store's rounding. Where the policy rounds inside operations (`fp16`), the fused kernels
+//! round at every step all the same. `lower_stepwise` makes each of these operations a stage of its own; the results have
+//! the same bits, and every tensor exists.
 //!
-//! `fusion.rs` fuses layer norm, GELU and the residual sum; `attention.rs` fuses scores, softmax and context;
-//! `check.rs` checks the result.
+//! `linear.rs` lowers linear layers, `fusion.rs` fuses layer norm, GELU and the residual sum, `attention.rs` scores,
+//! softmax and context; `check.rs` checks the result.
 
 mod attention;
 mod check;
 mod fusion;
+mod linear;
 #[cfg(test)]
 mod tests;
 
@@ -19,14 +21,15 @@ use std::collections::BTreeMap;
 use super::element::ElementType;
 use super::error::execution;
 use super::stage::{
-    Accumulator, DeviceTensor, Elementwise, Embedding, Epilogue, Function, LayerNorm, Linear, Norm, OpOutput, Outputs,
-    Select, Stage, Stages, TensorId, WeightKey,
+    DeviceTensor, Elementwise, Embedding, Function, LayerNorm, Norm, OpOutput, Outputs, Select, Stage, Stages,
+    TensorId, WeightKey,
 };
 use crate::engine::{BackendError, BackendKind};
 use crate::graph::{
     Activation, Format, Graph, Op, OpKind, ParamId, PrecisionPolicy, Rounding, Shape, Token, ValueId, ValueShape,
 };
 use check::check;
+pub(super) use linear::supports;
 
 /// Rows of scores are padded to a multiple of this many columns, so that each begins at a multiple of 16 bytes in every
 /// element type.
@@ -45,8 +48,21 @@ const NARROW_OUTPUT: usize = 512;
 /// [`BackendError::Policy`] when the policy does not fit the graph, [`BackendError::UnsupportedPolicy`] when no kernel
 /// computes what it asks for.
 pub(super) fn lower(graph: &Graph, policy: &PrecisionPolicy, shape: Shape) -> Result<Stages, BackendError> {
+    lowered(graph, policy, shape, false)
+}
+
+/// The same, with a stage for every operation inside which the policy rounds, and for those of FP32 attention.
+///
+/// # Errors
+/// As [`lower`].
+pub(super) fn lower_stepwise(graph: &Graph, policy: &PrecisionPolicy, shape: Shape) -> Result<Stages, BackendError> {
+    lowered(graph, policy, shape, true)
+}
+
+fn lowered(graph: &Graph, policy: &PrecisionPolicy, shape: Shape, stepwise: bool) -> Result<Stages, BackendError> {
     let roundings = graph.roundings(policy)?;
     let mut lowering = StageLowering::new(graph, policy, &roundings, shape);
+    lowering.stages.stepwise = stepwise;
     for index in 0..graph.ops.len() {
         if !lowering.done[index] {
             lowering.op(index)?;
@@ -292,63 +308,6 @@ impl<'a> StageLowering<'a> {
         self.locations.get(&(source.0, stored)).copied().filter(|_| last && same)
     }
 
-    fn linear(&mut self, index: usize, weight: ParamId, bias: Option<ParamId>) -> Result<(), BackendError> {
-        let (op, rounding) = (&self.graph.ops[index], self.roundings[index]);
-        let accumulator = self.accumulator(op, rounding)?;
-        let operand = ElementType::of(rounding.compute);
-        let x = self.operand(op.inputs[0], operand);
-        let dims = &self.graph.param(weight).dims;
-        // Only the host can skip padding. Other readers need rows exactly as long as the value's.
-        let direct = op.output == self.graph.output && self.product_writes(index);
-        let width = if direct { padded(dims[0]) } else { dims[0] };
-        let depth = dims[1];
-        let weight = WeightKey { rows: width, ..WeightKey::new(weight, rounding.compute, width) };
-        let bias = bias.map(|bias| WeightKey { rows: width, ..WeightKey::new(bias, rounding.store, width) });
-        let (rows, _) = rows_and_width(self.graph.value(op.output).shape, self.shape);
-        let product = Linear {
-            x,
-            weight,
-            bias,
-            output: TensorId(0),
-            tokens: rows,
-            width,
-            depth,
-            accumulator,
-            epilogue: Epilogue::Store,
-        };
-        if accumulator != Accumulator::F16 && (self.fused_gelu(index, product) || self.fused_residual(index, product)) {
-            return Ok(());
-        }
-        self.plain_linear(index, product);
-        Ok(())
-    }
-
-    /// Whether a product can write the element type in which the policy stores its output.
-    fn product_writes(&self, index: usize) -> bool {
-        let stored = self.stored(self.graph.ops[index].output);
-        stored == ElementType::F32 || stored == ElementType::of(self.roundings[index].compute)
-    }
-
-    /// Emits a linear layer alone. If the product cannot write the element type, it writes FP32 and a conversion
-    /// follows.
-    fn plain_linear(&mut self, index: usize, product: Linear) {
-        let op = &self.graph.ops[index];
-        let stored = self.stored(op.output);
-        let direct = self.product_writes(index);
-        let element = if direct { stored } else { ElementType::F32 };
-        let output = self.scratch(op.name.clone(), element, product.tokens, product.width);
-        let bias = product.bias.map(|bias| if direct { bias } else { bias.widened() });
-        self.push(Stage::Linear(Linear { output, bias, ..product }));
-        self.locations.insert((op.output.0, element), output);
-        if !direct {
-            self.operand(op.output, stored);
-        }
-    }
-
-    fn accumulator(&self, op: &Op, rounding: Rounding) -> Result<Accumulator, BackendError> {
-        accumulator(rounding).map_err(|reason| self.unsupported(op, reason))
-    }
-
     fn elementwise(&mut self, index: usize, function: Function) {
         let op = &self.graph.ops[index];
         let input = self.input(op.inputs[0]);
@@ -367,30 +326,6 @@ impl<'a> StageLowering<'a> {
             self.push(Stage::Select(Select { input, output, token, batch, sequence, width }));
         }
     }
-}
-
-/// The format of a product's sums under a rounding.
-fn accumulator(rounding: Rounding) -> Result<Accumulator, &'static str> {
-    match (rounding.compute, rounding.accumulate) {
-        (Format::Fp64, _) | (_, Format::Fp64) => Err("FP64, which this backend does not have"),
-        (Format::Tf32, Format::Fp32 | Format::Tf32) => Ok(Accumulator::Tf32),
-        (_, Format::Fp32 | Format::Tf32) => Ok(Accumulator::F32),
-        (Format::Fp16, Format::Fp16) if rounding.store == Format::Fp16 => Ok(Accumulator::F16),
-        (_, Format::Fp16) => Err("an FP16 accumulator of operands or an output that are not FP16"),
-        (_, Format::Bf16) => Err("a BF16 accumulator, which no GPU has"),
-    }
-}
-
-/// Whether any device can compute the products of a policy. Overrides of single operations are checked when an engine
-/// is built.
-///
-/// # Errors
-/// The reason, as a sentence fragment.
-pub(super) fn supports(policy: &PrecisionPolicy) -> Result<(), String> {
-    let mut products = policy.classes.iter().filter(|(class, _)| class.is_product());
-    products.try_for_each(|(class, rounding)| {
-        accumulator(*rounding).map(drop).map_err(|reason| format!("`{class}` has {reason}"))
-    })
 }
 
 /// Rows and columns of a value seen as a matrix.

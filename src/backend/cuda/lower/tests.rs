@@ -1,8 +1,8 @@
 //! Lowers policies and sizes that no experiment has run: `check` must accept all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::lower;
+use super::{lower, lower_stepwise};
 use crate::backend::cuda::arena::lay_out;
 use crate::backend::cuda::calls::{DeviceCall, Placement, calls, choices, groups};
 use crate::backend::cuda::compile::GpuArchitecture;
@@ -108,16 +108,18 @@ fn every_mixture_of_formats_and_every_width_is_lowered_to_stages_that_fit() {
     let mut lowered = 0;
     for graph in &graphs {
         for policy in &policies {
-            match lower(graph, policy, shape) {
-                Ok(stages) => {
-                    assert!(!all_calls(&stages).is_empty());
-                    lowered += 1;
+            for stages in [lower(graph, policy, shape), lower_stepwise(graph, policy, shape)] {
+                match stages {
+                    Ok(stages) => {
+                        assert!(!all_calls(&stages).is_empty());
+                        lowered += 1;
+                    }
+                    Err(error) => panic!("{}: {error}", policy.name),
                 }
-                Err(error) => panic!("{}: {error}", policy.name),
             }
         }
     }
-    assert_eq!(lowered, graphs.len() * policies.len());
+    assert_eq!(lowered, 2 * graphs.len() * policies.len());
 }
 
 /// RoBERTa's trunk is BERT's with other tables: its positions begin at another row of the checkpoint, not of the parameter.
@@ -166,7 +168,7 @@ fn every_operation_has_an_output_of_its_own_where_none_are_fused() {
     for name in [ModelName::BertTiny, ModelName::Gpt2Tiny] {
         let graph = architecture_graph(name);
         let examined = |policy: &PrecisionPolicy| {
-            let stages = lower(&graph, policy, Shape { batch: 2, sequence: 8 }).unwrap();
+            let stages = lower_stepwise(&graph, policy, Shape { batch: 2, sequence: 8 }).unwrap();
             stages.ops.iter().all(Option::is_some)
         };
         for policy in [&fp16, &divided, &wide_norms, &one_wide_norm] {
@@ -182,8 +184,9 @@ fn every_operation_has_an_output_of_its_own_where_none_are_fused() {
 fn the_stage_that_completes_an_operation_writes_its_tensor() {
     let shape = Shape { batch: 3, sequence: 33 };
     for graph in graphs() {
-        for policy in policies() {
-            let stages = lower(&graph, &policy, shape).unwrap();
+        let stepwise = policies().into_iter().map(|policy| (lower_stepwise(&graph, &policy, shape).unwrap(), policy));
+        let fused = policies().into_iter().map(|policy| (lower(&graph, &policy, shape).unwrap(), policy));
+        for (stages, policy) in fused.chain(stepwise) {
             assert_eq!(stages.ops.len(), graph.ops.len());
             let located = graph.ops.iter().zip(&stages.ops).filter_map(|(op, output)| Some((op, (*output)?)));
             let mut last = None;
@@ -212,6 +215,21 @@ fn no_layer_norm_is_lost() {
                 _ => 0,
             };
             assert_eq!(stages.stages.iter().map(count).sum::<usize>(), norms, "{}", policy.name);
+        }
+    }
+}
+
+/// Fewer tensors and launches, but the same weights: those of an examined forward are loaded already.
+#[test]
+fn fusing_what_rounds_to_fp16_needs_no_other_weights() {
+    for graph in graphs() {
+        for policy in policies() {
+            let shape = Shape { batch: 1, sequence: 8 };
+            let (fused, stepwise) =
+                (lower(&graph, &policy, shape).unwrap(), lower_stepwise(&graph, &policy, shape).unwrap());
+            let keys = |stages: &Stages| stages.stages.iter().flat_map(Stage::weights).collect::<BTreeSet<_>>();
+            assert_eq!(keys(&fused), keys(&stepwise), "{}", policy.name);
+            assert!(fused.stages.len() <= stepwise.stages.len(), "{}", policy.name);
         }
     }
 }
