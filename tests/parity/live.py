@@ -36,7 +36,7 @@ def answered(folder, comparison):
     try:
         model = oracle.Oracle(folder)
         comparison.architecture = model.architecture
-        for case in cases_of(comparison.name, model.vocabulary, model.special):
+        for case in cases_of(comparison.name, [id for id in range(model.vocabulary) if id != model.padding], model.special):
             inputs = {"input_ids": case.ids} if case.ids is not None else model.encoded(case.text, case.pair)
             if model.takes(inputs):
                 expected.append(Expected(case, inputs["input_ids"], model.outputs(inputs)))

@@ -149,7 +149,7 @@ def roberta():
     yield new("untied", MASKED, tie_word_embeddings=False)
     yield new("act-gelu_new", CLASSIFIER, hidden_act="gelu_new")
     yield new("types-2", "Model", type_vocab_size=2)
-    yield new("pad-0", "Model", pad_token_id=0)
+    yield new("pad-0", "Model", pad_token_id=0, refused="pads the rows of `roberta`")
     yield new("dtype-f16", CLASSIFIER, dtype="F16")
     yield new("sharded", MASKED, max_shard_size="40KB")
     yield new("vocab-json", CLASSIFIER, "roberta-files")
