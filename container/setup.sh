@@ -24,7 +24,7 @@
 #   --test       rustfmt and clippy, and numpy, onnx, pyarrow and safetensors, by digest, into runs/venv, for the tests that compare
 #                with other programs; a python3 that has these packages serves as it is
 #   --parity     numpy, torch and transformers, by digest, into runs/venv-parity, for `make parity`: 3.5 GB to fetch, 7 GB on disk,
-#                for the package index has torch for x86-64 with CUDA alone; two minutes where the network is fast
+#                for the package index has torch for x86-64 with CUDA alone; 100 s where the network is fast
 #   --nix        Nix, unzip and shellcheck, for the tests of flake.nix and of the scripts
 #   --libclang   prints the folder for LIBCLANG_PATH, or nothing when there is none; installs nothing
 #

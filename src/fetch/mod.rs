@@ -14,12 +14,12 @@ pub use error::FetchError;
 
 use crate::manifest::LoadedManifest;
 use crate::manifest::schema::ModelEntry;
-use crate::model::ModelSource;
+use crate::model::{ModelSource, VOCABULARY_FILES};
 use download::{Download, Expected, Received};
 use folder::{CheckpointFolder, Digests};
 use hub::{Address, Hub};
 use progress::FetchProgress;
-use request::{CheckpointRequest, RequestedFile};
+use request::{CheckpointRequest, RequestedFile, TOKENIZER_FILE};
 
 /// The outcome for every checkpoint of a manifest.
 #[derive(Debug)]
@@ -116,7 +116,31 @@ struct MissingFile {
 }
 
 impl FetchSession {
+    /// One checkpoint; one without tokenizer.json with the files of its vocabulary.
     fn checkpoint(&mut self, request: &CheckpointRequest) -> Result<FetchOutcome, FetchError> {
+        let recorded = CheckpointFolder::new(&request.folder).digests();
+        let is_known = |name: &str| recorded.sha256.contains_key(name) || request.folder.join(name).is_file();
+        let vocabulary = VOCABULARY_FILES.into_iter().find(|names| names.iter().all(|name| is_known(name)));
+        let instead = vocabulary.filter(|_| !is_known(TOKENIZER_FILE)).and_then(|names| request.with_vocabulary(names));
+        if let Some(request) = instead {
+            return self.complete(&request);
+        }
+        let absent = format!("{}: {TOKENIZER_FILE}", request.label());
+        let outcome = self.complete(request);
+        if !matches!(&outcome, Err(FetchError::NotThere { file, .. }) if *file == absent) {
+            return outcome;
+        }
+        for request in VOCABULARY_FILES.into_iter().filter_map(|names| request.with_vocabulary(names)) {
+            match self.complete(&request) {
+                Err(FetchError::NotThere { .. }) => {}
+                found => return found,
+            }
+        }
+        outcome
+    }
+
+    /// All files of a request.
+    fn complete(&mut self, request: &CheckpointRequest) -> Result<FetchOutcome, FetchError> {
         let folder = CheckpointFolder::new(&request.folder);
         let mut found = look(&folder, request, self.no_network.is_none())?;
         if found.missing.is_empty() && found.unknown.is_empty() {
@@ -215,6 +239,9 @@ impl CheckpointState {
 fn look(folder: &CheckpointFolder, request: &CheckpointRequest, network: bool) -> Result<CheckpointState, FetchError> {
     let recorded = folder.digests();
     let mut found = CheckpointState::default();
+    if !request.files.contains_key(TOKENIZER_FILE) {
+        found.digests.absent.insert(TOKENIZER_FILE.to_owned());
+    }
     for RequestedFile { name, pin, optional } in request.in_order() {
         let pinned = pin.map(|digest| Expected::Pinned(digest.to_owned()));
         let expected = pinned.or_else(|| recorded.sha256.get(name).cloned().map(Expected::Recorded));

@@ -8,6 +8,9 @@ use super::download::short;
 use crate::manifest::LoadedManifest;
 use crate::model::{CHECKPOINT_FILES, INDEX_FILE, ModelSource, WEIGHTS_FILE, hub_folder, optional_files};
 
+/// The file that a vocabulary may stand for.
+pub(super) const TOKENIZER_FILE: &str = "tokenizer.json";
+
 /// One revision of one repository, for one or several models.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CheckpointRequest {
@@ -84,6 +87,19 @@ impl CheckpointRequest {
     /// `openai-community/gpt2 607a30d783df`
     pub fn label(&self) -> String {
         format!("{} {}", self.repository, short(&self.revision))
+    }
+
+    /// The same with a vocabulary of these files in the place of tokenizer.json, which the repository lacks; `None` if tokenizer.json
+    /// is pinned.
+    pub fn with_vocabulary(&self, names: &[&str]) -> Option<CheckpointRequest> {
+        let mut request = self.clone();
+        if request.files.remove(TOKENIZER_FILE)?.is_some() {
+            return None;
+        }
+        for &name in names {
+            request.files.entry(name.to_owned()).or_default();
+        }
+        Some(request)
     }
 
     /// The files in the order they are fetched: the weights last, so that a mistake in the manifest shows early, and before

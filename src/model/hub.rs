@@ -18,9 +18,13 @@ pub const INDEX_FILE: &str = "model.safetensors.index.json";
 /// tokenizer.json a vocabulary.
 pub const CHECKPOINT_FILES: [&str; 3] = ["config.json", WEIGHTS_FILE, "tokenizer.json"];
 
+/// The files that hold a vocabulary where a checkpoint has no tokenizer.json, either the first set or the second.
+pub const VOCABULARY_FILES: [&[&str]; 2] = [&["vocab.txt"], &["vocab.json", "merges.txt"]];
+
 /// The files of a tokenizer that a checkpoint may lack.
 pub fn optional_files() -> impl Iterator<Item = &'static str> {
-    TOKENIZER_FILES.into_iter().filter(|name| !CHECKPOINT_FILES.contains(name))
+    let is_vocabulary = |name: &&str| VOCABULARY_FILES.iter().any(|files| files.contains(name));
+    TOKENIZER_FILES.into_iter().filter(move |name| !CHECKPOINT_FILES.contains(name) && !is_vocabulary(name))
 }
 
 /// The files of [`CHECKPOINT_FILES`] that a folder lacks.
@@ -28,7 +32,7 @@ pub fn missing_files(folder: &Path) -> Vec<&'static str> {
     let all = |names: &[&str]| names.iter().all(|name| folder.join(name).is_file());
     let instead = |name: &str| match name {
         WEIGHTS_FILE => all(&[INDEX_FILE]),
-        "tokenizer.json" => all(&["vocab.txt"]) || all(&["vocab.json", "merges.txt"]),
+        "tokenizer.json" => VOCABULARY_FILES.into_iter().any(all),
         _ => false,
     };
     CHECKPOINT_FILES.into_iter().filter(|name| !folder.join(name).is_file() && !instead(name)).collect()

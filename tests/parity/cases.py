@@ -38,11 +38,13 @@ class Case:
         return repr(self.text) if self.pair is None else f"{self.text!r} and {self.pair!r}"
 
 
-def cases_of(index, vocabulary, has_tokenizer):
-    """The cases of the checkpoint with this number: texts by turns, a pair, and ids."""
-    if has_tokenizer:
+def cases_of(name, ids, special):
+    """The cases of the checkpoint with this name: texts by its name, its own special tokens, a pair, and some of `ids`. Without a
+    tokenizer `special` is None."""
+    drawn = random.Random(name)
+    if special is not None:
         # The first is short and in every vocabulary.
-        later = [TEXTS[1 + (TEXTS_OF_A_CHECKPOINT * index + step) % (len(TEXTS) - 1)] for step in range(TEXTS_OF_A_CHECKPOINT - 1)]
-        yield from (Case(text) for text in TEXTS[:1] + later)
-        yield Case(TEXTS[index % 2], TEXTS[1 + index % 2])
-    yield Case(ids=random.Random(index).choices(range(vocabulary), k=7 + index % 9))
+        yield from (Case(text) for text in TEXTS[:1] + drawn.sample(TEXTS[1:], TEXTS_OF_A_CHECKPOINT - 1))
+        yield Case("a " + " film ".join(special))
+        yield Case(*drawn.sample(TEXTS[:4], 2))
+    yield Case(ids=drawn.choices(ids, k=drawn.randint(7, 15)))

@@ -26,17 +26,17 @@ def given(names, models):
 
 def answers(source):
     """(folder, comparison, expected) of each."""
-    for index, (folder, comparison) in enumerate(source):
-        yield folder, comparison, answered(index, folder, comparison)
+    for folder, comparison in source:
+        yield folder, comparison, answered(folder, comparison)
 
 
-def answered(index, folder, comparison):
+def answered(folder, comparison):
     """What transformers says to each case: in one thread, for its classes are built under a global state."""
     expected = []
     try:
         model = oracle.Oracle(folder)
         comparison.architecture = model.architecture
-        for case in cases_of(index, model.vocabulary, model.tokenizer is not None):
+        for case in cases_of(comparison.name, [id for id in range(model.vocabulary) if id != model.padding], model.special):
             inputs = {"input_ids": case.ids} if case.ids is not None else model.encoded(case.text, case.pair)
             if model.takes(inputs):
                 expected.append(Expected(case, inputs["input_ids"], model.outputs(inputs)))
@@ -51,6 +51,6 @@ def recordable(parent):
     def of(recipe):
         layout, folder, comparison = oracle.layout(recipe), parent / recipe.name, Comparison(recipe.name)
         layout.write(folder)
-        return layout, comparison, answered(sum(recipe.name.encode()), folder, comparison)
+        return layout, comparison, answered(folder, comparison)
 
     return of

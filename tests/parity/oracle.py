@@ -64,13 +64,19 @@ class Oracle:
                 module.reorder_and_upcast_attn = False  # It upcasts to single precision.
         # Choices come in rows of several texts, which the program does not take.
         self.has_head = self.single.base_model is not self.single and not name.endswith("ForMultipleChoice")
-        self.positions = longest(config)
+        # RoBERTa's positions begin behind the id of its padding, which has none: it stands in no text.
+        begins_late = config.model_type in ("roberta", "xlm-roberta", "camembert")
+        self.padding = config.pad_token_id if begins_late else None
+        self.positions = config.max_position_embeddings - (self.padding + 1 if begins_late else 0)
         self.vocabulary = config.vocab_size
         self.types = getattr(config, "type_vocab_size", None)
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(folder)
+            names = ["bos_token", "mask_token", "eos_token"] + ["pad_token"] * (not begins_late)
+            found = (getattr(self.tokenizer, name) for name in names)
+            self.special = list(dict.fromkeys(token for token in found if token))
         except Exception:
-            self.tokenizer = None  # Ids are compared alone.
+            self.tokenizer = self.special = None  # Ids are compared alone.
 
     def takes(self, inputs):
         """Whether they are within the positions and the types of tokens that the model has."""
@@ -93,13 +99,6 @@ class Oracle:
                 if self.has_head:
                     found.setdefault("logits", []).append(logits(model(**given)))
         return {name: tuple(pair) for name, pair in found.items()}
-
-
-def longest(config):
-    """Tokens that the positions of a model allow: RoBERTa's begin behind the id of its padding."""
-    positions = config.max_position_embeddings
-    begins_late = config.model_type in ("roberta", "xlm-roberta", "camembert")
-    return positions - config.pad_token_id - 1 if begins_late else positions
 
 
 def logits(answer):

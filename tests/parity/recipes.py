@@ -123,7 +123,8 @@ def gpt2():
     for act in ("gelu", "gelu_fast", "gelu_pytorch_tanh", "relu", "silu", "quick_gelu", "tanh"):
         yield new("act-" + act, lm, activation_function=act)
     yield new("inverse-layer", lm, scale_attn_by_inverse_layer_idx=True, n_layer=3)
-    yield new("unscaled", lm, scale_attn_weights=False)
+    # Small heads: without the scale, large scores would turn rounding into differences.
+    yield new("unscaled", lm, scale_attn_weights=False, n_head=12)
     yield new("upcast", lm, reorder_and_upcast_attn=True)
     yield new("inner-odd", lm, n_inner=77)
     for size, count in ((16, 1), (25, 3), (64, 1), (80, 2), (128, 1)):
@@ -148,7 +149,7 @@ def roberta():
     yield new("untied", MASKED, tie_word_embeddings=False)
     yield new("act-gelu_new", CLASSIFIER, hidden_act="gelu_new")
     yield new("types-2", "Model", type_vocab_size=2)
-    yield new("pad-0", "Model", pad_token_id=0)
+    yield new("pad-0", "Model", pad_token_id=0, refused="pads the rows of `roberta`")
     yield new("dtype-f16", CLASSIFIER, dtype="F16")
     yield new("sharded", MASKED, max_shard_size="40KB")
     yield new("vocab-json", CLASSIFIER, "roberta-files")

@@ -2,6 +2,7 @@
 
 use mixprec::digest::sha256;
 
+use crate::checkpoint::{Checkpoint, WORDS};
 use crate::fetch::server::Act;
 use crate::fetch::{Fetch, OPTIONAL, WEIGHTS};
 use crate::fixtures::tiny::committed;
@@ -204,6 +205,29 @@ fn the_tokenizers_other_files_come_along_where_the_hub_has_them_and_are_not_aske
     fetch.pin(&sha256(fetch.content(WEIGHTS)), &format!(", files: {{added_tokens.json: '{digest}'}}"));
     let (_, stderr) = fetch.expect(1, &[]);
     assert_says(&stderr, &["added_tokens.json: the hub answers 404"]);
+}
+
+#[test]
+fn a_vocabulary_is_fetched_where_the_hub_has_no_tokenizer_json() {
+    let folder = tempfile::tempdir().unwrap();
+    Checkpoint::bert().write(folder.path());
+    std::fs::write(folder.path().join("vocab.txt"), WORDS.join("\n")).unwrap();
+    let fetch = Fetch::of(folder.path(), &["config.json", "vocab.txt", WEIGHTS]);
+    fetch.pin(&sha256(fetch.content(WEIGHTS)), "");
+    for _ in 0..2 {
+        let (stdout, stderr) = fetch.expect(0, &[]);
+        assert!(stdout.contains("owner/name 0123456789ab: 3 files"), "{stdout}{stderr}");
+        fetch.assert_fetched();
+        let asked = fetch.hub.requests_for("tokenizer.json").len();
+        assert_eq!(asked, 1, "what the revision lacks is recorded");
+    }
+    let found = fetch.folder();
+    expect(0, &["infer", "--model", text(&found), "--text", "the film is good"]);
+    // Neither is there: the message is of tokenizer.json.
+    let fetch = Fetch::of(folder.path(), &["config.json", WEIGHTS]);
+    fetch.pin(&sha256(fetch.content(WEIGHTS)), "");
+    let (_, stderr) = fetch.expect(1, &[]);
+    assert_says(&stderr, &["owner/name 0123456789ab: tokenizer.json: the hub answers 404"]);
 }
 
 /// As an earlier version of the program left it.

@@ -10,10 +10,12 @@ but its special tokens. Needs transformers.
 """
 
 import argparse
+import base64
 import json
 import pathlib
 import sys
 import tempfile
+import zlib
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "parity"))
@@ -21,7 +23,18 @@ import vocabularies
 from cases import TEXTS
 
 PAIRS = [["a good film", "The Paris"], ["</s> film", "[SEP] caf\u00e9"], ["", "the"]]
-MORE = ["<s>NOTUSED a </s>NOTUSED", "``a'' \ufb01lm \u0130 \u1e9b\u0323", "x<new>y NEW", "film <mask>", "\u2581film \u2581", ""]
+MORE = ["<s>NOTUSED a </s>NOTUSED", "``a'' \ufb01lm \u0130 \u1e9b\u0323", "x<new>y NEW", "film <mask>", "\ufb01\uff4c\uff4d \u00bd", "\u2581film \u2581", ""]
+
+
+# sentencepiece's normalization as it compiled it of these rules: \ufb01 is fi, the wide f, i, l and m are the narrow ones, \u00bd is 1/2.
+CHARSMAP = zlib.decompress(base64.b64decode(
+    "eNoV03mQD2QYB/B3fmjGhNkYOXOUK0zLOqJcyV20cuS+LZutFClHrGtZdpFcHch9rXKUex3rvqM7R5dKchNLB5/fO/OZ5/njef945/0+IWcIIU"
+    "+OkJUdCZm5QvQkZ4RIGJ03hAf0KbVDSM0dgrFkJflB0jVpRUIwkpzPhYeIoQD5KUhmfCQUUh/GaChMMYryCMUpSQlKU4rHeJSylKE85XicClSi"
+    "IldiIqGyGssTVKUK1YijBtV5kpp4QqjF0zxFXepQn3o8QwOepSGNaURTmtCcZjxHC1ryPC/QitbE04YXaUdbXqI9HelAZzrRlS50pxs96UFvet"
+    "GXPvQjgUT6M4CXeYUkXuNVXmcgg3iDNxnMWwxhKG8znGG8wwhGMZLR0U9nLGMYzzgmkEIqE5nMJNJJYypTeJdpvMd0ZjKD2czifebwIR8wl4+Y"
+    "zzwW8DGLWMgSFrOMpaxgOatYyWoy+JRPWMsa1rOOz/mMjWxgM5vYypZoNtnGDrazi53sJou97GE/+zjIAQ5ziKMc4TjHOMEXfMlJvuYrvuUbvu"
+    "c7TvEDZzjNj5zlZ37iV37hN87xB7/zJ+f5iwtc4mJ0D7jMNa5yg+v8zU1uc4s7ZPMPd/mPf7nH/9H9iY2Ts4REQUsSrvu9TY1z"
+))  # fmt: skip
 
 
 def flags(content, **changed):
@@ -98,6 +111,11 @@ def unigrams():
                        {"bos_token": None}, {"mask_token": {"__type": "AddedToken"} | flags("<mask>", lstrip=True)}):  # fmt: skip
             yield case(kind, kind, config)
         yield case(kind, kind, {}, drop=["tokenizer.json"])
+        document = json.loads(vocabularies.files(kind)["tokenizer.json"])
+        compiled = {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(CHARSMAP).decode()}
+        spaces = {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "\u2581"}
+        for normalizer in (compiled, {"type": "Sequence", "normalizers": [compiled, spaces]}, {"type": "Lowercase"}):
+            yield case(kind, kind, {}, tokenizer__json=document | {"normalizer": normalizer})
     yield case("albert", "albert", {"do_lower_case": False})
     yield case("albert", "albert", {"keep_accents": True})
     yield case("albert", "albert", {"cls_token": "<nowhere>"})
