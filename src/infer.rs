@@ -340,7 +340,10 @@ impl Inference {
         }
         match self.output {
             RequestedOutput::Logits => {
-                let _ = writeln!(text, "{}:", self.kind.label());
+                // Classes have names, which say what they are.
+                if self.kind != OutputKind::ClassLogits {
+                    let _ = writeln!(text, "{}:", self.kind.label());
+                }
                 for candidate in &self.likeliest {
                     let label = printable_line(&candidate.label);
                     let _ = writeln!(text, "{:>8.4} %  {label}", 100.0 * candidate.probability);

@@ -125,6 +125,7 @@ impl Model {
                 Self::from_folder(name, &joined(base_dir, path), sha256.as_deref(), head)
             }
             ModelSource::Hub { .. } | ModelSource::FirstOf { .. } => {
+                let head = source.head(base_dir, head);
                 match (source.checkpoint_here(base_dir), source.stand_in()) {
                     (Some(ModelSource::Hub { repository, revision, sha256, files, .. }), _) => {
                         let folder = hub_folder(base_dir, repository, revision);

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, hub_folder};
+use super::config::{ModelConfig, TaskHead};
+use super::{Architecture, Head, hub_folder};
 use crate::files::joined;
 
 /// Where a checkpoint comes from.
@@ -83,6 +84,18 @@ impl ModelSource {
             },
             _ => None,
         }
+    }
+
+    /// The head of a model of a manifest in `base_dir` that asks for `head`. Where the weights of a trunk may stand in for a
+    /// masked language model, the natural output is the trunk's with either, so that a configuration has one.
+    pub(super) fn head(&self, base_dir: &Path, head: Head) -> Head {
+        let is_trunk = self.stand_in().is_some_and(|(_, stand_in)| ModelConfig::of(stand_in).head == TaskHead::None);
+        let is_masked = || {
+            let folder = self.checkpoint_here(base_dir)?.folder(base_dir)?;
+            Some(ModelConfig::read(&folder.join("config.json")).ok()?.head == TaskHead::MaskedLanguageModel)
+        };
+        let gives_way = head == Head::Natural && is_trunk && is_masked() == Some(true);
+        if gives_way { Head::Hidden } else { head }
     }
 
     /// The architecture, where it is known without reading a checkpoint.

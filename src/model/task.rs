@@ -78,7 +78,7 @@ pub fn dropped_head_sentence(class: &str, output: OutputKind) -> String {
 /// The configuration of a checkpoint that is on this machine; `None` where config.json cannot be read, which its rows say.
 pub fn config_here(source: &ModelSource, base_dir: &Path, head: Head) -> Option<ModelConfig> {
     let folder = source.checkpoint_here(base_dir)?.folder(base_dir)?;
-    super::head::with_head("", ModelConfig::read(&folder.join("config.json")).ok()?, head).ok()
+    super::head::with_head("", ModelConfig::read(&folder.join("config.json")).ok()?, source.head(base_dir, head)).ok()
 }
 
 /// The graph of a checkpoint that is on this machine, or of random weights.
@@ -96,12 +96,13 @@ pub fn graph_here(source: &ModelSource, base_dir: &Path, head: Head) -> Option<G
 /// family does not have.
 pub fn output_notice(name: &str, source: &ModelSource, base_dir: &Path, head: Head) -> Option<String> {
     let path = source.checkpoint_here(base_dir)?.folder(base_dir)?.join("config.json");
-    let config = ModelConfig::read(&path).and_then(|config| super::head::with_head(name, config, head));
+    let config = ModelConfig::read(&path).and_then(|config| super::head::with_head(name, config, source.head(base_dir, head)));
     match config.as_ref().map(|config| (config, super::build_graph(config).output_kind)) {
         Ok((ModelConfig { dropped_head: Some(class), .. }, output)) => {
             Some(format!("{} (`head: hidden` silences this)", dropped_head_sentence(class, output)))
         }
-        Ok((_, OutputKind::Hidden)) => None,
+        // What everyone expects of a trunk, a classifier and a language model needs no word.
+        Ok((_, OutputKind::Hidden | OutputKind::ClassLogits | OutputKind::TokenLogits)) => None,
         Ok((_, output)) => Some(format!("the output is {}", output.label())),
         Err(error) => path.exists().then(|| format!("{error}; its rows fail")),
     }

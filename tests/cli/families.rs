@@ -28,9 +28,9 @@ fn every_kind_of_output_is_measured_and_named_by_plan_and_rows() {
     experiment.run(0);
     let rows = experiment.rows();
     for (name, _, kind) in kinds.into_iter().chain([("hidden", "", OutputKind::Hidden)]) {
-        if kind != OutputKind::Hidden {
-            assert!(plan.contains(&format!("note: {name}: the output is {}\n", kind.label())), "{plan}");
-        }
+        let said = plan.contains(&format!("note: {name}: the output is {}\n", kind.label()));
+        let is_ordinary = matches!(kind, OutputKind::Hidden | OutputKind::ClassLogits | OutputKind::TokenLogits);
+        assert_eq!(said, !is_ordinary, "{plan}");
         let of_model: Vec<_> = rows.iter().filter(|row| row.model == name).collect();
         assert_eq!(of_model.len(), 2, "{name}");
         for row in of_model {

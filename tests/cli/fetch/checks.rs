@@ -226,7 +226,7 @@ fn a_vocabulary_is_fetched_where_the_hub_has_no_tokenizer_json() {
     // Neither is there: the message is of tokenizer.json.
     let fetch = Fetch::of(folder.path(), &["config.json", WEIGHTS]);
     fetch.pin(&sha256(fetch.content(WEIGHTS)), "");
-    let (_, stderr) = fetch.expect(1, &[]);
+    let (_, stderr) = fetch.expect(4, &[]);
     assert_says(&stderr, &["owner/name 0123456789ab: tokenizer.json: the hub answers 404"]);
 }
 
