@@ -14,7 +14,7 @@ use super::journal::SearchJournal;
 use super::minimise::Places;
 use super::policy_yaml::policy_yaml;
 use super::tolerance::{Breakage, ForwardOutcome};
-use super::{CERTIFICATE_FILE, CERTIFICATE_PAGE, POLICY_FILE, SearchError, SearchRequest, SearchStep};
+use super::{CERTIFICATE_FILE, CERTIFICATE_PAGE, FORWARDS_FILE, POLICY_FILE, SearchError, SearchRequest, SearchStep};
 use crate::backend::reference::ReferenceBackend;
 use crate::digest::RunningDigest;
 use crate::engine::{Backend, BackendKind, BuildRequest, Examination};
@@ -58,6 +58,7 @@ pub fn search(request: &SearchRequest, progress: &mut dyn FnMut(SearchStep)) -> 
         certificate.confirmation = Some(confirm(subject, &certificate, kind, &mut journal, progress)?);
     }
     write(dir, &certificate)?;
+    write_forwards(subject)?;
     Ok(certificate)
 }
 
@@ -312,4 +313,19 @@ fn write(dir: &Path, certificate: &Certificate) -> Result<(), SearchError> {
         replace(&path, text.as_bytes()).map_err(FileError::at(&path))?;
     }
     Ok(())
+}
+
+/// Writes the token ids of all forwards, so that another program can check the certificate: `{"ids": [[..]], "lengths": [..]}` with
+/// an entry for every row of every batch.
+fn write_forwards(subject: Subject<'_>) -> Result<(), SearchError> {
+    let Subject { request, input, .. } = subject;
+    let (mut ids, mut lengths) = (Vec::new(), Vec::new());
+    for forward in 0..request.forwards + request.held_out {
+        let batch = input.batch(request.shape, forward * request.shape.batch)?;
+        ids.extend(batch.ids.chunks(request.shape.sequence).map(<[u32]>::to_vec));
+        lengths.extend(batch.lengths);
+    }
+    let path = request.dir.join(FORWARDS_FILE);
+    let text = serde_json::to_string(&serde_json::json!({ "ids": ids, "lengths": lengths }))? + "\n";
+    Ok(replace(&path, text.as_bytes()).map_err(FileError::at(&path))?)
 }

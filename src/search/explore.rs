@@ -208,3 +208,181 @@ impl<'a, E: Evaluate> Exploration<'a, E> {
         Ok(outcome)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::minimise::one_minimal;
+    use super::super::tolerance::{DEFAULT_TOLERANCE, LimitedQuantity};
+    use super::*;
+
+    const COUNT: usize = 6;
+    const FORWARDS: usize = 5;
+
+    /// An evaluator whose forwards break unless `keeps` holds, and that stops after some forwards, as if it were killed.
+    struct Planted<'a> {
+        keeps: &'a dyn Fn(&Places, usize) -> bool,
+        known: HashMap<(Places, usize), ForwardOutcome>,
+        left: usize,
+    }
+
+    impl<'a> Planted<'a> {
+        fn new(keeps: &'a dyn Fn(&Places, usize) -> bool) -> Self {
+            Planted { keeps, known: HashMap::new(), left: usize::MAX }
+        }
+    }
+
+    impl Evaluate for Planted<'_> {
+        fn forward(&mut self, fp32: &Places, forward: usize) -> Result<ForwardOutcome, SearchError> {
+            if let Some(known) = self.known.get(&(fp32.clone(), forward)) {
+                return Ok(*known);
+            }
+            self.left = self.left.checked_sub(1).ok_or(SearchError::NoForward)?;
+            let keeps = (self.keeps)(fp32, forward);
+            let outcome = ForwardOutcome {
+                cosine_min: Some(if keeps { 1.0 } else { 0.1 }),
+                broken_rows: Some(u64::from(!keeps)),
+                wall_s: 0.5,
+                ..ForwardOutcome::default()
+            };
+            self.known.insert((fp32.clone(), forward), outcome);
+            Ok(outcome)
+        }
+    }
+
+    fn explore<T>(
+        planted: &mut Planted<'_>,
+        tolerance: SearchTolerance,
+        work: impl FnOnce(&mut Exploration<'_, Planted<'_>>) -> Result<T, SearchError>,
+    ) -> Result<T, SearchError> {
+        work(&mut Exploration::new(planted, tolerance, (COUNT, FORWARDS), &mut |_| {}))
+    }
+
+    fn set(bits: u32) -> Places {
+        (0..COUNT).filter(|place| bits >> place & 1 == 1).collect()
+    }
+
+    /// Per forward, the sets of which it needs one whole.
+    fn random_repairs(generator: &mut ChaCha8Rng) -> Vec<Vec<Places>> {
+        let mut forward = |_| {
+            let repairs = generator.next_u32() % 3;
+            (0..repairs).map(|_| set(generator.next_u32() & generator.next_u32())).collect()
+        };
+        (0..FORWARDS).map(&mut forward).collect()
+    }
+
+    fn repaired(repairs: &[Vec<Places>], fp32: &Places, forward: usize) -> bool {
+        repairs[forward].is_empty() || repairs[forward].iter().any(|repair| repair.is_subset(fp32))
+    }
+
+    #[test]
+    fn the_set_is_one_that_brute_force_over_all_sets_and_forwards_finds() {
+        let mut generator = ChaCha8Rng::seed_from_u64(3);
+        for _ in 0..300 {
+            let repairs = random_repairs(&mut generator);
+            let keeps = |fp32: &Places, forward: usize| repaired(&repairs, fp32, forward);
+            let found = explore(&mut Planted::new(&keeps), DEFAULT_TOLERANCE, |all| all.minimal_set(&[])).unwrap();
+            let minimal = one_minimal(COUNT, &|fp32| (0..FORWARDS).all(|forward| keeps(fp32, forward)));
+            assert!(minimal.contains(&found.set), "{repairs:?}: {:?} is not among {minimal:?}", found.set);
+            assert_eq!(found.necessity.len(), found.set.len());
+            for (member, breakage) in &found.necessity {
+                let without = found.set.iter().copied().filter(|other| other != member).collect();
+                assert!(!keeps(&without, breakage.forward), "{breakage}");
+            }
+            assert_eq!(found.start.is_none(), found.set.is_empty());
+        }
+    }
+
+    #[test]
+    fn failures_that_are_not_monotone_end_in_a_minimal_set_or_in_the_reason_why_not() {
+        let mut generator = ChaCha8Rng::seed_from_u64(4);
+        let mut unreachable = 0;
+        for _ in 0..300 {
+            let table: Vec<bool> = (0..FORWARDS << COUNT).map(|_| generator.next_u32() % 8 > 0).collect();
+            let keeps = |fp32: &Places, forward: usize| {
+                table[forward << COUNT | fp32.iter().map(|place| 1 << place).sum::<usize>()]
+            };
+            match explore(&mut Planted::new(&keeps), DEFAULT_TOLERANCE, |all| all.minimal_set(&[])) {
+                Ok(found) => {
+                    let minimal = one_minimal(COUNT, &|fp32| (0..FORWARDS).all(|forward| keeps(fp32, forward)));
+                    assert!(minimal.contains(&found.set), "{:?} is not among {minimal:?}", found.set);
+                }
+                Err(error) => {
+                    assert!(error.to_string().starts_with("every operation in FP32 still breaks"), "{error}");
+                    assert!((0..FORWARDS).any(|forward| !keeps(&set(u32::MAX), forward)));
+                    unreachable += 1;
+                }
+            }
+        }
+        assert!((10..290).contains(&unreachable), "{unreachable}");
+    }
+
+    #[test]
+    fn stopped_ten_times_at_random_it_ends_as_if_it_never_was() {
+        let mut generator = ChaCha8Rng::seed_from_u64(5);
+        for _ in 0..40 {
+            let repairs = random_repairs(&mut generator);
+            let keeps = |fp32: &Places, forward: usize| repaired(&repairs, fp32, forward);
+            let work = |all: &mut Exploration<'_, Planted<'_>>| {
+                let found = all.minimal_set(&[])?;
+                let violations = all.violations(&found.set, 4, 9)?;
+                Ok((found, violations, all.evaluations()))
+            };
+            let whole = explore(&mut Planted::new(&keeps), DEFAULT_TOLERANCE, work).unwrap();
+            let mut planted = Planted::new(&keeps);
+            for _ in 0..10 {
+                planted.left = generator.next_u32() as usize % 8;
+                let _ = explore(&mut planted, DEFAULT_TOLERANCE, work);
+            }
+            planted.left = usize::MAX;
+            assert_eq!(explore(&mut planted, DEFAULT_TOLERANCE, work).unwrap(), whole);
+            assert_eq!(planted.known.len(), whole.2.1, "no forward ran twice");
+        }
+    }
+
+    /// Four forwards need one place each; the budget of two rows pays for the two of most headroom.
+    #[test]
+    fn a_budget_of_broken_rows_is_spent_over_all_forwards() {
+        let keeps = |fp32: &Places, forward: usize| forward == 4 || fp32.contains(&forward);
+        let tolerance = SearchTolerance { max_broken_rows: Some(2), ..SearchTolerance::default() };
+        let found = explore(&mut Planted::new(&keeps), tolerance, |all| all.minimal_set(&[])).unwrap();
+        assert_eq!(found.set.len(), 2, "{found:?}");
+        for (_, breakage) in &found.necessity {
+            assert_eq!((breakage.quantity, breakage.value), (LimitedQuantity::BrokenRows, Some(3.0)));
+        }
+    }
+
+    #[test]
+    fn a_superset_that_breaks_what_the_set_keeps_is_reported() {
+        // Place 0 repairs the forward, and place 5 breaks it again.
+        let keeps = |fp32: &Places, _: usize| fp32.contains(&0) && !fp32.contains(&5);
+        let violations = explore(&mut Planted::new(&keeps), DEFAULT_TOLERANCE, |all| {
+            let found = all.minimal_set(&[])?;
+            assert_eq!(found.set, Places::from([0]));
+            all.violations(&found.set, 20, 1)
+        });
+        let violations = violations.unwrap();
+        assert!((2..20).contains(&violations.len()), "{}", violations.len());
+        assert!(violations.iter().all(|found| found.set.is_superset(&Places::from([0, 5]))));
+    }
+
+    /// An average over few forwards may break a limit that one over all of them keeps: all forwards are asked.
+    #[test]
+    fn perplexity_is_limited_over_all_forwards() {
+        struct Scored;
+        impl Evaluate for Scored {
+            fn forward(&mut self, fp32: &Places, forward: usize) -> Result<ForwardOutcome, SearchError> {
+                let increase = if fp32.contains(&0) || forward != 2 { 0.0 } else { 5.0 };
+                let nll_sum = Some(100.0 + increase);
+                Ok(ForwardOutcome { nll_sum, nll_tokens: 10, ..ForwardOutcome::default() })
+            }
+        }
+        let found = |limit| {
+            let tolerance = SearchTolerance { max_perplexity_ratio: Some(limit), ..SearchTolerance::default() };
+            Exploration::new(&mut Scored, tolerance, (COUNT, FORWARDS), &mut |_| {}).minimal_set(&[]).unwrap()
+        };
+        // exp(5 / 50) = 1.105
+        assert_eq!(found(1.11).set, Places::new());
+        let needed = found(1.1);
+        assert_eq!((needed.set, needed.necessity[0].1.forward), (Places::from([0]), 2));
+    }
+}

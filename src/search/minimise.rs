@@ -80,6 +80,14 @@ fn single<E>(mut kept: Places, keeps: &mut impl FnMut(&Places) -> Result<bool, E
     Ok(kept)
 }
 
+/// Sets of the first `count` places that keep the tolerance and, less any one member, do not: brute force over all subsets.
+#[cfg(test)]
+pub(super) fn one_minimal(count: usize, keeps: &impl Fn(&Places) -> bool) -> Vec<Places> {
+    let less = |set: &Places, one: &usize| set.iter().filter(|member| *member != one).copied().collect::<Places>();
+    let sets = (0..1 << count).map(|bits: u32| (0..count).filter(|place| bits >> place & 1 == 1).collect());
+    sets.filter(keeps).filter(|set: &Places| set.iter().all(|one| !keeps(&less(set, one)))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
@@ -93,13 +101,6 @@ mod tests {
 
     fn places(bits: u32) -> Places {
         (0..COUNT).filter(|place| bits >> place & 1 == 1).collect()
-    }
-
-    /// Sets that keep the tolerance and, less any one member, do not, over all subsets.
-    fn one_minimal(keeps: &impl Fn(&Places) -> bool) -> Vec<Places> {
-        let less = |set: &Places, one: &usize| set.iter().filter(|member| *member != one).copied().collect::<Places>();
-        let sets = (0..1 << COUNT).map(places).filter(keeps);
-        sets.filter(|set| set.iter().all(|one| !keeps(&less(set, one)))).collect()
     }
 
     fn found(partitions: &[Vec<Places>], keeps: &impl Fn(&Places) -> bool) -> Option<Places> {
@@ -126,7 +127,7 @@ mod tests {
                 failures.iter().all(|repairs| repairs.iter().any(|&repair| places(repair).is_subset(set)))
             };
             let partitions = [partition(&mut generator), partition(&mut generator)];
-            let (ours, all) = (found(&partitions, &keeps).unwrap(), one_minimal(&keeps));
+            let (ours, all) = (found(&partitions, &keeps).unwrap(), one_minimal(COUNT, &keeps));
             assert!(all.contains(&ours), "{failures:?}: {ours:?} is not among {all:?}");
             if failures.iter().all(|repairs| repairs.len() == 1) {
                 assert_eq!(all, [ours], "one repair a failure leaves one minimal set");
@@ -143,7 +144,7 @@ mod tests {
             table[0] = false;
             let keeps = |set: &Places| table[set.iter().map(|place| 1 << place).sum::<usize>()];
             match found(&[partition(&mut generator)], &keeps) {
-                Some(ours) => assert!(one_minimal(&keeps).contains(&ours), "{ours:?}"),
+                Some(ours) => assert!(one_minimal(COUNT, &keeps).contains(&ours), "{ours:?}"),
                 None => assert!(!keeps(&places(u32::MAX)), "every prefix that doubles fails, the longest among them"),
             }
             repaired += usize::from(keeps(&places(u32::MAX)));

@@ -40,6 +40,9 @@ pub const CERTIFICATE_FILE: &str = "certificate.json";
 /// Name of the file with the evidence for readers.
 pub const CERTIFICATE_PAGE: &str = "certificate.md";
 
+/// Name of the file with the token ids of all forwards.
+pub const FORWARDS_FILE: &str = "forwards.json";
+
 /// What to search.
 #[derive(Debug, Clone)]
 pub struct SearchRequest {

@@ -20,6 +20,7 @@ mod numerics;
 mod pins;
 mod portability;
 mod quality;
+mod search;
 mod selftest;
 mod tasks;
 mod timing;
