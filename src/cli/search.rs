@@ -32,7 +32,7 @@ pub(super) struct SearchArgs {
     #[arg(long, default_value = "fp16", value_name = "POLICY")]
     start: String,
     /// Limits to keep, of cosine_min, max_broken_rows, max_flips and max_perplexity_ratio; without it those of the
-    /// manifest for the policy, otherwise cosine_min=0.999,max_broken_rows=0.
+    /// manifest for the policy, otherwise max_broken_rows=0.
     #[arg(long, value_name = "LIMITS")]
     tolerance: Option<SearchTolerance>,
     /// Forwards to search on.

@@ -11,7 +11,7 @@ use mixprec::graph::{Format, PrecisionPolicy, Preset, Rounding, Shape};
 use mixprec::input::{InputSource, InputStream};
 use mixprec::manifest::schema::{InputEntry, Manifest, ModelEntry, Numerics};
 use mixprec::model::{Architecture, Head, Injection, Model, ModelSource};
-use mixprec::search::{DEFAULT_TOLERANCE, SearchError, SearchRequest, search};
+use mixprec::search::{SearchError, SearchRequest, SearchTolerance, search};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -21,6 +21,7 @@ use crate::fixtures::{python, tiny::committed};
 use crate::{assert_says, expect};
 
 const SHAPE: Shape = Shape { batch: 2, sequence: 8 };
+const COSINE_MIN: f64 = 0.999;
 const OUTLIER: Injection = Injection { layer: 0, channel: 5, magnitude: 300.0 };
 
 fn source(architecture: Architecture) -> ModelSource {
@@ -34,7 +35,7 @@ fn request(architecture: Architecture, dir: &Path) -> SearchRequest {
         input: InputEntry { name: "random".to_owned(), source: InputSource::Random { seed: 7 } },
         base_dir: PathBuf::from("."),
         start: PrecisionPolicy::preset(Preset::Fp16),
-        tolerance: DEFAULT_TOLERANCE,
+        tolerance: SearchTolerance { cosine_min: Some(COSINE_MIN), max_broken_rows: Some(0), ..Default::default() },
         settings: Numerics::DEFAULT,
         backend: BackendKind::Reference,
         confirm: None,
@@ -84,10 +85,9 @@ fn the_set_suffices_on_every_forward_and_every_member_is_needed_by_float64() {
         let model = Arc::new(Model::open("tiny", &source(architecture), Path::new("."), Head::Natural).unwrap());
         let names: Vec<&str> = found.operations.iter().map(|one| one.op.as_str()).collect();
         assert!(!names.is_empty() && names.iter().all(|name| name.contains("layer_norm")), "{names:?}");
-        let limit = DEFAULT_TOLERANCE.cosine_min.unwrap();
-        assert!(cosine_min(&model, &PrecisionPolicy::preset(Preset::Fp16), 0..1) < limit);
+        assert!(cosine_min(&model, &PrecisionPolicy::preset(Preset::Fp16), 0..1) < COSINE_MIN);
         let sufficient = cosine_min(&model, &found.policy, 0..10);
-        assert!(sufficient >= limit, "{sufficient}");
+        assert!(sufficient >= COSINE_MIN, "{sufficient}");
         let stated = [found.searched.cosine_min, found.held_out.totals.cosine_min].map(Option::unwrap);
         assert!((stated[0].min(stated[1]) - sufficient).abs() < 1e-5, "{stated:?} {sufficient}");
         for one in &found.operations {
@@ -95,7 +95,7 @@ fn the_set_suffices_on_every_forward_and_every_member_is_needed_by_float64() {
             assert_eq!(policy.overrides.remove(&one.op), Some(Rounding::uniform(Format::Fp32)));
             let forward = one.without.forward;
             let cosine = cosine_min(&model, &policy, forward..forward + 1);
-            assert!(cosine < limit, "{} is not needed: {cosine}", one.op);
+            assert!(cosine < COSINE_MIN, "{} is not needed: {cosine}", one.op);
         }
         assert_eq!((found.held_out.breaking.len(), found.held_out.totals.forwards), (0, 6));
         // 1 - 0.025^(1/6)
