@@ -178,7 +178,8 @@ impl Shown {
             SearchStep::Tried(Trial { fp32_ops, breakage, forwards, bound }) => {
                 self.evaluated += forwards;
                 let verdict = breakage.map_or_else(|| "kept".to_owned(), |breakage| format!("broken at {breakage}"));
-                let bound = bound.map_or_else(String::new, |bound| format!("; {bound} are enough for the forwards that broke"));
+                let bound =
+                    bound.map_or_else(String::new, |bound| format!("; {bound} are enough for the forwards that broke"));
                 let evaluated = self.evaluated;
                 note(format_args!("[{elapsed:.1} s, {evaluated} forwards] {fp32_ops} in FP32: {verdict}{bound}"));
             }

@@ -8,7 +8,7 @@ use crate::graph::{Format, Gelu, Graph, Op, OpClass, OpKind, PolicyError, Precis
 
 /// An operation that the policy at the start does not compute in FP32.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Candidate {
+pub(super) struct CandidateOp {
     /// Its name, as in a manifest's `ops:`.
     pub op: String,
     /// Its class.
@@ -28,12 +28,12 @@ pub(super) fn candidates(
     graph: &Graph,
     start: &PrecisionPolicy,
     fp32: &Examination,
-) -> Result<Vec<Candidate>, PolicyError> {
+) -> Result<Vec<CandidateOp>, PolicyError> {
     let roundings = graph.roundings(start)?;
     let ops = graph.ops.iter().zip(&fp32.ops).zip(roundings);
-    let mut all: Vec<Candidate> = ops
+    let mut all: Vec<CandidateOp> = ops
         .filter(|(_, rounding)| *rounding != Rounding::uniform(Format::Fp32))
-        .map(|((op, tally), rounding)| Candidate {
+        .map(|((op, tally), rounding)| CandidateOp {
             op: op.name.clone(),
             class: op.class,
             layer: op.layer(),
@@ -46,8 +46,8 @@ pub(super) fn candidates(
 }
 
 /// The groups in which candidates are tried, coarse ones first: by class, then by layer, each in the order of the first member.
-pub(super) fn partitions(candidates: &[Candidate]) -> Vec<Vec<Places>> {
-    fn divided<K: Ord>(candidates: &[Candidate], key: impl Fn(&Candidate) -> K) -> Vec<Places> {
+pub(super) fn partitions(candidates: &[CandidateOp]) -> Vec<Vec<Places>> {
+    fn divided<K: Ord>(candidates: &[CandidateOp], key: impl Fn(&CandidateOp) -> K) -> Vec<Places> {
         let mut groups: BTreeMap<K, Places> = BTreeMap::new();
         for (place, candidate) in candidates.iter().enumerate() {
             groups.entry(key(candidate)).or_default().insert(place);
@@ -98,7 +98,7 @@ mod tests {
     use crate::input::Batch;
     use crate::model::{Architecture, Head, Injection, Model, ModelSource};
 
-    fn of_tiny(start: &PrecisionPolicy, magnitude: f64) -> Vec<Candidate> {
+    fn of_tiny(start: &PrecisionPolicy, magnitude: f64) -> Vec<CandidateOp> {
         let random = Box::new(ModelSource::Random { seed: 1, architecture: Architecture::BertTiny });
         let source = ModelSource::Injected { source: random, inject: Injection { layer: 0, channel: 5, magnitude } };
         let model = Arc::new(Model::open("tiny", &source, Path::new("."), Head::Natural).unwrap());

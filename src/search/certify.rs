@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::candidates::{Candidate, candidates, partitions};
+use super::candidates::{CandidateOp, candidates, partitions};
 use super::certificate::{
     CERTIFICATE_VERSION, Certificate, CertifiedSubject, Confirmation, EvaluationCount, ForwardTotals, HeldOutForwards,
     MonotonicityCheck, NecessaryOperation, NonMonotoneSet,
@@ -190,7 +190,7 @@ fn searched_name(start: &str) -> String {
     stem + SUFFIX
 }
 
-fn operations(candidates: &[Candidate], found: &MinimalSet) -> Vec<NecessaryOperation> {
+fn operations(candidates: &[CandidateOp], found: &MinimalSet) -> Vec<NecessaryOperation> {
     let named = found.necessity.iter().filter_map(|(place, without)| Some((candidates.get(*place)?, *without)));
     let necessary = named.map(|(one, without)| NecessaryOperation {
         op: one.op.clone(),

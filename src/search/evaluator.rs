@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::candidates::Candidate;
+use super::candidates::CandidateOp;
 use super::explore::Evaluate;
 use super::journal::SearchJournal;
 use super::minimise::Places;
@@ -28,7 +28,7 @@ pub(super) struct Subject<'a> {
     pub model: &'a Arc<Model>,
     pub input: &'a InputStream,
     /// Least headroom first.
-    pub candidates: &'a [Candidate],
+    pub candidates: &'a [CandidateOp],
 }
 
 impl Subject<'_> {
