@@ -201,7 +201,7 @@ fn an_independent_program_confirms_the_certificate_of_a_trained_like_checkpoint(
     let Some(report) = check(dir.path()) else { return };
     assert_eq!(report.matches("ok: without ").count(), found.operations.len(), "{report}");
     assert!(
-        report.contains("ok: the set over 4 searched") && report.contains("ok: the set over 6 held out"),
+        report.contains("ok: the set over 4 searched") && report.contains("ok: the set over 6 held-out"),
         "{report}"
     );
 }
