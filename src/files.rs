@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use crate::digest::{RunningDigest, sha256};
@@ -31,6 +32,12 @@ impl FileError {
         let numbered = self.source.get_ref().is_some_and(|source| source.is::<NotText>());
         format!("{}:{}", self.path.display(), if numbered { "" } else { " " })
     }
+}
+
+/// `path` from `folder`, as a person would type it: without `.` on the way.
+pub fn joined(folder: &Path, path: &Path) -> PathBuf {
+    let all: PathBuf = folder.join(path).components().filter(|part| *part != Component::CurDir).collect();
+    if all.as_os_str().is_empty() { Path::new(".").to_owned() } else { all }
 }
 
 /// A byte that is not UTF-8.
@@ -69,6 +76,32 @@ pub fn read_text(path: &Path) -> Result<String, FileError> {
     let bytes = fs::read(path).map_err(FileError::at(path))?;
     let read = text(&bytes).map(str::to_owned);
     read.map_err(|error| FileError::at(path)(io::Error::new(io::ErrorKind::InvalidData, error)))
+}
+
+/// A JSON file that cannot be read.
+#[derive(Debug, Error)]
+pub enum JsonError {
+    /// It is no readable text.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Its text is not the expected document; the error names line and column.
+    #[error(transparent)]
+    Document(#[from] serde_json::Error),
+}
+
+impl JsonError {
+    /// Whether there is no such file.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, JsonError::File(error) if error.source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// Reads back a JSON file of results, which may have been edited or sent around; see [`text`].
+///
+/// # Errors
+/// [`JsonError`].
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, JsonError> {
+    Ok(serde_json::from_str(&read_text(path)?)?)
 }
 
 /// The version of a file that was read.
@@ -198,6 +231,14 @@ pub fn replace_with<E: From<io::Error>>(path: &Path, write: impl FnOnce(&mut Fil
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_joined_path_is_shown_as_a_person_would_type_it() {
+        let shown = |folder: &str, path: &str| joined(Path::new(folder), Path::new(path)).display().to_string();
+        assert_eq!([shown(".", "./bert"), shown("", "bert/."), shown("./a/./b", "x")], ["bert", "bert", "a/b/x"]);
+        assert_eq!([shown("experiments", "../runs"), shown(".", "/data/./x")], ["experiments/../runs", "/data/x"]);
+        assert_eq!([shown(".", "."), shown("./", "")], [".", "."]);
+    }
 
     #[test]
     fn a_version_is_current_until_the_bytes_change_whatever_size_and_time_say() {

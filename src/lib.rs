@@ -20,6 +20,8 @@
 //! | word | meaning |
 //! |---|---|
 //! | configuration | one cell of a manifest's product: backend, model, policy, batch size, sequence length, input, target |
+//! | family | models of one graph and one naming of tensors, as BERT or GPT-2: one file of [`model`] ([`model::Family`]) |
+//! | head | what follows a model's trunk, and so what comes out: classes, tokens, spans, hidden states ([`model::Head`]) |
 //! | precision policy | the formats in which each class of operations computes, accumulates and stores ([`graph::PrecisionPolicy`]) |
 //! | engine | an executable for one graph, policy and shape ([`engine::Engine`]) |
 //! | forward | one forward pass of a batch |

@@ -6,6 +6,7 @@
 //! digest of every file.
 
 mod anonymous;
+mod known_paths;
 mod readme;
 
 use std::collections::BTreeMap;
@@ -19,10 +20,12 @@ use crate::analysis::agreement::{AgreementError, Limits, agreement};
 use crate::digest::sha256;
 use crate::files::FileError;
 use crate::merge::{self, Input, MergeError, Merged};
+use crate::plan::Plan;
 use crate::provenance::Environment;
 use crate::report::render::RenderError;
+use crate::results::ResultsError;
 use crate::results::data::{Data, slug};
-use crate::results::study::{ARTIFACT_FILE, ARTIFACT_VERSION, Parts, is_the_same_run};
+use crate::results::study::{ARTIFACT_FILE, ARTIFACT_VERSION, Parts, check_experiments, is_the_same_run};
 use anonymous::Anonymiser;
 use readme::readme;
 
@@ -66,6 +69,9 @@ pub enum ArtifactError {
     /// They cannot be read, joined or written.
     #[error(transparent)]
     Merge(#[from] MergeError),
+    /// Two experiments share names and not what they stand for.
+    #[error(transparent)]
+    Results(#[from] ResultsError),
     /// The repeat is no repeat of the experiment.
     #[error(transparent)]
     Repeat(#[from] AgreementError),
@@ -131,6 +137,10 @@ pub fn publish(request: &ArtifactRequest) -> Result<ArtifactSummary, ArtifactErr
         }
         parts.push(other);
     }
+    let dirs = request.dirs[..1].iter().chain(&request.repeats).chain(&request.with);
+    remarks.extend(check_experiments(
+        dirs.map(PathBuf::as_path).zip(parts.iter().map(|part| part.merged.rows.as_slice())),
+    )?);
     if !request.allow_dirty {
         let dirs = [&request.dirs[..], &request.repeats[..], &request.with[..]].concat();
         parts.iter().try_for_each(|part| check_build(part, &dirs))?;
@@ -174,8 +184,10 @@ fn check(out: &Path) -> Result<(), ArtifactError> {
 
 fn part(folder: &str, dirs: &[PathBuf]) -> Result<PublishedExperiment, ArtifactError> {
     let inputs = dirs.iter().map(|dir| Input::read(dir)).collect::<Result<Vec<Input>, MergeError>>()?;
+    let plans: Vec<&Plan> = inputs.iter().map(|input| &input.data.plan).collect();
+    let author = Anonymiser::of_this_process(&plans, dirs);
     let mut merged = merge::join(inputs)?;
-    Anonymiser::of_this_process().remove_from(&mut merged).map_err(json)?;
+    author.remove_from(&mut merged).map_err(json)?;
     Ok(PublishedExperiment { folder: folder.into(), merged })
 }
 

@@ -7,7 +7,6 @@ use clap::Args;
 
 use super::output::note;
 use crate::engine::BackendKind;
-use crate::fetch;
 use crate::manifest::schema::Manifest;
 use crate::plan::{Plan, Shard};
 use crate::provenance::Environment;
@@ -51,7 +50,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<u8> {
     {
         bail!("--backend {absent}: {} has no configuration of it", args.manifest.display());
     }
-    for line in fetch::unread_tensors(&loaded).into_iter().chain(fetch::dropped_heads(&loaded)) {
+    for line in plan.notes() {
         note(format_args!("note: {line}"));
     }
     let summary = runner::run(&plan, &dir, &options)?;

@@ -25,7 +25,7 @@ pub(super) struct SearchArgs {
     /// A model of the manifest; without one, a checkpoint folder, or an architecture with a seed as in bert-tiny:7.
     #[arg(long, value_name = "MODEL")]
     model: String,
-    /// An input of the manifest; without one, a text file, a .tsv file like SST-2's, or random:SEED.
+    /// An input of the manifest; without one, a text file, a .tsv file like SST-2's, a .jsonl file of examples, or random:SEED.
     #[arg(long, value_name = "INPUT")]
     input: String,
     /// Policy to start from: a preset or a policy of the manifest.
@@ -125,7 +125,7 @@ fn folder_or_architecture(text: &str) -> Result<ModelEntry> {
     Ok(ModelEntry { name, source, head: Head::Natural })
 }
 
-/// `random:7`, a text, or a file of labelled sentences.
+/// `random:7`, a text, or a file of labelled sentences or examples.
 fn file_or_random(text: &str) -> Result<InputEntry> {
     if let Some(seed) = text.strip_prefix("random:") {
         let seed = seed.parse().map_err(|_| anyhow!("--input `{text}`: `{seed}` is no seed; write random:7, say"))?;
@@ -133,9 +133,11 @@ fn file_or_random(text: &str) -> Result<InputEntry> {
     }
     let path = PathBuf::from(text);
     let name = path.file_stem().map_or_else(|| "text".to_owned(), |stem| stem.to_string_lossy().into_owned());
-    let source = match path.extension().is_some_and(|extension| extension == "tsv") {
-        true => InputSource::Sst2 { path, sha256: None, labels: std::collections::BTreeMap::new() },
-        false => InputSource::Text { path, sha256: None },
+    let (sha256, labels) = Default::default();
+    let source = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("tsv") => InputSource::Sst2 { path, sha256, labels },
+        Some("jsonl") => InputSource::Examples { path, sha256, labels },
+        _ => InputSource::Text { path, sha256 },
     };
     Ok(InputEntry { name, source })
 }

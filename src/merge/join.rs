@@ -10,7 +10,7 @@ use crate::digest::sha256;
 use crate::plan::{Axes, Configuration, ConfigurationId, Plan};
 use crate::provenance::Environment;
 use crate::store::derive;
-use crate::store::materials::{Contradiction, Material, Shared};
+use crate::store::materials::{Contradiction, Material, Shared, arithmetic_note};
 use crate::store::schema::{ResultRow, SampleRow};
 
 /// Joined results.
@@ -202,7 +202,7 @@ fn check_materials(plan: &Plan, candidates: &Candidates, notes: &mut Vec<String>
     for CandidateRow { dir, row, .. } in run.flat_map(BTreeMap::values).flatten() {
         for (material, other, of_other) in shared.add(row, dir) {
             if material == Material::Arithmetic {
-                arithmetics.insert(row.backend.name());
+                arithmetics.insert(row.backend);
                 continue;
             }
             if material != Material::Weights {
@@ -218,11 +218,7 @@ fn check_materials(plan: &Plan, candidates: &Candidates, notes: &mut Vec<String>
             return Err(MergeError::Weights { path, model, found, other: other_path, expected });
         }
     }
-    notes.extend(arithmetics.into_iter().map(|backend| {
-        format!(
-            "rows of {backend} were computed by builds of this program whose arithmetic differs; they are not compared"
-        )
-    }));
+    notes.extend(arithmetics.into_iter().map(arithmetic_note));
     Ok(())
 }
 

@@ -75,8 +75,13 @@ impl ConfigKeys {
 
     /// A token id, or the first of a list of them; `None` of null and of an empty list.
     pub fn token(&self, key: &str, default: i64) -> Result<Option<i64>, String> {
+        self.optional_token(key, Some(default))
+    }
+
+    /// As [`ConfigKeys::token`], of a key whose default may be null.
+    pub fn optional_token(&self, key: &str, default: Option<i64>) -> Result<Option<i64>, String> {
         let value = match self.0.get(key) {
-            None => return Ok(Some(default)),
+            None => return Ok(default),
             Some(Value::Array(ids)) => match ids.first() {
                 None => return Ok(None),
                 Some(first) => first,
@@ -86,7 +91,10 @@ impl ConfigKeys {
         };
         match whole(value) {
             Some(id) => Ok(Some(id as i64)),
-            None => Err(refusal(key, value, "a token id, null or a list of ids", &default.to_string())),
+            None => {
+                let default = default.map_or_else(|| "null".to_owned(), |id| id.to_string());
+                Err(refusal(key, value, "a token id, null or a list of ids", &default))
+            }
         }
     }
 

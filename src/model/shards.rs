@@ -70,6 +70,14 @@ pub(super) fn open(index: &Path) -> Result<Vec<TensorFile>, ModelError> {
     }
 }
 
+/// The shards that an index names.
+///
+/// # Errors
+/// [`ShardError`] naming the index.
+pub(super) fn names(index: &Path) -> Result<BTreeSet<String>, ModelError> {
+    Ok(read(index)?.into_values().collect())
+}
+
 /// The shard of every tensor.
 fn read(index: &Path) -> Result<BTreeMap<String, String>, ModelError> {
     let failed = |source| ModelError::io(index, source);

@@ -1,7 +1,9 @@
 //! The manifest expanded: an ordered list of configurations, each with a stable id.
 
+mod changes;
 mod estimate;
 mod identity;
+mod notes;
 mod print;
 mod rules;
 mod shard;

@@ -196,9 +196,12 @@ fn recorded<'a>(
 /// The ratio of the medians; `None` where a row has none, or where the rows are of different weights or files.
 fn ratio(recorded: &ResultRow, here: &ResultRow) -> Option<Ranged> {
     let pair = RowPair { numerator: here, denominator: recorded };
-    let comparable =
-        recorded.shares_weights(here) && !contradicted(recorded, here).any(|one| one != Material::Arithmetic);
-    comparable.then(|| pair.latency_ratio()).flatten()
+    (!made_from_others(recorded, here)).then(|| pair.latency_ratio()).flatten()
+}
+
+/// Whether the rows are of different weights, files or settings. Builds of this program may differ: that is what is compared.
+fn made_from_others(recorded: &ResultRow, here: &ResultRow) -> bool {
+    !recorded.shares_weights(here) || contradicted(recorded, here).any(|one| one != Material::Arithmetic)
 }
 
 /// What the two rows should share and do not.
@@ -236,9 +239,10 @@ fn rows_differ(recorded: &ResultRow, here: &ResultRow) -> Vec<Difference> {
 }
 
 impl Rerun {
-    /// Whether the machine does not reproduce the recorded row.
+    /// Whether the machine does not reproduce the recorded row: its median differs, or the row is made from other weights,
+    /// files or settings here.
     pub fn is_failure(&self) -> bool {
-        self.agreement == Reproduction::Differs
+        self.agreement == Reproduction::Differs || made_from_others(&self.recorded, &self.here)
     }
 }
 

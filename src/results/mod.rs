@@ -12,6 +12,7 @@ use thiserror::Error;
 use crate::files::FileError;
 use crate::provenance::EnvironmentError;
 use crate::store::StoreError;
+use crate::store::materials::Contradiction;
 
 /// Results that cannot be read, or do not belong together.
 #[derive(Debug, Error)]
@@ -41,6 +42,9 @@ pub enum ResultsError {
          main one with --repeat, and parts of one experiment to `mixprec merge`"
     )]
     SameExperiment { path: PathBuf, name: String },
+    /// Two experiments have one name for two versions of a file.
+    #[error("{0}; give the two different names in the manifests, or run one of them again with the file of the other")]
+    OtherMaterial(Box<Contradiction>),
     /// A repeat is the run itself, or another of its repeats.
     #[error("{path}: the same measurements are in this report already; --repeat takes another run of the experiment")]
     SameRun { path: PathBuf },

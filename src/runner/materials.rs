@@ -10,8 +10,9 @@ use super::child::{Reply, Worker};
 use super::progress::ProgressDisplay;
 use super::protocol::{Opened, Request, Response, Settings};
 use crate::engine::BackendKind;
+use crate::files::FileVersion;
 use crate::libraries;
-use crate::model::{ModelSource, WeightsProvenance};
+use crate::model::{ModelSource, RawFiles, WeightsOrigin, WeightsProvenance};
 use crate::plan::{Configuration, ConfigurationId, Plan};
 use crate::provenance::arithmetic;
 use crate::record::{Changed, Materials, Record};
@@ -23,6 +24,8 @@ pub(super) struct CurrentMaterials {
     weights: BTreeMap<String, WeightsProvenance>,
     /// What was read for a model and an input.
     read: BTreeMap<(String, String), Materials>,
+    /// The models and inputs that cannot be opened.
+    refused: BTreeMap<(String, String), Refused>,
     libraries: BTreeMap<BackendKind, BTreeMap<String, String>>,
 }
 
@@ -33,6 +36,8 @@ pub(super) enum Replacement {
     Weights { model: String, before: String, now: String },
     /// The name of anything else.
     Other(String),
+    /// The name of a file that is gone or unreadable.
+    Gone(String),
 }
 
 impl Replacement {
@@ -47,12 +52,62 @@ impl Replacement {
                 "{name}: {rows} row(s) of this folder were measured with another version of it than the present one and are \
                  measured again"
             ),
+            Replacement::Gone(name) => format!(
+                "{name}: {rows} row(s) of this folder were measured with it, and it is not here any more; they are measured again"
+            ),
         }
     }
 }
 
-/// Numbers of rows by what could not be opened and why.
-type Unread = BTreeMap<(String, String), usize>;
+/// Why a model or its input cannot be opened, and the files that are there instead.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// The model, or the model and its input.
+    pub what: String,
+    reason: String,
+    files: RawFiles,
+    input_sha256: Option<String>,
+}
+
+impl Refused {
+    /// The sentence about this many rows that were made from the same bytes.
+    pub fn notice(&self, rows: usize) -> String {
+        let Refused { what, reason, .. } = self;
+        format!(
+            "{what}: {rows} row(s) of this folder stay as they are, though what they were measured with is refused now: {reason}"
+        )
+    }
+
+    /// The files that a row was made from and that have other bytes now.
+    fn replacements(&self, of: &Configuration, row: &Record) -> Vec<Replacement> {
+        let mut found = Vec::new();
+        let mut compare = |before: Option<&String>, now: Option<&String>, name: &dyn Fn() -> String| match (before, now)
+        {
+            (None, _) => {}
+            (Some(_), None) => found.push(Replacement::Gone(name())),
+            (Some(before), Some(now)) if before != now => found.push(Replacement::Other(name())),
+            _ => {}
+        };
+        if let Some(before) = row.outcome.materials() {
+            let named = |changed: Changed| move || name(&changed, of);
+            compare(before.config_sha256.as_ref(), self.files.config_sha256.as_ref(), &named(Changed::Config));
+            compare(before.input_sha256.as_ref(), self.input_sha256.as_ref(), &named(Changed::Input));
+            for (file, digest) in &before.tokenizer {
+                compare(Some(digest), self.files.tokenizer.get(file), &named(Changed::Tokenizer(file.clone())));
+            }
+            let new = self.files.tokenizer.keys().filter(|file| !before.tokenizer.contains_key(*file));
+            let new = new.filter(|_| !before.tokenizer.is_empty()).map(|file| Changed::Tokenizer(file.clone()));
+            found.extend(new.map(|file| Replacement::Other(name(&file, of))));
+        }
+        found
+    }
+
+    /// The weights that are there, with the outlier that is added to others.
+    fn weights(&self, before: &WeightsProvenance) -> Option<WeightsProvenance> {
+        let origin = WeightsOrigin::Folder { sha256: self.files.weights_sha256.clone()? };
+        Some(WeightsProvenance { origin, outlier: before.outlier })
+    }
+}
 
 /// The configurations of one model and input that have rows.
 struct Asked<'a> {
@@ -62,8 +117,7 @@ struct Asked<'a> {
 
 impl CurrentMaterials {
     /// Asks a worker about every model and input with rows in `earlier` and about models that may have other weights, and
-    /// reports where random weights stand in. What cannot be opened is reported: its rows stay, and new rows fail with the
-    /// reason.
+    /// reports where random weights stand in. Of what cannot be opened, the bytes are read.
     pub fn ask(
         plan: &Plan,
         earlier: &BTreeMap<&ConfigurationId, &Record>,
@@ -71,7 +125,6 @@ impl CurrentMaterials {
         progress: &ProgressDisplay,
     ) -> Result<ControlFlow<(), Self>, RunnerError> {
         let mut found = CurrentMaterials { settings_sha256: plan.protocol_sha256(), ..CurrentMaterials::default() };
-        let mut unread = Unread::default();
         let measured = |of: &Configuration| earlier.get(&of.id).is_some_and(|row| row.outcome.weights().is_some());
         for (model, inputs) in wanted(plan, measured) {
             progress.working_on(&format!("opening {model}"));
@@ -87,18 +140,16 @@ impl CurrentMaterials {
                     return Ok(ControlFlow::Break(()));
                 }
                 let alive = matches!(reply, Reply::Response(_));
-                found.understand(&Asked { configuration, rows }, reply, &mut unread, progress);
+                if let Err((what, reason)) = found.understand(configuration, reply, progress)
+                    && rows > 0
+                {
+                    found.read_raw(plan, configuration, what, reason);
+                }
                 if !alive {
                     worker = Worker::spawn()?;
                 }
             }
             worker.finish();
-        }
-        for ((what, reason), rows) in unread {
-            progress.notice(&format!(
-                "{what}: {rows} row(s) of this folder stay as they are, for what they were measured with cannot be compared with \
-                 what is here now: {reason}"
-            ));
         }
         let backends: BTreeSet<BackendKind> =
             plan.configurations.iter().filter(|one| measured(one)).map(|one| one.backend).collect();
@@ -106,8 +157,13 @@ impl CurrentMaterials {
         Ok(ControlFlow::Continue(found))
     }
 
-    fn understand(&mut self, asked: &Asked<'_>, reply: Reply, unread: &mut Unread, progress: &ProgressDisplay) {
-        let Asked { configuration: of, rows } = asked;
+    /// Keeps what a worker has opened; otherwise returns what it has not, and why.
+    fn understand(
+        &mut self,
+        of: &Configuration,
+        reply: Reply,
+        progress: &ProgressDisplay,
+    ) -> Result<(), (String, String)> {
         let opened = match reply {
             Reply::Response(response) => match *response {
                 Response::Opened(opened) => opened,
@@ -117,37 +173,49 @@ impl CurrentMaterials {
             Reply::Died(failure) => Err(failure.reason),
             Reply::TimedOut | Reply::Interrupted => Err("it took too long".to_owned()),
         };
-        let mut kept = |what: String, reason: String| {
-            if *rows > 0 {
-                *unread.entry((what, reason)).or_default() += rows;
-            }
-        };
-        match opened {
-            Ok(Opened { weights, materials }) => {
-                match materials {
-                    Ok(materials) => drop(self.read.insert((of.model.clone(), of.input.clone()), materials)),
-                    Err(reason) => kept(format!("{}, input {}", of.model, of.input), reason),
-                }
-                if self.weights.insert(of.model.clone(), weights.clone()).is_none() && weights.stands_in_for().is_some()
-                {
-                    progress.notice(&of.model_source.stand_in_notice(&of.model));
-                }
-            }
-            Err(reason) => kept(of.model.clone(), reason),
+        let Opened { weights, materials } = opened.map_err(|reason| (of.model.clone(), reason))?;
+        if self.weights.insert(of.model.clone(), weights.clone()).is_none() && weights.stands_in_for().is_some() {
+            progress.notice(&of.model_source.stand_in_notice(&of.model));
         }
+        let materials = materials.map_err(|reason| (format!("{}, input {}", of.model, of.input), reason))?;
+        self.read.insert((of.model.clone(), of.input.clone()), materials);
+        Ok(())
+    }
+
+    fn read_raw(&mut self, plan: &Plan, of: &Configuration, what: String, reason: String) {
+        let folder = of.model_source.checkpoint_here(&plan.base_dir).and_then(|source| source.folder(&plan.base_dir));
+        let input = of.input_source.path().and_then(|path| FileVersion::now(&plan.base_dir.join(path)).ok());
+        let refused = Refused {
+            what,
+            reason,
+            files: folder.map(|folder| RawFiles::of(&folder)).unwrap_or_default(),
+            input_sha256: input.map(|version| version.sha256),
+        };
+        self.refused.insert((of.model.clone(), of.input.clone()), refused);
+    }
+
+    /// Why the model or the input of a configuration cannot be opened, where it cannot.
+    pub fn refused(&self, of: &Configuration) -> Option<&Refused> {
+        self.refused.get(&(of.model.clone(), of.input.clone()))
     }
 
     /// What this row was made from and its configuration is not made from now. Libraries are compared only where the row is
     /// of this environment: those of another machine may differ.
     pub fn replacements(&self, configuration: &Configuration, row: &Record, environment: &str) -> Vec<Replacement> {
         let model = &configuration.model;
-        let weights =
-            row.outcome.weights().zip(self.weights.get(model)).filter(|(before, now)| !before.same_weights(now));
-        let weights = weights.map(|(before, now)| Replacement::Weights {
-            model: model.clone(),
-            before: before.to_string(),
-            now: now.to_string(),
-        });
+        let refused = self.refused(configuration);
+        let replaced = |before: &WeightsProvenance| {
+            let now = self.weights.get(model).cloned().or_else(|| refused?.weights(before));
+            match now {
+                Some(now) if before.same_weights(&now) => None,
+                Some(now) => {
+                    let (before, now) = (before.to_string(), now.to_string());
+                    Some(Replacement::Weights { model: model.clone(), before, now })
+                }
+                None => refused.filter(|_| !before.is_random()).map(|_| Replacement::Gone(format!("{model}: weights"))),
+            }
+        };
+        let weights = row.outcome.weights().and_then(replaced);
         let unread = || Materials {
             config_sha256: None,
             tokenizer: BTreeMap::new(),
@@ -165,7 +233,8 @@ impl CurrentMaterials {
         };
         let changed = row.outcome.materials().map(|before| before.changed(&now)).unwrap_or_default();
         let others = changed.into_iter().map(|changed| Replacement::Other(name(&changed, configuration)));
-        weights.into_iter().chain(others).collect()
+        let raw = refused.into_iter().flat_map(|refused| refused.replacements(configuration, row));
+        weights.into_iter().chain(others).chain(raw).collect()
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::minimise::Places;
 use crate::engine::{Examination, OpTally};
-use crate::graph::{Format, Gelu, Graph, Op, OpClass, OpKind, PolicyError, PrecisionPolicy, Rounding};
+use crate::graph::{Activation, Format, Gelu, Graph, Op, OpClass, OpKind, PolicyError, PrecisionPolicy, Rounding};
 
 /// An operation that the policy at the start does not compute in FP32.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,7 +69,7 @@ fn largest(op: &Op, tally: &OpTally) -> f64 {
         }
         // The product is stored before it is scaled.
         OpKind::AttentionScores { scale, .. } => seen.max(tally.output.largest / scale),
-        OpKind::Gelu(Gelu::Tanh) => seen.max(input.powi(3)),
+        OpKind::Activation(Activation::Gelu(Gelu::Tanh)) => seen.max(input.powi(3)),
         _ => seen,
     }
 }

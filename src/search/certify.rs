@@ -315,17 +315,21 @@ fn write(dir: &Path, certificate: &Certificate) -> Result<(), SearchError> {
     Ok(())
 }
 
-/// Writes the token ids of all forwards, so that another program can check the certificate: `{"ids": [[..]], "lengths": [..]}` with
-/// an entry for every row of every batch.
+/// Writes the token ids of all forwards, so that another program can check the certificate: `{"ids": [[..]], "lengths": [..],
+/// "token_types": [[..]]}` with an entry for every row of every batch, and no types where all are 0.
 fn write_forwards(subject: Subject<'_>) -> Result<(), SearchError> {
     let Subject { request, input, .. } = subject;
-    let (mut ids, mut lengths) = (Vec::new(), Vec::new());
+    let (mut ids, mut lengths, mut token_types) = (Vec::new(), Vec::new(), Vec::new());
     for forward in 0..request.forwards + request.held_out {
         let batch = input.batch(request.shape, forward * request.shape.batch)?;
         ids.extend(batch.ids.chunks(request.shape.sequence).map(<[u32]>::to_vec));
+        token_types
+            .extend(batch.token_types.iter().flat_map(|all| all.chunks(request.shape.sequence)).map(<[u32]>::to_vec));
         lengths.extend(batch.lengths);
     }
     let path = request.dir.join(FORWARDS_FILE);
-    let text = serde_json::to_string(&serde_json::json!({ "ids": ids, "lengths": lengths }))? + "\n";
+    let text =
+        serde_json::to_string(&serde_json::json!({ "ids": ids, "lengths": lengths, "token_types": token_types }))?
+            + "\n";
     Ok(replace(&path, text.as_bytes()).map_err(FileError::at(&path))?)
 }

@@ -15,7 +15,7 @@ use crate::backend::{backend, supports};
 use crate::digest::{canonical, sha256};
 use crate::engine::{Availability, Backend, BackendKind, BuildRequest, Engine, Output};
 use crate::graph::{Format, OutputKind, PrecisionPolicy, Rounding};
-use crate::input::{Batch, InputStream};
+use crate::input::{Batch, InputStream, Truth};
 use crate::manifest::schema::Numerics;
 use crate::model::Model;
 use crate::numerics::{ForwardReferences, Part, ReferenceSource, compare_forward, negative_log_likelihood};
@@ -112,7 +112,7 @@ impl<'a> Evaluator<'a> {
     fn key(&self, policy: &PrecisionPolicy, batch: &Batch) -> Result<String, SearchError> {
         // Two names of one policy have one outcome.
         let policy = serde_json::to_value(PrecisionPolicy { name: String::new(), ..policy.clone() })?;
-        let ids = json!([batch.ids, batch.lengths, batch.next_ids]);
+        let ids = json!([batch.ids, batch.lengths, batch.token_types, next_tokens(batch)]);
         Ok(sha256(canonical(&json!([self.identity, policy, ids])).as_bytes()))
     }
 
@@ -122,10 +122,11 @@ impl<'a> Evaluator<'a> {
             old => {
                 // A device may not hold two engines.
                 drop(old);
-                let Subject { request, model, .. } = self.subject;
+                let Subject { request, model, input, .. } = self.subject;
                 let SearchRequest { shape, threads, .. } = *request;
-                let padded = request.input.source.is_padded();
-                let request = BuildRequest { padded, ..BuildRequest::new(model.clone(), policy, shape, threads) };
+                let (padded, token_types) = (request.input.source.is_padded(), input.has_token_types);
+                let common = BuildRequest::new(model.clone(), policy, shape, threads);
+                let request = BuildRequest { padded, token_types, ..common };
                 self.backend.build(&request)?.engine?
             }
         };
@@ -168,13 +169,25 @@ impl Evaluate for Evaluator<'_> {
     }
 }
 
+/// The tokens that follow those of each row; none of rows that are no running text.
+fn next_tokens(batch: &Batch) -> Vec<&[u32]> {
+    let next = batch.truths.iter().map(|truth| match truth {
+        Some(Truth::NextTokens(next)) => next.as_slice(),
+        _ => &[],
+    });
+    next.collect()
+}
+
 /// Sum of the negative log-likelihoods of the tokens that follow, nats, and their number; `None` and 0 of other outputs and of
 /// inputs that are no running text. NaN is `None`.
 fn likelihood(output: &Output, batch: &Batch) -> (Option<f64>, u64) {
-    let Some(next) = batch.next_ids.as_ref().filter(|_| output.kind == OutputKind::TokenLogits) else {
+    let next = next_tokens(batch);
+    let tokens: usize = next.iter().map(|next| next.len()).sum();
+    if tokens == 0 || output.kind != OutputKind::TokenLogits {
         return (None, 0);
-    };
-    let rows = output.values.chunks(output.width).zip(next);
+    }
+    let sequences = output.values.chunks(output.width * batch.shape.sequence).zip(next);
+    let rows = sequences.flat_map(|(rows, next)| rows.chunks(output.width).zip(next));
     let sum: f64 = rows.map(|(logits, &next)| negative_log_likelihood(logits, next)).sum();
-    (Some(sum).filter(|sum| sum.is_finite()), next.len() as u64)
+    (Some(sum).filter(|sum| sum.is_finite()), tokens as u64)
 }

@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::schema::ResultRow;
+use crate::engine::BackendKind;
 use crate::record::{Materials, Outcome};
 
 /// Something that rows of one table share.
@@ -151,6 +152,11 @@ impl fmt::Display for Contradiction {
     }
 }
 
+/// The note about rows of a backend that builds with another arithmetic computed.
+pub fn arithmetic_note(backend: BackendKind) -> String {
+    format!("rows of {backend} were computed by builds of this program whose arithmetic differs; they are not compared")
+}
+
 /// A row of each material and owner, with a tag of the caller's, like its folder.
 #[derive(Debug, Clone)]
 pub struct Shared<'a, T> {
@@ -235,7 +241,6 @@ impl ResultRow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::BackendKind;
     use crate::model::WeightsOrigin;
 
     fn row(edit: impl FnOnce(&mut ResultRow)) -> ResultRow {

@@ -7,7 +7,9 @@ mod checkpoint;
 mod commands;
 mod configs;
 mod downloads;
+mod examples;
 mod experiment;
+mod families;
 mod faults;
 mod fetch;
 #[path = "../fixtures/mod.rs"]
@@ -24,6 +26,7 @@ mod search;
 mod selftest;
 mod tasks;
 mod timing;
+mod vocabularies;
 
 use std::process::Output;
 

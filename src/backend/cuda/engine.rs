@@ -21,7 +21,7 @@ use super::stage::{Accumulator, DeviceTensor, Stage, Stages};
 use super::tune::{Timing, tune};
 use super::weights::DeviceWeights;
 use crate::digest::sha256;
-use crate::engine::checks::{check_batch, output_dims};
+use crate::engine::checks::{check_batch, output_dims, token_types};
 use crate::engine::{
     BackendError, BuildRequest, Ceilings, DeviceQueue, Engine, EngineDescription, Examination, MemoryBreakdown, Output,
 };
@@ -204,6 +204,7 @@ fn describe() -> Result<String, BackendError> {
 impl Engine for CudaEngine {
     fn bind(&mut self, batch: &Batch) -> Result<(), BackendError> {
         check_batch(&self.model.graph, self.shape, batch)?;
+        token_types(batch, false)?;
         let tokens = self.shape.tokens();
         let values = self.staged_inputs.values();
         values[..tokens].iter_mut().zip(&batch.ids).for_each(|(to, &id)| *to = id as i32);

@@ -1,6 +1,7 @@
 //! The built-in CPU backend: interprets the graph. It runs FP32 directly. It emulates other policies in FP32, with
 //! every rounding of their definition. FP64 is the oracle.
 
+mod activation;
 mod elementwise;
 mod examine;
 mod kernels;

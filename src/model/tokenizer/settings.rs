@@ -180,6 +180,11 @@ impl TokenizerSettings {
         keys.flat_map(of).map(|token| token.content().to_owned()).collect()
     }
 
+    /// The value of a key.
+    pub fn value(&self, key: &str) -> Option<&Value> {
+        self.entries.get(key)
+    }
+
     /// Whether there is no `tokenizer_config.json`.
     pub fn is_absent(&self) -> bool {
         self.is_absent
@@ -235,9 +240,22 @@ impl TokenizerSettings {
 
     fn named(&self, name: &str) -> Result<Option<Spelling>, ModelError> {
         match self.entries.get(name) {
-            None => Ok(self.class.special_token(name).map(|content| Spelling::Plain(content.to_owned()))),
+            None => {
+                let spelling = |content: &str| self.flagged(name, Spelling::Plain(content.to_owned()));
+                Ok(self.class.special_token(name).map(spelling))
+            }
             Some(Value::Null) => Ok(None),
-            Some(value) => self.spelling(name, value).map(Some),
+            Some(value) => Ok(Some(self.flagged(name, self.spelling(name, value)?))),
+        }
+    }
+
+    /// The token with the flags that its class gives to a plain one.
+    fn flagged(&self, name: &str, spelling: Spelling) -> Spelling {
+        match spelling {
+            Spelling::Plain(content) if self.class.strips_before(name) => {
+                Spelling::Flagged(FlaggedToken { lstrip: true, ..FlaggedToken::plain(content, true) })
+            }
+            spelling => spelling,
         }
     }
 
@@ -287,7 +305,11 @@ impl TokenizerSettings {
         }
         let key = "extra_special_tokens";
         let extra = match self.entries.get(key).or(self.entries.get("additional_special_tokens")) {
-            None | Some(Value::Null) => Ok(Vec::new()),
+            None => {
+                let tokens = self.class.extra_special_tokens().iter();
+                Ok(tokens.map(|&token| Spelling::Plain(token.to_owned())).collect())
+            }
+            Some(Value::Null) => Ok(Vec::new()),
             Some(Value::Array(tokens)) => tokens.iter().map(|token| self.spelling(key, token)).collect(),
             Some(other) => {
                 Err(self.refused(key, &format!("{other} is no list of tokens; correct the key or remove it")))

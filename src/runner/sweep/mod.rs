@@ -1,6 +1,7 @@
 //! The parent's loop over groups and configurations.
 
 mod references;
+mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::child::{Reply, Worker};
 use super::failure::name_files_as_the_manifest;
-use super::materials::{CurrentMaterials, Replacement};
+use super::materials::CurrentMaterials;
 use super::progress::ProgressDisplay;
 use super::protocol::{Opened, Request, Response, Settings};
 use super::{RunOptions, RunSummary, RunnerError, interrupt};
@@ -94,43 +95,6 @@ impl<'a> Sweep<'a> {
             executes: false,
             retry_failed: options.retry_failed,
             since: Instant::now(),
-        }
-    }
-
-    /// Skips the configurations that already have a final row. A row is not final when it would be made from something else
-    /// now; `None` where nobody could be asked.
-    fn settle(&mut self, earlier: &BTreeMap<&ConfigurationId, &Record>, now: Option<&CurrentMaterials>) {
-        let (mut elsewhere, mut unstated) = (0, 0);
-        let mut replaced: BTreeMap<Replacement, usize> = BTreeMap::new();
-        for configuration in &self.plan.configurations {
-            let Some(row) = earlier.get(&configuration.id) else { continue };
-            let of_row = |now: &CurrentMaterials| now.replacements(configuration, row, &self.environment);
-            let replacements = now.map(of_row).unwrap_or_default();
-            if !replacements.is_empty() {
-                replacements.into_iter().for_each(|one| *replaced.entry(one).or_default() += 1);
-                continue;
-            }
-            if self.retry_failed && !matches!(row.outcome, Outcome::Ok(_)) {
-                continue;
-            }
-            elsewhere += usize::from(row.environment != self.environment);
-            unstated += usize::from(row.outcome.weights().is_some() && row.outcome.materials().is_none());
-            self.settled.insert(row.id.clone(), RowEnd::of(&row.outcome, false));
-        }
-        for (replacement, rows) in replaced {
-            self.progress.notice(&replacement.notice(rows));
-        }
-        if unstated > 0 {
-            self.progress.notice(&format!(
-                "note: {unstated} row(s) of this folder do not say which files they were measured with, for an older version \
-                 of this program wrote them; they are kept, whatever has changed since"
-            ));
-        }
-        if elsewhere > 0 {
-            self.progress.notice(&format!(
-                "note: {elsewhere} row(s) of this folder were measured in another environment (machine, driver or build) \
-                 and are kept; use another folder (--out) to measure everything in this one"
-            ));
         }
     }
 

@@ -25,7 +25,9 @@ use super::stage::{
     TensorId, WeightKey,
 };
 use crate::engine::{BackendError, BackendKind};
-use crate::graph::{Format, Graph, Op, OpKind, ParamId, PrecisionPolicy, Rounding, Shape, Token, ValueId, ValueShape};
+use crate::graph::{
+    Activation, Format, Graph, Op, OpKind, ParamId, PrecisionPolicy, Rounding, Shape, Token, ValueId, ValueShape,
+};
 use check::check;
 pub(super) use linear::supports;
 
@@ -119,9 +121,16 @@ impl<'a> StageLowering<'a> {
             OpKind::Softmax(_) | OpKind::AttentionContext { .. } => {
                 return Err(self.unsupported(op, "an attention operation that follows no scores"));
             }
-            OpKind::Gelu(form) => self.elementwise(index, Function::Gelu(*form)),
+            OpKind::Activation(Activation::Gelu(form)) => self.elementwise(index, Function::Gelu(*form)),
+            OpKind::Activation(function) => {
+                let reason = format!("the activation {}, for which there is no kernel", function.name());
+                return Err(self.unsupported(op, &reason));
+            }
             OpKind::Tanh => self.elementwise(index, Function::Tanh),
             OpKind::Residual => self.elementwise(index, Function::Residual),
+            OpKind::Select(Token::LastBut(_)) => {
+                return Err(self.unsupported(op, "a choice of tokens by their ids, for which there is no kernel"));
+            }
             OpKind::Select(token) => self.select(op, *token),
         }
         self.locate(index);
