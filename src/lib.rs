@@ -31,6 +31,7 @@
 //! | pair | two rows that agree in everything but the axis compared ([`analysis::pairs`]) |
 //! | disturbed | measured while others used the device, or while the clock ran wrong ([`analysis::disturbances`]) |
 //! | noise floor | how far from 1 the ratio of two equal engines can be ([`analysis::noise`]) |
+//! | candidate | an operation that a policy does not compute in FP32, and that a [`search`] may |
 //! | silent failure | a layer norm whose variance overflowed, so that it returned its bias without a NaN |
 //! | artifact | a run that is published as a folder with digests ([`artifact`]) |
 //!
@@ -42,7 +43,7 @@
 //! | modules | what they do |
 //! |---|---|
 //! | [`cli`] | one file per command |
-//! | [`artifact`] [`merge`] [`rerun`] [`appendix`] [`splice`] [`selftest`] [`infer`] [`timing`] | what a command does beyond one stage |
+//! | [`artifact`] [`merge`] [`rerun`] [`appendix`] [`splice`] [`selftest`] [`search`] [`infer`] [`timing`] | what a command does beyond one stage |
 //! | [`report`] | rendering: tables, figures, sentences |
 //! | [`claims`] | the paper's sentences as expressions, and their verdicts |
 //! | [`analysis`] | pairs, ratios, noise, disturbances, agreement of two runs |
@@ -92,6 +93,7 @@ pub mod report;
 pub mod rerun;
 pub mod results;
 pub mod runner;
+pub mod search;
 pub mod selftest;
 pub mod signals;
 #[cfg(test)]

@@ -3,9 +3,9 @@
 
 use super::compare::{count_nonfinite, fill};
 use super::{ForwardReferences, NumericsError};
-use crate::engine::{Engine, Examination, OpTally};
+use crate::engine::{Engine, Examination, OpTally, Output};
 use crate::graph::{Graph, Shape};
-use crate::input::InputStream;
+use crate::input::{Batch, InputStream};
 use crate::manifest::schema::Numerics;
 use crate::record::magnitudes::{MagnitudeKind, Magnitudes};
 use crate::record::{BadKind, FirstBad, ForwardSummary, NumericsSummary};
@@ -60,12 +60,8 @@ impl Forwards<'_> {
                 engine.enqueue()?;
                 engine.synchronize()?;
             }
-            let output = engine.outputs()?;
-            let mut counted = count_nonfinite(&output, &batch);
-            match references.distances(&output, self.shape, start) {
-                Ok(rows) => fill(&mut counted, &rows, &output, self.settings),
-                Err(reason) => missing = missing.or(Some(reason)),
-            }
+            let (counted, unknown) = compare_forward(&engine.outputs()?, &batch, references, start, self.settings);
+            missing = missing.or(unknown);
             summary.count(&counted);
             if let Some(examination) = examination {
                 self.add(&mut summary, &examination, forward as u64);
@@ -90,6 +86,23 @@ impl Forwards<'_> {
             summary.magnitudes.get_or_insert_default().merge(&magnitudes(self.graph, examination));
         }
     }
+}
+
+/// Counts what is not finite in a forward's output, and compares its rows with the references. The batch begins with the
+/// sequence `start` of the input. The reason why a sequence has no reference comes second.
+pub fn compare_forward(
+    output: &Output,
+    batch: &Batch,
+    references: &mut ForwardReferences<'_>,
+    start: usize,
+    settings: Numerics,
+) -> (NumericsSummary, Option<String>) {
+    let mut counted = count_nonfinite(output, batch);
+    match references.distances(output, batch.shape, start) {
+        Ok(rows) => fill(&mut counted, &rows, output, settings),
+        Err(reason) => return (counted, Some(reason)),
+    }
+    (counted, None)
 }
 
 impl ForwardSummary {

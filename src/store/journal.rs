@@ -205,7 +205,7 @@ impl Journal {
 }
 
 /// Encodes a document as a line with its checksum.
-fn encode<T: Serialize>(document: &T) -> io::Result<Vec<u8>> {
+pub(crate) fn encode<T: Serialize>(document: &T) -> io::Result<Vec<u8>> {
     let json = serde_json::to_vec(document).map_err(io::Error::other)?;
     let mut line = checksum(&json).into_bytes();
     line.push(b' ');
@@ -215,7 +215,7 @@ fn encode<T: Serialize>(document: &T) -> io::Result<Vec<u8>> {
 }
 
 /// Decodes the document of a line without its newline. `None` when the line is damaged.
-fn decode<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
+pub(crate) fn decode<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
     let (sum, rest) = line.split_at_checked(CHECKSUM_DIGITS)?;
     let json = rest.strip_prefix(b" ")?;
     if sum != checksum(json).as_bytes() {

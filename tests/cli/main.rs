@@ -22,6 +22,7 @@ mod numerics;
 mod pins;
 mod portability;
 mod quality;
+mod search;
 mod selftest;
 mod tasks;
 mod timing;

@@ -336,7 +336,7 @@ mod tests {
         let source = ModelSource::Random { seed: 1, architecture: Architecture::BertTiny };
         let model = Model::open("tiny", &source, Path::new("."), Head::Natural).unwrap();
         let batch = Batch::single((0..9).collect());
-        let weights = Arc::new(RoundedWeights::load(&model, policy).unwrap());
+        let weights = Arc::new(RoundedWeights::load(&model, policy, RoundedWeights::default()).unwrap());
         let mut program = Program::<f32>::new(&model.graph, policy, batch.shape, weights).unwrap();
         program.run(&batch, &mut Unobserved);
         let output = program.output().to_vec();
