@@ -48,7 +48,8 @@ pub use error::ModelError;
 pub use family::Family;
 pub use head::Head;
 pub use hub::{
-    CHECKPOINT_FILES, DIGESTS_FILE, INDEX_FILE, PART_SUFFIX, VOCABULARY_FILES, WEIGHTS_FILE, hub_folder, missing_files, optional_files,
+    CHECKPOINT_FILES, DIGESTS_FILE, INDEX_FILE, PART_SUFFIX, VOCABULARY_FILES, WEIGHTS_FILE, hub_folder, missing_files,
+    optional_files,
 };
 pub use provenance::{LABEL_DIGITS, WeightsOrigin, WeightsProvenance};
 pub use quantization::quantization_notice;

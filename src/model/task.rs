@@ -96,7 +96,8 @@ pub fn graph_here(source: &ModelSource, base_dir: &Path, head: Head) -> Option<G
 /// family does not have.
 pub fn output_notice(name: &str, source: &ModelSource, base_dir: &Path, head: Head) -> Option<String> {
     let path = source.checkpoint_here(base_dir)?.folder(base_dir)?.join("config.json");
-    let config = ModelConfig::read(&path).and_then(|config| super::head::with_head(name, config, source.head(base_dir, head)));
+    let config =
+        ModelConfig::read(&path).and_then(|config| super::head::with_head(name, config, source.head(base_dir, head)));
     match config.as_ref().map(|config| (config, super::build_graph(config).output_kind)) {
         Ok((ModelConfig { dropped_head: Some(class), .. }, output)) => {
             Some(format!("{} (`head: hidden` silences this)", dropped_head_sentence(class, output)))

@@ -122,8 +122,7 @@ fn hybrid_decides_all_sst2_sentences_as_fp32_does() {
             for row in 0..count {
                 positive.push(logits[2 * row + 1] > logits[2 * row]);
                 right += usize::from(
-                    preset == Preset::Fp32
-                        && *positive.last().unwrap() == (batch.truths[row] == Some(Truth::Class(1))),
+                    preset == Preset::Fp32 && *positive.last().unwrap() == (batch.truths[row] == Some(Truth::Class(1))),
                 );
             }
         }

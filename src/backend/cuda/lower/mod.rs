@@ -21,8 +21,8 @@ use std::collections::BTreeMap;
 use super::element::ElementType;
 use super::error::execution;
 use super::stage::{
-    DeviceTensor, Elementwise, Embedding, Epilogue, Function, LayerNorm, Norm, OpOutput, Outputs, Select, Stage, Stages,
-    TensorId, WeightKey,
+    DeviceTensor, Elementwise, Embedding, Epilogue, Function, LayerNorm, Norm, OpOutput, Outputs, Select, Stage,
+    Stages, TensorId, WeightKey,
 };
 use crate::engine::{BackendError, BackendKind};
 use crate::graph::{
