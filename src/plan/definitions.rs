@@ -12,7 +12,7 @@ use crate::model::ModelSource;
 
 /// The kinds of names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Named {
+enum NameKind {
     Model,
     Input,
     Policy,
@@ -20,10 +20,11 @@ enum Named {
 
 /// What is defined in two ways under one name in any of these configurations, like `labels of sst2`.
 fn ambiguous<'a>(configurations: impl Iterator<Item = &'a Configuration>) -> BTreeSet<String> {
-    let mut first: BTreeMap<(Named, &str), &Configuration> = BTreeMap::new();
+    let mut first: BTreeMap<(NameKind, &str), &Configuration> = BTreeMap::new();
     let mut found = BTreeSet::new();
     for one in configurations {
-        let names = [(Named::Model, &one.model), (Named::Input, &one.input), (Named::Policy, &one.policy.name)];
+        let names =
+            [(NameKind::Model, &one.model), (NameKind::Input, &one.input), (NameKind::Policy, &one.policy.name)];
         for (kind, name) in names {
             let other = *first.entry((kind, name)).or_insert(one);
             found.extend(unlike(kind, one, other).map(|part| format!("{part} {name}")));
@@ -50,13 +51,13 @@ impl Plan {
 }
 
 /// The part of a definition in which two configurations of one name differ.
-fn unlike(kind: Named, one: &Configuration, other: &Configuration) -> Option<&'static str> {
+fn unlike(kind: NameKind, one: &Configuration, other: &Configuration) -> Option<&'static str> {
     match kind {
-        Named::Model if one.head != other.head => Some("head of"),
-        Named::Model => (!same_model(&one.model_source, &other.model_source)).then_some("source of"),
-        Named::Input if !same_input(&one.input_source, &other.input_source) => Some("source of"),
-        Named::Input => (one.input_source.labels() != other.input_source.labels()).then_some("labels of"),
-        Named::Policy => (!same_policy(&one.policy, &other.policy)).then_some("policy"),
+        NameKind::Model if one.head != other.head => Some("head of"),
+        NameKind::Model => (!same_model(&one.model_source, &other.model_source)).then_some("source of"),
+        NameKind::Input if !same_input(&one.input_source, &other.input_source) => Some("source of"),
+        NameKind::Input => (one.input_source.labels() != other.input_source.labels()).then_some("labels of"),
+        NameKind::Policy => (!same_policy(&one.policy, &other.policy)).then_some("policy"),
     }
 }
 
