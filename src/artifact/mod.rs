@@ -138,9 +138,9 @@ pub fn publish(request: &ArtifactRequest) -> Result<ArtifactSummary, ArtifactErr
         parts.push(other);
     }
     let dirs = request.dirs[..1].iter().chain(&request.repeats).chain(&request.with);
-    remarks.extend(check_experiments(
-        dirs.map(PathBuf::as_path).zip(parts.iter().map(|part| part.merged.rows.as_slice())),
-    )?);
+    let experiments = dirs.zip(&parts);
+    let experiments = experiments.map(|(dir, part)| (dir.as_path(), &part.merged.plan, part.merged.rows.as_slice()));
+    remarks.extend(check_experiments(&experiments.collect::<Vec<_>>())?);
     if !request.allow_dirty {
         let dirs = [&request.dirs[..], &request.repeats[..], &request.with[..]].concat();
         parts.iter().try_for_each(|part| check_build(part, &dirs))?;

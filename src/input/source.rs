@@ -53,6 +53,14 @@ pub enum InputSource {
 }
 
 impl InputSource {
+    /// Class of each label, of a file with labels.
+    pub fn labels(&self) -> Option<&BTreeMap<String, ClassName>> {
+        match self {
+            InputSource::Sst2 { labels, .. } | InputSource::Examples { labels, .. } => Some(labels),
+            _ => None,
+        }
+    }
+
     /// Whether rows may be shorter than the sequence length, and are padded to it.
     pub fn is_padded(&self) -> bool {
         match self {

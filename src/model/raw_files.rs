@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::checkpoint::weights_sha256;
 use super::hub::{INDEX_FILE, WEIGHTS_FILE};
 use super::{TOKENIZER_FILES, shards};
 use crate::files::FileVersion;
 
-/// SHA-256 of the files of a folder, 64 digits each; `None` or no entry for a file that is absent or unreadable.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// SHA-256 of the files of a checkpoint and of an input, 64 digits each; `None` or no entry for a file that is absent,
+/// unreadable or not wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RawFiles {
     /// Of config.json.
     pub config_sha256: Option<String>,
@@ -17,17 +21,22 @@ pub struct RawFiles {
     pub weights_sha256: Option<String>,
     /// Of each file that decides token ids, by name.
     pub tokenizer: BTreeMap<String, String>,
+    /// Of the input's file.
+    pub input_sha256: Option<String>,
 }
 
 impl RawFiles {
-    /// Reads the bytes of every file of a checkpoint.
-    pub fn of(folder: &Path) -> RawFiles {
+    /// Reads the bytes of every file of a checkpoint's folder, and of an input's file.
+    pub fn of(folder: Option<&Path>, input: Option<&Path>) -> RawFiles {
+        let input_sha256 = input.and_then(|path| FileVersion::now(path).ok()).map(|version| version.sha256);
+        let Some(folder) = folder else { return RawFiles { input_sha256, ..RawFiles::default() } };
         let digest = |name: &str| Some(FileVersion::now(&folder.join(name)).ok()?.sha256);
         let tokenizer = TOKENIZER_FILES.iter().filter_map(|&name| Some((name.to_owned(), digest(name)?)));
         RawFiles {
             config_sha256: digest("config.json"),
             weights_sha256: weights(folder),
             tokenizer: tokenizer.collect(),
+            input_sha256,
         }
     }
 }

@@ -33,7 +33,7 @@ impl Configuration {
             (self.model_source != other.model_source, format!("source of {}", self.model)),
             (self.head != other.head, format!("head of {}", self.model)),
             (self.policy != other.policy, format!("policy {}", self.policy.name)),
-            (labels(&self.input_source) != labels(&other.input_source), format!("labels of {}", self.input)),
+            (self.input_source.labels() != other.input_source.labels(), format!("labels of {}", self.input)),
             (
                 without_labels(&self.input_source) != without_labels(&other.input_source),
                 format!("source of {}", self.input),
@@ -43,18 +43,10 @@ impl Configuration {
     }
 }
 
-fn labels(source: &InputSource) -> Option<&BTreeMap<String, crate::input::ClassName>> {
-    match source {
-        InputSource::Sst2 { labels, .. } => Some(labels),
-        _ => None,
-    }
-}
-
 fn without_labels(source: &InputSource) -> InputSource {
-    match source {
-        InputSource::Sst2 { path, sha256, .. } => {
-            InputSource::Sst2 { path: path.clone(), sha256: sha256.clone(), labels: BTreeMap::new() }
-        }
-        other => other.clone(),
+    let mut source = source.clone();
+    if let InputSource::Sst2 { labels, .. } | InputSource::Examples { labels, .. } = &mut source {
+        labels.clear();
     }
+    source
 }

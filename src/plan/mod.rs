@@ -1,6 +1,7 @@
 //! The manifest expanded: an ordered list of configurations, each with a stable id.
 
 mod changes;
+mod definitions;
 mod estimate;
 mod identity;
 mod notes;

@@ -11,13 +11,13 @@ pub mod telemetry;
 use serde::{Deserialize, Serialize};
 
 pub use input_kind::InputKind;
-pub use materials::{Changed, Materials};
+pub use materials::{Changed, Materials, differing};
 pub use quality::QualitySummary;
 pub use status::Status;
 
 use crate::engine::{BuildReport, Ceilings, EngineDescription, MemoryBreakdown};
 use crate::graph::CostSummary;
-use crate::model::{ModelOutput, WeightsProvenance};
+use crate::model::{ModelOutput, RawFiles, WeightsProvenance};
 use crate::plan::ConfigurationId;
 use crate::provenance::Drift;
 use magnitudes::Magnitudes;
@@ -113,6 +113,9 @@ pub struct Failure {
     pub kind: FailureKind,
     /// One line for the footnote of a table.
     pub reason: String,
+    /// The files of its model and input when it failed. `None` in older journals and where nothing was to be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<RawFiles>,
 }
 
 /// Kinds of failure.

@@ -2,6 +2,7 @@
 
 mod print;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
@@ -23,6 +24,9 @@ use crate::store::schema::ResultRow;
 
 /// Fewest digits of an id that may stand for it.
 const ID_PREFIX: usize = 4;
+
+/// Digits of a digest that are shown.
+const DIGEST_DIGITS: usize = 12;
 
 /// The row to measure again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -234,8 +238,25 @@ fn rows_differ(recorded: &ResultRow, here: &ResultRow) -> Vec<Difference> {
     ];
     let differing = rows.into_iter().filter(|(_, first, second)| first != second);
     let differing = differing.map(|(property, first, second)| (property.to_owned(), first, second));
+    let differing = differing.chain(libraries_differ(recorded, here));
     let differing = (!recorded.shares_weights(here)).then(labels).into_iter().chain(files).chain(differing);
     differing.map(|(property, first, second)| Difference { property, first, second }).collect()
+}
+
+/// Libraries that both rows name and whose bytes differ, whatever their version says.
+fn libraries_differ(recorded: &ResultRow, here: &ResultRow) -> Vec<(String, Option<String>, Option<String>)> {
+    fn digests(row: &ResultRow) -> BTreeMap<&str, &str> {
+        row.engine_library_digests
+            .iter()
+            .flat_map(|text| text.split("; "))
+            .filter_map(|one| one.split_once('='))
+            .collect()
+    }
+    let here = digests(here);
+    let label = |digest: &str| Some(format!("sha256 {}", digest.get(..DIGEST_DIGITS).unwrap_or(digest)));
+    let pairs = digests(recorded).into_iter().filter_map(|(name, digest)| Some((name, digest, *here.get(name)?)));
+    let differing = pairs.filter(|(_, recorded, here)| recorded != here);
+    differing.map(|(name, recorded, here)| (format!("library {name}"), label(recorded), label(here))).collect()
 }
 
 impl Rerun {
@@ -283,6 +304,21 @@ mod tests {
         );
         assert_eq!(rows_differ(&weighed(1), &weighed(2))[0].property, "weights");
         assert_eq!(agreement(&weighed(1), &without_median(Status::Failed)), Reproduction::Differs);
+    }
+
+    #[test]
+    fn libraries_of_one_version_are_told_apart_by_their_bytes() {
+        let of = |digests: Option<&str>| ResultRow {
+            engine_library: Some("onnxruntime 1.2".to_owned()),
+            engine_library_digests: digests.map(str::to_owned),
+            ..measured(1.0, 1.1, 1.2)
+        };
+        let (one, other) = (of(Some("a=1234567890abcdef; b=00")), of(Some("a=234567890abcdef1; b=00; c=1")));
+        let found = rows_differ(&one, &other);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].property, "library a");
+        assert_eq!(found[0].first.as_deref(), Some("sha256 1234567890ab"));
+        assert!(rows_differ(&one, &one).is_empty() && rows_differ(&one, &of(None)).is_empty());
     }
 
     #[test]

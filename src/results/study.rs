@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::data::Data;
 use crate::files::{JsonError, read_json};
 use crate::numbers;
+use crate::plan::Plan;
 use crate::record::Status;
 use crate::results::ResultsError;
 use crate::store::materials::{Contradiction, Material, Shared, arithmetic_note};
@@ -147,7 +148,8 @@ impl Study {
         if !with.is_empty() {
             let folders = std::iter::once(dir).chain(others.iter().map(PathBuf::as_path));
             let data = std::iter::once(&study.main).chain(&study.others);
-            check_experiments(folders.zip(data.map(|data| data.rows.as_slice())))?;
+            let experiments = folders.zip(data).map(|(path, data)| (path, &data.plan, data.rows.as_slice()));
+            check_experiments(&experiments.collect::<Vec<_>>())?;
         }
         Ok(study)
     }
@@ -162,18 +164,23 @@ pub fn is_the_same_run(run: &[ResultRow], other: &[ResultRow]) -> bool {
     !other.is_empty() && other.is_subset(&measured(run))
 }
 
-/// Refuses experiments that share the name of a model or an input and not its weights or files: readers would take two for
-/// one. Each is given with its folder. Settings differ from experiment to experiment. Returns a note for each backend whose
+/// Refuses experiments that share the name of a model, an input or a policy and not its definition, weights or files: readers
+/// would take two for one. Each is given with its folder. Settings differ from experiment to experiment. Returns a note for each backend whose
 /// rows are of builds with different arithmetic.
 ///
 /// # Errors
-/// [`ResultsError::OtherMaterial`].
-pub fn check_experiments<'a>(
-    experiments: impl Iterator<Item = (&'a Path, &'a [ResultRow])>,
-) -> Result<BTreeSet<String>, ResultsError> {
+/// [`ResultsError::OtherMaterial`] or [`ResultsError::OtherDefinition`].
+pub fn check_experiments(experiments: &[(&Path, &Plan, &[ResultRow])]) -> Result<BTreeSet<String>, ResultsError> {
+    for (index, (path, plan, _)) in experiments.iter().enumerate() {
+        for (other, of_other, _) in &experiments[..index] {
+            let (path, other) = (path.to_path_buf(), other.to_path_buf());
+            let same = plan.check_same_definitions(of_other);
+            same.map_err(|cause| ResultsError::OtherDefinition { path, other, cause })?;
+        }
+    }
     let mut shared: Shared<&Path> = Shared::default();
     let mut notes = BTreeSet::new();
-    for (path, row) in experiments.flat_map(|(path, rows)| rows.iter().map(move |row| (path, row))) {
+    for (path, row) in experiments.iter().flat_map(|&(path, _, rows)| rows.iter().map(move |row| (path, row))) {
         for (material, other, of_other) in
             shared.add(row, path).into_iter().filter(|(_, _, of_other)| *of_other != path)
         {

@@ -10,12 +10,12 @@ use super::child::{Reply, Worker};
 use super::progress::ProgressDisplay;
 use super::protocol::{Opened, Request, Response, Settings};
 use crate::engine::BackendKind;
-use crate::files::FileVersion;
+use crate::files::joined;
 use crate::libraries;
 use crate::model::{ModelSource, RawFiles, WeightsOrigin, WeightsProvenance};
 use crate::plan::{Configuration, ConfigurationId, Plan};
 use crate::provenance::arithmetic;
-use crate::record::{Changed, Materials, Record};
+use crate::record::{Changed, Materials, Record, differing};
 
 /// The present weights and other materials of the configurations that have rows.
 #[derive(Debug, Default)]
@@ -38,6 +38,8 @@ pub(super) enum Replacement {
     Other(String),
     /// The name of a file that is gone or unreadable.
     Gone(String),
+    /// The name of a file that was another, or absent, when a row failed.
+    OfFailure(String),
 }
 
 impl Replacement {
@@ -55,6 +57,9 @@ impl Replacement {
             Replacement::Gone(name) => format!(
                 "{name}: {rows} row(s) of this folder were measured with it, and it is not here any more; they are measured again"
             ),
+            Replacement::OfFailure(name) => format!(
+                "{name}: {rows} row(s) of this folder failed when it was another or absent, and are measured again"
+            ),
         }
     }
 }
@@ -66,7 +71,6 @@ pub(super) struct Refused {
     pub what: String,
     reason: String,
     files: RawFiles,
-    input_sha256: Option<String>,
 }
 
 impl Refused {
@@ -91,7 +95,7 @@ impl Refused {
         if let Some(before) = row.outcome.materials() {
             let named = |changed: Changed| move || name(&changed, of);
             compare(before.config_sha256.as_ref(), self.files.config_sha256.as_ref(), &named(Changed::Config));
-            compare(before.input_sha256.as_ref(), self.input_sha256.as_ref(), &named(Changed::Input));
+            compare(before.input_sha256.as_ref(), self.files.input_sha256.as_ref(), &named(Changed::Input));
             for (file, digest) in &before.tokenizer {
                 compare(Some(digest), self.files.tokenizer.get(file), &named(Changed::Tokenizer(file.clone())));
             }
@@ -183,20 +187,27 @@ impl CurrentMaterials {
     }
 
     fn read_raw(&mut self, plan: &Plan, of: &Configuration, what: String, reason: String) {
-        let folder = of.model_source.checkpoint_here(&plan.base_dir).and_then(|source| source.folder(&plan.base_dir));
-        let input = of.input_source.path().and_then(|path| FileVersion::now(&plan.base_dir.join(path)).ok());
-        let refused = Refused {
-            what,
-            reason,
-            files: folder.map(|folder| RawFiles::of(&folder)).unwrap_or_default(),
-            input_sha256: input.map(|version| version.sha256),
-        };
+        let refused = Refused { what, reason, files: files_here(plan, of) };
         self.refused.insert((of.model.clone(), of.input.clone()), refused);
     }
 
     /// Why the model or the input of a configuration cannot be opened, where it cannot.
     pub fn refused(&self, of: &Configuration) -> Option<&Refused> {
         self.refused.get(&(of.model.clone(), of.input.clone()))
+    }
+
+    /// Libraries that a row of this environment was measured with and that are not found now.
+    pub fn missing_libraries(&self, of: &Configuration, row: &Record, environment: &str) -> Vec<String> {
+        let before = row.outcome.materials().filter(|_| row.environment == environment);
+        let names = before.into_iter().flat_map(|before| before.libraries.keys());
+        let now = self.libraries.get(&of.backend);
+        names.filter(|name| now.is_some_and(|now| !now.contains_key(*name))).cloned().collect()
+    }
+
+    /// Whether what this row was made from can be opened and is the same now.
+    pub fn reproduces(&self, configuration: &Configuration, row: &Record, environment: &str) -> bool {
+        let states = row.outcome.materials().is_some();
+        states && self.refused(configuration).is_none() && self.replacements(configuration, row, environment).is_empty()
     }
 
     /// What this row was made from and its configuration is not made from now. Libraries are compared only where the row is
@@ -244,8 +255,7 @@ fn wanted<'a>(plan: &'a Plan, measured: impl Fn(&Configuration) -> bool) -> BTre
     for configuration in &plan.configurations {
         let source = configuration.model_source.base();
         let may_stand_in = source.stand_in().is_some() || matches!(source, ModelSource::FirstOf { .. });
-        let has_files = !matches!(source, ModelSource::Random { .. }) || configuration.input_source.path().is_some();
-        let has_row = has_files && measured(configuration);
+        let has_row = reads_files(configuration) && measured(configuration);
         if !has_row && (!may_stand_in || models.contains_key(configuration.model.as_str())) {
             continue;
         }
@@ -256,6 +266,31 @@ fn wanted<'a>(plan: &'a Plan, measured: impl Fn(&Configuration) -> bool) -> BTre
         }
     }
     models
+}
+
+/// Whether its model or its input is read from files.
+pub(super) fn reads_files(of: &Configuration) -> bool {
+    !matches!(of.model_source.base(), ModelSource::Random { .. }) || of.input_source.path().is_some()
+}
+
+/// The files of a configuration as they are now, whether they can be opened or not.
+pub(super) fn files_here(plan: &Plan, of: &Configuration) -> RawFiles {
+    let folder = of.model_source.checkpoint_here(&plan.base_dir).and_then(|source| source.folder(&plan.base_dir));
+    let input = of.input_source.path().map(|path| joined(&plan.base_dir, path));
+    RawFiles::of(folder.as_deref(), input.as_deref())
+}
+
+/// The files that were others, or absent, when a row failed.
+pub(super) fn replaced_since_failure(of: &Configuration, before: &RawFiles, now: &RawFiles) -> Vec<Replacement> {
+    let changed = |differs: bool, what: Changed| differs.then(|| name(&what, of));
+    let single = [
+        (before.weights_sha256 != now.weights_sha256).then(|| format!("{}: weights", of.model)),
+        changed(before.config_sha256 != now.config_sha256, Changed::Config),
+        changed(before.input_sha256 != now.input_sha256, Changed::Input),
+    ];
+    let tokenizer = differing(&before.tokenizer, &now.tokenizer).into_iter().map(Changed::Tokenizer);
+    let names = single.into_iter().flatten().chain(tokenizer.map(|what| name(&what, of)));
+    names.map(Replacement::OfFailure).collect()
 }
 
 /// What a change is called in a message.

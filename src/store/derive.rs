@@ -157,7 +157,7 @@ fn with_build(row: ResultRow, build: &BuildReport) -> ResultRow {
     ResultRow {
         target: build.target.or(row.target),
         builder: build.builder.clone(),
-        engine_library_digests: listed(&build.library_sha256),
+        engine_library_digests: listed(&build.library_sha256).or(row.engine_library_digests),
         engine_options: listed(&build.options),
         export_s: build.export_s,
         parse_s: build.parse_s,
@@ -178,7 +178,7 @@ fn with_build(row: ResultRow, build: &BuildReport) -> ResultRow {
 }
 
 /// `key=value` by semicolons; `None` where there is nothing.
-fn listed(entries: &BTreeMap<String, String>) -> Option<String> {
+pub(super) fn listed(entries: &BTreeMap<String, String>) -> Option<String> {
     let entries: Vec<String> = entries.iter().map(|(key, value)| format!("{key}={value}")).collect();
     (!entries.is_empty()).then(|| entries.join("; "))
 }

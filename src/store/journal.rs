@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use crate::digest::sha256;
 use crate::plan::{ConfigurationId, Plan};
-use crate::record::Record;
+use crate::record::{Outcome, Record};
 
 /// The journal's file name inside a run's folder.
 pub const JOURNAL_FILE: &str = "journal.jsonl";
@@ -121,6 +121,12 @@ impl JournalContents {
     /// The last record of each configuration, which is the one that counts.
     pub fn latest(&self) -> BTreeMap<&ConfigurationId, &Record> {
         self.records.iter().map(|record| (&record.id, record)).collect()
+    }
+
+    /// The last record of each configuration that did not fail.
+    pub fn latest_without_failures(&self) -> BTreeMap<&ConfigurationId, &Record> {
+        let records = self.records.iter().filter(|record| !matches!(record.outcome, Outcome::Failed(_)));
+        records.map(|record| (&record.id, record)).collect()
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::derive::listed;
 use super::schema::ResultRow;
 use crate::engine::BackendKind;
 use crate::record::{Materials, Outcome};
@@ -221,6 +222,7 @@ impl ResultRow {
         self.config_sha256.clone_from(&materials.config_sha256);
         self.tokenizer_sha256 = materials.tokenizer_sha256();
         self.input_sha256.clone_from(&materials.input_sha256);
+        self.engine_library_digests = listed(&materials.libraries);
         self.settings_sha256 = Some(materials.settings_sha256.clone());
         self.arithmetic_sha256.clone_from(&materials.arithmetic_sha256);
     }

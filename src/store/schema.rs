@@ -182,7 +182,7 @@ table! {
         build_s: Option<f64>,
         /// Library that built the engine, where another machine may execute it.
         builder: Option<String>,
-        /// SHA-256 of that library's files, as `file=digest` by semicolons.
+        /// SHA-256 of the files of the backend's libraries, as `file=digest` by semicolons.
         engine_library_digests: Option<String>,
         /// Settings of the builder, as `key=value` by semicolons.
         engine_options: Option<String>,

@@ -6,6 +6,7 @@ mod blocks;
 mod checkpoint;
 mod commands;
 mod configs;
+mod definitions;
 mod downloads;
 mod examples;
 mod experiment;

@@ -385,3 +385,16 @@ fn a_row_that_is_measured_again_from_another_file_is_not_compared() {
         "{stdout}"
     );
 }
+
+#[test]
+fn a_failed_row_does_not_outlive_the_file_that_it_failed_for() {
+    let experiment = three_inputs();
+    let [file, away] = ["dev.tsv", "away.tsv"].map(|name| experiment.folder().join(name));
+    for word in ["(input sst2): 1 row(s) of this folder failed when", "its files are here again, so it counts"] {
+        std::fs::rename(&file, &away).unwrap();
+        experiment.run(1);
+        std::fs::rename(&away, &file).unwrap();
+        assert_says(&experiment.run(0), &[word]);
+        assert!(experiment.rows().iter().all(|row| row.status == Status::Ok));
+    }
+}

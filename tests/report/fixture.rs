@@ -351,6 +351,7 @@ pub fn laptop_records(plan: &Plan) -> Vec<Record> {
     records[7].outcome = Outcome::Failed(Failure {
         kind: FailureKind::Crash,
         reason: "the worker died of signal 11 (SIGSEGV) & left <no> message_".to_owned(),
+        files: None,
     });
     records.pop();
     records

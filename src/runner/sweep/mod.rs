@@ -10,15 +10,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::child::{Reply, Worker};
 use super::failure::name_files_as_the_manifest;
-use super::materials::CurrentMaterials;
+use super::materials::{CurrentMaterials, files_here, reads_files};
 use super::progress::ProgressDisplay;
 use super::protocol::{Opened, Request, Response, Settings};
 use super::{RunOptions, RunSummary, RunnerError, interrupt};
 use crate::engine::{BackendKind, BuildProgress, DeviceKind};
+use crate::model::RawFiles;
 use crate::plan::{Configuration, ConfigurationId, Plan};
 use crate::record::{Failure, FailureKind, Outcome, Record, Status};
 use crate::store::derive;
 use crate::store::journal::{self, Journal, JournalContents};
+use settle::Earlier;
 
 /// Continue, or stop because the user asked to.
 type Flow = Result<ControlFlow<()>, RunnerError>;
@@ -63,6 +65,8 @@ pub(super) struct Sweep<'a> {
     /// What the references were computed from that this run has checked or computed, or the reason why that failed. A
     /// failure is not retried for every group.
     references: BTreeMap<PathBuf, Result<Opened, String>>,
+    /// The files that failures are told with, by model and input.
+    files: BTreeMap<(String, String), RawFiles>,
     /// Rows of this run that were made from other files than their reference.
     without_reference: BTreeSet<ConfigurationId>,
     /// Whether the engines of the present group are executed as well as built.
@@ -91,6 +95,7 @@ impl<'a> Sweep<'a> {
             progress,
             settled: BTreeMap::new(),
             references: BTreeMap::new(),
+            files: BTreeMap::new(),
             without_reference: BTreeSet::new(),
             executes: false,
             retry_failed: options.retry_failed,
@@ -101,9 +106,10 @@ impl<'a> Sweep<'a> {
     /// Runs every configuration without a final row in `earlier`, and returns the counts.
     pub fn execute(mut self, earlier: &JournalContents) -> Result<RunSummary, RunnerError> {
         let rows = earlier.latest();
-        let asked = CurrentMaterials::ask(self.plan, &rows, self.limit, &self.progress)?;
+        let measured = earlier.latest_without_failures();
+        let asked = CurrentMaterials::ask(self.plan, &measured, self.limit, &self.progress)?;
         let start = if asked.is_break() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-        self.settle(&rows, asked.continue_value().as_ref());
+        self.settle(Earlier { rows, measured }, asked.continue_value().as_ref())?;
         self.progress.skip(self.settled.len());
         let result = self.passes(start);
         self.progress.close();
@@ -296,6 +302,12 @@ impl<'a> Sweep<'a> {
     /// Writes the row to disk before anything else happens.
     fn record(&mut self, configuration: &Configuration, mut outcome: Outcome) -> Result<(), RunnerError> {
         name_files_as_the_manifest(&mut outcome, &self.plan.base_dir);
+        if let Outcome::Failed(failure) = &mut outcome
+            && failure.kind != FailureKind::Unavailable
+            && reads_files(configuration)
+        {
+            failure.files = Some(self.files_of(configuration));
+        }
         let record = Record {
             id: configuration.id.clone(),
             environment: self.environment.clone(),
@@ -312,6 +324,12 @@ impl<'a> Sweep<'a> {
         self.settled.insert(record.id.clone(), RowEnd::of(&record.outcome, true));
         self.progress.finished(configuration, &record.outcome);
         Ok(())
+    }
+
+    /// The files of a configuration, read once: a failure does not wait for every byte again.
+    fn files_of(&mut self, configuration: &Configuration) -> RawFiles {
+        let key = (configuration.model.clone(), configuration.input.clone());
+        self.files.entry(key).or_insert_with(|| files_here(self.plan, configuration)).clone()
     }
 
     fn timeout(&self) -> Failure {

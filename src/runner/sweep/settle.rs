@@ -2,20 +2,43 @@
 
 use std::collections::BTreeMap;
 
-use super::{RowEnd, Sweep};
-use crate::plan::ConfigurationId;
-use crate::record::{Outcome, Record};
-use crate::runner::materials::{CurrentMaterials, Refused, Replacement};
+use super::{RowEnd, RunnerError, Sweep};
+use crate::plan::{Configuration, ConfigurationId};
+use crate::record::{Failure, Outcome, Record};
+use crate::runner::materials::{CurrentMaterials, Refused, Replacement, replaced_since_failure};
+
+/// What a folder has of each configuration.
+pub(super) struct Earlier<'a> {
+    /// Its newest record.
+    pub rows: BTreeMap<&'a ConfigurationId, &'a Record>,
+    /// Its newest record that is no failure.
+    pub measured: BTreeMap<&'a ConfigurationId, &'a Record>,
+}
 
 impl Sweep<'_> {
     /// Skips the configurations that already have a final row. A row is not final when it would be made from something else
-    /// now; `None` where nobody could be asked.
-    pub(super) fn settle(&mut self, earlier: &BTreeMap<&ConfigurationId, &Record>, now: Option<&CurrentMaterials>) {
-        let (mut elsewhere, mut unstated) = (0, 0);
+    /// now; `None` where nobody could be asked. Where a row failed and an earlier one was made from the present files, the
+    /// earlier one counts again.
+    ///
+    /// # Errors
+    /// [`RunnerError`] when the journal cannot be written.
+    pub(super) fn settle(&mut self, earlier: Earlier, now: Option<&CurrentMaterials>) -> Result<(), RunnerError> {
+        let (mut elsewhere, mut unstated, mut restored) = (0, 0, 0);
+        let mut missing: BTreeMap<String, usize> = BTreeMap::new();
         let mut replaced: BTreeMap<Replacement, usize> = BTreeMap::new();
         let mut refused: BTreeMap<&str, (&Refused, usize)> = BTreeMap::new();
         for configuration in &self.plan.configurations {
-            let Some(row) = earlier.get(&configuration.id) else { continue };
+            let Some(&newest) = earlier.rows.get(&configuration.id) else { continue };
+            let row = match (&newest.outcome, earlier.measured.get(&configuration.id), now) {
+                (Outcome::Failed(_), Some(&before), Some(now))
+                    if now.reproduces(configuration, before, &self.environment) =>
+                {
+                    self.journal.append(before)?;
+                    restored += 1;
+                    before
+                }
+                _ => newest,
+            };
             let of_row = |now: &CurrentMaterials| now.replacements(configuration, row, &self.environment);
             let replacements = now.map(of_row).unwrap_or_default();
             if !replacements.is_empty() {
@@ -25,10 +48,22 @@ impl Sweep<'_> {
             if self.retry_failed && !matches!(row.outcome, Outcome::Ok(_)) {
                 continue;
             }
+            if let (Outcome::Failed(failure), Some(_)) = (&row.outcome, now)
+                && let found = self.replaced_since(configuration, failure)
+                && !found.is_empty()
+            {
+                found.into_iter().for_each(|one| *replaced.entry(one).or_default() += 1);
+                continue;
+            }
             if let Some(why) =
                 now.and_then(|now| now.refused(configuration)).filter(|_| row.outcome.weights().is_some())
             {
                 refused.entry(&why.what).or_insert((why, 0)).1 += 1;
+            }
+            for library in
+                now.map(|now| now.missing_libraries(configuration, row, &self.environment)).unwrap_or_default()
+            {
+                *missing.entry(library).or_insert(0) += 1;
             }
             elsewhere += usize::from(row.environment != self.environment);
             unstated += usize::from(row.outcome.weights().is_some() && row.outcome.materials().is_none());
@@ -39,6 +74,19 @@ impl Sweep<'_> {
         }
         for (why, rows) in refused.into_values() {
             self.progress.notice(&why.notice(rows));
+        }
+        // What this run records of a failure is read anew.
+        self.files.clear();
+        if restored > 0 {
+            self.progress.notice(&format!(
+                "note: {restored} row(s) of this folder failed after a measurement; its files are here again, so it counts"
+            ));
+        }
+        for (library, rows) in missing {
+            self.progress.notice(&format!(
+                "note: {library}: {rows} row(s) of this folder were measured with this library, and it is not here any \
+                 more; they stay as they are"
+            ));
         }
         if unstated > 0 {
             self.progress.notice(&format!(
@@ -52,5 +100,12 @@ impl Sweep<'_> {
                  and are kept; use another folder (--out) to measure everything in this one"
             ));
         }
+        Ok(())
+    }
+
+    /// The files that were others, or absent, when a configuration failed; none where the row does not say.
+    fn replaced_since(&mut self, configuration: &Configuration, failure: &Failure) -> Vec<Replacement> {
+        let Some(before) = &failure.files else { return Vec::new() };
+        replaced_since_failure(configuration, before, &self.files_of(configuration))
     }
 }
