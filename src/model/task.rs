@@ -70,9 +70,11 @@ impl Model {
     }
 }
 
-/// `BertForMaskedLM: its head is not computed; the output is hidden states`
+/// `BertForMaskedLM: its head is not computed; the output is hidden states`. Code of the folder may be named after a class of
+/// transformers, whose head is then computed in its place.
 pub fn dropped_head_sentence(class: &str, output: OutputKind) -> String {
-    format!("{class}: its head is not computed; the output is {}", output.label())
+    let what = if output == OutputKind::Hidden { "its head is not computed" } else { "its own code is not run" };
+    format!("{class}: {what}; the output is {}", output.label())
 }
 
 /// The configuration of a checkpoint that is on this machine; `None` where config.json cannot be read, which its rows say.
@@ -96,7 +98,8 @@ pub fn graph_here(source: &ModelSource, base_dir: &Path, head: Head) -> Option<G
 /// family does not have.
 pub fn output_notice(name: &str, source: &ModelSource, base_dir: &Path, head: Head) -> Option<String> {
     let path = source.checkpoint_here(base_dir)?.folder(base_dir)?.join("config.json");
-    let config = ModelConfig::read(&path).and_then(|config| super::head::with_head(name, config, source.head(base_dir, head)));
+    let config =
+        ModelConfig::read(&path).and_then(|config| super::head::with_head(name, config, source.head(base_dir, head)));
     match config.as_ref().map(|config| (config, super::build_graph(config).output_kind)) {
         Ok((ModelConfig { dropped_head: Some(class), .. }, output)) => {
             Some(format!("{} (`head: hidden` silences this)", dropped_head_sentence(class, output)))
