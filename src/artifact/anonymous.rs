@@ -2,7 +2,8 @@
 //! must not say whose they are.
 //!
 //! Paths that the plan or this process knows are replaced whole ([`super::known_paths`]). Of any other path, a word that begins
-//! like one is cut to its last part. The names of user and host are replaced wherever they stand as whole words. They stay where
+//! like one is cut to its last part. Users are that of this process, and whoever has a home in a path of the results, which
+//! another machine may have measured. The names of users and host are replaced wherever they stand as whole words. They stay where
 //! they are ordinary words ([`ORDINARY`]) or words that the results have anyway: keys, names of columns and names that the
 //! manifest gives. Nobody is known by such a word, and replacing it would change what the results say.
 
@@ -14,13 +15,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::known_paths::{Kept, KnownPath, KnownPaths, TextPiece, is_plain};
-use crate::merge::Merged;
+use super::users::{HOMES, users_of};
+use crate::merge::{Input, Merged};
 use crate::plan::Plan;
 use crate::provenance::Environment;
 use crate::store::schema::ResultRow;
-
-/// Folders whose folders are named after users.
-const HOMES: [&str; 2] = ["home", "Users"];
 
 /// Names of hosts and users that say nothing.
 const ORDINARY: [&str; 20] = [
@@ -63,17 +62,19 @@ pub(super) struct Anonymiser {
 }
 
 impl Anonymiser {
-    /// The user, the host and the paths of this process, and the paths of these plans in these folders.
-    pub fn of_this_process(plans: &[&Plan], dirs: &[PathBuf]) -> Self {
+    /// The user, the host and the paths of this process, and the users and paths of these folders' results.
+    pub fn of(inputs: &mut [Input], dirs: &[PathBuf]) -> Self {
         let variable = |name: &str| std::env::var(name).ok();
         let home = std::env::home_dir().and_then(|home| Some(home.file_name()?.to_str()?.to_owned()));
-        let users = [variable("USER"), variable("LOGNAME"), home];
+        let own = [variable("USER"), variable("LOGNAME"), home].into_iter().flatten();
+        let users: BTreeSet<String> = own.chain(inputs.iter_mut().flat_map(users_of)).collect();
+        let plans: Vec<&Plan> = inputs.iter().map(|input| &input.data.plan).collect();
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let named = Self::named(users.into_iter().flatten(), [Some(host), variable("HOSTNAME")].into_iter().flatten());
+        let named = Self::named(users.into_iter(), [Some(host), variable("HOSTNAME")].into_iter().flatten());
         let documents = plans.iter().map(|plan| serde_json::to_value(plan).unwrap_or_default());
         let mut ordinary: BTreeSet<String> = documents.flat_map(|document| words("", &document)).collect();
         ordinary.extend(ResultRow::columns().iter().flat_map(|column| parts(column.name)));
-        let known = KnownPaths::of(plans, dirs, |path| named.is_private(path));
+        let known = KnownPaths::of(&plans, dirs, |path| named.is_private(path));
         Anonymiser { ordinary, known, ..named }
     }
 
@@ -109,13 +110,22 @@ impl Anonymiser {
             .collect::<Result<_, serde_json::Error>>()?;
         merged.plan = Plan { base_dir: folder, ..mapped(&merged.plan, &clean)? };
         merged.notes.extend(self.stays());
+        let plan = serde_json::to_string(&merged.plan)?;
+        let mut texts =
+            merged.rows.iter_mut().flat_map(|row| row.texts()).map(|text| text.as_str()).chain([plan.as_str()]);
+        let short = self.users.iter().chain(&self.hosts).filter(|name| name.len() < SHORTEST_NAME);
+        let left: BTreeSet<&String> =
+            texts.flat_map(|text| short.clone().filter(|name| has_word(text, name))).collect();
+        merged.notes.extend(left.into_iter().map(|name| {
+            format!("`{name}` may name this machine or a user, but is too short to be replaced, so it stays in these results")
+        }));
         Ok(())
     }
 
     /// Which name stays where it is a word of its own.
     fn stays(&self) -> Option<String> {
         let name = self.users.iter().chain(&self.hosts).find(|name| self.ordinary.contains(*name))?;
-        Some(format!("`{name}` names this machine or its user, and is a word of these results, so it stays in them"))
+        Some(format!("`{name}` names this machine or a user, and is a word of these results, so it stays in them"))
     }
 
     /// The manifest's folder, where it is given relative to the folder of the command and names no user.
@@ -130,7 +140,8 @@ impl Anonymiser {
     pub fn clean(&self, text: &str) -> String {
         let mut out = String::new();
         let mut path: Option<&KnownPath> = None;
-        for piece in self.known.split(text) {
+        let text = self.cut_quoted(text);
+        for piece in self.known.split(&text) {
             match (piece, path.take()) {
                 (TextPiece::Text(text), Some(known)) => out += &self.clean_after(known, text),
                 (TextPiece::Text(text), None) => out += &self.clean_sentence(text),
@@ -141,12 +152,25 @@ impl Anonymiser {
         self.without_names(out)
     }
 
+    /// `text` with the last part alone of every absolute path between backticks, which may hold spaces.
+    fn cut_quoted(&self, text: &str) -> String {
+        let mut parts: Vec<&str> = text.split('`').collect();
+        let closed = parts.len() / 2 * 2;
+        for part in parts[..closed].iter_mut().skip(1).step_by(2).filter(|part| part.starts_with('/')) {
+            if !self.known.begin(part) {
+                *part = part.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+            }
+        }
+        parts.join("`")
+    }
+
     /// A known path and the text after it, which may go on with a path below it.
     fn clean_after(&self, known: &KnownPath, text: &str) -> String {
         let (below, after) = text.split_at(text.find(is_boundary).unwrap_or(text.len()));
         let after = self.clean_sentence(after);
         let Some(inside) = below.strip_prefix('/').filter(|inside| !inside.is_empty()) else {
-            return self.last_part(&known.text) + below + &after;
+            let shown = if known.kept == Kept::Rest { ".".to_owned() } else { self.last_part(&known.text) };
+            return shown + below + &after;
         };
         match known.kept {
             Kept::LastPart => self.last_part(&known.text) + below + &after,
@@ -208,7 +232,7 @@ impl Anonymiser {
 }
 
 /// Separators of paths on any system.
-const SEPARATORS: [char; 2] = ['/', '\\'];
+pub(super) const SEPARATORS: [char; 2] = ['/', '\\'];
 
 /// `text` with a mark for each occurrence of `name` between characters that are no letters or digits.
 fn replace_word(text: &str, name: &str, mark: &str) -> String {
@@ -224,6 +248,10 @@ fn replace_word(text: &str, name: &str, mark: &str) -> String {
         }
     }
     out + &text[from..]
+}
+
+fn has_word(text: &str, name: &str) -> bool {
+    replace_word(text, name, "") != text
 }
 
 /// The words of a name, like those of `max_samples`.
@@ -249,7 +277,7 @@ fn words(key: &str, value: &Value) -> BTreeSet<String> {
 }
 
 /// Whether a path in a sentence ends before this character.
-fn is_boundary(c: char) -> bool {
+pub(super) fn is_boundary(c: char) -> bool {
     c.is_whitespace()
         || matches!(c, '`' | '"' | '\'' | '(' | ')' | '[' | ']' | '{' | '}' | '<' | '>' | ',' | ';' | '=' | '|')
 }
@@ -310,6 +338,17 @@ mod tests {
         for name in ORDINARY {
             let named = Anonymiser::named([name.to_owned()].into_iter(), [name.to_owned()].into_iter());
             assert_eq!(named.clean(&format!("{name} of data/{name}")), format!("{name} of data/{name}"));
+        }
+    }
+
+    #[test]
+    fn a_quoted_path_goes_whole_whatever_characters_it_has() {
+        let cases = [
+            ("leads to `/srv/A B, (x)/no, lib.so`, which", "leads to `no, lib.so`, which"),
+            ("`a` of `/x y/b` and `/x y", "`a` of `b` and `x y"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(anonymiser().clean(text), expected);
         }
     }
 

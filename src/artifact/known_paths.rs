@@ -96,6 +96,11 @@ impl KnownPaths {
         }
     }
 
+    /// Whether a known path begins `text`.
+    pub fn begin(&self, text: &str) -> bool {
+        self.0.iter().any(|path| text.starts_with(&path.text) && ends_path(text, path))
+    }
+
     /// The text in pieces, at each place the longest path.
     pub fn split<'a>(&'a self, text: &'a str) -> Vec<TextPiece<'a>> {
         let mut pieces = Vec::new();

@@ -8,6 +8,7 @@
 mod anonymous;
 mod known_paths;
 mod readme;
+mod users;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,7 +21,6 @@ use crate::analysis::agreement::{AgreementError, Limits, agreement};
 use crate::digest::sha256;
 use crate::files::FileError;
 use crate::merge::{self, Input, MergeError, Merged};
-use crate::plan::Plan;
 use crate::provenance::Environment;
 use crate::report::render::RenderError;
 use crate::results::ResultsError;
@@ -183,9 +183,8 @@ fn check(out: &Path) -> Result<(), ArtifactError> {
 }
 
 fn part(folder: &str, dirs: &[PathBuf]) -> Result<PublishedExperiment, ArtifactError> {
-    let inputs = dirs.iter().map(|dir| Input::read(dir)).collect::<Result<Vec<Input>, MergeError>>()?;
-    let plans: Vec<&Plan> = inputs.iter().map(|input| &input.data.plan).collect();
-    let author = Anonymiser::of_this_process(&plans, dirs);
+    let mut inputs = dirs.iter().map(|dir| Input::read(dir)).collect::<Result<Vec<Input>, MergeError>>()?;
+    let author = Anonymiser::of(&mut inputs, dirs);
     let mut merged = merge::join(inputs)?;
     author.remove_from(&mut merged).map_err(json)?;
     Ok(PublishedExperiment { folder: folder.into(), merged })
@@ -232,7 +231,7 @@ fn files(dir: &Path) -> Result<BTreeMap<String, (String, u64)>, ArtifactError> {
                 folders.push(path);
                 continue;
             }
-            let bytes = fs::read(&path).map_err(FileError::at(&path))?;
+            let bytes = crate::files::read(&path).map_err(FileError::at(&path))?;
             let name = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();
             found.insert(name, (sha256(&bytes), bytes.len() as u64));
         }

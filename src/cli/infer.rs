@@ -8,7 +8,7 @@ use clap::Args;
 use super::OK;
 use super::output::{note, show, show_json};
 use crate::engine::BackendKind;
-use crate::files::read_text;
+use crate::files::read_text_or_pipe;
 use crate::graph::Preset;
 use crate::infer::{self, InferInput, InferRequest, RequestedOutput};
 use crate::model::Head;
@@ -53,7 +53,7 @@ pub(super) fn execute(args: InferArgs) -> Result<u8> {
         (Some(ids), ..) => InferInput::Ids(ids),
         (_, Some(text), _) => InferInput::Text { text, pair },
         (.., Some(path)) => {
-            InferInput::Text { text: read_text(&path).map_err(|error| anyhow!("--file {error}"))?, pair }
+            InferInput::Text { text: read_text_or_pipe(&path).map_err(|error| anyhow!("--file {error}"))?, pair }
         }
         (None, None, None) => InferInput::Text { text: String::new(), pair },
     };

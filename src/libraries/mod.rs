@@ -194,7 +194,7 @@ pub enum LibraryError {
     NotBeside { library: Library, file: &'static str, beside: PathBuf },
     /// The environment variable that names it is wrong.
     #[error(
-        "{variable} leads to {path}, which is no file: correct the variable, or unset it to use the pinned library"
+        "{variable} leads to `{path}`, which is no file: correct the variable, or unset it to use the pinned library"
     )]
     Variable { variable: &'static str, path: PathBuf },
     /// The file at a pinned path is not the pinned file.

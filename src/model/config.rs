@@ -263,6 +263,9 @@ mod tests {
         assert_eq!(config.dimensions.inner, 1024);
         assert_eq!(config.head, TaskHead::LanguageModel { last_token: false });
         assert_eq!(config.activation, Activation::Gelu(Gelu::Tanh));
+        // transformers computes without an epsilon, too.
+        assert_eq!(ModelConfig::parse(&GPT2.replace("1e-5", "0.0")).unwrap().epsilon, 0.0);
+        assert_eq!(ModelConfig::parse(&BERT.replace("1e-12", "0")).unwrap().epsilon, 0.0);
     }
 
     /// A config.json of defaults and one key.
@@ -327,7 +330,10 @@ mod tests {
                 GPT2.replace("\"n_layer\":6", "\"n_layer\":60000"),
                 "n_layer is `60000`; write a whole number from 1 to 1000",
             ),
-            (GPT2.replace("1e-5", "-Infinity"), "layer_norm_epsilon is `\"-Infinity\"`; write a positive number"),
+            (
+                GPT2.replace("1e-5", "-Infinity"),
+                "layer_norm_epsilon is `\"-Infinity\"`; write a number that is not negative",
+            ),
             (
                 GPT2.replace("{", r#"{"tie_word_embeddings":null,"#),
                 "tie_word_embeddings is `null`; write true or false",
@@ -353,7 +359,7 @@ mod tests {
             (BERT.replace("\"type_vocab_size\":2", "\"type_vocab_size\":0"), "type_vocab_size is `0`"),
             (BERT.replace("{\"0\":\"a\"}", "{}"), "id2label is `{}`; write"),
             (BERT.replace("{\"0\":\"a\"}", r#"["a"]"#), "id2label is `[\"a\"]`; write"),
-            (BERT.replace("{\"0\":\"a\"}", r#"{"one":"a"}"#), "id2label has the key `one`"),
+            (BERT.replace("{\"0\":\"a\"}", r#"{"one":"a"}"#), "id2label has the key `one`; number the classes from 0"),
             (
                 BERT.replace("{\"0\":\"a\"}", r#"{"1":"a","2":"b"}"#),
                 "id2label names 2 classes; number them from 0 to 1",

@@ -71,7 +71,7 @@ impl EncoderDefaults {
         Ok(ModelConfig {
             token_types: keys.size(&["type_vocab_size"], 2, MAX_SIZE)?,
             activation: activation(keys, "hidden_act", self.activation)?,
-            epsilon: keys.positive("layer_norm_eps", 1e-12)?,
+            epsilon: keys.not_negative("layer_norm_eps", 1e-12)?,
             is_causal: keys.flag("is_decoder", false)?,
             pad_id: padding_row(keys, self.padding, dimensions.vocabulary)?,
             ..ModelConfig::base(family, dimensions)

@@ -59,7 +59,7 @@ fn read(keys: &ConfigKeys) -> Result<ModelConfig, String> {
     let end = keys.token("eos_token_id", 50256)?.and_then(|id| u32::try_from(id).ok());
     Ok(ModelConfig {
         activation: activation(keys, "activation_function", "gelu_new")?,
-        epsilon: keys.positive("layer_norm_epsilon", 1e-5)?,
+        epsilon: keys.not_negative("layer_norm_epsilon", 1e-5)?,
         is_causal: true,
         score_scale: ScoreScale {
             by_head_size: keys.flag("scale_attn_weights", true)?,

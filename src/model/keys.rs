@@ -55,6 +55,15 @@ impl ConfigKeys {
         }
     }
 
+    /// A finite number that is not negative.
+    pub fn not_negative(&self, key: &str, default: f64) -> Result<f64, String> {
+        match self.0.get(key).map(|value| (value, value.as_f64())) {
+            None => Ok(default),
+            Some((_, Some(number))) if number.is_finite() && number >= 0.0 => Ok(number),
+            Some((value, _)) => Err(refusal(key, value, "a number that is not negative", &format!("{default:e}"))),
+        }
+    }
+
     /// `true` or `false`.
     pub fn flag(&self, key: &str, default: bool) -> Result<bool, String> {
         match self.0.get(key) {

@@ -70,9 +70,11 @@ impl Model {
     }
 }
 
-/// `BertForMaskedLM: its head is not computed; the output is hidden states`
+/// `BertForMaskedLM: its head is not computed; the output is hidden states`. Code of the folder may be named after a class of
+/// transformers, whose head is then computed in its place.
 pub fn dropped_head_sentence(class: &str, output: OutputKind) -> String {
-    format!("{class}: its head is not computed; the output is {}", output.label())
+    let what = if output == OutputKind::Hidden { "its head is not computed" } else { "its own code is not run" };
+    format!("{class}: {what}; the output is {}", output.label())
 }
 
 /// The configuration of a checkpoint that is on this machine; `None` where config.json cannot be read, which its rows say.

@@ -262,8 +262,10 @@ fn document(folder: &Path) -> Result<Option<Value>, ModelError> {
     if let Some(found) = instead_of_a_file(text.as_bytes()) {
         return Err(failed(format!("{found}; fetch it again")));
     }
-    let file: Value = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
-    if file.is_object() { Ok(Some(file)) } else { Err(failed("it is no JSON object".to_owned())) }
+    let cure = "fetch it again, or save it with `tokenizer.save_pretrained(folder)`";
+    let file: Value =
+        serde_json::from_str(&text).map_err(|error| failed(format!("it is no JSON ({error}); {cure}")))?;
+    if file.is_object() { Ok(Some(file)) } else { Err(failed(format!("it is no JSON object; {cure}"))) }
 }
 
 /// Two added tokens that the normalizer makes one: which of them a text uses is not defined.

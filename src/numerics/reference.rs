@@ -268,7 +268,7 @@ fn write(path: &Path, ReferenceOutputs { origin, output }: &ReferenceOutputs) ->
 
 fn read(path: &Path) -> Result<ReferenceOutputs, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let data = std::fs::read(path).map_err(|e| text(&e))?;
+    let data = crate::files::read(path).map_err(|e| text(&e))?;
     let tensors = SafeTensors::deserialize(&data).map_err(|e| text(&e))?;
     let (_, metadata) = SafeTensors::read_metadata(&data).map_err(|e| text(&e))?;
     let label = metadata.metadata().as_ref().and_then(|map| map.get(TENSOR));

@@ -243,7 +243,12 @@ impl CurrentMaterials {
             ..read.cloned().unwrap_or_else(unread)
         };
         let changed = row.outcome.materials().map(|before| before.changed(&now)).unwrap_or_default();
-        let others = changed.into_iter().map(|changed| Replacement::Other(name(&changed, configuration)));
+        let others = changed.into_iter().map(|changed| match &changed {
+            Changed::Tokenizer(file) if !now.tokenizer.contains_key(file) => {
+                Replacement::Gone(name(&changed, configuration))
+            }
+            _ => Replacement::Other(name(&changed, configuration)),
+        });
         let raw = refused.into_iter().flat_map(|refused| refused.replacements(configuration, row));
         weights.into_iter().chain(others).chain(raw).collect()
     }

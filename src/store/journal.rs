@@ -136,7 +136,7 @@ impl JournalContents {
 /// [`JournalError`] when it is absent, unreadable, of another version or damaged before its last line.
 pub fn read(dir: &Path) -> Result<JournalContents, JournalError> {
     let path = dir.join(JOURNAL_FILE);
-    let bytes = match std::fs::read(&path) {
+    let bytes = match crate::files::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(JournalError::Absent { path }),
         other => other.map_err(|source| JournalError::Io { path: path.clone(), source })?,
     };
@@ -180,7 +180,7 @@ impl Journal {
     /// [`JournalError`]; the file is then unchanged.
     pub fn open(dir: &Path, header: &Header, on_damage: OnDamage) -> Result<OpenedJournal, JournalError> {
         let path = dir.join(JOURNAL_FILE);
-        let bytes = match std::fs::read(&path) {
+        let bytes = match crate::files::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             other => other.map_err(|source| JournalError::Io { path: path.clone(), source })?,
         };

@@ -176,7 +176,7 @@ fn add_columns(frame: &mut DataFrame, names: &[&str]) -> PolarsResult<()> {
 
 /// A table and its version.
 fn read(path: &Path) -> Result<(DataFrame, u32), StoreError> {
-    let mut bytes = std::fs::read(path).map_err(StoreError::io(path))?;
+    let mut bytes = crate::files::read(path).map_err(StoreError::io(path))?;
     let start =
         digest_start(&bytes).ok_or_else(|| StoreError::damaged(path, "it does not end in mixprec's own digest"))?;
     let digest = bytes[start..start + DIGEST_LENGTH].to_vec();

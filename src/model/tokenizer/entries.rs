@@ -28,7 +28,8 @@ impl Entries {
         if let Some(found) = instead_of_a_file(text.as_bytes()) {
             return Err(failed(format!("{found}; fetch it again")));
         }
-        let cure = "correct it, or save it with `tokenizer.save_pretrained(folder)`";
+        let saved = if path.ends_with("config.json") { "config" } else { "tokenizer" };
+        let cure = format!("correct it, or save it with `{saved}.save_pretrained(folder)`");
         let read = serde_json::from_str(&with_quoted_literals(&text)).map(Some);
         read.map_err(|error| failed(format!("it is no JSON object ({error}); {cure}")))
     }
@@ -94,5 +95,9 @@ mod tests {
             let error = Entries::read(&path).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
         }
+        let path = folder.path().join("config.json");
+        std::fs::write(&path, "[]").unwrap();
+        let error = Entries::read(&path).unwrap_err().to_string();
+        assert!(error.ends_with("save it with `config.save_pretrained(folder)`"), "{error}");
     }
 }

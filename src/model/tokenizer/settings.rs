@@ -14,6 +14,9 @@ use super::entries::Entries;
 use super::{ADDED_TOKENS_FILE, CONFIG_FILE, SPECIAL_TOKENS_FILE, TOKENIZER_FILE};
 use crate::model::{Family, ModelError};
 
+/// Key of tokens under names of their own, as transformers 5 has it.
+const SPECIFIC_TOKENS: &str = "model_specific_special_tokens";
+
 /// The named special tokens, in the order in which transformers adds them.
 const NAMED: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
@@ -112,6 +115,15 @@ impl TokenizerSettings {
         if let Some(Value::Object(tokens)) = self.entries.get("extra_special_tokens") {
             self.own_names.extend(tokens.clone());
             self.entries.take("extra_special_tokens");
+        }
+        if let Some(Value::Object(tokens)) = self.entries.get(SPECIFIC_TOKENS).cloned() {
+            self.entries.take(SPECIFIC_TOKENS);
+            for (key, value) in tokens {
+                match self.own_names.iter_mut().find(|(name, _)| *name == key) {
+                    Some((_, known)) => *known = value,
+                    None => self.own_names.push((key, value)),
+                }
+            }
         }
     }
 
@@ -302,6 +314,10 @@ impl TokenizerSettings {
         let mut named = NAMED.iter().filter_map(|name| self.named(name).transpose()).collect::<Result<Vec<_>, _>>()?;
         for (key, value) in own_names {
             named.push(self.spelling(key, value)?);
+        }
+        if let Some(other) = self.entries.get(SPECIFIC_TOKENS).filter(|value| !value.is_null()) {
+            let reason = format!("{other} is no mapping from names to tokens; correct the key or remove it");
+            return Err(self.refused(SPECIFIC_TOKENS, &reason));
         }
         let key = "extra_special_tokens";
         let extra = match self.entries.get(key).or(self.entries.get("additional_special_tokens")) {
