@@ -111,8 +111,7 @@ impl Anonymiser {
         merged.plan = Plan { base_dir: folder, ..mapped(&merged.plan, &clean)? };
         merged.notes.extend(self.stays());
         let plan = serde_json::to_string(&merged.plan)?;
-        let mut texts =
-            merged.rows.iter_mut().flat_map(|row| row.texts()).map(|text| text.as_str()).chain([plan.as_str()]);
+        let texts = merged.rows.iter_mut().flat_map(|row| row.texts()).map(|text| text.as_str()).chain([plan.as_str()]);
         let short = self.users.iter().chain(&self.hosts).filter(|name| name.len() < SHORTEST_NAME);
         let left: BTreeSet<&String> =
             texts.flat_map(|text| short.clone().filter(|name| has_word(text, name))).collect();

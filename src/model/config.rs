@@ -356,6 +356,20 @@ mod tests {
             (GPT2.replace(r#""model_type":"gpt2","#, ""), "model_type is missing, and architectures names no class"),
             (GPT2.replace(r#""model_type":"gpt2""#, r#""model_type":2"#), "model_type is `2`; the families are"),
             (GPT2.replace("{", r#"{"per_layer_config":{"0":{"n_head":2}},"#), "per_layer_config is not supported"),
+        ];
+        refused(&cases);
+    }
+
+    fn refused(cases: &[(String, &str)]) {
+        for (text, expected) in cases {
+            let error = ModelConfig::parse(text).unwrap_err();
+            assert!(error.contains(expected), "{error} does not contain {expected}");
+        }
+    }
+
+    #[test]
+    fn unusable_configurations_of_bert_name_the_key() {
+        refused(&[
             (BERT.replace("\"type_vocab_size\":2", "\"type_vocab_size\":0"), "type_vocab_size is `0`"),
             (BERT.replace("{\"0\":\"a\"}", "{}"), "id2label is `{}`; write"),
             (BERT.replace("{\"0\":\"a\"}", r#"["a"]"#), "id2label is `[\"a\"]`; write"),
@@ -374,10 +388,6 @@ mod tests {
                 BERT.replace("{\"model", "{\"position_embedding_type\":\"relative_key\",\"model"),
                 "`\"relative_key\"` is not",
             ),
-        ];
-        for (text, expected) in cases {
-            let error = ModelConfig::parse(&text).unwrap_err();
-            assert!(error.contains(expected), "{error} does not contain {expected}");
-        }
+        ]);
     }
 }

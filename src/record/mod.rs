@@ -115,7 +115,7 @@ pub struct Failure {
     pub reason: String,
     /// The files of its model and input when it failed. `None` in older journals and where nothing was to be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub files: Option<RawFiles>,
+    pub files: Option<Box<RawFiles>>,
 }
 
 /// Kinds of failure.

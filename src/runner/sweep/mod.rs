@@ -306,7 +306,7 @@ impl<'a> Sweep<'a> {
             && failure.kind != FailureKind::Unavailable
             && reads_files(configuration)
         {
-            failure.files = Some(self.files_of(configuration));
+            failure.files = Some(Box::new(self.files_of(configuration)));
         }
         let record = Record {
             id: configuration.id.clone(),

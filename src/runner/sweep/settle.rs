@@ -15,6 +15,17 @@ pub(super) struct Earlier<'a> {
     pub measured: BTreeMap<&'a ConfigurationId, &'a Record>,
 }
 
+/// Rows that are told of, by what there is to tell.
+#[derive(Default)]
+struct Findings<'a> {
+    elsewhere: usize,
+    unstated: usize,
+    restored: usize,
+    missing: BTreeMap<String, usize>,
+    replaced: BTreeMap<Replacement, usize>,
+    refused: BTreeMap<&'a str, (&'a Refused, usize)>,
+}
+
 impl Sweep<'_> {
     /// Skips the configurations that already have a final row. A row is not final when it would be made from something else
     /// now; `None` where nobody could be asked. Where a row failed and an earlier one was made from the present files, the
@@ -23,10 +34,7 @@ impl Sweep<'_> {
     /// # Errors
     /// [`RunnerError`] when the journal cannot be written.
     pub(super) fn settle(&mut self, earlier: Earlier, now: Option<&CurrentMaterials>) -> Result<(), RunnerError> {
-        let (mut elsewhere, mut unstated, mut restored) = (0, 0, 0);
-        let mut missing: BTreeMap<String, usize> = BTreeMap::new();
-        let mut replaced: BTreeMap<Replacement, usize> = BTreeMap::new();
-        let mut refused: BTreeMap<&str, (&Refused, usize)> = BTreeMap::new();
+        let mut findings = Findings::default();
         for configuration in &self.plan.configurations {
             let Some(&newest) = earlier.rows.get(&configuration.id) else { continue };
             let row = match (&newest.outcome, earlier.measured.get(&configuration.id), now) {
@@ -34,7 +42,7 @@ impl Sweep<'_> {
                     if now.reproduces(configuration, before, &self.environment) =>
                 {
                     self.journal.append(before)?;
-                    restored += 1;
+                    findings.restored += 1;
                     before
                 }
                 _ => newest,
@@ -42,7 +50,7 @@ impl Sweep<'_> {
             let of_row = |now: &CurrentMaterials| now.replacements(configuration, row, &self.environment);
             let replacements = now.map(of_row).unwrap_or_default();
             if !replacements.is_empty() {
-                replacements.into_iter().for_each(|one| *replaced.entry(one).or_default() += 1);
+                replacements.into_iter().for_each(|one| *findings.replaced.entry(one).or_default() += 1);
                 continue;
             }
             if self.retry_failed && !matches!(row.outcome, Outcome::Ok(_)) {
@@ -52,31 +60,37 @@ impl Sweep<'_> {
                 && let found = self.replaced_since(configuration, failure)
                 && !found.is_empty()
             {
-                found.into_iter().for_each(|one| *replaced.entry(one).or_default() += 1);
+                found.into_iter().for_each(|one| *findings.replaced.entry(one).or_default() += 1);
                 continue;
             }
             if let Some(why) =
                 now.and_then(|now| now.refused(configuration)).filter(|_| row.outcome.weights().is_some())
             {
-                refused.entry(&why.what).or_insert((why, 0)).1 += 1;
+                findings.refused.entry(&why.what).or_insert((why, 0)).1 += 1;
             }
             for library in
                 now.map(|now| now.missing_libraries(configuration, row, &self.environment)).unwrap_or_default()
             {
-                *missing.entry(library).or_insert(0) += 1;
+                *findings.missing.entry(library).or_insert(0) += 1;
             }
-            elsewhere += usize::from(row.environment != self.environment);
-            unstated += usize::from(row.outcome.weights().is_some() && row.outcome.materials().is_none());
+            findings.elsewhere += usize::from(row.environment != self.environment);
+            findings.unstated += usize::from(row.outcome.weights().is_some() && row.outcome.materials().is_none());
             self.settled.insert(row.id.clone(), RowEnd::of(&row.outcome, false));
         }
+        // What this run records of a failure is read anew.
+        self.files.clear();
+        self.tell(findings);
+        Ok(())
+    }
+
+    fn tell(&self, found: Findings<'_>) {
+        let Findings { elsewhere, unstated, restored, missing, replaced, refused } = found;
         for (replacement, rows) in replaced {
             self.progress.notice(&replacement.notice(rows));
         }
         for (why, rows) in refused.into_values() {
             self.progress.notice(&why.notice(rows));
         }
-        // What this run records of a failure is read anew.
-        self.files.clear();
         if restored > 0 {
             self.progress.notice(&format!(
                 "note: {restored} row(s) of this folder failed after a measurement; its files are here again, so it counts"
@@ -100,7 +114,6 @@ impl Sweep<'_> {
                  and are kept; use another folder (--out) to measure everything in this one"
             ));
         }
-        Ok(())
     }
 
     /// The files that were others, or absent, when a configuration failed; none where the row does not say.
