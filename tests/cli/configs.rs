@@ -175,7 +175,7 @@ fn numbers_of_pythons_json_are_refused_by_key_or_not_read() {
         expect(code, &["infer", "--model", text(scratch.path()), "--text", "good"]).1
     };
     assert_eq!(infer(0, "\"classifier_dropout\":NaN,\"scores\":[-Infinity,Infinity]"), "");
-    let says = ["config.json: layer_norm_eps is `\"NaN\"`; write a positive number", "default, 1e-12"];
+    let says = ["config.json: layer_norm_eps is `\"NaN\"`; write a number that is not negative", "default, 1e-12"];
     assert_says(&infer(2, "\"layer_norm_eps\":NaN"), &says);
 }
 
