@@ -2,7 +2,6 @@
 
 mod print;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
@@ -18,15 +17,13 @@ use crate::record::Status;
 use crate::results::ResultsError;
 use crate::results::data::Data;
 use crate::runner::{self, RunOptions, RunnerError};
+use crate::store::derive::entries;
 use crate::store::journal::OnDamage;
-use crate::store::materials::Material;
+use crate::store::materials::{Material, digest_label};
 use crate::store::schema::ResultRow;
 
 /// Fewest digits of an id that may stand for it.
 const ID_PREFIX: usize = 4;
-
-/// Digits of a digest that are shown.
-const DIGEST_DIGITS: usize = 12;
 
 /// The row to measure again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -245,16 +242,10 @@ fn rows_differ(recorded: &ResultRow, here: &ResultRow) -> Vec<Difference> {
 
 /// Libraries that both rows name and whose bytes differ, whatever their version says.
 fn libraries_differ(recorded: &ResultRow, here: &ResultRow) -> Vec<(String, Option<String>, Option<String>)> {
-    fn digests(row: &ResultRow) -> BTreeMap<&str, &str> {
-        row.engine_library_digests
-            .iter()
-            .flat_map(|text| text.split("; "))
-            .filter_map(|one| one.split_once('='))
-            .collect()
-    }
-    let here = digests(here);
-    let label = |digest: &str| Some(format!("sha256 {}", digest.get(..DIGEST_DIGITS).unwrap_or(digest)));
-    let pairs = digests(recorded).into_iter().filter_map(|(name, digest)| Some((name, digest, *here.get(name)?)));
+    let [recorded, here] =
+        [recorded, here].map(|row| entries(row.engine_library_digests.as_deref().unwrap_or_default()));
+    let label = |digest: &str| Some(digest_label(digest));
+    let pairs = recorded.into_iter().filter_map(|(name, digest)| Some((name, digest, *here.get(name)?)));
     let differing = pairs.filter(|(_, recorded, here)| recorded != here);
     differing.map(|(name, recorded, here)| (format!("library {name}"), label(recorded), label(here))).collect()
 }

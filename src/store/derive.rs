@@ -183,6 +183,11 @@ pub(super) fn listed(entries: &BTreeMap<String, String>) -> Option<String> {
     (!entries.is_empty()).then(|| entries.join("; "))
 }
 
+/// The entries of a [`listed`] text, by key.
+pub fn entries(text: &str) -> BTreeMap<&str, &str> {
+    text.split("; ").filter_map(|one| one.split_once('=')).collect()
+}
+
 fn measured_row(row: ResultRow, configuration: &Configuration, measured: &EngineMeasurements) -> ResultRow {
     let row = ResultRow {
         status: Status::Ok,

@@ -43,6 +43,12 @@ impl fmt::Display for Material {
     }
 }
 
+/// The beginning of a digest, for messages.
+pub fn digest_label(digest: &str) -> String {
+    const DIGITS: usize = 12;
+    format!("sha256 {}", digest.get(..DIGITS).unwrap_or(digest))
+}
+
 impl Material {
     /// Every material.
     pub const ALL: [Material; 6] = [
@@ -79,10 +85,9 @@ impl Material {
 
     /// What a row says of it, for messages: the label of its weights, or the beginning of a digest.
     pub fn label(self, row: &ResultRow) -> Option<String> {
-        const DIGITS: usize = 12;
         match self {
             Material::Weights => row.weights().map(|weights| weights.to_string()),
-            _ => self.digest(row).map(|digest| format!("sha256 {}", digest.get(..DIGITS).unwrap_or(digest))),
+            _ => self.digest(row).map(digest_label),
         }
     }
 
