@@ -40,7 +40,7 @@
 //! | modules | what they do |
 //! |---|---|
 //! | [`cli`] | one file per command |
-//! | [`artifact`] [`merge`] [`rerun`] [`appendix`] [`splice`] [`selftest`] [`infer`] [`timing`] | what a command does beyond one stage |
+//! | [`artifact`] [`budget`] [`merge`] [`rerun`] [`appendix`] [`splice`] [`selftest`] [`infer`] [`timing`] | what a command does beyond one stage |
 //! | [`report`] | rendering: tables, figures, sentences |
 //! | [`claims`] | the paper's sentences as expressions, and their verdicts |
 //! | [`analysis`] | pairs, ratios, noise, disturbances, agreement of two runs |
@@ -60,6 +60,7 @@ pub mod analysis;
 pub mod appendix;
 pub mod artifact;
 pub mod backend;
+pub mod budget;
 pub mod cache;
 pub mod claims;
 pub mod cli;

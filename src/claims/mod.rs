@@ -9,6 +9,7 @@ pub mod headline;
 pub mod interval;
 pub mod query;
 pub mod read;
+pub mod prospects;
 mod reduce;
 pub mod schema;
 pub mod several;

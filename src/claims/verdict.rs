@@ -227,7 +227,7 @@ pub fn judge(results: &Results, claim: &Claim) -> Verdict {
 }
 
 /// Environments whose rows may answer: `None` for all.
-fn usable_environments(data: &Data, scope: &Scope) -> Result<Option<Vec<String>>, MissingGpu> {
+pub(super) fn usable_environments(data: &Data, scope: &Scope) -> Result<Option<Vec<String>>, MissingGpu> {
     let with = |wanted: &str| -> Vec<String> {
         let named = |name: &str| name.to_lowercase().contains(&wanted.to_lowercase());
         let listed = data.environments.iter().filter(|(_, found)| found.gpus.iter().any(|gpu| named(&gpu.name)));

@@ -2,6 +2,7 @@
 
 mod estimate;
 mod identity;
+mod pace;
 mod print;
 mod rules;
 mod shard;
@@ -16,6 +17,7 @@ use crate::manifest::{GridPoint, Index, LoadedManifest, product_indices};
 use crate::model::{Head, ModelSource};
 
 pub use estimate::{DurationEstimate, NOMINAL_THREADS, SizeSource};
+pub use pace::Pace;
 pub use print::duration;
 pub use rules::OtherRules;
 pub use shard::Shard;

@@ -75,7 +75,7 @@ impl CurrentMaterials {
         let measured = |of: &Configuration| earlier.get(&of.id).is_some_and(|row| row.outcome.weights().is_some());
         for (model, inputs) in wanted(plan, measured) {
             progress.working_on(&format!("opening {model}"));
-            let mut worker = Worker::spawn()?;
+            let mut worker = Worker::spawn(None)?;
             for Asked { configuration, rows } in inputs {
                 let request = Request::Open {
                     settings: Settings::of(plan),
@@ -89,7 +89,7 @@ impl CurrentMaterials {
                 let alive = matches!(reply, Reply::Response(_));
                 found.understand(&Asked { configuration, rows }, reply, &mut unread, progress);
                 if !alive {
-                    worker = Worker::spawn()?;
+                    worker = Worker::spawn(None)?;
                 }
             }
             worker.finish();

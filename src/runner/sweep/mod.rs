@@ -1,23 +1,28 @@
-//! The parent's loop over groups and configurations.
+//! The parent's loops over groups and configurations, one for each device.
 
+mod feed;
 mod references;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::child::{Reply, Worker};
 use super::failure::name_files_as_the_manifest;
 use super::materials::{CurrentMaterials, Replacement};
+use super::placement::{self, GpuShare};
 use super::progress::ProgressDisplay;
 use super::protocol::{Opened, Request, Response, Settings};
-use super::{RunOptions, RunSummary, RunnerError, interrupt};
+use super::{Deadline, RunOptions, RunSummary, RunnerError, interrupt};
 use crate::engine::{BackendKind, BuildProgress, DeviceKind};
-use crate::plan::{Configuration, ConfigurationId, Plan};
+use crate::plan::{Configuration, ConfigurationId, Pace, Plan};
 use crate::record::{Failure, FailureKind, Outcome, Record, Status};
 use crate::store::derive;
 use crate::store::journal::{self, Journal, JournalContents};
+use feed::Feed;
 
 /// Continue, or stop because the user asked to.
 type Flow = Result<ControlFlow<()>, RunnerError>;
@@ -55,6 +60,18 @@ pub(super) struct Sweep<'a> {
     environment: String,
     settings: Settings,
     limit: Duration,
+    deadline: Option<&'a Deadline>,
+    gpus: &'a [GpuShare],
+    retry_failed: bool,
+    state: Mutex<State>,
+    /// Held while a reference is computed, so that no two lanes compute the same.
+    referencing: Mutex<()>,
+    /// Whether a lane has failed, so that the others begin nothing more.
+    failed: AtomicBool,
+}
+
+/// What the lanes of a run share.
+struct State {
     journal: Journal,
     progress: ProgressDisplay,
     /// Configurations that have a final row.
@@ -64,18 +81,32 @@ pub(super) struct Sweep<'a> {
     references: BTreeMap<PathBuf, Result<Opened, String>>,
     /// Rows of this run that were made from other files than their reference.
     without_reference: BTreeSet<ConfigurationId>,
+    pace: Pace,
+}
+
+/// One worker after the other, on one GPU or on whatever the machine has.
+struct Lane<'a> {
+    index: usize,
+    share: Option<&'a GpuShare>,
     /// Whether the engines of the present group are executed as well as built.
     executes: bool,
-    retry_failed: bool,
     /// When the previous row was stored.
     since: Instant,
+    /// How much of the time since then references took.
+    referencing: Duration,
+}
+
+impl<'a> Lane<'a> {
+    fn new(index: usize, share: Option<&'a GpuShare>) -> Self {
+        Lane { index, share, executes: false, since: Instant::now(), referencing: Duration::ZERO }
+    }
 }
 
 impl<'a> Sweep<'a> {
     pub fn new(
         plan: &'a Plan,
         dir: &'a Path,
-        options: &RunOptions,
+        options: &'a RunOptions,
         journal: Journal,
         progress: ProgressDisplay,
     ) -> Self {
@@ -86,20 +117,52 @@ impl<'a> Sweep<'a> {
             environment: options.environment.id(),
             settings: Settings::of(plan),
             limit: Duration::try_from_secs_f64(plan.measurement.timeout_s).unwrap_or(Duration::MAX),
-            journal,
-            progress,
-            settled: BTreeMap::new(),
-            references: BTreeMap::new(),
-            without_reference: BTreeSet::new(),
-            executes: false,
+            deadline: options.deadline.as_ref(),
+            gpus: &options.gpus,
             retry_failed: options.retry_failed,
-            since: Instant::now(),
+            state: Mutex::new(State {
+                journal,
+                progress,
+                settled: BTreeMap::new(),
+                references: BTreeMap::new(),
+                without_reference: BTreeSet::new(),
+                pace: options.deadline.as_ref().map(|deadline| deadline.pace.clone()).unwrap_or_default(),
+            }),
+            referencing: Mutex::new(()),
+            failed: AtomicBool::new(false),
         }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn working_on(&self, what: &str) {
+        self.state().progress.working_on(what);
+    }
+
+    /// Time that a worker has for an answer.
+    fn limit(&self) -> Duration {
+        self.deadline.map_or(self.limit, |deadline| self.limit.min(deadline.left()))
+    }
+
+    fn is_out_of_time(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline.left().is_zero())
+    }
+
+    /// Whether a row would end in time, with its reference where that is not there.
+    fn is_affordable(&self, one: &Configuration) -> bool {
+        let Some(deadline) = self.deadline else { return true };
+        let missing = self.parts(one).any(|part| !self.reference_path(one, part).exists());
+        let pace = &self.state().pace;
+        let reference_s = if missing { pace.expected_reference_s(self.plan, one) } else { 0.0 };
+        deadline.admits(pace.expected_s(self.plan, one) + reference_s)
     }
 
     /// Skips the configurations that already have a final row. A row is not final when it would be made from something else
     /// now; `None` where nobody could be asked.
-    fn settle(&mut self, earlier: &BTreeMap<&ConfigurationId, &Record>, now: Option<&CurrentMaterials>) {
+    fn settle(&self, earlier: &BTreeMap<&ConfigurationId, &Record>, now: Option<&CurrentMaterials>) {
+        let mut state = self.state();
         let (mut elsewhere, mut unstated) = (0, 0);
         let mut replaced: BTreeMap<Replacement, usize> = BTreeMap::new();
         for configuration in &self.plan.configurations {
@@ -115,19 +178,19 @@ impl<'a> Sweep<'a> {
             }
             elsewhere += usize::from(row.environment != self.environment);
             unstated += usize::from(row.outcome.weights().is_some() && row.outcome.materials().is_none());
-            self.settled.insert(row.id.clone(), RowEnd::of(&row.outcome, false));
+            state.settled.insert(row.id.clone(), RowEnd::of(&row.outcome, false));
         }
         for (replacement, rows) in replaced {
-            self.progress.notice(&replacement.notice(rows));
+            state.progress.notice(&replacement.notice(rows));
         }
         if unstated > 0 {
-            self.progress.notice(&format!(
+            state.progress.notice(&format!(
                 "note: {unstated} row(s) of this folder do not say which files they were measured with, for an older version \
                  of this program wrote them; they are kept, whatever has changed since"
             ));
         }
         if elsewhere > 0 {
-            self.progress.notice(&format!(
+            state.progress.notice(&format!(
                 "note: {elsewhere} row(s) of this folder were measured in another environment (machine, driver or build) \
                  and are kept; use another folder (--out) to measure everything in this one"
             ));
@@ -135,21 +198,23 @@ impl<'a> Sweep<'a> {
     }
 
     /// Runs every configuration without a final row in `earlier`, and returns the counts.
-    pub fn execute(mut self, earlier: &JournalContents) -> Result<RunSummary, RunnerError> {
+    pub fn execute(self, earlier: &JournalContents) -> Result<RunSummary, RunnerError> {
         let rows = earlier.latest();
-        let asked = CurrentMaterials::ask(self.plan, &rows, self.limit, &self.progress)?;
+        let asked = CurrentMaterials::ask(self.plan, &rows, self.limit(), &self.state().progress)?;
         let start = if asked.is_break() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
         self.settle(&rows, asked.continue_value().as_ref());
-        self.progress.skip(self.settled.len());
+        let settled = self.state().settled.len();
+        self.state().progress.skip(settled);
         let result = self.passes(start);
-        self.progress.close();
+        self.state().progress.close();
         let mut summary = self.summary();
         // A signal after the last row interrupts nothing.
-        summary.interrupted = result?.is_break() && (summary.pending > 0 || start.is_break());
+        let stopped = result?.is_break() && (self.deadline.is_none() || interrupt::requested());
+        summary.interrupted = stopped && (summary.pending > 0 || start.is_break());
         if summary.interrupted {
             let total = self.plan.configurations.len();
             let safe = total - summary.pending;
-            self.progress.notice(&format!(
+            self.state().progress.notice(&format!(
                 "interrupted: {safe} of {total} rows are on disk; run the same command again to go on"
             ));
         }
@@ -157,60 +222,118 @@ impl<'a> Sweep<'a> {
     }
 
     /// Runs what is not settled, and again what rows of this run contradict, because a file was replaced meanwhile.
-    fn passes(&mut self, start: ControlFlow<()>) -> Flow {
-        let plan = self.plan;
+    fn passes(&self, start: ControlFlow<()>) -> Flow {
         let mut flow = start;
         for pass in 0..=REREADS {
-            let settled = |one: &&Configuration| self.settled.contains_key(&one.id);
-            let pending: Vec<&Configuration> = plan.configurations.iter().filter(|one| !settled(one)).collect();
-            for group in groups(&pending) {
+            let pending: Vec<&Configuration> = {
+                let state = self.state();
+                self.plan.configurations.iter().filter(|one| !state.settled.contains_key(&one.id)).collect()
+            };
+            let (shared, alone): (Vec<_>, Vec<_>) = pending.into_iter().partition(|one| self.is_spread(one));
+            for wave in self.waves(&shared).into_iter().chain(self.waves(&alone)) {
                 if flow.is_continue() {
-                    flow = self.group(&group)?;
+                    flow = self.wave(&wave)?;
                 }
             }
             if flow.is_break() {
                 return Ok(flow);
             }
             let outdated = self.outdated()?;
-            if outdated.is_empty() {
+            if outdated.is_empty() || self.is_out_of_time() {
                 break;
             }
-            self.progress.again(outdated.len());
-            self.references.clear();
-            self.settled.retain(|id, _| !outdated.contains_key(id));
-            let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-            outdated.values().for_each(|material| *counts.entry(material).or_default() += 1);
-            for (material, rows) in counts {
-                self.progress.notice(&match pass {
-                    REREADS => format!(
-                        "{material}: replaced again and again during the run, so {rows} row(s) are left out; run the same \
-                         command again when nothing writes to it"
-                    ),
-                    _ => format!("{material}: replaced during the run, so {rows} row(s) from before are measured again"),
-                });
-            }
+            self.measure_again(&outdated, pass);
         }
         Ok(flow)
     }
 
+    /// Whether a configuration runs on one of several GPUs, and not alone on the host.
+    fn is_spread(&self, one: &Configuration) -> bool {
+        let fake = || one.backend == BackendKind::Mock && placement::are_fakes();
+        !self.gpus.is_empty() && (one.backend.device() == DeviceKind::Gpu || fake())
+    }
+
+    /// The configurations in the parts in which a time limit has them run; all of them without one.
+    fn waves<'b>(&self, pending: &[&'b Configuration]) -> Vec<Vec<&'b Configuration>> {
+        let waves = self.deadline.map(|deadline| deadline.waves.as_slice()).unwrap_or_default();
+        let place = |one: &Configuration| waves.iter().position(|ids| ids.contains(&one.id)).unwrap_or(waves.len());
+        let mut placed: Vec<(usize, &Configuration)> = pending.iter().map(|&one| (place(one), one)).collect();
+        placed.sort_by_key(|(wave, _)| *wave);
+        placed.chunk_by(|a, b| a.0 == b.0).map(|wave| wave.iter().map(|(_, one)| *one).collect()).collect()
+    }
+
+    /// Runs configurations that wait for the same: on every GPU of the run at once, or one after the other.
+    fn wave(&self, wave: &[&Configuration]) -> Flow {
+        if !wave.iter().all(|one| self.is_spread(one)) {
+            return self.lane(&mut Lane::new(0, None), &Feed::single(wave.to_vec()));
+        }
+        let feed = Feed::divided(self.plan, wave, self.gpus.len());
+        let run = |(index, share)| {
+            let flow = self.lane(&mut Lane::new(index, Some(share)), &feed);
+            if flow.is_err() {
+                self.failed.store(true, Ordering::SeqCst);
+            }
+            flow
+        };
+        let flows: Vec<Flow> = std::thread::scope(|scope| {
+            let lanes: Vec<_> =
+                self.gpus.iter().enumerate().map(|lane| scope.spawn(move || run(lane))).collect();
+            lanes.into_iter().map(|lane| lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        });
+        flows.into_iter().try_fold(ControlFlow::Continue(()), |all, flow| {
+            flow.map(|flow| if flow.is_break() { flow } else { all })
+        })
+    }
+
+    /// Runs what the feed has for a lane, group by group.
+    fn lane(&self, lane: &mut Lane, feed: &Feed) -> Flow {
+        while let Some(group) = feed.group(lane.index).filter(|_| !self.failed.load(Ordering::SeqCst)) {
+            if self.group(lane, feed, &group)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Says that rows are outdated, and forgets them.
+    fn measure_again(&self, outdated: &BTreeMap<ConfigurationId, String>, pass: usize) {
+        let mut state = self.state();
+        state.progress.again(outdated.len());
+        state.references.clear();
+        state.settled.retain(|id, _| !outdated.contains_key(id));
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        outdated.values().for_each(|material| *counts.entry(material).or_default() += 1);
+        for (material, rows) in counts {
+            state.progress.notice(&match pass {
+                REREADS => format!(
+                    "{material}: replaced again and again during the run, so {rows} row(s) are left out; run the same \
+                     command again when nothing writes to it"
+                ),
+                _ => format!("{material}: replaced during the run, so {rows} row(s) from before are measured again"),
+            });
+        }
+    }
+
     /// The settled configurations whose rows contradict rows that this run has measured after them, or their reference, and in
     /// what.
-    fn outdated(&mut self) -> Result<BTreeMap<ConfigurationId, String>, RunnerError> {
-        let of_reference = std::mem::take(&mut self.without_reference).into_iter();
+    fn outdated(&self) -> Result<BTreeMap<ConfigurationId, String>, RunnerError> {
+        let mut state = self.state();
+        let of_reference = std::mem::take(&mut state.without_reference).into_iter();
         let mut outdated: BTreeMap<_, _> =
             of_reference.map(|id| (id, "a file of the FP32 reference".to_owned())).collect();
-        if self.settled.values().any(|end| end.by_this_run) {
+        if state.settled.values().any(|end| end.by_this_run) {
             let records = journal::read(self.dir)?.records;
             outdated
                 .extend(derive::outdated(self.plan, &records).into_iter().map(|(id, material)| (id.clone(), material)));
         }
-        outdated.retain(|id, _| self.settled.contains_key(id));
+        outdated.retain(|id, _| state.settled.contains_key(id));
         Ok(outdated)
     }
 
     fn summary(&self) -> RunSummary {
+        let state = self.state();
         let mut summary = RunSummary::default();
-        for end in self.settled.values() {
+        for end in state.settled.values() {
             let count = match (end.status, end.by_this_run) {
                 (Status::Ok, true) => &mut summary.ok,
                 (Status::Ok, false) => &mut summary.skipped_already_done,
@@ -222,56 +345,69 @@ impl<'a> Sweep<'a> {
             *count += 1;
             summary.out_of_tolerance += usize::from(end.out_of_tolerance);
         }
-        summary.pending = self.plan.configurations.len() - self.settled.len();
+        summary.pending = self.plan.configurations.len() - state.settled.len();
         summary
     }
 
-    /// Runs the configurations of one backend, model and policy.
-    fn group(&mut self, group: &[&Configuration]) -> Flow {
+    /// Runs the configurations of one backend, model and policy, as far as no other lane takes them.
+    fn group(&self, lane: &mut Lane, feed: &Feed, group: &[&Configuration]) -> Flow {
         let Some(first) = group.first() else {
             return Ok(ControlFlow::Continue(()));
         };
-        self.progress.working_on(&format!("starting {} {} {}", first.backend, first.model, first.policy.name));
-        let mut worker = Worker::spawn()?;
+        if !group.iter().any(|one| self.is_affordable(one)) {
+            group.iter().for_each(|one| {
+                feed.take(lane.index, one);
+            });
+            return Ok(ControlFlow::Continue(()));
+        }
+        self.working_on(&format!("starting {} {} {}", first.backend, first.model, first.policy.name));
+        let mut worker = Worker::spawn(lane.share)?;
         let probe = Request::Probe { settings: self.settings.clone(), backend: first.backend };
-        let probed = match worker.call(&probe, self.limit)? {
+        let probed = match worker.call(&probe, self.limit())? {
             Reply::Response(response) => match *response {
                 Response::Probed(result) => result,
                 other => Err(out_of_step(&other)),
             },
             Reply::Died(failure) => Err(failure),
+            Reply::TimedOut if self.is_out_of_time() => return Ok(ControlFlow::Break(())),
             Reply::TimedOut => Err(self.timeout()),
             Reply::Interrupted => return Ok(ControlFlow::Break(())),
         };
         let executes = match probed {
             Ok(probed) => probed.executes,
             Err(failure) => {
-                for configuration in group {
-                    self.record(configuration, Outcome::Failed(failure.clone()))?;
+                let index = lane.index;
+                for configuration in group.iter().filter(|one| feed.take(index, one)) {
+                    self.record(lane, configuration, Outcome::Failed(failure.clone()))?;
                 }
                 return Ok(ControlFlow::Continue(()));
             }
         };
-        self.executes = executes;
-        if self.references(group)?.is_break() {
+        lane.executes = executes;
+        // Under a time limit a reference is computed when its row is begun.
+        if self.deadline.is_none() && self.references(lane, group)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
-        self.measure_all(group, worker)
+        self.measure_all(lane, feed, (group, worker))
     }
 
     /// Gives the group's configurations to a worker one by one. After a death, a fresh worker takes the rest.
-    fn measure_all(&mut self, group: &[&Configuration], worker: Worker) -> Flow {
+    fn measure_all(&self, lane: &mut Lane, feed: &Feed, (group, worker): (&[&Configuration], Worker)) -> Flow {
         let mut ready = Some(worker);
         for configuration in group {
+            let begun = feed.take(lane.index, configuration) && self.is_affordable(configuration);
+            if !begun || self.failed.load(Ordering::SeqCst) {
+                continue;
+            }
             // They are there unless a file was replaced.
-            if self.references(&[configuration])?.is_break() {
+            if self.references(lane, &[configuration])?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
-            self.progress.working_on(&configuration.label());
-            let ControlFlow::Continue(outcome) = self.measure(configuration, &mut ready)? else {
+            self.working_on(&configuration.label());
+            let ControlFlow::Continue(outcome) = self.measure(lane, configuration, &mut ready)? else {
                 return Ok(ControlFlow::Break(()));
             };
-            self.record(configuration, outcome)?;
+            self.record(lane, configuration, outcome)?;
         }
         if let Some(worker) = ready {
             worker.finish();
@@ -282,7 +418,8 @@ impl<'a> Sweep<'a> {
     /// Has one configuration measured by the worker that is ready, or by a fresh one. Leaves the worker ready where it can go
     /// on.
     fn measure(
-        &mut self,
+        &self,
+        lane: &mut Lane,
         configuration: &Configuration,
         ready: &mut Option<Worker>,
     ) -> Result<ControlFlow<(), Outcome>, RunnerError> {
@@ -295,10 +432,10 @@ impl<'a> Sweep<'a> {
         for _ in 0..=REREADS {
             let mut worker = match ready.take() {
                 Some(worker) => worker,
-                None => Worker::spawn()?,
+                None => Worker::spawn(lane.share)?,
             };
-            let watch = |step: &BuildProgress| self.progress.building(configuration, step);
-            let outcome = match worker.call_watched(&request, self.limit, watch)? {
+            let watch = |step: &BuildProgress| self.state().progress.building(configuration, step);
+            let outcome = match worker.call_watched(&request, self.limit(), watch)? {
                 Reply::Response(response) => match *response {
                     Response::Measured(outcome) => {
                         if !poisons_worker(configuration.backend, &outcome) {
@@ -309,8 +446,8 @@ impl<'a> Sweep<'a> {
                     Response::Replaced(file) => {
                         worker.finish();
                         changing = file;
-                        self.references.clear();
-                        if self.references(&[configuration])?.is_break() {
+                        self.state().references.clear();
+                        if self.references(lane, &[configuration])?.is_break() {
                             return Ok(ControlFlow::Break(()));
                         }
                         continue;
@@ -321,6 +458,7 @@ impl<'a> Sweep<'a> {
                     }
                 },
                 Reply::Died(failure) => Outcome::Failed(failure),
+                Reply::TimedOut if self.is_out_of_time() => return Ok(ControlFlow::Break(())),
                 Reply::TimedOut => Outcome::Failed(self.timeout()),
                 Reply::Interrupted => return Ok(ControlFlow::Break(())),
             };
@@ -330,23 +468,35 @@ impl<'a> Sweep<'a> {
     }
 
     /// Writes the row to disk before anything else happens.
-    fn record(&mut self, configuration: &Configuration, mut outcome: Outcome) -> Result<(), RunnerError> {
+    fn record(
+        &self,
+        lane: &mut Lane,
+        configuration: &Configuration,
+        mut outcome: Outcome,
+    ) -> Result<(), RunnerError> {
         name_files_as_the_manifest(&mut outcome, &self.plan.base_dir);
+        let took = lane.since.elapsed();
         let record = Record {
             id: configuration.id.clone(),
             environment: self.environment.clone(),
             finished_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs()),
-            wall_s: Some(self.since.elapsed().as_secs_f64()),
+            wall_s: Some(took.as_secs_f64()),
+            gpu: lane.share.map(|share| share.uuid.clone()),
             outcome,
         };
-        self.journal.append(&record)?;
-        self.since = Instant::now();
-        if self.reference_differs(configuration, &record.outcome) {
-            self.without_reference.insert(record.id.clone());
-            self.references.clear();
+        let differs = self.reference_differs(configuration, &record.outcome);
+        let mut state = self.state();
+        state.journal.append(&record)?;
+        if matches!(record.outcome, Outcome::Ok(_)) {
+            state.pace.finished(self.plan, configuration, took.saturating_sub(lane.referencing).as_secs_f64());
         }
-        self.settled.insert(record.id.clone(), RowEnd::of(&record.outcome, true));
-        self.progress.finished(configuration, &record.outcome);
+        (lane.since, lane.referencing) = (Instant::now(), Duration::ZERO);
+        if differs {
+            state.without_reference.insert(record.id.clone());
+            state.references.clear();
+        }
+        state.settled.insert(record.id.clone(), RowEnd::of(&record.outcome, true));
+        state.progress.finished(configuration, &record.outcome);
         Ok(())
     }
 
@@ -354,23 +504,6 @@ impl<'a> Sweep<'a> {
         let seconds = self.plan.measurement.timeout_s;
         Failure::new(FailureKind::Timeout, &format!("took longer than measurement.timeout_s = {seconds} s"))
     }
-}
-
-/// Groups configurations by backend, model and policy. Groups keep the order of their first member, and members keep
-/// the plan's order.
-fn groups<'a>(configurations: &[&'a Configuration]) -> Vec<Vec<&'a Configuration>> {
-    let mut groups: Vec<Vec<&Configuration>> = Vec::new();
-    for &configuration in configurations {
-        let same = |other: &Configuration| {
-            (other.backend, &other.model, &other.policy)
-                == (configuration.backend, &configuration.model, &configuration.policy)
-        };
-        match groups.iter_mut().find(|group| group.first().is_some_and(|first| same(first))) {
-            Some(group) => group.push(configuration),
-            None => groups.push(vec![configuration]),
-        }
-    }
-    groups
 }
 
 /// Whether the worker must be discarded. A CUDA error persists in the process where it occurred.
