@@ -40,7 +40,7 @@
 //! | modules | what they do |
 //! |---|---|
 //! | [`cli`] | one file per command |
-//! | [`artifact`] [`budget`] [`merge`] [`rerun`] [`appendix`] [`splice`] [`selftest`] [`infer`] [`timing`] | what a command does beyond one stage |
+//! | [`artifact`] [`budget`] [`explain`] [`merge`] [`rerun`] [`appendix`] [`splice`] [`selftest`] [`infer`] [`timing`] | what a command does beyond one stage |
 //! | [`report`] | rendering: tables, figures, sentences |
 //! | [`claims`] | the paper's sentences as expressions, and their verdicts |
 //! | [`analysis`] | pairs, ratios, noise, disturbances, agreement of two runs |
@@ -67,6 +67,7 @@ pub mod cli;
 pub mod digest;
 pub mod doctor;
 pub mod engine;
+pub mod explain;
 pub mod fetch;
 pub mod files;
 pub mod graph;

@@ -90,8 +90,7 @@ impl Schedule {
         let measured = |record: &Record| matches!(record.outcome, crate::record::Outcome::Ok(_));
         let failed: BTreeSet<&ConfigurationId> =
             earlier.iter().filter(|record| !measured(record)).map(|record| &record.id).collect();
-        let prospects =
-            prospects(&data, claims, |one| executing.contains(&one.backend) && !failed.contains(&one.id));
+        let prospects = prospects(&data, claims, |one| executing.contains(&one.backend) && !failed.contains(&one.id));
         let pace = pace(plan, earlier);
         let has_row: BTreeSet<&ConfigurationId> = earlier.iter().map(|record| &record.id).collect();
         let done: Vec<bool> = plan.configurations.iter().map(|one| has_row.contains(&one.id)).collect();
@@ -165,8 +164,12 @@ impl Schedule {
 /// [`ResultsError`] when the folder cannot be read.
 pub fn outcome(dir: &Path, claims: &Claims) -> Result<String, ResultsError> {
     let data = Data::read(dir)?;
-    let pending: BTreeSet<&str> =
-        data.rows.iter().filter(|row| row.status == crate::record::Status::Pending).map(|row| row.id.as_str()).collect();
+    let pending: BTreeSet<&str> = data
+        .rows
+        .iter()
+        .filter(|row| row.status == crate::record::Status::Pending)
+        .map(|row| row.id.as_str())
+        .collect();
     let mut text = left_out(data.plan.configurations.iter().filter(|one| pending.contains(one.id.0.as_str())));
     let verdicts = judge(&data, claims);
     let open = |outcome: Outcome| matches!(outcome, Outcome::NotRun | Outcome::NoHardware);

@@ -4,12 +4,12 @@ use serde::Serialize;
 
 use super::evaluate::Results;
 use super::evidence::Evidence;
-use super::findings::{CheckFinding, Unfit};
+use super::findings::{CheckFinding, Observed, Reduced, Unfit};
 use super::interval::Met;
 use super::query::Admitted;
 use super::schema::{Check, Claim, Kind, Scope, SecondReading};
 use super::several::{NamedVerdict, Several};
-use crate::results::data::Data;
+use crate::results::data::{Data, distinct};
 
 /// The result of judging a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -154,6 +154,23 @@ impl Verdict {
     pub fn evidence(&self) -> Evidence {
         let findings = self.checks().into_iter().flat_map(|checks| &checks.findings);
         findings.fold(Evidence::default(), |all, finding| all.and(&finding.evidence))
+    }
+
+    /// Ids of the rows that its value is computed from: those that decide, where some do, and all that were looked at elsewhere.
+    pub fn provenance(&self) -> Vec<String> {
+        let deciding = |finding: &CheckFinding| match &finding.observed {
+            Observed::Pairs { reduced: Some(Reduced::One { rows, .. }), .. }
+            | Observed::Rows(Some(Reduced::One { rows, .. })) => rows.iter().map(|row| row.id.clone()).collect(),
+            Observed::NotFinite { row, .. } => vec![row.id.clone()],
+            _ => finding.looked_at.clone(),
+        };
+        distinct(self.checks().into_iter().flat_map(|checks| &checks.findings).flat_map(deciding))
+    }
+
+    /// Ids of all rows that were looked at.
+    pub fn looked_at(&self) -> Vec<String> {
+        let findings = self.checks().into_iter().flat_map(|checks| &checks.findings);
+        distinct(findings.flat_map(|finding| finding.looked_at.iter().cloned()))
     }
 
     /// Rows or pairs of rows looked at; of several checks the largest number.

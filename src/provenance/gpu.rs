@@ -230,7 +230,10 @@ mod tests {
             std::fs::write(folder.join("numa_node"), node).unwrap();
         }
         let node = |bus_id| node_of(root.path(), bus_id);
-        assert_eq!(["00000000:81:00.0", "00000000:01:00.0", "0000:02:00.0", "x"].map(node), [Some(1), None, None, None]);
+        assert_eq!(
+            ["00000000:81:00.0", "00000000:01:00.0", "0000:02:00.0", "x"].map(node),
+            [Some(1), None, None, None]
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The report as one value: everything templates print, as text that is formatted already.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -13,12 +13,14 @@ use super::table::Table;
 use super::{ReportError, tables};
 use crate::analysis::agreement;
 use crate::analysis::agreement::{Agreement, Limits};
-use crate::analysis::facts::fails;
+use crate::analysis::facts::{configuration_label, fails, latency_interval};
 use crate::claims::headline::{Headline, headlines};
 use crate::claims::{Claims, Outcome, Verdict};
+use crate::numbers;
 use crate::results::data::Data;
 use crate::results::machines::{Machine, machines};
 use crate::results::study::{Study, run_of_repeat};
+use crate::store::schema::ResultRow;
 
 /// A report.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -43,6 +45,41 @@ pub struct Document {
     pub sections: Vec<Section>,
     /// Numbers for prose.
     pub macros: Vec<Macro>,
+    /// What is known of each configuration that the rest names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub entries: Vec<Entry>,
+}
+
+/// A row as the page shows it, where the numbers that come from it lead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// Configuration id.
+    pub id: String,
+    /// Experiment.
+    pub experiment: String,
+    /// `cuda hybrid, bert-base 8×128 random`
+    pub label: String,
+    /// Median latency with its interval and number of samples, or why there is none.
+    pub measured: String,
+    /// Environment id.
+    pub environment: String,
+}
+
+impl Entry {
+    fn of(data: &Data, row: &ResultRow) -> Self {
+        let time = row.latency_p50_ms.map(|median| {
+            let (text, interval) = numbers::with_interval(median, latency_interval(row), 4);
+            let n = numbers::count(row.samples.unwrap_or(0));
+            format!("{text} ms{}, n = {n}", interval.map(|interval| format!(" {interval}")).unwrap_or_default())
+        });
+        Entry {
+            id: row.id.clone(),
+            experiment: data.plan.name.clone(),
+            label: configuration_label(row),
+            measured: time.or_else(|| row.reason.clone()).unwrap_or_else(|| "not run".to_owned()),
+            environment: row.environment.clone().unwrap_or_default(),
+        }
+    }
 }
 
 /// A label and its value.
@@ -68,6 +105,9 @@ pub struct ClaimView {
     pub answered_by: String,
     /// `pass`, `fail`, `open`: colour.
     pub tone: String,
+    /// Ids of the configurations that its value is computed from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub provenance: Vec<String>,
     /// The second reading, where the claim has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub second: Option<Box<SecondView>>,
@@ -156,8 +196,10 @@ pub fn document(study: &Study, claims: &Claims, verdicts: Vec<Verdict>) -> Resul
     for table in sections.iter_mut().flat_map(|section| &mut section.tables) {
         table.in_appendix |= table.rows.len() > LONGEST_IN_TEXT;
     }
-    let (findings, of_paper) =
-        WordedVerdict::all(&verdicts).into_iter().map(view).partition(|view| view.verdict.finding.is_some());
+    let (findings, of_paper) = verdicts
+        .iter()
+        .map(|verdict| view(verdict, WordedVerdict::of(verdict)))
+        .partition(|view| view.verdict.finding.is_some());
     let pins = pins::note(std::iter::once(data).chain(&study.others).flat_map(|data| &data.rows));
     Ok(Document {
         name: data.plan.name.clone(),
@@ -170,7 +212,16 @@ pub fn document(study: &Study, claims: &Claims, verdicts: Vec<Verdict>) -> Resul
         sections,
         claims: of_paper,
         findings,
+        entries: entries(study),
     })
+}
+
+/// The rows of every experiment; of one that several of them have, or several machines, the first.
+fn entries(study: &Study) -> Vec<Entry> {
+    let all = std::iter::once(&study.main).chain(&study.others);
+    let mut seen = BTreeSet::new();
+    let rows = all.flat_map(|data| data.rows.iter().map(move |row| (data, row)));
+    rows.filter(|(_, row)| seen.insert(row.id.clone())).map(|(data, row)| Entry::of(data, row)).collect()
 }
 
 fn repeated(data: &Data, run: &str, repeat: &Data) -> Result<Agreement, ReportError> {
@@ -385,10 +436,10 @@ const CROSS_GPU_SLUG: &str = "cross-gpu";
 const REPEATABILITY_SLUG: &str = "repeatability";
 const ENVIRONMENT_SLUG: &str = "environment";
 
-fn view(mut verdict: WordedVerdict) -> ClaimView {
+fn view(judged: &Verdict, mut verdict: WordedVerdict) -> ClaimView {
     let second = verdict.second.take().map(|second| {
         let WordedSecond { counts, verdict } = *second;
-        Box::new(SecondView { counts, view: view(verdict) })
+        Box::new(SecondView { counts, view: view(judged.second.as_deref().unwrap_or(judged), verdict) })
     });
     let shown = verdict.shown_with_limits();
     let tone = match verdict.outcome {
@@ -398,5 +449,14 @@ fn view(mut verdict: WordedVerdict) -> ClaimView {
     };
     // The reason names the experiment where it is another.
     let answered_by = verdict.answered.labels();
-    ClaimView { label: verdict.outcome.label().to_owned(), shown, answered_by, tone: tone.to_owned(), verdict, second }
+    let provenance = judged.provenance();
+    ClaimView {
+        label: verdict.outcome.label().to_owned(),
+        shown,
+        answered_by,
+        tone: tone.to_owned(),
+        provenance,
+        verdict,
+        second,
+    }
 }

@@ -59,8 +59,12 @@ impl FromStr for CpuList {
         let mut all = Vec::new();
         for part in text.trim().split(',').filter(|part| !part.is_empty()) {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
-            let (first, last): (usize, usize) =
-                first.parse().ok().zip(last.parse().ok()).filter(|(_, last)| *last < CpuSet::MAX_CPU).ok_or_else(wrong)?;
+            let (first, last): (usize, usize) = first
+                .parse()
+                .ok()
+                .zip(last.parse().ok())
+                .filter(|(_, last)| *last < CpuSet::MAX_CPU)
+                .ok_or_else(wrong)?;
             all.extend(first..=last);
         }
         Ok(CpuList(all))
@@ -101,7 +105,9 @@ pub struct GpuShare {
 #[allow(missing_docs, reason = "fields are the placeholders of the messages")]
 pub enum PlacementError {
     /// There is none.
-    #[error("--gpus: NVIDIA's management library lists no GPU here; `mixprec doctor` says why. Leave --gpus out to run without")]
+    #[error(
+        "--gpus: NVIDIA's management library lists no GPU here; `mixprec doctor` says why. Leave --gpus out to run without"
+    )]
     NoGpu,
     /// A number without a GPU.
     #[error("--gpus {asked}: there is no such GPU; this host has {count}, numbered from 0")]
@@ -110,7 +116,9 @@ pub enum PlacementError {
     #[error("--gpus: {gpus} GPUs share {cpus} processor(s); allow this process more, or name fewer GPUs")]
     Processors { gpus: usize, cpus: usize },
     /// A GPU that is split.
-    #[error("--gpus: GPU {index} is partitioned (MIG), and a worker cannot be given an instance of it; run it by itself")]
+    #[error(
+        "--gpus: GPU {index} is partitioned (MIG), and a worker cannot be given an instance of it; run it by itself"
+    )]
     Mig { index: usize },
     /// Fakes that are none.
     #[error("{GPUS_VARIABLE} holds `{text}`, which is no list of UUID@NODE")]
@@ -155,12 +163,7 @@ fn fakes(text: &str) -> Result<Vec<Slot>, PlacementError> {
 }
 
 /// Divides the allowed processors: those of a memory node among its GPUs; where a node has too few, all among all.
-fn divide(
-    choice: &GpuChoice,
-    slots: &[Slot],
-    allowed: &CpuList,
-    root: &Path,
-) -> Result<Vec<GpuShare>, PlacementError> {
+fn divide(choice: &GpuChoice, slots: &[Slot], allowed: &CpuList, root: &Path) -> Result<Vec<GpuShare>, PlacementError> {
     let chosen: Vec<usize> = match choice {
         GpuChoice::All => (0..slots.len()).collect(),
         GpuChoice::Some(numbers) => numbers.iter().copied().collect(),

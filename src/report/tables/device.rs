@@ -120,7 +120,7 @@ pub fn state(data: &Data) -> Option<Table> {
             let label = TableCell::new(wanted.label()).failing_if(any_fails(rows.iter().copied()));
             let mut cells = vec![model.into(), label, rows.len().to_string().into()];
             cells.extend(state_cells(&rows));
-            table.push(cells);
+            table.push_of(cells, rows);
         }
     }
     let text = "An empty list of reasons means that the clocks were at their highest; a dash means that the list could \

@@ -276,13 +276,12 @@ impl<'a> Sweep<'a> {
             flow
         };
         let flows: Vec<Flow> = std::thread::scope(|scope| {
-            let lanes: Vec<_> =
-                self.gpus.iter().enumerate().map(|lane| scope.spawn(move || run(lane))).collect();
+            let lanes: Vec<_> = self.gpus.iter().enumerate().map(|lane| scope.spawn(move || run(lane))).collect();
             lanes.into_iter().map(|lane| lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
         });
-        flows.into_iter().try_fold(ControlFlow::Continue(()), |all, flow| {
-            flow.map(|flow| if flow.is_break() { flow } else { all })
-        })
+        flows
+            .into_iter()
+            .try_fold(ControlFlow::Continue(()), |all, flow| flow.map(|flow| if flow.is_break() { flow } else { all }))
     }
 
     /// Runs what the feed has for a lane, group by group.
@@ -468,12 +467,7 @@ impl<'a> Sweep<'a> {
     }
 
     /// Writes the row to disk before anything else happens.
-    fn record(
-        &self,
-        lane: &mut Lane,
-        configuration: &Configuration,
-        mut outcome: Outcome,
-    ) -> Result<(), RunnerError> {
+    fn record(&self, lane: &mut Lane, configuration: &Configuration, mut outcome: Outcome) -> Result<(), RunnerError> {
         name_files_as_the_manifest(&mut outcome, &self.plan.base_dir);
         let took = lane.since.elapsed();
         let record = Record {

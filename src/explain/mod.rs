@@ -1,0 +1,352 @@
+//! From a number of a report to what it follows from: rows, samples, environment, the manifest's lines, and the command that
+//! makes it again. Tables, macros and verdicts know their rows; nothing is searched for.
+
+mod manifest;
+mod target;
+mod text;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::claims::{Claims, Verdict, judge_study};
+use crate::record::Status;
+use crate::report::ReportError;
+use crate::report::document::{Document, document};
+use crate::report::macros::Origin;
+use crate::results::ResultsError;
+use crate::results::data::Data;
+use crate::results::study::{Parts, Study};
+use crate::stats::median;
+use crate::store::parquet::read_samples;
+use crate::store::schema::{ResultRow, SampleRow};
+use crate::store::{SAMPLES_FILE, StoreError, derive, journal};
+use target::{Found, Target};
+
+/// A number that cannot be explained.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "fields are the placeholders of the messages")]
+pub enum ExplainError {
+    /// The folder cannot be read.
+    #[error(transparent)]
+    Results(#[from] ResultsError),
+    /// The report cannot be made.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// The samples cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Nothing has this name.
+    #[error(
+        "`{what}`: no claim, macro, table or configuration of {dir} is called so; write C3, F1, \\mpMeasured, the first \
+         digits of an id, or a table and words of a cell: `speedup.tex: bert-base 8x128`. {near}"
+    )]
+    Unknown { what: String, dir: PathBuf, near: String },
+    /// No cell of the table has all the words.
+    #[error("{table}: no cell has all of `{words}`; {cure}")]
+    NoCell { table: String, words: String, cure: String },
+}
+
+/// A number and what it follows from.
+#[derive(Debug, Clone, Serialize)]
+pub struct Explained {
+    /// `C3: FAIL`, `speedup-1-bert-base-random-cuda.tex, hybrid, 8 128`, `\mpMeasured`
+    pub name: String,
+    /// The value, as it is printed.
+    pub value: String,
+    /// What it is, or why it has this value.
+    pub meaning: String,
+    /// What it follows from where that is no row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// The rows that it is computed from.
+    pub rows: Vec<Traced>,
+    /// Rows that were looked at beside them.
+    pub others: usize,
+}
+
+/// A row and what lies behind it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Traced {
+    /// Configuration id.
+    pub id: String,
+    /// Experiment.
+    pub experiment: String,
+    /// Folder of its results, relative to the one that was given.
+    pub folder: PathBuf,
+    /// `cuda hybrid, bert-base 8×128 random`
+    pub label: String,
+    /// Where it stands.
+    pub status: Status,
+    /// What was found: columns and their values.
+    pub values: Vec<(&'static str, f64)>,
+    /// The timed series, each with its stored median and that of the samples.
+    pub series: Vec<Recomputed>,
+    /// Environment id and what it is.
+    pub environment: Option<(String, String)>,
+    /// The GPU that it was given, where a run was spread over several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
+    /// The lines of the manifest that name it.
+    pub manifest: Vec<String>,
+    /// The commands that make it again.
+    pub commands: Vec<String>,
+}
+
+/// A median, as stored and from the samples.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Recomputed {
+    /// Column of the samples.
+    pub column: &'static str,
+    /// Number of samples.
+    pub samples: usize,
+    /// The row's, milliseconds.
+    pub stored_ms: Option<f64>,
+    /// That of the samples, milliseconds.
+    pub recomputed_ms: Option<f64>,
+}
+
+/// Results of a folder, with those of the folders in it.
+pub struct Explainer {
+    dir: PathBuf,
+    verdicts: Vec<Verdict>,
+    document: Document,
+    sources: Vec<Source>,
+}
+
+/// One experiment or repeat.
+struct Source {
+    /// Relative to the folder that was given; empty for its own.
+    folder: PathBuf,
+    data: Data,
+    samples: Vec<SampleRow>,
+    records: Vec<crate::record::Record>,
+}
+
+impl Explainer {
+    /// Reads a run, merge or artifact.
+    ///
+    /// # Errors
+    /// [`ExplainError`] naming the file that cannot be read.
+    pub fn read(dir: &Path, claims: &Claims) -> Result<Explainer, ExplainError> {
+        let study = Study::read(dir)?;
+        let verdicts = judge_study(&study, claims);
+        let document = document(&study, claims, verdicts.clone())?;
+        // What the report shows comes before repeats.
+        let parts = Parts::read(dir)?;
+        let of = |list: fn(&Parts) -> &Vec<PathBuf>| parts.iter().flat_map(list).cloned().collect::<Vec<_>>();
+        let folders = [vec![PathBuf::new()], of(|parts| &parts.with), of(|parts| &parts.repeats)].concat();
+        let Study { main, repeats, others } = study;
+        let all = std::iter::once(main).chain(others).chain(repeats);
+        let read = |(folder, data): (PathBuf, Data)| {
+            let path = dir.join(&folder);
+            let records = match path.join(journal::JOURNAL_FILE).exists() {
+                true => journal::read(&path).map_err(StoreError::Journal)?.records,
+                false => Vec::new(),
+            };
+            // A run that was stopped has its samples in the journal alone.
+            let samples = match path.join(SAMPLES_FILE).exists() {
+                true => read_samples(&path)?,
+                false => derive::samples(&data.plan, &records),
+            };
+            Ok(Source { folder, data, samples, records })
+        };
+        let sources = folders.into_iter().zip(all).map(read).collect::<Result<Vec<Source>, StoreError>>()?;
+        Ok(Explainer { dir: dir.to_owned(), verdicts, document, sources })
+    }
+
+    /// Explains what is called `what`: one number, or the cells of a table that have all its words.
+    ///
+    /// # Errors
+    /// [`ExplainError`] where nothing is called so.
+    pub fn explain(&self, what: &str) -> Result<Vec<Explained>, ExplainError> {
+        match Target::parse(what) {
+            Target::Cell { table, words } => self.cells(&table, &words),
+            Target::Name(name) => {
+                let found = self.claim(&name).or_else(|| self.prose(&name)).or_else(|| self.row(&name));
+                found.map(|found| vec![found]).ok_or_else(|| self.unknown(what))
+            }
+        }
+    }
+
+    /// The names of all that can be explained: claims, macros, and the files of tables.
+    pub fn names(&self) -> Vec<String> {
+        let claims = self.verdicts.iter().flat_map(Verdict::readings).map(|verdict| verdict.claim.id.clone());
+        let macros = self.document.macros.iter().map(|one| format!("\\{}", one.name));
+        let tables = self.document.sections.iter().flat_map(|section| &section.tables);
+        let tables = tables.filter(|table| table.empty.is_none()).map(|table| format!("{}.tex", table.slug));
+        claims.chain(macros).chain(tables).collect()
+    }
+
+    fn unknown(&self, what: &str) -> ExplainError {
+        let start: String = what.chars().filter(char::is_ascii_alphanumeric).take(5).collect();
+        let near = self.names().into_iter().filter(|name| name.to_lowercase().contains(&start.to_lowercase()));
+        let near: Vec<String> = near.take(5).collect();
+        let near =
+            if near.is_empty() || start.is_empty() { String::new() } else { format!("Near: {}", near.join(", ")) };
+        ExplainError::Unknown { what: what.to_owned(), dir: self.dir.clone(), near }
+    }
+
+    fn claim(&self, name: &str) -> Option<Explained> {
+        let verdict = self.verdicts.iter().flat_map(Verdict::readings).find(|one| one.claim.id == name)?;
+        let worded = crate::report::sentences::claims::WordedVerdict::of(verdict);
+        let (deciding, all) = (verdict.provenance(), verdict.looked_at());
+        let experiment = verdict.other_experiment();
+        let others = all.iter().filter(|id| !deciding.contains(id)).count();
+        let origin =
+            deciding.is_empty().then(|| format!("no row; `{}` makes some: {}", worded.command, worded.hardware));
+        Some(Explained {
+            name: format!("{}: {}", worded.id, worded.outcome.label()),
+            value: worded.shown_with_limits(),
+            meaning: format!("{} Read as: {}.", worded.explanation, worded.reading),
+            origin,
+            rows: self.traced(&deciding, experiment),
+            others,
+        })
+    }
+
+    fn prose(&self, name: &str) -> Option<Explained> {
+        let name = name.trim_start_matches('\\');
+        let one = self.document.macros.iter().find(|one| one.name == name || one.name == format!("mp{name}"))?;
+        let (rows, origin) = match &one.origin {
+            Origin::Rows(ids) if ids.is_empty() => (vec![], Some("no row has it".to_owned())),
+            Origin::Rows(ids) => (self.traced(ids, None), None),
+            Origin::Plan => (vec![], Some(self.of_plan())),
+            Origin::Verdicts => {
+                let ids = self.verdicts.iter().map(|verdict| verdict.claim.id.as_str()).collect::<Vec<_>>();
+                (vec![], Some(format!("the verdicts on {}; explain one of them", ids.join(", "))))
+            }
+            Origin::Repeats => {
+                let of_run = |source: &&Source| source.data.plan.name == self.document.name;
+                let folders = self.sources.iter().filter(of_run).map(|source| text::folder(&self.dir, &source.folder));
+                let folders: Vec<String> = folders.collect();
+                (vec![], Some(format!("every row of {}; `mixprec compare` lists them by pairs", folders.join(" and "))))
+            }
+        };
+        let meaning = "a number of the paper's prose (macros.tex)".to_owned();
+        Some(Explained { name: format!("\\{}", one.name), value: one.value.clone(), meaning, origin, rows, others: 0 })
+    }
+
+    /// A setting follows from the manifest.
+    fn of_plan(&self) -> String {
+        let main = &self.sources[0].data.plan;
+        format!("the manifest of the experiment `{}`: {}", main.name, manifest::place(main))
+    }
+
+    fn row(&self, start: &str) -> Option<Explained> {
+        let is_id = start.len() >= 4 && start.chars().all(|c| c.is_ascii_hexdigit());
+        let rows = || self.sources.iter().flat_map(|source| &source.data.rows);
+        let row = rows().find(|row| is_id && row.id.starts_with(start))?;
+        Some(Explained {
+            name: row.id.clone(),
+            value: crate::analysis::facts::configuration_label(row),
+            meaning: "a configuration".to_owned(),
+            origin: None,
+            rows: self.traced(std::slice::from_ref(&row.id), None),
+            others: 0,
+        })
+    }
+
+    fn cells(&self, name: &str, words: &[String]) -> Result<Vec<Explained>, ExplainError> {
+        let all = self.document.sections.iter().flat_map(|section| &section.tables);
+        let tables: Vec<_> = all.filter(|table| target::is_called(table, name)).collect();
+        if tables.is_empty() {
+            return Err(self.unknown(&format!("{name}.tex")));
+        }
+        let source = |id: &str| self.row_of(id, None).map(|(_, row)| row);
+        let mut found: Vec<Explained> = Vec::new();
+        for Found { table, cell, place } in tables.iter().flat_map(|table| target::cells(table, words, &source)) {
+            let ids: Vec<String> = cell.provenance().map(str::to_owned).collect();
+            let detail = cell.detail.as_ref().map(|detail| format!(" {detail}")).unwrap_or_default();
+            let experiment = self.experiment_of(&table.slug);
+            found.push(Explained {
+                name: format!("{}.tex, {place}", table.slug),
+                value: format!("{}{detail}", cell.text),
+                meaning: table.caption.clone(),
+                origin: ids
+                    .is_empty()
+                    .then(|| "no row: it is part of the table's frame, or nothing answers it".to_owned()),
+                rows: self.traced(&ids, experiment),
+                others: 0,
+            });
+        }
+        if found.is_empty() {
+            let called: Vec<String> = tables.iter().map(|table| format!("{}.tex", table.slug)).collect();
+            let cure = "use words of its model, backend, precision, shape, input, heading or text".to_owned();
+            return Err(ExplainError::NoCell { table: called.join(", "), words: words.join(" "), cure });
+        }
+        Ok(found)
+    }
+
+    /// The experiment whose name a table's file begins with, where it is not the main one.
+    fn experiment_of(&self, slug: &str) -> Option<&str> {
+        let names = self.sources.iter().skip(1).map(|source| source.data.plan.name.as_str());
+        names
+            .filter(|name| *name != self.document.name)
+            .find(|name| slug.strip_prefix(&crate::results::data::slug(name)).is_some_and(|rest| rest.starts_with('-')))
+    }
+
+    fn row_of(&self, id: &str, experiment: Option<&str>) -> Option<(&Source, &ResultRow)> {
+        let preferred = |source: &&Source| experiment.is_some_and(|name| source.data.plan.name == name);
+        let rest = |source: &&Source| !preferred(source);
+        let ordered = self.sources.iter().filter(preferred).chain(self.sources.iter().filter(rest));
+        let mut rows = ordered.flat_map(|source| source.data.rows.iter().map(move |row| (source, row)));
+        rows.find(|(_, row)| row.id == id)
+    }
+
+    fn traced(&self, ids: &[String], experiment: Option<&str>) -> Vec<Traced> {
+        let rows = ids.iter().filter_map(|id| self.row_of(id, experiment));
+        rows.map(|(source, row)| self.trace(source, row)).collect()
+    }
+
+    fn trace(&self, source: &Source, row: &ResultRow) -> Traced {
+        let plan = &source.data.plan;
+        let environment = row.environment.as_ref().map(|id| {
+            let known = source.data.environments.get(id);
+            (id.clone(), known.map(text::environment).unwrap_or_default())
+        });
+        let record = source.records.iter().rev().find(|record| record.id.0 == row.id);
+        let folder = text::folder(&self.dir, &source.folder);
+        let in_environment = row.environment.as_ref().map(|id| format!(" --environment {id}")).unwrap_or_default();
+        let manifest = manifest::path(plan);
+        Traced {
+            id: row.id.clone(),
+            experiment: plan.name.clone(),
+            folder: source.folder.clone(),
+            label: crate::analysis::facts::configuration_label(row),
+            status: row.status,
+            values: text::values(row),
+            series: recomputed(row, &source.samples),
+            environment,
+            gpu: record.and_then(|record| record.gpu.clone()),
+            manifest: manifest::lines(plan, row),
+            commands: vec![
+                format!("mixprec rerun {folder} --id {}{in_environment}", row.id),
+                format!("mixprec run {manifest} --backend {}", row.backend),
+            ],
+        }
+    }
+}
+
+/// The medians of a row's timed series, from its samples.
+fn recomputed(row: &ResultRow, samples: &[SampleRow]) -> Vec<Recomputed> {
+    type Column = (&'static str, fn(&SampleRow) -> Option<f64>, Option<f64>);
+    let columns: [Column; 3] = [
+        ("latency_ms", |sample| sample.latency_ms, row.latency_p50_ms),
+        ("device_ms", |sample| sample.device_ms, row.device_p50_ms),
+        ("end_to_end_ms", |sample| sample.end_to_end_ms, row.end_to_end_p50_ms),
+    ];
+    let of_row = |sample: &&SampleRow| sample.id == row.id && Some(&sample.environment) == row.environment.as_ref();
+    let own: Vec<&SampleRow> = samples.iter().filter(of_row).collect();
+    let series = columns.into_iter().map(|(column, of, stored_ms)| {
+        let values: Vec<f64> = own.iter().filter_map(|sample| of(sample)).collect();
+        Recomputed { column, samples: values.len(), stored_ms, recomputed_ms: median(&values) }
+    });
+    series.filter(|found| found.samples > 0 || found.stored_ms.is_some()).collect()
+}
+
+/// What was found, for a person.
+pub fn to_text(found: &[Explained]) -> String {
+    text::to_text(found)
+}
