@@ -8,7 +8,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use crate::claims::prospects::{Prospect, Unit, prospects};
+use crate::claims::prospects::{Prospect, ValueRows, prospects};
 use crate::claims::{Claims, Outcome, judge};
 use crate::engine::BackendKind;
 use crate::graph::Preset;
@@ -57,7 +57,7 @@ impl FromStr for TimeLimit {
 }
 
 /// What a run within a limit is made from.
-pub struct Limits<'a> {
+pub struct BudgetRequest<'a> {
     /// The part of the plan that is run.
     pub plan: &'a Plan,
     /// The machine.
@@ -83,8 +83,8 @@ pub struct Schedule {
 
 impl Schedule {
     /// Orders the rows of a plan that have none yet.
-    pub fn new(limits: &Limits<'_>, claims: &Claims) -> Schedule {
-        let Limits { plan, environment, executing, earlier, limit } = *limits;
+    pub fn new(limits: &BudgetRequest<'_>, claims: &Claims) -> Schedule {
+        let BudgetRequest { plan, environment, executing, earlier, limit } = *limits;
         let environments = BTreeMap::from([(environment.id(), environment.clone())]);
         let data = Data { plan: plan.clone(), rows: vec![], environments };
         let measured = |record: &Record| matches!(record.outcome, crate::record::Outcome::Ok(_));
@@ -225,7 +225,7 @@ fn costs(plan: &Plan, pace: &Pace, executing: &BTreeSet<BackendKind>) -> Costs {
 }
 
 /// The cells of tables: a row's own values, and its ratio to the FP32 row of its backend.
-fn table_units(plan: &Plan) -> Vec<Unit> {
+fn table_units(plan: &Plan) -> Vec<ValueRows> {
     let all = &plan.configurations;
     let base = |one: &Configuration| {
         all.iter().position(|other| {
@@ -259,7 +259,7 @@ mod tests {
 
     fn schedule(limit_s: u64) -> (Plan, Schedule) {
         let plan = Plan::expand(&Manifest::load("experiments/quick.yaml".as_ref()).unwrap());
-        let limits = Limits {
+        let limits = BudgetRequest {
             plan: &plan,
             environment: &Environment::capture(),
             executing: &BTreeSet::from([BackendKind::Reference]),

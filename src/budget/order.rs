@@ -1,6 +1,6 @@
 //! The order in which rows decide most per second.
 
-use crate::claims::prospects::{Prospect, Unit};
+use crate::claims::prospects::{Prospect, ValueRows};
 
 /// What all tables together weigh, where a claim weighs 1.
 const TABLES: f64 = 2.0;
@@ -20,11 +20,11 @@ pub(super) struct Costs {
 struct Goal {
     weight: f64,
     first: f64,
-    units: Vec<Unit>,
+    units: Vec<ValueRows>,
 }
 
 /// Rows taken so far, and what they decide.
-struct State<'a> {
+struct Selection<'a> {
     goals: &'a [Goal],
     costs: &'a Costs,
     /// Units of each row, as goal and unit.
@@ -36,9 +36,9 @@ struct State<'a> {
 
 /// Every row that is not `done`, those that decide most per second first. A row that costs nothing, because its backend does
 /// not execute here, comes last.
-pub(super) fn order(prospects: &[Prospect], tables: &[Unit], costs: &Costs, done: &[bool]) -> Vec<usize> {
+pub(super) fn order(prospects: &[Prospect], tables: &[ValueRows], costs: &Costs, done: &[bool]) -> Vec<usize> {
     let goals = goals(prospects, tables);
-    let mut state = State::new(&goals, costs, done);
+    let mut state = Selection::new(&goals, costs, done);
     let mut order = Vec::new();
     while let Some(best) = state.best() {
         state.take(&best);
@@ -48,7 +48,7 @@ pub(super) fn order(prospects: &[Prospect], tables: &[Unit], costs: &Costs, done
     order
 }
 
-fn goals(prospects: &[Prospect], tables: &[Unit]) -> Vec<Goal> {
+fn goals(prospects: &[Prospect], tables: &[ValueRows]) -> Vec<Goal> {
     let of_claim = |claim: &Prospect| {
         let weight = 1.0 / claim.checks.len().max(1) as f64;
         claim.checks.iter().map(move |units| Goal { weight, first: FIRST, units: units.clone() }).collect::<Vec<_>>()
@@ -58,7 +58,7 @@ fn goals(prospects: &[Prospect], tables: &[Unit]) -> Vec<Goal> {
     goals
 }
 
-impl<'a> State<'a> {
+impl<'a> Selection<'a> {
     fn new(goals: &'a [Goal], costs: &'a Costs, done: &[bool]) -> Self {
         let mut of_row = vec![Vec::new(); done.len()];
         for (goal, one) in goals.iter().enumerate() {
@@ -67,7 +67,7 @@ impl<'a> State<'a> {
             }
         }
         let references = costs.references.iter().map(|(reference, _)| reference + 1).max().unwrap_or(0);
-        let mut state = State {
+        let mut state = Selection {
             goals,
             costs,
             of_row,
@@ -80,7 +80,7 @@ impl<'a> State<'a> {
         state
     }
 
-    fn missing(&self, unit: &Unit) -> Unit {
+    fn missing(&self, unit: &ValueRows) -> ValueRows {
         unit.iter().copied().filter(|&row| !self.taken[row]).collect()
     }
 
@@ -115,12 +115,12 @@ impl<'a> State<'a> {
     }
 
     /// The missing rows of the unit that gains most per second.
-    fn best(&self) -> Option<Unit> {
+    fn best(&self) -> Option<ValueRows> {
         let units = self.goals.iter().flat_map(|goal| &goal.units).map(|unit| self.missing(unit));
-        let mut candidates: Vec<Unit> = units.filter(|rows| !rows.is_empty()).collect();
+        let mut candidates: Vec<ValueRows> = units.filter(|rows| !rows.is_empty()).collect();
         candidates.sort_unstable();
         candidates.dedup();
-        let worth = |rows: &Unit| {
+        let worth = |rows: &ValueRows| {
             let cost_s = self.cost_s(rows);
             (cost_s > 0.0).then(|| self.gain(rows) / cost_s)
         };
@@ -154,7 +154,7 @@ mod tests {
         Costs { row_s: row_s.to_vec(), references: (0..row_s.len()).map(|row| (row, 0.0)).collect() }
     }
 
-    fn singles(rows: usize) -> Vec<Unit> {
+    fn singles(rows: usize) -> Vec<ValueRows> {
         (0..rows).map(|row| vec![row]).collect()
     }
 

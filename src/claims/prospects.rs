@@ -13,7 +13,7 @@ use crate::store::derive;
 use crate::store::schema::ResultRow;
 
 /// Positions in a plan of the rows that yield one value of a check together: one row, or both of a pair.
-pub type Unit = Vec<usize>;
+pub type ValueRows = Vec<usize>;
 
 /// A claim and what could answer it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Prospect {
     /// Id of the claim.
     pub claim: String,
     /// For each of its checks the units that yield its values. A check without one leaves the claim open.
-    pub checks: Vec<Vec<Unit>>,
+    pub checks: Vec<Vec<ValueRows>>,
     /// What brings an answer where this plan cannot: the manifest and the hardware of the claim.
     pub elsewhere: String,
 }
@@ -29,7 +29,7 @@ pub struct Prospect {
 impl Prospect {
     /// Whether each check has a unit whose rows are all among these.
     pub fn is_answered(&self, has: impl Fn(usize) -> bool) -> bool {
-        let complete = |unit: &Unit| unit.iter().all(|&row| has(row));
+        let complete = |unit: &ValueRows| unit.iter().all(|&row| has(row));
         !self.checks.is_empty() && self.checks.iter().all(|units| units.iter().any(complete))
     }
 }
@@ -59,10 +59,10 @@ fn prospect(data: &Data, claim: &Claim) -> Prospect {
 }
 
 /// The units of a check; of a share that names counterparts, the pairs with them as well.
-fn units(data: &Data, Check { expression, expect, .. }: &Check, admitted: &Admitted) -> Vec<Vec<Unit>> {
+fn units(data: &Data, Check { expression, expect, .. }: &Check, admitted: &Admitted) -> Vec<Vec<ValueRows>> {
     let position = |row: &ResultRow| data.plan.configurations.iter().position(|one| one.id.0 == row.id);
-    let unit = |rows: &[&ResultRow]| rows.iter().map(|row| position(row)).collect::<Option<Unit>>();
-    let single = |filter: &Filter, has: &dyn Fn(&ResultRow) -> bool| -> Vec<Unit> {
+    let unit = |rows: &[&ResultRow]| rows.iter().map(|row| position(row)).collect::<Option<ValueRows>>();
+    let single = |filter: &Filter, has: &dyn Fn(&ResultRow) -> bool| -> Vec<ValueRows> {
         let rows = query::rows(&data.rows, &unscored(filter), admitted);
         rows.into_iter().filter(|row| has(row)).filter_map(|row| unit(&[row])).collect()
     };
@@ -90,7 +90,7 @@ fn units(data: &Data, Check { expression, expect, .. }: &Check, admitted: &Admit
         // Fewer rows than the limit decide nothing.
         Expression::Count(count) => {
             let fewest = expect.at_least.or(expect.more_than.map(|limit| limit + 1.0)).unwrap_or(1.0).ceil() as usize;
-            let all: Unit = single(&count.filter, &|_| true).into_iter().flatten().collect();
+            let all: ValueRows = single(&count.filter, &|_| true).into_iter().flatten().collect();
             vec![all.get(..fewest).map(<[usize]>::to_vec).into_iter().collect()]
         }
     }

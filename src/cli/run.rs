@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use super::output::note;
-use crate::budget::{self, Limits, Schedule, TimeLimit};
+use crate::budget::{self, BudgetRequest, Schedule, TimeLimit};
 use crate::claims::Claims;
 use crate::engine::BackendKind;
 use crate::fetch;
@@ -71,7 +71,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<u8> {
     let claims = Claims::builtin()?;
     if let Some(TimeLimit(limit)) = args.budget {
         let part = runner::part(&plan, &options);
-        let limits = Limits {
+        let limits = BudgetRequest {
             plan: &part,
             environment: &options.environment,
             executing: &runner::executing(&part)?,

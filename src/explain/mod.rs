@@ -22,7 +22,7 @@ use crate::stats::median;
 use crate::store::parquet::read_samples;
 use crate::store::schema::{ResultRow, SampleRow};
 use crate::store::{SAMPLES_FILE, StoreError, derive, journal};
-use target::{Found, Target};
+use target::{FoundCell, Question};
 
 /// A number that cannot be explained.
 #[derive(Debug, Error)]
@@ -161,9 +161,9 @@ impl Explainer {
     /// # Errors
     /// [`ExplainError`] where nothing is called so.
     pub fn explain(&self, what: &str) -> Result<Vec<Explained>, ExplainError> {
-        match Target::parse(what) {
-            Target::Cell { table, words } => self.cells(&table, &words),
-            Target::Name(name) => {
+        match Question::parse(what) {
+            Question::Cell { table, words } => self.cells(&table, &words),
+            Question::Name(name) => {
                 let found = self.claim(&name).or_else(|| self.prose(&name)).or_else(|| self.row(&name));
                 found.map(|found| vec![found]).ok_or_else(|| self.unknown(what))
             }
@@ -256,7 +256,7 @@ impl Explainer {
         }
         let source = |id: &str| self.row_of(id, None).map(|(_, row)| row);
         let mut found: Vec<Explained> = Vec::new();
-        for Found { table, cell, place } in tables.iter().flat_map(|table| target::cells(table, words, &source)) {
+        for FoundCell { table, cell, place } in tables.iter().flat_map(|table| target::cells(table, words, &source)) {
             let ids: Vec<String> = cell.provenance().map(str::to_owned).collect();
             let detail = cell.detail.as_ref().map(|detail| format!(" {detail}")).unwrap_or_default();
             let experiment = self.experiment_of(&table.slug);

@@ -5,29 +5,29 @@ use crate::store::schema::ResultRow;
 
 /// What is asked about.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum Question {
     /// A claim, a macro or a configuration.
     Name(String),
     /// Cells of a table: its file without extension, and words in lower case.
     Cell { table: String, words: Vec<String> },
 }
 
-impl Target {
-    pub fn parse(text: &str) -> Target {
+impl Question {
+    pub fn parse(text: &str) -> Question {
         let text = text.trim();
         let (file, words) = text.split_once(':').unwrap_or((text, ""));
         match file.trim().strip_suffix(".tex") {
             Some(table) => {
                 let words = words.split_whitespace().map(|word| word.to_lowercase().replace('×', "x")).collect();
-                Target::Cell { table: table.to_owned(), words }
+                Question::Cell { table: table.to_owned(), words }
             }
-            None => Target::Name(text.to_owned()),
+            None => Question::Name(text.to_owned()),
         }
     }
 }
 
 /// A cell and where it stands.
-pub(super) struct Found<'a> {
+pub(super) struct FoundCell<'a> {
     pub table: &'a Table,
     pub cell: &'a TableCell,
     /// `fp16 of cuda, 8 128`: the heading and the first cells of the line.
@@ -45,7 +45,7 @@ pub(super) fn cells<'a, 'r>(
     table: &'a Table,
     words: &[String],
     row_of: &impl Fn(&str) -> Option<&'r ResultRow>,
-) -> Vec<Found<'a>> {
+) -> Vec<FoundCell<'a>> {
     let mut found = Vec::new();
     let is_text = |column: usize| table.headings.get(column).is_none_or(|heading| heading.align != Align::Right);
     // What names a line: its texts, and the numbers before the first number that rows are behind.
@@ -71,7 +71,7 @@ pub(super) fn cells<'a, 'r>(
             if words.iter().all(|word| known.iter().any(|text| is_word_of(word, text))) {
                 let heading =
                     if group.is_empty() { heading.text.clone() } else { format!("{} of {group}", heading.text) };
-                found.push(Found { table, cell, place: format!("{heading}, {}", names.join(" ")) });
+                found.push(FoundCell { table, cell, place: format!("{heading}, {}", names.join(" ")) });
             }
         }
     }
@@ -101,11 +101,11 @@ mod tests {
     #[test]
     fn a_file_with_words_is_a_cell_and_the_rest_is_a_name() {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        let cell = |table: &str, of: &[&str]| Target::Cell { table: table.to_owned(), words: words(of) };
-        assert_eq!(Target::parse("speedup.tex: BERT-base 8×128"), cell("speedup", &["bert-base", "8x128"]));
-        assert_eq!(Target::parse("speedup.tex"), cell("speedup", &[]));
-        assert_eq!(Target::parse(" \\mpMeasured "), Target::Name("\\mpMeasured".into()));
-        assert_eq!(Target::parse("C3"), Target::Name("C3".into()));
+        let cell = |table: &str, of: &[&str]| Question::Cell { table: table.to_owned(), words: words(of) };
+        assert_eq!(Question::parse("speedup.tex: BERT-base 8×128"), cell("speedup", &["bert-base", "8x128"]));
+        assert_eq!(Question::parse("speedup.tex"), cell("speedup", &[]));
+        assert_eq!(Question::parse(" \\mpMeasured "), Question::Name("\\mpMeasured".into()));
+        assert_eq!(Question::parse("C3"), Question::Name("C3".into()));
     }
 
     #[test]
@@ -125,7 +125,7 @@ mod tests {
             table.push(shape.into_iter().chain([TableCell::new("2.0×").of([row])]).collect());
         }
         let chosen = |words: &str| -> Vec<String> {
-            let Target::Cell { words, .. } = Target::parse(&format!("x.tex: {words}")) else { return vec![] };
+            let Question::Cell { words, .. } = Question::parse(&format!("x.tex: {words}")) else { return vec![] };
             let row_of = |id: &str| rows.iter().find(|row| row.id == id);
             cells(&table, &words, &row_of).into_iter().map(|found| found.cell.rows[0].clone()).collect()
         };

@@ -1,10 +1,11 @@
 //! The report as one value: everything templates print, as text that is formatted already.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::entries::{Entry, entries};
 use super::figures::{self, Figure};
 use super::macros::{Macro, macros};
 use super::sentences::claims::{WordedSecond, WordedVerdict, summary};
@@ -13,14 +14,12 @@ use super::table::Table;
 use super::{ReportError, tables};
 use crate::analysis::agreement;
 use crate::analysis::agreement::{Agreement, Limits};
-use crate::analysis::facts::{configuration_label, fails, latency_interval};
+use crate::analysis::facts::fails;
 use crate::claims::headline::{Headline, headlines};
 use crate::claims::{Claims, Outcome, Verdict};
-use crate::numbers;
 use crate::results::data::Data;
 use crate::results::machines::{Machine, machines};
 use crate::results::study::{Study, run_of_repeat};
-use crate::store::schema::ResultRow;
 
 /// A report.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -46,40 +45,7 @@ pub struct Document {
     /// Numbers for prose.
     pub macros: Vec<Macro>,
     /// What is known of each configuration that the rest names.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<Entry>,
-}
-
-/// A row as the page shows it, where the numbers that come from it lead.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Entry {
-    /// Configuration id.
-    pub id: String,
-    /// Experiment.
-    pub experiment: String,
-    /// `cuda hybrid, bert-base 8×128 random`
-    pub label: String,
-    /// Median latency with its interval and number of samples, or why there is none.
-    pub measured: String,
-    /// Environment id.
-    pub environment: String,
-}
-
-impl Entry {
-    fn of(data: &Data, row: &ResultRow) -> Self {
-        let time = row.latency_p50_ms.map(|median| {
-            let (text, interval) = numbers::with_interval(median, latency_interval(row), 4);
-            let n = numbers::count(row.samples.unwrap_or(0));
-            format!("{text} ms{}, n = {n}", interval.map(|interval| format!(" {interval}")).unwrap_or_default())
-        });
-        Entry {
-            id: row.id.clone(),
-            experiment: data.plan.name.clone(),
-            label: configuration_label(row),
-            measured: time.or_else(|| row.reason.clone()).unwrap_or_else(|| "not run".to_owned()),
-            environment: row.environment.clone().unwrap_or_default(),
-        }
-    }
 }
 
 /// A label and its value.
@@ -106,7 +72,6 @@ pub struct ClaimView {
     /// `pass`, `fail`, `open`: colour.
     pub tone: String,
     /// Ids of the configurations that its value is computed from.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub provenance: Vec<String>,
     /// The second reading, where the claim has one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -214,14 +179,6 @@ pub fn document(study: &Study, claims: &Claims, verdicts: Vec<Verdict>) -> Resul
         findings,
         entries: entries(study),
     })
-}
-
-/// The rows of every experiment; of one that several of them have, or several machines, the first.
-fn entries(study: &Study) -> Vec<Entry> {
-    let all = std::iter::once(&study.main).chain(&study.others);
-    let mut seen = BTreeSet::new();
-    let rows = all.flat_map(|data| data.rows.iter().map(move |row| (data, row)));
-    rows.filter(|(_, row)| seen.insert(row.id.clone())).map(|(data, row)| Entry::of(data, row)).collect()
 }
 
 fn repeated(data: &Data, run: &str, repeat: &Data) -> Result<Agreement, ReportError> {

@@ -91,7 +91,6 @@ pub struct TableCell {
     /// Configuration id, where the cell shows one configuration.
     pub source: Option<String>,
     /// Ids of the configurations that its value is computed from, where they are more than `source`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<String>,
 }
 

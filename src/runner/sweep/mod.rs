@@ -1,6 +1,7 @@
 //! The parent's loops over groups and configurations, one for each device.
 
 mod feed;
+mod lane;
 mod references;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,21 +9,20 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use super::child::{Reply, Worker};
-use super::failure::name_files_as_the_manifest;
 use super::materials::{CurrentMaterials, Replacement};
 use super::placement::{self, GpuShare};
 use super::progress::ProgressDisplay;
-use super::protocol::{Opened, Request, Response, Settings};
+use super::protocol::{Opened, Response, Settings};
 use super::{Deadline, RunOptions, RunSummary, RunnerError, interrupt};
-use crate::engine::{BackendKind, BuildProgress, DeviceKind};
+use crate::engine::{BackendKind, DeviceKind};
 use crate::plan::{Configuration, ConfigurationId, Pace, Plan};
 use crate::record::{Failure, FailureKind, Outcome, Record, Status};
 use crate::store::derive;
 use crate::store::journal::{self, Journal, JournalContents};
 use feed::Feed;
+use lane::Lane;
 
 /// Continue, or stop because the user asked to.
 type Flow = Result<ControlFlow<()>, RunnerError>;
@@ -63,7 +63,7 @@ pub(super) struct Sweep<'a> {
     deadline: Option<&'a Deadline>,
     gpus: &'a [GpuShare],
     retry_failed: bool,
-    state: Mutex<State>,
+    state: Mutex<SharedState>,
     /// Held while a reference is computed, so that no two lanes compute the same.
     referencing: Mutex<()>,
     /// Whether a lane has failed, so that the others begin nothing more.
@@ -71,7 +71,7 @@ pub(super) struct Sweep<'a> {
 }
 
 /// What the lanes of a run share.
-struct State {
+struct SharedState {
     journal: Journal,
     progress: ProgressDisplay,
     /// Configurations that have a final row.
@@ -82,24 +82,6 @@ struct State {
     /// Rows of this run that were made from other files than their reference.
     without_reference: BTreeSet<ConfigurationId>,
     pace: Pace,
-}
-
-/// One worker after the other, on one GPU or on whatever the machine has.
-struct Lane<'a> {
-    index: usize,
-    share: Option<&'a GpuShare>,
-    /// Whether the engines of the present group are executed as well as built.
-    executes: bool,
-    /// When the previous row was stored.
-    since: Instant,
-    /// How much of the time since then references took.
-    referencing: Duration,
-}
-
-impl<'a> Lane<'a> {
-    fn new(index: usize, share: Option<&'a GpuShare>) -> Self {
-        Lane { index, share, executes: false, since: Instant::now(), referencing: Duration::ZERO }
-    }
 }
 
 impl<'a> Sweep<'a> {
@@ -120,7 +102,7 @@ impl<'a> Sweep<'a> {
             deadline: options.deadline.as_ref(),
             gpus: &options.gpus,
             retry_failed: options.retry_failed,
-            state: Mutex::new(State {
+            state: Mutex::new(SharedState {
                 journal,
                 progress,
                 settled: BTreeMap::new(),
@@ -133,7 +115,7 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SharedState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -284,16 +266,6 @@ impl<'a> Sweep<'a> {
             .try_fold(ControlFlow::Continue(()), |all, flow| flow.map(|flow| if flow.is_break() { flow } else { all }))
     }
 
-    /// Runs what the feed has for a lane, group by group.
-    fn lane(&self, lane: &mut Lane, feed: &Feed) -> Flow {
-        while let Some(group) = feed.group(lane.index).filter(|_| !self.failed.load(Ordering::SeqCst)) {
-            if self.group(lane, feed, &group)?.is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-        }
-        Ok(ControlFlow::Continue(()))
-    }
-
     /// Says that rows are outdated, and forgets them.
     fn measure_again(&self, outdated: &BTreeMap<ConfigurationId, String>, pass: usize) {
         let mut state = self.state();
@@ -348,166 +320,10 @@ impl<'a> Sweep<'a> {
         summary
     }
 
-    /// Runs the configurations of one backend, model and policy, as far as no other lane takes them.
-    fn group(&self, lane: &mut Lane, feed: &Feed, group: &[&Configuration]) -> Flow {
-        let Some(first) = group.first() else {
-            return Ok(ControlFlow::Continue(()));
-        };
-        if !group.iter().any(|one| self.is_affordable(one)) {
-            group.iter().for_each(|one| {
-                feed.take(lane.index, one);
-            });
-            return Ok(ControlFlow::Continue(()));
-        }
-        self.working_on(&format!("starting {} {} {}", first.backend, first.model, first.policy.name));
-        let mut worker = Worker::spawn(lane.share)?;
-        let probe = Request::Probe { settings: self.settings.clone(), backend: first.backend };
-        let probed = match worker.call(&probe, self.limit())? {
-            Reply::Response(response) => match *response {
-                Response::Probed(result) => result,
-                other => Err(out_of_step(&other)),
-            },
-            Reply::Died(failure) => Err(failure),
-            Reply::TimedOut if self.is_out_of_time() => return Ok(ControlFlow::Break(())),
-            Reply::TimedOut => Err(self.timeout()),
-            Reply::Interrupted => return Ok(ControlFlow::Break(())),
-        };
-        let executes = match probed {
-            Ok(probed) => probed.executes,
-            Err(failure) => {
-                let index = lane.index;
-                for configuration in group.iter().filter(|one| feed.take(index, one)) {
-                    self.record(lane, configuration, Outcome::Failed(failure.clone()))?;
-                }
-                return Ok(ControlFlow::Continue(()));
-            }
-        };
-        lane.executes = executes;
-        // Under a time limit a reference is computed when its row is begun.
-        if self.deadline.is_none() && self.references(lane, group)?.is_break() {
-            return Ok(ControlFlow::Break(()));
-        }
-        self.measure_all(lane, feed, (group, worker))
-    }
-
-    /// Gives the group's configurations to a worker one by one. After a death, a fresh worker takes the rest.
-    fn measure_all(&self, lane: &mut Lane, feed: &Feed, (group, worker): (&[&Configuration], Worker)) -> Flow {
-        let mut ready = Some(worker);
-        for configuration in group {
-            let begun = feed.take(lane.index, configuration) && self.is_affordable(configuration);
-            if !begun || self.failed.load(Ordering::SeqCst) {
-                continue;
-            }
-            // They are there unless a file was replaced.
-            if self.references(lane, &[configuration])?.is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-            self.working_on(&configuration.label());
-            let ControlFlow::Continue(outcome) = self.measure(lane, configuration, &mut ready)? else {
-                return Ok(ControlFlow::Break(()));
-            };
-            self.record(lane, configuration, outcome)?;
-        }
-        if let Some(worker) = ready {
-            worker.finish();
-        }
-        Ok(if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-    }
-
-    /// Has one configuration measured by the worker that is ready, or by a fresh one. Leaves the worker ready where it can go
-    /// on.
-    fn measure(
-        &self,
-        lane: &mut Lane,
-        configuration: &Configuration,
-        ready: &mut Option<Worker>,
-    ) -> Result<ControlFlow<(), Outcome>, RunnerError> {
-        let request = Request::Measure {
-            settings: self.settings.clone(),
-            configuration: Box::new(configuration.clone()),
-            references: self.references_of(configuration),
-        };
-        let mut changing = String::new();
-        for _ in 0..=REREADS {
-            let mut worker = match ready.take() {
-                Some(worker) => worker,
-                None => Worker::spawn(lane.share)?,
-            };
-            let watch = |step: &BuildProgress| self.state().progress.building(configuration, step);
-            let outcome = match worker.call_watched(&request, self.limit(), watch)? {
-                Reply::Response(response) => match *response {
-                    Response::Measured(outcome) => {
-                        if !poisons_worker(configuration.backend, &outcome) {
-                            *ready = Some(worker);
-                        }
-                        outcome
-                    }
-                    Response::Replaced(file) => {
-                        worker.finish();
-                        changing = file;
-                        self.state().references.clear();
-                        if self.references(lane, &[configuration])?.is_break() {
-                            return Ok(ControlFlow::Break(()));
-                        }
-                        continue;
-                    }
-                    other => {
-                        *ready = Some(worker);
-                        Outcome::Failed(out_of_step(&other))
-                    }
-                },
-                Reply::Died(failure) => Outcome::Failed(failure),
-                Reply::TimedOut if self.is_out_of_time() => return Ok(ControlFlow::Break(())),
-                Reply::TimedOut => Outcome::Failed(self.timeout()),
-                Reply::Interrupted => return Ok(ControlFlow::Break(())),
-            };
-            return Ok(ControlFlow::Continue(outcome));
-        }
-        Ok(ControlFlow::Continue(Outcome::Failed(Failure::new(FailureKind::Error, &keeps_changing(&changing)))))
-    }
-
-    /// Writes the row to disk before anything else happens.
-    fn record(&self, lane: &mut Lane, configuration: &Configuration, mut outcome: Outcome) -> Result<(), RunnerError> {
-        name_files_as_the_manifest(&mut outcome, &self.plan.base_dir);
-        let took = lane.since.elapsed();
-        let record = Record {
-            id: configuration.id.clone(),
-            environment: self.environment.clone(),
-            finished_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs()),
-            wall_s: Some(took.as_secs_f64()),
-            gpu: lane.share.map(|share| share.uuid.clone()),
-            outcome,
-        };
-        let differs = self.reference_differs(configuration, &record.outcome);
-        let mut state = self.state();
-        state.journal.append(&record)?;
-        if matches!(record.outcome, Outcome::Ok(_)) {
-            state.pace.finished(self.plan, configuration, took.saturating_sub(lane.referencing).as_secs_f64());
-        }
-        (lane.since, lane.referencing) = (Instant::now(), Duration::ZERO);
-        if differs {
-            state.without_reference.insert(record.id.clone());
-            state.references.clear();
-        }
-        state.settled.insert(record.id.clone(), RowEnd::of(&record.outcome, true));
-        state.progress.finished(configuration, &record.outcome);
-        Ok(())
-    }
-
     fn timeout(&self) -> Failure {
         let seconds = self.plan.measurement.timeout_s;
         Failure::new(FailureKind::Timeout, &format!("took longer than measurement.timeout_s = {seconds} s"))
     }
-}
-
-/// Whether the worker must be discarded. A CUDA error persists in the process where it occurred.
-fn poisons_worker(backend: BackendKind, outcome: &Outcome) -> bool {
-    let failed = match outcome {
-        Outcome::Failed(_) => true,
-        Outcome::Ok(measured) => matches!(measured.aa_test, Some(Err(_))),
-        Outcome::Built(_) => false,
-    };
-    backend.device() == DeviceKind::Gpu && failed
 }
 
 /// Why a row has no measurement whose file is written to all the time.
