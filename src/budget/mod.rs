@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::claims::prospects::{Prospect, ValueRows, prospects};
 use crate::claims::{Claims, Outcome, judge};
-use crate::engine::BackendKind;
+use crate::engine::{BackendKind, DeviceKind};
 use crate::graph::Preset;
 use crate::plan::{Configuration, ConfigurationId, Pace, Plan, duration};
 use crate::provenance::Environment;
@@ -64,6 +64,8 @@ pub struct BudgetRequest<'a> {
     pub environment: &'a Environment,
     /// Backends that execute here.
     pub executing: &'a BTreeSet<BackendKind>,
+    /// GPUs that share the rows; 0 where they are not spread.
+    pub gpus: usize,
     /// Rows of earlier calls.
     pub earlier: &'a [Record],
     /// The limit.
@@ -84,7 +86,7 @@ pub struct Schedule {
 impl Schedule {
     /// Orders the rows of a plan that have none yet.
     pub fn new(limits: &BudgetRequest<'_>, claims: &Claims) -> Schedule {
-        let BudgetRequest { plan, environment, executing, earlier, limit } = *limits;
+        let BudgetRequest { plan, environment, executing, gpus, earlier, limit } = *limits;
         let environments = BTreeMap::from([(environment.id(), environment.clone())]);
         let data = Data { plan: plan.clone(), rows: vec![], environments };
         let measured = |record: &Record| matches!(record.outcome, crate::record::Outcome::Ok(_));
@@ -94,7 +96,7 @@ impl Schedule {
         let pace = pace(plan, earlier);
         let has_row: BTreeSet<&ConfigurationId> = earlier.iter().map(|record| &record.id).collect();
         let done: Vec<bool> = plan.configurations.iter().map(|one| has_row.contains(&one.id)).collect();
-        let costs = costs(plan, &pace, executing);
+        let costs = costs(plan, &pace, (executing, gpus));
         let order = order::order(&prospects, &table_units(plan), &costs, &done);
         let (mut end_s, mut referenced) = (0.0, BTreeSet::new());
         let ends = order.into_iter().map(|row| {
@@ -207,7 +209,8 @@ fn pace(plan: &Plan, earlier: &[Record]) -> Pace {
     pace
 }
 
-fn costs(plan: &Plan, pace: &Pace, executing: &BTreeSet<BackendKind>) -> Costs {
+/// Rows of a GPU take a share of their time where several run at once.
+fn costs(plan: &Plan, pace: &Pace, (executing, gpus): (&BTreeSet<BackendKind>, usize)) -> Costs {
     let mut known = Vec::new();
     let mut costs = Costs::default();
     for one in &plan.configurations {
@@ -218,7 +221,8 @@ fn costs(plan: &Plan, pace: &Pace, executing: &BTreeSet<BackendKind>) -> Costs {
             known.len() - 1
         });
         let seconds = |expected_s: f64| if runs { expected_s } else { 0.0 };
-        costs.row_s.push(seconds(pace.expected_s(plan, one)));
+        let at_once = if one.backend.device() == DeviceKind::Gpu { gpus.max(1) as f64 } else { 1.0 };
+        costs.row_s.push(seconds(pace.expected_s(plan, one) / at_once));
         costs.references.push((reference, seconds(pace.expected_reference_s(plan, one))));
     }
     costs
@@ -263,6 +267,7 @@ mod tests {
             plan: &plan,
             environment: &Environment::capture(),
             executing: &BTreeSet::from([BackendKind::Reference]),
+            gpus: 0,
             earlier: &[],
             limit: Duration::from_secs(limit_s),
         };

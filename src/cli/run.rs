@@ -75,6 +75,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<u8> {
             plan: &part,
             environment: &options.environment,
             executing: &runner::executing(&part)?,
+            gpus: options.gpus.len(),
             earlier: &earlier(&dir),
             limit,
         };

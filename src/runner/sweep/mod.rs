@@ -211,10 +211,12 @@ impl<'a> Sweep<'a> {
                 let state = self.state();
                 self.plan.configurations.iter().filter(|one| !state.settled.contains_key(&one.id)).collect()
             };
-            let (shared, alone): (Vec<_>, Vec<_>) = pending.into_iter().partition(|one| self.is_spread(one));
-            for wave in self.waves(&shared).into_iter().chain(self.waves(&alone)) {
-                if flow.is_continue() {
-                    flow = self.wave(&wave)?;
+            for wave in self.waves(&pending) {
+                let (shared, alone): (Vec<_>, Vec<_>) = wave.into_iter().partition(|one| self.is_spread(one));
+                for part in [shared, alone] {
+                    if flow.is_continue() && !part.is_empty() {
+                        flow = self.wave(&part)?;
+                    }
                 }
             }
             if flow.is_break() {
