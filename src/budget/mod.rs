@@ -282,7 +282,7 @@ mod tests {
         let answered: Vec<&str> = forecast.lines().filter(|line| line.starts_with("answered")).collect();
         assert!(answered.iter().any(|line| line.contains("C5")), "{forecast}");
         assert!(forecast.contains("stays open: C7: "), "{forecast}");
-        assert!(forecast.contains("left out: 12 of onnxruntime"), "{forecast}");
+        assert!(forecast.contains("left out: 6 of onnxruntime bert-base, 6 of onnxruntime gpt2"), "{forecast}");
         assert_eq!(schedule.ends.len(), plan.configurations.len());
         assert!(schedule.deadline(&plan, Instant::now()).waves.len() > 1);
     }

@@ -5,6 +5,7 @@ mod manifest;
 mod target;
 mod text;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -120,8 +121,16 @@ struct Source {
     /// Relative to the folder that was given; empty for its own.
     folder: PathBuf,
     data: Data,
-    samples: Vec<SampleRow>,
+    /// Those of each row, by configuration and environment.
+    samples: HashMap<(String, String), Vec<SampleRow>>,
     records: Vec<crate::record::Record>,
+}
+
+impl Source {
+    fn samples_of(&self, row: &ResultRow) -> &[SampleRow] {
+        let key = row.environment.clone().map(|environment| (row.id.clone(), environment));
+        key.and_then(|key| self.samples.get(&key)).map_or(&[], Vec::as_slice)
+    }
 }
 
 impl Explainer {
@@ -150,7 +159,12 @@ impl Explainer {
                 true => read_samples(&path)?,
                 false => derive::samples(&data.plan, &records),
             };
-            Ok(Source { folder, data, samples, records })
+            let mut of_rows: HashMap<(String, String), Vec<SampleRow>> = HashMap::new();
+            for sample in samples {
+                let row = (sample.id.clone(), sample.environment.clone());
+                of_rows.entry(row).or_default().push(sample);
+            }
+            Ok(Source { folder, data, samples: of_rows, records })
         };
         let sources = folders.into_iter().zip(all).map(read).collect::<Result<Vec<Source>, StoreError>>()?;
         Ok(Explainer { dir: dir.to_owned(), verdicts, document, sources })
@@ -317,7 +331,7 @@ impl Explainer {
             label: crate::analysis::facts::configuration_label(row),
             status: row.status,
             values: text::values(row),
-            series: recomputed(row, &source.samples),
+            series: recomputed(row, source.samples_of(row)),
             environment,
             gpu: record.and_then(|record| record.gpu.clone()),
             manifest: manifest::lines(plan, row),
@@ -337,10 +351,8 @@ fn recomputed(row: &ResultRow, samples: &[SampleRow]) -> Vec<Recomputed> {
         ("device_ms", |sample| sample.device_ms, row.device_p50_ms),
         ("end_to_end_ms", |sample| sample.end_to_end_ms, row.end_to_end_p50_ms),
     ];
-    let of_row = |sample: &&SampleRow| sample.id == row.id && Some(&sample.environment) == row.environment.as_ref();
-    let own: Vec<&SampleRow> = samples.iter().filter(of_row).collect();
     let series = columns.into_iter().map(|(column, of, stored_ms)| {
-        let values: Vec<f64> = own.iter().filter_map(|sample| of(sample)).collect();
+        let values: Vec<f64> = samples.iter().filter_map(of).collect();
         Recomputed { column, samples: values.len(), stored_ms, recomputed_ms: median(&values) }
     });
     series.filter(|found| found.samples > 0 || found.stored_ms.is_some()).collect()

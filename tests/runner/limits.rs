@@ -139,9 +139,10 @@ fn one_gpus_crash_costs_one_row() {
 #[test]
 fn gpus_that_are_not_there_are_refused() {
     let experiment = Experiment::new();
-    let output = on_both(&experiment, "", &["--gpus", "0,7"]).output().unwrap();
+    let output = experiment.command("", &["--gpus", "0,7"]).env(GPUS.0, GPUS.1).output().unwrap();
     let message = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("--gpus 7: there is no such GPU; this host has 2"), "{message}");
 }
 
 /// Twelve rows of which each takes a second.
