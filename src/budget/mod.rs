@@ -127,10 +127,9 @@ impl Schedule {
         let admitted: BTreeSet<usize> = within(limit_s).collect();
         let needed_s = self.ends.last().map_or(0.0, |(_, end_s)| *end_s);
         let mut text = format!(
-            "{} of {} rows to run fit into {} by estimate; all would take {}\n",
+            "{} of {} rows to run fit into {limit_s:.0} s by estimate; all would take {}\n",
             admitted.len(),
             self.ends.len(),
-            duration(limit_s),
             duration(needed_s)
         );
         let out = self.ends.iter().filter(|(row, _)| !admitted.contains(row));
@@ -196,14 +195,21 @@ fn left_out<'a>(rows: impl Iterator<Item = &'a Configuration>) -> String {
     if counts.is_empty() { String::new() } else { format!("left out: {}\n", counts.join(", ")) }
 }
 
-/// The pace of the rows of earlier calls, whose time holds their references.
+/// The pace of the rows of earlier calls. The time of the first row of a model, an input and a length holds its FP32 reference.
 fn pace(plan: &Plan, earlier: &[Record]) -> Pace {
-    let mut pace = Pace::default();
+    let (mut pace, mut referenced) = (Pace::default(), BTreeSet::new());
     for record in earlier {
         let one = plan.configurations.iter().find(|one| one.id == record.id);
         let measured = matches!(record.outcome, crate::record::Outcome::Ok(_));
-        if let Some((one, wall_s)) = one.zip(record.wall_s).filter(|_| measured) {
-            pace.finished(plan, one, wall_s);
+        let Some((one, wall_s)) = one.zip(record.wall_s).filter(|_| measured) else { continue };
+        let reference_s = match referenced.insert((&one.model, &one.input, one.shape.sequence)) {
+            true => plan.reference_s(one),
+            false => 0.0,
+        };
+        let of_row = plan.estimate(one).total_s / (plan.estimate(one).total_s + reference_s);
+        pace.finished(plan, one, wall_s * of_row);
+        if reference_s > 0.0 {
+            pace.referenced(plan, one, wall_s * (1.0 - of_row));
         }
     }
     pace

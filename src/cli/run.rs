@@ -92,10 +92,12 @@ pub(super) fn execute(args: &RunArgs) -> Result<u8> {
     Ok(summary.exit_code())
 }
 
-/// The newest row of each configuration in a folder. There are none in a journal that the run will refuse.
+/// The newest row of each configuration in a folder, in the order in which they finished. There are none in a journal that the run will refuse.
 fn earlier(dir: &Path) -> Vec<Record> {
     let rows = |contents: JournalContents| contents.latest().into_values().cloned().collect();
-    journal::read(dir).map(rows).unwrap_or_default()
+    let mut rows: Vec<Record> = journal::read(dir).map(rows).unwrap_or_default();
+    rows.sort_by_key(|record| record.finished_unix_s);
+    rows
 }
 
 /// Shards run at the same time, often on one file system: each needs its own folder.
