@@ -1,12 +1,12 @@
 # `make help` lists what there is. RUN is the folder of the results that `make paper` prints, REPORT what else it tells `mixprec
-# report` (e.g. --repeat DIR), ARTIFACT the published results of `make replay`, PYTHON the one with PyTorch for `make peers`,
-# BUILD what `make image` hands to the builder.
+# report` (e.g. --repeat DIR), ARTIFACT the published results of `make replay`, PYTHON the one with PyTorch for `make peers`
+# and `make parity`, BUILD what `make image` hands to the builder.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 # Set-up comes before the build, and that before everything else.
 .NOTPARALLEL:
-.PHONY: help reproduce setup build paper print replay readme minilm models peers test sanitize slurm-test pins licences audit image image-check bench clean-runs
+.PHONY: help reproduce setup build paper print replay readme minilm models peers parity test sanitize slurm-test pins licences audit image image-check bench clean-runs
 
 MIXPREC := target/release/mixprec
 RUN ?= runs/quick
@@ -82,6 +82,14 @@ BESIDE ?= cudagraph
 peers: build ## Time mixprec and its peers (BESIDE='cudagraph tensorrt-fp16') by turns on the GPU; PyTorch's Python is PYTHON=...
 	$(PYTHON) experiments/peers.py --mixprec $(MIXPREC) --out runs/peers --peers $(BESIDE)
 
+# The Python that setup.sh --parity makes, unless PYTHON names one with torch and transformers.
+PARITY_PYTHON = $(if $(filter file,$(origin PYTHON)),runs/venv-parity/bin/python3,$(PYTHON))
+NAMES ?=
+parity: build ## Compare outputs and ids with transformers on drawn checkpoints or those in MODELS=FOLDER; NAMES='bert-*', KEEP=FOLDER.
+	$(if $(filter file,$(origin PYTHON)),container/setup.sh --parity)
+	$(PARITY_PYTHON) tests/parity/parity.py --mixprec $(MIXPREC) $(if $(MODELS),--models '$(MODELS)') $(if $(KEEP),--keep '$(KEEP)') \
+		$(foreach name,$(NAMES),'$(name)')
+
 test: ## Format, lints, tests, and at the end what was skipped and why.
 	container/setup.sh --lints
 	$(CARGO) fmt --check
@@ -100,7 +108,8 @@ slurm-test: build ## Try container/slurm.sbatch on this host; needs root and Deb
 	tests/slurm.sh
 
 pins: ## Seal the files of pins anew, after a change that is meant.
-	sha256sum Cargo.lock flake.lock container/wheels.json container/Containerfile container/requirements-test.txt >container/pins.sha256
+	sha256sum Cargo.lock flake.lock container/wheels.json container/Containerfile container/requirements-test.txt \
+		container/requirements-parity.txt >container/pins.sha256
 
 licences: ## List the licences of all crates; fails on one that deny.toml does not allow.
 	container/licences.py

@@ -2,7 +2,7 @@
 # Sets up what is missing, says what it does, and changes nothing when run again.
 #
 # usage: container/setup.sh [--build] [--libraries] [--cuda] [--tensorrt] [--tensorrt-8.6] [--paper] [--minilm] [--models]
-#                           [--lints] [--test] [--nix]
+#                           [--lints] [--test] [--parity] [--nix]
 #        container/setup.sh --libclang
 #
 #   --build      a Rust toolchain, a C++ compiler and libclang, to build mixprec (the default)
@@ -23,6 +23,8 @@
 #   --lints      rustfmt and clippy, of rustup's toolchain
 #   --test       rustfmt and clippy, and numpy, onnx, pyarrow and safetensors, by digest, into runs/venv, for the tests that compare
 #                with other programs; a python3 that has these packages serves as it is
+#   --parity     numpy, torch and transformers, by digest, into runs/venv-parity, for `make parity`: 3.5 GB to fetch, 7 GB on disk,
+#                for the package index has torch for x86-64 with CUDA alone; 100 s where the network is fast
 #   --nix        Nix, unzip and shellcheck, for the tests of flake.nix and of the scripts
 #   --libclang   prints the folder for LIBCLANG_PATH, or nothing when there is none; installs nothing
 #
@@ -386,11 +388,11 @@ set_up_lints() {
     say "rustfmt and clippy are there"
 }
 
-readonly TEST_PINS=container/requirements-test.txt
+readonly TEST_PINS=container/requirements-test.txt PARITY_PINS=container/requirements-parity.txt
 
-# Whether wheels are pinned for this Python: the head of the file says for which.
-has_test_pins() {
-    "$1" - "$TEST_PINS" 2>/dev/null <<'PYTHON'
+# Whether a file pins wheels for python3: its head says for which.
+has_pins() {
+    python3 - "$1" 2>/dev/null <<'PYTHON'
 import platform, re, sys, sysconfig
 head = re.search(r"^# For CPython ([\d. ]+) on ([\w ]+) with glibc ([\d.]+)", open(sys.argv[1]).read(), re.MULTILINE)
 pythons, machines, oldest = (head[1].split(), head[2].split(), head[3])
@@ -419,32 +421,54 @@ set_up_models() {
     set_up_packages
 }
 
+readonly TEST_PACKAGES='numpy, onnx, pyarrow and safetensors' TEST_IMPORTS='import numpy, onnx, pyarrow, safetensors'
+
 set_up_packages() {
-    local venv=runs/venv imports='import numpy, onnx, pyarrow, safetensors'
-    if [ ! -e "$venv" ] && python3 -c "$imports" 2>/dev/null; then
-        say "numpy, onnx, pyarrow and safetensors are there (python3's own)"
+    local venv=runs/venv
+    if [ ! -e "$venv" ] && python3 -c "$TEST_IMPORTS" 2>/dev/null; then
+        say "$TEST_PACKAGES are there (python3's own)"
         return
     fi
-    # What it was made of lies in it, so that other pins are noticed.
-    if cmp -s "$TEST_PINS" "$venv/requirements.txt" && "$venv/bin/python3" -c "$imports" 2>/dev/null; then
-        say "numpy, onnx, pyarrow and safetensors are there, as pinned ($venv)"
-        return
-    fi
+    is_as_pinned "$venv" "$TEST_PINS" "$TEST_IMPORTS" "$TEST_PACKAGES" && return
     have python3 || install_packages python3
-    if ! has_test_pins python3; then
+    if ! has_pins "$TEST_PINS"; then
         say "$TEST_PINS has no packages for this Python ($(python3 --version 2>&1)): tests that compare with other" \
-            "programs will skip themselves; a python3 with numpy, onnx, pyarrow and safetensors serves as well"
+            "programs will skip themselves; a python3 with $TEST_PACKAGES serves as well"
         return
     fi
+    install_pinned "$venv" "$TEST_PINS" "$TEST_PACKAGES"
+}
+
+readonly PARITY_PACKAGES='numpy, torch and transformers' PARITY_IMPORTS='import numpy, torch, transformers'
+
+set_up_parity() {
+    local venv=runs/venv-parity
+    is_as_pinned "$venv" "$PARITY_PINS" "$PARITY_IMPORTS" "$PARITY_PACKAGES" && return
+    have python3 || install_packages python3
+    has_pins "$PARITY_PINS" || fail "$PARITY_PINS has no packages for this Python ($(python3 --version 2>&1)): install" \
+        "$PARITY_PACKAGES where you like, and name that Python: make parity PYTHON=..."
+    install_pinned "$venv" "$PARITY_PINS" "$PARITY_PACKAGES"
+}
+
+# Whether a venv was made of this file of pins and imports what is wanted. What it was made of lies in it, so that other pins
+# are noticed.
+is_as_pinned() {
+    local venv=$1 pins=$2 imports=$3 packages=$4
+    cmp -s "$pins" "$venv/requirements.txt" && "$venv/bin/python3" -c "$imports" 2>/dev/null || return 1
+    say "$packages are there, as pinned ($venv)"
+}
+
+install_pinned() {
+    local venv=$1 pins=$2 packages=$3
     need_python ensurepip python3-venv
-    say "installing numpy, onnx, pyarrow and safetensors into $venv, by digest"
+    say "installing $packages into $venv, by digest"
     python3 -m venv "$venv"
     rm -f "$venv/requirements.txt"
     # Anew, for pip compares no digest of what is installed.
     "$venv/bin/python3" -m pip install --quiet --disable-pip-version-check --force-reinstall --require-hashes \
-        --only-binary :all: --requirement "$TEST_PINS" ||
-        fail "pip could not install the packages of $TEST_PINS with their digests into $venv"
-    cp "$TEST_PINS" "$venv/requirements.txt"
+        --only-binary :all: --requirement "$pins" ||
+        fail "pip could not install the packages of $pins with their digests into $venv"
+    cp "$pins" "$venv/requirements.txt"
 }
 
 set_up_nix() {
@@ -464,7 +488,8 @@ usage() { sed -n '2,/^set -e/{/^#/s/^# \{0,1\}//p}' "container/setup.sh"; }
 steps=()
 for argument in "$@"; do
     case "$argument" in
-        --build | --libraries | --cuda | --tensorrt | --tensorrt-8.6 | --paper | --minilm | --models | --lints | --test | --nix)
+        --build | --libraries | --cuda | --tensorrt | --tensorrt-8.6 | --paper | --minilm | --models | --lints | --test | \
+            --parity | --nix)
             steps+=("${argument#--}") ;;
         --libclang) find_libclang && exit 0 ;;
         -h | --help) usage && exit 0 ;;

@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Component, Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use crate::digest::{RunningDigest, sha256};
@@ -31,6 +32,40 @@ impl FileError {
         let numbered = self.source.get_ref().is_some_and(|source| source.is::<NotText>());
         format!("{}:{}", self.path.display(), if numbered { "" } else { " " })
     }
+}
+
+/// Opens a file to read it. What is no regular file is refused: a pipe may never end, and a device has no version.
+///
+/// # Errors
+/// The file system's error, or that the path is a folder, a pipe or a device.
+pub fn open(path: &Path) -> io::Result<File> {
+    // Before it is opened: that would wait for the other end of a pipe.
+    let kind = fs::metadata(path)?.file_type();
+    let found = match kind {
+        _ if kind.is_file() => return File::open(path),
+        _ if kind.is_dir() => "a folder",
+        _ if kind.is_fifo() => "a pipe",
+        _ if kind.is_socket() => "a socket",
+        _ => "a device",
+    };
+    let message = format!("it is {found}; put a regular file in its place");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+}
+
+/// Reads a file whole; see [`open`].
+///
+/// # Errors
+/// Those of [`open`] and of reading.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// `path` from `folder`, as a person would type it: without `.` on the way.
+pub fn joined(folder: &Path, path: &Path) -> PathBuf {
+    let all: PathBuf = folder.join(path).components().filter(|part| *part != Component::CurDir).collect();
+    if all.as_os_str().is_empty() { Path::new(".").to_owned() } else { all }
 }
 
 /// A byte that is not UTF-8.
@@ -66,9 +101,49 @@ pub fn without_mark(bytes: &[u8]) -> &[u8] {
 /// # Errors
 /// [`FileError`] naming the file, and the line of a byte that is not UTF-8.
 pub fn read_text(path: &Path) -> Result<String, FileError> {
-    let bytes = fs::read(path).map_err(FileError::at(path))?;
-    let read = text(&bytes).map(str::to_owned);
+    let bytes = read(path).map_err(FileError::at(path))?;
+    named_text(path, &bytes)
+}
+
+/// Reads text that a person names, which a pipe may hold: `/dev/stdin`, or a shell's `<(command)`.
+///
+/// # Errors
+/// As [`read_text`].
+pub fn read_text_or_pipe(path: &Path) -> Result<String, FileError> {
+    let is_given = ["/dev/stdin", "/dev/fd", "/proc/self/fd"].iter().any(|given| path.starts_with(given));
+    let bytes = if is_given { fs::read(path) } else { read(path) };
+    named_text(path, &bytes.map_err(FileError::at(path))?)
+}
+
+fn named_text(path: &Path, bytes: &[u8]) -> Result<String, FileError> {
+    let read = text(bytes).map(str::to_owned);
     read.map_err(|error| FileError::at(path)(io::Error::new(io::ErrorKind::InvalidData, error)))
+}
+
+/// A JSON file that cannot be read.
+#[derive(Debug, Error)]
+pub enum JsonError {
+    /// It is no readable text.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Its text is not the expected document; the error names line and column.
+    #[error(transparent)]
+    Document(#[from] serde_json::Error),
+}
+
+impl JsonError {
+    /// Whether there is no such file.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, JsonError::File(error) if error.source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// Reads back a JSON file of results, which may have been edited or sent around; see [`text`].
+///
+/// # Errors
+/// [`JsonError`].
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, JsonError> {
+    Ok(serde_json::from_str(&read_text(path)?)?)
 }
 
 /// The version of a file that was read.
@@ -141,12 +216,12 @@ impl FileVersion {
 
     /// The stamp is taken first, so that a change while the file is read shows afterwards.
     fn of(path: &Path, read: impl FnOnce(&mut File) -> io::Result<String>) -> Result<FileVersion, FileError> {
-        let open = || {
-            let mut file = File::open(path)?;
+        let version = || {
+            let mut file = open(path)?;
             let stamp = FileStamp::of(&file.metadata()?);
             Ok(FileVersion { path: path.to_owned(), sha256: read(&mut file)?, stamp })
         };
-        open().map_err(FileError::at(path))
+        version().map_err(FileError::at(path))
     }
 
     /// Whether the file still has the bytes that were read. They are read again only where the file system's record of it
@@ -198,6 +273,31 @@ pub fn replace_with<E: From<io::Error>>(path: &Path, write: impl FnOnce(&mut Fil
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_joined_path_is_shown_as_a_person_would_type_it() {
+        let shown = |folder: &str, path: &str| joined(Path::new(folder), Path::new(path)).display().to_string();
+        assert_eq!([shown(".", "./bert"), shown("", "bert/."), shown("./a/./b", "x")], ["bert", "bert", "a/b/x"]);
+        assert_eq!([shown("experiments", "../runs"), shown(".", "/data/./x")], ["experiments/../runs", "/data/x"]);
+        assert_eq!([shown(".", "."), shown("./", "")], [".", "."]);
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_by_name_and_never_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("dev.tsv");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        for (path, found) in
+            [(pipe.as_path(), "a pipe"), (folder.path(), "a folder"), (Path::new("/dev/zero"), "a device")]
+        {
+            let expected = format!("{}: it is {found}; put a regular file in its place", path.display());
+            assert_eq!(read_text(path).unwrap_err().to_string(), expected);
+            assert_eq!(read_text_or_pipe(path).unwrap_err().to_string(), expected);
+            assert_eq!(FileVersion::read(path).unwrap_err().to_string(), expected);
+            assert_eq!(FileVersion::now(path).unwrap_err().to_string(), expected);
+        }
+    }
 
     #[test]
     fn a_version_is_current_until_the_bytes_change_whatever_size_and_time_say() {

@@ -1,5 +1,7 @@
 //! Runs one text through one engine, to see that it works.
 
+mod tokens;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,12 +14,17 @@ use crate::backend::backend;
 use crate::engine::{BackendError, BackendKind, BuildRequest, EngineDescription};
 use crate::graph::{OutputKind, PrecisionPolicy, Preset};
 use crate::input::Batch;
-use crate::model::{Head, Model, ModelError, ModelSource, ScoreFunction, Tokenizer};
+use crate::model::{Head, Model, ModelError, ModelSource, ScoreFunction, Tokenizer, unread_sentence};
 use crate::numerics::negative_log_likelihood;
 use crate::terminal::printable_line;
+pub use tokens::AnswerSpan;
+use tokens::{best_span, likeliest_class};
 
 /// Labels shown for an output row that is a distribution over many.
 const SHOWN: usize = 5;
+
+/// Spellings of the token that a masked language model fills in.
+const MASKS: [&str; 2] = ["[MASK]", "<mask>"];
 
 /// What to compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -31,6 +38,20 @@ pub enum RequestedOutput {
     Hidden,
 }
 
+/// What to run.
+#[derive(Debug, Clone)]
+pub enum InferInput {
+    /// A text, or a pair of texts.
+    Text {
+        /// The text.
+        text: String,
+        /// The second one of a pair.
+        pair: Option<String>,
+    },
+    /// Token ids as they are, special tokens included.
+    Ids(Vec<u32>),
+}
+
 /// One text for one engine.
 #[derive(Debug, Clone)]
 pub struct InferRequest {
@@ -40,8 +61,10 @@ pub struct InferRequest {
     pub backend: BackendKind,
     /// Policy.
     pub precision: Preset,
-    /// The text.
-    pub text: String,
+    /// The text or the ids.
+    pub input: InferInput,
+    /// The head that is asked for; hidden states have none.
+    pub head: Head,
     /// What to compute.
     pub output: RequestedOutput,
 }
@@ -57,8 +80,11 @@ pub enum InferError {
     #[error(transparent)]
     Backend(#[from] BackendError),
     /// The text is empty.
-    #[error("the text is empty; give some words with --text or --file")]
+    #[error("the text is empty; give some words with --text, --file or --text-pair")]
     Empty,
+    /// No ids.
+    #[error("there are no ids; give some with --ids, separated by commas")]
+    NoIds,
     /// The text has too few tokens.
     #[error(
         "the text has {tokens} tokens and `--output {output}` needs at least {needed}; give a longer --text or --file"
@@ -78,12 +104,17 @@ pub struct Inference {
     /// The output that was requested.
     #[serde(rename = "wanted")]
     pub output: RequestedOutput,
+    /// What the model's output holds.
+    pub kind: OutputKind,
     /// Policy name.
     pub precision: &'static str,
     /// The engine.
     pub engine: EngineDescription,
     /// Token ids, special tokens included.
     pub ids: Vec<u32>,
+    /// Type of each token; left out where all are of type 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_types: Option<Vec<u32>>,
     /// The tokens as text.
     pub tokens: Vec<String>,
     /// Elements per row of `values`.
@@ -96,14 +127,20 @@ pub struct Inference {
     pub score_function: Option<ScoreFunction>,
     /// For logits with a probability: the likeliest classes or next tokens with theirs.
     pub likeliest: Vec<LabelProbability>,
+    /// For class logits of each token: the likeliest class of each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub token_labels: Vec<Option<LabelProbability>>,
+    /// For logits of an answer's start and end: the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer: Option<AnswerSpan>,
     /// For logits that are plain numbers: each with its class.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub numbers: Vec<LabelNumber>,
     /// Mean NLL, nats per token.
     pub nll_mean: Option<f64>,
-    /// Names of the checkpoint's tensors that the model has no use for.
+    /// What is no error: tensors that the model has no use for, a text beyond the tokenizer's limit.
     #[serde(skip)]
-    pub unread: Vec<String>,
+    pub notes: Vec<String>,
 }
 
 /// A class or token with its probability.
@@ -129,31 +166,32 @@ pub struct LabelNumber {
 /// # Errors
 /// [`InferError`], one message that names the place and the cure.
 pub fn infer(request: &InferRequest) -> Result<Inference, InferError> {
-    let head = if request.output == RequestedOutput::Hidden { Head::Hidden } else { Head::Natural };
+    let head = if request.output == RequestedOutput::Hidden { Head::Hidden } else { request.head };
     let source = ModelSource::Checkpoint { path: request.model.clone(), sha256: None };
     let model = Arc::new(Model::open("model", &source, std::path::Path::new("."), head)?);
     check_output(request, &model)?;
-    // Sentence markers would turn an empty text into a sentence.
-    if request.text.trim().is_empty() {
-        return Err(InferError::Empty);
-    }
-    let tokenizer = model.tokenizer()?;
-    let ids = tokenizer.sentence(&request.text)?;
+    let (batch, tokenizer) = batch_of(&request.input, &model)?;
+    let ids = &batch.ids;
     let (needed, output) = if request.output == RequestedOutput::Nll { (2, "nll") } else { (1, request.output.name()) };
     if ids.len() < needed {
         return Err(InferError::TooShort { tokens: ids.len(), output, needed });
     }
-    if let Some(longest) = tokenizer.longest_sequence() {
-        longest.check(ids.len())?;
-    }
+    let longest = match request.input {
+        InferInput::Text { .. } => tokenizer.as_ref().and_then(Tokenizer::longest_sequence),
+        InferInput::Ids(_) => None,
+    };
+    let longest = longest.and_then(|longest| longest.exceeded_by(ids.len()));
     let positions = model.graph.dimensions.positions;
     if ids.len() > positions {
         return Err(InferError::TooLong { tokens: ids.len(), positions });
     }
-    let batch = Batch::single(ids);
+    model.config.check_ids(ids)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let policy = PrecisionPolicy::preset(request.precision);
-    let build = BuildRequest::new(model.clone(), policy, batch.shape, threads);
+    let build = BuildRequest {
+        token_types: batch.token_types.is_some(),
+        ..BuildRequest::new(model.clone(), policy, batch.shape, threads)
+    };
     let mut engine = backend(request.backend)?.build(&build)?.engine?;
     engine.bind(&batch)?;
     engine.enqueue()?;
@@ -161,37 +199,65 @@ pub fn infer(request: &InferRequest) -> Result<Inference, InferError> {
     let output = engine.outputs()?;
     let mut inference = Inference {
         output: request.output,
+        kind: model.graph.output_kind,
         precision: request.precision.name(),
         engine: engine.describe(),
-        tokens: batch.ids.iter().map(|&id| tokenizer.token(id)).collect(),
+        tokens: batch.ids.iter().map(|&id| token(tokenizer.as_ref(), id)).collect(),
         ids: batch.ids,
+        token_types: batch.token_types,
         width: output.width,
         nonfinite: output.values.iter().filter(|x| !x.is_finite()).count(),
         values: output.values,
         score_function: (request.output == RequestedOutput::Logits).then(|| model.config.score_function()),
         likeliest: Vec::new(),
+        token_labels: Vec::new(),
+        answer: None,
         numbers: Vec::new(),
         nll_mean: None,
-        unread: model.unread.clone(),
+        notes: unread_sentence(&model.unread).into_iter().chain(longest).collect(),
     };
     match request.output {
-        RequestedOutput::Logits => inference.rank(&model, &tokenizer),
+        RequestedOutput::Logits => inference.rank(&model, tokenizer.as_ref()),
         RequestedOutput::Nll => inference.score(),
         RequestedOutput::Hidden => {}
     }
     Ok(inference)
 }
 
+/// The row, and the tokenizer that its tokens are shown with. Ids need none.
+fn batch_of(input: &InferInput, model: &Model) -> Result<(Batch, Option<Tokenizer>), InferError> {
+    let (text, pair) = match input {
+        InferInput::Ids(ids) if ids.is_empty() => return Err(InferError::NoIds),
+        InferInput::Ids(ids) => return Ok((Batch::single(ids.clone()), model.tokenizer().ok())),
+        InferInput::Text { text, pair } => (text, pair),
+    };
+    // Special tokens would turn an empty text into a sentence.
+    if [Some(text), pair.as_ref()].into_iter().flatten().any(|text| text.trim().is_empty()) {
+        return Err(InferError::Empty);
+    }
+    let tokenizer = model.tokenizer()?;
+    let pair = pair.as_ref().map(|pair| tokenizer.tokenized(pair)).transpose()?;
+    let row = tokenizer.framed(&tokenizer.tokenized(text)?, pair.as_ref(), None)?;
+    let types = if model.graph.token_types() > 0 { row.types } else { Vec::new() };
+    Ok((Batch::single(row.ids).with_token_types(types), Some(tokenizer)))
+}
+
+/// A token as text, or `<5>` without a tokenizer.
+fn token(tokenizer: Option<&Tokenizer>, id: u32) -> String {
+    tokenizer.map_or_else(|| format!("<{id}>"), |tokenizer| tokenizer.token(id))
+}
+
 fn check_output(request: &InferRequest, model: &Model) -> Result<(), InferError> {
+    let unused = || model.unused_head().map(|words| format!("; {words}")).unwrap_or_default();
     let reason = match (request.output, model.graph.output_kind, &model.config.dropped_head) {
         (RequestedOutput::Logits, OutputKind::Hidden, Some(class)) => {
             format!("is a {class}, whose head is not computed, only hidden states (--output hidden)")
         }
         (RequestedOutput::Logits, OutputKind::Hidden, None) => {
-            "has no head, only hidden states (--output hidden)".to_owned()
+            format!("has no head, only hidden states (--output hidden){}", unused())
         }
-        (RequestedOutput::Nll, OutputKind::Hidden | OutputKind::ClassLogits | OutputKind::LastTokenLogits, _) => {
-            "is not a language model".to_owned()
+        (RequestedOutput::Nll, kind, _) if kind != OutputKind::TokenLogits => {
+            format!("is not a language model{}", unused())
         }
         _ => return Ok(()),
     };
@@ -209,15 +275,31 @@ impl RequestedOutput {
 }
 
 impl Inference {
-    /// Fills in the likeliest entries of the last row, or its plain numbers; none if a value of it is not finite.
-    fn rank(&mut self, model: &Model, tokenizer: &Tokenizer) {
-        let row = &self.values[self.values.len() - self.width..];
+    /// Fills in the likeliest entries of a row, or its plain numbers, or what is said of each token; none of a row with a value
+    /// that is not finite. The row is the mask's of a masked language model, else the last.
+    fn rank(&mut self, model: &Model, tokenizer: Option<&Tokenizer>) {
+        let rows: Vec<&[f32]> = self.values.chunks(self.width).collect();
+        let masked = || self.tokens.iter().position(|token| MASKS.contains(&token.as_str()));
+        let chosen = match self.kind {
+            OutputKind::SpanLogits => {
+                self.answer = best_span(&self.values);
+                return;
+            }
+            OutputKind::TokenClassLogits => {
+                self.token_labels =
+                    rows.iter().map(|row| likeliest_class(row, |class| model.config.label(class))).collect();
+                return;
+            }
+            OutputKind::MaskedTokenLogits => masked().unwrap_or(rows.len() - 1),
+            _ => rows.len() - 1,
+        };
+        let row = rows[chosen];
         if row.iter().any(|x| !x.is_finite()) {
             return;
         }
-        let label = |index: usize| match model.graph.output_kind {
+        let label = |index: usize| match self.kind {
             OutputKind::ClassLogits => model.config.label(index),
-            _ => tokenizer.token(index as u32),
+            _ => token(tokenizer, index as u32),
         };
         let mut order: Vec<usize> = (0..row.len()).collect();
         order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
@@ -258,9 +340,26 @@ impl Inference {
         }
         match self.output {
             RequestedOutput::Logits => {
+                // Classes have names, which say what they are.
+                if self.kind != OutputKind::ClassLogits {
+                    let _ = writeln!(text, "{}:", self.kind.label());
+                }
                 for candidate in &self.likeliest {
                     let label = printable_line(&candidate.label);
                     let _ = writeln!(text, "{:>8.4} %  {label}", 100.0 * candidate.probability);
+                }
+                for (token, class) in self.tokens.iter().zip(&self.token_labels) {
+                    let (token, class) = (printable_line(token), class.as_ref());
+                    let _ = match class {
+                        Some(LabelProbability { label, probability }) => {
+                            writeln!(text, "{:>8.4} %  {}  {token}", 100.0 * probability, printable_line(label))
+                        }
+                        None => writeln!(text, "not finite  {token}"),
+                    };
+                }
+                if let Some(AnswerSpan { start, end }) = self.answer {
+                    let answer = self.tokens[start..=end].join(" ");
+                    let _ = writeln!(text, "answer: tokens {start} to {end}, {}", printable_line(&answer));
                 }
                 for LabelNumber { label, number } in &self.numbers {
                     let _ = writeln!(text, "{number:>10.4}  {label}");

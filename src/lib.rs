@@ -20,6 +20,8 @@
 //! | word | meaning |
 //! |---|---|
 //! | configuration | one cell of a manifest's product: backend, model, policy, batch size, sequence length, input, target |
+//! | family | models of one graph and one naming of tensors, as BERT or GPT-2: one file of [`model`] ([`model::Family`]) |
+//! | head | what follows a model's trunk, and so what comes out: classes, tokens, spans, hidden states ([`model::Head`]) |
 //! | precision policy | the formats in which each class of operations computes, accumulates and stores ([`graph::PrecisionPolicy`]) |
 //! | engine | an executable for one graph, policy and shape ([`engine::Engine`]) |
 //! | forward | one forward pass of a batch |
@@ -29,6 +31,7 @@
 //! | pair | two rows that agree in everything but the axis compared ([`analysis::pairs`]) |
 //! | disturbed | measured while others used the device, or while the clock ran wrong ([`analysis::disturbances`]) |
 //! | noise floor | how far from 1 the ratio of two equal engines can be ([`analysis::noise`]) |
+//! | candidate | an operation that a policy does not compute in FP32, and that a [`search`] may |
 //! | silent failure | a layer norm whose variance overflowed, so that it returned its bias without a NaN |
 //! | artifact | a run that is published as a folder with digests ([`artifact`]) |
 //!
@@ -40,7 +43,7 @@
 //! | modules | what they do |
 //! |---|---|
 //! | [`cli`] | one file per command |
-//! | [`artifact`] [`budget`] [`explain`] [`merge`] [`rerun`] [`appendix`] [`splice`] [`selftest`] [`infer`] [`timing`] | what a command does beyond one stage |
+//! | [`artifact`] [`budget`] [`explain`] [`merge`] [`rerun`] [`appendix`] [`splice`] [`selftest`] [`search`] [`infer`] [`timing`] | what a command does beyond one stage |
 //! | [`report`] | rendering: tables, figures, sentences |
 //! | [`claims`] | the paper's sentences as expressions, and their verdicts |
 //! | [`analysis`] | pairs, ratios, noise, disturbances, agreement of two runs |
@@ -92,6 +95,7 @@ pub mod report;
 pub mod rerun;
 pub mod results;
 pub mod runner;
+pub mod search;
 pub mod selftest;
 pub mod signals;
 #[cfg(test)]

@@ -2,16 +2,39 @@
 //! around what stands beside it is spelled out.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
-/// Whether a reader cannot see the character, or it changes how others are shown: control characters, line separators, and the
-/// characters that set the direction of writing.
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
+
+/// Characters with the property `Default_Ignorable_Code_Point` of Unicode 17, from its file `DerivedCoreProperties.txt`: a page
+/// shows nothing in their place. The ranges hold what is reserved for later ones too.
+const IGNORABLE: [RangeInclusive<char>; 17] = [
+    '\u{ad}'..='\u{ad}',
+    '\u{34f}'..='\u{34f}',
+    '\u{61c}'..='\u{61c}',
+    '\u{115f}'..='\u{1160}',
+    '\u{17b4}'..='\u{17b5}',
+    '\u{180b}'..='\u{180f}',
+    '\u{200b}'..='\u{200f}',
+    '\u{202a}'..='\u{202e}',
+    '\u{2060}'..='\u{206f}',
+    '\u{3164}'..='\u{3164}',
+    '\u{fe00}'..='\u{fe0f}',
+    '\u{feff}'..='\u{feff}',
+    '\u{ffa0}'..='\u{ffa0}',
+    '\u{fff0}'..='\u{fff8}',
+    '\u{1bca0}'..='\u{1bca3}',
+    '\u{1d173}'..='\u{1d17a}',
+    '\u{e0000}'..='\u{e0fff}',
+];
+
+/// Whether a reader cannot see the character, or it changes how others are shown: control and format characters, line separators,
+/// those of private use, and those that a page leaves out.
 pub fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
-        )
-        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}')
+    use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator, PrivateUse};
+    let category =
+        || matches!(c.general_category(), Control | Format | LineSeparator | ParagraphSeparator | PrivateUse);
+    if c.is_ascii() { c.is_ascii_control() } else { category() || IGNORABLE.iter().any(|range| range.contains(&c)) }
 }
 
 /// `text` of one or several lines, with hidden characters as escapes like `\u{1b}`; line breaks and tabs stay.
@@ -26,8 +49,8 @@ pub fn printable_line(text: &str) -> Cow<'_, str> {
 
 /// JSON with hidden characters as escapes of JSON, which it holds in its strings alone.
 pub fn printable_json(json: &str) -> Cow<'_, str> {
-    // None of them needs a second UTF-16 unit.
-    escaped(json, |c| is_hidden(c) && !c.is_ascii_whitespace(), |c| format!("\\u{:04x}", u32::from(c)))
+    let escape = |c: char| c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect();
+    escaped(json, |c| is_hidden(c) && !c.is_ascii_whitespace(), escape)
 }
 
 fn escaped(text: &str, hidden: impl Fn(char) -> bool, escape: impl Fn(char) -> String) -> Cow<'_, str> {
@@ -46,12 +69,17 @@ mod tests {
         assert_eq!(printable("ok\u{1b}]0;owned\u{7}\n\tnext"), "ok\\u{1b}]0;owned\\u{7}\n\tnext");
         assert_eq!(printable_line("a\nb\u{9b}31m\r"), "a\\nb\\u{9b}31m\\r");
         assert_eq!(printable("user\u{202e}txt.exe"), "user\\u{202e}txt.exe");
+        let marks =
+            "\u{ad}\u{34f}\u{200d}\u{fe0f}\u{fff9}\u{13430}\u{1d173}\u{e0001}\u{e0041}\u{e0100}\u{e000}\u{10fffd}";
+        for mark in marks.chars() {
+            assert_eq!(printable(&mark.to_string()), format!("\\u{{{:x}}}", u32::from(mark)));
+        }
         assert_eq!(printable("naïve 模型 ✓"), "naïve 模型 ✓");
     }
 
     #[test]
     fn json_stays_json() {
-        let text = "a\u{1b}\u{9b}\u{202e}\u{7f}\n";
+        let text = "a\u{e0041}\u{1b}\u{9b}\u{202e}\u{7f}\n";
         let json = serde_json::to_string_pretty(&[text]).unwrap();
         let shown = printable_json(&json);
         assert!(!shown.chars().any(|c| is_hidden(c) && c != '\n'), "{shown:?}");

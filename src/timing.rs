@@ -35,6 +35,8 @@ const IDS_SEED: u64 = 0;
 pub struct TimingRequest {
     /// Model.
     pub model: ModelArgument,
+    /// Head.
+    pub head: Head,
     /// Backend.
     pub backend: BackendKind,
     /// Policy.
@@ -112,7 +114,7 @@ pub fn serve(request: &TimingRequest, input: impl BufRead, mut output: impl Writ
 }
 
 fn build(request: &TimingRequest) -> Result<(Box<dyn Engine>, Ready), TimingError> {
-    let model = Model::open(&request.model.name, &request.model.source, Path::new("."), Head::Natural)?;
+    let model = Model::open(&request.model.name, &request.model.source, Path::new("."), request.head)?;
     let model = Arc::new(model);
     let source = InputSource::Random { seed: IDS_SEED };
     let input = InputStream::open(&source, Path::new("."), &model)?;
@@ -184,6 +186,7 @@ mod tests {
 
     fn request() -> TimingRequest {
         TimingRequest {
+            head: Head::Natural,
             model: "bert-tiny:1".parse().unwrap(),
             backend: BackendKind::Reference,
             precision: Preset::Fp32,

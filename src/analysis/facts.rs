@@ -2,7 +2,8 @@
 
 use super::pairs::Ranged;
 use crate::graph::OutputKind;
-use crate::record::{InputKind, NOT_SCORED};
+use crate::record::NOT_SCORED;
+use crate::stats::scores::{Answers, Score};
 use crate::store::answers;
 use crate::store::schema::ResultRow;
 
@@ -94,7 +95,20 @@ pub fn nonfinite_share(row: &ResultRow) -> Option<f64> {
 pub fn not_scored(row: &ResultRow) -> Option<&str> {
     let (_, reason) = row.numerics_remark.as_deref()?.split_once(NOT_SCORED)?;
     // Remarks are joined by semicolons.
-    reason.split("; ").next().filter(|_| row.input_kind == InputKind::Sst2)
+    reason.split("; ").next().filter(|_| row.input_kind.has_labels())
+}
+
+/// Seed of the permutations of a paired test.
+const PAIRED_SEED: u64 = 2603;
+
+/// What a row answered to each example, with what is right.
+pub fn answers(row: &ResultRow) -> Option<Answers> {
+    serde_json::from_str(row.task_answers.as_deref()?).ok().filter(Answers::is_plausible)
+}
+
+/// Two-sided p of no difference between the scores of two rows on the same examples.
+pub fn same_answers_p(base: &ResultRow, row: &ResultRow, score: Score) -> Option<f64> {
+    answers(base)?.paired_p(&answers(row)?, score, PAIRED_SEED)
 }
 
 /// Whether the output of each sequence is one number, which has no cosine and no argmax.

@@ -230,7 +230,7 @@ fn data(manifest: &Manifest, base_dir: &Path) -> Vec<String> {
         InputSource::RandomWithSeparators { seed } => {
             format!("input {}: uniform token ids between the tokenizer's separators, seed {seed}", entry.name)
         }
-        InputSource::Text { path, .. } | InputSource::Sst2 { path, .. } => {
+        InputSource::Text { path, .. } | InputSource::Sst2 { path, .. } | InputSource::Examples { path, .. } => {
             let path = without_parents(&base_dir.join(path));
             format!("input {}: {} ({})", entry.name, path.display(), there(&path))
         }

@@ -6,7 +6,9 @@
 //! digest of every file.
 
 mod anonymous;
+mod known_paths;
 mod readme;
+mod users;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,8 +23,9 @@ use crate::files::FileError;
 use crate::merge::{self, Input, MergeError, Merged};
 use crate::provenance::Environment;
 use crate::report::render::RenderError;
+use crate::results::ResultsError;
 use crate::results::data::{Data, slug};
-use crate::results::study::{ARTIFACT_FILE, ARTIFACT_VERSION, Parts, is_the_same_run};
+use crate::results::study::{ARTIFACT_FILE, ARTIFACT_VERSION, Parts, check_experiments, is_the_same_run};
 use anonymous::Anonymiser;
 use readme::readme;
 
@@ -66,6 +69,9 @@ pub enum ArtifactError {
     /// They cannot be read, joined or written.
     #[error(transparent)]
     Merge(#[from] MergeError),
+    /// Two experiments share names and not what they stand for.
+    #[error(transparent)]
+    Results(#[from] ResultsError),
     /// The repeat is no repeat of the experiment.
     #[error(transparent)]
     Repeat(#[from] AgreementError),
@@ -131,6 +137,10 @@ pub fn publish(request: &ArtifactRequest) -> Result<ArtifactSummary, ArtifactErr
         }
         parts.push(other);
     }
+    let dirs = request.dirs[..1].iter().chain(&request.repeats).chain(&request.with);
+    let experiments = dirs.zip(&parts);
+    let experiments = experiments.map(|(dir, part)| (dir.as_path(), &part.merged.plan, part.merged.rows.as_slice()));
+    remarks.extend(check_experiments(&experiments.collect::<Vec<_>>())?);
     if !request.allow_dirty {
         let dirs = [&request.dirs[..], &request.repeats[..], &request.with[..]].concat();
         parts.iter().try_for_each(|part| check_build(part, &dirs))?;
@@ -173,9 +183,10 @@ fn check(out: &Path) -> Result<(), ArtifactError> {
 }
 
 fn part(folder: &str, dirs: &[PathBuf]) -> Result<PublishedExperiment, ArtifactError> {
-    let inputs = dirs.iter().map(|dir| Input::read(dir)).collect::<Result<Vec<Input>, MergeError>>()?;
+    let mut inputs = dirs.iter().map(|dir| Input::read(dir)).collect::<Result<Vec<Input>, MergeError>>()?;
+    let author = Anonymiser::of(&mut inputs, dirs);
     let mut merged = merge::join(inputs)?;
-    Anonymiser::of_this_process().remove_from(&mut merged).map_err(json)?;
+    author.remove_from(&mut merged).map_err(json)?;
     Ok(PublishedExperiment { folder: folder.into(), merged })
 }
 
@@ -220,7 +231,7 @@ fn files(dir: &Path) -> Result<BTreeMap<String, (String, u64)>, ArtifactError> {
                 folders.push(path);
                 continue;
             }
-            let bytes = fs::read(&path).map_err(FileError::at(&path))?;
+            let bytes = crate::files::read(&path).map_err(FileError::at(&path))?;
             let name = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();
             found.insert(name, (sha256(&bytes), bytes.len() as u64));
         }

@@ -276,7 +276,7 @@ mod tests {
 
     fn outputs(engine: &mut MockEngine, ids: &[u32]) -> Vec<f32> {
         let shape = engine.shape;
-        let batch = Batch { shape, ids: ids.to_vec(), lengths: vec![4; shape.batch], labels: None, next_ids: None };
+        let batch = Batch::new(shape, ids.to_vec(), vec![4; shape.batch]);
         engine.bind(&batch).unwrap();
         engine.enqueue().unwrap();
         engine.outputs().unwrap().values
@@ -295,13 +295,7 @@ mod tests {
     fn faults_are_acted_out() {
         assert!(outputs(&mut engine(1, vec![MockFault::Nan]), &[1, 2, 3, 4])[0].is_nan());
         assert!(engine(1, vec![MockFault::Error]).enqueue().is_err());
-        let wrong = Batch {
-            shape: Shape { batch: 2, sequence: 4 },
-            ids: vec![],
-            lengths: vec![],
-            labels: None,
-            next_ids: None,
-        };
+        let wrong = Batch::new(Shape { batch: 2, sequence: 4 }, vec![], vec![]);
         let error = engine(1, vec![]).bind(&wrong).unwrap_err().to_string();
         assert_eq!(error, "inputs do not fit the engine: a batch of 2x4 for an engine of 1x4");
     }

@@ -9,7 +9,7 @@ pub mod reference;
 pub mod tensorrt;
 
 use crate::engine::{Backend, BackendError, BackendKind};
-use crate::graph::PrecisionPolicy;
+use crate::graph::{Graph, PrecisionPolicy, Shape};
 
 /// The backend of a kind.
 ///
@@ -34,5 +34,16 @@ pub fn supports(kind: BackendKind, policy: &PrecisionPolicy) -> Result<(), Strin
         BackendKind::OnnxRuntime => onnxruntime::supports(policy),
         BackendKind::Cuda => cuda::supports(policy),
         BackendKind::Reference | BackendKind::TensorRt | BackendKind::Mock => Ok(()),
+    }
+}
+
+/// Whether a backend can compute every operation of a model, as far as no device is needed to say so.
+///
+/// # Errors
+/// [`BackendError`] naming the operation.
+pub fn lowers(kind: BackendKind, graph: &Graph, policy: &PrecisionPolicy, shape: Shape) -> Result<(), BackendError> {
+    match kind {
+        BackendKind::Cuda => cuda::lowers(graph, policy, shape),
+        _ => Ok(()),
     }
 }

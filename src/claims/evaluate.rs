@@ -208,7 +208,7 @@ fn ids<'a>(rows: impl Iterator<Item = &'a ResultRow>) -> Vec<String> {
 fn evidence<'a>(rows: impl Iterator<Item = &'a ResultRow>, check: &Check, admitted: &Admitted) -> Evidence {
     let asks = check.expression.filters().iter().any(|filter| !filter.input_sha256.is_empty());
     let rows: Vec<&ResultRow> = rows.collect();
-    let is_file = |row: &&&ResultRow| matches!(row.input_kind, InputKind::Text | InputKind::Sst2);
+    let is_file = |row: &&&ResultRow| matches!(row.input_kind, InputKind::Text | InputKind::Sst2 | InputKind::Examples);
     let unrecorded = rows.iter().filter(is_file).filter(|row| asks && admitted.input_sha256(row).is_none());
     let unrecorded_inputs = distinct(unrecorded.map(|row| row.input.clone()));
     Evidence { unrecorded_inputs, ..Evidence::of(rows.into_iter()) }

@@ -24,8 +24,9 @@ const LARGEST_WORKSPACE_MB: u64 = 1_000_000;
 
 #[derive(Debug, Args)]
 pub(super) struct BuildArgs {
-    /// Checkpoint folder, or an architecture for random weights: bert-base, gpt2, bert-tiny or gpt2-tiny, with a seed
-    /// as in bert-base:7.
+    /// Checkpoint folder, or an architecture for random weights, with a seed as in bert-base:7: bert-base, bert-large,
+    /// roberta-base, distilbert-base, electra-small, albert-base, gpt2, gpt2-medium, gpt2-large, gpt2-xl, opt-125m, bert-tiny or
+    /// gpt2-tiny.
     #[arg(long)]
     model: ModelArgument,
     /// Precision policies, separated by commas.
@@ -40,7 +41,8 @@ pub(super) struct BuildArgs {
     /// GPU generations, separated by commas: sm80, sm86, sm89, sm120, or current for this machine's GPU.
     #[arg(long, value_delimiter = ',', default_value = "current")]
     target: Vec<Target>,
-    /// Output: the model's natural one, its last hidden state, or the logits of the last token alone.
+    /// Output: that of the checkpoint's class (natural), the last hidden state, the logits of a head, or those of the last
+    /// token alone.
     #[arg(long, value_enum, default_value_t = Head::Natural)]
     head: Head,
     /// Most scratch memory a layer may use on the device, megabytes [default: the library's own limit].

@@ -3,19 +3,20 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 
 use super::OK;
 use super::output::show;
 use crate::graph::{PrecisionPolicy, Preset};
 use crate::model::{Head, Model, ModelArgument, dropped_head_sentence, unread_sentence};
-use crate::onnx::{ATTENTION_MASK, Dialect, DimensionRange, Export, Extent, INPUT_IDS, Opset, WrittenModel};
+use crate::onnx::{Dialect, DimensionRange, Export, Extent, Opset, WrittenModel};
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
-    /// Checkpoint folder, or an architecture for random weights: bert-base, gpt2, bert-tiny or gpt2-tiny, with a seed
-    /// as in bert-base:7.
+    /// Checkpoint folder, or an architecture for random weights, with a seed as in bert-base:7: bert-base, bert-large,
+    /// roberta-base, distilbert-base, electra-small, albert-base, gpt2, gpt2-medium, gpt2-large, gpt2-xl, opt-125m, bert-tiny or
+    /// gpt2-tiny.
     #[arg(long)]
     model: ModelArgument,
     /// Precision policy.
@@ -30,9 +31,13 @@ pub(super) struct ExportArgs {
     /// ONNX operator set: 20, or 17 or 13 for an older runtime, with GELU (and layer norm before 17) written out.
     #[arg(long, default_value_t = Opset::default(), value_parser = opset)]
     opset: Opset,
-    /// Output: the model's natural one, its last hidden state, or the logits of the last token alone.
+    /// Output: that of the checkpoint's class (natural), the last hidden state, the logits of a head, or those of the last
+    /// token alone.
     #[arg(long, value_enum, default_value_t = Head::Natural)]
     head: Head,
+    /// Takes the types of tokens as an input, for pairs of texts; without it every token is of type 0.
+    #[arg(long)]
+    token_types: bool,
     /// File to write; weights of more than 2 GB go to a second file, FILE.data.
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
@@ -41,7 +46,10 @@ pub(super) struct ExportArgs {
 pub(super) fn execute(args: &ExportArgs) -> Result<u8> {
     let model = Model::open(&args.model.name, &args.model.source, Path::new("."), args.head)?;
     let policy = PrecisionPolicy::preset(args.precision);
-    let dialect = Dialect { opset: args.opset, ..Dialect::default() };
+    if args.token_types && model.graph.token_types() == 0 {
+        bail!("--token-types: the model embeds no token types; leave the option out");
+    }
+    let dialect = Dialect { opset: args.opset, token_types: args.token_types, ..Dialect::default() };
     let export = Export::in_dialect(&model, &policy, Extent::of(args.batch, args.seq), dialect)?;
     let written = export.write(&args.out)?;
     show(describe(&model, &policy, &export, &written))?;
@@ -60,9 +68,11 @@ fn describe(model: &Model, policy: &PrecisionPolicy, export: &Export<'_>, writte
     let megabytes = written.bytes as f64 / 1e6;
     let mut text = format!("{files}: {megabytes:.1} MB, {}, opset {}\n", model.provenance, export.dialect().opset);
     let (batch, sequence) = (extent.batch(), extent.sequence());
-    let _ = writeln!(text, "{INPUT_IDS}, {ATTENTION_MASK}: int64, batch {batch}, sequence {sequence}");
+    let inputs = export.dialect().inputs().collect::<Vec<_>>().join(", ");
+    let _ = writeln!(text, "{inputs}: int64, batch {batch}, sequence {sequence}");
     let format = export.output_format();
-    let _ = writeln!(text, "{}: {format}; policy {}", export.output_name(), policy.name);
+    let kind = model.graph.output_kind.label();
+    let _ = writeln!(text, "{}: {format}; policy {}; {kind}", export.output_name(), policy.name);
     if let Some(unread) = unread_sentence(&model.unread) {
         let _ = writeln!(text, "{unread}");
     }

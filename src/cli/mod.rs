@@ -20,6 +20,7 @@ mod plan;
 mod report;
 mod rerun;
 mod run;
+mod search;
 mod selftest;
 mod splice;
 mod time;
@@ -73,6 +74,8 @@ enum Command {
     Selftest(selftest::SelftestArgs),
     /// Run one text through an engine and print the output.
     Infer(infer::InferArgs),
+    /// Find the operations that need FP32, and prove it.
+    Search(search::SearchArgs),
     /// Write a model as ONNX, with the precision policy as types and casts.
     Export(export::ExportArgs),
     /// Build TensorRT engines ahead of time, for this or another GPU.
@@ -121,6 +124,7 @@ impl Cli {
             Command::Compare(args) => compare::execute(&args)?,
             Command::Selftest(args) => selftest::execute(&args)?,
             Command::Infer(args) => infer::execute(args)?,
+            Command::Search(args) => search::execute(args)?,
             Command::Export(args) => export::execute(&args)?,
             Command::Build(args) => build::execute(&args)?,
             Command::Merge(args) => merge::execute(&args)?,

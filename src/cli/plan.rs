@@ -8,6 +8,7 @@ use clap::Args;
 use super::OK;
 use super::output::{note, show, show_json};
 use crate::fetch;
+use crate::input::check_lines;
 use crate::manifest::schema::Manifest;
 use crate::plan::Plan;
 
@@ -22,14 +23,15 @@ pub(super) struct PlanArgs {
 
 pub(super) fn execute(args: &PlanArgs) -> Result<u8> {
     let loaded = Manifest::load(&args.manifest)?;
+    let mut inputs = loaded.manifest.inputs.iter();
+    inputs.try_for_each(|entry| check_lines(&entry.source, &loaded.base_dir))?;
     let plan = Plan::expand(&loaded);
     if args.json {
         show_json(&plan.to_json()?)?
     } else {
         show(plan.to_text())?
     }
-    let notices = fetch::unread_tensors(&loaded).into_iter().chain(fetch::dropped_heads(&loaded));
-    for line in fetch::sources_here(&loaded).into_iter().chain(notices) {
+    for line in fetch::sources_here(&loaded).into_iter().chain(plan.notes()) {
         note(format_args!("note: {line}"));
     }
     Ok(OK)

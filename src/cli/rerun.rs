@@ -10,7 +10,10 @@ use super::{INTERRUPTED, OK, SOME_FAILED};
 use crate::rerun::{self, RerunRequest};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exits with 1 when the 95 % intervals of the two medians do not overlap.")]
+#[command(
+    after_help = "Exits with 1 when the 95 % intervals of the two medians do not overlap, or when the row is made from \
+                        other weights, files or settings here."
+)]
 pub(super) struct RerunArgs {
     /// Folder of a run, merge or artifact; it is not changed.
     dir: PathBuf,

@@ -10,7 +10,6 @@ use super::output::note;
 use crate::budget::{self, BudgetRequest, Schedule, TimeLimit};
 use crate::claims::Claims;
 use crate::engine::BackendKind;
-use crate::fetch;
 use crate::manifest::schema::Manifest;
 use crate::plan::{Plan, Shard};
 use crate::provenance::Environment;
@@ -65,7 +64,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<u8> {
     {
         bail!("--backend {absent}: {} has no configuration of it", args.manifest.display());
     }
-    for line in fetch::unread_tensors(&loaded).into_iter().chain(fetch::dropped_heads(&loaded)) {
+    for line in plan.notes() {
         note(format_args!("note: {line}"));
     }
     let claims = Claims::builtin()?;

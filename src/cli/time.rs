@@ -8,13 +8,14 @@ use clap::Args;
 use super::OK;
 use crate::engine::BackendKind;
 use crate::graph::{Preset, Shape};
-use crate::model::ModelArgument;
+use crate::model::{Head, ModelArgument};
 use crate::timing::{self, TimingRequest};
 
 #[derive(Debug, Args)]
 pub(super) struct TimeArgs {
-    /// Checkpoint folder, or an architecture for random weights: bert-base, gpt2, bert-tiny or gpt2-tiny, with a seed
-    /// as in bert-base:7.
+    /// Checkpoint folder, or an architecture for random weights, with a seed as in bert-base:7: bert-base, bert-large,
+    /// roberta-base, distilbert-base, electra-small, albert-base, gpt2, gpt2-medium, gpt2-large, gpt2-xl, opt-125m, bert-tiny or
+    /// gpt2-tiny.
     #[arg(long)]
     model: ModelArgument,
     /// Backend.
@@ -23,6 +24,9 @@ pub(super) struct TimeArgs {
     /// Precision policy.
     #[arg(long, value_name = "POLICY")]
     precision: Preset,
+    /// Output: that of the checkpoint's class (natural), or of another head.
+    #[arg(long, value_enum, default_value_t = Head::Natural)]
+    head: Head,
     /// Batch size.
     #[arg(long, value_name = "N")]
     batch: usize,
@@ -32,8 +36,8 @@ pub(super) struct TimeArgs {
 }
 
 pub(super) fn execute(args: TimeArgs) -> Result<u8> {
-    let TimeArgs { model, backend, precision, batch, seq } = args;
-    let request = TimingRequest { model, backend, precision, shape: Shape { batch, sequence: seq } };
+    let TimeArgs { model, backend, precision, head, batch, seq } = args;
+    let request = TimingRequest { model, head, backend, precision, shape: Shape { batch, sequence: seq } };
     timing::serve(&request, io::stdin().lock(), io::stdout().lock())?;
     Ok(OK)
 }

@@ -95,7 +95,9 @@ impl Assets {
         for input in &loaded.manifest.inputs {
             let diagnosis = match &input.source {
                 InputSource::Random { .. } | InputSource::RandomWithSeparators { .. } => continue,
-                InputSource::Text { path, .. } | InputSource::Sst2 { path, .. } => data(&place(path)),
+                InputSource::Text { path, .. }
+                | InputSource::Sst2 { path, .. }
+                | InputSource::Examples { path, .. } => data(&place(path)),
             };
             if diagnosis.status == Readiness::Missing {
                 experiment.absent_inputs.insert(input.name.clone());

@@ -95,6 +95,8 @@ pub struct BuildRequest {
     pub target: Target,
     /// Whether rows may be shorter than the shape's. An engine for full rows alone needs no attention mask.
     pub padded: bool,
+    /// Whether tokens may be of other types than 0.
+    pub token_types: bool,
     /// Receiver of the build's progress.
     pub progress: ProgressSink,
 }
@@ -103,7 +105,7 @@ impl BuildRequest {
     /// A build for this machine and for padded rows, without progress reports.
     pub fn new(model: Arc<Model>, policy: PrecisionPolicy, shape: Shape, threads: usize) -> Self {
         let (target, progress) = Default::default();
-        BuildRequest { model, policy, shape, threads, target, padded: true, progress }
+        BuildRequest { model, policy, shape, threads, target, padded: true, token_types: false, progress }
     }
 }
 

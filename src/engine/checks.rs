@@ -20,11 +20,28 @@ pub(crate) fn check_shape(graph: &Graph, shape: Shape) -> Result<(), BackendErro
 
 /// Refuses a batch that would read outside the engine's tensors.
 pub(crate) fn check_batch(graph: &Graph, shape: Shape, batch: &Batch) -> Result<(), BackendError> {
-    check_rows(graph.dimensions.vocabulary, shape, batch)
+    check_rows(IdRange::of(graph), shape, batch)
 }
 
-/// Like [`check_batch`], for an engine that has dropped its graph. `vocabulary` is the number of token ids.
-pub(crate) fn check_rows(vocabulary: usize, shape: Shape, batch: &Batch) -> Result<(), BackendError> {
+/// What a model embeds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IdRange {
+    /// Number of token ids.
+    pub vocabulary: usize,
+    /// Number of token types; 0 of a model without.
+    pub token_types: usize,
+}
+
+impl IdRange {
+    /// That of a graph.
+    pub fn of(graph: &Graph) -> Self {
+        IdRange { vocabulary: graph.dimensions.vocabulary, token_types: graph.token_types() }
+    }
+}
+
+/// Like [`check_batch`], for an engine that has dropped its graph.
+pub(crate) fn check_rows(range: IdRange, shape: Shape, batch: &Batch) -> Result<(), BackendError> {
+    let IdRange { vocabulary, token_types } = range;
     let refuse = |message: String| Err(BackendError::Inputs(message));
     if batch.shape != shape || batch.ids.len() != shape.tokens() || batch.lengths.len() != shape.batch {
         let (engine, batch) = (format_args!("{}x{}", shape.batch, shape.sequence), batch.shape);
@@ -33,9 +50,29 @@ pub(crate) fn check_rows(vocabulary: usize, shape: Shape, batch: &Batch) -> Resu
     if let Some(length) = batch.lengths.iter().find(|&&length| length == 0 || length > shape.sequence) {
         return refuse(format!("a row of {length} tokens, where 1 to {} are allowed", shape.sequence));
     }
+    if let Some(types) = &batch.token_types {
+        if types.len() != batch.ids.len() {
+            return refuse(format!("{} token types for {} tokens", types.len(), batch.ids.len()));
+        }
+        if let Some(of) = types.iter().find(|&&of| of as usize >= token_types) {
+            return refuse(format!("token type {of}, where the model has {token_types} types"));
+        }
+    }
     match batch.ids.iter().find(|&&id| id as usize >= vocabulary) {
         Some(id) => refuse(format!("token id {id} is outside the vocabulary of {vocabulary}")),
         None => Ok(()),
+    }
+}
+
+/// Types of the batch's tokens for an engine that has them as an input; `None` for one that has not, whose tokens are all of
+/// type 0.
+pub(crate) fn token_types(batch: &Batch, is_input: bool) -> Result<Option<Vec<u32>>, BackendError> {
+    match (&batch.token_types, is_input) {
+        (Some(_), false) => Err(BackendError::Inputs(
+            "a batch with token types for an engine that was built without them as an input".to_owned(),
+        )),
+        (None, false) => Ok(None),
+        (types, true) => Ok(Some(types.clone().unwrap_or_else(|| vec![0; batch.ids.len()]))),
     }
 }
 

@@ -124,6 +124,7 @@ impl Download<'_> {
                 Ok(()) => return Ok(fetched),
                 Err(RequestError::Disk(error)) => return Err(error),
                 Err(RequestError::Unreachable(reason)) => return Err(FetchError::Unreachable { reason }),
+                Err(RequestError::NotThere(reason)) => return Err(FetchError::NotThere { file: self.label(), reason }),
                 Err(RequestError::Lasting(reason)) => return Err(FetchError::Refused { file: self.label(), reason }),
                 Err(RequestError::Passing { reason, wait }) => (reason, wait),
             };

@@ -34,6 +34,9 @@ pub enum FetchError {
     /// The hub does not give the file.
     #[error("{file}: {reason}")]
     Refused { file: String, reason: String },
+    /// The hub does not have the file.
+    #[error("{file}: {reason}")]
+    NotThere { file: String, reason: String },
     /// The hub broke off or was busy at every attempt.
     #[error("{file}: gave up after {attempts} attempts, the last: {reason}; run the same command again later to go on")]
     Broken { file: String, attempts: u32, reason: String },

@@ -1,7 +1,7 @@
 //! A checkpoint's folder. Files are staged in `REVISION.part` next to it. The folder appears in one step once all of them
 //! are complete and correct, so that an interrupted fetch leaves the model unfetched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
@@ -21,6 +21,9 @@ use crate::model::{DIGESTS_FILE, PART_SUFFIX};
 pub(super) struct Digests {
     /// SHA-256 by file name.
     pub sha256: BTreeMap<String, String>,
+    /// Names of the optional files that the repository does not have at this revision.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub absent: BTreeSet<String>,
 }
 
 /// Where a checkpoint is and where it is staged.

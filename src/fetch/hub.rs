@@ -97,6 +97,8 @@ pub(super) enum RequestError {
     Unreachable(String),
     /// It may work the next time, after the wait that the hub asked for.
     Passing { reason: String, wait: Option<Duration> },
+    /// There is no such file.
+    NotThere(String),
     /// It will not work the next time either. The reason names the cure.
     Lasting(String),
     /// What arrived cannot be kept.
@@ -206,7 +208,7 @@ impl Hub {
                 Some(_) => format!("{answered}: the login in HF_TOKEN may not read it, or there is no such repository"),
                 None => format!("{answered}: it wants a login, so set HF_TOKEN, or there is no such repository"),
             }),
-            StatusCode::NOT_FOUND => RequestError::Lasting(format!(
+            StatusCode::NOT_FOUND => RequestError::NotThere(format!(
                 "{answered}: there is no such file at this revision; correct `hub` or `revision` in the manifest (weights in \
                  several files are named under `files`)"
             )),

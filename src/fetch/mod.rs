@@ -14,12 +14,12 @@ pub use error::FetchError;
 
 use crate::manifest::LoadedManifest;
 use crate::manifest::schema::ModelEntry;
-use crate::model::{ModelSource, dropped_head_notice, unread_notice};
+use crate::model::{ModelSource, VOCABULARY_FILES};
 use download::{Download, Expected, Received};
 use folder::{CheckpointFolder, Digests};
 use hub::{Address, Hub};
 use progress::FetchProgress;
-use request::CheckpointRequest;
+use request::{CheckpointRequest, RequestedFile, TOKENIZER_FILE};
 
 /// The outcome for every checkpoint of a manifest.
 #[derive(Debug)]
@@ -33,9 +33,9 @@ pub struct FetchSummary {
 #[derive(Debug)]
 enum FetchOutcome {
     /// All files were present and correct already.
-    Present,
+    Present { files: usize },
     /// All files are present and correct now; `bytes` were transferred.
-    Fetched { bytes: u64 },
+    Fetched { files: usize, bytes: u64 },
     /// Files are missing, and there is no hub to ask.
     Absent { missing: Vec<String> },
     /// Not fetched.
@@ -89,22 +89,6 @@ pub fn sources_here(loaded: &LoadedManifest) -> Vec<String> {
     loaded.manifest.models.iter().filter_map(line).collect()
 }
 
-/// A line for every model of this manifest whose checkpoint is here and holds tensors that no operation reads.
-pub fn unread_tensors(loaded: &LoadedManifest) -> Vec<String> {
-    let line =
-        |entry: &ModelEntry| Some(format!("{}: {}", entry.name, unread_notice(&entry.source, &loaded.base_dir)?));
-    loaded.manifest.models.iter().filter_map(line).collect()
-}
-
-/// A line for every model of this manifest whose checkpoint is here and has a head that is not computed.
-pub fn dropped_heads(loaded: &LoadedManifest) -> Vec<String> {
-    let line = |entry: &ModelEntry| {
-        let notice = dropped_head_notice(&entry.source, &loaded.base_dir, entry.head)?;
-        Some(format!("{}: {notice}", entry.name))
-    };
-    loaded.manifest.models.iter().filter_map(line).collect()
-}
-
 struct FetchSession {
     hub: Hub,
     progress: FetchProgress,
@@ -127,14 +111,40 @@ struct MissingFile {
     expected: Option<Expected>,
     /// Digest of the wrong file in its place, if there is one.
     wrong: Option<String>,
+    /// Whether the checkpoint is whole without it.
+    optional: bool,
 }
 
 impl FetchSession {
+    /// One checkpoint; one without tokenizer.json with the files of its vocabulary.
     fn checkpoint(&mut self, request: &CheckpointRequest) -> Result<FetchOutcome, FetchError> {
+        let recorded = CheckpointFolder::new(&request.folder).digests();
+        let is_known = |name: &str| recorded.sha256.contains_key(name) || request.folder.join(name).is_file();
+        let vocabulary = VOCABULARY_FILES.into_iter().find(|names| names.iter().all(|name| is_known(name)));
+        let instead = vocabulary.filter(|_| !is_known(TOKENIZER_FILE)).and_then(|names| request.with_vocabulary(names));
+        if let Some(request) = instead {
+            return self.complete(&request);
+        }
+        let absent = format!("{}: {TOKENIZER_FILE}", request.label());
+        let outcome = self.complete(request);
+        if !matches!(&outcome, Err(FetchError::NotThere { file, .. }) if *file == absent) {
+            return outcome;
+        }
+        for request in VOCABULARY_FILES.into_iter().filter_map(|names| request.with_vocabulary(names)) {
+            match self.complete(&request) {
+                Err(FetchError::NotThere { .. }) => {}
+                found => return found,
+            }
+        }
+        outcome
+    }
+
+    /// All files of a request.
+    fn complete(&mut self, request: &CheckpointRequest) -> Result<FetchOutcome, FetchError> {
         let folder = CheckpointFolder::new(&request.folder);
-        let mut found = look(&folder, request)?;
+        let mut found = look(&folder, request, self.no_network.is_none())?;
         if found.missing.is_empty() && found.unknown.is_empty() {
-            return Ok(FetchOutcome::Present);
+            return Ok(found.present());
         }
         if self.no_network.is_some() && !found.missing.is_empty() {
             return Ok(found.absent());
@@ -144,21 +154,29 @@ impl FetchSession {
             self.progress.notice(&format!("{label}: another `mixprec fetch` is at work on it; waiting for its end"));
         };
         let _lock = folder.lock(busy)?;
-        found = look(&folder, request)?;
+        found = look(&folder, request, self.no_network.is_none())?;
         for name in &found.unknown {
             self.progress.notice(&format!("{label}: {name} was there and has no pin: its digest is recorded"));
         }
-        let (mut bytes, mut staged) = (0, Vec::new());
+        let (mut bytes, mut staged, known_absent) = (0, Vec::new(), found.digests.absent.len());
         if !found.missing.is_empty() {
             folder.stage()?;
         }
         for file in &found.missing {
             let received = match self.file(request, &folder, file) {
                 Ok(received) => received,
+                Err(FetchError::NotThere { .. }) if file.optional => {
+                    found.digests.absent.insert(file.name.clone());
+                    continue;
+                }
                 Err(failure) => {
                     folder.tidy();
                     let FetchError::Unreachable { reason } = failure else { return Err(failure) };
                     self.no_network = Some(format!("no connection to {}: {reason}", self.hub.endpoint()));
+                    // The checkpoint is whole without the others.
+                    if found.missing.iter().all(|file| file.optional) {
+                        break;
+                    }
                     return Ok(found.absent());
                 }
             };
@@ -166,10 +184,11 @@ impl FetchSession {
             found.digests.sha256.insert(file.name.clone(), received.sha256);
             staged.push(file.name.clone());
         }
-        if !staged.is_empty() || !found.unknown.is_empty() {
+        if !staged.is_empty() || !found.unknown.is_empty() || found.digests.absent.len() > known_absent {
             folder.publish(&staged, &found.digests)?;
         }
-        Ok(if staged.is_empty() { FetchOutcome::Present } else { FetchOutcome::Fetched { bytes } })
+        let files = found.digests.sha256.len();
+        Ok(if staged.is_empty() { FetchOutcome::Present { files } } else { FetchOutcome::Fetched { files, bytes } })
     }
 
     /// Downloads one file into the staging folder, unless it is there already.
@@ -205,22 +224,32 @@ impl FetchSession {
 }
 
 impl CheckpointState {
+    fn present(self) -> FetchOutcome {
+        FetchOutcome::Present { files: self.digests.sha256.len() }
+    }
+
     fn absent(self) -> FetchOutcome {
-        FetchOutcome::Absent { missing: self.missing.into_iter().map(|file| file.name).collect() }
+        let missing = self.missing.into_iter().filter(|file| !file.optional);
+        FetchOutcome::Absent { missing: missing.map(|file| file.name).collect() }
     }
 }
 
-/// Compares the files on disk with their pins and recorded digests.
-fn look(folder: &CheckpointFolder, request: &CheckpointRequest) -> Result<CheckpointState, FetchError> {
+/// Compares the files on disk with their pins and recorded digests. Without `network`, an optional file that is not there is
+/// not missed.
+fn look(folder: &CheckpointFolder, request: &CheckpointRequest, network: bool) -> Result<CheckpointState, FetchError> {
     let recorded = folder.digests();
     let mut found = CheckpointState::default();
-    for (name, pin) in request.in_order() {
+    if !request.files.contains_key(TOKENIZER_FILE) {
+        found.digests.absent.insert(TOKENIZER_FILE.to_owned());
+    }
+    for RequestedFile { name, pin, optional } in request.in_order() {
         let pinned = pin.map(|digest| Expected::Pinned(digest.to_owned()));
         let expected = pinned.or_else(|| recorded.sha256.get(name).cloned().map(Expected::Recorded));
         let name = name.to_owned();
         match (folder.sha256(&name)?, expected) {
             (Some(digest), Some(expected)) if digest != expected.sha256() => {
-                found.missing.push(MissingFile { name, expected: Some(expected), wrong: Some(digest) });
+                let wrong = Some(digest);
+                found.missing.push(MissingFile { name, expected: Some(expected), wrong, optional: false });
             }
             (Some(digest), expected) => {
                 if expected.is_none() {
@@ -228,7 +257,12 @@ fn look(folder: &CheckpointFolder, request: &CheckpointRequest) -> Result<Checkp
                 }
                 found.digests.sha256.insert(name, digest);
             }
-            (None, expected) => found.missing.push(MissingFile { name, expected, wrong: None }),
+            (None, None) if optional && recorded.absent.contains(&name) => drop(found.digests.absent.insert(name)),
+            (None, None) if optional && !network => {}
+            (None, expected) => {
+                let optional = optional && expected.is_none();
+                found.missing.push(MissingFile { name, expected, wrong: None, optional });
+            }
         }
     }
     Ok(found)

@@ -19,14 +19,16 @@ impl FetchSummary {
         }
         let mut text = String::new();
         for (request, outcome) in &self.checkpoints {
-            let (label, files) = (request.label(), request.files.len());
+            let label = request.label();
             let folder = request.folder.display();
             let _ = match outcome {
-                FetchOutcome::Present => writeln!(text, "{label}: {files} files, all there and right: {folder}"),
-                FetchOutcome::Fetched { bytes: 0 } => {
+                FetchOutcome::Present { files } => {
+                    writeln!(text, "{label}: {files} files, all there and right: {folder}")
+                }
+                FetchOutcome::Fetched { files, bytes: 0 } => {
                     writeln!(text, "{label}: {files} files, nothing to fetch: {folder}")
                 }
-                FetchOutcome::Fetched { bytes: count } => {
+                FetchOutcome::Fetched { files, bytes: count } => {
                     writeln!(text, "{label}: {files} files, {} fetched: {folder}", bytes(*count))
                 }
                 FetchOutcome::Absent { .. } | FetchOutcome::Failed(_) => Ok(()),
@@ -48,7 +50,7 @@ impl FetchSummary {
                         drawn.push(request.repository.as_str());
                     }
                 }
-                FetchOutcome::Present | FetchOutcome::Fetched { .. } => {}
+                FetchOutcome::Present { .. } | FetchOutcome::Fetched { .. } => {}
             }
         }
         if let Some(why) = self.no_network.as_ref().filter(|_| !absent.is_empty()) {

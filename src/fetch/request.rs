@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use super::FetchError;
 use super::download::short;
 use crate::manifest::LoadedManifest;
-use crate::model::{CHECKPOINT_FILES, INDEX_FILE, ModelSource, WEIGHTS_FILE, hub_folder};
+use crate::model::{CHECKPOINT_FILES, INDEX_FILE, ModelSource, WEIGHTS_FILE, hub_folder, optional_files};
+
+/// The file that a vocabulary may stand for.
+pub(super) const TOKENIZER_FILE: &str = "tokenizer.json";
 
 /// One revision of one repository, for one or several models.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +26,16 @@ pub(super) struct CheckpointRequest {
     pub fallback: bool,
 }
 
+/// A file of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RequestedFile<'a> {
+    pub name: &'a str,
+    /// Its digest in the manifest.
+    pub pin: Option<&'a str>,
+    /// Whether the checkpoint is whole without it.
+    pub optional: bool,
+}
+
 impl CheckpointRequest {
     /// Every hub checkpoint of the manifest, each once.
     ///
@@ -34,7 +47,7 @@ impl CheckpointRequest {
         for (entry, source) in named.flat_map(|entry| entry.source.candidates().iter().map(move |one| (entry, one))) {
             let ModelSource::Hub { repository, revision, sha256, files, .. } = source else { continue };
             let mut pins: BTreeMap<String, Option<String>> =
-                CHECKPOINT_FILES.iter().map(|&name| (name.to_owned(), None)).collect();
+                CHECKPOINT_FILES.into_iter().chain(optional_files()).map(|name| (name.to_owned(), None)).collect();
             pins.insert(WEIGHTS_FILE.to_owned(), Some(sha256.clone()));
             // Weights in several files: the digest is that of all, and each of them has its own pin.
             if files.contains_key(INDEX_FILE) {
@@ -76,12 +89,30 @@ impl CheckpointRequest {
         format!("{} {}", self.repository, short(&self.revision))
     }
 
-    /// The files in the order they are fetched: the weights last, so that a mistake in the manifest shows early.
-    pub fn in_order(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
-        let weights = |(name, _): &(&String, &Option<String>)| name.ends_with(".safetensors");
-        let small = self.files.iter().filter(move |entry| !weights(entry));
-        let all = small.chain(self.files.iter().filter(weights));
-        all.map(|(name, pin)| (name.as_str(), pin.as_deref()))
+    /// The same with a vocabulary of these files in the place of tokenizer.json, which the repository lacks; `None` if tokenizer.json
+    /// is pinned.
+    pub fn with_vocabulary(&self, names: &[&str]) -> Option<CheckpointRequest> {
+        let mut request = self.clone();
+        if request.files.remove(TOKENIZER_FILE)?.is_some() {
+            return None;
+        }
+        for &name in names {
+            request.files.entry(name.to_owned()).or_default();
+        }
+        Some(request)
+    }
+
+    /// The files in the order they are fetched: the weights last, so that a mistake in the manifest shows early, and before
+    /// them the files that the repository may lack.
+    pub fn in_order(&self) -> impl Iterator<Item = RequestedFile<'_>> {
+        let files = self.files.iter().map(|(name, pin)| RequestedFile {
+            name: name.as_str(),
+            pin: pin.as_deref(),
+            optional: pin.is_none() && optional_files().any(|optional| optional == name),
+        });
+        let mut files: Vec<RequestedFile<'_>> = files.collect();
+        files.sort_by_key(|file| (file.name.ends_with(".safetensors"), file.optional));
+        files.into_iter()
     }
 }
 
@@ -116,13 +147,19 @@ mod tests {
         let found = request(&models(&pin("vocab.json", "3"))).unwrap();
         assert_eq!((found.len(), found[0].model.as_str(), found[0].fallback), (1, "one", false));
         assert!(found[0].folder.ends_with(format!("runs/hub/a--b/{}", "0".repeat(40))));
-        let files: Vec<_> = found[0].in_order().map(|(name, pin)| (name, pin.map(|pin| &pin[..1]))).collect();
+        let file =
+            |file: RequestedFile<'_>| (file.name.to_owned(), file.pin.map(|pin| pin[..1].to_owned()), file.optional);
+        let files: Vec<_> = found[0].in_order().map(file).collect();
         let expected = [
-            ("config.json", Some("2")),
-            ("tokenizer.json", None),
-            ("vocab.json", Some("3")),
-            ("model.safetensors", Some("1")),
-        ];
+            ("config.json", Some("2"), false),
+            ("tokenizer.json", None, false),
+            ("vocab.json", Some("3"), false),
+            ("added_tokens.json", None, true),
+            ("special_tokens_map.json", None, true),
+            ("tokenizer_config.json", None, true),
+            ("model.safetensors", Some("1"), false),
+        ]
+        .map(|(name, pin, optional)| (name.to_owned(), pin.map(str::to_owned), optional));
         assert_eq!(files, expected);
         let message = request(&models(&pin("config.json", "4"))).unwrap_err().to_string();
         assert!(message.contains("`one` and `two` pin different digests of config.json"), "{message}");
@@ -130,7 +167,8 @@ mod tests {
         let shards = index.replace('}', &format!(", model-00001-of-00001.safetensors: '{}'}}", "3".repeat(64)));
         let names: Vec<String> = request(&format!("one: {}", hub(&shards))).unwrap()[0]
             .in_order()
-            .map(|(name, _)| name.to_owned())
+            .filter(|file| !file.optional)
+            .map(|file| file.name.to_owned())
             .collect();
         let shard = "model-00001-of-00001.safetensors";
         assert_eq!(names, ["config.json", "model.safetensors.index.json", "tokenizer.json", shard]);

@@ -1,7 +1,7 @@
 //! Work of one forward pass, counted from the graph: floating-point operations and bytes.
 //!
 //! A multiply-add is two operations. Element-wise classes use fixed counts per element (documented at
-//! [`flops_per_element`]); together they are under 1 % of a transformer's work, so their exact value does not matter.
+//! [`flops_per_element`] and [`Activation::flops`](super::Activation::flops)); together they are under 1 % of a transformer's work, so their exact value does not matter.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,8 +47,6 @@ pub fn flops_per_element(class: OpClass) -> u64 {
         OpClass::LayerNorm => 8,
         // Maximum, subtraction, exponential, sum, division.
         OpClass::Softmax => 5,
-        // The tanh form's polynomial; the erf form is of the same order.
-        OpClass::Gelu => 8,
         OpClass::Residual | OpClass::Tanh => 1,
         _ => 0,
     }
@@ -132,7 +130,7 @@ impl Graph {
             for (id, format) in param_formats(op, *rounding) {
                 let whole = self.param(id).elements() as u64;
                 let elements = match op.kind {
-                    OpKind::Embedding { .. } => whole.min((shape.tokens() * self.dimensions.hidden) as u64),
+                    OpKind::Embedding { .. } => self.rows_of_tokens(id, shape),
                     _ => whole,
                 };
                 let most = read.entry((id.0, format.storage())).or_default();
@@ -168,6 +166,7 @@ impl Graph {
             OpKind::Linear { weight, .. } => 2 * self.param(*weight).dims[1] as u64,
             OpKind::AttentionScores { heads, .. } => 2 * (self.dimensions.hidden / heads) as u64,
             OpKind::AttentionContext { .. } => 2 * shape.sequence as u64,
+            OpKind::Activation(function) => function.flops(),
             _ => flops_per_element(op.class),
         };
         output * per_output
@@ -175,14 +174,17 @@ impl Graph {
 
     /// Parameter elements that an op reads in one forward pass.
     fn param_traffic(&self, op: &Op, shape: Shape) -> u64 {
-        let whole = params_of(op).into_iter().map(|id| self.param(id).elements() as u64);
+        let params = params_of(op).into_iter();
         match op.kind {
-            OpKind::Embedding { .. } => {
-                let rows = shape.tokens() as u64;
-                whole.map(|table| table.min(rows * self.dimensions.hidden as u64)).sum()
-            }
-            _ => whole.sum(),
+            OpKind::Embedding { .. } => params.map(|id| self.rows_of_tokens(id, shape)).sum(),
+            _ => params.map(|id| self.param(id).elements() as u64).sum(),
         }
+    }
+
+    /// Elements of a table's rows, one for each token, or all of them where the batch has more tokens.
+    fn rows_of_tokens(&self, table: ParamId, shape: Shape) -> u64 {
+        let [rows, width] = [0, 1].map(|axis| self.param(table).dims[axis]);
+        (rows.min(shape.tokens()) * width) as u64
     }
 
     /// Selecting one token per sequence reads only that token.

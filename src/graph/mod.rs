@@ -2,8 +2,11 @@
 //!
 //! Values are symbolic in batch and sequence; parameters name the checkpoint tensors they are made of.
 
+pub mod activation;
 pub mod cost;
+mod output;
 pub mod policy;
+mod sizes;
 
 use std::collections::HashMap;
 
@@ -11,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::digest::sha256;
+pub use activation::{Activation, Gelu};
 pub use cost::CostSummary;
+pub use output::OutputKind;
 pub use policy::{Format, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding};
 
 /// Batch size and padded sequence length of one engine.
@@ -59,6 +64,22 @@ impl ValueShape {
         }
     }
 
+    /// Elements of a row of tokens or sequences; heads of scores, whose rows are as long as a sequence.
+    pub fn width(self) -> usize {
+        match self {
+            ValueShape::Tokens(width) | ValueShape::Sequences(width) | ValueShape::Scores(width) => width,
+        }
+    }
+
+    /// The same shape with rows of another width.
+    pub fn with_width(self, width: usize) -> Self {
+        match self {
+            ValueShape::Tokens(_) => ValueShape::Tokens(width),
+            ValueShape::Sequences(_) => ValueShape::Sequences(width),
+            ValueShape::Scores(_) => ValueShape::Scores(width),
+        }
+    }
+
     /// Number of elements.
     pub fn elements(self, shape: Shape) -> usize {
         self.dims(shape).iter().product()
@@ -81,6 +102,15 @@ pub struct TensorPart {
     pub tensor: String,
     /// Stored `[in, out]` (GPT-2's Conv1D) and transposed when loaded.
     pub transposed: bool,
+    /// The first of its rows that belongs to the parameter; those before it are left out. 0 of a transposed tensor.
+    pub first_row: usize,
+}
+
+impl TensorPart {
+    /// A tensor as it is stored.
+    pub fn whole(tensor: &str) -> Self {
+        TensorPart { tensor: tensor.to_owned(), transposed: false, first_row: 0 }
+    }
 }
 
 /// A parameter: one or more checkpoint tensors concatenated along the first dimension.
@@ -103,7 +133,7 @@ impl Param {
     }
 }
 
-/// Initialisation of a parameter in a random checkpoint (Hugging Face defaults of both families).
+/// Initialisation of a parameter in a random checkpoint (Hugging Face defaults).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
     /// Normal with this standard deviation.
@@ -112,16 +142,6 @@ pub enum Init {
     Zeros,
     /// All ones (layer-norm gamma).
     Ones,
-}
-
-/// The two forms of GELU in use. The model decides the form, never the backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Gelu {
-    /// `x/2 (1 + erf(x/√2))` (BERT).
-    Erf,
-    /// `x/2 (1 + tanh(√(2/π)(x + 0.044715 x³)))` (GPT-2).
-    Tanh,
 }
 
 /// Which keys a query may attend to. Masked keys get probability 0 by selection, never by adding a large constant.
@@ -152,18 +172,20 @@ pub enum Token {
     First,
     /// The last one that is no padding, from which the next token is predicted.
     Last,
+    /// The last one that is no padding and has another id; the first where there is none.
+    LastBut(u32),
 }
 
 /// What an operation does.
 #[derive(Debug, Clone, PartialEq)]
 pub enum OpKind {
-    /// `(word[id] + token_type[0]) + position[index]`, summed in this order (Hugging Face's).
+    /// `(word[id] + token_type[type]) + position[index]`, summed in this order (Hugging Face's).
     Embedding {
         /// `[vocabulary, hidden]`
         word: ParamId,
         /// `[positions, hidden]`
         position: ParamId,
-        /// `[types, hidden]`; every token is of type 0.
+        /// `[types, hidden]`; `None` of a model without token types.
         token_type: Option<ParamId>,
     },
     /// `(x - mean) / sqrt(var + epsilon) * gamma + beta` over the last dimension.
@@ -198,9 +220,9 @@ pub enum OpKind {
         /// Number of heads.
         heads: usize,
     },
-    /// Element-wise GELU.
-    Gelu(Gelu),
-    /// Element-wise tanh.
+    /// Element-wise function between linear layers.
+    Activation(Activation),
+    /// Element-wise tanh of a pooler or a head.
     Tanh,
     /// Element-wise sum of two inputs.
     Residual,
@@ -220,7 +242,7 @@ impl OpKind {
             OpKind::AttentionScores { .. } => OpClass::AttentionScores,
             OpKind::Softmax(_) => OpClass::Softmax,
             OpKind::AttentionContext { .. } => OpClass::AttentionContext,
-            OpKind::Gelu(_) => OpClass::Gelu,
+            OpKind::Activation(_) => OpClass::Gelu,
             OpKind::Tanh => OpClass::Tanh,
             OpKind::Residual => OpClass::Residual,
             OpKind::Select(_) => OpClass::Select,
@@ -263,39 +285,8 @@ pub struct Dimensions {
     pub inner: usize,
     /// Rows of the word table.
     pub vocabulary: usize,
-    /// Longest sequence.
+    /// Longest sequence, and rows of the position table from the first token's on.
     pub positions: usize,
-}
-
-/// What the graph's output holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OutputKind {
-    /// Last hidden state `[B, S, hidden]`.
-    Hidden,
-    /// Classifier logits `[B, labels]`.
-    ClassLogits,
-    /// Next-token logits `[B, S, vocabulary]`.
-    TokenLogits,
-    /// Next-token logits of the last token of every sequence alone, `[B, vocabulary]`.
-    LastTokenLogits,
-}
-
-impl OutputKind {
-    /// Name for readers.
-    pub fn label(self) -> &'static str {
-        match self {
-            OutputKind::Hidden => "hidden states",
-            OutputKind::ClassLogits => "class logits",
-            OutputKind::TokenLogits => "next-token logits",
-            OutputKind::LastTokenLogits => "next-token logits of the last token",
-        }
-    }
-
-    /// Whether an output row is a distribution over alternatives, so that its argmax means something.
-    pub fn is_logits(self) -> bool {
-        !matches!(self, OutputKind::Hidden)
-    }
 }
 
 /// A model as typed operations in execution order.
@@ -348,11 +339,6 @@ impl Graph {
         sha256(format!("{self:?}").as_bytes())
     }
 
-    /// Total number of parameters.
-    pub fn parameter_count(&self) -> u64 {
-        self.params.iter().map(|param| param.elements() as u64).sum()
-    }
-
     /// Name and symbolic shape of a value.
     pub fn value(&self, id: ValueId) -> &Value {
         &self.values[id.0]
@@ -382,6 +368,16 @@ impl GraphBuilder {
             self.params.push(Param { name: name.to_owned(), dims, parts, init });
         }
         id
+    }
+
+    /// The shape of a value.
+    pub fn shape(&self, id: ValueId) -> ValueShape {
+        self.values[id.0].shape
+    }
+
+    /// The dimensions of a parameter.
+    pub fn param_dims(&self, id: ParamId) -> &[usize] {
+        &self.params[id.0].dims
     }
 
     /// Adds an op and returns its output value.

@@ -80,7 +80,7 @@ pub enum OpClass {
     AttentionContext,
     /// Masked softmax over keys.
     Softmax,
-    /// GELU, in the form (erf or tanh) the model defines.
+    /// The activation between two linear layers, whichever the model defines ([`super::Activation`]). It is GELU in most models.
     Gelu,
     /// The pooler's tanh.
     Tanh,

@@ -21,80 +21,126 @@ pub enum ClassName {
     Name(String),
 }
 
-/// A label of a file and the class that it is.
+/// A class of a head and the label of a file that is this class.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabelledClass {
-    /// The label.
-    pub label: String,
+    /// The label; `None` of a class that no label is, so that an answer of it is wrong.
+    pub label: Option<String>,
     /// Index of the class, from 0.
     pub class: usize,
     /// The class's name in config.json, or its number.
     pub name: String,
 }
 
-/// `0=negative;1=positive`; a separator within a name has a backslash before it.
+/// `0=negative;1=positive`, and `;=neutral` for a class that no label is; a separator within a name has a backslash before it.
 pub fn label_text(classes: &[LabelledClass]) -> String {
     let escaped = |name: &str| {
         let parts = name.chars().map(|c| if matches!(c, ';' | '=' | '\\') { format!("\\{c}") } else { c.to_string() });
         parts.collect::<String>()
     };
-    let one = |of: &LabelledClass| format!("{}={}", escaped(&of.label), escaped(&of.name));
+    let one =
+        |of: &LabelledClass| format!("{}={}", escaped(of.label.as_deref().unwrap_or_default()), escaped(&of.name));
     classes.iter().map(one).collect::<Vec<_>>().join(";")
+}
+
+/// The labels of such a text, each with the name of its class; the label of a class that no label is is empty.
+pub fn labels_of_text(text: &str) -> Vec<(String, String)> {
+    let mut pairs = vec![[String::new(), String::new()]];
+    let (mut side, mut characters) = (0, text.chars());
+    while let Some(next) = characters.next() {
+        match (next, pairs.last_mut()) {
+            (';', _) => {
+                pairs.push(Default::default());
+                side = 0;
+            }
+            ('=', _) => side = 1,
+            (_, Some(pair)) => pair[side].push(if next == '\\' { characters.next().unwrap_or(next) } else { next }),
+            (_, None) => {}
+        }
+    }
+    pairs.into_iter().map(|[label, class]| (label, class)).collect()
 }
 
 /// The labels of a file, each with the first line that has it.
 pub(super) type FileLabels = BTreeMap<String, usize>;
 
-/// The class of each label of a file, by the manifest's `declared` classes where it has any, else by name.
+/// The class of each label of a file, by the manifest's `declared` classes where it has any, else by name; then the classes of
+/// the head that no label is. Labels that are numbers are those of `sentiments` as in SST-2's file, or of classes.
 ///
 /// # Errors
 /// Why the head's classes are not those of the file, and the cure where there is one.
 pub(super) fn classes_of(
     labels: &FileLabels,
     declared: &BTreeMap<String, ClassName>,
-    config: &ModelConfig,
+    head: &HeadClasses<'_>,
+    sentiments: bool,
 ) -> Result<Vec<LabelledClass>, String> {
-    let head = HeadClasses::of(config)?;
-    if declared.is_empty() {
-        return head.by_name(labels).map_or_else(|| head.by_number(labels), Ok);
-    }
-    if let Some((label, line)) = labels.iter().find(|(label, _)| !declared.contains_key(*label)) {
-        return Err(format!("label `{label}` of line {line} is not among the manifest's `labels`"));
-    }
-    let classes =
-        declared.iter().map(|(label, class)| head.declared(label, class)).collect::<Result<Vec<_>, String>>()?;
-    let mut labels = BTreeMap::new();
-    for one in &classes {
-        if let Some(other) = labels.insert(one.class, &one.label) {
-            let (label, name) = (&one.label, &one.name);
-            return Err(format!("the manifest's `labels` name `{name}` as the class of `{other}` and of `{label}`"));
+    let mut classes = if !declared.is_empty() {
+        if let Some((label, line)) = labels.iter().find(|(label, _)| !declared.contains_key(*label)) {
+            return Err(format!("label `{label}` of line {line} is not among the manifest's `labels`"));
         }
-    }
+        head.by_manifest(declared)?
+    } else if !sentiments && numbers(labels).is_some() {
+        head.by_name(labels).map_or_else(|| head.by_class_number(labels), Ok)?
+    } else {
+        head.by_name(labels).map_or_else(|| head.by_number(labels), Ok)?
+    };
+    classes.extend(head.unlabelled(&classes));
     Ok(classes)
 }
 
+/// The notice of classes that no label is; `None` where there are none, or where the labels are no classes of the head, which
+/// the rows say.
+pub(super) fn left_out_notice(
+    labels: &FileLabels,
+    declared: &BTreeMap<String, ClassName>,
+    config: &ModelConfig,
+    sentiments: bool,
+) -> Option<String> {
+    let classes = classes_of(labels, declared, &HeadClasses::of(config).ok()?, sentiments).ok()?;
+    let names = classes.iter().filter(|of| of.label.is_none()).map(|of| of.name.as_str());
+    unlabelled_sentence(&names.collect::<Vec<_>>())
+}
+
+/// ``no label is `neutral`, a class of the head: an answer of it is wrong``; `None` where every class has a label.
+pub fn unlabelled_sentence(names: &[&str]) -> Option<String> {
+    let shown = quoted_names(names.iter().copied(), names.len());
+    match names.len() {
+        0 => None,
+        1 => Some(format!("no label is {shown}, a class of the head: an answer of it counts as wrong")),
+        _ => Some(format!("no label is {shown}, classes of the head: an answer of one of them counts as wrong")),
+    }
+}
+
+/// Names for a message: `` `negative`, `neutral`, `positive` ``, or the first of many.
+fn quoted_names(names: impl Iterator<Item = impl AsRef<str>>, count: usize) -> String {
+    let shown: Vec<String> = names.take(SHOWN).map(|name| format!("`{}`", name.as_ref())).collect();
+    let more = if count > SHOWN { format!(" and {} more", count - SHOWN) } else { String::new() };
+    format!("{}{more}", shown.join(", "))
+}
+
 /// The classes of a head.
-struct HeadClasses<'a> {
+pub(super) struct HeadClasses<'a> {
     config: &'a ModelConfig,
     count: usize,
 }
 
 impl HeadClasses<'_> {
-    fn of(config: &ModelConfig) -> Result<HeadClasses<'_>, String> {
-        let count = match config.head {
-            TaskHead::Classifier { labels } => labels,
-            TaskHead::None | TaskHead::LanguageModel { .. } => {
-                let dropped =
-                    config.dropped_head.as_ref().map(|class| format!(": the head of {class} is not computed"));
-                return Err(format!("the model's output has no classes{}", dropped.unwrap_or_default()));
-            }
-        };
+    /// Those of a head of which one class is right.
+    ///
+    /// # Errors
+    /// Why no single class is the answer.
+    pub fn of(config: &ModelConfig) -> Result<HeadClasses<'_>, String> {
+        let head = HeadClasses::of_several(config)?;
+        if let TaskHead::TokenClassifier { .. } = config.head {
+            return Err("the model has classes of tokens, not of sentences".to_owned());
+        }
         match config.score_function() {
-            ScoreFunction::Softmax => Ok(HeadClasses { config, count }),
+            ScoreFunction::Softmax => Ok(head),
             ScoreFunction::None => {
                 Err("the head's outputs are numbers, not classes (problem_type: regression)".to_owned())
             }
-            ScoreFunction::Sigmoid if count == 1 => Err("the head has one output, which is no class".to_owned()),
+            ScoreFunction::Sigmoid if head.count == 1 => Err("the head has one output, which is no class".to_owned()),
             ScoreFunction::Sigmoid => {
                 let why = "several labels of the head may hold at once (problem_type: multi_label_classification)";
                 Err(format!("{why}, so that no single class is the answer"))
@@ -102,8 +148,24 @@ impl HeadClasses<'_> {
         }
     }
 
+    /// Those of any head.
+    ///
+    /// # Errors
+    /// Why the output has no classes.
+    pub fn of_several(config: &ModelConfig) -> Result<HeadClasses<'_>, String> {
+        let count = match config.head {
+            TaskHead::Classifier { labels } | TaskHead::TokenClassifier { labels } => labels,
+            TaskHead::None | TaskHead::Spans | TaskHead::MaskedLanguageModel | TaskHead::LanguageModel { .. } => {
+                let dropped =
+                    config.dropped_head.as_ref().map(|class| format!(": the head of {class} is not computed"));
+                return Err(format!("the model's output has no classes{}", dropped.unwrap_or_default()));
+            }
+        };
+        Ok(HeadClasses { config, count })
+    }
+
     fn labelled(&self, label: &str, class: usize) -> LabelledClass {
-        LabelledClass { label: label.to_owned(), class, name: self.config.label(class) }
+        LabelledClass { label: Some(label.to_owned()), class, name: self.config.label(class) }
     }
 
     /// The only class of this name.
@@ -120,12 +182,31 @@ impl HeadClasses<'_> {
         })
     }
 
-    /// Names for a message: `negative`, `neutral`, `positive`.
     fn names(&self) -> String {
-        let shown: Vec<String> =
-            (0..self.count.min(SHOWN)).map(|class| format!("`{}`", self.config.label(class))).collect();
-        let more = if self.count > SHOWN { format!(" and {} more", self.count - SHOWN) } else { String::new() };
-        format!("{}{more}", shown.join(", "))
+        quoted_names((0..self.count).map(|class| self.config.label(class)), self.count)
+    }
+
+    /// The classes that are no label's.
+    fn unlabelled(&self, labelled: &[LabelledClass]) -> Vec<LabelledClass> {
+        let left_out = (0..self.count).filter(|class| labelled.iter().all(|of| of.class != *class));
+        left_out.map(|class| LabelledClass { label: None, class, name: self.config.label(class) }).collect()
+    }
+
+    /// The classes that the manifest declares, each for one label.
+    fn by_manifest(&self, declared: &BTreeMap<String, ClassName>) -> Result<Vec<LabelledClass>, String> {
+        let classes: Vec<LabelledClass> =
+            declared.iter().map(|(label, class)| self.declared(label, class)).collect::<Result<_, _>>()?;
+        for (one, (label, _)) in classes.iter().zip(declared) {
+            let other =
+                classes.iter().zip(declared).find(|(other, (first, _))| other.class == one.class && *first < label);
+            if let Some((_, (first, _))) = other {
+                let name = &one.name;
+                return Err(format!(
+                    "the manifest's `labels` name `{name}` as the class of `{first}` and of `{label}`"
+                ));
+            }
+        }
+        Ok(classes)
     }
 
     fn declared(&self, label: &str, class: &ClassName) -> Result<LabelledClass, String> {
@@ -146,6 +227,33 @@ impl HeadClasses<'_> {
         labels.keys().map(|label| Some(self.labelled(label, self.named(label)?))).collect()
     }
 
+    /// Labels are numbers of classes. Where the names of two classes are the sentiments and the first is positive, they may as well
+    /// be those of the file's author.
+    fn by_class_number(&self, labels: &FileLabels) -> Result<Vec<LabelledClass>, String> {
+        if self.count == 2 && [NEGATIVE, POSITIVE].map(|sentiment| self.named(sentiment)) == [Some(1), Some(0)] {
+            return Err(format!(
+                "class 0 of the head is {}, and 0 mostly means negative: which of them a label of the file is, is not known. \
+                 {CURE}",
+                self.config.label(0)
+            ));
+        }
+        let class = |(label, line): (&String, &usize)| {
+            let class = label.parse().ok().filter(|class| *class < self.count);
+            let last = self.count - 1;
+            if let Some(other) = self.named(label).filter(|other| class.is_some() && class != Some(*other)) {
+                return Err(format!(
+                    "label {label} of line {line} is the number of one class and the name of class {other}. {CURE}"
+                ));
+            }
+            let outside = || {
+                let names = self.names();
+                format!("label {label} of line {line} is no class of the head, which has 0 to {last} ({names}). {CURE}")
+            };
+            class.map(|class| self.labelled(label, class)).ok_or_else(outside)
+        };
+        labels.iter().map(class).collect()
+    }
+
     /// Labels are numbers: those of SST-2's two sentiments, or of classes without names.
     fn by_number(&self, labels: &FileLabels) -> Result<Vec<LabelledClass>, String> {
         let Some(largest) = numbers(labels) else {
@@ -157,7 +265,7 @@ impl HeadClasses<'_> {
             ));
         };
         // A file of SST-2's kind may hold one sentiment alone.
-        let count = 2.max(largest + 1);
+        let count = largest.saturating_add(1).max(2);
         if count != self.count {
             let classes = if self.count == 1 { "class" } else { "classes" };
             return Err(format!(
@@ -192,7 +300,7 @@ const POSITIVE: &str = "positive";
 fn numbers(labels: &FileLabels) -> Option<usize> {
     let number = |label: &String| label.parse().ok().filter(|number: &usize| number.to_string() == *label);
     let numbers: Option<Vec<usize>> = labels.keys().map(number).collect();
-    numbers?.into_iter().max().filter(|largest| *largest < usize::from(u8::MAX))
+    numbers?.into_iter().max()
 }
 
 /// A name without case, and the two sentiments in full.
@@ -206,95 +314,4 @@ fn spelling(name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{Architecture, ProblemType};
-
-    fn config(names: &[&str], count: usize) -> ModelConfig {
-        ModelConfig {
-            head: TaskHead::Classifier { labels: count },
-            label_names: names.iter().map(|name| (*name).to_owned()).collect(),
-            ..ModelConfig::of(Architecture::BertTiny)
-        }
-    }
-
-    fn file(labels: &[&str]) -> FileLabels {
-        labels.iter().zip(2..).map(|(label, line)| ((*label).to_owned(), line)).collect()
-    }
-
-    fn matched(labels: &[&str], declared: &[(&str, ClassName)], config: &ModelConfig) -> Result<String, String> {
-        let declared = declared.iter().map(|(label, class)| ((*label).to_owned(), class.clone())).collect();
-        classes_of(&file(labels), &declared, config).map(|found| label_text(&found))
-    }
-
-    fn by_name(labels: &[&str], names: &[&str]) -> Result<String, String> {
-        let config = config(names, names.len());
-        let classes = classes_of(&file(labels), &BTreeMap::new(), &config)?;
-        Ok(classes.iter().map(|of| format!("{}={}", of.label, of.class)).collect::<Vec<_>>().join(";"))
-    }
-
-    #[test]
-    fn sentiments_are_matched_by_name_in_either_order_and_spelling() {
-        assert_eq!(by_name(&["0", "1"], &["negative", "positive"]).unwrap(), "0=0;1=1");
-        assert_eq!(by_name(&["0", "1"], &["POSITIVE", "NEGATIVE"]).unwrap(), "0=1;1=0");
-        assert_eq!(by_name(&["1"], &["Pos", "neg"]).unwrap(), "0=1;1=0", "one sentiment alone");
-        assert_eq!(by_name(&["0", "1"], &["LABEL_0", "LABEL_1"]).unwrap(), "0=0;1=1");
-        assert_eq!(by_name(&["0", "1"], &["1", "0"]).unwrap(), "0=1;1=0");
-        assert_eq!(matched(&["0", "1"], &[], &config(&[], 2)).unwrap(), "0=class 0;1=class 1");
-        assert_eq!(by_name(&["0", "1", "2"], &["LABEL_0", "LABEL_1", "LABEL_2"]).unwrap(), "0=0;1=1;2=2");
-    }
-
-    #[test]
-    fn names_in_the_file_are_those_of_the_head() {
-        let stars = ["1 star", "2 stars", "3 stars"];
-        assert_eq!(by_name(&["3 Stars", "1 star"], &stars).unwrap(), "1 star=0;3 Stars=2");
-        let found = by_name(&["negative", "neg"], &["positive", "negative", "neutral"]).unwrap();
-        assert_eq!(found, "neg=1;negative=1");
-        assert_eq!(by_name(&["label_1"], &["LABEL_0", "LABEL_1"]).unwrap(), "label_1=1");
-        let refused = by_name(&["negative", "mixed"], &["positive", "negative", "neutral"]).unwrap_err();
-        assert!(refused.starts_with("label `mixed` of line 3 is no class of the head"), "{refused}");
-    }
-
-    #[test]
-    fn classes_that_are_not_those_of_the_file_are_refused() {
-        let refused = |labels: &[&str], names: &[&str]| by_name(labels, names).unwrap_err();
-        let three = refused(&["0", "1"], &["positive", "negative", "neutral"]);
-        assert!(three.contains("the head has 3 classes") && three.contains("those of 2"), "{three}");
-        let two = refused(&["0", "1", "2"], &["negative", "positive"]);
-        assert!(two.contains("the head has 2 classes") && two.contains("those of 3"), "{two}");
-        for names in [["unacceptable", "acceptable"], ["LABEL_1", "LABEL_0"], ["negative", "neg"]] {
-            let open = refused(&["0", "1"], &names);
-            assert!(open.contains("is not known. Say it in the manifest's input"), "{open}");
-        }
-        let one = matched(&["0", "1"], &[], &config(&["LABEL_0"], 1)).unwrap_err();
-        assert_eq!(one, "the head has one output, which is no class");
-        let of = |problem| ModelConfig { problem_type: Some(problem), ..config(&[], 2) };
-        let number = matched(&["0", "1"], &[], &of(ProblemType::Regression)).unwrap_err();
-        assert!(number.contains("problem_type: regression"), "{number}");
-        let several = matched(&["0", "1"], &[], &of(ProblemType::MultiLabelClassification)).unwrap_err();
-        assert!(several.contains("multi_label_classification"), "{several}");
-        let trunk =
-            ModelConfig { dropped_head: Some("BertForMaskedLM".to_owned()), ..ModelConfig::of(Architecture::BertTiny) };
-        let none = matched(&["0", "1"], &[], &trunk).unwrap_err();
-        assert_eq!(none, "the model's output has no classes: the head of BertForMaskedLM is not computed");
-    }
-
-    #[test]
-    fn the_manifest_says_which_class_a_label_is() {
-        let name = |name: &str| ClassName::Name(name.to_owned());
-        let cola = config(&["unacceptable", "acceptable"], 2);
-        let declared = [("0", name("Acceptable")), ("1", ClassName::Index(0))];
-        assert_eq!(matched(&["0", "1"], &declared, &cola).unwrap(), "0=acceptable;1=unacceptable");
-        let error = matched(&["0", "2"], &declared, &cola).unwrap_err();
-        assert_eq!(error, "label `2` of line 3 is not among the manifest's `labels`");
-        for wrong in [name("fine"), ClassName::Index(2)] {
-            let error = matched(&["0"], &[("0", wrong)], &cola).unwrap_err();
-            assert!(error.contains("which the head lacks: it has `unacceptable`, `acceptable`"), "{error}");
-        }
-        let twice = [("0", name("acceptable")), ("1", ClassName::Index(1))];
-        let error = matched(&["0", "1"], &twice, &cola).unwrap_err();
-        assert_eq!(error, "the manifest's `labels` name `acceptable` as the class of `0` and of `1`");
-        let odd = matched(&["a;b"], &[("a;b", ClassName::Index(0))], &config(&["x=y", "z"], 2)).unwrap();
-        assert_eq!(odd, "a\\;b=x\\=y");
-    }
-}
+mod tests;

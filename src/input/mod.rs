@@ -1,9 +1,11 @@
-//! Token ids for an engine: random, windows of a text, or labelled SST-2 sentences.
+//! Token ids for an engine: random, windows of a text, or examples with what is right.
 
+mod examples;
 mod labels;
 mod source;
 mod sst2;
 mod text;
+mod truth;
 
 use std::path::{Path, PathBuf};
 
@@ -11,35 +13,48 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
 
-use crate::files::{FileError, FileVersion, NotText, text as text_of};
-use crate::graph::Shape;
-use crate::model::{LongestSequence, Model, ModelError, Tokenizer};
-pub use labels::{ClassName, LabelledClass, label_text};
-use labels::{FileLabels, classes_of};
+use crate::files::{FileError, FileVersion, NotText, joined, text as text_of};
+use crate::graph::{OutputKind, Shape};
+use crate::model::{Model, ModelConfig, ModelError, Tokenizer};
+use examples::{Examples, LabelRule, Labelling, NumberedLine};
+use labels::left_out_notice;
+pub use labels::{ClassName, LabelledClass, label_text, labels_of_text, unlabelled_sentence};
 pub use source::InputSource;
-use sst2::Sentences;
 use text::Windows;
+pub use truth::{MASKED_SHARE, RightSpans, SpanTruth, Truth};
 
 /// Token ids of one forward pass. Row `i` depends on the source, the sequence length and `i`, never on the batch size.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// Batch size and padded sequence length.
     pub shape: Shape,
     /// `[batch, sequence]`, row-major; padding holds the pad id.
     pub ids: Vec<u32>,
+    /// Type of each token, `[batch, sequence]`; `None` where every token is of type 0.
+    pub token_types: Option<Vec<u32>>,
     /// Tokens per row, 1 to `sequence`; the rest is padding.
     pub lengths: Vec<usize>,
-    /// Class of each row, for labelled inputs whose labels are classes of the model.
-    pub labels: Option<Vec<u8>>,
-    /// The token that follows each token, `[batch, sequence]`, for windows of a running text.
-    pub next_ids: Option<Vec<u32>>,
+    /// What each row is scored against.
+    pub truths: Vec<Option<Truth>>,
 }
 
 impl Batch {
+    /// A batch of tokens of type 0, without anything to score.
+    pub fn new(shape: Shape, ids: Vec<u32>, lengths: Vec<usize>) -> Self {
+        Batch { shape, ids, token_types: None, truths: vec![None; lengths.len()], lengths }
+    }
+
     /// A batch of one full row.
     pub fn single(ids: Vec<u32>) -> Self {
         let shape = Shape { batch: 1, sequence: ids.len() };
-        Batch { shape, lengths: vec![ids.len()], ids, labels: None, next_ids: None }
+        let lengths = vec![ids.len()];
+        Batch::new(shape, ids, lengths)
+    }
+
+    /// The same with these types; types that are all 0 are as good as none.
+    #[must_use]
+    pub fn with_token_types(self, types: Vec<u32>) -> Self {
+        Batch { token_types: types.iter().any(|&of| of > 0).then_some(types), ..self }
     }
 }
 
@@ -69,7 +84,7 @@ pub enum InputError {
         "random ids with separators: a sequence of {sequence} holds no id between them; use sequences of 3 and more"
     )]
     NoRoom { sequence: usize },
-    /// A line is not `sentence<TAB>label`.
+    /// A line cannot be used.
     #[error("{path}:{line}: {message}")]
     Line { path: PathBuf, line: usize, message: String },
     /// The model cannot tokenise.
@@ -85,23 +100,27 @@ pub struct InputStream {
     /// The file that the rows were read from; `None` for random ids.
     pub file: Option<FileVersion>,
     rows: Rows,
-    pad_id: u32,
-    longest: Option<LongestSequence>,
+    /// Whether tokens of some row are of another type than 0.
+    pub has_token_types: bool,
+    /// The token in place of a masked one, where the model fills tokens in.
+    mask: Option<u32>,
+    config: ModelConfig,
 }
 
 #[derive(Debug)]
 enum Rows {
     Random { seed: u64, vocabulary: u32, separators: Option<(u32, u32)> },
     Text(Windows),
-    Sst2(Sentences),
+    Examples(Box<Examples>),
 }
 
 /// One row before padding.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 struct InputRow {
     ids: Vec<u32>,
-    label: Option<u8>,
-    next_ids: Option<Vec<u32>>,
+    /// Type of each; empty where all are of type 0.
+    types: Vec<u32>,
+    truth: Option<Truth>,
 }
 
 impl InputStream {
@@ -123,7 +142,8 @@ impl InputStream {
             file = Some(version);
             Ok(text)
         };
-        let mut longest = None;
+        let mut mask = None;
+        let masks = model.graph.output_kind == OutputKind::MaskedTokenLogits;
         let rows = match source {
             InputSource::Random { seed } => Rows::Random { seed: *seed, vocabulary, separators: None },
             InputSource::RandomWithSeparators { seed } => {
@@ -132,22 +152,32 @@ impl InputStream {
                 Rows::Random { seed: *seed, vocabulary, separators: Some(separators.ok_or_else(none)?) }
             }
             InputSource::Text { path, sha256 } => {
-                let path = base_dir.join(path);
+                let path = joined(base_dir, path);
                 let text = read(&path, sha256)?;
                 let tokenizer = tokenizer()?;
-                longest = tokenizer.longest_sequence().cloned();
-                Rows::Text(Windows::new(path, &text, &tokenizer)?)
+                mask = tokenizer.mask_token().filter(|_| masks);
+                Rows::Text(Windows::new(path, &text, &tokenizer, mask.is_some())?)
             }
-            InputSource::Sst2 { path, sha256, labels } => {
-                let path = base_dir.join(path);
+            InputSource::Sst2 { path, sha256, labels } | InputSource::Examples { path, sha256, labels } => {
+                let path = joined(base_dir, path);
                 let text = read(&path, sha256)?;
-                let tokenizer = tokenizer()?;
-                longest = tokenizer.longest_sequence().cloned();
-                let classes = |found: &FileLabels| classes_of(found, labels, &model.config);
-                Rows::Sst2(Sentences::new(path, &text, &tokenizer, &classes)?)
+                let (lines, rule) = lines_of(source, &path, &text)?;
+                let tokenizer = match examples::have_texts(&lines) {
+                    true => Some(tokenizer()?),
+                    // Of a model that fills in tokens it says which stands for a masked one.
+                    false => masks.then(tokenizer).and_then(Result::ok),
+                };
+                mask = tokenizer.as_ref().and_then(Tokenizer::mask_token).filter(|_| masks);
+                let labelling = Labelling { declared: labels, rule };
+                Rows::Examples(Box::new(Examples::new(path, lines, labelling, (model, tokenizer))?))
             }
         };
-        Ok(InputStream { tokenizer_files, file, rows, pad_id: model.config.pad_id, longest })
+        let has_token_types = match &rows {
+            Rows::Examples(examples) => examples.has_token_types,
+            Rows::Random { .. } | Rows::Text(_) => false,
+        };
+        let config = model.config.clone();
+        Ok(InputStream { tokenizer_files, file, rows, has_token_types, mask, config })
     }
 
     /// Every file that it was read from.
@@ -160,16 +190,34 @@ impl InputStream {
         match &self.rows {
             Rows::Random { .. } => None,
             Rows::Text(windows) => Some(windows.len(sequence)),
-            Rows::Sst2(sentences) => Some(sentences.len()),
+            Rows::Examples(examples) => Some(examples.len()),
         }
     }
 
-    /// The class of each label of a labelled input, or why the labels are no classes of the model; `None` of other inputs.
+    /// Of examples that say what is right: the class of each label, where they have labels, or why they cannot be scored. `None`
+    /// of other inputs.
     pub fn labels(&self) -> Option<Result<&[LabelledClass], &str>> {
         match &self.rows {
-            Rows::Sst2(sentences) => Some(sentences.labels()),
+            Rows::Examples(examples) => examples.labels(),
             Rows::Random { .. } | Rows::Text(_) => None,
         }
+    }
+
+    /// Whether rows are windows of a running text.
+    pub fn is_text(&self) -> bool {
+        matches!(self.rows, Rows::Text(_))
+    }
+
+    /// The batch with the tokens masked that are to be filled in.
+    pub fn masked(&self, batch: &Batch) -> Batch {
+        let mut masked = batch.clone();
+        let Some(mask) = self.mask else { return masked };
+        for (row, truth) in masked.ids.chunks_mut(batch.shape.sequence).zip(&batch.truths) {
+            if let Some(Truth::MaskedTokens(tokens)) = truth {
+                tokens.iter().for_each(|&(position, _)| row[position] = mask);
+            }
+        }
+        masked
     }
 
     /// Rows `first .. first + shape.batch`, wrapping around where the source is finite.
@@ -179,25 +227,17 @@ impl InputStream {
     pub fn batch(&self, shape: Shape, first: usize) -> Result<Batch, InputError> {
         let rows = (first..first + shape.batch).map(|index| self.row(shape.sequence, index));
         let rows: Vec<InputRow> = rows.collect::<Result<_, _>>()?;
-        if let Some(longest) = &self.longest {
-            rows.iter().try_for_each(|row| longest.check(row.ids.len()))?;
-        }
-        let padded = |ids: &[u32]| {
-            let mut ids = ids.to_vec();
-            ids.resize(shape.sequence, self.pad_id);
-            ids
+        rows.iter().try_for_each(|row| self.config.check_ids(&row.ids))?;
+        let padded = |of: &[u32], with: u32| {
+            let mut of = of.to_vec();
+            of.resize(shape.sequence, with);
+            of
         };
-        Ok(Batch {
-            shape,
-            ids: rows.iter().flat_map(|row| padded(&row.ids)).collect(),
-            lengths: rows.iter().map(|row| row.ids.len()).collect(),
-            labels: rows.iter().map(|row| row.label).collect(),
-            next_ids: rows
-                .iter()
-                .map(|row| row.next_ids.as_deref().map(padded))
-                .collect::<Option<Vec<_>>>()
-                .map(|n| n.concat()),
-        })
+        let ids = rows.iter().flat_map(|row| padded(&row.ids, self.config.pad_id)).collect();
+        let types = rows.iter().flat_map(|row| padded(&row.types, 0)).collect();
+        let lengths = rows.iter().map(|row| row.ids.len()).collect();
+        let truths = rows.into_iter().map(|row| row.truth).collect();
+        Ok(Batch { truths, ..Batch::new(shape, ids, lengths).with_token_types(types) })
     }
 
     fn row(&self, sequence: usize, index: usize) -> Result<InputRow, InputError> {
@@ -206,19 +246,60 @@ impl InputStream {
                 let mut generator = ChaCha8Rng::seed_from_u64(*seed);
                 generator.set_stream(index as u64);
                 // The high word of a 32 x 32 bit product is uniform to one part in 2³² / vocabulary.
-                let id = |word: u32| ((u64::from(word) * u64::from(*vocabulary)) >> 32) as u32;
+                let id = |word: u32| self.config.drawn_id(((u64::from(word) * u64::from(*vocabulary)) >> 32) as u32);
                 let mut ids = |count: usize| (0..count).map(|_| id(generator.next_u32())).collect::<Vec<_>>();
                 let ids = match separators {
                     None => ids(sequence),
                     Some(_) if sequence < 3 => return Err(InputError::NoRoom { sequence }),
                     Some((first, last)) => [vec![*first], ids(sequence - 2), vec![*last]].concat(),
                 };
-                Ok(InputRow { ids, label: None, next_ids: None })
+                Ok(InputRow { ids, ..InputRow::default() })
             }
             Rows::Text(windows) => windows.row(sequence, index),
-            Rows::Sst2(sentences) => Ok(sentences.row(sequence, index)),
+            Rows::Examples(examples) => examples.row(sequence, index),
         }
     }
+}
+
+/// The lines of a file of examples, and what their numbers mean.
+fn lines_of(source: &InputSource, path: &Path, text: &str) -> Result<(Vec<NumberedLine>, LabelRule), InputError> {
+    Ok(match source {
+        InputSource::Sst2 { .. } => (sst2::lines(path, text)?, LabelRule::Sentiment),
+        _ => (examples::lines(path, text)?, LabelRule::ClassNumber),
+    })
+}
+
+/// Reads every line of a file of examples without a model, where the file is there.
+///
+/// # Errors
+/// [`InputError`] naming the first line with a mistake, and the cure.
+pub fn check_lines(source: &InputSource, base_dir: &Path) -> Result<(), InputError> {
+    if !matches!(source, InputSource::Sst2 { .. } | InputSource::Examples { .. }) {
+        return Ok(());
+    }
+    let Some(path) = source.path().map(|path| joined(base_dir, path)).filter(|path| path.exists()) else {
+        return Ok(());
+    };
+    let (text, _) = read_pinned(&path, source.pin())?;
+    lines_of(source, &path, &text).map(drop)
+}
+
+/// The notice of classes of a head that no label of a labelled input is, by its file where that is here, else by the manifest
+/// alone; `None` of other inputs, and of an input that cannot be read.
+pub fn unlabelled_notice(source: &InputSource, base_dir: &Path, config: &ModelConfig) -> Option<String> {
+    let (InputSource::Sst2 { path, labels, .. } | InputSource::Examples { path, labels, .. }) = source else {
+        return None;
+    };
+    let path = joined(base_dir, path);
+    let (found, rule) = match read_pinned(&path, None) {
+        Ok((text, _)) => {
+            let (lines, rule) = lines_of(source, &path, &text).ok()?;
+            (examples::labels_of(&lines), rule)
+        }
+        Err(_) if labels.is_empty() => return None,
+        Err(_) => (labels::FileLabels::new(), LabelRule::Sentiment),
+    };
+    left_out_notice(&found, labels, config, rule == LabelRule::Sentiment)
 }
 
 /// The file's text without a byte-order mark, with every line end as `\n`. The digest is that of the file's bytes, before any
@@ -258,7 +339,7 @@ mod tests {
         assert_ne!(one.ids[..], four.ids[..16]);
         assert_ne!(four.ids, random(8).batch(Shape { batch: 4, sequence: 16 }, 0).unwrap().ids);
         assert!(four.ids.iter().all(|&id| id < 1000) && four.ids.iter().any(|&id| id > 900));
-        assert_eq!((four.lengths, four.labels, four.next_ids), (vec![16; 4], None, None));
+        assert_eq!((four.lengths, four.truths), (vec![16; 4], vec![None; 4]));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{InputError, InputRow};
+use super::truth::masked_tokens;
+use super::{InputError, InputRow, Truth};
 use crate::model::Tokenizer;
 
 /// A text as one stream of tokens. For a model with sentence markers (BERT's `[CLS]` and `[SEP]`), a window begins and ends
@@ -12,13 +13,15 @@ pub(super) struct Windows {
     path: PathBuf,
     tokens: Vec<u32>,
     markers: Option<(u32, u32)>,
+    /// Whether tokens are masked and filled in.
+    masks: bool,
 }
 
 impl Windows {
-    pub fn new(path: PathBuf, text: &str, tokenizer: &Tokenizer) -> Result<Self, InputError> {
+    pub fn new(path: PathBuf, text: &str, tokenizer: &Tokenizer, masks: bool) -> Result<Self, InputError> {
         let tokens = tokenizer.running_text(text)?;
         let markers = tokenizer.window_markers()?;
-        Ok(Windows { path, tokens, markers })
+        Ok(Windows { path, tokens, markers, masks })
     }
 
     /// Tokens of text per window.
@@ -45,12 +48,14 @@ impl Windows {
         let window = &self.tokens[start..start + step];
         Ok(match self.markers {
             Some((first, last)) => {
-                let ids = std::iter::once(first).chain(window.iter().copied()).chain([last]).collect();
-                InputRow { ids, label: None, next_ids: None }
+                let ids: Vec<u32> = std::iter::once(first).chain(window.iter().copied()).chain([last]).collect();
+                let text: Vec<usize> = (1..=step).collect();
+                let truth = if self.masks { masked_tokens(&ids, &text, index % count) } else { None };
+                InputRow { ids, truth, ..InputRow::default() }
             }
             None => {
                 let next = self.tokens[start + 1..=start + step].to_vec();
-                InputRow { ids: window.to_vec(), label: None, next_ids: Some(next) }
+                InputRow { ids: window.to_vec(), truth: Some(Truth::NextTokens(next)), ..InputRow::default() }
             }
         })
     }
@@ -61,7 +66,7 @@ mod tests {
     use super::*;
 
     fn windows(markers: Option<(u32, u32)>) -> Windows {
-        Windows { path: "text".into(), tokens: (10..20).collect(), markers }
+        Windows { path: "text".into(), tokens: (10..20).collect(), markers, masks: false }
     }
 
     #[test]
@@ -70,7 +75,7 @@ mod tests {
         assert_eq!(windows.len(4), 2);
         let row = windows.row(4, 1).unwrap();
         assert_eq!(row.ids, [14, 15, 16, 17]);
-        assert_eq!(row.next_ids, Some(vec![15, 16, 17, 18]));
+        assert_eq!(row.truth, Some(Truth::NextTokens(vec![15, 16, 17, 18])));
         assert_eq!(windows.row(4, 2).unwrap(), windows.row(4, 0).unwrap(), "wraps around");
     }
 
@@ -78,6 +83,10 @@ mod tests {
     fn sentence_markers_take_two_places() {
         let windows = windows(Some((1, 2)));
         assert_eq!(windows.row(5, 1).unwrap().ids, [1, 13, 14, 15, 2]);
+        let masked = Windows { masks: true, ..windows }.row(5, 1).unwrap().truth;
+        let Some(Truth::MaskedTokens(tokens)) = masked else { panic!("{masked:?}") };
+        assert!(tokens.len() == 1 && (1..4).contains(&tokens[0].0), "no marker is masked: {tokens:?}");
+        let windows = self::windows(Some((1, 2)));
         assert_eq!(windows.len(2), 0, "no room for text");
         assert!(windows.row(2, 0).is_err());
     }

@@ -40,6 +40,15 @@ pub const TENSORRT_VARIABLE: &str = "MIXPREC_TENSORRT_LIBRARY_DIR";
 /// Variable with the folder of NVRTC and cuBLASLt to use instead of any others.
 pub const CUDA_VARIABLE: &str = "MIXPREC_CUDA_LIBRARY_DIR";
 
+/// Every variable with the path of a library.
+pub const VARIABLES: [&str; 5] = [
+    ONNX_RUNTIME_VARIABLE,
+    TENSORRT_VARIABLE,
+    CUDA_VARIABLE,
+    tensorrt::TENSORRT_FOLDER_VARIABLE,
+    tensorrt::SHIM_VARIABLE,
+];
+
 /// Folder into which set-up unpacks libraries, relative to the repository. Each lies at `NAME-VERSION/FILE` below it.
 const FOLDER: &str = "runs/libraries";
 
@@ -185,7 +194,7 @@ pub enum LibraryError {
     NotBeside { library: Library, file: &'static str, beside: PathBuf },
     /// The environment variable that names it is wrong.
     #[error(
-        "{variable} leads to {path}, which is no file: correct the variable, or unset it to use the pinned library"
+        "{variable} leads to `{path}`, which is no file: correct the variable, or unset it to use the pinned library"
     )]
     Variable { variable: &'static str, path: PathBuf },
     /// The file at a pinned path is not the pinned file.

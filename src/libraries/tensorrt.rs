@@ -106,7 +106,7 @@ pub fn installation() -> Result<Installation, String> {
         let below = BELOW.iter().map(|below| folder.join(below));
         return below.into_iter().find_map(|folder| Installation::at(&folder, how)).ok_or_else(|| {
             format!(
-                "{TENSORRT_FOLDER_VARIABLE} leads to {}, which has no libnvinfer.so and libnvonnxparser.so of version 8, 10 \
+                "{TENSORRT_FOLDER_VARIABLE} leads to `{}`, which has no libnvinfer.so and libnvonnxparser.so of version 8, 10 \
                  or 11: correct the variable, or unset it",
                 folder.display()
             )
@@ -159,7 +159,7 @@ pub fn shim_for(installation: &Installation) -> Result<PathBuf, String> {
         return match path.is_file() {
             true => Ok(path),
             false => {
-                Err(format!("{SHIM_VARIABLE} leads to {}, which is no file: correct the variable", path.display()))
+                Err(format!("{SHIM_VARIABLE} leads to `{}`, which is no file: correct the variable", path.display()))
             }
         };
     }

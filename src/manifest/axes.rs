@@ -14,8 +14,8 @@ use crate::input::{ClassName, InputSource};
 /// of sizes overflows.
 pub(super) const MAX_BATCH: usize = 4096;
 pub(super) const MAX_SEQUENCE: usize = 131_072;
-/// Largest index of a class: heads have at most 255.
-const MAX_CLASS: usize = 254;
+/// Largest index of a class: far beyond any head.
+const MAX_CLASS: usize = (1 << 20) - 1;
 const CLASS: &str = "the name of a class, or its number";
 
 /// An axis as far as it could be read.
@@ -170,8 +170,12 @@ pub(super) fn inputs(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> Dr
 }
 
 fn input_source(entry: &Cursor<'_>, report: &mut Report<'_>) -> Option<InputSource> {
-    let kinds: [(&str, &[&str]); 3] =
-        [("random", &["random"]), ("text", &["text", "sha256"]), ("sst2", &["sst2", "sha256", "labels"])];
+    let kinds: [(&str, &[&str]); 4] = [
+        ("random", &["random"]),
+        ("text", &["text", "sha256"]),
+        ("sst2", &["sst2", "sha256", "labels"]),
+        ("examples", &["examples", "sha256", "labels"]),
+    ];
     let (kind, fields) = open_kind(entry, report, &kinds)?;
     if kind == "random" {
         return random_ids(fields.required(report, "random", "7")?, report);
@@ -180,7 +184,11 @@ fn input_source(entry: &Cursor<'_>, report: &mut Report<'_>) -> Option<InputSour
     let sha256 = optional_digest(&fields, report);
     let labels = fields.optional("labels").map(|labels| classes(labels, report)).unwrap_or_default();
     let path = PathBuf::from(path?);
-    Some(if kind == "text" { InputSource::Text { path, sha256 } } else { InputSource::Sst2 { path, sha256, labels } })
+    Some(match kind {
+        "text" => InputSource::Text { path, sha256 },
+        "sst2" => InputSource::Sst2 { path, sha256, labels },
+        _ => InputSource::Examples { path, sha256, labels },
+    })
 }
 
 /// `{0: negative, 1: positive}`, or `{negative: 1, positive: 0}`: a class by name or by index for each label of the file.

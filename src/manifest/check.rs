@@ -98,7 +98,7 @@ fn repeated_bytes(draft: &Draft, product: usize, exclude: &[Positioned<Exclusion
     let input = |entry: &InputEntry| match &entry.source {
         InputSource::Random { .. } | InputSource::RandomWithSeparators { .. } => 0,
         InputSource::Text { path, .. } => path.as_os_str().len(),
-        InputSource::Sst2 { path, labels, .. } => {
+        InputSource::Sst2 { path, labels, .. } | InputSource::Examples { path, labels, .. } => {
             let classes = labels.iter().map(|(label, class)| {
                 let name = if let ClassName::Name(name) = class { name.len() } else { 0 };
                 label.len() + name + size_of::<(String, ClassName)>()
@@ -225,6 +225,8 @@ fn tokenizers(draft: &Draft, left: &[Index], report: &mut Report<'_>) {
             InputSource::RandomWithSeparators { .. } => "an input with separators",
             InputSource::Text { .. } => "an input of kind `text`",
             InputSource::Sst2 { .. } => "an input of kind `sst2`",
+            // Whether its lines are ids, which need no tokenizer, is not known here.
+            InputSource::Examples { .. } => continue,
         };
         for (m, model) in draft.models.values.iter().enumerate() {
             let drawn = matches!(model.value.source.base(), ModelSource::Random { .. });

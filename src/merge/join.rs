@@ -9,8 +9,9 @@ use super::{Input, MergeError};
 use crate::digest::sha256;
 use crate::plan::{Axes, Configuration, ConfigurationId, Plan};
 use crate::provenance::Environment;
+use crate::record::Status;
 use crate::store::derive;
-use crate::store::materials::{Contradiction, Material, Shared};
+use crate::store::materials::{Contradiction, Material, Shared, arithmetic_note};
 use crate::store::schema::{ResultRow, SampleRow};
 
 /// Joined results.
@@ -47,13 +48,18 @@ pub fn join(mut inputs: Vec<Input>) -> Result<Merged, MergeError> {
         let plan = &input.data.plan;
         (Reverse(plan.configurations.len()), plan.manifest_sha256.clone(), document(plan).to_string())
     });
-    let Some(first) = inputs.first() else { return Err(MergeError::Nothing) };
-    for other in &inputs[1..] {
-        other.data.plan.check_same_rules(&first.data.plan).map_err(|cause| MergeError::Rules {
-            path: other.dir.clone(),
-            other: first.dir.clone(),
-            cause,
-        })?;
+    if inputs.is_empty() {
+        return Err(MergeError::Nothing);
+    }
+    // Every pair, for the first plan may lack a name; and each with itself, for an older merge may have one twice.
+    for (index, input) in inputs.iter().enumerate() {
+        for other in &inputs[..=index] {
+            input.data.plan.check_same_rules(&other.data.plan).map_err(|cause| MergeError::Rules {
+                path: input.dir.clone(),
+                other: other.dir.clone(),
+                cause,
+            })?;
+        }
     }
     let mut notes: Vec<String> = inputs.iter().flat_map(|input| input.notes.iter().cloned()).collect();
     let plan = joined_plan(&inputs, &mut notes);
@@ -156,7 +162,7 @@ fn candidates<'a>(inputs: &'a [Input], samples: &'a [HashMap<(&str, &str), Vec<&
     found
 }
 
-/// The newest of several rows of one configuration and environment. If their times are equal, it is the row whose contents
+/// The newest of several rows of one configuration and environment; one that failed only where all did. If their times are equal, it is the row whose contents
 /// have the greater digest, so that the choice does not depend on the order of the folders.
 fn newest<'a, 'b>(rivals: &'b [CandidateRow<'a>], notes: &mut Vec<String>) -> Option<&'b CandidateRow<'a>> {
     rivals.iter().reduce(|newest, rival| {
@@ -165,7 +171,9 @@ fn newest<'a, 'b>(rivals: &'b [CandidateRow<'a>], notes: &mut Vec<String>) -> Op
         }
         let (kept, dropped) = if age(rival) > age(newest) { (rival, newest) } else { (newest, rival) };
         let row = kept.row;
-        let why = if row.finished_unix_s == dropped.row.finished_unix_s {
+        let why = if failed(kept) != failed(dropped) {
+            "that one failed"
+        } else if row.finished_unix_s == dropped.row.finished_unix_s {
             "their times are equal"
         } else {
             "it is newer"
@@ -187,9 +195,13 @@ fn newest<'a, 'b>(rivals: &'b [CandidateRow<'a>], notes: &mut Vec<String>) -> Op
     })
 }
 
-fn age(candidate: &CandidateRow) -> (Option<u64>, String) {
+fn failed(candidate: &CandidateRow) -> bool {
+    candidate.row.status == Status::Failed
+}
+
+fn age(candidate: &CandidateRow) -> (bool, Option<u64>, String) {
     let contents = format!("{:?}{:?}", candidate.row, candidate.samples);
-    (candidate.row.finished_unix_s, sha256(contents.as_bytes()))
+    (!failed(candidate), candidate.row.finished_unix_s, sha256(contents.as_bytes()))
 }
 
 /// Refuses rows that contradict each other in what a table shares: outputs and times of two sets of weights or of two files
@@ -202,7 +214,7 @@ fn check_materials(plan: &Plan, candidates: &Candidates, notes: &mut Vec<String>
     for CandidateRow { dir, row, .. } in run.flat_map(BTreeMap::values).flatten() {
         for (material, other, of_other) in shared.add(row, dir) {
             if material == Material::Arithmetic {
-                arithmetics.insert(row.backend.name());
+                arithmetics.insert(row.backend);
                 continue;
             }
             if material != Material::Weights {
@@ -218,11 +230,7 @@ fn check_materials(plan: &Plan, candidates: &Candidates, notes: &mut Vec<String>
             return Err(MergeError::Weights { path, model, found, other: other_path, expected });
         }
     }
-    notes.extend(arithmetics.into_iter().map(|backend| {
-        format!(
-            "rows of {backend} were computed by builds of this program whose arithmetic differs; they are not compared"
-        )
-    }));
+    notes.extend(arithmetics.into_iter().map(arithmetic_note));
     Ok(())
 }
 

@@ -73,10 +73,12 @@ pub(super) fn no_folder(folder: &Path) -> Option<AbsentWeights> {
     }
     if !folder.exists() {
         // `google-bert/bert-base-uncased`: two names, and no folder of the first.
-        let text = folder.strip_prefix(".").unwrap_or(folder).to_string_lossy();
+        let typed = folder.strip_prefix(".").unwrap_or(folder).to_string_lossy();
+        // As a manifest has it, or alone.
+        let text = typed.strip_prefix("hub:").unwrap_or(&typed).trim_start();
         let owner = text.split_once('/').filter(|(owner, name)| !owner.is_empty() && !name.contains('/'));
         let named = owner.is_some_and(|(owner, _)| !Path::new(owner).exists());
-        let repository = if named { text.into_owned() } else { "owner/name".to_owned() };
+        let repository = if named { text.to_owned() } else { "owner/name".to_owned() };
         return Some(AbsentWeights::Folder { path, repository });
     }
     let adapter = folder.join("adapter_config.json").exists() && !folder.join("config.json").exists();

@@ -91,7 +91,7 @@ impl Checkpoint {
         for part in &param.parts {
             let Stored { name, info, file } = self.find(&part.tensor)?;
             let mut expected = param.dims.clone();
-            expected[0] = rows;
+            expected[0] = rows + part.first_row;
             if part.transposed {
                 expected.reverse();
             }
@@ -118,6 +118,7 @@ impl Checkpoint {
             let start = values.len();
             let mut reader = file.reader(info)?;
             while reader.step(&mut values)? {}
+            values.drain(start..start + part.first_row * param.elements() / param.dims[0]);
             if part.transposed {
                 let transposed = transpose(&values[start..], info.shape[0], info.shape[1]);
                 values.truncate(start);
@@ -127,13 +128,13 @@ impl Checkpoint {
         Ok(values)
     }
 
-    /// Whether the language-model head is stored beside the word table with other values. transformers 5 does not tie such a
+    /// Whether a language-model head is stored beside the word table with other values. transformers 5 does not tie such a
     /// head, whatever config.json says.
     ///
     /// # Errors
     /// [`ModelError::Io`].
     pub fn has_own_head(&self) -> Result<bool, ModelError> {
-        let stored = self.family.tied_names().map(|name| self.stored(name));
+        let stored = self.family.tied()[0].map(|name| self.stored(name));
         let ([table], [head]) = (stored[0].as_slice(), stored[1].as_slice()) else { return Ok(false) };
         // What cannot be compared is left to `check`, which refuses it.
         let comparable = table.info.shape == head.info.shape && is_float(table.info.dtype) && is_float(head.info.dtype);
@@ -150,16 +151,18 @@ impl Checkpoint {
     }
 
     fn never_matters(&self, name: &str) -> bool {
-        const ENDINGS: [&str; 6] = [
+        const ENDINGS: [&str; 8] = [
             "position_ids",
             ".attn.bias",
             "attn.masked_bias",
             ".crossattention.bias",
             "pooler.dense.weight",
             "pooler.dense.bias",
+            "pooler.weight",
+            "pooler.bias",
         ];
         let own_name = name.strip_prefix(self.family.prefix()).unwrap_or(name);
-        let copy = self.tied && self.family.tied_names().contains(&own_name);
+        let copy = self.tied().flatten().any(|name| *name == own_name);
         copy || ENDINGS.iter().any(|ending| name.ends_with(ending))
     }
 
@@ -202,13 +205,24 @@ impl Checkpoint {
         }
     }
 
+    /// Pairs of names of one tensor.
+    fn tied(&self) -> impl Iterator<Item = &'static [&'static str; 2]> {
+        self.family.tied().iter().skip(usize::from(!self.tied))
+    }
+
     /// The stored tensor that an absent one is the same as: safetensors' `save_model` names it in the metadata, and of a tied
     /// pair either is enough, as in transformers 5.
     fn shared(&self, tensor: &str) -> Option<Stored<'_>> {
         let names = self.names(tensor);
         let kept = names.iter().find_map(|name| self.files.iter().find_map(|file| file.metadata.get(name)));
-        let tied = self.tied.then(|| self.family.tied_names()).filter(|[table, _]| *table == tensor);
-        kept.and_then(|name| self.get(name)).or_else(|| self.stored(tied?[1]).into_iter().next())
+        let other = || {
+            self.tied().find_map(|[one, other]| match tensor {
+                tensor if tensor == *one => self.stored(other).into_iter().next(),
+                tensor if tensor == *other => self.stored(one).into_iter().next(),
+                _ => None,
+            })
+        };
+        kept.and_then(|name| self.get(name)).or_else(other)
     }
 }
 
@@ -255,7 +269,7 @@ mod tests {
     }
 
     fn param(dims: Vec<usize>, parts: &[(&str, bool)]) -> Param {
-        let parts = parts.iter().map(|&(t, transposed)| TensorPart { tensor: t.to_owned(), transposed }).collect();
+        let parts = parts.iter().map(|&(t, transposed)| TensorPart { transposed, ..TensorPart::whole(t) }).collect();
         Param { name: "p".into(), dims, parts, init: Init::Zeros }
     }
 
@@ -272,6 +286,11 @@ mod tests {
         assert_eq!(transposed, [1., 4., 2., 5., 3., 6.]);
         assert_eq!(checkpoint.read(&param(vec![4, 3], &[("w", false), ("w", false)])).unwrap().len(), 12);
         assert_eq!(checkpoint.read(&param(vec![2], &[("LayerNorm.weight", false)])).unwrap(), [7., 8.]);
+        let last_row = TensorPart { first_row: 1, ..TensorPart::whole("w") };
+        let of_rows = |rows| Param { parts: vec![last_row.clone()], ..param(vec![rows, 3], &[]) };
+        assert_eq!(checkpoint.read(&of_rows(1)).unwrap(), [4., 5., 6.]);
+        let error = checkpoint.read(&of_rows(2)).unwrap_err().to_string();
+        assert!(error.contains("[2, 3]") && error.contains("[3, 3]"), "{error}");
         let error = checkpoint.read(&param(vec![2, 2], &[("w", false)])).unwrap_err().to_string();
         assert!(error.contains("`bert.w`") && error.contains("[2, 3]") && error.contains("[2, 2]"), "{error}");
         let error = checkpoint.read(&param(vec![2, 2], &[("absent", false)])).unwrap_err().to_string();

@@ -17,7 +17,10 @@ pub(super) fn class_names(keys: &ConfigKeys) -> Result<Vec<String>, String> {
     };
     let by_class = entries.iter().map(|(class, name)| {
         let name = name.as_str().map_or_else(|| name.to_string(), str::to_owned);
-        class.parse().map(|class: usize| (class, name)).map_err(|_| format!("id2label has the key `{class}`"))
+        class
+            .parse()
+            .map(|class: usize| (class, name))
+            .map_err(|_| format!("id2label has the key `{class}`; number the classes from 0"))
     });
     let by_class: BTreeMap<usize, String> = by_class.collect::<Result<_, _>>()?;
     let count = by_class.len();

@@ -41,3 +41,24 @@ fn hybrid_stores_nearly_all_parameters_in_two_bytes() {
     let per_parameter = cost.policy_weights_bytes as f64 / cost.parameters as f64;
     assert!((2.0..2.01).contains(&per_parameter), "{per_parameter}");
 }
+
+/// The sizes of the published checkpoints without their heads, as `transformers` counts the parameters of
+/// `AutoModel.from_config` less the poolers', which no trunk has here.
+#[test]
+fn named_architectures_have_the_published_sizes() {
+    let sizes = [
+        (Architecture::BertLarge, 334_092_288),
+        (Architecture::RobertaBase, 124_053_504),
+        (Architecture::DistilbertBase, 66_362_880),
+        (Architecture::ElectraSmall, 13_483_008),
+        (Architecture::AlbertBase, 11_092_992),
+        (Architecture::Gpt2Medium, 354_823_168),
+        (Architecture::Gpt2Large, 774_030_080),
+        (Architecture::Gpt2Xl, 1_557_611_200),
+        (Architecture::Opt125m, 125_237_760),
+    ];
+    for (architecture, parameters) in sizes {
+        // Rows of the position table that belong to no position are not read.
+        assert_eq!(architecture_graph(architecture).parameter_count(), parameters, "{architecture:?}");
+    }
+}

@@ -25,6 +25,17 @@ pub enum ModelError {
         "model `{model}` is no language model: it has no logits of a last token; leave out the head, or write `head: hidden`"
     )]
     NoLanguageModel { model: String },
+    /// A model was asked for a head that its family does not have.
+    #[error(
+        "model `{model}`: the family `{family}` has no head `{head}`; leave out the head, or write `hidden` or one of {heads}"
+    )]
+    NoHead { model: String, head: &'static str, family: &'static str, heads: String },
+    /// A row holds the padding id of a model whose positions pass over it.
+    #[error(
+        "a text holds the token {id}, which pads the rows of `{family}` and has no position of its own there: what follows it would \
+         stand elsewhere than in transformers; leave the token out of the text"
+    )]
+    Unplaced { id: u32, family: &'static str },
     /// A model without a tokenizer was asked for text.
     #[error(
         "model `{model}` has random weights and so no tokenizer; give it random ids without separators, or a checkpoint folder"
@@ -65,6 +76,12 @@ pub enum ModelError {
          counted from 0; correct `inject` in the manifest"
     )]
     Injection { model: String, layer: usize, channel: usize, layers: usize, hidden: usize },
+    /// An outlier for a layer whose weights are those of others.
+    #[error(
+        "model `{model}`: cannot inject into layer {layer} alone: its weights are those of other layers; leave `inject` out of the \
+         manifest"
+    )]
+    InjectionShared { model: String, layer: usize },
     /// The file is not the pinned one.
     #[error("{path}: sha256 is {found}, the manifest pins {expected}; fetch the pinned file or correct the pin")]
     Digest { path: PathBuf, found: String, expected: String },

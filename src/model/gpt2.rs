@@ -1,57 +1,72 @@
-//! GPT-2: embeddings, pre-layer-norm decoder, final layer norm, language-model head, most often tied to the word table.
-//!
-//! Source: Radford et al. 2019; op order and tensor names of Hugging Face `modeling_gpt2.py`, whose linear weights
-//! (Conv1D) are stored `[in, out]`.
+//! GPT-2: Radford et al. 2019; tensor names of Hugging Face `modeling_gpt2.py`, whose linear weights (Conv1D) are stored
+//! `[in, out]`.
 
-use super::config::{ModelConfig, TaskHead};
-use super::layers::{AttentionTensors, LayerBuilder, MlpTensors};
-use crate::graph::{Graph, LinearRole, Mask, OpKind, OutputKind, Token, ValueId, ValueShape};
+use super::activation::activation;
+use super::config::{MAX_LAYERS, MAX_SIZE, ModelConfig, ScoreScale, check_heads};
+use super::decoder::{self, DecoderLayer, DecoderNames};
+use super::family::{Family, FamilyDefinition};
+use super::head::Head;
+use super::heads::DecoderHeads;
+use super::keys::ConfigKeys;
+use crate::graph::Dimensions;
 
-/// Builds the graph with the configuration's head.
-pub(super) fn graph(config: &ModelConfig) -> Graph {
-    let dimensions = config.dimensions;
-    let mut builder = LayerBuilder::new(config, true);
-    let word = builder.table("embeddings/word", "wte.weight", dimensions.vocabulary);
-    let position = builder.table("embeddings/position", "wpe.weight", dimensions.positions);
-    let kind = OpKind::Embedding { word, position, token_type: None };
-    let shape = ValueShape::Tokens(dimensions.hidden);
-    let mut stream = builder.graph.op("embeddings/sum", kind, &[], shape);
-    for index in 0..dimensions.layers {
-        stream = layer(&mut builder, index, stream);
-    }
-    let hidden = builder.layer_norm("final/layer_norm", "ln_f", stream);
-    match config.head {
-        TaskHead::LanguageModel { last_token } => {
-            let [_, head] = config.family.tied_names();
-            let own = !config.tied_head;
-            let weight = if own { builder.table("lm_head/weight", head, dimensions.vocabulary) } else { word };
-            let kind = OpKind::Linear { role: LinearRole::Output, weight, bias: None };
-            let width = dimensions.vocabulary;
-            if last_token {
-                let select = OpKind::Select(Token::Last);
-                let last =
-                    builder.graph.op("final/last_token", select, &[hidden], ValueShape::Sequences(dimensions.hidden));
-                let logits = builder.graph.op("lm_head", kind, &[last], ValueShape::Sequences(width));
-                return builder.finish(logits, OutputKind::LastTokenLogits);
-            }
-            let logits = builder.graph.op("lm_head", kind, &[hidden], ValueShape::Tokens(width));
-            builder.finish(logits, OutputKind::TokenLogits)
+pub(super) const DEFINITION: FamilyDefinition = FamilyDefinition {
+    model_types: &["gpt2"],
+    classes: &["GPT2"],
+    prefix: "transformer.",
+    tied: &[["wte.weight", "lm_head.weight"]],
+    is_encoder: false,
+    heads: &[Head::SequenceClassification, Head::TokenClassification, Head::QuestionAnswering, Head::CausalLm],
+    read,
+    graph: |config| decoder::graph(config, &NAMES),
+};
+
+const NAMES: DecoderNames = DecoderNames {
+    word: "wte.weight",
+    position: "wpe.weight",
+    layer: |index| {
+        let tensor = format!("h.{index}");
+        DecoderLayer {
+            attention_norm: format!("{tensor}.ln_1"),
+            qkv: vec![format!("{tensor}.attn.c_attn")],
+            attention_output: format!("{tensor}.attn.c_proj"),
+            mlp_norm: format!("{tensor}.ln_2"),
+            fc1: format!("{tensor}.mlp.c_fc"),
+            fc2: format!("{tensor}.mlp.c_proj"),
         }
-        TaskHead::None | TaskHead::Classifier { .. } => builder.finish(hidden, OutputKind::Hidden),
-    }
-}
+    },
+    final_norm: "ln_f",
+    transposed: true,
+    heads: DecoderHeads { language_model: "lm_head", classifier: "score" },
+};
 
-fn layer(builder: &mut LayerBuilder<'_>, index: usize, stream: ValueId) -> ValueId {
-    let name = format!("layer.{index}");
-    let tensor = format!("h.{index}");
-    let normed = builder.layer_norm(&format!("{name}/attention/layer_norm"), &format!("{tensor}.ln_1"), stream);
-    let packed = [format!("{tensor}.attn.c_attn")];
-    let tensors = AttentionTensors { qkv: &packed, output: &format!("{tensor}.attn.c_proj") };
-    let update = builder.attention(index, tensors, Mask::Causal, normed);
-    let stream = builder.residual(&format!("{name}/attention/residual"), stream, update);
-
-    let normed = builder.layer_norm(&format!("{name}/mlp/layer_norm"), &format!("{tensor}.ln_2"), stream);
-    let tensors = MlpTensors { fc1: &format!("{tensor}.mlp.c_fc"), fc2: &format!("{tensor}.mlp.c_proj") };
-    let update = builder.mlp(&name, tensors, normed);
-    builder.residual(&format!("{name}/mlp/residual"), stream, update)
+/// Defaults are those of `GPT2Config`, which also has each size under the name that BERT has for it.
+fn read(keys: &ConfigKeys) -> Result<ModelConfig, String> {
+    let hidden = keys.size(&["hidden_size", "n_embd"], 768, MAX_SIZE)?;
+    let dimensions = Dimensions {
+        layers: keys.size(&["num_hidden_layers", "n_layer"], 12, MAX_LAYERS)?,
+        hidden,
+        heads: keys.size(&["num_attention_heads", "n_head"], 12, MAX_SIZE)?,
+        inner: match keys.get("n_inner") {
+            Some(_) => keys.size(&["n_inner"], 4 * hidden, 4 * MAX_SIZE)?,
+            None => 4 * hidden,
+        },
+        vocabulary: keys.size(&["vocab_size"], 50257, MAX_SIZE)?,
+        positions: keys.size(&["max_position_embeddings", "n_positions"], 1024, MAX_SIZE)?,
+    };
+    check_heads(dimensions, ["n_embd", "n_head"])?;
+    // The end of a text pads rows. No token attends to padding, so that any other row of the table does as well.
+    let end = keys.token("eos_token_id", 50256)?.and_then(|id| u32::try_from(id).ok());
+    Ok(ModelConfig {
+        activation: activation(keys, "activation_function", "gelu_new")?,
+        epsilon: keys.not_negative("layer_norm_epsilon", 1e-5)?,
+        is_causal: true,
+        score_scale: ScoreScale {
+            by_head_size: keys.flag("scale_attn_weights", true)?,
+            by_layer: keys.flag("scale_attn_by_inverse_layer_idx", false)?,
+        },
+        pad_id: end.filter(|&id| (id as usize) < dimensions.vocabulary).unwrap_or(0),
+        unpooled_id: keys.optional_token("pad_token_id", None)?.and_then(|id| u32::try_from(id).ok()),
+        ..ModelConfig::base(Family::Gpt2, dimensions)
+    })
 }

@@ -55,6 +55,15 @@ impl ConfigKeys {
         }
     }
 
+    /// A finite number that is not negative.
+    pub fn not_negative(&self, key: &str, default: f64) -> Result<f64, String> {
+        match self.0.get(key).map(|value| (value, value.as_f64())) {
+            None => Ok(default),
+            Some((_, Some(number))) if number.is_finite() && number >= 0.0 => Ok(number),
+            Some((value, _)) => Err(refusal(key, value, "a number that is not negative", &format!("{default:e}"))),
+        }
+    }
+
     /// `true` or `false`.
     pub fn flag(&self, key: &str, default: bool) -> Result<bool, String> {
         match self.0.get(key) {
@@ -75,8 +84,13 @@ impl ConfigKeys {
 
     /// A token id, or the first of a list of them; `None` of null and of an empty list.
     pub fn token(&self, key: &str, default: i64) -> Result<Option<i64>, String> {
+        self.optional_token(key, Some(default))
+    }
+
+    /// As [`ConfigKeys::token`], of a key whose default may be null.
+    pub fn optional_token(&self, key: &str, default: Option<i64>) -> Result<Option<i64>, String> {
         let value = match self.0.get(key) {
-            None => return Ok(Some(default)),
+            None => return Ok(default),
             Some(Value::Array(ids)) => match ids.first() {
                 None => return Ok(None),
                 Some(first) => first,
@@ -86,7 +100,10 @@ impl ConfigKeys {
         };
         match whole(value) {
             Some(id) => Ok(Some(id as i64)),
-            None => Err(refusal(key, value, "a token id, null or a list of ids", &default.to_string())),
+            None => {
+                let default = default.map_or_else(|| "null".to_owned(), |id| id.to_string());
+                Err(refusal(key, value, "a token id, null or a list of ids", &default))
+            }
         }
     }
 

@@ -1,6 +1,9 @@
 //! A checkpoint as a graph whose weights are read tensor by tensor.
 
 mod absent;
+mod activation;
+mod albert;
+mod architecture;
 mod argument;
 mod bert;
 mod checkpoint;
@@ -9,13 +12,24 @@ mod config;
 #[cfg(test)]
 mod cost_tests;
 mod damage;
+mod decoder;
+mod distilbert;
+mod electra;
+mod encoder;
 mod error;
+mod family;
 mod gpt2;
+mod head;
+mod heads;
 mod hub;
 mod keys;
 mod layers;
+mod opt;
 mod provenance;
+mod quantization;
 mod random;
+mod raw_files;
+mod roberta;
 mod shards;
 mod source;
 mod task;
@@ -26,52 +40,36 @@ mod unread;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 pub use absent::AbsentWeights;
+pub use architecture::Architecture;
 pub use argument::ModelArgument;
-pub use config::{Family, ModelConfig, ScoreScale, TaskHead};
+pub use config::{ModelConfig, ScoreScale, SharedLayers, TaskHead};
 pub use error::ModelError;
-pub use hub::{CHECKPOINT_FILES, DIGESTS_FILE, INDEX_FILE, PART_SUFFIX, WEIGHTS_FILE, hub_folder, missing_files};
+pub use family::Family;
+pub use head::Head;
+pub use hub::{
+    CHECKPOINT_FILES, DIGESTS_FILE, INDEX_FILE, PART_SUFFIX, VOCABULARY_FILES, WEIGHTS_FILE, hub_folder, missing_files,
+    optional_files,
+};
 pub use provenance::{LABEL_DIGITS, WeightsOrigin, WeightsProvenance};
+pub use quantization::quantization_notice;
+pub use raw_files::RawFiles;
 pub use shards::ShardError;
-pub use source::{Architecture, INJECTED_SUFFIX, Injection, ModelSource};
-pub use task::{ModelOutput, ProblemType, ScoreFunction, dropped_head_notice, dropped_head_sentence};
-pub use tokenizer::{LongestSequence, TOKENIZER_FILES, Tokenizer};
+pub use source::{INJECTED_SUFFIX, Injection, ModelSource};
+pub use task::{
+    ModelOutput, ProblemType, ScoreFunction, config_here, dropped_head_sentence, graph_here, output_notice,
+};
+pub use tokenizer::{
+    FramedText, LongestSequence, TOKENIZER_FILES, TokenPlace, TokenizedText, Tokenizer, longest_sequence_here,
+};
 pub use unread::{unread_notice, unread_sentence};
 
 use crate::digest::sha256_file;
-use crate::files::FileVersion;
-use crate::graph::{Graph, ParamId};
+use crate::files::{FileVersion, joined};
+use crate::graph::{Graph, Op, OpKind, ParamId};
 use checkpoint::{Checkpoint, weights_sha256};
+use head::with_head;
 pub(crate) use random::draw as draw_parameter;
-
-/// The output that is asked of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Head {
-    /// Logits where the checkpoint has a head for them, hidden states otherwise.
-    #[default]
-    Natural,
-    /// Last hidden state.
-    Hidden,
-    /// A language model's logits of the last token of every sequence: what generating one token needs.
-    LastToken,
-}
-
-impl Head {
-    /// Every head.
-    pub const ALL: [Head; 3] = [Head::Natural, Head::Hidden, Head::LastToken];
-
-    /// The spelling in manifests and on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Head::Natural => "natural",
-            Head::Hidden => "hidden",
-            Head::LastToken => "last-token",
-        }
-    }
-}
 
 /// A model ready to be built into engines.
 #[derive(Debug)]
@@ -111,10 +109,7 @@ pub fn architecture_graph(architecture: Architecture) -> Graph {
 }
 
 pub(crate) fn build_graph(config: &ModelConfig) -> Graph {
-    match config.family {
-        Family::Bert => bert::graph(config),
-        Family::Gpt2 => gpt2::graph(config),
-    }
+    (config.family.definition().graph)(config)
 }
 
 impl Model {
@@ -128,9 +123,10 @@ impl Model {
             ModelSource::Random { seed, architecture } => Self::random(name, *seed, *architecture, head),
             ModelSource::Injected { source, inject } => Self::open(name, source, base_dir, head)?.with_outlier(*inject),
             ModelSource::Checkpoint { path, sha256 } => {
-                Self::from_folder(name, &base_dir.join(path), sha256.as_deref(), head)
+                Self::from_folder(name, &joined(base_dir, path), sha256.as_deref(), head)
             }
             ModelSource::Hub { .. } | ModelSource::FirstOf { .. } => {
+                let head = source.head(base_dir, head);
                 match (source.checkpoint_here(base_dir), source.stand_in()) {
                     (Some(ModelSource::Hub { repository, revision, sha256, files, .. }), _) => {
                         let folder = hub_folder(base_dir, repository, revision);
@@ -158,11 +154,18 @@ impl Model {
     /// The same model with the outlier, which its label names.
     fn with_outlier(mut self, injection: Injection) -> Result<Model, ModelError> {
         let Injection { layer, channel, .. } = injection;
-        let bias = format!("layer.{layer}/mlp/fc2/bias");
-        match self.graph.params.iter().position(|param| param.name == bias) {
-            Some(index) if channel < self.graph.dimensions.hidden => {
+        let biases = |op: &Op| match op.kind {
+            OpKind::Linear { bias, .. } => bias,
+            _ => None,
+        };
+        let name = format!("layer.{layer}/mlp/fc2");
+        match self.graph.ops.iter().find(|op| op.name == name).and_then(biases) {
+            Some(bias) if self.graph.ops.iter().filter(|op| biases(op) == Some(bias)).count() > 1 => {
+                Err(ModelError::InjectionShared { model: self.name, layer })
+            }
+            Some(bias) if channel < self.graph.dimensions.hidden => {
                 self.provenance.outlier = Some(injection);
-                self.outlier = Some(Outlier { bias: ParamId(index), injection });
+                self.outlier = Some(Outlier { bias, injection });
                 Ok(self)
             }
             _ => {
@@ -250,8 +253,7 @@ impl Model {
     /// [`ModelError::Io`].
     pub fn tokenizer_files(&self) -> Result<Vec<FileVersion>, ModelError> {
         let Weights::Checkpoint { folder, .. } = &self.weights else { return Ok(Vec::new()) };
-        let paths = TOKENIZER_FILES.iter().map(|name| folder.join(name)).filter(|path| path.exists());
-        paths.map(|path| Ok(FileVersion::now(&path)?)).collect()
+        tokenizer::files_read(folder).map(|path| Ok(FileVersion::now(&path)?)).collect()
     }
 
     /// The model's tokenizer.
@@ -278,9 +280,7 @@ fn open_folder(folder: &Path) -> Result<(ModelConfig, Checkpoint, FileVersion), 
     let config_file = FileVersion::now(&path)?;
     let mut config = ModelConfig::read(&path)?;
     let checkpoint = Checkpoint::open(folder, &config)?;
-    if config.tied_head && matches!(config.head, TaskHead::LanguageModel { .. }) {
-        config.tied_head = !checkpoint.has_own_head()?;
-    }
+    config.tied_head = config.tied_head && !checkpoint.has_own_head()?;
     Ok((config, checkpoint, config_file))
 }
 
@@ -309,7 +309,8 @@ fn absent(name: &str, source: &ModelSource, base_dir: &Path) -> ModelError {
 
 /// Compares the files that a model is read from with their pins. The pin of the weights is checked elsewhere.
 fn check_pins(folder: &Path, pins: &BTreeMap<String, String>) -> Result<(), ModelError> {
-    for (name, expected) in pins.iter().filter(|(name, _)| CHECKPOINT_FILES.contains(&name.as_str())) {
+    let is_read = |name: &str| CHECKPOINT_FILES.contains(&name) || TOKENIZER_FILES.contains(&name);
+    for (name, expected) in pins.iter().filter(|(name, _)| is_read(name)) {
         let path = folder.join(name);
         let found = sha256_file(&path).map_err(|source| ModelError::io(&path, source))?;
         if found != *expected {
@@ -319,22 +320,10 @@ fn check_pins(folder: &Path, pins: &BTreeMap<String, String>) -> Result<(), Mode
     Ok(())
 }
 
-fn with_head(name: &str, mut config: ModelConfig, head: Head) -> Result<ModelConfig, ModelError> {
-    if head == Head::Hidden {
-        config.dropped_head = None;
-    }
-    config.head = match (head, config.head) {
-        (Head::Natural, natural) => natural,
-        (Head::Hidden, _) => TaskHead::None,
-        (Head::LastToken, TaskHead::LanguageModel { .. }) => TaskHead::LanguageModel { last_token: true },
-        (Head::LastToken, _) => return Err(ModelError::NoLanguageModel { model: name.to_owned() }),
-    };
-    Ok(config)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::OutputKind;
 
     fn injected(layer: usize, channel: usize) -> Result<Model, ModelError> {
         let source = Box::new(ModelSource::Random { seed: 1, architecture: Architecture::Gpt2Tiny });
@@ -358,6 +347,47 @@ mod tests {
         assert_eq!(label, "random weights, seed 1, injected outlier of -3000 in layer 1, channel 63");
         assert_ne!(model.weights_identity(), plain.weights_identity());
         assert_ne!(model.weights_identity(), injected(1, 62).unwrap().weights_identity());
+    }
+
+    #[test]
+    fn random_weights_have_every_head_of_their_family_and_no_other() {
+        let open = |architecture, head| {
+            let source = ModelSource::Random { seed: 1, architecture };
+            Model::open("model", &source, Path::new("."), head)
+        };
+        let kind = |architecture, head| open(architecture, head).map(|model| model.graph.output_kind);
+        let kinds = [
+            (Architecture::RobertaBase, Head::Natural, OutputKind::Hidden),
+            (Architecture::AlbertBase, Head::MaskedLm, OutputKind::MaskedTokenLogits),
+            (Architecture::ElectraSmall, Head::SequenceClassification, OutputKind::ClassLogits),
+            (Architecture::DistilbertBase, Head::QuestionAnswering, OutputKind::SpanLogits),
+            (Architecture::Gpt2Medium, Head::TokenClassification, OutputKind::TokenClassLogits),
+            // It sees the tokens after each.
+            (Architecture::BertLarge, Head::CausalLm, OutputKind::MaskedTokenLogits),
+            (Architecture::Opt125m, Head::LastToken, OutputKind::LastTokenLogits),
+        ];
+        for (architecture, head, expected) in kinds {
+            assert_eq!(kind(architecture, head).unwrap(), expected, "{architecture:?} {head:?}");
+        }
+        let error = kind(Architecture::Opt125m, Head::MaskedLm).unwrap_err().to_string();
+        let says =
+            "`opt` has no head `masked-lm`; leave out the head, or write `hidden` or one of `sequence-classification`";
+        assert!(error.contains(says), "{error}");
+        assert!(
+            kind(Architecture::BertLarge, Head::LastToken).unwrap_err().to_string().contains("is no language model")
+        );
+    }
+
+    #[test]
+    fn an_outlier_in_shared_weights_is_refused() {
+        let source = Box::new(ModelSource::Random { seed: 1, architecture: Architecture::AlbertBase });
+        let inject = Injection { layer: 3, channel: 0, magnitude: -3000.0 };
+        let source = ModelSource::Injected { source, inject };
+        let message = Model::open("albert", &source, Path::new("."), Head::Natural).unwrap_err().to_string();
+        assert!(
+            message.contains("cannot inject into layer 3 alone: its weights are those of other layers"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! A checkpoint in several safetensors files: `model.safetensors.index.json` says which tensor is in which.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Component, Path, PathBuf};
 
@@ -11,7 +10,7 @@ use thiserror::Error;
 use super::ModelError;
 use super::damage::instead_of_a_file;
 use super::tensor_file::{MAX_HEADER_BYTES, TensorFile};
-use crate::files::text;
+use crate::files::{open as open_file, text};
 
 /// An index and its shards that do not belong together.
 #[derive(Debug, Error)]
@@ -70,12 +69,20 @@ pub(super) fn open(index: &Path) -> Result<Vec<TensorFile>, ModelError> {
     }
 }
 
+/// The shards that an index names.
+///
+/// # Errors
+/// [`ShardError`] naming the index.
+pub(super) fn names(index: &Path) -> Result<BTreeSet<String>, ModelError> {
+    Ok(read(index)?.into_values().collect())
+}
+
 /// The shard of every tensor.
 fn read(index: &Path) -> Result<BTreeMap<String, String>, ModelError> {
     let failed = |source| ModelError::io(index, source);
     let wrong = |message: String| ShardError::Index { path: index.to_owned(), message };
     let mut bytes = Vec::new();
-    File::open(index).and_then(|file| file.take(MAX_HEADER_BYTES).read_to_end(&mut bytes)).map_err(failed)?;
+    open_file(index).and_then(|file| file.take(MAX_HEADER_BYTES).read_to_end(&mut bytes)).map_err(failed)?;
     if let Some(found) = instead_of_a_file(&bytes) {
         return Err(wrong(found.to_owned()).into());
     }

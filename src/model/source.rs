@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::hub_folder;
+use super::config::{ModelConfig, TaskHead};
+use super::{Architecture, Head, hub_folder};
+use crate::files::joined;
 
 /// Where a checkpoint comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -84,6 +86,18 @@ impl ModelSource {
         }
     }
 
+    /// The head of a model of a manifest in `base_dir` that asks for `head`. Where the weights of a trunk may stand in for a
+    /// masked language model, the natural output is the trunk's with either, so that a configuration has one.
+    pub(super) fn head(&self, base_dir: &Path, head: Head) -> Head {
+        let is_trunk = self.stand_in().is_some_and(|(_, stand_in)| ModelConfig::of(stand_in).head == TaskHead::None);
+        let is_masked = || {
+            let folder = self.checkpoint_here(base_dir)?.folder(base_dir)?;
+            Some(ModelConfig::read(&folder.join("config.json")).ok()?.head == TaskHead::MaskedLanguageModel)
+        };
+        let gives_way = head == Head::Natural && is_trunk && is_masked() == Some(true);
+        if gives_way { Head::Hidden } else { head }
+    }
+
     /// The architecture, where it is known without reading a checkpoint.
     pub fn architecture(&self) -> Option<Architecture> {
         match self.base() {
@@ -100,7 +114,7 @@ impl ModelSource {
     /// The folder of a checkpoint for a manifest in `base_dir`.
     pub fn folder(&self, base_dir: &Path) -> Option<PathBuf> {
         match self {
-            ModelSource::Checkpoint { path, .. } => Some(base_dir.join(path)),
+            ModelSource::Checkpoint { path, .. } => Some(joined(base_dir, path)),
             ModelSource::Hub { repository, revision, .. } => Some(hub_folder(base_dir, repository, revision)),
             _ => None,
         }
@@ -180,44 +194,5 @@ pub const INJECTED_SUFFIX: &str = "-injected";
 impl std::fmt::Display for Injection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "injected outlier of {} in layer {}, channel {}", self.magnitude, self.layer, self.channel)
-    }
-}
-
-/// Architectures that random weights can be drawn for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Architecture {
-    /// 12 layers, 768 wide, 110M parameters.
-    BertBase,
-    /// 12 layers, 768 wide, 124M parameters.
-    Gpt2,
-    /// 2 layers, 64 wide, vocabulary 1000: for tests.
-    BertTiny,
-    /// 2 layers, 64 wide, vocabulary 1000: for tests.
-    Gpt2Tiny,
-}
-
-impl Architecture {
-    /// Every architecture.
-    pub const ALL: [Architecture; 4] =
-        [Architecture::BertBase, Architecture::Gpt2, Architecture::BertTiny, Architecture::Gpt2Tiny];
-
-    /// The manifest spelling.
-    pub fn name(self) -> &'static str {
-        match self {
-            Architecture::BertBase => "bert-base",
-            Architecture::Gpt2 => "gpt2",
-            Architecture::BertTiny => "bert-tiny",
-            Architecture::Gpt2Tiny => "gpt2-tiny",
-        }
-    }
-
-    /// Longest sequence the architecture has position embeddings for.
-    pub fn positions(self) -> usize {
-        match self {
-            Architecture::BertBase => 512,
-            Architecture::Gpt2 => 1024,
-            Architecture::BertTiny | Architecture::Gpt2Tiny => 128,
-        }
     }
 }

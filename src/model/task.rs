@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::config::{ModelConfig, TaskHead};
 use super::{Head, Model, ModelSource};
-use crate::graph::OutputKind;
+use crate::graph::{Graph, OutputKind};
 
 /// `problem_type` of config.json: what a classifier was trained for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -70,30 +70,55 @@ impl Model {
     }
 }
 
-/// `BertForMaskedLM: its head is not computed; the output is hidden states`
+/// `BertForMaskedLM: its head is not computed; the output is hidden states`. Code of the folder may be named after a class of
+/// transformers, whose head is then computed in its place.
 pub fn dropped_head_sentence(class: &str, output: OutputKind) -> String {
-    format!("{class}: its head is not computed; the output is {}", output.label())
+    let what = if output == OutputKind::Hidden { "its head is not computed" } else { "its own code is not run" };
+    format!("{class}: {what}; the output is {}", output.label())
 }
 
-/// That sentence for a checkpoint that is on this machine, where config.json names a head that is not computed and the
-/// manifest does not ask for hidden states. A config.json that cannot be read says nothing here; its rows fail.
-pub fn dropped_head_notice(source: &ModelSource, base_dir: &Path, head: Head) -> Option<String> {
+/// The configuration of a checkpoint that is on this machine; `None` where config.json cannot be read, which its rows say.
+pub fn config_here(source: &ModelSource, base_dir: &Path, head: Head) -> Option<ModelConfig> {
     let folder = source.checkpoint_here(base_dir)?.folder(base_dir)?;
-    let config = super::with_head("", ModelConfig::read(&folder.join("config.json")).ok()?, head).ok()?;
-    let output = super::build_graph(&config).output_kind;
-    let class = config.dropped_head?;
-    Some(format!("{} (`head: hidden` silences this)", dropped_head_sentence(&class, output)))
+    super::head::with_head("", ModelConfig::read(&folder.join("config.json")).ok()?, source.head(base_dir, head)).ok()
 }
 
-/// The class of config.json whose head is not among those computed. Code that `auto_map` names is never run, so that its
-/// class stands for the head whatever `architectures` says.
-pub(super) fn dropped_head(architecture: Option<&str>, auto_map: Option<&Value>, computed: &[&str]) -> Option<String> {
+/// The graph of a checkpoint that is on this machine, or of random weights.
+pub fn graph_here(source: &ModelSource, base_dir: &Path, head: Head) -> Option<Graph> {
+    let random = || match source.base() {
+        ModelSource::Random { architecture, .. } => {
+            super::head::with_head("", ModelConfig::of(*architecture), head).ok()
+        }
+        _ => None,
+    };
+    config_here(source, base_dir, head).or_else(random).map(|config| super::build_graph(&config))
+}
+
+/// What a checkpoint that is on this machine puts out, or why its rows fail: a config.json that cannot be read, or a head that its
+/// family does not have.
+pub fn output_notice(name: &str, source: &ModelSource, base_dir: &Path, head: Head) -> Option<String> {
+    let path = source.checkpoint_here(base_dir)?.folder(base_dir)?.join("config.json");
+    let config =
+        ModelConfig::read(&path).and_then(|config| super::head::with_head(name, config, source.head(base_dir, head)));
+    match config.as_ref().map(|config| (config, super::build_graph(config).output_kind)) {
+        Ok((ModelConfig { dropped_head: Some(class), .. }, output)) => {
+            Some(format!("{} (`head: hidden` silences this)", dropped_head_sentence(class, output)))
+        }
+        // What everyone expects of a trunk, a classifier and a language model needs no word.
+        Ok((_, OutputKind::Hidden | OutputKind::ClassLogits | OutputKind::TokenLogits)) => None,
+        Ok((_, output)) => Some(format!("the output is {}", output.label())),
+        Err(error) => path.exists().then(|| format!("{error}; its rows fail")),
+    }
+}
+
+/// The class of config.json whose head is not computed: `unknown`, or where `auto_map` names code, which is never run, its class,
+/// which stands for the head whatever `class` says.
+pub(super) fn dropped_head(unknown: Option<&str>, class: Option<&str>, auto_map: Option<&Value>) -> Option<String> {
     let entries = auto_map.and_then(Value::as_object).into_iter().flatten();
     let models = entries.filter(|(key, _)| key.starts_with("AutoModel"));
     let custom: Vec<&str> = models.filter_map(|(_, class)| class.as_str()).collect();
-    let named = custom.iter().find(|class| architecture.is_some_and(|name| class.ends_with(&format!(".{name}"))));
-    let known = || architecture.filter(|name| !computed.contains(name));
-    named.or(custom.first()).copied().or_else(known).map(str::to_owned)
+    let named = custom.iter().find(|code| class.is_some_and(|name| code.ends_with(&format!(".{name}"))));
+    named.or(custom.first()).copied().or(unknown).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -121,8 +146,8 @@ mod tests {
     #[test]
     fn heads_that_are_not_computed_are_named_and_code_by_its_class() {
         let map = json!({"AutoConfig": "c.Config", "AutoModel": "m.Own", "AutoModelForMaskedLM": "m.OwnLM"});
-        let of = |name, map| dropped_head(name, map, &["BertModel", "BertForSequenceClassification"]);
-        assert_eq!(of(Some("BertForMaskedLM"), None).as_deref(), Some("BertForMaskedLM"));
+        let of = |name: Option<&'static str>, map| dropped_head(name.filter(|name| *name != "BertModel"), name, map);
+        assert_eq!(of(Some("BertForPreTraining"), None).as_deref(), Some("BertForPreTraining"));
         assert_eq!((of(Some("BertModel"), None), of(None, None)), (None, None));
         assert_eq!(of(Some("OwnLM"), Some(&map)).as_deref(), Some("m.OwnLM"));
         assert_eq!(of(Some("BertModel"), Some(&map)).as_deref(), Some("m.Own"));

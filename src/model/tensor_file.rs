@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::ModelError;
 use super::damage::instead_of_a_file;
 use super::keys::quoted;
-use crate::files::{FileStamp, FileVersion};
+use crate::files::{self, FileStamp, FileVersion};
 
 /// Headers beyond this are refused; BERT-large's is under 100 KB.
 pub(super) const MAX_HEADER_BYTES: u64 = 16 << 20;
@@ -44,7 +44,7 @@ impl TensorFile {
     pub fn open(path: PathBuf) -> Result<Self, ModelError> {
         let io = |source| ModelError::io(&path, source);
         let damaged = |message: String| ModelError::Damaged { path: path.clone(), message };
-        let mut file = File::open(&path).map_err(io)?;
+        let mut file = files::open(&path).map_err(io)?;
         let found = file.metadata().map_err(io)?;
         let (size, stamp) = (found.len(), FileStamp::of(&found));
         let mut start = Vec::new();

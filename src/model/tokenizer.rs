@@ -2,17 +2,23 @@
 //! truncation that `tokenizer.json` may define are switched off, because the experiment decides the length of a row.
 
 mod class;
+mod document;
 mod entries;
+mod frame;
+mod pair;
 mod settings;
+mod vocabulary;
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use tokenizers::{AddedToken, NormalizedString, Normalizer};
 
 use super::damage::instead_of_a_file;
-use super::{Family, ModelError};
+use super::{Family, Head, ModelError, ModelSource, config_here};
 use crate::files::read_text;
 use crate::panics::catch;
+pub use pair::{FramedText, TokenPlace, TokenizedText};
 use settings::TokenizerSettings;
 
 const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -20,11 +26,31 @@ const CONFIG_FILE: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS_FILE: &str = "special_tokens_map.json";
 const ADDED_TOKENS_FILE: &str = "added_tokens.json";
 
-/// The files of a checkpoint folder that decide token ids, as in transformers 5; all but the first may be absent.
-pub const TOKENIZER_FILES: [&str; 4] = [TOKENIZER_FILE, CONFIG_FILE, SPECIAL_TOKENS_FILE, ADDED_TOKENS_FILE];
+const VOCABULARY_TEXT_FILE: &str = "vocab.txt";
+const VOCABULARY_JSON_FILE: &str = "vocab.json";
+const MERGES_FILE: &str = "merges.txt";
 
-/// `model_max_length` of a folder. transformers only warns of a longer sequence; here it is refused, because the model's author
-/// says that its output means nothing.
+/// The files of a checkpoint folder that may decide token ids, as in transformers 5.
+pub const TOKENIZER_FILES: [&str; 7] = [
+    TOKENIZER_FILE,
+    CONFIG_FILE,
+    SPECIAL_TOKENS_FILE,
+    ADDED_TOKENS_FILE,
+    VOCABULARY_TEXT_FILE,
+    VOCABULARY_JSON_FILE,
+    MERGES_FILE,
+];
+
+/// The files of `folder` that decide token ids, in the order of [`TOKENIZER_FILES`]: beside `tokenizer.json` no other vocabulary
+/// is read.
+pub(super) fn files_read(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let is_read = |name: &&str| name.ends_with(".json") && *name != VOCABULARY_JSON_FILE;
+    let has_document = folder.join(TOKENIZER_FILE).exists();
+    let names = TOKENIZER_FILES.into_iter().filter(move |name| !has_document || is_read(name));
+    names.map(|name| folder.join(name)).filter(|path| path.exists())
+}
+
+/// `model_max_length` of a folder. A longer text is computed as it is, with a notice, as in transformers; ids have no limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LongestSequence {
     tokens: usize,
@@ -32,21 +58,29 @@ pub struct LongestSequence {
 }
 
 impl LongestSequence {
-    /// Checks a sequence of `tokens`.
-    ///
-    /// # Errors
-    /// [`ModelError::Tokenizer`] naming the key.
-    pub fn check(&self, tokens: usize) -> Result<(), ModelError> {
-        let LongestSequence { tokens: longest, path } = self;
-        if tokens <= *longest {
-            return Ok(());
-        }
-        let message = format!(
-            "model_max_length: {longest} tokens are the longest sequence, this one has {tokens}; use shorter sequences, or \
-             correct the key"
-        );
-        Err(ModelError::Tokenizer { path: path.clone(), message })
+    fn of(folder: &Path, settings: &TokenizerSettings) -> Result<Option<Self>, ModelError> {
+        Ok(settings.longest_sequence()?.map(|tokens| LongestSequence { tokens, path: folder.join(CONFIG_FILE) }))
     }
+
+    /// The notice of a text that makes a sequence of `tokens`; `None` where that is within the limit.
+    pub fn exceeded_by(&self, tokens: usize) -> Option<String> {
+        let LongestSequence { tokens: longest, path } = self;
+        (tokens > *longest).then(|| {
+            format!(
+                "{}: model_max_length is {longest}, fewer than the {tokens} tokens of a sequence; a longer text is computed as it \
+                 is, as in transformers",
+                path.display()
+            )
+        })
+    }
+}
+
+/// The limit of a checkpoint that is on this machine; `None` without a limit, and where the settings cannot be read, which rows
+/// of its tokenizer say.
+pub fn longest_sequence_here(source: &ModelSource, base_dir: &Path) -> Option<LongestSequence> {
+    let folder = source.checkpoint_here(base_dir)?.folder(base_dir)?;
+    let config = config_here(source, base_dir, Head::Natural)?;
+    LongestSequence::of(&folder, &TokenizerSettings::read(&folder, config.family, &Value::Null).ok()?).ok()?
 }
 
 /// Text to token ids.
@@ -57,6 +91,11 @@ pub struct Tokenizer {
     vocabulary: usize,
     family: Family,
     longest_sequence: Option<LongestSequence>,
+    /// Whether transformers gives the model the types of tokens.
+    gives_token_types: bool,
+    /// Whether a text is cut at its beginning.
+    cuts_left: bool,
+    mask: Option<u32>,
 }
 
 impl Tokenizer {
@@ -66,22 +105,17 @@ impl Tokenizer {
     /// [`ModelError::Tokenizer`] when a file is absent, unreadable or contradicts itself, when `tokenizer.json` has tokens
     /// beyond the model's embeddings that nobody added, or when BERT's sentences come without markers.
     pub fn open(folder: &Path, vocabulary: usize, family: Family) -> Result<Self, ModelError> {
-        let path = folder.join(TOKENIZER_FILE);
+        let document = document(folder)?;
+        let has_document = document.is_some();
+        let in_file = document.as_ref().map_or(&Value::Null, |document| &document["added_tokens"]);
+        let settings = TokenizerSettings::read(folder, family, in_file)?;
+        let (path, document) = match document {
+            Some(document) => (folder.join(TOKENIZER_FILE), document),
+            None => vocabulary::read(folder, settings.class)?,
+        };
         let failed = |message: String| ModelError::Tokenizer { path: path.clone(), message };
-        if !path.exists() {
-            return Err(failed("it does not exist; save it with `tokenizer.save_pretrained(folder)`".to_owned()));
-        }
-        let text = read_text(&path)?;
-        if let Some(found) = instead_of_a_file(text.as_bytes()) {
-            return Err(failed(format!("{found}; fetch it again")));
-        }
-        let file: serde_json::Value = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
-        if !file.is_object() {
-            return Err(failed("it is no JSON object".to_owned()));
-        }
-        let settings = TokenizerSettings::read(folder, family, &file["added_tokens"])?;
         let added = settings.added_tokens()?;
-        let document = settings.class.document(file, &settings)?;
+        let document = document::rebuilt(document, &settings)?;
         let read = || {
             let mut inner = tokenizers::Tokenizer::from_bytes(document.to_string())?;
             inner.with_padding(None);
@@ -94,12 +128,18 @@ impl Tokenizer {
             let reason = format!("`{one}` and `{other}` are the same once normalized; remove one of them");
             return Err(settings.refused("added_tokens_decoder", &reason));
         }
-        settings.class.frame(&mut inner, &settings)?;
+        frame::frame(&mut inner, &settings, has_document)?;
         inner.set_encode_special_tokens(settings.flag("split_special_tokens", false)?);
-        let path_of_limit = folder.join(CONFIG_FILE);
-        let longest_sequence =
-            settings.longest_sequence()?.map(|tokens| LongestSequence { tokens, path: path_of_limit });
-        let tokenizer = Tokenizer { inner, path: path.clone(), vocabulary, family, longest_sequence };
+        let tokenizer = Tokenizer {
+            mask: settings.mask_id(&inner)?,
+            inner,
+            path: path.clone(),
+            vocabulary,
+            family,
+            longest_sequence: LongestSequence::of(folder, &settings)?,
+            gives_token_types: settings.gives_token_types(),
+            cuts_left: settings.cuts_left()?,
+        };
         let outside = tokenizer.tokens_outside();
         if outside > 0 {
             let size = tokenizer.inner.get_vocab_size(true);
@@ -109,7 +149,12 @@ impl Tokenizer {
             )));
         }
         match (family, tokenizer.markers()?) {
-            (Family::Bert, None) => Err(failed("it adds no [CLS] and [SEP]: it is not a BERT tokenizer".to_owned())),
+            (family, None) if family.is_encoder() => {
+                let name = family.name();
+                Err(failed(format!(
+                    "it puts no markers around a sentence, as [CLS] and [SEP]: it is not a {name} tokenizer"
+                )))
+            }
             _ => Ok(tokenizer),
         }
     }
@@ -139,12 +184,23 @@ impl Tokenizer {
     /// # Errors
     /// [`ModelError::Tokenizer`].
     pub fn window_markers(&self) -> Result<Option<(u32, u32)>, ModelError> {
-        if self.family == Family::Bert { self.markers() } else { Ok(None) }
+        if self.family.is_encoder() { self.markers() } else { Ok(None) }
     }
 
     /// The longest sequence that the folder allows; `None` where it sets no limit.
     pub fn longest_sequence(&self) -> Option<&LongestSequence> {
         self.longest_sequence.as_ref()
+    }
+
+    /// The id that stands for a masked token; `None` where the folder names none.
+    pub fn mask_token(&self) -> Option<u32> {
+        self.mask.filter(|&id| (id as usize) < self.vocabulary)
+    }
+
+    /// Whether an id is that of a special token.
+    pub fn is_special(&self, id: u32) -> bool {
+        let added = self.inner.get_added_vocabulary();
+        self.inner.id_to_token(id).is_some_and(|token| added.is_special_token(&token))
     }
 
     /// Ids of `text` with the special tokens the model expects around a sentence.
@@ -175,10 +231,14 @@ impl Tokenizer {
     }
 
     fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, ModelError> {
+        let encoding = self.caught(|| self.inner.encode_fast(text, special))?;
+        self.check_ids(encoding.get_ids())?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Refuses a token that the model does not embed.
+    fn check_ids(&self, ids: &[u32]) -> Result<(), ModelError> {
         let failed = |message: String| ModelError::Tokenizer { path: self.path.clone(), message };
-        let encode = || self.inner.encode_fast(text, special);
-        let encoding = catch(encode).map_err(failed)?.map_err(|error| failed(error.to_string()))?;
-        let ids = encoding.get_ids().to_vec();
         match ids.iter().find(|&&id| id as usize >= self.vocabulary) {
             Some(&id) => Err(failed(format!(
                 "the text uses `{}`, id {id}, outside the model's {} embeddings; leave the token out of the text, or resize the \
@@ -186,9 +246,26 @@ impl Tokenizer {
                 self.inner.id_to_token(id).unwrap_or_default(),
                 self.vocabulary
             ))),
-            None => Ok(ids),
+            None => Ok(()),
         }
     }
+}
+
+/// `tokenizer.json`; `None` if the folder has none.
+fn document(folder: &Path) -> Result<Option<Value>, ModelError> {
+    let path = folder.join(TOKENIZER_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let failed = |message: String| ModelError::Tokenizer { path: path.clone(), message };
+    let text = read_text(&path)?;
+    if let Some(found) = instead_of_a_file(text.as_bytes()) {
+        return Err(failed(format!("{found}; fetch it again")));
+    }
+    let cure = "fetch it again, or save it with `tokenizer.save_pretrained(folder)`";
+    let file: Value =
+        serde_json::from_str(&text).map_err(|error| failed(format!("it is no JSON ({error}); {cure}")))?;
+    if file.is_object() { Ok(Some(file)) } else { Err(failed(format!("it is no JSON object; {cure}"))) }
 }
 
 /// Two added tokens that the normalizer makes one: which of them a text uses is not defined.
@@ -208,15 +285,15 @@ fn same_once_normalized<'a>(inner: &tokenizers::Tokenizer, added: &'a [AddedToke
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
     /// What transformers made of folders whose files agree or not; `tests/golden/tokenizers/record.py` wrote it.
-    const FOLDERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tokenizers/folders.json");
+    pub(super) const FOLDERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tokenizers/folders.json");
 
     /// Writes the folder of a recorded case and opens its tokenizer.
-    fn opened(folder: &Path, recorded: &Value, case: &Value) -> Result<Tokenizer, ModelError> {
+    pub(super) fn opened(folder: &Path, recorded: &Value, case: &Value) -> Result<Tokenizer, ModelError> {
         let mut document = recorded["bases"][case["base"].as_str().unwrap()].clone();
         for (key, value) in case["tokenizer"].as_object().unwrap() {
             document[key] = value.clone();
@@ -250,6 +327,42 @@ mod tests {
         }
         assert!(wrong.is_empty(), "{} of {same} + {refused}:\n{}", wrong.len(), wrong.join("\n"));
         assert!(same > 70 && refused > 3, "{same} {refused}");
+    }
+
+    /// What transformers made of folders of every class, with `tokenizer.json` and without; `vocabularies.py` beside it wrote it.
+    #[test]
+    fn vocabularies_of_every_class_give_the_ids_of_transformers() {
+        let path = FOLDERS.replace("folders", "vocabularies");
+        let recorded: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let list = |of: &Value| of.as_array().unwrap().clone();
+        let text = |of: &Value| of.as_str().unwrap().to_owned();
+        let (mut same, mut refused, mut wrong) = (0, 0, Vec::new());
+        for case in list(&recorded["cases"]) {
+            let folder = tempfile::tempdir().unwrap();
+            for (name, number) in case["files"].as_object().unwrap() {
+                let content = &recorded["contents"][number.as_u64().unwrap() as usize];
+                std::fs::write(folder.path().join(name), text(content)).unwrap();
+            }
+            // The class follows from the files; the family asks for nothing of it.
+            let found = Tokenizer::open(folder.path(), 10_000, Family::Gpt2).map(|tokenizer| {
+                let pair = |pair: &Value| {
+                    let [first, second] = [0, 1].map(|index| tokenizer.tokenized(&text(&pair[index])).unwrap());
+                    tokenizer.framed(&first, Some(&second), None).unwrap().ids
+                };
+                let ids: Vec<_> =
+                    list(&recorded["texts"]).iter().map(|one| tokenizer.sentence(&text(one)).unwrap()).collect();
+                (json!(ids), json!(list(&recorded["pairs"]).iter().map(pair).collect::<Vec<_>>()))
+            });
+            match found {
+                Ok((ids, pairs)) if ids == case["ids"] && pairs == case["pairs"] => same += 1,
+                Err(ModelError::Tokenizer { .. }) if case["ids"].is_null() => refused += 1,
+                found => {
+                    wrong.push(format!("{} {}: {found:?}, not {}", case["model_type"], case["files"], case["ids"]))
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{} of {same} + {refused}:\n{}", wrong.len(), wrong.join("\n"));
+        assert!(same > 100 && refused > 10, "{same} {refused}");
     }
 
     /// Found by fuzzing: the library checks a template's tokens when it is built, not when it is read.

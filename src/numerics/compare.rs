@@ -15,7 +15,6 @@ use rayon::prelude::*;
 use super::ReferenceOutputs;
 use super::tolerance::{Judged, Meant};
 use crate::engine::Output;
-use crate::graph::OutputKind;
 use crate::input::Batch;
 use crate::manifest::schema::{Numerics, Tolerance};
 use crate::record::NumericsSummary;
@@ -72,10 +71,11 @@ pub fn compare(
 /// Rows of the output without padding, as (row index, row).
 fn unpadded<'a>(output: &'a Output, batch: &'a Batch) -> impl ParallelIterator<Item = (usize, &'a [f32])> {
     let sequence = batch.shape.sequence;
-    output.values.par_chunks(output.width).enumerate().filter(move |(index, _)| match output.kind {
-        OutputKind::ClassLogits | OutputKind::LastTokenLogits => true,
-        OutputKind::Hidden | OutputKind::TokenLogits => index % sequence < batch.lengths[index / sequence],
-    })
+    output
+        .values
+        .par_chunks(output.width)
+        .enumerate()
+        .filter(move |(index, _)| output.kind.is_by_sequence() || index % sequence < batch.lengths[index / sequence])
 }
 
 pub(super) fn count_nonfinite(output: &Output, batch: &Batch) -> NumericsSummary {
@@ -207,7 +207,7 @@ pub(super) fn fill(summary: &mut NumericsSummary, rows: &[RowDistance], output: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::Shape;
+    use crate::graph::{OutputKind, Shape};
 
     fn output(values: &[f32]) -> Output {
         Output { kind: OutputKind::TokenLogits, rows: values.len() / 2, width: 2, values: values.to_vec() }
@@ -215,7 +215,7 @@ mod tests {
 
     fn batch(lengths: &[usize]) -> Batch {
         let shape = Shape { batch: lengths.len(), sequence: 2 };
-        Batch { shape, ids: vec![0; shape.tokens()], lengths: lengths.to_vec(), labels: None, next_ids: None }
+        Batch::new(shape, vec![0; shape.tokens()], lengths.to_vec())
     }
 
     fn limits(settings: Numerics, tolerance: Option<&Tolerance>) -> ComparisonSettings<'_> {

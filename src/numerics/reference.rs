@@ -180,7 +180,7 @@ impl ReferenceSource<'_> {
     /// The rows that are kept of a sequence with so many tokens before the padding.
     pub(super) fn kept(&self, kind: OutputKind, width: usize, length: usize) -> Vec<usize> {
         match (kind, self.part) {
-            (OutputKind::ClassLogits | OutputKind::LastTokenLogits, _) => vec![0],
+            (kind, _) if kind.is_by_sequence() => vec![0],
             (_, Part::Compared(_)) => (0..self.sequence).collect(),
             (_, Part::Forwards(_)) => {
                 let rows = (MAX_VALUES_PER_SEQUENCE / width.max(1)).max(1).min(length);
@@ -235,7 +235,9 @@ impl ReferenceOutputs {
 fn origin(model: &Model, batch: &Batch) -> String {
     let lengths = batch.lengths.iter().flat_map(|&length| (length as u64).to_le_bytes());
     let ids = batch.ids.iter().flat_map(|id| id.to_le_bytes());
-    let ids = sha256(&lengths.chain(ids).collect::<Vec<u8>>());
+    // Types of tokens only where there are any: older files have none.
+    let types = batch.token_types.iter().flatten().flat_map(|of| of.to_le_bytes());
+    let ids = sha256(&lengths.chain(ids).chain(types).collect::<Vec<u8>>());
     let arithmetic = arithmetic::sha256(BackendKind::Reference).unwrap_or("unknown");
     let short = |digest: &str| digest.chars().take(ORIGIN_DIGITS).collect::<String>();
     format!(
@@ -266,7 +268,7 @@ fn write(path: &Path, ReferenceOutputs { origin, output }: &ReferenceOutputs) ->
 
 fn read(path: &Path) -> Result<ReferenceOutputs, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let data = std::fs::read(path).map_err(|e| text(&e))?;
+    let data = crate::files::read(path).map_err(|e| text(&e))?;
     let tensors = SafeTensors::deserialize(&data).map_err(|e| text(&e))?;
     let (_, metadata) = SafeTensors::read_metadata(&data).map_err(|e| text(&e))?;
     let label = metadata.metadata().as_ref().and_then(|map| map.get(TENSOR));

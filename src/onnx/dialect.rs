@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::element::DataType;
-use super::{ATTENTION_MASK, INPUT_IDS};
+use super::{ATTENTION_MASK, INPUT_IDS, TOKEN_TYPE_IDS};
+use crate::graph::Graph;
 
 /// An operator set that models are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -90,26 +91,46 @@ pub struct Dialect {
     pub narrow_ids: bool,
     /// Whether there is an attention mask as an input. Without one, every row is full.
     pub attention_mask: bool,
+    /// Whether the types of tokens are an input, for a graph that has any. Without one, every token is of type 0.
+    pub token_types: bool,
 }
 
 impl Default for Dialect {
     fn default() -> Self {
-        Dialect { opset: Opset::default(), typing: Typing::default(), narrow_ids: false, attention_mask: true }
+        Dialect {
+            opset: Opset::default(),
+            typing: Typing::default(),
+            narrow_ids: false,
+            attention_mask: true,
+            token_types: false,
+        }
     }
 }
 
 impl Dialect {
     /// That of TensorRT before 10: weakly typed networks, no 64-bit integers. Layer norms are written out for every policy,
     /// because those of opset 17 compute in FP32 unless told otherwise.
-    pub const WEAKLY_TYPED: Dialect =
-        Dialect { opset: Opset::V13, typing: Typing::PerLayer, narrow_ids: true, attention_mask: true };
+    pub const WEAKLY_TYPED: Dialect = Dialect {
+        opset: Opset::V13,
+        typing: Typing::PerLayer,
+        narrow_ids: true,
+        attention_mask: true,
+        token_types: false,
+    };
 
     /// Names of the inputs.
     pub fn inputs(self) -> impl Iterator<Item = &'static str> {
-        std::iter::once(INPUT_IDS).chain(self.attention_mask.then_some(ATTENTION_MASK))
+        let further = [(self.attention_mask, ATTENTION_MASK), (self.token_types, TOKEN_TYPE_IDS)];
+        std::iter::once(INPUT_IDS).chain(further.into_iter().filter_map(|(is_input, name)| is_input.then_some(name)))
     }
 
-    /// Type of ids and mask.
+    /// The same for a graph: the types of its tokens are an input only where it has any.
+    #[must_use]
+    pub fn for_graph(self, graph: &Graph) -> Dialect {
+        Dialect { token_types: self.token_types && graph.token_types() > 0, ..self }
+    }
+
+    /// Type of ids, mask and token types.
     pub fn ids(self) -> DataType {
         if self.narrow_ids { DataType::Int32 } else { DataType::Int64 }
     }

@@ -123,7 +123,7 @@ impl Lowering<'_> {
             OpKind::AttentionScores { scale, .. } => self.attention_scores(&op, scale),
             OpKind::AttentionContext { .. } => self.attention_context(&op),
             OpKind::Softmax(mask) => self.softmax(&op, mask),
-            OpKind::Gelu(form) => self.gelu(&op, form),
+            OpKind::Activation(function) => self.activation(&op, function),
             OpKind::Tanh => self.tanh(&op),
             OpKind::Residual => self.residual(&op),
             OpKind::Select(token) => self.select(&op, token),
@@ -227,14 +227,39 @@ impl Lowering<'_> {
         self.assembly.emit("mask/last", OperatorCall::new("Sub", &[&lengths, &one]))
     }
 
-    /// Those of `keys` that are not after the query.
-    fn causal(&mut self, keys: Option<&NamedTensor>) -> NamedTensor {
+    /// Index of the last token of every sequence that has another id, `[batch, 1]`; 0 where there is none.
+    pub fn last_tokens_but(&mut self, id: u32) -> NamedTensor {
+        let ids = NamedTensor::new(INPUT_IDS, self.dialect.ids());
+        let ids = self.assembly.converted(&ids, DataType::Int64);
+        let id = self.assembly.index(i64::from(id));
+        let same = OperatorCall::new("Equal", &[&ids, &id]).yielding(DataType::Bool);
+        let same = self.assembly.emit("pool/same", same);
+        let mut pooled = self.assembly.emit("pool/other", OperatorCall::new("Not", &[&same]));
+        if self.dialect.attention_mask {
+            let tokens = NamedTensor::new(ATTENTION_MASK, self.dialect.ids());
+            let tokens = self.assembly.cast("pool/tokens", &tokens, DataType::Bool);
+            pooled = self.assembly.emit("pool/both", OperatorCall::new("And", &[&pooled, &tokens]));
+        }
+        let pooled = self.assembly.cast("pool/as_index", &pooled, DataType::Int64);
+        let positions = self.token_positions("pool/positions");
+        let indices = self.assembly.emit("pool/indices", OperatorCall::new("Mul", &[&pooled, &positions]));
+        self.reduce("pool/last".to_owned(), "ReduceMax", &indices)
+    }
+
+    /// The numbers of the tokens of a sequence, from 0.
+    fn token_positions(&mut self, name: &str) -> NamedTensor {
         let span = self.extent.sequence();
         let count: Vec<i64> = (0..span.largest as i64).collect();
-        let mut positions = self.assembly.numbered("positions", &count);
-        if span.smallest != span.largest {
-            positions = self.rows_of_sequence("mask/positions".to_owned(), &positions);
+        let positions = self.assembly.numbered("positions", &count);
+        match span.smallest == span.largest {
+            true => positions,
+            false => self.rows_of_sequence(name.to_owned(), &positions),
         }
+    }
+
+    /// Those of `keys` that are not after the query.
+    fn causal(&mut self, keys: Option<&NamedTensor>) -> NamedTensor {
+        let positions = self.token_positions("mask/positions");
         let axes = self.assembly.integers(&[1]);
         let queries = self.assembly.emit("mask/queries", OperatorCall::new("Unsqueeze", &[&positions, &axes]));
         let not_after = OperatorCall::new("GreaterOrEqual", &[&queries, &positions]).yielding(DataType::Bool);

@@ -1,10 +1,12 @@
 //! ONNX export: the graph under any precision policy, which becomes explicit element types and `Cast` nodes. TensorRT and
 //! ONNX Runtime build exactly what the exported file says. [`deviations`] lists what ONNX cannot express of the policy.
 //!
-//! The inputs are [`INPUT_IDS`] and, but where a dialect has none, [`ATTENTION_MASK`]. The one output is `logits` or `last_hidden_state`, in the type that
+//! The inputs are [`INPUT_IDS`], [`ATTENTION_MASK`] but where a dialect has none, and [`TOKEN_TYPE_IDS`] where a dialect has them
+//! as an input. The one output is `logits` or `last_hidden_state`, in the type that
 //! the last op stores. Node names are op names (`layer.3/attention/softmax`), tensors are named after the graph's values,
 //! weights after its parameters.
 
+mod activation;
 mod assembly;
 mod deviations;
 mod dialect;
@@ -47,6 +49,9 @@ pub const INPUT_IDS: &str = "input_ids";
 /// 1 for a token, 0 for padding, which follows the tokens: of the type of the ids, `[batch, sequence]`, as in Hugging Face
 /// models.
 pub const ATTENTION_MASK: &str = "attention_mask";
+
+/// Type of each token: of the type of the ids, `[batch, sequence]`.
+pub const TOKEN_TYPE_IDS: &str = "token_type_ids";
 
 /// File name of the weights in [`Export::skeleton`].
 pub const SKELETON_WEIGHTS: &str = "weights";
@@ -145,6 +150,7 @@ impl<'m> Export<'m> {
     ) -> Result<Self, ExportError> {
         check_extent(model, extent)?;
         let graph = &model.graph;
+        let dialect = dialect.for_graph(graph);
         let typed = match dialect.typing {
             Typing::InModel => policy,
             Typing::PerLayer => &PrecisionPolicy::preset(Preset::Fp32),
@@ -312,7 +318,7 @@ pub fn check_extent(model: &Model, extent: Extent) -> Result<(), ExportError> {
 
 /// Name of an exported graph's output: `logits` or `last_hidden_state`.
 pub(crate) fn output_name(kind: OutputKind) -> &'static str {
-    if kind.is_logits() { "logits" } else { "last_hidden_state" }
+    if kind == OutputKind::Hidden { "last_hidden_state" } else { "logits" }
 }
 
 fn node_outputs(assembly: &assembly::Assembly) -> Vec<NodeOutput> {

@@ -59,8 +59,9 @@ impl Lowering<'_> {
         if self.dialect.typing == Typing::PerLayer && self.order == ReductionOrder::SumThenDivide {
             return self.reduce(op.part(part), "ReduceMean", x);
         }
+        let width = self.graph.value(op.definition.output).shape.width();
         // The count itself is rounded to `compute`.
-        let count = op.compute.rounded(self.graph.dimensions.hidden as f64);
+        let count = op.compute.rounded(width as f64);
         match self.order {
             ReductionOrder::SumThenDivide => {
                 let wide = op.compute.join(op.accumulate);
@@ -86,7 +87,7 @@ impl Lowering<'_> {
         self.reduce(below("sum"), "ReduceSum", &x)
     }
 
-    fn reduce(&mut self, name: String, operator: &'static str, x: &NamedTensor) -> NamedTensor {
+    pub fn reduce(&mut self, name: String, operator: &'static str, x: &NamedTensor) -> NamedTensor {
         let keeps = AttributeProto::int("keepdims", 1);
         if operator != "ReduceSum" && !self.dialect.opset.is_18() {
             let call = OperatorCall::new(operator, &[x]).with(AttributeProto::ints("axes", &[-1]));

@@ -7,7 +7,7 @@ use super::proto::AttributeProto;
 use crate::graph::ParamId;
 
 impl Lowering<'_> {
-    /// `(word[id] + token_type[0]) + position[index]`: rows in `compute`, sums in `accumulate`.
+    /// `(word[id] + token_type[type]) + position[index]`: rows in `compute`, sums in `accumulate`.
     pub fn embedding(
         &mut self,
         op: &TypedOp<'_>,
@@ -20,8 +20,12 @@ impl Lowering<'_> {
         let rows = self.assembly.emit(op.part("word"), gather);
         let mut sum = self.assembly.converted(&rows, op.accumulate);
         if let Some(token_type) = token_type {
-            let (table, zero) = (self.weight(token_type, op.compute), self.assembly.index(0));
-            let gather = OperatorCall::new("Gather", &[&table, &zero]).with(AttributeProto::int("axis", 0));
+            let table = self.weight(token_type, op.compute);
+            let types = match self.dialect.token_types {
+                true => NamedTensor::new(super::TOKEN_TYPE_IDS, self.dialect.ids()),
+                false => self.assembly.index(0),
+            };
+            let gather = OperatorCall::new("Gather", &[&table, &types]).with(AttributeProto::int("axis", 0));
             let row = self.assembly.emit(op.part("token_type"), gather);
             let row = self.assembly.converted(&row, op.accumulate);
             sum = self.assembly.emit(op.part("add_token_type"), OperatorCall::new("Add", &[&sum, &row]));

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{Configuration, Plan};
 use crate::engine::{BackendKind, DeviceKind, Target};
-use crate::graph::{Format, OpClass, PrecisionPolicy, Preset, Rounding, Shape};
+use crate::graph::{Dimensions, Format, OpClass, PrecisionPolicy, Preset, Rounding, Shape};
 use crate::input::InputSource;
 use crate::manifest::schema::{Measurement, Numerics};
 use crate::model::{Architecture, ModelSource};
@@ -75,7 +75,7 @@ impl Configuration {
         let scored = match self.input_source {
             InputSource::Random { .. } | InputSource::RandomWithSeparators { .. } => 0,
             InputSource::Text { .. } => numerics.score_windows,
-            InputSource::Sst2 { .. } => SST2_SENTENCES,
+            InputSource::Sst2 { .. } | InputSource::Examples { .. } => SST2_SENTENCES,
         };
         let comparison_s = passes_s(1 + scored.div_ceil(self.shape.batch) + numerics.forwards.unwrap_or(0));
         let window_s = match self.backend.device() {
@@ -140,13 +140,9 @@ fn sizes(source: &ModelSource) -> (ModelSizes, SizeSource) {
         Some(architecture) => (architecture, SizeSource::Manifest),
         None => (Architecture::BertBase, SizeSource::AssumedBertBase),
     };
-    let (layers, hidden, projection) = match architecture {
-        Architecture::BertBase => (12.0, 768.0, 0.0),
-        Architecture::Gpt2 => (12.0, 768.0, 50_257.0),
-        Architecture::BertTiny => (2.0, 64.0, 0.0),
-        Architecture::Gpt2Tiny => (2.0, 64.0, 1000.0),
-    };
-    (ModelSizes { layers, hidden, projection }, known)
+    let (family, Dimensions { layers, hidden, vocabulary, .. }) = architecture.sizes();
+    let projection = if family.is_encoder() { 0.0 } else { vocabulary as f64 };
+    (ModelSizes { layers: layers as f64, hidden: hidden as f64, projection }, known)
 }
 
 /// Nominal rates, rounded. CPU backends: per thread with AVX-512. For BERT-base at 1x32 (5.5 GFLOP) and 1x128 (22 GFLOP),

@@ -92,6 +92,9 @@ fn input(source: &InputSource) -> Value {
         InputSource::Sst2 { path: _, sha256: Some(sha256), labels } if labels.is_empty() => {
             json!({ "sst2": { "sha256": sha256 } })
         }
+        InputSource::Examples { path: _, sha256: Some(sha256), labels } => {
+            json!({ "examples": { "sha256": sha256, "labels": value(labels) } })
+        }
         InputSource::Sst2 { path: _, sha256: Some(sha256), labels } => {
             json!({ "sst2": { "sha256": sha256, "labels": value(labels) } })
         }
@@ -147,6 +150,7 @@ mod tests {
     use super::*;
     use crate::engine::{BackendKind, Target};
     use crate::graph::{PrecisionPolicy, Preset, Shape};
+    use crate::input::ClassName;
     use crate::model::{Architecture, Injection};
 
     fn configuration() -> Configuration {
@@ -246,6 +250,13 @@ mod tests {
         variants.push(id(&Configuration { input_source: InputSource::Random { seed: 8 }, ..base.clone() }).0);
         let separated = InputSource::RandomWithSeparators { seed: 7 };
         variants.push(id(&Configuration { input_source: separated, ..base.clone() }).0);
+        for labels in [&[][..], &[("0", 1)]] {
+            let labels = labels.iter().map(|&(label, class)| (label.to_owned(), ClassName::Index(class))).collect();
+            let examples = InputSource::Examples { path: "a".into(), sha256: Some("00".to_owned()), labels };
+            variants.push(id(&Configuration { input_source: examples, ..base.clone() }).0);
+        }
+        let sst2 = InputSource::Sst2 { path: "a".into(), sha256: Some("00".to_owned()), labels: Default::default() };
+        variants.push(id(&Configuration { input_source: sst2, ..base.clone() }).0);
         for magnitude in [300.0, 3000.0] {
             let source = Box::new(base.model_source.clone());
             let inject = Injection { layer: 2, channel: 447, magnitude };

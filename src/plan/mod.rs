@@ -1,7 +1,10 @@
 //! The manifest expanded: an ordered list of configurations, each with a stable id.
 
+mod changes;
+mod definitions;
 mod estimate;
 mod identity;
+mod notes;
 mod pace;
 mod print;
 mod rules;

@@ -16,6 +16,9 @@ pub enum OtherRules {
     /// They were measured under different settings, like `measurement.warmup: 2, there 1`.
     #[error("measured under other settings ({settings})")]
     Protocol { settings: String },
+    /// One name stands for two things, like `labels of sst2`.
+    #[error("measured under another definition of one name in the manifest ({parts})")]
+    Definition { parts: String },
 }
 
 impl Plan {
@@ -28,7 +31,7 @@ impl Plan {
             return Err(OtherRules::Experiment { found: self.name.clone(), expected: other.name.clone() });
         }
         match self.protocol_differences(other) {
-            found if found.is_empty() => Ok(()),
+            found if found.is_empty() => self.check_same_definitions(other),
             found => Err(OtherRules::Protocol { settings: in_words(&found) }),
         }
     }

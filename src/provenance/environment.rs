@@ -15,6 +15,7 @@ use super::gpu::{self, Gpu};
 use super::machine::{Cpu, Host};
 use super::variables;
 use crate::digest::sha256;
+use crate::files::{FileError, JsonError, read_json};
 use crate::json_diff::{Difference, differences};
 use crate::libraries::loaded::{self, LoadedLibrary};
 
@@ -49,8 +50,8 @@ pub enum EnvironmentError {
     #[error("{path}: cannot write the environment: {source}; choose a writable folder with --out, or make room")]
     Write { path: PathBuf, source: io::Error },
     /// A file or folder could not be read.
-    #[error("{path}: cannot read the environment: {source}")]
-    Read { path: PathBuf, source: io::Error },
+    #[error("cannot read the environment: {0}")]
+    Read(FileError),
     /// A file does not hold an environment.
     #[error("{path}: not an environment: {source}; delete the file and repeat the run to write it again")]
     Parse { path: PathBuf, source: serde_json::Error },
@@ -153,8 +154,10 @@ impl Environment {
     /// # Errors
     /// [`EnvironmentError`] naming the file.
     pub fn read(path: &Path) -> Result<Self, EnvironmentError> {
-        let bytes = fs::read(path).map_err(|source| EnvironmentError::Read { path: path.to_owned(), source })?;
-        serde_json::from_slice(&bytes).map_err(|source| EnvironmentError::Parse { path: path.to_owned(), source })
+        read_json(path).map_err(|error| match error {
+            JsonError::File(error) => EnvironmentError::Read(error),
+            JsonError::Document(source) => EnvironmentError::Parse { path: path.to_owned(), source },
+        })
     }
 
     /// All environments of the run in `dir`, by id. Empty when the run has stored none.
@@ -163,7 +166,7 @@ impl Environment {
     /// [`EnvironmentError`] naming the first file that cannot be used.
     pub fn read_all(dir: &Path) -> Result<BTreeMap<String, Environment>, EnvironmentError> {
         let folder = dir.join(FOLDER);
-        let unreadable = |source| EnvironmentError::Read { path: folder.clone(), source };
+        let unreadable = |source| EnvironmentError::Read(FileError::at(&folder)(source));
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),

@@ -16,6 +16,15 @@ pub enum InputKind {
     Text,
     /// Labelled SST-2 sentences.
     Sst2,
+    /// Texts, pairs of texts or ids of an examples file.
+    Examples,
+}
+
+impl InputKind {
+    /// Whether its file may say what is right for each of its rows.
+    pub fn has_labels(self) -> bool {
+        matches!(self, InputKind::Sst2 | InputKind::Examples)
+    }
 }
 
 impl From<&InputSource> for InputKind {
@@ -25,6 +34,7 @@ impl From<&InputSource> for InputKind {
             InputSource::RandomWithSeparators { .. } => InputKind::RandomWithSeparators,
             InputSource::Text { .. } => InputKind::Text,
             InputSource::Sst2 { .. } => InputKind::Sst2,
+            InputSource::Examples { .. } => InputKind::Examples,
         }
     }
 }

@@ -93,7 +93,7 @@ impl Materials {
 }
 
 /// Names whose digests differ, or that only one side has.
-fn differing(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> Vec<String> {
+pub fn differing(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> Vec<String> {
     let mut names: Vec<String> = one.keys().chain(other.keys()).cloned().collect();
     names.sort();
     names.dedup();

@@ -4,19 +4,20 @@
 mod input_kind;
 pub mod magnitudes;
 mod materials;
+mod quality;
 mod status;
 pub mod telemetry;
 
 use serde::{Deserialize, Serialize};
 
 pub use input_kind::InputKind;
-pub use materials::{Changed, Materials};
+pub use materials::{Changed, Materials, differing};
+pub use quality::QualitySummary;
 pub use status::Status;
 
 use crate::engine::{BuildReport, Ceilings, EngineDescription, MemoryBreakdown};
 use crate::graph::CostSummary;
-use crate::input::LabelledClass;
-use crate::model::{ModelOutput, WeightsProvenance};
+use crate::model::{ModelOutput, RawFiles, WeightsProvenance};
 use crate::plan::ConfigurationId;
 use crate::provenance::Drift;
 use magnitudes::Magnitudes;
@@ -115,6 +116,9 @@ pub struct Failure {
     pub kind: FailureKind,
     /// One line for the footnote of a table.
     pub reason: String,
+    /// The files of its model and input when it failed. `None` in older journals and where nothing was to be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Box<RawFiles>>,
 }
 
 /// Kinds of failure.
@@ -357,25 +361,4 @@ impl BadKind {
             BadKind::Silent => "silent",
         }
     }
-}
-
-/// The prediction recorded for a row with NaN logits. It is the index of no class.
-pub const NO_PREDICTION: u8 = u8::MAX;
-
-/// Task quality of an engine.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct QualitySummary {
-    /// Labelled sentences answered correctly.
-    pub task_correct: Option<u64>,
-    /// Labelled sentences.
-    pub task_total: Option<u64>,
-    /// Predicted class per sentence, in file order, for paired tests; [`NO_PREDICTION`] is none.
-    pub predictions: Option<Vec<u8>>,
-    /// The class that each label of the file is. `None` in older journals, where a label was the number of its class.
-    #[serde(default)]
-    pub labels: Option<Vec<LabelledClass>>,
-    /// Mean negative log-likelihood per token, nats.
-    pub nll_mean: Option<f64>,
-    /// Tokens it was averaged over.
-    pub nll_tokens: Option<u64>,
 }

@@ -1,25 +1,29 @@
 //! The report as one value: everything templates print, as text that is formatted already.
 
-use std::collections::BTreeMap;
+mod sections;
+
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::entries::{Entry, entries};
-use super::figures::{self, Figure};
+use super::figures::Figure;
 use super::macros::{Macro, macros};
 use super::sentences::claims::{WordedSecond, WordedVerdict, summary};
-use super::sentences::{caveats, disturbances, failures, pins, tasks};
+use super::sentences::{caveats, disturbances, pins, tasks};
 use super::table::Table;
 use super::{ReportError, tables};
 use crate::analysis::agreement;
 use crate::analysis::agreement::{Agreement, Limits};
-use crate::analysis::facts::fails;
 use crate::claims::headline::{Headline, headlines};
 use crate::claims::{Claims, Outcome, Verdict};
 use crate::results::data::Data;
 use crate::results::machines::{Machine, machines};
 use crate::results::study::{Study, run_of_repeat};
+use sections::{
+    CROSS_GPU_SLUG, ENVIRONMENT_SLUG, LABELLED_SLUG, REPEATABILITY_SLUG, SectionTexts, mark_failing, of_outputs,
+    of_the_run, sections,
+};
 
 /// A report.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -197,97 +201,8 @@ fn all_caveats(study: &Study) -> Vec<String> {
     caveats::caveats(&study.main).into_iter().chain(named).collect()
 }
 
-/// Titles and introductions of the sections, by slug.
-#[derive(Deserialize)]
-struct SectionTexts(BTreeMap<String, SectionText>);
-
-#[derive(Clone, Default, Deserialize)]
-struct SectionText {
-    title: String,
-    text: String,
-}
-
-impl SectionTexts {
-    fn read() -> Result<Self, ReportError> {
-        serde_saphyr::from_str(include_str!("../../paper/templates/sections.yaml"))
-            .map_err(|error| ReportError::Sections(error.to_string()))
-    }
-
-    fn section(&self, slug: &str, figures: Vec<Figure>, tables: Vec<Table>) -> Section {
-        let SectionText { title, text } = self.0.get(slug).cloned().unwrap_or_default();
-        Section { slug: slug.to_owned(), title, text, leads: false, figures, tables }
-    }
-}
-
 /// Most rows of a table in the paper's text: one per shape of the paper's grid, and a few more.
 const LONGEST_IN_TEXT: usize = 40;
-
-/// Full results: for the paper's appendix.
-fn appendix(tables: Vec<Table>) -> Vec<Table> {
-    tables.into_iter().map(|table| Table { in_appendix: true, ..table }).collect()
-}
-
-/// The sections of one machine's rows; `headline` makes the table of the first.
-fn sections(texts: &SectionTexts, data: &Data, headline: &dyn Fn() -> Table) -> Result<Vec<Section>, ReportError> {
-    let mut sections = vec![
-        texts.section("headline", vec![], vec![headline()]),
-        texts.section(
-            "latency",
-            figures::latency(data)?,
-            appendix([tables::latency::latency(data), tables::latency::details(data)].concat()),
-        ),
-        texts.section("throughput", vec![], appendix(tables::latency::throughput(data))),
-        texts.section("speedup", vec![], tables::speedup::over_cpu_baseline(data)),
-        texts.section("precision", figures::speedup(data)?, tables::speedup::over_fp32(data)),
-        texts.section("memory", figures::memory(data)?, tables::memory::tables(data)),
-    ];
-    let asks_for_outputs = data.plan.numerics.forwards.is_some();
-    let of_outputs = of_outputs(texts, data)?.into_iter();
-    sections
-        .extend(of_outputs.map(|section| Section { leads: asks_for_outputs && section.shows_something(), ..section }));
-    sections.extend([
-        texts.section(CROSS_GPU_SLUG, vec![], vec![]),
-        texts.section("engines", vec![], vec![tables::engines::engines(data)]),
-        texts.section(REPEATABILITY_SLUG, vec![], vec![tables::noise::noise_floor(data)]),
-    ]);
-    sections.extend(of_the_run(texts, data));
-    mark_failing(sections.iter_mut().flat_map(|section| &mut section.tables), data);
-    Ok(sections)
-}
-
-/// Marks the configurations whose outputs fail, in every table that shows one.
-fn mark_failing<'a>(tables: impl Iterator<Item = &'a mut Table>, data: &Data) {
-    let failing = data.measured().filter(|row| fails(row) == Some(true)).map(|row| row.id.as_str()).collect();
-    let footnote = failures::footnote(data.plan.numerics);
-    tables.for_each(|table| table.mark_failing(&failing, &footnote));
-}
-
-/// Sections about outputs: fidelity and task quality.
-fn of_outputs(texts: &SectionTexts, data: &Data) -> Result<Vec<Section>, ReportError> {
-    let mut numerics: Vec<Table> = tables::outputs::by_input(data).into_iter().collect();
-    numerics.push(tables::numerics::worst(data));
-    numerics.push(tables::forwards::provenance(data));
-    numerics.extend(appendix(tables::numerics::by_shape(data)));
-    numerics.extend(appendix(tables::headroom::headroom(data)));
-    let mut text = tables::forwards::rates(data);
-    text.push(tables::quality::perplexity(data));
-    let mut quality = vec![tables::quality::quality(data)];
-    quality.extend(Some(tables::quality::flipped_sentences(data)).filter(|table| table.empty.is_none()));
-    Ok(vec![
-        texts.section("numerics", figures::numerics(data)?, numerics),
-        texts.section(LABELLED_SLUG, vec![], quality),
-        texts.section("wikitext", vec![], text),
-    ])
-}
-
-/// What ran, and where.
-fn of_the_run(texts: &SectionTexts, data: &Data) -> [Section; 2] {
-    let mut configurations = vec![tables::configurations::overview(data), tables::configurations::failures(data)];
-    configurations.extend(appendix(vec![tables::configurations::excluded(data)]));
-    let mut environments = appendix(tables::environment::environments(data));
-    environments.extend(appendix(tables::device::state(data).into_iter().collect()));
-    [texts.section("configurations", vec![], configurations), texts.section(ENVIRONMENT_SLUG, vec![], environments)]
-}
 
 /// Adds the environments of repeats, which are numbered from 2; one of the run itself is shown already.
 fn add_environments(section: &mut Section, repeats: &[Data]) {
@@ -386,12 +301,6 @@ fn of_machines(
     }
     Ok(joined)
 }
-
-/// The section of labelled sentences, named after SST-2 whatever the file is: names of files follow from it.
-const LABELLED_SLUG: &str = "sst2";
-const CROSS_GPU_SLUG: &str = "cross-gpu";
-const REPEATABILITY_SLUG: &str = "repeatability";
-const ENVIRONMENT_SLUG: &str = "environment";
 
 fn view(judged: &Verdict, mut verdict: WordedVerdict) -> ClaimView {
     let second = verdict.second.take().map(|second| {

@@ -38,7 +38,7 @@ pub fn latex(text: &str, out: &mut dyn Write) -> io::Result<()> {
 /// Whether LaTeX prints the character with T1 fonts and `textcomp`: ASCII, Latin-1 and Latin Extended-A, without the nine letters
 /// of the last that T1 lacks.
 fn is_in_t1(c: char) -> bool {
-    c.is_ascii() || ('\u{a1}'..='\u{17f}').contains(&c) && !"ĦħĸĿŀŉŦŧſ".contains(c)
+    c.is_ascii() || ('\u{a1}'..='\u{17f}').contains(&c) && !is_hidden(c) && !"ĦħĸĿŀŉŦŧſ".contains(c)
 }
 
 /// Whether [`latex`] names characters of `text` by their code points.

@@ -17,8 +17,9 @@ use crate::record::Status;
 use crate::results::ResultsError;
 use crate::results::data::Data;
 use crate::runner::{self, RunOptions, RunnerError};
+use crate::store::derive::entries;
 use crate::store::journal::OnDamage;
-use crate::store::materials::Material;
+use crate::store::materials::{Material, digest_label};
 use crate::store::schema::ResultRow;
 
 /// Fewest digits of an id that may stand for it.
@@ -198,9 +199,12 @@ fn recorded<'a>(
 /// The ratio of the medians; `None` where a row has none, or where the rows are of different weights or files.
 fn ratio(recorded: &ResultRow, here: &ResultRow) -> Option<Ranged> {
     let pair = RowPair { numerator: here, denominator: recorded };
-    let comparable =
-        recorded.shares_weights(here) && !contradicted(recorded, here).any(|one| one != Material::Arithmetic);
-    comparable.then(|| pair.latency_ratio()).flatten()
+    (!made_from_others(recorded, here)).then(|| pair.latency_ratio()).flatten()
+}
+
+/// Whether the rows are of different weights, files or settings. Builds of this program may differ: that is what is compared.
+fn made_from_others(recorded: &ResultRow, here: &ResultRow) -> bool {
+    !recorded.shares_weights(here) || contradicted(recorded, here).any(|one| one != Material::Arithmetic)
 }
 
 /// What the two rows should share and do not.
@@ -233,14 +237,26 @@ fn rows_differ(recorded: &ResultRow, here: &ResultRow) -> Vec<Difference> {
     ];
     let differing = rows.into_iter().filter(|(_, first, second)| first != second);
     let differing = differing.map(|(property, first, second)| (property.to_owned(), first, second));
+    let differing = differing.chain(libraries_differ(recorded, here));
     let differing = (!recorded.shares_weights(here)).then(labels).into_iter().chain(files).chain(differing);
     differing.map(|(property, first, second)| Difference { property, first, second }).collect()
 }
 
+/// Libraries that both rows name and whose bytes differ, whatever their version says.
+fn libraries_differ(recorded: &ResultRow, here: &ResultRow) -> Vec<(String, Option<String>, Option<String>)> {
+    let [recorded, here] =
+        [recorded, here].map(|row| entries(row.engine_library_digests.as_deref().unwrap_or_default()));
+    let label = |digest: &str| Some(digest_label(digest));
+    let pairs = recorded.into_iter().filter_map(|(name, digest)| Some((name, digest, *here.get(name)?)));
+    let differing = pairs.filter(|(_, recorded, here)| recorded != here);
+    differing.map(|(name, recorded, here)| (format!("library {name}"), label(recorded), label(here))).collect()
+}
+
 impl Rerun {
-    /// Whether the machine does not reproduce the recorded row.
+    /// Whether the machine does not reproduce the recorded row: its median differs, or the row is made from other weights,
+    /// files or settings here.
     pub fn is_failure(&self) -> bool {
-        self.agreement == Reproduction::Differs
+        self.agreement == Reproduction::Differs || made_from_others(&self.recorded, &self.here)
     }
 }
 
@@ -281,6 +297,21 @@ mod tests {
         );
         assert_eq!(rows_differ(&weighed(1), &weighed(2))[0].property, "weights");
         assert_eq!(agreement(&weighed(1), &without_median(Status::Failed)), Reproduction::Differs);
+    }
+
+    #[test]
+    fn libraries_of_one_version_are_told_apart_by_their_bytes() {
+        let of = |digests: Option<&str>| ResultRow {
+            engine_library: Some("onnxruntime 1.2".to_owned()),
+            engine_library_digests: digests.map(str::to_owned),
+            ..measured(1.0, 1.1, 1.2)
+        };
+        let (one, other) = (of(Some("a=1234567890abcdef; b=00")), of(Some("a=234567890abcdef1; b=00; c=1")));
+        let found = rows_differ(&one, &other);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].property, "library a");
+        assert_eq!(found[0].first.as_deref(), Some("sha256 1234567890ab"));
+        assert!(rows_differ(&one, &one).is_empty() && rows_differ(&one, &of(None)).is_empty());
     }
 
     #[test]

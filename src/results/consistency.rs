@@ -42,7 +42,11 @@ pub fn results_follow(dir: &Path, plan: &Plan, of: Measured<'_>, rows: &[ResultR
         let Some((&configuration, &newest)) = known.filter(|(_, newest)| **newest != row) else { continue };
         let of_row = of.records.iter().filter(|record| record.id == configuration.id);
         let mut older = of_row.map(|record| derive::row(configuration, record));
-        let follows = |older: ResultRow| {
+        let follows = |mut older: ResultRow| {
+            // Older programs state the libraries of ahead-of-time builds alone.
+            if row.engine_library_digests.is_none() {
+                older.engine_library_digests = None;
+            }
             let unstated = older.without_materials();
             older == *row || unstated == *row || as_labelled(&unstated) == *row
         };

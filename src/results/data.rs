@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::consistency;
 use crate::engine::{BackendKind, Target};
-use crate::files::FileError;
+use crate::files::{JsonError, read_json};
 use crate::graph::Preset;
 use crate::plan::{Configuration, PLAN_FILE, Plan};
 use crate::provenance::{Environment, environment};
@@ -79,11 +79,11 @@ impl Data {
     /// journal.
     pub fn read(dir: &Path) -> Result<Data, ResultsError> {
         let path = dir.join(PLAN_FILE);
-        let text = std::fs::read_to_string(&path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => ResultsError::NoRun { path: dir.to_owned() },
-            _ => FileError { path: path.clone(), source }.into(),
+        let plan: Plan = read_json(&path).map_err(|error| match error {
+            error if error.is_absent() => ResultsError::NoRun { path: dir.to_owned() },
+            JsonError::File(error) => error.into(),
+            JsonError::Document(source) => ResultsError::Plan { path, source },
         })?;
-        let plan: Plan = serde_json::from_str(&text).map_err(|source| ResultsError::Plan { path, source })?;
         let rows = rows(dir, &plan)?;
         let environments = Environment::read_all(dir)?;
         match rows.iter().filter_map(|row| row.environment.as_ref()).find(|id| !environments.contains_key(*id)) {

@@ -10,8 +10,10 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::files::FileError;
+use crate::plan::OtherRules;
 use crate::provenance::EnvironmentError;
 use crate::store::StoreError;
+use crate::store::materials::Contradiction;
 
 /// Results that cannot be read, or do not belong together.
 #[derive(Debug, Error)]
@@ -41,6 +43,17 @@ pub enum ResultsError {
          main one with --repeat, and parts of one experiment to `mixprec merge`"
     )]
     SameExperiment { path: PathBuf, name: String },
+    /// Two experiments have one name for two versions of a file.
+    #[error("{0}; give the two different names in the manifests, or run one of them again with the file of the other")]
+    OtherMaterial(Box<Contradiction>),
+    /// Two experiments have one name for two definitions.
+    #[error("{path} beside {other}: {cause}; give the two different names in the manifests")]
+    OtherDefinition {
+        path: PathBuf,
+        other: PathBuf,
+        #[source]
+        cause: OtherRules,
+    },
     /// A repeat is the run itself, or another of its repeats.
     #[error("{path}: the same measurements are in this report already; --repeat takes another run of the experiment")]
     SameRun { path: PathBuf },

@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::data::Data;
-use crate::files::FileError;
+use crate::files::{JsonError, read_json};
 use crate::numbers;
+use crate::plan::Plan;
 use crate::record::Status;
 use crate::results::ResultsError;
+use crate::store::materials::{Contradiction, Material, Shared, arithmetic_note};
 use crate::store::schema::ResultRow;
 
 /// Says that a folder is an artifact, and which further folders of results lie in it.
@@ -43,6 +46,13 @@ pub struct Parts {
     pub with: Vec<PathBuf>,
 }
 
+/// The cure of a list that is not as it was published.
+const RESTORE: &str = "restore it from where it was published";
+
+fn malformed(error: serde_json::Error) -> String {
+    format!("{error}; {RESTORE}")
+}
+
 /// What is read first: the rest depends on it.
 #[derive(Deserialize)]
 struct Version {
@@ -56,24 +66,23 @@ impl Parts {
     /// [`ResultsError`] when its list cannot be read.
     pub fn read(dir: &Path) -> Result<Option<Parts>, ResultsError> {
         let path = dir.join(ARTIFACT_FILE);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(FileError { path, source }.into()),
+        let parsed = match read_json(&path) {
+            Ok(document) => Parts::parse(document),
+            Err(error) if error.is_absent() => return Ok(None),
+            Err(JsonError::File(error)) => return Err(error.into()),
+            Err(JsonError::Document(error)) => Err(malformed(error)),
         };
-        Parts::parse(&text).map(Some).map_err(|detail| ResultsError::Artifact { path, detail })
+        parsed.map(Some).map_err(|detail| ResultsError::Artifact { path, detail })
     }
 
-    /// What is wrong with the text, and the cure, where it is no list of parts.
-    fn parse(text: &str) -> Result<Parts, String> {
-        const RESTORE: &str = "restore it from where it was published";
-        let malformed = |error: serde_json::Error| format!("{error}; {RESTORE}");
-        let Version { version } = serde_json::from_str(text).map_err(malformed)?;
+    /// What is wrong with the document, and the cure, where it is no list of parts.
+    fn parse(document: Value) -> Result<Parts, String> {
+        let Version { version } = Version::deserialize(&document).map_err(malformed)?;
         if version != ARTIFACT_VERSION {
             let again = "publish its runs again with `mixprec artifact`";
             return Err(format!("version {version}, and this program reads version {ARTIFACT_VERSION}; {again}"));
         }
-        let parts: Parts = serde_json::from_str(text).map_err(malformed)?;
+        let parts: Parts = serde_json::from_value(document).map_err(malformed)?;
         match parts.outside() {
             Some(outside) => Err(format!("{}: not a folder inside this one; {RESTORE}", outside.display())),
             None => Ok(parts),
@@ -126,13 +135,21 @@ impl Study {
             }
             study.repeats.push(repeat);
         }
-        for path in own.chain(with.iter().cloned()) {
-            let other = Data::read(&path)?;
+        let others: Vec<PathBuf> = own.chain(with.iter().cloned()).collect();
+        for path in &others {
+            let other = Data::read(path)?;
             let name = &other.plan.name;
             if std::iter::once(&study.main).chain(&study.others).any(|known| known.plan.name == *name) {
-                return Err(ResultsError::SameExperiment { path, name: name.clone() });
+                return Err(ResultsError::SameExperiment { path: path.clone(), name: name.clone() });
             }
             study.others.push(other);
+        }
+        // What an artifact holds was checked when it was published.
+        if !with.is_empty() {
+            let folders = std::iter::once(dir).chain(others.iter().map(PathBuf::as_path));
+            let data = std::iter::once(&study.main).chain(&study.others);
+            let experiments = folders.zip(data).map(|(path, data)| (path, &data.plan, data.rows.as_slice()));
+            check_experiments(&experiments.collect::<Vec<_>>())?;
         }
         Ok(study)
     }
@@ -145,6 +162,39 @@ pub fn is_the_same_run(run: &[ResultRow], other: &[ResultRow]) -> bool {
         |rows: &[ResultRow]| -> BTreeSet<_> { rows.iter().filter(|row| row.status == Status::Ok).map(key).collect() };
     let other = measured(other);
     !other.is_empty() && other.is_subset(&measured(run))
+}
+
+/// Refuses experiments that share the name of a model, an input or a policy and not its definition, weights or files: readers
+/// would take two for one. Each is given with its folder. Settings differ from experiment to experiment. Returns a note for each backend whose
+/// rows are of builds with different arithmetic.
+///
+/// # Errors
+/// [`ResultsError::OtherMaterial`] or [`ResultsError::OtherDefinition`].
+pub fn check_experiments(experiments: &[(&Path, &Plan, &[ResultRow])]) -> Result<BTreeSet<String>, ResultsError> {
+    for (index, (path, plan, _)) in experiments.iter().enumerate() {
+        for (other, of_other, _) in &experiments[..index] {
+            let (path, other) = (path.to_path_buf(), other.to_path_buf());
+            let same = plan.check_same_definitions(of_other);
+            same.map_err(|cause| ResultsError::OtherDefinition { path, other, cause })?;
+        }
+    }
+    let mut shared: Shared<&Path> = Shared::default();
+    let mut notes = BTreeSet::new();
+    for (path, row) in experiments.iter().flat_map(|&(path, _, rows)| rows.iter().map(move |row| (path, row))) {
+        for (material, other, of_other) in
+            shared.add(row, path).into_iter().filter(|(_, _, of_other)| *of_other != path)
+        {
+            match material {
+                Material::Settings => {}
+                Material::Arithmetic => drop(notes.insert(arithmetic_note(row.backend))),
+                _ => {
+                    let found = Contradiction::new(material, (path, row), (of_other, other));
+                    return Err(ResultsError::OtherMaterial(Box::new(found)));
+                }
+            }
+        }
+    }
+    Ok(notes)
 }
 
 /// `second` for the first repeat, `third` for the next: which run of the experiment it is.

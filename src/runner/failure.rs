@@ -23,7 +23,7 @@ impl Failure {
         if reason.len() < line.len() {
             reason.push('…');
         }
-        Failure { kind, reason }
+        Failure { kind, reason, files: None }
     }
 }
 

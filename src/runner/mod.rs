@@ -26,7 +26,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::engine::BackendKind;
-use crate::files::replace;
+use crate::files::{read_json, replace};
 use crate::lock::LockError;
 use crate::plan::{Configuration, PLAN_FILE, Plan, Shard};
 use crate::provenance::{Environment, EnvironmentError};
@@ -197,11 +197,20 @@ pub fn run(plan: &Plan, dir: &Path, options: &RunOptions) -> Result<RunSummary, 
     let lock = lock::acquire(dir)?;
     let opened = Journal::open(dir, &Header::of(plan), options.on_damage)?;
     options.environment.write(dir)?;
+    let former: Option<Plan> = read_json(&dir.join(PLAN_FILE)).ok();
     store_plan(plan, dir)?;
     let part = part(plan, options);
     let progress = ProgressDisplay::new(part.configurations.len());
     for notice in &opened.notices {
         progress.notice(notice);
+    }
+    let rows = opened.contents.latest();
+    let changed = former.map(|former| part.changed_settings(&former, |id| rows.contains_key(id)));
+    for (setting, rows) in changed.into_iter().flatten() {
+        progress.notice(&format!(
+            "{setting} changed in the manifest: {rows} row(s) of this folder were measured under the former setting and are \
+             measured again"
+        ));
     }
     let mut summary = Sweep::new(&part, dir, options, opened.journal, progress).execute(&opened.contents)?;
     derive_tables(dir, plan)?;

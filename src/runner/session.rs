@@ -150,12 +150,14 @@ impl WorkerSession {
         references: &References,
     ) -> Result<Outcome, Failure> {
         let model = self.model(settings, of)?;
+        let token_types = of.input_source.may_have_token_types() && self.input(settings, of, &model)?.has_token_types;
         let cost = model.graph.cost(&of.policy, of.shape).map_err(BackendError::from)?;
         let peak = PeakMemory::start();
         let load_s = self.load(of, &model)?;
         let request = BuildRequest {
             target: of.target.unwrap_or_default(),
             padded: of.input_source.is_padded(),
+            token_types,
             progress: self.progress.clone(),
             ..BuildRequest::new(Arc::clone(&model), of.policy.clone(), of.shape, threads(settings))
         };

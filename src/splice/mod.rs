@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use crate::analysis::agreement::AgreementError;
 use crate::claims::ClaimsError;
-use crate::files::{FileError, replace};
+use crate::files::{FileError, read_text, replace};
 use crate::report::ReportError;
 use crate::report::render::RenderError;
 use crate::results::ResultsError;
@@ -103,7 +103,7 @@ pub fn stale(request: &SpliceRequest) -> Result<Vec<Stale>, SpliceError> {
 /// Reads a page and checks its marks.
 fn read(path: &Path) -> Result<(&Path, Page), SpliceError> {
     let wrong = |(line, message)| SpliceError::Mark { path: path.to_owned(), line, message };
-    let page = Page::parse(&std::fs::read_to_string(path).map_err(FileError::at(path))?).map_err(wrong)?;
+    let page = Page::parse(&read_text(path)?).map_err(wrong)?;
     if page.sections().next().is_none() {
         return Err(wrong((1, "no section is marked; begin one with <!-- generated: NAME -->".to_owned())));
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::SpliceError;
-use crate::files::FileError;
+use crate::files::read_text;
 use crate::numbers;
 
 /// The table within the folder of a comparison.
@@ -17,7 +17,7 @@ const FILE: &str = "peers.csv";
 /// [`SpliceError::Peers`] naming the column that is missing or no number.
 pub(super) fn read(folder: &Path) -> Result<Vec<Value>, SpliceError> {
     let path = folder.join(FILE);
-    let text = std::fs::read_to_string(&path).map_err(FileError::at(&path))?;
+    let text = read_text(&path)?;
     parse(&text).map_err(|message| SpliceError::Peers { path, message })
 }
 

@@ -12,6 +12,7 @@ mod proportion;
 mod quantile;
 mod rank;
 mod rounds;
+pub mod scores;
 mod summary;
 
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ pub use interval::{median_interval, relative_half_width};
 pub use paired::mcnemar;
 pub use proportion::clopper_pearson;
 pub use quantile::{Percentile, nearest_rank, supported_samples};
-pub use rank::spearman;
+pub use rank::{pearson, spearman};
 pub use rounds::ratio_of_rounds;
 pub use summary::{Summary, median, summarize};
 

@@ -3,14 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::answers;
 use super::materials::Shared;
+use super::quality::with_quality;
 use super::schema::{ResultRow, SampleRow};
 use super::series::TimedSeries;
 use crate::engine::BuildReport;
 use crate::graph::CostSummary;
 use crate::graph::Format;
-use crate::input::label_text;
 use crate::model::ModelOutput;
 use crate::plan::{Configuration, ConfigurationId, Plan};
 use crate::provenance::drift::stamp;
@@ -158,7 +157,7 @@ fn with_build(row: ResultRow, build: &BuildReport) -> ResultRow {
     ResultRow {
         target: build.target.or(row.target),
         builder: build.builder.clone(),
-        engine_library_digests: listed(&build.library_sha256),
+        engine_library_digests: listed(&build.library_sha256).or(row.engine_library_digests),
         engine_options: listed(&build.options),
         export_s: build.export_s,
         parse_s: build.parse_s,
@@ -179,9 +178,14 @@ fn with_build(row: ResultRow, build: &BuildReport) -> ResultRow {
 }
 
 /// `key=value` by semicolons; `None` where there is nothing.
-fn listed(entries: &BTreeMap<String, String>) -> Option<String> {
+pub(super) fn listed(entries: &BTreeMap<String, String>) -> Option<String> {
     let entries: Vec<String> = entries.iter().map(|(key, value)| format!("{key}={value}")).collect();
     (!entries.is_empty()).then(|| entries.join("; "))
+}
+
+/// The entries of a [`listed`] text, by key.
+pub fn entries(text: &str) -> BTreeMap<&str, &str> {
+    text.split("; ").filter_map(|one| one.split_once('=')).collect()
 }
 
 fn measured_row(row: ResultRow, configuration: &Configuration, measured: &EngineMeasurements) -> ResultRow {
@@ -208,7 +212,7 @@ fn measured_row(row: ResultRow, configuration: &Configuration, measured: &Engine
     let row = with_output(row, measured.output.as_ref());
     let row = with_build(with_cost(row, &measured.cost), &measured.build);
     let row = with_numerics(row, measured);
-    let row = with_quality(row, measured);
+    let row = with_quality(row, &measured.quality);
     let row = with_telemetry(row, &measured.telemetry);
     let row = ResultRow { aa_remark: measured.aa_test.as_ref().and_then(|test| test.as_ref().err().cloned()), ..row };
     let row = match &measured.sustained {
@@ -364,22 +368,6 @@ fn with_numerics(row: ResultRow, measured: &EngineMeasurements) -> ResultRow {
         rank_correlation: numerics.rank_correlation,
         within_tolerance: numerics.within_tolerance,
         numerics_remark: numerics.remark.clone(),
-        ..row
-    }
-}
-
-fn with_quality(row: ResultRow, measured: &EngineMeasurements) -> ResultRow {
-    let quality = &measured.quality;
-    let accuracy = |(correct, total): (u64, u64)| (total > 0).then(|| correct as f64 / total as f64);
-    ResultRow {
-        task_correct: quality.task_correct,
-        task_total: quality.task_total,
-        task_accuracy: quality.task_correct.zip(quality.task_total).and_then(accuracy),
-        task_predictions: quality.predictions.as_deref().map(answers::to_text),
-        labels: quality.labels.as_deref().map(label_text),
-        nll_mean: quality.nll_mean,
-        nll_tokens: quality.nll_tokens,
-        perplexity: quality.nll_mean.map(f64::exp).filter(|perplexity| perplexity.is_finite()),
         ..row
     }
 }

@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use crate::digest::sha256;
 use crate::plan::{ConfigurationId, Plan};
-use crate::record::Record;
+use crate::record::{Outcome, Record};
 
 /// The journal's file name inside a run's folder.
 pub const JOURNAL_FILE: &str = "journal.jsonl";
@@ -122,6 +122,12 @@ impl JournalContents {
     pub fn latest(&self) -> BTreeMap<&ConfigurationId, &Record> {
         self.records.iter().map(|record| (&record.id, record)).collect()
     }
+
+    /// The last record of each configuration that did not fail.
+    pub fn latest_without_failures(&self) -> BTreeMap<&ConfigurationId, &Record> {
+        let records = self.records.iter().filter(|record| !matches!(record.outcome, Outcome::Failed(_)));
+        records.map(|record| (&record.id, record)).collect()
+    }
 }
 
 /// Reads the journal of a run's folder without changing it. A damaged last line is left out.
@@ -130,7 +136,7 @@ impl JournalContents {
 /// [`JournalError`] when it is absent, unreadable, of another version or damaged before its last line.
 pub fn read(dir: &Path) -> Result<JournalContents, JournalError> {
     let path = dir.join(JOURNAL_FILE);
-    let bytes = match std::fs::read(&path) {
+    let bytes = match crate::files::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(JournalError::Absent { path }),
         other => other.map_err(|source| JournalError::Io { path: path.clone(), source })?,
     };
@@ -174,7 +180,7 @@ impl Journal {
     /// [`JournalError`]; the file is then unchanged.
     pub fn open(dir: &Path, header: &Header, on_damage: OnDamage) -> Result<OpenedJournal, JournalError> {
         let path = dir.join(JOURNAL_FILE);
-        let bytes = match std::fs::read(&path) {
+        let bytes = match crate::files::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             other => other.map_err(|source| JournalError::Io { path: path.clone(), source })?,
         };
@@ -205,7 +211,7 @@ impl Journal {
 }
 
 /// Encodes a document as a line with its checksum.
-fn encode<T: Serialize>(document: &T) -> io::Result<Vec<u8>> {
+pub(crate) fn encode<T: Serialize>(document: &T) -> io::Result<Vec<u8>> {
     let json = serde_json::to_vec(document).map_err(io::Error::other)?;
     let mut line = checksum(&json).into_bytes();
     line.push(b' ');
@@ -215,7 +221,7 @@ fn encode<T: Serialize>(document: &T) -> io::Result<Vec<u8>> {
 }
 
 /// Decodes the document of a line without its newline. `None` when the line is damaged.
-fn decode<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
+pub(crate) fn decode<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
     let (sum, rest) = line.split_at_checked(CHECKSUM_DIGITS)?;
     let json = rest.strip_prefix(b" ")?;
     if sum != checksum(json).as_bytes() {

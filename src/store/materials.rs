@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::derive::listed;
 use super::schema::ResultRow;
+use crate::engine::BackendKind;
 use crate::record::{Materials, Outcome};
 
 /// Something that rows of one table share.
@@ -39,6 +41,12 @@ impl fmt::Display for Material {
             Material::Arithmetic => "arithmetic of the program",
         })
     }
+}
+
+/// The beginning of a digest, for messages.
+pub fn digest_label(digest: &str) -> String {
+    const DIGITS: usize = 12;
+    format!("sha256 {}", digest.get(..DIGITS).unwrap_or(digest))
 }
 
 impl Material {
@@ -77,10 +85,9 @@ impl Material {
 
     /// What a row says of it, for messages: the label of its weights, or the beginning of a digest.
     pub fn label(self, row: &ResultRow) -> Option<String> {
-        const DIGITS: usize = 12;
         match self {
             Material::Weights => row.weights().map(|weights| weights.to_string()),
-            _ => self.digest(row).map(|digest| format!("sha256 {}", digest.get(..DIGITS).unwrap_or(digest))),
+            _ => self.digest(row).map(digest_label),
         }
     }
 
@@ -151,6 +158,11 @@ impl fmt::Display for Contradiction {
     }
 }
 
+/// The note about rows of a backend that builds with another arithmetic computed.
+pub fn arithmetic_note(backend: BackendKind) -> String {
+    format!("rows of {backend} were computed by builds of this program whose arithmetic differs; they are not compared")
+}
+
 /// A row of each material and owner, with a tag of the caller's, like its folder.
 #[derive(Debug, Clone)]
 pub struct Shared<'a, T> {
@@ -215,6 +227,7 @@ impl ResultRow {
         self.config_sha256.clone_from(&materials.config_sha256);
         self.tokenizer_sha256 = materials.tokenizer_sha256();
         self.input_sha256.clone_from(&materials.input_sha256);
+        self.engine_library_digests = listed(&materials.libraries);
         self.settings_sha256 = Some(materials.settings_sha256.clone());
         self.arithmetic_sha256.clone_from(&materials.arithmetic_sha256);
     }
@@ -235,7 +248,6 @@ impl ResultRow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::BackendKind;
     use crate::model::WeightsOrigin;
 
     fn row(edit: impl FnOnce(&mut ResultRow)) -> ResultRow {

@@ -7,6 +7,8 @@ mod footer;
 pub mod journal;
 pub mod materials;
 pub mod parquet;
+mod quality;
+mod sample_row;
 pub mod schema;
 pub(crate) mod series;
 mod table;

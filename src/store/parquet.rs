@@ -56,6 +56,45 @@ const CAUSE_COLUMNS: [&str; 13] = [
     "engine_findings",
 ];
 
+/// Columns that schema 10 added, null in rows of an older table.
+const SCORE_COLUMNS: [&str; 35] = [
+    "task_answers",
+    "task_accuracy_low",
+    "task_accuracy_high",
+    "task_f1",
+    "task_f1_low",
+    "task_f1_high",
+    "task_f1_macro",
+    "task_f1_macro_low",
+    "task_f1_macro_high",
+    "task_f1_micro",
+    "task_f1_micro_low",
+    "task_f1_micro_high",
+    "task_matthews",
+    "task_matthews_low",
+    "task_matthews_high",
+    "task_subset_accuracy",
+    "task_subset_accuracy_low",
+    "task_subset_accuracy_high",
+    "task_pearson",
+    "task_pearson_low",
+    "task_pearson_high",
+    "task_spearman",
+    "task_spearman_low",
+    "task_spearman_high",
+    "task_exact_match",
+    "task_exact_match_low",
+    "task_exact_match_high",
+    "task_span_f1",
+    "task_span_f1_low",
+    "task_span_f1_high",
+    "perplexity_low",
+    "perplexity_high",
+    "pseudo_perplexity",
+    "pseudo_perplexity_low",
+    "pseudo_perplexity_high",
+];
+
 /// Writes `results.parquet` into `dir`. Equal rows give equal bytes.
 ///
 /// # Errors
@@ -73,7 +112,7 @@ pub fn write_results(dir: &Path, rows: &[ResultRow]) -> Result<(), StoreError> {
 pub fn read_results(dir: &Path) -> Result<Vec<ResultRow>, StoreError> {
     let path = dir.join(RESULTS_FILE);
     let (mut frame, version) = read(&path)?;
-    let added = [(7, &WEIGHTS_COLUMNS[..]), (8, &COMPARISON_COLUMNS), (9, &CAUSE_COLUMNS)];
+    let added = [(7, &WEIGHTS_COLUMNS[..]), (8, &COMPARISON_COLUMNS), (9, &CAUSE_COLUMNS), (10, &SCORE_COLUMNS)];
     for (_, names) in added.into_iter().filter(|(since, _)| version < *since) {
         add_columns(&mut frame, names).map_err(StoreError::frame(&path))?;
     }
@@ -137,7 +176,7 @@ fn add_columns(frame: &mut DataFrame, names: &[&str]) -> PolarsResult<()> {
 
 /// A table and its version.
 fn read(path: &Path) -> Result<(DataFrame, u32), StoreError> {
-    let mut bytes = std::fs::read(path).map_err(StoreError::io(path))?;
+    let mut bytes = crate::files::read(path).map_err(StoreError::io(path))?;
     let start =
         digest_start(&bytes).ok_or_else(|| StoreError::damaged(path, "it does not end in mixprec's own digest"))?;
     let digest = bytes[start..start + DIGEST_LENGTH].to_vec();
@@ -283,15 +322,15 @@ mod tests {
         let key = bytes.windows(VERSION_KEY.len()).rposition(|window| window == VERSION_KEY.as_bytes()).unwrap();
         // Thrift puts a field header and a length between key and value.
         let value = key + VERSION_KEY.len() + 2;
-        assert_eq!(bytes[value..=value], *SCHEMA_VERSION.to_string().as_bytes());
-        bytes[value] = b'5';
+        assert_eq!(bytes[value..=value + 1], *SCHEMA_VERSION.to_string().as_bytes());
+        bytes[value + 1] = b'1';
         let start = digest_start(&bytes).unwrap();
         bytes[start..start + DIGEST_LENGTH].fill(b'0');
         let digest = sha256(&bytes);
         bytes[start..start + DIGEST_LENGTH].copy_from_slice(digest.as_bytes());
         std::fs::write(&path, &bytes).unwrap();
         let error = read_samples(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("schema version 5, but this program reads versions 6 to 9"), "{error}");
+        assert!(error.contains("schema version 11, but this program reads versions 6 to 10"), "{error}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use polars::prelude::{Column, DataFrame};
 
 use super::column::{ColumnValue, Stored, from_column, named_value, to_column};
+pub use super::sample_row::SampleRow;
 pub use super::table::ColumnInfo;
 use super::table::table;
 pub use super::weights::WeightsKind;
@@ -13,7 +14,7 @@ use crate::record::{BadKind, FailureKind, StopReason};
 pub use crate::record::{InputKind, Status};
 
 /// Version of the columns below.
-pub const SCHEMA_VERSION: u32 = 9;
+pub const SCHEMA_VERSION: u32 = 10;
 
 /// Oldest version that a reader accepts. Columns that it lacks are null, but those of the weights come from the label
 /// where the version is older than 7.
@@ -31,28 +32,6 @@ named_value!(
     WeightsKind = WeightsKind::Random,
     OutputKind = OutputKind::Hidden,
 );
-
-table! {
-    /// One timed execution: a row of `samples.parquet`.
-    SampleRow {
-        /// Configuration.
-        id: String,
-        /// Environment it ran in: with the id it names the row of `results.parquet`.
-        environment: String,
-        /// Position in the order taken, from 0, in each of the series below; a series that is over is null.
-        index: u64,
-        /// Wall time of one forward pass.
-        latency_ms: Option<f64>,
-        /// The device's own time of the same pass: between two events on its stream.
-        device_ms: Option<f64>,
-        /// Of another, shorter series: wall time of one pass from token ids to outputs in host memory.
-        end_to_end_ms: Option<f64>,
-        /// Of an A/A test, round by round: median wall time of a pass of the first engine.
-        aa_first_ms: Option<f64>,
-        /// That of the second, the same engine built again.
-        aa_second_ms: Option<f64>,
-    }
-}
 
 table! {
     /// One planned configuration on one machine: a row of `results.parquet`.
@@ -101,7 +80,7 @@ table! {
         output: Option<OutputKind>,
         /// Class of config.json whose head is not computed, so that the output is that of the trunk.
         dropped_head: Option<String>,
-        /// Class of the checkpoint by label of the input's file, as `label=class` by semicolons; null without labels.
+        /// Class of the checkpoint by label of the input's file, as `label=class`, or `=class` where no label is it, by semicolons.
         labels: Option<String>,
         /// Precision policy.
         precision: String,
@@ -203,7 +182,7 @@ table! {
         build_s: Option<f64>,
         /// Library that built the engine, where another machine may execute it.
         builder: Option<String>,
-        /// SHA-256 of that library's files, as `file=digest` by semicolons.
+        /// SHA-256 of the files of the backend's libraries, as `file=digest` by semicolons.
         engine_library_digests: Option<String>,
         /// Settings of the builder, as `key=value` by semicolons.
         engine_options: Option<String>,
@@ -331,12 +310,82 @@ table! {
         task_accuracy: Option<f64>,
         /// Predicted class per sentence in file order: a base-36 digit each, or numbers that a space ends; `?` is none.
         task_predictions: Option<String>,
+        /// Answers in file order with what is right, as JSON: pairs of both by example, under the name of their kind.
+        task_answers: Option<String>,
+        /// Lower end of the accuracy's 95 % interval: Clopper-Pearson, of tokens the bootstrap over examples.
+        task_accuracy_low: Option<f64>,
+        /// Upper end of it.
+        task_accuracy_high: Option<f64>,
+        /// F1 of class 1 of two.
+        task_f1: Option<f64>,
+        /// Lower end of its 95 % interval by the bootstrap over examples, as of all scores below that name no other.
+        task_f1_low: Option<f64>,
+        /// Upper end of it.
+        task_f1_high: Option<f64>,
+        /// Mean F1 of the classes that are right or answered somewhere; of tokens where each has a class.
+        task_f1_macro: Option<f64>,
+        /// Lower end of its interval.
+        task_f1_macro_low: Option<f64>,
+        /// Upper end of it.
+        task_f1_macro_high: Option<f64>,
+        /// F1 of all classes of all examples together, where several classes may hold.
+        task_f1_micro: Option<f64>,
+        /// Lower end of its interval.
+        task_f1_micro_low: Option<f64>,
+        /// Upper end of it.
+        task_f1_micro_high: Option<f64>,
+        /// Matthews' correlation coefficient of classes.
+        task_matthews: Option<f64>,
+        /// Lower end of its interval.
+        task_matthews_low: Option<f64>,
+        /// Upper end of it.
+        task_matthews_high: Option<f64>,
+        /// Share of examples with exactly the right classes, where several may hold.
+        task_subset_accuracy: Option<f64>,
+        /// Lower end of its interval (Clopper-Pearson).
+        task_subset_accuracy_low: Option<f64>,
+        /// Upper end of it.
+        task_subset_accuracy_high: Option<f64>,
+        /// Pearson's correlation of answers that are numbers with the right ones.
+        task_pearson: Option<f64>,
+        /// Lower end of its interval.
+        task_pearson_low: Option<f64>,
+        /// Upper end of it.
+        task_pearson_high: Option<f64>,
+        /// Spearman's rank correlation of them.
+        task_spearman: Option<f64>,
+        /// Lower end of its interval.
+        task_spearman_low: Option<f64>,
+        /// Upper end of it.
+        task_spearman_high: Option<f64>,
+        /// Share of answered spans that are a right one.
+        task_exact_match: Option<f64>,
+        /// Lower end of its interval (Clopper-Pearson).
+        task_exact_match_low: Option<f64>,
+        /// Upper end of it.
+        task_exact_match_high: Option<f64>,
+        /// Mean F1 of an answered span's words with those of the nearest right one.
+        task_span_f1: Option<f64>,
+        /// Lower end of its interval.
+        task_span_f1_low: Option<f64>,
+        /// Upper end of it.
+        task_span_f1_high: Option<f64>,
         /// Mean negative log-likelihood per token, nats.
         nll_mean: Option<f64>,
         /// Tokens it is the mean of.
         nll_tokens: Option<u64>,
         /// Exponential of the mean negative log-likelihood.
         perplexity: Option<f64>,
+        /// Lower end of its 95 % interval by the bootstrap over windows or examples.
+        perplexity_low: Option<f64>,
+        /// Upper end of it.
+        perplexity_high: Option<f64>,
+        /// Exponential of the mean negative log-likelihood of tokens that were masked, 15 % of each row.
+        pseudo_perplexity: Option<f64>,
+        /// Lower end of its interval.
+        pseudo_perplexity_low: Option<f64>,
+        /// Upper end of it.
+        pseudo_perplexity_high: Option<f64>,
         /// Library and version, in the engine's words.
         engine_library: Option<String>,
         /// Device name, in the engine's words.
@@ -375,6 +424,6 @@ mod tests {
         let columns = ResultRow::columns().into_iter().chain(SampleRow::columns());
         let names: Vec<_> = columns.map(|column| format!("{} {}", column.name, column.dtype)).collect();
         let digest = crate::digest::sha256(names.join("\n").as_bytes());
-        assert_eq!((SCHEMA_VERSION, &digest[..16]), (9, "2d45c3224234c801"), "columns changed: raise SCHEMA_VERSION");
+        assert_eq!((SCHEMA_VERSION, &digest[..16]), (10, "73c0f9ac805d63c3"), "columns changed: raise SCHEMA_VERSION");
     }
 }

@@ -9,7 +9,7 @@ use mixprec::backend::reference::{ReferenceBackend, oracle_outputs};
 use mixprec::engine::{Backend, BuildRequest, Engine};
 use mixprec::graph::{Format, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
 use mixprec::input::InputSource;
-use mixprec::input::{Batch, InputStream};
+use mixprec::input::{Batch, InputStream, Truth};
 use mixprec::manifest::schema::Numerics;
 use mixprec::model::{Head, Model};
 use mixprec::numerics::evaluate;
@@ -85,7 +85,8 @@ fn tokenised_text_equals_the_golden_ids() {
         let batch = stream.batch(Shape { batch: 1, sequence: 256 }, window).unwrap();
         let ids = golden.ids(&format!("gpt2.{window}.ids"));
         assert_eq!(batch.ids, ids[..256], "window {window}");
-        assert_eq!(batch.next_ids.unwrap()[255], ids[256]);
+        let Some(Truth::NextTokens(next)) = &batch.truths[0] else { panic!("{:?}", batch.truths) };
+        assert_eq!(next[255], ids[256]);
     }
     let Some(bert) = open("bert-base-sst2", Head::Natural) else { return };
     let stream = InputStream::open(&sst2(), Path::new("."), &bert).unwrap();

@@ -7,6 +7,7 @@ mod cache;
 mod cuda;
 mod device;
 mod export;
+mod families;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
 mod golden;

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::fixtures::tiny::Tiny;
+use crate::fixtures::tiny::{Tiny, of_tokens};
 use crate::fixtures::{Golden, onnxruntime, open, outputs, relative_error, sst2, widened};
 use mixprec::backend::backend;
 use mixprec::backend::reference::{ReferenceBackend, oracle_outputs};
@@ -51,6 +51,29 @@ fn padded(model: &Model) -> Batch {
 fn cosine(a: &[f64], b: &[f64]) -> f64 {
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+#[test]
+fn tokens_of_both_types_are_embedded_as_in_the_float64_program() {
+    let Some(backend) = onnxruntime() else { return };
+    for tiny in [Tiny::Trunk, Tiny::Classifier] {
+        let (model, pairs) = (tiny.open(Head::Natural), tiny.pairs().unwrap());
+        for preset in EXECUTED {
+            let plain = request(&model, &PrecisionPolicy::preset(preset), pairs.batch.shape);
+            let typed = BuildRequest { token_types: true, ..plain.clone() };
+            let run = |request: &BuildRequest, batch: &Batch| {
+                let mut engine = backend.build(request).unwrap().engine.unwrap();
+                of_tokens(&model, batch, &widened(&outputs(engine.as_mut(), batch)))
+            };
+            let error = relative_error(&run(&typed, &pairs.batch), &pairs.expected);
+            assert!(error < if preset == Preset::Fp32 { 3e-6 } else { 1e-2 }, "{tiny:?} {preset}: {error:e}");
+            let of_type_0 = Batch { token_types: None, ..pairs.batch.clone() };
+            assert_eq!(run(&typed, &of_type_0), run(&plain, &of_type_0), "{tiny:?} {preset}: zeros are no types");
+            let mut untyped = backend.build(&plain).unwrap().engine.unwrap();
+            let error = untyped.bind(&pairs.batch).unwrap_err().to_string();
+            assert!(error.contains("built without them as an input"), "{error}");
+        }
+    }
 }
 
 #[test]

@@ -94,8 +94,7 @@ impl Checkpoint {
         std::fs::write(folder.join("config.json"), self.config.to_string()).unwrap();
         if let Some(tokenizer) = &self.tokenizer {
             std::fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
-            let config = r#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#;
-            std::fs::write(folder.join("tokenizer_config.json"), config).unwrap();
+            std::fs::write(folder.join("tokenizer_config.json"), tokenizer_config().to_string()).unwrap();
         }
         bytes
     }
@@ -134,16 +133,23 @@ fn view<'a>(shape: &[usize], values: &'a [f32]) -> TensorView<'a> {
     TensorView::new(Dtype::F32, shape.to_vec(), bytemuck::cast_slice(values)).unwrap()
 }
 
+/// The file as it is, with the types of tokens.
+pub fn tokenizer_config() -> Value {
+    let inputs = ["input_ids", "token_type_ids", "attention_mask"];
+    json!({"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": inputs})
+}
+
 /// Whole words; with `[CLS]` and `[SEP]` around a sentence where asked for.
 fn tokenizer(markers: bool) -> Value {
     let vocabulary: BTreeMap<&str, usize> = WORDS.iter().copied().zip(0..).collect();
-    let marker = |id: &str| json!({"SpecialToken": {"id": id, "type_id": 0}});
+    let typed = |id: &str, of: u32| json!({"SpecialToken": {"id": id, "type_id": of}});
+    let marker = |id: &str| typed(id, 0);
     let special = |id: &str| json!({"id": id, "ids": [vocabulary[id]], "tokens": [id]});
     let sequence = |id: &str| json!({"Sequence": {"id": id, "type_id": 0}});
     let template = json!({
         "type": "TemplateProcessing",
         "single": [marker("[CLS]"), sequence("A"), marker("[SEP]")],
-        "pair": [sequence("A"), sequence("B")],
+        "pair": [marker("[CLS]"), sequence("A"), marker("[SEP]"), {"Sequence": {"id": "B", "type_id": 1}}, typed("[SEP]", 1)],
         "special_tokens": {"[CLS]": special("[CLS]"), "[SEP]": special("[SEP]")},
     });
     json!({

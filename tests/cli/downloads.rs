@@ -81,6 +81,7 @@ fn a_name_of_a_hub_or_a_file_is_no_folder_and_the_message_says_what_to_do() {
         "mixprec fetch",
     ];
     assert_says(&of("google-bert/bert-base-uncased"), &says);
+    assert_says(&of("hub:google-bert/bert-base-uncased"), &says);
     assert_says(&of("nowhere"), &["nowhere: there is no such folder", "`hub: owner/name`"]);
     let scratch = tempfile::tempdir().unwrap();
     Checkpoint::bert().write(scratch.path());

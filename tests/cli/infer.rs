@@ -256,3 +256,51 @@ fn a_backend_that_is_not_available_says_why() {
         assert_says(&stderr, &["error: ", &reason.to_string()]);
     }
 }
+
+#[test]
+fn a_pair_is_embedded_with_its_types_and_ids_are_taken_as_they_are() {
+    let models = Models::new();
+    let folder = models.folder("bert");
+    // Types that hardly differ would hide a mistake.
+    let mut bert = Checkpoint::bert();
+    bert.tensors.get_mut("bert.embeddings.token_type_embeddings.weight").unwrap().1.iter_mut().for_each(|x| *x *= 10.0);
+    bert.write(&folder);
+    // [CLS] the film is good [SEP] the cast was fine [SEP]
+    let ids = [2, 5, 6, 7, 8, 3, 5, 18, 22, 19, 3];
+    let types = [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1];
+    let source = ModelSource::Checkpoint { path: folder.clone(), sha256: None };
+    let model = Model::open("exact", &source, Path::new("."), Head::Natural).unwrap();
+    let batch = Batch::single(ids.to_vec());
+    let of_types_0 = oracle_outputs(&model, &batch, 1).unwrap();
+    let typed = oracle_outputs(&model, &batch.with_token_types(types.to_vec()), 1).unwrap();
+    let pair = models.json("bert", &["--text", "The film is good", "--text-pair", "the cast was fine"]);
+    assert_eq!((&pair["ids"], &pair["token_types"]), (&serde_json::json!(ids), &serde_json::json!(types)));
+    assert!(relative_error(&numbers(&pair["values"]), &typed) < 1e-5);
+    let list = ids.map(|id| id.to_string()).join(",");
+    let plain = models.json("bert", &["--ids", &list]);
+    assert_eq!(
+        (&plain["ids"], &plain["token_types"], &plain["tokens"][2]),
+        (&serde_json::json!(ids), &Value::Null, &"film".into())
+    );
+    assert!(relative_error(&numbers(&plain["values"]), &of_types_0) < 1e-5);
+    assert!(relative_error(&of_types_0, &typed) > 1e-2);
+    let two = models.json("gpt2", &["--text", "the film", "--text-pair", "was fine"]);
+    assert_eq!((&two["ids"], &two["token_types"]), (&serde_json::json!([5, 6, 22, 19]), &Value::Null));
+    std::fs::remove_file(folder.join("tokenizer.json")).unwrap();
+    let mute = models.json("bert", &["--ids", "2,5,3"]);
+    assert_eq!(mute["tokens"], serde_json::json!(["<2>", "<5>", "<3>"]), "ids need no tokenizer");
+}
+
+#[test]
+fn pairs_and_ids_that_cannot_be_run_are_refused() {
+    let models = Models::new();
+    assert_says(
+        &models.refusal("bert", &["--text", "a film", "--text-pair", " "]),
+        &["the text is empty", "--text-pair"],
+    );
+    assert_says(&models.refusal("bert", &["--ids", "2,99,3"]), &["token id 99 is outside the vocabulary of 24"]);
+    let clash = models.refusal("bert", &["--ids", "2,3", "--text", "a film"]);
+    assert!(clash.contains("--ids") && clash.contains("cannot be used with"), "{clash}");
+    let word = models.refusal("bert", &["--ids", "2,x"]);
+    assert!(word.contains("--ids") && word.contains('x'), "{word}");
+}

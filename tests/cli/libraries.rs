@@ -58,7 +58,7 @@ fn refused(library: &Path, reason: &str) {
 #[test]
 fn a_missing_onnx_runtime_is_told_with_the_cure() {
     let reason =
-        "ORT_DYLIB_PATH leads to /nowhere/libonnxruntime.so, which is no file: correct the variable, or unset it";
+        "ORT_DYLIB_PATH leads to `/nowhere/libonnxruntime.so`, which is no file: correct the variable, or unset it";
     refused(Path::new("/nowhere/libonnxruntime.so"), reason);
 }
 

@@ -6,8 +6,11 @@ mod blocks;
 mod checkpoint;
 mod commands;
 mod configs;
+mod definitions;
 mod downloads;
+mod examples;
 mod experiment;
+mod families;
 mod faults;
 mod fetch;
 #[path = "../fixtures/mod.rs"]
@@ -20,9 +23,11 @@ mod numerics;
 mod pins;
 mod portability;
 mod quality;
+mod search;
 mod selftest;
 mod tasks;
 mod timing;
+mod vocabularies;
 
 use std::process::Output;
 

@@ -69,6 +69,64 @@ fn nothing_that_is_published_names_the_author() {
     assert!(!Environment::read_all(&out).unwrap().is_empty());
 }
 
+/// Names of folders that no rule for words of a sentence would find whole.
+const ODD: [&str; 6] = [
+    "Ada Lovelace, PhD (lab)",
+    "[Ada]; {Ada} = <Ada> | 'Ada'",
+    "\"Ada\" `Ada`",
+    "\u{dc}ber  Ada\u{a0}\u{1f600} Ada",
+    r"C:\Users\Ada Lovelace\x",
+    "Ada: Ada. Ada",
+];
+
+/// Every file of an artifact, with a folder of each odd name for a damaged checkpoint and an absent data set, whose errors
+/// name them, and for the manifest itself.
+#[test]
+fn no_odd_path_that_a_plan_names_is_published() {
+    let root = tempfile::tempdir().unwrap();
+    let quoted = |path: &Path| serde_json::to_string(text(path)).unwrap();
+    Checkpoint::bert().write(&root.path().join("bert"));
+    let whole = format!("bert: {{checkpoint: {}}}", quoted(&root.path().join("bert")));
+    let (mut models, mut inputs) = (vec![whole], Vec::new());
+    for (index, odd) in ODD.iter().enumerate() {
+        let folder = root.path().join(odd).join("Ada, too");
+        Checkpoint::bert().write(&folder.join("bert"));
+        std::fs::write(folder.join("bert/model.safetensors"), "{}").unwrap();
+        models.push(format!("m{index}: {{checkpoint: {}}}", quoted(&folder.join("bert"))));
+        inputs.push(format!("i{index}: {{sst2: {}}}", quoted(&folder.join("dev.tsv"))));
+    }
+    let home = root.path().join(ODD[0]);
+    let yaml = home.join("test.yaml");
+    let manifest = format!(
+        "schema: 1\nname: test\nquestion: {}\nmodels: {{{}}}\nbackends: [reference]\n\
+         precisions: [fp32]\nbatch_sizes: [1]\nsequence_lengths: [8]\ninputs: {{random: {{random: 7}}, {}}}\n\
+         expect_configurations: {}\nmeasurement: {{warmup: 0, min_samples: 3, max_samples: 3, time_cap_s: 20, threads: 1}}\n",
+        quoted(&home.join("x y")),
+        models.join(", "),
+        inputs.join(", "),
+        (ODD.len() + 1) * (ODD.len() + 1)
+    );
+    std::fs::write(&yaml, manifest).unwrap();
+    let (run, out) = (root.path().join(ODD[1]).join("run"), root.path().join("artifact"));
+    let command = |arguments: &[&str]| {
+        let output = mixprec(arguments).env("HOME", &home).env("USER", "alice").current_dir(&home).output().unwrap();
+        (output.status.code(), texts(&output))
+    };
+    let (code, said) = command(&["run", text(&yaml), "--out", text(&run)]);
+    assert_eq!(code, Some(1), "{said:?}");
+    let reasons: Vec<String> = read_results(&run).unwrap().into_iter().filter_map(|row| row.reason).collect();
+    for fragment in ["Ada, too", "model.safetensors", "dev.tsv"] {
+        assert!(reasons.iter().any(|reason| reason.contains(fragment)), "{fragment}: {reasons:?}");
+    }
+    let (code, said) = command(&["artifact", text(&run), "--out", text(&out), "--allow-dirty"]);
+    assert_eq!(code, Some(0), "{said:?}");
+    for file in files(&out) {
+        let found = published_text(&file);
+        let at = found.find("Ada").or(found.find("Lovelace")).or(found.find("PhD"));
+        assert_eq!(at.map(|at| &found[at.saturating_sub(80)..]), None, "{}", file.display());
+    }
+}
+
 /// A folder with a BERT whose files say what a terminal would obey.
 fn hostile() -> TempDir {
     let root = tempfile::tempdir().unwrap();
@@ -165,6 +223,55 @@ fn ids(folder: &Path, words: &str) -> Result<Value, String> {
     }
 }
 
+/// transformers warns of a text that is longer, computes it, and says nothing of ids.
+#[test]
+fn texts_beyond_the_tokenizers_limit_are_noted_before_a_run_and_computed_and_ids_have_none() {
+    let inputs = "{ids: {random: 7}, separated: {random: {seed: 7, separators: true}}, text: {text: t.txt}, dev: {sst2: \
+                  dev.tsv}}";
+    let experiment = |inputs, count, limit| {
+        let cells = Cells { models: "{bert: {checkpoint: ./bert}}", inputs, count, ..Cells::default() };
+        let experiment = Experiment::new(&cells);
+        let folder = experiment.folder();
+        Checkpoint::bert().write(&folder.join("bert"));
+        let config = json!({"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": limit});
+        std::fs::write(folder.join("bert/tokenizer_config.json"), config.to_string()).unwrap();
+        std::fs::write(folder.join("t.txt"), "the film is good ".repeat(20)).unwrap();
+        std::fs::write(folder.join("dev.tsv"), "sentence\tlabel\nthe film is very good but dull\t0\n").unwrap();
+        experiment
+    };
+    let said = "bert/tokenizer_config.json: model_max_length is 4, fewer than the 8 tokens of a sequence";
+    let noted = experiment(inputs, 4, 4);
+    let (_, plan) = expect(0, &["plan", text(&noted.yaml())]);
+    for notices in [plan, noted.run(0)] {
+        assert_eq!(notices.matches(said).count(), 1, "{notices}");
+    }
+    assert!(noted.rows().iter().all(|row| row.samples == Some(3)));
+    let ids = "{ids: {random: 7}, separated: {random: {seed: 7, separators: true}}}";
+    for quiet in [experiment(ids, 2, 4), experiment(inputs, 4, 8)] {
+        let (_, plan) = expect(0, &["plan", text(&quiet.yaml())]);
+        assert!(!plan.contains("model_max_length"), "{plan}");
+    }
+}
+
+/// `./bert` of a manifest in the current folder was shown as `././bert`.
+#[test]
+fn a_path_is_shown_as_it_can_be_typed() {
+    let cells = Cells { models: "{bert: {checkpoint: ./bert}}", inputs: "{text: {text: ./t.txt}}", ..Cells::default() };
+    let experiment = Experiment::new(&cells);
+    Checkpoint::bert().write(&experiment.folder().join("bert"));
+    let said = |arguments: &[&str]| {
+        let output = mixprec(arguments).current_dir(experiment.folder()).output().unwrap();
+        texts(&output).1
+    };
+    for (yaml, out) in [("test.yaml", "r"), ("./test.yaml", "s")] {
+        let run = said(&["run", yaml, "--out", out]);
+        assert!(run.contains(" t.txt: ") && !run.contains("./t.txt"), "{run}");
+    }
+    std::fs::write(experiment.folder().join("bert/config.json"), "{}").unwrap();
+    let infer = said(&["infer", "--model", "./bert", "--text", "film"]);
+    assert!(infer.starts_with("error: bert/config.json: "), "{infer}");
+}
+
 #[test]
 fn settings_of_the_tokenizer_are_obeyed_and_added_tokens_cost_nothing_until_they_are_used() {
     let root = tempfile::tempdir().unwrap();
@@ -181,8 +288,10 @@ fn settings_of_the_tokenizer_are_obeyed_and_added_tokens_cost_nothing_until_they
     let configured = |config: Value| std::fs::write(folder.join("tokenizer_config.json"), config.to_string()).unwrap();
     configured(json!({"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 3}));
     assert_eq!(ids(&folder, "the film is"), Ok(json!([5, 6, 7])));
-    let long = ids(&folder, "the film is good").unwrap_err();
-    assert_says(&long, &["gpt2/tokenizer_config.json: model_max_length: 3 tokens", "has 4"]);
+    let (stdout, stderr) = expect(0, &["infer", "--json", "--model", text(&folder), "--text", "the film is good"]);
+    let answer: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(answer["ids"], json!([5, 6, 7, 8]));
+    assert_says(&stderr, &["note: ", "gpt2/tokenizer_config.json: model_max_length is 3, fewer than the 4 tokens"]);
     configured(json!({"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 1e30}));
     assert_eq!(ids(&folder, "the film is good"), Ok(json!([5, 6, 7, 8])));
     configured(json!({"tokenizer_class": "LlamaTokenizer"}));

@@ -154,6 +154,61 @@ fn labels_may_be_names_and_the_manifest_may_name_the_class_of_a_label() {
 }
 
 #[test]
+fn classes_that_no_label_is_are_named_and_answers_of_them_are_wrong() {
+    let input = "{sst2: dev.tsv, labels: {0: negative, 1: positive}}";
+    let binary = file(|row| (row % 2).to_string());
+    let experiment = run("{three: {checkpoint: three}}", input, &binary, 1, |folder| {
+        write_balanced(classifier(&["positive", "so; so", "negative"], &[0, 1, 2]), folder, "three");
+    });
+    let classes = predicted(&experiment, "three");
+    let right = classes.iter().enumerate().filter(|(row, class)| **class == [2, 0][row % 2]).count() as u64;
+    assert!(classes.contains(&1), "the class that is left out is an answer: {classes:?}");
+    let rows = experiment.rows();
+    assert_eq!((rows[0].task_correct, rows[0].task_total), (Some(right), Some(24)));
+    assert_eq!(rows[0].labels.as_deref(), Some(r"0=negative;1=positive;=so\; so"));
+    let said = "no label is `so; so`, a class of the head: an answer of it counts as wrong";
+    let (_, plan) = expect(0, &["plan", text(&experiment.yaml())]);
+    assert!(plan.contains(&format!("note: three: dev: {said}")), "{plan}");
+    let html = reported(&experiment, "report.html");
+    let sentence = format!("Classes of three by label of dev: 0 = negative, 1 = positive; {said}.");
+    assert!(html.contains(&sentence), "{html}");
+    std::fs::remove_file(experiment.folder().join("dev.tsv")).unwrap();
+    let (_, plan) = expect(0, &["plan", text(&experiment.yaml())]);
+    assert!(plan.contains(said), "by the manifest alone: {plan}");
+}
+
+#[test]
+fn a_head_of_more_classes_than_a_byte_counts_is_scored() {
+    let names: Vec<String> = (0..300).map(|class| format!("LABEL_{class}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let labels = |row: usize| if row == 0 { 299 } else { 250 + row };
+    let experiment =
+        run("{many: {checkpoint: many}}", "{sst2: dev.tsv}", &file(|row| labels(row).to_string()), 1, |folder| {
+            let rows: Vec<usize> = (0..300).map(|class| class % 20).collect();
+            let mut many = classifier(&names, &rows);
+            many.tensors.get_mut("classifier.bias").unwrap().1[255] += 1000.0;
+            many.write(&folder.join("many"));
+        });
+    assert_eq!(predicted(&experiment, "many"), [255; 24]);
+    let row = &experiment.rows()[0];
+    assert_eq!((row.task_correct, row.task_total), (Some(1), Some(24)), "row 5 is of class 255");
+    assert_eq!(row.task_predictions.as_deref(), Some("255 ".repeat(24).as_str()));
+}
+
+#[test]
+fn a_head_that_config_json_does_not_name_is_named_by_its_tensors() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut checkpoint = Checkpoint::bert();
+    checkpoint.config["architectures"] = json!(["BertModel"]);
+    checkpoint.write(scratch.path());
+    let (_, refusal) = expect(2, &["infer", "--model", text(scratch.path()), "--text", "film"]);
+    assert_says(
+        &refusal,
+        &["has no head, only hidden states", "`classifier.bias`, `classifier.weight`", "architectures"],
+    );
+}
+
+#[test]
 fn classes_that_are_not_those_of_the_file_are_measured_and_not_scored() {
     let models = "{three: {checkpoint: three}, one: {checkpoint: one}, cola: {checkpoint: cola}, several: {checkpoint: \
                   several}, gpt: {checkpoint: gpt}}";
@@ -267,23 +322,23 @@ fn a_head_that_is_not_computed_is_said_everywhere_until_hidden_states_are_asked_
     let cells = Cells { models, count: 3, ..Cells::default() };
     let experiment = Experiment::new(&cells);
     let mut checkpoint = Checkpoint::bert();
-    checkpoint.config["architectures"] = json!(["BertForMaskedLM"]);
+    checkpoint.config["architectures"] = json!(["BertForPreTraining"]);
     let masked = experiment.folder().join("masked");
     checkpoint.write(&masked);
     checkpoint.config["architectures"] = json!(["OwnModel"]);
     checkpoint.config["auto_map"] = json!({"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"});
     checkpoint.write(&experiment.folder().join("own"));
 
-    let said = "masked: BertForMaskedLM: its head is not computed; the output is hidden states";
+    let said = "masked: BertForPreTraining: its head is not computed; the output is hidden states";
     let (_, plan) = expect(0, &["plan", text(&experiment.yaml())]);
     let run = experiment.run(0);
     for notices in [&plan, &run] {
         assert!(notices.contains(said) && notices.contains("own: own.OwnModel: its head"), "{notices}");
-        assert!(!notices.contains("silent: BertForMaskedLM"), "{notices}");
+        assert!(!notices.contains("silent: BertForPreTraining"), "{notices}");
     }
     let rows = experiment.rows();
     let of = |model| row_of(&rows, model);
-    assert_eq!(of("masked").dropped_head.as_deref(), Some("BertForMaskedLM"));
+    assert_eq!(of("masked").dropped_head.as_deref(), Some("BertForPreTraining"));
     assert_eq!(of("own").dropped_head.as_deref(), Some("own.OwnModel"));
     assert_eq!(of("silent").dropped_head, None);
     assert!(rows.iter().all(|row| row.output == Some(OutputKind::Hidden)));
@@ -292,13 +347,13 @@ fn a_head_that_is_not_computed_is_said_everywhere_until_hidden_states_are_asked_
     }
 
     let (_, refusal) = expect(2, &["infer", "--model", text(&masked), "--text", "film"]);
-    assert_says(&refusal, &["is a BertForMaskedLM, whose head is not computed", "--output hidden"]);
+    assert_says(&refusal, &["is a BertForPreTraining, whose head is not computed", "--output hidden"]);
     let out = experiment.folder().join("masked.onnx");
     let export = |head: &[&str]| {
         let arguments = ["export", "--model", text(&masked), "--batch", "1", "--seq", "8", "--out", text(&out)];
         expect(0, &[&arguments, head].concat()).0
     };
-    assert!(export(&[]).contains("BertForMaskedLM: its head is not computed"));
-    assert!(!export(&["--head", "hidden"]).contains("BertForMaskedLM"));
+    assert!(export(&[]).contains("BertForPreTraining: its head is not computed"));
+    assert!(!export(&["--head", "hidden"]).contains("BertForPreTraining"));
     assert_eq!(rows[0].backend, BackendKind::Reference);
 }

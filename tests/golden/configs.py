@@ -14,13 +14,18 @@ import pathlib
 import sys
 
 try:
-    from transformers import BertConfig, GPT2Config, logging
+    from transformers import AlbertConfig, BertConfig, CamembertConfig, DistilBertConfig, ElectraConfig, GPT2Config
+    from transformers import OPTConfig, RobertaConfig, XLMRobertaConfig, logging
 except ImportError as error:
     print(error)
     sys.exit(77)
 
 RECORD = pathlib.Path(__file__).with_name("configs.json")
-CLASS = {"bert": BertConfig, "gpt2": GPT2Config}
+CLASS = {
+    "bert": BertConfig, "gpt2": GPT2Config, "roberta": RobertaConfig, "xlm-roberta": XLMRobertaConfig,
+    "camembert": CamembertConfig, "distilbert": DistilBertConfig, "electra": ElectraConfig, "albert": AlbertConfig,
+    "opt": OPTConfig,
+}
 
 WHOLE = {
     "bert": {
@@ -37,9 +42,42 @@ WHOLE = {
     },
 }
 
+# What the keys of BERT's relatives are, where they are written out.
+ENCODER = {
+    "hidden_size": 60, "num_hidden_layers": 4, "num_attention_heads": 3, "intermediate_size": 128,
+    "max_position_embeddings": 32, "vocab_size": 100, "type_vocab_size": 3, "hidden_act": "relu", "layer_norm_eps": 1e-6,
+    "pad_token_id": 4, "tie_word_embeddings": False,
+}
+WHOLE |= {
+    family: ENCODER | {"architectures": [f"{name}Model"], "model_type": family}
+    for family, name in [("roberta", "Roberta"), ("xlm-roberta", "XLMRoberta"), ("camembert", "Camembert")]
+}
+WHOLE |= {
+    "distilbert": {
+        "architectures": ["DistilBertModel"], "model_type": "distilbert", "dim": 60, "n_layers": 2, "n_heads": 3,
+        "hidden_dim": 128, "max_position_embeddings": 32, "vocab_size": 100, "activation": "silu", "pad_token_id": 4,
+        "tie_word_embeddings": False, "sinusoidal_pos_embds": True,
+    },
+    "electra": ENCODER | {"architectures": ["ElectraModel"], "model_type": "electra", "embedding_size": 24},
+    "albert": ENCODER | {"architectures": ["AlbertModel"], "model_type": "albert", "embedding_size": 24}
+    | {"num_hidden_groups": 2, "inner_group_num": 3},
+    "opt": {
+        "architectures": ["OPTForCausalLM"], "model_type": "opt", "hidden_size": 60, "num_hidden_layers": 2,
+        "num_attention_heads": 3, "ffn_dim": 128, "max_position_embeddings": 32, "vocab_size": 100,
+        "activation_function": "gelu", "pad_token_id": 4, "tie_word_embeddings": False, "word_embed_proj_dim": 60,
+        "do_layer_norm_before": True, "enable_bias": True, "layer_norm_elementwise_affine": True,
+        "_remove_final_layer_norm": False,
+    },
+}
+
+# Keys whose default does not fit the other sizes.
+ALONE = {"albert": {"hidden_size", "num_attention_heads"}, "electra": {"hidden_size"}, "opt": {"hidden_size"}}
+
 NULLS = {
     "bert": ["architectures", "pad_token_id", "id2label"],
     "gpt2": ["architectures", "n_inner", "eos_token_id"],
+    "distilbert": ["pad_token_id"],
+    "opt": ["word_embed_proj_dim"],
 }
 
 MORE = {
@@ -77,6 +115,12 @@ MORE = {
         [[], {"reorder_and_upcast_attn": True, "use_cache": False, "intermediate_size": 9}],
         [[], {"activation_function": "gelu_python_tanh"}],
     ],
+    "distilbert": [
+        [["dim"], {"hidden_size": 24}],
+        [["n_layers"], {"num_hidden_layers": 4}],
+        [["n_heads"], {"num_attention_heads": 5}],
+    ],
+    "opt": [[[], {"pad_token_id": 1}]],
 }
 
 
@@ -89,7 +133,17 @@ def read(family, keys):
         "layers": config.num_hidden_layers, "hidden": config.hidden_size, "heads": config.num_attention_heads,
         "vocabulary": config.vocab_size, "positions": config.max_position_embeddings, "tied": config.tie_word_embeddings,
     }
-    if family == "bert":
+    if family in ("electra", "albert"):
+        shared["embedding"] = config.embedding_size
+    if family == "albert":
+        shared |= {"groups": config.num_hidden_groups, "layers_of_group": config.inner_group_num}
+    if family in ("distilbert", "opt"):
+        return shared | {
+            "inner": config.hidden_dim if family == "distilbert" else config.ffn_dim, "token_types": 0,
+            "activation": config.activation if family == "distilbert" else config.activation_function,
+            "epsilon": 1e-12 if family == "distilbert" else 1e-5, "pad": config.pad_token_id,
+        }
+    if family != "gpt2":
         pad = config.pad_token_id
         return shared | {
             "inner": config.intermediate_size, "token_types": config.type_vocab_size, "activation": config.hidden_act,
@@ -108,8 +162,9 @@ def read(family, keys):
 def cases():
     for family, whole in WHOLE.items():
         removed = [[[key], {}] for key in whole] + [[[key for key in whole if key not in ("architectures", "model_type")], {}]]
-        nulls = [[[], {key: None}] for key in NULLS[family]]
-        for remove, add in [[[], {}]] + removed + nulls + MORE[family]:
+        removed = [case for case in removed if not ALONE.get(family, set()).intersection(case[0][:1])]
+        nulls = [[[], {key: None}] for key in NULLS.get(family, [])]
+        for remove, add in [[[], {}]] + removed + nulls + MORE.get(family, []):
             keys = {key: value for key, value in whole.items() if key not in remove} | add
             yield {"family": family, "remove": remove, "set": add, "read": read(family, keys)}
 

@@ -67,8 +67,8 @@ BERT = SHARED | {
     "padding attended to": {"visible": lambda self, n, lengths: np.ones((len(lengths), 1, 1, n), bool)},
     "attention causal": {"causal": True},
     "GELU in its tanh form": {"gelu": lambda self, x: gelu_tanh(x)},
-    "the second token type": {"token_type": lambda self: self.tensor("embeddings.token_type_embeddings.weight")[1]},
-    "no token type": {"token_type": lambda self: 0.0},
+    "the second token type": {"token_type": lambda self, _: self.tensor("embeddings.token_type_embeddings.weight")[1]},
+    "no token type": {"token_type": lambda self, _: 0.0},
     "no layer norm of the embeddings": {"norm": without_norm("embeddings.LayerNorm")},
     "square weights not transposed": {
         "linear": lambda self, name, x: Bert.linear(self, name, x)

@@ -3,14 +3,14 @@
 
 usage: make.py [--check | --check-sensitivity] [--out FOLDER]
 
-Without an option it writes the checkpoints and `outputs.safetensors`. `--check` writes nothing and compares, byte by byte, with
+Without an option it writes the checkpoints, `outputs.safetensors` and `pairs.safetensors`. `--check` writes nothing and compares, byte by byte, with
 what is there. `--check-sensitivity` runs the forward passes with one mistake after the other (`faults.py`) and fails unless
 each moves an output. Needs numpy alone. Exit code 1: a difference, or a mistake that nothing sees. Exit code 77: no numpy.
 
 Tensors of `outputs.safetensors`, by model (trunk, classifier, gpt2) and case: `MODEL.CASE.ids` [batch, sequence] and
 `MODEL.CASE.lengths` [batch] in I32; in F64 `.hidden` [tokens, hidden], `.logits` [batch, labels] of the classifier or [tokens,
 vocabulary] of the language model (not of `story`), and `.nll` [tokens] against `.next` [tokens]. Tokens are those of all rows,
-without padding. Padding holds ids like any others: what stands there must not matter.
+without padding; `pairs.safetensors` has batches of pairs, with `.types` [batch, sequence] in I32. Padding holds ids like any others: what stands there must not matter.
 """
 
 import argparse
@@ -44,6 +44,9 @@ CASES = {
     "all_padded": [5, 1, 3],
 }
 SEQUENCE = {"all_padded": 12}
+
+# Tokens of the first text by row of a batch of pairs, whose second text is of type 1.
+PAIRS = {"lengths": [20, 9, 12], "first": [8, 9, 1]}
 
 # Windows of the text, tokens.
 WINDOW = 24
@@ -88,10 +91,21 @@ def tokens(values, lengths):
     return np.concatenate([row[:length] for row, length in zip(values, lengths)])
 
 
-def run(model, machine, ids, lengths):
+def pairs(model):
+    """The tensors of a batch of pairs of texts for `pairs.safetensors`: ids, lengths, types and the output."""
+    lengths, first = PAIRS["lengths"], PAIRS["first"]
+    ids = draw.ids(f"{model}/pairs", (len(lengths), max(lengths)))
+    types = np.array([[int(at >= of) for at in range(max(lengths))] for of in first], np.int32)
+    machine = FAMILY[model](draw.CONFIGS[model], draw.checkpoint(model))
+    result = run(model, machine, ids, lengths, types)
+    given = {"ids": ids, "lengths": np.array(lengths, np.int32), "types": types, OUTPUT[model]: result}
+    return {f"{model}.pairs.{name}": values for name, values in given.items()}
+
+
+def run(model, machine, ids, lengths, *types):
     if model == "trunk":
-        return tokens(machine.hidden(ids, lengths), lengths)
-    logits = machine.logits(ids, lengths)
+        return tokens(machine.hidden(ids, lengths, *types), lengths)
+    logits = machine.logits(ids, lengths, *types)
     return logits if model == "classifier" else tokens(logits, lengths)
 
 
@@ -123,6 +137,7 @@ def files():
     made["sentences.tsv"] = text.sentences_file().encode()
     made["story.txt"] = text.STORY.encode()
     made["outputs.safetensors"] = safetensors(tensors)
+    made["pairs.safetensors"] = safetensors(pairs("trunk") | pairs("classifier"))
     return made
 
 

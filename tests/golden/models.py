@@ -116,13 +116,14 @@ class Bert(Transformer):
     def linear(self, name, x):
         return exact.matmul(x, self.tensor(f"{name}.weight").T) + self.bias(name)
 
-    def token_type(self):
-        return self.tensor("embeddings.token_type_embeddings.weight")[0]
+    def token_type(self, types):
+        """Rows of the types; that of type 0 where no types are given."""
+        return self.tensor("embeddings.token_type_embeddings.weight")[0 if types is None else types]
 
-    def embeddings(self, ids):
+    def embeddings(self, ids, types):
         word = self.tensor("embeddings.word_embeddings.weight")[ids]
         position = self.tensor("embeddings.position_embeddings.weight")[self.positions(ids.shape[1])]
-        return self.norm("embeddings.LayerNorm", word + position + self.token_type())
+        return self.norm("embeddings.LayerNorm", word + position + self.token_type(types))
 
     def attention(self, name, x, lengths):
         q, k, v = (self.linear(f"{name}.attention.self.{part}", x) for part in ("query", "key", "value"))
@@ -133,8 +134,8 @@ class Bert(Transformer):
         inner = self.gelu(self.linear(f"{name}.intermediate.dense", x))
         return self.norm(f"{name}.output.LayerNorm", self.residual(x, self.linear(f"{name}.output.dense", inner)))
 
-    def hidden(self, ids, lengths):
-        x = self.embeddings(ids)
+    def hidden(self, ids, lengths, types=None):
+        x = self.embeddings(ids, types)
         for index in self.layer_order(self.config["num_hidden_layers"]):
             x = self.layer(f"encoder.layer.{index}", x, lengths)
         return x
@@ -145,9 +146,9 @@ class Bert(Transformer):
     def pooler_activation(self, x):
         return exact.tanh(x)
 
-    def logits(self, ids, lengths):
+    def logits(self, ids, lengths, types=None):
         """Logits `[batch, labels]` of the pooled first token."""
-        first = self.pooled_token(self.hidden(ids, lengths), lengths)
+        first = self.pooled_token(self.hidden(ids, lengths, types), lengths)
         return self.linear("classifier", self.pooler_activation(self.linear("pooler.dense", first)))
 
 

@@ -11,6 +11,7 @@ mod fixtures;
 mod flake;
 mod licences;
 mod models;
+mod parity;
 mod peers;
 mod setup;
 #[cfg(unix)]

@@ -163,7 +163,7 @@ class Child(unittest.TestCase):
     def test_its_reason_is_handed_on_in_one_line(self):
         for arguments, reason in (
             ({"sequence": 4096}, "mixprec ended with exit code 2: inputs do not fit the engine: a batch of 2"),
-            ({"model": "nowhere"}, "mixprec ended with exit code 2: ./nowhere: there is no such folder"),
+            ({"model": "nowhere"}, "mixprec ended with exit code 2: nowhere: there is no such folder"),
             ({"program": "/nowhere/mixprec"}, "/nowhere/mixprec: No such file or directory; run make build"),
         ):
             with self.assertRaises(peers.Failed) as failed:

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use mixprec::record::Status;
 use mixprec::results::data::Data;
+use mixprec::results::study::Study;
+use mixprec::store::parquet::{read_results, write_results};
 use tempfile::TempDir;
 
 use super::fixture::{self, Shapes};
@@ -123,6 +126,63 @@ fn other_folders_and_experiments_twice_are_refused() {
     }
     let (code, said) = runs.publish("h200", &["--with", runs.path("nothing").to_str().unwrap()]);
     assert!(code == Some(2) && said.contains("nothing: no plan.json"), "{said}");
+}
+
+/// A model of one name has one config.json in all experiments; their settings are their own.
+#[test]
+fn experiments_of_one_artifact_share_what_a_name_stands_for() {
+    let runs = Runs::new();
+    let config = |name: &str, config: &str, settings: &str| {
+        let mut rows = read_results(&runs.path(name)).unwrap();
+        for row in rows.iter_mut().filter(|row| row.status == Status::Ok) {
+            row.config_sha256 = Some(config.repeat(64));
+            row.settings_sha256 = Some(settings.repeat(64));
+        }
+        write_results(&runs.path(name), &rows).unwrap();
+    };
+    config("paper", "1", "a");
+    config("again", "1", "a");
+    config("downstream", "2", "b");
+    let (paper, downstream) = (runs.path("paper"), runs.path("downstream"));
+    let report = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mixprec"));
+        command.arg("report").arg(&paper).arg("--with").arg(&downstream).arg("--out").arg(runs.path("report"));
+        let output = command.output().unwrap();
+        (output.status.code(), text(&output))
+    };
+    let refused = format!(
+        "{}: bert-base was measured with another version of its config.json (sha256 222222222222) than in {}",
+        downstream.display(),
+        paper.display()
+    );
+    for (code, said) in [runs.publish("h200", &[]), report()] {
+        assert!(code == Some(2) && said.contains(&refused) && said.contains("two different names"), "{said}");
+    }
+    assert!(!runs.path("h200").exists());
+    config("downstream", "1", "b");
+    for (code, said) in [runs.publish("h200", &[]), report()] {
+        assert_eq!(code, Some(0), "{said}");
+    }
+}
+
+#[test]
+fn a_json_file_that_an_editor_saved_is_read_and_a_bad_byte_is_named_by_its_line() {
+    let runs = Runs::new();
+    assert_eq!(runs.publish("h200", &[]).0, Some(0));
+    let artifact = runs.path("h200");
+    for name in ["plan.json", "artifact.json", "environments/feedfacecafebeef.json", "downstream/plan.json"] {
+        let path = artifact.join(name);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, [&b"\xef\xbb\xbf"[..], &bytes].concat()).unwrap();
+        Study::read(&artifact).unwrap();
+        std::fs::write(&path, [&b"{\n\n\xff"[..], &bytes[1..]].concat()).unwrap();
+        let error = Study::read(&artifact).unwrap_err().to_string();
+        assert!(error.contains(&format!("{name}:3: byte 0xff is not UTF-8 text")), "{error}");
+        std::fs::write(&path, [&b"{\n\n!"[..], &bytes[1..]].concat()).unwrap();
+        let error = Study::read(&artifact).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("line 3"), "{error}");
+        std::fs::write(&path, bytes).unwrap();
+    }
 }
 
 #[test]

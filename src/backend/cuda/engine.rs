@@ -1,5 +1,6 @@
 //! Builds and runs an engine: the chosen calls of all stages, one span of memory, one CUDA graph.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -17,11 +18,11 @@ use super::gpu::{GpuRuntime, Prepared};
 use super::libraries;
 use super::matmul::WORKSPACE_BYTES;
 use super::memory::{DeviceMemory, Pinned};
-use super::stage::{Accumulator, DeviceTensor, Stage, Stages};
+use super::stage::{Accumulator, DeviceTensor, Stage, Stages, WeightKey};
 use super::tune::{Timing, tune};
 use super::weights::DeviceWeights;
 use crate::digest::sha256;
-use crate::engine::checks::{check_batch, output_dims};
+use crate::engine::checks::{check_batch, output_dims, token_types};
 use crate::engine::{
     BackendError, BuildRequest, Ceilings, DeviceQueue, Engine, EngineDescription, Examination, MemoryBreakdown, Output,
 };
@@ -82,7 +83,8 @@ impl CudaEngine {
         let output = (stages.tensor(output_id).clone(), layout.offsets[output_id.0]);
         let staged_output = Pinned::take(context, output.0.bytes().min(STAGING_BYTES.max(row_bytes(&output.0))))?;
         let tensors = layout.addresses(arena.address());
-        let placement = Placement { tensors: &tensors, ..placement(&gpu, &weights, &stages, &inputs, shape) };
+        let placement =
+            Placement { tensors: &tensors, ..placement(&gpu, weights.addresses(), &stages, &inputs, shape) };
         inputs.fill(0, &valid_inputs(shape))?;
         let groups = groups(&stages);
         let choices = tune(&gpu, &placement, &groups, Timing { arena: &arena, progress: &request.progress })?;
@@ -157,16 +159,16 @@ fn input_values(shape: Shape) -> usize {
 }
 
 /// Everything of a placement but the addresses of the tensors.
-fn placement<'a>(
+pub(super) fn placement<'a>(
     gpu: &GpuRuntime,
-    weights: &'a DeviceWeights,
+    weights: &'a BTreeMap<WeightKey, u64>,
     stages: &'a Stages,
     inputs: &DeviceMemory,
     shape: Shape,
 ) -> Placement<'a> {
     Placement {
         stages,
-        weights: weights.addresses(),
+        weights,
         tensors: &[],
         ids: inputs.address(),
         lengths: inputs.address() + (shape.tokens() * size_of::<i32>()) as u64,
@@ -204,6 +206,7 @@ fn describe() -> Result<String, BackendError> {
 impl Engine for CudaEngine {
     fn bind(&mut self, batch: &Batch) -> Result<(), BackendError> {
         check_batch(&self.model.graph, self.shape, batch)?;
+        token_types(batch, false)?;
         let tokens = self.shape.tokens();
         let values = self.staged_inputs.values();
         values[..tokens].iter_mut().zip(&batch.ids).for_each(|(to, &id)| *to = id as i32);
@@ -244,7 +247,7 @@ impl Engine for CudaEngine {
     fn examine(&mut self) -> Result<Option<Examination>, BackendError> {
         let Some(stepwise) = &self.stepwise else { return Ok(None) };
         self.check_bound()?;
-        let timed = placement(&self.gpu, &self.weights, &self.stages, &self.inputs, self.shape);
+        let timed = placement(&self.gpu, self.weights.addresses(), &self.stages, &self.inputs, self.shape);
         let examination = stepwise.examine(&self.gpu, &timed, &self.model.graph)?;
         // Leaves the outputs of this batch where `outputs` reads them.
         self.graph.launch().map_err(failed)?;

@@ -154,7 +154,7 @@ fn examination(graph: &Graph, words: &[[u64; 7]]) -> Examination {
         let words = TallyWords(words);
         outputs[op.output.0] = words.tensor();
         let layer_norm = match op.kind {
-            OpKind::LayerNorm { epsilon, .. } => Some(words.layer_norm(graph.dimensions.hidden, epsilon)),
+            OpKind::LayerNorm { epsilon, .. } => Some(words.layer_norm(graph.value(op.output).shape.width(), epsilon)),
             _ => None,
         };
         // What an operation reads is what an earlier one has stored.

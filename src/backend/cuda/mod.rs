@@ -77,7 +77,7 @@ use std::sync::Arc;
 
 use crate::engine::checks::check_shape;
 use crate::engine::{Availability, Backend, BackendError, BackendKind, Build, BuildReport, BuildRequest, Engine};
-use crate::graph::{PrecisionPolicy, Shape};
+use crate::graph::{Graph, PrecisionPolicy, Shape};
 use crate::model::Model;
 use engine::{CudaEngine, EngineParts};
 use error::unavailable;
@@ -92,6 +92,14 @@ use weights::DeviceWeights;
 /// The reason, as a sentence fragment.
 pub fn supports(policy: &PrecisionPolicy) -> Result<(), String> {
     lower::supports(policy)
+}
+
+/// Whether there are kernels for every operation of a model under a policy.
+///
+/// # Errors
+/// [`BackendError::UnsupportedPolicy`] naming the operation, [`BackendError::Policy`] when the policy does not fit the graph.
+pub fn lowers(graph: &Graph, policy: &PrecisionPolicy, shape: Shape) -> Result<(), BackendError> {
+    lower::lower(graph, policy, shape).map(drop)
 }
 
 /// Weights that the next engine of the same model and policy reuses.
@@ -165,14 +173,19 @@ impl Backend for CudaBackend {
     fn load(&self, model: &Arc<Model>, policy: &PrecisionPolicy) -> Result<(), BackendError> {
         let gpu = self.gpu()?;
         // The weights do not depend on the shape.
-        let stages = lower::lower(&model.graph, policy, Shape { batch: 1, sequence: 1 })?;
+        let stages = lower::lower_to_run(&model.graph, policy, Shape { batch: 1, sequence: 1 })?;
         self.weights(&gpu, model, policy, &stages).map(|_| ())
     }
 
     fn build(&self, request: &BuildRequest) -> Result<Build, BackendError> {
         check_shape(&request.model.graph, request.shape)?;
+        if request.token_types {
+            let message = "backend `cuda` computes token type 0 alone, and the rows have others (pairs of texts, or \
+                           `token_types`); run this input on `reference`, `onnxruntime` or `tensorrt`";
+            return Err(BackendError::Inputs(message.to_owned()));
+        }
         let gpu = self.gpu()?;
-        let stages = lower::lower(&request.model.graph, &request.policy, request.shape)?;
+        let stages = lower::lower_to_run(&request.model.graph, &request.policy, request.shape)?;
         let weights = self.weights(&gpu, &request.model, &request.policy, &stages)?;
         let stepwise = lower::lower_stepwise(&request.model.graph, &request.policy, request.shape)?;
         let stepwise = StepwiseForward::new(stepwise);

@@ -9,12 +9,12 @@ use ort::value::{DynTensor, Tensor, TensorElementType};
 
 use super::runtime::failure;
 use super::weights::SessionWeights;
-use crate::engine::checks::{check_batch, output_dims};
+use crate::engine::checks::{check_batch, output_dims, token_types};
 use crate::engine::{BackendError, BackendKind, Engine, EngineDescription, MemoryBreakdown, Output};
 use crate::graph::Shape;
 use crate::input::Batch;
 use crate::model::Model;
-use crate::onnx::{ATTENTION_MASK, INPUT_IDS};
+use crate::onnx::{ATTENTION_MASK, INPUT_IDS, TOKEN_TYPE_IDS};
 
 /// The parts that an engine is made of.
 pub(super) struct SessionParts {
@@ -26,6 +26,8 @@ pub(super) struct SessionParts {
     pub model: Arc<Model>,
     /// Batch size and sequence length.
     pub shape: Shape,
+    /// Whether the types of tokens are an input.
+    pub token_types: bool,
     /// The name of its output.
     pub output: &'static str,
     /// The engine's description.
@@ -73,7 +75,9 @@ impl Engine for OnnxRuntimeEngine {
         let ids: Vec<i64> = batch.ids.iter().map(|&id| i64::from(id)).collect();
         let positions = batch.lengths.iter().flat_map(|&length| (0..shape.sequence).map(move |at| at < length));
         let mask: Vec<i64> = positions.map(i64::from).collect();
-        for (name, values) in [(INPUT_IDS, ids), (ATTENTION_MASK, mask)] {
+        let types = token_types(batch, self.parts.token_types)?;
+        let types = types.map(|types| (TOKEN_TYPE_IDS, types.into_iter().map(i64::from).collect()));
+        for (name, values) in [(INPUT_IDS, ids), (ATTENTION_MASK, mask)].into_iter().chain(types) {
             let tensor = Tensor::from_array(([shape.batch, shape.sequence], values)).map_err(failure)?;
             self.binding.bind_input(name, &tensor).map_err(failure)?;
         }

@@ -23,7 +23,7 @@ use crate::engine::{
 };
 use crate::graph::{Format, PrecisionPolicy, Shape};
 use crate::model::Model;
-use crate::onnx::{Export, ExportError, Extent};
+use crate::onnx::{Dialect, Export, ExportError, Extent};
 use engine::{OnnxRuntimeEngine, SessionParts};
 use runtime::{failure, runtime};
 use weights::SessionWeights;
@@ -74,10 +74,11 @@ impl OnnxRuntimeBackend {
     }
 
     fn engine(&self, request: &BuildRequest, report: &mut BuildReport) -> Result<OnnxRuntimeEngine, BackendError> {
-        let BuildRequest { model, policy, shape, threads, .. } = request;
+        let BuildRequest { model, policy, shape, threads, token_types, .. } = request;
         let weights = self.weights(model, policy)?;
         let start = Instant::now();
-        let export = Export::new(model, policy, Extent::Static(*shape)).map_err(export_failure)?;
+        let dialect = Dialect { token_types: *token_types, ..Dialect::default() };
+        let export = Export::in_dialect(model, policy, Extent::Static(*shape), dialect).map_err(export_failure)?;
         let rounds = !is_fp32(&model.graph, policy)?;
         let skeleton = if rounds { barrier::skeleton(&export) } else { export.skeleton() };
         report.export_s = Some(start.elapsed().as_secs_f64());
@@ -95,6 +96,7 @@ impl OnnxRuntimeBackend {
             weights,
             model: model.clone(),
             shape: *shape,
+            token_types: export.dialect().token_types,
             output: export.output_name(),
             description,
         })

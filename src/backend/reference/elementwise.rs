@@ -1,4 +1,5 @@
-//! The operations that are not matrix products: embedding, layer norm, softmax, GELU, tanh, residual.
+//! The operations that are not matrix products: embedding, layer norm, softmax, residual; `activation` has
+//! those of one input.
 //!
 //! Each kernel is generic over the grid of its arithmetic (`C`) and the grid of its sums (`A`). If both are exact, it
 //! is the plain FP32 or FP64 computation. Otherwise every elementary operation is rounded, in the order written. All
@@ -9,41 +10,25 @@ use rayon::prelude::*;
 use super::kernels::{EmbeddingArguments, LayerNormArguments, SoftmaxArguments};
 use super::real::{Real, vectorised};
 use super::rounding::{RoundingGrid, tree_sum};
-use crate::graph::{Gelu, Mask, ReductionOrder};
+use crate::graph::{Mask, ReductionOrder};
 
 /// Rows of a tensor that one thread processes at a time.
 const ROWS: usize = 8;
 
 /// Elements of a tensor that one thread processes at a time.
-const CHUNK: usize = 1 << 14;
+pub(super) const CHUNK: usize = 1 << 14;
 
-/// Replaces every element by an expression of it. A macro, because a function passed as a value is not inlined into the
-/// vectorised loop.
-macro_rules! each {
-    ($values:expr, $x:ident => $expression:expr) => {
-        $values.par_chunks_mut(CHUNK).for_each(|chunk| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    for element in chunk.iter_mut() {
-                        let $x = *element;
-                        *element = $expression;
-                    }
-                },
-            )
-        })
-    };
-}
-
-/// `(word + type 0) + position`, each sum on the grid `A`.
+/// `(word + type) + position`, each sum on the grid `A`.
 pub(super) fn embedding<T: Real, A: RoundingGrid<T>>(arguments: EmbeddingArguments<'_, T>, out: &mut [T]) {
     let width = arguments.width;
     out.par_chunks_mut(width).zip(arguments.ids.par_iter()).enumerate().for_each(|(index, (row, &id))| {
         let word = &arguments.word[id as usize * width..][..width];
         let position = &arguments.position[index % arguments.sequence * width..][..width];
         match arguments.token_type {
-            Some(types) => {
-                for (((y, w), t), p) in row.iter_mut().zip(word).zip(types).zip(position) {
+            Some(table) => {
+                let of = arguments.types.map_or(0, |types| types[index] as usize);
+                let token_type = &table[of * width..][..width];
+                for (((y, w), t), p) in row.iter_mut().zip(word).zip(token_type).zip(position) {
                     *y = A::round(A::round(*w + *t) + *p);
                 }
             }
@@ -199,39 +184,6 @@ fn softmax_row<T: Real, C: RoundingGrid<T>, A: RoundingGrid<T>>(row: &mut [T], s
     }
 }
 
-pub(super) fn gelu<T: Real, C: RoundingGrid<T>>(form: Gelu, values: &mut [T]) {
-    match form {
-        Gelu::Erf => each!(values, x => gelu_erf::<T, C>(x)),
-        Gelu::Tanh => each!(values, x => gelu_tanh::<T, C>(x)),
-    }
-}
-
-pub(super) fn hyperbolic_tangent<T: Real, C: RoundingGrid<T>>(values: &mut [T]) {
-    each!(values, x => C::round(x.tanh()));
-}
-
-/// `(x/2) (1 + erf(x/√2))`.
-#[inline(always)]
-fn gelu_erf<T: Real, C: RoundingGrid<T>>(x: T) -> T {
-    let inner = C::round(x * C::round(T::of(std::f64::consts::FRAC_1_SQRT_2)));
-    let factor = C::round(T::ONE + C::round(inner.erf()));
-    C::round(C::round(x * T::of(0.5)) * factor)
-}
-
-/// `(x/2) (1 + tanh(u))`, `u = √(2/π)(x + 0.044715 x³)`. Where nothing is rounded, it is computed as `x / (1 + e^-2u)`,
-/// which is the same function without a tanh.
-#[inline(always)]
-fn gelu_tanh<T: Real, C: RoundingGrid<T>>(x: T) -> T {
-    let cube = C::round(C::round(x * x) * x);
-    let sum = C::round(x + C::round(C::round(T::of(0.044715)) * cube));
-    let u = C::round(C::round(T::of((2.0 / std::f64::consts::PI).sqrt())) * sum);
-    if C::EXACT {
-        return x / (T::ONE + (T::of(-2.0) * u).exp());
-    }
-    let factor = C::round(T::ONE + C::round(u.tanh()));
-    C::round(C::round(x * T::of(0.5)) * factor)
-}
-
 pub(super) fn residual<T: Real, C: RoundingGrid<T>>(update: &[T], values: &mut [T]) {
     values.par_chunks_mut(CHUNK).zip(update.par_chunks(CHUNK)).for_each(|(values, update)| {
         vectorised(
@@ -307,32 +259,6 @@ mod tests {
             let arguments = SoftmaxArguments { mask: Mask::Padding, shape, heads: 1, lengths: &[2] };
             f32::softmax(Rounding::uniform(Format::Fp32), arguments, &mut values);
             assert!(values[0].is_nan() && values[2] == 0.5, "{values:?}");
-        }
-    }
-
-    #[test]
-    fn gelu_forms_agree_with_their_definitions_and_differ_from_each_other() {
-        let xs: Vec<f32> = (-60..=60).map(|i| i as f32 / 10.0).collect();
-        let run = |form, format| {
-            let mut values = xs.clone();
-            f32::gelu(Rounding::uniform(format), form, &mut values);
-            values
-        };
-        let (erf, tanh) = (run(Gelu::Erf, Format::Fp32), run(Gelu::Tanh, Format::Fp32));
-        let mut largest_difference = 0f64;
-        for (index, &x) in xs.iter().enumerate() {
-            let x = f64::from(x);
-            let exact = 0.5 * x * (1.0 + statrs::function::erf::erf(x / 2f64.sqrt()));
-            assert!((f64::from(erf[index]) - exact).abs() < 1e-6, "{x}");
-            let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
-            assert!((f64::from(tanh[index]) - 0.5 * x * (1.0 + u.tanh())).abs() < 1e-6, "{x}");
-            largest_difference = largest_difference.max(f64::from(erf[index] - tanh[index]).abs());
-        }
-        // The design study's figure: 4.73e-4 at x = ±2.70.
-        assert!((largest_difference - 4.73e-4).abs() < 2e-6, "{largest_difference}");
-        for (half, full) in run(Gelu::Erf, Format::Fp16).iter().zip(&erf) {
-            assert_eq!(*half, half::f16::from_f32(*half).to_f32(), "on the grid");
-            assert!((half - full).abs() <= 4e-3 * full.abs().max(0.1), "{half} {full}");
         }
     }
 }

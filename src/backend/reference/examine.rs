@@ -219,7 +219,7 @@ mod tests {
         let model = model(Architecture::BertTiny, 0.0);
         let full = Batch::single(vec![1, 2, 3]);
         let shape = Shape { batch: 1, sequence: 5 };
-        let padded = Batch { shape, ids: vec![1, 2, 3, 900, 900], lengths: vec![3], labels: None, next_ids: None };
+        let padded = Batch::new(shape, vec![1, 2, 3, 900, 900], vec![3]);
         let (alone, _) = examined(&model, Preset::Fp32, &full);
         let (beside, _) = examined(&model, Preset::Fp32, &padded);
         for ((op, a), b) in model.graph.ops.iter().zip(&alone.ops).zip(&beside.ops) {

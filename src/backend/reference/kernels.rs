@@ -1,9 +1,10 @@
 //! Selects the element-wise code for an op's rounding, by carrier type. The code is in `elementwise`.
 
-use super::elementwise::{embedding, gelu, hyperbolic_tangent, layer_norm, reciprocal_deviations, residual, softmax};
+use super::activation::{activation, hyperbolic_tangent};
+use super::elementwise::{embedding, layer_norm, reciprocal_deviations, residual, softmax};
 use super::real::Real;
 use super::rounding::{Bf16Grid, Exact, Fp16Grid};
-use crate::graph::{Format, Gelu, Mask, ReductionOrder, Rounding, Shape};
+use crate::graph::{Activation, Format, Mask, ReductionOrder, Rounding, Shape};
 
 /// Arguments of a layer norm over rows.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +31,8 @@ pub(super) struct EmbeddingArguments<'a, T> {
     pub position: &'a [T],
     pub token_type: Option<&'a [T]>,
     pub ids: &'a [u32],
+    /// Type of each token; `None` where all are of type 0.
+    pub types: Option<&'a [u32]>,
     pub sequence: usize,
     pub width: usize,
 }
@@ -45,7 +48,7 @@ pub(super) trait Kernels: Real {
         values: &mut [Self],
     ) -> Vec<Self>;
     fn softmax(rounding: Rounding, arguments: SoftmaxArguments<'_>, values: &mut [Self]);
-    fn gelu(rounding: Rounding, form: Gelu, values: &mut [Self]);
+    fn activation(rounding: Rounding, function: Activation, values: &mut [Self]);
     fn hyperbolic_tangent(rounding: Rounding, values: &mut [Self]);
     fn residual(rounding: Rounding, update: &[Self], values: &mut [Self]);
 }
@@ -63,8 +66,8 @@ impl Kernels for f64 {
     fn softmax(_: Rounding, arguments: SoftmaxArguments<'_>, values: &mut [f64]) {
         softmax::<f64, Exact, Exact>(arguments, values);
     }
-    fn gelu(_: Rounding, form: Gelu, values: &mut [f64]) {
-        gelu::<f64, Exact>(form, values);
+    fn activation(_: Rounding, function: Activation, values: &mut [f64]) {
+        activation::<f64, Exact>(function, values);
     }
     fn hyperbolic_tangent(_: Rounding, values: &mut [f64]) {
         hyperbolic_tangent::<f64, Exact>(values);
@@ -119,8 +122,8 @@ impl Kernels for f32 {
     fn softmax(rounding: Rounding, arguments: SoftmaxArguments<'_>, values: &mut [f32]) {
         on_grids!(rounding, softmax(arguments, values));
     }
-    fn gelu(rounding: Rounding, form: Gelu, values: &mut [f32]) {
-        on_grid!(rounding.compute, gelu(form, values));
+    fn activation(rounding: Rounding, function: Activation, values: &mut [f32]) {
+        on_grid!(rounding.compute, activation(function, values));
     }
     fn hyperbolic_tangent(rounding: Rounding, values: &mut [f32]) {
         on_grid!(rounding.compute, hyperbolic_tangent(values));

@@ -1,6 +1,7 @@
 //! The built-in CPU backend: interprets the graph. It runs FP32 directly. It emulates other policies in FP32, with
 //! every rounding of their definition. FP64 is the oracle.
 
+mod activation;
 mod elementwise;
 mod examine;
 mod kernels;
@@ -33,7 +34,8 @@ use weights::RoundedWeights;
 /// Weights that the next engine of the same model and policy reuses.
 type CachedWeights = (Arc<Model>, PrecisionPolicy, Arc<RoundedWeights<f32>>);
 
-/// Builds CPU engines. It keeps the weights of the last model and policy, so that engines of many shapes share them.
+/// Builds CPU engines. It keeps the weights of the last model and policy, so that engines of many shapes share them, and policies
+/// that read the same weights in the same formats.
 #[derive(Debug, Default)]
 pub struct ReferenceBackend {
     loaded: Mutex<Option<CachedWeights>>,
@@ -46,9 +48,12 @@ impl ReferenceBackend {
             Some((held, kept, weights)) if Arc::ptr_eq(held, model) && kept == policy => return Ok(weights.clone()),
             _ => {}
         }
-        // Drop the old weights first: memory may not have room for two models.
-        *loaded = None;
-        let weights = Arc::new(RoundedWeights::load(model, policy)?);
+        // What the new policy does not read is dropped first: memory may not have room for two models.
+        let known = match loaded.take() {
+            Some((held, _, weights)) if Arc::ptr_eq(&held, model) => Arc::unwrap_or_clone(weights),
+            _ => RoundedWeights::default(),
+        };
+        let weights = Arc::new(RoundedWeights::load(model, policy, known)?);
         *loaded = Some((model.clone(), policy.clone(), weights.clone()));
         Ok(weights)
     }
@@ -203,7 +208,7 @@ impl Engine for ReferenceEngine {
 pub fn oracle_outputs(model: &Model, batch: &Batch, threads: usize) -> Result<Vec<f64>, BackendError> {
     check_shape(&model.graph, batch.shape)?;
     let policy = PrecisionPolicy::oracle();
-    let weights = Arc::new(RoundedWeights::<f64>::load(model, &policy)?);
+    let weights = Arc::new(RoundedWeights::<f64>::load(model, &policy, RoundedWeights::default())?);
     let program = Program::new(&model.graph, &policy, batch.shape, weights)?;
     let mut runner = Runner { program, pool: pool(threads)?, shape: batch.shape, batch: None };
     runner.bind(&model.graph, batch)?;

@@ -40,7 +40,6 @@ pub(super) struct Program<T> {
     weights: Arc<RoundedWeights<T>>,
     buffers: Vec<Vec<T>>,
     output: Register,
-    hidden: usize,
     shape: Shape,
     order: ReductionOrder,
 }
@@ -74,7 +73,10 @@ impl Allocation {
 
 /// Whether the kernel of this op overwrites its first input.
 fn works_in_place(kind: &OpKind) -> bool {
-    matches!(kind, OpKind::LayerNorm { .. } | OpKind::Softmax(_) | OpKind::Gelu(_) | OpKind::Tanh | OpKind::Residual)
+    matches!(
+        kind,
+        OpKind::LayerNorm { .. } | OpKind::Softmax(_) | OpKind::Activation(_) | OpKind::Tanh | OpKind::Residual
+    )
 }
 
 impl<T: Kernels> Program<T> {
@@ -114,7 +116,6 @@ impl<T: Kernels> Program<T> {
             weights,
             buffers: allocation.sizes.iter().map(|&size| vec![T::ZERO; size]).collect(),
             output: registers[graph.output.0],
-            hidden: graph.dimensions.hidden,
             shape,
             order: policy.layer_norm_reduction,
         })
@@ -204,8 +205,9 @@ impl<T: Kernels> Program<T> {
                         position: table(position),
                         token_type: token_type.map(table),
                         ids: &batch.ids,
+                        types: batch.token_types.as_deref(),
                         sequence: self.shape.sequence,
-                        width: self.hidden,
+                        width: step.output.elements / step.rows,
                     };
                     T::embedding(rounding, arguments, out);
                 }
@@ -219,14 +221,10 @@ impl<T: Kernels> Program<T> {
                     attention_context(self.heads(&packed, heads, batch), &probabilities, rounding, out);
                 }
                 OpKind::Select(token) => {
-                    let width = self.hidden;
+                    let width = step.output.elements / step.rows;
                     let sequences = self.input(step, 0).chunks(self.shape.sequence * width);
-                    for ((y, x), length) in out.chunks_mut(width).zip(sequences).zip(&batch.lengths) {
-                        let index = match token {
-                            Token::First => 0,
-                            Token::Last => length - 1,
-                        };
-                        y.copy_from_slice(&x[index * width..][..width]);
+                    for (row, (y, x)) in out.chunks_mut(width).zip(sequences).enumerate() {
+                        y.copy_from_slice(&x[selected(token, batch, row) * width..][..width]);
                     }
                 }
                 _ => {}
@@ -249,7 +247,7 @@ impl<T: Kernels> Program<T> {
                 let arguments = SoftmaxArguments { mask, shape: self.shape, heads, lengths: &batch.lengths };
                 T::softmax(rounding, arguments, values);
             }
-            OpKind::Gelu(form) => T::gelu(rounding, form, values),
+            OpKind::Activation(function) => T::activation(rounding, function, values),
             OpKind::Tanh => T::hyperbolic_tangent(rounding, values),
             OpKind::Residual => T::residual(rounding, &self.operand(step, 1), values),
             _ => {}
@@ -272,7 +270,9 @@ impl<T: Kernels> Program<T> {
     }
 
     fn heads<'a>(&self, packed: &'a [T], heads: usize, batch: &'a Batch) -> Heads<'a, T> {
-        Heads { packed, shape: self.shape, hidden: self.hidden, heads, lengths: &batch.lengths }
+        // Queries, keys and values.
+        let hidden = packed.len() / self.shape.tokens() / 3;
+        Heads { packed, shape: self.shape, hidden, heads, lengths: &batch.lengths }
     }
 
     fn input(&self, step: &ProgramStep, index: usize) -> &[T] {
@@ -289,6 +289,19 @@ impl<T: Kernels> Program<T> {
         let mut rounded = values.to_vec();
         round_to(step.rounding.compute, &mut rounded);
         rounded.into()
+    }
+}
+
+/// Index of the token that is taken from a row of the batch.
+fn selected(token: Token, batch: &Batch, row: usize) -> usize {
+    let length = batch.lengths[row];
+    match token {
+        Token::First => 0,
+        Token::Last => length - 1,
+        Token::LastBut(id) => {
+            let ids = &batch.ids[row * batch.shape.sequence..][..length];
+            ids.iter().rposition(|&other| other != id).unwrap_or(0)
+        }
     }
 }
 
@@ -315,7 +328,7 @@ mod tests {
 
     use super::super::observer::Unobserved;
     use super::*;
-    use crate::graph::{OpClass, Preset};
+    use crate::graph::{Activation, OpClass, Preset};
     use crate::model::{Architecture, ModelSource};
     use crate::model::{Head, Model};
 
@@ -323,7 +336,7 @@ mod tests {
         let source = ModelSource::Random { seed: 1, architecture: Architecture::BertTiny };
         let model = Model::open("tiny", &source, Path::new("."), Head::Natural).unwrap();
         let batch = Batch::single((0..9).collect());
-        let weights = Arc::new(RoundedWeights::load(&model, policy).unwrap());
+        let weights = Arc::new(RoundedWeights::load(&model, policy, RoundedWeights::default()).unwrap());
         let mut program = Program::<f32>::new(&model.graph, policy, batch.shape, weights).unwrap();
         program.run(&batch, &mut Unobserved);
         let output = program.output().to_vec();
@@ -371,13 +384,12 @@ mod tests {
             let stored = vec![Format::Fp32; inputs.len()];
             ProgramStep { op, rounding: fp16, stored, inputs, output: register(0), rows: 1 }
         };
-        for (kind, inputs) in [(OpKind::Residual, 2), (OpKind::Tanh, 1), (OpKind::Gelu(crate::graph::Gelu::Erf), 1)] {
+        for (kind, inputs) in [(OpKind::Residual, 2), (OpKind::Tanh, 1), (OpKind::Activation(Activation::Relu), 1)] {
             let mut program = Program {
                 steps: vec![step(kind.clone(), inputs)],
                 weights: Arc::new(RoundedWeights::default()),
                 buffers: vec![vec![70000.0f32, 1.0], vec![-60000.0, 1.0]],
                 output: Register { buffer: 0, elements: 2 },
-                hidden: 2,
                 shape: Shape { batch: 1, sequence: 1 },
                 order: ReductionOrder::SumThenDivide,
             };

@@ -39,6 +39,9 @@ pub(super) trait Real:
     fn tanh(self) -> Self;
     fn erf(self) -> Self;
     fn reciprocal_sqrt(self) -> Self;
+    fn square_root(self) -> Self;
+    /// `ln(1 + eˣ)`, of both carriers in f64.
+    fn softplus(self) -> Self;
     fn larger(self, other: Self) -> Self;
     /// Rounds in place. Only f32 carries narrower formats.
     fn round_slice(format: Format, values: &mut [Self]);
@@ -70,6 +73,13 @@ impl Real for f32 {
     #[inline(always)]
     fn reciprocal_sqrt(self) -> f32 {
         1.0 / self.sqrt()
+    }
+    #[inline(always)]
+    fn square_root(self) -> f32 {
+        self.sqrt()
+    }
+    fn softplus(self) -> f32 {
+        f64::from(self).softplus() as f32
     }
     #[inline(always)]
     fn larger(self, other: f32) -> f32 {
@@ -106,6 +116,13 @@ impl Real for f64 {
     #[inline(always)]
     fn reciprocal_sqrt(self) -> f64 {
         1.0 / self.sqrt()
+    }
+    #[inline(always)]
+    fn square_root(self) -> f64 {
+        self.sqrt()
+    }
+    fn softplus(self) -> f64 {
+        self.max(0.0) + (-self.abs()).exp().ln_1p()
     }
     #[inline(always)]
     fn larger(self, other: f64) -> f64 {

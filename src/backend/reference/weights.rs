@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 use super::kernels::Kernels;
 use super::product::{WeightLayout, panels};
@@ -15,9 +16,9 @@ use crate::model::Model;
 type ParamKey = (usize, Format);
 
 /// Parameters rounded to the formats in which a policy reads them. The programs of all shapes share them.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct RoundedWeights<T> {
-    tensors: BTreeMap<ParamKey, RoundedParam<T>>,
+    tensors: BTreeMap<ParamKey, Arc<RoundedParam<T>>>,
 }
 
 /// A rounded parameter and its layout in memory.
@@ -28,24 +29,26 @@ struct RoundedParam<T> {
 }
 
 impl<T: Kernels> RoundedWeights<T> {
-    /// Reads the model tensor by tensor, so that at most one tensor is in memory in addition to the result.
-    pub fn load(model: &Model, policy: &PrecisionPolicy) -> Result<Self, BackendError> {
-        let mut tensors = BTreeMap::new();
+    /// Reads the model tensor by tensor, so that at most one tensor is in memory in addition to the result. Those that
+    /// `known`, of the same model, has in the same format are shared with it; it keeps no others.
+    pub fn load(model: &Model, policy: &PrecisionPolicy, mut known: Self) -> Result<Self, BackendError> {
+        let mut wanted = BTreeMap::new();
         for (op, rounding) in model.graph.ops.iter().zip(model.graph.roundings(policy)?) {
-            for (id, format) in param_formats(op, rounding) {
-                if let Entry::Vacant(entry) = tensors.entry((id.0, format)) {
-                    let mut values = T::carry(model.param(id)?);
-                    round_to(format, &mut values);
-                    let layout =
-                        if model.graph.is_product_weight(id) { WeightLayout::Panels } else { WeightLayout::Rows };
-                    if layout == WeightLayout::Panels {
-                        values = panels(&values, model.graph.param(id).dims[1]);
-                    }
-                    entry.insert(RoundedParam { values, layout });
+            wanted.extend(param_formats(op, rounding).into_iter().map(|(id, format)| ((id.0, format), id)));
+        }
+        known.tensors.retain(|key, _| wanted.contains_key(key));
+        for (key, id) in wanted {
+            if let Entry::Vacant(entry) = known.tensors.entry(key) {
+                let mut values = T::carry(model.param(id)?);
+                round_to(key.1, &mut values);
+                let layout = if model.graph.is_product_weight(id) { WeightLayout::Panels } else { WeightLayout::Rows };
+                if layout == WeightLayout::Panels {
+                    values = panels(&values, model.graph.param(id).dims[1]);
                 }
+                entry.insert(Arc::new(RoundedParam { values, layout }));
             }
         }
-        Ok(RoundedWeights { tensors })
+        Ok(known)
     }
 
     /// Size of all values, bytes.

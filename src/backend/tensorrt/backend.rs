@@ -43,6 +43,7 @@ impl Backend for TensorRtBackend {
     fn build(&self, request: &BuildRequest) -> Result<Build, BackendError> {
         let engine_request = EngineRequest {
             padded: request.padded,
+            token_types: request.token_types,
             progress: request.progress.clone(),
             ..EngineRequest::new(&request.model, &request.policy, Extent::Static(request.shape), request.target)
         };

@@ -32,6 +32,8 @@ pub struct EngineRequest<'a> {
     pub target: Target,
     /// Whether rows may be padded: if not, the network has no attention mask.
     pub padded: bool,
+    /// Whether the types of tokens are an input.
+    pub token_types: bool,
     /// Further options of the builder.
     pub options: BuildOptions,
     /// Receives the progress of the build.
@@ -88,13 +90,17 @@ impl<'a> EngineRequest<'a> {
     /// A request for padded rows with the library's own limits, whose progress is not reported and which is not stopped.
     pub fn new(model: &'a Model, policy: &'a PrecisionPolicy, extent: Extent, target: Target) -> Self {
         let (options, progress, cancel) = Default::default();
-        EngineRequest { model, policy, extent, target, padded: true, options, progress, cancel }
+        EngineRequest { model, policy, extent, target, padded: true, token_types: false, options, progress, cancel }
     }
 
     /// All settings that decide what is built besides the model, the policy and the shape.
     pub(super) fn settings(&self, library: &TensorRtLibrary) -> BTreeMap<String, String> {
         let mut settings = library.options(&self.options, self.policy);
         settings.insert("attention_mask".to_owned(), self.padded.to_string());
+        // Left out where they are none: engines of earlier versions were built without them.
+        if self.token_types {
+            settings.insert("token_types".to_owned(), true.to_string());
+        }
         settings
     }
 
@@ -111,7 +117,8 @@ impl<'a> EngineRequest<'a> {
                 reason: format!("{} has no {}", library.version, format.name().to_uppercase()),
             });
         }
-        let dialect = Dialect { attention_mask: self.padded, ..library.binding.dialect() };
+        let (attention_mask, token_types) = (self.padded, self.token_types);
+        let dialect = Dialect { attention_mask, token_types, ..library.binding.dialect() };
         Export::in_dialect(self.model, self.policy, self.extent, dialect).map_err(failed)
     }
 }

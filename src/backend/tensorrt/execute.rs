@@ -16,14 +16,16 @@ use super::memory::{Allocator, IoBuffer, Ledger, Purpose};
 use crate::backend::cuda::capture::capture;
 use crate::backend::cuda::device::{Device, describe};
 use crate::backend::cuda::ends_the_context;
+use crate::engine::checks::token_types;
 use crate::engine::{BackendError, DeviceQueue, Engine, EngineDescription, MemoryBreakdown, Output};
 use crate::input::Batch;
-use crate::onnx::{ATTENTION_MASK, INPUT_IDS};
+use crate::onnx::{ATTENTION_MASK, INPUT_IDS, TOKEN_TYPE_IDS};
 
 /// Device memory of inputs and output, bound for the lifetime of the engine.
 struct Buffers {
     ids: IoBuffer,
     mask: Option<IoBuffer>,
+    types: Option<IoBuffer>,
     output: IoBuffer,
 }
 
@@ -165,10 +167,12 @@ fn bind_buffers(
         IoBuffer::take(&allocator, bytes).ok_or_else(refused)
     };
     let mask = interface.masked.then(|| take(ids_bytes)).transpose()?;
-    let buffers = Buffers { ids: take(ids_bytes)?, mask, output: take(interface.output_bytes())? };
+    let types = interface.typed.then(|| take(ids_bytes)).transpose()?;
+    let buffers = Buffers { ids: take(ids_bytes)?, mask, types, output: take(interface.output_bytes())? };
     let addresses = [(INPUT_IDS, buffers.ids.address()), (interface.output, buffers.output.address())];
     let mask = buffers.mask.as_ref().map(|mask| (ATTENTION_MASK, mask.address()));
-    for (name, address) in addresses.into_iter().chain(mask) {
+    let types = buffers.types.as_ref().map(|types| (TOKEN_TYPE_IDS, types.address()));
+    for (name, address) in addresses.into_iter().chain(mask).chain(types) {
         // SAFETY: the buffer has the tensor's type and size, which `output_format` has compared, and lives as long as the
         // engine.
         library.call(|| unsafe { engine.set_address(name, address) })?;
@@ -185,6 +189,9 @@ impl Engine for LoadedEngine {
         if let Some(buffer) = &self.buffers.mask {
             let mask = batch.lengths.iter().flat_map(|&length| mask_row(length, shape.sequence));
             buffer.fill(&self.stream, &integers(element, mask)).map_err(driver_failed)?;
+        }
+        if let Some((buffer, types)) = self.buffers.types.as_ref().zip(token_types(batch, self.interface.typed)?) {
+            buffer.fill(&self.stream, &integers(element, types.into_iter())).map_err(driver_failed)?;
         }
         // The first batch warms up, so that the one-time work of a first forward pass is part of no sample.
         if self.warmed { Ok(()) } else { self.warm() }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::build::{EngineRequest, SerialisedEngine};
 use super::library::TensorRtLibrary;
 use crate::engine::BuildReport;
-use crate::files::replace;
+use crate::files::{FileError, JsonError, read_json, replace};
 use crate::graph::PrecisionPolicy;
 use crate::lock::{self, Lock, LockError, Sharing};
 use crate::provenance::BuildInfo;
@@ -118,11 +118,11 @@ impl EngineFolder {
 
     fn entries(&self) -> Result<BTreeMap<String, BuiltEngine>, FolderError> {
         let path = self.path.join(BUILD_FILE);
-        match fs::read_to_string(&path) {
-            Ok(text) => serde_json::from_str(&text)
-                .map_err(|error| FolderError::NoEngineList { path, message: error.to_string() }),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
-            Err(source) => Err(FolderError::Io { path, source }),
+        match read_json(&path) {
+            Err(error) if error.is_absent() => Ok(BTreeMap::new()),
+            Err(JsonError::File(FileError { path, source })) => Err(FolderError::Io { path, source }),
+            Err(JsonError::Document(error)) => Err(FolderError::NoEngineList { path, message: error.to_string() }),
+            Ok(entries) => Ok(entries),
         }
     }
 

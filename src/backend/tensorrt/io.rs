@@ -4,21 +4,23 @@ use half::{bf16, f16};
 
 use super::binding::Executable;
 use crate::engine::BackendError;
-use crate::engine::checks::{check_rows, output_dims};
+use crate::engine::checks::{IdRange, check_rows, output_dims, token_types};
 use crate::graph::{Format, Graph, OutputKind, Shape};
 use crate::input::Batch;
-use crate::onnx::{ATTENTION_MASK, DataType, Export, INPUT_IDS};
+use crate::onnx::{ATTENTION_MASK, DataType, Export, INPUT_IDS, TOKEN_TYPE_IDS};
 
 /// The engine's inputs and outputs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Interface {
     pub shape: Shape,
-    /// Number of token ids.
-    pub vocabulary: usize,
+    /// Token ids and types that the model embeds.
+    pub range: IdRange,
     /// Type of ids and mask.
     pub ids: DataType,
     /// Whether there is a mask. Without one, every row must be full.
     pub masked: bool,
+    /// Whether the types of tokens are an input.
+    pub typed: bool,
     /// Name of the output.
     pub output: &'static str,
     /// Its type, as the engine says.
@@ -36,9 +38,10 @@ impl Interface {
         let (rows, width) = output_dims(graph, shape);
         Interface {
             shape,
-            vocabulary: graph.dimensions.vocabulary,
+            range: IdRange::of(graph),
             ids: export.dialect().ids(),
             masked: export.dialect().attention_mask,
+            typed: export.dialect().token_types,
             output: export.output_name(),
             format: export.output_format(),
             kind: graph.output_kind,
@@ -49,7 +52,8 @@ impl Interface {
 
     /// Checks that the batch has the engine's shape, and no padding where the engine has no mask.
     pub fn check(self, batch: &Batch) -> Result<(), BackendError> {
-        check_rows(self.vocabulary, self.shape, batch)?;
+        check_rows(self.range, self.shape, batch)?;
+        token_types(batch, self.typed)?;
         let padded = batch.lengths.iter().find(|&&length| !self.masked && length < self.shape.sequence);
         padded.map_or(Ok(()), |length| {
             let sequence = self.shape.sequence;
@@ -61,7 +65,8 @@ impl Interface {
 
     /// Names of the inputs of token ids' shape.
     pub fn inputs(self) -> impl Iterator<Item = &'static str> {
-        std::iter::once(INPUT_IDS).chain(self.masked.then_some(ATTENTION_MASK))
+        let types = self.typed.then_some(TOKEN_TYPE_IDS);
+        std::iter::once(INPUT_IDS).chain(self.masked.then_some(ATTENTION_MASK)).chain(types)
     }
 
     /// Size of the output, bytes.
@@ -148,7 +153,7 @@ mod tests {
         let interface = Interface::of(&model.graph, shape, &export);
         assert_eq!((interface.rows, interface.width), (15, 1000));
         assert_eq!(interface.output_bytes(), 30_000);
-        let mut batch = Batch { shape, ids: vec![0; 15], lengths: vec![5, 5, 4], labels: None, next_ids: None };
+        let mut batch = Batch::new(shape, vec![0; 15], vec![5, 5, 4]);
         interface.check(&batch).unwrap();
         let unmasked = Interface { masked: false, ..interface };
         assert_eq!(unmasked.inputs().collect::<Vec<_>>(), [INPUT_IDS]);

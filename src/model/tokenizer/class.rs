@@ -1,13 +1,11 @@
-//! Which tokenizer transformers 5 makes of a folder. Its own classes for BERT and GPT-2 take the vocabulary of
-//! `tokenizer.json` and rebuild the rest from the settings; the general class takes the file as it is.
+//! Which tokenizer transformers 5 makes of a folder. Its own classes for a family take the vocabulary of `tokenizer.json` and
+//! rebuild the rest from the settings; the general class takes the file as it is.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tokenizers::processors::template::TemplateProcessing;
 
 use super::entries::Entries;
-use super::settings::TokenizerSettings;
 use super::{CONFIG_FILE, TOKENIZER_FILE};
 use crate::model::{Family, ModelError};
 
@@ -18,6 +16,14 @@ pub(super) enum TokenizerClass {
     Bert,
     /// Byte-level BPE.
     Gpt2,
+    /// The same between the tokens of a class and of a separator.
+    Roberta,
+    /// Unigrams of a sentencepiece model, between the tokens of a beginning and of an end.
+    XlmRoberta,
+    /// The same, with tokens of its own.
+    Camembert,
+    /// Unigrams after a normalizer, between `[CLS]` and `[SEP]`.
+    Albert,
     /// The file as it is.
     General,
 }
@@ -44,7 +50,11 @@ impl TokenizerClass {
         let (file, class) = match (named(entries), named(&model)) {
             (Some(class), _) => (CONFIG_FILE, class),
             (None, Some(class)) => ("config.json", class),
-            (None, None) => return Ok(if family == Family::Bert { Self::Bert } else { Self::Gpt2 }),
+            (None, None) => {
+                let model_type = model.get("model_type").and_then(Value::as_str);
+                let without = if family.is_encoder() { Self::Bert } else { Self::Gpt2 };
+                return Ok(model_type.and_then(Self::of_model_type).unwrap_or(without));
+            }
         };
         let name = class.as_str().unwrap_or_default();
         Ok(match name.strip_suffix("Fast").unwrap_or(name) {
@@ -56,20 +66,67 @@ impl TokenizerClass {
             | "LayoutLMTokenizer"
             | "LxmertTokenizer" => Self::Bert,
             "GPT2Tokenizer" => Self::Gpt2,
+            "RobertaTokenizer" => Self::Roberta,
+            "XLMRobertaTokenizer" => Self::XlmRoberta,
+            "CamembertTokenizer" => Self::Camembert,
+            "AlbertTokenizer" => Self::Albert,
             "PreTrainedTokenizer" | "TokenizersBackend" | "PythonBackend" => Self::General,
             _ => {
                 let reason = format!(
-                    "tokenizer_class: {class} has rules that are not known here; `BertTokenizer`, `GPT2Tokenizer` and \
-                     `PreTrainedTokenizerFast` are; where {TOKENIZER_FILE} says all, name the last"
+                    "tokenizer_class: {class} has rules that are not known here; those of {} and `PreTrainedTokenizerFast` are; \
+                     where {TOKENIZER_FILE} says all, name the last",
+                    Self::REBUILT.map(|class| format!("`{}`", class.name())).join(", ")
                 );
                 return Err(refused(file, reason));
             }
         })
     }
 
+    /// The class that transformers takes for a `model_type` where no file names one.
+    fn of_model_type(model_type: &str) -> Option<Self> {
+        Some(match model_type {
+            "bert" | "distilbert" | "electra" => Self::Bert,
+            "gpt2" | "opt" => Self::Gpt2,
+            "roberta" => Self::Roberta,
+            "xlm-roberta" => Self::XlmRoberta,
+            "camembert" => Self::Camembert,
+            "albert" => Self::Albert,
+            _ => return None,
+        })
+    }
+
+    /// The classes that rebuild what is in `tokenizer.json`.
+    const REBUILT: [Self; 6] = [Self::Bert, Self::Gpt2, Self::Roberta, Self::XlmRoberta, Self::Camembert, Self::Albert];
+
+    /// Its name in transformers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bert => "BertTokenizer",
+            Self::Gpt2 => "GPT2Tokenizer",
+            Self::Roberta => "RobertaTokenizer",
+            Self::XlmRoberta => "XLMRobertaTokenizer",
+            Self::Camembert => "CamembertTokenizer",
+            Self::Albert => "AlbertTokenizer",
+            Self::General => "PreTrainedTokenizerFast",
+        }
+    }
+
     /// Text of a special token that no file names.
     pub fn special_token(self, name: &str) -> Option<&'static str> {
         match (self, name) {
+            (Self::Roberta | Self::XlmRoberta | Self::Camembert, _) => match name {
+                "bos_token" | "cls_token" => Some("<s>"),
+                "eos_token" | "sep_token" => Some("</s>"),
+                "unk_token" => Some("<unk>"),
+                "pad_token" => Some("<pad>"),
+                "mask_token" => Some("<mask>"),
+                _ => None,
+            },
+            (Self::Albert, "bos_token" | "cls_token") => Some("[CLS]"),
+            (Self::Albert, "eos_token" | "sep_token") => Some("[SEP]"),
+            (Self::Albert, "unk_token") => Some("<unk>"),
+            (Self::Albert, "pad_token") => Some("<pad>"),
+            (Self::Albert, "mask_token") => Some("[MASK]"),
             (Self::Bert, "unk_token") => Some("[UNK]"),
             (Self::Bert, "sep_token") => Some("[SEP]"),
             (Self::Bert, "pad_token") => Some("[PAD]"),
@@ -80,117 +137,13 @@ impl TokenizerClass {
         }
     }
 
-    /// `tokenizer.json` as the class reads it, without its added tokens, which come with those of the settings.
-    ///
-    /// # Errors
-    /// [`ModelError::Tokenizer`] naming a key with a wrong value.
-    pub fn document(self, mut file: Value, settings: &TokenizerSettings) -> Result<Value, ModelError> {
-        self.check(&file, settings)?;
-        file["added_tokens"] = json!([]);
-        let mut part = |name: &str| file["model"].get_mut(name).map(Value::take);
-        let (pre_tokenizer, normalizer, decoder, model) = match self {
-            Self::General => return Ok(file),
-            Self::Bert => {
-                let normalizer = json!({
-                    "type": "BertNormalizer",
-                    "clean_text": true,
-                    "handle_chinese_chars": settings.flag("tokenize_chinese_chars", true)?,
-                    "strip_accents": settings.open_flag("strip_accents")?,
-                    "lowercase": settings.flag("do_lower_case", true)?,
-                });
-                let model = json!({
-                    "type": "WordPiece",
-                    "unk_token": settings.special_token("unk_token")?.unwrap_or_else(none),
-                    "continuing_subword_prefix": "##",
-                    "max_input_chars_per_word": 100,
-                    "vocab": part("vocab"),
-                });
-                let decoder = json!({"type": "WordPiece", "prefix": "##", "cleanup": true});
-                (json!({"type": "BertPreTokenizer"}), normalizer, decoder, model)
-            }
-            Self::Gpt2 => {
-                let prefix = settings.flag("add_prefix_space", false)?;
-                let bytes =
-                    json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": true});
-                let model = json!({
-                    "type": "BPE",
-                    "dropout": null,
-                    "unk_token": null,
-                    "continuing_subword_prefix": "",
-                    "end_of_word_suffix": "",
-                    "fuse_unk": false,
-                    "vocab": part("vocab"),
-                    "merges": part("merges").unwrap_or_else(|| json!([])),
-                });
-                (bytes.clone(), Value::Null, bytes, model)
-            }
-        };
-        Ok(json!({
-            "version": "1.0",
-            "added_tokens": [],
-            "normalizer": normalizer,
-            "pre_tokenizer": pre_tokenizer,
-            "post_processor": if self == Self::Bert { Value::Null } else { file["post_processor"].take() },
-            "decoder": decoder,
-            "model": model,
-        }))
+    /// Further special tokens that no file names.
+    pub fn extra_special_tokens(self) -> &'static [&'static str] {
+        if self == Self::Camembert { &["<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"] } else { &[] }
     }
 
-    /// Refuses a file that is plainly meant otherwise than the class would read it.
-    fn check(self, file: &Value, settings: &TokenizerSettings) -> Result<(), ModelError> {
-        let (kind, part, flag, key, default) = match self {
-            Self::General => return Ok(()),
-            Self::Bert => ("WordPiece", "normalizer", "lowercase", "do_lower_case", true),
-            Self::Gpt2 => ("BPE", "pre_tokenizer", "add_prefix_space", "add_prefix_space", false),
-        };
-        if let Some(other) = file["model"]["type"].as_str().filter(|other| *other != kind) {
-            let reason = format!(
-                "the model of {TOKENIZER_FILE} is {other}, of which the class {} makes {kind}; name `PreTrainedTokenizerFast` to use \
-                 it as it is",
-                if self == Self::Bert { "BertTokenizer" } else { "GPT2Tokenizer" }
-            );
-            return Err(settings.refused("tokenizer_class", &reason));
-        }
-        // Where the settings are absent they may have been lost on the way.
-        if settings.is_absent() && file[part][flag] == json!(!default) {
-            let reason = format!(
-                "{TOKENIZER_FILE} has {flag}: {}, but without {CONFIG_FILE} transformers takes {default}; write the key into that \
-                 file",
-                !default
-            );
-            return Err(settings.refused(key, &reason));
-        }
-        Ok(())
+    /// Whether the mask takes the space before it, where no file says its flags.
+    pub fn strips_before(self, name: &str) -> bool {
+        self == Self::Camembert && name == "mask_token"
     }
-
-    /// Puts the tokens of a class and of a separator around a sentence, for BERT.
-    ///
-    /// # Errors
-    /// [`ModelError::Tokenizer`] where the tokens cannot be put into a template.
-    pub fn frame(self, tokenizer: &mut tokenizers::Tokenizer, settings: &TokenizerSettings) -> Result<(), ModelError> {
-        if self != Self::Bert {
-            return Ok(());
-        }
-        // transformers spells an absent token `None`, and gives it the id of Google's vocabularies in its own order.
-        let marker = |name: &str, absent: u32| {
-            let Some(token) = settings.special_token(name)? else { return Ok((none(), absent)) };
-            let id = tokenizer.token_to_id(&token).unwrap_or(absent);
-            Ok::<_, ModelError>((token, id))
-        };
-        let (first, last) = (marker("cls_token", 2)?, marker("sep_token", 3)?);
-        let single = format!("{}:0 $A:0 {}:0", first.0, last.0);
-        let template = TemplateProcessing::builder()
-            .try_single(single)
-            .map_err(|error| settings.refused("cls_token or sep_token", &error))?
-            .special_tokens(vec![first, last])
-            .build()
-            .map_err(|error| settings.refused("cls_token or sep_token", &error.to_string()))?;
-        tokenizer.with_post_processor(Some(template));
-        Ok(())
-    }
-}
-
-/// Python's text of an absent token.
-fn none() -> String {
-    "None".to_owned()
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::files::{FileError, read_text};
 use crate::model::ModelError;
+use crate::model::damage::instead_of_a_file;
 use crate::model::keys::with_quoted_literals;
 
 /// Keys and values in their order, each key once.
@@ -23,8 +24,14 @@ impl Entries {
             Err(FileError { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
+        let failed = |message: String| ModelError::Tokenizer { path: path.to_owned(), message };
+        if let Some(found) = instead_of_a_file(text.as_bytes()) {
+            return Err(failed(format!("{found}; fetch it again")));
+        }
+        let saved = if path.ends_with("config.json") { "config" } else { "tokenizer" };
+        let cure = format!("correct it, or save it with `{saved}.save_pretrained(folder)`");
         let read = serde_json::from_str(&with_quoted_literals(&text)).map(Some);
-        read.map_err(|error| ModelError::Tokenizer { path: path.to_owned(), message: error.to_string() })
+        read.map_err(|error| failed(format!("it is no JSON object ({error}); {cure}")))
     }
 
     pub fn get(&self, key: &str) -> Option<&Value> {
@@ -67,5 +74,30 @@ impl<'de> Deserialize<'de> for Entries {
             }
         }
         deserializer.deserialize_map(InOrder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_object_is_named_with_the_cure() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokenizer_config.json");
+        for (text, says) in [
+            ("", "tokenizer_config.json: it is empty; fetch it again"),
+            ("<html>", "it is a web page or XML"),
+            ("[]", "it is no JSON object (invalid type: sequence"),
+            ("{\"a\": 1", "save it with `tokenizer.save_pretrained(folder)`"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = Entries::read(&path).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+        let path = folder.path().join("config.json");
+        std::fs::write(&path, "[]").unwrap();
+        let error = Entries::read(&path).unwrap_err().to_string();
+        assert!(error.ends_with("save it with `config.save_pretrained(folder)`"), "{error}");
     }
 }

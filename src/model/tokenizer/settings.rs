@@ -14,6 +14,9 @@ use super::entries::Entries;
 use super::{ADDED_TOKENS_FILE, CONFIG_FILE, SPECIAL_TOKENS_FILE, TOKENIZER_FILE};
 use crate::model::{Family, ModelError};
 
+/// Key of tokens under names of their own, as transformers 5 has it.
+const SPECIFIC_TOKENS: &str = "model_specific_special_tokens";
+
 /// The named special tokens, in the order in which transformers adds them.
 const NAMED: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
@@ -113,6 +116,15 @@ impl TokenizerSettings {
             self.own_names.extend(tokens.clone());
             self.entries.take("extra_special_tokens");
         }
+        if let Some(Value::Object(tokens)) = self.entries.get(SPECIFIC_TOKENS).cloned() {
+            self.entries.take(SPECIFIC_TOKENS);
+            for (key, value) in tokens {
+                match self.own_names.iter_mut().find(|(name, _)| *name == key) {
+                    Some((_, known)) => *known = value,
+                    None => self.own_names.push((key, value)),
+                }
+            }
+        }
     }
 
     /// `added_tokens_decoder`: tokens by id.
@@ -180,6 +192,11 @@ impl TokenizerSettings {
         keys.flat_map(of).map(|token| token.content().to_owned()).collect()
     }
 
+    /// The value of a key.
+    pub fn value(&self, key: &str) -> Option<&Value> {
+        self.entries.get(key)
+    }
+
     /// Whether there is no `tokenizer_config.json`.
     pub fn is_absent(&self) -> bool {
         self.is_absent
@@ -235,9 +252,22 @@ impl TokenizerSettings {
 
     fn named(&self, name: &str) -> Result<Option<Spelling>, ModelError> {
         match self.entries.get(name) {
-            None => Ok(self.class.special_token(name).map(|content| Spelling::Plain(content.to_owned()))),
+            None => {
+                let spelling = |content: &str| self.flagged(name, Spelling::Plain(content.to_owned()));
+                Ok(self.class.special_token(name).map(spelling))
+            }
             Some(Value::Null) => Ok(None),
-            Some(value) => self.spelling(name, value).map(Some),
+            Some(value) => Ok(Some(self.flagged(name, self.spelling(name, value)?))),
+        }
+    }
+
+    /// The token with the flags that its class gives to a plain one.
+    fn flagged(&self, name: &str, spelling: Spelling) -> Spelling {
+        match spelling {
+            Spelling::Plain(content) if self.class.strips_before(name) => {
+                Spelling::Flagged(FlaggedToken { lstrip: true, ..FlaggedToken::plain(content, true) })
+            }
+            spelling => spelling,
         }
     }
 
@@ -285,9 +315,17 @@ impl TokenizerSettings {
         for (key, value) in own_names {
             named.push(self.spelling(key, value)?);
         }
+        if let Some(other) = self.entries.get(SPECIFIC_TOKENS).filter(|value| !value.is_null()) {
+            let reason = format!("{other} is no mapping from names to tokens; correct the key or remove it");
+            return Err(self.refused(SPECIFIC_TOKENS, &reason));
+        }
         let key = "extra_special_tokens";
         let extra = match self.entries.get(key).or(self.entries.get("additional_special_tokens")) {
-            None | Some(Value::Null) => Ok(Vec::new()),
+            None => {
+                let tokens = self.class.extra_special_tokens().iter();
+                Ok(tokens.map(|&token| Spelling::Plain(token.to_owned())).collect())
+            }
+            Some(Value::Null) => Ok(Vec::new()),
             Some(Value::Array(tokens)) => tokens.iter().map(|token| self.spelling(key, token)).collect(),
             Some(other) => {
                 Err(self.refused(key, &format!("{other} is no list of tokens; correct the key or remove it")))

@@ -134,6 +134,7 @@ pub fn of_outputs(data: &Data) -> Vec<String> {
     });
     found.splice(0..0, failures::caveat(data));
     found.extend(contradictions_caveat(data));
+    found.extend(definitions_caveat(data));
     found.extend(tasks::not_scored_of(data));
     found.extend(tasks::dropped_heads(data.rows.iter()).into_iter().map(|sentence| format!("{sentence}.")));
     found.extend(stand_in_caveat(data));
@@ -153,6 +154,18 @@ fn contradictions_caveat(data: &Data) -> Option<String> {
         format!(
             "Not all rows were made from the same version of: {}. Rows that differ in it are not compared with each other; \
              the columns `…_sha256` of results.parquet tell them apart.",
+            found.join("; ")
+        )
+    })
+}
+
+/// Names that stand for two things.
+fn definitions_caveat(data: &Data) -> Option<String> {
+    let found: Vec<String> = data.plan.ambiguous().into_iter().collect();
+    (!found.is_empty()).then(|| {
+        format!(
+            "One name has several definitions in plan.json: {}. Rows of one name are then not of one thing; their ids tell \
+             them apart.",
             found.join("; ")
         )
     })

@@ -1,13 +1,14 @@
 //! Sentences of the paper's text that no single table or verdict has.
 
 use crate::analysis::facts::discordant;
-use crate::analysis::facts::flips;
+use crate::analysis::facts::{flips, same_answers_p};
 use crate::analysis::pairs;
 use crate::graph::Preset;
 use crate::numbers;
 use crate::record::InputKind;
 use crate::results::data::{Data, distinct};
 use crate::stats::mcnemar;
+use crate::stats::scores::Score;
 use crate::store::schema::ResultRow;
 
 /// Per unmodified model, how many rows of its layer norms returned their bias under FP16, on random ids, on those with
@@ -99,11 +100,16 @@ fn against_fp32(base: &ResultRow, row: &ResultRow) -> Option<String> {
     Some(format!("{right} and {before} of {all}, {flips}{p_value}"))
 }
 
-/// The p-value of McNemar's exact test between two rows' answers.
+/// The p-value of McNemar's exact test between two rows' answers. Rows of before schema 10 say which of two classes is right by
+/// their counts alone.
 pub fn mcnemar_p(base: &ResultRow, row: &ResultRow) -> Option<String> {
-    let (base_alone, row_alone) = discordant(base, row)?;
-    let p = mcnemar(base_alone, row_alone)?;
-    Some(if p < 1e-3 { numbers::scientific(p) } else { numbers::fixed(p, 3) })
+    let by_counts = || discordant(base, row).and_then(|(base_alone, row_alone)| mcnemar(base_alone, row_alone));
+    same_answers_p(base, row, Score::Accuracy).or_else(by_counts).map(p_value)
+}
+
+/// A p-value for readers.
+pub fn p_value(p: f64) -> String {
+    if p < 1e-3 { numbers::scientific(p) } else { numbers::fixed(p, 3) }
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use crate::analysis::facts::{is_one_number, not_scored};
 use crate::graph::OutputKind;
+use crate::input::{labels_of_text, unlabelled_sentence};
 use crate::model::dropped_head_sentence;
-use crate::record::InputKind;
 use crate::results::data::{Data, distinct};
 use crate::store::schema::ResultRow;
 
@@ -51,8 +51,12 @@ pub fn one_number(data: &Data) -> Option<String> {
 /// Under the table of accuracies: the class of each label, where rows say; one line for each model and input.
 pub fn labels(data: &Data) -> Vec<String> {
     let line = |row: &ResultRow| {
-        let labels = row.labels.as_ref()?.replace(';', ", ").replace('=', " = ");
-        Some(format!("Classes of {} by label of {}: {labels}.", row.model, row.input))
+        let pairs = labels_of_text(row.labels.as_ref()?);
+        let (labelled, unlabelled): (Vec<_>, Vec<_>) = pairs.iter().partition(|(label, _)| !label.is_empty());
+        let labels: Vec<String> = labelled.iter().map(|(label, class)| format!("{label} = {class}")).collect();
+        let unlabelled: Vec<&str> = unlabelled.iter().map(|(_, class)| class.as_str()).collect();
+        let left_out = unlabelled_sentence(&unlabelled).map(|words| format!("; {words}")).unwrap_or_default();
+        Some(format!("Classes of {} by label of {}: {}{left_out}.", row.model, row.input, labels.join(", ")))
     };
     distinct(data.measured().filter_map(line))
 }
@@ -60,7 +64,7 @@ pub fn labels(data: &Data) -> Vec<String> {
 /// Why no accuracy is in these results.
 pub fn nothing_scored(data: &Data) -> String {
     let reasons = not_scored_of(data);
-    let labelled = data.rows.iter().any(|row| row.input_kind == InputKind::Sst2);
+    let labelled = data.rows.iter().any(|row| row.input_kind.has_labels());
     match (reasons.is_empty(), labelled) {
         (false, _) => format!("No configuration of this run was scored. {}", reasons.join(" ")),
         (true, true) => "No configuration with a labelled input was measured.".to_owned(),
@@ -80,7 +84,7 @@ pub fn not_scored_of(data: &Data) -> Vec<String> {
 pub fn title<'a>(experiments: impl Iterator<Item = &'a Data>, of_sst2: &str) -> String {
     let mut others: Vec<String> = Vec::new();
     for data in experiments {
-        let labelled = data.rows.iter().filter(|row| row.input_kind == InputKind::Sst2);
+        let labelled = data.rows.iter().filter(|row| row.input_kind.has_labels());
         let pinned = data.pinned_inputs();
         let is_sst2 = |row: &&ResultRow| match row.input_sha256.as_ref().or_else(|| pinned.get(&row.id)) {
             Some(digest) => digest == SST2_DEV,

@@ -17,6 +17,7 @@ pub mod noise;
 pub mod numerics;
 pub mod outputs;
 pub mod quality;
+pub mod scores;
 pub mod speedup;
 
 use crate::record::Status;

@@ -3,6 +3,7 @@
 use super::without_fp32;
 use crate::analysis::facts::{flipped, flips, not_scored};
 use crate::analysis::pairs;
+use crate::graph::OutputKind;
 use crate::numbers;
 use crate::report::sentences::quality::mcnemar_p;
 use crate::report::sentences::tasks;
@@ -24,7 +25,7 @@ pub fn quality(data: &Data) -> Table {
     let mut table = Table::new("quality", caption, headings);
     let mut notes = Notes::default();
     for group in data.groups() {
-        for row in group.rows.iter().filter(|row| row.task_total.is_some() || not_scored(row).is_some()) {
+        for row in group.rows.iter().filter(|row| has_classes(row) || not_scored(row).is_some()) {
             let base = pairs::fp32_counterpart(data, &group, row);
             table.push_of(cells(data, &group, row, &mut notes), std::iter::once(*row).chain(base));
         }
@@ -44,6 +45,11 @@ pub fn quality(data: &Data) -> Table {
                 .to_owned(),
     });
     table.without_empty_columns().rule_between_groups(3)
+}
+
+/// Whether each example of the row has one class as its answer; tokens have a table of their own.
+fn has_classes(row: &ResultRow) -> bool {
+    row.task_total.is_some() && row.output != Some(OutputKind::TokenClassLogits)
 }
 
 /// Every sentence whose answer under a precision differs from that under FP32 of the same backend and shape.
@@ -78,13 +84,13 @@ pub fn flipped_sentences(data: &Data) -> Table {
 }
 
 /// Headings of the columns that name a configuration, then these.
-fn after_configuration_headings<const N: usize>(own: [Heading; N]) -> Vec<Heading> {
+pub(super) fn after_configuration_headings<const N: usize>(own: [Heading; N]) -> Vec<Heading> {
     let configuration = ["Model", "Input", "Backend", "Precision"].map(Heading::text);
     configuration.into_iter().chain([Heading::number("Shape")]).chain(own).collect()
 }
 
 /// Cells that name the row's configuration, then these.
-fn after_configuration_cells<const N: usize>(row: &ResultRow, own: [TableCell; N]) -> Vec<TableCell> {
+pub(super) fn after_configuration_cells<const N: usize>(row: &ResultRow, own: [TableCell; N]) -> Vec<TableCell> {
     let shape = TableCell {
         source: Some(row.id.clone()),
         ..TableCell::new(format!("{}×{}", row.batch_size, row.sequence_length))

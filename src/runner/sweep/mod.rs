@@ -3,6 +3,7 @@
 mod feed;
 mod lane;
 mod references;
+mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -11,18 +12,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::materials::{CurrentMaterials, Replacement};
+use super::materials::{CurrentMaterials, files_here};
 use super::placement::{self, GpuShare};
 use super::progress::ProgressDisplay;
 use super::protocol::{Opened, Response, Settings};
 use super::{Deadline, RunOptions, RunSummary, RunnerError, interrupt};
 use crate::engine::{BackendKind, DeviceKind};
+use crate::model::RawFiles;
 use crate::plan::{Configuration, ConfigurationId, Pace, Plan};
-use crate::record::{Failure, FailureKind, Outcome, Record, Status};
+use crate::record::{Failure, FailureKind, Outcome, Status};
 use crate::store::derive;
 use crate::store::journal::{self, Journal, JournalContents};
 use feed::Feed;
 use lane::Lane;
+use settle::Earlier;
 
 /// Continue, or stop because the user asked to.
 type Flow = Result<ControlFlow<()>, RunnerError>;
@@ -79,6 +82,8 @@ struct SharedState {
     /// What the references were computed from that this run has checked or computed, or the reason why that failed. A
     /// failure is not retried for every group.
     references: BTreeMap<PathBuf, Result<Opened, String>>,
+    /// The files that failures are told with, by model and input.
+    files: BTreeMap<(String, String), RawFiles>,
     /// Rows of this run that were made from other files than their reference.
     without_reference: BTreeSet<ConfigurationId>,
     pace: Pace,
@@ -107,6 +112,7 @@ impl<'a> Sweep<'a> {
                 progress,
                 settled: BTreeMap::new(),
                 references: BTreeMap::new(),
+                files: BTreeMap::new(),
                 without_reference: BTreeSet::new(),
                 pace: options.deadline.as_ref().map(|deadline| deadline.pace.clone()).unwrap_or_default(),
             }),
@@ -141,50 +147,13 @@ impl<'a> Sweep<'a> {
         deadline.admits(pace.expected_s(self.plan, one) + reference_s)
     }
 
-    /// Skips the configurations that already have a final row. A row is not final when it would be made from something else
-    /// now; `None` where nobody could be asked.
-    fn settle(&self, earlier: &BTreeMap<&ConfigurationId, &Record>, now: Option<&CurrentMaterials>) {
-        let mut state = self.state();
-        let (mut elsewhere, mut unstated) = (0, 0);
-        let mut replaced: BTreeMap<Replacement, usize> = BTreeMap::new();
-        for configuration in &self.plan.configurations {
-            let Some(row) = earlier.get(&configuration.id) else { continue };
-            let of_row = |now: &CurrentMaterials| now.replacements(configuration, row, &self.environment);
-            let replacements = now.map(of_row).unwrap_or_default();
-            if !replacements.is_empty() {
-                replacements.into_iter().for_each(|one| *replaced.entry(one).or_default() += 1);
-                continue;
-            }
-            if self.retry_failed && !matches!(row.outcome, Outcome::Ok(_)) {
-                continue;
-            }
-            elsewhere += usize::from(row.environment != self.environment);
-            unstated += usize::from(row.outcome.weights().is_some() && row.outcome.materials().is_none());
-            state.settled.insert(row.id.clone(), RowEnd::of(&row.outcome, false));
-        }
-        for (replacement, rows) in replaced {
-            state.progress.notice(&replacement.notice(rows));
-        }
-        if unstated > 0 {
-            state.progress.notice(&format!(
-                "note: {unstated} row(s) of this folder do not say which files they were measured with, for an older version \
-                 of this program wrote them; they are kept, whatever has changed since"
-            ));
-        }
-        if elsewhere > 0 {
-            state.progress.notice(&format!(
-                "note: {elsewhere} row(s) of this folder were measured in another environment (machine, driver or build) \
-                 and are kept; use another folder (--out) to measure everything in this one"
-            ));
-        }
-    }
-
     /// Runs every configuration without a final row in `earlier`, and returns the counts.
     pub fn execute(self, earlier: &JournalContents) -> Result<RunSummary, RunnerError> {
         let rows = earlier.latest();
-        let asked = CurrentMaterials::ask(self.plan, &rows, self.limit(), &self.state().progress)?;
+        let measured = earlier.latest_without_failures();
+        let asked = CurrentMaterials::ask(self.plan, &measured, self.limit(), &self.state().progress)?;
         let start = if asked.is_break() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-        self.settle(&rows, asked.continue_value().as_ref());
+        self.settle(Earlier { rows, measured }, asked.continue_value().as_ref())?;
         let settled = self.state().settled.len();
         self.state().progress.skip(settled);
         let result = self.passes(start);
@@ -320,6 +289,16 @@ impl<'a> Sweep<'a> {
         }
         summary.pending = self.plan.configurations.len() - state.settled.len();
         summary
+    }
+
+    /// The files of a configuration, read once: a failure does not wait for every byte again.
+    fn files_of(&self, configuration: &Configuration) -> RawFiles {
+        let key = (configuration.model.clone(), configuration.input.clone());
+        if let Some(known) = self.state().files.get(&key) {
+            return known.clone();
+        }
+        let read = files_here(self.plan, configuration);
+        self.state().files.entry(key).or_insert(read).clone()
     }
 
     fn timeout(&self) -> Failure {

@@ -183,7 +183,7 @@ mod tests {
     }
 
     fn record(id: &str) -> Record {
-        let failure = Failure { kind: FailureKind::Error, reason: format!("no \"{id}\"\n") };
+        let failure = Failure { kind: FailureKind::Error, reason: format!("no \"{id}\"\n"), files: None };
         Record {
             id: ConfigurationId(id.to_owned()),
             environment: "e".to_owned(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mixprec::engine::Backend;
 use mixprec::graph::{PrecisionPolicy, Preset, ReductionOrder, Shape};
-use mixprec::input::{Batch, InputStream};
+use mixprec::input::{Batch, InputStream, Truth};
 use mixprec::model::{Head, Model};
 
 use super::{device, engine, pass};
@@ -119,10 +119,11 @@ fn hybrid_decides_all_sst2_sentences_as_fp32_does() {
             let batch = stream.batch(shape, first).unwrap();
             let logits = pass(engine.as_mut(), &batch);
             let count = shape.batch.min(sentences - first);
-            let labels = batch.labels.as_ref().unwrap();
             for row in 0..count {
                 positive.push(logits[2 * row + 1] > logits[2 * row]);
-                right += usize::from(preset == Preset::Fp32 && *positive.last().unwrap() == (labels[row] == 1));
+                right += usize::from(
+                    preset == Preset::Fp32 && *positive.last().unwrap() == (batch.truths[row] == Some(Truth::Class(1))),
+                );
             }
         }
         decisions.push(positive);

@@ -52,7 +52,7 @@ fn batch(model: &Model, shape: Shape, ragged: bool) -> Batch {
         (true, 1) => 1,
         (true, _) => shape.sequence - row % shape.sequence.min(3),
     };
-    Batch { shape, ids, lengths: (0..shape.batch).map(length).collect(), labels: None, next_ids: None }
+    Batch::new(shape, ids, (0..shape.batch).map(length).collect())
 }
 
 fn engine(cuda: &dyn Backend, model: &Arc<Model>, policy: &PrecisionPolicy, shape: Shape) -> Box<dyn Engine> {

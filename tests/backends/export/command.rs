@@ -29,6 +29,11 @@ fn it_says_what_it_has_written_and_what_onnx_leaves_unsaid() {
     }
     let (_, hidden, _) = export(&[&arguments[..], &["--head", "hidden"]].concat(), &path);
     assert!(hidden.contains("last_hidden_state: fp32"), "{hidden}");
+    let typed = ["--model", "bert-tiny:4", "--batch", "1", "--seq", "8", "--token-types"];
+    let (_, stdout, _) = export(&typed, &path);
+    assert!(stdout.contains("input_ids, attention_mask, token_type_ids: int64"), "{stdout}");
+    let (code, _, stderr) = export(&[&arguments[..], &["--token-types"]].concat(), &path);
+    assert!(code == 2 && stderr.contains("the model embeds no token types; leave the option out"), "{stderr}");
 }
 
 #[test]

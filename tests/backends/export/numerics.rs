@@ -16,6 +16,7 @@ use mixprec::onnx::{Dialect, Export, Extent, Opset};
 use serde_json::json;
 
 use super::{ARCHITECTURES, python, tiny, with_head};
+use crate::fixtures::families::{self, FamilyCase};
 use crate::fixtures::relative_error;
 use crate::fixtures::tiny::{Tiny, of_tokens};
 
@@ -36,7 +37,8 @@ fn evaluate(export: &Export<'_>, batch: &Batch, factors: &[(&str, f64)]) -> Opti
     let rows: Vec<&[u32]> = batch.ids.chunks(sequence).collect();
     let mask = |&length: &usize| (0..sequence).map(|position| u8::from(position < length)).collect::<Vec<_>>();
     let factors: serde_json::Map<_, _> = factors.iter().map(|(name, by)| ((*name).to_owned(), json!(by))).collect();
-    let job = json!({"ids": rows, "mask": batch.lengths.iter().map(mask).collect::<Vec<_>>(), "factors": factors});
+    let types: Option<Vec<&[u32]>> = batch.token_types.as_ref().map(|types| types.chunks(sequence).collect());
+    let job = json!({"types": types, "ids": rows, "mask": batch.lengths.iter().map(mask).collect::<Vec<_>>(), "factors": factors});
     python("run.py", &[model.to_str().unwrap(), &job.to_string(), output.to_str().unwrap()])?;
     let bytes = std::fs::read(output).unwrap();
     Some(bytes.chunks(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect())
@@ -144,6 +146,26 @@ fn full_rows_need_no_mask() {
     }
 }
 
+#[test]
+fn an_export_with_types_as_an_input_computes_pairs_as_the_float64_program() {
+    for tiny in [Tiny::Trunk, Tiny::Classifier] {
+        let (model, pairs) = (tiny.open(Head::Natural), tiny.pairs().unwrap());
+        for opset in Opset::ALL {
+            let dialect = Dialect { token_types: true, opset, ..Dialect::default() };
+            let extent = Extent::Static(pairs.batch.shape);
+            let export = Export::in_dialect(&model, &PrecisionPolicy::preset(Preset::Fp32), extent, dialect).unwrap();
+            let Some(theirs) = evaluate(&export, &pairs.batch, &[]) else { return };
+            let error = relative_error(&of_tokens(&model, &pairs.batch, &theirs), &pairs.expected);
+            assert!(error < 3e-6, "{tiny:?} {opset}: {error:e}");
+        }
+    }
+    let gpt2 = Tiny::Gpt2.open(Head::Natural);
+    let dialect = Dialect { token_types: true, ..Dialect::default() };
+    let extent = Extent::Static(Shape { batch: 1, sequence: 4 });
+    let export = Export::in_dialect(&gpt2, &PrecisionPolicy::preset(Preset::Fp32), extent, dialect).unwrap();
+    assert_eq!(export.dialect(), Dialect::default(), "a model without types has no such input");
+}
+
 /// Evaluated by another program: the exported graph and weights alone say what these numbers are.
 #[test]
 fn exported_models_compute_the_outputs_of_the_float64_program() {
@@ -159,6 +181,35 @@ fn exported_models_compute_the_outputs_of_the_float64_program() {
                 assert!(error < limit, "{tiny:?} {} {preset}: {error:e}", case.name);
             }
         }
+    }
+}
+
+/// Activations, pooling by id, shared layers and narrow embeddings, written out for a builder that sets the types, and in FP16
+/// as the reference backend rounds them. ONNX Runtime runs the rest (`families.rs`).
+#[test]
+fn every_activation_and_head_is_exported_as_transformers_computes_it() {
+    const HEADS: [&str; 4] = ["GPT2-padding", "AlbertForMaskedLM", "ElectraForSequenceClassification", "OPT-untied"];
+    // Other names of functions that are tried.
+    const ALIASES: [&str; 6] = ["accurate", "fast", "python", "python_tanh", "pytorch_tanh", "swish"];
+    let is_alias = |name: &str| ALIASES.iter().any(|alias| name.strip_prefix("gelu_").unwrap_or(name) == *alias);
+    let of_interest = |case: &FamilyCase| match case.name.strip_prefix("Bert-") {
+        Some(activation) => !is_alias(activation),
+        None => HEADS.contains(&case.name.as_str()),
+    };
+    for case in families::cases().into_iter().filter(of_interest) {
+        let model = case.open(Head::Natural);
+        let (fp32, fp16) = (PrecisionPolicy::preset(Preset::Fp32), PrecisionPolicy::preset(Preset::Fp16));
+        let extent = Extent::Static(case.batch.shape);
+        let export = Export::in_dialect(&model, &fp32, extent, Dialect::WEAKLY_TYPED).unwrap();
+        let Some(theirs) = evaluate(&export, &case.batch, &[]) else { return };
+        let error = relative_error(&of_tokens(&model, &case.batch, &theirs), &case.expected);
+        assert!(error < 3e-6, "{}: {error:e}", case.name);
+        let Some(theirs) = evaluate(&Export::new(&model, &fp16, extent).unwrap(), &case.batch, &[]) else { return };
+        let ours = emulated(&model, &fp16, &case.batch);
+        let [theirs, ours] = [theirs, ours].map(|values| of_tokens(&model, &case.batch, &values));
+        let between = relative_error(&theirs, &ours);
+        println!("{}: {error:.1e} in FP32, {between:.1e} between the two in FP16", case.name);
+        assert!(between < 5e-3, "{} in FP16: {between:e}", case.name);
     }
 }
 

@@ -1,6 +1,6 @@
 """Runs an exported model node by node, each in its type, with the evaluator of the onnx package; no runtime optimises.
 
-Usage: run.py MODEL JOB OUTPUT. JOB is JSON: ids and mask as nested lists, and factors by initializer name. OUTPUT gets
+Usage: run.py MODEL JOB OUTPUT. JOB is JSON: ids, mask and types as nested lists, and factors by initializer name. OUTPUT gets
 the result as little-endian FP32. Exit code 77: a module is missing, and the last line says which.
 """
 
@@ -40,7 +40,7 @@ for tensor in model.graph.initializer:
 types = {
     value.name: onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type) for value in model.graph.input
 }
-inputs = {"input_ids": job["ids"], "attention_mask": job["mask"]}
+inputs = {"input_ids": job["ids"], "attention_mask": job["mask"], "token_type_ids": job.get("types")}
 feeds = {name: np.array(inputs[name], types[name]) for name in types}
 with np.errstate(all="ignore"):
     result = ReferenceEvaluator(model, new_ops=[MatMul]).run(None, feeds)[0]

@@ -2,8 +2,9 @@
 
 use mixprec::digest::sha256;
 
+use crate::checkpoint::{Checkpoint, WORDS};
 use crate::fetch::server::Act;
-use crate::fetch::{Fetch, WEIGHTS};
+use crate::fetch::{Fetch, OPTIONAL, WEIGHTS};
 use crate::fixtures::tiny::committed;
 use crate::fixtures::variants::Variant;
 use crate::{assert_says, expect, experiment::text};
@@ -177,4 +178,87 @@ fn weights_in_several_files_are_fetched_by_their_pins_and_read_as_one() {
     let other = fetch.experiment.folder().join("other");
     let (_, stderr) = expect(1, &["run", text(&fetch.experiment.yaml()), "--out", text(&other)]);
     assert!(stderr.contains("model.safetensors.index.json: sha256 is "), "{stderr}");
+}
+
+#[test]
+fn the_tokenizers_other_files_come_along_where_the_hub_has_them_and_are_not_asked_for_again() {
+    let mut fetch = Fetch::new();
+    let asked = |fetch: &Fetch| {
+        OPTIONAL.into_iter().filter(|name| !fetch.hub.requests_for(name).is_empty()).collect::<Vec<_>>()
+    };
+    let settings = br#"{"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": true}"#.to_vec();
+    fetch.hub.change("tokenizer_config.json", settings.clone(), Some("\"one\""));
+    fetch.files.push(("tokenizer_config.json", settings));
+    let (stdout, stderr) = fetch.expect(0, &[]);
+    assert!(stdout.contains("owner/name 0123456789ab: 4 files, "), "{stdout}");
+    assert!(stderr.contains("tokenizer_config.json: ") && !stderr.contains("added_tokens.json"), "{stderr}");
+    assert_eq!(asked(&fetch), OPTIONAL);
+    fetch.assert_fetched();
+    let _ = fetch.hub.requests();
+    fetch.expect(0, &[]);
+    assert_eq!(asked(&fetch), [""; 0], "what the revision lacks is recorded");
+    // A file that was there must stay there; one that the manifest pins must be there.
+    std::fs::remove_file(fetch.folder().join("tokenizer_config.json")).unwrap();
+    fetch.expect(0, &[]);
+    fetch.assert_fetched();
+    let digest = "0".repeat(64);
+    fetch.pin(&sha256(fetch.content(WEIGHTS)), &format!(", files: {{added_tokens.json: '{digest}'}}"));
+    let (_, stderr) = fetch.expect(1, &[]);
+    assert_says(&stderr, &["added_tokens.json: the hub answers 404"]);
+}
+
+#[test]
+fn a_vocabulary_is_fetched_where_the_hub_has_no_tokenizer_json() {
+    let folder = tempfile::tempdir().unwrap();
+    Checkpoint::bert().write(folder.path());
+    std::fs::write(folder.path().join("vocab.txt"), WORDS.join("\n")).unwrap();
+    let fetch = Fetch::of(folder.path(), &["config.json", "vocab.txt", WEIGHTS]);
+    fetch.pin(&sha256(fetch.content(WEIGHTS)), "");
+    for _ in 0..2 {
+        let (stdout, stderr) = fetch.expect(0, &[]);
+        assert!(stdout.contains("owner/name 0123456789ab: 3 files"), "{stdout}{stderr}");
+        fetch.assert_fetched();
+        let asked = fetch.hub.requests_for("tokenizer.json").len();
+        assert_eq!(asked, 1, "what the revision lacks is recorded");
+    }
+    let found = fetch.folder();
+    expect(0, &["infer", "--model", text(&found), "--text", "the film is good"]);
+    // Neither is there: the message is of tokenizer.json.
+    let fetch = Fetch::of(folder.path(), &["config.json", WEIGHTS]);
+    fetch.pin(&sha256(fetch.content(WEIGHTS)), "");
+    let (_, stderr) = fetch.expect(1, &[]);
+    let last = stderr.lines().last().unwrap_or_default();
+    assert!(last.starts_with("error: owner/name 0123456789ab: tokenizer.json: the hub answers 404"), "{stderr}");
+}
+
+/// As an earlier version of the program left it.
+#[test]
+fn a_checkpoint_without_optional_files_is_whole_where_no_hub_can_be_asked() {
+    let fetch = Fetch::new();
+    fetch.expect(0, &[]);
+    let path = fetch.folder().join("digests.json");
+    let mut digests: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    digests.as_object_mut().unwrap().remove("absent").unwrap();
+    std::fs::write(&path, digests.to_string()).unwrap();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let endpoint = format!("http://{closed}");
+    for arguments in [&[][..], &["--offline"]] {
+        let (stdout, stderr) = fetch.expect_with(0, arguments, &[("HF_ENDPOINT", &endpoint)]);
+        assert!(stdout.contains("3 files, all there and right"), "{stdout}{stderr}");
+        fetch.assert_fetched();
+    }
+}
+
+#[test]
+fn a_pinned_file_of_the_tokenizer_is_compared_by_a_run() {
+    let fetch = Fetch::new();
+    fetch.hub.change("tokenizer_config.json", b"{}".to_vec(), Some("\"one\""));
+    let weights = sha256(fetch.content(WEIGHTS));
+    fetch.pin(&weights, &format!(", files: {{tokenizer_config.json: '{}'}}", sha256(b"{}")));
+    fetch.expect(0, &[]);
+    fetch.experiment.run(0);
+    std::fs::write(fetch.folder().join("tokenizer_config.json"), "{ }").unwrap();
+    let fresh = fetch.experiment.folder().join("fresh");
+    let (_, stderr) = expect(1, &["run", text(&fetch.experiment.yaml()), "--out", text(&fresh)]);
+    assert!(stderr.contains("tokenizer_config.json: sha256 is "), "{stderr}");
 }

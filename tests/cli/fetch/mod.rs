@@ -22,6 +22,7 @@ use crate::{mixprec, texts};
 
 const REVISION: &str = "0123456789abcdef0123456789abcdef01234567";
 const WEIGHTS: &str = "model.safetensors";
+const OPTIONAL: [&str; 3] = ["added_tokens.json", "special_tokens_map.json", "tokenizer_config.json"];
 const FILES: [&str; 3] = ["config.json", "tokenizer.json", WEIGHTS];
 
 /// A manifest with one model of a hub, and that hub.

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::OPTIONAL;
+
 /// What is done with one request for a file, in place of serving it.
 #[derive(Debug, Clone)]
 pub enum Act {
@@ -103,10 +105,12 @@ impl Hub {
         shelf.etag = etag.map(str::to_owned);
     }
 
-    /// The requests since the last call, and the bytes of bodies sent for them.
+    /// The requests since the last call but those for optional files that the hub lacks, and the bytes of bodies sent for them.
     pub fn requests(&self) -> (Vec<Request>, usize) {
         let mut shelf = self.shelf.lock().unwrap();
-        (std::mem::take(&mut shelf.requests), std::mem::take(&mut shelf.sent_bytes))
+        let mut requests = std::mem::take(&mut shelf.requests);
+        requests.retain(|request| shelf.files.contains_key(request.file()) || !OPTIONAL.contains(&request.file()));
+        (requests, std::mem::take(&mut shelf.sent_bytes))
     }
 
     /// The requests for a file since the last call of [`Hub::requests`].

@@ -366,7 +366,7 @@ fn the_documented_example_is_a_valid_manifest() {
     let text = std::fs::read_to_string(experiments().join("README.md")).unwrap();
     let block = text.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
     let manifest = Manifest::parse(block, "experiments/README.md").unwrap();
-    assert_eq!((manifest.models.len(), manifest.precisions.len(), manifest.expect_configurations), (5, 2, 64));
+    assert_eq!((manifest.models.len(), manifest.precisions.len(), manifest.expect_configurations), (5, 2, 76));
 }
 
 #[test]

@@ -50,7 +50,17 @@ fn is_digest(text: &str) -> bool {
 /// Exact versions, each with the digests of its wheels, and no address: whoever installs says which index.
 #[test]
 fn packages_of_the_tests_are_pinned_by_digest() {
-    let text = fs::read_to_string(repository().join("container/requirements-test.txt")).unwrap();
+    let tests = ["ml_dtypes", "numpy", "onnx", "protobuf", "pyarrow", "safetensors", "typing_extensions"];
+    assert_eq!(pinned("container/requirements-test.txt"), tests);
+    let parity = pinned("container/requirements-parity.txt");
+    for name in ["numpy", "tokenizers", "torch", "transformers"] {
+        assert!(parity.iter().any(|pinned| pinned == name), "{parity:?}");
+    }
+}
+
+/// Names of packages that are pinned in a file.
+fn pinned(path: &str) -> Vec<String> {
+    let text = fs::read_to_string(repository().join(path)).unwrap();
     let text = text.replace("\\\n", " ");
     assert!(!text.contains("://"));
     let mut names = Vec::new();
@@ -58,11 +68,11 @@ fn packages_of_the_tests_are_pinned_by_digest() {
         let (name, rest) = line.split_once("==").unwrap();
         let digests: Vec<_> = rest.split(" --hash=sha256:").skip(1).map(str::trim).collect();
         assert!(!digests.is_empty() && digests.iter().all(|digest| is_digest(digest)), "{line}");
-        names.push(name);
+        names.push(name.to_owned());
     }
     // One release may serve some Pythons and another one the rest.
     names.dedup();
-    assert_eq!(names, ["ml_dtypes", "numpy", "onnx", "protobuf", "pyarrow", "safetensors", "typing_extensions"]);
+    names
 }
 
 /// The pins that readers use: complete, well-formed digests, and safe names.

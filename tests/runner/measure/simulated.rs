@@ -87,7 +87,7 @@ impl SimulatedDevice {
 
 /// A batch, which simulated engines ignore.
 pub fn batch() -> Batch {
-    Batch { shape: Shape { batch: 1, sequence: 1 }, ids: vec![0], lengths: vec![1], labels: None, next_ids: None }
+    Batch::new(Shape { batch: 1, sequence: 1 }, vec![0], vec![1])
 }
 
 /// A reading of an undisturbed GPU.

@@ -1,5 +1,7 @@
 //! Calls of the fused attention kernel.
 
+use std::f64::consts::LOG2_E;
+
 use serde::{Deserialize, Serialize};
 
 use super::{DeviceCall, KernelCall, Placement, assertion};
@@ -136,16 +138,21 @@ pub(super) fn default_tile(placement: &Placement<'_>, stage: &Attention) -> Atte
     }
 }
 
-/// The call of the kernel with a tile.
-pub(super) fn call(placement: &Placement<'_>, stage: &Attention, tile: AttentionTile) -> DeviceCall {
-    let shape = stage.shape;
-    let arguments = Arguments::default()
+/// The arguments of a fused attention kernel; `scale` is that of the exponents' base.
+pub(super) fn arguments(placement: &Placement<'_>, stage: &Attention, scale: f64) -> Arguments {
+    Arguments::default()
         .pointer(placement.tensor(stage.packed))
         .pointer(placement.tensor(stage.context))
         .pointer(placement.lengths)
-        .int(shape.sequence)
-        .int(shape.heads)
-        .float(stage.scale * std::f64::consts::LOG2_E);
+        .int(stage.shape.sequence)
+        .int(stage.shape.heads)
+        .float(scale)
+}
+
+/// The call of the kernel with a tile.
+pub(super) fn call(placement: &Placement<'_>, stage: &Attention, tile: AttentionTile) -> DeviceCall {
+    let shape = stage.shape;
+    let arguments = arguments(placement, stage, stage.scale * LOG2_E);
     DeviceCall::Kernel(KernelCall {
         instance: instance(placement.element(stage.packed), shape, tile, &arguments),
         shared_bytes: tile.shared_bytes(shape.size),

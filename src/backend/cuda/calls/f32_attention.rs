@@ -1,10 +1,12 @@
 //! Calls of the fused attention kernel over FP32 tensors, with products in FP32 or TF32.
 
+use std::f64::consts::LOG2_E;
+
 use serde::{Deserialize, Serialize};
 
-use super::{DeviceCall, KernelCall, Placement, assertion};
+use super::{DeviceCall, KernelCall, Placement, assertion, attention};
 use crate::backend::cuda::catalogue::{Instance, KernelSource};
-use crate::backend::cuda::launch::{Arguments, Grid};
+use crate::backend::cuda::launch::Grid;
 use crate::backend::cuda::stage::{Accumulator, Attention, AttentionShape};
 use crate::graph::Mask;
 
@@ -78,13 +80,7 @@ pub(super) fn default_tile(stage: &Attention) -> F32AttentionTile {
 pub(super) fn call(placement: &Placement<'_>, stage: &Attention, tile: F32AttentionTile) -> DeviceCall {
     let AttentionShape { batch, sequence, heads, size, mask } = stage.shape;
     let tf32 = stage.accumulator == Accumulator::Tf32;
-    let arguments = Arguments::default()
-        .pointer(placement.tensor(stage.packed))
-        .pointer(placement.tensor(stage.context))
-        .pointer(placement.lengths)
-        .int(sequence)
-        .int(heads)
-        .float(stage.scale * std::f64::consts::LOG2_E);
+    let arguments = attention::arguments(placement, stage, stage.scale * LOG2_E);
     let F32AttentionTile { row_tiles, row_warps, key_groups, keys } = tile;
     let causal = mask == Mask::Causal;
     let (products, masked) = (if tf32 { "tf32" } else { "fp32" }, if causal { "causal" } else { "padding" });

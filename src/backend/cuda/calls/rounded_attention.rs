@@ -3,7 +3,7 @@
 use half::f16;
 use serde::{Deserialize, Serialize};
 
-use super::{DeviceCall, KernelCall, Placement, assertion};
+use super::{DeviceCall, KernelCall, Placement, assertion, attention};
 use crate::backend::cuda::catalogue::{Instance, KernelSource};
 use crate::backend::cuda::launch::{Arguments, Grid};
 use crate::backend::cuda::stage::{Attention, AttentionShape};
@@ -133,13 +133,7 @@ pub(super) fn default_tile(stage: &Attention) -> RoundedAttentionTile {
 /// The call of the kernel with a tile.
 pub(super) fn call(placement: &Placement<'_>, stage: &Attention, tile: RoundedAttentionTile) -> DeviceCall {
     let shape = stage.shape;
-    let arguments = Arguments::default()
-        .pointer(placement.tensor(stage.packed))
-        .pointer(placement.tensor(stage.context))
-        .pointer(placement.lengths)
-        .int(shape.sequence)
-        .int(shape.heads)
-        .float(stage.scale);
+    let arguments = attention::arguments(placement, stage, stage.scale);
     DeviceCall::Kernel(KernelCall {
         instance: instance(stage, tile, &arguments),
         shared_bytes: tile.shared_bytes(shape),

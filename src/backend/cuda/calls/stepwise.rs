@@ -224,7 +224,8 @@ pub(super) fn elementwise(placement: &Placement<'_>, stage: &Elementwise) -> Dev
 pub(super) fn select(placement: &Placement<'_>, stage: &Select) -> DeviceCall {
     let last = match stage.token {
         Token::First => "false",
-        Token::Last => "true",
+        // Lowering refuses a choice by ids.
+        Token::Last | Token::LastBut(_) => "true",
     };
     let formats = [placement.element(stage.input).cuda(), placement.element(stage.output).cuda(), last];
     let arguments = Arguments::default()

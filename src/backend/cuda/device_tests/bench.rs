@@ -11,10 +11,10 @@ use crate::backend::cuda::calls::{
     Choice, DeviceCall, Placement, ProductChoice, StageGroup, calls, choices, group_key, groups,
 };
 use crate::backend::cuda::capture::capture;
+use crate::backend::cuda::engine::placement;
 use crate::backend::cuda::error::failed;
 use crate::backend::cuda::gpu::GpuRuntime;
 use crate::backend::cuda::lower::{lower, lower_stepwise};
-use crate::backend::cuda::matmul::WORKSPACE_BYTES;
 use crate::backend::cuda::memory::DeviceMemory;
 use crate::backend::cuda::stage::{Stage, Stages, WeightKey};
 use crate::backend::cuda::tune::{Choices, Timing, library_algorithms, tune};
@@ -59,18 +59,8 @@ impl Pass {
     }
 
     fn placement<'a>(&'a self, weights: &'a BTreeMap<WeightKey, u64>) -> Placement<'a> {
-        Placement {
-            stages: &self.stages,
-            weights,
-            tensors: &self.tensors,
-            ids: self.inputs.address(),
-            lengths: self.inputs.address() + 4 * self.shape.tokens() as u64,
-            sequence: self.shape.sequence,
-            scratch: self.gpu.library.workspace().address(),
-            scratch_bytes: WORKSPACE_BYTES,
-            architecture: self.gpu.architecture,
-            multiprocessors: self.gpu.multiprocessors,
-        }
+        let but_tensors = placement(&self.gpu, weights, &self.stages, &self.inputs, self.shape);
+        Placement { tensors: &self.tensors, ..but_tensors }
     }
 
     fn choices(&self) -> Choices {

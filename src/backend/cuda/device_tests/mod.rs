@@ -371,7 +371,7 @@ fn a_pass_takes_no_memory() {
     let request = BuildRequest::new(model, PrecisionPolicy::preset(Preset::Hybrid), shape, 1);
     let mut engine = CudaBackend::default().build(&request).unwrap().engine.unwrap();
     let ids = (0..32).collect();
-    let batch = Batch { shape, ids, lengths: vec![16, 3], labels: None, next_ids: None };
+    let batch = Batch::new(shape, ids, vec![16, 3]);
     let taken = spans_taken();
     for _ in 0..20 {
         engine.bind(&batch).unwrap();

@@ -8,10 +8,10 @@ use super::reference::number;
 use super::{DEVICE, GAP, apart, gpu, model, put};
 use crate::backend::cuda::calls::{Choice, DeviceCall, Placement, calls, choices, group_key, groups};
 use crate::backend::cuda::element::ElementType;
+use crate::backend::cuda::engine::placement;
 use crate::backend::cuda::examine::StepwiseForward;
 use crate::backend::cuda::gpu::GpuRuntime;
 use crate::backend::cuda::lower::{lower, lower_stepwise};
-use crate::backend::cuda::matmul::WORKSPACE_BYTES;
 use crate::backend::cuda::memory::DeviceMemory;
 use crate::backend::cuda::stage::{DeviceTensor, LayerNorm, Norm, Outputs, Stage, Stages, TensorId, WeightKey};
 use crate::backend::cuda::tune::library_algorithms;
@@ -70,18 +70,8 @@ impl<'a> Forward<'a> {
     }
 
     fn placement(&self) -> Placement<'_> {
-        Placement {
-            stages: &self.stages,
-            weights: self.weights,
-            tensors: &self.tensors,
-            ids: self.inputs.address(),
-            lengths: self.inputs.address() + 4 * self.shape.tokens() as u64,
-            sequence: self.shape.sequence,
-            scratch: self.gpu.library.workspace().address(),
-            scratch_bytes: WORKSPACE_BYTES,
-            architecture: self.gpu.architecture,
-            multiprocessors: self.gpu.multiprocessors,
-        }
+        let but_tensors = placement(self.gpu, self.weights, &self.stages, self.inputs, self.shape);
+        Placement { tensors: &self.tensors, ..but_tensors }
     }
 
     /// Runs calls over poisoned tensors. `false` if the device refuses one of them.

@@ -4,7 +4,7 @@ use super::{Outputs, StageLowering};
 use crate::backend::cuda::calls::{NORM_WIDTH_STEP, narrow};
 use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::stage::{Epilogue, Linear, Stage};
-use crate::graph::{Format, OpKind, Rounding, ValueId};
+use crate::graph::{Activation, Format, OpKind, Rounding, ValueId};
 
 impl StageLowering<'_> {
     /// The only operation that reads a value. `None` if there are more, or if the value is the graph's output.
@@ -22,7 +22,7 @@ impl StageLowering<'_> {
             self.roundings[index].accumulate == Format::Fp32 && self.roundings[index].store == Format::Fp32;
         let norm = matches!(self.graph.ops[reader].kind, OpKind::LayerNorm { .. });
         let norm = norm
-            && self.graph.dimensions.hidden.is_multiple_of(NORM_WIDTH_STEP)
+            && self.graph.value(self.graph.ops[reader].output).shape.width().is_multiple_of(NORM_WIDTH_STEP)
             && self.one_narrow_format(index, reader);
         if !(norm && sums_in_fp32 && computes_in_fp32(self.roundings[reader])) {
             return None;
@@ -41,7 +41,7 @@ impl StageLowering<'_> {
     /// Emits the linear layer with the GELU that is its only reader in the epilogue. `false` if they cannot be fused.
     pub(super) fn fused_gelu(&mut self, index: usize, product: Linear) -> bool {
         let Some(reader) = self.only_reader(self.graph.ops[index].output) else { return false };
-        let OpKind::Gelu(form) = self.graph.ops[reader].kind else { return false };
+        let OpKind::Activation(Activation::Gelu(form)) = self.graph.ops[reader].kind else { return false };
         let value = self.graph.ops[reader].output;
         let (operand, stored) = (ElementType::of(self.roundings[index].compute), self.stored(value));
         let wanted = self.wanted(value);

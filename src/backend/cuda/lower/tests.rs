@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{lower, lower_stepwise};
+use super::{lower, lower_stepwise, lower_to_run};
 use crate::backend::cuda::arena::lay_out;
 use crate::backend::cuda::calls::{DeviceCall, Placement, calls, choices, groups};
 use crate::backend::cuda::compile::GpuArchitecture;
@@ -10,7 +10,7 @@ use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::stage::{Stage, Stages, WeightKey};
 use crate::graph::{Format, Graph, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
 use crate::model::Architecture as ModelName;
-use crate::model::{ModelConfig, ScoreScale, architecture_graph, build_graph};
+use crate::model::{ModelConfig, ScoreScale, TaskHead, architecture_graph, build_graph};
 
 fn narrow_or_wide() -> [Format; 3] {
     [Format::Fp32, Format::Fp16, Format::Bf16]
@@ -53,6 +53,21 @@ fn graphs() -> Vec<Graph> {
         {
             graphs.push(of_width(name, hidden, heads, inner));
         }
+    }
+    let two_layers = |name: ModelName| {
+        let mut config = ModelConfig::of(name);
+        (config.dimensions.layers, config.dimensions.vocabulary) = (2, 1000);
+        config
+    };
+    for (name, head) in [
+        (ModelName::RobertaBase, TaskHead::Classifier { labels: 3 }),
+        (ModelName::RobertaBase, TaskHead::MaskedLanguageModel),
+        (ModelName::ElectraSmall, TaskHead::Classifier { labels: 2 }),
+        (ModelName::ElectraSmall, TaskHead::MaskedLanguageModel),
+        (ModelName::AlbertBase, TaskHead::Spans),
+        (ModelName::DistilbertBase, TaskHead::TokenClassifier { labels: 9 }),
+    ] {
+        graphs.push(build_graph(&ModelConfig { head, ..two_layers(name) }));
     }
     let score_scale = ScoreScale { by_head_size: false, by_layer: true };
     graphs.push(build_graph(&ModelConfig { tied_head: false, score_scale, ..ModelConfig::of(ModelName::Gpt2Tiny) }));
@@ -105,6 +120,39 @@ fn every_mixture_of_formats_and_every_width_is_lowered_to_stages_that_fit() {
         }
     }
     assert_eq!(lowered, 2 * graphs.len() * policies.len());
+}
+
+/// RoBERTa's trunk is BERT's with other tables: its positions begin at another row of the checkpoint, not of the parameter.
+#[test]
+fn a_roberta_runs_the_stages_of_a_bert() {
+    let sizes = ModelConfig::of(ModelName::BertBase);
+    let mut roberta = ModelConfig::of(ModelName::RobertaBase);
+    (roberta.dimensions, roberta.token_types, roberta.epsilon) = (sizes.dimensions, sizes.token_types, sizes.epsilon);
+    for preset in Preset::ALL {
+        let stages = |config: &ModelConfig| {
+            let shape = Shape { batch: 2, sequence: 128 };
+            lower(&build_graph(config), &PrecisionPolicy::preset(preset), shape).unwrap()
+        };
+        assert_eq!(format!("{:?}", stages(&roberta)), format!("{:?}", stages(&sizes)), "{preset}");
+    }
+}
+
+#[test]
+fn what_no_kernel_computes_is_refused_with_the_operation() {
+    let mut classifier = ModelConfig::of(ModelName::Gpt2Tiny);
+    (classifier.head, classifier.unpooled_id) = (TaskHead::Classifier { labels: 2 }, Some(0));
+    for (config, reason) in [
+        (
+            ModelConfig::of(ModelName::Opt125m),
+            "`layer.0/mlp/relu` has the activation relu, for which there is no kernel",
+        ),
+        (classifier, "`final/last_token` has a choice of tokens by their ids, for which there is no kernel"),
+    ] {
+        let error =
+            lower(&build_graph(&config), &PrecisionPolicy::preset(Preset::Fp32), Shape { batch: 1, sequence: 8 });
+        let message = error.map(|_| ()).unwrap_err().to_string();
+        assert!(message.contains(reason), "{message}");
+    }
 }
 
 /// Those of an FP16 model, whatever the format of its layer norms: these are examined on a device.
@@ -183,6 +231,18 @@ fn fusing_what_rounds_to_fp16_needs_no_other_weights() {
             assert_eq!(keys(&fused), keys(&stepwise), "{}", policy.name);
             assert!(fused.stages.len() <= stepwise.stages.len(), "{}", policy.name);
         }
+    }
+}
+
+/// Until the fused kernels of `fp16` are right at every length.
+#[test]
+fn an_engine_runs_no_fused_kernel_that_rounds_to_fp16() {
+    let shape = Shape { batch: 1, sequence: 8 };
+    for graph in graphs() {
+        let count = |policy: &PrecisionPolicy| lower_to_run(&graph, policy, shape).unwrap().stages.len();
+        let (fp16, hybrid) = (PrecisionPolicy::preset(Preset::Fp16), PrecisionPolicy::preset(Preset::Hybrid));
+        assert_eq!(count(&fp16), lower_stepwise(&graph, &fp16, shape).unwrap().stages.len());
+        assert_eq!(count(&hybrid), lower(&graph, &hybrid, shape).unwrap().stages.len());
     }
 }
 

@@ -196,6 +196,7 @@ fn nothing_to_compare(pairing: &Pairing, fewest: Option<u64>) -> String {
         [InputKind::RandomWithSeparators] => Some("on random ids with separators"),
         [InputKind::Text] => Some("on text"),
         [InputKind::Sst2] => Some("on sentences"),
+        [InputKind::Examples] => Some("on examples"),
         _ => None,
     };
     let where_ = match (side(&pairing.numerator), side(&pairing.denominator)) {

@@ -1,0 +1,79 @@
+//! Families and heads in a manifest and on the command line: what comes out is said, and only next-token logits have a
+//! perplexity.
+
+use mixprec::graph::OutputKind;
+
+use crate::assert_says;
+use crate::expect;
+use crate::experiment::{Cells, Experiment, text};
+use crate::fixtures::families::case;
+
+#[test]
+fn every_kind_of_output_is_measured_and_named_by_plan_and_rows() {
+    let kinds = [
+        ("masked", "RobertaForMaskedLM", OutputKind::MaskedTokenLogits),
+        ("tokens", "DistilBertForTokenClassification", OutputKind::TokenClassLogits),
+        ("answers", "AlbertForQuestionAnswering", OutputKind::SpanLogits),
+        ("classes", "ElectraForSequenceClassification", OutputKind::ClassLogits),
+        ("next", "OPTForCausalLM", OutputKind::TokenLogits),
+    ];
+    let model = |(name, recorded, _): &(&str, &str, OutputKind)| {
+        format!("{name}: {{checkpoint: {}}}", case(recorded).write().display())
+    };
+    let hidden = format!("hidden: {{checkpoint: {}, head: hidden}}", case("RobertaForMaskedLM").write().display());
+    let models = format!("{{{}, {hidden}}}", kinds.iter().map(model).collect::<Vec<_>>().join(", "));
+    let cells = Cells { models: &models, precisions: "[fp32, hybrid]", count: 12, ..Cells::default() };
+    let experiment = Experiment::new(&cells);
+    let (_, plan) = expect(0, &["plan", text(&experiment.yaml())]);
+    experiment.run(0);
+    let rows = experiment.rows();
+    for (name, _, kind) in kinds.into_iter().chain([("hidden", "", OutputKind::Hidden)]) {
+        let said = plan.contains(&format!("note: {name}: the output is {}\n", kind.label()));
+        let is_ordinary = matches!(kind, OutputKind::Hidden | OutputKind::ClassLogits | OutputKind::TokenLogits);
+        assert_eq!(said, !is_ordinary, "{plan}");
+        let of_model: Vec<_> = rows.iter().filter(|row| row.model == name).collect();
+        assert_eq!(of_model.len(), 2, "{name}");
+        for row in of_model {
+            assert_eq!((row.output, row.dropped_head.as_deref()), (Some(kind), None), "{name}");
+            assert_eq!((row.nll_mean, row.task_total, row.nan_count), (None, None, Some(0)), "{name}");
+            assert!(row.cosine_mean.unwrap() > 0.999, "{name}: {:?}", row.cosine_mean);
+            let is_distribution = !matches!(kind, OutputKind::Hidden | OutputKind::SpanLogits);
+            assert_eq!(row.argmax_agreement.is_some(), is_distribution, "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_computed_is_said_by_plan() {
+    let refused = case("OPTForCausalLM");
+    let folder = refused.write();
+    let models = format!(
+        "{{relu: {{random: 1, architecture: opt-125m}}, pooled: {{checkpoint: {}}}, masked: {{checkpoint: {}, head: masked-lm}}}}",
+        case("GPT2-padding").write().display(),
+        folder.display(),
+    );
+    let cells =
+        Cells { models: &models, backends: "[cuda]", precisions: "[fp32, hybrid]", count: 6, ..Cells::default() };
+    let (_, plan) = expect(0, &["plan", text(&Experiment::new(&cells).yaml())]);
+    for said in [
+        "note: relu: cuda: `layer.0/mlp/relu` has the activation relu, for which there is no kernel; its rows there fail\n",
+        "note: pooled: cuda: `final/last_token` has a choice of tokens by their ids, for which there is no kernel; its rows \
+         there fail\n",
+        "note: masked: model `masked`: the family `opt` has no head `masked-lm`; leave out the head, or write `hidden` or one of",
+    ] {
+        assert_eq!(plan.matches(said).count(), 1, "{said} {plan}");
+    }
+}
+
+#[test]
+fn export_and_help_name_heads_and_architectures() {
+    let scratch = tempfile::tempdir().unwrap();
+    let out = scratch.path().join("model.onnx");
+    let export = |code: i32, head: &str| {
+        let model = ["export", "--model", "electra-small", "--batch", "1", "--seq", "4", "--head", head];
+        expect(code, &[&model[..], &["--out", text(&out)]].concat())
+    };
+    assert!(export(0, "masked-lm").0.contains("logits: fp32; policy fp32; masked-token logits\n"));
+    assert!(export(0, "hidden").0.contains("last_hidden_state: fp32; policy fp32; hidden states\n"));
+    assert_says(&export(2, "last-token").1, &["model `electra-small` is no language model"]);
+}
