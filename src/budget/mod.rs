@@ -1,5 +1,6 @@
 //! A run within a time limit: which rows first, what is left out, and which claims that leaves open.
 
+mod contention;
 mod order;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ use crate::record::Record;
 use crate::results::ResultsError;
 use crate::results::data::Data;
 use crate::runner::Deadline;
+pub use contention::slowdown;
 use order::Costs;
 
 /// Share of the limit that the rows of a wave take; within one, rows that share a worker stay together.
@@ -25,6 +27,9 @@ const WAVE: f64 = 0.125;
 /// Share of the limit within which a claim must be answered by estimate before it is promised. Nominal rates err by less
 /// than a factor of 2 on the machines that were measured.
 const SURE: f64 = 0.5;
+
+/// A slowdown that a user is told of.
+const BUSY: f64 = 1.25;
 
 /// A limit as it is written: `45m`, `90s`, `1h30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +75,8 @@ pub struct BudgetRequest<'a> {
     pub earlier: &'a [Record],
     /// The limit.
     pub limit: Duration,
+    /// What [`slowdown`] has found.
+    pub slowdown: f64,
 }
 
 /// Rows in the order in which they decide most per second, and what they decide.
@@ -81,19 +88,20 @@ pub struct Schedule {
     /// Rows to run and when they end by estimate, seconds from the start.
     ends: Vec<(usize, f64)>,
     limit: Duration,
+    slowdown: f64,
 }
 
 impl Schedule {
     /// Orders the rows of a plan that have none yet.
     pub fn new(limits: &BudgetRequest<'_>, claims: &Claims) -> Schedule {
-        let BudgetRequest { plan, environment, executing, gpus, earlier, limit } = *limits;
+        let BudgetRequest { plan, environment, executing, gpus, earlier, limit, slowdown } = *limits;
         let environments = BTreeMap::from([(environment.id(), environment.clone())]);
         let data = Data { plan: plan.clone(), rows: vec![], environments };
         let measured = |record: &Record| matches!(record.outcome, crate::record::Outcome::Ok(_));
         let failed: BTreeSet<&ConfigurationId> =
             earlier.iter().filter(|record| !measured(record)).map(|record| &record.id).collect();
         let prospects = prospects(&data, claims, |one| executing.contains(&one.backend) && !failed.contains(&one.id));
-        let pace = pace(plan, earlier);
+        let pace = pace(plan, earlier, slowdown);
         let has_row: BTreeSet<&ConfigurationId> = earlier.iter().map(|record| &record.id).collect();
         let done: Vec<bool> = plan.configurations.iter().map(|one| has_row.contains(&one.id)).collect();
         let costs = costs(plan, &pace, (executing, gpus));
@@ -104,7 +112,7 @@ impl Schedule {
             end_s += costs.row_s[row] + if referenced.insert(reference) { reference_s } else { 0.0 };
             (row, end_s)
         });
-        Schedule { ends: ends.collect(), prospects, pace, done, limit }
+        Schedule { ends: ends.collect(), prospects, pace, done, limit, slowdown }
     }
 
     /// The limit as the runner keeps it, counted from `started`. Where everything fits, the plan's own order stays.
@@ -132,6 +140,13 @@ impl Schedule {
             self.ends.len(),
             duration(needed_s)
         );
+        if self.slowdown > BUSY {
+            let _ = writeln!(
+                text,
+                "other processes use the processors: what was not timed yet is taken to need {:.1} times as long",
+                self.slowdown
+            );
+        }
         let out = self.ends.iter().filter(|(row, _)| !admitted.contains(row));
         text += &left_out(out.map(|(row, _)| &plan.configurations[*row]));
         let sure: BTreeSet<usize> = within(limit_s * SURE).collect();
@@ -150,10 +165,17 @@ impl Schedule {
                 let _ = writeln!(text, "{what}: {}", claims.into_iter().map(share).collect::<Vec<_>>().join(", "));
             }
         }
+        // Claims that wait for the same are told in one line.
+        let mut whys: Vec<(&str, Vec<&str>)> = Vec::new();
         for one in open {
-            let could = one.is_answered(|_| true);
-            let why = if could { "its rows do not fit" } else { one.elsewhere.as_str() };
-            let _ = writeln!(text, "stays open: {}: {why}", one.claim);
+            let why = if one.is_answered(|_| true) { "its rows do not fit" } else { one.elsewhere.as_str() };
+            match whys.iter_mut().find(|(known, _)| *known == why) {
+                Some((_, claims)) => claims.push(&one.claim),
+                None => whys.push((why, vec![&one.claim])),
+            }
+        }
+        for (why, claims) in whys {
+            let _ = writeln!(text, "stays open: {}: {why}", claims.join(", "));
         }
         text
     }
@@ -196,8 +218,8 @@ fn left_out<'a>(rows: impl Iterator<Item = &'a Configuration>) -> String {
 }
 
 /// The pace of the rows of earlier calls. The time of the first row of a model, an input and a length holds its FP32 reference.
-fn pace(plan: &Plan, earlier: &[Record]) -> Pace {
-    let (mut pace, mut referenced) = (Pace::default(), BTreeSet::new());
+fn pace(plan: &Plan, earlier: &[Record], slowdown: f64) -> Pace {
+    let (mut pace, mut referenced) = (Pace::slowed(slowdown), BTreeSet::new());
     for record in earlier {
         let one = plan.configurations.iter().find(|one| one.id == record.id);
         let measured = matches!(record.outcome, crate::record::Outcome::Ok(_));
@@ -276,6 +298,7 @@ mod tests {
             gpus: 0,
             earlier: &[],
             limit: Duration::from_secs(limit_s),
+            slowdown: 1.0,
         };
         let schedule = Schedule::new(&limits, &Claims::builtin().unwrap());
         (plan, schedule)

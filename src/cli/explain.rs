@@ -18,7 +18,8 @@ use crate::explain::{Explainer, to_text};
 pub(super) struct ExplainArgs {
     /// Folder of a run, merge or artifact.
     dir: PathBuf,
-    /// A claim (C3, F1), a macro of the paper, a configuration's id, or a cell: `speedup.tex: bert-base 8x128 hybrid`.
+    /// A claim (C3, F1), a macro of the paper, a configuration's id, a number as it is printed (8.96×), or a cell:
+    /// `speedup.tex: bert-base 8x128 hybrid`.
     what: String,
     /// Print JSON instead of text.
     #[arg(long)]

@@ -77,6 +77,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<u8> {
             gpus: options.gpus.len(),
             earlier: &earlier(&dir),
             limit,
+            slowdown: budget::slowdown(),
         };
         let schedule = Schedule::new(&limits, &claims);
         note(schedule.forecast(&part).trim_end());

@@ -1,73 +1,86 @@
 //! Where a row stands in its manifest.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use crate::digest::sha256;
-use crate::plan::Plan;
+use crate::manifest::schema::Manifest;
+use crate::plan::{ConfigurationId, Plan};
 use crate::store::schema::ResultRow;
 
 /// Digits of a digest that a person compares.
 const DIGITS: usize = 12;
 
-/// The manifest's file, as far as it is here unchanged: beside its models, or in the folder of this project.
-fn file(plan: &Plan) -> Option<(PathBuf, String)> {
-    let name = format!("{}.yaml", plan.name);
-    let places = [plan.base_dir.join(&name), Path::new("experiments").join(&name)];
-    let read = |path: PathBuf| {
-        let bytes = std::fs::read(&path).ok().filter(|bytes| sha256(bytes) == plan.manifest_sha256)?;
-        Some((path, String::from_utf8(bytes).ok()?))
-    };
-    places.into_iter().find_map(read)
+/// The manifest of an experiment, beside its models or in the folder of this project: as it was, or else as it is now.
+pub(super) struct ManifestFile {
+    path: PathBuf,
+    /// Its text and the configurations that it plans; `None` where it is not here.
+    found: Option<(String, HashSet<ConfigurationId>)>,
+    /// Digest of the file that the rows were measured with.
+    sha256: String,
+    is_same: bool,
 }
 
-/// What to give `mixprec run`.
-pub(super) fn path(plan: &Plan) -> String {
-    match file(plan) {
-        Some((path, _)) => path.display().to_string(),
-        None => format!("experiments/{}.yaml", plan.name),
+impl ManifestFile {
+    pub fn of(plan: &Plan) -> Self {
+        let name = format!("{}.yaml", plan.name);
+        let default = Path::new("experiments").join(&name);
+        let places = [plan.base_dir.join(&name), default.clone()];
+        let read = |path: &PathBuf| Some((path.clone(), std::fs::read(path).ok()?));
+        let here: Vec<(PathBuf, Vec<u8>)> = places.iter().filter_map(read).collect();
+        let is_same = |(_, bytes): &&(PathBuf, Vec<u8>)| sha256(bytes) == plan.manifest_sha256;
+        let same = here.iter().find(is_same);
+        let ids = |plan: &Plan| plan.configurations.iter().map(|one| one.id.clone()).collect();
+        let found = same.or(here.first()).and_then(|(path, bytes)| {
+            let ids = match same {
+                Some(_) => ids(plan),
+                None => ids(&Plan::expand(&Manifest::load(path).ok()?)),
+            };
+            Some((path.clone(), (String::from_utf8(bytes.clone()).ok()?, ids)))
+        });
+        let (path, found) = found.map_or((default, None), |(path, found)| (path, Some(found)));
+        ManifestFile { path, found, sha256: plan.manifest_sha256.clone(), is_same: same.is_some() }
     }
-}
 
-/// The file, or its digest where it is not here or another now.
-pub(super) fn place(plan: &Plan) -> String {
-    match file(plan) {
-        Some((path, _)) => path.display().to_string(),
-        None => {
-            let digest = plan.manifest_sha256.get(..DIGITS).unwrap_or(&plan.manifest_sha256);
-            format!("experiments/{}.yaml of SHA-256 {digest}… (no file here has this digest)", plan.name)
+    /// What to give `mixprec run`.
+    pub fn path(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// The file, and its former digest where it is not here or another now.
+    pub fn place(&self) -> String {
+        let digest = self.sha256.get(..DIGITS).unwrap_or(&self.sha256);
+        match &self.found {
+            Some(_) if self.is_same => self.path(),
+            Some(_) => format!("{}, which was another file (SHA-256 {digest}…) when it was run", self.path()),
+            None => format!("{} of SHA-256 {digest}…, which is not here", self.path()),
         }
     }
-}
 
-/// The lines that name the row's model, backend, policy, shape and input, each as `FILE:LINE: TEXT`; where the file is not here,
-/// the same in the manifest's terms.
-pub(super) fn lines(plan: &Plan, row: &ResultRow) -> Vec<String> {
-    let Some((path, text)) = file(plan) else {
-        return vec![format!(
-            "{}: models {}, backends {}, precisions {}, batch_sizes {}, sequence_lengths {}, inputs {}",
-            place(plan),
-            row.model,
-            row.backend,
-            row.precision,
-            row.batch_size,
-            row.sequence_length,
-            row.input
-        )];
-    };
-    let [batch, sequence] = [row.batch_size, row.sequence_length].map(|size| size.to_string());
-    let named = [
-        ("models", row.model.as_str()),
-        ("backends", row.backend.name()),
-        ("precisions", row.precision.as_str()),
-        ("batch_sizes", batch.as_str()),
-        ("sequence_lengths", sequence.as_str()),
-        ("inputs", row.input.as_str()),
-    ];
-    let line = |(key, value): (&str, &str)| {
-        let (number, line) = line_of(&text, key, value)?;
-        Some(format!("{}:{number}: {}", path.display(), line.trim()))
-    };
-    named.into_iter().filter_map(line).collect()
+    /// The lines that name the row's model, backend, policy, shape and input, each as `FILE:LINE: TEXT`; where the file does not
+    /// plan the row, the same in the manifest's terms.
+    pub fn lines(&self, row: &ResultRow) -> Vec<String> {
+        let [batch, sequence] = [row.batch_size, row.sequence_length].map(|size| size.to_string());
+        let named = [
+            ("models", row.model.as_str()),
+            ("backends", row.backend.name()),
+            ("precisions", row.precision.as_str()),
+            ("batch_sizes", batch.as_str()),
+            ("sequence_lengths", sequence.as_str()),
+            ("inputs", row.input.as_str()),
+        ];
+        let planned = self.found.as_ref().filter(|(_, ids)| ids.iter().any(|id| id.0 == row.id));
+        let Some((text, _)) = planned else {
+            let terms = named.map(|(key, value)| format!("{key} {value}"));
+            return vec![format!("{}: {}", self.place(), terms.join(", "))];
+        };
+        let line = |(key, value): (&str, &str)| {
+            let (number, line) = line_of(text, key, value)?;
+            Some(format!("{}:{number}: {}", self.path(), line.trim()))
+        };
+        let changed = (!self.is_same).then(|| format!("{}; it plans the same configuration", self.place()));
+        named.into_iter().filter_map(line).chain(changed).collect()
+    }
 }
 
 /// The line under a top-level key that has the value as a word, from 1.

@@ -23,6 +23,7 @@ use crate::stats::median;
 use crate::store::parquet::read_samples;
 use crate::store::schema::{ResultRow, SampleRow};
 use crate::store::{SAMPLES_FILE, StoreError, derive, journal};
+use manifest::ManifestFile;
 use target::{FoundCell, Question};
 
 /// A number that cannot be explained.
@@ -41,12 +42,19 @@ pub enum ExplainError {
     /// Nothing has this name.
     #[error(
         "`{what}`: no claim, macro, table or configuration of {dir} is called so; write C3, F1, \\mpMeasured, the first \
-         digits of an id, or a table and words of a cell: `speedup.tex: bert-base 8x128`. {near}"
+         digits of an id, a number as it is printed, or a table and words of a cell: `speedup.tex: bert-base 8x128`. {near}"
     )]
     Unknown { what: String, dir: PathBuf, near: String },
     /// No cell of the table has all the words.
-    #[error("{table}: no cell has all of `{words}`; {cure}")]
-    NoCell { table: String, words: String, cure: String },
+    #[error(
+        "{table}: no cell has all of `{words}`; use words of its model, backend, precision, shape, input, heading or text"
+    )]
+    NoCell { table: String, words: String },
+    /// The table holds text alone.
+    #[error(
+        "{table}: no number of it follows from rows; it describes what is in the folder's environments/ and plan.json"
+    )]
+    NoNumbers { table: String },
 }
 
 /// A number and what it follows from.
@@ -114,6 +122,8 @@ pub struct Explainer {
     verdicts: Vec<Verdict>,
     document: Document,
     sources: Vec<Source>,
+    /// How many of the sources, the last ones, are repeats.
+    repeats: usize,
 }
 
 /// One experiment or repeat.
@@ -124,6 +134,7 @@ struct Source {
     /// Those of each row, by configuration and environment.
     samples: HashMap<(String, String), Vec<SampleRow>>,
     records: Vec<crate::record::Record>,
+    manifest: ManifestFile,
 }
 
 impl Source {
@@ -147,6 +158,7 @@ impl Explainer {
         let of = |list: fn(&Parts) -> &Vec<PathBuf>| parts.iter().flat_map(list).cloned().collect::<Vec<_>>();
         let folders = [vec![PathBuf::new()], of(|parts| &parts.with), of(|parts| &parts.repeats)].concat();
         let Study { main, repeats, others } = study;
+        let repeated = repeats.len();
         let all = std::iter::once(main).chain(others).chain(repeats);
         let read = |(folder, data): (PathBuf, Data)| {
             let path = dir.join(&folder);
@@ -164,10 +176,11 @@ impl Explainer {
                 let row = (sample.id.clone(), sample.environment.clone());
                 of_rows.entry(row).or_default().push(sample);
             }
-            Ok(Source { folder, data, samples: of_rows, records })
+            let manifest = ManifestFile::of(&data.plan);
+            Ok(Source { folder, data, samples: of_rows, records, manifest })
         };
         let sources = folders.into_iter().zip(all).map(read).collect::<Result<Vec<Source>, StoreError>>()?;
-        Ok(Explainer { dir: dir.to_owned(), verdicts, document, sources })
+        Ok(Explainer { dir: dir.to_owned(), verdicts, document, sources, repeats: repeated })
     }
 
     /// Explains what is called `what`: one number, or the cells of a table that have all its words.
@@ -179,7 +192,8 @@ impl Explainer {
             Question::Cell { table, words } => self.cells(&table, &words),
             Question::Name(name) => {
                 let found = self.claim(&name).or_else(|| self.prose(&name)).or_else(|| self.row(&name));
-                found.map(|found| vec![found]).ok_or_else(|| self.unknown(what))
+                let found = found.map_or_else(|| self.printed(&name), |found| vec![found]);
+                if found.is_empty() { Err(self.unknown(what)) } else { Ok(found) }
             }
         }
     }
@@ -200,6 +214,31 @@ impl Explainer {
         let near =
             if near.is_empty() || start.is_empty() { String::new() } else { format!("Near: {}", near.join(", ")) };
         ExplainError::Unknown { what: what.to_owned(), dir: self.dir.clone(), near }
+    }
+
+    /// What is printed as this number: macros, verdicts that show it, cells, and where there are none of these, the prose.
+    fn printed(&self, number: &str) -> Vec<Explained> {
+        let wanted = target::bare(number);
+        if !wanted.contains(|c: char| c.is_ascii_digit()) {
+            return Vec::new();
+        }
+        let macros = || self.document.macros.iter();
+        let is_it = |text: &str| target::bare(text) == wanted;
+        let mut found: Vec<Explained> =
+            macros().filter(|one| is_it(&one.value)).filter_map(|one| self.prose(&one.name)).collect();
+        let claims = self.verdicts.iter().flat_map(Verdict::readings);
+        let shown = claims.filter_map(|verdict| self.claim(&verdict.claim.id));
+        found.extend(shown.filter(|claim| target::numbers_of(&claim.value).contains(&wanted)));
+        let source = |id: &str| self.row_of(id, None).map(|(_, row)| row);
+        for table in self.document.sections.iter().flat_map(|section| &section.tables) {
+            let cells = target::cells(table, &[], &source).into_iter();
+            found.extend(cells.filter(|found| is_it(&found.cell.text)).map(|found| self.cell(&found)));
+        }
+        if found.is_empty() {
+            let in_prose = macros().filter(|one| target::numbers_of(&one.value).contains(&wanted));
+            found.extend(in_prose.filter_map(|one| self.prose(&one.name)));
+        }
+        found
     }
 
     fn claim(&self, name: &str) -> Option<Explained> {
@@ -244,8 +283,8 @@ impl Explainer {
 
     /// A setting follows from the manifest.
     fn of_plan(&self) -> String {
-        let main = &self.sources[0].data.plan;
-        format!("the manifest of the experiment `{}`: {}", main.name, manifest::place(main))
+        let main = &self.sources[0];
+        format!("the manifest of the experiment `{}`: {}", main.data.plan.name, main.manifest.place())
     }
 
     fn row(&self, start: &str) -> Option<Explained> {
@@ -269,28 +308,38 @@ impl Explainer {
             return Err(self.unknown(&format!("{name}.tex")));
         }
         let source = |id: &str| self.row_of(id, None).map(|(_, row)| row);
-        let mut found: Vec<Explained> = Vec::new();
-        for FoundCell { table, cell, place } in tables.iter().flat_map(|table| target::cells(table, words, &source)) {
-            let ids: Vec<String> = cell.provenance().map(str::to_owned).collect();
-            let detail = cell.detail.as_ref().map(|detail| format!(" {detail}")).unwrap_or_default();
-            let experiment = self.experiment_of(&table.slug);
-            found.push(Explained {
-                name: format!("{}.tex, {place}", table.slug),
-                value: format!("{}{detail}", cell.text),
-                meaning: table.caption.clone(),
-                origin: ids
-                    .is_empty()
-                    .then(|| "no row: it is part of the table's frame, or nothing answers it".to_owned()),
-                rows: self.traced(&ids, experiment),
-                others: 0,
+        let found: Vec<Explained> = tables
+            .iter()
+            .flat_map(|table| target::cells(table, words, &source))
+            .map(|found| self.cell(&found))
+            .collect();
+        if found.is_empty() {
+            let table = tables.iter().map(|table| format!("{}.tex", table.slug)).collect::<Vec<_>>().join(", ");
+            return Err(match words {
+                [] => ExplainError::NoNumbers { table },
+                words => ExplainError::NoCell { table, words: words.join(" ") },
             });
         }
-        if found.is_empty() {
-            let called: Vec<String> = tables.iter().map(|table| format!("{}.tex", table.slug)).collect();
-            let cure = "use words of its model, backend, precision, shape, input, heading or text".to_owned();
-            return Err(ExplainError::NoCell { table: called.join(", "), words: words.join(" "), cure });
-        }
         Ok(found)
+    }
+
+    fn cell(&self, FoundCell { table, cell, place }: &FoundCell) -> Explained {
+        let ids: Vec<String> = cell.provenance().map(str::to_owned).collect();
+        let detail = cell.detail.as_ref().map(|detail| format!(" {detail}")).unwrap_or_default();
+        let mut rows = self.traced(&ids, self.experiment_of(&table.slug));
+        if let Some(repeat) = table.repeat.and_then(|index| self.sources.get(self.sources.len() - self.repeats + index))
+        {
+            let of_repeat = ids.iter().filter_map(|id| repeat.data.rows.iter().find(|row| row.id == *id));
+            rows.extend(of_repeat.map(|row| self.trace(repeat, row)));
+        }
+        Explained {
+            name: format!("{}.tex, {place}", table.slug),
+            value: format!("{}{detail}", cell.text),
+            meaning: table.caption.clone(),
+            origin: None,
+            rows,
+            others: 0,
+        }
     }
 
     /// The experiment whose name a table's file begins with, where it is not the main one.
@@ -315,7 +364,6 @@ impl Explainer {
     }
 
     fn trace(&self, source: &Source, row: &ResultRow) -> Traced {
-        let plan = &source.data.plan;
         let environment = row.environment.as_ref().map(|id| {
             let known = source.data.environments.get(id);
             (id.clone(), known.map(text::environment).unwrap_or_default())
@@ -323,10 +371,9 @@ impl Explainer {
         let record = source.records.iter().rev().find(|record| record.id.0 == row.id);
         let folder = text::folder(&self.dir, &source.folder);
         let in_environment = row.environment.as_ref().map(|id| format!(" --environment {id}")).unwrap_or_default();
-        let manifest = manifest::path(plan);
         Traced {
             id: row.id.clone(),
-            experiment: plan.name.clone(),
+            experiment: source.data.plan.name.clone(),
             folder: source.folder.clone(),
             label: crate::analysis::facts::configuration_label(row),
             status: row.status,
@@ -334,10 +381,10 @@ impl Explainer {
             series: recomputed(row, source.samples_of(row)),
             environment,
             gpu: record.and_then(|record| record.gpu.clone()),
-            manifest: manifest::lines(plan, row),
+            manifest: source.manifest.lines(row),
             commands: vec![
                 format!("mixprec rerun {folder} --id {}{in_environment}", row.id),
-                format!("mixprec run {manifest} --backend {}", row.backend),
+                format!("mixprec run {} --backend {}", source.manifest.path(), row.backend),
             ],
         }
     }

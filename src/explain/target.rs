@@ -78,6 +78,25 @@ pub(super) fn cells<'a, 'r>(
     found
 }
 
+/// A number without what print adds: `8.96x` of `8.96×`, `61.9%` of `61.9 %`.
+pub(super) fn bare(text: &str) -> String {
+    let kept = text.trim().chars().filter(|c| !['\u{202f}', '\u{a0}', '\u{2009}'].contains(c));
+    let plain = kept.map(|c| match c {
+        '×' => 'x',
+        '−' => '-',
+        c => c,
+    });
+    let plain: String = plain.collect();
+    plain.replace(" %", "%").replace(" ms", "ms").to_lowercase()
+}
+
+/// The numbers of a text, bare.
+pub(super) fn numbers_of(text: &str) -> Vec<String> {
+    let bare = bare(text);
+    let words = bare.split(|c: char| c.is_whitespace() || "[](),;:".contains(c)).map(|word| word.trim_matches('.'));
+    words.filter(|word| word.contains(|c: char| c.is_ascii_digit())).map(str::to_owned).collect()
+}
+
 fn is_word_of(word: &str, text: &str) -> bool {
     text == word || text.split_whitespace().any(|part| part.trim_matches([',', '.', ':']) == word)
 }

@@ -32,6 +32,13 @@ impl Sums {
 }
 
 impl Pace {
+    /// Before anything has finished, where everything takes this many times as long as estimated.
+    pub fn slowed(by: f64) -> Self {
+        // It weighs as much as a row of a second.
+        let sums = Sums { estimated_s: 1.0, measured_s: by };
+        Pace { groups: BTreeMap::new(), all: sums, references: sums }
+    }
+
     /// A row has finished after this many seconds, the FP32 reference left out.
     pub fn finished(&mut self, plan: &Plan, one: &Configuration, measured_s: f64) {
         let estimated_s = plan.estimate(one).total_s;

@@ -202,6 +202,9 @@ pub struct Table {
     /// Ids of the configurations that it sums up, where its cells do not name them all.
     #[serde(skip)]
     pub covers: BTreeSet<String>,
+    /// The repeat, from 0, whose rows of the same configurations are behind its cells, too.
+    #[serde(skip)]
+    pub repeat: Option<usize>,
     /// Whether the paper has it in its appendix, as full results, and not in its text.
     pub in_appendix: bool,
     /// Why there are no rows.

@@ -23,6 +23,8 @@ impl Sweep<'_> {
         }
         let mut ready: Option<Worker> = None;
         for configuration in group {
+            let begun = Instant::now();
+            let is_new = self.parts(configuration).all(|part| !self.reference_path(configuration, part).exists());
             for part in self.parts(configuration) {
                 if self.reference(lane, configuration, (part, &mut ready))?.is_break() {
                     return Ok(ControlFlow::Break(()));
@@ -32,6 +34,10 @@ impl Sweep<'_> {
                 if matches!(part, Part::Forwards(_)) && self.state().references.get(&path).is_some_and(Result::is_err) {
                     break;
                 }
+            }
+            let known = self.references_of(configuration);
+            if is_new && known.compared_missing.is_none() && known.forwards_missing.is_none() {
+                self.state().pace.referenced(self.plan, configuration, begun.elapsed().as_secs_f64());
             }
         }
         if let Some(worker) = ready {
