@@ -2,10 +2,10 @@
 //! makes it again. Tables, macros and verdicts know their rows; nothing is searched for.
 
 mod manifest;
+mod source;
 mod target;
 mod text;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -17,13 +17,10 @@ use crate::report::ReportError;
 use crate::report::document::{Document, document};
 use crate::report::macros::Origin;
 use crate::results::ResultsError;
-use crate::results::data::Data;
 use crate::results::study::{Parts, Study};
-use crate::stats::median;
-use crate::store::parquet::read_samples;
-use crate::store::schema::{ResultRow, SampleRow};
-use crate::store::{SAMPLES_FILE, StoreError, derive, journal};
-use manifest::ManifestFile;
+use crate::store::StoreError;
+use crate::store::schema::ResultRow;
+use source::Source;
 use target::{FoundCell, Question};
 
 /// A number that cannot be explained.
@@ -126,24 +123,6 @@ pub struct Explainer {
     repeats: usize,
 }
 
-/// One experiment or repeat.
-struct Source {
-    /// Relative to the folder that was given; empty for its own.
-    folder: PathBuf,
-    data: Data,
-    /// Those of each row, by configuration and environment.
-    samples: HashMap<(String, String), Vec<SampleRow>>,
-    records: Vec<crate::record::Record>,
-    manifest: ManifestFile,
-}
-
-impl Source {
-    fn samples_of(&self, row: &ResultRow) -> &[SampleRow] {
-        let key = row.environment.clone().map(|environment| (row.id.clone(), environment));
-        key.and_then(|key| self.samples.get(&key)).map_or(&[], Vec::as_slice)
-    }
-}
-
 impl Explainer {
     /// Reads a run, merge or artifact.
     ///
@@ -160,25 +139,7 @@ impl Explainer {
         let Study { main, repeats, others } = study;
         let repeated = repeats.len();
         let all = std::iter::once(main).chain(others).chain(repeats);
-        let read = |(folder, data): (PathBuf, Data)| {
-            let path = dir.join(&folder);
-            let records = match path.join(journal::JOURNAL_FILE).exists() {
-                true => journal::read(&path).map_err(StoreError::Journal)?.records,
-                false => Vec::new(),
-            };
-            // A run that was stopped has its samples in the journal alone.
-            let samples = match path.join(SAMPLES_FILE).exists() {
-                true => read_samples(&path)?,
-                false => derive::samples(&data.plan, &records),
-            };
-            let mut of_rows: HashMap<(String, String), Vec<SampleRow>> = HashMap::new();
-            for sample in samples {
-                let row = (sample.id.clone(), sample.environment.clone());
-                of_rows.entry(row).or_default().push(sample);
-            }
-            let manifest = ManifestFile::of(&data.plan);
-            Ok(Source { folder, data, samples: of_rows, records, manifest })
-        };
+        let read = |(folder, data)| Source::read(dir, folder, data);
         let sources = folders.into_iter().zip(all).map(read).collect::<Result<Vec<Source>, StoreError>>()?;
         Ok(Explainer { dir: dir.to_owned(), verdicts, document, sources, repeats: repeated })
     }
@@ -330,7 +291,7 @@ impl Explainer {
         if let Some(repeat) = table.repeat.and_then(|index| self.sources.get(self.sources.len() - self.repeats + index))
         {
             let of_repeat = ids.iter().filter_map(|id| repeat.data.rows.iter().find(|row| row.id == *id));
-            rows.extend(of_repeat.map(|row| self.trace(repeat, row)));
+            rows.extend(of_repeat.map(|row| repeat.trace(&self.dir, row)));
         }
         Explained {
             name: format!("{}.tex, {place}", table.slug),
@@ -360,49 +321,8 @@ impl Explainer {
 
     fn traced(&self, ids: &[String], experiment: Option<&str>) -> Vec<Traced> {
         let rows = ids.iter().filter_map(|id| self.row_of(id, experiment));
-        rows.map(|(source, row)| self.trace(source, row)).collect()
+        rows.map(|(source, row)| source.trace(&self.dir, row)).collect()
     }
-
-    fn trace(&self, source: &Source, row: &ResultRow) -> Traced {
-        let environment = row.environment.as_ref().map(|id| {
-            let known = source.data.environments.get(id);
-            (id.clone(), known.map(text::environment).unwrap_or_default())
-        });
-        let record = source.records.iter().rev().find(|record| record.id.0 == row.id);
-        let folder = text::folder(&self.dir, &source.folder);
-        let in_environment = row.environment.as_ref().map(|id| format!(" --environment {id}")).unwrap_or_default();
-        Traced {
-            id: row.id.clone(),
-            experiment: source.data.plan.name.clone(),
-            folder: source.folder.clone(),
-            label: crate::analysis::facts::configuration_label(row),
-            status: row.status,
-            values: text::values(row),
-            series: recomputed(row, source.samples_of(row)),
-            environment,
-            gpu: record.and_then(|record| record.gpu.clone()),
-            manifest: source.manifest.lines(row),
-            commands: vec![
-                format!("mixprec rerun {folder} --id {}{in_environment}", row.id),
-                format!("mixprec run {} --backend {}", source.manifest.path(), row.backend),
-            ],
-        }
-    }
-}
-
-/// The medians of a row's timed series, from its samples.
-fn recomputed(row: &ResultRow, samples: &[SampleRow]) -> Vec<Recomputed> {
-    type Column = (&'static str, fn(&SampleRow) -> Option<f64>, Option<f64>);
-    let columns: [Column; 3] = [
-        ("latency_ms", |sample| sample.latency_ms, row.latency_p50_ms),
-        ("device_ms", |sample| sample.device_ms, row.device_p50_ms),
-        ("end_to_end_ms", |sample| sample.end_to_end_ms, row.end_to_end_p50_ms),
-    ];
-    let series = columns.into_iter().map(|(column, of, stored_ms)| {
-        let values: Vec<f64> = samples.iter().filter_map(of).collect();
-        Recomputed { column, samples: values.len(), stored_ms, recomputed_ms: median(&values) }
-    });
-    series.filter(|found| found.samples > 0 || found.stored_ms.is_some()).collect()
 }
 
 /// What was found, for a person.
