@@ -20,6 +20,7 @@ pub(super) struct ExplainArgs {
     dir: PathBuf,
     /// A claim (C3, F1), a macro of the paper, a configuration's id, a number as it is printed (8.96×), or a cell:
     /// `speedup.tex: bert-base 8x128 hybrid`.
+    #[arg(allow_negative_numbers = true)]
     what: String,
     /// Print JSON instead of text.
     #[arg(long)]

@@ -21,7 +21,7 @@ use crate::results::study::{Parts, Study};
 use crate::store::StoreError;
 use crate::store::schema::ResultRow;
 use source::Source;
-use target::{FoundCell, Question};
+use target::{FoundCell, Printed, Question};
 
 /// A number that cannot be explained.
 #[derive(Debug, Error)]
@@ -179,24 +179,20 @@ impl Explainer {
 
     /// What is printed as this number: macros, verdicts that show it, cells, and where there are none of these, the prose.
     fn printed(&self, number: &str) -> Vec<Explained> {
-        let wanted = target::bare(number);
-        if !wanted.contains(|c: char| c.is_ascii_digit()) {
-            return Vec::new();
-        }
+        let Some(wanted) = Printed::parse(number) else { return Vec::new() };
         let macros = || self.document.macros.iter();
-        let is_it = |text: &str| target::bare(text) == wanted;
         let mut found: Vec<Explained> =
-            macros().filter(|one| is_it(&one.value)).filter_map(|one| self.prose(&one.name)).collect();
+            macros().filter(|one| wanted.is(&one.value)).filter_map(|one| self.prose(&one.name)).collect();
         let claims = self.verdicts.iter().flat_map(Verdict::readings);
         let shown = claims.filter_map(|verdict| self.claim(&verdict.claim.id));
-        found.extend(shown.filter(|claim| target::numbers_of(&claim.value).contains(&wanted)));
+        found.extend(shown.filter(|claim| wanted.is_in(&claim.value)));
         let source = |id: &str| self.row_of(id, None).map(|(_, row)| row);
         for table in self.document.sections.iter().flat_map(|section| &section.tables) {
             let cells = target::cells(table, &[], &source).into_iter();
-            found.extend(cells.filter(|found| is_it(&found.cell.text)).map(|found| self.cell(&found)));
+            found.extend(cells.filter(|found| wanted.is(&found.cell.text)).map(|found| self.cell(&found)));
         }
         if found.is_empty() {
-            let in_prose = macros().filter(|one| target::numbers_of(&one.value).contains(&wanted));
+            let in_prose = macros().filter(|one| wanted.is_in(&one.value));
             found.extend(in_prose.filter_map(|one| self.prose(&one.name)));
         }
         found

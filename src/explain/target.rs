@@ -78,8 +78,35 @@ pub(super) fn cells<'a, 'r>(
     found
 }
 
-/// A number without what print adds: `8.96x` of `8.96×`, `61.9%` of `61.9 %`.
-pub(super) fn bare(text: &str) -> String {
+/// A number that is asked about, as it is printed: `8.96×`, `61.9 %`, or without its unit.
+pub(super) struct Printed(String);
+
+/// Units that a person may leave out.
+const UNITS: [&str; 3] = ["x", "%", "ms"];
+
+impl Printed {
+    /// `None` where the text is no number.
+    pub fn parse(text: &str) -> Option<Printed> {
+        let bare = bare(text);
+        bare.starts_with(|c: char| c.is_ascii_digit() || "-∞<>".contains(c)).then_some(Printed(bare))
+    }
+
+    /// Whether a text is this number.
+    pub fn is(&self, text: &str) -> bool {
+        let text = bare(text);
+        text == self.0 || UNITS.iter().any(|unit| text.strip_suffix(unit) == Some(&self.0))
+    }
+
+    /// Whether a text holds this number.
+    pub fn is_in(&self, text: &str) -> bool {
+        let bare = bare(text);
+        let mut words = bare.split(|c: char| c.is_whitespace() || "[](),;:".contains(c));
+        words.any(|word| self.is(word.trim_end_matches('.')))
+    }
+}
+
+/// A text without what print adds: `8.96x` of `8.96×`, `61.9%` of `61.9 %`.
+fn bare(text: &str) -> String {
     let kept = text.trim().chars().filter(|c| !['\u{202f}', '\u{a0}', '\u{2009}'].contains(c));
     let plain = kept.map(|c| match c {
         '×' => 'x',
@@ -88,13 +115,6 @@ pub(super) fn bare(text: &str) -> String {
     });
     let plain: String = plain.collect();
     plain.replace(" %", "%").replace(" ms", "ms").to_lowercase()
-}
-
-/// The numbers of a text, bare.
-pub(super) fn numbers_of(text: &str) -> Vec<String> {
-    let bare = bare(text);
-    let words = bare.split(|c: char| c.is_whitespace() || "[](),;:".contains(c)).map(|word| word.trim_matches('.'));
-    words.filter(|word| word.contains(|c: char| c.is_ascii_digit())).map(str::to_owned).collect()
 }
 
 fn is_word_of(word: &str, text: &str) -> bool {
@@ -125,6 +145,17 @@ mod tests {
         assert_eq!(Question::parse("speedup.tex"), cell("speedup", &[]));
         assert_eq!(Question::parse(" \\mpMeasured "), Question::Name("\\mpMeasured".into()));
         assert_eq!(Question::parse("C3"), Question::Name("C3".into()));
+    }
+
+    #[test]
+    fn a_number_is_found_with_and_without_its_unit_and_no_part_of_another_is() {
+        let number = |text| Printed::parse(text).unwrap();
+        assert!(number("8.96×").is("8.96×") && number("8.96x").is("8.96×") && number("8.96").is("8.96×"));
+        assert!(number("61.9%").is("61.9\u{202f}%") && !number("61.9×").is("61.9 %") && !number("1.9").is("61.9 %"));
+        let value = "750× [738×, 756×], random weights";
+        assert!(number("738×").is_in(value) && number("750").is_in(value) && !number("75").is_in(value));
+        assert!(number("-0.0045").is_in("smallest cosine: −0.0045."));
+        assert!(Printed::parse("C3").is_none());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mixprec::claims::Claims;
-use mixprec::explain::{Explained, Explainer};
+use mixprec::explain::{Explained, Explainer, Traced};
 use mixprec::stats::median;
 use mixprec::store::parquet::read_samples;
 use rand_chacha::ChaCha8Rng;
@@ -95,6 +95,32 @@ fn a_cell_is_chosen_by_words_and_its_value_follows_from_its_two_rows() {
     let ratio = cpu.series[0].recomputed_ms.unwrap() / gpu.series[0].recomputed_ms.unwrap();
     let printed: f64 = cell.value.split('×').next().unwrap().replace('\u{202f}', "").parse().unwrap();
     assert!((ratio / printed - 1.0).abs() < 0.005, "{ratio} is printed as {printed}");
+}
+
+#[test]
+fn a_number_of_the_readme_is_found_as_it_is_printed() {
+    let explainer = published();
+    let typical = explainer.explain("\\mpHybridOverFpTypical").unwrap().remove(0);
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(readme.contains(&typical.value), "{}", typical.value);
+    let found = explainer.explain(&typical.value).unwrap();
+    assert!(found.iter().any(|one| one.name == typical.name));
+    assert!(found.iter().all(|one| one.value.contains(&typical.value)));
+    check(&typical);
+}
+
+#[test]
+fn a_ratio_of_a_repeat_leads_to_the_rows_of_both_runs() {
+    let found = published().explain("agreement-farthest.tex: ratio").unwrap();
+    for cell in &found {
+        let [first, repeat] = cell.rows.as_slice() else { panic!("{}: {} rows", cell.name, cell.rows.len()) };
+        assert_eq!(first.id, repeat.id);
+        assert_ne!(first.folder, repeat.folder);
+        let median = |row: &Traced| row.series[0].recomputed_ms.unwrap();
+        let printed: f64 = cell.value.split(' ').next().unwrap().parse().unwrap();
+        assert!((median(repeat) / median(first) / printed - 1.0).abs() < 0.001, "{}: {}", cell.name, cell.value);
+    }
+    assert!(found.len() > 4);
 }
 
 #[test]
