@@ -181,11 +181,11 @@ impl Schedule {
     }
 }
 
-/// What a run within a limit left out, and which claims are open now.
+/// What a run of this part of a plan within a limit left out, and which claims are open now.
 ///
 /// # Errors
 /// [`ResultsError`] when the folder cannot be read.
-pub fn outcome(dir: &Path, claims: &Claims) -> Result<String, ResultsError> {
+pub fn outcome(dir: &Path, part: &Plan, claims: &Claims) -> Result<String, ResultsError> {
     let data = Data::read(dir)?;
     let pending: BTreeSet<&str> = data
         .rows
@@ -193,7 +193,7 @@ pub fn outcome(dir: &Path, claims: &Claims) -> Result<String, ResultsError> {
         .filter(|row| row.status == crate::record::Status::Pending)
         .map(|row| row.id.as_str())
         .collect();
-    let mut text = left_out(data.plan.configurations.iter().filter(|one| pending.contains(one.id.0.as_str())));
+    let mut text = left_out(part.configurations.iter().filter(|one| pending.contains(one.id.0.as_str())));
     let verdicts = judge(&data, claims);
     let open = |outcome: Outcome| matches!(outcome, Outcome::NotRun | Outcome::NoHardware);
     let ids = |is_open: bool| -> Vec<&str> {

@@ -86,7 +86,7 @@ pub(super) fn execute(args: &RunArgs) -> Result<u8> {
     let summary = runner::run(&plan, &dir, &options)?;
     note(summary);
     if args.budget.is_some() && !summary.interrupted {
-        note(budget::outcome(&dir, &claims)?.trim_end());
+        note(budget::outcome(&dir, &runner::part(&plan, &options), &claims)?.trim_end());
     }
     note(format_args!("results: {}; next: mixprec report {}", dir.join("results.parquet").display(), dir.display()));
     Ok(summary.exit_code())
