@@ -43,7 +43,7 @@
 //! | modules | what they do |
 //! |---|---|
 //! | [`cli`] | one file per command |
-//! | [`artifact`] [`merge`] [`rerun`] [`appendix`] [`splice`] [`selftest`] [`search`] [`infer`] [`timing`] | what a command does beyond one stage |
+//! | [`artifact`] [`budget`] [`explain`] [`merge`] [`rerun`] [`appendix`] [`splice`] [`selftest`] [`search`] [`infer`] [`timing`] | what a command does beyond one stage |
 //! | [`report`] | rendering: tables, figures, sentences |
 //! | [`claims`] | the paper's sentences as expressions, and their verdicts |
 //! | [`analysis`] | pairs, ratios, noise, disturbances, agreement of two runs |
@@ -63,12 +63,14 @@ pub mod analysis;
 pub mod appendix;
 pub mod artifact;
 pub mod backend;
+pub mod budget;
 pub mod cache;
 pub mod claims;
 pub mod cli;
 pub mod digest;
 pub mod doctor;
 pub mod engine;
+pub mod explain;
 pub mod fetch;
 pub mod files;
 pub mod graph;

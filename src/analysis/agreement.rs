@@ -241,6 +241,23 @@ impl Agreement {
         (self.pairs.iter().map(|pair| &pair.first), self.pairs.iter().map(|pair| &pair.second))
     }
 
+    /// The compared rows of the first run that are wanted by the rows of both runs.
+    fn compared(&self, wanted: impl Fn(&ResultRow, &ResultRow) -> bool) -> Vec<&ResultRow> {
+        let pairs = self.pairs.iter().map(|pair| (&pair.first, &pair.second));
+        let all = pairs.chain(self.unlike.iter().map(|unlike| (&unlike.first, &unlike.second)));
+        all.filter(|(first, second)| wanted(first, second)).map(|(first, _)| first).collect()
+    }
+
+    /// The compared rows of the first run on one kind of device, or all.
+    pub fn rows_on(&self, device: Option<DeviceKind>) -> Vec<&ResultRow> {
+        self.compared(|row, _| device.is_none_or(|device| row.device == device))
+    }
+
+    /// The rows of [`Agreement::by_clocks`].
+    pub fn rows_by_clocks(&self, wanted: Option<bool>) -> Vec<&ResultRow> {
+        self.compared(|first, second| first.device == DeviceKind::Gpu && throttled(first, second) == wanted)
+    }
+
     /// How far the rows agree whose row in the first run is wanted; `None` without any.
     pub fn spread(&self, wanted: impl Fn(&ResultRow) -> bool) -> Option<Spread> {
         self.spread_of(|first, _| wanted(first))

@@ -3,6 +3,7 @@
 use crate::graph::OpClass;
 use crate::record::magnitudes::{MagnitudeKind, Magnitudes, headroom_bits};
 use crate::results::data::{Data, distinct};
+use crate::store::schema::ResultRow;
 
 /// Magnitudes of one model reading one input, the largest over all shapes that were run.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +14,8 @@ pub struct Headroom<'a> {
     pub input: &'a str,
     /// By layer and place.
     pub magnitudes: Magnitudes,
+    /// The rows that recorded them.
+    pub rows: Vec<&'a ResultRow>,
 }
 
 /// The worst layer of a place.
@@ -32,8 +35,14 @@ pub fn of(data: &Data) -> Vec<Headroom<'_>> {
     for row in &data.rows {
         let Some(magnitudes) = &row.magnitudes else { continue };
         match all.iter_mut().find(|known| known.model == row.model && known.input == row.input) {
-            Some(known) => known.magnitudes.merge(magnitudes),
-            None => all.push(Headroom { model: &row.model, input: &row.input, magnitudes: magnitudes.clone() }),
+            Some(known) => {
+                known.magnitudes.merge(magnitudes);
+                known.rows.push(row);
+            }
+            None => {
+                let magnitudes = magnitudes.clone();
+                all.push(Headroom { model: &row.model, input: &row.input, magnitudes, rows: vec![row] });
+            }
         }
     }
     all
@@ -87,7 +96,7 @@ mod tests {
         magnitudes.raise(Some(1), MagnitudeKind::Output(OpClass::Residual), 3000.0);
         magnitudes.raise(Some(1), MagnitudeKind::SquareSum, 65504.0 * 4.0);
         magnitudes.raise(Some(1), MagnitudeKind::Output(OpClass::LayerNorm), 0.0);
-        let headroom = Headroom { model: "m", input: "i", magnitudes };
+        let headroom = Headroom { model: "m", input: "i", magnitudes, rows: vec![] };
         let residual = headroom.worst(MagnitudeKind::Output(OpClass::Residual)).unwrap();
         assert_eq!((residual.layer, residual.magnitude), (Some(1), 3000.0));
         assert_eq!(headroom.worst(MagnitudeKind::Output(OpClass::LayerNorm)), None, "zero has no limit");

@@ -98,6 +98,7 @@ impl Results<'_> {
             estimate,
             interval_rule: Some(pair_rule(pairing.of)),
             rows: pairs.len(),
+            looked_at: ids(pairs.iter().flat_map(|pair| [pair.numerator, pair.denominator])),
             evidence: evidence(pairs.iter().flat_map(|pair| [pair.numerator, pair.denominator]), check, admitted),
             observed,
             disturbed: Disturbed::of_pairs(&deciding).filter(|_| met.is_some()),
@@ -114,6 +115,7 @@ impl Results<'_> {
                 _ => IntervalRule::ExactRow,
             }),
             rows: rows.len(),
+            looked_at: ids(rows.iter().copied()),
             evidence: evidence(rows.iter().copied(), check, admitted),
             disturbed: Disturbed::of_rows(aggregate.of, &rows),
             ..CheckFinding::default()
@@ -157,6 +159,7 @@ impl Results<'_> {
             estimate: Some(Estimate { value, interval }),
             interval_rule: Some(if passes.is_some() { IntervalRule::PassShare } else { IntervalRule::Share }),
             rows: rows.len(),
+            looked_at: ids(rows.iter().copied()),
             observed: Observed::Events(EventCount {
                 rows: hit.len(),
                 first: hit.first().map(|row| RowName::of(row)),
@@ -189,11 +192,16 @@ impl Results<'_> {
             estimate: Some(estimate),
             interval_rule: Some(IntervalRule::Progress),
             rows: measured,
+            looked_at: ids(rows.iter().copied()),
             evidence: Evidence::of(rows.into_iter()),
             observed: Observed::Progress { measured, pending },
             disturbed: None,
         }
     }
+}
+
+fn ids<'a>(rows: impl Iterator<Item = &'a ResultRow>) -> Vec<String> {
+    distinct(rows.map(|row| row.id.clone()))
 }
 
 /// Models and inputs of the rows; those inputs whose file is taken for the claim's by its name alone.

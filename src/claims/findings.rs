@@ -20,6 +20,8 @@ pub struct CheckFinding {
     pub interval_rule: Option<IntervalRule>,
     /// Rows or pairs of rows looked at.
     pub rows: usize,
+    /// Their ids; of pairs those of both.
+    pub looked_at: Vec<String>,
     /// The models and inputs of those rows.
     pub evidence: Evidence,
     /// What they show.

@@ -7,7 +7,7 @@ use super::reduce::{Located, deciding_pairs, values_of_pairs, values_of_rows};
 use super::schema::{Aggregate, Claims, Expression, HeadlineSpec, Pairing, Quantity};
 use crate::analysis::facts::{configuration_label, fails};
 use crate::analysis::pairs::Ranged;
-use crate::results::data::Data;
+use crate::results::data::{Data, distinct};
 use crate::stats::median;
 
 /// What a quantity is, which decides its typical value and how it is written.
@@ -32,6 +32,8 @@ pub struct HeadlineValue {
     pub configuration: String,
     /// Whether its outputs fail.
     pub fails: bool,
+    /// Ids of the rows that it is computed from.
+    pub rows: Vec<String>,
 }
 
 /// A quantity over all shapes.
@@ -56,6 +58,11 @@ impl Headline {
     /// Number of values: of shapes, summed over models, inputs and backends.
     pub fn count(&self) -> usize {
         self.values.len()
+    }
+
+    /// Ids of the rows of all values.
+    pub fn rows(&self) -> Vec<String> {
+        distinct(self.values.iter().flat_map(|found| found.rows.iter().cloned()))
     }
 
     /// The smallest value.
@@ -118,7 +125,8 @@ fn value_of(expression: &Expression, found: &Located) -> Option<HeadlineValue> {
         _ => found.rows.first()?,
     };
     let value = (found.estimate.value, found.estimate.interval);
-    Some(HeadlineValue { value, configuration: configuration_label(row), fails: fails(row) == Some(true) })
+    let rows = found.rows.iter().map(|row| row.id.clone()).collect();
+    Some(HeadlineValue { value, configuration: configuration_label(row), fails: fails(row) == Some(true), rows })
 }
 
 fn unit_of(expression: &Expression) -> Option<Unit> {

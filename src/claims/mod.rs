@@ -7,6 +7,7 @@ mod filter;
 pub mod findings;
 pub mod headline;
 pub mod interval;
+pub mod prospects;
 pub mod query;
 pub mod read;
 mod reduce;

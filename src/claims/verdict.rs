@@ -4,12 +4,12 @@ use serde::Serialize;
 
 use super::evaluate::Results;
 use super::evidence::Evidence;
-use super::findings::{CheckFinding, Unfit};
+use super::findings::{CheckFinding, Observed, Reduced, Unfit};
 use super::interval::Met;
 use super::query::Admitted;
 use super::schema::{Check, Claim, Expect, Kind, Scope, SecondReading};
 use super::several::{NamedVerdict, Several};
-use crate::results::data::Data;
+use crate::results::data::{Data, distinct};
 
 /// The result of judging a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -170,6 +170,23 @@ impl Verdict {
         findings.fold(Evidence::default(), |all, finding| all.and(&finding.evidence))
     }
 
+    /// Ids of the rows that its value is computed from: those that decide, where some do, and all that were looked at elsewhere.
+    pub fn provenance(&self) -> Vec<String> {
+        let deciding = |finding: &CheckFinding| match &finding.observed {
+            Observed::Pairs { reduced: Some(Reduced::One { rows, .. }), .. }
+            | Observed::Rows(Some(Reduced::One { rows, .. })) => rows.iter().map(|row| row.id.clone()).collect(),
+            Observed::NotFinite { row, .. } => vec![row.id.clone()],
+            _ => finding.looked_at.clone(),
+        };
+        distinct(self.checks().into_iter().flat_map(|checks| &checks.findings).flat_map(deciding))
+    }
+
+    /// Ids of all rows that were looked at.
+    pub fn looked_at(&self) -> Vec<String> {
+        let findings = self.checks().into_iter().flat_map(|checks| &checks.findings);
+        distinct(findings.flat_map(|finding| finding.looked_at.iter().cloned()))
+    }
+
     /// Rows or pairs of rows looked at; of several checks the largest number.
     pub fn rows(&self) -> usize {
         let findings = self.checks().into_iter().flat_map(|checks| &checks.findings);
@@ -241,7 +258,7 @@ pub fn judge(results: &Results, claim: &Claim) -> Verdict {
 }
 
 /// Environments whose rows may answer: `None` for all.
-fn usable_environments(data: &Data, scope: &Scope) -> Result<Option<Vec<String>>, MissingGpu> {
+pub(super) fn usable_environments(data: &Data, scope: &Scope) -> Result<Option<Vec<String>>, MissingGpu> {
     let with = |wanted: &str| -> Vec<String> {
         let named = |name: &str| name.to_lowercase().contains(&wanted.to_lowercase());
         let listed = data.environments.iter().filter(|(_, found)| found.gpus.iter().any(|gpu| named(&gpu.name)));

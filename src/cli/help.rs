@@ -17,7 +17,7 @@ const SHORT_OPTION: usize = 4;
 
 /// Every command that is not hidden, by who needs it.
 const GROUPS: [(&str, &[&str]); 4] = [
-    ("Reproduce the paper", &["plan", "fetch", "run", "report", "verify", "rerun", "compare", "selftest"]),
+    ("Reproduce the paper", &["plan", "fetch", "run", "report", "verify", "explain", "rerun", "compare", "selftest"]),
     ("Extend it to other models and GPUs", &["infer", "search", "export", "build"]),
     ("Publish results", &["merge", "artifact", "appendix", "splice"]),
     ("This machine", &["doctor", "cache"]),

@@ -9,6 +9,7 @@ mod cache;
 mod choices;
 mod compare;
 mod doctor;
+mod explain;
 mod export;
 mod fetch;
 mod help;
@@ -63,6 +64,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Judge the paper's claims by the results of a run.
     Verify(verify::VerifyArgs),
+    /// Trace a number of a report to its rows, samples and manifest.
+    Explain(explain::ExplainArgs),
     /// Measure one recorded row again on this machine and compare.
     Rerun(rerun::RerunArgs),
     /// Check whether a second run of an experiment repeats the first.
@@ -116,6 +119,7 @@ impl Cli {
             Command::Run(args) => run::execute(&args)?,
             Command::Report(args) => report::execute(args)?,
             Command::Verify(args) => verify::execute(&args)?,
+            Command::Explain(args) => explain::execute(&args)?,
             Command::Rerun(args) => rerun::execute(args)?,
             Command::Compare(args) => compare::execute(&args)?,
             Command::Selftest(args) => selftest::execute(&args)?,

@@ -1,17 +1,22 @@
 //! `mixprec run`: the measurements of a manifest.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Result, bail};
 use clap::Args;
 
 use super::output::note;
+use crate::budget::{self, BudgetRequest, Schedule, TimeLimit};
+use crate::claims::Claims;
 use crate::engine::BackendKind;
 use crate::manifest::schema::Manifest;
 use crate::plan::{Plan, Shard};
 use crate::provenance::Environment;
+use crate::record::Record;
+use crate::runner::placement::{self, GpuChoice};
 use crate::runner::{self, RunOptions};
-use crate::store::journal::OnDamage;
+use crate::store::journal::{self, JournalContents, OnDamage};
 
 #[derive(Debug, Args)]
 #[command(after_help = "A run that was interrupted continues when the same command is given again.")]
@@ -33,18 +38,27 @@ pub(super) struct RunArgs {
     /// Run the configurations of this backend only and leave the others pending; repeatable.
     #[arg(long = "backend", value_name = "BACKEND")]
     backends: Vec<BackendKind>,
+    /// Spread the rows over GPUs of this host, one row a GPU at a time: all, or numbers like 0,1.
+    #[arg(long, value_name = "LIST")]
+    gpus: Option<GpuChoice>,
+    /// End within this time, e.g. 45m, and run first what decides most claims and tables. The same command again goes on.
+    #[arg(long, value_name = "TIME")]
+    budget: Option<TimeLimit>,
 }
 
 pub(super) fn execute(args: &RunArgs) -> Result<u8> {
+    let started = Instant::now();
     let loaded = Manifest::load(&args.manifest)?;
     let plan = Plan::expand(&loaded);
     let dir = args.out.clone().unwrap_or_else(|| default_folder(&plan, args.shard));
-    let options = RunOptions {
+    let mut options = RunOptions {
         environment: Environment::capture().for_manifest(&loaded.sha256),
         retry_failed: args.retry_failed,
         on_damage: if args.force { OnDamage::SetAside } else { OnDamage::Refuse },
         shard: args.shard,
         backends: args.backends.clone(),
+        gpus: args.gpus.as_ref().map(placement::shares).transpose()?.unwrap_or_default(),
+        deadline: None,
     };
     if let Some(absent) = args.backends.iter().find(|&&kind| plan.configurations.iter().all(|one| one.backend != kind))
     {
@@ -53,10 +67,37 @@ pub(super) fn execute(args: &RunArgs) -> Result<u8> {
     for line in plan.notes() {
         note(format_args!("note: {line}"));
     }
+    let claims = Claims::builtin()?;
+    if let Some(TimeLimit(limit)) = args.budget {
+        let part = runner::part(&plan, &options);
+        let limits = BudgetRequest {
+            plan: &part,
+            environment: &options.environment,
+            executing: &runner::executing(&part)?,
+            gpus: options.gpus.len(),
+            earlier: &earlier(&dir),
+            limit,
+            slowdown: budget::slowdown(),
+        };
+        let schedule = Schedule::new(&limits, &claims);
+        note(schedule.forecast(&part).trim_end());
+        options.deadline = Some(schedule.deadline(&part, started));
+    }
     let summary = runner::run(&plan, &dir, &options)?;
     note(summary);
+    if args.budget.is_some() && !summary.interrupted {
+        note(budget::outcome(&dir, &runner::part(&plan, &options), &claims)?.trim_end());
+    }
     note(format_args!("results: {}; next: mixprec report {}", dir.join("results.parquet").display(), dir.display()));
     Ok(summary.exit_code())
+}
+
+/// The newest row of each configuration in a folder, in the order in which they finished. There are none in a journal that the run will refuse.
+fn earlier(dir: &Path) -> Vec<Record> {
+    let rows = |contents: JournalContents| contents.latest().into_values().cloned().collect();
+    let mut rows: Vec<Record> = journal::read(dir).map(rows).unwrap_or_default();
+    rows.sort_by_key(|record| record.finished_unix_s);
+    rows
 }
 
 /// Shards run at the same time, often on one file system: each needs its own folder.

@@ -4,12 +4,16 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::runner;
+use crate::runner::{self, placement::CpuList};
 
-/// None: requests come on standard input.
+/// Requests come on standard input.
 #[derive(Debug, Args)]
-pub(super) struct WorkerArgs {}
+pub(super) struct WorkerArgs {
+    /// Processors to stay on.
+    #[arg(long)]
+    cpus: Option<CpuList>,
+}
 
-pub(super) fn execute(_args: &WorkerArgs) -> ExitCode {
-    runner::worker::main()
+pub(super) fn execute(args: &WorkerArgs) -> ExitCode {
+    runner::worker::main(args.cpus.as_ref())
 }

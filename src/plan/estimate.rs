@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{Configuration, Plan};
 use crate::engine::{BackendKind, DeviceKind, Target};
-use crate::graph::{Dimensions, Format, OpClass, PrecisionPolicy, Rounding, Shape};
+use crate::graph::{Dimensions, Format, OpClass, PrecisionPolicy, Preset, Rounding, Shape};
 use crate::input::InputSource;
 use crate::manifest::schema::{Measurement, Numerics};
 use crate::model::{Architecture, ModelSource};
@@ -105,6 +105,19 @@ impl Plan {
         let total_s = estimate.total_s + build_s + (test.rounds as f64 * round_s).min(most_s);
         DurationEstimate { total_s: total_s.min(self.measurement.timeout_s), ..estimate }
     }
+
+    /// How long the FP32 reference of one of the configurations takes, seconds: every compared sequence once, on the CPU.
+    pub fn reference_s(&self, one: &Configuration) -> f64 {
+        let rate = rate(
+            BackendKind::Reference,
+            &PrecisionPolicy::preset(Preset::Fp32),
+            Target::Current,
+            self.measurement.threads,
+        );
+        let sequences = self.numerics.compare_sequences + self.numerics.forwards.unwrap_or(0) * one.shape.batch;
+        let (sizes, _) = sizes(&one.model_source);
+        rate.build_s + sequences as f64 * rate.pass_s(sizes, Shape { batch: 1, ..one.shape })
+    }
 }
 
 impl Rate {
@@ -162,7 +175,6 @@ fn rate(backend: BackendKind, policy: &PrecisionPolicy, target: Target, threads:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::Preset;
 
     #[test]
     fn the_closed_form_gives_bert_base_its_known_work() {

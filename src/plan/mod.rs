@@ -5,6 +5,7 @@ mod definitions;
 mod estimate;
 mod identity;
 mod notes;
+mod pace;
 mod print;
 mod rules;
 mod shard;
@@ -19,6 +20,7 @@ use crate::manifest::{GridPoint, Index, LoadedManifest, product_indices};
 use crate::model::{Head, ModelSource};
 
 pub use estimate::{DurationEstimate, NOMINAL_THREADS, SizeSource};
+pub use pace::Pace;
 pub use print::duration;
 pub use rules::OtherRules;
 pub use shard::Shard;

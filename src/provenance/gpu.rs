@@ -76,6 +76,37 @@ pub fn of_this_machine() -> Vec<Gpu> {
     }
 }
 
+/// Where a GPU is on its host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// Unique id.
+    pub uuid: String,
+    /// Memory node of the PCI device; `None` where the host has one, or does not say.
+    pub node: Option<usize>,
+    /// Whether it is partitioned into instances (MIG).
+    pub mig: bool,
+}
+
+/// The slots of this machine's GPUs, in the order of their bus addresses. Empty without NVML.
+pub fn slots() -> Vec<Slot> {
+    let Ok(nvml) = nvml() else { return Vec::new() };
+    let slot = |index| {
+        let device = nvml.device_by_index(index).ok()?;
+        let node = device.pci_info().ok().and_then(|found| node_of(Path::new("/"), &found.bus_id));
+        Some(Slot { uuid: device.uuid().ok()?, node, mig: mig_mode(&device) == Some(true) })
+    };
+    (0..nvml.device_count().unwrap_or(0)).filter_map(slot).collect()
+}
+
+/// The memory node of a PCI device. NVML writes the domain with eight digits, the kernel with four.
+fn node_of(root: &Path, bus_id: &str) -> Option<usize> {
+    let address = bus_id.to_ascii_lowercase();
+    let address = address.get(address.len().checked_sub("0000:00:00.0".len())?..)?;
+    let text = std::fs::read_to_string(root.join("sys/bus/pci/devices").join(address).join("numa_node")).ok()?;
+    // The kernel writes -1 where the host has no nodes.
+    text.trim().parse().ok()
+}
+
 fn from_nvml(nvml: &Nvml, index: u32) -> Option<Gpu> {
     let device = nvml.device_by_index(index).ok()?;
     let capability = device.cuda_compute_capability().ok();
@@ -188,6 +219,21 @@ mod tests {
         for gpu in of_this_machine() {
             assert!(!gpu.name.is_empty() && gpu.driver.is_some(), "{gpu:?}");
         }
+    }
+
+    #[test]
+    fn the_node_of_a_device_is_read_by_the_kernels_address() {
+        let root = tempfile::tempdir().unwrap();
+        for (address, node) in [("0000:81:00.0", "1\n"), ("0000:01:00.0", "-1\n")] {
+            let folder = root.path().join("sys/bus/pci/devices").join(address);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("numa_node"), node).unwrap();
+        }
+        let node = |bus_id| node_of(root.path(), bus_id);
+        assert_eq!(
+            ["00000000:81:00.0", "00000000:01:00.0", "0000:02:00.0", "x"].map(node),
+            [Some(1), None, None, None]
+        );
     }
 
     #[test]

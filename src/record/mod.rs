@@ -39,6 +39,9 @@ pub struct Record {
     /// `None` in older journals.
     #[serde(default)]
     pub wall_s: Option<f64>,
+    /// Unique id of the GPU that it was given. `None` where a run was not spread over several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
     /// The outcome.
     pub outcome: Outcome,
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::entries::{Entry, entries};
 use super::figures::Figure;
 use super::macros::{Macro, macros};
 use super::sentences::claims::{WordedSecond, WordedVerdict, summary};
@@ -47,6 +48,8 @@ pub struct Document {
     pub sections: Vec<Section>,
     /// Numbers for prose.
     pub macros: Vec<Macro>,
+    /// What is known of each configuration that the rest names.
+    pub entries: Vec<Entry>,
 }
 
 /// A label and its value.
@@ -72,6 +75,8 @@ pub struct ClaimView {
     pub answered_by: String,
     /// `pass`, `fail`, `open`: colour.
     pub tone: String,
+    /// Ids of the configurations that its value is computed from.
+    pub provenance: Vec<String>,
     /// The second reading, where the claim has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub second: Option<Box<SecondView>>,
@@ -160,8 +165,10 @@ pub fn document(study: &Study, claims: &Claims, verdicts: Vec<Verdict>) -> Resul
     for table in sections.iter_mut().flat_map(|section| &mut section.tables) {
         table.in_appendix |= table.rows.len() > LONGEST_IN_TEXT;
     }
-    let (findings, of_paper) =
-        WordedVerdict::all(&verdicts).into_iter().map(view).partition(|view| view.verdict.finding.is_some());
+    let (findings, of_paper) = verdicts
+        .iter()
+        .map(|verdict| view(verdict, WordedVerdict::of(verdict)))
+        .partition(|view| view.verdict.finding.is_some());
     let pins = pins::note(std::iter::once(data).chain(&study.others).flat_map(|data| &data.rows));
     Ok(Document {
         name: data.plan.name.clone(),
@@ -174,6 +181,7 @@ pub fn document(study: &Study, claims: &Claims, verdicts: Vec<Verdict>) -> Resul
         sections,
         claims: of_paper,
         findings,
+        entries: entries(study),
     })
 }
 
@@ -294,10 +302,10 @@ fn of_machines(
     Ok(joined)
 }
 
-fn view(mut verdict: WordedVerdict) -> ClaimView {
+fn view(judged: &Verdict, mut verdict: WordedVerdict) -> ClaimView {
     let second = verdict.second.take().map(|second| {
         let WordedSecond { counts, verdict } = *second;
-        Box::new(SecondView { counts, view: view(verdict) })
+        Box::new(SecondView { counts, view: view(judged.second.as_deref().unwrap_or(judged), verdict) })
     });
     let shown = verdict.shown_with_limits();
     let tone = match verdict.outcome {
@@ -307,5 +315,14 @@ fn view(mut verdict: WordedVerdict) -> ClaimView {
     };
     // The reason names the experiment where it is another.
     let answered_by = verdict.answered.labels();
-    ClaimView { label: verdict.outcome.label().to_owned(), shown, answered_by, tone: tone.to_owned(), verdict, second }
+    let provenance = judged.provenance();
+    ClaimView {
+        label: verdict.outcome.label().to_owned(),
+        shown,
+        answered_by,
+        tone: tone.to_owned(),
+        provenance,
+        verdict,
+        second,
+    }
 }

@@ -14,7 +14,7 @@ use crate::analysis::facts::{engine_library, has_nan, smallest_cosine};
 use crate::analysis::headroom::Worst;
 use crate::analysis::pairs::Ranged;
 use crate::analysis::{headroom, noise};
-use crate::claims::headline::Headline;
+use crate::claims::headline::{Headline, HeadlineValue};
 use crate::claims::verdict::{count, of_paper};
 use crate::claims::{Outcome, Verdict};
 use crate::engine::{BackendKind, DeviceKind};
@@ -34,6 +34,23 @@ pub struct Macro {
     pub name: String,
     /// Plain text.
     pub value: String,
+    /// What it follows from.
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+/// What a number of the prose follows from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// The manifest's settings, or the program.
+    #[default]
+    Plan,
+    /// The rows of these configurations, by id.
+    Rows(Vec<String>),
+    /// The verdicts on all claims.
+    Verdicts,
+    /// The rows of the run and of its repeats.
+    Repeats,
 }
 
 /// Every macro, in a fixed order: the set does not depend on the results, so prose always compiles. Of several machines
@@ -43,6 +60,7 @@ pub fn macros(study: &Study, found: &[Headline], verdicts: &[Verdict], repeats: 
     let experiments: Vec<&Data> = std::iter::once(data).chain(&study.others).collect();
     let mut all = Vec::new();
     run(data, &mut all);
+    trace(&mut all, 0, &of_rows(data.measured()));
     put(&mut all, "Others", list(study.others.iter().map(|other| other.plan.name.clone())));
     put(&mut all, "OthersSentence", sentences::study::others(study));
     protocol(data, &mut all);
@@ -50,6 +68,7 @@ pub fn macros(study: &Study, found: &[Headline], verdicts: &[Verdict], repeats: 
         headline(one, &mut all);
     }
     repeatability(data, repeats, &mut all);
+    let start = all.len();
     for preset in [Preset::Fp16, Preset::Bf16, Preset::Hybrid] {
         policy(&experiments, preset, &mut all);
         passes(&experiments, preset, &mut all);
@@ -58,7 +77,10 @@ pub fn macros(study: &Study, found: &[Headline], verdicts: &[Verdict], repeats: 
     put(&mut all, "SilentRowsSentence", quality::silent_rows(&experiments));
     put(&mut all, "FpSixteenQualitySentence", quality::quality(&experiments, Preset::Fp16));
     put(&mut all, "HybridQualitySentence", quality::quality(&experiments, Preset::Hybrid));
+    // What of these looks at fewer rows says so itself.
+    trace(&mut all, start, &of_rows(experiments.iter().flat_map(|data| data.measured())));
     headroom(&experiments, &mut all);
+    let start = all.len();
     for (name, outcome) in [
         ("ClaimsPass", Outcome::Pass),
         ("ClaimsFail", Outcome::Fail),
@@ -71,23 +93,28 @@ pub fn macros(study: &Study, found: &[Headline], verdicts: &[Verdict], repeats: 
     let limited = |verdict: &&Verdict| verdict.outcome == Outcome::Pass && !verdict.evidence().limits().is_empty();
     put(&mut all, "ClaimsPassLimited", of_paper(verdicts).filter(limited).count().to_string());
     put(&mut all, "Claims", of_paper(verdicts).count().to_string());
-    for verdict in &WordedVerdict::all(verdicts) {
+    trace(&mut all, start, &Origin::Verdicts);
+    for verdict in verdicts {
         self::verdict(verdict, &mut all);
     }
     all
 }
 
 /// The verdict on a claim or a finding, and under `Second` that on the second reading.
-fn verdict(verdict: &WordedVerdict, all: &mut Vec<Macro>) {
+fn verdict(judged: &Verdict, all: &mut Vec<Macro>) {
+    let verdict = WordedVerdict::of(judged);
+    let origins = judged.readings().map(|reading| Origin::Rows(reading.provenance()));
     let name = if verdict.finding.is_some() { "Finding" } else { "Claim" };
     let name = format!("{name}{}", in_letters(&verdict.id));
-    for (reading, second) in verdict.readings().zip(["", "Second"]) {
+    for ((reading, second), origin) in verdict.readings().zip(["", "Second"]).zip(origins) {
+        let start = all.len();
         put(all, &format!("{name}{second}Verdict"), reading.outcome.label().to_owned());
         if let Some(value) = reading.paper_value.clone().filter(|_| second.is_empty()) {
             put(all, &format!("{name}Paper"), value);
         }
         put(all, &format!("{name}{second}Here"), reading.measured.clone().unwrap_or_default());
         put(all, &format!("{name}{second}Why"), reading.why.clone());
+        trace(all, start, &origin);
     }
 }
 
@@ -104,32 +131,53 @@ fn in_letters(id: &str) -> String {
 /// A quantity of the abstract: how many values, the typical one, the extremes, and the sentence about them.
 fn headline(found: &Headline, all: &mut Vec<Macro>) {
     let text = |value: Option<Ranged>| value.map(|value| found.quoted(value)).unwrap_or_default();
+    let start = all.len();
     put(all, &format!("{}Count", found.spec.key), numbers::count(found.count() as u64));
     put(all, &format!("{}Typical", found.spec.key), text(found.typical()));
     put(all, &format!("{}Lowest", found.spec.key), text(found.lowest().map(|located| located.value)));
     put(all, &format!("{}Highest", found.spec.key), text(found.highest().map(|located| located.value)));
     put(all, &format!("{}Sentence", found.spec.key), found.sentence());
+    let of = |located: Option<&HeadlineValue>| Origin::Rows(located.map(|one| one.rows.clone()).unwrap_or_default());
+    trace(&mut all[..start + 3], start + 2, &of(found.lowest()));
+    trace(&mut all[..start + 4], start + 3, &of(found.highest()));
+    trace(all, start, &Origin::Rows(found.rows()));
 }
 
 /// The noise within the run, and between the run and its repeats.
 fn repeatability(data: &Data, repeats: &[Agreement], all: &mut Vec<Macro>) {
+    let start = all.len();
     put(all, "NoiseSentence", sentences::noise::sentence(data));
+    trace(all, start, &of_rows(data.measured().filter(|row| row.aa_ratio.is_some())));
     for (name, backend) in [
         ("Cuda", BackendKind::Cuda),
         ("TensorRt", BackendKind::TensorRt),
         ("OnnxRuntime", BackendKind::OnnxRuntime),
         ("Reference", BackendKind::Reference),
     ] {
-        let floor = noise::floor(data, backend).map(|found| numbers::percent(found.floor));
+        let found = noise::floor(data, backend);
+        let floor = found.as_ref().map(|found| numbers::percent(found.floor));
+        let start = all.len();
         put(all, &format!("NoiseFloor{name}"), floor.unwrap_or_default());
+        trace(all, start, &of_rows(found.iter().flat_map(|found| found.rows.iter().copied())));
     }
+    let start = all.len();
     put(all, "RepeatSentence", sentences::agreement::of_repeats(repeats));
     put(all, "RepeatShort", sentences::agreement::shares_of_repeats(repeats));
+    trace(all, start, &Origin::Repeats);
 }
 
 fn put(all: &mut Vec<Macro>, name: &str, value: String) {
     let value = if value.is_empty() { "n/a".to_owned() } else { value };
-    all.push(Macro { name: format!("mp{name}"), value });
+    all.push(Macro { name: format!("mp{name}"), value, origin: Origin::Plan });
+}
+
+/// Says that the macros from `start` on follow from this.
+fn trace(all: &mut [Macro], start: usize, origin: &Origin) {
+    all.iter_mut().skip(start).filter(|one| one.origin == Origin::Plan).for_each(|one| one.origin = origin.clone());
+}
+
+fn of_rows<'a>(rows: impl IntoIterator<Item = &'a ResultRow>) -> Origin {
+    Origin::Rows(distinct(rows.into_iter().map(|row| row.id.clone())))
 }
 
 fn run(data: &Data, all: &mut Vec<Macro>) {
@@ -208,6 +256,7 @@ fn passes(experiments: &[&Data], preset: Preset, all: &mut Vec<Macro>) {
     for (prefix, injected) in [("", false), ("Injected", true)] {
         let wanted = |row: &&ResultRow| row.precision == preset.name() && row.injection.is_some() == injected;
         let rows: Vec<&ResultRow> = experiments.iter().flat_map(|data| data.measured()).filter(wanted).collect();
+        let start = all.len();
         let mut sum = |name: &str, of: fn(&ResultRow) -> Option<u64>| {
             let known: Vec<u64> = rows.iter().filter_map(|row| of(row)).collect();
             let text = if known.is_empty() { String::new() } else { numbers::count(total(known.iter().copied())) };
@@ -223,6 +272,7 @@ fn passes(experiments: &[&Data], preset: Preset, all: &mut Vec<Macro>) {
         let models = list(silent.map(|row| row.model.clone()));
         let models = if models.is_empty() { "none".to_owned() } else { models };
         put(all, &format!("{prefix}{}SilentModels", stem(preset)), models);
+        trace(all, start, &of_rows(rows));
     }
 }
 
@@ -234,6 +284,7 @@ fn by_input(experiments: &[&Data], preset: Preset, all: &mut Vec<Macro>) {
         [("Text", InputKind::Text), ("Random", InputKind::Random), ("Separators", InputKind::RandomWithSeparators)]
     {
         let rows: Vec<&ResultRow> = trained.iter().copied().filter(|row| row.input_kind == kind).collect();
+        let start = all.len();
         let mut smallest = |which: &str, of: fn(&ResultRow) -> Option<f64>| {
             let found = rows.iter().filter_map(|row| of(row)).reduce(f64::min);
             put(all, &format!("{}{name}{which}", stem(preset)), found.map(numbers::short_cosine).unwrap_or_default());
@@ -248,6 +299,7 @@ fn by_input(experiments: &[&Data], preset: Preset, all: &mut Vec<Macro>) {
         };
         count("Failed", |row| row.failed_forwards);
         count("Silent", |row| row.silent_forwards);
+        trace(all, start, &of_rows(rows));
     }
 }
 
@@ -272,11 +324,13 @@ fn headroom(experiments: &[&Data], all: &mut Vec<Macro>) {
     let text = |of: &dyn Fn(&headroom::Headroom, MagnitudeKind, Worst) -> String| {
         tightest.map(|(found, place, worst)| of(found, place, worst)).unwrap_or_default()
     };
+    let start = all.len();
     put(all, "HeadroomBits", text(&|_, _, worst| numbers::fixed(worst.bits, 1)));
     put(all, "HeadroomMagnitude", text(&|_, _, worst| numbers::magnitude(worst.magnitude)));
     put(all, "HeadroomModel", text(&|found, _, _| found.model.to_owned()));
     put(all, "HeadroomInput", text(&|found, _, _| found.input.to_owned()));
     put(all, "HeadroomOperation", text(&|_, place, _| place_name(place).to_owned()));
+    trace(all, start, &of_rows(tightest.iter().flat_map(|(found, ..)| found.rows.iter().copied())));
 }
 
 /// The worst numerics of a policy over everything measured of models as they are: an injected outlier is left out. The
@@ -286,6 +340,7 @@ fn policy(experiments: &[&Data], preset: Preset, all: &mut Vec<Macro>) {
     let of_policy = |row: &&ResultRow| row.precision == preset.name() && row.injection.is_none();
     let rows: Vec<&ResultRow> = experiments.iter().flat_map(|data| data.measured()).filter(of_policy).collect();
     let with_nan = rows.iter().filter(|row| has_nan(row)).count();
+    let start = all.len();
     put(all, &format!("{stem}Rows"), numbers::count(rows.len() as u64));
     put(
         all,
@@ -296,6 +351,7 @@ fn policy(experiments: &[&Data], preset: Preset, all: &mut Vec<Macro>) {
     put(all, &format!("{stem}CosineMin"), worst.map(numbers::cosine).unwrap_or_default());
     let largest = rows.iter().filter_map(|row| row.max_abs_error).reduce(f64::max);
     put(all, &format!("{stem}MaxAbs"), largest.map(numbers::magnitude).unwrap_or_default());
+    trace(all, start, &of_rows(rows));
 }
 
 fn sorted(values: impl Iterator<Item = u64>) -> String {

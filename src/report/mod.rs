@@ -1,6 +1,7 @@
 //! Tables, figures, claims and the paper's numbers from the results of one run.
 
 pub mod document;
+pub mod entries;
 pub mod escape;
 pub mod figures;
 pub mod macros;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use crate::results::data::distinct;
 use crate::store::schema::ResultRow;
 
 /// The mark of a configuration whose outputs fail. It is no letter, so that it never meets the mark of another footnote.
@@ -89,6 +90,8 @@ pub struct TableCell {
     pub muted: bool,
     /// Configuration id, where the cell shows one configuration.
     pub source: Option<String>,
+    /// Ids of the configurations that its value is computed from, where they are more than `source`.
+    pub rows: Vec<String>,
 }
 
 impl TableCell {
@@ -100,6 +103,17 @@ impl TableCell {
     /// An undefined value.
     pub fn dash() -> Self {
         TableCell::new("–")
+    }
+
+    /// The same, computed from these rows.
+    pub fn of<'a>(self, rows: impl IntoIterator<Item = &'a ResultRow>) -> Self {
+        TableCell { rows: ids(rows), ..self }
+    }
+
+    /// Ids of the configurations behind it.
+    pub fn provenance(&self) -> impl Iterator<Item = &str> {
+        let source = self.source.iter().filter(|source| !self.rows.contains(source));
+        source.chain(&self.rows).map(String::as_str)
     }
 
     /// Whether it is [`TableCell::dash`] and no footnote says why.
@@ -188,6 +202,9 @@ pub struct Table {
     /// Ids of the configurations that it sums up, where its cells do not name them all.
     #[serde(skip)]
     pub covers: BTreeSet<String>,
+    /// The repeat, from 0, whose rows of the same configurations are behind its cells, too.
+    #[serde(skip)]
+    pub repeat: Option<usize>,
     /// Whether the paper has it in its appendix, as full results, and not in its text.
     pub in_appendix: bool,
     /// Why there are no rows.
@@ -234,6 +251,15 @@ impl Table {
         }
     }
 
+    /// Adds a row of cells that are computed from these rows, unless they say from which.
+    pub fn push_of<'a>(&mut self, mut cells: Vec<TableCell>, rows: impl IntoIterator<Item = &'a ResultRow>) {
+        let all = ids(rows);
+        for cell in cells.iter_mut().filter(|cell| cell.rows.is_empty() && !cell.is_dash()) {
+            cell.rows.clone_from(&all);
+        }
+        self.push(cells);
+    }
+
     /// Adds a row.
     pub fn push(&mut self, cells: Vec<TableCell>) {
         self.rows.push(TableRow { cells, rule: false });
@@ -266,6 +292,10 @@ impl Table {
         }
         self
     }
+}
+
+fn ids<'a>(rows: impl IntoIterator<Item = &'a ResultRow>) -> Vec<String> {
+    distinct(rows.into_iter().map(|row| row.id.clone()))
 }
 
 fn spans(headings: &[Heading]) -> Vec<Span> {

@@ -118,6 +118,8 @@ pub fn rerun(request: &RerunRequest) -> Result<Option<Rerun>, RerunError> {
         on_damage: OnDamage::Refuse,
         shard: None,
         backends: Vec::new(),
+        gpus: Vec::new(),
+        deadline: None,
     };
     if runner::run(&plan, scratch.path(), &options)?.interrupted {
         return Ok(None);

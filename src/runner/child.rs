@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::failure::{Death, kernel_oom_kills};
+use super::placement::GpuShare;
 use super::protocol::{Request, Response};
 use super::{RunnerError, interrupt, worker};
 use crate::engine::BuildProgress;
@@ -63,12 +64,16 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts a worker in its own process group, so that only the parent receives the terminal's Ctrl-C.
-    pub fn spawn() -> Result<Self, RunnerError> {
+    /// Starts a worker in its own process group, so that only the parent receives the terminal's Ctrl-C; with a share, on its
+    /// processors, and with its GPU as the only one that CUDA shows.
+    pub fn spawn(share: Option<&GpuShare>) -> Result<Self, RunnerError> {
         let oom_kills_before = kernel_oom_kills();
         let spawned = program().and_then(|program| {
             let mut command = Command::new(program);
             command.arg0("mixprec").arg(worker::SUBCOMMAND).process_group(0);
+            if let Some(GpuShare { uuid, cpus, .. }) = share {
+                command.arg("--cpus").arg(cpus.to_string()).env("CUDA_VISIBLE_DEVICES", uuid);
+            }
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
         });
         let mut process = spawned.map_err(|source| RunnerError::Spawn { source })?;

@@ -1,14 +1,17 @@
-//! Remembers Ctrl-C, termination and hang-up signals, and passes them to the thread that waits for a worker.
+//! Remembers Ctrl-C, termination and hang-up signals, and passes them to the threads that wait for workers.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{LazyLock, Mutex, Once, PoisonError};
+use std::thread::ThreadId;
 
 use super::child::WorkerEvent;
 use crate::signals::on_signal;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-static LISTENER: Mutex<Option<Sender<WorkerEvent>>> = Mutex::new(None);
+/// Whom each thread waits for.
+static LISTENERS: LazyLock<Mutex<HashMap<ThreadId, Sender<WorkerEvent>>>> = LazyLock::new(Mutex::default);
 static INSTALLED: Once = Once::new();
 
 /// Installs the handler. Where it cannot be installed, a signal ends the program at once.
@@ -16,8 +19,8 @@ pub(super) fn install() {
     INSTALLED.call_once(|| {
         let _ = on_signal(|| {
             INTERRUPTED.store(true, Ordering::SeqCst);
-            let listener = LISTENER.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(sender) = listener.as_ref() {
+            let listeners = LISTENERS.lock().unwrap_or_else(PoisonError::into_inner);
+            for sender in listeners.values() {
                 let _ = sender.send(WorkerEvent::Interrupted);
             }
         });
@@ -29,7 +32,8 @@ pub(super) fn requested() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }
 
-/// Passes the next signal on to `sender`. Call [`requested`] afterwards, because a signal may have arrived before.
+/// Passes the next signal on to `sender`, in place of this thread's earlier one. Call [`requested`] afterwards, because a
+/// signal may have arrived before.
 pub(super) fn notify(sender: Sender<WorkerEvent>) {
-    *LISTENER.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+    LISTENERS.lock().unwrap_or_else(PoisonError::into_inner).insert(std::thread::current().id(), sender);
 }

@@ -132,7 +132,7 @@ impl CurrentMaterials {
         let measured = |of: &Configuration| earlier.get(&of.id).is_some_and(|row| row.outcome.weights().is_some());
         for (model, inputs) in wanted(plan, measured) {
             progress.working_on(&format!("opening {model}"));
-            let mut worker = Worker::spawn()?;
+            let mut worker = Worker::spawn(None)?;
             for Asked { configuration, rows } in inputs {
                 let request = Request::Open {
                     settings: Settings::of(plan),
@@ -150,7 +150,7 @@ impl CurrentMaterials {
                     found.read_raw(plan, configuration, what, reason);
                 }
                 if !alive {
-                    worker = Worker::spawn()?;
+                    worker = Worker::spawn(None)?;
                 }
             }
             worker.finish();

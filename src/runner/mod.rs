@@ -5,19 +5,23 @@
 //! before it gives out the next. A crash, an allocation failure or a timeout costs only that configuration.
 
 mod child;
+mod deadline;
 mod failure;
 mod interrupt;
 mod lock;
 mod materials;
+pub mod placement;
 mod progress;
 mod protocol;
 mod session;
 mod sweep;
 pub mod worker;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -28,13 +32,20 @@ use crate::plan::{Configuration, PLAN_FILE, Plan, Shard};
 use crate::provenance::{Environment, EnvironmentError};
 use crate::store::journal::{self, Header, JOURNAL_FILE, Journal, JournalError, OnDamage};
 use crate::store::{RESULTS_FILE, StoreError, derive, derive_tables};
+use child::{Reply, Worker};
+pub use deadline::Deadline;
 pub use lock::in_use;
+use placement::GpuShare;
 use progress::ProgressDisplay;
+use protocol::{Request, Response, Settings};
 pub use session::measure_here;
 use sweep::Sweep;
 
+/// Time that a worker has to say whether its backend executes here.
+const PROBE_LIMIT: Duration = Duration::from_secs(60);
+
 /// Options of a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct RunOptions {
     /// Machine, build and settings. Every row stores its id. The environment itself is stored next to the journal.
     pub environment: Environment,
@@ -46,6 +57,10 @@ pub struct RunOptions {
     pub shard: Option<Shard>,
     /// Backends to run; empty runs all. Configurations of other backends stay pending.
     pub backends: Vec<BackendKind>,
+    /// GPUs over which the rows are spread; where there are none, rows run one after the other.
+    pub gpus: Vec<GpuShare>,
+    /// When the run ends; `None` runs to the end of the plan.
+    pub deadline: Option<Deadline>,
 }
 
 impl RunOptions {
@@ -184,7 +199,7 @@ pub fn run(plan: &Plan, dir: &Path, options: &RunOptions) -> Result<RunSummary, 
     options.environment.write(dir)?;
     let former: Option<Plan> = read_json(&dir.join(PLAN_FILE)).ok();
     store_plan(plan, dir)?;
-    let part = Plan { configurations: options.part(plan).into_iter().cloned().collect(), ..plan.clone() };
+    let part = part(plan, options);
     let progress = ProgressDisplay::new(part.configurations.len());
     for notice in &opened.notices {
         progress.notice(notice);
@@ -206,6 +221,33 @@ pub fn run(plan: &Plan, dir: &Path, options: &RunOptions) -> Result<RunSummary, 
     }
     drop(lock);
     Ok(summary)
+}
+
+/// The part of a plan that a run with these options executes.
+pub fn part(plan: &Plan, options: &RunOptions) -> Plan {
+    Plan { configurations: options.part(plan).into_iter().cloned().collect(), ..plan.clone() }
+}
+
+/// The backends of a plan that execute here, as their workers say.
+///
+/// # Errors
+/// [`RunnerError`] when a worker cannot be started.
+pub fn executing(plan: &Plan) -> Result<BTreeSet<BackendKind>, RunnerError> {
+    interrupt::install();
+    let mut executing: BTreeSet<BackendKind> = plan.configurations.iter().map(|one| one.backend).collect();
+    let mut refused = BTreeSet::new();
+    for &backend in &executing {
+        let mut worker = Worker::spawn(None)?;
+        let probe = Request::Probe { settings: Settings::of(plan), backend };
+        let reply = worker.call(&probe, PROBE_LIMIT)?;
+        let answers = |response: &Response| matches!(response, Response::Probed(Ok(probed)) if probed.executes);
+        match reply {
+            Reply::Response(response) if answers(&response) => worker.finish(),
+            _ => drop(refused.insert(backend)),
+        }
+    }
+    executing.retain(|backend| !refused.contains(backend));
+    Ok(executing)
 }
 
 /// Stores the plan next to the journal, for the report. Writes nothing when it is there already.

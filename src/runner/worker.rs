@@ -4,6 +4,7 @@ use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
 
+use super::placement::CpuList;
 use super::protocol::{Request, Response};
 use super::session::WorkerSession;
 use crate::engine::{BuildProgress, ProgressSink};
@@ -11,8 +12,12 @@ use crate::engine::{BuildProgress, ProgressSink};
 /// The hidden subcommand that makes the program a worker.
 pub const SUBCOMMAND: &str = "worker";
 
-/// Entry point of the worker process. Only [`super::run`] starts workers.
-pub fn main() -> ExitCode {
+/// Entry point of the worker process. Only [`super::run`] starts workers. Its threads inherit its processors.
+pub fn main(cpus: Option<&CpuList>) -> ExitCode {
+    if let Some(error) = cpus.and_then(|cpus| cpus.keep_this_process().err()) {
+        let _ = writeln!(io::stderr(), "cannot stay on the processors of its GPU: {error}");
+        return ExitCode::FAILURE;
+    }
     std::panic::set_hook(Box::new(|panic| {
         let _ = writeln!(io::stderr(), "{}", panic.to_string().replace('\n', " "));
     }));

@@ -179,7 +179,7 @@ impl TestManifest<'_> {
 
 fn record(configuration: &Configuration, environment: &str, outcome: Outcome) -> Record {
     let environment = environment.to_owned();
-    Record { id: configuration.id.clone(), environment, finished_unix_s: Some(0), wall_s: None, outcome }
+    Record { id: configuration.id.clone(), environment, finished_unix_s: Some(0), wall_s: None, gpu: None, outcome }
 }
 
 fn first(plan: &Plan) -> Result<&Configuration, SelftestError> {

@@ -340,6 +340,7 @@ pub fn records(plan: &Plan, environment: &str) -> Vec<Record> {
         environment: environment.to_owned(),
         finished_unix_s: Some(1_764_000_000),
         wall_s: Some(if configuration.backend == BackendKind::Cuda { 4.5 } else { 12.0 }),
+        gpu: None,
         outcome: Outcome::Ok(Box::new(measured(configuration))),
     };
     plan.configurations.iter().map(record).collect()

@@ -7,6 +7,7 @@ mod artifact;
 mod claims;
 mod committed;
 mod device;
+mod explain;
 mod fixture;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;

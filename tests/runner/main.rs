@@ -10,6 +10,7 @@ mod faults;
 mod fixtures;
 mod journal;
 mod kills;
+mod limits;
 mod measure;
 mod merging;
 mod rerun;

@@ -5,9 +5,10 @@ use crate::analysis::facts::{self, any_fails};
 use crate::engine::DeviceKind;
 use crate::numbers;
 use crate::report::sentences::pins;
-use crate::report::table::{Heading, Note, Notes, Table, TableCell, TableRow};
+use crate::report::table::{Heading, Note, Notes, Table, TableCell};
 use crate::results::data::{Data, series};
 use crate::results::study::run_of_repeat;
+use crate::store::schema::ResultRow;
 
 /// How far the medians of repeats are from the run's own: of each by series, then the pairs that differ most.
 pub fn agreement(found: &[Agreement], data: &Data) -> Vec<Table> {
@@ -17,13 +18,10 @@ pub fn agreement(found: &[Agreement], data: &Data) -> Vec<Table> {
     }
     let of = |(index, found): (usize, &Agreement)| {
         let number = if index == 0 { String::new() } else { format!("-{}", index + 1) };
-        [
-            by_series_table(found, data, &format!("agreement{number}"), caption(index, found.limits)),
-            Table {
-                in_appendix: true,
-                ..farthest(found, &format!("agreement-farthest{number}"), &run_of_repeat(index))
-            },
-        ]
+        let by_series = by_series_table(found, data, &format!("agreement{number}"), caption(index, found.limits));
+        let farthest = farthest(found, &format!("agreement-farthest{number}"), &run_of_repeat(index));
+        let repeat = Some(index);
+        [Table { repeat, ..by_series }, Table { repeat, in_appendix: true, ..farthest }]
     };
     found.iter().enumerate().flat_map(of).collect()
 }
@@ -48,24 +46,31 @@ fn by_series_table(found: &Agreement, data: &Data, slug: &str, caption: String) 
     ];
     let mut table = Table::new(slug, caption, headings);
     for (label, spread) in by_series(found, data) {
+        let rows: Vec<&ResultRow> =
+            found.rows_on(None).into_iter().filter(|row| series(row).label() == label).collect();
         let fails = any_fails(found.paired().0.filter(|row| series(row).label() == label));
-        table.rows.push(spread_row(TableCell::new(label).failing_if(fails), spread));
+        table.push_of(spread_cells(TableCell::new(label).failing_if(fails), spread), rows);
     }
     let (gpu, cpu) = (found.on(DeviceKind::Gpu), found.on(DeviceKind::Cpu));
     let throttled = found.by_clocks(Some(true));
     let [kept, unknown] = [Some(false), None].map(|wanted| throttled.and(found.by_clocks(wanted)));
     let each_kind = gpu.is_some() && cpu.is_some();
     let sums = [
-        ("on the GPU, throttled in neither run", kept),
-        ("on the GPU, throttled in one run or in both", throttled),
-        ("on the GPU, clocks not watched in one run or in both", unknown),
-        ("all on the GPU", gpu.filter(|_| each_kind)),
-        ("all on the CPU", cpu.filter(|_| each_kind)),
-        ("all", found.spread(|_| true)),
+        ("on the GPU, throttled in neither run", kept, found.rows_by_clocks(Some(false))),
+        ("on the GPU, throttled in one run or in both", throttled, found.rows_by_clocks(Some(true))),
+        ("on the GPU, clocks not watched in one run or in both", unknown, found.rows_by_clocks(None)),
+        ("all on the GPU", gpu.filter(|_| each_kind), found.rows_on(Some(DeviceKind::Gpu))),
+        ("all on the CPU", cpu.filter(|_| each_kind), found.rows_on(Some(DeviceKind::Cpu))),
+        ("all", found.spread(|_| true), found.rows_on(None)),
     ];
-    let sums = sums.into_iter().filter_map(|(label, spread)| Some((label, spread?)));
-    for (index, (label, spread)) in sums.enumerate() {
-        table.rows.push(TableRow { rule: index == 0, ..spread_row(label.into(), spread) });
+    let start = table.rows.len();
+    for (label, spread, rows) in sums {
+        if let Some(spread) = spread {
+            table.push_of(spread_cells(label.into(), spread), rows);
+        }
+    }
+    if let Some(first) = table.rows.get_mut(start) {
+        first.rule = true;
     }
     let (first, second) = found.paired();
     let sentences = [
@@ -82,9 +87,9 @@ fn by_series_table(found: &Agreement, data: &Data, slug: &str, caption: String) 
     table.covering(first)
 }
 
-fn spread_row(label: TableCell, spread: Spread) -> TableRow {
+fn spread_cells(label: TableCell, spread: Spread) -> Vec<TableCell> {
     let percent = |share: Option<f64>| TableCell::optional(share.map(numbers::percent));
-    let cells = vec![
+    vec![
         label,
         numbers::count(spread.rows as u64).into(),
         numbers::percent(spread.share()).into(),
@@ -92,8 +97,7 @@ fn spread_row(label: TableCell, spread: Spread) -> TableRow {
         percent(spread.typical),
         percent(spread.most),
         percent(spread.largest),
-    ];
-    TableRow { cells, rule: false }
+    ]
 }
 
 /// `The repeat was measured while other processes used the host's CPUs.`
@@ -122,7 +126,7 @@ fn farthest(found: &Agreement, slug: &str, run: &str) -> Table {
     let mut notes = Notes::default();
     for device in [DeviceKind::Gpu, DeviceKind::Cpu] {
         let start = table.rows.len();
-        found.farthest(device).for_each(|pair| table.push(farthest_row(pair, &mut notes)));
+        found.farthest(device).for_each(|pair| table.push_of(farthest_row(pair, &mut notes), [&pair.first]));
         if let Some(first) = table.rows.get_mut(start) {
             first.rule = start > 0;
         }

@@ -47,7 +47,7 @@ pub fn overview(data: &Data) -> Table {
             if any_built {
                 cells.insert(5, TableCell::new(count(Status::Built)));
             }
-            table.push(cells);
+            table.push_of(cells, rows);
         }
     }
     if table.rows.is_empty() {
@@ -83,7 +83,7 @@ pub fn failures(data: &Data) -> Table {
     for ((kind, reason), rows) in groups {
         let first = rows[0];
         let labels = distinct(rows.iter().map(|row| series(row).label()));
-        table.push(vec![
+        let cells = vec![
             TableCell::new(labels.join(", ")),
             TableCell::new(kind),
             TableCell::new(rows.len().to_string()),
@@ -95,7 +95,8 @@ pub fn failures(data: &Data) -> Table {
                 ))
             },
             TableCell::new(reason),
-        ]);
+        ];
+        table.push_of(cells, rows);
     }
     table.covering(data.rows.iter().filter(|row| matches!(row.status, Status::Failed | Status::Built)))
 }

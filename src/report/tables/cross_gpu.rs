@@ -86,10 +86,11 @@ fn is_wanted(series: &Series) -> bool {
     series.backend.device() == DeviceKind::Gpu && POLICIES.iter().any(|preset| preset.name() == series.precision)
 }
 
-fn cells(machine: &Machine, group: &Group, series: &Series, notes: &mut Notes) -> Option<Vec<TableCell>> {
+fn cells<'a>(machine: &Machine, group: &Group<'a>, series: &Series, notes: &mut Notes) -> Option<Vec<TableCell>> {
     let deciding = deciding(&machine.data, group, series);
-    let mut ratios: Vec<Ranged> = deciding.pairs.iter().filter_map(RowPair::latency_ratio).collect();
-    ratios.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    let ratio = |pair: &RowPair<'a>| Some((pair.latency_ratio()?, *pair));
+    let mut ratios: Vec<(Ranged, RowPair)> = deciding.pairs.iter().filter_map(ratio).collect();
+    ratios.sort_by(|((a, _), _), ((b, _), _)| a.total_cmp(b));
     let (lowest, highest) = (*ratios.first()?, *ratios.last()?);
     // The lower of two middle ones, so that it is a ratio that was measured and has its interval.
     let median = ratios[(ratios.len() - 1) / 2];
@@ -101,9 +102,12 @@ fn cells(machine: &Machine, group: &Group, series: &Series, notes: &mut Notes) -
         TableCell::new(series.label()).failing_if(any_fails(of_series)),
         numbers::count(ratios.len() as u64).into(),
     ];
-    cells.extend([lowest, median, highest].map(|(ratio, interval)| {
+    cells[LABELS - 1] =
+        cells[LABELS - 1].clone().of(ratios.iter().flat_map(|(_, pair)| [pair.numerator, pair.denominator]));
+    cells.extend([lowest, median, highest].map(|((ratio, interval), pair)| {
         let (text, detail) = numbers::with_interval(ratio, interval, 3);
-        TableCell { text: format!("{text}×"), detail, mark: mark.clone(), ..TableCell::default() }
+        let cell = TableCell { text: format!("{text}×"), detail, mark: mark.clone(), ..TableCell::default() };
+        cell.of([pair.numerator, pair.denominator])
     }));
     Some(cells)
 }

@@ -2,6 +2,7 @@
 
 use super::grid::{Cells, Grid};
 use crate::analysis::facts::any_fails;
+use crate::analysis::pairs::Ranged;
 use crate::numbers;
 use crate::report::table::{Heading, Note, Table, TableCell};
 use crate::results::data::{Data, distinct, series};
@@ -96,6 +97,40 @@ pub fn energy(data: &Data) -> Vec<Table> {
     })
 }
 
+/// Longest time that a step of the energy counter is seen late, seconds: the work that is in flight at a reading.
+const STEP_S: f64 = 0.010;
+
+/// Energy of the board per sequence, with the interval that the counter's steps leave; no table where no row has one.
+pub fn energy_per_sequence(data: &Data) -> Vec<Table> {
+    let grid = Grid {
+        slug: "energy-sequence",
+        title: "Energy of the whole board per sequence, idle power included, with the interval that the steps of its counter \
+                leave",
+        unit: "J",
+        cells: Cells::Detail,
+        about_time: true,
+    };
+    grid.tables_of(data, &|row| row.energy_per_inference_mj.is_some(), &|row, _| match joules(row) {
+        Some((energy, interval)) => {
+            let (text, detail) = numbers::with_interval(energy, interval, 3);
+            TableCell { text, detail, ..TableCell::default() }
+        }
+        None => TableCell::dash(),
+    })
+}
+
+/// Joules a sequence. A step of the counter is seen up to [`STEP_S`] late at either end of the window, so the window holds a few
+/// passes more or fewer than were counted.
+fn joules(row: &ResultRow) -> Option<Ranged> {
+    let batch = row.batch_size as f64;
+    let energy = row.energy_per_inference_mj? / 1e3 / batch;
+    let interval = row.energy_passes.zip(row.sustained_sequences_per_s).and_then(|(passes, rate)| {
+        let (passes, late) = (passes as f64, (STEP_S * rate / batch).max(1.0));
+        (late < passes).then(|| (energy * passes / (passes + late), energy * passes / (passes - late)))
+    });
+    Some((energy, interval))
+}
+
 /// The GPU's state while each series was measured; `None` where no sensor was read.
 pub fn state(data: &Data) -> Option<Table> {
     let caption = "State of the GPU between blocks of samples, over all shapes and inputs of a series.";
@@ -120,7 +155,7 @@ pub fn state(data: &Data) -> Option<Table> {
             let label = TableCell::new(wanted.label()).failing_if(any_fails(rows.iter().copied()));
             let mut cells = vec![model.into(), label, rows.len().to_string().into()];
             cells.extend(state_cells(&rows));
-            table.push(cells);
+            table.push_of(cells, rows);
         }
     }
     let text = "An empty list of reasons means that the clocks were at their highest; a dash means that the list could \
@@ -145,4 +180,27 @@ fn state_cells(rows: &[&ResultRow]) -> Vec<TableCell> {
         whole(rows.iter().filter_map(|row| row.foreign_processes).max()),
         TableCell::optional((!reasons.is_empty()).then(|| names.join(", "))),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn energy_is_that_of_a_sequence_within_the_passes_that_a_late_step_adds_or_takes() {
+        // 200 passes of 4 sequences in 2 s: 100 passes/s, so a step is late by at most one pass.
+        let row = ResultRow {
+            batch_size: 4,
+            energy_per_inference_mj: Some(6000.0),
+            energy_passes: Some(200),
+            sustained_sequences_per_s: Some(400.0),
+            ..ResultRow::default()
+        };
+        let (energy, interval) = joules(&row).unwrap();
+        let (low, high) = interval.unwrap();
+        assert_eq!(energy, 1.5);
+        assert!((low - 300.0 / 201.0).abs() < 1e-12 && (high - 300.0 / 199.0).abs() < 1e-12, "{low} {high}");
+        assert_eq!(joules(&ResultRow { energy_passes: Some(1), ..row.clone() }), Some((1.5, None)));
+        assert_eq!(joules(&ResultRow { energy_per_inference_mj: None, ..row }), None);
+    }
 }

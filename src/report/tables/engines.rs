@@ -36,7 +36,7 @@ pub fn engines(data: &Data) -> Table {
         let of_model = || built.iter().copied().filter(|row| row.model == model);
         for wanted in distinct(of_model().map(series)) {
             let rows: Vec<&ResultRow> = of_model().filter(|row| series(row) == wanted).collect();
-            table.push(cells(&rows));
+            table.push_of(cells(&rows), rows);
         }
     }
     if table.rows.is_empty() {

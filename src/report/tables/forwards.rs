@@ -71,7 +71,7 @@ fn rates_of(mut table: Table, mut rows: Vec<&ResultRow>, compared: Option<Numeri
     let policy = |row: &ResultRow| policies.iter().position(|known| *known == (row.backend, row.precision.clone()));
     rows.sort_by_key(|row| (policy(row), row.sequence_length, row.batch_size));
     for row in &rows {
-        table.push(rate_cells(row, compared.is_some()));
+        table.push_of(rate_cells(row, compared.is_some()), [*row]);
     }
     let of_passes = if compared.is_some() { "all passes" } else { "the first pass" };
     let text = format!(
@@ -157,7 +157,7 @@ pub fn provenance(data: &Data) -> Table {
     let shown = |row: &&ResultRow| row.status == Status::Ok && row.first_bad_op.is_some();
     for group in data.groups() {
         for row in group.rows.iter().copied().filter(shown) {
-            table.push(provenance_cells(row));
+            table.push_of(provenance_cells(row), [row]);
         }
     }
     if table.rows.is_empty() {

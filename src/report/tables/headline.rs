@@ -54,12 +54,13 @@ fn spread_cells(
         TableCell { text, detail, mark: mark.clone(), ..TableCell::default() }
     };
     let extreme = |located: Option<&HeadlineValue>| {
-        located.map_or_else(TableCell::dash, |located| cell(located.value).failing_if(located.fails))
+        let traced = |located: &HeadlineValue| TableCell { rows: located.rows.clone(), ..cell(located.value) };
+        located.map_or_else(TableCell::dash, |located| traced(located).failing_if(located.fails))
     };
     vec![
         found.claim().unwrap_or_default().into(),
         quantity,
-        found.typical().map_or_else(TableCell::dash, cell),
+        found.typical().map_or_else(TableCell::dash, |typical| TableCell { rows: found.rows(), ..cell(typical) }),
         extreme(found.lowest()),
         extreme(found.highest()),
         TableCell::optional(verdict.and_then(|verdict| verdict.claim.paper_value.clone())),

@@ -45,11 +45,12 @@ fn table_of(slug: String, caption: String, inputs: &[&Headroom]) -> Table {
         let mut cells = vec![TableCell::new(place_name(place))];
         for found in inputs {
             let worst = found.worst(place);
-            cells.extend([
+            let values = [
                 TableCell::optional(worst.map(|worst| numbers::magnitude(worst.magnitude))),
                 TableCell::optional(worst.map(|worst| layer_name(worst.layer))),
                 TableCell::optional(worst.map(|worst| numbers::fixed(worst.bits, 1))),
-            ]);
+            ];
+            cells.extend(values.map(|cell| if worst.is_some() { cell.of(found.rows.iter().copied()) } else { cell }));
         }
         table.push(cells);
     }

@@ -35,9 +35,10 @@ pub fn latency(data: &Data) -> Vec<Table> {
     tables
 }
 
-/// Tails, device time and time end to end.
+/// Energy beside the latency; tails, device time and time end to end.
 pub fn details(data: &Data) -> Vec<Table> {
-    let mut tables = tails(data);
+    let mut tables = device::energy_per_sequence(data);
+    tables.extend(tails(data));
     tables.extend(device::device_latency(data));
     tables.extend(device::ceiling(data));
     tables.extend(device::end_to_end(data));

@@ -72,7 +72,10 @@ fn summary_row(data: &Data, group: &Group, wanted: &Series) -> Option<TableRow> 
         percent(highest.0).into(),
         at(highest.1),
     ];
-    Some(TableRow { cells, rule: false })
+    let mut made = Table::default();
+    let bases = found.iter().filter_map(|(_, row)| pairs::fp32_counterpart(data, group, row));
+    made.push_of(cells, found.iter().map(|(_, row)| *row).chain(bases));
+    made.rows.pop()
 }
 
 /// Smallest and largest shape of every series.
@@ -101,7 +104,8 @@ fn memory(data: &Data) -> Table {
     for group in one_input_per_model(data) {
         for wanted in group.series() {
             for row in extremes(&group, &wanted) {
-                table.push(cells(data, &group, row, &mut notes));
+                let base = pairs::fp32_counterpart(data, &group, row);
+                table.push_of(cells(data, &group, row, &mut notes), std::iter::once(row).chain(base));
             }
         }
     }

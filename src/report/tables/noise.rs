@@ -32,7 +32,7 @@ pub fn noise_floor(data: &Data) -> Table {
     for found in &floors {
         let ratio = |pick: fn(f64, f64) -> f64| found.rows.iter().filter_map(|row| row.aa_ratio).reduce(pick);
         let ratio = |pick| TableCell::optional(ratio(pick).map(|ratio| numbers::fixed(ratio, 4)));
-        table.push(vec![
+        let cells = vec![
             found.backend.name().into(),
             numbers::count(found.rows.len() as u64).into(),
             rounds(&found.rows).into(),
@@ -44,7 +44,8 @@ pub fn noise_floor(data: &Data) -> Table {
                 source: Some(found.worst.id.clone()),
                 ..TableCell::new(facts::configuration_label(found.worst))
             },
-        ]);
+        ];
+        table.push_of(cells, found.rows.iter().copied());
     }
     for text in [
         "A round is four blocks of passes, two of each engine, in an order that cancels a steady drift; the ratio is \

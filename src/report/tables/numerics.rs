@@ -41,7 +41,8 @@ pub fn worst(data: &Data) -> Table {
             let rows: Vec<&ResultRow> =
                 group.rows.iter().copied().filter(|row| series(row) == wanted && row.status == Status::Ok).collect();
             if !rows.is_empty() {
-                table.push(worst_cells(&rows, data.plan.tolerances.get(&wanted.precision), &mut notes));
+                let cells = worst_cells(&rows, data.plan.tolerances.get(&wanted.precision), &mut notes);
+                table.push_of(cells, rows);
             }
         }
     }

@@ -25,9 +25,11 @@ pub fn by_input(data: &Data) -> Option<Table> {
         let rows = || examined.iter().copied().filter(|row| row.model == model && series(row) == wanted);
         let mut cells = vec![model.into(), wanted.builder().into(), TableCell::new(&wanted.precision)];
         for input in &inputs {
-            cells.extend(of(&rows().filter(|row| row.input == *input).collect::<Vec<_>>()));
+            let of_input: Vec<&ResultRow> = rows().filter(|row| row.input == *input).collect();
+            let traced = |cell: TableCell| cell.of(of_input.iter().copied());
+            cells.extend(of(&of_input).map(traced));
         }
-        table.push(cells);
+        table.push_of(cells, rows());
     }
     let text = failures::definition(data.plan.numerics);
     table.notes.push(Note { mark: String::new(), text });

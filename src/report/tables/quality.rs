@@ -26,7 +26,8 @@ pub fn quality(data: &Data) -> Table {
     let mut notes = Notes::default();
     for group in data.groups() {
         for row in group.rows.iter().filter(|row| has_classes(row) || not_scored(row).is_some()) {
-            table.push(cells(data, &group, row, &mut notes));
+            let base = pairs::fp32_counterpart(data, &group, row);
+            table.push_of(cells(data, &group, row, &mut notes), std::iter::once(*row).chain(base));
         }
     }
     if table.rows.is_empty() {
@@ -66,7 +67,9 @@ pub fn flipped_sentences(data: &Data) -> Table {
                 let numbers: Vec<String> = of.map(|(number, ..)| number.to_string()).collect();
                 let name = |class: Option<u32>| class.map_or_else(|| "none".to_owned(), |class| class.to_string());
                 let change = format!("{} to {}", name(base), name(answer));
-                table.push(after_configuration_cells(row, [change.into(), numbers.join(", ").into()]));
+                let base = pairs::fp32_counterpart(data, &group, row);
+                let cells = after_configuration_cells(row, [change.into(), numbers.join(", ").into()]);
+                table.push_of(cells, std::iter::once(*row).chain(base));
             }
         }
     }
@@ -131,7 +134,8 @@ pub fn perplexity(data: &Data) -> Table {
     let mut notes = Notes::default();
     for group in data.groups() {
         for row in group.rows.iter().filter(|row| row.nll_tokens.is_some()) {
-            table.push(perplexity_cells(data, &group, row, &mut notes));
+            let base = pairs::fp32_counterpart(data, &group, row);
+            table.push_of(perplexity_cells(data, &group, row, &mut notes), std::iter::once(*row).chain(base));
         }
     }
     if table.rows.is_empty() {

@@ -86,7 +86,8 @@ fn of_kind(data: &Data, kind: &AnswerKind) -> Table {
             // The accuracy of classes has a table of its own.
             let own = |score: &&Score| **score != Score::Accuracy || !matches!(answers, Answers::Classes { .. });
             for score in answers.scores().iter().filter(own) {
-                table.push(cells((data, &group), row, *score, &mut notes));
+                let base = pairs::fp32_counterpart(data, &group, row);
+                table.push_of(cells((data, &group), row, *score, &mut notes), std::iter::once(*row).chain(base));
             }
         }
     }

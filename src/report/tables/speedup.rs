@@ -105,7 +105,8 @@ fn ratio_cell(pair: Option<RowPair>, notes: &mut Notes) -> TableCell {
                 None if pair.is_throttled() => Some(notes.mark(Disturbance::Throttled.footnote())),
                 None => None,
             };
-            TableCell { text: format!("{text}×"), detail, mark, ..TableCell::default() }
+            let cell = TableCell { text: format!("{text}×"), detail, mark, ..TableCell::default() };
+            cell.of([pair.numerator, pair.denominator])
         }
         None => TableCell { mark: Some(notes.mark(speedup::LACKING)), ..TableCell::dash() },
     }

@@ -1,25 +1,30 @@
-//! The parent's loop over groups and configurations.
+//! The parent's loops over groups and configurations, one for each device.
 
+mod feed;
+mod lane;
 mod references;
 mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use super::child::{Reply, Worker};
-use super::failure::name_files_as_the_manifest;
-use super::materials::{CurrentMaterials, files_here, reads_files};
+use super::materials::{CurrentMaterials, files_here};
+use super::placement::{self, GpuShare};
 use super::progress::ProgressDisplay;
-use super::protocol::{Opened, Request, Response, Settings};
-use super::{RunOptions, RunSummary, RunnerError, interrupt};
-use crate::engine::{BackendKind, BuildProgress, DeviceKind};
+use super::protocol::{Opened, Response, Settings};
+use super::{Deadline, RunOptions, RunSummary, RunnerError, interrupt};
+use crate::engine::{BackendKind, DeviceKind};
 use crate::model::RawFiles;
-use crate::plan::{Configuration, ConfigurationId, Plan};
-use crate::record::{Failure, FailureKind, Outcome, Record, Status};
+use crate::plan::{Configuration, ConfigurationId, Pace, Plan};
+use crate::record::{Failure, FailureKind, Outcome, Status};
 use crate::store::derive;
 use crate::store::journal::{self, Journal, JournalContents};
+use feed::Feed;
+use lane::Lane;
 use settle::Earlier;
 
 /// Continue, or stop because the user asked to.
@@ -58,6 +63,18 @@ pub(super) struct Sweep<'a> {
     environment: String,
     settings: Settings,
     limit: Duration,
+    deadline: Option<&'a Deadline>,
+    gpus: &'a [GpuShare],
+    retry_failed: bool,
+    state: Mutex<SharedState>,
+    /// Held while a reference is computed, so that no two lanes compute the same.
+    referencing: Mutex<()>,
+    /// Whether a lane has failed, so that the others begin nothing more.
+    failed: AtomicBool,
+}
+
+/// What the lanes of a run share.
+struct SharedState {
     journal: Journal,
     progress: ProgressDisplay,
     /// Configurations that have a final row.
@@ -69,18 +86,14 @@ pub(super) struct Sweep<'a> {
     files: BTreeMap<(String, String), RawFiles>,
     /// Rows of this run that were made from other files than their reference.
     without_reference: BTreeSet<ConfigurationId>,
-    /// Whether the engines of the present group are executed as well as built.
-    executes: bool,
-    retry_failed: bool,
-    /// When the previous row was stored.
-    since: Instant,
+    pace: Pace,
 }
 
 impl<'a> Sweep<'a> {
     pub fn new(
         plan: &'a Plan,
         dir: &'a Path,
-        options: &RunOptions,
+        options: &'a RunOptions,
         journal: Journal,
         progress: ProgressDisplay,
     ) -> Self {
@@ -91,35 +104,68 @@ impl<'a> Sweep<'a> {
             environment: options.environment.id(),
             settings: Settings::of(plan),
             limit: Duration::try_from_secs_f64(plan.measurement.timeout_s).unwrap_or(Duration::MAX),
-            journal,
-            progress,
-            settled: BTreeMap::new(),
-            references: BTreeMap::new(),
-            files: BTreeMap::new(),
-            without_reference: BTreeSet::new(),
-            executes: false,
+            deadline: options.deadline.as_ref(),
+            gpus: &options.gpus,
             retry_failed: options.retry_failed,
-            since: Instant::now(),
+            state: Mutex::new(SharedState {
+                journal,
+                progress,
+                settled: BTreeMap::new(),
+                references: BTreeMap::new(),
+                files: BTreeMap::new(),
+                without_reference: BTreeSet::new(),
+                pace: options.deadline.as_ref().map(|deadline| deadline.pace.clone()).unwrap_or_default(),
+            }),
+            referencing: Mutex::new(()),
+            failed: AtomicBool::new(false),
         }
     }
 
+    fn state(&self) -> MutexGuard<'_, SharedState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn working_on(&self, what: &str) {
+        self.state().progress.working_on(what);
+    }
+
+    /// Time that a worker has for an answer.
+    fn limit(&self) -> Duration {
+        self.deadline.map_or(self.limit, |deadline| self.limit.min(deadline.left()))
+    }
+
+    fn is_out_of_time(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline.left().is_zero())
+    }
+
+    /// Whether a row would end in time, with its reference where that is not there.
+    fn is_affordable(&self, one: &Configuration) -> bool {
+        let Some(deadline) = self.deadline else { return true };
+        let missing = self.parts(one).any(|part| !self.reference_path(one, part).exists());
+        let pace = &self.state().pace;
+        let reference_s = if missing { pace.expected_reference_s(self.plan, one) } else { 0.0 };
+        deadline.admits(pace.expected_s(self.plan, one) + reference_s)
+    }
+
     /// Runs every configuration without a final row in `earlier`, and returns the counts.
-    pub fn execute(mut self, earlier: &JournalContents) -> Result<RunSummary, RunnerError> {
+    pub fn execute(self, earlier: &JournalContents) -> Result<RunSummary, RunnerError> {
         let rows = earlier.latest();
         let measured = earlier.latest_without_failures();
-        let asked = CurrentMaterials::ask(self.plan, &measured, self.limit, &self.progress)?;
+        let asked = CurrentMaterials::ask(self.plan, &measured, self.limit(), &self.state().progress)?;
         let start = if asked.is_break() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
         self.settle(Earlier { rows, measured }, asked.continue_value().as_ref())?;
-        self.progress.skip(self.settled.len());
+        let settled = self.state().settled.len();
+        self.state().progress.skip(settled);
         let result = self.passes(start);
-        self.progress.close();
+        self.state().progress.close();
         let mut summary = self.summary();
         // A signal after the last row interrupts nothing.
-        summary.interrupted = result?.is_break() && (summary.pending > 0 || start.is_break());
+        let stopped = result?.is_break() && (self.deadline.is_none() || interrupt::requested());
+        summary.interrupted = stopped && (summary.pending > 0 || start.is_break());
         if summary.interrupted {
             let total = self.plan.configurations.len();
             let safe = total - summary.pending;
-            self.progress.notice(&format!(
+            self.state().progress.notice(&format!(
                 "interrupted: {safe} of {total} rows are on disk; run the same command again to go on"
             ));
         }
@@ -127,60 +173,109 @@ impl<'a> Sweep<'a> {
     }
 
     /// Runs what is not settled, and again what rows of this run contradict, because a file was replaced meanwhile.
-    fn passes(&mut self, start: ControlFlow<()>) -> Flow {
-        let plan = self.plan;
+    fn passes(&self, start: ControlFlow<()>) -> Flow {
         let mut flow = start;
         for pass in 0..=REREADS {
-            let settled = |one: &&Configuration| self.settled.contains_key(&one.id);
-            let pending: Vec<&Configuration> = plan.configurations.iter().filter(|one| !settled(one)).collect();
-            for group in groups(&pending) {
-                if flow.is_continue() {
-                    flow = self.group(&group)?;
+            let pending: Vec<&Configuration> = {
+                let state = self.state();
+                self.plan.configurations.iter().filter(|one| !state.settled.contains_key(&one.id)).collect()
+            };
+            for wave in self.waves(&pending) {
+                let (shared, alone): (Vec<_>, Vec<_>) = wave.into_iter().partition(|one| self.is_spread(one));
+                for part in [shared, alone] {
+                    if flow.is_continue() && !part.is_empty() {
+                        flow = self.wave(&part)?;
+                    }
                 }
             }
             if flow.is_break() {
                 return Ok(flow);
             }
             let outdated = self.outdated()?;
-            if outdated.is_empty() {
+            if outdated.is_empty() || self.is_out_of_time() {
                 break;
             }
-            self.progress.again(outdated.len());
-            self.references.clear();
-            self.settled.retain(|id, _| !outdated.contains_key(id));
-            let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-            outdated.values().for_each(|material| *counts.entry(material).or_default() += 1);
-            for (material, rows) in counts {
-                self.progress.notice(&match pass {
-                    REREADS => format!(
-                        "{material}: replaced again and again during the run, so {rows} row(s) are left out; run the same \
-                         command again when nothing writes to it"
-                    ),
-                    _ => format!("{material}: replaced during the run, so {rows} row(s) from before are measured again"),
-                });
-            }
+            self.measure_again(&outdated, pass);
         }
         Ok(flow)
     }
 
+    /// Whether a configuration runs on one of several GPUs, and not alone on the host.
+    fn is_spread(&self, one: &Configuration) -> bool {
+        let fake = || one.backend == BackendKind::Mock && placement::are_fakes();
+        !self.gpus.is_empty() && (one.backend.device() == DeviceKind::Gpu || fake())
+    }
+
+    /// The configurations in the parts in which a time limit has them run; all of them without one.
+    fn waves<'b>(&self, pending: &[&'b Configuration]) -> Vec<Vec<&'b Configuration>> {
+        let waves = self.deadline.map(|deadline| deadline.waves.as_slice()).unwrap_or_default();
+        let place = |one: &Configuration| waves.iter().position(|ids| ids.contains(&one.id)).unwrap_or(waves.len());
+        let mut placed: Vec<(usize, &Configuration)> = pending.iter().map(|&one| (place(one), one)).collect();
+        placed.sort_by_key(|(wave, _)| *wave);
+        placed.chunk_by(|a, b| a.0 == b.0).map(|wave| wave.iter().map(|(_, one)| *one).collect()).collect()
+    }
+
+    /// Runs configurations that wait for the same: on every GPU of the run at once, or one after the other.
+    fn wave(&self, wave: &[&Configuration]) -> Flow {
+        if !wave.iter().all(|one| self.is_spread(one)) {
+            return self.lane(&mut Lane::new(0, None), &Feed::single(wave.to_vec()));
+        }
+        let feed = Feed::divided(self.plan, wave, self.gpus.len());
+        let run = |(index, share)| {
+            let flow = self.lane(&mut Lane::new(index, Some(share)), &feed);
+            if flow.is_err() {
+                self.failed.store(true, Ordering::SeqCst);
+            }
+            flow
+        };
+        let flows: Vec<Flow> = std::thread::scope(|scope| {
+            let lanes: Vec<_> = self.gpus.iter().enumerate().map(|lane| scope.spawn(move || run(lane))).collect();
+            lanes.into_iter().map(|lane| lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        });
+        flows
+            .into_iter()
+            .try_fold(ControlFlow::Continue(()), |all, flow| flow.map(|flow| if flow.is_break() { flow } else { all }))
+    }
+
+    /// Says that rows are outdated, and forgets them.
+    fn measure_again(&self, outdated: &BTreeMap<ConfigurationId, String>, pass: usize) {
+        let mut state = self.state();
+        state.progress.again(outdated.len());
+        state.references.clear();
+        state.settled.retain(|id, _| !outdated.contains_key(id));
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        outdated.values().for_each(|material| *counts.entry(material).or_default() += 1);
+        for (material, rows) in counts {
+            state.progress.notice(&match pass {
+                REREADS => format!(
+                    "{material}: replaced again and again during the run, so {rows} row(s) are left out; run the same \
+                     command again when nothing writes to it"
+                ),
+                _ => format!("{material}: replaced during the run, so {rows} row(s) from before are measured again"),
+            });
+        }
+    }
+
     /// The settled configurations whose rows contradict rows that this run has measured after them, or their reference, and in
     /// what.
-    fn outdated(&mut self) -> Result<BTreeMap<ConfigurationId, String>, RunnerError> {
-        let of_reference = std::mem::take(&mut self.without_reference).into_iter();
+    fn outdated(&self) -> Result<BTreeMap<ConfigurationId, String>, RunnerError> {
+        let mut state = self.state();
+        let of_reference = std::mem::take(&mut state.without_reference).into_iter();
         let mut outdated: BTreeMap<_, _> =
             of_reference.map(|id| (id, "a file of the FP32 reference".to_owned())).collect();
-        if self.settled.values().any(|end| end.by_this_run) {
+        if state.settled.values().any(|end| end.by_this_run) {
             let records = journal::read(self.dir)?.records;
             outdated
                 .extend(derive::outdated(self.plan, &records).into_iter().map(|(id, material)| (id.clone(), material)));
         }
-        outdated.retain(|id, _| self.settled.contains_key(id));
+        outdated.retain(|id, _| state.settled.contains_key(id));
         Ok(outdated)
     }
 
     fn summary(&self) -> RunSummary {
+        let state = self.state();
         let mut summary = RunSummary::default();
-        for end in self.settled.values() {
+        for end in state.settled.values() {
             let count = match (end.status, end.by_this_run) {
                 (Status::Ok, true) => &mut summary.ok,
                 (Status::Ok, false) => &mut summary.skipped_already_done,
@@ -192,177 +287,24 @@ impl<'a> Sweep<'a> {
             *count += 1;
             summary.out_of_tolerance += usize::from(end.out_of_tolerance);
         }
-        summary.pending = self.plan.configurations.len() - self.settled.len();
+        summary.pending = self.plan.configurations.len() - state.settled.len();
         summary
     }
 
-    /// Runs the configurations of one backend, model and policy.
-    fn group(&mut self, group: &[&Configuration]) -> Flow {
-        let Some(first) = group.first() else {
-            return Ok(ControlFlow::Continue(()));
-        };
-        self.progress.working_on(&format!("starting {} {} {}", first.backend, first.model, first.policy.name));
-        let mut worker = Worker::spawn()?;
-        let probe = Request::Probe { settings: self.settings.clone(), backend: first.backend };
-        let probed = match worker.call(&probe, self.limit)? {
-            Reply::Response(response) => match *response {
-                Response::Probed(result) => result,
-                other => Err(out_of_step(&other)),
-            },
-            Reply::Died(failure) => Err(failure),
-            Reply::TimedOut => Err(self.timeout()),
-            Reply::Interrupted => return Ok(ControlFlow::Break(())),
-        };
-        let executes = match probed {
-            Ok(probed) => probed.executes,
-            Err(failure) => {
-                for configuration in group {
-                    self.record(configuration, Outcome::Failed(failure.clone()))?;
-                }
-                return Ok(ControlFlow::Continue(()));
-            }
-        };
-        self.executes = executes;
-        if self.references(group)?.is_break() {
-            return Ok(ControlFlow::Break(()));
-        }
-        self.measure_all(group, worker)
-    }
-
-    /// Gives the group's configurations to a worker one by one. After a death, a fresh worker takes the rest.
-    fn measure_all(&mut self, group: &[&Configuration], worker: Worker) -> Flow {
-        let mut ready = Some(worker);
-        for configuration in group {
-            // They are there unless a file was replaced.
-            if self.references(&[configuration])?.is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-            self.progress.working_on(&configuration.label());
-            let ControlFlow::Continue(outcome) = self.measure(configuration, &mut ready)? else {
-                return Ok(ControlFlow::Break(()));
-            };
-            self.record(configuration, outcome)?;
-        }
-        if let Some(worker) = ready {
-            worker.finish();
-        }
-        Ok(if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-    }
-
-    /// Has one configuration measured by the worker that is ready, or by a fresh one. Leaves the worker ready where it can go
-    /// on.
-    fn measure(
-        &mut self,
-        configuration: &Configuration,
-        ready: &mut Option<Worker>,
-    ) -> Result<ControlFlow<(), Outcome>, RunnerError> {
-        let request = Request::Measure {
-            settings: self.settings.clone(),
-            configuration: Box::new(configuration.clone()),
-            references: self.references_of(configuration),
-        };
-        let mut changing = String::new();
-        for _ in 0..=REREADS {
-            let mut worker = match ready.take() {
-                Some(worker) => worker,
-                None => Worker::spawn()?,
-            };
-            let watch = |step: &BuildProgress| self.progress.building(configuration, step);
-            let outcome = match worker.call_watched(&request, self.limit, watch)? {
-                Reply::Response(response) => match *response {
-                    Response::Measured(outcome) => {
-                        if !poisons_worker(configuration.backend, &outcome) {
-                            *ready = Some(worker);
-                        }
-                        outcome
-                    }
-                    Response::Replaced(file) => {
-                        worker.finish();
-                        changing = file;
-                        self.references.clear();
-                        if self.references(&[configuration])?.is_break() {
-                            return Ok(ControlFlow::Break(()));
-                        }
-                        continue;
-                    }
-                    other => {
-                        *ready = Some(worker);
-                        Outcome::Failed(out_of_step(&other))
-                    }
-                },
-                Reply::Died(failure) => Outcome::Failed(failure),
-                Reply::TimedOut => Outcome::Failed(self.timeout()),
-                Reply::Interrupted => return Ok(ControlFlow::Break(())),
-            };
-            return Ok(ControlFlow::Continue(outcome));
-        }
-        Ok(ControlFlow::Continue(Outcome::Failed(Failure::new(FailureKind::Error, &keeps_changing(&changing)))))
-    }
-
-    /// Writes the row to disk before anything else happens.
-    fn record(&mut self, configuration: &Configuration, mut outcome: Outcome) -> Result<(), RunnerError> {
-        name_files_as_the_manifest(&mut outcome, &self.plan.base_dir);
-        if let Outcome::Failed(failure) = &mut outcome
-            && failure.kind != FailureKind::Unavailable
-            && reads_files(configuration)
-        {
-            failure.files = Some(Box::new(self.files_of(configuration)));
-        }
-        let record = Record {
-            id: configuration.id.clone(),
-            environment: self.environment.clone(),
-            finished_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs()),
-            wall_s: Some(self.since.elapsed().as_secs_f64()),
-            outcome,
-        };
-        self.journal.append(&record)?;
-        self.since = Instant::now();
-        if self.reference_differs(configuration, &record.outcome) {
-            self.without_reference.insert(record.id.clone());
-            self.references.clear();
-        }
-        self.settled.insert(record.id.clone(), RowEnd::of(&record.outcome, true));
-        self.progress.finished(configuration, &record.outcome);
-        Ok(())
-    }
-
     /// The files of a configuration, read once: a failure does not wait for every byte again.
-    fn files_of(&mut self, configuration: &Configuration) -> RawFiles {
+    fn files_of(&self, configuration: &Configuration) -> RawFiles {
         let key = (configuration.model.clone(), configuration.input.clone());
-        self.files.entry(key).or_insert_with(|| files_here(self.plan, configuration)).clone()
+        if let Some(known) = self.state().files.get(&key) {
+            return known.clone();
+        }
+        let read = files_here(self.plan, configuration);
+        self.state().files.entry(key).or_insert(read).clone()
     }
 
     fn timeout(&self) -> Failure {
         let seconds = self.plan.measurement.timeout_s;
         Failure::new(FailureKind::Timeout, &format!("took longer than measurement.timeout_s = {seconds} s"))
     }
-}
-
-/// Groups configurations by backend, model and policy. Groups keep the order of their first member, and members keep
-/// the plan's order.
-fn groups<'a>(configurations: &[&'a Configuration]) -> Vec<Vec<&'a Configuration>> {
-    let mut groups: Vec<Vec<&Configuration>> = Vec::new();
-    for &configuration in configurations {
-        let same = |other: &Configuration| {
-            (other.backend, &other.model, &other.policy)
-                == (configuration.backend, &configuration.model, &configuration.policy)
-        };
-        match groups.iter_mut().find(|group| group.first().is_some_and(|first| same(first))) {
-            Some(group) => group.push(configuration),
-            None => groups.push(vec![configuration]),
-        }
-    }
-    groups
-}
-
-/// Whether the worker must be discarded. A CUDA error persists in the process where it occurred.
-fn poisons_worker(backend: BackendKind, outcome: &Outcome) -> bool {
-    let failed = match outcome {
-        Outcome::Failed(_) => true,
-        Outcome::Ok(measured) => matches!(measured.aa_test, Some(Err(_))),
-        Outcome::Built(_) => false,
-    };
-    backend.device() == DeviceKind::Gpu && failed
 }
 
 /// Why a row has no measurement whose file is written to all the time.

@@ -33,7 +33,7 @@ impl Sweep<'_> {
     ///
     /// # Errors
     /// [`RunnerError`] when the journal cannot be written.
-    pub(super) fn settle(&mut self, earlier: Earlier, now: Option<&CurrentMaterials>) -> Result<(), RunnerError> {
+    pub(super) fn settle(&self, earlier: Earlier, now: Option<&CurrentMaterials>) -> Result<(), RunnerError> {
         let mut findings = Findings::default();
         for configuration in &self.plan.configurations {
             let Some(&newest) = earlier.rows.get(&configuration.id) else { continue };
@@ -41,7 +41,7 @@ impl Sweep<'_> {
                 (Outcome::Failed(_), Some(&before), Some(now))
                     if now.reproduces(configuration, before, &self.environment) =>
                 {
-                    self.journal.append(before)?;
+                    self.state().journal.append(before)?;
                     findings.restored += 1;
                     before
                 }
@@ -75,41 +75,42 @@ impl Sweep<'_> {
             }
             findings.elsewhere += usize::from(row.environment != self.environment);
             findings.unstated += usize::from(row.outcome.weights().is_some() && row.outcome.materials().is_none());
-            self.settled.insert(row.id.clone(), RowEnd::of(&row.outcome, false));
+            self.state().settled.insert(row.id.clone(), RowEnd::of(&row.outcome, false));
         }
         // What this run records of a failure is read anew.
-        self.files.clear();
+        self.state().files.clear();
         self.tell(findings);
         Ok(())
     }
 
     fn tell(&self, found: Findings<'_>) {
         let Findings { elsewhere, unstated, restored, missing, replaced, refused } = found;
+        let progress = &self.state().progress;
         for (replacement, rows) in replaced {
-            self.progress.notice(&replacement.notice(rows));
+            progress.notice(&replacement.notice(rows));
         }
         for (why, rows) in refused.into_values() {
-            self.progress.notice(&why.notice(rows));
+            progress.notice(&why.notice(rows));
         }
         if restored > 0 {
-            self.progress.notice(&format!(
+            progress.notice(&format!(
                 "note: {restored} row(s) of this folder failed after a measurement; its files are here again, so it counts"
             ));
         }
         for (library, rows) in missing {
-            self.progress.notice(&format!(
+            progress.notice(&format!(
                 "note: {library}: {rows} row(s) of this folder were measured with this library, and it is not here any \
                  more; they stay as they are"
             ));
         }
         if unstated > 0 {
-            self.progress.notice(&format!(
+            progress.notice(&format!(
                 "note: {unstated} row(s) of this folder do not say which files they were measured with, for an older version \
                  of this program wrote them; they are kept, whatever has changed since"
             ));
         }
         if elsewhere > 0 {
-            self.progress.notice(&format!(
+            progress.notice(&format!(
                 "note: {elsewhere} row(s) of this folder were measured in another environment (machine, driver or build) \
                  and are kept; use another folder (--out) to measure everything in this one"
             ));
@@ -117,7 +118,7 @@ impl Sweep<'_> {
     }
 
     /// The files that were others, or absent, when a configuration failed; none where the row does not say.
-    fn replaced_since(&mut self, configuration: &Configuration, failure: &Failure) -> Vec<Replacement> {
+    fn replaced_since(&self, configuration: &Configuration, failure: &Failure) -> Vec<Replacement> {
         let Some(before) = &failure.files else { return Vec::new() };
         replaced_since_failure(configuration, before, &self.files_of(configuration))
     }

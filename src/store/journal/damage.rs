@@ -189,6 +189,7 @@ mod tests {
             environment: "e".to_owned(),
             finished_unix_s: Some(1_764_000_000),
             wall_s: None,
+            gpu: None,
             outcome: Outcome::Failed(failure),
         }
     }

@@ -72,7 +72,20 @@ fn html_cell((heading, cell): (&Value, &Value)) -> String {
     let source = around(" title=\"configuration ", string(cell, "source"), "\"");
     let mark = around("<sup>", &html(cell, "mark"), "</sup>");
     let detail = around("<small>", &html(cell, "detail"), "</small>");
-    format!("<td class=\"{}{muted}\"{source}>{}{mark}{detail}</td>", string(heading, "align"), html(cell, "text"))
+    let (align, text) = (string(heading, "align"), linked((heading, cell)));
+    format!("<td class=\"{align}{muted}\"{source}>{text}{mark}{detail}</td>")
+}
+
+/// A number leads to its row, or to the first of its rows.
+fn linked((heading, cell): (&Value, &Value)) -> String {
+    let (text, rows) = (html(cell, "text"), list(cell, "rows"));
+    let target = cell["source"].as_str().or_else(|| rows.first()?.as_str());
+    let Some(id) = target.filter(|_| string(heading, "align") == "right") else { return text };
+    let of = match rows.len() {
+        count if count > 1 && cell["source"].is_null() => format!(" title=\"the first of {count} rows\""),
+        _ => String::new(),
+    };
+    format!("<a href=\"#row-{id}\"{of}>{text}</a>")
 }
 
 fn cells(table: &Value, row: &Value, cell: impl Fn((&Value, &Value)) -> String) -> Vec<String> {
@@ -190,6 +203,10 @@ fn the_page_the_values_and_the_latex_say_the_same() {
         assert_eq!(files.keys().cloned().collect::<BTreeSet<_>>(), names(&document));
         for (name, _) in files.iter().filter(|(name, _)| name.ends_with(".svg")) {
             assert!(page.contains(&text(&files, name)), "{name}");
+        }
+        for place in page.split("href=\"#").skip(1) {
+            let id = place.split('"').next().unwrap();
+            assert_eq!(page.matches(&format!("id=\"{id}\"")).count(), 1, "{id}");
         }
         for section in list(&document, "sections") {
             compare_placement(section, &files);

@@ -1,0 +1,134 @@
+//! Numbers of the published artifact, traced back to samples.
+
+use std::path::Path;
+
+use mixprec::claims::Claims;
+use mixprec::explain::{Explained, Explainer, Traced};
+use mixprec::stats::median;
+use mixprec::store::parquet::read_samples;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// Numbers that are traced of each kind.
+const PICKED: usize = 10;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn published() -> Explainer {
+    Explainer::read(&root().join("artifacts/h200"), &Claims::builtin().unwrap()).unwrap()
+}
+
+/// Ten of these, other ones for another seed.
+fn picked(all: &[String], seed: u64) -> Vec<&String> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    (0..PICKED).map(|_| &all[random.next_u32() as usize % all.len()]).collect()
+}
+
+/// Every row has what lies behind it, and its medians follow from its samples: read from the folder's table, not by the program
+/// under test.
+fn check(found: &Explained) {
+    assert!(!found.rows.is_empty() || found.origin.is_some(), "{} leads nowhere", found.name);
+    for row in found.rows.iter().take(3) {
+        let folder = root().join("artifacts/h200").join(&row.folder);
+        let samples = read_samples(&folder).unwrap();
+        let (environment, described) = row.environment.clone().unwrap();
+        assert!(!described.is_empty() && folder.join(format!("environments/{environment}.json")).exists());
+        let of_row = samples.iter().filter(|sample| sample.id == row.id && sample.environment == environment);
+        let latencies: Vec<f64> = of_row.filter_map(|sample| sample.latency_ms).collect();
+        let latency = row.series.iter().find(|series| series.column == "latency_ms").unwrap();
+        assert_eq!(latency.samples, latencies.len(), "{}: {}", found.name, row.id);
+        assert_eq!(latency.recomputed_ms, median(&latencies));
+        assert!(row.series.iter().all(|series| series.stored_ms == series.recomputed_ms), "{}: {row:?}", found.name);
+        assert!(!row.manifest.is_empty());
+        assert!(row.commands[0].contains(&format!("--id {} --environment {environment}", row.id)));
+    }
+}
+
+#[test]
+fn ten_random_numbers_of_the_paper_lead_to_samples() {
+    let explainer = published();
+    let names = explainer.names();
+    let macros: Vec<String> = names.iter().filter(|name| name.starts_with('\\')).cloned().collect();
+    for name in picked(&macros, 7) {
+        check(&explainer.explain(name).unwrap()[0]);
+    }
+    let tables: Vec<String> = names.iter().filter(|name| name.ends_with(".tex")).cloned().collect();
+    let cells = tables.iter().filter_map(|table| explainer.explain(table).ok()).flatten().collect::<Vec<_>>();
+    assert!(cells.len() > 1000, "{}", cells.len());
+    let mut random = ChaCha8Rng::seed_from_u64(11);
+    for _ in 0..PICKED {
+        let cell = &cells[random.next_u32() as usize % cells.len()];
+        assert!(!cell.rows.is_empty(), "{}", cell.name);
+        check(cell);
+    }
+}
+
+#[test]
+fn every_verdict_of_the_readme_leads_to_rows_and_has_the_same_value() {
+    let explainer = published();
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, verdicts) = readme.split_once("<!-- generated: verdicts -->").unwrap();
+    let (verdicts, _) = verdicts.split_once("<!-- /generated -->").unwrap();
+    let mut seen = 0;
+    for line in verdicts.lines().filter(|line| line.starts_with("| C") || line.starts_with("| F")) {
+        let line = line.replace('\\', "");
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let found = explainer.explain(cells[1]).unwrap().remove(0);
+        assert_eq!(found.value, cells[3], "{}", found.name);
+        assert!(found.name.ends_with(cells[4].trim_matches('*')), "{}: {}", found.name, cells[4]);
+        check(&found);
+        seen += usize::from(!found.rows.is_empty());
+    }
+    assert!(seen > 15, "{seen}");
+}
+
+#[test]
+fn a_cell_is_chosen_by_words_and_its_value_follows_from_its_two_rows() {
+    let explainer = published();
+    let found = explainer.explain("speedup.tex: bert-base 8x128 hybrid").unwrap();
+    let [cell] = found.as_slice() else { panic!("{} cells", found.len()) };
+    let [cpu, gpu] = cell.rows.as_slice() else { panic!("{} rows", cell.rows.len()) };
+    assert!(cpu.label.starts_with("onnxruntime fp32") && gpu.label.starts_with("cuda hybrid"), "{cell:?}");
+    check(cell);
+    let ratio = cpu.series[0].recomputed_ms.unwrap() / gpu.series[0].recomputed_ms.unwrap();
+    let printed: f64 = cell.value.split('×').next().unwrap().replace('\u{202f}', "").parse().unwrap();
+    assert!((ratio / printed - 1.0).abs() < 0.005, "{ratio} is printed as {printed}");
+}
+
+#[test]
+fn a_number_of_the_readme_is_found_as_it_is_printed() {
+    let explainer = published();
+    let typical = explainer.explain("\\mpHybridOverFpTypical").unwrap().remove(0);
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(readme.contains(&typical.value), "{}", typical.value);
+    let found = explainer.explain(&typical.value).unwrap();
+    assert!(found.iter().any(|one| one.name == typical.name));
+    assert!(found.iter().all(|one| one.value.contains(&typical.value)));
+    check(&typical);
+}
+
+#[test]
+fn a_ratio_of_a_repeat_leads_to_the_rows_of_both_runs() {
+    let found = published().explain("agreement-farthest.tex: ratio").unwrap();
+    for cell in &found {
+        let [first, repeat] = cell.rows.as_slice() else { panic!("{}: {} rows", cell.name, cell.rows.len()) };
+        assert_eq!(first.id, repeat.id);
+        assert_ne!(first.folder, repeat.folder);
+        let median = |row: &Traced| row.series[0].recomputed_ms.unwrap();
+        let printed: f64 = cell.value.split(' ').next().unwrap().parse().unwrap();
+        assert!((median(repeat) / median(first) / printed - 1.0).abs() < 0.001, "{}: {}", cell.name, cell.value);
+    }
+    assert!(found.len() > 4);
+}
+
+#[test]
+fn what_has_no_such_name_is_refused_with_what_is_near() {
+    let explainer = published();
+    let refused = |what: &str| explainer.explain(what).unwrap_err().to_string();
+    assert!(refused("C99").contains("C3, F1"), "{}", refused("C99"));
+    assert!(refused("\\mpHybridNothing").contains("Near: \\mpHybrid"), "{}", refused("\\mpHybridNothing"));
+    assert!(refused("speedup.tex: bert-base 7x7").contains("no cell has all of `bert-base 7x7`"));
+    assert!(refused("nothing.tex: 8x128").contains("nothing"));
+}
