@@ -10,11 +10,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::child::{Reply, Worker};
 use super::failure::name_files_as_the_manifest;
-use super::materials::{CurrentMaterials, files_here, reads_files};
+use super::materials::{CurrentMaterials, files_here, states_files};
 use super::progress::ProgressDisplay;
 use super::protocol::{Opened, Request, Response, Settings};
 use super::{RunOptions, RunSummary, RunnerError, interrupt};
 use crate::engine::{BackendKind, BuildProgress, DeviceKind};
+use crate::libraries::{self, Library};
 use crate::model::RawFiles;
 use crate::plan::{Configuration, ConfigurationId, Plan};
 use crate::record::{Failure, FailureKind, Outcome, Record, Status};
@@ -67,6 +68,8 @@ pub(super) struct Sweep<'a> {
     references: BTreeMap<PathBuf, Result<Opened, String>>,
     /// The files that failures are told with, by model and input.
     files: BTreeMap<(String, String), RawFiles>,
+    /// The libraries that failures are told with.
+    libraries: BTreeMap<BackendKind, Option<BTreeMap<String, String>>>,
     /// Rows of this run that were made from other files than their reference.
     without_reference: BTreeSet<ConfigurationId>,
     /// Whether the engines of the present group are executed as well as built.
@@ -96,6 +99,7 @@ impl<'a> Sweep<'a> {
             settled: BTreeMap::new(),
             references: BTreeMap::new(),
             files: BTreeMap::new(),
+            libraries: BTreeMap::new(),
             without_reference: BTreeSet::new(),
             executes: false,
             retry_failed: options.retry_failed,
@@ -302,11 +306,11 @@ impl<'a> Sweep<'a> {
     /// Writes the row to disk before anything else happens.
     fn record(&mut self, configuration: &Configuration, mut outcome: Outcome) -> Result<(), RunnerError> {
         name_files_as_the_manifest(&mut outcome, &self.plan.base_dir);
-        if let Outcome::Failed(failure) = &mut outcome
-            && failure.kind != FailureKind::Unavailable
-            && reads_files(configuration)
-        {
-            failure.files = Some(Box::new(self.files_of(configuration)));
+        if let Outcome::Failed(failure) = &mut outcome {
+            failure.libraries = self.libraries_of(configuration.backend);
+            if states_files(configuration, failure) {
+                failure.files = Some(Box::new(self.files_of(configuration)));
+            }
         }
         let record = Record {
             id: configuration.id.clone(),
@@ -330,6 +334,12 @@ impl<'a> Sweep<'a> {
     fn files_of(&mut self, configuration: &Configuration) -> RawFiles {
         let key = (configuration.model.clone(), configuration.input.clone());
         self.files.entry(key).or_insert_with(|| files_here(self.plan, configuration)).clone()
+    }
+
+    /// The libraries of a backend, read once; `None` where it has none.
+    fn libraries_of(&mut self, backend: BackendKind) -> Option<BTreeMap<String, String>> {
+        let read = || (!Library::of(backend).is_empty()).then(|| libraries::digests(backend));
+        self.libraries.entry(backend).or_insert_with(read).clone()
     }
 
     fn timeout(&self) -> Failure {
