@@ -27,6 +27,14 @@ impl FileError {
         move |source| FileError { path: path.to_owned(), source }
     }
 
+    /// The same where a command writes its results, with the cure.
+    pub fn of_output(path: &Path) -> impl FnOnce(io::Error) -> FileError + Copy {
+        move |source| {
+            let message = format!("{source}; choose a writable folder with --out, or make room");
+            FileError { path: path.to_owned(), source: io::Error::new(source.kind(), message) }
+        }
+    }
+
     /// `path: `, or `path:` before the number of a line.
     fn place(&self) -> String {
         let numbered = self.source.get_ref().is_some_and(|source| source.is::<NotText>());

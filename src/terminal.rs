@@ -29,12 +29,18 @@ const IGNORABLE: [RangeInclusive<char>; 17] = [
 ];
 
 /// Whether a reader cannot see the character, or it changes how others are shown: control and format characters, line separators,
-/// those of private use, and those that a page leaves out.
+/// those of private use, those that a page leaves out, and what is no character.
 pub fn is_hidden(c: char) -> bool {
     use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator, PrivateUse};
     let category =
         || matches!(c.general_category(), Control | Format | LineSeparator | ParagraphSeparator | PrivateUse);
-    if c.is_ascii() { c.is_ascii_control() } else { category() || IGNORABLE.iter().any(|range| range.contains(&c)) }
+    let ignorable = || IGNORABLE.iter().any(|range| range.contains(&c));
+    if c.is_ascii() { c.is_ascii_control() } else { category() || ignorable() || is_noncharacter(c) }
+}
+
+/// Whether Unicode will never give the code point to a character: no font shows it.
+fn is_noncharacter(c: char) -> bool {
+    matches!(c, '\u{fdd0}'..='\u{fdef}') || u32::from(c) & 0xfffe == 0xfffe
 }
 
 /// `text` of one or several lines, with hidden characters as escapes like `\u{1b}`; line breaks and tabs stay.
@@ -69,8 +75,7 @@ mod tests {
         assert_eq!(printable("ok\u{1b}]0;owned\u{7}\n\tnext"), "ok\\u{1b}]0;owned\\u{7}\n\tnext");
         assert_eq!(printable_line("a\nb\u{9b}31m\r"), "a\\nb\\u{9b}31m\\r");
         assert_eq!(printable("user\u{202e}txt.exe"), "user\\u{202e}txt.exe");
-        let marks =
-            "\u{ad}\u{34f}\u{200d}\u{fe0f}\u{fff9}\u{13430}\u{1d173}\u{e0001}\u{e0041}\u{e0100}\u{e000}\u{10fffd}";
+        let marks = "\u{ad}\u{34f}\u{200d}\u{fe0f}\u{fff9}\u{13430}\u{1d173}\u{e0001}\u{e0041}\u{e0100}\u{e000}\u{10fffd}\u{fdd0}\u{fffe}";
         for mark in marks.chars() {
             assert_eq!(printable(&mark.to_string()), format!("\\u{{{:x}}}", u32::from(mark)));
         }

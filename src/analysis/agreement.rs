@@ -373,7 +373,7 @@ fn by_id<'a>((path, data): Named<'a>) -> Result<HashMap<&'a str, &'a ResultRow>,
     Ok(rows)
 }
 
-/// Refuses rows of other weights or files. Returns the difference where the program's arithmetic alone is another.
+/// Refuses rows of other weights or files. Returns the difference where the program's arithmetic or a library alone is another.
 fn check_materials(
     first: (&Path, &ResultRow),
     second: (&Path, &ResultRow),
@@ -386,7 +386,7 @@ fn check_materials(
     let Some(material) = weights.or_else(|| first.1.contradicts(second.1)) else { return Ok(None) };
     let [wanted, found] = [first.1, second.1].map(|row| material.label(row));
     match material {
-        Material::Arithmetic => {
+        Material::Arithmetic | Material::Libraries => {
             let property = format!("{material} for {}", first.1.backend);
             Ok(Some(Difference { property, first: wanted, second: found }))
         }

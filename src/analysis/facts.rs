@@ -91,11 +91,12 @@ pub fn nonfinite_share(row: &ResultRow) -> Option<f64> {
     (all > 0).then(|| bad as f64 / all as f64)
 }
 
-/// Why the labelled sentences of a measured row were not scored; `None` where they were, or where there are none.
+/// Why the labelled sentences or the text of a measured row were not scored; `None` where they were, or where there are none.
 pub fn not_scored(row: &ResultRow) -> Option<&str> {
     let (_, reason) = row.numerics_remark.as_deref()?.split_once(NOT_SCORED)?;
     // Remarks are joined by semicolons.
-    reason.split("; ").next().filter(|_| row.input_kind.has_labels())
+    let is_to_score = row.input_kind.has_labels() || row.task_answers.is_some() || row.nll_tokens.is_some();
+    reason.split("; ").next().filter(|_| is_to_score)
 }
 
 /// Seed of the permutations of a paired test.

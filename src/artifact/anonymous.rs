@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::known_paths::{Kept, KnownPath, KnownPaths, TextPiece, is_plain};
-use super::users::{HOMES, users_of};
+use super::users::{leads_home, users_of};
 use crate::merge::{Input, Merged};
 use crate::plan::Plan;
 use crate::provenance::Environment;
@@ -211,10 +211,7 @@ impl Anonymiser {
     fn is_private(&self, path: &str) -> bool {
         let drive = matches!(path.as_bytes(), [letter, b':', b'\\' | b'/', ..] if letter.is_ascii_alphabetic());
         let absolute = drive || path.starts_with(['/', '~']) || path.starts_with(r"\\");
-        let parts: Vec<&str> = path.split(SEPARATORS).collect();
-        absolute
-            || parts.windows(2).any(|pair| HOMES.contains(&pair[0]) && !pair[1].is_empty())
-            || parts.iter().any(|part| self.is_user(part))
+        absolute || leads_home(path) || path.split(SEPARATORS).any(|part| self.is_user(part))
     }
 
     fn is_user(&self, name: &str) -> bool {
@@ -312,6 +309,7 @@ mod tests {
             ("/home/jdoe/model/config.json: No such file", "config.json: No such file"),
             ("cannot open `/scratch/x/libcuda.so.1`; try again", "cannot open `libcuda.so.1`; try again"),
             ("../home/somebody/model/config.json", "config.json"),
+            ("../../root/secret/config.json: no, root/leaf", "config.json: no, root/leaf"),
             ("data/jdoe/dev.tsv:3: expected", "dev.tsv:3: expected"),
             ("see ~jdoe/x and file:///etc/y.", "see x and y."),
             ("/home/jdoe", "[folder]"),

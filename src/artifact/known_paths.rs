@@ -132,7 +132,7 @@ impl KnownPaths {
 }
 
 /// Folders and files that a configuration names, as the manifest writes them.
-fn named(of: &Configuration) -> Vec<PathBuf> {
+pub(super) fn named(of: &Configuration) -> Vec<PathBuf> {
     let models = of.model_source.candidates().iter().filter_map(|source| match source {
         ModelSource::Checkpoint { path, .. } => Some(path.clone()),
         _ => None,

@@ -148,7 +148,7 @@ pub fn publish(request: &ArtifactRequest) -> Result<ArtifactSummary, ArtifactErr
     let scratch = merge::beside(&request.out)?;
     for part in &parts {
         let dir = scratch.path().join(&part.folder);
-        fs::create_dir_all(&dir).map_err(FileError::at(&dir))?;
+        fs::create_dir_all(&dir).map_err(FileError::of_output(&dir))?;
         merge::fill(&part.merged, &dir)?;
     }
     let mut folders = parts[1..].iter().map(|part| part.folder.clone());
@@ -217,7 +217,7 @@ fn json(source: serde_json::Error) -> ArtifactError {
 
 fn write(dir: &Path, name: &str, text: &str) -> Result<(), ArtifactError> {
     let path = dir.join(name);
-    Ok(fs::write(&path, text).map_err(FileError::at(&path))?)
+    Ok(fs::write(&path, text).map_err(FileError::of_output(&path))?)
 }
 
 /// Digest and length of every file below `dir`, by its path relative to `dir`.

@@ -1,19 +1,54 @@
 //! Users that results name: whoever has a home in one of their paths.
 
 use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
 use super::anonymous::{SEPARATORS, is_boundary};
+use super::known_paths::named;
 use crate::merge::Input;
 
 /// Folders whose folders are named after users.
-pub(super) const HOMES: [&str; 2] = ["home", "Users"];
+const HOMES: [&str; 2] = ["home", "Users"];
+
+/// The home of the user that containers and rented machines run as. People who share it have folders in it.
+const ROOT: &str = "root";
+
+/// What folders of root's home are called that are nobody's.
+const OF_NOBODY: [&str; 22] = [
+    "artifacts",
+    "cache",
+    "checkpoints",
+    "code",
+    "data",
+    "datasets",
+    "experiments",
+    "git",
+    "mixprec",
+    "model",
+    "models",
+    "project",
+    "projects",
+    "repo",
+    "repos",
+    "results",
+    "runs",
+    "scratch",
+    "src",
+    "storage",
+    "tmp",
+    "workspace",
+];
 
 /// Users whose homes the plan, the rows or the environments of a folder name.
 pub(super) fn users_of(input: &mut Input) -> BTreeSet<String> {
     let data = &mut input.data;
-    let mut found: BTreeSet<String> = users_in_path(&data.plan.base_dir.to_string_lossy()).into_iter().collect();
+    let folder = &data.plan.base_dir;
+    let excluded = data.plan.excluded.iter().map(|cell| &cell.configuration);
+    let files = data.plan.configurations.iter().chain(excluded).flat_map(named);
+    let paths: BTreeSet<PathBuf> = files.map(|path| followed(folder, &path)).chain([folder.clone()]).collect();
+    let mut found: BTreeSet<String> = paths.iter().flat_map(|path| users_in_path(&path.to_string_lossy())).collect();
     let mut add = |text: &str| found.extend(text.split(is_boundary).flat_map(users_in_word));
     data.rows.iter_mut().flat_map(|row| row.texts()).for_each(|text| add(text));
     let plan = serde_json::to_value(&data.plan).unwrap_or_default();
@@ -23,11 +58,41 @@ pub(super) fn users_of(input: &mut Input) -> BTreeSet<String> {
     found
 }
 
-/// What follows `home` or `Users` in a path.
+/// Where a path leads from a folder, `..` taken as written: `/home/ann` of `../ann` in `/home/ben`.
+fn followed(folder: &Path, path: &Path) -> PathBuf {
+    folder.join(path).components().fold(PathBuf::new(), |mut whole, part| {
+        match part {
+            Component::ParentDir if whole.file_name().is_some() => drop(whole.pop()),
+            other => whole.push(other),
+        }
+        whole
+    })
+}
+
+/// Whether the second of three parts of a path names a user: what follows a folder of homes, and a folder in root's home.
+fn is_user_after(before: &[&str], name: &str, after: Option<&&str>) -> bool {
+    match before {
+        [.., home] if HOMES.contains(home) => true,
+        ["" | "..", home] | [.., "..", home] if *home == ROOT => {
+            after.is_some() && !OF_NOBODY.contains(&name) && name.starts_with(char::is_alphabetic)
+        }
+        _ => false,
+    }
+}
+
+/// Whether a path leads into a home, whoever's it is.
+pub(super) fn leads_home(path: &str) -> bool {
+    let parts: Vec<&str> = path.split(SEPARATORS).collect();
+    let of_root = |at: usize| parts[at] == ROOT && at > 0 && matches!(parts[at - 1], "" | "..");
+    (0..parts.len().saturating_sub(1))
+        .any(|at| (HOMES.contains(&parts[at]) || of_root(at)) && !parts[at + 1].is_empty())
+}
+
+/// What follows `home` or `Users` in a path, and a folder in `/root`.
 fn users_in_path(path: &str) -> Vec<String> {
     let parts: Vec<&str> = path.split(SEPARATORS).collect();
-    let named = |pair: &[&str]| HOMES.contains(&pair[0]).then(|| pair[1].to_owned());
-    parts.windows(2).filter_map(named).filter(|name| !name.is_empty()).collect()
+    let is_user = |at: &usize| !parts[*at].is_empty() && is_user_after(&parts[..*at], parts[*at], parts.get(at + 1));
+    (1..parts.len()).filter(is_user).map(|at| parts[at].to_owned()).collect()
 }
 
 /// The same of the paths of a word, like `/home/a/lib:/home/b/lib`, and what follows `~`.
@@ -62,5 +127,28 @@ mod tests {
         assert_eq!(users("PATH=/home/ann/lib:/home/ben and ../home/cy/x"), ["ann", "ben", "cy"]);
         assert_eq!(users("home, ~5 %, /home/ and /opt/x"), [""; 0]);
         assert_eq!(users_in_path("/home/Ann B, PhD/proj"), ["Ann B, PhD"]);
+        assert_eq!(users("/root/ann/x.tsv, ../../root/ben/y: a/root/cy/z"), ["ann", "ben"]);
+        assert_eq!(users("/root/dev.tsv /root/data/x /root/.cache/x /root"), [""; 0]);
+    }
+
+    #[test]
+    fn whoever_has_the_home_that_a_path_leads_to_from_its_folder_is_a_user() {
+        let users =
+            |folder: &str, path: &str| users_in_path(&followed(Path::new(folder), Path::new(path)).to_string_lossy());
+        assert_eq!(users("/home/ann/proj", "../../ben/none"), ["ben"]);
+        assert_eq!(users("/home", "ben"), ["ben"]);
+        assert_eq!(users("/home/ann", "./models/x"), ["ann"]);
+        assert_eq!(users("/data/x", "../../../../home/cy/z"), ["cy"]);
+        assert_eq!(users("proj", "../../none"), [""; 0]);
+    }
+
+    #[test]
+    fn a_path_into_a_home_is_told_from_others() {
+        for path in ["../home/ann", "/root/x", "../../root/model", r"C:\Users\ben"] {
+            assert!(leads_home(path), "{path}");
+        }
+        for path in ["home/", "tree/root/leaf", "root/leaf", "/opt/x", ""] {
+            assert!(!leads_home(path), "{path}");
+        }
     }
 }

@@ -61,6 +61,14 @@ pub fn labels_of_text(text: &str) -> Vec<(String, String)> {
     pairs.into_iter().map(|[label, class]| (label, class)).collect()
 }
 
+/// The class that an F1 of two classes is of, whichever order the checkpoint has them in: that of label 1, or of the last label by
+/// its characters. `None` without labels.
+pub fn positive_class(classes: &[LabelledClass]) -> Option<u32> {
+    let labelled = || classes.iter().filter(|of| of.label.is_some());
+    let of_one = labelled().find(|of| of.label.as_deref() == Some("1"));
+    u32::try_from(of_one.or_else(|| labelled().max_by_key(|of| &of.label))?.class).ok()
+}
+
 /// The labels of a file, each with the first line that has it.
 pub(super) type FileLabels = BTreeMap<String, usize>;
 
@@ -259,10 +267,9 @@ impl HeadClasses<'_> {
         let Some(largest) = numbers(labels) else {
             let unknown = labels.iter().find(|(label, _)| self.named(label).is_none());
             let (label, line) = unknown.map_or(("", 0), |(label, line)| (label.as_str(), *line));
-            return Err(format!(
-                "label `{label}` of line {line} is no class of the head, which has {}. {CURE}",
-                self.names()
-            ));
+            let is_name = (0..self.count).any(|class| spelling(&self.config.label(class)) == spelling(label));
+            let why = if is_name { "the name of several classes of the head" } else { "no class of the head" };
+            return Err(format!("label `{label}` of line {line} is {why}, which has {}. {CURE}", self.names()));
         };
         // A file of SST-2's kind may hold one sentiment alone.
         let count = largest.saturating_add(1).max(2);

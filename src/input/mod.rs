@@ -18,7 +18,7 @@ use crate::graph::{OutputKind, Shape};
 use crate::model::{Model, ModelConfig, ModelError, Tokenizer};
 use examples::{Examples, LabelRule, Labelling, NumberedLine};
 use labels::left_out_notice;
-pub use labels::{ClassName, LabelledClass, label_text, labels_of_text, unlabelled_sentence};
+pub use labels::{ClassName, LabelledClass, label_text, labels_of_text, positive_class, unlabelled_sentence};
 pub use source::InputSource;
 use text::Windows;
 pub use truth::{MASKED_SHARE, RightSpans, SpanTruth, Truth};

@@ -50,11 +50,8 @@ pub enum MergeError {
          place on both machines and run the one that lacks it again, or merge each with its like"
     )]
     Weights { path: PathBuf, model: String, found: String, other: PathBuf, expected: String },
-    /// A model, an input or the manifest had other files or settings.
-    #[error(
-        "{0}; put the same file in place on both machines and run the one that lacks it again, give the two different names in \
-         the manifest, or merge each with its like"
-    )]
+    /// A model, an input, the manifest or a backend had other files, settings or libraries.
+    #[error("{0}; {cure}, or merge each with its like", cure = .0.cure())]
     Material(Box<Contradiction>),
     /// The output folder is no earlier merge.
     #[error("{path}: not of an earlier merge, and would be lost; move it away, or use another folder (--out)")]

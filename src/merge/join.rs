@@ -206,7 +206,8 @@ fn age(candidate: &CandidateRow) -> (bool, Option<u64>, String) {
 
 /// Refuses rows that contradict each other in what a table shares: outputs and times of two sets of weights or of two files
 /// would be compared as if they were of one. Rows that newer rows replace are checked as well: a stand-in must not replace the
-/// real weights because it ran later. Another arithmetic of the program is noted: rows of two builds are not compared.
+/// real weights because it ran later. Another arithmetic of the program is noted: rows of two builds are not compared. Another
+/// build of a library in one environment is refused, because nothing but the digest tells its rows apart.
 fn check_materials(plan: &Plan, candidates: &Candidates, notes: &mut Vec<String>) -> Result<(), MergeError> {
     let mut shared: Shared<&Path> = Shared::default();
     let run = plan.configurations.iter().filter_map(|one| candidates.get(one.id.0.as_str()));

@@ -77,12 +77,14 @@ fn parent(out: &Path) -> &Path {
 /// [`MergeError::File`].
 pub fn beside(out: &Path) -> Result<TempDir, MergeError> {
     let parent = parent(out);
-    fs::create_dir_all(parent).map_err(FileError::at(parent))?;
+    fs::create_dir_all(parent).map_err(FileError::of_output(parent))?;
     let mut builder = tempfile::Builder::new();
     // Without this only the owner has access to the folder; the process's umask still applies.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-    Ok(builder.prefix(".merge.").tempdir_in(parent).map_err(FileError::at(parent))?)
+    // The folder's own name says nothing to the user.
+    let made = builder.prefix(".merge.").tempdir_in(parent).map_err(|error| io::Error::from(error.kind()));
+    Ok(made.map_err(FileError::of_output(parent))?)
 }
 
 /// Writes the files of a merged folder.
@@ -93,7 +95,7 @@ pub fn fill(merged: &Merged, dir: &Path) -> Result<(), MergeError> {
     let json = |name: &str, bytes: serde_json::Result<Vec<u8>>| {
         let path = dir.join(name);
         let bytes = bytes.map_err(|source| MergeError::Json { path: path.clone(), source })?;
-        Ok::<(), MergeError>(replace(&path, &bytes).map_err(FileError::at(&path))?)
+        Ok::<(), MergeError>(replace(&path, &bytes).map_err(FileError::of_output(&path))?)
     };
     json(PLAN_FILE, serde_json::to_vec_pretty(&merged.plan))?;
     parquet::write_samples(dir, &merged.samples)?;
@@ -131,7 +133,7 @@ fn holds_the_same(new: &Path, out: &Path) -> bool {
 /// # Errors
 /// [`MergeError::File`]; `out` is then as it was.
 pub fn put_in_place(scratch: TempDir, out: &Path) -> Result<(), MergeError> {
-    exchange(scratch, out).map_err(FileError::at(out))?;
+    exchange(scratch, out).map_err(FileError::of_output(out))?;
     let parent = parent(out);
     Ok(fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(FileError::at(parent))?)
 }

@@ -14,7 +14,7 @@ use thiserror::Error;
 pub use compare::{ComparisonSettings, compare};
 pub use forward_references::{ForwardReferences, PathOf};
 pub use forwards::{Forwards, compare_forward};
-pub use quality::{evaluate, negative_log_likelihood};
+pub use quality::{Evaluation, evaluate, negative_log_likelihood};
 pub use reference::{Part, ReferenceOutputs, ReferenceSource};
 pub use tolerance::limit_forwards;
 

@@ -8,6 +8,8 @@ mod quality;
 mod status;
 pub mod telemetry;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 pub use input_kind::InputKind;
@@ -119,6 +121,10 @@ pub struct Failure {
     /// The files of its model and input when it failed. `None` in older journals and where nothing was to be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Box<RawFiles>>,
+    /// SHA-256 of each library of its backend by its name when it failed, as far as they were found. `None` in older journals and
+    /// of backends without libraries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub libraries: Option<BTreeMap<String, String>>,
 }
 
 /// Kinds of failure.

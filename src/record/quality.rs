@@ -55,7 +55,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(older.predicted(), Some(vec![Some(0), None, Some(254)]));
-        let answers = Answers::Classes { of: 300, rows: vec![(Some(255), 255), (None, 0)] };
+        let answers = Answers::Classes { of: 300, positive: 1, rows: vec![(Some(255), 255), (None, 0)] };
         let newer = QualitySummary { answers: Some(answers), ..QualitySummary::default() };
         let back: QualitySummary = serde_json::from_str(&serde_json::to_string(&newer).unwrap()).unwrap();
         assert_eq!((back.predicted(), &back), (Some(vec![Some(255), None]), &newer));

@@ -97,13 +97,13 @@ pub fn report(dir: &Path, out: &Path) -> Result<ReportSummary, ReportError> {
 pub fn report_with(study: &Study, claims: &Claims, out: &Path, wanted: Files) -> Result<ReportSummary, ReportError> {
     let verdicts = claims::judge_study(study, claims);
     let document = document(study, claims, verdicts.clone())?;
-    std::fs::create_dir_all(out).map_err(FileError::at(out))?;
+    std::fs::create_dir_all(out).map_err(FileError::of_output(out))?;
     let files = files(&document)?
         .into_iter()
         .filter(|(name, _)| wanted.include(name))
         .map(|(name, bytes)| {
             let path = out.join(name);
-            std::fs::write(&path, bytes).map_err(FileError::at(&path))?;
+            std::fs::write(&path, bytes).map_err(FileError::of_output(&path))?;
             Ok(path)
         })
         .collect::<Result<Vec<PathBuf>, ReportError>>()?;

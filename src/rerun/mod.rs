@@ -17,9 +17,8 @@ use crate::record::Status;
 use crate::results::ResultsError;
 use crate::results::data::Data;
 use crate::runner::{self, RunOptions, RunnerError};
-use crate::store::derive::entries;
 use crate::store::journal::OnDamage;
-use crate::store::materials::{Material, digest_label};
+use crate::store::materials::{Material, digest_label, unlike_libraries};
 use crate::store::schema::ResultRow;
 
 /// Fewest digits of an id that may stand for it.
@@ -202,9 +201,11 @@ fn ratio(recorded: &ResultRow, here: &ResultRow) -> Option<Ranged> {
     (!made_from_others(recorded, here)).then(|| pair.latency_ratio()).flatten()
 }
 
-/// Whether the rows are of different weights, files or settings. Builds of this program may differ: that is what is compared.
+/// Whether the rows are of different weights, files or settings. Builds of this program and of libraries may differ: that is
+/// what is compared.
 fn made_from_others(recorded: &ResultRow, here: &ResultRow) -> bool {
-    !recorded.shares_weights(here) || contradicted(recorded, here).any(|one| one != Material::Arithmetic)
+    let is_compared = |one: &Material| matches!(one, Material::Arithmetic | Material::Libraries);
+    !recorded.shares_weights(here) || contradicted(recorded, here).any(|one| !is_compared(&one))
 }
 
 /// What the two rows should share and do not.
@@ -227,7 +228,8 @@ fn agreement(recorded: &ResultRow, here: &ResultRow, ratio: Option<Ranged>) -> R
 fn rows_differ(recorded: &ResultRow, here: &ResultRow) -> Vec<Difference> {
     let threads = |row: &ResultRow| row.threads.map(|threads| threads.to_string());
     let labels = || ("weights".to_owned(), recorded.model_provenance.clone(), here.model_provenance.clone());
-    let files = contradicted(recorded, here).filter(|material| *material != Material::Weights);
+    let files = contradicted(recorded, here);
+    let files = files.filter(|material| !matches!(material, Material::Weights | Material::Libraries));
     let files = files.map(|material| (material.to_string(), material.label(recorded), material.label(here)));
     let rows = [
         ("engine library", recorded.engine_library.clone(), here.engine_library.clone()),
@@ -242,13 +244,10 @@ fn rows_differ(recorded: &ResultRow, here: &ResultRow) -> Vec<Difference> {
     differing.map(|(property, first, second)| Difference { property, first, second }).collect()
 }
 
-/// Libraries that both rows name and whose bytes differ, whatever their version says.
+/// Libraries whose bytes differ, by their names.
 fn libraries_differ(recorded: &ResultRow, here: &ResultRow) -> Vec<(String, Option<String>, Option<String>)> {
-    let [recorded, here] =
-        [recorded, here].map(|row| entries(row.engine_library_digests.as_deref().unwrap_or_default()));
     let label = |digest: &str| Some(digest_label(digest));
-    let pairs = recorded.into_iter().filter_map(|(name, digest)| Some((name, digest, *here.get(name)?)));
-    let differing = pairs.filter(|(_, recorded, here)| recorded != here);
+    let differing = unlike_libraries(recorded, here);
     differing.map(|(name, recorded, here)| (format!("library {name}"), label(recorded), label(here))).collect()
 }
 

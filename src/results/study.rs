@@ -12,7 +12,7 @@ use crate::numbers;
 use crate::plan::Plan;
 use crate::record::Status;
 use crate::results::ResultsError;
-use crate::store::materials::{Contradiction, Material, Shared, arithmetic_note};
+use crate::store::materials::{Contradiction, Material, Shared, arithmetic_note, libraries_note};
 use crate::store::schema::ResultRow;
 
 /// Says that a folder is an artifact, and which further folders of results lie in it.
@@ -166,7 +166,7 @@ pub fn is_the_same_run(run: &[ResultRow], other: &[ResultRow]) -> bool {
 
 /// Refuses experiments that share the name of a model, an input or a policy and not its definition, weights or files: readers
 /// would take two for one. Each is given with its folder. Settings differ from experiment to experiment. Returns a note for each backend whose
-/// rows are of builds with different arithmetic.
+/// rows are of builds with different arithmetic, or of different builds of a library.
 ///
 /// # Errors
 /// [`ResultsError::OtherMaterial`] or [`ResultsError::OtherDefinition`].
@@ -187,6 +187,7 @@ pub fn check_experiments(experiments: &[(&Path, &Plan, &[ResultRow])]) -> Result
             match material {
                 Material::Settings => {}
                 Material::Arithmetic => drop(notes.insert(arithmetic_note(row.backend))),
+                Material::Libraries => drop(notes.insert(libraries_note(row.backend))),
                 _ => {
                     let found = Contradiction::new(material, (path, row), (of_other, other));
                     return Err(ResultsError::OtherMaterial(Box::new(found)));

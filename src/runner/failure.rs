@@ -23,7 +23,7 @@ impl Failure {
         if reason.len() < line.len() {
             reason.push('…');
         }
-        Failure { kind, reason, files: None }
+        Failure { kind, reason, files: None, libraries: None }
     }
 }
 

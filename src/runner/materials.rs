@@ -15,7 +15,7 @@ use crate::libraries;
 use crate::model::{ModelSource, RawFiles, WeightsOrigin, WeightsProvenance};
 use crate::plan::{Configuration, ConfigurationId, Plan};
 use crate::provenance::arithmetic;
-use crate::record::{Changed, Materials, Record, differing};
+use crate::record::{Changed, Failure, FailureKind, Materials, Record, differing};
 
 /// The present weights and other materials of the configurations that have rows.
 #[derive(Debug, Default)]
@@ -274,8 +274,13 @@ fn wanted<'a>(plan: &'a Plan, measured: impl Fn(&Configuration) -> bool) -> BTre
 }
 
 /// Whether its model or its input is read from files.
-pub(super) fn reads_files(of: &Configuration) -> bool {
+fn reads_files(of: &Configuration) -> bool {
     !matches!(of.model_source.base(), ModelSource::Random { .. }) || of.input_source.path().is_some()
+}
+
+/// Whether a failure is told with the files of its configuration: a backend that is not available has read none.
+pub(super) fn states_files(of: &Configuration, failure: &Failure) -> bool {
+    failure.kind != FailureKind::Unavailable && reads_files(of)
 }
 
 /// The files of a configuration as they are now, whether they can be opened or not.

@@ -17,8 +17,8 @@ use crate::measure::measure;
 use crate::measure::memory::PeakMemory;
 use crate::model::{Model, ModelOutput, ScoreFunction, WeightsProvenance};
 use crate::numerics::{
-    ComparisonSettings, ForwardReferences, Forwards, Part, PathOf, ReferenceOutputs, ReferenceSource, compare,
-    evaluate, limit_forwards,
+    ComparisonSettings, Evaluation, ForwardReferences, Forwards, Part, PathOf, ReferenceOutputs, ReferenceSource,
+    compare, evaluate, limit_forwards,
 };
 use crate::plan::{Configuration, Plan};
 use crate::provenance::{Drift, arithmetic, drift};
@@ -346,10 +346,9 @@ fn examined(
     let output = engine.outputs()?;
     let has_cosine = output.width > 1;
     let mut found = compare(&output, batch, reference, limits);
-    let quality = evaluate(engine, input, of.shape, numerics).unwrap_or_else(|error| {
-        found.add_remark(&format!("{NOT_SCORED}{error}"));
-        QualitySummary::default()
-    });
+    let Evaluation { quality, remark } = evaluate(engine, input, of.shape, numerics)
+        .unwrap_or_else(|error| Evaluation { remark: Some(format!("{NOT_SCORED}{error}")), ..Evaluation::default() });
+    remark.into_iter().for_each(|remark| found.add_remark(&remark));
     let forwards = Forwards {
         graph: &model.graph,
         shape: of.shape,

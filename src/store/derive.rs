@@ -69,7 +69,8 @@ pub fn outdated<'a>(plan: &Plan, records: &'a [Record]) -> Vec<(&'a Configuratio
     let planned: HashMap<&ConfigurationId, &Configuration> =
         plan.configurations.iter().map(|configuration| (&configuration.id, configuration)).collect();
     let made_from = |record: &'a Record| {
-        let mut row = pending(planned.get(&record.id)?);
+        let environment = Some(record.environment.clone());
+        let mut row = ResultRow { environment, ..pending(planned.get(&record.id)?) };
         row.set_materials_of(&record.outcome);
         Some((&record.id, row))
     };
@@ -184,7 +185,7 @@ pub(super) fn listed(entries: &BTreeMap<String, String>) -> Option<String> {
 }
 
 /// The entries of a [`listed`] text, by key.
-pub fn entries(text: &str) -> BTreeMap<&str, &str> {
+pub(super) fn entries(text: &str) -> BTreeMap<&str, &str> {
     text.split("; ").filter_map(|one| one.split_once('=')).collect()
 }
 

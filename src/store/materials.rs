@@ -1,6 +1,6 @@
 //! What a row was made from, as columns of a table, and the one rule about what the rows of a table share: rows of one model
-//! its weights, config.json and tokenizer, rows of one input its file, rows of one backend the program's arithmetic, and all
-//! rows the manifest's settings.
+//! its weights, config.json and tokenizer, rows of one input its file, rows of one backend the program's arithmetic and, in one
+//! environment, its libraries, and all rows the manifest's settings.
 //!
 //! Older tables lack these columns. What a row does not say agrees with anything.
 
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::derive::listed;
+use super::derive::{entries, listed};
 use super::schema::ResultRow;
 use crate::engine::BackendKind;
 use crate::record::{Materials, Outcome};
@@ -28,6 +28,8 @@ pub enum Material {
     Settings,
     /// The program's own arithmetic for a backend.
     Arithmetic,
+    /// The libraries of a backend. Those of another environment may be other builds of one version.
+    Libraries,
 }
 
 impl fmt::Display for Material {
@@ -39,6 +41,7 @@ impl fmt::Display for Material {
             Material::Input => "input file",
             Material::Settings => "settings",
             Material::Arithmetic => "arithmetic of the program",
+            Material::Libraries => "libraries",
         })
     }
 }
@@ -51,13 +54,14 @@ pub fn digest_label(digest: &str) -> String {
 
 impl Material {
     /// Every material.
-    pub const ALL: [Material; 6] = [
+    pub const ALL: [Material; 7] = [
         Material::Weights,
         Material::Config,
         Material::Tokenizer,
         Material::Input,
         Material::Settings,
         Material::Arithmetic,
+        Material::Libraries,
     ];
 
     /// The model, input or backend of a row that this material belongs to; empty for the settings, which belong to all.
@@ -66,8 +70,21 @@ impl Material {
             Material::Weights | Material::Config | Material::Tokenizer => &row.model,
             Material::Input => &row.input,
             Material::Settings => "",
-            Material::Arithmetic => row.backend.name(),
+            Material::Arithmetic | Material::Libraries => row.backend.name(),
         }
+    }
+
+    /// The environment within which rows share it; empty where they share it in all.
+    fn environment(self, row: &ResultRow) -> &str {
+        match self {
+            Material::Libraries => row.environment.as_deref().unwrap_or_default(),
+            _ => "",
+        }
+    }
+
+    /// Whether two rows should share it.
+    fn is_shared(self, one: &ResultRow, other: &ResultRow) -> bool {
+        (self.owner(one), self.environment(one)) == (self.owner(other), self.environment(other))
     }
 
     /// The same for messages.
@@ -83,10 +100,15 @@ impl Material {
         format!("{self} of {}", self.subject(row))
     }
 
-    /// What a row says of it, for messages: the label of its weights, or the beginning of a digest.
+    /// What a row says of it, for messages: the label of its weights, or the beginning of a digest, for each library.
     pub fn label(self, row: &ResultRow) -> Option<String> {
         match self {
             Material::Weights => row.weights().map(|weights| weights.to_string()),
+            Material::Libraries => {
+                let labels =
+                    libraries(row).into_iter().map(|(name, digest)| format!("{name} {}", digest_label(digest)));
+                Some(labels.collect::<Vec<_>>().join(", ")).filter(|labels| !labels.is_empty())
+            }
             _ => self.digest(row).map(digest_label),
         }
     }
@@ -95,13 +117,14 @@ impl Material {
     pub fn agrees(self, one: &ResultRow, other: &ResultRow) -> bool {
         match self {
             Material::Weights => one.weights().zip(other.weights()).is_none_or(|(one, other)| one.same_weights(&other)),
+            Material::Libraries => unlike_libraries(one, other).next().is_none(),
             _ => self.digest(one).zip(self.digest(other)).is_none_or(|(one, other)| one == other),
         }
     }
 
     fn digest(self, row: &ResultRow) -> Option<&str> {
         match self {
-            Material::Weights => None,
+            Material::Weights | Material::Libraries => None,
             Material::Config => row.config_sha256.as_deref(),
             Material::Tokenizer => row.tokenizer_sha256.as_deref(),
             Material::Input => row.input_sha256.as_deref(),
@@ -113,9 +136,25 @@ impl Material {
     fn is_known(self, row: &ResultRow) -> bool {
         match self {
             Material::Weights => row.weights_kind.is_some(),
+            Material::Libraries => row.engine_library_digests.is_some(),
             _ => self.digest(row).is_some(),
         }
     }
+}
+
+/// The digest of each library that a row states, by its name.
+fn libraries(row: &ResultRow) -> BTreeMap<&str, &str> {
+    entries(row.engine_library_digests.as_deref().unwrap_or_default())
+}
+
+/// Libraries that both rows name and whose bytes differ, whatever their version says: the name and both digests.
+pub fn unlike_libraries<'a>(
+    one: &'a ResultRow,
+    other: &'a ResultRow,
+) -> impl Iterator<Item = (&'a str, &'a str, &'a str)> {
+    let other = libraries(other);
+    let both = libraries(one).into_iter().filter_map(move |(name, digest)| Some((name, digest, *other.get(name)?)));
+    both.filter(|(_, one, other)| one != other)
 }
 
 /// Two rows in different folders that should share a material and do not.
@@ -133,17 +172,34 @@ pub struct Contradiction {
 }
 
 impl Contradiction {
+    /// What resolves it besides merging each folder with its like.
+    pub fn cure(&self) -> &'static str {
+        match self.material {
+            Material::Libraries => "put one build of the library in place and run the other folder again with it",
+            _ => {
+                "put the same file in place on both machines and run the one that lacks it again, give the two different names in \
+                 the manifest"
+            }
+        }
+    }
+
     /// The contradiction of a row with another in this material; each with its folder.
     pub fn new(material: Material, (path, row): (&Path, &ResultRow), (other, expected): (&Path, &ResultRow)) -> Self {
-        let label = |row| material.label(row).unwrap_or_else(|| "not recorded".to_owned());
-        Contradiction {
-            path: path.to_owned(),
-            other: other.to_owned(),
-            subject: material.subject(row),
-            material,
-            found: label(row),
-            expected: label(expected),
-        }
+        let (path, other, subject) = (path.to_owned(), other.to_owned(), material.subject(row));
+        let (found, expected) = match material {
+            Material::Libraries => {
+                let label = |name: &str, digest| format!("{name} {}", digest_label(digest));
+                let unlike = unlike_libraries(row, expected);
+                let labels = unlike.map(|(name, one, other)| (label(name, one), label(name, other)));
+                let (found, expected): (Vec<String>, Vec<String>) = labels.unzip();
+                (found.join(", "), expected.join(", "))
+            }
+            _ => {
+                let label = |row| material.label(row).unwrap_or_else(|| "not recorded".to_owned());
+                (label(row), label(expected))
+            }
+        };
+        Contradiction { path, other, subject, material, found, expected }
     }
 }
 
@@ -163,10 +219,15 @@ pub fn arithmetic_note(backend: BackendKind) -> String {
     format!("rows of {backend} were computed by builds of this program whose arithmetic differs; they are not compared")
 }
 
+/// The note about rows of a backend that builds of its libraries with other bytes computed.
+pub fn libraries_note(backend: BackendKind) -> String {
+    format!("rows of {backend} were computed with different builds of its libraries; they are not compared")
+}
+
 /// A row of each material and owner, with a tag of the caller's, like its folder.
 #[derive(Debug, Clone)]
 pub struct Shared<'a, T> {
-    rows: BTreeMap<(Material, &'a str), (&'a ResultRow, T)>,
+    rows: BTreeMap<(Material, &'a str, &'a str), (&'a ResultRow, T)>,
 }
 
 impl<T> Default for Shared<'_, T> {
@@ -182,7 +243,8 @@ impl<'a, T: Copy> Shared<'a, T> {
         let known = Material::ALL.into_iter().filter(|material| material.is_known(row));
         let mut found = Vec::new();
         for material in known {
-            let (other, of_other) = *self.rows.entry((material, material.owner(row))).or_insert((row, tag));
+            let key = (material, material.owner(row), material.environment(row));
+            let (other, of_other) = *self.rows.entry(key).or_insert((row, tag));
             if !material.agrees(row, other) {
                 found.push((material, other, of_other));
             }
@@ -193,13 +255,13 @@ impl<'a, T: Copy> Shared<'a, T> {
     /// Keeps this row for everything that it says.
     pub fn replace(&mut self, row: &'a ResultRow, tag: T) {
         for material in Material::ALL.into_iter().filter(|material| material.is_known(row)) {
-            self.rows.insert((material, material.owner(row)), (row, tag));
+            self.rows.insert((material, material.owner(row), material.environment(row)), (row, tag));
         }
     }
 
     /// What a row should share with the kept ones and does not.
     pub fn contradicted_by(&self, row: &ResultRow) -> Option<Material> {
-        let kept = |material: &Material| self.rows.get(&(*material, material.owner(row)));
+        let kept = |material: &Material| self.rows.get(&(*material, material.owner(row), material.environment(row)));
         Material::ALL.into_iter().find(|material| kept(material).is_some_and(|(other, _)| !material.agrees(row, other)))
     }
 }
@@ -207,8 +269,7 @@ impl<'a, T: Copy> Shared<'a, T> {
 impl ResultRow {
     /// What this row should share with another of one table and does not.
     pub fn contradicts(&self, other: &ResultRow) -> Option<Material> {
-        let contradicted =
-            |material: &Material| material.owner(self) == material.owner(other) && !material.agrees(self, other);
+        let contradicted = |material: &Material| material.is_shared(self, other) && !material.agrees(self, other);
         Material::ALL.into_iter().find(contradicted)
     }
 
@@ -266,6 +327,35 @@ mod tests {
         row.set_weights(&WeightsOrigin::Random { seed: 1 }.into());
         edit(&mut row);
         row
+    }
+
+    #[test]
+    fn rows_of_one_environment_share_the_bytes_of_each_library_that_both_name() {
+        let of = |environment: &str, digests: &str| {
+            row(|row| {
+                row.environment = Some(environment.to_owned());
+                row.engine_library_digests = Some(digests.to_owned());
+            })
+        };
+        let (one, other) = (of("e", "liba.so=12; libb.so=34"), of("e", "liba.so=12; libb.so=56; libc.so=78"));
+        assert_eq!(
+            (one.contradicts(&other), other.contradicts(&one)),
+            (Some(Material::Libraries), Some(Material::Libraries))
+        );
+        let mut shared = Shared::default();
+        assert!(shared.add(&one, 0).is_empty());
+        assert_eq!(shared.add(&other, 1), [(Material::Libraries, &one, 0)]);
+        let elsewhere = of("f", "libb.so=56");
+        assert!(shared.add(&elsewhere, 2).is_empty(), "another machine may have another build");
+        assert_eq!((one.contradicts(&elsewhere), one.contradicts(&of("e", "liba.so=12"))), (None, None));
+        let other_backend = ResultRow { backend: BackendKind::OnnxRuntime, ..other.clone() };
+        assert_eq!(one.contradicts(&other_backend), None);
+        let found = Contradiction::new(Material::Libraries, (Path::new("b"), &other), (Path::new("a"), &one));
+        assert_eq!(
+            found.to_string(),
+            "b: cuda was measured with another version of its libraries (libb.so sha256 56) than in a (libb.so sha256 34)"
+        );
+        assert!(found.cure().contains("one build of the library"));
     }
 
     /// Rows that differ in one material, and in which of their names they must differ to be no contradiction.

@@ -316,7 +316,7 @@ table! {
         task_accuracy_low: Option<f64>,
         /// Upper end of it.
         task_accuracy_high: Option<f64>,
-        /// F1 of class 1 of two.
+        /// F1 of label 1 of two, or of the last of two names by their letters, whichever class of the checkpoint it is.
         task_f1: Option<f64>,
         /// Lower end of its 95 % interval by the bootstrap over examples, as of all scores below that name no other.
         task_f1_low: Option<f64>,

@@ -103,7 +103,7 @@ fn fp32_answers_765_of_872_sst2_sentences_rightly() {
     let stream = InputStream::open(&sst2(), Path::new("."), &model).unwrap();
     let shape = Shape { batch: 8, sequence: 64 };
     let mut fp32 = engine(&model, Preset::Fp32, shape);
-    let quality = evaluate(fp32.as_mut(), &stream, shape, Numerics::default()).unwrap();
+    let quality = evaluate(fp32.as_mut(), &stream, shape, Numerics::default()).unwrap().quality;
     println!("{:?} of {:?} right", quality.task_correct, quality.task_total);
     assert_eq!(quality.task_total, Some(872));
     assert!(quality.task_correct.unwrap().abs_diff(765) <= 1, "{:?}", quality.task_correct);
@@ -222,7 +222,7 @@ fn fp32_perplexity_of_wikitext_is_the_published_one() {
     let stream = InputStream::open(&text, Path::new("."), &model).unwrap();
     let shape = Shape { batch: 2, sequence: 512 };
     let settings = Numerics { compare_sequences: 1, score_windows: usize::MAX, ..Numerics::DEFAULT };
-    let quality = evaluate(engine(&model, Preset::Fp32, shape).as_mut(), &stream, shape, settings).unwrap();
+    let quality = evaluate(engine(&model, Preset::Fp32, shape).as_mut(), &stream, shape, settings).unwrap().quality;
     let perplexity = quality.nll_mean.unwrap().exp();
     println!("perplexity {perplexity:.3} over {:?} tokens", quality.nll_tokens);
     assert!((perplexity - 194.85).abs() < 0.05, "{perplexity}");

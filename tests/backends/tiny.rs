@@ -167,7 +167,7 @@ fn a_story_is_tokenised_and_scored_as_by_the_float64_program() {
     // Three windows at a time, so that the last batch is not full.
     let shape = Shape { batch: 3, sequence: expected.shape.sequence };
     let settings = Numerics { score_windows: usize::MAX, ..Numerics::default() };
-    let quality = evaluate(engine(&model, Preset::Fp32, shape).as_mut(), &story, shape, settings).unwrap();
+    let quality = evaluate(engine(&model, Preset::Fp32, shape).as_mut(), &story, shape, settings).unwrap().quality;
     let nll = golden.f64s("gpt2.story.nll");
     assert_eq!(quality.nll_tokens, Some(nll.len() as u64));
     let (ours, theirs) = (quality.nll_mean.unwrap(), nll.iter().sum::<f64>() / nll.len() as f64);
@@ -190,8 +190,8 @@ fn sentences_are_tokenised_and_classified_as_by_the_float64_program() {
     let is_right = |(ours, truth): &(&u32, &Option<Truth>)| **truth == Some(Truth::Class(**ours));
     let right = predictions.iter().zip(&batch.truths).filter(is_right).count();
     let shape = Shape { batch: 5, sequence: expected.shape.sequence };
-    let quality =
-        evaluate(engine(&model, Preset::Fp32, shape).as_mut(), &sentences, shape, Numerics::default()).unwrap();
+    let mut fp32 = engine(&model, Preset::Fp32, shape);
+    let quality = evaluate(fp32.as_mut(), &sentences, shape, Numerics::default()).unwrap().quality;
     assert_eq!((quality.task_correct, quality.task_total), (Some(right as u64), Some(predictions.len() as u64)));
     assert_eq!(quality.predicted(), Some(predictions.into_iter().map(Some).collect()));
 }

@@ -138,7 +138,7 @@ fn pairs_are_answered_as_by_float64_and_scored_by_the_names_of_classes() {
         .collect();
     assert!((0..3).all(|class| expected.iter().any(|(answer, _)| *answer == Some(class))), "{expected:?}");
     let row = fp32(&rows);
-    assert_eq!(answers(row), Answers::Classes { of: 3, rows: expected.clone() });
+    assert_eq!(answers(row), Answers::Classes { of: 3, positive: 1, rows: expected.clone() });
     let right = expected.iter().filter(|(answer, right)| *answer == Some(*right)).count() as u64;
     assert_eq!((row.task_correct, row.task_total), (Some(right), Some(COUNT as u64)));
     let labels = "contradiction=contradiction;entailment=entailment;neutral=neutral";
@@ -216,10 +216,10 @@ fn ids_with_types_give_the_answers_of_their_texts() {
         .zip(0..)
         .map(|(logits, row)| (Some(argmax(logits)), row % 3))
         .collect();
-    assert_eq!(answers(fp32(&rows)), Answers::Classes { of: 3, rows: expected.clone() });
+    assert_eq!(answers(fp32(&rows)), Answers::Classes { of: 3, positive: 1, rows: expected.clone() });
     assert_eq!(fp32(&rows).tokenizer_sha256, None);
     let (_, rows) = run(&file(false), "{examples: pairs.jsonl}", without_tokenizer());
-    assert_ne!(answers(fp32(&rows)), Answers::Classes { of: 3, rows: expected }, "all of type 0");
+    assert_ne!(answers(fp32(&rows)), Answers::Classes { of: 3, positive: 1, rows: expected }, "all of type 0");
 }
 
 /// A pair that is too long loses tokens of its longer text.

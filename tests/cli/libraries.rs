@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use mixprec::libraries::{self, Library};
 use mixprec::record::FailureKind;
 use tempfile::TempDir;
 
 use crate::experiment::{Cells, Experiment, text};
 use crate::fixtures::skip;
-use crate::{assert_says, mixprec, texts};
+use crate::{assert_says, expect, mixprec, texts};
 
 /// The entry point every ONNX Runtime has, in a library that says it is an old one.
 const OLD: &str = r#"
@@ -103,4 +104,69 @@ fn onnx_runtime_is_measured_and_compared_where_it_is_there() {
         assert_eq!(row.emulated, Some(row.precision != "fp32"), "{row:?}");
         assert!(row.engine_library.is_some_and(|library| library.starts_with("ONNX Runtime ")));
     }
+}
+
+/// A copy of the library, whose bytes change and which is deleted, under one version.
+#[test]
+fn rows_of_two_builds_of_a_library_are_not_joined_and_a_library_that_is_gone_is_told() {
+    let found = match libraries::find(Library::OnnxRuntime) {
+        Ok(found) => found.path,
+        Err(error) => return skip(error),
+    };
+    let experiment =
+        Experiment::new(&Cells { backends: "[onnxruntime]", batch_sizes: "[1, 2]", count: 2, ..Cells::default() });
+    let library = experiment.folder().join(found.file_name().unwrap());
+    std::fs::copy(&found, &library).unwrap();
+    let out = |name: &str| experiment.dir().with_file_name(name);
+    let run = |name: &str, more: &[&str]| {
+        let dir = out(name);
+        let yaml = experiment.yaml();
+        let arguments = [&["run", text(&yaml), "--out", text(&dir)], more].concat();
+        let output = mixprec(&arguments).env("ORT_DYLIB_PATH", &library).output().unwrap();
+        let (_, stderr) = texts(&output);
+        assert_eq!(output.status.code(), Some(0), "{stderr}");
+        stderr
+    };
+    run("first", &["--shard", "1/2"]);
+    run("all", &[]);
+    let mut bytes = std::fs::read(&library).unwrap();
+    let last = bytes.len() - 5;
+    bytes[last] ^= 1;
+    std::fs::write(&library, bytes).unwrap();
+    run("second", &["--shard", "2/2"]);
+    run("repeat", &[]);
+    let [first, second, all, repeat] = ["first", "second", "all", "repeat"].map(out);
+    let said = "onnxruntime was measured with another version of its libraries (libonnxruntime.so sha256 ";
+    let cure = "put one build of the library in place and run the other folder again with it";
+    let (merged, artifact) = (out("merged"), out("artifact"));
+    let merge = expect(2, &["merge", text(&first), text(&second), "--out", text(&merged)]).1;
+    let publish = expect(2, &["artifact", text(&first), text(&second), "--out", text(&artifact), "--allow-dirty"]).1;
+    for refusal in [merge, publish] {
+        assert_says(&refusal, &[said, text(&first), text(&second), cure]);
+    }
+    // Two runs may differ in it: that is what is compared.
+    let (compared, _) = texts(&mixprec(&["compare", text(&all), text(&repeat)]).output().unwrap());
+    assert!(compared.contains("libraries for onnxruntime"), "{compared}");
+
+    std::fs::remove_file(&library).unwrap();
+    let stderr = run("all", &[]);
+    assert_says(
+        &stderr,
+        &[
+            "note: libonnxruntime.so: 2 row(s) of this folder were measured with this library, and it is not here any more",
+        ],
+    );
+    assert!(stderr.contains("2 measured earlier"), "{stderr}");
+
+    // A row that failed for want of the library does not outlive the failure's cause.
+    let failed = out("failed");
+    let arguments = ["run", text(&experiment.yaml()), "--out", text(&failed)].map(str::to_owned);
+    let arguments = arguments.each_ref().map(String::as_str);
+    let output = mixprec(&arguments).env("ORT_DYLIB_PATH", &library).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    std::fs::copy(&found, &library).unwrap();
+    let stderr = run("failed", &[]);
+    let word =
+        "libonnxruntime.so: 2 row(s) of this folder failed when it was another or absent, and are measured again";
+    assert_says(&stderr, &[word, "2 measured"]);
 }

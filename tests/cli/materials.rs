@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use mixprec::digest::sha256;
 use mixprec::record::Status;
 use mixprec::store::journal;
+use mixprec::store::parquet::read_results;
 use mixprec::store::schema::ResultRow;
 use serde_json::json;
 
@@ -397,5 +398,72 @@ fn a_failed_row_does_not_outlive_the_file_that_it_failed_for() {
         let stderr = experiment.run(0);
         assert!(stderr.contains(word), "{stderr}");
         assert!(experiment.rows().iter().all(|row| row.status == Status::Ok));
+    }
+}
+
+#[test]
+fn a_file_that_is_gone_is_told_from_one_that_is_another() {
+    let experiment = three_inputs();
+    let extra = experiment.folder().join("bert/special_tokens_map.json");
+    std::fs::write(&extra, r#"{"unk_token": "[UNK]"}"#).unwrap();
+    experiment.run(0);
+    std::fs::remove_file(&extra).unwrap();
+    let stderr = experiment.run(0);
+    let gone = "bert: special_tokens_map.json: 2 row(s) of this folder were measured with it, and it is not here any more; they \
+                are measured again";
+    assert!(stderr.contains(gone) && !stderr.contains("another version"), "{stderr}");
+    std::fs::write(&extra, r#"{"unk_token": "the"}"#).unwrap();
+    let stderr = experiment.run(0);
+    assert!(!stderr.contains("not here any more") && stderr.contains("special_tokens_map.json: 2 row(s)"), "{stderr}");
+}
+
+/// Lines of the journal as an older program wrote them.
+#[test]
+fn failed_rows_that_do_not_say_with_which_files_are_kept_with_a_word() {
+    let experiment = three_inputs();
+    let [file, away] = ["dev.tsv", "away.tsv"].map(|name| experiment.folder().join(name));
+    std::fs::rename(&file, &away).unwrap();
+    experiment.run(1);
+    let journal = experiment.dir().join("journal.jsonl");
+    let mut older = String::new();
+    let mut forgotten = 0;
+    for line in std::fs::read_to_string(&journal).unwrap().lines() {
+        let (_, json) = line.split_once(' ').unwrap();
+        let mut document: serde_json::Value = serde_json::from_str(json).unwrap();
+        if let Some(failed) = document.pointer_mut("/outcome/failed").and_then(|failed| failed.as_object_mut()) {
+            forgotten += usize::from(failed.remove("files").is_some());
+        }
+        let json = document.to_string();
+        older += &format!("{} {json}\n", &sha256(json.as_bytes())[..16]);
+    }
+    assert_eq!(forgotten, 1);
+    std::fs::write(&journal, older).unwrap();
+    std::fs::rename(&away, &file).unwrap();
+    let (_, stderr) = run(&experiment);
+    assert_says(
+        &stderr,
+        &["note: 1 failed row(s) of this folder do not say which files they failed with", "--retry-failed"],
+    );
+    let (_, stderr) = expect(0, &["run", text(&experiment.yaml()), "--out", text(&experiment.dir()), "--retry-failed"]);
+    assert!(!stderr.contains("do not say"), "{stderr}");
+    assert!(experiment.rows().iter().all(|row| row.status == Status::Ok));
+}
+
+/// Of two folders with rows of one configuration and environment, whichever comes first.
+#[test]
+fn a_merge_prefers_a_measured_row_to_a_failed_one() {
+    let experiment = three_inputs();
+    experiment.run(0);
+    let failed = experiment.dir().with_file_name("failed");
+    let file = experiment.folder().join("dev.tsv");
+    std::fs::remove_file(&file).unwrap();
+    expect(1, &["run", text(&experiment.yaml()), "--out", text(&failed)]);
+    let (measured, merged) = (experiment.dir(), experiment.dir().with_file_name("merged"));
+    for [first, second] in [[&measured, &failed], [&failed, &measured]] {
+        let said = expect(0, &["merge", text(first), text(second), "--out", text(&merged)]).1;
+        let kept = format!("kept the row of {}, not that of {} (that one failed)", text(&measured), text(&failed));
+        assert!(said.contains(&kept), "{said}");
+        let rows = read_results(&merged).unwrap();
+        assert!(rows.len() == 3 && rows.iter().all(|row| row.status == Status::Ok), "{rows:?}");
     }
 }

@@ -127,6 +127,43 @@ fn no_odd_path_that_a_plan_names_is_published() {
     }
 }
 
+/// Somebody else's home, which the manifest reaches from its own folder; and folders in root's home, as in containers.
+#[test]
+fn users_of_homes_that_relative_paths_lead_to_are_not_published() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("home/alice/proj");
+    std::fs::create_dir_all(&folder).unwrap();
+    let manifest = "schema: 1\nname: test\nquestion: Do quorra and zuse of /root/zuse/data see it?\nmodels: {tiny: {random: 1, \
+                    architecture: bert-tiny}, far: {checkpoint: ../../quorra/none}, up: {checkpoint: ../../../../root/zuse/x}}\n\
+                    backends: [reference]\nprecisions: [fp32]\nbatch_sizes: [1]\nsequence_lengths: [8]\n\
+                    inputs: {random: {random: 7}}\nexpect_configurations: 3\n\
+                    measurement: {warmup: 0, min_samples: 3, max_samples: 3, time_cap_s: 20, threads: 1}\n";
+    std::fs::write(folder.join("test.yaml"), manifest).unwrap();
+    let (run, out) = (root.path().join("run"), root.path().join("artifact"));
+    expect(1, &["run", text(&folder.join("test.yaml")), "--out", text(&run)]);
+    expect(0, &["artifact", text(&run), "--out", text(&out), "--allow-dirty"]);
+    let plan = std::fs::read_to_string(out.join("plan.json")).unwrap();
+    assert!(plan.contains("Do [user] and [user] of data see it?"), "{plan}");
+    for file in files(&out) {
+        let found = published_text(&file);
+        assert!(!found.contains("quorra") && !found.contains("zuse"), "{}: {found}", file.display());
+    }
+}
+
+#[test]
+fn results_that_cannot_be_written_are_refused_with_the_cure() {
+    let experiment = Experiment::new(&Cells::default());
+    experiment.run(0);
+    let dir = experiment.dir();
+    // Nobody may make a folder there, root neither.
+    let out = "/proc/mixprec/results";
+    for command in [&["report"][..], &["merge"], &["artifact", "--allow-dirty"]] {
+        let (_, stderr) = expect(2, &[command, &[text(&dir), "--out", out]].concat());
+        assert_says(&stderr, &["/proc/mixprec", "choose a writable folder with --out, or make room"]);
+        assert!(!stderr.contains(".merge."), "{stderr}");
+    }
+}
+
 /// A folder with a BERT whose files say what a terminal would obey.
 fn hostile() -> TempDir {
     let root = tempfile::tempdir().unwrap();

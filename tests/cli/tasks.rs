@@ -113,12 +113,23 @@ fn answers_are_right_by_the_names_of_classes_in_either_order() {
     let right =
         classes.iter().enumerate().filter(|(row, class)| (**class == 1) == row.is_multiple_of(3)).count() as u64;
     assert!((1..24).contains(&right) && classes.contains(&0) && classes.contains(&1), "{classes:?}");
+    let (answered, found) = classes
+        .iter()
+        .enumerate()
+        .filter(|(_, class)| **class == 1)
+        .fold((0, 0), |(all, right), (row, _)| (all + 1, right + usize::from(row.is_multiple_of(3))));
+    let f1 = 2.0 * found as f64 / (answered + 8) as f64;
     let rows = experiment.rows();
     let labels =
         [("plain", "0=negative;1=positive"), ("turned", "0=Neg;1=POSITIVE"), ("unnamed", "0=LABEL_0;1=LABEL_1")];
     for (model, labels) in labels {
         let row = row_of(&rows, model);
         assert_eq!((row.task_correct, row.task_total), (Some(right), Some(24)), "{model}");
+        assert!(
+            row.task_f1.is_some_and(|of_label_1| (of_label_1 - f1).abs() < 1e-12),
+            "{model}: {:?}, not {f1}",
+            row.task_f1
+        );
         assert_eq!((row.labels.as_deref(), row.output), (Some(labels), Some(OutputKind::ClassLogits)));
     }
     let html = reported(&experiment, "report.html");
@@ -314,6 +325,53 @@ fn labels_that_hold_together_have_a_sigmoid_each() {
         assert!((one["probability"].as_f64().unwrap() - expected).abs() < 1e-5, "{answer}");
     }
     assert_eq!(answer["likeliest"].as_array().unwrap().len(), 3);
+}
+
+/// A folder's code may be named after a class of transformers, whose head is then computed in its place.
+#[test]
+fn code_of_a_folder_that_is_not_run_is_said_with_the_head_that_is_computed() {
+    let cells = Cells { models: "{coded: {checkpoint: coded}}", ..Cells::default() };
+    let experiment = Experiment::new(&cells);
+    let mut checkpoint = Checkpoint::bert();
+    let class = "own.BertForSequenceClassification";
+    checkpoint.config["auto_map"] = json!({"AutoModelForSequenceClassification": class});
+    checkpoint.write(&experiment.folder().join("coded"));
+    let said = format!("coded: {class}: its own code is not run; the output is class logits");
+    for notices in [expect(0, &["plan", text(&experiment.yaml())]).1, experiment.run(0)] {
+        assert!(notices.contains(&said) && !notices.contains("its head is not computed"), "{notices}");
+    }
+    let row = experiment.rows().remove(0);
+    assert_eq!((row.output, row.dropped_head.as_deref()), (Some(OutputKind::ClassLogits), Some(class)));
+    assert!(plain(&reported(&experiment, "caveats.tex")).contains(&said));
+}
+
+/// NaN outputs answer nothing: the run, the row and the table say so in place of a score. Half of a file that is answered counts.
+#[test]
+fn outputs_that_are_no_numbers_are_not_scored() {
+    let models = "{whole: {checkpoint: whole}, nan: {checkpoint: nan}, half: {checkpoint: half}}";
+    let experiment = run(models, "{sst2: dev.tsv}", &file(|row| (row % 2).to_string()), 3, |folder| {
+        Checkpoint::bert().write(&folder.join("whole"));
+        Checkpoint::bert().with_value("classifier.bias", 0, f32::NAN).write(&folder.join("nan"));
+        let word = WORDS.iter().position(|word| *word == "cast").unwrap();
+        let half = Checkpoint::bert().with_value("bert.embeddings.word_embeddings.weight", word * HIDDEN, f32::NAN);
+        half.write(&folder.join("half"));
+    });
+    let rows = experiment.rows();
+    let [whole, nan, half] = ["whole", "nan", "half"].map(|model| row_of(&rows, model));
+    assert!(whole.numerics_remark.is_none() && whole.task_total == Some(24));
+    assert_eq!((nan.status, nan.task_correct, nan.task_total), (Status::Ok, None, None));
+    assert_eq!((nan.task_accuracy, nan.task_f1, &nan.task_answers, &nan.task_predictions), (None, None, &None, &None));
+    let reason = "not scored: the outputs for 24 of 24 examples are not finite";
+    assert!(nan.numerics_remark.as_ref().unwrap().contains(reason), "{nan:?}");
+    let with_cast = sentences().iter().filter(|sentence| sentence.split(' ').any(|word| word == "cast")).count();
+    assert!((1..24).contains(&with_cast));
+    let remark = format!("the outputs for {with_cast} of 24 examples are not finite, so they count as wrong");
+    assert!(half.numerics_remark.as_ref().unwrap().contains(&remark) && half.task_total == Some(24), "{half:?}");
+    let table = plain(&reported(&experiment, "quality.tex"));
+    assert!(table.contains("Not scored: the outputs for 24 of 24 examples are not finite."), "{table}");
+    let again = experiment.dir().with_file_name("again");
+    let (_, stderr) = expect(0, &["run", text(&experiment.yaml()), "--out", text(&again)]);
+    assert!(stderr.contains(reason) && stderr.contains(&remark), "{stderr}");
 }
 
 #[test]

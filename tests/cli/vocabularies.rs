@@ -64,6 +64,25 @@ fn the_vocabulary_that_was_read_is_a_file_of_the_row() {
 }
 
 #[test]
+fn a_tokenizer_json_that_is_damaged_is_refused_with_the_cure() {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path().join("bert");
+    write(&folder);
+    let cure = "fetch it again, or save it with `tokenizer.save_pretrained(folder)`";
+    for (damaged, what) in
+        [("", "it is empty"), ("tokens", "it is no JSON (expected ident"), ("[1]", "it is no JSON object")]
+    {
+        std::fs::write(folder.join("tokenizer.json"), damaged).unwrap();
+        let refusal = expect(2, &["infer", "--model", text(&folder), "--text", "good"]).1;
+        assert_says(
+            &refusal,
+            &["bert/tokenizer.json: ", what, if damaged.is_empty() { "fetch it again" } else { cure }],
+        );
+        assert!(!refusal.contains("config.save_pretrained"), "{refusal}");
+    }
+}
+
+#[test]
 fn a_folder_without_a_readable_vocabulary_is_refused_with_the_cure() {
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path().join("bert");

@@ -124,3 +124,41 @@ fn a_report_names_what_rows_do_not_share() {
         "{text}"
     );
 }
+
+/// Rows of one environment alone: another machine may have another build of one version.
+#[test]
+fn a_report_names_libraries_of_which_one_environment_had_two_builds() {
+    let mut data = fixture::laptop();
+    let said = |data: &Data| caveats(data).into_iter().find(|text| text.contains("the same version of"));
+    let backend = data.rows[0].backend;
+    let (first, second) = {
+        let mut of =
+            (0..data.rows.len()).filter(|&at| data.rows[at].backend == backend && data.rows[at].environment.is_some());
+        (of.next().unwrap(), of.next().unwrap())
+    };
+    data.rows[first].engine_library_digests = Some(format!("liba.so={}", "1".repeat(64)));
+    data.rows[second].engine_library_digests = Some(format!("liba.so={}", "2".repeat(64)));
+    let text = said(&data).unwrap();
+    assert!(
+        text.starts_with(&format!("Not all rows were made from the same version of: libraries of {backend}. ")),
+        "{text}"
+    );
+    assert!(text.contains("`engine_library_digests`"), "{text}");
+    assert!(data.rows[first].contradicts(&data.rows[second]).is_some(), "nor are they compared");
+    data.rows[second].environment = Some("elsewhere".to_owned());
+    assert_eq!(said(&data), None);
+}
+
+#[test]
+fn a_report_names_what_an_older_merge_defines_twice() {
+    let mut data = fixture::laptop();
+    let said = |data: &Data| caveats(data).into_iter().find(|text| text.contains("several definitions"));
+    assert_eq!(said(&data), None);
+    let model = data.plan.configurations[0].model.clone();
+    data.plan.configurations[0].head = mixprec::model::Head::Hidden;
+    let text = said(&data).unwrap();
+    let expected = format!(
+        "One name has several definitions in plan.json: head of {model}. Rows of one name are then not of one thing"
+    );
+    assert!(text.starts_with(&expected), "{text}");
+}

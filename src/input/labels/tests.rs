@@ -69,6 +69,23 @@ fn names_in_the_file_are_those_of_the_head() {
     assert_eq!(by_name(&["label_1"], &["LABEL_0", "LABEL_1"]).unwrap(), "label_1=1");
     let refused = by_name(&["negative", "mixed"], &["positive", "negative", "neutral"]).unwrap_err();
     assert!(refused.starts_with("label `mixed` of line 3 is no class of the head"), "{refused}");
+    let twins = by_name(&["positive"], &["Positive", "positive"]).unwrap_err();
+    assert!(twins.starts_with("label `positive` of line 2 is the name of several classes of the head"), "{twins}");
+}
+
+#[test]
+fn the_positive_class_is_that_of_a_label_and_not_of_an_order() {
+    let of = |pairs: &[(&str, usize)]| {
+        let class = |&(label, class): &(&str, usize)| LabelledClass {
+            label: (!label.is_empty()).then(|| label.to_owned()),
+            class,
+            name: String::new(),
+        };
+        positive_class(&pairs.iter().map(class).collect::<Vec<_>>())
+    };
+    assert_eq!((of(&[("0", 0), ("1", 1)]), of(&[("0", 1), ("1", 0)])), (Some(1), Some(0)));
+    assert_eq!((of(&[("no", 0), ("yes", 1)]), of(&[("yes", 0), ("no", 1)])), (Some(1), Some(0)));
+    assert_eq!((of(&[("1", 0), ("2", 1)]), of(&[("0", 1), ("", 0)]), of(&[])), (Some(0), Some(1), None));
 }
 
 #[test]

@@ -118,11 +118,9 @@ impl TokenizerSettings {
         }
         if let Some(Value::Object(tokens)) = self.entries.get(SPECIFIC_TOKENS).cloned() {
             self.entries.take(SPECIFIC_TOKENS);
-            for (key, value) in tokens {
-                match self.own_names.iter_mut().find(|(name, _)| *name == key) {
-                    Some((_, known)) => *known = value,
-                    None => self.own_names.push((key, value)),
-                }
+            // Tokens under names of their own stand in the place of this mapping.
+            if self.own_names.is_empty() {
+                self.own_names.extend(tokens);
             }
         }
     }

@@ -34,13 +34,20 @@ fn class(logits: &[f32]) -> Option<u32> {
     argmax(logits).and_then(|class| u32::try_from(class).ok())
 }
 
-/// Answers as rows come in; `None` where the head gives none to such examples.
-pub(super) struct AnswersSoFar(Option<Answers>);
+/// Answers as rows come in.
+pub(super) struct AnswersSoFar {
+    /// `None` where the head gives none to such examples.
+    answers: Option<Answers>,
+    /// Examples whose outputs are no numbers.
+    unanswered: usize,
+}
 
 impl AnswersSoFar {
     pub fn of(truth: &Truth, row: &Row<'_>) -> Self {
         let empty = match (truth, row.kind) {
-            (Truth::Class(_), OutputKind::ClassLogits) => Answers::Classes { of: row.width as u32, rows: vec![] },
+            (Truth::Class(_), OutputKind::ClassLogits) => {
+                Answers::Classes { of: row.width as u32, positive: 1, rows: vec![] }
+            }
             (Truth::Classes(_), OutputKind::ClassLogits) => Answers::ClassSets(vec![]),
             (Truth::Number(_), OutputKind::ClassLogits) => Answers::Numbers(vec![]),
             (Truth::TokenClasses(_), OutputKind::TokenClassLogits) => Answers::TokenClasses(vec![]),
@@ -49,40 +56,58 @@ impl AnswersSoFar {
                 Answers::Likelihoods { masked: true, rows: vec![] }
             }
             (Truth::NextTokens(_), OutputKind::TokenLogits) => Answers::Likelihoods { masked: false, rows: vec![] },
-            _ => return AnswersSoFar(None),
+            _ => return AnswersSoFar { answers: None, unanswered: 0 },
         };
-        AnswersSoFar(Some(empty))
+        AnswersSoFar { answers: Some(empty), unanswered: 0 }
     }
 
     pub fn add(&mut self, truth: &Truth, row: &Row<'_>) {
-        match (&mut self.0, truth) {
-            (Some(Answers::Classes { rows, .. }), Truth::Class(right)) => rows.push((class(row.values), *right)),
+        let is_answered = match (&mut self.answers, truth) {
+            (Some(Answers::Classes { rows, .. }), Truth::Class(right)) => {
+                let answer = class(row.values);
+                rows.push((answer, *right));
+                answer.is_some()
+            }
             (Some(Answers::ClassSets(rows)), Truth::Classes(right)) => {
                 // The sigmoid of a logit is above one half where the logit is above 0.
                 let holding = (0..).zip(row.values).filter(|(_, logit)| **logit > 0.0).map(|(class, _)| class);
-                let answer = (!row.values.iter().any(|logit| logit.is_nan())).then(|| holding.collect());
-                rows.push((answer, right.clone()));
+                let is_answered = !row.values.iter().any(|logit| logit.is_nan());
+                rows.push((is_answered.then(|| holding.collect()), right.clone()));
+                is_answered
             }
             (Some(Answers::Numbers(rows)), Truth::Number(right)) => {
-                let answer = row.values.first().map(|&number| f64::from(number));
-                rows.push((answer.filter(|number| number.is_finite()), *right));
+                let answer = row.values.first().map(|&number| f64::from(number)).filter(|number| number.is_finite());
+                rows.push((answer, *right));
+                answer.is_some()
             }
             (Some(Answers::TokenClasses(rows)), Truth::TokenClasses(right)) => {
                 let scored = row.vectors().zip(right).filter_map(|(logits, right)| Some((class(logits), (*right)?)));
-                rows.push(scored.collect::<Vec<ClassAnswer>>());
+                let scored: Vec<ClassAnswer> = scored.collect();
+                let is_answered = scored.iter().all(|(answer, _)| answer.is_some());
+                rows.push(scored);
+                is_answered
             }
-            (Some(Answers::Likelihoods { rows, .. }), Truth::NextTokens(next)) => {
-                rows.push(row.likelihood((0..).zip(next.iter().copied())));
+            (Some(Answers::Likelihoods { rows, .. }), Truth::NextTokens(_) | Truth::MaskedTokens(_)) => {
+                let found = match truth {
+                    Truth::MaskedTokens(masked) => row.likelihood(masked.iter().copied()),
+                    Truth::NextTokens(next) => row.likelihood((0..).zip(next.iter().copied())),
+                    _ => return,
+                };
+                rows.push(found);
+                found.0.is_some()
             }
-            (Some(Answers::Likelihoods { rows, .. }), Truth::MaskedTokens(masked)) => {
-                rows.push(row.likelihood(masked.iter().copied()));
+            (Some(Answers::Spans(rows)), Truth::Span(right)) => {
+                let found = span::score(row.values, right);
+                rows.push(found.unwrap_or((false, 0.0)));
+                found.is_some()
             }
-            (Some(Answers::Spans(rows)), Truth::Span(right)) => rows.push(span::score(row.values, right)),
-            _ => {}
-        }
+            _ => true,
+        };
+        self.unanswered += usize::from(!is_answered);
     }
 
-    pub fn finish(self) -> Option<Answers> {
-        self.0.filter(|answers| !answers.is_empty())
+    /// The answers, and how many of them are none, for the outputs are no numbers.
+    pub fn finish(self) -> Option<(Answers, usize)> {
+        Some((self.answers.filter(|answers| !answers.is_empty())?, self.unanswered))
     }
 }

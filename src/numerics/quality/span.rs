@@ -8,10 +8,18 @@ use crate::input::{RightSpans, SpanTruth};
 /// Longest answer, tokens, as in transformers' `run_qa.py`.
 const LONGEST_ANSWER: usize = 30;
 
-/// Whether the answer of a row is exactly a right one, and its F1 with the nearest. `values` has the logits of each token: start, end.
-pub(super) fn score(values: &[f32], truth: &SpanTruth) -> (bool, f64) {
+/// Whether the answer of a row is exactly a right one, and its F1 with the nearest; `None` where a logit that decides is NaN.
+/// `values` has the logits of each token: start, end.
+pub(super) fn score(values: &[f32], truth: &SpanTruth) -> Option<(bool, f64)> {
+    let decides = |token: usize| token == 0 && truth.may_be_none || truth.places[token].is_some();
+    if (0..truth.places.len())
+        .filter(|&token| decides(token))
+        .any(|at| values[2 * at].is_nan() || values[2 * at + 1].is_nan())
+    {
+        return None;
+    }
     let found = best(values, truth);
-    match &truth.right {
+    Some(match &truth.right {
         RightSpans::Texts { context, answers } => {
             let text: String = found.map_or_else(String::new, |(start, end)| context[start..end].iter().collect());
             let found = normalised(&text);
@@ -30,7 +38,7 @@ pub(super) fn score(values: &[f32], truth: &SpanTruth) -> (bool, f64) {
                 ((start, end) == (first, behind), f1)
             }))
         }
-    }
+    })
 }
 
 fn nearest(scores: impl Iterator<Item = (bool, f64)>) -> (bool, f64) {
@@ -38,7 +46,7 @@ fn nearest(scores: impl Iterator<Item = (bool, f64)>) -> (bool, f64) {
 }
 
 /// The likeliest span: the largest sum of a start's and an end's logit, the end not before the start and not too far behind it.
-/// `None` where the first token, which stands for no answer, has a larger one, or where no sum is a number.
+/// `None` where the first token, which stands for no answer, has a larger one, or where no token has a place in the text.
 fn best(values: &[f32], truth: &SpanTruth) -> Option<(usize, usize)> {
     let logits = |token: usize| (values[2 * token], values[2 * token + 1]);
     let mut best: Option<(f32, (usize, usize))> = None;
@@ -47,7 +55,7 @@ fn best(values: &[f32], truth: &SpanTruth) -> Option<(usize, usize)> {
         let ends = truth.places.iter().enumerate().skip(start).take(LONGEST_ANSWER);
         for (end, to) in ends.filter_map(|(end, to)| Some((end, (*to)?))) {
             let sum = logits(start).0 + logits(end).1;
-            if !sum.is_nan() && best.is_none_or(|(known, _)| sum > known) {
+            if best.is_none_or(|(known, _)| sum > known) {
                 best = Some((sum, (from.0, to.1)));
             }
         }
@@ -87,6 +95,10 @@ mod tests {
         SpanTruth { places, right: RightSpans::Texts { context, answers }, may_be_none }
     }
 
+    fn score(values: &[f32], truth: &SpanTruth) -> (bool, f64) {
+        super::score(values, truth).unwrap()
+    }
+
     /// Logits that are 0 but for these starts and ends.
     fn logits(starts: &[(usize, f32)], ends: &[(usize, f32)]) -> Vec<f32> {
         let mut values = vec![0.0; 14];
@@ -111,7 +123,21 @@ mod tests {
             (true, 1.0),
             "in the context, the end behind the start"
         );
-        assert_eq!(score(&[f32::NAN; 14], &truth(&["cat"], false)), (false, 0.0));
+    }
+
+    /// Where no answer is right, logits that are no numbers must not pass for it.
+    #[test]
+    fn logits_that_decide_and_are_nan_answer_nothing() {
+        let with_nan = |token: usize| {
+            let mut values = vec![0.0; 14];
+            values[2 * token + 1] = f32::NAN;
+            values
+        };
+        for truth in [truth(&["cat"], false), truth(&[], true)] {
+            assert_eq!(super::score(&with_nan(4), &truth), None);
+            assert!(super::score(&with_nan(1), &truth).is_some(), "the question's tokens decide nothing");
+            assert_eq!(super::score(&with_nan(0), &truth).is_some(), !truth.may_be_none);
+        }
     }
 
     #[test]

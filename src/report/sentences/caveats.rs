@@ -143,7 +143,7 @@ pub fn of_outputs(data: &Data) -> Vec<String> {
     found
 }
 
-/// Rows that should share a file, settings or the program's arithmetic, and do not.
+/// Rows that should share a file, settings, libraries or the program's arithmetic, and do not.
 fn contradictions_caveat(data: &Data) -> Option<String> {
     let mut shared = Shared::default();
     let mut contradicted =
@@ -153,7 +153,7 @@ fn contradictions_caveat(data: &Data) -> Option<String> {
     (!found.is_empty()).then(|| {
         format!(
             "Not all rows were made from the same version of: {}. Rows that differ in it are not compared with each other; \
-             the columns `…_sha256` of results.parquet tell them apart.",
+             the columns `…_sha256` and `engine_library_digests` of results.parquet tell them apart.",
             found.join("; ")
         )
     })

@@ -25,7 +25,8 @@ pub fn quality(data: &Data) -> Table {
     let mut table = Table::new("quality", caption, headings);
     let mut notes = Notes::default();
     for group in data.groups() {
-        for row in group.rows.iter().filter(|row| has_classes(row) || not_scored(row).is_some()) {
+        let is_listed = |row: &ResultRow| has_classes(row) || row.input_kind.has_labels() && not_scored(row).is_some();
+        for row in group.rows.iter().filter(|row| is_listed(row)) {
             let base = pairs::fp32_counterpart(data, &group, row);
             table.push_of(cells(data, &group, row, &mut notes), std::iter::once(*row).chain(base));
         }
@@ -159,11 +160,12 @@ fn perplexity_cells(data: &Data, group: &Group, row: &ResultRow, notes: &mut Not
         }
         None => without_fp32(group, row, notes),
     };
+    let mark = not_scored(row).map(|reason| notes.mark(&format!("Not scored: {reason}.")));
     after_configuration_cells(
         row,
         [
             TableCell::optional(row.nll_tokens.map(numbers::count)),
-            TableCell::optional(row.nll_mean.map(|nll| numbers::fixed(nll, 4))),
+            TableCell { mark, ..TableCell::optional(row.nll_mean.map(|nll| numbers::fixed(nll, 4))) },
             TableCell::optional(row.perplexity.map(|perplexity| numbers::significant(perplexity, 5))),
             difference,
         ],

@@ -2,7 +2,7 @@
 
 use super::quality::{after_configuration_cells, after_configuration_headings};
 use super::without_fp32;
-use crate::analysis::facts::{answers, same_answers_p};
+use crate::analysis::facts::{answers, not_scored, same_answers_p};
 use crate::analysis::pairs;
 use crate::numbers;
 use crate::report::sentences::{quality::p_value, tasks};
@@ -23,7 +23,7 @@ const KINDS: [AnswerKind; 7] = [
     AnswerKind {
         slug: "scores-classes",
         caption: "One class for each example: F1 and Matthews' correlation.",
-        note: "F1 is that of class 1 of two; macro F1 is the mean over the classes that are right or answered somewhere.",
+        note: "F1 is that of label 1 of two, or of the last of two names by their letters; macro F1 is the mean over the classes that are right or answered somewhere.",
         is: |answers| matches!(answers, Answers::Classes { .. }),
     },
     AnswerKind {
@@ -109,6 +109,7 @@ fn plain(text: String) -> Note {
 fn cells((data, group): (&Data, &Group), row: &ResultRow, score: Score, notes: &mut Notes) -> Vec<TableCell> {
     let is_fp32 = series(row) == series(row).fp32();
     let base = pairs::fp32_counterpart(data, group, row);
+    let value = value_cell(row, score, notes);
     let mut against = |of: &dyn Fn(&ResultRow) -> Option<String>| match base {
         Some(base) => TableCell::optional(of(base)),
         None if is_fp32 => TableCell::dash(),
@@ -119,15 +120,18 @@ fn cells((data, group): (&Data, &Group), row: &ResultRow, score: Score, notes: &
         row,
         [
             score.label().into(),
-            value_cell(row, score),
+            value,
             against(&difference),
             against(&|base| same_answers_p(base, row, score).map(p_value)),
         ],
     )
 }
 
-fn value_cell(row: &ResultRow, score: Score) -> TableCell {
-    let Some(found) = row.score(score) else { return TableCell::dash() };
+fn value_cell(row: &ResultRow, score: Score, notes: &mut Notes) -> TableCell {
+    let Some(found) = row.score(score) else {
+        let mark = not_scored(row).map(|reason| notes.mark(&format!("Not scored: {reason}.")));
+        return TableCell { mark, ..TableCell::dash() };
+    };
     let shown = |value: f64| match score {
         Score::Perplexity | Score::PseudoPerplexity => numbers::significant(value, 5),
         _ => numbers::fixed(value, 4),

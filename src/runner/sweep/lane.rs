@@ -11,7 +11,7 @@ use crate::plan::Configuration;
 use crate::record::{Failure, FailureKind, Outcome, Record};
 use crate::runner::child::{Reply, Worker};
 use crate::runner::failure::name_files_as_the_manifest;
-use crate::runner::materials::reads_files;
+use crate::runner::materials::states_files;
 use crate::runner::placement::GpuShare;
 use crate::runner::protocol::{Request, Response};
 use crate::runner::{RunnerError, interrupt};
@@ -166,11 +166,11 @@ impl Sweep<'_> {
     /// Writes the row to disk before anything else happens.
     fn record(&self, lane: &mut Lane, configuration: &Configuration, mut outcome: Outcome) -> Result<(), RunnerError> {
         name_files_as_the_manifest(&mut outcome, &self.plan.base_dir);
-        if let Outcome::Failed(failure) = &mut outcome
-            && failure.kind != FailureKind::Unavailable
-            && reads_files(configuration)
-        {
-            failure.files = Some(Box::new(self.files_of(configuration)));
+        if let Outcome::Failed(failure) = &mut outcome {
+            failure.libraries = self.libraries_of(configuration.backend);
+            if states_files(configuration, failure) {
+                failure.files = Some(Box::new(self.files_of(configuration)));
+            }
         }
         let took = lane.since.elapsed();
         let record = Record {

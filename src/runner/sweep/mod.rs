@@ -18,6 +18,7 @@ use super::progress::ProgressDisplay;
 use super::protocol::{Opened, Response, Settings};
 use super::{Deadline, RunOptions, RunSummary, RunnerError, interrupt};
 use crate::engine::{BackendKind, DeviceKind};
+use crate::libraries::{self, Library};
 use crate::model::RawFiles;
 use crate::plan::{Configuration, ConfigurationId, Pace, Plan};
 use crate::record::{Failure, FailureKind, Outcome, Status};
@@ -84,6 +85,8 @@ struct SharedState {
     references: BTreeMap<PathBuf, Result<Opened, String>>,
     /// The files that failures are told with, by model and input.
     files: BTreeMap<(String, String), RawFiles>,
+    /// The libraries that failures are told with.
+    libraries: BTreeMap<BackendKind, Option<BTreeMap<String, String>>>,
     /// Rows of this run that were made from other files than their reference.
     without_reference: BTreeSet<ConfigurationId>,
     pace: Pace,
@@ -113,6 +116,7 @@ impl<'a> Sweep<'a> {
                 settled: BTreeMap::new(),
                 references: BTreeMap::new(),
                 files: BTreeMap::new(),
+                libraries: BTreeMap::new(),
                 without_reference: BTreeSet::new(),
                 pace: options.deadline.as_ref().map(|deadline| deadline.pace.clone()).unwrap_or_default(),
             }),
@@ -299,6 +303,15 @@ impl<'a> Sweep<'a> {
         }
         let read = files_here(self.plan, configuration);
         self.state().files.entry(key).or_insert(read).clone()
+    }
+
+    /// The libraries of a backend, read once; `None` where it has none.
+    fn libraries_of(&self, backend: BackendKind) -> Option<BTreeMap<String, String>> {
+        if let Some(known) = self.state().libraries.get(&backend) {
+            return known.clone();
+        }
+        let read = (!Library::of(backend).is_empty()).then(|| libraries::digests(backend));
+        self.state().libraries.entry(backend).or_insert(read).clone()
     }
 
     fn timeout(&self) -> Failure {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{RowEnd, RunnerError, Sweep};
 use crate::plan::{Configuration, ConfigurationId};
-use crate::record::{Failure, Outcome, Record};
-use crate::runner::materials::{CurrentMaterials, Refused, Replacement, replaced_since_failure};
+use crate::record::{Failure, Outcome, Record, differing};
+use crate::runner::materials::{CurrentMaterials, Refused, Replacement, replaced_since_failure, states_files};
 
 /// What a folder has of each configuration.
 pub(super) struct Earlier<'a> {
@@ -20,6 +20,8 @@ pub(super) struct Earlier<'a> {
 struct Findings<'a> {
     elsewhere: usize,
     unstated: usize,
+    /// Failed rows that do not say with which files.
+    failed_unstated: usize,
     restored: usize,
     missing: BTreeMap<String, usize>,
     replaced: BTreeMap<Replacement, usize>,
@@ -57,7 +59,7 @@ impl Sweep<'_> {
                 continue;
             }
             if let (Outcome::Failed(failure), Some(_)) = (&row.outcome, now)
-                && let found = self.replaced_since(configuration, failure)
+                && let found = self.replaced_since(configuration, row, failure)
                 && !found.is_empty()
             {
                 found.into_iter().for_each(|one| *findings.replaced.entry(one).or_default() += 1);
@@ -75,16 +77,22 @@ impl Sweep<'_> {
             }
             findings.elsewhere += usize::from(row.environment != self.environment);
             findings.unstated += usize::from(row.outcome.weights().is_some() && row.outcome.materials().is_none());
+            findings.failed_unstated += usize::from(
+                matches!(&row.outcome, Outcome::Failed(failure) if failure.files.is_none() && states_files(configuration, failure)),
+            );
             self.state().settled.insert(row.id.clone(), RowEnd::of(&row.outcome, false));
         }
         // What this run records of a failure is read anew.
-        self.state().files.clear();
+        let mut state = self.state();
+        state.files.clear();
+        state.libraries.clear();
+        drop(state);
         self.tell(findings);
         Ok(())
     }
 
     fn tell(&self, found: Findings<'_>) {
-        let Findings { elsewhere, unstated, restored, missing, replaced, refused } = found;
+        let Findings { elsewhere, unstated, failed_unstated, restored, missing, replaced, refused } = found;
         let progress = &self.state().progress;
         for (replacement, rows) in replaced {
             progress.notice(&replacement.notice(rows));
@@ -109,6 +117,13 @@ impl Sweep<'_> {
                  of this program wrote them; they are kept, whatever has changed since"
             ));
         }
+        if failed_unstated > 0 {
+            progress.notice(&format!(
+                "note: {failed_unstated} failed row(s) of this folder do not say which files they failed with, for an older \
+                 version of this program wrote them; they are kept, whatever has changed since; measure them again with \
+                 --retry-failed"
+            ));
+        }
         if elsewhere > 0 {
             progress.notice(&format!(
                 "note: {elsewhere} row(s) of this folder were measured in another environment (machine, driver or build) \
@@ -117,9 +132,17 @@ impl Sweep<'_> {
         }
     }
 
-    /// The files that were others, or absent, when a configuration failed; none where the row does not say.
-    fn replaced_since(&self, configuration: &Configuration, failure: &Failure) -> Vec<Replacement> {
-        let Some(before) = &failure.files else { return Vec::new() };
-        replaced_since_failure(configuration, before, &self.files_of(configuration))
+    /// The files that were others, or absent, when a configuration failed, and the libraries in a row of this environment; none
+    /// where the row does not say.
+    fn replaced_since(&self, of: &Configuration, row: &Record, failure: &Failure) -> Vec<Replacement> {
+        let mut found = match &failure.files {
+            Some(before) => replaced_since_failure(of, before, &self.files_of(of)),
+            None => Vec::new(),
+        };
+        let libraries = failure.libraries.as_ref().filter(|_| row.environment == self.environment);
+        if let Some((before, now)) = libraries.zip(self.libraries_of(of.backend)) {
+            found.extend(differing(before, &now).into_iter().map(Replacement::OfFailure));
+        }
+        found
     }
 }

@@ -36,6 +36,9 @@ pub enum Answers {
     Classes {
         /// Classes of the head.
         of: u32,
+        /// The class, of two, that F1 is of; class 1 in older journals.
+        #[serde(default = "second", skip_serializing_if = "is_second")]
+        positive: u32,
         /// Answer and right class of each example.
         rows: Vec<ClassAnswer>,
     },
@@ -56,13 +59,21 @@ pub enum Answers {
     },
 }
 
+fn second() -> u32 {
+    1
+}
+
+fn is_second(class: &u32) -> bool {
+    *class == second()
+}
+
 /// A score of answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Score {
     /// Share of right classes, of examples or of tokens.
     Accuracy,
-    /// F1 of class 1 of two.
+    /// F1 of the positive class of two.
     F1,
     /// Mean of the F1 of each class that is right or answered somewhere.
     F1Macro,
@@ -310,7 +321,10 @@ impl Sample<'_> {
     fn score(&self, score: Score) -> Option<f64> {
         match score {
             Score::Accuracy => self.confusion()?.accuracy(),
-            Score::F1 => self.confusion()?.f1(1),
+            Score::F1 => match self.of[0] {
+                Answers::Classes { positive, .. } => self.confusion()?.f1(*positive),
+                _ => None,
+            },
             Score::F1Macro => self.confusion()?.f1_macro(),
             Score::Matthews => self.confusion()?.matthews(),
             Score::F1Micro => self.f1_micro(),

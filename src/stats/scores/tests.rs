@@ -10,7 +10,7 @@ fn near(found: Option<f64>, expected: f64) {
 }
 
 fn classes(of: u32, rows: &[(u32, u32)]) -> Answers {
-    Answers::Classes { of, rows: rows.iter().map(|&(answer, right)| (Some(answer), right)).collect() }
+    Answers::Classes { of, positive: 1, rows: rows.iter().map(|&(answer, right)| (Some(answer), right)).collect() }
 }
 
 /// Drawn answers of `count` examples with `of` classes, two thirds of them right.
@@ -82,7 +82,7 @@ fn scores_of_drawn_classes_are_those_of_their_definitions() {
 #[test]
 fn an_example_without_an_answer_is_wrong() {
     let rows = vec![(None, 1), (Some(1), 1), (Some(0), 0)];
-    let answers = Answers::Classes { of: 2, rows };
+    let answers = Answers::Classes { of: 2, positive: 1, rows };
     near(answers.score(Score::Accuracy), 2.0 / 3.0);
     near(answers.score(Score::F1), 2.0 / 3.0);
     let sets = Answers::ClassSets(vec![(None, vec![]), (Some(vec![0, 2]), vec![2, 0])]);
@@ -118,7 +118,7 @@ fn the_other_scores_follow_their_definitions() {
 
 #[test]
 fn what_is_undefined_has_no_value() {
-    let none = Answers::Classes { of: 2, rows: vec![] };
+    let none = Answers::Classes { of: 2, positive: 1, rows: vec![] };
     assert!(none.is_empty() && none.estimates(SEED).is_empty());
     let constant = classes(2, &[(1, 1), (1, 0), (1, 1)]);
     assert_eq!(constant.score(Score::Matthews), None, "the answers do not vary");
@@ -192,7 +192,7 @@ fn the_paired_test_of_right_and_wrong_is_mcnemars() {
 #[test]
 fn answers_come_back_from_their_text() {
     for answers in [
-        Answers::Classes { of: 3, rows: vec![(Some(2), 1), (None, 0)] },
+        Answers::Classes { of: 3, positive: 0, rows: vec![(Some(2), 1), (None, 0)] },
         Answers::ClassSets(vec![(Some(vec![0, 2]), vec![]), (None, vec![1])]),
         Answers::Numbers(vec![(Some(0.1), -1.5), (None, 2.0)]),
         Answers::TokenClasses(vec![vec![(Some(0), 1)], vec![]]),

@@ -183,7 +183,8 @@ mod tests {
     }
 
     fn record(id: &str) -> Record {
-        let failure = Failure { kind: FailureKind::Error, reason: format!("no \"{id}\"\n"), files: None };
+        let failure =
+            Failure { kind: FailureKind::Error, reason: format!("no \"{id}\"\n"), files: None, libraries: None };
         Record {
             id: ConfigurationId(id.to_owned()),
             environment: "e".to_owned(),
