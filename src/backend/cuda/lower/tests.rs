@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{lower, lower_stepwise, lower_to_run};
+use super::{lower, lower_stepwise};
 use crate::backend::cuda::arena::lay_out;
 use crate::backend::cuda::calls::{DeviceCall, Placement, StageGroup, calls, choices, groups};
 use crate::backend::cuda::compile::GpuArchitecture;
@@ -231,18 +231,6 @@ fn fusing_what_rounds_to_fp16_needs_no_other_weights() {
             assert_eq!(keys(&fused), keys(&stepwise), "{}", policy.name);
             assert!(fused.stages.len() <= stepwise.stages.len(), "{}", policy.name);
         }
-    }
-}
-
-/// Until the fused kernels of `fp16` are right at every length.
-#[test]
-fn an_engine_runs_no_fused_kernel_that_rounds_to_fp16() {
-    let shape = Shape { batch: 1, sequence: 8 };
-    for graph in graphs() {
-        let count = |policy: &PrecisionPolicy| lower_to_run(&graph, policy, shape).unwrap().stages.len();
-        let (fp16, hybrid) = (PrecisionPolicy::preset(Preset::Fp16), PrecisionPolicy::preset(Preset::Hybrid));
-        assert_eq!(count(&fp16), lower_stepwise(&graph, &fp16, shape).unwrap().stages.len());
-        assert_eq!(count(&hybrid), lower(&graph, &hybrid, shape).unwrap().stages.len());
     }
 }
 
