@@ -1,6 +1,6 @@
 //! One span of device memory for all intermediate tensors. Two tensors share bytes if they are never needed at once.
 
-use super::stage::{DeviceTensor, Stage, TensorId};
+use super::stage::{DeviceTensor, Linear, Stage, TensorId};
 
 /// Alignment of every tensor, bytes. cuBLASLt assumes it, and bulk copies need it.
 const ALIGNMENT: usize = 256;
@@ -59,10 +59,15 @@ pub(super) fn lay_out(tensors: &[DeviceTensor], stages: &[Stage], kept: &[Tensor
 
 fn lifetimes(count: usize, stages: &[Stage], kept: &[TensorId]) -> Vec<Option<Lifetime>> {
     let mut lives: Vec<Option<Lifetime>> = vec![None; count];
+    let mut needed = |id: TensorId, index: usize| {
+        let first = lives[id.0].map_or(index, |(first, _)| first);
+        lives[id.0] = Some((first, index));
+    };
     for (index, stage) in stages.iter().enumerate() {
-        for id in stage.tensors() {
-            let first = lives[id.0].map_or(index, |(first, _)| first);
-            lives[id.0] = Some((first, index));
+        stage.tensors().into_iter().for_each(|id| needed(id, index));
+        // Where the depth of a linear layer is split, it is the layer norm after it that reads the addend.
+        if let Stage::Linear(Linear { addend: Some(addend), .. }) = stage {
+            needed(*addend, (index + 1).min(stages.len() - 1));
         }
     }
     for id in kept {

@@ -173,7 +173,7 @@ impl Backend for CudaBackend {
     fn load(&self, model: &Arc<Model>, policy: &PrecisionPolicy) -> Result<(), BackendError> {
         let gpu = self.gpu()?;
         // The weights do not depend on the shape.
-        let stages = lower::lower_to_run(&model.graph, policy, Shape { batch: 1, sequence: 1 })?;
+        let stages = lower::lower(&model.graph, policy, Shape { batch: 1, sequence: 1 })?;
         self.weights(&gpu, model, policy, &stages).map(|_| ())
     }
 
@@ -185,7 +185,7 @@ impl Backend for CudaBackend {
             return Err(BackendError::Inputs(message.to_owned()));
         }
         let gpu = self.gpu()?;
-        let stages = lower::lower_to_run(&request.model.graph, &request.policy, request.shape)?;
+        let stages = lower::lower(&request.model.graph, &request.policy, request.shape)?;
         let weights = self.weights(&gpu, &request.model, &request.policy, &stages)?;
         let stepwise = lower::lower_stepwise(&request.model.graph, &request.policy, request.shape)?;
         let stepwise = StepwiseForward::new(stepwise);

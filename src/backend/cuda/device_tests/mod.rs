@@ -3,6 +3,7 @@
 //! the tests are skipped.
 
 mod bench;
+mod laid_out;
 mod reference;
 mod rounded;
 mod tally;

@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 
 use super::reference::number;
 use super::{DEVICE, GAP, apart, gpu, model, put};
+use crate::backend::cuda::arena::ArenaLayout;
 use crate::backend::cuda::calls::{Choice, DeviceCall, Placement, calls, choices, group_key, groups};
 use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::engine::placement;
@@ -21,7 +22,7 @@ use crate::model::{Architecture, Model};
 
 /// What the parameters are like.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Values {
+pub(super) enum Values {
     /// Scores of a few units, so that a softmax is neither flat nor one key.
     Ordinary,
     /// Beside these, biases that overflow some sums of the second layer, so that infinities and NaN spread from there.
@@ -45,37 +46,45 @@ impl Values {
 }
 
 /// The bytes of tensors, by name and size.
-type TensorBytes = BTreeMap<(String, usize), Vec<u8>>;
+pub(super) type TensorBytes = BTreeMap<(String, usize), Vec<u8>>;
 
-/// A forward on the device, in an arena of its own in which no two tensors share bytes.
-struct Forward<'a> {
-    gpu: &'a GpuRuntime,
-    stages: Stages,
+/// A forward on the device, in an arena of its own.
+pub(super) struct Forward<'a> {
+    pub gpu: &'a GpuRuntime,
+    pub stages: Stages,
     weights: &'a BTreeMap<WeightKey, u64>,
     inputs: &'a DeviceMemory,
     shape: Shape,
-    offsets: Vec<usize>,
-    arena: DeviceMemory,
+    pub offsets: Vec<usize>,
+    pub arena: DeviceMemory,
     tensors: Vec<u64>,
 }
 
+/// The parameters, the token ids and lengths, and the shape of a forward.
+pub(super) type ForwardInputs<'a> = (&'a BTreeMap<WeightKey, u64>, &'a DeviceMemory, Shape);
+
 impl<'a> Forward<'a> {
-    fn new(gpu: &'a GpuRuntime, stages: Stages, of: (&'a BTreeMap<WeightKey, u64>, &'a DeviceMemory, Shape)) -> Self {
-        let (weights, inputs, shape) = of;
+    /// No two tensors share bytes.
+    pub fn new(gpu: &'a GpuRuntime, stages: Stages, of: ForwardInputs<'a>) -> Self {
         let offsets = apart(&stages.tensors);
         let bytes = offsets.last().copied().unwrap_or(0) + stages.tensors.last().map_or(0, DeviceTensor::bytes) + GAP;
-        let arena = DeviceMemory::take(&gpu.device.context, bytes, "tensors").unwrap();
-        let tensors = offsets.iter().map(|&offset| arena.address() + offset as u64).collect();
-        Forward { gpu, stages, weights, inputs, shape, offsets, arena, tensors }
+        Forward::laid_out(gpu, stages, of, ArenaLayout { offsets, bytes })
     }
 
-    fn placement(&self) -> Placement<'_> {
+    pub fn laid_out(gpu: &'a GpuRuntime, stages: Stages, of: ForwardInputs<'a>, layout: ArenaLayout) -> Self {
+        let (weights, inputs, shape) = of;
+        let arena = DeviceMemory::take(&gpu.device.context, layout.bytes, "tensors").unwrap();
+        let tensors = layout.addresses(arena.address());
+        Forward { gpu, stages, weights, inputs, shape, offsets: layout.offsets, arena, tensors }
+    }
+
+    pub fn placement(&self) -> Placement<'_> {
         let but_tensors = placement(self.gpu, self.weights, &self.stages, self.inputs, self.shape);
         Placement { tensors: &self.tensors, ..but_tensors }
     }
 
     /// Runs calls over poisoned tensors. `false` if the device refuses one of them.
-    fn run(&self, calls: &[DeviceCall]) -> bool {
+    pub fn run(&self, calls: &[DeviceCall]) -> bool {
         let Ok(prepared) = self.gpu.prepare(calls) else { return false };
         self.arena.poison().unwrap();
         self.gpu.library.workspace().poison().unwrap();
@@ -84,8 +93,9 @@ impl<'a> Forward<'a> {
         true
     }
 
-    /// The bytes of every tensor, by name and size. A name that two tensors share is left out.
-    fn bytes(&self) -> TensorBytes {
+    /// The bytes of every tensor of a forward whose tensors share none, by name and size. A name that two tensors share is left
+    /// out.
+    pub fn bytes(&self) -> TensorBytes {
         let mut found = BTreeMap::new();
         let mut twice = BTreeSet::new();
         for (tensor, &offset) in self.stages.tensors.iter().zip(&self.offsets) {
@@ -104,7 +114,7 @@ impl<'a> Forward<'a> {
     }
 }
 
-fn fp16(order: ReductionOrder) -> PrecisionPolicy {
+pub(super) fn fp16(order: ReductionOrder) -> PrecisionPolicy {
     PrecisionPolicy { layer_norm_reduction: order, ..PrecisionPolicy::preset(Preset::Fp16) }
 }
 
@@ -114,7 +124,7 @@ fn lengths(shape: Shape) -> Vec<usize> {
     (0..shape.batch).map(|row| [sequence, 1, sequence - sequence / 3, sequence.div_ceil(2)][row % 4]).collect()
 }
 
-fn loaded(gpu: &GpuRuntime, model: &Model, stages: &Stages, values: Values) -> DeviceWeights {
+pub(super) fn loaded(gpu: &GpuRuntime, model: &Model, stages: &Stages, values: Values) -> DeviceWeights {
     let keys: BTreeSet<WeightKey> = stages.stages.iter().flat_map(Stage::weights).collect();
     let weights = DeviceWeights::load(&gpu.device.context, model, &keys).unwrap();
     for (key, offset) in weights.offsets() {
@@ -125,7 +135,7 @@ fn loaded(gpu: &GpuRuntime, model: &Model, stages: &Stages, values: Values) -> D
     weights
 }
 
-fn inputs(gpu: &GpuRuntime, model: &Model, shape: Shape) -> DeviceMemory {
+pub(super) fn inputs(gpu: &GpuRuntime, model: &Model, shape: Shape) -> DeviceMemory {
     let memory = DeviceMemory::take(&gpu.device.context, 4 * (shape.tokens() + shape.batch), "inputs").unwrap();
     let vocabulary = model.graph.dimensions.vocabulary;
     let ids = (0..shape.tokens()).map(|index| (index * 7919 + 13) % vocabulary);
@@ -214,7 +224,7 @@ fn compare(name: &str, model: &Model, case: Case) -> Option<usize> {
 }
 
 /// Whether two forwards enqueue the same work.
-fn same_calls(a: &[DeviceCall], b: &[DeviceCall]) -> bool {
+pub(super) fn same_calls(a: &[DeviceCall], b: &[DeviceCall]) -> bool {
     let same = |(a, b): (&DeviceCall, &DeviceCall)| match (a, b) {
         (DeviceCall::Kernel(a), DeviceCall::Kernel(b)) => a == b,
         (DeviceCall::Product(a), DeviceCall::Product(b)) => a.spec == b.spec && a.algorithm == b.algorithm,

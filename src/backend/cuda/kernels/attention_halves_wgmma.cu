@@ -88,44 +88,34 @@ template <class Shape, bool CAUSAL, bool EXACT_SCALE> DEVICE void attention_halv
   for (int tile = 0; tile < key_tiles; tile++) sum.add(exponential_tile<Shape::CHUNKS>(strip + tile * Shape::CHUNKS * 32, largest, lane));
   const RowDivisors divisors(sum.total());
 
-  // The probabilities of a tile are computed while the product of the tile before is in flight.
+  // Every product is waited for before the next probabilities are computed. A product in flight reads its operand from registers,
+  // and no syntax keeps the compiler from computing there: with the wait after the next tile's divisions, it did.
   float output[8][4] = {};
-  u32 probabilities[Shape::CHUNKS][4] = {};
-  auto multiply = [&](int tile, const u32 (&chunks)[Shape::CHUNKS][4]) {
+  auto multiply = [&](int tile, u32 (&probabilities)[Shape::CHUNKS][4]) {
     next_tile(key_tiles + tile);
     wgmma_fence();
 #pragma unroll
     for (int k = 0; k < Shape::CHUNKS; k++)
-      wgmma_64x64x16<true>(output, chunks[k], matrix_descriptor(slot(key_tiles + tile) + k * 16 * 128, 1024), true);
+      wgmma_64x64x16<true>(output, probabilities[k], matrix_descriptor(slot(key_tiles + tile) + k * 16 * 128, 1024), true);
     wgmma_commit();
+    wgmma_wait<0>(output);
+    keep_operands(probabilities);
   };
 #pragma unroll 1
   for (int tile = 0; tile < key_tiles; tile++) {
-    u32 next[Shape::CHUNKS][4];
+    u32 probabilities[Shape::CHUNKS][4];
 #pragma unroll
     for (int i = 0; i < Shape::CHUNKS; i++) {
       const uint4 chunk = divisors.probabilities(strip[(tile * Shape::CHUNKS + i) * 32]);
-      next[i][0] = chunk.x; next[i][1] = chunk.y; next[i][2] = chunk.z; next[i][3] = chunk.w;
-    }
-    wgmma_wait<0>(output);
-    keep_operands(probabilities);
-#pragma unroll
-    for (int i = 0; i < Shape::CHUNKS; i++) {
-#pragma unroll
-      for (int word = 0; word < 4; word++) probabilities[i][word] = next[i][word];
+      probabilities[i][0] = chunk.x; probabilities[i][1] = chunk.y; probabilities[i][2] = chunk.z; probabilities[i][3] = chunk.w;
     }
     multiply(tile, probabilities);
   }
-  // See attention_halves.cu for why there are more tiles of values than of keys. A loop of its own: where two branches gave the
-  // operands of one product, the compiler wrote a register that the product before still read.
-  wgmma_wait<0>(output);
-  keep_operands(probabilities);
+  // See attention_halves.cu for why there are more tiles of values than of keys.
 #pragma unroll 1
   for (int tile = key_tiles; tile < value_tiles; tile++) {
     u32 zeros[Shape::CHUNKS][4] = {};
     multiply(tile, zeros);
-    wgmma_wait<0>(output);
-    keep_operands(zeros);
   }
   u16* const context = arguments.context + ((u64)batch * sequence + first_row) * hidden + head * HEAD;
   store_context<8>(context, hidden, sequence - first_row, output, lane);

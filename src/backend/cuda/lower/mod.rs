@@ -21,8 +21,8 @@ use std::collections::BTreeMap;
 use super::element::ElementType;
 use super::error::execution;
 use super::stage::{
-    DeviceTensor, Elementwise, Embedding, Epilogue, Function, LayerNorm, Norm, OpOutput, Outputs, Select, Stage,
-    Stages, TensorId, WeightKey,
+    DeviceTensor, Elementwise, Embedding, Function, LayerNorm, Norm, OpOutput, Outputs, Select, Stage, Stages,
+    TensorId, WeightKey,
 };
 use crate::engine::{BackendError, BackendKind};
 use crate::graph::{
@@ -49,21 +49,6 @@ const NARROW_OUTPUT: usize = 512;
 /// computes what it asks for.
 pub(super) fn lower(graph: &Graph, policy: &PrecisionPolicy, shape: Shape) -> Result<Stages, BackendError> {
     lowered(graph, policy, shape, false)
-}
-
-/// The stages that an engine runs: those of [`lower`], but one operation a stage where fused kernels would round to FP16 at every
-/// step. On an H200 these returned NaN for BERT-base at 1x511, 1x512 and 32x128, in a kernel that is not found yet.
-///
-/// # Errors
-/// As [`lower`].
-pub(super) fn lower_to_run(graph: &Graph, policy: &PrecisionPolicy, shape: Shape) -> Result<Stages, BackendError> {
-    let fused = lower(graph, policy, shape)?;
-    let rounds = |stage: &Stage| match stage {
-        Stage::Attention(attention) => attention.arithmetic == Format::Fp16,
-        Stage::Linear(linear) => matches!(linear.epilogue, Epilogue::RoundedGelu(_) | Epilogue::RoundedResidual),
-        _ => false,
-    };
-    if fused.stages.iter().any(rounds) { lower_stepwise(graph, policy, shape) } else { Ok(fused) }
 }
 
 /// The same as [`lower`], with a stage for every operation inside which the policy rounds, and for those of FP32 attention.

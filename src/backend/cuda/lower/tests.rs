@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{lower, lower_stepwise, lower_to_run};
+use super::{lower, lower_stepwise};
 use crate::backend::cuda::arena::lay_out;
-use crate::backend::cuda::calls::{DeviceCall, Placement, calls, choices, groups};
+use crate::backend::cuda::calls::{DeviceCall, Placement, StageGroup, calls, choices, groups};
 use crate::backend::cuda::compile::GpuArchitecture;
 use crate::backend::cuda::element::ElementType;
-use crate::backend::cuda::stage::{Stage, Stages, WeightKey};
+use crate::backend::cuda::stage::{Stage, Stages, TensorId, WeightKey};
 use crate::graph::{Format, Graph, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
 use crate::model::Architecture as ModelName;
 use crate::model::{ModelConfig, ScoreScale, TaskHead, architecture_graph, build_graph};
@@ -234,15 +234,67 @@ fn fusing_what_rounds_to_fp16_needs_no_other_weights() {
     }
 }
 
-/// Until the fused kernels of `fp16` are right at every length.
+/// What the calls of a group read and write, one after the other: with a whole depth, or with partial sums that the layer norm
+/// adds.
+fn steps(stages: &Stages, group: StageGroup, split: bool) -> Vec<(Vec<TensorId>, Vec<TensorId>)> {
+    match &stages.stages[group.first..group.first + group.count] {
+        [Stage::Linear(linear), norm] if split => {
+            let residual = vec![linear.addend.unwrap_or(linear.output)];
+            let written =
+                norm.writes().into_iter().chain((!norm.writes().contains(&linear.output)).then_some(linear.output));
+            vec![(vec![linear.x], Vec::new()), (residual, written.collect())]
+        }
+        each => each.iter().map(|stage| (stage.reads(), stage.writes())).collect(),
+    }
+}
+
+/// Follows a forward in the memory that an engine has: what a call reads was written whole and not overwritten since, and a
+/// call writes over nothing that it reads, but in place.
+fn reads_what_was_written(stages: &Stages, split: bool, what: &str) {
+    let output = stages.output.unwrap();
+    let layout = lay_out(&stages.tensors, &stages.stages, &[output]);
+    let overlap = |a: TensorId, b: TensorId| {
+        let span = |id: TensorId| (layout.offsets[id.0], layout.offsets[id.0] + stages.tensor(id).bytes());
+        a != b && span(a).0 < span(b).1 && span(b).0 < span(a).1
+    };
+    let name = |id: TensorId| &stages.tensor(id).name;
+    let mut held: Vec<TensorId> = Vec::new();
+    for group in groups(stages) {
+        for (reads, writes) in steps(stages, group, split) {
+            for &read in &reads {
+                assert!(held.contains(&read), "{what}: stage {} reads `{}`", group.first, name(read));
+            }
+            for (index, &written) in writes.iter().enumerate() {
+                let others = reads.iter().chain(&writes[..index]);
+                let other = others.copied().find(|&other| overlap(other, written));
+                assert_eq!(other.map(name), None, "{what}: stage {} writes `{}`", group.first, name(written));
+                held.retain(|&other| other != written && !overlap(other, written));
+                held.push(written);
+            }
+        }
+    }
+    assert!(held.contains(&output), "{what}: the output");
+}
+
 #[test]
-fn an_engine_runs_no_fused_kernel_that_rounds_to_fp16() {
-    let shape = Shape { batch: 1, sequence: 8 };
+fn what_a_call_reads_has_been_written_and_not_overwritten_since() {
+    let follow = |graph: &Graph, policy: &PrecisionPolicy, shape: Shape| {
+        for stages in [lower(graph, policy, shape), lower_stepwise(graph, policy, shape)] {
+            for split in [false, true] {
+                let what = format!("{} {shape:?}, split {split}", policy.name);
+                reads_what_was_written(stages.as_ref().unwrap(), split, &what);
+            }
+        }
+    };
+    for graph in [ModelName::BertBase, ModelName::Gpt2].map(architecture_graph) {
+        for preset in Preset::ALL {
+            for (batch, sequence) in [(1, 32), (1, 128), (1, 511), (1, 512), (8, 128), (32, 128), (32, 512)] {
+                follow(&graph, &PrecisionPolicy::preset(preset), Shape { batch, sequence });
+            }
+        }
+    }
     for graph in graphs() {
-        let count = |policy: &PrecisionPolicy| lower_to_run(&graph, policy, shape).unwrap().stages.len();
-        let (fp16, hybrid) = (PrecisionPolicy::preset(Preset::Fp16), PrecisionPolicy::preset(Preset::Hybrid));
-        assert_eq!(count(&fp16), lower_stepwise(&graph, &fp16, shape).unwrap().stages.len());
-        assert_eq!(count(&hybrid), lower(&graph, &hybrid, shape).unwrap().stages.len());
+        policies().iter().for_each(|policy| follow(&graph, policy, Shape { batch: 3, sequence: 33 }));
     }
 }
 
