@@ -94,6 +94,8 @@ pub(super) struct Placement<'a> {
     pub ids: u64,
     /// Address of the `[batch]` lengths, 32-bit.
     pub lengths: u64,
+    /// Address of the `[batch, sequence]` token types, 32-bit; `None` where all are 0.
+    pub types: Option<u64>,
     pub sequence: usize,
     /// Address of scratch for partial sums. It is free between any two groups.
     pub scratch: u64,
@@ -262,9 +264,9 @@ mod tests {
     use super::super::lower::{lower, lower_stepwise};
     use super::super::{arena::lay_out, catalogue::unit};
     use super::*;
-    use crate::graph::{OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
+    use crate::graph::{Activation, Graph, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
     use crate::model::Architecture as ModelName;
-    use crate::model::architecture_graph;
+    use crate::model::{ModelConfig, TaskHead, architecture_graph, build_graph};
 
     const SHAPES: [(usize, usize); 6] = [(1, 7), (1, 32), (1, 128), (3, 33), (8, 128), (32, 512)];
 
@@ -281,18 +283,17 @@ mod tests {
 
     /// All calls of all choices for a model, policy and shape, at invented addresses, and those of an examined forward.
     fn all_calls(
-        model: ModelName,
+        graph: &Graph,
         policy: &PrecisionPolicy,
         shape: Shape,
         architecture: GpuArchitecture,
     ) -> Vec<DeviceCall> {
-        let graph = architecture_graph(model);
-        let stepwise = lower_stepwise(&graph, policy, shape).unwrap();
-        let mut all = calls_of(&lower(&graph, policy, shape).unwrap(), shape, architecture, |_| Vec::new());
+        let stepwise = lower_stepwise(graph, policy, shape).unwrap();
+        let mut all = calls_of(&lower(graph, policy, shape).unwrap(), shape, architecture, |_| Vec::new());
         all.extend(calls_of(&stepwise, shape, architecture, |placement| {
             let Some(forward) = StepwiseForward::new(stepwise.clone()) else { return Vec::new() };
             let (mut calls, ends) = forward.calls(placement).unwrap();
-            calls.extend(ForwardTallies::new(placement, &graph, &ends).unwrap().calls(1 << 30));
+            calls.extend(ForwardTallies::new(placement, graph, &ends).unwrap().calls(1 << 30));
             calls
         }));
         all
@@ -315,6 +316,7 @@ mod tests {
             tensors: &tensors,
             ids: 1 << 16,
             lengths: 1 << 17,
+            types: None,
             sequence: shape.sequence,
             scratch: 1 << 20,
             scratch_bytes: 32 << 20,
@@ -336,7 +338,7 @@ mod tests {
         for model in [ModelName::BertBase, ModelName::Gpt2] {
             for policy in policies() {
                 for (batch, sequence) in SHAPES {
-                    let calls = all_calls(model, &policy, Shape { batch, sequence }, architecture);
+                    let calls = all_calls(&architecture_graph(model), &policy, Shape { batch, sequence }, architecture);
                     all.extend(instances(&calls).into_iter().cloned());
                 }
             }
@@ -344,10 +346,40 @@ mod tests {
         all
     }
 
+    /// Layers of every activation, and the heads and inputs that neither BERT nor GPT-2 has.
+    fn other_graphs() -> Vec<Graph> {
+        let bert = ModelConfig::of(ModelName::BertBase);
+        let one = |activation| {
+            let mut config = ModelConfig { activation, ..bert.clone() };
+            config.dimensions.layers = 1;
+            config
+        };
+        let (head, unpooled_id) = (TaskHead::Classifier { labels: 2 }, Some(0));
+        let padded = ModelConfig { head, unpooled_id, ..ModelConfig::of(ModelName::Gpt2Tiny) };
+        let opt = ModelConfig::of(ModelName::Opt125m);
+        Activation::ALL.map(one).iter().chain([&padded, &opt]).map(build_graph).collect()
+    }
+
+    /// The kernels of [`other_graphs`] at one shape that the published models do not have.
+    fn other_instances(architecture: GpuArchitecture) -> BTreeSet<Instance> {
+        let (shape, known) = (Shape { batch: 1, sequence: 128 }, every_instance(architecture));
+        let mut all = BTreeSet::new();
+        for graph in other_graphs() {
+            for policy in Preset::ALL.map(PrecisionPolicy::preset) {
+                let calls = all_calls(&graph, &policy, shape, architecture);
+                all.extend(instances(&calls).into_iter().filter(|instance| !known.contains(instance)).cloned());
+            }
+        }
+        all
+    }
+
     /// Compiles every kernel that any choice can need. Returns those that spill, or why nothing was compiled.
-    fn spilling(architecture: GpuArchitecture) -> Result<Vec<String>, CompileError> {
+    fn spilling(
+        architecture: GpuArchitecture,
+        all: impl IntoIterator<Item = Instance>,
+    ) -> Result<Vec<String>, CompileError> {
         let mut by_source: BTreeMap<_, Vec<Instance>> = BTreeMap::new();
-        for instance in every_instance(architecture) {
+        for instance in all {
             by_source.entry(instance.source).or_default().push(instance);
         }
         let mut spilling = Vec::new();
@@ -363,7 +395,17 @@ mod tests {
 
     #[test]
     fn every_kernel_compiles_for_every_generation_without_spilling() {
-        let all: Vec<_> = GpuArchitecture::TESTED.into_par_iter().map(spilling).collect();
+        compile_for_every_generation(every_instance);
+    }
+
+    #[test]
+    fn kernels_of_other_families_and_activations_compile_for_every_generation_without_spilling() {
+        compile_for_every_generation(other_instances);
+    }
+
+    fn compile_for_every_generation(all: fn(GpuArchitecture) -> BTreeSet<Instance>) {
+        let generations = GpuArchitecture::TESTED.into_par_iter();
+        let all: Vec<_> = generations.map(|generation| spilling(generation, all(generation))).collect();
         let mut spilled = Vec::new();
         for result in all {
             match result {

@@ -131,6 +131,7 @@ impl Bench {
             tensors: &tensors,
             ids: self.inputs.address(),
             lengths: self.inputs.address(),
+            types: None,
             sequence: self.shape.sequence,
             scratch: self.gpu.library.workspace().address(),
             scratch_bytes: WORKSPACE_BYTES,
