@@ -2,10 +2,11 @@
 
 use rayon::prelude::*;
 
+use super::super::arena::lay_out;
+use super::super::catalogue::{KernelSource, unit};
 use super::super::compile::{CompileError, compile};
 use super::super::examine::{ForwardTallies, StepwiseForward};
 use super::super::lower::{lower, lower_stepwise};
-use super::super::{arena::lay_out, catalogue::unit};
 use super::*;
 use crate::graph::{Activation, Graph, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
 use crate::model::Architecture as ModelName;
@@ -108,6 +109,11 @@ fn other_instances(architecture: GpuArchitecture) -> BTreeSet<Instance> {
             all.extend(instances(&calls).into_iter().filter(|instance| !known.contains(instance)).cloned());
         }
     }
+    // Products of BF16 have the registers of those of FP16, and of the functions that round to FP16 the longest stands for all.
+    all.retain(|instance| match instance.source {
+        KernelSource::ProductMma(ElementType::Bf16) | KernelSource::ProductWgmma(ElementType::Bf16) => false,
+        _ => !instance.name.ends_with("_halves") || instance.name.contains("mish"),
+    });
     all
 }
 
