@@ -67,6 +67,7 @@ PAGES = README.md artifacts/README.md experiments/COLUMNS.md src/backend/cuda/PE
 PEERS ?= artifacts/h200-peers
 readme: build ## Write the generated sections of README.md and the other pages from ARTIFACT, and the front page's figure.
 	$(MIXPREC) splice $(ARTIFACT) $(PAGES) --peers $(PEERS)
+	$(MIXPREC) splice artifacts/h200-tensorrt src/backend/tensorrt/PERFORMANCE.md
 
 minilm: build ## Fetch the MiniLM checkpoint by digest and measure it: a model added without code.
 	container/setup.sh --minilm

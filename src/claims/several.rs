@@ -23,10 +23,19 @@ pub struct Several {
 impl Several {
     /// `None` of no verdict.
     fn new(all: Vec<NamedVerdict>) -> Option<Self> {
-        let first = all.first()?;
-        let by_weight = Outcome::by_weight(first.verdict.claim.is_up_to());
-        let deciding = by_weight.iter().find_map(|outcome| all.iter().position(|one| one.verdict.outcome == *outcome));
-        Some(Several { deciding: deciding?, all })
+        let up_to = all.first()?.verdict.claim.is_up_to();
+        let of = |outcome: &Outcome| {
+            let alike = all.iter().enumerate().filter(|(_, one)| one.verdict.outcome == *outcome);
+            // A claim about the largest or smallest value is answered by the largest or smallest of all.
+            alike.map(|(position, _)| position).reduce(|first, later| {
+                let margins = [first, later].map(|position| all[position].verdict.margin());
+                let [Some(of_first), Some(of_later)] = margins else { return first };
+                let decides = if up_to { of_later > of_first } else { of_later < of_first };
+                if decides { later } else { first }
+            })
+        };
+        let deciding = Outcome::by_weight(up_to).iter().find_map(of)?;
+        Some(Several { deciding, all })
     }
 
     /// Every verdict.
@@ -79,6 +88,8 @@ pub fn by_experiment(experiments: Vec<(String, Vec<Verdict>)>) -> Vec<Verdict> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claims::findings::CheckFinding;
+    use crate::claims::interval::{Estimate, Met};
     use crate::claims::verdict::Checks;
     use crate::claims::{Claims, ClaimsError};
 
@@ -107,5 +118,33 @@ mod tests {
             assert_eq!(outcome(id, &[NotRun, Undecided]).unwrap(), (Undecided, Some("experiment-1".to_owned())));
             assert_eq!(outcome(id, &[Undecided, Fail]).unwrap(), (Fail, Some("experiment-1".to_owned())));
         }
+    }
+    /// Which of two experiments decides, both with this outcome and these values.
+    fn deciding(id: &str, met: Met, values: [f64; 2]) -> Option<String> {
+        let claim = Claims::builtin().unwrap().claims.into_iter().find(|claim| claim.id == id).unwrap();
+        let experiments = values.into_iter().enumerate().map(|(index, value)| {
+            let estimate = Some(Estimate { value, interval: None });
+            let finding = CheckFinding { met: Some(met), estimate, ..CheckFinding::default() };
+            let basis = Basis::Checks(Checks { findings: vec![finding], ..Checks::default() });
+            let outcome = if met == Met::No { Outcome::Fail } else { Outcome::Pass };
+            (format!("experiment-{index}"), vec![Verdict { claim: claim.clone(), outcome, basis, second: None }])
+        });
+        by_experiment(experiments.collect()).remove(0).other_experiment().map(str::to_owned)
+    }
+
+    #[test]
+    fn of_equal_outcomes_the_smallest_or_largest_value_decides() {
+        let later = Some("experiment-1".to_owned());
+        // The smallest cosine, the largest latency, whether they pass or fail.
+        for met in [Met::Yes, Met::No] {
+            assert_eq!(deciding("C4", met, [0.99931, 0.99822]), later);
+            assert_eq!(deciding("C4", met, [0.99822, 0.99931]), None);
+            assert_eq!(deciding("C2", met, [1.2, 1.3]), later);
+        }
+        // The largest speed-up.
+        assert_eq!(deciding("C1", Met::Yes, [70.0, 80.0]), later);
+        assert_eq!(deciding("C1", Met::No, [20.0, 10.0]), None);
+        // The same value: the first.
+        assert_eq!(deciding("C4", Met::No, [0.9, 0.9]), None);
     }
 }

@@ -7,7 +7,7 @@ use super::evidence::Evidence;
 use super::findings::{CheckFinding, Unfit};
 use super::interval::Met;
 use super::query::Admitted;
-use super::schema::{Check, Claim, Kind, Scope, SecondReading};
+use super::schema::{Check, Claim, Expect, Kind, Scope, SecondReading};
 use super::several::{NamedVerdict, Several};
 use crate::results::data::Data;
 
@@ -147,6 +147,20 @@ impl Verdict {
             Basis::Checks(checks) => Some(checks),
             Basis::Machines(several) | Basis::Experiments(several) => several.deciding().verdict.checks(),
             Basis::MissingGpu(_) | Basis::OtherExperiment(_) => None,
+        }
+    }
+
+    /// How far the value of the check that decides lies within its limit, in the value's unit; negative beyond it. `None`
+    /// where there is no value, or a limit on both sides.
+    pub fn margin(&self) -> Option<f64> {
+        let findings = &self.checks()?.findings;
+        let decides = findings.iter().position(|finding| finding.met == Some(Met::No)).unwrap_or(0);
+        let (check, value) = (self.claim.checks.get(decides)?, findings.get(decides)?.estimate?.value);
+        let Expect { at_least, more_than, at_most, less_than, .. } = &check.expect;
+        match (at_least.or(*more_than), at_most.or(*less_than)) {
+            (Some(lower), None) => Some(value - lower),
+            (None, Some(upper)) => Some(upper - value),
+            _ => None,
         }
     }
 

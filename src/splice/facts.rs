@@ -44,6 +44,8 @@ pub(super) struct PageFacts {
     pub limits: Value,
     /// Forward passes at some shapes, by model: [`forwards::models`].
     pub forwards: Vec<Value>,
+    /// TensorRT's engines at these shapes, by model: [`forwards::tensorrt`].
+    pub tensorrt: Vec<Value>,
     /// Power and clocks at these shapes: [`forwards::power`].
     pub power: Value,
     /// The driver's count of memory against the engines' account, by run: [`forwards::accounts`].
@@ -89,6 +91,7 @@ impl PageFacts {
             comparisons: runs::comparisons(&runs)?,
             limits: runs::limits(),
             forwards: forwards::models(&study),
+            tensorrt: forwards::tensorrt(&study),
             power: forwards::power(&study),
             accounts: forwards::accounts(&runs),
             peers: peers.map(peers::read).transpose()?,

@@ -1,4 +1,5 @@
-//! Forward passes of the main run and its repeats at a few shapes: times, what bounds them, power, memory.
+//! Forward passes of the main run and its repeats at a few shapes: times, what bounds them, power, memory. Of the own CUDA
+//! backend, and times of TensorRT's engines.
 
 use serde_json::{Value, json};
 
@@ -31,14 +32,14 @@ pub(super) fn models(study: &Study) -> Vec<Value> {
 }
 
 fn times(study: &Study, model: &str) -> Value {
-    let hybrid = at_shapes(&study.main, model, Preset::Hybrid);
+    let hybrid = cuda_at_shapes(&study.main, model, Preset::Hybrid);
     let device = |rows: &[Option<&ResultRow>]| cells(rows, |row| row.device_p50_ms.map(milliseconds));
     let policy = |preset: Preset| {
-        let rows = at_shapes(&study.main, model, preset);
+        let rows = cuda_at_shapes(&study.main, model, preset);
         let wall = cells(&rows, |row| row.latency_p50_ms.map(milliseconds));
         json!({"policy": preset.name(), "wall": wall, "device": device(&rows)})
     };
-    let repeat = |(index, data): (usize, &Data)| json!({"run": run_of_repeat(index), "device": device(&at_shapes(data, model, Preset::Hybrid))});
+    let repeat = |(index, data): (usize, &Data)| json!({"run": run_of_repeat(index), "device": device(&cuda_at_shapes(data, model, Preset::Hybrid))});
     let bound =
         |row: &ResultRow| bounds_s(row).map(|[operations, bytes]| if bytes > operations { "bytes" } else { "FLOP" });
     let floor = |row: &ResultRow| bounds_s(row).map(|[operations, bytes]| milliseconds(operations.max(bytes) * 1e3));
@@ -50,6 +51,27 @@ fn times(study: &Study, model: &str) -> Value {
         "floor": cells(&hybrid, floor),
         "bound": cells(&hybrid, |row| bound(row).map(str::to_owned)),
     })
+}
+
+/// Engines of TensorRT that ran, by model and policy in plan order, of the policies that have any: the device's median in
+/// milliseconds, seconds of the build, and the engine's memory, a value per shape.
+pub(super) fn tensorrt(study: &Study) -> Vec<Value> {
+    let of = |model: &str| {
+        let policy = |preset: Preset| {
+            let rows = at_shapes(&study.main, BackendKind::TensorRt, model, preset);
+            let mebibytes = |row: &ResultRow| Some(numbers::fixed(engine_bytes(row)? as f64 / f64::from(1 << 20), 0));
+            rows.iter().any(Option::is_some).then(|| {
+                json!({
+                    "policy": preset.name(),
+                    "device": cells(&rows, |row| row.device_p50_ms.map(milliseconds)),
+                    "build_s": cells(&rows, |row| row.build_s.map(|seconds| numbers::fixed(seconds, 0))),
+                    "mib": cells(&rows, mebibytes),
+                })
+            })
+        };
+        json!({"model": model, "shapes": shapes(), "policies": Preset::ALL.into_iter().filter_map(policy).collect::<Vec<_>>()})
+    };
+    distinct(study.main.rows.iter().map(|row| row.model.as_str())).into_iter().map(of).collect()
 }
 
 /// Seconds for the operations and for the compulsory bytes of a pass, at the rates measured with the row.
@@ -66,7 +88,7 @@ pub(super) fn power(study: &Study) -> Value {
         distinct(gpus().filter_map(of)).iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
     };
     let of = |model: &str| {
-        let rows = at_shapes(&study.main, model, Preset::Hybrid);
+        let rows = cuda_at_shapes(&study.main, model, Preset::Hybrid);
         json!({
             "model": model,
             "shapes": shapes(),
@@ -131,13 +153,14 @@ fn on_gpu(data: &Data) -> impl Iterator<Item = &ResultRow> {
     data.measured().filter(|row| row.device == DeviceKind::Gpu)
 }
 
-/// The measured rows of the own CUDA backend at the shapes, in their order.
-fn at_shapes<'a>(data: &'a Data, model: &str, preset: Preset) -> Vec<Option<&'a ResultRow>> {
+fn cuda_at_shapes<'a>(data: &'a Data, model: &str, preset: Preset) -> Vec<Option<&'a ResultRow>> {
+    at_shapes(data, BackendKind::Cuda, model, preset)
+}
+
+/// The measured rows of a backend at the shapes, in their order.
+fn at_shapes<'a>(data: &'a Data, backend: BackendKind, model: &str, preset: Preset) -> Vec<Option<&'a ResultRow>> {
     let of = |row: &&ResultRow| {
-        row.backend == BackendKind::Cuda
-            && row.status == Status::Ok
-            && row.model == model
-            && row.precision == preset.name()
+        row.backend == backend && row.status == Status::Ok && row.model == model && row.precision == preset.name()
     };
     SHAPES.iter().map(|&at| data.rows.iter().filter(of).find(|row| shape(row) == at)).collect()
 }

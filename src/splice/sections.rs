@@ -7,7 +7,7 @@ use super::facts::PageFacts;
 use crate::report::escape;
 
 /// Name and template of every section.
-const TEMPLATES: [(&str, &str); 13] = [
+const TEMPLATES: [(&str, &str); 14] = [
     ("agreement", include_str!("../../paper/templates/pages/agreement.md.tera")),
     ("artifact", include_str!("../../paper/templates/pages/artifact.md.tera")),
     ("figure", include_str!("../../paper/templates/pages/figure.md.tera")),
@@ -20,6 +20,7 @@ const TEMPLATES: [(&str, &str); 13] = [
     ("power", include_str!("../../paper/templates/pages/power.md.tera")),
     ("results-columns", include_str!("../../paper/templates/pages/results-columns.md.tera")),
     ("samples-columns", include_str!("../../paper/templates/pages/samples-columns.md.tera")),
+    ("tensorrt", include_str!("../../paper/templates/pages/tensorrt.md.tera")),
     ("verdicts", include_str!("../../paper/templates/pages/verdicts.md.tera")),
 ];
 

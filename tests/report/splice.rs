@@ -13,6 +13,9 @@ const PAGES: [(&str, &[&str]); 4] = [
     ("src/backend/cuda/PERFORMANCE.md", &["forwards", "peers", "power", "memory"]),
 ];
 
+/// The page of TensorRT's own results, and its sections.
+const TENSORRT: (&str, &[&str]) = ("src/backend/tensorrt/PERFORMANCE.md", &["tensorrt", "artifact", "hours"]);
+
 /// Lines of the front page that a reader is asked to read.
 const FRONT_PAGE_LINES: usize = 150;
 
@@ -22,8 +25,12 @@ fn repository() -> PathBuf {
 
 /// Exit code and standard error of `mixprec splice` on the published results.
 fn splice(pages: &[&Path], more: &[&str]) -> (Option<i32>, String) {
+    splice_from("artifacts/h200", pages, &[&["--peers", "artifacts/h200-peers"], more].concat())
+}
+
+fn splice_from(artifact: &str, pages: &[&Path], more: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mixprec"));
-    command.current_dir(repository()).args(["splice", "artifacts/h200", "--peers", "artifacts/h200-peers"]);
+    command.current_dir(repository()).args(["splice", artifact]);
     let output = command.args(pages).args(more).output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
@@ -32,11 +39,13 @@ fn splice(pages: &[&Path], more: &[&str]) -> (Option<i32>, String) {
 fn committed_pages_say_what_the_published_results_say() {
     let (code, said) = splice(&PAGES.map(|(page, _)| Path::new(page)), &["--check"]);
     assert_eq!((code, said.as_str()), (Some(0), "pages up to date: 4\n"), "{said}");
+    let (code, said) = splice_from("artifacts/h200-tensorrt", &[Path::new(TENSORRT.0)], &["--check"]);
+    assert_eq!((code, said.as_str()), (Some(0), "pages up to date: 1\n"), "{said}");
 }
 
 #[test]
 fn every_page_has_all_of_its_sections() {
-    for (page, sections) in PAGES {
+    for (page, sections) in PAGES.into_iter().chain([TENSORRT]) {
         let text = fs::read_to_string(repository().join(page)).unwrap();
         let name = |line: &str| line.trim().strip_prefix("<!-- generated: ")?.strip_suffix(" -->").map(str::to_owned);
         assert_eq!(text.lines().filter_map(name).collect::<Vec<_>>(), sections, "{page}");
