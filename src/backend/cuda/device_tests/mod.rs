@@ -2,6 +2,7 @@
 //! every format, so that only the kernel's own error counts. Outputs are NaN before the kernel runs. Without a device
 //! the tests are skipped.
 
+mod activations;
 mod bench;
 mod reference;
 mod rounded;
