@@ -10,8 +10,8 @@ use crate::model::{
 
 impl Plan {
     /// Lines that begin with a model's name: tensors that no operation reads, a quantization that has no meaning, what comes out
-    /// or why nothing does, sequences beyond the model's positions, texts beyond the tokenizer's `model_max_length`, operations that a backend has no kernel for, and
-    /// classes of the head that no label of an input is.
+    /// or why nothing does, sequences beyond the model's positions, texts beyond the tokenizer's `model_max_length`, operations
+    /// that a backend has no kernel for, classes of the head that no label of an input is, and labels that are no class of it.
     pub fn notes(&self) -> Vec<String> {
         let mut models: Vec<Vec<&Configuration>> = Vec::new();
         for one in &self.configurations {
@@ -68,7 +68,7 @@ impl Plan {
         reasons
     }
 
-    /// A line for every labelled input that leaves out classes of the head.
+    /// A line for every labelled input that leaves out classes of the head or has other ones.
     fn unlabelled(&self, model: &[&Configuration], config: &ModelConfig) -> Vec<String> {
         let mut inputs: Vec<&Configuration> = Vec::new();
         for one in model {
