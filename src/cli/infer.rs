@@ -14,6 +14,9 @@ use crate::infer::{self, InferInput, InferRequest, RequestedOutput};
 use crate::model::Head;
 
 #[derive(Debug, Args)]
+#[command(
+    override_usage = "mixprec infer --model <DIR> (--text <TEXT> [--text-pair <TEXT>] | --ids <ID,...> | --file <FILE>) [OPTIONS]"
+)]
 pub(super) struct InferArgs {
     /// Checkpoint folder with config.json, model.safetensors and tokenizer.json.
     #[arg(long, value_name = "DIR")]

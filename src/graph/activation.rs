@@ -58,6 +58,27 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// Every function.
+    #[cfg(test)]
+    pub(crate) const ALL: [Activation; 16] = [
+        Activation::Gelu(Gelu::Erf),
+        Activation::Gelu(Gelu::Tanh),
+        Activation::ClippedGelu,
+        Activation::QuickGelu,
+        Activation::Relu,
+        Activation::SquaredRelu,
+        Activation::Relu6,
+        Activation::LeakyRelu,
+        Activation::Silu,
+        Activation::HardSwish,
+        Activation::Mish,
+        Activation::SqrtSoftplus,
+        Activation::Laplace,
+        Activation::Sigmoid,
+        Activation::Tanh,
+        Activation::Identity,
+    ];
+
     /// Name of its operations and of its ONNX nodes.
     pub fn name(self) -> &'static str {
         match self {

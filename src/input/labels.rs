@@ -97,15 +97,18 @@ pub(super) fn classes_of(
     Ok(classes)
 }
 
-/// The notice of classes that no label is; `None` where there are none, or where the labels are no classes of the head, which
-/// the rows say.
+/// The notice of classes that no label is, or of labels that are no classes of the head, so that its rows are not scored; `None`
+/// where there are none, and of a head that has no classes.
 pub(super) fn left_out_notice(
     labels: &FileLabels,
     declared: &BTreeMap<String, ClassName>,
     config: &ModelConfig,
     sentiments: bool,
 ) -> Option<String> {
-    let classes = classes_of(labels, declared, &HeadClasses::of(config).ok()?, sentiments).ok()?;
+    let classes = match classes_of(labels, declared, &HeadClasses::of(config).ok()?, sentiments) {
+        Ok(classes) => classes,
+        Err(reason) => return (!labels.is_empty()).then(|| format!("not scored: {reason}")),
+    };
     let names = classes.iter().filter(|of| of.label.is_none()).map(|of| of.name.as_str());
     unlabelled_sentence(&names.collect::<Vec<_>>())
 }

@@ -35,16 +35,17 @@ pub(super) fn score_windows(
     }
 }
 
-/// Checks the product of the axes. Values that could not be read are left out, so that one mistake causes one message.
-pub(super) fn draft(draft: &Draft, report: &mut Report<'_>) {
-    let Some(exclude) = &draft.exclude else { return };
+/// Checks the product of the axes. Values that could not be read are left out, so that one mistake causes one message. Returns the
+/// number of configurations where nothing else is wrong with them.
+pub(super) fn draft(draft: &Draft, report: &mut Report<'_>) -> Option<usize> {
+    let exclude = draft.exclude.as_ref()?;
     let sizes = draft.sizes();
     let product = sizes.iter().try_fold(1_usize, |product, size| product.checked_mul(*size));
     let Some(product) = product.filter(|product| *product <= MAX_CELLS) else {
         let words = product_words(sizes);
         let message = format!("found {words}, expected at most {MAX_CELLS} cells; split the manifest");
         report.push(Position::START, "", message);
-        return;
+        return None;
     };
     let mut effect = vec![0_usize; exclude.len()];
     let mut left: Vec<Index> = Vec::new();
@@ -63,7 +64,7 @@ pub(super) fn draft(draft: &Draft, report: &mut Report<'_>) {
             MAX_REPEATED_BYTES >> 20
         );
         report.push(Position::START, "", message);
-        return;
+        return None;
     }
     let before = report.len();
     lengths(draft, &left, report);
@@ -73,9 +74,13 @@ pub(super) fn draft(draft: &Draft, report: &mut Report<'_>) {
     if whole {
         idle_exclusions(exclude, &effect, report);
     }
-    if let Some(expect) = draft.expect.as_ref().filter(|_| whole && report.len() == before) {
+    if !whole || report.len() > before {
+        return None;
+    }
+    if let Some(expect) = &draft.expect {
         count(expect, (product, left.len()), sizes, report);
     }
+    Some(left.len())
 }
 
 /// Bytes of the data that has no fixed length and is copied into every cell. Each value of an axis is in an equal share of

@@ -65,7 +65,8 @@ pub(super) fn manifest(root: &Node, report: &mut Report<'_>) -> Option<Manifest>
     let tolerances = limits::tolerances(fields.optional("tolerances"), report, &draft.precisions);
     check::score_windows(&draft.inputs, numerics, fields.optional("numerics"), report);
     check::ops(&draft.models, fields.optional("precisions"), report);
-    check::draft(&draft, report);
+    let configurations = check::draft(&draft, report).filter(|&count| count > 0).unwrap_or(36);
+    fields.required(report, "expect_configurations", &configurations.to_string());
     Some(Manifest {
         name: name?,
         question: question.map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "))?,
@@ -107,7 +108,7 @@ fn draft(fields: &Fields<'_>, report: &mut Report<'_>) -> Draft {
     let sequence_lengths = axes::sequence_lengths(sequence_lengths, report);
     let inputs = fields.required(report, "inputs", "{random: {random: 7}}");
     let inputs = axes::inputs(inputs, report);
-    let expect = fields.required(report, "expect_configurations", "36");
+    let expect = fields.optional("expect_configurations");
     let expect = expect.and_then(|cursor| Some(cursor.locate(cursor.whole(report, 1..=super::grid::MAX_CELLS)?)));
     let mut draft = Draft {
         models,

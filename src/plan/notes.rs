@@ -10,8 +10,8 @@ use crate::model::{
 
 impl Plan {
     /// Lines that begin with a model's name: tensors that no operation reads, a quantization that has no meaning, what comes out
-    /// or why nothing does, texts beyond the tokenizer's `model_max_length`, operations that a backend has no kernel for, and
-    /// classes of the head that no label of an input is.
+    /// or why nothing does, sequences beyond the model's positions, texts beyond the tokenizer's `model_max_length`, operations
+    /// that a backend has no kernel for, classes of the head that no label of an input is, and labels that are no class of it.
     pub fn notes(&self) -> Vec<String> {
         let mut models: Vec<Vec<&Configuration>> = Vec::new();
         for one in &self.configurations {
@@ -27,9 +27,10 @@ impl Plan {
                 unread_notice(model_source, &self.base_dir),
                 quantization_notice(model_source, &self.base_dir),
                 output_notice(name, model_source, &self.base_dir, *head),
+                config.as_ref().and_then(|config| beyond_positions(model, config)),
                 self.too_long(model),
             ];
-            let unlabelled = config.map(|of| self.unlabelled(model, &of)).unwrap_or_default();
+            let unlabelled = config.map(|config| self.unlabelled(model, &config)).unwrap_or_default();
             let notices = notices.into_iter().flatten().chain(self.refusals(model)).chain(unlabelled);
             notices.map(move |notice| format!("{name}: {notice}"))
         });
@@ -67,7 +68,7 @@ impl Plan {
         reasons
     }
 
-    /// A line for every labelled input that leaves out classes of the head.
+    /// A line for every labelled input that leaves out classes of the head or has other ones.
     fn unlabelled(&self, model: &[&Configuration], config: &ModelConfig) -> Vec<String> {
         let mut inputs: Vec<&Configuration> = Vec::new();
         for one in model {
@@ -81,4 +82,13 @@ impl Plan {
         };
         inputs.iter().filter_map(notice).collect()
     }
+}
+
+/// Sequences that are longer than the model's positions, so that their rows fail.
+fn beyond_positions(model: &[&Configuration], config: &ModelConfig) -> Option<String> {
+    let positions = config.dimensions.positions;
+    let longest = model.iter().map(|one| one.shape.sequence).max().filter(|&longest| longest > positions)?;
+    Some(format!(
+        "its {positions} positions hold no sequence of {longest}, whose rows fail; write `sequence_lengths` of {positions} at most"
+    ))
 }

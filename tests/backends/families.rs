@@ -13,7 +13,7 @@ use mixprec::model::{Head, Model};
 const THREADS: usize = 2;
 
 /// The largest difference relative to the largest value.
-fn largest_error(case: &FamilyCase, model: &Model, values: &[f64]) -> f64 {
+pub fn largest_error(case: &FamilyCase, model: &Model, values: &[f64]) -> f64 {
     let ours = of_tokens(model, &case.batch, values);
     assert_eq!(ours.len(), case.expected.len(), "{}", case.name);
     let largest = case.expected.iter().fold(0f64, |largest, value| largest.max(value.abs()));
@@ -35,7 +35,11 @@ fn check(limit: f64, run: impl Fn(&Arc<Model>, &FamilyCase) -> Vec<f64>) {
 }
 
 fn fp32(backend: &dyn Backend, model: &Arc<Model>, case: &FamilyCase) -> Vec<f64> {
-    let policy = PrecisionPolicy::preset(Preset::Fp32);
+    under(Preset::Fp32, backend, model, case)
+}
+
+fn under(preset: Preset, backend: &dyn Backend, model: &Arc<Model>, case: &FamilyCase) -> Vec<f64> {
+    let policy = PrecisionPolicy::preset(preset);
     let request = BuildRequest::new(model.clone(), policy, case.batch.shape, THREADS);
     let mut engine = backend.build(&request).unwrap().engine.unwrap();
     widened(&outputs(engine.as_mut(), &case.batch))
@@ -50,6 +54,14 @@ fn the_oracle_computes_what_transformers_computes_in_float64() {
 #[test]
 fn the_reference_backend_computes_every_family_head_and_activation() {
     check(3e-6, |model, case| fp32(&ReferenceBackend::default(), model, case));
+}
+
+/// The limits are those of the CUDA engine.
+#[test]
+fn emulated_policies_compute_every_family_head_and_activation() {
+    for (preset, limit) in [(Preset::Tf32, 1e-2), (Preset::Hybrid, 1e-2), (Preset::Fp16, 3e-2), (Preset::Bf16, 1e-1)] {
+        check(limit, |model, case| under(preset, &ReferenceBackend::default(), model, case));
+    }
 }
 
 #[test]

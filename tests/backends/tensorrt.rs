@@ -16,6 +16,7 @@ use mixprec::onnx::{DimensionRange, Extent};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::fixtures::families::{case, cases};
 use crate::fixtures::skip;
 
 /// The policies of the paper's engine.
@@ -71,6 +72,28 @@ fn tiny_models_are_built_under_every_policy_for_two_targets_and_no_two_engines_a
             digests.insert(report.engine_sha256.unwrap());
         }
         assert_eq!(digests.len(), 10, "policy and target decide the engine");
+    }
+}
+
+/// One checkpoint of every family and of every function, in three policies; the audit refuses a build in other formats.
+#[test]
+fn every_family_and_activation_is_built_and_audited() {
+    if !library_is_here() {
+        return;
+    }
+    let heads = ["RobertaForSequenceClassification", "CamembertForTokenClassification", "XLMRobertaForMaskedLM"];
+    let others = ["DistilBertForSequenceClassification", "ElectraForSequenceClassification", "AlbertForMaskedLM"];
+    let decoders = ["OPTForCausalLM", "GPT2-padding", "BertForQuestionAnswering"];
+    let named = heads.into_iter().chain(others).chain(decoders).map(case);
+    let activations = cases().into_iter().filter(|case| case.config["architectures"][0] == "BertModel");
+    for case in named.chain(activations) {
+        let model = case.open(Head::Natural);
+        for preset in [Preset::Fp32, Preset::Hybrid, Preset::Fp16] {
+            let policy = PrecisionPolicy::preset(preset);
+            let (_, report) = build_engine(&EngineRequest::new(&model, &policy, extent(2, 8), Target::Sm80)).unwrap();
+            let asked = model.graph.roundings(&policy).unwrap().into_iter().map(|rounding| rounding.compute).collect();
+            assert_eq!(formats(&report), asked, "{} {preset}", case.name);
+        }
     }
 }
 

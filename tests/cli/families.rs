@@ -45,23 +45,32 @@ fn every_kind_of_output_is_measured_and_named_by_plan_and_rows() {
 
 #[test]
 fn what_cannot_be_computed_is_said_by_plan() {
-    let refused = case("OPTForCausalLM");
-    let folder = refused.write();
     let models = format!(
-        "{{relu: {{random: 1, architecture: opt-125m}}, pooled: {{checkpoint: {}}}, masked: {{checkpoint: {}, head: masked-lm}}}}",
+        "{{tiny: {{random: 1, architecture: bert-tiny}}, pooled: {{checkpoint: {}}}, masked: {{checkpoint: {}, head: masked-lm}}}}",
         case("GPT2-padding").write().display(),
-        folder.display(),
+        case("OPTForCausalLM").write().display(),
     );
-    let cells =
-        Cells { models: &models, backends: "[cuda]", precisions: "[fp32, hybrid]", count: 6, ..Cells::default() };
+    let precisions =
+        "[fp32, {name: summed, base: hybrid, ops: {layer.1/mlp/fc1: {compute: bf16, accumulate: bf16, store: bf16}}}]";
+    let cells = Cells { models: &models, backends: "[cuda]", precisions, count: 6, ..Cells::default() };
     let (_, plan) = expect(0, &["plan", text(&Experiment::new(&cells).yaml())]);
     for said in [
-        "note: relu: cuda: `layer.0/mlp/relu` has the activation relu, for which there is no kernel; its rows there fail\n",
-        "note: pooled: cuda: `final/last_token` has a choice of tokens by their ids, for which there is no kernel; its rows \
-         there fail\n",
+        "note: tiny: cuda: `layer.1/mlp/fc1` has a BF16 accumulator, which no GPU has; its rows there fail\n",
+        "note: pooled: cuda: `layer.1/mlp/fc1` has a BF16 accumulator",
         "note: masked: model `masked`: the family `opt` has no head `masked-lm`; leave out the head, or write `hidden` or one of",
     ] {
         assert_eq!(plan.matches(said).count(), 1, "{said} {plan}");
+    }
+}
+
+#[test]
+fn sequences_beyond_the_positions_of_a_checkpoint_are_said_by_plan() {
+    let models = format!("{{short: {{checkpoint: {}}}}}", case("RobertaModel").write().display());
+    let note = "note: short: its 14 positions hold no sequence of 15, whose rows fail; write `sequence_lengths` of 14 at most\n";
+    for (sequence_lengths, is_said) in [("[8, 14]", false), ("[8, 15]", true)] {
+        let cells = Cells { models: &models, sequence_lengths, count: 2, ..Cells::default() };
+        let (_, plan) = expect(0, &["plan", text(&Experiment::new(&cells).yaml())]);
+        assert_eq!(plan.contains(note), is_said, "{plan}");
     }
 }
 

@@ -39,7 +39,7 @@ class Case:
 
 
 def cases_of(name, ids, special):
-    """The cases of the checkpoint with this name: texts by its name, its own special tokens, a pair, and some of `ids`. Without a
+    """The cases of the checkpoint with this name: texts by its name, its own special tokens, pairs, and some of `ids`. Without a
     tokenizer `special` is None."""
     drawn = random.Random(name)
     if special is not None:
@@ -47,4 +47,5 @@ def cases_of(name, ids, special):
         yield from (Case(text) for text in TEXTS[:1] + drawn.sample(TEXTS[1:], TEXTS_OF_A_CHECKPOINT - 1))
         yield Case("a " + " film ".join(special))
         yield Case(*drawn.sample(TEXTS[:4], 2))
+        yield from (Case(*drawn.sample(TEXTS, 2)), Case("a film", special[-1] + " good"))
     yield Case(ids=drawn.choices(ids, k=drawn.randint(7, 15)))

@@ -86,7 +86,7 @@ def bert():
         yield new(f"types-{types}", "Model", type_vocab_size=types)
     for act in ("gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_python", "gelu_10", "relu", "silu", "swish", "quick_gelu", "tanh"):
         yield new("act-" + act, MASKED, hidden_act=act)
-    yield new("act-mish", "Model", hidden_act="mish", refused="hidden_act")
+    yield new("act-mish", "Model", hidden_act="mish")
     yield new("eps", "Model", layer_norm_eps=1e-3)
     yield new("deep", "Model", num_hidden_layers=12)
     for dtype in ("F16", "BF16", "F64", "mixed"):

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
     use crate::backend::cuda::element::ElementType;
     use crate::backend::cuda::stage::{Elementwise, Function, Outputs};
-    use crate::graph::Format;
+    use crate::graph::{Activation, Format};
 
     fn tensor(bytes: usize) -> DeviceTensor {
         DeviceTensor { name: String::new(), element: ElementType::F16, rows: 1, stride: bytes / 2 }
@@ -91,7 +91,7 @@ mod tests {
 
     fn step(input: usize, output: usize) -> Stage {
         Stage::Elementwise(Elementwise {
-            function: Function::Identity,
+            function: Function::Activation(Activation::Identity),
             input: TensorId(input),
             update: None,
             outputs: Outputs { main: TensorId(output), copy: None },

@@ -56,6 +56,8 @@ impl KernelSource {
     /// The source without instances: the files in the order in which they build on each other.
     fn text(self) -> String {
         const PRELUDE: &str = include_str!("kernels/prelude.cu");
+        const FORMATS: &str = include_str!("kernels/formats.cu");
+        const ACTIVATION: &str = include_str!("kernels/activation.cu");
         const HALVES: &str = include_str!("kernels/halves.cu");
         const HOPPER: &str = include_str!("kernels/hopper.cu");
         const EPILOGUE: &str = include_str!("kernels/gemm_epilogue.cu");
@@ -75,10 +77,12 @@ impl KernelSource {
         const STEPWISE: &str = include_str!("kernels/stepwise.cu");
         const TALLY: &str = include_str!("kernels/tally.cu");
         let (element, parts): (ElementType, &[&str]) = match self {
-            KernelSource::Stepwise => return STEPWISE.to_owned(),
-            KernelSource::Tally => return [STEPWISE, TALLY].concat(),
-            KernelSource::ProductMma(element) => (element, &[PRELUDE, HALVES, EPILOGUE, MMA]),
-            KernelSource::ProductWgmma(element) => (element, &[PRELUDE, HOPPER, HALVES, EPILOGUE, WGMMA]),
+            KernelSource::Stepwise => return [FORMATS, ACTIVATION, STEPWISE].concat(),
+            KernelSource::Tally => return [FORMATS, ACTIVATION, STEPWISE, TALLY].concat(),
+            KernelSource::ProductMma(element) => (element, &[PRELUDE, HALVES, FORMATS, ACTIVATION, EPILOGUE, MMA]),
+            KernelSource::ProductWgmma(element) => {
+                (element, &[PRELUDE, HOPPER, HALVES, FORMATS, ACTIVATION, EPILOGUE, WGMMA])
+            }
             KernelSource::Attention(element) => (element, &[PRELUDE, ATTENTION_ROWS, ATTENTION]),
             KernelSource::AttentionWgmma(element) => (element, &[PRELUDE, HOPPER, ATTENTION_ROWS, ATTENTION_WGMMA]),
             KernelSource::AttentionF32 => (ElementType::F16, &[PRELUDE, ATTENTION_ROWS, ATTENTION_F32]),

@@ -59,6 +59,8 @@ pub(super) struct CudaEngine {
     gpu: Rc<GpuRuntime>,
     model: Arc<Model>,
     shape: Shape,
+    /// Address of the token types, where they are an input.
+    types: Option<u64>,
     bound: bool,
     library: String,
     largest_product: Option<(ElementType, Accumulator)>,
@@ -78,14 +80,17 @@ impl CudaEngine {
         let layout = lay_out(&stages.tensors, &stages.stages, &[output_id]);
         let context = &gpu.device.context;
         let arena = DeviceMemory::take(context, layout.bytes, "intermediate tensors")?;
-        let inputs = DeviceMemory::take(context, input_values(shape) * size_of::<i32>(), "token ids")?;
-        let staged_inputs = Pinned::take(context, input_values(shape))?;
+        let typed = request.token_types && request.model.graph.token_types() > 0;
+        let valid = valid_inputs(shape, typed);
+        let inputs = DeviceMemory::take(context, size_of_val(valid.as_slice()), "token ids")?;
+        let staged_inputs = Pinned::take(context, valid.len())?;
+        let types = typed.then(|| inputs.address() + (size_of::<i32>() * (shape.tokens() + shape.batch)) as u64);
         let output = (stages.tensor(output_id).clone(), layout.offsets[output_id.0]);
         let staged_output = Pinned::take(context, output.0.bytes().min(STAGING_BYTES.max(row_bytes(&output.0))))?;
         let tensors = layout.addresses(arena.address());
-        let placement =
-            Placement { tensors: &tensors, ..placement(&gpu, weights.addresses(), &stages, &inputs, shape) };
-        inputs.fill(0, &valid_inputs(shape))?;
+        let but_tensors = placement(&gpu, weights.addresses(), &stages, &inputs, shape);
+        let placement = Placement { tensors: &tensors, types, ..but_tensors };
+        inputs.fill(0, &valid)?;
         let groups = groups(&stages);
         let choices = tune(&gpu, &placement, &groups, Timing { arena: &arena, progress: &request.progress })?;
         let mut all: Vec<DeviceCall> = Vec::new();
@@ -117,6 +122,7 @@ impl CudaEngine {
             gpu,
             model: request.model.clone(),
             shape,
+            types,
             bound: false,
         })
     }
@@ -153,12 +159,7 @@ fn largest_product(stages: &Stages) -> Option<(ElementType, Accumulator)> {
     Some((stages.tensor(largest.x).element, largest.accumulator))
 }
 
-/// Number of input values: the ids of all tokens, then the lengths of all rows.
-fn input_values(shape: Shape) -> usize {
-    shape.tokens() + shape.batch
-}
-
-/// Everything of a placement but the addresses of the tensors.
+/// Everything of a placement but the addresses of the tensors and of token types.
 pub(super) fn placement<'a>(
     gpu: &GpuRuntime,
     weights: &'a BTreeMap<WeightKey, u64>,
@@ -173,6 +174,7 @@ pub(super) fn placement<'a>(
         ids: inputs.address(),
         lengths: inputs.address() + (shape.tokens() * size_of::<i32>()) as u64,
         sequence: shape.sequence,
+        types: None,
         scratch: gpu.library.workspace().address(),
         scratch_bytes: WORKSPACE_BYTES,
         architecture: gpu.architecture,
@@ -187,10 +189,12 @@ fn record(gpu: &GpuRuntime, prepared: &[Prepared]) -> Result<CudaGraph, BackendE
     capture(&gpu.stream, || gpu.enqueue(prepared), failed)
 }
 
-/// Valid ids and lengths for the forward passes before a batch is bound.
-fn valid_inputs(shape: Shape) -> Vec<i32> {
+/// Valid inputs for the forward passes before a batch is bound: the ids of all tokens, the lengths of all rows, and the types of
+/// all tokens where they are an input.
+fn valid_inputs(shape: Shape, typed: bool) -> Vec<i32> {
     let mut values = vec![0; shape.tokens()];
-    values.resize(input_values(shape), shape.sequence as i32);
+    values.resize(shape.tokens() + shape.batch, shape.sequence as i32);
+    values.resize(values.len() + if typed { shape.tokens() } else { 0 }, 0);
     values
 }
 
@@ -206,11 +210,11 @@ fn describe() -> Result<String, BackendError> {
 impl Engine for CudaEngine {
     fn bind(&mut self, batch: &Batch) -> Result<(), BackendError> {
         check_batch(&self.model.graph, self.shape, batch)?;
-        token_types(batch, false)?;
-        let tokens = self.shape.tokens();
-        let values = self.staged_inputs.values();
-        values[..tokens].iter_mut().zip(&batch.ids).for_each(|(to, &id)| *to = id as i32);
-        values[tokens..].iter_mut().zip(&batch.lengths).for_each(|(to, &length)| *to = length as i32);
+        let types = token_types(batch, self.types.is_some())?.unwrap_or_default();
+        let lengths = batch.lengths.iter().map(|&length| length as i32);
+        let [ids, types] = [&batch.ids, &types].map(|of| of.iter().map(|&id| id as i32));
+        let values = ids.chain(lengths).chain(types);
+        self.staged_inputs.values().iter_mut().zip(values).for_each(|(to, value)| *to = value);
         self.staged_inputs.send(&self.gpu.stream, self.inputs.address())?;
         self.bound = true;
         Ok(())
@@ -247,7 +251,8 @@ impl Engine for CudaEngine {
     fn examine(&mut self) -> Result<Option<Examination>, BackendError> {
         let Some(stepwise) = &self.stepwise else { return Ok(None) };
         self.check_bound()?;
-        let timed = placement(&self.gpu, self.weights.addresses(), &self.stages, &self.inputs, self.shape);
+        let but_types = placement(&self.gpu, self.weights.addresses(), &self.stages, &self.inputs, self.shape);
+        let timed = Placement { types: self.types, ..but_types };
         let examination = stepwise.examine(&self.gpu, &timed, &self.model.graph)?;
         // Leaves the outputs of this batch where `outputs` reads them.
         self.graph.launch().map_err(failed)?;

@@ -29,7 +29,7 @@
 //! | fused attention of FP32 tensors | `attention_f32.cu`, with products in FP32 or TF32 |
 //! | layer norm or embedding that computes in FP32 | `layer_norm.cu` and `embedding.cu` |
 //! | layer norm that rounds to FP16 at every step | `layer_norm_halves.cu` |
-//! | all other stages | `stepwise.cu`, which rounds after every operation; products of heads by cuBLASLt |
+//! | all other stages | `stepwise.cu` with the functions of `activation.cu`, which rounds after every operation; products of heads by cuBLASLt |
 //!
 //! # Examination
 //!
@@ -39,7 +39,8 @@
 //!
 //! # Kernels
 //!
-//! The sources in `kernels/` are compiled by NVRTC for the GPU at hand. `catalogue.rs` lists which files form a source,
+//! The sources in `kernels/` are compiled by NVRTC for the GPU at hand. What a kernel is specialised to are its template
+//! arguments: sizes of tiles and rows, formats, and the activation of an epilogue. `catalogue.rs` lists which files form a source,
 //! and `compile.rs` compiles them. Each architecture has its own tiles: `calls/tiles/sm80.rs` and
 //! `calls/tiles/sm90.rs`.
 
@@ -179,11 +180,6 @@ impl Backend for CudaBackend {
 
     fn build(&self, request: &BuildRequest) -> Result<Build, BackendError> {
         check_shape(&request.model.graph, request.shape)?;
-        if request.token_types {
-            let message = "backend `cuda` computes token type 0 alone, and the rows have others (pairs of texts, or \
-                           `token_types`); run this input on `reference`, `onnxruntime` or `tensorrt`";
-            return Err(BackendError::Inputs(message.to_owned()));
-        }
         let gpu = self.gpu()?;
         let stages = lower::lower(&request.model.graph, &request.policy, request.shape)?;
         let weights = self.weights(&gpu, &request.model, &request.policy, &stages)?;

@@ -2,7 +2,7 @@
 //! formats; [`super::calls`] decides later which kernel executes them.
 
 use crate::backend::cuda::element::ElementType;
-use crate::graph::{Format, Gelu, Mask, ParamId, ReductionOrder, Rounding, Token};
+use crate::graph::{Activation, Format, Mask, ParamId, ReductionOrder, Rounding, Token};
 
 /// Index into [`Stages::tensors`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -103,10 +103,10 @@ pub(super) enum Accumulator {
 pub(super) enum Epilogue {
     /// Stores them (with the bias, if there is one).
     Store,
-    /// Stores GELU, computed in FP32 from the sum rounded to the output's format.
-    Gelu(Gelu),
-    /// Stores GELU of the sum rounded to FP16, which rounds to FP16 after every step.
-    RoundedGelu(Gelu),
+    /// Stores a function, computed in FP32 from the sum rounded to the output's format.
+    Activation(Activation),
+    /// Stores a function of the sum rounded to FP16, which rounds to FP16 after every step.
+    RoundedActivation(Activation),
     /// Adds them to the addend, which is the output itself.
     Residual,
     /// Rounds them to FP16, then adds them to the addend in FP16.
@@ -202,10 +202,8 @@ pub(super) struct Softmax {
 /// An element-wise function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Function {
-    /// Only a change of format.
-    Identity,
-    Gelu(Gelu),
-    Tanh,
+    /// [`Activation::Identity`] changes only the format.
+    Activation(Activation),
     /// The sum of the input and a second tensor.
     Residual,
 }

@@ -148,6 +148,11 @@ fn classes_that_no_label_is_are_in_the_mapping_and_in_a_sentence() {
     let three = notice(&names[..3]).unwrap();
     assert_eq!(three, "no label is `neutral`, a class of the head: an answer of it counts as wrong");
     assert_eq!(notice(&["negative", "positive"]), None);
+    let of_file =
+        |labels: &[&str]| left_out_notice(&file(labels), &BTreeMap::new(), &config(&["LABEL_0", "LABEL_1"], 2), false);
+    let unscored = of_file(&["good", "bad"]).unwrap();
+    assert!(unscored.starts_with("not scored: label `bad` of line 3 is no class of the head"), "{unscored}");
+    assert_eq!((of_file(&["0", "1"]), of_file(&[])), (None, None));
     let found = matched(&["negative", "mixed"], &[], &config(&names, 4)).unwrap();
     assert_eq!(found, "mixed=mixed;negative=negative;=neutral;=positive", "without the manifest, too");
 }

@@ -43,7 +43,7 @@ fn examined(mut engine: Box<dyn Engine>, batch: &Batch) -> Examination {
 }
 
 /// The device's examination, which agrees with the emulation's: all counts are equal, and magnitudes up to roundings.
-fn agreed(cuda: &dyn Backend, model: &Arc<Model>, policy: &PrecisionPolicy, batch: &Batch) -> Examination {
+pub fn agreed(cuda: &dyn Backend, model: &Arc<Model>, policy: &PrecisionPolicy, batch: &Batch) -> Examination {
     let ours = examined(engine(cuda, model, policy, batch.shape), batch);
     let theirs = examined(emulated(model, policy, batch.shape), batch);
     assert_eq!((ours.ops.len(), theirs.ops.len()), (model.graph.ops.len(), model.graph.ops.len()));

@@ -2,6 +2,7 @@
 //! device.
 
 mod examination;
+mod families;
 mod golden;
 mod policies;
 

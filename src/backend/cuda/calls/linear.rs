@@ -17,7 +17,7 @@ use crate::backend::cuda::stage::{
     Accumulator, Elementwise, Epilogue, Function, LayerNorm, Linear, Outputs, Stage, Stages,
 };
 use crate::engine::BackendError;
-use crate::graph::{Format, Gelu};
+use crate::graph::{Activation, Format, Gelu};
 
 /// Who computes a linear layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -68,18 +68,39 @@ pub(super) fn choices(placement: &Placement<'_>, stage: &Linear, with_norm: bool
     choices
 }
 
+/// An epilogue of this backend's kernels.
+struct KernelEpilogue {
+    /// The template argument.
+    argument: String,
+    /// Part of the names of kernels.
+    name: String,
+}
+
+impl KernelEpilogue {
+    fn named(name: &str) -> Self {
+        KernelEpilogue { argument: format!("EPILOGUE_{name}"), name: name.to_owned() }
+    }
+
+    fn activation(function: Activation, suffix: &str) -> Self {
+        let function = stepwise::activation(function);
+        KernelEpilogue {
+            argument: format!("EPILOGUE_ACTIVATION{suffix}({function})"),
+            name: format!("{function}{suffix}"),
+        }
+    }
+}
+
 /// The epilogue of this backend's kernels for a linear layer, if they have one.
-fn kernel_epilogue(placement: &Placement<'_>, stage: &Linear) -> Option<&'static str> {
+fn kernel_epilogue(placement: &Placement<'_>, stage: &Linear) -> Option<KernelEpilogue> {
     let (x, y) = (placement.element(stage.x), placement.element(stage.output));
+    let named = |name| Some(KernelEpilogue::named(name));
     match (stage.epilogue, stage.bias, y == x, y) {
-        (Epilogue::Store, Some(_), true, _) => Some("BIAS"),
-        (Epilogue::Gelu(Gelu::Erf), Some(_), true, _) => Some("GELU_ERF"),
-        (Epilogue::Gelu(Gelu::Tanh), Some(_), true, _) => Some("GELU_TANH"),
-        (Epilogue::RoundedGelu(Gelu::Erf), Some(_), true, _) => Some("GELU_ERF_HALVES"),
-        (Epilogue::RoundedGelu(Gelu::Tanh), Some(_), true, _) => Some("GELU_TANH_HALVES"),
-        (Epilogue::Residual | Epilogue::RoundedResidual, Some(_), true, _) => Some("RESIDUAL_16"),
-        (Epilogue::Residual, Some(_), _, ElementType::F32) => Some("RESIDUAL_F32"),
-        (Epilogue::Store, None, _, ElementType::F32) => Some("F32"),
+        (Epilogue::Store, Some(_), true, _) => named("BIAS"),
+        (Epilogue::Activation(function), Some(_), true, _) => Some(KernelEpilogue::activation(function, "")),
+        (Epilogue::RoundedActivation(of), Some(_), true, _) => Some(KernelEpilogue::activation(of, "_HALVES")),
+        (Epilogue::Residual | Epilogue::RoundedResidual, Some(_), true, _) => named("RESIDUAL_16"),
+        (Epilogue::Residual, Some(_), _, ElementType::F32) => named("RESIDUAL_F32"),
+        (Epilogue::Store, None, _, ElementType::F32) => named("F32"),
         _ => None,
     }
 }
@@ -111,8 +132,8 @@ pub(super) fn calls(
     Ok(calls)
 }
 
-/// The calls with cuBLASLt, and with a kernel for what the library does not do: GELU in the model's form, and a sum or GELU
-/// that rounds to FP16 first.
+/// The calls with cuBLASLt, and with a kernel for what the library does not do: an activation but GELU's tanh form, and a
+/// sum or activation that rounds to FP16 first.
 fn library(
     placement: &Placement<'_>,
     stage: &Linear,
@@ -122,9 +143,9 @@ fn library(
     let (ending, then) = match (stage.epilogue, stage.bias) {
         (Epilogue::Store, None) => (LtEnding::Store, None),
         (Epilogue::Store, Some(_)) => (LtEnding::Bias, None),
-        (Epilogue::Gelu(Gelu::Tanh), Some(_)) => (LtEnding::BiasGeluTanh, None),
-        (Epilogue::Gelu(form), _) => (LtEnding::Bias, Some((Function::Gelu(form), Format::Fp32))),
-        (Epilogue::RoundedGelu(form), _) => (LtEnding::Bias, Some((Function::Gelu(form), Format::Fp16))),
+        (Epilogue::Activation(Activation::Gelu(Gelu::Tanh)), Some(_)) => (LtEnding::BiasGeluTanh, None),
+        (Epilogue::Activation(of), _) => (LtEnding::Bias, Some((Function::Activation(of), Format::Fp32))),
+        (Epilogue::RoundedActivation(of), _) => (LtEnding::Bias, Some((Function::Activation(of), Format::Fp16))),
         (Epilogue::Residual, _) => (LtEnding::BiasResidual, None),
         (Epilogue::RoundedResidual, _) => (LtEnding::Bias, Some((Function::Residual, Format::Fp16))),
     };
@@ -166,8 +187,7 @@ fn library(
 
 /// Everything of a kernel's call but its tile.
 struct TiledCall {
-    /// Name of the epilogue in the kernels' source, without its prefix.
-    epilogue: &'static str,
+    epilogue: KernelEpilogue,
     /// The epilogue stores FP32.
     fp32_output: bool,
     splits: usize,
@@ -196,7 +216,7 @@ fn kernel_call(
         .int(output.stride)
         .int(stage.depth / splits);
     let call = TiledCall {
-        epilogue: if splits > 1 { "PARTIAL" } else { whole },
+        epilogue: if splits > 1 { KernelEpilogue::named("PARTIAL") } else { whole },
         fp32_output: splits > 1 || output.element == ElementType::F32,
         splits,
         arguments,
@@ -210,10 +230,11 @@ fn kernel_call(
 fn mma_call(placement: &Placement<'_>, stage: &Linear, tile: MmaTile, call: TiledCall) -> DeviceCall {
     let MmaTile { rows, columns, depth, stages, warps: [m, n, k] } = tile;
     let TiledCall { epilogue, splits, arguments, .. } = call;
-    let name = format!("gemm_mma_{rows}x{columns}x{depth}_s{stages}_{m}x{n}x{k}_{epilogue}").to_lowercase();
+    let name = format!("gemm_mma_{rows}x{columns}x{depth}_s{stages}_{m}x{n}x{k}_{}", epilogue.name).to_lowercase();
     let shape = format!("{rows}, {columns}, {depth}, {stages}, {m}, {n}, {k}");
     let line = format!(
-        "GEMM_MMA({name}, {shape}, EPILOGUE_{epilogue})\n{}\n{}",
+        "GEMM_MMA({name}, {shape}, {})\n{}\n{}",
+        epilogue.argument,
         arguments.assertion("GemmArguments"),
         assertion(&format!("MmaTile<{shape}>"), tile.shared_bytes(), tile.threads())
     );
@@ -235,8 +256,8 @@ fn wgmma_call(
     let WgmmaTile { rows, columns, stages, groups, ping_pong } = tile;
     let TiledCall { epilogue, fp32_output, splits, arguments } = call;
     let order = if ping_pong { "PINGPONG" } else { "COOPERATIVE" };
-    let name = format!("gemm_wgmma_{rows}x{columns}_s{stages}_g{groups}_{order}_{epilogue}").to_lowercase();
-    let shape = format!("{rows}, {columns}, {stages}, {groups}, {order}, EPILOGUE_{epilogue}");
+    let name = format!("gemm_wgmma_{rows}x{columns}_s{stages}_g{groups}_{order}_{}", epilogue.name).to_lowercase();
+    let shape = format!("{rows}, {columns}, {stages}, {groups}, {order}, {}", epilogue.argument);
     let line = format!(
         "GEMM_WGMMA({name}, {shape})\n{}\n{}",
         arguments.assertion("GemmArguments"),

@@ -8,6 +8,8 @@ mod norm;
 mod rounded_attention;
 mod stepwise;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod tiles;
 
 pub(super) use attention::AttentionTile;
@@ -94,6 +96,8 @@ pub(super) struct Placement<'a> {
     pub ids: u64,
     /// Address of the `[batch]` lengths, 32-bit.
     pub lengths: u64,
+    /// Address of the `[batch, sequence]` token types, 32-bit; `None` where all are 0.
+    pub types: Option<u64>,
     pub sequence: usize,
     /// Address of scratch for partial sums. It is free between any two groups.
     pub scratch: u64,
@@ -251,148 +255,4 @@ pub(super) fn instances<'a>(calls: impl IntoIterator<Item = &'a DeviceCall>) -> 
         DeviceCall::Product(_) => None,
     });
     kernels.collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use rayon::prelude::*;
-
-    use super::super::compile::{CompileError, compile};
-    use super::super::examine::{ForwardTallies, StepwiseForward};
-    use super::super::lower::{lower, lower_stepwise};
-    use super::super::{arena::lay_out, catalogue::unit};
-    use super::*;
-    use crate::graph::{OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
-    use crate::model::Architecture as ModelName;
-    use crate::model::architecture_graph;
-
-    const SHAPES: [(usize, usize); 6] = [(1, 7), (1, 32), (1, 128), (3, 33), (8, 128), (32, 512)];
-
-    fn policies() -> Vec<PrecisionPolicy> {
-        let mut policies: Vec<PrecisionPolicy> = Preset::ALL.map(PrecisionPolicy::preset).to_vec();
-        let mut other = PrecisionPolicy::preset(Preset::Fp16);
-        other.layer_norm_reduction = ReductionOrder::DivideFirst;
-        policies.push(other);
-        let mut wide_norms = PrecisionPolicy::preset(Preset::Fp16);
-        wide_norms.classes.insert(OpClass::LayerNorm, Rounding::uniform(Format::Fp32));
-        policies.push(wide_norms);
-        policies
-    }
-
-    /// All calls of all choices for a model, policy and shape, at invented addresses, and those of an examined forward.
-    fn all_calls(
-        model: ModelName,
-        policy: &PrecisionPolicy,
-        shape: Shape,
-        architecture: GpuArchitecture,
-    ) -> Vec<DeviceCall> {
-        let graph = architecture_graph(model);
-        let stepwise = lower_stepwise(&graph, policy, shape).unwrap();
-        let mut all = calls_of(&lower(&graph, policy, shape).unwrap(), shape, architecture, |_| Vec::new());
-        all.extend(calls_of(&stepwise, shape, architecture, |placement| {
-            let Some(forward) = StepwiseForward::new(stepwise.clone()) else { return Vec::new() };
-            let (mut calls, ends) = forward.calls(placement).unwrap();
-            calls.extend(ForwardTallies::new(placement, &graph, &ends).unwrap().calls(1 << 30));
-            calls
-        }));
-        all
-    }
-
-    /// All calls of all choices for stages at invented addresses, and `more`.
-    fn calls_of(
-        stages: &Stages,
-        shape: Shape,
-        architecture: GpuArchitecture,
-        more: impl Fn(&Placement<'_>) -> Vec<DeviceCall>,
-    ) -> Vec<DeviceCall> {
-        let layout = lay_out(&stages.tensors, &stages.stages, &[stages.output.unwrap()]);
-        let tensors = layout.addresses(1 << 32);
-        let keys = stages.stages.iter().flat_map(|stage| stage.weights());
-        let weights: BTreeMap<WeightKey, u64> = keys.map(|key| (key, 1 << 40)).collect();
-        let placement = Placement {
-            stages,
-            weights: &weights,
-            tensors: &tensors,
-            ids: 1 << 16,
-            lengths: 1 << 17,
-            sequence: shape.sequence,
-            scratch: 1 << 20,
-            scratch_bytes: 32 << 20,
-            architecture,
-            multiprocessors: 132,
-        };
-        let mut all = more(&placement);
-        for group in groups(stages) {
-            all.extend(calls(&placement, group, None).unwrap());
-            for choice in choices(&placement, group) {
-                all.extend(calls(&placement, group, Some(choice)).unwrap());
-            }
-        }
-        all
-    }
-
-    fn every_instance(architecture: GpuArchitecture) -> BTreeSet<Instance> {
-        let mut all = BTreeSet::new();
-        for model in [ModelName::BertBase, ModelName::Gpt2] {
-            for policy in policies() {
-                for (batch, sequence) in SHAPES {
-                    let calls = all_calls(model, &policy, Shape { batch, sequence }, architecture);
-                    all.extend(instances(&calls).into_iter().cloned());
-                }
-            }
-        }
-        all
-    }
-
-    /// Compiles every kernel that any choice can need. Returns those that spill, or why nothing was compiled.
-    fn spilling(architecture: GpuArchitecture) -> Result<Vec<String>, CompileError> {
-        let mut by_source: BTreeMap<_, Vec<Instance>> = BTreeMap::new();
-        for instance in every_instance(architecture) {
-            by_source.entry(instance.source).or_default().push(instance);
-        }
-        let mut spilling = Vec::new();
-        for (source, instances) in by_source {
-            let (cubin, resources) = compile(&unit(source, &instances), architecture)?;
-            assert!(!cubin.bytes.is_empty());
-            assert_eq!(resources.len(), instances.len(), "{source:?}");
-            let spilled = resources.iter().filter(|kernel| kernel.spilled_bytes > 0);
-            spilling.extend(spilled.map(|kernel| format!("{architecture:?}: {kernel:?}")));
-        }
-        Ok(spilling)
-    }
-
-    #[test]
-    fn every_kernel_compiles_for_every_generation_without_spilling() {
-        let all: Vec<_> = GpuArchitecture::TESTED.into_par_iter().map(spilling).collect();
-        let mut spilled = Vec::new();
-        for result in all {
-            match result {
-                Ok(found) => spilled.extend(found),
-                Err(CompileError::Unavailable(reason)) => {
-                    crate::skip::skip(reason);
-                    return;
-                }
-                Err(error) => panic!("{error}"),
-            }
-        }
-        assert!(spilled.is_empty(), "{spilled:#?}");
-    }
-
-    #[test]
-    fn sixteen_bit_policies_run_seven_stages_a_layer_and_a_stepwise_forward_one_for_each_operation() {
-        let shape = Shape { batch: 1, sequence: 32 };
-        let graph = architecture_graph(ModelName::BertBase);
-        let stages = |preset| lower(&graph, &PrecisionPolicy::preset(preset), shape).unwrap().stages.len();
-        let stepwise = |preset| lower_stepwise(&graph, &PrecisionPolicy::preset(preset), shape).unwrap().stages.len();
-        // Embedding with its norm, then per layer: QKV, attention, projection, norm, FC1 with GELU, FC2, norm.
-        assert_eq!(stages(Preset::Hybrid), 1 + 12 * 7);
-        assert_eq!(stages(Preset::Bf16), 1 + 1 + 12 * 7);
-        assert_eq!(stages(Preset::Fp16), 2 + 12 * 7);
-        // QKV, split, scores, softmax, context, merge, projection, residual, norm, FC1, GELU, FC2, residual, norm.
-        assert_eq!(stepwise(Preset::Fp16), 2 + 12 * 14);
-        assert_eq!(stepwise(Preset::Hybrid), stages(Preset::Hybrid));
-        // QKV, attention, projection, norm, FC1, GELU, FC2, norm.
-        assert_eq!(stages(Preset::Fp32), 1 + 12 * 8);
-        assert_eq!(stages(Preset::Tf32), 1 + 12 * 8);
-    }
 }

@@ -243,6 +243,7 @@ pub(super) fn embedding(placement: &Placement<'_>, stage: &Embedding) -> Result<
         .pointer(placement.weight(stage.word)?)
         .pointer(placement.weight(stage.position)?)
         .optional(parameter(stage.token_type)?)
+        .optional(placement.types)
         .optional(parameter(stage.norm.map(|norm| norm.gamma))?)
         .optional(parameter(stage.norm.map(|norm| norm.beta))?)
         .pointer(placement.tensor(stage.outputs.main))

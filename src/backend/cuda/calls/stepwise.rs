@@ -11,7 +11,7 @@ use crate::backend::cuda::stage::{
     Softmax, TensorId,
 };
 use crate::engine::BackendError;
-use crate::graph::{Format, Gelu, Mask, ReductionOrder, Token};
+use crate::graph::{Activation, Format, Gelu, Mask, ReductionOrder, Token};
 
 /// Threads of every block (`BLOCK` in the source).
 const THREADS: usize = 256;
@@ -97,6 +97,7 @@ pub(super) fn embedding(placement: &Placement<'_>, stage: &Embedding) -> Result<
         .pointer(placement.weight(stage.word)?)
         .pointer(placement.weight(stage.position)?)
         .optional(stage.token_type.map(|table| placement.weight(table)).transpose()?)
+        .optional(placement.types)
         .pointer(placement.tensor(stage.outputs.main))
         .optional(stage.outputs.copy.map(|copy| placement.tensor(copy)))
         .int(output.stride)
@@ -194,16 +195,22 @@ pub(super) fn merge_heads(
     call("MergeHeadsArguments", "merge_heads", &formats, sizes, arguments)
 }
 
+/// The name of an activation in the kernels' source.
+pub(super) fn activation(function: Activation) -> String {
+    match function {
+        Activation::Gelu(Gelu::Erf) => "GELU_ERF".to_owned(),
+        Activation::Gelu(Gelu::Tanh) => "GELU_TANH".to_owned(),
+        other => other.name().to_uppercase(),
+    }
+}
+
 pub(super) fn elementwise(placement: &Placement<'_>, stage: &Elementwise) -> DeviceCall {
     let function = match stage.function {
-        Function::Identity => "Identity",
-        Function::Gelu(Gelu::Erf) => "GeluErf",
-        Function::Gelu(Gelu::Tanh) => "GeluTanh",
-        Function::Tanh => "HyperbolicTangent",
-        Function::Residual => "Residual",
+        Function::Activation(function) => activation(function),
+        Function::Residual => "RESIDUAL".to_owned(),
     };
     let formats = [
-        function,
+        function.as_str(),
         placement.element(stage.input).cuda(),
         stage.update.map_or(ElementType::F32, |update| placement.element(update)).cuda(),
         placement.element(stage.outputs.main).cuda(),
@@ -222,18 +229,20 @@ pub(super) fn elementwise(placement: &Placement<'_>, stage: &Elementwise) -> Dev
 }
 
 pub(super) fn select(placement: &Placement<'_>, stage: &Select) -> DeviceCall {
-    let last = match stage.token {
-        Token::First => "false",
-        // Lowering refuses a choice by ids.
-        Token::Last | Token::LastBut(_) => "true",
+    let (token, passed_over) = match stage.token {
+        Token::First => ("FIRST", 0),
+        Token::Last => ("LAST", 0),
+        Token::LastBut(id) => ("LAST_BUT", id as usize),
     };
-    let formats = [placement.element(stage.input).cuda(), placement.element(stage.output).cuda(), last];
+    let formats = [placement.element(stage.input).cuda(), placement.element(stage.output).cuda(), token];
     let arguments = Arguments::default()
         .pointer(placement.tensor(stage.input))
         .pointer(placement.tensor(stage.output))
+        .pointer(placement.ids)
         .pointer(placement.lengths)
         .int(stage.sequence)
-        .int(stage.width);
+        .int(stage.width)
+        .int(passed_over);
     call("SelectArguments", "select", &formats, LaunchSizes::rows(stage.batch, 0), arguments)
 }
 

@@ -2,6 +2,7 @@
 //! every format, so that only the kernel's own error counts. Outputs are NaN before the kernel runs. Without a device
 //! the tests are skipped.
 
+mod activations;
 mod bench;
 mod laid_out;
 mod reference;
@@ -132,6 +133,7 @@ impl Bench {
             tensors: &tensors,
             ids: self.inputs.address(),
             lengths: self.inputs.address(),
+            types: None,
             sequence: self.shape.sequence,
             scratch: self.gpu.library.workspace().address(),
             scratch_bytes: WORKSPACE_BYTES,

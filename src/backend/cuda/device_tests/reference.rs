@@ -5,7 +5,8 @@ use rayon::prelude::*;
 
 use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::stage::{Attention, Epilogue, LayerNorm, Linear, Stages, WeightKey};
-use crate::graph::{Gelu, Mask};
+use crate::graph::activation::{LAPLACE_DEVIATION, LAPLACE_MEAN, QUICK_GELU_FACTOR};
+use crate::graph::{Activation, Gelu, Mask};
 
 /// A number between -1 and 1 with 7 significant bits, which is exact in every format.
 pub(super) fn number(tensor: usize, index: usize) -> f64 {
@@ -54,7 +55,9 @@ impl Float64Reference<'_> {
             let sum = sum + stage.bias.map_or(0.0, |bias| weight(bias, column));
             match stage.epilogue {
                 Epilogue::Store => sum,
-                Epilogue::Gelu(form) | Epilogue::RoundedGelu(form) => gelu(form, rounded(sum)),
+                Epilogue::Activation(function) | Epilogue::RoundedActivation(function) => {
+                    activated(function, rounded(sum))
+                }
                 Epilogue::Residual | Epilogue::RoundedResidual => {
                     before[row * self.stages.tensor(stage.output).stride + column] + sum
                 }
@@ -101,12 +104,30 @@ impl Float64Reference<'_> {
     }
 }
 
-fn gelu(form: Gelu, x: f64) -> f64 {
-    match form {
-        Gelu::Erf => 0.5 * x * (1.0 + statrs::function::erf::erf(x * std::f64::consts::FRAC_1_SQRT_2)),
-        Gelu::Tanh => {
+/// The definitions of `transformers.activations` and of PyTorch.
+fn activated(function: Activation, x: f64) -> f64 {
+    let normal = |x: f64| 0.5 * (1.0 + statrs::function::erf::erf(x * std::f64::consts::FRAC_1_SQRT_2));
+    let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let softplus = |x: f64| x.exp().ln_1p();
+    match function {
+        Activation::Gelu(Gelu::Erf) => x * normal(x),
+        Activation::Gelu(Gelu::Tanh) => {
             let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
             0.5 * x * (1.0 + inner.tanh())
         }
+        Activation::ClippedGelu => (x * normal(x)).clamp(-10.0, 10.0),
+        Activation::QuickGelu => x * logistic(QUICK_GELU_FACTOR * x),
+        Activation::Relu => x.max(0.0),
+        Activation::SquaredRelu => x.max(0.0).powi(2),
+        Activation::Relu6 => x.clamp(0.0, 6.0),
+        Activation::LeakyRelu => x.max(0.01 * x),
+        Activation::Silu => x * logistic(x),
+        Activation::HardSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+        Activation::Mish => x * softplus(x).tanh(),
+        Activation::SqrtSoftplus => softplus(x).sqrt(),
+        Activation::Laplace => normal((x - LAPLACE_MEAN) / LAPLACE_DEVIATION),
+        Activation::Sigmoid => logistic(x),
+        Activation::Tanh => x.tanh(),
+        Activation::Identity => x,
     }
 }

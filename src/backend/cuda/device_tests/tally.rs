@@ -52,6 +52,7 @@ impl TallyBench {
             tensors: &[self.memory.address()],
             ids: 0,
             lengths: self.lengths.address(),
+            types: None,
             sequence: self.sequence,
             scratch: 0,
             scratch_bytes: 0,

@@ -1,6 +1,6 @@
 // embedding.cu: the sum of token and position embeddings, and the layer norm that follows it.
 //
-//   sum[t] = (word[ids[t]] + token_type[0]) + position[t % sequence]      without token types: word + position
+//   sum[t] = (word[ids[t]] + token_type[types[t]]) + position[t % sequence]      without token types: word + position
 //
 // The residual stream is the normalised sum in BERT (POST). In GPT-2 it is the sum, with the first layer norm fused (PRE) or
 // without it (KEEP). There is one token per row, and rows stay in registers: see layer_norm.cu, whose row functions this
@@ -9,7 +9,7 @@
 // What the host has to know (mirrored in Rust):
 //   arguments  one EmbeddingArguments by value
 //   block      32 * WARPS * ROWS threads; grid ceil(rows / ROWS) or less; shared memory static only
-//   ids        each in 0..vocabulary, and sequence at most the rows of `positions`; the host checks this
+//   ids, types each in the range of its table, and sequence at most the rows of `positions`; the host checks this
 //   alignment  16 bytes for every pointer; WIDTH a multiple of 32
 //
 // Compiled after prelude.cu and layer_norm.cu.
@@ -18,7 +18,8 @@ struct EmbeddingArguments {
   const int* ids;          // [rows]
   const void* words;       // [vocabulary, WIDTH], Table
   const void* positions;   // [positions, WIDTH], Table
-  const void* token_type;  // [WIDTH], Table: type 0, the only one of a single segment; or null
+  const void* token_type;  // [types, WIDTH], Table; or null
+  const int* types;        // [rows]; null where all tokens are of type 0
   const float* gain;       // [WIDTH]; KEEP does not use gain, shift and epsilon
   const float* shift;      // [WIDTH]
   void* stream;            // [rows, WIDTH], Stream, or null
@@ -40,6 +41,7 @@ DEVICE void load_embedding(float4 (&values)[Shape::STEPS], const EmbeddingArgume
   const Table* word = static_cast<const Table*>(arguments.words) + static_cast<u64>(arguments.ids[row]) * Shape::WIDTH;
   const Table* position = static_cast<const Table*>(arguments.positions) + row % arguments.sequence * Shape::WIDTH;
   const Table* token_type = static_cast<const Table*>(arguments.token_type);
+  if (arguments.types) token_type += arguments.types[row] * Shape::WIDTH;
 #pragma unroll
   for (int s = 0; s < Shape::STEPS; s++) {
     const int column = (s * Shape::LANES + lane) * 4;

@@ -1,5 +1,6 @@
 // gemm_epilogue.cu: what a matrix product does with its FP32 sums. gemm_mma.cu and gemm_wgmma.cu share it, because their
-// instructions leave the sums in the same fragments. Compiled after prelude.cu and halves.cu and before one of them.
+// instructions leave the sums in the same fragments. Compiled after prelude.cu,
+// halves.cu, formats.cu and activation.cu and before one of them.
 //
 // The product is Y[tokens, width] = X[tokens, depth] . W[width, depth]^T, everything row-major ("a linear layer
 // applied to a batch of tokens"). X and W hold 16-bit elements, sums are FP32.
@@ -18,16 +19,16 @@ struct GemmArguments {
   int depth_per_split;    // gemm_mma: a multiple of the tile's depth; depth when not split
 };
 
-// The epilogues that the policies need. Arithmetic on the sums is FP32 but for the last two; y16 is rounded to the element type.
+// The epilogues that the policies need. Arithmetic on the sums is FP32; y16 is rounded to the element type.
 #define EPILOGUE_BIAS 0          // y16 = round(sum + bias)
-#define EPILOGUE_GELU_ERF 1      // y16 = round(gelu(round(sum + bias))): the same values as a linear layer that stores
-#define EPILOGUE_GELU_TANH 2     //       16 bits and a GELU that reads them
-#define EPILOGUE_RESIDUAL_F32 3  // y32 = residual32 + (sum + bias), the hybrid policy's FP32 stream
-#define EPILOGUE_RESIDUAL_16 4   // y16 = round(residual16 + round(sum + bias)), every tensor 16 bits wide
-#define EPILOGUE_PARTIAL 5       // y32[split][tokens][width] = sum; the next layer norm adds them in split order
-#define EPILOGUE_F32 6           // y32 = sum, the language-model head
-#define EPILOGUE_GELU_ERF_HALVES 7   // as 1 and 2, but GELU rounds to FP16 after every step; fp16 only
-#define EPILOGUE_GELU_TANH_HALVES 8
+#define EPILOGUE_RESIDUAL_F32 1  // y32 = residual32 + (sum + bias), the hybrid policy's FP32 stream
+#define EPILOGUE_RESIDUAL_16 2   // y16 = round(residual16 + round(sum + bias)), every tensor 16 bits wide
+#define EPILOGUE_PARTIAL 3       // y32[split][tokens][width] = sum; the next layer norm adds them in split order
+#define EPILOGUE_F32 4           // y32 = sum, the language-model head
+// y16 = round(f(round(sum + bias))) with a function of activation.cu: the same values as a linear layer that stores 16 bits and a
+// kernel of f that reads them. The second rounds to FP16 after every step of f.
+#define EPILOGUE_ACTIVATION(FUNCTION) (32 + (FUNCTION))
+#define EPILOGUE_ACTIVATION_HALVES(FUNCTION) (64 + (FUNCTION))
 
 DEVICE constexpr bool epilogue_reads_bias(int epilogue) { return epilogue != EPILOGUE_PARTIAL && epilogue != EPILOGUE_F32; }
 DEVICE constexpr bool epilogue_stores_f32(int epilogue) {
@@ -49,12 +50,24 @@ DEVICE void transpose_quad(u32 (&words)[4], int lane) {
   }
 }
 
-// GELU of two stored elements if the epilogue has it, else the elements themselves.
+// A function of two stored elements, in FP32 or with a rounding to FP16 after every step.
+template <int FUNCTION> DEVICE float activated_in_fp32(float x) {
+  if constexpr (FUNCTION == GELU_ERF) return gelu_erf(x);
+  if constexpr (FUNCTION == GELU_TANH) return gelu_tanh(x);
+  return activated<FUNCTION, F32>(x);
+}
+template <int FUNCTION> DEVICE u32 activated_in_halves(u32 x) {
+  if constexpr (FUNCTION == GELU_ERF) return gelu_erf_halves(x);
+  if constexpr (FUNCTION == GELU_TANH) return gelu_tanh_halves(x);
+  return pack_elements(activated<FUNCTION, F16>(low_element(x)), activated<FUNCTION, F16>(high_element(x)));
+}
+
+// The epilogue's function of two stored elements if it has one, else the elements themselves.
 template <int EPILOGUE> DEVICE u32 activate(u32 linear) {
-  if constexpr (EPILOGUE == EPILOGUE_GELU_ERF) return pack_elements(gelu_erf(low_element(linear)), gelu_erf(high_element(linear)));
-  if constexpr (EPILOGUE == EPILOGUE_GELU_TANH) return pack_elements(gelu_tanh(low_element(linear)), gelu_tanh(high_element(linear)));
-  if constexpr (EPILOGUE == EPILOGUE_GELU_ERF_HALVES) return gelu_erf_halves(linear);
-  if constexpr (EPILOGUE == EPILOGUE_GELU_TANH_HALVES) return gelu_tanh_halves(linear);
+  constexpr int FUNCTION = EPILOGUE % 32;
+  if constexpr (EPILOGUE >= EPILOGUE_ACTIVATION_HALVES(0)) return activated_in_halves<FUNCTION>(linear);
+  if constexpr (EPILOGUE >= EPILOGUE_ACTIVATION(0))
+    return pack_elements(activated_in_fp32<FUNCTION>(low_element(linear)), activated_in_fp32<FUNCTION>(high_element(linear)));
   return linear;
 }
 
@@ -100,7 +113,7 @@ DEVICE void store_blocks(const GemmArguments& arguments, int row, int column, co
       }
     }
   } else {
-    // The 16-bit output of the linear layer is packed as a whole before the first GELU. That halves its registers.
+    // The 16-bit output of the linear layer is packed as a whole before the first activation. That halves its registers.
     u32 linear[2][BLOCKS];
 #pragma unroll
     for (int b = 0; b < BLOCKS; b++) {

@@ -58,7 +58,7 @@ template <int COUNT> DEVICE u32 tree_sum(const u32 (&values)[COUNT]) {
 }
 
 // ---------------------------------------------------------------- GELU
-// The steps are those of GeluErf and GeluTanh in stepwise.cu.
+// The steps are those of gelu_by_erf and gelu_by_tanh in activation.cu.
 
 DEVICE u32 gelu_erf_halves(u32 x) {
   const u32 inner = multiply_halves(x, both_halves(0.70710678118654752f));

@@ -4,51 +4,8 @@
 // included. Speed comes second: what is timed runs in fused kernels where there are any, with the same bits
 // (layer_norm_halves.cu, attention_halves.cu).
 //
-// NVRTC compiles this file alone, without headers. No fast-math: the study is about rounding, and fast-math flushes
-// subnormals.
-
-typedef unsigned int u32;
-typedef unsigned short u16;
-typedef unsigned long long u64;
-
-// ------------------------------------------------------------------------------------------------------------ formats
-// A format is both a way to store an element and a grid that values are rounded to.
-
-struct F32 {
-    typedef float stored;
-    static __device__ __forceinline__ float widen(float x) { return x; }
-    static __device__ __forceinline__ float narrow(float x) { return x; }
-    static constexpr bool exact = true;
-};
-
-struct F16 {
-    typedef u16 stored;
-    static __device__ __forceinline__ float widen(u16 x) {
-        float y;
-        asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x));
-        return y;
-    }
-    // Rounds to nearest, ties to even. Beyond 65519 the result is infinity; it never saturates.
-    static __device__ __forceinline__ u16 narrow(float x) {
-        u16 y;
-        asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y) : "f"(x));
-        return y;
-    }
-    static constexpr bool exact = false;
-};
-
-struct BF16 {
-    typedef u16 stored;
-    static __device__ __forceinline__ float widen(u16 x) { return __uint_as_float((u32)x << 16); }
-    static __device__ __forceinline__ u16 narrow(float x) {
-        u16 y;
-        asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y) : "f"(x));
-        return y;
-    }
-    static constexpr bool exact = false;
-};
-
-template <class G> __device__ __forceinline__ float rounded(float x) { return G::widen(G::narrow(x)); }
+// NVRTC compiles it after formats.cu and activation.cu, without headers. No fast-math: the study is about rounding, and
+// fast-math flushes subnormals.
 
 template <class T> __device__ __forceinline__ float read(const void* base, u64 index) {
     return T::widen(((const typename T::stored*)base)[index]);
@@ -106,19 +63,21 @@ struct EmbeddingArguments {
     const void* word;
     const void* position;
     const void* token_type;  // null where the model has none
+    const int* types;        // of the tokens; null where all are of type 0
     void* out;               // [tokens, width]
     void* copy;              // the same in the second format, or null
     int width, sequence;
 };
 
-// (word + type 0) + position, each sum rounded to A. One block per token.
+// (word + type) + position, each sum rounded to A. One block per token.
 template <class TABLE, class OUT, class COPY, class A> __device__ void embedding(const EmbeddingArguments& a) {
     wait_for_predecessors();
     const u64 token = blockIdx.x;
     const u64 word = (u64)a.ids[token] * a.width, position = (u64)(token % a.sequence) * a.width;
+    const u64 type = a.types ? (u64)a.types[token] * a.width : 0;
     for (int i = threadIdx.x; i < a.width; i += BLOCK) {
         float sum = read<TABLE>(a.word, word + i);
-        if (a.token_type) sum = rounded<A>(sum + read<TABLE>(a.token_type, i));
+        if (a.token_type) sum = rounded<A>(sum + read<TABLE>(a.token_type, type + i));
         sum = rounded<A>(sum + read<TABLE>(a.position, position + i));
         write<OUT>(a.out, token * a.width + i, sum);
         write<COPY>(a.copy, token * a.width + i, sum);
@@ -257,47 +216,12 @@ struct ElementwiseArguments {
     u64 count;
 };
 
-struct Identity {
-    template <class C> static __device__ __forceinline__ float of(float x, float) { return x; }
-};
-
-struct Residual {
-    template <class C> static __device__ __forceinline__ float of(float x, float update) {
-        return rounded<C>(x + rounded<C>(update));
-    }
-};
-
-struct HyperbolicTangent {
-    template <class C> static __device__ __forceinline__ float of(float x, float) { return rounded<C>(tanhf(x)); }
-};
-
-// (x/2) (1 + erf(x/√2))
-struct GeluErf {
-    template <class C> static __device__ __forceinline__ float of(float x, float) {
-        const float inner = rounded<C>(x * rounded<C>(0.70710678118654752f));
-        const float factor = rounded<C>(1.f + rounded<C>(erff(inner)));
-        return rounded<C>(rounded<C>(x * 0.5f) * factor);
-    }
-};
-
-// (x/2) (1 + tanh(√(2/π)(x + 0.044715 x³)))
-struct GeluTanh {
-    template <class C> static __device__ __forceinline__ float of(float x, float) {
-        const float cube = rounded<C>(rounded<C>(x * x) * x);
-        const float sum = rounded<C>(x + rounded<C>(rounded<C>(0.044715f) * cube));
-        const float u = rounded<C>(rounded<C>(0.79788456080286536f) * sum);
-        const float factor = rounded<C>(1.f + rounded<C>(tanhf(u)));
-        return rounded<C>(rounded<C>(x * 0.5f) * factor);
-    }
-};
-
-template <class F, class IN, class UPDATE, class OUT, class COPY, class C>
+template <int FUNCTION, class IN, class UPDATE, class OUT, class COPY, class C>
 __device__ void elementwise(const ElementwiseArguments& a) {
     wait_for_predecessors();
     for (u64 i = (u64)blockIdx.x * BLOCK + threadIdx.x; i < a.count; i += (u64)gridDim.x * BLOCK) {
         const float x = rounded<C>(read<IN>(a.in, i));
-        const float update = a.update ? read<UPDATE>(a.update, i) : 0.f;
-        const float y = F::template of<C>(x, update);
+        const float y = FUNCTION == RESIDUAL ? rounded<C>(x + rounded<C>(read<UPDATE>(a.update, i))) : activated<FUNCTION, C>(x);
         write<OUT>(a.out, i, y);
         write<COPY>(a.copy, i, y);
     }
@@ -324,16 +248,25 @@ template <class OUT> __device__ void sum_partials(const SumPartialsArguments& a)
 struct SelectArguments {
     const void* in;      // [batch, sequence, width]
     void* out;           // [batch, width]
+    const int* ids;      // [batch, sequence]; only LAST_BUT reads them
     const int* lengths;  // [batch]
     int sequence, width;
+    int passed_over;     // the id that LAST_BUT does not select
 };
 
-// Selects the first token of every sequence, or the last one that is not padding. One block per sequence.
-template <class IN, class OUT, bool LAST> __device__ void select(const SelectArguments& a) {
+// FIRST is the first token of a sequence, LAST the last one that is not padding, LAST_BUT the last of those that has another id,
+// and the first where none has.
+enum SelectedToken { FIRST, LAST, LAST_BUT };
+
+// One block per sequence.
+template <class IN, class OUT, int TOKEN> __device__ void select(const SelectArguments& a) {
     wait_for_predecessors();
-    const u64 token = (u64)blockIdx.x * a.sequence + (LAST ? a.lengths[blockIdx.x] - 1 : 0);
+    const u64 start = (u64)blockIdx.x * a.sequence;
+    int token = TOKEN == FIRST ? 0 : a.lengths[blockIdx.x] - 1;
+    if (TOKEN == LAST_BUT)
+        while (token > 0 && a.ids[start + token] == a.passed_over) token--;
     for (int i = threadIdx.x; i < a.width; i += BLOCK)
-        write<OUT>(a.out, (u64)blockIdx.x * a.width + i, read<IN>(a.in, token * a.width + i));
+        write<OUT>(a.out, (u64)blockIdx.x * a.width + i, read<IN>(a.in, (start + token) * a.width + i));
 }
 
 // The host writes instances as `INSTANCE(name, Arguments, kernel<formats>)`.

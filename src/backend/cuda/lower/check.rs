@@ -45,15 +45,15 @@ fn check_linear(stages: &Stages, linear: &Linear) -> Result<(), String> {
     // cuBLASLt writes FP32 or the operands' format.
     let storage = y.element == ElementType::F32 || y.element == x.element;
     let operand = linear.weight.element == x.element;
-    let gelu = !matches!(linear.epilogue, Epilogue::Gelu(_)) || y.element != ElementType::F32;
-    let halves = !matches!(linear.epilogue, Epilogue::RoundedGelu(_) | Epilogue::RoundedResidual)
+    let activation = !matches!(linear.epilogue, Epilogue::Activation(_)) || y.element != ElementType::F32;
+    let halves = !matches!(linear.epilogue, Epilogue::RoundedActivation(_) | Epilogue::RoundedResidual)
         || [x.element, y.element] == [ElementType::F16; 2];
     let addend = match (linear.epilogue, linear.addend) {
         (Epilogue::Residual, Some(addend)) => addend == linear.output,
         (Epilogue::RoundedResidual, Some(addend)) => addend != linear.output && same_rows(stages.tensor(addend), y),
         (_, addend) => addend.is_none(),
     };
-    if fits && bias && storage && operand && gelu && halves && addend {
+    if fits && bias && storage && operand && activation && halves && addend {
         return Ok(());
     }
     Err(format!("the linear layer of `{}` does not fit its tensors: {linear:?}, {x:?}, {y:?}", y.name))

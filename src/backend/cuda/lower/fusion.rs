@@ -4,7 +4,7 @@ use super::{Outputs, StageLowering};
 use crate::backend::cuda::calls::{NORM_WIDTH_STEP, narrow};
 use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::stage::{Epilogue, Linear, Stage};
-use crate::graph::{Activation, Format, OpKind, Rounding, ValueId};
+use crate::graph::{Format, OpKind, Rounding, ValueId};
 
 impl StageLowering<'_> {
     /// The only operation that reads a value. `None` if there are more, or if the value is the graph's output.
@@ -38,14 +38,14 @@ impl StageLowering<'_> {
         narrow(self.wanted(output).into_iter().chain([table, self.stored(output)])).is_some()
     }
 
-    /// Emits the linear layer with the GELU that is its only reader in the epilogue. `false` if they cannot be fused.
-    pub(super) fn fused_gelu(&mut self, index: usize, product: Linear) -> bool {
+    /// Emits the linear layer with the activation that is its only reader in the epilogue. `false` if they cannot be fused.
+    pub(super) fn fused_activation(&mut self, index: usize, product: Linear) -> bool {
         let Some(reader) = self.only_reader(self.graph.ops[index].output) else { return false };
-        let OpKind::Activation(Activation::Gelu(form)) = self.graph.ops[reader].kind else { return false };
+        let OpKind::Activation(function) = self.graph.ops[reader].kind else { return false };
         let value = self.graph.ops[reader].output;
         let (operand, stored) = (ElementType::of(self.roundings[index].compute), self.stored(value));
         let wanted = self.wanted(value);
-        // Only an output in the operands' format can be fused: the epilogue rounds to that format before GELU.
+        // Only an output in the operands' format can be fused: the epilogue rounds to that format before the function.
         if self.stored(self.graph.ops[index].output) != operand {
             return false;
         }
@@ -55,8 +55,10 @@ impl StageLowering<'_> {
         let narrow =
             element == operand && element != ElementType::F32 && (stored == element || stored == ElementType::F32);
         let epilogue = match self.roundings[reader].compute {
-            Format::Fp32 => Epilogue::Gelu(form),
-            Format::Fp16 if element == ElementType::F16 && !self.stages.stepwise => Epilogue::RoundedGelu(form),
+            Format::Fp32 => Epilogue::Activation(function),
+            Format::Fp16 if element == ElementType::F16 && !self.stages.stepwise => {
+                Epilogue::RoundedActivation(function)
+            }
             _ => return false,
         };
         if !narrow {

@@ -32,7 +32,8 @@ impl StageLowering<'_> {
             accumulator,
             epilogue: Epilogue::Store,
         };
-        if accumulator != Accumulator::F16 && (self.fused_gelu(index, product) || self.fused_residual(index, product)) {
+        let fuses = accumulator != Accumulator::F16;
+        if fuses && (self.fused_activation(index, product) || self.fused_residual(index, product)) {
             return Ok(());
         }
         self.plain_linear(index, product);

@@ -6,7 +6,7 @@
 //! round at every step all the same. `lower_stepwise` makes each of these operations a stage of its own; the results have
 //! the same bits, and every tensor exists.
 //!
-//! `linear.rs` lowers linear layers, `fusion.rs` fuses layer norm, GELU and the residual sum, `attention.rs` scores,
+//! `linear.rs` lowers linear layers, `fusion.rs` fuses layer norm, activation and the residual sum, `attention.rs` scores,
 //! softmax and context; `check.rs` checks the result.
 
 mod attention;
@@ -121,16 +121,9 @@ impl<'a> StageLowering<'a> {
             OpKind::Softmax(_) | OpKind::AttentionContext { .. } => {
                 return Err(self.unsupported(op, "an attention operation that follows no scores"));
             }
-            OpKind::Activation(Activation::Gelu(form)) => self.elementwise(index, Function::Gelu(*form)),
-            OpKind::Activation(function) => {
-                let reason = format!("the activation {}, for which there is no kernel", function.name());
-                return Err(self.unsupported(op, &reason));
-            }
-            OpKind::Tanh => self.elementwise(index, Function::Tanh),
+            OpKind::Activation(function) => self.elementwise(index, Function::Activation(*function)),
+            OpKind::Tanh => self.elementwise(index, Function::Activation(Activation::Tanh)),
             OpKind::Residual => self.elementwise(index, Function::Residual),
-            OpKind::Select(Token::LastBut(_)) => {
-                return Err(self.unsupported(op, "a choice of tokens by their ids, for which there is no kernel"));
-            }
             OpKind::Select(token) => self.select(op, *token),
         }
         self.locate(index);
@@ -220,7 +213,7 @@ impl<'a> StageLowering<'a> {
         let outputs = Outputs { main: self.tensor(value, element), copy: None };
         let compute = Format::Fp32;
         self.push(Stage::Elementwise(Elementwise {
-            function: Function::Identity,
+            function: Function::Activation(Activation::Identity),
             input,
             update: None,
             outputs,

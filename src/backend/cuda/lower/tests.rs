@@ -7,8 +7,10 @@ use crate::backend::cuda::arena::lay_out;
 use crate::backend::cuda::calls::{DeviceCall, Placement, StageGroup, calls, choices, groups};
 use crate::backend::cuda::compile::GpuArchitecture;
 use crate::backend::cuda::element::ElementType;
-use crate::backend::cuda::stage::{Stage, Stages, TensorId, WeightKey};
-use crate::graph::{Format, Graph, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
+use crate::backend::cuda::stage::{Epilogue, Stage, Stages, TensorId, WeightKey};
+use crate::graph::{
+    Activation, Format, Gelu, Graph, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape,
+};
 use crate::model::Architecture as ModelName;
 use crate::model::{ModelConfig, ScoreScale, TaskHead, architecture_graph, build_graph};
 
@@ -66,9 +68,16 @@ fn graphs() -> Vec<Graph> {
         (ModelName::ElectraSmall, TaskHead::MaskedLanguageModel),
         (ModelName::AlbertBase, TaskHead::Spans),
         (ModelName::DistilbertBase, TaskHead::TokenClassifier { labels: 9 }),
+        (ModelName::DistilbertBase, TaskHead::Classifier { labels: 2 }),
+        (ModelName::Opt125m, TaskHead::Spans),
     ] {
         graphs.push(build_graph(&ModelConfig { head, ..two_layers(name) }));
     }
+    let (head, unpooled_id) = (TaskHead::Classifier { labels: 2 }, Some(0));
+    graphs.push(build_graph(&ModelConfig { head, unpooled_id, ..ModelConfig::of(ModelName::Gpt2Tiny) }));
+    let activations =
+        Activation::ALL.map(|activation| ModelConfig { activation, ..ModelConfig::of(ModelName::BertTiny) });
+    graphs.extend(activations.iter().map(build_graph));
     let score_scale = ScoreScale { by_head_size: false, by_layer: true };
     graphs.push(build_graph(&ModelConfig { tied_head: false, score_scale, ..ModelConfig::of(ModelName::Gpt2Tiny) }));
     graphs
@@ -86,6 +95,7 @@ fn all_calls(stages: &Stages) -> Vec<DeviceCall> {
         tensors: &tensors,
         ids: 1 << 16,
         lengths: 1 << 17,
+        types: Some(1 << 18),
         sequence: 33,
         scratch: 1 << 20,
         scratch_bytes: 32 << 20,
@@ -139,19 +149,36 @@ fn a_roberta_runs_the_stages_of_a_bert() {
 
 #[test]
 fn what_no_kernel_computes_is_refused_with_the_operation() {
-    let mut classifier = ModelConfig::of(ModelName::Gpt2Tiny);
-    (classifier.head, classifier.unpooled_id) = (TaskHead::Classifier { labels: 2 }, Some(0));
-    for (config, reason) in [
-        (
-            ModelConfig::of(ModelName::Opt125m),
-            "`layer.0/mlp/relu` has the activation relu, for which there is no kernel",
-        ),
-        (classifier, "`final/last_token` has a choice of tokens by their ids, for which there is no kernel"),
-    ] {
-        let error =
-            lower(&build_graph(&config), &PrecisionPolicy::preset(Preset::Fp32), Shape { batch: 1, sequence: 8 });
-        let message = error.map(|_| ()).unwrap_err().to_string();
-        assert!(message.contains(reason), "{message}");
+    let mut policy = PrecisionPolicy::preset(Preset::Fp32);
+    policy.overrides.insert("layer.1/mlp/fc1".to_owned(), Rounding::uniform(Format::Bf16));
+    let error = lower(&architecture_graph(ModelName::BertTiny), &policy, Shape { batch: 1, sequence: 8 });
+    let message = error.map(|_| ()).unwrap_err().to_string();
+    assert!(message.contains("`layer.1/mlp/fc1` has a BF16 accumulator, which no GPU has"), "{message}");
+}
+
+/// What is fused does not depend on the function.
+#[test]
+fn every_activation_is_fused_where_gelu_is() {
+    let shape = Shape { batch: 2, sequence: 128 };
+    let epilogues = |activation, preset| {
+        let graph = build_graph(&ModelConfig { activation, ..ModelConfig::of(ModelName::BertBase) });
+        let stages = lower(&graph, &PrecisionPolicy::preset(preset), shape).unwrap().stages;
+        let of = |stage: &Stage| match stage {
+            Stage::Linear(linear) => Some(linear.epilogue),
+            _ => None,
+        };
+        (stages.iter().filter_map(of).collect::<Vec<_>>(), stages.len())
+    };
+    for preset in Preset::ALL {
+        let (gelu, stages) = epilogues(Activation::Gelu(Gelu::Erf), preset);
+        for function in Activation::ALL {
+            let expected = gelu.iter().map(|epilogue| match epilogue {
+                Epilogue::Activation(_) => Epilogue::Activation(function),
+                Epilogue::RoundedActivation(_) => Epilogue::RoundedActivation(function),
+                other => *other,
+            });
+            assert_eq!(epilogues(function, preset), (expected.collect(), stages), "{function:?} {preset}");
+        }
     }
 }
 

@@ -1,0 +1,183 @@
+//! Makes and compiles the calls of every choice, without a device.
+
+use rayon::prelude::*;
+
+use super::super::arena::lay_out;
+use super::super::catalogue::{KernelSource, unit};
+use super::super::compile::{CompileError, compile};
+use super::super::examine::{ForwardTallies, StepwiseForward};
+use super::super::lower::{lower, lower_stepwise};
+use super::*;
+use crate::graph::{Activation, Graph, OpClass, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
+use crate::model::Architecture as ModelName;
+use crate::model::{ModelConfig, TaskHead, architecture_graph, build_graph};
+
+const SHAPES: [(usize, usize); 6] = [(1, 7), (1, 32), (1, 128), (3, 33), (8, 128), (32, 512)];
+
+fn policies() -> Vec<PrecisionPolicy> {
+    let mut policies: Vec<PrecisionPolicy> = Preset::ALL.map(PrecisionPolicy::preset).to_vec();
+    let mut other = PrecisionPolicy::preset(Preset::Fp16);
+    other.layer_norm_reduction = ReductionOrder::DivideFirst;
+    policies.push(other);
+    let mut wide_norms = PrecisionPolicy::preset(Preset::Fp16);
+    wide_norms.classes.insert(OpClass::LayerNorm, Rounding::uniform(Format::Fp32));
+    policies.push(wide_norms);
+    policies
+}
+
+/// All calls of all choices for a model, policy and shape, at invented addresses, and those of an examined forward.
+fn all_calls(graph: &Graph, policy: &PrecisionPolicy, shape: Shape, architecture: GpuArchitecture) -> Vec<DeviceCall> {
+    let stepwise = lower_stepwise(graph, policy, shape).unwrap();
+    let mut all = calls_of(&lower(graph, policy, shape).unwrap(), shape, architecture, |_| Vec::new());
+    all.extend(calls_of(&stepwise, shape, architecture, |placement| {
+        let Some(forward) = StepwiseForward::new(stepwise.clone()) else { return Vec::new() };
+        let (mut calls, ends) = forward.calls(placement).unwrap();
+        calls.extend(ForwardTallies::new(placement, graph, &ends).unwrap().calls(1 << 30));
+        calls
+    }));
+    all
+}
+
+/// All calls of all choices for stages at invented addresses, and `more`.
+fn calls_of(
+    stages: &Stages,
+    shape: Shape,
+    architecture: GpuArchitecture,
+    more: impl Fn(&Placement<'_>) -> Vec<DeviceCall>,
+) -> Vec<DeviceCall> {
+    let layout = lay_out(&stages.tensors, &stages.stages, &[stages.output.unwrap()]);
+    let tensors = layout.addresses(1 << 32);
+    let keys = stages.stages.iter().flat_map(|stage| stage.weights());
+    let weights: BTreeMap<WeightKey, u64> = keys.map(|key| (key, 1 << 40)).collect();
+    let placement = Placement {
+        stages,
+        weights: &weights,
+        tensors: &tensors,
+        ids: 1 << 16,
+        lengths: 1 << 17,
+        types: None,
+        sequence: shape.sequence,
+        scratch: 1 << 20,
+        scratch_bytes: 32 << 20,
+        architecture,
+        multiprocessors: 132,
+    };
+    let mut all = more(&placement);
+    for group in groups(stages) {
+        all.extend(calls(&placement, group, None).unwrap());
+        for choice in choices(&placement, group) {
+            all.extend(calls(&placement, group, Some(choice)).unwrap());
+        }
+    }
+    all
+}
+
+fn every_instance(architecture: GpuArchitecture) -> BTreeSet<Instance> {
+    let mut all = BTreeSet::new();
+    for model in [ModelName::BertBase, ModelName::Gpt2] {
+        for policy in policies() {
+            for (batch, sequence) in SHAPES {
+                let calls = all_calls(&architecture_graph(model), &policy, Shape { batch, sequence }, architecture);
+                all.extend(instances(&calls).into_iter().cloned());
+            }
+        }
+    }
+    all
+}
+
+/// Layers of every activation, and the heads and inputs that neither BERT nor GPT-2 has.
+fn other_graphs() -> Vec<Graph> {
+    let bert = ModelConfig::of(ModelName::BertBase);
+    let one = |activation| {
+        let mut config = ModelConfig { activation, ..bert.clone() };
+        config.dimensions.layers = 1;
+        config
+    };
+    let (head, unpooled_id) = (TaskHead::Classifier { labels: 2 }, Some(0));
+    let padded = ModelConfig { head, unpooled_id, ..ModelConfig::of(ModelName::Gpt2Tiny) };
+    let opt = ModelConfig::of(ModelName::Opt125m);
+    Activation::ALL.map(one).iter().chain([&padded, &opt]).map(build_graph).collect()
+}
+
+/// The kernels of [`other_graphs`] at one shape that the published models do not have.
+fn other_instances(architecture: GpuArchitecture) -> BTreeSet<Instance> {
+    let (shape, known) = (Shape { batch: 1, sequence: 128 }, every_instance(architecture));
+    let mut all = BTreeSet::new();
+    for graph in other_graphs() {
+        for policy in Preset::ALL.map(PrecisionPolicy::preset) {
+            let calls = all_calls(&graph, &policy, shape, architecture);
+            all.extend(instances(&calls).into_iter().filter(|instance| !known.contains(instance)).cloned());
+        }
+    }
+    // Products of BF16 have the registers of those of FP16, and of the functions that round to FP16 the longest stands for all.
+    all.retain(|instance| match instance.source {
+        KernelSource::ProductMma(ElementType::Bf16) | KernelSource::ProductWgmma(ElementType::Bf16) => false,
+        _ => !instance.name.ends_with("_halves") || instance.name.contains("mish"),
+    });
+    all
+}
+
+/// Compiles every kernel that any choice can need. Returns those that spill, or why nothing was compiled.
+fn spilling(
+    architecture: GpuArchitecture,
+    all: impl IntoIterator<Item = Instance>,
+) -> Result<Vec<String>, CompileError> {
+    let mut by_source: BTreeMap<_, Vec<Instance>> = BTreeMap::new();
+    for instance in all {
+        by_source.entry(instance.source).or_default().push(instance);
+    }
+    let mut spilling = Vec::new();
+    for (source, instances) in by_source {
+        let (cubin, resources) = compile(&unit(source, &instances), architecture)?;
+        assert!(!cubin.bytes.is_empty());
+        assert_eq!(resources.len(), instances.len(), "{source:?}");
+        let spilled = resources.iter().filter(|kernel| kernel.spilled_bytes > 0);
+        spilling.extend(spilled.map(|kernel| format!("{architecture:?}: {kernel:?}")));
+    }
+    Ok(spilling)
+}
+
+#[test]
+fn every_kernel_compiles_for_every_generation_without_spilling() {
+    compile_for_every_generation(every_instance);
+}
+
+#[test]
+fn kernels_of_other_families_and_activations_compile_for_every_generation_without_spilling() {
+    compile_for_every_generation(other_instances);
+}
+
+fn compile_for_every_generation(all: fn(GpuArchitecture) -> BTreeSet<Instance>) {
+    let generations = GpuArchitecture::TESTED.into_par_iter();
+    let all: Vec<_> = generations.map(|generation| spilling(generation, all(generation))).collect();
+    let mut spilled = Vec::new();
+    for result in all {
+        match result {
+            Ok(found) => spilled.extend(found),
+            Err(CompileError::Unavailable(reason)) => {
+                crate::skip::skip(reason);
+                return;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(spilled.is_empty(), "{spilled:#?}");
+}
+
+#[test]
+fn sixteen_bit_policies_run_seven_stages_a_layer_and_a_stepwise_forward_one_for_each_operation() {
+    let shape = Shape { batch: 1, sequence: 32 };
+    let graph = architecture_graph(ModelName::BertBase);
+    let stages = |preset| lower(&graph, &PrecisionPolicy::preset(preset), shape).unwrap().stages.len();
+    let stepwise = |preset| lower_stepwise(&graph, &PrecisionPolicy::preset(preset), shape).unwrap().stages.len();
+    // Embedding with its norm, then per layer: QKV, attention, projection, norm, FC1 with GELU, FC2, norm.
+    assert_eq!(stages(Preset::Hybrid), 1 + 12 * 7);
+    assert_eq!(stages(Preset::Bf16), 1 + 1 + 12 * 7);
+    assert_eq!(stages(Preset::Fp16), 2 + 12 * 7);
+    // QKV, split, scores, softmax, context, merge, projection, residual, norm, FC1, GELU, FC2, residual, norm.
+    assert_eq!(stepwise(Preset::Fp16), 2 + 12 * 14);
+    assert_eq!(stepwise(Preset::Hybrid), stages(Preset::Hybrid));
+    // QKV, attention, projection, norm, FC1, GELU, FC2, norm.
+    assert_eq!(stages(Preset::Fp32), 1 + 12 * 8);
+    assert_eq!(stages(Preset::Tf32), 1 + 12 * 8);
+}
