@@ -9,9 +9,9 @@ use mixprec::backend::reference::{ReferenceBackend, oracle_outputs};
 use mixprec::engine::{Backend, BackendKind, BuildRequest};
 use mixprec::graph::{Format, PrecisionPolicy, Preset, Rounding, Shape};
 use mixprec::input::{InputSource, InputStream};
-use mixprec::manifest::schema::{InputEntry, Manifest, ModelEntry, Numerics};
+use mixprec::manifest::schema::{InputEntry, Manifest, ModelEntry, Numerics, SearchTolerance};
 use mixprec::model::{Architecture, Head, Injection, Model, ModelSource};
-use mixprec::search::{SearchError, SearchRequest, SearchTolerance, search};
+use mixprec::search::{SearchError, SearchRequest, search};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -46,6 +46,7 @@ fn request(architecture: Architecture, dir: &Path) -> SearchRequest {
         seed: 1,
         threads: 1,
         dir: dir.to_owned(),
+        shared: dir.to_owned(),
     }
 }
 
