@@ -179,16 +179,21 @@ def search(arguments, texts):
     return found, feed(ids["ids"][0], ids["lengths"][0])
 
 
+def exported(arguments, opset=20):
+    """mixprec's FP32 model up to the last hidden state."""
+    path = arguments.out / f"fp32-opset-{opset}.onnx"
+    words = ["--model", arguments.model, "--head", "hidden", "--batch", 1, "--seq", arguments.seq, "--opset", opset]
+    mixprec(arguments.mixprec, "export", *words, "--out", path)
+    return path
+
+
 def convert(arguments, name, known, window):
     """A tool's model, with the operations that it left in FP32."""
     import numpy as np
     import onnx
 
     package, tool, opset, sees = PEERS[name]
-    path = arguments.out / f"fp32-opset-{opset}.onnx"
-    if not path.exists():
-        words = ["--model", arguments.model, "--head", "hidden", "--batch", 1, "--seq", arguments.seq, "--opset", opset]
-        mixprec(arguments.mixprec, "export", *words, "--out", path)
+    path = exported(arguments, opset)
     calibration = arguments.out / "window.npz"
     np.savez(calibration, **window)
     begin = time.monotonic()
@@ -202,27 +207,22 @@ def convert(arguments, name, known, window):
     return {**found, "evaluations": evaluations or None, "seconds": round(seconds, 1)}
 
 
-def known_operations(arguments, window):
-    """Names of all operations of the model: those of its nodes that no other node's name is the beginning of."""
+def known_operations(arguments):
+    """Names of all operations of the model, in its order."""
     import onnx
 
-    path = arguments.out / "fp32-opset-20.onnx"
-    if not path.exists():
-        words = ["--model", arguments.model, "--head", "hidden", "--batch", 1, "--seq", arguments.seq]
-        mixprec(arguments.mixprec, "export", *words, "--out", path)
-    names = [node.name for node in onnx.load(str(path), load_external_data=False).graph.node]
-    return whole(names)
+    return whole([node.name for node in onnx.load(str(exported(arguments))).graph.node])
 
 
 def whole(names):
-    """The names that are no part of another: `a/b` is a part of `a` where both are there."""
-    present = set(names)
-    return [one for one in names if not any(one[:at] in present for at, letter in enumerate(one) if letter == "/")]
+    """The names that are no part of another: `a/b` is a part of `a` where both are there. The attention mask is no operation."""
+    present = {name for name in names if not name.startswith("mask/")}
+    return [one for one in names if one in present and not any(one[:at] in present for at, c in enumerate(one) if c == "/")]
 
 
 def as_converted(arguments, name, windows):
     """A tool's model in ONNX Runtime on the held-out windows."""
-    run, exact = session(arguments.out / f"{name}.onnx"), session(arguments.out / "fp32-opset-20.onnx")
+    run, exact = session(arguments.out / f"{name}.onnx"), session(exported(arguments))
     found = [compared(run(window), exact(window)) for window in windows]
     return {"cosine_min": min(one["cosine_min"] for one in found), "broken_rows": sum(one["broken_rows"] for one in found)}
 
@@ -287,7 +287,7 @@ def run(arguments):
     texts = cut(arguments)
     found = {"fp16": {"policy": "fp16"}, "hybrid": {"policy": "hybrid"}}
     found[OURS], window = search(arguments, texts)
-    known = known_operations(arguments, window)
+    known = known_operations(arguments)
     windows = held_out_windows(arguments, texts)
     for name in arguments.peers:
         print(f"{name} ...", file=sys.stderr, flush=True)

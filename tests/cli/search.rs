@@ -187,6 +187,44 @@ fn the_policy_found_runs_in_a_manifest_and_keeps_the_tolerance_that_fp16_breaks(
     assert_eq!(kept[0].0, Some(false));
 }
 
+#[test]
+fn the_searches_of_a_manifest_run_by_one_command_and_share_what_they_evaluate() {
+    let models =
+        "{tiny-injected: {random: 1, architecture: bert-tiny, inject: {layer: 0, channel: 5, magnitude: 300}}}";
+    let more = "searches:\n  - {model: tiny-injected, input: random, batch_size: 2, sequence_length: 8, forwards: 3, held_out: 2, \
+                tolerances: [{max_broken_rows: 0}, {cosine_min: 0.999}]}";
+    let cells = Cells { models, more, ..Cells::default() };
+    let experiment = Experiment::new(&cells);
+    let dir = experiment.folder().join("searches");
+    let (stdout, _) = expect(0, &["search", text(&experiment.yaml()), "--out", text(&dir)]);
+    assert_eq!(stdout.matches("need FP32 for tiny-injected on random").count(), 2, "{stdout}");
+    let shared = dir.join("tiny-injected-random-fp16-2x8");
+    let journal = fs::read(shared.join("search.jsonl")).unwrap();
+    let sets: Vec<_> = ["max_broken_rows=0", "cosine_min=0.999"].map(|limit| json(&shared.join(limit))).into();
+    assert_eq!(sets[0]["operations"][0]["op"], sets[1]["operations"][0]["op"]);
+    let evaluated: u64 = sets.iter().map(|found| found["evaluations"]["forwards"].as_u64().unwrap()).sum();
+    let lines = journal.iter().filter(|&&byte| byte == b'\n').count() as u64;
+    assert!(
+        lines < evaluated,
+        "{lines} lines of {evaluated} forwards: the second search knows what the first evaluated"
+    );
+    expect(0, &["search", text(&experiment.yaml()), "--out", text(&dir)]);
+    assert_eq!(fs::read(shared.join("search.jsonl")).unwrap(), journal, "nothing runs again");
+
+    let (run, report) = (experiment.folder().join("run"), experiment.folder().join("report"));
+    expect(0, &["run", text(&experiment.yaml()), "--out", text(&run)]);
+    expect(0, &["report", text(&run), "--search", text(&dir), "--out", text(&report)]);
+    let table = fs::read_to_string(report.join("searches.tex")).unwrap();
+    assert!(table.contains("no broken row") && table.contains("cosine ≥ 0.999"), "{table}");
+    let (_, said) = expect(2, &["report", text(&run), "--search", text(&run), "--out", text(&report)]);
+    assert_says(&said, &["no certificate.json", "mixprec search"]);
+    let (_, said) = expect(2, &["search", text(&experiment.yaml()), "--forwards", "3"]);
+    assert!(said.contains("--model"), "{said}");
+    experiment.manifest(&Cells { more: "", ..cells });
+    let (_, said) = expect(2, &["search", text(&experiment.yaml())]);
+    assert_says(&said, &["no `searches:`", "--model and --input"]);
+}
+
 /// tests/golden/certificate.py computes every forward itself.
 #[test]
 fn an_independent_program_confirms_the_certificate_of_a_trained_like_checkpoint() {
