@@ -180,11 +180,14 @@ def search(arguments, texts):
 
 
 def exported(arguments, opset=20):
-    """mixprec's FP32 model up to the last hidden state."""
-    path = arguments.out / f"fp32-opset-{opset}.onnx"
-    words = ["--model", arguments.model, "--head", "hidden", "--batch", 1, "--seq", arguments.seq, "--opset", opset]
-    mixprec(arguments.mixprec, "export", *words, "--out", path)
-    return path
+    """The file of mixprec's FP32 model up to the last hidden state."""
+    return arguments.out / f"fp32-opset-{opset}.onnx"
+
+
+def export(arguments):
+    words = ["--model", arguments.model, "--head", "hidden", "--batch", 1, "--seq", arguments.seq]
+    for opset in {20, *(PEERS[name][2] for name in arguments.peers)}:
+        mixprec(arguments.mixprec, "export", *words, "--opset", opset, "--out", exported(arguments, opset))
 
 
 def convert(arguments, name, known, window):
@@ -287,6 +290,7 @@ def run(arguments):
     texts = cut(arguments)
     found = {"fp16": {"policy": "fp16"}, "hybrid": {"policy": "hybrid"}}
     found[OURS], window = search(arguments, texts)
+    export(arguments)
     known = known_operations(arguments)
     windows = held_out_windows(arguments, texts)
     for name in arguments.peers:
