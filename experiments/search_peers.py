@@ -21,6 +21,7 @@ import pathlib
 import subprocess
 import sys
 import time
+import warnings
 from importlib import metadata
 
 # Part of the text to search on, bytes: more than 200 windows of 128 tokens.
@@ -200,7 +201,9 @@ def convert(arguments, name, known, window):
     calibration = arguments.out / "window.npz"
     np.savez(calibration, **window)
     begin = time.monotonic()
-    with contextlib.redirect_stdout(io.StringIO()):
+    # What the tools print for each tensor is no result.
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         model, evaluations = tool(path, calibration if sees else None)
     seconds = time.monotonic() - begin
     onnx.save(model, arguments.out / f"{name}.onnx")
