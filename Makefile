@@ -1,12 +1,12 @@
 # `make help` lists what there is. RUN is the folder of the results that `make paper` prints, REPORT what else it tells `mixprec
 # report` (e.g. --repeat DIR), ARTIFACT the published results of `make replay`, PYTHON the one with PyTorch for `make peers`
-# and `make parity`, BUILD what `make image` hands to the builder.
+# and `make parity` or with the tools of `make search-peers`, BUILD what `make image` hands to the builder.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 # Set-up comes before the build, and that before everything else.
 .NOTPARALLEL:
-.PHONY: help reproduce setup build paper print replay readme minilm models peers parity test sanitize slurm-test pins licences audit image image-check bench clean-runs
+.PHONY: help reproduce setup build paper print replay readme minilm models peers parity search search-peers test sanitize slurm-test pins licences audit image image-check bench clean-runs
 
 MIXPREC := target/release/mixprec
 RUN ?= runs/quick
@@ -90,6 +90,16 @@ parity: build ## Compare outputs and ids with transformers on drawn checkpoints 
 	$(if $(filter file,$(origin PYTHON)),container/setup.sh --parity)
 	$(PARITY_PYTHON) tests/parity/parity.py --mixprec $(MIXPREC) $(if $(MODELS),--models '$(MODELS)') $(if $(KEEP),--keep '$(KEEP)') \
 		$(foreach name,$(NAMES),'$(name)')
+
+search: build ## Find the operations that need FP32 in the models of experiments/search.yaml; their table and figure.
+	@# Exit code 1 means that a set breaks its tolerance on forwards that were held out: a finding.
+	$(MIXPREC) search experiments/search.yaml --out runs/search || test $$? -eq 1
+	$(MIXPREC) report $(ARTIFACT) --search runs/search --out runs/search/report
+
+# The checkpoint and the text of the comparison.
+SEARCHED ?= --model runs/models/bert-base-uncased --text runs/data/wikitext-2-raw/wiki.test.raw
+search-peers: build ## Compare the search with other tools on the CPU; PYTHON=... has onnxconverter-common and nvidia-modelopt[onnx].
+	$(PYTHON) experiments/search_peers.py $(SEARCHED) --mixprec $(MIXPREC) --out runs/search-peers
 
 test: ## Format, lints, tests, and at the end what was skipped and why.
 	container/setup.sh --lints

@@ -8,6 +8,7 @@
 mod anonymous;
 mod known_paths;
 mod readme;
+mod searches;
 mod users;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,8 @@ pub const README_FILE: &str = "README.md";
 pub const CHECKSUMS_FILE: &str = "SHA256SUMS";
 /// Folder of the first repeat; further ones are numbered from 2.
 const REPEAT: &str = "repeat";
+/// Folder of the first folder of searches; further ones are numbered from 2.
+const SEARCH: &str = "search";
 
 /// What to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub struct ArtifactRequest {
     pub repeats: Vec<PathBuf>,
     /// Other experiments.
     pub with: Vec<PathBuf>,
+    /// Folders of searches.
+    pub searches: Vec<PathBuf>,
     /// Whether rows of a build that no commit names may be published.
     pub allow_dirty: bool,
 }
@@ -84,6 +89,12 @@ pub enum ArtifactError {
          them all the same with --allow-dirty"
     )]
     Dirty { path: PathBuf, rows: usize, build: String },
+    /// The same of a search.
+    #[error(
+        "{path}: searched by {build}, which nobody else can build; commit, build and search again, or publish it all the same \
+         with --allow-dirty"
+    )]
+    DirtySearch { path: PathBuf, build: String },
     /// Two experiments have one name.
     #[error(
         "{path}: the experiment `{name}` is in the artifact already; parts of one experiment belong together before --out"
@@ -118,7 +129,7 @@ pub fn publish(request: &ArtifactRequest) -> Result<ArtifactSummary, ArtifactErr
     let mut parts = vec![main];
     let mut remarks = Vec::new();
     for (index, dir) in request.repeats.iter().enumerate() {
-        let folder = if index == 0 { REPEAT.to_owned() } else { format!("{REPEAT}-{}", index + 1) };
+        let folder = numbered(REPEAT, index);
         let repeat = part(&folder, std::slice::from_ref(dir))?;
         if parts.iter().any(|known| is_the_same_run(&known.merged.rows, &repeat.merged.rows)) {
             return Err(ArtifactError::SameRun { path: dir.clone() });
@@ -151,12 +162,18 @@ pub fn publish(request: &ArtifactRequest) -> Result<ArtifactSummary, ArtifactErr
         fs::create_dir_all(&dir).map_err(FileError::of_output(&dir))?;
         merge::fill(&part.merged, &dir)?;
     }
+    let mut searches = Vec::new();
+    for (index, dir) in request.searches.iter().enumerate() {
+        let folder = numbered(SEARCH, index);
+        searches::copy(dir, &scratch.path().join(&folder), request.allow_dirty)?;
+        searches.push(PathBuf::from(folder));
+    }
     let mut folders = parts[1..].iter().map(|part| part.folder.clone());
     let repeats = folders.by_ref().take(request.repeats.len()).collect();
-    let list = Parts { version: ARTIFACT_VERSION, repeats, with: folders.collect() };
+    let list = Parts { version: ARTIFACT_VERSION, repeats, with: folders.collect(), searches };
     let name = request.out.file_name().unwrap_or_default().to_string_lossy().into_owned();
     write(scratch.path(), ARTIFACT_FILE, &(serde_json::to_string_pretty(&list).map_err(json)? + "\n"))?;
-    write(scratch.path(), README_FILE, &readme(&name, &parts)?)?;
+    write(scratch.path(), README_FILE, &readme(&name, &parts, &list.searches)?)?;
     let files = files(scratch.path())?;
     write(scratch.path(), CHECKSUMS_FILE, &checksums(&files))?;
     check(&request.out)?;
@@ -164,6 +181,11 @@ pub fn publish(request: &ArtifactRequest) -> Result<ArtifactSummary, ArtifactErr
     let bytes = files.values().map(|(_, length)| length).sum();
     let notes = parts.into_iter().flat_map(|part| part.merged.notes).chain(remarks).collect();
     Ok(ArtifactSummary { files: files.len() + 1, bytes, notes })
+}
+
+/// `repeat`, then `repeat-2`.
+fn numbered(name: &str, index: usize) -> String {
+    if index == 0 { name.to_owned() } else { format!("{name}-{}", index + 1) }
 }
 
 /// Refuses an output folder that holds anything but an earlier artifact.
@@ -201,7 +223,7 @@ fn data(merged: &Merged) -> Data {
 
 /// Checks that a commit names the whole source of the binaries that measured these rows.
 fn check_build(part: &PublishedExperiment, dirs: &[PathBuf]) -> Result<(), ArtifactError> {
-    let named = |environment: &Environment| environment.build.commit.is_some() && environment.build.dirty != Some(true);
+    let named = |environment: &Environment| environment.build.has_its_source_in_git();
     let Some((id, environment)) = part.merged.environments.iter().find(|(_, environment)| !named(environment)) else {
         return Ok(());
     };

@@ -1,5 +1,7 @@
 //! The README of an artifact.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 use tera::{Context, Tera};
 
@@ -19,7 +21,7 @@ const FILE: &str = "artifact.md";
 ///
 /// # Errors
 /// [`RenderError`], a defect that a test rules out.
-pub(super) fn readme(name: &str, parts: &[PublishedExperiment]) -> Result<String, RenderError> {
+pub(super) fn readme(name: &str, parts: &[PublishedExperiment], searches: &[PathBuf]) -> Result<String, RenderError> {
     let rows = parts.iter().flat_map(|part| &part.merged.rows);
     let weights = rows.filter_map(|row| Some(format!("{}: {}", row.model, row.model_provenance.as_ref()?)));
     let facts = json!({
@@ -27,6 +29,7 @@ pub(super) fn readme(name: &str, parts: &[PublishedExperiment]) -> Result<String
         "checksums": CHECKSUMS_FILE,
         "parts": parts.iter().map(part).collect::<Vec<_>>(),
         "weights": distinct(weights),
+        "searches": searches,
     });
     let mut engine = Tera::new();
     engine.set_escape_fn(escape::plain);

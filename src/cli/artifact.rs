@@ -24,14 +24,17 @@ pub(super) struct ArtifactArgs {
     /// Folder of a run of another experiment that the paper quotes; repeatable.
     #[arg(long, value_name = "DIR")]
     with: Vec<PathBuf>,
+    /// Folder of `mixprec search`, whose certificates the paper quotes; repeatable.
+    #[arg(long = "search", value_name = "DIR")]
+    searches: Vec<PathBuf>,
     /// Publish even rows of a build that had uncommitted changes or whose commit is unknown.
     #[arg(long)]
     allow_dirty: bool,
 }
 
 pub(super) fn execute(args: ArtifactArgs) -> Result<u8> {
-    let ArtifactArgs { dirs, out, repeats, with, allow_dirty } = args;
-    let summary = artifact::publish(&ArtifactRequest { dirs, out: out.clone(), repeats, with, allow_dirty })?;
+    let ArtifactArgs { dirs, out, repeats, with, searches, allow_dirty } = args;
+    let summary = artifact::publish(&ArtifactRequest { dirs, out: out.clone(), repeats, with, searches, allow_dirty })?;
     for line in &summary.notes {
         note(format_args!("note: {line}"));
     }

@@ -10,6 +10,7 @@ use super::output::show;
 use crate::claims::Claims;
 use crate::report::sentences::claims::summary;
 use crate::report::{self, Files};
+use crate::results::searches;
 use crate::results::study::Study;
 
 #[derive(Debug, Args)]
@@ -26,6 +27,9 @@ pub(super) struct ReportArgs {
     /// Folder of a run of another experiment, to include its outputs, task quality and engines; repeatable.
     #[arg(long, value_name = "DIR")]
     with: Vec<PathBuf>,
+    /// Folder of `mixprec search`, to show the operations that need FP32; repeatable. In the place of those of an artifact.
+    #[arg(long = "search", value_name = "DIR")]
+    searches: Vec<PathBuf>,
     /// Write only the files that LaTeX includes: no HTML page, no SVG, no JSON.
     #[arg(long)]
     latex: bool,
@@ -33,7 +37,10 @@ pub(super) struct ReportArgs {
 
 pub(super) fn execute(args: ReportArgs) -> Result<u8> {
     let out = args.out.unwrap_or_else(|| args.dir.join("report"));
-    let study = Study::read_with(&args.dir, &args.repeats, &args.with)?;
+    let mut study = Study::read_with(&args.dir, &args.repeats, &args.with)?;
+    if !args.searches.is_empty() {
+        study.searches = searches::certificates(&args.searches)?;
+    }
     let wanted = if args.latex { Files::Latex } else { Files::All };
     let written = report::report_with(&study, &Claims::builtin()?, &out, wanted)?;
     let files = written.files.len();

@@ -12,34 +12,36 @@ use super::{OK, SOME_FAILED};
 use crate::engine::BackendKind;
 use crate::graph::{PrecisionPolicy, Preset, Shape};
 use crate::input::InputSource;
-use crate::manifest::schema::{InputEntry, Manifest, ModelEntry, Numerics, Tolerance};
+use crate::manifest::LoadedManifest;
+use crate::manifest::schema::{InputEntry, Manifest, ModelEntry, Numerics, SearchEntry, SearchTolerance, Tolerance};
 use crate::model::{Head, ModelArgument};
-use crate::search::{
-    CERTIFICATE_PAGE, Certificate, DEFAULT_TOLERANCE, POLICY_FILE, SearchRequest, SearchStep, SearchTolerance, Trial,
-};
+use crate::record::certificate::Certificate;
+use crate::search::{CERTIFICATE_PAGE, DEFAULT_TOLERANCE, POLICY_FILE, SearchRequest, SearchStep, Trial};
 
 #[derive(Debug, Args)]
 pub(super) struct SearchArgs {
-    /// Manifest whose models, inputs, precisions, tolerances and limits of broken rows the other arguments name.
+    /// Manifest whose models, inputs, precisions, tolerances and limits of broken rows the other arguments name. Alone, its
+    /// `searches:` all run.
+    #[arg(required_unless_present = "model")]
     manifest: Option<PathBuf>,
     /// A model of the manifest; without one, a checkpoint folder, or an architecture with a seed as in bert-tiny:7.
-    #[arg(long, value_name = "MODEL")]
-    model: String,
+    #[arg(long, value_name = "MODEL", requires = "input")]
+    model: Option<String>,
     /// An input of the manifest; without one, a text file, a .tsv file like SST-2's, a .jsonl file of examples, or random:SEED.
-    #[arg(long, value_name = "INPUT")]
-    input: String,
+    #[arg(long, value_name = "INPUT", requires = "model")]
+    input: Option<String>,
     /// Policy to start from: a preset or a policy of the manifest.
-    #[arg(long, default_value = "fp16", value_name = "POLICY")]
+    #[arg(long, default_value = SearchEntry::START, value_name = "POLICY", requires = "model")]
     start: String,
     /// Limits to keep, of cosine_min, max_broken_rows, max_flips and max_perplexity_ratio; without it those of the
     /// manifest for the policy, otherwise max_broken_rows=0.
-    #[arg(long, value_name = "LIMITS")]
+    #[arg(long, value_name = "LIMITS", requires = "model")]
     tolerance: Option<SearchTolerance>,
     /// Forwards to search on.
-    #[arg(long, default_value_t = 24, value_name = "N")]
+    #[arg(long, default_value_t = SearchEntry::FORWARDS, value_name = "N", requires = "model")]
     forwards: usize,
     /// Further forwards that judge what was found.
-    #[arg(long, default_value_t = 64, value_name = "N")]
+    #[arg(long, default_value_t = SearchEntry::HELD_OUT, value_name = "N", requires = "model")]
     held_out: usize,
     /// Random supersets that check whether failures are monotone.
     #[arg(long, default_value_t = 8, value_name = "N")]
@@ -48,10 +50,10 @@ pub(super) struct SearchArgs {
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
     /// Batch size.
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = SearchEntry::SHAPE.batch, value_name = "N", requires = "model")]
     batch: usize,
     /// Sequence length in tokens.
-    #[arg(long, default_value_t = 128, value_name = "N")]
+    #[arg(long, default_value_t = SearchEntry::SHAPE.sequence, value_name = "N", requires = "model")]
     seq: usize,
     /// Backend to search on.
     #[arg(long, default_value = "reference")]
@@ -65,50 +67,89 @@ pub(super) struct SearchArgs {
 }
 
 pub(super) fn execute(args: SearchArgs) -> Result<u8> {
-    let request = request(args)?;
-    let begin = Instant::now();
-    let mut shown = Shown { begin, evaluated: 0 };
-    let certificate = crate::search::search(&request, &mut |step| shown.step(step))?;
-    show(summary(&certificate))?;
-    let (policy, page) = (request.dir.join(POLICY_FILE), request.dir.join(CERTIFICATE_PAGE));
-    note(format_args!("policy: {}; certificate: {}", policy.display(), page.display()));
-    Ok(if certificate.is_confirmed() { OK } else { SOME_FAILED })
+    let loaded = args.manifest.as_deref().map(Manifest::load).transpose()?;
+    let mut code = OK;
+    for request in requests(&args, loaded.as_ref())? {
+        let mut shown = Shown { begin: Instant::now(), evaluated: 0 };
+        let certificate = crate::search::search(&request, &mut |step| shown.step(step))?;
+        show(summary(&certificate))?;
+        let (policy, page) = (request.dir.join(POLICY_FILE), request.dir.join(CERTIFICATE_PAGE));
+        note(format_args!("policy: {}; certificate: {}", policy.display(), page.display()));
+        if !certificate.is_confirmed() {
+            code = SOME_FAILED;
+        }
+    }
+    Ok(code)
 }
 
-fn request(args: SearchArgs) -> Result<SearchRequest> {
-    let loaded = args.manifest.as_deref().map(Manifest::load).transpose()?;
-    let (manifest, base_dir) = match &loaded {
-        Some(loaded) => (Some(&loaded.manifest), loaded.base_dir.clone()),
-        None => (None, PathBuf::from(".")),
+/// The search that the arguments name; otherwise those of the manifest, a folder for each entry and in it one for each tolerance.
+fn requests(args: &SearchArgs, loaded: Option<&LoadedManifest>) -> Result<Vec<SearchRequest>> {
+    if let (Some(model), Some(input)) = (&args.model, &args.input) {
+        let entry = SearchEntry {
+            model: model.clone(),
+            input: input.clone(),
+            start: args.start.clone(),
+            shape: Shape { batch: args.batch, sequence: args.seq },
+            forwards: args.forwards,
+            held_out: args.held_out,
+            tolerances: vec![],
+        };
+        let limits = loaded.and_then(|loaded| loaded.manifest.tolerances.get(&entry.start));
+        let tolerance = args.tolerance.or(limits.and_then(of_manifest)).unwrap_or(DEFAULT_TOLERANCE);
+        let named = request(args, loaded, &entry, tolerance)?;
+        let name = format!("search-{}-{}-{}", named.model.name, named.input.name, named.start.name);
+        let dir = args.out.clone().unwrap_or_else(|| Path::new("runs").join(name));
+        return Ok(vec![SearchRequest { shared: dir.clone(), dir, ..named }]);
+    }
+    let searches = loaded.map_or(&[][..], |loaded| &loaded.manifest.searches);
+    let name = loaded.map_or("search", |loaded| &loaded.manifest.name);
+    if searches.is_empty() {
+        bail!(
+            "the manifest has no `searches:`; add them, or name one of its models and inputs with --model and --input"
+        );
+    }
+    let dir = args.out.clone().unwrap_or_else(|| Path::new("runs").join(name));
+    let each = searches.iter().flat_map(|entry| entry.tolerances.iter().map(move |tolerance| (entry, *tolerance)));
+    let each = each.map(|(entry, tolerance)| {
+        let shared = dir.join(entry.folder());
+        let dir = shared.join(tolerance.to_string());
+        Ok(SearchRequest { dir, shared, ..request(args, loaded, entry, tolerance)? })
+    });
+    each.collect()
+}
+
+/// The request of an entry, without its folders.
+fn request(
+    args: &SearchArgs,
+    loaded: Option<&LoadedManifest>,
+    entry: &SearchEntry,
+    tolerance: SearchTolerance,
+) -> Result<SearchRequest> {
+    let manifest = loaded.map(|loaded| &loaded.manifest);
+    let (model, input) = match manifest {
+        Some(manifest) => (
+            named("--model", &entry.model, &manifest.models, |one| &one.name)?.clone(),
+            named("--input", &entry.input, &manifest.inputs, |one| &one.name)?.clone(),
+        ),
+        None => (folder_or_architecture(&entry.model)?, file_or_random(&entry.input)?),
     };
-    let model = match manifest {
-        Some(manifest) => named("--model", &args.model, &manifest.models, |one| &one.name)?.clone(),
-        None => folder_or_architecture(&args.model)?,
-    };
-    let input = match manifest {
-        Some(manifest) => named("--input", &args.input, &manifest.inputs, |one| &one.name)?.clone(),
-        None => file_or_random(&args.input)?,
-    };
-    let start = start(&args.start, manifest)?;
-    let limits = manifest.and_then(|manifest| manifest.tolerances.get(&start.name));
-    let tolerance = args.tolerance.or(limits.and_then(of_manifest)).unwrap_or(DEFAULT_TOLERANCE);
-    let name = format!("search-{}-{}-{}", model.name, input.name, start.name);
     Ok(SearchRequest {
         model,
         input,
-        base_dir,
-        start,
+        base_dir: loaded.map_or(PathBuf::from("."), |loaded| loaded.base_dir.clone()),
+        start: start(&entry.start, manifest)?,
         tolerance,
         settings: manifest.map_or(Numerics::DEFAULT, |manifest| manifest.numerics),
         backend: args.backend,
         confirm: args.confirm,
-        shape: Shape { batch: args.batch, sequence: args.seq },
-        forwards: args.forwards,
-        held_out: args.held_out,
+        shape: entry.shape,
+        forwards: entry.forwards,
+        held_out: entry.held_out,
         supersets: args.supersets,
         seed: args.seed,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
-        dir: args.out.unwrap_or_else(|| Path::new("runs").join(name)),
+        dir: PathBuf::new(),
+        shared: PathBuf::new(),
     })
 }
 

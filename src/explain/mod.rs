@@ -136,7 +136,7 @@ impl Explainer {
         let parts = Parts::read(dir)?;
         let of = |list: fn(&Parts) -> &Vec<PathBuf>| parts.iter().flat_map(list).cloned().collect::<Vec<_>>();
         let folders = [vec![PathBuf::new()], of(|parts| &parts.with), of(|parts| &parts.repeats)].concat();
-        let Study { main, repeats, others } = study;
+        let Study { main, repeats, others, searches: _ } = study;
         let repeated = repeats.len();
         let all = std::iter::once(main).chain(others).chain(repeats);
         let read = |(folder, data)| Source::read(dir, folder, data);

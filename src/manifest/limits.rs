@@ -8,9 +8,9 @@ use super::diagnostic::{Report, quoted, suggestion};
 use super::schema::{Measurement, Numerics, Tolerance};
 use crate::graph::PrecisionPolicy;
 
-const MAX_SAMPLES: usize = 1_000_000;
+pub(super) const MAX_SAMPLES: usize = 1_000_000;
 /// More than the forwards of a run have.
-const MAX_BROKEN_ROWS: usize = 1_000_000_000;
+pub(super) const MAX_BROKEN_ROWS: usize = 1_000_000_000;
 pub(super) const SECONDS: RealRange =
     RealRange { contains: |value| value > 0.0 && value <= 1e6, words: "a number of seconds above 0 and up to 1000000" };
 /// The driver renews its energy counter every 20 to 100 ms; a step is seen 10 ms late at most.
@@ -21,11 +21,12 @@ const ENERGY_WINDOW: RealRange = RealRange {
 const FRACTION: RealRange =
     RealRange { contains: |value| value > 0.0 && value < 1.0, words: "a fraction between 0 and 1, like `0.01`" };
 const SHARE: RealRange = RealRange { contains: |value| (0.0..=1.0).contains(&value), words: "a share from 0 to 1" };
-const COSINE: RealRange = RealRange { contains: |value| (-1.0..=1.0).contains(&value), words: "a cosine from -1 to 1" };
+pub(super) const COSINE: RealRange =
+    RealRange { contains: |value| (-1.0..=1.0).contains(&value), words: "a cosine from -1 to 1" };
 const ERROR: RealRange = RealRange { contains: |value| value >= 0.0, words: "a finite number that is not negative" };
 
 /// Sets `field` to what `read` returns for the key's value; keeps the default if the key is absent.
-fn set<T>(
+pub(super) fn set<T>(
     (fields, key): (&Fields<'_>, &str),
     report: &mut Report<'_>,
     field: &mut T,

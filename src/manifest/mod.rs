@@ -13,6 +13,7 @@ mod noise_floor;
 mod precision;
 mod read;
 pub mod schema;
+mod searches;
 mod tree;
 
 use std::fs::File;

@@ -66,7 +66,7 @@ fn policies(cursor: &Cursor<'_>, report: &mut Report<'_>, axis: &DraftAxis<Preci
 }
 
 /// Checks that a value is on its axis; any other would silently test nothing.
-fn known<T>(
+pub(super) fn known<T>(
     item: &Cursor<'_>,
     report: &mut Report<'_>,
     axis: &DraftAxis<T>,

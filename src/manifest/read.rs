@@ -5,11 +5,11 @@ use super::cursor::{Cursor, Fields, NAME_WORDS, Positioned, valid_name};
 use super::diagnostic::Report;
 use super::schema::{Exclusion, InputEntry, MANIFEST_VERSION, Manifest, ModelEntry};
 use super::tree::{Node, YamlValue};
-use super::{check, exclusion, limits, models, noise_floor, precision};
+use super::{check, exclusion, limits, models, noise_floor, precision, searches};
 use crate::engine::{BackendKind, Target};
 use crate::graph::PrecisionPolicy;
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "schema",
     "name",
     "question",
@@ -26,6 +26,7 @@ const KEYS: [&str; 16] = [
     "tolerances",
     "exclude",
     "expect_configurations",
+    "searches",
 ];
 
 /// The axes, the exclusions and the declared count, as far as they could be read.
@@ -65,6 +66,7 @@ pub(super) fn manifest(root: &Node, report: &mut Report<'_>) -> Option<Manifest>
     let tolerances = limits::tolerances(fields.optional("tolerances"), report, &draft.precisions);
     check::score_windows(&draft.inputs, numerics, fields.optional("numerics"), report);
     check::ops(&draft.models, fields.optional("precisions"), report);
+    let searches = fields.optional("searches").map(|cursor| searches::searches(cursor, report, &draft));
     let configurations = check::draft(&draft, report).filter(|&count| count > 0).unwrap_or(36);
     fields.required(report, "expect_configurations", &configurations.to_string());
     Some(Manifest {
@@ -83,6 +85,7 @@ pub(super) fn manifest(root: &Node, report: &mut Report<'_>) -> Option<Manifest>
         tolerances,
         exclude: draft.exclude?.into_iter().map(|one| one.value).collect(),
         expect_configurations: draft.expect?.value,
+        searches: searches.unwrap_or_default(),
     })
 }
 

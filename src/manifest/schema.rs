@@ -46,6 +46,9 @@ pub struct Manifest {
     pub exclude: Vec<Exclusion>,
     /// Declared number of configurations after exclusions.
     pub expect_configurations: usize,
+    /// What `mixprec search` looks for; no part of the configurations.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub searches: Vec<SearchEntry>,
 }
 
 /// A named model.
@@ -241,4 +244,47 @@ pub struct Exclusion {
     pub inputs: Vec<String>,
     /// The reason, which the plan and the report show.
     pub reason: String,
+}
+
+/// A search for the operations that need FP32, once for each tolerance.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SearchEntry {
+    /// Model name.
+    pub model: String,
+    /// Input name.
+    pub input: String,
+    /// Policy to start from: a preset or a policy of the manifest.
+    pub start: String,
+    /// Batch size and sequence length.
+    pub shape: Shape,
+    /// Forwards to search on.
+    pub forwards: usize,
+    /// Further forwards that judge what was found.
+    pub held_out: usize,
+    /// Limits to keep.
+    pub tolerances: Vec<SearchTolerance>,
+}
+
+impl SearchEntry {
+    /// Policy of a search that names none.
+    pub const START: &str = "fp16";
+    /// Shape of a search that names none.
+    pub const SHAPE: Shape = Shape { batch: 1, sequence: 128 };
+    /// Forwards of a search that names none.
+    pub const FORWARDS: usize = 24;
+    /// Held-out forwards of a search that names none.
+    pub const HELD_OUT: usize = 64;
+}
+
+/// The limits that a policy has to keep, and besides them: no output may be NaN or infinite.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct SearchTolerance {
+    /// Smallest cosine of an output row to the FP32 reference.
+    pub cosine_min: Option<f64>,
+    /// Most broken rows over all forwards.
+    pub max_broken_rows: Option<u64>,
+    /// Most rows with another argmax over all forwards.
+    pub max_flips: Option<u64>,
+    /// Largest perplexity over all forwards, as a multiple of FP32's.
+    pub max_perplexity_ratio: Option<f64>,
 }

@@ -33,6 +33,11 @@ impl BuildInfo {
         }
     }
 
+    /// Whether a commit names the whole source of the binary.
+    pub fn has_its_source_in_git(&self) -> bool {
+        self.commit.is_some() && self.dirty != Some(true)
+    }
+
     /// `mixprec 0.1.0, commit 0123456789ab (modified)`, for people.
     pub fn summary(&self) -> String {
         let commit = match (&self.commit, self.dirty) {

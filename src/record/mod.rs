@@ -1,6 +1,7 @@
 //! The record of one execution of one configuration. Records are the lines of the journal, and every table is derived
 //! from them.
 
+pub mod certificate;
 mod input_kind;
 pub mod magnitudes;
 mod materials;

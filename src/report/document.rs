@@ -12,11 +12,12 @@ use super::macros::{Macro, macros};
 use super::sentences::claims::{WordedSecond, WordedVerdict, summary};
 use super::sentences::{caveats, disturbances, pins, tasks};
 use super::table::Table;
-use super::{ReportError, tables};
+use super::{ReportError, figures, tables};
 use crate::analysis::agreement;
 use crate::analysis::agreement::{Agreement, Limits};
 use crate::claims::headline::{Headline, headlines};
 use crate::claims::{Claims, Outcome, Verdict};
+use crate::record::certificate::Certificate;
 use crate::results::data::Data;
 use crate::results::machines::{Machine, machines};
 use crate::results::study::{Study, run_of_repeat};
@@ -162,6 +163,7 @@ pub fn document(study: &Study, claims: &Claims, verdicts: Vec<Verdict>) -> Resul
     for section in sections.iter_mut().filter(|section| section.slug == LABELLED_SLUG) {
         section.title = tasks::title(std::iter::once(data).chain(&study.others), &section.title);
     }
+    add_searches(&texts, &mut sections, &study.searches)?;
     for table in sections.iter_mut().flat_map(|section| &mut section.tables) {
         table.in_appendix |= table.rows.len() > LONGEST_IN_TEXT;
     }
@@ -183,6 +185,21 @@ pub fn document(study: &Study, claims: &Claims, verdicts: Vec<Verdict>) -> Resul
         findings,
         entries: entries(study),
     })
+}
+
+/// Adds the section of minimal sets, where there are any, before what follows the outputs.
+fn add_searches(
+    texts: &SectionTexts,
+    sections: &mut Vec<Section>,
+    searches: &[Certificate],
+) -> Result<(), ReportError> {
+    if !searches.is_empty() {
+        let (figures, tables) =
+            (vec![figures::minimal_sets(searches)?], vec![tables::searches::minimal_sets(searches)]);
+        let at = sections.iter().position(|section| section.slug == CROSS_GPU_SLUG).unwrap_or(sections.len());
+        sections.insert(at, texts.section("searches", figures, tables));
+    }
+    Ok(())
 }
 
 fn repeated(data: &Data, run: &str, repeat: &Data) -> Result<Agreement, ReportError> {

@@ -3,13 +3,14 @@
 pub mod consistency;
 pub mod data;
 pub mod machines;
+pub mod searches;
 pub mod study;
 
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::files::FileError;
+use crate::files::{FileError, JsonError};
 use crate::plan::OtherRules;
 use crate::provenance::EnvironmentError;
 use crate::store::StoreError;
@@ -60,6 +61,12 @@ pub enum ResultsError {
     /// A table cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The folder holds no search.
+    #[error("{path}: no certificate.json in it or below it; give the folder that `mixprec search` wrote")]
+    NoSearch { path: PathBuf },
+    /// A certificate cannot be read.
+    #[error("{path}: not a certificate: {source}; run `mixprec search` again")]
+    Certificate { path: PathBuf, source: JsonError },
     /// A row's environment is not in the folder.
     #[error("{path} is missing, but rows name it as their environment; restore it from the machine that ran them")]
     NoEnvironment { path: PathBuf },

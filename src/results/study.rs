@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::data::Data;
+use super::searches;
 use crate::files::{JsonError, read_json};
 use crate::numbers;
 use crate::plan::Plan;
 use crate::record::Status;
+use crate::record::certificate::Certificate;
 use crate::results::ResultsError;
 use crate::store::materials::{Contradiction, Material, Shared, arithmetic_note, libraries_note};
 use crate::store::schema::ResultRow;
@@ -30,6 +32,8 @@ pub struct Study {
     pub repeats: Vec<Data>,
     /// Other experiments, in the order given: their numerics, task quality and engines appear next to the main run's.
     pub others: Vec<Data>,
+    /// Searches for the operations that need FP32, in the order of [`searches::certificates`].
+    pub searches: Vec<Certificate>,
 }
 
 /// Folders of further results in an artifact, relative to the artifact.
@@ -44,6 +48,9 @@ pub struct Parts {
     /// Of the other experiments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub with: Vec<PathBuf>,
+    /// Of the searches.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub searches: Vec<PathBuf>,
 }
 
 /// The cure of a list that is not as it was published.
@@ -89,7 +96,7 @@ impl Parts {
         }
     }
 
-    /// The folders it names, repeats first.
+    /// The folders of rows it names, repeats first.
     pub fn folders(&self) -> impl Iterator<Item = &PathBuf> {
         self.repeats.iter().chain(&self.with)
     }
@@ -99,14 +106,14 @@ impl Parts {
         let inside = |path: &Path| {
             path.components().next().is_some() && path.components().all(|part| matches!(part, Component::Normal(_)))
         };
-        self.folders().find(|path| !inside(path))
+        self.folders().chain(&self.searches).find(|path| !inside(path))
     }
 }
 
 impl Study {
     /// A run by itself.
     pub fn of(main: Data) -> Study {
-        Study { main, repeats: Vec::new(), others: Vec::new() }
+        Study { main, repeats: Vec::new(), others: Vec::new(), searches: Vec::new() }
     }
 
     /// The run in `dir`; of an artifact, with its repeats and other experiments.
@@ -125,7 +132,9 @@ impl Study {
         let parts = Parts::read(dir)?;
         let own_repeats = parts.iter().flat_map(|parts| &parts.repeats).map(|path| dir.join(path));
         let own = parts.iter().flat_map(|parts| &parts.with).map(|path| dir.join(path));
-        let mut study = Study::of(Data::read(dir)?);
+        let searches: Vec<PathBuf> =
+            parts.iter().flat_map(|parts| &parts.searches).map(|path| dir.join(path)).collect();
+        let mut study = Study { searches: searches::certificates(&searches)?, ..Study::of(Data::read(dir)?) };
         let repeats = own_repeats.chain(repeats.iter().cloned());
         for path in repeats {
             let repeat = Data::read(&path)?;
@@ -222,6 +231,7 @@ mod tests {
             let error = read(&format!(r#"{{"version": 2, "with": ["{path}"]}}"#)).unwrap_err().to_string();
             assert!(error.contains(path) && error.contains("not a folder inside"), "{error}");
             assert!(read(&format!(r#"{{"version": 2, "repeats": ["{path}"]}}"#)).is_err(), "{path}");
+            assert!(read(&format!(r#"{{"version": 2, "searches": ["{path}"]}}"#)).is_err(), "{path}");
         }
     }
 }

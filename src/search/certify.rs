@@ -4,17 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::candidates::{CandidateOp, candidates, partitions};
-use super::certificate::{
-    CERTIFICATE_VERSION, Certificate, CertifiedSubject, Confirmation, EvaluationCount, ForwardTotals, HeldOutForwards,
-    MonotonicityCheck, NecessaryOperation, NonMonotoneSet,
-};
 use super::evaluator::{Evaluator, Subject, executing};
 use super::explore::{Exploration, MinimalSet};
 use super::journal::SearchJournal;
 use super::minimise::Places;
+use super::page::page;
 use super::policy_yaml::policy_yaml;
-use super::tolerance::{Breakage, ForwardOutcome};
-use super::{CERTIFICATE_FILE, CERTIFICATE_PAGE, FORWARDS_FILE, POLICY_FILE, SearchError, SearchRequest, SearchStep};
+use super::tolerance::ForwardOutcome;
+use super::{CERTIFICATE_PAGE, FORWARDS_FILE, POLICY_FILE, SearchError, SearchRequest, SearchStep};
 use crate::backend::reference::ReferenceBackend;
 use crate::digest::RunningDigest;
 use crate::engine::{Backend, BackendKind, BuildRequest, Examination};
@@ -25,20 +22,27 @@ use crate::lock::{self, Sharing};
 use crate::manifest::schema::Numerics;
 use crate::model::Model;
 use crate::numerics::{Part, ReferenceSource};
+use crate::provenance::BuildInfo;
+use crate::record::certificate::{
+    Breakage, CERTIFICATE_FILE, CERTIFICATE_VERSION, Certificate, CertifiedSubject, Confirmation, EvaluationCount,
+    ForwardTotals, HeldOutForwards, MonotonicityCheck, NecessaryOperation, NonMonotoneSet,
+};
 use crate::stats::clopper_pearson;
 
 /// Name of the file that a search locks its folder by.
 const LOCK_FILE: &str = "lock";
 
-/// Finds a minimal set, certifies it and writes the results into the request's folder. A search that was stopped there goes on.
+/// Finds a minimal set, certifies it and writes the results into the request's folder. A search that was stopped goes on.
 ///
 /// # Errors
 /// [`SearchError`], one message that names the place and the cure.
 pub fn search(request: &SearchRequest, progress: &mut dyn FnMut(SearchStep)) -> Result<Certificate, SearchError> {
-    let dir = &request.dir;
-    std::fs::create_dir_all(dir).map_err(FileError::at(dir))?;
-    let locked = lock::attempt(&dir.join(LOCK_FILE), Sharing::Exclusive)?;
-    let _lock = locked.map_err(|holder| SearchError::Locked { path: dir.clone(), holder: holder.to_string() })?;
+    let SearchRequest { dir, shared, .. } = request;
+    for folder in [dir, shared] {
+        std::fs::create_dir_all(folder).map_err(FileError::at(folder))?;
+    }
+    let locked = lock::attempt(&shared.join(LOCK_FILE), Sharing::Exclusive)?;
+    let _lock = locked.map_err(|holder| SearchError::Locked { path: shared.clone(), holder: holder.to_string() })?;
     let model = &request.model;
     let model = Arc::new(Model::open(&model.name, &model.source, &request.base_dir, model.head)?);
     let input = InputStream::open(&request.input.source, &request.base_dir, &model)?;
@@ -52,7 +56,7 @@ pub fn search(request: &SearchRequest, progress: &mut dyn FnMut(SearchStep)) -> 
     request.ensure_references(&fp32, &model, &input, progress)?;
     drop(fp32);
     let subject = Subject { request, model: &model, input: &input, candidates: &candidates };
-    let mut journal = SearchJournal::open(dir)?;
+    let mut journal = SearchJournal::open(shared)?;
     let mut certificate = certify(subject, &mut journal, progress)?;
     if let Some(kind) = request.confirm {
         certificate.confirmation = Some(confirm(subject, &certificate, kind, &mut journal, progress)?);
@@ -131,7 +135,7 @@ impl SearchRequest {
             Part::Compared(sequences) => format!("first-{sequences}"),
             Part::Forwards(index) => format!("{index:04}"),
         };
-        self.dir.join("reference").join(name + ".safetensors")
+        self.shared.join("reference").join(name + ".safetensors")
     }
 }
 
@@ -179,6 +183,7 @@ fn certify(
         monotonicity,
         evaluations: EvaluationCount { sets, forwards, wall_s },
         confirmation: None,
+        build: Some(BuildInfo::current()),
     })
 }
 
@@ -291,6 +296,7 @@ impl Subject<'_> {
             library: library.to_owned(),
             shape: request.shape,
             candidates: candidates.len(),
+            layers: Some(model.graph.dimensions.layers),
         })
     }
 }
@@ -306,7 +312,7 @@ fn write(dir: &Path, certificate: &Certificate) -> Result<(), SearchError> {
     let files = [
         (POLICY_FILE, yaml.clone()),
         (CERTIFICATE_FILE, certificate.to_json()?),
-        (CERTIFICATE_PAGE, certificate.to_markdown(&yaml)?),
+        (CERTIFICATE_PAGE, page(certificate, &yaml)?),
     ];
     for (name, text) in files {
         let path = dir.join(name);

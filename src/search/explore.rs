@@ -13,7 +13,9 @@ use rand_chacha::ChaCha8Rng;
 
 use super::SearchError;
 use super::minimise::{Places, minimal};
-use super::tolerance::{Breakage, ForwardOutcome, RunningSums, SearchTolerance};
+use super::tolerance::{ForwardOutcome, RunningSums};
+use crate::manifest::schema::SearchTolerance;
+use crate::record::certificate::Breakage;
 
 /// Runs one forward of the policy whose candidates at `fp32` compute in FP32.
 pub(super) trait Evaluate {
@@ -212,8 +214,9 @@ impl<'a, E: Evaluate> Exploration<'a, E> {
 #[cfg(test)]
 mod tests {
     use super::super::minimise::one_minimal;
-    use super::super::tolerance::{DEFAULT_TOLERANCE, LimitedQuantity};
+    use super::super::tolerance::DEFAULT_TOLERANCE;
     use super::*;
+    use crate::record::certificate::LimitedQuantity;
 
     const COUNT: usize = 6;
     const FORWARDS: usize = 5;

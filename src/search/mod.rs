@@ -6,12 +6,12 @@
 //! forward that needs each member, and how the set does on forwards that were held out.
 
 mod candidates;
-mod certificate;
 mod certify;
 mod evaluator;
 mod explore;
 mod journal;
 mod minimise;
+mod page;
 mod policy_yaml;
 mod tolerance;
 
@@ -19,24 +19,21 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-pub use certificate::{CERTIFICATE_VERSION, Certificate};
 pub use certify::search;
 pub use explore::Trial;
-pub use tolerance::{Breakage, DEFAULT_TOLERANCE, ForwardOutcome, LimitedQuantity, SearchTolerance};
+pub use tolerance::{DEFAULT_TOLERANCE, ForwardOutcome};
 
 use crate::engine::{BackendError, BackendKind};
 use crate::files::FileError;
 use crate::graph::{PolicyError, PrecisionPolicy, Shape};
 use crate::input::InputError;
 use crate::lock::LockError;
-use crate::manifest::schema::{InputEntry, ModelEntry, Numerics};
+use crate::manifest::schema::{InputEntry, ModelEntry, Numerics, SearchTolerance};
 use crate::model::ModelError;
 use crate::numerics::NumericsError;
 
 /// Name of the file with the policy, an item of a manifest's `precisions:`.
 pub const POLICY_FILE: &str = "policy.yaml";
-/// Name of the file with the evidence for programs.
-pub const CERTIFICATE_FILE: &str = "certificate.json";
 /// Name of the file with the evidence for readers.
 pub const CERTIFICATE_PAGE: &str = "certificate.md";
 
@@ -74,8 +71,10 @@ pub struct SearchRequest {
     pub seed: u64,
     /// CPU threads.
     pub threads: usize,
-    /// The folder for results, journal and reference outputs.
+    /// The folder for the results.
     pub dir: PathBuf,
+    /// The folder for journal and reference outputs, which searches of one model on one input may share.
+    pub shared: PathBuf,
 }
 
 /// Progress of a search.

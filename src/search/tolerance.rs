@@ -4,6 +4,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::manifest::schema::SearchTolerance;
+use crate::record::certificate::{Breakage, LimitedQuantity};
+
 /// One forward of a policy, compared with the FP32 reference. A value that the output does not have is `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct ForwardOutcome {
@@ -23,70 +26,6 @@ pub struct ForwardOutcome {
     pub nll_tokens: u64,
     /// Wall time of the build, where the forward needed one, and of the forward, seconds.
     pub wall_s: f64,
-}
-
-/// The limits that a policy has to keep, and besides them: no output may be NaN or infinite.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub struct SearchTolerance {
-    /// Smallest cosine of an output row to the FP32 reference.
-    pub cosine_min: Option<f64>,
-    /// Most broken rows over all forwards.
-    pub max_broken_rows: Option<u64>,
-    /// Most rows with another argmax over all forwards.
-    pub max_flips: Option<u64>,
-    /// Largest perplexity over all forwards, as a multiple of FP32's.
-    pub max_perplexity_ratio: Option<f64>,
-}
-
-/// The quantity whose limit a forward broke.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LimitedQuantity {
-    /// NaN and infinities of the forward; the limit is 0.
-    Nonfinite,
-    /// Smallest cosine of the forward.
-    CosineMin,
-    /// Broken rows up to the forward.
-    BrokenRows,
-    /// Flips up to the forward.
-    Flips,
-    /// Ratio of perplexities over all forwards; the forward is the one that contributes most.
-    PerplexityRatio,
-}
-
-impl LimitedQuantity {
-    /// Name for readers.
-    pub fn label(self) -> &'static str {
-        match self {
-            LimitedQuantity::Nonfinite => "NaN and infinities",
-            LimitedQuantity::CosineMin => "smallest cosine",
-            LimitedQuantity::BrokenRows => "broken rows",
-            LimitedQuantity::Flips => "flips",
-            LimitedQuantity::PerplexityRatio => "perplexity ratio",
-        }
-    }
-}
-
-/// A forward at which a limit broke.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Breakage {
-    /// The forward, from 0.
-    pub forward: usize,
-    /// The quantity.
-    pub quantity: LimitedQuantity,
-    /// Its value; `None` where it is undefined.
-    pub value: Option<f64>,
-    /// Its limit.
-    pub limit: f64,
-}
-
-impl std::fmt::Display for Breakage {
-    /// `forward 3: smallest cosine 0.078, limit 0.999`
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let value = self.value.map_or("undefined".to_owned(), |value| format!("{value:.6}"));
-        let value = value.strip_suffix(".000000").unwrap_or(&value);
-        write!(f, "forward {}: {} {value}, limit {}", self.forward, self.quantity.label(), self.limit)
-    }
 }
 
 /// Sums over the forwards seen so far.

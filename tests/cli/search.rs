@@ -9,9 +9,9 @@ use mixprec::backend::reference::{ReferenceBackend, oracle_outputs};
 use mixprec::engine::{Backend, BackendKind, BuildRequest};
 use mixprec::graph::{Format, PrecisionPolicy, Preset, Rounding, Shape};
 use mixprec::input::{InputSource, InputStream};
-use mixprec::manifest::schema::{InputEntry, Manifest, ModelEntry, Numerics};
+use mixprec::manifest::schema::{InputEntry, Manifest, ModelEntry, Numerics, SearchTolerance};
 use mixprec::model::{Architecture, Head, Injection, Model, ModelSource};
-use mixprec::search::{SearchError, SearchRequest, SearchTolerance, search};
+use mixprec::search::{SearchError, SearchRequest, search};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -46,6 +46,7 @@ fn request(architecture: Architecture, dir: &Path) -> SearchRequest {
         seed: 1,
         threads: 1,
         dir: dir.to_owned(),
+        shared: dir.to_owned(),
     }
 }
 
@@ -184,6 +185,44 @@ fn the_policy_found_runs_in_a_manifest_and_keeps_the_tolerance_that_fp16_breaks(
     let kept: Vec<_> = experiment.rows().iter().map(|row| (row.within_tolerance, row.broken_rows)).collect();
     assert_eq!(kept[1], (Some(true), Some(0)), "{kept:?}");
     assert_eq!(kept[0].0, Some(false));
+}
+
+#[test]
+fn the_searches_of_a_manifest_run_by_one_command_and_share_what_they_evaluate() {
+    let models =
+        "{tiny-injected: {random: 1, architecture: bert-tiny, inject: {layer: 0, channel: 5, magnitude: 300}}}";
+    let more = "searches:\n  - {model: tiny-injected, input: random, batch_size: 2, sequence_length: 8, forwards: 3, held_out: 2, \
+                tolerances: [{max_broken_rows: 0}, {cosine_min: 0.999}]}";
+    let cells = Cells { models, more, ..Cells::default() };
+    let experiment = Experiment::new(&cells);
+    let dir = experiment.folder().join("searches");
+    let (stdout, _) = expect(0, &["search", text(&experiment.yaml()), "--out", text(&dir)]);
+    assert_eq!(stdout.matches("need FP32 for tiny-injected on random").count(), 2, "{stdout}");
+    let shared = dir.join("tiny-injected-random-fp16-2x8");
+    let journal = fs::read(shared.join("search.jsonl")).unwrap();
+    let sets: Vec<_> = ["max_broken_rows=0", "cosine_min=0.999"].map(|limit| json(&shared.join(limit))).into();
+    assert_eq!(sets[0]["operations"][0]["op"], sets[1]["operations"][0]["op"]);
+    let evaluated: u64 = sets.iter().map(|found| found["evaluations"]["forwards"].as_u64().unwrap()).sum();
+    let lines = journal.iter().filter(|&&byte| byte == b'\n').count() as u64;
+    assert!(
+        lines < evaluated,
+        "{lines} lines of {evaluated} forwards: the second search knows what the first evaluated"
+    );
+    expect(0, &["search", text(&experiment.yaml()), "--out", text(&dir)]);
+    assert_eq!(fs::read(shared.join("search.jsonl")).unwrap(), journal, "nothing runs again");
+
+    let (run, report) = (experiment.folder().join("run"), experiment.folder().join("report"));
+    expect(0, &["run", text(&experiment.yaml()), "--out", text(&run)]);
+    expect(0, &["report", text(&run), "--search", text(&dir), "--out", text(&report)]);
+    let table = fs::read_to_string(report.join("searches.tex")).unwrap();
+    assert!(table.contains("no broken row") && table.contains("cosine ≥ 0.999"), "{table}");
+    let (_, said) = expect(2, &["report", text(&run), "--search", text(&run), "--out", text(&report)]);
+    assert_says(&said, &["no certificate.json", "mixprec search"]);
+    let (_, said) = expect(2, &["search", text(&experiment.yaml()), "--forwards", "3"]);
+    assert!(said.contains("--model"), "{said}");
+    experiment.manifest(&Cells { more: "", ..cells });
+    let (_, said) = expect(2, &["search", text(&experiment.yaml())]);
+    assert_says(&said, &["no `searches:`", "--model and --input"]);
 }
 
 /// tests/golden/certificate.py computes every forward itself.

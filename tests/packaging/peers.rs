@@ -1,5 +1,5 @@
-//! `make peers` as far as it goes without PyTorch and a GPU: the statistics and tables of the Python side, its
-//! conversation with the program, and what is said where there is nothing to compare with.
+//! `make peers` and `make search-peers` as far as they go without PyTorch, other tools and a GPU: the statistics and tables of the
+//! Python side, its conversation with the program, and what is said where there is nothing to compare with.
 
 use std::process::Command;
 
@@ -21,12 +21,25 @@ fn python() -> Option<Command> {
 
 #[test]
 fn ratios_tables_turns_and_the_child_are_right() {
+    passes("peers_test.py", 13);
+}
+
+#[test]
+fn nodes_of_other_tools_become_operations_and_policies() {
+    passes("search_peers_test.py", 5);
+}
+
+/// Runs the tests in a Python file beside this one.
+fn passes(file: &str, tests: usize) {
     let Some(mut python) = python() else { return };
-    let output =
-        python.arg("tests/packaging/peers_test.py").env("MIXPREC", env!("CARGO_BIN_EXE_mixprec")).output().unwrap();
+    python.arg(format!("tests/packaging/{file}")).env("MIXPREC", env!("CARGO_BIN_EXE_mixprec"));
+    let output = python.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    assert!(said.contains("Ran 13 tests") && said.trim_end().ends_with("OK"), "nothing is skipped: {said}");
+    assert!(
+        said.contains(&format!("Ran {tests} tests")) && said.trim_end().ends_with("OK"),
+        "nothing is skipped: {said}"
+    );
 }
 
 #[test]

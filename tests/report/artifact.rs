@@ -13,12 +13,12 @@ use super::fixture::{self, Shapes};
 use crate::fixtures::skip;
 
 /// Runs of three experiments as the runner leaves them.
-struct Runs {
+pub struct Runs {
     root: TempDir,
 }
 
 impl Runs {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let runs = Runs { root: tempfile::tempdir().unwrap() };
         let few = Shapes { batches: &[1, 8], sequences: &[64], ..fixture::SERVER };
         runs.write("paper", &few, 0);
@@ -27,7 +27,7 @@ impl Runs {
         runs
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
 
@@ -41,7 +41,7 @@ impl Runs {
     }
 
     /// Publishes to `out`; returns exit code and standard error.
-    fn publish(&self, out: &str, more: &[&str]) -> (Option<i32>, String) {
+    pub fn publish(&self, out: &str, more: &[&str]) -> (Option<i32>, String) {
         let (repeat, with) = (self.path("again"), self.path("downstream"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_mixprec"));
         command.arg("artifact").arg(self.path("paper")).arg("--out").arg(self.path(out));

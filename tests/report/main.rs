@@ -19,6 +19,7 @@ mod outputs;
 mod readers;
 mod readings;
 mod render;
+mod searches;
 mod splice;
 mod statistics;
 mod store;

@@ -56,7 +56,12 @@ pub fn study() -> Study {
         let records = fixture::records(&plan, fixture::ENVIRONMENT);
         fixture::data(plan, &records, &["NVIDIA A100-SXM4-80GB"])
     };
-    Study { main: fixture::server(), repeats: vec![repeat], others: vec![data(numerics), data(downstream)] }
+    Study {
+        main: fixture::server(),
+        repeats: vec![repeat],
+        others: vec![data(numerics), data(downstream)],
+        searches: vec![],
+    }
 }
 
 #[test]

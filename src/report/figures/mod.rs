@@ -9,12 +9,14 @@ mod memory;
 mod numerics;
 mod panel;
 mod pdf;
+mod searches;
 
 use serde::Serialize;
 use thiserror::Error;
 
 use crate::results::data::Data;
 pub use pdf::to_pdf;
+pub use searches::minimal_sets;
 
 /// A figure.
 #[derive(Debug, Clone, PartialEq, Serialize)]

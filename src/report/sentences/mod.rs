@@ -14,6 +14,7 @@ pub mod machine;
 pub mod noise;
 pub mod pins;
 pub mod quality;
+pub mod searches;
 pub mod speedup;
 pub mod study;
 pub mod tasks;

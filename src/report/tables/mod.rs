@@ -18,6 +18,7 @@ pub mod numerics;
 pub mod outputs;
 pub mod quality;
 pub mod scores;
+pub mod searches;
 pub mod speedup;
 
 use crate::record::Status;

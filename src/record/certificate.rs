@@ -1,20 +1,22 @@
-//! What a search found and why it holds: for programs as JSON, for readers as Markdown.
+//! What a search found and why it holds.
 
-use serde::Serialize;
-use tera::{Context, Tera};
+use serde::{Deserialize, Serialize};
 
-use super::tolerance::{Breakage, SearchTolerance};
 use crate::engine::BackendKind;
 use crate::graph::{OpClass, PrecisionPolicy, Shape};
-use crate::report::escape;
+use crate::manifest::schema::SearchTolerance;
+use crate::provenance::BuildInfo;
 use crate::stats::Interval;
+
+/// Name of the file with a certificate.
+pub const CERTIFICATE_FILE: &str = "certificate.json";
 
 /// The version of the JSON form. A newer one may add members.
 pub const CERTIFICATE_VERSION: u64 = 1;
 
 /// A minimal set of operations that need FP32, with the evidence. Without the times it is the same for every repetition, however
 /// often the search was stopped.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Certificate {
     /// [`CERTIFICATE_VERSION`].
     pub schema: u64,
@@ -46,10 +48,64 @@ pub struct Certificate {
     pub evaluations: EvaluationCount,
     /// The same on another backend.
     pub confirmation: Option<Confirmation>,
+    /// The program that searched; `None` in older certificates.
+    #[serde(default)]
+    pub build: Option<BuildInfo>,
+}
+
+/// The quantity whose limit a forward broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitedQuantity {
+    /// NaN and infinities of the forward; the limit is 0.
+    Nonfinite,
+    /// Smallest cosine of the forward.
+    CosineMin,
+    /// Broken rows up to the forward.
+    BrokenRows,
+    /// Flips up to the forward.
+    Flips,
+    /// Ratio of perplexities over all forwards; the forward is the one that contributes most.
+    PerplexityRatio,
+}
+
+impl LimitedQuantity {
+    /// Name for readers.
+    pub fn label(self) -> &'static str {
+        match self {
+            LimitedQuantity::Nonfinite => "NaN and infinities",
+            LimitedQuantity::CosineMin => "smallest cosine",
+            LimitedQuantity::BrokenRows => "broken rows",
+            LimitedQuantity::Flips => "flips",
+            LimitedQuantity::PerplexityRatio => "perplexity ratio",
+        }
+    }
+}
+
+/// A forward at which a limit broke.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Breakage {
+    /// The forward, from 0.
+    pub forward: usize,
+    /// The quantity.
+    pub quantity: LimitedQuantity,
+    /// Its value; `None` where it is undefined.
+    pub value: Option<f64>,
+    /// Its limit.
+    pub limit: f64,
+}
+
+impl std::fmt::Display for Breakage {
+    /// `forward 3: smallest cosine 0.078, limit 0.999`
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let value = self.value.map_or("undefined".to_owned(), |value| format!("{value:.6}"));
+        let value = value.strip_suffix(".000000").unwrap_or(&value);
+        write!(f, "forward {}: {} {value}, limit {}", self.forward, self.quantity.label(), self.limit)
+    }
 }
 
 /// The model, the input and the engine of a search.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CertifiedSubject {
     /// Model name.
     pub model: String,
@@ -71,10 +127,13 @@ pub struct CertifiedSubject {
     pub shape: Shape,
     /// Operations that the start does not compute in FP32.
     pub candidates: usize,
+    /// Layers of the model; `None` in older certificates.
+    #[serde(default)]
+    pub layers: Option<usize>,
 }
 
 /// An operation of the set, and the forward that needs it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NecessaryOperation {
     /// Name.
     pub op: String,
@@ -89,7 +148,7 @@ pub struct NecessaryOperation {
 }
 
 /// Sums over forwards.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ForwardTotals {
     /// The first of them, counted from the start of the input.
     pub first: usize,
@@ -108,7 +167,7 @@ pub struct ForwardTotals {
 }
 
 /// How the policy does where it was not searched.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HeldOutForwards {
     /// Sums.
     pub totals: ForwardTotals,
@@ -121,7 +180,7 @@ pub struct HeldOutForwards {
 }
 
 /// Random supersets of the set.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MonotonicityCheck {
     /// Number of supersets drawn.
     pub supersets: usize,
@@ -132,7 +191,7 @@ pub struct MonotonicityCheck {
 }
 
 /// A superset that breaks what the set keeps.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NonMonotoneSet {
     /// Its operations besides those of the set.
     pub added: Vec<String>,
@@ -141,7 +200,7 @@ pub struct NonMonotoneSet {
 }
 
 /// Evaluations of a search. Those that a journal answered are among them.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct EvaluationCount {
     /// Sets of operations.
     pub sets: usize,
@@ -152,7 +211,7 @@ pub struct EvaluationCount {
 }
 
 /// The set on a second backend.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Confirmation {
     /// Backend.
     pub backend: BackendKind,
@@ -167,6 +226,12 @@ pub struct Confirmation {
 }
 
 impl Certificate {
+    /// What searches with different tolerances have in common: model, input, name of the start, backend and shape.
+    pub fn subject_key(&self) -> (&str, &str, &str, BackendKind, Shape) {
+        let CertifiedSubject { model, input, backend, shape, .. } = &self.subject;
+        (model, input, &self.start.name, *backend, *shape)
+    }
+
     /// Whether the policy keeps the tolerance on every forward that was held out, and on the second backend.
     pub fn is_confirmed(&self) -> bool {
         let elsewhere = self.confirmation.as_ref().is_none_or(|found| found.breaks.is_none());
@@ -179,29 +244,5 @@ impl Certificate {
     /// None in practice: every value has a form in JSON.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
-    }
-
-    /// The certificate as a page.
-    ///
-    /// # Errors
-    /// An error of the template, which a test rules out.
-    pub fn to_markdown(&self, policy_yaml: &str) -> Result<String, tera::Error> {
-        const TEMPLATE: &str = include_str!("../../paper/templates/certificate.md.tera");
-        let mut engine = Tera::new();
-        engine.set_escape_fn(escape::markdown);
-        engine.autoescape_on([".md"]);
-        engine.add_raw_templates([("certificate.md", TEMPLATE)])?;
-        let mut context = Context::from_serialize(self)?;
-        let text = |breakage: &Breakage| breakage.to_string();
-        let without: Vec<String> = self.operations.iter().map(|one| text(&one.without)).collect();
-        context.insert("without", &without);
-        context.insert("start_text", &self.start_breaks.as_ref().map(text));
-        context.insert("held_out_texts", &self.held_out.breaking.iter().map(text).collect::<Vec<_>>());
-        let violations = self.monotonicity.violations.iter().map(|one| text(&one.breaks));
-        context.insert("violation_texts", &violations.collect::<Vec<_>>());
-        let confirmation = self.confirmation.as_ref().and_then(|found| found.breaks.as_ref()).map(text);
-        context.insert("confirmation_text", &confirmation);
-        context.insert("policy_yaml", policy_yaml);
-        engine.render("certificate.md", &context)
     }
 }
