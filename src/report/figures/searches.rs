@@ -1,117 +1,96 @@
-//! Minimal sets by layer: a panel per model and input, layers across, the operations of a layer down. A cell has a strip for each
-//! tolerance, filled where the operation needs FP32.
+//! Minimal sets: a row for each model, input and tolerance, layers across; a cell is filled where an operation of the layer needs FP32.
 
-use super::canvas::{Anchor, Canvas, GRID, Point, colour};
-use super::panel::{Layout, LegendEntry, Panel, Titles};
+use super::canvas::{Anchor, Canvas, GRID, INK, colour};
+use super::panel::WIDTH;
 use super::{Figure, FigureError};
 use crate::record::certificate::Certificate;
-use crate::report::sentences::searches::part;
+use crate::report::sentences::searches::{part, subject, tolerance};
 use crate::results::data::distinct;
 
 const SLUG: &str = "figure-searches";
-const CAPTION: &str = "Operations that need FP32, by layer: a strip for each tolerance of the table, from the loosest at the left to the \
-                       tightest at the right, filled where the set has the operation. Above each panel: the number of operations in \
-                       each set. The column “–” holds the operations before the first layer and after the last.";
-/// Colours of the palette, loosest tolerance first.
-const COLOURS: [usize; 4] = [6, 1, 4, 5];
+const CAPTION: &str = "Operations that need FP32, by layer, for each tolerance: a cell is filled where the set has an operation of the layer, \
+                       in the colour of the operation. The column “–” holds the operations before the first layer and after the \
+                       last. At the right: how many of the operations that the policy at the start rounds.";
+const ROW: i32 = 22;
+const GAP: i32 = 12;
+/// Where the cells begin and end; labels stand beside them.
+const CELLS: (i32, i32) = (470, WIDTH - 76);
+const TOP: i32 = 12;
+const LEGEND_COLUMN: i32 = 190;
 
-/// A panel for each model, input, start, backend and shape.
+/// A group of rows for each model, input, start, backend and shape.
 ///
 /// # Errors
 /// [`FigureError::Draw`].
 pub fn minimal_sets(searches: &[Certificate]) -> Result<Figure, FigureError> {
     let subjects: Vec<&[Certificate]> = searches.chunk_by(|a, b| a.subject_key() == b.subject_key()).collect();
-    let most = subjects.iter().map(|subject| subject.len()).max().unwrap_or(0);
-    let entry = |strip| LegendEntry { label: label(strip, most), colour: strip_colour(strip), marker: 2 };
-    let layout = Layout::new(subjects.len(), (0..most).map(entry).collect(), 0);
+    let parts = distinct(searches.iter().flat_map(|one| &one.operations).map(|one| part(&one.op)));
+    let bottom = TOP + ROW * searches.len() as i32 + GAP * subjects.len() as i32;
+    let legend_lines = (parts.len() as i32 + 3) / 4;
     let mut svg = String::new();
-    let canvas = Canvas::new(&mut svg, layout.size())?;
-    for (index, subject) in subjects.iter().enumerate() {
-        draw(&canvas, layout.panel(index), subject)?;
+    let canvas = Canvas::new(&mut svg, (WIDTH as u32, (bottom + 48 + ROW * legend_lines).unsigned_abs()))?;
+    let columns = searches.iter().map(layers).max().unwrap_or(0) + 1;
+    let mut top = TOP;
+    for subject in subjects {
+        for (index, one) in subject.iter().enumerate() {
+            row(&canvas, (top, index == 0), one, (columns, &parts))?;
+            top += ROW;
+        }
+        canvas.line(vec![(8, top + GAP / 2), (WIDTH - 8, top + GAP / 2)], GRID, 1)?;
+        top += GAP;
     }
-    layout.draw_legend(&canvas)?;
+    for column in 0..columns {
+        let label = if column + 1 == columns { "–".to_owned() } else { column.to_string() };
+        canvas.text(&label, ((x(column, columns) + x(column + 1, columns)) / 2, bottom + 8), Anchor::Middle)?;
+    }
+    canvas.text("layer", ((CELLS.0 + CELLS.1) / 2, bottom + 28), Anchor::Middle)?;
+    for (index, part) in parts.iter().enumerate() {
+        let (left, y) = (12 + LEGEND_COLUMN * (index as i32 % 4), bottom + 48 + ROW * (index as i32 / 4));
+        canvas.marker((left, y), 2, colour(index))?;
+        canvas.text(part, (left + 12, y), Anchor::Start)?;
+    }
     canvas.finish()?;
     Ok(Figure::drawn(SLUG, CAPTION.to_owned(), svg))
 }
 
-fn strip_colour(strip: usize) -> usize {
-    COLOURS[strip % COLOURS.len()]
+/// Layers of a model; of an older certificate, as many as its set shows.
+fn layers(one: &Certificate) -> u64 {
+    let shown = one.operations.iter().filter_map(|one| one.layer).max().map_or(0, |last| last + 1);
+    one.subject.layers.map_or(shown, |layers| layers as u64)
 }
 
-fn label(strip: usize, strips: usize) -> String {
-    match strip {
-        0 if strips == 1 => "needs FP32".to_owned(),
-        0 => "loosest tolerance".to_owned(),
-        _ if strip + 1 == strips => "tightest".to_owned(),
-        _ if strips == 3 => "between".to_owned(),
-        _ => format!("tolerance {}", strip + 1),
-    }
+/// Left edge of a column, pixels.
+fn x(column: u64, columns: u64) -> i32 {
+    CELLS.0 + (f64::from(CELLS.1 - CELLS.0) * column as f64 / columns as f64).round() as i32
 }
 
-fn draw(canvas: &Canvas, panel: Panel, subject: &[Certificate]) -> Result<(), FigureError> {
-    let Some(first) = subject.first() else { return Ok(()) };
-    let needed = || subject.iter().flat_map(|one| &one.operations);
-    let layers = first.subject.layers.map(|layers| layers as u64);
-    let layers = layers.or(needed().filter_map(|one| one.layer).max().map(|last| last + 1)).unwrap_or(0);
-    let parts = distinct(needed().map(|one| part(&one.op)));
-    let (columns, rows) = (layers as f64 + 1.0, parts.len() as f64);
-    for (row, part) in parts.iter().enumerate() {
-        let (x, y) = panel.point(0.0, 1.0 - (row as f64 + 0.5) / rows);
-        canvas.text(&short(part), (x - 6, y), Anchor::End)?;
-        let (_, below) = panel.point(0.0, 1.0 - (row as f64 + 1.0) / rows);
-        canvas.line(vec![(x, below), (panel.x(1.0), below)], GRID, 1)?;
+/// One set; the first of its group names the model and the input.
+fn row(
+    canvas: &Canvas,
+    (top, first): (i32, bool),
+    one: &Certificate,
+    (columns, parts): (u64, &[&str]),
+) -> Result<(), FigureError> {
+    let middle = top + ROW / 2;
+    if first {
+        canvas.text(&subject(one), (8, middle), Anchor::Start)?;
     }
-    for (strip, one) in subject.iter().enumerate() {
-        for operation in &one.operations {
-            let Some(row) = parts.iter().position(|known| *known == part(&operation.op)) else { continue };
-            let column = operation.layer.unwrap_or(layers) as f64;
-            let x = |strip: usize| panel.x((column + strip as f64 / subject.len() as f64) / columns);
-            let y = |row: usize| panel.y(1.0 - row as f64 / rows);
-            let corners: [Point; 2] = [(x(strip) + 1, y(row) + 2), (x(strip + 1), y(row + 1) - 2)];
-            canvas.bar(corners, colour(strip_colour(strip)))?;
+    canvas.text(&tolerance(&one.tolerance), (CELLS.0 - 8, middle), Anchor::End)?;
+    for column in 0..=columns {
+        canvas.line(vec![(x(column, columns), top), (x(column, columns), top + ROW)], GRID, 1)?;
+    }
+    for column in 0..columns {
+        let layer = Some(column).filter(|_| column + 1 < columns);
+        let needed: Vec<&str> =
+            one.operations.iter().filter(|one| one.layer == layer).map(|one| part(&one.op)).collect();
+        for (strip, part) in needed.iter().enumerate() {
+            let (left, right) = (x(column, columns) + 2, x(column + 1, columns) - 1);
+            let edge = |strip: usize| left + (right - left) * strip as i32 / needed.len() as i32;
+            let index = parts.iter().position(|known| known == part).unwrap_or(0);
+            canvas.bar([(edge(strip), top + 3), (edge(strip + 1), top + ROW - 3)], colour(index))?;
         }
     }
-    for layer in 0..=layers {
-        let label = if layer == layers { "–".to_owned() } else { layer.to_string() };
-        panel.x_tick(canvas, (layer as f64 + 0.5) / columns, &label, false)?;
-        canvas.line(
-            vec![panel.point(layer as f64 / columns, 0.0), panel.point(layer as f64 / columns, 1.0)],
-            GRID,
-            1,
-        )?;
-    }
-    if parts.is_empty() {
-        canvas.text("no operation needs FP32", panel.point(0.5, 0.5), Anchor::Middle)?;
-    }
-    let counts: Vec<String> = subject.iter().map(|one| one.operations.len().to_string()).collect();
-    let (model, input, ..) = first.subject_key();
-    let title = format!("{model}, {input}: {} of {}", counts.join(", "), first.subject.candidates);
-    panel.frame(canvas, &Titles { title: &title, x: "layer", y: "" }, 36)
-}
-
-/// A name that fits next to the panel.
-fn short(part: &str) -> String {
-    let words = [
-        ("attention/", "att "),
-        ("embeddings/", "emb "),
-        ("layer_norm", "norm"),
-        ("residual", "res"),
-        ("softmax", "soft"),
-        ("context", "ctx"),
-        ("output", "out"),
-    ];
-    let text = words.into_iter().fold(part.to_owned(), |text, (long, short)| text.replace(long, short));
-    text.replace('/', " ").chars().take(10).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_fit_beside_a_panel() {
-        let names = ["attention/layer_norm", "mlp/layer_norm", "final/layer_norm", "attention/scores", "pooler/tanh"];
-        assert_eq!(names.map(short), ["att norm", "mlp norm", "final norm", "att scores", "pooler tan"]);
-        assert_eq!([0, 1, 2].map(|strip| label(strip, 3)), ["loosest tolerance", "between", "tightest"]);
-    }
+    let count = format!("{} of {}", one.operations.len(), one.subject.candidates);
+    canvas.line(vec![(CELLS.0, top), (CELLS.0, top + ROW)], INK, 1)?;
+    canvas.text(&count, (WIDTH - 8, middle), Anchor::End)
 }

@@ -11,10 +11,9 @@ use crate::report::table::{Heading, Note, Table, TableCell};
 const CAPTION: &str = "Operations that need FP32 where all others compute as the policy at the start says: a set that keeps the \
                        tolerance on the forwards searched, and breaks it without any one of its members. How it does on \
                        forwards that it was not searched on.";
-const NOTE: &str = "No NaN and no infinity is allowed besides the tolerance. Operations in the order of headroom, least first. The share \
-                    of held-out forwards that break the tolerance has a 95 % interval (Clopper–Pearson). Forwards are \
-                    evaluations of a set on a batch, those held out and random supersets among them; the time is that of the \
-                    search's engines.";
+const NOTE: &str = "No NaN and no infinity is allowed besides the tolerance. The share of held-out forwards that break it has a 95 % \
+                    interval (Clopper–Pearson). Forwards are evaluations of a set on a batch, those held out and random supersets \
+                    among them; the time is that of the search's engines.";
 
 /// The table of these certificates.
 pub fn minimal_sets(searches: &[Certificate]) -> Table {
