@@ -44,7 +44,8 @@ const OF_NOBODY: [&str; 22] = [
 /// Users whose homes the plan, the rows or the environments of a folder name.
 pub(super) fn users_of(input: &mut Input) -> BTreeSet<String> {
     let data = &mut input.data;
-    let folder = &data.plan.base_dir;
+    // A folder that is written relative was so to where the run began, which mostly is where its results are published.
+    let folder = &std::path::absolute(&data.plan.base_dir).unwrap_or_else(|_| data.plan.base_dir.clone());
     let excluded = data.plan.excluded.iter().map(|cell| &cell.configuration);
     let files = data.plan.configurations.iter().chain(excluded).flat_map(named);
     let paths: BTreeSet<PathBuf> = files.map(|path| followed(folder, &path)).chain([folder.clone()]).collect();
@@ -80,9 +81,13 @@ fn is_user_after(before: &[&str], name: &str, after: Option<&&str>) -> bool {
     }
 }
 
-/// Whether a path leads into a home, whoever's it is.
+/// Whether a path leads into a home, whoever's it is, or may: from two folders up, the next one may be a user's.
 pub(super) fn leads_home(path: &str) -> bool {
     let parts: Vec<&str> = path.split(SEPARATORS).collect();
+    let below = parts.iter().skip_while(|part| **part == "..").count();
+    if parts.len() - below > 1 && below > 1 {
+        return true;
+    }
     let of_root = |at: usize| parts[at] == ROOT && at > 0 && matches!(parts[at - 1], "" | "..");
     (0..parts.len().saturating_sub(1))
         .any(|at| (HOMES.contains(&parts[at]) || of_root(at)) && !parts[at + 1].is_empty())
@@ -144,10 +149,10 @@ mod tests {
 
     #[test]
     fn a_path_into_a_home_is_told_from_others() {
-        for path in ["../home/ann", "/root/x", "../../root/model", r"C:\Users\ben"] {
+        for path in ["../home/ann", "/root/x", "../../root/model", "../../ann/model", r"C:\Users\ben"] {
             assert!(leads_home(path), "{path}");
         }
-        for path in ["home/", "tree/root/leaf", "root/leaf", "/opt/x", ""] {
+        for path in ["home/", "tree/root/leaf", "root/leaf", "/opt/x", "../models/x", "../../model", "..", ""] {
             assert!(!leads_home(path), "{path}");
         }
     }
