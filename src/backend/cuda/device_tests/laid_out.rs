@@ -26,7 +26,7 @@ use crate::model::{Architecture, Model, build_graph};
 const MORE_PASSES: usize = 8;
 
 /// Where a tensor first differs.
-struct Difference {
+struct FirstDifference {
     tensor: String,
     row: usize,
     column: usize,
@@ -36,15 +36,15 @@ struct Difference {
     elements: (usize, usize),
 }
 
-impl fmt::Display for Difference {
+impl fmt::Display for FirstDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Difference { tensor, row, column, found, expected, elements: (all, nan) } = self;
+        let FirstDifference { tensor, row, column, found, expected, elements: (all, nan) } = self;
         write!(f, "`{tensor}` row {row} column {column}: {found} instead of {expected}; {all} differ, {nan} are NaN")
     }
 }
 
 /// The difference between a tensor of FP16 and what single operations left in the one of that name. `None` if there is none.
-fn difference(forward: &Forward<'_>, id: TensorId, expected: &TensorBytes) -> Option<Difference> {
+fn difference(forward: &Forward<'_>, id: TensorId, expected: &TensorBytes) -> Option<FirstDifference> {
     let tensor = forward.stages.tensor(id);
     let expected = expected.get(&(tensor.name.clone(), tensor.bytes()))?;
     assert_eq!(tensor.element, ElementType::F16);
@@ -53,7 +53,7 @@ fn difference(forward: &Forward<'_>, id: TensorId, expected: &TensorBytes) -> Op
     let pairs = || found.chunks_exact(2).zip(expected.chunks_exact(2)).enumerate().filter(|(_, (a, b))| a != b);
     let value = |bytes: &[u8]| f16::from_ne_bytes([bytes[0], bytes[1]]);
     let (index, (a, b)) = pairs().next()?;
-    Some(Difference {
+    Some(FirstDifference {
         tensor: tensor.name.clone(),
         row: index / tensor.stride,
         column: index % tensor.stride,
