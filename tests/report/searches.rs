@@ -36,7 +36,7 @@ fn certificate(model: &str, limits: SearchTolerance, ops: &[&str]) -> Value {
         "held_out": {"totals": totals(24, 8), "breaking": [breakage, breakage],
                      "breaking_share": {"low": 0.031_854, "high": 0.650_856}, "within_tolerance": false},
         "monotonicity": {"supersets": 8, "seed": 0, "violations": []},
-        "evaluations": {"sets": 17, "forwards": 117, "wall_s": 61.25},
+        "evaluations": {"sets": 17, "forwards": 117, "wall_s": 61.3},
         "confirmation": null,
         "build": {"version": "0.1.0", "commit": "0123456789abcdef0123456789abcdef01234567", "dirty": false, "rustc": null,
                   "target": null, "target_features": []},
