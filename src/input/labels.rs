@@ -98,13 +98,16 @@ pub(super) fn classes_of(
 }
 
 /// The notice of classes that no label is, or of labels that are no classes of the head, so that its rows are not scored; `None`
-/// where there are none, and of a head that has no classes.
+/// where there are none, of a file without labels, and of a head that has no classes.
 pub(super) fn left_out_notice(
     labels: &FileLabels,
     declared: &BTreeMap<String, ClassName>,
     config: &ModelConfig,
     sentiments: bool,
 ) -> Option<String> {
+    if labels.is_empty() && declared.is_empty() {
+        return None;
+    }
     let classes = match classes_of(labels, declared, &HeadClasses::of(config).ok()?, sentiments) {
         Ok(classes) => classes,
         Err(reason) => return (!labels.is_empty()).then(|| format!("not scored: {reason}")),

@@ -75,9 +75,6 @@ fn graphs() -> Vec<Graph> {
     }
     let (head, unpooled_id) = (TaskHead::Classifier { labels: 2 }, Some(0));
     graphs.push(build_graph(&ModelConfig { head, unpooled_id, ..ModelConfig::of(ModelName::Gpt2Tiny) }));
-    let activations =
-        Activation::ALL.map(|activation| ModelConfig { activation, ..ModelConfig::of(ModelName::BertTiny) });
-    graphs.extend(activations.iter().map(build_graph));
     let score_scale = ScoreScale { by_head_size: false, by_layer: true };
     graphs.push(build_graph(&ModelConfig { tied_head: false, score_scale, ..ModelConfig::of(ModelName::Gpt2Tiny) }));
     graphs
