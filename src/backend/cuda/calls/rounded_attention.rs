@@ -75,7 +75,8 @@ impl RoundedAttentionTile {
     fn fixed_bytes(self, size: usize) -> usize {
         match self {
             RoundedAttentionTile::Mma { row_warps, key_groups, keys } => {
-                2 * size * self.queries() + 4 * size * key_groups * keys + 32 * row_warps * key_groups
+                let slots = if row_warps <= 2 && key_groups * keys <= 128 { 3 } else { 2 };
+                2 * size * (self.queries() + slots * key_groups * keys) + 32 * row_warps * key_groups
             }
             RoundedAttentionTile::Wgmma { slots, .. } => 128 * (64 + slots * WGMMA_KEYS),
         }

@@ -231,13 +231,13 @@ fn bench_products_under_sustained_load() {
 fn bench_fp16_fused_and_operation_by_operation() {
     let _turn = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
     let policy = PrecisionPolicy::preset(Preset::Fp16);
-    println!("| fp16 | stages, single | ms | stages, fused | ms | attention, us |");
+    println!("| fp16 | stages, single | ms | stages, fused | ms | attention, us | by |");
     for architecture in [Architecture::BertBase, Architecture::Gpt2] {
         let model = model(architecture);
         for (batch, sequence) in SHAPES {
             let shape = Shape { batch, sequence };
             let mut row = format!("| {architecture:?} {batch}x{sequence} |");
-            let mut attention_us = 0.0;
+            let (mut attention_us, mut kernel) = (0.0, String::new());
             for lowered in [lower_stepwise(&model.graph, &policy, shape), lower(&model.graph, &policy, shape)] {
                 let Some(gpu) = gpu() else { return };
                 let pass = Pass::new(gpu, &model, lowered.unwrap(), shape);
@@ -249,13 +249,17 @@ fn bench_fp16_fused_and_operation_by_operation() {
                     .into_iter()
                     .filter(|group| matches!(pass.stages.stages[group.first], Stage::Attention(_)));
                 let attention: Vec<DeviceCall> = attention
-                    .flat_map(|group| calls(&placement, group, choices.get(&group_key(&pass.stages, group))).unwrap())
+                    .flat_map(|group| {
+                        let choice = choices.get(&group_key(&pass.stages, group));
+                        kernel = format!("{choice:?}");
+                        calls(&placement, group, choice).unwrap()
+                    })
                     .collect();
                 if !attention.is_empty() {
                     attention_us = pass.time_ms(&attention).unwrap() * 1e3 / attention.len() as f64;
                 }
             }
-            println!("{row} {attention_us:.2} |");
+            println!("{row} {attention_us:.2} | {kernel} |");
         }
     }
 }

@@ -26,11 +26,14 @@ template <int HEAD_, int ROW_WARPS_, int KEY_GROUPS_, int KEYS_> struct HalvesSh
   static constexpr int ROW_TILES = 1, WARP_ROWS = 16, QUERIES = 16 * ROW_WARPS, CHUNKS = KEYS / 16;
   static constexpr int GROUP_THREADS = 32 * ROW_WARPS, THREADS = GROUP_THREADS * KEY_GROUPS;
   static constexpr int BLOCKS = HEAD / 8 / KEY_GROUPS;   // of 8 columns of the context, for one warp
+  // Tiles of a key group in shared memory. In small blocks, rounds are so short that a second one has to be on its way; large
+  // ones need the memory, so that a multiprocessor holds two.
+  static constexpr int SLOTS = ROW_WARPS <= 2 && KEY_GROUPS * KEYS <= 128 ? 3 : 2;
 
-  // Shared memory: the query tile, two tiles of keys or values for each key group, the maxima of each warp, the sum of
-  // exponentials of each tile, and the strips.
+  // Shared memory: the query tile, a ring of tiles of keys and then of values for each key group, the maxima of each warp, the sum
+  // of exponentials of each tile, and the strips.
   static constexpr int QUERY_BYTES = QUERIES * 2 * HEAD, KEY_BYTES = KEYS * 2 * HEAD, MAXIMA_BYTES = ROW_WARPS * KEY_GROUPS * 32;
-  static constexpr int SHARED_BYTES = QUERY_BYTES + 2 * KEY_GROUPS * KEY_BYTES + MAXIMA_BYTES;
+  static constexpr int SHARED_BYTES = QUERY_BYTES + SLOTS * KEY_GROUPS * KEY_BYTES + MAXIMA_BYTES;
   static constexpr int TILE_SHARED_BYTES = ROW_WARPS * (32 + KEYS * STRIP_KEY_BYTES);
 
   // Blocks that a multiprocessor holds, which caps the registers at 168 or 255 a thread: enough from sm_80 to sm_120.
@@ -79,7 +82,7 @@ DEVICE void add_values(float (&output)[Shape::BLOCKS][4], const uint4* strip, co
 }
 
 template <class Shape, bool CAUSAL, bool EXACT_SCALE> DEVICE void attention_halves(const HalvesArguments& arguments) {
-  constexpr int HEAD = Shape::HEAD, KEYS = Shape::KEYS, GROUPS = Shape::KEY_GROUPS;
+  constexpr int HEAD = Shape::HEAD, KEYS = Shape::KEYS, GROUPS = Shape::KEY_GROUPS, SLOTS = Shape::SLOTS;
   extern __shared__ __align__(128) unsigned char shared[];
 
   const int lane = threadIdx.x & 31;
@@ -97,15 +100,24 @@ template <class Shape, bool CAUSAL, bool EXACT_SCALE> DEVICE void attention_halv
   const int sequence_tiles = (sequence + KEYS - 1) / KEYS;
 
   const u32 query_tile = shared_address(shared), tiles = query_tile + Shape::QUERY_BYTES;
-  u32* const maxima = (u32*)(shared + Shape::QUERY_BYTES + 2 * GROUPS * Shape::KEY_BYTES) + row_warp * GROUPS * 8;
+  u32* const maxima = (u32*)(shared + Shape::QUERY_BYTES + SLOTS * GROUPS * Shape::KEY_BYTES) + row_warp * GROUPS * 8;
   u32* const tile_sums = (u32*)(shared + Shape::SHARED_BYTES) + row_warp * sequence_tiles * 8;
   uint4* const strip = (uint4*)(shared + Shape::SHARED_BYTES + Shape::ROW_WARPS * sequence_tiles * 32) + row_warp * sequence_tiles * Shape::CHUNKS * 32 + lane;
-  auto tile_address = [&](int of_group, int stage) { return tiles + (of_group * 2 + stage) * Shape::KEY_BYTES; };
-  // Part 1 is the keys, part 2 the values. Rows beyond the length become zeros.
-  auto load = [&](int part, int round, int stage) {
-    const int first_key = (round * GROUPS + group) * KEYS;
+  auto tile_address = [&](int of_group, int step) { return tiles + (step % SLOTS * GROUPS + of_group) * Shape::KEY_BYTES; };
+  // Step i loads round i of the keys (part 1), or a round of the values (part 2) after them. Rows beyond the length become zeros.
+  // There is one group of copies per step.
+  auto load = [&](int step) {
+    const int part = step < key_rounds ? 1 : 2, first_key = ((part == 1 ? step : step - key_rounds) * GROUPS + group) * KEYS;
     if (first_key < length)
-      load_tile<HEAD, KEYS, Shape::GROUP_THREADS>(tile_address(group, stage), queries_in + part * hidden + first_key * pitch, pitch, length - first_key, thread);
+      load_tile<HEAD, KEYS, Shape::GROUP_THREADS>(tile_address(group, step), queries_in + part * hidden + first_key * pitch, pitch, length - first_key, thread);
+    copy_async_commit();
+  };
+  // After this the tiles of a step are there for all threads, and those of the step before are free. The copy of a later step
+  // into these starts.
+  auto next_round = [&](int step) {
+    copy_async_wait<SLOTS - 2>();
+    __syncthreads();
+    load(step + SLOTS - 1);
   };
   // Whether the warp's rows see keys of a tile.
   auto sees = [&](int tile) { return tile * KEYS < (CAUSAL && first_row + 16 < length ? first_row + 16 : length); };
@@ -114,23 +126,18 @@ template <class Shape, bool CAUSAL, bool EXACT_SCALE> DEVICE void attention_halv
   allow_dependents();
 
   load_tile<HEAD, Shape::QUERIES, Shape::THREADS>(query_tile, queries_in + first_query * pitch, pitch, sequence - first_query, threadIdx.x);
-  load(1, 0, 0);
-  copy_async_commit();
-  copy_async_wait<0>();
-  __syncthreads();
+#pragma unroll
+  for (int step = 0; step < SLOTS - 1; step++) load(step);
   u32 queries[1][HEAD / 16][4];
-  load_queries<Shape>(queries, query_tile, row_warp * 16, lane);
-
   RowMaxima maximum;
-  int stage = 0;
 #pragma unroll 1
-  for (int round = 0; round < key_rounds; round++, stage ^= 1) {
-    if (round + 1 < key_rounds) load(1, round + 1, stage ^ 1); else load(2, 0, stage ^ 1);
-    copy_async_commit();
+  for (int round = 0; round < key_rounds; round++) {
+    next_round(round);
+    if (round == 0) load_queries<Shape>(queries, query_tile, row_warp * 16, lane);
     const int tile = round * GROUPS + group, first_key = tile * KEYS;
     if (sees(tile)) {
       float scores[KEYS / 8][4];
-      score_tile<Shape>(scores, queries, tile_address(group, stage), lane);
+      score_tile<Shape>(scores, queries, tile_address(group, round), lane);
       const bool masked = first_key + KEYS > (CAUSAL && first_row + 1 < length ? first_row + 1 : length);
 #pragma unroll
       for (int i = 0; i < Shape::CHUNKS; i++) {
@@ -140,8 +147,6 @@ template <class Shape, bool CAUSAL, bool EXACT_SCALE> DEVICE void attention_halv
         strip[(tile * Shape::CHUNKS + i) * 32] = chunk;
       }
     }
-    copy_async_wait<0>();
-    __syncthreads();
   }
 
   u32 largest = maximum.of_warp();
@@ -174,23 +179,17 @@ template <class Shape, bool CAUSAL, bool EXACT_SCALE> DEVICE void attention_halv
         *chunk = divisors.probabilities(*chunk);
       }
     }
-    __syncthreads();
   }
 
   float output[Shape::BLOCKS][4] = {};
 #pragma unroll 1
-  for (int round = 0; round < value_rounds; round++, stage ^= 1) {
-    if (round + 1 < value_rounds) load(2, round + 1, stage ^ 1);
-    copy_async_commit();
+  for (int round = 0; round < value_rounds; round++) {
+    next_round(key_rounds + round);   // the other groups' probabilities are there as well
 #pragma unroll 1
     for (int other = 0; other < GROUPS; other++) {
       const int tile = round * GROUPS + other;
       if (tile * KEYS < length)
-        add_values<Shape>(output, sees(tile) ? strip + tile * Shape::CHUNKS * 32 : nullptr, divisors, tile_address(other, stage), group * Shape::BLOCKS, lane);
-    }
-    if (round + 1 < value_rounds) {
-      copy_async_wait<0>();
-      __syncthreads();
+        add_values<Shape>(output, sees(tile) ? strip + tile * Shape::CHUNKS * 32 : nullptr, divisors, tile_address(other, key_rounds + round), group * Shape::BLOCKS, lane);
     }
   }
   u16* const context = arguments.context + ((u64)batch * sequence + first_row) * hidden + head * HEAD + group * Shape::BLOCKS * 8;
