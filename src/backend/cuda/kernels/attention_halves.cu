@@ -166,10 +166,20 @@ template <class Shape, bool CAUSAL, bool EXACT_SCALE> DEVICE void attention_halv
   }
   if constexpr (GROUPS > 1) {
     __syncthreads();
+    // The lanes of a quad take a power of two of neighbours each.
+    const int tiles_seen = ((CAUSAL && first_row + 16 < length ? first_row + 16 : length) + KEYS - 1) / KEYS;
+    int share = 1;
+    while (4 * share < tiles_seen) share *= 2;
 #pragma unroll 1
-    for (int tile = 0; sees(tile); tile++) sum.add(tile_sums[tile * 8 + (lane >> 2)]);
+    for (int tile = (lane & 3) * share, end = tile + share; tile < end; tile++)
+      sum.add(tile < tiles_seen ? tile_sums[tile * 8 + (lane >> 2)] : MINUS_ZEROS);
   }
-  const RowDivisors divisors(sum.total());
+  u32 total = sum.total();
+  if constexpr (GROUPS > 1) {
+    total = add_halves(total, __shfl_xor_sync(~0u, total, 1));
+    total = add_halves(total, __shfl_xor_sync(~0u, total, 2));
+  }
+  const RowDivisors divisors(total);
   if constexpr (GROUPS > 1) {
 #pragma unroll 1
     for (int tile = group; sees(tile); tile += GROUPS) {

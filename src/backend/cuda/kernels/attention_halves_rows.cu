@@ -32,19 +32,18 @@ struct ArrivingSum {
   u32 count = 0;
 
   DEVICE void add(u32 part) {
-    bool carried = true;
-#pragma unroll
-    for (int level = 0; level < LEVELS; level++) {
-      if (carried) {
-        if (count >> level & 1) {
-          part = add_halves(partial[level], part);
-        } else {
-          partial[level] = part;
-          carried = false;
-        }
+    carry<0>(part);
+    count++;
+  }
+  // Half of the parts end at level 0, a quarter at level 1, and so on.
+  template <int LEVEL> DEVICE void carry(u32 part) {
+    if constexpr (LEVEL + 1 < LEVELS) {
+      if (count >> LEVEL & 1) {
+        carry<LEVEL + 1>(add_halves(partial[LEVEL], part));
+        return;
       }
     }
-    count++;
+    partial[LEVEL] = part;
   }
   // What is left over at a level is carried up to its left neighbour.
   DEVICE u32 total() const {
@@ -132,16 +131,13 @@ template <int CHUNKS> DEVICE u32 exponential_tile(uint4* strip, u32 largest, int
   return tree_sum<CHUNKS>(sums);
 }
 
-// Divides by the sum of a row. An exponential and the sum are FP16 numbers, the sum is 1 or more, or NaN. With the correctly
-// rounded reciprocal, one correction gives the correctly rounded FP32 quotient (Markstein, 1990), as a division does: the bits
-// are equal for every exponential and every sum up to 2048.
+// Divides by the sum of a row. An exponential and the sum are FP16 numbers, the sum is 1 or more, or NaN. With the reciprocal and
+// its error, the FP32 quotient is off by its last rounding alone. Rounded to FP16 it has the bits of a division for every
+// exponential and every sum up to 2048 (all 173,041,665 pairs; with the reciprocal alone 810 differ).
 struct Divisor {
-  float sum, reciprocal;
-  DEVICE explicit Divisor(float sum_) : sum(sum_), reciprocal(1.f / sum_) {}
-  DEVICE float quotient(float x) const {
-    const float estimate = x * reciprocal;
-    return fmaf(fmaf(-estimate, sum, x), reciprocal, estimate);
-  }
+  float reciprocal, error;
+  DEVICE explicit Divisor(float sum) : reciprocal(1.f / sum), error(fmaf(-sum, reciprocal, 1.f) * reciprocal) {}
+  DEVICE float quotient(float x) const { return fmaf(x, reciprocal, x * error); }
   DEVICE u32 quotients(u32 x) const { return pack_elements(quotient(low_element(x)), quotient(high_element(x))); }
 };
 
