@@ -78,7 +78,7 @@ impl RoundedAttentionTile {
                 let slots = if row_warps <= 2 && key_groups * keys <= 128 { 3 } else { 2 };
                 2 * size * (self.queries() + slots * key_groups * keys) + 32 * row_warps * key_groups
             }
-            RoundedAttentionTile::Wgmma { slots, .. } => 128 * (64 + slots * WGMMA_KEYS),
+            RoundedAttentionTile::Wgmma { slots, .. } => 128 * slots * WGMMA_KEYS,
         }
     }
 
@@ -93,7 +93,9 @@ impl RoundedAttentionTile {
     /// Dynamic shared memory, bytes.
     fn shared_bytes(self, shape: AttentionShape) -> usize {
         let (keys, tile_bytes) = self.tile();
-        self.fixed_bytes(shape.size) + shape.sequence.div_ceil(keys) * tile_bytes
+        // The scores of the `wgmma` kernel's last tile stay in registers.
+        let held = usize::from(matches!(self, RoundedAttentionTile::Wgmma { .. }));
+        self.fixed_bytes(shape.size) + (shape.sequence.div_ceil(keys) - held) * tile_bytes
     }
 }
 

@@ -123,11 +123,11 @@ DEVICE u32 exponential_chunk(uint4* chunk, u32 largest, int lane) {
   return add_halves(sum, __shfl_xor_sync(~0u, sum, 1));
 }
 
-// The sum of a tile of CHUNKS chunks.
-template <int CHUNKS> DEVICE u32 exponential_tile(uint4* strip, u32 largest, int lane) {
+// The sum of a tile of CHUNKS chunks, STRIDE apart: 32 in a strip, 1 in registers.
+template <int CHUNKS, int STRIDE = 32> DEVICE u32 exponential_tile(uint4* chunks, u32 largest, int lane) {
   u32 sums[CHUNKS];
 #pragma unroll
-  for (int i = 0; i < CHUNKS; i++) sums[i] = exponential_chunk(strip + i * 32, largest, lane);
+  for (int i = 0; i < CHUNKS; i++) sums[i] = exponential_chunk(chunks + i * STRIDE, largest, lane);
   return tree_sum<CHUNKS>(sums);
 }
 

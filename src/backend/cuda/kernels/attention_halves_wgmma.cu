@@ -3,19 +3,19 @@
 //
 // One warpgroup (4 warps) owns 64 query rows, 16 per warp with their strip, in the fragments of mma.m16n8k16. The tensor cores
 // read tiles of 64 keys or values straight from shared memory, SLOTS of them in a ring: first all tiles of keys, then all tiles of
-// values. A multiprocessor holds several such blocks, so one's softmax overlaps with another's products. The instruction sums over
-// 16 elements as mma.m16n8k16 does; the tests compare the bits.
+// values. A multiprocessor holds several such blocks, so one's softmax overlaps with another's products: the more the less memory a
+// block takes. So the queries begin in the ring's last slot, and the scores of the last tile of keys stay in registers. The
+// instruction sums over 16 elements as mma.m16n8k16 does; the tests compare the bits.
 //
 // What the host has to know (mirrored in Rust):
 //   arguments  one HalvesArguments by value, as for attention_halves.cu
 //   grid       (ceil(sequence / 64), heads, batch); block 128 threads
-//   shared     SHARED_BYTES + ceil(sequence / 64) * TILE_SHARED_BYTES
+//   shared     SHARED_BYTES + (ceil(sequence / 64) - 1) * TILE_SHARED_BYTES
 
 template <int SLOTS_> struct WgmmaHalvesShape {
   static constexpr int HEAD = 64, KEYS = 64, SLOTS = SLOTS_, CHUNKS = KEYS / 16;
   static constexpr int ROW_TILES = 1, WARP_ROWS = 16, QUERIES = 64, THREADS = 128;
-  static constexpr int QUERY_BYTES = QUERIES * 2 * HEAD, TILE_BYTES = KEYS * 2 * HEAD;
-  static constexpr int SHARED_BYTES = QUERY_BYTES + SLOTS * TILE_BYTES, TILE_SHARED_BYTES = QUERIES * KEYS * 2;
+  static constexpr int TILE_BYTES = KEYS * 2 * HEAD, SHARED_BYTES = SLOTS * TILE_BYTES, TILE_SHARED_BYTES = QUERIES * KEYS * 2;
   static_assert(SLOTS >= 2, "the next tile loads while this one is computed");
 };
 
@@ -35,8 +35,8 @@ template <class Shape, bool CAUSAL, bool EXACT_SCALE> DEVICE void attention_halv
   const int key_tiles = (reach + KEYS - 1) / KEYS, value_tiles = (length + KEYS - 1) / KEYS;
   const int unmasked = CAUSAL && first_row + 1 < length ? first_row + 1 : length;   // keys that every row of this warp sees
 
-  const u32 query_tile = shared_address(wgmma_shared), slots = query_tile + Shape::QUERY_BYTES;
-  uint4* const strip = (uint4*)(wgmma_shared + Shape::SHARED_BYTES) + warp * ((sequence + KEYS - 1) / KEYS) * Shape::CHUNKS * 32 + lane;
+  const u32 slots = shared_address(wgmma_shared), query_tile = slots + (SLOTS - 1) * Shape::TILE_BYTES;
+  uint4* const strip = (uint4*)(wgmma_shared + Shape::SHARED_BYTES) + warp * ((sequence - 1) / KEYS) * Shape::CHUNKS * 32 + lane;
   auto slot = [&](int step) { return slots + (u32)step % SLOTS * Shape::TILE_BYTES; };
   // Step i loads tile i of the keys, or a tile of the values after them. There is one group of copies per step.
   auto load = [&](int step) {
@@ -47,10 +47,13 @@ template <class Shape, bool CAUSAL, bool EXACT_SCALE> DEVICE void attention_halv
   };
   // After this the tile of a step is in its slot for all threads and the tensor cores, and the slot of the step before is free:
   // its products are done, since every thread has waited for them. The copy of a later tile into it starts.
-  auto next_tile = [&](int step) {
+  auto await_tile = [&] {
     copy_async_wait<SLOTS - 2>();
     async_proxy_fence();
     __syncthreads();
+  };
+  auto next_tile = [&](int step) {
+    await_tile();
     load(step + SLOTS - 1);
   };
 
@@ -60,12 +63,19 @@ template <class Shape, bool CAUSAL, bool EXACT_SCALE> DEVICE void attention_halv
   load_tile<HEAD, Shape::QUERIES, Shape::THREADS>(query_tile, queries_in + first_query * pitch, pitch, sequence - first_query, threadIdx.x);
 #pragma unroll
   for (int step = 0; step < SLOTS - 1; step++) load(step);
+  await_tile();
   u32 queries[1][4][4];
+  load_queries<Shape>(queries, query_tile, warp * 16, lane);
   RowMaxima maximum;
+  uint4 last[Shape::CHUNKS];   // the scores of the latest tile, then their exponentials
 #pragma unroll 1
   for (int step = 0; step < key_tiles; step++) {
-    next_tile(step);
-    if (step == 0) load_queries<Shape>(queries, query_tile, warp * 16, lane);
+    if (step == 0) {
+      __syncthreads();   // all warps have their queries
+      load(SLOTS - 1);
+    } else {
+      next_tile(step);
+    }
     float scores[8][4];
     wgmma_fence();
 #pragma unroll
@@ -78,14 +88,16 @@ template <class Shape, bool CAUSAL, bool EXACT_SCALE> DEVICE void attention_halv
       uint4 chunk = scaled_scores<EXACT_SCALE>(scores[2 * i], scores[2 * i + 1], arguments.scale);
       if (step * KEYS + KEYS > unmasked) mask_chunk<CAUSAL>(chunk, step * KEYS + i * 16, first_row, length, lane);
       maximum.add(chunk);
-      strip[(step * Shape::CHUNKS + i) * 32] = chunk;
+      last[i] = chunk;
+      if (step + 1 < key_tiles) strip[(step * Shape::CHUNKS + i) * 32] = chunk;
     }
   }
 
   const u32 largest = maximum.of_warp();
   ArrivingSum sum;
 #pragma unroll 1
-  for (int tile = 0; tile < key_tiles; tile++) sum.add(exponential_tile<Shape::CHUNKS>(strip + tile * Shape::CHUNKS * 32, largest, lane));
+  for (int tile = 0; tile < key_tiles - 1; tile++) sum.add(exponential_tile<Shape::CHUNKS>(strip + tile * Shape::CHUNKS * 32, largest, lane));
+  sum.add(exponential_tile<Shape::CHUNKS, 1>(last, largest, lane));
   const RowDivisors divisors(sum.total());
 
   // Every product is waited for before the next probabilities are computed. A product in flight reads its operand from registers,
@@ -106,7 +118,7 @@ template <class Shape, bool CAUSAL, bool EXACT_SCALE> DEVICE void attention_halv
     u32 probabilities[Shape::CHUNKS][4];
 #pragma unroll
     for (int i = 0; i < Shape::CHUNKS; i++) {
-      const uint4 chunk = divisors.probabilities(strip[(tile * Shape::CHUNKS + i) * 32]);
+      const uint4 chunk = divisors.probabilities(tile + 1 < key_tiles ? strip[(tile * Shape::CHUNKS + i) * 32] : last[i]);
       probabilities[i][0] = chunk.x; probabilities[i][1] = chunk.y; probabilities[i][2] = chunk.z; probabilities[i][3] = chunk.w;
     }
     multiply(tile, probabilities);
