@@ -109,10 +109,10 @@ fn other_instances(architecture: GpuArchitecture) -> BTreeSet<Instance> {
             all.extend(instances(&calls).into_iter().filter(|instance| !known.contains(instance)).cloned());
         }
     }
-    // Products of BF16 have the registers of those of FP16, and of the functions that round to FP16 the longest stands for all.
+    // Of the products one function stands for all: the one of the most operations.
     all.retain(|instance| match instance.source {
-        KernelSource::ProductMma(ElementType::Bf16) | KernelSource::ProductWgmma(ElementType::Bf16) => false,
-        _ => !instance.name.ends_with("_halves") || instance.name.contains("mish"),
+        KernelSource::ProductMma(_) | KernelSource::ProductWgmma(_) => instance.name.contains("mish"),
+        _ => true,
     });
     all
 }
