@@ -7,7 +7,7 @@ use crate::manifest::schema::SearchTolerance;
 use crate::numbers;
 use crate::record::certificate::Certificate;
 
-/// `no broken row and cosine ≥ 0.999`
+/// `no broken row and cosine at least 0.999`
 pub fn tolerance(limits: &SearchTolerance) -> String {
     let SearchTolerance { cosine_min, max_broken_rows, max_flips, max_perplexity_ratio } = limits;
     let count = |limit: Option<u64>, noun: &str| match limit? {
@@ -17,8 +17,8 @@ pub fn tolerance(limits: &SearchTolerance) -> String {
     let words = [
         count(*max_broken_rows, "broken row"),
         count(*max_flips, "flip"),
-        cosine_min.map(|limit| format!("cosine ≥ {limit}")),
-        max_perplexity_ratio.map(|limit| format!("perplexity ≤ {limit}× that of FP32")),
+        cosine_min.map(|limit| format!("cosine at least {limit}")),
+        max_perplexity_ratio.map(|limit| format!("perplexity at most {limit}× that of FP32")),
     ];
     words.into_iter().flatten().collect::<Vec<_>>().join(" and ")
 }
@@ -70,10 +70,10 @@ mod tests {
     #[test]
     fn tolerances_read_as_sentences_do() {
         let limits = SearchTolerance { cosine_min: Some(0.999), max_broken_rows: Some(0), ..Default::default() };
-        assert_eq!(tolerance(&limits), "no broken row and cosine ≥ 0.999");
+        assert_eq!(tolerance(&limits), "no broken row and cosine at least 0.999");
         assert_eq!(tolerance(&SearchTolerance { max_flips: Some(1), ..Default::default() }), "at most 1 flip");
         let ratio = SearchTolerance { max_perplexity_ratio: Some(1.01), ..Default::default() };
-        assert_eq!(tolerance(&ratio), "perplexity ≤ 1.01× that of FP32");
+        assert_eq!(tolerance(&ratio), "perplexity at most 1.01× that of FP32");
         assert_eq!((part("layer.10/mlp/layer_norm"), part("final/layer_norm")), ("mlp/layer_norm", "final/layer_norm"));
     }
 }
