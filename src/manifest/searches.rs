@@ -118,7 +118,7 @@ mod tests {
     fn read(searches: &str) -> Result<Vec<SearchEntry>, String> {
         let manifest = format!(
             "schema: 1\nname: test\nquestion: What?\nmodels: {{tiny: {{random: 1, architecture: bert-tiny}}}}\n\
-             backends: [reference]\nprecisions: [{{name: mine, base: fp16}}]\nbatch_sizes: [1]\nsequence_lengths: [8]\n\
+             backends: [reference]\nprecisions: [{{name: mine, base: fp16, layer_norm_reduction: divide_first}}]\nbatch_sizes: [1]\nsequence_lengths: [8]\n\
              inputs: {{random: {{random: 7}}}}\nexpect_configurations: 1\nsearches:\n{searches}"
         );
         Manifest::parse(&manifest, "test.yaml").map(|manifest| manifest.searches).map_err(|error| error.to_string())

@@ -36,7 +36,11 @@ pub enum ScoreFunction {
 impl ProblemType {
     /// That of a value of config.json; `None` where it is absent or null.
     pub(super) fn of(value: Option<&Value>) -> Result<Option<Self>, String> {
-        value.map(|value| Self::deserialize(value).map_err(|error| format!("problem_type: {error}; correct the key or remove it"))).transpose()
+        value
+            .map(|value| {
+                Self::deserialize(value).map_err(|error| format!("problem_type: {error}; correct the key or remove it"))
+            })
+            .transpose()
     }
 }
 

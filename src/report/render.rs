@@ -64,14 +64,16 @@ impl Renderer {
             |section: &'a Section| HtmlSection { section, drawings: section.figures.iter().map(inline).collect() };
         let (leading, sections): (Vec<&Section>, Vec<&Section>) =
             document.sections.iter().partition(|section| section.leads);
-        let [leading, sections] = [leading, sections].map(|sections| sections.into_iter().map(drawn).collect());
+        let [leading, sections] =
+            [leading, sections].map(|sections| sections.into_iter().map(drawn).collect::<Vec<_>>());
         let claims = ("claims", document.claims.as_slice());
         let findings = ("findings", document.findings.as_slice());
         // What the rows answer comes first: the findings, where any of them is answered.
         let answered = |view: &ClaimView| !matches!(view.verdict.outcome, Outcome::NotRun | Outcome::NoHardware);
         let groups = if document.findings.iter().any(answered) { [findings, claims] } else { [claims, findings] };
         let verdicts = groups.map(|(slug, views)| VerdictGroup { slug, views }).into();
-        let page = HtmlPage { document, verdicts, leading, sections };
+        let glance = if leading.is_empty() { glance(&document.sections) } else { Vec::new() };
+        let page = HtmlPage { document, verdicts, leading, glance, sections };
         self.html.render("report.html", &context(&page)?)
     }
 }
@@ -106,6 +108,8 @@ struct HtmlPage<'a> {
     verdicts: Vec<VerdictGroup<'a>>,
     /// What answers the experiment's question.
     leading: Vec<HtmlSection<'a>>,
+    /// What shows the result at a glance, where no section leads.
+    glance: Vec<DrawnFigure<'a>>,
     sections: Vec<HtmlSection<'a>>,
 }
 
@@ -121,6 +125,29 @@ struct HtmlSection<'a> {
     section: &'a Section,
     /// SVG elements, as many as there are figures; empty where there is nothing to draw.
     drawings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct DrawnFigure<'a> {
+    figure: &'a Figure,
+    /// An SVG element.
+    drawing: String,
+}
+
+/// The kinds of figures that show a result at a glance, by their slugs, which name an experiment before, the most telling first.
+const GLANCE: [&str; 3] = ["figure-deviation-", "figure-latency-sequence", "figure-numerics"];
+
+/// How many of them a page shows.
+const GLANCED: usize = 2;
+
+/// The first figure of each kind that was drawn.
+fn glance(sections: &[Section]) -> Vec<DrawnFigure<'_>> {
+    let drawn = |kind: &&str| {
+        let mut figures = sections.iter().flat_map(|section| &section.figures);
+        let figure = figures.find(|figure| figure.svg.is_some() && figure.slug.contains(kind))?;
+        Some(DrawnFigure { figure, drawing: inline(figure) })
+    };
+    GLANCE.iter().filter_map(drawn).take(GLANCED).collect()
 }
 
 fn context<T: Serialize>(value: &T) -> Result<Context, RenderError> {

@@ -441,7 +441,7 @@ fn failed_rows_that_do_not_say_with_which_files_are_kept_with_a_word() {
     std::fs::rename(&away, &file).unwrap();
     let (_, stderr) = run(&experiment);
     assert_says(
-        &stderr,
+        stderr.lines().next().unwrap(),
         &["note: 1 failed row(s) of this folder do not say which files they failed with", "--retry-failed"],
     );
     let (_, stderr) = expect(0, &["run", text(&experiment.yaml()), "--out", text(&experiment.dir()), "--retry-failed"]);

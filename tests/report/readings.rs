@@ -262,7 +262,7 @@ fn both_verdicts_stand_side_by_side_and_findings_behind_the_claims() {
     let html = Renderer::new().unwrap().html(&document).unwrap();
     let place = |what: &str| html.find(what).unwrap_or_else(|| panic!("{what}"));
     assert!(place("<h2 id=\"findings\">") < place("<h2 id=\"claims\">"), "answered findings come first");
-    assert!(place("<span class=\"badge open\">UNDECIDED</span><span class=\"badge pass\"") > 0);
+    assert!(place("<span class=\"badge open\">UNDECIDED</span> <span class=\"badge pass\"") > 0);
     let macros = Renderer::new().unwrap().tex("macros.tex", &document).unwrap();
     for line in ["{\\mpClaimCFiveSecondVerdict}{PASS", "{\\mpFindingFOneVerdict}{PASS", "{\\mpClaims}{10"] {
         assert!(macros.contains(line), "{line}");

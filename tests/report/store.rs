@@ -44,7 +44,12 @@ fn statistics_come_from_the_raw_samples() {
 fn the_last_record_of_a_configuration_wins_and_strangers_are_left_out() {
     let plan = fixture::plan(&fixture::LAPTOP);
     let mut records = fixture::records(&plan, "e");
-    let failed = Outcome::Failed(Failure { kind: FailureKind::Timeout, reason: "late".to_owned(), files: None, libraries: None });
+    let failed = Outcome::Failed(Failure {
+        kind: FailureKind::Timeout,
+        reason: "late".to_owned(),
+        files: None,
+        libraries: None,
+    });
     records.insert(0, Record { outcome: failed.clone(), ..records[0].clone() });
     let stranger =
         Record { id: mixprec::plan::ConfigurationId("ffff".to_owned()), outcome: failed, ..records[0].clone() };
