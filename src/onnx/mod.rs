@@ -1,5 +1,5 @@
 //! ONNX export: the graph under any precision policy, which becomes explicit element types and `Cast` nodes. TensorRT and
-//! ONNX Runtime build exactly what the exported file says. [`deviations`] lists what ONNX cannot express of the policy.
+//! ONNX Runtime build exactly what the exported file says. [`deviations()`] lists what ONNX cannot express of the policy.
 //!
 //! The inputs are [`INPUT_IDS`], [`ATTENTION_MASK`] but where a dialect has none, and [`TOKEN_TYPE_IDS`] where a dialect has them
 //! as an input. The one output is `logits` or `last_hidden_state`, in the type that
@@ -220,7 +220,7 @@ impl<'m> Export<'m> {
         &self.outputs
     }
 
-    /// What ONNX cannot express of the policy; see [`deviations`].
+    /// What ONNX cannot express of the policy; see [`deviations()`].
     pub fn deviations(&self) -> &[String] {
         &self.deviations
     }
