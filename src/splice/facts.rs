@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::columns;
 use super::figure::{self, LatencyFigure};
@@ -12,9 +12,12 @@ use super::runs::Run;
 use super::{SpliceError, forwards, peers, runs};
 use crate::analysis::noise;
 use crate::claims::{Claims, judge_study};
+use crate::manifest::schema::SearchTolerance;
 use crate::numbers;
+use crate::record::certificate::Certificate;
 use crate::report::document::{ClaimView, document};
 use crate::report::figures::Figure;
+use crate::report::sentences::searches::operations;
 use crate::results::study::Study;
 use crate::store::schema::{ResultRow, SCHEMA_VERSION, SampleRow};
 
@@ -58,6 +61,8 @@ pub(super) struct PageFacts {
     pub results_columns: Vec<Value>,
     /// Columns of `samples.parquet`.
     pub samples_columns: Vec<Value>,
+    /// Minimal sets of trained models that keep every row: [`kept_rows`].
+    pub minimal_sets: Vec<Value>,
     /// The second figure of the front page.
     pub figure: LatencyFigure,
     /// The first: the deviations that enter the layer norms of a model. `None` where no experiment has them.
@@ -98,9 +103,31 @@ impl PageFacts {
             schema_version: SCHEMA_VERSION,
             results_columns: columns::facts(ResultRow::columns()),
             samples_columns: columns::facts(SampleRow::columns()),
+            minimal_sets: kept_rows(&study.searches),
             figure: figure::of(main)?,
             deviation,
             runs: runs.iter().map(Run::facts).collect(),
         })
     }
+}
+
+/// Of searches on trained models that allow no broken row and found one: the operations that need FP32, and how many forwards
+/// that were held out break all the same.
+fn kept_rows(searches: &[Certificate]) -> Vec<Value> {
+    let no_broken_row = SearchTolerance { max_broken_rows: Some(0), ..SearchTolerance::default() };
+    let trained = |found: &&Certificate| found.subject.weights.starts_with("checkpoint");
+    let broken = |found: &&Certificate| found.tolerance == no_broken_row && !found.operations.is_empty();
+    let fact = |found: &Certificate| {
+        json!({
+            "model": found.subject.model,
+            "input": found.subject.input,
+            "operations": operations(found),
+            "size": found.operations.len(),
+            "of": found.subject.candidates,
+            "searched": found.searched.forwards,
+            "breaking": found.held_out.breaking.len(),
+            "held_out": found.held_out.totals.forwards,
+        })
+    };
+    searches.iter().filter(trained).filter(broken).map(fact).collect()
 }
