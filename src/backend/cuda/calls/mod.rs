@@ -9,7 +9,7 @@ mod rounded_attention;
 mod stepwise;
 mod tally;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod tiles;
 
 pub(super) use attention::AttentionTile;

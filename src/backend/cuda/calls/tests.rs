@@ -39,7 +39,7 @@ fn all_calls(graph: &Graph, policy: &PrecisionPolicy, shape: Shape, architecture
 }
 
 /// All calls of all choices for stages at invented addresses, and `more`.
-fn calls_of(
+pub(in crate::backend::cuda) fn calls_of(
     stages: &Stages,
     shape: Shape,
     architecture: GpuArchitecture,
@@ -55,7 +55,7 @@ fn calls_of(
         tensors: &tensors,
         ids: 1 << 16,
         lengths: 1 << 17,
-        types: None,
+        types: Some(1 << 18),
         sequence: shape.sequence,
         scratch: 1 << 20,
         scratch_bytes: 32 << 20,

@@ -1,10 +1,11 @@
 //! Lowers policies and sizes that no experiment has run: `check` must accept all of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{lower, lower_stepwise};
 use crate::backend::cuda::arena::lay_out;
-use crate::backend::cuda::calls::{DeviceCall, Placement, StageGroup, calls, choices, groups};
+use crate::backend::cuda::calls::tests::calls_of;
+use crate::backend::cuda::calls::{StageGroup, groups};
 use crate::backend::cuda::compile::GpuArchitecture;
 use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::stage::{Epilogue, Stage, Stages, TensorId, WeightKey};
@@ -80,37 +81,10 @@ fn graphs() -> Vec<Graph> {
     graphs
 }
 
-/// The calls of every choice, at invented addresses.
-fn all_calls(stages: &Stages) -> Vec<DeviceCall> {
-    let layout = lay_out(&stages.tensors, &stages.stages, &[stages.output.unwrap()]);
-    let tensors: Vec<u64> = layout.offsets.iter().map(|&offset| 1 << 32 | offset as u64).collect();
-    let keys = stages.stages.iter().flat_map(Stage::weights);
-    let weights: BTreeMap<WeightKey, u64> = keys.map(|key| (key, 1 << 40)).collect();
-    let placement = Placement {
-        stages,
-        weights: &weights,
-        tensors: &tensors,
-        ids: 1 << 16,
-        lengths: 1 << 17,
-        types: Some(1 << 18),
-        sequence: 33,
-        scratch: 1 << 20,
-        scratch_bytes: 32 << 20,
-        architecture: GpuArchitecture { major: 9, minor: 0 },
-        multiprocessors: 132,
-    };
-    let mut all = Vec::new();
-    for group in groups(stages) {
-        let choices = std::iter::once(None).chain(choices(&placement, group).into_iter().map(Some));
-        all.extend(choices.flat_map(|choice| calls(&placement, group, choice).unwrap()));
-    }
-    all
-}
-
 /// `lower` itself refuses stages that do not fit each other, so the test passes if `lower` and the calls succeed.
 #[test]
 fn every_mixture_of_formats_and_every_width_is_lowered_to_stages_that_fit() {
-    let shape = Shape { batch: 3, sequence: 33 };
+    let (shape, hopper) = (Shape { batch: 3, sequence: 33 }, GpuArchitecture { major: 9, minor: 0 });
     let (policies, graphs) = (policies(), graphs());
     let mut lowered = 0;
     for graph in &graphs {
@@ -118,7 +92,7 @@ fn every_mixture_of_formats_and_every_width_is_lowered_to_stages_that_fit() {
             for stages in [lower(graph, policy, shape), lower_stepwise(graph, policy, shape)] {
                 match stages {
                     Ok(stages) => {
-                        assert!(!all_calls(&stages).is_empty());
+                        assert!(!calls_of(&stages, shape, hopper, |_| Vec::new()).is_empty());
                         lowered += 1;
                     }
                     Err(error) => panic!("{}: {error}", policy.name),
