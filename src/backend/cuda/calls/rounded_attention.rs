@@ -32,7 +32,7 @@ const MMA_TILES: [RoundedAttentionTile; 17] = [
     mma(4, 2, 64),
     mma(4, 1, 64),
     mma(8, 1, 64),
-    // For the head sizes that do not divide by 32 or 64.
+    // For heads of more than 64.
     mma(1, 1, 32),
     mma(1, 3, 16),
     mma(1, 3, 32),

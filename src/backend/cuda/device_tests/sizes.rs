@@ -29,14 +29,12 @@ fn is_fused_attention(stages: &Stages) -> bool {
     stages.stages.iter().any(|stage| matches!(stage, Stage::Attention(_)))
 }
 
-#[test]
-fn attention_of_wider_heads_agrees_with_float64() {
+fn check_attention(size: usize, presets: &[Preset], shapes: &[(usize, usize)]) {
     let _turn = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
-    let shapes = [(1, 1), (3, 33), (2, 127), (1, 511)];
-    for (size, architecture) in WIDER_HEADS.into_iter().flat_map(|size| BOTH.map(|architecture| (size, architecture))) {
+    for architecture in BOTH {
         let model = of_sizes(architecture, 2 * size, 2);
-        for preset in [Preset::Hybrid, Preset::Bf16, Preset::Fp32, Preset::Tf32] {
-            for (batch, sequence) in shapes {
+        for &preset in presets {
+            for &(batch, sequence) in shapes {
                 let Some(gpu) = gpu() else { return };
                 let bench = Bench::new(gpu, &model, preset, Shape { batch, sequence });
                 assert!(is_fused_attention(&bench.stages), "{size} {preset}");
@@ -46,6 +44,30 @@ fn attention_of_wider_heads_agrees_with_float64() {
             }
         }
     }
+}
+
+const NARROW: [Preset; 2] = [Preset::Hybrid, Preset::Bf16];
+
+const SHAPES: [(usize, usize); 4] = [(1, 1), (3, 33), (2, 127), (1, 511)];
+
+#[test]
+fn attention_of_heads_of_80_agrees_with_float64() {
+    check_attention(80, &NARROW, &SHAPES);
+}
+
+#[test]
+fn attention_of_heads_of_96_agrees_with_float64() {
+    check_attention(96, &NARROW, &SHAPES);
+}
+
+#[test]
+fn attention_of_heads_of_128_agrees_with_float64() {
+    check_attention(128, &NARROW, &SHAPES);
+}
+
+#[test]
+fn attention_of_wider_heads_over_fp32_agrees_with_float64() {
+    WIDER_HEADS.map(|size| check_attention(size, &[Preset::Fp32, Preset::Tf32], &SHAPES[..3]));
 }
 
 /// One sequence of each length up to the longest, every row of each.
