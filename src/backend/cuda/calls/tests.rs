@@ -256,3 +256,30 @@ fn sixteen_bit_policies_run_seven_stages_a_layer_and_a_stepwise_forward_one_for_
     assert_eq!(stages(Preset::Fp32), 1 + 12 * 8);
     assert_eq!(stages(Preset::Tf32), 1 + 12 * 8);
 }
+
+#[test]
+fn wider_heads_and_rows_of_any_width_run_the_stages_of_bert() {
+    let shape = Shape { batch: 2, sequence: 33 };
+    let of = |hidden, heads| {
+        let mut config = ModelConfig::of(ModelName::BertTiny);
+        let tiny = config.dimensions;
+        config.dimensions = Dimensions { hidden, heads, ..tiny };
+        build_graph(&config)
+    };
+    let hopper = GpuArchitecture { major: 9, minor: 0 };
+    for preset in Preset::ALL {
+        let stages = |hidden, heads| lower(&of(hidden, heads), &PrecisionPolicy::preset(preset), shape).unwrap();
+        let as_bert = stages(128, 2).stages.len();
+        for (hidden, heads) in [(160, 2), (192, 2), (256, 2), (80, 1)] {
+            assert_eq!(stages(hidden, heads).stages.len(), as_bert, "{hidden} wide, {heads} heads, {preset}");
+        }
+        // Heads of 26 have no fused attention; the norms are fused all the same.
+        for (hidden, heads) in [(312, 12), (20, 2), (44, 4)] {
+            let stages = stages(hidden, heads);
+            let all = calls_of(&stages, shape, hopper, |_| Vec::new());
+            let norms = instances(&all).into_iter().filter(|instance| instance.name.contains("layer_norm"));
+            let sources: Vec<KernelSource> = norms.map(|instance| instance.source).collect();
+            assert!(!sources.is_empty() && !sources.contains(&KernelSource::Stepwise), "{hidden} wide, {preset}");
+        }
+    }
+}

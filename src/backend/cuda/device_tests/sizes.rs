@@ -70,7 +70,7 @@ fn attention_of_wider_heads_over_fp32_agrees_with_float64() {
     WIDER_HEADS.map(|size| check_attention(size, &[Preset::Fp32, Preset::Tf32], &SHAPES[..3]));
 }
 
-/// One sequence of each length up to the longest, every row of each.
+/// One sequence of each length up to the longest, every row of each. `tests/sanitizer.sh` runs this test.
 #[test]
 fn attention_of_wider_heads_agrees_with_float64_at_every_length() {
     let _turn = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
