@@ -118,9 +118,11 @@ impl Section {
             || self.figures.iter().any(|figure| figure.empty.is_none())
     }
 
-    /// Splits the section into the part for the paper's text and the part for its appendix.
+    /// Splits the section into the part for the paper's text and the part for its appendix; what is empty stands at the end.
     pub fn on_paper(&self) -> (Section, Section) {
-        let (last_tables, tables) = self.tables.iter().cloned().partition(|table| table.in_appendix);
+        let mut tables = self.tables.clone();
+        tables.sort_by_key(|table| table.empty.is_some());
+        let (last_tables, tables) = tables.into_iter().partition(|table| table.in_appendix);
         let (last_figures, figures) = self.figures.iter().cloned().partition(|figure| figure.in_appendix);
         let own = |figures, tables| Section { figures, tables, ..self.clone() };
         (own(figures, tables), own(last_figures, last_tables))

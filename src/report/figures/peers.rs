@@ -1,7 +1,7 @@
 //! Times of other engines over mixprec's: a panel per model, shapes across, a bar per peer.
 
 use super::axis::Scale;
-use super::canvas::{Anchor, Canvas, INK, colour};
+use super::canvas::{Canvas, INK, colour};
 use super::panel::{Layout, LegendEntry, Panel, Titles};
 use super::{Figure, FigureError};
 use crate::report::sentences::peers::setting;
@@ -34,7 +34,7 @@ pub fn peers(rows: &[PeerRow]) -> Result<Figure, FigureError> {
     canvas.finish()?;
     let caption = format!(
         "Time of a forward pass in other engines over that in mixprec's, by batch size × sequence length; bars have 95 % \
-         intervals. Above the line at 1 mixprec is faster. {}",
+         intervals. The line at 1 is mixprec's own time: above it mixprec is faster. {}",
         setting(rows)
     );
     Ok(Figure::drawn(SLUG, caption, svg))
@@ -62,6 +62,5 @@ fn draw(canvas: &Canvas, panel: Panel, rows: &[&PeerRow], (names, scale): (&[&st
         canvas.line(vec![at(middle, row.interval.0), at(middle, row.interval.1)], INK, 1)?;
     }
     let one = panel.y(scale.position(1.0));
-    canvas.line(vec![(panel.x(0.0), one), (panel.x(1.0), one)], INK, 2)?;
-    canvas.text("mixprec", (panel.x(1.0) - 4, one - 10), Anchor::End)
+    canvas.line(vec![(panel.x(0.0), one), (panel.x(1.0), one)], INK, 2)
 }
