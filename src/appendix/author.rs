@@ -113,7 +113,7 @@ pub struct VisitStep {
     pub command: String,
     /// What it shows.
     pub shows: Paragraph,
-    /// How long it took, with its unit; none where nobody measured it.
+    /// How long it took, with its unit; none where nobody measured it by itself.
     pub took: Option<String>,
 }
 
