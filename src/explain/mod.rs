@@ -136,7 +136,7 @@ impl Explainer {
         let parts = Parts::read(dir)?;
         let of = |list: fn(&Parts) -> &Vec<PathBuf>| parts.iter().flat_map(list).cloned().collect::<Vec<_>>();
         let folders = [vec![PathBuf::new()], of(|parts| &parts.with), of(|parts| &parts.repeats)].concat();
-        let Study { main, repeats, others, searches: _ } = study;
+        let Study { main, repeats, others, searches: _, peers: _ } = study;
         let repeated = repeats.len();
         let all = std::iter::once(main).chain(others).chain(repeats);
         let read = |(folder, data)| Source::read(dir, folder, data);
@@ -223,6 +223,7 @@ impl Explainer {
             Origin::Rows(ids) if ids.is_empty() => (vec![], Some("no row has it".to_owned())),
             Origin::Rows(ids) => (self.traced(ids, None), None),
             Origin::Plan => (vec![], Some(self.of_plan())),
+            Origin::Files(files) => (vec![], Some((*files).to_owned())),
             Origin::Verdicts => {
                 let ids = self.verdicts.iter().map(|verdict| verdict.claim.id.as_str()).collect::<Vec<_>>();
                 (vec![], Some(format!("the verdicts on {}; explain one of them", ids.join(", "))))

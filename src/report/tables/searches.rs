@@ -35,7 +35,7 @@ pub fn minimal_sets(searches: &[Certificate]) -> Table {
     searches.iter().for_each(|one| table.push(cells(one)));
     table.notes.push(Note { mark: String::new(), text: NOTE.to_owned() });
     table.pins = Some(provenance(searches));
-    table.rule_between_groups(1)
+    Table { in_appendix: true, ..table.rule_between_groups(1) }
 }
 
 fn cells(found: &Certificate) -> Vec<TableCell> {
