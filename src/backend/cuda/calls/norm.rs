@@ -165,8 +165,8 @@ pub(super) fn layer_norm(
     };
     let output = written.normalised.map_or(ElementType::F16, |id| placement.element(id));
     let (count, rounded) = partials.map_or((0, false), |partials| (partials.count, partials.rounded));
-    // A forward of single operations has the bits of rounded sums, so its norm sums a row in the same order.
-    let shape = RowShape::of(input.rows, input.stride, if rounded { 0 } else { count });
+    // Between FP16 neighbours a forward of single operations has the same bits, so both sum a row in the same order.
+    let shape = RowShape::of(input.rows, input.stride, if input.element == ElementType::F16 { 1 } else { count });
     let norm = if written.post { "POST" } else { "PRE" };
     let (width, RowShape { warps, rows }) = (input.stride, shape);
     let stream = if post { placement.element(outputs.main) } else { input.element };
