@@ -4,7 +4,8 @@
 //! Where the policy computes operations in FP32 and they are fused, the store between them is left out, which changes
 //! the result by less than that store's rounding. Where the policy rounds inside operations (`fp16`), the fused kernels
 //! round at every step all the same. `lower_stepwise` makes each of these operations a stage of its own; the results have
-//! the same bits, and every tensor exists.
+//! the same bits, and every tensor exists. So it is with a few operations in FP32 among them: what FP16 neighbours read is
+//! rounded where it is written.
 //!
 //! `linear.rs` lowers linear layers, `fusion.rs` fuses layer norm, activation and the residual sum, `attention.rs` scores,
 //! softmax and context; `check.rs` checks the result.
