@@ -19,6 +19,15 @@ pub struct MemoryBreakdown {
     pub device_bytes: Option<u64>,
 }
 
+/// The kernels that one forward launches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launches {
+    /// All of them.
+    pub kernels: usize,
+    /// Those that execute a single operation of the graph and round every step, where a product and a fused kernel do not.
+    pub single_operations: usize,
+}
+
 /// Highest rates of computing and copying that were measured on a device, in the process that measures the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Ceilings {

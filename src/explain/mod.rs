@@ -2,6 +2,7 @@
 //! makes it again. Tables, macros and verdicts know their rows; nothing is searched for.
 
 mod manifest;
+mod searched;
 mod source;
 mod target;
 mod text;
@@ -20,6 +21,7 @@ use crate::results::ResultsError;
 use crate::results::study::{Parts, Study};
 use crate::store::StoreError;
 use crate::store::schema::ResultRow;
+use searched::Searched;
 use source::Source;
 use target::{FoundCell, Printed, Question};
 
@@ -121,6 +123,7 @@ pub struct Explainer {
     sources: Vec<Source>,
     /// How many of the sources, the last ones, are repeats.
     repeats: usize,
+    searched: Vec<Searched>,
 }
 
 impl Explainer {
@@ -141,7 +144,8 @@ impl Explainer {
         let all = std::iter::once(main).chain(others).chain(repeats);
         let read = |(folder, data)| Source::read(dir, folder, data);
         let sources = folders.into_iter().zip(all).map(read).collect::<Result<Vec<Source>, StoreError>>()?;
-        Ok(Explainer { dir: dir.to_owned(), verdicts, document, sources, repeats: repeated })
+        let searched = searched::read(of(|parts| &parts.searches).iter().map(|folder| dir.join(folder)))?;
+        Ok(Explainer { dir: dir.to_owned(), verdicts, document, sources, repeats: repeated, searched })
     }
 
     /// Explains what is called `what`: one number, or the cells of a table that have all its words.
@@ -264,6 +268,9 @@ impl Explainer {
         let tables: Vec<_> = all.filter(|table| target::is_called(table, name)).collect();
         if tables.is_empty() {
             return Err(self.unknown(&format!("{name}.tex")));
+        }
+        if let Some(table) = tables.iter().copied().find(|table| searched::is_of_searches(table)) {
+            return searched::lines(table, &self.searched, words);
         }
         let source = |id: &str| self.row_of(id, None).map(|(_, row)| row);
         let found: Vec<Explained> = tables

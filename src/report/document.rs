@@ -198,8 +198,9 @@ fn add_searches(
     searches: &[Certificate],
 ) -> Result<(), ReportError> {
     if !searches.is_empty() {
-        let (figures, tables) =
-            (vec![figures::minimal_sets(searches)?], vec![tables::searches::minimal_sets(searches)]);
+        let figures = vec![figures::minimal_sets(searches)?];
+        let sets = [tables::searches::minimal_sets(searches)].into_iter();
+        let tables = sets.chain(tables::searches::policy_times(searches)).collect();
         let at = sections.iter().position(|section| section.slug == CROSS_GPU_SLUG).unwrap_or(sections.len());
         sections.insert(at, texts.section("searches", figures, tables));
     }

@@ -22,7 +22,15 @@ fn policies() -> Vec<PrecisionPolicy> {
     let mut wide_norms = PrecisionPolicy::preset(Preset::Fp16);
     wide_norms.classes.insert(OpClass::LayerNorm, Rounding::uniform(Format::Fp32));
     policies.push(wide_norms);
+    policies.push(with_in_fp32(&["layer.2/mlp/layer_norm", "layer.3/mlp/residual"]));
     policies
+}
+
+/// Full FP16 but for these operations, as a search leaves it.
+pub(in crate::backend::cuda) fn with_in_fp32(ops: &[&str]) -> PrecisionPolicy {
+    let mut policy = PrecisionPolicy::preset(Preset::Fp16);
+    policy.overrides.extend(ops.iter().map(|&op| (op.to_owned(), Rounding::uniform(Format::Fp32))));
+    policy
 }
 
 /// All calls of all choices for a model, policy and shape, at invented addresses, and those of an examined forward.
@@ -282,6 +290,50 @@ fn wider_heads_and_rows_of_any_width_run_the_stages_of_bert() {
             let norms = instances(&all).into_iter().filter(|instance| instance.name.contains("layer_norm"));
             let sources: Vec<KernelSource> = norms.map(|instance| instance.source).collect();
             assert!(!sources.is_empty() && !sources.contains(&KernelSource::Stepwise), "{hidden} wide, {preset}");
+        }
+    }
+}
+
+/// Calls with a split product wherever there is one, as those that a small batch is timed fastest with.
+fn split_calls(graph: &Graph, policy: &PrecisionPolicy, shape: Shape) -> Vec<DeviceCall> {
+    let stages = lower(graph, policy, shape).unwrap();
+    let hopper = GpuArchitecture { major: 9, minor: 0 };
+    let split = |choice: &Choice| match choice {
+        Choice::Product(ProductChoice::Kernel(_, splits)) => *splits,
+        _ => 0,
+    };
+    placed(&stages, shape, hopper, |placement| {
+        let each = groups(&stages)
+            .into_iter()
+            .map(|group| calls(placement, group, choices(placement, group).into_iter().max_by_key(split)).unwrap());
+        each.flatten().collect()
+    })
+}
+
+/// A norm in FP32 between FP16 neighbours takes the kernels of one in FP16: its product adds the residual or leaves partial sums
+/// to it, it rounds what it writes, and the next residual is added in the epilogue of its product.
+#[test]
+fn what_a_search_leaves_in_fp32_launches_as_many_kernels_as_fp16() {
+    let bert = architecture_graph(ModelName::BertBase);
+    let minimal = ["layer.2/mlp/layer_norm", "layer.9/mlp/layer_norm", "layer.10/mlp/layer_norm"];
+    let residual = ["layer.9/mlp/residual"];
+    let first_and_last = ["embeddings/layer_norm", "layer.5/attention/layer_norm", "layer.11/mlp/layer_norm"];
+    let gpt2 = architecture_graph(ModelName::Gpt2);
+    let norms = ["layer.0/mlp/layer_norm", "final/layer_norm"];
+    let fp16 = PrecisionPolicy::preset(Preset::Fp16);
+    for (graph, ops) in [(&bert, &minimal[..]), (&bert, &residual), (&bert, &first_and_last), (&gpt2, &norms)] {
+        let found = with_in_fp32(ops);
+        for (batch, sequence) in [(1, 128), (8, 128)] {
+            let shape = Shape { batch, sequence };
+            let stages = |policy| lower(graph, policy, shape).unwrap();
+            assert_eq!(stages(&found).stages.len(), stages(&fp16).stages.len(), "{ops:?}");
+            assert_eq!(groups(&stages(&found)), groups(&stages(&fp16)), "{ops:?}");
+            let [mixed, narrow] = [&found, &fp16].map(|policy| split_calls(graph, policy, shape));
+            // The sum of the embedding tables rounds to FP16 after every step in both.
+            assert_eq!(launches(&mixed), launches(&narrow), "{ops:?}");
+            assert_eq!(launches(&mixed), Launches { kernels: stages(&fp16).stages.len(), single_operations: 1 });
+            let names: Vec<&str> = instances(&mixed).into_iter().map(|instance| instance.name.as_str()).collect();
+            assert_eq!(names.iter().any(|name| name.ends_with("_rounded")), ops != residual, "{names:?}");
         }
     }
 }

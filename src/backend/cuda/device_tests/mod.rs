@@ -6,6 +6,7 @@ mod activations;
 mod bench;
 mod bench_sizes;
 mod laid_out;
+mod mixed;
 mod reference;
 mod rounded;
 mod sizes;

@@ -190,13 +190,14 @@ fn candidates(gpu: &GpuRuntime, fused: &Forward<'_>, single: &Forward<'_>) -> Ve
 }
 
 /// Runs both forwards with every choice and compares them. Returns the number of choices that ran, `None` without a device.
-fn compare(name: &str, model: &Model, case: Case) -> Option<usize> {
+fn compare(name: &str, model: &Model, case: Case<'_>) -> Option<usize> {
     let gpu = gpu()?;
-    let Case { shape: (batch, sequence), order, values } = case;
-    let (shape, policy) = (Shape { batch, sequence }, fp16(order));
-    let what = format!("{name} {order:?} {batch}x{sequence} {values:?}");
-    let stages = lower(&model.graph, &policy, shape).unwrap();
-    let stepwise = lower_stepwise(&model.graph, &policy, shape).unwrap();
+    let Case { shape: (batch, sequence), policy, values } = case;
+    let shape = Shape { batch, sequence };
+    let wide: Vec<&String> = policy.overrides.keys().collect();
+    let what = format!("{name} {:?} {wide:?} {batch}x{sequence} {values:?}", policy.layer_norm_reduction);
+    let stages = lower(&model.graph, policy, shape).unwrap();
+    let stepwise = lower_stepwise(&model.graph, policy, shape).unwrap();
     let (weights, inputs) = (loaded(&gpu, model, &stages, values), inputs(&gpu, model, shape));
     let of = (weights.addresses(), &inputs, shape);
     let (fused, single) = (Forward::new(&gpu, stages, of), Forward::new(&gpu, stepwise, of));
@@ -236,9 +237,9 @@ pub(super) fn same_calls(a: &[DeviceCall], b: &[DeviceCall]) -> bool {
 
 /// What is compared.
 #[derive(Debug, Clone, Copy)]
-struct Case {
+struct Case<'a> {
     shape: (usize, usize),
-    order: ReductionOrder,
+    policy: &'a PrecisionPolicy,
     values: Values,
 }
 
@@ -247,11 +248,22 @@ fn check(architecture: Architecture, shapes: &[(usize, usize)], orders: &[Reduct
 }
 
 fn check_model(name: &str, model: &Model, shapes: &[(usize, usize)], orders: &[ReductionOrder], kinds: &[Values]) {
+    let policies: Vec<PrecisionPolicy> = orders.iter().map(|&order| fp16(order)).collect();
+    check_policies(name, model, (shapes, &policies), kinds);
+}
+
+/// The same of policies, with the parameters of each kind.
+pub(super) fn check_policies(
+    name: &str,
+    model: &Model,
+    (shapes, policies): (&[(usize, usize)], &[PrecisionPolicy]),
+    kinds: &[Values],
+) {
     let _turn = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
     for &shape in shapes {
-        for &order in orders {
+        for policy in policies {
             for &values in kinds {
-                let Some(ran) = compare(name, model, Case { shape, order, values }) else { return };
+                let Some(ran) = compare(name, model, Case { shape, policy, values }) else { return };
                 assert!(ran > 0);
             }
         }
