@@ -33,6 +33,10 @@ pub struct Launches {
 pub struct Ceilings {
     /// Floating-point operations per second of a large product in the formats of the engine's linear layers.
     pub flops_per_s: f64,
+    /// The same while such products have kept the board busy for a while, so that its power limit sets the clock. `None` in older
+    /// rows.
+    #[serde(default)]
+    pub sustained_flops_per_s: Option<f64>,
     /// Bytes per second, read and written, of a large copy.
     pub bytes_per_s: f64,
 }

@@ -11,10 +11,7 @@ use crate::engine::BackendError;
 use crate::graph::{Format, Rounding};
 
 /// Row lengths of the fused kernels are multiples of this, elements.
-pub(in crate::backend::cuda) const NORM_WIDTH_STEP: usize = 32;
-
-/// The same for the kernel that rounds every step to FP16.
-const HALVES_STEP: usize = 8;
+pub(in crate::backend::cuda) const NORM_WIDTH_STEP: usize = 4;
 
 /// Elements that a warp of that kernel sums at a time.
 const HALVES_LEAF: usize = 256;
@@ -56,7 +53,7 @@ pub(super) fn rounds_to_fp16(stages: &Stages, stage: &LayerNorm) -> bool {
         && stage.norm.rounding == Rounding::uniform(Format::Fp16)
         && [input.element, main.element] == [ElementType::F16; 2]
         && stage.outputs.copy.is_none()
-        && input.stride.is_multiple_of(HALVES_STEP)
+        && input.stride.is_multiple_of(NORM_WIDTH_STEP)
         && input.stride <= ROUNDED_WIDTH
 }
 
@@ -85,14 +82,15 @@ struct RowShape {
 
 impl RowShape {
     /// The shapes that were fastest on an H200 at 768 columns. Few rows are spread over many warps, for latency. Of
-    /// many rows each takes one warp, or more if partial sums multiply its reads. Warps decide the order of the sums over a row.
+    /// many rows each takes one warp, or more if partial sums multiply its reads. A wide row takes as many as hold it in
+    /// registers. Warps decide the order of the sums over a row.
     fn of(rows: usize, width: usize, partials: usize) -> RowShape {
-        let warps = |wanted: usize| wanted.min((width / 128).max(1));
+        let warps = |wanted: usize, columns: usize| wanted.min((width / 128).max(1)).max(width.div_ceil(columns));
         match (rows, partials) {
-            (0..=64, _) => RowShape { warps: warps(6), rows: 1 },
-            (65..=256, _) => RowShape { warps: warps(2), rows: 2 },
-            (_, 0) => RowShape { warps: 1, rows: 4 },
-            _ => RowShape { warps: warps(3), rows: 1 },
+            (0..=64, _) => RowShape { warps: warps(6, 384), rows: 1 },
+            (65..=256, _) => RowShape { warps: warps(2, 512), rows: if width <= 1024 { 2 } else { 1 } },
+            (_, 0) => RowShape { warps: warps(1, 2048), rows: 4 },
+            _ => RowShape { warps: warps(3, 384), rows: 1 },
         }
     }
 

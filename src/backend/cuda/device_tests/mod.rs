@@ -4,10 +4,12 @@
 
 mod activations;
 mod bench;
+mod bench_sizes;
 mod laid_out;
 mod mixed;
 mod reference;
 mod rounded;
+mod sizes;
 mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,6 +92,8 @@ struct Bench {
     inputs: DeviceMemory,
     lengths: Vec<usize>,
     shape: Shape,
+    /// Compares every row, not a sample.
+    every_row: bool,
 }
 
 impl Bench {
@@ -111,7 +115,7 @@ impl Bench {
             (0..shape.batch).map(|row| if row == 1 { 1 } else { (shape.sequence - row % 2).max(1) }).collect();
         let inputs = DeviceMemory::take(context, 4 * shape.batch, "lengths").unwrap();
         inputs.fill(0, &lengths.iter().map(|&length| length as i32).collect::<Vec<i32>>()).unwrap();
-        Bench { gpu, stages, weights, offsets, arena, inputs, lengths, shape }
+        Bench { gpu, stages, weights, offsets, arena, inputs, lengths, shape, every_row: false }
     }
 
     fn tensor(&self, id: TensorId) -> Vec<f64> {
@@ -197,7 +201,7 @@ impl Bench {
 
     /// The rows that are checked: all if there are few, else a sample.
     fn rows(&self, count: usize) -> Vec<usize> {
-        (0..count).filter(|row| count <= 48 || row % (count / 24) == 0 || row + 3 > count).collect()
+        (0..count).filter(|row| self.every_row || count <= 48 || row % (count / 24) == 0 || row + 3 > count).collect()
     }
 
     fn reference(&self) -> Float64Reference<'_> {

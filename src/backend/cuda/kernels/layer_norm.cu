@@ -19,7 +19,7 @@
 //   shared     static only
 //   aliasing   stream may be residual (in place) if the types agree; so may normalised, if stream is null. Rows are
 //              independent, and one thread reads and writes each element.
-//   alignment  16 bytes for every pointer; WIDTH a multiple of 32
+//   alignment  16 bytes for every pointer; WIDTH a multiple of 4
 //
 // Compiled after prelude.cu; ELEMENT_BF16 selects bfloat16. embedding.cu uses the row functions of this file.
 
@@ -52,7 +52,7 @@ struct RowShape {
   static constexpr int LANES = 32 * WARPS;
   static constexpr int VECTORS = WIDTH / 4;
   static constexpr int STEPS = (VECTORS + LANES - 1) / LANES;
-  static_assert(WIDTH % 32 == 0, "width");
+  static_assert(WIDTH % 4 == 0, "a row is whole vectors");
   static_assert(LANES * ROWS <= 1024, "threads of a CTA");
 
   // Whether vector `step` of this lane lies inside the row. A constant if the row divides evenly.
