@@ -190,12 +190,10 @@ fn candidates(gpu: &GpuRuntime, fused: &Forward<'_>, single: &Forward<'_>) -> Ve
 }
 
 /// Runs both forwards with every choice and compares them. Returns the number of choices that ran, `None` without a device.
-fn compare(name: &str, model: &Model, case: Case<'_>) -> Option<usize> {
+fn compare(name: &str, model: &Model, (shape, policy): (Shape, &PrecisionPolicy), values: Values) -> Option<usize> {
     let gpu = gpu()?;
-    let Case { shape: (batch, sequence), policy, values } = case;
-    let shape = Shape { batch, sequence };
-    let wide: Vec<&String> = policy.overrides.keys().collect();
-    let what = format!("{name} {:?} {wide:?} {batch}x{sequence} {values:?}", policy.layer_norm_reduction);
+    let PrecisionPolicy { layer_norm_reduction: order, overrides, .. } = policy;
+    let what = format!("{name} {order:?} {:?} {shape:?} {values:?}", overrides.keys());
     let stages = lower(&model.graph, policy, shape).unwrap();
     let stepwise = lower_stepwise(&model.graph, policy, shape).unwrap();
     let (weights, inputs) = (loaded(&gpu, model, &stages, values), inputs(&gpu, model, shape));
@@ -235,14 +233,6 @@ pub(super) fn same_calls(a: &[DeviceCall], b: &[DeviceCall]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(same)
 }
 
-/// What is compared.
-#[derive(Debug, Clone, Copy)]
-struct Case<'a> {
-    shape: (usize, usize),
-    policy: &'a PrecisionPolicy,
-    values: Values,
-}
-
 fn check(architecture: Architecture, shapes: &[(usize, usize)], orders: &[ReductionOrder], kinds: &[Values]) {
     check_model(&format!("{architecture:?}"), &model(architecture), shapes, orders, kinds);
 }
@@ -260,10 +250,10 @@ pub(super) fn check_policies(
     kinds: &[Values],
 ) {
     let _turn = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
-    for &shape in shapes {
+    for &(batch, sequence) in shapes {
         for policy in policies {
             for &values in kinds {
-                let Some(ran) = compare(name, model, Case { shape, policy, values }) else { return };
+                let Some(ran) = compare(name, model, (Shape { batch, sequence }, policy), values) else { return };
                 assert!(ran > 0);
             }
         }
