@@ -34,8 +34,7 @@ use super::weights::DeviceWeights;
 use crate::engine::{Backend, BackendError, BuildRequest};
 use crate::graph::{PrecisionPolicy, Preset, Shape};
 use crate::input::Batch;
-use crate::model::{Architecture, ModelSource};
-use crate::model::{Head, Model};
+use crate::model::{Architecture, Head, Model, ModelSource};
 use reference::{Float64Reference, WEIGHT_SCALE, gate, number};
 
 /// Only one test at a time uses the device.
@@ -195,8 +194,7 @@ impl Bench {
         }
         let relative = (error / norm).sqrt();
         assert!(relative < gate, "{what}: relative error {relative:e} in {:?}", tensor.element);
-        let rows = tensor.rows;
-        assert!(found[..rows * tensor.stride].iter().all(|x| x.is_finite()), "{what}: something was not written");
+        assert!(found.iter().all(|x| x.is_finite()), "{what}: something was not written");
     }
 
     /// The rows that are checked: all if there are few, else a sample.
@@ -378,8 +376,7 @@ fn a_pass_takes_no_memory() {
     let shape = Shape { batch: 2, sequence: 16 };
     let request = BuildRequest::new(model, PrecisionPolicy::preset(Preset::Hybrid), shape, 1);
     let mut engine = CudaBackend::default().build(&request).unwrap().engine.unwrap();
-    let ids = (0..32).collect();
-    let batch = Batch::new(shape, ids, vec![16, 3]);
+    let batch = Batch::new(shape, (0..32).collect(), vec![16, 3]);
     let taken = spans_taken();
     for _ in 0..20 {
         engine.bind(&batch).unwrap();
