@@ -14,7 +14,8 @@ use crate::store::schema::ResultRow;
 pub fn agreement(found: &[Agreement], data: &Data) -> Vec<Table> {
     if found.is_empty() {
         let why = "No second run was given (`mixprec report --repeat`).";
-        return vec![Table::empty("agreement", caption(0, Limits::default()), why)];
+        let empty = Table::empty("agreement", caption(0, Limits::default()), why);
+        return vec![Table { in_appendix: true, ..empty }];
     }
     let of = |(index, found): (usize, &Agreement)| {
         let number = if index == 0 { String::new() } else { format!("-{}", index + 1) };
