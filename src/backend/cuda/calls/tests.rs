@@ -65,8 +65,10 @@ pub(in crate::backend::cuda) fn calls_of(
     let mut all = more(&placement);
     for group in groups(stages) {
         all.extend(calls(&placement, group, None).unwrap());
-        for choice in choices(&placement, group) {
-            all.extend(calls(&placement, group, Some(choice)).unwrap());
+        for group in std::iter::once(group).chain(with_attention(stages, group)) {
+            for choice in choices(&placement, group) {
+                all.extend(calls(&placement, group, Some(choice)).unwrap());
+            }
         }
     }
     all

@@ -5,6 +5,7 @@
 mod activations;
 mod bench;
 mod laid_out;
+mod qkv;
 mod reference;
 mod rounded;
 mod tally;
