@@ -1,6 +1,7 @@
 //! Chooses the kernel for each group of stages: times the candidates on the device and caches the result.
 //!
-//! A candidate is timed over all layers at once, so that it reads cold weights as in the forward pass.
+//! A candidate is timed over all layers at once, so that it reads cold weights as in the forward pass. A kernel that takes the
+//! place of two groups is timed within the whole pass.
 
 use std::collections::BTreeMap;
 

@@ -17,14 +17,15 @@ use crate::graph::{Format, Mask};
 /// Template arguments of `kernels/qkv_attention.cu`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(in crate::backend::cuda) struct QkvAttentionTile {
-    /// Rows of a unit of work, which holds as many whole sequences as fit: 64 or 128.
+    /// Rows of a unit of work, 64 or 128.
     pub rows: usize,
+    /// Rows that attend to each other, 64 or 128. They hold as many whole sequences as fit.
+    pub keys: usize,
     pub stages: usize,
 }
 
-/// Many stages for few units, few where two blocks share a multiprocessor: the product of one overlaps with the attention
-/// of the other.
-const TILES: [QkvAttentionTile; 3] = [tile(128, 4), tile(64, 6), tile(64, 2)];
+/// The last is for two blocks on a multiprocessor: the product of one overlaps with the attention of the other.
+const TILES: [QkvAttentionTile; 4] = [tile(128, 128, 4), tile(128, 64, 4), tile(64, 64, 6), tile(64, 64, 2)];
 
 /// Head size of the kernel.
 const SIZE: usize = 64;
@@ -32,8 +33,8 @@ const SIZE: usize = 64;
 /// Columns of Q, K and V of one head.
 const COLUMNS: usize = 3 * SIZE;
 
-const fn tile(rows: usize, stages: usize) -> QkvAttentionTile {
-    QkvAttentionTile { rows, stages }
+const fn tile(rows: usize, keys: usize, stages: usize) -> QkvAttentionTile {
+    QkvAttentionTile { rows, keys, stages }
 }
 
 impl QkvAttentionTile {
@@ -49,7 +50,7 @@ impl QkvAttentionTile {
 
     /// Units of work.
     fn units(self, shape: AttentionShape) -> usize {
-        shape.batch.div_ceil(self.rows / shape.sequence) * shape.heads
+        shape.batch.div_ceil(self.rows / self.keys * (self.keys / shape.sequence)) * shape.heads
     }
 }
 
@@ -63,7 +64,7 @@ pub(super) fn choices(placement: &Placement<'_>, linear: &Linear, attention: &At
         // Two warpgroups need rows of their own, two blocks units of their own.
         let filled = tile.rows == 64 || shape.batch * shape.sequence > 64;
         let shared = tile.stages > 2 || tile.units(shape) > placement.multiprocessors;
-        shape.sequence <= tile.rows && filled && shared
+        shape.sequence <= tile.keys && filled && shared
     };
     TILES.into_iter().filter(fits).collect()
 }
@@ -94,7 +95,7 @@ pub(super) fn call(
     attention: &Attention,
     tile: QkvAttentionTile,
 ) -> Result<DeviceCall, BackendError> {
-    let QkvAttentionTile { rows, stages } = tile;
+    let QkvAttentionTile { rows, keys, stages } = tile;
     let AttentionShape { batch, sequence, heads, mask, .. } = attention.shape;
     let arguments = Arguments::default()
         .optional(linear.bias.map(|bias| placement.weight(bias.widened())).transpose()?)
@@ -106,11 +107,11 @@ pub(super) fn call(
         .int(linear.depth)
         .float(attention.scale * LOG2_E);
     let causal = mask == Mask::Causal;
-    let name = format!("qkv_attention_{rows}_s{stages}_{}", if causal { "causal" } else { "padding" });
+    let name = format!("qkv_attention_{rows}x{keys}_s{stages}_{}", if causal { "causal" } else { "padding" });
     let line = format!(
-        "QKV_ATTENTION({name}, {rows}, {stages}, {causal})\n{}\n{}",
+        "QKV_ATTENTION({name}, {rows}, {keys}, {stages}, {causal})\n{}\n{}",
         arguments.assertion("QkvAttentionArguments"),
-        assertion(&format!("QkvAttentionTile<{rows}, {stages}>"), tile.shared_bytes(), tile.threads())
+        assertion(&format!("QkvAttentionTile<{rows}, {keys}, {stages}>"), tile.shared_bytes(), tile.threads())
     );
     let resident = placement.multiprocessors * blocks_of_shared_memory(tile.shared_bytes());
     let map = |address, rows, box_rows| MapSpec { address, columns: linear.depth, rows, box_rows };
@@ -120,7 +121,7 @@ pub(super) fn call(
         // A block walks over the units of work with the stride of the grid.
         grid: Grid { blocks: (tile.units(attention.shape).min(resident.max(1)), 1, 1), threads: tile.threads() },
         maps: vec![
-            map(placement.tensor(linear.x), linear.tokens, rows),
+            map(placement.tensor(linear.x), linear.tokens, keys),
             map(placement.weight(linear.weight)?, linear.width, SIZE),
         ],
         arguments,

@@ -2,18 +2,19 @@
 // heads of 64. Q, K and V never reach global memory. Compiled for sm_90a only, after the files of gemm_wgmma.cu and
 // attention_wgmma.cu, which it is made of.
 //
-// A unit of work is one head of ROWS rows: as many whole sequences as fit. Producer, stages and the order of the depth are those
-// of a cooperative tile of gemm_wgmma.cu, 192 columns wide: 64 of Q, K and V each. Every consumer warpgroup has 64 rows.
+// A unit of work is one head of ROWS rows. Producer, stages and the order of the depth are those of a cooperative tile of
+// gemm_wgmma.cu, 192 columns wide: 64 of Q, K and V each. Every consumer warpgroup has 64 rows. KEYS / 64 warpgroups are a party:
+// its KEYS rows hold as many whole sequences as fit, and attention stays within it.
 //
 //   product       Q, K, V = round(X W^T + bias)   as EPILOGUE_BIAS; Q stays in registers, as the left operand of the scores
 //   exchange      K, V -> shared memory           rows that are no key of any row become zeros
-//   attention     softmax(Q K^T) V                over all ROWS keys at once; each row sees the keys of its own sequence
+//   attention     softmax(Q K^T) V                over all KEYS keys at once; each row sees the keys of its own sequence
 //   store         context                         through the warp's own rows of shared memory
 //
-// The rounding points are those of the two kernels. So are all bits where a sequence fills a unit or has a multiple of 16 tokens:
-// products with masked keys are zeros. Elsewhere a key may be in another lane's share of the sum of exponentials.
+// The rounding points are those of the two kernels. So are all bits where a party has one sequence or these have a multiple of 16
+// tokens: products with masked keys are zeros. Elsewhere a key may be in another lane's share of the sum of exponentials.
 //
-// Sequences that share a unit must not see each other. Masked probabilities are zeros, but zero times an infinity or NaN in
+// Sequences that share a party must not see each other. Masked probabilities are zeros, but zero times an infinity or NaN in
 // another sequence's V is NaN. When some V is not finite, each sequence's output is computed with the others' V as zeros.
 //
 // Programmatic dependent launch: as in gemm_wgmma.cu.
@@ -23,37 +24,41 @@ struct QkvAttentionArguments {
   u16* context;        // [batch * sequence, heads * 64]
   const int* lengths;  // [batch], each in 1..=sequence
   int batch;
-  int sequence;        // 1..=ROWS
+  int sequence;        // 1..=KEYS
   int heads;
   int depth;           // a multiple of 64
   float scale_log2;    // as in AttentionArguments
 };
 
-template <int ROWS_, int STAGE_COUNT> struct QkvAttentionTile : WgmmaTile<ROWS_, 192, STAGE_COUNT, ROWS_ / 64, false, EPILOGUE_BIAS> {
+template <int ROWS_, int KEYS_, int STAGE_COUNT> struct QkvAttentionTile : WgmmaTile<ROWS_, 192, STAGE_COUNT, ROWS_ / 64, false, EPILOGUE_BIAS> {
   using Product = WgmmaTile<ROWS_, 192, STAGE_COUNT, ROWS_ / 64, false, EPILOGUE_BIAS>;
-  static constexpr int ROWS = ROWS_, HEAD = 64;
-  // In the place of the slabs: the K tile, the V tile, and the rows of context. All begin on a multiple of 1024 bytes.
+  static constexpr int ROWS = ROWS_, KEYS = KEYS_, HEAD = 64, PARTIES = ROWS / KEYS, PARTY_THREADS = KEYS * 2;
+  // In the place of the slabs: K, V, and the rows of context. All tiles begin on a multiple of 1024 bytes.
   static constexpr int TILE_BYTES = ROWS * 128, SLAB_BYTES = 3 * TILE_BYTES / (4 * Product::GROUPS), BIAS_BYTES = 1024 * Product::GROUPS;
   static constexpr int SHARED_BYTES =
       1024 + STAGE_COUNT * Product::STAGE_BYTES + BIAS_BYTES + 3 * TILE_BYTES + Product::BARRIER_BYTES;
 
-  // As WgmmaAttentionShape: one step over all keys.
-  static constexpr int KEYS = ROWS, ROW_TILES = 1, WARP_ROWS = 16;
+  static constexpr int ROW_TILES = 1, WARP_ROWS = 16;   // as in WgmmaAttentionShape
+
+  static_assert(ROWS % KEYS == 0 && KEYS % 64 == 0 && PARTIES <= 2, "a party is whole warpgroups; there are two words to flag it");
 };
 
 // The units: of neighbours, which run at the same time, as many as there are heads share their rows of X.
 template <class Tile> struct QkvUnits {
-  int sequences;   // of a unit
+  int sequences;   // of a party
   u32 units;
   int tiles;       // tiles of the depth
 
   DEVICE explicit QkvUnits(const QkvAttentionArguments& arguments) {
-    sequences = Tile::ROWS / arguments.sequence;
-    units = (u32)(arguments.batch + sequences - 1) / sequences * arguments.heads;
+    sequences = Tile::KEYS / arguments.sequence;
+    const u32 together = sequences * Tile::PARTIES;
+    units = (arguments.batch + together - 1) / together * arguments.heads;
     tiles = arguments.depth / Tile::TILE_K;
   }
   DEVICE int head(const QkvAttentionArguments& arguments, u32 unit) const { return (int)(unit % (u32)arguments.heads); }
-  DEVICE int first_sequence(const QkvAttentionArguments& arguments, u32 unit) const { return (int)(unit / (u32)arguments.heads) * sequences; }
+  DEVICE int first_sequence(const QkvAttentionArguments& arguments, u32 unit, int party) const {
+    return ((int)(unit / (u32)arguments.heads) * Tile::PARTIES + party) * sequences;
+  }
 };
 
 // Keeps the stages filled, as `produce` does. Run by one thread. The head's rows of W are in three places.
@@ -84,14 +89,19 @@ DEVICE void produce_qkv(const TensorMap* x_map, const TensorMap* w_map, const Qk
   int produced = 0;
 #pragma unroll 1
   for (u32 unit = blockIdx.x; unit < units.units; unit += gridDim.x) {
-    const int head = units.head(arguments, unit), row = units.first_sequence(arguments, unit) * arguments.sequence;
+    const int head = units.head(arguments, unit);
 #pragma unroll 1
     for (int tile = 0; tile < units.tiles; tile++, produced++) {
       if (produced >= early) {
         barrier_wait(layout.empty(state.slot), state.phase ^ 1);
         request_w(state.slot, head, tile);
       }
-      copy_tile(layout.x(state.slot), x_map, layout.full(state.slot), tile * Tile::TILE_K, row);
+#pragma unroll
+      for (int party = 0; party < Tile::PARTIES; party++) {
+        const int first = units.first_sequence(arguments, unit, party);
+        const int row = first < arguments.batch ? first * arguments.sequence : 0;   // a party without sequences gets some rows
+        copy_tile(layout.x(state.slot) + party * Tile::KEYS * 128, x_map, layout.full(state.slot), tile * Tile::TILE_K, row);
+      }
       state.advance();
     }
   }
@@ -162,17 +172,20 @@ template <class Tile> DEVICE void mask_scores(float (&scores)[1][Tile::KEYS / 8]
   }
 }
 
-// Computes the output again for one sequence at a time, with the V of the others as zeros. All consumers take part.
+// Waits for the threads of a party.
+template <class Tile> DEVICE void synchronise_party(int party) { synchronise_group<Tile::PARTY_THREADS>(Tile::GROUPS + party); }
+
+// Computes the output again for one sequence at a time, with the V of the others as zeros. All threads of the party take part.
 template <class Tile>
 DEVICE void isolate_sequences(float (&output)[8][4], u32 (&probabilities)[Tile::KEYS / 16][4], const QkvRows& rows, unsigned char* values,
-                              unsigned char* copy, int sequence, int sequences) {
+                              unsigned char* copy, int sequence, int sequences, int party) {
 #pragma unroll 1
   for (int one = 0; one < sequences; one++) {
-    synchronise_group<Tile::CONSUMERS>(Tile::GROUPS);   // no product reads the copy any more
-    for (int chunk = threadIdx.x; chunk < Tile::ROWS * 8; chunk += Tile::CONSUMERS)
+    synchronise_party<Tile>(party);   // no product reads the copy any more
+    for (int chunk = threadIdx.x % Tile::PARTY_THREADS; chunk < Tile::KEYS * 8; chunk += Tile::PARTY_THREADS)
       ((uint4*)copy)[chunk] = chunk / 8 / sequence == one ? ((const uint4*)values)[chunk] : make_uint4(0, 0, 0, 0);
     async_proxy_fence();
-    synchronise_group<Tile::CONSUMERS>(Tile::GROUPS);
+    synchronise_party<Tile>(party);
     float alone[8][4] = {};
     wgmma_fence();
     issue_values<Tile>(alone, probabilities, shared_address(copy));
@@ -185,17 +198,17 @@ DEVICE void isolate_sequences(float (&output)[8][4], u32 (&probabilities)[Tile::
         if (rows.sequence[i / 2] == one) output[j][i] = alone[j][i];
     }
   }
-  synchronise_group<Tile::CONSUMERS>(Tile::GROUPS);   // the rows of context are in the place of the copy
+  synchronise_party<Tile>(party);   // the rows of context are in the place of the copy
 }
 
-// Computes all units of one consumer warpgroup. `mixed` is a word of shared memory, 0 at first.
+// Computes all units of one consumer warpgroup. `mixed` is a word of shared memory for each party, 0 at first.
 template <class Tile, bool CAUSAL>
 DEVICE void consume_qkv(const QkvAttentionArguments& arguments, const Layout<Tile>& layout, const QkvUnits<Tile>& units, volatile u32* mixed) {
-  const int group = threadIdx.x / 128, lane = threadIdx.x & 31, quad_lane = lane & 3;
-  const int warp_row = threadIdx.x / 32 * 16, sequence = arguments.sequence, hidden = arguments.heads * Tile::HEAD;
+  const int group = threadIdx.x / 128, party = group / (Tile::KEYS / 64), lane = threadIdx.x & 31, quad_lane = lane & 3;
+  const int warp_row = threadIdx.x % Tile::PARTY_THREADS / 32 * 16, sequence = arguments.sequence, hidden = arguments.heads * Tile::HEAD;
   float* const bias = layout.bias(group);
-  unsigned char* const tiles = layout.slab(0);   // K, V, context
-  const u32 keys = layout.stages + Layout<Tile>::SLABS, values = keys + Tile::TILE_BYTES;
+  unsigned char* const tiles = layout.slab(0) + party * Tile::KEYS * 128;   // the party's part of K, V and context
+  const u32 keys = layout.stages + Layout<Tile>::SLABS + party * Tile::KEYS * 128, values = keys + Tile::TILE_BYTES;
 
   QkvRows rows;
   int position[2];
@@ -213,7 +226,7 @@ DEVICE void consume_qkv(const QkvAttentionArguments& arguments, const Layout<Til
   u32 turn = 1;
 #pragma unroll 1
   for (u32 unit = blockIdx.x; unit < units.units; unit += gridDim.x, turn++) {
-    const int head = units.head(arguments, unit), first = units.first_sequence(arguments, unit);
+    const int head = units.head(arguments, unit), first = units.first_sequence(arguments, unit, party);
     const int rest = arguments.batch - first, sequences = rest < units.sequences ? rest : units.sequences;
     if (turn > 1) {
       synchronise_group<128>(group);   // no thread reads the old bias any more
@@ -236,11 +249,11 @@ DEVICE void consume_qkv(const QkvAttentionArguments& arguments, const Layout<Til
       const float* const own_bias = bias + quad_lane * 2;
 #pragma unroll
       for (int k = 0; k < 4; k++) pack_queries(queries[0][k], sums[0] + k * 8, own_bias + k * 16);
-      synchronise_group<Tile::CONSUMERS>(Tile::GROUPS);   // no product of the unit before reads K and V any more
+      synchronise_party<Tile>(party);   // no product of the unit before reads K and V any more
       exchange(tiles, warp_row + lane / 4, sums[0] + 32, own_bias + Tile::HEAD, rows.key, quad_lane);
-      if (exchange(tiles + Tile::TILE_BYTES, warp_row + lane / 4, sums[0] + 64, own_bias + 2 * Tile::HEAD, rows.key, quad_lane)) *mixed = turn;
+      if (exchange(tiles + Tile::TILE_BYTES, warp_row + lane / 4, sums[0] + 64, own_bias + 2 * Tile::HEAD, rows.key, quad_lane)) mixed[party] = turn;
       async_proxy_fence();
-      synchronise_group<Tile::CONSUMERS>(Tile::GROUPS);
+      synchronise_party<Tile>(party);
     }
 
     float scores[1][Tile::KEYS / 8][4];
@@ -259,8 +272,8 @@ DEVICE void consume_qkv(const QkvAttentionArguments& arguments, const Layout<Til
     issue_values<Tile>(rows_state.output[0], probabilities, values);
     wgmma_wait<0>(rows_state.output[0]);
     keep_operands(probabilities);
-    if (sequences > 1 && *mixed == turn)
-      isolate_sequences<Tile>(rows_state.output[0], probabilities, rows, tiles + Tile::TILE_BYTES, tiles + 2 * Tile::TILE_BYTES, sequence, sequences);
+    if (sequences > 1 && mixed[party] == turn)
+      isolate_sequences<Tile>(rows_state.output[0], probabilities, rows, tiles + Tile::TILE_BYTES, tiles + 2 * Tile::TILE_BYTES, sequence, sequences, party);
     u16* const context = arguments.context + ((u64)first * sequence + warp_row) * hidden + head * Tile::HEAD;
     store_rows<Tile>(rows_state, tiles + 2 * Tile::TILE_BYTES, warp_row, context, hidden, sequences * sequence - warp_row, lane);
   }
@@ -282,7 +295,7 @@ DEVICE void qkv_attention(const TensorMap* x_map, const TensorMap* w_map, const 
       barrier_init(layout.empty(i), Tile::GROUPS);
     }
     barrier_init_fence();
-    *mixed = 0;
+    mixed[0] = mixed[1] = 0;
   }
   __syncthreads();
   if (threadIdx.x >= Tile::CONSUMERS) {
@@ -296,12 +309,12 @@ DEVICE void qkv_attention(const TensorMap* x_map, const TensorMap* w_map, const 
 
 // Defines the kernel `NAME`. What the host has to know (mirrored in Rust):
 // - threads: ROWS 64: 160, ROWS 128: 384;
-// - units = ceil(batch / floor(ROWS / sequence)) heads; grid.x = min(units, multiprocessors);
+// - units = ceil(batch / (ROWS / KEYS floor(KEYS / sequence))) heads; grid.x = min(units, blocks resident at a time);
 // - dynamic shared memory: 1040 + STAGES (128 (ROWS + 192) + 16) + 16 ROWS + 384 ROWS bytes;
-// - tensor maps as for gemm_wgmma: X with box {64, ROWS}, W {depth, 192 heads} with box {64, 64}.
-#define QKV_ATTENTION(NAME, ROWS, STAGES, CAUSAL)                                                                            \
-  extern "C" __global__ void __launch_bounds__(QkvAttentionTile<ROWS, STAGES>::THREADS, 1)                                   \
+// - tensor maps as for gemm_wgmma: X with box {64, KEYS}, W {depth, 192 heads} with box {64, 64}.
+#define QKV_ATTENTION(NAME, ROWS, KEYS, STAGES, CAUSAL)                                                                      \
+  extern "C" __global__ void __launch_bounds__(QkvAttentionTile<ROWS, KEYS, STAGES>::THREADS, 1)                             \
       NAME(const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap w_map,                                 \
            const __grid_constant__ QkvAttentionArguments arguments) {                                                        \
-    qkv_attention<QkvAttentionTile<ROWS, STAGES>, CAUSAL>(&x_map, &w_map, arguments);                                        \
+    qkv_attention<QkvAttentionTile<ROWS, KEYS, STAGES>, CAUSAL>(&x_map, &w_map, arguments);                                  \
   }
