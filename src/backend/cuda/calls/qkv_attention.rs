@@ -48,7 +48,7 @@ impl QkvAttentionTile {
         1040 + self.stages * (128 * (self.rows + COLUMNS) + 16) + 400 * self.rows
     }
 
-    /// Units of work.
+    /// Units of work. A sequence is no longer than the tile's keys.
     fn units(self, shape: AttentionShape) -> usize {
         shape.batch.div_ceil(self.rows / self.keys * (self.keys / shape.sequence)) * shape.heads
     }
@@ -62,9 +62,9 @@ pub(super) fn choices(placement: &Placement<'_>, linear: &Linear, attention: &At
     let shape = attention.shape;
     let fits = |tile: &QkvAttentionTile| {
         // Two warpgroups need rows of their own, two blocks units of their own.
-        let filled = tile.rows == 64 || shape.batch * shape.sequence > 64;
-        let shared = tile.stages > 2 || tile.units(shape) > placement.multiprocessors;
-        shape.sequence <= tile.keys && filled && shared
+        shape.sequence <= tile.keys
+            && (tile.rows == 64 || shape.batch * shape.sequence > 64)
+            && (tile.stages > 2 || tile.units(shape) > placement.multiprocessors)
     };
     TILES.into_iter().filter(fits).collect()
 }

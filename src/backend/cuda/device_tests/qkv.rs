@@ -124,7 +124,8 @@ fn compare(gpu: &GpuRuntime, forward: &Forward<'_>, shape: Shape) -> (Vec<String
         let error: f64 = found.iter().zip(&expected).map(|(a, b)| (a - b) * (a - b)).sum();
         let relative = (error / expected.iter().map(|b| b * b).sum::<f64>()).sqrt();
         let within = relative < gate(forward.stages.tensor(context).element);
-        if !(if same_order { differing == 0 } else { within }) {
+        let agrees = if same_order { differing == 0 } else { within };
+        if !agrees {
             let at = found_bits.iter().zip(&bits).position(|(a, b)| a != b).unwrap_or(0);
             let nan = found.iter().filter(|x| !x.is_finite()).count();
             let heads = forward.stages.tensor(context).stride;
