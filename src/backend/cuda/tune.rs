@@ -107,11 +107,13 @@ pub(super) fn tune(
     }
     timing.arena.fill_with_small_numbers()?;
     let tuner = Tuner { gpu, placement };
+    // With the kernels of the first task, on all processors. Those of `merge` would be compiled alone, after all others.
+    let mut ahead = tuner.entries(together.iter())?;
     let mut ranked = BTreeMap::new();
     for (index, task) in tasks.iter().enumerate() {
         let phase = "timing kernels".to_owned();
         timing.progress.report(BuildProgress { phase, done: index as u64, total: tasks.len() as u64 });
-        ranked.insert(task.key.clone(), tuner.rank(task)?);
+        ranked.insert(task.key.clone(), tuner.rank(task, std::mem::take(&mut ahead))?);
     }
     let choices = tuner.merge(tuner.refine(&ranked)?, &together)?;
     // A cache is a convenience: choices that cannot be cached are timed again by the next process.
@@ -192,19 +194,32 @@ struct Tuner<'a> {
 }
 
 impl Tuner<'_> {
-    /// The candidates that work, fastest first, with their times in milliseconds.
-    fn rank(&self, task: &TuningTask) -> Result<Vec<(Choice, f64)>, BackendError> {
-        let entries: Vec<(Choice, Vec<DeviceCall>)> = task
-            .candidates
-            .iter()
-            .map(|&choice| {
+    /// The candidates of some tasks with their calls.
+    fn entries<'a>(
+        &self,
+        tasks: impl Iterator<Item = &'a TuningTask>,
+    ) -> Result<Vec<(Choice, Vec<DeviceCall>)>, BackendError> {
+        let candidates = tasks.flat_map(|task| task.candidates.iter().map(move |&choice| (task, choice)));
+        candidates
+            .map(|(task, choice)| {
                 let each = task.groups.iter().map(|&group| calls(self.placement, group, Some(choice)));
                 Ok((choice, each.collect::<Result<Vec<_>, _>>()?.concat()))
             })
-            .collect::<Result<_, BackendError>>()?;
+            .collect()
+    }
+
+    /// The candidates that work, fastest first, with their times in milliseconds. The kernels of `ahead` are compiled with
+    /// theirs.
+    fn rank(
+        &self,
+        task: &TuningTask,
+        ahead: Vec<(Choice, Vec<DeviceCall>)>,
+    ) -> Result<Vec<(Choice, f64)>, BackendError> {
+        let entries = self.entries(std::iter::once(task))?;
         // All kernels are compiled at once, on all processors. A kernel that is refused only rules out its own choice,
         // below.
-        let mut last_error = self.gpu.load_kernels(entries.iter().flat_map(|(_, calls)| calls)).err();
+        let kernels = entries.iter().chain(&ahead).flat_map(|(_, calls)| calls);
+        let mut last_error = self.gpu.load_kernels(kernels).err();
         let mut times = Vec::new();
         let mut best_ms = f64::INFINITY;
         for (choice, calls) in entries {

@@ -179,6 +179,12 @@ fn one_kernel_for_projection_and_attention_is_offered_where_it_computes_what_the
     assert_eq!(offered(BertBase, Preset::Bf16, (1, 128), 9), ["qkv_attention_128x128_s4_padding"]);
     let many = ["128x128_s4", "128x64_s4", "64x64_s2", "64x64_s6"].map(|tile| format!("qkv_attention_{tile}_causal"));
     assert_eq!(offered(Gpt2, Preset::Hybrid, (32, 32), 9), many);
+    for sequence in [1, 7, 31, 33, 63, 64, 65, 100, 127, 128] {
+        for batch in [1, 2, 3, 5, 8, 32, 128] {
+            let found = offered(BertBase, Preset::Hybrid, (batch, sequence), 9);
+            assert!(!found.is_empty() && found.len() <= 4, "{batch}x{sequence}: {found:?}");
+        }
+    }
     let none: [String; 0] = [];
     assert_eq!(offered(BertBase, Preset::Hybrid, (1, 129), 9), none, "a sequence that fits no unit");
     assert_eq!(offered(BertTiny, Preset::Hybrid, (1, 32), 9), none, "heads of 32");
