@@ -33,7 +33,10 @@ strangers=$(comm -13 <(cut -c67- "$artifact/SHA256SUMS" | sort) \
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-"$mixprec" report "$artifact" --latex --out "$scratch/generated"
+# Other engines timed beside it are in a folder of their own, where there are any.
+peers=${artifact%/}-peers
+[ -d "$peers" ] || peers=
+"$mixprec" report "$artifact" ${peers:+--peers "$peers"} --latex --out "$scratch/generated"
 if [ -n "$accept" ]; then
     rm -rf "$generated"
     mkdir -p "$(dirname "$generated")"

@@ -43,7 +43,7 @@
 //! | modules | what they do |
 //! |---|---|
 //! | [`cli`] | one file per command |
-//! | [`artifact`] [`budget`] [`explain`] [`merge`] [`rerun`] [`appendix`] [`splice`] [`selftest`] [`search`] [`infer`] [`timing`] | what a command does beyond one stage |
+//! | [`artifact`] [`budget`] [`explain`] [`merge`] [`rerun`] [`splice`] [`appendix`] [`selftest`] [`search`] [`infer`] [`timing`] | what a command does beyond one stage |
 //! | [`report`] | rendering: tables, figures, sentences |
 //! | [`claims`] | the paper's sentences as expressions, and their verdicts |
 //! | [`analysis`] | pairs, ratios, noise, disturbances, agreement of two runs |

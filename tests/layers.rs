@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// The floors from the roof to the ground. A module may use the modules to its right and those of the floors below.
 const FLOORS: [&[&str]; 16] = [
     &["cli"],
-    &["artifact", "budget", "explain", "merge", "rerun", "appendix", "splice", "selftest", "search", "infer", "timing"],
+    &["artifact", "budget", "explain", "merge", "rerun", "splice", "appendix", "selftest", "search", "infer", "timing"],
     &["report"],
     &["claims"],
     &["analysis"],

@@ -50,6 +50,7 @@ for tool in "$@"; do
     check "$tool" "$BACKEND_TESTS" cuda::policies::tiny_models_agree_with_float64_in_every_policy_at_two_shapes
     for name in attention_of_bert_agrees_with_float64 causal_attention_of_gpt2_agrees_with_float64 \
         attention_of_fp32_tensors_agrees_with_float64 \
+        sizes::attention_of_wider_heads_agrees_with_float64_at_every_length \
         rounded::fused_fp16_of_heads_of_32_has_the_bits_of_single_operations \
         qkv::a_sequence_that_overflows_leaves_the_others_of_its_unit_alone \
         rounded::a_layer_norm_of_any_width_has_the_bits_of_single_steps \

@@ -1,5 +1,7 @@
 //! Two runs of one experiment, configuration by configuration: whether the second repeats the first.
 
+mod spread;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -14,10 +16,11 @@ use crate::json_diff::Difference;
 use crate::plan::OtherRules;
 use crate::record::Status;
 use crate::results::ResultsError;
-use crate::results::data::{Data, distinct, series, timed};
-use crate::stats::{median, nearest_rank};
+use crate::results::data::{Data, distinct, timed};
 use crate::store::materials::{Contradiction, Material};
 use crate::store::schema::ResultRow;
+
+pub use spread::{Spread, by_series};
 
 /// How close two medians must be, as a share of the first, unless said otherwise.
 pub const TOLERANCE: f64 = 0.03;
@@ -323,45 +326,6 @@ impl Agreement {
     }
 }
 
-/// How far the rows of one kind agree.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Spread {
-    /// Rows compared, including those that only one run has measured.
-    pub rows: usize,
-    /// Rows within the tolerance.
-    pub within: usize,
-    /// Median ratio. This and the following fields cover rows with a median in both runs.
-    pub ratio: Option<f64>,
-    /// Median distance from 1.
-    pub typical: Option<f64>,
-    /// 95th percentile of it, by nearest rank.
-    pub most: Option<f64>,
-    /// Largest.
-    pub largest: Option<f64>,
-}
-
-impl Spread {
-    /// The spread of these pairs and this many rows that ended differently; `None` without any.
-    fn of(pairs: &[&Pair], unlike: usize, limits: Limits) -> Option<Spread> {
-        let deviations: Vec<f64> = pairs.iter().map(|pair| pair.deviation()).collect();
-        let ratios: Vec<f64> = pairs.iter().map(|pair| pair.ratio.0).collect();
-        let rows = pairs.len() + unlike;
-        (rows > 0).then(|| Spread {
-            rows,
-            within: pairs.iter().filter(|pair| Deviation::of(pair.ratio).is_within(limits.tolerance)).count(),
-            ratio: median(&ratios),
-            typical: median(&deviations),
-            most: nearest_rank(&deviations, 95),
-            largest: deviations.iter().copied().reduce(f64::max),
-        })
-    }
-
-    /// The share of rows within the tolerance.
-    pub fn share(&self) -> f64 {
-        self.within as f64 / self.rows as f64
-    }
-}
-
 fn by_id<'a>((path, data): Named<'a>) -> Result<HashMap<&'a str, &'a ResultRow>, AgreementError> {
     let mut rows: HashMap<&str, &ResultRow> = HashMap::new();
     for row in &data.rows {
@@ -405,12 +369,4 @@ fn differences(first: &Data, second: &Data, environments: Vec<(&str, &str)>) -> 
         .into_iter()
         .filter_map(|(one, other)| Some(first.environments.get(one)?.differences(second.environments.get(other)?)));
     distinct(found.flatten())
-}
-
-/// How far the rows of each series agree, in plan order of the first run.
-pub fn by_series(found: &Agreement, data: &Data) -> Vec<(String, Spread)> {
-    let all = distinct(data.rows.iter().map(series));
-    let of =
-        |wanted: &crate::results::data::Series| Some((wanted.label(), found.spread(|row| series(row) == *wanted)?));
-    all.iter().filter_map(of).collect()
 }

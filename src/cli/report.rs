@@ -10,8 +10,8 @@ use super::output::show;
 use crate::claims::Claims;
 use crate::report::sentences::claims::summary;
 use crate::report::{self, Files};
-use crate::results::searches;
 use crate::results::study::Study;
+use crate::results::{peers, searches};
 
 #[derive(Debug, Args)]
 pub(super) struct ReportArgs {
@@ -30,6 +30,9 @@ pub(super) struct ReportArgs {
     /// Folder of `mixprec search`, to show the operations that need FP32; repeatable. In the place of those of an artifact.
     #[arg(long = "search", value_name = "DIR")]
     searches: Vec<PathBuf>,
+    /// Folder of a comparison with peers (`make peers`), to show their times over mixprec's, e.g. artifacts/h200-peers.
+    #[arg(long, value_name = "DIR")]
+    peers: Option<PathBuf>,
     /// Write only the files that LaTeX includes: no HTML page, no SVG, no JSON.
     #[arg(long)]
     latex: bool,
@@ -40,6 +43,9 @@ pub(super) fn execute(args: ReportArgs) -> Result<u8> {
     let mut study = Study::read_with(&args.dir, &args.repeats, &args.with)?;
     if !args.searches.is_empty() {
         study.searches = searches::certificates(&args.searches)?;
+    }
+    if let Some(folder) = &args.peers {
+        study.peers = peers::read(folder)?;
     }
     let wanted = if args.latex { Files::Latex } else { Files::All };
     let written = report::report_with(&study, &Claims::builtin()?, &out, wanted)?;

@@ -9,13 +9,13 @@ use clap::Args;
 
 use super::output::{note, show};
 use super::{OK, SOME_FAILED};
-use crate::engine::BackendKind;
+use crate::engine::{BackendKind, Launches};
 use crate::graph::{PrecisionPolicy, Preset, Shape};
 use crate::input::InputSource;
 use crate::manifest::LoadedManifest;
 use crate::manifest::schema::{InputEntry, Manifest, ModelEntry, Numerics, SearchEntry, SearchTolerance, Tolerance};
 use crate::model::{Head, ModelArgument};
-use crate::record::certificate::Certificate;
+use crate::record::certificate::{Certificate, PolicyTiming, TimedShape};
 use crate::search::{CERTIFICATE_PAGE, DEFAULT_TOLERANCE, POLICY_FILE, SearchRequest, SearchStep, Trial};
 
 #[derive(Debug, Args)]
@@ -55,6 +55,9 @@ pub(super) struct SearchArgs {
     /// Sequence length in tokens.
     #[arg(long, default_value_t = SearchEntry::SHAPE.sequence, value_name = "N", requires = "model")]
     seq: usize,
+    /// Further shapes at which a GPU times what was found, as in 8x128,32x128.
+    #[arg(long, value_name = "SHAPES", value_delimiter = ',', value_parser = shape, requires = "model")]
+    time: Vec<Shape>,
     /// Backend to search on.
     #[arg(long, default_value = "reference")]
     backend: BackendKind,
@@ -64,6 +67,15 @@ pub(super) struct SearchArgs {
     /// Folder for policy, certificate and journal; a search that was stopped there goes on.
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
+}
+
+/// `8x128`
+fn shape(text: &str) -> Result<Shape, String> {
+    let sizes = text.split_once('x').and_then(|(batch, sequence)| Some((batch.parse().ok()?, sequence.parse().ok()?)));
+    match sizes {
+        Some((batch, sequence)) if batch > 0 && sequence > 0 => Ok(Shape { batch, sequence }),
+        _ => Err(format!("`{text}` is no shape; write batch size and sequence length, as in 8x128")),
+    }
 }
 
 pub(super) fn execute(args: SearchArgs) -> Result<u8> {
@@ -93,6 +105,7 @@ fn requests(args: &SearchArgs, loaded: Option<&LoadedManifest>) -> Result<Vec<Se
             forwards: args.forwards,
             held_out: args.held_out,
             tolerances: vec![],
+            time: args.time.clone(),
         };
         let limits = loaded.and_then(|loaded| loaded.manifest.tolerances.get(&entry.start));
         let tolerance = args.tolerance.or(limits.and_then(of_manifest)).unwrap_or(DEFAULT_TOLERANCE);
@@ -143,6 +156,7 @@ fn request(
         backend: args.backend,
         confirm: args.confirm,
         shape: entry.shape,
+        timed_shapes: entry.time.clone(),
         forwards: entry.forwards,
         held_out: entry.held_out,
         supersets: args.supersets,
@@ -218,6 +232,9 @@ impl Shown {
                 note(format_args!("[{elapsed:.1} s] FP32 references: {done} of {total} files"));
             }
             SearchStep::Reference { .. } => {}
+            SearchStep::Timing(Shape { batch, sequence }) => {
+                note(format_args!("[{elapsed:.1} s] timing fp16, hybrid and the policy found at {batch}x{sequence}"));
+            }
             SearchStep::Tried(Trial { fp32_ops, breakage, forwards, bound }) => {
                 self.evaluated += forwards;
                 let verdict = breakage.map_or_else(|| "kept".to_owned(), |breakage| format!("broken at {breakage}"));
@@ -228,6 +245,29 @@ impl Shown {
             }
         }
     }
+}
+
+/// The times of the policies, a line for each shape.
+fn timing(certificate: &Certificate) -> String {
+    match &certificate.timing {
+        None => String::new(),
+        Some(PolicyTiming::NotTimed(reason)) => format!("not timed: {reason}\n"),
+        Some(PolicyTiming::Timed(shapes)) => shapes.iter().map(|one| of_shape(one) + "\n").collect(),
+    }
+}
+
+fn of_shape(TimedShape { shape, policies, failure, .. }: &TimedShape) -> String {
+    let Shape { batch, sequence } = shape;
+    if let Some(failure) = failure {
+        return format!("{batch}x{sequence} not timed: {failure}");
+    }
+    let policies = policies.iter().map(|one| {
+        let kernels = one.launches.map_or_else(String::new, |Launches { kernels, single_operations }| {
+            format!(" in {kernels} kernels, {single_operations} of single operations")
+        });
+        format!("{} {:.4} ms ({:.3}x{kernels})", one.policy, one.median_ms, one.ratio)
+    });
+    format!("{batch}x{sequence}: {}", policies.collect::<Vec<_>>().join("; "))
 }
 
 /// What was found, in a few lines.
@@ -252,6 +292,7 @@ fn summary(certificate: &Certificate) -> String {
             100.0 * share.high
         );
     }
+    text += &timing(certificate);
     text + &format!(
         "{} of {} random supersets break it; {} sets and {} forwards evaluated\n",
         certificate.monotonicity.violations.len(),

@@ -21,7 +21,7 @@ pub(super) struct SpliceArgs {
     /// Markdown pages with generated sections.
     #[arg(required = true, value_name = "PAGE")]
     pages: Vec<PathBuf>,
-    /// Folder of a comparison with PyTorch, for pages that show one, e.g. artifacts/h200-peers.
+    /// Folder of a comparison with peers, for pages that show one, e.g. artifacts/h200-peers.
     #[arg(long, value_name = "DIR")]
     peers: Option<PathBuf>,
     /// Write nothing; name each stale section and exit with 1 if there is one.

@@ -18,7 +18,7 @@ pub use error::BackendError;
 pub use examination::{Examination, LayerNormTally, OpTally, TensorTally};
 pub use kind::{BackendKind, DeviceKind};
 pub use queue::{DeviceQueue, DeviceTimer};
-pub use report::{Ceilings, EngineDescription, MemoryBreakdown, Output};
+pub use report::{Ceilings, EngineDescription, Launches, MemoryBreakdown, Output};
 
 use crate::graph::PrecisionPolicy;
 use crate::input::Batch;
@@ -74,6 +74,11 @@ pub trait Engine {
 
     /// Highest rates of its device, where they have been measured.
     fn ceilings(&self) -> Option<Ceilings> {
+        None
+    }
+
+    /// The kernels of a forward, where the engine knows them.
+    fn launches(&self) -> Option<Launches> {
         None
     }
 

@@ -19,11 +19,24 @@ pub struct MemoryBreakdown {
     pub device_bytes: Option<u64>,
 }
 
+/// The kernels that one forward launches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launches {
+    /// All of them.
+    pub kernels: usize,
+    /// Those that execute a single operation of the graph and round every step, where a product and a fused kernel do not.
+    pub single_operations: usize,
+}
+
 /// Highest rates of computing and copying that were measured on a device, in the process that measures the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Ceilings {
     /// Floating-point operations per second of a large product in the formats of the engine's linear layers.
     pub flops_per_s: f64,
+    /// The same while such products have kept the board busy for a while, so that its power limit sets the clock. `None` in older
+    /// rows.
+    #[serde(default)]
+    pub sustained_flops_per_s: Option<f64>,
     /// Bytes per second, read and written, of a large copy.
     pub bytes_per_s: f64,
 }

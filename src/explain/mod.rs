@@ -2,6 +2,7 @@
 //! makes it again. Tables, macros and verdicts know their rows; nothing is searched for.
 
 mod manifest;
+mod searched;
 mod source;
 mod target;
 mod text;
@@ -20,6 +21,7 @@ use crate::results::ResultsError;
 use crate::results::study::{Parts, Study};
 use crate::store::StoreError;
 use crate::store::schema::ResultRow;
+use searched::Searched;
 use source::Source;
 use target::{FoundCell, Printed, Question};
 
@@ -121,6 +123,7 @@ pub struct Explainer {
     sources: Vec<Source>,
     /// How many of the sources, the last ones, are repeats.
     repeats: usize,
+    searched: Vec<Searched>,
 }
 
 impl Explainer {
@@ -136,12 +139,13 @@ impl Explainer {
         let parts = Parts::read(dir)?;
         let of = |list: fn(&Parts) -> &Vec<PathBuf>| parts.iter().flat_map(list).cloned().collect::<Vec<_>>();
         let folders = [vec![PathBuf::new()], of(|parts| &parts.with), of(|parts| &parts.repeats)].concat();
-        let Study { main, repeats, others, searches: _ } = study;
+        let Study { main, repeats, others, searches: _, peers: _ } = study;
         let repeated = repeats.len();
         let all = std::iter::once(main).chain(others).chain(repeats);
         let read = |(folder, data)| Source::read(dir, folder, data);
         let sources = folders.into_iter().zip(all).map(read).collect::<Result<Vec<Source>, StoreError>>()?;
-        Ok(Explainer { dir: dir.to_owned(), verdicts, document, sources, repeats: repeated })
+        let searched = searched::read(of(|parts| &parts.searches).iter().map(|folder| dir.join(folder)))?;
+        Ok(Explainer { dir: dir.to_owned(), verdicts, document, sources, repeats: repeated, searched })
     }
 
     /// Explains what is called `what`: one number, or the cells of a table that have all its words.
@@ -223,6 +227,7 @@ impl Explainer {
             Origin::Rows(ids) if ids.is_empty() => (vec![], Some("no row has it".to_owned())),
             Origin::Rows(ids) => (self.traced(ids, None), None),
             Origin::Plan => (vec![], Some(self.of_plan())),
+            Origin::Files(files) => (vec![], Some((*files).to_owned())),
             Origin::Verdicts => {
                 let ids = self.verdicts.iter().map(|verdict| verdict.claim.id.as_str()).collect::<Vec<_>>();
                 (vec![], Some(format!("the verdicts on {}; explain one of them", ids.join(", "))))
@@ -263,6 +268,9 @@ impl Explainer {
         let tables: Vec<_> = all.filter(|table| target::is_called(table, name)).collect();
         if tables.is_empty() {
             return Err(self.unknown(&format!("{name}.tex")));
+        }
+        if let Some(table) = tables.iter().copied().find(|table| searched::is_of_searches(table)) {
+            return searched::lines(table, &self.searched, words);
         }
         let source = |id: &str| self.row_of(id, None).map(|(_, row)| row);
         let found: Vec<Explained> = tables

@@ -117,7 +117,7 @@ fn bare(text: &str) -> String {
     plain.replace(" %", "%").replace(" ms", "ms").to_lowercase()
 }
 
-fn is_word_of(word: &str, text: &str) -> bool {
+pub(super) fn is_word_of(word: &str, text: &str) -> bool {
     text == word || text.split_whitespace().any(|part| part.trim_matches([',', '.', ':']) == word)
 }
 

@@ -263,6 +263,9 @@ pub struct SearchEntry {
     pub held_out: usize,
     /// Limits to keep.
     pub tolerances: Vec<SearchTolerance>,
+    /// Further shapes at which a device times what was found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub time: Vec<Shape>,
 }
 
 impl SearchEntry {

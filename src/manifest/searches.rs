@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use super::axes::{MAX_BATCH, MAX_SEQUENCE};
+use super::axes::{self, MAX_BATCH, MAX_SEQUENCE};
 use super::cursor::{Cursor, Fields, RealRange};
 use super::diagnostic::{Report, quoted};
 use super::limits::{COSINE, MAX_BROKEN_ROWS, MAX_SAMPLES, set};
 use super::noise_floor::known;
 use super::read::Draft;
 use super::schema::{SearchEntry, SearchTolerance};
-use crate::graph::Preset;
+use crate::graph::{Preset, Shape};
 
 const RATIO: RealRange = RealRange { contains: |value| value > 0.0, words: "a finite number above 0" };
 const LIMITS: [&str; 4] = ["cosine_min", "max_broken_rows", "max_flips", "max_perplexity_ratio"];
@@ -33,7 +33,7 @@ pub(super) fn searches(cursor: &Cursor<'_>, report: &mut Report<'_>, draft: &Dra
 
 fn search(item: &Cursor<'_>, report: &mut Report<'_>, draft: &Draft) -> Option<SearchEntry> {
     let shape = ["batch_size", "sequence_length", "forwards", "held_out"];
-    let allowed = [&["model", "input", "tolerances", "start"][..], &shape].concat();
+    let allowed = [&["model", "input", "tolerances", "start", "time"][..], &shape].concat();
     let fields = Fields::open(item, report, "a mapping with model, input and tolerances", &allowed)?;
     let model = fields.required(report, "model", "bert").and_then(|cursor| {
         let name = cursor.text(report, "a model of `models`")?;
@@ -64,6 +64,10 @@ fn search(item: &Cursor<'_>, report: &mut Report<'_>, draft: &Draft) -> Option<S
         let items = cursor.items(report, "a list of tolerances", "[{max_broken_rows: 0}]")?;
         Some(items.iter().map(|item| tolerance(item, report)).collect())
     });
+    let time = match fields.optional("time") {
+        None => Some(Vec::new()),
+        Some(cursor) => timed_shapes(cursor, report),
+    };
     Some(SearchEntry {
         model: model?,
         input: input?,
@@ -72,7 +76,20 @@ fn search(item: &Cursor<'_>, report: &mut Report<'_>, draft: &Draft) -> Option<S
         forwards,
         held_out,
         tolerances: tolerances?,
+        time: time?,
     })
+}
+
+/// `time: {batch_sizes: [1, 8], sequence_lengths: [128]}`: the product, by length and then by batch size.
+fn timed_shapes(cursor: &Cursor<'_>, report: &mut Report<'_>) -> Option<Vec<Shape>> {
+    let fields = Fields::open(cursor, report, "a mapping of shapes", &["batch_sizes", "sequence_lengths"])?;
+    let batch_sizes = fields.required(report, "batch_sizes", "[1, 8]");
+    let lengths = fields.required(report, "sequence_lengths", "[128]");
+    let batches = axes::batch_sizes(Some(batch_sizes?), report).complete();
+    let lengths = axes::sequence_lengths(Some(lengths?), report).complete();
+    let (batches, lengths) = (batches?, lengths?);
+    let of = |sequence: usize| batches.iter().map(move |&batch| Shape { batch, sequence });
+    Some(lengths.into_iter().flat_map(of).collect())
 }
 
 fn tolerance(item: &Cursor<'_>, report: &mut Report<'_>) -> SearchTolerance {
@@ -112,7 +129,6 @@ impl fmt::Display for SearchTolerance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::Shape;
     use crate::manifest::schema::Manifest;
 
     fn read(searches: &str) -> Result<Vec<SearchEntry>, String> {
@@ -139,6 +155,28 @@ mod tests {
         assert_eq!(entries[1].shape, Shape { batch: 8, sequence: 64 });
         assert_eq!((entries[1].forwards, entries[1].held_out), (3, 0));
         assert_eq!(entries[1].tolerances[0].to_string(), "max_perplexity_ratio=1.01");
+        assert_eq!(entries[1].time, []);
+    }
+
+    #[test]
+    fn shapes_to_time_are_a_product_and_bad_ones_are_refused_with_their_place() {
+        let with = |time: &str| {
+            read(&format!("  - {{model: tiny, input: random, tolerances: [{{max_flips: 0}}], time: {time}}}\n"))
+        };
+        let entries = with("{batch_sizes: [1, 8], sequence_lengths: [16, 32]}").unwrap();
+        let shapes = [(1, 16), (8, 16), (1, 32), (8, 32)].map(|(batch, sequence)| Shape { batch, sequence });
+        assert_eq!(entries[0].time, shapes);
+        for (time, expected) in [
+            ("{batch_sizes: [1]}", "searches[0].time.sequence_lengths: missing"),
+            ("[1, 8]", "searches[0].time"),
+            ("{batch_sizes: [], sequence_lengths: [8]}", "searches[0].time.batch_sizes"),
+            ("{batch_sizes: [1, 1], sequence_lengths: [8]}", "found `1` a second time"),
+            ("{batch_sizes: [0], sequence_lengths: [8]}", "searches[0].time.batch_sizes[0]"),
+            ("{batch_sizes: [1], sequence_lengths: [8], shapes: 3}", "shapes"),
+        ] {
+            let said = with(time).unwrap_err();
+            assert!(said.contains(expected), "{time}: {said}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! An A/A test: two engines of one configuration, timed interleaved. Noise alone makes the ratio differ from 1.
+//! Engines that read one batch, timed interleaved. With two engines of one configuration it is an A/A test: noise alone makes the
+//! ratio differ from 1.
 //!
-//! A round has four blocks, `A B B A`, and `B A A B` in every other round. A drift that is linear over a round affects
-//! both engines equally, and neither engine always begins.
+//! A round has two blocks of each engine, `A B B A`, and the next one begins with the next engine, `B A A B`. A drift that is
+//! linear over a round affects all engines equally, and no engine always begins.
 
 use std::time::Instant;
 
@@ -9,36 +10,41 @@ use super::clock::Clock;
 use crate::engine::{BackendError, Engine};
 use crate::input::Batch;
 use crate::manifest::schema::NoiseFloorTest;
-use crate::record::AaTest;
 use crate::stats::{BOOTSTRAP_MIN_SAMPLES, median};
 
 /// Untimed forwards at the beginning of a block. The device and the caches have just served the other engine.
 const WARMUP: usize = 1;
 
-/// Which of the two engines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Arm {
-    First,
-    Second,
+/// How long engines are timed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RoundLimits {
+    /// Rounds, at most.
+    pub rounds: usize,
+    /// Timed forwards of a block.
+    pub samples: usize,
+    /// No round begins after this long, seconds, once there are enough for an interval.
+    pub time_cap_s: f64,
 }
 
-/// Times two engines of one configuration, interleaved. Both read `batch`.
+impl From<&NoiseFloorTest> for RoundLimits {
+    fn from(&NoiseFloorTest { rounds, samples, time_cap_s, .. }: &NoiseFloorTest) -> Self {
+        RoundLimits { rounds, samples, time_cap_s }
+    }
+}
+
+/// Times engines interleaved. All read `batch`. Returns the median wall time of each engine's forwards in each round,
+/// milliseconds.
 ///
 /// # Errors
 /// The engines' [`BackendError`], or [`BackendError::Clock`].
 pub fn measure_interleaved(
-    first: &mut dyn Engine,
-    second: &mut dyn Engine,
+    engines: &mut [&mut dyn Engine],
     batch: &Batch,
-    limits: &NoiseFloorTest,
-) -> Result<AaTest, BackendError> {
-    let (mut first_clock, mut second_clock) = (Clock::of(first)?, Clock::of(second)?);
-    first.bind(batch)?;
-    second.bind(batch)?;
-    interleave(limits, |arm| match arm {
-        Arm::First => block(first, &mut first_clock, limits.samples),
-        Arm::Second => block(second, &mut second_clock, limits.samples),
-    })
+    limits: RoundLimits,
+) -> Result<Vec<Vec<f64>>, BackendError> {
+    let mut clocks = engines.iter().map(|engine| Clock::of(*engine)).collect::<Result<Vec<_>, _>>()?;
+    engines.iter_mut().try_for_each(|engine| engine.bind(batch))?;
+    interleave(engines.len(), limits, |arm| block(engines[arm], &mut clocks[arm], limits.samples))
 }
 
 fn block(engine: &mut dyn Engine, clock: &mut Clock, samples: usize) -> Result<Vec<f64>, BackendError> {
@@ -48,30 +54,29 @@ fn block(engine: &mut dyn Engine, clock: &mut Clock, samples: usize) -> Result<V
     (0..samples).map(|_| clock.sample(engine).map(|sample| sample.wall_ms)).collect()
 }
 
-/// Runs rounds until the limit, or until time is up and there are enough rounds for an interval.
-fn interleave<E>(limits: &NoiseFloorTest, mut block: impl FnMut(Arm) -> Result<Vec<f64>, E>) -> Result<AaTest, E> {
-    let mut test = AaTest { samples: limits.samples, first_ms: Vec::new(), second_ms: Vec::new() };
+/// Runs rounds of so many arms until the limit, or until time is up and there are enough rounds for an interval.
+fn interleave<E>(
+    arms: usize,
+    limits: RoundLimits,
+    mut block: impl FnMut(usize) -> Result<Vec<f64>, E>,
+) -> Result<Vec<Vec<f64>>, E> {
+    let mut medians = vec![Vec::new(); arms];
     let start = Instant::now();
     for round in 0..limits.rounds {
         if round >= BOOTSTRAP_MIN_SAMPLES && start.elapsed().as_secs_f64() >= limits.time_cap_s {
             break;
         }
-        let (outer, inner) = match round % 2 {
-            0 => (Arm::First, Arm::Second),
-            _ => (Arm::Second, Arm::First),
-        };
-        let (mut first, mut second) = (Vec::new(), Vec::new());
-        for arm in [outer, inner, inner, outer] {
-            match arm {
-                Arm::First => first.extend(block(arm)?),
-                Arm::Second => second.extend(block(arm)?),
-            }
+        let order = (0..arms).map(|place| (round + place) % arms);
+        let mut samples = vec![Vec::new(); arms];
+        for arm in order.clone().chain(order.rev()) {
+            samples[arm].extend(block(arm)?);
         }
-        // The clock only returns finite times.
-        test.first_ms.push(median(&first).unwrap_or(f64::NAN));
-        test.second_ms.push(median(&second).unwrap_or(f64::NAN));
+        for (medians, samples) in medians.iter_mut().zip(&samples) {
+            // The clock only returns finite times.
+            medians.push(median(samples).unwrap_or(f64::NAN));
+        }
     }
-    Ok(test)
+    Ok(medians)
 }
 
 #[cfg(test)]
@@ -85,15 +90,8 @@ mod tests {
     use super::*;
     use crate::stats::ratio_of_rounds;
 
-    fn limits(rounds: usize, samples: usize) -> NoiseFloorTest {
-        NoiseFloorTest {
-            batch_sizes: vec![],
-            sequence_lengths: vec![],
-            precisions: vec![],
-            rounds,
-            samples,
-            time_cap_s: 1e6,
-        }
+    fn limits(rounds: usize, samples: usize) -> RoundLimits {
+        RoundLimits { rounds, samples, time_cap_s: 1e6 }
     }
 
     /// A simulated clock. A forward takes 1 ms, and `second` times as long in the second engine. Each has normal noise
@@ -105,24 +103,24 @@ mod tests {
     }
 
     impl Known {
-        fn test(&self, seed: u64, limits: &NoiseFloorTest) -> AaTest {
+        fn test(&self, seed: u64, limits: RoundLimits) -> Vec<Vec<f64>> {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             let noise = Normal::new(0.0, self.spread).unwrap();
             let mut forward = 0_u32;
-            let block = |arm: Arm| {
-                let factor = if arm == Arm::Second { self.second } else { 1.0 };
+            let block = |arm: usize| {
+                let factor = if arm == 1 { self.second } else { 1.0 };
                 let samples = (0..limits.samples).map(|_| {
                     forward += 1;
                     factor * (1.0 + self.drift * f64::from(forward)) * (1.0 + noise.sample(&mut rng))
                 });
                 Ok::<Vec<f64>, Infallible>(samples.collect())
             };
-            interleave(limits, block).unwrap_or_else(|never| match never {})
+            interleave(2, limits, block).unwrap_or_else(|never| match never {})
         }
     }
 
-    fn ratio(test: &AaTest) -> (f64, f64, f64) {
-        let (ratio, interval) = ratio_of_rounds(&test.first_ms, &test.second_ms, 1).unwrap();
+    fn ratio(test: &[Vec<f64>]) -> (f64, f64, f64) {
+        let (ratio, interval) = ratio_of_rounds(&test[0], &test[1], 1).unwrap();
         let interval = interval.unwrap();
         (ratio, interval.low, interval.high)
     }
@@ -131,7 +129,7 @@ mod tests {
     fn known_noise_is_recovered() {
         let (rounds, samples, spread) = (40, 10, 0.01);
         let known = Known { second: 1.0, spread, drift: 0.0 };
-        let found: Vec<_> = (0..200).map(|seed| ratio(&known.test(seed, &limits(rounds, samples)))).collect();
+        let found: Vec<_> = (0..200).map(|seed| ratio(&known.test(seed, limits(rounds, samples)))).collect();
         let covered = found.iter().filter(|(_, low, high)| (*low..=*high).contains(&1.0)).count();
         assert!((178..=200).contains(&covered), "95 % intervals of 200 tests hold 1 in {covered}");
         // A median of 2 m normal samples has the standard error 1.2533 s / sqrt(2 m). That of the ratio of two is
@@ -144,19 +142,29 @@ mod tests {
     #[test]
     fn a_real_difference_is_seen_and_an_even_drift_is_not() {
         let limits = limits(40, 10);
-        let (_, low, high) = ratio(&Known { second: 1.02, spread: 0.01, drift: 0.0 }.test(1, &limits));
+        let (_, low, high) = ratio(&Known { second: 1.02, spread: 0.01, drift: 0.0 }.test(1, limits));
         assert!(low > 1.01 && (low..=high).contains(&1.02), "{low} {high}");
         // The end is twice as slow as the beginning, yet the two engines do not differ.
-        let (ratio, ..) = ratio(&Known { second: 1.0, spread: 0.0, drift: 1.0 / 1600.0 }.test(1, &limits));
+        let (ratio, ..) = ratio(&Known { second: 1.0, spread: 0.0, drift: 1.0 / 1600.0 }.test(1, limits));
         assert!((ratio - 1.0).abs() < 1e-9, "{ratio}");
     }
 
     #[test]
     fn rounds_end_by_number_or_time_but_not_before_an_interval_can_be_had() {
         let known = Known { second: 1.0, spread: 0.01, drift: 0.0 };
-        assert_eq!(known.test(1, &limits(9, 2)).first_ms.len(), 9);
-        let hurried = NoiseFloorTest { time_cap_s: 0.0, ..limits(9, 2) };
-        let test = known.test(1, &hurried);
-        assert_eq!((test.first_ms.len(), test.second_ms.len()), (BOOTSTRAP_MIN_SAMPLES, BOOTSTRAP_MIN_SAMPLES));
+        assert_eq!(known.test(1, limits(9, 2))[0].len(), 9);
+        let test = known.test(1, RoundLimits { time_cap_s: 0.0, ..limits(9, 2) });
+        assert_eq!([test[0].len(), test[1].len()], [BOOTSTRAP_MIN_SAMPLES; 2]);
+    }
+
+    #[test]
+    fn each_engine_begins_in_turn_and_has_the_same_mean_place() {
+        let mut order = Vec::new();
+        let found = interleave(3, limits(3, 1), |arm| {
+            order.push(arm);
+            Ok::<_, Infallible>(vec![arm as f64])
+        });
+        assert_eq!(order, [0, 1, 2, 2, 1, 0, 1, 2, 0, 0, 2, 1, 2, 0, 1, 1, 0, 2]);
+        assert_eq!(found.unwrap_or_else(|never| match never {}), [[0.0; 3], [1.0; 3], [2.0; 3]]);
     }
 }

@@ -7,6 +7,7 @@ mod entries;
 mod frame;
 mod pair;
 mod settings;
+mod spelling;
 mod vocabulary;
 
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::BackendKind;
+use crate::engine::{BackendKind, Launches, MemoryBreakdown};
 use crate::graph::{OpClass, PrecisionPolicy, Shape};
 use crate::manifest::schema::SearchTolerance;
 use crate::provenance::BuildInfo;
@@ -48,6 +48,9 @@ pub struct Certificate {
     pub evaluations: EvaluationCount,
     /// The same on another backend.
     pub confirmation: Option<Confirmation>,
+    /// How long it takes on a device beside `fp16` and `hybrid`; `None` in older certificates.
+    #[serde(default)]
+    pub timing: Option<PolicyTiming>,
     /// The program that searched; `None` in older certificates.
     #[serde(default)]
     pub build: Option<BuildInfo>,
@@ -225,7 +228,65 @@ pub struct Confirmation {
     pub unneeded: Vec<String>,
 }
 
+/// The policy found beside `fp16` and `hybrid` on a device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyTiming {
+    /// Timed, at one shape after the other, the shape of the search first.
+    Timed(Vec<TimedShape>),
+    /// Not timed, for this reason.
+    NotTimed(String),
+}
+
+/// Policies at a shape, timed in one process, their blocks of forwards in turn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TimedShape {
+    /// Batch size and sequence length.
+    pub shape: Shape,
+    /// Backend.
+    pub backend: BackendKind,
+    /// Its library and version.
+    pub library: String,
+    /// Device name; `None` where nothing was built.
+    pub device: Option<String>,
+    /// `fp16`, `hybrid`, and what was found where it is neither.
+    pub policies: Vec<TimedPolicy>,
+    /// Why there are none.
+    pub failure: Option<String>,
+}
+
+/// One policy among others.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TimedPolicy {
+    /// Policy name.
+    pub policy: String,
+    /// Median wall time of its forwards in each round, milliseconds.
+    pub rounds_ms: Vec<f64>,
+    /// The median of all rounds, milliseconds.
+    pub median_ms: f64,
+    /// The 95 % interval of the median, a bootstrap over rounds.
+    pub median_interval_ms: Option<Interval>,
+    /// Times the first policy's time, the median over rounds.
+    pub ratio: f64,
+    /// Its 95 % interval.
+    pub ratio_interval: Option<Interval>,
+    /// Memory of its engine.
+    pub memory: MemoryBreakdown,
+    /// Energy of the board for a forward, joules.
+    pub energy_j: Option<f64>,
+    /// Why there is none.
+    pub energy_remark: Option<String>,
+    /// The kernels of a forward, where the backend knows them.
+    pub launches: Option<Launches>,
+}
+
 impl Certificate {
+    /// The policy found, timed at the shape of the search; `None` where it was not.
+    pub fn timed_policy(&self) -> Option<&TimedPolicy> {
+        let Some(PolicyTiming::Timed(shapes)) = &self.timing else { return None };
+        shapes.first()?.policies.iter().find(|one| one.policy == self.policy.name)
+    }
+
     /// What searches with different tolerances have in common: model, input, name of the start, backend and shape.
     pub fn subject_key(&self) -> (&str, &str, &str, BackendKind, Shape) {
         let CertifiedSubject { model, input, backend, shape, .. } = &self.subject;

@@ -2,6 +2,7 @@
 
 mod sections;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Serialize;
@@ -20,10 +21,11 @@ use crate::claims::{Claims, Outcome, Verdict};
 use crate::record::certificate::Certificate;
 use crate::results::data::Data;
 use crate::results::machines::{Machine, machines};
+use crate::results::peers::PeerRow;
 use crate::results::study::{Study, run_of_repeat};
 use sections::{
-    CROSS_GPU_SLUG, ENVIRONMENT_SLUG, LABELLED_SLUG, REPEATABILITY_SLUG, SectionTexts, mark_failing, of_outputs,
-    of_the_run, sections,
+    CROSS_GPU_SLUG, ENVIRONMENT_SLUG, LABELLED_SLUG, LATENCY_SLUG, REPEATABILITY_SLUG, SectionTexts, appendix,
+    mark_failing, of_outputs, of_the_run, sections,
 };
 
 /// A report.
@@ -116,11 +118,14 @@ impl Section {
             || self.figures.iter().any(|figure| figure.empty.is_none())
     }
 
-    /// Splits the section into the part for the paper's text and the part for its appendix.
+    /// Splits the section into the part for the paper's text and the part for its appendix; what is empty stands at the end.
     pub fn on_paper(&self) -> (Section, Section) {
-        let (appendix, text) = self.tables.iter().cloned().partition(|table| table.in_appendix);
-        let own = |figures: &[Figure], tables| Section { figures: figures.to_vec(), tables, ..self.clone() };
-        (own(&self.figures, text), own(&[], appendix))
+        let mut tables = self.tables.clone();
+        tables.sort_by_key(|table| table.empty.is_some());
+        let (last_tables, tables) = tables.into_iter().partition(|table| table.in_appendix);
+        let (last_figures, figures) = self.figures.iter().cloned().partition(|figure| figure.in_appendix);
+        let own = |figures, tables| Section { figures, tables, ..self.clone() };
+        (own(figures, tables), own(last_figures, last_tables))
     }
 }
 
@@ -146,7 +151,7 @@ pub fn document(study: &Study, claims: &Claims, verdicts: Vec<Verdict>) -> Resul
             section.tables.extend(tables);
         }
     };
-    let mut across = vec![tables::cross_gpu::cross_gpu(&machines, &verdicts)];
+    let mut across = appendix(vec![tables::cross_gpu::cross_gpu(&machines, &verdicts)]);
     let mut repeated = tables::agreement::agreement(&repeats, data);
     mark_failing(across.iter_mut().chain(&mut repeated), data);
     add(CROSS_GPU_SLUG, across);
@@ -164,9 +169,8 @@ pub fn document(study: &Study, claims: &Claims, verdicts: Vec<Verdict>) -> Resul
         section.title = tasks::title(std::iter::once(data).chain(&study.others), &section.title);
     }
     add_searches(&texts, &mut sections, &study.searches)?;
-    for table in sections.iter_mut().flat_map(|section| &mut section.tables) {
-        table.in_appendix |= table.rows.len() > LONGEST_IN_TEXT;
-    }
+    add_peers(&texts, &mut sections, &study.peers)?;
+    sections.iter_mut().for_each(shorten);
     let (findings, of_paper) = verdicts
         .iter()
         .map(|verdict| view(verdict, WordedVerdict::of(verdict)))
@@ -194,12 +198,34 @@ fn add_searches(
     searches: &[Certificate],
 ) -> Result<(), ReportError> {
     if !searches.is_empty() {
-        let (figures, tables) =
-            (vec![figures::minimal_sets(searches)?], vec![tables::searches::minimal_sets(searches)]);
+        let figures = vec![figures::minimal_sets(searches)?];
+        let sets = [tables::searches::minimal_sets(searches)].into_iter();
+        let tables = sets.chain(tables::searches::policy_times(searches)).collect();
         let at = sections.iter().position(|section| section.slug == CROSS_GPU_SLUG).unwrap_or(sections.len());
         sections.insert(at, texts.section("searches", figures, tables));
     }
     Ok(())
+}
+
+/// Adds the section of other engines, where any was timed beside mixprec, behind that of latencies.
+fn add_peers(texts: &SectionTexts, sections: &mut Vec<Section>, peers: &[PeerRow]) -> Result<(), ReportError> {
+    if !peers.is_empty() {
+        let at = sections.iter().position(|section| section.slug == LATENCY_SLUG).map_or(0, |latency| latency + 1);
+        sections.insert(at, texts.section("peers", vec![figures::peers(peers)?], vec![tables::peers::peers(peers)]));
+    }
+    Ok(())
+}
+
+/// Leaves to the appendix what the paper's text has no room for: long tables, and of figures of one kind all but the first that
+/// was drawn.
+fn shorten(section: &mut Section) {
+    for table in &mut section.tables {
+        table.in_appendix |= table.rows.len() > LONGEST_IN_TEXT;
+    }
+    let mut shown = BTreeSet::new();
+    for figure in section.figures.iter_mut().filter(|figure| figure.svg.is_some() && !figure.in_appendix) {
+        figure.in_appendix = figures::kind(&figure.slug).is_some_and(|kind| !shown.insert(kind));
+    }
 }
 
 fn repeated(data: &Data, run: &str, repeat: &Data) -> Result<Agreement, ReportError> {
@@ -218,8 +244,8 @@ fn all_caveats(study: &Study) -> Vec<String> {
     caveats::caveats(&study.main).into_iter().chain(named).collect()
 }
 
-/// Most rows of a table in the paper's text: one per shape of the paper's grid, and a few more.
-const LONGEST_IN_TEXT: usize = 40;
+/// Most rows of a table in the paper's text.
+const LONGEST_IN_TEXT: usize = 16;
 
 /// Adds the environments of repeats, which are numbered from 2; one of the run itself is shown already.
 fn add_environments(section: &mut Section, repeats: &[Data]) {
@@ -247,7 +273,7 @@ fn add_environments(section: &mut Section, repeats: &[Data]) {
 fn join(texts: &SectionTexts, sections: &mut [Section], other: &Data) -> Result<(), ReportError> {
     let name = &other.plan.name;
     let mut own = of_outputs(texts, other)?;
-    own.push(texts.section("engines", vec![], vec![tables::engines::engines(other)]));
+    own.push(texts.section("engines", vec![], appendix(vec![tables::engines::engines(other)])));
     own.extend(of_the_run(texts, other));
     mark_failing(own.iter_mut().flat_map(|section| &mut section.tables), other);
     for theirs in own {

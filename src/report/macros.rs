@@ -51,6 +51,8 @@ pub enum Origin {
     Verdicts,
     /// The rows of the run and of its repeats.
     Repeats,
+    /// Files that hold no rows, in words.
+    Files(&'static str),
 }
 
 /// Every macro, in a fixed order: the set does not depend on the results, so prose always compiles. Of several machines
@@ -80,6 +82,14 @@ pub fn macros(study: &Study, found: &[Headline], verdicts: &[Verdict], repeats: 
     // What of these looks at fewer rows says so itself.
     trace(&mut all, start, &of_rows(experiments.iter().flat_map(|data| data.measured())));
     headroom(&experiments, &mut all);
+    for (name, sentence, files) in [
+        ("SearchesSentence", sentences::searches::sentence(&study.searches), "the certificates of `mixprec search`"),
+        ("PeersSentence", sentences::peers::sentence(&study.peers), "peers.csv and peers.json of `make peers`"),
+    ] {
+        let start = all.len();
+        put(&mut all, name, sentence);
+        trace(&mut all, start, &Origin::Files(files));
+    }
     let start = all.len();
     for (name, outcome) in [
         ("ClaimsPass", Outcome::Pass),

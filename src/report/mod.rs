@@ -114,14 +114,14 @@ pub fn report_with(study: &Study, claims: &Claims, out: &Path, wanted: Files) ->
 fn files(document: &Document) -> Result<Vec<(String, Vec<u8>)>, ReportError> {
     let renderer = Renderer::new()?;
     let mut files = vec![(HTML_FILE.to_owned(), renderer.html(document)?.into_bytes())];
-    for name in ["macros.tex", "findings.tex", "claims.tex", "readings.tex", "caveats.tex"] {
+    for name in ["macros.tex", "verdicts.tex", "findings.tex", "claims.tex", "readings.tex", "caveats.tex"] {
         files.push((name.to_owned(), renderer.tex(name, document)?.into_bytes()));
     }
     files.push(("report.json".to_owned(), serde_json::to_vec_pretty(document).map_err(ReportError::Json)?));
     for section in &document.sections {
         let (text, appendix) = section.on_paper();
         files.push((format!("section-{}.tex", section.slug), renderer.tex("section.tex", &text)?.into_bytes()));
-        if !appendix.tables.is_empty() {
+        if !(appendix.tables.is_empty() && appendix.figures.is_empty()) {
             files
                 .push((format!("appendix-{}.tex", section.slug), renderer.tex("section.tex", &appendix)?.into_bytes()));
         }

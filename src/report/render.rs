@@ -33,6 +33,7 @@ impl Renderer {
             ("table.tex", include_str!("../../paper/templates/table.tex.tera")),
             ("section.tex", include_str!("../../paper/templates/section.tex.tera")),
             ("findings.tex", include_str!("../../paper/templates/findings.tex.tera")),
+            ("verdicts.tex", include_str!("../../paper/templates/verdicts.tex.tera")),
             ("claims.tex", include_str!("../../paper/templates/claims.tex.tera")),
             ("readings.tex", include_str!("../../paper/templates/readings.tex.tera")),
             ("caveats.tex", include_str!("../../paper/templates/caveats.tex.tera")),

@@ -3,6 +3,7 @@
 pub mod consistency;
 pub mod data;
 pub mod machines;
+pub mod peers;
 pub mod searches;
 pub mod study;
 
@@ -64,6 +65,9 @@ pub enum ResultsError {
     /// The folder holds no search.
     #[error("{path}: no certificate.json in it or below it; give the folder that `mixprec search` wrote")]
     NoSearch { path: PathBuf },
+    /// The table of a comparison with peers cannot be read.
+    #[error("{path}: {detail}; write it with `make peers`")]
+    Peers { path: PathBuf, detail: String },
     /// A certificate cannot be read.
     #[error("{path}: not a certificate: {source}; run `mixprec search` again")]
     Certificate { path: PathBuf, source: JsonError },

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::data::Data;
+use super::peers::PeerRow;
 use super::searches;
 use crate::files::{JsonError, read_json};
 use crate::numbers;
@@ -34,6 +35,8 @@ pub struct Study {
     pub others: Vec<Data>,
     /// Searches for the operations that need FP32, in the order of [`searches::certificates`].
     pub searches: Vec<Certificate>,
+    /// Other engines timed beside mixprec, at each shape; none unless they are given.
+    pub peers: Vec<PeerRow>,
 }
 
 /// Folders of further results in an artifact, relative to the artifact.
@@ -113,7 +116,7 @@ impl Parts {
 impl Study {
     /// A run by itself.
     pub fn of(main: Data) -> Study {
-        Study { main, repeats: Vec::new(), others: Vec::new(), searches: Vec::new() }
+        Study { main, repeats: Vec::new(), others: Vec::new(), searches: Vec::new(), peers: Vec::new() }
     }
 
     /// The run in `dir`; of an artifact, with its repeats and other experiments.

@@ -12,7 +12,7 @@ use crate::engine::{Backend, BackendError, Build, BuildReport, BuildRequest, Eng
 use crate::graph::{CostSummary, Preset};
 use crate::input::{Batch, InputStream};
 use crate::libraries;
-use crate::measure::interleaved::measure_interleaved;
+use crate::measure::interleaved::{RoundLimits, measure_interleaved};
 use crate::measure::measure;
 use crate::measure::memory::PeakMemory;
 use crate::model::{Model, ModelOutput, ScoreFunction, WeightsProvenance};
@@ -262,7 +262,9 @@ impl WorkerSession {
             let mut second = self.backend(of)?.build(request)?.engine?;
             let model = self.model(settings, of)?;
             let batch = self.input(settings, of, &model)?.batch(of.shape, 0)?;
-            Ok(measure_interleaved(first, second.as_mut(), &batch, limits)?)
+            let mut rounds = measure_interleaved(&mut [first, second.as_mut()], &batch, RoundLimits::from(limits))?;
+            let (second_ms, first_ms) = (rounds.pop().unwrap_or_default(), rounds.pop().unwrap_or_default());
+            Ok(AaTest { samples: limits.samples, first_ms, second_ms })
         };
         Some(test().map_err(|failure| failure.reason))
     }

@@ -6,17 +6,19 @@ use std::sync::Arc;
 use super::candidates::{CandidateOp, candidates, partitions};
 use super::evaluator::{Evaluator, Subject, executing};
 use super::explore::{Exploration, MinimalSet};
-use super::journal::SearchJournal;
+use super::journal::{SEARCH_JOURNAL, SearchJournal, TIMING_JOURNAL};
 use super::minimise::Places;
 use super::page::page;
 use super::policy_yaml::policy_yaml;
+use super::timing::time;
 use super::tolerance::ForwardOutcome;
 use super::{CERTIFICATE_PAGE, FORWARDS_FILE, POLICY_FILE, SearchError, SearchRequest, SearchStep};
 use crate::backend::reference::ReferenceBackend;
 use crate::digest::RunningDigest;
+use crate::engine::checks::check_shape;
 use crate::engine::{Backend, BackendKind, BuildRequest, Examination};
 use crate::files::{FileError, replace};
-use crate::graph::{OutputKind, PrecisionPolicy, Preset};
+use crate::graph::{OutputKind, PrecisionPolicy, Preset, Shape};
 use crate::input::InputStream;
 use crate::lock::{self, Sharing};
 use crate::manifest::schema::Numerics;
@@ -56,11 +58,13 @@ pub fn search(request: &SearchRequest, progress: &mut dyn FnMut(SearchStep)) -> 
     request.ensure_references(&fp32, &model, &input, progress)?;
     drop(fp32);
     let subject = Subject { request, model: &model, input: &input, candidates: &candidates };
-    let mut journal = SearchJournal::open(shared)?;
+    let mut journal = SearchJournal::open(shared, SEARCH_JOURNAL)?;
     let mut certificate = certify(subject, &mut journal, progress)?;
     if let Some(kind) = request.confirm {
         certificate.confirmation = Some(confirm(subject, &certificate, kind, &mut journal, progress)?);
     }
+    let mut times = SearchJournal::open(shared, TIMING_JOURNAL)?;
+    certificate.timing = Some(time(subject, &certificate.policy, &mut times, progress)?);
     write(dir, &certificate)?;
     write_forwards(subject)?;
     Ok(certificate)
@@ -87,6 +91,13 @@ impl SearchRequest {
             let reason = format!("{wanted}, and the output of `{}` is {}", model.name, kind.label());
             Err(SearchError::UndefinedLimit { limit, reason })
         };
+        for &shape in &self.timed_shapes {
+            let Shape { batch, sequence } = shape;
+            check_shape(&model.graph, shape).map_err(|error| SearchError::UntimedShape { shape, error })?;
+            if let Some(rows) = input.len(sequence).filter(|rows| *rows < batch) {
+                return Err(SearchError::FewTimedRows { input: self.input.name.clone(), rows, shape });
+            }
+        }
         if self.tolerance.max_flips.is_some() && !kind.is_logits() {
             return undefined("max_flips", "decisions");
         }
@@ -142,7 +153,7 @@ impl SearchRequest {
 /// The policy found on the backend of the request, with the evidence.
 fn certify(
     subject: Subject<'_>,
-    journal: &mut SearchJournal,
+    journal: &mut SearchJournal<ForwardOutcome>,
     progress: &mut dyn FnMut(SearchStep),
 ) -> Result<Certificate, SearchError> {
     let Subject { request, candidates, .. } = subject;
@@ -183,6 +194,7 @@ fn certify(
         monotonicity,
         evaluations: EvaluationCount { sets, forwards, wall_s },
         confirmation: None,
+        timing: None,
         build: Some(BuildInfo::current()),
     })
 }
@@ -233,7 +245,7 @@ fn confirm(
     subject: Subject<'_>,
     certificate: &Certificate,
     kind: BackendKind,
-    journal: &mut SearchJournal,
+    journal: &mut SearchJournal<ForwardOutcome>,
     progress: &mut dyn FnMut(SearchStep),
 ) -> Result<Confirmation, SearchError> {
     let Subject { request, candidates, .. } = subject;

@@ -64,7 +64,7 @@ pub(super) struct Evaluator<'a> {
     backend: Box<dyn Backend>,
     library: String,
     references: ForwardReferences<'a>,
-    journal: &'a mut SearchJournal,
+    journal: &'a mut SearchJournal<ForwardOutcome>,
     /// Digest of all that decides an outcome besides policy and ids.
     identity: String,
     /// The engine of the last set.
@@ -76,7 +76,11 @@ impl<'a> Evaluator<'a> {
     ///
     /// # Errors
     /// As [`executing`].
-    pub fn new(kind: BackendKind, subject: Subject<'a>, journal: &'a mut SearchJournal) -> Result<Self, SearchError> {
+    pub fn new(
+        kind: BackendKind,
+        subject: Subject<'a>,
+        journal: &'a mut SearchJournal<ForwardOutcome>,
+    ) -> Result<Self, SearchError> {
         let Subject { request, model, input, .. } = subject;
         let (backend, Availability { found: library, .. }) = executing(kind, &request.start)?;
         let Numerics { broken_cosine, broken_relative_l2, .. } = request.settings;

@@ -13,6 +13,7 @@ mod journal;
 mod minimise;
 mod page;
 mod policy_yaml;
+mod timing;
 mod tolerance;
 
 use std::path::PathBuf;
@@ -61,6 +62,8 @@ pub struct SearchRequest {
     pub confirm: Option<BackendKind>,
     /// Batch size and sequence length.
     pub shape: Shape,
+    /// Where the policy found is timed on a device.
+    pub timed_shapes: Vec<Shape>,
     /// Forwards to search on, from the start of the input.
     pub forwards: usize,
     /// Further forwards to judge the policy found on.
@@ -89,6 +92,8 @@ pub enum SearchStep {
     },
     /// A set of operations was tried.
     Tried(Trial),
+    /// The policy found is timed beside others at a shape.
+    Timing(Shape),
 }
 
 /// Why a search cannot begin or go on.
@@ -128,6 +133,15 @@ pub enum SearchError {
          {needed}; lower --forwards, --held-out or --batch"
     )]
     FewRows { input: String, rows: usize, sequence: usize, forwards: usize, held_out: usize, needed: usize },
+    /// The model has no engine of a shape to time.
+    #[error("`time` asks for {}x{}: {error}; take it out", shape.batch, shape.sequence)]
+    UntimedShape { shape: Shape, error: BackendError },
+    /// The input fills no batch of a shape to time.
+    #[error(
+        "`time` asks for {}x{}, and input `{input}` has {rows} rows of {} tokens; take it out",
+        shape.batch, shape.sequence, shape.sequence
+    )]
+    FewTimedRows { input: String, rows: usize, shape: Shape },
     /// There is nothing to search on.
     #[error("a search needs at least one forward; raise --forwards")]
     NoForward,

@@ -9,15 +9,17 @@ use serde_json::{Value, json};
 use super::columns;
 use super::figure::{self, LatencyFigure};
 use super::runs::Run;
-use super::{SpliceError, forwards, peers, runs};
+use super::{SpliceError, forwards, runs};
 use crate::analysis::noise;
+use crate::appendix::author::{Author, Visit};
 use crate::claims::{Claims, judge_study};
-use crate::manifest::schema::SearchTolerance;
 use crate::numbers;
 use crate::record::certificate::Certificate;
 use crate::report::document::{ClaimView, document};
 use crate::report::figures::Figure;
-use crate::report::sentences::searches::operations;
+use crate::report::sentences::peers::names;
+use crate::report::sentences::searches::{keep_every_row, operations};
+use crate::results::peers::{self, PeerRow};
 use crate::results::study::Study;
 use crate::store::schema::{ResultRow, SCHEMA_VERSION, SampleRow};
 
@@ -53,8 +55,10 @@ pub(super) struct PageFacts {
     pub power: Value,
     /// The driver's count of memory against the engines' account, by run: [`forwards::accounts`].
     pub accounts: Vec<Value>,
-    /// The comparison with PyTorch: [`peers::read`].
-    pub peers: Option<Vec<Value>>,
+    /// The comparison with peers, a row each at each shape: [`peer`].
+    pub peers: Vec<Value>,
+    /// The peers and their libraries: `torch-cudagraph (PyTorch 2.11.0)`.
+    pub peer_names: String,
     /// Version of the columns that this program writes.
     pub schema_version: u32,
     /// Columns of `results.parquet`: [`columns::facts`].
@@ -63,6 +67,8 @@ pub(super) struct PageFacts {
     pub samples_columns: Vec<Value>,
     /// Minimal sets of trained models that keep every row: [`kept_rows`].
     pub minimal_sets: Vec<Value>,
+    /// What a reviewer runs in the time at hand, from `experiments/appendix.yaml`.
+    pub visits: Vec<Visit>,
     /// The second figure of the front page.
     pub figure: LatencyFigure,
     /// The first: the deviations that enter the layer norms of a model. `None` where no experiment has them.
@@ -70,12 +76,13 @@ pub(super) struct PageFacts {
 }
 
 impl PageFacts {
-    /// Reads the artifact and, where one is given, the comparison with PyTorch.
+    /// Reads the artifact and, where one is given, the comparison with peers.
     ///
     /// # Errors
     /// [`SpliceError`] naming the file that cannot be read.
     pub fn read(artifact: &Path, peers: Option<&Path>) -> Result<PageFacts, SpliceError> {
-        let study = Study::read(artifact)?;
+        let mut study = Study::read(artifact)?;
+        study.peers = peers.map(peers::read).transpose()?.unwrap_or_default();
         let claims = Claims::builtin()?;
         let document = document(&study, &claims, judge_study(&study, &claims))?;
         let mut figures = document.sections.iter().flat_map(|section| &section.figures);
@@ -99,11 +106,13 @@ impl PageFacts {
             tensorrt: forwards::tensorrt(&study),
             power: forwards::power(&study),
             accounts: forwards::accounts(&runs),
-            peers: peers.map(peers::read).transpose()?,
+            peers: study.peers.iter().map(peer).collect(),
+            peer_names: names(&study.peers),
             schema_version: SCHEMA_VERSION,
             results_columns: columns::facts(ResultRow::columns()),
             samples_columns: columns::facts(SampleRow::columns()),
             minimal_sets: kept_rows(&study.searches),
+            visits: Author::builtin()?.visits,
             figure: figure::of(main)?,
             deviation,
             runs: runs.iter().map(Run::facts).collect(),
@@ -111,12 +120,26 @@ impl PageFacts {
     }
 }
 
-/// Of searches on trained models that allow no broken row and found one: the operations that need FP32, and how many forwards
-/// that were held out break all the same.
+/// A peer at a shape: both sides, and the ratio of the peer's time to mixprec's with its interval.
+fn peer(row: &PeerRow) -> Value {
+    let (ratio, interval) = numbers::with_interval(row.ratio, Some(row.interval), 3);
+    json!({
+        "model": row.model,
+        "shape": format!("{}x{}", row.shape.0, row.shape.1),
+        "peer": row.peer,
+        "mixprec_ms": numbers::significant(row.mixprec_ms, 3),
+        "peer_ms": numbers::significant(row.peer_ms, 3),
+        "ratio": format!("{ratio} {}", interval.unwrap_or_default()),
+        "policy": row.policy(),
+        "rounds": row.rounds,
+        "samples": row.samples,
+        "gpu": row.gpu,
+        "driver": row.driver,
+    })
+}
+
+/// Of [`keep_every_row`]: the operations that need FP32, and how many forwards that were held out break all the same.
 fn kept_rows(searches: &[Certificate]) -> Vec<Value> {
-    let no_broken_row = SearchTolerance { max_broken_rows: Some(0), ..SearchTolerance::default() };
-    let trained = |found: &&Certificate| found.subject.weights.starts_with("checkpoint");
-    let broken = |found: &&Certificate| found.tolerance == no_broken_row && !found.operations.is_empty();
     let fact = |found: &Certificate| {
         json!({
             "model": found.subject.model,
@@ -129,5 +152,5 @@ fn kept_rows(searches: &[Certificate]) -> Vec<Value> {
             "held_out": found.held_out.totals.forwards,
         })
     };
-    searches.iter().filter(trained).filter(broken).map(fact).collect()
+    keep_every_row(searches).map(fact).collect()
 }

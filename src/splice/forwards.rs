@@ -54,17 +54,18 @@ fn times(study: &Study, model: &str) -> Value {
 }
 
 /// Engines of TensorRT that ran, by model and policy in plan order, of the policies that have any: the device's median in
-/// milliseconds, seconds of the build, and the engine's memory, a value per shape.
+/// milliseconds, seconds of parsing and compiling when the engine was made, and the engine's memory, a value per shape.
 pub(super) fn tensorrt(study: &Study) -> Vec<Value> {
     let of = |model: &str| {
         let policy = |preset: Preset| {
             let rows = at_shapes(&study.main, BackendKind::TensorRt, model, preset);
+            let made_s = |row: &ResultRow| Some(numbers::fixed(row.parse_s? + row.compile_s?, 0));
             let mebibytes = |row: &ResultRow| Some(numbers::fixed(engine_bytes(row)? as f64 / f64::from(1 << 20), 0));
             rows.iter().any(Option::is_some).then(|| {
                 json!({
                     "policy": preset.name(),
                     "device": cells(&rows, |row| row.device_p50_ms.map(milliseconds)),
-                    "build_s": cells(&rows, |row| row.build_s.map(|seconds| numbers::fixed(seconds, 0))),
+                    "build_s": cells(&rows, made_s),
                     "mib": cells(&rows, mebibytes),
                 })
             })

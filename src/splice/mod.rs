@@ -6,7 +6,6 @@ mod facts;
 mod figure;
 mod forwards;
 mod page;
-mod peers;
 mod runs;
 mod sections;
 
@@ -15,6 +14,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::analysis::agreement::AgreementError;
+use crate::appendix::AppendixError;
 use crate::claims::ClaimsError;
 use crate::files::{FileError, read_text, replace};
 use crate::report::ReportError;
@@ -34,6 +34,9 @@ pub enum SpliceError {
     /// Its report cannot be made.
     #[error(transparent)]
     Report(#[from] ReportError),
+    /// The authors' part of the appendix cannot be read.
+    #[error(transparent)]
+    Author(#[from] AppendixError),
     /// The claims cannot be read.
     #[error(transparent)]
     Claims(#[from] ClaimsError),
@@ -46,9 +49,6 @@ pub enum SpliceError {
     /// A mark of a page is wrong.
     #[error("{path}:{line}: {message}")]
     Mark { path: PathBuf, line: usize, message: String },
-    /// The table of the comparison with PyTorch cannot be read.
-    #[error("{path}: {message}; write it with `make peers`")]
-    Peers { path: PathBuf, message: String },
     /// A template does not render.
     #[error("template of the section `{section}`: {source}")]
     Template { section: String, source: RenderError },
@@ -59,7 +59,7 @@ pub enum SpliceError {
 pub struct SpliceRequest {
     /// Folder of the artifact.
     pub artifact: PathBuf,
-    /// Folder of a comparison with PyTorch, where a page shows one.
+    /// Folder of a comparison with peers, where a page shows one.
     pub peers: Option<PathBuf>,
     /// The Markdown pages.
     pub pages: Vec<PathBuf>,

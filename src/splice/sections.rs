@@ -7,7 +7,7 @@ use super::facts::PageFacts;
 use crate::report::escape;
 
 /// Name and template of every section.
-const TEMPLATES: [(&str, &str); 14] = [
+const TEMPLATES: [(&str, &str); 15] = [
     ("agreement", include_str!("../../paper/templates/pages/agreement.md.tera")),
     ("artifact", include_str!("../../paper/templates/pages/artifact.md.tera")),
     ("figure", include_str!("../../paper/templates/pages/figure.md.tera")),
@@ -22,6 +22,7 @@ const TEMPLATES: [(&str, &str); 14] = [
     ("samples-columns", include_str!("../../paper/templates/pages/samples-columns.md.tera")),
     ("tensorrt", include_str!("../../paper/templates/pages/tensorrt.md.tera")),
     ("verdicts", include_str!("../../paper/templates/pages/verdicts.md.tera")),
+    ("visits", include_str!("../../paper/templates/pages/visits.md.tera")),
 ];
 
 /// The sections, as marks name them.

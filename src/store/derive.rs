@@ -267,14 +267,17 @@ fn with_other_times(row: ResultRow, series: &TimedSeries<'_>) -> ResultRow {
 
 fn with_ceilings(row: ResultRow, measured: &EngineMeasurements) -> ResultRow {
     let Some(ceilings) = measured.ceilings else { return row };
-    let floor_s = measured.cost.compulsory_bytes.map(|bytes| {
-        let computing = measured.cost.flops as f64 / ceilings.flops_per_s;
-        computing.max(bytes as f64 / ceilings.bytes_per_s)
-    });
+    let share = |flops_per_s: f64| {
+        let computing = measured.cost.flops as f64 / flops_per_s;
+        let floor_s = computing.max(measured.cost.compulsory_bytes? as f64 / ceilings.bytes_per_s);
+        Some(floor_s * 1e3 / row.device_p50_ms?)
+    };
     ResultRow {
         ceiling_flops_per_s: Some(ceilings.flops_per_s),
         ceiling_bytes_per_s: Some(ceilings.bytes_per_s),
-        ceiling_share: floor_s.zip(row.device_p50_ms).map(|(floor_s, ms)| floor_s * 1e3 / ms),
+        ceiling_share: share(ceilings.flops_per_s),
+        ceiling_sustained_flops_per_s: ceilings.sustained_flops_per_s,
+        ceiling_sustained_share: ceilings.sustained_flops_per_s.and_then(share),
         ..row
     }
 }

@@ -56,6 +56,9 @@ const CAUSE_COLUMNS: [&str; 13] = [
     "engine_findings",
 ];
 
+/// Columns that schema 11 added, null in rows of an older table.
+const SUSTAINED_COLUMNS: [&str; 2] = ["ceiling_sustained_flops_per_s", "ceiling_sustained_share"];
+
 /// Columns that schema 10 added, null in rows of an older table.
 const SCORE_COLUMNS: [&str; 35] = [
     "task_answers",
@@ -112,7 +115,13 @@ pub fn write_results(dir: &Path, rows: &[ResultRow]) -> Result<(), StoreError> {
 pub fn read_results(dir: &Path) -> Result<Vec<ResultRow>, StoreError> {
     let path = dir.join(RESULTS_FILE);
     let (mut frame, version) = read(&path)?;
-    let added = [(7, &WEIGHTS_COLUMNS[..]), (8, &COMPARISON_COLUMNS), (9, &CAUSE_COLUMNS), (10, &SCORE_COLUMNS)];
+    let added = [
+        (7, &WEIGHTS_COLUMNS[..]),
+        (8, &COMPARISON_COLUMNS),
+        (9, &CAUSE_COLUMNS),
+        (10, &SCORE_COLUMNS),
+        (11, &SUSTAINED_COLUMNS),
+    ];
     for (_, names) in added.into_iter().filter(|(since, _)| version < *since) {
         add_columns(&mut frame, names).map_err(StoreError::frame(&path))?;
     }
@@ -323,14 +332,14 @@ mod tests {
         // Thrift puts a field header and a length between key and value.
         let value = key + VERSION_KEY.len() + 2;
         assert_eq!(bytes[value..=value + 1], *SCHEMA_VERSION.to_string().as_bytes());
-        bytes[value + 1] = b'1';
+        bytes[value + 1] = b'2';
         let start = digest_start(&bytes).unwrap();
         bytes[start..start + DIGEST_LENGTH].fill(b'0');
         let digest = sha256(&bytes);
         bytes[start..start + DIGEST_LENGTH].copy_from_slice(digest.as_bytes());
         std::fs::write(&path, &bytes).unwrap();
         let error = read_samples(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("schema version 11, but this program reads versions 6 to 10"), "{error}");
+        assert!(error.contains("schema version 12, but this program reads versions 6 to 11"), "{error}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::record::{BadKind, FailureKind, StopReason};
 pub use crate::record::{InputKind, Status};
 
 /// Version of the columns below.
-pub const SCHEMA_VERSION: u32 = 10;
+pub const SCHEMA_VERSION: u32 = 11;
 
 /// Oldest version that a reader accepts. Columns that it lacks are null, but those of the weights come from the label
 /// where the version is older than 7.
@@ -242,6 +242,10 @@ table! {
         ceiling_bytes_per_s: Option<f64>,
         /// The longer of operations at the one rate and compulsory bytes at the other, over the median device time.
         ceiling_share: Option<f64>,
+        /// `ceiling_flops_per_s` under sustained load, where the power limit sets the clock; measured once for a board.
+        ceiling_sustained_flops_per_s: Option<f64>,
+        /// `ceiling_share` with that rate.
+        ceiling_sustained_share: Option<f64>,
         /// Output elements examined for NaN and infinity.
         output_elements: Option<u64>,
         /// NaN among them.
@@ -424,6 +428,6 @@ mod tests {
         let columns = ResultRow::columns().into_iter().chain(SampleRow::columns());
         let names: Vec<_> = columns.map(|column| format!("{} {}", column.name, column.dtype)).collect();
         let digest = crate::digest::sha256(names.join("\n").as_bytes());
-        assert_eq!((SCHEMA_VERSION, &digest[..16]), (10, "73c0f9ac805d63c3"), "columns changed: raise SCHEMA_VERSION");
+        assert_eq!((SCHEMA_VERSION, &digest[..16]), (11, "8387ce3b643e651d"), "columns changed: raise SCHEMA_VERSION");
     }
 }

@@ -11,6 +11,7 @@ use mixprec::graph::{Format, PrecisionPolicy, Preset, Rounding, Shape};
 use mixprec::input::{InputSource, InputStream};
 use mixprec::manifest::schema::{InputEntry, Manifest, ModelEntry, Numerics, SearchTolerance};
 use mixprec::model::{Architecture, Head, Injection, Model, ModelSource};
+use mixprec::record::certificate::PolicyTiming;
 use mixprec::search::{SearchError, SearchRequest, search};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -40,6 +41,7 @@ fn request(architecture: Architecture, dir: &Path) -> SearchRequest {
         backend: BackendKind::Reference,
         confirm: None,
         shape: SHAPE,
+        timed_shapes: vec![],
         forwards: 4,
         held_out: 6,
         supersets: 5,
@@ -255,6 +257,8 @@ fn a_start_that_keeps_the_tolerance_needs_nothing() {
     assert_eq!(policy.lines().last(), Some("hybrid"));
     let page = fs::read_to_string(dir.path().join("certificate.md")).unwrap();
     assert!(page.contains("keeps the tolerance as it is: no operation needs FP32"), "{page}");
+    assert!(page.contains("Not timed: reference has no device of its own; `--backend cuda`"), "{page}");
+    assert!(matches!(&found.timing, Some(PolicyTiming::NotTimed(reason)) if reason.contains("--confirm cuda")));
 }
 
 #[test]
@@ -305,6 +309,11 @@ fn what_cannot_be_searched_is_refused_with_the_place_and_the_cure() {
     assert_says(&refusal(&["--input", text(&story), "--seq", "16"]), &["`story` has", "rows of 16", "--held-out"]);
     assert_says(&with(&["--start", "fp8"]), &["--start `fp8`", "fp32, tf32, fp16, bf16, hybrid"]);
     assert_says(&with(&["--forwards", "0"]), &["at least one forward", "--forwards"]);
+    assert_says(&with(&["--time", "8x8,8"]), &["`8` is no shape", "as in 8x128"]);
+    assert_says(&with(&["--time", "1x4096"]), &["`time` asks for 1x4096", "positions", "take it out"]);
+    let long =
+        refusal(&["--input", text(&story), "--forwards", "1", "--held-out", "0", "--seq", "8", "--time", "4000x8"]);
+    assert_says(&long, &["`time` asks for 4000x8", "`story` has", "rows of 8 tokens", "take it out"]);
     let ratio = with(&["--tolerance", "max_perplexity_ratio=1.1"]);
     assert_says(&ratio, &["`max_perplexity_ratio` limits", "class logits", "--tolerance"]);
     let unknown = with(&["--tolerance", "cosine=0.9"]);

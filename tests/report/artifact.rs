@@ -197,7 +197,7 @@ fn replaying_renders_the_committed_files_to_the_byte() {
     let generated = runs.path("generated");
     // The repeat and the other experiment are found in the artifact.
     let section = |name: &str| std::fs::read_to_string(generated.join(name)).unwrap();
-    assert!(section("section-repeatability.tex").contains("MixprecTable{agreement}"));
+    assert!(section("appendix-repeatability.tex").contains("MixprecTable{agreement}"));
     let mut command = Command::new(env!("CARGO_BIN_EXE_mixprec"));
     let again = command.arg("report").arg(runs.path("h200")).arg("--repeat").arg(runs.path("again")).output().unwrap();
     assert_eq!(again.status.code(), Some(2), "{}", text(&again));

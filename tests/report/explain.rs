@@ -60,7 +60,9 @@ fn ten_random_numbers_of_the_paper_lead_to_samples() {
     for name in picked(&macros, 7) {
         check(&explainer.explain(name).unwrap()[0]);
     }
-    let tables: Vec<String> = names.iter().filter(|name| name.ends_with(".tex")).cloned().collect();
+    // Tables of searches follow from certificates.
+    let of_rows = |name: &&String| name.ends_with(".tex") && !name.starts_with("search");
+    let tables: Vec<String> = names.iter().filter(of_rows).cloned().collect();
     let cells = tables.iter().filter_map(|table| explainer.explain(table).ok()).flatten().collect::<Vec<_>>();
     assert!(cells.len() > 1000, "{}", cells.len());
     let mut random = ChaCha8Rng::seed_from_u64(11);
@@ -69,6 +71,27 @@ fn ten_random_numbers_of_the_paper_lead_to_samples() {
         assert!(!cell.rows.is_empty(), "{}", cell.name);
         check(cell);
     }
+}
+
+#[test]
+fn a_line_of_a_minimal_set_leads_to_its_certificate_and_command() {
+    let explainer = published();
+    let found = explainer.explain("searches.tex: bert-base-uncased wikitext-2 0.999").unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    let origin = found[0].origin.as_deref().unwrap();
+    let (path, command) = origin.split_once(", searched with ").unwrap();
+    let certificate = std::fs::read_to_string(path).unwrap();
+    assert!(certificate.contains("\"cosine_min\": 0.999,"), "{path}");
+    let options =
+        "--model bert-base-uncased --input wikitext-2 --start fp16 --tolerance cosine_min=0.999 --batch 1 --seq 128";
+    assert!(command.contains(options), "{command}");
+    assert!(
+        found[0].value.starts_with("3 (mlp/layer_norm of layers 2, 9 and 10) of 146 in FP32; "),
+        "{}",
+        found[0].value
+    );
+    assert_eq!(explainer.explain("searches.tex: gpt2").unwrap().len(), 3);
+    assert!(explainer.explain("searches.tex: gpt3").unwrap_err().to_string().contains("no cell has all of `gpt3`"));
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn emulated_rows_enter_no_speed_up_and_say_why() {
 #[test]
 fn speed_ups_are_quoted_against_onnx_runtime_where_there_is_one() {
     let files = rendered(&fixture::server());
-    let section = text(&files, "section-speedup.tex");
+    let section = text(&files, "appendix-speedup.tex");
     assert!(section.contains("ONNX Runtime FP32 on the CPU"), "{section}");
     let table = text(&files, "speedup-1-bert-base-random-cuda.tex");
     // (4 + 0.25 n (1 + 512/3000)) / (0.9 + 0.0059 n (1 + 512/3000)) at n = 32 x 512.
@@ -174,7 +174,7 @@ fn an_injected_outlier_is_labelled_wherever_its_rows_are() {
     let files = rendered(&data);
     assert!(text(&files, "caveats.tex").contains(&format!("gpt2{{-}}injected has an {label}")));
     for (name, model, expected) in [
-        ("section-wikitext.tex", "gpt2{-}injected", 1),
+        ("appendix-wikitext.tex", "gpt2{-}injected", 1),
         ("appendix-numerics.tex", "gpt2{-}injected", 1),
         ("report.html", "gpt2-injected", 2),
     ] {

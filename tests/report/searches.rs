@@ -38,6 +38,7 @@ fn certificate(model: &str, limits: SearchTolerance, ops: &[&str]) -> Value {
         "monotonicity": {"supersets": 8, "seed": 0, "violations": []},
         "evaluations": {"sets": 17, "forwards": 117, "wall_s": 61.3},
         "confirmation": null,
+        "timing": {"not_timed": "reference has no device of its own"},
         "build": {"version": "0.1.0", "commit": "0123456789abcdef0123456789abcdef01234567", "dirty": false, "rustc": null,
                   "target": null, "target_features": []},
     })
@@ -82,11 +83,9 @@ fn minimal_sets_have_a_table_and_a_figure_and_other_reports_have_neither() {
     ] {
         assert!(table.contains(row), "`{row}` is not in {table}");
     }
-    let section = text(&files, "section-searches.tex");
-    assert!(
-        section.contains("MixprecTable{searches}") && section.contains("MixprecFigure{figure-searches}"),
-        "{section}"
-    );
+    let [section, appendix] = ["section", "appendix"].map(|part| text(&files, &format!("{part}-searches.tex")));
+    assert!(section.contains("MixprecFigure{figure-searches}") && !section.contains("MixprecTable"), "{section}");
+    assert!(appendix.contains("MixprecTable{searches}"), "{appendix}");
     let figure = text(&files, "figure-searches.svg");
     for label in
         ["bert, wiki", "0 of 146", "2 of 146", "4 of 146", "mlp/layer_norm", "final/layer_norm", "no broken row"]
@@ -96,6 +95,58 @@ fn minimal_sets_have_a_table_and_a_figure_and_other_reports_have_neither() {
     assert!(files.contains_key("figure-searches.pdf"));
     let html = text(&files, "report.html");
     assert!(html.contains("What must stay in FP32") && html.contains("layers 2, 9 and 10"));
+}
+
+/// The same policy at two shapes, the second of which did not fit.
+fn timing() -> Value {
+    let policy = |name: &str, median: f64, single: usize| {
+        json!({"policy": name, "rounds_ms": [median], "median_ms": median, "ratio": median / 0.4,
+               "median_interval_ms": {"low": median - 0.001, "high": median + 0.001}, "ratio_interval": null,
+               "memory": {"weights_bytes": 220_200_960, "activations_bytes": null, "workspace_bytes": null},
+               "energy_j": 0.125, "energy_remark": null, "launches": {"kernels": 86, "single_operations": single}})
+    };
+    let of = |batch: usize, policies: Vec<Value>, failure: Option<&str>| {
+        json!({"shape": {"batch": batch, "sequence": 128}, "backend": "cuda", "library": "cuda 1", "device": "H200",
+               "policies": policies, "failure": failure})
+    };
+    let policies = vec![policy("fp16", 0.4, 1), policy("hybrid", 0.46, 0), policy("fp16-searched", 0.404, 1)];
+    json!({"timed": [of(1, policies, None), of(4096, vec![], Some("out of memory"))]})
+}
+
+#[test]
+fn a_policy_that_was_timed_has_its_time_in_both_tables_and_the_others_a_dash() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path());
+    let mut searches = read(dir.path());
+    let study = Study::of(fixture::laptop());
+    let untimed = rendered_with(&Study { searches: searches.clone(), ..Study::of(fixture::laptop()) });
+    assert!(!untimed.contains_key("search-times.tex") && !text(&untimed, "searches.tex").contains("of fp16"));
+    let timed = searches.iter_mut().find(|one| one.operations.len() == 4).unwrap();
+    timed.timing = serde_json::from_value(timing()).unwrap();
+    timed.policy.name = "fp16-searched".to_owned();
+    let files = rendered_with(&Study { searches, ..study });
+    let sets = text(&files, "searches.tex");
+    assert!(sets.contains("of fp16") && sets.contains("1.010") && sets.contains("& 86"), "{sets}");
+    let times = text(&files, "search-times.tex");
+    for cell in [
+        "fp16-searched & 0.4040",
+        "[0.4030, 0.4050]",
+        "& 210.0 &",
+        "& 0.125 & 86 & 1",
+        "hybrid & 0.4600",
+        "H200 with cuda 1",
+    ] {
+        assert!(times.contains(cell), "`{cell}` is not in {times}");
+    }
+    assert!(!times.contains("4096"), "{times}");
+}
+
+/// Certificates from before policies were timed.
+#[test]
+fn a_certificate_without_times_is_read() {
+    let mut old = certificate("bert", SearchTolerance::default(), &[]);
+    old.as_object_mut().unwrap().remove("timing");
+    assert_eq!(serde_json::from_value::<Certificate>(old).unwrap().timing, None);
 }
 
 #[test]

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The pages that `make readme` writes, and their sections. Without its marks a section would be checked no longer.
-const PAGES: [(&str, &[&str]); 4] = [
+const PAGES: [(&str, &[&str]); 5] = [
     ("README.md", &["headline", "figure", "verdicts", "map"]),
     ("artifacts/README.md", &["artifact", "agreement", "hours", "peers"]),
+    ("experiments/README.md", &["visits"]),
     ("experiments/COLUMNS.md", &["results-columns", "samples-columns"]),
     ("src/backend/cuda/PERFORMANCE.md", &["forwards", "peers", "power", "memory"]),
 ];
@@ -38,7 +39,7 @@ fn splice_from(artifact: &str, pages: &[&Path], more: &[&str]) -> (Option<i32>, 
 #[test]
 fn committed_pages_say_what_the_published_results_say() {
     let (code, said) = splice(&PAGES.map(|(page, _)| Path::new(page)), &["--check"]);
-    assert_eq!((code, said.as_str()), (Some(0), "pages up to date: 4\n"), "{said}");
+    assert_eq!((code, said.as_str()), (Some(0), "pages up to date: 5\n"), "{said}");
     let (code, said) = splice_from("artifacts/h200-tensorrt", &[Path::new(TENSORRT.0)], &["--check"]);
     assert_eq!((code, said.as_str()), (Some(0), "pages up to date: 1\n"), "{said}");
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use mixprec::engine::Ceilings;
 use mixprec::model::{WeightsOrigin, WeightsProvenance};
 use mixprec::record::Status;
 use mixprec::record::{Failure, FailureKind, Outcome, Record};
@@ -57,6 +58,21 @@ fn the_last_record_of_a_configuration_wins_and_strangers_are_left_out() {
     let rows = derive::derive(&plan, &records);
     assert_eq!(rows.len(), plan.configurations.len());
     assert!(rows.iter().all(|row| row.status == Status::Ok));
+}
+
+#[test]
+fn a_share_of_a_ceiling_is_the_longer_bound_over_the_device_time() {
+    let plan = fixture::plan(&fixture::LAPTOP);
+    let mut records = fixture::records(&plan, "e");
+    records.truncate(1);
+    let Outcome::Ok(measured) = &mut records[0].outcome else { panic!("{:?}", records[0].outcome) };
+    measured.device_samples_ms = vec![2.0; 7];
+    measured.cost.flops = 3_000_000;
+    measured.cost.compulsory_bytes = Some(1_000_000);
+    // 1 ms of copies in any case; the operations take 0.75 ms at the burst's rate and 1.5 ms under sustained load.
+    measured.ceilings = Some(Ceilings { flops_per_s: 4e9, sustained_flops_per_s: Some(2e9), bytes_per_s: 1e9 });
+    let row = derive::derive(&plan, &records).remove(0);
+    assert_eq!((row.ceiling_share, row.ceiling_sustained_share), (Some(0.5), Some(0.75)));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use mixprec::plan::Configuration;
 use mixprec::record::AaTest;
 use mixprec::report::sentences::claims::WordedVerdict;
 use mixprec::report::{Files, report_with};
+use mixprec::results::peers::PeerRow;
 use mixprec::results::study::Study;
 
 use super::render::{rendered, rendered_with, text};
@@ -61,7 +62,93 @@ pub fn study() -> Study {
         repeats: vec![repeat],
         others: vec![data(numerics), data(downstream)],
         searches: vec![],
+        peers: ["torch-cudagraph", "tensorrt-fp16"].into_iter().flat_map(peers).collect(),
     }
+}
+
+/// A peer of BERT at two shapes: at the second mixprec is slower.
+fn peers(name: &str) -> [PeerRow; 2] {
+    [((1, 32), 0.4), ((8, 128), 0.18)].map(|(shape, peer_ms)| PeerRow {
+        model: "bert-base".to_owned(),
+        shape,
+        peer: name.to_owned(),
+        mixprec_ms: 0.2,
+        peer_ms,
+        ratio: peer_ms / 0.2,
+        interval: (peer_ms / 0.2 - 0.01, peer_ms / 0.2 + 0.01),
+        rounds: "6".to_owned(),
+        samples: "50".to_owned(),
+        mixprec: "cuda 0.1.0 (cuBLASLt 13), hybrid".to_owned(),
+        library: "a library".to_owned(),
+        gpu: "NVIDIA H200".to_owned(),
+        driver: "580".to_owned(),
+    })
+}
+
+#[test]
+fn other_engines_have_a_figure_and_a_sentence_and_nothing_where_none_was_timed() {
+    let files = rendered_with(&study());
+    let [section, appendix] = ["section", "appendix"].map(|part| text(&files, &format!("{part}-peers.tex")));
+    assert!(section.contains("MixprecFigure{figure-peers}") && appendix.contains("MixprecTable{peers}"), "{section}");
+    let figure = text(&files, "figure-peers.svg");
+    for label in ["torch-cudagraph", "tensorrt-fp16", "1×32", "8×128", "time over mixprec"] {
+        assert!(figure.contains(label), "`{label}` is not in {figure}");
+    }
+    let sentence = "tensorrt-fp16 takes from 0.900 to 2.00 times as long (2 shapes)";
+    assert!(text(&files, "macros.tex").contains(sentence), "{}", text(&files, "macros.tex"));
+    let alone = rendered(&fixture::server());
+    assert!(!alone.contains_key("section-peers.tex") && !alone.contains_key("figure-peers.pdf"));
+    assert!(text(&alone, "macros.tex").contains("These results hold no comparison with other engines on the GPU."));
+}
+
+#[test]
+fn the_papers_text_has_short_tables_and_one_figure_of_a_kind() {
+    let files = rendered_with(&study());
+    let latency = text(&files, "section-latency.tex");
+    assert!(latency.contains("MixprecTable{latency-shapes}") && !latency.contains("latency-1-bert"), "{latency}");
+    let shapes = text(&files, "latency-shapes.tex");
+    // A row for each model and engine, a column for each shape of the grid that stands for it.
+    let row = shapes.lines().find(|line| line.starts_with("gpt2 & cuda & hybrid & ")).unwrap();
+    assert_eq!(row.matches('&').count(), 8, "{row}");
+    let numerics = text(&files, "section-numerics.tex");
+    assert_eq!(numerics.matches("MixprecFigure{").count(), 1, "{numerics}");
+    assert!(numerics.contains("MixprecFigure{numerics-figure-deviation-1-bert-base}"), "{numerics}");
+    assert!(text(&files, "appendix-numerics.tex").contains("MixprecFigure{numerics-figure-headroom}"));
+    for (name, _) in files.iter().filter(|(name, _)| name.starts_with("section-")) {
+        for table in text(&files, name).split("MixprecTable{").skip(1) {
+            let table = text(&files, &format!("{}.tex", table.split('}').next().unwrap()));
+            assert!(table.lines().filter(|line| line.ends_with(r" \\")).count() <= 18, "{name}: {table}");
+        }
+    }
+}
+
+/// What the abstract comes to with the committed numbers.
+#[test]
+fn the_abstract_is_short_and_has_few_numbers() {
+    let paper = Path::new(env!("CARGO_MANIFEST_DIR")).join("paper");
+    let read = |name: &str| std::fs::read_to_string(paper.join(name)).unwrap();
+    let main = read("main.tex");
+    let (_, rest) = main.split_once(r"\begin{abstract}").unwrap();
+    let mut text = rest.split_once(r"\end{abstract}").unwrap().0.to_owned();
+    let macros = read("generated/macros.tex");
+    let mut macros: Vec<(&str, &str)> = macros
+        .lines()
+        .filter_map(|line| line.strip_prefix(r"\newcommand{")?.strip_suffix(r"\xspace}")?.split_once("}{"))
+        .collect();
+    // No name is replaced within a longer one.
+    macros.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
+    for (name, value) in macros {
+        text = text.replace(name, &value.replace(r"\ensuremath", ""));
+    }
+    let text = text.replace(r"\MixprecWherePass{PASS}", "");
+    let words: Vec<&str> = text
+        .split(|c: char| c.is_whitespace() || "{}~".contains(c))
+        .filter(|word| word.chars().any(char::is_alphanumeric) && !word.starts_with('\\'))
+        .collect();
+    assert!((100..=150).contains(&words.len()), "{} words: {words:?}", words.len());
+    let is_number = |word: &&&str| word.starts_with(|c: char| c.is_ascii_digit());
+    let numbers: Vec<&&str> = words.iter().filter(is_number).collect();
+    assert!(numbers.len() <= 5, "{numbers:?}");
 }
 
 #[test]
@@ -71,7 +158,7 @@ fn other_experiments_answer_what_the_main_run_cannot() {
     assert!(sst2.contains("MixprecTable{downstream-quality}") && sst2.contains("Experiment downstream."), "{sst2}");
     assert!(!sst2.contains("MixprecNothing"), "the main run's empty table is gone: {sst2}");
     assert!(text(&files, "section-latency.tex").matches("Experiment").count() == 0, "times are the main run's");
-    let wikitext = text(&files, "section-wikitext.tex");
+    let wikitext = text(&files, "appendix-wikitext.tex");
     assert!(wikitext.contains("numerics-rates-1-bert-base"), "{wikitext}");
     let deviations = text(&files, "numerics-figure-deviation-1-bert-base.svg");
     for words in ["random", "wikitext", "above 256 every square overflows FP16", "1/attention"] {
@@ -133,7 +220,7 @@ fn a_repeat_and_the_noise_floor_stand_beside_the_ratios() {
     let floors = over_fp32.lines().find(|line| line.contains("Noise floor: ")).unwrap();
     assert!(!floors.contains("onnxruntime"), "{floors}");
     let alone = rendered(&fixture::laptop());
-    assert!(text(&alone, "section-repeatability.tex").contains("No second run was given"));
+    assert!(text(&alone, "appendix-repeatability.tex").contains("No second run was given"));
     assert!(text(&alone, "macros.tex").contains("No second run of this experiment is part of these results."));
 }
 

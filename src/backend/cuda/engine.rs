@@ -9,7 +9,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::arena::lay_out;
-use super::calls::{DeviceCall, Placement, calls, group_key, groups};
+use super::calls::{DeviceCall, Placement, calls, group_key, groups, launches};
 use super::capture::capture;
 use super::element::ElementType;
 use super::error::{execution, failed, unavailable};
@@ -24,7 +24,8 @@ use super::weights::DeviceWeights;
 use crate::digest::sha256;
 use crate::engine::checks::{check_batch, output_dims, token_types};
 use crate::engine::{
-    BackendError, BuildRequest, Ceilings, DeviceQueue, Engine, EngineDescription, Examination, MemoryBreakdown, Output,
+    BackendError, BuildRequest, Ceilings, DeviceQueue, Engine, EngineDescription, Examination, Launches,
+    MemoryBreakdown, Output,
 };
 use crate::graph::Shape;
 use crate::input::Batch;
@@ -65,6 +66,7 @@ pub(super) struct CudaEngine {
     library: String,
     largest_product: Option<(ElementType, Accumulator)>,
     digest: String,
+    launches: Launches,
 }
 
 impl CudaEngine {
@@ -119,6 +121,7 @@ impl CudaEngine {
             library: describe()?,
             largest_product,
             digest: digest(&all),
+            launches: launches(&all),
             gpu,
             model: request.model.clone(),
             shape,
@@ -257,6 +260,10 @@ impl Engine for CudaEngine {
         // Leaves the outputs of this batch where `outputs` reads them.
         self.graph.launch().map_err(failed)?;
         Ok(examination)
+    }
+
+    fn launches(&self) -> Option<Launches> {
+        Some(self.launches)
     }
 
     fn memory(&self) -> MemoryBreakdown {

@@ -204,6 +204,19 @@ impl GpuRuntime {
         median(&times_ms).ok_or_else(|| execution("nothing was timed"))
     }
 
+    /// Mean time of `work` between events around `count` runs that do not wait for each other, milliseconds.
+    ///
+    /// # Errors
+    /// The error of `work`, or a failure of the driver.
+    pub fn mean_ms(&self, count: usize, work: impl Fn() -> Result<(), BackendError>) -> Result<f64, BackendError> {
+        let event = || self.device.context.new_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT)).map_err(failed);
+        let (start, end) = (event()?, event()?);
+        start.record(&self.stream).map_err(failed)?;
+        (0..count).try_for_each(|_| work())?;
+        end.record(&self.stream).map_err(failed)?;
+        Ok(f64::from(start.elapsed_ms(&end).map_err(failed)?) / count as f64)
+    }
+
     /// Enqueues calls in order.
     ///
     /// # Errors

@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokenizers::AddedToken;
 
 use super::class::TokenizerClass;
 use super::entries::Entries;
+use super::spelling::{FlaggedToken, Spelling, special, tokens_in_file};
 use super::{ADDED_TOKENS_FILE, CONFIG_FILE, SPECIAL_TOKENS_FILE, TOKENIZER_FILE};
 use crate::model::{Family, ModelError};
 
@@ -19,29 +20,6 @@ const SPECIFIC_TOKENS: &str = "model_specific_special_tokens";
 
 /// The named special tokens, in the order in which transformers adds them.
 const NAMED: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
-
-/// A special token as it is written: its text alone, or with its flags.
-#[derive(Debug, Clone, PartialEq)]
-enum Spelling {
-    Plain(String),
-    Flagged(FlaggedToken),
-}
-
-/// A token with flags; `normalized` follows from `special` where it is not written.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
-struct FlaggedToken {
-    content: String,
-    #[serde(default)]
-    single_word: bool,
-    #[serde(default)]
-    lstrip: bool,
-    #[serde(default)]
-    rstrip: bool,
-    #[serde(default)]
-    normalized: Option<bool>,
-    #[serde(default)]
-    special: bool,
-}
 
 /// What the files next to `tokenizer.json` say.
 #[derive(Debug)]
@@ -336,67 +314,6 @@ impl TokenizerSettings {
     pub fn refused(&self, key: &str, reason: &str) -> ModelError {
         ModelError::Tokenizer { path: self.path.clone(), message: format!("{key}: {reason}") }
     }
-}
-
-impl Spelling {
-    fn of(value: &Value) -> Option<Spelling> {
-        match value {
-            Value::String(content) => Some(Spelling::Plain(content.clone())),
-            Value::Object(token) if token.get("__type").is_some_and(|kind| kind == "AddedToken") => {
-                serde_json::from_value(value.clone()).ok().map(Spelling::Flagged)
-            }
-            _ => None,
-        }
-    }
-
-    fn content(&self) -> &str {
-        match self {
-            Spelling::Plain(content) => content,
-            Spelling::Flagged(token) => &token.content,
-        }
-    }
-
-    /// The token as it is added; those among the `named` are special whatever their flags say.
-    fn added(self, named: &[&str]) -> AddedToken {
-        let token = match self {
-            Spelling::Plain(content) => FlaggedToken::plain(content, true),
-            Spelling::Flagged(token) => token,
-        };
-        let special = token.special || named.contains(&token.content.as_str());
-        AddedToken {
-            normalized: token.normalized.unwrap_or(!special),
-            content: token.content,
-            single_word: token.single_word,
-            lstrip: token.lstrip,
-            rstrip: token.rstrip,
-            special,
-        }
-    }
-}
-
-impl FlaggedToken {
-    fn plain(content: String, special: bool) -> Self {
-        FlaggedToken { content, single_word: false, lstrip: false, rstrip: false, normalized: None, special }
-    }
-}
-
-/// The added tokens of `tokenizer.json` and the ids that it gives them, in its order.
-fn tokens_in_file(added: &Value) -> Result<Vec<(i64, FlaggedToken)>, serde_json::Error> {
-    #[derive(serde::Deserialize)]
-    struct TokenInFile {
-        id: i64,
-        #[serde(flatten)]
-        token: FlaggedToken,
-    }
-    let tokens: Option<Vec<TokenInFile>> = serde_json::from_value(added.clone())?;
-    Ok(tokens.unwrap_or_default().into_iter().map(|TokenInFile { id, token }| (id, token)).collect())
-}
-
-/// A token with flags of `special_tokens_map.json`, which are special all.
-fn special(mut token: Value) -> Value {
-    token["special"] = json!(true);
-    token["__type"] = json!("AddedToken");
-    token
 }
 
 /// What Python takes for false.

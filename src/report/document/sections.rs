@@ -14,6 +14,7 @@ use crate::results::data::Data;
 
 /// The section of labelled sentences, named after SST-2 whatever the file is: names of files follow from it.
 pub(super) const LABELLED_SLUG: &str = "sst2";
+pub(super) const LATENCY_SLUG: &str = "latency";
 pub(super) const CROSS_GPU_SLUG: &str = "cross-gpu";
 pub(super) const REPEATABILITY_SLUG: &str = "repeatability";
 pub(super) const ENVIRONMENT_SLUG: &str = "environment";
@@ -41,7 +42,7 @@ impl SectionTexts {
 }
 
 /// Full results: for the paper's appendix.
-fn appendix(tables: Vec<Table>) -> Vec<Table> {
+pub(super) fn appendix(tables: Vec<Table>) -> Vec<Table> {
     tables.into_iter().map(|table| Table { in_appendix: true, ..table }).collect()
 }
 
@@ -52,11 +53,15 @@ pub(super) fn sections(
     headline: &dyn Fn() -> Table,
 ) -> Result<Vec<Section>, ReportError> {
     let mut sections = vec![
-        texts.section("headline", vec![], vec![headline()]),
+        texts.section("headline", vec![], appendix(vec![headline()])),
         texts.section(
-            "latency",
+            LATENCY_SLUG,
             figures::latency(data)?,
-            appendix([tables::latency::latency(data), tables::latency::details(data)].concat()),
+            [
+                tables::latency::at_some_shapes(data),
+                appendix([tables::latency::latency(data), tables::latency::details(data)].concat()),
+            ]
+            .concat(),
         ),
         texts.section("throughput", vec![], appendix(tables::latency::throughput(data))),
         texts.section("speedup", vec![], tables::speedup::over_cpu_baseline(data)),
@@ -69,8 +74,8 @@ pub(super) fn sections(
         .extend(of_outputs.map(|section| Section { leads: asks_for_outputs && section.shows_something(), ..section }));
     sections.extend([
         texts.section(CROSS_GPU_SLUG, vec![], vec![]),
-        texts.section("engines", vec![], vec![tables::engines::engines(data)]),
-        texts.section(REPEATABILITY_SLUG, vec![], vec![tables::noise::noise_floor(data)]),
+        texts.section("engines", vec![], appendix(vec![tables::engines::engines(data)])),
+        texts.section(REPEATABILITY_SLUG, vec![], appendix(vec![tables::noise::noise_floor(data)])),
     ]);
     sections.extend(of_the_run(texts, data));
     mark_failing(sections.iter_mut().flat_map(|section| &mut section.tables), data);
@@ -86,13 +91,12 @@ pub(super) fn mark_failing<'a>(tables: impl Iterator<Item = &'a mut Table>, data
 
 /// Sections about outputs: fidelity and task quality.
 pub(super) fn of_outputs(texts: &SectionTexts, data: &Data) -> Result<Vec<Section>, ReportError> {
-    let mut numerics: Vec<Table> = tables::outputs::by_input(data).into_iter().collect();
-    numerics.push(tables::numerics::worst(data));
-    numerics.push(tables::forwards::provenance(data));
-    numerics.extend(appendix(tables::numerics::by_shape(data)));
-    numerics.extend(appendix(tables::headroom::headroom(data)));
+    let mut numerics = tables::outputs::by_input(data);
+    let worst = vec![tables::numerics::worst(data), tables::forwards::provenance(data)];
+    numerics.extend(appendix([worst, tables::numerics::by_shape(data), tables::headroom::headroom(data)].concat()));
     let mut text = tables::forwards::rates(data);
     text.push(tables::quality::perplexity(data));
+    let text = appendix(text);
     let scores = tables::scores::scores(data);
     let mut quality = vec![tables::quality::quality(data)];
     quality.retain(|table| table.empty.is_none() || scores.is_empty());
@@ -106,8 +110,11 @@ pub(super) fn of_outputs(texts: &SectionTexts, data: &Data) -> Result<Vec<Sectio
 
 /// What ran, and where.
 pub(super) fn of_the_run(texts: &SectionTexts, data: &Data) -> [Section; 2] {
-    let mut configurations = vec![tables::configurations::overview(data), tables::configurations::failures(data)];
-    configurations.extend(appendix(vec![tables::configurations::excluded(data)]));
+    let configurations = appendix(vec![
+        tables::configurations::overview(data),
+        tables::configurations::failures(data),
+        tables::configurations::excluded(data),
+    ]);
     let mut environments = appendix(tables::environment::environments(data));
     environments.extend(appendix(tables::device::state(data).into_iter().collect()));
     [texts.section("configurations", vec![], configurations), texts.section(ENVIRONMENT_SLUG, vec![], environments)]

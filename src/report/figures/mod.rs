@@ -9,6 +9,7 @@ mod memory;
 mod numerics;
 mod panel;
 mod pdf;
+mod peers;
 mod searches;
 
 use serde::Serialize;
@@ -16,6 +17,7 @@ use thiserror::Error;
 
 use crate::results::data::Data;
 pub use pdf::to_pdf;
+pub use peers::peers;
 pub use searches::minimal_sets;
 
 /// A figure.
@@ -30,15 +32,18 @@ pub struct Figure {
     pub svg: Option<String>,
     /// Why there is nothing to draw.
     pub empty: Option<String>,
+    /// Whether the paper shows it in its appendix instead of its text.
+    pub in_appendix: bool,
 }
 
 impl Figure {
     fn drawn(slug: &str, caption: String, svg: String) -> Self {
-        Figure { slug: slug.to_owned(), caption, svg: Some(svg), empty: None }
+        Figure { slug: slug.to_owned(), caption, svg: Some(svg), empty: None, in_appendix: false }
     }
 
     fn empty(slug: &str, caption: &str, why: &str) -> Self {
-        Figure { slug: slug.to_owned(), caption: caption.to_owned(), svg: None, empty: Some(why.to_owned()) }
+        let (slug, caption, empty) = (slug.to_owned(), caption.to_owned(), Some(why.to_owned()));
+        Figure { slug, caption, svg: None, empty, in_appendix: false }
     }
 }
 
@@ -60,12 +65,21 @@ impl FigureError {
     }
 }
 
-/// Latency against batch size and against sequence length.
+/// Kinds of figures of which a run may have several, one for each model or experiment, by what their slugs contain.
+const KINDS: [&str; 5] =
+    ["figure-latency-", "figure-deviation-", "figure-numerics", "figure-headroom", "figure-memory"];
+
+/// The kind of a figure with this slug, where others of it may stand beside it.
+pub fn kind(slug: &str) -> Option<&'static str> {
+    KINDS.into_iter().find(|kind| slug.contains(kind))
+}
+
+/// Latency against sequence length and, for the paper's appendix, against batch size.
 ///
 /// # Errors
 /// [`FigureError::Draw`].
 pub fn latency(data: &Data) -> Result<Vec<Figure>, FigureError> {
-    Ok(vec![curves::latency_by_batch(data)?, curves::latency_by_sequence(data)?])
+    Ok(vec![curves::latency_by_sequence(data)?, curves::latency_by_batch(data)?])
 }
 
 /// Speed-up over FP32.
@@ -90,6 +104,7 @@ pub fn memory(data: &Data) -> Result<Vec<Figure>, FigureError> {
 /// [`FigureError::Draw`].
 pub fn numerics(data: &Data) -> Result<Vec<Figure>, FigureError> {
     let mut figures = deviation::by_model(data)?;
-    figures.extend([numerics::by_policy(data)?, headroom::map(data)?]);
+    let details = [numerics::by_policy(data)?, headroom::map(data)?];
+    figures.extend(details.map(|figure| Figure { in_appendix: true, ..figure }));
     Ok(figures)
 }

@@ -12,6 +12,7 @@ pub mod headline;
 pub mod headroom;
 pub mod machine;
 pub mod noise;
+pub mod peers;
 pub mod pins;
 pub mod quality;
 pub mod searches;

@@ -58,6 +58,39 @@ pub fn operations(certificate: &Certificate) -> String {
     words.collect::<Vec<_>>().join("; ")
 }
 
+/// Searches on trained models that allow no broken row, and found operations that need FP32.
+pub fn keep_every_row(searches: &[Certificate]) -> impl Iterator<Item = &Certificate> {
+    let no_broken_row = SearchTolerance { max_broken_rows: Some(0), ..SearchTolerance::default() };
+    let trained = |found: &&Certificate| found.subject.weights.starts_with("checkpoint");
+    searches
+        .iter()
+        .filter(trained)
+        .filter(move |found| found.tolerance == no_broken_row && !found.operations.is_empty())
+}
+
+/// The sets of [`keep_every_row`], for prose.
+pub fn sentence(searches: &[Certificate]) -> String {
+    let of = |found: &Certificate| {
+        format!(
+            "in {}, {} of {} operations ({}) keep every row of {} passes on {}, and {} of {} held-out passes break",
+            found.subject.model,
+            found.operations.len(),
+            found.subject.candidates,
+            operations(found),
+            found.searched.forwards,
+            found.subject.input,
+            found.held_out.breaking.len(),
+            found.held_out.totals.forwards,
+        )
+    };
+    let all: Vec<String> = keep_every_row(searches).map(of).collect();
+    match all.as_slice() {
+        [] => "No search of these results found operations of a trained model that need FP32 to keep every row."
+            .to_owned(),
+        all => format!("Few operations need FP32: {}.", all.join("; ")),
+    }
+}
+
 /// An operation's name within its layer: `mlp/layer_norm` of `layer.9/mlp/layer_norm`.
 pub fn part(op: &str) -> &str {
     op.strip_prefix("layer.").and_then(|rest| rest.split_once('/')).map_or(op, |(_, part)| part)

@@ -21,7 +21,7 @@ pub fn agreement(found: &[Agreement], data: &Data) -> Vec<Table> {
         let by_series = by_series_table(found, data, &format!("agreement{number}"), caption(index, found.limits));
         let farthest = farthest(found, &format!("agreement-farthest{number}"), &run_of_repeat(index));
         let repeat = Some(index);
-        [Table { repeat, ..by_series }, Table { repeat, in_appendix: true, ..farthest }]
+        [by_series, farthest].map(|table| Table { repeat, in_appendix: true, ..table })
     };
     found.iter().enumerate().flat_map(of).collect()
 }

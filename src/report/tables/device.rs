@@ -57,9 +57,17 @@ pub fn ceiling(data: &Data) -> Vec<Table> {
         cells: Cells::Number,
         about_time: true,
     };
-    grid.tables_of(data, &|row| row.ceiling_share.is_some(), &|row, _| {
-        TableCell::optional(row.ceiling_share.map(|share| numbers::significant(share * 100.0, 3)))
-    })
+    let sustained = Grid {
+        slug: "ceiling-sustained",
+        title: "Least possible time under sustained load over the median device time",
+        unit: "%; as above, with the rate of large products that have kept the board busy, so that its power limit sets the clock",
+        ..grid
+    };
+    let percent = |share: Option<f64>| TableCell::optional(share.map(|share| numbers::significant(share * 100.0, 3)));
+    let burst = grid.tables_of(data, &|row| row.ceiling_share.is_some(), &|row, _| percent(row.ceiling_share));
+    let known = |row: &ResultRow| row.ceiling_sustained_share.is_some();
+    let sustained = sustained.tables_of(data, &known, &|row, _| percent(row.ceiling_sustained_share));
+    [burst, sustained].concat()
 }
 
 /// Throughput of passes back to back; no table where no row has it.

@@ -6,8 +6,8 @@ use crate::analysis::disturbances::Disturbance;
 use crate::analysis::facts::latency_interval;
 use crate::numbers;
 use crate::record::StopReason;
-use crate::report::table::{Note, Notes, Table, TableCell};
-use crate::results::data::Data;
+use crate::report::table::{Heading, Note, Notes, Table, TableCell};
+use crate::results::data::{Data, Group, distinct};
 use crate::stats::{BOOTSTRAP_MIN_SAMPLES, Percentile};
 use crate::store::schema::ResultRow;
 
@@ -33,6 +33,43 @@ pub fn latency(data: &Data) -> Vec<Table> {
         }
     }
     tables
+}
+
+/// Batch size and sequence length of the shapes that stand for a grid.
+const SHAPES: [(u64, u64); 6] = [(1, 32), (1, 128), (1, 512), (8, 128), (32, 128), (32, 512)];
+
+/// Medians at a few shapes, a row for each model and series; none where the grid has hardly more.
+pub fn at_some_shapes(data: &Data) -> Vec<Table> {
+    let groups = data.groups();
+    let shapes = distinct(groups.iter().flat_map(Group::shapes));
+    let shown: Vec<(u64, u64)> = SHAPES.into_iter().filter(|at| shapes.contains(at)).collect();
+    if shown.len() < 2 || shapes.len() < 2 * shown.len() {
+        return Vec::new();
+    }
+    let names = ["Model", "Backend", "Precision"].map(Heading::text);
+    let shape =
+        |(batch, sequence): &(u64, u64)| Heading::number(&format!("{batch}×{sequence}")).under("batch × tokens");
+    let headings = names.into_iter().chain(shown.iter().map(shape)).collect();
+    let caption = "Median latency in ms at some shapes; the appendix has all of them, with intervals.";
+    let mut table = Table::new("latency-shapes", caption, headings);
+    for group in &groups {
+        for series in group.executed_series() {
+            let rows: Vec<Option<&ResultRow>> = shown.iter().map(|&at| group.row(&series, at)).collect();
+            let native = |row: &&ResultRow| row.emulated == Some(false);
+            if !rows.iter().flatten().any(native) {
+                continue;
+            }
+            let cell = |row: &Option<&ResultRow>| {
+                let median = row.and_then(|row| row.latency_p50_ms);
+                let source = row.map(|row| row.id.clone());
+                TableCell { source, ..TableCell::optional(median.map(|median| numbers::significant(median, 3))) }
+            };
+            let names = [group.model.into(), series.builder().into(), TableCell::new(&series.precision)];
+            let cells = names.into_iter().chain(rows.iter().map(cell)).collect();
+            table.push_of(cells, rows.iter().flatten().copied());
+        }
+    }
+    if table.rows.is_empty() { Vec::new() } else { vec![table.with_spans().rule_between_groups(1)] }
 }
 
 /// Energy beside the latency; tails, device time and time end to end.

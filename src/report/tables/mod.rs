@@ -16,6 +16,7 @@ pub mod memory;
 pub mod noise;
 pub mod numerics;
 pub mod outputs;
+pub mod peers;
 pub mod quality;
 pub mod scores;
 pub mod searches;

@@ -9,31 +9,66 @@ use crate::store::schema::ResultRow;
 
 const SLUG: &str = "outputs";
 
-/// `None` where fewer than two inputs were examined over several passes.
-pub fn by_input(data: &Data) -> Option<Table> {
+/// A row per model, backend and policy; before it, where these are several of a policy, a table of the policies alone. None where
+/// fewer than two inputs were examined over several passes.
+pub fn by_input(data: &Data) -> Vec<Table> {
     let examined: Vec<&ResultRow> = data.measured().filter(|row| row.forwards > Some(1)).collect();
     let inputs = distinct(examined.iter().map(|row| row.input.as_str()));
     if inputs.len() < 2 {
-        return None;
+        return Vec::new();
+    }
+    let outputs = ExaminedOutputs { data, examined, inputs };
+    let policies = distinct(outputs.examined.iter().map(|row| row.precision.as_str()));
+    let each = distinct(outputs.examined.iter().map(|row| (row.model.as_str(), series(row))));
+    let mut tables = Vec::new();
+    if policies.len() < each.len() {
+        let caption =
+            "Smallest cosine to FP32 and failed passes among all examined ones, over all models and backends.";
+        let mut table = outputs.table("outputs-policies", caption, &["Precision"]);
+        for policy in policies {
+            outputs.push(&mut table, vec![policy.into()], &|row| row.precision == policy);
+        }
+        tables.push(table);
     }
     let caption = "Smallest cosine to FP32 and failed passes among all examined ones, input by input.";
-    let names = ["Model", "Backend", "Precision"].map(Heading::text);
-    let of_input = |input: &&str| ["smallest cosine", "failed"].map(|text| Heading::number(text).under(input));
-    let headings = names.into_iter().chain(inputs.iter().flat_map(of_input)).collect();
-    let mut table = Table::new(SLUG, caption, headings);
-    for (model, wanted) in distinct(examined.iter().map(|row| (row.model.as_str(), series(row)))) {
-        let rows = || examined.iter().copied().filter(|row| row.model == model && series(row) == wanted);
-        let mut cells = vec![model.into(), wanted.builder().into(), TableCell::new(&wanted.precision)];
-        for input in &inputs {
+    let mut table = outputs.table(SLUG, caption, &["Model", "Backend", "Precision"]);
+    for (model, wanted) in each {
+        let names = vec![model.into(), wanted.builder().into(), TableCell::new(&wanted.precision)];
+        outputs.push(&mut table, names, &|row| row.model == model && series(row) == wanted);
+    }
+    tables.push(table.rule_between_groups(2));
+    tables
+}
+
+/// The examined rows and their inputs.
+struct ExaminedOutputs<'a> {
+    data: &'a Data,
+    examined: Vec<&'a ResultRow>,
+    inputs: Vec<&'a str>,
+}
+
+impl ExaminedOutputs<'_> {
+    /// Two columns for each input behind those that name a row.
+    fn table(&self, slug: &str, caption: &str, names: &[&str]) -> Table {
+        let of_input = |input: &&str| ["smallest cosine", "failed"].map(|text| Heading::number(text).under(input));
+        let names = names.iter().map(|name| Heading::text(name));
+        let headings = names.chain(self.inputs.iter().flat_map(of_input)).collect();
+        let mut table = Table::new(slug, caption, headings);
+        let text = failures::definition(self.data.plan.numerics);
+        table.notes.push(Note { mark: String::new(), text });
+        table.with_spans()
+    }
+
+    /// A row over the rows that are wanted.
+    fn push(&self, table: &mut Table, mut cells: Vec<TableCell>, wanted: &dyn Fn(&ResultRow) -> bool) {
+        let rows = || self.examined.iter().copied().filter(|row| wanted(row));
+        for input in &self.inputs {
             let of_input: Vec<&ResultRow> = rows().filter(|row| row.input == *input).collect();
             let traced = |cell: TableCell| cell.of(of_input.iter().copied());
             cells.extend(of(&of_input).map(traced));
         }
         table.push_of(cells, rows());
     }
-    let text = failures::definition(data.plan.numerics);
-    table.notes.push(Note { mark: String::new(), text });
-    Some(table.with_spans().rule_between_groups(2))
 }
 
 /// The cells of one input; dashes where nothing was compared.

@@ -146,18 +146,14 @@ fn section_with_figures() {
     \MixprecFigure{machine-2-figure-speedup}{Speed{-}up over FP32 of the same backend against batch size; bars are intervals. Emulated rows are left out. Input: random. Machine 2: NVIDIA H200.}
     \MixprecTable{machine-1-precision-speedup-1-bert-base-random-cuda}{Speed{-}up over FP32 of the same backend, with interval: bert{-}base, random input. Machine 1: NVIDIA A100{-}SXM4{-}80GB.}
     \MixprecTable{machine-2-precision-speedup-1-bert-base-random-cuda}{Speed{-}up over FP32 of the same backend, with interval: bert{-}base, random input. Machine 2: NVIDIA H200.}
-
-    \FloatBarrier
     ");
 }
 
 #[test]
 fn section_with_an_empty_table() {
-    insta::assert_snapshot!(two_gpus("section-repeatability.tex"), @r"
+    insta::assert_snapshot!(two_gpus("appendix-repeatability.tex"), @r"
     \MixprecTable{noise-floor}{Noise floor: the ratio of the times of two engines of one configuration, timed interleaved.}
     \MixprecNothing{Repeat: medians of the second run over those of this run, and how many of them differ by at most 3.0\,\%.}{No second run was given (\textasciigrave{}mixprec report {-}{-}repeat\textasciigrave{}).}
-
-    \FloatBarrier
     ");
 }
 
@@ -168,8 +164,6 @@ fn section_of_the_appendix() {
     \MixprecTable{cosine-2-a-b-c-script-random-reference}{Distance from the FP32 reference, 1 \ensuremath{-} smallest cosine (or the share of NaN in the output): a\_b\&c\textless{}script\textgreater{}, random input.}
     \MixprecTable{headroom-1-bert-base}{Largest magnitude in FP32 runs per class of operation, the layer that has it, and the headroom of FP16 above it, log\ensuremath{_{2}}(65504 / magnitude), in bits. Where the headroom is negative, FP16 overflows. Model bert{-}base.}
     \MixprecTable{headroom-2-a-b-c-script}{Largest magnitude in FP32 runs per class of operation, the layer that has it, and the headroom of FP16 above it, log\ensuremath{_{2}}(65504 / magnitude), in bits. Where the headroom is negative, FP16 overflows. Model a\_b\&c\textless{}script\textgreater{}.}
-
-    \FloatBarrier
     ");
 }
 

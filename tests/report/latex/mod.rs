@@ -176,13 +176,13 @@ fn compare_placement(section: &Value, files: &Files) {
 
 /// The names of the files that a document is rendered to.
 fn names(document: &Value) -> BTreeSet<String> {
-    let fixed =
-        ["report.html", "report.json", "macros.tex", "findings.tex", "claims.tex", "readings.tex", "caveats.tex"];
-    let mut names: BTreeSet<String> = fixed.map(str::to_owned).into();
+    let texts = ["macros", "verdicts", "findings", "claims", "readings", "caveats"].map(|name| format!("{name}.tex"));
+    let mut names: BTreeSet<String> =
+        ["report.html", "report.json"].map(str::to_owned).into_iter().chain(texts).collect();
     for section in list(document, "sections") {
         let tables = list(section, "tables");
         names.insert(format!("section-{}.tex", string(section, "slug")));
-        if tables.iter().any(|table| table["in_appendix"] == true) {
+        if list(section, "figures").iter().chain(tables).any(|one| one["in_appendix"] == true) {
             names.insert(format!("appendix-{}.tex", string(section, "slug")));
         }
         names.extend(tables.iter().map(|table| format!("{}.tex", string(table, "slug"))));

@@ -34,7 +34,7 @@ const MMA_TILES: [AttentionTile; 10] = [
     mma(2, 4, 1, 32),
 ];
 
-/// The same for the `wgmma` kernel.
+/// The same for the `wgmma` kernel, for heads of 64 elements.
 const WGMMA_TILES: [AttentionTile; 9] = [
     wgmma(1, 4, 64, 2, 1),
     wgmma(1, 2, 128, 2, 1),
@@ -47,8 +47,40 @@ const WGMMA_TILES: [AttentionTile; 9] = [
     wgmma(2, 1, 64, 4, 2),
 ];
 
-/// Head size of the `wgmma` kernel.
-const WGMMA_SIZE: usize = 64;
+/// For heads of 80 and 96: a thread holds more sums, so that fewer blocks share a multiprocessor's registers.
+const WGMMA_TILES_TO_96: [AttentionTile; 8] = [
+    wgmma(1, 2, 64, 2, 1),
+    wgmma(1, 2, 128, 2, 1),
+    wgmma(1, 1, 128, 2, 2),
+    wgmma(1, 1, 64, 2, 3),
+    wgmma(1, 1, 64, 3, 3),
+    wgmma(2, 1, 64, 3, 1),
+    wgmma(2, 1, 128, 2, 1),
+    wgmma(3, 1, 64, 2, 1),
+];
+
+/// For heads of 128.
+const WGMMA_TILES_OF_128: [AttentionTile; 6] = [
+    wgmma(1, 2, 64, 2, 1),
+    wgmma(1, 1, 128, 2, 1),
+    wgmma(1, 1, 64, 2, 2),
+    wgmma(1, 1, 64, 3, 2),
+    wgmma(2, 1, 64, 2, 1),
+    wgmma(2, 1, 128, 2, 1),
+];
+
+/// Largest head size of which a thread of the `mma.sync` kernel holds two row tiles in registers.
+const TWO_ROW_TILES_SIZE: usize = 96;
+
+/// The tiles of the `wgmma` kernel for a head size.
+fn wgmma_tiles(size: usize) -> &'static [AttentionTile] {
+    match size {
+        64 => &WGMMA_TILES,
+        80 | 96 => &WGMMA_TILES_TO_96,
+        128 => &WGMMA_TILES_OF_128,
+        _ => &[],
+    }
+}
 
 const fn mma(row_tiles: usize, row_warps: usize, key_groups: usize, keys: usize) -> AttentionTile {
     AttentionTile::Mma { row_tiles, row_warps, key_groups, keys }
@@ -91,7 +123,7 @@ impl AttentionTile {
                 2 * size * self.queries() + tiles.max(merge)
             }
             AttentionTile::Wgmma { key_groups, keys, slots, .. } => {
-                128 * (self.queries() + 2 * key_groups * slots * keys)
+                2 * size * (self.queries() + 2 * key_groups * slots * keys)
             }
         }
     }
@@ -115,25 +147,31 @@ pub(super) fn choices(placement: &Placement<'_>, stage: &Attention) -> Vec<Atten
         let (key_groups, keys) = tile.key_groups();
         let filled = queries <= shape.sequence.next_multiple_of(16) || queries == 16 || queries == 64;
         let shared = key_groups == 1 || shape.sequence > keys * (key_groups - 1);
+        let two_row_tiles = matches!(tile, AttentionTile::Mma { row_tiles: 2, .. });
+        let held = !two_row_tiles || shape.size <= TWO_ROW_TILES_SIZE;
         // With so many blocks the small tiles cannot win.
         let blocks = shape.sequence.div_ceil(queries) * shape.heads * shape.batch;
-        filled && shared && (queries >= 64 || blocks <= 16 * placement.multiprocessors)
+        filled && shared && held && (queries >= 64 || blocks <= 16 * placement.multiprocessors)
     };
-    let wgmma = placement.architecture.has_warpgroup_products() && shape.size == WGMMA_SIZE;
-    let wgmma = wgmma.then_some(WGMMA_TILES).into_iter().flatten();
-    MMA_TILES.into_iter().chain(wgmma).filter(fits).collect()
+    let wgmma = if placement.architecture.has_warpgroup_products() { wgmma_tiles(shape.size) } else { &[] };
+    MMA_TILES.iter().chain(wgmma).copied().filter(fits).collect()
 }
 
-/// The tile where nothing has been timed: the fastest on an H200, by the number of blocks of 64 queries.
+/// The tile where nothing has been timed: the fastest on an H200 for heads of 64, by the number of blocks of 64 queries. It
+/// fits the shared memory of every GPU.
 pub(super) fn default_tile(placement: &Placement<'_>, stage: &Attention) -> AttentionTile {
     let shape = stage.shape;
     let blocks = shape.batch * shape.heads * shape.sequence.div_ceil(64);
-    let wgmma_here = placement.architecture.has_warpgroup_products() && shape.size == WGMMA_SIZE;
-    match (shape.sequence, blocks) {
-        (0..=32, _) => mma(1, 2, 2, 16),
-        (_, 0..=24) => mma(1, 1, 4, 32),
-        (_, 25..=96) if wgmma_here => wgmma(1, 2, 64, 2, 2),
-        _ if wgmma_here => wgmma(1, 1, 64, 2, 4),
+    let wgmma_here = placement.architecture.has_warpgroup_products() && !wgmma_tiles(shape.size).is_empty();
+    match (shape.sequence, blocks, shape.size) {
+        (0..=32, ..) => mma(1, 2, 2, 16),
+        (_, 0..=24, 0..=96) => mma(1, 1, 4, 32),
+        (_, 0..=24, _) => mma(1, 2, 2, 32),
+        (_, 25..=96, 64) if wgmma_here => wgmma(1, 2, 64, 2, 2),
+        (_, 25..=96, _) if wgmma_here => wgmma(1, 2, 64, 2, 1),
+        (_, _, 64) if wgmma_here => wgmma(1, 1, 64, 2, 4),
+        (_, _, 80 | 96) if wgmma_here => wgmma(1, 1, 64, 2, 3),
+        _ if wgmma_here => wgmma(1, 1, 64, 2, 2),
         _ => mma(1, 4, 1, 64),
     }
 }
@@ -177,8 +215,8 @@ fn instance(element: ElementType, shape: AttentionShape, tile: AttentionTile, ar
             (KernelSource::Attention(element), name, line, format!("AttentionShape<{shape}>"))
         }
         AttentionTile::Wgmma { row_groups, key_groups, keys, slots, blocks } => {
-            let name = format!("attention_wgmma_{row_groups}x{key_groups}_{keys}_{slots}_{blocks}_{mask}");
-            let shape = format!("{row_groups}, {key_groups}, {keys}, {slots}");
+            let name = format!("attention_wgmma_{size}_{row_groups}x{key_groups}_{keys}_{slots}_{blocks}_{mask}");
+            let shape = format!("{size}, {row_groups}, {key_groups}, {keys}, {slots}");
             let line = format!("ATTENTION_WGMMA({name}, {shape}, {blocks}, {causal})");
             (KernelSource::AttentionWgmma(element), name, line, format!("WgmmaAttentionShape<{shape}>"))
         }

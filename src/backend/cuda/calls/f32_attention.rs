@@ -20,7 +20,7 @@ pub(in crate::backend::cuda) struct F32AttentionTile {
 }
 
 /// From tiles for one short sequence to tiles for many long ones.
-const TILES: [F32AttentionTile; 7] = [
+const TILES: [F32AttentionTile; 8] = [
     tile(1, 1, 4, 16),
     tile(1, 1, 4, 32),
     tile(1, 2, 2, 32),
@@ -28,7 +28,14 @@ const TILES: [F32AttentionTile; 7] = [
     tile(1, 4, 1, 64),
     tile(1, 8, 1, 32),
     tile(2, 4, 1, 32),
+    tile(1, 4, 1, 16),
 ];
+
+/// Largest head size that has tiles of 32 keys for four warps in the shared memory of every GPU.
+const TILES_OF_32_SIZE: usize = 96;
+
+/// Largest head size of which a thread holds two row tiles, or one warp's share of four key groups of 32 keys, in registers.
+const LARGE_TILES_SIZE: usize = 64;
 
 const fn tile(row_tiles: usize, row_warps: usize, key_groups: usize, keys: usize) -> F32AttentionTile {
     F32AttentionTile { row_tiles, row_warps, key_groups, keys }
@@ -47,9 +54,9 @@ impl F32AttentionTile {
     /// Dynamic shared memory, bytes, by the formulas of `F32Shape` in the kernel's file.
     fn shared_bytes(self, size: usize, tf32: bool) -> usize {
         let F32AttentionTile { row_tiles, row_warps, key_groups, keys } = self;
-        let key_pitch = size + if tf32 { 16 } else { 4 };
-        let tiles = key_groups * 2 * keys * (key_pitch + size + 4) * 4;
-        let merge = (key_groups - 1) * row_tiles * (size / 8 + 1) * 32 * row_warps * 16;
+        let (key_pitch, columns) = (size + if tf32 { (size + 16) % 32 } else { 4 }, size.next_multiple_of(32));
+        let tiles = key_groups * 2 * keys * (key_pitch + columns + 4) * 4;
+        let merge = (key_groups - 1) * row_tiles * (columns / 8 + 1) * 32 * row_warps * 16;
         let probabilities = if tf32 { 0 } else { row_warps * key_groups * 16 * row_tiles * (keys + 4) * 4 };
         self.queries() * key_pitch * 4 + tiles.max(merge) + probabilities
     }
@@ -65,15 +72,22 @@ pub(super) fn choices(placement: &Placement<'_>, stage: &Attention) -> Vec<F32At
         // With so many blocks the small tiles cannot win.
         let blocks = shape.sequence.div_ceil(queries) * shape.heads * shape.batch;
         // The kernel holds one row tile's queries in registers for TF32.
-        let registers = tile.row_tiles == 1 || stage.accumulator != Accumulator::Tf32;
-        filled && shared && registers && (queries >= 64 || blocks <= 16 * placement.multiprocessors)
+        let one_row_tile = tile.row_tiles == 1 || stage.accumulator != Accumulator::Tf32;
+        let large = tile.row_tiles > 1 || (tile.row_warps, tile.keys) == (1, 32);
+        let registers = one_row_tile && (!large || shape.size <= LARGE_TILES_SIZE);
+        let of_size = (tile.row_warps, tile.keys) != (4, 16) || shape.size > TILES_OF_32_SIZE;
+        filled && shared && registers && of_size && (queries >= 64 || blocks <= 16 * placement.multiprocessors)
     };
     TILES.into_iter().filter(fits).collect()
 }
 
 /// The tile where nothing has been timed. It fits the shared memory of every GPU.
 pub(super) fn default_tile(stage: &Attention) -> F32AttentionTile {
-    if stage.shape.sequence <= 32 { tile(1, 1, 4, 16) } else { tile(1, 4, 1, 32) }
+    match (stage.shape.size, stage.shape.sequence) {
+        (..=64, ..=32) => tile(1, 1, 4, 16),
+        (..=TILES_OF_32_SIZE, _) => tile(1, 4, 1, 32),
+        _ => tile(1, 4, 1, 16),
+    }
 }
 
 /// The call of the kernel with a tile.

@@ -40,7 +40,7 @@ pub(super) fn pairs_with_norm(stages: &Stages, first: usize) -> bool {
     };
     let adds = match product.epilogue {
         Epilogue::Residual => norm::adds_partials(stages, norm),
-        Epilogue::RoundedResidual => norm::rounds_to_fp16(stages, norm),
+        Epilogue::RoundedResidual => norm::rounds_to_fp16(stages, norm) || norm::adds_partials(stages, norm),
         _ => false,
     };
     adds && norm.input == product.output && product.bias.is_some()
@@ -118,7 +118,8 @@ pub(super) fn calls(
         ProductChoice::Kernel(tile, splits) => {
             if let (Some(bias), true) = (stage.bias, splits > 1) {
                 let (bias, residual) = (bias.widened(), stage.addend.unwrap_or(stage.output));
-                partials = Some(Partials { address: placement.scratch, count: splits, bias, residual });
+                let rounded = stage.epilogue == Epilogue::RoundedResidual;
+                partials = Some(Partials { address: placement.scratch, count: splits, bias, residual, rounded });
             }
             vec![kernel_call(placement, stage, tile, splits)?]
         }

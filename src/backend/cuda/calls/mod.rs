@@ -27,14 +27,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::catalogue::Instance;
+use super::catalogue::{Instance, KernelSource};
 use super::compile::GpuArchitecture;
 use super::element::ElementType;
 use super::error::execution;
 use super::launch::{Arguments, Grid};
 use super::matmul::{Algorithm, MatmulAddresses, MatmulSpec};
 use super::stage::{Stage, Stages, TensorId, WeightKey, projection_of_attention};
-use crate::engine::BackendError;
+use crate::engine::{BackendError, Launches};
 use crate::graph::Format;
 
 /// Description of a tensor map: rows of 16-bit elements, which are fetched in boxes.
@@ -281,6 +281,15 @@ fn assertion(tile: &str, shared_bytes: usize, threads: usize) -> String {
         "static_assert({tile}::SHARED_BYTES == {shared_bytes} && {tile}::THREADS == {threads}, \
          \"the host launches it otherwise\");"
     )
+}
+
+/// What the calls of a forward launch. cuBLASLt may launch a second kernel for a product, which is not counted.
+pub(super) fn launches(calls: &[DeviceCall]) -> Launches {
+    let single = |call: &&DeviceCall| match call {
+        DeviceCall::Kernel(call) => matches!(call.instance.source, KernelSource::Stepwise | KernelSource::HeadProduct),
+        DeviceCall::Product(_) => false,
+    };
+    Launches { kernels: calls.len(), single_operations: calls.iter().filter(single).count() }
 }
 
 /// The instances of kernels that calls need.

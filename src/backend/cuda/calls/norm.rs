@@ -11,10 +11,7 @@ use crate::engine::BackendError;
 use crate::graph::{Format, Rounding};
 
 /// Row lengths of the fused kernels are multiples of this, elements.
-pub(in crate::backend::cuda) const NORM_WIDTH_STEP: usize = 32;
-
-/// The same for the kernel that rounds every step to FP16.
-const HALVES_STEP: usize = 8;
+pub(in crate::backend::cuda) const NORM_WIDTH_STEP: usize = 4;
 
 /// Elements that a warp of that kernel sums at a time.
 const HALVES_LEAF: usize = 256;
@@ -29,6 +26,8 @@ pub(super) struct Partials {
     pub bias: WeightKey,
     /// The residual stream that they are added to.
     pub residual: TensorId,
+    /// Whether the product and then the sum are rounded to FP16.
+    pub rounded: bool,
 }
 
 /// Whether the fused kernels compute a layer norm of this rounding and width.
@@ -37,9 +36,11 @@ pub(super) fn is_fused(norm: &Norm, width: usize) -> bool {
     fp32 && width.is_multiple_of(NORM_WIDTH_STEP)
 }
 
-/// Whether the kernel of a layer norm can first add partial sums to the residual stream.
+/// Whether the kernel of a layer norm that computes in FP32 can first add partial sums to the residual stream.
 pub(super) fn adds_partials(stages: &Stages, stage: &LayerNorm) -> bool {
-    fused_element(stages, stage).is_some()
+    // It stores the sum or a second output.
+    let stores_the_sum = stage.outputs.main == stage.input || stage.outputs.copy.is_none();
+    stores_the_sum && fused_element(stages, stage).is_some()
 }
 
 /// Most columns of the fused kernel that rounds to FP16: it holds a row in registers.
@@ -52,7 +53,7 @@ pub(super) fn rounds_to_fp16(stages: &Stages, stage: &LayerNorm) -> bool {
         && stage.norm.rounding == Rounding::uniform(Format::Fp16)
         && [input.element, main.element] == [ElementType::F16; 2]
         && stage.outputs.copy.is_none()
-        && input.stride.is_multiple_of(HALVES_STEP)
+        && input.stride.is_multiple_of(NORM_WIDTH_STEP)
         && input.stride <= ROUNDED_WIDTH
 }
 
@@ -61,17 +62,15 @@ pub(super) fn rounds_to_fp16(stages: &Stages, stage: &LayerNorm) -> bool {
 fn fused_element(stages: &Stages, stage: &LayerNorm) -> Option<ElementType> {
     let elements = [Some(stage.input), Some(stage.outputs.main), stage.outputs.copy];
     let element = narrow(elements.into_iter().flatten().map(|id| stages.tensor(id).element))?;
-    // The fused kernel cannot write two outputs of which neither is the stream; the stepwise one can.
-    let two_copies = stage.outputs.main != stage.input && stage.outputs.copy.is_some();
-    (is_fused(&stage.norm, stages.tensor(stage.input).stride) && !two_copies).then_some(element)
+    is_fused(&stage.norm, stages.tensor(stage.input).stride).then_some(element)
 }
 
 /// Everything that the speed of its kernels depends on.
 pub(super) fn key(stages: &Stages, stage: &LayerNorm) -> String {
     let input = stages.tensor(stage.input);
     let copy = stage.outputs.copy.map_or(String::new(), |copy| format!("+{:?}", stages.tensor(copy).element));
-    let main = stages.tensor(stage.outputs.main).element;
-    format!("layer_norm[{}x{} {:?}->{main:?}{copy}]", input.rows, input.stride, input.element)
+    let (main, compute) = (stages.tensor(stage.outputs.main).element, stage.norm.rounding.compute);
+    format!("layer_norm[{}x{} {:?}->{main:?}{copy} {compute}]", input.rows, input.stride, input.element)
 }
 
 /// Warps that share a row, and rows of a block.
@@ -83,14 +82,15 @@ struct RowShape {
 
 impl RowShape {
     /// The shapes that were fastest on an H200 at 768 columns. Few rows are spread over many warps, for latency. Of
-    /// many rows each takes one warp, or more if partial sums multiply its reads.
+    /// many rows each takes one warp, or more if partial sums multiply its reads. A wide row takes as many as hold it in
+    /// registers. Warps decide the order of the sums over a row.
     fn of(rows: usize, width: usize, partials: usize) -> RowShape {
-        let warps = |wanted: usize| wanted.min((width / 128).max(1));
+        let warps = |wanted: usize, columns: usize| wanted.min((width / 128).max(1)).max(width.div_ceil(columns));
         match (rows, partials) {
-            (0..=64, _) => RowShape { warps: warps(6), rows: 1 },
-            (65..=256, _) => RowShape { warps: warps(2), rows: 2 },
-            (_, 0) => RowShape { warps: 1, rows: 4 },
-            _ => RowShape { warps: warps(3), rows: 1 },
+            (0..=64, _) => RowShape { warps: warps(6, 384), rows: 1 },
+            (65..=256, _) => RowShape { warps: warps(2, 512), rows: if width <= 1024 { 2 } else { 1 } },
+            (_, 0) => RowShape { warps: warps(1, 2048), rows: 4 },
+            _ => RowShape { warps: warps(3, 384), rows: 1 },
         }
     }
 
@@ -153,23 +153,26 @@ pub(super) fn layer_norm(
             Some(_) => Err(execution("this layer norm cannot add partial sums")),
         };
     };
-    let (stream, outputs) = (input.element, stage.outputs);
-    let in_place = outputs.main == stage.input;
+    let outputs = stage.outputs;
+    let post = outputs.main == stage.input || outputs.copy.is_some();
     let written = NormOutputs {
         // A pre-norm stream changes only where partial sums are added to it.
-        stream: if in_place { Some(outputs.main) } else { partials.map(|_| stage.input) },
-        normalised: if in_place { outputs.copy } else { Some(outputs.main) },
-        post: in_place,
+        stream: if post { Some(outputs.main) } else { partials.map(|_| stage.input) },
+        normalised: if post { outputs.copy } else { Some(outputs.main) },
+        post,
     };
     let output = written.normalised.map_or(ElementType::F16, |id| placement.element(id));
-    let count = partials.map_or(0, |partials| partials.count);
-    let shape = RowShape::of(input.rows, input.stride, count);
+    let (count, rounded) = partials.map_or((0, false), |partials| (partials.count, partials.rounded));
+    // Between FP16 neighbours a forward of single operations has the same bits, so both sum a row in the same order.
+    let shape = RowShape::of(input.rows, input.stride, if input.element == ElementType::F16 { 1 } else { count });
     let norm = if written.post { "POST" } else { "PRE" };
     let (width, RowShape { warps, rows }) = (input.stride, shape);
-    let (stream_type, output_type) = (c_type(stream), c_type(output));
-    let name = format!("layer_norm_{width}_{warps}x{rows}_p{count}_{stream_type}_{output_type}_{norm}").to_lowercase();
+    let stream = if post { placement.element(outputs.main) } else { input.element };
+    let types = [input.element, stream, output].map(c_type);
+    let sums = if rounded { "_rounded" } else { "" };
+    let name = format!("layer_norm_{width}_{warps}x{rows}_p{count}_{}_{norm}{sums}", types.join("_")).to_lowercase();
     let arguments = Arguments::default()
-        .pointer(placement.tensor(stage.input))
+        .pointer(placement.tensor(partials.map_or(stage.input, |partials| partials.residual)))
         .optional(partials.map(|partials| partials.address))
         .optional(partials.map(|partials| placement.weight(partials.bias)).transpose()?)
         .pointer(placement.weight(stage.norm.gamma)?)
@@ -179,7 +182,8 @@ pub(super) fn layer_norm(
         .int(input.rows)
         .float(stage.norm.epsilon);
     let line = format!(
-        "LAYER_NORM({name}, {width}, {warps}, {rows}, {count}, {stream_type}, {output_type}, {norm})\n{}",
+        "LAYER_NORM({name}, {width}, {warps}, {rows}, {count}, {}, {norm}, {rounded})\n{}",
+        types.join(", "),
         arguments.assertion("LayerNormArguments")
     );
     let instance = Instance { source: KernelSource::Norm(element), name, line };

@@ -19,7 +19,7 @@ pub(in crate::backend::cuda) enum RoundedAttentionTile {
 }
 
 /// From tiles for one short sequence to tiles for many long ones.
-const MMA_TILES: [RoundedAttentionTile; 12] = [
+const MMA_TILES: [RoundedAttentionTile; 17] = [
     mma(1, 1, 64),
     mma(1, 2, 16),
     mma(1, 4, 16),
@@ -32,7 +32,16 @@ const MMA_TILES: [RoundedAttentionTile; 12] = [
     mma(4, 2, 64),
     mma(4, 1, 64),
     mma(8, 1, 64),
+    // For heads of more than 64.
+    mma(1, 1, 32),
+    mma(1, 3, 16),
+    mma(1, 3, 32),
+    mma(1, 5, 16),
+    mma(1, 5, 32),
 ];
+
+/// Largest head size whose tiles of 64 keys fit the shared memory of every GPU.
+const TILES_OF_64_SIZE: usize = 64;
 
 /// The same for the `wgmma` kernel.
 const WGMMA_TILES: [RoundedAttentionTile; 3] = [wgmma(2, 4), wgmma(3, 4), wgmma(4, 2)];
@@ -107,9 +116,10 @@ pub(super) fn choices(placement: &Placement<'_>, stage: &Attention) -> Vec<Round
         let blocks = shape.sequence.div_ceil(queries) * shape.heads * shape.batch;
         let filled = queries <= shape.sequence.next_multiple_of(16) || queries == 16 || queries == 64;
         let shared = match *tile {
-            // Each group multiplies with two blocks of eight columns of the values at least.
+            RoundedAttentionTile::Mma { key_groups: 1, keys, .. } => keys != 32 || shape.size > TILES_OF_64_SIZE,
+            // Each group multiplies with as many pairs of blocks of eight columns of the values.
             RoundedAttentionTile::Mma { key_groups, keys, .. } => {
-                key_groups == 1 || (shape.sequence > keys * (key_groups - 1) && shape.size >= 16 * key_groups)
+                shape.sequence > keys * (key_groups - 1) && shape.size.is_multiple_of(16 * key_groups)
             }
             RoundedAttentionTile::Wgmma { .. } => true,
         };
@@ -130,7 +140,11 @@ pub(super) fn choices(placement: &Placement<'_>, stage: &Attention) -> Vec<Round
 
 /// The tile where nothing has been timed. It fits the shared memory of every GPU.
 pub(super) fn default_tile(stage: &Attention) -> RoundedAttentionTile {
-    if stage.shape.sequence <= 512 { mma(1, 2, 16) } else { mma(1, 1, 64) }
+    match stage.shape.sequence {
+        _ if stage.shape.size > TILES_OF_64_SIZE => mma(1, 1, 32),
+        ..=512 => mma(1, 2, 16),
+        _ => mma(1, 1, 64),
+    }
 }
 
 /// The call of the kernel with a tile.

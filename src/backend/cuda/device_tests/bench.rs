@@ -34,18 +34,18 @@ const REPLAYS: usize = 60;
 const SUSTAINED_S: f64 = 0.6;
 
 /// A forward with its memory on the device.
-struct Pass {
+pub(super) struct Pass {
     gpu: GpuRuntime,
-    stages: Stages,
-    weights: DeviceWeights,
-    arena: DeviceMemory,
+    pub stages: Stages,
+    pub weights: DeviceWeights,
+    pub arena: DeviceMemory,
     tensors: Vec<u64>,
     inputs: DeviceMemory,
     shape: Shape,
 }
 
 impl Pass {
-    fn new(gpu: GpuRuntime, model: &Model, stages: Stages, shape: Shape) -> Pass {
+    pub fn new(gpu: GpuRuntime, model: &Model, stages: Stages, shape: Shape) -> Pass {
         let keys: BTreeSet<WeightKey> = stages.stages.iter().flat_map(Stage::weights).collect();
         let weights = DeviceWeights::load(&gpu.device.context, model, &keys).unwrap();
         Pass::with(gpu, weights, stages, shape)
@@ -63,7 +63,7 @@ impl Pass {
         Pass { gpu, stages, weights, arena, tensors, inputs, shape }
     }
 
-    fn placement<'a>(&'a self, weights: &'a BTreeMap<WeightKey, u64>) -> Placement<'a> {
+    pub fn placement<'a>(&'a self, weights: &'a BTreeMap<WeightKey, u64>) -> Placement<'a> {
         let but_tensors = placement(&self.gpu, weights, &self.stages, &self.inputs, self.shape);
         Placement { tensors: &self.tensors, ..but_tensors }
     }
@@ -81,7 +81,7 @@ impl Pass {
     }
 
     /// Median time of a replay of `calls`, ms.
-    fn time_ms(&self, calls: &[DeviceCall]) -> Result<f64, BackendError> {
+    pub fn time_ms(&self, calls: &[DeviceCall]) -> Result<f64, BackendError> {
         let prepared = self.gpu.prepare(calls)?;
         self.gpu.enqueue(&prepared)?;
         self.gpu.stream.synchronize().map_err(failed)?;
@@ -185,7 +185,7 @@ fn bench_attention_and_layer_norms_that_let_their_dependents_start_early() {
 }
 
 /// The fastest of several choices for the groups of one key, by a few replays over all layers.
-fn fastest(pass: &Pass, of: &[StageGroup], choices: Vec<Choice>) -> Option<(Choice, Vec<DeviceCall>)> {
+pub(super) fn fastest(pass: &Pass, of: &[StageGroup], choices: Vec<Choice>) -> Option<(Choice, Vec<DeviceCall>)> {
     let placement = pass.placement(pass.weights.addresses());
     let timed = choices.into_iter().filter_map(|choice| {
         let calls: Vec<DeviceCall> =

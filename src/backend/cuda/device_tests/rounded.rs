@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
 use super::reference::number;
+use super::sizes::{WIDER_HEADS, of_sizes};
 use super::{DEVICE, GAP, apart, gpu, model, put};
 use crate::backend::cuda::arena::ArenaLayout;
 use crate::backend::cuda::calls::{Choice, DeviceCall, Placement, calls, choices, group_key, groups};
@@ -189,13 +190,12 @@ fn candidates(gpu: &GpuRuntime, fused: &Forward<'_>, single: &Forward<'_>) -> Ve
 }
 
 /// Runs both forwards with every choice and compares them. Returns the number of choices that ran, `None` without a device.
-fn compare(name: &str, model: &Model, case: Case) -> Option<usize> {
+fn compare(name: &str, model: &Model, (shape, policy): (Shape, &PrecisionPolicy), values: Values) -> Option<usize> {
     let gpu = gpu()?;
-    let Case { shape: (batch, sequence), order, values } = case;
-    let (shape, policy) = (Shape { batch, sequence }, fp16(order));
-    let what = format!("{name} {order:?} {batch}x{sequence} {values:?}");
-    let stages = lower(&model.graph, &policy, shape).unwrap();
-    let stepwise = lower_stepwise(&model.graph, &policy, shape).unwrap();
+    let PrecisionPolicy { layer_norm_reduction: order, overrides, .. } = policy;
+    let what = format!("{name} {order:?} {:?} {shape:?} {values:?}", overrides.keys());
+    let stages = lower(&model.graph, policy, shape).unwrap();
+    let stepwise = lower_stepwise(&model.graph, policy, shape).unwrap();
     let (weights, inputs) = (loaded(&gpu, model, &stages, values), inputs(&gpu, model, shape));
     let of = (weights.addresses(), &inputs, shape);
     let (fused, single) = (Forward::new(&gpu, stages, of), Forward::new(&gpu, stepwise, of));
@@ -233,23 +233,27 @@ pub(super) fn same_calls(a: &[DeviceCall], b: &[DeviceCall]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(same)
 }
 
-/// What is compared.
-#[derive(Debug, Clone, Copy)]
-struct Case {
-    shape: (usize, usize),
-    order: ReductionOrder,
-    values: Values,
+fn check(architecture: Architecture, shapes: &[(usize, usize)], orders: &[ReductionOrder], kinds: &[Values]) {
+    check_model(&format!("{architecture:?}"), &model(architecture), shapes, orders, kinds);
 }
 
-fn check(architecture: Architecture, shapes: &[(usize, usize)], orders: &[ReductionOrder], kinds: &[Values]) {
+fn check_model(name: &str, model: &Model, shapes: &[(usize, usize)], orders: &[ReductionOrder], kinds: &[Values]) {
+    let policies: Vec<PrecisionPolicy> = orders.iter().map(|&order| fp16(order)).collect();
+    check_policies(name, model, (shapes, &policies), kinds);
+}
+
+/// The same of policies, with the parameters of each kind.
+pub(super) fn check_policies(
+    name: &str,
+    model: &Model,
+    (shapes, policies): (&[(usize, usize)], &[PrecisionPolicy]),
+    kinds: &[Values],
+) {
     let _turn = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
-    let model = model(architecture);
-    for &shape in shapes {
-        for &order in orders {
+    for &(batch, sequence) in shapes {
+        for policy in policies {
             for &values in kinds {
-                let Some(ran) = compare(&format!("{architecture:?}"), &model, Case { shape, order, values }) else {
-                    return;
-                };
+                let Some(ran) = compare(name, model, (Shape { batch, sequence }, policy), values) else { return };
                 assert!(ran > 0);
             }
         }
@@ -266,6 +270,18 @@ fn fused_fp16_of_heads_of_32_has_the_bits_of_single_operations() {
     for architecture in [Architecture::BertTiny, Architecture::Gpt2Tiny] {
         check(architecture, &[(1, 1), (4, 33)], &ORDERS, &KINDS);
         check(architecture, &[(3, 31), (2, 128)], &ORDERS[..1], &KINDS[..1]);
+    }
+}
+
+/// Rows of 80 elements, too, are neither whole warps nor a power of two.
+#[test]
+fn fused_fp16_of_wider_heads_has_the_bits_of_single_operations() {
+    for size in WIDER_HEADS {
+        for architecture in [Architecture::BertTiny, Architecture::Gpt2Tiny] {
+            let (name, model) = (format!("{architecture:?} of {size}"), of_sizes(architecture, size, 1));
+            check_model(&name, &model, &[(4, 33)], &ORDERS[..1], &KINDS);
+            check_model(&name, &model, &[(1, 1), (2, 127)], &ORDERS[..1], &KINDS[..1]);
+        }
     }
 }
 
@@ -328,9 +344,21 @@ fn the_products_of_attention_heads_are_those_of_the_library_or_a_rounding_away()
 #[test]
 fn a_layer_norm_of_any_width_has_the_bits_of_single_steps() {
     let _turn = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
-    for (width, rows) in
-        [(8, 3), (128, 5), (312, 300), (384, 70), (768, 1), (768, 300), (1600, 9), (2048, 300), (4096, 5)]
-    {
+    for (width, rows) in [
+        (8, 3),
+        (20, 3),
+        (20, 300),
+        (44, 70),
+        (300, 7),
+        (128, 5),
+        (312, 300),
+        (384, 70),
+        (768, 1),
+        (768, 300),
+        (1600, 9),
+        (2048, 300),
+        (4096, 5),
+    ] {
         for order in [ReductionOrder::SumThenDivide, ReductionOrder::DivideFirst] {
             for factor in [1.0, 300.0] {
                 let Some(gpu) = gpu() else { return };

@@ -18,8 +18,9 @@
 //   lengths    written before the forward pass starts, and by none of its kernels: they are read before the wait for
 //              the previous kernel. Each is in 1..=sequence. Keys at or beyond a row's length are not read. Queries
 //              beyond it are computed, as the graph defines: the mask is over keys only.
-//   alignment  qkv and context 16 bytes; heads * HEAD % 8 == 0 follows from HEAD being 32 or 64.
-//   registers  no spills from sm_80 to sm_120 at ROW_TILES 1 with KEYS up to 64, and at ROW_TILES 2 with KEYS up to 32
+//   alignment  qkv and context 16 bytes; HEAD is 32, 64, 80, 96 or 128
+//   registers  no spills from sm_80 to sm_120 at ROW_TILES 1 with KEYS up to 64, and at ROW_TILES 2 with KEYS up to 32 and
+//              HEAD up to 96
 //
 // Compiled after prelude.cu and attention_rows.cu; ELEMENT_BF16 selects bfloat16.
 
@@ -50,10 +51,10 @@ struct AttentionShape {
 
   // CTAs that a multiprocessor holds. This caps the registers at 128, 168 or 255 per thread, which each size needs to
   // avoid spills on sm_80 to sm_120.
-  static constexpr int WARPS_PER_SM = ROW_TILES > 1 ? 8 : KEYS < 64 ? 16 : 12;
+  static constexpr bool MANY_REGISTERS = ROW_TILES > 1 || HEAD > 64 && KEYS == 64 || HEAD == 128 && KEYS == 32;
+  static constexpr int WARPS_PER_SM = MANY_REGISTERS ? 8 : HEAD > 64 || KEYS == 64 ? 12 : 16;
   static constexpr int CTAS_PER_SM = 32 * WARPS_PER_SM >= THREADS ? 32 * WARPS_PER_SM / THREADS : 1;
 
-  static_assert(HEAD == 32 || HEAD == 64, "head size");
   static_assert(KEYS % 16 == 0, "the second product takes 16 keys at a time");
 };
 
@@ -74,7 +75,7 @@ DEVICE void score_tile(float (&scores)[Shape::ROW_TILES][Shape::KEYS / 8][4],
 #pragma unroll
     for (int j = 0; j < Shape::KEYS / 8; j += 2) {
       u32 b[4];
-      load_matrices(b, keys + tile_offset<Shape::HEAD>(j * 8 + key, k * 2 + ((lane >> 3) & 1)));
+      load_matrices(b, keys + tile_offset<Shape::HEAD>(j * 8 + key, k * 2 + ((lane >> 3) & 1), Shape::KEYS));
 #pragma unroll
       for (int r = 0; r < Shape::ROW_TILES; r++) {
         multiply_accumulate(scores[r][j], queries[r][k], b[0], b[1]);
@@ -98,7 +99,7 @@ DEVICE void add_values(RowState<Shape::HEAD, Shape::ROW_TILES>& state,
 #pragma unroll
     for (int j = 0; j < Shape::HEAD / 8; j += 2) {
       u32 b[4];
-      load_matrices_transposed(b, values + tile_offset<Shape::HEAD>(k * 16 + (lane & 15), j + (lane >> 4)));
+      load_matrices_transposed(b, values + tile_offset<Shape::HEAD>(k * 16 + (lane & 15), j + (lane >> 4), Shape::KEYS));
 #pragma unroll
       for (int r = 0; r < Shape::ROW_TILES; r++) {
         multiply_accumulate(state.output[r][j], a[r], b[0], b[1]);

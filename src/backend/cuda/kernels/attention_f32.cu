@@ -8,6 +8,8 @@
 //
 //   output[4 m + i][half * 2 + e]   row l / 4 + 8 half, column 32 m + 8 (l % 4) + 4 e + i
 //
+// Of heads of 80 elements the last 16 of these columns are computed from what lies behind the values, and not stored.
+//
 // These columns are a permutation of those of mma.m16n8k8, in which each lane loads its values as vectors of four. The order of
 // the depth is permuted likewise: an exchange of summands, the same in both operands.
 //
@@ -21,23 +23,25 @@
 // Compiled after prelude.cu and attention_rows.cu.
 
 struct AttentionF32Arguments {
-  const float* qkv;    // [batch * sequence, 3 * heads * HEAD]: Q, K, V side by side, bias already added
-  float* context;      // [batch * sequence, heads * HEAD]
+  const float* qkv;    // [batch * sequence, 3 * heads * SIZE]: Q, K, V side by side, bias already added
+  float* context;      // [batch * sequence, heads * SIZE]
   const int* lengths;  // [batch]
   int sequence;
   int heads;
   float scale_log2;  // log2(e) times the scale: scores are exponents of 2
 };
 
-template <int HEAD_, int ROW_TILES_, int ROW_WARPS_, int KEY_GROUPS_, int KEYS_, bool TF32_> struct F32Shape {
-  static constexpr int HEAD = HEAD_, ROW_TILES = ROW_TILES_, ROW_WARPS = ROW_WARPS_, KEY_GROUPS = KEY_GROUPS_, KEYS = KEYS_;
+template <int SIZE_, int ROW_TILES_, int ROW_WARPS_, int KEY_GROUPS_, int KEYS_, bool TF32_> struct F32Shape {
+  static constexpr int SIZE = SIZE_;                     // elements of a head
+  static constexpr int HEAD = (SIZE + 31) / 32 * 32;     // columns of the output, of which SIZE are stored
+  static constexpr int ROW_TILES = ROW_TILES_, ROW_WARPS = ROW_WARPS_, KEY_GROUPS = KEY_GROUPS_, KEYS = KEYS_;
   static constexpr bool TF32 = TF32_;
   static constexpr int WARP_ROWS = 16 * ROW_TILES, QUERIES = WARP_ROWS * ROW_WARPS;
   static constexpr int GROUP_THREADS = 32 * ROW_WARPS, THREADS = GROUP_THREADS * KEY_GROUPS;
 
   // Floats from one row to the next. Eight lanes that load vectors of four together meet 32 different banks: with TF32 they load
   // four neighbouring vectors of two neighbouring keys, else one vector of every second key.
-  static constexpr int KEY_PITCH = HEAD + (TF32 ? 16 : 4), VALUE_PITCH = HEAD + 4, PROBABILITY_PITCH = KEYS + 4;
+  static constexpr int KEY_PITCH = SIZE + (TF32 ? (SIZE + 16) % 32 : 4), VALUE_PITCH = HEAD + 4, PROBABILITY_PITCH = KEYS + 4;
 
   // Shared memory: the query tile, for each key group two stages of { K tile, V tile }, and without TF32 the probabilities of
   // each warp.
@@ -51,14 +55,14 @@ template <int HEAD_, int ROW_TILES_, int ROW_WARPS_, int KEY_GROUPS_, int KEYS_,
   // Blocks that a multiprocessor holds, which caps the registers at 255 a thread.
   static constexpr int CTAS_PER_SM = THREADS <= 256 ? 256 / THREADS : 1;
 
-  static_assert(HEAD == 32 || HEAD == 64, "head size");
+  static_assert(SIZE % 16 == 0, "head size");
   static_assert(KEYS % 16 == 0, "tiles are whole blocks of keys");
   static_assert(!TF32 || ROW_TILES == 1, "the queries are in registers");
 };
 
 // Calls `visit(address, row, chunk)` for each of this thread's chunks of four floats of ROWS rows.
-template <int HEAD, int ROWS, int PITCH, int THREADS, class Visit> DEVICE void each_chunk(u32 tile, int thread, Visit visit) {
-  constexpr int ROW_CHUNKS = HEAD / 4, CHUNKS = ROWS * ROW_CHUNKS;
+template <int SIZE, int ROWS, int PITCH, int THREADS, class Visit> DEVICE void each_chunk(u32 tile, int thread, Visit visit) {
+  constexpr int ROW_CHUNKS = SIZE / 4, CHUNKS = ROWS * ROW_CHUNKS;
 #pragma unroll
   for (int first = 0; first < CHUNKS; first += THREADS) {
     const int index = first + thread, row = index / ROW_CHUNKS, chunk = index % ROW_CHUNKS;
@@ -67,16 +71,16 @@ template <int HEAD, int ROWS, int PITCH, int THREADS, class Visit> DEVICE void e
 }
 
 // Starts the copy of ROWS rows (`pitch` floats apart). Rows from `valid` on are filled with zeros and not read.
-template <int HEAD, int ROWS, int PITCH, int THREADS> DEVICE void load_rows(u32 tile, const float* source, int pitch, int valid, int thread) {
-  each_chunk<HEAD, ROWS, PITCH, THREADS>(tile, thread, [&](u32 address, int row, int chunk) {
+template <int SIZE, int ROWS, int PITCH, int THREADS> DEVICE void load_rows(u32 tile, const float* source, int pitch, int valid, int thread) {
+  each_chunk<SIZE, ROWS, PITCH, THREADS>(tile, thread, [&](u32 address, int row, int chunk) {
     copy_async_16(address, source + (u64)(row < valid ? row : 0) * pitch + chunk * 4, row < valid);
   });
 }
 
 // Rounds the chunks that this thread has copied to TF32, in place.
-template <int HEAD, int ROWS, int PITCH, int THREADS> DEVICE void round_rows(unsigned char* shared, u32 tile, int thread) {
+template <int SIZE, int ROWS, int PITCH, int THREADS> DEVICE void round_rows(unsigned char* shared, u32 tile, int thread) {
   const u32 base = shared_address(shared);
-  each_chunk<HEAD, ROWS, PITCH, THREADS>(tile, thread, [&](u32 address, int, int) {
+  each_chunk<SIZE, ROWS, PITCH, THREADS>(tile, thread, [&](u32 address, int, int) {
     float4* const chunk = (float4*)(shared + (address - base));
     const float4 x = *chunk;
     *chunk = make_float4(round_to_tf32(x.x), round_to_tf32(x.y), round_to_tf32(x.z), round_to_tf32(x.w));
@@ -87,11 +91,11 @@ template <int HEAD, int ROWS, int PITCH, int THREADS> DEVICE void round_rows(uns
 
 // The queries of a warp: .x and .y of both rows are the A fragment of one step of eight elements of the head, .z and .w that of
 // the next.
-template <class Shape> struct QueryFragments { float4 rows[Shape::HEAD / 16][2]; };
+template <class Shape> struct QueryFragments { float4 rows[Shape::SIZE / 16][2]; };
 
 template <class Shape> DEVICE void load_fragments(QueryFragments<Shape>& queries, const float* tile, int lane) {
 #pragma unroll
-  for (int step = 0; step < Shape::HEAD / 16; step++) {
+  for (int step = 0; step < Shape::SIZE / 16; step++) {
 #pragma unroll
     for (int half = 0; half < 2; half++)
       queries.rows[step][half] = *(const float4*)(tile + ((lane >> 2) + half * 8) * Shape::KEY_PITCH + step * 16 + (lane & 3) * 4);
@@ -100,7 +104,7 @@ template <class Shape> DEVICE void load_fragments(QueryFragments<Shape>& queries
 
 template <class Shape> DEVICE void score_tile_tf32(float (&scores)[Shape::KEYS / 8][4], const QueryFragments<Shape>& queries, const float* keys, int lane) {
 #pragma unroll
-  for (int step = 0; step < Shape::HEAD / 16; step++) {
+  for (int step = 0; step < Shape::SIZE / 16; step++) {
     const float4 upper = queries.rows[step][0], lower = queries.rows[step][1];
 #pragma unroll
     for (int j = 0; j < Shape::KEYS / 8; j++) {
@@ -136,7 +140,7 @@ DEVICE float dot(float4 a, float4 b, float sum) { return fmaf(a.w, b.w, fmaf(a.z
 // `queries` are the warp's first row in shared memory.
 template <class Shape> DEVICE void score_tile_f32(float (&scores)[Shape::ROW_TILES][Shape::KEYS / 8][4], const float* queries, const float* keys, int lane) {
 #pragma unroll 2
-  for (int d = 0; d < Shape::HEAD; d += 4) {
+  for (int d = 0; d < Shape::SIZE; d += 4) {
     float4 query[Shape::ROW_TILES][2];
 #pragma unroll
     for (int r = 0; r < Shape::ROW_TILES * 2; r++) query[r / 2][r % 2] = *(const float4*)(queries + (r * 8 + (lane >> 2)) * Shape::KEY_PITCH + d);
@@ -212,6 +216,7 @@ template <class Shape> DEVICE void store_rows_f32(const RowState<Shape::HEAD, Sh
       for (int part = 0; part < Shape::HEAD / 16; part++) {
         const int m = part / 2, e = part % 2, at = half * 2 + e;
         const float (*const o)[4] = &state.output[r][4 * m];
+        if (Shape::SIZE < Shape::HEAD && m * 32 + (lane & 3) * 8 + e * 4 >= Shape::SIZE) continue;
         *(float4*)(context + (u64)row * pitch + m * 32 + (lane & 3) * 8 + e * 4) =
             make_float4(o[0][at] * inverse, o[1][at] * inverse, o[2][at] * inverse, o[3][at] * inverse);
       }
@@ -220,7 +225,7 @@ template <class Shape> DEVICE void store_rows_f32(const RowState<Shape::HEAD, Sh
 }
 
 template <class Shape, bool CAUSAL> DEVICE void attention_f32(const AttentionF32Arguments& arguments) {
-  constexpr int HEAD = Shape::HEAD, KEYS = Shape::KEYS;
+  constexpr int SIZE = Shape::SIZE, KEYS = Shape::KEYS;
   extern __shared__ __align__(128) unsigned char shared[];
 
   const int group = Shape::KEY_GROUPS == 1 ? 0 : threadIdx.x / Shape::GROUP_THREADS;
@@ -229,8 +234,8 @@ template <class Shape, bool CAUSAL> DEVICE void attention_f32(const AttentionF32
   const int sequence = arguments.sequence, head = blockIdx.y;
   const int batch = gridDim.z - 1 - blockIdx.z;   // see attention()
   const int first_query = (CAUSAL ? gridDim.x - 1 - blockIdx.x : blockIdx.x) * Shape::QUERIES, first_row = first_query + warp_row;
-  const int hidden = arguments.heads * HEAD, pitch = 3 * hidden;
-  const float* const queries_in = arguments.qkv + (u64)batch * sequence * pitch + head * HEAD;
+  const int hidden = arguments.heads * SIZE, pitch = 3 * hidden;
+  const float* const queries_in = arguments.qkv + (u64)batch * sequence * pitch + head * SIZE;
   const float* const keys_in = queries_in + hidden;
   const int length = arguments.lengths[batch];
   const int reach = CAUSAL && first_query + Shape::QUERIES < length ? first_query + Shape::QUERIES : length;
@@ -241,31 +246,31 @@ template <class Shape, bool CAUSAL> DEVICE void attention_f32(const AttentionF32
   auto load_keys_and_values = [&](int tile, int stage) {
     const u32 keys = group_tiles + stage * Shape::STAGE_BYTES;
     const float* const source = keys_in + (u64)(tile * KEYS) * pitch;
-    load_rows<HEAD, KEYS, Shape::KEY_PITCH, Shape::GROUP_THREADS>(keys, source, pitch, length - tile * KEYS, thread);
-    load_rows<HEAD, KEYS, Shape::VALUE_PITCH, Shape::GROUP_THREADS>(keys + Shape::KEY_BYTES, source + hidden, pitch, length - tile * KEYS, thread);
+    load_rows<SIZE, KEYS, Shape::KEY_PITCH, Shape::GROUP_THREADS>(keys, source, pitch, length - tile * KEYS, thread);
+    load_rows<SIZE, KEYS, Shape::VALUE_PITCH, Shape::GROUP_THREADS>(keys + Shape::KEY_BYTES, source + hidden, pitch, length - tile * KEYS, thread);
   };
   // Waits for this thread's copies and rounds them where the products take TF32.
   auto finish_keys_and_values = [&](int stage) {
     copy_async_wait<0>();
     if constexpr (Shape::TF32) {
       const u32 keys = group_tiles + stage * Shape::STAGE_BYTES;
-      round_rows<HEAD, KEYS, Shape::KEY_PITCH, Shape::GROUP_THREADS>(shared, keys, thread);
-      round_rows<HEAD, KEYS, Shape::VALUE_PITCH, Shape::GROUP_THREADS>(shared, keys + Shape::KEY_BYTES, thread);
+      round_rows<SIZE, KEYS, Shape::KEY_PITCH, Shape::GROUP_THREADS>(shared, keys, thread);
+      round_rows<SIZE, KEYS, Shape::VALUE_PITCH, Shape::GROUP_THREADS>(shared, keys + Shape::KEY_BYTES, thread);
     }
   };
 
   wait_for_dependencies();
   allow_dependents();
 
-  load_rows<HEAD, Shape::QUERIES, Shape::KEY_PITCH, Shape::THREADS>(query_tile, queries_in + (u64)first_query * pitch, pitch, sequence - first_query, threadIdx.x);
+  load_rows<SIZE, Shape::QUERIES, Shape::KEY_PITCH, Shape::THREADS>(query_tile, queries_in + (u64)first_query * pitch, pitch, sequence - first_query, threadIdx.x);
   if (group < tiles) load_keys_and_values(group, 0);
   copy_async_commit();
 
-  RowState<HEAD, Shape::ROW_TILES> state;
+  RowState<Shape::HEAD, Shape::ROW_TILES> state;
   state.clear();
 
   copy_async_wait<0>();
-  if constexpr (Shape::TF32) round_rows<HEAD, Shape::QUERIES, Shape::KEY_PITCH, Shape::THREADS>(shared, query_tile, threadIdx.x);
+  if constexpr (Shape::TF32) round_rows<SIZE, Shape::QUERIES, Shape::KEY_PITCH, Shape::THREADS>(shared, query_tile, threadIdx.x);
   if (group < tiles) finish_keys_and_values(0);
   __syncthreads();
   const float* const queries = (const float*)shared + warp_row * Shape::KEY_PITCH;
@@ -311,15 +316,15 @@ template <class Shape, bool CAUSAL> DEVICE void attention_f32(const AttentionF32
     merge_groups<Shape>(state, (float4*)(shared + Shape::QUERY_BYTES), group, thread, arguments.scale_log2);
     if (group > 0) return;
   }
-  float* const context = arguments.context + ((u64)batch * sequence + first_row) * hidden + head * HEAD;
+  float* const context = arguments.context + ((u64)batch * sequence + first_row) * hidden + head * SIZE;
   store_rows_f32<Shape>(state, context, hidden, sequence - first_row, lane);
 }
 
-// ATTENTION_F32(name, HEAD, ROW_TILES, ROW_WARPS, KEY_GROUPS, KEYS, TF32, CAUSAL) defines the kernel `name`.
-#define ATTENTION_F32(NAME, HEAD, ROW_TILES, ROW_WARPS, KEY_GROUPS, KEYS, TF32, CAUSAL)                                \
+// ATTENTION_F32(name, SIZE, ROW_TILES, ROW_WARPS, KEY_GROUPS, KEYS, TF32, CAUSAL) defines the kernel `name`.
+#define ATTENTION_F32(NAME, SIZE, ROW_TILES, ROW_WARPS, KEY_GROUPS, KEYS, TF32, CAUSAL)                                \
   extern "C" __global__ void __launch_bounds__(                                                                        \
-      F32Shape<HEAD, ROW_TILES, ROW_WARPS, KEY_GROUPS, KEYS, TF32>::THREADS,                                           \
-      F32Shape<HEAD, ROW_TILES, ROW_WARPS, KEY_GROUPS, KEYS, TF32>::CTAS_PER_SM)                                       \
+      F32Shape<SIZE, ROW_TILES, ROW_WARPS, KEY_GROUPS, KEYS, TF32>::THREADS,                                           \
+      F32Shape<SIZE, ROW_TILES, ROW_WARPS, KEY_GROUPS, KEYS, TF32>::CTAS_PER_SM)                                       \
       NAME(const AttentionF32Arguments arguments) {                                                                    \
-    attention_f32<F32Shape<HEAD, ROW_TILES, ROW_WARPS, KEY_GROUPS, KEYS, TF32>, CAUSAL>(arguments);                    \
+    attention_f32<F32Shape<SIZE, ROW_TILES, ROW_WARPS, KEY_GROUPS, KEYS, TF32>, CAUSAL>(arguments);                    \
   }

@@ -39,7 +39,6 @@ template <int HEAD_, int ROW_WARPS_, int KEY_GROUPS_, int KEYS_> struct HalvesSh
   // Blocks that a multiprocessor holds, which caps the registers at 168 or 255 a thread: enough from sm_80 to sm_120.
   static constexpr int CTAS_PER_SM = THREADS <= 384 ? 384 / THREADS : 1;
 
-  static_assert(HEAD == 32 || HEAD == 64, "head size");
   static_assert(KEYS == 16 || KEYS == 32 || KEYS == 64, "a tile is a power of two of chunks");
   static_assert(BLOCKS % 2 == 0, "one ldmatrix loads the values of two blocks");
 };
@@ -55,7 +54,7 @@ DEVICE void score_tile(float (&scores)[Shape::KEYS / 8][4], const u32 (&queries)
 #pragma unroll
     for (int j = 0; j < Shape::KEYS / 8; j += 2) {
       u32 b[4];
-      load_matrices(b, keys + tile_offset<Shape::HEAD>(j * 8 + key, k * 2 + ((lane >> 3) & 1)));
+      load_matrices(b, keys + tile_offset<Shape::HEAD>(j * 8 + key, k * 2 + ((lane >> 3) & 1), Shape::KEYS));
       multiply_accumulate(scores[j], queries[0][k], b[0], b[1]);
       multiply_accumulate(scores[j + 1], queries[0][k], b[2], b[3]);
     }
@@ -74,7 +73,7 @@ DEVICE void add_values(float (&output)[Shape::BLOCKS][4], const uint4* strip, co
 #pragma unroll
     for (int j = 0; j < Shape::BLOCKS; j += 2) {
       u32 b[4];
-      load_matrices_transposed(b, values + tile_offset<Shape::HEAD>(k * 16 + (lane & 15), first_block + j + (lane >> 4)));
+      load_matrices_transposed(b, values + tile_offset<Shape::HEAD>(k * 16 + (lane & 15), first_block + j + (lane >> 4), Shape::KEYS));
       multiply_accumulate(output[j], a, b[0], b[1]);
       multiply_accumulate(output[j + 1], a, b[2], b[3]);
     }

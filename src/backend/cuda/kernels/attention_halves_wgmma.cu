@@ -79,7 +79,7 @@ template <class Shape, bool CAUSAL, bool EXACT_SCALE> DEVICE void attention_halv
     float scores[8][4];
     wgmma_fence();
 #pragma unroll
-    for (int k = 0; k < 4; k++) wgmma_64x64x16<false>(scores, queries[0][k], matrix_descriptor(slot(step) + k * 32, 1024), k > 0);
+    for (int k = 0; k < 4; k++) wgmma_64xNx16<false>(scores, queries[0][k], matrix_descriptor(slot(step) + k * 32, 1024), k > 0);
     wgmma_commit();
     wgmma_wait<0>(scores);
     keep_operands(queries[0]);
@@ -108,7 +108,7 @@ template <class Shape, bool CAUSAL, bool EXACT_SCALE> DEVICE void attention_halv
     wgmma_fence();
 #pragma unroll
     for (int k = 0; k < Shape::CHUNKS; k++)
-      wgmma_64x64x16<true>(output, probabilities[k], matrix_descriptor(slot(key_tiles + tile) + k * 16 * 128, 1024), true);
+      wgmma_64xNx16<true>(output, probabilities[k], matrix_descriptor(slot(key_tiles + tile) + k * 16 * 128, 1024), true);
     wgmma_commit();
     wgmma_wait<0>(output);
     keep_operands(probabilities);

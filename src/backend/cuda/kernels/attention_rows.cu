@@ -35,12 +35,16 @@ struct RowState {
   }
 };
 
-// Byte offset of the 16-byte chunk `chunk` of row `row` in a tile of rows of HEAD elements. One ldmatrix phase reads the same
-// chunk of eight rows, and the XOR puts these into different banks: a row of 64 elements spans all 32 banks, a row of 32
-// elements half of them.
+// Byte offset of the 16-byte chunk `chunk` of row `row` in a tile of `rows` rows of HEAD elements. One ldmatrix phase reads the
+// same chunk of eight rows, and the XOR puts these into different banks: a row of 64 elements spans all 32 banks, a row of 32
+// elements half of them, a row of 16 a quarter. They are the hardware's swizzles of 128, 64 and 32 bytes. Of wider rows the
+// first 64 columns are a tile of their own, and the others a second one behind it.
 template <int HEAD>
-DEVICE u32 tile_offset(int row, int chunk) {
+DEVICE u32 tile_offset(int row, int chunk, int rows) {
+  static_assert(HEAD == 16 || HEAD == 32 || HEAD == 64 || HEAD == 80 || HEAD == 96 || HEAD == 128, "head size");
+  if constexpr (HEAD > 64) return chunk < 8 ? swizzled_offset(row, chunk) : rows * 128 + tile_offset<HEAD - 64>(row, chunk - 8, rows);
   if (HEAD == 64) return swizzled_offset(row, chunk);
+  if (HEAD == 16) return row * 32 + ((chunk ^ ((row >> 2) & 1)) << 4);
   return row * 64 + ((chunk ^ ((row >> 1) & 3)) << 4);
 }
 
@@ -48,18 +52,23 @@ DEVICE u32 tile_offset(int row, int chunk) {
 // neighbouring chunks of 16 bytes. Rows from `valid` on are filled with zeros and not read.
 template <int HEAD, int ROWS, int THREADS>
 DEVICE void load_tile(u32 tile, const u16* source, int pitch, int valid, int thread) {
-  constexpr int ROW_CHUNKS = HEAD / 8;
-  constexpr int PASS_ROWS = THREADS / ROW_CHUNKS;
-  const int first = static_cast<unsigned>(thread) / ROW_CHUNKS;
-  const int chunk = static_cast<unsigned>(thread) % ROW_CHUNKS;
-  const u32 to = tile + tile_offset<HEAD>(first, chunk);
+  if constexpr (HEAD > 64) {
+    load_tile<64, ROWS, THREADS>(tile, source, pitch, valid, thread);
+    load_tile<HEAD - 64, ROWS, THREADS>(tile + ROWS * 128, source + 64, pitch, valid, thread);
+  } else {
+    constexpr int ROW_CHUNKS = HEAD / 8;
+    constexpr int PASS_ROWS = THREADS / ROW_CHUNKS;
+    const int first = static_cast<unsigned>(thread) / ROW_CHUNKS;
+    const int chunk = static_cast<unsigned>(thread) % ROW_CHUNKS;
+    const u32 to = tile + tile_offset<HEAD>(first, chunk, ROWS);
 #pragma unroll
-  for (int pass = 0; pass < ROWS; pass += PASS_ROWS) {
-    const int row = first + pass;
-    if (ROWS % PASS_ROWS == 0 || row < ROWS) {
-      // Passes of a multiple of eight rows all have the same swizzle.
-      copy_async_16(PASS_ROWS % 8 == 0 ? to + pass * 2 * HEAD : tile + tile_offset<HEAD>(row, chunk),
-                    source + row * pitch + chunk * 8, row < valid);
+    for (int pass = 0; pass < ROWS; pass += PASS_ROWS) {
+      const int row = first + pass;
+      if (ROWS % PASS_ROWS == 0 || row < ROWS) {
+        // Passes of a multiple of eight rows all have the same swizzle.
+        copy_async_16(PASS_ROWS % 8 == 0 ? to + pass * 2 * HEAD : tile + tile_offset<HEAD>(row, chunk, ROWS),
+                      source + row * pitch + chunk * 8, row < valid);
+      }
     }
   }
 }
@@ -72,7 +81,7 @@ DEVICE void load_queries(u32 (&queries)[Shape::ROW_TILES][Shape::HEAD / 16][4], 
 #pragma unroll
     for (int k = 0; k < Shape::HEAD / 16; k++) {
       load_matrices(queries[r][k],
-                    tile + tile_offset<Shape::HEAD>(first_row + r * 16 + (lane & 15), k * 2 + (lane >> 4)));
+                    tile + tile_offset<Shape::HEAD>(first_row + r * 16 + (lane & 15), k * 2 + (lane >> 4), Shape::QUERIES));
     }
   }
 }
@@ -211,7 +220,7 @@ DEVICE void merge_groups(RowState<Shape::HEAD, Shape::ROW_TILES>& state, float4*
 }
 
 // Divides by the sums and stores a warp's rows. They pass through the warp's part of the query tile, which is free by now, so
-// that each lane stores 16 bytes and a row's 128 (or 64) bytes are stored together.
+// that each lane stores 16 bytes and a row's bytes are stored together.
 template <class Shape>
 DEVICE void store_rows(RowState<Shape::HEAD, Shape::ROW_TILES>& state, unsigned char* tile, int tile_row, u16* context,
                        int pitch, int valid, int lane) {
@@ -228,7 +237,7 @@ DEVICE void store_rows(RowState<Shape::HEAD, Shape::ROW_TILES>& state, unsigned 
       const int row = tile_row + r * 16 + half * 8 + (lane >> 2);
 #pragma unroll
       for (int j = 0; j < Shape::HEAD / 8; j++) {
-        *reinterpret_cast<u32*>(tile + tile_offset<Shape::HEAD>(row, j) + (lane & 3) * 4) =
+        *reinterpret_cast<u32*>(tile + tile_offset<Shape::HEAD>(row, j, Shape::QUERIES) + (lane & 3) * 4) =
             pack_elements(state.output[r][j][half * 2] * inverse, state.output[r][j][half * 2 + 1] * inverse);
       }
     }
@@ -237,10 +246,10 @@ DEVICE void store_rows(RowState<Shape::HEAD, Shape::ROW_TILES>& state, unsigned 
 #pragma unroll
   for (int i = 0; i < Shape::WARP_ROWS * ROW_CHUNKS / 32; i++) {
     const int row = (i * 32 + lane) / ROW_CHUNKS;
-    const int chunk = lane % ROW_CHUNKS;
+    const int chunk = (32 % ROW_CHUNKS == 0 ? lane : i * 32 + lane) % ROW_CHUNKS;
     if (row < valid) {
       *reinterpret_cast<uint4*>(context + row * pitch + chunk * 8) =
-          *reinterpret_cast<const uint4*>(tile + tile_offset<Shape::HEAD>(tile_row + row, chunk));
+          *reinterpret_cast<const uint4*>(tile + tile_offset<Shape::HEAD>(tile_row + row, chunk, Shape::QUERIES));
     }
   }
 }

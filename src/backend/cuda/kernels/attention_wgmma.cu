@@ -1,10 +1,12 @@
-// attention_wgmma.cu: fused attention on Hopper's warpgroup matrix instructions, for head size 64 and many query rows. The
-// operation and its arguments are those of attention.cu. Compiled for sm_90a only, after prelude.cu, hopper.cu and
-// attention_rows.cu.
+// attention_wgmma.cu: fused attention on Hopper's warpgroup matrix instructions, for heads of 64 elements and more and many
+// query rows. The operation and its arguments are those of attention.cu. Compiled for sm_90a only, after prelude.cu, hopper.cu
+// and attention_rows.cu.
 //
 // A warpgroup (4 warps) owns 64 query rows, 16 per warp, in the fragment layout of mma.m16n8k16, so that attention.cu shares
 // all code between the two products (attention_rows.cu). The tensor cores read K and V tiles straight from shared memory: a
-// row of 64 elements is 128 bytes, and the XOR swizzle of tile_offset is the hardware's 128-byte swizzle.
+// row of 64 elements is 128 bytes, and the XOR swizzle of tile_offset is the hardware's 128-byte swizzle. The other columns of
+// a wider head are a tile of their own, of rows of 32, 64 or 128 bytes in the swizzle of as many, and so need products of
+// their own: of the scores more steps, of the output more columns.
 //
 // The products run asynchronously. The softmax, bound by the special function unit, takes as long as both products together
 // at head size 64. So the tile loop is skewed, as in FlashAttention-3 (Shah et al., arXiv 2407.08608): the scores of tile
@@ -25,11 +27,13 @@
 //   arguments  one AttentionArguments by value, as for attention.cu
 //   grid       (ceil(sequence / QUERIES), heads, batch), QUERIES = 64 * ROW_GROUPS
 //   block      128 * ROW_GROUPS * KEY_GROUPS threads
-//   shared     WgmmaAttentionShape::SHARED_BYTES = 128 * (QUERIES + 2 * KEY_GROUPS * SLOTS * KEYS)
+//   shared     WgmmaAttentionShape::SHARED_BYTES = 2 * HEAD * (QUERIES + 2 * KEY_GROUPS * SLOTS * KEYS)
 
-template <int ROW_GROUPS, int KEY_GROUPS_, int KEYS_, int SLOTS_>
+template <int HEAD_, int ROW_GROUPS, int KEY_GROUPS_, int KEYS_, int SLOTS_>
 struct WgmmaAttentionShape {
-  static constexpr int HEAD = 64;
+  static constexpr int HEAD = HEAD_;
+  static constexpr int REST = HEAD - 64;  // columns beyond the first 64, in rows of REST_BYTES
+  static constexpr int REST_BYTES = REST > 0 ? 2 * REST : 128;
   static constexpr int KEY_GROUPS = KEY_GROUPS_;
   static constexpr int KEYS = KEYS_;
   static constexpr int SLOTS = SLOTS_;
@@ -46,6 +50,7 @@ struct WgmmaAttentionShape {
   static constexpr int SHARED_BYTES = QUERY_BYTES + KEY_GROUPS * GROUP_BYTES;
   static constexpr int MERGE_QUADS = HEAD / 8 + 1;
 
+  static_assert(HEAD == 64 || HEAD == 80 || HEAD == 96 || HEAD == 128, "the columns beyond 64 have a swizzle");
   static_assert(KEYS % 64 == 0, "one score product covers 64 keys");
   static_assert(SLOTS >= 2, "the next tile loads while this one is computed");
   static_assert((KEY_GROUPS - 1) * MERGE_QUADS * GROUP_THREADS * 16 <= KEY_GROUPS * GROUP_BYTES,
@@ -54,13 +59,18 @@ struct WgmmaAttentionShape {
 
 // Issues scores = Q K^T for one tile and commits it as a group.
 template <class Shape>
-DEVICE void issue_scores(float (&scores)[1][Shape::KEYS / 8][4], const u32 (&queries)[1][4][4], u32 keys) {
+DEVICE void issue_scores(float (&scores)[1][Shape::KEYS / 8][4], const u32 (&queries)[1][Shape::HEAD / 16][4], u32 keys) {
 #pragma unroll
   for (int block = 0; block < Shape::KEYS / 64; block++) {
     float (&sums)[8][4] = reinterpret_cast<float (&)[8][4]>(scores[0][block * 8]);
 #pragma unroll
     for (int k = 0; k < 4; k++) {  // 16 elements of the head are 32 bytes of the row
-      wgmma_64x64x16<false>(sums, queries[0][k], matrix_descriptor(keys + block * 64 * 128 + k * 32, 1024), k > 0);
+      wgmma_64xNx16<false>(sums, queries[0][k], matrix_descriptor(keys + block * 64 * 128 + k * 32, 1024), k > 0);
+    }
+    const u32 rest = keys + Shape::KEYS * 128 + block * 64 * Shape::REST_BYTES;
+#pragma unroll
+    for (int k = 4; k < Shape::HEAD / 16; k++) {
+      wgmma_64xNx16<false>(sums, queries[0][k], matrix_descriptor<Shape::REST_BYTES>(rest + (k - 4) * 32, 1024), true);
     }
   }
   wgmma_commit();
@@ -68,12 +78,26 @@ DEVICE void issue_scores(float (&scores)[1][Shape::KEYS / 8][4], const u32 (&que
 
 // Issues output += P V for one tile and commits it as a group. A 16-key step of V is 16 rows.
 template <class Shape>
-DEVICE void issue_values(float (&output)[8][4], const u32 (&probabilities)[Shape::KEYS / 16][4], u32 values) {
+DEVICE void issue_values(float (&output)[Shape::HEAD / 8][4], const u32 (&probabilities)[Shape::KEYS / 16][4], u32 values) {
+  float (&first)[8][4] = reinterpret_cast<float (&)[8][4]>(output[0]);
 #pragma unroll
   for (int k = 0; k < Shape::KEYS / 16; k++) {
-    wgmma_64x64x16<true>(output, probabilities[k], matrix_descriptor(values + k * 16 * 128, 1024), true);
+    wgmma_64xNx16<true>(first, probabilities[k], matrix_descriptor(values + k * 16 * 128, 1024), true);
+    if constexpr (Shape::REST > 0) {
+      float (&others)[Shape::REST / 8][4] = reinterpret_cast<float (&)[Shape::REST / 8][4]>(output[8]);
+      const u32 rest = values + Shape::KEYS * 128 + k * 16 * Shape::REST_BYTES;
+      wgmma_64xNx16<true>(others, probabilities[k], matrix_descriptor<Shape::REST_BYTES>(rest, 1024), true);
+    }
   }
   wgmma_commit();
+}
+
+// Waits for all products and keeps the compiler from reading the output before.
+template <class Shape>
+DEVICE void wait_for_output(float (&output)[Shape::HEAD / 8][4]) {
+  wgmma_wait<0>(reinterpret_cast<float (&)[8][4]>(output[0]));
+#pragma unroll
+  for (int j = 8; j < Shape::HEAD / 8; j++) asm volatile("" : OPERANDS_4(output[j], 0));
 }
 
 template <class Shape, int PENDING>
@@ -170,7 +194,7 @@ DEVICE void attention_wgmma(const AttentionArguments& arguments) {
   wait_for_tiles<SLOTS - 1>();
   __syncthreads();
   if (Shape::KEY_GROUPS == 1 || steps > 0) {
-    u32 queries[1][4][4];
+    u32 queries[1][Shape::HEAD / 16][4];
     float scores[1][Shape::KEYS / 8][4];
     float rescale[1][2];
     u32 probabilities[Shape::KEYS / 16][4] = {};
@@ -186,7 +210,7 @@ DEVICE void attention_wgmma(const AttentionArguments& arguments) {
     // block the compiler would move the wait above the softmax.
 #pragma unroll 1
     for (int step = 1; step < steps; step++) {
-      wgmma_wait<0>(state.output[0]);
+      wait_for_output<Shape>(state.output[0]);
       keep_operands(probabilities);
       rescale_output<Shape>(state, rescale);
       pack_tile<Shape>(probabilities, scores);
@@ -206,7 +230,7 @@ DEVICE void attention_wgmma(const AttentionArguments& arguments) {
       }
       softmax_step<Shape>(state, scores, rescale, arguments.scale_log2);
     }
-    wgmma_wait<0>(state.output[0]);
+    wait_for_output<Shape>(state.output[0]);
     keep_operands(probabilities);
     rescale_output<Shape>(state, rescale);
     pack_tile<Shape>(probabilities, scores);
@@ -214,7 +238,7 @@ DEVICE void attention_wgmma(const AttentionArguments& arguments) {
     group_barrier<Shape>(group);
     wgmma_fence();
     issue_values<Shape>(state.output[0], probabilities, slot(value_slots, steps - 1));
-    wgmma_wait<0>(state.output[0]);
+    wait_for_output<Shape>(state.output[0]);
   }
 
   if (Shape::KEY_GROUPS > 1) {
@@ -227,10 +251,10 @@ DEVICE void attention_wgmma(const AttentionArguments& arguments) {
   store_rows<Shape>(state, wgmma_shared, warp_row, context, hidden, sequence - first_row, lane);
 }
 
-// ATTENTION_WGMMA(name, ROW_GROUPS, KEY_GROUPS, KEYS, SLOTS, CTAS_PER_SM, CAUSAL) defines the kernel `name`.
+// ATTENTION_WGMMA(name, HEAD, ROW_GROUPS, KEY_GROUPS, KEYS, SLOTS, CTAS_PER_SM, CAUSAL) defines the kernel `name`.
 // CTAS_PER_SM caps the registers a thread may use at 65536 / (CTAS_PER_SM * block).
-#define ATTENTION_WGMMA(NAME, ROW_GROUPS, KEY_GROUPS, KEYS, SLOTS, CTAS_PER_SM, CAUSAL)                                \
+#define ATTENTION_WGMMA(NAME, HEAD, ROW_GROUPS, KEY_GROUPS, KEYS, SLOTS, CTAS_PER_SM, CAUSAL)                          \
   extern "C" __global__ void __launch_bounds__(128 * (ROW_GROUPS) * (KEY_GROUPS), CTAS_PER_SM)                         \
       NAME(const AttentionArguments arguments) {                                                                       \
-    attention_wgmma<WgmmaAttentionShape<ROW_GROUPS, KEY_GROUPS, KEYS, SLOTS>, CAUSAL>(arguments);                      \
+    attention_wgmma<WgmmaAttentionShape<HEAD, ROW_GROUPS, KEY_GROUPS, KEYS, SLOTS>, CAUSAL>(arguments);                \
   }

@@ -10,7 +10,7 @@
 //   arguments  one EmbeddingArguments by value
 //   block      32 * WARPS * ROWS threads; grid ceil(rows / ROWS) or less; shared memory static only
 //   ids, types each in the range of its table, and sequence at most the rows of `positions`; the host checks this
-//   alignment  16 bytes for every pointer; WIDTH a multiple of 32
+//   alignment  16 bytes for every pointer; WIDTH a multiple of 4
 //
 // Compiled after prelude.cu and layer_norm.cu.
 

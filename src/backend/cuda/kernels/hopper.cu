@@ -79,12 +79,15 @@ template <int PENDING> DEVICE void wgmma_wait() { asm volatile("wgmma.wait_group
 #define OPERANDS_72(s, i) OPERANDS_64(s, i), OPERANDS_8(s, i + 64)
 #define OPERANDS_96(s, i) OPERANDS_64(s, i), OPERANDS_32(s, i + 64)
 #define OPERANDS_128(s, i) OPERANDS_64(s, i), OPERANDS_64(s, i + 64)
-// Eight blocks of four sums: one 64 x 64 product.
+// Two, four and eight blocks of four sums: products of 64 x 16, 64 x 32 and 64 x 64.
+#define OPERANDS_2X4(s) OPERANDS_4(s[0], 0), OPERANDS_4(s[1], 0)
+#define OPERANDS_4X4(s) OPERANDS_2X4(s), OPERANDS_4(s[2], 0), OPERANDS_4(s[3], 0)
 #define OPERANDS_8X4(s) OPERANDS_4(s[0], 0), OPERANDS_4(s[1], 0), OPERANDS_4(s[2], 0), OPERANDS_4(s[3], 0), \
                         OPERANDS_4(s[4], 0), OPERANDS_4(s[5], 0), OPERANDS_4(s[6], 0), OPERANDS_4(s[7], 0)
 
 // The text of the operands 0 to COUNT - 1.
-#define REGISTERS_16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+#define REGISTERS_8 "%0, %1, %2, %3, %4, %5, %6, %7"
+#define REGISTERS_16 REGISTERS_8 ", %8, %9, %10, %11, %12, %13, %14, %15"
 #define REGISTERS_24 REGISTERS_16 ", %16, %17, %18, %19, %20, %21, %22, %23"
 #define REGISTERS_32 REGISTERS_24 ", %24, %25, %26, %27, %28, %29, %30, %31"
 #define REGISTERS_48 REGISTERS_32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
@@ -105,12 +108,14 @@ template <int STEPS> DEVICE void keep_operands(u32 (&a)[STEPS][4]) {
   for (int k = 0; k < STEPS; k++) asm volatile("" : "+r"(a[k][0]), "+r"(a[k][1]), "+r"(a[k][2]), "+r"(a[k][3]));
 }
 
-// Shared-memory matrix descriptor of a tile of 128-byte rows in the 128-byte swizzle (PTX ISA, "matrix descriptor"):
-// address / 16 in bits 0-13, the leading offset / 16 in bits 16-29, the distance between groups of eight rows (1024 bytes)
-// / 16 in bits 32-45, swizzle mode 1 in bits 62-63. The leading offset is the distance between neighbours of 64 elements in
-// a row. The hardware does not use it here, because a row is 64 elements.
-DEVICE u64 matrix_descriptor(u32 address, u32 leading_bytes) {
-  return (u64)((address & 0x3ffff) >> 4) | (u64)(leading_bytes >> 4) << 16 | (u64)(1024 >> 4) << 32 | (u64)1 << 62;
+// Shared-memory matrix descriptor of a tile of rows of ROW_BYTES in the swizzle of as many bytes (PTX ISA, "matrix
+// descriptor"): address / 16 in bits 0-13, the leading offset / 16 in bits 16-29, the distance between groups of eight rows
+// / 16 in bits 32-45, in bits 62-63 the swizzle mode: 1 of 128 bytes, 2 of 64, 3 of 32. The leading offset is the distance
+// between neighbours of ROW_BYTES in a row. The hardware does not use it here, because a row has no more.
+template <int ROW_BYTES = 128> DEVICE u64 matrix_descriptor(u32 address, u32 leading_bytes) {
+  static_assert(ROW_BYTES == 128 || ROW_BYTES == 64 || ROW_BYTES == 32, "swizzle");
+  constexpr u64 MODE = ROW_BYTES == 128 ? 1 : ROW_BYTES == 64 ? 2 : 3;
+  return (u64)((address & 0x3ffff) >> 4) | (u64)(leading_bytes >> 4) << 16 | (u64)(8 * ROW_BYTES >> 4) << 32 | MODE << 62;
 }
 
 // sums[64 x N] (+)= X[64 x 16] . W[N x 16]^T for one warpgroup, both operands described in shared memory. Warp w holds rows
@@ -136,13 +141,17 @@ DEFINE_WGMMA(144, 72, 72, 73, 74)
 DEFINE_WGMMA(192, 96, 96, 97, 98)
 DEFINE_WGMMA(256, 128, 128, 129, 130)
 
-// sums[64 x 64] (+)= a[64 x 16] . b[16 x 64] for one warpgroup. `a` holds the fragments of its warps in registers. `b` is
+// sums[64 x N] (+)= a[64 x 16] . b[16 x N] for one warpgroup, N = 64, 32 or 16. `a` holds the fragments of its warps in registers. `b` is
 // described in shared memory, with its k dimension contiguous, or its n dimension if TRANSPOSED. The sums are overwritten
 // unless `accumulate`.
-template <bool TRANSPOSED> DEVICE void wgmma_64x64x16(float (&sums)[8][4], const u32 (&a)[4], u64 b, bool accumulate) {
-  asm volatile("{\n.reg .pred accumulate;\nsetp.ne.b32 accumulate, %37, 0;\n"
-               "wgmma.mma_async.sync.aligned.m64n64k16.f32." ELEMENT_PTX "." ELEMENT_PTX " {" REGISTERS_32 "}, "
-               "{%32, %33, %34, %35}, %36, accumulate, 1, 1, %38;\n}"
-               : OPERANDS_8X4(sums)
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)accumulate), "n"(TRANSPOSED ? 1 : 0));
-}
+#define DEFINE_WGMMA_OF_REGISTERS(N, BLOCKS, COUNT, A0, A1, A2, A3, B_AT, FLAG_AT, TRANSPOSED_AT)                            \
+  template <bool TRANSPOSED> DEVICE void wgmma_64xNx16(float (&sums)[BLOCKS][4], const u32 (&a)[4], u64 b, bool accumulate) { \
+    asm volatile("{\n.reg .pred accumulate;\nsetp.ne.b32 accumulate, %" #FLAG_AT ", 0;\n"                                    \
+                 "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." ELEMENT_PTX "." ELEMENT_PTX " {" REGISTERS_##COUNT "}, "   \
+                 "{%" #A0 ", %" #A1 ", %" #A2 ", %" #A3 "}, %" #B_AT ", accumulate, 1, 1, %" #TRANSPOSED_AT ";\n}"            \
+                 : OPERANDS_##BLOCKS##X4(sums)                                                                                \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)accumulate), "n"(TRANSPOSED ? 1 : 0));        \
+  }
+DEFINE_WGMMA_OF_REGISTERS(16, 2, 8, 8, 9, 10, 11, 12, 13, 14)
+DEFINE_WGMMA_OF_REGISTERS(32, 4, 16, 16, 17, 18, 19, 20, 21, 22)
+DEFINE_WGMMA_OF_REGISTERS(64, 8, 32, 32, 33, 34, 35, 36, 37, 38)

@@ -2,11 +2,12 @@
 // split-K partial sums of the projection before it, normalises the sum, and stores the outputs that the next kernels read.
 //
 //   sum        = residual (+ bias + partial 0 + partial 1 + ..., in this order; bitwise reproducible)
+//                or, ROUNDED, round(residual + round((partial 0 + partial 1 + ...) + bias)), as single operations in 16 bits
 //   normalised = (sum - mean) / sqrt(variance + epsilon) * gain + shift
 //
 // A row is read once, stays in registers, and is written once. Arithmetic is FP32. The variance is the mean of squared
 // deviations from the computed mean (two passes over registers), since E[x^2] - mean^2 loses all digits when the mean is
-// large. rsqrtf is within 2 ulp. With a 16-bit stream the sum is first rounded to 16 bits, because that is the tensor of the
+// large. rsqrtf is within 2 ulp. With a 16-bit residual the sum is first rounded to 16 bits, because that is the tensor of the
 // graph.
 //
 // What the host has to know (mirrored in Rust):
@@ -16,14 +17,14 @@
 //              projection writes its rows from first to last, so the last ones are still in L2 when this kernel
 //              starts (measured at 16384 x 768: 27 us instead of 32)
 //   shared     static only
-//   aliasing   stream may be residual (in place); so may normalised, if the types agree and stream is null. Rows are
+//   aliasing   stream may be residual (in place) if the types agree; so may normalised, if stream is null. Rows are
 //              independent, and one thread reads and writes each element.
-//   alignment  16 bytes for every pointer; WIDTH a multiple of 32
+//   alignment  16 bytes for every pointer; WIDTH a multiple of 4
 //
 // Compiled after prelude.cu; ELEMENT_BF16 selects bfloat16. embedding.cu uses the row functions of this file.
 
 struct LayerNormArguments {
-  const void* residual;   // [rows, WIDTH], Stream
+  const void* residual;   // [rows, WIDTH], Residual
   const float* partials;  // [PARTIALS, rows, WIDTH], unused if PARTIALS is 0
   const float* bias;      // [WIDTH], of the projection whose partial sums these are; unused if PARTIALS is 0
   const float* gain;      // [WIDTH]
@@ -34,7 +35,8 @@ struct LayerNormArguments {
   float epsilon;
 };
 
-// The new residual stream. POST: the normalised row, in post-norm models (BERT). PRE: the sum, in pre-norm models (GPT-2).
+// The new residual stream. POST: the normalised row, in post-norm models (BERT), also where the policy stores it apart from the
+// residual, in another type. PRE: the sum, in pre-norm models (GPT-2).
 // KEEP, only in embedding.cu: the sum, without a layer norm.
 enum class Norm { KEEP, PRE, POST };
 
@@ -50,7 +52,7 @@ struct RowShape {
   static constexpr int LANES = 32 * WARPS;
   static constexpr int VECTORS = WIDTH / 4;
   static constexpr int STEPS = (VECTORS + LANES - 1) / LANES;
-  static_assert(WIDTH % 32 == 0, "width");
+  static_assert(WIDTH % 4 == 0, "a row is whole vectors");
   static_assert(LANES * ROWS <= 1024, "threads of a CTA");
 
   // Whether vector `step` of this lane lies inside the row. A constant if the row divides evenly.
@@ -157,11 +159,11 @@ DEVICE void normalise_row(float4 (&values)[Shape::STEPS], const float4 (&gain)[S
 // ---------------------------------------------------------------- the kernel
 
 // Loads a row's addends and adds them. All loads are issued before the first addition, so that their latencies overlap.
-template <class Shape, int PARTIALS, class Stream>
+template <class Shape, int PARTIALS, class Residual, bool ROUNDED>
 DEVICE void load_sum(float4 (&values)[Shape::STEPS], const float4 (&bias)[Shape::STEPS],
                      const LayerNormArguments& arguments, u64 row, int lane) {
   float4 partials[PARTIALS > 0 ? PARTIALS : 1][Shape::STEPS];
-  const Stream* residual = static_cast<const Stream*>(arguments.residual) + row * Shape::WIDTH;
+  const Residual* residual = static_cast<const Residual*>(arguments.residual) + row * Shape::WIDTH;
 #pragma unroll
   for (int s = 0; s < Shape::STEPS; s++) {
     const int column = (s * Shape::LANES + lane) * 4;
@@ -179,15 +181,22 @@ DEVICE void load_sum(float4 (&values)[Shape::STEPS], const float4 (&bias)[Shape:
 #pragma unroll
   for (int s = 0; s < Shape::STEPS; s++) {
     if (Shape::inside(s, lane)) {
-      values[s] = add(values[s], bias[s]);
+      if (ROUNDED) {
+        float4 product = partials[0][s];
 #pragma unroll
-      for (int p = 0; p < PARTIALS; p++) values[s] = add(values[s], partials[p][s]);
-      values[s] = round_to<Stream>(values[s]);
+        for (int p = 1; p < PARTIALS; p++) product = add(product, partials[p][s]);
+        values[s] = add(values[s], round_to<Residual>(add(product, bias[s])));
+      } else {
+        values[s] = add(values[s], bias[s]);
+#pragma unroll
+        for (int p = 0; p < PARTIALS; p++) values[s] = add(values[s], partials[p][s]);
+      }
+      values[s] = round_to<Residual>(values[s]);
     }
   }
 }
 
-template <class Shape, int PARTIALS, class Stream, class Output, Norm NORM>
+template <class Shape, int PARTIALS, class Residual, class Stream, class Output, Norm NORM, bool ROUNDED>
 DEVICE void layer_norm(const LayerNormArguments& arguments) {
   __shared__ RowScratch<Shape> scratch;
   const int lane = threadIdx.x % Shape::LANES;
@@ -208,7 +217,7 @@ DEVICE void layer_norm(const LayerNormArguments& arguments) {
     const bool spare = own_row >= arguments.rows;
     const u64 row = spare ? arguments.rows - 1 : own_row;
     float4 values[Shape::STEPS];
-    load_sum<Shape, PARTIALS, Stream>(values, bias, arguments, row, lane);
+    load_sum<Shape, PARTIALS, Residual, ROUNDED>(values, bias, arguments, row, lane);
     Stream* stream = static_cast<Stream*>(arguments.stream) + row * Shape::WIDTH;
     const bool store_stream = arguments.stream && !spare;
     if (NORM == Norm::PRE && store_stream) store_row<Shape>(stream, values, lane);
@@ -220,9 +229,9 @@ DEVICE void layer_norm(const LayerNormArguments& arguments) {
   }
 }
 
-// LAYER_NORM(name, WIDTH, WARPS, ROWS, PARTIALS, Stream, Output, NORM) defines the kernel `name`. Stream and Output
-// are float or u16 (the 16-bit element), NORM is PRE or POST.
-#define LAYER_NORM(NAME, WIDTH, WARPS, ROWS, PARTIALS, STREAM, OUTPUT, NORM)                                           \
+// LAYER_NORM(name, WIDTH, WARPS, ROWS, PARTIALS, Residual, Stream, Output, NORM, ROUNDED) defines the kernel `name`. Residual,
+// Stream and Output are float or u16 (the 16-bit element), NORM is PRE or POST.
+#define LAYER_NORM(NAME, WIDTH, WARPS, ROWS, PARTIALS, RESIDUAL, STREAM, OUTPUT, NORM, ROUNDED)                        \
   extern "C" __global__ void __launch_bounds__(32 * (WARPS) * (ROWS), 1) NAME(const LayerNormArguments arguments) {    \
-    layer_norm<RowShape<WIDTH, WARPS, ROWS>, PARTIALS, STREAM, OUTPUT, Norm::NORM>(arguments);                         \
+    layer_norm<RowShape<WIDTH, WARPS, ROWS>, PARTIALS, RESIDUAL, STREAM, OUTPUT, Norm::NORM, ROUNDED>(arguments);      \
   }

@@ -15,7 +15,7 @@
 //   block      32 * WARPS * ROWS threads: WARPS warps share a row, ROWS rows a block
 //   grid       ceil(rows / ROWS); rows are taken from the last to the first, as in layer_norm.cu
 //   aliasing   stream and normalised may be residual (in place), but not both of them
-//   alignment  16 bytes for every pointer; WIDTH a multiple of 8
+//   alignment  16 bytes for every pointer; WIDTH a multiple of 4, with partial sums of 8
 //
 // Compiled after prelude.cu and halves.cu.
 
@@ -34,14 +34,16 @@ struct LayerNormArguments {
 // Vector s * LANES + lane of a row is in step s of the lane.
 template <int WIDTH_, int WARPS_, int ROWS_> struct HalfRow {
   static constexpr int WIDTH = WIDTH_, WARPS = WARPS_, ROWS = ROWS_;
-  static constexpr int LANES = 32 * WARPS, VECTORS = WIDTH / 8;
+  static constexpr int LANES = 32 * WARPS, VECTORS = (WIDTH + 7) / 8;
   static constexpr int STEPS = (VECTORS + LANES - 1) / LANES, PAIRS = (STEPS + 1) / 2;
   static constexpr int LEAVES = (VECTORS + 31) / 32;   // of 256 neighbours
-  static_assert(WIDTH % 8 == 0, "a row is whole vectors");
+  static_assert(WIDTH % 4 == 0, "a row is whole vectors, or ends with half a one");
   static_assert(LANES * ROWS <= 1024, "threads of a block");
   static DEVICE bool inside(int step, int lane) {
     return VECTORS % LANES == 0 || step + 1 < STEPS || step * LANES + lane < VECTORS;
   }
+  // Whether the second half of the vector does too.
+  static DEVICE bool whole(int step, int lane) { return WIDTH % 8 == 0 || (step * LANES + lane) * 8 + 4 < WIDTH; }
 };
 
 // One leaf per step and warp of each row: leaves[0] for the mean, leaves[1] for the variance. With two arrays, one barrier for
@@ -99,11 +101,20 @@ DEVICE u32 row_mean(const u32 (&values)[Row::STEPS][4], u32 (&scratch)[Row::ROWS
   }
 }
 
+// A vector inside the row at `pointer`, minus zeros beyond the row's end.
+template <class Row> DEVICE uint4 load_half_row_vector(const u16* pointer, int step, int lane) {
+  if constexpr (Row::WIDTH % 8 == 0) return load_global_uint4(pointer);
+  const uint2 first = load_global_uint2(pointer);
+  const uint2 second = Row::whole(step, lane) ? load_global_uint2(pointer + 4) : make_uint2(MINUS_ZEROS, MINUS_ZEROS);
+  return make_uint4(first.x, first.y, second.x, second.y);
+}
+
 template <class Row> DEVICE void load_vectors(u32 (&values)[Row::STEPS][4], const u16* source, int lane) {
 #pragma unroll
   for (int s = 0; s < Row::STEPS; s++) {
     if (Row::inside(s, lane)) {
-      const uint4 vector = *(const uint4*)(source + (s * Row::LANES + lane) * 8);
+      const u16* const pointer = source + (s * Row::LANES + lane) * 8;
+      const uint4 vector = Row::WIDTH % 8 == 0 ? *(const uint4*)pointer : load_half_row_vector<Row>(pointer, s, lane);
       values[s][0] = vector.x; values[s][1] = vector.y; values[s][2] = vector.z; values[s][3] = vector.w;
     }
   }
@@ -111,8 +122,14 @@ template <class Row> DEVICE void load_vectors(u32 (&values)[Row::STEPS][4], cons
 template <class Row> DEVICE void store_vectors(u16* destination, const u32 (&values)[Row::STEPS][4], int lane) {
 #pragma unroll
   for (int s = 0; s < Row::STEPS; s++) {
-    if (Row::inside(s, lane))
-      *(uint4*)(destination + (s * Row::LANES + lane) * 8) = make_uint4(values[s][0], values[s][1], values[s][2], values[s][3]);
+    if (!Row::inside(s, lane)) continue;
+    u16* const pointer = destination + (s * Row::LANES + lane) * 8;
+    if constexpr (Row::WIDTH % 8 == 0) {
+      *(uint4*)pointer = make_uint4(values[s][0], values[s][1], values[s][2], values[s][3]);
+    } else {
+      *(uint2*)pointer = make_uint2(values[s][0], values[s][1]);
+      if (Row::whole(s, lane)) *(uint2*)(pointer + 4) = make_uint2(values[s][2], values[s][3]);
+    }
   }
 }
 
@@ -147,7 +164,7 @@ DEVICE void load_sum(u32 (&values)[Row::STEPS][4], const LayerNormArguments& arg
     values[s][0] = values[s][1] = values[s][2] = values[s][3] = MINUS_ZEROS;
     if (Row::inside(s, lane)) {
       const int column = (s * Row::LANES + lane) * 8;
-      const uint4 vector = load_global_uint4(residual + column);
+      const uint4 vector = load_half_row_vector<Row>(residual + column, s, lane);
       values[s][0] = vector.x; values[s][1] = vector.y; values[s][2] = vector.z; values[s][3] = vector.w;
       if constexpr (PARTIALS > 0) {
         u32 update[4];
@@ -160,6 +177,7 @@ DEVICE void load_sum(u32 (&values)[Row::STEPS][4], const LayerNormArguments& arg
 }
 
 template <class Row, int PARTIALS, bool DIVIDE_FIRST> DEVICE void layer_norm_halves(const LayerNormArguments& arguments) {
+  static_assert(PARTIALS == 0 || Row::WIDTH % 8 == 0, "partial sums come in whole vectors");
   __shared__ HalfRowScratch<Row> scratch;
   const int lane = threadIdx.x % Row::LANES, row_of_block = threadIdx.x / Row::LANES;
   u32 gain[Row::STEPS][4], shift[Row::STEPS][4];
@@ -183,7 +201,8 @@ template <class Row, int PARTIALS, bool DIVIDE_FIRST> DEVICE void layer_norm_hal
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       values[s][i] = subtract_halves(values[s][i], mean);
-      squares[s][i] = Row::inside(s, lane) ? multiply_halves(values[s][i], values[s][i]) : MINUS_ZEROS;
+      const bool counts = Row::inside(s, lane) && (i < 2 || Row::whole(s, lane));
+      squares[s][i] = counts ? multiply_halves(values[s][i], values[s][i]) : MINUS_ZEROS;
     }
   }
   const u32 variance = row_mean<Row, DIVIDE_FIRST>(squares, scratch.leaves[1], row_of_block, lane);

@@ -97,6 +97,12 @@ DEVICE uint4 load_global_uint4(const void* pointer) {
   return value;
 }
 
+DEVICE uint2 load_global_uint2(const void* pointer) {
+  uint2 value;
+  asm volatile("ld.global.cg.v2.u32 {%0, %1}, [%2];" : "=r"(value.x), "=r"(value.y) : "l"(pointer) : "memory");
+  return value;
+}
+
 // ---------------------------------------------------------------- tensor cores (sm_80)
 
 // Byte offset of the 16-byte chunk `chunk` (0..7) of row `row` in a tile with rows of 128 bytes. The chunk index is XORed

@@ -38,7 +38,7 @@ template <int ROWS_, int KEYS_, int STAGE_COUNT> struct QkvAttentionTile : Wgmma
   static constexpr int SHARED_BYTES =
       1024 + STAGE_COUNT * Product::STAGE_BYTES + BIAS_BYTES + 3 * TILE_BYTES + Product::BARRIER_BYTES;
 
-  static constexpr int ROW_TILES = 1, WARP_ROWS = 16;   // as in WgmmaAttentionShape
+  static constexpr int ROW_TILES = 1, WARP_ROWS = 16, QUERIES = KEYS, REST = 0, REST_BYTES = 128;   // as in WgmmaAttentionShape
 
   static_assert(ROWS % KEYS == 0 && KEYS % 64 == 0 && PARTIES <= 2, "a party is whole warpgroups; there are two words to flag it");
 };

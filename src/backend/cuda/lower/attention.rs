@@ -8,8 +8,8 @@ use crate::backend::cuda::stage::{Attention, AttentionShape, HeadProduct, Operan
 use crate::engine::BackendError;
 use crate::graph::{Format, OpKind, Rounding, ValueId};
 
-/// Head sizes of the fused kernel.
-const FUSED_HEAD_SIZES: [usize; 2] = [32, 64];
+/// Head sizes of the fused kernels.
+const FUSED_HEAD_SIZES: [usize; 5] = [32, 64, 80, 96, 128];
 
 /// Most tokens of a sequence for the fused kernel that rounds to FP16: it holds the scores of 16 rows in shared memory.
 const ROUNDED_TOKENS: usize = 2048;

@@ -79,17 +79,26 @@ impl StageLowering<'_> {
             return false;
         }
         let (stream, value) = (sum.inputs[0], sum.output);
-        let element = self.stored(value);
-        let operand = ElementType::of(self.roundings[index].compute);
-        let same = self.stored(stream) == element && self.stored(update) == element && self.wanted(value) == [element];
-        let last = self.readers[stream.0].iter().all(|&other| other <= reader) && stream != self.graph.output;
+        let (operand, compute) = (ElementType::of(self.roundings[index].compute), self.roundings[reader].compute);
+        let stored = self.stored(value);
+        let in_place = compute == Format::Fp32
+            && [self.stored(stream), self.stored(update)] == [stored; 2]
+            && [ElementType::F32, operand].contains(&stored)
+            && self.readers[stream.0].iter().all(|&other| other <= reader)
+            && stream != self.graph.output
+            && self.is_read_as_stored(value);
+        // A sum of two FP16 numbers is the same in FP16 and in FP32 that is rounded to FP16 afterwards.
+        let half = ElementType::F16;
+        let rounds = !self.stages.stepwise
+            && [Format::Fp16, Format::Fp32].contains(&compute)
+            && [operand, self.stored(update), self.read_as(reader, stream)] == [half; 3]
+            && self.wanted(value) == [half];
+        let element = if in_place { stored } else { half };
         let Some(&location) = self.locations.get(&(stream.0, element)) else { return false };
-        let in_place = last && (element == ElementType::F32 || element == operand);
-        let halves = !self.stages.stepwise && [element, operand] == [ElementType::F16; 2];
-        let (epilogue, output) = match self.roundings[reader].compute {
-            Format::Fp32 if same && in_place => (Epilogue::Residual, location),
+        let (epilogue, output) = match (in_place, rounds) {
+            (true, _) => (Epilogue::Residual, location),
             // cuBLASLt cannot round between the two sums, so its own sum needs a tensor apart from the stream.
-            Format::Fp16 if same && halves => (Epilogue::RoundedResidual, self.tensor(value, element)),
+            (_, true) => (Epilogue::RoundedResidual, self.tensor(value, element)),
             _ => return false,
         };
         self.done[reader] = true;

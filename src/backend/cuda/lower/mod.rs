@@ -4,7 +4,8 @@
 //! Where the policy computes operations in FP32 and they are fused, the store between them is left out, which changes
 //! the result by less than that store's rounding. Where the policy rounds inside operations (`fp16`), the fused kernels
 //! round at every step all the same. `lower_stepwise` makes each of these operations a stage of its own; the results have
-//! the same bits, and every tensor exists.
+//! the same bits, and every tensor exists. So it is with a few operations in FP32 among them: what FP16 neighbours read is
+//! rounded where it is written.
 //!
 //! `linear.rs` lowers linear layers, `fusion.rs` fuses layer norm, activation and the residual sum, `attention.rs` scores,
 //! softmax and context; `check.rs` checks the result.
@@ -18,6 +19,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use super::calls::narrow;
 use super::element::ElementType;
 use super::error::execution;
 use super::stage::{
@@ -164,15 +166,36 @@ impl<'a> StageLowering<'a> {
         let stored = self.stored(value);
         let mut wanted: Vec<ElementType> = self.readers[value.0]
             .iter()
-            .map(|&reader| match self.graph.ops[reader].class.is_product() {
-                true => ElementType::of(self.roundings[reader].compute),
-                false => stored,
-            })
+            .map(|&reader| self.read_as(reader, value))
             .chain((value == self.graph.output).then_some(stored))
             .collect();
         wanted.sort_unstable();
         wanted.dedup();
         wanted
+    }
+
+    /// The element type in which an operation reads a value: a product in that of its operands, the rest in the stored one. What
+    /// rounds what it reads may read it rounded: FP32 is rounded once, by the operation before it or by its own kernel. It does
+    /// where all that reads the value in 16 bits agrees.
+    fn read_as(&self, reader: usize, value: ValueId) -> ElementType {
+        let (stored, compute) = (self.stored(value), |op: usize| ElementType::of(self.roundings[op].compute));
+        let is_product = |op: usize| self.graph.ops[op].class.is_product();
+        let rounds = |op: usize| {
+            let kind = &self.graph.ops[op].kind;
+            matches!(kind, OpKind::LayerNorm { .. } | OpKind::Activation(_) | OpKind::Tanh | OpKind::Residual)
+        };
+        let all = self.readers[value.0].iter().copied().filter(|&op| is_product(op) || rounds(op));
+        let rounded = rounds(reader) && stored == ElementType::F32 && !self.stages.stepwise;
+        match is_product(reader) || (rounded && narrow(all.map(compute)).is_some()) {
+            true => compute(reader),
+            false => stored,
+        }
+    }
+
+    /// Whether every operation can read a value in the element type in which the policy stores it.
+    fn is_read_as_stored(&self, value: ValueId) -> bool {
+        let products = self.readers[value.0].iter().filter(|&&reader| self.graph.ops[reader].class.is_product());
+        products.copied().all(|reader| self.read_as(reader, value) == self.stored(value))
     }
 
     /// A new tensor for a value.
@@ -189,13 +212,13 @@ impl<'a> StageLowering<'a> {
     }
 
     /// The tensors to which a stage writes a value that it computes in FP32 or in the stored format: one in the
-    /// policy's element type, if any op reads that, and one in the narrower type of a product that reads the value.
+    /// policy's element type, if any op reads that, and one in a narrower type in which operations read the value.
     /// Rounding the value at once gives the same bits as storing FP32 first.
     fn outputs(&mut self, value: ValueId) -> Outputs {
         let (stored, wanted) = (self.stored(value), self.wanted(value));
         let narrow = wanted.iter().copied().find(|&element| element != stored && stored == ElementType::F32);
         let main = match narrow {
-            Some(narrow) if !wanted.contains(&stored) => {
+            Some(narrow) if wanted == [narrow] => {
                 return Outputs { main: self.tensor(value, narrow), copy: None };
             }
             _ => self.tensor(value, stored),
@@ -228,10 +251,17 @@ impl<'a> StageLowering<'a> {
         elements.iter().find_map(|&element| self.locations.get(&(value.0, element))).copied()
     }
 
-    /// The tensor of a value for an operation that is not a product.
+    /// The tensor of a value as the policy stores it.
     fn input(&mut self, value: ValueId) -> TensorId {
         let stored = self.stored(value);
         self.operand(value, stored)
+    }
+
+    /// The tensor of a value for an operation that is not a product: in the type in which it reads the value, if that exists.
+    fn input_of(&mut self, reader: usize, value: ValueId) -> TensorId {
+        let read = self.read_as(reader, value);
+        let narrow = self.locations.get(&(value.0, read)).copied();
+        narrow.unwrap_or_else(|| self.input(value))
     }
 
     fn push(&mut self, stage: Stage) {
@@ -280,7 +310,7 @@ impl<'a> StageLowering<'a> {
         let op = &self.graph.ops[index];
         let Some(norm) = self.norm(index) else { return };
         let source = op.inputs[0];
-        let input = self.input(source);
+        let input = self.input_of(index, source);
         let outputs = match self.reusable(source, op.output, index) {
             Some(main) => {
                 self.locations.insert((op.output.0, self.stored(op.output)), main);
@@ -303,8 +333,8 @@ impl<'a> StageLowering<'a> {
 
     fn elementwise(&mut self, index: usize, function: Function) {
         let op = &self.graph.ops[index];
-        let input = self.input(op.inputs[0]);
-        let update = op.inputs.get(1).map(|&value| self.input(value));
+        let input = self.input_of(index, op.inputs[0]);
+        let update = op.inputs.get(1).map(|&value| self.input_of(index, value));
         let outputs = self.outputs(op.output);
         let compute = self.roundings[index].compute;
         self.push(Stage::Elementwise(Elementwise { function, input, update, outputs, compute }));

@@ -36,6 +36,16 @@ fn policies() -> Vec<PrecisionPolicy> {
         policy.overrides.insert("layer.1/attention/softmax".to_owned(), Rounding::uniform(Format::Fp16));
         policies.push(policy);
     }
+    for op in ["layer.0/mlp/layer_norm", "layer.0/mlp/residual", "layer.1/attention/residual", "layer.1/mlp/fc2"] {
+        for preset in [Preset::Fp16, Preset::Bf16, Preset::Hybrid] {
+            for rounding in [Format::Fp32, Format::Fp16].map(Rounding::uniform) {
+                let mut policy = PrecisionPolicy::preset(preset);
+                policy.name = format!("{preset} with `{op}` as {rounding:?}");
+                policy.overrides.insert(op.to_owned(), rounding);
+                policies.push(policy);
+            }
+        }
+    }
     policies
 }
 

@@ -14,7 +14,7 @@ use super::super::library::TensorRtLibrary;
 use super::super::memory::{Allocator, Ledger, Purpose};
 use super::*;
 use crate::engine::{BackendError, BuildProgress, MemoryBreakdown, ProgressSink};
-use crate::graph::{PrecisionPolicy, Preset, Shape};
+use crate::graph::{PrecisionPolicy, Preset, Rounding, Shape};
 use crate::model::{Architecture, Head, Model, ModelSource};
 use crate::onnx::{Export, Extent};
 
@@ -76,14 +76,21 @@ fn text_of_export(export: &Export<'_>) -> Vec<u8> {
 type Steps = Arc<Mutex<Vec<BuildProgress>>>;
 
 fn build(library: &'static TensorRtLibrary, preset: Preset) -> Result<(Compiled, Steps), BackendError> {
-    let (model, policy) = (model(), PrecisionPolicy::preset(preset));
-    let request = EngineRequest::new(&model, &policy, Extent::Static(SHAPE), Target::Current);
+    build_policy(library, &PrecisionPolicy::preset(preset))
+}
+
+fn build_policy(
+    library: &'static TensorRtLibrary,
+    policy: &PrecisionPolicy,
+) -> Result<(Compiled, Steps), BackendError> {
+    let model = model();
+    let request = EngineRequest::new(&model, policy, Extent::Static(SHAPE), Target::Current);
     let export = request.export(library)?;
     let steps = Steps::default();
     let seen = Arc::clone(&steps);
     let job = Job {
         graph: &model.graph,
-        policy: &policy,
+        policy,
         extent: request.extent,
         output: export.output_name(),
         target: request.target,
@@ -119,6 +126,28 @@ fn a_weakly_typed_network_is_given_the_types_of_its_policy_and_built() {
     let error = build(library, Preset::Bf16).err().unwrap();
     let expected = "tensorrt does not execute policy `bf16`: TensorRT 8.6.99 has no BF16";
     assert!(error.to_string().starts_with(expected), "{error}");
+}
+
+/// What a search leaves in FP32 is required of the builder layer by layer, and the audit counts it; a type that TensorRT does not
+/// take is found.
+#[test]
+fn a_set_that_a_search_found_is_constrained_layer_by_layer_and_audited() {
+    let Some(library) = loaded("") else { return };
+    let mut found = PrecisionPolicy::preset(Preset::Fp16);
+    found.name = "fp16-searched".to_owned();
+    found.overrides.insert("layer.1/mlp/layer_norm".to_owned(), Rounding::uniform(Format::Fp32));
+    let (compiled, _) = build_policy(library.unwrap(), &found).unwrap();
+    assert_eq!((*compiled.engine).as_ref(), b"engine with FP16, obeyed");
+    let graph = model().graph;
+    let norm = graph.ops.iter().position(|op| op.name == "layer.1/mlp/layer_norm").unwrap();
+    let counted: Vec<u64> = graph.costs(&found, SHAPE).unwrap().iter().map(|cost| cost.flops).collect();
+    let Audit { flops_by_format, permitted_flops, .. } = compiled.audit;
+    assert_eq!(flops_by_format, [(Format::Fp32, counted[norm])].into(), "the norm is required, and nothing else");
+    assert_eq!(permitted_flops, counted.iter().sum::<u64>() - counted[norm]);
+    found.overrides.insert("layer.0/attention/softmax".to_owned(), Rounding::uniform(Format::Fp32));
+    let error = build_policy(loaded("types").unwrap().unwrap(), &found).err().unwrap().to_string();
+    let expected = "precision audit: asked `fp16-searched`, got ";
+    assert!(error.contains(expected) && error.contains("(layer.0/attention/softmax)"), "{error}");
 }
 
 #[test]
