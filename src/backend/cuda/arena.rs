@@ -1,6 +1,6 @@
 //! One span of device memory for all intermediate tensors. Two tensors share bytes if they are never needed at once.
 
-use super::stage::{DeviceTensor, Linear, Stage, TensorId};
+use super::stage::{DeviceTensor, Linear, Stage, TensorId, projection_of_attention};
 
 /// Alignment of every tensor, bytes. cuBLASLt assumes it, and bulk copies need it.
 const ALIGNMENT: usize = 256;
@@ -68,6 +68,11 @@ fn lifetimes(count: usize, stages: &[Stage], kept: &[TensorId]) -> Vec<Option<Li
         // Where the depth of a linear layer is split, it is the layer norm after it that reads the addend.
         if let Stage::Linear(Linear { addend: Some(addend), .. }) = stage {
             needed(*addend, (index + 1).min(stages.len() - 1));
+        }
+        // Where one kernel computes a projection and its attention, it reads the input of the one as it writes the context of the
+        // other.
+        if let Some((linear, _)) = projection_of_attention(stages, index) {
+            needed(linear.x, index + 1);
         }
     }
     for id in kept {

@@ -21,6 +21,8 @@ pub(super) enum KernelSource {
     Attention(ElementType),
     /// Attention by `wgmma`, for a 16-bit element.
     AttentionWgmma(ElementType),
+    /// A packed QKV projection and its attention by `wgmma`, for a 16-bit element.
+    QkvAttention(ElementType),
     /// Attention over FP32 tensors.
     AttentionF32,
     /// Embedding and layer norm, for a 16-bit element.
@@ -44,6 +46,7 @@ impl KernelSource {
             KernelSource::ProductWgmma(_) => "gemm_wgmma",
             KernelSource::Attention(_) => "attention",
             KernelSource::AttentionWgmma(_) => "attention_wgmma",
+            KernelSource::QkvAttention(_) => "qkv_attention",
             KernelSource::AttentionF32 => "attention_f32",
             KernelSource::Norm(_) => "layer_norm",
             KernelSource::NormHalves => "layer_norm_halves",
@@ -66,6 +69,7 @@ impl KernelSource {
         const ATTENTION_ROWS: &str = include_str!("kernels/attention_rows.cu");
         const ATTENTION: &str = include_str!("kernels/attention.cu");
         const ATTENTION_WGMMA: &str = include_str!("kernels/attention_wgmma.cu");
+        const QKV_ATTENTION: &str = include_str!("kernels/qkv_attention.cu");
         const LAYER_NORM: &str = include_str!("kernels/layer_norm.cu");
         const EMBEDDING: &str = include_str!("kernels/embedding.cu");
         const ATTENTION_F32: &str = include_str!("kernels/attention_f32.cu");
@@ -85,6 +89,21 @@ impl KernelSource {
             }
             KernelSource::Attention(element) => (element, &[PRELUDE, ATTENTION_ROWS, ATTENTION]),
             KernelSource::AttentionWgmma(element) => (element, &[PRELUDE, HOPPER, ATTENTION_ROWS, ATTENTION_WGMMA]),
+            KernelSource::QkvAttention(element) => (
+                element,
+                &[
+                    PRELUDE,
+                    HOPPER,
+                    HALVES,
+                    FORMATS,
+                    ACTIVATION,
+                    EPILOGUE,
+                    WGMMA,
+                    ATTENTION_ROWS,
+                    ATTENTION_WGMMA,
+                    QKV_ATTENTION,
+                ],
+            ),
             KernelSource::AttentionF32 => (ElementType::F16, &[PRELUDE, ATTENTION_ROWS, ATTENTION_F32]),
             KernelSource::Norm(element) => (element, &[PRELUDE, LAYER_NORM, EMBEDDING]),
             KernelSource::NormHalves => (ElementType::F16, &[PRELUDE, HALVES, NORM_HALVES]),
@@ -127,6 +146,7 @@ pub(super) fn sources_digest() -> &'static str {
                 KernelSource::ProductWgmma(element),
                 KernelSource::Attention(element),
                 KernelSource::AttentionWgmma(element),
+                KernelSource::QkvAttention(element),
                 KernelSource::Norm(element),
             ]
         });

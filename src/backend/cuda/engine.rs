@@ -96,7 +96,7 @@ impl CudaEngine {
         let groups = groups(&stages);
         let choices = tune(&gpu, &placement, &groups, Timing { arena: &arena, progress: &request.progress })?;
         let mut all: Vec<DeviceCall> = Vec::new();
-        for group in groups {
+        for group in choices.groups(&stages) {
             let choice = choices.get(&group_key(&stages, group));
             all.extend(calls(&placement, group, choice)?);
             if let Some(stepwise) = &mut stepwise {

@@ -32,7 +32,7 @@ impl StepwiseForward {
 
     /// Takes the timed forward's choice for a product.
     pub fn choose(&mut self, timed: &Stage, choice: Option<Choice>) {
-        if let (Stage::Linear(linear), Some(choice)) = (timed, choice) {
+        if let (Stage::Linear(linear), Some(choice @ Choice::Product(_))) = (timed, choice) {
             self.products.insert(linear.weight, choice);
         }
     }

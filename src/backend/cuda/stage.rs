@@ -314,6 +314,14 @@ impl Stage {
     }
 }
 
+/// The linear layer `first` and the attention after it, if that alone reads the layer's output: a packed QKV projection. One
+/// kernel may compute both, which reads the layer's input while it writes the context.
+pub(super) fn projection_of_attention(stages: &[Stage], first: usize) -> Option<(&Linear, &Attention)> {
+    let Some([Stage::Linear(linear), Stage::Attention(attention)]) = stages.get(first..first + 2) else { return None };
+    let readers = stages.iter().filter(|stage| stage.reads().contains(&linear.output)).count();
+    (attention.packed == linear.output && readers == 1).then_some((linear, attention))
+}
+
 /// Where the output of an operation is that is fused with no later one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct OpOutput {

@@ -1,6 +1,7 @@
 //! Chooses the kernel for each group of stages: times the candidates on the device and caches the result.
 //!
-//! A candidate is timed over all layers at once, so that it reads cold weights as in the forward pass.
+//! A candidate is timed over all layers at once, so that it reads cold weights as in the forward pass. A kernel that takes the
+//! place of two groups is timed within the whole pass.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::calls::{
     Choice, DeviceCall, LIBRARY_ALGORITHMS, Placement, ProductChoice, StageGroup, calls, choices, group_key,
+    groups_together, with_attention,
 };
 use super::capture::capture;
 use super::catalogue::sources_digest;
@@ -16,6 +18,7 @@ use super::gpu::GpuRuntime;
 use super::libraries;
 use super::matmul::Matmul;
 use super::memory::DeviceMemory;
+use super::stage::Stages;
 use crate::cache::ChecksummedFolder;
 use crate::digest::sha256;
 use crate::engine::{BackendError, BuildProgress, ProgressSink};
@@ -60,6 +63,11 @@ impl Choices {
     pub fn get(&self, key: &str) -> Option<Choice> {
         self.0.get(key).copied()
     }
+
+    /// The groups of a forward pass, in order. A projection is with its attention where there is a choice for both.
+    pub fn groups(&self, stages: &Stages) -> Vec<StageGroup> {
+        groups_together(stages, |both| self.get(&group_key(stages, both)).is_some())
+    }
 }
 
 /// The groups with one key, which are executed alike, and the candidates for them.
@@ -89,22 +97,25 @@ pub(super) fn tune(
     timing: Timing<'_>,
 ) -> Result<Choices, BackendError> {
     let tasks = tasks(gpu, placement, groups)?;
+    let together = tasks_with_attention(placement, groups);
     let cache = ChecksummedFolder::open("tuning").ok();
-    let name = name(gpu, &tasks)?;
+    let name = name(gpu, tasks.iter().chain(&together))?;
     let known =
         cache.as_ref().and_then(|cache| cache.read(&name)).and_then(|bytes| serde_json::from_slice(&bytes).ok());
     if let Some(choices) = known {
         return Ok(choices);
     }
     timing.arena.fill_with_small_numbers()?;
-    let tuner = Tuner { gpu, placement, groups };
+    let tuner = Tuner { gpu, placement };
+    // With the kernels of the first task, on all processors. Those of `merge` would be compiled alone, after all others.
+    let mut ahead = tuner.entries(together.iter())?;
     let mut ranked = BTreeMap::new();
     for (index, task) in tasks.iter().enumerate() {
         let phase = "timing kernels".to_owned();
         timing.progress.report(BuildProgress { phase, done: index as u64, total: tasks.len() as u64 });
-        ranked.insert(task.key.clone(), tuner.rank(task)?);
+        ranked.insert(task.key.clone(), tuner.rank(task, std::mem::take(&mut ahead))?);
     }
-    let choices = tuner.refine(&ranked)?;
+    let choices = tuner.merge(tuner.refine(&ranked)?, &together)?;
     // A cache is a convenience: choices that cannot be cached are timed again by the next process.
     let _ = cache.map(|cache| serde_json::to_vec(&choices).map(|bytes| cache.write(&name, &bytes)));
     Ok(choices)
@@ -131,6 +142,20 @@ fn tasks(gpu: &GpuRuntime, placement: &Placement<'_>, groups: &[StageGroup]) -> 
     Ok(tasks)
 }
 
+/// Projections with their attention, where some kernel computes both at once.
+fn tasks_with_attention(placement: &Placement<'_>, groups: &[StageGroup]) -> Vec<TuningTask> {
+    let mut tasks: Vec<TuningTask> = Vec::new();
+    for group in groups.iter().filter_map(|&group| with_attention(placement.stages, group)) {
+        let key = group_key(placement.stages, group);
+        match tasks.iter_mut().find(|task| task.key == key) {
+            Some(task) => task.groups.push(group),
+            None => tasks.push(TuningTask { key, groups: vec![group], candidates: choices(placement, group) }),
+        }
+    }
+    tasks.retain(|task| !task.candidates.is_empty());
+    tasks
+}
+
 /// cuBLASLt's algorithms for the product of a group, beyond its first choice.
 pub(super) fn library_algorithms(
     gpu: &GpuRuntime,
@@ -147,7 +172,7 @@ pub(super) fn library_algorithms(
 }
 
 /// The file name of the cached choices: a digest of everything that decides which choice is fastest.
-fn name(gpu: &GpuRuntime, tasks: &[TuningTask]) -> Result<String, BackendError> {
+fn name<'a>(gpu: &GpuRuntime, tasks: impl Iterator<Item = &'a TuningTask>) -> Result<String, BackendError> {
     let (cublaslt, nvrtc) = (libraries::cublaslt().map_err(unavailable)?, libraries::nvrtc().map_err(unavailable)?);
     let mut text = format!(
         "{}\n{} multiprocessors\ncuBLASLt {}\nNVRTC {}\n{}\n{REPLAYS} {REPLAYS_MS}\n",
@@ -166,23 +191,35 @@ fn name(gpu: &GpuRuntime, tasks: &[TuningTask]) -> Result<String, BackendError> 
 struct Tuner<'a> {
     gpu: &'a GpuRuntime,
     placement: &'a Placement<'a>,
-    groups: &'a [StageGroup],
 }
 
 impl Tuner<'_> {
-    /// The candidates that work, fastest first, with their times in milliseconds.
-    fn rank(&self, task: &TuningTask) -> Result<Vec<(Choice, f64)>, BackendError> {
-        let entries: Vec<(Choice, Vec<DeviceCall>)> = task
-            .candidates
-            .iter()
-            .map(|&choice| {
+    /// The candidates of some tasks with their calls.
+    fn entries<'a>(
+        &self,
+        tasks: impl Iterator<Item = &'a TuningTask>,
+    ) -> Result<Vec<(Choice, Vec<DeviceCall>)>, BackendError> {
+        let candidates = tasks.flat_map(|task| task.candidates.iter().map(move |&choice| (task, choice)));
+        candidates
+            .map(|(task, choice)| {
                 let each = task.groups.iter().map(|&group| calls(self.placement, group, Some(choice)));
                 Ok((choice, each.collect::<Result<Vec<_>, _>>()?.concat()))
             })
-            .collect::<Result<_, BackendError>>()?;
+            .collect()
+    }
+
+    /// The candidates that work, fastest first, with their times in milliseconds. The kernels of `ahead` are compiled with
+    /// theirs.
+    fn rank(
+        &self,
+        task: &TuningTask,
+        ahead: Vec<(Choice, Vec<DeviceCall>)>,
+    ) -> Result<Vec<(Choice, f64)>, BackendError> {
+        let entries = self.entries(std::iter::once(task))?;
         // All kernels are compiled at once, on all processors. A kernel that is refused only rules out its own choice,
         // below.
-        let mut last_error = self.gpu.load_kernels(entries.iter().flat_map(|(_, calls)| calls)).err();
+        let kernels = entries.iter().chain(&ahead).flat_map(|(_, calls)| calls);
+        let mut last_error = self.gpu.load_kernels(kernels).err();
         let mut times = Vec::new();
         let mut best_ms = f64::INFINITY;
         for (choice, calls) in entries {
@@ -223,11 +260,29 @@ impl Tuner<'_> {
         Ok(best)
     }
 
+    /// Tries one kernel for a projection and its attention in the place of the two, within the whole forward pass: alone they
+    /// would not show what a launch less is worth.
+    fn merge(&self, mut best: Choices, tasks: &[TuningTask]) -> Result<Choices, BackendError> {
+        for task in tasks {
+            let mut best_ms = self.time(&self.whole(&best)?, f64::INFINITY)?;
+            for &choice in &task.candidates {
+                let mut other = best.clone();
+                other.0.insert(task.key.clone(), choice);
+                match self.time(&self.whole(&other)?, best_ms) {
+                    Ok(ms) if ms < best_ms * (1.0 - GAIN) => (best, best_ms) = (other, ms),
+                    // A kernel that is refused only rules itself out.
+                    Err(error @ BackendError::DeviceLost { .. }) => return Err(error),
+                    Ok(_) | Err(_) => {}
+                }
+            }
+        }
+        Ok(best)
+    }
+
     fn whole(&self, choices: &Choices) -> Result<Vec<DeviceCall>, BackendError> {
-        let each = self
-            .groups
-            .iter()
-            .map(|&group| calls(self.placement, group, choices.get(&group_key(self.placement.stages, group))));
+        let stages = self.placement.stages;
+        let groups = choices.groups(stages).into_iter();
+        let each = groups.map(|group| calls(self.placement, group, choices.get(&group_key(stages, group))));
         Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
     }
 

@@ -5,6 +5,7 @@ mod attention;
 mod f32_attention;
 mod linear;
 mod norm;
+mod qkv_attention;
 mod rounded_attention;
 mod stepwise;
 mod tally;
@@ -16,8 +17,11 @@ pub(super) use attention::AttentionTile;
 pub(super) use f32_attention::F32AttentionTile;
 pub(super) use linear::{LIBRARY_ALGORITHMS, ProductChoice};
 pub(super) use norm::{NORM_WIDTH_STEP, narrow};
+pub(super) use qkv_attention::QkvAttentionTile;
 pub(super) use rounded_attention::RoundedAttentionTile;
 pub(super) use tally::{Tally, TallyWords};
+#[cfg(test)]
+pub(super) use tiles::ProductTile;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +33,7 @@ use super::element::ElementType;
 use super::error::execution;
 use super::launch::{Arguments, Grid};
 use super::matmul::{Algorithm, MatmulAddresses, MatmulSpec};
-use super::stage::{Stage, Stages, TensorId, WeightKey};
+use super::stage::{Stage, Stages, TensorId, WeightKey, projection_of_attention};
 use crate::engine::{BackendError, Launches};
 use crate::graph::Format;
 
@@ -82,6 +86,8 @@ pub(super) enum Choice {
     F32Attention(F32AttentionTile),
     /// For an attention block that rounds to FP16 inside.
     RoundedAttention(RoundedAttentionTile),
+    /// For a packed QKV projection and its attention together.
+    QkvAttention(QkvAttentionTile),
 }
 
 /// Stages placed on a device: the addresses of their tensors and parameters, and the properties of the device.
@@ -107,7 +113,8 @@ pub(super) struct Placement<'a> {
     pub multiprocessors: usize,
 }
 
-/// Stages that are executed together: one, or a linear layer and the layer norm that reads its residual stream.
+/// Stages that are executed together: one, a linear layer and the layer norm that reads its residual stream, or a packed QKV
+/// projection and its attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StageGroup {
     /// Index of the first stage.
@@ -116,7 +123,7 @@ pub(super) struct StageGroup {
     pub count: usize,
 }
 
-/// The groups of a forward pass, in order.
+/// The groups of a forward pass, in order. No projection is with its attention: see [`with_attention`].
 pub(super) fn groups(stages: &Stages) -> Vec<StageGroup> {
     let mut groups = Vec::new();
     let mut first = 0;
@@ -126,6 +133,23 @@ pub(super) fn groups(stages: &Stages) -> Vec<StageGroup> {
         first += count;
     }
     groups
+}
+
+/// The group of a packed QKV projection, which is `group`, and its attention. Its choices compute both at once, so that no
+/// tensor holds Q, K and V.
+pub(super) fn with_attention(stages: &Stages, group: StageGroup) -> Option<StageGroup> {
+    projection_of_attention(&stages.stages, group.first).map(|_| StageGroup { count: 2, ..group })
+}
+
+/// The groups of a forward pass, in order. A projection is with its attention where `together` says so of their group.
+pub(super) fn groups_together(stages: &Stages, together: impl Fn(StageGroup) -> bool) -> Vec<StageGroup> {
+    let mut found: Vec<StageGroup> = Vec::new();
+    for group in groups(stages) {
+        if found.last().is_none_or(|last| last.first + last.count <= group.first) {
+            found.push(with_attention(stages, group).filter(|&both| together(both)).unwrap_or(group));
+        }
+    }
+    found
 }
 
 /// Everything that the speed of each choice depends on. Groups with equal keys are executed in the same way.
@@ -145,17 +169,20 @@ pub(super) fn group_key(stages: &Stages, group: StageGroup) -> String {
 
 /// The choices for a group. Empty if there is only one way to execute it.
 pub(super) fn choices(placement: &Placement<'_>, group: StageGroup) -> Vec<Choice> {
-    match &placement.stages.stages[group.first] {
-        Stage::Linear(stage) => {
-            linear::choices(placement, stage, group.count == 2).into_iter().map(Choice::Product).collect()
+    match &placement.stages.stages[group.first..group.first + group.count] {
+        [Stage::Linear(linear), Stage::Attention(attention)] => {
+            qkv_attention::choices(placement, linear, attention).into_iter().map(Choice::QkvAttention).collect()
         }
-        Stage::Attention(stage) if stage.arithmetic == Format::Fp16 => {
+        [Stage::Linear(stage), after @ ..] => {
+            linear::choices(placement, stage, !after.is_empty()).into_iter().map(Choice::Product).collect()
+        }
+        [Stage::Attention(stage)] if stage.arithmetic == Format::Fp16 => {
             rounded_attention::choices(placement, stage).into_iter().map(Choice::RoundedAttention).collect()
         }
-        Stage::Attention(stage) if placement.element(stage.packed) == ElementType::F32 => {
+        [Stage::Attention(stage)] if placement.element(stage.packed) == ElementType::F32 => {
             f32_attention::choices(placement, stage).into_iter().map(Choice::F32Attention).collect()
         }
-        Stage::Attention(stage) => attention::choices(placement, stage).into_iter().map(Choice::Attention).collect(),
+        [Stage::Attention(stage)] => attention::choices(placement, stage).into_iter().map(Choice::Attention).collect(),
         _ => Vec::new(),
     }
 }
@@ -171,6 +198,14 @@ pub(super) fn calls(
 ) -> Result<Vec<DeviceCall>, BackendError> {
     let stages = &placement.stages.stages[group.first..group.first + group.count];
     match (stages, choice) {
+        ([Stage::Linear(linear), Stage::Attention(attention)], Some(Choice::QkvAttention(tile))) => {
+            Ok(vec![qkv_attention::call(placement, linear, attention, tile)?])
+        }
+        // Without a choice it is the pair.
+        ([Stage::Linear(_), Stage::Attention(_)], _) => {
+            let one = |first| calls(placement, StageGroup { first, count: 1 }, None);
+            Ok([one(group.first)?, one(group.first + 1)?].concat())
+        }
         ([Stage::Linear(product), Stage::LayerNorm(norm)], choice) => {
             linear::calls(placement, product, Some(norm), product_choice(choice))
         }

@@ -12,7 +12,7 @@ use crate::graph::{Activation, Dimensions, Graph, OpClass, PrecisionPolicy, Pres
 use crate::model::Architecture as ModelName;
 use crate::model::{ModelConfig, TaskHead, architecture_graph, build_graph};
 
-const SHAPES: [(usize, usize); 6] = [(1, 7), (1, 32), (1, 128), (3, 33), (8, 128), (32, 512)];
+const SHAPES: [(usize, usize); 7] = [(1, 7), (1, 32), (1, 128), (3, 33), (32, 32), (8, 128), (32, 512)];
 
 fn policies() -> Vec<PrecisionPolicy> {
     let mut policies: Vec<PrecisionPolicy> = Preset::ALL.map(PrecisionPolicy::preset).to_vec();
@@ -55,7 +55,8 @@ pub(in crate::backend::cuda) fn calls_of(
 ) -> Vec<DeviceCall> {
     placed(stages, shape, architecture, |placement| {
         let mut all = more(placement);
-        for group in groups(stages) {
+        for group in groups(stages).into_iter().flat_map(|group| [Some(group), with_attention(stages, group)]).flatten()
+        {
             let choices = choices(placement, group).into_iter().map(Some);
             all.extend(std::iter::once(None).chain(choices).flat_map(|one| calls(placement, group, one).unwrap()));
         }
@@ -240,6 +241,36 @@ fn compile_for_every_generation(all: fn(GpuArchitecture) -> BTreeSet<Instance>) 
         }
     }
     assert!(spilled.is_empty(), "{spilled:#?}");
+}
+
+#[test]
+fn one_kernel_for_projection_and_attention_is_offered_where_it_computes_what_the_stages_say() {
+    let offered = |model, preset, (batch, sequence), major| {
+        let (policy, shape) = (PrecisionPolicy::preset(preset), Shape { batch, sequence });
+        let calls = all_calls(&architecture_graph(model), &policy, shape, GpuArchitecture { major, minor: 0 });
+        let of = |instance: &&Instance| matches!(instance.source, KernelSource::QkvAttention(_));
+        instances(&calls).into_iter().filter(of).map(|instance| instance.name.clone()).collect::<Vec<_>>()
+    };
+    use ModelName::{BertBase, BertTiny, Gpt2};
+    assert_eq!(offered(BertBase, Preset::Hybrid, (1, 32), 9), ["qkv_attention_64x64_s6_padding"]);
+    assert_eq!(offered(BertBase, Preset::Bf16, (1, 128), 9), ["qkv_attention_128x128_s4_padding"]);
+    let many = ["128x128_s4", "128x64_s4", "64x64_s2", "64x64_s6"].map(|tile| format!("qkv_attention_{tile}_causal"));
+    assert_eq!(offered(Gpt2, Preset::Hybrid, (32, 32), 9), many);
+    for sequence in [1, 7, 31, 33, 63, 64, 65, 100, 127, 128] {
+        for batch in [1, 2, 3, 5, 8, 32, 128] {
+            let found = offered(BertBase, Preset::Hybrid, (batch, sequence), 9);
+            assert!(!found.is_empty() && found.len() <= 4, "{batch}x{sequence}: {found:?}");
+        }
+    }
+    let none: [String; 0] = [];
+    assert_eq!(offered(BertBase, Preset::Hybrid, (1, 129), 9), none, "a sequence that fits no unit");
+    assert_eq!(offered(BertTiny, Preset::Hybrid, (1, 32), 9), none, "heads of 32");
+    for preset in [Preset::Fp32, Preset::Tf32, Preset::Fp16] {
+        assert_eq!(offered(BertBase, preset, (1, 32), 9), none, "{preset}");
+    }
+    for major in [8, 12] {
+        assert_eq!(offered(BertBase, Preset::Hybrid, (1, 32), major), none, "no wgmma");
+    }
 }
 
 #[test]

@@ -8,7 +8,8 @@ use std::time::Instant;
 use super::{DEVICE, gpu, model};
 use crate::backend::cuda::arena::lay_out;
 use crate::backend::cuda::calls::{
-    Choice, DeviceCall, Placement, ProductChoice, StageGroup, calls, choices, group_key, groups,
+    Choice, DeviceCall, Placement, ProductChoice, StageGroup, calls, choices, group_key, groups, groups_together,
+    with_attention,
 };
 use crate::backend::cuda::capture::capture;
 use crate::backend::cuda::engine::placement;
@@ -46,8 +47,12 @@ pub(super) struct Pass {
 impl Pass {
     pub fn new(gpu: GpuRuntime, model: &Model, stages: Stages, shape: Shape) -> Pass {
         let keys: BTreeSet<WeightKey> = stages.stages.iter().flat_map(Stage::weights).collect();
+        let weights = DeviceWeights::load(&gpu.device.context, model, &keys).unwrap();
+        Pass::with(gpu, weights, stages, shape)
+    }
+
+    fn with(gpu: GpuRuntime, weights: DeviceWeights, stages: Stages, shape: Shape) -> Pass {
         let context = &gpu.device.context;
-        let weights = DeviceWeights::load(context, model, &keys).unwrap();
         let layout = lay_out(&stages.tensors, &stages.stages, &[stages.output.unwrap()]);
         let arena = DeviceMemory::take(context, layout.bytes, "tensors").unwrap();
         let inputs = DeviceMemory::take(context, 4 * (shape.tokens() + shape.batch), "inputs").unwrap();
@@ -72,7 +77,7 @@ impl Pass {
     fn calls(&self, choices: &Choices, weights: &BTreeMap<WeightKey, u64>) -> Vec<DeviceCall> {
         let placement = self.placement(weights);
         let of = |group| calls(&placement, group, choices.get(&group_key(&self.stages, group))).unwrap();
-        groups(&self.stages).into_iter().flat_map(of).collect()
+        choices.groups(&self.stages).into_iter().flat_map(of).collect()
     }
 
     /// Median time of a replay of `calls`, ms.
@@ -260,6 +265,59 @@ fn bench_fp16_fused_and_operation_by_operation() {
                 }
             }
             println!("{row} {attention_us:.2} | {kernel} |");
+        }
+    }
+}
+
+/// The calls of a whole pass and those of its projections and attention alone: as the pair, or by one kernel.
+fn with_projections_by(pass: &Pass, choices: &Choices, both: Option<Choice>) -> (Vec<DeviceCall>, Vec<DeviceCall>) {
+    let (placement, stages) = (pass.placement(pass.weights.addresses()), &pass.stages);
+    let (mut whole, mut alone) = (Vec::new(), Vec::new());
+    for group in groups_together(stages, |_| both.is_some()) {
+        let attends =
+            stages.stages[group.first..][..group.count].iter().any(|stage| matches!(stage, Stage::Attention(_)));
+        let choice = if group.count == 2 && attends { both } else { choices.get(&group_key(stages, group)) };
+        let calls = calls(&placement, group, choice).unwrap();
+        if attends || with_attention(stages, group).is_some() {
+            alone.extend(calls.clone());
+        }
+        whole.extend(calls);
+    }
+    (whole, alone)
+}
+
+/// One kernel for a projection and its attention against the pair, in one process.
+#[test]
+#[ignore = "a benchmark"]
+fn bench_a_projection_with_its_attention_and_the_pair() {
+    let _turn = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
+    println!("| hybrid | kernel | pair, ms | one, ms | pair again, ms | pair, us a layer | one, us | tuner takes |");
+    for architecture in [Architecture::BertBase, Architecture::Gpt2] {
+        let model = model(architecture);
+        let Some(gpu) = gpu() else { return };
+        let mut pass = hybrid(gpu, &model, (1, 32));
+        for (batch, sequence) in [(1, 32), (1, 128), (8, 32), (8, 128), (32, 32), (32, 128), (128, 32)] {
+            let shape = Shape { batch, sequence };
+            let stages = lower(&model.graph, &PrecisionPolicy::preset(Preset::Hybrid), shape).unwrap();
+            pass = Pass::with(pass.gpu, pass.weights, stages, shape);
+            let tuned = pass.choices();
+            pass.arena.fill_with_small_numbers().unwrap();
+            let (pair, pair_alone) = with_projections_by(&pass, &tuned, None);
+            let layers = pair_alone.len() as f64 / 2.0;
+            let alone_us = |calls: &[DeviceCall]| pass.time_ms(calls).unwrap() * 1e3 / layers;
+            let all = groups(&pass.stages);
+            let group = all.into_iter().find_map(|group| with_attention(&pass.stages, group)).unwrap();
+            let taken = tuned.get(&group_key(&pass.stages, group));
+            for choice in choices(&pass.placement(pass.weights.addresses()), group) {
+                let (one, one_alone) = with_projections_by(&pass, &tuned, Some(choice));
+                let [before, ms, after] = [&pair, &one, &pair].map(|calls| pass.time_ms(calls).unwrap());
+                let (pair_us, one_us) = (alone_us(&pair_alone), alone_us(&one_alone));
+                println!(
+                    "| {architecture:?} {batch}x{sequence} | {choice:?} | {before:.4} | {ms:.4} | {after:.4} | {pair_us:.2} | \
+                     {one_us:.2} | {} |",
+                    taken == Some(choice)
+                );
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ mod bench;
 mod bench_sizes;
 mod laid_out;
 mod mixed;
+mod qkv;
 mod reference;
 mod rounded;
 mod sizes;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{lower, lower_stepwise};
 use crate::backend::cuda::arena::lay_out;
 use crate::backend::cuda::calls::tests::calls_of;
-use crate::backend::cuda::calls::{StageGroup, groups};
+use crate::backend::cuda::calls::{StageGroup, groups, groups_together};
 use crate::backend::cuda::compile::GpuArchitecture;
 use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::stage::{Epilogue, Stage, Stages, TensorId, WeightKey};
@@ -243,9 +243,10 @@ fn fusing_what_rounds_to_fp16_needs_no_other_weights() {
 }
 
 /// What the calls of a group read and write, one after the other: with a whole depth, or with partial sums that the layer norm
-/// adds.
+/// adds. A projection and its attention in one group are one call.
 fn steps(stages: &Stages, group: StageGroup, split: bool) -> Vec<(Vec<TensorId>, Vec<TensorId>)> {
     match &stages.stages[group.first..group.first + group.count] {
+        [Stage::Linear(linear), Stage::Attention(attention)] => vec![(vec![linear.x], vec![attention.context])],
         [Stage::Linear(linear), norm] if split => {
             let residual = vec![linear.addend.unwrap_or(linear.output)];
             let written =
@@ -258,7 +259,7 @@ fn steps(stages: &Stages, group: StageGroup, split: bool) -> Vec<(Vec<TensorId>,
 
 /// Follows a forward in the memory that an engine has: what a call reads was written whole and not overwritten since, and a
 /// call writes over nothing that it reads, but in place.
-fn reads_what_was_written(stages: &Stages, split: bool, what: &str) {
+fn reads_what_was_written(stages: &Stages, groups: Vec<StageGroup>, split: bool, what: &str) {
     let output = stages.output.unwrap();
     let layout = lay_out(&stages.tensors, &stages.stages, &[output]);
     let overlap = |a: TensorId, b: TensorId| {
@@ -267,7 +268,7 @@ fn reads_what_was_written(stages: &Stages, split: bool, what: &str) {
     };
     let name = |id: TensorId| &stages.tensor(id).name;
     let mut held: Vec<TensorId> = Vec::new();
-    for group in groups(stages) {
+    for group in groups {
         for (reads, writes) in steps(stages, group, split) {
             for &read in &reads {
                 assert!(held.contains(&read), "{what}: stage {} reads `{}`", group.first, name(read));
@@ -288,9 +289,12 @@ fn reads_what_was_written(stages: &Stages, split: bool, what: &str) {
 fn what_a_call_reads_has_been_written_and_not_overwritten_since() {
     let follow = |graph: &Graph, policy: &PrecisionPolicy, shape: Shape| {
         for stages in [lower(graph, policy, shape), lower_stepwise(graph, policy, shape)] {
-            for split in [false, true] {
-                let what = format!("{} {shape:?}, split {split}", policy.name);
-                reads_what_was_written(stages.as_ref().unwrap(), split, &what);
+            let stages = stages.as_ref().unwrap();
+            for (groups, split) in
+                [(groups(stages), false), (groups(stages), true), (groups_together(stages, |_| true), true)]
+            {
+                let what = format!("{} {shape:?}, {} groups, split {split}", policy.name, groups.len());
+                reads_what_was_written(stages, groups, split, &what);
             }
         }
     };

@@ -75,6 +75,11 @@ impl WgmmaTile {
 
     /// Blocks that fit on a multiprocessor at a time.
     pub fn resident_blocks(self, fp32_output: bool) -> usize {
-        MULTIPROCESSOR_SHARED_BYTES / (self.shared_bytes(fp32_output) + RESERVED_SHARED_BYTES)
+        blocks_of_shared_memory(self.shared_bytes(fp32_output))
     }
+}
+
+/// Blocks that fit on a multiprocessor at a time, by their dynamic shared memory.
+pub(in crate::backend::cuda::calls) fn blocks_of_shared_memory(bytes: usize) -> usize {
+    MULTIPROCESSOR_SHARED_BYTES / (bytes + RESERVED_SHARED_BYTES)
 }
