@@ -43,7 +43,7 @@ pub(super) fn measure(
     accumulator: Accumulator,
 ) -> Result<Ceilings, BackendError> {
     let fp32 = (operand, accumulator) == (ElementType::F32, Accumulator::F32);
-    let product = Product::new(gpu, operand, accumulator, if fp32 { FP32_SIDE } else { SIDE })?;
+    let product = LargeProduct::new(gpu, operand, accumulator, if fp32 { FP32_SIDE } else { SIDE })?;
     let (fastest, product_s) = product.fastest(gpu)?;
     let flops = 2.0 * (product.side as f64).powi(3);
     Ok(Ceilings {
@@ -55,13 +55,13 @@ pub(super) fn measure(
 }
 
 /// A large square product and its operands.
-struct Product {
+struct LargeProduct {
     side: usize,
     spec: MatmulSpec,
     operands: [DeviceMemory; 3],
 }
 
-impl Product {
+impl LargeProduct {
     fn new(
         gpu: &GpuRuntime,
         operand: ElementType,
@@ -87,7 +87,7 @@ impl Product {
             strides: [side; 3],
             batch: None,
         };
-        Ok(Product { side, spec, operands })
+        Ok(LargeProduct { side, spec, operands })
     }
 
     /// The fastest algorithm in a short burst, and its seconds.
@@ -109,7 +109,7 @@ impl Product {
 /// Seconds of `fastest` under sustained load, where a burst takes `burst_s`. Kept for the board, by its identifier.
 fn sustained_s(
     gpu: &GpuRuntime,
-    product: &Product,
+    product: &LargeProduct,
     fastest: &[Prepared; 1],
     burst_s: f64,
 ) -> Result<f64, BackendError> {
