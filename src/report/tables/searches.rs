@@ -21,7 +21,7 @@ const TIME_NOTE: &str = "The time of the policy is that of a forward on a device
                          which they alternate).";
 const TIMES_CAPTION: &str = "Policies on a device: full FP16, the hybrid, and what a search left in FP32. Wall time of a forward in \
                              one process, blocks of all policies in turn, and over the time of full FP16; memory of the engine; \
-                             energy of the whole board; kernels of a forward.";
+                             energy of the whole board; kernels of a forward, all and of single operations.";
 const TIMES_NOTE: &str = "Intervals are a bootstrap over rounds, 95 %. A kernel of a single operation rounds every step; all others are \
                           products and fused kernels.";
 
@@ -108,12 +108,12 @@ pub fn policy_times(searches: &[Certificate]) -> Option<Table> {
         Heading::text("Shape"),
         Heading::text("Policy"),
         Heading::interval("ms"),
-        Heading::interval("of fp16"),
+        Heading::number("of fp16"),
         Heading::number("weights").under(MEMORY),
         Heading::number("activations").under(MEMORY),
         Heading::number("J"),
         Heading::number("all").under(KERNELS),
-        Heading::number("of single operations").under(KERNELS),
+        Heading::number("single").under(KERNELS),
     ];
     let mut table = Table::new("search-times", TIMES_CAPTION, headings);
     let mut devices = BTreeSet::new();
@@ -131,13 +131,14 @@ pub fn policy_times(searches: &[Certificate]) -> Option<Table> {
 
 fn time_cells(of: &Certificate, Shape { batch, sequence }: Shape, one: &TimedPolicy) -> Vec<TableCell> {
     let count = |of: fn(&Launches) -> usize| one.launches.as_ref().map(|all| of(all).to_string());
+    // The shape of the search and its backend are in the table of sets.
     vec![
-        subject(of).into(),
+        format!("{}, {}", of.subject.model, of.subject.input).into(),
         tolerance(&of.tolerance).into(),
         format!("{batch}×{sequence}").into(),
         one.policy.clone().into(),
         ranged(one.median_ms, one.median_interval_ms),
-        ranged(one.ratio, one.ratio_interval),
+        numbers::significant(one.ratio, 4).into(),
         TableCell::optional(one.memory.weights_bytes.map(numbers::mebibytes)),
         TableCell::optional(one.memory.activations_bytes.map(numbers::mebibytes)),
         TableCell::optional(one.energy_j.map(|joules| numbers::significant(joules, 3))),
