@@ -202,7 +202,7 @@ fn replaying_renders_the_committed_files_to_the_byte() {
     let again = command.arg("report").arg(runs.path("h200")).arg("--repeat").arg(runs.path("again")).output().unwrap();
     assert_eq!(again.status.code(), Some(2), "{}", text(&again));
     assert!(text(&again).contains("the same measurements are in this report already"), "{}", text(&again));
-    assert!(section("section-sst2.tex").contains("MixprecTable{downstream-quality}"));
+    assert!(section("appendix-sst2.tex").contains("MixprecTable{downstream-quality}"));
 
     let macros = section("macros.tex");
     std::fs::write(generated.join("macros.tex"), macros.replace("mpConfigurations}{20", "mpConfigurations}{21"))

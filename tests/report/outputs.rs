@@ -40,8 +40,13 @@ fn an_experiment_about_outputs_shows_them_behind_the_findings() {
     data.plan.numerics.forwards = Some(24);
     let html = text(&rendered(&data), "report.html");
     let place = |what: &str| html.find(what).unwrap_or_else(|| panic!("{what}"));
-    let order =
-        ["<h2 id=\"findings\">", "<h2 id=\"numerics\">", "id=\"table-outputs\"", "<figure", "<h2 id=\"wikitext\">"];
+    let order = [
+        "<h2 id=\"findings\">",
+        "<h2 id=\"numerics\">",
+        "id=\"table-outputs-policies\"",
+        "<figure",
+        "<h2 id=\"wikitext\">",
+    ];
     let rest = ["<h2 id=\"claims\">", "<h2 id=\"run\">", "<h2 id=\"latency\">"];
     assert!(order.iter().chain(&rest).map(|what| place(what)).is_sorted(), "{html}");
     assert_eq!(html.matches("<h2 id=\"numerics\">").count(), 1);

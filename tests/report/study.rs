@@ -94,7 +94,7 @@ fn other_engines_have_a_figure_and_a_sentence_and_nothing_where_none_was_timed()
     for label in ["torch-cudagraph", "tensorrt-fp16", "1×32", "8×128", "time over mixprec"] {
         assert!(figure.contains(label), "`{label}` is not in {figure}");
     }
-    let sentence = "tensorrt-fp16 takes from 0.900 to 2.00 times as long (2 shapes)";
+    let sentence = "tensorrt{-}fp16 takes from 0.900 to 2.00 times as long (2 shapes)";
     assert!(text(&files, "macros.tex").contains(sentence), "{}", text(&files, "macros.tex"));
     let alone = rendered(&fixture::server());
     assert!(!alone.contains_key("section-peers.tex") && !alone.contains_key("figure-peers.pdf"));
