@@ -9,12 +9,10 @@ use crate::engine::{BackendKind, DeviceKind};
 use crate::graph::Preset;
 use crate::numbers;
 use crate::record::Status;
+use crate::report::tables::latency::SHAPES;
 use crate::results::data::{Data, distinct, shape};
 use crate::results::study::{Study, run_of_repeat};
 use crate::store::schema::ResultRow;
-
-/// Batch size and sequence length of the shapes that a page shows.
-const SHAPES: [(u64, u64); 6] = [(1, 32), (1, 128), (1, 512), (8, 128), (32, 128), (32, 512)];
 
 /// How far the driver's count of memory may exceed the engine's account to count as equal, as a share of the count.
 const EQUAL_MEMORY: f64 = 0.05;

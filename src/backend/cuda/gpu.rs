@@ -189,18 +189,8 @@ impl GpuRuntime {
         repeats: usize,
         work: impl Fn() -> Result<(), BackendError>,
     ) -> Result<f64, BackendError> {
-        let event = || self.device.context.new_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT)).map_err(failed);
-        let (start, end) = (event()?, event()?);
-        let mut times_ms = Vec::with_capacity(repeats);
-        for repeat in 0..warmup + repeats {
-            start.record(&self.stream).map_err(failed)?;
-            work()?;
-            end.record(&self.stream).map_err(failed)?;
-            let ms = start.elapsed_ms(&end).map_err(failed)?;
-            if repeat >= warmup {
-                times_ms.push(f64::from(ms));
-            }
-        }
+        (0..warmup).try_for_each(|_| self.mean_ms(1, &work).map(drop))?;
+        let times_ms = (0..repeats).map(|_| self.mean_ms(1, &work)).collect::<Result<Vec<_>, _>>()?;
         median(&times_ms).ok_or_else(|| execution("nothing was timed"))
     }
 

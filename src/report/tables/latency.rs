@@ -36,7 +36,7 @@ pub fn latency(data: &Data) -> Vec<Table> {
 }
 
 /// Batch size and sequence length of the shapes that stand for a grid.
-const SHAPES: [(u64, u64); 6] = [(1, 32), (1, 128), (1, 512), (8, 128), (32, 128), (32, 512)];
+pub const SHAPES: [(u64, u64); 6] = [(1, 32), (1, 128), (1, 512), (8, 128), (32, 128), (32, 512)];
 
 /// Medians at a few shapes, a row for each model and series; none where the grid has hardly more.
 pub fn at_some_shapes(data: &Data) -> Vec<Table> {
