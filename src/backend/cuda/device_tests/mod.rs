@@ -5,7 +5,9 @@
 mod activations;
 mod bench;
 mod bench_sizes;
+mod forward;
 mod laid_out;
+mod memory;
 mod mixed;
 mod qkv;
 mod reference;
@@ -15,26 +17,23 @@ mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::CudaBackend;
 use super::calls::{Placement, StageGroup, calls, choices, group_key, groups};
 use super::element::ElementType;
 use super::gpu::GpuRuntime;
 use super::lower::lower;
 use super::matmul::WORKSPACE_BYTES;
-use super::memory::{DeviceMemory, spans_taken};
+use super::memory::DeviceMemory;
 use super::stage::{
     Accumulator, Attention, DeviceTensor, Epilogue, LayerNorm, Linear, Stage, Stages, TensorId, WeightKey,
 };
 use super::tune::library_algorithms;
 use super::weights::DeviceWeights;
-use crate::engine::{Backend, BackendError, BuildRequest};
 use crate::graph::{PrecisionPolicy, Preset, Shape};
-use crate::input::Batch;
 use crate::model::{Architecture, Head, Model, ModelSource};
 use reference::{Float64Reference, WEIGHT_SCALE, gate, number};
 
@@ -212,7 +211,7 @@ impl Bench {
         let mut seen = BTreeSet::new();
         let mut ran = 0;
         for group in groups(&self.stages) {
-            let stages = &self.stages.stages[group.first..group.first + group.count];
+            let stages = stages_of(&self.stages, group);
             if !wanted(stages) || !seen.insert(group_key(&self.stages, group)) {
                 continue;
             }
@@ -346,6 +345,10 @@ fn check_attention_of_heads_of_64(architecture: Architecture) {
     check_groups(architecture, &[Preset::Hybrid, Preset::Bf16], &[(1, 127), (2, 128), (1, 511)], is_attention);
 }
 
+fn stages_of(stages: &Stages, group: StageGroup) -> &[Stage] {
+    &stages.stages[group.first..group.first + group.count]
+}
+
 fn is_attention(stages: &[Stage]) -> bool {
     matches!(stages, [Stage::Attention(_)])
 }
@@ -365,38 +368,4 @@ fn every_choice_for_heads_of_32_agrees_with_float64() {
     for architecture in [Architecture::BertTiny, Architecture::Gpt2Tiny] {
         check(architecture, &[Preset::Hybrid, Preset::Bf16], &shapes);
     }
-}
-
-#[test]
-fn a_pass_takes_no_memory() {
-    let _turn = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
-    if gpu().is_none() {
-        return;
-    }
-    let model = Arc::new(model(Architecture::BertTiny));
-    let shape = Shape { batch: 2, sequence: 16 };
-    let request = BuildRequest::new(model, PrecisionPolicy::preset(Preset::Hybrid), shape, 1);
-    let mut engine = CudaBackend::default().build(&request).unwrap().engine.unwrap();
-    let batch = Batch::new(shape, (0..32).collect(), vec![16, 3]);
-    let taken = spans_taken();
-    for _ in 0..20 {
-        engine.bind(&batch).unwrap();
-        engine.enqueue().unwrap();
-        assert!(engine.outputs().unwrap().values.iter().all(|x| x.is_finite()));
-    }
-    assert_eq!(spans_taken(), taken);
-}
-
-#[test]
-fn more_memory_than_there_is_is_refused_and_the_device_works_on() {
-    let _turn = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(gpu) = gpu() else { return };
-    let context = &gpu.device.context;
-    match DeviceMemory::take(context, 1 << 45, "a test") {
-        Err(BackendError::OutOfMemory { message, .. }) => assert!(message.contains("MiB for a test"), "{message}"),
-        other => panic!("{other:?}"),
-    }
-    let memory = DeviceMemory::take(context, 1000, "a test").unwrap();
-    put(&memory, 0, ElementType::F32, 250, |index| number(1, index));
-    assert_eq!(get(&memory, 0, ElementType::F32, 250)[249], number(1, 249));
 }
