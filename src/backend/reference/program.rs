@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::buffers::{Buffers, last_uses};
+use super::buffer_pool::{BufferPool, last_uses};
 use super::kernels::{EmbeddingArguments, Kernels, LayerNormArguments, SoftmaxArguments};
 use super::observer::{Observer, PendingOp};
 use super::product::{Heads, LinearArguments, attention_context, attention_scores, linear};
@@ -63,7 +63,7 @@ impl<T: Kernels> Program<T> {
         let roundings = graph.roundings(policy)?;
         let formats = graph.value_formats(&roundings);
         let last_use = last_uses(graph);
-        let mut buffers = Buffers::default();
+        let mut buffers = BufferPool::default();
         let mut registers = vec![Register { buffer: 0, elements: 0 }; graph.values.len()];
         let mut steps = Vec::with_capacity(graph.ops.len());
         for (index, (op, rounding)) in graph.ops.iter().zip(roundings).enumerate() {

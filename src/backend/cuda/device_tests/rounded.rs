@@ -1,7 +1,7 @@
 //! The fused kernels of a policy that rounds inside operations against the kernels of single operations: every bit of every
 //! tensor that both forwards have. The single operations are compared with the reference backend in `tests/backends`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use super::forward::{Forward, TensorBytes, Values, inputs, loaded, same_calls};

@@ -4,14 +4,14 @@ use crate::graph::Graph;
 
 /// The buffers that values are assigned to. After a value's last use its buffer is free for other values.
 #[derive(Debug, Default)]
-pub(super) struct Buffers {
+pub(super) struct BufferPool {
     /// Elements of each buffer.
     pub sizes: Vec<usize>,
-    /// Buffers whose value nobody reads any more.
+    /// BufferPool whose value nobody reads any more.
     pub free: Vec<usize>,
 }
 
-impl Buffers {
+impl BufferPool {
     /// Takes the free buffer that fits best, and grows it if necessary. Takes a new one if none is free.
     pub fn take(&mut self, elements: usize) -> usize {
         let fits = |&&buffer: &&usize| self.sizes[buffer] >= elements;
