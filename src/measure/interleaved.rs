@@ -26,9 +26,10 @@ pub struct RoundLimits {
     pub time_cap_s: f64,
 }
 
-impl From<&NoiseFloorTest> for RoundLimits {
-    fn from(&NoiseFloorTest { rounds, samples, time_cap_s, .. }: &NoiseFloorTest) -> Self {
-        RoundLimits { rounds, samples, time_cap_s }
+impl RoundLimits {
+    /// The limits of a test of forwards that take this long, seconds.
+    pub fn of(test: &NoiseFloorTest, forward_s: f64) -> Self {
+        RoundLimits { rounds: test.rounds, samples: test.block_samples(forward_s), time_cap_s: test.time_cap_s }
     }
 }
 

@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::protocol::{Opened, Probed, References, Request, Response, Settings};
+use super::protocol::{Opened, Probed, ProcessSamples, References, Request, Response, Settings};
 use crate::backend::backend;
 use crate::backend::reference::ReferenceBackend;
 use crate::engine::{Backend, BackendError, Build, BuildReport, BuildRequest, Engine, ProgressSink};
 use crate::graph::{CostSummary, Preset};
 use crate::input::{Batch, InputStream};
 use crate::libraries;
+use crate::manifest::schema::Measurement;
 use crate::measure::interleaved::{RoundLimits, measure_interleaved};
 use crate::measure::measure;
 use crate::measure::memory::PeakMemory;
@@ -26,6 +27,7 @@ use crate::record::{
     AaTest, Built, EngineMeasurements, Failure, FailureKind, Materials, NOT_SCORED, NumericsSummary, Outcome,
     QualitySummary,
 };
+use crate::stats::median;
 
 /// The state that a worker keeps between the configurations of its group.
 pub(super) struct WorkerSession {
@@ -79,6 +81,7 @@ impl WorkerSession {
                 let computed = self.reference(&settings, &configuration, part, &path);
                 Response::Referenced(computed.map_err(|failure| failure.reason))
             }
+            Request::Sample { settings, configuration } => Response::Sampled(self.sampled(&settings, &configuration)),
             Request::Measure { settings, configuration, references } => {
                 let outcome = self.outcome(&settings, &configuration, &references);
                 Response::Measured(outcome.unwrap_or_else(Outcome::Failed))
@@ -150,17 +153,10 @@ impl WorkerSession {
         references: &References,
     ) -> Result<Outcome, Failure> {
         let model = self.model(settings, of)?;
-        let token_types = of.input_source.may_have_token_types() && self.input(settings, of, &model)?.has_token_types;
         let cost = model.graph.cost(&of.policy, of.shape).map_err(BackendError::from)?;
         let peak = PeakMemory::start();
         let load_s = self.load(of, &model)?;
-        let request = BuildRequest {
-            target: of.target.unwrap_or_default(),
-            padded: of.input_source.is_padded(),
-            token_types,
-            progress: self.progress.clone(),
-            ..BuildRequest::new(Arc::clone(&model), of.policy.clone(), of.shape, threads(settings))
-        };
+        let request = self.build_request(settings, of, &model)?;
         let start = Instant::now();
         let Build { report, engine } = self.backend(of)?.build(&request)?;
         let build_s = start.elapsed().as_secs_f64();
@@ -177,7 +173,8 @@ impl WorkerSession {
             Ok(mut engine) => {
                 let mut measured = self.measured(settings, (of, references), engine.as_mut(), preparation)?;
                 // Last, because a second engine would disturb every other measurement.
-                measured.aa_test = self.aa_test(settings, of, &request, engine.as_mut());
+                let forward_s = median(&measured.samples_ms).unwrap_or_default() / 1e3;
+                measured.aa_test = self.aa_test(settings, (of, forward_s), &request, engine.as_mut());
                 Ok(Outcome::Ok(Box::new(measured)))
             }
             Err(error) => {
@@ -201,6 +198,34 @@ impl WorkerSession {
         }
     }
 
+    /// Builds the engine and takes this process's share of the samples.
+    fn sampled(&mut self, settings: &Settings, of: &Configuration) -> Result<ProcessSamples, Failure> {
+        let model = self.model(settings, of)?;
+        self.load(of, &model)?;
+        let request = self.build_request(settings, of, &model)?;
+        let mut engine = self.backend(of)?.build(&request)?.engine?;
+        let batch = self.input(settings, of, &model)?.batch(of.shape, 0)?;
+        let sampling = measure(engine.as_mut(), &batch, &share(settings, of))?;
+        Ok(ProcessSamples { samples_ms: sampling.samples_ms, telemetry: sampling.telemetry })
+    }
+
+    fn build_request(
+        &mut self,
+        settings: &Settings,
+        of: &Configuration,
+        model: &Arc<Model>,
+    ) -> Result<BuildRequest, Failure> {
+        let token_types = of.input_source.may_have_token_types() && self.input(settings, of, model)?.has_token_types;
+        Ok(BuildRequest {
+            target: of.target.unwrap_or_default(),
+            padded: of.input_source.is_padded(),
+            token_types,
+            pinned: settings.measurement.pin_threads,
+            progress: self.progress.clone(),
+            ..BuildRequest::new(Arc::clone(model), of.policy.clone(), of.shape, threads(settings))
+        })
+    }
+
     fn measured(
         &mut self,
         settings: &Settings,
@@ -212,11 +237,12 @@ impl WorkerSession {
         let input = self.input(settings, of, &model)?;
         let batch = input.batch(of.shape, 0)?;
 
-        let sampling = measure(engine, &batch, &settings.measurement)?;
+        let sampling = measure(engine, &batch, &share(settings, of))?;
 
         let (numerics, quality) = examined(settings, (of, references), (&model, input), engine, &batch)?;
         Ok(EngineMeasurements {
             samples_ms: sampling.samples_ms,
+            samples_of_processes: Vec::new(),
             device_samples_ms: sampling.device_samples_ms,
             end_to_end_ms: sampling.end_to_end_ms,
             sustained: sampling.sustained,
@@ -253,16 +279,17 @@ impl WorkerSession {
     fn aa_test(
         &mut self,
         settings: &Settings,
-        of: &Configuration,
+        (of, forward_s): (&Configuration, f64),
         request: &BuildRequest,
         first: &mut dyn Engine,
     ) -> Option<Result<AaTest, String>> {
         let limits = settings.noise_floor.as_ref().filter(|limits| limits.covers(of.shape, &of.policy))?;
+        let limits = RoundLimits::of(limits, forward_s);
         let mut test = || -> Result<AaTest, Failure> {
             let mut second = self.backend(of)?.build(request)?.engine?;
             let model = self.model(settings, of)?;
             let batch = self.input(settings, of, &model)?.batch(of.shape, 0)?;
-            let mut rounds = measure_interleaved(&mut [first, second.as_mut()], &batch, RoundLimits::from(limits))?;
+            let mut rounds = measure_interleaved(&mut [first, second.as_mut()], &batch, limits)?;
             let (second_ms, first_ms) = (rounds.pop().unwrap_or_default(), rounds.pop().unwrap_or_default());
             Ok(AaTest { samples: limits.samples, first_ms, second_ms })
         };
@@ -377,6 +404,11 @@ struct Preparation {
     cost: CostSummary,
     weights: WeightsProvenance,
     output: ModelOutput,
+}
+
+/// The limits of this process.
+fn share(settings: &Settings, of: &Configuration) -> Measurement {
+    settings.measurement.share_of(settings.measurement.processes(of.backend.device()))
 }
 
 fn threads(settings: &Settings) -> usize {

@@ -1,15 +1,19 @@
 //! The timed series of one configuration, as measured and as rows of `samples.parquet`.
 
 use std::borrow::Cow;
+use std::iter::repeat_n;
 
 use super::schema::SampleRow;
 use crate::record::EngineMeasurements;
+use crate::stats::median;
 
 /// Raw samples of one configuration, milliseconds.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct TimedSeries<'a> {
     /// Wall time per forward.
     pub wall_ms: Cow<'a, [f64]>,
+    /// Of each of these the process that took it; empty where one took all.
+    pub processes: Vec<u64>,
     /// Device time of the same forwards; empty without a device.
     pub device_ms: Cow<'a, [f64]>,
     /// Wall time from token ids to outputs.
@@ -29,6 +33,7 @@ impl<'a> TimedSeries<'a> {
         };
         TimedSeries {
             wall_ms: measured.samples_ms.as_slice().into(),
+            processes: (0..).zip(&measured.samples_of_processes).flat_map(|(k, &n)| repeat_n(k, n)).collect(),
             device_ms: measured.device_samples_ms.as_slice().into(),
             end_to_end_ms: measured.end_to_end_ms.as_slice().into(),
             aa_first_ms: aa_first_ms.into(),
@@ -42,6 +47,7 @@ impl<'a> TimedSeries<'a> {
         let column = |value: fn(&SampleRow) -> Option<f64>| rows.iter().filter_map(|row| value(row)).collect();
         TimedSeries {
             wall_ms: column(|row| row.latency_ms),
+            processes: rows.iter().filter_map(|row| row.process).collect(),
             device_ms: column(|row| row.device_ms),
             end_to_end_ms: column(|row| row.end_to_end_ms),
             aa_first_ms: column(|row| row.aa_first_ms),
@@ -60,6 +66,7 @@ impl<'a> TimedSeries<'a> {
                 id: id.to_owned(),
                 environment: environment.to_owned(),
                 index: index as u64,
+                process: self.processes.get(index).copied(),
                 latency_ms,
                 device_ms,
                 end_to_end_ms,
@@ -67,6 +74,14 @@ impl<'a> TimedSeries<'a> {
                 aa_second_ms,
             }
         })
+    }
+
+    /// The median wall time of each process, in order; none where one process took all samples.
+    pub fn medians_of_processes_ms(&self) -> Vec<f64> {
+        let sample = |index: &usize| self.wall_ms.get(*index).copied();
+        let indices: Vec<usize> = (0..self.processes.len()).collect();
+        let of_process = indices.chunk_by(|&a, &b| self.processes[a] == self.processes[b]);
+        of_process.filter_map(|of| median(&of.iter().filter_map(sample).collect::<Vec<_>>())).collect()
     }
 
     /// Whether every round of the A/A test has both medians.

@@ -174,3 +174,62 @@ fn the_runner_costs_under_50_ms_per_configuration() {
     println!("runner overhead: {best:.2} ms per configuration");
     assert!(best < 50.0, "{best} ms");
 }
+
+/// A row of three processes, and of two samples each.
+fn in_turns(text: String) -> String {
+    text.replace("measurement:\n", "measurement:\n  cpu_processes: 3\n")
+}
+
+#[test]
+fn processes_take_turns_at_the_samples_of_a_row() {
+    let experiment = Experiment::new();
+    experiment.manifest(in_turns);
+    experiment.expect(0, "", &[]);
+    let records = experiment.journal().records;
+    assert_eq!(records.len(), CONFIGURATIONS);
+    for record in &records {
+        let Outcome::Ok(measured) = &record.outcome else { panic!("{record:?}") };
+        assert_eq!((measured.samples_of_processes.as_slice(), measured.samples_ms.len()), (&[2, 2, 2][..], 6));
+        assert!(measured.numerics.output_elements > 0, "compared once a row");
+    }
+    let rows = mixprec::store::parquet::read_results(experiment.dir()).unwrap();
+    let samples = mixprec::store::parquet::read_samples(experiment.dir()).unwrap();
+    for row in &rows {
+        let of_row: Vec<_> = samples.iter().filter(|sample| sample.id == row.id).collect();
+        assert_eq!(of_row.iter().filter_map(|sample| sample.process).collect::<Vec<_>>(), [0, 0, 1, 1, 2, 2]);
+        let mut medians: Vec<f64> =
+            of_row.chunks(2).map(|two| two.iter().filter_map(|s| s.latency_ms).sum::<f64>() / 2.0).collect();
+        medians.sort_by(f64::total_cmp);
+        let near = |a: Option<f64>, b: f64| a.is_some_and(|a| (a - b).abs() <= 1e-9 * b.abs());
+        assert!(near(row.latency_p50_ms, medians[1]) && row.processes == Some(3), "{row:?}");
+        assert!(near(row.process_spread, (medians[2] - medians[0]) / medians[1]), "{row:?}");
+        assert_eq!(row.latency_p50_low_ms, None, "three processes give no interval");
+    }
+}
+
+/// A further process that dies costs its row alone, and the next row has fresh ones.
+#[test]
+fn a_process_that_is_killed_in_its_turn_is_a_row() {
+    let experiment = Experiment::new();
+    experiment.manifest(|text| {
+        in_turns(text).replace("min_samples: 6", "min_samples: 60").replace("max_samples: 6\n", "max_samples: 60\n")
+    });
+    let parent = experiment.start("slow@1x16");
+    let second = || {
+        children(parent.id()).len() >= 2
+            && experiment.dir().join("journal.jsonl").exists()
+            && experiment.journal().records.len() == 2
+    };
+    eventually("a second process in the slow row", second);
+    // The one that began last has its turn.
+    let newest = children(parent.id()).into_iter().max().unwrap();
+    eventually("its turn", || experiment.journal().records.len() == 2);
+    signal(newest, Signal::KILL);
+    let output = parent.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let failures = experiment.failures();
+    assert_eq!((experiment.journal().records.len(), failures.len()), (CONFIGURATIONS, 1), "{failures:?}");
+    assert_eq!(failures[0].kind, FailureKind::Crash);
+    assert!(failures[0].reason.contains("the worker was killed by signal 9 (SIGKILL)"), "{}", failures[0].reason);
+    experiment.expect(0, "", &["--retry-failed"]);
+}
