@@ -117,13 +117,9 @@ fn compare(gpu: &GpuRuntime, forward: &Forward<'_>, shape: Shape) -> (Vec<String
             continue;
         }
         let (found_bits, found) = read(forward, context);
-        let same_order = match choice {
-            // There every key is in the lane and in the step of the product where the pair has it.
-            Choice::QkvAttention(tile) => shape.sequence.is_multiple_of(16) || tile.keys / shape.sequence == 1,
-            // The products of attention are by mma.sync.
-            Choice::QkvCluster(_) => false,
-            _ => continue,
-        };
+        let Choice::QkvAttention(tile) = choice else { continue };
+        // There every key is in the lane and in the step of the product where the pair has it.
+        let same_order = shape.sequence.is_multiple_of(16) || tile.keys / shape.sequence == 1;
         let differing = found_bits.iter().zip(&bits).filter(|(a, b)| a != b).count();
         let error: f64 = found.iter().zip(&expected).map(|(a, b)| (a - b) * (a - b)).sum();
         let relative = (error / expected.iter().map(|b| b * b).sum::<f64>()).sqrt();
