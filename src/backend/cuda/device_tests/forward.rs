@@ -109,7 +109,7 @@ impl<'a> Forward<'a> {
 }
 
 /// Lengths from one token to all, the first sequence without padding.
-fn lengths(shape: Shape) -> Vec<usize> {
+pub(super) fn lengths(shape: Shape) -> Vec<usize> {
     let sequence = shape.sequence;
     (0..shape.batch).map(|row| [sequence, 1, sequence - sequence / 3, sequence.div_ceil(2)][row % 4]).collect()
 }
