@@ -87,7 +87,9 @@ impl Configuration {
             DeviceKind::Cpu => 0.0,
             DeviceKind::Gpu => measurement.energy_window_s.unwrap_or(0.0),
         };
-        let total_s = processes as f64 * (rate.build_s + warm_up_s + sampling_s) + window_s + comparison_s;
+        // The first builds, then all others at once.
+        let builds_s = processes.min(2) as f64 * rate.build_s;
+        let total_s = builds_s + processes as f64 * (warm_up_s + sampling_s) + window_s + comparison_s;
         DurationEstimate { pass_s, total_s: total_s.min(measurement.timeout_s), size }
     }
 }

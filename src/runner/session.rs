@@ -35,6 +35,8 @@ pub(super) struct WorkerSession {
     model: Option<Arc<Model>>,
     backend: Option<Box<dyn Backend>>,
     loaded: bool,
+    /// Built for the next samples.
+    prepared: Option<Box<dyn Engine>>,
     inputs: BTreeMap<String, InputStream>,
     drift: Option<Vec<Drift>>,
     libraries: Option<BTreeMap<String, String>>,
@@ -50,6 +52,7 @@ impl WorkerSession {
             model: None,
             backend: None,
             loaded: false,
+            prepared: None,
             inputs: BTreeMap::new(),
             drift: None,
             libraries: None,
@@ -81,6 +84,7 @@ impl WorkerSession {
                 let computed = self.reference(&settings, &configuration, part, &path);
                 Response::Referenced(computed.map_err(|failure| failure.reason))
             }
+            Request::Prepare { settings, configuration } => Response::Prepared(self.prepare(&settings, &configuration)),
             Request::Sample { settings, configuration } => Response::Sampled(self.sampled(&settings, &configuration)),
             Request::Measure { settings, configuration, references } => {
                 let outcome = self.outcome(&settings, &configuration, &references);
@@ -198,12 +202,21 @@ impl WorkerSession {
         }
     }
 
-    /// Builds the engine and takes this process's share of the samples.
-    fn sampled(&mut self, settings: &Settings, of: &Configuration) -> Result<ProcessSamples, Failure> {
+    /// Builds the engine that takes this process's share of the samples.
+    fn prepare(&mut self, settings: &Settings, of: &Configuration) -> Result<(), Failure> {
+        self.prepared = None;
         let model = self.model(settings, of)?;
         self.load(of, &model)?;
         let request = self.build_request(settings, of, &model)?;
-        let mut engine = self.backend(of)?.build(&request)?.engine?;
+        self.prepared = Some(self.backend(of)?.build(&request)?.engine?);
+        Ok(())
+    }
+
+    /// Takes this process's share of the samples.
+    fn sampled(&mut self, settings: &Settings, of: &Configuration) -> Result<ProcessSamples, Failure> {
+        let unprepared = || Failure::new(FailureKind::Error, "no engine was prepared");
+        let mut engine = self.prepared.take().ok_or_else(unprepared)?;
+        let model = self.model(settings, of)?;
         let batch = self.input(settings, of, &model)?.batch(of.shape, 0)?;
         let sampling = measure(engine.as_mut(), &batch, &share(settings, of))?;
         Ok(ProcessSamples { samples_ms: sampling.samples_ms, telemetry: sampling.telemetry })
