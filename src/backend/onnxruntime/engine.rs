@@ -7,7 +7,7 @@ use ort::memory::Allocator;
 use ort::session::{IoBinding, Session};
 use ort::value::{DynTensor, Tensor, TensorElementType};
 
-use super::affinity::Places;
+use super::affinity::Affinities;
 use super::runtime::failure;
 use super::weights::SessionWeights;
 use crate::engine::checks::{check_batch, output_dims, token_types};
@@ -32,7 +32,7 @@ pub(super) struct SessionParts {
     /// The name of its output.
     pub output: &'static str,
     /// Where its threads stay.
-    pub places: Option<Places>,
+    pub affinities: Option<Affinities>,
     /// The engine's description.
     pub description: EngineDescription,
 }
@@ -92,8 +92,8 @@ impl Engine for OnnxRuntimeEngine {
         if !self.bound {
             return Err(BackendError::Inputs("no batch has been bound".to_owned()));
         }
-        let SessionParts { session, places, .. } = &mut self.parts;
-        Places::keep_caller(places.as_ref(), || session.run_binding(&self.binding).map(drop)).map_err(failure)
+        let SessionParts { session, affinities, .. } = &mut self.parts;
+        Affinities::keep_caller(affinities.as_ref(), || session.run_binding(&self.binding).map(drop)).map_err(failure)
     }
 
     fn outputs(&mut self) -> Result<Output, BackendError> {
