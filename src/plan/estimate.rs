@@ -106,8 +106,8 @@ impl Plan {
         let Some(test) = self.noise_floor.as_ref().filter(|test| test.covers(one.shape, &one.policy)) else {
             return estimate;
         };
-        let samples = test.block_samples(estimate.pass_s);
-        let round_s = 4.0 * (samples + 1) as f64 * estimate.pass_s;
+        let block = test.block(estimate.pass_s);
+        let round_s = 4.0 * (block.untimed + block.samples) as f64 * estimate.pass_s;
         let most_s = test.time_cap_s.max(BOOTSTRAP_MIN_SAMPLES as f64 * round_s);
         let build_s = one.rate(&self.measurement).build_s;
         let total_s = estimate.total_s + build_s + (test.rounds as f64 * round_s).min(most_s);

@@ -299,7 +299,7 @@ impl WorkerSession {
             let batch = self.input(settings, of, &model)?.batch(of.shape, 0)?;
             let mut rounds = measure_interleaved(&mut [first, second.as_mut()], &batch, limits)?;
             let (second_ms, first_ms) = (rounds.pop().unwrap_or_default(), rounds.pop().unwrap_or_default());
-            Ok(AaTest { samples: limits.samples, first_ms, second_ms })
+            Ok(AaTest { samples: limits.block.samples, first_ms, second_ms })
         };
         Some(test().map_err(|failure| failure.reason))
     }
