@@ -13,10 +13,10 @@ pub(super) const MAX_SAMPLES: usize = 1_000_000;
 pub(super) const MAX_BROKEN_ROWS: usize = 1_000_000_000;
 pub(super) const SECONDS: RealRange =
     RealRange { contains: |value| value > 0.0 && value <= 1e6, words: "a number of seconds above 0 and up to 1000000" };
-/// The driver renews its energy counter every 20 to 100 ms; a step is seen 10 ms late at most.
 /// Most processes that take turns at a row on a CPU.
 const MAX_PROCESSES: usize = 64;
 
+/// The driver renews its energy counter every 20 to 100 ms; a step is seen 10 ms late at most.
 const ENERGY_WINDOW: RealRange = RealRange {
     contains: |value| value == 0.0 || (0.5..=3600.0).contains(&value),
     words: "0 for no window, or a number of seconds from 0.5 to 3600: in a shorter one the energy counter moves too seldom",

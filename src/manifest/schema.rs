@@ -179,12 +179,22 @@ impl NoiseFloorTest {
             && (self.precisions.is_empty() || self.precisions.contains(&policy.name))
     }
 
-    /// Timed forwards of a block where each takes this long, seconds: `samples`, or so few, one at least, that the rounds of an
-    /// interval end in time. A round has four blocks, and each begins with an untimed forward.
-    pub fn block_samples(&self, forward_s: f64) -> usize {
+    /// A block where a forward takes this long, seconds: one untimed forward and `samples` timed ones, or so few that the rounds of
+    /// an interval end in time. One timed forward is left at least. A round has four blocks.
+    pub fn block(&self, forward_s: f64) -> TimedBlock {
         let fitting = (self.time_cap_s / (4.0 * BOOTSTRAP_MIN_SAMPLES as f64 * forward_s)) as usize;
-        fitting.saturating_sub(1).clamp(1, self.samples.max(1))
+        let untimed = usize::from(fitting > 1);
+        TimedBlock { untimed, samples: (fitting - untimed.min(fitting)).clamp(1, self.samples.max(1)) }
     }
+}
+
+/// Forwards of one engine on end, between those of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimedBlock {
+    /// Untimed, at the beginning: the device and the caches have just served the other engine.
+    pub untimed: usize,
+    /// Timed.
+    pub samples: usize,
 }
 
 /// How outputs are compared.
@@ -349,8 +359,15 @@ mod tests {
             samples: 5,
             time_cap_s: 5.0,
         };
-        let samples = |forward_s| test.block_samples(forward_s);
-        assert_eq!([1e-4, 0.03, 0.06, 0.2, 30.0, 0.0].map(samples), [5, 5, 2, 1, 1, 5]);
+        let block = |forward_s| test.block(forward_s);
+        let blocks =
+            [(1, 5), (1, 5), (1, 2), (0, 1), (0, 1), (1, 5)].map(|(untimed, samples)| TimedBlock { untimed, samples });
+        assert_eq!([1e-4, 0.03, 0.06, 0.2, 30.0, 0.0].map(block), blocks);
+        // The rounds of an interval end in time wherever one forward a block does.
+        for step in 1..=208 {
+            let TimedBlock { untimed, samples } = block(f64::from(step) / 1000.0);
+            assert!(24 * (untimed + samples) as u32 * step <= 5000, "{step} ms: {untimed}, {samples}");
+        }
     }
 
     /// Together the processes take what one would, rounded up, and one process has the limits of the manifest.

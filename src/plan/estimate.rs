@@ -87,7 +87,9 @@ impl Configuration {
             DeviceKind::Cpu => 0.0,
             DeviceKind::Gpu => measurement.energy_window_s.unwrap_or(0.0),
         };
-        let total_s = processes as f64 * (rate.build_s + warm_up_s + sampling_s) + window_s + comparison_s;
+        // The first builds, then all others at once.
+        let builds_s = processes.min(2) as f64 * rate.build_s;
+        let total_s = builds_s + processes as f64 * (warm_up_s + sampling_s) + window_s + comparison_s;
         DurationEstimate { pass_s, total_s: total_s.min(measurement.timeout_s), size }
     }
 }
@@ -104,8 +106,8 @@ impl Plan {
         let Some(test) = self.noise_floor.as_ref().filter(|test| test.covers(one.shape, &one.policy)) else {
             return estimate;
         };
-        let samples = test.block_samples(estimate.pass_s);
-        let round_s = 4.0 * (samples + 1) as f64 * estimate.pass_s;
+        let block = test.block(estimate.pass_s);
+        let round_s = 4.0 * (block.untimed + block.samples) as f64 * estimate.pass_s;
         let most_s = test.time_cap_s.max(BOOTSTRAP_MIN_SAMPLES as f64 * round_s);
         let build_s = one.rate(&self.measurement).build_s;
         let total_s = estimate.total_s + build_s + (test.rounds as f64 * round_s).min(most_s);

@@ -58,7 +58,9 @@ pub(super) enum Request {
     Open { settings: Settings, configuration: Box<Configuration>, input: bool },
     /// Ensure that this file holds this part of the reference outputs of this configuration.
     Reference { settings: Settings, configuration: Box<Configuration>, part: Part, path: PathBuf },
-    /// Take one process's share of the samples of this configuration, with an engine of this process.
+    /// Build an engine of this configuration, for the next request.
+    Prepare { settings: Settings, configuration: Box<Configuration> },
+    /// Take this process's share of the samples of this configuration with the engine that was prepared.
     Sample { settings: Settings, configuration: Box<Configuration> },
     /// Measure this configuration, with this process's share of the samples.
     Measure { settings: Settings, configuration: Box<Configuration>, references: References },
@@ -98,6 +100,7 @@ pub(super) enum Response {
     Opened(Result<Opened, String>),
     /// What the reference was computed from.
     Referenced(Result<Opened, String>),
+    Prepared(Result<(), Failure>),
     Sampled(Result<ProcessSamples, Failure>),
     Measured(Outcome),
     /// This file was changed since the worker read it. Nothing that the worker would answer has one origin; another worker

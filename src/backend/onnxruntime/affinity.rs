@@ -1,45 +1,55 @@
 //! Which processor each thread of a session stays on.
 
-use std::fs;
+use std::path::Path;
 
-use rustix::thread::{CpuSet, sched_getaffinity};
+use crate::processors::CpuList;
 
 /// The configuration key of the library, `session.intra_op_thread_affinities`: a processor for each thread but the caller's, by
 /// numbers from 1, separated by semicolons (onnxruntime_session_options_config_keys.h).
 pub(super) const KEY: &str = "session.intra_op_thread_affinities";
 
-/// The value of [`KEY`] for so many threads: a processor each, of those that this process may use, one of every core before the
-/// second of any. The first is left to the caller's thread. `None` where there are fewer processors than threads, or one thread.
-pub(super) fn of_threads(threads: usize) -> Option<String> {
-    let set = sched_getaffinity(None).ok()?;
-    let allowed: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect();
-    let ordered = cores_first(&allowed, siblings);
-    let others = ordered.get(1..threads).filter(|others| !others.is_empty())?;
-    Some(others.iter().map(|cpu| (cpu + 1).to_string()).collect::<Vec<_>>().join(";"))
+/// The key in `engine_options` of the caller's processor, by the kernel's number.
+pub(super) const KEY_OF_CALLER: &str = "caller_affinity";
+
+/// A processor for each thread of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Affinities {
+    caller: CpuList,
+    others: CpuList,
+    /// What the caller may use besides, when it is no more at work for the session.
+    allowed: CpuList,
 }
 
-/// The processors of one core, by the kernel's list (`0,16` or `0-1`); a processor is its own core where there is none.
-fn siblings(cpu: usize) -> Vec<usize> {
-    let path = format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
-    let listed = fs::read_to_string(path).ok().and_then(|text| parse(text.trim()));
-    listed.filter(|all| all.contains(&cpu)).unwrap_or_else(|| vec![cpu])
-}
-
-fn parse(list: &str) -> Option<Vec<usize>> {
-    let mut all = Vec::new();
-    for part in list.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        all.extend(first.parse::<usize>().ok()?..=last.parse().ok()?);
+impl Affinities {
+    /// A processor each, of those that this process may use. `None` where there are fewer processors than threads.
+    pub fn of_threads(threads: usize) -> Option<Affinities> {
+        let allowed = CpuList::allowed();
+        let ordered = allowed.by_core_and_node(Path::new("/")).0;
+        let (caller, others) = ordered.get(..threads)?.split_first()?;
+        Some(Affinities { caller: CpuList(vec![*caller]), others: CpuList(others.to_vec()), allowed })
     }
-    Some(all)
-}
 
-/// By the place among the siblings that are allowed, then by number.
-fn cores_first(allowed: &[usize], siblings: impl Fn(usize) -> Vec<usize>) -> Vec<usize> {
-    let mut ordered = allowed.to_vec();
-    let place = |cpu: usize| siblings(cpu).iter().filter(|&&other| other < cpu && allowed.contains(&other)).count();
-    ordered.sort_by_key(|&cpu| (place(cpu), cpu));
-    ordered
+    /// The value of [`KEY`]; `None` for one thread.
+    pub fn value(&self) -> Option<String> {
+        let numbers: Vec<String> = self.others.0.iter().map(|cpu| (cpu + 1).to_string()).collect();
+        (!numbers.is_empty()).then(|| numbers.join(";"))
+    }
+
+    /// As options of a build.
+    pub fn options(&self) -> impl Iterator<Item = (String, String)> {
+        let others = self.value().map(|value| (KEY.to_owned(), value));
+        others.into_iter().chain([(KEY_OF_CALLER.to_owned(), self.caller.to_string())])
+    }
+
+    /// Keeps the calling thread on its processor until the end of `work`, and no longer: threads that it starts for other work
+    /// would stay there too. What it touches first lies in that processor's memory node. A kernel that refuses leaves the thread
+    /// where it is.
+    pub fn keep_caller<T>(affinities: Option<&Affinities>, work: impl FnOnce() -> T) -> T {
+        let _ = affinities.map(|affinities| affinities.caller.keep_this_thread());
+        let done = work();
+        let _ = affinities.map(|affinities| affinities.allowed.keep_this_thread());
+        done
+    }
 }
 
 #[cfg(test)]
@@ -47,31 +57,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_core_has_a_thread_before_any_has_two() {
-        // Two processors a core, numbered side by side, and numbered by halves.
-        let side = |cpu: usize| vec![cpu & !1, cpu | 1];
-        assert_eq!(cores_first(&[0, 1, 2, 3, 4, 5], side), [0, 2, 4, 1, 3, 5]);
-        let halves = |cpu: usize| vec![cpu % 4, cpu % 4 + 4];
-        assert_eq!(cores_first(&[0, 1, 2, 3, 4, 5, 6, 7], halves), [0, 1, 2, 3, 4, 5, 6, 7]);
-        // Where one of two is not allowed, the other is its core.
-        assert_eq!(cores_first(&[1, 2, 3], side), [1, 2, 3]);
-        assert_eq!(cores_first(&[9, 2], |cpu| vec![cpu]), [2, 9]);
-    }
-
-    #[test]
-    fn lists_of_the_kernel_are_read() {
-        assert_eq!(parse("0,16").as_deref(), Some(&[0, 16][..]));
-        assert_eq!(parse("4-6,9").as_deref(), Some(&[4, 5, 6, 9][..]));
-        assert_eq!((parse(""), parse("a-b")), (None, None));
-    }
-
-    #[test]
-    fn one_thread_needs_no_place_and_there_are_no_more_places_than_processors() {
-        assert_eq!((of_threads(1), of_threads(CpuSet::MAX_CPU + 1)), (None, None));
-        let allowed = std::thread::available_parallelism().map_or(1, usize::from);
-        if let Some(places) = of_threads(allowed) {
-            assert_eq!(places.split(';').count(), allowed - 1, "{places}");
-            assert!(places.split(';').all(|place| place.parse::<usize>().is_ok_and(|place| place > 0)), "{places}");
+    fn there_are_no_more_affinities_than_processors() {
+        let allowed = CpuList::allowed();
+        assert_eq!((Affinities::of_threads(0), Affinities::of_threads(allowed.0.len() + 1)), (None, None));
+        for threads in 1..=allowed.0.len() {
+            let affinities = Affinities::of_threads(threads).unwrap();
+            let mut all = [affinities.caller.0.clone(), affinities.others.0.clone()].concat();
+            all.sort_unstable();
+            all.dedup();
+            assert_eq!(all.len(), threads, "{affinities:?}");
+            assert!(all.iter().all(|cpu| allowed.0.contains(cpu)), "{affinities:?}");
         }
+    }
+
+    #[test]
+    fn the_library_counts_from_one() {
+        let list = |text: &str| text.parse::<CpuList>().unwrap();
+        let affinities = Affinities { caller: list("0"), others: list("2,1,3"), allowed: list("0-3") };
+        assert_eq!(affinities.value().as_deref(), Some("3;2;4"));
+        let options: Vec<_> = affinities.options().map(|(key, value)| format!("{key}={value}")).collect();
+        assert_eq!(options, ["session.intra_op_thread_affinities=3;2;4", "caller_affinity=0"]);
+        let one = Affinities { others: CpuList::default(), ..affinities };
+        assert_eq!((one.value(), one.options().count()), (None, 1));
+    }
+
+    #[test]
+    fn the_caller_stays_until_the_end_of_its_work() {
+        let before = CpuList::allowed();
+        let affinities = Affinities::of_threads(before.0.len()).unwrap();
+        assert_eq!(Affinities::keep_caller(Some(&affinities), CpuList::allowed), affinities.caller);
+        assert_eq!(CpuList::allowed(), before);
+        assert_eq!(Affinities::keep_caller(None, CpuList::allowed), before);
     }
 }

@@ -25,6 +25,7 @@ use crate::engine::{
 use crate::graph::{Format, PrecisionPolicy, Shape};
 use crate::model::Model;
 use crate::onnx::{Dialect, Export, ExportError, Extent};
+use affinity::Affinities;
 use engine::{OnnxRuntimeEngine, SessionParts};
 use runtime::{failure, runtime};
 use weights::SessionWeights;
@@ -84,12 +85,11 @@ impl OnnxRuntimeBackend {
         let skeleton = if rounds { barrier::skeleton(&export) } else { export.skeleton() };
         report.export_s = Some(start.elapsed().as_secs_f64());
         let start = Instant::now();
-        let places = pinned.then(|| affinity::of_threads(*threads)).flatten();
-        report.options.extend(places.iter().map(|places| (affinity::KEY.to_owned(), places.clone())));
-        let session = weights
-            .give(options(*threads, places.as_deref(), rounds)?)?
-            .commit_from_memory(&skeleton)
-            .map_err(failure)?;
+        let affinities = pinned.then(|| Affinities::of_threads(*threads)).flatten();
+        report.options.extend(affinities.iter().flat_map(Affinities::options));
+        let mut builder = weights.give(options(*threads, affinities.as_ref(), rounds)?)?;
+        let session =
+            Affinities::keep_caller(affinities.as_ref(), || builder.commit_from_memory(&skeleton)).map_err(failure)?;
         report.compile_s = Some(start.elapsed().as_secs_f64());
         let description = EngineDescription {
             library: runtime()?.name.clone(),
@@ -104,6 +104,7 @@ impl OnnxRuntimeBackend {
             shape: *shape,
             token_types: export.dialect().token_types,
             output: export.output_name(),
+            affinities,
             description,
         })
     }
@@ -113,7 +114,7 @@ impl OnnxRuntimeBackend {
 /// operators and do not sleep, which is the library's default. A baseline should be as fast as possible, and on a quiet
 /// machine spinning is faster (BERT-base on 2 cores: 33.3 against 35.6 ms at 1x32, 89.6 against 92.2 ms at 1x128). With six
 /// busy processes on the machine it is slower (204 against 136 ms at 1x32), but a baseline of a busy machine is worthless.
-fn options(threads: usize, places: Option<&str>, rounds: bool) -> Result<SessionBuilder, BackendError> {
+fn options(threads: usize, affinities: Option<&Affinities>, rounds: bool) -> Result<SessionBuilder, BackendError> {
     let environment = &runtime()?.environment;
     let options = || -> ort::Result<SessionBuilder> {
         let builder = Session::builder(environment)?
@@ -121,8 +122,8 @@ fn options(threads: usize, places: Option<&str>, rounds: bool) -> Result<Session
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(threads)?
             .with_inter_threads(1)?;
-        let builder = match places {
-            Some(places) => builder.with_config_entry(affinity::KEY, places)?,
+        let builder = match affinities.and_then(Affinities::value) {
+            Some(affinities) => builder.with_config_entry(affinity::KEY, affinities)?,
             None => builder,
         };
         Ok(if rounds { builder.with_disabled_optimizers(barrier::MUST_BE_OFF)? } else { builder })

@@ -1,6 +1,9 @@
 //! Several processes that take turns at the samples of a row on a CPU. Where pages and threads lie is drawn once a process, and
 //! moves every pass of it by up to 20 %; no number of passes of one process shows that.
 
+use std::ops::ControlFlow;
+use std::panic::resume_unwind;
+use std::thread;
 use std::time::Instant;
 
 use super::lane::Lane;
@@ -41,9 +44,16 @@ pub(super) enum Sampled {
     Replaced(String),
 }
 
+/// A row on its way through the further processes.
+struct Turns<'a> {
+    configuration: &'a Configuration,
+    began: Instant,
+    processes: usize,
+}
+
 impl Sweep<'_> {
-    /// Has the further processes take their samples, where the first has taken its own and the manifest asks for several. A
-    /// process that fails fails the row.
+    /// Has the further processes take their samples, where the first has taken its own and the manifest asks for several. They
+    /// build their engines at once, as no time is taken then, and take samples by turns. A process that fails fails the row.
     pub(super) fn further_samples(
         &self,
         lane: &Lane,
@@ -56,39 +66,75 @@ impl Sweep<'_> {
             Outcome::Ok(measured) if processes > 1 => measured,
             other => return Ok(Sampled::Row(other)),
         };
-        let request =
-            Request::Sample { settings: self.settings.clone(), configuration: Box::new(configuration.clone()) };
+        while others.len() + 1 < processes {
+            others.push(Worker::spawn(lane.share)?);
+        }
         let mut turns = vec![ProcessSamples {
             samples_ms: std::mem::take(&mut measured.samples_ms),
             telemetry: std::mem::take(&mut measured.telemetry),
         }];
-        let failed = |turn: usize, failure: Failure| {
-            let reason = format!("process {} of {processes}: {}", turn + 1, failure.reason);
-            Ok(Sampled::Row(Outcome::Failed(Failure { reason, ..failure })))
-        };
-        for turn in 1..processes {
-            if others.len() < turn {
-                others.push(Worker::spawn(lane.share)?);
+        Ok(match self.take_turns(&Turns { configuration, began, processes }, others, &mut turns)? {
+            ControlFlow::Continue(()) => Sampled::Row(Outcome::Ok(Box::new(joined(*measured, turns)))),
+            ControlFlow::Break(end) => {
+                // Some of them are gone, and others hold an engine that nobody needs.
+                others.clear();
+                end
             }
-            let limit = self.limit().saturating_sub(began.elapsed());
-            let reply = others[turn - 1].call(&request, limit)?;
-            if !matches!(reply, Reply::Response(_)) {
-                others.truncate(turn - 1);
-            }
-            match reply {
-                Reply::Response(response) => match *response {
-                    Response::Sampled(Ok(samples)) => turns.push(samples),
-                    Response::Sampled(Err(failure)) => return failed(turn, failure),
-                    Response::Replaced(file) => return Ok(Sampled::Replaced(file)),
-                    other => return failed(turn, out_of_step(&other)),
-                },
-                Reply::Died(failure) => return failed(turn, failure),
-                Reply::TimedOut if self.is_out_of_time() => return Ok(Sampled::Stopped),
-                Reply::TimedOut => return failed(turn, self.timeout()),
-                Reply::Interrupted => return Ok(Sampled::Stopped),
+        })
+    }
+
+    fn take_turns(
+        &self,
+        of: &Turns<'_>,
+        others: &mut [Worker],
+        turns: &mut Vec<ProcessSamples>,
+    ) -> Result<ControlFlow<Sampled>, RunnerError> {
+        let (settings, configuration) = (self.settings.clone(), Box::new(of.configuration.clone()));
+        let prepare = Request::Prepare { settings: settings.clone(), configuration: configuration.clone() };
+        let left = || self.limit().saturating_sub(of.began.elapsed());
+        let replies: Vec<_> = thread::scope(|scope| {
+            let calls: Vec<_> = others.iter_mut().map(|worker| scope.spawn(|| worker.call(&prepare, left()))).collect();
+            calls.into_iter().map(|call| call.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        });
+        for (turn, reply) in (2..).zip(replies) {
+            match self.answer(of, turn, reply?) {
+                ControlFlow::Continue(Response::Prepared(Ok(()))) => {}
+                ControlFlow::Continue(other) => return Ok(ControlFlow::Break(of.failed(turn, out_of_step(&other)))),
+                ControlFlow::Break(end) => return Ok(ControlFlow::Break(end)),
             }
         }
-        Ok(Sampled::Row(Outcome::Ok(Box::new(joined(*measured, turns)))))
+        let sample = Request::Sample { settings, configuration };
+        for (turn, worker) in (2..).zip(others) {
+            match self.answer(of, turn, worker.call(&sample, left())?) {
+                ControlFlow::Continue(Response::Sampled(Ok(samples))) => turns.push(samples),
+                ControlFlow::Continue(other) => return Ok(ControlFlow::Break(of.failed(turn, out_of_step(&other)))),
+                ControlFlow::Break(end) => return Ok(ControlFlow::Break(end)),
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// What a process answered, or how it ended the row.
+    fn answer(&self, of: &Turns<'_>, turn: usize, reply: Reply) -> ControlFlow<Sampled, Response> {
+        ControlFlow::Break(match reply {
+            Reply::Response(response) => match *response {
+                Response::Prepared(Err(failure)) | Response::Sampled(Err(failure)) => of.failed(turn, failure),
+                Response::Replaced(file) => Sampled::Replaced(file),
+                other => return ControlFlow::Continue(other),
+            },
+            Reply::Died(failure) => of.failed(turn, failure),
+            Reply::TimedOut if self.is_out_of_time() => Sampled::Stopped,
+            Reply::TimedOut => of.failed(turn, self.timeout()),
+            Reply::Interrupted => Sampled::Stopped,
+        })
+    }
+}
+
+impl Turns<'_> {
+    /// The row of a process that failed, counted from 1.
+    fn failed(&self, turn: usize, failure: Failure) -> Sampled {
+        let reason = format!("process {turn} of {}: {}", self.processes, failure.reason);
+        Sampled::Row(Outcome::Failed(Failure { reason, ..failure }))
     }
 }
 
