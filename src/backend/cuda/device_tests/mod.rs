@@ -384,12 +384,10 @@ fn products_whose_blocks_walk_over_many_tiles_agree_with_float64() {
     let mut model = model(Architecture::BertBase);
     model.config.dimensions.layers = 1;
     model.graph = crate::model::build_graph(&model.config);
-    for preset in [Preset::Hybrid, Preset::Bf16, Preset::Fp16] {
+    for preset in [Preset::Hybrid, Preset::Bf16] {
         let Some(gpu) = gpu() else { return };
         let bench = Bench { multiprocessors: 3, ..Bench::new(gpu, &model, preset, Shape { batch: 4, sequence: 127 }) };
-        let ran = bench.check_groups(|stages| {
-            matches!(stages, [Stage::Linear(stage), ..] if !matches!(stage.epilogue, Epilogue::RoundedActivation(_)))
-        });
+        let ran = bench.check_groups(|stages| matches!(stages, [Stage::Linear(_), ..]));
         println!("{preset}: {ran} choices");
         assert!(ran > 1);
     }
