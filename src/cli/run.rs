@@ -42,7 +42,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "LIST")]
     gpus: Option<GpuChoice>,
     /// End within this time, e.g. 45m, and run first what decides most claims and tables. The same command again goes on.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     budget: Option<TimeLimit>,
 }
 
