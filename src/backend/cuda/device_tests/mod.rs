@@ -8,6 +8,7 @@ mod bench_sizes;
 mod laid_out;
 mod mixed;
 mod qkv;
+mod qkv_cluster;
 mod reference;
 mod rounded;
 mod sizes;
