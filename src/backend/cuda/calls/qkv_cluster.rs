@@ -29,7 +29,7 @@ const BLOCKS: usize = 8;
 /// Rows that a block computes, and elements of depth of a stage.
 const ROWS: usize = 64;
 
-const THREADS: usize = 160;
+const THREADS: usize = 288;
 
 /// Shared memory that a block may have, bytes.
 const MOST_SHARED_BYTES: usize = 227 << 10;
@@ -52,10 +52,10 @@ impl QkvClusterTile {
     /// Dynamic shared memory, bytes, by the formula at the end of the kernel's file.
     fn shared_bytes(self, stages: usize) -> usize {
         let columns = self.columns();
-        1024 + stages * (128 * (ROWS + 3 * columns) + 8)
+        1032 + stages * (128 * (ROWS + 3 * columns) + 8)
             + 8192
             + self.keys.max(ROWS) * (128 + 2 * columns)
-            + 12 * columns
+            + 780 * columns
     }
 
     fn units(self, batch: usize) -> usize {
@@ -87,6 +87,7 @@ pub(super) fn call(
     let (QkvClusterTile { rows, keys }, stages) = (tile, linear.depth / ROWS);
     let AttentionShape { batch, sequence, heads, mask, .. } = attention.shape;
     let arguments = Arguments::default()
+        .pointer(placement.weight(linear.weight)?)
         .optional(linear.bias.map(|bias| placement.weight(bias.widened())).transpose()?)
         .pointer(placement.tensor(attention.context))
         .pointer(placement.lengths)
@@ -102,15 +103,17 @@ pub(super) fn call(
         arguments.assertion("QkvClusterArguments"),
         assertion(&format!("QkvClusterTile<{rows}, {keys}, {stages}>"), shared_bytes, THREADS)
     );
-    let map = |address, rows, box_rows| MapSpec { address, columns: linear.depth, rows, box_rows };
+    let map = MapSpec {
+        address: placement.tensor(linear.x),
+        columns: linear.depth,
+        rows: linear.tokens,
+        box_rows: keys.min(ROWS),
+    };
     Ok(DeviceCall::Kernel(KernelCall {
         instance: Instance { source: KernelSource::QkvCluster(placement.element(linear.x)), name, line },
         shared_bytes,
         grid: Grid { blocks: (BLOCKS, heads, tile.units(batch)), threads: THREADS },
-        maps: vec![
-            map(placement.tensor(linear.x), linear.tokens, keys.min(ROWS)),
-            map(placement.weight(linear.weight)?, linear.width, tile.columns()),
-        ],
+        maps: vec![map],
         arguments,
     }))
 }
@@ -143,8 +146,8 @@ mod tests {
         let fits = |rows, keys, depth| QkvClusterTile { rows, keys }.shared_bytes(depth / ROWS) <= MOST_SHARED_BYTES;
         assert!(KEYS.into_iter().all(|keys| fits(2 * ROWS, keys, 768) && !fits(2 * ROWS, keys, 1024)));
         assert!(fits(ROWS, 32, 1024) && fits(ROWS, 64, 1024));
-        // The kernel: stages of 64 x 128 and 24 x 128 bytes, Q, K and V, 24 floats, a barrier a stage.
-        let bytes = 1024 + 12 * (64 + 24) * 128 + 64 * 128 + 64 * 128 + 64 * 16 + 24 * 4 + 12 * 8;
+        // The kernel: stages of 64 x 128 and 24 x 128 bytes, Q, K and V, sums, bias, barriers.
+        let bytes = 1024 + 12 * (64 + 24) * 128 + 64 * 128 + 64 * 128 + 64 * 16 + (64 * 24 + 24) * 4 + 13 * 8;
         assert_eq!(QkvClusterTile { rows: 64, keys: 32 }.shared_bytes(12), bytes);
     }
 }
