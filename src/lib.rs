@@ -57,7 +57,7 @@
 //! | [`libraries`] | shared libraries: where they are, what is pinned |
 //! | [`engine`] | the seam: what a backend and an engine are, without any device type |
 //! | [`onnx`] [`input`] [`model`] [`graph`] | what is computed, on which token ids |
-//! | [`files`] [`lock`] [`signals`] [`digest`] [`json_diff`] [`numbers`] [`panics`] [`nvml`] [`stats`] [`text_table`] [`terminal`] | the ground |
+//! | [`files`] [`lock`] [`signals`] [`digest`] [`json_diff`] [`numbers`] [`panics`] [`nvml`] [`processors`] [`stats`] [`text_table`] [`terminal`] | the ground |
 
 pub mod analysis;
 pub mod appendix;
@@ -89,6 +89,7 @@ pub mod nvml;
 pub mod onnx;
 pub mod panics;
 pub mod plan;
+pub mod processors;
 pub mod provenance;
 pub mod record;
 pub mod report;

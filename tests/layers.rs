@@ -31,6 +31,7 @@ const FLOORS: [&[&str]; 16] = [
         "numbers",
         "panics",
         "nvml",
+        "processors",
         "stats",
         "text_table",
         "terminal",

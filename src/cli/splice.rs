@@ -24,15 +24,18 @@ pub(super) struct SpliceArgs {
     /// Folder of a comparison with peers, for pages that show one, e.g. artifacts/h200-peers.
     #[arg(long, value_name = "DIR")]
     peers: Option<PathBuf>,
+    /// Folder of an earlier edition of the artifact, for pages that show what changed since.
+    #[arg(long, value_name = "DIR")]
+    before: Option<PathBuf>,
     /// Write nothing; name each stale section and exit with 1 if there is one.
     #[arg(long)]
     check: bool,
 }
 
 pub(super) fn execute(args: SpliceArgs) -> Result<u8> {
-    let SpliceArgs { artifact, pages, peers, check } = args;
+    let SpliceArgs { artifact, pages, peers, before, check } = args;
     let count = pages.len();
-    let found = stale(&SpliceRequest { artifact, peers, pages })?;
+    let found = stale(&SpliceRequest { artifact, peers, before, pages })?;
     for file in &found {
         if !check {
             file.mend()?;

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::runner::{self, placement::CpuList};
+use crate::processors::CpuList;
+use crate::runner;
 
 /// Requests come on standard input.
 #[derive(Debug, Args)]

@@ -91,6 +91,8 @@ pub struct BuildRequest {
     pub shape: Shape,
     /// CPU threads, where the backend uses them.
     pub threads: usize,
+    /// Whether each of these threads stays on a processor of its own, where the backend can ask for it.
+    pub pinned: bool,
     /// The GPU generation to build for, where the backend builds ahead of time.
     pub target: Target,
     /// Whether rows may be shorter than the shape's. An engine for full rows alone needs no attention mask.
@@ -105,7 +107,17 @@ impl BuildRequest {
     /// A build for this machine and for padded rows, without progress reports.
     pub fn new(model: Arc<Model>, policy: PrecisionPolicy, shape: Shape, threads: usize) -> Self {
         let (target, progress) = Default::default();
-        BuildRequest { model, policy, shape, threads, target, padded: true, token_types: false, progress }
+        BuildRequest {
+            model,
+            policy,
+            shape,
+            threads,
+            pinned: false,
+            target,
+            padded: true,
+            token_types: false,
+            progress,
+        }
     }
 }
 

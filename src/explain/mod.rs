@@ -103,15 +103,18 @@ pub struct Traced {
 }
 
 /// A median, as stored and from the samples.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Recomputed {
     /// Column of the samples.
     pub column: &'static str,
     /// Number of samples.
     pub samples: usize,
+    /// Where several processes took them, the median of each, milliseconds, in the order of their turns.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub processes_ms: Vec<f64>,
     /// The row's, milliseconds.
     pub stored_ms: Option<f64>,
-    /// That of the samples, milliseconds.
+    /// That of the samples, or of the processes' medians, milliseconds.
     pub recomputed_ms: Option<f64>,
 }
 

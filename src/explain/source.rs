@@ -11,6 +11,7 @@ use crate::results::data::Data;
 use crate::stats::median;
 use crate::store::parquet::read_samples;
 use crate::store::schema::{ResultRow, SampleRow};
+use crate::store::series::TimedSeries;
 use crate::store::{SAMPLES_FILE, StoreError, derive, journal};
 
 /// One experiment or repeat.
@@ -89,9 +90,12 @@ fn recomputed(row: &ResultRow, samples: &[SampleRow]) -> Vec<Recomputed> {
         ("device_ms", |sample| sample.device_ms, row.device_p50_ms),
         ("end_to_end_ms", |sample| sample.end_to_end_ms, row.end_to_end_p50_ms),
     ];
+    let of_processes = TimedSeries::read(&samples.iter().collect::<Vec<_>>()).medians_of_processes_ms();
     let series = columns.into_iter().map(|(column, of, stored_ms)| {
         let values: Vec<f64> = samples.iter().filter_map(of).collect();
-        Recomputed { column, samples: values.len(), stored_ms, recomputed_ms: median(&values) }
+        let processes = if column == "latency_ms" { of_processes.as_slice() } else { &[] };
+        let recomputed_ms = median(if processes.is_empty() { &values } else { processes });
+        Recomputed { column, samples: values.len(), processes_ms: processes.to_vec(), stored_ms, recomputed_ms }
     });
     series.filter(|found| found.samples > 0 || found.stored_ms.is_some()).collect()
 }

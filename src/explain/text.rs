@@ -21,6 +21,8 @@ pub(super) fn values(row: &ResultRow) -> Vec<(&'static str, f64)> {
         ("latency_p50_ms", row.latency_p50_ms),
         ("latency_p50_low_ms", row.latency_p50_low_ms),
         ("latency_p50_high_ms", row.latency_p50_high_ms),
+        ("processes", count(row.processes)),
+        ("process_spread", row.process_spread),
         ("aa_ratio", row.aa_ratio),
         ("energy_per_inference_mj", row.energy_per_inference_mj),
         ("output_elements", count(row.output_elements)),
@@ -88,12 +90,18 @@ fn row_text(row: &Traced) -> String {
         Status::Pending => ", not run",
     };
     let mut text = format!("\n  row {} of {}: {}{measured}\n", row.id, row.experiment, row.label);
-    for Recomputed { column, samples, stored_ms, recomputed_ms } in &row.series {
+    for Recomputed { column, samples, processes_ms, stored_ms, recomputed_ms } in &row.series {
         let shown = |value: &Option<f64>| value.map_or_else(|| "none".to_owned(), |value| format!("{value} ms"));
         let agree = if stored_ms == recomputed_ms { "as in the row" } else { "NOT the row's" };
+        let of = if processes_ms.is_empty() {
+            String::new()
+        } else {
+            let medians: Vec<String> = processes_ms.iter().map(|&ms| numbers::significant(ms, 4)).collect();
+            format!(" by {} processes, whose medians are {} ms", processes_ms.len(), medians.join(", "))
+        };
         let _ = writeln!(
             text,
-            "    median of {samples} samples ({column}): {}, {agree}: {}",
+            "    median of {samples} samples{of} ({column}): {}, {agree}: {}",
             shown(recomputed_ms),
             shown(stored_ms)
         );

@@ -13,6 +13,9 @@ pub(super) const MAX_SAMPLES: usize = 1_000_000;
 pub(super) const MAX_BROKEN_ROWS: usize = 1_000_000_000;
 pub(super) const SECONDS: RealRange =
     RealRange { contains: |value| value > 0.0 && value <= 1e6, words: "a number of seconds above 0 and up to 1000000" };
+/// Most processes that take turns at a row on a CPU.
+const MAX_PROCESSES: usize = 64;
+
 /// The driver renews its energy counter every 20 to 100 ms; a step is seen 10 ms late at most.
 const ENERGY_WINDOW: RealRange = RealRange {
     contains: |value| value == 0.0 || (0.5..=3600.0).contains(&value),
@@ -41,7 +44,9 @@ pub(super) fn set<T>(
 pub(super) fn measurement(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) -> Measurement {
     let mut limits = Measurement::default();
     let sampling = ["warmup", "min_samples", "max_samples", "target_precision"];
-    let allowed = [&sampling[..], &["time_cap_s", "timeout_s", "threads", "energy_window_s"]].concat();
+    let allowed =
+        [&sampling[..], &["time_cap_s", "timeout_s", "threads", "energy_window_s", "cpu_processes", "pin_threads"]]
+            .concat();
     let Some(cursor) = cursor else { return limits };
     let Some(fields) = Fields::open(cursor, report, "a mapping of measurement limits", &allowed) else { return limits };
     set((&fields, "warmup"), report, &mut limits.warmup, |c, r| c.whole(r, 0..=MAX_SAMPLES));
@@ -54,6 +59,10 @@ pub(super) fn measurement(cursor: Option<&Cursor<'_>>, report: &mut Report<'_>) 
     set((&fields, "energy_window_s"), report, &mut limits.energy_window_s, |c, r| {
         c.real(r, ENERGY_WINDOW).map(|window| Some(window).filter(|&window| window > 0.0))
     });
+    set((&fields, "cpu_processes"), report, &mut limits.cpu_processes, |c, r| {
+        c.whole(r, 1..=MAX_PROCESSES).map(|processes| Some(processes).filter(|&processes| processes > 1))
+    });
+    set((&fields, "pin_threads"), report, &mut limits.pin_threads, |c, r| c.flag(r));
     contradictions(cursor, &fields, report, &limits);
     limits
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{BackendKind, Target};
+use crate::engine::{BackendKind, DeviceKind, Target};
 use crate::graph::{PrecisionPolicy, Shape};
 use crate::input::InputSource;
 use crate::model::{Head, ModelSource};
+use crate::stats::BOOTSTRAP_MIN_SAMPLES;
 
 /// The manifest format this program reads.
 pub const MANIFEST_VERSION: u64 = 1;
@@ -98,6 +99,39 @@ pub struct Measurement {
     /// their protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy_window_s: Option<f64>,
+    /// On a CPU, processes that take turns at the samples of a configuration, each with an engine of its own. `None` means one,
+    /// and is left out of the serialised form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_processes: Option<usize>,
+    /// On a CPU, each thread stays on a processor of its own, where the backend can ask for it. Left out of the serialised form
+    /// where it is false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pin_threads: bool,
+}
+
+impl Measurement {
+    /// Processes whose samples a row on this device is made of.
+    pub fn processes(&self, device: DeviceKind) -> usize {
+        match device {
+            DeviceKind::Cpu => self.cpu_processes.unwrap_or(1),
+            DeviceKind::Gpu => 1,
+        }
+    }
+
+    /// The share of one of several processes: their samples and their time add up to the row's. No precision ends a share,
+    /// because the spread of one process says nothing of the others.
+    pub fn share_of(&self, processes: usize) -> Measurement {
+        if processes <= 1 {
+            return *self;
+        }
+        Measurement {
+            min_samples: self.min_samples.div_ceil(processes),
+            max_samples: self.max_samples.div_ceil(processes),
+            target_precision: 0.0,
+            time_cap_s: self.time_cap_s / processes as f64,
+            ..*self
+        }
+    }
 }
 
 impl Default for Measurement {
@@ -111,6 +145,8 @@ impl Default for Measurement {
             timeout_s: 600.0,
             threads: None,
             energy_window_s: None,
+            cpu_processes: None,
+            pin_threads: false,
         }
     }
 }
@@ -142,6 +178,23 @@ impl NoiseFloorTest {
             && self.sequence_lengths.contains(&shape.sequence)
             && (self.precisions.is_empty() || self.precisions.contains(&policy.name))
     }
+
+    /// A block where a forward takes this long, seconds: one untimed forward and `samples` timed ones, or so few that the rounds of
+    /// an interval end in time. One timed forward is left at least. A round has four blocks.
+    pub fn block(&self, forward_s: f64) -> TimedBlock {
+        let fitting = (self.time_cap_s / (4.0 * BOOTSTRAP_MIN_SAMPLES as f64 * forward_s)) as usize;
+        let untimed = usize::from(fitting > 1);
+        TimedBlock { untimed, samples: (fitting - untimed.min(fitting)).clamp(1, self.samples.max(1)) }
+    }
+}
+
+/// Forwards of one engine on end, between those of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimedBlock {
+    /// Untimed, at the beginning: the device and the caches have just served the other engine.
+    pub untimed: usize,
+    /// Timed.
+    pub samples: usize,
 }
 
 /// How outputs are compared.
@@ -290,4 +343,51 @@ pub struct SearchTolerance {
     pub max_flips: Option<u64>,
     /// Largest perplexity over all forwards, as a multiple of FP32's.
     pub max_perplexity_ratio: Option<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_forwards_a_block_where_each_takes_long() {
+        let test = NoiseFloorTest {
+            batch_sizes: vec![1],
+            sequence_lengths: vec![128],
+            precisions: Vec::new(),
+            rounds: 20,
+            samples: 5,
+            time_cap_s: 5.0,
+        };
+        let block = |forward_s| test.block(forward_s);
+        let blocks =
+            [(1, 5), (1, 5), (1, 2), (0, 1), (0, 1), (1, 5)].map(|(untimed, samples)| TimedBlock { untimed, samples });
+        assert_eq!([1e-4, 0.03, 0.06, 0.2, 30.0, 0.0].map(block), blocks);
+        // The rounds of an interval end in time wherever one forward a block does.
+        for step in 1..=208 {
+            let TimedBlock { untimed, samples } = block(f64::from(step) / 1000.0);
+            assert!(24 * (untimed + samples) as u32 * step <= 5000, "{step} ms: {untimed}, {samples}");
+        }
+    }
+
+    /// Together the processes take what one would, rounded up, and one process has the limits of the manifest.
+    #[test]
+    fn shares_of_processes_add_up() {
+        let limits = Measurement { min_samples: 6, max_samples: 1000, time_cap_s: 0.6, ..Measurement::default() };
+        assert_eq!(limits.share_of(1), limits);
+        for processes in 2..40 {
+            let share = limits.share_of(processes);
+            for (of_one, of_all) in [(share.min_samples, 6), (share.max_samples, 1000)] {
+                assert!(of_one >= 1 && (of_all..of_all + processes).contains(&(of_one * processes)), "{processes}");
+            }
+            assert!((share.time_cap_s * processes as f64 - 0.6).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn several_processes_are_for_cpus() {
+        let limits = Measurement { cpu_processes: Some(6), ..Measurement::default() };
+        assert_eq!([DeviceKind::Cpu, DeviceKind::Gpu].map(|device| limits.processes(device)), [6, 1]);
+        assert_eq!(Measurement::default().processes(DeviceKind::Cpu), 1);
+    }
 }

@@ -9,26 +9,24 @@ use std::time::Instant;
 use super::clock::Clock;
 use crate::engine::{BackendError, Engine};
 use crate::input::Batch;
-use crate::manifest::schema::NoiseFloorTest;
+use crate::manifest::schema::{NoiseFloorTest, TimedBlock};
 use crate::stats::{BOOTSTRAP_MIN_SAMPLES, median};
-
-/// Untimed forwards at the beginning of a block. The device and the caches have just served the other engine.
-const WARMUP: usize = 1;
 
 /// How long engines are timed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RoundLimits {
     /// Rounds, at most.
     pub rounds: usize,
-    /// Timed forwards of a block.
-    pub samples: usize,
+    /// Forwards of a block.
+    pub block: TimedBlock,
     /// No round begins after this long, seconds, once there are enough for an interval.
     pub time_cap_s: f64,
 }
 
-impl From<&NoiseFloorTest> for RoundLimits {
-    fn from(&NoiseFloorTest { rounds, samples, time_cap_s, .. }: &NoiseFloorTest) -> Self {
-        RoundLimits { rounds, samples, time_cap_s }
+impl RoundLimits {
+    /// The limits of a test of forwards that take this long, seconds.
+    pub fn of(test: &NoiseFloorTest, forward_s: f64) -> Self {
+        RoundLimits { rounds: test.rounds, block: test.block(forward_s), time_cap_s: test.time_cap_s }
     }
 }
 
@@ -44,14 +42,14 @@ pub fn measure_interleaved(
 ) -> Result<Vec<Vec<f64>>, BackendError> {
     let mut clocks = engines.iter().map(|engine| Clock::of(*engine)).collect::<Result<Vec<_>, _>>()?;
     engines.iter_mut().try_for_each(|engine| engine.bind(batch))?;
-    interleave(engines.len(), limits, |arm| block(engines[arm], &mut clocks[arm], limits.samples))
+    interleave(engines.len(), limits, |arm| block(engines[arm], &mut clocks[arm], limits.block))
 }
 
-fn block(engine: &mut dyn Engine, clock: &mut Clock, samples: usize) -> Result<Vec<f64>, BackendError> {
-    for _ in 0..WARMUP {
+fn block(engine: &mut dyn Engine, clock: &mut Clock, of: TimedBlock) -> Result<Vec<f64>, BackendError> {
+    for _ in 0..of.untimed {
         clock.sample(engine)?;
     }
-    (0..samples).map(|_| clock.sample(engine).map(|sample| sample.wall_ms)).collect()
+    (0..of.samples).map(|_| clock.sample(engine).map(|sample| sample.wall_ms)).collect()
 }
 
 /// Runs rounds of so many arms until the limit, or until time is up and there are enough rounds for an interval.
@@ -91,7 +89,7 @@ mod tests {
     use crate::stats::ratio_of_rounds;
 
     fn limits(rounds: usize, samples: usize) -> RoundLimits {
-        RoundLimits { rounds, samples, time_cap_s: 1e6 }
+        RoundLimits { rounds, block: TimedBlock { untimed: 0, samples }, time_cap_s: 1e6 }
     }
 
     /// A simulated clock. A forward takes 1 ms, and `second` times as long in the second engine. Each has normal noise
@@ -109,7 +107,7 @@ mod tests {
             let mut forward = 0_u32;
             let block = |arm: usize| {
                 let factor = if arm == 1 { self.second } else { 1.0 };
-                let samples = (0..limits.samples).map(|_| {
+                let samples = (0..limits.block.samples).map(|_| {
                     forward += 1;
                     factor * (1.0 + self.drift * f64::from(forward)) * (1.0 + noise.sample(&mut rng))
                 });

@@ -87,9 +87,7 @@ pub fn measure_with(
 ) -> Result<Sampling, BackendError> {
     let peak = PeakMemory::start();
     engine.bind(batch)?;
-    for _ in 0..limits.warmup {
-        clock.sample(engine)?;
-    }
+    let warmup = warm_up(&mut clock, engine, limits)?;
     let start = Instant::now();
     let series = series((&mut clock, &mut guard), engine, limits)?;
     let elapsed_s = start.elapsed().as_secs_f64();
@@ -105,13 +103,29 @@ pub fn measure_with(
     Ok(Sampling {
         samples_ms: series.samples_ms,
         device_samples_ms: series.device_samples_ms,
-        warmup: limits.warmup,
+        warmup,
         stop_reason: series.stop_reason,
         process_peak_bytes,
         end_to_end_ms,
         sustained,
         telemetry: guard.telemetry(),
     })
+}
+
+/// Untimed forwards, and how many there were. Where several processes take turns, each has one forward at least, and ends when
+/// these have taken as long as its samples may.
+fn warm_up(clock: &mut Clock, engine: &mut dyn Engine, limits: &Measurement) -> Result<usize, BackendError> {
+    let start = Instant::now();
+    for done in 1..=limits.warmup {
+        clock.sample(engine)?;
+        if limits.cpu_processes.is_some()
+            && !clock.has_device_time()
+            && start.elapsed().as_secs_f64() >= limits.time_cap_s
+        {
+            return Ok(done);
+        }
+    }
+    Ok(limits.warmup)
 }
 
 /// The main series of samples.

@@ -70,8 +70,13 @@ impl Configuration {
         let rate = self.rate(measurement);
         let pass_s = rate.pass_s(sizes, self.shape);
         let passes_s = |count: usize| pass_s * count as f64;
-        let sampling_s =
-            passes_s(measurement.min_samples).max(passes_s(measurement.max_samples).min(measurement.time_cap_s));
+        let processes = measurement.processes(self.backend.device());
+        let share = measurement.share_of(processes);
+        let sampling_s = passes_s(share.min_samples).max(passes_s(share.max_samples).min(share.time_cap_s));
+        let warm_up_s = match processes {
+            1 => passes_s(share.warmup),
+            _ => passes_s(share.warmup).min(share.time_cap_s.max(passes_s(share.warmup.min(1)))),
+        };
         let scored = match self.input_source {
             InputSource::Random { .. } | InputSource::RandomWithSeparators { .. } => 0,
             InputSource::Text { .. } => numerics.score_windows,
@@ -82,7 +87,9 @@ impl Configuration {
             DeviceKind::Cpu => 0.0,
             DeviceKind::Gpu => measurement.energy_window_s.unwrap_or(0.0),
         };
-        let total_s = rate.build_s + passes_s(measurement.warmup) + sampling_s + window_s + comparison_s;
+        // The first builds, then all others at once.
+        let builds_s = processes.min(2) as f64 * rate.build_s;
+        let total_s = builds_s + processes as f64 * (warm_up_s + sampling_s) + window_s + comparison_s;
         DurationEstimate { pass_s, total_s: total_s.min(measurement.timeout_s), size }
     }
 }
@@ -99,7 +106,8 @@ impl Plan {
         let Some(test) = self.noise_floor.as_ref().filter(|test| test.covers(one.shape, &one.policy)) else {
             return estimate;
         };
-        let round_s = 4.0 * (test.samples + 1) as f64 * estimate.pass_s;
+        let block = test.block(estimate.pass_s);
+        let round_s = 4.0 * (block.untimed + block.samples) as f64 * estimate.pass_s;
         let most_s = test.time_cap_s.max(BOOTSTRAP_MIN_SAMPLES as f64 * round_s);
         let build_s = one.rate(&self.measurement).build_s;
         let total_s = estimate.total_s + build_s + (test.rounds as f64 * round_s).min(most_s);

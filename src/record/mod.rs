@@ -162,6 +162,9 @@ impl FailureKind {
 pub struct EngineMeasurements {
     /// Raw samples in the order taken, milliseconds of wall time per forward.
     pub samples_ms: Vec<f64>,
+    /// How many of these each process took, in order; empty where one took all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples_of_processes: Vec<usize>,
     /// Device time of the same forwards, milliseconds; empty where the engine is not on a device.
     #[serde(default)]
     pub device_samples_ms: Vec<f64>,

@@ -155,9 +155,11 @@ fn series_of(samples: &[SampleRow]) -> Vec<(&str, &str, Vec<&SampleRow>)> {
 }
 
 /// The columns that samples decide.
-fn times(row: &ResultRow) -> [(&'static str, Option<f64>); 23] {
+fn times(row: &ResultRow) -> [(&'static str, Option<f64>); 25] {
     [
         ("samples", row.samples.map(|count| count as f64)),
+        ("processes", row.processes.map(|count| count as f64)),
+        ("process_spread", row.process_spread),
         ("latency_mean_ms", row.latency_mean_ms),
         ("latency_sd_ms", row.latency_sd_ms),
         ("latency_min_ms", row.latency_min_ms),

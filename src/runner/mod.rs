@@ -6,6 +6,7 @@
 
 mod child;
 mod deadline;
+mod examine;
 mod failure;
 mod interrupt;
 mod lock;

@@ -1,13 +1,12 @@
 //! The GPUs of a host that share a run, each with its own part of the host's processors.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use thiserror::Error;
 
+use crate::processors::{CpuList, node_cpus, siblings};
 use crate::provenance::gpu::{Slot, slots};
 
 /// Fake GPUs for tests of the runner, comma-separated, each `UUID@NODE`. The backend `mock` then counts as theirs.
@@ -36,56 +35,6 @@ impl FromStr for GpuChoice {
             Some(_) if !twice => Ok(GpuChoice::Some(set)),
             _ => Err(format!("`{text}` is no list of GPUs; write all, or different numbers like 0,1")),
         }
-    }
-}
-
-/// Processors of this host, by the kernel's numbers.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct CpuList(pub Vec<usize>);
-
-impl fmt::Display for CpuList {
-    /// `0,1,8`
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.iter().map(usize::to_string).collect::<Vec<_>>().join(","))
-    }
-}
-
-impl FromStr for CpuList {
-    type Err = String;
-
-    /// Of the kernel's form: `0-3,8`.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || format!("`{text}` is no list of processors");
-        let mut all = Vec::new();
-        for part in text.trim().split(',').filter(|part| !part.is_empty()) {
-            let (first, last) = part.split_once('-').unwrap_or((part, part));
-            let (first, last): (usize, usize) = first
-                .parse()
-                .ok()
-                .zip(last.parse().ok())
-                .filter(|(_, last)| *last < CpuSet::MAX_CPU)
-                .ok_or_else(wrong)?;
-            all.extend(first..=last);
-        }
-        Ok(CpuList(all))
-    }
-}
-
-impl CpuList {
-    /// Those that this process may use.
-    fn allowed() -> CpuList {
-        let set = sched_getaffinity(None).unwrap_or_default();
-        CpuList((0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect())
-    }
-
-    /// Keeps this process on these processors. The kernel then gives it memory of their node first.
-    ///
-    /// # Errors
-    /// The kernel's, where it allows none of them.
-    pub fn keep_this_process(&self) -> std::io::Result<()> {
-        let mut set = CpuSet::new();
-        self.0.iter().filter(|&&cpu| cpu < CpuSet::MAX_CPU).for_each(|&cpu| set.set(cpu));
-        Ok(sched_setaffinity(None, &set)?)
     }
 }
 
@@ -207,19 +156,9 @@ fn divide(choice: &GpuChoice, slots: &[Slot], allowed: &CpuList, root: &Path) ->
     Ok(shares)
 }
 
-/// The processors of a memory node; `None` where the kernel does not say.
-fn node_cpus(root: &Path, node: usize) -> Option<CpuList> {
-    let path = root.join(format!("sys/devices/system/node/node{node}/cpulist"));
-    std::fs::read_to_string(path).ok()?.parse().ok()
-}
-
 /// The processors in an order in which those of one core are neighbours.
 fn by_core(root: &Path, cpus: &CpuList) -> Vec<usize> {
-    let first_sibling = |cpu: usize| -> usize {
-        let path = root.join(format!("sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"));
-        let siblings = std::fs::read_to_string(path).ok().and_then(|text| text.parse::<CpuList>().ok());
-        siblings.and_then(|list| list.0.first().copied()).unwrap_or(cpu)
-    };
+    let first_sibling = |cpu: usize| siblings(root, cpu).0.first().copied().unwrap_or(cpu);
     let mut ordered = cpus.0.clone();
     ordered.sort_by_key(|&cpu| (first_sibling(cpu), cpu));
     ordered

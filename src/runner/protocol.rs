@@ -11,6 +11,7 @@ use crate::manifest::schema::{Measurement, NoiseFloorTest, Numerics, Tolerance};
 use crate::model::WeightsProvenance;
 use crate::numerics::Part;
 use crate::plan::{Configuration, Plan};
+use crate::record::telemetry::Telemetry;
 use crate::record::{Failure, Materials, Outcome};
 
 /// The settings shared by all configurations of a plan.
@@ -57,7 +58,11 @@ pub(super) enum Request {
     Open { settings: Settings, configuration: Box<Configuration>, input: bool },
     /// Ensure that this file holds this part of the reference outputs of this configuration.
     Reference { settings: Settings, configuration: Box<Configuration>, part: Part, path: PathBuf },
-    /// Measure this configuration.
+    /// Build an engine of this configuration, for the next request.
+    Prepare { settings: Settings, configuration: Box<Configuration> },
+    /// Take this process's share of the samples of this configuration with the engine that was prepared.
+    Sample { settings: Settings, configuration: Box<Configuration> },
+    /// Measure this configuration, with this process's share of the samples.
     Measure { settings: Settings, configuration: Box<Configuration>, references: References },
 }
 
@@ -77,6 +82,15 @@ pub(super) struct Opened {
     pub materials: Result<Materials, String>,
 }
 
+/// What a further process adds to a row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct ProcessSamples {
+    /// In the order taken, milliseconds of wall time per forward.
+    pub samples_ms: Vec<f64>,
+    /// Telemetry of the machine during them.
+    pub telemetry: Telemetry,
+}
+
 /// A response from worker to parent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Response {
@@ -86,6 +100,8 @@ pub(super) enum Response {
     Opened(Result<Opened, String>),
     /// What the reference was computed from.
     Referenced(Result<Opened, String>),
+    Prepared(Result<(), Failure>),
+    Sampled(Result<ProcessSamples, Failure>),
     Measured(Outcome),
     /// This file was changed since the worker read it. Nothing that the worker would answer has one origin; another worker
     /// reads the file anew.

@@ -5,27 +5,24 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::protocol::{Opened, Probed, References, Request, Response, Settings};
+use super::examine::examined;
+use super::protocol::{Opened, Probed, ProcessSamples, References, Request, Response, Settings};
 use crate::backend::backend;
 use crate::backend::reference::ReferenceBackend;
 use crate::engine::{Backend, BackendError, Build, BuildReport, BuildRequest, Engine, ProgressSink};
-use crate::graph::{CostSummary, Preset};
-use crate::input::{Batch, InputStream};
+use crate::graph::CostSummary;
+use crate::input::InputStream;
 use crate::libraries;
+use crate::manifest::schema::Measurement;
 use crate::measure::interleaved::{RoundLimits, measure_interleaved};
 use crate::measure::measure;
 use crate::measure::memory::PeakMemory;
-use crate::model::{Model, ModelOutput, ScoreFunction, WeightsProvenance};
-use crate::numerics::{
-    ComparisonSettings, Evaluation, ForwardReferences, Forwards, Part, PathOf, ReferenceOutputs, ReferenceSource,
-    compare, evaluate, limit_forwards,
-};
+use crate::model::{Model, ModelOutput, WeightsProvenance};
+use crate::numerics::{Part, ReferenceOutputs, ReferenceSource};
 use crate::plan::{Configuration, Plan};
 use crate::provenance::{Drift, arithmetic, drift};
-use crate::record::{
-    AaTest, Built, EngineMeasurements, Failure, FailureKind, Materials, NOT_SCORED, NumericsSummary, Outcome,
-    QualitySummary,
-};
+use crate::record::{AaTest, Built, EngineMeasurements, Failure, FailureKind, Materials, Outcome};
+use crate::stats::median;
 
 /// The state that a worker keeps between the configurations of its group.
 pub(super) struct WorkerSession {
@@ -33,6 +30,8 @@ pub(super) struct WorkerSession {
     model: Option<Arc<Model>>,
     backend: Option<Box<dyn Backend>>,
     loaded: bool,
+    /// Built for the next samples.
+    prepared: Option<Box<dyn Engine>>,
     inputs: BTreeMap<String, InputStream>,
     drift: Option<Vec<Drift>>,
     libraries: Option<BTreeMap<String, String>>,
@@ -48,6 +47,7 @@ impl WorkerSession {
             model: None,
             backend: None,
             loaded: false,
+            prepared: None,
             inputs: BTreeMap::new(),
             drift: None,
             libraries: None,
@@ -79,6 +79,8 @@ impl WorkerSession {
                 let computed = self.reference(&settings, &configuration, part, &path);
                 Response::Referenced(computed.map_err(|failure| failure.reason))
             }
+            Request::Prepare { settings, configuration } => Response::Prepared(self.prepare(&settings, &configuration)),
+            Request::Sample { settings, configuration } => Response::Sampled(self.sampled(&settings, &configuration)),
             Request::Measure { settings, configuration, references } => {
                 let outcome = self.outcome(&settings, &configuration, &references);
                 Response::Measured(outcome.unwrap_or_else(Outcome::Failed))
@@ -150,17 +152,10 @@ impl WorkerSession {
         references: &References,
     ) -> Result<Outcome, Failure> {
         let model = self.model(settings, of)?;
-        let token_types = of.input_source.may_have_token_types() && self.input(settings, of, &model)?.has_token_types;
         let cost = model.graph.cost(&of.policy, of.shape).map_err(BackendError::from)?;
         let peak = PeakMemory::start();
         let load_s = self.load(of, &model)?;
-        let request = BuildRequest {
-            target: of.target.unwrap_or_default(),
-            padded: of.input_source.is_padded(),
-            token_types,
-            progress: self.progress.clone(),
-            ..BuildRequest::new(Arc::clone(&model), of.policy.clone(), of.shape, threads(settings))
-        };
+        let request = self.build_request(settings, of, &model)?;
         let start = Instant::now();
         let Build { report, engine } = self.backend(of)?.build(&request)?;
         let build_s = start.elapsed().as_secs_f64();
@@ -177,7 +172,8 @@ impl WorkerSession {
             Ok(mut engine) => {
                 let mut measured = self.measured(settings, (of, references), engine.as_mut(), preparation)?;
                 // Last, because a second engine would disturb every other measurement.
-                measured.aa_test = self.aa_test(settings, of, &request, engine.as_mut());
+                let forward_s = median(&measured.samples_ms).unwrap_or_default() / 1e3;
+                measured.aa_test = self.aa_test(settings, (of, forward_s), &request, engine.as_mut());
                 Ok(Outcome::Ok(Box::new(measured)))
             }
             Err(error) => {
@@ -201,6 +197,43 @@ impl WorkerSession {
         }
     }
 
+    /// Builds the engine that takes this process's share of the samples.
+    fn prepare(&mut self, settings: &Settings, of: &Configuration) -> Result<(), Failure> {
+        self.prepared = None;
+        let model = self.model(settings, of)?;
+        self.load(of, &model)?;
+        let request = self.build_request(settings, of, &model)?;
+        self.prepared = Some(self.backend(of)?.build(&request)?.engine?);
+        Ok(())
+    }
+
+    /// Takes this process's share of the samples.
+    fn sampled(&mut self, settings: &Settings, of: &Configuration) -> Result<ProcessSamples, Failure> {
+        let unprepared = || Failure::new(FailureKind::Error, "no engine was prepared");
+        let mut engine = self.prepared.take().ok_or_else(unprepared)?;
+        let model = self.model(settings, of)?;
+        let batch = self.input(settings, of, &model)?.batch(of.shape, 0)?;
+        let sampling = measure(engine.as_mut(), &batch, &share(settings, of))?;
+        Ok(ProcessSamples { samples_ms: sampling.samples_ms, telemetry: sampling.telemetry })
+    }
+
+    fn build_request(
+        &mut self,
+        settings: &Settings,
+        of: &Configuration,
+        model: &Arc<Model>,
+    ) -> Result<BuildRequest, Failure> {
+        let token_types = of.input_source.may_have_token_types() && self.input(settings, of, model)?.has_token_types;
+        Ok(BuildRequest {
+            target: of.target.unwrap_or_default(),
+            padded: of.input_source.is_padded(),
+            token_types,
+            pinned: settings.measurement.pin_threads,
+            progress: self.progress.clone(),
+            ..BuildRequest::new(Arc::clone(model), of.policy.clone(), of.shape, threads(settings))
+        })
+    }
+
     fn measured(
         &mut self,
         settings: &Settings,
@@ -212,11 +245,12 @@ impl WorkerSession {
         let input = self.input(settings, of, &model)?;
         let batch = input.batch(of.shape, 0)?;
 
-        let sampling = measure(engine, &batch, &settings.measurement)?;
+        let sampling = measure(engine, &batch, &share(settings, of))?;
 
         let (numerics, quality) = examined(settings, (of, references), (&model, input), engine, &batch)?;
         Ok(EngineMeasurements {
             samples_ms: sampling.samples_ms,
+            samples_of_processes: Vec::new(),
             device_samples_ms: sampling.device_samples_ms,
             end_to_end_ms: sampling.end_to_end_ms,
             sustained: sampling.sustained,
@@ -253,18 +287,19 @@ impl WorkerSession {
     fn aa_test(
         &mut self,
         settings: &Settings,
-        of: &Configuration,
+        (of, forward_s): (&Configuration, f64),
         request: &BuildRequest,
         first: &mut dyn Engine,
     ) -> Option<Result<AaTest, String>> {
         let limits = settings.noise_floor.as_ref().filter(|limits| limits.covers(of.shape, &of.policy))?;
+        let limits = RoundLimits::of(limits, forward_s);
         let mut test = || -> Result<AaTest, Failure> {
             let mut second = self.backend(of)?.build(request)?.engine?;
             let model = self.model(settings, of)?;
             let batch = self.input(settings, of, &model)?.batch(of.shape, 0)?;
-            let mut rounds = measure_interleaved(&mut [first, second.as_mut()], &batch, RoundLimits::from(limits))?;
+            let mut rounds = measure_interleaved(&mut [first, second.as_mut()], &batch, limits)?;
             let (second_ms, first_ms) = (rounds.pop().unwrap_or_default(), rounds.pop().unwrap_or_default());
-            Ok(AaTest { samples: limits.samples, first_ms, second_ms })
+            Ok(AaTest { samples: limits.block.samples, first_ms, second_ms })
         };
         Some(test().map_err(|failure| failure.reason))
     }
@@ -325,50 +360,6 @@ pub fn measure_here(plan: &Plan, of: &Configuration, references: &Path) -> Outco
     session.outcome(&settings, of, &references).unwrap_or_else(Outcome::Failed)
 }
 
-/// The outputs of the measured batch and of the forwards against the references, and the task's quality.
-fn examined(
-    settings: &Settings,
-    (of, references): (&Configuration, &References),
-    (model, input): (&Arc<Model>, &InputStream),
-    engine: &mut dyn Engine,
-    batch: &Batch,
-) -> Result<(NumericsSummary, QualitySummary), Failure> {
-    let numerics = settings.numerics;
-    let part = Part::Compared(numerics.compare_sequences);
-    let source = ReferenceSource { model, input, sequence: of.shape.sequence, part };
-    let path = |part| ReferenceOutputs::path(&references.dir, of, part);
-    let reference = match &references.compared_missing {
-        None => source.read(&path(part)).map_err(|error| error.to_string()),
-        Some(reason) => Err(reason.clone()),
-    };
-    let tolerance = settings.tolerances.get(&of.policy.name);
-    let reference = reference.as_ref().map_err(Clone::clone);
-    let alternatives = model.config.score_function() == ScoreFunction::Softmax;
-    let limits = ComparisonSettings { settings: numerics, tolerance, alternatives };
-    let output = engine.outputs()?;
-    let has_cosine = output.width > 1;
-    let mut found = compare(&output, batch, reference, limits);
-    let Evaluation { quality, remark } = evaluate(engine, input, of.shape, numerics)
-        .unwrap_or_else(|error| Evaluation { remark: Some(format!("{NOT_SCORED}{error}")), ..Evaluation::default() });
-    remark.into_iter().for_each(|remark| found.add_remark(&remark));
-    let forwards = Forwards {
-        graph: &model.graph,
-        shape: of.shape,
-        settings: numerics,
-        fp32: of.policy.as_preset() == Some(Preset::Fp32),
-    };
-    let paths: Result<PathOf<'_>, String> = match &references.forwards_missing {
-        None => Ok(Box::new(path)),
-        Some(reason) => Err(reason.clone()),
-    };
-    match forwards.examine(engine, input, &mut ForwardReferences::new(source, paths), &mut found) {
-        Ok(counted) => found.forwards = Some(counted),
-        Err(error) => found.add_remark(&format!("passes not examined: {error}")),
-    }
-    limit_forwards(&mut found, tolerance, has_cosine);
-    Ok((found, quality))
-}
-
 /// What is known about an engine before it is executed.
 struct Preparation {
     load_s: f64,
@@ -377,6 +368,11 @@ struct Preparation {
     cost: CostSummary,
     weights: WeightsProvenance,
     output: ModelOutput,
+}
+
+/// The limits of this process.
+fn share(settings: &Settings, of: &Configuration) -> Measurement {
+    settings.measurement.share_of(settings.measurement.processes(of.backend.device()))
 }
 
 fn threads(settings: &Settings) -> usize {

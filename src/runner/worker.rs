@@ -4,17 +4,17 @@ use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
 
-use super::placement::CpuList;
 use super::protocol::{Request, Response};
 use super::session::WorkerSession;
 use crate::engine::{BuildProgress, ProgressSink};
+use crate::processors::CpuList;
 
 /// The hidden subcommand that makes the program a worker.
 pub const SUBCOMMAND: &str = "worker";
 
 /// Entry point of the worker process. Only [`super::run`] starts workers. Its threads inherit its processors.
 pub fn main(cpus: Option<&CpuList>) -> ExitCode {
-    if let Some(error) = cpus.and_then(|cpus| cpus.keep_this_process().err()) {
+    if let Some(error) = cpus.and_then(|cpus| cpus.keep_this_thread().err()) {
         let _ = writeln!(io::stderr(), "cannot stay on the processors of its GPU: {error}");
         return ExitCode::FAILURE;
     }

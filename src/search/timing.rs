@@ -9,6 +9,7 @@ use crate::digest::{canonical, sha256};
 use crate::engine::{Availability, Backend, BackendError, BuildRequest, DeviceKind, Engine, MemoryBreakdown};
 use crate::graph::{PrecisionPolicy, Preset, Shape};
 use crate::input::Batch;
+use crate::manifest::schema::TimedBlock;
 use crate::measure::guard::Guard;
 use crate::measure::interleaved::{RoundLimits, measure_interleaved};
 use crate::measure::sustained::sustained;
@@ -17,7 +18,7 @@ use crate::record::certificate::{PolicyTiming, TimedPolicy, TimedShape};
 use crate::stats::{bootstrap_median, median, ratio_of_rounds};
 
 /// Enough for an interval, and few enough that a search of a minute does not become one of two.
-const LIMITS: RoundLimits = RoundLimits { rounds: 20, samples: 20, time_cap_s: 2.0 };
+const LIMITS: RoundLimits = RoundLimits { rounds: 20, block: TimedBlock { untimed: 1, samples: 20 }, time_cap_s: 2.0 };
 
 /// How long each policy runs for its energy, seconds. A step of the board's counter is seen 10 ms late at most.
 const ENERGY_WINDOW_S: f64 = 1.0;

@@ -1,7 +1,7 @@
 //! What the templates of the pages can say: numbers as text, by name.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::columns;
 use super::figure::{self, LatencyFigure};
 use super::runs::Run;
-use super::{SpliceError, forwards, runs};
+use super::{SpliceError, SpliceRequest, forwards, runs, targets};
 use crate::analysis::noise;
 use crate::appendix::author::{Author, Visit};
 use crate::claims::{Claims, judge_study};
@@ -19,6 +19,7 @@ use crate::report::document::{ClaimView, document};
 use crate::report::figures::Figure;
 use crate::report::sentences::peers::names;
 use crate::report::sentences::searches::{keep_every_row, operations};
+use crate::results::data::Data;
 use crate::results::peers::{self, PeerRow};
 use crate::results::study::Study;
 use crate::store::schema::{ResultRow, SCHEMA_VERSION, SampleRow};
@@ -49,6 +50,10 @@ pub(super) struct PageFacts {
     pub limits: Value,
     /// Forward passes at some shapes, by model: [`forwards::models`].
     pub forwards: Vec<Value>,
+    /// The earlier edition that the times are compared with: [`Run::facts`].
+    pub before: Option<Value>,
+    /// Times before, asked and now, by model: [`targets::models`]. Empty without an earlier edition.
+    pub targets: Vec<Value>,
     /// TensorRT's engines at these shapes, by model: [`forwards::tensorrt`].
     pub tensorrt: Vec<Value>,
     /// Power and clocks at these shapes: [`forwards::power`].
@@ -76,19 +81,20 @@ pub(super) struct PageFacts {
 }
 
 impl PageFacts {
-    /// Reads the artifact and, where one is given, the comparison with peers.
+    /// Reads the artifact and, where they are given, the comparison with peers and the earlier edition.
     ///
     /// # Errors
     /// [`SpliceError`] naming the file that cannot be read.
-    pub fn read(artifact: &Path, peers: Option<&Path>) -> Result<PageFacts, SpliceError> {
-        let mut study = Study::read(artifact)?;
-        study.peers = peers.map(peers::read).transpose()?.unwrap_or_default();
+    pub fn read(request: &SpliceRequest) -> Result<PageFacts, SpliceError> {
+        let mut study = Study::read(&request.artifact)?;
+        study.peers = request.peers.as_deref().map(peers::read).transpose()?.unwrap_or_default();
+        let earlier = request.before.as_deref().map(Data::read).transpose()?;
         let claims = Claims::builtin()?;
         let document = document(&study, &claims, judge_study(&study, &claims))?;
         let mut figures = document.sections.iter().flat_map(|section| &section.figures);
         let deviation =
             figures.find(|figure| figure.svg.is_some() && figure.slug.contains("figure-deviation-")).cloned();
-        let runs = runs::all(artifact, &study)?;
+        let runs = runs::all(&request.artifact, &study)?;
         let main = &study.main;
         let floors = noise::floors(main).into_iter();
         let floors = floors.map(|found| format!("{} {}", found.backend, numbers::percent(found.floor)));
@@ -103,6 +109,8 @@ impl PageFacts {
             comparisons: runs::comparisons(&runs)?,
             limits: runs::limits(),
             forwards: forwards::models(&study),
+            before: earlier.as_ref().map(|data| Run { folder: PathBuf::from("."), data }.facts()),
+            targets: earlier.as_ref().map(|before| targets::models(before, main)).transpose()?.unwrap_or_default(),
             tensorrt: forwards::tensorrt(&study),
             power: forwards::power(&study),
             accounts: forwards::accounts(&runs),

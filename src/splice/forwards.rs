@@ -18,7 +18,7 @@ use crate::store::schema::ResultRow;
 const EQUAL_MEMORY: f64 = 0.05;
 
 /// Shown where a run has no such row.
-const NONE: &str = "–";
+pub(super) const NONE: &str = "–";
 
 /// Times of each model in milliseconds, in plan order: medians of every policy, the device's of hybrid in the repeats, and
 /// the larger of the times of operations and of compulsory bytes at the measured rates, of hybrid. A value per shape.
@@ -152,7 +152,7 @@ fn on_gpu(data: &Data) -> impl Iterator<Item = &ResultRow> {
     data.measured().filter(|row| row.device == DeviceKind::Gpu)
 }
 
-fn cuda_at_shapes<'a>(data: &'a Data, model: &str, preset: Preset) -> Vec<Option<&'a ResultRow>> {
+pub(super) fn cuda_at_shapes<'a>(data: &'a Data, model: &str, preset: Preset) -> Vec<Option<&'a ResultRow>> {
     at_shapes(data, BackendKind::Cuda, model, preset)
 }
 
@@ -164,14 +164,15 @@ fn at_shapes<'a>(data: &'a Data, backend: BackendKind, model: &str, preset: Pres
     SHAPES.iter().map(|&at| data.rows.iter().filter(of).find(|row| shape(row) == at)).collect()
 }
 
-fn cells(rows: &[Option<&ResultRow>], of: impl Fn(&ResultRow) -> Option<String>) -> Vec<String> {
-    rows.iter().map(|row| row.and_then(&of).unwrap_or_else(|| NONE.to_owned())).collect()
+/// The text of each value, [`NONE`] where there is none.
+pub(super) fn cells<T: Copy>(values: &[Option<T>], of: impl Fn(T) -> Option<String>) -> Vec<String> {
+    values.iter().map(|value| value.and_then(&of).unwrap_or_else(|| NONE.to_owned())).collect()
 }
 
-fn milliseconds(ms: f64) -> String {
+pub(super) fn milliseconds(ms: f64) -> String {
     numbers::significant(ms, 3)
 }
 
-fn shapes() -> Vec<String> {
+pub(super) fn shapes() -> Vec<String> {
     SHAPES.iter().map(|(batch, sequence)| format!("{batch}x{sequence}")).collect()
 }

@@ -8,6 +8,7 @@ mod forwards;
 mod page;
 mod runs;
 mod sections;
+mod targets;
 
 use std::path::{Path, PathBuf};
 
@@ -49,6 +50,9 @@ pub enum SpliceError {
     /// A mark of a page is wrong.
     #[error("{path}:{line}: {message}")]
     Mark { path: PathBuf, line: usize, message: String },
+    /// The times that the kernels were to reach do not parse.
+    #[error("{file}: {message}")]
+    Targets { file: &'static str, message: String },
     /// A template does not render.
     #[error("template of the section `{section}`: {source}")]
     Template { section: String, source: RenderError },
@@ -61,6 +65,8 @@ pub struct SpliceRequest {
     pub artifact: PathBuf,
     /// Folder of a comparison with peers, where a page shows one.
     pub peers: Option<PathBuf>,
+    /// Folder of an earlier edition of the artifact, where a page shows what changed since.
+    pub before: Option<PathBuf>,
     /// The Markdown pages.
     pub pages: Vec<PathBuf>,
 }
@@ -78,7 +84,7 @@ pub struct Stale {
 /// The files that differ from what the artifact yields, in the order of the pages. Nothing is written.
 pub fn stale(request: &SpliceRequest) -> Result<Vec<Stale>, SpliceError> {
     let pages = request.pages.iter().map(|path| read(path)).collect::<Result<Vec<_>, SpliceError>>()?;
-    let facts = PageFacts::read(&request.artifact, request.peers.as_deref())?;
+    let facts = PageFacts::read(request)?;
     let sections = Sections::new(&facts)?;
     let mut found = Vec::new();
     for (path, page) in &pages {

@@ -118,10 +118,17 @@ pub(super) fn times(study: &Study) -> BTreeMap<String, String> {
     times
 }
 
-/// The limits of a comparison of two runs.
+/// The limits of rows on CPUs, of which less is asked: nobody holds the clocks of a shared host.
+fn of_cpus() -> Limits {
+    Limits { tolerance: 0.1, share: 0.9 }
+}
+
+/// The limits of a comparison of two runs: of all rows, and of rows on CPUs.
 pub(super) fn limits() -> Value {
-    let Limits { tolerance, share } = Limits::default();
-    json!({"tolerance": whole_percent(tolerance), "share": whole_percent(share)})
+    let [all, cpus] = [Limits::default(), of_cpus()].map(
+        |Limits { tolerance, share }| json!({"tolerance": whole_percent(tolerance), "share": whole_percent(share)}),
+    );
+    json!({"all": all, "cpus": cpus})
 }
 
 /// Every two runs of the main experiment: rows on a GPU, among them those whose GPU was throttled in neither run or in
@@ -134,7 +141,8 @@ pub(super) fn comparisons(runs: &[Run]) -> Result<Vec<Value>, SpliceError> {
     let mut found = Vec::new();
     for (index, first) in same.iter().enumerate() {
         for second in &same[index + 1..] {
-            let one = agreement((&first.folder, first.data), (&second.folder, second.data), Limits::default())?;
+            let within = |limits| agreement((&first.folder, first.data), (&second.folder, second.data), limits);
+            let (one, near) = (within(Limits::default())?, within(of_cpus())?);
             found.push(json!({
                 "first": first.folder,
                 "second": second.folder,
@@ -142,6 +150,7 @@ pub(super) fn comparisons(runs: &[Run]) -> Result<Vec<Value>, SpliceError> {
                 "unthrottled": share(one.by_clocks(Some(false))),
                 "throttled": share(one.by_clocks(Some(true))),
                 "cpu": share(one.on(DeviceKind::Cpu)),
+                "cpu_near": share(near.on(DeviceKind::Cpu)),
                 "all": share(one.spread(|_| true)),
             }));
         }

@@ -7,7 +7,7 @@ use super::facts::PageFacts;
 use crate::report::escape;
 
 /// Name and template of every section.
-const TEMPLATES: [(&str, &str); 15] = [
+const TEMPLATES: [(&str, &str); 16] = [
     ("agreement", include_str!("../../paper/templates/pages/agreement.md.tera")),
     ("artifact", include_str!("../../paper/templates/pages/artifact.md.tera")),
     ("figure", include_str!("../../paper/templates/pages/figure.md.tera")),
@@ -20,6 +20,7 @@ const TEMPLATES: [(&str, &str); 15] = [
     ("power", include_str!("../../paper/templates/pages/power.md.tera")),
     ("results-columns", include_str!("../../paper/templates/pages/results-columns.md.tera")),
     ("samples-columns", include_str!("../../paper/templates/pages/samples-columns.md.tera")),
+    ("targets", include_str!("../../paper/templates/pages/targets.md.tera")),
     ("tensorrt", include_str!("../../paper/templates/pages/tensorrt.md.tera")),
     ("verdicts", include_str!("../../paper/templates/pages/verdicts.md.tera")),
     ("visits", include_str!("../../paper/templates/pages/visits.md.tera")),

@@ -16,7 +16,7 @@ use crate::provenance::drift::stamp;
 use crate::record::telemetry::{Sustained, Telemetry, ThrottleReason};
 use crate::record::{Built, EngineMeasurements, Failure, ForwardSummary, Outcome, Record};
 use crate::record::{InputKind, Status};
-use crate::stats::{Summary, median, ratio_of_rounds, summarize};
+use crate::stats::{Summary, median, median_interval, ratio_of_rounds, summarize};
 
 /// Seed of the bootstrap behind every interval. It is fixed, so that a table can be derived again to the byte.
 const BOOTSTRAP_SEED: u64 = 0x6d69_7870_7265_6331;
@@ -227,9 +227,26 @@ fn measured_row(row: ResultRow, configuration: &Configuration, measured: &Engine
 pub(crate) fn with_times(row: ResultRow, configuration: &Configuration, series: &TimedSeries<'_>) -> ResultRow {
     let row = with_aa_test(with_other_times(row, series), series);
     match summarize(&series.wall_ms, BOOTSTRAP_SEED) {
-        Some(summary) => with_latency(row, configuration, &summary),
+        Some(summary) => {
+            let medians = series.medians_of_processes_ms();
+            let summary = if medians.is_empty() { summary } else { over_processes(summary, &medians) };
+            with_processes(with_latency(row, configuration, &summary), &medians)
+        }
         None => row,
     }
+}
+
+/// Where several processes took the samples, what varies is drawn once a process: where its pages and threads lie. Their medians
+/// are the observations, then, and the samples within a process no independent ones (Kalibera and Jones, "Rigorous Benchmarking in
+/// Reasonable Time", ISMM 2013).
+fn over_processes(summary: Summary, medians: &[f64]) -> Summary {
+    Summary { median: median(medians).unwrap_or(summary.median), median_interval: median_interval(medians), ..summary }
+}
+
+fn with_processes(row: ResultRow, medians: &[f64]) -> ResultRow {
+    let ends = medians.iter().copied().reduce(f64::min).zip(medians.iter().copied().reduce(f64::max));
+    let spread = ends.zip(row.latency_p50_ms).map(|((least, most), median)| (most - least) / median);
+    ResultRow { processes: (!medians.is_empty()).then_some(medians.len() as u64), process_spread: spread, ..row }
 }
 
 fn with_latency(row: ResultRow, configuration: &Configuration, summary: &Summary) -> ResultRow {

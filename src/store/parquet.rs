@@ -14,7 +14,7 @@ use polars::prelude::{
 };
 
 use super::footer::without_arrow_schema;
-use super::schema::{OLDEST_SCHEMA_VERSION, ResultRow, SCHEMA_VERSION, SampleRow};
+use super::schema::{ColumnInfo, OLDEST_SCHEMA_VERSION, ResultRow, SCHEMA_VERSION, SampleRow};
 use super::weights::{WEIGHTS_COLUMNS, complete_row};
 use super::{RESULTS_FILE, SAMPLES_FILE, StoreError};
 use crate::digest::sha256;
@@ -55,6 +55,12 @@ const CAUSE_COLUMNS: [&str; 13] = [
     "flops_share_permitted",
     "engine_findings",
 ];
+
+/// Columns that schema 12 added, null in rows of an older table.
+const PROCESS_COLUMNS: [&str; 2] = ["processes", "process_spread"];
+
+/// The same of samples.
+const PROCESS_OF_SAMPLE: [&str; 1] = ["process"];
 
 /// Columns that schema 11 added, null in rows of an older table.
 const SUSTAINED_COLUMNS: [&str; 2] = ["ceiling_sustained_flops_per_s", "ceiling_sustained_share"];
@@ -121,9 +127,10 @@ pub fn read_results(dir: &Path) -> Result<Vec<ResultRow>, StoreError> {
         (9, &CAUSE_COLUMNS),
         (10, &SCORE_COLUMNS),
         (11, &SUSTAINED_COLUMNS),
+        (12, &PROCESS_COLUMNS),
     ];
     for (_, names) in added.into_iter().filter(|(since, _)| version < *since) {
-        add_columns(&mut frame, names).map_err(StoreError::frame(&path))?;
+        add_columns(&mut frame, ResultRow::columns(), names).map_err(StoreError::frame(&path))?;
     }
     let rows = ResultRow::from_frame(&frame).and_then(|rows| rows.into_iter().map(complete_row).collect());
     rows.map_err(|detail| StoreError::damaged(&path, detail))
@@ -145,7 +152,11 @@ pub fn write_samples(dir: &Path, rows: &[SampleRow]) -> Result<(), StoreError> {
 /// [`StoreError`] naming the file and the problem.
 pub fn read_samples(dir: &Path) -> Result<Vec<SampleRow>, StoreError> {
     let path = dir.join(SAMPLES_FILE);
-    SampleRow::from_frame(&read(&path)?.0).map_err(|detail| StoreError::damaged(&path, detail))
+    let (mut frame, version) = read(&path)?;
+    if version < 12 {
+        add_columns(&mut frame, SampleRow::columns(), &PROCESS_OF_SAMPLE).map_err(StoreError::frame(&path))?;
+    }
+    SampleRow::from_frame(&frame).map_err(|detail| StoreError::damaged(&path, detail))
 }
 
 /// The rows as a dataframe.
@@ -176,8 +187,8 @@ fn write(path: &Path, mut frame: DataFrame, version: u32) -> Result<(), StoreErr
 }
 
 /// Adds columns that an older table lacks, all null.
-fn add_columns(frame: &mut DataFrame, names: &[&str]) -> PolarsResult<()> {
-    for column in ResultRow::columns().into_iter().filter(|column| names.contains(&column.name)) {
+fn add_columns(frame: &mut DataFrame, columns: Vec<ColumnInfo>, names: &[&str]) -> PolarsResult<()> {
+    for column in columns.into_iter().filter(|column| names.contains(&column.name)) {
         frame.with_column(Column::full_null(column.name.into(), frame.height(), &column.dtype))?;
     }
     Ok(())
@@ -236,6 +247,7 @@ mod tests {
             id: format!("{:016x}", index % 3),
             environment: "feedfacecafebeef".to_owned(),
             index,
+            process: (index % 3 == 1).then_some(index / 6),
             latency_ms: Some(1.5 + index as f64),
             device_ms: index.is_multiple_of(2).then_some(0.5 + index as f64),
             end_to_end_ms: None,
@@ -332,14 +344,15 @@ mod tests {
         // Thrift puts a field header and a length between key and value.
         let value = key + VERSION_KEY.len() + 2;
         assert_eq!(bytes[value..=value + 1], *SCHEMA_VERSION.to_string().as_bytes());
-        bytes[value + 1] = b'2';
+        bytes[value..=value + 1].copy_from_slice(b"99");
         let start = digest_start(&bytes).unwrap();
         bytes[start..start + DIGEST_LENGTH].fill(b'0');
         let digest = sha256(&bytes);
         bytes[start..start + DIGEST_LENGTH].copy_from_slice(digest.as_bytes());
         std::fs::write(&path, &bytes).unwrap();
         let error = read_samples(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("schema version 12, but this program reads versions 6 to 11"), "{error}");
+        let known = format!("schema version 99, but this program reads versions 6 to {SCHEMA_VERSION}");
+        assert!(error.contains(&known), "{error}");
     }
 
     #[test]

@@ -14,6 +14,8 @@ table! {
         environment: String,
         /// Position in the order taken, from 0, in each of the series below; a series that is over is null.
         index: u64,
+        /// Of several processes, each with an engine of its own, the one that took the sample of `latency_ms`, from 0.
+        process: Option<u64>,
         /// Wall time of one forward pass.
         latency_ms: Option<f64>,
         /// The device's own time of the same pass: between two events on its stream.

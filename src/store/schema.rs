@@ -14,7 +14,7 @@ use crate::record::{BadKind, FailureKind, StopReason};
 pub use crate::record::{InputKind, Status};
 
 /// Version of the columns below.
-pub const SCHEMA_VERSION: u32 = 11;
+pub const SCHEMA_VERSION: u32 = 12;
 
 /// Oldest version that a reader accepts. Columns that it lacks are null, but those of the weights come from the label
 /// where the version is older than 7.
@@ -102,6 +102,10 @@ table! {
         failure_kind: Option<FailureKind>,
         /// Timed executions.
         samples: Option<u64>,
+        /// Processes that took them in turn, each with an engine of its own; null where one took all.
+        processes: Option<u64>,
+        /// Distance of the processes' extreme medians as a share of their median.
+        process_spread: Option<f64>,
         /// Untimed executions before them.
         warmup: Option<u64>,
         /// Why sampling ended.
@@ -112,9 +116,9 @@ table! {
         latency_sd_ms: Option<f64>,
         /// Shortest.
         latency_min_ms: Option<f64>,
-        /// Median.
+        /// Median; with several processes that of their medians.
         latency_p50_ms: Option<f64>,
-        /// Lower end of the median's 95 % bootstrap interval.
+        /// Lower end of the median's 95 % interval: by bootstrap; with several processes by their order, null below 6.
         latency_p50_low_ms: Option<f64>,
         /// Upper end of it.
         latency_p50_high_ms: Option<f64>,
@@ -428,6 +432,6 @@ mod tests {
         let columns = ResultRow::columns().into_iter().chain(SampleRow::columns());
         let names: Vec<_> = columns.map(|column| format!("{} {}", column.name, column.dtype)).collect();
         let digest = crate::digest::sha256(names.join("\n").as_bytes());
-        assert_eq!((SCHEMA_VERSION, &digest[..16]), (11, "8387ce3b643e651d"), "columns changed: raise SCHEMA_VERSION");
+        assert_eq!((SCHEMA_VERSION, &digest[..16]), (12, "211ace79e74b9abd"), "columns changed: raise SCHEMA_VERSION");
     }
 }

@@ -280,6 +280,7 @@ pub fn measured(configuration: &Configuration) -> EngineMeasurements {
     let activations = configuration.shape.tokens() as u64 * 300_000;
     EngineMeasurements {
         samples_ms: samples(median_ms(configuration), if gpu { 700 } else { 15 }),
+        samples_of_processes: Vec::new(),
         device_samples_ms: vec![],
         end_to_end_ms: vec![],
         sustained: None,

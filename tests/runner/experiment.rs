@@ -90,6 +90,13 @@ impl Experiment {
         stderr
     }
 
+    /// What lies behind a number of the results.
+    pub fn explain(&self, what: &str) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mixprec"));
+        let output = command.arg("explain").arg(&self.dir).arg(what).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// Starts a run in the background.
     pub fn start(&self, fault: &str) -> Child {
         self.command(fault, &[]).spawn().unwrap()

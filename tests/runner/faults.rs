@@ -5,7 +5,7 @@ use std::time::Instant;
 use mixprec::record::{FailureKind, Outcome};
 use rustix::process::Signal;
 
-use crate::experiment::{CONFIGURATIONS, Experiment, children, eventually, signal};
+use crate::experiment::{CONFIGURATIONS, Experiment, children, eventually, is_gone, signal};
 
 /// Runs with a fault in the two configurations of one shape (one per policy) and expects two rows of this failure.
 fn costs_one_shape(fault: &str, kind: FailureKind, reason: &str) {
@@ -173,4 +173,118 @@ fn the_runner_costs_under_50_ms_per_configuration() {
     let best = overhead_ms.fold(f64::INFINITY, f64::min);
     println!("runner overhead: {best:.2} ms per configuration");
     assert!(best < 50.0, "{best} ms");
+}
+
+/// A row of three processes, and of two samples each.
+fn in_turns(text: String) -> String {
+    text.replace("measurement:\n", "measurement:\n  cpu_processes: 3\n")
+}
+
+#[test]
+fn processes_take_turns_at_the_samples_of_a_row() {
+    let experiment = Experiment::new();
+    experiment.manifest(in_turns);
+    experiment.expect(0, "", &[]);
+    let records = experiment.journal().records;
+    assert_eq!(records.len(), CONFIGURATIONS);
+    for record in &records {
+        let Outcome::Ok(measured) = &record.outcome else { panic!("{record:?}") };
+        assert_eq!((measured.samples_of_processes.as_slice(), measured.samples_ms.len()), (&[2, 2, 2][..], 6));
+        assert!(measured.numerics.output_elements > 0, "compared once a row");
+    }
+    let rows = mixprec::store::parquet::read_results(experiment.dir()).unwrap();
+    let samples = mixprec::store::parquet::read_samples(experiment.dir()).unwrap();
+    for row in &rows {
+        let of_row: Vec<_> = samples.iter().filter(|sample| sample.id == row.id).collect();
+        assert_eq!(of_row.iter().filter_map(|sample| sample.process).collect::<Vec<_>>(), [0, 0, 1, 1, 2, 2]);
+        let mut medians: Vec<f64> =
+            of_row.chunks(2).map(|two| two.iter().filter_map(|s| s.latency_ms).sum::<f64>() / 2.0).collect();
+        medians.sort_by(f64::total_cmp);
+        let near = |a: Option<f64>, b: f64| a.is_some_and(|a| (a - b).abs() <= 1e-9 * b.abs());
+        assert!(near(row.latency_p50_ms, medians[1]) && row.processes == Some(3), "{row:?}");
+        assert!(near(row.process_spread, (medians[2] - medians[0]) / medians[1]), "{row:?}");
+        assert_eq!(row.latency_p50_low_ms, None, "three processes give no interval");
+    }
+}
+
+#[test]
+fn the_medians_of_six_processes_are_an_interval() {
+    let experiment = Experiment::new();
+    experiment.manifest(|text| in_turns(text).replace("cpu_processes: 3", "cpu_processes: 6"));
+    experiment.expect(0, "", &[]);
+    let rows = mixprec::store::parquet::read_results(experiment.dir()).unwrap();
+    let samples = mixprec::store::parquet::read_samples(experiment.dir()).unwrap();
+    for row in &rows {
+        let mut of_row: Vec<f64> =
+            samples.iter().filter(|sample| sample.id == row.id).filter_map(|sample| sample.latency_ms).collect();
+        of_row.sort_by(f64::total_cmp);
+        assert_eq!((row.processes, of_row.len()), (Some(6), 6), "one sample in each process");
+        assert_eq!((row.latency_p50_low_ms, row.latency_p50_high_ms), (Some(of_row[0]), Some(of_row[5])));
+    }
+    let explained = experiment.explain(&rows[0].id);
+    assert!(explained.contains("median of 6 samples by 6 processes, whose medians are "), "{explained}");
+    assert!(
+        explained.contains(", as in the row: ") && explained.contains("processes 6, process_spread "),
+        "{explained}"
+    );
+}
+
+/// A run that is stopped while a further process has its turn keeps the rows before it, and goes on with this row.
+#[test]
+fn a_run_that_is_killed_in_a_further_process_goes_on_with_its_row() {
+    let experiment = Experiment::new();
+    experiment.manifest(|text| {
+        in_turns(text).replace("min_samples: 6", "min_samples: 60").replace("max_samples: 6\n", "max_samples: 60\n")
+    });
+    let mut parent = experiment.start("slow@1x16");
+    let in_slow_row = || {
+        experiment.dir().join("journal.jsonl").exists()
+            && experiment.journal().records.len() == 2
+            && children(parent.id()).len() == 3
+    };
+    eventually("the slow row", in_slow_row);
+    // A process takes 0.4 s: after one and a half of them the second has its turn.
+    std::thread::sleep(std::time::Duration::from_millis(600));
+    let workers = children(parent.id());
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    assert_eq!(experiment.journal().records.len(), 2, "the row is whole or absent");
+    eventually("its workers are gone", || workers.iter().all(|&worker| is_gone(worker)));
+    experiment.expect(0, "", &[]);
+    let records = experiment.journal().records;
+    assert_eq!(records.len(), CONFIGURATIONS);
+    for record in &records {
+        let Outcome::Ok(measured) = &record.outcome else { panic!("{record:?}") };
+        assert_eq!(measured.samples_of_processes, [20, 20, 20]);
+    }
+}
+
+/// A further process that dies costs its row alone, and the next row has fresh ones.
+#[test]
+fn a_process_that_is_killed_in_its_turn_is_a_row() {
+    let experiment = Experiment::new();
+    experiment.manifest(|text| {
+        in_turns(text).replace("min_samples: 6", "min_samples: 60").replace("max_samples: 6\n", "max_samples: 60\n")
+    });
+    let parent = experiment.start("slow@1x16");
+    let second = || {
+        children(parent.id()).len() >= 2
+            && experiment.dir().join("journal.jsonl").exists()
+            && experiment.journal().records.len() == 2
+    };
+    eventually("the slow row", second);
+    let newest = children(parent.id()).into_iter().max().unwrap();
+    signal(newest, Signal::KILL);
+    let output = parent.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let failures = experiment.failures();
+    assert_eq!((experiment.journal().records.len(), failures.len()), (CONFIGURATIONS, 1), "{failures:?}");
+    assert_eq!(failures[0].kind, FailureKind::Crash);
+    let reason = "of 3: the worker was killed by signal 9 (SIGKILL)";
+    assert!(
+        failures[0].reason.starts_with("process ") && failures[0].reason.ends_with(reason),
+        "{}",
+        failures[0].reason
+    );
+    experiment.expect(0, "", &["--retry-failed"]);
 }

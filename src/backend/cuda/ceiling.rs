@@ -5,8 +5,9 @@
 use cudarc::driver::result;
 
 use super::element::ElementType;
-use super::error::{execution, failed};
+use super::error::{execution, failed, unavailable};
 use super::gpu::{GpuRuntime, Prepared};
+use super::libraries;
 use super::matmul::{LtEnding, Matmul, MatmulAddresses, MatmulSpec};
 use super::memory::DeviceMemory;
 use super::stage::Accumulator;
@@ -114,7 +115,9 @@ fn sustained_s(
     burst_s: f64,
 ) -> Result<f64, BackendError> {
     let board = gpu.device.context.uuid().map_err(failed)?.bytes;
-    let probe = format!("{board:?}\n{}\n{:?}\n{SOAK_S} {SUSTAINED_S}\n", gpu.device.identity(), product.spec);
+    let library = libraries::cublaslt().map_err(unavailable)?.version.clone();
+    let (identity, spec) = (gpu.device.identity(), product.spec);
+    let probe = format!("{board:?}\n{identity}\ncuBLASLt {library}\n{spec:?}\n{SOAK_S} {SUSTAINED_S}\n");
     let (name, cache) = (sha256(probe.as_bytes()), ChecksummedFolder::open("ceilings").ok());
     let known =
         cache.as_ref().and_then(|cache| cache.read(&name)).and_then(|bytes| serde_json::from_slice(&bytes).ok());

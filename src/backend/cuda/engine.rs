@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::arena::lay_out;
 use super::calls::{DeviceCall, Placement, calls, group_key, groups, launches};
 use super::capture::capture;
+use super::catalogue::{Instance, unit};
 use super::element::ElementType;
 use super::error::{execution, failed, unavailable};
 use super::examine::StepwiseForward;
@@ -83,7 +84,7 @@ impl CudaEngine {
         let context = &gpu.device.context;
         let arena = DeviceMemory::take(context, layout.bytes, "intermediate tensors")?;
         let typed = request.token_types && request.model.graph.token_types() > 0;
-        let valid = valid_inputs(shape, typed);
+        let valid = valid_inputs(shape, request.model.graph.dimensions.vocabulary, typed);
         let inputs = DeviceMemory::take(context, size_of_val(valid.as_slice()), "token ids")?;
         let staged_inputs = Pinned::take(context, valid.len())?;
         let types = typed.then(|| inputs.address() + (size_of::<i32>() * (shape.tokens() + shape.batch)) as u64);
@@ -107,6 +108,7 @@ impl CudaEngine {
         // From here on, elements that no kernel writes are NaN, and so is everything computed from them.
         arena.poison()?;
         let graph = record(&gpu, &prepared)?;
+        let library = describe()?;
         Ok(CudaEngine {
             graph,
             _calls: prepared,
@@ -118,9 +120,9 @@ impl CudaEngine {
             staged_output,
             output,
             weights,
-            library: describe()?,
             largest_product,
-            digest: digest(&all),
+            digest: digest(&library, &all),
+            library,
             launches: launches(&all),
             gpu,
             model: request.model.clone(),
@@ -140,12 +142,19 @@ impl CudaEngine {
     }
 }
 
-/// SHA-256 over everything that is enqueued. Engines with equal digests compute the same bits on equal GPUs.
-fn digest(calls: &[DeviceCall]) -> String {
-    let mut text = String::new();
+/// SHA-256 over everything that is enqueued but addresses: the libraries, the sources of the kernels, their launches and numbers.
+/// Engines with equal digests compute the same bits of equal weights on equal GPUs.
+fn digest(library: &str, calls: &[DeviceCall]) -> String {
+    let mut sources: BTreeMap<&Instance, String> = BTreeMap::new();
+    let mut text = format!("{library}\n");
     for call in calls {
         text += &match call {
-            DeviceCall::Kernel(call) => format!("{} {:?}\n", call.instance.name, call.grid),
+            DeviceCall::Kernel(call) => {
+                let source = |instance: &Instance| sha256(unit(instance.source, [instance]).source.as_bytes());
+                let source = sources.entry(&call.instance).or_insert_with(|| source(&call.instance));
+                let (numbers, bytes) = (call.arguments.without_pointers(), call.shared_bytes);
+                format!("{source} {} {:?} {bytes} {numbers:?}\n", call.instance.name, call.grid)
+            }
             DeviceCall::Product(call) => format!("{:?} {:?}\n", call.spec, call.algorithm),
         };
     }
@@ -193,9 +202,9 @@ fn record(gpu: &GpuRuntime, prepared: &[Prepared]) -> Result<CudaGraph, BackendE
 }
 
 /// Valid inputs for the forward passes before a batch is bound: the ids of all tokens, the lengths of all rows, and the types of
-/// all tokens where they are an input.
-fn valid_inputs(shape: Shape, typed: bool) -> Vec<i32> {
-    let mut values = vec![0; shape.tokens()];
+/// all tokens where they are an input. Ids differ, because equal rows everywhere take less power than those of a batch.
+fn valid_inputs(shape: Shape, vocabulary: usize, typed: bool) -> Vec<i32> {
+    let mut values: Vec<i32> = (0..shape.tokens()).map(|index| (index * 7919 % vocabulary.max(1)) as i32).collect();
     values.resize(shape.tokens() + shape.batch, shape.sequence as i32);
     values.resize(values.len() + if typed { shape.tokens() } else { 0 }, 0);
     values

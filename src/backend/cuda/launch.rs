@@ -54,7 +54,11 @@ pub(super) struct Grid {
 
 /// The structure that a kernel takes as its parameter, by value.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Arguments(Vec<u8>);
+pub(super) struct Arguments {
+    bytes: Vec<u8>,
+    /// Offsets of the pointers in it.
+    pointers: Vec<usize>,
+}
 
 /// A tensor map as `cuTensorMapEncodeTiled` makes it, by value.
 #[derive(Debug, Clone, Copy)]
@@ -64,20 +68,29 @@ pub(super) struct TensorMap(pub [u64; 16]);
 impl Arguments {
     /// A line of CUDA that does not compile if the size of `structure` differs from what has been laid out here.
     pub fn assertion(&self, structure: &str) -> String {
-        let bytes = self.0.len().next_multiple_of(8);
+        let bytes = self.bytes.len().next_multiple_of(8);
         format!("static_assert(sizeof({structure}) == {bytes}, \"the host lays it out otherwise\");")
     }
 
     /// Adds a field at the next offset of its alignment, as C lays out structures.
     fn field<const N: usize>(mut self, bytes: [u8; N]) -> Self {
-        self.0.resize(self.0.len().next_multiple_of(N), 0);
-        self.0.extend(bytes);
+        self.bytes.resize(self.bytes.len().next_multiple_of(N), 0);
+        self.bytes.extend(bytes);
         self
+    }
+
+    /// What it says beside addresses, which differ from process to process.
+    pub fn without_pointers(&self) -> Vec<u8> {
+        let mut bytes = self.bytes.clone();
+        self.pointers.iter().for_each(|&at| bytes[at..at + size_of::<u64>()].fill(0));
+        bytes
     }
 
     /// Adds a pointer.
     pub fn pointer(self, address: u64) -> Self {
-        self.field(address.to_ne_bytes())
+        let mut with = self.field(address.to_ne_bytes());
+        with.pointers.push(with.bytes.len() - size_of::<u64>());
+        with
     }
 
     /// Adds a pointer, null where there is no address.
@@ -144,8 +157,8 @@ impl KernelLaunch {
 
     /// Enqueues the kernel on `stream`.
     pub fn enqueue(&self, stream: &CudaStream) -> Result<(), BackendError> {
-        let mut structure = vec![Aligned([0; 64]); self.arguments.0.len().div_ceil(64).max(1)];
-        for (block, bytes) in structure.iter_mut().zip(self.arguments.0.chunks(64)) {
+        let mut structure = vec![Aligned([0; 64]); self.arguments.bytes.len().div_ceil(64).max(1)];
+        for (block, bytes) in structure.iter_mut().zip(self.arguments.bytes.chunks(64)) {
             block.0[..bytes.len()].copy_from_slice(bytes);
         }
         let mut maps = self.maps.clone();
@@ -192,9 +205,12 @@ mod tests {
     #[test]
     fn fields_are_laid_out_as_c_lays_structures_out() {
         let arguments = Arguments::default().int(1).pointer(2).float(1.0).int(3).long(4);
-        assert_eq!(arguments.0.len(), 32);
-        assert_eq!(arguments.0[8..16], 2u64.to_ne_bytes());
-        assert_eq!(arguments.0[16..20], 1f32.to_ne_bytes());
-        assert_eq!(arguments.0[24..32], 4u64.to_ne_bytes());
+        assert_eq!(arguments.bytes.len(), 32);
+        assert_eq!(arguments.bytes[8..16], 2u64.to_ne_bytes());
+        assert_eq!(arguments.bytes[16..20], 1f32.to_ne_bytes());
+        assert_eq!(arguments.bytes[24..32], 4u64.to_ne_bytes());
+        let there = Arguments::default().int(1).pointer(77).float(1.0).int(3).long(4);
+        assert_eq!(there.without_pointers(), arguments.without_pointers());
+        assert_ne!(there.long(5).without_pointers(), arguments.long(6).without_pointers());
     }
 }

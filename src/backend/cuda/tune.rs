@@ -175,7 +175,8 @@ pub(super) fn library_algorithms(
 fn name<'a>(gpu: &GpuRuntime, tasks: impl Iterator<Item = &'a TuningTask>) -> Result<String, BackendError> {
     let (cublaslt, nvrtc) = (libraries::cublaslt().map_err(unavailable)?, libraries::nvrtc().map_err(unavailable)?);
     let mut text = format!(
-        "{}\n{} multiprocessors\ncuBLASLt {}\nNVRTC {}\n{}\n{REPLAYS} {REPLAYS_MS}\n",
+        "{}\n{} multiprocessors\ncuBLASLt {}\nNVRTC {}\n{}\n{REPLAYS} {REPLAYS_MS} {FEWEST_REPLAYS} {HOPELESS} {FINALISTS} \
+         {FINALISTS_SLACK} {LONG_PASS_MS} {GAIN}\n",
         gpu.device.identity(),
         gpu.multiprocessors,
         cublaslt.version,

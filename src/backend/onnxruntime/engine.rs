@@ -7,6 +7,7 @@ use ort::memory::Allocator;
 use ort::session::{IoBinding, Session};
 use ort::value::{DynTensor, Tensor, TensorElementType};
 
+use super::affinity::Affinities;
 use super::runtime::failure;
 use super::weights::SessionWeights;
 use crate::engine::checks::{check_batch, output_dims, token_types};
@@ -30,6 +31,8 @@ pub(super) struct SessionParts {
     pub token_types: bool,
     /// The name of its output.
     pub output: &'static str,
+    /// Where its threads stay.
+    pub affinities: Option<Affinities>,
     /// The engine's description.
     pub description: EngineDescription,
 }
@@ -89,7 +92,8 @@ impl Engine for OnnxRuntimeEngine {
         if !self.bound {
             return Err(BackendError::Inputs("no batch has been bound".to_owned()));
         }
-        self.parts.session.run_binding(&self.binding).map(drop).map_err(failure)
+        let SessionParts { session, affinities, .. } = &mut self.parts;
+        Affinities::keep_caller(affinities.as_ref(), || session.run_binding(&self.binding).map(drop)).map_err(failure)
     }
 
     fn outputs(&mut self) -> Result<Output, BackendError> {

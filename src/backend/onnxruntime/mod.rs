@@ -5,6 +5,7 @@
 //! For other policies it has few kernels and computes in FP32 between casts. `barrier` makes it keep the roundings, which
 //! costs time. Such times say nothing about hardware that has the format, and the rows say `emulated`.
 
+mod affinity;
 mod barrier;
 mod engine;
 mod runtime;
@@ -24,6 +25,7 @@ use crate::engine::{
 use crate::graph::{Format, PrecisionPolicy, Shape};
 use crate::model::Model;
 use crate::onnx::{Dialect, Export, ExportError, Extent};
+use affinity::Affinities;
 use engine::{OnnxRuntimeEngine, SessionParts};
 use runtime::{failure, runtime};
 use weights::SessionWeights;
@@ -74,7 +76,7 @@ impl OnnxRuntimeBackend {
     }
 
     fn engine(&self, request: &BuildRequest, report: &mut BuildReport) -> Result<OnnxRuntimeEngine, BackendError> {
-        let BuildRequest { model, policy, shape, threads, token_types, .. } = request;
+        let BuildRequest { model, policy, shape, threads, token_types, pinned, .. } = request;
         let weights = self.weights(model, policy)?;
         let start = Instant::now();
         let dialect = Dialect { token_types: *token_types, ..Dialect::default() };
@@ -83,7 +85,11 @@ impl OnnxRuntimeBackend {
         let skeleton = if rounds { barrier::skeleton(&export) } else { export.skeleton() };
         report.export_s = Some(start.elapsed().as_secs_f64());
         let start = Instant::now();
-        let session = weights.give(options(*threads, rounds)?)?.commit_from_memory(&skeleton).map_err(failure)?;
+        let affinities = pinned.then(|| Affinities::of_threads(*threads)).flatten();
+        report.options.extend(affinities.iter().flat_map(Affinities::options));
+        let mut builder = weights.give(options(*threads, affinities.as_ref(), rounds)?)?;
+        let session =
+            Affinities::keep_caller(affinities.as_ref(), || builder.commit_from_memory(&skeleton)).map_err(failure)?;
         report.compile_s = Some(start.elapsed().as_secs_f64());
         let description = EngineDescription {
             library: runtime()?.name.clone(),
@@ -98,6 +104,7 @@ impl OnnxRuntimeBackend {
             shape: *shape,
             token_types: export.dialect().token_types,
             output: export.output_name(),
+            affinities,
             description,
         })
     }
@@ -107,7 +114,7 @@ impl OnnxRuntimeBackend {
 /// operators and do not sleep, which is the library's default. A baseline should be as fast as possible, and on a quiet
 /// machine spinning is faster (BERT-base on 2 cores: 33.3 against 35.6 ms at 1x32, 89.6 against 92.2 ms at 1x128). With six
 /// busy processes on the machine it is slower (204 against 136 ms at 1x32), but a baseline of a busy machine is worthless.
-fn options(threads: usize, rounds: bool) -> Result<SessionBuilder, BackendError> {
+fn options(threads: usize, affinities: Option<&Affinities>, rounds: bool) -> Result<SessionBuilder, BackendError> {
     let environment = &runtime()?.environment;
     let options = || -> ort::Result<SessionBuilder> {
         let builder = Session::builder(environment)?
@@ -115,6 +122,10 @@ fn options(threads: usize, rounds: bool) -> Result<SessionBuilder, BackendError>
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(threads)?
             .with_inter_threads(1)?;
+        let builder = match affinities.and_then(Affinities::value) {
+            Some(affinities) => builder.with_config_entry(affinity::KEY, affinities)?,
+            None => builder,
+        };
         Ok(if rounds { builder.with_disabled_optimizers(barrier::MUST_BE_OFF)? } else { builder })
     };
     options().map_err(failure)

@@ -2,6 +2,7 @@
 //! every rounding of their definition. FP64 is the oracle.
 
 mod activation;
+mod buffer_pool;
 mod elementwise;
 mod examine;
 mod kernels;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::buffer_pool::{BufferPool, last_uses};
 use super::kernels::{EmbeddingArguments, Kernels, LayerNormArguments, SoftmaxArguments};
 use super::observer::{Observer, PendingOp};
 use super::product::{Heads, LinearArguments, attention_context, attention_scores, linear};
@@ -44,33 +45,6 @@ pub(super) struct Program<T> {
     order: ReductionOrder,
 }
 
-/// Assigns values to buffers. After a value's last use its buffer is free for other values.
-#[derive(Debug, Default)]
-struct Allocation {
-    sizes: Vec<usize>,
-    free: Vec<usize>,
-}
-
-impl Allocation {
-    /// Takes the free buffer that fits best, and grows it if necessary. Takes a new one if none is free.
-    fn take(&mut self, elements: usize) -> usize {
-        let fits = |&&buffer: &&usize| self.sizes[buffer] >= elements;
-        let smallest_fit = self.free.iter().filter(fits).min_by_key(|&&buffer| self.sizes[buffer]);
-        let choice = smallest_fit.or_else(|| self.free.iter().max_by_key(|&&buffer| self.sizes[buffer])).copied();
-        match choice {
-            Some(buffer) => {
-                self.free.retain(|&other| other != buffer);
-                self.sizes[buffer] = self.sizes[buffer].max(elements);
-                buffer
-            }
-            None => {
-                self.sizes.push(elements);
-                self.sizes.len() - 1
-            }
-        }
-    }
-}
-
 /// Whether the kernel of this op overwrites its first input.
 fn works_in_place(kind: &OpKind) -> bool {
     matches!(
@@ -89,7 +63,7 @@ impl<T: Kernels> Program<T> {
         let roundings = graph.roundings(policy)?;
         let formats = graph.value_formats(&roundings);
         let last_use = last_uses(graph);
-        let mut allocation = Allocation::default();
+        let mut buffers = BufferPool::default();
         let mut registers = vec![Register { buffer: 0, elements: 0 }; graph.values.len()];
         let mut steps = Vec::with_capacity(graph.ops.len());
         for (index, (op, rounding)) in graph.ops.iter().zip(roundings).enumerate() {
@@ -98,10 +72,10 @@ impl<T: Kernels> Program<T> {
             let reused = op.inputs.first().filter(|id| works_in_place(&op.kind) && dying.contains(id));
             let buffer = match reused {
                 Some(id) => registers[id.0].buffer,
-                None => allocation.take(elements),
+                None => buffers.take(elements),
             };
             registers[op.output.0] = Register { buffer, elements };
-            allocation.free.extend(dying.iter().filter(|id| Some(*id) != reused).map(|id| registers[id.0].buffer));
+            buffers.free.extend(dying.iter().filter(|id| Some(*id) != reused).map(|id| registers[id.0].buffer));
             steps.push(ProgramStep {
                 op: op.clone(),
                 rounding,
@@ -114,7 +88,7 @@ impl<T: Kernels> Program<T> {
         Ok(Program {
             steps,
             weights,
-            buffers: allocation.sizes.iter().map(|&size| vec![T::ZERO; size]).collect(),
+            buffers: buffers.sizes.iter().map(|&size| vec![T::ZERO; size]).collect(),
             output: registers[graph.output.0],
             shape,
             order: policy.layer_norm_reduction,
@@ -309,16 +283,6 @@ fn selected(token: Token, batch: &Batch, row: usize) -> usize {
 fn rows(value: ValueShape, shape: Shape) -> usize {
     let dims = value.dims(shape);
     dims[..dims.len() - 1].iter().product()
-}
-
-/// For every value, the index of the last op that reads it. The graph's output lives to the end.
-fn last_uses(graph: &Graph) -> Vec<usize> {
-    let mut last = vec![0; graph.values.len()];
-    for (index, op) in graph.ops.iter().enumerate() {
-        op.inputs.iter().for_each(|id| last[id.0] = index);
-    }
-    last[graph.output.0] = usize::MAX;
-    last
 }
 
 #[cfg(test)]

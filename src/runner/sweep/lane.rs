@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::feed::Feed;
+use super::processes::{GroupWorkers, Sampled};
 use super::{Flow, REREADS, RowEnd, Sweep, keeps_changing, out_of_step};
 use crate::engine::{BackendKind, BuildProgress, DeviceKind};
 use crate::plan::Configuration;
@@ -84,12 +85,16 @@ impl Sweep<'_> {
         if self.deadline.is_none() && self.references(lane, group)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
-        self.measure_all(lane, feed, (group, worker))
+        self.measure_all(lane, feed, (group, GroupWorkers::of(worker)))
     }
 
     /// Gives the group's configurations to a worker one by one. After a death, a fresh worker takes the rest.
-    fn measure_all(&self, lane: &mut Lane, feed: &Feed, (group, worker): (&[&Configuration], Worker)) -> Flow {
-        let mut ready = Some(worker);
+    fn measure_all(
+        &self,
+        lane: &mut Lane,
+        feed: &Feed,
+        (group, mut workers): (&[&Configuration], GroupWorkers),
+    ) -> Flow {
         for configuration in group {
             let begun = feed.take(lane.index, configuration) && self.is_affordable(configuration);
             if !begun || self.failed.load(Ordering::SeqCst) {
@@ -100,24 +105,22 @@ impl Sweep<'_> {
                 return Ok(ControlFlow::Break(()));
             }
             self.working_on(&configuration.label());
-            let ControlFlow::Continue(outcome) = self.measure(lane, configuration, &mut ready)? else {
+            let ControlFlow::Continue(outcome) = self.measure(lane, configuration, &mut workers)? else {
                 return Ok(ControlFlow::Break(()));
             };
             self.record(lane, configuration, outcome)?;
         }
-        if let Some(worker) = ready {
-            worker.finish();
-        }
+        workers.finish();
         Ok(if interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
-    /// Has one configuration measured by the worker that is ready, or by a fresh one. Leaves the worker ready where it can go
-    /// on.
+    /// Has one configuration measured by the worker that is ready, or by a fresh one, and by further ones where several processes
+    /// take turns. Leaves the workers ready that can go on.
     fn measure(
         &self,
         lane: &mut Lane,
         configuration: &Configuration,
-        ready: &mut Option<Worker>,
+        workers: &mut GroupWorkers,
     ) -> Result<ControlFlow<(), Outcome>, RunnerError> {
         let request = Request::Measure {
             settings: self.settings.clone(),
@@ -125,8 +128,9 @@ impl Sweep<'_> {
             references: self.references_of(configuration),
         };
         let mut changing = String::new();
+        let began = Instant::now();
         for _ in 0..=REREADS {
-            let mut worker = match ready.take() {
+            let mut worker = match workers.first.take() {
                 Some(worker) => worker,
                 None => Worker::spawn(lane.share)?,
             };
@@ -135,21 +139,32 @@ impl Sweep<'_> {
                 Reply::Response(response) => match *response {
                     Response::Measured(outcome) => {
                         if !poisons_worker(configuration.backend, &outcome) {
-                            *ready = Some(worker);
+                            workers.first = Some(worker);
                         }
-                        outcome
+                        match self.further_samples(lane, (configuration, began), outcome, &mut workers.others)? {
+                            Sampled::Row(outcome) => outcome,
+                            Sampled::Stopped => return Ok(ControlFlow::Break(())),
+                            Sampled::Replaced(file) => {
+                                workers.finish();
+                                changing = file;
+                                if self.reread(lane, configuration)?.is_break() {
+                                    return Ok(ControlFlow::Break(()));
+                                }
+                                continue;
+                            }
+                        }
                     }
                     Response::Replaced(file) => {
                         worker.finish();
+                        workers.finish();
                         changing = file;
-                        self.state().references.clear();
-                        if self.references(lane, &[configuration])?.is_break() {
+                        if self.reread(lane, configuration)?.is_break() {
                             return Ok(ControlFlow::Break(()));
                         }
                         continue;
                     }
                     other => {
-                        *ready = Some(worker);
+                        workers.first = Some(worker);
                         Outcome::Failed(out_of_step(&other))
                     }
                 },
@@ -161,6 +176,12 @@ impl Sweep<'_> {
             return Ok(ControlFlow::Continue(outcome));
         }
         Ok(ControlFlow::Continue(Outcome::Failed(Failure::new(FailureKind::Error, &keeps_changing(&changing)))))
+    }
+
+    /// The reference of a configuration once more, after a file was replaced.
+    fn reread(&self, lane: &mut Lane, configuration: &Configuration) -> Flow {
+        self.state().references.clear();
+        self.references(lane, &[configuration])
     }
 
     /// Writes the row to disk before anything else happens.

@@ -2,6 +2,7 @@
 
 mod feed;
 mod lane;
+mod processes;
 mod references;
 mod settle;
 

@@ -97,6 +97,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("measurement", "measurement: {time_cap_s: 100, timeout_s: 10}"),
     ("measurement", "measurement: {energy_window_s: 0.2}"),
     ("measurement", "measurement: {energy_window_s: 20, timeout_s: 15}"),
+    ("measurement", "measurement: {cpu_processes: 0, pin_threads: 6}"),
     ("measurement", "measurement: {energy_window: 2}"),
     ("measurement", "measurement: [1]"),
     ("noise_floor", "noise_floor: {batch_sizes: [1]}"),

@@ -1,12 +1,13 @@
 //! Two engines timed in turns.
 
+use mixprec::manifest::schema::TimedBlock;
 use mixprec::measure::interleaved::{RoundLimits, measure_interleaved};
 
 use super::simulated::{SimulatedDevice, batch};
 
 #[test]
 fn engines_take_turns_and_are_warmed_up() {
-    let limits = RoundLimits { rounds: 6, samples: 3, time_cap_s: 1e6 };
+    let limits = RoundLimits { rounds: 6, block: TimedBlock { untimed: 1, samples: 3 }, time_cap_s: 1e6 };
     let (first, second) = (
         SimulatedDevice { forward_ms: 1.0, ..SimulatedDevice::default() },
         SimulatedDevice { forward_ms: 2.0, ..SimulatedDevice::default() },

@@ -15,6 +15,8 @@ const LIMITS: Measurement = Measurement {
     timeout_s: 60.0,
     threads: None,
     energy_window_s: None,
+    cpu_processes: None,
+    pin_threads: false,
 };
 
 /// Feeds a synthetic stream. Its samples also make up the elapsed time.

@@ -30,10 +30,16 @@ pub(super) struct Partials {
     pub rounded: bool,
 }
 
+/// Warps of a block.
+const MOST_WARPS: usize = 32;
+
+/// Most columns of the fused kernels: a warp holds up to 2048 in registers.
+const WIDEST: usize = 2048 * MOST_WARPS;
+
 /// Whether the fused kernels compute a layer norm of this rounding and width.
 pub(super) fn is_fused(norm: &Norm, width: usize) -> bool {
     let fp32 = [norm.rounding.compute, norm.rounding.accumulate] == [Format::Fp32; 2];
-    fp32 && width.is_multiple_of(NORM_WIDTH_STEP)
+    fp32 && width.is_multiple_of(NORM_WIDTH_STEP) && width <= WIDEST
 }
 
 /// Whether the kernel of a layer norm that computes in FP32 can first add partial sums to the residual stream.
@@ -86,12 +92,14 @@ impl RowShape {
     /// registers. Warps decide the order of the sums over a row.
     fn of(rows: usize, width: usize, partials: usize) -> RowShape {
         let warps = |wanted: usize, columns: usize| wanted.min((width / 128).max(1)).max(width.div_ceil(columns));
-        match (rows, partials) {
+        let RowShape { warps, rows } = match (rows, partials) {
             (0..=64, _) => RowShape { warps: warps(6, 384), rows: 1 },
             (65..=256, _) => RowShape { warps: warps(2, 512), rows: if width <= 1024 { 2 } else { 1 } },
             (_, 0) => RowShape { warps: warps(1, 2048), rows: 4 },
             _ => RowShape { warps: warps(3, 384), rows: 1 },
-        }
+        };
+        let warps = warps.min(MOST_WARPS);
+        RowShape { warps, rows: rows.min(MOST_WARPS / warps) }
     }
 
     /// The shape of the kernel that rounds to FP16. A wide row takes several warps, which have room for it.

@@ -34,9 +34,6 @@ const THREADS: usize = 288;
 /// Shared memory that a block may have, bytes.
 const MOST_SHARED_BYTES: usize = 227 << 10;
 
-/// Rounds of clusters that are worth a try. A cluster's work takes half as long as the pair over as many rows.
-const ROUNDS: usize = 2;
-
 impl QkvClusterTile {
     /// The least slots for a sequence, and the least unit for as many of them as there are.
     fn of(shape: AttentionShape) -> Option<Self> {
@@ -64,12 +61,13 @@ impl QkvClusterTile {
 }
 
 /// The tile worth timing. None where the kernel does not compute what the stages say, where the depth does not fit into shared
-/// memory, and where there are so many units that a block for each is enough.
+/// memory, and where clusters would wait for others: two rounds are slower than the pair. The multiprocessors of a part of the device
+/// are no multiple of a cluster, so one cluster less than there are multiprocessors for runs at a time (15 on an H200).
 pub(super) fn choices(placement: &Placement<'_>, linear: &Linear, attention: &Attention) -> Option<QkvClusterTile> {
     let shape = attention.shape;
     let few = |tile: &QkvClusterTile| {
         tile.shared_bytes(linear.depth / ROWS) <= MOST_SHARED_BYTES
-            && BLOCKS * shape.heads * tile.units(shape.batch) <= ROUNDS * placement.multiprocessors
+            && BLOCKS * (shape.heads * tile.units(shape.batch) + 1) <= placement.multiprocessors
     };
     QkvClusterTile::of(shape).filter(few).filter(|_| computes(placement, linear, attention))
 }

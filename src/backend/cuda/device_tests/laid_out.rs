@@ -8,7 +8,8 @@ use std::sync::PoisonError;
 
 use half::f16;
 
-use super::rounded::{Forward, TensorBytes, Values, fp16, inputs, loaded, same_calls};
+use super::forward::{Forward, TensorBytes, Values, inputs, loaded, same_calls};
+use super::rounded::fp16;
 use super::{DEVICE, gpu, model};
 use crate::backend::cuda::arena::lay_out;
 use crate::backend::cuda::calls::{Choice, DeviceCall, calls, choices, group_key, groups};

@@ -1,8 +1,9 @@
 //! The fused kernels of full FP16 with a few operations in FP32, as a search leaves them, against the kernels of single operations:
 //! every bit of every tensor that both forwards have.
 
+use super::forward::Values;
 use super::model;
-use super::rounded::{Values, check_policies};
+use super::rounded::check_policies;
 use crate::backend::cuda::calls::tests::with_in_fp32;
 use crate::graph::PrecisionPolicy;
 use crate::model::{Architecture, build_graph};

@@ -5,7 +5,9 @@
 mod activations;
 mod bench;
 mod bench_sizes;
+mod forward;
 mod laid_out;
+mod memory;
 mod mixed;
 mod qkv;
 mod qkv_cluster;
@@ -16,26 +18,23 @@ mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::CudaBackend;
 use super::calls::{Placement, StageGroup, calls, choices, group_key, groups};
 use super::element::ElementType;
 use super::gpu::GpuRuntime;
 use super::lower::lower;
 use super::matmul::WORKSPACE_BYTES;
-use super::memory::{DeviceMemory, spans_taken};
+use super::memory::DeviceMemory;
 use super::stage::{
     Accumulator, Attention, DeviceTensor, Epilogue, LayerNorm, Linear, Stage, Stages, TensorId, WeightKey,
 };
 use super::tune::library_algorithms;
 use super::weights::DeviceWeights;
-use crate::engine::{Backend, BackendError, BuildRequest};
 use crate::graph::{PrecisionPolicy, Preset, Shape};
-use crate::input::Batch;
 use crate::model::{Architecture, Head, Model, ModelSource};
 use reference::{Float64Reference, WEIGHT_SCALE, gate, number};
 
@@ -95,6 +94,8 @@ struct Bench {
     shape: Shape,
     /// Compares every row, not a sample.
     every_row: bool,
+    /// Multiprocessors that kernels are launched for: where these are few, a block walks over many tiles.
+    multiprocessors: usize,
 }
 
 impl Bench {
@@ -112,11 +113,11 @@ impl Bench {
         let offsets = apart(&stages.tensors);
         let bytes = offsets.last().copied().unwrap_or(0) + stages.tensors.last().map_or(0, DeviceTensor::bytes);
         let arena = DeviceMemory::take(context, bytes, "tensors").unwrap();
-        let lengths: Vec<usize> =
-            (0..shape.batch).map(|row| if row == 1 { 1 } else { (shape.sequence - row % 2).max(1) }).collect();
+        let lengths = forward::lengths(shape);
         let inputs = DeviceMemory::take(context, 4 * shape.batch, "lengths").unwrap();
         inputs.fill(0, &lengths.iter().map(|&length| length as i32).collect::<Vec<i32>>()).unwrap();
-        Bench { gpu, stages, weights, offsets, arena, inputs, lengths, shape, every_row: false }
+        let multiprocessors = gpu.multiprocessors;
+        Bench { gpu, stages, weights, offsets, arena, inputs, lengths, shape, every_row: false, multiprocessors }
     }
 
     fn tensor(&self, id: TensorId) -> Vec<f64> {
@@ -125,13 +126,21 @@ impl Bench {
     }
 
     fn set(&self, id: TensorId) {
+        self.put(id, |index| number(1000 + id.0, index));
+    }
+
+    fn put(&self, id: TensorId, value: impl Fn(usize) -> f64 + Sync + Send) {
         let tensor = self.stages.tensor(id);
-        let count = tensor.rows * tensor.stride;
-        put(&self.arena, self.offsets[id.0], tensor.element, count, |index| number(1000 + id.0, index));
+        put(&self.arena, self.offsets[id.0], tensor.element, tensor.rows * tensor.stride, value);
     }
 
     /// Runs every choice of a group and calls `check` after each. Returns the number of choices that ran.
     fn each(&self, group: StageGroup, inputs: &[TensorId], check: impl Fn(&str)) -> usize {
+        self.each_with(group, || inputs.iter().for_each(|&id| self.set(id)), check)
+    }
+
+    /// The same with inputs that `set` sets before each choice.
+    fn each_with(&self, group: StageGroup, set: impl Fn(), check: impl Fn(&str)) -> usize {
         let tensors: Vec<u64> = self.offsets.iter().map(|&offset| self.arena.address() + offset as u64).collect();
         let placement = Placement {
             stages: &self.stages,
@@ -144,7 +153,7 @@ impl Bench {
             scratch: self.gpu.library.workspace().address(),
             scratch_bytes: WORKSPACE_BYTES,
             architecture: self.gpu.architecture,
-            multiprocessors: self.gpu.multiprocessors,
+            multiprocessors: self.multiprocessors,
         };
         let library = library_algorithms(&self.gpu, &placement, group).unwrap();
         let choices: Vec<_> =
@@ -155,9 +164,13 @@ impl Bench {
         for (choice, calls) in choices.iter().zip(all) {
             self.arena.poison().unwrap();
             self.gpu.library.workspace().poison().unwrap();
-            inputs.iter().for_each(|&id| self.set(id));
-            // A tile that is too large for this GPU's shared memory is refused before it runs.
-            let Ok(prepared) = self.gpu.prepare(&calls) else { continue };
+            set();
+            // A tile that is too large for the shared memory of another generation is refused before it runs.
+            let prepared = match self.gpu.prepare(&calls) {
+                Ok(prepared) => prepared,
+                Err(error) if self.gpu.architecture.has_warpgroup_products() => panic!("{choice:?}: {error}"),
+                Err(_) => continue,
+            };
             self.gpu.enqueue(&prepared).unwrap();
             self.gpu.stream.synchronize().unwrap();
             let what = format!("{:?} {choice:?}", group_key(&self.stages, group));
@@ -213,7 +226,7 @@ impl Bench {
         let mut seen = BTreeSet::new();
         let mut ran = 0;
         for group in groups(&self.stages) {
-            let stages = &self.stages.stages[group.first..group.first + group.count];
+            let stages = stages_of(&self.stages, group);
             if !wanted(stages) || !seen.insert(group_key(&self.stages, group)) {
                 continue;
             }
@@ -344,7 +357,11 @@ fn causal_attention_of_gpt2_agrees_with_float64() {
 }
 
 fn check_attention_of_heads_of_64(architecture: Architecture) {
-    check_groups(architecture, &[Preset::Hybrid, Preset::Bf16], &[(1, 127), (2, 128), (1, 511)], is_attention);
+    check_groups(architecture, &[Preset::Hybrid, Preset::Bf16], &[(4, 127), (2, 128), (4, 511)], is_attention);
+}
+
+fn stages_of(stages: &Stages, group: StageGroup) -> &[Stage] {
+    &stages.stages[group.first..group.first + group.count]
 }
 
 fn is_attention(stages: &[Stage]) -> bool {
@@ -354,9 +371,26 @@ fn is_attention(stages: &[Stage]) -> bool {
 /// `tests/sanitizer.sh` runs this test as well.
 #[test]
 fn attention_of_fp32_tensors_agrees_with_float64() {
-    let shapes = [(1, 1), (1, 31), (3, 33), (1, 127), (2, 128), (1, 511)];
+    let shapes = [(1, 1), (1, 31), (4, 33), (1, 127), (2, 128), (4, 511)];
     for architecture in [Architecture::BertTiny, Architecture::Gpt2Tiny, Architecture::BertBase, Architecture::Gpt2] {
         check_groups(architecture, &[Preset::Fp32, Preset::Tf32], &shapes, is_attention);
+    }
+}
+
+/// A block walks over many tiles, as it does at many tokens: both warpgroups of a ping-pong kernel take their turns, each with bias,
+/// activation and residual. `tests/sanitizer.sh` runs this test as well.
+#[test]
+fn products_whose_blocks_walk_over_many_tiles_agree_with_float64() {
+    let _turn = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut model = model(Architecture::BertBase);
+    model.config.dimensions.layers = 1;
+    model.graph = crate::model::build_graph(&model.config);
+    for preset in [Preset::Hybrid, Preset::Bf16] {
+        let Some(gpu) = gpu() else { return };
+        let bench = Bench { multiprocessors: 3, ..Bench::new(gpu, &model, preset, Shape { batch: 4, sequence: 127 }) };
+        let ran = bench.check_groups(|stages| matches!(stages, [Stage::Linear(_), ..]));
+        println!("{preset}: {ran} choices");
+        assert!(ran > 1);
     }
 }
 
@@ -366,38 +400,4 @@ fn every_choice_for_heads_of_32_agrees_with_float64() {
     for architecture in [Architecture::BertTiny, Architecture::Gpt2Tiny] {
         check(architecture, &[Preset::Hybrid, Preset::Bf16], &shapes);
     }
-}
-
-#[test]
-fn a_pass_takes_no_memory() {
-    let _turn = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
-    if gpu().is_none() {
-        return;
-    }
-    let model = Arc::new(model(Architecture::BertTiny));
-    let shape = Shape { batch: 2, sequence: 16 };
-    let request = BuildRequest::new(model, PrecisionPolicy::preset(Preset::Hybrid), shape, 1);
-    let mut engine = CudaBackend::default().build(&request).unwrap().engine.unwrap();
-    let batch = Batch::new(shape, (0..32).collect(), vec![16, 3]);
-    let taken = spans_taken();
-    for _ in 0..20 {
-        engine.bind(&batch).unwrap();
-        engine.enqueue().unwrap();
-        assert!(engine.outputs().unwrap().values.iter().all(|x| x.is_finite()));
-    }
-    assert_eq!(spans_taken(), taken);
-}
-
-#[test]
-fn more_memory_than_there_is_is_refused_and_the_device_works_on() {
-    let _turn = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(gpu) = gpu() else { return };
-    let context = &gpu.device.context;
-    match DeviceMemory::take(context, 1 << 45, "a test") {
-        Err(BackendError::OutOfMemory { message, .. }) => assert!(message.contains("MiB for a test"), "{message}"),
-        other => panic!("{other:?}"),
-    }
-    let memory = DeviceMemory::take(context, 1000, "a test").unwrap();
-    put(&memory, 0, ElementType::F32, 250, |index| number(1, index));
-    assert_eq!(get(&memory, 0, ElementType::F32, 250)[249], number(1, 249));
 }

@@ -6,8 +6,8 @@ use std::sync::PoisonError;
 
 use half::{bf16, f16};
 
+use super::forward::{Forward, Values, inputs, loaded};
 use super::reference::{gate, number};
-use super::rounded::{Forward, Values, inputs, loaded};
 use super::{Bench, DEVICE, gpu, model, put};
 use crate::backend::cuda::arena::lay_out;
 use crate::backend::cuda::calls::{

@@ -2,9 +2,9 @@
 
 use std::sync::PoisonError;
 
+use super::forward::{Forward, Values, inputs, loaded};
 use super::qkv::{check, first_projection, hopper, read, two_layers};
 use super::reference::number;
-use super::rounded::{Forward, Values, inputs, loaded};
 use super::{DEVICE, put};
 use crate::backend::cuda::calls::{Choice, calls, choices};
 use crate::backend::cuda::lower::lower;
@@ -85,10 +85,10 @@ fn check_overflow(shapes: &[(usize, usize)], replays: usize) {
 /// `tests/sanitizer.sh` runs this test as well.
 #[test]
 fn a_sequence_that_overflows_leaves_the_others_of_its_cluster_alone() {
-    check_overflow(&[(4, 32), (2, 33), (2, 100)], 1);
+    check_overflow(&[(4, 32), (2, 33), (1, 100)], 1);
 }
 
 #[test]
 fn replays_of_clusters_are_equal() {
-    check_overflow(&[(1, 32), (2, 32), (5, 31), (2, 64), (1, 128), (2, 128)], REPLAYS);
+    check_overflow(&[(1, 32), (2, 32), (3, 31), (2, 64), (1, 128)], REPLAYS);
 }

@@ -105,7 +105,7 @@ impl Float64Reference<'_> {
 }
 
 /// The definitions of `transformers.activations` and of PyTorch.
-fn activated(function: Activation, x: f64) -> f64 {
+pub(super) fn activated(function: Activation, x: f64) -> f64 {
     let normal = |x: f64| 0.5 * (1.0 + statrs::function::erf::erf(x * std::f64::consts::FRAC_1_SQRT_2));
     let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
     let softplus = |x: f64| x.exp().ln_1p();

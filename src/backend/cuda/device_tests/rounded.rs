@@ -1,147 +1,26 @@
 //! The fused kernels of a policy that rounds inside operations against the kernels of single operations: every bit of every
 //! tensor that both forwards have. The single operations are compared with the reference backend in `tests/backends`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
+use super::forward::{Forward, TensorBytes, Values, inputs, loaded, same_calls};
 use super::reference::number;
 use super::sizes::{WIDER_HEADS, of_sizes};
-use super::{DEVICE, GAP, apart, gpu, model, put};
-use crate::backend::cuda::arena::ArenaLayout;
-use crate::backend::cuda::calls::{Choice, DeviceCall, Placement, calls, choices, group_key, groups};
+use super::{DEVICE, gpu, is_attention, model, put, stages_of};
+use crate::backend::cuda::calls::{Choice, DeviceCall, calls, choices, group_key, groups};
 use crate::backend::cuda::element::ElementType;
-use crate::backend::cuda::engine::placement;
 use crate::backend::cuda::examine::StepwiseForward;
 use crate::backend::cuda::gpu::GpuRuntime;
 use crate::backend::cuda::lower::{lower, lower_stepwise};
 use crate::backend::cuda::memory::DeviceMemory;
 use crate::backend::cuda::stage::{DeviceTensor, LayerNorm, Norm, Outputs, Stage, Stages, TensorId, WeightKey};
 use crate::backend::cuda::tune::library_algorithms;
-use crate::backend::cuda::weights::DeviceWeights;
 use crate::graph::{Format, ParamId, PrecisionPolicy, Preset, ReductionOrder, Rounding, Shape};
 use crate::model::{Architecture, Model};
 
-/// What the parameters are like.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Values {
-    /// Scores of a few units, so that a softmax is neither flat nor one key.
-    Ordinary,
-    /// Beside these, biases that overflow some sums of the second layer, so that infinities and NaN spread from there.
-    Overflow,
-    /// Beside these, outliers in the embeddings, whose squares overflow in the layer norms.
-    Outliers,
-}
-
-impl Values {
-    /// Element `index` of a parameter that is a vector or a matrix.
-    fn element(self, model: &Model, param: usize, index: usize) -> f64 {
-        let name = &model.graph.params[param].name;
-        let vector = model.graph.params[param].dims.len() == 1;
-        match self {
-            Values::Overflow if vector && name.contains("layer.1") && index % 61 == 7 => 60000.0,
-            Values::Outliers if name.contains("embeddings") && index % 257 == 5 => 3000.0 * number(param, index),
-            _ if vector => number(param, index),
-            _ => number(param, index) / 16.0,
-        }
-    }
-}
-
-/// The bytes of tensors, by name and size.
-pub(super) type TensorBytes = BTreeMap<(String, usize), Vec<u8>>;
-
-/// A forward on the device, in an arena of its own.
-pub(super) struct Forward<'a> {
-    pub gpu: &'a GpuRuntime,
-    pub stages: Stages,
-    weights: &'a BTreeMap<WeightKey, u64>,
-    inputs: &'a DeviceMemory,
-    shape: Shape,
-    pub offsets: Vec<usize>,
-    pub arena: DeviceMemory,
-    tensors: Vec<u64>,
-}
-
-/// The parameters, the token ids and lengths, and the shape of a forward.
-pub(super) type ForwardInputs<'a> = (&'a BTreeMap<WeightKey, u64>, &'a DeviceMemory, Shape);
-
-impl<'a> Forward<'a> {
-    /// No two tensors share bytes.
-    pub fn new(gpu: &'a GpuRuntime, stages: Stages, of: ForwardInputs<'a>) -> Self {
-        let offsets = apart(&stages.tensors);
-        let bytes = offsets.last().copied().unwrap_or(0) + stages.tensors.last().map_or(0, DeviceTensor::bytes) + GAP;
-        Forward::laid_out(gpu, stages, of, ArenaLayout { offsets, bytes })
-    }
-
-    pub fn laid_out(gpu: &'a GpuRuntime, stages: Stages, of: ForwardInputs<'a>, layout: ArenaLayout) -> Self {
-        let (weights, inputs, shape) = of;
-        let arena = DeviceMemory::take(&gpu.device.context, layout.bytes, "tensors").unwrap();
-        let tensors = layout.addresses(arena.address());
-        Forward { gpu, stages, weights, inputs, shape, offsets: layout.offsets, arena, tensors }
-    }
-
-    pub fn placement(&self) -> Placement<'_> {
-        let but_tensors = placement(self.gpu, self.weights, &self.stages, self.inputs, self.shape);
-        Placement { tensors: &self.tensors, ..but_tensors }
-    }
-
-    /// Runs calls over poisoned tensors. `false` if the device refuses one of them.
-    pub fn run(&self, calls: &[DeviceCall]) -> bool {
-        let Ok(prepared) = self.gpu.prepare(calls) else { return false };
-        self.arena.poison().unwrap();
-        self.gpu.library.workspace().poison().unwrap();
-        self.gpu.enqueue(&prepared).unwrap();
-        self.gpu.stream.synchronize().unwrap();
-        true
-    }
-
-    /// The bytes of every tensor of a forward whose tensors share none, by name and size. A name that two tensors share is left
-    /// out.
-    pub fn bytes(&self) -> TensorBytes {
-        let mut found = BTreeMap::new();
-        let mut twice = BTreeSet::new();
-        for (tensor, &offset) in self.stages.tensors.iter().zip(&self.offsets) {
-            let mut bytes = vec![0u8; tensor.bytes()];
-            self.arena.read(offset, &mut bytes).unwrap();
-            let mut gap = vec![0u8; GAP];
-            self.arena.read(offset + tensor.bytes(), &mut gap).unwrap();
-            assert!(gap.iter().all(|&byte| byte == 0xFF), "written beyond `{}`", tensor.name);
-            let key = (tensor.name.clone(), bytes.len());
-            if found.insert(key.clone(), bytes).is_some() {
-                twice.insert(key);
-            }
-        }
-        found.retain(|key, _| !twice.contains(key));
-        found
-    }
-}
-
 pub(super) fn fp16(order: ReductionOrder) -> PrecisionPolicy {
     PrecisionPolicy { layer_norm_reduction: order, ..PrecisionPolicy::preset(Preset::Fp16) }
-}
-
-/// Lengths from one token to all, the first sequence without padding.
-fn lengths(shape: Shape) -> Vec<usize> {
-    let sequence = shape.sequence;
-    (0..shape.batch).map(|row| [sequence, 1, sequence - sequence / 3, sequence.div_ceil(2)][row % 4]).collect()
-}
-
-pub(super) fn loaded(gpu: &GpuRuntime, model: &Model, stages: &Stages, values: Values) -> DeviceWeights {
-    let keys: BTreeSet<WeightKey> = stages.stages.iter().flat_map(Stage::weights).collect();
-    let weights = DeviceWeights::load(&gpu.device.context, model, &keys).unwrap();
-    for (key, offset) in weights.offsets() {
-        let dims = &model.graph.params[key.param].dims;
-        let count = key.rows * dims.get(1).copied().unwrap_or(1);
-        put(weights.memory(), offset, key.element, count, |index| values.element(model, key.param, index));
-    }
-    weights
-}
-
-pub(super) fn inputs(gpu: &GpuRuntime, model: &Model, shape: Shape) -> DeviceMemory {
-    let memory = DeviceMemory::take(&gpu.device.context, 4 * (shape.tokens() + shape.batch), "inputs").unwrap();
-    let vocabulary = model.graph.dimensions.vocabulary;
-    let ids = (0..shape.tokens()).map(|index| (index * 7919 + 13) % vocabulary);
-    memory.fill(0, &ids.chain(lengths(shape)).map(|value| value as i32).collect::<Vec<i32>>()).unwrap();
-    memory
 }
 
 /// How many bytes differ in the tensors of both, and in which tensor first.
@@ -165,13 +44,19 @@ struct Candidate {
     steps: Vec<DeviceCall>,
 }
 
-/// Every choice of every group, the others as the host would choose without timing.
-fn candidates(gpu: &GpuRuntime, fused: &Forward<'_>, single: &Forward<'_>) -> Vec<Candidate> {
+/// Which groups of stages a test is about.
+type Wanted = fn(&[Stage]) -> bool;
+
+const EVERY_GROUP: Wanted = |_| true;
+
+/// Every choice of every group that is wanted, the others as the host would choose without timing.
+fn candidates(gpu: &GpuRuntime, fused: &Forward<'_>, single: &Forward<'_>, wanted: Wanted) -> Vec<Candidate> {
     let placement = fused.placement();
     let all = groups(&fused.stages);
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
-    for &group in all.iter().filter(|&&group| seen.insert(group_key(&fused.stages, group))) {
+    let of_interest = all.iter().filter(|group| wanted(stages_of(&fused.stages, **group)));
+    for &group in of_interest.filter(|&&group| seen.insert(group_key(&fused.stages, group))) {
         let key = group_key(&fused.stages, group);
         let library = library_algorithms(gpu, &placement, group).unwrap();
         for choice in std::iter::once(None).chain(choices(&placement, group).into_iter().chain(library).map(Some)) {
@@ -190,7 +75,13 @@ fn candidates(gpu: &GpuRuntime, fused: &Forward<'_>, single: &Forward<'_>) -> Ve
 }
 
 /// Runs both forwards with every choice and compares them. Returns the number of choices that ran, `None` without a device.
-fn compare(name: &str, model: &Model, (shape, policy): (Shape, &PrecisionPolicy), values: Values) -> Option<usize> {
+fn compare(
+    name: &str,
+    model: &Model,
+    (shape, policy): (Shape, &PrecisionPolicy),
+    values: Values,
+    wanted: Wanted,
+) -> Option<usize> {
     let gpu = gpu()?;
     let PrecisionPolicy { layer_norm_reduction: order, overrides, .. } = policy;
     let what = format!("{name} {order:?} {:?} {shape:?} {values:?}", overrides.keys());
@@ -199,7 +90,7 @@ fn compare(name: &str, model: &Model, (shape, policy): (Shape, &PrecisionPolicy)
     let (weights, inputs) = (loaded(&gpu, model, &stages, values), inputs(&gpu, model, shape));
     let of = (weights.addresses(), &inputs, shape);
     let (fused, single) = (Forward::new(&gpu, stages, of), Forward::new(&gpu, stepwise, of));
-    let candidates = candidates(&gpu, &fused, &single);
+    let candidates = candidates(&gpu, &fused, &single, wanted);
     // All at once, on all processors. A kernel that is refused rules out its own choice, below.
     let _ = gpu.load_kernels(candidates.iter().flat_map(|candidate| candidate.timed.iter().chain(&candidate.steps)));
     let output = &fused.stages.tensor(fused.stages.output.unwrap()).name;
@@ -236,16 +127,6 @@ fn overwritten(stages: &Stages) -> BTreeSet<String> {
     stages.stages.iter().flat_map(of).map(|tensor| stages.tensor(tensor).name.clone()).collect()
 }
 
-/// Whether two forwards enqueue the same work.
-pub(super) fn same_calls(a: &[DeviceCall], b: &[DeviceCall]) -> bool {
-    let same = |(a, b): (&DeviceCall, &DeviceCall)| match (a, b) {
-        (DeviceCall::Kernel(a), DeviceCall::Kernel(b)) => a == b,
-        (DeviceCall::Product(a), DeviceCall::Product(b)) => a.spec == b.spec && a.algorithm == b.algorithm,
-        _ => false,
-    };
-    a.len() == b.len() && a.iter().zip(b).all(same)
-}
-
 fn check(architecture: Architecture, shapes: &[(usize, usize)], orders: &[ReductionOrder], kinds: &[Values]) {
     check_model(&format!("{architecture:?}"), &model(architecture), shapes, orders, kinds);
 }
@@ -266,7 +147,9 @@ pub(super) fn check_policies(
     for &(batch, sequence) in shapes {
         for policy in policies {
             for &values in kinds {
-                let Some(ran) = compare(name, model, (Shape { batch, sequence }, policy), values) else { return };
+                let Some(ran) = compare(name, model, (Shape { batch, sequence }, policy), values, EVERY_GROUP) else {
+                    return;
+                };
                 assert!(ran > 0);
             }
         }
@@ -277,7 +160,20 @@ const KINDS: [Values; 3] = [Values::Ordinary, Values::Overflow, Values::Outliers
 
 const ORDERS: [ReductionOrder; 2] = [ReductionOrder::SumThenDivide, ReductionOrder::DivideFirst];
 
-/// Few enough choices for compute-sanitizer: `tests/sanitizer.sh` runs it.
+/// One layer's attention at one shape, with heads of 32, 64 and 80: few enough choices for compute-sanitizer, and every kind of
+/// kernel. `tests/sanitizer.sh` runs it.
+#[test]
+fn attention_under_fp16_has_the_bits_of_single_operations_at_one_shape() {
+    let _turn = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
+    let shape = Shape { batch: 2, sequence: 33 };
+    for size in [32, 64, 80] {
+        let model = of_sizes(Architecture::BertTiny, size, 1);
+        let policy = fp16(ReductionOrder::SumThenDivide);
+        let ran = compare(&format!("heads of {size}"), &model, (shape, &policy), Values::Ordinary, is_attention);
+        assert!(ran.is_none_or(|ran| ran > 1), "{ran:?}");
+    }
+}
+
 #[test]
 fn fused_fp16_of_heads_of_32_has_the_bits_of_single_operations() {
     for architecture in [Architecture::BertTiny, Architecture::Gpt2Tiny] {

@@ -86,9 +86,33 @@ fn fits(tile: ProductTile, stage: &Linear) -> bool {
 
 /// Whether a tile is far too small or too large for so many tokens. Such a tile is neither compiled nor timed.
 fn is_hopeless(tile: ProductTile, tokens: usize, blocks: usize) -> bool {
-    let small =
-        blocks > 4 * ENOUGH_BLOCKS || (tile.rows() <= 32 && tokens > 128) || (tile.rows() <= 64 && tokens > 4096);
+    // A kernel by `wgmma` walks over its tiles, so their number costs nothing there.
+    let a_block_each = matches!(tile, ProductTile::Mma(_)) && tile.rows() < 128;
+    let small = (a_block_each && blocks > 4 * ENOUGH_BLOCKS)
+        || (tile.rows() <= 32 && tokens > 128)
+        || (tile.rows() <= 64 && tokens > 4096);
     // A tile of many columns leaves most multiprocessors without work.
     let large = tokens <= 128 && tile.columns() > 96;
     small || large
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else every layer of that size is left to the library, and an activation after it to a kernel of its own.
+    #[test]
+    fn some_tile_is_left_for_every_number_of_tokens() {
+        for (generation, tiles) in [("8.0", &sm80::TILES[..]), ("9.0", &sm90::TILES[..])] {
+            for tokens in (0..=17).map(|power| 1_usize << power).chain([31, 127, 511, 24576]) {
+                for width in [768, 2304, 3072, 4096, 10240, 30528, 50304] {
+                    let left = |tile: &&ProductTile| {
+                        let blocks = tokens.div_ceil(tile.rows()) * (width / tile.columns());
+                        width.is_multiple_of(tile.columns()) && !is_hopeless(**tile, tokens, blocks)
+                    };
+                    assert!(tiles.iter().any(|tile| left(&tile)), "{generation}: {tokens} tokens, width {width}");
+                }
+            }
+        }
+    }
 }
