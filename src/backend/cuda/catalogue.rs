@@ -72,7 +72,8 @@ impl KernelSource {
         const ATTENTION_ROWS: &str = include_str!("kernels/attention_rows.cu");
         const ATTENTION: &str = include_str!("kernels/attention.cu");
         const ATTENTION_WGMMA: &str = include_str!("kernels/attention_wgmma.cu");
-        const QKV_ATTENTION: &str = include_str!("kernels/qkv_attention.cu");
+        const QKV_ATTENTION: &str =
+            concat!(include_str!("kernels/attention_wgmma.cu"), include_str!("kernels/qkv_attention.cu"));
         const QKV_CLUSTER: &str = include_str!("kernels/qkv_cluster.cu");
         const LAYER_NORM: &str = include_str!("kernels/layer_norm.cu");
         const EMBEDDING: &str = include_str!("kernels/embedding.cu");
@@ -95,18 +96,7 @@ impl KernelSource {
             KernelSource::AttentionWgmma(element) => (element, &[PRELUDE, HOPPER, ATTENTION_ROWS, ATTENTION_WGMMA]),
             KernelSource::QkvAttention(element) => (
                 element,
-                &[
-                    PRELUDE,
-                    HOPPER,
-                    HALVES,
-                    FORMATS,
-                    ACTIVATION,
-                    EPILOGUE,
-                    WGMMA,
-                    ATTENTION_ROWS,
-                    ATTENTION_WGMMA,
-                    QKV_ATTENTION,
-                ],
+                &[PRELUDE, HOPPER, HALVES, FORMATS, ACTIVATION, EPILOGUE, WGMMA, ATTENTION_ROWS, QKV_ATTENTION],
             ),
             KernelSource::QkvCluster(element) => (element, &[PRELUDE, HOPPER, ATTENTION_ROWS, QKV_CLUSTER]),
             KernelSource::AttentionF32 => (ElementType::F16, &[PRELUDE, ATTENTION_ROWS, ATTENTION_F32]),
