@@ -23,6 +23,8 @@ pub(super) enum KernelSource {
     AttentionWgmma(ElementType),
     /// A packed QKV projection and its attention by `wgmma`, for a 16-bit element.
     QkvAttention(ElementType),
+    /// The same by clusters of blocks, for few sequences.
+    QkvCluster(ElementType),
     /// Attention over FP32 tensors.
     AttentionF32,
     /// Embedding and layer norm, for a 16-bit element.
@@ -47,6 +49,7 @@ impl KernelSource {
             KernelSource::Attention(_) => "attention",
             KernelSource::AttentionWgmma(_) => "attention_wgmma",
             KernelSource::QkvAttention(_) => "qkv_attention",
+            KernelSource::QkvCluster(_) => "qkv_cluster",
             KernelSource::AttentionF32 => "attention_f32",
             KernelSource::Norm(_) => "layer_norm",
             KernelSource::NormHalves => "layer_norm_halves",
@@ -69,7 +72,9 @@ impl KernelSource {
         const ATTENTION_ROWS: &str = include_str!("kernels/attention_rows.cu");
         const ATTENTION: &str = include_str!("kernels/attention.cu");
         const ATTENTION_WGMMA: &str = include_str!("kernels/attention_wgmma.cu");
-        const QKV_ATTENTION: &str = include_str!("kernels/qkv_attention.cu");
+        const QKV_ATTENTION: &str =
+            concat!(include_str!("kernels/attention_wgmma.cu"), include_str!("kernels/qkv_attention.cu"));
+        const QKV_CLUSTER: &str = include_str!("kernels/qkv_cluster.cu");
         const LAYER_NORM: &str = include_str!("kernels/layer_norm.cu");
         const EMBEDDING: &str = include_str!("kernels/embedding.cu");
         const ATTENTION_F32: &str = include_str!("kernels/attention_f32.cu");
@@ -91,19 +96,9 @@ impl KernelSource {
             KernelSource::AttentionWgmma(element) => (element, &[PRELUDE, HOPPER, ATTENTION_ROWS, ATTENTION_WGMMA]),
             KernelSource::QkvAttention(element) => (
                 element,
-                &[
-                    PRELUDE,
-                    HOPPER,
-                    HALVES,
-                    FORMATS,
-                    ACTIVATION,
-                    EPILOGUE,
-                    WGMMA,
-                    ATTENTION_ROWS,
-                    ATTENTION_WGMMA,
-                    QKV_ATTENTION,
-                ],
+                &[PRELUDE, HOPPER, HALVES, FORMATS, ACTIVATION, EPILOGUE, WGMMA, ATTENTION_ROWS, QKV_ATTENTION],
             ),
+            KernelSource::QkvCluster(element) => (element, &[PRELUDE, HOPPER, ATTENTION_ROWS, QKV_CLUSTER]),
             KernelSource::AttentionF32 => (ElementType::F16, &[PRELUDE, ATTENTION_ROWS, ATTENTION_F32]),
             KernelSource::Norm(element) => (element, &[PRELUDE, LAYER_NORM, EMBEDDING]),
             KernelSource::NormHalves => (ElementType::F16, &[PRELUDE, HALVES, NORM_HALVES]),
@@ -147,6 +142,7 @@ pub(super) fn sources_digest() -> &'static str {
                 KernelSource::Attention(element),
                 KernelSource::AttentionWgmma(element),
                 KernelSource::QkvAttention(element),
+                KernelSource::QkvCluster(element),
                 KernelSource::Norm(element),
             ]
         });

@@ -170,13 +170,14 @@ impl GpuRuntime {
         let modules = self.modules.borrow();
         let loaded = modules.get(&call.instance);
         let module = loaded.ok_or_else(|| execution(format!("the kernel {} was not loaded", call.instance.name)))?;
-        Ok(KernelLaunch {
+        let launch = KernelLaunch {
             kernel: module.kernel(&call.instance.name, call.shared_bytes)?,
             grid: call.grid,
             maps: call.maps.iter().map(tensor_map).collect::<Result<_, _>>()?,
             arguments: call.arguments.clone(),
             overlaps: self.architecture.overlaps_launches(),
-        })
+        };
+        launch.check_room(&self.stream).map(|()| launch)
     }
 
     /// Median time of `work` between events on the stream, over `repeats` runs after `warmup` runs, milliseconds.

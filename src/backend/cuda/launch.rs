@@ -4,11 +4,11 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaStream, sys};
+use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaStream, LaunchConfig, sys};
 use cudarc::nvrtc::Ptx;
 
 use super::compile::Cubin;
-use super::error::failed;
+use super::error::{execution, failed};
 use crate::engine::BackendError;
 
 /// A loaded module of device code.
@@ -133,6 +133,28 @@ pub(super) struct KernelLaunch {
 struct Aligned([u8; 64]);
 
 impl KernelLaunch {
+    /// Checks that the device has room for a cluster of the kernel's blocks, where it has clusters. A device may be a part of one.
+    ///
+    /// # Errors
+    /// [`BackendError::Execution`] if none would ever run.
+    pub fn check_room(&self, stream: &CudaStream) -> Result<(), BackendError> {
+        let function = &self.kernel.function;
+        let width = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_WIDTH;
+        if function.get_attribute(width).map_err(failed)? <= 1 {
+            return Ok(());
+        }
+        let Grid { blocks: (x, y, z), threads } = self.grid;
+        let config = LaunchConfig {
+            grid_dim: (x as u32, y as u32, z as u32),
+            block_dim: (threads as u32, 1, 1),
+            shared_mem_bytes: self.kernel.shared_bytes,
+        };
+        match function.occupancy_max_active_clusters(config, stream).map_err(failed)? {
+            0 => Err(execution("the device has no room for a cluster of the kernel's blocks")),
+            _ => Ok(()),
+        }
+    }
+
     /// Enqueues the kernel on `stream`.
     pub fn enqueue(&self, stream: &CudaStream) -> Result<(), BackendError> {
         let mut structure = vec![Aligned([0; 64]); self.arguments.bytes.len().div_ceil(64).max(1)];

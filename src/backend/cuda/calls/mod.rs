@@ -6,6 +6,7 @@ mod f32_attention;
 mod linear;
 mod norm;
 mod qkv_attention;
+mod qkv_cluster;
 mod rounded_attention;
 mod stepwise;
 mod tally;
@@ -18,6 +19,7 @@ pub(super) use f32_attention::F32AttentionTile;
 pub(super) use linear::{LIBRARY_ALGORITHMS, ProductChoice};
 pub(super) use norm::{NORM_WIDTH_STEP, narrow};
 pub(super) use qkv_attention::QkvAttentionTile;
+pub(super) use qkv_cluster::QkvClusterTile;
 pub(super) use rounded_attention::RoundedAttentionTile;
 pub(super) use tally::{Tally, TallyWords};
 #[cfg(test)]
@@ -88,6 +90,8 @@ pub(super) enum Choice {
     RoundedAttention(RoundedAttentionTile),
     /// For a packed QKV projection and its attention together.
     QkvAttention(QkvAttentionTile),
+    /// The same by clusters of blocks.
+    QkvCluster(QkvClusterTile),
 }
 
 /// Stages placed on a device: the addresses of their tensors and parameters, and the properties of the device.
@@ -171,7 +175,9 @@ pub(super) fn group_key(stages: &Stages, group: StageGroup) -> String {
 pub(super) fn choices(placement: &Placement<'_>, group: StageGroup) -> Vec<Choice> {
     match &placement.stages.stages[group.first..group.first + group.count] {
         [Stage::Linear(linear), Stage::Attention(attention)] => {
-            qkv_attention::choices(placement, linear, attention).into_iter().map(Choice::QkvAttention).collect()
+            let of_blocks = qkv_attention::choices(placement, linear, attention).into_iter().map(Choice::QkvAttention);
+            let of_clusters = qkv_cluster::choices(placement, linear, attention).map(Choice::QkvCluster);
+            of_blocks.chain(of_clusters).collect()
         }
         [Stage::Linear(stage), after @ ..] => {
             linear::choices(placement, stage, !after.is_empty()).into_iter().map(Choice::Product).collect()
@@ -200,6 +206,9 @@ pub(super) fn calls(
     match (stages, choice) {
         ([Stage::Linear(linear), Stage::Attention(attention)], Some(Choice::QkvAttention(tile))) => {
             Ok(vec![qkv_attention::call(placement, linear, attention, tile)?])
+        }
+        ([Stage::Linear(linear), Stage::Attention(attention)], Some(Choice::QkvCluster(tile))) => {
+            Ok(vec![qkv_cluster::call(placement, linear, attention, tile)?])
         }
         // Without a choice it is the pair.
         ([Stage::Linear(_), Stage::Attention(_)], _) => {

@@ -70,7 +70,7 @@ pub(super) fn choices(placement: &Placement<'_>, linear: &Linear, attention: &At
 }
 
 /// Whether the kernel computes what the stages say, on this device.
-fn computes(placement: &Placement<'_>, linear: &Linear, attention: &Attention) -> bool {
+pub(super) fn computes(placement: &Placement<'_>, linear: &Linear, attention: &Attention) -> bool {
     let AttentionShape { batch, sequence, heads, size, .. } = attention.shape;
     let element = placement.element(linear.x);
     let elements = [linear.output, attention.context].map(|id| placement.element(id));

@@ -247,18 +247,29 @@ fn one_kernel_for_projection_and_attention_is_offered_where_it_computes_what_the
     let offered = |model, preset, (batch, sequence), major| {
         let (policy, shape) = (PrecisionPolicy::preset(preset), Shape { batch, sequence });
         let calls = all_calls(&architecture_graph(model), &policy, shape, GpuArchitecture { major, minor: 0 });
-        let of = |instance: &&Instance| matches!(instance.source, KernelSource::QkvAttention(_));
+        let of = |instance: &&Instance| {
+            matches!(instance.source, KernelSource::QkvAttention(_) | KernelSource::QkvCluster(_))
+        };
         instances(&calls).into_iter().filter(of).map(|instance| instance.name.clone()).collect::<Vec<_>>()
     };
     use ModelName::{BertBase, BertTiny, Gpt2};
-    assert_eq!(offered(BertBase, Preset::Hybrid, (1, 32), 9), ["qkv_attention_64x64_s6_padding"]);
-    assert_eq!(offered(BertBase, Preset::Bf16, (1, 128), 9), ["qkv_attention_128x128_s4_padding"]);
+    assert_eq!(
+        offered(BertBase, Preset::Hybrid, (1, 32), 9),
+        ["qkv_attention_64x64_s6_padding", "qkv_cluster_64x32_s12_padding"]
+    );
+    assert_eq!(
+        offered(BertBase, Preset::Bf16, (1, 128), 9),
+        ["qkv_attention_128x128_s4_padding", "qkv_cluster_128x128_s12_padding"]
+    );
     let many = ["128x128_s4", "128x64_s4", "64x64_s2", "64x64_s6"].map(|tile| format!("qkv_attention_{tile}_causal"));
     assert_eq!(offered(Gpt2, Preset::Hybrid, (32, 32), 9), many);
     for sequence in [1, 7, 31, 33, 63, 64, 65, 100, 127, 128] {
         for batch in [1, 2, 3, 5, 8, 32, 128] {
             let found = offered(BertBase, Preset::Hybrid, (batch, sequence), 9);
-            assert!(!found.is_empty() && found.len() <= 4, "{batch}x{sequence}: {found:?}");
+            assert!(
+                !found.is_empty() && found.len() <= 4 + usize::from(batch * sequence <= 128),
+                "{batch}x{sequence}: {found:?}"
+            );
         }
     }
     let none: [String; 0] = [];

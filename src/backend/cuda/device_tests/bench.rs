@@ -286,17 +286,29 @@ fn with_projections_by(pass: &Pass, choices: &Choices, both: Option<Choice>) -> 
     (whole, alone)
 }
 
-/// One kernel for a projection and its attention against the pair, in one process.
 #[test]
 #[ignore = "a benchmark"]
 fn bench_a_projection_with_its_attention_and_the_pair() {
+    let shapes = [(1, 32), (1, 128), (8, 32), (8, 128), (32, 32), (32, 128), (128, 32)];
+    bench_projections(&shapes, |choice| matches!(choice, Choice::QkvAttention(_)));
+}
+
+#[test]
+#[ignore = "a benchmark"]
+fn bench_a_projection_with_its_attention_by_clusters_and_the_pair() {
+    let shapes = [(1, 32), (1, 128), (4, 32), (1, 64), (2, 32), (2, 64)];
+    bench_projections(&shapes, |choice| matches!(choice, Choice::QkvCluster(_)));
+}
+
+/// One kernel for a projection and its attention against the pair, in one process.
+fn bench_projections(shapes: &[(usize, usize)], wanted: fn(&Choice) -> bool) {
     let _turn = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
     println!("| hybrid | kernel | pair, ms | one, ms | pair again, ms | pair, us a layer | one, us | tuner takes |");
     for architecture in [Architecture::BertBase, Architecture::Gpt2] {
         let model = model(architecture);
         let Some(gpu) = gpu() else { return };
         let mut pass = hybrid(gpu, &model, (1, 32));
-        for (batch, sequence) in [(1, 32), (1, 128), (8, 32), (8, 128), (32, 32), (32, 128), (128, 32)] {
+        for &(batch, sequence) in shapes {
             let shape = Shape { batch, sequence };
             let stages = lower(&model.graph, &PrecisionPolicy::preset(Preset::Hybrid), shape).unwrap();
             pass = Pass::with(pass.gpu, pass.weights, stages, shape);
@@ -308,7 +320,7 @@ fn bench_a_projection_with_its_attention_and_the_pair() {
             let all = groups(&pass.stages);
             let group = all.into_iter().find_map(|group| with_attention(&pass.stages, group)).unwrap();
             let taken = tuned.get(&group_key(&pass.stages, group));
-            for choice in choices(&pass.placement(pass.weights.addresses()), group) {
+            for choice in choices(&pass.placement(pass.weights.addresses()), group).into_iter().filter(wanted) {
                 let (one, one_alone) = with_projections_by(&pass, &tuned, Some(choice));
                 let [before, ms, after] = [&pair, &one, &pair].map(|calls| pass.time_ms(calls).unwrap());
                 let (pair_us, one_us) = (alone_us(&pair_alone), alone_us(&one_alone));

@@ -10,6 +10,7 @@ mod laid_out;
 mod memory;
 mod mixed;
 mod qkv;
+mod qkv_cluster;
 mod reference;
 mod rounded;
 mod sizes;

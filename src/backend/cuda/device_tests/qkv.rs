@@ -50,7 +50,7 @@ fn calls_of(
 }
 
 /// The first projection that one kernel computes with its attention.
-fn first_projection(stages: &Stages) -> (StageGroup, Linear, Attention) {
+pub(super) fn first_projection(stages: &Stages) -> (StageGroup, Linear, Attention) {
     let found = groups_together(stages, |_| true).into_iter().find_map(|group| {
         match stages.stages[group.first..][..group.count] {
             [Stage::Linear(linear), Stage::Attention(attention)] => Some((group, linear, attention)),
@@ -89,7 +89,7 @@ fn together(forward: &Forward<'_>) -> Vec<(Choice, Vec<DeviceCall>)> {
 }
 
 /// A tensor's elements as they are stored, and as numbers.
-fn read(forward: &Forward<'_>, id: TensorId) -> (Vec<u16>, Vec<f64>) {
+pub(super) fn read(forward: &Forward<'_>, id: TensorId) -> (Vec<u16>, Vec<f64>) {
     let tensor = forward.stages.tensor(id);
     let count = tensor.rows * tensor.stride;
     let mut stored = vec![0u16; count];
@@ -97,7 +97,7 @@ fn read(forward: &Forward<'_>, id: TensorId) -> (Vec<u16>, Vec<f64>) {
     (stored, super::get(&forward.arena, forward.offsets[id.0], tensor.element, count))
 }
 
-fn two_layers(architecture: Architecture) -> Model {
+pub(super) fn two_layers(architecture: Architecture) -> Model {
     let mut model = model(architecture);
     model.config.dimensions.layers = 2;
     model.graph = build_graph(&model.config);
@@ -117,9 +117,13 @@ fn compare(gpu: &GpuRuntime, forward: &Forward<'_>, shape: Shape) -> (Vec<String
             continue;
         }
         let (found_bits, found) = read(forward, context);
-        let Choice::QkvAttention(tile) = choice else { continue };
-        // There every key is in the lane and in the step of the product where the pair has it.
-        let same_order = shape.sequence.is_multiple_of(16) || tile.keys / shape.sequence == 1;
+        let same_order = match choice {
+            // There every key is in the lane and in the step of the product where the pair has it.
+            Choice::QkvAttention(tile) => shape.sequence.is_multiple_of(16) || tile.keys / shape.sequence == 1,
+            // The products of attention are by mma.sync.
+            Choice::QkvCluster(_) => false,
+            _ => continue,
+        };
         let differing = found_bits.iter().zip(&bits).filter(|(a, b)| a != b).count();
         let error: f64 = found.iter().zip(&expected).map(|(a, b)| (a - b) * (a - b)).sum();
         let relative = (error / expected.iter().map(|b| b * b).sum::<f64>()).sqrt();
@@ -155,7 +159,7 @@ fn compare(gpu: &GpuRuntime, forward: &Forward<'_>, shape: Shape) -> (Vec<String
 }
 
 /// Compares at every one of the shapes.
-fn check(model: &Model, preset: Preset, sequences: &[usize], batches: &[usize]) {
+pub(super) fn check(model: &Model, preset: Preset, sequences: &[usize], batches: &[usize]) {
     let Some(gpu) = hopper() else { return };
     let stages = |shape| lower(&model.graph, &PrecisionPolicy::preset(preset), shape).unwrap();
     let weights = loaded(&gpu, model, &stages(Shape { batch: 1, sequence: 1 }), Values::Ordinary);
@@ -176,7 +180,7 @@ fn check(model: &Model, preset: Preset, sequences: &[usize], batches: &[usize]) 
 }
 
 /// A device that has the kernel.
-fn hopper() -> Option<GpuRuntime> {
+pub(super) fn hopper() -> Option<GpuRuntime> {
     let gpu = gpu()?;
     if !gpu.architecture.has_warpgroup_products() {
         crate::skip::skip("the device has no warpgroup products");
@@ -259,7 +263,10 @@ fn a_sequence_that_overflows_leaves_the_others_of_its_unit_alone() {
         let pair = [single(group.first, Some(product(&forward))), single(group.first + 1, Some(ONE_STEP))].concat();
         let (expected, _) = run(&pair);
         let elements = sequence * linear.depth;
-        for choice in choices(&placement, group) {
+        // Clusters: `qkv_cluster.rs`.
+        let of_blocks =
+            choices(&placement, group).into_iter().filter(|choice| matches!(choice, Choice::QkvAttention(_)));
+        for choice in of_blocks {
             let (found, numbers) = run(&calls(&placement, group, Some(choice)).unwrap());
             let differs = |row: &usize| found[row * elements..][..elements] != expected[row * elements..][..elements];
             let others: Vec<usize> = (0..batch).filter(|&row| row != 1).filter(differs).collect();
@@ -267,6 +274,5 @@ fn a_sequence_that_overflows_leaves_the_others_of_its_unit_alone() {
             let overflowed = &numbers[elements..][..elements];
             assert!(overflowed.iter().any(|x| !x.is_finite()), "{shape:?}: nothing has overflowed");
         }
-        println!("{shape:?}: {} choices", choices(&placement, group).len());
     }
 }

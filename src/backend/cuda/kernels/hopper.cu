@@ -71,6 +71,7 @@ template <int PENDING> DEVICE void wgmma_wait() { asm volatile("wgmma.wait_group
 // Operands of inline assembly: `s[i]` and the floats after it, read and written.
 #define OPERANDS_4(s, i) "+f"(s[i]), "+f"(s[i + 1]), "+f"(s[i + 2]), "+f"(s[i + 3])
 #define OPERANDS_8(s, i) OPERANDS_4(s, i), OPERANDS_4(s, i + 4)
+#define OPERANDS_12(s, i) OPERANDS_8(s, i), OPERANDS_4(s, i + 8)
 #define OPERANDS_16(s, i) OPERANDS_8(s, i), OPERANDS_8(s, i + 8)
 #define OPERANDS_24(s, i) OPERANDS_16(s, i), OPERANDS_8(s, i + 16)
 #define OPERANDS_32(s, i) OPERANDS_16(s, i), OPERANDS_16(s, i + 16)
@@ -87,6 +88,7 @@ template <int PENDING> DEVICE void wgmma_wait() { asm volatile("wgmma.wait_group
 
 // The text of the operands 0 to COUNT - 1.
 #define REGISTERS_8 "%0, %1, %2, %3, %4, %5, %6, %7"
+#define REGISTERS_12 REGISTERS_8 ", %8, %9, %10, %11"
 #define REGISTERS_16 REGISTERS_8 ", %8, %9, %10, %11, %12, %13, %14, %15"
 #define REGISTERS_24 REGISTERS_16 ", %16, %17, %18, %19, %20, %21, %22, %23"
 #define REGISTERS_32 REGISTERS_24 ", %24, %25, %26, %27, %28, %29, %30, %31"
@@ -132,6 +134,7 @@ template <int N> DEVICE void wgmma(float (&sums)[N / 2], u64 x, u64 w, int accum
                  "%" #X_AT ", %" #W_AT ", accumulate, 1, 1, 0, 0; }"                                                         \
                  : OPERANDS_##COUNT(sums, 0) : "l"(x), "l"(w), "r"(accumulate));                                             \
   }
+DEFINE_WGMMA(24, 12, 12, 13, 14)
 DEFINE_WGMMA(32, 16, 16, 17, 18)
 DEFINE_WGMMA(48, 24, 24, 25, 26)
 DEFINE_WGMMA(64, 32, 32, 33, 34)
