@@ -52,7 +52,7 @@ for tool in "$@"; do
         attention_of_fp32_tensors_agrees_with_float64 \
         sizes::attention_of_wider_heads_agrees_with_float64_at_every_length \
         rounded::attention_under_fp16_has_the_bits_of_single_operations_at_one_shape \
-        qkv::a_sequence_that_overflows_leaves_the_others_of_its_unit_alone products_whose_blocks_walk_over_many_tiles_agree_with_float64 \
+        qkv::a_sequence_that_overflows_leaves_the_others_of_its_unit_alone walks::products_whose_blocks_walk_over_many_tiles_agree_with_float64 \
         qkv_cluster::a_sequence_that_overflows_leaves_the_others_of_its_cluster_alone \
         rounded::a_layer_norm_of_any_width_has_the_bits_of_single_steps \
         every_choice_for_heads_of_32_agrees_with_float64 tally::a_norms_rows_are_counted_by_what_overflows \

@@ -27,7 +27,7 @@
 //! | fused attention of 16-bit tensors | `attention.cu` or, on Hopper, `attention_wgmma.cu`: [`tune`] decides |
 //! | the same, rounding to FP16 at every step | `attention_halves.cu` or, on Hopper, `attention_halves_wgmma.cu` |
 //! | fused attention of FP32 tensors | `attention_f32.cu`, with products in FP32 or TF32 |
-//! | a packed QKV projection and its attention, both of 16-bit tensors | the two, or on Hopper `qkv_attention.cu`: [`tune`] decides |
+//! | a packed QKV projection and its attention, both of 16-bit tensors | the two, or on Hopper `qkv_attention.cu` or `qkv_cluster.cu`: [`tune`] decides |
 //! | layer norm or embedding that computes in FP32 | `layer_norm.cu` and `embedding.cu` |
 //! | layer norm that rounds to FP16 at every step | `layer_norm_halves.cu` |
 //! | all other stages | `stepwise.cu` with the functions of `activation.cu`, which rounds after every operation; products of heads by cuBLASLt |
