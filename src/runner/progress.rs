@@ -103,12 +103,12 @@ fn size(built: &Built) -> String {
 /// `41.2 ms (n=12, ±1.9 %)`, followed by the broken tolerance if there is one.
 fn time(measured: &EngineMeasurements) -> String {
     let n = measured.samples_ms.len();
-    let of_processes = TimedSeries::of(measured).medians_of_processes_ms();
-    let observations = if of_processes.is_empty() { &measured.samples_ms } else { &of_processes };
-    let median = median(observations).map_or("no finite time".to_owned(), |ms| {
+    let series = TimedSeries::of(measured);
+    let observations = series.observations_ms();
+    let median = median(&observations).map_or("no finite time".to_owned(), |ms| {
         if ms < 10.0 { format!("{ms:.3} ms") } else { format!("{ms:.1} ms") }
     });
-    let width = relative_half_width(observations).map_or(String::new(), |w| format!(", ±{:.1} %", w * 100.0));
+    let width = relative_half_width(&observations).map_or(String::new(), |w| format!(", ±{:.1} %", w * 100.0));
     let broken = match (measured.numerics.within_tolerance, &measured.numerics.remark) {
         (Some(false), remark) => format!(", OUT OF TOLERANCE: {}", remark.as_deref().unwrap_or("no remark")),
         (_, Some(remark)) => format!(", {remark}"),

@@ -84,6 +84,14 @@ impl<'a> TimedSeries<'a> {
         of_process.filter_map(|of| median(&of.iter().filter_map(sample).collect::<Vec<_>>())).collect()
     }
 
+    /// The independent observations of the wall time: the medians of the processes, or the samples where one process took all.
+    pub fn observations_ms(&self) -> Cow<'_, [f64]> {
+        match self.medians_of_processes_ms() {
+            medians if medians.is_empty() => Cow::Borrowed(&self.wall_ms),
+            medians => Cow::Owned(medians),
+        }
+    }
+
     /// Whether every round of the A/A test has both medians.
     pub fn is_paired(&self) -> bool {
         self.aa_first_ms.len() == self.aa_second_ms.len()

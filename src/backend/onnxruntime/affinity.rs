@@ -9,7 +9,7 @@ use crate::processors::CpuList;
 pub(super) const KEY: &str = "session.intra_op_thread_affinities";
 
 /// The key in `engine_options` of the caller's processor, by the kernel's number.
-pub(super) const KEY_OF_CALLER: &str = "caller_affinity";
+const KEY_OF_CALLER: &str = "caller_affinity";
 
 /// A processor for each thread of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -130,58 +130,56 @@ impl Sweep<'_> {
         let mut changing = String::new();
         let began = Instant::now();
         for _ in 0..=REREADS {
-            let mut worker = match workers.first.take() {
-                Some(worker) => worker,
-                None => Worker::spawn(lane.share)?,
-            };
-            let watch = |step: &BuildProgress| self.state().progress.building(configuration, step);
-            let outcome = match worker.call_watched(&request, self.limit(), watch)? {
-                Reply::Response(response) => match *response {
-                    Response::Measured(outcome) => {
-                        if !poisons_worker(configuration.backend, &outcome) {
-                            workers.first = Some(worker);
-                        }
-                        match self.further_samples(lane, (configuration, began), outcome, &mut workers.others)? {
-                            Sampled::Row(outcome) => outcome,
-                            Sampled::Stopped => return Ok(ControlFlow::Break(())),
-                            Sampled::Replaced(file) => {
-                                workers.finish();
-                                changing = file;
-                                if self.reread(lane, configuration)?.is_break() {
-                                    return Ok(ControlFlow::Break(()));
-                                }
-                                continue;
-                            }
-                        }
+            match self.attempt(lane, (configuration, began), &request, workers)? {
+                Sampled::Row(outcome) => return Ok(ControlFlow::Continue(outcome)),
+                Sampled::Stopped => return Ok(ControlFlow::Break(())),
+                Sampled::Replaced(file) => {
+                    workers.finish();
+                    changing = file;
+                    self.state().references.clear();
+                    if self.references(lane, &[configuration])?.is_break() {
+                        return Ok(ControlFlow::Break(()));
                     }
-                    Response::Replaced(file) => {
-                        worker.finish();
-                        workers.finish();
-                        changing = file;
-                        if self.reread(lane, configuration)?.is_break() {
-                            return Ok(ControlFlow::Break(()));
-                        }
-                        continue;
-                    }
-                    other => {
-                        workers.first = Some(worker);
-                        Outcome::Failed(out_of_step(&other))
-                    }
-                },
-                Reply::Died(failure) => Outcome::Failed(failure),
-                Reply::TimedOut if self.is_out_of_time() => return Ok(ControlFlow::Break(())),
-                Reply::TimedOut => Outcome::Failed(self.timeout()),
-                Reply::Interrupted => return Ok(ControlFlow::Break(())),
-            };
-            return Ok(ControlFlow::Continue(outcome));
+                }
+            }
         }
         Ok(ControlFlow::Continue(Outcome::Failed(Failure::new(FailureKind::Error, &keeps_changing(&changing)))))
     }
 
-    /// The reference of a configuration once more, after a file was replaced.
-    fn reread(&self, lane: &mut Lane, configuration: &Configuration) -> Flow {
-        self.state().references.clear();
-        self.references(lane, &[configuration])
+    /// The same once, with the files as the workers read them.
+    fn attempt(
+        &self,
+        lane: &Lane,
+        (configuration, began): (&Configuration, Instant),
+        request: &Request,
+        workers: &mut GroupWorkers,
+    ) -> Result<Sampled, RunnerError> {
+        let mut worker = match workers.first.take() {
+            Some(worker) => worker,
+            None => Worker::spawn(lane.share)?,
+        };
+        let watch = |step: &BuildProgress| self.state().progress.building(configuration, step);
+        Ok(match worker.call_watched(request, self.limit(), watch)? {
+            Reply::Response(response) => match *response {
+                Response::Measured(outcome) => {
+                    if !poisons_worker(configuration.backend, &outcome) {
+                        workers.first = Some(worker);
+                    }
+                    self.further_samples(lane, (configuration, began), outcome, &mut workers.others)?
+                }
+                other => {
+                    workers.first = Some(worker);
+                    match other {
+                        Response::Replaced(file) => Sampled::Replaced(file),
+                        other => Sampled::Row(Outcome::Failed(out_of_step(&other))),
+                    }
+                }
+            },
+            Reply::Died(failure) => Sampled::Row(Outcome::Failed(failure)),
+            Reply::TimedOut if self.is_out_of_time() => Sampled::Stopped,
+            Reply::TimedOut => Sampled::Row(Outcome::Failed(self.timeout())),
+            Reply::Interrupted => Sampled::Stopped,
+        })
     }
 
     /// Writes the row to disk before anything else happens.

@@ -5,6 +5,7 @@ use std::f64::consts::LOG2_E;
 use serde::{Deserialize, Serialize};
 
 use super::qkv_attention::computes;
+use super::tiles::sm90::MOST_SHARED_BYTES;
 use super::{DeviceCall, KernelCall, MapSpec, Placement, assertion};
 use crate::backend::cuda::catalogue::{Instance, KernelSource};
 use crate::backend::cuda::launch::{Arguments, Grid};
@@ -30,9 +31,6 @@ const BLOCKS: usize = 8;
 const ROWS: usize = 64;
 
 const THREADS: usize = 288;
-
-/// Shared memory that a block may have, bytes.
-const MOST_SHARED_BYTES: usize = 227 << 10;
 
 impl QkvClusterTile {
     /// The least slots for a sequence, and the least unit for as many of them as there are.

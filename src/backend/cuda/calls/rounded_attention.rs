@@ -3,6 +3,7 @@
 use half::f16;
 use serde::{Deserialize, Serialize};
 
+use super::tiles::sm90::MOST_SHARED_BYTES;
 use super::{DeviceCall, KernelCall, Placement, assertion, attention};
 use crate::backend::cuda::catalogue::{Instance, KernelSource};
 use crate::backend::cuda::launch::{Arguments, Grid};
@@ -51,10 +52,6 @@ const WGMMA_SIZE: usize = 64;
 
 /// Keys of its tiles.
 const WGMMA_KEYS: usize = 64;
-
-/// Shared memory that a block may have on an H200, bytes (CUDA programming guide, table of technical specifications).
-/// Other GPUs have less and refuse some of the tiles, which rules these out.
-const MOST_SHARED_BYTES: usize = 227 << 10;
 
 const fn mma(row_warps: usize, key_groups: usize, keys: usize) -> RoundedAttentionTile {
     RoundedAttentionTile::Mma { row_warps, key_groups, keys }

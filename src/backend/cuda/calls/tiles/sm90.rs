@@ -79,6 +79,10 @@ impl WgmmaTile {
     }
 }
 
+/// Shared memory that a block may have on an H200, bytes (CUDA programming guide, table of technical specifications).
+/// Other GPUs have less and refuse some of the tiles, which rules these out.
+pub(in crate::backend::cuda::calls) const MOST_SHARED_BYTES: usize = 227 << 10;
+
 /// Blocks that fit on a multiprocessor at a time, by their dynamic shared memory.
 pub(in crate::backend::cuda::calls) fn blocks_of_shared_memory(bytes: usize) -> usize {
     MULTIPROCESSOR_SHARED_BYTES / (bytes + RESERVED_SHARED_BYTES)
