@@ -86,13 +86,9 @@ pub fn measure_with(
     limits: &Measurement,
 ) -> Result<Sampling, BackendError> {
     let peak = PeakMemory::start();
-    engine.bind(batch)?;
-    let warmup = warm_up(&mut clock, engine, limits)?;
-    let start = Instant::now();
-    let series = series((&mut clock, &mut guard), engine, limits)?;
-    let elapsed_s = start.elapsed().as_secs_f64();
+    let (warmup, series) = main_series((&mut clock, &mut guard), engine, batch, limits)?;
     let process_peak_bytes = peak.bytes();
-    let end_to_end_ms = end_to_end::series(engine, batch, (series.samples_ms.len(), elapsed_s))?;
+    let end_to_end_ms = end_to_end::series(engine, batch, (series.samples_ms.len(), series.elapsed_s))?;
     let sustained = match limits.energy_window_s.filter(|_| clock.has_device_time()) {
         Some(window_s) => {
             let forward_ms = median(&series.device_samples_ms).unwrap_or_default();
@@ -110,6 +106,33 @@ pub fn measure_with(
         sustained,
         telemetry: guard.telemetry(),
     })
+}
+
+/// The main series of [`measure`] and nothing else: the share of a process that only adds to another's samples. Returns the samples
+/// in milliseconds and the telemetry.
+///
+/// # Errors
+/// As [`measure`].
+pub fn samples(
+    engine: &mut dyn Engine,
+    batch: &Batch,
+    limits: &Measurement,
+) -> Result<(Vec<f64>, Telemetry), BackendError> {
+    let Instruments { mut clock, mut guard } = Instruments::of(engine)?;
+    let (_, series) = main_series((&mut clock, &mut guard), engine, batch, limits)?;
+    Ok((series.samples_ms, guard.telemetry()))
+}
+
+/// Binds the batch, warms the engine up and takes the samples. Returns the number of untimed forwards, too.
+fn main_series(
+    (clock, guard): (&mut Clock, &mut Guard),
+    engine: &mut dyn Engine,
+    batch: &Batch,
+    limits: &Measurement,
+) -> Result<(usize, SampleSeries), BackendError> {
+    engine.bind(batch)?;
+    let warmup = warm_up(clock, engine, limits)?;
+    Ok((warmup, series((clock, guard), engine, limits)?))
 }
 
 /// Untimed forwards, and how many there were. Where several processes take turns, each has one forward at least, and ends when
@@ -133,6 +156,7 @@ struct SampleSeries {
     samples_ms: Vec<f64>,
     device_samples_ms: Vec<f64>,
     stop_reason: StopReason,
+    elapsed_s: f64,
 }
 
 fn series(
@@ -149,9 +173,10 @@ fn series(
         let sample = clock.sample(engine)?;
         samples_ms.push(sample.wall_ms);
         device_samples_ms.extend(sample.device_ms);
-        if let Some(stop_reason) = rule.verdict(&samples_ms, start.elapsed().as_secs_f64()) {
+        let elapsed_s = start.elapsed().as_secs_f64();
+        if let Some(stop_reason) = rule.verdict(&samples_ms, elapsed_s) {
             guard.end();
-            return Ok(SampleSeries { samples_ms, device_samples_ms, stop_reason });
+            return Ok(SampleSeries { samples_ms, device_samples_ms, stop_reason, elapsed_s });
         }
         if guard.between_samples() {
             // The device was idle while its sensors were read. One untimed forward warms it up again.

@@ -15,8 +15,8 @@ use crate::input::InputStream;
 use crate::libraries;
 use crate::manifest::schema::Measurement;
 use crate::measure::interleaved::{RoundLimits, measure_interleaved};
-use crate::measure::measure;
 use crate::measure::memory::PeakMemory;
+use crate::measure::{measure, samples};
 use crate::model::{Model, ModelOutput, WeightsProvenance};
 use crate::numerics::{Part, ReferenceOutputs, ReferenceSource};
 use crate::plan::{Configuration, Plan};
@@ -213,8 +213,8 @@ impl WorkerSession {
         let mut engine = self.prepared.take().ok_or_else(unprepared)?;
         let model = self.model(settings, of)?;
         let batch = self.input(settings, of, &model)?.batch(of.shape, 0)?;
-        let sampling = measure(engine.as_mut(), &batch, &share(settings, of))?;
-        Ok(ProcessSamples { samples_ms: sampling.samples_ms, telemetry: sampling.telemetry })
+        let (samples_ms, telemetry) = samples(engine.as_mut(), &batch, &share(settings, of))?;
+        Ok(ProcessSamples { samples_ms, telemetry })
     }
 
     fn build_request(
