@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use half::f16;
 
-use super::reference::{activated, number};
+use super::reference::{activated, number, weight};
 use super::{Bench, DEVICE, gpu, model, stages_of};
 use crate::backend::cuda::calls::groups;
 use crate::backend::cuda::stage::{Epilogue, Linear, Stage};
@@ -13,6 +13,14 @@ use crate::model::{Architecture, ModelConfig, build_graph};
 
 fn has_an_activation(stages: &[Stage]) -> bool {
     matches!(stages, [Stage::Linear(Linear { epilogue: Epilogue::Activation(_), .. })])
+}
+
+/// The column of a layer whose weights have the largest sum of magnitudes.
+fn widest_column(stage: &Linear) -> usize {
+    let sum = |column: &usize| -> f64 {
+        (0..stage.depth).map(|k| weight(stage.weight, column * stage.depth + k).abs()).sum()
+    };
+    (0..stage.width).max_by(|a, b| sum(a).total_cmp(&sum(b))).unwrap()
 }
 
 /// Infinities and NaN in the sums of a layer are those of its activation in every choice, so that no tile hides an overflow.
@@ -27,9 +35,17 @@ fn every_choice_shows_an_overflow() {
         let all = groups(&bench.stages);
         let group = all.into_iter().find(|&group| has_an_activation(stages_of(&bench.stages, group))).unwrap();
         let Stage::Linear(stage) = &bench.stages.stages[group.first] else { unreachable!() };
-        // Every third row overflows FP16 in about half of its sums.
-        let stride = bench.stages.tensor(stage.x).stride;
-        let value = |index: usize| number(3, index) * if index / stride % 3 == 1 { 60000.0 } else { 1.0 };
+        let (stride, column) = (bench.stages.tensor(stage.x).stride, widest_column(stage));
+        // Of each three rows, one has finite sums, one has an infinite element, and one has FP16's largest numbers with the signs
+        // of a column's weights or with the opposite ones, so that this column's sum, finite in FP32, overflows FP16.
+        let value = |index: usize| match (index / stride % 3, index % stride) {
+            (1, 0) => f64::INFINITY,
+            (2, k) if k < stage.depth => {
+                let sign = if index / stride % 2 == 0 { 65504.0 } else { -65504.0 };
+                sign * weight(stage.weight, column * stage.depth + k).signum()
+            }
+            _ => number(3, index),
+        };
         bench.put(stage.x, value);
         let x = bench.tensor(stage.x);
         let linear = Linear { epilogue: Epilogue::Store, ..*stage };
@@ -38,7 +54,10 @@ fn every_choice_shows_an_overflow() {
         let row = |row| bench.reference().linear_row(&linear, &x, &[], row).into_iter().map(defined);
         let expected: Vec<f64> = (0..stage.tokens).flat_map(row).collect();
         let kind = |x: f64| (x.is_nan(), x == f64::INFINITY, x == f64::NEG_INFINITY);
-        assert!(expected.iter().any(|&x| !x.is_finite()), "{activation:?}: nothing has overflowed");
+        for (row, sign) in [(2, 1.0), (5, -1.0)] {
+            let sum = bench.reference().linear_row(&linear, &x, &[], row)[column];
+            assert!(sum.is_finite() && sum * sign > 65520.0, "row {row} does not overflow FP16 alone: {sum}");
+        }
         let ran = bench.each_with(
             group,
             || bench.put(stage.x, value),

@@ -117,8 +117,9 @@ pub(super) fn activated(function: Activation, x: f64) -> f64 {
         }
         Activation::ClippedGelu => (x * normal(x)).clamp(-10.0, 10.0),
         Activation::QuickGelu => x * logistic(QUICK_GELU_FACTOR * x),
-        Activation::Relu => x.max(0.0),
-        Activation::SquaredRelu => x.max(0.0).powi(2),
+        // `max` would make NaN zero.
+        Activation::Relu => x.clamp(0.0, f64::INFINITY),
+        Activation::SquaredRelu => x.clamp(0.0, f64::INFINITY).powi(2),
         Activation::Relu6 => x.clamp(0.0, 6.0),
         Activation::LeakyRelu => x.max(0.01 * x),
         Activation::Silu => x * logistic(x),
