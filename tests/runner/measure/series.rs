@@ -1,7 +1,7 @@
 //! The samples of one engine: what is timed, and when sampling ends.
 
 use mixprec::manifest::schema::Measurement;
-use mixprec::measure::{measure, measure_with};
+use mixprec::measure::{measure, measure_with, samples};
 use mixprec::record::StopReason;
 use mixprec::stats::median;
 
@@ -23,6 +23,14 @@ fn the_clock_includes_synchronisation_and_warm_up_is_not_a_sample() {
     assert_eq!(device.forwards(), 2 + 8 + sampling.end_to_end_ms.len());
     assert_eq!(sampling.stop_reason, StopReason::MaxSamples);
     assert!(sampling.samples_ms.iter().all(|&ms| ms >= 3.0), "{:?}", sampling.samples_ms);
+}
+
+#[test]
+fn the_share_of_a_further_process_is_its_warm_up_and_its_samples() {
+    let device = on_cpu(1.0);
+    let (samples_ms, telemetry) = samples(&mut device.engine(), &batch(), &limits()).unwrap();
+    assert_eq!((samples_ms.len(), device.forwards()), (8, 2 + 8));
+    assert_eq!(telemetry.readings, 0);
 }
 
 #[test]
