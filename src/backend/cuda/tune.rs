@@ -3,7 +3,7 @@
 //! A candidate is timed over all layers at once, so that it reads cold weights as in the forward pass. A kernel that takes the
 //! place of two groups is timed within the whole pass.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,9 @@ use super::stage::Stages;
 use crate::cache::ChecksummedFolder;
 use crate::digest::sha256;
 use crate::engine::{BackendError, BuildProgress, ProgressSink};
+
+/// Raised with every change of the procedure below that its numbers do not show: choices of an earlier one are timed again.
+const PROCEDURE: u32 = 2;
 
 /// Untimed replays of one choice.
 const WARMUP: usize = 2;
@@ -64,6 +67,13 @@ impl Choices {
         self.0.get(key).copied()
     }
 
+    /// The same with another choice for one key.
+    fn with(&self, key: &str, choice: Choice) -> Self {
+        let mut other = self.clone();
+        other.0.insert(key.to_owned(), choice);
+        other
+    }
+
     /// The groups of a forward pass, in order. A projection is with its attention where there is a choice for both.
     pub fn groups(&self, stages: &Stages) -> Vec<StageGroup> {
         groups_together(stages, |both| self.get(&group_key(stages, both)).is_some())
@@ -76,6 +86,9 @@ struct TuningTask {
     groups: Vec<StageGroup>,
     candidates: Vec<Choice>,
 }
+
+/// The candidates of every key that work, fastest first, with their times in milliseconds.
+type Ranked = BTreeMap<String, Vec<(Choice, f64)>>;
 
 /// What timing needs in addition to the calls.
 #[derive(Debug, Clone, Copy)]
@@ -109,13 +122,13 @@ pub(super) fn tune(
     let tuner = Tuner { gpu, placement };
     // With the kernels of the first task, on all processors. Those of `merge` would be compiled alone, after all others.
     let mut ahead = tuner.entries(together.iter())?;
-    let mut ranked = BTreeMap::new();
+    let mut ranked = Ranked::new();
     for (index, task) in tasks.iter().enumerate() {
         let phase = "timing kernels".to_owned();
         timing.progress.report(BuildProgress { phase, done: index as u64, total: tasks.len() as u64 });
         ranked.insert(task.key.clone(), tuner.rank(task, std::mem::take(&mut ahead))?);
     }
-    let choices = tuner.merge(tuner.refine(&ranked)?, &together)?;
+    let choices = tuner.merge(tuner.refine(&ranked)?, &together, &ranked)?;
     // A cache is a convenience: choices that cannot be cached are timed again by the next process.
     let _ = cache.map(|cache| serde_json::to_vec(&choices).map(|bytes| cache.write(&name, &bytes)));
     Ok(choices)
@@ -175,7 +188,7 @@ pub(super) fn library_algorithms(
 fn name<'a>(gpu: &GpuRuntime, tasks: impl Iterator<Item = &'a TuningTask>) -> Result<String, BackendError> {
     let (cublaslt, nvrtc) = (libraries::cublaslt().map_err(unavailable)?, libraries::nvrtc().map_err(unavailable)?);
     let mut text = format!(
-        "{}\n{} multiprocessors\ncuBLASLt {}\nNVRTC {}\n{}\n{REPLAYS} {REPLAYS_MS} {FEWEST_REPLAYS} {HOPELESS} {FINALISTS} \
+        "{}\n{} multiprocessors\ncuBLASLt {}\nNVRTC {}\n{}\n{PROCEDURE} {REPLAYS} {REPLAYS_MS} {FEWEST_REPLAYS} {HOPELESS} {FINALISTS} \
          {FINALISTS_SLACK} {LONG_PASS_MS} {GAIN}\n",
         gpu.device.identity(),
         gpu.multiprocessors,
@@ -241,40 +254,57 @@ impl Tuner<'_> {
         }
     }
 
-    /// Tries the best candidates of every key within the whole forward pass, one key after the other.
-    fn refine(&self, ranked: &BTreeMap<String, Vec<(Choice, f64)>>) -> Result<Choices, BackendError> {
+    /// The fastest candidate of every key, or one of the next where the whole forward pass is faster with it.
+    fn refine(&self, ranked: &Ranked) -> Result<Choices, BackendError> {
         let first = |(key, times): (&String, &Vec<(Choice, f64)>)| Some((key.clone(), times.first()?.0));
-        let mut best = Choices(ranked.iter().filter_map(first).collect());
+        Ok(self.improve(Choices(ranked.iter().filter_map(first).collect()), ranked)?.0)
+    }
+
+    /// Tries the best candidates of every key within the whole forward pass, one key after the other. Returns the time of the pass
+    /// as well, in milliseconds.
+    fn improve(&self, mut best: Choices, ranked: &Ranked) -> Result<(Choices, f64), BackendError> {
+        let stages = self.placement.stages;
+        let used: BTreeSet<String> = best.groups(stages).into_iter().map(|group| group_key(stages, group)).collect();
         let first_ms = self.time(&self.whole(&best)?, f64::INFINITY)?;
         let mut best_ms = first_ms;
-        for (key, times) in ranked.iter().filter(|_| first_ms <= LONG_PASS_MS) {
+        for (key, times) in ranked.iter().filter(|(key, _)| first_ms <= LONG_PASS_MS && used.contains(*key)) {
             let limit_ms = times.first().map_or(0.0, |(_, ms)| ms * FINALISTS_SLACK);
-            for &(choice, _) in times.iter().take(FINALISTS).skip(1).filter(|(_, ms)| *ms <= limit_ms) {
-                let mut other = best.clone();
-                other.0.insert(key.clone(), choice);
+            let given = best.get(key);
+            let finalists =
+                times.iter().take(FINALISTS).filter(|(choice, ms)| Some(*choice) != given && *ms <= limit_ms);
+            for &(choice, _) in finalists {
+                let other = best.with(key, choice);
                 let ms = self.time(&self.whole(&other)?, best_ms)?;
                 if ms < best_ms * (1.0 - GAIN) {
                     (best, best_ms) = (other, ms);
                 }
             }
         }
-        Ok(best)
+        Ok((best, best_ms))
     }
 
     /// Tries one kernel for a projection and its attention in the place of the two, within the whole forward pass: alone they
-    /// would not show what a launch less is worth.
-    fn merge(&self, mut best: Choices, tasks: &[TuningTask]) -> Result<Choices, BackendError> {
+    /// would not show what a launch less is worth. The kernels beside it were chosen beside the two; where it nearly pays, they are
+    /// chosen anew, since how much of a multiprocessor it leaves them is another matter.
+    fn merge(&self, mut best: Choices, tasks: &[TuningTask], ranked: &Ranked) -> Result<Choices, BackendError> {
         for task in tasks {
-            let mut best_ms = self.time(&self.whole(&best)?, f64::INFINITY)?;
+            let best_ms = self.time(&self.whole(&best)?, f64::INFINITY)?;
+            let mut fastest: Option<(Choices, f64)> = None;
             for &choice in &task.candidates {
-                let mut other = best.clone();
-                other.0.insert(task.key.clone(), choice);
+                let other = best.with(&task.key, choice);
                 match self.time(&self.whole(&other)?, best_ms) {
-                    Ok(ms) if ms < best_ms * (1.0 - GAIN) => (best, best_ms) = (other, ms),
+                    Ok(ms) if fastest.as_ref().is_none_or(|(_, fastest_ms)| ms < *fastest_ms) => {
+                        fastest = Some((other, ms));
+                    }
                     // A kernel that is refused only rules itself out.
                     Err(error @ BackendError::DeviceLost { .. }) => return Err(error),
                     Ok(_) | Err(_) => {}
                 }
+            }
+            let Some((other, _)) = fastest.filter(|(_, ms)| *ms < best_ms * FINALISTS_SLACK) else { continue };
+            let (other, ms) = self.improve(other, ranked)?;
+            if ms < best_ms * (1.0 - GAIN) {
+                best = other;
             }
         }
         Ok(best)
