@@ -181,6 +181,18 @@ fn a_row_that_does_not_end_is_stopped_with_the_budget_and_is_no_failure() {
     assert_eq!(rows(&experiment), CONFIGURATIONS);
 }
 
+/// The third of three processes begins when more of the limit has passed than is left.
+#[test]
+fn further_processes_have_what_the_budget_has_left() {
+    let experiment = Experiment::new();
+    experiment.manifest(|text| {
+        let text = text.replace("measurement:\n", "measurement:\n  cpu_processes: 3\n");
+        text.replace("min_samples: 6", "min_samples: 150").replace("max_samples: 6", "max_samples: 150")
+    });
+    let said = experiment.expect(0, "slow@1x16", &["--budget", "5s"]);
+    assert!(experiment.failures().is_empty(), "{said}");
+}
+
 #[test]
 fn a_budget_holds_on_both_gpus() {
     if !has_two_processors() {

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::materials::{CurrentMaterials, files_here};
 use super::placement::{self, GpuShare};
@@ -136,7 +136,13 @@ impl<'a> Sweep<'a> {
 
     /// Time that a worker has for an answer.
     fn limit(&self) -> Duration {
-        self.deadline.map_or(self.limit, |deadline| self.limit.min(deadline.left()))
+        self.limit_since(Instant::now())
+    }
+
+    /// Time that the workers of a row begun then still have. What the run has left counts from now, and not from the row's begin.
+    fn limit_since(&self, began: Instant) -> Duration {
+        let of_row = self.limit.saturating_sub(began.elapsed());
+        self.deadline.map_or(of_row, |deadline| of_row.min(deadline.left()))
     }
 
     fn is_out_of_time(&self) -> bool {

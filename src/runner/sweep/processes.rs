@@ -91,7 +91,7 @@ impl Sweep<'_> {
     ) -> Result<ControlFlow<Sampled>, RunnerError> {
         let (settings, configuration) = (self.settings.clone(), Box::new(of.configuration.clone()));
         let prepare = Request::Prepare { settings: settings.clone(), configuration: configuration.clone() };
-        let left = || self.limit().saturating_sub(of.began.elapsed());
+        let left = || self.limit_since(of.began);
         let replies: Vec<_> = thread::scope(|scope| {
             let calls: Vec<_> = others.iter_mut().map(|worker| scope.spawn(|| worker.call(&prepare, left()))).collect();
             calls.into_iter().map(|call| call.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
