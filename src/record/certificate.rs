@@ -101,9 +101,17 @@ pub struct Breakage {
 impl std::fmt::Display for Breakage {
     /// `forward 3: smallest cosine 0.078, limit 0.999`
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let value = self.value.map_or("undefined".to_owned(), |value| format!("{value:.6}"));
-        let value = value.strip_suffix(".000000").unwrap_or(&value);
+        let value = self.value.map_or("undefined".to_owned(), |value| beside(value, self.limit));
         write!(f, "forward {}: {} {value}, limit {}", self.forward, self.quantity.label(), self.limit)
+    }
+}
+
+/// A value with six decimals; all its digits where it would read as the limit that it breaks. A whole number has none.
+fn beside(value: f64, limit: f64) -> String {
+    let rounded = format!("{value:.6}");
+    match rounded.parse::<f64>() {
+        Ok(shown) if value.fract() != 0.0 && (shown.fract() == 0.0 || shown == limit) => value.to_string(),
+        _ => rounded.strip_suffix(".000000").unwrap_or(&rounded).to_owned(),
     }
 }
 
@@ -305,5 +313,22 @@ impl Certificate {
     /// None in practice: every value has a form in JSON.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_does_not_read_as_the_limit_that_it_breaks() {
+        let shown = |quantity, value, limit| Breakage { forward: 3, quantity, value, limit }.to_string();
+        let cosine = |value, limit| shown(LimitedQuantity::CosineMin, Some(value), limit);
+        assert_eq!(cosine(0.078_012_34, 0.999), "forward 3: smallest cosine 0.078012, limit 0.999");
+        assert_eq!(cosine(0.999_999_97, 1.0), "forward 3: smallest cosine 0.99999997, limit 1");
+        assert_eq!(cosine(0.998_999_99, 0.999), "forward 3: smallest cosine 0.99899999, limit 0.999");
+        let rows = shown(LimitedQuantity::BrokenRows, Some(4.0), 0.0);
+        assert_eq!(rows, "forward 3: broken rows 4, limit 0");
+        assert_eq!(shown(LimitedQuantity::Flips, None, 0.0), "forward 3: flips undefined, limit 0");
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::candidates::{CandidateOp, candidates, partitions};
-use super::evaluator::{Evaluator, Subject, executing};
+use super::evaluator::{Evaluator, Subject, executing, has_next_tokens};
 use super::explore::{Exploration, MinimalSet};
 use super::journal::{SEARCH_JOURNAL, SearchJournal, TIMING_JOURNAL};
 use super::minimise::Places;
@@ -41,7 +41,7 @@ const LOCK_FILE: &str = "lock";
 pub fn search(request: &SearchRequest, progress: &mut dyn FnMut(SearchStep)) -> Result<Certificate, SearchError> {
     let SearchRequest { dir, shared, .. } = request;
     for folder in [dir, shared] {
-        std::fs::create_dir_all(folder).map_err(FileError::at(folder))?;
+        std::fs::create_dir_all(folder).map_err(FileError::of_output(folder))?;
     }
     let locked = lock::attempt(&shared.join(LOCK_FILE), Sharing::Exclusive)?;
     let _lock = locked.map_err(|holder| SearchError::Locked { path: shared.clone(), holder: holder.to_string() })?;
@@ -101,8 +101,15 @@ impl SearchRequest {
         if self.tolerance.max_flips.is_some() && !kind.is_logits() {
             return undefined("max_flips", "decisions");
         }
-        if self.tolerance.max_perplexity_ratio.is_some() && kind != OutputKind::TokenLogits {
-            return undefined("max_perplexity_ratio", "the likelihood of next tokens");
+        if self.tolerance.max_perplexity_ratio.is_some() {
+            if kind != OutputKind::TokenLogits {
+                return undefined("max_perplexity_ratio", "the likelihood of next tokens");
+            }
+            if !has_next_tokens(&input.batch(self.shape, 0)?) {
+                let (limit, input) = ("max_perplexity_ratio", &self.input.name);
+                let reason = format!("the likelihood of next tokens, and input `{input}` is no running text");
+                return Err(SearchError::UndefinedLimit { limit, reason });
+            }
         }
         Ok(())
     }

@@ -182,6 +182,11 @@ fn next_tokens(batch: &Batch) -> Vec<&[u32]> {
     next.collect()
 }
 
+/// Whether a perplexity of these rows is defined.
+pub(super) fn has_next_tokens(batch: &Batch) -> bool {
+    next_tokens(batch).iter().any(|next| !next.is_empty())
+}
+
 /// Sum of the negative log-likelihoods of the tokens that follow, nats, and their number; `None` and 0 of other outputs and of
 /// inputs that are no running text. NaN is `None`.
 fn likelihood(output: &Output, batch: &Batch) -> (Option<f64>, u64) {

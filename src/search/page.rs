@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tera::{Context, Tera};
 
 use crate::numbers;
-use crate::record::certificate::{Breakage, Certificate, PolicyTiming, TimedPolicy, TimedShape};
+use crate::record::certificate::{Breakage, Certificate, ForwardTotals, PolicyTiming, TimedPolicy, TimedShape};
 use crate::report::escape;
 use crate::stats::Interval;
 
@@ -28,6 +28,10 @@ pub(super) fn page(certificate: &Certificate, policy_yaml: &str) -> Result<Strin
     context.insert("violation_texts", &violations.collect::<Vec<_>>());
     let confirmation = certificate.confirmation.as_ref().and_then(|found| found.breaks.as_ref()).map(text);
     context.insert("confirmation_text", &confirmation);
+    let cosine = |totals: &ForwardTotals| totals.cosine_min.map_or_else(|| "undefined".to_owned(), numbers::cosine);
+    context.insert("searched_cosine", &cosine(&certificate.searched));
+    context.insert("held_out_cosine", &cosine(&certificate.held_out.totals));
+    context.insert("confirmation_cosine", &certificate.confirmation.as_ref().map(|found| cosine(&found.totals)));
     context.insert("policy_yaml", policy_yaml);
     let (shapes, not_timed) = match &certificate.timing {
         Some(PolicyTiming::Timed(shapes)) => (shapes.as_slice(), None),
@@ -120,6 +124,10 @@ mod tests {
         certificate.timing = None;
         let old = page(&certificate, "").unwrap();
         assert!(!old.contains("## Time"), "{old}");
+        certificate.searched.cosine_min = Some(0.999_999_99);
+        let near = page(&certificate, "").unwrap();
+        assert!(near.contains("| 0.9999999 |"), "a cosine is never rounded up: {near}");
+        certificate.searched = published().searched;
         let shapes = vec![
             timed(Shape { batch: 1, sequence: 128 }, vec![fp16, silent], None),
             timed(Shape { batch: 4096, sequence: 128 }, vec![], Some("out of memory")),

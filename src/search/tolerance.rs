@@ -96,16 +96,24 @@ impl FromStr for SearchTolerance {
         let mut tolerance = SearchTolerance::default();
         for part in text.split(',') {
             let (key, value) = part.split_once('=').ok_or_else(|| format!("`{part}` is no KEY=LIMIT"))?;
-            let number = || {
-                let number = value.parse::<f64>().ok().filter(|number| number.is_finite());
-                number.ok_or_else(|| format!("`{value}` is no limit of {key}: write a number"))
+            let number = |fits: fn(f64) -> bool, words: &str| {
+                let number = value.parse::<f64>().ok().filter(|&number| number.is_finite() && fits(number));
+                number.ok_or_else(|| format!("`{value}` is no limit of {key}: write {words}"))
             };
             let count = || value.parse::<u64>().map_err(|_| format!("`{value}` is no limit of {key}: write a count"));
+            let is_same = |other: &&str| other.split_once('=').is_some_and(|(name, _)| name == key);
+            if text.split(',').filter(is_same).count() > 1 {
+                return Err(format!("`{key}` stands there more than once; keep one"));
+            }
             match key {
-                "cosine_min" => tolerance.cosine_min = Some(number()?),
+                "cosine_min" => {
+                    tolerance.cosine_min = Some(number(|x| (-1.0..=1.0).contains(&x), "a cosine from -1 to 1")?)
+                }
                 "max_broken_rows" => tolerance.max_broken_rows = Some(count()?),
                 "max_flips" => tolerance.max_flips = Some(count()?),
-                "max_perplexity_ratio" => tolerance.max_perplexity_ratio = Some(number()?),
+                "max_perplexity_ratio" => {
+                    tolerance.max_perplexity_ratio = Some(number(|x| x > 0.0, "a number above 0")?)
+                }
                 _ => return Err(format!("`{key}` is no limit; limits are {KEYS}")),
             }
         }
@@ -169,6 +177,12 @@ mod tests {
         assert!(refused("cosine=0.9").contains("limits are cosine_min, max_broken_rows, max_flips"));
         assert!(refused("cosine_min").contains("`cosine_min` is no KEY=LIMIT"));
         assert!(refused("max_flips=0.5").contains("write a count"));
-        assert!(refused("cosine_min=nan").contains("write a number"));
+        for cosine in ["nan", "2", "-1.5"] {
+            assert!(refused(&format!("cosine_min={cosine}")).contains("write a cosine from -1 to 1"));
+        }
+        assert!(refused("max_perplexity_ratio=0").contains("write a number above 0"));
+        assert!(
+            refused("cosine_min=0.9,max_flips=0,cosine_min=0.99").contains("`cosine_min` stands there more than once")
+        );
     }
 }

@@ -317,6 +317,9 @@ fn what_cannot_be_searched_is_refused_with_the_place_and_the_cure() {
     assert_says(&long, &["`time` asks for 4000x8", "`story` has", "rows of 8 tokens", "take it out"]);
     let ratio = with(&["--tolerance", "max_perplexity_ratio=1.1"]);
     assert_says(&ratio, &["`max_perplexity_ratio` limits", "class logits", "--tolerance"]);
+    let ratio = ["search", "--model", "gpt2-tiny:1", "--input", "random:7", "--seq", "8", "--out", text(&out)];
+    let (_, ratio) = expect(2, &[&ratio[..], &["--tolerance", "max_perplexity_ratio=1.1"]].concat());
+    assert_says(&ratio, &["`max_perplexity_ratio` limits", "input `random` is no running text", "--tolerance"]);
     let unknown = with(&["--tolerance", "cosine=0.9"]);
     assert!(unknown.contains("`cosine` is no limit; limits are cosine_min, max_broken_rows"), "{unknown}");
     let experiment = Experiment::new(&Cells::default());
