@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
+use std::path::Path;
 
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
@@ -53,6 +54,13 @@ pub fn printable_line(text: &str) -> Cow<'_, str> {
     escaped(text, is_hidden, |c| c.escape_default().to_string())
 }
 
+/// A path as one word of a command line that a person copies into a shell.
+pub fn shell_word(path: &Path) -> String {
+    let word = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
 /// JSON with hidden characters as escapes of JSON, which it holds in its strings alone.
 pub fn printable_json(json: &str) -> Cow<'_, str> {
     let escape = |c: char| c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect();
@@ -80,6 +88,15 @@ mod tests {
             assert_eq!(printable(&mark.to_string()), format!("\\u{{{:x}}}", u32::from(mark)));
         }
         assert_eq!(printable("naïve 模型 ✓"), "naïve 模型 ✓");
+    }
+
+    #[test]
+    fn a_path_is_one_word_of_a_shell() {
+        let word = |path: &str| shell_word(Path::new(path));
+        assert_eq!(word("runs/quick-1.2"), "runs/quick-1.2");
+        assert_eq!(word("my run"), "'my run'");
+        assert_eq!(word("it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(word(""), "''");
     }
 
     #[test]

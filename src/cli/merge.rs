@@ -8,6 +8,7 @@ use clap::Args;
 use super::OK;
 use super::output::note;
 use crate::merge;
+use crate::terminal::shell_word;
 
 #[derive(Debug, Args)]
 pub(super) struct MergeArgs {
@@ -25,7 +26,7 @@ pub(super) fn execute(args: &MergeArgs) -> Result<u8> {
         note(format_args!("note: {line}"));
     }
     note(&summary);
-    let out = args.out.display();
+    let out = shell_word(&args.out);
     note(format_args!("results: {}; next: mixprec report {out}", args.out.join("results.parquet").display()));
     Ok(OK)
 }

@@ -17,6 +17,7 @@ use crate::record::Record;
 use crate::runner::placement::{self, GpuChoice};
 use crate::runner::{self, RunOptions};
 use crate::store::journal::{self, JournalContents, OnDamage};
+use crate::terminal::shell_word;
 
 #[derive(Debug, Args)]
 #[command(after_help = "A run that was interrupted continues when the same command is given again.")]
@@ -88,7 +89,8 @@ pub(super) fn execute(args: &RunArgs) -> Result<u8> {
     if args.budget.is_some() && !summary.interrupted {
         note(budget::outcome(&dir, &runner::part(&plan, &options), &claims)?.trim_end());
     }
-    note(format_args!("results: {}; next: mixprec report {}", dir.join("results.parquet").display(), dir.display()));
+    let results = dir.join("results.parquet");
+    note(format_args!("results: {}; next: mixprec report {}", results.display(), shell_word(&dir)));
     Ok(summary.exit_code())
 }
 

@@ -8,6 +8,7 @@ use crate::numbers;
 use crate::provenance::Environment;
 use crate::record::Status;
 use crate::store::schema::ResultRow;
+use crate::terminal::shell_word;
 
 /// Rows that are shown in full; of more, the rest is a list.
 const IN_FULL: usize = 4;
@@ -55,7 +56,7 @@ pub(super) fn environment(of: &Environment) -> String {
 
 /// The folder that a person gives to other commands.
 pub(super) fn folder(dir: &Path, folder: &Path) -> String {
-    if folder.as_os_str().is_empty() { dir.display().to_string() } else { dir.join(folder).display().to_string() }
+    if folder.as_os_str().is_empty() { shell_word(dir) } else { shell_word(&dir.join(folder)) }
 }
 
 pub(super) fn to_text(found: &[Explained]) -> String {
