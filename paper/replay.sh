@@ -27,8 +27,9 @@ artifact=$1
 
 (cd "$artifact" && sha256sum --check --strict --quiet SHA256SUMS) ||
     fail 1 "$artifact: files are not those that were published"
+# Where `mixprec report ARTIFACT` writes unless told otherwise is no part of what was published.
 strangers=$(comm -13 <(cut -c67- "$artifact/SHA256SUMS" | sort) \
-    <(cd "$artifact" && find . -type f ! -path ./SHA256SUMS -printf '%P\n' | sort))
+    <(cd "$artifact" && find . -path ./report -prune -o -type f ! -path ./SHA256SUMS -printf '%P\n' | sort))
 [ -z "$strangers" ] || fail 1 "$artifact: files that were not published: $(echo "$strangers" | tr '\n' ' ')"
 
 scratch=$(mktemp -d)

@@ -215,6 +215,11 @@ fn replaying_renders_the_committed_files_to_the_byte() {
     assert_eq!(runs.replay(false).status.code(), Some(1), "a file that nothing renders");
     std::fs::remove_file(generated.join("stale.tex")).unwrap();
 
+    let report = runs.path("h200/report");
+    std::fs::create_dir_all(&report).unwrap();
+    std::fs::write(report.join("report.html"), "").unwrap();
+    let replayed = runs.replay(false);
+    assert_eq!(replayed.status.code(), Some(0), "a report beside the rows: {}", text(&replayed));
     let stray = runs.path("h200/notes.txt");
     std::fs::write(&stray, "later").unwrap();
     let replayed = runs.replay(false);
