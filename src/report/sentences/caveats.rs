@@ -7,6 +7,7 @@ use crate::analysis::noise;
 use crate::engine::{BackendKind, DeviceKind};
 use crate::numbers;
 use crate::provenance::drift::MATCH;
+use crate::provenance::{Environment, Gpu};
 use crate::record::{Status, StopReason};
 use crate::report::document::Fact;
 use crate::report::escape::is_named_in_latex;
@@ -44,17 +45,27 @@ pub fn facts(data: &Data) -> Vec<Fact> {
         fact("Precisions", list(data.rows.iter().map(|row| row.precision.clone()))),
         fact("Manifest", format!("{}, SHA-256 {}", data.plan.name, prefix(&data.plan.manifest_sha256))),
     ];
-    for environment in data.environments.values() {
-        let memory = environment
-            .machine
-            .memory_bytes
-            .map(|bytes| format!(", {}", numbers::gibibytes(bytes)))
-            .unwrap_or_default();
-        facts.push(fact("Machine", format!("{}{memory}", processor(environment))));
-        facts.push(fact("Program", environment.build.summary()));
-    }
-    facts.dedup();
+    let environments = || data.environments.values();
+    facts.extend(distinct(environments().map(machine)).into_iter().map(|machine| fact("Machine", machine)));
+    let programs = distinct(environments().map(|environment| environment.build.summary()));
+    facts.extend(programs.into_iter().map(|program| fact("Program", program)));
     facts
+}
+
+/// `Xeon, 32 cores, 251.8 GiB; 2 × NVIDIA H200, driver 580.159.04`
+fn machine(environment: &Environment) -> String {
+    let memory = environment.machine.memory_bytes.map(|bytes| format!(", {}", numbers::gibibytes(bytes)));
+    let named = |gpu: &Gpu| match &gpu.driver {
+        Some(driver) => format!("{}, driver {driver}", gpu.name),
+        None => gpu.name.clone(),
+    };
+    let gpus: Vec<String> = environment.gpus.iter().map(named).collect();
+    let counted =
+        distinct(gpus.iter()).into_iter().map(|gpu| match gpus.iter().filter(|other| *other == gpu).count() {
+            1 => format!("; {gpu}"),
+            several => format!("; {several} × {gpu}"),
+        });
+    format!("{}{}{}", processor(environment), memory.unwrap_or_default(), counted.collect::<String>())
 }
 
 /// What limits the numbers, most important first.

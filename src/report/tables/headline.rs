@@ -57,6 +57,11 @@ fn spread_cells(
         let traced = |located: &HeadlineValue| TableCell { rows: located.rows.clone(), ..cell(located.value) };
         located.map_or_else(TableCell::dash, |located| traced(located).failing_if(located.fails))
     };
+    // Its extremes may keep what rows of the other break.
+    let elsewhere = verdict.and_then(|verdict| Some((&verdict.claim.id, verdict.other_experiment()?)));
+    let judged = elsewhere.map(|(claim, experiment)| {
+        notes.mark(&format!("Rows of the experiment {experiment} decide {claim}; none of them is in this table."))
+    });
     vec![
         found.claim().unwrap_or_default().into(),
         quantity,
@@ -64,6 +69,6 @@ fn spread_cells(
         extreme(found.lowest()),
         extreme(found.highest()),
         TableCell::optional(verdict.and_then(|verdict| verdict.claim.paper_value.clone())),
-        TableCell::optional(verdict.map(|verdict| outcome(verdict).label().to_owned())),
+        TableCell { mark: judged, ..TableCell::optional(verdict.map(|verdict| outcome(verdict).label().to_owned())) },
     ]
 }
