@@ -140,9 +140,10 @@ pub enum JsonError {
 }
 
 impl JsonError {
-    /// Whether there is no such file.
+    /// Whether there is no such file, or the folder that it should be in is a file itself.
     pub fn is_absent(&self) -> bool {
-        matches!(self, JsonError::File(error) if error.source.kind() == io::ErrorKind::NotFound)
+        use io::ErrorKind::{NotADirectory, NotFound};
+        matches!(self, JsonError::File(error) if matches!(error.source.kind(), NotFound | NotADirectory))
     }
 }
 

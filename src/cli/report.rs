@@ -30,7 +30,8 @@ pub(super) struct ReportArgs {
     /// Folder of `mixprec search`, to show the operations that need FP32; repeatable. In the place of those of an artifact.
     #[arg(long = "search", value_name = "DIR")]
     searches: Vec<PathBuf>,
-    /// Folder of a comparison with peers (`make peers`), to show their times over mixprec's, e.g. artifacts/h200-peers.
+    /// Folder of a comparison with peers (`make peers`), to show their times over mixprec's; without it, DIR-peers beside an
+    /// artifact.
     #[arg(long, value_name = "DIR")]
     peers: Option<PathBuf>,
     /// Write only the files that LaTeX includes: no HTML page, no SVG, no JSON.

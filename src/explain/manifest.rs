@@ -7,11 +7,12 @@ use crate::digest::sha256;
 use crate::manifest::schema::Manifest;
 use crate::plan::{ConfigurationId, Plan};
 use crate::store::schema::ResultRow;
+use crate::terminal::shell_word;
 
 /// Digits of a digest that a person compares.
 const DIGITS: usize = 12;
 
-/// The manifest of an experiment, beside its models or in the folder of this project: as it was, or else as it is now.
+/// The manifest of an experiment, in the folder where it was or in that of this project: as it was, or else as it is now.
 pub(super) struct ManifestFile {
     path: PathBuf,
     /// Its text and the configurations that it plans; `None` where it is not here.
@@ -24,8 +25,10 @@ pub(super) struct ManifestFile {
 impl ManifestFile {
     pub fn of(plan: &Plan) -> Self {
         let name = format!("{}.yaml", plan.name);
-        let default = Path::new("experiments").join(&name);
-        let places = [plan.base_dir.join(&name), default.clone()];
+        let beside = plan.base_dir.strip_prefix(".").unwrap_or(&plan.base_dir);
+        let default = beside.join(&name);
+        let mut places = vec![default.clone(), Path::new("experiments").join(&name)];
+        places.extend(of_other_names(&plan.base_dir, &plan.manifest_sha256).map(|file| beside.join(file)));
         let read = |path: &PathBuf| Some((path.clone(), std::fs::read(path).ok()?));
         let here: Vec<(PathBuf, Vec<u8>)> = places.iter().filter_map(read).collect();
         let is_same = |(_, bytes): &&(PathBuf, Vec<u8>)| sha256(bytes) == plan.manifest_sha256;
@@ -42,9 +45,14 @@ impl ManifestFile {
         ManifestFile { path, found, sha256: plan.manifest_sha256.clone(), is_same: same.is_some() }
     }
 
-    /// What to give `mixprec run`.
-    pub fn path(&self) -> String {
+    /// Where it is, or was.
+    fn path(&self) -> String {
         self.path.display().to_string()
+    }
+
+    /// What to give `mixprec run`.
+    pub fn word(&self) -> String {
+        shell_word(&self.path)
     }
 
     /// The file, and its former digest where it is not here or another now.
@@ -81,6 +89,15 @@ impl ManifestFile {
         let changed = (!self.is_same).then(|| format!("{}; it plans the same configuration", self.place()));
         named.into_iter().filter_map(line).chain(changed).collect()
     }
+}
+
+/// The manifests of a folder with this digest, whatever their names are.
+fn of_other_names(folder: &Path, digest: &str) -> impl Iterator<Item = PathBuf> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_yaml = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+    let has_digest = move |path: &PathBuf| std::fs::read(path).is_ok_and(|bytes| sha256(&bytes) == digest);
+    files.filter(is_yaml).filter(has_digest).filter_map(|path| path.file_name().map(PathBuf::from))
 }
 
 /// The line under a top-level key that has the value as a word, from 1.

@@ -2,6 +2,7 @@
 //! makes it again. Tables, macros and verdicts know their rows; nothing is searched for.
 
 mod manifest;
+mod peers;
 mod searched;
 mod source;
 mod target;
@@ -17,7 +18,10 @@ use crate::record::Status;
 use crate::report::ReportError;
 use crate::report::document::{Document, document};
 use crate::report::macros::Origin;
+use crate::report::table::Table;
 use crate::results::ResultsError;
+use crate::results::data::slug;
+use crate::results::peers::{PeerRow, beside};
 use crate::results::study::{Parts, Study};
 use crate::store::StoreError;
 use crate::store::schema::ResultRow;
@@ -127,6 +131,8 @@ pub struct Explainer {
     /// How many of the sources, the last ones, are repeats.
     repeats: usize,
     searched: Vec<Searched>,
+    /// Other engines, with the folder of the comparison.
+    peers: Option<(PathBuf, Vec<PeerRow>)>,
 }
 
 impl Explainer {
@@ -142,13 +148,14 @@ impl Explainer {
         let parts = Parts::read(dir)?;
         let of = |list: fn(&Parts) -> &Vec<PathBuf>| parts.iter().flat_map(list).cloned().collect::<Vec<_>>();
         let folders = [vec![PathBuf::new()], of(|parts| &parts.with), of(|parts| &parts.repeats)].concat();
-        let Study { main, repeats, others, searches: _, peers: _ } = study;
+        let Study { main, repeats, others, searches: _, peers } = study;
+        let peers = beside(dir).map(|folder| (folder, peers)).filter(|(_, peers)| !peers.is_empty());
         let repeated = repeats.len();
         let all = std::iter::once(main).chain(others).chain(repeats);
         let read = |(folder, data)| Source::read(dir, folder, data);
         let sources = folders.into_iter().zip(all).map(read).collect::<Result<Vec<Source>, StoreError>>()?;
         let searched = searched::read(of(|parts| &parts.searches).iter().map(|folder| dir.join(folder)))?;
-        Ok(Explainer { dir: dir.to_owned(), verdicts, document, sources, repeats: repeated, searched })
+        Ok(Explainer { dir: dir.to_owned(), verdicts, document, sources, repeats: repeated, searched, peers })
     }
 
     /// Explains what is called `what`: one number, or the cells of a table that have all its words.
@@ -268,12 +275,27 @@ impl Explainer {
 
     fn cells(&self, name: &str, words: &[String]) -> Result<Vec<Explained>, ExplainError> {
         let all = self.document.sections.iter().flat_map(|section| &section.tables);
-        let tables: Vec<_> = all.filter(|table| target::is_called(table, name)).collect();
+        let all: Vec<_> = all.collect();
+        let called = |of: &dyn Fn(&Table) -> String| -> Vec<&Table> {
+            all.iter().copied().filter(|table| target::is_called(table, &of(table))).collect()
+        };
+        let mut tables = called(&|_| name.to_owned());
+        if tables.is_empty() {
+            // `quality.tex` of a run is `downstream-quality.tex` where it stands beside another experiment.
+            tables = called(&|table| {
+                self.experiment_of(&table.slug).map_or_else(|| name.to_owned(), |of| format!("{}-{name}", slug(of)))
+            });
+        }
         if tables.is_empty() {
             return Err(self.unknown(&format!("{name}.tex")));
         }
         if let Some(table) = tables.iter().copied().find(|table| searched::is_of_searches(table)) {
             return searched::lines(table, &self.searched, words);
+        }
+        if let Some(table) = tables.iter().copied().find(|table| peers::is_of_peers(table))
+            && let Some((folder, rows)) = &self.peers
+        {
+            return peers::lines(table, folder, rows, words);
         }
         let source = |id: &str| self.row_of(id, None).map(|(_, row)| row);
         let found: Vec<Explained> = tables
@@ -311,11 +333,11 @@ impl Explainer {
     }
 
     /// The experiment whose name a table's file begins with, where it is not the main one.
-    fn experiment_of(&self, slug: &str) -> Option<&str> {
+    fn experiment_of(&self, table: &str) -> Option<&str> {
         let names = self.sources.iter().skip(1).map(|source| source.data.plan.name.as_str());
         names
             .filter(|name| *name != self.document.name)
-            .find(|name| slug.strip_prefix(&crate::results::data::slug(name)).is_some_and(|rest| rest.starts_with('-')))
+            .find(|name| table.strip_prefix(&slug(name)).is_some_and(|rest| rest.starts_with('-')))
     }
 
     fn row_of(&self, id: &str, experiment: Option<&str>) -> Option<(&Source, &ResultRow)> {

@@ -71,7 +71,7 @@ impl Source {
             manifest: self.manifest.lines(row),
             commands: vec![
                 format!("mixprec rerun {folder} --id {}{in_environment}", row.id),
-                format!("mixprec run {} --backend {}", self.manifest.path(), row.backend),
+                format!("mixprec run {} --backend {}", self.manifest.word(), row.backend),
             ],
         }
     }

@@ -100,6 +100,10 @@ impl Printed {
     /// Whether a text holds this number.
     pub fn is_in(&self, text: &str) -> bool {
         let bare = bare(text);
+        if self.0.contains(' ') {
+            // `3 of 146` is a number of two.
+            return format!(" {bare} ").contains(&format!(" {} ", self.0));
+        }
         let mut words = bare.split(|c: char| c.is_whitespace() || "[](),;:".contains(c));
         words.any(|word| self.is(word.trim_end_matches('.')))
     }
@@ -155,6 +159,9 @@ mod tests {
         let value = "750× [738×, 756×], random weights";
         assert!(number("738×").is_in(value) && number("750").is_in(value) && !number("75").is_in(value));
         assert!(number("-0.0045").is_in("smallest cosine: −0.0045."));
+        assert!(
+            number("3 of 146").is_in("in bert, 3 of 146 operations") && !number("3 of 14").is_in("13 of 146, 3 of 146")
+        );
         assert!(Printed::parse("C3").is_none());
     }
 

@@ -1,13 +1,15 @@
 //! The comparison with other engines, from the table that `experiments/peers.py` writes: mixprec and a peer timed by turns.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::ResultsError;
 use crate::files::read_text;
 
 /// The table within the folder of a comparison.
-const FILE: &str = "peers.csv";
+pub const FILE: &str = "peers.csv";
+/// Every sample of it.
+pub const SAMPLES_FILE: &str = "peers.json";
 
 /// A peer at one shape.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +52,13 @@ impl PeerRow {
     pub fn shape_label(&self) -> String {
         format!("{}×{}", self.shape.0, self.shape.1)
     }
+}
+
+/// The comparison that was published beside an artifact: `artifacts/h200-peers` of `artifacts/h200`; `None` where there is none.
+pub fn beside(artifact: &Path) -> Option<PathBuf> {
+    let mut name = artifact.file_name()?.to_owned();
+    name.push("-peers");
+    Some(artifact.with_file_name(name)).filter(|folder| folder.join(FILE).exists())
 }
 
 /// Reads the table in the folder.

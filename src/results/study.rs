@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::data::Data;
-use super::peers::PeerRow;
+use super::peers::{self, PeerRow};
 use super::searches;
 use crate::files::{JsonError, read_json};
 use crate::numbers;
@@ -35,7 +35,7 @@ pub struct Study {
     pub others: Vec<Data>,
     /// Searches for the operations that need FP32, in the order of [`searches::certificates`].
     pub searches: Vec<Certificate>,
-    /// Other engines timed beside mixprec, at each shape; none unless they are given.
+    /// Other engines timed beside mixprec, at each shape: those that are given, or that were published beside an artifact.
     pub peers: Vec<PeerRow>,
 }
 
@@ -119,7 +119,7 @@ impl Study {
         Study { main, repeats: Vec::new(), others: Vec::new(), searches: Vec::new(), peers: Vec::new() }
     }
 
-    /// The run in `dir`; of an artifact, with its repeats and other experiments.
+    /// The run in `dir`; of an artifact, with its repeats, other experiments and the comparison with peers beside it.
     ///
     /// # Errors
     /// [`ResultsError`] naming the file that cannot be read.
@@ -162,6 +162,9 @@ impl Study {
             let data = std::iter::once(&study.main).chain(&study.others);
             let experiments = folders.zip(data).map(|(path, data)| (path, &data.plan, data.rows.as_slice()));
             check_experiments(&experiments.collect::<Vec<_>>())?;
+        }
+        if let Some(folder) = parts.and_then(|_| peers::beside(dir)) {
+            study.peers = peers::read(&folder)?;
         }
         Ok(study)
     }

@@ -60,8 +60,8 @@ fn ten_random_numbers_of_the_paper_lead_to_samples() {
     for name in picked(&macros, 7) {
         check(&explainer.explain(name).unwrap()[0]);
     }
-    // Tables of searches follow from certificates.
-    let of_rows = |name: &&String| name.ends_with(".tex") && !name.starts_with("search");
+    // Tables of searches follow from certificates, that of peers from samples of its own.
+    let of_rows = |name: &&String| name.ends_with(".tex") && !name.starts_with("search") && *name != "peers.tex";
     let tables: Vec<String> = names.iter().filter(of_rows).cloned().collect();
     let cells = tables.iter().filter_map(|table| explainer.explain(table).ok()).flatten().collect::<Vec<_>>();
     assert!(cells.len() > 1000, "{}", cells.len());
@@ -150,6 +150,39 @@ fn a_ratio_of_a_repeat_leads_to_the_rows_of_both_runs() {
         assert!((median(repeat) / median(first) / printed - 1.0).abs() < 0.001, "{}: {}", cell.name, cell.value);
     }
     assert!(found.len() > 4);
+}
+
+/// The names under which README.md lists tables are those of the experiment's own report.
+#[test]
+fn a_table_of_another_experiment_is_found_without_its_name() {
+    let explainer = published();
+    let found = |what: &str| explainer.explain(what).unwrap().into_iter().map(|one| one.name).collect::<Vec<_>>();
+    let [short, full] = ["quality.tex", "downstream-quality.tex"].map(found);
+    assert!(!short.is_empty() && short == full, "{short:?}");
+}
+
+/// They stand in README.md and in the paper, and were published beside the artifact.
+#[test]
+fn times_of_other_engines_lead_to_the_comparison() {
+    let explainer = published();
+    let found = explainer.explain("peers.tex: bert-base 1x32 tensorrt-fp16").unwrap();
+    let [line] = found.as_slice() else { panic!("{found:?}") };
+    let origin = line.origin.as_deref().unwrap();
+    assert!(origin.contains("h200-peers/peers.csv") && origin.contains("make peers"), "{origin}");
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, largest) =
+        readme.split_once("tensorrt-fp16 takes from ").and_then(|(_, text)| text.split_once(" to ")).unwrap();
+    let (largest, _) = largest.split_once(' ').unwrap();
+    let found = explainer.explain(largest).unwrap();
+    assert!(found.iter().any(|one| one.name == "\\mpPeersSentence" && one.value.contains(largest)), "{found:?}");
+    let refused = explainer.explain("peers.tex: bert-base 7x7").unwrap_err().to_string();
+    assert!(refused.contains("no cell has all of `bert-base 7x7`"), "{refused}");
+}
+
+#[test]
+fn a_number_in_a_sentence_is_found() {
+    let found = published().explain("3 of 146").unwrap();
+    assert!(found.iter().any(|one| one.name == "\\mpSearchesSentence" && one.origin.is_some()), "{found:?}");
 }
 
 #[test]
