@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow, bail};
 use clap::Args;
 
 use super::output::{note, show};
-use super::{OK, SOME_FAILED};
+use super::{INTERRUPTED, OK, SOME_FAILED};
 use crate::engine::{BackendKind, Launches};
 use crate::graph::{PrecisionPolicy, Preset, Shape};
 use crate::input::InputSource;
@@ -17,6 +17,7 @@ use crate::manifest::schema::{InputEntry, Manifest, ModelEntry, Numerics, Search
 use crate::model::{Head, ModelArgument};
 use crate::record::certificate::{Certificate, PolicyTiming, TimedShape};
 use crate::search::{CERTIFICATE_PAGE, DEFAULT_TOLERANCE, POLICY_FILE, SearchRequest, SearchStep, Trial};
+use crate::signals::on_signal;
 
 #[derive(Debug, Args)]
 pub(super) struct SearchArgs {
@@ -79,6 +80,11 @@ fn shape(text: &str) -> Result<Shape, String> {
 }
 
 pub(super) fn execute(args: SearchArgs) -> Result<u8> {
+    // The journal holds every forward that ended.
+    on_signal(|| {
+        note("interrupted: run the same command again to go on");
+        std::process::exit(INTERRUPTED.into());
+    })?;
     let loaded = args.manifest.as_deref().map(Manifest::load).transpose()?;
     let mut code = OK;
     for request in requests(&args, loaded.as_ref())? {

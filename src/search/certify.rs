@@ -81,6 +81,7 @@ impl SearchRequest {
         if self.forwards == 0 {
             return Err(SearchError::NoForward);
         }
+        check_shape(&model.graph, self.shape).map_err(|error| SearchError::UnfitShape { shape: self.shape, error })?;
         let (sequence, needed) = (self.shape.sequence, (self.forwards + self.held_out) * self.shape.batch);
         if let Some(rows) = input.len(sequence).filter(|rows| *rows < needed) {
             let (input, forwards, held_out) = (self.input.name.clone(), self.forwards, self.held_out);

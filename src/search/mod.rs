@@ -127,6 +127,9 @@ pub enum SearchError {
     /// The backend does not execute the policy here.
     #[error("{backend}: {reason}; choose another --backend, like reference")]
     Unsupported { backend: BackendKind, reason: String },
+    /// The model has no engine of the shape.
+    #[error("{}x{}: {error}; choose another batch size or sequence length (--batch, --seq)", shape.batch, shape.sequence)]
+    UnfitShape { shape: Shape, error: BackendError },
     /// The input is too short.
     #[error(
         "input `{input}` has {rows} rows of {sequence} tokens; {forwards} forwards to search and {held_out} held out need \

@@ -96,12 +96,13 @@ impl FromStr for SearchTolerance {
         let mut tolerance = SearchTolerance::default();
         for part in text.split(',') {
             let (key, value) = part.split_once('=').ok_or_else(|| format!("`{part}` is no KEY=LIMIT"))?;
+            let (key, value) = (key.trim(), value.trim());
             let number = |fits: fn(f64) -> bool, words: &str| {
                 let number = value.parse::<f64>().ok().filter(|&number| number.is_finite() && fits(number));
                 number.ok_or_else(|| format!("`{value}` is no limit of {key}: write {words}"))
             };
             let count = || value.parse::<u64>().map_err(|_| format!("`{value}` is no limit of {key}: write a count"));
-            let is_same = |other: &&str| other.split_once('=').is_some_and(|(name, _)| name == key);
+            let is_same = |other: &&str| other.split_once('=').is_some_and(|(name, _)| name.trim() == key);
             if text.split(',').filter(is_same).count() > 1 {
                 return Err(format!("`{key}` stands there more than once; keep one"));
             }
@@ -173,6 +174,8 @@ mod tests {
     #[test]
     fn limits_are_read_by_name_and_others_refused_with_the_list() {
         assert_eq!("max_broken_rows=0".parse(), Ok(DEFAULT_TOLERANCE));
+        let spaced = "cosine_min = 0.9, max_flips=2".parse::<SearchTolerance>().unwrap();
+        assert_eq!(spaced.to_string(), "cosine_min=0.9,max_flips=2");
         let refused = |text: &str| text.parse::<SearchTolerance>().unwrap_err();
         assert!(refused("cosine=0.9").contains("limits are cosine_min, max_broken_rows, max_flips"));
         assert!(refused("cosine_min").contains("`cosine_min` is no KEY=LIMIT"));
