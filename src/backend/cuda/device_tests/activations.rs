@@ -41,7 +41,7 @@ fn every_choice_shows_an_overflow() {
         let value = |index: usize| match (index / stride % 3, index % stride) {
             (1, 0) => f64::INFINITY,
             (2, k) if k < stage.depth => {
-                let sign = if index / stride % 2 == 0 { 65504.0 } else { -65504.0 };
+                let sign = if (index / stride).is_multiple_of(2) { 65504.0 } else { -65504.0 };
                 sign * weight(stage.weight, column * stage.depth + k).signum()
             }
             _ => number(3, index),
