@@ -184,7 +184,10 @@ impl Explainer {
 
     fn unknown(&self, what: &str) -> ExplainError {
         let start: String = what.chars().filter(char::is_ascii_alphanumeric).take(5).collect();
-        let near = self.names().into_iter().filter(|name| name.to_lowercase().contains(&start.to_lowercase()));
+        let is_table = |name: &str| name.ends_with(".tex");
+        let alike =
+            |name: &String| name.to_lowercase().contains(&start.to_lowercase()) && (is_table(name) || !is_table(what));
+        let near = self.names().into_iter().filter(alike);
         let near: Vec<String> = near.take(5).collect();
         let near =
             if near.is_empty() || start.is_empty() { String::new() } else { format!("Near: {}", near.join(", ")) };

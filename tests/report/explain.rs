@@ -193,4 +193,6 @@ fn what_has_no_such_name_is_refused_with_what_is_near() {
     assert!(refused("\\mpHybridNothing").contains("Near: \\mpHybrid"), "{}", refused("\\mpHybridNothing"));
     assert!(refused("speedup.tex: bert-base 7x7").contains("no cell has all of `bert-base 7x7`"));
     assert!(refused("nothing.tex: 8x128").contains("nothing"));
+    let near = refused("latencies.tex: 8x128");
+    assert!(near.contains("Near: latency-") && !near.contains("\\mpLatency"), "{near}");
 }
