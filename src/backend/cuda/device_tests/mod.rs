@@ -8,6 +8,7 @@ mod bench_sizes;
 mod embedding;
 mod forward;
 mod laid_out;
+mod last_output;
 mod memory;
 mod mixed;
 mod qkv;
