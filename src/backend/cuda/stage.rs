@@ -74,9 +74,20 @@ pub(super) struct Embedding {
     pub token_type: Option<WeightKey>,
     /// The format of the sums.
     pub sums: Format,
-    /// A layer norm over the sum, if nothing else reads the sum.
-    pub norm: Option<Norm>,
+    /// A layer norm over the sum.
+    pub norm: Option<EmbeddingNorm>,
+    /// Those of the norm if there is one, else of the sum.
     pub outputs: Outputs,
+}
+
+/// The layer norm over an embedding's sum.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct EmbeddingNorm {
+    pub norm: Norm,
+    /// The element type in which the policy stores the sum: what the norm reads.
+    pub stored: ElementType,
+    /// The tensor of the sum, if anything else reads it, as in a pre-norm model.
+    pub sum: Option<TensorId>,
 }
 
 /// A layer norm over the rows of `input`.
@@ -273,9 +284,11 @@ impl Stage {
 
     /// The tensors it writes.
     pub fn writes(&self) -> Vec<TensorId> {
-        let both = |outputs: Outputs| std::iter::once(outputs.main).chain(outputs.copy).collect();
+        let both = |outputs: Outputs| -> Vec<TensorId> { std::iter::once(outputs.main).chain(outputs.copy).collect() };
         match self {
-            Stage::Embedding(stage) => both(stage.outputs),
+            Stage::Embedding(stage) => {
+                stage.norm.and_then(|norm| norm.sum).into_iter().chain(both(stage.outputs)).collect()
+            }
             Stage::LayerNorm(stage) => both(stage.outputs),
             Stage::Linear(stage) => vec![stage.output],
             Stage::Attention(stage) => vec![stage.context],
@@ -297,7 +310,7 @@ impl Stage {
     pub fn weights(&self) -> Vec<WeightKey> {
         match self {
             Stage::Embedding(stage) => {
-                let norm = stage.norm.map(|norm| [norm.gamma, norm.beta]);
+                let norm = stage.norm.map(|of_sum| [of_sum.norm.gamma, of_sum.norm.beta]);
                 [Some(stage.word), Some(stage.position), stage.token_type]
                     .into_iter()
                     .flatten()
@@ -347,6 +360,11 @@ pub(super) struct Stages {
 }
 
 impl Stages {
+    /// Whether the host alone reads a tensor: it is the graph's output, and no stage needs it.
+    pub fn is_read_by_no_stage(&self, id: TensorId) -> bool {
+        self.output == Some(id) && !self.stages.iter().any(|stage| stage.reads().contains(&id))
+    }
+
     /// The tensor of an id.
     pub fn tensor(&self, id: TensorId) -> &DeviceTensor {
         &self.tensors[id.0]

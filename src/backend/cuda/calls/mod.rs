@@ -2,6 +2,7 @@
 //! a device.
 
 mod attention;
+mod embedding;
 mod f32_attention;
 mod linear;
 mod norm;
@@ -254,7 +255,7 @@ fn product_choice(choice: Option<Choice>) -> ProductChoice {
 
 fn one(placement: &Placement<'_>, stage: &Stage) -> Result<Vec<DeviceCall>, BackendError> {
     let call = match stage {
-        Stage::Embedding(stage) => norm::embedding(placement, stage)?,
+        Stage::Embedding(stage) => embedding::call(placement, stage)?,
         Stage::LayerNorm(stage) => norm::layer_norm(placement, stage, None)?,
         Stage::SplitHeads { packed, split, shape } => stepwise::split_heads(placement, *packed, *split, *shape),
         Stage::HeadProduct(stage) => stepwise::head_product(placement, stage),

@@ -1,12 +1,11 @@
-//! Calls of the layer norm and embedding kernels: the fused kernels where the policy computes in FP32, else the
-//! stepwise ones.
+//! Calls of the layer norm kernels: the fused kernels where the policy computes in FP32, else the stepwise ones.
 
 use super::{DeviceCall, KernelCall, Placement, stepwise};
 use crate::backend::cuda::catalogue::{Instance, KernelSource};
 use crate::backend::cuda::element::ElementType;
 use crate::backend::cuda::error::execution;
 use crate::backend::cuda::launch::{Arguments, Grid};
-use crate::backend::cuda::stage::{Embedding, LayerNorm, Norm, Stages, TensorId, WeightKey};
+use crate::backend::cuda::stage::{LayerNorm, Norm, Stages, TensorId, WeightKey};
 use crate::engine::BackendError;
 use crate::graph::{Format, Rounding};
 
@@ -81,16 +80,16 @@ pub(super) fn key(stages: &Stages, stage: &LayerNorm) -> String {
 
 /// Warps that share a row, and rows of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct RowShape {
-    warps: usize,
-    rows: usize,
+pub(super) struct RowShape {
+    pub warps: usize,
+    pub rows: usize,
 }
 
 impl RowShape {
     /// The shapes that were fastest on an H200 at 768 columns. Few rows are spread over many warps, for latency. Of
     /// many rows each takes one warp, or more if partial sums multiply its reads. A wide row takes as many as hold it in
     /// registers. Warps decide the order of the sums over a row.
-    fn of(rows: usize, width: usize, partials: usize) -> RowShape {
+    pub fn of(rows: usize, width: usize, partials: usize) -> RowShape {
         let warps = |wanted: usize, columns: usize| wanted.min((width / 128).max(1)).max(width.div_ceil(columns));
         let RowShape { warps, rows } = match (rows, partials) {
             (0..=64, _) => RowShape { warps: warps(6, 384), rows: 1 },
@@ -114,9 +113,30 @@ impl RowShape {
     }
 
     /// A call over `rows` rows. These kernels use static shared memory only.
-    fn call(self, instance: Instance, rows: usize, arguments: Arguments) -> DeviceCall {
+    pub fn call(self, instance: Instance, rows: usize, arguments: Arguments) -> DeviceCall {
         let grid = Grid { blocks: (rows.div_ceil(self.rows), 1, 1), threads: 32 * self.warps * self.rows };
         DeviceCall::Kernel(KernelCall { instance, shared_bytes: 0, grid, maps: Vec::new(), arguments })
+    }
+}
+
+/// The new residual stream: the template argument `NORM` of `kernels/layer_norm.cu`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NormOrder {
+    /// The sum, without a layer norm.
+    Keep,
+    /// The sum.
+    Pre,
+    /// The normalised row.
+    Post,
+}
+
+impl NormOrder {
+    pub fn name(self) -> &'static str {
+        match self {
+            NormOrder::Keep => "KEEP",
+            NormOrder::Pre => "PRE",
+            NormOrder::Post => "POST",
+        }
     }
 }
 
@@ -124,12 +144,11 @@ impl RowShape {
 struct NormOutputs {
     stream: Option<TensorId>,
     normalised: Option<TensorId>,
-    /// Whether the stream is the normalised row, else it is the sum.
-    post: bool,
+    order: NormOrder,
 }
 
 /// The name of an element type in the kernels' source.
-fn c_type(element: ElementType) -> &'static str {
+pub(super) fn c_type(element: ElementType) -> &'static str {
     if element == ElementType::F32 { "float" } else { "u16" }
 }
 
@@ -167,13 +186,13 @@ pub(super) fn layer_norm(
         // A pre-norm stream changes only where partial sums are added to it.
         stream: if post { Some(outputs.main) } else { partials.map(|_| stage.input) },
         normalised: if post { outputs.copy } else { Some(outputs.main) },
-        post,
+        order: if post { NormOrder::Post } else { NormOrder::Pre },
     };
     let output = written.normalised.map_or(ElementType::F16, |id| placement.element(id));
     let (count, rounded) = partials.map_or((0, false), |partials| (partials.count, partials.rounded));
     // Between FP16 neighbours a forward of single operations has the same bits, so both sum a row in the same order.
     let shape = RowShape::of(input.rows, input.stride, if input.element == ElementType::F16 { 1 } else { count });
-    let norm = if written.post { "POST" } else { "PRE" };
+    let norm = written.order.name();
     let (width, RowShape { warps, rows }) = (input.stride, shape);
     let stream = if post { placement.element(outputs.main) } else { input.element };
     let types = [input.element, stream, output].map(c_type);
@@ -225,48 +244,4 @@ fn halves(
     );
     let instance = Instance { source: KernelSource::NormHalves, name, line };
     Ok(shape.call(instance, input.rows, arguments))
-}
-
-/// The call of an embedding, with its layer norm if it has one.
-pub(super) fn embedding(placement: &Placement<'_>, stage: &Embedding) -> Result<DeviceCall, BackendError> {
-    let output = placement.stages.tensor(stage.outputs.main);
-    let width = output.stride;
-    let fused = stage.norm.as_ref().is_none_or(|norm| is_fused(norm, width))
-        && stage.sums == Format::Fp32
-        && width.is_multiple_of(NORM_WIDTH_STEP);
-    let two_without_norm = stage.norm.is_none() && stage.outputs.copy.is_some();
-    let (stream, copy) = (output.element, stage.outputs.copy.map(|copy| placement.element(copy)));
-    let table = stage.word.element;
-    let element = narrow([table, stream].into_iter().chain(copy));
-    let Some(element) = element.filter(|_| fused && !two_without_norm) else {
-        return match stage.norm {
-            None => stepwise::embedding(placement, stage),
-            Some(_) => Err(execution("no kernel computes this embedding with its layer norm")),
-        };
-    };
-    let shape = RowShape::of(output.rows, width, 0);
-    let norm = if stage.norm.is_some() { "POST" } else { "KEEP" };
-    let RowShape { warps, rows } = shape;
-    let (table_type, stream_type) = (c_type(table), c_type(stream));
-    let name = format!("embedding_{width}_{warps}x{rows}_{table_type}_{stream_type}_{norm}").to_lowercase();
-    let parameter = |key: Option<WeightKey>| key.map(|key| placement.weight(key)).transpose();
-    let arguments = Arguments::default()
-        .pointer(placement.ids)
-        .pointer(placement.weight(stage.word)?)
-        .pointer(placement.weight(stage.position)?)
-        .optional(parameter(stage.token_type)?)
-        .optional(placement.types)
-        .optional(parameter(stage.norm.map(|norm| norm.gamma))?)
-        .optional(parameter(stage.norm.map(|norm| norm.beta))?)
-        .pointer(placement.tensor(stage.outputs.main))
-        .optional(stage.outputs.copy.map(|copy| placement.tensor(copy)))
-        .int(output.rows)
-        .int(placement.sequence)
-        .float(stage.norm.map_or(0.0, |norm| norm.epsilon));
-    let line = format!(
-        "EMBEDDING({name}, {width}, {warps}, {rows}, {table_type}, {stream_type}, {norm})\n{}",
-        arguments.assertion("EmbeddingArguments")
-    );
-    let instance = Instance { source: KernelSource::Norm(element), name, line };
-    Ok(shape.call(instance, output.rows, arguments))
 }

@@ -298,7 +298,7 @@ fn sixteen_bit_policies_run_seven_stages_a_layer_and_a_stepwise_forward_one_for_
     let stepwise = |preset| lower_stepwise(&graph, &PrecisionPolicy::preset(preset), shape).unwrap().stages.len();
     // Embedding with its norm, then per layer: QKV, attention, projection, norm, FC1 with GELU, FC2, norm.
     assert_eq!(stages(Preset::Hybrid), 1 + 12 * 7);
-    assert_eq!(stages(Preset::Bf16), 1 + 1 + 12 * 7);
+    assert_eq!(stages(Preset::Bf16), 1 + 12 * 7);
     assert_eq!(stages(Preset::Fp16), 2 + 12 * 7);
     // QKV, split, scores, softmax, context, merge, projection, residual, norm, FC1, GELU, FC2, residual, norm.
     assert_eq!(stepwise(Preset::Fp16), 2 + 12 * 14);

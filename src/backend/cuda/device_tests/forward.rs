@@ -125,11 +125,17 @@ pub(super) fn loaded(gpu: &GpuRuntime, model: &Model, stages: &Stages, values: V
     weights
 }
 
+/// The token ids of every row.
+pub(super) fn ids(model: &Model, shape: Shape) -> Vec<usize> {
+    (0..shape.tokens()).map(|index| (index * 7919 + 13) % model.graph.dimensions.vocabulary).collect()
+}
+
+/// The token ids and, after them, the lengths.
 pub(super) fn inputs(gpu: &GpuRuntime, model: &Model, shape: Shape) -> DeviceMemory {
     let memory = DeviceMemory::take(&gpu.device.context, 4 * (shape.tokens() + shape.batch), "inputs").unwrap();
-    let vocabulary = model.graph.dimensions.vocabulary;
-    let ids = (0..shape.tokens()).map(|index| (index * 7919 + 13) % vocabulary);
-    memory.fill(0, &ids.chain(lengths(shape)).map(|value| value as i32).collect::<Vec<i32>>()).unwrap();
+    memory
+        .fill(0, &ids(model, shape).into_iter().chain(lengths(shape)).map(|value| value as i32).collect::<Vec<i32>>())
+        .unwrap();
     memory
 }
 

@@ -5,8 +5,10 @@
 mod activations;
 mod bench;
 mod bench_sizes;
+mod embedding;
 mod forward;
 mod laid_out;
+mod last_output;
 mod memory;
 mod mixed;
 mod qkv;
@@ -31,7 +33,7 @@ use super::lower::lower;
 use super::matmul::WORKSPACE_BYTES;
 use super::memory::DeviceMemory;
 use super::stage::{
-    Accumulator, Attention, DeviceTensor, Epilogue, LayerNorm, Linear, Stage, Stages, TensorId, WeightKey,
+    Accumulator, Attention, DeviceTensor, Embedding, Epilogue, LayerNorm, Linear, Stage, Stages, TensorId, WeightKey,
 };
 use super::tune::library_algorithms;
 use super::weights::DeviceWeights;
@@ -90,7 +92,9 @@ struct Bench {
     weights: DeviceWeights,
     offsets: Vec<usize>,
     arena: DeviceMemory,
+    /// The token ids and, after them, the lengths.
     inputs: DeviceMemory,
+    ids: Vec<usize>,
     lengths: Vec<usize>,
     shape: Shape,
     /// Compares every row, not a sample.
@@ -115,10 +119,10 @@ impl Bench {
         let bytes = offsets.last().copied().unwrap_or(0) + stages.tensors.last().map_or(0, DeviceTensor::bytes);
         let arena = DeviceMemory::take(context, bytes, "tensors").unwrap();
         let lengths = forward::lengths(shape);
-        let inputs = DeviceMemory::take(context, 4 * shape.batch, "lengths").unwrap();
-        inputs.fill(0, &lengths.iter().map(|&length| length as i32).collect::<Vec<i32>>()).unwrap();
+        let inputs = forward::inputs(&gpu, model, shape);
         let multiprocessors = gpu.multiprocessors;
-        Bench { gpu, stages, weights, offsets, arena, inputs, lengths, shape, every_row: false, multiprocessors }
+        let ids = forward::ids(model, shape);
+        Bench { gpu, stages, weights, offsets, arena, inputs, ids, lengths, shape, every_row: false, multiprocessors }
     }
 
     fn tensor(&self, id: TensorId) -> Vec<f64> {
@@ -148,7 +152,7 @@ impl Bench {
             weights: self.weights.addresses(),
             tensors: &tensors,
             ids: self.inputs.address(),
-            lengths: self.inputs.address(),
+            lengths: self.inputs.address() + 4 * self.shape.tokens() as u64,
             types: None,
             sequence: self.shape.sequence,
             scratch: self.gpu.library.workspace().address(),
@@ -236,6 +240,7 @@ impl Bench {
                 [Stage::Linear(stage), Stage::LayerNorm(norm)] => self.check_linear(group, stage, Some(norm)),
                 [Stage::Attention(stage)] => self.check_attention(group, stage),
                 [Stage::LayerNorm(stage)] => self.check_norm(group, stage),
+                [Stage::Embedding(stage)] => self.check_embedding(group, stage),
                 _ => 0,
             };
         }
@@ -250,7 +255,7 @@ impl Bench {
         let sums: BTreeMap<usize, Vec<f64>> =
             rows.iter().map(|&row| (row, reference.linear_row(stage, &x, &before, row))).collect();
         let normed: Option<BTreeMap<usize, Vec<f64>>> =
-            norm.map(|norm| sums.iter().map(|(&row, sum)| (row, reference.norm_row(norm, sum))).collect());
+            norm.map(|norm| sums.iter().map(|(&row, sum)| (row, reference.norm_row(&norm.norm, sum))).collect());
         let inputs = if stage.epilogue == Epilogue::Residual { &inputs[..] } else { &inputs[..1] };
         self.each(group, inputs, |what| match (norm, &normed) {
             (Some(norm), Some(normed)) => {
@@ -269,11 +274,29 @@ impl Bench {
         self.set(stage.input);
         let before = self.tensor(stage.input);
         let (tensor, reference) = (self.stages.tensor(stage.input), self.reference());
-        let row = |row: usize| reference.norm_row(stage, &before[row * tensor.stride..][..tensor.stride]);
+        let row = |row: usize| reference.norm_row(&stage.norm, &before[row * tensor.stride..][..tensor.stride]);
         let expected: BTreeMap<usize, Vec<f64>> = self.rows(tensor.rows).into_iter().map(|r| (r, row(r))).collect();
         self.each(group, &[stage.input], |what| {
             for id in [Some(stage.outputs.main), stage.outputs.copy].into_iter().flatten() {
                 self.compare(what, id, &expected);
+            }
+        })
+    }
+
+    fn check_embedding(&self, group: StageGroup, stage: &Embedding) -> usize {
+        let reference = self.reference();
+        let sum = |row: usize| reference.embedding_row(stage, self.ids[row], row % self.shape.sequence);
+        let rows = self.rows(self.shape.tokens()).into_iter();
+        let sums: BTreeMap<usize, Vec<f64>> = rows.map(|row| (row, sum(row))).collect();
+        let normed = stage.norm.map(|of_sum| {
+            sums.iter().map(|(&row, sum)| (row, reference.norm_row(&of_sum.norm, sum))).collect::<BTreeMap<_, _>>()
+        });
+        self.each(group, &[], |what| {
+            for id in [Some(stage.outputs.main), stage.outputs.copy].into_iter().flatten() {
+                self.compare(what, id, normed.as_ref().unwrap_or(&sums));
+            }
+            if let Some(id) = stage.norm.and_then(|of_sum| of_sum.sum) {
+                self.compare(what, id, &sums);
             }
         })
     }

@@ -4,7 +4,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use crate::backend::cuda::element::ElementType;
-use crate::backend::cuda::stage::{Attention, Epilogue, LayerNorm, Linear, Stages, WeightKey};
+use crate::backend::cuda::stage::{Attention, Embedding, Epilogue, Linear, Norm, Stages, WeightKey};
 use crate::graph::activation::{LAPLACE_DEVIATION, LAPLACE_MEAN, QUICK_GELU_FACTOR};
 use crate::graph::{Activation, Gelu, Mask};
 
@@ -19,6 +19,15 @@ pub(super) fn number(tensor: usize, index: usize) -> f64 {
 /// Element `index` of a parameter.
 pub(super) fn weight(key: WeightKey, index: usize) -> f64 {
     WEIGHT_SCALE * number(key.param, index)
+}
+
+/// A value as a tensor of an element type holds it. FP32 holds those of these tests.
+fn stored_as(element: ElementType, value: f64) -> f64 {
+    match element {
+        ElementType::F32 => value,
+        ElementType::F16 => f16::from_f64(value).to_f64(),
+        ElementType::Bf16 => bf16::from_f64(value).to_f64(),
+    }
 }
 
 /// Factor of the weights. It is so small that sums of 3072 products stay near 1.
@@ -43,11 +52,7 @@ pub(super) struct Float64Reference<'a> {
 impl Float64Reference<'_> {
     pub fn linear_row(&self, stage: &Linear, x: &[f64], before: &[f64], row: usize) -> Vec<f64> {
         let element = self.stages.tensor(stage.output).element;
-        let rounded = |value: f64| match element {
-            ElementType::F32 => value,
-            ElementType::F16 => f16::from_f64(value).to_f64(),
-            ElementType::Bf16 => bf16::from_f64(value).to_f64(),
-        };
+        let rounded = |value| stored_as(element, value);
         let x = &x[row * stage.depth..][..stage.depth];
         let column = |column: usize| {
             let first = column * stage.depth;
@@ -66,14 +71,23 @@ impl Float64Reference<'_> {
         (0..stage.width).into_par_iter().map(column).collect()
     }
 
-    pub fn norm_row(&self, stage: &LayerNorm, row: &[f64]) -> Vec<f64> {
+    /// The sum of a token of type 0, as the policy stores it.
+    pub fn embedding_row(&self, stage: &Embedding, id: usize, position: usize) -> Vec<f64> {
+        let main = self.stages.tensor(stage.outputs.main);
+        let element = stage.norm.map_or(main.element, |of_sum| of_sum.stored);
+        let rows = [Some((stage.word, id)), Some((stage.position, position)), stage.token_type.map(|table| (table, 0))];
+        let rows: Vec<_> = rows.into_iter().flatten().collect();
+        let sum = |column: usize| rows.iter().map(|&(table, row)| weight(table, row * main.stride + column)).sum();
+        (0..main.stride).map(|column| stored_as(element, sum(column))).collect()
+    }
+
+    pub fn norm_row(&self, norm: &Norm, row: &[f64]) -> Vec<f64> {
         let n = row.len() as f64;
         let mean = row.iter().sum::<f64>() / n;
         let variance = row.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n;
-        let scale = 1.0 / (variance + stage.norm.epsilon).sqrt();
-        let column = |(index, x): (usize, &f64)| {
-            (x - mean) * scale * weight(stage.norm.gamma, index) + weight(stage.norm.beta, index)
-        };
+        let scale = 1.0 / (variance + norm.epsilon).sqrt();
+        let column =
+            |(index, x): (usize, &f64)| (x - mean) * scale * weight(norm.gamma, index) + weight(norm.beta, index);
         row.iter().enumerate().map(column).collect()
     }
 

@@ -24,7 +24,7 @@ pub(super) fn fp16(order: ReductionOrder) -> PrecisionPolicy {
 }
 
 /// How many bytes differ in the tensors of both, and in which tensor first.
-fn difference(a: &TensorBytes, b: &TensorBytes) -> (usize, String) {
+pub(super) fn difference(a: &TensorBytes, b: &TensorBytes) -> (usize, String) {
     let mut all = (0, String::new());
     for ((name, bytes), a) in a {
         let Some(b) = b.get(&(name.clone(), *bytes)) else { continue };

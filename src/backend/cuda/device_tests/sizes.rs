@@ -81,7 +81,7 @@ fn attention_of_wider_heads_agrees_with_float64_at_every_length() {
             let Some(gpu) = gpu() else { return };
             let mut bench = Bench::new(gpu, &model, preset, Shape { batch: LONGEST, sequence: LONGEST });
             (bench.lengths, bench.every_row) = ((1..=LONGEST).collect(), true);
-            bench.inputs.fill(0, &(1..=LONGEST as i32).collect::<Vec<i32>>()).unwrap();
+            bench.inputs.fill(4 * bench.shape.tokens(), &(1..=LONGEST as i32).collect::<Vec<i32>>()).unwrap();
             let ran = bench.check_groups(is_attention);
             println!("{architecture:?} of heads of {size} {preset}: {ran} choices");
             assert!(ran > 1);

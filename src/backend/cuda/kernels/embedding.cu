@@ -2,9 +2,10 @@
 //
 //   sum[t] = (word[ids[t]] + token_type[types[t]]) + position[t % sequence]      without token types: word + position
 //
-// The residual stream is the normalised sum in BERT (POST). In GPT-2 it is the sum, with the first layer norm fused (PRE) or
-// without it (KEEP). There is one token per row, and rows stay in registers: see layer_norm.cu, whose row functions this
-// file uses.
+// The residual stream is the normalised sum in BERT (POST). In GPT-2 it is the sum, and the first layer norm's rows are stored
+// beside it (PRE) or by a kernel of their own (KEEP). PRE is also for a sum that nothing but the norm reads and that the policy
+// rounds first: it then has no stream. There is one token per row, and rows stay in registers: see layer_norm.cu, whose row
+// functions this file uses.
 //
 // What the host has to know (mirrored in Rust):
 //   arguments  one EmbeddingArguments by value
@@ -23,7 +24,7 @@ struct EmbeddingArguments {
   const float* gain;       // [WIDTH]; KEEP does not use gain, shift and epsilon
   const float* shift;      // [WIDTH]
   void* stream;            // [rows, WIDTH], Stream, or null
-  u16* normalised;         // [rows, WIDTH], or null; KEEP does not use it
+  void* normalised;        // [rows, WIDTH], Output, or null; KEEP does not use it
   int rows;                // batch * sequence
   int sequence;
   float epsilon;
@@ -54,7 +55,7 @@ DEVICE void load_embedding(float4 (&values)[Shape::STEPS], const EmbeddingArgume
   }
 }
 
-template <class Shape, class Table, class Stream, Norm NORM>
+template <class Shape, class Table, class Stream, class Output, Norm NORM>
 DEVICE void embedding(const EmbeddingArguments& arguments) {
   __shared__ RowScratch<Shape> scratch;
   const int lane = threadIdx.x % Shape::LANES;
@@ -83,14 +84,14 @@ DEVICE void embedding(const EmbeddingArguments& arguments) {
     normalise_row<Shape>(values, gain, shift, arguments.epsilon, scratch, row_of_cta, lane);
     if (NORM == Norm::POST && store_stream) store_row<Shape>(stream, values, lane);
     if (arguments.normalised && !spare) {
-      store_row<Shape>(arguments.normalised + static_cast<u64>(row) * Shape::WIDTH, values, lane);
+      store_row<Shape>(static_cast<Output*>(arguments.normalised) + static_cast<u64>(row) * Shape::WIDTH, values, lane);
     }
   }
 }
 
-// EMBEDDING(name, WIDTH, WARPS, ROWS, Table, Stream, NORM) defines the kernel `name`. Table and Stream are float or
-// u16, NORM is KEEP, PRE or POST.
-#define EMBEDDING(NAME, WIDTH, WARPS, ROWS, TABLE, STREAM, NORM)                                                       \
+// EMBEDDING(name, WIDTH, WARPS, ROWS, Table, Stream, Output, NORM) defines the kernel `name`. Table, Stream and Output are float
+// or u16; the sum is rounded to Stream before it is normalised. NORM is KEEP, PRE or POST.
+#define EMBEDDING(NAME, WIDTH, WARPS, ROWS, TABLE, STREAM, OUTPUT, NORM)                                               \
   extern "C" __global__ void __launch_bounds__(32 * (WARPS) * (ROWS), 1) NAME(const EmbeddingArguments arguments) {    \
-    embedding<RowShape<WIDTH, WARPS, ROWS>, TABLE, STREAM, Norm::NORM>(arguments);                                     \
+    embedding<RowShape<WIDTH, WARPS, ROWS>, TABLE, STREAM, OUTPUT, Norm::NORM>(arguments);                             \
   }

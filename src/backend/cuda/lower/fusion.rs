@@ -8,34 +8,47 @@ use crate::graph::{Format, OpKind, Rounding, ValueId};
 
 impl StageLowering<'_> {
     /// The only operation that reads a value. `None` if there are more, or if the value is the graph's output.
-    fn only_reader(&self, value: ValueId) -> Option<usize> {
+    pub(super) fn only_reader(&self, value: ValueId) -> Option<usize> {
         match self.readers[value.0].as_slice() {
             [reader] if value != self.graph.output => Some(*reader),
             _ => None,
         }
     }
 
-    /// The layer norm that is the only reader of the embedding `index`, if it can be fused. Marks it as lowered.
+    /// The layer norm that reads the sum of the embedding `index`, if one kernel can compute both. Marks it as lowered.
     pub(super) fn fused_norm(&mut self, index: usize) -> Option<usize> {
-        let reader = self.only_reader(self.graph.ops[index].output)?;
-        let sums_in_fp32 =
-            self.roundings[index].accumulate == Format::Fp32 && self.roundings[index].store == Format::Fp32;
-        let norm = matches!(self.graph.ops[reader].kind, OpKind::LayerNorm { .. });
-        let norm = norm
-            && self.graph.value(self.graph.ops[reader].output).shape.width().is_multiple_of(NORM_WIDTH_STEP)
-            && self.one_narrow_format(index, reader);
-        if !(norm && sums_in_fp32 && computes_in_fp32(self.roundings[reader])) {
+        let sum = self.graph.ops[index].output;
+        let is_norm = |reader: &usize| matches!(self.graph.ops[*reader].kind, OpKind::LayerNorm { .. });
+        let reader = self.readers[sum.0].iter().copied().find(is_norm)?;
+        let output = self.graph.ops[reader].output;
+        let fits = self.graph.value(output).shape.width().is_multiple_of(NORM_WIDTH_STEP)
+            && self.one_narrow_format(index, reader)
+            && self.roundings[index].accumulate == Format::Fp32
+            && computes_in_fp32(self.roundings[reader])
+            && (self.is_left_out(sum) || self.has_one_output_beside(sum, output));
+        if !fits {
             return None;
         }
         self.done[reader] = true;
         Some(reader)
     }
 
-    /// Whether table and norm are stored in FP32 and at most one 16-bit format: a kernel is compiled for one.
+    /// Whether a fused kernel needs neither store nor round an embedding's sum.
+    fn is_left_out(&self, sum: ValueId) -> bool {
+        self.only_reader(sum).is_some() && self.stored(sum) == ElementType::F32
+    }
+
+    /// Whether a kernel that stores or rounds an embedding's sum can write what reads its norm: one tensor of either. An examined
+    /// forward has both operations apart.
+    fn has_one_output_beside(&self, sum: ValueId, output: ValueId) -> bool {
+        !self.stages.stepwise && self.wanted(sum) == [self.stored(sum)] && self.wanted(output).len() == 1
+    }
+
+    /// Whether table, sum and norm are stored in FP32 and at most one 16-bit format: a kernel is compiled for one.
     fn one_narrow_format(&self, embedding: usize, norm: usize) -> bool {
         let table = ElementType::of(self.roundings[embedding].compute);
-        let output = self.graph.ops[norm].output;
-        narrow(self.wanted(output).into_iter().chain([table, self.stored(output)])).is_some()
+        let (sum, output) = (self.graph.ops[embedding].output, self.graph.ops[norm].output);
+        narrow(self.wanted(output).into_iter().chain([table, self.stored(sum), self.stored(output)])).is_some()
     }
 
     /// Emits the linear layer with the activation that is its only reader in the epilogue. `false` if they cannot be fused.

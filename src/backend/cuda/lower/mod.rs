@@ -7,8 +7,8 @@
 //! the same bits, and every tensor exists. So it is with a few operations in FP32 among them: what FP16 neighbours read is
 //! rounded where it is written.
 //!
-//! `linear.rs` lowers linear layers, `fusion.rs` fuses layer norm, activation and the residual sum, `attention.rs` scores,
-//! softmax and context; `check.rs` checks the result.
+//! `linear.rs` lowers linear layers, `fusion.rs` fuses the embedding's layer norm, activation and the residual sum, `attention.rs`
+//! scores, softmax and context; `check.rs` checks the result.
 
 mod attention;
 mod check;
@@ -23,8 +23,8 @@ use super::calls::narrow;
 use super::element::ElementType;
 use super::error::execution;
 use super::stage::{
-    DeviceTensor, Elementwise, Embedding, Function, LayerNorm, Norm, OpOutput, Outputs, Select, Stage, Stages,
-    TensorId, WeightKey,
+    DeviceTensor, Elementwise, Embedding, EmbeddingNorm, Function, LayerNorm, Norm, OpOutput, Outputs, Select, Stage,
+    Stages, TensorId, WeightKey,
 };
 use crate::engine::{BackendError, BackendKind};
 use crate::graph::{
@@ -287,10 +287,12 @@ impl<'a> StageLowering<'a> {
         let table = |param| WeightKey::new(param, rounding.compute, self.graph.param(param).dims[0]);
         let (word, position) = (self.table_shared_with_the_head(table(word)), table(position));
         let token_type = token_type.map(table);
-        let norm = self.fused_norm(index);
-        let value = norm.map_or(op.output, |norm| self.graph.ops[norm].output);
-        let outputs = self.outputs(value);
-        let norm = norm.and_then(|norm| self.norm(norm));
+        let fused = self.fused_norm(index);
+        let stored = self.stored(op.output);
+        let shared = fused.is_some() && self.only_reader(op.output).is_none();
+        let sum = shared.then(|| self.tensor(op.output, stored));
+        let outputs = self.outputs(fused.map_or(op.output, |norm| self.graph.ops[norm].output));
+        let norm = fused.and_then(|norm| Some(EmbeddingNorm { norm: self.norm(norm)?, stored, sum }));
         self.push(Stage::Embedding(Embedding { word, position, token_type, sums: rounding.accumulate, norm, outputs }));
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{lower, lower_stepwise};
 use crate::backend::cuda::arena::lay_out;
-use crate::backend::cuda::calls::tests::calls_of;
+use crate::backend::cuda::calls::tests::{calls_of, with_in_fp32};
 use crate::backend::cuda::calls::{StageGroup, groups, groups_together};
 use crate::backend::cuda::compile::GpuArchitecture;
 use crate::backend::cuda::element::ElementType;
@@ -179,13 +179,46 @@ fn every_operation_has_an_output_of_its_own_where_none_are_fused() {
             let stages = lower_stepwise(&graph, policy, Shape { batch: 2, sequence: 8 }).unwrap();
             stages.ops.iter().all(Option::is_some)
         };
-        for policy in [&fp16, &divided, &wide_norms, &one_wide_norm] {
+        // One kernel of the timed forward, two of the examined one.
+        let first = match name {
+            ModelName::Gpt2Tiny => {
+                with_in_fp32(&["embeddings/sum", "layer.0/attention/layer_norm", "layer.0/attention/residual"])
+            }
+            _ => fp16.clone(),
+        };
+        for policy in [&fp16, &divided, &wide_norms, &one_wide_norm, &first] {
             assert!(examined(policy), "{name:?} {policy:?}");
         }
         for preset in [Preset::Fp32, Preset::Tf32, Preset::Bf16, Preset::Hybrid] {
             assert!(!examined(&PrecisionPolicy::preset(preset)), "{name:?} {preset}");
         }
     }
+}
+
+/// Its stream is stored beside the norm. A sum in 16 bits that nothing else reads, as in BERT under `bf16`, is not.
+#[test]
+fn an_embedding_has_the_first_norm_of_a_pre_norm_model() {
+    let first = |name, policy: &PrecisionPolicy| {
+        let stages = lower(&architecture_graph(name), policy, Shape { batch: 2, sequence: 8 }).unwrap();
+        let Stage::Embedding(embedding) = stages.stages[0].clone() else { panic!("{:?}", stages.stages[0]) };
+        let outputs = embedding.outputs;
+        let narrow = outputs.copy.is_none().then(|| stages.tensor(outputs.main).element);
+        embedding.norm.map(|of_sum| (of_sum.stored, of_sum.sum.map(|sum| stages.tensor(sum).element), narrow))
+    };
+    let preset = |name, preset| first(name, &PrecisionPolicy::preset(preset));
+    let (f32, f16, bf16) = (ElementType::F32, ElementType::F16, ElementType::Bf16);
+    for name in [ModelName::Gpt2, ModelName::Opt125m] {
+        assert_eq!(preset(name, Preset::Hybrid), Some((f32, Some(f32), Some(f16))));
+        assert_eq!(preset(name, Preset::Bf16), Some((bf16, Some(bf16), Some(bf16))));
+        assert_eq!(preset(name, Preset::Fp32), Some((f32, Some(f32), Some(f32))));
+        assert_eq!(preset(name, Preset::Tf32), Some((f32, Some(f32), Some(f32))));
+        assert_eq!(preset(name, Preset::Fp16), None, "a norm that rounds inside");
+    }
+    assert_eq!(preset(ModelName::BertBase, Preset::Hybrid), Some((f32, None, None)), "two outputs");
+    assert_eq!(preset(ModelName::BertBase, Preset::Bf16), Some((bf16, None, Some(bf16))));
+    // The residual reads the sum in FP16 and the norm in FP32: two tensors.
+    let two_readers = with_in_fp32(&["embeddings/sum", "layer.0/attention/layer_norm"]);
+    assert_eq!(first(ModelName::Gpt2, &two_readers), None);
 }
 
 #[test]
