@@ -70,8 +70,6 @@ pub(super) enum LtEnding {
     Store,
     /// `y = x w + bias`, the bias stored as `y`
     Bias,
-    /// `y = gelu(x w + bias)`, in the tanh form, which is the library's only one.
-    BiasGeluTanh,
     /// `y = y + x w + bias`
     BiasResidual,
 }
@@ -180,7 +178,6 @@ impl Matmul {
         let epilogue = match spec.ending {
             LtEnding::Store => LtEpilogue::CUBLASLT_EPILOGUE_DEFAULT,
             LtEnding::Bias | LtEnding::BiasResidual => LtEpilogue::CUBLASLT_EPILOGUE_BIAS,
-            LtEnding::BiasGeluTanh => LtEpilogue::CUBLASLT_EPILOGUE_GELU_BIAS,
         };
         self.attribute(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue)?;
         if spec.ending != LtEnding::Store {

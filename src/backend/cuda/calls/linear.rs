@@ -17,7 +17,7 @@ use crate::backend::cuda::stage::{
     Accumulator, Elementwise, Epilogue, Function, LayerNorm, Linear, Outputs, Stage, Stages,
 };
 use crate::engine::BackendError;
-use crate::graph::{Activation, Format, Gelu};
+use crate::graph::{Activation, Format};
 
 /// Who computes a linear layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -137,8 +137,8 @@ pub(super) fn calls(
     Ok(calls)
 }
 
-/// The calls with cuBLASLt, and with a kernel for what the library does not do: an activation but GELU's tanh form, and a
-/// sum or activation that rounds to FP16 first.
+/// The calls with cuBLASLt, and with a kernel for what the library does not do: an activation, and a sum that rounds to FP16 first.
+/// The library's own GELU is of the unrounded sum, so that it hides a layer that overflows below: GELU of minus infinity is NaN.
 fn library(
     placement: &Placement<'_>,
     stage: &Linear,
@@ -148,7 +148,6 @@ fn library(
     let (ending, then) = match (stage.epilogue, stage.bias) {
         (Epilogue::Store, None) => (LtEnding::Store, None),
         (Epilogue::Store, Some(_)) => (LtEnding::Bias, None),
-        (Epilogue::Activation(Activation::Gelu(Gelu::Tanh)), Some(_)) => (LtEnding::BiasGeluTanh, None),
         (Epilogue::Activation(of), _) => (LtEnding::Bias, Some((Function::Activation(of), Format::Fp32))),
         (Epilogue::RoundedActivation(of), _) => (LtEnding::Bias, Some((Function::Activation(of), Format::Fp16))),
         (Epilogue::Residual, _) => (LtEnding::BiasResidual, None),

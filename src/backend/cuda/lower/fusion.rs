@@ -62,8 +62,8 @@ impl StageLowering<'_> {
         if self.stored(self.graph.ops[index].output) != operand {
             return false;
         }
-        // There must be one element type, which the product can write. FP32 is excluded: cuBLASLt's GELU is accurate to
-        // 5e-6 only.
+        // There must be one element type, which the product can write. FP32 is excluded: its products are the library's, which
+        // leaves activations to a kernel.
         let [element] = wanted[..] else { return false };
         let narrow =
             element == operand && element != ElementType::F32 && (stored == element || stored == ElementType::F32);
