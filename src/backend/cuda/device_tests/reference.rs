@@ -122,7 +122,8 @@ impl Float64Reference<'_> {
 pub(super) fn activated(function: Activation, x: f64) -> f64 {
     let normal = |x: f64| 0.5 * (1.0 + statrs::function::erf::erf(x * std::f64::consts::FRAC_1_SQRT_2));
     let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
-    let softplus = |x: f64| x.exp().ln_1p();
+    // Of its two equal forms the one whose exponential does not overflow.
+    let softplus = |x: f64| x.clamp(0.0, f64::INFINITY) + (-x.abs()).exp().ln_1p();
     match function {
         Activation::Gelu(Gelu::Erf) => x * normal(x),
         Activation::Gelu(Gelu::Tanh) => {
