@@ -360,11 +360,6 @@ pub(super) struct Stages {
 }
 
 impl Stages {
-    /// Whether the host alone reads a tensor: it is the graph's output, and no stage needs it.
-    pub fn is_read_by_no_stage(&self, id: TensorId) -> bool {
-        self.output == Some(id) && !self.stages.iter().any(|stage| stage.reads().contains(&id))
-    }
-
     /// The tensor of an id.
     pub fn tensor(&self, id: TensorId) -> &DeviceTensor {
         &self.tensors[id.0]

@@ -51,8 +51,7 @@ pub(super) fn key(stages: &Stages, stage: &Linear) -> String {
     let (x, y) = (stages.tensor(stage.x).element, stages.tensor(stage.output).element);
     let Linear { tokens, width, depth, accumulator, epilogue, .. } = stage;
     let bias = if stage.bias.is_some() { "+bias" } else { "" };
-    let last = if stages.is_read_by_no_stage(stage.output) { " last" } else { "" };
-    format!("linear[{tokens}x{width}x{depth} {x:?}->{y:?} {accumulator:?} {epilogue:?}{bias}{last}]")
+    format!("linear[{tokens}x{width}x{depth} {x:?}->{y:?} {accumulator:?} {epilogue:?}{bias}]")
 }
 
 /// The choices for a linear layer. cuBLASLt's algorithms are not among them: only a caller with a device can ask the
@@ -101,9 +100,6 @@ fn kernel_epilogue(placement: &Placement<'_>, stage: &Linear) -> Option<KernelEp
         (Epilogue::RoundedActivation(of), Some(_), true, _) => Some(KernelEpilogue::activation(of, "_HALVES")),
         (Epilogue::Residual | Epilogue::RoundedResidual, Some(_), true, _) => named("RESIDUAL_16"),
         (Epilogue::Residual, Some(_), _, ElementType::F32) => named("RESIDUAL_F32"),
-        (Epilogue::Store, None, _, ElementType::F32) if placement.stages.is_read_by_no_stage(stage.output) => {
-            named("F32_LAST")
-        }
         (Epilogue::Store, None, _, ElementType::F32) => named("F32"),
         _ => None,
     }

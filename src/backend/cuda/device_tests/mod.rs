@@ -8,7 +8,6 @@ mod bench_sizes;
 mod embedding;
 mod forward;
 mod laid_out;
-mod last_output;
 mod memory;
 mod mixed;
 mod qkv;

@@ -9,7 +9,7 @@
 struct GemmArguments {
   const u16* x;           // [tokens][depth]; gemm_wgmma reads it through a tensor map
   const u16* w;           // [width][depth]; likewise
-  const float* bias;      // [width] FP32, 16-byte aligned; EPILOGUE_PARTIAL and EPILOGUE_F32* do not read it
+  const float* bias;      // [width] FP32, 16-byte aligned; EPILOGUE_PARTIAL and EPILOGUE_F32 do not read it
   const void* residual;   // [tokens][y_stride] of the type of y, may be y itself; only EPILOGUE_RESIDUAL_* read it
   void* y;                // [tokens][y_stride], 16-bit or FP32 by the epilogue, 16-byte aligned
   int tokens;             // >= 1; rows past the end read as zeros and are not written
@@ -24,25 +24,15 @@ struct GemmArguments {
 #define EPILOGUE_RESIDUAL_F32 1  // y32 = residual32 + (sum + bias), the hybrid policy's FP32 stream
 #define EPILOGUE_RESIDUAL_16 2   // y16 = round(residual16 + round(sum + bias)), every tensor 16 bits wide
 #define EPILOGUE_PARTIAL 3       // y32[split][tokens][width] = sum; the next layer norm adds them in split order
-#define EPILOGUE_F32 4           // y32 = sum
-#define EPILOGUE_F32_LAST 5      // the same where no later kernel reads y: the language-model head
+#define EPILOGUE_F32 4           // y32 = sum, the language-model head
 // y16 = round(f(round(sum + bias))) with a function of activation.cu: the same values as a linear layer that stores 16 bits and a
 // kernel of f that reads them. The second rounds to FP16 after every step of f.
 #define EPILOGUE_ACTIVATION(FUNCTION) (32 + (FUNCTION))
 #define EPILOGUE_ACTIVATION_HALVES(FUNCTION) (64 + (FUNCTION))
 
-DEVICE constexpr bool epilogue_stores_sums(int epilogue) {
-  return epilogue == EPILOGUE_PARTIAL || epilogue == EPILOGUE_F32 || epilogue == EPILOGUE_F32_LAST;
-}
-DEVICE constexpr bool epilogue_reads_bias(int epilogue) { return !epilogue_stores_sums(epilogue); }
+DEVICE constexpr bool epilogue_reads_bias(int epilogue) { return epilogue != EPILOGUE_PARTIAL && epilogue != EPILOGUE_F32; }
 DEVICE constexpr bool epilogue_stores_f32(int epilogue) {
-  return epilogue == EPILOGUE_RESIDUAL_F32 || epilogue_stores_sums(epilogue);
-}
-
-// Stores part of a row of y.
-template <int EPILOGUE, class T> DEVICE void store_output(void* y, T value) {
-  if constexpr (EPILOGUE == EPILOGUE_F32_LAST) store_evict_first(y, value);
-  else *(T*)y = value;
+  return epilogue == EPILOGUE_RESIDUAL_F32 || epilogue == EPILOGUE_PARTIAL || epilogue == EPILOGUE_F32;
 }
 
 // Exchanges a 4x4 matrix of words among the four lanes of a quad: word i of lane j becomes word j of lane i.
@@ -119,7 +109,7 @@ DEVICE void store_blocks(const GemmArguments& arguments, int row, int column, co
           value.x = addends[half][b].x + (value.x + shift.x);
           value.y = addends[half][b].y + (value.y + shift.y);
         }
-        if (inside) store_output<EPILOGUE>(y + b * 8, value);
+        if (inside) *(float2*)(y + b * 8) = value;
       }
     }
   } else {

@@ -285,7 +285,7 @@ DEVICE void store_rows(const GemmArguments& arguments, unsigned char* y, unsigne
       for (int r = 0; r < 16 && row + lane_row + r < arguments.tokens; r += STEP) {
 #pragma unroll
         for (int i = 0; i < RUN; i++)
-          store_output<Tile::EPILOGUE>(y + start + r * pitch + i * LANES * 16, finish_chunk<Tile::EPILOGUE>(chunk(r, i), uint4(), shift + i * LANES * 4));
+          *(uint4*)(y + start + r * pitch + i * LANES * 16) = finish_chunk<Tile::EPILOGUE>(chunk(r, i), uint4(), shift + i * LANES * 4);
       }
     }
     __syncwarp();   // the slab is free again

@@ -103,22 +103,6 @@ DEVICE uint2 load_global_uint2(const void* pointer) {
   return value;
 }
 
-// Stores of what no later kernel reads. L2 gives up these lines first, so that they take the place of each other and not that of
-// operands and weights.
-DEVICE u64 evict_first_policy() {
-  u64 policy;
-  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-  return policy;
-}
-DEVICE void store_evict_first(void* pointer, uint4 value) {
-  asm volatile("st.global.L2::cache_hint.v4.u32 [%0], {%1, %2, %3, %4}, %5;"
-               ::"l"(pointer), "r"(value.x), "r"(value.y), "r"(value.z), "r"(value.w), "l"(evict_first_policy()) : "memory");
-}
-DEVICE void store_evict_first(void* pointer, float2 value) {
-  asm volatile("st.global.L2::cache_hint.v2.f32 [%0], {%1, %2}, %3;"
-               ::"l"(pointer), "f"(value.x), "f"(value.y), "l"(evict_first_policy()) : "memory");
-}
-
 // ---------------------------------------------------------------- tensor cores (sm_80)
 
 // Byte offset of the 16-byte chunk `chunk` (0..7) of row `row` in a tile with rows of 128 bytes. The chunk index is XORed
