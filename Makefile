@@ -63,10 +63,11 @@ replay: build ## Render the paper from the published results in ARTIFACT, no GPU
 		else echo 'no latexmk: no PDF (container/setup.sh --paper)'; fi
 
 # Pages with generated sections, and where their PyTorch comparison is.
-PAGES = README.md artifacts/README.md experiments/README.md experiments/COLUMNS.md src/backend/cuda/PERFORMANCE.md
+PAGES = README.md artifacts/README.md experiments/README.md experiments/COLUMNS.md
 PEERS ?= artifacts/h200-peers
 readme: build ## Write the generated sections of README.md and the other pages from ARTIFACT, and the front page's figure.
 	$(MIXPREC) splice $(ARTIFACT) $(PAGES) --peers $(PEERS)
+	$(MIXPREC) splice artifacts/h200-cuda src/backend/cuda/PERFORMANCE.md --before $(ARTIFACT) --peers $(PEERS)
 	$(MIXPREC) splice artifacts/h200-tensorrt src/backend/tensorrt/PERFORMANCE.md
 
 minilm: build ## Fetch the MiniLM checkpoint by digest and measure it: a model added without code.

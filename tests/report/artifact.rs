@@ -258,7 +258,7 @@ fn the_committed_paper_is_the_published_results() {
 /// Commands in a README name its own folder.
 #[test]
 fn a_published_readme_is_that_of_its_folder() {
-    for name in ["h200", "h200-stand-ins", "h200-tensorrt"] {
+    for name in ["h200", "h200-cuda", "h200-stand-ins", "h200-tensorrt"] {
         let folder = format!("artifacts/{name}");
         let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join(&folder).join("README.md");
         let text = std::fs::read_to_string(readme).unwrap();
